@@ -1,0 +1,120 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// AutoAssignmentIntent is what is wanted of an auto-assignment.
+// +kubebuilder:validation:Enum=Running;Paused
+type AutoAssignmentIntent string
+
+const (
+	// AutoAssignmentIntentRunning offers the set.
+	AutoAssignmentIntentRunning AutoAssignmentIntent = "Running"
+	// AutoAssignmentIntentPaused offers nothing to devices that have not begun.
+	AutoAssignmentIntentPaused AutoAssignmentIntent = "Paused"
+)
+
+// AutoAssignmentState is one word for where an auto-assignment stands (hawkBit).
+// +kubebuilder:validation:Enum=Ready;Running;Paused;Stopped
+type AutoAssignmentState string
+
+const (
+	// AutoAssignmentReady waits for startAt or for its set.
+	AutoAssignmentReady AutoAssignmentState = "Ready"
+	// AutoAssignmentRunning offers the set.
+	AutoAssignmentRunning AutoAssignmentState = "Running"
+	// AutoAssignmentPaused offers nothing.
+	AutoAssignmentPaused AutoAssignmentState = "Paused"
+	// AutoAssignmentStopped is final: the set was invalidated.
+	AutoAssignmentStopped AutoAssignmentState = "Stopped"
+)
+
+// AutoAssignmentSpec offers a set to every matching target, present or future.
+// +kubebuilder:validation:XValidation:rule="!has(self.update.type) || self.update.type != 'TimeForced'",message="update.type TimeForced does not fit an auto-assignment: targets join at any time; choose Forced or Soft",fieldPath=".update.type"
+type AutoAssignmentSpec struct {
+	// update is what is brought to a device. A missing set is Stalled and recovers; an invalidated one stops the auto-assignment for good.
+	// +required
+	Update Update `json:"update"`
+
+	Selection `json:",inline"`
+
+	// state is what is wanted now. Default Running.
+	// +optional
+	// +default="Running"
+	State AutoAssignmentIntent `json:"state,omitempty"`
+
+	// startAt is when to start. Absent: at once.
+	// +optional
+	StartAt *metav1.Time `json:"startAt,omitempty"`
+}
+
+// AutoAssignmentTargets counts targets.
+type AutoAssignmentTargets struct {
+	// matched targets that are compatible.
+	Matched int32 `json:"matched"`
+	// begun: an action of this auto-assignment is open.
+	Begun int32 `json:"begun"`
+	// succeeded: the newest action of this auto-assignment finished.
+	Succeeded int32 `json:"succeeded"`
+	// failed: it ended in Error.
+	Failed int32 `json:"failed"`
+}
+
+// AutoAssignmentStatus is what Goshawk decided and counted. Written by the AutoAssignment controller.
+type AutoAssignmentStatus struct {
+	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// state is one word for where it stands.
+	// +optional
+	State AutoAssignmentState `json:"state,omitempty"`
+	// startedAt is when it first ran.
+	// +optional
+	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
+	// targets counts devices.
+	// +optional
+	Targets *AutoAssignmentTargets `json:"targets,omitempty"`
+	// conditions: Ready, Stalled, Paused, Invalidated.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// AutoAssignment offers a set to every matching compatible target, present or future, that never had it (hawkBit: Auto Assignment).
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=autoassign,categories=goshawk
+// +kubebuilder:printcolumn:name="Set",type=string,JSONPath=`.spec.update.distributionSet`
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
+// +kubebuilder:printcolumn:name="Matched",type=integer,JSONPath=`.status.targets.matched`
+// +kubebuilder:printcolumn:name="Begun",type=integer,JSONPath=`.status.targets.begun`
+// +kubebuilder:printcolumn:name="Succeeded",type=integer,JSONPath=`.status.targets.succeeded`
+// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.targets.failed`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type AutoAssignment struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is written by the user.
+	// +required
+	Spec AutoAssignmentSpec `json:"spec"`
+	// status is written by Goshawk.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status AutoAssignmentStatus `json:"status,omitempty"`
+}
+
+// AutoAssignmentList is a list of AutoAssignments.
+// +kubebuilder:object:root=true
+type AutoAssignmentList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []AutoAssignment `json:"items"`
+}

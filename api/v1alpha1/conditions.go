@@ -1,0 +1,123 @@
+package v1alpha1
+
+// Condition types. Ready, Reconciling and Stalled follow kstatus: Ready answers "is this commit under control?"; Reconciling and
+// Stalled are present only while True, and never both.
+const (
+	// ConditionReady is True when the object was accepted and is under control. On a Rollout that does not mean that the fleet is
+	// done: ask Succeeded for that.
+	ConditionReady = "Ready"
+	// ConditionReconciling is True while the controller still takes over what was committed. Absent otherwise.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when nothing will move until somebody acts; its message names the field and the cure. Absent otherwise.
+	ConditionStalled = "Stalled"
+	// ConditionSucceeded is Unknown while a Rollout is active, True when all groups closed without an Error group, False otherwise.
+	ConditionSucceeded = "Succeeded"
+	// ConditionPaused is True while a Rollout holds back devices that have not begun, by spec or by a brake.
+	ConditionPaused = "Paused"
+	// ConditionInvalidated is True, for good, once the distribution set was taken out of circulation.
+	ConditionInvalidated = "Invalidated"
+	// ConditionComplete is True when a set has modules, all of them Ready, and every mandatory type among them.
+	ConditionComplete = "Complete"
+	// ConditionLocked is True once a set or module is in use; what a device would install is frozen from then on.
+	ConditionLocked = "Locked"
+	// ConditionConsistent is False when nobody knows for certain what runs on the device (the Mender seed). The next success clears it.
+	ConditionConsistent = "Consistent"
+	// ConditionOnline tells whether the device was heard of lately. It is only as fresh as the writes it rides on.
+	ConditionOnline = "Online"
+	// ConditionAssigned tells what became of spec.assignment and spec.cancel of a Target. Absent when neither is set.
+	ConditionAssigned = "Assigned"
+)
+
+// Reasons of conditions and of waitingFor. Each is the cause, not the effect.
+const (
+	// ReasonReady says that nothing is wrong.
+	ReasonReady = "Ready"
+	// ReasonReferenceNotFound says that a referenced object does not exist; it recovers when the object appears.
+	ReasonReferenceNotFound = "ReferenceNotFound"
+	// ReasonDuplicate says that an older object already has this identity.
+	ReasonDuplicate = "Duplicate"
+	// ReasonIncomplete says that a set lacks modules or a mandatory type.
+	ReasonIncomplete = "Incomplete"
+	// ReasonModuleNotReady says that a module of the set is missing or not Ready.
+	ReasonModuleNotReady = "ModuleNotReady"
+	// ReasonUnknownModuleType says that a module's type is neither mandatory nor optional in the set.
+	ReasonUnknownModuleType = "UnknownModuleType"
+	// ReasonLocking says that the set waits for its modules to be frozen.
+	ReasonLocking = "Locking"
+	// ReasonInUse says that a set or module is locked because something deploys it.
+	ReasonInUse = "InUse"
+	// ReasonNotUsed says that nothing deploys the set or module yet.
+	ReasonNotUsed = "NotUsed"
+	// ReasonContentChanged says that a locked set no longer has the content it was locked with.
+	ReasonContentChanged = "ContentChanged"
+	// ReasonDistributionSetInvalid says that the set was invalidated and cannot be assigned again.
+	ReasonDistributionSetInvalid = "DistributionSetInvalid"
+	// ReasonInvalidatedBySpec says that spec.invalidation took the set out of circulation.
+	ReasonInvalidatedBySpec = "InvalidatedBySpec"
+	// ReasonTombstone says that a set of the same namespace, name, version and type was invalidated before this object existed.
+	ReasonTombstone = "Tombstone"
+	// ReasonDistributionSetNotReady says that the rollout waits for its set to become complete and Ready.
+	ReasonDistributionSetNotReady = "DistributionSetNotReady"
+	// ReasonInvalidExpression says that a target expression or selector cannot be evaluated.
+	ReasonInvalidExpression = "InvalidExpression"
+	// ReasonNoTargets says that the selection matches no compatible target.
+	ReasonNoTargets = "NoTargets"
+	// ReasonTargetsLeftOver says that explicit groups leave targets without a group.
+	ReasonTargetsLeftOver = "TargetsLeftOver"
+	// ReasonTooManyGroups says that a plan would have more than 500 groups.
+	ReasonTooManyGroups = "TooManyGroups"
+	// ReasonGroupTooLarge says that a group would have more than 20 000 targets or 700 KiB of names.
+	ReasonGroupTooLarge = "GroupTooLarge"
+	// ReasonInvalidSpec says that fields contradict each other in a way the schema could not see.
+	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonSettling says that membership is still changing; the plan is made when it has been quiet for settleSeconds.
+	ReasonSettling = "Settling"
+	// ReasonPlanning says that the plan is being written down.
+	ReasonPlanning = "Planning"
+	// ReasonPlanned says that the plan is ready and spec.state is Planned.
+	ReasonPlanned = "Planned"
+	// ReasonAwaitingApproval says that spec.approval.planHash is not (or no longer) the hash of the plan.
+	ReasonAwaitingApproval = "AwaitingApproval"
+	// ReasonWaitingForStart says that spec.startAt lies in the future.
+	ReasonWaitingForStart = "WaitingForStart"
+	// ReasonSuperseding says that a starting rollout waits until older ones gave up shared targets.
+	ReasonSuperseding = "Superseding"
+	// ReasonProgressing says that devices are being updated.
+	ReasonProgressing = "Progressing"
+	// ReasonPausedBySpec says that spec.state is Paused.
+	ReasonPausedBySpec = "PausedBySpec"
+	// ReasonSuccessActionPause says that a group with successAction Pause succeeded and the next one waits for resumedAt.
+	ReasonSuccessActionPause = "SuccessActionPause"
+	// ReasonErrorThresholdExceeded says that more members of a group failed than errorThreshold allows.
+	ReasonErrorThresholdExceeded = "ErrorThresholdExceeded"
+	// ReasonErrorBudgetExceeded says that more targets failed over the whole rollout than errorBudget allows.
+	ReasonErrorBudgetExceeded = "ErrorBudgetExceeded"
+	// ReasonStopping says that devices that have begun are being asked to cancel.
+	ReasonStopping = "Stopping"
+	// ReasonStopped says that the rollout was stopped for good, by spec or by an invalidation.
+	ReasonStopped = "Stopped"
+	// ReasonSucceeded says that all groups closed without an Error group.
+	ReasonSucceeded = "Succeeded"
+	// ReasonFinishedWithErrors says that all groups closed and at least one ended in Error.
+	ReasonFinishedWithErrors = "FinishedWithErrors"
+	// ReasonGroupLost says that a DeploymentGroup of the running plan is gone; Goshawk never replaces it silently by another.
+	ReasonGroupLost = "GroupLost"
+	// ReasonOrderAmbiguous says that two rollouts over shared targets were created together and neither has a startAt.
+	ReasonOrderAmbiguous = "OrderAmbiguous"
+	// ReasonUnknownCancelID says that spec.cancel.upTo names an id this target was never given.
+	ReasonUnknownCancelID = "UnknownCancelID"
+	// ReasonSetGone says that the set or a module of an open action is gone or has another content.
+	ReasonSetGone = "SetGone"
+	// ReasonUpdateFailed says that an update failed or was canceled after installing may have begun.
+	ReasonUpdateFailed = "UpdateFailed"
+	// ReasonRollbackFailed says that the device could not return to its old state.
+	ReasonRollbackFailed = "RollbackFailed"
+	// ReasonReportedByDevice says that the device itself reports to be inconsistent.
+	ReasonReportedByDevice = "ReportedByDevice"
+	// ReasonClosedWhileRunning says that Goshawk closed an action after the device had begun it.
+	ReasonClosedWhileRunning = "ClosedWhileRunning"
+	// ReasonUpdateSucceeded says that the last update succeeded.
+	ReasonUpdateSucceeded = "UpdateSucceeded"
+	// ReasonRunning says that an AutoAssignment offers its set.
+	ReasonRunning = "Running"
+)

@@ -1,0 +1,153 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// TargetName is the name of a Target.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=253
+type TargetName string
+
+// GroupConditions are the conditions of a group as planned.
+type GroupConditions struct {
+	// successThreshold in percent.
+	SuccessThreshold int32 `json:"successThreshold"`
+	// successAction when it is reached.
+	SuccessAction SuccessAction `json:"successAction"`
+	// errorThreshold in percent.
+	ErrorThreshold int32 `json:"errorThreshold"`
+	// errorAction when it trips.
+	ErrorAction ErrorAction `json:"errorAction"`
+	// confirmationRequired of members.
+	// +optional
+	ConfirmationRequired bool `json:"confirmationRequired,omitempty"`
+}
+
+// DeploymentGroupSpec is the frozen membership of one group. Generated; immutable, except that a dynamic group's targets may be appended to.
+// +kubebuilder:validation:XValidation:rule="self.rolloutUID == oldSelf.rolloutUID && self.rollout == oldSelf.rollout && self.group == oldSelf.group && self.index == oldSelf.index && self.planHash == oldSelf.planHash",message="a DeploymentGroup is immutable: it is the frozen membership of one plan"
+// +kubebuilder:validation:XValidation:rule="self.targets.size() >= oldSelf.targets.size() && ((has(self.dynamic) && self.dynamic) || self.targets == oldSelf.targets)",message="targets is immutable: membership was frozen with the plan",fieldPath=".targets"
+type DeploymentGroupSpec struct {
+	// rollout that the group belongs to.
+	// +kubebuilder:validation:MaxLength=253
+	Rollout string `json:"rollout"`
+	// rolloutUID of that Rollout: a rollout of the same name that is created later does not own the group.
+	RolloutUID types.UID `json:"rolloutUID"`
+	// group is the group's name in the rollout.
+	// +kubebuilder:validation:MaxLength=63
+	Group string `json:"group"`
+	// index of the group, from 0, in the order the groups open.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=499
+	Index int32 `json:"index"`
+	// planHash of the plan. A group whose planHash is not the rollout's status.plan.hash does not exist for anybody.
+	// +kubebuilder:validation:MaxLength=71
+	PlanHash string `json:"planHash"`
+	// dynamic groups take in targets that appear later.
+	// +optional
+	Dynamic bool `json:"dynamic,omitempty"`
+	// conditions as planned; the rollout's spec may have changed them since.
+	Conditions GroupConditions `json:"conditions"`
+	// targets that belong to the group, in the order of the plan. At most 20 000 names and 700 KiB.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20000
+	Targets []TargetName `json:"targets,omitempty"`
+}
+
+// JoinedBatch is when targets joined a dynamic group.
+type JoinedBatch struct {
+	// first is the position in spec.targets of the first target of the batch.
+	First int32 `json:"first"`
+	// at is when they joined.
+	At metav1.MicroTime `json:"at"`
+}
+
+// SupersedingRollout is a newer rollout that took targets of this group over before they began.
+type SupersedingRollout struct {
+	// name of the newer rollout.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// uid of it.
+	UID types.UID `json:"uid"`
+	// openGroups is how many of its groups, by their order, have been looked at; more open groups are looked at again.
+	// +optional
+	OpenGroups int32 `json:"openGroups,omitempty"`
+}
+
+// DeploymentGroupStatus mirrors the group for people and keeps what must be remembered about members that have no action. Written by the
+// Rollout controller only when the group's state changes or members are superseded, never periodically.
+type DeploymentGroupStatus struct {
+	// observedGeneration of the spec; -1 before the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// state of the group, mirrored from the Rollout's status, which decides.
+	// +optional
+	State GroupState `json:"state,omitempty"`
+	// openedAt as in the Rollout's status.
+	// +optional
+	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
+	// counts when the state last changed; live ones are in the Rollout's status.
+	// +optional
+	Counts *Counts `json:"counts,omitempty"`
+	// superseded is a bitmap over spec.targets, lowest bit first, of members that a newer update took over before they began.
+	// +optional
+	// +kubebuilder:validation:MaxLength=3400
+	Superseded []byte `json:"superseded,omitempty"`
+	// alreadyThere is a bitmap of members that ran the set when the group opened.
+	// +optional
+	// +kubebuilder:validation:MaxLength=3400
+	AlreadyThere []byte `json:"alreadyThere,omitempty"`
+	// skipped is a bitmap of members that did not begin in time, with startDeadlineAction Skip.
+	// +optional
+	// +kubebuilder:validation:MaxLength=3400
+	Skipped []byte `json:"skipped,omitempty"`
+	// supersededBy are the newer rollouts that have been taken into account, at most 100.
+	// +optional
+	// +listType=map
+	// +listMapKey=uid
+	// +kubebuilder:validation:MaxItems=100
+	SupersededBy []SupersedingRollout `json:"supersededBy,omitempty"`
+	// joined says when the batches of a dynamic group joined, at most 1000.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	Joined []JoinedBatch `json:"joined,omitempty"`
+}
+
+// DeploymentGroup is the frozen membership of one group of a Rollout (hawkBit: rollout group). Generated by Goshawk; do not edit.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=dgroup,categories=goshawk
+// +kubebuilder:printcolumn:name="Rollout",type=string,JSONPath=`.spec.rollout`
+// +kubebuilder:printcolumn:name="Group",type=string,JSONPath=`.spec.group`
+// +kubebuilder:printcolumn:name="Index",type=integer,JSONPath=`.spec.index`
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
+// +kubebuilder:printcolumn:name="Targets",type=integer,JSONPath=`.status.counts.targets`
+// +kubebuilder:printcolumn:name="Succeeded",type=integer,JSONPath=`.status.counts.succeeded`
+// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.counts.failed`
+// +kubebuilder:printcolumn:name="Opened",type=date,JSONPath=`.status.openedAt`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type DeploymentGroup struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is the frozen membership.
+	// +required
+	Spec DeploymentGroupSpec `json:"spec"`
+	// status mirrors the group.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status DeploymentGroupStatus `json:"status,omitempty"`
+}
+
+// DeploymentGroupList is a list of DeploymentGroups.
+// +kubebuilder:object:root=true
+type DeploymentGroupList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []DeploymentGroup `json:"items"`
+}

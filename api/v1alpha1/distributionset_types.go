@@ -1,0 +1,233 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ModuleReference names a SoftwareModule of the same namespace.
+type ModuleReference struct {
+	// name of the SoftwareModule.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// ModuleTypes says which types of modules a set must and may have (hawkBit: distribution set type).
+type ModuleTypes struct {
+	// mandatory types must each be present; the set is incomplete without. At most 50.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=64
+	Mandatory []string `json:"mandatory,omitempty"`
+
+	// optional types may be present; a module of a type in neither list makes the set incomplete. At most 50.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=64
+	Optional []string `json:"optional,omitempty"`
+}
+
+// Invalidation takes a set out of circulation, for good.
+// +kubebuilder:validation:XValidation:rule="!has(self.deleteRollouts) || !self.deleteRollouts || self.cancelation == 'Force'",message="deleteRollouts goes with cancelation Force only",fieldPath=".deleteRollouts"
+type Invalidation struct {
+	// cancelation says what happens to rollouts and to devices that have begun. None: they go on. Soft: rollouts are stopped and devices
+	// asked to cancel. Force: rollouts are stopped and actions closed at once. Needs, beyond update on distributionsets, for Soft and Force
+	// update on targets and rollouts (first seed: UPDATE_TARGET, UPDATE_ROLLOUT).
+	// +required
+	Cancelation Cancelation `json:"cancelation"`
+
+	// deleteRollouts also deletes, once, the set's rollouts that were created before the invalidation. Goes with Force only and needs delete
+	// on rollouts (first seed: DELETE_ROLLOUT). Default false.
+	// +optional
+	DeleteRollouts bool `json:"deleteRollouts,omitempty"`
+
+	// reason is for people: why. It is shown in conditions and kept in the tombstone.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Reason string `json:"reason,omitempty"`
+}
+
+// DistributionSetSpec is one release: modules that belong together.
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.invalidation) || has(self.invalidation)",message="invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet",fieldPath=".invalidation"
+type DistributionSetSpec struct {
+	// name of the release. (name, version, type) is unique in the namespace: the younger twin is Ready=False, Duplicate. Immutable.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="name is immutable: create another DistributionSet"
+	Name string `json:"name"`
+
+	// version of the release. Immutable.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="version is immutable: create another DistributionSet"
+	Version string `json:"version"`
+
+	// type is the kind of release, such as full-image. Immutable (hawkBit: distribution set type key).
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="type is immutable: create another DistributionSet"
+	Type string `json:"type"`
+
+	// description is for people. Optional.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Description string `json:"description,omitempty"`
+
+	// modules are the SoftwareModules of the release, at most 100. None yet is legal: the set is incomplete until it has one. Frozen once
+	// the set is locked.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=100
+	Modules []ModuleReference `json:"modules,omitempty"`
+
+	// moduleTypes says which module types the set must and may have. Absent: any.
+	// +optional
+	ModuleTypes *ModuleTypes `json:"moduleTypes,omitempty"`
+
+	// compatibleTargetTypes are the target types that the set fits, at most 50. Absent: all. A target without type fits every set (hawkBit).
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=64
+	CompatibleTargetTypes []string `json:"compatibleTargetTypes,omitempty"`
+
+	// requiredMigrationStep marks a release that must not be skipped: newer updates do not supersede it and wait for it (hawkBit). Default
+	// false. Frozen once the set is locked.
+	// +optional
+	RequiredMigrationStep bool `json:"requiredMigrationStep,omitempty"`
+
+	// metadata are free words about the set, at most 100. Those that are visibleToDevice are frozen once the set is locked.
+	// +optional
+	// +listType=map
+	// +listMapKey=key
+	// +kubebuilder:validation:MaxItems=100
+	Metadata []MetadataEntry `json:"metadata,omitempty"`
+
+	// invalidation takes the set out of circulation, for good: it can be set once and neither changed nor removed (first seed: not
+	// repeatable, never valid again). A set of the same namespace, name, version and type that is created later is invalid, too.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="invalidation is immutable: it can be set once (to stop devices more firmly, raise stopCancelation of the rollouts)"
+	Invalidation *Invalidation `json:"invalidation,omitempty"`
+}
+
+// InvalidatedActions counts the actions that an invalidation met.
+type InvalidatedActions struct {
+	// total is how many open actions of the set were met.
+	Total int32 `json:"total"`
+	// canceling is how many devices have been asked to cancel and have not answered.
+	Canceling int32 `json:"canceling"`
+	// canceled is how many are closed as Canceled.
+	Canceled int32 `json:"canceled"`
+	// refused is how many devices refused the cancel, or closed with a result of their own.
+	Refused int32 `json:"refused"`
+}
+
+// InvalidationStatus is how far an invalidation has come.
+type InvalidationStatus struct {
+	// cancelation is what was asked for.
+	// +optional
+	Cancelation Cancelation `json:"cancelation,omitempty"`
+	// observedAt is when Goshawk first saw the invalidation; rollouts created later are never deleted by it.
+	// +optional
+	ObservedAt *metav1.Time `json:"observedAt,omitempty"`
+	// finishedAt is when the walk over all open actions had been through. Actions met later are folded all the same.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+	// autoAssignments is how many AutoAssignments of the set there are; all are Stopped.
+	// +optional
+	AutoAssignments int32 `json:"autoAssignments,omitempty"`
+	// rollouts is how many Rollouts of the set there were when the invalidation was observed.
+	// +optional
+	Rollouts int32 `json:"rollouts,omitempty"`
+	// actions counts the device actions met.
+	// +optional
+	Actions *InvalidatedActions `json:"actions,omitempty"`
+}
+
+// SetTargets counts the targets of a set.
+type SetTargets struct {
+	// begun is how many targets have an open action of the set.
+	Begun int32 `json:"begun"`
+	// installed is how many targets run the set, as far as they have reported.
+	Installed int32 `json:"installed"`
+}
+
+// DistributionSetStatus is what Goshawk knows of the set. Written by the DistributionSet controller.
+type DistributionSetStatus struct {
+	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// contentHash is a SHA-256 over modules, artifacts (without URLs) and device-visible metadata, in hexadecimal: what "installed" means.
+	// Two sets with the same content have the same hash.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ContentHash string `json:"contentHash,omitempty"`
+
+	// locked is true from the first use on (a rollout, an auto-assignment or a single assignment). Never goes back.
+	// +optional
+	Locked bool `json:"locked,omitempty"`
+
+	// invalidation is how far spec.invalidation has come, or the tombstone that this set was born under.
+	// +optional
+	Invalidation *InvalidationStatus `json:"invalidation,omitempty"`
+
+	// targets counts devices; refreshed about once a second while it changes.
+	// +optional
+	Targets *SetTargets `json:"targets,omitempty"`
+
+	// conditions: Ready, Complete, Locked, Invalidated, Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// DistributionSet is one release: SoftwareModules that are installed together (hawkBit: Distribution Set).
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=distset,categories=goshawk
+// +kubebuilder:printcolumn:name="Release",type=string,JSONPath=`.spec.name`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.spec.version`
+// +kubebuilder:printcolumn:name="Complete",type=string,JSONPath=`.status.conditions[?(@.type=="Complete")].status`
+// +kubebuilder:printcolumn:name="Locked",type=boolean,JSONPath=`.status.locked`
+// +kubebuilder:printcolumn:name="Invalidated",type=string,JSONPath=`.status.conditions[?(@.type=="Invalidated")].status`
+// +kubebuilder:printcolumn:name="Begun",type=integer,JSONPath=`.status.targets.begun`
+// +kubebuilder:printcolumn:name="Installed",type=integer,JSONPath=`.status.targets.installed`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || ((has(self.spec.modules) ? self.spec.modules : []).size() == (has(oldSelf.spec.modules) ? oldSelf.spec.modules : []).size() && (!has(self.spec.modules) || self.spec.modules.all(m, oldSelf.spec.modules.exists(o, o.name == m.name))))",message="modules is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.modules"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.requiredMigrationStep) && self.spec.requiredMigrationStep) == (has(oldSelf.spec.requiredMigrationStep) && oldSelf.spec.requiredMigrationStep)",message="requiredMigrationStep is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.requiredMigrationStep"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.metadata) ? self.spec.metadata.filter(m, has(m.visibleToDevice) && m.visibleToDevice) : []) == (has(oldSelf.spec.metadata) ? oldSelf.spec.metadata.filter(m, has(m.visibleToDevice) && m.visibleToDevice) : [])",message="metadata that is visibleToDevice is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.metadata"
+type DistributionSet struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is written by the user.
+	// +required
+	Spec DistributionSetSpec `json:"spec"`
+	// status is written by Goshawk.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status DistributionSetStatus `json:"status,omitempty"`
+}
+
+// DistributionSetList is a list of DistributionSets.
+// +kubebuilder:object:root=true
+type DistributionSetList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []DistributionSet `json:"items"`
+}

@@ -1,0 +1,573 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// SuccessAction is what a group's success leads to (hawkBit: success action).
+// +kubebuilder:validation:Enum=NextGroup;Pause
+type SuccessAction string
+
+const (
+	// SuccessActionNextGroup opens the next group.
+	SuccessActionNextGroup SuccessAction = "NextGroup"
+	// SuccessActionPause pauses the rollout before the next group; resumedAt lifts the pause.
+	SuccessActionPause SuccessAction = "Pause"
+)
+
+// ErrorAction is what a tripped error condition leads to (hawkBit: error action).
+// +kubebuilder:validation:Enum=Pause
+type ErrorAction string
+
+// ErrorActionPause pauses the whole rollout; resumedAt lifts the pause.
+const ErrorActionPause ErrorAction = "Pause"
+
+// GroupOrder is how targets are spread over groups.
+// +kubebuilder:validation:Enum=Hash;Name
+type GroupOrder string
+
+const (
+	// GroupOrderHash spreads targets by a stable hash salted with the rollout's name, so that not always the same devices go first.
+	GroupOrderHash GroupOrder = "Hash"
+	// GroupOrderName fills groups in alphabetical order of the targets' names.
+	GroupOrderName GroupOrder = "Name"
+)
+
+// RolloutIntent is what is wanted of a rollout.
+// +kubebuilder:validation:Enum=Planned;Running;Paused;Stopped
+type RolloutIntent string
+
+const (
+	// IntentPlanned makes and shows the plan and does not start it.
+	IntentPlanned RolloutIntent = "Planned"
+	// IntentRunning starts the rollout, or lets it go on.
+	IntentRunning RolloutIntent = "Running"
+	// IntentPaused holds back all devices that have not begun.
+	IntentPaused RolloutIntent = "Paused"
+	// IntentStopped ends the rollout for good; stopCancelation says what begun devices do.
+	IntentStopped RolloutIntent = "Stopped"
+)
+
+// RolloutState is one word for where a rollout stands (hawkBit: rollout status).
+// +kubebuilder:validation:Enum=Creating;WaitingForApproval;Ready;Starting;Running;Paused;Stopping;Stopped;Finished
+type RolloutState string
+
+const (
+	// RolloutCreating has no plan yet.
+	RolloutCreating RolloutState = "Creating"
+	// RolloutWaitingForApproval has a plan that nobody has approved.
+	RolloutWaitingForApproval RolloutState = "WaitingForApproval"
+	// RolloutReady has a plan and waits for state Running or startAt.
+	RolloutReady RolloutState = "Ready"
+	// RolloutStarting takes shared targets over from older rollouts, then opens its first group.
+	RolloutStarting RolloutState = "Starting"
+	// RolloutRunning opens groups and offers the update to members of open groups.
+	RolloutRunning RolloutState = "Running"
+	// RolloutPaused offers nothing to devices that have not begun.
+	RolloutPaused RolloutState = "Paused"
+	// RolloutStopping is asking begun devices to cancel.
+	RolloutStopping RolloutState = "Stopping"
+	// RolloutStopped ended early, for good.
+	RolloutStopped RolloutState = "Stopped"
+	// RolloutFinished has closed all groups.
+	RolloutFinished RolloutState = "Finished"
+)
+
+// GroupState is one word for where a group stands (hawkBit: rollout group status).
+// +kubebuilder:validation:Enum=Ready;Scheduled;Running;Finished;Error
+type GroupState string
+
+const (
+	// GroupReady is planned; the rollout has not started.
+	GroupReady GroupState = "Ready"
+	// GroupScheduled waits for its turn in a rollout that has started.
+	GroupScheduled GroupState = "Scheduled"
+	// GroupRunning is open.
+	GroupRunning GroupState = "Running"
+	// GroupFinished is closed: every member has a result.
+	GroupFinished GroupState = "Finished"
+	// GroupError tripped its error condition. It stays open to its members once the pause is lifted.
+	GroupError GroupState = "Error"
+)
+
+// PauseReason is why a rollout is paused.
+// +kubebuilder:validation:Enum=PausedBySpec;SuccessActionPause;ErrorThresholdExceeded;ErrorBudgetExceeded
+type PauseReason string
+
+const (
+	// PauseBySpec is a pause by spec.state; state Running lifts it.
+	PauseBySpec PauseReason = ReasonPausedBySpec
+	// PauseBySuccessAction is a gate between groups; resumedAt lifts it.
+	PauseBySuccessAction PauseReason = ReasonSuccessActionPause
+	// PauseByErrorThreshold is a group's brake; resumedAt lifts it.
+	PauseByErrorThreshold PauseReason = ReasonErrorThresholdExceeded
+	// PauseByErrorBudget is the rollout's brake; resumedAt lifts it.
+	PauseByErrorBudget PauseReason = ReasonErrorBudgetExceeded
+)
+
+// IsAutomatic tells whether Goshawk paused by itself, so that only resumedAt lifts the pause.
+func (r PauseReason) IsAutomatic() bool { return r != "" && r != PauseBySpec }
+
+// Group is one explicit deployment group.
+type Group struct {
+	// name of the group, unique in the rollout: a DNS label of at most 40 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+
+	// percentage of the targets that match this group's selection and that no earlier group took; of the whole, not of the rest, among groups with the
+	// same selection (hawkbit 2.3). 1 to 100; absent: 100, which takes all that are left.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	Percentage *int32 `json:"percentage,omitempty"`
+
+	Selection `json:",inline"`
+
+	// successThreshold of this group; absent: the rollout's.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	SuccessThreshold *int32 `json:"successThreshold,omitempty"`
+
+	// successAction of this group; absent: the rollout's.
+	// +optional
+	SuccessAction SuccessAction `json:"successAction,omitempty"`
+
+	// errorThreshold of this group; absent: the rollout's.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	ErrorThreshold *int32 `json:"errorThreshold,omitempty"`
+
+	// errorAction of this group; absent: the rollout's.
+	// +optional
+	ErrorAction ErrorAction `json:"errorAction,omitempty"`
+
+	// confirmationRequired of this group; absent: the update's.
+	// +optional
+	ConfirmationRequired *bool `json:"confirmationRequired,omitempty"`
+}
+
+// ErrorBudget is how much may fail over the whole rollout; whichever limit is passed first trips the brake.
+// +kubebuilder:validation:XValidation:rule="has(self.percent) || has(self.count)",message="errorBudget needs percent, count or both"
+type ErrorBudget struct {
+	// percent of the rollout's targets that may fail; tripped when strictly more have failed. 0 to 100.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Percent *int32 `json:"percent,omitempty"`
+
+	// count of targets that may fail; tripped when strictly more have failed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000000
+	Count *int32 `json:"count,omitempty"`
+}
+
+// Dynamic lets targets that appear later join trailing groups.
+type Dynamic struct {
+	// groupSize is the capacity of each trailing group. 1 to 20000; absent: the size of the last planned group (hawkBit: dynamic group template).
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=20000
+	GroupSize *int32 `json:"groupSize,omitempty"`
+
+	// maxTargets ends the growth, and so the rollout, at this many targets in all. Absent: no limit but 500 groups.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000000
+	MaxTargets *int32 `json:"maxTargets,omitempty"`
+
+	// until ends the growth, and so the rollout, at this time. Absent: never.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// Approval agrees to one plan.
+type Approval struct {
+	// planHash must equal status.plan.hash, written as sha256: and 64 hexadecimal digits; the rollout starts only with exactly this plan.
+	// +required
+	// +kubebuilder:validation:MaxLength=71
+	// +kubebuilder:validation:XValidation:rule="self.matches('^sha256:[0-9a-f]{64}$')",message="planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"
+	PlanHash string `json:"planHash"`
+}
+
+// Advance opens groups whatever the conditions say (hawkBit: trigger next group).
+type Advance struct {
+	// to is the name of the last group to open.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	To string `json:"to"`
+
+	// at is when; a new time is a new request. It counts only if it lies after the start, so that a rebuilt cluster does not repeat it.
+	// +required
+	At metav1.Time `json:"at"`
+}
+
+// Retry tries failed targets again.
+type Retry struct {
+	// at is when; targets that failed before are tried again. A new time is a new request.
+	// +required
+	At metav1.Time `json:"at"`
+
+	// statusCodes limits the retry to failures with one of these codes. Absent: all. At most 50.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=64
+	StatusCodes []string `json:"statusCodes,omitempty"`
+}
+
+// RolloutSpec says what is brought to which targets, in which groups, and what is wanted now.
+// +kubebuilder:validation:XValidation:rule="!(has(self.groupCount) && has(self.groups))",message="give groupCount or groups, not both",fieldPath=".groupCount"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.state) || oldSelf.state != 'Stopped' || (has(self.state) && self.state == 'Stopped')",message="state Stopped is final: it is immutable; create another Rollout",fieldPath=".state"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.state) || oldSelf.state != 'Stopped' || {'None': 0, 'Soft': 1, 'Force': 2}[has(self.stopCancelation) ? self.stopCancelation : 'Soft'] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.stopCancelation) ? oldSelf.stopCancelation : 'Soft']",message="stopCancelation may only be raised after the stop: None, Soft, Force",fieldPath=".stopCancelation"
+type RolloutSpec struct {
+	// update is what is brought to a device. Frozen once the rollout has started, except type from Soft to Forced.
+	// +required
+	Update Update `json:"update"`
+
+	Selection `json:",inline"`
+
+	// groupCount splits the targets into this many equal groups named group-1 and so on. 1 to 500; goes without groups. Neither: one group.
+	// Frozen once started (hawkBit: amountGroups).
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=500
+	GroupCount *int32 `json:"groupCount,omitempty"`
+
+	// groups are explicit groups in the order they open, at most 500. Together they must take every selected target. Names, percentages and
+	// selections are frozen once started; conditions may change.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=500
+	// +kubebuilder:validation:XValidation:rule="self.all(g, self.exists_one(o, o.name == g.name))",message="group names must be unique"
+	Groups []Group `json:"groups,omitempty"`
+
+	// groupOrder is how targets are spread over groups. Default Hash. Frozen once started.
+	// +optional
+	// +default="Hash"
+	GroupOrder GroupOrder `json:"groupOrder,omitempty"`
+
+	// successThreshold is the share of a group's targets, in whole percent, that must have succeeded for successAction; reached means >=.
+	// A group whose members all closed fires successAction even below. 0 to 100, default 50 (hawkBit: success condition THRESHOLD). May change while running.
+	// +optional
+	// +default=50
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	SuccessThreshold *int32 `json:"successThreshold,omitempty"`
+
+	// successAction is what a group's success leads to. Default NextGroup. May change while running.
+	// +optional
+	// +default="NextGroup"
+	SuccessAction SuccessAction `json:"successAction,omitempty"`
+
+	// errorThreshold is the share of a group's targets, in whole percent, that may fail; it trips when strictly more have failed. 0 trips on
+	// the first failure, 100 never. Default 50 (hawkBit: error condition THRESHOLD). May change while running.
+	// +optional
+	// +default=50
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	ErrorThreshold *int32 `json:"errorThreshold,omitempty"`
+
+	// errorAction is what a tripped errorThreshold or errorBudget leads to. Default Pause, the only one.
+	// +optional
+	// +default="Pause"
+	ErrorAction ErrorAction `json:"errorAction,omitempty"`
+
+	// minimumReports is how many results a group must have before its error threshold can trip, unless all its members closed. 0 to 20000, default 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=20000
+	MinimumReports int32 `json:"minimumReports,omitempty"`
+
+	// errorBudget is how much may fail over the whole rollout. Absent: no limit beyond the groups'. May change while running.
+	// +optional
+	ErrorBudget *ErrorBudget `json:"errorBudget,omitempty"`
+
+	// dynamic lets targets that appear later join trailing groups. Absent: membership is frozen when the plan is made.
+	// +optional
+	Dynamic *Dynamic `json:"dynamic,omitempty"`
+
+	// settleSeconds is how long matching membership must have been quiet before the plan is made, since Git applies manifests in any order.
+	// 0 to 3600 seconds, default 5.
+	// +optional
+	// +default=5
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	SettleSeconds *int32 `json:"settleSeconds,omitempty"`
+
+	// state is what is wanted now. Default Running; Stopped is final.
+	// +optional
+	// +default="Running"
+	State RolloutIntent `json:"state,omitempty"`
+
+	// startAt is when to start, and the rollout's place in the order of updates: the newer wins. Give it in production: it survives a
+	// rebuild from Git. Absent: when it first can.
+	// +optional
+	StartAt *metav1.Time `json:"startAt,omitempty"`
+
+	// approvalRequired keeps the rollout from starting without approval. The manager's --require-approval makes it true for all. Default false.
+	// +optional
+	ApprovalRequired bool `json:"approvalRequired,omitempty"`
+
+	// approval agrees to exactly one plan; a plan that changes afterwards needs a new one.
+	// +optional
+	Approval *Approval `json:"approval,omitempty"`
+
+	// resumedAt lifts automatic pauses that began at or before this time, once that time has come: copy status.pausedAt, or write the present
+	// time. Later pauses have later times, so a rebuilt cluster never inherits it.
+	// +optional
+	ResumedAt *metav1.Time `json:"resumedAt,omitempty"`
+
+	// advance opens groups up to and including one whatever the conditions say. It lifts no pause.
+	// +optional
+	Advance *Advance `json:"advance,omitempty"`
+
+	// retry tries failed targets again.
+	// +optional
+	Retry *Retry `json:"retry,omitempty"`
+
+	// stopCancelation says what begun devices do when state is Stopped: None lets them finish, Soft asks them to cancel, Force closes at once.
+	// Default Soft; may be raised after the stop, never lowered.
+	// +optional
+	// +default="Soft"
+	StopCancelation Cancelation `json:"stopCancelation,omitempty"`
+
+	// deletionCancelation says what begun devices do when the manifest is removed. Default None, the safe one: Flux may delete and re-create an
+	// object because of a typo.
+	// +optional
+	// +default="None"
+	DeletionCancelation Cancelation `json:"deletionCancelation,omitempty"`
+}
+
+// PlanStatus is the plan as it will run.
+type PlanStatus struct {
+	// hash is sha256: and the SHA-256 over the set's contentHash and the ordered groups with names, conditions and target names. Written last,
+	// after all groups: groups with another hash do not exist for anybody.
+	// +optional
+	// +kubebuilder:validation:MaxLength=71
+	Hash string `json:"hash,omitempty"`
+	// contentHash of the set when the plan was made.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ContentHash string `json:"contentHash,omitempty"`
+	// specHash is a fingerprint of the fields the plan was made from; until the start another one makes a new plan.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	SpecHash string `json:"specHash,omitempty"`
+	// createdAt is when the plan was made.
+	// +optional
+	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
+	// targets in all groups.
+	// +optional
+	Targets int32 `json:"targets,omitempty"`
+	// groups in the plan.
+	// +optional
+	Groups int32 `json:"groups,omitempty"`
+}
+
+// Counts are targets by what became of them. They always add up to targets.
+type Counts struct {
+	// targets that were planned.
+	Targets int32 `json:"targets"`
+	// scheduled: the group has not opened.
+	// +optional
+	Scheduled int32 `json:"scheduled,omitempty"`
+	// pending: the group is open and the device has not begun.
+	// +optional
+	Pending int32 `json:"pending,omitempty"`
+	// inProgress: the device has begun.
+	// +optional
+	InProgress int32 `json:"inProgress,omitempty"`
+	// succeeded: the update is installed, or was already there.
+	// +optional
+	Succeeded int32 `json:"succeeded,omitempty"`
+	// failed: after all retries.
+	// +optional
+	Failed int32 `json:"failed,omitempty"`
+	// canceled: by the device, by force, or superseded by a newer update before it began.
+	// +optional
+	Canceled int32 `json:"canceled,omitempty"`
+	// skipped: did not begin within startDeadlineSeconds, with startDeadlineAction Skip.
+	// +optional
+	Skipped int32 `json:"skipped,omitempty"`
+	// removed: the Target is gone.
+	// +optional
+	Removed int32 `json:"removed,omitempty"`
+}
+
+// GroupStatus is one group as the rollout sees it: the one authority on what is open, and the live counts.
+type GroupStatus struct {
+	// name of the group.
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+	// state of the group.
+	State GroupState `json:"state"`
+	// openedAt is when the group opened. From then on its members are offered the update.
+	// +optional
+	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
+
+	Counts `json:",inline"`
+}
+
+// FailureCount is one line of the failure table.
+type FailureCount struct {
+	// statusCode that the devices reported; empty: none.
+	// +kubebuilder:validation:MaxLength=64
+	StatusCode string `json:"statusCode"`
+	// count of targets.
+	Count int32 `json:"count"`
+	// examples: the names of up to 3 targets.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=3
+	Examples []string `json:"examples,omitempty"`
+	// firstSeen is when the first of them failed.
+	// +optional
+	FirstSeen *metav1.Time `json:"firstSeen,omitempty"`
+	// lastSeen is when the last of them failed.
+	// +optional
+	LastSeen *metav1.Time `json:"lastSeen,omitempty"`
+}
+
+// WaitingFor says what would move next, and when time alone moves it.
+type WaitingFor struct {
+	// reason is one word.
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// message is one sentence for people.
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message"`
+	// until is when time alone changes something. Absent: only an event can.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// HandledRequests echo the requests of spec that have been carried out.
+type HandledRequests struct {
+	// resumedAt that lifted a pause last.
+	// +optional
+	ResumedAt *metav1.MicroTime `json:"resumedAt,omitempty"`
+	// advanceAt that opened groups last.
+	// +optional
+	AdvanceAt *metav1.MicroTime `json:"advanceAt,omitempty"`
+	// retryAt that retried targets last.
+	// +optional
+	RetryAt *metav1.MicroTime `json:"retryAt,omitempty"`
+}
+
+// RolloutStatus is what Goshawk decided and counted. Written by the Rollout controller, with an optimistic lock.
+type RolloutStatus struct {
+	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// state is one word for where the rollout stands.
+	// +optional
+	State RolloutState `json:"state,omitempty"`
+
+	// plan as it will run, or runs.
+	// +optional
+	Plan *PlanStatus `json:"plan,omitempty"`
+
+	// groups in the order they open, at most 500. The one authority on what is open.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=500
+	Groups []GroupStatus `json:"groups,omitempty"`
+
+	// targets over all groups.
+	// +optional
+	Targets *Counts `json:"targets,omitempty"`
+
+	// failures by statusCode, the 10 most frequent.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Failures []FailureCount `json:"failures,omitempty"`
+
+	// waitingFor says what would move next.
+	// +optional
+	WaitingFor *WaitingFor `json:"waitingFor,omitempty"`
+
+	// startedAt is when the rollout started; the spec is frozen from then on. Written before the first side effect.
+	// +optional
+	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
+	// pausedAt is when the present pause began.
+	// +optional
+	PausedAt *metav1.MicroTime `json:"pausedAt,omitempty"`
+	// pauseReason is why.
+	// +optional
+	PauseReason PauseReason `json:"pauseReason,omitempty"`
+	// pauseMessage says why in a sentence with numbers.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	PauseMessage string `json:"pauseMessage,omitempty"`
+	// finishedAt is when the rollout reached Finished or Stopped.
+	// +optional
+	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
+
+	// handled echoes requests of spec that have been carried out.
+	// +optional
+	Handled *HandledRequests `json:"handled,omitempty"`
+
+	// conditions: Ready, Reconciling, Stalled, Succeeded, Paused, Invalidated.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Rollout brings a distribution set to selected targets, group by group (hawkBit: Rollout).
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=grollout,categories=goshawk
+// +kubebuilder:printcolumn:name="Set",type=string,JSONPath=`.spec.update.distributionSet`
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
+// +kubebuilder:printcolumn:name="Targets",type=integer,JSONPath=`.status.targets.targets`
+// +kubebuilder:printcolumn:name="Pending",type=integer,JSONPath=`.status.targets.pending`
+// +kubebuilder:printcolumn:name="In Progress",type=integer,JSONPath=`.status.targets.inProgress`
+// +kubebuilder:printcolumn:name="Succeeded",type=integer,JSONPath=`.status.targets.succeeded`
+// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.targets.failed`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Canceled",type=integer,JSONPath=`.status.targets.canceled`,priority=1
+// +kubebuilder:printcolumn:name="Waiting For",type=string,JSONPath=`.status.waitingFor.message`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.hash`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (self.spec.update.distributionSet == oldSelf.spec.update.distributionSet && has(self.spec.update.forceAt) == has(oldSelf.spec.update.forceAt) && (!has(self.spec.update.forceAt) || self.spec.update.forceAt == oldSelf.spec.update.forceAt) && has(self.spec.update.weight) == has(oldSelf.spec.update.weight) && (!has(self.spec.update.weight) || self.spec.update.weight == oldSelf.spec.update.weight) && has(self.spec.update.confirmationRequired) == has(oldSelf.spec.update.confirmationRequired) && (!has(self.spec.update.confirmationRequired) || self.spec.update.confirmationRequired == oldSelf.spec.update.confirmationRequired) && has(self.spec.update.maintenanceWindow) == has(oldSelf.spec.update.maintenanceWindow) && (!has(self.spec.update.maintenanceWindow) || self.spec.update.maintenanceWindow == oldSelf.spec.update.maintenanceWindow) && has(self.spec.update.superseding) == has(oldSelf.spec.update.superseding) && (!has(self.spec.update.superseding) || self.spec.update.superseding == oldSelf.spec.update.superseding) && has(self.spec.update.reinstall) == has(oldSelf.spec.update.reinstall) && (!has(self.spec.update.reinstall) || self.spec.update.reinstall == oldSelf.spec.update.reinstall) && has(self.spec.update.finishedWarning) == has(oldSelf.spec.update.finishedWarning) && (!has(self.spec.update.finishedWarning) || self.spec.update.finishedWarning == oldSelf.spec.update.finishedWarning) && has(self.spec.update.startDeadlineSeconds) == has(oldSelf.spec.update.startDeadlineSeconds) && (!has(self.spec.update.startDeadlineSeconds) || self.spec.update.startDeadlineSeconds == oldSelf.spec.update.startDeadlineSeconds) && has(self.spec.update.startDeadlineAction) == has(oldSelf.spec.update.startDeadlineAction) && (!has(self.spec.update.startDeadlineAction) || self.spec.update.startDeadlineAction == oldSelf.spec.update.startDeadlineAction) && has(self.spec.update.progressDeadlineSeconds) == has(oldSelf.spec.update.progressDeadlineSeconds) && (!has(self.spec.update.progressDeadlineSeconds) || self.spec.update.progressDeadlineSeconds == oldSelf.spec.update.progressDeadlineSeconds) && has(self.spec.update.cancelDeadlineSeconds) == has(oldSelf.spec.update.cancelDeadlineSeconds) && (!has(self.spec.update.cancelDeadlineSeconds) || self.spec.update.cancelDeadlineSeconds == oldSelf.spec.update.cancelDeadlineSeconds) && has(self.spec.update.retries) == has(oldSelf.spec.update.retries) && (!has(self.spec.update.retries) || self.spec.update.retries == oldSelf.spec.update.retries))",message="update is immutable once the rollout has started, except type from Soft to Forced: stop this rollout and create another",fieldPath=".spec.update"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.update.type) == has(oldSelf.spec.update.type) && (!has(self.spec.update.type) || self.spec.update.type == oldSelf.spec.update.type)) || ((has(self.spec.update.type) ? self.spec.update.type : 'Forced') == 'Forced' && has(oldSelf.spec.update.type) && oldSelf.spec.update.type == 'Soft')",message="update.type is immutable once the rollout has started, except from Soft to Forced",fieldPath=".spec.update.type"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.targetSelector) == has(oldSelf.spec.targetSelector) && (!has(self.spec.targetSelector) || self.spec.targetSelector == oldSelf.spec.targetSelector))",message="targetSelector is immutable once the rollout has started: membership was frozen with the plan; create another Rollout for other targets",fieldPath=".spec.targetSelector"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.targetExpression) == has(oldSelf.spec.targetExpression) && (!has(self.spec.targetExpression) || self.spec.targetExpression == oldSelf.spec.targetExpression))",message="targetExpression is immutable once the rollout has started: membership was frozen with the plan; create another Rollout for other targets",fieldPath=".spec.targetExpression"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groupCount) == has(oldSelf.spec.groupCount) && (!has(self.spec.groupCount) || self.spec.groupCount == oldSelf.spec.groupCount))",message="groupCount is immutable once the rollout has started: membership was frozen with the plan",fieldPath=".spec.groupCount"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groupOrder) == has(oldSelf.spec.groupOrder) && (!has(self.spec.groupOrder) || self.spec.groupOrder == oldSelf.spec.groupOrder))",message="groupOrder is immutable once the rollout has started: membership was frozen with the plan",fieldPath=".spec.groupOrder"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groups) == has(oldSelf.spec.groups) && (!has(self.spec.groups) || (self.spec.groups.map(g, g.name) == oldSelf.spec.groups.map(g, g.name) && self.spec.groups.map(g, has(g.percentage) ? g.percentage : 100) == oldSelf.spec.groups.map(g, has(g.percentage) ? g.percentage : 100) && self.spec.groups.map(g, has(g.targetSelector) ? [g.targetSelector] : []) == oldSelf.spec.groups.map(g, has(g.targetSelector) ? [g.targetSelector] : []) && self.spec.groups.map(g, has(g.targetExpression) ? g.targetExpression : '') == oldSelf.spec.groups.map(g, has(g.targetExpression) ? g.targetExpression : ''))))",message="names, percentages and selections of groups are immutable once the rollout has started; their thresholds and actions may change",fieldPath=".spec.groups"
+type Rollout struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is written by the user.
+	// +required
+	Spec RolloutSpec `json:"spec"`
+	// status is written by Goshawk.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status RolloutStatus `json:"status,omitempty"`
+}
+
+// RolloutList is a list of Rollouts.
+// +kubebuilder:object:root=true
+type RolloutList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Rollout `json:"items"`
+}

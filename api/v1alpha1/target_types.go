@@ -1,0 +1,686 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// UpdateStatus is one word about a target (hawkBit: TargetUpdateStatus).
+// +kubebuilder:validation:Enum=Unknown;Registered;Pending;InSync;Error
+type UpdateStatus string
+
+const (
+	// UpdateStatusUnknown means that the device was never heard of.
+	UpdateStatusUnknown UpdateStatus = "Unknown"
+	// UpdateStatusRegistered means that the device was heard of and has not been updated yet.
+	UpdateStatusRegistered UpdateStatus = "Registered"
+	// UpdateStatusPending means that an action is open. A target whose group is open but that has not come by yet is not Pending here; it is
+	// counted pending in its group.
+	UpdateStatusPending UpdateStatus = "Pending"
+	// UpdateStatusInSync means that the device runs what it was last told to run.
+	UpdateStatusInSync UpdateStatus = "InSync"
+	// UpdateStatusError means that the last update failed, or that nobody knows what runs.
+	UpdateStatusError UpdateStatus = "Error"
+)
+
+// ActionState is where the life of one update on one device stands (hawkBit: action status).
+// +kubebuilder:validation:Enum=WaitingForConfirmation;Retrieved;Running;Downloading;Downloaded;Installing;Removing;Canceling;Finished;Error;Canceled
+type ActionState string
+
+const (
+	// ActionWaitingForConfirmation waits for somebody at the device to agree. The device has not begun.
+	ActionWaitingForConfirmation ActionState = "WaitingForConfirmation"
+	// ActionRetrieved means that the device has fetched the deployment. From here on it has begun and nobody may assume otherwise.
+	ActionRetrieved ActionState = "Retrieved"
+	// ActionRunning means that the device is at work, at a stage it does not tell.
+	ActionRunning ActionState = "Running"
+	// ActionDownloading means that artifacts are being fetched.
+	ActionDownloading ActionState = "Downloading"
+	// ActionDownloaded means that all artifacts are on the device.
+	ActionDownloaded ActionState = "Downloaded"
+	// ActionInstalling means that the device changes itself.
+	ActionInstalling ActionState = "Installing"
+	// ActionRemoving means that software is being removed.
+	ActionRemoving ActionState = "Removing"
+	// ActionCanceling means that the device has been, or will be, asked to cancel; it may refuse or finish first.
+	ActionCanceling ActionState = "Canceling"
+	// ActionFinished is closed: the update succeeded.
+	ActionFinished ActionState = "Finished"
+	// ActionError is closed: the update failed.
+	ActionError ActionState = "Error"
+	// ActionCanceled is closed: the update was canceled, by the device or by force.
+	ActionCanceled ActionState = "Canceled"
+)
+
+// IsClosed tells whether the state is absorbing.
+func (s ActionState) IsClosed() bool {
+	return s == ActionFinished || s == ActionError || s == ActionCanceled
+}
+
+// HasBegun tells whether the device has fetched the deployment of an action in this state; closed actions count as begun.
+func (s ActionState) HasBegun() bool { return s != ActionWaitingForConfirmation }
+
+// SourceKind is what kind of intent an action comes from.
+// +kubebuilder:validation:Enum=Target;Rollout;AutoAssignment
+type SourceKind string
+
+const (
+	// SourceTarget is the target's own spec.assignment.
+	SourceTarget SourceKind = "Target"
+	// SourceRollout is membership in an open group of a Rollout.
+	SourceRollout SourceKind = "Rollout"
+	// SourceAutoAssignment is a running AutoAssignment that selects the target.
+	SourceAutoAssignment SourceKind = "AutoAssignment"
+)
+
+// CancelCause is why an action is to be canceled.
+// +kubebuilder:validation:Enum=Requested;Stopped;Deleted;Invalidated;Superseded;SetGone
+type CancelCause string
+
+const (
+	// CauseRequested means that spec.cancel of the target covers the action.
+	CauseRequested CancelCause = "Requested"
+	// CauseStopped means that the rollout was stopped.
+	CauseStopped CancelCause = "Stopped"
+	// CauseDeleted means that the rollout was deleted.
+	CauseDeleted CancelCause = "Deleted"
+	// CauseInvalidated means that the distribution set was invalidated.
+	CauseInvalidated CancelCause = "Invalidated"
+	// CauseSuperseded means that a newer update of the target replaces it.
+	CauseSuperseded CancelCause = "Superseded"
+	// CauseSetGone means that the set or a module is gone or has another content.
+	CauseSetGone CancelCause = "SetGone"
+)
+
+// CancelAnswer is what became of a cancel.
+// +kubebuilder:validation:Enum=Accepted;Rejected;Overtaken;DeadlineExceeded
+type CancelAnswer string
+
+const (
+	// AnswerAccepted means that the device canceled.
+	AnswerAccepted CancelAnswer = "Accepted"
+	// AnswerRejected means that the device refused; the action goes on and is not asked again for the same cause.
+	AnswerRejected CancelAnswer = "Rejected"
+	// AnswerOvertaken means that the device reported a result, or began something newer, instead of an answer.
+	AnswerOvertaken CancelAnswer = "Overtaken"
+	// AnswerDeadlineExceeded means that cancelDeadlineSeconds passed without an answer.
+	AnswerDeadlineExceeded CancelAnswer = "DeadlineExceeded"
+)
+
+// Codes that Goshawk itself writes into statusCode.
+const (
+	// CodeStartDeadlineExceeded marks a target that did not begin within startDeadlineSeconds.
+	CodeStartDeadlineExceeded = "StartDeadlineExceeded"
+	// CodeProgressDeadlineExceeded marks an action without a result within progressDeadlineSeconds.
+	CodeProgressDeadlineExceeded = "ProgressDeadlineExceeded"
+	// CodeSkipped marks a success that the device reported without having downloaded anything (swupdate's skip).
+	CodeSkipped = "Skipped"
+	// CodeInconsistent is the code by which a device says that it is inconsistent.
+	CodeInconsistent = "INCONSISTENT"
+)
+
+// AutoConfirm says who agrees to an update that requires confirmation.
+// +kubebuilder:validation:Enum=Device;Always
+type AutoConfirm string
+
+const (
+	// AutoConfirmDevice asks the device, unless it has activated auto-confirmation over DDI.
+	AutoConfirmDevice AutoConfirm = "Device"
+	// AutoConfirmAlways never asks.
+	AutoConfirmAlways AutoConfirm = "Always"
+)
+
+// SecretKeyReference names one key of a Secret of the same namespace.
+type SecretKeyReference struct {
+	// name of the Secret. One Secret may hold the tokens of many targets.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// key in the Secret's data.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key"`
+}
+
+// Assignment brings one distribution set to one target.
+type Assignment struct {
+	Update `json:",inline"`
+
+	// assignedAt makes the same set a new assignment when it changes. Optional.
+	// +optional
+	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
+}
+
+// CancelRequest cancels actions of one target.
+type CancelRequest struct {
+	// upTo cancels every open action with an id up to this one (see status.actions). An id that was never given is ignored, with a
+	// condition, so that a request copied from elsewhere cannot cancel the future.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2147483647
+	UpTo int32 `json:"upTo"`
+
+	// cancelation is Soft (the device is asked) or Force (closed at once; hawkBit: force quit). Default Soft.
+	// +optional
+	// +default="Soft"
+	// +kubebuilder:validation:XValidation:rule="self != 'None'",message="cancelation of a cancel must be Soft or Force: remove spec.cancel to cancel nothing"
+	Cancelation Cancelation `json:"cancelation,omitempty"`
+}
+
+// TargetSpec is one device and what is wanted of it alone.
+// +kubebuilder:validation:XValidation:rule="has(self.controllerID) == has(oldSelf.controllerID)",message="controllerID is immutable: delete the Target and create another",fieldPath=".controllerID"
+type TargetSpec struct {
+	// controllerID is the device's own id, as it says it to the door. Absent: metadata.name. Unique in the namespace: the younger twin is
+	// Ready=False, Duplicate, and the door does not serve it. 1 to 256 characters without blanks. Immutable (hawkBit: controllerId).
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\s/]+$')",message="controllerID must have no blanks and no slashes"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="controllerID is immutable: delete the Target and create another"
+	ControllerID string `json:"controllerID,omitempty"`
+
+	// name is a name for people. Optional.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Name string `json:"name,omitempty"`
+
+	// description is for people. Optional.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Description string `json:"description,omitempty"`
+
+	// address is where the device is, for people. What the door sees is status.address. Optional.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Address string `json:"address,omitempty"`
+
+	// type decides which sets fit (DistributionSet.spec.compatibleTargetTypes). Absent: every set fits (hawkBit: target type).
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Type string `json:"type,omitempty"`
+
+	// tokenSecretRef is where the device's token is: it authenticates with `Authorization: TargetToken <token>`. Absent: no token is accepted.
+	// +optional
+	TokenSecretRef *SecretKeyReference `json:"tokenSecretRef,omitempty"`
+
+	// assignment brings one set to this target alone. A changed one is newer than every rollout it meets. Removing it takes nothing back: a
+	// device that has begun finishes (use cancel).
+	// +optional
+	Assignment *Assignment `json:"assignment,omitempty"`
+
+	// cancel cancels this target's open actions up to an id.
+	// +optional
+	Cancel *CancelRequest `json:"cancel,omitempty"`
+
+	// autoConfirm says who agrees to updates that require confirmation. Default Device.
+	// +optional
+	// +default="Device"
+	AutoConfirm AutoConfirm `json:"autoConfirm,omitempty"`
+
+	// hold keeps this device from beginning anything until it is released. What has begun goes on. Default false.
+	// +optional
+	Hold bool `json:"hold,omitempty"`
+}
+
+// InstalledSet is what a device runs.
+type InstalledSet struct {
+	// distributionSet is the name of the set when it was installed; the object may be gone.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	DistributionSet string `json:"distributionSet,omitempty"`
+	// contentHash of the set: what "already there" compares.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ContentHash string `json:"contentHash,omitempty"`
+	// since is when the door learned of it, by the server's clock.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// actionID is the action that installed it; 0 when the device reported it by itself.
+	// +optional
+	ActionID int32 `json:"actionID,omitempty"`
+}
+
+// SeenAssignment is when a single assignment was first seen.
+type SeenAssignment struct {
+	// distributionSet as in spec.assignment.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	DistributionSet string `json:"distributionSet,omitempty"`
+	// assignedAt as in spec.assignment.
+	// +optional
+	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
+	// since is when spec.assignment was first seen: its place in the order of intents.
+	// +optional
+	Since *metav1.MicroTime `json:"since,omitempty"`
+}
+
+// AutoConfirmStatus is what the device said about confirming by itself.
+type AutoConfirmStatus struct {
+	// active is true while the device confirms everything by itself.
+	Active bool `json:"active"`
+	// initiator is who activated it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Initiator string `json:"initiator,omitempty"`
+	// remark is why.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Remark string `json:"remark,omitempty"`
+	// activatedAt is when, by the server's clock.
+	// +optional
+	ActivatedAt *metav1.Time `json:"activatedAt,omitempty"`
+}
+
+// ActionSource is the intent that an action was born from.
+type ActionSource struct {
+	// kind of the intent.
+	Kind SourceKind `json:"kind"`
+	// name of the Rollout or AutoAssignment; the target's own name for an assignment.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// uid of that object.
+	// +optional
+	UID types.UID `json:"uid,omitempty"`
+	// group of the rollout.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Group string `json:"group,omitempty"`
+	// attempt counts the tries of this intent on this target, from 1.
+	// +optional
+	Attempt int32 `json:"attempt,omitempty"`
+	// since is the intent's place in the order of intents.
+	// +optional
+	Since *metav1.MicroTime `json:"since,omitempty"`
+}
+
+// ActionUpdate is what an action needs of its Update when its source is gone.
+type ActionUpdate struct {
+	// type as in Update.
+	// +optional
+	Type UpdateType `json:"type,omitempty"`
+	// forceAt as in Update.
+	// +optional
+	ForceAt *metav1.Time `json:"forceAt,omitempty"`
+	// weight as in Update.
+	// +optional
+	Weight *int32 `json:"weight,omitempty"`
+	// maintenanceWindow as in Update.
+	// +optional
+	MaintenanceWindow *MaintenanceWindow `json:"maintenanceWindow,omitempty"`
+	// superseding as in Update.
+	// +optional
+	Superseding Superseding `json:"superseding,omitempty"`
+	// finishedWarning as in Update.
+	// +optional
+	FinishedWarning Verdict `json:"finishedWarning,omitempty"`
+	// progressDeadlineSeconds as in Update.
+	// +optional
+	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
+	// cancelDeadlineSeconds as in Update.
+	// +optional
+	CancelDeadlineSeconds *int32 `json:"cancelDeadlineSeconds,omitempty"`
+	// rollback is Supported when every module of the set declares it.
+	// +optional
+	Rollback RollbackSupport `json:"rollback,omitempty"`
+	// requiredMigrationStep of the set at birth.
+	// +optional
+	RequiredMigrationStep bool `json:"requiredMigrationStep,omitempty"`
+}
+
+// ModuleState is the result of one module of an action.
+type ModuleState struct {
+	// name of the software (SoftwareModule.spec.name, with ":" and version).
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name"`
+	// state that the device reported last for it.
+	State ActionState `json:"state"`
+}
+
+// CancelStatus is what became of a cancel of one action.
+type CancelStatus struct {
+	// cause is why.
+	Cause CancelCause `json:"cause"`
+	// cancelation is Soft or Force.
+	Cancelation Cancelation `json:"cancelation"`
+	// requestedAt is when it was asked, by the server's clock.
+	// +optional
+	RequestedAt *metav1.Time `json:"requestedAt,omitempty"`
+	// answer is empty until there is one.
+	// +optional
+	Answer CancelAnswer `json:"answer,omitempty"`
+	// from is the state the action was in when it was asked; a refusal returns to it.
+	// +optional
+	From ActionState `json:"from,omitempty"`
+	// causes are all causes asked so far, so that none is asked twice. At most 6.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=6
+	Causes []CancelCause `json:"causes,omitempty"`
+}
+
+// ActionEvent is one line of an action's history.
+type ActionEvent struct {
+	// time by the server's clock.
+	Time metav1.Time `json:"time"`
+	// state that was reached.
+	State ActionState `json:"state"`
+	// statusCode of the report.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	StatusCode string `json:"statusCode,omitempty"`
+	// message of the report, shortened.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Message string `json:"message,omitempty"`
+}
+
+// Action is one update on one device, from the moment the device fetched it (hawkBit: Action).
+type Action struct {
+	// id is what the device calls the action. It counts up per target and is never used again, also not by a Target of the same name that
+	// is created later. 1 to 2147483647: DDI clients read it as a C int.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2147483647
+	ID int32 `json:"id"`
+
+	// source is the intent that it was born from, or that adopted it.
+	Source ActionSource `json:"source"`
+
+	// distributionSet is the name of the set.
+	// +kubebuilder:validation:MaxLength=253
+	DistributionSet string `json:"distributionSet"`
+
+	// contentHash of the set at birth.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ContentHash string `json:"contentHash,omitempty"`
+
+	// update is what the action needs when its source is gone.
+	// +optional
+	Update ActionUpdate `json:"update,omitempty"`
+
+	// state of the action. Closed states (Finished, Error, Canceled) are absorbing.
+	State ActionState `json:"state"`
+
+	// stage is the device's last word for what it does: a DDI execution or a SoftwareUpdatable status.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Stage string `json:"stage,omitempty"`
+
+	// modules are the results module by module, where the device tells them apart. At most 100.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=100
+	Modules []ModuleState `json:"modules,omitempty"`
+
+	// statusCode is the device's last code, or one of Goshawk's (StartDeadlineExceeded, ProgressDeadlineExceeded, Skipped).
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	StatusCode string `json:"statusCode,omitempty"`
+
+	// message is the device's last message, shortened. It is untrusted text.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
+
+	// progress in percent, as far as the device tells.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Progress *int32 `json:"progress,omitempty"`
+
+	// reports counts the device's reports. Beyond 1000 intermediate ones are dropped; final ones always count.
+	// +optional
+	Reports int32 `json:"reports,omitempty"`
+
+	// installingBegan is true once the device may have begun to change itself.
+	// +optional
+	InstallingBegan bool `json:"installingBegan,omitempty"`
+
+	// downloadSeen is true once the device reported a download or any progress. A success without it is swupdate's skip.
+	// +optional
+	DownloadSeen bool `json:"downloadSeen,omitempty"`
+
+	// cancel is what became of a cancel.
+	// +optional
+	Cancel *CancelStatus `json:"cancel,omitempty"`
+
+	// history holds the first of each state, newest 10, for open actions and the newest 2 closed ones.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	History []ActionEvent `json:"history,omitempty"`
+
+	// beganAt is when the device fetched the deployment (or was asked to confirm), by the server's clock, as all times here.
+	// +optional
+	BeganAt *metav1.Time `json:"beganAt,omitempty"`
+	// firstReportedAt is when the first report came.
+	// +optional
+	FirstReportedAt *metav1.Time `json:"firstReportedAt,omitempty"`
+	// reportedAt is when the last report came.
+	// +optional
+	ReportedAt *metav1.Time `json:"reportedAt,omitempty"`
+	// closedAt is when the action closed.
+	// +optional
+	ClosedAt *metav1.Time `json:"closedAt,omitempty"`
+}
+
+// Dependency is one piece of software or hardware on a device (SoftwareUpdatable: DependencyDescription).
+type Dependency struct {
+	// key is group.name:version as the device wrote it.
+	// +kubebuilder:validation:MaxLength=512
+	Key string `json:"key"`
+	// group, such as a vendor.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Group string `json:"group,omitempty"`
+	// name in the group.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name,omitempty"`
+	// version of it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Version string `json:"version,omitempty"`
+	// type, such as hw-part.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Type string `json:"type,omitempty"`
+}
+
+// OperationStatus is a SoftwareUpdatable status report as the device sent it.
+type OperationStatus struct {
+	// correlationId ties the report to an action.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	CorrelationID string `json:"correlationID,omitempty"`
+	// status is one of the 18 SoftwareUpdatable words; unknown ones are kept as they are.
+	// +kubebuilder:validation:MaxLength=64
+	Status string `json:"status"`
+	// software that the report speaks of, as name:version.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Software string `json:"software,omitempty"`
+	// progress in percent.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Progress *int32 `json:"progress,omitempty"`
+	// message of the device, shortened.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
+	// statusCode of the device.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	StatusCode string `json:"statusCode,omitempty"`
+	// time by the server's clock.
+	// +optional
+	Time *metav1.Time `json:"time,omitempty"`
+}
+
+// Feature is one SoftwareUpdatable feature of a device.
+type Feature struct {
+	// id of the feature.
+	// +kubebuilder:validation:MaxLength=128
+	ID string `json:"id"`
+	// softwareModuleType that the feature serves.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	SoftwareModuleType string `json:"softwareModuleType,omitempty"`
+	// installedDependencies, at most 100.
+	// +optional
+	// +listType=map
+	// +listMapKey=key
+	// +kubebuilder:validation:MaxItems=100
+	InstalledDependencies []Dependency `json:"installedDependencies,omitempty"`
+	// contextDependencies, at most 100.
+	// +optional
+	// +listType=map
+	// +listMapKey=key
+	// +kubebuilder:validation:MaxItems=100
+	ContextDependencies []Dependency `json:"contextDependencies,omitempty"`
+	// lastOperation that the device reported.
+	// +optional
+	LastOperation *OperationStatus `json:"lastOperation,omitempty"`
+	// lastFailedOperation that the device reported.
+	// +optional
+	LastFailedOperation *OperationStatus `json:"lastFailedOperation,omitempty"`
+}
+
+// AttributeValue is the value of a device attribute.
+// +kubebuilder:validation:MaxLength=128
+type AttributeValue string
+
+// TargetStatus is what is known of one device. Written by the doors and the Target controller, each with an optimistic lock.
+type TargetStatus struct {
+	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// controllerID is the id that the door serves this target under. A selectable field.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	ControllerID string `json:"controllerID,omitempty"`
+
+	// updateStatus is one word about the target. A selectable field.
+	// +optional
+	UpdateStatus UpdateStatus `json:"updateStatus,omitempty"`
+
+	// installed is what the device runs, by its reports. Absent: unknown.
+	// +optional
+	Installed *InstalledSet `json:"installed,omitempty"`
+
+	// lastSeen is when the device was last heard of, as of the last write: it rides on other writes, else at most once a day.
+	// +optional
+	LastSeen *metav1.Time `json:"lastSeen,omitempty"`
+
+	// address that the device last came from, as of the last write.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Address string `json:"address,omitempty"`
+
+	// attributes that the device reported, at most 100 (hawkBit: configData).
+	// +optional
+	// +kubebuilder:validation:MaxProperties=100
+	Attributes map[string]AttributeValue `json:"attributes,omitempty"`
+
+	// assignment is when spec.assignment was first seen.
+	// +optional
+	Assignment *SeenAssignment `json:"assignment,omitempty"`
+
+	// selectionChangedAt is when labels, type or attributes last changed: what selects this target may be new since then.
+	// +optional
+	SelectionChangedAt *metav1.MicroTime `json:"selectionChangedAt,omitempty"`
+
+	// selectionHash is a fingerprint of labels, type and attributes, by which a change is noticed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	SelectionHash string `json:"selectionHash,omitempty"`
+
+	// autoConfirm is what the device said about confirming by itself.
+	// +optional
+	AutoConfirm *AutoConfirmStatus `json:"autoConfirm,omitempty"`
+
+	// hadSets are the first 16 hexadecimal digits of the contentHashes this target had actions for, newest 50, newest last.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=16
+	HadSets []string `json:"hadSets,omitempty"`
+
+	// nextActionID is the id that the next action will have. It is stored before it is first announced and starts at the seconds since 2020, so that a
+	// target that is deleted and created again never uses an id twice.
+	// +optional
+	NextActionID int32 `json:"nextActionID,omitempty"`
+
+	// actions: open ones, the newest one of every rollout that still lives, and the newest 10 closed; 32 KiB in all.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=100
+	Actions []Action `json:"actions,omitempty"`
+
+	// features are the device's SoftwareUpdatable features, at most 20.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=20
+	Features []Feature `json:"features,omitempty"`
+
+	// conditions: Ready, Consistent, Online, Assigned, Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Target is one device (hawkBit: Target).
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=tgt,categories=goshawk
+// +kubebuilder:selectablefield:JSONPath=`.status.updateStatus`
+// +kubebuilder:selectablefield:JSONPath=`.status.controllerID`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.updateStatus`
+// +kubebuilder:printcolumn:name="Installed",type=string,JSONPath=`.status.installed.distributionSet`
+// +kubebuilder:printcolumn:name="Consistent",type=string,JSONPath=`.status.conditions[?(@.type=="Consistent")].status`
+// +kubebuilder:printcolumn:name="Hold",type=boolean,JSONPath=`.spec.hold`,priority=1
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,priority=1
+// +kubebuilder:printcolumn:name="Controller ID",type=string,JSONPath=`.status.controllerID`,priority=1
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Last Seen",type=date,JSONPath=`.status.lastSeen`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type Target struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is written by the user.
+	// +optional
+	Spec TargetSpec `json:"spec,omitempty"`
+	// status is written by Goshawk.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status TargetStatus `json:"status,omitempty"`
+}
+
+// ControllerID is the id under which the device comes to the door.
+func (t *Target) ControllerID() string {
+	if t.Spec.ControllerID != "" {
+		return t.Spec.ControllerID
+	}
+	return t.Name
+}
+
+// TargetList is a list of Targets.
+// +kubebuilder:object:root=true
+type TargetList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Target `json:"items"`
+}
