@@ -1,0 +1,122 @@
+# Goshawk's workshop. `make help` lists the words; CI uses these words and nothing else.
+
+SHELL := bash
+.SHELLFLAGS := -o errexit -o nounset -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# One set of compile flags for every module of this repository: hack/controlplane, hack/tools and the product then
+# share the Go build cache. Only `race` needs cgo.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
+
+# Where etcd, kube-apiserver and kubectl are: yours if you set KUBEBUILDER_ASSETS, else the ones built here.
+ASSETS := $(abspath $(or $(KUBEBUILDER_ASSETS),bin/k8s))
+KUBECTL ?= $(or $(shell command -v kubectl),$(ASSETS)/kubectl)
+TOOL := go tool -modfile=hack/tools/go.mod
+
+FUZZ ?= Partition
+FUZZTIME ?= 30s
+BENCH ?= .
+
+.PHONY: help
+help: ## List the words.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+
+.PHONY: generate
+generate: ## Write what is generated: deep copies, CRDs, and what `go generate` writes.
+	$(TOOL) controller-gen object paths=./api/...
+	$(TOOL) controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	go generate ./...
+
+.PHONY: verify
+verify: ## Fail, with the difference, if `make generate` would change anything.
+	@hack/verify-generated.sh
+
+.PHONY: lint
+lint: ## Format, vet, staticcheck, and the rules of the house.
+	@unformatted=$$(gofmt -l .); if [[ -n $$unformatted ]]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	hack/verify-imports.sh
+	hack/verify-versions.sh
+	hack/verify-files.sh
+
+
+.PHONY: test
+test: test-unit ## Everything: first what needs no server, then the stories on a real API server.
+	@$(MAKE) controlplane
+	KUBEBUILDER_ASSETS="$(ASSETS)" go test -p 1 -timeout 30m ./test/...
+
+.PHONY: test-unit
+test-unit: ## What needs no server: rules, door, devices, controllers on a fake client.
+	@packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then go test $$packages; fi
+
+.PHONY: race
+race: ## What needs no server, under the race detector (needs a C compiler).
+	@if ! command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null; then \
+		echo "race: skipped, because the race detector needs a C compiler and there is none: install gcc or clang"; \
+	else \
+		packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then CGO_ENABLED=1 go test -race $$packages; fi; \
+	fi
+
+.PHONY: fuzz
+fuzz: ## Look for a fleet that the partition into groups loses or doubles (FUZZTIME=30s).
+	go test -run '^$$' -fuzz '$(FUZZ)' -fuzztime $(FUZZTIME) ./internal/rollout
+
+.PHONY: bench
+bench: controlplane ## Measure: rules alone, then whole rollouts on the real API server (BENCH=regexp).
+	@packages=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u | grep -v '^\./test/' || true); \
+		if [[ -n $$packages ]]; then go test -run '^$$' -bench '$(BENCH)' -benchmem $$packages; fi
+	@if [[ -d test/bench ]]; then KUBEBUILDER_ASSETS="$(ASSETS)" go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m ./test/bench/...; fi
+
+
+.PHONY: build
+build: ## Build bin/manager, bin/devicesim and, if its source is there, bin/kubectl-goshawk.
+	go build -o bin/manager .
+	go build -o bin/devicesim ./cmd/devicesim
+	@if [[ -d cmd/kubectl-goshawk ]]; then go build -o bin/kubectl-goshawk ./cmd/kubectl-goshawk; fi
+
+.PHONY: controlplane
+controlplane: ## Build etcd, kube-apiserver and kubectl into bin/k8s: once, 5 to 20 minutes.
+	@hack/build-controlplane.sh
+
+.PHONY: up
+up: controlplane build ## Start etcd, kube-apiserver and Goshawk on loopback in the background; state in .goshawk/.
+	@KUBEBUILDER_ASSETS="$(ASSETS)" hack/up.sh
+
+.PHONY: down
+down: ## Stop what `make up` started; CLEAN=1 throws its data away too.
+	@CLEAN="$(CLEAN)" hack/down.sh
+
+.PHONY: demo
+demo: up ## A fleet of simulated devices, a rollout, and a stop, live in the terminal.
+	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" bin/goshawk-demo
+
+.PHONY: clean
+clean: ## Stop what runs and remove bin/ and .goshawk/ (the next `make controlplane` is short: Go's cache stays).
+	@CLEAN=1 hack/down.sh
+	rm -rf bin coverage
+
+
+.PHONY: kubectl
+kubectl:
+	@if ! command -v "$(KUBECTL)" >/dev/null; then $(MAKE) controlplane; fi
+
+.PHONY: install
+install: kubectl ## Apply the CRDs.
+	$(KUBECTL) apply --server-side --force-conflicts -k config/crd
+
+.PHONY: uninstall
+uninstall: kubectl ## Delete the CRDs and with them every Goshawk object; do it before undeploy, the controllers release finalizers.
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: kubectl ## Apply everything: namespace goshawk-system, CRDs, rights, controllers and door.
+	$(KUBECTL) apply --server-side --force-conflicts -k config/default
+
+.PHONY: undeploy
+undeploy: kubectl ## Delete controllers, door and rights; objects, CRDs and the record of invalidated sets stay.
+	$(KUBECTL) delete --ignore-not-found -k config/manager
+	$(KUBECTL) delete --ignore-not-found -k config/rbac

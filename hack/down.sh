@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Stops what up.sh started, whatever part of it runs. Data stays for the next start; CLEAN=1 removes it.
+set -o errexit -o nounset -o pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=hack/processes.sh
+source hack/processes.sh
+
+if [[ ! -d $state ]]; then
+	echo "nothing was started here"
+	exit
+fi
+for ((i = ${#processes[@]} - 1; i >= 0; i--)); do
+	name=${processes[i]}
+	if running "$name"; then
+		stop "$name"
+		echo "$name: stopped"
+	else
+		stop "$name" # removes what a process that died left behind
+	fi
+done
+if [[ ${CLEAN:-} == 1 ]]; then
+	rm -rf "$state"
+	echo ".goshawk: removed"
+fi

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# No file of the repository names a path of somebody's machine, and no manifest has a dollar sign before a brace:
+# Flux's variable substitution would replace it.
+set -o errexit -o nounset -o pipefail
+cd "$(dirname "$0")/.."
+
+status=0
+files() { git ls-files --cached --others --exclude-standard -z -- "$@"; }
+
+# refuse WHY LINES
+refuse() {
+	[[ -n $2 ]] || return 0
+	printf '%s:\n%s\n' "$1" "$2" >&2
+	status=1
+}
+
+here=$(files | xargs -0 grep -sInF -e "$PWD/" -e "${HOME:-$PWD}/" || true)
+homes=$(files | xargs -0 grep -sInE '(^|[^[:alnum:]_./~-])/(home|Users)/[[:alnum:]]' -- || true)
+refuse "the path of this machine's checkout or home" "$here"
+refuse "a path of somebody's home" "$homes"
+# shellcheck disable=SC2016 # those two characters are what is looked for
+refuse "Flux would substitute this" "$(files 'config/*.yaml' | xargs -0 -r grep -sInF '${' || true)"
+
+exit $status
