@@ -1,0 +1,105 @@
+// Command devicesim plays a fleet of devices against a DDI door. It is wiring:
+// how devices behave is the business of internal/devicesim.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "devicesim:", err)
+		os.Exit(2)
+	}
+}
+
+// run plays until ctx ends or the time is up, and prints the last counts.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	out = &lineWriter{out: out}
+	o, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+	config, err := o.config(out)
+	if err != nil {
+		return err
+	}
+	fleet, err := devicesim.New(config)
+	if err != nil {
+		return err
+	}
+	if o.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.duration)
+		defer cancel()
+	}
+	return play(ctx, fleet, o.quiet, out)
+}
+
+// lineWriter keeps lines whole that are printed by several workers.
+type lineWriter struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func (w *lineWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.Write(line)
+}
+
+func play(ctx context.Context, fleet *devicesim.Fleet, quiet bool, out io.Writer) error {
+	start := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- fleet.Run(ctx) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			printStats(out, time.Since(start), fleet.Stats())
+			return err
+		case <-tick.C:
+			if !quiet {
+				printStats(out, time.Since(start), fleet.Stats())
+			}
+		}
+	}
+}
+
+// printStats writes one line. Counts that are rare appear once they happen.
+func printStats(out io.Writer, since time.Duration, s devicesim.Stats) {
+	line := fmt.Sprintf("%s devices=%d polls=%d begun=%d busy=%d succeeded=%d failed=%d canceled=%d",
+		since.Round(time.Second), s.Devices, s.Polls, s.Begun, s.Busy, s.Succeeded, s.Failed, s.Canceled)
+	for _, rare := range []struct {
+		name  string
+		count int64
+	}{
+		{"cancels-rejected", s.CancelsRejected}, {"confirmations", s.Confirmations}, {"downloads", s.Downloads},
+		{"dropped", s.Dropped}, {"http-errors", s.HTTPErrors},
+	} {
+		if rare.count > 0 {
+			line += fmt.Sprintf(" %s=%d", rare.name, rare.count)
+		}
+	}
+	if s.LastError != "" {
+		line += fmt.Sprintf(" last-error=%q", s.LastError)
+	}
+	fmt.Fprintln(out, line)
+}

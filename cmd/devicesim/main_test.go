@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+)
+
+func TestRunPrintsCountsUntilTheTimeIsUp(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]string{}
+	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[r.URL.Path] = r.Header.Get("Authorization")
+		if strings.HasSuffix(r.URL.Path, "dev-2") {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Write([]byte(`{"config":{"polling":{"sleep":"00:00:01"}}}`))
+	}))
+	defer door.Close()
+	var out bytes.Buffer
+	err := run(t.Context(), strings.Fields("--url "+door.URL+
+		" --tenant acme --devices 2 --name-format dev-%d --token secret --poll 100ms --for 1200ms --verbose"), &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	want := map[string]string{
+		"/acme/controller/v1/dev-1": "TargetToken secret",
+		"/acme/controller/v1/dev-2": "TargetToken secret",
+	}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	counts := regexp.MustCompile(`(?m)^1s devices=2 polls=\d+ begun=0 busy=0 succeeded=0 failed=0 canceled=0 http-errors=\d+ last-error="GET http.*/dev-2: answered 401 Unauthorized"$`)
+	if n := len(counts.FindAllString(out.String(), -1)); n != 2 {
+		t.Errorf("%d lines of counts, want one after a second and one at the end:\n%s", n, out.String())
+	}
+	if !regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3} dev-2 HTTPError GET .* answered 401 Unauthorized$`).MatchString(out.String()) {
+		t.Errorf("no line about dev-2:\n%s", out.String())
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"--help"}, &out); !errors.Is(err, flag.ErrHelp) {
+		t.Fatalf("error %v, want %v", err, flag.ErrHelp)
+	}
+	for _, temperament := range devicesim.Temperaments() {
+		if !strings.Contains(out.String(), "  "+string(temperament)+" ") {
+			t.Errorf("help does not tell of %s", temperament)
+		}
+	}
+	for _, line := range []string{
+		"  --devices number         number of devices (default 10)\n",
+		"  --for time               stop after this time; 0: run until interrupted\n",
+	} {
+		if !strings.Contains(out.String(), line) {
+			t.Errorf("help has no line %q:\n%s", line, out.String())
+		}
+	}
+}
+
+func TestFlagsThatAreRefused(t *testing.T) {
+	tests := map[string]string{
+		"--devices 0":              "--devices is 0; give at least 1",
+		"--steps -1":               "--steps is -1; give 0 or more",
+		"--step -1s":               "--step, --poll and --for must not be negative",
+		"extra":                    `"extra" is not a flag; see --help`,
+		"--token a --token-file b": "--token and --token-file are both given; give one of them",
+		"--mix moody":              `--mix: mix "moody": unknown temperament "moody"; known are`,
+		"--name-format device":     `--name-format: "device" does not take one number; give one like device-%04d`,
+		"--name-format %d-%d":      `--name-format: "%d-%d" does not take one number; give one like device-%04d`,
+		"--gateway":                "--gateway needs --token or --token-file",
+		"--url nowhere":            `base URL "nowhere" is not usable`,
+		"--attribute hw":           `invalid value "hw" for flag -attribute: give key=value`,
+		"--token-file missing.txt": "--token-file: open missing.txt:",
+	}
+	for args, want := range tests {
+		err := run(t.Context(), strings.Fields(args), new(bytes.Buffer))
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: error %v\ndoes not begin with %s", args, err, want)
+		}
+	}
+}
+
+func TestTokenFile(t *testing.T) {
+	tests := map[string]struct {
+		content string
+		want    []string // tokens of device-0001 and device-0002
+		wantErr string
+	}{
+		"one for each":                  {"# lab\n\ndevice-0002=two\ndevice-0001=one==\n", []string{"one==", "two"}, ""},
+		"one for all":                   {"secret\n", []string{"secret", "secret"}, ""},
+		"one for all that ends in =":    {"c2VjcmV0==\n", []string{"c2VjcmV0==", "c2VjcmV0=="}, ""},
+		"one is missing":                {"device-0001=one\ndevice-0003=three\n", nil, "has no token for device-0002; add a line device-0002=TOKEN"},
+		"only the first is there":       {"device-0001=one\n", nil, "has no token for device-0002; add a line device-0002=TOKEN"},
+		"a line that is only a secret":  {"device-0001=one\nhush\n", nil, "entry 2 is not id=token"},
+		"nothing but a line of comment": {"# lab\n", nil, "has no token for device-0001; add a line device-0001=TOKEN"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "tokens")
+			if err := os.WriteFile(file, []byte(tc.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			o, err := parse([]string{"--devices", "2", "--token-file", file}, new(bytes.Buffer))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config, err := o.config(new(bytes.Buffer))
+			if tc.wantErr != "" {
+				if err == nil || !strings.HasSuffix(err.Error(), tc.wantErr) || strings.Contains(err.Error(), "hush") {
+					t.Errorf("error %v\ndoes not end in %s, or tells a secret", err, tc.wantErr)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := []string{config.Devices[0].Token, config.Devices[1].Token}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("tokens (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFlagsReachTheFleet(t *testing.T) {
+	o, err := parse(strings.Fields("--devices 1 --gateway --token g --attribute hw=B --attribute site=x=y --seed 7 --steps 0 --fail-code 17"), new(bytes.Buffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := o.config(new(bytes.Buffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.GatewayToken != "g" || got.Seed != 7 || got.Steps != 0 || got.FailCode != "17" {
+		t.Errorf("config %+v does not have what the flags said", got)
+	}
+	want := []devicesim.Device{{ID: "device-0001", Attributes: map[string]string{"hw": "B", "site": "x=y"}}}
+	if diff := cmp.Diff(want, got.Devices); diff != "" {
+		t.Errorf("devices (-want +got):\n%s", diff)
+	}
+}

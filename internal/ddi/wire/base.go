@@ -1,0 +1,79 @@
+package wire
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Base answers a poll (resource 1): how long to sleep, and where to go now.
+type Base struct {
+	Config Config    `json:"config"`
+	Links  BaseLinks `json:"_links,omitzero"`
+}
+
+// Config is the part of a base resource a device keeps to until the next poll.
+type Config struct {
+	Polling Polling `json:"polling"`
+}
+
+// Polling carries the time until the next poll.
+type Polling struct {
+	Sleep Sleep `json:"sleep"`
+}
+
+// BaseLinks are the offers of a base resource. At most one of DeploymentBase,
+// CancelAction and ConfirmationBase is set; an empty link is left out.
+type BaseLinks struct {
+	DeploymentBase   Link `json:"deploymentBase,omitzero"`
+	CancelAction     Link `json:"cancelAction,omitzero"`
+	ConfirmationBase Link `json:"confirmationBase,omitzero"`
+	InstalledBase    Link `json:"installedBase,omitzero"`
+	ConfigData       Link `json:"configData,omitzero"`
+}
+
+const (
+	minSleep = time.Second
+	maxSleep = 24*time.Hour - time.Second
+)
+
+// Sleep is a polling interval, written HH:MM:SS and never as an ISO-8601
+// duration, which no known client can read. It is rounded up to whole seconds
+// and kept between 00:00:01, so that no client spins, and 23:59:59.
+type Sleep time.Duration
+
+// Duration is the interval as it is written.
+func (s Sleep) Duration() time.Duration {
+	d := (time.Duration(s) + time.Second - 1).Truncate(time.Second)
+	return min(max(d, minSleep), maxSleep)
+}
+
+// String formats the interval as HH:MM:SS.
+func (s Sleep) String() string {
+	seconds := int(s.Duration() / time.Second)
+	return fmt.Sprintf("%02d:%02d:%02d", seconds/3600, seconds/60%60, seconds%60)
+}
+
+// MarshalText writes HH:MM:SS.
+func (s Sleep) MarshalText() ([]byte, error) {
+	return []byte(s.String()), nil
+}
+
+// UnmarshalText reads HH:MM:SS.
+func (s *Sleep) UnmarshalText(text []byte) error {
+	parts := strings.Split(string(text), ":")
+	if len(parts) != 3 {
+		return fmt.Errorf("config.polling.sleep must be HH:MM:SS, got %q", text)
+	}
+	total := 0
+	for i, limit := range []int{23, 59, 59} {
+		n, err := strconv.Atoi(parts[i])
+		if err != nil || len(parts[i]) != 2 || n < 0 || n > limit {
+			return fmt.Errorf("config.polling.sleep must be HH:MM:SS, got %q", text)
+		}
+		total = total*60 + n
+	}
+	*s = Sleep(time.Duration(total) * time.Second)
+	return nil
+}

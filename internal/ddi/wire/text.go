@@ -1,0 +1,97 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Text is a value that some clients send as a number and others as a string.
+// It reads both, takes null, true, lists and objects for absent, and writes a
+// number where the text is a plain integer, as hawkBit's own documents do.
+type Text string
+
+// UnmarshalJSON never fails on well-formed JSON.
+func (t *Text) UnmarshalJSON(data []byte) error {
+	*t = ""
+	switch first := data[0]; {
+	case first == '"':
+		var s string
+		err := json.Unmarshal(data, &s)
+		*t = Text(s)
+		return err
+	case first == '-' || first >= '0' && first <= '9':
+		*t = Text(data)
+	}
+	return nil
+}
+
+// MarshalJSON writes a plain integer as a number and all else as a string.
+func (t Text) MarshalJSON() ([]byte, error) {
+	if n, err := strconv.ParseInt(string(t), 10, 64); err == nil && strconv.FormatInt(n, 10) == string(t) {
+		return []byte(t), nil
+	}
+	return Marshal(string(t))
+}
+
+func (t Text) integer() int {
+	n, err := strconv.ParseInt(string(t), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// plain is the text of a JSON value: a string without its quotes, else the
+// JSON itself.
+func plain(data json.RawMessage) string {
+	var s string
+	if json.Unmarshal(data, &s) == nil && string(data) != "null" {
+		return s
+	}
+	return string(data)
+}
+
+// decode reads one JSON object and turns the errors of encoding/json into
+// sentences about the document rather than about Go types.
+func decode(body []byte, into any) error {
+	if len(strings.TrimSpace(string(body))) == 0 {
+		return errors.New("the body is empty; send a JSON object")
+	}
+	err := json.Unmarshal(body, into)
+	var mismatch *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &mismatch) && mismatch.Field == "":
+		return fmt.Errorf("the body must be a JSON object, not %s", article(mismatch.Value))
+	case errors.As(err, &mismatch):
+		return fmt.Errorf("%s must not be %s", mismatch.Field, article(mismatch.Value))
+	case errors.As(err, &syntax):
+		return fmt.Errorf("the body is not JSON: %w at byte %d", err, syntax.Offset)
+	}
+	return err
+}
+
+// article makes encoding/json's name of a JSON kind readable in a sentence.
+func article(kind string) string {
+	word, _, _ := strings.Cut(kind, " ")
+	switch word {
+	case "object":
+		return "an object"
+	case "array":
+		return "a list"
+	case "string":
+		return "text"
+	case "bool":
+		return "true or false"
+	}
+	return "a number"
+}
+
+// TextOfTime is a time in milliseconds since 1970, as timestamp wants it.
+func TextOfTime(t time.Time) Text {
+	return Text(strconv.FormatInt(t.UnixMilli(), 10))
+}

@@ -1,0 +1,359 @@
+// Package devicesim plays a fleet of devices against a DDI door over real
+// HTTP. A device does only what its temperament and the door's answers tell
+// it: it polls, obeys links, reports, and knows nothing of the server's
+// insides.
+//
+// Devices are cheap: an idle one is an entry in a queue, without a goroutine
+// of its own, and all of them share a few workers and connections. Everything
+// random depends on the seed and the device's id alone.
+//
+// There is no clock to inject: tests that need exact times run in a
+// testing/synctest bubble with Config.Transport calling the door's handler.
+package devicesim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Device is one simulated device. Only ID is mandatory.
+type Device struct {
+	// ID is the controller id, unique in its tenant.
+	ID string
+	// Tenant overrides Config.Tenant.
+	Tenant string
+	// Token is sent as TargetToken.
+	Token string
+	// Temperament is chosen by Config.Mix when empty.
+	Temperament Temperament
+	// Attributes are sent when the door asks for them. Devices may share a map;
+	// nobody may change it afterwards.
+	Attributes map[string]string
+	// FailCode is the code of this device's failures; Config.FailCode when empty.
+	FailCode string
+	// Installed is the software the device runs at the start, in the form of
+	// Fleet.Installed.
+	Installed string
+}
+
+// Config describes a fleet. BaseURL is mandatory; zero values are sensible.
+type Config struct {
+	// BaseURL is the door's address, to which /{tenant}/controller/v1/{id} is added.
+	BaseURL string
+	// Tenant of devices that name none. Default "default".
+	Tenant  string
+	Devices []Device
+	// GatewayToken is sent as GatewayToken by devices without a Token.
+	GatewayToken string
+	// Mix chooses the temperament of devices that have none. Default: all obedient.
+	Mix Mix
+	// Seed fixes every random choice.
+	Seed int64
+	// PollInterval overrides what the door asks for. First polls are spread over
+	// it, or over one second without it.
+	PollInterval time.Duration
+	// Jitter varies every interval by up to this share of it, 0 to 1.
+	Jitter float64
+	// StepTime is how long each step of an update takes: the download, each
+	// installation step, the finish.
+	StepTime time.Duration
+	// Steps is the number of progress reports between downloaded and the result.
+	Steps int
+	// FailCode is the status code of failures. Default "1".
+	FailCode string
+	// FlakyFailures is how many attempts at a software a Flaky device fails. Default 1.
+	FlakyFailures int
+	// FetchArtifacts really downloads artifacts and checks size and checksum.
+	FetchArtifacts bool
+	// Concurrency caps the requests in flight, and connections. Default 64.
+	Concurrency int
+	// RequestTimeout bounds one request, downloads excepted. Default 30 s.
+	RequestTimeout time.Duration
+	// Transport replaces the fleet's own, for tests and for client certificates.
+	Transport http.RoundTripper
+	// Observer is told everything that happens. It is called by several
+	// goroutines at once, though never for the same device, and should be quick.
+	Observer func(Event)
+}
+
+// Fleet is a set of devices. All its methods may be called at any time.
+type Fleet struct {
+	config Config
+	base   *url.URL
+	client *http.Client
+	tally  tally
+
+	running atomic.Bool
+	wake    chan struct{} // something became due earlier
+
+	mu      sync.Mutex // guards what follows, and the scheduling half of each device
+	devices map[string]*device
+	queue   queue
+}
+
+// New makes a fleet that does nothing until Run.
+func New(config Config) (*Fleet, error) {
+	setDefaults(&config)
+	base, err := parseBase(config.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if config.Jitter < 0 || config.Jitter > 1 {
+		return nil, fmt.Errorf("jitter is %v; give a share from 0 to 1", config.Jitter)
+	}
+	f := &Fleet{
+		config: config, base: base, client: &http.Client{Transport: config.Transport},
+		wake: make(chan struct{}, 1), devices: make(map[string]*device, len(config.Devices)),
+		queue: make(queue, 0, len(config.Devices)),
+	}
+	f.config.Devices = nil // the fleet keeps its own, one copy is enough
+	for _, d := range config.Devices {
+		if err := f.Add(d); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func setDefaults(c *Config) {
+	if c.Tenant == "" {
+		c.Tenant = "default"
+	}
+	if c.FailCode == "" {
+		c.FailCode = "1"
+	}
+	if c.FlakyFailures == 0 {
+		c.FlakyFailures = 1
+	}
+	if c.Concurrency <= 0 {
+		c.Concurrency = 64
+	}
+	if c.RequestTimeout <= 0 {
+		c.RequestTimeout = 30 * time.Second
+	}
+	if c.Transport == nil {
+		c.Transport = newTransport(c.Concurrency)
+	}
+}
+
+func parseBase(text string) (*url.URL, error) {
+	base, err := url.Parse(strings.TrimSuffix(text, "/"))
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, fmt.Errorf("base URL %q is not usable; give one like http://127.0.0.1:8080", text)
+	}
+	return base, nil
+}
+
+// Add puts one more device into the fleet; it begins to poll like the others.
+func (f *Fleet) Add(spec Device) error {
+	if spec.ID == "" {
+		return errors.New("a device has no ID; every device needs one")
+	}
+	if spec.Temperament == "" {
+		spec.Temperament = f.config.Mix.Choose(f.config.Seed, spec.ID)
+	}
+	if _, err := ParseTemperament(string(spec.Temperament)); err != nil {
+		return fmt.Errorf("device %s: %w", spec.ID, err)
+	}
+	if spec.Tenant == "" {
+		spec.Tenant = f.config.Tenant
+	}
+	d := newDevice(spec, f.config.Seed)
+	spread := f.config.PollInterval
+	if spread <= 0 {
+		spread = time.Second
+	}
+	d.nextPoll = time.Now().Add(time.Duration(d.random() * float64(spread)))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.devices[spec.ID] != nil {
+		return fmt.Errorf("device %s is there twice; ids must be unique in a fleet", spec.ID)
+	}
+	f.devices[spec.ID] = d
+	f.enqueue(d)
+	return nil
+}
+
+// Run plays the fleet until ctx ends, which is no error. Requests in flight
+// are broken off. A fleet may run again afterwards and goes on where it was.
+func (f *Fleet) Run(ctx context.Context) error {
+	if !f.running.CompareAndSwap(false, true) {
+		return errors.New("the fleet is running already; run it once at a time")
+	}
+	defer f.running.Store(false)
+	due := make(chan *device)
+	var workers sync.WaitGroup
+	for range f.config.Concurrency {
+		workers.Go(func() {
+			for d := range due {
+				f.serve(ctx, d)
+			}
+		})
+	}
+	f.dispatch(ctx, due)
+	close(due)
+	workers.Wait()
+	f.client.CloseIdleConnections()
+	return nil
+}
+
+// dispatch hands every device to a worker when it is due.
+func (f *Fleet) dispatch(ctx context.Context, due chan<- *device) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		d, wait := f.next(time.Now())
+		if d == nil {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-f.wake:
+			case <-ctx.Done():
+				return
+			}
+			continue
+		}
+		select {
+		case due <- d:
+		case <-ctx.Done():
+			f.giveBack(d)
+			return
+		}
+	}
+}
+
+// longWait is how long an empty queue sleeps; a wake ends it early.
+const longWait = time.Hour
+
+// next takes the first device that is due, or says how long to wait for one.
+func (f *Fleet) next(now time.Time) (*device, time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.queue) == 0 {
+		return nil, longWait
+	}
+	if wait := f.queue[0].due.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	d := f.queue.take()
+	d.visited = true
+	return d, 0
+}
+
+// serve visits a device once and queues it for the next time.
+func (f *Fleet) serve(ctx context.Context, d *device) {
+	f.mu.Lock()
+	f.applyWishes(d)
+	f.mu.Unlock()
+	f.visit(ctx, d)
+	f.giveBack(d)
+}
+
+// applyWishes does what Poke and SetTemperament asked for; the device is
+// between two visits.
+func (f *Fleet) applyWishes(d *device) {
+	if d.poked {
+		d.poked = false
+		d.nextPoll = time.Now()
+	}
+	if d.wish != "" {
+		d.Temperament, d.wish = d.wish, ""
+		f.setWork(d, nil)
+	}
+}
+
+func (f *Fleet) giveBack(d *device) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d.visited = false
+	f.enqueue(d)
+}
+
+// enqueue queues the device for its next visit, unless it sleeps for good.
+func (f *Fleet) enqueue(d *device) {
+	switch {
+	case d.wish == "" && d.asleep():
+		d.poked = false
+		return
+	case d.wish != "" || d.poked:
+		d.due = time.Now()
+	default:
+		d.due = d.next()
+	}
+	f.queue.put(d)
+	if d.place == 0 {
+		f.stir()
+	}
+}
+
+// stir makes the dispatcher look at the queue again.
+func (f *Fleet) stir() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Poke makes the device poll now. Offline and vanished devices hear nothing.
+func (f *Fleet) Poke(id string) error {
+	return f.tell(id, func(d *device) { d.poked = true })
+}
+
+// SetTemperament changes what the device is like from its next visit on, at
+// once, and makes it poll, as after a restart: it forgets an update it has not
+// finished, and remembers what it has closed and installed.
+func (f *Fleet) SetTemperament(id string, t Temperament) error {
+	if _, err := ParseTemperament(string(t)); err != nil {
+		return err
+	}
+	return f.tell(id, func(d *device) { d.wish, d.poked = t, true })
+}
+
+func (f *Fleet) tell(id string, change func(*device)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.devices[id]
+	if d == nil {
+		return fmt.Errorf("no device %s in this fleet", id)
+	}
+	change(d)
+	if !d.visited {
+		f.enqueue(d)
+	}
+	return nil
+}
+
+// Installed is the software the device runs, as part:name:version joined by
+// commas; empty if it never installed any.
+func (f *Fleet) Installed(id string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d := f.devices[id]; d != nil {
+		return d.Device.Installed
+	}
+	return ""
+}
+
+// Temperament is what the device is like; empty for an unknown id.
+func (f *Fleet) Temperament(id string) Temperament {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d := f.devices[id]; d != nil {
+		return d.Temperament
+	}
+	return ""
+}
+
+func (f *Fleet) emit(e Event) {
+	f.tally.count(e)
+	if f.config.Observer != nil {
+		f.config.Observer(e)
+	}
+}

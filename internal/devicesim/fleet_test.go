@@ -1,0 +1,678 @@
+package devicesim
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// play is one device in a bubble where time is exact: it polls at 0 s, 10 s,
+// 20 s…, every step takes 1 s and there are two progress reports.
+type play struct {
+	t      *testing.T
+	door   *door
+	fleet  *Fleet
+	record *Recorder
+	stop   context.CancelFunc
+}
+
+func stage(t *testing.T, temperament Temperament, change func(*Config)) *play {
+	t.Helper()
+	p := &play{t: t, door: newDoor(), record: &Recorder{}}
+	config := Config{
+		BaseURL: doorURL, Transport: p.door, Observer: p.record.Observe, Concurrency: 2,
+		Devices:      []Device{{ID: "d", Token: "secret", Temperament: temperament}},
+		PollInterval: 10 * time.Second, StepTime: time.Second, Steps: 2,
+	}
+	if change != nil {
+		change(&config)
+	}
+	fleet, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range fleet.devices { // no spread: the table needs whole seconds
+		d.nextPoll = time.Now()
+		fleet.enqueue(d)
+	}
+	p.fleet = fleet
+	return p
+}
+
+// run lets the play go on until the given time since its start.
+func (p *play) run(until time.Duration) {
+	p.t.Helper()
+	ctx, cancel := context.WithDeadline(p.t.Context(), p.door.start.Add(until+time.Millisecond))
+	defer cancel()
+	if err := p.fleet.Run(ctx); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *play) wantLog(want ...string) {
+	p.t.Helper()
+	if diff := cmp.Diff(want, p.door.lines()); diff != "" {
+		p.t.Errorf("what the door heard (-want +got):\n%s", diff)
+	}
+}
+
+// TestTemperaments shows what the door hears of each temperament when it
+// offers one forced update, within 25 seconds.
+func TestTemperaments(t *testing.T) {
+	begins := []string{"0s d GET deploymentBase/1", "0s d deploymentBase download/none"}
+	installs := append(begins[:2:2],
+		"1s d deploymentBase downloaded/none",
+		"2s d deploymentBase proceeding/none 1 of 2",
+		"3s d deploymentBase proceeding/none 2 of 2")
+	with := func(lines []string, more ...string) []string { return append(lines[:len(lines):len(lines)], more...) }
+	tests := map[Temperament]struct {
+		want      []string
+		installed string
+		stats     Stats
+	}{
+		Obedient: {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
+		Slow: {with(begins,
+			"10s d deploymentBase downloaded/none",
+			"20s d deploymentBase proceeding/none 1 of 2"), "", Stats{Reports: 3, Busy: 1}},
+		Failing:      {with(installs, "4s d deploymentBase closed/failure code 1"), "", Stats{Reports: 5, Failed: 1}},
+		Flaky:        {with(installs, "4s d deploymentBase closed/failure code 1"), "", Stats{Reports: 5, Failed: 1}},
+		Inconsistent: {with(installs, "4s d deploymentBase closed/failure code INCONSISTENT"), "", Stats{Reports: 5, Failed: 1}},
+		DownloadFails: {with(begins, "1s d deploymentBase closed/failure code 1"), "",
+			Stats{Reports: 2, Failed: 1}},
+		RejectsCancel:   {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
+		FinishesInstall: {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
+		Silent:          {begins[:1], "", Stats{Busy: 1}},
+		Vanishes:        {begins[:1], "", Stats{Busy: 1}},
+		ReportsTwice: {[]string{
+			"0s d GET deploymentBase/1",
+			"0s d deploymentBase download/none", "0s d deploymentBase download/none",
+			"1s d deploymentBase downloaded/none", "1s d deploymentBase downloaded/none",
+			"2s d deploymentBase proceeding/none 1 of 2", "2s d deploymentBase proceeding/none 1 of 2",
+			"3s d deploymentBase proceeding/none 2 of 2", "3s d deploymentBase proceeding/none 2 of 2",
+			"4s d deploymentBase closed/success", "4s d deploymentBase closed/success answered 410",
+		}, "os:linux:6.6", Stats{Reports: 9, Succeeded: 1, Dropped: 1}},
+		ReportsLate: {installs, "", Stats{Reports: 4, Busy: 1}},
+		SkipsUpdate: {with(begins[:1], "0s d deploymentBase closed/success"), "", Stats{Reports: 1, Succeeded: 1}},
+		Denies:      {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
+		Unconfirmed: {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
+	}
+	for _, temperament := range Temperaments() {
+		tc, known := tests[temperament]
+		if temperament == Offline {
+			continue // TestOffline
+		}
+		if !known {
+			t.Errorf("%s has no case here", temperament)
+			continue
+		}
+		t.Run(string(temperament), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := stage(t, temperament, nil)
+				p.door.offer("d", "1")
+				p.run(25 * time.Second)
+				p.wantLog(tc.want...)
+				if got := p.fleet.Installed("d"); got != tc.installed {
+					t.Errorf("installed %q, want %q", got, tc.installed)
+				}
+				tc.stats.Devices, tc.stats.Begun = 1, 1
+				got := p.fleet.Stats()
+				got.Polls = 0 // TestPolling
+				if diff := cmp.Diff(tc.stats, got); diff != "" {
+					t.Errorf("stats (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Offline, nil)
+		p.door.offer("d", "1")
+		p.run(time.Hour)
+		if err := p.fleet.Poke("d"); err != nil {
+			t.Fatal(err)
+		}
+		p.run(2 * time.Hour)
+		p.wantLog()
+		if n := p.door.polls["d"]; n != 0 {
+			t.Errorf("an offline device polled %d times", n)
+		}
+		if err := p.fleet.SetTemperament("d", Obedient); err != nil {
+			t.Fatal(err)
+		}
+		p.run(2*time.Hour + time.Minute)
+		if got := p.fleet.Installed("d"); got != "os:linux:6.6" {
+			t.Errorf("after it came back, it runs %q", got)
+		}
+	})
+}
+
+// TestCancel asks to cancel at 1.5 s, seen by the device when poked at once.
+func TestCancel(t *testing.T) {
+	begins := []string{"0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/none"}
+	with := func(more ...string) []string { return append(begins[:3:3], more...) }
+	install := []string{
+		"2s d deploymentBase proceeding/none 1 of 2", "3s d deploymentBase proceeding/none 2 of 2",
+		"4s d deploymentBase closed/success",
+	}
+	tests := map[string]struct {
+		temperament Temperament
+		at          time.Duration
+		want        []string
+		kinds       map[Kind]int
+	}{
+		"obedient gives up": {Obedient, 1500 * time.Millisecond,
+			with("1.5s d cancelAction closed/success"), map[Kind]int{Canceled: 1}},
+		"obedient gives up even while installing": {Obedient, 2500 * time.Millisecond,
+			with(install[0], "2.5s d cancelAction closed/success"), map[Kind]int{Canceled: 1}},
+		"rejects and goes on": {RejectsCancel, 1500 * time.Millisecond,
+			with(append([]string{"1.5s d cancelAction rejected/success"}, install...)...), map[Kind]int{CancelRejected: 1, Closed: 1}},
+		"finishes-install gives up while downloading": {FinishesInstall, 1500 * time.Millisecond,
+			with("1.5s d cancelAction closed/success"), map[Kind]int{Canceled: 1}},
+		"finishes-install rejects while installing": {FinishesInstall, 2500 * time.Millisecond,
+			with(install[0], "2.5s d cancelAction rejected/success", install[1], install[2]), map[Kind]int{CancelRejected: 1, Closed: 1}},
+		"silent does not answer": {Silent, 1500 * time.Millisecond, begins[:1], map[Kind]int{}},
+		"reports-late cancels and reports success after all": {ReportsLate, 1500 * time.Millisecond,
+			with("1.5s d cancelAction closed/success", "1.5s d deploymentBase closed/success answered 410"), map[Kind]int{Canceled: 1, Dropped: 1}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := stage(t, tc.temperament, nil)
+				offer := p.door.offer("d", "1")
+				p.run(tc.at - 100*time.Millisecond)
+				p.sleepUntil(tc.at)
+				p.door.change(func() { offer.state = canceling })
+				if err := p.fleet.Poke("d"); err != nil {
+					t.Fatal(err)
+				}
+				p.run(25 * time.Second)
+				p.wantLog(tc.want...)
+				for _, kind := range []Kind{Canceled, CancelRejected, Closed, Dropped} {
+					if got := len(p.record.Of(kind)); got != tc.kinds[kind] {
+						t.Errorf("%d events %s, want %d", got, kind, tc.kinds[kind])
+					}
+				}
+			})
+		})
+	}
+}
+
+func (p *play) sleepUntil(at time.Duration) { time.Sleep(time.Until(p.door.start.Add(at))) }
+
+func TestCancelOfAnActionNeverSeenIsAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Obedient, nil)
+		p.door.offer("d", "9").state = canceling
+		p.run(15 * time.Second)
+		p.wantLog("0s d cancelAction closed/success")
+	})
+}
+
+func TestCancelIsSeenAtABusyPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Slow, nil)
+		offer := p.door.offer("d", "1")
+		p.run(time.Second)
+		p.door.change(func() { offer.state = canceling })
+		p.run(25 * time.Second)
+		p.wantLog("0s d GET deploymentBase/1", "0s d deploymentBase download/none", "5s d cancelAction closed/success")
+	})
+}
+
+func TestReportsLateWaitsUntilTheDoorHasClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, ReportsLate, nil)
+		offer := p.door.offer("d", "1")
+		p.run(31 * time.Second)
+		before := len(p.door.lines())
+		p.door.change(func() { offer.state = closed })
+		p.run(45 * time.Second)
+		got := p.door.lines()[before:]
+		if diff := cmp.Diff([]string{"35s d deploymentBase closed/success answered 410"}, got); diff != "" {
+			t.Errorf("after the door closed (-want +got):\n%s", diff)
+		}
+		if got := p.fleet.Installed("d"); got != "os:linux:6.6" {
+			t.Errorf("installed %q", got)
+		}
+	})
+}
+
+func TestFlakySucceedsAtTheSecondAttemptAndForgetsForOtherSoftware(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Flaky, func(c *Config) { c.Steps = 0; c.StepTime = 0 })
+		for i, version := range []string{"6.6", "6.6", "6.7"} {
+			p.door.offer("d", fmt.Sprint(i+1)).chunks[0].Version = version
+			p.run(time.Duration(i)*10*time.Second + 5*time.Second)
+		}
+		var results []wire.Finished
+		for _, e := range p.record.Of(Closed) {
+			results = append(results, e.Status.Result.Finished)
+		}
+		if diff := cmp.Diff([]wire.Finished{"failure", "success", "failure"}, results); diff != "" {
+			t.Errorf("results (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestSilentTakesUpNewWorkOnceTheOldIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Silent, nil)
+		p.door.offer("d", "1")
+		p.run(12 * time.Second)
+		p.door.offer("d", "2")
+		p.run(30 * time.Second)
+		p.wantLog("0s d GET deploymentBase/1", "15s d GET deploymentBase/2")
+	})
+}
+
+func TestConfirmation(t *testing.T) {
+	tests := map[Temperament][]string{
+		Obedient: {
+			"0s d confirmationBase confirmed, error <nil>", "10s d GET deploymentBase/1",
+			"10s d deploymentBase download/none", "11s d deploymentBase downloaded/none",
+		},
+		Denies:      {"0s d confirmationBase denied, error <nil>"},
+		Unconfirmed: nil,
+	}
+	for temperament, want := range tests {
+		t.Run(string(temperament), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := stage(t, temperament, nil)
+				p.door.offer("d", "1").state = confirming
+				p.run(11500 * time.Millisecond)
+				p.wantLog(want...)
+			})
+		})
+	}
+}
+
+func TestDownloadOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Obedient, nil)
+		p.door.offer("d", "1").update = wire.HandlingSkip
+		p.run(25 * time.Second)
+		p.wantLog("0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/success")
+		if got := p.fleet.Installed("d"); got != "" {
+			t.Errorf("installed %q though it was to download only", got)
+		}
+	})
+}
+
+func TestMaintenanceWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Obedient, nil)
+		offer := p.door.offer("d", "1")
+		offer.update, offer.window = wire.HandlingSkip, wire.WindowUnavailable
+		p.run(7 * time.Second)
+		p.door.change(func() { offer.update, offer.window = wire.HandlingForced, wire.WindowAvailable })
+		p.run(25 * time.Second)
+		p.wantLog(
+			"0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/none",
+			"5s d GET deploymentBase/1", "10s d GET deploymentBase/1",
+			"10s d deploymentBase proceeding/none 1 of 2", "11s d deploymentBase proceeding/none 2 of 2",
+			"12s d deploymentBase closed/success",
+		)
+	})
+}
+
+func TestAttributesAreSentWhenAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Obedient, func(c *Config) { c.Devices[0].Attributes = map[string]string{"hw": "B", "site": "x"} })
+		p.door.wants["d"] = true
+		p.run(25 * time.Second)
+		p.wantLog("0s d configData 2 attributes, error <nil>")
+		if n := len(p.record.Of(AttributesSent)); n != 1 {
+			t.Errorf("%d events AttributesSent, want 1", n)
+		}
+	})
+}
+
+// TestTrouble answers one resource with an error until 12 s; no device gives
+// up on a door that is only ill.
+func TestTrouble(t *testing.T) {
+	report := "POST deploymentBase/1/feedback"
+	tests := map[string]struct {
+		request string
+		status  int
+		until   time.Duration
+		want    []string
+		errors  int64
+	}{
+		"a poll that is refused is repeated": {"GET ", 401, 20 * time.Second,
+			[]string{"0s d GET  answered 401", "10s d GET  answered 401", "20s d GET deploymentBase/1", "20s d deploymentBase download/none"}, 2},
+		"a poll that is too much is repeated": {"GET ", 429, 20 * time.Second,
+			[]string{"0s d GET  answered 429", "10s d GET  answered 429", "20s d GET deploymentBase/1", "20s d deploymentBase download/none"}, 2},
+		"a deployment that fails is fetched again": {"GET deploymentBase/1", 503, 20 * time.Second,
+			[]string{"0s d GET deploymentBase/1 answered 503", "10s d GET deploymentBase/1 answered 503", "20s d GET deploymentBase/1", "20s d deploymentBase download/none"}, 2},
+		"a report that fails is sent again": {report, 500, 20 * time.Second,
+			[]string{"0s d GET deploymentBase/1", "0s d " + report + " answered 500", "5s d " + report + " answered 500",
+				"10s d " + report + " answered 500", "15s d deploymentBase download/none", "16s d deploymentBase downloaded/none",
+				"17s d deploymentBase proceeding/none 1 of 2", "18s d deploymentBase proceeding/none 2 of 2", "19s d deploymentBase closed/success"}, 3},
+		"a report that is not understood is left out": {report, 400, 4500 * time.Millisecond,
+			[]string{"0s d GET deploymentBase/1", "0s d " + report + " answered 400", "1s d " + report + " answered 400",
+				"2s d " + report + " answered 400", "3s d " + report + " answered 400", "4s d " + report + " answered 400"}, 5},
+		"a report on a closed action ends the work": {report, 410, 15 * time.Second,
+			[]string{"0s d GET deploymentBase/1", "0s d " + report + " answered 410",
+				"5s d GET deploymentBase/1", "5s d " + report + " answered 410",
+				"10s d GET deploymentBase/1", "10s d " + report + " answered 410",
+				"15s d GET deploymentBase/1", "15s d deploymentBase download/none"}, 0},
+		"a deployment that is gone is no error": {"GET deploymentBase/1", 404, 20 * time.Second,
+			[]string{"0s d GET deploymentBase/1 answered 404", "10s d GET deploymentBase/1 answered 404", "20s d GET deploymentBase/1", "20s d deploymentBase download/none"}, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := stage(t, Obedient, nil)
+				p.door.offer("d", "1")
+				p.door.answers[tc.request] = tc.status
+				p.run(min(12*time.Second, tc.until))
+				p.door.change(func() { clear(p.door.answers) })
+				p.run(tc.until)
+				p.wantLog(tc.want...)
+				if stats := p.fleet.Stats(); stats.HTTPErrors != tc.errors {
+					t.Errorf("%d HTTP errors, want %d (last: %s)", stats.HTTPErrors, tc.errors, stats.LastError)
+				}
+			})
+		})
+	}
+}
+
+func TestAClosedActionIsReportedAgainButNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Obedient, func(c *Config) { c.Steps = 0 })
+		p.door.offer("d", "1").state = stuck
+		p.run(15 * time.Second)
+		p.wantLog(
+			"0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/none",
+			"2s d deploymentBase closed/success", "5s d deploymentBase closed/success", "15s d deploymentBase closed/success",
+		)
+		if n := len(p.record.Of(Began)); n != 1 {
+			t.Errorf("began %d times, want once", n)
+		}
+	})
+}
+
+func TestPolling(t *testing.T) {
+	tests := map[string]struct {
+		change      func(*Config)
+		least, most int // polls in 300 s
+	}{
+		"the door's interval, 60 s":   {func(c *Config) { c.PollInterval = 0 }, 6, 6},
+		"an interval of its own":      {func(c *Config) { c.PollInterval = 20 * time.Second }, 16, 16},
+		"jitter keeps the mean, ±30%": {func(c *Config) { c.PollInterval = 3 * time.Second; c.Jitter = 0.3 }, 90, 112},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := stage(t, Obedient, tc.change)
+				p.run(300 * time.Second)
+				if got := p.door.polls["d"]; got < tc.least || got > tc.most {
+					t.Errorf("%d polls, want %d to %d", got, tc.least, tc.most)
+				}
+			})
+		})
+	}
+}
+
+// TestSameSeedSamePlay: two runs of a jittery mixed fleet are the same to the
+// millisecond, another seed is not.
+func TestSameSeedSamePlay(t *testing.T) {
+	run := func(seed int64) string {
+		var log string
+		synctest.Test(t, func(t *testing.T) {
+			mix, err := ParseMix("obedient=5,failing=3,silent=2")
+			if err != nil {
+				t.Fatal(err)
+			}
+			door := newDoor()
+			config := Config{
+				BaseURL: doorURL, Transport: door, Mix: mix, Seed: seed, Jitter: 0.5, Concurrency: 1,
+				PollInterval: 7 * time.Second, StepTime: time.Second, Steps: 1,
+			}
+			for i := range 20 {
+				id := fmt.Sprintf("d%d", i)
+				config.Devices = append(config.Devices, Device{ID: id})
+				door.offer(id, "1")
+			}
+			fleet, err := New(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := fleet.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			log = strings.Join(door.lines(), "\n")
+		})
+		return log
+	}
+	first := run(1)
+	if diff := cmp.Diff(first, run(1)); diff != "" {
+		t.Errorf("the same seed played differently (-first +second):\n%s", diff)
+	}
+	if first == run(2) {
+		t.Error("another seed played the same")
+	}
+}
+
+func TestBegunAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := stage(t, Obedient, nil)
+		p.run(5 * time.Second)
+		p.door.offer("d", "1")
+		stop := time.Now()
+		p.run(15 * time.Second)
+		if got := p.record.BegunAfter(stop); len(got) != 1 || got[0].Action != "1" {
+			t.Errorf("begun after the stop: %v, want action 1", got)
+		}
+		if got := p.record.BegunAfter(time.Now()); len(got) != 0 {
+			t.Errorf("begun after now: %v", got)
+		}
+	})
+}
+
+func TestArtifactsAreFetchedAndChecked(t *testing.T) {
+	content := "firmware"
+	sum := sha256.Sum256([]byte(content))
+	right := hex.EncodeToString(sum[:])
+	tests := map[string]struct {
+		size   int64
+		sha256 string
+		status int
+		want   string
+	}{
+		"right":           {8, right, 200, "closed/success"},
+		"wrong checksum":  {8, strings.Repeat("0", 64), 200, "closed/failure code 1"},
+		"wrong size":      {9, right, 200, "closed/failure code 1"},
+		"not to be found": {8, right, 404, "closed/failure code 1"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var leaked string
+			store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				leaked = r.Header.Get("Authorization")
+				w.WriteHeader(tc.status)
+				fmt.Fprint(w, content)
+			}))
+			defer store.Close()
+			door := newDoor()
+			server := httptest.NewServer(door)
+			defer server.Close()
+			door.url = server.URL
+			door.offer("d", "1").chunks[0].Artifacts = []wire.Artifact{{
+				Filename: "a.swu", Size: tc.size, Hashes: wire.Hashes{SHA256: tc.sha256},
+				Links: wire.ArtifactLinks{DownloadHTTP: wire.Link{Href: store.URL + "/a.swu"}},
+			}}
+			config := Config{
+				BaseURL: door.url, FetchArtifacts: true, PollInterval: 10 * time.Millisecond,
+				Devices: []Device{{ID: "d", Token: "secret"}},
+			}
+			runUntil(t, config, func(f *Fleet) bool { return f.Stats().Succeeded+f.Stats().Failed == 1 })
+			lines := door.lines()
+			if last := lines[len(lines)-1]; !strings.HasSuffix(last, tc.want) {
+				t.Errorf("the last report was %q, want %s", last, tc.want)
+			}
+			if leaked != "" {
+				t.Errorf("the token %q was shown to a foreign host", leaked)
+			}
+			if !door.tokens["TargetToken secret"] || len(door.tokens) != 1 {
+				t.Errorf("the door saw %v, want only the token", door.tokens)
+			}
+		})
+	}
+}
+
+// runUntil runs a fleet over a real network until the counts are as wanted.
+func runUntil(t *testing.T, config Config, enough func(*Fleet) bool) {
+	t.Helper()
+	fleet, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	go func() {
+		for !enough(fleet) && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	if err := fleet.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if !enough(fleet) {
+		t.Fatalf("not there after 30 s: %+v", fleet.Stats())
+	}
+}
+
+// TestTwoThousandDevices plays against a real server: one half is offered an
+// update, the other is poked and changed all the time. Meant for the race
+// detector as much as for the counts.
+func TestTwoThousandDevices(t *testing.T) {
+	door := newDoor()
+	server := httptest.NewServer(door)
+	defer server.Close()
+	door.url = server.URL
+	mix, err := ParseMix("obedient=90,failing=5,silent=5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := Config{BaseURL: server.URL, Mix: mix, PollInterval: 400 * time.Millisecond, Jitter: 0.2}
+	want := map[Temperament]int64{}
+	for i := range 2000 {
+		id := fmt.Sprintf("device-%04d", i)
+		config.Devices = append(config.Devices, Device{ID: id})
+		if i >= 1000 {
+			door.offer(id, "1")
+			want[mix.Choose(0, id)]++
+		}
+	}
+	restless := 0
+	runUntil(t, config, func(f *Fleet) bool {
+		id := fmt.Sprintf("device-%04d", restless%1000)
+		restless++
+		_ = f.Poke(id)
+		_ = f.SetTemperament(id, Temperaments()[restless%8])
+		_, _ = f.Installed(id), f.Temperament(id)
+		s := f.Stats()
+		if s.HTTPErrors != 0 {
+			t.Errorf("%d errors, the last: %s", s.HTTPErrors, s.LastError)
+		}
+		return s.Begun == 1000 && s.Succeeded == want[Obedient] && s.Failed == want[Failing] &&
+			s.Busy == want[Silent] && s.Polls > 4000
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	tests := map[string]struct {
+		config Config
+		want   string
+	}{
+		"no address":        {Config{}, `base URL "" is not usable; give one like http://127.0.0.1:8080`},
+		"a bare host":       {Config{BaseURL: "localhost:8080"}, `base URL "localhost:8080" is not usable; give one like http://127.0.0.1:8080`},
+		"too much jitter":   {Config{BaseURL: doorURL, Jitter: 2}, "jitter is 2; give a share from 0 to 1"},
+		"a nameless device": {Config{BaseURL: doorURL, Devices: []Device{{}}}, "a device has no ID; every device needs one"},
+		"a twin":            {Config{BaseURL: doorURL, Devices: []Device{{ID: "a"}, {ID: "a"}}}, "device a is there twice; ids must be unique in a fleet"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(tc.config)
+			if err == nil || err.Error() != tc.want {
+				t.Errorf("error %v\nwant  %s", err, tc.want)
+			}
+		})
+	}
+	_, err := New(Config{BaseURL: doorURL, Devices: []Device{{ID: "a", Temperament: "moody"}}})
+	if err == nil || !strings.HasPrefix(err.Error(), `device a: unknown temperament "moody"; known are obedient, slow,`) {
+		t.Errorf("error %v does not name device and temperament", err)
+	}
+}
+
+// BenchmarkMemory says what an idle device costs in memory, its id included.
+func BenchmarkMemory(b *testing.B) {
+	const devices = 20000
+	for b.Loop() {
+		var before, after runtime.MemStats
+		config := Config{BaseURL: doorURL, Devices: make([]Device, devices)}
+		for i := range config.Devices {
+			config.Devices[i].ID = fmt.Sprintf("device-%05d", i)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		fleet, err := New(config)
+		if err != nil {
+			b.Fatal(err)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/devices, "B/device")
+		runtime.KeepAlive(fleet)
+		runtime.KeepAlive(config)
+	}
+}
+
+// BenchmarkPolls says how many polls a second one process makes against a
+// handler that only answers.
+func BenchmarkPolls(b *testing.B) {
+	body, err := wire.Marshal(wire.Base{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(body) }))
+	defer server.Close()
+	config := Config{BaseURL: server.URL, PollInterval: time.Millisecond}
+	for i := range 2000 {
+		config.Devices = append(config.Devices, Device{ID: fmt.Sprintf("d%d", i)})
+	}
+	fleet, err := New(config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	fleet.config.Observer = func(Event) {
+		if fleet.tally.polled.Load() >= int64(b.N) {
+			cancel()
+		}
+	}
+	b.ResetTimer()
+	if err := fleet.Run(ctx); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "polls/s")
+}

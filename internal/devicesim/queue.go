@@ -1,0 +1,43 @@
+package devicesim
+
+import "container/heap"
+
+// queue orders devices by when they are due: a min-heap in which every device
+// knows its place. A device is in it unless it is being visited or asleep.
+type queue []*device
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+
+func (q *queue) Push(x any) {
+	d := x.(*device)
+	d.place = len(*q)
+	*q = append(*q, d)
+}
+
+func (q *queue) Pop() any {
+	old := *q
+	d := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	d.place = nowhere
+	return d
+}
+
+// nowhere is the place of a device that is not queued.
+const nowhere = -1
+
+func (q *queue) put(d *device) {
+	if d.place == nowhere {
+		heap.Push(q, d)
+	} else {
+		heap.Fix(q, d.place)
+	}
+}
+
+func (q *queue) take() *device { return heap.Pop(q).(*device) }

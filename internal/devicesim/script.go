@@ -1,0 +1,111 @@
+package devicesim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// slowness is how much longer a Slow device takes.
+const slowness = 10
+
+// phase is what a device is doing during a step. Handling and maintenance
+// windows hold back a phase, never a step without one.
+type phase int
+
+const (
+	anyPhase phase = iota
+	downloading
+	installing
+)
+
+// step is one thing a device does with an action: wait, act, report.
+type step struct {
+	after    time.Duration
+	phase    phase
+	fetch    bool // download the artifacts first
+	installs bool // from here on the device runs the new software
+	late     bool // hold the report back until the door has closed the action
+	final    bool // the report closes the action
+	status   wire.Status
+}
+
+// order is what shapes a script beside the temperament.
+type order struct {
+	stepTime time.Duration
+	steps    int    // proceeding reports between downloaded and the result
+	failCode string // code of a failure
+	fails    bool   // this attempt of a Flaky device fails
+	// downloadOnly: the door wants the software on the device, not installed.
+	downloadOnly bool
+}
+
+// script is all a device of this temperament will do with an action, if
+// nobody interferes. Mute devices do nothing.
+func script(t Temperament, o order) []step {
+	if t == Slow {
+		o.stepTime *= slowness
+	}
+	switch {
+	case t.mute():
+		return nil
+	case t == SkipsUpdate:
+		return []step{{final: true, status: success("Skipped Update.")}}
+	case t == DownloadFails:
+		return []step{beginDownload(), {
+			after: o.stepTime, phase: downloading, final: true, status: failure(o.failCode, "Download failed."),
+		}}
+	case o.downloadOnly:
+		return []step{beginDownload(), {
+			after: o.stepTime, phase: downloading, fetch: true, final: true,
+			status: report(wire.ExecutionDownloaded, wire.FinishedSuccess, "Downloaded, not to be installed."),
+		}}
+	}
+	return installation(t, o)
+}
+
+func installation(t Temperament, o order) []step {
+	steps := []step{beginDownload(), {
+		after: o.stepTime, phase: downloading, fetch: true,
+		status: report(wire.ExecutionDownloaded, wire.FinishedNone, "Downloaded."),
+	}}
+	for i := 1; i <= o.steps; i++ {
+		status := report(wire.ExecutionProceeding, wire.FinishedNone, fmt.Sprintf("Installing, step %d of %d.", i, o.steps))
+		status.Result.Progress = &wire.Progress{Count: i, Of: o.steps}
+		steps = append(steps, step{after: o.stepTime, phase: installing, status: status})
+	}
+	return append(steps, result(t, o))
+}
+
+func result(t Temperament, o order) step {
+	last := step{after: o.stepTime, phase: installing, final: true, late: t == ReportsLate}
+	switch {
+	case t == Failing, t == Flaky && o.fails:
+		last.status = failure(o.failCode, "Installation failed.")
+	case t == Inconsistent:
+		last.status = failure("INCONSISTENT", "Installation failed, the old software could not be restored.")
+	default:
+		last.installs = true
+		last.status = success("Installed.")
+	}
+	return last
+}
+
+func beginDownload() step {
+	return step{phase: downloading, status: report(wire.ExecutionDownload, wire.FinishedNone, "Downloading.")}
+}
+
+func success(detail string) wire.Status {
+	return report(wire.ExecutionClosed, wire.FinishedSuccess, detail)
+}
+
+func failure(code, detail string) wire.Status {
+	status := report(wire.ExecutionClosed, wire.FinishedFailure, detail)
+	status.Code = wire.Text(code)
+	return status
+}
+
+func report(execution wire.Execution, finished wire.Finished, detail string) wire.Status {
+	return wire.Status{Execution: execution, Result: wire.Result{Finished: finished}, Details: wire.Details{detail}}
+}

@@ -1,0 +1,347 @@
+package devicesim
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// visit does what is due: the poll first, so that a cancel is seen before the
+// next step, then the next step.
+func (f *Fleet) visit(ctx context.Context, d *device) {
+	if d.asleep() {
+		return
+	}
+	if !d.nextPoll.After(time.Now()) {
+		f.poll(ctx, d)
+		f.schedulePoll(d)
+	}
+	if w := d.work; w != nil && !w.waits() && !w.due.After(time.Now()) {
+		f.advance(ctx, d)
+	}
+}
+
+func (f *Fleet) schedulePoll(d *device) {
+	interval := d.interval(f.config.PollInterval)
+	stray := (2*d.random() - 1) * f.config.Jitter
+	d.nextPoll = time.Now().Add(interval + time.Duration(stray*float64(interval)))
+}
+
+func (f *Fleet) poll(ctx context.Context, d *device) {
+	var base wire.Base
+	root := f.base.String() + wire.RootPath(d.Tenant, d.ID)
+	x := f.get(ctx, d, root, &base)
+	if !x.ok() {
+		f.complain(ctx, d, x)
+		return
+	}
+	d.sleep = time.Duration(base.Config.Polling.Sleep)
+	f.emit(Event{Kind: Polled, Device: d.ID, Asked: x.asked, At: x.at, HTTP: x.http})
+	f.follow(ctx, d, base.Links)
+}
+
+// follow does what the links ask for, a cancel before anything else.
+func (f *Fleet) follow(ctx context.Context, d *device, links wire.BaseLinks) {
+	d.release(links)
+	switch {
+	case links.CancelAction.Href != "":
+		f.cancel(ctx, d, links.CancelAction.Href)
+	case links.ConfirmationBase.Href != "":
+		f.confirm(ctx, d, links.ConfirmationBase.Href)
+	case links.DeploymentBase.Href != "":
+		f.offered(ctx, d, links.DeploymentBase.Href)
+	}
+	if links.ConfigData.Href != "" {
+		f.sendAttributes(ctx, d, links.ConfigData.Href)
+	}
+}
+
+// release notices that the door has closed the action whose report is held
+// back, or which a silent device is sitting on.
+func (d *device) release(links wire.BaseLinks) {
+	if d.work == nil {
+		return
+	}
+	for _, link := range []wire.Link{links.DeploymentBase, links.CancelAction, links.ConfirmationBase} {
+		if actionIn(link.Href) == d.work.id {
+			return
+		}
+	}
+	d.work.released = true
+}
+
+func (f *Fleet) sendAttributes(ctx context.Context, d *device, href string) {
+	x := f.call(ctx, d, http.MethodPut, href, wire.NewConfigData(wire.ModeMerge, d.Attributes), nil)
+	if !x.ok() {
+		f.complain(ctx, d, x)
+		return
+	}
+	f.emit(Event{Kind: AttributesSent, Device: d.ID, Asked: x.asked, At: x.at, HTTP: x.http})
+}
+
+// offered looks at a deployment: new work, work at hand that may now go on, or
+// an action that was closed and whose report the door must have lost.
+func (f *Fleet) offered(ctx context.Context, d *device, href string) {
+	id := actionIn(href)
+	if d.work != nil && d.work.released && d.Temperament.mute() {
+		f.setWork(d, nil)
+	}
+	if status, closed := d.outcome(id); closed {
+		f.send(ctx, d, id, feedbackURL(href), status)
+		return
+	}
+	if d.work != nil && (d.work.id != id || !d.work.held()) {
+		return
+	}
+	var offer wire.DeploymentBase
+	x := f.get(ctx, d, href, &offer)
+	switch {
+	case x.http == http.StatusNotFound:
+		f.drop(d, id, x)
+	case !x.ok():
+		f.complain(ctx, d, x)
+	case d.work != nil:
+		d.work.download, d.work.update = offer.Deployment.Download, offer.Deployment.Update
+	default:
+		f.begin(d, feedbackURL(href), offer, x)
+	}
+}
+
+// begin takes on an action.
+func (f *Fleet) begin(d *device, report string, offer wire.DeploymentBase, x exchange) {
+	deployment := offer.Deployment
+	w := &work{id: offer.ID, report: report, download: deployment.Download, update: deployment.Update}
+	w.software, w.artifacts = softwareOf(deployment.Chunks)
+	if !f.config.FetchArtifacts {
+		w.artifacts = nil
+	}
+	w.steps = script(d.Temperament, f.order(d, w, deployment))
+	if len(w.steps) > 0 {
+		w.due = x.at.Add(w.steps[0].after)
+	}
+	f.setWork(d, w)
+	f.emit(Event{
+		Kind: Began, Device: d.ID, Action: w.id, Software: w.software,
+		Asked: x.asked, At: x.at, HTTP: x.http,
+	})
+}
+
+func (f *Fleet) order(d *device, w *work, deployment wire.Deployment) order {
+	return order{
+		stepTime: f.config.StepTime, steps: f.config.Steps, failCode: f.failCode(d),
+		fails:        d.Temperament == Flaky && d.attempt(w.software) < f.config.FlakyFailures,
+		downloadOnly: deployment.Update == wire.HandlingSkip && deployment.MaintenanceWindow == "",
+	}
+}
+
+func (f *Fleet) failCode(d *device) string {
+	if d.FailCode != "" {
+		return d.FailCode
+	}
+	return f.config.FailCode
+}
+
+// advance takes the next step. A report that does not get through is repeated
+// at the next poll, with the same step.
+func (f *Fleet) advance(ctx context.Context, d *device) {
+	w := d.work
+	if w.steps[w.done].fetch && !f.download(ctx, d) {
+		return
+	}
+	now := w.steps[w.done]
+	if now.installs {
+		f.setInstalled(d, join(w.software))
+	}
+	x := f.send(ctx, d, w.id, w.report, now.status)
+	switch {
+	case x.ok(), x.pointless() && !x.gone():
+		f.proceed(d, now)
+	case x.gone() && now.final:
+		f.proceed(d, now)
+	case x.gone():
+		f.abandon(d)
+	default:
+		w.due = d.nextPoll
+	}
+}
+
+// download fetches what the next step needs; what goes wrong becomes the
+// result of the action. It says no only when the fleet is stopping.
+func (f *Fleet) download(ctx context.Context, d *device) bool {
+	err := f.fetchAll(ctx, d)
+	if ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		d.work.done, d.work.steps = 0, []step{{final: true, status: failure(f.failCode(d), err.Error())}}
+	}
+	d.work.artifacts = nil // once is enough, should the report have to be repeated
+	return true
+}
+
+// proceed goes on after a step, or ends the work with its last one. A device
+// remembers what it has closed itself, not what the door took away from it.
+func (f *Fleet) proceed(d *device, after step) {
+	w := d.work
+	if after.final {
+		d.remember(w.id, after.status)
+		f.setWork(d, nil)
+		return
+	}
+	w.done++
+	w.due = time.Now().Add(w.steps[w.done].after)
+}
+
+// abandon ends work that the door has canceled or closed, except that a late
+// reporter now tells how it went after all.
+func (f *Fleet) abandon(d *device) {
+	w := d.work
+	last := len(w.steps) - 1
+	if last < 0 || !w.steps[last].late {
+		f.setWork(d, nil)
+		return
+	}
+	w.done, w.released, w.update = last, true, wire.HandlingForced
+	w.due = time.Now()
+}
+
+// send reports on an action, twice if that is the device's way.
+func (f *Fleet) send(ctx context.Context, d *device, id, href string, status wire.Status) exchange {
+	x := f.sendOnce(ctx, d, id, href, status)
+	if x.ok() && closes(status) {
+		f.emit(Event{Kind: Closed, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
+	}
+	if d.Temperament == ReportsTwice {
+		f.sendOnce(ctx, d, id, href, status)
+	}
+	return x
+}
+
+func (f *Fleet) sendOnce(ctx context.Context, d *device, id, href string, status wire.Status) exchange {
+	x := f.post(ctx, d, href, status)
+	switch {
+	case x.ok():
+		f.emit(Event{Kind: Reported, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
+	case x.gone():
+		f.drop(d, id, x)
+	default:
+		f.complain(ctx, d, x)
+	}
+	return x
+}
+
+func (f *Fleet) post(ctx context.Context, d *device, href string, status wire.Status) exchange {
+	return f.call(ctx, d, http.MethodPost, href, wire.Feedback{Timestamp: wire.TextOfTime(time.Now()), Status: status}, nil)
+}
+
+// closes: the report ends its action.
+func closes(status wire.Status) bool {
+	return status.Execution == wire.ExecutionClosed ||
+		status.Execution == wire.ExecutionDownloaded && status.Result.Finished == wire.FinishedSuccess
+}
+
+// cancel answers a cancel, each device in its way.
+func (f *Fleet) cancel(ctx context.Context, d *device, href string) {
+	if d.Temperament.mute() {
+		return
+	}
+	var asked wire.CancelAction
+	x := f.get(ctx, d, href, &asked)
+	if !x.ok() {
+		f.complain(ctx, d, x)
+		return
+	}
+	stopID := asked.CancelAction.StopID
+	if d.refuses(stopID) {
+		// RAUC's client says "success" too when it refuses.
+		f.answerCancel(ctx, d, href, stopID, CancelRejected,
+			report(wire.ExecutionRejected, wire.FinishedSuccess, "Cannot cancel, installation started already."))
+		return
+	}
+	answered := f.answerCancel(ctx, d, href, stopID, Canceled, success("Canceled."))
+	if answered && d.work != nil && d.work.id == stopID {
+		f.abandon(d)
+	}
+}
+
+func (d *device) refuses(stopID string) bool {
+	switch d.Temperament {
+	case RejectsCancel:
+		return true
+	case FinishesInstall:
+		return d.work != nil && d.work.id == stopID && d.work.installs()
+	}
+	return false
+}
+
+func (f *Fleet) answerCancel(ctx context.Context, d *device, href, id string, kind Kind, status wire.Status) bool {
+	x := f.post(ctx, d, feedbackURL(href), status)
+	switch {
+	case x.ok():
+		f.emit(Event{Kind: kind, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
+	case x.gone():
+		f.drop(d, id, x)
+	default:
+		f.complain(ctx, d, x)
+	}
+	return x.ok()
+}
+
+// confirm answers for the user.
+func (f *Fleet) confirm(ctx context.Context, d *device, href string) {
+	id := actionIn(href)
+	if d.Temperament == Unconfirmed || d.denied == id {
+		return
+	}
+	answer := wire.ConfirmationFeedback{Confirmation: wire.Confirmed}
+	if d.Temperament == Denies {
+		answer.Confirmation = wire.Denied
+	}
+	var waiting wire.ConfirmationAction
+	x := f.get(ctx, d, href, &waiting)
+	if x.ok() {
+		x = f.call(ctx, d, http.MethodPost, feedbackURL(href), answer, nil)
+	}
+	if !x.ok() {
+		f.complain(ctx, d, x)
+		return
+	}
+	if d.Temperament == Denies {
+		d.denied = id
+	}
+	f.emit(Event{
+		Kind: Confirmed, Device: d.ID, Action: id, Asked: x.asked, At: x.at, HTTP: x.http,
+		Message: string(answer.Confirmation),
+	})
+}
+
+// complain tells of an exchange that went wrong, unless the fleet is stopping.
+func (f *Fleet) complain(ctx context.Context, d *device, x exchange) {
+	if ctx.Err() != nil {
+		return
+	}
+	f.emit(Event{Kind: HTTPError, Device: d.ID, Asked: x.asked, At: x.at, HTTP: x.http, Message: x.message()})
+}
+
+func (f *Fleet) drop(d *device, id string, x exchange) {
+	f.emit(Event{Kind: Dropped, Device: d.ID, Action: id, Asked: x.asked, At: x.at, HTTP: x.http, Message: x.message()})
+}
+
+func (f *Fleet) setWork(d *device, w *work) {
+	if d.work != nil {
+		f.tally.busy.Add(-1)
+	}
+	if w != nil {
+		f.tally.busy.Add(1)
+	}
+	d.work = w
+}
+
+// setInstalled is what the device runs now, whatever the door learns of it.
+func (f *Fleet) setInstalled(d *device, software string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d.Installed = software
+}
