@@ -31,10 +31,10 @@ const (
 )
 
 // AutoAssignmentSpec offers a set to every matching target, present or future.
-// +kubebuilder:validation:XValidation:rule="!has(self.update.type) || self.update.type != 'TimeForced'",message="update.type TimeForced does not fit an auto-assignment: targets join at any time; choose Forced or Soft",fieldPath=".update.type"
 type AutoAssignmentSpec struct {
 	// update is what is brought to a device. A missing set is Stalled and recovers; an invalidated one stops the auto-assignment for good.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'TimeForced'",message="update.type TimeForced does not fit an auto-assignment: targets join at any time; choose Forced or Soft",fieldPath=".type"
 	Update Update `json:"update"`
 
 	Selection `json:",inline"`

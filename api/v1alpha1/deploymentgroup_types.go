@@ -26,13 +26,16 @@ type GroupConditions struct {
 }
 
 // DeploymentGroupSpec is the frozen membership of one group. Generated; immutable, except that a dynamic group's targets may be appended to.
-// +kubebuilder:validation:XValidation:rule="self.rolloutUID == oldSelf.rolloutUID && self.rollout == oldSelf.rollout && self.group == oldSelf.group && self.index == oldSelf.index && self.planHash == oldSelf.planHash",message="a DeploymentGroup is immutable: it is the frozen membership of one plan"
-// +kubebuilder:validation:XValidation:rule="self.targets.size() >= oldSelf.targets.size() && ((has(self.dynamic) && self.dynamic) || self.targets == oldSelf.targets)",message="targets is immutable: membership was frozen with the plan",fieldPath=".targets"
+// +kubebuilder:validation:XValidation:rule="self.rolloutUID == oldSelf.rolloutUID && self.rollout == oldSelf.rollout && self.group == oldSelf.group && self.index == oldSelf.index && self.planHash == oldSelf.planHash && (has(self.dynamic) && self.dynamic) == (has(oldSelf.dynamic) && oldSelf.dynamic) && self.conditions.successThreshold == oldSelf.conditions.successThreshold && self.conditions.successAction == oldSelf.conditions.successAction && self.conditions.errorThreshold == oldSelf.conditions.errorThreshold && self.conditions.errorAction == oldSelf.conditions.errorAction && (has(self.conditions.confirmationRequired) && self.conditions.confirmationRequired) == (has(oldSelf.conditions.confirmationRequired) && oldSelf.conditions.confirmationRequired)",message="a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.targets) || (has(self.targets) && self.targets.size() >= oldSelf.targets.size() && oldSelf.targets.all(i, name, self.targets[i] == name))",message="targets is immutable, except that a dynamic group appends: membership was frozen with the plan; create another Rollout",fieldPath=".targets"
+// +kubebuilder:validation:XValidation:rule="(has(self.dynamic) && self.dynamic) || (has(self.targets) ? self.targets : []).size() <= (has(oldSelf.targets) ? oldSelf.targets : []).size()",message="targets is immutable: membership was frozen with the plan; only a dynamic group appends",fieldPath=".targets"
 type DeploymentGroupSpec struct {
 	// rollout that the group belongs to.
 	// +kubebuilder:validation:MaxLength=253
 	Rollout string `json:"rollout"`
 	// rolloutUID of that Rollout: a rollout of the same name that is created later does not own the group.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
 	RolloutUID types.UID `json:"rolloutUID"`
 	// group is the group's name in the rollout.
 	// +kubebuilder:validation:MaxLength=63
@@ -70,6 +73,8 @@ type SupersedingRollout struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 	// uid of it.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid"`
 	// openGroups is how many of its groups, by their order, have been looked at; more open groups are looked at again.
 	// +optional

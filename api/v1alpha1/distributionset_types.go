@@ -31,7 +31,7 @@ type ModuleTypes struct {
 }
 
 // Invalidation takes a set out of circulation, for good.
-// +kubebuilder:validation:XValidation:rule="!has(self.deleteRollouts) || !self.deleteRollouts || self.cancelation == 'Force'",message="deleteRollouts goes with cancelation Force only",fieldPath=".deleteRollouts"
+// +kubebuilder:validation:XValidation:rule="!has(self.deleteRollouts) || !self.deleteRollouts || self.cancelation == 'Force'",message="deleteRollouts goes with cancelation Force only: choose Force, or remove deleteRollouts",fieldPath=".deleteRollouts"
 type Invalidation struct {
 	// cancelation says what happens to rollouts and to devices that have begun. None: they go on. Soft: rollouts are stopped and devices
 	// asked to cancel. Force: rollouts are stopped and actions closed at once. Needs, beyond update on distributionsets, for Soft and Force
@@ -113,7 +113,7 @@ type DistributionSetSpec struct {
 	// invalidation takes the set out of circulation, for good: it can be set once and neither changed nor removed (first seed: not
 	// repeatable, never valid again). A set of the same namespace, name, version and type that is created later is invalid, too.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="invalidation is immutable: it can be set once (to stop devices more firmly, raise stopCancelation of the rollouts)"
+	// +kubebuilder:validation:XValidation:rule=`self.cancelation == oldSelf.cancelation && (has(self.deleteRollouts) && self.deleteRollouts) == (has(oldSelf.deleteRollouts) && oldSelf.deleteRollouts) && (has(self.reason) ? self.reason : "") == (has(oldSelf.reason) ? oldSelf.reason : "")`,message="invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancelation of the rollouts)"
 	Invalidation *Invalidation `json:"invalidation,omitempty"`
 }
 
@@ -209,7 +209,7 @@ type DistributionSetStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || ((has(self.spec.modules) ? self.spec.modules : []).size() == (has(oldSelf.spec.modules) ? oldSelf.spec.modules : []).size() && (!has(self.spec.modules) || self.spec.modules.all(m, oldSelf.spec.modules.exists(o, o.name == m.name))))",message="modules is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.modules"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.requiredMigrationStep) && self.spec.requiredMigrationStep) == (has(oldSelf.spec.requiredMigrationStep) && oldSelf.spec.requiredMigrationStep)",message="requiredMigrationStep is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.requiredMigrationStep"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.metadata) ? self.spec.metadata.filter(m, has(m.visibleToDevice) && m.visibleToDevice) : []) == (has(oldSelf.spec.metadata) ? oldSelf.spec.metadata.filter(m, has(m.visibleToDevice) && m.visibleToDevice) : [])",message="metadata that is visibleToDevice is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.metadata"
+// +kubebuilder:validation:XValidation:rule=`!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.metadata) ? self.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""}) == (has(oldSelf.spec.metadata) ? oldSelf.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""})`,message="metadata that is visibleToDevice is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.metadata"
 type DistributionSet struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

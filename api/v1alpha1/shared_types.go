@@ -168,7 +168,6 @@ type MaintenanceWindow struct {
 	// schedule is when a window opens: a cron expression of five fields (minute, hour, day of month, month, day of week) as Kubernetes'
 	// CronJob takes it, without a time zone of its own.
 	// +required
-	// +kubebuilder:validation:MinLength=9
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Za-z*,/?-]+( +[0-9A-Za-z*,/?-]+){4}$')",message="schedule must be a cron expression of five fields, such as '0 2 * * *'; the time zone goes into timeZone"
 	Schedule string `json:"schedule"`

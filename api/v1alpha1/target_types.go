@@ -171,7 +171,6 @@ type CancelRequest struct {
 }
 
 // TargetSpec is one device and what is wanted of it alone.
-// +kubebuilder:validation:XValidation:rule="has(self.controllerID) == has(oldSelf.controllerID)",message="controllerID is immutable: delete the Target and create another",fieldPath=".controllerID"
 type TargetSpec struct {
 	// controllerID is the device's own id, as it says it to the door. Absent: metadata.name. Unique in the namespace: the younger twin is
 	// Ready=False, Duplicate, and the door does not serve it. 1 to 256 characters without blanks. Immutable (hawkBit: controllerId).
@@ -283,6 +282,8 @@ type ActionSource struct {
 	Name string `json:"name"`
 	// uid of that object.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`
 	// group of the rollout.
 	// +optional
@@ -655,6 +656,7 @@ type TargetStatus struct {
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
 // +kubebuilder:printcolumn:name="Last Seen",type=date,JSONPath=`.status.lastSeen`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="(has(self.spec) && has(self.spec.controllerID)) == (has(oldSelf.spec) && has(oldSelf.spec.controllerID))",message="controllerID is immutable: delete the Target and create another",fieldPath=".spec.controllerID"
 type Target struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

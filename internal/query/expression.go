@@ -1,0 +1,183 @@
+package query
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/checker"
+	celast "github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/env"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/ext"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+const (
+	// maxExpression is how many characters an expression may have; the schema says the same.
+	maxExpression = 1024
+	// maxCost is what an expression may cost for one target at worst, in CEL's units.
+	maxCost = 250_000
+	// maxNesting is how many of exists, all, filter and map may stand within each other.
+	maxNesting = 2
+)
+
+// expression is a compiled targetExpression.
+type expression struct {
+	text    string
+	program cel.Program
+}
+
+// holds tells whether the expression is true; what cannot be answered is not true.
+func (e *expression) holds(t *v1alpha1.Target) bool {
+	out, _, err := e.program.Eval(subject{t})
+	return err == nil && out == types.True
+}
+
+// subject is the one variable of an expression.
+type subject struct{ target *v1alpha1.Target }
+
+func (s subject) ResolveName(name string) (any, bool) {
+	if name != "target" {
+		return nil, false
+	}
+	return object{targetType, s.target}, true
+}
+
+func (s subject) Parent() cel.Activation { return nil }
+
+// language is CEL as a targetExpression may use it. What would hide a wrong field name until it silently matches nothing is left out (dyn,
+// type), and so are the string functions whose cost CEL cannot reckon (format, strings.quote).
+var language = sync.OnceValues(func() (*cel.Env, error) {
+	registry, err := types.NewRegistry()
+	if err != nil {
+		return nil, err
+	}
+	return cel.NewCustomEnv(
+		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("dyn"), env.NewFunction("type")))),
+		ext.Strings(ext.StringsVersion(5)),
+		cel.Function("format", cel.DisableDeclaration(true),
+			cel.MemberOverload("string_format", []*cel.Type{cel.StringType, cel.ListType(cel.DynType)}, cel.StringType)),
+		cel.Function("strings.quote", cel.DisableDeclaration(true),
+			cel.Overload("strings_quote", []*cel.Type{cel.StringType}, cel.StringType)),
+		cel.CustomTypeAdapter(registry),
+		cel.CustomTypeProvider(provider{registry}),
+		cel.Variable("target", targetType),
+		cel.DefaultUTCTimeZone(true),
+		cel.ParserExpressionSizeLimit(maxExpression),
+		cel.ASTValidators(
+			cel.ValidateRegexLiterals(),
+			cel.ValidateTimestampLiterals(),
+			cel.ValidateDurationLiterals(),
+			cel.ValidateHomogeneousAggregateLiterals(),
+			cel.ValidateComprehensionNestingLimit(maxNesting),
+		),
+	)
+})
+
+func compileExpression(text string) (*expression, error) {
+	if n := len([]rune(text)); n > maxExpression {
+		return nil, fmt.Errorf("targetExpression: it has %d characters and may have %d: put part of the selection into labels and targetSelector", n, maxExpression)
+	}
+	cels, err := language()
+	if err != nil {
+		return nil, err
+	}
+	ast, issues := cels.Compile(text)
+	if issues.Err() != nil {
+		return nil, complaint(issues.Errors())
+	}
+	if builds(ast) {
+		return nil, errors.New("targetExpression: it builds an object and may only read target: remove the part in braces")
+	}
+	if out := ast.OutputType(); !out.IsExactType(types.BoolType) {
+		return nil, fmt.Errorf("targetExpression: it is a %s and must be true or false: compare it with something, as in target.type == \"gateway\"", cel.FormatCELType(out))
+	}
+	if err := checkCost(cels, ast); err != nil {
+		return nil, err
+	}
+	program, err := cels.Program(ast, cel.EvalOptions(cel.OptOptimize))
+	if err != nil {
+		return nil, fmt.Errorf("targetExpression: %w", err)
+	}
+	return &expression{text: strings.TrimSpace(text), program: program}, nil
+}
+
+// builds tells whether the expression makes an object of its own, which could only ever match nothing.
+func builds(ast *cel.Ast) bool {
+	root := celast.NavigateAST(ast.NativeRep())
+	return len(celast.MatchDescendants(root, celast.KindMatcher(celast.StructKind))) > 0
+}
+
+// checkCost refuses what could be expensive for one target with the largest values the schema allows, so that no evaluation has to be
+// watched and none can hold up the fleet.
+func checkCost(cels *cel.Env, ast *cel.Ast) error {
+	cost, err := cels.EstimateCost(ast, estimator{})
+	if err != nil {
+		return fmt.Errorf("targetExpression: %w", err)
+	}
+	if cost.Max > maxCost {
+		return fmt.Errorf("targetExpression: it could take too long for one target with the largest labels, attributes and features: look keys up instead of going through all of them, or put the answer into a label")
+	}
+	return nil
+}
+
+// estimator tells CEL how large the fields of a target can be.
+type estimator struct{}
+
+func (estimator) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
+	if largest, known := bounds[strings.Join(node.Path(), ".")]; known {
+		return &checker.SizeEstimate{Max: largest}
+	}
+	return nil
+}
+
+func (estimator) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+	return nil
+}
+
+// complaint makes a sentence of the first of CEL's errors.
+func complaint(errs []*cel.Error) error {
+	first := slices.MinFunc(errs, func(a, b *cel.Error) int {
+		return cmp.Or(cmp.Compare(a.Location.Line(), b.Location.Line()), cmp.Compare(a.Location.Column(), b.Location.Column()))
+	})
+	said := first.Message
+	for _, noise := range []string{" expecting {", " (in container"} {
+		said, _, _ = strings.Cut(said, noise)
+	}
+	if first.Location.Line() < 1 {
+		return fmt.Errorf("targetExpression: %s%s", said, cure(said))
+	}
+	return fmt.Errorf("targetExpression, line %d, column %d: %s%s", first.Location.Line(), first.Location.Column()+1, said, cure(said))
+}
+
+// cures say what to do about CEL's messages, by how those begin.
+var cures = []struct{ begin, cure string }{
+	{"undefined field", fmt.Sprintf(": target has %s; target.installed has %s; target.features[id] has %s",
+		fieldNames(targetType), fieldNames(installedType), fieldNames(featureType))},
+	{"undeclared reference", ": the only variable is target, as in target.labels[\"site\"]; there is no clock, so that the same plan can be made again"},
+	{"found no matching overload", ": both sides must be of the same type, and labels, attributes and versions are strings"},
+	{"Syntax error", ": write it as in target.attributes[\"hw\"] == \"B\" && !target.inconsistent"},
+	{"comprehension exceeds", fmt.Sprintf(": write at most %d of exists, all, filter and map within or after each other", maxNesting)},
+	{"invalid matches argument", ": it is no regular expression as RE2 has them"},
+	{"invalid timestamp argument", ": write it as in timestamp(\"2026-12-01T02:00:00Z\")"},
+	{"invalid duration argument", ": write it as in duration(\"36h\")"},
+}
+
+func cure(message string) string {
+	for _, c := range cures {
+		if strings.HasPrefix(message, c.begin) {
+			return c.cure
+		}
+	}
+	return ""
+}
+
+func fieldNames(t *types.Type) string {
+	return strings.Join(sortedKeys(fields[t.TypeName()]), ", ")
+}

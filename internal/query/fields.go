@@ -1,0 +1,206 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// The three types an expression can see.
+var (
+	targetType    = types.NewObjectType("goshawk.Target")
+	installedType = types.NewObjectType("goshawk.Installed")
+	featureType   = types.NewObjectType("goshawk.Feature")
+
+	stringsType  = types.NewMapType(types.StringType, types.StringType)
+	featuresType = types.NewMapType(types.StringType, featureType)
+)
+
+// fields says what an expression can see of each type. This table is the whole surface.
+var fields = map[string]map[string]*types.FieldType{
+	targetType.TypeName(): {
+		"name":         text(func(t *v1alpha1.Target) string { return t.Name }),
+		"controllerID": text((*v1alpha1.Target).ControllerID),
+		"description":  text(func(t *v1alpha1.Target) string { return t.Spec.Description }),
+		"address":      text(func(t *v1alpha1.Target) string { return t.Spec.Address }),
+		"type":         text(func(t *v1alpha1.Target) string { return t.Spec.Type }),
+		"labels": field(stringsType, func(t *v1alpha1.Target) bool { return len(t.Labels) > 0 },
+			func(t *v1alpha1.Target) (any, error) { return t.Labels, nil }),
+		"attributes": field(stringsType, func(t *v1alpha1.Target) bool { return len(t.Status.Attributes) > 0 },
+			func(t *v1alpha1.Target) (any, error) { return t.Status.Attributes, nil }),
+		"updateStatus": text(func(t *v1alpha1.Target) string { return string(t.Status.UpdateStatus) }),
+		"inconsistent": truth(isInconsistent),
+		"installed": field(installedType, func(t *v1alpha1.Target) bool { return t.Status.Installed != nil },
+			func(t *v1alpha1.Target) (any, error) { return installedOf(t), nil }),
+		"hold":      truth(func(t *v1alpha1.Target) bool { return t.Spec.Hold }),
+		"lastSeen":  instant(func(t *v1alpha1.Target) *metav1.Time { return t.Status.LastSeen }),
+		"createdAt": instant(func(t *v1alpha1.Target) *metav1.Time { return &t.CreationTimestamp }),
+		"features": field(featuresType, func(t *v1alpha1.Target) bool { return len(t.Status.Features) > 0 },
+			func(t *v1alpha1.Target) (any, error) { return featuresOf(t), nil }),
+	},
+	installedType.TypeName(): {
+		"distributionSet": text(func(i *v1alpha1.InstalledSet) string { return i.DistributionSet }),
+		"contentHash":     text(func(i *v1alpha1.InstalledSet) string { return i.ContentHash }),
+	},
+	featureType.TypeName(): {
+		"softwareModuleType": text(func(f *v1alpha1.Feature) string { return f.SoftwareModuleType }),
+		"installed":          versions(func(f *v1alpha1.Feature) []v1alpha1.Dependency { return f.InstalledDependencies }),
+		"context":            versions(func(f *v1alpha1.Feature) []v1alpha1.Dependency { return f.ContextDependencies }),
+	},
+}
+
+// bounds are the largest sizes that the schema allows, by path; the cost of an expression is reckoned with them. Kubernetes does not
+// bound the number of labels: 100 is plenty.
+var bounds = map[string]uint64{
+	"target.name":                                253,
+	"target.controllerID":                        256,
+	"target.description":                         512,
+	"target.address":                             512,
+	"target.type":                                64,
+	"target.updateStatus":                        16,
+	"target.labels":                              100,
+	"target.labels.@keys":                        317,
+	"target.labels.@values":                      63,
+	"target.attributes":                          v1alpha1.MaxAttributes,
+	"target.attributes.@keys":                    128,
+	"target.attributes.@values":                  128,
+	"target.installed.distributionSet":           253,
+	"target.installed.contentHash":               64,
+	"target.features":                            20,
+	"target.features.@keys":                      128,
+	"target.features.@values.installed":          100,
+	"target.features.@values.context":            100,
+	"target.features.@values.installed.@keys":    512,
+	"target.features.@values.installed.@values":  128,
+	"target.features.@values.context.@keys":      512,
+	"target.features.@values.context.@values":    128,
+	"target.features.@values.softwareModuleType": 64,
+}
+
+// field builds one line of the table over objects of Go type *T.
+func field[T any](t *types.Type, isSet func(*T) bool, get func(*T) (any, error)) *types.FieldType {
+	return &types.FieldType{
+		Type: t,
+		IsSet: func(object any) bool {
+			o, ok := object.(*T)
+			return ok && isSet(o)
+		},
+		GetFrom: func(object any) (any, error) {
+			o, ok := object.(*T)
+			if !ok {
+				return nil, fmt.Errorf("%T has no such field", object)
+			}
+			return get(o)
+		},
+	}
+}
+
+func text[T any](get func(*T) string) *types.FieldType {
+	return field(types.StringType, func(o *T) bool { return get(o) != "" }, func(o *T) (any, error) { return get(o), nil })
+}
+
+func truth[T any](get func(*T) bool) *types.FieldType {
+	return field(types.BoolType, get, func(o *T) (any, error) { return get(o), nil })
+}
+
+var errNever = errors.New("there is no such time yet")
+
+func instant[T any](get func(*T) *metav1.Time) *types.FieldType {
+	return field(types.TimestampType, func(o *T) bool { return !get(o).IsZero() }, func(o *T) (any, error) {
+		if at := get(o); !at.IsZero() {
+			return at.UTC().Truncate(time.Second), nil
+		}
+		return nil, errNever
+	})
+}
+
+func versions(get func(*v1alpha1.Feature) []v1alpha1.Dependency) *types.FieldType {
+	return field(stringsType, func(f *v1alpha1.Feature) bool { return len(get(f)) > 0 }, func(f *v1alpha1.Feature) (any, error) {
+		byKey := make(map[string]string, len(get(f)))
+		for _, d := range get(f) {
+			byKey[d.Key] = d.Version
+		}
+		return byKey, nil
+	})
+}
+
+func isInconsistent(t *v1alpha1.Target) bool {
+	for i := range t.Status.Conditions {
+		if c := &t.Status.Conditions[i]; c.Type == v1alpha1.ConditionConsistent {
+			return c.Status == metav1.ConditionFalse
+		}
+	}
+	return false
+}
+
+var nothingInstalled = &v1alpha1.InstalledSet{}
+
+// installedOf answers with empty strings for a device of which nobody knows what it runs.
+func installedOf(t *v1alpha1.Target) ref.Val {
+	if t.Status.Installed == nil {
+		return object{installedType, nothingInstalled}
+	}
+	return object{installedType, t.Status.Installed}
+}
+
+func featuresOf(t *v1alpha1.Target) map[string]ref.Val {
+	byID := make(map[string]ref.Val, len(t.Status.Features))
+	for i := range t.Status.Features {
+		byID[t.Status.Features[i].ID] = object{featureType, &t.Status.Features[i]}
+	}
+	return byID
+}
+
+// provider adds our types to those that CEL knows.
+type provider struct{ types.Provider }
+
+func (p provider) FindStructType(name string) (*types.Type, bool) {
+	if _, ours := fields[name]; ours {
+		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
+	}
+	return p.Provider.FindStructType(name)
+}
+
+func (p provider) FindStructFieldNames(name string) ([]string, bool) {
+	if ours, ok := fields[name]; ok {
+		return sortedKeys(ours), true
+	}
+	return p.Provider.FindStructFieldNames(name)
+}
+
+func (p provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
+	if ours, ok := fields[name]; ok {
+		t, found := ours[field]
+		return t, found
+	}
+	return p.Provider.FindStructFieldType(name, field)
+}
+
+// object is a value of one of our types. It is read through the table of fields only.
+type object struct {
+	is *types.Type
+	of any
+}
+
+func (o object) Type() ref.Type { return o.is }
+func (o object) Value() any     { return o.of }
+
+func (o object) Equal(other ref.Val) ref.Val { return types.Bool(other.Value() == o.of) }
+
+func (o object) ConvertToNative(want reflect.Type) (any, error) {
+	return nil, fmt.Errorf("%s cannot become a %s", o.is, want)
+}
+
+func (o object) ConvertToType(want ref.Type) ref.Val {
+	if want == types.TypeType {
+		return o.is
+	}
+	return types.NewErr("%s cannot become a %s", o.is, want.TypeName())
+}

@@ -1,0 +1,214 @@
+// Package api holds the vocabulary to its word on a real API server: what each kind accepts and refuses, with which sentence, and what
+// kubectl and GitOps tools see of it.
+package api
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/goshawk-dev/goshawk/test/cluster"
+)
+
+func TestMain(m *testing.M) { cluster.Main(m) }
+
+// group is where the kinds live; a test that needs kinds of its own copies them to another one.
+const group = "goshawk.dev"
+
+// A law is one thing that the API server accepts or refuses. Everything is YAML of the spec, or of the status.
+type law struct {
+	given   string // merged into the kind's smallest valid spec; null removes a field
+	status  string // written to the status before the edit, as a controller would
+	when    string // the edit, a merge patch; without one it is the creation that is judged
+	refused string // "field: sentence" that the user sees; empty: accepted
+}
+
+// smallest holds the smallest valid spec of every kind.
+var smallest = map[string]string{
+	"SoftwareModule":  `{type: os, name: linux, version: 6.6.1}`,
+	"DistributionSet": `{name: firmware, version: "2.1", type: full-image}`,
+	"Target":          `{}`,
+	"Rollout":         `{update: {distributionSet: firmware-2-1}}`,
+	"AutoAssignment":  `{update: {distributionSet: firmware-2-1}}`,
+	"DeploymentGroup": `{rollout: r, rolloutUID: 8a4c, group: group-1, index: 0, planHash: "sha256:00",
+		conditions: {successThreshold: 50, successAction: NextGroup, errorThreshold: 50, errorAction: Pause}, targets: [a, b]}`,
+}
+
+// judge runs every law of a kind on an object of its own.
+func judge(t *testing.T, kind string, laws map[string]law) {
+	t.Helper()
+	t.Parallel()
+	c := strict(t)
+	namespace := cluster.Namespace(t)
+	for name, law := range laws {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			object := newObject(t, group, kind, namespace, law.given)
+			err := c.Create(t.Context(), object)
+			if law.when != "" {
+				if err != nil {
+					t.Fatalf("what was given is not accepted: %v", err)
+				}
+				patchStatus(t, c, object, law.status)
+				err = patchSpec(t, c, object, law.when)
+			}
+			wantVerdict(t, err, law.refused)
+		})
+	}
+}
+
+// wantVerdict compares what the API server answered with "field: sentence", or with "" for acceptance.
+func wantVerdict(t *testing.T, err error, refused string) {
+	t.Helper()
+	if refused == "" {
+		if err != nil {
+			t.Errorf("refused: %v", err)
+		}
+		return
+	}
+	if err == nil {
+		t.Fatalf("accepted, want it refused with %q", refused)
+	}
+	field, sentence, _ := strings.Cut(refused, ": ")
+	said := false
+	for _, cause := range causesOf(err) {
+		said = said || cause.Field == field && strings.HasSuffix(cause.Message, sentence)
+		if cause.Field != field && !strings.HasSuffix(cause.Message, " in "+field) {
+			t.Errorf("also refused because of %s: %s", cause.Field, cause.Message)
+		}
+	}
+	if !said {
+		t.Errorf("refused with\n%v\nwant\n%s: ...%s", err, field, sentence)
+	}
+}
+
+// causesOf lists the complaints of the API server, without its remark that an object this wrong is not looked at further.
+func causesOf(err error) []metav1.StatusCause {
+	status, ok := err.(apierrors.APIStatus)
+	if !ok || status.Status().Details == nil {
+		return nil
+	}
+	var causes []metav1.StatusCause
+	for _, cause := range status.Status().Details.Causes {
+		if !strings.Contains(cause.Message, "some validation rules were not checked") {
+			causes = append(causes, cause)
+		}
+	}
+	return causes
+}
+
+// strict is a client whose misspelt fields are refused instead of dropped, so that no law is kept by accident.
+func strict(t *testing.T) client.Client {
+	t.Helper()
+	_, c := cluster.Start(t)
+	return client.WithFieldValidation(c, metav1.FieldValidationStrict)
+}
+
+var names atomic.Int64
+
+// newObject is the smallest valid object of a kind with given merged into its spec, under a name of its own.
+func newObject(t *testing.T, group, kind, namespace, given string) *unstructured.Unstructured {
+	t.Helper()
+	spec := parse(t, smallest[kind])
+	merge(spec, parse(t, given))
+	object := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	object.SetAPIVersion(group + "/v1alpha1")
+	object.SetKind(kind)
+	object.SetNamespace(namespace)
+	object.SetName(fmt.Sprintf("%s-%d", strings.ToLower(kind), names.Add(1)))
+	return object
+}
+
+func patchSpec(t *testing.T, c client.Client, object *unstructured.Unstructured, spec string) error {
+	t.Helper()
+	return c.Patch(t.Context(), object, client.RawPatch(types.MergePatchType, asJSON(t, fmt.Sprintf("spec: %s", spec))))
+}
+
+func patchStatus(t *testing.T, c client.Client, object *unstructured.Unstructured, status string) {
+	t.Helper()
+	if status == "" {
+		return
+	}
+	patch := client.RawPatch(types.MergePatchType, asJSON(t, fmt.Sprintf("status: %s", status)))
+	if err := c.Status().Patch(t.Context(), object, patch); err != nil {
+		t.Fatalf("writing the status: %v", err)
+	}
+}
+
+func parse(t *testing.T, text string) map[string]any {
+	t.Helper()
+	var value map[string]any
+	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return value
+}
+
+func asJSON(t *testing.T, text string) []byte {
+	t.Helper()
+	out, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return out
+}
+
+// merge merges from into a map as a JSON merge patch does: null removes.
+func merge(into, from map[string]any) {
+	for key, value := range from {
+		inner, isMap := value.(map[string]any)
+		old, wasMap := into[key].(map[string]any)
+		switch {
+		case value == nil:
+			delete(into, key)
+		case isMap && wasMap:
+			merge(old, inner)
+		default:
+			into[key] = value
+		}
+	}
+}
+
+// list writes n YAML list items, each from the format with its number.
+func list(n int, format string) string {
+	items := make([]string, n)
+	for i := range items {
+		items[i] = fmt.Sprintf(format, i)
+	}
+	return "[" + strings.Join(items, ", ") + "]"
+}
+
+// long is a string of n characters.
+func long(n int) string { return strings.Repeat("x", n) }
+
+// all joins tables of laws into one.
+func all(tables ...map[string]law) map[string]law {
+	joined := map[string]law{}
+	for _, table := range tables {
+		for name := range table {
+			if _, twice := joined[name]; twice {
+				panic("two laws are named " + name)
+			}
+		}
+		maps.Copy(joined, table)
+	}
+	return joined
+}
+
+func asYAML(t *testing.T, value map[string]any) string {
+	t.Helper()
+	out, err := yaml.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/test/cluster"
+)
+
+// Objects outlive schemas. Whatever was accepted once must still take the edits of an emergency, and a controller's status, when a
+// later schema would refuse the object. To be apart from the other tests the kinds live in a group of their own here.
+const olderGroup = "older.goshawk.dev"
+
+// Everything that these specs say is refused today; the edits are what somebody commits in an emergency.
+var older = map[string]struct {
+	given   string
+	status  string
+	edits   []string
+	refused string // today, and still, when the wrong part itself is edited
+}{
+	"Rollout": {
+		given: `{update: {distributionSet: "", type: TimeForced, weight: 5000, superseding: Never, finishedWarning: Perhaps,
+				maintenanceWindow: {schedule: "@daily", durationSeconds: 1, timeZone: Local}, retries: {limit: 99, statusCodes: [a, a]}},
+			groupCount: 900, groups: [{name: a, percentage: 500}, {name: a}, {name: "Not a label"}], groupOrder: Random, successThreshold: 200,
+			errorAction: Stop, errorBudget: {}, targetExpression: "", approval: {planHash: "yes"}, settleSeconds: 100000}`,
+		edits: []string{`{state: Paused}`, `{state: Running}`, `{approval: null}`, `{resumedAt: "2026-12-01T02:00:00Z"}`, `{state: Stopped, stopCancelation: None}`,
+			`{stopCancelation: Force}`, `{deletionCancelation: Soft}`},
+		status:  started,
+		refused: `{settleSeconds: 100001}`,
+	},
+	"DistributionSet": {
+		given: `{name: "", version: ` + long(200) + `, modules: [{name: ""}], moduleTypes: {mandatory: ` + list(60, "t%d") + `},
+			metadata: [{key: ` + long(200) + `, value: ` + long(5000) + `, visibleToDevice: true}], compatibleTargetTypes: ` + list(60, "t%d") + `}`,
+		edits:   []string{`{description: "do not use"}`, `{invalidation: {cancelation: Force, deleteRollouts: true, reason: "bricks the modem"}}`},
+		status:  `{locked: true}`,
+		refused: `{compatibleTargetTypes: ` + list(61, "t%d") + `}`,
+	},
+	"AutoAssignment": {
+		given:   `{update: {distributionSet: "", type: TimeForced, weight: 5000}, targetExpression: ""}`,
+		edits:   []string{`{state: Paused}`, `{state: Running}`},
+		status:  `{state: Running}`,
+		refused: `{update: {weight: 5001}}`,
+	},
+	"Target": {
+		given:   `{controllerID: "a b/c", name: ` + long(500) + `, assignment: {distributionSet: "", type: TimeForced}, tokenSecretRef: {name: "", key: ""}}`,
+		edits:   []string{`{hold: true}`, `{cancel: {upTo: 17, cancelation: Force}}`, `{assignment: null}`},
+		status:  `{updateStatus: Pending}`,
+		refused: `{name: ` + long(501) + `}`,
+	},
+	"SoftwareModule": {
+		given: `{name: "", artifacts: [{fileName: "a b", size: -1, checksums: {sha256: abc}, downloads: [{protocol: HTTPS, url: nowhere}, {protocol: HTTPS, url: "https://expired.example.com/a"}]}]}`,
+		edits: []string{`{vendor: acme}`,
+			`{artifacts: [{fileName: "a b", size: -1, checksums: {sha256: abc}, downloads: [{protocol: HTTPS, url: "https://renewed.example.com/a"}]}]}`},
+		status:  `{locked: true}`,
+		refused: `{name: ` + long(200) + `}`,
+	},
+}
+
+func TestAnObjectOfAnOlderSchemaTakesTheEditsOfAnEmergency(t *testing.T) {
+	t.Parallel()
+	c := strict(t)
+	for kind, story := range older {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			namespace := cluster.Namespace(t)
+			today := copyTo(t, olderGroup, definitions(t)[kind])
+			install(t, c, loosened(t, today))
+			object := newObject(t, olderGroup, kind, namespace, story.given)
+			wrong := object.DeepCopy()
+			eventually(t, "the loosened schema accepts the object", func() error { return c.Create(t.Context(), object) })
+
+			install(t, c, today)
+			eventually(t, "today's schema refuses such an object", func() error {
+				wrong.SetName("another")
+				if err := c.Create(t.Context(), wrong.DeepCopy(), client.DryRunAll); len(causesOf(err)) == 0 {
+					return fmt.Errorf("creating another answers %v", err)
+				}
+				return nil
+			})
+
+			patchStatus(t, c, object, story.status)
+			for _, edit := range story.edits {
+				if err := patchSpec(t, c, object, edit); err != nil {
+					t.Errorf("%s: %v", edit, err)
+				}
+			}
+			if err := patchSpec(t, c, object, story.refused); err == nil {
+				t.Errorf("%s is accepted: the object is not looked at any more", story.refused)
+			}
+		})
+	}
+}
+
+// copyTo is a kind's definition in another group.
+func copyTo(t *testing.T, group string, crd definition) *unstructured.Unstructured {
+	t.Helper()
+	copied := &unstructured.Unstructured{Object: deepCopy(t, crd)}
+	copied.SetName(dig[string](crd, "spec", "names", "plural") + "." + group)
+	names := dig[map[string]any](copied.Object, "spec", "names")
+	delete(names, "shortNames")
+	delete(names, "categories")
+	dig[map[string]any](copied.Object, "spec")["group"] = group
+	return copied
+}
+
+// loosened is a definition that knows the fields and no rule about them.
+func loosened(t *testing.T, crd *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	loose := &unstructured.Unstructured{Object: deepCopy(t, crd.Object)}
+	walk("", definition(loose.Object).schema(), func(_ string, schema map[string]any) {
+		for _, rule := range []string{"x-kubernetes-validations", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "maxProperties"} {
+			delete(schema, rule)
+		}
+		if schema["x-kubernetes-list-type"] == "set" {
+			schema["x-kubernetes-list-type"] = "atomic"
+		}
+	})
+	return loose
+}
+
+func deepCopy(t *testing.T, tree map[string]any) map[string]any {
+	t.Helper()
+	text, err := json.Marshal(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse(t, string(text))
+}
+
+// install creates a definition or replaces the one of that name.
+func install(t *testing.T, c client.Client, crd *unstructured.Unstructured) {
+	t.Helper()
+	wanted := crd.DeepCopy()
+	err := c.Create(t.Context(), wanted)
+	if err != nil {
+		installed := &unstructured.Unstructured{}
+		installed.SetGroupVersionKind(crd.GroupVersionKind())
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(crd), installed); err != nil {
+			t.Fatal(err)
+		}
+		wanted = crd.DeepCopy()
+		wanted.SetResourceVersion(installed.GetResourceVersion())
+		err = c.Update(t.Context(), wanted)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually tries until it succeeds: the API server needs a moment to serve a new definition.
+func eventually(t *testing.T, what string, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

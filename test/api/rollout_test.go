@@ -1,0 +1,201 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestRollout(t *testing.T) {
+	update := func(update string) string { return fmt.Sprintf("{update: %s}", update) }
+	judge(t, "Rollout", all(
+		updateLaws("update", update), timeForcedLaws("update", update), selectionLaws(),
+		groupLaws(), intentLaws(), frozenLaws(), editableLaws(),
+	))
+}
+
+// groupLaws are about how a rollout is divided and when it brakes.
+func groupLaws() map[string]law {
+	const xor = "spec.groupCount: give groupCount or groups, not both"
+	const unique = "spec.groups: group names must be unique"
+	return map[string]law{
+		"neither groupCount nor groups is one group": {},
+		"an update is needed":                        {given: `{update: null}`, refused: "spec.update: Required value"},
+		"500 equal groups":                           {given: `{groupCount: 500}`},
+		"501 equal groups":                           {given: `{groupCount: 501}`, refused: "spec.groupCount: spec.groupCount in body should be less than or equal to 500"},
+		"no groups":                                  {given: `{groupCount: 0}`, refused: "spec.groupCount: spec.groupCount in body should be greater than or equal to 1"},
+		"an empty list of groups":                    {given: `{groups: []}`, refused: "spec.groups: spec.groups in body should have at least 1 items"},
+		"500 explicit groups":                        {given: `{groups: ` + list(500, "{name: g%d, percentage: 1}") + `}`},
+		"501 explicit groups":                        {given: `{groups: ` + list(501, "{name: g%d, percentage: 1}") + `}`, refused: "spec.groups: Too many: 501: must have at most 500 items"},
+		"groupCount and groups":                      {given: `{groupCount: 2, groups: [{name: a}]}`, refused: xor},
+		"groups are added to groupCount":             {given: `{groupCount: 2}`, when: `{groups: [{name: a}]}`, refused: xor},
+		"groups take groupCount's place":             {given: `{groupCount: 2}`, when: `{groupCount: null, groups: [{name: a}]}`},
+		"two groups of one name":                     {given: `{groups: [{name: a, percentage: 5}, {name: b}, {name: a}]}`, refused: unique},
+		"a group takes another's name":               {given: `{groups: [{name: a, percentage: 5}, {name: b}]}`, when: `{groups: [{name: b, percentage: 5}, {name: b}]}`, refused: unique},
+		"a group's name is a DNS label":              {given: `{groups: [{name: "First wave"}]}`, refused: `spec.groups[0].name: spec.groups[0].name in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'`},
+		"a group's name of 40 characters":            {given: `{groups: [{name: ` + long(40) + `}]}`},
+		"a group's name of 41 characters":            {given: `{groups: [{name: ` + long(41) + `}]}`, refused: "spec.groups[0].name: Too long: may not be more than 40 bytes"},
+		"a group of 100 percent":                     {given: `{groups: [{name: a, percentage: 100}]}`},
+		"a group of 101 percent":                     {given: `{groups: [{name: a, percentage: 101}]}`, refused: "spec.groups[0].percentage: spec.groups[0].percentage in body should be less than or equal to 100"},
+		"a group of nothing":                         {given: `{groups: [{name: a, percentage: 0}]}`, refused: "spec.groups[0].percentage: spec.groups[0].percentage in body should be greater than or equal to 1"},
+		"a group with everything": {given: `{groups: [{name: a, percentage: 5, targetSelector: {matchLabels: {site: canary}}, targetExpression: "true",
+			successThreshold: 100, successAction: Pause, errorThreshold: 0, errorAction: Pause, confirmationRequired: true}]}`},
+		"a group's unknown success action":  {given: `{groups: [{name: a, successAction: Stop}]}`, refused: `spec.groups[0].successAction: Unsupported value: "Stop": supported values: "NextGroup", "Pause"`},
+		"groups in alphabetical order":      {given: `{groupOrder: Name}`},
+		"groups in no known order":          {given: `{groupOrder: Random}`, refused: `spec.groupOrder: Unsupported value: "Random": supported values: "Hash", "Name"`},
+		"a success threshold of 101":        {given: `{successThreshold: 101}`, refused: "spec.successThreshold: spec.successThreshold in body should be less than or equal to 100"},
+		"a negative error threshold":        {given: `{errorThreshold: -1}`, refused: "spec.errorThreshold: spec.errorThreshold in body should be greater than or equal to 0"},
+		"an error threshold of 0":           {given: `{errorThreshold: 0}`},
+		"an unknown error action":           {given: `{errorAction: Stop}`, refused: `spec.errorAction: Unsupported value: "Stop": supported values: "Pause"`},
+		"reports beyond a group's size":     {given: `{minimumReports: 20001}`, refused: "spec.minimumReports: spec.minimumReports in body should be less than or equal to 20000"},
+		"an error budget in percent":        {given: `{errorBudget: {percent: 2}}`},
+		"an error budget by count":          {given: `{errorBudget: {count: 50}}`},
+		"an error budget of both":           {given: `{errorBudget: {percent: 0, count: 0}}`},
+		"an error budget of neither":        {given: `{errorBudget: {}}`, refused: "spec.errorBudget: errorBudget needs percent, count or both; remove errorBudget for none"},
+		"an error budget above 100 percent": {given: `{errorBudget: {percent: 101}}`, refused: "spec.errorBudget.percent: spec.errorBudget.percent in body should be less than or equal to 100"},
+		"dynamic without limits":            {given: `{dynamic: {}}`},
+		"dynamic groups beyond their size":  {given: `{dynamic: {groupSize: 20001}}`, refused: "spec.dynamic.groupSize: spec.dynamic.groupSize in body should be less than or equal to 20000"},
+		"a plan after an hour of quiet":     {given: `{settleSeconds: 3600}`},
+		"a plan after over an hour":         {given: `{settleSeconds: 3601}`, refused: "spec.settleSeconds: spec.settleSeconds in body should be less than or equal to 3600"},
+	}
+}
+
+// intentLaws are about what is wanted of a rollout now.
+func intentLaws() map[string]law {
+	const final = "spec.state: state Stopped is final: it is immutable; put it back, and create another Rollout"
+	const upwards = "spec.stopCancelation: stopCancelation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
+	return map[string]law{
+		"an unknown state":                      {given: `{state: Suspended}`, refused: `spec.state: Unsupported value: "Suspended": supported values: "Planned", "Running", "Paused", "Stopped"`},
+		"planned, then started":                 {given: `{state: Planned}`, when: `{state: Running}`},
+		"paused and resumed":                    {given: `{state: Paused}`, when: `{state: Running}`},
+		"stopped while running":                 {when: `{state: Stopped}`},
+		"stopped for good":                      {given: `{state: Stopped}`, when: `{state: Running}`, refused: final},
+		"stopped is not paused":                 {given: `{state: Stopped}`, when: `{state: Paused}`, refused: final},
+		"stopped is not forgotten":              {given: `{state: Stopped}`, when: `{state: null}`, refused: final},
+		"stopped once more":                     {given: `{state: Stopped}`, when: `{state: Stopped, settleSeconds: 6}`},
+		"a stop is raised from None to Soft":    {given: `{state: Stopped, stopCancelation: None}`, when: `{stopCancelation: Soft}`},
+		"a stop is raised from Soft to Force":   {given: `{state: Stopped}`, when: `{stopCancelation: Force}`},
+		"a stop is not lowered from Soft":       {given: `{state: Stopped}`, when: `{stopCancelation: None}`, refused: upwards},
+		"a stop is not lowered from Force":      {given: `{state: Stopped, stopCancelation: Force}`, when: `{stopCancelation: Soft}`, refused: upwards},
+		"a forced stop is not lowered silently": {given: `{state: Stopped, stopCancelation: Force}`, when: `{stopCancelation: null}`, refused: upwards},
+		"before the stop it is free":            {given: `{stopCancelation: Force}`, when: `{stopCancelation: None}`},
+		"it may be chosen with the stop":        {given: `{stopCancelation: Force}`, when: `{state: Stopped, stopCancelation: None}`},
+		"an unknown stop":                       {given: `{stopCancelation: Hard}`, refused: `spec.stopCancelation: Unsupported value: "Hard": supported values: "None", "Soft", "Force"`},
+		"a deletion that asks devices":          {given: `{state: Stopped}`, when: `{deletionCancelation: Soft}`},
+		"an approval by hash":                   {given: `{approvalRequired: true}`, when: `{approval: {planHash: "sha256:` + hash64 + `"}}`},
+		"an approval by word":                   {when: `{approval: {planHash: "yes"}}`, refused: "spec.approval.planHash: planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"},
+		"an approval without its kind of hash":  {when: `{approval: {planHash: "` + hash64 + `"}}`, refused: "spec.approval.planHash: planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"},
+		"an approval of nothing":                {when: `{approval: {}}`, refused: "spec.approval.planHash: Required value"},
+		"a resume at a time":                    {when: `{resumedAt: "2026-12-01T02:00:00Z"}`},
+		"a resume at no time":                   {when: `{resumedAt: now}`, refused: `spec.resumedAt: spec.resumedAt in body must be of type date-time: "now"`},
+		"an advance":                            {when: `{advance: {to: group-3, at: "2026-12-01T02:00:00Z"}}`},
+		"an advance without time":               {when: `{advance: {to: group-3}}`, refused: "spec.advance.at: Required value"},
+		"an advance to nowhere":                 {when: `{advance: {at: "2026-12-01T02:00:00Z"}}`, refused: "spec.advance.to: Required value"},
+		"a retry":                               {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ["17"]}}`},
+		"a retry without time":                  {when: `{retry: {statusCodes: ["17"]}}`, refused: "spec.retry.at: Required value"},
+		"a retry of 51 codes":                   {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ` + list(51, `"%d"`) + `}}`, refused: "spec.retry.statusCodes: Too many: 51: must have at most 50 items"},
+	}
+}
+
+const hash64 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+// beforeStart is a rollout that uses every field that is frozen later.
+const beforeStart = `{
+	update: {distributionSet: firmware-2-1, type: Soft, weight: 500, confirmationRequired: true,
+		maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 3600}, superseding: Queue, reinstall: true, finishedWarning: Failure,
+		startDeadlineSeconds: 60, startDeadlineAction: Skip, progressDeadlineSeconds: 60, cancelDeadlineSeconds: 60,
+		retries: {limit: 2, statusCodes: ["17", "18"]}},
+	targetSelector: {matchLabels: {site: canary}}, targetExpression: "true", groupOrder: Name,
+	groups: [
+		{name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}, targetExpression: "true"},
+		{name: rest}]}`
+
+// everything is one of many groups, as large as they come.
+var everything = `{name: ` + long(36) + `-%d, percentage: 1, targetSelector: {matchLabels: {site: ` + long(60) + `}}, targetExpression: "` +
+	long(1000) + `", successThreshold: 9}`
+
+const started = `{startedAt: "2026-01-01T00:00:00.000000Z"}`
+
+// frozenLaws go through every field that decides who gets what: free before the start, refused after it, changed or removed.
+func frozenLaws() map[string]law {
+	const (
+		update = "spec.update: update is immutable once the rollout has started, except type from Soft to Forced: stop this rollout and create another"
+		kind   = "spec.update.type: update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another"
+		who    = "spec.%[1]s: %[1]s is immutable once the rollout has started: membership was frozen with the plan; create another Rollout for other targets"
+		split  = "spec.%[1]s: %[1]s is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another"
+		groups = "spec.groups: groups is immutable once the rollout has started, except their thresholds, actions and confirmationRequired: stop this rollout and create another"
+	)
+	laws := map[string]law{}
+	frozen := func(given, sentence string, edits ...string) {
+		for _, edit := range edits {
+			laws["before the start: "+edit] = law{given: given, when: edit}
+			laws["after the start: "+edit] = law{given: given, status: started, when: edit, refused: sentence}
+		}
+	}
+	frozen(beforeStart, update,
+		`{update: {distributionSet: firmware-2-2}}`,
+		`{update: {weight: 501}}`, `{update: {weight: null}}`,
+		`{update: {confirmationRequired: false}}`, `{update: {confirmationRequired: null}}`,
+		`{update: {maintenanceWindow: {durationSeconds: 7200}}}`, `{update: {maintenanceWindow: {schedule: "0 3 * * *"}}}`,
+		`{update: {maintenanceWindow: {timeZone: Europe/Berlin}}}`, `{update: {maintenanceWindow: null}}`,
+		`{update: {superseding: null}}`,
+		`{update: {reinstall: false}}`, `{update: {reinstall: null}}`,
+		`{update: {finishedWarning: null}}`,
+		`{update: {startDeadlineSeconds: 61}}`, `{update: {startDeadlineSeconds: null}}`, `{update: {startDeadlineAction: null}}`,
+		`{update: {progressDeadlineSeconds: 61}}`, `{update: {progressDeadlineSeconds: null}}`,
+		`{update: {cancelDeadlineSeconds: 61}}`, `{update: {cancelDeadlineSeconds: null}}`,
+		`{update: {retries: {limit: 3}}}`, `{update: {retries: {backoffSeconds: 1}}}`, `{update: {retries: {statusCodes: ["17"]}}}`, `{update: {retries: null}}`,
+	)
+	frozen(`{update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}}`, update, `{update: {forceAt: "2026-12-02T02:00:00Z"}}`)
+	frozen(beforeStart, kind, `{update: {type: DownloadOnly}}`)
+	frozen(`{update: {type: Forced}}`, kind, `{update: {type: Soft}}`)
+	frozen(beforeStart, fmt.Sprintf(who, "targetSelector"),
+		`{targetSelector: {matchLabels: {site: other}}}`, `{targetSelector: {matchExpressions: [{key: hw, operator: Exists}]}}`, `{targetSelector: null}`)
+	frozen(beforeStart, fmt.Sprintf(who, "targetExpression"), `{targetExpression: "false"}`, `{targetExpression: null}`)
+	frozen(`{groupCount: 3}`, fmt.Sprintf(split, "groupCount"), `{groupCount: 4}`, `{groupCount: null}`)
+	frozen(`{}`, fmt.Sprintf(split, "groupCount"), `{groupCount: 2}`)
+	frozen(beforeStart, fmt.Sprintf(split, "groupOrder"), `{groupOrder: Hash}`, `{groupOrder: null}`)
+	frozen(`{}`, groups, `{groups: [{name: rest}]}`)
+	frozen(beforeStart, groups,
+		`{groups: null}`,
+		`{groups: [{name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}, targetExpression: "true"}]}`,
+		`{groups: [{name: first, percentage: 5, targetSelector: {matchLabels: {hw: a}}, targetExpression: "true"}, {name: rest}]}`,
+		`{groups: [{name: canary, percentage: 6, targetSelector: {matchLabels: {hw: a}}, targetExpression: "true"}, {name: rest}]}`,
+		`{groups: [{name: canary, percentage: 5, targetSelector: {matchLabels: {hw: b}}, targetExpression: "true"}, {name: rest}]}`,
+		`{groups: [{name: canary, percentage: 5, targetExpression: "true"}, {name: rest}]}`,
+		`{groups: [{name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}, targetExpression: "false"}, {name: rest}]}`,
+		`{groups: [{name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}}, {name: rest}]}`,
+		`{groups: [{name: rest}, {name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}, targetExpression: "true"}]}`,
+	)
+	return laws
+}
+
+// editableLaws are about what stays free after the start: conditions, budgets and intent.
+func editableLaws() map[string]law {
+	edits := []string{
+		`{update: {type: Forced}}`,
+		`{update: {type: null}}`, // the default is Forced
+		`{groups: [{name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}, targetExpression: "true", successThreshold: 90, successAction: Pause,
+			errorThreshold: 10, errorAction: Pause, confirmationRequired: true}, {name: rest, percentage: 100}]}`,
+		`{successThreshold: 90, successAction: Pause, errorThreshold: 10, errorAction: Pause, minimumReports: 5}`,
+		`{errorBudget: {count: 5}}`,
+		`{dynamic: {maxTargets: 100}}`,
+		`{state: Paused}`,
+		`{state: Stopped, stopCancelation: Force}`,
+		`{resumedAt: "2026-12-01T02:00:00Z", advance: {to: rest, at: "2026-12-01T02:00:00Z"}, retry: {at: "2026-12-01T02:00:00Z"}}`,
+		`{approvalRequired: true, approval: {planHash: "sha256:` + hash64 + `"}}`,
+		`{deletionCancelation: Force}`,
+	}
+	laws := map[string]law{
+		"500 groups are within the cost of the rules": {given: `{groups: ` + list(500, everything) + `}`, status: started,
+			when: `{errorThreshold: 10, groups: ` + list(500, strings.Replace(everything, "successThreshold: 9", "successThreshold: 10", 1)) + `}`},
+		"what is already so may be written out": {status: started,
+			when: `{update: {confirmationRequired: false, reinstall: false, type: Forced, weight: 1000, superseding: Replace}, groupOrder: Hash}`},
+		"once Forced there is no way back to Soft": {given: `{update: {type: Forced}}`, status: started, when: `{update: {type: Soft}}`,
+			refused: "spec.update.type: update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another"},
+	}
+	for _, edit := range edits {
+		laws["stays free after the start: "+edit] = law{given: beforeStart, status: started, when: edit}
+	}
+	return laws
+}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// artifact is one file of a module; the format takes its name, its SHA-256 and its URL.
+func artifact(name, sha256, url string) string {
+	return fmt.Sprintf(`{fileName: %q, size: 10, checksums: {sha256: %q}, downloads: [{protocol: HTTPS, url: %q}]}`, name, sha256, url)
+}
+
+func TestSoftwareModule(t *testing.T) {
+	var (
+		sum   = strings.Repeat("0a", 32)
+		other = strings.Repeat("0b", 32)
+		cdn   = "https://cdn.example.com/rootfs.swu"
+		one   = "{artifacts: [" + artifact("rootfs.swu", sum, cdn) + "]}"
+
+		sentences = map[string]string{
+			"artifacts": "spec.artifacts: artifacts is immutable once the module is locked, except their downloads: a DistributionSet in use contains it; create another SoftwareModule",
+			"metadata":  "spec.metadata: metadata that is visibleToDevice is immutable once the module is locked: a DistributionSet in use contains it; create another SoftwareModule",
+			"sha256":    "spec.artifacts[0].checksums.sha256: sha256 must be 64 lower-case hexadecimal digits, as sha256sum prints them",
+			"url":       "spec.artifacts[0].downloads[0].url: url must be an absolute URL with a host, such as https://cdn.example.com/rootfs.swu",
+			"fileName":  "spec.artifacts[0].fileName: fileName must be a plain file name without slashes or blanks",
+		}
+	)
+	const locked = `{locked: true}`
+
+	identity := map[string]law{
+		"no artifacts are legal: metadata can be the whole update": {},
+		"a type is needed":                {given: `{type: null}`, refused: "spec.type: Required value"},
+		"a name is needed":                {given: `{name: ""}`, refused: "spec.name: spec.name in body should be at least 1 chars long"},
+		"type never changes":              {when: `{type: app}`, refused: "spec.type: type is immutable: create another SoftwareModule"},
+		"name never changes":              {when: `{name: linux-rt}`, refused: "spec.name: name is immutable: create another SoftwareModule"},
+		"version never changes":           {when: `{version: "6.7"}`, refused: "spec.version: version is immutable: create another SoftwareModule"},
+		"words for people change":         {status: locked, when: `{vendor: acme, description: "the kernel and its root file system"}`},
+		"type has 64 characters":          {given: `{type: ` + long(64) + `}`},
+		"type has no more":                {given: `{type: ` + long(65) + `}`, refused: "spec.type: Too long: may not be more than 64 bytes"},
+		"name has at most 128 characters": {given: `{name: ` + long(129) + `}`, refused: "spec.name: Too long: may not be more than 128 bytes"},
+		"version has at most 64":          {given: `{version: ` + long(65) + `}`, refused: "spec.version: Too long: may not be more than 64 bytes"},
+		"rollback is Supported":           {given: `{rollback: Supported}`},
+		"rollback is no other word":       {given: `{rollback: Maybe}`, refused: `spec.rollback: Unsupported value: "Maybe": supported values: "None", "Supported"`},
+	}
+	files := map[string]law{
+		"an artifact as it should be": {given: one},
+		"an artifact with all its checksums": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 0, checksums: {sha256: %q, sha1: %q, md5: %q},
+			downloads: [{protocol: FTP, url: "ftp://h/a", md5URL: "ftp://h/a.md5"}]}]}`, sum, sum[:40], sum[:32])},
+		"a checksum is needed": {given: `{artifacts: [{fileName: a, size: 1, checksums: {}, downloads: [{protocol: HTTP, url: "http://h/a"}]}]}`,
+			refused: "spec.artifacts[0].checksums.sha256: Required value"},
+		"sha256 is not upper case": {given: "{artifacts: [" + artifact("a", strings.ToUpper(sum), cdn) + "]}", refused: sentences["sha256"]},
+		"sha256 is not short":      {given: "{artifacts: [" + artifact("a", "0a", cdn) + "]}", refused: sentences["sha256"]},
+		"sha1 is checked": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q, sha1: abc}, downloads: [{protocol: HTTP, url: "http://h/a"}]}]}`, sum),
+			refused: "spec.artifacts[0].checksums.sha1: sha1 must be 40 lower-case hexadecimal digits, as sha1sum prints them"},
+		"md5 is checked": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q, md5: abc}, downloads: [{protocol: HTTP, url: "http://h/a"}]}]}`, sum),
+			refused: "spec.artifacts[0].checksums.md5: md5 must be 32 lower-case hexadecimal digits, as md5sum prints them"},
+		"a url needs a scheme":    {given: "{artifacts: [" + artifact("a", sum, "cdn.example.com/a") + "]}", refused: sentences["url"]},
+		"a url needs a host":      {given: "{artifacts: [" + artifact("a", sum, "https:///a") + "]}", refused: sentences["url"]},
+		"a url has no blanks":     {given: "{artifacts: [" + artifact("a", sum, "https://h/a b") + "]}", refused: sentences["url"]},
+		"a url of another scheme": {given: "{artifacts: [" + artifact("a", sum, "file:///etc/passwd") + "]}", refused: sentences["url"]},
+		"a url has 2048 characters at most": {given: "{artifacts: [" + artifact("a", sum, "https://h/"+long(2048)) + "]}",
+			refused: "spec.artifacts[0].downloads[0].url: Too long: may not be more than 2048 bytes"},
+		"an md5URL is a url, too": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q}, downloads: [{protocol: HTTP, url: "http://h/a", md5URL: a.md5}]}]}`, sum),
+			refused: "spec.artifacts[0].downloads[0].md5URL: md5URL must be an absolute URL with a host"},
+		"a protocol is one of four": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q}, downloads: [{protocol: https, url: "http://h/a"}]}]}`, sum),
+			refused: `spec.artifacts[0].downloads[0].protocol: Unsupported value: "https": supported values: "HTTP", "HTTPS", "FTP", "SFTP"`},
+		"a file without downloads": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q}, downloads: []}]}`, sum),
+			refused: "spec.artifacts[0].downloads: spec.artifacts[0].downloads in body should have at least 1 items"},
+		"a file with 11 downloads": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q}, downloads: %s}]}`, sum, list(11, `{protocol: HTTP, url: "http://h/%d"}`)),
+			refused: "spec.artifacts[0].downloads: Too many: 11: must have at most 10 items"},
+		"a file name has no slash": {given: "{artifacts: [" + artifact("../a", sum, cdn) + "]}", refused: sentences["fileName"]},
+		"a file name has no blank": {given: "{artifacts: [" + artifact("a b", sum, cdn) + "]}", refused: sentences["fileName"]},
+		"a file has no negative size": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: -1, checksums: {sha256: %q}, downloads: [{protocol: HTTP, url: "http://h/a"}]}]}`, sum),
+			refused: "spec.artifacts[0].size: spec.artifacts[0].size in body should be greater than or equal to 0"},
+		"a file name is there once": {given: "{artifacts: [" + artifact("a", sum, cdn) + "," + artifact("a", other, cdn) + "]}",
+			refused: `spec.artifacts[1]: Duplicate value: {"fileName":"a"}`},
+		"50 artifacts":                {given: "{artifacts: " + list(50, artifact("f%d", sum, cdn)) + "}"},
+		"51 artifacts":                {given: "{artifacts: " + list(51, artifact("f%d", sum, cdn)) + "}", refused: "spec.artifacts: Too many: 51: must have at most 50 items"},
+		"101 metadata":                {given: "{metadata: " + list(101, "{key: k%d}") + "}", refused: "spec.metadata: Too many: 101: must have at most 100 items"},
+		"metadata of 4000 characters": {given: `{metadata: [{key: k, value: ` + long(4000) + `}]}`},
+		"metadata of 4001 characters": {given: `{metadata: [{key: k, value: ` + long(4001) + `}]}`, refused: "spec.metadata[0].value: Too long: may not be more than 4000 bytes"},
+	}
+	lock := map[string]law{
+		"artifacts change until the module is locked": {given: one, when: "{artifacts: [" + artifact("b", other, cdn) + "]}"},
+		"downloads of a locked module change": {given: one, status: locked,
+			when: "{artifacts: [" + artifact("rootfs.swu", sum, "https://elsewhere.example.com/x?token=1") + "]}"},
+		"checksums of a locked module do not": {given: one, status: locked,
+			when: "{artifacts: [" + artifact("rootfs.swu", other, cdn) + "]}", refused: sentences["artifacts"]},
+		"the size of a locked artifact does not": {given: one, status: locked,
+			when: strings.ReplaceAll(one, "size: 10", "size: 11"), refused: sentences["artifacts"]},
+		"a locked module gains no artifact": {given: one, status: locked,
+			when: "{artifacts: [" + artifact("rootfs.swu", sum, cdn) + "," + artifact("b", sum, cdn) + "]}", refused: sentences["artifacts"]},
+		"a locked module gains no first artifact": {status: locked, when: one, refused: sentences["artifacts"]},
+		"a locked module loses no artifact":       {given: one, status: locked, when: `{artifacts: null}`, refused: sentences["artifacts"]},
+		"artifacts of a locked module change places": {given: "{artifacts: [" + artifact("a", sum, cdn) + "," + artifact("b", other, cdn) + "]}", status: locked,
+			when: "{artifacts: [" + artifact("b", other, cdn) + "," + artifact("a", sum, cdn) + "]}"},
+		"hidden metadata of a locked module change": {given: `{metadata: [{key: k, value: v}]}`, status: locked, when: `{metadata: [{key: k, value: w}, {key: l}]}`},
+		"visible metadata of a locked module do not": {given: `{metadata: [{key: k, value: v, visibleToDevice: true}]}`, status: locked,
+			when: `{metadata: [{key: k, value: w, visibleToDevice: true}]}`, refused: sentences["metadata"]},
+		"visible metadata of a locked module are not hidden": {given: `{metadata: [{key: k, value: v, visibleToDevice: true}]}`, status: locked,
+			when: `{metadata: [{key: k, value: v}]}`, refused: sentences["metadata"]},
+		"visible metadata of a locked module are not removed": {given: `{metadata: [{key: k, value: v, visibleToDevice: true}]}`, status: locked,
+			when: `{metadata: null}`, refused: sentences["metadata"]},
+		"a locked module gains no visible metadata": {status: locked, when: `{metadata: [{key: k, visibleToDevice: true}]}`, refused: sentences["metadata"]},
+		"visible metadata change places": {given: `{metadata: [{key: k, visibleToDevice: true}, {key: l, visibleToDevice: true}]}`, status: locked,
+			when: `{metadata: [{key: l, visibleToDevice: true}, {key: k, value: "", visibleToDevice: true}]}`},
+	}
+	judge(t, "SoftwareModule", all(identity, files, lock))
+}

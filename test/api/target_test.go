@@ -1,0 +1,75 @@
+package api
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/goshawk-dev/goshawk/test/cluster"
+)
+
+func TestTarget(t *testing.T) {
+	const immutable = "spec.controllerID: controllerID is immutable: delete the Target and create another"
+	const plain = "spec.controllerID: controllerID must have no blanks and no slashes"
+	assignment := func(update string) string {
+		return fmt.Sprintf("{assignment: %s}", update)
+	}
+	identity := map[string]law{
+		"a target may say nothing":                {},
+		"a device's own id":                       {given: `{controllerID: "ABC:123"}`},
+		"an id of 256 characters":                 {given: `{controllerID: ` + long(256) + `}`},
+		"an id of 257 characters":                 {given: `{controllerID: ` + long(257) + `}`, refused: "spec.controllerID: Too long: may not be more than 256 bytes"},
+		"an id with a blank":                      {given: `{controllerID: "ABC 123"}`, refused: plain},
+		"an id with a slash":                      {given: `{controllerID: "ABC/123"}`, refused: plain},
+		"an empty id":                             {given: `{controllerID: ""}`, refused: "spec.controllerID: spec.controllerID in body should be at least 1 chars long"},
+		"an id is not changed":                    {given: `{controllerID: a}`, when: `{controllerID: b}`, refused: immutable},
+		"an id is not added":                      {when: `{controllerID: b}`, refused: immutable},
+		"an id is not removed":                    {given: `{controllerID: a}`, when: `{controllerID: null}`, refused: immutable},
+		"an id is not removed with the spec":      {given: `{controllerID: a}`, when: `null`, refused: immutable},
+		"words for people change":                 {given: `{controllerID: a}`, when: `{name: "Gate 3", description: "north side", address: "10.0.0.3", type: gateway-v2}`},
+		"a name has 128 characters at most":       {given: `{name: ` + long(129) + `}`, refused: "spec.name: Too long: may not be more than 128 bytes"},
+		"a description has 512 at most":           {given: `{description: ` + long(513) + `}`, refused: "spec.description: Too long: may not be more than 512 bytes"},
+		"an address has 512 at most":              {given: `{address: ` + long(513) + `}`, refused: "spec.address: Too long: may not be more than 512 bytes"},
+		"a type has 64 at most":                   {given: `{type: ` + long(65) + `}`, refused: "spec.type: Too long: may not be more than 64 bytes"},
+		"a token in a secret":                     {given: `{tokenSecretRef: {name: fleet-a-tokens, key: dev-17}}`},
+		"a token needs its key":                   {given: `{tokenSecretRef: {name: fleet-a-tokens}}`, refused: "spec.tokenSecretRef.key: Required value"},
+		"nobody is asked to confirm":              {when: `{autoConfirm: Always}`},
+		"whoever is asked to confirm is known":    {when: `{autoConfirm: Never}`, refused: `spec.autoConfirm: Unsupported value: "Never": supported values: "Device", "Always"`},
+		"a target is held and released":           {given: `{hold: true}`, when: `{hold: null}`},
+		"an assignment at a time":                 {given: `{assignment: {distributionSet: firmware-2-1, assignedAt: "2026-12-01T02:00:00Z"}}`},
+		"an assignment changes":                   {given: `{assignment: {distributionSet: firmware-2-1}}`, when: `{assignment: {distributionSet: firmware-2-0}}`},
+		"an assignment is removed":                {given: `{assignment: {distributionSet: firmware-2-1}}`, when: `{assignment: null}`},
+		"a cancel":                                {when: `{cancel: {upTo: 173000017}}`},
+		"a cancel by force":                       {given: `{cancel: {upTo: 1}}`, when: `{cancel: {cancelation: Force}}`},
+		"a cancel that cancels nothing":           {when: `{cancel: {upTo: 1, cancelation: None}}`, refused: "spec.cancel.cancelation: cancelation of a cancel must be Soft or Force: remove spec.cancel to cancel nothing"},
+		"a cancel needs to know how far":          {when: `{cancel: {cancelation: Soft}}`, refused: "spec.cancel.upTo: Required value"},
+		"a cancel of no action":                   {when: `{cancel: {upTo: 0}}`, refused: "spec.cancel.upTo: spec.cancel.upTo in body should be greater than or equal to 1"},
+		"a cancel up to the largest C int":        {when: `{cancel: {upTo: 2147483647}}`},
+		"a cancel beyond what a DDI client reads": {when: `{cancel: {upTo: 2147483648}}`, refused: "spec.cancel.upTo: spec.cancel.upTo in body should be less than or equal to 2147483647"},
+	}
+	updates := all(updateLaws("assignment", assignment), timeForcedLaws("assignment", assignment))
+	for name, law := range updates {
+		// A target has no assignment unless it is given one: start from the smallest.
+		spec := parse(t, `{assignment: {distributionSet: firmware-2-1}}`)
+		merge(spec, parse(t, law.given))
+		law.given = asYAML(t, spec)
+		updates[name] = law
+	}
+	judge(t, "Target", all(identity, updates))
+}
+
+// A Target may be as short as its name, so a rule that only compares two specs would not see the first one come.
+func TestATargetWithoutSpecGainsNoID(t *testing.T) {
+	t.Parallel()
+	c := strict(t)
+	for edit, refused := range map[string]string{
+		`{controllerID: b}`: "spec.controllerID: controllerID is immutable: delete the Target and create another",
+		`{hold: true}`:      "",
+	} {
+		object := newObject(t, group, "Target", cluster.Namespace(t), "")
+		delete(object.Object, "spec")
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+		wantVerdict(t, patchSpec(t, c, object, edit), refused)
+	}
+}

@@ -1,0 +1,83 @@
+package api
+
+import "fmt"
+
+// updateLaws are the laws of an update wherever it stands: at is its path in the spec, given the YAML that wraps one.
+func updateLaws(at string, wrap func(update string) string) map[string]law {
+	refusedAt := func(field, sentence string) string { return fmt.Sprintf("spec.%s.%s: %s", at, field, sentence) }
+	bound := func(field, relation string, limit int) string {
+		return refusedAt(field, fmt.Sprintf("spec.%s.%s in body should be %s than or equal to %d", at, field, relation, limit))
+	}
+	const forceAt = "forceAt goes with type TimeForced, and only with it: give forceAt, or choose another type"
+	const cron = "schedule must be a cron expression of five fields, such as '0 2 * * *'; the time zone goes into timeZone"
+	const zone = "timeZone must be a name of the IANA database, such as Europe/Berlin, or UTC"
+	window := func(schedule, timeZone string) string {
+		return wrap(fmt.Sprintf("{maintenanceWindow: {schedule: %q, durationSeconds: 3600, timeZone: %q}}", schedule, timeZone))
+	}
+	return map[string]law{
+		"an update names its set":               {given: wrap(`{distributionSet: null}`), refused: refusedAt("distributionSet", "Required value")},
+		"an update's set has a name":            {given: wrap(`{distributionSet: ""}`), refused: refusedAt("distributionSet", fmt.Sprintf("spec.%s.distributionSet in body should be at least 1 chars long", at))},
+		"an update of an unknown type":          {given: wrap(`{type: forced}`), refused: refusedAt("type", `Unsupported value: "forced": supported values: "Forced", "Soft", "TimeForced", "DownloadOnly"`)},
+		"an update that only downloads":         {given: wrap(`{type: DownloadOnly}`)},
+		"Forced has no time":                    {given: wrap(`{type: Forced, forceAt: "2026-12-01T02:00:00Z"}`), refused: refusedAt("forceAt", forceAt)},
+		"no type, so Forced, has no time":       {given: wrap(`{forceAt: "2026-12-01T02:00:00Z"}`), refused: refusedAt("forceAt", forceAt)},
+		"a weight of 0":                         {given: wrap(`{weight: 0}`)},
+		"a weight of 1000":                      {given: wrap(`{weight: 1000}`)},
+		"a weight of 1001":                      {given: wrap(`{weight: 1001}`), refused: bound("weight", "less", 1000)},
+		"a negative weight":                     {given: wrap(`{weight: -1}`), refused: bound("weight", "greater", 0)},
+		"queued behind others":                  {given: wrap(`{superseding: Queue}`)},
+		"superseding of an unknown kind":        {given: wrap(`{superseding: Never}`), refused: refusedAt("superseding", `Unsupported value: "Never": supported values: "Replace", "Queue"`)},
+		"a warning is a failure":                {given: wrap(`{finishedWarning: Failure}`)},
+		"a warning is no riddle":                {given: wrap(`{finishedWarning: Unknown}`), refused: refusedAt("finishedWarning", `Unsupported value: "Unknown": supported values: "Success", "Failure"`)},
+		"a deadline to start":                   {given: wrap(`{startDeadlineSeconds: 31536000, startDeadlineAction: Skip}`)},
+		"a deadline to start in over a year":    {given: wrap(`{startDeadlineSeconds: 31536001}`), refused: bound("startDeadlineSeconds", "less", 31536000)},
+		"a deadline to start at once":           {given: wrap(`{startDeadlineSeconds: 0}`), refused: bound("startDeadlineSeconds", "greater", 1)},
+		"a start deadline's unknown action":     {given: wrap(`{startDeadlineAction: Pause}`), refused: refusedAt("startDeadlineAction", `Unsupported value: "Pause": supported values: "Fail", "Skip"`)},
+		"a progress deadline of no time":        {given: wrap(`{progressDeadlineSeconds: 0}`), refused: bound("progressDeadlineSeconds", "greater", 1)},
+		"a cancel deadline of no time":          {given: wrap(`{cancelDeadlineSeconds: 0}`), refused: bound("cancelDeadlineSeconds", "greater", 1)},
+		"10 retries of known failures":          {given: wrap(`{retries: {limit: 10, backoffSeconds: 0, statusCodes: ["17", "18"]}}`)},
+		"11 retries":                            {given: wrap(`{retries: {limit: 11}}`), refused: bound("retries.limit", "less", 10)},
+		"retries without limit":                 {given: wrap(`{retries: {}}`), refused: refusedAt("retries.limit", "Required value")},
+		"retries after over a week":             {given: wrap(`{retries: {limit: 1, backoffSeconds: 604801}}`), refused: bound("retries.backoffSeconds", "less", 604800)},
+		"retries of 51 codes":                   {given: wrap(`{retries: {limit: 1, statusCodes: ` + list(51, `"%d"`) + `}}`), refused: refusedAt("retries.statusCodes", "Too many: 51: must have at most 50 items")},
+		"a window every night":                  {given: window("0 2 * * *", "Europe/Berlin")},
+		"a window at weekends, by name":         {given: window("*/30 22-23 ? JAN-MAR SAT,SUN", "UTC")},
+		"a window in the middle of America":     {given: window("0 2 1 * *", "America/Argentina/Buenos_Aires")},
+		"a window at a fixed offset":            {given: window("0 2 * * *", "Etc/GMT+3")},
+		"a schedule of six fields":              {given: window("0 0 2 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"a schedule of four fields":             {given: window("0 2 * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"a schedule with a time zone":           {given: window("CRON_TZ=Europe/Berlin 0 2 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"a schedule by nickname":                {given: window("@daily", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"a time zone of a machine":              {given: window("0 2 * * *", "Local"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
+		"a time zone by offset":                 {given: window("0 2 * * *", "+02:00"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
+		"a time zone that leads out of its box": {given: window("0 2 * * *", "../etc/passwd"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
+		"a window of a minute":                  {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 60}}`)},
+		"a window of under a minute":            {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 59}}`), refused: bound("maintenanceWindow.durationSeconds", "greater", 60)},
+		"a window of over a week":               {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 604801}}`), refused: bound("maintenanceWindow.durationSeconds", "less", 604800)},
+	}
+}
+
+// timeForcedLaws are those of an update that may be TimeForced.
+func timeForcedLaws(at string, wrap func(update string) string) map[string]law {
+	refused := fmt.Sprintf("spec.%s.forceAt: forceAt goes with type TimeForced, and only with it: give forceAt, or choose another type", at)
+	return map[string]law{
+		"TimeForced with its time":    {given: wrap(`{type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}`)},
+		"TimeForced without its time": {given: wrap(`{type: TimeForced}`), refused: refused},
+	}
+}
+
+// selectionLaws are the laws of a selection of targets at the top of a spec.
+func selectionLaws() map[string]law {
+	return map[string]law{
+		"a selector by labels": {given: `{targetSelector: {matchLabels: {site: canary}, matchExpressions: [{key: hw, operator: In, values: [a, b]}]}}`},
+		"an operator of another world": {given: `{targetSelector: {matchExpressions: [{key: hw, operator: Gt, values: ["1"]}]}}`,
+			refused: `spec.targetSelector.matchExpressions[0].operator: Unsupported value: "Gt": supported values: "In", "NotIn", "Exists", "DoesNotExist"`},
+		"65 expressions": {given: `{targetSelector: {matchExpressions: ` + list(65, "{key: k%d, operator: Exists}") + `}}`,
+			refused: "spec.targetSelector.matchExpressions: Too many: 65: must have at most 64 items"},
+		"a label's value is as long as Kubernetes allows": {given: `{targetSelector: {matchLabels: {site: ` + long(64) + `}}}`,
+			refused: "spec.targetSelector.matchLabels.site: Too long: may not be more than 63 bytes"},
+		"an expression of 1024 characters": {given: `{targetExpression: ` + long(1024) + `}`},
+		"an expression of 1025 characters": {given: `{targetExpression: ` + long(1025) + `}`, refused: "spec.targetExpression: Too long: may not be more than 1024 bytes"},
+		"an empty expression":              {given: `{targetExpression: ""}`, refused: "spec.targetExpression: spec.targetExpression in body should be at least 1 chars long"},
+	}
+}

@@ -1,0 +1,209 @@
+// Package cluster gives tests one real API server: etcd and kube-apiserver on loopback, with Goshawk's kinds installed.
+//
+// A test package says in its TestMain how the server is to be, and every test takes what it needs:
+//
+//	func TestMain(m *testing.M) { cluster.Main(m) }
+//
+//	func TestStory(t *testing.T) {
+//		config, c := cluster.Start(t)
+//		namespace := cluster.Namespace(t)
+//		cluster.Kubectl(t, "-n", namespace, "get", "goshawk")
+//	}
+//
+// The server starts with the first test that asks for it and lives until the last one of the binary has ended. Nothing but the API
+// server runs: no garbage collector, no namespace controller. So namespaces are never deleted; each test takes a fresh one.
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	goshawk "github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// An Option says how the server of a test binary differs from the plain one.
+type Option func(*envtest.Environment)
+
+// APIServerArg gives the API server a flag, without its dashes, instead of the value that it would have.
+func APIServerArg(name string, values ...string) Option {
+	return func(environment *envtest.Environment) {
+		environment.ControlPlane.GetAPIServer().Configure().Set(name, values...)
+	}
+}
+
+// shared is the one server of this test binary.
+var shared struct {
+	options []Option
+	start   sync.Once
+	err     error
+
+	environment *envtest.Environment
+	client      client.Client
+	kubeconfig  string
+	folder      string
+
+	namespaces atomic.Int64
+	beforeStop []func() error
+}
+
+// Main runs the tests of a package, stops the server if one of them started it, and exits. It is the whole body of a TestMain.
+func Main(m *testing.M, options ...Option) {
+	shared.options = options
+	code := m.Run()
+	if err := stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stopping the API server:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// Start returns the way to the server, which it starts if no test has done so yet. It skips the test if there are no binaries to
+// start. The configuration is the test's own copy and has no rate limit; the client reads from the API server, not from a cache.
+func Start(t testing.TB) (*rest.Config, client.Client) {
+	t.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Skip("this test needs an API server and KUBEBUILDER_ASSETS names none: run `make test`, which builds one and sets it")
+	}
+	shared.start.Do(func() { shared.err = start() })
+	if shared.err != nil {
+		t.Fatalf("starting the API server: %v", shared.err)
+	}
+	return rest.CopyConfig(shared.environment.Config), shared.client
+}
+
+// Scheme knows Goshawk's kinds and Kubernetes' own.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientscheme.AddToScheme(scheme), goshawk.AddToScheme(scheme)); err != nil {
+		panic(err) // Only a mistake in a package's AddToScheme leads here.
+	}
+	return scheme
+}
+
+// Namespace creates a namespace for one test, named after it.
+func Namespace(t testing.TB) string {
+	t.Helper()
+	_, c := Start(t)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: fmt.Sprintf("%s-%d", dnsLabel(t.Name(), 50), shared.namespaces.Add(1)),
+	}}
+	if err := c.Create(t.Context(), namespace); err != nil {
+		t.Fatalf("creating a namespace: %v", err)
+	}
+	return namespace.Name
+}
+
+// Kubectl runs kubectl against the server and returns what it printed. An exit code other than 0 fails the test.
+func Kubectl(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := TryKubectl(t, "", args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TryKubectl runs kubectl with the given standard input. The error holds what kubectl complained about and wraps *exec.ExitError.
+func TryKubectl(t testing.TB, stdin string, args ...string) (string, error) {
+	t.Helper()
+	Start(t)
+	var stdout, stderr bytes.Buffer
+	command := exec.CommandContext(t.Context(), shared.environment.ControlPlane.KubectlPath, args...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+shared.kubeconfig, "KUBECACHEDIR="+filepath.Join(shared.folder, "cache"))
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// Kubeconfig is the path of a kubeconfig with all rights on the server, for programs that are started beside the test.
+func Kubeconfig(t testing.TB) string {
+	t.Helper()
+	Start(t)
+	return shared.kubeconfig
+}
+
+// Root is the module's root: the nearest folder above the working directory that holds a go.mod.
+func Root() string {
+	folder, err := os.Getwd()
+	if err != nil {
+		panic(err) // Without a working directory no test can find its files.
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+			return folder
+		}
+		parent := filepath.Dir(folder)
+		if parent == folder {
+			panic("no go.mod in the working directory or above it")
+		}
+		folder = parent
+	}
+}
+
+func start() error {
+	environment := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+		// kubectl is found beside the two servers; envtest itself looks for it only when it is asked for a command line.
+		ControlPlane: envtest.ControlPlane{KubectlPath: filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")},
+	}
+	for _, option := range shared.options {
+		option(environment)
+	}
+	config, err := environment.Start()
+	if err != nil {
+		return errors.Join(err, environment.Stop())
+	}
+	config.QPS = -1
+	shared.environment = environment
+	if shared.client, err = client.New(config, client.Options{Scheme: Scheme()}); err != nil {
+		return err
+	}
+	if shared.folder, err = os.MkdirTemp("", "goshawk-test-"); err != nil {
+		return err
+	}
+	shared.kubeconfig = filepath.Join(shared.folder, "kubeconfig")
+	return os.WriteFile(shared.kubeconfig, environment.KubeConfig, 0o600)
+}
+
+// BeforeStop runs f before the server is stopped: whoever watches the server has to let go of it first.
+func BeforeStop(f func() error) { shared.beforeStop = append(shared.beforeStop, f) }
+
+func stop() error {
+	for _, f := range shared.beforeStop {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	if shared.environment == nil {
+		return nil
+	}
+	return errors.Join(shared.environment.Stop(), os.RemoveAll(shared.folder))
+}
+
+var notDNS = regexp.MustCompile(`[^a-z0-9]+`)
+
+// dnsLabel makes a name out of a test's name, at most length characters long.
+func dnsLabel(name string, length int) string {
+	name = notDNS.ReplaceAllString(strings.ToLower(name), "-")
+	return strings.Trim(name[:min(len(name), length)], "-")
+}
