@@ -1,0 +1,337 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+const (
+	// countsPause is the least time between two writes of mere counts of a set.
+	countsPause = time.Second
+	// fullPause is how long an invalidation waits for room in the record of invalidated sets.
+	fullPause = time.Minute
+)
+
+// DistributionSetReconciler tells whether a set can be deployed, freezes it at its first use, and takes it out of circulation when it is invalidated.
+//
+// A set is Ready only after its tombstone was asked for: one that was invalidated, deleted and applied again is never deployable in between.
+type DistributionSetReconciler struct {
+	Client  client.Client
+	Live    client.Reader
+	Index   *intents.Index
+	Targets *targets.Store
+	Events  events.EventRecorder
+	Now     func() time.Time
+	// Namespace of the manager, where the tombstones are.
+	Namespace string
+
+	counts setCounts
+	turns  turns
+	rests  rests
+}
+
+// Reconcile looks at one set.
+func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1.DistributionSet) (ctrl.Result, error) {
+	if wait := untilSynced(r.Index); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	if !set.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, set)
+	}
+	set, err := r.addFinalizer(ctx, set)
+	if err != nil {
+		return retryConflict(client.IgnoreNotFound(err))
+	}
+	look, err := r.look(ctx, set)
+	if err != nil {
+		return r.retryFull(set, err)
+	}
+	again, walkErr := r.walk(ctx, set)
+	status := look.status(r.counts.of(client.ObjectKeyFromObject(set)), r.counts.running)
+	if wait := r.rests.wait(set, status, r.Now()); wait > 0 {
+		return sooner(ctrl.Result{RequeueAfter: wait}, again, walkErr)
+	}
+	if err := r.writeStatus(ctx, set, status); err != nil {
+		return retryConflict(client.IgnoreNotFound(err))
+	}
+	r.record(set, status)
+	return sooner(ctrl.Result{}, again, walkErr)
+}
+
+// sooner looks again when the walk wants to, or at once when it failed.
+func sooner(result ctrl.Result, again time.Duration, err error) (ctrl.Result, error) {
+	if err != nil {
+		return retryConflict(err)
+	}
+	if again > 0 && (result.RequeueAfter == 0 || again < result.RequeueAfter) {
+		result.RequeueAfter = again
+	}
+	return result, nil
+}
+
+// addFinalizer comes before anything else: from then on a set cannot vanish before its invalidation is recorded.
+func (r *DistributionSetReconciler) addFinalizer(ctx context.Context, set *v1alpha1.DistributionSet) (*v1alpha1.DistributionSet, error) {
+	if controllerutil.ContainsFinalizer(set, v1alpha1.DistributionSetFinalizer) {
+		return set, nil
+	}
+	next := set.DeepCopy()
+	controllerutil.AddFinalizer(next, v1alpha1.DistributionSetFinalizer)
+	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{})); err != nil {
+		return nil, fmt.Errorf("add the finalizer of DistributionSet %s: %w", set.Name, err)
+	}
+	return next, nil
+}
+
+// finalize lets a set go once its invalidation is recorded. It waits for no device, module or rollout.
+func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.DistributionSet) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(set, v1alpha1.DistributionSetFinalizer) {
+		return ctrl.Result{}, nil
+	}
+	if set.Spec.Invalidation != nil {
+		if _, err := r.tombstones().Put(ctx, set, r.Now()); err != nil {
+			return r.retryFull(set, err)
+		}
+	}
+	next := set.DeepCopy()
+	controllerutil.RemoveFinalizer(next, v1alpha1.DistributionSetFinalizer)
+	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{})); err != nil {
+		return retryConflict(client.IgnoreNotFound(err))
+	}
+	r.turns.forget(client.ObjectKeyFromObject(set))
+	r.rests.forget(set.UID)
+	return ctrl.Result{}, nil
+}
+
+func (r *DistributionSetReconciler) tombstones() Tombstones {
+	return Tombstones{Reader: r.Live, Client: r.Client, Namespace: r.Namespace}
+}
+
+// retryFull tells people when there is no room for a tombstone, and tries again later; anything else is retried as usual.
+func (r *DistributionSetReconciler) retryFull(set *v1alpha1.DistributionSet, err error) (ctrl.Result, error) {
+	if !errors.Is(err, errShardFull) {
+		return retryConflict(err)
+	}
+	r.Events.Eventf(set, nil, corev1.EventTypeWarning, "TombstonesFull", "Invalidate", "%v", err)
+	return ctrl.Result{RequeueAfter: fullPause}, nil
+}
+
+// look loads all that is known of a set. An invalidation is in the tombstones when it answers.
+func (r *DistributionSetReconciler) look(ctx context.Context, set *v1alpha1.DistributionSet) (*setLook, error) {
+	l := &setLook{set: set, now: r.Now()}
+	hasTwins, err := r.loadTwins(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	if l.tombstone, err = r.tombstone(ctx, set, hasTwins); err != nil {
+		return nil, err
+	}
+	if err := r.loadModules(ctx, l, r.Client); err != nil {
+		return nil, err
+	}
+	if err := r.loadUsers(ctx, l); err != nil {
+		return nil, err
+	}
+	if l.isWanted() && len(l.unlocked()) == 0 { // what is hashed for good is read past the cache
+		return l, r.loadModules(ctx, l, r.Live)
+	}
+	return l, nil
+}
+
+// loadTwins finds the elder twin, and tells whether there are twins at all.
+func (r *DistributionSetReconciler) loadTwins(ctx context.Context, l *setLook) (bool, error) {
+	var same v1alpha1.DistributionSetList
+	if err := r.Client.List(ctx, &same, client.InNamespace(l.set.Namespace), client.MatchingFields{SetByIdentity: SetIdentity(l.set)[0]}, client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("list sets of the same name, version and type as %s: %w", l.set.Name, err)
+	}
+	twins := make([]metav1.Object, 0, len(same.Items))
+	for i := range same.Items {
+		twins = append(twins, &same.Items[i])
+	}
+	l.elder = elderAmong(l.set, twins)
+	return len(twins) > 1, nil
+}
+
+// tombstone records an invalidation by spec, and otherwise asks for one where the answer may be news: at the first look, of twins, and of what is invalid
+// by its tombstone alone, since an operator may have cleared it.
+func (r *DistributionSetReconciler) tombstone(ctx context.Context, set *v1alpha1.DistributionSet, hasTwins bool) (*Tombstone, error) {
+	status := set.Status.Invalidation
+	if wanted := set.Spec.Invalidation; wanted != nil {
+		if status != nil && status.Cancelation == wanted.Cancelation && status.FinishedAt == nil {
+			return nil, nil // recorded before the walk began
+		}
+		return r.tombstones().Put(ctx, set, r.Now())
+	}
+	ready := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Reason == v1alpha1.ReasonDuplicate || hasTwins || status != nil {
+		return r.tombstones().Find(ctx, set)
+	}
+	return nil, nil
+}
+
+// loadModules reads the modules in the order of spec.modules; a missing one is nil.
+func (r *DistributionSetReconciler) loadModules(ctx context.Context, l *setLook, from client.Reader) error {
+	l.modules = make([]*v1alpha1.SoftwareModule, len(l.set.Spec.Modules))
+	for i, ref := range l.set.Spec.Modules {
+		module := &v1alpha1.SoftwareModule{}
+		err := from.Get(ctx, types.NamespacedName{Namespace: l.set.Namespace, Name: ref.Name}, module)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read module %s of DistributionSet %s: %w", ref.Name, l.set.Name, err)
+		}
+		l.modules[i] = module
+	}
+	l.gap = gapIn(l.set, l.modules)
+	return nil
+}
+
+// loadUsers finds what deploys the set: until it is locked to know whether it is in use, and when an invalidation is first seen to count them.
+func (r *DistributionSetReconciler) loadUsers(ctx context.Context, l *setLook) error {
+	isNews := l.invalidation() != nil && l.set.Status.Invalidation == nil
+	if l.set.Status.Locked && !isNews {
+		return nil
+	}
+	var rollouts v1alpha1.RolloutList
+	var autos v1alpha1.AutoAssignmentList
+	var assigned v1alpha1.TargetList
+	here, name := client.InNamespace(l.set.Namespace), l.set.Name
+	err := errors.Join(
+		r.Client.List(ctx, &rollouts, here, client.MatchingFields{RolloutBySet: name}, client.UnsafeDisableDeepCopy),
+		r.Client.List(ctx, &autos, here, client.MatchingFields{AutoAssignmentBySet: name}, client.UnsafeDisableDeepCopy),
+		r.Client.List(ctx, &assigned, here, client.MatchingFields{TargetByAssignedSet: name}, client.Limit(1), client.UnsafeDisableDeepCopy),
+	)
+	if err != nil {
+		return fmt.Errorf("list what deploys DistributionSet %s: %w", name, err)
+	}
+	l.rollouts, l.autos = int32(len(rollouts.Items)), int32(len(autos.Items))
+	l.user = userAmong(rollouts.Items, autos.Items, len(assigned.Items) > 0)
+	return nil
+}
+
+// userAmong names one thing that deploys a set; empty: nothing does. A rollout that is being deleted begins nothing.
+func userAmong(rollouts []v1alpha1.Rollout, autos []v1alpha1.AutoAssignment, isAssigned bool) string {
+	var names []string
+	for i := range rollouts {
+		if rollouts[i].DeletionTimestamp.IsZero() {
+			names = append(names, "Rollout "+rollouts[i].Name)
+		}
+	}
+	for i := range autos {
+		names = append(names, "AutoAssignment "+autos[i].Name)
+	}
+	switch {
+	case len(names) > 0:
+		return slices.Min(names)
+	case isAssigned:
+		return "spec.assignment of a Target"
+	}
+	return ""
+}
+
+// writeStatus writes once, under the lock of the set that was read, and only what changed.
+func (r *DistributionSetReconciler) writeStatus(ctx context.Context, set *v1alpha1.DistributionSet, status v1alpha1.DistributionSetStatus) error {
+	if equality.Semantic.DeepEqual(set.Status, status) {
+		return nil
+	}
+	next := set.DeepCopy()
+	next.Status = status
+	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
+		return fmt.Errorf("write status of DistributionSet %s: %w", set.Name, err)
+	}
+	r.rests.wrote(set.UID, r.Now())
+	return nil
+}
+
+// record announces what was stored, one event per decision.
+func (r *DistributionSetReconciler) record(set *v1alpha1.DistributionSet, now v1alpha1.DistributionSetStatus) {
+	old := set.Status
+	warn := func(reason, act, note string, words ...any) {
+		r.Events.Eventf(set, nil, corev1.EventTypeWarning, reason, act, note, words...)
+	}
+	if now.Locked && !old.Locked {
+		r.Events.Eventf(set, nil, corev1.EventTypeNormal, "Locked", "Lock", "the set and its modules are frozen with content %s", now.ContentHash)
+	}
+	was, is := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionInvalidated), meta.FindStatusCondition(now.Conditions, v1alpha1.ConditionInvalidated)
+	switch {
+	case was == nil && is != nil:
+		warn("Invalidated", "Invalidate", "%s", invalidationNote(now.Invalidation, is.Message))
+	case was != nil && is == nil:
+		warn("TombstoneCleared", "Validate", "an operator has cleared the tombstone of this set: it may be deployed again")
+	case is != nil && now.Invalidation.Actions != nil && now.Invalidation.FinishedAt != nil && (old.Invalidation == nil || old.Invalidation.FinishedAt == nil):
+		a := now.Invalidation.Actions
+		warn("InvalidationFinished", "Invalidate", "%d open actions were met: %d are canceled, %d are canceling, %d go on or ended with a result", a.Total, a.Canceled, a.Canceling, a.Refused)
+	}
+	recordReady(r.Events, set, old.Conditions, now.Conditions)
+}
+
+func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
+	var open int32
+	if i.Actions != nil {
+		open = i.Actions.Total
+	}
+	return shorten(fmt.Sprintf("%s, %d rollouts, %d auto-assignments, %d open actions to cancel: %s", i.Cancelation, i.Rollouts, i.AutoAssignments, open, message), maxNoteBytes)
+}
+
+// rests keep writes of mere counts apart. Decisions do not wait.
+type rests struct {
+	mu   sync.Mutex
+	last map[types.UID]time.Time
+}
+
+// wait is how long mere counts still have to wait; zero: write.
+func (p *rests) wait(set *v1alpha1.DistributionSet, status v1alpha1.DistributionSetStatus, now time.Time) time.Duration {
+	if equality.Semantic.DeepEqual(set.Status, status) || !equality.Semantic.DeepEqual(withoutCounts(set.Status), withoutCounts(status)) {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last, ok := p.last[set.UID]
+	if !ok {
+		return 0
+	}
+	return max(0, last.Add(countsPause).Sub(now))
+}
+
+func withoutCounts(s v1alpha1.DistributionSetStatus) v1alpha1.DistributionSetStatus {
+	s.Targets = nil
+	if s.Invalidation != nil {
+		s.Invalidation = s.Invalidation.DeepCopy()
+		s.Invalidation.Actions = nil
+	}
+	return s
+}
+
+func (p *rests) wrote(uid types.UID, at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == nil {
+		p.last = map[types.UID]time.Time{}
+	}
+	p.last[uid] = at
+}
+
+func (p *rests) forget(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.last, uid)
+}

@@ -1,0 +1,129 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// SetupWithManager watches sets, their twins and modules, and what deploys them. What devices do reaches a set only through its counts, after a delay.
+func (r *DistributionSetReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if r.Namespace == "" {
+		return errors.New("the record of invalidated sets needs the manager's own namespace: give --namespace")
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("distributionset").
+		For(&v1alpha1.DistributionSet{}).
+		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(r.setTwins), builder.WithPredicates(concernsTwins)).
+		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.setsOfModule), builder.WithPredicates(concernsSets)).
+		Watches(&v1alpha1.Rollout{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
+		Watches(&v1alpha1.AutoAssignment{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
+		Watches(&v1alpha1.Target{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
+		Watches(&v1alpha1.Target{}, r.counting()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4, SkipNameValidation: new(true)}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// concernsTwins lets a set through when its twins may have to be judged anew: it came, went, or was invalidated.
+var concernsTwins = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		old, now := e.ObjectOld.(*v1alpha1.DistributionSet), e.ObjectNew.(*v1alpha1.DistributionSet)
+		return (old.Status.Invalidation == nil) != (now.Status.Invalidation == nil)
+	},
+}
+
+// concernsSets lets a module through when it may complete or lock a set, or take that back.
+var concernsSets = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		old, now := e.ObjectOld.(*v1alpha1.SoftwareModule), e.ObjectNew.(*v1alpha1.SoftwareModule)
+		return old.UID != now.UID || old.Generation != now.Generation || old.Status.Locked != now.Status.Locked ||
+			!equality.Semantic.DeepEqual(old.Status.Conditions, now.Status.Conditions)
+	},
+}
+
+// usesAnother lets through what begins, ceases or changes to deploy a set.
+var usesAnother = predicate.Funcs{
+	CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // every set has its look at the start
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return !slices.Equal(UsedSet(e.ObjectOld), UsedSet(e.ObjectNew)) ||
+			e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+	},
+}
+
+// setOfUser is the set that an object deploys.
+func setOfUser(_ context.Context, o client.Object) []reconcile.Request {
+	return requestsFor(o.GetNamespace(), UsedSet(o))
+}
+
+// setsOfModule are the sets that contain a module.
+func (r *DistributionSetReconciler) setsOfModule(ctx context.Context, o client.Object) []reconcile.Request {
+	return requestsFor(o.GetNamespace(), r.setsBy(ctx, o.GetNamespace(), SetByModule, o.GetName()))
+}
+
+// setTwins are the other sets of the same identity.
+func (r *DistributionSetReconciler) setTwins(ctx context.Context, o client.Object) []reconcile.Request {
+	names := r.setsBy(ctx, o.GetNamespace(), SetByIdentity, SetIdentity(o)[0])
+	return requestsFor(o.GetNamespace(), slices.DeleteFunc(names, func(name string) bool { return name == o.GetName() }))
+}
+
+func (r *DistributionSetReconciler) setsBy(ctx context.Context, namespace, index, value string) []string {
+	var sets v1alpha1.DistributionSetList
+	if err := r.Client.List(ctx, &sets, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil // a cache fails to list only while it shuts down
+	}
+	names := make([]string, 0, len(sets.Items))
+	for i := range sets.Items {
+		names = append(names, sets.Items[i].Name)
+	}
+	return names
+}
+
+// counting takes every change of a target into the counts, and wakes the sets whose counts changed a little later, all changes of that time together.
+func (r *DistributionSetReconciler) counting() handler.EventHandler {
+	wake := func(ctx context.Context, old, now *v1alpha1.Target, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		for _, request := range r.targetChanged(ctx, old, now) {
+			queue.AddAfter(request, countsPause)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			if e.IsInInitialList {
+				r.counts.observe(nil, e.Object.(*v1alpha1.Target)) // every set has its look at the start
+				return
+			}
+			wake(ctx, nil, e.Object.(*v1alpha1.Target), queue)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			wake(ctx, e.ObjectOld.(*v1alpha1.Target), e.ObjectNew.(*v1alpha1.Target), queue)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			wake(ctx, e.Object.(*v1alpha1.Target), nil, queue)
+		},
+	}
+}
+
+// targetChanged counts one change of a target and answers the sets whose counts changed.
+func (r *DistributionSetReconciler) targetChanged(ctx context.Context, old, now *v1alpha1.Target) []reconcile.Request {
+	sets, hashes := r.counts.observe(old, now)
+	t := now
+	if t == nil {
+		t = old
+	}
+	for _, hash := range hashes {
+		sets = append(sets, r.setsBy(ctx, t.Namespace, SetByContentHash, hash)...)
+	}
+	slices.Sort(sets)
+	return requestsFor(t.Namespace, slices.Compact(sets))
+}

@@ -1,0 +1,519 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+const (
+	fleet  = "fleet"
+	system = "goshawk-system"
+)
+
+// dawn is when the stories of this file begin.
+var dawn = time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)
+
+// errPowerCut is what a write meets at which the process dies.
+var errPowerCut = errors.New("power cut")
+
+// setWorld is an API server, its caches, and the two controllers of sets and modules. Caches follow when told to, so that every run is the same run.
+type setWorld struct {
+	t     *testing.T
+	store client.WithWatch // the API server itself
+	api   client.Client    // what the controllers talk to
+	now   time.Time
+
+	modules *SoftwareModuleReconciler
+	sets    *DistributionSetReconciler
+	events  *events.FakeRecorder
+	caches  *handCaches
+	seen    map[string]*v1alpha1.Target
+
+	mu     sync.Mutex
+	writes []string
+	// cutAt is the write, counted from 1, at which the power goes; 0: never. It goes after the write if afterWrite is set.
+	cutAt      int
+	afterWrite bool
+	// meddle is called before every write.
+	meddle func(write string)
+	// onWrite is called after every write.
+	onWrite func(write string)
+}
+
+func newSetWorld(t *testing.T, objects ...client.Object) *setWorld {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(
+		&v1alpha1.SoftwareModule{}, &v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.AutoAssignment{})
+	for _, f := range fieldIndexes() {
+		b = b.WithIndex(f.object, f.name, f.extract)
+	}
+	w := &setWorld{t: t, store: b.Build(), now: dawn, events: events.NewFakeRecorder(4096)}
+	w.api = w.intercepted()
+	for _, o := range objects {
+		w.create(o)
+	}
+	w.restart()
+	return w
+}
+
+// intercepted is a client that counts writes and loses power on demand.
+func (w *setWorld) intercepted() client.Client {
+	return interceptor.NewClient(w.store, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			return w.write("create", o, func() error { return c.Create(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return w.write("update", o, func() error { return c.Update(ctx, o, opts...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			return w.write("patch", o, func() error { return c.Patch(ctx, o, p, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			return w.write("delete", o, func() error { return c.Delete(ctx, o, opts...) })
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			return w.write(sub, o, func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
+		},
+	})
+}
+
+func (w *setWorld) write(verb string, o client.Object, do func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	line := fmt.Sprintf("%s %s %s", verb, strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1alpha1."), o.GetName())
+	if w.meddle != nil {
+		w.meddle(line)
+	}
+	w.writes = append(w.writes, line)
+	cut := w.cutAt > 0 && len(w.writes) >= w.cutAt
+	if cut && !(w.afterWrite && len(w.writes) == w.cutAt) {
+		return errPowerCut
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if w.onWrite != nil {
+		w.onWrite(line)
+	}
+	if cut {
+		return errPowerCut
+	}
+	return nil
+}
+
+// restart is a new process: whatever was in memory only is gone.
+func (w *setWorld) restart() {
+	w.t.Helper()
+	clock := func() time.Time { return w.now }
+	index := intents.New()
+	w.caches = &handCaches{informers: map[string]*handInformer{}}
+	w.seen = map[string]*v1alpha1.Target{}
+	if err := index.Follow(w.t.Context(), w.caches); err != nil {
+		w.t.Fatal(err)
+	}
+	w.modules = &SoftwareModuleReconciler{Client: w.api, Events: w.events, Now: clock}
+	w.sets = &DistributionSetReconciler{Client: w.api, Live: w.api, Index: index, Events: w.events, Now: clock, Namespace: system,
+		Targets: targets.NewStore(index, w.api, w.api, clock, 8)}
+	w.sync()
+}
+
+// sync lets the caches catch up, and answers the sets that changes of targets have woken.
+func (w *setWorld) sync() []string {
+	w.t.Helper()
+	for _, kind := range w.caches.kinds() {
+		list := listFor(kind.object)
+		if err := w.store.List(w.t.Context(), list); err != nil {
+			w.t.Fatal(err)
+		}
+		items, err := meta.ExtractList(list)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		kind.replace(items)
+	}
+	return w.countTargets()
+}
+
+func (w *setWorld) countTargets() []string {
+	var list v1alpha1.TargetList
+	if err := w.store.List(w.t.Context(), &list); err != nil {
+		w.t.Fatal(err)
+	}
+	var woken []string
+	seen := map[string]*v1alpha1.Target{}
+	for i := range list.Items {
+		t := &list.Items[i]
+		seen[t.Name] = t
+		woken = append(woken, namesOf(w.sets.targetChanged(w.t.Context(), w.seen[t.Name], t))...)
+	}
+	for name, gone := range w.seen {
+		if seen[name] == nil {
+			woken = append(woken, namesOf(w.sets.targetChanged(w.t.Context(), gone, nil))...)
+		}
+	}
+	w.seen = seen
+	slices.Sort(woken)
+	return slices.Compact(woken)
+}
+
+// look reconciles one set once, and lets the caches catch up.
+func (w *setWorld) look(name string) (ctrl.Result, error) {
+	w.t.Helper()
+	result, err := reconcile.AsReconciler(w.api, w.sets).Reconcile(w.t.Context(), request(name))
+	w.sync()
+	return result, err
+}
+
+func (w *setWorld) lookAtModule(name string) error {
+	w.t.Helper()
+	_, err := reconcile.AsReconciler(w.api, w.modules).Reconcile(w.t.Context(), request(name))
+	w.sync()
+	return err
+}
+
+// run reconciles everything until nothing is written any more and nothing wants another look soon, and answers how many passes that took.
+func (w *setWorld) run() int {
+	w.t.Helper()
+	for pass := 1; pass <= 50; pass++ {
+		before, soon, err := len(w.writes), false, error(nil)
+		for _, name := range w.names(&v1alpha1.SoftwareModuleList{}) {
+			err = errors.Join(err, w.lookAtModule(name))
+		}
+		for _, name := range w.names(&v1alpha1.DistributionSetList{}) {
+			result, lookErr := w.look(name)
+			err, soon = errors.Join(err, lookErr), soon || result.RequeueAfter > 0
+		}
+		if errors.Is(err, errPowerCut) {
+			w.cutAt = 0
+			w.restart()
+			continue
+		}
+		if err != nil {
+			w.t.Fatalf("pass %d: %v", pass, err)
+		}
+		if len(w.writes) == before && !soon {
+			return pass
+		}
+		if soon {
+			w.now = w.now.Add(time.Second)
+		}
+	}
+	w.t.Fatalf("the world does not come to rest; last writes: %v", w.writes[max(0, len(w.writes)-8):])
+	return 0
+}
+
+func (w *setWorld) names(list client.ObjectList) []string {
+	w.t.Helper()
+	if err := w.store.List(w.t.Context(), list, client.InNamespace(fleet)); err != nil {
+		w.t.Fatal(err)
+	}
+	items, err := meta.ExtractList(list)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var names []string
+	for _, o := range items {
+		names = append(names, o.(client.Object).GetName())
+	}
+	slices.Sort(names)
+	return names
+}
+
+// create does what the API server does to a new object.
+func (w *setWorld) create(o client.Object) {
+	w.t.Helper()
+	if o.GetNamespace() == "" {
+		o.SetNamespace(fleet)
+	}
+	if o.GetUID() == "" {
+		o.SetUID(types.UID(fmt.Sprintf("%T-%s-%d", o, o.GetName(), w.now.UnixNano())))
+	}
+	if o.GetCreationTimestamp().Time.IsZero() {
+		o.SetCreationTimestamp(metav1.NewTime(w.now))
+	}
+	o.SetGeneration(1)
+	if err := w.store.Create(w.t.Context(), o); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.caches != nil {
+		w.sync()
+	}
+}
+
+func (w *setWorld) remove(o client.Object, name string) {
+	w.t.Helper()
+	o.SetNamespace(fleet)
+	o.SetName(name)
+	if err := w.store.Delete(w.t.Context(), o); err != nil {
+		w.t.Fatal(err)
+	}
+	w.sync()
+}
+
+// edit is a commit.
+func (w *setWorld) edit(name string, change func(*v1alpha1.DistributionSet)) {
+	w.t.Helper()
+	set := w.set(name)
+	change(set)
+	set.Generation++
+	if err := w.store.Update(w.t.Context(), set); err != nil {
+		w.t.Fatal(err)
+	}
+	w.sync()
+}
+
+func (w *setWorld) editModule(name string, change func(*v1alpha1.SoftwareModule)) {
+	w.t.Helper()
+	m := w.module(name)
+	change(m)
+	m.Generation++
+	if err := w.store.Update(w.t.Context(), m); err != nil {
+		w.t.Fatal(err)
+	}
+	w.sync()
+}
+
+// device does something to a target's status.
+func (w *setWorld) device(name string, change func(*v1alpha1.TargetStatus)) {
+	w.t.Helper()
+	t := w.target(name)
+	change(&t.Status)
+	if err := w.store.Status().Update(w.t.Context(), t); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *setWorld) set(name string) *v1alpha1.DistributionSet {
+	w.t.Helper()
+	set := &v1alpha1.DistributionSet{}
+	w.get(name, set)
+	return set
+}
+
+func (w *setWorld) module(name string) *v1alpha1.SoftwareModule {
+	w.t.Helper()
+	m := &v1alpha1.SoftwareModule{}
+	w.get(name, m)
+	return m
+}
+
+func (w *setWorld) target(name string) *v1alpha1.Target {
+	w.t.Helper()
+	t := &v1alpha1.Target{}
+	w.get(name, t)
+	return t
+}
+
+func (w *setWorld) get(name string, o client.Object) {
+	w.t.Helper()
+	if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: name}, o); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// condition of a set as "Status Reason: message"; empty: it is absent.
+func (w *setWorld) condition(name, conditionType string) string {
+	w.t.Helper()
+	return words(w.set(name).Status.Conditions, conditionType)
+}
+
+func words(list []metav1.Condition, conditionType string) string {
+	c := meta.FindStatusCondition(list, conditionType)
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
+}
+
+// heard are the events so far, as "Type Reason note".
+func (w *setWorld) heard() []string {
+	var heard []string
+	for {
+		select {
+		case e := <-w.events.Events:
+			heard = append(heard, e)
+		default:
+			return heard
+		}
+	}
+}
+
+// count of writes that contain a word.
+func (w *setWorld) count(word string) int {
+	n := 0
+	for _, line := range w.writes {
+		if strings.Contains(line, word) {
+			n++
+		}
+	}
+	return n
+}
+
+func request(name string) ctrl.Request {
+	return ctrl.Request{NamespacedName: types.NamespacedName{Namespace: fleet, Name: name}}
+}
+
+func namesOf(requests []reconcile.Request) []string {
+	names := make([]string, 0, len(requests))
+	for _, r := range requests {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+func listFor(o client.Object) client.ObjectList {
+	switch o.(type) {
+	case *v1alpha1.Target:
+		return &v1alpha1.TargetList{}
+	case *v1alpha1.Rollout:
+		return &v1alpha1.RolloutList{}
+	case *v1alpha1.DeploymentGroup:
+		return &v1alpha1.DeploymentGroupList{}
+	case *v1alpha1.SoftwareModule:
+		return &v1alpha1.SoftwareModuleList{}
+	case *v1alpha1.AutoAssignment:
+		return &v1alpha1.AutoAssignmentList{}
+	}
+	return &v1alpha1.DistributionSetList{}
+}
+
+// handCaches are informer caches that move only when they are told to.
+type handCaches struct {
+	cache.Cache
+	informers map[string]*handInformer
+}
+
+func (c *handCaches) GetInformer(_ context.Context, o client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
+	kind := fmt.Sprintf("%T", o)
+	if c.informers[kind] == nil {
+		c.informers[kind] = &handInformer{object: o, store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)}
+	}
+	return c.informers[kind], nil
+}
+
+// kinds in an order that does not depend on the map.
+func (c *handCaches) kinds() []*handInformer {
+	var kinds []*handInformer
+	for _, informer := range c.informers {
+		kinds = append(kinds, informer)
+	}
+	slices.SortFunc(kinds, func(a, b *handInformer) int {
+		return strings.Compare(fmt.Sprintf("%T", a.object), fmt.Sprintf("%T", b.object))
+	})
+	return kinds
+}
+
+type handInformer struct {
+	toolscache.SharedIndexInformer
+	object   client.Object
+	store    toolscache.Store
+	handlers []toolscache.ResourceEventHandler
+}
+
+type synced struct {
+	toolscache.ResourceEventHandlerRegistration
+}
+
+func (synced) HasSynced() bool { return true }
+
+func (i *handInformer) GetStore() toolscache.Store { return i.store }
+
+func (i *handInformer) AddEventHandler(h toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
+	i.handlers = append(i.handlers, h)
+	return synced{}, nil
+}
+
+// replace makes the cache hold these objects, and tells the handlers what is different.
+func (i *handInformer) replace(objects []runtime.Object) {
+	present := map[string]bool{}
+	for _, o := range objects {
+		key, _ := toolscache.MetaNamespaceKeyFunc(o)
+		present[key] = true
+		old, exists, _ := i.store.GetByKey(key)
+		if exists && old.(client.Object).GetResourceVersion() == o.(client.Object).GetResourceVersion() {
+			continue
+		}
+		_ = i.store.Add(o)
+		for _, h := range i.handlers {
+			if exists {
+				h.OnUpdate(old, o)
+			} else {
+				h.OnAdd(o, false)
+			}
+		}
+	}
+	for _, old := range i.store.List() {
+		if key, _ := toolscache.MetaNamespaceKeyFunc(old); !present[key] {
+			_ = i.store.Delete(old)
+			for _, h := range i.handlers {
+				h.OnDelete(old)
+			}
+		}
+	}
+}
+
+func aModule(name, kind string) *v1alpha1.SoftwareModule {
+	return &v1alpha1.SoftwareModule{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.SoftwareModuleSpec{
+		Type: kind, Name: name, Version: "1",
+		Artifacts: []v1alpha1.Artifact{{FileName: name + ".swu", Size: 10, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("a", 64)}}},
+	}}
+}
+
+func aSet(name string, modules ...string) *v1alpha1.DistributionSet {
+	set := &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.DistributionSetSpec{Name: "firmware", Version: name, Type: "full-image"}}
+	for _, m := range modules {
+		set.Spec.Modules = append(set.Spec.Modules, v1alpha1.ModuleReference{Name: m})
+	}
+	return set
+}
+
+func aRollout(name, set string) *v1alpha1.Rollout {
+	return &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: set}}}
+}
+
+func invalidated(c v1alpha1.Cancelation) func(*v1alpha1.DistributionSet) {
+	return func(set *v1alpha1.DistributionSet) {
+		set.Spec.Invalidation = &v1alpha1.Invalidation{Cancelation: c, Reason: "bricks the modem"}
+	}
+}
+
+// aDeviceAtWork is a target with an open action of a set.
+func (w *setWorld) aDeviceAtWork(name, set string) *v1alpha1.Target {
+	t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	action.Begin(&t.Status, action.Birth{
+		Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "gone", UID: "gone", Since: &metav1.MicroTime{Time: w.now}},
+		DistributionSet: set, ContentHash: w.set(set).Status.ContentHash, Now: w.now,
+	})
+	return t
+}

@@ -1,0 +1,83 @@
+package controllers
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func TestIndexExtractors(t *testing.T) {
+	busy := &v1alpha1.Target{
+		Spec: v1alpha1.TargetSpec{Assignment: &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "own"}}},
+		Status: v1alpha1.TargetStatus{Actions: []v1alpha1.Action{
+			{ID: 1, DistributionSet: "old", State: v1alpha1.ActionFinished, Source: v1alpha1.ActionSource{UID: "u1"}},
+			{ID: 2, DistributionSet: "new", State: v1alpha1.ActionCanceling, Source: v1alpha1.ActionSource{UID: "u2"}},
+		}},
+	}
+	locked := aSet("fw", "m1", "m2")
+	locked.Status.ContentHash = "abc"
+	for name, tc := range map[string]struct {
+		extract client.IndexerFunc
+		object  client.Object
+		want    []string
+	}{
+		"a target is found by the set of its open action, not of a closed one":    {OpenSets, busy, []string{"new"}},
+		"a target is found by the source of its open action, not of a closed one": {OpenSources, busy, []string{"u2"}},
+		"an idle target is found by no set":                                       {OpenSets, &v1alpha1.Target{}, nil},
+		"a target is found by the set assigned to it":                             {UsedSet, busy, []string{"own"}},
+		"a target without assignment is found by none":                            {UsedSet, &v1alpha1.Target{}, nil},
+		"a rollout is found by its set":                                           {UsedSet, aRollout("r", "fw"), []string{"fw"}},
+		"an auto-assignment is found by its set": {UsedSet, &v1alpha1.AutoAssignment{
+			Spec: v1alpha1.AutoAssignmentSpec{Update: v1alpha1.Update{DistributionSet: "fw"}}}, []string{"fw"}},
+		"a set is found by each of its modules":        {SetModules, locked, []string{"m1", "m2"}},
+		"a set is found by its content":                {SetContentHash, locked, []string{"abc"}},
+		"a set without content is found by no content": {SetContentHash, aSet("fw"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, tc.extract(tc.object)); diff != "" {
+				t.Errorf("values (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestIndexOfIdentityKeepsWordsApart(t *testing.T) {
+	a, b := aSet("x"), aSet("x")
+	a.Spec.Name, a.Spec.Version = "firm", "ware1"
+	b.Spec.Name, b.Spec.Version = "firmware", "1"
+	if SetIdentity(a)[0] == SetIdentity(b)[0] {
+		t.Error("firm ware1 and firmware 1 have the same identity")
+	}
+	b.Spec.Name, b.Spec.Version = "firm", "ware1"
+	b.Name = "another-object"
+	if SetIdentity(a)[0] != SetIdentity(b)[0] {
+		t.Error("the name of the object counts for its identity")
+	}
+	m, n := aModule("m", "os"), aModule("m", "app")
+	if ModuleIdentity(m)[0] == ModuleIdentity(n)[0] {
+		t.Error("modules of two types have the same identity")
+	}
+}
+
+type indexRecorder map[string]bool
+
+func (r indexRecorder) IndexField(_ context.Context, _ client.Object, field string, _ client.IndexerFunc) error {
+	r[field] = true
+	return nil
+}
+
+func TestIndexesAreAllAdded(t *testing.T) {
+	added := indexRecorder{}
+	if err := AddIndexes(t.Context(), added); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{TargetByOpenSet, TargetByOpenSource, TargetByAssignedSet, RolloutBySet, AutoAssignmentBySet, SetByModule, SetByIdentity, SetByContentHash, ModuleByIdentity} {
+		if !added[name] {
+			t.Errorf("index %s is not added", name)
+		}
+	}
+}

@@ -1,0 +1,322 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+// RolloutReconciler carries out what internal/rollout decides. Rollout.status is the one latch: every decision is one optimistic-locked write of it,
+// so an old leader loses the lock.
+type RolloutReconciler struct {
+	Client  client.Client
+	Live    client.Reader
+	Index   *intents.Index
+	Targets *targets.Store
+	Tallies *Tallies
+	Events  events.EventRecorder
+	Now     func() time.Time
+	// RequireApproval makes spec.approvalRequired true for all.
+	RequireApproval bool
+
+	pace pace
+	ceded
+}
+
+// Reconcile looks at one rollout.
+func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout) (ctrl.Result, error) {
+	if wait := untilSynced(r.Index); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	if !obj.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, obj)
+	}
+	if added, err := r.addFinalizer(ctx, obj); added || err != nil {
+		return retryConflict(err)
+	}
+	if lag, err := r.cacheLags(ctx, obj); lag || err != nil {
+		return ctrl.Result{RequeueAfter: conflictPause}, err
+	}
+	plan := r.plan(obj)
+	if wait := r.pace.wait(obj, plan, r.Now()); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	untold, err := r.carryOut(ctx, obj, plan)
+	if err != nil {
+		return retryConflict(err)
+	}
+	if untold {
+		return ctrl.Result{RequeueAfter: conflictPause}, nil
+	}
+	return ctrl.Result{RequeueAfter: plan.RecheckAfter}, nil
+}
+
+// plan asks the rules with the tallies at hand; what they decide is asked again after a recount, and only that answer counts.
+func (r *RolloutReconciler) plan(obj *v1alpha1.Rollout) rollout.Plan {
+	plan := rollout.Next(r.snapshot(obj, r.Tallies.Of))
+	if plan.Decided {
+		plan = rollout.Next(r.snapshot(obj, r.Tallies.Recount))
+	}
+	return plan
+}
+
+// carryOut applies a plan in the order that survives a crash after any write, and tells whether begun devices are left that have not heard of a stop.
+func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) (untold bool, err error) {
+	for _, write := range []func() error{
+		func() error { return r.createGroups(ctx, plan.Create) },
+		func() error { return r.writeGroups(ctx, plan.Supersede) },
+		func() error { return r.writeStatus(ctx, obj, plan) },
+		func() error { return r.writeGroups(ctx, plan.Mirror) },
+		func() error { return r.deleteGroups(ctx, plan.Delete) },
+	} {
+		if err := write(); err != nil {
+			return false, err
+		}
+	}
+	if plan.DeleteSelf {
+		return false, client.IgnoreNotFound(r.Client.Delete(ctx, obj, client.Preconditions{UID: &obj.UID}))
+	}
+	if !plan.Walk {
+		return false, nil
+	}
+	left, err := r.walk(ctx, obj)
+	return left > 0, err
+}
+
+// createGroups creates a plan's groups; their names make it safe to repeat.
+func (r *RolloutReconciler) createGroups(ctx context.Context, groups []*v1alpha1.DeploymentGroup) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(4)
+	for _, g := range groups {
+		work.Go(func() error {
+			err := r.Client.Create(ctx, g.DeepCopy(), client.FieldOwner("goshawk"))
+			if apierrors.IsAlreadyExists(err) {
+				return nil // the name carries the plan and the rollout's uid
+			}
+			if err != nil {
+				return fmt.Errorf("create deployment group %s: %w", g.Name, err)
+			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+// writeStatus writes the decision under the lock of the Rollout that was read, and then tells people of it.
+func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) error {
+	if equality.Semantic.DeepEqual(obj.Status, plan.Status) {
+		return nil
+	}
+	next := obj.DeepCopy()
+	next.Status = plan.Status
+	began := r.Now()
+	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
+		return fmt.Errorf("write status of rollout %s: %w", obj.Name, err)
+	}
+	r.pace.wrote(obj.UID, began, r.Now().Sub(began), plan.Status)
+	for _, e := range plan.Events {
+		r.Events.Eventf(obj, nil, e.Type, e.Reason, "Rollout", "%s", e.Message)
+	}
+	return nil
+}
+
+func (r *RolloutReconciler) writeGroups(ctx context.Context, updates []rollout.GroupStatus) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(4)
+	for _, u := range updates {
+		if equality.Semantic.DeepEqual(u.Object.Status, u.Status) {
+			continue
+		}
+		work.Go(func() error {
+			next := u.Object.DeepCopy()
+			next.Status = u.Status
+			if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(u.Object, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
+				return fmt.Errorf("write status of deployment group %s: %w", u.Object.Name, err)
+			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+// deleteGroups deletes groups and lets them go: only this controller removes their finalizer, and no garbage collector is waited for.
+func (r *RolloutReconciler) deleteGroups(ctx context.Context, groups []*v1alpha1.DeploymentGroup) error {
+	for _, g := range groups {
+		if err := releaseGroup(ctx, r.Client, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func releaseGroup(ctx context.Context, c client.Client, g *v1alpha1.DeploymentGroup) error {
+	if err := c.Delete(ctx, g.DeepCopy(), client.Preconditions{UID: &g.UID}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete deployment group %s: %w", g.Name, err)
+	}
+	if !controllerutil.ContainsFinalizer(g, v1alpha1.DeploymentGroupFinalizer) {
+		return nil
+	}
+	next := g.DeepCopy()
+	controllerutil.RemoveFinalizer(next, v1alpha1.DeploymentGroupFinalizer)
+	if err := c.Patch(ctx, next, client.MergeFrom(g)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release deployment group %s: %w", g.Name, err)
+	}
+	return nil
+}
+
+// addFinalizer comes before the first side effect.
+func (r *RolloutReconciler) addFinalizer(ctx context.Context, obj *v1alpha1.Rollout) (bool, error) {
+	if controllerutil.ContainsFinalizer(obj, v1alpha1.RolloutFinalizer) {
+		return false, nil
+	}
+	next := obj.DeepCopy()
+	controllerutil.AddFinalizer(next, v1alpha1.RolloutFinalizer)
+	return true, r.Client.Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{}))
+}
+
+// finalize carries out deletionCancelation, lets the groups go and then the rollout. It waits for no device.
+func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(obj, v1alpha1.RolloutFinalizer) {
+		return ctrl.Result{}, nil
+	}
+	if stop := intents.OriginOf(obj).Stop; stop == v1alpha1.CancelationSoft || stop == v1alpha1.CancelationForce {
+		if left, err := r.walk(ctx, obj); left > 0 || err != nil {
+			result, err := retryConflict(err)
+			result.RequeueAfter = max(result.RequeueAfter, conflictPause)
+			return result, err
+		}
+	}
+	var groups v1alpha1.DeploymentGroupList
+	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.RolloutLabelValue(obj.Name)}); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
+	}
+	for i := range groups.Items {
+		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID {
+			if err := releaseGroup(ctx, r.Client, g); err != nil {
+				return retryConflict(err)
+			}
+		}
+	}
+	next := obj.DeepCopy()
+	controllerutil.RemoveFinalizer(next, v1alpha1.RolloutFinalizer)
+	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{})); err != nil {
+		return retryConflict(client.IgnoreNotFound(err))
+	}
+	r.pace.forget(obj.UID)
+	return ctrl.Result{}, nil
+}
+
+// walkPage is how many targets one reconcile folds.
+const walkPage = 200
+
+// walk tells begun devices of a stop or deletion, a page at a time, and answers how many have not been told.
+func (r *RolloutReconciler) walk(ctx context.Context, obj *v1alpha1.Rollout) (left int, err error) {
+	var busy v1alpha1.TargetList
+	if err := r.Client.List(ctx, &busy, client.InNamespace(obj.Namespace), client.MatchingFields{TargetByOpenSource: string(obj.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("list targets at work for rollout %s: %w", obj.Name, err)
+	}
+	origin := intents.OriginOf(obj)
+	var untold []types.NamespacedName
+	for i := range busy.Items {
+		t := r.Targets.Get(client.ObjectKeyFromObject(&busy.Items[i]))
+		if t != nil && !hasHeard(t, obj.UID, origin.Cause, origin.Stop) {
+			untold = append(untold, client.ObjectKeyFromObject(t))
+		}
+	}
+	page := untold[:min(len(untold), walkPage)]
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(4)
+	for _, key := range page {
+		work.Go(func() error {
+			_, err := r.Targets.Settle(ctx, key)
+			return client.IgnoreNotFound(err)
+		})
+	}
+	return len(untold), work.Wait()
+}
+
+// hasHeard tells whether the open action of a source has been asked to cancel for this cause, at least as firmly.
+func hasHeard(t *v1alpha1.Target, source types.UID, cause v1alpha1.CancelCause, c v1alpha1.Cancelation) bool {
+	a := action.Open(&t.Status)
+	if a == nil || a.Source.UID != source {
+		return true
+	}
+	if a.Cancel == nil || c == v1alpha1.CancelationForce && a.Cancel.Cancelation != v1alpha1.CancelationForce {
+		return false
+	}
+	for _, asked := range a.Cancel.Causes {
+		if asked == cause {
+			return true
+		}
+	}
+	return false
+}
+
+// pace keeps periodic status writes apart: a change of state is written at once, mere counts at most once a second, more seldom when writes are
+// slow, and objects above 64 KiB every ten seconds.
+type pace struct {
+	mu   sync.Mutex
+	last map[types.UID]lastWrite
+}
+
+type lastWrite struct {
+	at   time.Time
+	rest time.Duration
+}
+
+const (
+	minRest     = time.Second
+	largeStatus = 64 << 10
+	largeRest   = 10 * time.Second
+)
+
+// wait is how long mere counts still have to wait; zero: write.
+func (p *pace) wait(obj *v1alpha1.Rollout, plan rollout.Plan, now time.Time) time.Duration {
+	if plan.Decided || plan.Walk || plan.DeleteSelf || len(plan.Supersede)+len(plan.Mirror)+len(plan.Delete)+len(plan.Create) > 0 ||
+		equality.Semantic.DeepEqual(obj.Status, plan.Status) {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last, ok := p.last[obj.UID]
+	if !ok {
+		return 0
+	}
+	return last.at.Add(last.rest).Sub(now)
+}
+
+func (p *pace) wrote(uid types.UID, at time.Time, took time.Duration, status v1alpha1.RolloutStatus) {
+	rest := max(minRest, 20*took)
+	if encoded, err := json.Marshal(status); err == nil && len(encoded) > largeStatus {
+		rest = max(rest, largeRest)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == nil {
+		p.last = map[types.UID]lastWrite{}
+	}
+	p.last[uid] = lastWrite{at: at, rest: rest}
+}
+
+func (p *pace) forget(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.last, uid)
+}

@@ -1,0 +1,214 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+)
+
+// snapshot is all that one look at a rollout may know, from the caches.
+func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally) rollout.Snapshot {
+	s := rollout.Snapshot{
+		Now:             r.Now(),
+		Rollout:         obj,
+		Set:             r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet}),
+		Population:      sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
+		RequireApproval: r.RequireApproval,
+	}
+	for _, g := range r.Index.Groups(obj.UID) {
+		if !intents.Exists(g, obj) {
+			s.Leftover = append(s.Leftover, g)
+			continue
+		}
+		s.Groups = append(s.Groups, rollout.Group{Object: g, Members: sync.OnceValue(func() []*v1alpha1.Target { return r.members(g) })})
+	}
+	if len(s.Groups) == len(obj.Status.Groups) { // else a group is lost, and there is nothing to count by
+		for i := range s.Groups {
+			s.Groups[i].Tally = tally(obj, s.Groups[i].Object)
+		}
+	}
+	r.relate(&s)
+	return s
+}
+
+// members of a group, aligned with its spec.targets; nil: the target is gone.
+func (r *RolloutReconciler) members(g *v1alpha1.DeploymentGroup) []*v1alpha1.Target {
+	members := make([]*v1alpha1.Target, len(g.Spec.Targets))
+	for i, name := range g.Spec.Targets {
+		members[i] = r.Index.Target(types.NamespacedName{Namespace: g.Namespace, Name: string(name)})
+	}
+	return members
+}
+
+// relate fills in what other rollouts of the namespace mean to this one.
+func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
+	self := s.Rollout
+	for _, other := range byOrder(r.Index.Rollouts(self.Namespace)) {
+		if other.UID == self.UID || !other.DeletionTimestamp.IsZero() {
+			continue
+		}
+		switch {
+		case self.Status.StartedAt == nil:
+			if s.Ambiguous == "" && isAmbiguous(other, self) && len(r.shared(s.Groups, other, anyGroup)) > 0 {
+				s.Ambiguous = other.Name
+			}
+		case takesOver(other, self):
+			if c, ok := r.claim(s, other); ok {
+				s.Claims = append(s.Claims, c)
+			}
+		case self.Status.State == v1alpha1.RolloutStarting && takesOver(self, other) && r.holdsShared(s, other):
+			s.Unsettled = append(s.Unsettled, other.Name)
+		}
+	}
+}
+
+// byOrder sorts rollouts by their place in the order of updates, then by name.
+func byOrder(rollouts []*v1alpha1.Rollout) []*v1alpha1.Rollout {
+	slices.SortStableFunc(rollouts, func(a, b *v1alpha1.Rollout) int { return rollout.Since(a).Compare(rollout.Since(b)) })
+	return rollouts
+}
+
+// takesOver tells whether the newer of two started rollouts replaces the older one.
+func takesOver(newer, older *v1alpha1.Rollout) bool {
+	return newer.Status.StartedAt != nil && older.Status.StartedAt != nil && rollout.Since(newer).After(rollout.Since(older)) &&
+		newer.Spec.Update.Superseding != v1alpha1.SupersedingQueue && !isOver(older)
+}
+
+func isOver(r *v1alpha1.Rollout) bool {
+	return r.Status.State == v1alpha1.RolloutFinished || r.Status.State == v1alpha1.RolloutStopped
+}
+
+// isAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer; the second of them waits.
+func isAmbiguous(first, second *v1alpha1.Rollout) bool {
+	if first.Spec.StartAt != nil || second.Spec.StartAt != nil || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned {
+		return false
+	}
+	gap := second.CreationTimestamp.Sub(first.CreationTimestamp.Time)
+	return gap >= 0 && gap < time.Minute && (gap > 0 || first.Name < second.Name)
+}
+
+// claim is what a newer rollout takes from this one. It is asked once for each group and each number of open groups.
+func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) (rollout.Claim, bool) {
+	open := openGroups(newer)
+	if !slices.ContainsFunc(s.Groups, func(g rollout.Group) bool { return !r.ceded.isKnown(g.Object, newer.UID, open) }) {
+		return rollout.Claim{}, false
+	}
+	c := rollout.Claim{Name: newer.Name, UID: string(newer.UID), OpenGroups: int32(open)}
+	started, opened := r.shared(s.Groups, newer, anyGroup), r.shared(s.Groups, newer, openGroup)
+	for i := range s.Groups {
+		c.Started, c.Open = append(c.Started, started[i]), append(c.Open, opened[i])
+		if started[i] == nil {
+			r.ceded.know(s.Groups[i].Object, newer.UID, open)
+		}
+	}
+	return c, true
+}
+
+// holdsShared tells whether an older rollout still has targets of this one in groups that have not opened, without having given them up.
+func (r *RolloutReconciler) holdsShared(s *rollout.Snapshot, older *v1alpha1.Rollout) bool {
+	unopened := func(o *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
+		return !openGroup(o, g) && !hasCeded(g, s.Rollout.UID, 0)
+	}
+	return len(r.shared(s.Groups, older, unopened)) > 0
+}
+
+// anyGroup and openGroup choose which groups of the other rollout count.
+func anyGroup(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) bool { return true }
+
+func openGroup(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
+	return int(g.Spec.Index) < len(r.Status.Groups) && r.Status.Groups[g.Spec.Index].OpenedAt != nil
+}
+
+// shared marks, group by group, the members that the other rollout has too, in groups that count; groups without are left out.
+func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollout, counts func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) bool) map[int][]byte {
+	theirs := map[string]struct{}{}
+	for _, g := range r.Index.Groups(other.UID) {
+		if intents.Exists(g, other) && counts(other, g) {
+			for _, name := range g.Spec.Targets {
+				theirs[string(name)] = struct{}{}
+			}
+		}
+	}
+	marks := map[int][]byte{}
+	if len(theirs) == 0 {
+		return marks
+	}
+	for i, g := range groups {
+		for position, name := range g.Object.Spec.Targets {
+			if _, ok := theirs[string(name)]; ok {
+				marks[i] = rollout.Marked(marks[i], position, len(g.Object.Spec.Targets))
+			}
+		}
+	}
+	return marks
+}
+
+// hasCeded tells whether a group has given up to a newer rollout what that had by the time so many of its groups were open.
+func hasCeded(g *v1alpha1.DeploymentGroup, newer types.UID, open int) bool {
+	return slices.ContainsFunc(g.Status.SupersededBy, func(s v1alpha1.SupersedingRollout) bool {
+		return s.UID == newer && int(s.OpenGroups) >= open
+	})
+}
+
+// ceded remembers groups that share nothing with a newer rollout: there is nothing to write down about them, so it is looked up once per process.
+type ceded struct {
+	mu   sync.Mutex
+	none map[cededKey]struct{}
+}
+
+type cededKey struct {
+	group, newer types.UID
+	open         int
+}
+
+func (c *ceded) isKnown(g *v1alpha1.DeploymentGroup, newer types.UID, open int) bool {
+	if hasCeded(g, newer, open) {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.none[cededKey{g.UID, newer, open}]
+	return ok
+}
+
+func (c *ceded) know(g *v1alpha1.DeploymentGroup, newer types.UID, open int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.none == nil {
+		c.none = map[cededKey]struct{}{}
+	}
+	c.none[cededKey{g.UID, newer, open}] = struct{}{}
+}
+
+// cacheLags tells whether the cache misses groups that exist: what was just created must not be taken for lost.
+func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout) (bool, error) {
+	known := 0
+	for _, g := range r.Index.Groups(obj.UID) {
+		if intents.Exists(g, obj) {
+			known++
+		}
+	}
+	if obj.Status.Plan == nil || known >= len(obj.Status.Groups) {
+		return false, nil
+	}
+	var live v1alpha1.DeploymentGroupList
+	if err := r.Live.List(ctx, &live, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.RolloutLabelValue(obj.Name)}); err != nil {
+		return false, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
+	}
+	exist := 0
+	for i := range live.Items {
+		if intents.Exists(&live.Items[i], obj) {
+			exist++
+		}
+	}
+	return exist > known, nil
+}

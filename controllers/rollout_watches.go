@@ -1,0 +1,104 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// reportDelay gathers the reports of many devices into one look at their rollout; edits of specs wait for nothing.
+const reportDelay = 100 * time.Millisecond
+
+// SetupWithManager watches all that may change a rollout's next step. All but the rollout itself is watched through the index, so that a reconcile never asks an
+// index that has not heard yet of what woke it.
+func (r *RolloutReconciler) SetupWithManager(mgr manager.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).Named("rollout").
+		For(&v1alpha1.Rollout{}).
+		WatchesRawSource(source.Func(func(_ context.Context, queue rolloutQueue) error {
+			r.Index.Watch(func(old, now client.Object) { r.wake(queue, old, now) })
+			return nil
+		})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 2, SkipNameValidation: new(true)}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+type rolloutQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// wake looks again at the rollouts that a change concerns.
+func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
+	any := now
+	if any == nil {
+		any = old
+	}
+	switch any := any.(type) {
+	case *v1alpha1.Target:
+		r.wakeForTarget(queue, asTarget(old), asTarget(now), any)
+	case *v1alpha1.Rollout:
+		queue.Add(requestFor(any))
+		if concernsOthers(old, now) {
+			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Name != any.Name })
+		}
+	case *v1alpha1.DeploymentGroup:
+		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool {
+			return other.Name == any.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting // which waits for groups to give targets up
+		})
+	case *v1alpha1.DistributionSet:
+		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Spec.Update.DistributionSet == any.Name })
+	}
+}
+
+func (r *RolloutReconciler) addRollouts(queue rolloutQueue, namespace string, concerned func(*v1alpha1.Rollout) bool) {
+	for _, ro := range r.Index.Rollouts(namespace) {
+		if concerned(ro) {
+			queue.Add(requestFor(ro))
+		}
+	}
+}
+
+// concernsOthers tells whether a rollout may change what its neighbours do: it started, opened a group, ended or goes away.
+func concernsOthers(old, now client.Object) bool {
+	before, ok := old.(*v1alpha1.Rollout)
+	after, still := now.(*v1alpha1.Rollout)
+	return !ok || !still || before.Status.State != after.Status.State || openGroups(before) != openGroups(after) ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
+}
+
+// wakeForTarget tallies a change of a target and wakes, after a delay, the rollouts whose counts changed; and those without a plan when it may change whom
+// they select.
+func (r *RolloutReconciler) wakeForTarget(queue rolloutQueue, old, now, any *v1alpha1.Target) {
+	for _, key := range r.Tallies.TargetChanged(client.ObjectKeyFromObject(any)) {
+		queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
+	}
+	if !changesSelection(old, now) {
+		return
+	}
+	for _, ro := range r.Index.Rollouts(any.Namespace) {
+		if ro.Status.Plan == nil {
+			queue.AddAfter(requestFor(ro), reportDelay)
+		}
+	}
+}
+
+func changesSelection(old, now *v1alpha1.Target) bool {
+	return old == nil || now == nil || old.Generation != now.Generation ||
+		!equality.Semantic.DeepEqual(old.Labels, now.Labels) || !equality.Semantic.DeepEqual(old.Status.Attributes, now.Status.Attributes)
+}
+
+func asTarget(o client.Object) *v1alpha1.Target {
+	t, _ := o.(*v1alpha1.Target)
+	return t
+}
+
+func requestFor(o client.Object) reconcile.Request {
+	return reconcile.Request{NamespacedName: client.ObjectKeyFromObject(o)}
+}

@@ -1,0 +1,124 @@
+package controllers
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func TestModuleTwins(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"))
+	w.now = w.now.Add(time.Hour)
+	twin := aModule("linux-again", "os")
+	twin.Spec.Name = "linux"
+	w.create(twin)
+	w.run()
+	if got := words(w.module("linux").Status.Conditions, v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
+		t.Errorf("the elder is %q", got)
+	}
+	got := words(w.module("linux-again").Status.Conditions, v1alpha1.ConditionReady)
+	if !strings.HasPrefix(got, "False Duplicate: SoftwareModule linux is older") {
+		t.Errorf("the younger is %q", got)
+	}
+	if got := namesOf(w.modules.moduleTwins(t.Context(), w.module("linux"))); !cmp.Equal(got, []string{"linux-again"}) {
+		t.Errorf("the elder wakes %v, want its twin", got)
+	}
+
+	w.remove(&v1alpha1.SoftwareModule{}, "linux")
+	w.run()
+	left := w.module("linux-again")
+	if got := words(left.Status.Conditions, v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
+		t.Errorf("with the elder gone, the younger is %q", got)
+	}
+	if got := words(left.Status.Conditions, v1alpha1.ConditionStalled); got != "" {
+		t.Errorf("Stalled stays behind: %q", got)
+	}
+}
+
+func TestModuleTwinsOfTheSameSecond(t *testing.T) {
+	b, a := aModule("b", "os"), aModule("a", "os")
+	a.Spec.Name, b.Spec.Name = "linux", "linux"
+	w := newSetWorld(t, b, a)
+	w.run()
+	if got := words(w.module("b").Status.Conditions, v1alpha1.ConditionReady); !strings.HasPrefix(got, "False Duplicate: SoftwareModule a is older") {
+		t.Errorf("of two modules of the same second, the second by name is %q", got)
+	}
+}
+
+func TestModuleLocksForASetInUseAndNeverGoesBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set  v1alpha1.DistributionSetStatus
+		want bool
+	}{
+		"a set that nothing uses leaves its modules alone": {v1alpha1.DistributionSetStatus{Conditions: []metav1.Condition{
+			{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotUsed}}}, false},
+		"a set that waits for its modules freezes them": {v1alpha1.DistributionSetStatus{Conditions: []metav1.Condition{
+			{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonLocking}}}, true},
+		"a locked set freezes a module that was created again": {v1alpha1.DistributionSetStatus{Locked: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := aSet("fw", "linux")
+			set.Status = tc.set
+			w := newSetWorld(t, aModule("linux", "os"), set)
+			if err := w.store.Status().Update(t.Context(), set); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.lookAtModule("linux"); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.module("linux").Status.Locked; got != tc.want {
+				t.Fatalf("locked = %v, want %v", got, tc.want)
+			}
+			w.remove(&v1alpha1.DistributionSet{}, "fw")
+			if err := w.lookAtModule("linux"); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.module("linux").Status.Locked; got != tc.want {
+				t.Errorf("with the set gone, locked = %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestModuleIdleWritesNothing(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"))
+	w.run()
+	before := len(w.writes)
+	w.now = w.now.Add(time.Hour)
+	if err := w.lookAtModule("linux"); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.writes[before:]; len(got) != 0 {
+		t.Errorf("an idle look wrote %v", got)
+	}
+}
+
+func TestModulePredicateLetsFreezingSetsThrough(t *testing.T) {
+	calm, locking := aSet("fw", "linux"), aSet("fw", "linux")
+	locking.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionLocked, Reason: v1alpha1.ReasonLocking}}
+	grown := locking.DeepCopy()
+	grown.Generation++
+	for name, tc := range map[string]struct {
+		old, now *v1alpha1.DistributionSet
+		want     bool
+	}{
+		"begins to lock":        {calm, locking, true},
+		"goes on as it is":      {locking, locking, false},
+		"names other modules":   {locking, grown, true},
+		"is used no longer":     {locking, calm, false},
+		"has never been in use": {calm, calm, false},
+	} {
+		if got := freezing.Update(event.UpdateEvent{ObjectOld: tc.old, ObjectNew: tc.now}); got != tc.want {
+			t.Errorf("a set that %s: %v, want %v", name, got, tc.want)
+		}
+	}
+	if got := namesOf(modulesOfSet(t.Context(), locking)); !cmp.Equal(got, []string{"linux"}) {
+		t.Errorf("the set wakes %v", got)
+	}
+}

@@ -1,0 +1,112 @@
+package controllers
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+)
+
+// Tallies count, group by group, what became of the members. A report on one target costs the same in a fleet of any size: its entry is taken out and
+// put in again. The tally says when to look; what is decided is recounted first.
+type Tallies struct {
+	index *intents.Index
+
+	mu     sync.Mutex
+	groups map[types.NamespacedName]*groupTally
+}
+
+// groupTally is one group's count, with what it was counted by.
+type groupTally struct {
+	uid     types.UID
+	rule    rollout.Rule
+	bits    memberBits
+	entries []rollout.Entry
+	sum     rollout.Tally
+}
+
+// memberBits are the bitmaps of a group at the time it was counted.
+type memberBits struct{ superseded, alreadyThere, skipped string }
+
+// NewTallies makes empty tallies over an index.
+func NewTallies(index *intents.Index) *Tallies {
+	return &Tallies{index: index, groups: map[types.NamespacedName]*groupTally{}}
+}
+
+// Of is the tally of one group. It is counted anew when the rule or the group's bitmaps have changed since, as when the group opened.
+func (t *Tallies) Of(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Tally {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	rule, bits := t.ruleOf(r, g), bitsOf(g)
+	present := t.groups[client.ObjectKeyFromObject(g)]
+	if present == nil || present.uid != g.UID || !present.rule.Equal(rule) || present.bits != bits || len(present.entries) != len(g.Spec.Targets) {
+		present = t.count(g, rule, bits)
+	}
+	return present.sum.Clone()
+}
+
+// Recount counts a group from the cache, whatever was tallied before.
+func (t *Tallies) Recount(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Tally {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count(g, t.ruleOf(r, g), bitsOf(g)).sum.Clone()
+}
+
+func (t *Tallies) count(g *v1alpha1.DeploymentGroup, rule rollout.Rule, bits memberBits) *groupTally {
+	counted := &groupTally{uid: g.UID, rule: rule, bits: bits, entries: make([]rollout.Entry, len(g.Spec.Targets))}
+	for i, name := range g.Spec.Targets {
+		target := t.index.Target(types.NamespacedName{Namespace: g.Namespace, Name: string(name)})
+		counted.entries[i] = entryOf(rule, target, g, i)
+		counted.sum.Add(counted.entries[i], string(name))
+	}
+	t.groups[client.ObjectKeyFromObject(g)] = counted
+	return counted
+}
+
+// TargetChanged counts one target anew in every group it is a member of, and answers the rollouts whose counts changed.
+func (t *Tallies) TargetChanged(key types.NamespacedName) []types.NamespacedName {
+	memberships := t.index.Memberships(key)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	target := t.index.Target(key)
+	var changed []types.NamespacedName
+	for _, m := range memberships {
+		counted := t.groups[client.ObjectKeyFromObject(m.Group)]
+		if counted == nil || counted.uid != m.Group.UID || int(m.Position) >= len(counted.entries) {
+			continue
+		}
+		entry := entryOf(counted.rule, target, m.Group, int(m.Position))
+		if before := counted.entries[m.Position]; before != entry {
+			counted.sum.Remove(before, key.Name)
+			counted.sum.Add(entry, key.Name)
+			counted.entries[m.Position] = entry
+			changed = append(changed, types.NamespacedName{Namespace: key.Namespace, Name: m.Group.Spec.Rollout})
+		}
+	}
+	return changed
+}
+
+// Forget drops the tally of a group that is gone.
+func (t *Tallies) Forget(key types.NamespacedName) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.groups, key)
+}
+
+func (t *Tallies) ruleOf(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Rule {
+	set := t.index.Set(types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet})
+	return rollout.RuleOf(r, set, int(g.Spec.Index))
+}
+
+func entryOf(rule rollout.Rule, target *v1alpha1.Target, g *v1alpha1.DeploymentGroup, i int) rollout.Entry {
+	s := g.Status
+	return rule.EntryOf(target, rollout.Bit(s.Superseded, i), rollout.Bit(s.AlreadyThere, i), rollout.Bit(s.Skipped, i))
+}
+
+func bitsOf(g *v1alpha1.DeploymentGroup) memberBits {
+	return memberBits{string(g.Status.Superseded), string(g.Status.AlreadyThere), string(g.Status.Skipped)}
+}

@@ -1,0 +1,283 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+// offlineAfter is how long after lastSeen a device counts as offline. lastSeen is written at most once a day, so a day more is left to it.
+const offlineAfter = 48 * time.Hour
+
+// TargetReconciler gives a target its first look, notes its single assignment, and folds what applies to its open action while the device is away.
+type TargetReconciler struct {
+	Client  client.Client
+	Index   *intents.Index
+	Targets *targets.Store
+	Now     func() time.Time
+}
+
+// Reconcile looks at one target.
+func (r *TargetReconciler) Reconcile(ctx context.Context, target *v1alpha1.Target) (ctrl.Result, error) {
+	if !target.DeletionTimestamp.IsZero() || !r.Index.HasSynced() {
+		return ctrl.Result{RequeueAfter: untilSynced(r.Index)}, nil
+	}
+	stored, err := r.Targets.Update(ctx, client.ObjectKeyFromObject(target), r.look)
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return retryConflict(err)
+	}
+	if action.Open(&stored.Status) != nil { // what was just noted, such as an assignment, may replace it
+		if stored, err = r.Targets.Settle(ctx, client.ObjectKeyFromObject(target)); err != nil {
+			return retryConflict(err)
+		}
+	}
+	return ctrl.Result{RequeueAfter: r.recheck(stored)}, nil
+}
+
+// look brings everything up to date that the controller owns in a target's status.
+func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) error {
+	t := w.Target
+	firstLook(t, status, w.Now)
+	targets.NoteSelection(t, status, w.Now)
+	noteAssignment(t, status, w.Now)
+	setCondition(&status.Conditions, targetReady(t, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now))
+	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, targetAssigned(w))
+	setOrDrop(&status.Conditions, v1alpha1.ConditionOnline, targetOnline(t, w.Now))
+	status.ObservedGeneration = t.Generation
+	return nil
+}
+
+// firstLook gives what the door needs before it announces anything: an id, and a number that no action of this name ever had.
+func firstLook(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
+	status.ControllerID = t.ControllerID()
+	if status.UpdateStatus == "" {
+		status.UpdateStatus = v1alpha1.UpdateStatusUnknown
+	}
+	action.StartIDs(status, now)
+}
+
+// noteAssignment gives a new spec.assignment its place in the order of intents.
+func noteAssignment(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
+	wanted := t.Spec.Assignment
+	switch {
+	case wanted == nil:
+		status.Assignment = nil
+	case !intents.IsSeen(wanted, status.Assignment):
+		status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: &metav1.MicroTime{Time: now}}
+	}
+}
+
+// targetReady: the oldest target of a controllerID is served, younger twins are not.
+func targetReady(t *v1alpha1.Target, claimants []string, now time.Time) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
+		Message: "the door serves this target", ObservedGeneration: t.Generation, LastTransitionTime: metav1.NewTime(now)}
+	if len(claimants) > 0 && claimants[0] != t.Name {
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonDuplicate
+		c.Message = fmt.Sprintf("target %s is older and has the same controllerID %q: delete one of the two, or give this one another controllerID", claimants[0], t.ControllerID())
+	}
+	return c
+}
+
+// targetAssigned tells what became of spec.assignment and spec.cancel; nil: neither is set.
+func targetAssigned(w offer.World) *metav1.Condition {
+	t := w.Target
+	c := &metav1.Condition{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionTrue, ObservedGeneration: t.Generation, LastTransitionTime: metav1.NewTime(w.Now)}
+	if cancel := t.Spec.Cancel; cancel != nil && cancel.UpTo >= t.Status.NextActionID {
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonUnknownCancelID
+		c.Message = fmt.Sprintf("spec.cancel.upTo is %d, but this target was never given an id above %d, so it is ignored: copy the id from status.actions", cancel.UpTo, t.Status.NextActionID-1)
+		return c
+	}
+	if t.Spec.Assignment == nil {
+		return nil
+	}
+	for _, v := range offer.Judge(w) {
+		if v.Intent.Source.Kind == v1alpha1.SourceTarget {
+			c.Status, c.Reason, c.Message = assignedWords(v)
+			return c
+		}
+	}
+	c.Status, c.Reason, c.Message = metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "spec.assignment has been noted"
+	return c
+}
+
+// assignedWords turns the verdict on an assignment into a condition: what needs somebody to act is False.
+func assignedWords(v offer.Verdict) (metav1.ConditionStatus, string, string) {
+	switch v.Reason.Code {
+	case "":
+		return metav1.ConditionTrue, v1alpha1.ReasonProgressing, fmt.Sprintf("%s is offered to the device", v.Intent.Update.DistributionSet)
+	case offer.CodeSetInvalid:
+		return metav1.ConditionFalse, v1alpha1.ReasonDistributionSetInvalid, v.Reason.Message
+	case offer.CodeSetNotFound:
+		return metav1.ConditionFalse, v1alpha1.ReasonReferenceNotFound, v.Reason.Message
+	case offer.CodeSetNotReady, offer.CodeIncompatible, offer.CodeFailed, offer.CodeContentChanged:
+		return metav1.ConditionFalse, string(v.Reason.Code), v.Reason.Message
+	default:
+		return metav1.ConditionTrue, string(v.Reason.Code), v.Reason.Message
+	}
+}
+
+// targetOnline tells whether the device was heard of lately; nil: never.
+func targetOnline(t *v1alpha1.Target, now time.Time) *metav1.Condition {
+	if t.Status.LastSeen == nil {
+		return nil
+	}
+	c := &metav1.Condition{Type: v1alpha1.ConditionOnline, Status: metav1.ConditionTrue, Reason: "Seen", ObservedGeneration: t.Generation,
+		Message: "the device was heard of within the last two days", LastTransitionTime: metav1.NewTime(now)}
+	if now.Sub(t.Status.LastSeen.Time) >= offlineAfter {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Silent", "the device has not been heard of for two days"
+	}
+	return c
+}
+
+// recheck is when time alone changes something about a target: a deadline of its open action, or its silence.
+func (r *TargetReconciler) recheck(t *v1alpha1.Target) time.Duration {
+	now := r.Now()
+	var next time.Time
+	if action.Open(&t.Status) != nil {
+		next = offer.For(r.Index.World(t, now)).Reason.Until
+	}
+	if seen := t.Status.LastSeen; seen != nil && now.Sub(seen.Time) < offlineAfter {
+		if silent := seen.Add(offlineAfter); next.IsZero() || silent.Before(next) {
+			next = silent
+		}
+	}
+	if next.IsZero() {
+		return 0
+	}
+	return max(next.Sub(now), time.Second)
+}
+
+// SetupWithManager watches targets, and through the index what may change their open actions.
+func (r *TargetReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).Named("target").
+		For(&v1alpha1.Target{}, builder.WithPredicates(targetPredicate)).
+		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+			r.Index.Watch(func(old, now client.Object) {
+				for _, request := range r.concerned(old, now) {
+					queue.Add(request)
+				}
+			})
+			return nil
+		})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4, SkipNameValidation: new(true)}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// concerned are the targets that a change of something else concerns.
+func (r *TargetReconciler) concerned(old, now client.Object) []reconcile.Request {
+	switch gone := old.(type) {
+	case *v1alpha1.Target:
+		if now == nil {
+			return r.twins(gone)
+		}
+	}
+	switch after := now.(type) {
+	case *v1alpha1.Rollout:
+		before, _ := old.(*v1alpha1.Rollout)
+		if before == nil || openGroups(before) < openGroups(after) {
+			return r.membersAtWork(after)
+		}
+	case *v1alpha1.DistributionSet:
+		return r.assigned(after)
+	}
+	return nil
+}
+
+// targetPredicate lets through what the controller answers to: spec, labels, attributes, and actions that opened or closed. Polls and progress wake nobody.
+var targetPredicate = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		old, now := e.ObjectOld.(*v1alpha1.Target), e.ObjectNew.(*v1alpha1.Target)
+		return old.Generation != now.Generation ||
+			!equality.Semantic.DeepEqual(old.Labels, now.Labels) ||
+			!equality.Semantic.DeepEqual(old.Status.Attributes, now.Status.Attributes) ||
+			now.Status.ObservedGeneration != now.Generation ||
+			hasDeadline(now) && openState(old) != openState(now)
+	},
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+}
+
+func openGroups(r *v1alpha1.Rollout) int {
+	n := 0
+	for _, g := range r.Status.Groups {
+		if g.OpenedAt != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func openState(t *v1alpha1.Target) v1alpha1.ActionState {
+	if a := action.Open(&t.Status); a != nil {
+		return a.State
+	}
+	return ""
+}
+
+func hasDeadline(t *v1alpha1.Target) bool {
+	a := action.Open(&t.Status)
+	return a != nil && (a.Update.ProgressDeadlineSeconds != nil || a.Update.CancelDeadlineSeconds != nil)
+}
+
+// twins of a target that is gone: the next oldest is served from now on.
+func (r *TargetReconciler) twins(gone *v1alpha1.Target) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, name := range r.Index.Claimants(gone.Namespace, gone.ControllerID()) {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: gone.Namespace, Name: name}})
+	}
+	return requests
+}
+
+// membersAtWork are the members of a rollout's open groups that are busy with an action of another source.
+func (r *TargetReconciler) membersAtWork(ro *v1alpha1.Rollout) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, g := range r.Index.Groups(ro.UID) {
+		if !intents.Exists(g, ro) || !openGroup(ro, g) {
+			continue
+		}
+		for _, name := range g.Spec.Targets {
+			key := types.NamespacedName{Namespace: ro.Namespace, Name: string(name)}
+			if t := r.Index.Target(key); t != nil {
+				if a := action.Open(&t.Status); a != nil && a.Source.UID != ro.UID {
+					requests = append(requests, reconcile.Request{NamespacedName: key})
+				}
+			}
+		}
+	}
+	return requests
+}
+
+// assigned are the targets whose own assignment names the set: their conditions say what it lacks.
+func (r *TargetReconciler) assigned(set *v1alpha1.DistributionSet) []reconcile.Request {
+	var list v1alpha1.TargetList
+	if err := r.Client.List(context.Background(), &list, client.InNamespace(set.Namespace), client.MatchingFields{TargetByAssignedSet: set.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil // only a cache that is not up yet fails, and the first look at each target follows
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i] = requestFor(&list.Items[i])
+	}
+	return requests
+}

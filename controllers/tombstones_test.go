@@ -1,0 +1,187 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func anInvalidSet(name, version, kind, reason string, c v1alpha1.Cancelation) *v1alpha1.DistributionSet {
+	return &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Namespace: fleet, Name: "object"}, Spec: v1alpha1.DistributionSetSpec{
+		Name: name, Version: version, Type: kind, Invalidation: &v1alpha1.Invalidation{Cancelation: c, Reason: reason}}}
+}
+
+func TestTombstoneIsFoundAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set    *v1alpha1.DistributionSet
+		line   string
+		reason string
+	}{
+		"an ordinary set": {
+			anInvalidSet("firmware", "2.1", "full-image", "bricks the modem", v1alpha1.CancelationForce),
+			"fleet/firmware 2.1 (full-image) Force since 2026-11-02T06:00:00Z: bricks the modem", "bricks the modem"},
+		"no reason": {
+			anInvalidSet("firmware", "2.1", "full-image", "", v1alpha1.CancelationSoft),
+			"fleet/firmware 2.1 (full-image) Soft since 2026-11-02T06:00:00Z", ""},
+		"a name that looks like an entry": {
+			anInvalidSet("a (b) Force since 2020-01-01T00:00:00Z: x", "1", "t", "", v1alpha1.CancelationNone),
+			"fleet/a (b) Force since 2020-01-01T00:00:00Z: x 1 (t) None since 2026-11-02T06:00:00Z", ""},
+		"a reason that looks like an entry": {
+			anInvalidSet("a", "1", "t", "see b 2 (t) Force since 2020-01-01T00:00:00Z: x", v1alpha1.CancelationNone),
+			"fleet/a 1 (t) None since 2026-11-02T06:00:00Z: see b 2 (t) Force since 2020-01-01T00:00:00Z: x", "see b 2 (t) Force since 2020-01-01T00:00:00Z: x"},
+		"a reason of several lines": {
+			anInvalidSet("a", "1", "t", "one\ntwo", v1alpha1.CancelationSoft),
+			"fleet/a 1 (t) Soft since 2026-11-02T06:00:00Z: one two", "one two"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tombs := Tombstones{Namespace: system}
+			tombs.Client = fake.NewClientBuilder().Build()
+			tombs.Reader = tombs.Client
+			if found, err := tombs.Find(t.Context(), tc.set); found != nil || err != nil {
+				t.Fatalf("before it was recorded: %v, %v", found, err)
+			}
+			put, err := tombs.Put(t.Context(), tc.set, dawn.Add(300*time.Millisecond))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := tombs.Find(t.Context(), tc.set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := &Tombstone{Cancelation: tc.set.Spec.Invalidation.Cancelation, Since: dawn, Reason: tc.reason, ConfigMap: put.ConfigMap, Key: put.Key}
+			if diff := cmp.Diff(want, found); diff != "" {
+				t.Errorf("entry (-want +got):\n%s", diff)
+			}
+			var shard corev1.ConfigMap
+			if err := tombs.Client.Get(t.Context(), put.ConfigMap, &shard); err != nil {
+				t.Fatal(err)
+			}
+			if got := shard.Data[put.Key]; got != tc.line {
+				t.Errorf("line\n got %s\nwant %s", got, tc.line)
+			}
+			if shard.Name != "goshawk-invalidated-"+put.Key[:2] || shard.Labels[v1alpha1.ManagedByLabel] != v1alpha1.ManagedByValue {
+				t.Errorf("ConfigMap %s with labels %v", shard.Name, shard.Labels)
+			}
+		})
+	}
+}
+
+func TestTombstoneLineHasBounds(t *testing.T) {
+	long := anInvalidSet(strings.Repeat("ü", 128), strings.Repeat("漢", 64), strings.Repeat("é", 64), strings.Repeat("ß", 256), v1alpha1.CancelationForce)
+	long.Namespace = strings.Repeat("n", 63)
+	line := tombstoneLine(long, dawn)
+	if len(line) > 512 || !utf8.ValidString(line) {
+		t.Errorf("%d bytes, valid %v", len(line), utf8.ValidString(line))
+	}
+	shard := &corev1.ConfigMap{Data: map[string]string{tombstoneKey(long): line}}
+	if found := entryIn(shard, long); found.Cancelation != v1alpha1.CancelationForce || !found.Since.Equal(dawn) {
+		t.Errorf("a shortened line reads back as %+v", found)
+	}
+}
+
+func TestTombstoneKeysKeepWordsApart(t *testing.T) {
+	keys := map[string]string{}
+	for _, set := range []*v1alpha1.DistributionSet{
+		anInvalidSet("a", "b", "c", "", ""), anInvalidSet("ab", "", "c", "", ""), anInvalidSet("a", "bc", "", "", ""),
+		anInvalidSet(`a","b`, "c", "", "", ""), anInvalidSet("a", "c", "b", "", ""),
+	} {
+		key := tombstoneKey(set)
+		if other, ok := keys[key]; ok {
+			t.Errorf("%v and %s share a key", set.Spec, other)
+		}
+		keys[key] = fmt.Sprint(set.Spec)
+	}
+	elsewhere := anInvalidSet("a", "b", "c", "", "")
+	elsewhere.Namespace = "other"
+	if _, ok := keys[tombstoneKey(elsewhere)]; ok {
+		t.Error("namespaces share a key")
+	}
+}
+
+func TestTombstoneThatCannotBeReadStillCounts(t *testing.T) {
+	set := anInvalidSet("a", "1", "t", "", v1alpha1.CancelationForce)
+	for _, line := range []string{"", "???", "fleet/a 1 (t) Utterly since 2026-11-02T06:00:00Z", "fleet/a 1 (t) Force since 2026-99-02T06:00:00Z"} {
+		shard := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(dawn)}, Data: map[string]string{tombstoneKey(set): line}}
+		found := entryIn(shard, set)
+		if found == nil || found.Cancelation != v1alpha1.CancelationNone || !found.Since.Equal(dawn) {
+			t.Errorf("%q reads as %+v", line, found)
+		}
+	}
+}
+
+func TestTombstonePutIsNotRepeatable(t *testing.T) {
+	c := fake.NewClientBuilder().Build()
+	tombs := Tombstones{Reader: c, Client: c, Namespace: system}
+	set := anInvalidSet("a", "1", "t", "first", v1alpha1.CancelationSoft)
+	if _, err := tombs.Put(t.Context(), set, dawn); err != nil {
+		t.Fatal(err)
+	}
+	set.Spec.Invalidation = &v1alpha1.Invalidation{Cancelation: v1alpha1.CancelationForce, Reason: "second"}
+	again, err := tombs.Put(t.Context(), set, dawn.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Cancelation != v1alpha1.CancelationSoft || again.Reason != "first" || !again.Since.Equal(dawn) {
+		t.Errorf("the second put answers %+v", again)
+	}
+}
+
+func TestTombstonePutAgainstOtherWriters(t *testing.T) {
+	var lost int
+	store := fake.NewClientBuilder().Build()
+	busy := interceptor.NewClient(store, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if lost++; lost == 1 { // somebody else creates the shard first
+				other := o.DeepCopyObject().(*corev1.ConfigMap)
+				other.Data = map[string]string{"other": "entry"}
+				if err := c.Create(ctx, other); err != nil {
+					return err
+				}
+			}
+			return c.Create(ctx, o, opts...)
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			if lost++; lost == 2 {
+				return apierrors.NewConflict(schema.GroupResource{Resource: "configmaps"}, o.GetName(), errors.New("somebody was faster"))
+			}
+			return c.Update(ctx, o, opts...)
+		},
+	})
+	set := anInvalidSet("a", "1", "t", "", v1alpha1.CancelationForce)
+	put, err := Tombstones{Reader: store, Client: busy, Namespace: system}.Put(t.Context(), set, dawn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shard corev1.ConfigMap
+	if err := store.Get(t.Context(), put.ConfigMap, &shard); err != nil {
+		t.Fatal(err)
+	}
+	if len(shard.Data) != 2 || lost != 3 {
+		t.Errorf("after %d tries the shard holds %v, want both entries after 3", lost, shard.Data)
+	}
+}
+
+func TestTombstoneShardFull(t *testing.T) {
+	set := anInvalidSet("a", "1", "t", "", v1alpha1.CancelationForce)
+	full := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: tombstonePrefix + tombstoneKey(set)[:2]}, Data: map[string]string{"x": strings.Repeat("y", maxShardBytes)}}
+	c := fake.NewClientBuilder().WithObjects(full).Build()
+	_, err := Tombstones{Reader: c, Client: c, Namespace: system}.Put(t.Context(), set, dawn)
+	if !errors.Is(err, errShardFull) || !strings.Contains(err.Error(), full.Name) {
+		t.Errorf("err = %v, want one that names the full ConfigMap", err)
+	}
+}

@@ -1,0 +1,566 @@
+package action
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func TestEveryPairIsAnswered(t *testing.T) {
+	for _, s := range states {
+		if got, want := len(table[s]), len(events); got != want {
+			t.Errorf("%s answers %d events of %d", s, got, want)
+		}
+		for _, e := range events {
+			next, answer := Next(s, e)
+			_, listed := table[s][e]
+			switch {
+			case !listed:
+				t.Errorf("%s has no answer to %s", s, e)
+			case s.IsClosed() && (next != s || answer != Late):
+				t.Errorf("%s is closed, but %s leads to %s, %s", s, e, next, answer)
+			case (answer == Moved) != (next != s):
+				t.Errorf("%s and %s: %s to %s", s, e, answer, next)
+			}
+		}
+	}
+	if len(table) != len(states) {
+		t.Errorf("the table has %d states, want %d", len(table), len(states))
+	}
+}
+
+func TestNextRefusesWhatIsNotInTheTable(t *testing.T) {
+	if s, answer := Next("Sleeping", Succeed); s != "Sleeping" || answer != Refused {
+		t.Errorf("an unknown state: %s, %s", s, answer)
+	}
+	if s, answer := Next(v1alpha1.ActionRunning, "Explode"); s != v1alpha1.ActionRunning || answer != Refused {
+		t.Errorf("an unknown event: %s, %s", s, answer)
+	}
+}
+
+func TestBeginWritesDownTheBirth(t *testing.T) {
+	weight := int32(7)
+	l := live(begins("one", func(b *Birth) { b.Update.Weight = &weight; b.Modules = []string{"os:1"} }))
+	at := metav1.NewTime(noon.Add(time.Minute))
+	want := v1alpha1.TargetStatus{
+		ObservedGeneration: 3,
+		UpdateStatus:       v1alpha1.UpdateStatusPending,
+		HadSets:            []string{hash("one")[:16]},
+		NextActionID:       2,
+		Actions: []v1alpha1.Action{{
+			ID:              1,
+			Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "rollout-of-one", UID: "uid-of-one"},
+			DistributionSet: "one",
+			ContentHash:     hash("one"),
+			Update:          v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeForced, Weight: &weight},
+			State:           v1alpha1.ActionRetrieved,
+			Modules:         []v1alpha1.ModuleState{{Name: "os:1", State: v1alpha1.ActionRetrieved}},
+			History:         []v1alpha1.ActionEvent{{Time: at, State: v1alpha1.ActionRetrieved}},
+			BeganAt:         &at,
+		}},
+	}
+	if diff := cmp.Diff(want, l.s); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+func TestBeginIsRefusedWhileAnActionIsOpen(t *testing.T) {
+	l := live(begins("one"))
+	before := l.s.DeepCopy()
+	if a := Begin(&l.s, Birth{DistributionSet: "two", ContentHash: hash("two"), Now: l.now}); a != nil {
+		t.Errorf("got action %d, want none", a.ID)
+	}
+	if diff := cmp.Diff(before, &l.s); diff != "" {
+		t.Errorf("it changed:\n%s", diff)
+	}
+}
+
+func TestIDs(t *testing.T) {
+	const now = 194529600 // seconds from 2020 to noon
+	cases := map[string]struct {
+		next int32
+		do   func(s *v1alpha1.TargetStatus)
+		want int32
+	}{
+		"a new target starts at the seconds since 2020":      {0, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, now},
+		"an old target goes on":                              {5, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, 5},
+		"a birth takes one id":                               {5, func(s *v1alpha1.TargetStatus) { Begin(s, Birth{Now: noon}) }, 6},
+		"the last id is never given":                         {math.MaxInt32, func(s *v1alpha1.TargetStatus) { Begin(s, Birth{Now: noon}) }, math.MaxInt32},
+		"raising goes above the id":                          {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 5) }, 6},
+		"raising never lowers":                               {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 3) }, 5},
+		"a report on an unknown id raises":                   {5, reportOn(now + 1000), now + 1001},
+		"a report on a known id does not":                    {5, reportOn(4), 5},
+		"a report on an id that a client made up":            {5, reportOn(math.MaxInt32), 5},
+		"a report on an id that the clock cannot have given": {5, reportOn(now + idSlack + 1), 5},
+		"a report on no id":                                  {5, reportOn(0), 5},
+		"a report on a target without ids":                   {0, reportOn(7), now},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := &v1alpha1.TargetStatus{NextActionID: tc.next}
+			tc.do(s)
+			if s.NextActionID != tc.want {
+				t.Errorf("nextActionID is %d, want %d", s.NextActionID, tc.want)
+			}
+		})
+	}
+}
+
+func reportOn(id int32) func(*v1alpha1.TargetStatus) {
+	return func(s *v1alpha1.TargetStatus) { Fold(s, Report{ID: id, Event: Proceed, Now: noon}) }
+}
+
+func TestHadSets(t *testing.T) {
+	cases := map[string]struct {
+		steps []does
+		want  []string
+	}{
+		"newest last, each once": {
+			then(then(then(then([]does{begins("one")}, installed...), begins("two")), installed...), begins("one")), []string{"two", "one"},
+		},
+		"a skip does not count": {
+			then(then([]does{begins("one")}, installed...), begins("two"), reports(Succeed)), []string{"one"},
+		},
+		"a skip of a set that failed before": {
+			[]does{begins("one"), reports(Download), reports(Fail), begins("one"), reports(Succeed)}, []string{"one"},
+		},
+		"a skip of what is installed": {
+			then(then([]does{begins("one")}, installed...), func(l *life) { l.s.Actions = nil }, begins("one"), reports(Succeed)), []string{"one"},
+		},
+		"two skips": {
+			[]does{begins("one"), reports(Succeed), begins("one"), reports(Succeed)}, nil,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			l := live(tc.steps...)
+			var want []string
+			for _, set := range tc.want {
+				want = append(want, hash(set)[:16])
+			}
+			if len(want) != len(l.s.HadSets) || (len(want) > 0 && cmp.Diff(want, l.s.HadSets) != "") {
+				t.Errorf("hadSets is %q, want %q", l.s.HadSets, want)
+			}
+		})
+	}
+}
+
+func TestHadSetsAreBounded(t *testing.T) {
+	l := live()
+	for i := range 60 {
+		for _, do := range then([]does{begins(fmt.Sprintf("set-%02d-", i))}, installed...) {
+			do(l)
+		}
+	}
+	if len(l.s.HadSets) != 50 || Had(&l.s, hash("set-09-")) || !Had(&l.s, hash("set-10-")) || !Had(&l.s, hash("set-59-")) {
+		t.Errorf("%d sets are remembered, from %s to %s; want the newest 50", len(l.s.HadSets), l.s.HadSets[0], l.s.HadSets[len(l.s.HadSets)-1])
+	}
+}
+
+func TestReportsKeepTheDevicesWords(t *testing.T) {
+	l := live(begins("one"), reports(Download, staging("DOWNLOADING"), code("206"), saying("half way"), percent(50)), reports(Install, staging("INSTALLING")))
+	a := Newest(&l.s)
+	first, last := metav1.NewTime(noon.Add(2*time.Minute)), metav1.NewTime(noon.Add(3*time.Minute))
+	half := int32(50)
+	got := v1alpha1.Action{
+		Stage: a.Stage, StatusCode: a.StatusCode, Message: a.Message, Progress: a.Progress, Reports: a.Reports,
+		FirstReportedAt: a.FirstReportedAt, ReportedAt: a.ReportedAt, InstallingBegan: a.InstallingBegan, DownloadSeen: a.DownloadSeen,
+	}
+	want := v1alpha1.Action{
+		Stage: "INSTALLING", Message: "half way", Progress: &half, Reports: 2, // a report without a code takes the code back, as in hawkBit
+		FirstReportedAt: &first, ReportedAt: &last, InstallingBegan: true, DownloadSeen: true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("action (-want +got):\n%s", diff)
+	}
+}
+
+func TestSignsOfWork(t *testing.T) {
+	cases := map[Event]struct{ download, install bool }{
+		Start: {true, false}, Download: {true, false}, Downloaded: {true, false},
+		Proceed: {true, true}, Install: {true, true}, EventInstalled: {true, true}, Remove: {true, true},
+		Warn: {false, false}, Retrieve: {false, false},
+	}
+	for e, want := range cases {
+		a := Newest(&live(begins("one"), reports(e)).s)
+		if a.DownloadSeen != want.download || a.InstallingBegan != want.install {
+			t.Errorf("%s: downloadSeen %t, installingBegan %t; want %t, %t", e, a.DownloadSeen, a.InstallingBegan, want.download, want.install)
+		}
+	}
+}
+
+func TestTextsAreCleanedAndShortened(t *testing.T) {
+	long := strings.Repeat("ü€𝄞", 400)
+	l := live(begins("one"), reports(Download, code(long), saying("a\x1b[2Jb\u202e\nc\xff"), staging(long), percent(250)))
+	a := Newest(&l.s)
+	if want := "a[2Jb c\uFFFD"; a.Message != want {
+		t.Errorf("message is %q, want %q", a.Message, want)
+	}
+	if *a.Progress != 100 {
+		t.Errorf("progress is %d, want 100", *a.Progress)
+	}
+	reports(Download, saying(long), percent(-3))(l)
+	if *a.Progress != 0 {
+		t.Errorf("progress is %d, want 0", *a.Progress)
+	}
+	reports(Fail, saying(long), code(long))(l)
+	lengths := map[string]int{a.Stage: 64, a.StatusCode: 64, a.Message: 512, a.History[len(a.History)-1].Message: 256, a.History[len(a.History)-1].StatusCode: 64}
+	for text, want := range lengths {
+		if !utf8.ValidString(text) || utf8.RuneCountInString(text) != want || !strings.HasSuffix(text, "…") {
+			t.Errorf("got %d characters, want %d that end in …: %q", utf8.RuneCountInString(text), want, text)
+		}
+	}
+}
+
+func TestHistoryHasTheFirstOfEachState(t *testing.T) {
+	l := live(
+		begins("one", asksToConfirm), reports(Confirm), reports(Download), reports(Downloaded), reports(Download), stopped,
+		reports(Install, code("busy"), saying("flashing")), reports(CancelRejected), reports(Remove), reports(Install, code("again")), reports(Succeed),
+	)
+	var got []string
+	for _, line := range Newest(&l.s).History {
+		got = append(got, fmt.Sprintf("%s %s %s %s", line.Time.Format("15:04"), line.State, line.StatusCode, line.Message))
+	}
+	want := []string{
+		"12:01 WaitingForConfirmation  ", "12:02 Running  ", "12:03 Downloading  ", "12:04 Downloaded  ", "12:06 Canceling  ",
+		"12:07 Installing busy flashing", "12:09 Removing  ", "12:11 Finished  ",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+}
+
+func TestHistoryKeepsTheNewestTen(t *testing.T) {
+	a := &v1alpha1.Action{}
+	for _, s := range states {
+		record(a, s, Report{Now: noon})
+	}
+	if len(a.History) != 10 || a.History[0].State != states[1] || a.History[9].State != states[10] {
+		t.Errorf("history has %d lines from %s to %s", len(a.History), a.History[0].State, a.History[len(a.History)-1].State)
+	}
+}
+
+func TestQuotaOfReports(t *testing.T) {
+	l := live(begins("one"))
+	for i := range v1alpha1.MaxReports {
+		if reports(Download)(l); l.outcome != Folded {
+			t.Fatalf("report %d: %s", i+1, l.outcome)
+		}
+	}
+	reports(Downloaded)(l)
+	if a := Newest(&l.s); l.outcome != FirstDropped || a.State != v1alpha1.ActionDownloading {
+		t.Errorf("the first report beyond the quota: %s, state %s", l.outcome, a.State)
+	}
+	before := l.s.DeepCopy()
+	reports(Downloaded)(l)
+	if diff := cmp.Diff(before, &l.s); diff != "" || l.outcome != Dropped {
+		t.Errorf("the second report beyond the quota: %s, changes:\n%s", l.outcome, diff)
+	}
+	reports(Install)(l)
+	if a := Newest(&l.s); l.outcome != Folded || !a.InstallingBegan {
+		t.Errorf("the first sign of installing: %s, installingBegan %t; a failure after it must put the device in doubt", l.outcome, a.InstallingBegan)
+	}
+	stopped(l)
+	if reports(CancelRejected)(l); l.outcome != Folded {
+		t.Errorf("a refusal beyond the quota: %s", l.outcome)
+	}
+	counted := Newest(&l.s).Reports
+	reports(Succeed)(l)
+	if a := Newest(&l.s); l.outcome != Closed || a.Reports != counted+1 {
+		t.Errorf("a result beyond the quota: %s, reports %d after %d", l.outcome, a.Reports, counted)
+	}
+}
+
+func TestLateReportsAreCounted(t *testing.T) {
+	l := live(begins("one"), reports(Proceed), reports(Fail), reports(Proceed), reports(Proceed), reports(Succeed))
+	if a := Newest(&l.s); a.Reports != 5 || a.Stage != "" || !a.ReportedAt.Equal(a.ClosedAt) {
+		t.Errorf("reports %d, stage %q, reportedAt %s, closedAt %s; want 5 counted and nothing else", a.Reports, a.Stage, a.ReportedAt, a.ClosedAt)
+	}
+}
+
+func TestEachCauseIsAskedOnce(t *testing.T) {
+	l := live(begins("one"))
+	for _, cause := range []v1alpha1.CancelCause{v1alpha1.CauseStopped, v1alpha1.CauseSuperseded, v1alpha1.CauseInvalidated} {
+		ask := cancels(cause, v1alpha1.CancelationSoft)
+		if ask(l); !l.changed {
+			t.Errorf("%s was not asked", cause)
+		}
+		if ask(l); l.changed {
+			t.Errorf("%s was asked again while canceling", cause)
+		}
+		reports(CancelRejected)(l)
+		if ask(l); l.changed {
+			t.Errorf("%s was asked again after the refusal", cause)
+		}
+	}
+	stopped(l) // asked and refused long ago
+	if l.changed {
+		t.Error("Stopped was asked again after other causes")
+	}
+	if forced(l); !l.changed {
+		t.Error("force is stronger than what was asked")
+	}
+	c := *Newest(&l.s).Cancel
+	at := metav1.NewTime(l.now)
+	want := v1alpha1.CancelStatus{
+		Cause: v1alpha1.CauseStopped, Cancelation: v1alpha1.CancelationForce, RequestedAt: &at, From: v1alpha1.ActionRetrieved,
+		Causes: []v1alpha1.CancelCause{v1alpha1.CauseStopped, v1alpha1.CauseSuperseded, v1alpha1.CauseInvalidated},
+	}
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Errorf("cancel (-want +got):\n%s", diff)
+	}
+	if forced(l); l.changed {
+		t.Error("a closed action was canceled again")
+	}
+}
+
+func TestACauseThatCameWhileCancelingIsAskedAfterTheRefusal(t *testing.T) {
+	invalidated := cancels(v1alpha1.CauseInvalidated, v1alpha1.CancelationSoft)
+	l := live(begins("one"), stopped, invalidated, reports(CancelRejected), invalidated)
+	if a := Newest(&l.s); a.State != v1alpha1.ActionCanceling || a.Cancel.Cause != v1alpha1.CauseInvalidated {
+		t.Errorf("state %s, cause %s; want the second cause asked", a.State, a.Cancel.Cause)
+	}
+}
+
+func TestForceRemembersWhereTheCancelBegan(t *testing.T) {
+	a := Newest(&live(begins("one"), reports(Install), stopped, forced).s)
+	if a.Cancel.From != v1alpha1.ActionInstalling {
+		t.Errorf("cancel.from is %s, want Installing", a.Cancel.From)
+	}
+}
+
+func TestPendingCancel(t *testing.T) {
+	cases := map[string]struct {
+		steps []does
+		want  int32
+	}{
+		"after a forced cancel":                           {[]does{begins("one"), forced}, 1},
+		"not after a soft one":                            {[]does{begins("one"), stopped, reports(CancelAccepted)}, 0},
+		"not for what had not begun":                      {[]does{begins("one", asksToConfirm), forced}, 0},
+		"not once there is a result":                      {[]does{begins("one"), reports(Proceed), forced, reports(Fail)}, 0},
+		"in spite of late stages":                         {[]does{begins("one"), forced, reports(Install)}, 1},
+		"not once something newer has begun":              {[]does{begins("one"), forced, begins("two")}, 0},
+		"while something newer waits for confirmation":    {[]does{begins("one"), forced, begins("two", asksToConfirm)}, 1},
+		"not once something newer was confirmed":          {[]does{begins("one"), forced, begins("two", asksToConfirm), reports(Confirm)}, 0},
+		"while something newer was canceled before begun": {[]does{begins("one"), forced, begins("two", asksToConfirm), stopped}, 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			l := live(tc.steps...)
+			got := int32(0)
+			if a := PendingCancel(&l.s); a != nil {
+				got = a.ID
+			}
+			if got != tc.want {
+				t.Errorf("the cancel of action %d is on offer, want that of %d", got, tc.want)
+			}
+			if l.s.Actions[0].Cancel.Answer == v1alpha1.AnswerOvertaken && tc.want != 0 {
+				t.Error("it counts as overtaken")
+			}
+		})
+	}
+}
+
+func TestAdopt(t *testing.T) {
+	newer := v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "second", UID: "uid-2", Attempt: 1}
+	update := v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeSoft}
+	cases := map[string]struct {
+		steps []does
+		want  bool
+	}{
+		"an open action":                  {[]does{begins("one"), reports(Install)}, true},
+		"not one that is asked to cancel": {[]does{begins("one"), stopped}, false},
+		"not a closed one":                {[]does{begins("one"), reports(Fail)}, false},
+		"not a second time":               {[]does{begins("one"), func(l *life) { Adopt(&l.s, 1, newer, update) }}, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			l := live(tc.steps...)
+			before := *Newest(&l.s)
+			if got := Adopt(&l.s, 1, newer, update); got != tc.want {
+				t.Fatalf("adopted: %t, want %t", got, tc.want)
+			}
+			if tc.want {
+				before.Source, before.Update = newer, update
+			}
+			if diff := cmp.Diff(before, *Newest(&l.s)); diff != "" {
+				t.Errorf("action (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if Adopt(&v1alpha1.TargetStatus{}, 1, newer, update) {
+		t.Error("an action that does not exist was adopted")
+	}
+}
+
+func TestTheNewSourceOfAnAdoptedActionMayAskForItself(t *testing.T) {
+	adopt := func(l *life) { Adopt(&l.s, 1, v1alpha1.ActionSource{UID: "uid-2"}, v1alpha1.ActionUpdate{}) }
+	requested := cancels(v1alpha1.CauseRequested, v1alpha1.CancelationSoft)
+	l := live(begins("one"), stopped, reports(CancelRejected), requested, reports(CancelRejected), adopt, requested)
+	if l.changed {
+		t.Error("what the target's owner asked for was asked again")
+	}
+	if stopped(l); !l.changed {
+		t.Error("the stop of the new source was not asked")
+	}
+}
+
+func TestLookups(t *testing.T) {
+	l := live(then(then([]does{begins("one")}, installed...), begins("two"), reports(Fail), begins("one"))...)
+	if a := Open(&l.s); a == nil || a.ID != 3 {
+		t.Errorf("Open: %+v", a)
+	}
+	if a := OfSource(&l.s, "uid-of-two"); a == nil || a.ID != 2 {
+		t.Errorf("OfSource two: %+v", a)
+	}
+	if a := OfSource(&l.s, "uid-of-one"); a == nil || a.ID != 3 {
+		t.Errorf("OfSource one: %+v", a)
+	}
+	if a := OfSource(&l.s, "uid-of-nobody"); a != nil {
+		t.Errorf("OfSource nobody: %+v", a)
+	}
+	if reports(Fail)(l); Open(&l.s) != nil || Newest(&l.s).ID != 3 {
+		t.Errorf("Open: %+v, Newest: %+v", Open(&l.s), Newest(&l.s))
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	l := live(begins("one", within(600)))
+	began := noon.Add(time.Minute)
+	a := Newest(&l.s)
+	if got, want := ProgressDeadline(a), began.Add(10*time.Minute); !got.Equal(want) || !CancelDeadline(a).IsZero() {
+		t.Errorf("at work: progress until %s, cancel until %s; want %s and none", got, CancelDeadline(a), want)
+	}
+	l.now = began.Add(5 * time.Minute)
+	stopped(l)
+	if got, want := CancelDeadline(a), began.Add(15*time.Minute); !got.Equal(want) || !ProgressDeadline(a).IsZero() {
+		t.Errorf("canceling: cancel until %s, progress until %s; want %s and none", got, ProgressDeadline(a), want)
+	}
+}
+
+func TestConditionConsistent(t *testing.T) {
+	l := live(begins("one"), reports(Install), reports(Fail, code("7"), saying("no space left")))
+	at := metav1.NewTime(noon.Add(3 * time.Minute))
+	want := metav1.Condition{
+		Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUpdateFailed,
+		ObservedGeneration: 3, LastTransitionTime: at,
+		Message: `Action 1 (set "one") failed after installing may have begun, and its modules declare no rollback. Code: 7. Message: "no space left". ` +
+			`Nobody knows for certain what runs; install a set, the same one or another: a success clears this.`,
+	}
+	if diff := cmp.Diff(want, l.condition(t)); diff != "" {
+		t.Errorf("condition (-want +got):\n%s", diff)
+	}
+	if IsConsistent(&l.s) {
+		t.Error("the target is consistent")
+	}
+
+	for _, do := range []does{waits(time.Minute), begins("two"), forced} {
+		do(l)
+	}
+	if c := l.condition(t); c.Reason != v1alpha1.ReasonClosedWhileRunning || !c.LastTransitionTime.Equal(&at) {
+		t.Errorf("a second doubt: reason %s, since %s; want ClosedWhileRunning since %s", c.Reason, c.LastTransitionTime, at)
+	}
+
+	l.s.ObservedGeneration = -1
+	for _, do := range then([]does{waits(time.Minute), begins("two")}, installed...) {
+		do(l)
+	}
+	c := l.condition(t)
+	since := metav1.NewTime(l.now)
+	if c.Status != metav1.ConditionTrue || c.Reason != v1alpha1.ReasonUpdateSucceeded || !c.LastTransitionTime.Equal(&since) || c.ObservedGeneration != 0 {
+		t.Errorf("after a success: %+v", c)
+	}
+}
+
+func TestInstalledIsWhatCertainlyRuns(t *testing.T) {
+	l := live(then([]does{begins("one")}, installed...)...)
+	since := metav1.NewTime(l.now)
+	want := &v1alpha1.InstalledSet{DistributionSet: "one", ContentHash: hash("one"), Since: &since, ActionID: 1}
+	if diff := cmp.Diff(want, l.s.Installed); diff != "" {
+		t.Errorf("installed (-want +got):\n%s", diff)
+	}
+	if !Installed(&l.s, hash("one")) || Installed(&l.s, hash("two")) || Installed(&l.s, "") {
+		t.Error("it runs one, and nothing else")
+	}
+	for _, do := range []does{begins("two"), forced} {
+		do(l)
+	}
+	if Installed(&l.s, hash("one")) {
+		t.Error("nobody knows what it runs")
+	}
+}
+
+func TestADeviceThatRepeatsWhatItRunsChangesNothing(t *testing.T) {
+	l := live(then([]does{begins("one")}, installed...)...)
+	before := l.s.DeepCopy()
+	ReportInstalled(&l.s, "one", hash("one"), l.now.Add(time.Hour))
+	if diff := cmp.Diff(before, &l.s); diff != "" {
+		t.Errorf("it changed:\n%s", diff)
+	}
+}
+
+func TestModuleNames(t *testing.T) {
+	long := strings.Repeat("<", 300)
+	if a, b := moduleName(long+"a"), moduleName(long+"b"); a == b || a != moduleName(long+"a") || len(a) > maxModuleBytes {
+		t.Errorf("long names must stay distinct, stable and short: %q, %q", a, b)
+	}
+	if got := moduleName("linux:6.6.1"); got != "linux:6.6.1" {
+		t.Errorf("a short name became %q", got)
+	}
+}
+
+func TestDDI(t *testing.T) {
+	type words struct{ execution, finished string }
+	deployment := map[words]Event{
+		{"closed", "failure"}: Fail, {"closed", "success"}: Succeed, {"closed", "none"}: Succeed,
+		{"download", "none"}: Download, {"downloaded", "none"}: Downloaded,
+		{"proceeding", "none"}: Proceed, {"scheduled", "none"}: Proceed, {"resumed", "none"}: Proceed, {"proceeding", "failure"}: Proceed,
+		{"rejected", "failure"}: Warn, {"canceled", "success"}: Warn, {"sleeping", "success"}: Warn,
+	}
+	for w, want := range deployment {
+		if got := FromDDI(w.execution, w.finished); got != want {
+			t.Errorf("deploymentBase %v: %s, want %s", w, got, want)
+		}
+	}
+	cancel := map[words]Event{
+		{"closed", "failure"}: CancelRejected, {"closed", "success"}: CancelAccepted, {"closed", "none"}: CancelAccepted,
+		{"rejected", "none"}: CancelRejected, {"canceled", "success"}: Warn, {"proceeding", "none"}: Warn, {"sleeping", "success"}: Warn,
+	}
+	for w, want := range cancel {
+		if got := FromDDICancel(w.execution, w.finished); got != want {
+			t.Errorf("cancelAction %v: %s, want %s", w, got, want)
+		}
+	}
+}
+
+func TestSoftwareUpdatable(t *testing.T) {
+	if got := len(softwareUpdatable); got != 18 {
+		t.Errorf("%d statuses, want 18", got)
+	}
+	cases := map[string]Event{
+		"STARTED": Start, "DOWNLOADING_WAITING": Download, "DOWNLOADED": Downloaded, "INSTALLING_WAITING": Install, "INSTALLED": EventInstalled,
+		"REMOVING": Remove, "REMOVED": Succeed, "CANCELING": Warn, "CANCEL_REJECTED": CancelRejected, "FINISHED_CANCELED": Abandon,
+		"FINISHED_SUCCESS": Succeed, "FINISHED_ERROR": Fail, "FINISHED_REJECTED": Fail,
+	}
+	for status, want := range cases {
+		if got, ok := FromSoftwareUpdatable(status, v1alpha1.VerdictSuccess); got != want || !ok {
+			t.Errorf("%s: %s, %t; want %s", status, got, ok, want)
+		}
+	}
+	for verdict, want := range map[v1alpha1.Verdict]Event{"": Succeed, v1alpha1.VerdictSuccess: Succeed, v1alpha1.VerdictFailure: Fail} {
+		if got, _ := FromSoftwareUpdatable("FINISHED_WARNING", verdict); got != want {
+			t.Errorf("FINISHED_WARNING as %q: %s, want %s", verdict, got, want)
+		}
+	}
+	if _, ok := FromSoftwareUpdatable("DOWNLOADED_FILE_STORED", v1alpha1.VerdictSuccess); ok {
+		t.Error("a word of Kanto's own is none of the 18")
+	}
+}

@@ -1,0 +1,32 @@
+package action
+
+// FromDDI is what feedback on deploymentBase means. Only `closed` ends an update: `rejected` and `canceled` are words about it and leave it
+// open, as in hawkBit, and so does a word that is not known.
+func FromDDI(execution, finished string) Event {
+	switch execution {
+	case "closed":
+		if finished == "failure" {
+			return Fail
+		}
+		return Succeed
+	case "download":
+		return Download
+	case "downloaded":
+		return Downloaded
+	case "proceeding", "scheduled", "resumed":
+		return Proceed
+	}
+	return Warn
+}
+
+// FromDDICancel is what feedback on cancelAction means. Only `closed` ends an update and only `closed` with failure, or `rejected`, refuses.
+// Every other word is about the cancel, not about the update, and is noted.
+func FromDDICancel(execution, finished string) Event {
+	switch {
+	case execution == "rejected", execution == "closed" && finished == "failure":
+		return CancelRejected
+	case execution == "closed":
+		return CancelAccepted
+	}
+	return Warn
+}

@@ -1,0 +1,49 @@
+package action
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// ProgressDeadline is when an action must have had its result; zero: it may take for ever. What waits for confirmation has not begun
+// and has none; what is asked to cancel has another, see CancelDeadline.
+func ProgressDeadline(a *v1alpha1.Action) time.Time {
+	if _, answer := Next(a.State, ProgressExpired); answer != Moved {
+		return time.Time{}
+	}
+	return after(a.BeganAt, a.Update.ProgressDeadlineSeconds)
+}
+
+// CancelDeadline is when a cancel must have been answered; zero: it may take for ever, or none is under way.
+func CancelDeadline(a *v1alpha1.Action) time.Time {
+	if a.State != v1alpha1.ActionCanceling || a.Cancel == nil {
+		return time.Time{}
+	}
+	return after(a.Cancel.RequestedAt, a.Update.CancelDeadlineSeconds)
+}
+
+// ExpireProgress closes an action that had no result until its deadline, and reports whether it did.
+func ExpireProgress(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
+	a := find(s, id)
+	if a == nil || !passed(ProgressDeadline(a), now) {
+		return false
+	}
+	next, _ := Next(a.State, ProgressExpired)
+	a.StatusCode = v1alpha1.CodeProgressDeadlineExceeded
+	enter(a, next, Report{Now: now, StatusCode: a.StatusCode})
+	doubt(s, a, v1alpha1.ReasonClosedWhileRunning, "was closed because the device reported no result in time", now)
+	s.UpdateStatus = settled(s)
+	return true
+}
+
+func after(start *metav1.Time, seconds *int32) time.Time {
+	if start == nil || seconds == nil {
+		return time.Time{}
+	}
+	return start.Add(time.Duration(*seconds) * time.Second)
+}
+
+func passed(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }

@@ -1,0 +1,274 @@
+package action
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "write the pages that are printed from the tables")
+
+const page = "../../docs/states/action.md"
+
+// TestThePageIsWhatTheTablesSay prints the whole matrix. A changed cell shows as a changed page.
+func TestThePageIsWhatTheTablesSay(t *testing.T) {
+	want := printPage(t)
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(got), want); diff != "" {
+		t.Errorf("docs/states/action.md is stale; run `go test ./internal/action -update` and review the difference (-page +tables):\n%s", diff)
+	}
+}
+
+var stateSentences = map[v1alpha1.ActionState]string{
+	v1alpha1.ActionWaitingForConfirmation: "Somebody at the device has to agree first. The device has not begun, so any cancel closes the action at once.",
+	v1alpha1.ActionRetrieved:              "The device has fetched the deployment. From here on it has begun, and nobody may assume otherwise.",
+	v1alpha1.ActionRunning:                "The device is at work, at a stage it does not tell.",
+	v1alpha1.ActionDownloading:            "Artifacts are being fetched.",
+	v1alpha1.ActionDownloaded:             "All artifacts are on the device.",
+	v1alpha1.ActionInstalling:             "The device changes itself.",
+	v1alpha1.ActionRemoving:               "Software is being removed.",
+	v1alpha1.ActionCanceling:              "The device is asked to cancel; it may agree, refuse, or finish first. What it reports meanwhile is kept.",
+	v1alpha1.ActionFinished:               "Closed: the update succeeded.",
+	v1alpha1.ActionError:                  "Closed: the update failed.",
+	v1alpha1.ActionCanceled:               "Closed: the update was canceled, by the device, by force, or because its cancel was left unanswered.",
+}
+
+var eventSentences = map[Event]string{
+	Retrieve:        "the device fetches the deployment",
+	Start:           "the device says that the command has arrived",
+	Confirm:         "somebody at the device agrees",
+	Deny:            "somebody at the device does not agree, or not yet",
+	Proceed:         "the device works, at a stage it does not tell",
+	Download:        "the device fetches artifacts",
+	Downloaded:      "the device has all artifacts",
+	Install:         "the device changes itself",
+	EventInstalled:  "the device has changed itself; the result is still to come",
+	Remove:          "the device removes software",
+	Warn:            "a word that is noted and moves nothing",
+	Succeed:         "the device's result: done",
+	Fail:            "the device's result: failed",
+	Abandon:         "the device's result: canceled, asked to or not",
+	CancelAccepted:  "the device answers a cancel: it has canceled",
+	CancelRejected:  "the device answers a cancel: it goes on",
+	AskCancel:       "Goshawk asks the device to cancel",
+	ForceCancel:     "Goshawk closes the action without waiting for the device",
+	CancelExpired:   "the cancel was left unanswered for cancelDeadlineSeconds",
+	ProgressExpired: "there was no result for progressDeadlineSeconds",
+}
+
+const preface = `# The life of one action
+
+<!-- Printed from the tables of internal/action by its tests: go test ./internal/action -update -->
+
+An action is one update on one device, an entry of ` + "`Target.status.actions`" + `. It is born when the device first fetches the deployment, or is
+asked to confirm it, and it ends closed. Closed is closed: no event takes an action out of Finished, Error or Canceled.
+
+`
+
+const rules = `## Beyond the table
+
+* A refused cancel returns to the state that the action was asked in (` + "`cancel.from`" + `), and is asked once per cause: only another cause, or force, asks again.
+* A DownloadOnly action is Finished at Downloaded. That installs nothing; an installation that is reported later sets ` + "`installed`" + `, and the action stays as it is.
+* A success of a device that never downloaded, proceeded or fetched an artifact is Error with code ` + "`Skipped`" + `: the device has done nothing.
+* A cancel by force stays on offer until the device answers, reports a result, or begins something newer.
+* A late result of an action that Goshawk closed (by force, or at a deadline) is LateFinal: it moves nothing, but a success is the truth about the device
+  and sets ` + "`installed`" + `, unless a newer action has succeeded since.
+* Where results come module by module, the action closes when all its modules have one. Then an error outweighs a cancel, and a cancel outweighs a success.
+* Beyond 1000 reports, what only repeats progress is dropped. Results, answers and the first sign of installing never are.
+* All times are the server's. A device's clock decides nothing.
+
+## What follows for the target
+
+| the action is | updateStatus |
+|---|---|
+| open | Pending |
+| Finished | InSync; after a mere download InSync if something is installed, else Registered |
+| Error | Error |
+| Canceled | InSync if something is installed, else Registered |
+| whatever closed, but the target is not consistent | Error |
+
+The target is not consistent (condition ` + "`Consistent`" + ` is False) until the next success, when
+
+| reason | because |
+|---|---|
+| UpdateFailed | an update failed or was canceled after installing may have begun, and its modules do not declare ` + "`rollback: Supported`" + ` |
+| RollbackFailed | the device says ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` in spite of modules that declare ` + "`rollback: Supported`" + ` |
+| ReportedByDevice | the device says so: status code ` + "`INCONSISTENT`" + `, or a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of what it runs |
+| ClosedWhileRunning | Goshawk closed an action that the device had begun: by force, or at a deadline |
+
+`
+
+func printPage(t *testing.T) string {
+	var out bytes.Buffer
+	out.WriteString(preface)
+	printDiagram(&out)
+	printStates(t, &out)
+	printMatrix(&out)
+	printEvents(t, &out)
+	out.WriteString(rules)
+	printDDI(&out)
+	printSoftwareUpdatable(&out)
+	return out.String()
+}
+
+// printDiagram draws the states from Retrieved to Removing as one, since they share their row.
+func printDiagram(out *bytes.Buffer) {
+	out.WriteString("```mermaid\nstateDiagram-v2\n    [*] --> WaitingForConfirmation: born, to be confirmed\n    [*] --> Retrieved: born\n")
+	var atWork []v1alpha1.ActionState
+	out.WriteString("    state Working {\n")
+	for _, s := range states {
+		if sharesRow(s, v1alpha1.ActionRetrieved) {
+			atWork = append(atWork, s)
+			fmt.Fprintf(out, "        %s\n", s)
+		}
+	}
+	out.WriteString("    }\n    note right of Working\n        back and forth, as the device reports:\n")
+	for _, e := range events {
+		if next := table[v1alpha1.ActionRetrieved][e].to; slices.Contains(atWork, next) {
+			fmt.Fprintf(out, "        %s leads to %s\n", e, next)
+		}
+	}
+	out.WriteString("    end note\n")
+	for _, s := range states {
+		from := string(s)
+		if slices.Contains(atWork, s) {
+			from = "Working"
+		}
+		if s.IsClosed() {
+			fmt.Fprintf(out, "    %s --> [*]\n", s)
+			continue
+		}
+		if from == "Working" && s != atWork[0] {
+			continue
+		}
+		for _, next := range states {
+			if from == "Working" && slices.Contains(atWork, next) {
+				continue
+			}
+			if causes := leading(s, next); len(causes) > 0 {
+				fmt.Fprintf(out, "    %s --> %s: %s\n", from, next, strings.Join(causes, ", "))
+			}
+		}
+	}
+	out.WriteString("```\n\n")
+}
+
+func sharesRow(a, b v1alpha1.ActionState) bool {
+	for _, e := range events {
+		if table[a][e] != table[b][e] {
+			return false
+		}
+	}
+	return true
+}
+
+func leading(from, to v1alpha1.ActionState) []string {
+	var causes []string
+	for _, e := range events {
+		if next, answer := Next(from, e); answer == Moved && next == to {
+			causes = append(causes, string(e))
+		}
+	}
+	return causes
+}
+
+func printStates(t *testing.T, out *bytes.Buffer) {
+	out.WriteString("## States\n\n| state | |\n|---|---|\n")
+	for _, s := range states {
+		if stateSentences[s] == "" {
+			t.Errorf("state %s has no sentence", s)
+		}
+		fmt.Fprintf(out, "| %s | %s |\n", s, stateSentences[s])
+	}
+}
+
+func printMatrix(out *bytes.Buffer) {
+	out.WriteString("\n## Every event in every state\n\nA cell names the state that follows. *kept*: the state stays, what was reported is kept. *late*: counted at most. *refused*: nothing changes.\n\n| event |")
+	for _, s := range states {
+		fmt.Fprintf(out, " %s |", s)
+	}
+	out.WriteString("\n|---|" + strings.Repeat("---|", len(states)) + "\n")
+	for _, e := range events {
+		fmt.Fprintf(out, "| %s |", e)
+		for _, s := range states {
+			fmt.Fprintf(out, " %s |", cell(s, e))
+		}
+		out.WriteString("\n")
+	}
+}
+
+func cell(s v1alpha1.ActionState, e Event) string {
+	next, answer := Next(s, e)
+	switch {
+	case answer != Moved:
+		return "*" + strings.ToLower(string(answer)) + "*"
+	case e == CancelRejected:
+		return "as before the cancel"
+	}
+	return string(next)
+}
+
+func printEvents(t *testing.T, out *bytes.Buffer) {
+	out.WriteString("\n| event | |\n|---|---|\n")
+	for _, e := range events {
+		if eventSentences[e] == "" {
+			t.Errorf("event %s has no sentence", e)
+		}
+		fmt.Fprintf(out, "| %s | %s |\n", e, eventSentences[e])
+	}
+	out.WriteString("\n")
+}
+
+func printDDI(out *bytes.Buffer) {
+	out.WriteString("## What DDI's words mean\n\n| execution | result.finished | on deploymentBase | on cancelAction |\n|---|---|---|---|\n")
+	for _, execution := range []string{"proceeding", "scheduled", "resumed", "download", "downloaded", "rejected", "canceled", "closed"} {
+		results := []string{"success", "none", "failure"}
+		if sameForAll(execution, results) {
+			fmt.Fprintf(out, "| %s | any | %s | %s |\n", execution, FromDDI(execution, "none"), FromDDICancel(execution, "none"))
+			continue
+		}
+		for _, finished := range results {
+			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", execution, finished, FromDDI(execution, finished), FromDDICancel(execution, finished))
+		}
+	}
+}
+
+func sameForAll(execution string, results []string) bool {
+	for _, finished := range results {
+		if FromDDI(execution, finished) != FromDDI(execution, "none") || FromDDICancel(execution, finished) != FromDDICancel(execution, "none") {
+			return false
+		}
+	}
+	return true
+}
+
+func printSoftwareUpdatable(out *bytes.Buffer) {
+	out.WriteString("\n## What SoftwareUpdatable's statuses mean\n\nEach speaks of one module. Other words are recorded in the feature and move nothing.\n\n| status | event |\n|---|---|\n")
+	for _, status := range []string{
+		"STARTED", "DOWNLOADING", "DOWNLOADING_WAITING", "DOWNLOADED", "INSTALLING", "INSTALLING_WAITING", "INSTALLED", "REMOVING", "REMOVING_WAITING",
+		"REMOVED", "CANCELING", "CANCELING_WAITING", "CANCEL_REJECTED", "FINISHED_CANCELED", "FINISHED_SUCCESS", "FINISHED_WARNING", "FINISHED_ERROR", "FINISHED_REJECTED",
+	} {
+		e, _ := FromSoftwareUpdatable(status, v1alpha1.VerdictSuccess)
+		if strict, _ := FromSoftwareUpdatable(status, v1alpha1.VerdictFailure); strict != e {
+			fmt.Fprintf(out, "| %s | %s, or %s with `finishedWarning: Failure` |\n", status, e, strict)
+			continue
+		}
+		fmt.Fprintf(out, "| %s | %s |\n", status, e)
+	}
+}

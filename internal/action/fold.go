@@ -1,0 +1,230 @@
+package action
+
+import (
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// Report is what a device does or says about one action, in Goshawk's words.
+type Report struct {
+	ID    int32
+	Event Event
+	// Stage is the device's own word: a DDI execution or a SoftwareUpdatable status.
+	Stage string
+	// StatusCode and Message as the device sent them. They are cleaned and shortened here.
+	StatusCode, Message string
+	// Progress in percent; nil: the device tells none.
+	Progress *int32
+	// Module that the report speaks of, as name:version; empty: the whole action.
+	Module string
+	// ModuleCount is how many modules the action has; 0: unknown, or one result for all of them (DDI). Unless Birth.Modules named
+	// them, the first names that are reported are taken for them.
+	ModuleCount int
+	// Now is the server's time. A device's clock decides nothing.
+	Now time.Time
+
+	// suspicion is the reason to doubt the device after what it says about itself; empty: none.
+	suspicion string
+}
+
+// What became of a report, beside Late and Refused.
+const (
+	// Folded is a report that has changed the action, or confirmed it.
+	Folded Outcome = "Folded"
+	// Closed is a report that has closed the action.
+	Closed Outcome = "Closed"
+	// LateFinal is a result for an action that Goshawk had closed, or of an installation after a mere download. The action stays
+	// closed, but what is known of the device may have changed.
+	LateFinal Outcome = "LateFinal"
+	// FirstDropped is the first report beyond the quota. Tell people once.
+	FirstDropped Outcome = "FirstDropped"
+	// Dropped is any further report beyond the quota. Nothing has changed.
+	Dropped Outcome = "Dropped"
+	// Unknown is a report for an id that was never given. The next id is above it now: an older state of the cluster was restored.
+	Unknown Outcome = "Unknown"
+)
+
+// Fold takes one report into the status and tells what became of it.
+func Fold(s *v1alpha1.TargetStatus, r Report) Outcome {
+	a := find(s, r.ID)
+	switch {
+	case a == nil:
+		return foldUnlisted(s, r)
+	case !r.Event.fromDevice():
+		return Refused
+	case a.State.IsClosed():
+		return foldLate(s, a, r)
+	default:
+		return foldOpen(s, a, r)
+	}
+}
+
+// MarkDownloadSeen notes that the device fetched an artifact of the action, and reports whether that is news. It is also for a door
+// whose devices need not show their work before they report success.
+func MarkDownloadSeen(s *v1alpha1.TargetStatus, id int32) bool {
+	a := find(s, id)
+	if a == nil || a.DownloadSeen {
+		return false
+	}
+	a.DownloadSeen = true
+	return true
+}
+
+func foldUnlisted(s *v1alpha1.TargetStatus, r Report) Outcome {
+	if s.NextActionID > 0 && r.ID > 0 && r.ID < s.NextActionID {
+		return Late
+	}
+	StartIDs(s, r.Now)
+	if int64(r.ID) <= int64(FirstID(r.Now))+idSlack {
+		RaiseNextID(s, r.ID)
+	}
+	return Unknown
+}
+
+func foldOpen(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
+	_, answer := Next(a.State, r.Event)
+	switch {
+	case answer == Refused:
+		return Refused
+	case r.Event == Retrieve:
+		return Folded
+	case beyondQuota(a, r.Event):
+		return drop(a)
+	}
+	r = heard(a, r)
+	see(a, r.Event)
+	settledCode := hasFailed(a)
+	e := verdict(a, r)
+	skipped := e == Succeed && !a.DownloadSeen
+	if skipped {
+		e, r.StatusCode = Fail, v1alpha1.CodeSkipped
+		forget(s, a)
+	}
+	next, _ := Next(a.State, e)
+	note(a, r, next, settledCode)
+	if next.IsClosed() {
+		conclude(s, a, e, next, r)
+		return Closed
+	}
+	proceed(s, a, e, next, r)
+	return Folded
+}
+
+// proceed keeps the action open.
+func proceed(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, next v1alpha1.ActionState, r Report) {
+	before := a.State
+	if e == CancelRejected && a.Cancel != nil {
+		a.Cancel.Answer = v1alpha1.AnswerRejected
+		if a.Cancel.From != "" {
+			next = a.Cancel.From
+		}
+	}
+	enter(a, next, r)
+	if next == v1alpha1.ActionCanceling && working[e].to != "" {
+		// The device goes on while it is asked to cancel; history keeps how far it got.
+		record(a, working[e].to, r)
+	}
+	if !before.HasBegun() && next.HasBegun() {
+		began := stamp(r.Now)
+		a.BeganAt = &began
+		overtake(s, a.ID)
+	}
+	if r.suspicion != "" {
+		doubt(s, a, r.suspicion, saysSo, r.Now)
+	}
+}
+
+// conclude closes the action by the device's own word.
+func conclude(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, next v1alpha1.ActionState, r Report) {
+	if a.State == v1alpha1.ActionCanceling && a.Cancel != nil {
+		a.Cancel.Answer = v1alpha1.AnswerOvertaken
+		if next == v1alpha1.ActionCanceled {
+			a.Cancel.Answer = v1alpha1.AnswerAccepted
+		}
+	}
+	enter(a, next, r)
+	judge(s, a, result, result == Succeed && !downloadOnly(a), r)
+	s.UpdateStatus = settled(s)
+}
+
+// enter takes the action to a state.
+func enter(a *v1alpha1.Action, next v1alpha1.ActionState, r Report) {
+	a.State = next
+	if next.IsClosed() {
+		at := stamp(r.Now)
+		a.ClosedAt = &at
+	}
+	record(a, next, r)
+}
+
+// note keeps what a report says. Once a module has failed, its code and message stay: what other modules say later must not hide them.
+func note(a *v1alpha1.Action, r Report, next v1alpha1.ActionState, settledCode bool) {
+	if a.Reports < v1alpha1.MaxReports || next.IsClosed() {
+		a.Reports++
+	}
+	at := stamp(r.Now)
+	if a.FirstReportedAt == nil {
+		first := at
+		a.FirstReportedAt = &first
+	}
+	a.ReportedAt = &at
+	if r.Stage != "" {
+		a.Stage = r.Stage
+	}
+	if r.Progress != nil {
+		a.Progress = r.Progress
+	}
+	if settledCode {
+		return
+	}
+	a.StatusCode = r.StatusCode
+	if r.Message != "" {
+		a.Message = r.Message
+	}
+}
+
+// see notes how far the device may have got.
+func see(a *v1alpha1.Action, e Event) {
+	a.DownloadSeen = a.DownloadSeen || e.isDownload()
+	a.InstallingBegan = a.InstallingBegan || mayInstall(a, e)
+}
+
+// mayInstall tells whether the event shows that the device may have begun to change itself. A device that is only to download proceeds
+// with just that.
+func mayInstall(a *v1alpha1.Action, e Event) bool {
+	downloading := e == Proceed && downloadOnly(a) && !a.State.IsClosed()
+	return e.isInstall() && !downloading
+}
+
+// beyondQuota tells whether a report is one too many. What decides something, or first shows how far the device may have got, never is.
+func beyondQuota(a *v1alpha1.Action, e Event) bool {
+	decides := e.isResult() || e == CancelRejected || e == Confirm || (e == Downloaded && downloadOnly(a))
+	shows := (e.isDownload() && !a.DownloadSeen) || (mayInstall(a, e) && !a.InstallingBegan)
+	return a.Reports >= v1alpha1.MaxReports && !decides && !shows
+}
+
+// drop tells the first report beyond the quota from the others: only the first is still counted.
+func drop(a *v1alpha1.Action) Outcome {
+	if a.Reports > v1alpha1.MaxReports {
+		return Dropped
+	}
+	a.Reports++
+	return FirstDropped
+}
+
+func downloadOnly(a *v1alpha1.Action) bool { return a.Update.Type == v1alpha1.UpdateTypeDownloadOnly }
+
+// heard is the report with its texts cleaned, its progress in bounds, and with what the device says about its own consistency.
+func heard(a *v1alpha1.Action, r Report) Report {
+	r.suspicion = suspicion(a, r)
+	r.Stage = clean(r.Stage, maxWord)
+	r.StatusCode = clean(r.StatusCode, maxWord)
+	r.Message = clean(r.Message, maxMessage)
+	r.Module = moduleName(r.Module)
+	if r.Progress != nil {
+		percent := min(max(*r.Progress, 0), 100)
+		r.Progress = &percent
+	}
+	return r
+}

@@ -1,0 +1,86 @@
+package action
+
+import "github.com/goshawk-dev/goshawk/api/v1alpha1"
+
+// foldLate takes a report for an action that has closed. It never changes the state. The answer to a cancel that is still on offer is
+// kept; a result is the truth about the device where Goshawk closed the action without waiting for it.
+func foldLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
+	if r.Event == Retrieve {
+		return Late
+	}
+	if a.Reports < v1alpha1.MaxReports {
+		a.Reports++
+	}
+	if cancelOnOffer(a) && answered(a, r.Event) {
+		return Folded
+	}
+	if !closedByUs(a) && !hasDownloadedOnly(a) {
+		return Late
+	}
+	r = heard(a, r)
+	see(a, r.Event)
+	return lateResult(s, a, verdict(a, r), r)
+}
+
+// answered takes the answer to a cancel.
+func answered(a *v1alpha1.Action, e Event) bool {
+	switch e {
+	case CancelAccepted, Abandon:
+		a.Cancel.Answer = v1alpha1.AnswerAccepted
+	case CancelRejected:
+		a.Cancel.Answer = v1alpha1.AnswerRejected
+	default:
+		return false
+	}
+	return true
+}
+
+func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report) Outcome {
+	// A success of a device that was never seen at work proves nothing, and a module-wise success that follows a mere download
+	// is the end of that download.
+	mute := (e == Succeed && !a.DownloadSeen) || (downloadOnly(a) && r.Module != "" && !a.InstallingBegan)
+	if (e != Succeed && e != Fail) || mute {
+		return Late
+	}
+	if cancelOnOffer(a) {
+		a.Cancel.Answer = v1alpha1.AnswerOvertaken
+	}
+	if outdated(s, a) {
+		return LateFinal
+	}
+	downloaded := hasDownloadedOnly(a)
+	switch {
+	case e == Succeed || downloaded:
+		judge(s, a, e, e == Succeed && (downloaded || !downloadOnly(a)), r)
+	case r.suspicion != "":
+		doubt(s, a, r.suspicion, saysSo, r.Now)
+	}
+	s.UpdateStatus = settled(s)
+	if e == Fail && downloaded && Open(s) == nil {
+		s.UpdateStatus = v1alpha1.UpdateStatusError
+	}
+	return LateFinal
+}
+
+// hasDownloadedOnly tells whether the action finished without an installation, which may still follow.
+func hasDownloadedOnly(a *v1alpha1.Action) bool {
+	return downloadOnly(a) && a.State == v1alpha1.ActionFinished
+}
+
+// closedByUs tells whether Goshawk closed the action without a word of the device: by force, or because a deadline passed.
+func closedByUs(a *v1alpha1.Action) bool {
+	if a.State == v1alpha1.ActionError {
+		return a.StatusCode == v1alpha1.CodeProgressDeadlineExceeded
+	}
+	return closedByForce(a) || (a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerDeadlineExceeded)
+}
+
+// outdated tells whether more is known already: this action has succeeded late, or a newer one has succeeded since.
+func outdated(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
+	if s.Installed != nil && s.Installed.ActionID >= a.ID {
+		return true
+	}
+	return newest(s, func(b *v1alpha1.Action) bool {
+		return b.ID > a.ID && b.State == v1alpha1.ActionFinished && !downloadOnly(b)
+	}) != nil
+}

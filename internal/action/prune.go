@@ -1,0 +1,113 @@
+package action
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+const (
+	// maxActions is how many entries status.actions may have.
+	maxActions = 100
+	// maxClosed is how many closed actions are kept for their own sake.
+	maxClosed = 10
+	// maxClosedHistories is how many closed actions keep their history.
+	maxClosedHistories = 2
+)
+
+// Prune keeps the actions of a target within bounds: open ones, the newest one of every source that is alive, the newest 10 closed, and
+// history for the open and the newest 2 closed. If that is still more than 32 KiB, the oldest give way first: their history, then
+// those nobody asks for, then details, then the rest. The newest action always stays: an intent older than it is dead.
+func Prune(s *v1alpha1.TargetStatus, alive func(uid types.UID) bool) {
+	slices.SortFunc(s.Actions, func(a, b v1alpha1.Action) int { return cmp.Compare(a.ID, b.ID) })
+	p := pruning{actions: s.Actions, sources: newestOfSources(s.Actions, alive)}
+	p.keepWanted()
+	p.shed()
+	s.Actions = p.actions
+}
+
+type pruning struct {
+	// actions by id, oldest first.
+	actions []v1alpha1.Action
+	// sources are the ids of the newest action of every living source.
+	sources map[int32]bool
+}
+
+func newestOfSources(actions []v1alpha1.Action, alive func(uid types.UID) bool) map[int32]bool {
+	newest := map[types.UID]int32{}
+	for _, a := range actions {
+		newest[a.Source.UID] = a.ID
+	}
+	ids := map[int32]bool{}
+	for uid, id := range newest {
+		if uid != "" && alive(uid) {
+			ids[id] = true
+		}
+	}
+	return ids
+}
+
+// keepWanted drops what is too old, and the histories that nobody reads any more.
+func (p *pruning) keepWanted() {
+	younger := 0
+	for i := len(p.actions) - 1; i >= 0; i-- {
+		a := &p.actions[i]
+		if !a.State.IsClosed() {
+			continue
+		}
+		younger++
+		switch {
+		case younger > maxClosed && !p.sources[a.ID]:
+			p.actions = slices.Delete(p.actions, i, i+1)
+		case younger > maxClosedHistories:
+			a.History = nil
+		}
+	}
+}
+
+// shed makes the actions lighter, one by one and the oldest first, until they fit.
+func (p *pruning) shed() {
+	if p.fits() {
+		return
+	}
+	p.lighten(func(a *v1alpha1.Action) { a.History = nil })
+	p.drop(func(a *v1alpha1.Action) bool { return !p.sources[a.ID] })
+	p.lighten(func(a *v1alpha1.Action) { a.Modules, a.Message = nil, "" })
+	p.drop(func(*v1alpha1.Action) bool { return true })
+	if last := len(p.actions) - 1; !p.fits() {
+		p.actions[last].History = nil
+	}
+}
+
+func (p *pruning) lighten(closed func(*v1alpha1.Action)) {
+	for i := range p.actions {
+		if p.fits() {
+			return
+		}
+		if a := &p.actions[i]; a.State.IsClosed() {
+			closed(a)
+		}
+	}
+}
+
+func (p *pruning) drop(may func(*v1alpha1.Action) bool) {
+	for i := 0; i < len(p.actions)-1 && !p.fits(); {
+		if a := &p.actions[i]; a.State.IsClosed() && may(a) {
+			p.actions = slices.Delete(p.actions, i, i+1)
+			continue
+		}
+		i++
+	}
+}
+
+func (p *pruning) fits() bool {
+	if len(p.actions) > maxActions {
+		return false
+	}
+	encoded, err := json.Marshal(p.actions)
+	return err == nil && len(encoded) <= v1alpha1.MaxActionBytes
+}

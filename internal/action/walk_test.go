@@ -1,0 +1,208 @@
+package action
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// TestAnyLife lives many lives at random and asks, after every step, what must hold in all of them.
+func TestAnyLife(t *testing.T) {
+	for seed := range uint64(12) {
+		walk := &walk{
+			life:   live(),
+			random: rand.New(rand.NewPCG(seed, 0)),
+			closed: map[int32]v1alpha1.ActionState{},
+			counts: map[int32]int32{},
+		}
+		for step := range 400 {
+			before := walk.s.NextActionID
+			did := walk.step()
+			if err := walk.holds(before); err != nil {
+				t.Fatalf("seed %d, step %d, %s: %v", seed, step, did, err)
+			}
+		}
+	}
+}
+
+type walk struct {
+	*life
+	random *rand.Rand
+	// closed and counts are what was seen of each action before.
+	closed map[int32]v1alpha1.ActionState
+	counts map[int32]int32
+}
+
+func (w *walk) step() string {
+	w.now = w.now.Add(time.Duration(w.random.IntN(300)) * time.Second)
+	switch n := w.random.IntN(100); {
+	case n < 12:
+		return w.begin()
+	case n < 80:
+		return w.report()
+	case n < 90:
+		return w.cancel()
+	case n < 94:
+		id := w.anyID()
+		return fmt.Sprintf("expire %d: %t, %t", id, ExpireCancel(&w.s, id, w.now), ExpireProgress(&w.s, id, w.now))
+	case n < 96:
+		set := pick(w, "one", "two", "two_INCONSISTENT")
+		ReportInstalled(&w.s, set, hash(set), w.now)
+		return "report installed " + set
+	case n < 98:
+		id := w.anyID()
+		return fmt.Sprintf("adopt %d: %t", id, Adopt(&w.s, id, v1alpha1.ActionSource{UID: pick[types.UID](w, "a", "b")}, w.update()))
+	default:
+		RaiseNextID(&w.s, w.anyID())
+		return "raise"
+	}
+}
+
+func (w *walk) begin() string {
+	b := Birth{
+		Source:          v1alpha1.ActionSource{UID: pick[types.UID](w, "a", "b", "c")},
+		DistributionSet: pick(w, "one", "two", "three"),
+		Update:          w.update(),
+		Confirm:         w.random.IntN(4) == 0,
+		Now:             w.now,
+	}
+	b.ContentHash = hash(b.DistributionSet)
+	return fmt.Sprintf("begin %s: %t", b.DistributionSet, Begin(&w.s, b) != nil)
+}
+
+func (w *walk) update() v1alpha1.ActionUpdate {
+	deadline := int32(w.random.IntN(2000))
+	return v1alpha1.ActionUpdate{
+		Type:                    pick(w, v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeDownloadOnly),
+		Rollback:                pick(w, v1alpha1.RollbackNone, v1alpha1.RollbackSupported),
+		ProgressDeadlineSeconds: &deadline,
+		CancelDeadlineSeconds:   &deadline,
+	}
+}
+
+func (w *walk) report() string {
+	progress := int32(w.random.IntN(400) - 200)
+	r := Report{
+		ID:         w.anyID(),
+		Event:      pick(w, events...),
+		Stage:      w.text(),
+		StatusCode: pick(w, "", "7", "INCONSISTENT", "ROLLBACK_FAILED", w.text()),
+		Message:    w.text(),
+		Progress:   &progress,
+		Now:        w.now,
+	}
+	if w.random.IntN(3) == 0 {
+		r.Module, r.ModuleCount = pick(w, "os:1", "app:1", w.text()), w.random.IntN(120)
+	}
+	w.outcome = Fold(&w.s, r)
+	return fmt.Sprintf("%s on %d: %s", r.Event, r.ID, w.outcome)
+}
+
+func (w *walk) cancel() string {
+	id := w.anyID()
+	cause := pick(w, v1alpha1.CauseStopped, v1alpha1.CauseInvalidated, v1alpha1.CauseSuperseded)
+	c := pick(w, v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationSoft, v1alpha1.CancelationForce)
+	return fmt.Sprintf("cancel %d, %s, %s: %t", id, cause, c, Cancel(&w.s, id, cause, c, w.now))
+}
+
+// anyID is mostly that of the newest action, sometimes one of the past or the future.
+func (w *walk) anyID() int32 {
+	a := Newest(&w.s)
+	if a == nil || w.random.IntN(4) == 0 {
+		return max(w.s.NextActionID-int32(w.random.IntN(6)), 0) + int32(w.random.IntN(2))
+	}
+	return a.ID
+}
+
+func (w *walk) text() string {
+	return strings.Repeat(pick(w, "a", "<", "ü", "\u2028", "\x00", "\xff", "𝄞"), w.random.IntN(700))
+}
+
+func pick[T any](w *walk, options ...T) T { return options[w.random.IntN(len(options))] }
+
+// holds says what is wrong with the status, if anything.
+func (w *walk) holds(nextBefore int32) error {
+	open := 0
+	for i := range w.s.Actions {
+		a := &w.s.Actions[i]
+		if was, ok := w.closed[a.ID]; ok && was != a.State {
+			return fmt.Errorf("action %d was %s and is %s", a.ID, was, a.State)
+		}
+		if a.Reports < w.counts[a.ID] {
+			return fmt.Errorf("action %d had %d reports and has %d", a.ID, w.counts[a.ID], a.Reports)
+		}
+		w.counts[a.ID] = a.Reports
+		if a.State.IsClosed() {
+			w.closed[a.ID] = a.State
+		} else {
+			open++
+		}
+		if err := inSchema(a); err != nil {
+			return err
+		}
+	}
+	switch u := w.s.UpdateStatus; {
+	case w.s.NextActionID < nextBefore:
+		return fmt.Errorf("nextActionID fell from %d to %d", nextBefore, w.s.NextActionID)
+	case open > 1:
+		return fmt.Errorf("%d actions are open", open)
+	case (u == v1alpha1.UpdateStatusPending) != (open == 1):
+		return fmt.Errorf("updateStatus is %q with %d open actions", u, open)
+	case u == v1alpha1.UpdateStatusInSync && (w.s.Installed == nil || !IsConsistent(&w.s)):
+		return fmt.Errorf("InSync without knowing: installed %v, consistent %t", w.s.Installed, IsConsistent(&w.s))
+	}
+	return w.prunes()
+}
+
+// prunes prunes every time, as callers do before they write.
+func (w *walk) prunes() error {
+	before := Newest(&w.s)
+	var newest int32
+	if before != nil {
+		newest = before.ID
+	}
+	wasOpen := Open(&w.s) != nil
+	Prune(&w.s, func(uid types.UID) bool { return uid == "a" })
+	p := pruning{actions: w.s.Actions}
+	switch {
+	case !p.fits():
+		return fmt.Errorf("%d actions do not fit after pruning", len(w.s.Actions))
+	case wasOpen != (Open(&w.s) != nil):
+		return fmt.Errorf("pruning closed or lost the open action")
+	case before != nil && Newest(&w.s).ID != newest:
+		return fmt.Errorf("pruning lost the newest action, %d", newest)
+	}
+	return nil
+}
+
+func inSchema(a *v1alpha1.Action) error {
+	within := func(what, text string, limit int) error {
+		if n := utf8.RuneCountInString(text); n > limit || !utf8.ValidString(text) {
+			return fmt.Errorf("action %d: %s has %d characters, or is no text: %q", a.ID, what, n, text)
+		}
+		return nil
+	}
+	checks := []error{within("stage", a.Stage, 64), within("statusCode", a.StatusCode, 64), within("message", a.Message, 512)}
+	for _, line := range a.History {
+		checks = append(checks, within("history", line.Message, 256), within("history", line.StatusCode, 64))
+	}
+	for _, m := range a.Modules {
+		checks = append(checks, within("module", m.Name, 256))
+	}
+	for _, err := range checks {
+		if err != nil {
+			return err
+		}
+	}
+	if len(a.History) > 10 || len(a.Modules) > 100 || (a.Progress != nil && (*a.Progress < 0 || *a.Progress > 100)) {
+		return fmt.Errorf("action %d: %d lines of history, %d modules, progress %v", a.ID, len(a.History), len(a.Modules), a.Progress)
+	}
+	return nil
+}

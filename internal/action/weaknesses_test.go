@@ -1,0 +1,111 @@
+package action
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// hawkBit: a late refusal of a cancel set the status of a closed action to RUNNING, and its group could never complete.
+func TestW09_LateCancelAnswerReopensNothing(t *testing.T) {
+	for _, e := range []Event{CancelRejected, CancelAccepted} {
+		t.Run(string(e), func(t *testing.T) {
+			l := live(begins("one"), reports(Install), forced)
+			if PendingCancel(&l.s) == nil {
+				t.Fatal("a cancel by force stays on offer until it is answered")
+			}
+			reports(e)(l)
+			a := Newest(&l.s)
+			if a.State != v1alpha1.ActionCanceled || l.outcome != Folded || a.Cancel.Answer == "" {
+				t.Errorf("got state %s, outcome %s, answer %q; want Canceled, Folded and an answer", a.State, l.outcome, a.Cancel.Answer)
+			}
+			if PendingCancel(&l.s) != nil {
+				t.Error("an answered cancel is on offer")
+			}
+			before := l.s.DeepCopy()
+			reports(CancelRejected)(l)
+			before.Actions[0].Reports++
+			if diff := cmp.Diff(before, &l.s); diff != "" || l.outcome != Late {
+				t.Errorf("a second answer: outcome %s, changes:\n%s", l.outcome, diff)
+			}
+		})
+	}
+}
+
+// hawkBit: a target was IN_SYNC after a cancel in the middle of an installation, even when nothing had ever been installed.
+func TestW13_NeverInSyncWithoutKnowing(t *testing.T) {
+	cases := map[string]struct {
+		steps []does
+		want  v1alpha1.UpdateStatus
+	}{
+		"canceled before installing, nothing installed": {
+			[]does{begins("one"), reports(Download), stopped, reports(CancelAccepted)}, v1alpha1.UpdateStatusRegistered,
+		},
+		"canceled before installing, something installed": {
+			then(then([]does{begins("one")}, installed...), begins("two"), reports(Download), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusInSync,
+		},
+		"canceled while installing": {
+			then(then([]does{begins("one")}, installed...), begins("two"), reports(Install), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusError,
+		},
+		"canceled while installing, rolled back": {
+			then(then([]does{begins("one")}, installed...), begins("two", canRollBack), reports(Install), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusInSync,
+		},
+		"canceled by force": {
+			then(then([]does{begins("one")}, installed...), begins("two"), forced), v1alpha1.UpdateStatusError,
+		},
+		"canceled later on, while still in doubt": {
+			then(then([]does{begins("one")}, installed...), begins("two"), forced, begins("three"), reports(Download), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusError,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := live(tc.steps...).s.UpdateStatus; got != tc.want {
+				t.Errorf("updateStatus is %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// hawkBit: a device could never report the installation that followed a mere download, and the success was taken back when it could.
+func TestW21_InstallationAfterDownloadOnly(t *testing.T) {
+	l := live(begins("one", downloadsOnly), reports(Download), reports(Downloaded), reports(Install), reports(Succeed))
+	want := facts{State: v1alpha1.ActionFinished, Status: v1alpha1.UpdateStatusInSync, Installed: "one", Outcome: LateFinal}
+	if diff := cmp.Diff(want, l.facts()); diff != "" {
+		t.Errorf("facts (-want +got):\n%s", diff)
+	}
+	if !Installed(&l.s, hash("one")) {
+		t.Error("the set is not installed")
+	}
+}
+
+// hawkBit: a device whose clock was behind reported success, and the target stayed PENDING for ever.
+func TestW26_ServerTimeDecides(t *testing.T) {
+	l := live(begins("one"), reports(Proceed), reports(Succeed), begins("two"), reports(Proceed))
+	l.now = noon.Add(-24 * time.Hour) // whatever goes wrong with a clock, a result is a result
+	reports(Succeed)(l)
+	if l.s.UpdateStatus != v1alpha1.UpdateStatusInSync || !Installed(&l.s, hash("two")) {
+		t.Errorf("updateStatus is %s, installed %+v", l.s.UpdateStatus, l.s.Installed)
+	}
+	want := metav1.NewTime(l.now)
+	if got := l.s.Installed.Since; !got.Equal(&want) {
+		t.Errorf("installed since %s, want the server's time of the report, %s", got, want)
+	}
+}
+
+// hawkBit: fetching the deployment of a closed action set its status to RETRIEVED, and its group could never complete.
+func TestW27_FetchingAClosedActionChangesNothing(t *testing.T) {
+	for name, last := range map[string]does{"Finished": reports(Succeed), "Error": reports(Fail), "Canceled": forced} {
+		t.Run(name, func(t *testing.T) {
+			l := live(begins("one"), reports(Proceed), last)
+			before := l.s.DeepCopy()
+			reports(Retrieve)(l)
+			if diff := cmp.Diff(before, &l.s); diff != "" || l.outcome != Late {
+				t.Errorf("outcome %s, changes:\n%s", l.outcome, diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,169 @@
+package ddi
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// answer is a response that has not been written yet.
+type answer struct {
+	status  int
+	headers []header
+	body    []byte
+}
+
+type header struct{ name, value string }
+
+// done is the empty answer that clients want to be exactly 200.
+var done = answer{status: http.StatusOK}
+
+// write always names the length: small clients cannot read chunks.
+func (a answer) write(w http.ResponseWriter) {
+	to := w.Header()
+	for _, h := range a.headers {
+		to.Set(h.name, h.value)
+	}
+	if len(a.body) == 0 {
+		w.WriteHeader(a.status)
+		return
+	}
+	to.Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // the client may be gone; there is nobody left to tell
+}
+
+// refusal is an error that knows how it is told to a device.
+type refusal struct {
+	status     int
+	code       string
+	message    string
+	retryAfter time.Duration
+}
+
+func (r refusal) Error() string { return r.message }
+
+var (
+	wrongMethod = refusal{status: http.StatusMethodNotAllowed, code: "methodNotAllowed",
+		message: "this resource does not take this method; the Allow header names those it takes"}
+	notAcceptable = refusal{status: http.StatusNotAcceptable, code: "notAcceptable",
+		message: "the door writes application/hal+json and application/json; accept one of them"}
+	notJSON = refusal{status: http.StatusUnsupportedMediaType, code: "unsupportedMediaType",
+		message: "the door reads JSON; send Content-Type: application/json"}
+	tooLarge = refusal{status: http.StatusRequestEntityTooLarge, code: "tooLarge",
+		message: "the body is larger than 64 KiB; send fewer or shorter details"}
+	tooManyDetails = refusal{status: http.StatusTooManyRequests, code: "quotaExceeded",
+		message: "status.details has more than 50 lines; send fewer"}
+	tooFast = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
+		message: "this device asks too often; keep to config.polling.sleep"}
+	tooBusy = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
+		message: "the door is busy; try again later"}
+	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
+		message: "this address has sent too many wrong credentials; try again later"}
+	failed = refusal{status: http.StatusInternalServerError, code: "internal",
+		message: "the door failed; its log says why"}
+	// hungUp is heard by nobody but the metrics, which must not take a device
+	// that has gone away for a failure of the door.
+	hungUp = refusal{status: 499, code: "hungUp", message: "the device has gone away"}
+)
+
+// refusals are the words for the errors of a Backend.
+var refusals = []struct {
+	err error
+	refusal
+}{
+	{ErrUnauthorized, refusal{status: http.StatusUnauthorized, code: "unauthorized",
+		message: "the device is unknown or its token is wrong; send Authorization: TargetToken and the token of this device"}},
+	{ErrNotFound, refusal{status: http.StatusNotFound, code: "notFound",
+		message: "there is no such resource for this device; its base resource links to what there is"}},
+	{ErrNotAllowed, refusal{status: http.StatusMethodNotAllowed, code: "cancelNotOffered",
+		message: "no cancel of this action is on offer; poll the base resource"}},
+	{ErrConflict, refusal{status: http.StatusConflict, code: "conflict",
+		message: "something else has changed at the same moment; try again"}},
+	{ErrGone, refusal{status: http.StatusGone, code: "gone",
+		message: "this action is closed; stop reporting on it and poll the base resource"}},
+	{ErrTooMany, refusal{status: http.StatusTooManyRequests, code: "quotaExceeded",
+		message: "a quota of this device is used up; send less"}},
+}
+
+// refusalOf finds the words for an error.
+func refusalOf(err error) refusal {
+	if known, ok := errors.AsType[refusal](err); ok {
+		return known
+	}
+	if bad, ok := errors.AsType[BadRequest](err); ok {
+		return refusal{status: http.StatusBadRequest, code: "badRequest", message: shorten(bad.Reason)}
+	}
+	if unavailable, ok := errors.AsType[Unavailable](err); ok {
+		return refusal{status: http.StatusServiceUnavailable, code: "unavailable",
+			message: "the door is not ready; try again later", retryAfter: unavailable.retryAfter()}
+	}
+	for _, known := range refusals {
+		if errors.Is(err, known.err) {
+			return known.refusal
+		}
+	}
+	return failed
+}
+
+func (e Unavailable) retryAfter() time.Duration {
+	if e.RetryAfter <= 0 {
+		return 10 * time.Second
+	}
+	return e.RetryAfter
+}
+
+// shorten keeps a reason from echoing a whole body.
+func shorten(reason string) string {
+	const most = 400
+	if len(reason) <= most {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:most], "") + "…"
+}
+
+// refuse turns an error into an answer and logs it: a failure as an error,
+// whatever a device can provoke only for those who look closely.
+func (s *Server) refuse(resource resource, r *http.Request, err error) answer {
+	refusal := refusalOf(err)
+	if refusal == failed && r.Context().Err() != nil {
+		refusal = hungUp
+	}
+	if refusal == failed {
+		s.about(resource, r, refusal).Error(err, "The door failed")
+	} else if s.log.V(1).Enabled() {
+		s.about(resource, r, refusal).V(1).Info("Refused a device", "reason", shorten(err.Error()))
+	}
+	return refusal.answer(resource)
+}
+
+// about is the log for one refusal. What the device has sent is always a value.
+func (s *Server) about(resource resource, r *http.Request, refusal refusal) logr.Logger {
+	return s.log.WithValues("resource", resource.name, "method", r.Method, "status", refusal.status,
+		"tenant", r.PathValue("tenant"), "controllerID", r.PathValue("controllerId"), "address", s.address(r))
+}
+
+func (r refusal) answer(resource resource) answer {
+	body, err := wire.Marshal(wire.Error{ErrorCode: "goshawk.door." + r.code, Message: r.message})
+	if err != nil {
+		return answer{status: r.status}
+	}
+	a := answer{status: r.status, body: body, headers: []header{{"Content-Type", wire.MediaType}}}
+	if r.status == http.StatusMethodNotAllowed {
+		a.headers = append(a.headers, header{"Allow", resource.allow()})
+	}
+	if r.status == http.StatusUnauthorized {
+		a.headers = append(a.headers, header{"WWW-Authenticate", "TargetToken"})
+	}
+	if r.retryAfter > 0 {
+		seconds := (r.retryAfter + time.Second - 1) / time.Second
+		a.headers = append(a.headers, header{"Retry-After", strconv.Itoa(int(seconds))})
+	}
+	return a
+}

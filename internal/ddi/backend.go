@@ -1,0 +1,164 @@
+package ddi
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// Device is who speaks. Both ids come unescaped from the path, are not empty,
+// hold no blanks and have at most 256 characters; nothing else is known about
+// them before Authorize has agreed.
+type Device struct{ Tenant, ControllerID string }
+
+// Backend is what the door asks of the world behind it.
+//
+// Its methods are called by many requests at once, and every one but Authorize
+// only for a device that has been authorized. They answer with one of the
+// errors below; any other error becomes 500, is logged, and is not told to the
+// device. An id of an action is between 1 and 2147483647.
+type Backend interface {
+	// Authorize returns ErrUnauthorized alike for an unknown device and for a
+	// wrong token, and compares in constant time.
+	Authorize(ctx context.Context, device Device, token string) error
+
+	// Poll says what the device should do next. It is the one method that an
+	// idle fleet calls all day: it writes nothing when nothing is new.
+	// remoteAddr is an IP address without port, or empty.
+	Poll(ctx context.Context, device Device, remoteAddr string) (Poll, error)
+
+	// Deployment returns an open action. The first call is its birth: when it
+	// returns without error, the action has begun.
+	Deployment(ctx context.Context, device Device, actionID int32) (Deployment, error)
+
+	// Installed returns a closed action as it was offered.
+	Installed(ctx context.Context, device Device, actionID int32) (Deployment, error)
+
+	// Cancel returns nil if the cancel of the action is on offer.
+	Cancel(ctx context.Context, device Device, actionID int32) error
+
+	// Feedback takes a report on an action; a result is stored when it returns.
+	Feedback(ctx context.Context, device Device, actionID int32, feedback wire.Feedback) error
+
+	// CancelFeedback takes the answer to a cancel; it is stored when it returns.
+	CancelFeedback(ctx context.Context, device Device, actionID int32, feedback wire.Feedback) error
+
+	// Attributes takes what the device says about itself. Names and values that
+	// cannot be stored are a BadRequest, too many of them ErrTooMany.
+	Attributes(ctx context.Context, device Device, data wire.ConfigData) error
+
+	// ReportInstalled takes the device's word on the set it runs. created is
+	// false if that was known already.
+	ReportInstalled(ctx context.Context, device Device, name, version string) (created bool, err error)
+
+	// Artifacts returns a module of an open action or of the installed set.
+	Artifacts(ctx context.Context, device Device, moduleID string) (Module, error)
+}
+
+// Errors of a Backend and what the device gets. They may be wrapped; the text
+// around them is logged, not sent.
+var (
+	ErrUnauthorized = errors.New("unauthorized")      // 401
+	ErrNotFound     = errors.New("not found")         // 404
+	ErrNotAllowed   = errors.New("not allowed")       // 405: no cancel is on offer
+	ErrConflict     = errors.New("conflict")          // 409
+	ErrGone         = errors.New("gone")              // 410: the action is closed
+	ErrTooMany      = errors.New("too many requests") // 429: a rate or a quota
+)
+
+// BadRequest answers 400. Reason is a sentence for whoever debugs the device:
+// it names the field and the cure, and it is sent.
+type BadRequest struct{ Reason string }
+
+func (e BadRequest) Error() string { return "bad request: " + e.Reason }
+
+// Unavailable answers 503 and asks the device to come back: the backend has
+// not synced yet, or what it stores to does not answer.
+type Unavailable struct {
+	// RetryAfter is rounded up to whole seconds; zero means ten.
+	RetryAfter time.Duration
+	// Cause is logged, not sent.
+	Cause error
+}
+
+func (e Unavailable) Error() string {
+	if e.Cause == nil {
+		return "unavailable"
+	}
+	return "unavailable: " + e.Cause.Error()
+}
+
+// Unwrap gives the cause.
+func (e Unavailable) Unwrap() error { return e.Cause }
+
+// Poll is the answer to "what now?". Of CancelID, ConfirmID and DeployID the
+// first that is not zero is announced; a device never gets two of them.
+type Poll struct {
+	// Sleep is the time until the next poll, as it shall be written; whoever
+	// wants jitter has added it.
+	Sleep                         time.Duration
+	CancelID, ConfirmID, DeployID int32
+	// InstalledID is the action that installed what the device runs.
+	InstalledID int32
+	// CacheBuster changes when the content of the announced deployment does.
+	CacheBuster string
+	// WantAttributes asks the device for its attributes.
+	WantAttributes bool
+}
+
+// Deployment is one action as its device may see it.
+type Deployment struct {
+	ID               int32
+	Download, Update wire.Handling
+	// Window is empty for an action without a maintenance window.
+	Window wire.MaintenanceWindow
+	Chunks []Module
+	// History is sent, as far as asked for, to a device that asks.
+	History *History
+}
+
+// History is how far an action has come, with its messages, newest first.
+type History struct {
+	Status   string
+	Messages []string
+}
+
+// Module is one software module.
+type Module struct {
+	// ID names the module in paths of the door.
+	ID string
+	// Part is the module's type. The door gives two of them the names that DDI
+	// has always given them.
+	Part, Name, Version string
+	Artifacts           []Artifact
+	// Metadata is what the device may see.
+	Metadata []wire.Metadata
+}
+
+// Artifact is one file of a module.
+type Artifact struct {
+	FileName          string
+	Size              int64
+	SHA1, MD5, SHA256 string
+	Downloads         []Download
+}
+
+// Download is one place where an artifact lies.
+type Download struct {
+	Protocol Protocol
+	URL      string
+	// MD5URL is where a file with the MD5 sum lies, if there is one.
+	MD5URL string
+}
+
+// Protocol is how a download is fetched, in capitals. The door knows two and
+// hands on others as they are.
+type Protocol string
+
+// The protocols of DDI's own links.
+const (
+	HTTP  Protocol = "HTTP"
+	HTTPS Protocol = "HTTPS"
+)

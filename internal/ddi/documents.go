@@ -1,0 +1,155 @@
+package ddi
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+const md5Suffix = ".MD5SUM"
+
+// baseOf writes the answer to a poll. Every link is absolute.
+func (v *visit) baseOf(poll Poll) wire.Base {
+	document := wire.Base{Config: wire.Config{Polling: wire.Polling{Sleep: wire.Sleep(poll.Sleep)}}}
+	links := &document.Links
+	switch {
+	case poll.CancelID != 0:
+		links.CancelAction = v.action("/cancelAction/", poll.CancelID)
+	case poll.ConfirmID != 0:
+		links.ConfirmationBase = v.action("/confirmationBase/", poll.ConfirmID)
+	case poll.DeployID != 0:
+		links.DeploymentBase = v.action("/deploymentBase/", poll.DeployID)
+		if poll.CacheBuster != "" {
+			links.DeploymentBase.Href += "?c=" + url.QueryEscape(poll.CacheBuster)
+		}
+	}
+	if poll.InstalledID != 0 {
+		links.InstalledBase = v.action("/installedBase/", poll.InstalledID)
+	}
+	if poll.WantAttributes {
+		links.ConfigData = wire.Link{Href: v.root() + "/configData"}
+	}
+	return document
+}
+
+func (v *visit) action(path string, id int32) wire.Link {
+	return wire.Link{Href: v.root() + path + strconv.Itoa(int(id))}
+}
+
+// root is where all links to this device's resources begin.
+func (v *visit) root() string {
+	return v.origin() + wire.RootPath(v.device.Tenant, v.device.ControllerID)
+}
+
+// origin is scheme and host as the device sees the door.
+func (v *visit) origin() string {
+	if v.baseURL != "" {
+		return v.baseURL
+	}
+	scheme, host := "http", v.Host
+	if v.TLS != nil {
+		scheme = "https"
+	}
+	if v.trustForwarded {
+		scheme, host = forwarded(v.Header, scheme, host)
+	}
+	return scheme + "://" + host
+}
+
+// forwarded corrects scheme and host by what the proxy says.
+func forwarded(h http.Header, scheme, host string) (string, string) {
+	if proto := strings.ToLower(firstOf(h, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
+		scheme = proto
+	}
+	if name := firstOf(h, "X-Forwarded-Host"); name != "" {
+		host = name
+	}
+	return scheme, host
+}
+
+func firstOf(h http.Header, name string) string {
+	first, _, _ := strings.Cut(h.Get(name), ",")
+	return strings.TrimSpace(first)
+}
+
+// deploymentBaseOf writes one action, with as many of its messages as wanted.
+func (v *visit) deploymentBaseOf(d Deployment, messages int) wire.DeploymentBase {
+	chunks := make(wire.List[wire.Chunk], len(d.Chunks))
+	for i, module := range d.Chunks {
+		chunks[i] = v.chunkOf(module)
+	}
+	return wire.DeploymentBase{
+		ID: strconv.Itoa(int(d.ID)),
+		Deployment: wire.Deployment{
+			Download: d.Download, Update: d.Update, MaintenanceWindow: d.Window, Chunks: chunks,
+		},
+		ActionHistory: d.History.newest(messages),
+	}
+}
+
+func (h *History) newest(messages int) *wire.ActionHistory {
+	if h == nil || messages == 0 {
+		return nil
+	}
+	return &wire.ActionHistory{Status: h.Status, Messages: h.Messages[:min(messages, len(h.Messages))]}
+}
+
+func (v *visit) chunkOf(module Module) wire.Chunk {
+	return wire.Chunk{
+		Part: wire.PartOf(module.Part), Version: module.Version, Name: module.Name,
+		Artifacts: v.artifactsOf(module), Metadata: module.Metadata,
+	}
+}
+
+func (v *visit) artifactsOf(module Module) wire.List[wire.Artifact] {
+	files := make(wire.List[wire.Artifact], len(module.Artifacts))
+	for i, file := range module.Artifacts {
+		files[i] = wire.Artifact{
+			Filename: file.FileName, Size: file.Size,
+			Hashes: wire.Hashes{SHA1: file.SHA1, MD5: file.MD5, SHA256: file.SHA256},
+			Links:  v.artifactLinks(module.ID, file),
+		}
+	}
+	return files
+}
+
+// artifactLinks writes both relations whatever the protocol: some clients know
+// only one of them.
+func (v *visit) artifactLinks(moduleID string, file Artifact) wire.ArtifactLinks {
+	secure, plain := file.from(HTTPS, HTTP), file.from(HTTP, HTTPS)
+	return wire.ArtifactLinks{
+		Download: wire.Link{Href: secure.URL}, DownloadHTTP: wire.Link{Href: plain.URL},
+		MD5Sum: v.md5Sum(moduleID, file, secure), MD5SumHTTP: v.md5Sum(moduleID, file, plain),
+	}
+}
+
+// md5Sum links to the sum beside the file, or else to the door's own.
+func (v *visit) md5Sum(moduleID string, file Artifact, place Download) wire.Link {
+	switch {
+	case place.MD5URL != "":
+		return wire.Link{Href: place.MD5URL}
+	case file.MD5 == "":
+		return wire.Link{}
+	}
+	return wire.Link{Href: v.root() + "/softwaremodules/" + url.PathEscape(moduleID) +
+		"/artifacts/" + url.PathEscape(file.FileName+md5Suffix)}
+}
+
+// from is the first place with the first of the protocols that any has, or
+// else the first place; empty if there is none.
+func (a Artifact) from(protocols ...Protocol) Download {
+	for _, protocol := range protocols {
+		for _, place := range a.Downloads {
+			if place.Protocol == protocol {
+				return place
+			}
+		}
+	}
+	if len(a.Downloads) == 0 {
+		return Download{}
+	}
+	return a.Downloads[0]
+}

@@ -1,0 +1,155 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+// maxAttribute is how long a key or value of an attribute may be (hawkBit: 128).
+const maxAttribute = 128
+
+// Attributes takes what the device says about itself. The same again is no write.
+func (b *Backend) Attributes(ctx context.Context, d ddi.Device, data wire.ConfigData) error {
+	t, err := b.find(d)
+	if err != nil {
+		return err
+	}
+	next, err := merged(t.Status.Attributes, data)
+	if err != nil {
+		return err
+	}
+	key := client.ObjectKeyFromObject(t)
+	if !maps.Equal(next, t.Status.Attributes) || b.reportsNews(t, next) {
+		_, err = b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+			if status.Attributes, err = merged(status.Attributes, data); err != nil {
+				return err
+			}
+			targets.NoteSelection(w.Target, status, w.Now)
+			seen(status, w.Now)
+			if set := b.namedSet(w.Target.Namespace, status.Attributes); set != nil && !action.Installed(status, set.ContentHash) {
+				action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
+			}
+			return nil
+		})
+	}
+	if err == nil {
+		b.attribute.received(t)
+	}
+	return err
+}
+
+// merged are the attributes after an update of them.
+func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[string]v1alpha1.AttributeValue, error) {
+	next := map[string]v1alpha1.AttributeValue{}
+	if data.Mode != wire.ModeReplace {
+		maps.Copy(next, old)
+	}
+	for key, value := range data.Data {
+		if key == "" || utf8.RuneCountInString(key) > maxAttribute {
+			return nil, ddi.BadRequest{Reason: fmt.Sprintf("data has the key %.32q: a key has 1 to %d characters", key, maxAttribute)}
+		}
+		if data.Mode == wire.ModeRemove || value == nil {
+			delete(next, key)
+			continue
+		}
+		if utf8.RuneCountInString(*value) > maxAttribute {
+			return nil, ddi.BadRequest{Reason: fmt.Sprintf("data[%.32q] is too long: a value has at most %d characters", key, maxAttribute)}
+		}
+		next[key] = v1alpha1.AttributeValue(*value)
+	}
+	if len(next) > v1alpha1.MaxAttributes {
+		return nil, fmt.Errorf("more than %d attributes: %w", v1alpha1.MaxAttributes, ddi.ErrTooMany)
+	}
+	if len(next) == 0 {
+		return nil, nil
+	}
+	return next, nil
+}
+
+// reportsNews tells whether the attributes say that the device runs something it was not known to run.
+func (b *Backend) reportsNews(t *v1alpha1.Target, attributes map[string]v1alpha1.AttributeValue) bool {
+	set := b.namedSet(t.Namespace, attributes)
+	return set != nil && !action.Installed(&t.Status, set.ContentHash)
+}
+
+// namedSet is the set that two attributes name; nil: they name none.
+func (b *Backend) namedSet(namespace string, attributes map[string]v1alpha1.AttributeValue) *offer.Set {
+	if b.options.InstalledName == "" || b.options.InstalledVersion == "" {
+		return nil
+	}
+	return b.index.SetOfVersion(namespace, string(attributes[b.options.InstalledName]), string(attributes[b.options.InstalledVersion]))
+}
+
+// ReportInstalled takes the device's word on the set it runs.
+func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, version string) (bool, error) {
+	t, err := b.find(d)
+	if err != nil {
+		return false, err
+	}
+	set := b.index.SetOfVersion(t.Namespace, name, version)
+	switch {
+	case set == nil:
+		return false, ddi.ErrNotFound
+	case set.Invalidation != "":
+		return false, ddi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is invalidated", name, version)}
+	case action.Installed(&t.Status, set.ContentHash):
+		return false, nil
+	}
+	_, err = b.update(ctx, client.ObjectKeyFromObject(t), func(w offer.World, status *v1alpha1.TargetStatus) error {
+		action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
+		seen(status, w.Now)
+		return nil
+	})
+	return err == nil, err
+}
+
+// attributeRounds remembers after which update a device last sent its attributes. It is a hint: a door that has forgotten asks once more, and the same
+// answer is no write.
+type attributeRounds struct {
+	mu   sync.Mutex
+	last map[types.NamespacedName]int32
+}
+
+func newAttributeRounds() *attributeRounds {
+	return &attributeRounds{last: map[types.NamespacedName]int32{}}
+}
+
+// wanted: attributes are asked of a device that never sent any, and after each success.
+func (r *attributeRounds) wanted(t *v1alpha1.Target) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	after, known := r.last[client.ObjectKeyFromObject(t)]
+	if !known {
+		return len(t.Status.Attributes) == 0 || lastSuccess(t) > 0
+	}
+	return lastSuccess(t) > after
+}
+
+func (r *attributeRounds) received(t *v1alpha1.Target) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last[client.ObjectKeyFromObject(t)] = lastSuccess(t)
+}
+
+func lastSuccess(t *v1alpha1.Target) int32 {
+	var last int32
+	for i := range t.Status.Actions {
+		if a := &t.Status.Actions[i]; a.State == v1alpha1.ActionFinished && a.ID > last {
+			last = a.ID
+		}
+	}
+	return last
+}

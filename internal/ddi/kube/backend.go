@@ -1,0 +1,195 @@
+// Package kube is the door's backend on the Kubernetes API: it answers polls from memory, and writes a device's birth and result into its Target.
+package kube
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+// seenEvery is how often a device that only polls is written down.
+const seenEvery = 24 * time.Hour
+
+// Options are the settings of a Backend.
+type Options struct {
+	// PollInterval is told to devices, spread by a tenth so that a fleet does not poll in step.
+	PollInterval time.Duration
+	// ProgressInterval is how long intermediate reports of a device are gathered before they are written; results are written at once, and take them along.
+	ProgressInterval time.Duration
+	// InstalledName and InstalledVersion are the device attributes by which a device tells what it runs; empty: none.
+	InstalledName, InstalledVersion string
+}
+
+// Backend answers the door from the caches and writes through targets.Store.
+type Backend struct {
+	targets *targets.Store
+	index   *intents.Index
+	secrets client.Reader
+	live    *liveReads
+	events  events.EventRecorder
+	now     func() time.Time
+	options Options
+
+	progress  *progress
+	attribute *attributeRounds
+}
+
+var _ ddi.Backend = (*Backend)(nil)
+
+// New makes a Backend. secrets reads Secrets, best from a cache; live reads past every cache.
+func New(store *targets.Store, secrets, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
+	return &Backend{
+		targets: store, index: store.Index, secrets: secrets, live: newLiveReads(live), events: recorder, now: store.Now, options: options,
+		progress: newProgress(store.Now), attribute: newAttributeRounds(),
+	}
+}
+
+// standing is how a device stands now: its target with all pending folds stored, and what it is offered.
+type standing struct {
+	key   types.NamespacedName
+	world offer.World
+	offer offer.Offer
+}
+
+func (s standing) target() *v1alpha1.Target { return s.world.Target }
+
+// stand stores whatever stop, invalidation, cancel or deadline applies to the device before anything is answered, then asks for the offer.
+func (b *Backend) stand(ctx context.Context, d ddi.Device) (standing, error) {
+	t, err := b.find(d)
+	if err != nil {
+		return standing{}, err
+	}
+	s := standing{key: client.ObjectKeyFromObject(t), world: b.index.World(t, b.now())}
+	if _, pending := offer.Settle(s.world); pending {
+		if t, err = b.update(ctx, s.key, nil); err != nil {
+			return standing{}, err
+		}
+		s.world = b.index.World(t, b.now())
+	}
+	s.offer = offer.For(s.world)
+	return s, nil
+}
+
+// find is the target that serves a controllerID, as new as this process knows it.
+func (b *Backend) find(d ddi.Device) (*v1alpha1.Target, error) {
+	if !b.index.HasSynced() {
+		return nil, ddi.Unavailable{RetryAfter: 2 * time.Second}
+	}
+	cached := b.index.Device(d.Tenant, d.ControllerID)
+	if cached == nil {
+		return nil, ddi.ErrNotFound
+	}
+	if t := b.targets.Get(client.ObjectKeyFromObject(cached)); t != nil {
+		return t, nil
+	}
+	return nil, ddi.ErrNotFound
+}
+
+// Poll says what the device should do next.
+func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (ddi.Poll, error) {
+	s, err := b.stand(ctx, d)
+	if err != nil {
+		return ddi.Poll{}, err
+	}
+	if isNews(s.target(), b.now()) {
+		if err := b.noteSeen(ctx, s.key, remoteAddr); err != nil {
+			return ddi.Poll{}, err
+		}
+	}
+	p := ddi.Poll{Sleep: b.sleep(d), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
+	switch s.offer.Kind {
+	case offer.Cancel:
+		p.CancelID = s.offer.ActionID
+	case offer.Deploy:
+		p.DeployID, p.CacheBuster = s.offer.ActionID, cacheBuster(s)
+	}
+	return p, nil
+}
+
+// isNews tells whether a mere poll is worth a write: the first one, and one a day.
+func isNews(t *v1alpha1.Target, now time.Time) bool {
+	return t.Status.UpdateStatus == "" || t.Status.UpdateStatus == v1alpha1.UpdateStatusUnknown ||
+		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= seenEvery
+}
+
+// noteSeen writes that the device was heard of.
+func (b *Backend) noteSeen(ctx context.Context, key types.NamespacedName, remoteAddr string) error {
+	_, err := b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+		seen(status, w.Now)
+		if remoteAddr != "" {
+			status.Address = remoteAddr
+		}
+		return nil
+	})
+	return err
+}
+
+// seen rides on every write that the device causes.
+func seen(status *v1alpha1.TargetStatus, now time.Time) {
+	at := metav1.NewTime(now.Truncate(time.Second))
+	status.LastSeen = &at
+	if status.UpdateStatus == "" || status.UpdateStatus == v1alpha1.UpdateStatusUnknown {
+		status.UpdateStatus = v1alpha1.UpdateStatusRegistered
+	}
+}
+
+// sleep spreads the interval by up to a tenth either way, always alike for one device.
+func (b *Backend) sleep(d ddi.Device) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(d.ControllerID))
+	tenth := b.options.PollInterval / 10
+	if tenth < time.Second {
+		return b.options.PollInterval
+	}
+	return b.options.PollInterval - tenth + time.Duration(h.Sum32())%(2*tenth)
+}
+
+func installedID(t *v1alpha1.Target) int32 {
+	if t.Status.Installed == nil {
+		return 0
+	}
+	return t.Status.Installed.ActionID
+}
+
+// update writes to a target what was gathered about it, and then what change adds.
+func (b *Backend) update(ctx context.Context, key types.NamespacedName, change targets.Change) (*v1alpha1.Target, error) {
+	gathered := b.progress.of(key)
+	t, err := b.targets.Update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+		b.foldGathered(w, status, gathered)
+		if change == nil {
+			return nil
+		}
+		return change(w, status)
+	})
+	if err != nil {
+		return nil, doorError(err)
+	}
+	b.progress.done(key, len(gathered))
+	return t, nil
+}
+
+// doorError says in the door's words what went wrong behind it.
+func doorError(err error) error {
+	var bad ddi.BadRequest
+	switch {
+	case errors.Is(err, ddi.ErrNotFound), errors.Is(err, ddi.ErrGone), errors.Is(err, ddi.ErrNotAllowed), errors.Is(err, ddi.ErrTooMany), errors.As(err, &bad):
+		return err
+	case apierrors.IsNotFound(err):
+		return ddi.ErrNotFound
+	default:
+		return ddi.Unavailable{Cause: err}
+	}
+}

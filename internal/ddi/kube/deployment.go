@@ -1,0 +1,227 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// justBorn is how long after its birth an action that has not been reported on is checked against the API server each time it is fetched: another
+// door may be about to withdraw it.
+const justBorn = 10 * time.Second
+
+// Deployment returns an open action; the first fetch is its birth.
+func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.Deployment, error) {
+	s, err := b.stand(ctx, d)
+	if err != nil {
+		return ddi.Deployment{}, err
+	}
+	switch a := action.ByID(&s.target().Status, id); {
+	case a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError):
+		return b.document(s, a) // W-27: it is shown, and nothing is changed by it
+	case s.offer.Kind != offer.Deploy || s.offer.ActionID != id:
+		return ddi.Deployment{}, ddi.ErrNotFound
+	case s.offer.Action == nil:
+		return b.begin(ctx, s, id)
+	case a.State == v1alpha1.ActionRetrieved && a.Reports == 0 && b.now().Sub(a.BeganAt.Time) < justBorn:
+		return b.confirm(ctx, s, a)
+	default:
+		return b.document(s, a)
+	}
+}
+
+// begin stores the birth, then looks at source and set past the cache; if they have been stopped meanwhile the birth is taken back and nothing answered.
+func (b *Backend) begin(ctx context.Context, s standing, id int32) (ddi.Deployment, error) {
+	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+		o := offer.For(w)
+		switch {
+		case o.Kind != offer.Deploy || o.ActionID != id:
+			return ddi.ErrNotFound
+		case o.Action != nil:
+			return nil // another door was faster: the action is born, once
+		}
+		if action.Begin(status, o.Birth(w)) == nil {
+			return ddi.ErrNotFound
+		}
+		seen(status, w.Now)
+		return nil
+	})
+	if err != nil {
+		return ddi.Deployment{}, err
+	}
+	actionsBegun.Inc()
+	s.world = b.index.World(t, b.now())
+	a := action.ByID(&t.Status, id)
+	if a == nil {
+		return ddi.Deployment{}, ddi.ErrNotFound
+	}
+	return b.confirm(ctx, s, a)
+}
+
+// confirm answers a young action only if the API server, too, says that its source runs and its set is valid.
+func (b *Backend) confirm(ctx context.Context, s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
+	stopped, cause, err := b.isStopped(ctx, s, a)
+	if err != nil {
+		return ddi.Deployment{}, ddi.Unavailable{Cause: err}
+	}
+	if !stopped {
+		return b.document(s, a)
+	}
+	if _, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+		action.Withdraw(status, a.ID, cause, w.Now)
+		return nil
+	}); err != nil {
+		return ddi.Deployment{}, err
+	}
+	return ddi.Deployment{}, ddi.ErrNotFound
+}
+
+// isStopped asks the API server whether what an action was born from still stands; cause is empty when it is only held back.
+func (b *Backend) isStopped(ctx context.Context, s standing, a *v1alpha1.Action) (bool, v1alpha1.CancelCause, error) {
+	namespace := s.key.Namespace
+	set, err := b.live.set(ctx, types.NamespacedName{Namespace: namespace, Name: a.DistributionSet})
+	if err != nil {
+		return false, "", err
+	}
+	if set == nil || !set.DeletionTimestamp.IsZero() {
+		return true, v1alpha1.CauseSetGone, nil
+	}
+	var r *v1alpha1.Rollout
+	if a.Source.Kind == v1alpha1.SourceRollout {
+		if r, err = b.live.rollout(ctx, types.NamespacedName{Namespace: namespace, Name: a.Source.Name}); err != nil {
+			return false, "", err
+		}
+		if r == nil || r.UID != a.Source.UID {
+			return true, v1alpha1.CauseDeleted, nil
+		}
+	}
+	if offer.Invalidates(intents.Facts(set, nil), startOf(r)) {
+		return true, v1alpha1.CauseInvalidated, nil
+	}
+	if r == nil {
+		return false, "", nil
+	}
+	closed, forGood := intents.GateOfGroup(r, a.Source.Group)
+	if forGood {
+		return true, v1alpha1.CauseStopped, nil
+	}
+	return !closed.IsZero(), "", nil
+}
+
+func startOf(r *v1alpha1.Rollout) time.Time {
+	if r == nil || r.Status.StartedAt == nil {
+		return time.Time{}
+	}
+	return r.Status.StartedAt.Time
+}
+
+// document is an action as its device may see it.
+func (b *Backend) document(s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
+	set := s.world.Set(a.DistributionSet)
+	if set == nil || set.ContentHash != a.ContentHash {
+		return ddi.Deployment{}, ddi.ErrNotFound
+	}
+	update := offer.Live(s.world, a)
+	doc := ddi.Deployment{ID: a.ID, Download: wire.HandlingAttempt, Update: wire.HandlingAttempt, History: history(a)}
+	if offer.IsForced(update, action.IsConsistent(&s.target().Status), b.now()) {
+		doc.Download, doc.Update = wire.HandlingForced, wire.HandlingForced
+	}
+	if update.Type == v1alpha1.UpdateTypeDownloadOnly {
+		doc.Update = wire.HandlingSkip
+	}
+	for _, m := range set.Modules {
+		doc.Chunks = append(doc.Chunks, module(m))
+	}
+	return doc, nil
+}
+
+// module is a SoftwareModule in the door's words.
+func module(m *v1alpha1.SoftwareModule) ddi.Module {
+	out := ddi.Module{ID: m.Name, Part: m.Spec.Type, Name: m.Spec.Name, Version: m.Spec.Version}
+	for _, f := range m.Spec.Artifacts {
+		file := ddi.Artifact{FileName: f.FileName, Size: f.Size, SHA1: f.Checksums.SHA1, MD5: f.Checksums.MD5, SHA256: f.Checksums.SHA256}
+		for _, d := range f.Downloads {
+			file.Downloads = append(file.Downloads, ddi.Download{Protocol: ddi.Protocol(d.Protocol), URL: d.URL, MD5URL: d.MD5URL})
+		}
+		out.Artifacts = append(out.Artifacts, file)
+	}
+	for _, e := range offer.Visible(m.Spec.Metadata) {
+		out.Metadata = append(out.Metadata, wire.Metadata{Key: e.Key, Value: e.Value})
+	}
+	return out
+}
+
+// history is how far an action has come, newest first.
+func history(a *v1alpha1.Action) *ddi.History {
+	h := &ddi.History{Status: string(a.State)}
+	for _, e := range slices.Backward(a.History) {
+		line := fmt.Sprintf("%s %s", e.Time.UTC().Format(time.RFC3339), e.State)
+		if e.Message != "" {
+			line += ": " + e.Message
+		}
+		h.Messages = append(h.Messages, line)
+	}
+	return h
+}
+
+// cacheBuster changes when the content or the urgency of the announced deployment does.
+func cacheBuster(s standing) string {
+	if s.offer.Set == nil || len(s.offer.Set.ContentHash) < 8 {
+		return "0"
+	}
+	forced := "a"
+	if s.offer.Action != nil && offer.IsForced(offer.Live(s.world, s.offer.Action), action.IsConsistent(&s.target().Status), s.world.Now) {
+		forced = "f"
+	}
+	return s.offer.Set.ContentHash[:8] + forced
+}
+
+// Installed returns a closed action as it was offered.
+func (b *Backend) Installed(ctx context.Context, d ddi.Device, id int32) (ddi.Deployment, error) {
+	s, err := b.stand(ctx, d)
+	if err != nil {
+		return ddi.Deployment{}, err
+	}
+	a := action.ByID(&s.target().Status, id)
+	if a == nil || !a.State.IsClosed() || a.State == v1alpha1.ActionCanceled {
+		return ddi.Deployment{}, ddi.ErrNotFound
+	}
+	return b.document(s, a)
+}
+
+// Artifacts returns a module of an open action or of the installed set.
+func (b *Backend) Artifacts(ctx context.Context, d ddi.Device, moduleID string) (ddi.Module, error) {
+	s, err := b.stand(ctx, d)
+	if err != nil {
+		return ddi.Module{}, err
+	}
+	var names []string
+	if a := action.Open(&s.target().Status); a != nil && a.State.HasBegun() && a.State != v1alpha1.ActionCanceling {
+		names = append(names, a.DistributionSet)
+	}
+	if i := s.target().Status.Installed; i != nil {
+		names = append(names, i.DistributionSet)
+	}
+	for _, name := range names {
+		set := s.world.Set(name)
+		if set == nil {
+			continue
+		}
+		for _, m := range set.Modules {
+			if m.Name == moduleID {
+				return module(m), nil
+			}
+		}
+	}
+	return ddi.Module{}, ddi.ErrNotFound
+}

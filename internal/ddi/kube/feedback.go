@@ -1,0 +1,167 @@
+package kube
+
+import (
+	"context"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// Feedback takes a report on an action. A result is stored before it is answered; what comes before it is gathered.
+func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.Feedback) error {
+	s, err := b.stand(ctx, d)
+	if err != nil {
+		return err
+	}
+	r := b.report(id, action.FromDDI(string(f.Status.Execution), string(f.Status.Result.Finished)), f)
+	a := action.ByID(&s.target().Status, id)
+	switch {
+	case a == nil:
+		return b.foldNow(ctx, s.key, r)
+	case a.State == v1alpha1.ActionWaitingForConfirmation:
+		return ddi.ErrNotFound
+	case !decides(a, r.Event):
+		return b.gather(ctx, s.key, a, r)
+	default:
+		return b.foldNow(ctx, s.key, r)
+	}
+}
+
+// decides tells whether a report may close its action.
+func decides(a *v1alpha1.Action, e action.Event) bool {
+	switch e {
+	case action.Succeed, action.Fail, action.Abandon:
+		return true
+	case action.Downloaded:
+		return a.Update.Type == v1alpha1.UpdateTypeDownloadOnly
+	}
+	return false
+}
+
+// gather keeps an intermediate report until the next write. Beyond the quota it is refused.
+func (b *Backend) gather(ctx context.Context, key types.NamespacedName, a *v1alpha1.Action, r action.Report) error {
+	if a.State.IsClosed() {
+		b.progress.add(key, r)
+		return ddi.ErrGone
+	}
+	if int(a.Reports)+b.progress.count(key) >= v1alpha1.MaxReports {
+		if _, err := b.update(ctx, key, nil); err != nil {
+			return err
+		}
+		return b.foldNow(ctx, key, r)
+	}
+	if b.progress.add(key, r) >= maxGathered {
+		_, err := b.update(ctx, key, nil)
+		return err
+	}
+	return nil
+}
+
+// foldNow stores a report and answers what became of it.
+func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r action.Report) error {
+	var outcome action.Outcome
+	t, err := b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+		r.Now = w.Now
+		if outcome = action.Fold(status, r); outcome == action.Closed || outcome == action.Folded {
+			seen(status, w.Now)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.tell(t, r, outcome)
+	switch outcome {
+	case action.Late, action.LateFinal:
+		return ddi.ErrGone
+	case action.Unknown, action.Refused:
+		return ddi.ErrNotFound
+	case action.Dropped, action.FirstDropped:
+		return ddi.ErrTooMany
+	}
+	return nil
+}
+
+// CancelFeedback takes the answer to a cancel.
+func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f wire.Feedback) error {
+	s, err := b.stand(ctx, d)
+	if err != nil {
+		return err
+	}
+	if s.offer.Kind != offer.Cancel || s.offer.ActionID != id {
+		if action.ByID(&s.target().Status, id) == nil {
+			return ddi.ErrNotFound
+		}
+		return ddi.ErrNotAllowed
+	}
+	r := b.report(id, action.FromDDICancel(string(f.Status.Execution), string(f.Status.Result.Finished)), f)
+	return b.foldNow(ctx, s.key, r)
+}
+
+// Cancel returns nil if the cancel of the action is on offer.
+func (b *Backend) Cancel(ctx context.Context, d ddi.Device, id int32) error {
+	s, err := b.stand(ctx, d)
+	if err != nil {
+		return err
+	}
+	if s.offer.Kind != offer.Cancel || s.offer.ActionID != id {
+		return ddi.ErrNotFound
+	}
+	return nil
+}
+
+// report is a feedback in the words of the rules.
+func (b *Backend) report(id int32, e action.Event, f wire.Feedback) action.Report {
+	r := action.Report{
+		ID: id, Event: e, Now: b.now(),
+		Stage:      string(f.Status.Execution),
+		StatusCode: string(f.Status.Code),
+		Message:    strings.Join(f.Status.Details, "; "),
+	}
+	if percent, ok := f.Status.Result.Progress.Percent(); ok {
+		p := int32(percent)
+		r.Progress = &p
+	}
+	return r
+}
+
+// foldGathered folds what was gathered, in the order it came.
+func (b *Backend) foldGathered(w offer.World, status *v1alpha1.TargetStatus, gathered []action.Report) {
+	for _, r := range gathered {
+		action.Fold(status, r)
+	}
+	if len(gathered) > 0 {
+		seen(status, w.Now)
+	}
+}
+
+// tell people what they must know of a report, once.
+func (b *Backend) tell(t *v1alpha1.Target, r action.Report, outcome action.Outcome) {
+	switch outcome {
+	case action.Closed:
+		if a := action.ByID(&t.Status, r.ID); a != nil {
+			actionsClosed.WithLabelValues(string(a.State)).Inc()
+		}
+	case action.FirstDropped:
+		b.events.Eventf(t, nil, "Warning", "ReportsDropped", "Report", "action %d has sent more than %d reports; further ones are dropped until its result", r.ID, v1alpha1.MaxReports)
+	case action.LateFinal:
+		b.events.Eventf(t, nil, "Normal", "LateResult", "Report", "the device reported a result for action %d, which was already closed; the action stays as it is", r.ID)
+	case action.Unknown:
+		b.events.Eventf(t, nil, "Warning", "UnknownAction", "Report", "the device reported on action %d, which this target was never given; was an older backup restored?", r.ID)
+	}
+}
+
+// Flush writes what was gathered too long ago, until ctx ends; then everything that is left, within a few seconds.
+func (b *Backend) Flush(ctx context.Context) error {
+	return b.progress.run(ctx, b.options.ProgressInterval, func(ctx context.Context, key types.NamespacedName) error {
+		_, err := b.update(ctx, key, nil)
+		return client.IgnoreNotFound(err)
+	})
+}

@@ -1,0 +1,122 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// liveTimeout bounds one read of the API server.
+const liveTimeout = 5 * time.Second
+
+// liveReads reads rollouts and sets past the cache. One read serves all births that were stored before it began, so that a group of thousands that
+// begins at once costs a few reads and not thousands.
+type liveReads struct {
+	reader   client.Reader
+	rollouts shared[*v1alpha1.Rollout]
+	sets     shared[*v1alpha1.DistributionSet]
+}
+
+func newLiveReads(reader client.Reader) *liveReads { return &liveReads{reader: reader} }
+
+// rollout as the API server has it now; nil: there is none.
+func (l *liveReads) rollout(ctx context.Context, key types.NamespacedName) (*v1alpha1.Rollout, error) {
+	return l.rollouts.get(ctx, key, func(ctx context.Context) (*v1alpha1.Rollout, error) {
+		r := &v1alpha1.Rollout{}
+		return r, l.reader.Get(ctx, key, r)
+	})
+}
+
+// set as the API server has it now; nil: there is none.
+func (l *liveReads) set(ctx context.Context, key types.NamespacedName) (*v1alpha1.DistributionSet, error) {
+	return l.sets.get(ctx, key, func(ctx context.Context) (*v1alpha1.DistributionSet, error) {
+		s := &v1alpha1.DistributionSet{}
+		return s, l.reader.Get(ctx, key, s)
+	})
+}
+
+// shared lets callers share reads, but only reads that begin after they asked.
+type shared[T any] struct {
+	mu    sync.Mutex
+	lanes map[types.NamespacedName]*lane[T]
+}
+
+// lane is the read that runs for one object, and the one that begins when it is done.
+type lane[T any] struct{ next *read[T] }
+
+type read[T any] struct {
+	done  chan struct{}
+	value T
+	err   error
+}
+
+func (s *shared[T]) get(ctx context.Context, key types.NamespacedName, fetch func(context.Context) (T, error)) (T, error) {
+	mine := s.join(key, fetch)
+	select {
+	case <-mine.done:
+		return mine.value, mine.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// join takes part in the next read of an object, which begins at once if none is running.
+func (s *shared[T]) join(key types.NamespacedName, fetch func(context.Context) (T, error)) *read[T] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lanes == nil {
+		s.lanes = map[types.NamespacedName]*lane[T]{}
+	}
+	l, running := s.lanes[key]
+	if !running {
+		l = &lane[T]{}
+		s.lanes[key] = l
+	}
+	if l.next == nil {
+		l.next = &read[T]{done: make(chan struct{})}
+	}
+	mine := l.next
+	if !running {
+		go s.drive(key, l, fetch)
+	}
+	return mine
+}
+
+// drive reads until nobody waits for another read.
+func (s *shared[T]) drive(key types.NamespacedName, l *lane[T], fetch func(context.Context) (T, error)) {
+	for {
+		s.mu.Lock()
+		current := l.next
+		l.next = nil
+		if current == nil {
+			delete(s.lanes, key)
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		current.value, current.err = fetchOne(key, fetch)
+		close(current.done)
+	}
+}
+
+func fetchOne[T any](key types.NamespacedName, fetch func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), liveTimeout)
+	defer cancel()
+	var none T
+	value, err := fetch(ctx)
+	switch {
+	case apierrors.IsNotFound(err):
+		return none, nil
+	case err != nil:
+		return none, fmt.Errorf("read %s: %w", key, err)
+	}
+	return value, nil
+}

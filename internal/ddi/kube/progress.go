@@ -1,0 +1,125 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+)
+
+const (
+	// maxGathered is how many reports of one device are gathered before they are written.
+	maxGathered = 100
+	// lastFlush is how long a door that ends may take to write what it has gathered.
+	lastFlush = 5 * time.Second
+)
+
+// progress gathers intermediate reports until the device's next write takes them along: a device costs one write when it begins and one when it ends.
+type progress struct {
+	now func() time.Time
+
+	mu      sync.Mutex
+	devices map[types.NamespacedName]*gathering
+}
+
+type gathering struct {
+	since   time.Time
+	reports []action.Report
+}
+
+func newProgress(now func() time.Time) *progress {
+	return &progress{now: now, devices: map[types.NamespacedName]*gathering{}}
+}
+
+// add keeps a report and answers how many there are.
+func (p *progress) add(key types.NamespacedName, r action.Report) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := p.devices[key]
+	if g == nil {
+		g = &gathering{since: p.now()}
+		p.devices[key] = g
+	}
+	g.reports = append(g.reports, r)
+	return len(g.reports)
+}
+
+func (p *progress) count(key types.NamespacedName) int { return len(p.of(key)) }
+
+// of are the reports gathered for a device, oldest first.
+func (p *progress) of(key types.NamespacedName) []action.Report {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if g := p.devices[key]; g != nil {
+		return g.reports
+	}
+	return nil
+}
+
+// done drops the first n reports: they are stored.
+func (p *progress) done(key types.NamespacedName, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := p.devices[key]
+	if g == nil || n == 0 {
+		return
+	}
+	if n >= len(g.reports) {
+		delete(p.devices, key)
+		return
+	}
+	g.reports, g.since = append([]action.Report(nil), g.reports[n:]...), p.now()
+}
+
+// drop forgets what was gathered for a device that is gone.
+func (p *progress) drop(key types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.devices, key)
+}
+
+// due are the devices whose oldest report has waited for this long.
+func (p *progress) due(interval time.Duration) []types.NamespacedName {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var due []types.NamespacedName
+	for key, g := range p.devices {
+		if p.now().Sub(g.since) >= interval {
+			due = append(due, key)
+		}
+	}
+	return due
+}
+
+// run writes what is due until ctx ends, and then the rest.
+func (p *progress) run(ctx context.Context, interval time.Duration, write func(context.Context, types.NamespacedName) error) error {
+	tick := time.NewTicker(max(interval/10, 100*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.flush(ctx, interval, write)
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+			defer cancel()
+			p.flush(last, 0, write)
+			return nil
+		}
+	}
+}
+
+func (p *progress) flush(ctx context.Context, interval time.Duration, write func(context.Context, types.NamespacedName) error) {
+	for _, key := range p.due(interval) {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := write(ctx, key); errors.Is(err, ddi.ErrNotFound) {
+			p.drop(key)
+		}
+	}
+}

@@ -1,0 +1,352 @@
+package ddi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// rootPattern is wire.RootPath as a pattern.
+const rootPattern = "/{tenant}/controller/v1/{controllerId}"
+
+// resource is one path of DDI.
+type resource struct {
+	name, path string
+	methods    methods
+	// judgesHurry: a device that asks too often is not refused before its
+	// report has been read, for a result must not get lost.
+	judgesHurry bool
+}
+
+type methods map[string]handler
+
+// handler answers a device that is authorized.
+type handler func(*visit) (answer, error)
+
+// visit is one request of an authorized device.
+type visit struct {
+	*Server
+	*http.Request
+	device Device
+	now    time.Time
+	// hurried: the device asks too often.
+	hurried bool
+}
+
+// resources are all paths below rootPattern. HEAD goes where GET begins
+// nothing.
+var resources = []resource{
+	{name: "base", path: "", methods: readable(conditional(document(base)))},
+	{name: "deploymentBase", path: "/deploymentBase/{actionId}",
+		methods: methods{http.MethodGet: document(deployment(Backend.Deployment))}},
+	{name: "deploymentBaseFeedback", path: "/deploymentBase/{actionId}/feedback", judgesHurry: true,
+		methods: methods{http.MethodPost: feedback(Backend.Feedback)}},
+	{name: "cancelAction", path: "/cancelAction/{actionId}",
+		methods: methods{http.MethodGet: document(cancelAction)}},
+	{name: "cancelActionFeedback", path: "/cancelAction/{actionId}/feedback", judgesHurry: true,
+		methods: methods{http.MethodPost: feedback(Backend.CancelFeedback)}},
+	{name: "configData", path: "/configData",
+		methods: methods{http.MethodPut: configData}},
+	{name: "installedBase", path: "/installedBase/{actionId}",
+		methods: readable(document(deployment(Backend.Installed)))},
+	{name: "installedBaseReport", path: "/installedBase",
+		methods: methods{http.MethodPut: installedBase}},
+	{name: "artifacts", path: "/softwaremodules/{moduleId}/artifacts",
+		methods: readable(document(artifacts))},
+	{name: "artifact", path: "/softwaremodules/{moduleId}/artifacts/{fileName}",
+		methods: readable(artifact)},
+}
+
+// nowhere is every other path.
+var nowhere = resource{name: "unknown"}
+
+func readable(get handler) methods { return methods{http.MethodGet: get, http.MethodHead: get} }
+
+// allow lists the methods for an Allow header.
+func (r resource) allow() string {
+	return strings.Join(slices.Sorted(maps.Keys(r.methods)), ", ")
+}
+
+// document answers what find finds, in the media type the device asks for. That
+// is settled first: finding may begin an action.
+func document(find func(*visit) (any, error)) handler {
+	return func(v *visit) (answer, error) {
+		mediaType, ok := negotiate(v.Header.Values("Accept"))
+		if !ok {
+			return answer{}, notAcceptable
+		}
+		found, err := find(v)
+		if err != nil {
+			return answer{}, err
+		}
+		body, err := wire.Marshal(found)
+		return answer{status: http.StatusOK, headers: []header{{"Content-Type", mediaType}}, body: body}, err
+	}
+}
+
+// negotiate picks the first media type the door can write.
+func negotiate(accept []string) (mediaType string, ok bool) {
+	for _, line := range accept {
+		for part := range strings.SplitSeq(line, ",") {
+			name, _, _ := strings.Cut(part, ";")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case wire.MediaType:
+				return wire.MediaType, true
+			case wire.HALMediaType, "application/*", "*/*", "":
+				return wire.HALMediaType, true
+			}
+		}
+	}
+	return wire.HALMediaType, len(accept) == 0
+}
+
+// conditional adds an ETag and answers 304 to a device that has this very
+// document already.
+func conditional(get handler) handler {
+	return func(v *visit) (answer, error) {
+		a, err := get(v)
+		if err != nil {
+			return a, err
+		}
+		etag := header{"ETag", etagOf(a.body)}
+		if matches(v.Header.Values("If-None-Match"), etag.value) {
+			return answer{status: http.StatusNotModified, headers: []header{etag}}, nil
+		}
+		a.headers = append(a.headers, etag)
+		return a, nil
+	}
+}
+
+// etagOf is the same on every replica.
+func etagOf(body []byte) string {
+	sum := fnv.New64a()
+	_, _ = sum.Write(body) // a hash never fails
+	return `"` + strconv.FormatUint(sum.Sum64(), 16) + `"`
+}
+
+func matches(ifNoneMatch []string, etag string) bool {
+	for _, line := range ifNoneMatch {
+		for candidate := range strings.SplitSeq(line, ",") {
+			candidate = strings.TrimSpace(candidate)
+			if candidate == "*" || strings.TrimPrefix(candidate, "W/") == etag {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func base(v *visit) (any, error) {
+	var remote string
+	if address := v.address(v.Request); address.IsValid() {
+		remote = address.String()
+	}
+	poll, err := v.backend.Poll(v.Context(), v.device, remote)
+	if err != nil {
+		return nil, err
+	}
+	return v.baseOf(poll), nil
+}
+
+func deployment(find func(Backend, context.Context, Device, int32) (Deployment, error)) func(*visit) (any, error) {
+	return func(v *visit) (any, error) {
+		id, err := v.actionID()
+		if err != nil {
+			return nil, err
+		}
+		messages, err := v.wantedMessages()
+		if err != nil {
+			return nil, err
+		}
+		found, err := find(v.backend, v.Context(), v.device, id)
+		if err != nil {
+			return nil, err
+		}
+		return v.deploymentBaseOf(found, messages), nil
+	}
+}
+
+func cancelAction(v *visit) (any, error) {
+	id, err := v.actionID()
+	if err != nil {
+		return nil, err
+	}
+	if err := v.backend.Cancel(v.Context(), v.device, id); err != nil {
+		return nil, err
+	}
+	return wire.NewCancelAction(strconv.Itoa(int(id))), nil
+}
+
+func feedback(take func(Backend, context.Context, Device, int32, wire.Feedback) error) handler {
+	return func(v *visit) (answer, error) {
+		id, err := v.actionID()
+		if err != nil {
+			return answer{}, err
+		}
+		report, err := read(v, wire.DecodeFeedback)
+		if err != nil {
+			return answer{}, err
+		}
+		if err := v.bound(&report.Status); err != nil {
+			return answer{}, err
+		}
+		return done, take(v.backend, v.Context(), v.device, id, report)
+	}
+}
+
+// maxDetails is hawkBit's quota of messages in one report.
+const maxDetails = 50
+
+// intermediates are reports a device may lose without losing the truth.
+var intermediates = []wire.Execution{
+	wire.ExecutionProceeding, wire.ExecutionScheduled, wire.ExecutionResumed, wire.ExecutionDownload,
+}
+
+// bound refuses an intermediate report that is too much. A result is taken
+// also from a hurried device, and without the details that are too many.
+func (v *visit) bound(status *wire.Status) error {
+	intermediate := slices.Contains(intermediates, status.Execution)
+	switch {
+	case v.hurried && (intermediate || !v.limits.results.take(v.device, v.now)):
+		return tooFast
+	case len(status.Details) > maxDetails && intermediate:
+		return tooManyDetails
+	case len(status.Details) > maxDetails:
+		status.Details = status.Details[:maxDetails]
+	}
+	return nil
+}
+
+func configData(v *visit) (answer, error) {
+	data, err := read(v, wire.DecodeConfigData)
+	if err != nil {
+		return answer{}, err
+	}
+	return done, v.backend.Attributes(v.Context(), v.device, data)
+}
+
+func installedBase(v *visit) (answer, error) {
+	set, err := read(v, wire.DecodeInstalledSet)
+	if err != nil {
+		return answer{}, err
+	}
+	created, err := v.backend.ReportInstalled(v.Context(), v.device, set.Name, set.Version)
+	if created {
+		return answer{status: http.StatusCreated}, err
+	}
+	return done, err
+}
+
+func artifacts(v *visit) (any, error) {
+	module, err := v.backend.Artifacts(v.Context(), v.device, v.PathValue("moduleId"))
+	if err != nil {
+		return nil, err
+	}
+	return v.artifactsOf(module), nil
+}
+
+// artifact sends a client that asks by hawkBit's path to where the file lies.
+// A name that ends in .MD5SUM is a file of that name or else the sum of one.
+func artifact(v *visit) (answer, error) {
+	module, err := v.backend.Artifacts(v.Context(), v.device, v.PathValue("moduleId"))
+	if err != nil {
+		return answer{}, err
+	}
+	name := v.PathValue("fileName")
+	if file, ok := fileNamed(module, name); ok {
+		return v.redirect(file)
+	}
+	if file, ok := fileNamed(module, strings.TrimSuffix(name, md5Suffix)); ok && file.MD5 != "" {
+		body := []byte(wire.MD5SumLine(file.MD5, file.FileName))
+		return answer{status: http.StatusOK, headers: []header{{"Content-Type", "text/plain; charset=utf-8"}}, body: body}, nil
+	}
+	return answer{}, ErrNotFound
+}
+
+func fileNamed(module Module, name string) (Artifact, bool) {
+	for _, file := range module.Artifacts {
+		if file.FileName == name {
+			return file, true
+		}
+	}
+	return Artifact{}, false
+}
+
+// redirect keeps method and range of the request.
+func (v *visit) redirect(file Artifact) (answer, error) {
+	place := file.from(HTTP, HTTPS)
+	if strings.HasPrefix(v.origin(), "https:") {
+		place = file.from(HTTPS, HTTP)
+	}
+	if place.URL == "" {
+		return answer{}, ErrNotFound
+	}
+	return answer{status: http.StatusTemporaryRedirect, headers: []header{{"Location", place.URL}}}, nil
+}
+
+// actionID reads the id in the path: digits, or the device is confused; an id
+// that cannot have been given is not found.
+func (v *visit) actionID() (int32, error) {
+	text := v.PathValue("actionId")
+	if strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' }) {
+		return 0, BadRequest{"the id of the action in the path must be a decimal number"}
+	}
+	id, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || id == 0 {
+		return 0, ErrNotFound
+	}
+	return int32(id), nil
+}
+
+// maxMessages is how much history hawkBit sends at most.
+const maxMessages = 100
+
+// wantedMessages reads actionHistory: how much history to send, 0 for none.
+func (v *visit) wantedMessages() (int, error) {
+	text := v.URL.Query().Get("actionHistory")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	switch {
+	case err != nil:
+		return 0, BadRequest{"the query parameter actionHistory must be a number: 0 for none, -1 for all, n for the newest n"}
+	case n < 0:
+		return maxMessages, nil
+	}
+	return min(int(n), maxMessages), nil
+}
+
+// read takes the body, at most maxBody of it, if it says that it is JSON.
+func read[T any](v *visit, decode func([]byte) (T, error)) (T, error) {
+	var none T
+	if mediaType, _, err := mime.ParseMediaType(v.Header.Get("Content-Type")); err != nil || mediaType != wire.MediaType {
+		return none, notJSON
+	}
+	if v.ContentLength > maxBody {
+		return none, tooLarge
+	}
+	body, err := io.ReadAll(v.Body)
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return none, tooLarge
+	}
+	if err != nil {
+		return none, BadRequest{fmt.Sprintf("the body could not be read: %v", err)}
+	}
+	document, err := decode(body)
+	if err != nil {
+		return none, BadRequest{err.Error()}
+	}
+	return document, nil
+}

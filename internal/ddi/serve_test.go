@@ -1,0 +1,185 @@
+package ddi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
+)
+
+// slowBackend holds a poll until it is released.
+type slowBackend struct {
+	*dditest.Backend
+	begun, release chan struct{}
+}
+
+func (b slowBackend) Poll(ctx context.Context, device ddi.Device, remoteAddr string) (ddi.Poll, error) {
+	close(b.begun)
+	<-b.release
+	return b.Backend.Poll(ctx, device, remoteAddr)
+}
+
+// TestServeLetsRequestsFinish: a device whose request is under way when the
+// door closes gets its answer, and the next one finds the door closed.
+func TestServeLetsRequestsFinish(t *testing.T) {
+	b := slowBackend{backend(), make(chan struct{}), make(chan struct{})}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, shut := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- door(t, b).Serve(ctx, listener) }()
+
+	polled := make(chan error, 1)
+	poll := func() error {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+root, nil)
+		if err != nil {
+			return err
+		}
+		r.Header.Set("Authorization", "TargetToken "+token)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return errors.New(response.Status)
+		}
+		return nil
+	}
+	go func() { polled <- poll() }()
+	<-b.begun
+	shut()
+	close(b.release)
+	for what, outcome := range map[string]chan error{"the request under way": polled, "Serve": served} {
+		select {
+		case err := <-outcome:
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s does not end", what)
+		}
+	}
+	if err := poll(); err == nil {
+		t.Error("the door still answers")
+	}
+}
+
+func TestServeSaysWhyItCannot(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	if err := door(t, backend()).Serve(t.Context(), listener); err == nil {
+		t.Error("want an error")
+	}
+}
+
+// TestLog: a failure is an error with its cause, which the device does not
+// hear; what a device can provoke is said only at level 1, and as a value.
+func TestLog(t *testing.T) {
+	const forged = "/acme/controller/v1/dev1%E2%80%8B\"msg\"=\"all is well\""
+	tests := map[string]struct {
+		verbosity int
+		fails     error
+		request   *http.Request
+		want      string
+	}{
+		"a failure": {0, errors.New("etcd is on fire"), poll(),
+			`"logger"="door" "msg"="The door failed" "error"="etcd is on fire" "resource"="base" "method"="GET" "status"=500 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7"`},
+		"not ready is no failure": {0, ddi.Unavailable{}, poll(), ""},
+		"a refusal, quietly":      {0, nil, poll("Authorization: TargetToken wrong"), ""},
+		"a refusal, closely": {1, fmt.Errorf("target dev1: %w", ddi.ErrNotFound), poll(),
+			`"logger"="door" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=404 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7" "reason"="target dev1: not found"`},
+		"an id that looks like a log": {1, nil, ask("GET " + strings.ReplaceAll(strings.ReplaceAll(forged, `"`, "%22"), " ", "%0A")),
+			`"logger"="door" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=400 "tenant"="acme" "controllerID"="dev1\u200b\"msg\"=\"all\nis\nwell\"" "address"="192.0.2.7" "reason"="bad request: the controllerId in the path holds a blank or a control character; it may hold neither"`},
+		"a device that has gone away": {0, context.Canceled, gone(poll()), ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var lines []string
+			log := funcr.New(func(prefix, args string) {
+				lines = append(lines, fmt.Sprintf(`"logger"=%q %s`, prefix, args))
+			}, funcr.Options{Verbosity: tc.verbosity}).WithName("door")
+			b := backend()
+			b.Errors = map[string]error{"Poll": tc.fails}
+			w := answered(door(t, b, func(o *ddi.Options) { o.Log = log }), tc.request)
+			if strings.Contains(w.Body.String(), "fire") {
+				t.Errorf("the device was told %s", w.Body)
+			}
+			if diff := cmp.Diff(tc.want, strings.Join(lines, "\n")); diff != "" {
+				t.Errorf("log (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestADeviceThatGoesAwayIsNoFailure(t *testing.T) {
+	b := backend()
+	b.Errors = map[string]error{"Poll": context.Canceled}
+	if diff := cmp.Diff([]int{499, 500}, codes(door(t, b), gone(poll()), poll())); diff != "" {
+		t.Errorf("codes (-want +got):\n%s", diff)
+	}
+}
+
+func gone(r *http.Request) *http.Request {
+	ctx, cancel := context.WithCancel(r.Context())
+	cancel()
+	return r.WithContext(ctx)
+}
+
+// TestMetrics: by resource and code, whatever the device is called.
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	s := door(t, backend(), func(o *ddi.Options) { o.Registerer = registry })
+	codes(s, poll(), poll(), otherDevice(), ask("DELETE "+root+"/configData"), ask("GET /robots.txt"),
+		report("deploymentBase", success), ask("GET "+root+"/softwaremodules/9/artifacts/delta.swu"))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			name := family.GetName()
+			for _, label := range metric.GetLabel() {
+				name += " " + label.GetValue()
+			}
+			got[name] = metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+		}
+	}
+	want := map[string]float64{
+		"goshawk_door_requests_total 200 base":                   2,
+		"goshawk_door_requests_total 401 base":                   1,
+		"goshawk_door_requests_total 405 configData":             1,
+		"goshawk_door_requests_total 404 unknown":                1,
+		"goshawk_door_requests_total 200 deploymentBaseFeedback": 1,
+		"goshawk_door_requests_total 307 artifact":               1,
+		"goshawk_door_request_seconds base":                      3,
+		"goshawk_door_request_seconds configData":                1,
+		"goshawk_door_request_seconds unknown":                   1,
+		"goshawk_door_request_seconds deploymentBaseFeedback":    1,
+		"goshawk_door_request_seconds artifact":                  1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+	if _, err := ddi.NewServer(backend(), ddi.Options{Registerer: registry, Log: logr.Discard()}); err == nil {
+		t.Error("two doors with one registry: want an error")
+	}
+}

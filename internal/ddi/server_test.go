@@ -1,0 +1,518 @@
+package ddi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const (
+	root  = "/acme/controller/v1/dev1"
+	token = "secret"
+)
+
+var device = ddi.Device{Tenant: "acme", ControllerID: "dev1"}
+
+func backend() *dditest.Backend {
+	module := ddi.Module{
+		ID: "9", Part: "application", Name: "rootfs", Version: "1.2",
+		Artifacts: []ddi.Artifact{
+			{FileName: "bundle 1.raucb", Size: 734003200, SHA1: "a1", MD5: "B2", SHA256: "c3", Downloads: []ddi.Download{
+				{Protocol: "FTP", URL: "ftp://files.example/bundle"},
+				{Protocol: ddi.HTTP, URL: "http://files.example/bundle?a=1&b=2"},
+				{Protocol: ddi.HTTPS, URL: "https://files.example/bundle", MD5URL: "https://files.example/bundle.md5"},
+			}},
+			{FileName: "delta.swu", Size: 5, SHA256: "d4", Downloads: []ddi.Download{
+				{Protocol: "SFTP", URL: "sftp://files.example/delta"},
+				{Protocol: ddi.HTTPS, URL: "https://files.example/delta"},
+			}},
+			{FileName: "odd.swu", Size: 7, SHA256: "a7", Downloads: []ddi.Download{
+				{Protocol: "FTP", URL: "ftp://files.example/odd"},
+			}},
+			{FileName: "nowhere.swu", Size: 6, MD5: "e5", SHA256: "f6"},
+		},
+		Metadata: []wire.Metadata{{Key: "k", Value: "v"}},
+	}
+	return &dditest.Backend{
+		Tokens: map[ddi.Device]string{device: token},
+		Offer:  ddi.Poll{Sleep: 5 * time.Minute},
+		Module: module,
+		Action: ddi.Deployment{
+			ID: 31, Download: wire.HandlingForced, Update: wire.HandlingAttempt, Window: wire.WindowAvailable,
+			Chunks:  []ddi.Module{module, {Part: "os", Name: "empty", Version: "1"}},
+			History: &ddi.History{Status: "RETRIEVED", Messages: []string{"third", "second", "first"}},
+		},
+	}
+}
+
+// door is unhurried: rates have tests of their own.
+func door(t testing.TB, b ddi.Backend, change ...func(*ddi.Options)) *ddi.Server {
+	t.Helper()
+	boundless := ddi.Rate{PerSecond: -1}
+	options := ddi.Options{DeviceRate: boundless, AddressRate: boundless, GlobalRate: boundless}
+	for _, c := range change {
+		c(&options)
+	}
+	s, err := ddi.NewServer(b, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// ask makes a request of dev1 from lines such as "GET /path" and "Name: value".
+func ask(line string, rest ...string) *http.Request {
+	method, target, _ := strings.Cut(line, " ")
+	headers, body := rest, ""
+	if method == "POST" || method == "PUT" {
+		headers, body = rest[:len(rest)-1], rest[len(rest)-1]
+	}
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Host = "door.example"
+	r.RemoteAddr = "192.0.2.7:4711"
+	r.Header.Set("Authorization", "TargetToken "+token)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
+	return r
+}
+
+func answered(s http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w
+}
+
+func TestResources(t *testing.T) {
+	offer := func(change func(*ddi.Poll)) func(*dditest.Backend) {
+		return func(b *dditest.Backend) { change(&b.Offer) }
+	}
+	as := func(*dditest.Backend) {}
+	const closed = `{"id":31,"status":{"execution":"closed","result":{"finished":"success"}}}`
+	tests := map[string]struct {
+		script  func(*dditest.Backend)
+		request *http.Request
+	}{
+		"base idle":                      {as, ask("GET " + root)},
+		"base as plain JSON":             {as, ask("GET "+root, "Accept: application/json;charset=UTF-8")},
+		"base asked by HEAD":             {as, ask("HEAD " + root)},
+		"base unchanged":                 {as, ask("GET "+root, `If-None-Match: "old", W/"ee4ec36d972720e6"`)},
+		"base offers a deployment":       {offer(func(p *ddi.Poll) { p.DeployID, p.CacheBuster, p.InstalledID = 31, "-217&x", 17 }), ask("GET " + root)},
+		"base offers without a buster":   {offer(func(p *ddi.Poll) { p.DeployID = 2147483647 }), ask("GET " + root)},
+		"base offers a cancel first":     {offer(func(p *ddi.Poll) { p.CancelID, p.ConfirmID, p.DeployID = 30, 31, 32 }), ask("GET " + root)},
+		"base asks for consent second":   {offer(func(p *ddi.Poll) { p.ConfirmID, p.DeployID = 31, 32 }), ask("GET " + root)},
+		"base wants attributes":          {offer(func(p *ddi.Poll) { p.WantAttributes = true }), ask("GET " + root)},
+		"deploymentBase":                 {as, ask("GET " + root + "/deploymentBase/31?c=whatever")},
+		"deploymentBase with history":    {as, ask("GET " + root + "/deploymentBase/31?actionHistory=2")},
+		"deploymentBase with everything": {as, ask("GET " + root + "/deploymentBase/31?actionHistory=-1")},
+		"deploymentBase without chunks": {
+			func(b *dditest.Backend) { b.Action = ddi.Deployment{ID: 7, Download: "forced", Update: "skip"} },
+			ask("GET " + root + "/deploymentBase/7?actionHistory=0")},
+		"deploymentBase feedback":         {as, ask("POST "+root+"/deploymentBase/31/feedback", closed)},
+		"cancelAction":                    {as, ask("GET " + root + "/cancelAction/31")},
+		"cancelAction feedback":           {as, ask("POST "+root+"/cancelAction/31/feedback", closed)},
+		"configData":                      {as, ask("PUT "+root+"/configData", `{"mode":"replace","data":{"hw":"B","n":4,"old":null}}`)},
+		"installedBase":                   {as, ask("GET " + root + "/installedBase/31?actionHistory=1")},
+		"installedBase known":             {as, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
+		"installedBase new":               {func(b *dditest.Backend) { b.Created = true }, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
+		"artifacts":                       {as, ask("GET " + root + "/softwaremodules/9/artifacts")},
+		"artifact over HTTP":              {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
+		"artifact over HTTPS":             {as, ask("GET https://door.example" + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
+		"artifact asked by HEAD":          {as, ask("HEAD " + root + "/softwaremodules/9/artifacts/delta.swu")},
+		"artifact that lies nowhere":      {as, ask("GET " + root + "/softwaremodules/9/artifacts/nowhere.swu")},
+		"artifact unknown":                {as, ask("GET " + root + "/softwaremodules/9/artifacts/other.swu")},
+		"MD5 sum":                         {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
+		"MD5 sum not known":               {as, ask("GET " + root + "/softwaremodules/9/artifacts/delta.swu.MD5SUM")},
+		"MD5 sum that is itself a file":   {func(b *dditest.Backend) { b.Module.Artifacts[1].FileName = "bundle 1.raucb.MD5SUM" }, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
+		"module unknown":                  {as, ask("GET " + root + "/softwaremodules/8/artifacts")},
+		"confirmationBase does not exist": {as, ask("GET " + root + "/confirmationBase")},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			tc.script(b)
+			golden(t, "resources/"+name, exchange(tc.request, answered(door(t, b), tc.request), b.Calls()))
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	const intermediate = `{"status":{"execution":"proceeding","result":{"finished":"none"}}}`
+	report0 := ask("POST "+root+"/deploymentBase/0/feedback", intermediate)
+	fetch := func() *http.Request { return ask("GET " + root + "/deploymentBase/31") }
+	report := func(body string, headers ...string) *http.Request {
+		return ask("POST "+root+"/deploymentBase/31/feedback", append(headers, body)...)
+	}
+	tests := map[string]struct {
+		fails   error
+		request *http.Request
+	}{
+		"backend unauthorized":        {ddi.ErrUnauthorized, fetch()},
+		"backend not found":           {fmt.Errorf("target %q: %w", "dev1", ddi.ErrNotFound), fetch()},
+		"backend gone":                {ddi.ErrGone, report(intermediate)},
+		"backend not allowed":         {ddi.ErrNotAllowed, ask("POST "+root+"/cancelAction/31/feedback", intermediate)},
+		"backend conflict":            {ddi.ErrConflict, report(intermediate)},
+		"backend quota":               {ddi.ErrTooMany, ask("PUT "+root+"/configData", `{"data":{"a":"b"}}`)},
+		"backend bad request":         {ddi.BadRequest{Reason: `data["a b"]: a name may not hold blanks`}, ask("PUT "+root+"/configData", `{"data":{"a b":"c"}}`)},
+		"backend not synced":          {ddi.Unavailable{}, ask("GET " + root)},
+		"backend unavailable a while": {fmt.Errorf("poll: %w", ddi.Unavailable{RetryAfter: 1500 * time.Millisecond, Cause: errors.New("etcd")}), ask("GET " + root)},
+		"backend fails":               {errors.New("secret internals"), fetch()},
+		"no such path":                {nil, ask("GET /acme/controller/v2/dev1")},
+		"no such path below a device": {nil, ask("GET " + root + "/")},
+		"method":                      {nil, ask("DELETE " + root)},
+		"a HEAD begins no action":     {nil, ask("HEAD " + root + "/deploymentBase/31")},
+		"no credentials":              {nil, ask("GET "+root, "Authorization: ")},
+		"another scheme":              {nil, ask("GET "+root, "Authorization: Bearer "+token)},
+		"scheme without token":        {nil, ask("GET "+root, "Authorization: TargetToken")},
+		"wrong token":                 {nil, ask("GET "+root, "Authorization: TargetToken wrong")},
+		"unknown device":              {nil, ask("GET /acme/controller/v1/dev2")},
+		"unknown tenant":              {nil, ask("GET /other/controller/v1/dev1")},
+		"id with a blank":             {nil, ask("GET /acme/controller/v1/dev%201")},
+		"id of dots":                  {nil, ask("GET /acme/controller/v1/%2e%2E")},
+		"id with a control character": {nil, ask("GET /acme/controller/v1/dev%001")},
+		"id that is not UTF-8":        {nil, ask("GET /acme/controller/v1/dev%ff")},
+		"id too long":                 {nil, ask("GET /acme/controller/v1/" + strings.Repeat("x", 257))},
+		"tenant with a blank":         {nil, ask("GET /%20/controller/v1/dev1")},
+		"action id with letters":      {nil, ask("GET " + root + "/deploymentBase/act-1")},
+		"action id with a sign":       {nil, ask("GET " + root + "/installedBase/-1")},
+		"action id that nobody gives": {nil, ask("GET " + root + "/cancelAction/2147483648")},
+		"action id zero":              {nil, report0},
+		"history in words":            {nil, ask("GET " + root + "/deploymentBase/31?actionHistory=all")},
+		"wants CBOR":                  {nil, ask("GET "+root+"/deploymentBase/31", "Accept: application/cbor")},
+		"sends CBOR":                  {nil, report("\xa0", "Content-Type: application/cbor")},
+		"sends HAL":                   {nil, report(intermediate, "Content-Type: application/hal+json")},
+		"sends a form":                {nil, ask("PUT "+root+"/configData", "Content-Type: application/x-www-form-urlencoded", "a=b")},
+		"sends nothing":               {nil, ask("PUT "+root+"/configData", "Content-Type: application/json", "")},
+		"sends no JSON":               {nil, report(`{"status":`)},
+		"sends a list":                {nil, report(`[]`)},
+		"sends no status":             {nil, report(`{}`)},
+		"sends an unknown word":       {nil, report(`{"status":{"execution":"done","result":{"finished":"success"}}}`)},
+		"sends an endless word":       {nil, report(`{"status":{"execution":"` + strings.Repeat("é", 4000) + `","result":{"finished":"success"}}}`)},
+		"sends no data":               {nil, ask("PUT "+root+"/configData", `{"mode":"merge"}`)},
+		"sends a set without version": {nil, ask("PUT "+root+"/installedBase", `{"name":"firmware"}`)},
+		"sends too much":              {nil, report(`{"x":"` + strings.Repeat("x", 64<<10) + `"}`)},
+		"sends too many details":      {nil, report(`{"status":{"execution":"proceeding","result":{"finished":"none"},"details":[` + strings.Repeat(`"x",`, 50) + `"x"]}}`)},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			if tc.fails != nil {
+				b.Errors = map[string]error{}
+				for _, method := range []string{"Poll", "Deployment", "Feedback", "CancelFeedback", "Attributes"} {
+					b.Errors[method] = tc.fails
+				}
+			}
+			w := answered(door(t, b), tc.request)
+			if calls := b.Calls(); tc.fails == nil && len(calls) > 0 {
+				t.Errorf("the backend was asked: %v", calls)
+			}
+			golden(t, "refusals/"+name, exchange(tc.request, w, nil))
+		})
+	}
+}
+
+// exchange is a request, its answer and what the backend was asked meanwhile.
+func exchange(r *http.Request, w *httptest.ResponseRecorder, calls []dditest.Call) []byte {
+	var out bytes.Buffer
+	target := r.URL.RequestURI()
+	if len(target) > 100 {
+		target = target[:100] + "…"
+	}
+	fmt.Fprintf(&out, "%s %s\n%d %s\n", r.Method, target, w.Code, http.StatusText(w.Code))
+	for _, name := range slices.Sorted(maps.Keys(w.Header())) {
+		fmt.Fprintf(&out, "%s: %s\n", name, w.Header().Get(name))
+	}
+	var pretty bytes.Buffer
+	switch body := w.Body.Bytes(); {
+	case len(body) == 0:
+	case json.Indent(&pretty, body, "", "  ") == nil:
+		fmt.Fprintf(&out, "\n%s\n", pretty.Bytes())
+	default:
+		fmt.Fprintf(&out, "\n%s\n", body)
+	}
+	for _, call := range calls {
+		args, _ := json.Marshal(call.Args)
+		fmt.Fprintf(&out, "\nbackend: %s %s/%s %s\n", call.Method, call.Device.Tenant, call.Device.ControllerID, args)
+	}
+	return out.Bytes()
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".txt")
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-golden +got):\n%s", file, diff)
+	}
+}
+
+// TestAuthorizationTellsNothing: who guesses ids learns nothing from answers.
+func TestAuthorizationTellsNothing(t *testing.T) {
+	s := door(t, backend())
+	wrong := answered(s, ask("GET "+root, "Authorization: TargetToken wrong"))
+	unknown := answered(s, ask("GET /acme/controller/v1/dev2"))
+	if wrong.Code != http.StatusUnauthorized || unknown.Code != http.StatusUnauthorized {
+		t.Errorf("codes %d and %d, want 401 twice", wrong.Code, unknown.Code)
+	}
+	if diff := cmp.Diff(wrong.Header(), unknown.Header()); diff != "" {
+		t.Errorf("headers differ:\n%s", diff)
+	}
+	if wrong.Body.String() != unknown.Body.String() {
+		t.Errorf("bodies differ: %s and %s", wrong.Body, unknown.Body)
+	}
+}
+
+func TestTokenSchemeIsCaseInsensitive(t *testing.T) {
+	for _, value := range []string{"TargetToken secret", "targettoken secret", "TARGETTOKEN  secret "} {
+		if w := answered(door(t, backend()), ask("GET "+root, "Authorization: "+value)); w.Code != http.StatusOK {
+			t.Errorf("%q: %d, want 200", value, w.Code)
+		}
+	}
+}
+
+// TestEscapedIDs: the id of the device comes to the backend as it is and goes
+// back into links as the device wrote it.
+func TestEscapedIDs(t *testing.T) {
+	for _, id := range []string{"ABC:123", "a/b", "ü", "50%", "a+b", "q?x#y", `"<&>"`, "...", strings.Repeat("é", 256)} {
+		b := backend()
+		odd := ddi.Device{Tenant: "acme", ControllerID: id}
+		b.Tokens[odd] = token
+		b.Offer.DeployID = 31
+		s := door(t, b)
+		w := answered(s, ask("GET "+wire.RootPath(odd.Tenant, odd.ControllerID)))
+		if w.Code != http.StatusOK {
+			t.Errorf("%q: %d %s", id, w.Code, w.Body)
+			continue
+		}
+		var base wire.Base
+		if err := json.Unmarshal(w.Body.Bytes(), &base); err != nil {
+			t.Errorf("%q: %v in %s", id, err, w.Body)
+			continue
+		}
+		if w := answered(s, ask("GET "+strings.TrimPrefix(base.Links.DeploymentBase.Href, "http://door.example"))); w.Code != http.StatusOK {
+			t.Errorf("%q: the link %s answers %d", id, base.Links.DeploymentBase.Href, w.Code)
+		}
+		for _, call := range b.Calls() {
+			if call.Device != odd {
+				t.Errorf("%q: the backend was asked about %v", id, call.Device)
+			}
+		}
+	}
+}
+
+func TestWhereLinksLead(t *testing.T) {
+	forwarded := []string{"X-Forwarded-Proto: HTTPS", "X-Forwarded-Host: public.example, inner.example", "X-Forwarded-For: 198.51.100.1, 203.0.113.9"}
+	trust := func(o *ddi.Options) { o.TrustForwarded = true }
+	tests := map[string]struct {
+		change  func(*ddi.Options)
+		request *http.Request
+		want    string
+		address string
+	}{
+		"the host that was asked":              {func(*ddi.Options) {}, ask("GET " + root), "http://door.example", "192.0.2.7"},
+		"TLS":                                  {func(*ddi.Options) {}, ask("GET https://door.example" + root), "https://door.example", "192.0.2.7"},
+		"the headers of anybody are ignored":   {func(*ddi.Options) {}, ask("GET "+root, forwarded...), "http://door.example", "192.0.2.7"},
+		"the headers of a proxy are taken":     {trust, ask("GET "+root, forwarded...), "https://public.example", "203.0.113.9"},
+		"a proxy that says nothing":            {trust, ask("GET " + root), "http://door.example", "192.0.2.7"},
+		"a proxy that says nonsense":           {trust, ask("GET "+root, "X-Forwarded-Proto: gopher", "X-Forwarded-For: unknown"), "http://door.example", "192.0.2.7"},
+		"an IPv4 address in IPv6 clothes":      {trust, ask("GET "+root, "X-Forwarded-For: ::ffff:203.0.113.9"), "http://door.example", "203.0.113.9"},
+		"the base URL outranks whatever asked": {func(o *ddi.Options) { o.BaseURL = "https://fixed.example/"; o.TrustForwarded = true }, ask("GET "+root, forwarded...), "https://fixed.example", "203.0.113.9"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			b.Offer.DeployID = 31
+			w := answered(door(t, b, tc.change), tc.request)
+			var base wire.Base
+			if err := json.Unmarshal(w.Body.Bytes(), &base); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := base.Links.DeploymentBase.Href, tc.want+root+"/deploymentBase/31"; got != want {
+				t.Errorf("link %s, want %s", got, want)
+			}
+			if diff := cmp.Diff([]dditest.Call{{Method: "Poll", Device: device, Args: []any{tc.address}}}, b.Calls()); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBaseURLMustBeUsable(t *testing.T) {
+	for _, base := range []string{"door.example", "ftp://door.example", "https://", "https://door.example/below", "https://door.example?x=y", "http://a b"} {
+		if _, err := ddi.NewServer(backend(), ddi.Options{BaseURL: base}); err == nil {
+			t.Errorf("%q was taken", base)
+		}
+	}
+}
+
+// TestReportsOfRealClients sends bodies as swupdate 2022.12 and
+// rauc-hawkbit-updater write them, in an order no rule of the door forbids: it
+// hands on what it hears, as it hears it.
+func TestReportsOfRealClients(t *testing.T) {
+	reports := []struct {
+		path, body string
+		want       wire.Status
+	}{
+		{"deploymentBase/17", `{ "id": 17, "time": "20240311T091500", "status": { "result": { "progress": { "cnt" : 1, "of" : 0 }, "finished": "success" }, "execution": "closed", "details" : [ "Update Installed." ] } }`,
+			wire.Status{Execution: "closed", Result: wire.Result{Finished: "success", Progress: &wire.Progress{Count: 1}}, Details: wire.Details{"Update Installed."}}},
+		{"deploymentBase/17", `{ "id": 17, "time": "20240311T091400", "status": { "result": { "progress": { "cnt" : 0, "of" : 1 }, "finished": "none" }, "execution": "proceeding", "details" : [ "Installing Update Chunk Artifacts." ] } }`,
+			wire.Status{Execution: "proceeding", Result: wire.Result{Finished: "none", Progress: &wire.Progress{Of: 1}}, Details: wire.Details{"Installing Update Chunk Artifacts."}}},
+		{"cancelAction/17", `{"id":"18","time":"20240311T081500","status":{"result":{"finished":"success"},"execution":"rejected","details":["Cancelation impossible, installation started already."]}}`,
+			wire.Status{Execution: "rejected", Result: wire.Result{Finished: "success"}, Details: wire.Details{"Cancelation impossible, installation started already."}}},
+		{"deploymentBase/17", `{"id":"17","time":"20240311T081500","status":{"result":{"finished":"none"},"execution":"proceeding","details":["Copying image to rootfs.1"]}}`,
+			wire.Status{Execution: "proceeding", Result: wire.Result{Finished: "none"}, Details: wire.Details{"Copying image to rootfs.1"}}},
+		{"cancelAction/17", `{ "id": 17, "time": "20240311T091500", "status": { "result": { "finished": "success" }, "execution": "closed", "details" : [ "cancellation acknowledged." ] } }`,
+			wire.Status{Execution: "closed", Result: wire.Result{Finished: "success"}, Details: wire.Details{"cancellation acknowledged."}}},
+		{"deploymentBase/17", `{"status":{"execution":"closed","result":{"finished":"failure"},"code":17}}`,
+			wire.Status{Execution: "closed", Result: wire.Result{Finished: "failure"}, Code: "17"}},
+	}
+	b := backend()
+	s := door(t, b)
+	for i, report := range reports {
+		w := answered(s, ask("POST "+root+"/"+report.path+"/feedback", "Content-Type: application/json;charset=UTF-8", report.body))
+		if w.Code != http.StatusOK || w.Body.Len() != 0 {
+			t.Fatalf("%s: %d %s", report.body, w.Code, w.Body)
+		}
+		call := b.Calls()[i]
+		method := map[bool]string{true: "Feedback", false: "CancelFeedback"}[strings.HasPrefix(report.path, "deployment")]
+		if call.Method != method || call.Args[0] != int32(17) {
+			t.Errorf("%s went to %s of action %v", report.body, call.Method, call.Args[0])
+		}
+		if diff := cmp.Diff(report.want, call.Args[1].(wire.Feedback).Status); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", report.body, diff)
+		}
+	}
+}
+
+// TestResultsKeepFiftyDetails: a result is never refused for quota.
+func TestResultsKeepFiftyDetails(t *testing.T) {
+	b := backend()
+	body := `{"status":{"execution":"closed","result":{"finished":"failure"},"details":[` + strings.Repeat(`"x",`, 60) + `"last"]}}`
+	if w := answered(door(t, b), ask("POST "+root+"/deploymentBase/31/feedback", body)); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if got := len(b.Calls()[0].Args[1].(wire.Feedback).Status.Details); got != 50 {
+		t.Errorf("%d details, want 50", got)
+	}
+}
+
+// TestLargeBodies: one that says its length is refused unread, one that does
+// not is refused when it has grown too large.
+func TestLargeBodies(t *testing.T) {
+	const size = 10 << 20
+	for name, length := range map[string]int64{"declared": size, "chunked": -1} {
+		read := &counter{Reader: io.LimitReader(rand.NewChaCha8([32]byte{}), size)}
+		r := ask("POST "+root+"/deploymentBase/31/feedback", "Content-Type: application/json", "")
+		r.Body, r.ContentLength = io.NopCloser(read), length
+		if w := answered(door(t, backend()), r); w.Code != http.StatusRequestEntityTooLarge {
+			t.Errorf("%s: %d, want 413", name, w.Code)
+		}
+		if most := map[string]int{"declared": 0, "chunked": 65 << 10}[name]; read.n > most {
+			t.Errorf("%s: %d bytes were read, want at most %d", name, read.n, most)
+		}
+	}
+}
+
+type counter struct {
+	io.Reader
+	n int
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// TestOverTheNetwork is what a recorder cannot show: 100-continue, HEAD,
+// lengths, and a client that follows the redirect with its method and range.
+func TestOverTheNetwork(t *testing.T) {
+	var fetched []string
+	files := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fetched = append(fetched, r.Method+" "+r.Header.Get("Range"))
+		_, _ = io.WriteString(w, "image")
+	}))
+	defer files.Close()
+	b := backend()
+	b.Module.Artifacts[1].Downloads[1].URL = files.URL
+	b.Action.Chunks = slices.Repeat(b.Action.Chunks, 20)
+	server := httptest.NewServer(door(t, b))
+	defer server.Close()
+	send := func(method, path, body string, headers ...string) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, server.URL+root+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "TargetToken "+token)
+		for _, h := range headers {
+			name, value, _ := strings.Cut(h, ": ")
+			r.Header.Set(name, value)
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(response.Body)
+		if err != nil || method != http.MethodHead && response.ContentLength != int64(len(content)) {
+			t.Errorf("%s %s: length %d, content of %d, %v", method, path, response.ContentLength, len(content), err)
+		}
+		response.Body.Close()
+		return response
+	}
+
+	json := "Content-Type: application/json"
+	if r := send("PUT", "/configData", `{"data":{"hw":"B"}}`, json, "Expect: 100-continue"); r.StatusCode != http.StatusOK {
+		t.Errorf("a body after 100-continue: %d", r.StatusCode)
+	}
+	if r := send("PUT", "/configData", strings.Repeat(" ", 70<<10)+"{}", json, "Expect: 100-continue"); r.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("a body too large after 100-continue: %d", r.StatusCode)
+	}
+	if r := send("GET", "/deploymentBase/31", ""); r.ContentLength < 4096 {
+		t.Errorf("a long document has the length %d; want one above what net/http measures by itself", r.ContentLength)
+	}
+	if get, head := send("GET", "", ""), send("HEAD", "", ""); head.StatusCode != http.StatusOK || head.ContentLength != get.ContentLength {
+		t.Errorf("HEAD: %d with length %d, GET has %d", head.StatusCode, head.ContentLength, get.ContentLength)
+	}
+	artifact := "/softwaremodules/9/artifacts/delta.swu"
+	send("HEAD", artifact, "")
+	if r := send("GET", artifact, "", "Range: bytes=9-"); r.Request.URL.Host == "" || len(fetched) != 2 {
+		t.Fatalf("fetched %q", fetched)
+	}
+	if diff := cmp.Diff([]string{"HEAD ", "GET bytes=9-"}, fetched); diff != "" {
+		t.Errorf("fetched (-want +got):\n%s", diff)
+	}
+}

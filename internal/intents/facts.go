@@ -1,0 +1,89 @@
+package intents
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// Facts works out what the rules need to know of a set from the set and its modules, in the order of spec.modules; a missing module is nil.
+func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *offer.Set {
+	facts := &offer.Set{
+		Namespace:             set.Namespace,
+		Name:                  set.Name,
+		ContentHash:           set.Status.ContentHash,
+		CompatibleTargetTypes: set.Spec.CompatibleTargetTypes,
+		RequiredMigrationStep: set.Spec.RequiredMigrationStep,
+		Rollback:              v1alpha1.RollbackSupported,
+		Metadata:              offer.Visible(set.Spec.Metadata),
+	}
+	facts.NotDeployable = notDeployable(set, modules)
+	facts.Deployable = facts.NotDeployable == ""
+	for _, m := range modules {
+		if m == nil {
+			continue
+		}
+		facts.Modules = append(facts.Modules, m)
+		if m.Spec.Rollback != v1alpha1.RollbackSupported {
+			facts.Rollback = v1alpha1.RollbackNone
+		}
+	}
+	invalidate(facts, set)
+	return facts
+}
+
+// invalidate takes over the invalidation from spec, or from status where a tombstone wrote it.
+func invalidate(facts *offer.Set, set *v1alpha1.DistributionSet) {
+	if s := set.Status.Invalidation; s != nil {
+		facts.Invalidation = s.Cancelation
+		if s.ObservedAt != nil {
+			facts.InvalidatedAt = s.ObservedAt.Time
+		}
+	}
+	if i := set.Spec.Invalidation; i != nil {
+		facts.Invalidation, facts.InvalidationReason, facts.DeleteRollouts = i.Cancelation, i.Reason, i.DeleteRollouts
+	}
+}
+
+// notDeployable says what keeps a set from being deployed; empty: nothing.
+func notDeployable(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) string {
+	ready := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case !set.DeletionTimestamp.IsZero():
+		return "it is being deleted"
+	case ready == nil:
+		return "Goshawk has not looked at it yet"
+	case ready.Status != "True":
+		return ready.Message
+	case !set.Status.Locked || set.Status.ContentHash == "":
+		return "it is being locked for its first use"
+	}
+	for i, m := range modules {
+		if m == nil {
+			return fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) does not exist", set.Spec.Modules[i].Name, i)
+		}
+	}
+	if offer.ContentHash(set, modules) != set.Status.ContentHash {
+		return "it no longer has the content that it was locked with"
+	}
+	return ""
+}
+
+// World is everything an offer to this target depends on.
+func (x *Index) World(target *v1alpha1.Target, now time.Time) offer.World {
+	return offer.World{
+		Now:     now,
+		Target:  target,
+		Intents: x.For(target),
+		Set: func(name string) *offer.Set {
+			return x.Set(sibling(target, name))
+		},
+		Origin: func(source v1alpha1.ActionSource) offer.Origin {
+			return x.origin(target.Namespace, source)
+		},
+	}
+}

@@ -1,0 +1,169 @@
+package intents
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+)
+
+// For lists the intents that reach a target: its own assignment and the groups it is a member of.
+func (x *Index) For(target *v1alpha1.Target) []offer.Intent {
+	var intents []offer.Intent
+	if in, ok := x.assignment(target); ok {
+		intents = append(intents, in)
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, m := range x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}] {
+		group := x.groups[m.group]
+		r := x.rollouts[types.NamespacedName{Namespace: group.Namespace, Name: group.Spec.Rollout}]
+		if !Exists(group, r) {
+			continue
+		}
+		intents = append(intents, FromRollout(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]))
+	}
+	return intents
+}
+
+// Exists tells whether a group belongs to the plan of a rollout. Groups of another plan, or of a rollout of the same name that is gone, do not exist for anybody.
+func Exists(group *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
+	return r != nil && r.UID == group.Spec.RolloutUID && r.Status.Plan != nil && r.Status.Plan.Hash == group.Spec.PlanHash
+}
+
+// FromRollout is the intent of one membership.
+func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int32, set *offer.Set) offer.Intent {
+	in := offer.Intent{
+		Source:       v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Group: group.Spec.Group},
+		Update:       r.Spec.Update,
+		Set:          set,
+		PlannedHash:  r.Status.Plan.ContentHash,
+		Superseded:   rollout.Bit(group.Status.Superseded, int(position)),
+		AlreadyThere: rollout.Bit(group.Status.AlreadyThere, int(position)),
+		Skipped:      rollout.Bit(group.Status.Skipped, int(position)),
+	}
+	in.Update.ConfirmationRequired = group.Spec.Conditions.ConfirmationRequired
+	in.Closed, in.Stopped = Gate(r, group.Spec.Index)
+	if r.Status.StartedAt != nil {
+		in.StartedAt = r.Status.StartedAt.Time
+		in.Source.Since = &metav1.MicroTime{Time: rollout.Since(r)}
+	}
+	if g := groupStatus(r, group.Spec.Index); g != nil && g.OpenedAt != nil {
+		in.OpenedAt = g.OpenedAt.Time
+	}
+	in.RetryAt, in.RetryCodes = rollout.RetryOf(r)
+	return in
+}
+
+// Gate says what keeps a group of a rollout from being offered to any member, and whether that is for good. Spec counts before status: a stop acts
+// as soon as it is seen, not when a controller has written it down.
+func Gate(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) {
+	group := groupStatus(r, index)
+	switch {
+	case !r.DeletionTimestamp.IsZero():
+		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s is being deleted", r.Name)}, true
+	case r.Spec.State == v1alpha1.IntentStopped, r.Status.State == v1alpha1.RolloutStopping, r.Status.State == v1alpha1.RolloutStopped:
+		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s was stopped", r.Name)}, true
+	case r.Status.StartedAt == nil:
+		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("rollout %s has not started%s", r.Name, waiting(r)), Until: until(r)}, false
+	case r.Spec.State == v1alpha1.IntentPaused:
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: spec.state is Paused", r.Name)}, false
+	case r.Status.State == v1alpha1.RolloutPaused:
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: %s", r.Name, r.Status.PauseMessage)}, false
+	case group == nil || group.OpenedAt == nil:
+		return offer.Reason{Code: offer.CodeGroupNotOpen, Message: fmt.Sprintf("the target's group of rollout %s has not opened%s", r.Name, waiting(r)), Until: until(r)}, false
+	case r.Status.State == v1alpha1.RolloutFinished:
+		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s has finished", r.Name)}, false
+	}
+	return offer.Reason{}, false
+}
+
+// GateOfGroup is Gate for a group known by its name.
+func GateOfGroup(r *v1alpha1.Rollout, name string) (closed offer.Reason, stopped bool) {
+	for i := range r.Status.Groups {
+		if r.Status.Groups[i].Name == name {
+			return Gate(r, int32(i))
+		}
+	}
+	return Gate(r, int32(len(r.Status.Groups)))
+}
+
+func groupStatus(r *v1alpha1.Rollout, index int32) *v1alpha1.GroupStatus {
+	if int(index) >= len(r.Status.Groups) {
+		return nil
+	}
+	return &r.Status.Groups[index]
+}
+
+func waiting(r *v1alpha1.Rollout) string {
+	if r.Status.WaitingFor == nil {
+		return ""
+	}
+	return ": " + r.Status.WaitingFor.Message
+}
+
+func until(r *v1alpha1.Rollout) time.Time {
+	if r.Status.WaitingFor == nil || r.Status.WaitingFor.Until == nil {
+		return time.Time{}
+	}
+	return r.Status.WaitingFor.Until.Time
+}
+
+// assignment is the intent of the target's own spec.assignment, once its controller has noted when it first saw it.
+func (x *Index) assignment(target *v1alpha1.Target) (offer.Intent, bool) {
+	wanted, seen := target.Spec.Assignment, target.Status.Assignment
+	if wanted == nil || seen == nil || seen.Since == nil || !IsSeen(wanted, seen) {
+		return offer.Intent{}, false
+	}
+	return offer.Intent{
+		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: target.Name, UID: target.UID, Since: seen.Since},
+		Update:    wanted.Update,
+		Set:       x.Set(sibling(target, wanted.DistributionSet)),
+		StartedAt: seen.Since.Time,
+		OpenedAt:  seen.Since.Time,
+	}, true
+}
+
+// IsSeen tells whether an assignment is the one that was seen: the same set, with the same assignedAt.
+func IsSeen(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment) bool {
+	return seen != nil && seen.DistributionSet == wanted.DistributionSet && seen.AssignedAt.Equal(wanted.AssignedAt)
+}
+
+// origin is what the source of an open action wants done with it now. A source that is gone wants nothing: its deletionCancelation was carried out before it went.
+func (x *Index) origin(namespace string, source v1alpha1.ActionSource) offer.Origin {
+	if source.Kind != v1alpha1.SourceRollout {
+		return offer.Origin{}
+	}
+	r := x.Rollout(types.NamespacedName{Namespace: namespace, Name: source.Name})
+	if r == nil || r.UID != source.UID {
+		return offer.Origin{}
+	}
+	return OriginOf(r)
+}
+
+// OriginOf is what a rollout wants done with what its devices have begun.
+func OriginOf(r *v1alpha1.Rollout) offer.Origin {
+	switch {
+	case r.Spec.State == v1alpha1.IntentStopped:
+		return offer.Origin{Stop: orDefault(r.Spec.StopCancelation, v1alpha1.CancelationSoft), Cause: v1alpha1.CauseStopped}
+	case !r.DeletionTimestamp.IsZero():
+		return offer.Origin{Stop: orDefault(r.Spec.DeletionCancelation, v1alpha1.CancelationNone), Cause: v1alpha1.CauseDeleted}
+	}
+	return offer.Origin{}
+}
+
+func orDefault(c, missing v1alpha1.Cancelation) v1alpha1.Cancelation {
+	if c == "" {
+		return missing
+	}
+	return c
+}
+
+func sibling(target *v1alpha1.Target, name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: target.Namespace, Name: name}
+}

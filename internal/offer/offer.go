@@ -1,0 +1,184 @@
+package offer
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// Kind is what a device is given.
+type Kind string
+
+const (
+	// Nothing is given.
+	Nothing Kind = "Nothing"
+	// Deploy gives a set, as a new action or as the one that is open.
+	Deploy Kind = "Deploy"
+	// Cancel asks the device to cancel an action.
+	Cancel Kind = "Cancel"
+	// Confirm asks somebody at the device to agree to an action.
+	Confirm Kind = "Confirm"
+)
+
+// Offer is what one device gets now, and why.
+type Offer struct {
+	Kind Kind
+	// ActionID that the device knows it by; zero with Nothing.
+	ActionID int32
+	// Action that is open or, with Cancel, may be closed by force; nil: the offer would give birth to it.
+	Action *v1alpha1.Action
+	// Intent that would be born; nil when Action is given.
+	Intent *Intent
+	// Set that is deployed; nil: it is gone.
+	Set *Set
+	// Reason why.
+	Reason Reason
+}
+
+// For is the offer to the target of this world. Call Settle before and give its status: whatever stop, invalidation or deadline applies to an open action comes first.
+func For(w World) Offer {
+	status := &w.Target.Status
+	if a := action.Open(status); a != nil {
+		return forOpen(w, a)
+	}
+	if a := action.PendingCancel(status); a != nil && !unansweredTooLong(a, w.Now) {
+		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: Reason{Code: CodeCancel, Message: fmt.Sprintf(
+			"action %d was closed by force (%s); its cancel stays on offer until the device answers", a.ID, a.Cancel.Cause)}}
+	}
+	if r := unserved(w.Target); !r.IsZero() {
+		return Offer{Kind: Nothing, Reason: r}
+	}
+	return forVerdicts(w, Judge(w))
+}
+
+// forOpen: what has begun goes on, also outside a window; a cancel goes before any deployment.
+func forOpen(w World, a *v1alpha1.Action) Offer {
+	o := Offer{ActionID: a.ID, Action: a}
+	switch a.State {
+	case v1alpha1.ActionCanceling:
+		o.Kind = Cancel
+		o.Reason = Reason{Code: CodeCancel, Message: fmt.Sprintf("action %d is to be canceled (%s)", a.ID, a.Cancel.Cause), Until: action.CancelDeadline(a)}
+	case v1alpha1.ActionWaitingForConfirmation:
+		o.Kind, o.Set = Confirm, w.Set(a.DistributionSet)
+		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device", a.ID)}
+	default:
+		o.Kind, o.Set = Deploy, w.Set(a.DistributionSet)
+		o.Reason = Reason{Code: CodeResume, Message: fmt.Sprintf("action %d has begun and goes on", a.ID), Until: action.ProgressDeadline(a)}
+		if !sameContent(o.Set, a) {
+			o.Kind, o.Reason = Nothing, Reason{Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d is gone or has another content", a.DistributionSet, a.ID)}
+		}
+	}
+	return o
+}
+
+// forVerdicts: the first intent without a reason against it wins; if there is none, the first reason that is not settled for good says most.
+func forVerdicts(w World, verdicts []Verdict) Offer {
+	best := Reason{Code: CodeNothingWanted, Message: "no rollout, assignment or auto-assignment reaches this target"}
+	for i, v := range verdicts {
+		if v.Reason.IsZero() {
+			return begin(w, v.Intent)
+		}
+		if i == 0 || best.isFinal() && !v.Reason.isFinal() {
+			best = v.Reason
+		}
+	}
+	return Offer{Kind: Nothing, Reason: best}
+}
+
+func begin(w World, in *Intent) Offer {
+	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set,
+		Reason: Reason{Code: CodeDeploy, Message: fmt.Sprintf("%s offers %s", in.label(), in.Update.DistributionSet)}}
+	if in.Update.ConfirmationRequired && !confirmsByItself(w.Target) {
+		o.Kind = Confirm
+		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("%s needs confirmation at the device", in.label())}
+	}
+	return o
+}
+
+// Birth is the action that taking this offer brings into the world.
+func (o Offer) Birth(w World) action.Birth {
+	in := o.Intent
+	source := in.Source
+	source.Attempt = 1
+	if a := ownAction(&w.Target.Status, in); a != nil {
+		source.Attempt = max(a.Source.Attempt, 1) + 1
+	}
+	return action.Birth{
+		Source:          source,
+		DistributionSet: in.Update.DistributionSet,
+		ContentHash:     in.Set.ContentHash,
+		Update:          lasting(in),
+		Confirm:         o.Kind == Confirm,
+		Now:             w.Now,
+	}
+}
+
+// lasting is what an action keeps of its update for the time when its source is gone.
+func lasting(in *Intent) v1alpha1.ActionUpdate {
+	u := in.Update
+	return v1alpha1.ActionUpdate{
+		Type: u.Type, ForceAt: u.ForceAt, Weight: u.Weight, MaintenanceWindow: u.MaintenanceWindow,
+		Superseding: u.Superseding, FinishedWarning: u.FinishedWarning,
+		ProgressDeadlineSeconds: u.ProgressDeadlineSeconds, CancelDeadlineSeconds: u.CancelDeadlineSeconds,
+		Rollback: in.Set.Rollback, RequiredMigrationStep: in.Set.RequiredMigrationStep,
+	}
+}
+
+// IsForced tells whether a device is told to install at once: by the word of its update, by time, or because it is not consistent.
+func IsForced(u v1alpha1.ActionUpdate, consistent bool, now time.Time) bool {
+	switch u.Type {
+	case v1alpha1.UpdateTypeSoft:
+		return !consistent
+	case v1alpha1.UpdateTypeTimeForced:
+		return !consistent || u.ForceAt == nil || !now.Before(u.ForceAt.Time)
+	default:
+		return true
+	}
+}
+
+// unserved says why a target is given nothing, whatever is wanted of it.
+func unserved(t *v1alpha1.Target) Reason {
+	for _, c := range t.Status.Conditions {
+		if c.Type == v1alpha1.ConditionReady && c.Status == "False" {
+			return Reason{Code: CodeNotReady, Message: c.Message}
+		}
+	}
+	if t.Status.NextActionID == 0 {
+		return Reason{Code: CodeNotReady, Message: "Goshawk has not looked at this target yet"}
+	}
+	return Reason{}
+}
+
+func confirmsByItself(t *v1alpha1.Target) bool {
+	return t.Spec.AutoConfirm == v1alpha1.AutoConfirmAlways || t.Status.AutoConfirm != nil && t.Status.AutoConfirm.Active
+}
+
+// sameContent: what an action was born with is still there to be deployed.
+func sameContent(set *Set, a *v1alpha1.Action) bool {
+	return set != nil && set.ContentHash == a.ContentHash && len(set.Modules) > 0
+}
+
+// unansweredTooLong: a cancel that nobody answers must not block the next update for ever.
+func unansweredTooLong(a *v1alpha1.Action, now time.Time) bool {
+	seconds, asked := a.Update.CancelDeadlineSeconds, a.Cancel.RequestedAt
+	return seconds != nil && asked != nil && !now.Before(asked.Add(time.Duration(*seconds)*time.Second))
+}
+
+// Live is what an action was born with, and of its urgency what its source says today: a rollout may turn from Soft to Forced.
+func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
+	update := a.Update
+	for i := range w.Intents {
+		if in := &w.Intents[i]; isOwn(a, in) {
+			update.Type, update.ForceAt = in.Update.Type, in.Update.ForceAt
+		}
+	}
+	return update
+}
+
+// Invalidates tells whether a set must not be begun any more by what started at this time; zero: by anything but a rollout.
+func Invalidates(set *Set, started time.Time) bool {
+	in := Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout}, StartedAt: started}
+	return set.Invalidation != "" && !startedBefore(&in, set)
+}

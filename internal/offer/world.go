@@ -1,0 +1,99 @@
+// Package offer decides what one device gets now, and why. An offer is a pure function of one Target, the intents that reach it and
+// the time: nothing, cancel an action, ask to confirm, or deploy a set; always with the reason. Door, counters, waitingFor and
+// explain all ask here; there is no second opinion.
+//
+// Newest since wins. An intent older than the intent of the target's newest action is dead: a device never falls back.
+package offer
+
+import (
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// Set is what the rules need to know of a distribution set.
+type Set struct {
+	Namespace, Name string
+	// ContentHash of the set; empty until it is locked or complete.
+	ContentHash string
+	// Deployable is true when the set is Ready, complete and locked with the content it was locked with.
+	Deployable bool
+	// NotDeployable says why not, as a sentence.
+	NotDeployable string
+	// Invalidation is what spec.invalidation or the tombstone asks for; empty while the set is valid.
+	Invalidation v1alpha1.Cancelation
+	// InvalidationReason is spec.invalidation.reason.
+	InvalidationReason string
+	// DeleteRollouts as in spec.invalidation.
+	DeleteRollouts bool
+	// InvalidatedAt is when the invalidation was first observed; zero until then.
+	InvalidatedAt time.Time
+	// CompatibleTargetTypes as in spec; empty: all.
+	CompatibleTargetTypes []string
+	// RequiredMigrationStep as in spec.
+	RequiredMigrationStep bool
+	// Rollback is Supported when every module declares it.
+	Rollback v1alpha1.RollbackSupport
+	// Modules of the set in the order of spec.modules.
+	Modules []*v1alpha1.SoftwareModule
+	// Metadata of the set that the device sees.
+	Metadata []v1alpha1.MetadataEntry
+}
+
+// Fits tells whether a target of this type may get the set. A target without type fits every set.
+func (s *Set) Fits(targetType string) bool {
+	if targetType == "" || len(s.CompatibleTargetTypes) == 0 {
+		return true
+	}
+	for _, t := range s.CompatibleTargetTypes {
+		if t == targetType {
+			return true
+		}
+	}
+	return false
+}
+
+// Intent is one wish that reaches a target: its own assignment, membership in a group, or a running auto-assignment.
+type Intent struct {
+	// Source as an action born from the intent would carry it, with Since set and Attempt zero.
+	Source v1alpha1.ActionSource
+	// Update as asked for; ConfirmationRequired is that of the group.
+	Update v1alpha1.Update
+	// Set that is wanted; nil: there is none of that name.
+	Set *Set
+	// PlannedHash is the contentHash that was planned or approved; empty: whatever the set has.
+	PlannedHash string
+	// Closed says why the intent offers nothing now, independent of the target: not started, paused, stopped, group not open. Zero: it does.
+	Closed Reason
+	// Stopped is true when the intent will never offer again.
+	Stopped bool
+	// StartedAt is when the rollout or auto-assignment started; zero: not yet. A set invalidated with None still serves what started before.
+	StartedAt time.Time
+	// OpenedAt is when the target's group opened (when a dynamic member joined); zero: not yet.
+	OpenedAt time.Time
+	// Superseded, AlreadyThere and Skipped are the member's bits in its DeploymentGroup.
+	Superseded, AlreadyThere, Skipped bool
+	// RetryAt and RetryCodes are the rollout's retry request, once its time has come.
+	RetryAt    time.Time
+	RetryCodes []string
+}
+
+// Origin is what is known of the source of an open action.
+type Origin struct {
+	// Stop is what the source wants done with what has begun; empty or None: let it finish.
+	Stop v1alpha1.Cancelation
+	// Cause of the stop.
+	Cause v1alpha1.CancelCause
+}
+
+// World is everything an offer depends on.
+type World struct {
+	Now    time.Time
+	Target *v1alpha1.Target
+	// Intents that reach the target, in any order.
+	Intents []Intent
+	// Set by name in the target's namespace; nil: there is none. Asked for the set of an open action.
+	Set func(name string) *Set
+	// Origin of an action's source, also when the source is gone. Asked for open actions.
+	Origin func(v1alpha1.ActionSource) Origin
+}

@@ -1,0 +1,147 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// judge finds what the state itself says to be wrong, where no rule has: a tripped brake and an end with errors need somebody to act.
+func (l *look) judge() {
+	switch reason := l.status.PauseReason; {
+	case reason == v1alpha1.PauseByErrorThreshold, reason == v1alpha1.PauseByErrorBudget:
+		l.stall(string(reason), "%s; to go on, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
+	case l.status.State == v1alpha1.RolloutFinished && l.hasErrors():
+		c := l.total()
+		l.stall(v1alpha1.ReasonFinishedWithErrors, "%d of %d targets succeeded, %d failed, and a group ended in Error: see status.failures; to try them again, set spec.retry.at",
+			c.Succeeded, existing(c), c.Failed)
+	}
+}
+
+func (l *look) hasErrors() bool {
+	return slices.ContainsFunc(l.status.Groups, func(g v1alpha1.GroupStatus) bool { return g.State == v1alpha1.GroupError })
+}
+
+// allConditions are all conditions, sorted by type. A transition is as old as it was, unless the answer has changed.
+func (l *look) allConditions() []metav1.Condition {
+	ready := l.readyCondition()
+	all := []*metav1.Condition{ready, l.reconcilingCondition(ready), l.stalledCondition(ready), l.succeededCondition(ready), l.pausedCondition(ready), l.invalidatedCondition()}
+	var out []metav1.Condition
+	for _, c := range all {
+		if c == nil {
+			continue
+		}
+		c.ObservedGeneration, c.LastTransitionTime = l.Rollout.Generation, *second(l.Now)
+		if old := meta.FindStatusCondition(l.Rollout.Status.Conditions, c.Type); old != nil && old.Status == c.Status {
+			c.LastTransitionTime = old.LastTransitionTime
+		}
+		out = append(out, *c)
+	}
+	slices.SortFunc(out, func(a, b metav1.Condition) int { return cmp.Compare(a.Type, b.Type) })
+	return out
+}
+
+func condition(kind string, status metav1.ConditionStatus, reason, message string) *metav1.Condition {
+	return &metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+}
+
+// readyCondition answers: is this commit under control?
+func (l *look) readyCondition() *metav1.Condition {
+	switch {
+	case l.problem != nil:
+		return condition(v1alpha1.ConditionReady, metav1.ConditionFalse, l.problem.Reason, l.problem.Message)
+	case l.takingOver != "":
+		return condition(v1alpha1.ConditionReady, metav1.ConditionUnknown, l.takingOver, l.status.WaitingFor.Message)
+	}
+	reason, message := l.standing()
+	return condition(v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
+}
+
+// standing is where a rollout stands that needs nobody.
+func (l *look) standing() (reason, message string) {
+	switch l.status.State {
+	case v1alpha1.RolloutFinished:
+		c := l.total()
+		return v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %d targets succeeded, %d failed", c.Succeeded, existing(c), c.Failed)
+	case v1alpha1.RolloutStopped:
+		message := l.whyStopped()
+		if l.retryIsRefused() {
+			message += "; " + retryRefused
+		}
+		return v1alpha1.ReasonStopped, message
+	}
+	if w := l.status.WaitingFor; w != nil {
+		return w.Reason, w.Message
+	}
+	return v1alpha1.ReasonProgressing, "devices are being updated"
+}
+
+// retryIsRefused tells whether spec.retry is the one that came after the stop.
+func (l *look) retryIsRefused() bool {
+	at, _ := RetryOf(l.next)
+	return !at.IsZero() && l.status.FinishedAt != nil && at.After(l.status.FinishedAt.Time)
+}
+
+// reconcilingCondition is there while the commit is being taken over. Never together with Stalled.
+func (l *look) reconcilingCondition(ready *metav1.Condition) *metav1.Condition {
+	if l.problem != nil || l.takingOver == "" {
+		return nil
+	}
+	return condition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, ready.Reason, ready.Message)
+}
+
+// stalledCondition is there while nothing moves until somebody acts.
+func (l *look) stalledCondition(ready *metav1.Condition) *metav1.Condition {
+	if l.problem == nil {
+		return nil
+	}
+	return condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, ready.Reason, ready.Message)
+}
+
+// succeededCondition answers: is the fleet done?
+func (l *look) succeededCondition(ready *metav1.Condition) *metav1.Condition {
+	switch {
+	case l.status.State == v1alpha1.RolloutStopped:
+		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonStopped, l.whyStopped())
+	case l.status.State == v1alpha1.RolloutFinished && l.hasErrors():
+		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonFinishedWithErrors, "a group ended in Error")
+	case l.status.State == v1alpha1.RolloutFinished:
+		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "all groups closed without an Error group")
+	}
+	return condition(v1alpha1.ConditionSucceeded, metav1.ConditionUnknown, ready.Reason, "the rollout is not over")
+}
+
+// pausedCondition tells whether devices that have not begun are held back.
+func (l *look) pausedCondition(ready *metav1.Condition) *metav1.Condition {
+	switch {
+	case l.isPaused():
+		return condition(v1alpha1.ConditionPaused, metav1.ConditionTrue, string(l.status.PauseReason), l.status.PauseMessage)
+	case l.spec.State == v1alpha1.IntentPaused && !l.isOver():
+		return condition(v1alpha1.ConditionPaused, metav1.ConditionTrue, v1alpha1.ReasonPausedBySpec, "paused before the start")
+	}
+	return condition(v1alpha1.ConditionPaused, metav1.ConditionFalse, ready.Reason, "not paused")
+}
+
+// invalidatedCondition stays for good on a rollout that has started, also when the set is gone.
+func (l *look) invalidatedCondition() *metav1.Condition {
+	if !l.invalid {
+		return nil
+	}
+	if l.Set == nil || l.Set.Invalidation == "" {
+		return meta.FindStatusCondition(l.next.Status.Conditions, v1alpha1.ConditionInvalidated).DeepCopy()
+	}
+	return condition(v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid,
+		fmt.Sprintf("DistributionSet %s was invalidated%s with cancelation %s", l.Set.Name, because(l.Set.InvalidationReason), l.Set.Invalidation))
+}
+
+// tellInvalidated says it once.
+func (l *look) tellInvalidated() {
+	if c := meta.FindStatusCondition(l.status.Conditions, v1alpha1.ConditionInvalidated); c != nil && !l.wasInvalidated() {
+		l.warn(EventInvalidated, "%s", c.Message)
+	}
+}

@@ -1,0 +1,318 @@
+package rollout
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// Bucket is what became of one member of a group. Every member is in exactly one.
+type Bucket uint8
+
+// Buckets, as Counts names them.
+const (
+	Scheduled Bucket = iota
+	Pending
+	InProgress
+	Succeeded
+	Failed
+	Canceled
+	Skipped
+	Removed
+)
+
+var bucketNames = [...]string{"Scheduled", "Pending", "InProgress", "Succeeded", "Failed", "Canceled", "Skipped", "Removed"}
+
+func (b Bucket) String() string { return bucketNames[b] }
+
+// IsClosed tells whether nothing more is awaited of the member.
+func (b Bucket) IsClosed() bool { return b >= Succeeded }
+
+// Rule is all that decides into which bucket a member of one group falls, besides the Target and the member's bits. A tally holds as
+// long as its Rule is Equal to that of the Rollout; else the group is counted anew.
+type Rule struct {
+	uid types.UID
+	set string
+	// since is the rollout's place in the order of updates; zero: it has not started, and nothing is newer.
+	since         time.Time
+	open, stopped bool
+	migrationStep bool
+	resumedAt     time.Time
+	retryLimit    int32
+	retryCodes    []string
+	retryAt       time.Time
+	retryAtCodes  []string
+}
+
+// RuleOf is the rule for the group at this index of status.groups. The set may be nil.
+func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
+	rule := Rule{
+		uid:           r.UID,
+		set:           r.Spec.Update.DistributionSet,
+		since:         Since(r),
+		open:          isOpen(r.Status.Groups[group].State),
+		stopped:       r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped,
+		migrationStep: set != nil && set.RequiredMigrationStep,
+	}
+	if retries := r.Spec.Update.Retries; retries != nil {
+		rule.retryLimit, rule.retryCodes = retries.Limit, retries.StatusCodes
+	}
+	if h := r.Status.Handled; h != nil && h.ResumedAt != nil {
+		rule.resumedAt = h.ResumedAt.Time
+	}
+	rule.retryAt, rule.retryAtCodes = RetryOf(r)
+	return rule
+}
+
+// Since is the rollout's place in the order of updates: startAt if given, else its start. Zero until it has started.
+func Since(r *v1alpha1.Rollout) time.Time {
+	switch {
+	case r.Status.StartedAt == nil:
+		return time.Time{}
+	case r.Spec.StartAt != nil:
+		return r.Spec.StartAt.Time
+	}
+	return r.Status.StartedAt.Time
+}
+
+// RetryOf is the retry request that is in force: its time has come and the rollout has taken it up. Zero: none.
+func RetryOf(r *v1alpha1.Rollout) (at time.Time, codes []string) {
+	h := r.Status.Handled
+	if r.Spec.Retry == nil || h == nil || h.RetryAt == nil || !h.RetryAt.Time.Equal(requested(r.Spec.Retry.At)) {
+		return time.Time{}, nil
+	}
+	return h.RetryAt.Time, r.Spec.Retry.StatusCodes
+}
+
+func isOpen(s v1alpha1.GroupState) bool {
+	return s == v1alpha1.GroupRunning || s == v1alpha1.GroupFinished || s == v1alpha1.GroupError
+}
+
+// Equal tells whether both rules count alike.
+func (r Rule) Equal(o Rule) bool {
+	return r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
+		r.migrationStep == o.migrationStep && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
+		slices.Equal(r.retryCodes, o.retryCodes) && r.retryAt.Equal(o.retryAt) && slices.Equal(r.retryAtCodes, o.retryAtCodes)
+}
+
+// BucketOf says what became of one member; t is nil when the Target is gone. An action outranks the bits.
+func (r Rule) BucketOf(t *v1alpha1.Target, superseded, alreadyThere, skipped bool) Bucket {
+	if t == nil {
+		return Removed
+	}
+	if own := action.OfSource(&t.Status, r.uid); own != nil {
+		return r.bucketOfAction(own, superseded || r.isTakenOver(t))
+	}
+	switch {
+	case superseded:
+		return Canceled
+	case skipped:
+		return Skipped
+	case alreadyThere:
+		return Succeeded
+	case r.isTakenOver(t), r.stopped:
+		return Canceled
+	case r.open:
+		return Pending
+	}
+	return Scheduled
+}
+
+func (r Rule) bucketOfAction(a *v1alpha1.Action, takenOver bool) Bucket {
+	switch a.State {
+	case v1alpha1.ActionWaitingForConfirmation:
+		return Pending
+	case v1alpha1.ActionFinished:
+		return Succeeded
+	case v1alpha1.ActionCanceled:
+		return Canceled
+	case v1alpha1.ActionError:
+		return r.bucketOfFailure(a, takenOver || r.stopped)
+	}
+	return InProgress
+}
+
+// bucketOfFailure is Failed only when nobody is going to try again.
+func (r Rule) bucketOfFailure(a *v1alpha1.Action, final bool) Bucket {
+	switch {
+	case final:
+		return Failed
+	case a.Source.Attempt <= r.retryLimit && names(r.retryCodes, a.StatusCode):
+		return InProgress
+	case a.ClosedAt != nil && a.ClosedAt.Time.Before(r.retryAt) && names(r.retryAtCodes, a.StatusCode):
+		return Pending
+	}
+	return Failed
+}
+
+// names tells whether the code is among those named; no names mean any code.
+func names(codes []string, code string) bool {
+	return len(codes) == 0 || slices.Contains(codes, code)
+}
+
+// isTakenOver tells whether a newer update has replaced this one on the target: dead and superseded are the same thing.
+func (r Rule) isTakenOver(t *v1alpha1.Target) bool {
+	return !r.since.IsZero() && (r.isDead(t) || r.isReassigned(t))
+}
+
+// isDead tells whether the target's newest action has a newer source, or one of the same age: a device never falls back. A required
+// migration step is dead only once the newer set is installed.
+func (r Rule) isDead(t *v1alpha1.Target) bool {
+	newest := action.Newest(&t.Status)
+	if newest == nil || newest.Source.UID == r.uid || newest.Source.Since == nil || newest.Source.Since.Time.Before(r.since) {
+		return false
+	}
+	if newest.Update.Superseding == v1alpha1.SupersedingQueue {
+		return false
+	}
+	return !r.migrationStep || newest.State == v1alpha1.ActionFinished
+}
+
+// isReassigned tells whether the target's own assignment is newer and brings another set.
+func (r Rule) isReassigned(t *v1alpha1.Target) bool {
+	wanted, seen := t.Spec.Assignment, t.Status.Assignment
+	return wanted != nil && seen != nil && seen.Since != nil && seen.DistributionSet == wanted.DistributionSet &&
+		seen.Since.After(r.since) && wanted.DistributionSet != r.set && wanted.Superseding != v1alpha1.SupersedingQueue && !r.migrationStep
+}
+
+// Entry is what one member adds to a tally. Entries can be compared with ==.
+type Entry struct {
+	Bucket Bucket
+	// Open: the newest action of the rollout is not closed. Canceling: nor need it be asked to cancel.
+	Open, Canceling bool
+	// Superseded: a newer update took the member over.
+	Superseded bool
+	// FailedSinceResume: it failed after the last handled resumedAt.
+	FailedSinceResume bool
+	// Code of a failure, and when it was by the server's clock, in seconds since 1970.
+	Code     string
+	FailedAt int64
+}
+
+// EntryOf says what one member adds to the tally of its group.
+func (r Rule) EntryOf(t *v1alpha1.Target, superseded, alreadyThere, skipped bool) Entry {
+	e := Entry{Bucket: r.BucketOf(t, superseded, alreadyThere, skipped)}
+	if t == nil {
+		return e
+	}
+	own := action.OfSource(&t.Status, r.uid)
+	if own == nil {
+		e.Superseded = e.Bucket == Canceled && (superseded || r.isTakenOver(t))
+		return e
+	}
+	e.Open = !own.State.IsClosed()
+	e.Canceling = e.Open && needsNoAsking(own)
+	e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
+	if e.Bucket == Failed {
+		e.Code = own.StatusCode
+		e.FailedSinceResume = own.ClosedAt != nil && own.ClosedAt.After(r.resumedAt)
+		if own.ClosedAt != nil {
+			e.FailedAt = own.ClosedAt.Unix()
+		}
+	}
+	return e
+}
+
+// needsNoAsking tells whether the device of an open action knows of the stop: it is being asked, or it has refused.
+func needsNoAsking(a *v1alpha1.Action) bool {
+	if a.State == v1alpha1.ActionCanceling {
+		return true
+	}
+	return a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerRejected && slices.ContainsFunc(a.Cancel.Causes, stops)
+}
+
+// stops tells whether a cause ends the whole rollout, as against a single device's part in it.
+func stops(c v1alpha1.CancelCause) bool {
+	return c == v1alpha1.CauseStopped || c == v1alpha1.CauseDeleted || c == v1alpha1.CauseInvalidated
+}
+
+// Recount tallies the members of a group, which are aligned with its spec.targets; nil: the Target is gone.
+func Recount(g *v1alpha1.DeploymentGroup, rule Rule, members []*v1alpha1.Target) Tally {
+	var tally Tally
+	for i, name := range g.Spec.Targets {
+		tally.Add(rule.EntryOf(members[i], Bit(g.Status.Superseded, i), Bit(g.Status.AlreadyThere, i), Bit(g.Status.Skipped, i)), string(name))
+	}
+	return tally
+}
+
+// Add counts a member in. Its cost does not depend on the size of the group.
+func (t *Tally) Add(e Entry, name string) {
+	t.count(e, 1)
+	if e.Bucket != Failed {
+		return
+	}
+	if t.Failures == nil {
+		t.Failures = map[string]v1alpha1.FailureCount{}
+	}
+	line, at := t.Failures[e.Code], metav1.Unix(e.FailedAt, 0)
+	line.StatusCode = e.Code
+	line.Count++
+	if len(line.Examples) < maxExamples {
+		line.Examples = append(slices.Clone(line.Examples), name)
+	}
+	if line.FirstSeen == nil || at.Before(line.FirstSeen) {
+		line.FirstSeen = &at
+	}
+	if line.LastSeen == nil || line.LastSeen.Before(&at) {
+		line.LastSeen = &at
+	}
+	t.Failures[e.Code] = line
+}
+
+// maxExamples is how many names a line of the failure table carries.
+const maxExamples = 3
+
+// Remove takes back what Add counted. The first and last time of a failure code stay as they were seen; an example that leaves is not
+// replaced before the next one fails.
+func (t *Tally) Remove(e Entry, name string) {
+	t.count(e, -1)
+	if e.Bucket != Failed {
+		return
+	}
+	line := t.Failures[e.Code]
+	line.Count--
+	if line.Count <= 0 {
+		delete(t.Failures, e.Code)
+		return
+	}
+	line.Examples = slices.DeleteFunc(slices.Clone(line.Examples), func(example string) bool { return example == name })
+	t.Failures[e.Code] = line
+}
+
+// Clone is a tally that does not change when this one does.
+func (t Tally) Clone() Tally {
+	t.Failures = maps.Clone(t.Failures)
+	return t
+}
+
+func (t *Tally) count(e Entry, n int32) {
+	t.Targets += n
+	*t.bucket(e.Bucket) += n
+	addIf(e.Superseded, &t.Superseded, n)
+	addIf(e.Open, &t.Open, n)
+	addIf(e.Canceling, &t.Canceling, n)
+	addIf(e.FailedSinceResume, &t.FailedSinceResume, n)
+}
+
+func addIf(applies bool, counter *int32, n int32) {
+	if applies {
+		*counter += n
+	}
+}
+
+func (t *Tally) bucket(b Bucket) *int32 {
+	return [...]*int32{&t.Scheduled, &t.Pending, &t.InProgress, &t.Succeeded, &t.Failed, &t.Canceled, &t.Counts.Skipped, &t.Counts.Removed}[b]
+}
+
+// existing is how many members have not vanished: what percentages are of.
+func existing(c v1alpha1.Counts) int32 { return c.Targets - c.Removed }
+
+// isClosed tells whether every member that exists has a result. An empty group is closed.
+func isClosed(c v1alpha1.Counts) bool { return c.Scheduled+c.Pending+c.InProgress == 0 }

@@ -1,0 +1,271 @@
+package rollout
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// act is an action of a source, whose intent is so many minutes younger than the rollout.
+func act(id int32, uid types.UID, minutes int, state v1alpha1.ActionState) v1alpha1.Action {
+	since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
+	a := v1alpha1.Action{ID: id, Source: v1alpha1.ActionSource{UID: uid, Attempt: 1, Since: &since}, State: state}
+	if state.IsClosed() {
+		a.ClosedAt = at(epoch.Add(time.Hour))
+	}
+	return a
+}
+
+func failedWith(a v1alpha1.Action, code string, attempt int32) v1alpha1.Action {
+	a.StatusCode, a.Source.Attempt = code, attempt
+	return a
+}
+
+func queued(a v1alpha1.Action) v1alpha1.Action {
+	a.Update.Superseding = v1alpha1.SupersedingQueue
+	return a
+}
+
+func assigned(set string, minutes int, mode v1alpha1.Superseding) func(*v1alpha1.Target) {
+	return func(t *v1alpha1.Target) {
+		since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
+		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: set, Superseding: mode}}
+		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: set, Since: &since}
+	}
+}
+
+// What became of one member of an open group of a rollout that started at 10:00.
+func TestBucketOf(t *testing.T) {
+	open := Rule{uid: "r", set: "firmware-2", since: epoch, open: true}
+	with := func(edit func(*Rule)) Rule {
+		r := open
+		edit(&r)
+		return r
+	}
+	closed := with(func(r *Rule) { r.open = false })
+	stopped := with(func(r *Rule) { r.stopped = true })
+	notStarted := with(func(r *Rule) { r.open, r.since = false, time.Time{} })
+	step := with(func(r *Rule) { r.migrationStep = true })
+	retries := with(func(r *Rule) { r.retryLimit, r.retryCodes = 2, []string{"17"} })
+	retry := with(func(r *Rule) { r.retryAt, r.retryAtCodes = epoch.Add(2*time.Hour), []string{"17"} })
+
+	const newer, same, older = 5, 0, -5
+	type bits struct{ superseded, alreadyThere, skipped bool }
+	tests := map[string]struct {
+		rule    Rule
+		actions []v1alpha1.Action
+		target  func(*v1alpha1.Target)
+		bits    bits
+		want    Bucket
+	}{
+		"its group has not opened":                              {closed, nil, nil, bits{}, Scheduled},
+		"its group is open":                                     {open, nil, nil, bits{}, Pending},
+		"somebody at the device is asked":                       {open, []v1alpha1.Action{act(1, "r", 0, "WaitingForConfirmation")}, nil, bits{}, Pending},
+		"it has begun":                                          {open, []v1alpha1.Action{act(1, "r", 0, "Retrieved")}, nil, bits{}, InProgress},
+		"it is asked to cancel":                                 {open, []v1alpha1.Action{act(1, "r", 0, "Canceling")}, nil, bits{}, InProgress},
+		"it has the update":                                     {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{}, Succeeded},
+		"it failed":                                             {open, []v1alpha1.Action{act(1, "r", 0, "Error")}, nil, bits{}, Failed},
+		"it was canceled":                                       {open, []v1alpha1.Action{act(1, "r", 0, "Canceled")}, nil, bits{}, Canceled},
+		"the newest of its actions counts":                      {open, []v1alpha1.Action{act(2, "r", 0, "Finished"), act(1, "r", 0, "Error")}, nil, bits{}, Succeeded},
+		"a rollout of the same name has another uid":            {open, []v1alpha1.Action{act(1, "q", older, "Finished")}, nil, bits{}, Pending},
+		"a younger rollout took it":                             {open, nil, nil, bits{superseded: true}, Canceled},
+		"an action outranks a bit":                              {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{superseded: true}, Succeeded},
+		"superseded outranks already there":                     {open, nil, nil, bits{superseded: true, alreadyThere: true}, Canceled},
+		"it had the set when the group opened":                  {open, nil, nil, bits{alreadyThere: true}, Succeeded},
+		"it did not begin in time":                              {open, nil, nil, bits{skipped: true}, Skipped},
+		"a newer update has begun on it":                        {open, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
+		"a newer update has begun before its group opened":      {closed, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
+		"another update of the same age has begun on it":        {open, []v1alpha1.Action{act(1, "q", same, "Error")}, nil, bits{}, Canceled},
+		"an older update has begun on it":                       {open, []v1alpha1.Action{act(1, "q", older, "Running")}, nil, bits{}, Pending},
+		"a newer update that wants both has begun on it":        {open, []v1alpha1.Action{queued(act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
+		"a newer update failed where a migration step is due":   {step, []v1alpha1.Action{act(1, "q", newer, "Error")}, nil, bits{}, Pending},
+		"a newer update succeeded past a migration step":        {step, []v1alpha1.Action{act(1, "q", newer, "Finished")}, nil, bits{}, Canceled},
+		"before the start nothing is newer":                     {notStarted, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Scheduled},
+		"its own assignment is newer":                           {open, nil, assigned("hotfix", newer, ""), bits{}, Canceled},
+		"its own assignment is older":                           {open, nil, assigned("hotfix", older, ""), bits{}, Pending},
+		"its own assignment brings the same set":                {open, nil, assigned("firmware-2", newer, ""), bits{}, Pending},
+		"its own assignment wants both":                         {open, nil, assigned("hotfix", newer, v1alpha1.SupersedingQueue), bits{}, Pending},
+		"the rollout was stopped":                               {stopped, nil, nil, bits{}, Canceled},
+		"the rollout was stopped after it had begun":            {stopped, []v1alpha1.Action{act(1, "r", 0, "Running")}, nil, bits{}, InProgress},
+		"it failed and is tried again":                          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, InProgress},
+		"it failed the last of its tries":                       {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 3)}, nil, bits{}, Failed},
+		"it failed with a code that is not tried again":         {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
+		"it failed, and a newer update has come since":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "q", newer, "Running")}, nil, bits{}, Failed},
+		"it failed before a retry that names its code":          {retry, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, Pending},
+		"it failed before a retry that does not name its code":  {retry, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
+		"it was canceled before a retry, which is for failures": {retry, []v1alpha1.Action{act(1, "r", 0, "Canceled")}, nil, bits{}, Canceled},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			target := &v1alpha1.Target{Status: v1alpha1.TargetStatus{Actions: tt.actions}}
+			if tt.target != nil {
+				tt.target(target)
+			}
+			if got := tt.rule.BucketOf(target, tt.bits.superseded, tt.bits.alreadyThere, tt.bits.skipped); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+	if got := open.BucketOf(nil, true, true, true); got != Removed {
+		t.Errorf("a vanished target is %s", got)
+	}
+}
+
+func TestEntryOf(t *testing.T) {
+	rule := Rule{uid: "r", set: "firmware-2", since: epoch, open: true}
+	resumed := rule
+	resumed.resumedAt = epoch.Add(time.Hour)
+	asked := act(1, "r", 0, v1alpha1.ActionCanceling)
+	refused := act(1, "r", 0, v1alpha1.ActionRunning)
+	refused.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerRejected, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSuperseded, v1alpha1.CauseStopped}}
+	refusedAnother := act(1, "r", 0, v1alpha1.ActionRunning)
+	refusedAnother.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerRejected, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSuperseded}}
+	replaced := act(1, "r", 0, v1alpha1.ActionCanceled)
+	replaced.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerAccepted, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSuperseded}}
+	failure := failedWith(act(1, "r", 0, v1alpha1.ActionError), "17", 1)
+	failedAt := epoch.Add(time.Hour).Unix()
+
+	tests := map[string]struct {
+		rule       Rule
+		action     *v1alpha1.Action
+		superseded bool
+		want       Entry
+	}{
+		"nothing":                                  {rule, nil, false, Entry{Bucket: Pending}},
+		"taken before it began":                    {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
+		"canceled because it was taken":            {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
+		"at work":                                  {rule, ptr(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
+		"asked to cancel":                          {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
+		"refused the stop":                         {rule, &refused, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
+		"refused something before the stop":        {rule, &refusedAnother, false, Entry{Bucket: InProgress, Open: true}},
+		"failed, and nothing was ever resumed":     {rule, &failure, false, Entry{Bucket: Failed, FailedSinceResume: true, Code: "17", FailedAt: failedAt}},
+		"failed at the time of the resume: before": {resumed, &failure, false, Entry{Bucket: Failed, Code: "17", FailedAt: failedAt}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			target := &v1alpha1.Target{}
+			if tt.action != nil {
+				target.Status.Actions = []v1alpha1.Action{*tt.action}
+			}
+			if diff := cmp.Diff(tt.want, tt.rule.EntryOf(target, tt.superseded, false, false)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// A tally that is kept up to date report by report equals a recount, but for the examples and times of failures.
+func TestTheTallyEqualsARecount(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		rule := Rule{uid: "r", since: epoch, open: true}
+		g := &v1alpha1.DeploymentGroup{}
+		members := make([]*v1alpha1.Target, 50)
+		entries := make([]Entry, 50)
+		var tally Tally
+		for i := range members {
+			g.Spec.Targets = append(g.Spec.Targets, v1alpha1.TargetName(fmt.Sprint("dev-", i)))
+			members[i] = &v1alpha1.Target{}
+			entries[i] = rule.EntryOf(members[i], false, false, false)
+			tally.Add(entries[i], string(g.Spec.Targets[i]))
+		}
+		states := []v1alpha1.ActionState{"Retrieved", "Canceling", "Finished", "Error", "Canceled", "WaitingForConfirmation"}
+		for range 2000 {
+			i := random.IntN(len(members))
+			members[i] = &v1alpha1.Target{}
+			switch random.IntN(10) {
+			case 0:
+				members[i] = nil
+			default:
+				a := act(1, "r", 0, states[random.IntN(len(states))])
+				a.StatusCode = fmt.Sprint(random.IntN(3))
+				members[i].Status.Actions = []v1alpha1.Action{a}
+			}
+			entry := rule.EntryOf(members[i], false, false, false)
+			tally.Remove(entries[i], string(g.Spec.Targets[i]))
+			tally.Add(entry, string(g.Spec.Targets[i]))
+			entries[i] = entry
+			approximate := cmpopts.IgnoreFields(v1alpha1.FailureCount{}, "Examples", "FirstSeen", "LastSeen")
+			if diff := cmp.Diff(Recount(g, rule, members), tally, approximate, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("-recount +tally:\n%s", diff)
+			}
+			for code, line := range tally.Failures {
+				if len(line.Examples) > maxExamples || len(line.Examples) > int(line.Count) {
+					t.Fatalf("code %s: %d examples of %d", code, len(line.Examples), line.Count)
+				}
+			}
+		}
+	})
+}
+
+func TestACloneOfATallyStandsStill(t *testing.T) {
+	var tally Tally
+	failure := Entry{Bucket: Failed, Code: "17", FailedAt: epoch.Unix()}
+	tally.Add(failure, "dev-1")
+	clone := tally.Clone()
+	tally.Add(failure, "dev-2")
+	tally.Remove(failure, "dev-1")
+	if line := clone.Failures["17"]; line.Count != 1 || len(line.Examples) != 1 || line.Examples[0] != "dev-1" {
+		t.Errorf("the clone says %+v", line)
+	}
+}
+
+func TestRulesThatCountAlikeAreEqual(t *testing.T) {
+	w := running(t, 2, func(s *v1alpha1.RolloutSpec) {
+		s.Update.Retries = &v1alpha1.Retries{Limit: 1, StatusCodes: []string{"17"}}
+	})
+	rule := RuleOf(w.rollout, w.set, 0)
+	if !rule.Equal(RuleOf(w.rollout.DeepCopy(), w.set, 0)) {
+		t.Error("a rule differs from itself")
+	}
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
+	w.settle()
+	if rule.Equal(RuleOf(w.rollout, w.set, 0)) {
+		t.Error("a stopped rollout counts like a running one")
+	}
+}
+
+// Folding one report costs the same whatever the size of the group: compare ns/op of the two.
+func BenchmarkFoldOneReport(b *testing.B) {
+	for _, n := range []int{1000, 100000} {
+		b.Run(fmt.Sprintf("%d targets", n), func(b *testing.B) {
+			rule := Rule{uid: "r", set: "firmware-2", since: epoch, open: true}
+			var tally Tally
+			targets, names, entries := make([]*v1alpha1.Target, n), make([]string, n), make([]Entry, n)
+			for i := range n {
+				targets[i], names[i] = &v1alpha1.Target{}, fmt.Sprint("dev-", i)
+				targets[i].Status.Actions = []v1alpha1.Action{act(1, "r", 0, v1alpha1.ActionRunning)}
+				entries[i] = rule.EntryOf(targets[i], false, false, false)
+				tally.Add(entries[i], names[i])
+			}
+			reported := []v1alpha1.Action{
+				act(1, "r", 0, v1alpha1.ActionFinished),
+				failedWith(act(1, "r", 0, v1alpha1.ActionError), "17", 1),
+				act(1, "r", 0, v1alpha1.ActionDownloading),
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				// The same thousand devices report, so that what the processor's caches hold is the same in both.
+				place := i % 1000 * (n / 1000)
+				targets[place].Status.Actions[0] = reported[i%len(reported)]
+				entry := rule.EntryOf(targets[place], false, false, false)
+				tally.Remove(entries[place], names[place])
+				tally.Add(entry, names[place])
+				entries[place] = entry
+				i++
+			}
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package rollout
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// refuseInvalid keeps a rollout from assigning a set that was taken out of circulation. What has started goes on with None; Soft and
+// Force stop it (see stop). What has not started never does.
+func (l *look) refuseInvalid() bool {
+	l.invalid = l.isConcerned()
+	if !l.invalid || l.isStruck() || l.spec.State == v1alpha1.IntentStopped || l.isOver() || l.startedInTime() {
+		return false
+	}
+	l.held = true
+	l.stall(v1alpha1.ReasonDistributionSetInvalid, "DistributionSet %s was invalidated%s and cannot be assigned again: %s",
+		l.Set.Name, because(l.Set.InvalidationReason), l.cureOfInvalid())
+	if l.hasStarted() {
+		return false
+	}
+	l.status.State = v1alpha1.RolloutCreating
+	return true
+}
+
+func (l *look) cureOfInvalid() string {
+	if l.hasStarted() {
+		return "the rollout started after that; set spec.state to Stopped and create a Rollout of another set"
+	}
+	return "set spec.update.distributionSet to another set, or delete the Rollout"
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return " (" + reason + ")"
+}
+
+// isConcerned tells whether the set's invalidation is this rollout's business: it is not when the rollout was over before, unless that
+// is what ended it.
+func (l *look) isConcerned() bool {
+	if l.Set == nil || l.Set.Invalidation == "" {
+		return l.wasInvalidated() && (l.hasStarted() || l.isOver())
+	}
+	return !l.isOver() || l.wasInvalidated()
+}
+
+// wasInvalidated tells whether the condition says so already; on a rollout that has started it says so for good.
+func (l *look) wasInvalidated() bool {
+	return meta.IsStatusConditionTrue(l.Rollout.Status.Conditions, v1alpha1.ConditionInvalidated)
+}
+
+// isStruck tells whether the invalidation stops the rollout: Soft and Force do, if it existed before.
+func (l *look) isStruck() bool {
+	if !l.invalid || l.Set == nil || !stronger(l.Set.Invalidation, v1alpha1.CancelationNone) || l.status.State == v1alpha1.RolloutFinished {
+		return false
+	}
+	return l.hasStarted() || l.isOlderThanInvalidation()
+}
+
+// isOlderThanInvalidation compares whole seconds, as creation times are kept.
+func (l *look) isOlderThanInvalidation() bool {
+	at := l.Set.InvalidatedAt
+	return at.IsZero() || l.Rollout.CreationTimestamp.Time.Before(at.Truncate(time.Second))
+}
+
+// startedInTime tells whether the rollout started before its set was invalidated.
+func (l *look) startedInTime() bool {
+	return l.hasStarted() && (l.Set == nil || l.Set.InvalidatedAt.IsZero() || l.status.StartedAt.Time.Before(l.Set.InvalidatedAt))
+}
+
+// isToBeDeleted tells whether deleteRollouts takes the rollout away: once, since one that is created again is younger than the invalidation.
+func (l *look) isToBeDeleted() bool {
+	return l.isStruck() && l.Set.Invalidation == v1alpha1.CancelationForce && l.Set.DeleteRollouts &&
+		!l.Set.InvalidatedAt.IsZero() && l.isOlderThanInvalidation() && l.Rollout.DeletionTimestamp.IsZero()
+}
+
+var strength = map[v1alpha1.Cancelation]int{"": 0, v1alpha1.CancelationNone: 0, v1alpha1.CancelationSoft: 1, v1alpha1.CancelationForce: 2}
+
+func stronger(a, b v1alpha1.Cancelation) bool { return strength[a] > strength[b] }

@@ -1,0 +1,228 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// Next decides what the rollout does next. Applied to a world in which its plan has been carried out, it wants nothing more until
+// something happens; a decision that takes several writes takes several looks.
+func Next(s Snapshot) Plan {
+	l := newLook(s)
+	for _, rule := range rules {
+		if rule(l) {
+			break
+		}
+	}
+	return l.write()
+}
+
+// rules are asked in this order; the first that says true has the last word.
+var rules = []func(*look) bool{
+	(*look).giveUp,        // members that a younger rollout took are never offered again
+	(*look).refuseInvalid, // a set out of circulation is not assigned any more
+	(*look).stop,          // by spec or by invalidation; final
+	(*look).prepare,       // not started: plan, approval, startAt
+	(*look).missGroups,    // a lost group stops everything
+	(*look).missSet,       // a lost set opens nothing
+	(*look).retry,         // may take a finished rollout back
+	(*look).rest,          // finished
+	(*look).pause,         // by spec, or lifted by resumedAt
+	(*look).begin,         // older rollouts give up first
+	(*look).brake,         // errors are asked before anything is offered
+	(*look).advance,       // somebody wants groups open whatever the conditions say
+	(*look).evaluate,      // groups finish, groups open
+	(*look).finish,        // nothing left to open, nobody awaited
+}
+
+// look is one look at a rollout: what is seen, and what is wanted so far.
+type look struct {
+	Snapshot
+	// next is the rollout with the status that is going to be written.
+	next   *v1alpha1.Rollout
+	status *v1alpha1.RolloutStatus
+	spec   *v1alpha1.RolloutSpec
+	groups []*group
+	plan   Plan
+
+	// problem that does not go away by itself: Stalled.
+	problem *Problem
+	// takingOver says what of the spec has not been taken over yet: Reconciling.
+	takingOver string
+	// waiting says what would move next, where a rule knows it better than the counts.
+	waiting *v1alpha1.WaitingFor
+	// held: no group may open in this look.
+	held bool
+	// lifted is the automatic pause that resumedAt has lifted in this look.
+	lifted v1alpha1.PauseReason
+	// invalid: the set's invalidation concerns this rollout.
+	invalid bool
+}
+
+// group is one group as it is going to be.
+type group struct {
+	index int
+	name  string
+	// object with the status that is going to be written; nil: it has not been seen.
+	object *v1alpha1.DeploymentGroup
+	// seen is the object as it was read.
+	seen *v1alpha1.DeploymentGroup
+	// stored is the object's status as far as it has been written.
+	stored  v1alpha1.DeploymentGroupStatus
+	members func() []*v1alpha1.Target
+	tally   Tally
+	// rule by which tally was counted.
+	rule Rule
+	// stale: the bitmaps have changed since.
+	stale bool
+}
+
+func newLook(s Snapshot) *look {
+	next := *s.Rollout
+	next.Status = *s.Rollout.Status.DeepCopy()
+	l := &look{Snapshot: s, next: &next, status: &next.Status, spec: &next.Spec}
+	l.status.ObservedGeneration = next.Generation
+	l.seeGroups()
+	return l
+}
+
+// seeGroups aligns the groups that are there with those that the status knows.
+func (l *look) seeGroups() {
+	seen := map[string]Group{}
+	for _, g := range l.Groups {
+		seen[g.Object.Spec.Group] = g
+	}
+	for i := range l.status.Groups {
+		g := &group{index: i, name: l.status.Groups[i].Name}
+		if found, ok := seen[g.name]; ok {
+			object := *found.Object
+			object.Status = *found.Object.Status.DeepCopy()
+			g.object, g.seen, g.stored, g.members = &object, found.Object, found.Object.Status, found.Members
+			g.tally, g.rule = found.Tally, RuleOf(l.Rollout, l.Set, i)
+		}
+		l.groups = append(l.groups, g)
+		if g.object != nil && l.at(i).OpenedAt != nil && g.stored.OpenedAt == nil {
+			l.latch(g) // the group has opened and its mirror was never written: a little late, never wrongly
+		}
+	}
+}
+
+// group i as the status has it.
+func (l *look) at(i int) *v1alpha1.GroupStatus { return &l.status.Groups[i] }
+
+// tally of a group by the rule and the bitmaps as they are going to be: the group is counted anew only when they have changed.
+func (l *look) tally(g *group) *Tally {
+	rule := RuleOf(l.next, l.Set, g.index)
+	if g.object != nil && g.members != nil && (g.stale || !rule.Equal(g.rule)) {
+		g.tally = Recount(g.object, rule, g.members())
+		g.rule, g.stale = rule, false
+	}
+	return &g.tally
+}
+
+// counts of a group. Once closed, they are history: a target that is deleted later does not rewrite them.
+func (l *look) counts(g *group) v1alpha1.Counts {
+	if g.object == nil || l.isHistory(g) {
+		return l.at(g.index).Counts
+	}
+	return l.tally(g).Counts
+}
+
+// isHistory tells whether the counts of a group are frozen.
+func (l *look) isHistory(g *group) bool {
+	st := l.at(g.index)
+	return (st.State == v1alpha1.GroupFinished || st.State == v1alpha1.GroupError) && isClosed(st.Counts) && st.Targets > 0
+}
+
+// opened is how many groups have opened; groups open in order.
+func (l *look) opened() int {
+	for i, g := range l.status.Groups {
+		if !isOpen(g.State) {
+			return i
+		}
+	}
+	return len(l.status.Groups)
+}
+
+func (l *look) isPaused() bool { return l.status.PauseReason != "" }
+
+func (l *look) isOver() bool {
+	return l.status.State == v1alpha1.RolloutFinished || l.status.State == v1alpha1.RolloutStopped
+}
+
+func (l *look) hasStarted() bool { return l.status.StartedAt != nil }
+
+// stall says what does not go away by itself. The first problem counts.
+func (l *look) stall(reason, format string, args ...any) {
+	if l.problem == nil {
+		l.problem = &Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
+	}
+}
+
+// wait says what would move next, and when time alone moves it.
+func (l *look) wait(reason string, until time.Time, format string, args ...any) {
+	l.waiting = &v1alpha1.WaitingFor{Reason: reason, Message: fmt.Sprintf(format, args...)}
+	if !until.IsZero() {
+		l.waiting.Until = second(until)
+		l.recheck(until)
+	}
+}
+
+// recheck asks for another look at that time.
+func (l *look) recheck(at time.Time) {
+	after := at.Sub(l.Now)
+	if after > 0 && (l.plan.RecheckAfter == 0 || after < l.plan.RecheckAfter) {
+		l.plan.RecheckAfter = after
+	}
+}
+
+func (l *look) tell(reason, format string, args ...any) {
+	l.plan.Events = append(l.plan.Events, Event{corev1.EventTypeNormal, reason, fmt.Sprintf(format, args...)})
+}
+
+func (l *look) warn(reason, format string, args ...any) {
+	l.plan.Events = append(l.plan.Events, Event{corev1.EventTypeWarning, reason, fmt.Sprintf(format, args...)})
+}
+
+// handled are the requests that have been carried out, ready to be added to.
+func (l *look) handled() *v1alpha1.HandledRequests {
+	if l.status.Handled == nil {
+		l.status.Handled = &v1alpha1.HandledRequests{}
+	}
+	return l.status.Handled
+}
+
+// requested is a time of spec as handled echoes it.
+func requested(t metav1.Time) time.Time { return t.Truncate(time.Microsecond) }
+
+// noTime: only an event moves it.
+var noTime time.Time
+
+// second and micro are times as the API keeps them, so that what was written reads back the same.
+func second(t time.Time) *metav1.Time {
+	at := metav1.NewTime(t.Truncate(time.Second))
+	return &at
+}
+
+func micro(t time.Time) *metav1.MicroTime {
+	at := metav1.NewMicroTime(t.Truncate(time.Microsecond))
+	return &at
+}
+
+// stamp writes a time into a sentence.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// groupNames in the order they open.
+func (l *look) groupNames() []string {
+	var out []string
+	for _, g := range l.status.Groups {
+		out = append(out, g.Name)
+	}
+	return slices.Clip(out)
+}

@@ -1,0 +1,86 @@
+package rollout
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// pause holds back everybody who has not begun. Goshawk's own pauses are lifted by resumedAt only, and not while spec.state is Paused:
+// a person's pause on top of a brake does not forget the brake.
+func (l *look) pause() bool {
+	bySpec := l.isHeldBySpec()
+	switch {
+	case bySpec && !l.isPaused():
+		l.brakeBy(v1alpha1.PauseBySpec, "spec.state is %s; devices that have begun go on", l.spec.State)
+		l.tell(EventPaused, "%s", l.status.PauseMessage)
+	case !bySpec && l.status.PauseReason == v1alpha1.PauseBySpec:
+		l.unpause()
+		l.tell(EventResumed, "spec.state is %s again", v1alpha1.IntentRunning)
+	case !bySpec && l.status.PauseReason.IsAutomatic() && !l.held && l.isResumed():
+		l.lift()
+	}
+	return l.isPaused()
+}
+
+// isHeldBySpec: Planned, on a rollout that has started, cannot mean less than Paused.
+func (l *look) isHeldBySpec() bool {
+	return l.spec.State == v1alpha1.IntentPaused || l.spec.State == v1alpha1.IntentPlanned
+}
+
+// brakeBy is the latch of every pause.
+func (l *look) brakeBy(reason v1alpha1.PauseReason, format string, args ...any) {
+	l.status.State = v1alpha1.RolloutPaused
+	l.status.PausedAt = micro(l.Now)
+	l.status.PauseReason = reason
+	l.status.PauseMessage = shorten(fmt.Sprintf(format, args...), 512)
+}
+
+func (l *look) unpause() {
+	l.status.PausedAt, l.status.PauseReason, l.status.PauseMessage = nil, "", ""
+	if l.status.State == v1alpha1.RolloutPaused {
+		l.status.State = v1alpha1.RolloutRunning
+	}
+}
+
+// isResumed tells whether resumedAt lifts the present pause: it lies at or after the pause, its time has come, and it has lifted none
+// before. A time given in whole seconds means the whole second.
+func (l *look) isResumed() bool {
+	if l.spec.ResumedAt == nil {
+		return false
+	}
+	at, pausedAt := requested(*l.spec.ResumedAt), l.status.PausedAt.Time
+	if at.Nanosecond() == 0 {
+		pausedAt = pausedAt.Truncate(time.Second)
+	}
+	if h := l.status.Handled; at.Before(pausedAt) || h != nil && h.ResumedAt != nil && !at.After(h.ResumedAt.Time) {
+		return false
+	}
+	if at.After(l.Now) {
+		l.wait(string(l.status.PauseReason), at, "%s; spec.resumedAt lifts the pause at %s", l.status.PauseMessage, stamp(at))
+		return false
+	}
+	return true
+}
+
+// lift ends an automatic pause. From here on error conditions and budget count only what fails after resumedAt.
+func (l *look) lift() {
+	l.lifted = l.status.PauseReason
+	l.unpause()
+	l.handled().ResumedAt = micro(l.spec.ResumedAt.Time)
+	l.tell(EventResumed, "spec.resumedAt %s lifted the pause by %s; only failures after it count from here on", stamp(l.spec.ResumedAt.Time), l.lifted)
+}
+
+// waitForResume says what lifts a pause.
+func (l *look) waitForResume() {
+	var cures []string
+	if l.isHeldBySpec() {
+		cures = append(cures, "set spec.state to Running")
+	}
+	if l.status.PauseReason.IsAutomatic() {
+		cures = append(cures, fmt.Sprintf("set spec.resumedAt to status.pausedAt (%s) or later", l.status.PausedAt.UTC().Format(time.RFC3339Nano)))
+	}
+	l.wait(string(l.status.PauseReason), noTime, "%s; to go on, %s", l.status.PauseMessage, strings.Join(cures, " and "))
+}

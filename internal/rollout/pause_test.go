@@ -1,0 +1,268 @@
+package rollout
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func TestAPauseBySpecHoldsBackAndIsLiftedBySpec(t *testing.T) {
+	w := running(t, 4, groupCount(2))
+	w.begin("dev-01")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
+	w.wantCondition(v1alpha1.ConditionPaused, "True PausedBySpec")
+	w.wantCondition(v1alpha1.ConditionReady, "True PausedBySpec")
+	w.wantSays(w.waitingFor(), "to go on, set spec.state to Running")
+	if w.isOffered("dev-02") {
+		t.Error("a member that has not begun is offered the update")
+	}
+	w.report("dev-01", "Download", "")
+	w.report("dev-01", "Succeed", "")
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	w.look()
+	w.want(v1alpha1.RolloutRunning, "Running Running")
+	w.wantCondition(v1alpha1.ConditionPaused, "False Progressing")
+}
+
+func TestResumedAt(t *testing.T) {
+	tests := map[string]struct {
+		resumedAt func(pausedAt time.Time) time.Time
+		wait      time.Duration
+		want      v1alpha1.RolloutState
+	}{
+		"the very time of the pause lifts it":          {func(p time.Time) time.Time { return p }, 0, "Running"},
+		"the second of the pause lifts it":             {func(p time.Time) time.Time { return p.Truncate(time.Second) }, 0, "Running"},
+		"a later time lifts it once it has come":       {func(p time.Time) time.Time { return p.Add(time.Minute) }, time.Minute, "Running"},
+		"a later time lifts nothing before it comes":   {func(p time.Time) time.Time { return p.Add(time.Minute) }, 0, "Paused"},
+		"an earlier time is about an earlier pause":    {func(p time.Time) time.Time { return p.Add(-time.Second) }, time.Hour, "Paused"},
+		"a microsecond earlier is an earlier pause's":  {func(p time.Time) time.Time { return p.Add(-time.Microsecond) }, time.Hour, "Paused"},
+		"a rebuilt cluster inherits an old time in it": {func(p time.Time) time.Time { return epoch.Add(-24 * time.Hour) }, time.Hour, "Paused"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(0) })
+			w.tick(345678 * time.Microsecond)
+			w.fail("17", "dev-01")
+			w.settle()
+			w.want(v1alpha1.RolloutPaused, "Error Scheduled")
+			resumedAt := metav1.NewTime(tt.resumedAt(w.rollout.Status.PausedAt.Time))
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.ResumedAt = &resumedAt })
+			if p := w.settle(); tt.wait == time.Minute && p.RecheckAfter != time.Minute {
+				t.Errorf("looks again after %s", p.RecheckAfter)
+			}
+			w.tick(tt.wait)
+			w.settle()
+			if w.state() != tt.want {
+				t.Errorf("%s, want %s", w.state(), tt.want)
+			}
+		})
+	}
+}
+
+func TestAPersonsPauseOnTopDoesNotForgetTheBrake(t *testing.T) {
+	w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(0) })
+	w.fail("17", "dev-01")
+	w.settle()
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+	w.settle()
+	w.wantSays(w.waitingFor(), "set spec.state to Running and set spec.resumedAt to status.pausedAt")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
+
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Error Running")
+}
+
+// The group in Error goes on offering, and is asked again: only what fails after resumedAt counts.
+func TestAfterAResumeTheBrakeIsReArmed(t *testing.T) {
+	w := running(t, 8, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(25) })
+	w.fail("17", "dev-01", "dev-02")
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Error Running")
+	w.fail("17", "dev-03")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Error Running")
+	w.tick(time.Second)
+	w.fail("17", "dev-04")
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Error Running")
+	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: 2 of 4 failed since 2026-03-01T10:00:02Z, more than errorThreshold 25 percent")
+}
+
+// Devices that had begun went on during the pause. Their failures are asked about before anybody else is offered anything.
+func TestErrorsAreAskedBeforeAnythingIsOfferedAfterAResume(t *testing.T) {
+	w := running(t, 8, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(25) })
+	for _, name := range []string{"dev-01", "dev-02", "dev-03", "dev-04"} {
+		w.begin(name)
+	}
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+	w.settle()
+	w.report("dev-01", "Fail", "17")
+	w.report("dev-02", "Fail", "17")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	p := w.look()
+	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
+	if p.Status.PauseReason != v1alpha1.PauseByErrorThreshold {
+		t.Errorf("paused by %s", p.Status.PauseReason)
+	}
+}
+
+func TestAGateBetweenGroups(t *testing.T) {
+	w := running(t, 6, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessAction = num(3), v1alpha1.SuccessActionPause })
+	w.succeed("dev-01")
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Running Scheduled Scheduled")
+	w.wantCondition(v1alpha1.ConditionReady, "True SuccessActionPause")
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Running Scheduled")
+	w.succeed("dev-02", "dev-03", "dev-04")
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Finished Finished Scheduled")
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
+	w.succeed("dev-05", "dev-06")
+	w.settle()
+	w.want(v1alpha1.RolloutFinished, "Finished Finished Finished")
+	w.wantCondition(v1alpha1.ConditionSucceeded, "True Succeeded")
+	w.wantCondition(v1alpha1.ConditionReady, "True Succeeded")
+}
+
+func TestRetry(t *testing.T) {
+	finished := func(t *testing.T) *world {
+		w := running(t, 6, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(100) })
+		w.fail("17", "dev-01")
+		w.fail("flash", "dev-02")
+		w.succeed("dev-03")
+		w.settle()
+		w.succeed("dev-04", "dev-05", "dev-06")
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished Finished")
+		w.tick(time.Minute)
+		return w
+	}
+	retry := func(w *world, at time.Time, codes ...string) {
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(at), StatusCodes: codes} })
+	}
+	t.Run("takes a finished rollout back for the targets that failed", func(t *testing.T) {
+		w := finished(t)
+		retry(w, w.now, "17")
+		w.settle()
+		w.want(v1alpha1.RolloutRunning, "Running Finished")
+		w.wantCondition(v1alpha1.ConditionSucceeded, "Unknown Progressing")
+		if w.bucket("dev-01") != Pending || w.bucket("dev-02") != Failed {
+			t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
+		}
+		w.succeed("dev-01")
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished Finished")
+		if got := w.rollout.Status.Targets; got.Succeeded != 5 || got.Failed != 1 {
+			t.Errorf("counts %+v", got)
+		}
+	})
+	t.Run("tries once for each request", func(t *testing.T) {
+		w := finished(t)
+		retry(w, w.now)
+		w.settle()
+		w.tick(time.Second)
+		w.fail("17", "dev-01")
+		w.succeed("dev-02")
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished Finished")
+	})
+	t.Run("waits for its time", func(t *testing.T) {
+		w := finished(t)
+		retry(w, w.now.Add(time.Hour))
+		if p := w.settle(); p.RecheckAfter != time.Hour {
+			t.Errorf("looks again after %s", p.RecheckAfter)
+		}
+		w.want(v1alpha1.RolloutFinished, "Finished Finished")
+	})
+	t.Run("is not about targets that vanished", func(t *testing.T) {
+		w := finished(t)
+		delete(w.targets, "dev-01")
+		retry(w, w.now, "17")
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished Finished")
+	})
+	t.Run("takes a group in Error back", func(t *testing.T) {
+		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(0) })
+		w.fail("17", "dev-01")
+		w.settle()
+		w.resume()
+		w.settle()
+		w.succeed("dev-02")
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Error")
+		w.tick(time.Minute)
+		retry(w, w.now)
+		w.settle()
+		w.want(v1alpha1.RolloutRunning, "Running")
+		w.succeed("dev-01")
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished")
+		w.wantCondition(v1alpha1.ConditionSucceeded, "True Succeeded")
+	})
+	t.Run("is refused on a stopped rollout", func(t *testing.T) {
+		w := running(t, 2, nil)
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
+		w.settle()
+		w.tick(time.Minute)
+		retry(w, w.now)
+		w.settle()
+		w.want(v1alpha1.RolloutStopped, "Finished")
+		w.wantCondition(v1alpha1.ConditionStalled, "")
+		w.wantSays(w.message(v1alpha1.ConditionReady), "spec.retry is refused")
+		if last := w.log[len(w.log)-1]; !strings.Contains(last, "RetryRefused") {
+			t.Errorf("told: %s", last)
+		}
+	})
+	t.Run("is refused when the set was invalidated", func(t *testing.T) {
+		w := finished(t)
+		w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now
+		retry(w, w.now)
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished Finished")
+		w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = nil })
+		w.settle()
+		w.wantCondition(v1alpha1.ConditionStalled, "")
+	})
+}
+
+func TestAutomaticRetriesKeepAMemberInProgress(t *testing.T) {
+	w := running(t, 2, func(s *v1alpha1.RolloutSpec) {
+		s.Update.Retries = &v1alpha1.Retries{Limit: 1, StatusCodes: []string{"17"}}
+		s.ErrorThreshold = num(100)
+	})
+	w.fail("17", "dev-01")
+	w.fail("flash", "dev-02")
+	w.settle()
+	if w.bucket("dev-01") != InProgress || w.bucket("dev-02") != Failed {
+		t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
+	}
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
+	w.settle()
+	w.want(v1alpha1.RolloutStopped, "Finished")
+	if w.bucket("dev-01") != Failed {
+		t.Errorf("in a stopped rollout dev-01 is %s", w.bucket("dev-01"))
+	}
+}

@@ -1,0 +1,73 @@
+package rollout
+
+import (
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// retry takes up spec.retry once its time has come: members that failed before it are pending again, and a finished rollout runs again.
+func (l *look) retry() bool {
+	if !l.isRetryDue() {
+		return false
+	}
+	if l.invalid || l.Set != nil && l.Set.Invalidation != "" {
+		l.stall(v1alpha1.ReasonDistributionSetInvalid, "spec.retry is refused: DistributionSet %s was invalidated%s; remove spec.retry, and create a Rollout of another set",
+			l.spec.Update.DistributionSet, because(l.reasonOfInvalid()))
+		return false
+	}
+	failed := make([]int32, len(l.groups))
+	for i, g := range l.groups {
+		failed[i] = l.tally(g).Failed
+	}
+	l.handled().RetryAt = micro(l.spec.Retry.At.Time)
+	again := 0
+	for i, g := range l.groups {
+		again += l.reopen(g, failed[i])
+	}
+	l.tell(EventRetried, "spec.retry of %s: %s are tried again", stamp(l.spec.Retry.At.Time), targets(again))
+	if again > 0 && l.status.State == v1alpha1.RolloutFinished {
+		l.status.State, l.status.FinishedAt = v1alpha1.RolloutRunning, nil
+	}
+	return false
+}
+
+// isRetryDue tells whether spec.retry asks for something that has not been carried out. A request from before the start is of no concern.
+func (l *look) isRetryDue() bool {
+	if l.spec.Retry == nil || !l.hasStarted() {
+		return false
+	}
+	at, h := requested(l.spec.Retry.At), l.status.Handled
+	if !at.After(l.status.StartedAt.Time) || h != nil && h.RetryAt != nil && h.RetryAt.Time.Equal(at) {
+		return false
+	}
+	l.recheck(at)
+	return !at.After(l.Now)
+}
+
+// reopen takes a closed group back to Running if the retry concerns any of its members, and tells how many.
+func (l *look) reopen(g *group, failed int32) int {
+	st, again := l.at(g.index), int(failed-l.tally(g).Failed)
+	if !isOpen(st.State) || again <= 0 {
+		return 0
+	}
+	if st.State != v1alpha1.GroupRunning {
+		st.State, st.Counts = v1alpha1.GroupRunning, g.tally.Counts
+	}
+	return again
+}
+
+// refuseRetry says that a stopped rollout tries nothing again.
+func (l *look) refuseRetry() {
+	if l.isRetryDue() && l.isOver() {
+		l.handled().RetryAt = micro(l.spec.Retry.At.Time)
+		l.warn(EventRetryRefused, "%s", retryRefused)
+	}
+}
+
+const retryRefused = "spec.retry is refused: a stopped rollout is final; create another Rollout"
+
+func (l *look) reasonOfInvalid() string {
+	if l.Set == nil {
+		return ""
+	}
+	return l.Set.InvalidationReason
+}

@@ -1,0 +1,105 @@
+// Package rollout decides what a rollout does next. A group has succeeded when 100*succeeded >= successThreshold*total; it has failed
+// when 100*failed > errorThreshold*(total - superseded - skipped); an empty group has succeeded and pauses nobody. Error is asked first.
+//
+// Snapshot in, plan out: the package knows no client, no clock and no log.
+package rollout
+
+import (
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// Snapshot is all that one look at a rollout may know.
+type Snapshot struct {
+	Now     time.Time
+	Rollout *v1alpha1.Rollout
+	// Set named by spec.update.distributionSet; nil: there is none.
+	Set *offer.Set
+	// Population is every target of the namespace, sorted by name. Asked only while a plan is made.
+	Population func() []*v1alpha1.Target
+	// Groups are the DeploymentGroups of this rollout's uid whose planHash is status.plan.hash, by index.
+	Groups []Group
+	// Leftover are DeploymentGroups of this uid with another planHash: of a plan that was never finished or is no longer wanted.
+	Leftover []*v1alpha1.DeploymentGroup
+	// Claims are what younger rollouts that have started take from this one, oldest first.
+	Claims []Claim
+	// Unsettled are the names of older rollouts that have not yet given up, in groups that have not opened, targets that this one
+	// shares. Sorted. Asked while nothing has opened.
+	Unsettled []string
+	// Ambiguous is the name of an older rollout over shared targets that was created within a minute of this one, neither having a startAt.
+	Ambiguous string
+	// RequireApproval is the manager's --require-approval.
+	RequireApproval bool
+}
+
+// Group is one deployment group with its members.
+type Group struct {
+	Object *v1alpha1.DeploymentGroup
+	// Members are aligned with Object.Spec.Targets; nil: the Target is gone. Asked only when the tally does not suffice.
+	Members func() []*v1alpha1.Target
+	// Tally of the members, by the Rule of the Rollout as it was read and the bitmaps of Object.
+	Tally Tally
+}
+
+// Tally is what is counted about a group's members.
+type Tally struct {
+	v1alpha1.Counts
+	// Superseded members; they are part of Canceled.
+	Superseded int32
+	// Open actions of the rollout in this group, and how many of them need not be asked to cancel any more: they are Canceling, or
+	// the device has refused.
+	Open, Canceling int32
+	// FailedSinceResume is how many failed after the last handled resumedAt; all that failed, when nothing has been resumed.
+	FailedSinceResume int32
+	// Failures by status code; nil: none.
+	Failures map[string]v1alpha1.FailureCount
+}
+
+// Claim is what one younger rollout takes from this one.
+type Claim struct {
+	Name string
+	UID  string
+	// OpenGroups is how many groups of the younger rollout have opened.
+	OpenGroups int32
+	// Started and Open are, group by group of this rollout, bitmaps over spec.targets of the members that the younger one has in any group and in an open group.
+	// nil: none.
+	Started, Open [][]byte
+}
+
+// Plan is what is wanted next. It is carried out in the order of its fields.
+type Plan struct {
+	// Create these groups, then write Status, which makes them exist.
+	Create []*v1alpha1.DeploymentGroup
+	// Supersede writes these group statuses before Status: what a younger rollout took is given up before it is counted.
+	Supersede []GroupStatus
+	// Status to be written, with the lock of the Rollout that was read.
+	Status v1alpha1.RolloutStatus
+	// Decided is true when Status is more than new counts: it is written at once, and only after a recount has confirmed it.
+	Decided bool
+	// Mirror writes these group statuses after Status.
+	Mirror []GroupStatus
+	// Delete these groups, finalizer and all.
+	Delete []*v1alpha1.DeploymentGroup
+	// DeleteSelf deletes the rollout: its set was invalidated with deleteRollouts.
+	DeleteSelf bool
+	// Walk asks for open actions to be folded: a stop that begun devices have to hear of.
+	Walk bool
+	// Events tell people, once the status has landed.
+	Events []Event
+	// RecheckAfter is when time alone changes something; zero: only an event can.
+	RecheckAfter time.Duration
+}
+
+// GroupStatus is a status to be written to a DeploymentGroup.
+type GroupStatus struct {
+	Object *v1alpha1.DeploymentGroup
+	Status v1alpha1.DeploymentGroupStatus
+}
+
+// Event is one decision, told to people.
+type Event struct {
+	// Type is Normal or Warning, as Kubernetes has it.
+	Type, Reason, Message string
+}

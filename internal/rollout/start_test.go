@@ -1,0 +1,287 @@
+package rollout
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// What keeps a rollout from starting, and what a person reads about it.
+func TestNotStarted(t *testing.T) {
+	tests := map[string]struct {
+		world            func(*world)
+		wantState        v1alpha1.RolloutState
+		wantReady        string
+		wantReconciling  bool
+		wantWaits        string
+		wantRecheckAfter time.Duration
+	}{
+		"the set does not exist": {
+			func(w *world) { w.set = nil },
+			"Creating", "False ReferenceNotFound", false, "there is no DistributionSet firmware-2 in namespace fleet; create it, or correct the name", 0,
+		},
+		"the set is not ready": {
+			func(w *world) { w.set.Deployable, w.set.NotDeployable = false, "module app is missing: create it" },
+			"Creating", "False DistributionSetNotReady", false, "DistributionSet firmware-2 is not ready: module app is missing: create it", 0,
+		},
+		"the set was invalidated": {
+			func(w *world) { w.set.Invalidation, w.set.InvalidationReason = v1alpha1.CancelationNone, "bricks the modem" },
+			"Creating", "False DistributionSetInvalid", false, "was invalidated (bricks the modem) and cannot be assigned again: set spec.update.distributionSet to another set", 0,
+		},
+		"the expression does not compile": {
+			func(w *world) { w.rollout.Spec.TargetExpression = "target.nmae ==" },
+			"Creating", "False InvalidExpression", false, "spec.targetExpression", 0,
+		},
+		"nothing is selected": {
+			func(w *world) {
+				w.rollout.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "nowhere"}}
+			},
+			"Creating", "False NoTargets", false, "none of the 4 targets of namespace fleet is selected", 0,
+		},
+		"membership is still changing": {
+			func(w *world) { w.rollout.Spec.SettleSeconds = num(30) },
+			"Creating", "Unknown Settling", true, "4 targets selected so far; the plan is made when membership has been quiet for 30 seconds", 29 * time.Second,
+		},
+		"nothing is selected yet": {
+			func(w *world) { w.rollout.Spec.SettleSeconds, w.targets = num(30), nil },
+			"Creating", "Unknown Settling", true, "0 targets selected so far", 29 * time.Second,
+		},
+		"nobody has approved": {
+			func(w *world) { w.rollout.Spec.ApprovalRequired = true },
+			"WaitingForApproval", "True AwaitingApproval", false, "waits for approval: to start, set spec.approval.planHash to sha256:", 0,
+		},
+		"the manager requires approval of all": {
+			func(w *world) { w.requireApproval = true },
+			"WaitingForApproval", "True AwaitingApproval", false, "waits for approval", 0,
+		},
+		"another plan was approved": {
+			func(w *world) {
+				w.requireApproval = true
+				w.rollout.Spec.Approval = &v1alpha1.Approval{PlanHash: "sha256:0000"}
+			},
+			"WaitingForApproval", "True AwaitingApproval", false, "spec.approval.planHash is sha256:0000 and approves another plan: to start this one, set it to sha256:", 0,
+		},
+		"only a plan is wanted": {
+			func(w *world) { w.rollout.Spec.State = v1alpha1.IntentPlanned },
+			"Ready", "True Planned", false, "the plan is ready: to start, set spec.state to Running", 0,
+		},
+		"paused before the start": {
+			func(w *world) { w.rollout.Spec.State = v1alpha1.IntentPaused },
+			"Ready", "True PausedBySpec", false, "paused before the start", 0,
+		},
+		"startAt is to come": {
+			func(w *world) { w.rollout.Spec.StartAt = at(w.now.Add(time.Hour)) },
+			"Ready", "True WaitingForStart", false, "starts at 2026-03-01T11:00:01Z (spec.startAt)", time.Hour,
+		},
+		"the order is ambiguous": {
+			func(w *world) { w.ambiguous = "older" },
+			"Ready", "False OrderAmbiguous", false, "shares targets with rollout older, which was created at the same time, and neither says which is newer: give spec.startAt to both", 0,
+		},
+		"an older rollout has not given up": {
+			func(w *world) { w.unsettled = []string{"older", "oldest"} },
+			"Starting", "True Superseding", false, "waits until older rollouts have given up the targets they share with this one: older, oldest", 0,
+		},
+		"stopped before the start": {
+			func(w *world) { w.rollout.Spec.State = v1alpha1.IntentStopped },
+			"Stopped", "True Stopped", false, "", 0,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 4, groupCount(2))
+			tt.world(w)
+			p := w.settle()
+			if w.state() != tt.wantState {
+				t.Errorf("state %s, want %s", w.state(), tt.wantState)
+			}
+			w.wantCondition(v1alpha1.ConditionReady, tt.wantReady)
+			if got := w.condition(v1alpha1.ConditionReconciling) != ""; got != tt.wantReconciling {
+				t.Errorf("Reconciling: %v, want %v", got, tt.wantReconciling)
+			}
+			if got := w.condition(v1alpha1.ConditionStalled) != ""; got != strings.HasPrefix(tt.wantReady, "False") {
+				t.Errorf("Stalled: %v with Ready %s", got, tt.wantReady)
+			}
+			w.wantSays(w.waitingFor(), tt.wantWaits)
+			if p.RecheckAfter != tt.wantRecheckAfter {
+				t.Errorf("looks again after %s, want %s", p.RecheckAfter, tt.wantRecheckAfter)
+			}
+			if strings.Contains(w.states(), "Running") {
+				t.Error("a group has opened")
+			}
+		})
+	}
+}
+
+func TestItRecoversWhenTheCauseIsGone(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	set := w.set
+	w.set = nil
+	w.settle()
+	w.wantCondition(v1alpha1.ConditionStalled, "True ReferenceNotFound")
+	w.set = set
+	w.unsettled = []string{"older"}
+	w.settle()
+	w.wantCondition(v1alpha1.ConditionStalled, "")
+	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
+	w.unsettled = nil
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+}
+
+func TestTheStartIsWrittenBeforeAnySideEffect(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	p := w.look()
+	if len(p.Create) != 2 || p.Status.Plan == nil || !p.Decided {
+		t.Fatalf("the first look makes the plan: %+v", p)
+	}
+	p = w.look()
+	if p.Status.State != v1alpha1.RolloutStarting || p.Status.StartedAt == nil || w.states() != "Scheduled Scheduled" {
+		t.Fatalf("the second look starts: %s, %s", p.Status.State, w.states())
+	}
+	p = w.look()
+	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+	if got := p.Status.Groups[0].Pending; got != 2 {
+		t.Errorf("the write that opens a group counts %d pending, want 2", got)
+	}
+}
+
+func TestThePlanIsMadeOnce(t *testing.T) {
+	planned := func(t *testing.T) *world {
+		w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.State = num(2), v1alpha1.IntentPlanned })
+		w.settle()
+		return w
+	}
+	t.Run("targets that appear or vanish do not change it", func(t *testing.T) {
+		w := planned(t)
+		hash := w.planHash()
+		w.addTarget("dev-99")
+		delete(w.targets, "dev-01")
+		w.settle()
+		if w.planHash() != hash {
+			t.Error("the plan changed")
+		}
+		if got := w.rollout.Status.Targets; got.Targets != 4 || got.Removed != 1 {
+			t.Errorf("counts %+v", got)
+		}
+	})
+	t.Run("an edit of the spec makes a new one and un-approves", func(t *testing.T) {
+		w := planned(t)
+		w.edit(func(s *v1alpha1.RolloutSpec) {
+			s.ApprovalRequired, s.State = true, v1alpha1.IntentRunning
+			s.Approval = &v1alpha1.Approval{PlanHash: w.planHash()}
+			s.GroupCount = num(4)
+		})
+		w.settle()
+		w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready Ready Ready")
+		if len(w.groups) != 4 {
+			t.Errorf("%d groups are left, want the 4 of the new plan", len(w.groups))
+		}
+		if last := w.log[len(w.log)-1]; !strings.Contains(last, "PlanChanged: spec changed: planned 4 targets in 4 groups instead of 4 in 2") {
+			t.Errorf("told: %s", last)
+		}
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.Approval.PlanHash = w.planHash() })
+		w.settle()
+		w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled Scheduled")
+	})
+	t.Run("another content of the set makes a new one", func(t *testing.T) {
+		w := planned(t)
+		hash := w.planHash()
+		w.set.ContentHash = "other"
+		w.settle()
+		if w.planHash() == hash || w.rollout.Status.Plan.ContentHash != "other" {
+			t.Errorf("plan %+v", w.rollout.Status.Plan)
+		}
+		if last := w.log[len(w.log)-1]; !strings.Contains(last, "the content of DistributionSet firmware-2 changed") {
+			t.Errorf("told: %s", last)
+		}
+	})
+	t.Run("after the start nothing makes a new one", func(t *testing.T) {
+		w := running(t, 4, groupCount(2))
+		hash := w.planHash()
+		w.set.ContentHash = "other"
+		w.settle()
+		if w.planHash() != hash {
+			t.Error("the plan changed")
+		}
+		w.wantCondition(v1alpha1.ConditionStalled, "True ContentChanged")
+	})
+}
+
+// The process died after it had created groups and before the status that makes them exist.
+func TestHalfAPlanIsFinishedOrSweptAway(t *testing.T) {
+	t.Run("the same plan takes its groups up", func(t *testing.T) {
+		w := newWorld(t, 4, groupCount(2))
+		p := Next(w.snapshot())
+		w.apply(Plan{Create: p.Create[:1]})
+		p = w.look()
+		if len(p.Create) != 1 || len(p.Delete) != 0 {
+			t.Errorf("creates %d, deletes %d", len(p.Create), len(p.Delete))
+		}
+		w.settle()
+		w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+	})
+	t.Run("another plan sweeps them away", func(t *testing.T) {
+		w := newWorld(t, 4, groupCount(2))
+		p := Next(w.snapshot())
+		w.apply(Plan{Create: p.Create})
+		w.addTarget("dev-99")
+		w.settle()
+		w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+		if len(w.groups) != 2 || w.rollout.Status.Targets.Targets != 5 {
+			t.Errorf("%d groups over %d targets", len(w.groups), w.rollout.Status.Targets.Targets)
+		}
+	})
+	t.Run("groups that are not seen yet delay the start", func(t *testing.T) {
+		w := newWorld(t, 4, groupCount(2))
+		w.look()
+		hidden := w.groups
+		w.groups = hidden[:1]
+		p := w.settle()
+		w.wantCondition(v1alpha1.ConditionReconciling, "True Planning")
+		if p.RecheckAfter == 0 {
+			t.Error("does not look again")
+		}
+		w.groups = hidden
+		w.settle()
+		w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+	})
+}
+
+func TestALostGroupStopsEverythingAndIsNeverReplaced(t *testing.T) {
+	w := running(t, 6, groupCount(3))
+	hash, lost := w.planHash(), w.groups[1]
+	w.groups = slices.Delete(slices.Clone(w.groups), 1, 2)
+	w.succeed("dev-01", "dev-02")
+	p := w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled")
+	w.wantCondition(v1alpha1.ConditionStalled, "True GroupLost")
+	w.wantSays(w.message(v1alpha1.ConditionStalled), "group group-2 is gone and nobody else knows its members: delete and re-create the rollout")
+	if len(p.Create) > 0 || w.planHash() != hash {
+		t.Error("the group was replaced")
+	}
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Running Scheduled Scheduled")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	w.groups = append(w.groups, lost)
+	w.settle()
+	w.wantCondition(v1alpha1.ConditionStalled, "")
+	w.want(v1alpha1.RolloutRunning, "Finished Running Scheduled")
+}
+
+func TestAStartedRolloutOpensNothingWithoutItsSet(t *testing.T) {
+	w := running(t, 4, groupCount(2))
+	w.succeed("dev-01", "dev-02")
+	set := w.set
+	w.set = nil
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Scheduled")
+	w.wantCondition(v1alpha1.ConditionStalled, "True ReferenceNotFound")
+	w.set = &offer.Set{Name: set.Name, ContentHash: set.ContentHash, Deployable: true}
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Running")
+}

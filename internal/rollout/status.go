@@ -1,0 +1,105 @@
+package rollout
+
+import (
+	"cmp"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// write completes the plan: counts, what is waited for, conditions, and what the groups have to mirror.
+func (l *look) write() Plan {
+	l.countGroups()
+	l.status.Failures = l.failures()
+	l.sentence()
+	l.judge()
+	l.status.Conditions = l.allConditions()
+	l.tellInvalidated()
+	l.mirror()
+	l.sweep()
+	l.plan.Status = *l.status
+	l.plan.Decided = !equality.Semantic.DeepEqual(bare(l.Rollout.Status), bare(*l.status))
+	return l.plan
+}
+
+func (l *look) countGroups() {
+	for i, g := range l.groups {
+		l.at(i).Counts = l.counts(g)
+	}
+	if len(l.groups) > 0 {
+		total := l.total()
+		l.status.Targets = &total
+	}
+}
+
+// maxFailures is how many codes the failure table has.
+const maxFailures = 10
+
+// failures merges the tables of all groups: the most frequent codes first.
+func (l *look) failures() []v1alpha1.FailureCount {
+	lines := map[string]v1alpha1.FailureCount{}
+	for _, g := range l.groups {
+		for code, line := range l.tally(g).Failures {
+			lines[code] = merged(lines[code], line)
+		}
+	}
+	var out []v1alpha1.FailureCount
+	for _, line := range lines {
+		out = append(out, line)
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.FailureCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.StatusCode, b.StatusCode))
+	})
+	return out[:min(len(out), maxFailures)]
+}
+
+func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {
+	if a.Count == 0 {
+		return b
+	}
+	a.Count += b.Count
+	room := min(maxExamples-len(a.Examples), len(b.Examples))
+	a.Examples = append(slices.Clone(a.Examples), b.Examples[:room]...)
+	if b.FirstSeen.Before(a.FirstSeen) {
+		a.FirstSeen = b.FirstSeen
+	}
+	if a.LastSeen.Before(b.LastSeen) {
+		a.LastSeen = b.LastSeen
+	}
+	return a
+}
+
+// mirror tells the groups what has become of them, when their state or bitmaps have changed; for counts alone it does not.
+func (l *look) mirror() {
+	for i, g := range l.groups {
+		if g.seen == nil {
+			continue
+		}
+		want := g.object.Status
+		want.ObservedGeneration, want.State, want.OpenedAt, want.Counts = g.seen.Generation, l.at(i).State, l.at(i).OpenedAt, g.stored.Counts
+		if equality.Semantic.DeepEqual(want, g.stored) {
+			continue
+		}
+		counts := l.at(i).Counts
+		want.Counts = &counts
+		l.plan.Mirror = append(l.plan.Mirror, GroupStatus{g.seen, want})
+	}
+}
+
+// bare is a status without what merely counts: numbers, and sentences with numbers.
+func bare(s v1alpha1.RolloutStatus) v1alpha1.RolloutStatus {
+	s = *s.DeepCopy()
+	for i := range s.Groups {
+		s.Groups[i].Counts = v1alpha1.Counts{}
+	}
+	s.Targets, s.Failures = nil, nil
+	if s.WaitingFor != nil {
+		s.WaitingFor.Message = ""
+	}
+	for i := range s.Conditions {
+		s.Conditions[i].Message = ""
+	}
+	return s
+}

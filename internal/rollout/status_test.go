@@ -1,0 +1,134 @@
+package rollout
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func TestNewCountsAloneDecideNothing(t *testing.T) {
+	w := running(t, 20, groupCount(2))
+	w.begin("dev-01")
+	p := w.look()
+	if p.Decided || len(p.Events) > 0 || len(p.Mirror) > 0 {
+		t.Errorf("decided %v, events %v, mirrors %d", p.Decided, p.Events, len(p.Mirror))
+	}
+	if p.Status.Targets.InProgress != 1 {
+		t.Errorf("counts %+v", p.Status.Targets)
+	}
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 1 })
+	if p := w.look(); !p.Decided || p.Status.ObservedGeneration != w.rollout.Generation {
+		t.Error("a new generation is to be acknowledged at once")
+	}
+}
+
+func TestAGroupMirrorsItsStateNotItsCounts(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	var got []string
+	for range 6 {
+		for _, m := range w.look().Mirror {
+			got = append(got, m.Object.Spec.Group+" "+string(m.Status.State))
+		}
+	}
+	want := []string{
+		"group-1 Scheduled", "group-2 Scheduled", // at the start
+		"group-1 Running", // opened
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if c := w.groups[0].Status.Counts; c == nil || c.Pending != 2 {
+		t.Errorf("counts in the mirror: %+v", c)
+	}
+}
+
+func TestAGroupThatMissedItsMirrorGetsItLater(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	w.targets["dev-01"].Status.Installed = &v1alpha1.InstalledSet{ContentHash: w.set.ContentHash}
+	for w.state() != v1alpha1.RolloutRunning {
+		p := Next(w.snapshot())
+		p.Mirror = nil
+		w.apply(p)
+	}
+	if w.groups[0].Status.State != "" {
+		t.Fatalf("the group is %s", w.groups[0].Status.State)
+	}
+	w.settle()
+	if s := w.groups[0].Status; s.State != v1alpha1.GroupRunning || s.OpenedAt == nil || !s.OpenedAt.Equal(w.rollout.Status.Groups[0].OpenedAt) {
+		t.Errorf("the group mirrors %+v", s)
+	}
+	if got := w.rollout.Status.Groups[0]; got.Succeeded != 1 || got.Pending != 1 {
+		t.Errorf("who had the set when the group opened is forgotten: %+v", got.Counts)
+	}
+}
+
+func TestATransitionIsAsOldAsItsAnswer(t *testing.T) {
+	w := running(t, 4, groupCount(2))
+	since := func() time.Time {
+		return meta.FindStatusCondition(w.rollout.Status.Conditions, v1alpha1.ConditionReady).LastTransitionTime.Time
+	}
+	first := since()
+	w.tick(time.Hour)
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	if !since().Equal(first) {
+		t.Error("a new message moved the transition")
+	}
+	w.set.Deployable = false
+	w.settle()
+	if !since().Equal(w.now) {
+		t.Error("a new answer did not move the transition")
+	}
+}
+
+func TestEveryDecisionIsToldOnce(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	w.settle()
+	w.tick(time.Second)
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.succeed("dev-03", "dev-04")
+	w.settle()
+	w.settle()
+	var got []string
+	for _, line := range w.log {
+		got = append(got, strings.Fields(line)[2])
+	}
+	want := []string{"Planned:", "Started:", "GroupOpened:", "GroupFinished:", "GroupOpened:", "GroupFinished:", "Finished:"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestSentencesFitTheirFields(t *testing.T) {
+	long := strings.Repeat("ä", 600)
+	if got := shorten(long, 512); len(got) > 512 || !utf8.ValidString(got) || !strings.HasSuffix(got, "...") {
+		t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
+	}
+	if got := list([]string{"a", "b", "c", "d", "e", "f", "g"}); got != "a, b, c, d, e and 2 more" {
+		t.Error(got)
+	}
+}
+
+func TestTheTenMostFrequentFailures(t *testing.T) {
+	w := running(t, 30, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
+	for i := range 15 {
+		w.fail(string(rune('a'+i)), w.members(w.groups[0])[i].Name)
+	}
+	w.fail("o", "dev-20", "dev-21")
+	w.fail("n", "dev-22")
+	w.settle()
+	got := ""
+	for _, line := range w.rollout.Status.Failures {
+		got += line.StatusCode
+	}
+	if got != "onabcdefgh" {
+		t.Errorf("codes %s", got)
+	}
+}

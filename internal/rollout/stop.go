@@ -1,0 +1,105 @@
+package rollout
+
+import (
+	"cmp"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// stop ends the rollout for good: by spec, or because its set was invalidated with Soft or Force. Groups that have not opened never do;
+// devices that have begun are told as the cancelation says, also when it is raised after the stop.
+func (l *look) stop() bool {
+	if !l.isToStop() {
+		return false
+	}
+	told := l.cancelation()
+	unheard := l.unheard(told)
+	l.plan.Walk = unheard > 0
+	l.plan.DeleteSelf = l.isToBeDeleted()
+	l.refuseRetry()
+	switch {
+	case l.status.State == v1alpha1.RolloutStopped:
+	case unheard == 0, l.isStruck() && l.Set.Invalidation == v1alpha1.CancelationForce:
+		l.closeGroups()
+		l.status.State, l.status.FinishedAt = v1alpha1.RolloutStopped, micro(l.Now)
+		l.tell(EventStopped, "%s; groups that had not opened never open", l.whyStopped())
+	default:
+		if l.closeGroups() {
+			l.tell(EventStopping, "%s; devices that have begun are told as stopCancelation %s says", l.whyStopped(), told)
+		}
+		l.status.State = v1alpha1.RolloutStopping
+		l.wait(v1alpha1.ReasonStopping, noTime, "%s, %s that have begun are still to be told (stopCancelation %s)", l.whyStopped(), targets(unheard), told)
+	}
+	if l.invalid && l.spec.State != v1alpha1.IntentStopped {
+		l.stall(v1alpha1.ReasonDistributionSetInvalid, "%s; create a Rollout of another set and set spec.state of this one to Stopped, or delete it", l.whyStopped())
+	}
+	return true
+}
+
+func (l *look) isToStop() bool {
+	switch l.status.State {
+	case v1alpha1.RolloutFinished:
+		return false
+	case v1alpha1.RolloutStopping, v1alpha1.RolloutStopped:
+		return true
+	}
+	return l.spec.State == v1alpha1.IntentStopped || l.isStruck()
+}
+
+// cancelation is the strongest word there is for devices that have begun. When the set that ended the rollout is gone, they are asked.
+func (l *look) cancelation() v1alpha1.Cancelation {
+	told := v1alpha1.CancelationNone
+	if l.spec.State == v1alpha1.IntentStopped {
+		told = cmp.Or(l.spec.StopCancelation, v1alpha1.CancelationSoft)
+	} else if !l.isStruck() {
+		told = v1alpha1.CancelationSoft
+	}
+	if l.isStruck() && stronger(l.Set.Invalidation, told) {
+		told = l.Set.Invalidation
+	}
+	return told
+}
+
+// unheard is how many begun devices have still to hear of the stop. A device that is asked, or has refused, has heard.
+func (l *look) unheard(told v1alpha1.Cancelation) int {
+	var open, asked int32
+	for _, g := range l.groups {
+		tally := l.tally(g)
+		open, asked = open+tally.Open, asked+tally.Canceling
+	}
+	switch told {
+	case v1alpha1.CancelationForce:
+		return int(open)
+	case v1alpha1.CancelationSoft:
+		return int(open - asked)
+	}
+	return 0
+}
+
+// closeGroups ends every group and with it what held the rollout. It tells whether that had not been done before.
+func (l *look) closeGroups() bool {
+	if l.status.State == v1alpha1.RolloutStopping {
+		return false
+	}
+	for i := range l.status.Groups {
+		st := l.at(i)
+		if st.State != v1alpha1.GroupError {
+			st.State = v1alpha1.GroupFinished
+		}
+		if l.groups[i].object == nil {
+			st.Canceled, st.Scheduled, st.Pending = st.Canceled+st.Scheduled+st.Pending, 0, 0
+		}
+	}
+	l.unpause()
+	return true
+}
+
+func (l *look) whyStopped() string {
+	switch {
+	case l.spec.State == v1alpha1.IntentStopped:
+		return "stopped by spec.state"
+	case l.isStruck():
+		return "stopped because DistributionSet " + l.Set.Name + " was invalidated" + because(l.Set.InvalidationReason)
+	}
+	return "stopped because DistributionSet " + l.spec.Update.DistributionSet + " was invalidated"
+}

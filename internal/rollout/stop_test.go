@@ -1,0 +1,223 @@
+package rollout
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+func TestStop(t *testing.T) {
+	stop := func(c v1alpha1.Cancelation) func(*v1alpha1.RolloutSpec) {
+		return func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancelation = v1alpha1.IntentStopped, c }
+	}
+	t.Run("None lets begun devices finish", func(t *testing.T) {
+		w := running(t, 6, groupCount(2))
+		w.begin("dev-01")
+		w.edit(stop(v1alpha1.CancelationNone))
+		p := w.look()
+		w.want(v1alpha1.RolloutStopped, "Finished Finished")
+		if p.Walk {
+			t.Error("asks for a walk")
+		}
+		w.wantSays(w.waitingFor(), "stopped; 1 target that had begun have not reported a result yet")
+		w.report("dev-01", action.Download, "")
+		w.report("dev-01", action.Succeed, "")
+		w.settle()
+		if got := w.rollout.Status.Targets; got.Succeeded != 1 || got.Canceled != 5 {
+			t.Errorf("counts %+v", got)
+		}
+		w.wantCondition(v1alpha1.ConditionReady, "True Stopped")
+		w.wantCondition(v1alpha1.ConditionSucceeded, "False Stopped")
+		w.wantCondition(v1alpha1.ConditionStalled, "")
+	})
+	t.Run("Soft is over when all that have begun were asked", func(t *testing.T) {
+		w := running(t, 6, groupCount(2))
+		w.begin("dev-01")
+		w.begin("dev-02")
+		w.edit(stop(""))
+		if p := w.settle(); !p.Walk {
+			t.Error("asks for no walk")
+		}
+		w.want(v1alpha1.RolloutStopping, "Finished Finished")
+		if got := w.rollout.Status.Targets; got.InProgress != 2 || got.Canceled != 4 {
+			t.Errorf("counts %+v", got)
+		}
+		w.walk(v1alpha1.CancelationSoft, v1alpha1.CauseStopped)
+		if p := w.settle(); p.Walk {
+			t.Error("walks for ever")
+		}
+		w.want(v1alpha1.RolloutStopped, "Finished Finished")
+	})
+	t.Run("a device that refuses the cancel has been asked", func(t *testing.T) {
+		w := running(t, 2, nil)
+		w.begin("dev-01")
+		w.begin("dev-02")
+		w.edit(stop(v1alpha1.CancelationSoft))
+		w.walk(v1alpha1.CancelationSoft, v1alpha1.CauseStopped)
+		w.report("dev-01", action.CancelRejected, "")
+		w.report("dev-02", action.CancelAccepted, "")
+		w.settle()
+		w.want(v1alpha1.RolloutStopped, "Finished")
+		if w.bucket("dev-01") != InProgress || w.bucket("dev-02") != Canceled {
+			t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
+		}
+	})
+	t.Run("raised to Force after the stop it walks again", func(t *testing.T) {
+		w := running(t, 2, nil)
+		w.begin("dev-01")
+		w.edit(stop(v1alpha1.CancelationNone))
+		w.settle()
+		w.edit(stop(v1alpha1.CancelationForce))
+		if p := w.settle(); !p.Walk {
+			t.Error("asks for no walk")
+		}
+		w.want(v1alpha1.RolloutStopped, "Finished")
+		w.walk(v1alpha1.CancelationForce, v1alpha1.CauseStopped)
+		if p := w.settle(); p.Walk || w.bucket("dev-01") != Canceled {
+			t.Errorf("walk %v, dev-01 %s", p.Walk, w.bucket("dev-01"))
+		}
+	})
+	t.Run("a finished rollout cannot be stopped", func(t *testing.T) {
+		w := running(t, 2, nil)
+		w.succeed("dev-01", "dev-02")
+		w.settle()
+		w.edit(stop(v1alpha1.CancelationForce))
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished")
+		w.wantCondition(v1alpha1.ConditionSucceeded, "True Succeeded")
+	})
+	t.Run("a group in Error stays so", func(t *testing.T) {
+		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(0) })
+		w.fail("17", "dev-01")
+		w.settle()
+		w.edit(stop(v1alpha1.CancelationSoft))
+		w.settle()
+		w.want(v1alpha1.RolloutStopped, "Error Finished")
+		w.wantCondition(v1alpha1.ConditionPaused, "False Stopped")
+	})
+}
+
+// The empty table of the first seed, filled: what an invalidation does to a rollout of four targets in two groups.
+func TestInvalidation(t *testing.T) {
+	type outcome struct {
+		state      v1alpha1.RolloutState
+		groups     string
+		ready      string
+		walk, self bool
+	}
+	const none, soft, force = v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce
+	refused, going := "False DistributionSetInvalid", "True Progressing"
+	tests := []struct {
+		when           string
+		cancelation    v1alpha1.Cancelation
+		deleteRollouts bool
+		want           outcome
+	}{
+		{"started", none, false, outcome{"Running", "Running Scheduled", going, false, false}},
+		{"started", soft, false, outcome{"Stopping", "Finished Finished", refused, true, false}},
+		{"started", force, false, outcome{"Stopped", "Finished Finished", refused, true, false}},
+		{"started", force, true, outcome{"Stopped", "Finished Finished", refused, true, true}},
+		{"not started", none, false, outcome{"Creating", "Ready Ready", refused, false, false}},
+		{"not started", soft, false, outcome{"Stopped", "Finished Finished", refused, false, false}},
+		{"not started", force, false, outcome{"Stopped", "Finished Finished", refused, false, false}},
+		{"not started", force, true, outcome{"Stopped", "Finished Finished", refused, false, true}},
+		{"created later", soft, false, outcome{"Creating", "", refused, false, false}},
+		{"created later", force, true, outcome{"Creating", "", refused, false, false}},
+		{"finished", soft, false, outcome{"Finished", "Finished Finished", "True Succeeded", false, false}},
+		{"finished", force, true, outcome{"Finished", "Finished Finished", "True Succeeded", false, false}},
+		{"stopped before", force, true, outcome{"Stopped", "Finished Finished", "True Stopped", false, false}},
+		{"paused", soft, false, outcome{"Stopping", "Finished Finished", refused, true, false}},
+		{"paused", none, false, outcome{"Paused", "Running Scheduled", "True PausedBySpec", false, false}},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("%s, %s, deleteRollouts %v", tt.when, tt.cancelation, tt.deleteRollouts), func(t *testing.T) {
+			w := newWorld(t, 4, groupCount(2))
+			switch tt.when {
+			case "not started":
+				w.rollout.Spec.State = v1alpha1.IntentPlanned
+			case "created later":
+				w.rollout.CreationTimestamp = metav1.NewTime(epoch.Add(time.Hour))
+			}
+			if tt.when != "created later" {
+				w.settle()
+				w.tick(time.Second)
+			}
+			switch tt.when {
+			case "started", "paused":
+				w.begin("dev-01")
+			case "finished":
+				w.succeed("dev-01", "dev-02")
+				w.settle()
+				w.succeed("dev-03", "dev-04")
+			case "stopped before":
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
+			}
+			if tt.when == "paused" {
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+			}
+			if tt.when != "created later" {
+				w.settle()
+			}
+			w.tick(time.Second)
+			w.set.Invalidation, w.set.DeleteRollouts, w.set.InvalidatedAt = tt.cancelation, tt.deleteRollouts, w.now
+			p := w.settle()
+			got := outcome{w.state(), w.states(), w.condition(v1alpha1.ConditionReady), p.Walk, p.DeleteSelf}
+			if got != tt.want {
+				t.Errorf("\ngot  %+v\nwant %+v\n%s", got, tt.want, w.message(v1alpha1.ConditionReady))
+			}
+			wantInvalidated := "True DistributionSetInvalid"
+			if tt.when == "finished" || tt.when == "stopped before" {
+				wantInvalidated = ""
+			}
+			w.wantCondition(v1alpha1.ConditionInvalidated, wantInvalidated)
+		})
+	}
+}
+
+func TestNoneLetsAStartedRolloutOpenItsOtherGroups(t *testing.T) {
+	w := running(t, 4, groupCount(2))
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now
+	w.settle()
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Running")
+}
+
+// The rollout's controller saw the set valid a moment too long.
+func TestARolloutThatStartedAfterTheInvalidationOpensNothing(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	w.look()
+	w.look()
+	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now.Add(-time.Millisecond)
+	w.settle()
+	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
+	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
+}
+
+func TestAStopByInvalidationOutlivesTheSet(t *testing.T) {
+	w := running(t, 4, groupCount(2))
+	w.begin("dev-01")
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationSoft, w.now
+	w.settle()
+	w.set = nil
+	if p := w.settle(); !p.Walk {
+		t.Error("the begun device is forgotten")
+	}
+	w.want(v1alpha1.RolloutStopping, "Finished Finished")
+	w.wantCondition(v1alpha1.ConditionInvalidated, "True DistributionSetInvalid")
+	w.walk(v1alpha1.CancelationSoft, v1alpha1.CauseInvalidated)
+	w.settle()
+	w.want(v1alpha1.RolloutStopped, "Finished Finished")
+
+	// A person who has taken note says so by spec.state.
+	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
+	w.settle()
+	w.wantCondition(v1alpha1.ConditionStalled, "")
+}

@@ -1,0 +1,83 @@
+package rollout
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// giveUp marks, for good, the members that younger rollouts have taken: in groups that have not opened as soon as the younger one has started, in
+// open groups as soon as the member's group there opens. It decides nothing else.
+func (l *look) giveUp() bool {
+	if !l.hasStarted() || l.isOver() || l.status.State == v1alpha1.RolloutStopping {
+		return false
+	}
+	taken := make([]int, len(l.Claims))
+	for _, g := range l.groups {
+		if g.object != nil && !l.isHistory(g) && l.giveUpIn(g, taken) {
+			g.stored = *g.object.Status.DeepCopy()
+			l.plan.Supersede = append(l.plan.Supersede, GroupStatus{g.seen, g.stored})
+		}
+	}
+	for i, claim := range l.Claims {
+		if taken[i] > 0 {
+			l.tell(EventSuperseded, "rollout %s, which is newer, took %s over", claim.Name, targets(taken[i]))
+		}
+	}
+	return false
+}
+
+// giveUpIn tells whether the group's status has anything new to remember.
+func (l *look) giveUpIn(g *group, taken []int) bool {
+	changed := false
+	for i, claim := range l.Claims {
+		bits, n := claimed(claim, g.index, isOpen(l.at(g.index).State)), len(g.object.Spec.Targets)
+		all, added := union(g.object.Status.Superseded, bits, n)
+		if added == 0 && (isEmpty(bits, n) || isKnown(&g.object.Status, claim)) {
+			continue
+		}
+		g.object.Status.Superseded, g.stale, changed = all, true, true
+		taken[i] += added
+		remember(&g.object.Status, claim)
+	}
+	return changed
+}
+
+// claimed are the members of a group that a claim takes.
+func claimed(c Claim, group int, open bool) []byte {
+	bitmaps := c.Started
+	if open {
+		bitmaps = c.Open
+	}
+	if group >= len(bitmaps) {
+		return nil
+	}
+	return bitmaps[group]
+}
+
+// maxSupersededBy is how many younger rollouts a group names.
+const maxSupersededBy = 100
+
+// isKnown tells whether the group names the younger rollout already, or has no room: what counts are the bits.
+func isKnown(s *v1alpha1.DeploymentGroupStatus, c Claim) bool {
+	return len(s.SupersededBy) == maxSupersededBy || slices.ContainsFunc(s.SupersededBy, isBy(c))
+}
+
+func isBy(c Claim) func(v1alpha1.SupersedingRollout) bool {
+	return func(s v1alpha1.SupersedingRollout) bool { return s.UID == types.UID(c.UID) }
+}
+
+// remember names the younger rollout; when there is no room, the one named first leaves.
+func remember(s *v1alpha1.DeploymentGroupStatus, c Claim) {
+	by := v1alpha1.SupersedingRollout{Name: c.Name, UID: types.UID(c.UID), OpenGroups: c.OpenGroups}
+	if i := slices.IndexFunc(s.SupersededBy, isBy(c)); i >= 0 {
+		s.SupersededBy[i] = by
+		return
+	}
+	if len(s.SupersededBy) == maxSupersededBy {
+		s.SupersededBy = slices.Delete(s.SupersededBy, 0, 1)
+	}
+	s.SupersededBy = append(s.SupersededBy, by)
+}

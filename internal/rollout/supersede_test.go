@@ -1,0 +1,113 @@
+package rollout
+
+import (
+	"testing"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// bitmap over four members.
+func bitmap(places ...int) []byte {
+	var out []byte
+	for _, i := range places {
+		out = Marked(out, i, 4)
+	}
+	return out
+}
+
+func TestAYoungerRolloutTakesWhatHasNotBegun(t *testing.T) {
+	w := running(t, 8, groupCount(2))
+	w.begin("dev-02")
+	w.settle()
+
+	// The younger rollout starts: it shares dev-01, dev-02 of the open group and dev-05, dev-06 of the other.
+	w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{bitmap(0, 1), bitmap(0, 1)}}}
+	p := w.look()
+	if len(p.Supersede) != 1 || p.Supersede[0].Object.Spec.Group != "group-2" {
+		t.Fatalf("writes %d groups, want only the one that has not opened", len(p.Supersede))
+	}
+	if by := p.Supersede[0].Status.SupersededBy; len(by) != 1 || by[0].Name != "younger" || by[0].UID != "uid-y" {
+		t.Errorf("superseded by %+v", by)
+	}
+	if got := p.Status.Groups[1]; got.Canceled != 2 || got.Scheduled != 2 {
+		t.Errorf("the same look counts %+v", got.Counts)
+	}
+	w.settle()
+	if w.bucket("dev-01") != Pending {
+		t.Errorf("dev-01 is %s before the younger group opens", w.bucket("dev-01"))
+	}
+
+	// Its group opens.
+	w.claims[0].Open, w.claims[0].OpenGroups = [][]byte{bitmap(0, 1), nil}, 1
+	w.settle()
+	if w.bucket("dev-01") != Canceled || w.bucket("dev-02") != InProgress {
+		t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
+	}
+	// For good: also when the younger rollout is gone.
+	w.claims = nil
+	if p := w.settle(); len(p.Supersede) > 0 {
+		t.Error("writes although nothing is new")
+	}
+	if w.bucket("dev-01") != Canceled || w.bucket("dev-05") != Canceled {
+		t.Errorf("dev-01 %s, dev-05 %s", w.bucket("dev-01"), w.bucket("dev-05"))
+	}
+}
+
+// A member that was taken says nothing about the update: it leaves the denominator of the error condition, not that of the success condition.
+func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
+	w := running(t, 8, groupCount(2))
+	w.fail("17", "dev-01")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+	w.claims = []Claim{{Name: "younger", UID: "uid-y", Open: [][]byte{bitmap(1, 2, 3)}}}
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
+	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: 1 of 1 failed")
+}
+
+func TestAGroupThatWasTakenWholeIsClosedAndLetsTheNextOpen(t *testing.T) {
+	w := running(t, 8, groupCount(2))
+	w.claims = []Claim{{Name: "younger", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Running")
+	if got := w.rollout.Status.Groups[0].Canceled; got != 4 {
+		t.Errorf("%d canceled, want 4", got)
+	}
+}
+
+func TestOnlyAStartedRolloutGivesUp(t *testing.T) {
+	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned })
+	w.settle()
+	w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{bitmap(0)}}}
+	w.settle()
+	if w.bucket("dev-01") != Scheduled {
+		t.Errorf("dev-01 is %s", w.bucket("dev-01"))
+	}
+}
+
+func TestTheListOfYoungerRolloutsIsBounded(t *testing.T) {
+	var s v1alpha1.DeploymentGroupStatus
+	for i := range maxSupersededBy + 1 {
+		remember(&s, Claim{Name: "younger", UID: string(rune('a' + i))})
+	}
+	if len(s.SupersededBy) != maxSupersededBy || s.SupersededBy[0].UID != "b" {
+		t.Errorf("%d named, the first is %s", len(s.SupersededBy), s.SupersededBy[0].UID)
+	}
+}
+
+func TestBitmaps(t *testing.T) {
+	all, added := union(bitmap(0), bitmap(0, 3), 4)
+	if added != 1 || !Bit(all, 0) || Bit(all, 1) || !Bit(all, 3) || Bit(all, 99) {
+		t.Errorf("union %08b, %d new", all, added)
+	}
+	given := bitmap(0)
+	if union(given, bitmap(1), 4); Bit(given, 1) {
+		t.Error("union changed what it was given")
+	}
+	if !isEmpty(nil, 4) || isEmpty(bitmap(2), 4) {
+		t.Error("isEmpty")
+	}
+	if got := Marked(nil, 9, 10); len(got) != 2 || got[1] != 2 {
+		t.Errorf("lowest bit first: %08b", got)
+	}
+}

@@ -1,0 +1,466 @@
+package rollout
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// world is a toy fleet with one rollout: what the API server would hold, and a clock that only the test moves.
+type world struct {
+	t       testing.TB
+	now     time.Time
+	rollout *v1alpha1.Rollout
+	set     *offer.Set
+	targets map[string]*v1alpha1.Target
+	groups  []*v1alpha1.DeploymentGroup
+	claims  []Claim
+
+	unsettled       []string
+	ambiguous       string
+	requireApproval bool
+
+	// log is what people are told, in order.
+	log []string
+	// last is the plan of the last look.
+	last Plan
+}
+
+var epoch = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+// newWorld has n targets dev-01, dev-02, ... and a rollout of them in alphabetical order, not yet looked at.
+func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
+	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}}
+	for i := range n {
+		w.addTarget(fmt.Sprintf("dev-%02d", i+1))
+	}
+	w.set = &offer.Set{Namespace: "fleet", Name: "firmware-2", ContentHash: "hash-of-firmware-2", Deployable: true}
+	zero := int32(0)
+	w.rollout = &v1alpha1.Rollout{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "r", UID: "uid-r", Generation: 1, CreationTimestamp: metav1.NewTime(epoch)},
+		Spec: v1alpha1.RolloutSpec{
+			Update:        v1alpha1.Update{DistributionSet: "firmware-2"},
+			GroupOrder:    v1alpha1.GroupOrderName,
+			SettleSeconds: &zero,
+		},
+	}
+	if edit != nil {
+		edit(&w.rollout.Spec)
+	}
+	w.tick(time.Second)
+	return w
+}
+
+func (w *world) tick(d time.Duration) { w.now = w.now.Add(d) }
+
+func (w *world) addTarget(name string) {
+	w.targets[name] = &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(epoch)}}
+}
+
+// edit is a commit.
+func (w *world) edit(f func(*v1alpha1.RolloutSpec)) {
+	f(&w.rollout.Spec)
+	w.rollout.Generation++
+}
+
+func (w *world) population() []*v1alpha1.Target {
+	var out []*v1alpha1.Target
+	for _, t := range w.targets {
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b *v1alpha1.Target) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (w *world) snapshot() Snapshot {
+	s := Snapshot{
+		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Claims: w.claims,
+		Unsettled: w.unsettled, Ambiguous: w.ambiguous, RequireApproval: w.requireApproval,
+	}
+	for _, g := range w.groups {
+		if w.rollout.Status.Plan == nil || g.Spec.PlanHash != w.rollout.Status.Plan.Hash {
+			s.Leftover = append(s.Leftover, g)
+			continue
+		}
+		group := Group{Object: g, Members: func() []*v1alpha1.Target { return w.members(g) }}
+		if i := int(g.Spec.Index); i < len(w.rollout.Status.Groups) {
+			group.Tally = Recount(g, RuleOf(w.rollout, w.set, i), w.members(g))
+		}
+		s.Groups = append(s.Groups, group)
+	}
+	return s
+}
+
+func (w *world) members(g *v1alpha1.DeploymentGroup) []*v1alpha1.Target {
+	var out []*v1alpha1.Target
+	for _, name := range g.Spec.Targets {
+		out = append(out, w.targets[string(name)])
+	}
+	return out
+}
+
+// look asks Next once and carries its plan out, through JSON as an API server would keep it.
+func (w *world) look() Plan {
+	w.t.Helper()
+	s := w.snapshot()
+	before, groupsBefore := w.rollout.DeepCopy(), stored(w.t, w.groups)
+	p := Next(s)
+	if diff := cmp.Diff(before, w.rollout); diff != "" {
+		w.t.Fatalf("Next changed the Rollout it was given:\n%s", diff)
+	}
+	if diff := cmp.Diff(groupsBefore, stored(w.t, w.groups)); diff != "" {
+		w.t.Fatalf("Next changed a DeploymentGroup it was given:\n%s", diff)
+	}
+	w.checkStep(before, p)
+	w.apply(p)
+	w.last = p
+	return p
+}
+
+func (w *world) apply(p Plan) {
+	for _, g := range p.Create {
+		g = stored(w.t, g)
+		g.Generation, g.Status.ObservedGeneration = 1, -1
+		w.groups = append(w.groups, g)
+	}
+	w.writeGroups(p.Supersede)
+	w.rollout.Status = stored(w.t, p.Status)
+	w.writeGroups(p.Mirror)
+	for _, g := range p.Delete {
+		w.groups = slices.DeleteFunc(w.groups, func(o *v1alpha1.DeploymentGroup) bool { return o.Name == g.Name })
+	}
+	for _, e := range p.Events {
+		w.log = append(w.log, fmt.Sprintf("%6s  %s %s: %s", w.now.Sub(epoch), e.Type, e.Reason, strings.ReplaceAll(e.Message, w.planHash(), "<plan>")))
+	}
+}
+
+func (w *world) planHash() string {
+	if w.rollout.Status.Plan == nil {
+		return "no plan"
+	}
+	return w.rollout.Status.Plan.Hash
+}
+
+func (w *world) writeGroups(statuses []GroupStatus) {
+	for _, s := range statuses {
+		for _, g := range w.groups {
+			if g.Name == s.Object.Name {
+				g.Status = stored(w.t, s.Status)
+			}
+		}
+	}
+}
+
+// stored is a value as it reads back from an API server.
+func stored[T any](t testing.TB, v T) T {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out T
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// settle looks until nothing more is wanted. Each decision takes a few looks; more than ten would be a loop.
+func (w *world) settle() Plan {
+	w.t.Helper()
+	for range 10 {
+		before := w.rollout.Status
+		p := w.look()
+		if !p.Decided && len(p.Create)+len(p.Supersede)+len(p.Mirror)+len(p.Delete)+len(p.Events) == 0 &&
+			equality.Semantic.DeepEqual(before, w.rollout.Status) {
+			return p
+		}
+	}
+	w.t.Fatalf("ten looks at an unchanged world still want something: %+v", w.last)
+	return Plan{}
+}
+
+// checkStep holds what must be true of every look.
+func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
+	w.t.Helper()
+	old, status := before.Status, p.Status
+	checkCounts(w.t, status)
+	checkConditions(w.t, status)
+	if !p.Decided && len(p.Events) > 0 && len(p.Supersede) == 0 {
+		w.t.Errorf("an event without a decision: %v", p.Events)
+	}
+	retried := handledTimes(status)["retry"] != handledTimes(old)["retry"]
+	switch {
+	case old.State == v1alpha1.RolloutStopped && status.State != v1alpha1.RolloutStopped,
+		old.State == v1alpha1.RolloutFinished && status.State != v1alpha1.RolloutFinished && !retried:
+		w.t.Errorf("%s became %s: terminal states stay", old.State, status.State)
+	}
+	for i, g := range status.Groups {
+		if old.Plan == nil || status.Plan.Hash != old.Plan.Hash {
+			break
+		}
+		was := old.Groups[i]
+		if (was.State == v1alpha1.GroupFinished || was.State == v1alpha1.GroupError && g.State != v1alpha1.GroupFinished) && g.State != was.State && !retried {
+			w.t.Errorf("group %s: %s became %s", g.Name, was.State, g.State)
+		}
+		if !isOpen(was.State) && g.State == v1alpha1.GroupRunning {
+			w.checkOpening(i, old, status)
+		}
+		if g.State == v1alpha1.GroupRunning && !equality.Semantic.DeepEqual(was.OpenedAt, g.OpenedAt) && was.OpenedAt != nil {
+			w.t.Errorf("group %s opened twice", g.Name)
+		}
+	}
+}
+
+// checkOpening: no group opens before its predecessor's success, and none while the rollout is paused or its brake has been pulled.
+func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
+	w.t.Helper()
+	if status.State != v1alpha1.RolloutRunning && status.State != v1alpha1.RolloutFinished && !(status.State == v1alpha1.RolloutPaused && status.PauseReason == v1alpha1.PauseBySuccessAction) {
+		w.t.Errorf("group %s opened while the rollout is %s", status.Groups[i].Name, status.State)
+	}
+	if i == 0 || handledTimes(status)["advance"] != handledTimes(old)["advance"] {
+		return
+	}
+	before := status.Groups[i-1]
+	conditions := conditionsOf(&w.rollout.Spec, nil)
+	for j := range w.rollout.Spec.Groups {
+		if w.rollout.Spec.Groups[j].Name == before.Name {
+			conditions = conditionsOf(&w.rollout.Spec, &w.rollout.Spec.Groups[j])
+		}
+	}
+	succeeded := 100*before.Succeeded >= conditions.SuccessThreshold*(before.Targets-before.Removed)
+	closed := before.Scheduled+before.Pending+before.InProgress == 0
+	resumed := handledTimes(status)["resumed"] != ""
+	if !succeeded && !closed && !(before.State == v1alpha1.GroupError && resumed) {
+		w.t.Errorf("group %s opened before the success of %s: %+v", status.Groups[i].Name, before.Name, before)
+	}
+}
+
+func handledTimes(s v1alpha1.RolloutStatus) map[string]string {
+	out := map[string]string{}
+	if h := s.Handled; h != nil {
+		for key, at := range map[string]*metav1.MicroTime{"resumed": h.ResumedAt, "advance": h.AdvanceAt, "retry": h.RetryAt} {
+			if at != nil {
+				out[key] = at.UTC().String()
+			}
+		}
+	}
+	return out
+}
+
+func checkCounts(t testing.TB, s v1alpha1.RolloutStatus) {
+	t.Helper()
+	var sum int32
+	for _, g := range s.Groups {
+		if g.Scheduled+g.Pending+g.InProgress+g.Succeeded+g.Failed+g.Canceled+g.Skipped+g.Removed != g.Targets {
+			t.Errorf("counts of group %s do not add up: %+v", g.Name, g.Counts)
+		}
+		if g.Counts.Scheduled < 0 || g.Counts.Pending < 0 {
+			t.Errorf("counts of group %s are negative: %+v", g.Name, g.Counts)
+		}
+		sum += g.Targets
+	}
+	if s.Targets != nil && s.Targets.Targets != sum {
+		t.Errorf("status.targets counts %d targets, the groups %d", s.Targets.Targets, sum)
+	}
+}
+
+// checkConditions holds what kstatus relies on.
+func checkConditions(t testing.TB, s v1alpha1.RolloutStatus) {
+	t.Helper()
+	if !slices.IsSortedFunc(s.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) }) {
+		t.Errorf("conditions are not sorted: %v", s.Conditions)
+	}
+	reconciling, stalled := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReconciling), meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionStalled)
+	if reconciling != nil && stalled != nil {
+		t.Errorf("Reconciling and Stalled at once: %v", s.Conditions)
+	}
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionSucceeded, v1alpha1.ConditionPaused} {
+		if meta.FindStatusCondition(s.Conditions, kind) == nil {
+			t.Errorf("no condition %s", kind)
+		}
+	}
+	for _, c := range s.Conditions {
+		if c.Reason == "" || c.Message == "" || c.LastTransitionTime.IsZero() {
+			t.Errorf("condition %s is incomplete: %+v", c.Type, c)
+		}
+	}
+	if s.WaitingFor == nil && s.State != v1alpha1.RolloutFinished && s.State != v1alpha1.RolloutStopped {
+		t.Errorf("%s, and does not say what it waits for", s.State)
+	}
+}
+
+// What devices do.
+
+// groupOf is the index of a target's group, and its place in it.
+func (w *world) groupOf(name string) (g *v1alpha1.DeploymentGroup, place int) {
+	for _, g := range w.groups {
+		if i := slices.Index(g.Spec.Targets, v1alpha1.TargetName(name)); i >= 0 && g.Spec.PlanHash == w.planHash() {
+			return g, i
+		}
+	}
+	return nil, 0
+}
+
+func (w *world) bucket(name string) Bucket {
+	g, i := w.groupOf(name)
+	rule := RuleOf(w.rollout, w.set, int(g.Spec.Index))
+	return rule.BucketOf(w.targets[name], Bit(g.Status.Superseded, i), Bit(g.Status.AlreadyThere, i), Bit(g.Status.Skipped, i))
+}
+
+// isOffered is the door's short form of the offer.
+func (w *world) isOffered(name string) bool {
+	g, _ := w.groupOf(name)
+	t := w.targets[name]
+	return t != nil && g != nil && w.rollout.Status.State == v1alpha1.RolloutRunning && w.bucket(name) == Pending &&
+		action.Open(&t.Status) == nil && (w.set.Invalidation == "" || w.set.Invalidation == v1alpha1.CancelationNone)
+}
+
+func (w *world) begin(name string) {
+	w.t.Helper()
+	if !w.isOffered(name) {
+		w.t.Fatalf("%s is offered nothing: %s, %s", name, w.rollout.Status.State, w.bucket(name))
+	}
+	t, attempt := w.targets[name], int32(1)
+	if last := action.OfSource(&t.Status, w.rollout.UID); last != nil {
+		attempt = last.Source.Attempt + 1
+	}
+	g, _ := w.groupOf(name)
+	since := metav1.NewMicroTime(Since(w.rollout))
+	action.Begin(&t.Status, action.Birth{
+		Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: w.rollout.Name, UID: w.rollout.UID, Group: g.Spec.Group, Attempt: attempt, Since: &since},
+		DistributionSet: w.set.Name, ContentHash: w.set.ContentHash, Now: w.now,
+	})
+}
+
+func (w *world) report(name string, e action.Event, code string) {
+	s := &w.targets[name].Status
+	action.Fold(s, action.Report{ID: action.Newest(s).ID, Event: e, StatusCode: code, Now: w.now})
+}
+
+func (w *world) succeed(names ...string) {
+	w.t.Helper()
+	for _, name := range names {
+		w.begin(name)
+		w.report(name, action.Download, "")
+		w.report(name, action.Succeed, "")
+	}
+}
+
+func (w *world) fail(code string, names ...string) {
+	w.t.Helper()
+	for _, name := range names {
+		w.begin(name)
+		w.report(name, action.Download, "")
+		w.report(name, action.Fail, code)
+	}
+}
+
+// walk folds the stop into open actions, as Plan.Walk asks for.
+func (w *world) walk(c v1alpha1.Cancelation, cause v1alpha1.CancelCause) {
+	for _, t := range w.targets {
+		if a := action.Open(&t.Status); a != nil && a.Source.UID == w.rollout.UID {
+			action.Cancel(&t.Status, a.ID, cause, c, w.now)
+		}
+	}
+}
+
+// What a test asks.
+
+func (w *world) state() v1alpha1.RolloutState { return w.rollout.Status.State }
+
+// states of the groups, as one word each.
+func (w *world) states() string {
+	var out []string
+	for _, g := range w.rollout.Status.Groups {
+		out = append(out, string(g.State))
+	}
+	return strings.Join(out, " ")
+}
+
+func (w *world) condition(kind string) string {
+	c := meta.FindStatusCondition(w.rollout.Status.Conditions, kind)
+	if c == nil {
+		return ""
+	}
+	return string(c.Status) + " " + c.Reason
+}
+
+func (w *world) message(kind string) string {
+	if c := meta.FindStatusCondition(w.rollout.Status.Conditions, kind); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
+func (w *world) waitingFor() string {
+	if w.rollout.Status.WaitingFor == nil {
+		return ""
+	}
+	return w.rollout.Status.WaitingFor.Message
+}
+
+func (w *world) want(state v1alpha1.RolloutState, groups string) {
+	w.t.Helper()
+	if w.state() != state || w.states() != groups {
+		w.t.Fatalf("got %s [%s], want %s [%s]; %s\n%s", w.state(), w.states(), state, groups, w.waitingFor(), strings.Join(w.log, "\n"))
+	}
+}
+
+func (w *world) wantCondition(kind, want string) {
+	w.t.Helper()
+	if got := w.condition(kind); got != want {
+		w.t.Errorf("%s is %q (%s), want %q", kind, got, w.message(kind), want)
+	}
+}
+
+func (w *world) wantSays(text, part string) {
+	w.t.Helper()
+	if !strings.Contains(text, part) {
+		w.t.Errorf("%q does not say %q", text, part)
+	}
+}
+
+func num(n int32) *int32 { return &n }
+
+func groupCount(n int32) func(*v1alpha1.RolloutSpec) {
+	return func(s *v1alpha1.RolloutSpec) { s.GroupCount = &n }
+}
+
+func at(t time.Time) *metav1.Time {
+	out := metav1.NewTime(t)
+	return &out
+}
+
+// running is a world whose first group has opened.
+func running(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
+	t.Helper()
+	w := newWorld(t, n, edit)
+	w.settle()
+	if w.rollout.Status.StartedAt == nil {
+		t.Fatalf("not started: %s", w.waitingFor())
+	}
+	w.tick(time.Second)
+	return w
+}
+
+// resume lifts the present automatic pause.
+func (w *world) resume() {
+	w.t.Helper()
+	at := metav1.NewTime(w.rollout.Status.PausedAt.Time)
+	w.tick(time.Second)
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.ResumedAt = &at })
+}

@@ -1,0 +1,78 @@
+// Command manager runs Goshawk: its controllers, its door for devices, or both.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"time"
+	_ "time/tzdata" // maintenance windows need time zones on images without them
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/goshawk-dev/goshawk/internal/process"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintf(os.Stderr, "goshawk: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var o process.Options
+	var door string
+	flag.BoolVar(&o.Controllers, "controllers", true, "run the controllers")
+	flag.BoolVar(&o.Door, "door", true, "serve the door for devices (hawkBit's DDI)")
+	flag.StringVar(&o.Namespace, "namespace", "goshawk-system", "namespace of Goshawk's own objects: leases and the tombstones of invalidated sets")
+	flag.BoolVar(&o.LeaderElect, "leader-elect", true, "let one of several processes run the controllers; the door is served by all")
+	flag.StringVar(&door, "door-bind-address", ":8080", "address of the door")
+	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8081", "address of the metrics; 0 serves none")
+	flag.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8082", "address of /healthz and /readyz; 0 serves none")
+	flag.BoolVar(&o.RequireApproval, "require-approval", false, "let no rollout start without spec.approval")
+	flag.IntVar(&o.WritesInFlight, "writes-in-flight", 8, "how many writes to Targets may be under way at once; the API server drops slow watches beyond about eight on small machines")
+	flag.StringVar(&o.DoorOptions.BaseURL, "door-base-url", "", "how devices reach the door, such as https://door.example.com; links are built on it (default: the host a device asked)")
+	flag.BoolVar(&o.DoorOptions.TrustForwarded, "door-trust-forwarded", false, "believe X-Forwarded-* headers; only behind a proxy that overwrites them")
+	flag.DurationVar(&o.Backend.PollInterval, "door-poll-interval", 5*time.Minute, "how often devices are told to poll, at least 1s, spread by a tenth")
+	flag.DurationVar(&o.Backend.ProgressInterval, "door-progress-interval", 30*time.Second, "how long a device's intermediate reports are gathered before they are written; results are written at once")
+	flag.StringVar(&o.Backend.InstalledName, "door-installed-name-attribute", "", "device attribute that names the distribution set the device runs (default: none)")
+	flag.StringVar(&o.Backend.InstalledVersion, "door-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
+	logging := zap.Options{}
+	logging.BindFlags(flag.CommandLine)
+	flag.Parse()
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
+
+	if err := check(&o); err != nil {
+		return err
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the cluster: %w", err)
+	}
+	if o.Door {
+		if o.DoorListener, err = net.Listen("tcp", door); err != nil {
+			return fmt.Errorf("open the door on %s (--door-bind-address): %w", door, err)
+		}
+	}
+	return process.Run(ctrl.SetupSignalHandler(), config, o)
+}
+
+func check(o *process.Options) error {
+	switch {
+	case !o.Controllers && !o.Door:
+		return errors.New("nothing to run: give --controllers, --door or both")
+	case o.WritesInFlight < 1:
+		return errors.New("--writes-in-flight must be at least 1")
+	case o.Backend.PollInterval < time.Second:
+		return errors.New("--door-poll-interval must be at least 1s")
+	case o.Backend.ProgressInterval <= 0:
+		return errors.New("--door-progress-interval must be more than 0")
+	case (o.Backend.InstalledName == "") != (o.Backend.InstalledVersion == ""):
+		return errors.New("give --door-installed-name-attribute and --door-installed-version-attribute together")
+	}
+	return nil
+}
