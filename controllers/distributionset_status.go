@@ -247,7 +247,7 @@ func (l *setLook) suspects(status *v1alpha1.DistributionSetStatus) string {
 	locked := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionLocked)
 	var names []string
 	for _, m := range l.modules {
-		if !m.CreationTimestamp.Before(&locked.LastTransitionTime) {
+		if m.CreationTimestamp.After(locked.LastTransitionTime.Time) {
 			names = append(names, m.Name)
 		}
 	}

@@ -517,3 +517,28 @@ func (w *setWorld) aDeviceAtWork(name, set string) *v1alpha1.Target {
 	})
 	return t
 }
+
+// errBroken is what a target that cannot be written answers.
+var errBroken = errors.New("this object is broken")
+
+// refusing is a client that cannot write some targets.
+type refusing struct {
+	client.Client
+	isBroken func(name string) bool
+}
+
+func (r refusing) Status() client.SubResourceWriter {
+	return refusingStatus{r.Client.Status(), r.isBroken}
+}
+
+type refusingStatus struct {
+	client.SubResourceWriter
+	isBroken func(name string) bool
+}
+
+func (r refusingStatus) Patch(ctx context.Context, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+	if r.isBroken(o.GetName()) {
+		return errBroken
+	}
+	return r.SubResourceWriter.Patch(ctx, o, p, opts...)
+}

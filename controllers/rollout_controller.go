@@ -36,8 +36,8 @@ type RolloutReconciler struct {
 	// RequireApproval makes spec.approvalRequired true for all.
 	RequireApproval bool
 
-	pace pace
-	ceded
+	pace   pace
+	claims claims
 }
 
 // Reconcile looks at one rollout.
@@ -220,6 +220,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		return retryConflict(client.IgnoreNotFound(err))
 	}
 	r.pace.forget(obj.UID)
+	r.claims.forget(obj.UID)
 	return ctrl.Result{}, nil
 }
 

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -62,9 +63,7 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 				s.Ambiguous = other.Name
 			}
 		case takesOver(other, self):
-			if c, ok := r.claim(s, other); ok {
-				s.Claims = append(s.Claims, c)
-			}
+			s.Claims = append(s.Claims, r.claim(s, other))
 		case self.Status.State == v1alpha1.RolloutStarting && takesOver(self, other) && r.holdsShared(s, other):
 			s.Unsettled = append(s.Unsettled, other.Name)
 		}
@@ -96,27 +95,23 @@ func isAmbiguous(first, second *v1alpha1.Rollout) bool {
 	return gap >= 0 && gap < time.Minute && (gap > 0 || first.Name < second.Name)
 }
 
-// claim is what a newer rollout takes from this one. It is asked once for each group and each number of open groups.
-func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) (rollout.Claim, bool) {
-	open := openGroups(newer)
-	if !slices.ContainsFunc(s.Groups, func(g rollout.Group) bool { return !r.ceded.isKnown(g.Object, newer.UID, open) }) {
-		return rollout.Claim{}, false
-	}
-	c := rollout.Claim{Name: newer.Name, UID: string(newer.UID), OpenGroups: int32(open)}
-	started, opened := r.shared(s.Groups, newer, anyGroup), r.shared(s.Groups, newer, openGroup)
-	for i := range s.Groups {
-		c.Started, c.Open = append(c.Started, started[i]), append(c.Open, opened[i])
-		if started[i] == nil {
-			r.ceded.know(s.Groups[i].Object, newer.UID, open)
+// claim is what a newer rollout takes from this one. Membership is frozen, so it is worked out once for each number of groups that the newer one has opened.
+func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) rollout.Claim {
+	key := claimKey{self: s.Rollout.UID, newer: newer.UID, plan: newer.Status.Plan.Hash, open: openGroups(newer), groups: len(s.Groups)}
+	return r.claims.get(key, func() rollout.Claim {
+		c := rollout.Claim{Name: newer.Name, UID: string(newer.UID), OpenGroups: int32(key.open)}
+		started, opened := r.shared(s.Groups, newer, anyGroup), r.shared(s.Groups, newer, openGroup)
+		for i := range s.Groups {
+			c.Started, c.Open = append(c.Started, started[i]), append(c.Open, opened[i])
 		}
-	}
-	return c, true
+		return c
+	})
 }
 
 // holdsShared tells whether an older rollout still has targets of this one in groups that have not opened, without having given them up.
 func (r *RolloutReconciler) holdsShared(s *rollout.Snapshot, older *v1alpha1.Rollout) bool {
 	unopened := func(o *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
-		return !openGroup(o, g) && !hasCeded(g, s.Rollout.UID, 0)
+		return !openGroup(o, g) && !hasCeded(g, s.Rollout.UID)
 	}
 	return len(r.shared(s.Groups, older, unopened)) > 0
 }
@@ -152,41 +147,43 @@ func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollo
 	return marks
 }
 
-// hasCeded tells whether a group has given up to a newer rollout what that had by the time so many of its groups were open.
-func hasCeded(g *v1alpha1.DeploymentGroup, newer types.UID, open int) bool {
-	return slices.ContainsFunc(g.Status.SupersededBy, func(s v1alpha1.SupersedingRollout) bool {
-		return s.UID == newer && int(s.OpenGroups) >= open
-	})
+// hasCeded tells whether a group that has not opened has given up to a newer rollout what they share.
+func hasCeded(g *v1alpha1.DeploymentGroup, newer types.UID) bool {
+	return slices.ContainsFunc(g.Status.SupersededBy, func(s v1alpha1.SupersedingRollout) bool { return s.UID == newer })
 }
 
-// ceded remembers groups that share nothing with a newer rollout: there is nothing to write down about them, so it is looked up once per process.
-type ceded struct {
-	mu   sync.Mutex
-	none map[cededKey]struct{}
+// claims remembers what newer rollouts take from each rollout.
+type claims struct {
+	mu    sync.Mutex
+	known map[claimKey]rollout.Claim
 }
 
-type cededKey struct {
-	group, newer types.UID
-	open         int
+type claimKey struct {
+	self, newer types.UID
+	plan        string
+	// open groups of the newer rollout, and groups of this one that the cache shows.
+	open, groups int
 }
 
-func (c *ceded) isKnown(g *v1alpha1.DeploymentGroup, newer types.UID, open int) bool {
-	if hasCeded(g, newer, open) {
-		return true
-	}
+func (c *claims) get(key claimKey, work func() rollout.Claim) rollout.Claim {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, ok := c.none[cededKey{g.UID, newer, open}]
-	return ok
+	if claim, ok := c.known[key]; ok {
+		return claim
+	}
+	if c.known == nil {
+		c.known = map[claimKey]rollout.Claim{}
+	}
+	claim := work()
+	c.known[key] = claim
+	return claim
 }
 
-func (c *ceded) know(g *v1alpha1.DeploymentGroup, newer types.UID, open int) {
+// forget drops what concerns a rollout that is gone.
+func (c *claims) forget(uid types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.none == nil {
-		c.none = map[cededKey]struct{}{}
-	}
-	c.none[cededKey{g.UID, newer, open}] = struct{}{}
+	maps.DeleteFunc(c.known, func(key claimKey, _ rollout.Claim) bool { return key.self == uid || key.newer == uid })
 }
 
 // cacheLags tells whether the cache misses groups that exist: what was just created must not be taken for lost.

@@ -15,6 +15,7 @@ apiserver_port=${GOSHAWK_APISERVER_PORT:-16443}
 door_port=${GOSHAWK_DOOR_PORT:-8080}
 metrics_port=${GOSHAWK_METRICS_PORT:-8081}
 health_port=${GOSHAWK_HEALTH_PORT:-8082}
+read -ra manager_flags <<<"${GOSHAWK_MANAGER_FLAGS:-}" # further flags for the manager, apart by blanks
 
 program_of() {
 	case $1 in
@@ -60,7 +61,8 @@ arguments_of() {
 			"--metrics-bind-address=127.0.0.1:$metrics_port" \
 			"--health-probe-bind-address=127.0.0.1:$health_port" \
 			--leader-elect=false \
-			--namespace=goshawk-system
+			--namespace=goshawk-system \
+			${manager_flags[@]+"${manager_flags[@]}"}
 		;;
 	esac
 }

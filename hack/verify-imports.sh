@@ -52,7 +52,7 @@ api=$mod/api/v1alpha1
 meta=k8s.io/apimachinery/pkg/apis/meta/v1
 
 room api/v1alpha1 k8s.io/apimachinery/pkg
-room internal/action "$api" "$meta" k8s.io/apimachinery/pkg/api/meta
+room internal/action "$api" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
 room internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
 room internal/offer "$api" "$mod/internal/action" "$mod/internal/query" k8s.io/apimachinery/pkg github.com/robfig/cron/v3
 room internal/rollout "$api" "$mod/internal/action" "$mod/internal/offer" "$mod/internal/query" k8s.io/apimachinery/pkg

@@ -51,7 +51,7 @@ func New(t testing.TB) *World {
 	t.Helper()
 	config, c := cluster.Start(t)
 	shared.start.Do(func() {
-		if shared.err = ensureNamespace(c, systemNamespace); shared.err != nil {
+		if shared.err = EnsureSystemNamespace(c); shared.err != nil {
 			return
 		}
 		var stop func() error
@@ -93,8 +93,9 @@ func Start(ctx context.Context, o process.Options, run func(context.Context, pro
 // LogTo sends what the controllers log to a test.
 func LogTo(t *testing.T) { ctrl.SetLogger(testr.NewWithOptions(t, testr.Options{Verbosity: 0})) }
 
-func ensureNamespace(c client.Client, name string) error {
-	return client.IgnoreAlreadyExists(c.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+// EnsureSystemNamespace creates the namespace of Goshawk's own objects.
+func EnsureSystemNamespace(c client.Client) error {
+	return client.IgnoreAlreadyExists(c.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}))
 }
 
 // Apply creates or replaces objects from YAML, as `kubectl apply --server-side` would.

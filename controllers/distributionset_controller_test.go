@@ -1,0 +1,802 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+)
+
+func TestSetGetsItsFinalizerBeforeAnythingElse(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	before := w.set("fw")
+	if _, err := w.look("fw"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"patch DistributionSet fw", "status DistributionSet fw"}; !cmp.Equal(w.writes, want) {
+		t.Errorf("writes %v, want %v", w.writes, want)
+	}
+	after := w.set("fw")
+	if !cmp.Equal(after.Finalizers, []string{v1alpha1.DistributionSetFinalizer}) {
+		t.Errorf("finalizers %v", after.Finalizers)
+	}
+	if diff := cmp.Diff(before.Spec, after.Spec); diff != "" {
+		t.Errorf("spec changed:\n%s", diff)
+	}
+}
+
+func TestSetCompleteness(t *testing.T) {
+	types := func(mandatory, optional []string) func(*v1alpha1.DistributionSet) {
+		return func(s *v1alpha1.DistributionSet) {
+			s.Spec.ModuleTypes = &v1alpha1.ModuleTypes{Mandatory: mandatory, Optional: optional}
+		}
+	}
+	for name, tc := range map[string]struct {
+		set      *v1alpha1.DistributionSet
+		change   func(*v1alpha1.DistributionSet)
+		complete string
+		ready    string
+		kstatus  status.Status
+		// cure makes the set complete.
+		cure func(*setWorld)
+	}{
+		"all there": {
+			set:      aSet("fw", "linux", "app"),
+			complete: "True Ready: every module exists and is ready, and no mandatory type is missing",
+			ready:    "True Ready: the set is complete", kstatus: status.CurrentStatus,
+		},
+		"mandatory and optional types": {
+			set: aSet("fw", "linux", "app"), change: types([]string{"os"}, []string{"app"}),
+			complete: "True Ready: every module exists and is ready, and no mandatory type is missing",
+			ready:    "True Ready: the set is complete", kstatus: status.CurrentStatus,
+		},
+		"moduleTypes without a type mean any": {
+			set: aSet("fw", "linux", "app"), change: types(nil, nil),
+			complete: "True Ready: every module exists and is ready, and no mandatory type is missing",
+			ready:    "True Ready: the set is complete", kstatus: status.CurrentStatus,
+		},
+		"no modules": {
+			set:      aSet("fw"),
+			complete: "False Incomplete: spec.modules is empty: name at least one SoftwareModule",
+			ready:    "False Incomplete: spec.modules is empty: name at least one SoftwareModule", kstatus: status.FailedStatus,
+			cure: func(w *setWorld) {
+				w.edit("fw", func(s *v1alpha1.DistributionSet) {
+					s.Spec.Modules = []v1alpha1.ModuleReference{{Name: "linux"}}
+				})
+			},
+		},
+		"a module is missing": {
+			set:      aSet("fw", "linux", "modem"),
+			complete: "False ReferenceNotFound: SoftwareModule modem (spec.modules[1]) does not exist: create it, or remove it from spec.modules",
+			ready:    "False ReferenceNotFound: SoftwareModule modem (spec.modules[1]) does not exist: create it, or remove it from spec.modules", kstatus: status.FailedStatus,
+			cure: func(w *setWorld) { w.create(aModule("modem", "radio")) },
+		},
+		"a module is a younger twin": {
+			set:      aSet("fw", "linux-twin"),
+			complete: `False ModuleNotReady: SoftwareModule linux-twin (spec.modules[0]) is not ready: SoftwareModule linux is older and has the same type "os", name "linux" and version "1": delete one of the two, or give this one another version`,
+			ready:    `False ModuleNotReady: SoftwareModule linux-twin (spec.modules[0]) is not ready: SoftwareModule linux is older and has the same type "os", name "linux" and version "1": delete one of the two, or give this one another version`, kstatus: status.FailedStatus,
+			cure: func(w *setWorld) { w.remove(&v1alpha1.SoftwareModule{}, "linux") },
+		},
+		"a type that is neither mandatory nor optional": {
+			set: aSet("fw", "linux", "app"), change: types([]string{"os"}, []string{"radio"}),
+			complete: `False UnknownModuleType: SoftwareModule app has type "app", which is in neither list of spec.moduleTypes: add the type to optional, or remove the module from spec.modules`,
+			ready:    `False UnknownModuleType: SoftwareModule app has type "app", which is in neither list of spec.moduleTypes: add the type to optional, or remove the module from spec.modules`, kstatus: status.FailedStatus,
+			cure: func(w *setWorld) { w.edit("fw", types([]string{"os"}, []string{"app"})) },
+		},
+		"a mandatory type is missing": {
+			set: aSet("fw", "linux"), change: types([]string{"os", "radio"}, nil),
+			complete: `False Incomplete: no module has the mandatory type "radio": add one to spec.modules, or remove the type from spec.moduleTypes.mandatory`,
+			ready:    `False Incomplete: no module has the mandatory type "radio": add one to spec.modules, or remove the type from spec.moduleTypes.mandatory`, kstatus: status.FailedStatus,
+			cure: func(w *setWorld) { w.edit("fw", types([]string{"os"}, nil)) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			twin := aModule("linux-twin", "os")
+			twin.Spec.Name = "linux"
+			twin.CreationTimestamp = metav1.NewTime(dawn.Add(time.Minute))
+			if tc.change != nil {
+				tc.change(tc.set)
+			}
+			w := newSetWorld(t, aModule("linux", "os"), aModule("app", "app"), twin, tc.set)
+			w.run()
+			if got := w.condition("fw", v1alpha1.ConditionComplete); got != tc.complete {
+				t.Errorf("Complete\n got %s\nwant %s", got, tc.complete)
+			}
+			if got := w.condition("fw", v1alpha1.ConditionReady); got != tc.ready {
+				t.Errorf("Ready\n got %s\nwant %s", got, tc.ready)
+			}
+			if got := kstatusOf(t, w.set("fw")); got != tc.kstatus {
+				t.Errorf("kstatus says %s, want %s", got, tc.kstatus)
+			}
+			if tc.cure == nil {
+				return
+			}
+			tc.cure(w)
+			w.run()
+			if got := w.condition("fw", v1alpha1.ConditionReady); got != "True Ready: the set is complete" {
+				t.Errorf("after the cure Ready is %s", got)
+			}
+			if got := kstatusOf(t, w.set("fw")); got != status.CurrentStatus {
+				t.Errorf("after the cure kstatus says %s", got)
+			}
+		})
+	}
+}
+
+func TestSetThatMeetsANewModuleOnlyWaits(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	if _, err := w.look("fw"); err != nil {
+		t.Fatal(err)
+	}
+	if got := kstatusOf(t, w.set("fw")); got != status.InProgressStatus {
+		t.Errorf("kstatus says %s of a set whose module has not had its first look, want InProgress: %s", got, w.condition("fw", v1alpha1.ConditionReady))
+	}
+}
+
+// kstatusOf is what Argo CD, Flux and kubectl wait for.
+func kstatusOf(t *testing.T, o client.Object) status.Status {
+	t.Helper()
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := status.Compute(&unstructured.Unstructured{Object: raw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result.Status
+}
+
+func TestSetTwins(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	w.now = w.now.Add(time.Hour)
+	twin := aSet("fw-again", "linux")
+	twin.Spec.Version = "fw"
+	w.create(twin)
+	w.create(aRollout("r1", "fw-again"))
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
+		t.Errorf("the elder is %q", got)
+	}
+	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, `False Duplicate: DistributionSet fw is older and has the same name "firmware", version "fw" and type "full-image"`) {
+		t.Errorf("the younger is %q", got)
+	}
+	if w.set("fw-again").Status.Locked {
+		t.Error("the younger twin was locked")
+	}
+	if got := namesOf(w.sets.setTwins(t.Context(), w.set("fw"))); !cmp.Equal(got, []string{"fw-again"}) {
+		t.Errorf("the elder wakes %v, want its twin", got)
+	}
+
+	w.remove(&v1alpha1.DistributionSet{}, "fw")
+	w.run()
+	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
+		t.Errorf("with the elder gone, the younger is %q", got)
+	}
+	if !w.set("fw-again").Status.Locked {
+		t.Error("with the elder gone, the younger is not locked for the rollout that uses it")
+	}
+}
+
+func TestSetLocksWhenItIsUsed(t *testing.T) {
+	assigned := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "dev-1"}, Spec: v1alpha1.TargetSpec{Assignment: &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "fw"}}}}
+	for name, user := range map[string]client.Object{
+		"by a rollout":           aRollout("r1", "fw"),
+		"by an auto-assignment":  &v1alpha1.AutoAssignment{ObjectMeta: metav1.ObjectMeta{Name: "a1"}, Spec: v1alpha1.AutoAssignmentSpec{Update: v1alpha1.Update{DistributionSet: "fw"}}},
+		"by a single assignment": assigned,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newSetWorld(t, aModule("linux", "os"), aModule("app", "app"), aSet("fw", "linux", "app"))
+			w.run()
+			preview := w.set("fw").Status
+			if preview.Locked || preview.ContentHash == "" {
+				t.Fatalf("before its use: locked %v, content %q", preview.Locked, preview.ContentHash)
+			}
+			if got := w.condition("fw", v1alpha1.ConditionLocked); got != "False NotUsed: nothing deploys the set yet" {
+				t.Errorf("Locked is %s", got)
+			}
+			before := len(w.writes)
+			w.create(user)
+			if passes := w.run(); passes > 4 {
+				t.Errorf("the handshake took %d passes", passes)
+			}
+			want := []string{"status DistributionSet fw", "status SoftwareModule app", "status SoftwareModule linux", "status DistributionSet fw"}
+			if diff := cmp.Diff(want, w.writes[before:]); diff != "" {
+				t.Errorf("writes (-want +got):\n%s", diff)
+			}
+			locked := w.set("fw").Status
+			if !locked.Locked || locked.ContentHash != preview.ContentHash {
+				t.Errorf("locked %v with %q, want the content of the preview", locked.Locked, locked.ContentHash)
+			}
+			if facts := intents.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux"), w.module("app")}); !facts.Deployable {
+				t.Errorf("not deployable: %s", facts.NotDeployable)
+			}
+			if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Normal Locked") }) {
+				t.Errorf("no event tells of the lock: %v", got)
+			}
+
+			w.remove(user.DeepCopyObject().(client.Object), user.GetName())
+			w.run()
+			if !w.set("fw").Status.Locked {
+				t.Error("the lock went back when nothing used the set any more")
+			}
+		})
+	}
+}
+
+func TestSetDoesNotLockForARolloutThatIsGoing(t *testing.T) {
+	going := aRollout("r1", "fw")
+	going.Finalizers = []string{v1alpha1.RolloutFinalizer}
+	w := newSetWorld(t, aModule("linux", "os"), going)
+	w.remove(&v1alpha1.Rollout{}, "r1")
+	w.create(aSet("fw", "linux"))
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionLocked); got != "False NotUsed: nothing deploys the set yet" {
+		t.Errorf("Locked is %s", got)
+	}
+}
+
+func TestSetLockIsMadeFromWhatTheServerHas(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+	w.sets.Live = interceptor.NewClient(w.store, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			err := c.Get(ctx, key, o, opts...)
+			if m, ok := o.(*v1alpha1.SoftwareModule); ok { // the server knows that it was created again since
+				m.Status = v1alpha1.SoftwareModuleStatus{Conditions: m.Status.Conditions}
+			}
+			return err
+		},
+	})
+	for range 4 {
+		if err := errors.Join(w.lookAtModule("linux"), lookError(w.look("fw"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.set("fw").Status.Locked {
+		t.Error("the set was locked by what a cache said of its module")
+	}
+	w.sets.Live = w.api
+	w.run()
+	if !w.set("fw").Status.Locked {
+		t.Error("the set was not locked when the server said the same")
+	}
+}
+
+func lookError(_ any, err error) error { return err }
+
+func TestSetWhoseContentChanged(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aModule("app", "app"), aSet("fw", "linux", "app"), aRollout("r1", "fw"))
+	w.run()
+	hash := w.set("fw").Status.ContentHash
+	w.now = w.now.Add(time.Hour)
+
+	w.remove(&v1alpha1.SoftwareModule{}, "app")
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionReady); got != "False ContentChanged: SoftwareModule app (spec.modules[1]) is gone, and the set is locked: create it again with the same content" {
+		t.Errorf("with a module gone, Ready is %s", got)
+	}
+	if got := kstatusOf(t, w.set("fw")); got != status.FailedStatus {
+		t.Errorf("kstatus says %s", got)
+	}
+
+	other := aModule("app", "app")
+	other.Spec.Artifacts[0].Size++
+	w.create(other)
+	w.run()
+	want := "False ContentChanged: SoftwareModule app has no longer the content that the set was locked with (" + hash + "): restore it, or create another DistributionSet"
+	if got := w.condition("fw", v1alpha1.ConditionReady); got != want {
+		t.Errorf("with another module of that name\n got %s\nwant %s", got, want)
+	}
+
+	w.remove(&v1alpha1.SoftwareModule{}, "app")
+	w.create(aModule("app", "app"))
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionReady); got != "True Ready: the set is complete" {
+		t.Errorf("with the same content again, Ready is %s", got)
+	}
+	if got := w.set("fw").Status.ContentHash; got != hash || !w.module("app").Status.Locked {
+		t.Errorf("content %q, want %q; module locked %v", got, hash, w.module("app").Status.Locked)
+	}
+}
+
+func TestSetIdleWritesNothing(t *testing.T) {
+	for name, prepare := range map[string]func(*setWorld){
+		"unused":      func(*setWorld) {},
+		"locked":      func(w *setWorld) { w.create(aRollout("r1", "fw")) },
+		"invalidated": func(w *setWorld) { w.edit("fw", invalidated(v1alpha1.CancelationForce)) },
+		"duplicate": func(w *setWorld) {
+			twin := aSet("a-twin", "linux")
+			twin.Spec.Version = "fw"
+			w.create(twin)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+			w.run()
+			prepare(w)
+			w.run()
+			w.heard()
+			before := len(w.writes)
+			for range 3 {
+				w.now = w.now.Add(time.Hour)
+				result, err := w.look("fw")
+				if err != nil || result.RequeueAfter != 0 {
+					t.Fatalf("result %v, %v", result, err)
+				}
+			}
+			if got := w.writes[before:]; len(got) != 0 {
+				t.Errorf("an idle look wrote %v", got)
+			}
+			if got := w.heard(); len(got) != 0 {
+				t.Errorf("an idle look announced %v", got)
+			}
+		})
+	}
+}
+
+func TestSetConflictIsAnotherLookAndNoError(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	w.run()
+	w.edit("fw", invalidated(v1alpha1.CancelationNone))
+	meddled := false
+	w.meddle = func(write string) {
+		if write == "status DistributionSet fw" && !meddled {
+			meddled = true
+			set := w.set("fw")
+			set.Annotations = map[string]string{"somebody": "was faster"}
+			if err := w.store.Update(t.Context(), set); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	result, err := w.look("fw")
+	if err != nil || result.RequeueAfter <= 0 {
+		t.Errorf("a lost race answers %v, %v; want another look and no error", result, err)
+	}
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !meddled || !strings.HasPrefix(got, "True InvalidatedBySpec") {
+		t.Errorf("after the race (%v) Invalidated is %s", meddled, got)
+	}
+}
+
+func TestSetPredicates(t *testing.T) {
+	module := aModule("linux", "os")
+	locked, described, polled := module.DeepCopy(), module.DeepCopy(), module.DeepCopy()
+	locked.Status.Locked = true
+	described.Generation++
+	polled.Labels = map[string]string{"a": "b"}
+	for name, tc := range map[string]struct {
+		now  *v1alpha1.SoftwareModule
+		want bool
+	}{"locked": {locked, true}, "edited": {described, true}, "labelled": {polled, false}} {
+		if got := concernsSets.Update(event.UpdateEvent{ObjectOld: module, ObjectNew: tc.now}); got != tc.want {
+			t.Errorf("a module that was %s passes: %v, want %v", name, got, tc.want)
+		}
+	}
+
+	idle := &v1alpha1.Target{}
+	busy := &v1alpha1.Target{Status: v1alpha1.TargetStatus{Actions: []v1alpha1.Action{{ID: 1, DistributionSet: "fw"}}}}
+	assigned := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "fw"}}}}
+	if usesAnother.Update(event.UpdateEvent{ObjectOld: idle, ObjectNew: busy}) {
+		t.Error("a target's status wakes a set at once")
+	}
+	if !usesAnother.Update(event.UpdateEvent{ObjectOld: idle, ObjectNew: assigned}) {
+		t.Error("a new assignment wakes no set")
+	}
+	if usesAnother.Create(event.CreateEvent{Object: assigned, IsInInitialList: true}) {
+		t.Error("the start wakes sets target by target")
+	}
+	if got := namesOf(setOfUser(t.Context(), assigned)); !cmp.Equal(got, []string{"fw"}) {
+		t.Errorf("an assignment wakes %v", got)
+	}
+
+	valid, invalid := aSet("fw"), aSet("fw")
+	invalid.Status.Invalidation = &v1alpha1.InvalidationStatus{}
+	if !concernsTwins.Update(event.UpdateEvent{ObjectOld: valid, ObjectNew: invalid}) || concernsTwins.Update(event.UpdateEvent{ObjectOld: invalid, ObjectNew: invalid}) {
+		t.Error("twins are woken by something else than an invalidation")
+	}
+	w := newSetWorld(t, module, aSet("fw", "linux"), aSet("other"))
+	if got := namesOf(w.sets.setsOfModule(t.Context(), module)); !cmp.Equal(got, []string{"fw"}) {
+		t.Errorf("a module wakes %v", got)
+	}
+}
+
+func TestSetCountsItsTargets(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+	w.run()
+	hash := w.set("fw").Status.ContentHash
+	for i := range 3 {
+		w.create(w.aDeviceAtWork(fmt.Sprintf("dev-%d", i), "fw"))
+	}
+	elsewhere := w.aDeviceAtWork("stranger", "fw")
+	elsewhere.Namespace = "elsewhere"
+	elsewhere.Status.Installed = &v1alpha1.InstalledSet{ContentHash: hash}
+	w.create(elsewhere)
+	w.now = w.now.Add(time.Minute)
+	w.run()
+	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Begun: 3}) {
+		t.Fatalf("targets %+v, want 3 begun", got)
+	}
+
+	w.device("dev-0", func(s *v1alpha1.TargetStatus) {
+		action.Fold(s, action.Report{ID: action.Open(s).ID, Event: action.Downloaded, Now: w.now})
+		action.Fold(s, action.Report{ID: action.Open(s).ID, Event: action.Succeed, Now: w.now})
+	})
+	if got := w.sync(); !cmp.Equal(got, []string{"fw"}) {
+		t.Errorf("a result wakes %v, want fw", got)
+	}
+	w.device("dev-1", func(s *v1alpha1.TargetStatus) { s.Address = "10.0.0.1" })
+	if got := w.sync(); len(got) != 0 {
+		t.Errorf("an address wakes %v", got)
+	}
+
+	before := len(w.writes)
+	w.now = w.now.Add(time.Second)
+	if _, err := w.look("fw"); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Begun: 2, Installed: 1}) {
+		t.Errorf("targets %+v, want 2 begun and 1 installed", got)
+	}
+	w.remove(&v1alpha1.Target{}, "dev-2")
+	for range 10 { // woken again and again within a second
+		result, err := w.look("fw")
+		if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > time.Second {
+			t.Fatalf("mere counts within a second answer %v, %v", result, err)
+		}
+	}
+	if got := w.writes[before:]; len(got) != 1 {
+		t.Errorf("counts were written %d times within a second", len(got))
+	}
+	w.now = w.now.Add(time.Second)
+	w.run()
+	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Begun: 1, Installed: 1}) {
+		t.Errorf("targets %+v, want 1 begun and 1 installed", got)
+	}
+	w.restart()
+	before = len(w.writes)
+	w.run()
+	if got := w.writes[before:]; len(got) != 0 {
+		t.Errorf("a new process counts otherwise: %v", got)
+	}
+}
+
+func TestSetInvalidationIsRecordedBeforeItIsShown(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"), aRollout("r2", "fw"))
+	w.run()
+	w.heard()
+	before := len(w.writes)
+	w.edit("fw", invalidated(v1alpha1.CancelationForce))
+	if _, err := w.look("fw"); err != nil {
+		t.Fatal(err)
+	}
+	key := tombstoneKey(w.set("fw"))
+	if want := []string{"create *v1.ConfigMap " + tombstonePrefix + key[:2], "status DistributionSet fw"}; !cmp.Equal(w.writes[before:], want) {
+		t.Errorf("writes %v, want %v", w.writes[before:], want)
+	}
+	w.run()
+	set := w.set("fw")
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); got != "True InvalidatedBySpec: spec.invalidation (Force) took the set out of circulation for good (bricks the modem); create another DistributionSet" {
+		t.Errorf("Invalidated is %s", got)
+	}
+	if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True DistributionSetInvalid: ") {
+		t.Errorf("Ready is %s", got)
+	}
+	if got := kstatusOf(t, set); got != status.CurrentStatus {
+		t.Errorf("kstatus says %s: the commit would hold up its Kustomization", got)
+	}
+	i := set.Status.Invalidation
+	if i.Rollouts != 2 || i.ObservedAt == nil || i.FinishedAt == nil || !cmp.Equal(i.Actions, &v1alpha1.InvalidatedActions{}) {
+		t.Errorf("invalidation %+v", i)
+	}
+	want := []string{
+		"Warning Invalidated Force, 2 rollouts, 0 auto-assignments, 0 open actions to cancel: spec.invalidation (Force) took the set out of circulation for good (bricks the modem); create another DistributionSet",
+		"Warning InvalidationFinished 0 open actions were met: 0 are canceled, 0 are canceling, 0 go on or ended with a result",
+	}
+	if diff := cmp.Diff(want, w.heard()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func TestSetBornUnderATombstoneIsNeverDeployable(t *testing.T) {
+	for _, c := range []v1alpha1.Cancelation{v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce} {
+		t.Run(string(c), func(t *testing.T) {
+			w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+			w.run()
+			w.edit("fw", invalidated(c))
+			w.remove(&v1alpha1.DistributionSet{}, "fw") // before the controller has seen the invalidation
+			w.run()
+			if got := w.names(&v1alpha1.DistributionSetList{}); len(got) != 0 {
+				t.Fatalf("the set did not go: %v", got)
+			}
+
+			w.now = w.now.Add(time.Hour)
+			w.onWrite = func(write string) {
+				if !strings.Contains(write, "DistributionSet") {
+					return
+				}
+				if facts := intents.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux")}); facts.Deployable && facts.Invalidation == "" {
+					t.Errorf("after %q the twin is deployable", write)
+				}
+			}
+			w.create(aSet("fw", "linux"))
+			w.run()
+			if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True Tombstone: a set of this namespace, name, version and type was invalidated ("+string(c)+") at 2026-11-02T06:0") || !strings.Contains(got, "(bricks the modem)") {
+				t.Errorf("Invalidated is %s", got)
+			}
+			set := w.set("fw")
+			facts := intents.Facts(set, []*v1alpha1.SoftwareModule{w.module("linux")})
+			if facts.Invalidation != c || !facts.InvalidatedAt.Before(set.CreationTimestamp.Time) {
+				t.Errorf("the rules read %s since %s", facts.Invalidation, facts.InvalidatedAt)
+			}
+			if set.Status.Locked {
+				t.Error("the twin was locked")
+			}
+		})
+	}
+}
+
+func TestSetTwinOfAnInvalidatedOneIsInvalidToo(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	w.now = w.now.Add(time.Hour)
+	twin := aSet("fw-again", "linux")
+	twin.Spec.Version = "fw"
+	w.create(twin)
+	w.run()
+	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
+	w.run()
+	if got := w.condition("fw-again", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True Tombstone") {
+		t.Errorf("beside the invalidated elder the twin is %q", got)
+	}
+	w.remove(&v1alpha1.DistributionSet{}, "fw")
+	w.run()
+	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True DistributionSetInvalid") {
+		t.Errorf("with the elder gone the twin is %q", got)
+	}
+}
+
+func TestSetWhoseTombstoneIsClearedOnPurpose(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+	w.run()
+	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
+	w.run()
+
+	w.clearTombstones()
+	w.run()
+	if tomb, err := w.sets.tombstones().Find(t.Context(), w.set("fw")); tomb == nil || err != nil {
+		t.Errorf("spec.invalidation did not bring its tombstone back: %v", err)
+	}
+
+	w.remove(&v1alpha1.DistributionSet{}, "fw")
+	w.run()
+	w.create(aSet("fw", "linux"))
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True Tombstone") {
+		t.Fatalf("the twin is %q", got)
+	}
+	w.heard()
+	w.clearTombstones()
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); got != "" {
+		t.Errorf("after the tombstone was cleared, Invalidated is %s", got)
+	}
+	set := w.set("fw")
+	if got := w.condition("fw", v1alpha1.ConditionReady); got != "True Ready: the set is complete" || set.Status.Invalidation != nil || !set.Status.Locked {
+		t.Errorf("after the tombstone was cleared, Ready is %s, invalidation %v, locked %v", got, set.Status.Invalidation, set.Status.Locked)
+	}
+	if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning TombstoneCleared") }) {
+		t.Errorf("no event tells of it: %v", got)
+	}
+}
+
+func (w *setWorld) clearTombstones() {
+	w.t.Helper()
+	if err := w.store.DeleteAllOf(w.t.Context(), &corev1.ConfigMap{}, client.InNamespace(system)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestSetDeletionWaitsForNothing(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+	w.run()
+	w.create(w.aDeviceAtWork("dev-1", "fw"))
+	w.remove(&v1alpha1.DistributionSet{}, "fw")
+	before := len(w.writes)
+	if _, err := w.look("fw"); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.names(&v1alpha1.DistributionSetList{}); len(got) != 0 {
+		t.Errorf("the set is still there: %v", got)
+	}
+	if want := []string{"patch DistributionSet fw"}; !cmp.Equal(w.writes[before:], want) {
+		t.Errorf("writes %v, want %v", w.writes[before:], want)
+	}
+}
+
+func TestSetWithoutRoomForItsTombstone(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	w.run()
+	full := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: tombstonePrefix + tombstoneKey(w.set("fw"))[:2]}, Data: map[string]string{"x": strings.Repeat("y", maxShardBytes)}}
+	w.create(full)
+	w.edit("fw", invalidated(v1alpha1.CancelationForce))
+	w.heard()
+	result, err := w.look("fw")
+	if err != nil || result.RequeueAfter != fullPause {
+		t.Errorf("no room answers %v, %v", result, err)
+	}
+	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning TombstonesFull record the invalidation of DistributionSet fleet/fw") {
+		t.Errorf("events %v", got)
+	}
+	w.clearTombstones()
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True InvalidatedBySpec") {
+		t.Errorf("with room again, Invalidated is %s", got)
+	}
+}
+
+func TestSetThatCannotReadTombstonesIsNotReady(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	w.sets.Live = interceptor.NewClient(w.store, interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return apierrors.NewServiceUnavailable("the server is away")
+		},
+	})
+	if _, err := w.look("fw"); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("err = %v", err)
+	}
+	if got := w.condition("fw", v1alpha1.ConditionReady); got != "" {
+		t.Errorf("Ready is %s though nobody knows whether the set was invalidated", got)
+	}
+}
+
+// TestSetCrash tells one story once without and then with a power cut at every single write, before and after it has landed. It always ends the same.
+func TestSetCrash(t *testing.T) {
+	story := func(w *setWorld) string {
+		w.run()
+		w.create(aRollout("r1", "fw"))
+		w.run()
+		for i := range 3 {
+			w.create(w.aDeviceAtWork(fmt.Sprintf("dev-%d", i), "fw"))
+		}
+		w.now = dawn.Add(time.Hour)
+		w.run()
+		w.edit("fw", invalidated(v1alpha1.CancelationSoft))
+		w.run()
+		w.now = dawn.Add(2 * time.Hour)
+		w.device("dev-1", func(s *v1alpha1.TargetStatus) {
+			action.Fold(s, action.Report{ID: action.Open(s).ID, Event: action.CancelRejected, Now: w.now})
+		})
+		w.sync()
+		w.run()
+		before := w.ending()
+		w.remove(&v1alpha1.DistributionSet{}, "fw")
+		w.run()
+		w.now = dawn.Add(3 * time.Hour)
+		w.create(aSet("fw", "linux"))
+		w.run()
+		return before + w.ending()
+	}
+	begin := func() *setWorld { return newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux")) }
+	calm := begin()
+	want := story(calm)
+	if !strings.Contains(want, `"refused":1`) || !strings.Contains(want, `"canceling":2`) {
+		t.Fatalf("the story does not get as far as refusals: %s", want)
+	}
+	for cut := 1; cut <= len(calm.writes); cut++ {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("write %d, landed %v: %s", cut, after, calm.writes[cut-1]), func(t *testing.T) {
+				w := begin()
+				w.t, w.cutAt, w.afterWrite = t, cut, after
+				if diff := cmp.Diff(want, story(w)); diff != "" {
+					t.Errorf("the story ends otherwise (-calm +cut):\n%s", diff)
+				}
+				if w.cutAt != 0 {
+					t.Error("the power never went")
+				}
+			})
+		}
+	}
+}
+
+var clock = func(key string) bool {
+	return strings.HasSuffix(key, "At") || strings.HasSuffix(key, "Time") || key == "resourceVersion"
+}
+
+// ending is everything that lasts, without the times that a power cut may put off.
+func (w *setWorld) ending() string {
+	w.t.Helper()
+	var lines []string
+	for _, list := range []client.ObjectList{&v1alpha1.DistributionSetList{}, &v1alpha1.SoftwareModuleList{}, &v1alpha1.TargetList{}} {
+		if err := w.store.List(w.t.Context(), list); err != nil {
+			w.t.Fatal(err)
+		}
+		lines = append(lines, plain(w.t, list))
+	}
+	var shards corev1.ConfigMapList
+	if err := w.store.List(w.t.Context(), &shards); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, shard := range shards.Items {
+		for key := range shard.Data {
+			lines = append(lines, shard.Name+" "+key)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func plain(t *testing.T, o any) string {
+	t.Helper()
+	encoded, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(encoded, &tree); err != nil {
+		t.Fatal(err)
+	}
+	encoded, err = json.MarshalIndent(timeless(tree), "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(encoded), `": `, `":`)
+}
+
+func timeless(tree any) any {
+	switch node := tree.(type) {
+	case map[string]any:
+		for key, value := range node {
+			if text, ok := value.(string); ok && (clock(key) || key == "message" && strings.Contains(text, " at 20")) {
+				delete(node, key)
+				continue
+			}
+			node[key] = timeless(value)
+		}
+	case []any:
+		for i := range node {
+			node[i] = timeless(node[i])
+		}
+	}
+	return tree
+}
+
+func TestSetRetriesAConflictOnItsFinalizer(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	refused := false
+	w.sets.Client = interceptor.NewClient(w.api.(client.WithWatch), interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			if !refused {
+				refused = true
+				return apierrors.NewConflict(schema.GroupResource{Resource: "distributionsets"}, o.GetName(), errors.New("somebody was faster"))
+			}
+			return c.Patch(ctx, o, p, opts...)
+		},
+	})
+	result, err := w.look("fw")
+	if err != nil || result.RequeueAfter <= 0 || len(w.writes) != 0 {
+		t.Errorf("a lost race answers %v, %v after %v; want another look, and nothing written", result, err, w.writes)
+	}
+	w.run()
+	if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True") {
+		t.Errorf("Ready is %s", got)
+	}
+}

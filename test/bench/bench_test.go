@@ -1,0 +1,195 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// writers is the concurrency of everything that writes: the API server ends slow watches beyond it on two cores.
+const writers = 8
+
+// BenchmarkDevicesFinishing lets a part of the fleet go through a whole rollout, with start, five progress steps and a result each, against half the rate at
+// which the bare API server patches the status of the same objects in the same run. Goal: a ratio of 0.9 and at most 2.1 writes a target.
+func BenchmarkDevicesFinishing(b *testing.B) {
+	const size = 1000
+	w, names := fleet(b)
+	for i := range b.N {
+		bare := barePatchRate(b, w, names[size:2*size])
+		name := fmt.Sprintf("finishing-%d", i)
+		w.Set(name, fmt.Sprintf("1.%d", i))
+		rollout(w, name, names[:size], "state: Planned")
+		_, stop := devices(w, names[:size], 5)
+		time.Sleep(3 * time.Second) // every device has polled once, which registers it
+		before := shared.writes.read()
+		began := time.Now()
+		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Running}")
+		r := w.EventuallyRollout(name, "finishes", world.InState(v1alpha1.RolloutFinished))
+		took := time.Since(began)
+		stop()
+		if r.Status.Targets.Succeeded != size {
+			b.Fatalf("counts are %+v", *r.Status.Targets)
+		}
+		writes, sum := shared.writes.since(before)
+		rate := size / took.Seconds()
+		b.Logf("bare %.0f patches/s; %d devices in %s, %.0f/s; writes %s", bare, size, took.Round(time.Millisecond), rate, show(writes))
+		b.ReportMetric(bare, "bare-patches/s")
+		b.ReportMetric(rate, "devices/s")
+		b.ReportMetric(rate/(bare/2), "ratio-of-half-bare")
+		b.ReportMetric(float64(sum)/size, "writes/target")
+	}
+}
+
+// barePatchRate patches the status of existing targets, alternating a field, with nothing but one informer (Goshawk's own) listening.
+func barePatchRate(b *testing.B, w *world.World, names []string) float64 {
+	b.Helper()
+	work := make(chan string)
+	var failed atomic.Int32
+	var done sync.WaitGroup
+	for range writers {
+		done.Go(func() {
+			for name := range work {
+				t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.Namespace}}
+				if err := w.Client.Status().Patch(b.Context(), t, client.RawPatch(types.MergePatchType, []byte(`{"status":{"address":"bench"}}`))); err != nil {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	began := time.Now()
+	for _, name := range names {
+		work <- name
+	}
+	close(work)
+	done.Wait()
+	if n := failed.Load(); n > 0 {
+		b.Fatalf("%d bare patches failed", n)
+	}
+	return float64(len(names)) / time.Since(began).Seconds()
+}
+
+// BenchmarkCommitToOffer is the time from the commit that opens a group of 5 000 until the door offers to its members, and the writes it takes. Goal: under a
+// second, at most 3 writes.
+func BenchmarkCommitToOffer(b *testing.B) {
+	w, names := fleet(b)
+	for i := range b.N {
+		name := fmt.Sprintf("offer-%d", i)
+		w.Set(name, fmt.Sprintf("2.%d", i))
+		rollout(w, name, names, "state: Planned")
+		device, recorder := one(w, names[len(names)-1])
+		before := shared.writes.read()
+		began := time.Now()
+		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Running}")
+		for len(recorder.Of(devicesim.Began)) == 0 {
+			device.Poke(names[len(names)-1])
+			time.Sleep(5 * time.Millisecond)
+			if time.Since(began) > time.Minute {
+				b.Fatal("nothing was offered within a minute")
+			}
+		}
+		took := time.Since(began)
+		time.Sleep(time.Second) // what the opening still writes is counted, too
+		writes, _ := shared.writes.since(before)
+		opening := writes["PATCH rollouts/status"] + writes["PATCH deploymentgroups/status"]
+		b.Logf("offered after %s; writes %s", took.Round(time.Millisecond), show(writes))
+		b.ReportMetric(took.Seconds()*1000, "ms-to-offer")
+		b.ReportMetric(float64(opening), "writes-to-open")
+		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Stopped, stopCancelation: Force}")
+	}
+}
+
+// BenchmarkInvalidationToLastBegin is the time from the commit of a Force invalidation until the last device that was still able to begin, while the fleet
+// begins as fast as it can. Goal: under a second, whatever the fleet's size.
+func BenchmarkInvalidationToLastBegin(b *testing.B) {
+	w, names := fleet(b)
+	for i := range b.N {
+		name := fmt.Sprintf("invalid-%d", i)
+		w.Set(name, fmt.Sprintf("3.%d", i))
+		rollout(w, name, names, "state: Running")
+		recorder, stop := devices(w, names, 1)
+		w.Eventually("some hundred devices begin", func() string {
+			if n := len(recorder.Of(devicesim.Began)); n < 300 {
+				return fmt.Sprintf("%d", n)
+			}
+			return ""
+		})
+		committed := time.Now()
+		w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {invalidation: {cancelation: Force, reason: bench}}")
+		answered := time.Now()
+		time.Sleep(5 * time.Second)
+		stop()
+		last := time.Duration(0)
+		for _, e := range recorder.Of(devicesim.Began) {
+			last = max(last, e.At.Sub(committed))
+		}
+		b.Logf("%d of %d had begun; the commit took %s, the last begin came %s after it was sent", len(recorder.Of(devicesim.Began)), len(names),
+			answered.Sub(committed).Round(time.Millisecond), last.Round(time.Millisecond))
+		b.ReportMetric(last.Seconds()*1000, "ms-to-last-begin")
+		b.ReportMetric(float64(len(recorder.BegunAfter(answered.Add(time.Second)))), "begun-after-1s")
+	}
+}
+
+// rollout creates a rollout with one group over these targets, which a label selects, and waits for its plan.
+func rollout(w *world.World, name string, names []string, intent string) {
+	w.T.Helper()
+	w.Apply(fmt.Sprintf(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: %s}
+spec:
+  update: {distributionSet: %s, reinstall: true}
+  targetExpression: 'target.name <= "%s"'
+  settleSeconds: 0
+  startAt: %q
+  %s
+`, name, name, names[len(names)-1], time.Now().UTC().Format(time.RFC3339), intent))
+	w.EventuallyRollout(name, "has a plan", func(r *v1alpha1.Rollout) bool { return r.Status.Plan != nil })
+}
+
+// devices runs the devices of these targets until stop.
+func devices(w *world.World, names []string, steps int) (*devicesim.Recorder, func()) {
+	w.T.Helper()
+	fleet, recorder := makeFleet(w, names, steps)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- fleet.Run(ctx) }()
+	return recorder, func() { cancel(); <-ended }
+}
+
+// one runs a single device that polls when it is poked.
+func one(w *world.World, name string) (*devicesim.Fleet, *devicesim.Recorder) {
+	w.T.Helper()
+	fleet, recorder := makeFleet(w, []string{name}, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- fleet.Run(ctx) }()
+	w.T.Cleanup(func() { cancel(); <-ended })
+	return fleet, recorder
+}
+
+func makeFleet(w *world.World, names []string, steps int) (*devicesim.Fleet, *devicesim.Recorder) {
+	list := make([]devicesim.Device, len(names))
+	for i, name := range names {
+		list[i] = devicesim.Device{ID: name, Token: world.Token, Temperament: devicesim.Obedient, Attributes: map[string]string{"hw": "bench"}}
+	}
+	recorder := &devicesim.Recorder{}
+	fleet, err := devicesim.New(devicesim.Config{
+		BaseURL: w.Door, Tenant: w.Namespace, Devices: list, Seed: 1, PollInterval: 2 * time.Second, Jitter: 0.5,
+		StepTime: 100 * time.Millisecond, Steps: steps, Concurrency: 64, Observer: recorder.Observe,
+	})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return fleet, recorder
+}
