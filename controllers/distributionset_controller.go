@@ -287,7 +287,7 @@ func (r *DistributionSetReconciler) record(set *v1alpha1.DistributionSet, now v1
 func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
 	var open int32
 	if i.Actions != nil {
-		open = i.Actions.Total
+		open = i.Actions.Total - i.Actions.Canceled - i.Actions.Refused
 	}
 	return shorten(fmt.Sprintf("%s, %d rollouts, %d auto-assignments, %d open actions to cancel: %s", i.Cancelation, i.Rollouts, i.AutoAssignments, open, message), maxNoteBytes)
 }

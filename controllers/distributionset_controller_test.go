@@ -168,7 +168,8 @@ func kstatusOf(t *testing.T, o client.Object) status.Status {
 }
 
 func TestSetTwins(t *testing.T) {
-	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r0", "fw"))
+	w.run() // the module is frozen for the elder
 	w.now = w.now.Add(time.Hour)
 	twin := aSet("fw-again", "linux")
 	twin.Spec.Version = "fw"

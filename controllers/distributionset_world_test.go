@@ -521,24 +521,25 @@ func (w *setWorld) aDeviceAtWork(name, set string) *v1alpha1.Target {
 // errBroken is what a target that cannot be written answers.
 var errBroken = errors.New("this object is broken")
 
-// refusing is a client that cannot write some targets.
+// refusing is a client that cannot write the status of some objects.
 type refusing struct {
 	client.Client
-	isBroken func(name string) bool
+	err     error
+	refuses func(name string) bool
 }
 
 func (r refusing) Status() client.SubResourceWriter {
-	return refusingStatus{r.Client.Status(), r.isBroken}
+	return refusingStatus{r.Client.Status(), r}
 }
 
 type refusingStatus struct {
 	client.SubResourceWriter
-	isBroken func(name string) bool
+	refusing refusing
 }
 
 func (r refusingStatus) Patch(ctx context.Context, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
-	if r.isBroken(o.GetName()) {
-		return errBroken
+	if r.refusing.refuses(o.GetName()) {
+		return r.refusing.err
 	}
 	return r.SubResourceWriter.Patch(ctx, o, p, opts...)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -133,6 +135,19 @@ func TestInvalidationByForceClosesAtOnce(t *testing.T) {
 	}
 }
 
+func TestInvalidationByForceDoesNotWaitForAnOlderCancel(t *testing.T) {
+	w := aFleetAtWork(t, 2)
+	w.device("dev-001", func(s *v1alpha1.TargetStatus) {
+		action.Cancel(s, action.Open(s).ID, v1alpha1.CauseStopped, v1alpha1.CancelationSoft, w.now)
+	})
+	w.edit("fw", invalidated(v1alpha1.CancelationForce))
+	w.run()
+	status := w.target("dev-001").Status
+	if a := action.Open(&status); a != nil {
+		t.Errorf("a device that was asked before is still %s", a.State)
+	}
+}
+
 func TestInvalidationWithNoneLeavesDevicesAlone(t *testing.T) {
 	w := aFleetAtWork(t, 5)
 	w.edit("fw", invalidated(v1alpha1.CancelationNone))
@@ -194,7 +209,7 @@ func TestInvalidationIsNotHeldUpByTargetsThatCannotBeWritten(t *testing.T) {
 	if _, err := w.look("fw"); err != nil {
 		t.Fatal(err)
 	}
-	w.sets.Targets.Client = refusing{w.api, func(name string) bool { return name < fmt.Sprintf("dev-%03d", broken) }}
+	w.sets.Targets.Client = refusing{w.api, errBroken, func(name string) bool { return name < fmt.Sprintf("dev-%03d", broken) }}
 	for range 5 {
 		if _, err := w.look("fw"); err != nil && !errors.Is(err, errBroken) {
 			t.Fatal(err)
@@ -210,6 +225,24 @@ func TestInvalidationIsNotHeldUpByTargetsThatCannotBeWritten(t *testing.T) {
 	w.run()
 	if got := w.set("fw").Status.Invalidation; got.FinishedAt == nil || got.Actions.Canceling != fleetSize {
 		t.Errorf("with the targets mended: %+v, %+v", got, got.Actions)
+	}
+}
+
+func TestInvalidationPassesOverTargetsThatAreGone(t *testing.T) {
+	w := aFleetAtWork(t, 3)
+	w.edit("fw", invalidated(v1alpha1.CancelationForce))
+	if _, err := w.look("fw"); err != nil {
+		t.Fatal(err)
+	}
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "targets"}, "dev-001")
+	w.sets.Targets.Client = refusing{w.api, gone, func(name string) bool { return name == "dev-001" }}
+	if result, err := w.look("fw"); err != nil || result.RequeueAfter <= 0 {
+		t.Errorf("a target that is gone, and still in the cache, answers %v, %v", result, err)
+	}
+	w.remove(&v1alpha1.Target{}, "dev-001")
+	w.run()
+	if got := w.set("fw").Status.Invalidation; got.FinishedAt == nil || !cmp.Equal(got.Actions, &v1alpha1.InvalidatedActions{Total: 3, Canceled: 2}) {
+		t.Errorf("invalidation %+v, %+v", got, got.Actions)
 	}
 }
 
@@ -284,7 +317,8 @@ func TestInvalidationPagesGoRound(t *testing.T) {
 	}
 	var r turns
 	told := map[string]int{}
-	for range 9 { // four rounds
+	for range 9 { // four rounds, with another walk between
+		r.next(request("between").NamespacedName, names)
 		page := r.next(request("fw").NamespacedName, names)
 		if len(page) != invalidationPage {
 			t.Fatalf("a page of %d", len(page))

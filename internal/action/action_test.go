@@ -498,6 +498,17 @@ func TestInstalledIsWhatCertainlyRuns(t *testing.T) {
 	}
 }
 
+func TestALateSuccessIsBelievedOnce(t *testing.T) {
+	l := live(begins("one"), reports(Install), forced, reports(Succeed))
+	before := l.s.Installed.DeepCopy()
+	for _, do := range []does{waits(time.Hour), reports(Succeed)} {
+		do(l)
+	}
+	if diff := cmp.Diff(before, l.s.Installed); diff != "" {
+		t.Errorf("installed (-want +got):\n%s", diff)
+	}
+}
+
 func TestADeviceThatRepeatsWhatItRunsChangesNothing(t *testing.T) {
 	l := live(then([]does{begins("one")}, installed...)...)
 	before := l.s.DeepCopy()

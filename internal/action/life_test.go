@@ -321,6 +321,13 @@ func TestStories(t *testing.T) {
 			then([]does{begins("one"), reports(Install), forced, begins("two")}, reports(Proceed), reports(Succeed), reports(Succeed, of(1))),
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "two", Outcome: LateFinal},
 		},
+		"a late success is stale also when the device has said since what it runs": {
+			[]does{
+				begins("one"), reports(Install), forced, begins("two"), reports(Proceed), reports(Succeed),
+				func(l *life) { ReportInstalled(&l.s, "three", hash("three"), l.now) }, reports(Succeed, of(1)),
+			},
+			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "three", Outcome: LateFinal},
+		},
 		"a late success counts while a newer action is open": {
 			[]does{begins("one"), reports(Install), forced, begins("two"), reports(Succeed, of(1))},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending, Installed: "one", Outcome: LateFinal},

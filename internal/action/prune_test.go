@@ -118,11 +118,14 @@ func TestPruneOpensTheWayForAHundredModules(t *testing.T) {
 	s := aged(12, strings.Repeat("<", 600))
 	var modules []string
 	for i := range 100 {
-		modules = append(modules, fmt.Sprintf("%s-%d", strings.Repeat("m", 150), i))
+		modules = append(modules, fmt.Sprintf("%s-%d", strings.Repeat("m", 155), i))
 	}
-	Begin(s, Birth{DistributionSet: "big", Modules: modules, Now: noon})
+	Begin(s, Birth{DistributionSet: strings.Repeat("d", 253), Modules: modules, Now: noon})
 	for _, e := range []Event{Proceed, Download, Downloaded, Install, Remove} {
 		Fold(s, Report{ID: 13, Event: e, Message: strings.Repeat("&", 600), StatusCode: strings.Repeat("&", 64), Stage: strings.Repeat("&", 64), Now: noon})
+	}
+	if size := sizeOf(t, &v1alpha1.TargetStatus{Actions: s.Actions[12:]}); size <= v1alpha1.MaxActionBytes {
+		t.Fatalf("the open action alone has only %d bytes", size)
 	}
 	Prune(s, nobody)
 	a := Open(s)

@@ -1,6 +1,7 @@
 package ddi
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -29,12 +30,24 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, collector := range []prometheus.Collector{m.requests, m.seconds} {
-		if err := registerer.Register(collector); err != nil {
-			return nil, fmt.Errorf("register the metrics of the door: %w", err)
+	var err, other error
+	m.requests, err = register(registerer, m.requests)
+	m.seconds, other = register(registerer, m.seconds)
+	return m, errors.Join(err, other)
+}
+
+// register shares what an earlier door of the same process has registered.
+func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) (C, error) {
+	err := registerer.Register(collector)
+	if present := new(prometheus.AlreadyRegisteredError); errors.As(err, present) {
+		if shared, ok := present.ExistingCollector.(C); ok {
+			return shared, nil
 		}
 	}
-	return m, nil
+	if err != nil {
+		return collector, fmt.Errorf("register the metrics of the door: %w", err)
+	}
+	return collector, nil
 }
 
 func (m *metrics) observe(resource string, status int, took time.Duration) {

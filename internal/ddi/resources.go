@@ -2,7 +2,6 @@ package ddi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -328,7 +327,9 @@ func (v *visit) wantedMessages() (int, error) {
 	return min(int(n), maxMessages), nil
 }
 
-// read takes the body, at most maxBody of it, if it says that it is JSON.
+// read takes the body, at most maxBody of it, if it says that it is JSON. The
+// body of the request is not replaced: net/http has to recognize one that waits
+// for 100-continue, or it would wait for what the client never sends.
 func read[T any](v *visit, decode func([]byte) (T, error)) (T, error) {
 	var none T
 	if mediaType, _, err := mime.ParseMediaType(v.Header.Get("Content-Type")); err != nil || mediaType != wire.MediaType {
@@ -337,12 +338,12 @@ func read[T any](v *visit, decode func([]byte) (T, error)) (T, error) {
 	if v.ContentLength > maxBody {
 		return none, tooLarge
 	}
-	body, err := io.ReadAll(v.Body)
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return none, tooLarge
-	}
+	body, err := io.ReadAll(io.LimitReader(v.Body, maxBody+1))
 	if err != nil {
 		return none, BadRequest{fmt.Sprintf("the body could not be read: %v", err)}
+	}
+	if len(body) > maxBody {
+		return none, tooLarge
 	}
 	document, err := decode(body)
 	if err != nil {

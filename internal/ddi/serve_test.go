@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -179,7 +178,30 @@ func TestMetrics(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
-	if _, err := ddi.NewServer(backend(), ddi.Options{Registerer: registry, Log: logr.Discard()}); err == nil {
-		t.Error("two doors with one registry: want an error")
+}
+
+// TestDoorsOfOneProcessCountTogether: a second door with the same registry
+// shares the metrics of the first; a stranger's metric of the same name is told.
+func TestDoorsOfOneProcessCountTogether(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	share := func(o *ddi.Options) { o.Registerer = registry }
+	codes(door(t, backend(), share), poll())
+	codes(door(t, backend(), share), poll())
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if n := metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount()); n != 2 {
+				t.Errorf("%s counts %v, want both polls", family.GetName(), n)
+			}
+		}
+	}
+
+	taken := prometheus.NewRegistry()
+	taken.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "goshawk_door_requests_total", Help: "Something else."}))
+	if _, err := ddi.NewServer(backend(), ddi.Options{Registerer: taken}); err == nil {
+		t.Error("a name that is taken: want an error")
 	}
 }

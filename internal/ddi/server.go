@@ -138,9 +138,6 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 func (s *Server) door(resource resource) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		if r.ContentLength != 0 {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		}
 		answer, err := s.ask(resource, r, began)
 		if err != nil {
 			answer = s.refuse(resource, r, err)

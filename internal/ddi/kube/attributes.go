@@ -39,7 +39,7 @@ func (b *Backend) Attributes(ctx context.Context, d ddi.Device, data wire.Config
 			}
 			targets.NoteSelection(w.Target, status, w.Now)
 			seen(status, w.Now)
-			if set := b.namedSet(w.Target.Namespace, status.Attributes); set != nil && !action.Installed(status, set.ContentHash) {
+			if set := b.namedSet(w.Target.Namespace, status.Attributes); isNewsOf(status, set) {
 				action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
 			}
 			return nil
@@ -81,8 +81,13 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 
 // reportsNews tells whether the attributes say that the device runs something it was not known to run.
 func (b *Backend) reportsNews(t *v1alpha1.Target, attributes map[string]v1alpha1.AttributeValue) bool {
-	set := b.namedSet(t.Namespace, attributes)
-	return set != nil && !action.Installed(&t.Status, set.ContentHash)
+	return isNewsOf(&t.Status, b.namedSet(t.Namespace, attributes))
+}
+
+// isNewsOf tells whether a device that runs the set was not known to. A device in doubt may say so again and again: its word clears no doubt.
+func isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
+	return set != nil && set.ContentHash != "" &&
+		(s.Installed == nil || s.Installed.DistributionSet != set.Name || s.Installed.ContentHash != set.ContentHash)
 }
 
 // namedSet is the set that two attributes name; nil: they name none.
@@ -105,7 +110,9 @@ func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, versi
 		return false, ddi.ErrNotFound
 	case set.Invalidation != "":
 		return false, ddi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is invalidated", name, version)}
-	case action.Installed(&t.Status, set.ContentHash):
+	case set.ContentHash == "":
+		return false, ddi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is not complete: %s", name, version, set.NotDeployable)}
+	case !isNewsOf(&t.Status, set):
 		return false, nil
 	}
 	_, err = b.update(ctx, client.ObjectKeyFromObject(t), func(w offer.World, status *v1alpha1.TargetStatus) error {
@@ -120,18 +127,18 @@ func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, versi
 // answer is no write.
 type attributeRounds struct {
 	mu   sync.Mutex
-	last map[types.NamespacedName]int32
+	last map[types.UID]int32
 }
 
 func newAttributeRounds() *attributeRounds {
-	return &attributeRounds{last: map[types.NamespacedName]int32{}}
+	return &attributeRounds{last: map[types.UID]int32{}}
 }
 
 // wanted: attributes are asked of a device that never sent any, and after each success.
 func (r *attributeRounds) wanted(t *v1alpha1.Target) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	after, known := r.last[client.ObjectKeyFromObject(t)]
+	after, known := r.last[t.UID]
 	if !known {
 		return len(t.Status.Attributes) == 0 || lastSuccess(t) > 0
 	}
@@ -141,7 +148,7 @@ func (r *attributeRounds) wanted(t *v1alpha1.Target) bool {
 func (r *attributeRounds) received(t *v1alpha1.Target) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last[client.ObjectKeyFromObject(t)] = lastSuccess(t)
+	r.last[t.UID] = lastSuccess(t)
 }
 
 func lastSuccess(t *v1alpha1.Target) int32 {

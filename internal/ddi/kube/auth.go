@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -40,5 +41,5 @@ func (b *Backend) tokenOf(ctx context.Context, d ddi.Device) []byte {
 	if secret.Type != TokenSecretType {
 		return nil
 	}
-	return secret.Data[t.Spec.TokenSecretRef.Key]
+	return bytes.TrimSpace(secret.Data[t.Spec.TokenSecretRef.Key]) // files end in a newline, headers cannot hold one
 }

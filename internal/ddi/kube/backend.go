@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/intents"
 	"github.com/goshawk-dev/goshawk/internal/offer"
@@ -29,6 +30,9 @@ type Options struct {
 	PollInterval time.Duration
 	// ProgressInterval is how long intermediate reports of a device are gathered before they are written; results are written at once, and take them along.
 	ProgressInterval time.Duration
+	// OtherDoors serve the same devices. The result of an update may then come to another door than what led to it, so the first sign of
+	// work is stored at once: without it a success is taken for a skip, and a failure for one that left the device alone.
+	OtherDoors bool
 	// InstalledName and InstalledVersion are the device attributes by which a device tells what it runs; empty: none.
 	InstalledName, InstalledVersion string
 }
@@ -44,6 +48,7 @@ type Backend struct {
 	options Options
 
 	progress  *progress
+	turns     *turns
 	attribute *attributeRounds
 }
 
@@ -53,7 +58,7 @@ var _ ddi.Backend = (*Backend)(nil)
 func New(store *targets.Store, secrets, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
 	return &Backend{
 		targets: store, index: store.Index, secrets: secrets, live: newLiveReads(live), events: recorder, now: store.Now, options: options,
-		progress: newProgress(store.Now), attribute: newAttributeRounds(),
+		progress: newProgress(store.Now), turns: newTurns(), attribute: newAttributeRounds(),
 	}
 }
 
@@ -148,17 +153,18 @@ func seen(status *v1alpha1.TargetStatus, now time.Time) {
 
 // sleep spreads the interval by up to a tenth either way, always alike for one device.
 func (b *Backend) sleep(d ddi.Device) time.Duration {
-	h := fnv.New32a()
-	h.Write([]byte(d.ControllerID))
 	tenth := b.options.PollInterval / 10
 	if tenth < time.Second {
 		return b.options.PollInterval
 	}
-	return b.options.PollInterval - tenth + time.Duration(h.Sum32())%(2*tenth)
+	h := fnv.New64a()
+	h.Write([]byte(d.ControllerID))
+	return b.options.PollInterval - tenth + time.Duration(h.Sum64()%uint64(2*tenth))
 }
 
+// installedID is the action that installed what the device runs, while it is listed.
 func installedID(t *v1alpha1.Target) int32 {
-	if t.Status.Installed == nil {
+	if t.Status.Installed == nil || action.ByID(&t.Status, t.Status.Installed.ActionID) == nil {
 		return 0
 	}
 	return t.Status.Installed.ActionID
@@ -166,9 +172,15 @@ func installedID(t *v1alpha1.Target) int32 {
 
 // update writes to a target what was gathered about it, and then what change adds.
 func (b *Backend) update(ctx context.Context, key types.NamespacedName, change targets.Change) (*v1alpha1.Target, error) {
+	release, err := b.turns.take(ctx, key)
+	if err != nil {
+		return nil, doorError(err)
+	}
+	defer release()
 	gathered := b.progress.of(key)
+	outcomes := make([]action.Outcome, len(gathered))
 	t, err := b.targets.Update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
-		b.foldGathered(w, status, gathered)
+		foldGathered(w, status, gathered, outcomes)
 		if change == nil {
 			return nil
 		}
@@ -178,6 +190,9 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, change t
 		return nil, doorError(err)
 	}
 	b.progress.done(key, len(gathered))
+	for i, r := range gathered {
+		b.tell(t, r, outcomes[i])
+	}
 	return t, nil
 }
 

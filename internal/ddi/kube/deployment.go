@@ -42,15 +42,17 @@ func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.D
 
 // begin stores the birth, then looks at source and set past the cache; if they have been stopped meanwhile the birth is taken back and nothing answered.
 func (b *Backend) begin(ctx context.Context, s standing, id int32) (ddi.Deployment, error) {
+	born := false
 	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		o := offer.For(w)
+		born = false
 		switch {
 		case o.Kind != offer.Deploy || o.ActionID != id:
 			return ddi.ErrNotFound
 		case o.Action != nil:
 			return nil // another door was faster: the action is born, once
 		}
-		if action.Begin(status, o.Birth(w)) == nil {
+		if born = action.Begin(status, o.Birth(w)) != nil; !born {
 			return ddi.ErrNotFound
 		}
 		seen(status, w.Now)
@@ -59,7 +61,9 @@ func (b *Backend) begin(ctx context.Context, s standing, id int32) (ddi.Deployme
 	if err != nil {
 		return ddi.Deployment{}, err
 	}
-	actionsBegun.Inc()
+	if born {
+		actionsBegun.Inc()
+	}
 	s.world = b.index.World(t, b.now())
 	a := action.ByID(&t.Status, id)
 	if a == nil {
@@ -93,7 +97,7 @@ func (b *Backend) isStopped(ctx context.Context, s standing, a *v1alpha1.Action)
 	if err != nil {
 		return false, "", err
 	}
-	if set == nil || !set.DeletionTimestamp.IsZero() {
+	if set == nil || !set.DeletionTimestamp.IsZero() || set.Status.ContentHash != a.ContentHash {
 		return true, v1alpha1.CauseSetGone, nil
 	}
 	var r *v1alpha1.Rollout
@@ -179,11 +183,16 @@ func cacheBuster(s standing) string {
 	if s.offer.Set == nil || len(s.offer.Set.ContentHash) < 8 {
 		return "0"
 	}
-	forced := "a"
-	if s.offer.Action != nil && offer.IsForced(offer.Live(s.world, s.offer.Action), action.IsConsistent(&s.target().Status), s.world.Now) {
-		forced = "f"
+	var update v1alpha1.ActionUpdate
+	if in := s.offer.Intent; in != nil {
+		update.Type, update.ForceAt = in.Update.Type, in.Update.ForceAt
+	} else {
+		update = offer.Live(s.world, s.offer.Action)
 	}
-	return s.offer.Set.ContentHash[:8] + forced
+	if offer.IsForced(update, action.IsConsistent(&s.target().Status), s.world.Now) {
+		return s.offer.Set.ContentHash[:8] + "f"
+	}
+	return s.offer.Set.ContentHash[:8] + "a"
 }
 
 // Installed returns a closed action as it was offered.

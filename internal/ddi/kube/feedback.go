@@ -2,10 +2,10 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
@@ -47,21 +47,29 @@ func decides(a *v1alpha1.Action, e action.Event) bool {
 
 // gather keeps an intermediate report until the next write. Beyond the quota it is refused.
 func (b *Backend) gather(ctx context.Context, key types.NamespacedName, a *v1alpha1.Action, r action.Report) error {
-	if a.State.IsClosed() {
-		b.progress.add(key, r)
-		return ddi.ErrGone
-	}
-	if int(a.Reports)+b.progress.count(key) >= v1alpha1.MaxReports {
-		if _, err := b.update(ctx, key, nil); err != nil {
-			return err
-		}
+	if int(a.Reports)+b.progress.count(key) >= v1alpha1.MaxReports || b.options.OtherDoors && shows(a, r.Event) {
 		return b.foldNow(ctx, key, r)
 	}
 	if b.progress.add(key, r) >= maxGathered {
-		_, err := b.update(ctx, key, nil)
-		return err
+		if _, err := b.update(ctx, key, nil); err != nil {
+			return err
+		}
+	}
+	if a.State.IsClosed() {
+		return ddi.ErrGone
 	}
 	return nil
+}
+
+// shows tells whether a report is the first sign that the device is at work, or that it may have begun to change itself.
+func shows(a *v1alpha1.Action, e action.Event) bool {
+	switch e {
+	case action.Proceed:
+		return !a.DownloadSeen || !a.InstallingBegan && a.Update.Type != v1alpha1.UpdateTypeDownloadOnly
+	case action.Download, action.Downloaded:
+		return !a.DownloadSeen
+	}
+	return false
 }
 
 // foldNow stores a report and answers what became of it.
@@ -102,7 +110,10 @@ func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f 
 		return ddi.ErrNotAllowed
 	}
 	r := b.report(id, action.FromDDICancel(string(f.Status.Execution), string(f.Status.Result.Finished)), f)
-	return b.foldNow(ctx, s.key, r)
+	if err := b.foldNow(ctx, s.key, r); r.Event != action.Warn || !errors.Is(err, ddi.ErrGone) {
+		return err
+	}
+	return nil // a word about the cancel of an action that was closed by force: the cancel stays on offer
 }
 
 // Cancel returns nil if the cancel of the action is on offer.
@@ -133,12 +144,11 @@ func (b *Backend) report(id int32, e action.Event, f wire.Feedback) action.Repor
 }
 
 // foldGathered folds what was gathered, in the order it came.
-func (b *Backend) foldGathered(w offer.World, status *v1alpha1.TargetStatus, gathered []action.Report) {
-	for _, r := range gathered {
-		action.Fold(status, r)
-	}
-	if len(gathered) > 0 {
-		seen(status, w.Now)
+func foldGathered(w offer.World, status *v1alpha1.TargetStatus, gathered []action.Report, outcomes []action.Outcome) {
+	for i, r := range gathered {
+		if outcomes[i] = action.Fold(status, r); outcomes[i] == action.Folded {
+			seen(status, w.Now)
+		}
 	}
 }
 
@@ -162,6 +172,6 @@ func (b *Backend) tell(t *v1alpha1.Target, r action.Report, outcome action.Outco
 func (b *Backend) Flush(ctx context.Context) error {
 	return b.progress.run(ctx, b.options.ProgressInterval, func(ctx context.Context, key types.NamespacedName) error {
 		_, err := b.update(ctx, key, nil)
-		return client.IgnoreNotFound(err)
+		return err
 	})
 }

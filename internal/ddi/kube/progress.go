@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/internal/action"
@@ -17,6 +18,8 @@ const (
 	maxGathered = 100
 	// lastFlush is how long a door that ends may take to write what it has gathered.
 	lastFlush = 5 * time.Second
+	// flushWriters is how many devices are written at a time; targets.Store bounds them further.
+	flushWriters = 8
 )
 
 // progress gathers intermediate reports until the device's next write takes them along: a device costs one write when it begins and one when it ends.
@@ -113,13 +116,57 @@ func (p *progress) run(ctx context.Context, interval time.Duration, write func(c
 	}
 }
 
+// flush writes what is due. What cannot be written waits for the next time.
 func (p *progress) flush(ctx context.Context, interval time.Duration, write func(context.Context, types.NamespacedName) error) {
+	var writers errgroup.Group
+	writers.SetLimit(flushWriters)
 	for _, key := range p.due(interval) {
-		if ctx.Err() != nil {
-			return
-		}
-		if err := write(ctx, key); errors.Is(err, ddi.ErrNotFound) {
-			p.drop(key)
-		}
+		writers.Go(func() error {
+			if err := write(ctx, key); errors.Is(err, ddi.ErrNotFound) {
+				p.drop(key)
+			}
+			return nil
+		})
+	}
+	_ = writers.Wait() // no writer returns an error
+}
+
+// turns lets one writer at a time go to a device: two at once would both take along what was gathered, and count it twice or drop what came between.
+type turns struct {
+	mu      sync.Mutex
+	devices map[types.NamespacedName]*turn
+}
+
+type turn struct {
+	taken chan struct{}
+	users int
+}
+
+func newTurns() *turns { return &turns{devices: map[types.NamespacedName]*turn{}} }
+
+// take waits for the device's turn; release ends it.
+func (t *turns) take(ctx context.Context, key types.NamespacedName) (release func(), err error) {
+	t.mu.Lock()
+	mine := t.devices[key]
+	if mine == nil {
+		mine = &turn{taken: make(chan struct{}, 1)}
+		t.devices[key] = mine
+	}
+	mine.users++
+	t.mu.Unlock()
+	select {
+	case mine.taken <- struct{}{}:
+		return func() { <-mine.taken; t.leave(key, mine) }, nil
+	case <-ctx.Done():
+		t.leave(key, mine)
+		return nil, ctx.Err()
+	}
+}
+
+func (t *turns) leave(key types.NamespacedName, mine *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if mine.users--; mine.users == 0 {
+		delete(t.devices, key)
 	}
 }
