@@ -139,9 +139,9 @@ func (l *look) invalidatedCondition() *metav1.Condition {
 		fmt.Sprintf("DistributionSet %s was invalidated%s with cancelation %s", l.Set.Name, because(l.Set.InvalidationReason), l.Set.Invalidation))
 }
 
-// tellInvalidated says it once.
+// tellInvalidated says it once, before what it leads to.
 func (l *look) tellInvalidated() {
 	if c := meta.FindStatusCondition(l.status.Conditions, v1alpha1.ConditionInvalidated); c != nil && !l.wasInvalidated() {
-		l.warn(EventInvalidated, "%s", c.Message)
+		l.plan.Events = slices.Insert(l.plan.Events, 0, Event{warning, EventInvalidated, c.Message})
 	}
 }

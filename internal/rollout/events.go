@@ -20,3 +20,9 @@ const (
 	EventStopped        = "Stopped"
 	EventFinished       = "Finished"
 )
+
+// Types of events, as Kubernetes has them.
+const (
+	normal  = "Normal"
+	warning = "Warning"
+)

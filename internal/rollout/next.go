@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -79,7 +78,9 @@ type group struct {
 	tally   Tally
 	// rule by which tally was counted.
 	rule Rule
-	// stale: the bitmaps have changed since.
+	// superseded: its status is written before the rollout's.
+	superseded bool
+	// stale: the bitmaps have changed since, or not everybody was counted.
 	stale bool
 }
 
@@ -105,6 +106,7 @@ func (l *look) seeGroups() {
 			object.Status = *found.Object.Status.DeepCopy()
 			g.object, g.seen, g.stored, g.members = &object, found.Object, found.Object.Status, found.Members
 			g.tally, g.rule = found.Tally, RuleOf(l.Rollout, l.Set, i)
+			g.stale = int(found.Tally.Targets) != len(object.Spec.Targets)
 		}
 		l.groups = append(l.groups, g)
 		if g.object != nil && l.at(i).OpenedAt != nil && g.stored.OpenedAt == nil {
@@ -183,11 +185,11 @@ func (l *look) recheck(at time.Time) {
 }
 
 func (l *look) tell(reason, format string, args ...any) {
-	l.plan.Events = append(l.plan.Events, Event{corev1.EventTypeNormal, reason, fmt.Sprintf(format, args...)})
+	l.plan.Events = append(l.plan.Events, Event{normal, reason, fmt.Sprintf(format, args...)})
 }
 
 func (l *look) warn(reason, format string, args ...any) {
-	l.plan.Events = append(l.plan.Events, Event{corev1.EventTypeWarning, reason, fmt.Sprintf(format, args...)})
+	l.plan.Events = append(l.plan.Events, Event{warning, reason, fmt.Sprintf(format, args...)})
 }
 
 // handled are the requests that have been carried out, ready to be added to.
@@ -214,9 +216,6 @@ func micro(t time.Time) *metav1.MicroTime {
 	at := metav1.NewMicroTime(t.Truncate(time.Microsecond))
 	return &at
 }
-
-// stamp writes a time into a sentence.
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // groupNames in the order they open.
 func (l *look) groupNames() []string {

@@ -87,6 +87,31 @@ func TestAPersonsPauseOnTopDoesNotForgetTheBrake(t *testing.T) {
 	w.want(v1alpha1.RolloutRunning, "Error Running")
 }
 
+// A time in whole seconds covers its second, but it lifts only one pause.
+func TestAResumeLiftsOnePause(t *testing.T) {
+	w := running(t, 6, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessAction = num(3), v1alpha1.SuccessActionPause })
+	w.succeed("dev-01")
+	w.tick(100 * time.Millisecond)
+	w.settle()
+	w.tick(100 * time.Millisecond)
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.ResumedAt = at(w.now.Truncate(time.Second)) })
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Running Scheduled")
+	w.succeed("dev-03")
+	w.tick(100 * time.Millisecond)
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Running Running Scheduled")
+}
+
+// What has started cannot be merely planned again.
+func TestPlannedAfterTheStartHoldsLikePaused(t *testing.T) {
+	w := running(t, 4, groupCount(2))
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned })
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
+	w.wantSays(w.waitingFor(), "spec.state is Planned; devices that have begun go on; to go on, set spec.state to Running")
+}
+
 // The group in Error goes on offering, and is asked again: only what fails after resumedAt counts.
 func TestAfterAResumeTheBrakeIsReArmed(t *testing.T) {
 	w := running(t, 8, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(25) })
@@ -265,4 +290,24 @@ func TestAutomaticRetriesKeepAMemberInProgress(t *testing.T) {
 	if w.bucket("dev-01") != Failed {
 		t.Errorf("in a stopped rollout dev-01 is %s", w.bucket("dev-01"))
 	}
+}
+
+// Older rollouts are asked to give up while a rollout is Starting; a pause must not be a way around that.
+func TestAPauseBeforeTheFirstGroupDoesNotOutrunOlderRollouts(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	w.unsettled = []string{"older"}
+	w.settle()
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Scheduled Scheduled")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	w.unsettled = nil // a controller works that out for Starting rollouts only
+	w.look()
+	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
+	w.unsettled = []string{"older"}
+	w.settle()
+	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
+	w.unsettled = nil
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 }

@@ -26,7 +26,7 @@ type Snapshot struct {
 	// Claims are what younger rollouts that have started take from this one, oldest first.
 	Claims []Claim
 	// Unsettled are the names of older rollouts that have not yet given up, in groups that have not opened, targets that this one
-	// shares. Sorted. Asked while nothing has opened.
+	// shares. Sorted. Asked while the rollout is Starting.
 	Unsettled []string
 	// Ambiguous is the name of an older rollout over shared targets that was created within a minute of this one, neither having a startAt.
 	Ambiguous string

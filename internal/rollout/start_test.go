@@ -29,7 +29,9 @@ func TestNotStarted(t *testing.T) {
 			"Creating", "False DistributionSetNotReady", false, "DistributionSet firmware-2 is not ready: module app is missing: create it", 0,
 		},
 		"the set was invalidated": {
-			func(w *world) { w.set.Invalidation, w.set.InvalidationReason = v1alpha1.CancelationNone, "bricks the modem" },
+			func(w *world) {
+				w.set.Invalidation, w.set.InvalidationReason = v1alpha1.CancelationNone, "bricks the modem"
+			},
 			"Creating", "False DistributionSetInvalid", false, "was invalidated (bricks the modem) and cannot be assigned again: set spec.update.distributionSet to another set", 0,
 		},
 		"the expression does not compile": {
@@ -263,6 +265,9 @@ func TestALostGroupStopsEverythingAndIsNeverReplaced(t *testing.T) {
 	if len(p.Create) > 0 || w.planHash() != hash {
 		t.Error("the group was replaced")
 	}
+	if got := w.rollout.Status.Targets; got.Succeeded != 2 || got.Scheduled != 4 || got.Targets != 6 {
+		t.Errorf("counts %+v", got)
+	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
 	w.settle()
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled Scheduled")
@@ -284,4 +289,15 @@ func TestAStartedRolloutOpensNothingWithoutItsSet(t *testing.T) {
 	w.set = &offer.Set{Name: set.Name, ContentHash: set.ContentHash, Deployable: true}
 	w.settle()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
+}
+
+// A new plan would begin all over again, perhaps with other targets.
+func TestAWipedStatusIsNotAFreshStart(t *testing.T) {
+	w := running(t, 4, groupCount(2))
+	w.rollout.Status = v1alpha1.RolloutStatus{ObservedGeneration: -1}
+	p := w.settle()
+	w.wantCondition(v1alpha1.ConditionStalled, "True GroupLost")
+	if len(w.groups) != 2 || len(p.Create)+len(p.Delete) > 0 {
+		t.Errorf("%d groups are left", len(w.groups))
+	}
 }

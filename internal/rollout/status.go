@@ -71,10 +71,11 @@ func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {
 	return a
 }
 
-// mirror tells the groups what has become of them, when their state or bitmaps have changed; for counts alone it does not.
+// mirror tells the groups what has become of them, when their state or bitmaps have changed; for counts alone it does not. A group that is
+// written already in this look gets it in the next.
 func (l *look) mirror() {
 	for i, g := range l.groups {
-		if g.seen == nil {
+		if g.seen == nil || g.superseded {
 			continue
 		}
 		want := g.object.Status

@@ -25,10 +25,10 @@ func (l *look) stop() bool {
 		l.tell(EventStopped, "%s; groups that had not opened never open", l.whyStopped())
 	default:
 		if l.closeGroups() {
-			l.tell(EventStopping, "%s; devices that have begun are told as stopCancelation %s says", l.whyStopped(), told)
+			l.tell(EventStopping, "%s; devices that have begun are told as cancelation %s says", l.whyStopped(), told)
 		}
 		l.status.State = v1alpha1.RolloutStopping
-		l.wait(v1alpha1.ReasonStopping, noTime, "%s, %s that have begun are still to be told (stopCancelation %s)", l.whyStopped(), targets(unheard), told)
+		l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be told: %s that had begun (cancelation %s)", l.whyStopped(), targets(unheard), told)
 	}
 	if l.invalid && l.spec.State != v1alpha1.IntentStopped {
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "%s; create a Rollout of another set and set spec.state of this one to Stopped, or delete it", l.whyStopped())

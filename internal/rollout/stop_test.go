@@ -24,7 +24,7 @@ func TestStop(t *testing.T) {
 		if p.Walk {
 			t.Error("asks for a walk")
 		}
-		w.wantSays(w.waitingFor(), "stopped; 1 target that had begun have not reported a result yet")
+		w.wantSays(w.waitingFor(), "stopped; no result yet of 1 target that had begun")
 		w.report("dev-01", action.Download, "")
 		w.report("dev-01", action.Succeed, "")
 		w.settle()

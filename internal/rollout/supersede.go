@@ -17,8 +17,8 @@ func (l *look) giveUp() bool {
 	taken := make([]int, len(l.Claims))
 	for _, g := range l.groups {
 		if g.object != nil && !l.isHistory(g) && l.giveUpIn(g, taken) {
-			g.stored = *g.object.Status.DeepCopy()
-			l.plan.Supersede = append(l.plan.Supersede, GroupStatus{g.seen, g.stored})
+			g.superseded = true
+			l.plan.Supersede = append(l.plan.Supersede, GroupStatus{g.seen, *g.object.Status.DeepCopy()})
 		}
 	}
 	for i, claim := range l.Claims {
@@ -35,12 +35,12 @@ func (l *look) giveUpIn(g *group, taken []int) bool {
 	for i, claim := range l.Claims {
 		bits, n := claimed(claim, g.index, isOpen(l.at(g.index).State)), len(g.object.Spec.Targets)
 		all, added := union(g.object.Status.Superseded, bits, n)
-		if added == 0 && (isEmpty(bits, n) || isKnown(&g.object.Status, claim)) {
+		if added == 0 && (isEmpty(bits) || !l.isToBeNamed(&g.object.Status, claim)) {
 			continue
 		}
 		g.object.Status.Superseded, g.stale, changed = all, true, true
 		taken[i] += added
-		remember(&g.object.Status, claim)
+		l.name(&g.object.Status, claim)
 	}
 	return changed
 }
@@ -60,24 +60,30 @@ func claimed(c Claim, group int, open bool) []byte {
 // maxSupersededBy is how many younger rollouts a group names.
 const maxSupersededBy = 100
 
-// isKnown tells whether the group names the younger rollout already, or has no room: what counts are the bits.
-func isKnown(s *v1alpha1.DeploymentGroupStatus, c Claim) bool {
-	return len(s.SupersededBy) == maxSupersededBy || slices.ContainsFunc(s.SupersededBy, isBy(c))
+// isToBeNamed tells whether the group does not name the younger rollout yet and has room for it.
+func (l *look) isToBeNamed(s *v1alpha1.DeploymentGroupStatus, c Claim) bool {
+	return !slices.ContainsFunc(s.SupersededBy, isBy(c)) && (len(s.SupersededBy) < maxSupersededBy || slices.ContainsFunc(s.SupersededBy, l.isHistoryOf))
+}
+
+// isHistoryOf tells whether a younger rollout claims nothing any more. What it took stays taken.
+func (l *look) isHistoryOf(s v1alpha1.SupersedingRollout) bool {
+	return !slices.ContainsFunc(l.Claims, func(c Claim) bool { return isBy(c)(s) })
 }
 
 func isBy(c Claim) func(v1alpha1.SupersedingRollout) bool {
 	return func(s v1alpha1.SupersedingRollout) bool { return s.UID == types.UID(c.UID) }
 }
 
-// remember names the younger rollout; when there is no room, the one named first leaves.
-func remember(s *v1alpha1.DeploymentGroupStatus, c Claim) {
+// name the younger rollout; when there is no room, one that claims nothing any more leaves, else the one named first.
+func (l *look) name(s *v1alpha1.DeploymentGroupStatus, c Claim) {
 	by := v1alpha1.SupersedingRollout{Name: c.Name, UID: types.UID(c.UID), OpenGroups: c.OpenGroups}
 	if i := slices.IndexFunc(s.SupersededBy, isBy(c)); i >= 0 {
 		s.SupersededBy[i] = by
 		return
 	}
 	if len(s.SupersededBy) == maxSupersededBy {
-		s.SupersededBy = slices.Delete(s.SupersededBy, 0, 1)
+		i := max(0, slices.IndexFunc(s.SupersededBy, l.isHistoryOf))
+		s.SupersededBy = slices.Delete(s.SupersededBy, i, i+1)
 	}
 	s.SupersededBy = append(s.SupersededBy, by)
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -86,12 +87,22 @@ func TestOnlyAStartedRolloutGivesUp(t *testing.T) {
 }
 
 func TestTheListOfYoungerRolloutsIsBounded(t *testing.T) {
-	var s v1alpha1.DeploymentGroupStatus
-	for i := range maxSupersededBy + 1 {
-		remember(&s, Claim{Name: "younger", UID: string(rune('a' + i))})
+	w := running(t, 4, nil)
+	younger := func(i int) Claim {
+		return Claim{Name: "younger", UID: fmt.Sprint("uid-", i), OpenGroups: 1, Open: [][]byte{bitmap(0)}}
 	}
-	if len(s.SupersededBy) != maxSupersededBy || s.SupersededBy[0].UID != "b" {
-		t.Errorf("%d named, the first is %s", len(s.SupersededBy), s.SupersededBy[0].UID)
+	for i := range maxSupersededBy + 1 {
+		w.claims = append(w.claims, younger(i))
+	}
+	w.settle() // a hundred and one live claims would be named in turn for ever
+	if n := len(w.groups[0].Status.SupersededBy); n != maxSupersededBy {
+		t.Fatalf("%d named", n)
+	}
+	w.claims = w.claims[50:]
+	w.settle()
+	named := w.groups[0].Status.SupersededBy
+	if len(named) != maxSupersededBy || named[0].UID != "uid-1" || named[maxSupersededBy-1].UID != "uid-100" {
+		t.Errorf("%d named, from %s to %s", len(named), named[0].UID, named[len(named)-1].UID)
 	}
 }
 
@@ -104,7 +115,7 @@ func TestBitmaps(t *testing.T) {
 	if union(given, bitmap(1), 4); Bit(given, 1) {
 		t.Error("union changed what it was given")
 	}
-	if !isEmpty(nil, 4) || isEmpty(bitmap(2), 4) {
+	if !isEmpty(nil) || isEmpty(bitmap(2)) {
 		t.Error("isEmpty")
 	}
 	if got := Marked(nil, 9, 10); len(got) != 2 || got[1] != 2 {

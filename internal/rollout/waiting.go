@@ -31,7 +31,7 @@ func (l *look) sentence() {
 // waitForAnswers: a stopped rollout may have devices that are still at work.
 func (l *look) waitForAnswers() {
 	if n := l.total().InProgress; n > 0 {
-		l.wait(v1alpha1.ReasonStopped, noTime, "stopped; %s that had begun have not reported a result yet", targets(n))
+		l.wait(v1alpha1.ReasonStopped, noTime, "stopped; no result yet of %s that had begun", targets(n))
 	}
 }
 
@@ -95,22 +95,4 @@ func (l *look) awaited(g *group, c v1alpha1.Counts) []string {
 	}
 	names := append(found[Pending], found[InProgress]...)
 	return names[:min(len(names), maxExamples)]
-}
-
-// list names the first five.
-func list(names []string) string {
-	const most = 5
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-}
-
-// shorten cuts a sentence to at most n bytes, between characters.
-func shorten(s string, n int) string {
-	const cut = "..."
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n-len(cut)], "") + cut
 }

@@ -33,6 +33,9 @@ type world struct {
 	ambiguous       string
 	requireApproval bool
 
+	// crash cuts a plan short; nil: all of it is carried out.
+	crash func(Plan) Plan
+
 	// log is what people are told, in order.
 	log []string
 	// last is the plan of the last look.
@@ -101,6 +104,11 @@ func (w *world) snapshot() Snapshot {
 		}
 		s.Groups = append(s.Groups, group)
 	}
+	if len(s.Groups) != len(w.rollout.Status.Groups) { // as a controller that does not know what to count by
+		for i := range s.Groups {
+			s.Groups[i].Tally = Tally{}
+		}
+	}
 	return s
 }
 
@@ -116,18 +124,29 @@ func (w *world) members(g *v1alpha1.DeploymentGroup) []*v1alpha1.Target {
 func (w *world) look() Plan {
 	w.t.Helper()
 	s := w.snapshot()
-	before, groupsBefore := w.rollout.DeepCopy(), stored(w.t, w.groups)
+	before, groupsBefore := w.rollout.DeepCopy(), deepCopies(w.groups)
 	p := Next(s)
-	if diff := cmp.Diff(before, w.rollout); diff != "" {
-		w.t.Fatalf("Next changed the Rollout it was given:\n%s", diff)
+	if !equality.Semantic.DeepEqual(before, w.rollout) {
+		w.t.Fatalf("Next changed the Rollout it was given:\n%s", cmp.Diff(before, w.rollout))
 	}
-	if diff := cmp.Diff(groupsBefore, stored(w.t, w.groups)); diff != "" {
-		w.t.Fatalf("Next changed a DeploymentGroup it was given:\n%s", diff)
+	if !equality.Semantic.DeepEqual(groupsBefore, w.groups) {
+		w.t.Fatalf("Next changed a DeploymentGroup it was given:\n%s", cmp.Diff(groupsBefore, w.groups))
 	}
 	w.checkStep(before, p)
+	if w.crash != nil {
+		p = w.crash(p)
+	}
 	w.apply(p)
 	w.last = p
 	return p
+}
+
+func deepCopies(groups []*v1alpha1.DeploymentGroup) []*v1alpha1.DeploymentGroup {
+	var out []*v1alpha1.DeploymentGroup
+	for _, g := range groups {
+		out = append(out, g.DeepCopy())
+	}
+	return out
 }
 
 func (w *world) apply(p Plan) {

@@ -1,0 +1,141 @@
+package rollout
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// hasPlan makes the plan, once. Until the start another spec or another content of the set makes a new one; targets that appear or vanish
+// do not.
+func (l *look) hasPlan() bool {
+	old := l.status.Plan
+	if old != nil && old.SpecHash == SpecHash(l.spec) && old.ContentHash == l.Set.ContentHash {
+		return true
+	}
+	if old == nil && l.hasForgotten() {
+		l.stall(v1alpha1.ReasonGroupLost, "the status of this rollout was lost after groups had opened, and nobody knows how far it got: delete and re-create the rollout")
+		return false
+	}
+	population := l.Population()
+	if !l.isSettled(population) {
+		return false
+	}
+	created, made, err := MakePlan(l.Rollout, l.Set, population, l.Now)
+	if err != nil {
+		l.stallWith(err)
+		return false
+	}
+	l.adopt(created, made, population)
+	return true
+}
+
+// hasForgotten tells whether groups of this very rollout have opened although its status knows of no plan: somebody wiped it.
+func (l *look) hasForgotten() bool {
+	return slices.ContainsFunc(l.Leftover, func(g *v1alpha1.DeploymentGroup) bool { return g.Status.OpenedAt != nil })
+}
+
+// isSettled tells whether membership has been quiet long enough: Git applies manifests in any order.
+func (l *look) isSettled(population []*v1alpha1.Target) bool {
+	selected, since, err := Select(l.Rollout, l.Set, population)
+	settle := int32(5)
+	if l.spec.SettleSeconds != nil {
+		settle = *l.spec.SettleSeconds
+	}
+	end := since.Add(time.Duration(settle) * time.Second)
+	if problem := new(Problem); errors.As(err, &problem) && problem.Reason != v1alpha1.ReasonNoTargets || !l.Now.Before(end) {
+		return true
+	}
+	l.takingOver = v1alpha1.ReasonSettling
+	l.wait(v1alpha1.ReasonSettling, end, "%s selected so far; the plan is made when membership has been quiet for %d seconds", targets(len(selected)), settle)
+	return false
+}
+
+func (l *look) stallWith(err error) {
+	if problem := new(Problem); errors.As(err, &problem) {
+		l.stall(problem.Reason, "%s", problem.Message)
+		return
+	}
+	l.stall(v1alpha1.ReasonInvalidSpec, "%s", err.Error())
+}
+
+// adopt makes a plan the plan. Groups of other plans are leftovers from here on.
+func (l *look) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStatus, population []*v1alpha1.Target) {
+	l.tellPlan(made)
+	if old := l.status.Plan; old != nil && old.Hash == made.Hash {
+		made.CreatedAt = old.CreatedAt
+		l.status.Plan = &made
+		return
+	}
+	made.CreatedAt = second(l.Now)
+	l.status.Plan, l.status.Groups, l.groups = &made, nil, nil
+	byName := make(map[string]*v1alpha1.Target, len(population))
+	for _, t := range population {
+		byName[t.Name] = t
+	}
+	for i, object := range created {
+		name := object.Spec.Group
+		l.status.Groups = append(l.status.Groups, v1alpha1.GroupStatus{Name: name, State: v1alpha1.GroupReady})
+		g := &group{index: i, name: name, object: object, members: membersOf(object, byName), stale: true}
+		l.groups = append(l.groups, g)
+		if !l.isThere(object) {
+			l.plan.Create = append(l.plan.Create, object)
+		}
+	}
+}
+
+func membersOf(g *v1alpha1.DeploymentGroup, byName map[string]*v1alpha1.Target) func() []*v1alpha1.Target {
+	return func() []*v1alpha1.Target {
+		members := make([]*v1alpha1.Target, len(g.Spec.Targets))
+		for i, name := range g.Spec.Targets {
+			members[i] = byName[string(name)]
+		}
+		return members
+	}
+}
+
+// isThere tells whether the group was created before, by a look that did not live to write its status.
+func (l *look) isThere(g *v1alpha1.DeploymentGroup) bool {
+	return slices.ContainsFunc(l.Leftover, func(o *v1alpha1.DeploymentGroup) bool { return o.Name == g.Name })
+}
+
+// sweep deletes the groups of other plans, as soon as there is one to compare with.
+func (l *look) sweep() {
+	if l.status.Plan == nil && !l.isOver() {
+		return
+	}
+	wanted := ""
+	if l.status.Plan != nil {
+		wanted = l.status.Plan.Hash
+	}
+	for _, g := range l.Leftover {
+		if g.Spec.PlanHash != wanted {
+			l.plan.Delete = append(l.plan.Delete, g)
+		}
+	}
+	for _, g := range l.Groups {
+		if g.Object.Spec.PlanHash != wanted {
+			l.plan.Delete = append(l.plan.Delete, g.Object)
+		}
+	}
+}
+
+func (l *look) tellPlan(made v1alpha1.PlanStatus) {
+	old := l.status.Plan
+	if old == nil {
+		l.tell(EventPlanned, "planned %s in %d groups, plan %s", targets(made.Targets), made.Groups, made.Hash)
+		return
+	}
+	why := "spec changed"
+	if old.ContentHash != made.ContentHash {
+		why = "the content of DistributionSet " + l.Set.Name + " changed"
+	}
+	if old.Hash == made.Hash {
+		l.tell(EventPlanChanged, "%s, and the plan is the same as before", why)
+		return
+	}
+	l.tell(EventPlanChanged, "%s: planned %s in %d groups instead of %d in %d, plan %s; an approval of plan %s does not hold any more",
+		why, targets(made.Targets), made.Groups, old.Targets, old.Groups, made.Hash, old.Hash)
+}

@@ -1,0 +1,88 @@
+package rollout
+
+import (
+	"fmt"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// brake asks for errors, before anything else is decided: group by group, then over the whole rollout. A group in Error is asked again
+// after a resume.
+func (l *look) brake() bool {
+	for _, g := range l.groups[:l.opened()] {
+		if l.at(g.index).State != v1alpha1.GroupFinished && l.hasFailed(g) {
+			l.trip(g)
+		}
+	}
+	if !l.isPaused() {
+		l.tripBudget()
+	}
+	return l.isPaused()
+}
+
+// hasFailed is the error condition of a group. It holds its peace on fewer results than minimumReports, unless no more are coming.
+func (l *look) hasFailed(g *group) bool {
+	tally := l.tally(g)
+	if !isClosed(tally.Counts) && tally.Succeeded+tally.Failed < l.spec.MinimumReports {
+		return false
+	}
+	return exceeded(l.failed(g), concerned(tally), l.conditions(g).ErrorThreshold)
+}
+
+// concerned are the members whose failure would say something about the update.
+func concerned(t *Tally) int32 {
+	return existing(t.Counts) - t.Superseded - t.Counts.Skipped
+}
+
+// failed is how many failures count: after a resume, those since.
+func (l *look) failed(g *group) int32 {
+	if l.status.Handled != nil && l.status.Handled.ResumedAt != nil {
+		return l.tally(g).FailedSinceResume
+	}
+	return l.counts(g).Failed
+}
+
+// trip takes the error action, of which there is one: Pause.
+func (l *look) trip(g *group) {
+	l.at(g.index).State = v1alpha1.GroupError
+	message := fmt.Sprintf("group %s: %d of %d failed%s, more than errorThreshold %d percent",
+		g.name, l.failed(g), concerned(l.tally(g)), l.sinceResume(), l.conditions(g).ErrorThreshold)
+	l.warn(EventGroupFailed, "%s", message)
+	if !l.isPaused() {
+		l.brakeBy(v1alpha1.PauseByErrorThreshold, "%s", message)
+		l.warn(EventPaused, "group %s is in Error; to go on, set spec.resumedAt to status.pausedAt or later", g.name)
+	}
+}
+
+// tripBudget asks over all groups at once: many small groups, each just under its threshold, must not cost the fleet.
+func (l *look) tripBudget() {
+	budget := l.spec.ErrorBudget
+	if budget == nil {
+		return
+	}
+	var failed, total int32
+	for _, g := range l.groups {
+		failed, total = failed+l.failed(g), total+existing(l.counts(g))
+	}
+	allowed := ""
+	switch {
+	case budget.Count != nil && failed > *budget.Count:
+		allowed = fmt.Sprintf("count %d", *budget.Count)
+	case budget.Percent != nil && exceeded(failed, total, *budget.Percent):
+		allowed = fmt.Sprintf("%d percent", *budget.Percent)
+	default:
+		return
+	}
+	l.brakeBy(v1alpha1.PauseByErrorBudget, "%d of %d targets of the rollout failed%s, more than errorBudget %s", failed, total, l.sinceResume(), allowed)
+	l.warn(EventPaused, "%s", l.status.PauseMessage)
+}
+
+func (l *look) sinceResume() string {
+	if l.status.Handled == nil || l.status.Handled.ResumedAt == nil {
+		return ""
+	}
+	return " since " + stamp(l.status.Handled.ResumedAt.Time)
+}
+
+// exceeded: strictly more than percent of n. Nothing of nothing is not.
+func exceeded(failed, n, percent int32) bool { return 100*int64(failed) > int64(percent)*int64(n) }

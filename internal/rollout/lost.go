@@ -1,0 +1,58 @@
+package rollout
+
+import "github.com/goshawk-dev/goshawk/api/v1alpha1"
+
+// missGroups stops everything when a group of a started rollout is gone, except that a person may still pause. There is never a new plan.
+func (l *look) missGroups() bool {
+	missing := l.missing()
+	if len(missing) == 0 || l.isOver() {
+		return false
+	}
+	l.loseGroups(missing)
+	l.held = true
+	l.pause()
+	return true
+}
+
+// missing are the names of groups that the plan has and nobody sees.
+func (l *look) missing() []string {
+	var out []string
+	for _, g := range l.groups {
+		if g.seen == nil {
+			out = append(out, g.name)
+		}
+	}
+	return out
+}
+
+func (l *look) loseGroups(missing []string) {
+	l.stall(v1alpha1.ReasonGroupLost, "the DeploymentGroup of group %s is gone and nobody else knows its members: delete and re-create the rollout", list(missing))
+}
+
+// missSet holds back groups when the set of a started rollout is not what was planned. It recovers.
+func (l *look) missSet() bool {
+	if !l.isOver() {
+		l.missSetNow()
+	}
+	l.held = l.held || l.problem != nil
+	return false
+}
+
+func (l *look) missSetNow() {
+	set, name := l.Set, l.spec.Update.DistributionSet
+	switch {
+	case set == nil:
+		l.stall(v1alpha1.ReasonReferenceNotFound, "spec.update.distributionSet: there is no DistributionSet %s in namespace %s; create it%s", name, l.Rollout.Namespace, l.orCorrect())
+	case set.Invalidation == "" && !set.Deployable:
+		l.stall(v1alpha1.ReasonDistributionSetNotReady, "DistributionSet %s is not ready: %s", name, set.NotDeployable)
+	case l.hasStarted() && set.ContentHash != l.status.Plan.ContentHash:
+		l.stall(v1alpha1.ReasonContentChanged, "DistributionSet %s has not the content that was planned: restore its modules, or set spec.state to Stopped and create another Rollout", name)
+	}
+}
+
+func (l *look) orCorrect() string {
+	if l.hasStarted() {
+		return " again as it was"
+	}
+	return ", or correct the name"
+}

@@ -1,0 +1,36 @@
+package rollout
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// targets counts targets in a sentence.
+func targets[N int | int32](n N) string {
+	if n == 1 {
+		return "1 target"
+	}
+	return fmt.Sprintf("%d targets", n)
+}
+
+// list names the first five.
+func list(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// shorten cuts a sentence to at most n bytes, between characters.
+func shorten(s string, n int) string {
+	const cut = "..."
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len(cut)], "") + cut
+}
+
+// stamp writes a time into a sentence.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
