@@ -24,6 +24,8 @@ const (
 	ConditionConsistent = "Consistent"
 	// ConditionOnline tells whether the device was heard of lately. It is only as fresh as the writes it rides on.
 	ConditionOnline = "Online"
+	// ConditionOverlapping is True on an AutoAssignment that shares targets with another one of another set. Absent otherwise.
+	ConditionOverlapping = "Overlapping"
 	// ConditionAssigned tells what became of spec.assignment and spec.cancel of a Target. Absent when neither is set.
 	ConditionAssigned = "Assigned"
 )
@@ -118,6 +120,8 @@ const (
 	ReasonClosedWhileRunning = "ClosedWhileRunning"
 	// ReasonUpdateSucceeded says that the last update succeeded.
 	ReasonUpdateSucceeded = "UpdateSucceeded"
+	// ReasonSharedTargets says that auto-assignments of different sets match the same targets.
+	ReasonSharedTargets = "SharedTargets"
 	// ReasonRunning says that an AutoAssignment offers its set.
 	ReasonRunning = "Running"
 )

@@ -1,10 +1,12 @@
 package intents
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
@@ -21,15 +23,17 @@ func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *o
 		Rollback:              v1alpha1.RollbackSupported,
 		Metadata:              offer.Visible(set.Spec.Metadata),
 	}
-	facts.NotDeployable = notDeployable(set, modules)
+	changed := contentProblem(set, modules)
+	facts.Changed = changed != ""
+	facts.NotDeployable = cmp.Or(notDeployable(set), changed)
 	facts.Deployable = facts.NotDeployable == ""
+	facts.Passing = isPassing(set)
 	for _, m := range modules {
-		if m == nil {
-			continue
-		}
-		facts.Modules = append(facts.Modules, m)
-		if m.Spec.Rollback != v1alpha1.RollbackSupported {
+		if m == nil || m.Spec.Rollback != v1alpha1.RollbackSupported {
 			facts.Rollback = v1alpha1.RollbackNone
+		}
+		if m != nil {
+			facts.Modules = append(facts.Modules, m)
 		}
 	}
 	invalidate(facts, set)
@@ -39,7 +43,7 @@ func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *o
 // invalidate takes over the invalidation from spec, or from status where a tombstone wrote it.
 func invalidate(facts *offer.Set, set *v1alpha1.DistributionSet) {
 	if s := set.Status.Invalidation; s != nil {
-		facts.Invalidation = s.Cancelation
+		facts.Invalidation = cmp.Or(s.Cancelation, v1alpha1.CancelationNone)
 		if s.ObservedAt != nil {
 			facts.InvalidatedAt = s.ObservedAt.Time
 		}
@@ -49,19 +53,31 @@ func invalidate(facts *offer.Set, set *v1alpha1.DistributionSet) {
 	}
 }
 
-// notDeployable says what keeps a set from being deployed; empty: nothing.
-func notDeployable(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) string {
+// notDeployable says what keeps a set from being deployed, whatever its content; empty: nothing.
+func notDeployable(set *v1alpha1.DistributionSet) string {
 	ready := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionReady)
 	switch {
 	case !set.DeletionTimestamp.IsZero():
 		return "it is being deleted"
 	case ready == nil:
 		return "Goshawk has not looked at it yet"
-	case ready.Status != "True":
+	case ready.Status != metav1.ConditionTrue:
 		return ready.Message
 	case !set.Status.Locked || set.Status.ContentHash == "":
 		return "it is being locked for its first use"
 	}
+	return ""
+}
+
+// isPassing tells whether a set that cannot be deployed yet needs nobody to act: it has not been looked at, or Goshawk is at it.
+func isPassing(set *v1alpha1.DistributionSet) bool {
+	ready := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionReady)
+	return set.DeletionTimestamp.IsZero() && (ready == nil || meta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionReconciling) ||
+		ready.Status == metav1.ConditionTrue && !set.Status.Locked)
+}
+
+// contentProblem says why the content is not what its hash says; empty: it is.
+func contentProblem(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) string {
 	for i, m := range modules {
 		if m == nil {
 			return fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) does not exist", set.Spec.Modules[i].Name, i)

@@ -28,6 +28,7 @@ type Index struct {
 	sets     map[types.NamespacedName]*v1alpha1.DistributionSet
 	modules  map[types.NamespacedName]*v1alpha1.SoftwareModule
 	facts    map[types.NamespacedName]*offer.Set
+	autos    map[types.NamespacedName]*auto
 	devices  map[types.NamespacedName][]string // controllerID to names of targets, oldest first
 	synced   []toolscache.InformerSynced
 
@@ -71,6 +72,7 @@ func New() *Index {
 		sets:     map[types.NamespacedName]*v1alpha1.DistributionSet{},
 		modules:  map[types.NamespacedName]*v1alpha1.SoftwareModule{},
 		facts:    map[types.NamespacedName]*offer.Set{},
+		autos:    map[types.NamespacedName]*auto{},
 		devices:  map[types.NamespacedName][]string{},
 	}
 }
@@ -86,6 +88,7 @@ func (x *Index) Follow(ctx context.Context, caches cache.Cache) error {
 		{&v1alpha1.DeploymentGroup{}, x.setGroup},
 		{&v1alpha1.DistributionSet{}, x.setSet},
 		{&v1alpha1.SoftwareModule{}, x.setModule},
+		{&v1alpha1.AutoAssignment{}, x.setAutoAssignment},
 	} {
 		if err := x.follow(ctx, caches, f.object, f.set); err != nil {
 			return err
@@ -175,17 +178,13 @@ func (x *Index) Targets(namespace string) []*v1alpha1.Target {
 
 // Device finds the target that serves a controllerID: the oldest one that claims it.
 func (x *Index) Device(namespace, controllerID string) *v1alpha1.Target {
-	x.mu.RLock()
-	names := x.devices[types.NamespacedName{Namespace: namespace, Name: controllerID}]
-	var name string
-	if len(names) > 0 {
-		name = names[0]
+	for _, name := range x.Claimants(namespace, controllerID) {
+		// A target that has just gone, or come again as another device, may still be listed.
+		if t := x.Target(types.NamespacedName{Namespace: namespace, Name: name}); t != nil && t.ControllerID() == controllerID {
+			return t
+		}
 	}
-	x.mu.RUnlock()
-	if name == "" {
-		return nil
-	}
-	return x.Target(types.NamespacedName{Namespace: namespace, Name: name})
+	return nil
 }
 
 // Claimants of a controllerID, the oldest first.
@@ -288,7 +287,7 @@ func (x *Index) isPreferred(a, b *v1alpha1.DistributionSet) bool {
 func (x *Index) setTarget(old, new client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if old, ok := old.(*v1alpha1.Target); ok && (new == nil || old.UID != new.GetUID()) {
+	if old, ok := old.(*v1alpha1.Target); ok && !sameDevice(old, new) {
 		key := types.NamespacedName{Namespace: old.Namespace, Name: old.ControllerID()}
 		left := slices.DeleteFunc(slices.Clone(x.devices[key]), func(name string) bool { return name == old.Name })
 		if len(left) == 0 {
@@ -303,6 +302,12 @@ func (x *Index) setTarget(old, new client.Object) {
 			x.devices[key] = x.byAge(t.Namespace, append(slices.Clone(x.devices[key]), t.Name))
 		}
 	}
+}
+
+// sameDevice tells whether an update leaves the claim to a controllerID alone: the same object, by the same id.
+func sameDevice(t *v1alpha1.Target, other client.Object) bool {
+	o, ok := other.(*v1alpha1.Target)
+	return ok && o.UID == t.UID && o.ControllerID() == t.ControllerID()
 }
 
 // byAge sorts names of targets, the oldest first, then by name.
@@ -347,7 +352,7 @@ func (x *Index) setGroup(old, new client.Object) {
 // sameMembers tells whether an update leaves the membership alone, as all but a dynamic group's growth do.
 func sameMembers(g *v1alpha1.DeploymentGroup, other client.Object) bool {
 	o, ok := other.(*v1alpha1.DeploymentGroup)
-	return ok && o != nil && o.UID == g.UID && len(o.Spec.Targets) == len(g.Spec.Targets)
+	return ok && o.UID == g.UID && len(o.Spec.Targets) == len(g.Spec.Targets)
 }
 
 func (x *Index) addMembers(g *v1alpha1.DeploymentGroup) {
@@ -385,7 +390,7 @@ func (x *Index) setSet(old, new client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	replace(x.sets, old, new)
-	if gone, ok := old.(*v1alpha1.DistributionSet); ok && new == nil {
+	if gone, ok := old.(*v1alpha1.DistributionSet); ok && x.sets[client.ObjectKeyFromObject(gone)] == nil {
 		delete(x.facts, client.ObjectKeyFromObject(gone))
 	}
 	if set, ok := new.(*v1alpha1.DistributionSet); ok {

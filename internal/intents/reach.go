@@ -12,15 +12,17 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// For lists the intents that reach a target: its own assignment and the groups it is a member of.
+// For lists the intents that reach a target: its own assignment, the groups it is a member of, and the auto-assignments that select it.
 func (x *Index) For(target *v1alpha1.Target) []offer.Intent {
-	var intents []offer.Intent
-	if in, ok := x.assignment(target); ok {
-		intents = append(intents, in)
-	}
+	assigned, ok := x.assignment(target)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	for _, m := range x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}] {
+	members := x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}]
+	intents := make([]offer.Intent, 0, len(members)+1)
+	if ok {
+		intents = append(intents, assigned)
+	}
+	for _, m := range members {
 		group := x.groups[m.group]
 		r := x.rollouts[types.NamespacedName{Namespace: group.Namespace, Name: group.Spec.Rollout}]
 		if !Exists(group, r) {
@@ -28,7 +30,7 @@ func (x *Index) For(target *v1alpha1.Target) []offer.Intent {
 		}
 		intents = append(intents, FromRollout(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]))
 	}
-	return intents
+	return append(intents, x.autoIntents(target)...)
 }
 
 // Exists tells whether a group belongs to the plan of a rollout. Groups of another plan, or of a rollout of the same name that is gone, do not exist for anybody.
@@ -56,8 +58,25 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 	if g := groupStatus(r, group.Spec.Index); g != nil && g.OpenedAt != nil {
 		in.OpenedAt = g.OpenedAt.Time
 	}
+	if at := joined(group, position); at.After(rollout.Since(r)) && in.Source.Since != nil {
+		in.Source.Since = &metav1.MicroTime{Time: at}
+		if !in.OpenedAt.IsZero() && at.After(in.OpenedAt) {
+			in.OpenedAt = at
+		}
+	}
 	in.RetryAt, in.RetryCodes = rollout.RetryOf(r)
 	return in
+}
+
+// joined is when a member joined its dynamic group; zero: it was there when the plan was made.
+func joined(group *v1alpha1.DeploymentGroup, position int32) time.Time {
+	var at time.Time
+	for _, batch := range group.Status.Joined {
+		if batch.First <= position {
+			at = batch.At.Time
+		}
+	}
+	return at
 }
 
 // Gate says what keeps a group of a rollout from being offered to any member, and whether that is for good. Spec counts before status: a stop acts
@@ -71,8 +90,8 @@ func Gate(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) 
 		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s was stopped", r.Name)}, true
 	case r.Status.StartedAt == nil:
 		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("rollout %s has not started%s", r.Name, waiting(r)), Until: until(r)}, false
-	case r.Spec.State == v1alpha1.IntentPaused:
-		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: spec.state is Paused", r.Name)}, false
+	case r.Spec.State == v1alpha1.IntentPaused, r.Spec.State == v1alpha1.IntentPlanned: // on a rollout that has started, Planned cannot mean less
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: spec.state is %s", r.Name, r.Spec.State)}, false
 	case r.Status.State == v1alpha1.RolloutPaused:
 		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: %s", r.Name, r.Status.PauseMessage)}, false
 	case group == nil || group.OpenedAt == nil:
@@ -134,14 +153,15 @@ func IsSeen(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment) bool {
 	return seen != nil && seen.DistributionSet == wanted.DistributionSet && seen.AssignedAt.Equal(wanted.AssignedAt)
 }
 
-// origin is what the source of an open action wants done with it now. A source that is gone wants nothing: its deletionCancelation was carried out before it went.
+// origin is what the source of an open action wants done with it now. One that is gone lets go on what has begun: its deletionCancelation was carried out
+// before it went.
 func (x *Index) origin(namespace string, source v1alpha1.ActionSource) offer.Origin {
 	if source.Kind != v1alpha1.SourceRollout {
 		return offer.Origin{}
 	}
 	r := x.Rollout(types.NamespacedName{Namespace: namespace, Name: source.Name})
 	if r == nil || r.UID != source.UID {
-		return offer.Origin{}
+		return offer.Origin{Stop: v1alpha1.CancelationNone, Cause: v1alpha1.CauseDeleted}
 	}
 	return OriginOf(r)
 }

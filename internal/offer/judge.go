@@ -2,7 +2,6 @@ package offer
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -18,50 +17,78 @@ type Verdict struct {
 	Reason Reason
 }
 
-// Judge asks of every intent whether it may be offered now, in the order in which they would be: required migration steps, then by weight among
+// Judge says of every intent whether it may be offered now, in the order in which they would be: required migration steps, then by weight among
 // queued updates, then the rest, newest first. What stands first without a reason against it wins.
-//
-// An open action is not asked about here: For does that first.
 func Judge(w World) []Verdict {
-	intents := newestFirst(w.Intents)
-	verdicts := make([]Verdict, len(intents))
-	cover, covered := coverOf(w, intents)
-	for i := range intents {
-		verdicts[i] = Verdict{Intent: &intents[i], Reason: judge(w, &intents[i])}
-		if i > covered && !isStep(&intents[i]) && !verdicts[i].Reason.isFinal() {
-			verdicts[i].Reason = supersededBy(cover)
+	judged := judgeAll(&w)
+	busy := blocking(&w)
+	verdicts := make([]Verdict, len(judged))
+	for i, j := range judged {
+		if busy != nil && j.mayBegin() && !isOwn(busy, j.in) {
+			j.finding = finding{code: CodeBusy, action: busy}
 		}
+		verdicts[i] = Verdict{Intent: j.in, Reason: j.words(&w, j.in)}
 	}
-	slices.SortStableFunc(verdicts, func(a, b Verdict) int { return byTurn(a.Intent, b.Intent, cover) })
-	holdBehindSteps(verdicts)
 	return verdicts
 }
 
-// newestFirst sorts a copy by since, then by source, so that the same world always gives the same answer.
-func newestFirst(intents []Intent) []Intent {
-	sorted := slices.Clone(intents)
-	slices.SortFunc(sorted, func(a, b Intent) int {
-		return cmp.Or(
-			since(b.Source).Compare(since(a.Source)),
-			cmp.Compare(a.Source.Kind, b.Source.Kind),
-			cmp.Compare(a.Source.Name, b.Source.Name),
-		)
-	})
-	return sorted
+// blocking is the action that keeps others from beginning: it is open, or was closed by force and its cancel is on offer.
+func blocking(w *World) *v1alpha1.Action {
+	if a := action.Open(&w.Target.Status); a != nil {
+		return a
+	}
+	return pendingCancel(w)
+}
+
+// judged is a verdict that has not been put into words.
+type judged struct {
+	in *Intent
+	finding
+}
+
+func (j judged) mayBegin() bool { return j.code == "" }
+
+// judgeAll asks every intent. An open action is not asked about here.
+func judgeAll(w *World) []judged {
+	list := make([]judged, len(w.Intents))
+	for i := range w.Intents {
+		list[i].in = &w.Intents[i]
+	}
+	slices.SortFunc(list, newestFirst)
+	cover, covered := coverOf(w, list)
+	for i := range list {
+		j := &list[i]
+		j.finding = judge(w, j.in)
+		if i > covered && !isStep(j.in) && !since(j.in.Source).IsZero() && !j.isFinal() {
+			j.finding = finding{code: CodeSuperseded, other: cover}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b judged) int { return byTurn(a.in, b.in, cover) })
+	holdBehindSteps(list)
+	return list
+}
+
+// newestFirst orders by since, then by source, so that the same world always gives the same answer. What has not started comes last.
+func newestFirst(a, b judged) int {
+	if c := since(b.in.Source).Compare(since(a.in.Source)); c != 0 {
+		return c
+	}
+	x, y := &a.in.Source, &b.in.Source
+	return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name), cmp.Compare(x.UID, y.UID), cmp.Compare(x.Group, y.Group))
 }
 
 // coverOf finds the newest intent that replaces everything older, and its place; older ones than that are superseded.
-func coverOf(w World, intents []Intent) (*Intent, int) {
-	for i := range intents {
-		if in := &intents[i]; in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(w, in) {
+func coverOf(w *World, list []judged) (*Intent, int) {
+	for i := range list {
+		if in := list[i].in; in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(w, in) {
 			return in, i
 		}
 	}
-	return nil, len(intents)
+	return nil, len(list)
 }
 
 // hasReached tells whether an intent has come as far as this target, so that older ones give way even while it waits for a window or is paused.
-func hasReached(w World, in *Intent) bool {
+func hasReached(w *World, in *Intent) bool {
 	if in.Stopped || in.Superseded || in.Skipped {
 		return false
 	}
@@ -69,200 +96,209 @@ func hasReached(w World, in *Intent) bool {
 	case v1alpha1.SourceRollout:
 		return !in.OpenedAt.IsZero()
 	case v1alpha1.SourceAutoAssignment:
-		return in.Closed.IsZero() && setProblem(in, w.Target).IsZero() && !action.Had(&w.Target.Status, in.Set.ContentHash)
+		return in.Closed.IsZero() && setProblem(in, w.Target) == "" && !action.Had(&w.Target.Status, in.Set.ContentHash)
 	default:
-		return setProblem(in, w.Target).IsZero()
+		return setProblem(in, w.Target) == ""
 	}
 }
 
-// byTurn puts required migration steps first, then what is queued by weight and age, then the newest.
+// byTurn puts required migration steps first, the oldest of them before the others, then what is queued by weight and age. The rest stays as it is.
 func byTurn(a, b *Intent, cover *Intent) int {
-	if x, y := isStep(a), isStep(b); x != y {
-		if x {
-			return -1
-		}
-		return 1
+	rank := rankOf(a, cover)
+	if c := cmp.Compare(rank, rankOf(b, cover)); c != 0 {
+		return c
 	}
-	if isQueued(a, cover) && isQueued(b, cover) {
-		return cmp.Or(cmp.Compare(weight(b), weight(a)), since(a.Source).Compare(since(b.Source)))
+	older := since(a.Source).Compare(since(b.Source))
+	switch rank {
+	case rankStep:
+		return older
+	case rankQueued:
+		return cmp.Or(cmp.Compare(weight(b), weight(a)), older)
 	}
-	return since(b.Source).Compare(since(a.Source))
+	return 0
 }
 
-// isQueued tells whether an intent lives beside others: it asks for that itself, or it is the one that the queued ones came after.
-func isQueued(in, cover *Intent) bool {
-	return in.Update.Superseding == v1alpha1.SupersedingQueue || in == cover || cover != nil && in.Source == cover.Source
+const (
+	rankStep = iota
+	rankQueued
+	rankOther
+)
+
+// rankOf: an intent is queued when it asks for that, or when it is the one that the queued ones live beside.
+func rankOf(in, cover *Intent) int {
+	switch {
+	case isStep(in):
+		return rankStep
+	case in.Update.Superseding == v1alpha1.SupersedingQueue, in == cover:
+		return rankQueued
+	}
+	return rankOther
 }
 
 func isStep(in *Intent) bool { return in.Set != nil && in.Set.RequiredMigrationStep }
 
-// holdBehindSteps makes everything wait for a required migration step that has reached the target and is not done.
-func holdBehindSteps(verdicts []Verdict) {
-	for _, step := range verdicts {
-		if !isStep(step.Intent) || step.Intent.OpenedAt.IsZero() && step.Intent.Source.Kind == v1alpha1.SourceRollout || step.Reason.isFinal() {
+// holdBehindSteps makes what is newer wait for a required migration step that has reached the target and is not done.
+func holdBehindSteps(list []judged) {
+	for i := range list {
+		step := list[i]
+		if !isStep(step.in) {
+			return
+		}
+		if step.in.OpenedAt.IsZero() && step.in.Source.Kind == v1alpha1.SourceRollout || step.isFinal() || step.code == CodeIncompatible {
 			continue
 		}
-		for i := range verdicts {
-			if v := &verdicts[i]; v.Reason.IsZero() && !isStep(v.Intent) {
-				v.Reason = Reason{Code: CodeWaitingForStep, Message: fmt.Sprintf(
-					"%s waits for the required migration step %s of %s", v.Intent.label(), step.Intent.Update.DistributionSet, step.Intent.label())}
+		for k := i + 1; k < len(list); k++ {
+			if v := &list[k]; v.mayBegin() && since(v.in.Source).After(since(step.in.Source)) {
+				v.finding = finding{code: CodeWaitingForStep, other: step.in}
 			}
 		}
-		return
 	}
 }
 
-// judge asks one intent, from what is settled for good to what time may change.
-func judge(w World, in *Intent) Reason {
-	for _, ask := range []func(World, *Intent) Reason{spent, displaced, deadIntent, closedSource, wrongSet, there, held, outsideWindow} {
-		if r := ask(w, in); !r.IsZero() {
-			return r
+// rules ask one intent, from what is settled for good to what time may change.
+var rules = [...]func(*World, *Intent) finding{spent, displaced, deadIntent, closedSource, wrongSet, there, late, held, outsideWindow}
+
+func judge(w *World, in *Intent) finding {
+	for _, ask := range rules {
+		if f := ask(w, in); f.code != "" {
+			return f
 		}
 	}
-	return Reason{}
+	return finding{}
 }
 
 // spent: the intent had its action. Finished and Canceled spend it; Error unless attempts are left or a retry names it.
-func spent(w World, in *Intent) Reason {
+func spent(w *World, in *Intent) finding {
 	a := ownAction(&w.Target.Status, in)
 	if a == nil {
 		if in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Set != nil && action.Had(&w.Target.Status, in.Set.ContentHash) {
-			return Reason{Code: CodeAlreadyHad, Message: fmt.Sprintf("%s offers a set once, and this target already had %s", in.label(), in.Update.DistributionSet)}
+			return finding{code: CodeAlreadyHad}
 		}
-		return Reason{}
+		return finding{}
 	}
 	switch a.State {
 	case v1alpha1.ActionFinished:
-		return Reason{Code: CodeDone, Message: fmt.Sprintf("%s was carried out as action %d", in.label(), a.ID)}
+		return finding{code: CodeDone, action: a}
 	case v1alpha1.ActionCanceled:
-		return Reason{Code: CodeCanceled, Message: fmt.Sprintf("action %d of %s was canceled", a.ID, in.label())}
+		return finding{code: CodeCanceled, action: a}
 	case v1alpha1.ActionError:
 		return retry(w, in, a)
-	default:
-		return Reason{}
 	}
+	return finding{}
 }
 
 // retry: a failed action is tried again while attempts are left, after the backoff, or when the rollout's retry names it.
-func retry(w World, in *Intent, a *v1alpha1.Action) Reason {
+func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 	closed := timeOf(a.ClosedAt)
 	if !in.RetryAt.IsZero() && closed.Before(in.RetryAt) && codeMatches(in.RetryCodes, a.StatusCode) {
-		return Reason{}
+		return finding{}
 	}
 	r := in.Update.Retries
 	if r == nil || max(a.Source.Attempt, 1) > r.Limit || !codeMatches(r.StatusCodes, a.StatusCode) {
-		return Reason{Code: CodeFailed, Message: fmt.Sprintf("action %d of %s failed with code %q and is not tried again", a.ID, in.label(), a.StatusCode)}
+		return finding{code: CodeFailed, action: a}
 	}
-	next := closed.Add(backoff(r))
-	if w.Now.Before(next) {
-		return Reason{Code: CodeRetrying, Until: next, Message: fmt.Sprintf("action %d of %s failed; the next attempt is at %s", a.ID, in.label(), stamp(next))}
+	if next := closed.Add(backoff(r)); w.Now.Before(next) {
+		return finding{code: CodeRetrying, action: a, until: next}
 	}
-	return Reason{}
+	return finding{}
 }
 
 // displaced: the group's bits say that this member was taken over or left behind for good.
-func displaced(_ World, in *Intent) Reason {
+func displaced(_ *World, in *Intent) finding {
 	switch {
 	case in.Superseded:
-		return Reason{Code: CodeSuperseded, Message: fmt.Sprintf("a newer rollout took this target over from %s", in.label())}
+		return finding{code: CodeSuperseded}
 	case in.Skipped:
-		return Reason{Code: CodeSkipped, Message: fmt.Sprintf("this target did not begin within startDeadlineSeconds of %s and left its group", in.label())}
+		return finding{code: CodeSkipped}
 	}
-	return Reason{}
+	return finding{}
 }
 
 // deadIntent: a device never falls back behind the newest update it has begun. A required migration step is dead only once a newer set has succeeded.
-func deadIntent(w World, in *Intent) Reason {
+// What has not started has no age yet.
+func deadIntent(w *World, in *Intent) finding {
+	age := since(in.Source)
+	if age.IsZero() {
+		return finding{}
+	}
 	for i := range w.Target.Status.Actions {
 		a := &w.Target.Status.Actions[i]
 		if a.Update.Superseding == v1alpha1.SupersedingQueue || isOwn(a, in) || isStep(in) && a.State != v1alpha1.ActionFinished {
 			continue
 		}
-		if c := since(in.Source).Compare(since(a.Source)); c < 0 || c == 0 && a.Source.UID != in.Source.UID {
-			return Reason{Code: CodeSuperseded, Message: fmt.Sprintf("%s is older than action %d (%s), which this target has begun", in.label(), a.ID, a.DistributionSet)}
+		if c := age.Compare(since(a.Source)); c < 0 || c == 0 && !isRecreated(a, in) {
+			return finding{code: CodeSuperseded, action: a}
 		}
 	}
-	return Reason{}
+	return finding{}
 }
 
-func closedSource(_ World, in *Intent) Reason { return in.Closed }
+// isRecreated tells whether an intent has the name of the source of an action: the manifest was removed and applied again, with the same startAt.
+func isRecreated(a *v1alpha1.Action, in *Intent) bool {
+	return a.Source.Kind == in.Source.Kind && a.Source.Name == in.Source.Name
+}
 
-func wrongSet(w World, in *Intent) Reason { return setProblem(in, w.Target) }
+func closedSource(_ *World, in *Intent) finding {
+	return finding{code: in.Closed.Code, until: in.Closed.Until}
+}
 
-// setProblem says what keeps the set from being given to this target.
-func setProblem(in *Intent, t *v1alpha1.Target) Reason {
-	set, name := in.Set, in.Update.DistributionSet
+func wrongSet(w *World, in *Intent) finding { return finding{code: setProblem(in, w.Target)} }
+
+// setProblem says what keeps the set from being given to this target; empty: nothing.
+func setProblem(in *Intent, t *v1alpha1.Target) Code {
+	set := in.Set
 	switch {
 	case set == nil:
-		return Reason{Code: CodeSetNotFound, Message: fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in %s", name, in.label())}
+		return CodeSetNotFound
 	case set.Invalidation != "" && !startedBefore(in, set):
-		return Reason{Code: CodeSetInvalid, Message: fmt.Sprintf("DistributionSet %s is invalidated (%s)%s and is never given to a device again", name, set.Invalidation, because(set.InvalidationReason))}
+		return CodeSetInvalid
 	case !set.Deployable:
-		return Reason{Code: CodeSetNotReady, Message: fmt.Sprintf("DistributionSet %s is not ready: %s", name, set.NotDeployable)}
+		return CodeSetNotReady
 	case in.PlannedHash != "" && in.PlannedHash != set.ContentHash:
-		return Reason{Code: CodeContentChanged, Message: fmt.Sprintf("DistributionSet %s no longer has the content that %s planned", name, in.label())}
+		return CodeContentChanged
 	case !set.Fits(t.Spec.Type):
-		return Reason{Code: CodeIncompatible, Message: fmt.Sprintf("DistributionSet %s does not fit target type %q: its compatibleTargetTypes are %v", name, t.Spec.Type, set.CompatibleTargetTypes)}
+		return CodeIncompatible
 	}
-	return Reason{}
+	return ""
 }
 
-// startedBefore: a rollout that had started when its set was invalidated with None goes on as it is.
+// startedBefore: a rollout that had started when its set was invalidated with None goes on as it is. Invalidations are known to the second, and none
+// starts once one is seen: the same second is before.
 func startedBefore(in *Intent, set *Set) bool {
 	return set.Invalidation == v1alpha1.CancelationNone && in.Source.Kind == v1alpha1.SourceRollout &&
-		!in.StartedAt.IsZero() && (set.InvalidatedAt.IsZero() || in.StartedAt.Before(set.InvalidatedAt))
+		!in.StartedAt.IsZero() && (set.InvalidatedAt.IsZero() || !in.StartedAt.Truncate(time.Second).After(set.InvalidatedAt))
 }
 
 // there: the set is installed, the target consistent, and nobody asks for a reinstallation.
-func there(w World, in *Intent) Reason {
+func there(w *World, in *Intent) finding {
 	if in.AlreadyThere || !in.Update.Reinstall && action.Installed(&w.Target.Status, in.Set.ContentHash) {
-		return Reason{Code: CodeAlreadyThere, Message: fmt.Sprintf("%s is already installed", in.Update.DistributionSet)}
+		return finding{code: CodeAlreadyThere}
 	}
-	return Reason{}
+	return finding{}
+}
+
+// late: the target did not begin in time. What has failed before has begun.
+func late(w *World, in *Intent) finding {
+	if in.StartBy.IsZero() || w.Now.Before(in.StartBy) || ownAction(&w.Target.Status, in) != nil {
+		return finding{}
+	}
+	return finding{code: CodeDeadlinePassed}
 }
 
 // held: the target itself is kept from beginning anything.
-func held(w World, _ *Intent) Reason {
+func held(w *World, _ *Intent) finding {
 	if w.Target.Spec.Hold {
-		return Reason{Code: CodeHold, Message: "spec.hold keeps this target from beginning anything; set it to false to release it"}
+		return finding{code: CodeHold}
 	}
-	return Reason{}
+	return finding{}
 }
 
-func outsideWindow(w World, in *Intent) Reason {
+func outsideWindow(w *World, in *Intent) finding {
 	open, next, err := windowAt(in.Update.MaintenanceWindow, w.Now)
-	switch {
-	case err != nil:
-		return Reason{Code: CodeWindowClosed, Message: fmt.Sprintf("maintenanceWindow of %s cannot be read: %v", in.label(), err)}
-	case !open:
-		return Reason{Code: CodeWindowClosed, Until: next, Message: fmt.Sprintf("the maintenance window of %s is closed; it opens at %s", in.label(), stamp(next))}
+	if open {
+		return finding{}
 	}
-	return Reason{}
-}
-
-func supersededBy(cover *Intent) Reason {
-	return Reason{Code: CodeSuperseded, Message: fmt.Sprintf("the newer %s replaces it", cover.label())}
-}
-
-// isFinal tells whether a reason is settled for good.
-func (r Reason) isFinal() bool {
-	switch r.Code {
-	case CodeDone, CodeCanceled, CodeFailed, CodeSuperseded, CodeSkipped, CodeAlreadyHad, CodeAlreadyThere, CodeStopped:
-		return true
-	}
-	return false
-}
-
-// label names an intent as people know it.
-func (in *Intent) label() string {
-	switch in.Source.Kind {
-	case v1alpha1.SourceRollout:
-		return fmt.Sprintf("rollout %s (group %s)", in.Source.Name, in.Source.Group)
-	case v1alpha1.SourceAutoAssignment:
-		return "auto-assignment " + in.Source.Name
-	default:
-		return "spec.assignment"
-	}
+	return finding{code: CodeWindowClosed, until: next, err: err}
 }
 
 // ownAction is the newest action that an intent gave birth to, or adopted.
@@ -276,10 +312,19 @@ func ownAction(s *v1alpha1.TargetStatus, in *Intent) *v1alpha1.Action {
 	return own
 }
 
-// isOwn: a rollout is known by its uid; a single assignment also by its since, for the same target may be assigned again.
+// isOwn: a rollout is known by its uid, for what it brings is frozen; a single assignment also by its since, for the same target may be assigned again; an
+// auto-assignment also by the content it offers, for it may be given another set.
 func isOwn(a *v1alpha1.Action, in *Intent) bool {
-	return a.Source.Kind == in.Source.Kind && a.Source.UID == in.Source.UID &&
-		(in.Source.Kind != v1alpha1.SourceTarget || since(a.Source).Equal(since(in.Source)))
+	if a.Source.UID != in.Source.UID || a.Source.Kind != in.Source.Kind {
+		return false
+	}
+	switch in.Source.Kind {
+	case v1alpha1.SourceTarget:
+		return since(a.Source).Equal(since(in.Source))
+	case v1alpha1.SourceAutoAssignment:
+		return in.Set != nil && in.Set.ContentHash == a.ContentHash
+	}
+	return true
 }
 
 func codeMatches(codes []string, code string) bool {
@@ -312,13 +357,4 @@ func timeOf(t *metav1.Time) time.Time {
 		return time.Time{}
 	}
 	return t.Time
-}
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-func because(reason string) string {
-	if reason == "" {
-		return ""
-	}
-	return " because: " + reason
 }

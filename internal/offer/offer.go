@@ -39,55 +39,74 @@ type Offer struct {
 
 // For is the offer to the target of this world. Call Settle before and give its status: whatever stop, invalidation or deadline applies to an open action comes first.
 func For(w World) Offer {
-	status := &w.Target.Status
-	if a := action.Open(status); a != nil {
-		return forOpen(w, a)
+	if a := action.Open(&w.Target.Status); a != nil {
+		return forOpen(&w, a)
 	}
-	if a := action.PendingCancel(status); a != nil && !unansweredTooLong(a, w.Now) {
-		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: Reason{Code: CodeCancel, Message: fmt.Sprintf(
+	if a := pendingCancel(&w); a != nil {
+		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: Reason{Code: CodeCancel, Until: answerBy(a), Message: fmt.Sprintf(
 			"action %d was closed by force (%s); its cancel stays on offer until the device answers", a.ID, a.Cancel.Cause)}}
 	}
 	if r := unserved(w.Target); !r.IsZero() {
 		return Offer{Kind: Nothing, Reason: r}
 	}
-	return forVerdicts(w, Judge(w))
+	return forVerdicts(&w, judgeAll(&w))
 }
 
 // forOpen: what has begun goes on, also outside a window; a cancel goes before any deployment.
-func forOpen(w World, a *v1alpha1.Action) Offer {
-	o := Offer{ActionID: a.ID, Action: a}
+func forOpen(w *World, a *v1alpha1.Action) Offer {
 	switch a.State {
 	case v1alpha1.ActionCanceling:
-		o.Kind = Cancel
-		o.Reason = Reason{Code: CodeCancel, Message: fmt.Sprintf("action %d is to be canceled (%s)", a.ID, a.Cancel.Cause), Until: action.CancelDeadline(a)}
+		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: Reason{
+			Code: CodeCancel, Message: fmt.Sprintf("action %d is to be canceled (%s)", a.ID, a.Cancel.Cause), Until: action.CancelDeadline(a)}}
 	case v1alpha1.ActionWaitingForConfirmation:
-		o.Kind, o.Set = Confirm, w.Set(a.DistributionSet)
-		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device", a.ID)}
+		return forWaiting(w, a)
+	}
+	set := w.Set(a.DistributionSet)
+	if !sameContent(set, a) {
+		return Offer{Kind: Nothing, Action: a, Set: set, Reason: Reason{
+			Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d is gone or has another content", a.DistributionSet, a.ID)}}
+	}
+	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, Reason: Reason{
+		Code: CodeResume, Message: fmt.Sprintf("action %d has begun and goes on", a.ID), Until: action.ProgressDeadline(a)}}
+}
+
+// forWaiting: what waits for confirmation has not begun. Nobody is asked to agree to what may not begin now.
+func forWaiting(w *World, a *v1alpha1.Action) Offer {
+	o := Offer{Kind: Nothing, Action: a, Set: w.Set(a.DistributionSet), Reason: unserved(w.Target)}
+	if !o.Reason.IsZero() {
+		return o
+	}
+	own := ownVerdict(a, judgeAll(w))
+	switch {
+	case own == nil:
+		o.Reason = Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("what action %d waits for confirmation of does not reach this target now", a.ID)}
+	case !own.mayBegin():
+		o.Reason = own.words(w, own.in)
 	default:
-		o.Kind, o.Set = Deploy, w.Set(a.DistributionSet)
-		o.Reason = Reason{Code: CodeResume, Message: fmt.Sprintf("action %d has begun and goes on", a.ID), Until: action.ProgressDeadline(a)}
-		if !sameContent(o.Set, a) {
-			o.Kind, o.Reason = Nothing, Reason{Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d is gone or has another content", a.DistributionSet, a.ID)}
-		}
+		o.Kind, o.ActionID = Confirm, a.ID
+		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device", a.ID)}
 	}
 	return o
 }
 
 // forVerdicts: the first intent without a reason against it wins; if there is none, the first reason that is not settled for good says most.
-func forVerdicts(w World, verdicts []Verdict) Offer {
-	best := Reason{Code: CodeNothingWanted, Message: "no rollout, assignment or auto-assignment reaches this target"}
+func forVerdicts(w *World, verdicts []judged) Offer {
+	best := -1
 	for i, v := range verdicts {
-		if v.Reason.IsZero() {
-			return begin(w, v.Intent)
+		if v.mayBegin() {
+			return begin(w, v.in)
 		}
-		if i == 0 || best.isFinal() && !v.Reason.isFinal() {
-			best = v.Reason
+		if best < 0 || verdicts[best].isFinal() && !v.isFinal() {
+			best = i
 		}
 	}
-	return Offer{Kind: Nothing, Reason: best}
+	if best < 0 {
+		return Offer{Kind: Nothing, Reason: Reason{Code: CodeNothingWanted, Message: "no rollout, assignment or auto-assignment reaches this target"}}
+	}
+	return Offer{Kind: Nothing, Reason: verdicts[best].words(w, verdicts[best].in)}
 }
 
-func begin(w World, in *Intent) Offer {
+func begin(w *World, in *Intent) Offer {
 	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set,
 		Reason: Reason{Code: CodeDeploy, Message: fmt.Sprintf("%s offers %s", in.label(), in.Update.DistributionSet)}}
 	if in.Update.ConfirmationRequired && !confirmsByItself(w.Target) {
@@ -100,7 +119,7 @@ func begin(w World, in *Intent) Offer {
 // Birth is the action that taking this offer brings into the world.
 func (o Offer) Birth(w World) action.Birth {
 	in := o.Intent
-	source := in.Source
+	source := *in.Source.DeepCopy() // what is stored shares nothing with the caches
 	source.Attempt = 1
 	if a := ownAction(&w.Target.Status, in); a != nil {
 		source.Attempt = max(a.Source.Attempt, 1) + 1
@@ -117,7 +136,7 @@ func (o Offer) Birth(w World) action.Birth {
 
 // lasting is what an action keeps of its update for the time when its source is gone.
 func lasting(in *Intent) v1alpha1.ActionUpdate {
-	u := in.Update
+	u := in.Update.DeepCopy()
 	return v1alpha1.ActionUpdate{
 		Type: u.Type, ForceAt: u.ForceAt, Weight: u.Weight, MaintenanceWindow: u.MaintenanceWindow,
 		Superseding: u.Superseding, FinishedWarning: u.FinishedWarning,
@@ -157,13 +176,29 @@ func confirmsByItself(t *v1alpha1.Target) bool {
 
 // sameContent: what an action was born with is still there to be deployed.
 func sameContent(set *Set, a *v1alpha1.Action) bool {
-	return set != nil && set.ContentHash == a.ContentHash && len(set.Modules) > 0
+	return set != nil && !set.Changed && set.ContentHash == a.ContentHash
 }
 
-// unansweredTooLong: a cancel that nobody answers must not block the next update for ever.
-func unansweredTooLong(a *v1alpha1.Action, now time.Time) bool {
+// pendingCancel is the action that was closed by force and whose cancel is still on offer. One that nobody answers in time is given up, so that it does not
+// block the next update for ever.
+func pendingCancel(w *World) *v1alpha1.Action {
+	a := action.PendingCancel(&w.Target.Status)
+	if a == nil {
+		return nil
+	}
+	if end := answerBy(a); !end.IsZero() && !w.Now.Before(end) {
+		return nil
+	}
+	return a
+}
+
+// answerBy is when a cancel that stays on offer is given up; zero: never.
+func answerBy(a *v1alpha1.Action) time.Time {
 	seconds, asked := a.Update.CancelDeadlineSeconds, a.Cancel.RequestedAt
-	return seconds != nil && asked != nil && !now.Before(asked.Add(time.Duration(*seconds)*time.Second))
+	if seconds == nil || asked == nil {
+		return time.Time{}
+	}
+	return asked.Add(time.Duration(*seconds) * time.Second)
 }
 
 // Live is what an action was born with, and of its urgency what its source says today: a rollout may turn from Soft to Forced.

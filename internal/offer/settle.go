@@ -10,28 +10,61 @@ import (
 // Settle folds whatever stop, invalidation, cancel, newer update or deadline applies to the target's open action, also when no controller has
 // come by yet. It leaves w.Target alone: when something changed, the new status is returned and must be stored before anything is answered.
 func Settle(w World) (*v1alpha1.TargetStatus, bool) {
+	given := &w.Target.Status
+	for range maxRounds {
+		status, changed := settleOnce(&w)
+		if !changed {
+			break
+		}
+		target := *w.Target
+		target.Status = *status
+		w.Target = &target
+	}
+	return &w.Target.Status, given != &w.Target.Status
+}
+
+// maxRounds bounds how often one fold leads to another, as when an action is adopted by an update whose deadline has passed.
+const maxRounds = 4
+
+func settleOnce(w *World) (*v1alpha1.TargetStatus, bool) {
 	a := action.Open(&w.Target.Status)
 	if a == nil {
-		return &w.Target.Status, false
+		return nil, false
 	}
-	adopter := adopterOf(w, a)
-	demands := demandsOn(w, a, adopter != nil)
-	expired := expiredDeadline(a, w.Now)
-	if adopter == nil && len(demands) == 0 && expired == nil {
-		return &w.Target.Status, false
+	folds := foldsOn(w, a)
+	if len(folds) == 0 {
+		return nil, false
 	}
-	status := w.Target.Status.DeepCopy()
-	changed := false
-	if adopter != nil {
-		changed = action.Adopt(status, a.ID, adopted(a, adopter), lasting(adopter))
-	}
-	for _, d := range demands {
-		changed = action.Cancel(status, a.ID, d.cause, d.cancelation, w.Now) || changed
-	}
-	if expired != nil {
-		changed = expired(status, a.ID, w.Now) || changed
+	status, changed := w.Target.Status.DeepCopy(), false
+	for _, f := range folds {
+		changed = f(status) || changed
 	}
 	return status, changed
+}
+
+// fold changes a status, or reports that there was nothing to change.
+type fold func(*v1alpha1.TargetStatus) bool
+
+// foldsOn lists what applies to an open action, in order.
+func foldsOn(w *World, a *v1alpha1.Action) []fold {
+	verdicts := judgeAll(w)
+	adopter := adopterOf(w, a, verdicts)
+	var folds []fold
+	if adopter != nil {
+		folds = append(folds, adoptedBy(adopter, a))
+	}
+	for _, d := range demandsOn(w, a, verdicts, adopter != nil) {
+		folds = append(folds, func(s *v1alpha1.TargetStatus) bool { return action.Cancel(s, a.ID, d.cause, d.cancelation, w.Now) })
+	}
+	if expire := expiredDeadline(a, w.Now); expire != nil {
+		folds = append(folds, func(s *v1alpha1.TargetStatus) bool { return expire(s, a.ID, w.Now) })
+	}
+	if len(folds) == 0 && isAgreed(w, a, verdicts) {
+		folds = append(folds, func(s *v1alpha1.TargetStatus) bool {
+			return action.Fold(s, action.Report{ID: a.ID, Event: action.Confirm, Now: w.Now}) == action.Folded
+		})
+	}
+	return folds
 }
 
 // demand is one cause to cancel an open action.
@@ -41,10 +74,10 @@ type demand struct {
 }
 
 // demandsOn lists the causes to cancel an action. An adopted action is not canceled for the sake of its old source.
-func demandsOn(w World, a *v1alpha1.Action, isAdopted bool) []demand {
+func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) []demand {
 	var demands []demand
 	ask := func(cause v1alpha1.CancelCause, c v1alpha1.Cancelation) {
-		if (c == v1alpha1.CancelationSoft || c == v1alpha1.CancelationForce) && isNews(a, cause, c) {
+		if isFirm(c) && isNews(a, cause, c) {
 			demands = append(demands, demand{cause, c})
 		}
 	}
@@ -58,16 +91,54 @@ func demandsOn(w World, a *v1alpha1.Action, isAdopted bool) []demand {
 	if isAdopted {
 		return demands
 	}
-	if o := w.Origin(a.Source); o.Stop != "" {
-		ask(o.Cause, o.Stop)
-	}
+	origin := w.Origin(a.Source)
+	ask(origin.Cause, origin.Stop)
 	if !sameContent(set, a) {
 		ask(v1alpha1.CauseSetGone, v1alpha1.CancelationSoft)
 	}
-	if supersedes(w, a) {
+	if supersedes(w, a, verdicts) {
 		ask(v1alpha1.CauseSuperseded, v1alpha1.CancelationSoft)
 	}
+	if cause := causeNotToBegin(a, origin, verdicts); cause != "" {
+		ask(cause, v1alpha1.CancelationSoft)
+	}
 	return demands
+}
+
+// causeNotToBegin: what waits for confirmation has not begun, so everything that would keep its source from beginning for good closes it, also a stop that
+// lets go on what has begun. Empty: nothing does.
+func causeNotToBegin(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alpha1.CancelCause {
+	if a.State.HasBegun() {
+		return ""
+	}
+	own := ownVerdict(a, verdicts)
+	switch {
+	case origin.Cause != "":
+		return origin.Cause
+	case own == nil && a.Source.Kind != v1alpha1.SourceRollout: // a rollout that is gone says so by its origin
+		return v1alpha1.CauseDeleted
+	case own == nil:
+		return ""
+	case own.code == CodeSuperseded:
+		return v1alpha1.CauseSuperseded
+	case own.code == CodeSetInvalid:
+		return v1alpha1.CauseInvalidated
+	}
+	return ""
+}
+
+// ownVerdict is that on the intent an action was born from; nil: it does not reach the target any more.
+func ownVerdict(a *v1alpha1.Action, verdicts []judged) *judged {
+	for i := range verdicts {
+		if isOwn(a, verdicts[i].in) {
+			return &verdicts[i]
+		}
+	}
+	return nil
+}
+
+func isFirm(c v1alpha1.Cancelation) bool {
+	return c == v1alpha1.CancelationSoft || c == v1alpha1.CancelationForce
 }
 
 // isNews: a cancel is asked once per cause; only a stronger cancelation asks again.
@@ -95,45 +166,70 @@ func softUnlessSaid(c v1alpha1.Cancelation) v1alpha1.Cancelation {
 	return c
 }
 
-// supersedes tells whether a newer update that would begin now replaces the open action. An auto-assignment waits instead, and a required migration step is never replaced.
-func supersedes(w World, a *v1alpha1.Action) bool {
-	if a.Update.RequiredMigrationStep {
+// supersedes tells whether a newer update that would begin now replaces the open action. An auto-assignment waits instead, and a required migration step
+// is never replaced.
+func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
+	if a.Update.RequiredMigrationStep || !unserved(w.Target).IsZero() {
 		return false
 	}
-	in := winner(w)
-	return in != nil && in.Source.Kind != v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue &&
-		in.Set.ContentHash != a.ContentHash && since(in.Source).After(since(a.Source))
-}
-
-// adopterOf finds the newer intent that wants just what the open action brings: it takes the action over instead of canceling and installing the same again.
-func adopterOf(w World, a *v1alpha1.Action) *Intent {
-	if a.State == v1alpha1.ActionCanceling || !a.State.HasBegun() {
-		return nil
-	}
-	in := winner(w)
-	if in == nil || in.Set.ContentHash != a.ContentHash || isOwn(a, in) || !since(in.Source).After(since(a.Source)) {
-		return nil
-	}
-	return in
-}
-
-func adopted(a *v1alpha1.Action, in *Intent) v1alpha1.ActionSource {
-	source := in.Source
-	source.Attempt = max(a.Source.Attempt, 1)
-	return source
-}
-
-// winner is the intent that would begin now if nothing were open.
-func winner(w World) *Intent {
-	if !unserved(w.Target).IsZero() {
-		return nil
-	}
-	for _, v := range Judge(w) {
-		if v.Reason.IsZero() {
-			return v.Intent
+	for _, v := range verdicts {
+		if v.mayBegin() && v.in.Source.Kind != v1alpha1.SourceAutoAssignment && v.in.Update.Superseding != v1alpha1.SupersedingQueue &&
+			v.in.Set.ContentHash != a.ContentHash && since(v.in.Source).After(since(a.Source)) {
+			return true
 		}
 	}
-	return nil
+	return false
+}
+
+// adopterOf finds the newest intent that wants just what the open action brings: it takes the action over instead of canceling and installing the same
+// again. To take over is not to begin, so neither spec.hold nor a window stands in the way.
+func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
+	if a.State == v1alpha1.ActionCanceling || !a.State.HasBegun() || !unserved(w.Target).IsZero() {
+		return nil
+	}
+	if set := w.Set(a.DistributionSet); set != nil && isFirm(set.Invalidation) {
+		return nil
+	}
+	var adopter *Intent
+	for _, v := range verdicts {
+		if canTakeOver(v) && v.in.Set.ContentHash == a.ContentHash && !isOwn(a, v.in) && isHeir(a, v.in) &&
+			(adopter == nil || since(v.in.Source).After(since(adopter.Source))) {
+			adopter = v.in
+		}
+	}
+	return adopter
+}
+
+func canTakeOver(v judged) bool {
+	return v.mayBegin() || v.code == CodeHold || v.code == CodeWindowClosed
+}
+
+// isHeir: an intent is newer than the action, or it is the action's own source created again, with the same startAt.
+func isHeir(a *v1alpha1.Action, in *Intent) bool {
+	c := since(in.Source).Compare(since(a.Source))
+	return c > 0 || c == 0 && isRecreated(a, in)
+}
+
+// adoptedBy hands the action over, with the name by which the new source knows the set: the old one may be about to vanish.
+func adoptedBy(in *Intent, a *v1alpha1.Action) fold {
+	source := *in.Source.DeepCopy()
+	source.Attempt = max(a.Source.Attempt, 1)
+	return func(s *v1alpha1.TargetStatus) bool {
+		if !action.Adopt(s, a.ID, source, lasting(in)) {
+			return false
+		}
+		action.ByID(s, a.ID).DistributionSet = in.Update.DistributionSet
+		return true
+	}
+}
+
+// isAgreed tells whether a confirmation is awaited that is not needed any more.
+func isAgreed(w *World, a *v1alpha1.Action, verdicts []judged) bool {
+	if a.State.HasBegun() || !confirmsByItself(w.Target) || !unserved(w.Target).IsZero() {
+		return false
+	}
+	own := ownVerdict(a, verdicts)
+	return own != nil && own.mayBegin()
 }
 
 // expiredDeadline is the fold of the deadline that has passed, if any.

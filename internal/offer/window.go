@@ -1,6 +1,7 @@
 package offer
 
 import (
+	"sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -8,24 +9,47 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// windowAt tells whether a maintenance window is open, and otherwise when the next one opens. No window is always open. A window that the clock
-// change swallows is not made up for; one that began before the change keeps its length.
+// windowAt tells whether a maintenance window is open, and otherwise when the next one opens; zero: never. No window is always open. A window whose beginning
+// the clock change swallows is not made up for; one that began before the change keeps its length; one that the change repeats opens again.
 func windowAt(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next time.Time, err error) {
 	if w == nil {
 		return true, time.Time{}, nil
 	}
-	zone, err := time.LoadLocation(w.TimeZone)
+	openings, err := openingsOf(w)
 	if err != nil {
 		return false, time.Time{}, err
+	}
+	local := now.In(openings.zone)
+	length := time.Duration(w.DurationSeconds) * time.Second
+	if began := openings.schedule.Next(local.Add(-length)); !began.IsZero() && !began.After(local) {
+		return true, time.Time{}, nil
+	}
+	return false, openings.schedule.Next(local), nil
+}
+
+// openings are when windows begin.
+type openings struct {
+	zone     *time.Location
+	schedule cron.Schedule
+}
+
+// read remembers what a schedule and a zone mean, since every poll asks. There are as many as people write.
+var read sync.Map // [2]string{timeZone, schedule} to openings
+
+func openingsOf(w *v1alpha1.MaintenanceWindow) (openings, error) {
+	key := [2]string{w.TimeZone, w.Schedule}
+	if known, ok := read.Load(key); ok {
+		return known.(openings), nil
+	}
+	zone, err := time.LoadLocation(w.TimeZone)
+	if err != nil {
+		return openings{}, err
 	}
 	schedule, err := cron.ParseStandard(w.Schedule)
 	if err != nil {
-		return false, time.Time{}, err
+		return openings{}, err
 	}
-	local := now.In(zone)
-	length := time.Duration(w.DurationSeconds) * time.Second
-	if began := schedule.Next(local.Add(-length)); !began.IsZero() && !began.After(local) {
-		return true, time.Time{}, nil
-	}
-	return false, schedule.Next(local), nil
+	found := openings{zone: zone, schedule: schedule}
+	read.Store(key, found)
+	return found, nil
 }

@@ -20,6 +20,10 @@ type Set struct {
 	Deployable bool
 	// NotDeployable says why not, as a sentence.
 	NotDeployable string
+	// Passing is true when that passes by itself: the set is new, or is being locked for its first use.
+	Passing bool
+	// Changed is true when a module is gone, or the content is not that of ContentHash any more: what has begun cannot go on.
+	Changed bool
 	// Invalidation is what spec.invalidation or the tombstone asks for; empty while the set is valid.
 	Invalidation v1alpha1.Cancelation
 	// InvalidationReason is spec.invalidation.reason.
@@ -71,6 +75,8 @@ type Intent struct {
 	StartedAt time.Time
 	// OpenedAt is when the target's group opened (when a dynamic member joined); zero: not yet.
 	OpenedAt time.Time
+	// StartBy is when startDeadlineSeconds will have passed, pauses and closed windows left out; zero: never.
+	StartBy time.Time
 	// Superseded, AlreadyThere and Skipped are the member's bits in its DeploymentGroup.
 	Superseded, AlreadyThere, Skipped bool
 	// RetryAt and RetryCodes are the rollout's retry request, once its time has come.
@@ -82,7 +88,7 @@ type Intent struct {
 type Origin struct {
 	// Stop is what the source wants done with what has begun; empty or None: let it finish.
 	Stop v1alpha1.Cancelation
-	// Cause of the stop.
+	// Cause of the stop; empty: the source is not stopped. What has not begun ends with any stop, also None.
 	Cause v1alpha1.CancelCause
 }
 

@@ -40,17 +40,21 @@ func (l *look) hasForgotten() bool {
 // isSettled tells whether membership has been quiet long enough: Git applies manifests in any order.
 func (l *look) isSettled(population []*v1alpha1.Target) bool {
 	selected, since, err := Select(l.Rollout, l.Set, population)
-	settle := int32(5)
-	if l.spec.SettleSeconds != nil {
-		settle = *l.spec.SettleSeconds
-	}
-	end := since.Add(time.Duration(settle) * time.Second)
+	end := since.Add(l.settle())
 	if problem := new(Problem); errors.As(err, &problem) && problem.Reason != v1alpha1.ReasonNoTargets || !l.Now.Before(end) {
 		return true
 	}
 	l.takingOver = v1alpha1.ReasonSettling
-	l.wait(v1alpha1.ReasonSettling, end, "%s selected so far; the plan is made when membership has been quiet for %d seconds", targets(len(selected)), settle)
+	l.wait(v1alpha1.ReasonSettling, end, "%s selected so far; the plan is made when membership has been quiet for %d seconds", targets(len(selected)), int(l.settle().Seconds()))
 	return false
+}
+
+// settle is how long membership must have been quiet.
+func (l *look) settle() time.Duration {
+	if l.spec.SettleSeconds == nil {
+		return 5 * time.Second
+	}
+	return time.Duration(*l.spec.SettleSeconds) * time.Second
 }
 
 func (l *look) stallWith(err error) {

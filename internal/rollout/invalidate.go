@@ -67,9 +67,10 @@ func (l *look) isOlderThanInvalidation() bool {
 	return at.IsZero() || l.Rollout.CreationTimestamp.Time.Before(at.Truncate(time.Second))
 }
 
-// startedInTime tells whether the rollout started before its set was invalidated.
+// startedInTime tells whether the rollout started before its set was invalidated. Invalidations are known to the second, and no rollout starts
+// once one is seen: the same second is before.
 func (l *look) startedInTime() bool {
-	return l.hasStarted() && (l.Set == nil || l.Set.InvalidatedAt.IsZero() || l.status.StartedAt.Time.Before(l.Set.InvalidatedAt))
+	return l.hasStarted() && (l.Set == nil || l.Set.InvalidatedAt.IsZero() || !l.status.StartedAt.Truncate(time.Second).After(l.Set.InvalidatedAt))
 }
 
 // isToBeDeleted tells whether deleteRollouts takes the rollout away: once, since one that is created again is younger than the invalidation.

@@ -32,8 +32,20 @@ var gates = []func(*look) bool{
 	(*look).hasGroups,
 }
 
+// hasSet: what the rollout lacks of its set may still be on its way, for Git applies manifests in any order; only then is it a problem.
 func (l *look) hasSet() bool {
 	l.missSetNow()
+	end := l.Rollout.CreationTimestamp.Add(l.settle())
+	isNew := l.Now.Before(end)
+	if !isNew {
+		end = noTime
+	}
+	if l.problem != nil && (isNew || l.Set != nil && l.Set.Passing) {
+		l.takingOver = l.problem.Reason
+		l.wait(l.problem.Reason, end, "%s", l.problem.Message)
+		l.problem = nil
+		return false
+	}
 	return l.problem == nil
 }
 

@@ -28,6 +28,16 @@ func TestNotStarted(t *testing.T) {
 			func(w *world) { w.set.Deployable, w.set.NotDeployable = false, "module app is missing: create it" },
 			"Creating", "False DistributionSetNotReady", false, "DistributionSet firmware-2 is not ready: module app is missing: create it", 0,
 		},
+		"the set is being locked": {
+			func(w *world) {
+				w.set.Deployable, w.set.Passing, w.set.NotDeployable = false, true, "it is being locked for its first use"
+			},
+			"Creating", "Unknown DistributionSetNotReady", true, "DistributionSet firmware-2 is not ready: it is being locked", 0,
+		},
+		"the set may still be on its way": {
+			func(w *world) { w.set, w.rollout.Spec.SettleSeconds = nil, num(30) },
+			"Creating", "Unknown ReferenceNotFound", true, "there is no DistributionSet firmware-2", 29 * time.Second,
+		},
 		"the set was invalidated": {
 			func(w *world) {
 				w.set.Invalidation, w.set.InvalidationReason = v1alpha1.CancelationNone, "bricks the modem"

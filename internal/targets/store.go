@@ -74,9 +74,10 @@ func (s *Store) Update(ctx context.Context, key types.NamespacedName, change Cha
 // try folds and writes once.
 func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change) (*v1alpha1.Target, error) {
 	w := s.Index.World(target, s.Now())
-	status, _ := offer.Settle(w)
 	next := target.DeepCopy()
-	next.Status = *status.DeepCopy()
+	if settled, pending := offer.Settle(w); pending {
+		next.Status = *settled
+	}
 	w.Target = next
 	if err := change(w, &next.Status); err != nil {
 		return target, err

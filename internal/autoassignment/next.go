@@ -1,0 +1,160 @@
+// Package autoassignment decides what an auto-assignment does next: it waits for its set and its time, offers while it runs, and stops for good when
+// its set is invalidated. Whom it offers to is the business of package offer; nobody is walked over and nothing written until a device begins.
+package autoassignment
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// Snapshot is all that one look at an auto-assignment may know.
+type Snapshot struct {
+	Now            time.Time
+	AutoAssignment *v1alpha1.AutoAssignment
+	// Set that spec.update names; nil: there is none.
+	Set *offer.Set
+	// SelectionError says why the selection cannot be evaluated; empty: it can.
+	SelectionError string
+	// Counts of targets.
+	Counts v1alpha1.AutoAssignmentTargets
+	// Overlaps says how many matched targets each other running auto-assignment of another set matches too.
+	Overlaps map[string]int32
+}
+
+// Plan is what is wanted next.
+type Plan struct {
+	Status v1alpha1.AutoAssignmentStatus
+	// Events tell people, once the status has landed.
+	Events []Event
+	// RecheckAfter is when time alone changes something; zero: only an event can.
+	RecheckAfter time.Duration
+}
+
+// Event is one decision, told to people.
+type Event struct{ Type, Reason, Message string }
+
+// verdict is where an auto-assignment stands, and why.
+type verdict struct {
+	state           v1alpha1.AutoAssignmentState
+	reason, message string
+	stalled         bool
+	until           time.Time
+}
+
+// Next decides.
+func Next(s Snapshot) Plan {
+	status := *s.AutoAssignment.Status.DeepCopy()
+	v := judge(s)
+	if v.state == v1alpha1.AutoAssignmentRunning && status.StartedAt == nil {
+		now := metav1.NewMicroTime(s.Now.Truncate(time.Microsecond))
+		status.StartedAt = &now
+	}
+	before := status.State
+	status.State = v.state
+	status.ObservedGeneration = s.AutoAssignment.Generation
+	counts := s.Counts
+	status.Targets = &counts
+	status.Conditions = conditions(s, v)
+	plan := Plan{Status: status, Events: events(before, v)}
+	if !v.until.IsZero() {
+		plan.RecheckAfter = v.until.Sub(s.Now)
+	}
+	return plan
+}
+
+// judge asks from what is final to what time may change.
+func judge(s Snapshot) verdict {
+	spec, name := &s.AutoAssignment.Spec, s.AutoAssignment.Spec.Update.DistributionSet
+	switch {
+	case s.AutoAssignment.Status.State == v1alpha1.AutoAssignmentStopped:
+		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
+			message: "stopped for good because its distribution set was invalidated: create another AutoAssignment"}
+	case s.Set != nil && s.Set.Invalidation != "":
+		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
+			message: fmt.Sprintf("DistributionSet %s was invalidated (%s): stopped for good; create another AutoAssignment", name, s.Set.Invalidation)}
+	case s.SelectionError != "":
+		return waiting(s, v1alpha1.ReasonInvalidExpression, s.SelectionError)
+	case s.Set == nil:
+		return waiting(s, v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in spec.update.distributionSet", name))
+	case !s.Set.Deployable:
+		return waiting(s, v1alpha1.ReasonDistributionSetNotReady, fmt.Sprintf("DistributionSet %s is not ready: %s", name, s.Set.NotDeployable))
+	case spec.StartAt != nil && s.Now.Before(spec.StartAt.Time):
+		return verdict{state: v1alpha1.AutoAssignmentReady, reason: v1alpha1.ReasonWaitingForStart, until: spec.StartAt.Time,
+			message: fmt.Sprintf("waits for spec.startAt, %s", spec.StartAt.UTC().Format(time.RFC3339))}
+	case spec.State == v1alpha1.AutoAssignmentIntentPaused:
+		return verdict{state: v1alpha1.AutoAssignmentPaused, reason: v1alpha1.ReasonPausedBySpec,
+			message: "spec.state is Paused: devices that have not begun are held back; set it to Running to go on"}
+	}
+	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning,
+		message: fmt.Sprintf("offers %s to %d matching targets, present and future; %d have it by this auto-assignment, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)}
+}
+
+// waiting is a problem that somebody has to mend and that goes away when it is mended. What had run before offers nothing meanwhile.
+func waiting(s Snapshot, reason, message string) verdict {
+	return verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message, stalled: true}
+}
+
+func conditions(s Snapshot, v verdict) []metav1.Condition {
+	list := slices.Clone(s.AutoAssignment.Status.Conditions)
+	set := func(kind string, holds bool, reason, message string) {
+		status := metav1.ConditionFalse
+		if holds {
+			status = metav1.ConditionTrue
+		}
+		meta.SetStatusCondition(&list, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
+			ObservedGeneration: s.AutoAssignment.Generation, LastTransitionTime: metav1.NewTime(s.Now.Truncate(time.Second))})
+	}
+	set(v1alpha1.ConditionReady, !v.stalled, v.reason, v.message)
+	set(v1alpha1.ConditionPaused, v.state == v1alpha1.AutoAssignmentPaused, v.reason, v.message)
+	if v.stalled {
+		set(v1alpha1.ConditionStalled, true, v.reason, v.message)
+	} else {
+		meta.RemoveStatusCondition(&list, v1alpha1.ConditionStalled)
+	}
+	if v.state == v1alpha1.AutoAssignmentStopped {
+		set(v1alpha1.ConditionInvalidated, true, v.reason, v.message)
+	}
+	if message := overlap(s); message != "" && v.state == v1alpha1.AutoAssignmentRunning {
+		set(v1alpha1.ConditionOverlapping, true, v1alpha1.ReasonSharedTargets, message)
+	} else {
+		meta.RemoveStatusCondition(&list, v1alpha1.ConditionOverlapping)
+	}
+	slices.SortFunc(list, func(a, b metav1.Condition) int { return cmp.Compare(a.Type, b.Type) })
+	return list
+}
+
+// overlap says which others want other sets on the same targets, and what comes of it.
+func overlap(s Snapshot) string {
+	var parts []string
+	for name, n := range s.Overlaps {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%s (%d)", name, n))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	slices.Sort(parts)
+	return "targets are matched by other auto-assignments of other sets, too: " + strings.Join(parts, ", ") +
+		"; on each of them the newest one goes first, each offers its set once, and none returns to an older set"
+}
+
+func events(before v1alpha1.AutoAssignmentState, v verdict) []Event {
+	if before == v.state {
+		return nil
+	}
+	kind := "Normal"
+	if v.stalled {
+		kind = "Warning"
+	}
+	return []Event{{kind, string(v.state), v.message}}
+}

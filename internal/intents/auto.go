@@ -1,0 +1,132 @@
+package intents
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/query"
+)
+
+// auto is an auto-assignment with its selection ready to be asked.
+type auto struct {
+	object *v1alpha1.AutoAssignment
+	query  *query.Query
+	err    error
+}
+
+func (x *Index) setAutoAssignment(old, new client.Object) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if gone, ok := old.(*v1alpha1.AutoAssignment); ok && new == nil {
+		key := client.ObjectKeyFromObject(gone)
+		if present := x.autos[key]; present != nil && present.object.UID == gone.UID {
+			delete(x.autos, key)
+		}
+		return
+	}
+	a := new.(*v1alpha1.AutoAssignment)
+	key := client.ObjectKeyFromObject(a)
+	present := x.autos[key]
+	if present != nil && present.object.UID == a.UID && present.object.Generation == a.Generation {
+		x.autos[key] = &auto{a, present.query, present.err}
+		return
+	}
+	q, err := query.Compile(a.Spec.Selection)
+	x.autos[key] = &auto{a, q, err}
+}
+
+// AutoAssignments of a namespace, sorted by name.
+func (x *Index) AutoAssignments(namespace string) []*v1alpha1.AutoAssignment {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var list []*v1alpha1.AutoAssignment
+	for key, a := range x.autos {
+		if key.Namespace == namespace {
+			list = append(list, a.object)
+		}
+	}
+	slices.SortFunc(list, func(a, b *v1alpha1.AutoAssignment) int { return compareNames(a.Name, b.Name) })
+	return list
+}
+
+// SelectionError says why the selection of an auto-assignment cannot be evaluated; nil: it can.
+func (x *Index) SelectionError(key types.NamespacedName) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if a := x.autos[key]; a != nil {
+		return a.err
+	}
+	return nil
+}
+
+// Selects tells whether an auto-assignment means this target: selection and type both fit.
+func (x *Index) Selects(key types.NamespacedName, t *v1alpha1.Target) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	a := x.autos[key]
+	return a != nil && a.query != nil && a.query.Matches(t) && x.fits(a, t)
+}
+
+func (x *Index) fits(a *auto, t *v1alpha1.Target) bool {
+	set := x.facts[sibling(t, a.object.Spec.Update.DistributionSet)]
+	return set != nil && set.Fits(t.Spec.Type)
+}
+
+// autoIntents are the intents of the auto-assignments that select a target. The caller holds the lock.
+func (x *Index) autoIntents(t *v1alpha1.Target) []offer.Intent {
+	var intents []offer.Intent
+	for key, a := range x.autos {
+		if key.Namespace == t.Namespace && a.object.Status.StartedAt != nil && a.query != nil && a.query.Matches(t) {
+			intents = append(intents, fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)]))
+		}
+	}
+	return intents
+}
+
+func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) offer.Intent {
+	since := autoSince(a, t)
+	in := offer.Intent{
+		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: a.Name, UID: a.UID, Since: &metav1.MicroTime{Time: since}},
+		Update:    a.Spec.Update,
+		Set:       set,
+		StartedAt: a.Status.StartedAt.Time,
+		OpenedAt:  since,
+	}
+	in.Closed, in.Stopped = autoGate(a)
+	return in
+}
+
+// autoSince is the place of an auto-assignment in the order of a target's intents: its start, or when the target came or changed, whichever is the latest.
+func autoSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
+	since := a.Status.StartedAt.Time
+	if a.Spec.StartAt != nil {
+		since = a.Spec.StartAt.Time
+	}
+	if t.CreationTimestamp.After(since) {
+		since = t.CreationTimestamp.Time
+	}
+	if changed := t.Status.SelectionChangedAt; changed != nil && changed.After(since) {
+		since = changed.Time
+	}
+	return since
+}
+
+// autoGate says what keeps an auto-assignment from offering, and whether that is for good. Spec counts before status.
+func autoGate(a *v1alpha1.AutoAssignment) (closed offer.Reason, stopped bool) {
+	switch {
+	case !a.DeletionTimestamp.IsZero(), a.Status.State == v1alpha1.AutoAssignmentStopped:
+		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("auto-assignment %s was stopped", a.Name)}, true
+	case a.Spec.State == v1alpha1.AutoAssignmentIntentPaused, a.Status.State == v1alpha1.AutoAssignmentPaused:
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s is paused: spec.state is Paused", a.Name)}, false
+	case a.Status.State != v1alpha1.AutoAssignmentRunning:
+		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("auto-assignment %s does not run yet", a.Name)}, false
+	}
+	return offer.Reason{}, false
+}

@@ -1,0 +1,473 @@
+package offer
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+const (
+	soft  = v1alpha1.CancelationSoft
+	force = v1alpha1.CancelationForce
+	none  = v1alpha1.CancelationNone
+)
+
+// TestEveryReason reaches each code by the smallest story there is. Of is the intent whose verdict is meant; empty: the offer.
+func TestEveryReason(t *testing.T) {
+	stories := map[Code]struct {
+		steps []step
+		of    string
+		says  string
+	}{
+		CodeDeploy:         {[]step{set("fw"), rollout("r", 1, "fw")}, "", "rollout r (group group-1) offers fw"},
+		CodeResume:         {[]step{set("fw"), rollout("r", 1, "fw"), takes}, "", "action 100 has begun"},
+		CodeCancel:         {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft)}, "", "action 100 is to be canceled (Requested)"},
+		CodeConfirm:        {[]step{set("fw"), rollout("r", 1, "fw", confirmed)}, "", "needs confirmation"},
+		CodeNothingWanted:  {nil, "", "no rollout"},
+		CodeHold:           {[]step{set("fw"), rollout("r", 1, "fw"), holds(true)}, "", "spec.hold"},
+		CodeNotReady:       {[]step{set("fw"), rollout("r", 1, "fw"), duplicate}, "", "older"},
+		CodeSetNotFound:    {[]step{rollout("r", 1, "fw")}, "", "fw does not exist: create it"},
+		CodeSetNotReady:    {[]step{set("fw", notReady), rollout("r", 1, "fw")}, "", "not ready: it has no modules"},
+		CodeSetInvalid:     {[]step{set("fw", invalid(soft, hour(2))), assignment(1, "fw")}, "", "invalidated (Soft)"},
+		CodeContentChanged: {[]step{set("fw"), rollout("r", 1, "fw", planned("other"))}, "", "planned"},
+		CodeIncompatible:   {[]step{set("fw", fits("gateway")), rollout("r", 1, "fw"), ofType("router")}, "", `target type "router": its compatibleTargetTypes are [gateway]`},
+		CodeNotStarted:     {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeNotStarted))}, "", "closed"},
+		CodePaused:         {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodePaused))}, "", "closed"},
+		CodeStopped:        {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeStopped))}, "", "closed"},
+		CodeGroupNotOpen:   {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeGroupNotOpen))}, "", "closed"},
+		CodeSuperseded:     {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), rollout("s", 2, "new")}, "r", "the newer rollout s (group group-1) replaces rollout r"},
+		CodeSkipped:        {[]step{set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.Skipped = true })}, "", "left its group"},
+		CodeWindowClosed:   {[]step{set("fw"), rollout("r", 1, "fw", within("0 2 * * *", time.Hour))}, "", "opens at 2026-03-03T02:00:00Z"},
+		CodeDeadlinePassed: {[]step{set("fw"), rollout("r", 1, "fw", startsBy(hour(5)))}, "", "did not begin by 2026-03-01T05:00:00Z"},
+		CodeAlreadyThere:   {[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", true)}, "", "already installed"},
+		CodeDone:           {[]step{set("fw"), rollout("r", 1, "fw"), carriesOut}, "", "carried out as action 100"},
+		CodeFailed:         {[]step{set("fw"), rollout("r", 1, "fw"), fails}, "", `failed with code "17"`},
+		CodeRetrying:       {[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails}, "", "next attempt is at 2026-03-02T12:01:00Z"},
+		CodeCanceled:       {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), comesBy, reports(action.CancelAccepted)}, "", "action 100 of rollout r (group group-1) was canceled"},
+		CodeBusy:           {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), takes, rollout("s", 2, "new", queued(1))}, "s", "waits until action 100 (fw)"},
+		CodeWaitingForStep: {[]step{set("mig", migrationStep), set("new"), rollout("r", 1, "mig", closedFor(CodePaused)), rollout("s", 2, "new")}, "s", "required migration step mig of rollout r"},
+		CodeAlreadyHad:     {[]step{set("fw"), auto("a", 1, "fw"), had("fw")}, "", "offers a set once"},
+		CodeSetGone:        {[]step{set("fw"), rollout("r", 1, "fw"), takes, loseSet("fw"), comesBy, reports(action.CancelRejected)}, "", "fw of action 100 is gone"},
+	}
+	for code, c := range stories {
+		t.Run(string(code), func(t *testing.T) {
+			s := tell(t, c.steps...)
+			reason := s.offer().Reason
+			if c.of != "" {
+				reason = s.verdict(c.of)
+			}
+			if reason.Code != code || !strings.Contains(reason.Message, c.says) {
+				t.Errorf("got %s %q, want a sentence with %q", reason.Code, reason.Message, c.says)
+			}
+		})
+	}
+	for _, code := range codesInSource(t) {
+		if _, ok := stories[code]; !ok {
+			t.Errorf("no story reaches %s", code)
+		}
+	}
+}
+
+// codesInSource reads the codes from reasons.go, so that a new one cannot be forgotten here.
+func codesInSource(t *testing.T) []Code {
+	file, err := parser.ParseFile(token.NewFileSet(), "reasons.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes []Code
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Code") {
+			return true
+		}
+		code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		codes = append(codes, Code(code))
+		return true
+	})
+	if len(codes) < 20 {
+		t.Fatalf("found only %d codes", len(codes))
+	}
+	return codes
+}
+
+func (s *story) verdict(name string) Reason {
+	s.t.Helper()
+	for _, v := range Judge(s.world()) {
+		if v.Intent.Source.Name == name {
+			return v.Reason
+		}
+	}
+	s.t.Fatalf("no verdict on %s", name)
+	return Reason{}
+}
+
+func duplicate(s *story) {
+	s.target.Status.Conditions = append(s.target.Status.Conditions,
+		metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Message: "target dev-0 is older"})
+}
+
+func notReady(x *Set) { x.Deployable, x.NotDeployable = false, "it has no modules" }
+
+func planned(content string) func(*Intent) {
+	return func(in *Intent) { in.PlannedHash = hash(content) }
+}
+
+func fits(types ...string) func(*Set) { return func(x *Set) { x.CompatibleTargetTypes = types } }
+
+func ofType(name string) step { return spec(func(t *v1alpha1.Target) { t.Spec.Type = name }) }
+
+func had(content string) step {
+	return spec(func(t *v1alpha1.Target) { t.Status.HadSets = []string{hash(content)[:16]} })
+}
+
+// TestOrder: pending folds, then what has begun, then a cancel by force, then the winning intent.
+func TestOrder(t *testing.T) {
+	type story = struct {
+		steps []step
+		want  told
+	}
+	both := []step{set("old"), set("new"), rollout("r", 1, "old"), rollout("s", 2, "new")}
+	then := func(steps ...step) []step { return slices.Concat(both, steps) }
+	check(t, map[string]story{
+		"the newest update wins": {both, told{Deploy, CodeDeploy, 100, "new"}},
+		"a single assignment that is newer than every rollout wins": {
+			then(set("mine"), assignment(3, "mine")), told{Deploy, CodeDeploy, 100, "mine"}},
+		"a stopped newest update gives way to the one before": {
+			then(stops("s", soft, v1alpha1.CauseStopped)), told{Deploy, CodeDeploy, 100, "old"}},
+		"a paused newest update holds, and nobody falls back": {
+			then(pauses("s")), told{Nothing, CodePaused, 0, ""}},
+		"an older update is dead once a newer one was carried out": {
+			then(carriesOut, withdrawn("s")), told{Nothing, CodeSuperseded, 0, ""}},
+		"an older update is dead also when the newer one failed": {
+			then(fails, withdrawn("s")), told{Nothing, CodeSuperseded, 0, ""}},
+		"an update of equal age from another source is dead": {
+			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, rollout("s", 1, "b")}, told{Nothing, CodeDone, 0, ""}},
+		"an update that has not started is neither dead nor superseded": {
+			then(carriesOut, withdrawn("r"), set("next"), rollout("t", 9, "next", closedFor(CodeNotStarted))), told{Nothing, CodeNotStarted, 0, ""}},
+		"what has begun goes on outside its window": {
+			[]step{set("fw"), rollout("r", 1, "fw", within("0 12 * * *", time.Minute)), takes, later(time.Hour)}, told{Deploy, CodeResume, 100, "fw"}},
+		"what has begun goes on while the target is on hold": {
+			then(takes, holds(true)), told{Deploy, CodeResume, 100, "new"}},
+		"what has begun goes on while its rollout is paused": {
+			then(takes, pauses("s")), told{Deploy, CodeResume, 100, "new"}},
+		"what has begun goes on after a stop without cancelation": {
+			then(takes, stops("s", none, v1alpha1.CauseStopped)), told{Deploy, CodeResume, 100, "new"}},
+		"a cancel goes before the deployment that is to come (W-20)": {
+			[]step{set("old"), rollout("r", 1, "old"), takes, set("new"), rollout("s", 2, "new", queued(1000)), cancels(100, soft)},
+			told{Cancel, CodeCancel, 100, ""}},
+		"a stop applies before anything is answered": {
+			then(takes, stops("s", soft, v1alpha1.CauseStopped)), told{Cancel, CodeCancel, 100, ""}},
+		"a cancel by force stays on offer though the action is closed": {
+			then(takes, cancels(100, force), comesBy, set("next"), rollout("t", 3, "next")), told{Cancel, CodeCancel, 100, ""}},
+		"a cancel by force that was accepted makes room": {
+			then(takes, cancels(100, force), comesBy, reports(action.CancelAccepted), set("next"), rollout("t", 3, "next")), told{Deploy, CodeDeploy, 101, "next"}},
+		"a cancel by force that was refused makes room": {
+			then(takes, cancels(100, force), comesBy, reports(action.CancelRejected), set("next"), rollout("t", 3, "next")), told{Deploy, CodeDeploy, 101, "next"}},
+		"a cancel by force that met a result makes room": {
+			then(takes, reports(action.Install), cancels(100, force), comesBy, reports(action.Succeed), set("next"), rollout("t", 3, "next")), told{Deploy, CodeDeploy, 101, "next"}},
+		"a cancel by force that nobody answers is given up at its deadline": {
+			[]step{set("fw"), rollout("r", 1, "fw", deadlines(86400, 3600)), takes, cancels(100, force), comesBy, set("next"), rollout("t", 3, "next"), later(time.Hour)},
+			told{Deploy, CodeDeploy, 101, "next"}},
+		"a cancel by force holds until just before its deadline": {
+			[]step{set("fw"), rollout("r", 1, "fw", deadlines(86400, 3600)), takes, cancels(100, force), comesBy, set("next"), rollout("t", 3, "next"), later(time.Hour - time.Second)},
+			told{Cancel, CodeCancel, 100, ""}},
+		"the set of what has begun is gone": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, loseSet("fw")}, told{Cancel, CodeCancel, 100, ""}},
+		"a module of what has begun is gone": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", func(x *Set) { x.Changed = true })}, told{Cancel, CodeCancel, 100, ""}},
+		"the set of what has begun has another content": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", content("other"))}, told{Cancel, CodeCancel, 100, ""}},
+		"a set of what has begun that is only not Ready any more goes on": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", notReady)}, told{Deploy, CodeResume, 100, "fw"}},
+		"a duplicate target begins nothing": {
+			then(duplicate), told{Nothing, CodeNotReady, 0, ""}},
+		"a target without an id begins nothing": {
+			then(spec(func(t *v1alpha1.Target) { t.Status.NextActionID = 0 })), told{Nothing, CodeNotReady, 0, ""}},
+		"a target on hold begins nothing": {
+			then(holds(true)), told{Nothing, CodeHold, 0, ""}},
+		"a target that is released begins": {
+			then(holds(true), comesBy, holds(false)), told{Deploy, CodeDeploy, 100, "new"}},
+		"a target without a type fits every set": {
+			[]step{set("fw", fits("gateway")), rollout("r", 1, "fw")}, told{Deploy, CodeDeploy, 100, "fw"}},
+		"a target of the right type fits": {
+			[]step{set("fw", fits("router", "gateway")), rollout("r", 1, "fw"), ofType("gateway")}, told{Deploy, CodeDeploy, 100, "fw"}},
+		"what was already there when the group opened stays that, whatever runs now": {
+			[]step{set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.AlreadyThere = true }), runs("other", true)}, told{Nothing, CodeAlreadyThere, 0, ""}},
+		"a reinstallation does not ask what is there": {
+			[]step{set("fw"), rollout("r", 1, "fw", reinstalls), runs("fw", true)}, told{Deploy, CodeDeploy, 100, "fw"}},
+		"an inconsistent target gets again what it runs": {
+			[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", false)}, told{Deploy, CodeDeploy, 100, "fw"}},
+		"another set with the same content is already there": {
+			[]step{set("twin", content("fw")), rollout("r", 1, "twin"), runs("fw", true)}, told{Nothing, CodeAlreadyThere, 0, ""}},
+		"a start deadline does not end what has failed and is retried": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0), startsBy(noon.Add(time.Minute))), fails, later(time.Hour)}, told{Deploy, CodeDeploy, 101, "fw"}},
+	})
+}
+
+// TestSpent: an intent has its action, and no second one.
+func TestSpent(t *testing.T) {
+	type story = struct {
+		steps []step
+		want  told
+	}
+	check(t, map[string]story{
+		"an attempt is left, and its backoff is over": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, later(time.Minute)}, told{Deploy, CodeDeploy, 101, "fw"}},
+		"all attempts are used up": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, fails}, told{Nothing, CodeFailed, 0, ""}},
+		"two further attempts are three in all": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(2, 0)), fails, fails, fails}, told{Nothing, CodeFailed, 0, ""}},
+		"a failure of another code is not tried again": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18")), fails}, told{Nothing, CodeFailed, 0, ""}},
+		"a failure of a named code is tried again": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18", "17")), fails}, told{Deploy, CodeDeploy, 101, "fw"}},
+		"an absent backoff is ten minutes": {
+			[]step{set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.Update.Retries = &v1alpha1.Retries{Limit: 1} }), fails, later(599 * time.Second)}, told{Nothing, CodeRetrying, 0, ""}},
+		"a retry names a failure from before it": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute))), later(time.Hour)}, told{Deploy, CodeDeploy, 101, "fw"}},
+		"a retry is no licence for failures after it": {
+			[]step{set("fw"), rollout("r", 1, "fw", retryAsked(noon)), fails}, told{Nothing, CodeFailed, 0, ""}},
+		"a retry of other codes is none of this target": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute), "99")), later(time.Hour)}, told{Nothing, CodeFailed, 0, ""}},
+		"a retry brings back nothing that was canceled": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), comesBy, reports(action.CancelAccepted), rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute))), later(time.Hour)},
+			told{Nothing, CodeCanceled, 0, ""}},
+		"a retry does not bring back what a newer rollout took over": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), func(in *Intent) { in.Superseded = true }), later(time.Hour)},
+			told{Nothing, CodeSuperseded, 0, ""}},
+		"the same set assigned anew is a new assignment": {
+			[]step{set("fw"), assignment(1, "fw"), fails, assignment(2, "fw")}, told{Deploy, CodeDeploy, 101, "fw"}},
+		"an auto-assignment that is given another set offers it": {
+			[]step{set("fw"), auto("a", 1, "fw"), carriesOut, set("next"), auto("a", 1, "next")}, told{Deploy, CodeDeploy, 101, "next"}},
+		"an auto-assignment offers nothing a rollout has brought before": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, withdrawn("r"), auto("a", 2, "fw")}, told{Nothing, CodeAlreadyHad, 0, ""}},
+	})
+}
+
+// TestRetryCounts: each attempt knows its number.
+func TestRetryCounts(t *testing.T) {
+	s := tell(t, set("fw"), rollout("r", 1, "fw", retries(5, 0)), fails, fails, takes)
+	var attempts []int32
+	for _, a := range s.target.Status.Actions {
+		attempts = append(attempts, a.Source.Attempt)
+	}
+	if diff := cmp.Diff([]int32{1, 2, 3}, attempts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestQueue: the fifth seed's two campaigns, weight 90 for what goes first and 20 for what goes after it.
+func TestQueue(t *testing.T) {
+	campaigns := []step{set("base"), set("addon"), rollout("first", 1, "base", weighing(90)), rollout("second", 2, "addon", queued(20))}
+	then := func(steps ...step) []step { return slices.Concat(campaigns, steps) }
+	type story = struct {
+		steps []step
+		want  told
+	}
+	check(t, map[string]story{
+		"the heavier campaign goes first":         {campaigns, told{Deploy, CodeDeploy, 100, "base"}},
+		"then the lighter one":                    {then(carriesOut), told{Deploy, CodeDeploy, 101, "addon"}},
+		"then nothing is left":                    {then(carriesOut, carriesOut), told{Nothing, CodeDone, 0, ""}},
+		"the lighter one also after a failure":    {then(fails), told{Deploy, CodeDeploy, 101, "addon"}},
+		"the lighter one while the first waits":   {then(pauses("first")), told{Deploy, CodeDeploy, 100, "addon"}},
+		"the first is not dead after the lighter": {then(pauses("first"), carriesOut, rollout("first", 1, "base", weighing(90))), told{Deploy, CodeDeploy, 101, "base"}},
+		"queued updates of equal weight go oldest first": {
+			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(50)), rollout("second", 2, "addon", queued(50))}, told{Deploy, CodeDeploy, 100, "base"}},
+		"a weight that is absent is 1000": {
+			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(999)), rollout("second", 2, "addon", func(in *Intent) { in.Update.Superseding = v1alpha1.SupersedingQueue })},
+			told{Deploy, CodeDeploy, 100, "addon"}},
+		"a queued update does not touch what has begun": {
+			then(takes), told{Deploy, CodeResume, 100, "base"}},
+		"an update that replaces sweeps the queue": {
+			then(set("hotfix"), rollout("third", 3, "hotfix", weighing(1))), told{Deploy, CodeDeploy, 100, "hotfix"}},
+		"an update that replaces cancels what a queued one has begun": {
+			then(carriesOut, takes, set("hotfix"), rollout("third", 3, "hotfix")), told{Cancel, CodeCancel, 101, ""}},
+		"an update that replaces does so also while a heavier one is queued beside it": {
+			[]step{set("old"), rollout("zero", 1, "old"), takes, set("base"), set("addon"), rollout("first", 2, "base", weighing(1)), rollout("second", 3, "addon", queued(900))},
+			told{Cancel, CodeCancel, 100, ""}},
+		"a newer update that has not opened yet leaves the queue as it is": {
+			then(set("hotfix"), rollout("third", 3, "hotfix", closedFor(CodeGroupNotOpen))), told{Deploy, CodeDeploy, 100, "base"}},
+	})
+}
+
+// TestMigrationStep: a release that must not be skipped.
+func TestMigrationStep(t *testing.T) {
+	type story = struct {
+		steps []step
+		want  told
+	}
+	sets := []step{set("mig", migrationStep), set("mig2", migrationStep), set("new")}
+	then := func(steps ...step) []step { return slices.Concat(sets, steps) }
+	check(t, map[string]story{
+		"it goes before newer updates": {
+			then(rollout("r", 1, "mig"), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "mig"}},
+		"newer updates follow": {
+			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), carriesOut), told{Deploy, CodeDeploy, 101, "new"}},
+		"newer updates wait while it is paused": {
+			then(rollout("r", 1, "mig", closedFor(CodePaused)), rollout("s", 2, "new")), told{Nothing, CodePaused, 0, ""}},
+		"newer updates do not wait for a group that has not opened": {
+			then(rollout("r", 1, "mig", closedFor(CodeGroupNotOpen)), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
+		"newer updates do not wait for what does not fit": {
+			then(set("mig", migrationStep, fits("gateway")), ofType("router"), rollout("r", 1, "mig"), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
+		"newer updates do not wait for what was invalidated": {
+			then(set("mig", migrationStep, invalid(force, hour(3))), rollout("r", 1, "mig"), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
+		"newer updates go on after it has failed for good": {
+			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), fails), told{Deploy, CodeDeploy, 101, "new"}},
+		"of two, the older goes first": {
+			then(rollout("r", 1, "mig"), rollout("s", 2, "mig2"), rollout("t", 3, "new")), told{Deploy, CodeDeploy, 100, "mig"}},
+		"of two, the newer waits while the older does": {
+			then(rollout("r", 1, "mig", closedFor(CodePaused)), rollout("s", 2, "mig2")), told{Nothing, CodePaused, 0, ""}},
+		"it is not superseded once it has begun": {
+			then(rollout("r", 1, "mig"), takes, rollout("s", 2, "new")), told{Deploy, CodeResume, 100, "mig"}},
+		"it is not dead when a newer update failed": {
+			then(rollout("s", 2, "new"), fails, rollout("r", 1, "mig")), told{Deploy, CodeDeploy, 101, "mig"}},
+		"it is dead once a newer update has succeeded": {
+			then(rollout("s", 2, "new"), carriesOut, rollout("r", 1, "mig")), told{Nothing, CodeSuperseded, 0, ""}},
+	})
+}
+
+// TestConfirmation: what waits for a person at the device has not begun.
+func TestConfirmation(t *testing.T) {
+	type story = struct {
+		steps []step
+		want  told
+	}
+	asked := []step{set("fw"), rollout("r", 1, "fw", confirmed), takes}
+	then := func(steps ...step) []step { return slices.Concat(asked, steps) }
+	always := spec(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways })
+	active := spec(func(t *v1alpha1.Target) { t.Status.AutoConfirm = &v1alpha1.AutoConfirmStatus{Active: true} })
+	check(t, map[string]story{
+		"it is asked for under the id that will be given": {asked[:2], told{Confirm, CodeConfirm, 100, "fw"}},
+		"it stays asked for":                              {asked, told{Confirm, CodeConfirm, 100, "fw"}},
+		"spec.autoConfirm Always asks nobody":             {[]step{asked[0], asked[1], always}, told{Deploy, CodeDeploy, 100, "fw"}},
+		"a device that confirms by itself is not asked":   {[]step{asked[0], asked[1], active}, told{Deploy, CodeDeploy, 100, "fw"}},
+		"one that begins to confirm by itself goes on":    {then(active), told{Deploy, CodeResume, 100, "fw"}},
+		"agreed, it goes on":                              {then(reports(action.Confirm)), told{Deploy, CodeResume, 100, "fw"}},
+		"denied, it stays asked for":                      {then(reports(action.Deny)), told{Confirm, CodeConfirm, 100, "fw"}},
+		"a pause asks nobody":                             {then(pauses("r")), told{Nothing, CodePaused, 0, ""}},
+		"a hold asks nobody, also who confirms by itself": {then(active, holds(true)), told{Nothing, CodeHold, 0, ""}},
+		"a stop that lets go on what has begun closes it": {then(stops("r", none, v1alpha1.CauseStopped)), told{Nothing, CodeCanceled, 0, ""}},
+		"a rollout that is gone closes it": {
+			then(withdrawn("r"), func(s *story_) { s.origins["uid-r"] = Origin{Stop: none, Cause: v1alpha1.CauseDeleted} }), told{Nothing, CodeNothingWanted, 0, ""}},
+		"an assignment that is gone closes it": {
+			[]step{set("fw"), assignment(1, "fw", confirmed), takes, withdrawn("dev")}, told{Nothing, CodeNothingWanted, 0, ""}},
+		"a newer update closes it, also one that waits": {
+			then(set("new"), rollout("s", 2, "new", closedFor(CodePaused))), told{Nothing, CodePaused, 0, ""}},
+		"a newer update for the same content is asked for anew": {
+			then(set("twin", content("fw")), rollout("s", 2, "twin", confirmed)), told{Confirm, CodeConfirm, 101, "twin"}},
+		"an invalidation with None closes what did not start before": {
+			[]step{set("fw"), assignment(1, "fw", confirmed), takes, editSet("fw", invalid(none, noon))}, told{Nothing, CodeCanceled, 0, ""}},
+		"an invalidation with None leaves what started before": {
+			then(editSet("fw", invalid(none, noon))), told{Confirm, CodeConfirm, 100, "fw"}},
+	})
+}
+
+// TestWorkDoneWithoutLeave: what a hold keeps from being asked is not confirmed behind its back.
+func TestWorkDoneWithoutLeave(t *testing.T) {
+	s := tell(t, set("fw"), rollout("r", 1, "fw", confirmed), takes, holds(true),
+		spec(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways }), comesBy)
+	if a := action.Open(&s.target.Status); a == nil || a.State.HasBegun() {
+		t.Errorf("the action has begun under spec.hold: %+v", a)
+	}
+}
+
+// story_ lets tables name the type story for themselves.
+type story_ = story
+
+// TestInvalidation is the table of the first seed, for what has not begun.
+func TestInvalidation(t *testing.T) {
+	type story = struct {
+		steps []step
+		want  told
+	}
+	deploy, refused := told{Deploy, CodeDeploy, 100, "fw"}, told{Nothing, CodeSetInvalid, 0, ""}
+	check(t, map[string]story{
+		"None, the rollout started before":      {[]step{set("fw", invalid(none, hour(5))), rollout("r", 1, "fw")}, deploy},
+		"None, the rollout started after":       {[]step{set("fw", invalid(none, hour(5))), rollout("r", 6, "fw")}, refused},
+		"None, not noted yet, and has started":  {[]step{set("fw", invalid(none, time.Time{})), rollout("r", 1, "fw")}, deploy},
+		"None, a single assignment from before": {[]step{set("fw", invalid(none, hour(5))), assignment(1, "fw")}, refused},
+		"None, an auto-assignment from before":  {[]step{set("fw", invalid(none, hour(5))), auto("a", 1, "fw")}, refused},
+		"Soft, the rollout started before":      {[]step{set("fw", invalid(soft, hour(5))), rollout("r", 1, "fw")}, refused},
+		"Force, the rollout started before":     {[]step{set("fw", invalid(force, hour(5))), rollout("r", 1, "fw")}, refused},
+		"Force, a single assignment":            {[]step{set("fw", invalid(force, hour(5))), assignment(1, "fw")}, refused},
+		"None, begun":                           {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(none, noon))}, told{Deploy, CodeResume, 100, "fw"}},
+		"None, begun from an assignment":        {[]step{set("fw"), assignment(1, "fw"), takes, editSet("fw", invalid(none, noon))}, told{Deploy, CodeResume, 100, "fw"}},
+		"Soft, begun":                           {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon))}, told{Cancel, CodeCancel, 100, ""}},
+		"Soft, begun and refused":               {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon)), comesBy, reports(action.CancelRejected)}, told{Deploy, CodeResume, 100, "fw"}},
+		"Force, begun":                          {[]step{set("fw"), auto("a", 1, "fw"), takes, editSet("fw", invalid(force, noon))}, told{Cancel, CodeCancel, 100, ""}},
+	})
+}
+
+// TestForcedByForce: Force closes at once, and nobody knows how far the device got.
+func TestForcedByForce(t *testing.T) {
+	s := tell(t, set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(force, noon)), comesBy)
+	a := action.ByID(&s.target.Status, 100)
+	if a.State != v1alpha1.ActionCanceled || action.IsConsistent(&s.target.Status) {
+		t.Errorf("action is %s, consistent %v", a.State, action.IsConsistent(&s.target.Status))
+	}
+}
+
+// TestUrgency: a device that is not consistent is served as forced.
+func TestUrgency(t *testing.T) {
+	at := metav1.NewTime(noon)
+	for name, c := range map[string]struct {
+		update     v1alpha1.ActionUpdate
+		consistent bool
+		want       bool
+	}{
+		"forced":                              {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeForced}, true, true},
+		"nothing said is forced":              {v1alpha1.ActionUpdate{}, true, true},
+		"soft":                                {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeSoft}, true, false},
+		"soft, and the device is in doubt":    {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeSoft}, false, true},
+		"time forced, its time has come":      {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &at}, true, true},
+		"time forced for later":               {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &metav1.Time{Time: noon.Add(time.Second)}}, true, false},
+		"time forced for later, but in doubt": {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &metav1.Time{Time: noon.Add(time.Second)}}, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := IsForced(c.update, c.consistent, noon); got != c.want {
+				t.Errorf("forced %v", got)
+			}
+		})
+	}
+}
+
+// TestLive: a rollout that turns from Soft to Forced hurries what has begun; one that is gone does not.
+func TestLive(t *testing.T) {
+	as := func(u v1alpha1.UpdateType) func(*Intent) { return func(in *Intent) { in.Update.Type = u } }
+	s := tell(t, set("fw"), rollout("r", 1, "fw", as(v1alpha1.UpdateTypeSoft)), takes, rollout("r", 1, "fw", as(v1alpha1.UpdateTypeForced)))
+	if got := Live(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeForced {
+		t.Errorf("type is %s", got)
+	}
+	withdrawn("r")(s)
+	if got := Live(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeSoft {
+		t.Errorf("without its source, type is %s", got)
+	}
+}
+
+// TestBirthSharesNothing: what is stored may be decoded into, and must not reach the objects of the caches.
+func TestBirthSharesNothing(t *testing.T) {
+	s := tell(t, set("fw"), rollout("r", 1, "fw", within("* * * * *", time.Hour), deadlines(1, 1), queued(5)))
+	s.intents[0].Update.ForceAt = &metav1.Time{Time: noon}
+	before := copied(s.intents)
+	b := s.offer().Birth(s.world())
+	b.Source.Since.Time, b.Update.ForceAt.Time = noon, hour(1)
+	b.Update.MaintenanceWindow.Schedule = "changed"
+	*b.Update.Weight, *b.Update.ProgressDeadlineSeconds, *b.Update.CancelDeadlineSeconds = 7, 7, 7
+	if diff := cmp.Diff(before, s.intents); diff != "" {
+		t.Errorf("the intent was reached (-before +after):\n%s", diff)
+	}
+}

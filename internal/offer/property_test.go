@@ -1,0 +1,204 @@
+package offer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// TestAnyWorld tells long random stories and asks, at each point, for what must hold in every world.
+func TestAnyWorld(t *testing.T) {
+	begun := 0
+	for seed := range uint64(300) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 7))
+			s := tell(t)
+			for i := range 3 {
+				randomSet(random, fmt.Sprintf("set-%d", i))(s)
+			}
+			for range 40 {
+				randomStep(random)(s)
+				if s.mustHoldInAnyWorld(random) {
+					begun++
+				}
+				if t.Failed() {
+					t.Fatalf("at %s, with %d intents", s.now, len(s.intents))
+				}
+			}
+		})
+	}
+	if begun < 300 {
+		t.Errorf("only %d actions began in all these worlds: they are too sleepy to prove anything", begun)
+	}
+}
+
+// mustHoldInAnyWorld also lets the device take what it is offered, now and then, and reports whether it began something.
+func (s *story) mustHoldInAnyWorld(random *rand.Rand) bool {
+	s.t.Helper()
+	s.mustBeLeftAlone()
+	s.settle()
+	s.mustBeSettled()
+	o := For(s.world())
+	s.mustBeOneThing(o)
+	s.mustNotDependOnOrder(random, o)
+	if o.Kind != Deploy && o.Kind != Confirm {
+		return false
+	}
+	s.mustBeValid(o)
+	if o.Action != nil || random.IntN(2) == 0 {
+		return false
+	}
+	s.mustResume(o)
+	return true
+}
+
+// mustBeOneThing: an offer is nothing, or one action under one id, and always has a reason.
+func (s *story) mustBeOneThing(o Offer) {
+	s.t.Helper()
+	switch {
+	case o.Reason.Code == "" || o.Reason.Message == "":
+		s.t.Errorf("no reason: %+v", o.told())
+	case (o.Kind == Nothing) != (o.ActionID == 0):
+		s.t.Errorf("%s with id %d", o.Kind, o.ActionID)
+	case o.Kind != Nothing && (o.Action == nil) == (o.Intent == nil):
+		s.t.Errorf("%s with both or neither of an action and an intent", o.Kind)
+	case o.Action != nil && o.ActionID != 0 && o.ActionID != o.Action.ID:
+		s.t.Errorf("id %d of action %d", o.ActionID, o.Action.ID)
+	case o.Intent != nil && o.ActionID != s.target.Status.NextActionID:
+		s.t.Errorf("a new action under id %d, next is %d", o.ActionID, s.target.Status.NextActionID)
+	}
+	if open := action.Open(&s.target.Status); open != nil && o.Kind != Nothing && o.ActionID != open.ID {
+		s.t.Errorf("action %d is open, but %d is offered", open.ID, o.ActionID)
+	}
+}
+
+func (s *story) mustNotDependOnOrder(random *rand.Rand, o Offer) {
+	s.t.Helper()
+	w := s.world()
+	w.Intents = append([]Intent(nil), s.intents...)
+	random.Shuffle(len(w.Intents), func(i, j int) { w.Intents[i], w.Intents[j] = w.Intents[j], w.Intents[i] })
+	again := For(w)
+	if diff := cmp.Diff([]any{o.told(), o.Reason}, []any{again.told(), again.Reason}); diff != "" {
+		s.t.Errorf("another order of intents gives another offer:\n%s", diff)
+	}
+}
+
+// mustBeValid: an invalidated set is begun by nobody, but by rollouts that had started when it was invalidated with None.
+func (s *story) mustBeValid(o Offer) {
+	s.t.Helper()
+	if o.Set == nil || o.Set.Invalidation == "" {
+		return
+	}
+	if o.Action != nil && o.Action.State.HasBegun() {
+		refused := o.Action.Cancel != nil && o.Action.Cancel.Answer == v1alpha1.AnswerRejected
+		if o.Set.Invalidation != none && !refused {
+			s.t.Errorf("action %d goes on with a set that was invalidated with %s", o.ActionID, o.Set.Invalidation)
+		}
+		return
+	}
+	in := o.Intent
+	if in == nil {
+		in = ownVerdict(o.Action, judgeAll(new(s.world()))).in
+	}
+	if o.Set.Invalidation != none || in.Source.Kind != v1alpha1.SourceRollout || !in.StartedAt.Before(o.Set.InvalidatedAt) && !o.Set.InvalidatedAt.IsZero() {
+		s.t.Errorf("%s offers a set that was invalidated with %s", in.label(), o.Set.Invalidation)
+	}
+}
+
+// mustResume begins the offer; the same world then goes on with it.
+func (s *story) mustResume(o Offer) {
+	s.t.Helper()
+	b := o.Birth(s.world())
+	if a := action.Begin(&s.target.Status, b); a == nil || a.ID != o.ActionID {
+		s.t.Fatalf("born is %v, announced was %d", a, o.ActionID)
+	}
+	s.settle() // a newer intent for the same content may adopt what has just begun
+	s.mustBeSettled()
+	again := For(s.world())
+	code := CodeResume
+	if o.Kind == Confirm {
+		code = CodeConfirm
+	}
+	if again.Kind != o.Kind || again.Reason.Code != code || again.ActionID != o.ActionID || again.Set.ContentHash != o.Set.ContentHash {
+		s.t.Errorf("what has just begun does not go on: %+v became %+v, %s", o.told(), again.told(), again.Reason.Message)
+	}
+}
+
+func randomSet(random *rand.Rand, name string) step {
+	return set(name, func(x *Set) {
+		x.ContentHash = hash(pick(random, "a", "b", "c"))
+		x.RequiredMigrationStep = random.IntN(6) == 0
+		x.Changed = random.IntN(20) == 0
+		x.Deployable = !x.Changed && random.IntN(10) > 0
+		if random.IntN(5) == 0 {
+			x.Invalidation, x.InvalidatedAt = pick(random, none, soft, force), hour(random.IntN(10))
+		}
+	})
+}
+
+// randomStep is something that happens in a fleet.
+func randomStep(random *rand.Rand) step {
+	name, setName, h := pick(random, "r", "s", "u"), pick(random, "set-0", "set-1", "set-2"), random.IntN(6)
+	switch random.IntN(14) {
+	case 0, 1, 2:
+		return rollout(name, h, setName, randomIntent(random))
+	case 3:
+		return assignment(h, setName, randomIntent(random))
+	case 4:
+		return auto("auto", h, setName, randomIntent(random))
+	case 5:
+		return func(s *story) {
+			if len(s.intents) > 0 {
+				withdrawn(s.intents[random.IntN(len(s.intents))].Source.Name)(s)
+			}
+		}
+	case 6:
+		return stops(name, pick(random, none, soft, force), v1alpha1.CauseStopped)
+	case 7:
+		return randomSet(random, setName)
+	case 8:
+		return holds(random.IntN(3) == 0)
+	case 9:
+		return func(s *story) {
+			cancels(s.target.Status.NextActionID-1-random.Int32N(2), pick(random, soft, force))(s)
+		}
+	case 10:
+		return later(time.Duration(random.IntN(120)) * time.Minute)
+	case 11:
+		return spec(func(t *v1alpha1.Target) {
+			t.Spec.AutoConfirm = pick(random, v1alpha1.AutoConfirmDevice, v1alpha1.AutoConfirmAlways)
+		})
+	}
+	event := pick(random, action.Confirm, action.Download, action.Install, action.Succeed, action.Fail, action.CancelAccepted, action.CancelRejected)
+	return func(s *story) {
+		if len(s.target.Status.Actions) > 0 {
+			reports(event)(s)
+		}
+	}
+}
+
+func randomIntent(random *rand.Rand) func(*Intent) {
+	edits := []func(*Intent){queued(random.Int32N(100)), reinstalls, confirmed, closedFor(CodePaused), closedFor(CodeGroupNotOpen), closedFor(CodeNotStarted),
+		closedFor(CodeStopped), retries(2, 60), retryAsked(noon), within("30 * * * *", 20*time.Minute), deadlines(3600, 1800), asCreatedAgain}
+	return func(in *Intent) {
+		for _, edit := range edits {
+			if random.IntN(8) == 0 {
+				edit(in)
+			}
+		}
+		if in.Source.Kind != v1alpha1.SourceRollout && in.Source.Since == nil {
+			in.Closed = Reason{}
+			in.Source.Since = &metav1.MicroTime{Time: noon}
+		}
+		in.Superseded, in.AlreadyThere = random.IntN(12) == 0, random.IntN(12) == 0
+	}
+}
+
+func pick[T any](random *rand.Rand, of ...T) T { return of[random.IntN(len(of))] }

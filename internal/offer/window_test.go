@@ -1,0 +1,84 @@
+package offer
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// TestWindow. Europe/Berlin goes from 02:00 CET to 03:00 CEST on 2026-03-29, and from 03:00 CEST to 02:00 CET on 2026-10-25.
+func TestWindow(t *testing.T) {
+	const berlin = "Europe/Berlin"
+	for name, c := range map[string]struct {
+		schedule string
+		length   time.Duration
+		zone     string
+		now      string
+		open     bool
+		next     string
+	}{
+		"at its first moment":             {"0 2 * * *", 2 * time.Hour, berlin, "2026-01-10T02:00:00+01:00", true, ""},
+		"just before":                     {"0 2 * * *", 2 * time.Hour, berlin, "2026-01-10T01:59:59+01:00", false, "2026-01-10T02:00:00+01:00"},
+		"at its last moment":              {"0 2 * * *", 2 * time.Hour, berlin, "2026-01-10T03:59:59+01:00", true, ""},
+		"at its end":                      {"0 2 * * *", 2 * time.Hour, berlin, "2026-01-10T04:00:00+01:00", false, "2026-01-11T02:00:00+01:00"},
+		"without a zone it is UTC":        {"0 2 * * *", time.Hour, "", "2026-01-10T02:30:00Z", true, ""},
+		"over midnight":                   {"30 23 * * *", time.Hour, berlin, "2026-01-10T00:15:00+01:00", true, ""},
+		"windows that overlap never shut": {"0 * * * *", 90 * time.Minute, berlin, "2026-01-10T12:59:59+01:00", true, ""},
+		"on weekdays, on a Saturday":      {"0 2 * * 1-5", time.Hour, berlin, "2026-01-10T02:30:00+01:00", false, "2026-01-12T02:00:00+01:00"},
+		"a day that never comes":          {"0 2 30 2 *", time.Hour, berlin, "2026-01-10T02:30:00+01:00", false, ""},
+
+		"spring: it began before the gap and keeps its length":     {"0 1 * * *", 2 * time.Hour, berlin, "2026-03-29T03:59:59+02:00", true, ""},
+		"spring: it began before the gap and ends on time":         {"0 1 * * *", 2 * time.Hour, berlin, "2026-03-29T04:00:00+02:00", false, "2026-03-30T01:00:00+02:00"},
+		"spring: the gap swallows its beginning, and so itself":    {"30 2 * * *", 2 * time.Hour, berlin, "2026-03-29T03:30:00+02:00", false, "2026-03-30T02:30:00+02:00"},
+		"spring: it begins right after the gap":                    {"0 3 * * *", time.Hour, berlin, "2026-03-29T03:00:00+02:00", true, ""},
+		"autumn: it begins before the overlap":                     {"30 1 * * *", 2 * time.Hour, berlin, "2026-10-25T02:29:59+01:00", true, ""},
+		"autumn: it began before the overlap and keeps its length": {"30 1 * * *", 2 * time.Hour, berlin, "2026-10-25T02:30:00+01:00", false, "2026-10-26T01:30:00+01:00"},
+		"autumn: in the overlap, the first time":                   {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:15:00+02:00", true, ""},
+		"autumn: in the overlap, between":                          {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:45:00+02:00", false, "2026-10-25T02:00:00+01:00"},
+		"autumn: in the overlap, the second time":                  {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:15:00+01:00", true, ""},
+		"autumn: the same hours by the wall clock":                 {"0 2 * * *", 2 * time.Hour, berlin, "2026-10-25T03:59:59+01:00", true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now, err := time.Parse(time.RFC3339, c.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &v1alpha1.MaintenanceWindow{Schedule: c.schedule, DurationSeconds: int32(c.length / time.Second), TimeZone: c.zone}
+			open, next, err := windowAt(w, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if !next.IsZero() {
+				got = next.Format(time.RFC3339)
+			}
+			if diff := cmp.Diff([]any{c.open, c.next}, []any{open, got}); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestWindowThatCannotBeRead: a device begins nothing, and somebody is told what to correct.
+func TestWindowThatCannotBeRead(t *testing.T) {
+	for name, w := range map[string]v1alpha1.MaintenanceWindow{
+		"no such zone":     {Schedule: "0 2 * * *", DurationSeconds: 60, TimeZone: "Europe/Atlantis"},
+		"no such schedule": {Schedule: "0 25 * * *", DurationSeconds: 60, TimeZone: "UTC"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tell(t, set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.Update.MaintenanceWindow = &w }))
+			for range 2 {
+				o := s.offer()
+				if diff := cmp.Diff(told{Nothing, CodeWindowClosed, 0, ""}, o.told()); diff != "" {
+					t.Error(diff)
+				}
+				if !o.Reason.Until.IsZero() {
+					t.Errorf("time will not correct it, but it waits until %s", o.Reason.Until)
+				}
+			}
+		})
+	}
+}
