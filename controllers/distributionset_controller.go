@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,7 +66,7 @@ func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1
 	}
 	again, walkErr := r.walk(ctx, set)
 	status := look.status(r.counts.of(client.ObjectKeyFromObject(set)), r.counts.running)
-	if wait := r.rests.wait(set, status, r.Now()); wait > 0 {
+	if wait := r.wait(set, status); wait > 0 {
 		return sooner(ctrl.Result{RequeueAfter: wait}, again, walkErr)
 	}
 	if err := r.writeStatus(ctx, set, status); err != nil {
@@ -258,7 +257,7 @@ func (r *DistributionSetReconciler) writeStatus(ctx context.Context, set *v1alph
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of DistributionSet %s: %w", set.Name, err)
 	}
-	r.rests.wrote(set.UID, r.Now())
+	r.rests.begin(set.UID, r.Now().Add(countsPause))
 	return nil
 }
 
@@ -292,24 +291,12 @@ func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
 	return shorten(fmt.Sprintf("%s, %d rollouts, %d auto-assignments, %d open actions to cancel: %s", i.Cancelation, i.Rollouts, i.AutoAssignments, open, message), maxNoteBytes)
 }
 
-// rests keep writes of mere counts apart. Decisions do not wait.
-type rests struct {
-	mu   sync.Mutex
-	last map[types.UID]time.Time
-}
-
 // wait is how long mere counts still have to wait; zero: write.
-func (p *rests) wait(set *v1alpha1.DistributionSet, status v1alpha1.DistributionSetStatus, now time.Time) time.Duration {
+func (r *DistributionSetReconciler) wait(set *v1alpha1.DistributionSet, status v1alpha1.DistributionSetStatus) time.Duration {
 	if equality.Semantic.DeepEqual(set.Status, status) || !equality.Semantic.DeepEqual(withoutCounts(set.Status), withoutCounts(status)) {
 		return 0
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last, ok := p.last[set.UID]
-	if !ok {
-		return 0
-	}
-	return max(0, last.Add(countsPause).Sub(now))
+	return r.rests.left(set.UID, r.Now())
 }
 
 func withoutCounts(s v1alpha1.DistributionSetStatus) v1alpha1.DistributionSetStatus {
@@ -319,19 +306,4 @@ func withoutCounts(s v1alpha1.DistributionSetStatus) v1alpha1.DistributionSetSta
 		s.Invalidation.Actions = nil
 	}
 	return s
-}
-
-func (p *rests) wrote(uid types.UID, at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.last == nil {
-		p.last = map[types.UID]time.Time{}
-	}
-	p.last[uid] = at
-}
-
-func (p *rests) forget(uid types.UID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.last, uid)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,7 +35,7 @@ type RolloutReconciler struct {
 	// RequireApproval makes spec.approvalRequired true for all.
 	RequireApproval bool
 
-	pace   pace
+	rests  rests
 	claims claims
 }
 
@@ -55,7 +54,7 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 		return ctrl.Result{RequeueAfter: conflictPause}, err
 	}
 	plan := r.plan(obj)
-	if wait := r.pace.wait(obj, plan, r.Now()); wait > 0 {
+	if wait := r.wait(obj, plan); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	untold, err := r.carryOut(ctx, obj, plan)
@@ -130,7 +129,7 @@ func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollo
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of rollout %s: %w", obj.Name, err)
 	}
-	r.pace.wrote(obj.UID, began, r.Now().Sub(began), plan.Status)
+	r.rests.begin(obj.UID, began.Add(restAfter(r.Now().Sub(began), plan.Status)))
 	for _, e := range plan.Events {
 		r.Events.Eventf(obj, nil, e.Type, e.Reason, "Rollout", "%s", e.Message)
 	}
@@ -219,7 +218,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{})); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	r.pace.forget(obj.UID)
+	r.rests.forget(obj.UID)
 	r.claims.forget(obj.UID)
 	return ctrl.Result{}, nil
 }
@@ -270,18 +269,6 @@ func hasHeard(t *v1alpha1.Target, source types.UID, cause v1alpha1.CancelCause, 
 	return false
 }
 
-// pace keeps periodic status writes apart: a change of state is written at once, mere counts at most once a second, more seldom when writes are
-// slow, and objects above 64 KiB every ten seconds.
-type pace struct {
-	mu   sync.Mutex
-	last map[types.UID]lastWrite
-}
-
-type lastWrite struct {
-	at   time.Time
-	rest time.Duration
-}
-
 const (
 	minRest     = time.Second
 	largeStatus = 64 << 10
@@ -289,35 +276,19 @@ const (
 )
 
 // wait is how long mere counts still have to wait; zero: write.
-func (p *pace) wait(obj *v1alpha1.Rollout, plan rollout.Plan, now time.Time) time.Duration {
+func (r *RolloutReconciler) wait(obj *v1alpha1.Rollout, plan rollout.Plan) time.Duration {
 	if plan.Decided || plan.Walk || plan.DeleteSelf || len(plan.Supersede)+len(plan.Mirror)+len(plan.Delete)+len(plan.Create) > 0 ||
 		equality.Semantic.DeepEqual(obj.Status, plan.Status) {
 		return 0
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last, ok := p.last[obj.UID]
-	if !ok {
-		return 0
-	}
-	return last.at.Add(last.rest).Sub(now)
+	return r.rests.left(obj.UID, r.Now())
 }
 
-func (p *pace) wrote(uid types.UID, at time.Time, took time.Duration, status v1alpha1.RolloutStatus) {
+// restAfter is how long mere counts rest after a write: a second, longer when writes are slow, ten seconds for objects above 64 KiB.
+func restAfter(took time.Duration, status v1alpha1.RolloutStatus) time.Duration {
 	rest := max(minRest, 20*took)
 	if encoded, err := json.Marshal(status); err == nil && len(encoded) > largeStatus {
 		rest = max(rest, largeRest)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.last == nil {
-		p.last = map[types.UID]lastWrite{}
-	}
-	p.last[uid] = lastWrite{at: at, rest: rest}
-}
-
-func (p *pace) forget(uid types.UID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.last, uid)
+	return rest
 }

@@ -64,7 +64,7 @@ func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) er
 	targets.NoteSelection(t, status, w.Now)
 	noteAssignment(t, status, w.Now)
 	setCondition(&status.Conditions, targetReady(t, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now))
-	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, targetAssigned(w))
+	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, targetAssigned(r.Index.World(t, w.Now))) // as of what was just noted
 	setOrDrop(&status.Conditions, v1alpha1.ConditionOnline, targetOnline(t, w.Now))
 	status.ObservedGeneration = t.Generation
 	return nil
@@ -214,7 +214,7 @@ var targetPredicate = predicate.Funcs{
 			!equality.Semantic.DeepEqual(old.Labels, now.Labels) ||
 			!equality.Semantic.DeepEqual(old.Status.Attributes, now.Status.Attributes) ||
 			now.Status.ObservedGeneration != now.Generation ||
-			hasDeadline(now) && openState(old) != openState(now)
+			(hasDeadline(now) || now.Spec.Assignment != nil) && openState(old) != openState(now)
 	},
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
 }

@@ -75,12 +75,12 @@ func Next(s Snapshot) Plan {
 func judge(s Snapshot) verdict {
 	spec, name := &s.AutoAssignment.Spec, s.AutoAssignment.Spec.Update.DistributionSet
 	switch {
-	case s.AutoAssignment.Status.State == v1alpha1.AutoAssignmentStopped:
-		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
-			message: "stopped for good because its distribution set was invalidated: create another AutoAssignment"}
 	case s.Set != nil && s.Set.Invalidation != "":
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: fmt.Sprintf("DistributionSet %s was invalidated (%s): stopped for good; create another AutoAssignment", name, s.Set.Invalidation)}
+	case s.AutoAssignment.Status.State == v1alpha1.AutoAssignmentStopped:
+		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
+			message: "stopped for good because its distribution set was invalidated: create another AutoAssignment"}
 	case s.SelectionError != "":
 		return waiting(s, v1alpha1.ReasonInvalidExpression, s.SelectionError)
 	case s.Set == nil:

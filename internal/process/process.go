@@ -189,6 +189,7 @@ func addControllers(mgr manager.Manager, index *intents.Index, store *targets.St
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Targets: store, Tallies: tallies, Events: recorder, Now: o.Now,
 			RequireApproval: o.RequireApproval,
 		},
+		&controllers.AutoAssignmentReconciler{Client: mgr.GetClient(), Index: index, Events: recorder, Now: o.Now},
 		&controllers.DeploymentGroupReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Tallies: tallies},
 	} {
 		if err := c.SetupWithManager(mgr); err != nil {

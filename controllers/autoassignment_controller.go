@@ -1,0 +1,143 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/autoassignment"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+)
+
+// AutoAssignmentReconciler carries out what internal/autoassignment decides. It never walks over the fleet to assign anything: the door offers.
+type AutoAssignmentReconciler struct {
+	Client client.Client
+	Index  *intents.Index
+	Events events.EventRecorder
+	Now    func() time.Time
+
+	counts *autoCounts
+	rests  rests
+}
+
+// Reconcile looks at one auto-assignment.
+func (r *AutoAssignmentReconciler) Reconcile(ctx context.Context, a *v1alpha1.AutoAssignment) (ctrl.Result, error) {
+	if !a.DeletionTimestamp.IsZero() || !r.Index.HasSynced() {
+		return ctrl.Result{RequeueAfter: untilSynced(r.Index)}, nil
+	}
+	plan := autoassignment.Next(r.snapshot(a))
+	if wait := r.wait(a, plan.Status); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	if err := r.writeStatus(ctx, a, plan); err != nil {
+		return retryConflict(client.IgnoreNotFound(err))
+	}
+	return ctrl.Result{RequeueAfter: plan.RecheckAfter}, nil
+}
+
+func (r *AutoAssignmentReconciler) snapshot(a *v1alpha1.AutoAssignment) autoassignment.Snapshot {
+	key := client.ObjectKeyFromObject(a)
+	s := autoassignment.Snapshot{
+		Now:            r.Now(),
+		AutoAssignment: a,
+		Set:            r.Index.Set(types.NamespacedName{Namespace: a.Namespace, Name: a.Spec.Update.DistributionSet}),
+		Overlaps:       map[string]int32{},
+	}
+	if err := r.Index.SelectionError(key); err != nil {
+		s.SelectionError = fmt.Sprintf("spec.%v", err)
+	}
+	counts, shared := r.counts.of(a)
+	s.Counts = counts
+	for _, other := range r.Index.AutoAssignments(a.Namespace) {
+		if other.Status.State == v1alpha1.AutoAssignmentRunning && other.Spec.Update.DistributionSet != a.Spec.Update.DistributionSet {
+			s.Overlaps[other.Name] = shared[other.Name]
+		}
+	}
+	return s
+}
+
+// writeStatus writes the decision under the lock of the object that was read, and then tells people of it.
+func (r *AutoAssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.AutoAssignment, plan autoassignment.Plan) error {
+	if equality.Semantic.DeepEqual(a.Status, plan.Status) {
+		return nil
+	}
+	next := a.DeepCopy()
+	next.Status = plan.Status
+	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
+		return fmt.Errorf("write status of auto-assignment %s: %w", a.Name, err)
+	}
+	r.rests.begin(a.UID, r.Now().Add(countsPause))
+	for _, e := range plan.Events {
+		r.Events.Eventf(a, nil, e.Type, e.Reason, "AutoAssign", "%s", e.Message)
+	}
+	return nil
+}
+
+// SetupWithManager watches auto-assignments, and through the index their sets and what their targets do, which reaches them after a delay.
+func (r *AutoAssignmentReconciler) SetupWithManager(mgr manager.Manager) error {
+	r.counts = newAutoCounts(r.Index)
+	return ctrl.NewControllerManagedBy(mgr).Named("autoassignment").
+		For(&v1alpha1.AutoAssignment{}).
+		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+			r.Index.Watch(func(old, now client.Object) { r.wake(queue, old, now) })
+			return nil
+		})).
+		WithOptions(controller.Options{SkipNameValidation: new(true)}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+func (r *AutoAssignmentReconciler) wake(queue workqueue.TypedRateLimitingInterface[reconcile.Request], old, now client.Object) {
+	changed := now
+	if changed == nil {
+		changed = old
+	}
+	switch changed.(type) {
+	case *v1alpha1.Target:
+		for _, key := range r.counts.targetChanged(client.ObjectKeyFromObject(changed)) {
+			queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
+		}
+	case *v1alpha1.AutoAssignment:
+		if now == nil {
+			r.counts.forget(client.ObjectKeyFromObject(old))
+		}
+		for _, a := range r.Index.AutoAssignments(changed.GetNamespace()) {
+			queue.Add(requestFor(a)) // they may have begun, or ceased, to share targets
+		}
+	case *v1alpha1.DistributionSet:
+		for _, a := range r.Index.AutoAssignments(changed.GetNamespace()) {
+			if a.Spec.Update.DistributionSet == changed.GetName() {
+				queue.Add(requestFor(a))
+			}
+		}
+	}
+}
+
+// wait is how long mere counts still have to wait; zero: write.
+func (r *AutoAssignmentReconciler) wait(a *v1alpha1.AutoAssignment, status v1alpha1.AutoAssignmentStatus) time.Duration {
+	if equality.Semantic.DeepEqual(a.Status, status) || !equality.Semantic.DeepEqual(bareAuto(a.Status), bareAuto(status)) {
+		return 0
+	}
+	return r.rests.left(a.UID, r.Now())
+}
+
+// bareAuto is a status without counts and the sentences that carry them.
+func bareAuto(s v1alpha1.AutoAssignmentStatus) v1alpha1.AutoAssignmentStatus {
+	s = *s.DeepCopy()
+	s.Targets = nil
+	for i := range s.Conditions {
+		s.Conditions[i].Message = ""
+	}
+	return s
+}

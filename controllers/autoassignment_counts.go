@@ -1,0 +1,161 @@
+package controllers
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+)
+
+// autoCounts count, for each auto-assignment, the targets it selects and what became of them, one change of a target at a time. An auto-assignment is counted
+// from the whole namespace once, when its selection is new to this process.
+type autoCounts struct {
+	index *intents.Index
+
+	mu      sync.Mutex
+	tallies map[types.NamespacedName]*autoTally
+	shared  map[sharing]int32
+}
+
+// sharing is a pair of auto-assignments that select the same target, the first in the order of their names.
+type sharing struct{ a, b types.NamespacedName }
+
+// autoTally is the count of one auto-assignment, with what it was counted by.
+type autoTally struct {
+	uid        types.UID
+	generation int64
+	entries    map[string]autoEntry
+	sum        v1alpha1.AutoAssignmentTargets
+}
+
+// autoEntry is what one target adds.
+type autoEntry struct{ matched, begun, succeeded, failed bool }
+
+func newAutoCounts(index *intents.Index) *autoCounts {
+	return &autoCounts{index: index, tallies: map[types.NamespacedName]*autoTally{}, shared: map[sharing]int32{}}
+}
+
+// of answers the counts of an auto-assignment and, by name, how many targets each other one selects too.
+func (c *autoCounts) of(a *v1alpha1.AutoAssignment) (v1alpha1.AutoAssignmentTargets, map[string]int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := types.NamespacedName{Namespace: a.Namespace, Name: a.Name}
+	if t := c.tallies[key]; t == nil || t.uid != a.UID || t.generation != a.Generation {
+		c.drop(key)
+		c.tallies[key] = &autoTally{uid: a.UID, generation: a.Generation, entries: map[string]autoEntry{}}
+		for _, target := range c.index.Targets(a.Namespace) {
+			c.recount(types.NamespacedName{Namespace: a.Namespace, Name: target.Name}, target)
+		}
+	}
+	overlaps := map[string]int32{}
+	for pair, n := range c.shared {
+		switch key {
+		case pair.a:
+			overlaps[pair.b.Name] = n
+		case pair.b:
+			overlaps[pair.a.Name] = n
+		}
+	}
+	return c.tallies[key].sum, overlaps
+}
+
+// targetChanged counts one target anew and answers the auto-assignments whose counts changed.
+func (c *autoCounts) targetChanged(key types.NamespacedName) []types.NamespacedName {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.recount(key, c.index.Target(key))
+}
+
+// recount takes a target out of every tally of its namespace and puts it in again. t is nil when it is gone.
+func (c *autoCounts) recount(key types.NamespacedName, t *v1alpha1.Target) []types.NamespacedName {
+	var changed, before, after []types.NamespacedName
+	for name, tally := range c.tallies {
+		if name.Namespace != key.Namespace {
+			continue
+		}
+		old, now := tally.entries[key.Name], c.entryOf(name, tally.uid, t)
+		if old.matched {
+			before = append(before, name)
+		}
+		if now.matched {
+			after = append(after, name)
+		}
+		if old == now {
+			continue
+		}
+		tally.replace(key.Name, old, now)
+		changed = append(changed, name)
+	}
+	if len(changed) > 0 {
+		c.share(before, -1)
+		c.share(after, 1)
+	}
+	return changed
+}
+
+func (c *autoCounts) entryOf(name types.NamespacedName, uid types.UID, t *v1alpha1.Target) autoEntry {
+	if t == nil {
+		return autoEntry{}
+	}
+	e := autoEntry{matched: c.index.Selects(name, t)}
+	if a := action.OfSource(&t.Status, uid); a != nil {
+		e.begun, e.succeeded, e.failed = !a.State.IsClosed(), a.State == v1alpha1.ActionFinished, a.State == v1alpha1.ActionError
+	}
+	return e
+}
+
+func (t *autoTally) replace(target string, old, now autoEntry) {
+	t.sum = plus(plus(t.sum, old, -1), now, 1)
+	if now == (autoEntry{}) {
+		delete(t.entries, target)
+		return
+	}
+	t.entries[target] = now
+}
+
+func plus(sum v1alpha1.AutoAssignmentTargets, e autoEntry, sign int32) v1alpha1.AutoAssignmentTargets {
+	count := func(holds bool, counter *int32) {
+		if holds {
+			*counter += sign
+		}
+	}
+	count(e.matched, &sum.Matched)
+	count(e.begun, &sum.Begun)
+	count(e.succeeded, &sum.Succeeded)
+	count(e.failed, &sum.Failed)
+	return sum
+}
+
+// share counts every pair among auto-assignments that select the same target.
+func (c *autoCounts) share(names []types.NamespacedName, sign int32) {
+	for i, a := range names {
+		for _, b := range names[i+1:] {
+			pair := sharing{a, b}
+			if b.Name < a.Name {
+				pair = sharing{b, a}
+			}
+			if c.shared[pair] += sign; c.shared[pair] == 0 {
+				delete(c.shared, pair)
+			}
+		}
+	}
+}
+
+// forget drops an auto-assignment that is gone.
+func (c *autoCounts) forget(key types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(key)
+}
+
+func (c *autoCounts) drop(key types.NamespacedName) {
+	delete(c.tallies, key)
+	for pair := range c.shared {
+		if pair.a == key || pair.b == key {
+			delete(c.shared, pair)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package autoassignment
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+var now = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+// world is an auto-assignment that runs, of a set that can be deployed.
+func world() Snapshot {
+	a := &v1alpha1.AutoAssignment{ObjectMeta: metav1.ObjectMeta{Name: "gateways", Namespace: "fleet", Generation: 3}}
+	a.Spec.Update.DistributionSet = "firmware-2"
+	return Snapshot{Now: now, AutoAssignment: a, Set: &offer.Set{Name: "firmware-2", Deployable: true}, Counts: v1alpha1.AutoAssignmentTargets{Matched: 12, Begun: 1, Succeeded: 7, Failed: 2}}
+}
+
+func TestNext(t *testing.T) {
+	tests := map[string]struct {
+		world       func(*Snapshot)
+		wantState   v1alpha1.AutoAssignmentState
+		wantReady   string
+		wantSays    string
+		wantRecheck time.Duration
+	}{
+		"it runs": {
+			func(*Snapshot) {}, "Running", "True Running", "offers firmware-2 to 12 matching targets, present and future; 7 have it by this auto-assignment, 2 failed", 0},
+		"its set does not exist": {
+			func(s *Snapshot) { s.Set = nil }, "Ready", "False ReferenceNotFound", "create it, or name another in spec.update.distributionSet", 0},
+		"its set is not complete": {
+			func(s *Snapshot) { s.Set.Deployable, s.Set.NotDeployable = false, "it has no modules" }, "Ready", "False DistributionSetNotReady", "it has no modules", 0},
+		"its expression does not compile": {
+			func(s *Snapshot) { s.SelectionError = "spec.targetExpression, line 1: no such field" }, "Ready", "False InvalidExpression", "spec.targetExpression", 0},
+		"its time has not come": {
+			func(s *Snapshot) {
+				at := metav1.NewTime(now.Add(time.Hour))
+				s.AutoAssignment.Spec.StartAt = &at
+			}, "Ready", "True WaitingForStart", "waits for spec.startAt, 2026-03-01T11:00:00Z", time.Hour},
+		"it is paused": {
+			func(s *Snapshot) { s.AutoAssignment.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "Paused", "True PausedBySpec", "set it to Running to go on", 0},
+		"its set is invalidated with None": {
+			func(s *Snapshot) { s.Set.Invalidation = v1alpha1.CancelationNone }, "Stopped", "False DistributionSetInvalid", "stopped for good; create another AutoAssignment", 0},
+		"it was stopped, and a set of that name is valid again": {
+			func(s *Snapshot) { s.AutoAssignment.Status.State = v1alpha1.AutoAssignmentStopped }, "Stopped", "False DistributionSetInvalid", "stopped for good", 0},
+		"an invalidation stops it also while it is paused": {
+			func(s *Snapshot) {
+				s.AutoAssignment.Spec.State, s.Set.Invalidation = v1alpha1.AutoAssignmentIntentPaused, v1alpha1.CancelationForce
+			}, "Stopped", "False DistributionSetInvalid", "was invalidated (Force)", 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := world()
+			tt.world(&s)
+			p := Next(s)
+			ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+			if p.Status.State != tt.wantState || string(ready.Status)+" "+ready.Reason != tt.wantReady {
+				t.Errorf("%s, Ready %s %s; want %s, Ready %s", p.Status.State, ready.Status, ready.Reason, tt.wantState, tt.wantReady)
+			}
+			if !strings.Contains(ready.Message, tt.wantSays) {
+				t.Errorf("%q does not say %q", ready.Message, tt.wantSays)
+			}
+			if stalled := meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled); stalled != strings.HasPrefix(tt.wantReady, "False") {
+				t.Errorf("Stalled: %v", stalled)
+			}
+			if p.RecheckAfter != tt.wantRecheck {
+				t.Errorf("looks again after %s, want %s", p.RecheckAfter, tt.wantRecheck)
+			}
+			if (p.Status.StartedAt != nil) != (tt.wantState == v1alpha1.AutoAssignmentRunning) {
+				t.Errorf("startedAt is %v", p.Status.StartedAt)
+			}
+			s.AutoAssignment.Status = p.Status
+			s.Now = now.Add(time.Minute)
+			if again := Next(s); tt.wantRecheck == 0 && (!cmp.Equal(again.Status, p.Status) || len(again.Events) > 0) {
+				t.Errorf("a second look wants something: %s", cmp.Diff(p.Status, again.Status))
+			}
+		})
+	}
+}
+
+func TestStartIsRememberedOverAPause(t *testing.T) {
+	s := world()
+	s.AutoAssignment.Status = Next(s).Status
+	started := s.AutoAssignment.Status.StartedAt
+	s.Now, s.AutoAssignment.Spec.State = now.Add(time.Hour), v1alpha1.AutoAssignmentIntentPaused
+	s.AutoAssignment.Status = Next(s).Status
+	s.Now, s.AutoAssignment.Spec.State = now.Add(2*time.Hour), v1alpha1.AutoAssignmentIntentRunning
+	if got := Next(s).Status.StartedAt; !got.Equal(started) {
+		t.Errorf("startedAt is %s, want %s: a pause is no new start", got, started)
+	}
+}
+
+func TestOverlapIsSaidInACondition(t *testing.T) {
+	s := world()
+	s.Overlaps = map[string]int32{"meters": 3, "others": 0, "all": 12}
+	c := meta.FindStatusCondition(Next(s).Status.Conditions, v1alpha1.ConditionOverlapping)
+	if c == nil || !strings.Contains(c.Message, "all (12), meters (3);") {
+		t.Fatalf("condition is %+v", c)
+	}
+	s.AutoAssignment.Status = Next(s).Status
+	s.Overlaps = map[string]int32{"meters": 0}
+	if c := meta.FindStatusCondition(Next(s).Status.Conditions, v1alpha1.ConditionOverlapping); c != nil {
+		t.Errorf("still says %q", c.Message)
+	}
+}
