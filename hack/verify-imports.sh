@@ -56,6 +56,7 @@ room internal/action "$api" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apim
 room internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
 room internal/offer "$api" "$mod/internal/action" "$mod/internal/query" k8s.io/apimachinery/pkg github.com/robfig/cron/v3
 room internal/rollout "$api" "$mod/internal/action" "$mod/internal/offer" "$mod/internal/query" k8s.io/apimachinery/pkg
+room internal/explain "$api" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/rollout" k8s.io/apimachinery/pkg
 room internal/autoassignment "$api" "$mod/internal/offer" k8s.io/apimachinery/pkg
 room internal/ddi "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 room internal/ddi/wire
@@ -66,6 +67,7 @@ pure internal/query
 pure internal/offer
 pure internal/rollout
 pure internal/autoassignment
+pure internal/explain
 
 forbid internal/intents "$mod/controllers" "$mod/internal/ddi"
 
