@@ -91,8 +91,12 @@ down: ## Stop what `make up` started; CLEAN=1 throws its data away too.
 	@CLEAN="$(CLEAN)" hack/down.sh
 
 .PHONY: demo
+demo: export GOSHAWK_MANAGER_FLAGS += --door-poll-interval=4s
 demo: up ## A fleet of simulated devices, a rollout, and a stop, live in the terminal.
-	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" bin/goshawk-demo
+	@go build -o bin/goshawk-demo ./cmd/goshawk-demo
+	@$(ASSETS)/kubectl --kubeconfig=.goshawk/kubeconfig apply --server-side --force-conflicts -k config/samples >/dev/null
+	@echo "samples: applied to namespace fleet, to look at"
+	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" KUBEBUILDER_ASSETS="$(ASSETS)" bin/goshawk-demo --door="http://127.0.0.1:$(or $(GOSHAWK_DOOR_PORT),8080)"
 
 .PHONY: clean
 clean: ## Stop what runs and remove bin/ and .goshawk/ (the next `make controlplane` is short: Go's cache stays).

@@ -25,7 +25,7 @@ const (
 func Progress(r *v1alpha1.Rollout, now time.Time, s Style) string {
 	lines := []line{heading(r, now, s)}
 	lines = append(lines, rows(r, s)...)
-	lines = append(lines, s.flow(2, 3, legend(totals(r), s))...)
+	lines = append(lines, s.flow(2, 2, legend(totals(r), s))...)
 	lines = append(lines, failures(r, s)...)
 	return s.render(append(lines, waiting(r, s)...))
 }

@@ -52,7 +52,7 @@ firmware-2.1  ·  Running  ·  1m35s  ·  set gateway-firmware-2.1
   canary  ████████████████████████████████████––––       9/10  Finished
   early   █████████████████×▒▒▒▒▒▒▒▒▒▒▒▒░░░░░░░░░░      20/48  Running
   rest    ········································      0/141  Scheduled
-  · 141 scheduled   ░ 12 pending   ▒ 14 in progress   – 1 canceled   × 2 failed   █ 29 succeeded
+  · 141 scheduled  ░ 12 pending  ▒ 14 in progress  – 1 canceled  × 2 failed  █ 29 succeeded
   1 removed
   1 failed with code 28, such as gateway-099
   1 failed without a code
@@ -63,8 +63,8 @@ firmware-2.1  -  Running  -  1m35s  -  set gateway-f
   canary  [################--]       9/10  Finished
   early   [#######x>>>>>>....]      20/48  Running
   rest    [                  ]      0/141  Scheduled
-    141 scheduled   . 12 pending   > 14 in progress
-  - 1 canceled   x 2 failed   # 29 succeeded
+    141 scheduled  . 12 pending  > 14 in progress
+  - 1 canceled  x 2 failed  # 29 succeeded
   1 removed
   1 failed with code 28, such as gateway-099
   1 failed without a code
@@ -73,7 +73,7 @@ firmware-2.1  -  Running  -  1m35s  -  set gateway-f
 `},
 		"before the controller's first look": {&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "new"}, Spec: specOf("new")}, Style{Width: 100, Unicode: true}, `
 new  ·  Creating
-  · 0 scheduled   ░ 0 pending   ▒ 0 in progress   – 0 canceled   × 0 failed   █ 0 succeeded
+  · 0 scheduled  ░ 0 pending  ▒ 0 in progress  – 0 canceled  × 0 failed  █ 0 succeeded
 `},
 		"more groups than rows": {manyGroups(40), Style{Width: 100, Height: 14, Unicode: true}, `
 long  ·  Creating
@@ -83,7 +83,7 @@ long  ·  Creating
   group-22  ········································        0/1  Scheduled
   group-23  ········································        0/1  Scheduled
   17 groups after
-  · 0 scheduled   ░ 0 pending   ▒ 0 in progress   – 0 canceled   × 0 failed   █ 0 succeeded
+  · 0 scheduled  ░ 0 pending  ▒ 0 in progress  – 0 canceled  × 0 failed  █ 0 succeeded
 `},
 	}
 	for name, tc := range tests {

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+)
+
+const (
+	tokensName = "device-tokens"
+	// tokensType is the type of Secret that the door reads tokens from.
+	tokensType corev1.SecretType = "goshawk.dev/device-tokens"
+
+	hardwareLabel = "hardware"
+	siteLabel     = "site"
+	canarySite    = "lab"
+
+	goodVersion = "2.1"
+	badVersion  = "2.2"
+)
+
+// mix is what the fleet is like: a few devices are slow, a few fail every update.
+const mix = "obedient=90,slow=6,failing=4"
+
+// fleet is the devices and what makes them known to the cluster.
+type fleet struct {
+	namespace string
+	devices   []devicesim.Device
+	targets   []*v1alpha1.Target
+	tokens    *corev1.Secret
+}
+
+// newFleet makes count devices: three gateways to two sensors, one of twenty of either in the lab.
+func newFleet(namespace string, count int) fleet {
+	f := fleet{namespace: namespace, tokens: &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: tokensName},
+		Type:       tokensType,
+		Data:       map[string][]byte{},
+	}}
+	gateways := count * 3 / 5
+	for i := range count {
+		if i < gateways {
+			f.add("gateway", i)
+		} else {
+			f.add("sensor", i-gateways)
+		}
+	}
+	return f
+}
+
+func (f *fleet) add(hardware string, i int) {
+	name, token := fmt.Sprintf("%s-%03d", hardware, i+1), rand.Text()
+	site := []string{"lyon", "porto", "turku"}[i%3]
+	if i%20 == 0 {
+		site = canarySite
+	}
+	f.tokens.Data[name] = []byte(token)
+	f.targets = append(f.targets, &v1alpha1.Target{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: f.namespace, Name: name,
+			Labels: map[string]string{hardwareLabel: hardware, siteLabel: site},
+		},
+		Spec: v1alpha1.TargetSpec{
+			Type:           hardware,
+			TokenSecretRef: &v1alpha1.SecretKeyReference{Name: tokensName, Key: name},
+		},
+	})
+	f.devices = append(f.devices, devicesim.Device{
+		ID: name, Token: token, FailCode: []string{"28", "110"}[i%2], // no space left, timed out
+		Attributes: map[string]string{"hwRevision": string(rune('A' + i%2))},
+	})
+}
+
+// releases are the modules and sets: firmware that works, and firmware that will have to be stopped.
+func releases(namespace string) []client.Object {
+	var objects []client.Object
+	for _, version := range []string{goodVersion, badVersion} {
+		os, app := module(namespace, "os", version), module(namespace, "app", version)
+		objects = append(objects, os, app, &v1alpha1.DistributionSet{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: setName(version)},
+			Spec: v1alpha1.DistributionSetSpec{
+				Name: "firmware", Version: version, Type: "full-image",
+				Modules:     []v1alpha1.ModuleReference{{Name: os.Name}, {Name: app.Name}},
+				ModuleTypes: &v1alpha1.ModuleTypes{Mandatory: []string{"os"}, Optional: []string{"app"}},
+			},
+		})
+	}
+	return objects
+}
+
+func setName(version string) string { return "firmware-" + version }
+
+// module names an artifact that nobody fetches: these devices only pretend.
+func module(namespace, kind, version string) *v1alpha1.SoftwareModule {
+	file := fmt.Sprintf("%s-%s.img", kind, version)
+	sum := sha256.Sum256([]byte(file))
+	return &v1alpha1.SoftwareModule{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: kind + "-" + version},
+		Spec: v1alpha1.SoftwareModuleSpec{
+			Type: kind, Name: "demo-" + kind, Version: version, Vendor: "acme", Rollback: v1alpha1.RollbackSupported,
+			Artifacts: []v1alpha1.Artifact{{
+				FileName: file, Size: 4 << 20,
+				Checksums: v1alpha1.Checksums{SHA256: hex.EncodeToString(sum[:])},
+				Downloads: []v1alpha1.Download{{Protocol: v1alpha1.ProtocolHTTPS, URL: "https://artifacts.example.com/" + file}},
+			}},
+		},
+	}
+}
+
+// goodRollout goes from the lab to a quarter of the fleet, to the sensors, to the rest.
+func goodRollout(namespace string, start time.Time) *v1alpha1.Rollout {
+	return newRollout(namespace, goodVersion, start, []v1alpha1.Group{
+		{Name: "canary", Selection: labeled(siteLabel, canarySite)},
+		{Name: "early", Percentage: ptr.To[int32](25)},
+		{Name: "sensors", Selection: labeled(hardwareLabel, "sensor")},
+		{Name: "rest"},
+	})
+}
+
+// badRollout brings the bad firmware to everybody at once, as one should not.
+func badRollout(namespace string, start time.Time) *v1alpha1.Rollout {
+	return newRollout(namespace, badVersion, start, []v1alpha1.Group{{Name: "everybody"}})
+}
+
+// newRollout has a startAt, as every rollout should: it says which of two over the same devices is the newer.
+func newRollout(namespace, version string, start time.Time, groups []v1alpha1.Group) *v1alpha1.Rollout {
+	return &v1alpha1.Rollout{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: setName(version)},
+		Spec: v1alpha1.RolloutSpec{
+			Update:           v1alpha1.Update{DistributionSet: setName(version)},
+			Groups:           groups,
+			SuccessThreshold: ptr.To[int32](80),
+			ErrorThreshold:   ptr.To[int32](20),
+			SettleSeconds:    ptr.To[int32](1),
+			StartAt:          ptr.To(metav1.NewTime(start)),
+		},
+	}
+}
+
+func labeled(key, value string) v1alpha1.Selection {
+	return v1alpha1.Selection{TargetSelector: &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{key: v1alpha1.LabelValue(value)}}}
+}

@@ -1,0 +1,90 @@
+// Command goshawk-demo shows Goshawk at work: a fleet of simulated devices, a rollout that goes through it group by group, and a bad update that one
+// commit stops everywhere. It needs a cluster with Goshawk in it, such as `make up` starts, and leaves its objects there to look at.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/term"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case ctx.Err() != nil:
+		fmt.Println("\nInterrupted. The control plane still runs; make down stops it.")
+		os.Exit(130)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "\ngoshawk-demo:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	door     string
+	seed     int64
+	devices  int
+	patience time.Duration
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("goshawk-demo", flag.ContinueOnError)
+	flags.StringVar(&o.door, "door", "http://127.0.0.1:8080", "where the devices find Goshawk's door")
+	flags.Int64Var(&o.seed, "seed", 7, "what the devices are like")
+	flags.IntVar(&o.devices, "devices", 200, "how many devices, 20 to 2000")
+	flags.DurationVar(&o.patience, "patience", 3*time.Minute, "how long a rollout may take before the demo gives up")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if o.devices < 20 || o.devices > 2000 {
+		return o, fmt.Errorf("--devices is %d; give 20 to 2000", o.devices)
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	cluster, err := connect()
+	if err != nil {
+		return err
+	}
+	d := demo{options: o, cluster: cluster, screen: newScreen(os.Stdout, term.IsTerminal(int(os.Stdout.Fd())), os.Getenv)}
+	return d.play(ctx)
+}
+
+// connect makes a client for the cluster of KUBECONFIG.
+func connect() (client.Client, error) {
+	ctrl.SetLogger(logr.Discard())
+	rest, err := config.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w; start one with make up, and set KUBECONFIG", err)
+	}
+	rest.QPS = -1 // writers bounds what is under way
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	return client.New(rest, client.Options{Scheme: scheme})
+}
