@@ -26,9 +26,6 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/targets"
 )
 
-// offlineAfter is how long after lastSeen a device counts as offline. lastSeen is written at most once a day, so a day more is left to it.
-const offlineAfter = 48 * time.Hour
-
 // TargetReconciler gives a target its first look, notes its single assignment, and folds what applies to its open action while the device is away.
 type TargetReconciler struct {
 	Client  client.Client
@@ -65,7 +62,6 @@ func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) er
 	noteAssignment(t, status, w.Now)
 	setCondition(&status.Conditions, targetReady(t, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now))
 	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, targetAssigned(r.Index.World(t, w.Now))) // as of what was just noted
-	setOrDrop(&status.Conditions, v1alpha1.ConditionOnline, targetOnline(t, w.Now))
 	status.ObservedGeneration = t.Generation
 	return nil
 }
@@ -139,19 +135,6 @@ func assignedWords(v offer.Verdict) (metav1.ConditionStatus, string, string) {
 	}
 }
 
-// targetOnline tells whether the device was heard of lately; nil: never.
-func targetOnline(t *v1alpha1.Target, now time.Time) *metav1.Condition {
-	if t.Status.LastSeen == nil {
-		return nil
-	}
-	c := &metav1.Condition{Type: v1alpha1.ConditionOnline, Status: metav1.ConditionTrue, Reason: "Seen", ObservedGeneration: t.Generation,
-		Message: "the device was heard of within the last two days", LastTransitionTime: metav1.NewTime(now)}
-	if now.Sub(t.Status.LastSeen.Time) >= offlineAfter {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Silent", "the device has not been heard of for two days"
-	}
-	return c
-}
-
 // recheck is when time alone changes something about a target: a deadline of its open action, or its silence.
 func (r *TargetReconciler) recheck(t *v1alpha1.Target) time.Duration {
 	now := r.Now()
@@ -159,8 +142,8 @@ func (r *TargetReconciler) recheck(t *v1alpha1.Target) time.Duration {
 	if action.Open(&t.Status) != nil {
 		next = offer.For(r.Index.World(t, now)).Reason.Until
 	}
-	if seen := t.Status.LastSeen; seen != nil && now.Sub(seen.Time) < offlineAfter {
-		if silent := seen.Add(offlineAfter); next.IsZero() || silent.Before(next) {
+	if seen := t.Status.LastSeen; seen != nil && now.Sub(seen.Time) < targets.OfflineAfter {
+		if silent := seen.Add(targets.OfflineAfter); next.IsZero() || silent.Before(next) {
 			next = silent
 		}
 	}

@@ -5,10 +5,13 @@ package targets
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -52,7 +55,15 @@ type Change func(w offer.World, status *v1alpha1.TargetStatus) error
 
 // Update settles the target, lets change fold something in, and writes the status if anything is different. It answers the target as it is now stored; a target
 // that does not exist is a NotFound error.
+//
+// It waits for one of the process's slots before it looks, not before it writes: what was asked before a stop and waited its turn is judged after the stop.
 func (s *Store) Update(ctx context.Context, key types.NamespacedName, change Change) (*v1alpha1.Target, error) {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	target := s.Get(key)
 	for try := 0; ; try++ {
 		if target == nil {
@@ -82,6 +93,8 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 	if err := change(w, &next.Status); err != nil {
 		return target, err
 	}
+	noteOnline(next, w.Now)
+	slices.SortFunc(next.Status.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) }) // whoever added them
 	if equality.Semantic.DeepEqual(next.Status, target.Status) {
 		return target, nil
 	}
@@ -89,14 +102,8 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 	return s.write(ctx, target, next)
 }
 
-// write patches the status under the lock of the target that was read, taking one of the process's slots.
+// write patches the status under the lock of the target that was read.
 func (s *Store) write(ctx context.Context, old, next *v1alpha1.Target) (*v1alpha1.Target, error) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 	patch := client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})
 	if err := s.Client.Status().Patch(ctx, next, patch, client.FieldOwner("goshawk")); err != nil {
 		return nil, fmt.Errorf("write status of target %s: %w", key(old), err)

@@ -13,8 +13,10 @@ import (
 
 	"github.com/go-logr/logr/testr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/transport"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -36,14 +38,18 @@ type World struct {
 	Door string
 }
 
-// systemNamespace is where Goshawk keeps its own objects.
-const systemNamespace = "goshawk-system"
+// SystemNamespace is where Goshawk keeps its own objects.
+const SystemNamespace = "goshawk-system"
 
 var shared struct {
 	start sync.Once
 	door  string
 	err   error
+	wraps []transport.WrapperFunc
 }
+
+// Wrap puts something between Goshawk and the API server. A test package that wants it says so in its TestMain.
+func Wrap(wrap transport.WrapperFunc) { shared.wraps = append(shared.wraps, wrap) }
 
 // New makes a world in a fresh namespace. All worlds of a test binary share one process: the controllers see every namespace, and two of them would work
 // against each other.
@@ -53,6 +59,9 @@ func New(t testing.TB) *World {
 	shared.start.Do(func() {
 		if shared.err = EnsureSystemNamespace(c); shared.err != nil {
 			return
+		}
+		for _, wrap := range shared.wraps {
+			config.Wrap(wrap)
 		}
 		var stop func() error
 		shared.door, stop, shared.err = Start(context.Background(), process.Options{}, func(ctx context.Context, o process.Options) error {
@@ -68,15 +77,18 @@ func New(t testing.TB) *World {
 	return &World{T: t, Client: c, Namespace: cluster.Namespace(t), Door: shared.door}
 }
 
-// Start runs a process with what o leaves open filled in for tests: controllers and door, short intervals, no probes. It answers the door's URL and a function
-// that ends the process and waits for its end.
+// Start runs a process with what o leaves open filled in for tests: controllers and door unless o wants one of them, a free port, short intervals, no
+// probes. It answers the door's URL and a function that ends the process and waits for its end.
 func Start(ctx context.Context, o process.Options, run func(context.Context, process.Options) error) (door string, stop func() error, err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
+	if o.DoorListener == nil {
+		if o.DoorListener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return "", nil, err
+		}
 	}
-	o.Controllers, o.Door, o.DoorListener = true, true, listener
-	o.Namespace, o.MetricsAddress, o.HealthAddress = systemNamespace, "0", "0"
+	if !o.Controllers && !o.Door {
+		o.Controllers, o.Door = true, true
+	}
+	o.Namespace, o.MetricsAddress, o.HealthAddress = SystemNamespace, "0", "0"
 	if o.WritesInFlight == 0 {
 		o.WritesInFlight = 8
 	}
@@ -87,7 +99,7 @@ func Start(ctx context.Context, o process.Options, run func(context.Context, pro
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, o) }()
-	return "http://" + listener.Addr().String(), func() error { cancel(); return <-ended }, nil
+	return "http://" + o.DoorListener.Addr().String(), func() error { cancel(); return <-ended }, nil
 }
 
 // LogTo sends what the controllers log to a test.
@@ -95,7 +107,7 @@ func LogTo(t *testing.T) { ctrl.SetLogger(testr.NewWithOptions(t, testr.Options{
 
 // EnsureSystemNamespace creates the namespace of Goshawk's own objects.
 func EnsureSystemNamespace(c client.Client) error {
-	return client.IgnoreAlreadyExists(c.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}))
+	return client.IgnoreAlreadyExists(c.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: SystemNamespace}}))
 }
 
 // Apply creates or replaces objects from YAML, as `kubectl apply --server-side` would.
@@ -173,15 +185,25 @@ func (w *World) Targets(prefix string, n int, labels map[string]string) []string
 // Devices runs one simulated device for each name until the test ends, and records what they do.
 func (w *World) Devices(temperament devicesim.Temperament, names ...string) (*devicesim.Fleet, *devicesim.Recorder) {
 	w.T.Helper()
+	return w.Play(nil, temperament, names...)
+}
+
+// Play is Devices with another configuration; nil changes nothing.
+func (w *World) Play(change func(*devicesim.Config), temperament devicesim.Temperament, names ...string) (*devicesim.Fleet, *devicesim.Recorder) {
+	w.T.Helper()
 	devices := make([]devicesim.Device, len(names))
 	for i, name := range names {
 		devices[i] = devicesim.Device{ID: name, Token: Token, Temperament: temperament}
 	}
 	recorder := &devicesim.Recorder{}
-	fleet, err := devicesim.New(devicesim.Config{
+	config := devicesim.Config{
 		BaseURL: w.Door, Tenant: w.Namespace, Devices: devices, Seed: 1, PollInterval: 200 * time.Millisecond, Jitter: 0.2,
 		StepTime: 50 * time.Millisecond, Steps: 2, Observer: recorder.Observe,
-	})
+	}
+	if change != nil {
+		change(&config)
+	}
+	fleet, err := devicesim.New(config)
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -253,4 +275,103 @@ func (w *World) EventuallyRollout(name, what string, is func(*v1alpha1.Rollout) 
 // InState is for EventuallyRollout.
 func InState(s v1alpha1.RolloutState) func(*v1alpha1.Rollout) bool {
 	return func(r *v1alpha1.Rollout) bool { return r.Status.State == s }
+}
+
+// CommitRollout changes a rollout by a merge patch.
+func (w *World) CommitRollout(name, patch string) {
+	w.T.Helper()
+	w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, patch)
+}
+
+// DistributionSet reads a set.
+func (w *World) DistributionSet(name string) *v1alpha1.DistributionSet {
+	w.T.Helper()
+	s := &v1alpha1.DistributionSet{}
+	if err := w.Client.Get(w.T.Context(), types.NamespacedName{Namespace: w.Namespace, Name: name}, s); err != nil {
+		w.T.Fatal(err)
+	}
+	return s
+}
+
+// Groups lists the deployment groups of the namespace.
+func (w *World) Groups() []v1alpha1.DeploymentGroup {
+	w.T.Helper()
+	var list v1alpha1.DeploymentGroupList
+	if err := w.Client.List(w.T.Context(), &list, client.InNamespace(w.Namespace)); err != nil {
+		w.T.Fatal(err)
+	}
+	return list.Items
+}
+
+// Kubectl runs kubectl in the namespace and answers what it printed.
+func (w *World) Kubectl(args ...string) string {
+	w.T.Helper()
+	return cluster.Kubectl(w.T, append([]string{"-n", w.Namespace}, args...)...)
+}
+
+// EventuallyTarget waits until a target is as wanted, and answers it.
+func (w *World) EventuallyTarget(name, what string, is func(*v1alpha1.Target) bool) *v1alpha1.Target {
+	w.T.Helper()
+	var t *v1alpha1.Target
+	w.Eventually("target "+name+" "+what, func() string {
+		if t = w.Target(name); is(t) {
+			return ""
+		}
+		encoded, _ := yaml.Marshal(t.Status)
+		return "its status is\n" + string(encoded)
+	})
+	return t
+}
+
+// EventuallyPolled waits until each device has polled n times since a moment: by then it would have begun whatever it was offered.
+func (w *World) EventuallyPolled(devices *devicesim.Recorder, n int, since time.Time, names ...string) {
+	w.T.Helper()
+	w.Eventually(fmt.Sprintf("%d polls of everybody", n), func() string {
+		polls := map[string]int{}
+		for _, e := range devices.Of(devicesim.Polled) {
+			if e.Asked.After(since) {
+				polls[e.Device]++
+			}
+		}
+		for _, name := range names {
+			if polls[name] < n {
+				return fmt.Sprintf("%s polled %d times", name, polls[name])
+			}
+		}
+		return ""
+	})
+}
+
+// EventuallyBegan waits until each of the devices has begun something.
+func (w *World) EventuallyBegan(devices *devicesim.Recorder, names ...string) {
+	w.T.Helper()
+	w.Eventually("the beginning of everybody", func() string {
+		began := Beginnings(devices)
+		for _, name := range names {
+			if began[name] == 0 {
+				return name + " has not begun"
+			}
+		}
+		return ""
+	})
+}
+
+// Beginnings counts how often each device fetched a deployment and took it on.
+func Beginnings(devices *devicesim.Recorder) map[string]int {
+	began := map[string]int{}
+	for _, e := range devices.Of(devicesim.Began) {
+		began[e.Device]++
+	}
+	return began
+}
+
+// Condition of a list; nil: there is none of this type.
+func Condition(list []metav1.Condition, conditionType string) *metav1.Condition {
+	return meta.FindStatusCondition(list, conditionType)
+}
+
+// Says tells whether a condition has this status and reason.
+func Says(list []metav1.Condition, conditionType string, status metav1.ConditionStatus, reason string) bool {
+	c := Condition(list, conditionType)
+	return c != nil && c.Status == status && c.Reason == reason
 }
