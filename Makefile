@@ -69,7 +69,7 @@ fuzz: ## Look for a fleet that the partition into groups loses or doubles (FUZZT
 bench: controlplane ## Measure: rules alone, then whole rollouts on the real API server (BENCH=regexp).
 	@packages=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u | grep -v '^\./test/' || true); \
 		if [[ -n $$packages ]]; then go test -run '^$$' -bench '$(BENCH)' -benchmem $$packages; fi
-	@if [[ -d test/bench ]]; then KUBEBUILDER_ASSETS="$(ASSETS)" go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m ./test/bench/...; fi
+	@if [[ -d test/bench ]]; then KUBEBUILDER_ASSETS="$(ASSETS)" go test -run '^$$' -bench '$(BENCH)' -benchtime=1x -p 1 -timeout 60m -v ./test/bench/...; fi
 
 
 .PHONY: build

@@ -2,6 +2,7 @@ package action
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -128,4 +129,5 @@ func setConsistent(s *v1alpha1.TargetStatus, status metav1.ConditionStatus, reas
 		ObservedGeneration: max(s.ObservedGeneration, 0),
 		LastTransitionTime: stamp(now),
 	})
+	slices.SortFunc(s.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 }

@@ -11,6 +11,10 @@ const maxHistory = 10
 
 // record writes a line for the first time that a state is reached; the newest lines are kept.
 func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
+	if r.Event == Deny {
+		recordDenial(a, r)
+		return
+	}
 	for _, line := range a.History {
 		if line.State == state {
 			return
@@ -25,4 +29,14 @@ func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
 	if extra := len(a.History) - maxHistory; extra > 0 {
 		a.History = slices.Delete(a.History, 0, extra)
 	}
+}
+
+// recordDenial keeps the newest denial beside the question, which stands first. A denial reaches no state, and people want to know of it.
+func recordDenial(a *v1alpha1.Action, r Report) {
+	words := "denied"
+	if r.Message != "" {
+		words += ": " + r.Message
+	}
+	line := v1alpha1.ActionEvent{Time: stamp(r.Now), State: a.State, StatusCode: r.StatusCode, Message: clean(words, maxHistoryMessage)}
+	a.History = append(a.History[:min(len(a.History), 1)], line)
 }

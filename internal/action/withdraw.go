@@ -7,13 +7,32 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Withdraw takes back a birth that the device was never told of, because its source turned out to be stopped or paused between the birth and the
+// IsSilent tells whether an action has only just begun: the device has fetched it, or somebody has agreed to it, and nothing has been heard since.
+func IsSilent(a *v1alpha1.Action) bool {
+	switch a.State {
+	case v1alpha1.ActionRetrieved:
+		return a.Reports == 0
+	case v1alpha1.ActionRunning: // without a sign of work it was confirmed
+		return !a.DownloadSeen && a.Cancel == nil && a.ReportedAt != nil && a.ReportedAt.Equal(a.BeganAt)
+	}
+	return false
+}
+
+// Withdraw takes back a beginning that the device was never told of, because its source turned out to be stopped or paused between the beginning and the
 // answer. It reports whether it did: an action that the device has reported on is left alone. With a cause the action is closed as Canceled and the device
-// not in doubt; without one, as for a pause, it is as if it had never been born, so that the intent is not spent. The id is used up either way.
+// not in doubt. Without one, as for a pause, the intent is not spent: a birth is as if it had never been, though its id is used up, and what was confirmed
+// waits for confirmation again.
 func Withdraw(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, now time.Time) bool {
 	a := find(s, id)
-	if a == nil || a.State != v1alpha1.ActionRetrieved || a.Reports > 0 {
+	if a == nil || !IsSilent(a) {
 		return false
+	}
+	if a.State == v1alpha1.ActionRunning {
+		unconfirm(a)
+		if cause != "" {
+			Cancel(s, id, cause, v1alpha1.CancelationSoft, now)
+		}
+		return true
 	}
 	forget(s, a)
 	if cause == "" {
@@ -25,6 +44,16 @@ func Withdraw(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, no
 	}
 	s.UpdateStatus = settled(s)
 	return true
+}
+
+// unconfirm makes an action wait again as it did before somebody agreed to it.
+func unconfirm(a *v1alpha1.Action) {
+	a.State, a.Stage = v1alpha1.ActionWaitingForConfirmation, ""
+	a.History = slices.DeleteFunc(a.History, func(e v1alpha1.ActionEvent) bool { return e.State != v1alpha1.ActionWaitingForConfirmation })
+	if len(a.History) > 0 {
+		asked := a.History[0].Time
+		a.BeganAt = &asked
+	}
 }
 
 // ByID is the action with this id; nil: it is not listed.

@@ -45,6 +45,25 @@ type Backend interface {
 	// CancelFeedback takes the answer to a cancel; it is stored when it returns.
 	CancelFeedback(ctx context.Context, device Device, actionID int32, feedback wire.Feedback) error
 
+	// Consent says whether the device agrees to updates by itself, and what waits
+	// for its word if it does not. The device is heard of as by a Poll.
+	Consent(ctx context.Context, device Device, remoteAddr string) (Consent, error)
+
+	// Confirmation returns an action that waits for the consent of somebody at
+	// the device. The first call is its birth; nothing begins by it.
+	Confirmation(ctx context.Context, device Device, actionID int32) (Deployment, error)
+
+	// ConfirmationFeedback takes a yes, with which the action begins, or a no,
+	// with which it goes on waiting; it is stored when it returns.
+	ConfirmationFeedback(ctx context.Context, device Device, actionID int32, feedback wire.ConfirmationFeedback) error
+
+	// ActivateAutoConfirm makes the device agree to everything by itself, also
+	// to what waits now. ErrConflict: it does already.
+	ActivateAutoConfirm(ctx context.Context, device Device, request wire.ActivateAutoConfirm) error
+
+	// DeactivateAutoConfirm asks the device again from the next update on.
+	DeactivateAutoConfirm(ctx context.Context, device Device) error
+
 	// Attributes takes what the device says about itself. Names and values that
 	// cannot be stored are a BadRequest, too many of them ErrTooMany.
 	Attributes(ctx context.Context, device Device, data wire.ConfigData) error
@@ -106,6 +125,18 @@ type Poll struct {
 	CacheBuster string
 	// WantAttributes asks the device for its attributes.
 	WantAttributes bool
+}
+
+// Consent is how a device stands to updates that need somebody's consent.
+type Consent struct {
+	// Active: the device agrees to everything by itself, since ActivatedAt,
+	// because Initiator wanted it so for the reason in Remark.
+	Active            bool
+	Initiator, Remark string
+	ActivatedAt       time.Time
+	// ConfirmID is the action that waits, or zero; CacheBuster is as in a Poll.
+	ConfirmID   int32
+	CacheBuster string
 }
 
 // Deployment is one action as its device may see it.

@@ -19,12 +19,9 @@ func (v *visit) baseOf(poll Poll) wire.Base {
 	case poll.CancelID != 0:
 		links.CancelAction = v.action("/cancelAction/", poll.CancelID)
 	case poll.ConfirmID != 0:
-		links.ConfirmationBase = v.action("/confirmationBase/", poll.ConfirmID)
+		links.ConfirmationBase = v.offered("/confirmationBase/", poll.ConfirmID, poll.CacheBuster)
 	case poll.DeployID != 0:
-		links.DeploymentBase = v.action("/deploymentBase/", poll.DeployID)
-		if poll.CacheBuster != "" {
-			links.DeploymentBase.Href += "?c=" + url.QueryEscape(poll.CacheBuster)
-		}
+		links.DeploymentBase = v.offered("/deploymentBase/", poll.DeployID, poll.CacheBuster)
 	}
 	if poll.InstalledID != 0 {
 		links.InstalledBase = v.action("/installedBase/", poll.InstalledID)
@@ -37,6 +34,15 @@ func (v *visit) baseOf(poll Poll) wire.Base {
 
 func (v *visit) action(path string, id int32) wire.Link {
 	return wire.Link{Href: v.root() + path + strconv.Itoa(int(id))}
+}
+
+// offered links to what is on offer, by another URL whenever its content has changed.
+func (v *visit) offered(path string, id int32, cacheBuster string) wire.Link {
+	link := v.action(path, id)
+	if cacheBuster != "" {
+		link.Href += "?c=" + url.QueryEscape(cacheBuster)
+	}
+	return link
 }
 
 // root is where all links to this device's resources begin.

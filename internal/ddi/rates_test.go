@@ -61,6 +61,18 @@ func TestRatePerDevice(t *testing.T) {
 	}
 }
 
+// Who has said yes or no at a device in a hurry need not say it again.
+func TestRatesKeepConsent(t *testing.T) {
+	word := func(text string) *http.Request {
+		return ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"`+text+`"}`)
+	}
+	s := door(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	got := codes(s, poll(), poll(), poll(), poll(), word("denied"), word("confirmed"), word("denied"), word("confirmed"), ask("GET "+root+"/confirmationBase/31"))
+	if diff := cmp.Diff([]int{200, 200, 200, 429, 200, 200, 200, 429, 429}, got); diff != "" {
+		t.Errorf("a hurried device loses no word, but words are bounded too (-want +got):\n%s", diff)
+	}
+}
+
 func TestRatePerAddress(t *testing.T) {
 	const wrong = "Authorization: TargetToken wrong"
 	s := door(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })

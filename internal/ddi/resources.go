@@ -48,7 +48,7 @@ type visit struct {
 var resources = []resource{
 	{name: "base", path: "", methods: readable(conditional(document(base)))},
 	{name: "deploymentBase", path: "/deploymentBase/{actionId}",
-		methods: methods{http.MethodGet: document(deployment(Backend.Deployment))}},
+		methods: methods{http.MethodGet: document(action(Backend.Deployment, (*visit).deploymentBaseOf))}},
 	{name: "deploymentBaseFeedback", path: "/deploymentBase/{actionId}/feedback", judgesHurry: true,
 		methods: methods{http.MethodPost: feedback(Backend.Feedback)}},
 	{name: "cancelAction", path: "/cancelAction/{actionId}",
@@ -58,9 +58,19 @@ var resources = []resource{
 	{name: "configData", path: "/configData",
 		methods: methods{http.MethodPut: configData}},
 	{name: "installedBase", path: "/installedBase/{actionId}",
-		methods: readable(document(deployment(Backend.Installed)))},
+		methods: readable(document(action(Backend.Installed, (*visit).deploymentBaseOf)))},
 	{name: "installedBaseReport", path: "/installedBase",
 		methods: methods{http.MethodPut: installedBase}},
+	{name: "confirmationBase", path: "/confirmationBase",
+		methods: readable(document(consent))},
+	{name: "confirmation", path: "/confirmationBase/{actionId}",
+		methods: methods{http.MethodGet: document(action(Backend.Confirmation, (*visit).confirmationOf))}},
+	{name: "confirmationFeedback", path: "/confirmationBase/{actionId}/feedback", judgesHurry: true,
+		methods: methods{http.MethodPost: confirmationFeedback}},
+	{name: "activateAutoConfirm", path: "/confirmationBase/activateAutoConfirm",
+		methods: methods{http.MethodPost: activateAutoConfirm}},
+	{name: "deactivateAutoConfirm", path: "/confirmationBase/deactivateAutoConfirm",
+		methods: methods{http.MethodPost: deactivateAutoConfirm}},
 	{name: "artifacts", path: "/softwaremodules/{moduleId}/artifacts",
 		methods: readable(document(artifacts))},
 	{name: "artifact", path: "/softwaremodules/{moduleId}/artifacts/{fileName}",
@@ -147,18 +157,23 @@ func matches(ifNoneMatch []string, etag string) bool {
 }
 
 func base(v *visit) (any, error) {
-	var remote string
-	if address := v.address(v.Request); address.IsValid() {
-		remote = address.String()
-	}
-	poll, err := v.backend.Poll(v.Context(), v.device, remote)
+	poll, err := v.backend.Poll(v.Context(), v.device, v.remote())
 	if err != nil {
 		return nil, err
 	}
 	return v.baseOf(poll), nil
 }
 
-func deployment(find func(Backend, context.Context, Device, int32) (Deployment, error)) func(*visit) (any, error) {
+// remote is the address that the device comes from, or empty.
+func (v *visit) remote() string {
+	if address := v.address(v.Request); address.IsValid() {
+		return address.String()
+	}
+	return ""
+}
+
+// action finds an action and writes it with as much history as is asked for.
+func action[D any](find func(Backend, context.Context, Device, int32) (Deployment, error), write func(*visit, Deployment, int) D) func(*visit) (any, error) {
 	return func(v *visit) (any, error) {
 		id, err := v.actionID()
 		if err != nil {
@@ -172,7 +187,7 @@ func deployment(find func(Backend, context.Context, Device, int32) (Deployment, 
 		if err != nil {
 			return nil, err
 		}
-		return v.deploymentBaseOf(found, messages), nil
+		return write(v, found, messages), nil
 	}
 }
 

@@ -135,24 +135,43 @@ func TestResources(t *testing.T) {
 		"deploymentBase without chunks": {
 			func(b *dditest.Backend) { b.Action = ddi.Deployment{ID: 7, Download: "forced", Update: "skip"} },
 			ask("GET " + root + "/deploymentBase/7?actionHistory=0")},
-		"deploymentBase feedback":         {as, ask("POST "+root+"/deploymentBase/31/feedback", closed)},
-		"cancelAction":                    {as, ask("GET " + root + "/cancelAction/31")},
-		"cancelAction feedback":           {as, ask("POST "+root+"/cancelAction/31/feedback", closed)},
-		"configData":                      {as, ask("PUT "+root+"/configData", `{"mode":"replace","data":{"hw":"B","n":4,"old":null}}`)},
-		"installedBase":                   {as, ask("GET " + root + "/installedBase/31?actionHistory=1")},
-		"installedBase known":             {as, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
-		"installedBase new":               {func(b *dditest.Backend) { b.Created = true }, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
-		"artifacts":                       {as, ask("GET " + root + "/softwaremodules/9/artifacts")},
-		"artifact over HTTP":              {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
-		"artifact over HTTPS":             {as, ask("GET https://door.example" + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
-		"artifact asked by HEAD":          {as, ask("HEAD " + root + "/softwaremodules/9/artifacts/delta.swu")},
-		"artifact that lies nowhere":      {as, ask("GET " + root + "/softwaremodules/9/artifacts/nowhere.swu")},
-		"artifact unknown":                {as, ask("GET " + root + "/softwaremodules/9/artifacts/other.swu")},
-		"MD5 sum":                         {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
-		"MD5 sum not known":               {as, ask("GET " + root + "/softwaremodules/9/artifacts/delta.swu.MD5SUM")},
-		"MD5 sum that is itself a file":   {func(b *dditest.Backend) { b.Module.Artifacts[1].FileName = "bundle 1.raucb.MD5SUM" }, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
-		"module unknown":                  {as, ask("GET " + root + "/softwaremodules/8/artifacts")},
-		"confirmationBase does not exist": {as, ask("GET " + root + "/confirmationBase")},
+		"deploymentBase feedback":       {as, ask("POST "+root+"/deploymentBase/31/feedback", closed)},
+		"cancelAction":                  {as, ask("GET " + root + "/cancelAction/31")},
+		"cancelAction feedback":         {as, ask("POST "+root+"/cancelAction/31/feedback", closed)},
+		"configData":                    {as, ask("PUT "+root+"/configData", `{"mode":"replace","data":{"hw":"B","n":4,"old":null}}`)},
+		"installedBase":                 {as, ask("GET " + root + "/installedBase/31?actionHistory=1")},
+		"installedBase known":           {as, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
+		"installedBase new":             {func(b *dditest.Backend) { b.Created = true }, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
+		"artifacts":                     {as, ask("GET " + root + "/softwaremodules/9/artifacts")},
+		"artifact over HTTP":            {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
+		"artifact over HTTPS":           {as, ask("GET https://door.example" + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
+		"artifact asked by HEAD":        {as, ask("HEAD " + root + "/softwaremodules/9/artifacts/delta.swu")},
+		"artifact that lies nowhere":    {as, ask("GET " + root + "/softwaremodules/9/artifacts/nowhere.swu")},
+		"artifact unknown":              {as, ask("GET " + root + "/softwaremodules/9/artifacts/other.swu")},
+		"MD5 sum":                       {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
+		"MD5 sum not known":             {as, ask("GET " + root + "/softwaremodules/9/artifacts/delta.swu.MD5SUM")},
+		"MD5 sum that is itself a file": {func(b *dditest.Backend) { b.Module.Artifacts[1].FileName = "bundle 1.raucb.MD5SUM" }, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
+		"module unknown":                {as, ask("GET " + root + "/softwaremodules/8/artifacts")},
+		"consent is asked for":          {as, ask("GET " + root + "/confirmationBase")},
+		"consent by HEAD":               {as, ask("HEAD " + root + "/confirmationBase")},
+		"consent is awaited":            {func(b *dditest.Backend) { b.Stance = ddi.Consent{ConfirmID: 31, CacheBuster: "-217&x"} }, ask("GET " + root + "/confirmationBase")},
+		"consent is given": {func(b *dditest.Backend) {
+			b.Stance = ddi.Consent{Active: true, Initiator: "ada", Remark: "night shift <&>", ActivatedAt: time.UnixMilli(1700000000123)}
+		}, ask("GET " + root + "/confirmationBase")},
+		"consent is given by nobody":           {func(b *dditest.Backend) { b.Stance = ddi.Consent{Active: true} }, ask("GET " + root + "/confirmationBase")},
+		"base asks for consent with a buster":  {offer(func(p *ddi.Poll) { p.ConfirmID, p.CacheBuster = 31, "-217&x" }), ask("GET " + root)},
+		"confirmation":                         {as, ask("GET " + root + "/confirmationBase/31?c=whatever")},
+		"confirmation with history":            {as, ask("GET " + root + "/confirmationBase/31?actionHistory=2")},
+		"confirmation given":                   {as, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed","code":1,"details":["yes"]}`)},
+		"confirmation denied":                  {as, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"denied"}`)},
+		"auto-confirm activated":               {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"initiator":"ada","remark":"night shift"}`)},
+		"auto-confirm activated by nobody":     {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", "")},
+		"auto-confirm activated with no names": {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{}`)},
+		"auto-confirm activated at length": {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm",
+			fmt.Sprintf(`{"initiator":%q,"remark":%q}`, strings.Repeat("é", 64), strings.Repeat("é", 512)))},
+		"auto-confirm activated twice": {func(b *dditest.Backend) { b.Errors = map[string]error{"ActivateAutoConfirm": ddi.ErrConflict} },
+			ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{}`)},
+		"auto-confirm deactivated": {as, ask("POST "+root+"/confirmationBase/deactivateAutoConfirm", "")},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -217,6 +236,16 @@ func TestRefusals(t *testing.T) {
 		"sends an endless word":       {nil, report(`{"status":{"execution":"` + strings.Repeat("é", 4000) + `","result":{"finished":"success"}}}`)},
 		"sends no data":               {nil, ask("PUT "+root+"/configData", `{"mode":"merge"}`)},
 		"sends a set without version": {nil, ask("PUT "+root+"/installedBase", `{"name":"firmware"}`)},
+		"nobody confirmed":            {ddi.ErrNotFound, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
+		"confirmed when all was over": {ddi.ErrGone, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
+		"sends no confirmation":       {nil, ask("POST "+root+"/confirmationBase/31/feedback", `{"code":1}`)},
+		"sends another confirmation":  {nil, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"maybe"}`)},
+		"confirms what cannot be":     {nil, ask("POST "+root+"/confirmationBase/all/feedback", `{"confirmation":"confirmed"}`)},
+		"a HEAD asks nobody":          {nil, ask("HEAD " + root + "/confirmationBase/31")},
+		"a GET activates nothing":     {nil, ask("GET " + root + "/confirmationBase/activateAutoConfirm")},
+		"sends a long initiator":      {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"initiator":"`+strings.Repeat("é", 65)+`"}`)},
+		"sends a long remark":         {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"remark":"`+strings.Repeat("é", 513)+`"}`)},
+		"activates with a form":       {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", "Content-Type: application/x-www-form-urlencoded", "a=b")},
 		"sends too much":              {nil, report(`{"x":"` + strings.Repeat("x", 64<<10) + `"}`)},
 		"sends too many details":      {nil, report(`{"status":{"execution":"proceeding","result":{"finished":"none"},"details":[` + strings.Repeat(`"x",`, 50) + `"x"]}}`)},
 	}
@@ -225,7 +254,7 @@ func TestRefusals(t *testing.T) {
 			b := backend()
 			if tc.fails != nil {
 				b.Errors = map[string]error{}
-				for _, method := range []string{"Poll", "Deployment", "Feedback", "CancelFeedback", "Attributes"} {
+				for _, method := range []string{"Poll", "Deployment", "Feedback", "CancelFeedback", "ConfirmationFeedback", "Attributes"} {
 					b.Errors[method] = tc.fails
 				}
 			}
@@ -427,6 +456,18 @@ func TestResultsKeepFiftyDetails(t *testing.T) {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	if got := len(b.Calls()[0].Args[1].(wire.Feedback).Status.Details); got != 50 {
+		t.Errorf("%d details, want 50", got)
+	}
+}
+
+// TestConsentKeepsFiftyDetails: nobody's word is refused for quota.
+func TestConsentKeepsFiftyDetails(t *testing.T) {
+	b := backend()
+	body := `{"confirmation":"confirmed","details":[` + strings.Repeat(`"x",`, 60) + `"last"]}`
+	if w := answered(door(t, b), ask("POST "+root+"/confirmationBase/31/feedback", body)); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if got := len(b.Calls()[0].Args[1].(wire.ConfirmationFeedback).Details); got != 50 {
 		t.Errorf("%d details, want 50", got)
 	}
 }

@@ -99,7 +99,7 @@ func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) of
 		StartedAt: a.Status.StartedAt.Time,
 		OpenedAt:  since,
 	}
-	in.Closed, in.Stopped = autoGate(a)
+	in.Closed, in.Stopped = GateOfAuto(a)
 	return in
 }
 
@@ -118,8 +118,8 @@ func autoSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
 	return since
 }
 
-// autoGate says what keeps an auto-assignment from offering, and whether that is for good. Spec counts before status.
-func autoGate(a *v1alpha1.AutoAssignment) (closed offer.Reason, stopped bool) {
+// GateOfAuto says what keeps an auto-assignment from offering, and whether that is for good. Spec counts before status.
+func GateOfAuto(a *v1alpha1.AutoAssignment) (closed offer.Reason, stopped bool) {
 	switch {
 	case !a.DeletionTimestamp.IsZero(), a.Status.State == v1alpha1.AutoAssignmentStopped:
 		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("auto-assignment %s was stopped", a.Name)}, true

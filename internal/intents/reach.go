@@ -40,43 +40,43 @@ func Exists(group *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
 
 // FromRollout is the intent of one membership.
 func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int32, set *offer.Set) offer.Intent {
+	member := rollout.MemberOf(group, int(position))
 	in := offer.Intent{
 		Source:       v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Group: group.Spec.Group},
 		Update:       r.Spec.Update,
 		Set:          set,
 		PlannedHash:  r.Status.Plan.ContentHash,
-		Superseded:   rollout.Bit(group.Status.Superseded, int(position)),
-		AlreadyThere: rollout.Bit(group.Status.AlreadyThere, int(position)),
-		Skipped:      rollout.Bit(group.Status.Skipped, int(position)),
+		Superseded:   member.Superseded,
+		AlreadyThere: member.AlreadyThere,
+		Skipped:      member.Skipped,
 	}
 	in.Update.ConfirmationRequired = group.Spec.Conditions.ConfirmationRequired
 	in.Closed, in.Stopped = Gate(r, group.Spec.Index)
+	in.RetryAt, in.RetryCodes = rollout.RetryOf(r)
+	in.Expired = member.HasExpired(in.RetryAt, in.RetryCodes)
 	if r.Status.StartedAt != nil {
-		in.StartedAt = r.Status.StartedAt.Time
-		in.Source.Since = &metav1.MicroTime{Time: rollout.Since(r)}
+		in.StartedAt, in.Source.Since = r.Status.StartedAt.Time, sinceOf(r, member.Joined)
 	}
 	if g := groupStatus(r, group.Spec.Index); g != nil && g.OpenedAt != nil {
-		in.OpenedAt = g.OpenedAt.Time
+		in.OpenedAt = latest(g.OpenedAt.Time, member.Joined)
 	}
-	if at := joined(group, position); at.After(rollout.Since(r)) && in.Source.Since != nil {
-		in.Source.Since = &metav1.MicroTime{Time: at}
-		if !in.OpenedAt.IsZero() && at.After(in.OpenedAt) {
-			in.OpenedAt = at
-		}
-	}
-	in.RetryAt, in.RetryCodes = rollout.RetryOf(r)
 	return in
 }
 
-// joined is when a member joined its dynamic group; zero: it was there when the plan was made.
-func joined(group *v1alpha1.DeploymentGroup, position int32) time.Time {
-	var at time.Time
-	for _, batch := range group.Status.Joined {
-		if batch.First <= position {
-			at = batch.At.Time
-		}
+// sinceOf is the place of a member of a started rollout in the order of updates: who joined later is as old as that.
+func sinceOf(r *v1alpha1.Rollout, joined time.Time) *metav1.MicroTime {
+	since := latest(rollout.Since(r), joined)
+	if since.Equal(r.Status.StartedAt.Time) {
+		return r.Status.StartedAt
 	}
-	return at
+	return &metav1.MicroTime{Time: since}
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // Gate says what keeps a group of a rollout from being offered to any member, and whether that is for good. Spec counts before status: a stop acts

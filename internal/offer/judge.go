@@ -50,18 +50,19 @@ func (j judged) mayBegin() bool { return j.code == "" }
 
 // judgeAll asks every intent. An open action is not asked about here.
 func judgeAll(w *World) []judged {
-	list := make([]judged, len(w.Intents))
+	intents := make([]*Intent, len(w.Intents))
 	for i := range w.Intents {
-		list[i].in = &w.Intents[i]
+		intents[i] = &w.Intents[i]
 	}
-	slices.SortFunc(list, newestFirst)
-	cover, covered := coverOf(w, list)
-	for i := range list {
-		j := &list[i]
-		j.finding = judge(w, j.in)
-		if i > covered && !isStep(j.in) && !since(j.in.Source).IsZero() && !j.isFinal() {
-			j.finding = finding{code: CodeSuperseded, other: cover}
+	slices.SortFunc(intents, newestFirst)
+	cover, covered := coverOf(w, intents)
+	list := make([]judged, len(intents))
+	for i, in := range intents {
+		f := judge(w, in)
+		if i > covered && !isStep(in) && !since(&in.Source).IsZero() && !f.isFinal() {
+			f = finding{code: CodeSuperseded, other: cover}
 		}
+		list[i] = judged{in, f}
 	}
 	slices.SortStableFunc(list, func(a, b judged) int { return byTurn(a.in, b.in, cover) })
 	holdBehindSteps(list)
@@ -69,27 +70,27 @@ func judgeAll(w *World) []judged {
 }
 
 // newestFirst orders by since, then by source, so that the same world always gives the same answer. What has not started comes last.
-func newestFirst(a, b judged) int {
-	if c := since(b.in.Source).Compare(since(a.in.Source)); c != 0 {
+func newestFirst(a, b *Intent) int {
+	if c := since(&b.Source).Compare(since(&a.Source)); c != 0 {
 		return c
 	}
-	x, y := &a.in.Source, &b.in.Source
+	x, y := &a.Source, &b.Source
 	return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name), cmp.Compare(x.UID, y.UID), cmp.Compare(x.Group, y.Group))
 }
 
 // coverOf finds the newest intent that replaces everything older, and its place; older ones than that are superseded.
-func coverOf(w *World, list []judged) (*Intent, int) {
-	for i := range list {
-		if in := list[i].in; in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(w, in) {
+func coverOf(w *World, intents []*Intent) (*Intent, int) {
+	for i, in := range intents {
+		if in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(w, in) {
 			return in, i
 		}
 	}
-	return nil, len(list)
+	return nil, len(intents)
 }
 
 // hasReached tells whether an intent has come as far as this target, so that older ones give way even while it waits for a window or is paused.
 func hasReached(w *World, in *Intent) bool {
-	if in.Stopped || in.Superseded || in.Skipped {
+	if in.Stopped || in.Superseded || in.Skipped || in.Expired {
 		return false
 	}
 	switch in.Source.Kind {
@@ -108,7 +109,7 @@ func byTurn(a, b *Intent, cover *Intent) int {
 	if c := cmp.Compare(rank, rankOf(b, cover)); c != 0 {
 		return c
 	}
-	older := since(a.Source).Compare(since(b.Source))
+	older := since(&a.Source).Compare(since(&b.Source))
 	switch rank {
 	case rankStep:
 		return older
@@ -148,7 +149,7 @@ func holdBehindSteps(list []judged) {
 			continue
 		}
 		for k := i + 1; k < len(list); k++ {
-			if v := &list[k]; v.mayBegin() && since(v.in.Source).After(since(step.in.Source)) {
+			if v := &list[k]; v.mayBegin() && since(&v.in.Source).After(since(&step.in.Source)) {
 				v.finding = finding{code: CodeWaitingForStep, other: step.in}
 			}
 		}
@@ -156,7 +157,7 @@ func holdBehindSteps(list []judged) {
 }
 
 // rules ask one intent, from what is settled for good to what time may change.
-var rules = [...]func(*World, *Intent) finding{spent, displaced, deadIntent, closedSource, wrongSet, there, late, held, outsideWindow}
+var rules = [...]func(*World, *Intent) finding{spent, displaced, deadIntent, closedSource, wrongSet, there, held, outsideWindow}
 
 func judge(w *World, in *Intent) finding {
 	for _, ask := range rules {
@@ -204,20 +205,28 @@ func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 }
 
 // displaced: the group's bits say that this member was taken over or left behind for good.
-func displaced(_ *World, in *Intent) finding {
+func displaced(w *World, in *Intent) finding {
 	switch {
 	case in.Superseded:
 		return finding{code: CodeSuperseded}
-	case in.Skipped:
+	case in.Skipped && !hasBegun(w, in):
 		return finding{code: CodeSkipped}
+	case in.Expired && !hasBegun(w, in):
+		return finding{code: CodeDeadlinePassed}
 	}
 	return finding{}
+}
+
+// hasBegun tells whether the target has begun what the intent brings: it was in time, whatever a bit says that was written meanwhile.
+func hasBegun(w *World, in *Intent) bool {
+	a := ownAction(&w.Target.Status, in)
+	return a != nil && a.State.HasBegun()
 }
 
 // deadIntent: a device never falls back behind the newest update it has begun. A required migration step is dead only once a newer set has succeeded.
 // What has not started has no age yet.
 func deadIntent(w *World, in *Intent) finding {
-	age := since(in.Source)
+	age := since(&in.Source)
 	if age.IsZero() {
 		return finding{}
 	}
@@ -226,7 +235,7 @@ func deadIntent(w *World, in *Intent) finding {
 		if a.Update.Superseding == v1alpha1.SupersedingQueue || isOwn(a, in) || isStep(in) && a.State != v1alpha1.ActionFinished {
 			continue
 		}
-		if c := age.Compare(since(a.Source)); c < 0 || c == 0 && !isRecreated(a, in) {
+		if c := age.Compare(since(&a.Source)); c < 0 || c == 0 && !isRecreated(a, in) {
 			return finding{code: CodeSuperseded, action: a}
 		}
 	}
@@ -277,14 +286,6 @@ func there(w *World, in *Intent) finding {
 	return finding{}
 }
 
-// late: the target did not begin in time. What has failed before has begun.
-func late(w *World, in *Intent) finding {
-	if in.StartBy.IsZero() || w.Now.Before(in.StartBy) || ownAction(&w.Target.Status, in) != nil {
-		return finding{}
-	}
-	return finding{code: CodeDeadlinePassed}
-}
-
 // held: the target itself is kept from beginning anything.
 func held(w *World, _ *Intent) finding {
 	if w.Target.Spec.Hold {
@@ -320,7 +321,7 @@ func isOwn(a *v1alpha1.Action, in *Intent) bool {
 	}
 	switch in.Source.Kind {
 	case v1alpha1.SourceTarget:
-		return since(a.Source).Equal(since(in.Source))
+		return since(&a.Source).Equal(since(&in.Source))
 	case v1alpha1.SourceAutoAssignment:
 		return in.Set != nil && in.Set.ContentHash == a.ContentHash
 	}
@@ -345,7 +346,7 @@ func weight(in *Intent) int32 {
 	return *in.Update.Weight
 }
 
-func since(s v1alpha1.ActionSource) time.Time {
+func since(s *v1alpha1.ActionSource) time.Time {
 	if s.Since == nil {
 		return time.Time{}
 	}

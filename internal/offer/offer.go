@@ -84,9 +84,18 @@ func forWaiting(w *World, a *v1alpha1.Action) Offer {
 		o.Reason = own.words(w, own.in)
 	default:
 		o.Kind, o.ActionID = Confirm, a.ID
-		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device", a.ID)}
+		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))}
 	}
 	return o
+}
+
+// denial says when somebody last said no; a device may still agree later.
+func denial(a *v1alpha1.Action) string {
+	if len(a.History) < 2 {
+		return ""
+	}
+	last := a.History[len(a.History)-1]
+	return fmt.Sprintf(", where it was denied at %s", stamp(last.Time.Time))
 }
 
 // forVerdicts: the first intent without a reason against it wins; if there is none, the first reason that is not settled for good says most.

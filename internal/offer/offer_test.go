@@ -47,9 +47,9 @@ func TestEveryReason(t *testing.T) {
 		CodeStopped:        {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeStopped))}, "", "closed"},
 		CodeGroupNotOpen:   {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeGroupNotOpen))}, "", "closed"},
 		CodeSuperseded:     {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), rollout("s", 2, "new")}, "r", "the newer rollout s (group group-1) replaces rollout r"},
-		CodeSkipped:        {[]step{set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.Skipped = true })}, "", "left its group"},
+		CodeSkipped:        {[]step{set("fw"), rollout("r", 1, "fw", skipped)}, "", "left its group"},
 		CodeWindowClosed:   {[]step{set("fw"), rollout("r", 1, "fw", within("0 2 * * *", time.Hour))}, "", "opens at 2026-03-03T02:00:00Z"},
-		CodeDeadlinePassed: {[]step{set("fw"), rollout("r", 1, "fw", startsBy(hour(5)))}, "", "did not begin by 2026-03-01T05:00:00Z"},
+		CodeDeadlinePassed: {[]step{set("fw"), rollout("r", 1, "fw", expired)}, "", "counts as failed"},
 		CodeAlreadyThere:   {[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", true)}, "", "already installed"},
 		CodeDone:           {[]step{set("fw"), rollout("r", 1, "fw"), carriesOut}, "", "carried out as action 100"},
 		CodeFailed:         {[]step{set("fw"), rollout("r", 1, "fw"), fails}, "", `failed with code "17"`},
@@ -155,7 +155,7 @@ func TestOrder(t *testing.T) {
 		"an older update is dead also when the newer one failed": {
 			then(fails, withdrawn("s")), told{Nothing, CodeSuperseded, 0, ""}},
 		"an update of equal age from another source is dead": {
-			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, rollout("s", 1, "b")}, told{Nothing, CodeDone, 0, ""}},
+			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, withdrawn("r"), rollout("s", 1, "b")}, told{Nothing, CodeSuperseded, 0, ""}},
 		"an update that has not started is neither dead nor superseded": {
 			then(carriesOut, withdrawn("r"), set("next"), rollout("t", 9, "next", closedFor(CodeNotStarted))), told{Nothing, CodeNotStarted, 0, ""}},
 		"what has begun goes on outside its window": {
@@ -213,8 +213,10 @@ func TestOrder(t *testing.T) {
 			[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", false)}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"another set with the same content is already there": {
 			[]step{set("twin", content("fw")), rollout("r", 1, "twin"), runs("fw", true)}, told{Nothing, CodeAlreadyThere, 0, ""}},
-		"a start deadline does not end what has failed and is retried": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0), startsBy(noon.Add(time.Minute))), fails, later(time.Hour)}, told{Deploy, CodeDeploy, 101, "fw"}},
+		"a start deadline does not end what has begun, and is retried": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, rollout("r", 1, "fw", retries(1, 0), expired)}, told{Deploy, CodeDeploy, 101, "fw"}},
+		"a member that missed its start keeps nothing older away": {
+			then(rollout("s", 2, "new", expired)), told{Deploy, CodeDeploy, 100, "old"}},
 	})
 }
 
@@ -333,6 +335,8 @@ func TestMigrationStep(t *testing.T) {
 			then(rollout("r", 1, "mig", closedFor(CodePaused)), rollout("s", 2, "mig2")), told{Nothing, CodePaused, 0, ""}},
 		"it is not superseded once it has begun": {
 			then(rollout("r", 1, "mig"), takes, rollout("s", 2, "new")), told{Deploy, CodeResume, 100, "mig"}},
+		"it is not superseded, also when its rollout is gone": {
+			then(rollout("r", 1, "mig"), takes, withdrawn("r"), rollout("s", 2, "new")), told{Deploy, CodeResume, 100, "mig"}},
 		"it is not dead when a newer update failed": {
 			then(rollout("s", 2, "new"), fails, rollout("r", 1, "mig")), told{Deploy, CodeDeploy, 101, "mig"}},
 		"it is dead once a newer update has succeeded": {
@@ -356,6 +360,9 @@ func TestConfirmation(t *testing.T) {
 		"spec.autoConfirm Always asks nobody":             {[]step{asked[0], asked[1], always}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"a device that confirms by itself is not asked":   {[]step{asked[0], asked[1], active}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"one that begins to confirm by itself goes on":    {then(active), told{Deploy, CodeResume, 100, "fw"}},
+		"spec.autoConfirm Always confirms what waits":     {then(always), told{Deploy, CodeResume, 100, "fw"}},
+		"but not what is paused":                          {then(pauses("r"), always), told{Nothing, CodePaused, 0, ""}},
+		"nor what is stopped, whatever begun ones do":     {then(stops("r", none, v1alpha1.CauseStopped), always), told{Nothing, CodeCanceled, 0, ""}},
 		"agreed, it goes on":                              {then(reports(action.Confirm)), told{Deploy, CodeResume, 100, "fw"}},
 		"denied, it stays asked for":                      {then(reports(action.Deny)), told{Confirm, CodeConfirm, 100, "fw"}},
 		"a pause asks nobody":                             {then(pauses("r")), told{Nothing, CodePaused, 0, ""}},
@@ -365,6 +372,10 @@ func TestConfirmation(t *testing.T) {
 			then(withdrawn("r"), func(s *story_) { s.origins["uid-r"] = Origin{Stop: none, Cause: v1alpha1.CauseDeleted} }), told{Nothing, CodeNothingWanted, 0, ""}},
 		"an assignment that is gone closes it": {
 			[]step{set("fw"), assignment(1, "fw", confirmed), takes, withdrawn("dev")}, told{Nothing, CodeNothingWanted, 0, ""}},
+		"a start deadline closes it":                    {then(rollout("r", 1, "fw", confirmed, expired)), told{Nothing, CodeCanceled, 0, ""}},
+		"a group that is left closes it":                {then(rollout("r", 1, "fw", confirmed, skipped)), told{Nothing, CodeCanceled, 0, ""}},
+		"what the device installed by itself closes it": {then(runs("fw", true)), told{Nothing, CodeCanceled, 0, ""}},
+		"a rollout that is over closes it":              {then(rollout("r", 1, "fw", confirmed, closedFor(CodeStopped))), told{Nothing, CodeCanceled, 0, ""}},
 		"a newer update closes it, also one that waits": {
 			then(set("new"), rollout("s", 2, "new", closedFor(CodePaused))), told{Nothing, CodePaused, 0, ""}},
 		"a newer update for the same content is asked for anew": {
@@ -385,6 +396,37 @@ func TestWorkDoneWithoutLeave(t *testing.T) {
 	}
 }
 
+// TestWordsOfConfirmation: people see who agreed in whose name, and who has said no.
+func TestWordsOfConfirmation(t *testing.T) {
+	asked := []step{set("fw"), rollout("r", 1, "fw", confirmed), takes}
+	active := func(initiator string) step {
+		return spec(func(t *v1alpha1.Target) {
+			t.Status.AutoConfirm = &v1alpha1.AutoConfirmStatus{Active: true, Initiator: initiator}
+		})
+	}
+	always := spec(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways })
+	for name, c := range map[string]struct {
+		steps           []step
+		offered, stored string
+	}{
+		"nobody has answered": {nil, "action 100 waits for confirmation at the device", ""},
+		"it was denied":       {[]step{reports(action.Deny)}, "action 100 waits for confirmation at the device, where it was denied at 2026-03-02T12:00:00Z", ""},
+		"the manifest agrees": {[]step{always}, "action 100 has begun and goes on", "confirmed without asking: spec.autoConfirm is Always"},
+		"the device agrees":   {[]step{active("")}, "action 100 has begun and goes on", "confirmed without asking: auto-confirm is active at the device"},
+		"somebody made it":    {[]step{active("ada")}, "action 100 has begun and goes on", "confirmed without asking: auto-confirm is active at the device, activated by ada"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tell(t, slices.Concat(asked, c.steps)...)
+			if got := s.offer().Reason.Message; got != c.offered {
+				t.Errorf("the reason is %q, want %q", got, c.offered)
+			}
+			if got := action.Newest(&s.target.Status).Message; got != c.stored {
+				t.Errorf("the action says %q, want %q", got, c.stored)
+			}
+		})
+	}
+}
+
 // story_ lets tables name the type story for themselves.
 type story_ = story
 
@@ -398,6 +440,7 @@ func TestInvalidation(t *testing.T) {
 	check(t, map[string]story{
 		"None, the rollout started before":      {[]step{set("fw", invalid(none, hour(5))), rollout("r", 1, "fw")}, deploy},
 		"None, the rollout started after":       {[]step{set("fw", invalid(none, hour(5))), rollout("r", 6, "fw")}, refused},
+		"None, the rollout started that second": {[]step{set("fw", invalid(none, hour(1))), rollout("r", 1, "fw", func(in *Intent) { in.StartedAt = hour(1).Add(time.Second - 1) })}, deploy},
 		"None, not noted yet, and has started":  {[]step{set("fw", invalid(none, time.Time{})), rollout("r", 1, "fw")}, deploy},
 		"None, a single assignment from before": {[]step{set("fw", invalid(none, hour(5))), assignment(1, "fw")}, refused},
 		"None, an auto-assignment from before":  {[]step{set("fw", invalid(none, hour(5))), auto("a", 1, "fw")}, refused},

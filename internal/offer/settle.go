@@ -61,7 +61,7 @@ func foldsOn(w *World, a *v1alpha1.Action) []fold {
 	}
 	if len(folds) == 0 && isAgreed(w, a, verdicts) {
 		folds = append(folds, func(s *v1alpha1.TargetStatus) bool {
-			return action.Fold(s, action.Report{ID: a.ID, Event: action.Confirm, Now: w.Now}) == action.Folded
+			return action.Fold(s, action.Report{ID: a.ID, Event: action.Confirm, Message: agreement(w.Target), Now: w.Now}) == action.Folded
 		})
 	}
 	return folds
@@ -117,14 +117,14 @@ func causeNotToBegin(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alp
 		return origin.Cause
 	case own == nil && a.Source.Kind != v1alpha1.SourceRollout: // a rollout that is gone says so by its origin
 		return v1alpha1.CauseDeleted
-	case own == nil:
+	case own == nil || !own.isFinal():
 		return ""
-	case own.code == CodeSuperseded:
-		return v1alpha1.CauseSuperseded
 	case own.code == CodeSetInvalid:
 		return v1alpha1.CauseInvalidated
+	case own.code == CodeStopped, own.code == CodeSkipped, own.code == CodeDeadlinePassed:
+		return v1alpha1.CauseStopped
 	}
-	return ""
+	return v1alpha1.CauseSuperseded
 }
 
 // ownVerdict is that on the intent an action was born from; nil: it does not reach the target any more.
@@ -174,7 +174,7 @@ func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 	}
 	for _, v := range verdicts {
 		if v.mayBegin() && v.in.Source.Kind != v1alpha1.SourceAutoAssignment && v.in.Update.Superseding != v1alpha1.SupersedingQueue &&
-			v.in.Set.ContentHash != a.ContentHash && since(v.in.Source).After(since(a.Source)) {
+			v.in.Set.ContentHash != a.ContentHash && since(&v.in.Source).After(since(&a.Source)) {
 			return true
 		}
 	}
@@ -193,7 +193,7 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
 	var adopter *Intent
 	for _, v := range verdicts {
 		if canTakeOver(v) && v.in.Set.ContentHash == a.ContentHash && !isOwn(a, v.in) && isHeir(a, v.in) &&
-			(adopter == nil || since(v.in.Source).After(since(adopter.Source))) {
+			(adopter == nil || since(&v.in.Source).After(since(&adopter.Source))) {
 			adopter = v.in
 		}
 	}
@@ -206,7 +206,7 @@ func canTakeOver(v judged) bool {
 
 // isHeir: an intent is newer than the action, or it is the action's own source created again, with the same startAt.
 func isHeir(a *v1alpha1.Action, in *Intent) bool {
-	c := since(in.Source).Compare(since(a.Source))
+	c := since(&in.Source).Compare(since(&a.Source))
 	return c > 0 || c == 0 && isRecreated(a, in)
 }
 
@@ -230,6 +230,18 @@ func isAgreed(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 	}
 	own := ownVerdict(a, verdicts)
 	return own != nil && own.mayBegin()
+}
+
+// agreement says why nobody has to be asked.
+func agreement(t *v1alpha1.Target) string {
+	if t.Spec.AutoConfirm == v1alpha1.AutoConfirmAlways {
+		return "confirmed without asking: spec.autoConfirm is Always"
+	}
+	words := "confirmed without asking: auto-confirm is active at the device"
+	if by := t.Status.AutoConfirm.Initiator; by != "" {
+		words += ", activated by " + by
+	}
+	return words
 }
 
 // expiredDeadline is the fold of the deadline that has passed, if any.

@@ -27,6 +27,14 @@ func windowAt(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next tim
 	return false, openings.schedule.Next(local), nil
 }
 
+// NextOpening is when a window that is closed opens; zero: it is open, or never opens.
+func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
+	if open, next, err := windowAt(w, now); !open && err == nil {
+		return next
+	}
+	return time.Time{}
+}
+
 // openings are when windows begin.
 type openings struct {
 	zone     *time.Location

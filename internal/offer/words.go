@@ -53,7 +53,7 @@ func (f finding) sentence(w *World, in *Intent) string {
 	case CodeSkipped:
 		return fmt.Sprintf("this target did not begin within startDeadlineSeconds of %s and left its group", in.label())
 	case CodeDeadlinePassed:
-		return fmt.Sprintf("this target did not begin by %s, the startDeadlineSeconds of %s", stamp(in.StartBy), in.label())
+		return fmt.Sprintf("this target did not begin within startDeadlineSeconds of %s and counts as failed", in.label())
 	case CodeWaitingForStep:
 		return fmt.Sprintf("%s waits for the required migration step %s of %s", in.label(), f.other.Update.DistributionSet, f.other.label())
 	case CodeHold:

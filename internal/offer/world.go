@@ -75,10 +75,8 @@ type Intent struct {
 	StartedAt time.Time
 	// OpenedAt is when the target's group opened (when a dynamic member joined); zero: not yet.
 	OpenedAt time.Time
-	// StartBy is when startDeadlineSeconds will have passed, pauses and closed windows left out; zero: never.
-	StartBy time.Time
-	// Superseded, AlreadyThere and Skipped are the member's bits in its DeploymentGroup.
-	Superseded, AlreadyThere, Skipped bool
+	// Superseded, AlreadyThere and Skipped are the member's bits in its DeploymentGroup. Expired is, too, unless a retry has taken it back.
+	Superseded, AlreadyThere, Skipped, Expired bool
 	// RetryAt and RetryCodes are the rollout's retry request, once its time has come.
 	RetryAt    time.Time
 	RetryCodes []string

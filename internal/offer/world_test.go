@@ -176,7 +176,8 @@ func weighing(weight int32) func(*Intent) { return func(in *Intent) { in.Update.
 func reinstalls(in *Intent)               { in.Update.Reinstall = true }
 func confirmed(in *Intent)                { in.Update.ConfirmationRequired = true }
 func asCreatedAgain(in *Intent)           { in.Source.UID += "-again" }
-func startsBy(at time.Time) func(*Intent) { return func(in *Intent) { in.StartBy = at } }
+func expired(in *Intent)                  { in.Expired = true }
+func skipped(in *Intent)                  { in.Skipped = true }
 
 func closedFor(code Code) func(*Intent) {
 	return func(in *Intent) {

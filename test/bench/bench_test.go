@@ -140,6 +140,34 @@ func BenchmarkInvalidationToLastBegin(b *testing.B) {
 	}
 }
 
+// BenchmarkMemoryPerIdleTarget is what controllers and door together hold in memory for a target at rest. Goal: at most 4 KiB.
+func BenchmarkMemoryPerIdleTarget(b *testing.B) {
+	fleet(b)
+	for range b.N {
+	}
+	b.ReportMetric(shared.bytesPerTarget, "bytes/target")
+}
+
+// BenchmarkIdlePollsWriteNothing lets the whole fleet poll for a while. Goal: no write at all.
+func BenchmarkIdlePollsWriteNothing(b *testing.B) {
+	w, names := fleet(b)
+	for range b.N {
+		recorder, stop := devices(w, names, 1)
+		w.Eventually("every device has polled twice", func() string {
+			if n := len(recorder.Of(devicesim.Polled)); n < 2*len(names) {
+				return fmt.Sprintf("%d polls", n)
+			}
+			return ""
+		})
+		before, polls := shared.writes.read(), len(recorder.Of(devicesim.Polled))
+		time.Sleep(5 * time.Second)
+		writes, sum := shared.writes.since(before)
+		b.Logf("%d idle polls; writes %s", len(recorder.Of(devicesim.Polled))-polls, show(writes))
+		b.ReportMetric(float64(sum), "writes")
+		stop()
+	}
+}
+
 // rollout creates a rollout with one group over these targets, which a label selects, and waits for its plan.
 func rollout(w *world.World, name string, names []string, intent string) {
 	w.T.Helper()

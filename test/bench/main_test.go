@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"sort"
 	"strings"
 	"sync"
@@ -30,6 +31,8 @@ var shared struct {
 	names  []string
 	writes counter
 	err    error
+	// bytesPerTarget is how much the heap of this process grew for each idle target: caches, indexes and all.
+	bytesPerTarget float64
 }
 
 // fleet is one Goshawk with fleetSize targets that have had their first look and poll. It is set up once for all benchmarks.
@@ -49,7 +52,7 @@ func fleet(b *testing.B) (*world.World, []string) {
 		}
 		cluster.BeforeStop(stop)
 		shared.world = &world.World{T: b, Client: c, Namespace: cluster.Namespace(b), Door: door}
-		began := time.Now()
+		before, began := heap(), time.Now()
 		shared.names = shared.world.Targets("device", fleetSize, map[string]string{"fleet": "bench"})
 		shared.world.Eventually("the first look at every target", func() string {
 			if n := shared.writes.of("PATCH targets/status"); n < fleetSize {
@@ -57,6 +60,8 @@ func fleet(b *testing.B) (*world.World, []string) {
 			}
 			return ""
 		})
+		time.Sleep(2 * time.Second) // until the caches have seen the last of them
+		shared.bytesPerTarget = (heap() - before) / fleetSize
 		b.Logf("%d targets are ready after %s", fleetSize, time.Since(began).Round(time.Second))
 	})
 	if shared.err != nil {
@@ -64,6 +69,15 @@ func fleet(b *testing.B) (*world.World, []string) {
 	}
 	shared.world.T = b
 	return shared.world, shared.names
+}
+
+// heap is what is in use after a collection.
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }
 
 // counter counts the writes of Goshawk's own process.

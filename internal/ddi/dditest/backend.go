@@ -22,6 +22,7 @@ type Backend struct {
 	Tokens  map[ddi.Device]string
 	Offer   ddi.Poll
 	Action  ddi.Deployment
+	Stance  ddi.Consent
 	Module  ddi.Module
 	Created bool
 	Errors  map[string]error
@@ -82,6 +83,31 @@ func (b *Backend) Feedback(_ context.Context, device ddi.Device, id int32, feedb
 // CancelFeedback agrees.
 func (b *Backend) CancelFeedback(_ context.Context, device ddi.Device, id int32, feedback wire.Feedback) error {
 	return b.asked("CancelFeedback", device, id, feedback)
+}
+
+// Consent answers Stance.
+func (b *Backend) Consent(_ context.Context, device ddi.Device, remoteAddr string) (ddi.Consent, error) {
+	return b.Stance, b.asked("Consent", device, remoteAddr)
+}
+
+// Confirmation answers Action.
+func (b *Backend) Confirmation(_ context.Context, device ddi.Device, id int32) (ddi.Deployment, error) {
+	return b.Action, b.asked("Confirmation", device, id)
+}
+
+// ConfirmationFeedback agrees.
+func (b *Backend) ConfirmationFeedback(_ context.Context, device ddi.Device, id int32, feedback wire.ConfirmationFeedback) error {
+	return b.asked("ConfirmationFeedback", device, id, feedback)
+}
+
+// ActivateAutoConfirm agrees.
+func (b *Backend) ActivateAutoConfirm(_ context.Context, device ddi.Device, request wire.ActivateAutoConfirm) error {
+	return b.asked("ActivateAutoConfirm", device, request)
+}
+
+// DeactivateAutoConfirm agrees.
+func (b *Backend) DeactivateAutoConfirm(_ context.Context, device ddi.Device) error {
+	return b.asked("DeactivateAutoConfirm", device)
 }
 
 // Attributes agrees.

@@ -21,7 +21,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/targets"
 )
 
-// seenEvery is how often a device that only polls is written down.
+// seenEvery is how often a device that only polls is written down; up to a tenth later, so that a fleet that came in one day does not come in one wave
+// every day.
 const seenEvery = 24 * time.Hour
 
 // Options are the settings of a Backend.
@@ -105,29 +106,35 @@ func (b *Backend) find(d ddi.Device) (*v1alpha1.Target, error) {
 
 // Poll says what the device should do next.
 func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (ddi.Poll, error) {
-	s, err := b.stand(ctx, d)
+	s, err := b.meet(ctx, d, remoteAddr)
 	if err != nil {
 		return ddi.Poll{}, err
-	}
-	if isNews(s.target(), b.now()) {
-		if err := b.noteSeen(ctx, s.key, remoteAddr); err != nil {
-			return ddi.Poll{}, err
-		}
 	}
 	p := ddi.Poll{Sleep: b.sleep(d), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
 	switch s.offer.Kind {
 	case offer.Cancel:
 		p.CancelID = s.offer.ActionID
+	case offer.Confirm:
+		p.ConfirmID, p.CacheBuster = s.offer.ActionID, cacheBuster(s)
 	case offer.Deploy:
 		p.DeployID, p.CacheBuster = s.offer.ActionID, cacheBuster(s)
 	}
 	return p, nil
 }
 
+// meet is stand for a device that comes by only to ask.
+func (b *Backend) meet(ctx context.Context, d ddi.Device, remoteAddr string) (standing, error) {
+	s, err := b.stand(ctx, d)
+	if err == nil && isNews(s.target(), b.now()) {
+		err = b.noteSeen(ctx, s.key, remoteAddr)
+	}
+	return s, err
+}
+
 // isNews tells whether a mere poll is worth a write: the first one, and one a day.
 func isNews(t *v1alpha1.Target, now time.Time) bool {
 	return t.Status.UpdateStatus == "" || t.Status.UpdateStatus == v1alpha1.UpdateStatusUnknown ||
-		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= seenEvery
+		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= seenEvery+spread(t.ControllerID(), seenEvery/10)
 }
 
 // noteSeen writes that the device was heard of.
@@ -157,9 +164,14 @@ func (b *Backend) sleep(d ddi.Device) time.Duration {
 	if tenth < time.Second {
 		return b.options.PollInterval
 	}
+	return b.options.PollInterval - tenth + spread(d.ControllerID, 2*tenth)
+}
+
+// spread is a time below width, always the same for one device.
+func spread(controllerID string, width time.Duration) time.Duration {
 	h := fnv.New64a()
-	h.Write([]byte(d.ControllerID))
-	return b.options.PollInterval - tenth + time.Duration(h.Sum64()%uint64(2*tenth))
+	h.Write([]byte(controllerID))
+	return time.Duration(h.Sum64() % uint64(width))
 }
 
 // installedID is the action that installed what the device runs, while it is listed.
@@ -200,7 +212,8 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, change t
 func doorError(err error) error {
 	var bad ddi.BadRequest
 	switch {
-	case errors.Is(err, ddi.ErrNotFound), errors.Is(err, ddi.ErrGone), errors.Is(err, ddi.ErrNotAllowed), errors.Is(err, ddi.ErrTooMany), errors.As(err, &bad):
+	case errors.Is(err, ddi.ErrNotFound), errors.Is(err, ddi.ErrGone), errors.Is(err, ddi.ErrNotAllowed), errors.Is(err, ddi.ErrTooMany),
+		errors.Is(err, ddi.ErrConflict), errors.As(err, &bad):
 		return err
 	case apierrors.IsNotFound(err):
 		return ddi.ErrNotFound

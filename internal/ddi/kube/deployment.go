@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -33,8 +34,8 @@ func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.D
 		return ddi.Deployment{}, ddi.ErrNotFound
 	case s.offer.Action == nil:
 		return b.begin(ctx, s, id)
-	case a.State == v1alpha1.ActionRetrieved && a.Reports == 0 && b.now().Sub(a.BeganAt.Time) < justBorn:
-		return b.confirm(ctx, s, a)
+	case action.IsSilent(a) && b.now().Sub(a.BeganAt.Time) < justBorn:
+		return b.vouched(ctx, s, a)
 	default:
 		return b.document(s, a)
 	}
@@ -42,12 +43,21 @@ func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.D
 
 // begin stores the birth, then looks at source and set past the cache; if they have been stopped meanwhile the birth is taken back and nothing answered.
 func (b *Backend) begin(ctx context.Context, s standing, id int32) (ddi.Deployment, error) {
+	s, a, err := b.born(ctx, s, id, offer.Deploy)
+	if err != nil {
+		return ddi.Deployment{}, err
+	}
+	return b.vouched(ctx, s, a)
+}
+
+// born stores the birth of the action that is offered in this way and under this id, and answers how the device stands then.
+func (b *Backend) born(ctx context.Context, s standing, id int32, kind offer.Kind) (standing, *v1alpha1.Action, error) {
 	born := false
 	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		o := offer.For(w)
 		born = false
 		switch {
-		case o.Kind != offer.Deploy || o.ActionID != id:
+		case o.Kind != kind || o.ActionID != id:
 			return ddi.ErrNotFound
 		case o.Action != nil:
 			return nil // another door was faster: the action is born, once
@@ -59,74 +69,104 @@ func (b *Backend) begin(ctx context.Context, s standing, id int32) (ddi.Deployme
 		return nil
 	})
 	if err != nil {
-		return ddi.Deployment{}, err
+		return s, nil, err
 	}
-	if born {
+	if born && kind == offer.Deploy {
 		actionsBegun.Inc()
 	}
 	s.world = b.index.World(t, b.now())
 	a := action.ByID(&t.Status, id)
 	if a == nil {
-		return ddi.Deployment{}, ddi.ErrNotFound
+		return s, nil, ddi.ErrNotFound
 	}
-	return b.confirm(ctx, s, a)
+	return s, a, nil
 }
 
-// confirm answers a young action only if the API server, too, says that its source runs and its set is valid.
-func (b *Backend) confirm(ctx context.Context, s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
+// vouched answers a young action only if the API server vouches for it.
+func (b *Backend) vouched(ctx context.Context, s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
+	if err := b.vouch(ctx, s, a); err != nil {
+		return ddi.Deployment{}, err
+	}
+	return b.document(s, a)
+}
+
+// vouch takes back a beginning unless the API server, too, says that its source runs and its set is valid; it is not found then.
+func (b *Backend) vouch(ctx context.Context, s standing, a *v1alpha1.Action) error {
 	stopped, cause, err := b.isStopped(ctx, s, a)
 	if err != nil {
-		return ddi.Deployment{}, ddi.Unavailable{Cause: err}
+		return ddi.Unavailable{Cause: err}
 	}
 	if !stopped {
-		return b.document(s, a)
+		return nil
 	}
 	if _, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		action.Withdraw(status, a.ID, cause, w.Now)
 		return nil
 	}); err != nil {
-		return ddi.Deployment{}, err
+		return err
 	}
-	return ddi.Deployment{}, ddi.ErrNotFound
+	return ddi.ErrNotFound
 }
 
 // isStopped asks the API server whether what an action was born from still stands; cause is empty when it is only held back.
 func (b *Backend) isStopped(ctx context.Context, s standing, a *v1alpha1.Action) (bool, v1alpha1.CancelCause, error) {
-	namespace := s.key.Namespace
-	set, err := b.live.set(ctx, types.NamespacedName{Namespace: namespace, Name: a.DistributionSet})
+	set, err := b.live.set(ctx, types.NamespacedName{Namespace: s.key.Namespace, Name: a.DistributionSet})
 	if err != nil {
 		return false, "", err
 	}
 	if set == nil || !set.DeletionTimestamp.IsZero() || set.Status.ContentHash != a.ContentHash {
 		return true, v1alpha1.CauseSetGone, nil
 	}
-	var r *v1alpha1.Rollout
-	if a.Source.Kind == v1alpha1.SourceRollout {
-		if r, err = b.live.rollout(ctx, types.NamespacedName{Namespace: namespace, Name: a.Source.Name}); err != nil {
-			return false, "", err
-		}
-		if r == nil || r.UID != a.Source.UID {
-			return true, v1alpha1.CauseDeleted, nil
-		}
-	}
-	if offer.Invalidates(intents.Facts(set, nil), startOf(r)) {
+	source, err := b.liveSource(ctx, s.key.Namespace, a.Source)
+	switch {
+	case err != nil:
+		return false, "", err
+	case source.ended != "":
+		return true, source.ended, nil
+	case offer.Invalidates(intents.Facts(set, nil), source.started):
 		return true, v1alpha1.CauseInvalidated, nil
 	}
-	if r == nil {
-		return false, "", nil
-	}
-	closed, forGood := intents.GateOfGroup(r, a.Source.Group)
-	if forGood {
-		return true, v1alpha1.CauseStopped, nil
-	}
-	return !closed.IsZero(), "", nil
+	return source.closed, "", nil
 }
 
-func startOf(r *v1alpha1.Rollout) time.Time {
-	if r == nil || r.Status.StartedAt == nil {
-		return time.Time{}
+// liveSource is how the source of an action stands at the API server.
+type liveSource struct {
+	started time.Time            // of a rollout
+	ended   v1alpha1.CancelCause // for good; empty: not
+	closed  bool                 // held back
+}
+
+// liveSource reads the source of an action past the cache. A single assignment needs no second look: the lock of the target guards it.
+func (b *Backend) liveSource(ctx context.Context, namespace string, source v1alpha1.ActionSource) (liveSource, error) {
+	key := types.NamespacedName{Namespace: namespace, Name: source.Name}
+	switch source.Kind {
+	case v1alpha1.SourceRollout:
+		r, err := b.live.rollout(ctx, key)
+		if err != nil || r == nil || r.UID != source.UID {
+			return liveSource{ended: v1alpha1.CauseDeleted}, err
+		}
+		closed, forGood := intents.GateOfGroup(r, source.Group)
+		return standsAs(r.Status.StartedAt, closed, forGood), nil
+	case v1alpha1.SourceAutoAssignment:
+		a, err := b.live.auto(ctx, key)
+		if err != nil || a == nil || a.UID != source.UID {
+			return liveSource{ended: v1alpha1.CauseDeleted}, err
+		}
+		closed, forGood := intents.GateOfAuto(a)
+		return standsAs(nil, closed, forGood), nil
 	}
-	return r.Status.StartedAt.Time
+	return liveSource{}, nil
+}
+
+func standsAs(started *metav1.MicroTime, closed offer.Reason, forGood bool) liveSource {
+	s := liveSource{closed: !closed.IsZero()}
+	if forGood {
+		s.ended = v1alpha1.CauseStopped
+	}
+	if started != nil {
+		s.started = started.Time
+	}
+	return s
 }
 
 // document is an action as its device may see it.

@@ -50,7 +50,11 @@ func (b *Backend) gather(ctx context.Context, key types.NamespacedName, a *v1alp
 	if int(a.Reports)+b.progress.count(key) >= v1alpha1.MaxReports || b.options.OtherDoors && shows(a, r.Event) {
 		return b.foldNow(ctx, key, r)
 	}
-	if b.progress.add(key, r) >= maxGathered {
+	n, kept := b.progress.add(key, r)
+	if !kept {
+		return b.foldNow(ctx, key, r)
+	}
+	if n >= maxGathered {
 		if _, err := b.update(ctx, key, nil); err != nil {
 			return err
 		}

@@ -16,12 +16,13 @@ import (
 // liveTimeout bounds one read of the API server.
 const liveTimeout = 5 * time.Second
 
-// liveReads reads rollouts and sets past the cache. One read serves all births that were stored before it began, so that a group of thousands that
-// begins at once costs a few reads and not thousands.
+// liveReads reads rollouts, auto-assignments and sets past the cache. One read serves all births that were stored before it began, so that a group of
+// thousands that begins at once costs a few reads and not thousands.
 type liveReads struct {
 	reader   client.Reader
 	rollouts shared[*v1alpha1.Rollout]
 	sets     shared[*v1alpha1.DistributionSet]
+	autos    shared[*v1alpha1.AutoAssignment]
 }
 
 func newLiveReads(reader client.Reader) *liveReads { return &liveReads{reader: reader} }
@@ -39,6 +40,14 @@ func (l *liveReads) set(ctx context.Context, key types.NamespacedName) (*v1alpha
 	return l.sets.get(ctx, key, func(ctx context.Context) (*v1alpha1.DistributionSet, error) {
 		s := &v1alpha1.DistributionSet{}
 		return s, l.reader.Get(ctx, key, s)
+	})
+}
+
+// auto-assignment as the API server has it now; nil: there is none.
+func (l *liveReads) auto(ctx context.Context, key types.NamespacedName) (*v1alpha1.AutoAssignment, error) {
+	return l.autos.get(ctx, key, func(ctx context.Context) (*v1alpha1.AutoAssignment, error) {
+		a := &v1alpha1.AutoAssignment{}
+		return a, l.reader.Get(ctx, key, a)
 	})
 }
 

@@ -28,6 +28,7 @@ type progress struct {
 
 	mu      sync.Mutex
 	devices map[types.NamespacedName]*gathering
+	ended   bool // nobody will come by to write any more
 }
 
 type gathering struct {
@@ -39,17 +40,27 @@ func newProgress(now func() time.Time) *progress {
 	return &progress{now: now, devices: map[types.NamespacedName]*gathering{}}
 }
 
-// add keeps a report and answers how many there are.
-func (p *progress) add(key types.NamespacedName, r action.Report) int {
+// add keeps a report and answers how many there are; false: it cannot be kept, for the door is closing.
+func (p *progress) add(key types.NamespacedName, r action.Report) (int, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended {
+		return 0, false
+	}
 	g := p.devices[key]
 	if g == nil {
 		g = &gathering{since: p.now()}
 		p.devices[key] = g
 	}
 	g.reports = append(g.reports, r)
-	return len(g.reports)
+	return len(g.reports), true
+}
+
+// end keeps nothing from now on.
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
 }
 
 func (p *progress) count(key types.NamespacedName) int { return len(p.of(key)) }
@@ -110,6 +121,7 @@ func (p *progress) run(ctx context.Context, interval time.Duration, write func(c
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 			defer cancel()
+			p.end()
 			p.flush(last, 0, write)
 			return nil
 		}

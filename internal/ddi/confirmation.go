@@ -1,0 +1,113 @@
+package ddi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// How long the words of whoever activates auto-confirm may be, in characters.
+const (
+	maxInitiator = 64
+	maxRemark    = 512
+)
+
+// alreadyActive is what a second activation is told.
+var alreadyActive = refusal{status: http.StatusConflict, code: "autoConfirmActive",
+	message: "auto-confirm is active already; deactivate it first to change its initiator or remark"}
+
+func consent(v *visit) (any, error) {
+	found, err := v.backend.Consent(v.Context(), v.device, v.remote())
+	if err != nil {
+		return nil, err
+	}
+	return v.confirmationBaseOf(found), nil
+}
+
+// confirmationBaseOf writes how the device stands to updates that need consent,
+// and links to what it may do about it.
+func (v *visit) confirmationBaseOf(c Consent) wire.ConfirmationBase {
+	document := wire.ConfirmationBase{AutoConfirm: wire.AutoConfirm{Active: c.Active}}
+	if c.ConfirmID != 0 {
+		document.Links.ConfirmationBase = v.offered("/confirmationBase/", c.ConfirmID, c.CacheBuster)
+	}
+	if !c.Active {
+		document.Links.ActivateAutoConfirm = wire.Link{Href: v.root() + "/confirmationBase/activateAutoConfirm"}
+		return document
+	}
+	document.AutoConfirm.Initiator, document.AutoConfirm.Remark = c.Initiator, c.Remark
+	document.AutoConfirm.ActivatedAt = millis(c.ActivatedAt)
+	document.Links.DeactivateAutoConfirm = wire.Link{Href: v.root() + "/confirmationBase/deactivateAutoConfirm"}
+	return document
+}
+
+// millis are the milliseconds since 1970; zero: the time is not known.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// confirmationOf writes an action that waits for consent: what a deployment
+// would say, under another key.
+func (v *visit) confirmationOf(d Deployment, messages int) wire.ConfirmationAction {
+	base := v.deploymentBaseOf(d, messages)
+	return wire.ConfirmationAction{ID: base.ID, Confirmation: base.Deployment, ActionHistory: base.ActionHistory}
+}
+
+// confirmationFeedback takes somebody's word. Like a result it is not lost to a
+// device in a hurry, and not refused for its details.
+func confirmationFeedback(v *visit) (answer, error) {
+	id, err := v.actionID()
+	if err != nil {
+		return answer{}, err
+	}
+	word, err := read(v, wire.DecodeConfirmationFeedback)
+	if err != nil {
+		return answer{}, err
+	}
+	if v.hurried && !v.limits.results.take(v.device, v.now) {
+		return answer{}, tooFast
+	}
+	word.Details = word.Details[:min(len(word.Details), maxDetails)]
+	return done, v.backend.ConfirmationFeedback(v.Context(), v.device, id, word)
+}
+
+func activateAutoConfirm(v *visit) (answer, error) {
+	request, err := readActivation(v)
+	if err != nil {
+		return answer{}, err
+	}
+	err = v.backend.ActivateAutoConfirm(v.Context(), v.device, request)
+	if errors.Is(err, ErrConflict) {
+		err = alreadyActive
+	}
+	return done, err
+}
+
+// readActivation reads a body that may be missing.
+func readActivation(v *visit) (wire.ActivateAutoConfirm, error) {
+	if v.ContentLength == 0 {
+		return wire.ActivateAutoConfirm{}, nil
+	}
+	request, err := read(v, wire.DecodeActivateAutoConfirm)
+	if err != nil {
+		return wire.ActivateAutoConfirm{}, err
+	}
+	if utf8.RuneCountInString(request.Initiator) > maxInitiator {
+		return wire.ActivateAutoConfirm{}, BadRequest{fmt.Sprintf("initiator is too long: it has at most %d characters", maxInitiator)}
+	}
+	if utf8.RuneCountInString(request.Remark) > maxRemark {
+		return wire.ActivateAutoConfirm{}, BadRequest{fmt.Sprintf("remark is too long: it has at most %d characters", maxRemark)}
+	}
+	return request, nil
+}
+
+func deactivateAutoConfirm(v *visit) (answer, error) {
+	return done, v.backend.DeactivateAutoConfirm(v.Context(), v.device)
+}

@@ -1,0 +1,416 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+func TestFirstFetchIsTheBirth(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	p := d.poll()
+	if p.DeployID != firstID || p.CancelID != 0 {
+		t.Fatalf("the poll announces deployment %d and cancel %d, want %d and none", p.DeployID, p.CancelID, firstID)
+	}
+	w.wrote()
+
+	got, err := d.Deployment(context.Background(), dev0, p.DeployID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wantWrites(1, "the birth")
+	want := ddi.Deployment{ID: firstID, Download: wire.HandlingForced, Update: wire.HandlingForced,
+		Chunks: []ddi.Module{{ID: "linux", Part: "os", Name: "linux", Version: "6.6", Metadata: []wire.Metadata{{Key: "shown", Value: "v"}},
+			Artifacts: []ddi.Artifact{{FileName: "rootfs.swu", Size: 4,
+				SHA256: "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a", SHA1: "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b",
+				Downloads: []ddi.Download{{Protocol: ddi.HTTP, URL: "http://files.example/rootfs.swu"}}}}}},
+		History: &ddi.History{Status: "Retrieved", Messages: []string{"2026-11-02T06:01:00Z Retrieved"}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the deployment is not as wanted (-want +got):\n%s", diff)
+	}
+	a := w.wantState(firstID, v1alpha1.ActionRetrieved)
+	if a.Source.Kind != v1alpha1.SourceRollout || a.Source.Name != "rollout" || a.Source.Group != "group-1" || a.Source.Attempt != 1 {
+		t.Errorf("the source of the action is %+v", a.Source)
+	}
+	if s := w.target("dev-0").Status; s.NextActionID != firstID+1 || s.UpdateStatus != v1alpha1.UpdateStatusPending {
+		t.Errorf("the next id is %d and the target %s, want %d and Pending", s.NextActionID, s.UpdateStatus, firstID+1)
+	}
+	if again := d.poll(); again.CacheBuster != p.CacheBuster || again.DeployID != p.DeployID {
+		t.Errorf("after the birth the poll announces %d?c=%s, before it %d?c=%s", again.DeployID, again.CacheBuster, p.DeployID, p.CacheBuster)
+	}
+}
+
+// swupdate fetches every action three times.
+func TestFurtherFetchesWriteNothing(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	for _, wait := range []time.Duration{0, time.Second, justBorn} {
+		w.wait(wait)
+		if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
+			t.Errorf("%s later: %v", wait, err)
+		}
+	}
+	w.wantWrites(0, "fetching what has begun")
+	if got := w.reads["*v1alpha1.Rollout"]; got != 3 {
+		t.Errorf("the rollout was read %d times past the cache, want 3: at the birth, and while the action is just born", got)
+	}
+}
+
+// What is stopped between the birth and the answer is not answered, and no trace of it speaks against the device.
+func TestBirthIsWithdrawn(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(w *world)
+		cause     v1alpha1.CancelCause // empty: as if never born
+		answered  bool
+	}{
+		"nothing happens":              {func(*world) {}, "", true},
+		"somebody pauses the rollout":  {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }) }, "", false},
+		"an error pauses the rollout":  {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutPaused }) }, "", false},
+		"the rollout is stopped":       {func(w *world) { w.editRollout(stop(v1alpha1.CancelationSoft)) }, v1alpha1.CauseStopped, false},
+		"it is stopped, begun go on":   {func(w *world) { w.editRollout(stop(v1alpha1.CancelationNone)) }, v1alpha1.CauseStopped, false},
+		"the rollout is deleted":       {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, v1alpha1.CauseDeleted, false},
+		"the rollout is another one":   {func(w *world) { w.recreateRollout() }, v1alpha1.CauseDeleted, false},
+		"the set is invalidated Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationSoft)) }, v1alpha1.CauseInvalidated, false},
+		"the set is invalidated Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationForce)) }, v1alpha1.CauseInvalidated, false},
+		"the set is invalidated None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationNone)) }, "", true},
+		"the set is deleted":           {func(w *world) { w.remove(&v1alpha1.DistributionSet{ObjectMeta: about("firmware")}) }, v1alpha1.CauseSetGone, false},
+		"the set has another content":  {func(w *world) { w.editSet(func(s *v1alpha1.DistributionSet) { s.Status.ContentHash = "another" }) }, v1alpha1.CauseSetGone, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.door(Options{})
+			d.poll()
+			var once sync.Once
+			w.set(func(w *world) { w.afterWrite = func(client.Object) { once.Do(func() { c.meanwhile(w) }) } })
+
+			_, err := d.Deployment(context.Background(), dev0, firstID)
+
+			if c.answered {
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.wantState(firstID, v1alpha1.ActionRetrieved)
+				return
+			}
+			if !errors.Is(err, ddi.ErrNotFound) {
+				t.Fatalf("the answer is %v, want not found", err)
+			}
+			status := w.target("dev-0").Status
+			if len(status.HadSets) != 0 || w.isInDoubt() || status.UpdateStatus == v1alpha1.UpdateStatusPending {
+				t.Errorf("the device never heard of it, yet it had %v, is %s, in doubt: %t", status.HadSets, status.UpdateStatus, w.isInDoubt())
+			}
+			switch {
+			case c.cause == "" && len(status.Actions) != 0:
+				t.Errorf("the intent is spent by %+v", status.Actions)
+			case c.cause != "":
+				if a := w.wantState(firstID, v1alpha1.ActionCanceled); a.Cancel == nil || a.Cancel.Cause != c.cause {
+					t.Errorf("the cancel is %+v, want the cause %s", a.Cancel, c.cause)
+				}
+			}
+			d.sync()
+			if p := d.poll(); p.DeployID != 0 || p.CancelID != 0 {
+				t.Errorf("the device is offered %+v", p)
+			}
+		})
+	}
+}
+
+// An auto-assignment is looked at as closely as a rollout.
+func TestBirthOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
+	for name, c := range map[string]struct {
+		change   func(*v1alpha1.AutoAssignment)
+		cause    v1alpha1.CancelCause
+		answered bool
+	}{
+		"nothing happens": {func(*v1alpha1.AutoAssignment) {}, "", true},
+		"it is paused":    {func(a *v1alpha1.AutoAssignment) { a.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "", false},
+		"it has stopped":  {func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentStopped }, v1alpha1.CauseStopped, false},
+		"it is deleted":   {nil, v1alpha1.CauseDeleted, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
+			w.editTarget(func(t *v1alpha1.Target) { t.Labels = map[string]string{"site": "lab"} })
+			started := metav1.NewMicroTime(dawn)
+			auto := &v1alpha1.AutoAssignment{ObjectMeta: about("auto")}
+			auto.Spec.Update.DistributionSet = "firmware"
+			auto.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "lab"}}
+			auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &started}
+			if err := w.server.Create(context.Background(), auto); err != nil {
+				t.Fatal(err)
+			}
+			d := w.door(Options{})
+			if got := d.poll().DeployID; got != firstID {
+				t.Fatalf("the poll announces %d, want %d", got, firstID)
+			}
+			var once sync.Once
+			w.set(func(w *world) {
+				w.afterWrite = func(client.Object) {
+					once.Do(func() {
+						if c.change == nil {
+							w.remove(auto)
+							return
+						}
+						edit(w, "auto", &v1alpha1.AutoAssignment{}, c.change)
+					})
+				}
+			})
+			_, err := d.Deployment(context.Background(), dev0, firstID)
+			if c.answered != (err == nil) || err != nil && !errors.Is(err, ddi.ErrNotFound) {
+				t.Fatalf("the answer is %v", err)
+			}
+			if c.cause != "" {
+				if a := w.wantState(firstID, v1alpha1.ActionCanceled); a.Cancel.Cause != c.cause {
+					t.Errorf("the cause is %s, want %s", a.Cancel.Cause, c.cause)
+				}
+			} else if n := len(w.target("dev-0").Status.Actions); (n == 1) != c.answered {
+				t.Errorf("the device has %d actions", n)
+			}
+		})
+	}
+}
+
+// A pause costs an id, not the update.
+func TestBirthAfterAPause(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.poll()
+	var once sync.Once
+	w.set(func(w *world) {
+		w.afterWrite = func(client.Object) {
+			once.Do(func() { w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }) })
+		}
+	})
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+		t.Fatalf("the answer is %v, want not found", err)
+	}
+	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentRunning })
+	d.sync()
+	if got := d.begin().ID; got != firstID+1 {
+		t.Errorf("after the pause the device begins action %d, want %d", got, firstID+1)
+	}
+}
+
+// An API server that does not answer the second look keeps the device waiting; the action is born all the same, and answered when it does.
+func TestBirthWithoutTheSecondLook(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.poll()
+	w.set(func(w *world) { w.beforeRead = func(client.Object) error { return errPowerCut } })
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !isUnavailable(err) {
+		t.Fatalf("the answer is %v, want unavailable", err)
+	}
+	w.wantState(firstID, v1alpha1.ActionRetrieved)
+	w.set(func(w *world) { w.beforeRead = nil })
+	if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
+		t.Error(err)
+	}
+	if n := len(w.target("dev-0").Status.Actions); n != 1 {
+		t.Errorf("the device has %d actions, want one", n)
+	}
+}
+
+func TestBirthIsStoredBeforeItIsAnswered(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.poll()
+	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errPowerCut } })
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !isUnavailable(err) {
+		t.Fatalf("the answer is %v, want unavailable", err)
+	}
+	if n := len(w.target("dev-0").Status.Actions); n != 0 {
+		t.Errorf("the device has %d actions, want none", n)
+	}
+}
+
+// Two doors that know nothing of each other's newest write.
+func TestTwoDoorsGiveBirthOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	one, other := w.door(Options{}), w.door(Options{})
+	one.poll()
+	one.sync()
+	other.sync()
+	w.wrote()
+	var both sync.WaitGroup
+	for _, d := range []*door{one, other, one, other} {
+		both.Go(func() {
+			if doc, err := d.Deployment(context.Background(), dev0, firstID); err != nil || doc.ID != firstID {
+				t.Errorf("a door answers action %d and %v, want %d", doc.ID, err, firstID)
+			}
+		})
+	}
+	both.Wait()
+	w.wantWrites(1, "a birth at two doors")
+	if n := len(w.target("dev-0").Status.Actions); n != 1 {
+		t.Errorf("the device has %d actions, want one", n)
+	}
+}
+
+// The group's newest stop counts for every device, however many begin at once and however few reads that costs.
+func TestManyBirthsShareTheirReads(t *testing.T) {
+	const devices = 500
+	w := newWorld(t, devices)
+	d := w.door(Options{})
+	var births atomic.Int32
+	var stopped sync.Map // the devices that were born after the stop
+	var isStopped atomic.Bool
+	allStored := make(chan struct{})
+	w.set(func(w *world) {
+		w.beforeWrite = func(o client.Object) error {
+			if t := o.(*v1alpha1.Target); isStopped.Load() && len(t.Status.Actions) == 1 {
+				stopped.Store(t.Name, true)
+			}
+			return nil
+		}
+		w.afterWrite = func(o client.Object) {
+			switch n := births.Add(1); n {
+			case devices / 2:
+				w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })
+				isStopped.Store(true)
+			case devices:
+				close(allStored)
+			}
+		}
+		w.beforeRead = func(o client.Object) error {
+			if _, ok := o.(*v1alpha1.DistributionSet); ok {
+				<-allStored
+			}
+			return nil
+		}
+	})
+	var answers sync.Map
+	var all sync.WaitGroup
+	for i := range devices {
+		all.Go(func() {
+			_, err := d.Deployment(context.Background(), ddi.Device{Tenant: fleet, ControllerID: deviceName(i)}, firstID)
+			if err != nil && !errors.Is(err, ddi.ErrNotFound) {
+				t.Errorf("%s: %v", deviceName(i), err)
+			}
+			answers.Store(deviceName(i), err == nil)
+		})
+	}
+	all.Wait()
+	late := 0
+	stopped.Range(func(name, _ any) bool {
+		late++
+		if answered, _ := answers.Load(name); answered == true {
+			t.Errorf("%s was born after the pause and answered", name)
+		}
+		return true
+	})
+	if late == 0 {
+		t.Error("no device was born after the pause")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if sets, rollouts := w.reads["*v1alpha1.DistributionSet"], w.reads["*v1alpha1.Rollout"]; sets > 10 || rollouts > devices/5 {
+		t.Errorf("%d births cost %d reads of the set and %d of the rollout", devices, sets, rollouts)
+	}
+}
+
+// A guess of the next id is no way into a group that has not opened (W-28), and what is over can be looked at without changing it (W-27).
+func TestFetchingWhatIsNotOffered(t *testing.T) {
+	t.Run("a group that has not opened", func(t *testing.T) {
+		w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
+		d := w.door(Options{})
+		if p := d.poll(); p.DeployID != 0 {
+			t.Fatalf("the poll announces %d", p.DeployID)
+		}
+		w.wrote()
+		for _, id := range []int32{firstID, firstID - 1, firstID + 1} {
+			if _, err := d.Deployment(context.Background(), dev0, id); !errors.Is(err, ddi.ErrNotFound) {
+				t.Errorf("action %d: %v, want not found", id, err)
+			}
+		}
+		w.wantWrites(0, "guessing")
+	})
+	for name, result := range map[string]wire.Feedback{"finished": succeeded, "failed": hasFailed} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.door(Options{})
+			d.begin()
+			d.wantReport(nil, firstID, proceeding)
+			d.wantReport(nil, firstID, result)
+			before := w.target("dev-0")
+			w.wrote()
+			for what, fetch := range map[string]func(context.Context, ddi.Device, int32) (ddi.Deployment, error){"deploymentBase": d.Deployment, "installedBase": d.Installed} {
+				if doc, err := fetch(context.Background(), dev0, firstID); err != nil || doc.ID != firstID {
+					t.Errorf("%s answers action %d and %v", what, doc.ID, err)
+				}
+			}
+			w.wantWrites(0, "looking at what is over")
+			if diff := cmp.Diff(before.Status, w.target("dev-0").Status); diff != "" {
+				t.Errorf("looking changed the target:\n%s", diff)
+			}
+		})
+	}
+	t.Run("what is open is not installed", func(t *testing.T) {
+		d := newWorld(t, 1).door(Options{})
+		d.begin()
+		if _, err := d.Installed(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+			t.Errorf("installedBase of an open action: %v, want not found", err)
+		}
+	})
+}
+
+func TestHandling(t *testing.T) {
+	at := func(t time.Time) *metav1.Time { m := metav1.NewTime(t); return &m }
+	for name, c := range map[string]struct {
+		update           v1alpha1.Update
+		download, handle wire.Handling
+		buster           byte
+	}{
+		"forced":              {v1alpha1.Update{Type: v1alpha1.UpdateTypeForced}, wire.HandlingForced, wire.HandlingForced, 'f'},
+		"soft":                {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, wire.HandlingAttempt, wire.HandlingAttempt, 'a'},
+		"forced from then on": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(dawn.Add(time.Hour))}, wire.HandlingAttempt, wire.HandlingAttempt, 'a'},
+		"forced since then":   {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(dawn)}, wire.HandlingForced, wire.HandlingForced, 'f'},
+		"download only":       {v1alpha1.Update{Type: v1alpha1.UpdateTypeDownloadOnly}, wire.HandlingForced, wire.HandlingSkip, 'f'},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+				r.Spec.Update = c.update
+				r.Spec.Update.DistributionSet = "firmware"
+			})
+			d := w.door(Options{})
+			announced := d.poll().CacheBuster
+			if doc := d.begin(); doc.Download != c.download || doc.Update != c.handle {
+				t.Errorf("download is %s and update %s, want %s and %s", doc.Download, doc.Update, c.download, c.handle)
+			}
+			if resumed := d.poll().CacheBuster; announced != resumed || announced[len(announced)-1] != c.buster {
+				t.Errorf("the cache buster is %s before and %s after the birth, want the end %c", announced, resumed, c.buster)
+			}
+		})
+	}
+}
+
+func (w *world) remove(o client.Object) {
+	if err := w.server.Delete(context.Background(), o); err != nil {
+		w.t.Error(fmt.Errorf("remove %s: %w", o.GetName(), err))
+	}
+}
+
+// recreateRollout is a rollout of the same name and another uid.
+func (w *world) recreateRollout() {
+	r := &v1alpha1.Rollout{}
+	if err := w.server.Get(context.Background(), client.ObjectKey{Namespace: fleet, Name: "rollout"}, r); err != nil {
+		w.t.Error(err)
+	}
+	w.remove(r.DeepCopy())
+	r.UID, r.ResourceVersion = "another", ""
+	if err := w.server.Create(context.Background(), r); err != nil {
+		w.t.Error(err)
+	}
+}

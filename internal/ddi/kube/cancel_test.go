@@ -1,0 +1,174 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// wantCancel fails the test if the answer to a report on a cancel is another one.
+func (d *door) wantCancel(want error, id int32, f wire.Feedback) {
+	d.w.t.Helper()
+	if got := d.CancelFeedback(context.Background(), dev0, id, f); !errors.Is(got, want) || want == nil && got != nil {
+		d.w.t.Errorf("the answer to %s/%s is %v, want %v", f.Status.Execution, f.Status.Result.Finished, got, want)
+	}
+}
+
+func TestCancelIsOffered(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("a cancel that nobody wants: %v, want not found", err)
+	}
+	d.wantCancel(ddi.ErrNotAllowed, firstID, succeeded)
+	d.wantCancel(ddi.ErrNotFound, firstID+1, succeeded)
+
+	w.editRollout(stop(v1alpha1.CancelationSoft))
+	d.sync()
+	if p := d.poll(); p.CancelID != firstID || p.DeployID != 0 {
+		t.Fatalf("the poll announces cancel %d and deployment %d, want %d and none", p.CancelID, p.DeployID, firstID)
+	}
+	w.wantState(firstID, v1alpha1.ActionCanceling)
+	w.wantWrites(1, "asking for the cancel")
+	if err := d.Cancel(context.Background(), dev0, firstID); err != nil {
+		t.Errorf("the cancel that was announced: %v", err)
+	}
+	if err := d.Cancel(context.Background(), dev0, firstID+1); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("the cancel of another action: %v, want not found", err)
+	}
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("the deployment of what is to be canceled: %v, want not found", err)
+	}
+	w.wantWrites(0, "looking at the cancel")
+}
+
+func TestCancelIsAnswered(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer wire.Feedback
+		state  v1alpha1.ActionState
+		said   v1alpha1.CancelAnswer
+		status v1alpha1.UpdateStatus
+	}{
+		"accepted":                 {succeeded, v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusError},
+		"accepted without a word":  {says(wire.ExecutionClosed, wire.FinishedNone), v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusError},
+		"rejected":                 {says(wire.ExecutionRejected, wire.FinishedSuccess), v1alpha1.ActionRunning, v1alpha1.AnswerRejected, v1alpha1.UpdateStatusPending},
+		"failed":                   {hasFailed, v1alpha1.ActionRunning, v1alpha1.AnswerRejected, v1alpha1.UpdateStatusPending},
+		"canceled is no DDI":       {says(wire.ExecutionCanceled, wire.FinishedSuccess), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"proceeding is no answer":  {proceeding, v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"scheduled is no answer":   {says(wire.ExecutionScheduled, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"download is no answer":    {says(wire.ExecutionDownload, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"downloaded is no answer":  {says(wire.ExecutionDownloaded, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"resumed is not an answer": {says(wire.ExecutionResumed, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.door(Options{})
+			d.begin()
+			d.wantReport(nil, firstID, proceeding)
+			d.flushAll()
+			w.editRollout(stop(v1alpha1.CancelationSoft))
+			d.sync()
+			d.poll()
+			w.wrote()
+			d.wantCancel(nil, firstID, c.answer)
+			w.wantWrites(1, "the answer")
+			a := w.wantState(firstID, c.state)
+			if a.Cancel == nil || a.Cancel.Answer != c.said {
+				t.Errorf("the cancel is %+v, want the answer %q", a.Cancel, c.said)
+			}
+			if got := w.target("dev-0").Status.UpdateStatus; got != c.status {
+				t.Errorf("the target is %s, want %s", got, c.status)
+			}
+		})
+	}
+}
+
+// A device that refuses goes on, and is not asked the same again.
+func TestRejectedCancel(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	d.flushAll()
+	w.editRollout(stop(v1alpha1.CancelationSoft))
+	d.sync()
+	d.poll()
+	d.wantCancel(nil, firstID, says(wire.ExecutionRejected, wire.FinishedSuccess))
+	d.sync()
+	if p := d.poll(); p.DeployID != firstID || p.CancelID != 0 {
+		t.Errorf("the poll announces %+v, want deployment %d again", p, firstID)
+	}
+	if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
+		t.Errorf("fetching on: %v", err)
+	}
+	d.wantReport(nil, firstID, succeeded)
+	w.wantState(firstID, v1alpha1.ActionFinished)
+}
+
+// Force stops no less than Soft: the action is closed, and the device still told.
+func TestCancelByForce(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	w.editSet(invalidate(v1alpha1.CancelationForce))
+	d.sync()
+	if p := d.poll(); p.CancelID != firstID || p.DeployID != 0 {
+		t.Fatalf("the poll announces %+v, want the cancel of %d", p, firstID)
+	}
+	w.wantState(firstID, v1alpha1.ActionCanceled)
+	if !w.isInDoubt() {
+		t.Error("nobody knows how far the device got, yet it counts as consistent")
+	}
+	if err := d.Cancel(context.Background(), dev0, firstID); err != nil {
+		t.Errorf("the cancel that was announced: %v", err)
+	}
+	d.wantCancel(nil, firstID, proceeding)
+	if p := d.poll(); p.CancelID != firstID {
+		t.Error("a word that is no answer ended the cancel")
+	}
+	d.wantCancel(nil, firstID, succeeded)
+	if p := d.poll(); p.CancelID != 0 || p.DeployID != 0 {
+		t.Errorf("after its answer the device is offered %+v", p)
+	}
+	d.wantCancel(ddi.ErrNotAllowed, firstID, succeeded)
+	if a := w.wantState(firstID, v1alpha1.ActionCanceled); a.Cancel.Answer != v1alpha1.AnswerAccepted {
+		t.Errorf("the answer is %q, want Accepted", a.Cancel.Answer)
+	}
+}
+
+// Whatever applies to an action is stored before the device is answered, also when no controller has come by.
+func TestPendingFoldsComeFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(w *world)
+		state  v1alpha1.ActionState
+	}{
+		"a stop": {func(w *world) { w.editRollout(stop(v1alpha1.CancelationSoft)) }, v1alpha1.ActionCanceling},
+		"a cancel of this target": {func(w *world) {
+			w.editTarget(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: firstID} })
+		}, v1alpha1.ActionCanceling},
+		"a deadline": {func(w *world) { w.wait(2 * time.Hour) }, v1alpha1.ActionError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+				seconds := int32(3600)
+				r.Spec.Update.ProgressDeadlineSeconds = &seconds
+			})
+			d := w.door(Options{})
+			d.begin()
+			c.change(w)
+			d.sync()
+			w.set(func(w *world) { w.writes = 0 })
+			if _, err := d.Deployment(context.Background(), dev0, firstID); c.state == v1alpha1.ActionCanceling && !errors.Is(err, ddi.ErrNotFound) {
+				t.Errorf("the deployment: %v, want not found", err)
+			}
+			w.wantState(firstID, c.state)
+			w.wantWrites(1, "the fold")
+		})
+	}
+}

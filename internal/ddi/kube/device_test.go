@@ -1,0 +1,451 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+func TestAuthorize(t *testing.T) {
+	ref := func(name, key string) func(*v1alpha1.Target) {
+		return func(t *v1alpha1.Target) { t.Spec.TokenSecretRef = &v1alpha1.SecretKeyReference{Name: name, Key: key} }
+	}
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.Target)
+		device string
+		token  string
+		ok     bool
+	}{
+		"the device's token":                 {nil, "dev-0", "let-me-in", true},
+		"a wrong one":                        {nil, "dev-0", "let-me-out", false},
+		"the beginning of it":                {nil, "dev-0", "let-me-i", false},
+		"none":                               {nil, "dev-0", "", false},
+		"an unknown device":                  {nil, "dev-7", "let-me-in", false},
+		"the target's name is not its id":    {func(t *v1alpha1.Target) { t.Spec.ControllerID = "serial-1" }, "dev-0", "let-me-in", false},
+		"its id":                             {func(t *v1alpha1.Target) { t.Spec.ControllerID = "serial-1" }, "serial-1", "let-me-in", true},
+		"a target without a token":           {func(t *v1alpha1.Target) { t.Spec.TokenSecretRef = nil }, "dev-0", "", false},
+		"a key that the Secret has not":      {ref("tokens", "other"), "dev-0", "", false},
+		"an empty value":                     {ref("tokens", "empty"), "dev-0", "", false},
+		"a Secret that does not exist":       {ref("gone", "all"), "dev-0", "let-me-in", false},
+		"a Secret that holds something else": {ref("opaque", "all"), "dev-0", "let-me-in", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			if err := w.server.Create(context.Background(), tokens("opaque", corev1.SecretTypeOpaque)); err != nil {
+				t.Fatal(err)
+			}
+			if c.change != nil {
+				w.editTarget(c.change)
+			}
+			d := w.door(Options{})
+			err := d.Authorize(context.Background(), ddi.Device{Tenant: fleet, ControllerID: c.device}, c.token)
+			if c.ok && err != nil || !c.ok && err != ddi.ErrUnauthorized { // the very same error: nothing in it tells why
+				t.Errorf("the answer is %v", err)
+			}
+		})
+	}
+}
+
+func TestTokenIsRotated(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	edit(w, "tokens", &corev1.Secret{}, func(s *corev1.Secret) { s.Data["all"] = []byte("new") })
+	if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != ddi.ErrUnauthorized {
+		t.Errorf("the old token: %v", err)
+	}
+	if err := d.Authorize(context.Background(), dev0, "new"); err != nil {
+		t.Errorf("the new token: %v", err)
+	}
+}
+
+func TestTenantsAreNamespaces(t *testing.T) {
+	d := newWorld(t, 1).door(Options{})
+	elsewhere := ddi.Device{Tenant: "elsewhere", ControllerID: "dev-0"}
+	if err := d.Authorize(context.Background(), elsewhere, "let-me-in"); err != ddi.ErrUnauthorized {
+		t.Errorf("authorize: %v", err)
+	}
+	if _, err := d.Poll(context.Background(), elsewhere, ""); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("poll: %v", err)
+	}
+}
+
+// Before the caches have synced nothing is known, and nothing refused or promised.
+func TestDoorThatHasNotSynced(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	for _, informer := range d.caches.informers {
+		if _, ok := informer.object.(*v1alpha1.DistributionSet); ok {
+			informer.synced = false
+		}
+	}
+	ctx := context.Background()
+	for name, ask := range map[string]func() error{
+		"authorize":  func() error { return d.Authorize(ctx, dev0, "let-me-in") },
+		"poll":       func() error { _, err := d.Poll(ctx, dev0, ""); return err },
+		"deployment": func() error { _, err := d.Deployment(ctx, dev0, firstID); return err },
+		"feedback":   func() error { return d.Feedback(ctx, dev0, firstID, succeeded) },
+		"attributes": func() error { return d.Attributes(ctx, dev0, wire.ConfigData{}) },
+		"installed":  func() error { _, err := d.ReportInstalled(ctx, dev0, "firmware", "1.0"); return err },
+	} {
+		if err := ask(); !isUnavailable(err) {
+			t.Errorf("%s: %v, want unavailable", name, err)
+		}
+	}
+	w.wantWrites(0, "a door that has not synced")
+}
+
+func TestPollsOfAnIdleDevice(t *testing.T) {
+	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Spec.State = v1alpha1.IntentPaused })
+	d := w.door(Options{})
+	if p := d.poll(); !p.WantAttributes || p.DeployID != 0 {
+		t.Errorf("the first poll answers %+v", p)
+	}
+	w.wantWrites(1, "the first poll")
+	s := w.target("dev-0").Status
+	if s.UpdateStatus != v1alpha1.UpdateStatusRegistered || s.Address != "192.0.2.7" || s.LastSeen == nil || !s.LastSeen.Time.Equal(w.clock()) {
+		t.Errorf("the first poll stores %s, %s, %v", s.UpdateStatus, s.Address, s.LastSeen)
+	}
+	for range 20 {
+		w.wait(time.Hour)
+		d.poll()
+	}
+	w.wantWrites(0, "twenty hours of polls")
+	w.wait(seenEvery/10 + 4*time.Hour)
+	d.poll()
+	d.poll()
+	w.wantWrites(1, "a day")
+	w.wait(time.Hour)
+	w.door(Options{}).poll()
+	w.wantWrites(0, "a poll at a door that has just started")
+}
+
+// A fleet that polls in step would come in waves.
+func TestSleepIsSpread(t *testing.T) {
+	d := newWorld(t, 1).door(Options{PollInterval: 5 * time.Minute, ProgressInterval: time.Second})
+	tenths := map[time.Duration]int{}
+	for i := range 1000 {
+		device := ddi.Device{Tenant: fleet, ControllerID: deviceName(i)}
+		sleep := d.sleep(device)
+		if sleep != d.sleep(device) {
+			t.Fatal("one device is told two intervals")
+		}
+		if sleep < 270*time.Second || sleep >= 330*time.Second {
+			t.Fatalf("%s is more than a tenth away from the interval", sleep)
+		}
+		tenths[(sleep-270*time.Second)/(6*time.Second)]++
+	}
+	for i := range time.Duration(10) {
+		if tenths[i] < 50 || tenths[i] > 150 {
+			t.Errorf("of 1000 devices %d are in tenth %d", tenths[i], i+1)
+		}
+	}
+	if got := newWorld(t, 1).door(Options{PollInterval: time.Second, ProgressInterval: time.Second}).sleep(dev0); got != time.Second {
+		t.Errorf("an interval of a second is told as %s", got)
+	}
+}
+
+func data(mode wire.Mode, pairs map[string]string, remove ...string) wire.ConfigData {
+	d := wire.ConfigData{Mode: mode, Data: map[string]*string{}}
+	for k, v := range pairs {
+		d.Data[k] = &v
+	}
+	for _, k := range remove {
+		d.Data[k] = nil
+	}
+	return d
+}
+
+func TestAttributes(t *testing.T) {
+	type attributes = map[string]v1alpha1.AttributeValue
+	many := map[string]string{}
+	for i := range 100 {
+		many[fmt.Sprint(i)] = "v"
+	}
+	long := strings.Repeat("ä", 128)
+	for name, c := range map[string]struct {
+		data   wire.ConfigData
+		want   attributes
+		writes int
+		err    func(error) bool
+	}{
+		"merged":                   {data(wire.ModeMerge, map[string]string{"b": "2"}), attributes{"a": "1", "b": "2"}, 1, nil},
+		"merged by default":        {data("", map[string]string{"b": "2"}), attributes{"a": "1", "b": "2"}, 1, nil},
+		"changed":                  {data(wire.ModeMerge, map[string]string{"a": "2"}), attributes{"a": "2"}, 1, nil},
+		"the same again":           {data(wire.ModeMerge, map[string]string{"a": "1"}), attributes{"a": "1"}, 0, nil},
+		"null removes":             {data(wire.ModeMerge, nil, "a"), nil, 1, nil},
+		"replaced":                 {data(wire.ModeReplace, map[string]string{"b": "2"}), attributes{"b": "2"}, 1, nil},
+		"replaced by the same":     {data(wire.ModeReplace, map[string]string{"a": "1"}), attributes{"a": "1"}, 0, nil},
+		"replaced by nothing":      {data(wire.ModeReplace, nil), nil, 1, nil},
+		"removed":                  {data(wire.ModeRemove, map[string]string{"a": "whatever"}), nil, 1, nil},
+		"what is not there":        {data(wire.ModeRemove, map[string]string{"b": ""}), attributes{"a": "1"}, 0, nil},
+		"128 characters":           {data(wire.ModeReplace, map[string]string{long: long}), attributes{long: v1alpha1.AttributeValue(long)}, 1, nil},
+		"a key that is too long":   {data(wire.ModeMerge, map[string]string{long + "x": "1"}), attributes{"a": "1"}, 0, isBadRequest},
+		"an empty key":             {data(wire.ModeMerge, map[string]string{"": "1"}), attributes{"a": "1"}, 0, isBadRequest},
+		"a value that is too long": {data(wire.ModeMerge, map[string]string{"b": long + "x"}), attributes{"a": "1"}, 0, isBadRequest},
+		"too many":                 {data(wire.ModeMerge, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, ddi.ErrTooMany) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.editTarget(func(t *v1alpha1.Target) { t.Status.Attributes = attributes{"a": "1"} })
+			d := w.door(Options{})
+			err := d.Attributes(context.Background(), dev0, c.data)
+			if c.err == nil && err != nil || c.err != nil && !c.err(err) {
+				t.Errorf("the answer is %v", err)
+			}
+			if diff := cmp.Diff(c.want, w.target("dev-0").Status.Attributes); diff != "" {
+				t.Errorf("the attributes are not as wanted (-want +got):\n%s", diff)
+			}
+			w.wantWrites(c.writes, "the update")
+		})
+	}
+}
+
+// Attributes are asked of a device that never sent any, and once after each success.
+func TestAttributesAreAskedFor(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	asked := func(when string, want bool) {
+		t.Helper()
+		if got := d.poll().WantAttributes; got != want {
+			t.Errorf("%s: attributes asked for: %t, want %t", when, got, want)
+		}
+	}
+	send := func() {
+		t.Helper()
+		if err := d.Attributes(context.Background(), dev0, data(wire.ModeReplace, map[string]string{"hw": "B"})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked("at first", true)
+	send()
+	asked("once sent", false)
+	d.begin()
+	asked("at work", false)
+	d.wantReport(nil, firstID, proceeding)
+	d.wantReport(nil, firstID, succeeded)
+	asked("after a success", true)
+	w.wrote()
+	send()
+	w.wantWrites(0, "the same attributes")
+	asked("once sent again", false)
+
+	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
+	again := aTarget("dev-0")
+	again.UID, again.Status.NextActionID = "another", firstID+1000
+	if err := w.server.Create(context.Background(), again); err != nil {
+		t.Fatal(err)
+	}
+	d.sync()
+	asked("a new target of the same name", true)
+}
+
+func TestSelectionIsNoted(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	for i, hw := range []string{"A", "B"} {
+		if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"hw": hw})); err != nil {
+			t.Fatal(err)
+		}
+		s := w.target("dev-0").Status
+		if s.SelectionHash == "" || (s.SelectionChangedAt != nil) != (i == 1) {
+			t.Errorf("after hardware %s the selection changed at %v", hw, s.SelectionChangedAt)
+		}
+	}
+}
+
+func TestReportInstalled(t *testing.T) {
+	for name, c := range map[string]struct {
+		change        func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)
+		name, version string
+		installed     bool
+		err           func(error) bool
+	}{
+		"a set":                 {nil, "firmware", "1.0", true, nil},
+		"another version":       {nil, "firmware", "2.0", false, func(err error) bool { return errors.Is(err, ddi.ErrNotFound) }},
+		"an invalidated set":    {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { invalidate(v1alpha1.CancelationSoft)(s) }, "firmware", "1.0", false, isBadRequest},
+		"a set without content": {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { s.Status.ContentHash = "" }, "firmware", "1.0", false, isBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, s *v1alpha1.DistributionSet) {
+				r.Status.Groups[0].OpenedAt = nil
+				if c.change != nil {
+					c.change(r, s)
+				}
+			})
+			d := w.door(Options{})
+			for _, first := range []bool{true, false} {
+				w.wait(time.Minute)
+				created, err := d.ReportInstalled(context.Background(), dev0, c.name, c.version)
+				if c.err == nil && err != nil || c.err != nil && !c.err(err) {
+					t.Errorf("the answer is %v", err)
+				}
+				if want := first && c.installed; created != want {
+					t.Errorf("news: %t, want %t", created, want)
+				}
+			}
+			s := w.target("dev-0").Status
+			if (s.Installed != nil) != c.installed {
+				t.Fatalf("installed is %+v", s.Installed)
+			}
+			if !c.installed {
+				w.wantWrites(0, "what is refused")
+				return
+			}
+			w.wantWrites(1, "saying it twice")
+			if s.UpdateStatus != v1alpha1.UpdateStatusInSync {
+				t.Errorf("the target is %s, want InSync", s.UpdateStatus)
+			}
+			if p := d.poll(); p.InstalledID != 0 {
+				t.Errorf("the poll links to action %d, but none installed it", p.InstalledID)
+			}
+		})
+	}
+}
+
+// A device that nobody is sure about may say what it runs as often as it likes: that clears no doubt and costs nothing.
+func TestReportInstalledInDoubt(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	d.wantReport(nil, firstID, hasFailed)
+	if created, err := d.ReportInstalled(context.Background(), dev0, "firmware", "1.0"); !created || err != nil {
+		t.Fatalf("the first word is answered with %t and %v", created, err)
+	}
+	words := map[string]string{"set": "firmware", "version": "1.0"}
+	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, words)); err != nil {
+		t.Fatal(err)
+	}
+	w.wrote()
+	for range 3 {
+		w.wait(time.Minute)
+		if created, err := d.ReportInstalled(context.Background(), dev0, "firmware", "1.0"); created || err != nil {
+			t.Errorf("the same again is answered with %t and %v", created, err)
+		}
+		if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, words)); err != nil {
+			t.Error(err)
+		}
+	}
+	w.wantWrites(0, "saying the same")
+	if !w.isInDoubt() {
+		t.Error("a word cleared the doubt")
+	}
+}
+
+func TestAttributesTellWhatIsInstalled(t *testing.T) {
+	for name, c := range map[string]struct {
+		attributes map[string]string
+		installed  bool
+	}{
+		"both words":       {map[string]string{"set": "firmware", "version": "1.0", "hw": "B"}, true},
+		"only one of them": {map[string]string{"set": "firmware"}, false},
+		"an unknown set":   {map[string]string{"set": "firmware", "version": "3.0"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
+			if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, c.attributes)); err != nil {
+				t.Fatal(err)
+			}
+			i := w.target("dev-0").Status.Installed
+			if (i != nil) != c.installed {
+				t.Fatalf("installed is %+v", i)
+			}
+			w.wantWrites(1, "attributes and what they tell")
+			if offered := d.poll().DeployID != 0; offered == c.installed {
+				t.Errorf("the set that is installed: %t is offered: %t", c.installed, offered)
+			}
+		})
+	}
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"": "x"})); !isBadRequest(err) {
+		t.Errorf("without names of attributes an empty key is %v", err)
+	}
+	if i := w.target("dev-0").Status.Installed; i != nil {
+		t.Errorf("installed is %+v", i)
+	}
+}
+
+func TestPollLinksToWhatInstalled(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	d.wantReport(nil, firstID, succeeded)
+	if got := d.poll().InstalledID; got != firstID {
+		t.Errorf("the poll links to action %d, want %d", got, firstID)
+	}
+	w.editTarget(func(t *v1alpha1.Target) { t.Status.Actions = nil })
+	d.sync()
+	if got := d.poll().InstalledID; got != 0 {
+		t.Errorf("the poll links to action %d, which is listed no more", got)
+	}
+}
+
+func TestArtifacts(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	ask := func(when string, want bool) {
+		t.Helper()
+		m, err := d.Artifacts(context.Background(), dev0, "linux")
+		if want && (err != nil || m.ID != "linux" || len(m.Artifacts) != 1) || !want && !errors.Is(err, ddi.ErrNotFound) {
+			t.Errorf("%s: %+v, %v", when, m, err)
+		}
+	}
+	ask("before the birth", false)
+	d.begin()
+	ask("at work", true)
+	if _, err := d.Artifacts(context.Background(), dev0, "windows"); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("a module of nobody: %v", err)
+	}
+	d.wantReport(nil, firstID, proceeding)
+	d.wantReport(nil, firstID, succeeded)
+	ask("installed", true)
+}
+
+func TestArtifactsOfACanceledUpdate(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	w.editRollout(stop(v1alpha1.CancelationSoft))
+	d.sync()
+	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("a device that is to cancel still gets the files: %v", err)
+	}
+}
+
+// A target that is gone, and a name that is too, in the moment between the door's look and its write.
+func TestTargetIsDeletedMeanwhile(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
+	d.wantReport(ddi.ErrNotFound, firstID, succeeded)
+}
+
+func TestDeviceWithSeveralTargets(t *testing.T) {
+	w := newWorld(t, 1)
+	twin := aTarget("twin")
+	twin.Spec.ControllerID = "dev-0"
+	twin.CreationTimestamp.Time = twin.CreationTimestamp.Add(time.Minute)
+	if err := w.server.Create(context.Background(), twin); err != nil {
+		t.Fatal(err)
+	}
+	d := w.door(Options{})
+	d.begin()
+	if n := len(w.target("twin").Status.Actions); n != 0 {
+		t.Errorf("the younger twin has %d actions", n)
+	}
+	w.wantState(firstID, v1alpha1.ActionRetrieved)
+}

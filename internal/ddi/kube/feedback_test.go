@@ -1,0 +1,380 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// Every word of DDI with every result, from a device that is at work.
+func TestFeedback(t *testing.T) {
+	anyResult := []wire.Finished{wire.FinishedSuccess, wire.FinishedFailure, wire.FinishedNone}
+	for execution, states := range map[wire.Execution][]v1alpha1.ActionState{ // in the order of anyResult
+		wire.ExecutionClosed:     {v1alpha1.ActionFinished, v1alpha1.ActionError, v1alpha1.ActionFinished},
+		wire.ExecutionProceeding: {v1alpha1.ActionRunning, v1alpha1.ActionRunning, v1alpha1.ActionRunning},
+		wire.ExecutionScheduled:  {v1alpha1.ActionRunning, v1alpha1.ActionRunning, v1alpha1.ActionRunning},
+		wire.ExecutionResumed:    {v1alpha1.ActionRunning, v1alpha1.ActionRunning, v1alpha1.ActionRunning},
+		wire.ExecutionDownload:   {v1alpha1.ActionDownloading, v1alpha1.ActionDownloading, v1alpha1.ActionDownloading},
+		wire.ExecutionDownloaded: {v1alpha1.ActionDownloaded, v1alpha1.ActionDownloaded, v1alpha1.ActionDownloaded},
+		wire.ExecutionRejected:   {v1alpha1.ActionRunning, v1alpha1.ActionRunning, v1alpha1.ActionRunning},
+		wire.ExecutionCanceled:   {v1alpha1.ActionRunning, v1alpha1.ActionRunning, v1alpha1.ActionRunning},
+	} {
+		for i, finished := range anyResult {
+			t.Run(fmt.Sprintf("%s with %s", execution, finished), func(t *testing.T) {
+				w := newWorld(t, 1)
+				d := w.door(Options{})
+				d.begin()
+				d.wantReport(nil, firstID, proceeding)
+				d.wantReport(nil, firstID, says(execution, finished))
+				if states[i].IsClosed() {
+					w.wantState(firstID, states[i])
+					w.wantWrites(1, "a result")
+					return
+				}
+				w.wantWrites(0, "what comes before the result")
+				d.flushAll()
+				if a := w.wantState(firstID, states[i]); a.Reports != 2 || a.Stage != string(execution) {
+					t.Errorf("stored are %d reports, the last one of stage %q; want 2 and %s", a.Reports, a.Stage, execution)
+				}
+			})
+		}
+	}
+}
+
+// flushAll writes everything that was gathered.
+func (d *door) flushAll() {
+	d.w.t.Helper()
+	ended, end := context.WithCancel(context.Background())
+	end()
+	if err := d.Flush(ended); err != nil {
+		d.w.t.Fatal(err)
+	}
+}
+
+func TestResultsOfADevice(t *testing.T) {
+	downloading, downloaded := says(wire.ExecutionDownload, wire.FinishedNone), says(wire.ExecutionDownloaded, wire.FinishedSuccess)
+	type reports []wire.Feedback
+	for name, c := range map[string]struct {
+		kind      v1alpha1.UpdateType
+		reports   reports
+		state     v1alpha1.ActionState
+		code      string
+		status    v1alpha1.UpdateStatus
+		installed bool
+		doubt     bool
+	}{
+		"a success installs": {
+			"", reports{proceeding, succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
+		"a failure leaves doubt": {
+			"", reports{proceeding, hasFailed}, v1alpha1.ActionError, "", v1alpha1.UpdateStatusError, false, true},
+		"a failed download leaves none": {
+			"", reports{downloading, hasFailed}, v1alpha1.ActionError, "", v1alpha1.UpdateStatusError, false, false},
+		"a success without any work is a skip": {
+			"", reports{succeeded}, v1alpha1.ActionError, v1alpha1.CodeSkipped, v1alpha1.UpdateStatusError, false, false},
+		"a download ends a download-only": {
+			v1alpha1.UpdateTypeDownloadOnly, reports{downloaded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusRegistered, false, false},
+		"swupdate skips a download-only": {
+			v1alpha1.UpdateTypeDownloadOnly, reports{succeeded}, v1alpha1.ActionError, v1alpha1.CodeSkipped, v1alpha1.UpdateStatusError, false, false},
+		"a device says that it is inconsistent": {
+			"", reports{proceeding, coded(hasFailed, "INCONSISTENT")}, v1alpha1.ActionError, "INCONSISTENT", v1alpha1.UpdateStatusError, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Spec.Update.Type = c.kind })
+			d := w.door(Options{})
+			d.begin()
+			for _, f := range c.reports {
+				d.wantReport(nil, firstID, f)
+			}
+			a, s := w.wantState(firstID, c.state), w.target("dev-0").Status
+			if a.StatusCode != c.code || s.UpdateStatus != c.status || (s.Installed != nil) != c.installed || w.isInDoubt() != c.doubt {
+				t.Errorf("code %q, target %s, installed %+v, in doubt %t", a.StatusCode, s.UpdateStatus, s.Installed, w.isInDoubt())
+			}
+			w.wantWrites(1, "the result")
+		})
+	}
+}
+
+func coded(f wire.Feedback, code string) wire.Feedback {
+	f.Status.Code = wire.Text(code)
+	return f
+}
+
+func step(cnt, of int, details ...string) wire.Feedback {
+	f := says(wire.ExecutionProceeding, wire.FinishedNone, details...)
+	f.Status.Result.Progress = &wire.Progress{Count: cnt, Of: of}
+	return f
+}
+
+// What comes before the result is written with it, in the order and with the times at which it came.
+func TestReportsRideOnTheResult(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	began := w.clock()
+	downloading, downloaded := says(wire.ExecutionDownload, wire.FinishedNone), says(wire.ExecutionDownloaded, wire.FinishedNone)
+	for i, f := range []wire.Feedback{downloading, downloaded, step(1, 4, "a"), step(3, 4, "b", "c")} {
+		w.wait(time.Second)
+		d.wantReport(nil, firstID, f)
+		w.wantWrites(0, fmt.Sprintf("report %d", i+1))
+	}
+	w.wait(time.Second)
+	d.wantReport(nil, firstID, succeeded)
+	w.wantWrites(1, "the result")
+	a := w.wantState(firstID, v1alpha1.ActionFinished)
+	if seen := w.target("dev-0").Status.LastSeen; !seen.Time.Equal(w.clock()) {
+		t.Errorf("the device was last seen at %s, want %s", seen, w.clock())
+	}
+	if a.Reports != 5 || a.Message != "b; c" || a.Progress == nil || *a.Progress != 75 {
+		t.Errorf("%d reports, message %q, progress %v", a.Reports, a.Message, a.Progress)
+	}
+	type line struct {
+		After time.Duration
+		State v1alpha1.ActionState
+	}
+	var got []line
+	for _, e := range a.History {
+		got = append(got, line{e.Time.Sub(began), e.State})
+	}
+	want := []line{{0, v1alpha1.ActionRetrieved}, {1e9, v1alpha1.ActionDownloading}, {2e9, v1alpha1.ActionDownloaded}, {3e9, v1alpha1.ActionRunning},
+		{5e9, v1alpha1.ActionFinished}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the history is not as it happened (-want +got):\n%s", diff)
+	}
+}
+
+// A device that works for long is written down now and then, and once more when the door closes.
+func TestFlush(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{PollInterval: time.Minute, ProgressInterval: time.Second})
+	d.begin()
+	ctx, closeDoor := context.WithCancel(context.Background())
+	closed := make(chan error)
+	go func() { closed <- d.Flush(ctx) }()
+
+	d.wantReport(nil, firstID, step(1, 10))
+	time.Sleep(250 * time.Millisecond) // two looks of the flusher, at which nothing is due: the clock of the world stands still
+	w.wantWrites(0, "a report that has not waited for long")
+	w.wait(time.Second)
+	for deadline := time.Now().Add(30 * time.Second); w.action(firstID).Reports == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a report was never written")
+		}
+	}
+	w.wantWrites(1, "a report that is due")
+
+	d.wantReport(nil, firstID, step(2, 10))
+	closeDoor()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	w.wantWrites(1, "closing the door")
+	d.wantReport(nil, firstID, step(3, 10))
+	w.wantWrites(1, "a report while the door closes, which nobody would write later")
+	if a := w.wantState(firstID, v1alpha1.ActionRunning); a.Reports != 3 || *a.Progress != 30 {
+		t.Errorf("%d reports with progress %d are stored, want 3 with 30", a.Reports, *a.Progress)
+	}
+}
+
+func TestReportsOfATargetThatIsGoneAreForgotten(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
+	d.flushAll()
+	if n := len(d.progress.due(0)); n != 0 {
+		t.Errorf("%d devices are waited for, want none", n)
+	}
+}
+
+func TestReportsSurviveAConflict(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, step(1, 2))
+	w.editTarget(func(t *v1alpha1.Target) { t.Status.Address = "192.0.2.99" })
+	d.wantReport(nil, firstID, succeeded)
+	if a := w.wantState(firstID, v1alpha1.ActionFinished); a.Reports != 2 || *a.Progress != 50 {
+		t.Errorf("%d reports are stored, want 2", a.Reports)
+	}
+	if got := w.target("dev-0").Status.Address; got != "192.0.2.99" {
+		t.Errorf("the other writer's address is gone: %q", got)
+	}
+}
+
+// A flush and a result of the same device at the same time: nothing counts twice, and the result is no skip because its evidence is on its way elsewhere.
+func TestFlushAndResultAtOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	flushing, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.set(func(w *world) {
+		w.beforeWrite = func(client.Object) error {
+			once.Do(func() { close(flushing); <-goOn })
+			return nil
+		}
+	})
+	var both sync.WaitGroup
+	both.Go(d.flushAll)
+	<-flushing
+	both.Go(func() { d.wantReport(nil, firstID, succeeded) })
+	time.Sleep(20 * time.Millisecond) // the result is at the door; without this it is only less of a race
+	close(goOn)
+	both.Wait()
+	if a := w.wantState(firstID, v1alpha1.ActionFinished); a.Reports != 2 {
+		t.Errorf("%d reports are stored, want 2", a.Reports)
+	}
+}
+
+func TestResultIsStoredBeforeItIsAnswered(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errPowerCut } })
+	for range 2 {
+		if err := d.report(firstID, succeeded); !isUnavailable(err) {
+			t.Fatalf("the answer is %v, want unavailable", err)
+		}
+	}
+	w.wantState(firstID, v1alpha1.ActionRetrieved)
+	w.set(func(w *world) { w.beforeWrite = nil })
+	d.wantReport(nil, firstID, succeeded)
+	if a := w.wantState(firstID, v1alpha1.ActionFinished); a.Reports != 2 {
+		t.Errorf("%d reports are stored, want 2", a.Reports)
+	}
+	w.wantWrites(1, "the result that got through")
+	d.wantReport(ddi.ErrGone, firstID, succeeded)
+}
+
+func TestLateReports(t *testing.T) {
+	t.Run("after a result", func(t *testing.T) {
+		w := newWorld(t, 1)
+		d := w.door(Options{})
+		d.begin()
+		d.wantReport(nil, firstID, proceeding)
+		d.wantReport(nil, firstID, hasFailed)
+		for _, f := range []wire.Feedback{proceeding, succeeded, hasFailed, says(wire.ExecutionRejected, wire.FinishedNone)} {
+			d.wantReport(ddi.ErrGone, firstID, f)
+		}
+		d.flushAll()
+		w.wantState(firstID, v1alpha1.ActionError)
+		if i := w.target("dev-0").Status.Installed; i != nil {
+			t.Errorf("a success after the failure was believed: %+v", i)
+		}
+	})
+	t.Run("a success after a cancel by force is the truth", func(t *testing.T) {
+		w := newWorld(t, 1)
+		d := w.door(Options{})
+		d.begin()
+		d.wantReport(nil, firstID, proceeding)
+		w.editRollout(stop(v1alpha1.CancelationForce))
+		d.sync()
+		d.wantReport(ddi.ErrGone, firstID, succeeded)
+		w.wantState(firstID, v1alpha1.ActionCanceled)
+		if i := w.target("dev-0").Status.Installed; i == nil || i.ActionID != firstID || w.isInDoubt() {
+			t.Errorf("installed is %+v, in doubt %t; want what the device says", i, w.isInDoubt())
+		}
+		if p := d.poll(); p.CancelID != 0 {
+			t.Errorf("the cancel of %d is still on offer", p.CancelID)
+		}
+		if told := strings.Join(d.told(), "\n"); !strings.Contains(told, "LateResult") {
+			t.Errorf("nobody is told: %s", told)
+		}
+	})
+}
+
+// A report on an action that was never given comes from a device that knows more than an older backup of the cluster.
+func TestReportOnAnUnknownAction(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.poll()
+	d.wantReport(ddi.ErrNotFound, firstID+7, succeeded)
+	if got := w.target("dev-0").Status.NextActionID; got != firstID+8 {
+		t.Errorf("the next id is %d, want %d", got, firstID+8)
+	}
+	if told := strings.Join(d.told(), "\n"); !strings.Contains(told, "UnknownAction") {
+		t.Errorf("nobody is told: %s", told)
+	}
+	if got := d.poll().DeployID; got != firstID+8 {
+		t.Errorf("the device is offered %d, want %d", got, firstID+8)
+	}
+	w.wrote()
+	d.wantReport(ddi.ErrGone, firstID-1, succeeded)
+	w.wantWrites(0, "a report on an action that is long forgotten")
+}
+
+func TestTooManyReports(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	for i := range v1alpha1.MaxReports {
+		if err := d.report(firstID, step(i, 2000)); err != nil {
+			t.Fatalf("report %d: %v", i+1, err)
+		}
+	}
+	for range 3 {
+		d.wantReport(ddi.ErrTooMany, firstID, step(1, 1))
+	}
+	if told := d.told(); len(told) != 1 || !strings.Contains(told[0], "ReportsDropped") {
+		t.Errorf("people are told %q, want one event", told)
+	}
+	if n := w.wrote(); n > v1alpha1.MaxReports/maxGathered+1 {
+		t.Errorf("%d reports cost %d writes", v1alpha1.MaxReports, n)
+	}
+	d.wantReport(nil, firstID, succeeded)
+	w.wantState(firstID, v1alpha1.ActionFinished)
+	w.wrote()
+	w.wait(time.Minute)
+	for range 2 * maxGathered {
+		d.wantReport(ddi.ErrGone, firstID, proceeding)
+	}
+	d.flushAll()
+	w.wantWrites(0, "late reports beyond the quota")
+}
+
+// Where other doors serve the same device, the result may come to another one than the progress.
+func TestResultComesToAnotherDoor(t *testing.T) {
+	downloading, downloaded := says(wire.ExecutionDownload, wire.FinishedNone), says(wire.ExecutionDownloaded, wire.FinishedNone)
+	type reports []wire.Feedback
+	for name, c := range map[string]struct {
+		before reports
+		result wire.Feedback
+		state  v1alpha1.ActionState
+		doubt  bool
+		writes int
+	}{
+		"a success is no skip":                    {reports{proceeding, proceeding, proceeding}, succeeded, v1alpha1.ActionFinished, false, 2},
+		"a failure leaves doubt":                  {reports{proceeding}, hasFailed, v1alpha1.ActionError, true, 2},
+		"a failure while installing leaves doubt": {reports{downloading, downloaded, proceeding}, hasFailed, v1alpha1.ActionError, true, 3},
+		"a success after a download is no skip":   {reports{downloaded}, succeeded, v1alpha1.ActionFinished, false, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			options := Options{OtherDoors: true, PollInterval: time.Minute, ProgressInterval: time.Minute}
+			one, other := w.door(options), w.door(options)
+			one.begin()
+			for _, f := range c.before {
+				one.wantReport(nil, firstID, f)
+			}
+			other.wantReport(nil, firstID, c.result)
+			w.wantState(firstID, c.state)
+			if w.isInDoubt() != c.doubt {
+				t.Errorf("in doubt: %t, want %t", w.isInDoubt(), c.doubt)
+			}
+			w.wantWrites(c.writes, "work and result")
+		})
+	}
+}

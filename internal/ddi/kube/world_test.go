@@ -1,0 +1,462 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+const (
+	fleet    = "fleet"
+	firstID  = 100
+	planHash = "sha256:plan"
+)
+
+// dawn is when the rollout of every world has started and opened its group.
+var dawn = time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)
+
+// errPowerCut is what a write or a read meets that does not get through.
+var errPowerCut = errors.New("power cut")
+
+// world is an API server with one set, one running rollout of it with one open group, and targets that are all its members.
+type world struct {
+	t      *testing.T
+	server client.WithWatch // the API server itself
+	api    client.Client    // what doors talk to
+
+	mu     sync.Mutex
+	now    time.Time
+	writes int
+	reads  map[string]int
+	// beforeWrite and beforeRead may refuse; afterWrite sees what was stored.
+	beforeWrite, beforeRead func(client.Object) error
+	afterWrite              func(client.Object)
+}
+
+func newWorld(t *testing.T, devices int, change ...func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)) *world {
+	t.Helper()
+	w := &world{t: t, now: dawn.Add(time.Minute), reads: map[string]int{}}
+	module := &v1alpha1.SoftwareModule{ObjectMeta: about("linux"), Spec: v1alpha1.SoftwareModuleSpec{
+		Type: "os", Name: "linux", Version: "6.6",
+		Artifacts: []v1alpha1.Artifact{{FileName: "rootfs.swu", Size: 4, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("0a", 32), SHA1: strings.Repeat("0b", 20)},
+			Downloads: []v1alpha1.Download{{Protocol: "HTTP", URL: "http://files.example/rootfs.swu"}}}},
+		Metadata: []v1alpha1.MetadataEntry{{Key: "shown", Value: "v", VisibleToDevice: true}, {Key: "hidden", Value: "v"}},
+	}}
+	set := aSet("firmware", "1.0", module)
+	rollout := aRollout(set, devices)
+	for _, f := range change {
+		f(rollout, set)
+	}
+	objects := []client.Object{module, set, rollout, groupOf(rollout, devices), tokens("tokens", TokenSecretType)}
+	for i := range devices {
+		objects = append(objects, aTarget(deviceName(i)))
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.server = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithStatusSubresource(&v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DistributionSet{}, &v1alpha1.DeploymentGroup{}).Build()
+	w.api = interceptor.NewClient(w.server, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if err := w.note(o, &w.beforeRead, func() { w.reads[fmt.Sprintf("%T", o)]++ }); err != nil {
+				return err
+			}
+			return c.Get(ctx, key, o, opts...)
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			if err := w.note(o, &w.beforeWrite, nil); err != nil {
+				return err
+			}
+			if err := c.SubResource(sub).Patch(ctx, o, p, opts...); err != nil {
+				return err
+			}
+			w.mu.Lock()
+			w.writes++
+			after := w.afterWrite
+			w.mu.Unlock()
+			if after != nil {
+				after(o)
+			}
+			return nil
+		},
+	})
+	return w
+}
+
+// note counts what comes by, and asks whether it may.
+func (w *world) note(o client.Object, ask *func(client.Object) error, count func()) error {
+	w.mu.Lock()
+	if count != nil {
+		count()
+	}
+	may := *ask
+	w.mu.Unlock()
+	if may == nil {
+		return nil
+	}
+	return may(o)
+}
+
+func about(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: fleet, UID: types.UID("uid-of-" + name), CreationTimestamp: metav1.NewTime(dawn.Add(-time.Hour)), Generation: 1}
+}
+
+func aSet(name, version string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
+	set := &v1alpha1.DistributionSet{ObjectMeta: about(name), Spec: v1alpha1.DistributionSetSpec{Name: "firmware", Version: version, Type: "full-image"}}
+	for _, m := range modules {
+		set.Spec.Modules = append(set.Spec.Modules, v1alpha1.ModuleReference{Name: m.Name})
+	}
+	set.Status = v1alpha1.DistributionSetStatus{Locked: true, ContentHash: offer.ContentHash(set, modules), Conditions: []metav1.Condition{{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.NewTime(dawn)}}}
+	return set
+}
+
+func aRollout(set *v1alpha1.DistributionSet, devices int) *v1alpha1.Rollout {
+	started, opened := metav1.NewMicroTime(dawn), metav1.NewTime(dawn)
+	return &v1alpha1.Rollout{
+		ObjectMeta: about("rollout"),
+		Spec:       v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: set.Name, Type: v1alpha1.UpdateTypeForced}},
+		Status: v1alpha1.RolloutStatus{
+			State: v1alpha1.RolloutRunning, StartedAt: &started,
+			Plan:   &v1alpha1.PlanStatus{Hash: planHash, ContentHash: set.Status.ContentHash},
+			Groups: []v1alpha1.GroupStatus{{Name: "group-1", State: v1alpha1.GroupRunning, OpenedAt: &opened, Counts: v1alpha1.Counts{Targets: int32(devices)}}},
+		},
+	}
+}
+
+func groupOf(r *v1alpha1.Rollout, devices int) *v1alpha1.DeploymentGroup {
+	g := &v1alpha1.DeploymentGroup{ObjectMeta: about("rollout-group-1"), Spec: v1alpha1.DeploymentGroupSpec{
+		Rollout: r.Name, RolloutUID: r.UID, Group: "group-1", PlanHash: planHash}}
+	for i := range devices {
+		g.Spec.Targets = append(g.Spec.Targets, v1alpha1.TargetName(deviceName(i)))
+	}
+	return g
+}
+
+func aTarget(name string) *v1alpha1.Target {
+	return &v1alpha1.Target{
+		ObjectMeta: about(name),
+		Spec:       v1alpha1.TargetSpec{TokenSecretRef: &v1alpha1.SecretKeyReference{Name: "tokens", Key: "all"}},
+		Status:     v1alpha1.TargetStatus{ControllerID: name, UpdateStatus: v1alpha1.UpdateStatusUnknown, NextActionID: firstID},
+	}
+}
+
+func tokens(name string, kind corev1.SecretType) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: about(name), Type: kind, Data: map[string][]byte{"all": []byte("let-me-in\n"), "empty": nil}}
+}
+
+func deviceName(i int) string { return fmt.Sprintf("dev-%d", i) }
+
+// clock is the time of the world.
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) wait(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+// wrote answers how many writes got through since it was last asked.
+func (w *world) wrote() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.writes
+	w.writes = 0
+	return n
+}
+
+// wantWrites fails the test if the step that was just taken did not cost this many writes.
+func (w *world) wantWrites(n int, step string) {
+	w.t.Helper()
+	if got := w.wrote(); got != n {
+		w.t.Errorf("%s cost %d writes, want %d", step, got, n)
+	}
+}
+
+// set a hook, from now on.
+func (w *world) set(hook func(w *world)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	hook(w)
+}
+
+func (w *world) target(name string) *v1alpha1.Target {
+	w.t.Helper()
+	t := &v1alpha1.Target{}
+	if err := w.server.Get(context.Background(), types.NamespacedName{Namespace: fleet, Name: name}, t); err != nil {
+		w.t.Fatal(err)
+	}
+	return t
+}
+
+// action of the first device; the test fails if there is none of that id.
+func (w *world) action(id int32) v1alpha1.Action {
+	w.t.Helper()
+	for _, a := range w.target("dev-0").Status.Actions {
+		if a.ID == id {
+			return a
+		}
+	}
+	w.t.Fatalf("dev-0 has no action %d", id)
+	return v1alpha1.Action{}
+}
+
+// edit changes spec and status of an object past every door.
+func edit[T client.Object](w *world, name string, object T, change func(T)) {
+	w.t.Helper()
+	key := types.NamespacedName{Namespace: fleet, Name: name}
+	if err := w.server.Get(context.Background(), key, object); err != nil {
+		w.t.Error(err)
+		return
+	}
+	change(object)
+	status := object.DeepCopyObject().(T)
+	if err := w.server.Update(context.Background(), object); err != nil {
+		w.t.Error(err)
+		return
+	}
+	status.SetResourceVersion(object.GetResourceVersion())
+	if err := client.IgnoreNotFound(w.server.Status().Update(context.Background(), status)); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// editRollout and editSet change what a device's action comes from.
+func (w *world) editRollout(change func(*v1alpha1.Rollout)) {
+	edit(w, "rollout", &v1alpha1.Rollout{}, change)
+}
+func (w *world) editSet(change func(*v1alpha1.DistributionSet)) {
+	edit(w, "firmware", &v1alpha1.DistributionSet{}, change)
+}
+func (w *world) editTarget(change func(*v1alpha1.Target)) {
+	edit(w, "dev-0", &v1alpha1.Target{}, change)
+}
+
+func stop(c v1alpha1.Cancelation) func(*v1alpha1.Rollout) {
+	return func(r *v1alpha1.Rollout) { r.Spec.State, r.Spec.StopCancelation = v1alpha1.IntentStopped, c }
+}
+
+func invalidate(c v1alpha1.Cancelation) func(*v1alpha1.DistributionSet) {
+	return func(s *v1alpha1.DistributionSet) {
+		s.Spec.Invalidation = &v1alpha1.Invalidation{Cancelation: c, Reason: "bricks the modem"}
+	}
+}
+
+// door is one process with caches of its own, which follow when told to.
+type door struct {
+	*Backend
+	w      *world
+	caches *handCaches
+	events *events.FakeRecorder
+}
+
+func (w *world) door(options Options) *door {
+	w.t.Helper()
+	d := &door{w: w, caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(1 << 12)}
+	index := intents.New()
+	if err := index.Follow(context.Background(), d.caches); err != nil {
+		w.t.Fatal(err)
+	}
+	if options.PollInterval == 0 {
+		options.PollInterval, options.ProgressInterval = 5*time.Minute, 30*time.Second
+	}
+	d.Backend = New(targets.NewStore(index, w.api, w.api, w.clock, 8), w.server, w.api, d.events, options)
+	d.sync()
+	return d
+}
+
+// sync lets the caches of the door catch up.
+func (d *door) sync() {
+	d.w.t.Helper()
+	for _, informer := range d.caches.informers {
+		kind, err := d.w.server.GroupVersionKindFor(informer.object)
+		if err != nil {
+			d.w.t.Fatal(err)
+		}
+		kind.Kind += "List"
+		made, err := d.w.server.Scheme().New(kind)
+		if err != nil {
+			d.w.t.Fatal(err)
+		}
+		list := made.(client.ObjectList)
+		if err := d.w.server.List(context.Background(), list); err != nil {
+			d.w.t.Fatal(err)
+		}
+		objects, err := meta.ExtractList(list)
+		if err != nil {
+			d.w.t.Fatal(err)
+		}
+		informer.replace(objects)
+	}
+}
+
+// told answers the events since it was last asked.
+func (d *door) told() []string {
+	var told []string
+	for {
+		select {
+		case e := <-d.events.Events:
+			told = append(told, e)
+		default:
+			return told
+		}
+	}
+}
+
+var dev0 = ddi.Device{Tenant: fleet, ControllerID: "dev-0"}
+
+func (d *door) poll() ddi.Poll {
+	d.w.t.Helper()
+	p, err := d.Poll(context.Background(), dev0, "192.0.2.7")
+	if err != nil {
+		d.w.t.Fatalf("poll: %v", err)
+	}
+	return p
+}
+
+// begin lets the first device fetch what it is offered.
+func (d *door) begin() ddi.Deployment {
+	d.w.t.Helper()
+	doc, err := d.Deployment(context.Background(), dev0, d.poll().DeployID)
+	if err != nil {
+		d.w.t.Fatalf("begin: %v", err)
+	}
+	d.w.wrote()
+	return doc
+}
+
+// report answers what the door answers to a report of the first device.
+func (d *door) report(id int32, f wire.Feedback) error {
+	return d.Feedback(context.Background(), dev0, id, f)
+}
+
+// wantReport fails the test if the answer is another one.
+func (d *door) wantReport(want error, id int32, f wire.Feedback) {
+	d.w.t.Helper()
+	if got := d.report(id, f); !errors.Is(got, want) || want == nil && got != nil {
+		d.w.t.Errorf("the answer to %s/%s is %v, want %v", f.Status.Execution, f.Status.Result.Finished, got, want)
+	}
+}
+
+func says(execution wire.Execution, finished wire.Finished, details ...string) wire.Feedback {
+	return wire.Feedback{Status: wire.Status{Execution: execution, Result: wire.Result{Finished: finished}, Details: details}}
+}
+
+var (
+	proceeding = says(wire.ExecutionProceeding, wire.FinishedNone)
+	succeeded  = says(wire.ExecutionClosed, wire.FinishedSuccess)
+	hasFailed  = says(wire.ExecutionClosed, wire.FinishedFailure)
+)
+
+// wantState of the first device's action.
+func (w *world) wantState(id int32, want v1alpha1.ActionState) v1alpha1.Action {
+	w.t.Helper()
+	a := w.action(id)
+	if a.State != want {
+		w.t.Errorf("action %d is %s, want %s", id, a.State, want)
+	}
+	return a
+}
+
+func (w *world) isInDoubt() bool {
+	return meta.IsStatusConditionFalse(w.target("dev-0").Status.Conditions, v1alpha1.ConditionConsistent)
+}
+
+func isUnavailable(err error) bool {
+	_, ok := errors.AsType[ddi.Unavailable](err)
+	return ok
+}
+
+func isBadRequest(err error) bool {
+	_, ok := errors.AsType[ddi.BadRequest](err)
+	return ok
+}
+
+// handCaches are caches that follow when a test says so.
+type handCaches struct {
+	cache.Cache
+	informers map[string]*handInformer
+}
+
+func (c *handCaches) GetInformer(_ context.Context, o client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
+	kind := fmt.Sprintf("%T", o)
+	if c.informers[kind] == nil {
+		c.informers[kind] = &handInformer{object: o, store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)}
+	}
+	return c.informers[kind], nil
+}
+
+type handInformer struct {
+	toolscache.SharedIndexInformer
+	object  client.Object
+	store   toolscache.Store
+	handler toolscache.ResourceEventHandler
+	synced  bool
+}
+
+func (i *handInformer) GetStore() toolscache.Store { return i.store }
+
+func (i *handInformer) AddEventHandler(h toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
+	i.handler = h
+	return registration{informer: i}, nil
+}
+
+type registration struct {
+	toolscache.ResourceEventHandlerRegistration
+	informer *handInformer
+}
+
+func (r registration) HasSynced() bool { return r.informer.synced }
+
+// replace makes the cache hold these objects, and tells of what is different.
+func (i *handInformer) replace(objects []runtime.Object) {
+	present := map[string]bool{}
+	for _, o := range objects {
+		key, _ := toolscache.MetaNamespaceKeyFunc(o)
+		present[key] = true
+		old, exists, _ := i.store.GetByKey(key)
+		_ = i.store.Add(o)
+		if exists {
+			i.handler.OnUpdate(old, o)
+		} else {
+			i.handler.OnAdd(o, false)
+		}
+	}
+	for _, old := range i.store.List() {
+		if key, _ := toolscache.MetaNamespaceKeyFunc(old); !present[key] {
+			_ = i.store.Delete(old)
+			i.handler.OnDelete(old)
+		}
+	}
+	i.synced = true
+}
