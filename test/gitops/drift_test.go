@@ -1,0 +1,188 @@
+package gitops
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// The sample fleet takes its sample rollout from the first canary to the end, with two more commits on the way. What Git has is what the cluster has.
+func TestSamplesDoNotDrift(t *testing.T) {
+	t.Parallel()
+	for name, flags := range map[string][]string{"client-side": nil, "server-side": {"--server-side"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := audited(t)
+			manifests := samples(t, w.Namespace)
+			kubectl := func(command string) string {
+				t.Helper()
+				out, err := cluster.TryKubectl(t, manifests, append([]string{command, "-f", "-"}, flags...)...)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				return out
+			}
+			kubectl("apply")
+			playSamples(t, w)
+			r := w.EventuallyRollout("gateway-2-1", "shows its canaries", world.InState(v1alpha1.RolloutPaused))
+
+			manifests = commit(t, manifests, "  startAt:", "  resumedAt: "+r.Status.PausedAt.UTC().Format(time.RFC3339Nano)+"\n  startAt:")
+			manifests = commit(t, manifests, "  hold: true\n", "")
+			kubectl("apply")
+			w.Kubectl("wait", "--for=condition=Succeeded", "grollout/gateway-2-1", "--timeout=120s")
+			if drift := kubectl("diff"); drift != "" {
+				t.Errorf("kubectl diff after the end:\n%s", drift)
+			}
+			before := generations(w)
+			kubectl("apply")
+			kubectl("apply")
+			if diff := cmp.Diff(before, generations(w)); diff != "" {
+				t.Errorf("generations after applying again (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// samples are config/samples as kustomize builds them, for a namespace of the test.
+func samples(t *testing.T, namespace string) string {
+	t.Helper()
+	built := cluster.Kubectl(t, "kustomize", cluster.Root()+"/config/samples")
+	return strings.NewReplacer("namespace: fleet\n", "namespace: "+namespace+"\n", "name: fleet\n", "name: "+namespace+"\n").Replace(built)
+}
+
+// commit edits manifests as a person would.
+func commit(t *testing.T, manifests, old, now string) string {
+	t.Helper()
+	if n := strings.Count(manifests, old); n != 1 {
+		t.Fatalf("%q is there %d times", old, n)
+	}
+	return strings.Replace(manifests, old, now, 1)
+}
+
+// playSamples runs a device for every target, with the token that the samples give it.
+func playSamples(t *testing.T, w *world.World) {
+	t.Helper()
+	var targets v1alpha1.TargetList
+	var tokens corev1.Secret
+	if err := errors.Join(
+		w.Client.List(t.Context(), &targets, client.InNamespace(w.Namespace)),
+		w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "fleet-tokens"}, &tokens),
+	); err != nil {
+		t.Fatal(err)
+	}
+	w.Play(func(c *devicesim.Config) {
+		for _, target := range targets.Items {
+			c.Devices = append(c.Devices, devicesim.Device{
+				ID: target.ControllerID(), Temperament: devicesim.Obedient,
+				Token: string(tokens.Data[target.Spec.TokenSecretRef.Key]),
+			})
+		}
+	}, devicesim.Obedient)
+}
+
+// generations are those of every object of a fleet.
+func generations(w *world.World) map[string]string {
+	w.T.Helper()
+	printed := w.Kubectl("get", "goshawk", "-o", `jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.generation}{"\n"}{end}`)
+	found := map[string]string{}
+	for line := range strings.Lines(printed) {
+		name, generation, _ := strings.Cut(strings.TrimSpace(line), " ")
+		found[name] = generation
+	}
+	return found
+}
+
+// kubectl wait comes back when the object is there and not before, also when it is asked right after the apply.
+func TestKubectlWaitComesBackInTime(t *testing.T) {
+	t.Parallel()
+	w := audited(t)
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 4, nil)
+	w.Devices(devicesim.Obedient, names...)
+	w.Apply(rollout("firmware-1", "settleSeconds: 1"))
+	w.Kubectl("wait", "--for=condition=Ready", "grollout/firmware-1", "distset/firmware-1", "swmod/firmware-1", "--timeout=60s")
+	if r := w.Rollout("firmware-1"); r.Status.Plan == nil || r.Status.ObservedGeneration != r.Generation {
+		t.Errorf("Ready before there was a plan: %+v", r.Status)
+	}
+	w.Kubectl("wait", "--for=condition=Succeeded", "grollout/firmware-1", "--timeout=60s")
+	for _, name := range names {
+		if target := w.Target(name); target.Status.UpdateStatus != v1alpha1.UpdateStatusInSync {
+			t.Errorf("Succeeded, and target %s is %s", name, target.Status.UpdateStatus)
+		}
+	}
+	w.CommitRollout("firmware-1", "spec: {successThreshold: 70}")
+	w.Kubectl("wait", "--for=condition=Succeeded", "grollout/firmware-1", "--timeout=60s")
+	if r := w.Rollout("firmware-1"); r.Status.ObservedGeneration != r.Generation {
+		t.Errorf("kubectl wait came back for generation %d of %d", r.Status.ObservedGeneration, r.Generation)
+	}
+}
+
+// Git's tools mark what they own; generated objects must not look as if they were theirs. The audit looks at every group.
+func TestMarksOfGitToolsStayOnWhatTheyOwn(t *testing.T) {
+	t.Parallel()
+	w := audited(t)
+	w.Set("firmware-1", "1.0")
+	w.Targets("device", 4, nil)
+	w.Apply(strings.Replace(rollout("firmware-1", "settleSeconds: 0\n  groupCount: 2"), "metadata: {", `metadata: {
+  labels: {app.kubernetes.io/instance: fleet, kustomize.toolkit.fluxcd.io/name: fleet, helm.toolkit.fluxcd.io/name: fleet, team: gateways},
+  annotations: {argocd.argoproj.io/tracking-id: "fleet:goshawk.dev/Rollout:fleet/firmware-1", argocd.argoproj.io/sync-wave: "1"}, `, 1))
+	w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
+	groups := w.Groups()
+	if len(groups) != 2 {
+		t.Errorf("%d groups, want 2", len(groups))
+	}
+	for _, g := range groups {
+		if diff := cmp.Diff(map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue, v1alpha1.RolloutLabel: "firmware-1"}, g.Labels); diff != "" {
+			t.Errorf("labels of group %s (-want +got):\n%s", g.Name, diff)
+		}
+	}
+}
+
+// Devices poll, one rollout has ended, one waits for a device in a drawer, one is Stalled: nothing is written.
+func TestAnIdleWorldWritesNothing(t *testing.T) {
+	t.Parallel()
+	w := audited(t)
+	w.Set("firmware-1", "1.0")
+	w.Set("firmware-2", "2.0")
+	names, drawer := w.Targets("device", 6, nil), w.Targets("drawer", 1, nil)
+	_, devices := w.Devices(devicesim.Obedient, names...)
+	_, silent := w.Devices(devicesim.Silent, w.Targets("silent", 1, nil)...)
+	w.Apply(rollout("firmware-1", "settleSeconds: 1\n  startAt: \"2026-01-01T00:00:00Z\"\n  targetExpression: target.name.startsWith('device')"))
+	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	w.Apply(rollout("firmware-2", "settleSeconds: 1\n  startAt: \"2026-01-02T00:00:00Z\""))
+	w.Apply(rollout("firmware-3", "settleSeconds: 1"))
+	w.EventuallyBegan(silent, "silent-000")
+	w.EventuallyRollout("firmware-2", "waits for the drawer", func(r *v1alpha1.Rollout) bool {
+		return r.Status.Targets != nil && *r.Status.Targets == (v1alpha1.Counts{Targets: 8, Succeeded: 6, Pending: 1, InProgress: 1})
+	})
+	everybody := func(n int) { w.EventuallyPolled(devices, n, time.Now(), names...) }
+	w.Eventually("quiet", func() string {
+		before := len(ledger.in(w.Namespace))
+		if everybody(10); len(ledger.in(w.Namespace)) != before {
+			return fmt.Sprintf("%d writes", len(ledger.in(w.Namespace))-before)
+		}
+		return ""
+	})
+	before := len(ledger.in(w.Namespace))
+	everybody(20)
+	// Somebody notes something on every object, so that every controller looks again.
+	w.Kubectl("annotate", "swmod,distset,tgt,grollout,autoassign,dgroup", "--all", foreignNote+"=looked")
+	everybody(10)
+	for _, write := range ledger.in(w.Namespace)[before:] {
+		t.Errorf("in a quiet time Goshawk wrote %s", write)
+	}
+	if before < len(names)+len(drawer) {
+		t.Errorf("the ledger has %d writes: it does not see what is written", before)
+	}
+}

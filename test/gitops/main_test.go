@@ -1,0 +1,15 @@
+// Package gitops holds Goshawk to what Argo CD, Flux and kubectl expect of a controller: who writes what, what conditions say, and that a manifest that is
+// applied again changes nothing.
+package gitops
+
+import (
+	"testing"
+
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+func TestMain(m *testing.M) {
+	world.Wrap(ledger.wrap)
+	cluster.Main(m)
+}

@@ -1,0 +1,121 @@
+package restart
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// Two doors serve one fleet behind a balancer that takes turns and, where a deployment is fetched, asks both at once, as an impatient network does.
+// Every action is born once.
+func TestTwoDoorsGiveBirthToAnActionOnce(t *testing.T) {
+	backend := kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second, OtherDoors: true}
+	w, g := newWorld(t, process.Options{Backend: backend})
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 12, nil)
+	second, stop, err := world.Start(context.Background(), process.Options{Door: true, Backend: backend}, func(ctx context.Context, o process.Options) error {
+		return process.Run(ctx, g.config, o)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("the second door: %v", err)
+		}
+	})
+	both := &balancer{doors: [2]string{host(t, w.Door), host(t, second)}}
+	w.Eventually("the second door", func() string {
+		response, err := http.Get(second)
+		if err != nil {
+			return err.Error()
+		}
+		return errText(response.Body.Close())
+	})
+	_, devices := w.Play(func(c *devicesim.Config) { c.Transport = both }, devicesim.Obedient, names...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 2}
+`)
+	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 12, Succeeded: 12}) {
+		t.Errorf("counts are %+v, failures %+v", got, r.Status.Failures)
+	}
+	if n := both.doubled.Load(); n < 12 {
+		t.Errorf("%d deployments were fetched from both doors, want at least 12", n)
+	}
+	for name, n := range world.Beginnings(devices) {
+		if n != 1 {
+			t.Errorf("device %s began %d times", name, n)
+		}
+	}
+	for _, e := range devices.Of(devicesim.Began) {
+		actions := w.Target(e.Device).Status.Actions
+		if len(actions) != 1 || strconv.Itoa(int(actions[0].ID)) != e.Action {
+			t.Errorf("device %s began action %s and its target has %+v", e.Device, e.Action, actions)
+		}
+	}
+}
+
+// balancer spreads requests over two doors.
+type balancer struct {
+	doors   [2]string
+	turn    atomic.Int64
+	doubled atomic.Int64
+}
+
+func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/deploymentBase/") {
+		return b.ask(r, int(b.turn.Add(1)%2))
+	}
+	b.doubled.Add(1)
+	other := make(chan error, 1)
+	go func() {
+		response, err := b.ask(r, 1)
+		if err == nil {
+			_, err = io.Copy(io.Discard, response.Body)
+			err = errors.Join(err, response.Body.Close())
+		}
+		other <- err
+	}()
+	response, err := b.ask(r, 0)
+	return response, errors.Join(err, <-other)
+}
+
+// ask sends a request to one of the doors under the address that devices know.
+func (b *balancer) ask(r *http.Request, door int) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Host, r.URL.Host = r.URL.Host, b.doors[door]
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func host(t *testing.T, door string) string {
+	t.Helper()
+	u, err := url.Parse(door)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

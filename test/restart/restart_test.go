@@ -1,0 +1,171 @@
+package restart
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// goshawk is one that can be ended and started again at the same address. Its tests do not run at the same time: two sets of controllers would work
+// against each other.
+type goshawk struct {
+	t       *testing.T
+	config  *rest.Config
+	options process.Options
+	address string
+	stop    func() error
+}
+
+func newWorld(t *testing.T, o process.Options) (*world.World, *goshawk) {
+	t.Helper()
+	config, c := cluster.Start(t)
+	if err := world.EnsureSystemNamespace(c); err != nil {
+		t.Fatal(err)
+	}
+	g := &goshawk{t: t, config: config, options: o, address: "127.0.0.1:0"}
+	g.start()
+	t.Cleanup(g.end)
+	return &world.World{T: t, Client: c, Namespace: cluster.Namespace(t), Door: "http://" + g.address}, g
+}
+
+func (g *goshawk) start() {
+	g.t.Helper()
+	listener, err := net.Listen("tcp", g.address)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.address = listener.Addr().String()
+	g.options.DoorListener = listener
+	_, g.stop, err = world.Start(context.Background(), g.options, func(ctx context.Context, o process.Options) error {
+		return process.Run(ctx, g.config, o)
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *goshawk) end() {
+	g.t.Helper()
+	if err := g.stop(); err != nil {
+		g.t.Errorf("Goshawk ended with %v", err)
+	}
+	g.stop = func() error { return nil }
+}
+
+// atBeginnings waits until so many devices have begun.
+func atBeginnings(w *world.World, devices *devicesim.Recorder, n int) {
+	w.T.Helper()
+	w.Eventually(fmt.Sprintf("%d beginnings", n), func() string {
+		if began := len(devices.Of(devicesim.Began)); began < n {
+			return fmt.Sprintf("%d devices have begun", began)
+		}
+		return ""
+	})
+}
+
+// away waits until so many requests of devices have failed since a moment.
+func away(w *world.World, devices *devicesim.Recorder, since time.Time) {
+	w.T.Helper()
+	w.Eventually("devices that find the door closed", func() string {
+		n := 0
+		for _, e := range devices.Of(devicesim.HTTPError) {
+			if e.At.After(since) {
+				n++
+			}
+		}
+		if n < 10 {
+			return fmt.Sprintf("%d requests failed", n)
+		}
+		return ""
+	})
+}
+
+// Goshawk is ended in every group while its devices are at work. It ends as if nothing had happened, and nobody installs twice.
+func TestRolloutSurvivesRestarts(t *testing.T) {
+	w, g := newWorld(t, process.Options{})
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 12, nil)
+	fleet, devices := w.Play(func(c *devicesim.Config) { c.StepTime = 300 * time.Millisecond }, devicesim.Obedient, names...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 3, successThreshold: 100}
+`)
+	for _, n := range []int{1, 6, 12} {
+		atBeginnings(w, devices, n)
+		ended := time.Now()
+		g.end()
+		away(w, devices, ended)
+		g.start()
+	}
+	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 12, Succeeded: 12}) {
+		t.Errorf("counts are %+v", got)
+	}
+	for i, g := range r.Status.Groups {
+		if g.State != v1alpha1.GroupFinished || g.Targets != 4 {
+			t.Errorf("group %d is %+v", i, g)
+		}
+	}
+	for name, n := range world.Beginnings(devices) {
+		if n != 1 {
+			t.Errorf("device %s began %d times", name, n)
+		}
+	}
+	for _, name := range names {
+		target := w.Target(name)
+		if len(target.Status.Actions) != 1 || target.Status.UpdateStatus != v1alpha1.UpdateStatusInSync || target.Status.Actions[0].State != v1alpha1.ActionFinished {
+			t.Errorf("target %s ended with %+v", name, target.Status)
+		}
+		if fleet.Installed(name) != "os:linux:1.0" {
+			t.Errorf("device %s runs %q", name, fleet.Installed(name))
+		}
+	}
+	if groups := w.Groups(); len(groups) != 3 {
+		t.Errorf("%d groups are left, want the 3 of the plan", len(groups))
+	}
+}
+
+// A set is invalidated while Goshawk is down. When it is up again, nobody begins, before it has looked around or after.
+func TestInvalidationThatIsCommittedWhileGoshawkIsDownHolds(t *testing.T) {
+	w, g := newWorld(t, process.Options{})
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 8, nil)
+	busy, late := names[:4], names[4:]
+	_, working := w.Play(func(c *devicesim.Config) { c.StepTime = 2 * time.Second }, devicesim.Obedient, busy...)
+	fleet, devices := w.Devices(devicesim.Offline, late...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+`)
+	atBeginnings(w, working, len(busy))
+	g.end()
+	w.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":{"cancelation":"Force"}}}`)
+	for _, name := range late {
+		if err := fleet.SetTemperament(name, devicesim.Obedient); err != nil {
+			t.Fatal(err)
+		}
+	}
+	away(w, devices, time.Now())
+	g.start()
+	r := w.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
+	w.EventuallyPolled(devices, 5, time.Now(), late...)
+	if began := devices.Of(devicesim.Began); len(began) > 0 {
+		t.Errorf("devices began: %v", began)
+	}
+	want := v1alpha1.Counts{Targets: 8, Canceled: 8}
+	w.EventuallyRollout(r.Name, "counts everybody as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
+}

@@ -1,0 +1,386 @@
+package stories
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// fleet is a rollout half way: the first group is open and its members are at all stages, the second group has not opened.
+type fleet struct {
+	*world.World
+	// done have the update, gentle and stubborn are at it, mute have begun and say nothing any more, late are in the open group and away, and second
+	// are in the group that has not opened.
+	done, gentle, stubborn, mute, late, second []string
+
+	lateDevices *devicesim.Fleet
+	devices     *devicesim.Recorder // of late and second: who has not begun
+	working     *devicesim.Recorder // of gentle and stubborn
+}
+
+// halfway makes a fleet of which mute devices are so many.
+func halfway(t *testing.T, mute int) *fleet {
+	t.Helper()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	first := map[string]string{"ring": "first"}
+	f := &fleet{
+		World: w, done: w.Targets("done", 2, first), gentle: w.Targets("gentle", 3, first), stubborn: w.Targets("stubborn", 2, first),
+		mute: w.Targets("mute", mute, first), late: w.Targets("late", 3, first), second: w.Targets("second", 3, nil),
+	}
+	w.Devices(devicesim.Obedient, f.done...)
+	_, gentle := w.Play(stepsOf(1500*time.Millisecond), devicesim.Obedient, f.gentle...)
+	_, stubborn := w.Play(stepsOf(1500*time.Millisecond), devicesim.RejectsCancel, f.stubborn...)
+	f.working = stubborn
+	if mute > 0 {
+		_, silent := w.Devices(devicesim.Silent, f.mute...)
+		defer w.EventuallyBegan(silent, f.mute...)
+	}
+	f.devices = &devicesim.Recorder{}
+	observe := func(c *devicesim.Config) { c.Observer = f.devices.Observe }
+	f.lateDevices, _ = w.Play(observe, devicesim.Offline, f.late...)
+	w.Play(observe, devicesim.Obedient, f.second...)
+	f.roll()
+	w.EventuallyBegan(gentle, f.gentle...)
+	w.EventuallyBegan(stubborn, f.stubborn...)
+	for _, name := range f.done {
+		w.EventuallyTarget(name, "is done", inSync("firmware-1"))
+	}
+	return f
+}
+
+func (f *fleet) roll() {
+	f.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec:
+  update: {distributionSet: firmware-1}
+  settleSeconds: 1
+  successThreshold: 100
+  errorThreshold: 100
+  groups:
+  - {name: first, targetSelector: {matchLabels: {ring: first}}}
+  - {name: second}
+`)
+}
+
+// invalidate is the whole commit: one patch of one object. It answers when it was made.
+func (f *fleet) invalidate(words string) time.Time {
+	f.T.Helper()
+	f.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":`+words+`}}`)
+	return time.Now()
+}
+
+// nobodyBegan: who asked later than a second after the commit was not given the set, and they have asked often.
+func (f *fleet) nobodyBegan(committed time.Time) {
+	f.T.Helper()
+	others := together(f.late, f.second)
+	f.EventuallyPolled(f.devices, 5, committed.Add(time.Second), others...)
+	if began := f.devices.BegunAfter(committed.Add(time.Second)); len(began) > 0 {
+		f.T.Errorf("devices began more than a second after the commit: %v", began)
+	}
+}
+
+// invalidation waits for the set's account of it.
+func (f *fleet) invalidation(want v1alpha1.InvalidatedActions) {
+	f.T.Helper()
+	f.Eventually("the counts of the invalidation", func() string {
+		got := f.DistributionSet("firmware-1").Status.Invalidation
+		if got == nil || got.Actions == nil || got.FinishedAt == nil {
+			return fmt.Sprintf("%+v", got)
+		}
+		return cmp.Diff(want, *got.Actions)
+	})
+}
+
+// isRefused: a rollout and a single assignment of the invalid set are refused with the reason.
+func (f *fleet) isRefused() {
+	f.T.Helper()
+	f.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: again}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, startAt: "2026-01-01T00:00:00Z"}
+`)
+	commitTo(f.World, f.second[0], "spec: {assignment: {distributionSet: firmware-1}}")
+	f.EventuallyRollout("again", "is refused", func(r *v1alpha1.Rollout) bool {
+		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) && r.Status.StartedAt == nil
+	})
+	f.EventuallyTarget(f.second[0], "refuses the assignment", func(t *v1alpha1.Target) bool {
+		return world.Says(t.Status.Conditions, v1alpha1.ConditionAssigned, metav1.ConditionFalse, v1alpha1.ReasonDistributionSetInvalid)
+	})
+}
+
+// With None the rollout that has started goes on to its end, and nothing new is ever started.
+func TestInvalidationNoneLetsWhatHasStartedGoOn(t *testing.T) {
+	t.Parallel()
+	f := halfway(t, 0)
+	f.invalidate(`{"cancelation":"None","reason":"old news"}`)
+	f.Eventually("the set is invalidated", func() string {
+		s := f.DistributionSet("firmware-1")
+		if !world.Says(s.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonInvalidatedBySpec) {
+			return fmt.Sprintf("conditions are %+v", s.Status.Conditions)
+		}
+		return ""
+	})
+	wake(t, f.lateDevices, f.late...)
+	r := f.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 13, Succeeded: 13}) {
+		t.Errorf("counts are %+v", got)
+	}
+	if i := f.DistributionSet("firmware-1").Status.Invalidation; i == nil || i.Actions != nil || i.Rollouts != 1 || i.FinishedAt == nil {
+		t.Errorf("invalidation is %+v", i)
+	}
+	once(t, f.devices, together(f.late, f.second)...)
+	if asked := f.working.Of(devicesim.CancelRejected); len(asked) > 0 {
+		t.Errorf("devices were asked to cancel: %v", asked)
+	}
+	f.isRefused()
+}
+
+// With Soft begun devices are asked: some give up, some refuse and finish, some say nothing. Nobody else begins.
+func TestInvalidationSoftAsksWhoHasBegun(t *testing.T) {
+	t.Parallel()
+	f := halfway(t, 2)
+	committed := f.invalidate(`{"cancelation":"Soft","reason":"bricks the modem"}`)
+	wake(t, f.lateDevices, f.late...)
+	r := f.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
+	if !world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
+		t.Errorf("conditions are %+v", r.Status.Conditions)
+	}
+	f.nobodyBegan(committed)
+	f.invalidation(v1alpha1.InvalidatedActions{Total: 7, Canceling: 2, Canceled: 3, Refused: 2})
+	for _, name := range f.stubborn {
+		f.EventuallyTarget(name, "finishes all the same", inSync("firmware-1"))
+	}
+	for _, name := range f.gentle {
+		f.EventuallyTarget(name, "gives up", newest(v1alpha1.ActionCanceled))
+	}
+	for _, name := range f.mute {
+		a := action.Newest(&f.Target(name).Status)
+		if a.State != v1alpha1.ActionCanceling || a.Cancel.Cause != v1alpha1.CauseInvalidated {
+			t.Errorf("action of the silent %s is %+v", name, a)
+		}
+	}
+	want := v1alpha1.Counts{Targets: 15, Succeeded: 4, InProgress: 2, Canceled: 9}
+	r = f.EventuallyRollout("firmware-1", "counts "+fmt.Sprint(want), func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
+	if r.Status.Groups[1].OpenedAt != nil {
+		t.Errorf("the second group opened: %+v", r.Status.Groups[1])
+	}
+	f.isRefused()
+}
+
+// With Force everything is closed at once, whoever asks late gets nothing, and the cancel stays on offer for who has begun.
+func TestInvalidationForceClosesEverythingAtOnce(t *testing.T) {
+	t.Parallel()
+	f := halfway(t, 2)
+	open := together(f.gentle, f.stubborn, f.mute)
+	committed := f.invalidate(`{"cancelation":"Force","reason":"bricks the modem"}`)
+	wake(t, f.lateDevices, f.late...)
+	f.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
+	for _, name := range open {
+		got := f.EventuallyTarget(name, "is closed", newest(v1alpha1.ActionCanceled))
+		if !world.Says(got.Status.Conditions, v1alpha1.ConditionConsistent, metav1.ConditionFalse, v1alpha1.ReasonClosedWhileRunning) {
+			t.Errorf("target %s: Consistent is %+v", name, world.Condition(got.Status.Conditions, v1alpha1.ConditionConsistent))
+		}
+	}
+	f.nobodyBegan(committed)
+	f.invalidation(v1alpha1.InvalidatedActions{Total: 7, Canceled: 7})
+	for _, name := range f.gentle {
+		f.EventuallyTarget(name, "answers the cancel", func(t *v1alpha1.Target) bool {
+			return action.Newest(&t.Status).Cancel.Answer == v1alpha1.AnswerAccepted
+		})
+	}
+	for _, name := range f.mute {
+		if a := action.PendingCancel(&f.Target(name).Status); a == nil {
+			t.Errorf("the cancel of the silent %s is no longer on offer", name)
+		}
+	}
+	want := v1alpha1.Counts{Targets: 15, Succeeded: 2, Canceled: 13}
+	f.EventuallyRollout("firmware-1", "counts "+fmt.Sprint(want), func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
+	f.isRefused()
+}
+
+// deleteRollouts deletes what was there, once: a rollout that Git brings back is refused and stays.
+func TestInvalidationDeletesRolloutsOnce(t *testing.T) {
+	t.Parallel()
+	f := halfway(t, 0)
+	uid := f.Rollout("firmware-1").UID
+	committed := f.invalidate(`{"cancelation":"Force","deleteRollouts":true}`)
+	f.Eventually("the rollout is deleted", func() string {
+		err := f.Client.Get(t.Context(), types.NamespacedName{Namespace: f.Namespace, Name: "firmware-1"}, &v1alpha1.Rollout{})
+		if !apierrors.IsNotFound(err) {
+			return fmt.Sprint(err)
+		}
+		return ""
+	})
+	noGroups(f.World)
+	f.roll()
+	f.EventuallyRollout("firmware-1", "is refused", func(r *v1alpha1.Rollout) bool {
+		return r.UID != uid && world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid)
+	})
+	again := f.Rollout("firmware-1").UID
+	wake(t, f.lateDevices, f.late...)
+	f.nobodyBegan(committed)
+	if now := f.Rollout("firmware-1"); now.UID != again || now.DeletionTimestamp != nil {
+		t.Errorf("the rollout that was applied again was deleted, too: %+v", now.ObjectMeta)
+	}
+}
+
+// Devices come by all the time while the commit is made. Whoever asks a second later is given nothing.
+func TestInvalidationForceStopsAStreamOfBeginnings(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 40, nil)
+	devices, record := w.Devices(devicesim.Offline, names...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, errorThreshold: 100}
+`)
+	w.EventuallyRollout("firmware-1", "opens its group", groupIs(0, v1alpha1.GroupRunning))
+	f := &fleet{World: w}
+	half := make(chan struct{})
+	woken := make(chan struct{})
+	go func() {
+		defer close(woken)
+		for i, name := range names {
+			if i == len(names)/2 {
+				close(half)
+			}
+			wake(t, devices, name)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	<-half
+	committed := f.invalidate(`{"cancelation":"Force"}`)
+	<-woken
+	w.EventuallyPolled(record, 5, committed.Add(time.Second), names...)
+	if began := record.BegunAfter(committed.Add(time.Second)); len(began) > 0 {
+		t.Errorf("devices began more than a second after the commit: %v", began)
+	}
+	if began := len(record.Of(devicesim.Began)); began < len(names)/4 || began == len(names) {
+		t.Errorf("%d of %d devices began: the commit was not in the middle of them", began, len(names))
+	}
+}
+
+// A set that was invalidated is applied again by Git after somebody deleted it. It is invalid from the first look on.
+func TestInvalidatedSetComesBackInvalid(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 5, nil)
+	_, devices := w.Devices(devicesim.Obedient, names...)
+	(&fleet{World: w}).invalidate(`{"cancelation":"Force","reason":"bricks the modem"}`)
+	w.Kubectl("delete", "distset", "firmware-1", "--wait=true")
+
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 0}
+`)
+	w.EventuallyRollout("firmware-1", "misses its set", func(r *v1alpha1.Rollout) bool {
+		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReferenceNotFound)
+	})
+	w.Set("firmware-1", "1.0")
+	var first *v1alpha1.DistributionSet
+	w.Eventually("the first look at the twin", func() string {
+		if first = w.DistributionSet("firmware-1"); len(first.Status.Conditions) == 0 {
+			return "no conditions"
+		}
+		return ""
+	})
+	if !world.Says(first.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonTombstone) {
+		t.Errorf("after the first look the conditions are %+v", first.Status.Conditions)
+	}
+	w.EventuallyRollout("firmware-1", "is refused", func(r *v1alpha1.Rollout) bool {
+		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid)
+	})
+	w.EventuallyPolled(devices, 3, time.Now(), names...)
+	if began := devices.Of(devicesim.Began); len(began) > 0 {
+		t.Errorf("devices were given the twin: %v", began)
+	}
+	if entry := tombstone(w, "firmware 1.0 (full-image)"); !strings.Contains(entry, "Force since") || !strings.Contains(entry, "bricks the modem") {
+		t.Errorf("tombstone is %q", entry)
+	}
+}
+
+// tombstone is the line of a set in the record of invalidated sets; empty: there is none.
+func tombstone(w *world.World, set string) string {
+	w.T.Helper()
+	var shards corev1.ConfigMapList
+	if err := w.Client.List(w.T.Context(), &shards, client.InNamespace(world.SystemNamespace)); err != nil {
+		w.T.Fatal(err)
+	}
+	for _, shard := range shards.Items {
+		for _, line := range shard.Data {
+			if strings.HasPrefix(shard.Name, "goshawk-invalidated-") && strings.HasPrefix(line, w.Namespace+"/"+set) {
+				return line
+			}
+		}
+	}
+	return ""
+}
+
+// An auto-assignment of an invalid set is over, whatever the cancelation: a device that comes out of its box later is not given it.
+func TestInvalidationStopsAutoAssignments(t *testing.T) {
+	t.Parallel()
+	for cancelation, want := range map[v1alpha1.Cancelation]v1alpha1.ActionState{
+		v1alpha1.CancelationNone:  v1alpha1.ActionFinished,
+		v1alpha1.CancelationSoft:  v1alpha1.ActionCanceled,
+		v1alpha1.CancelationForce: v1alpha1.ActionCanceled,
+	} {
+		t.Run(string(cancelation), func(t *testing.T) {
+			t.Parallel()
+			w := world.New(t)
+			w.Set("firmware-1", "1.0")
+			busy, boxed := w.Targets("busy", 2, nil), w.Targets("boxed", 2, nil)
+			_, working := w.Play(stepsOf(time.Second), devicesim.Obedient, busy...)
+			box, devices := w.Devices(devicesim.Offline, boxed...)
+			w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: AutoAssignment
+metadata: {name: newcomers}
+spec: {update: {distributionSet: firmware-1}}
+`)
+			w.EventuallyBegan(working, busy...)
+			f := &fleet{World: w, late: boxed, devices: devices}
+			committed := f.invalidate(`{"cancelation":"` + string(cancelation) + `"}`)
+			wake(t, box, boxed...)
+			w.Eventually("the auto-assignment is stopped", func() string {
+				a := &v1alpha1.AutoAssignment{}
+				if err := w.Client.Get(t.Context(), types.NamespacedName{Namespace: w.Namespace, Name: "newcomers"}, a); err != nil {
+					return err.Error()
+				}
+				if a.Status.State != v1alpha1.AutoAssignmentStopped || !world.Says(a.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
+					return fmt.Sprintf("its status is %+v", a.Status)
+				}
+				return ""
+			})
+			for _, name := range busy {
+				w.EventuallyTarget(name, "has come to its end", newest(want))
+			}
+			f.nobodyBegan(committed)
+			if i := w.DistributionSet("firmware-1").Status.Invalidation; i == nil || i.AutoAssignments != 1 {
+				t.Errorf("invalidation is %+v", i)
+			}
+		})
+	}
+}

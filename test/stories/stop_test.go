@@ -1,0 +1,183 @@
+package stories
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// stopped is a fleet whose rollout is stopped half way: busy devices are at it, mute ones have begun and say nothing any more, late ones have not begun.
+type stopped struct {
+	*world.World
+	busy, mute, late []string
+	working, others  *devicesim.Recorder
+	away             *devicesim.Fleet
+}
+
+func atWork(t *testing.T) *stopped {
+	t.Helper()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	s := &stopped{World: w, busy: w.Targets("busy", 3, nil), mute: w.Targets("mute", 2, nil), late: w.Targets("late", 3, nil)}
+	_, s.working = w.Play(stepsOf(time.Second), devicesim.Obedient, s.busy...)
+	_, silent := w.Devices(devicesim.Silent, s.mute...)
+	s.away, s.others = w.Devices(devicesim.Offline, s.late...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 1}
+`)
+	w.EventuallyBegan(s.working, s.busy...)
+	w.EventuallyBegan(silent, s.mute...)
+	return s
+}
+
+// Whatever begun devices are told, nobody else begins, and the rollout is over.
+func TestStopTellsBegunDevicesWhatItSays(t *testing.T) {
+	t.Parallel()
+	for cancelation, want := range map[v1alpha1.Cancelation]struct {
+		busy, mute v1alpha1.ActionState
+		counts     v1alpha1.Counts
+	}{
+		v1alpha1.CancelationNone:  {v1alpha1.ActionFinished, v1alpha1.ActionRetrieved, v1alpha1.Counts{Targets: 8, Succeeded: 3, InProgress: 2, Canceled: 3}},
+		v1alpha1.CancelationSoft:  {v1alpha1.ActionCanceled, v1alpha1.ActionCanceling, v1alpha1.Counts{Targets: 8, InProgress: 2, Canceled: 6}},
+		v1alpha1.CancelationForce: {v1alpha1.ActionCanceled, v1alpha1.ActionCanceled, v1alpha1.Counts{Targets: 8, Canceled: 8}},
+	} {
+		t.Run(string(cancelation), func(t *testing.T) {
+			t.Parallel()
+			s := atWork(t)
+			s.CommitRollout("firmware-1", "spec: {state: Stopped, stopCancelation: "+string(cancelation)+"}")
+			committed := time.Now()
+			wake(t, s.away, s.late...)
+			r := s.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
+			if !world.Says(r.Status.Conditions, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonStopped) ||
+				world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled) != nil {
+				t.Errorf("conditions are %+v", r.Status.Conditions)
+			}
+			for _, name := range s.busy {
+				s.EventuallyTarget(name, "has come to its end", newest(want.busy))
+			}
+			for _, name := range s.mute {
+				s.EventuallyTarget(name, "is left as told", newest(want.mute))
+			}
+			s.EventuallyPolled(s.others, 5, committed.Add(time.Second), s.late...)
+			if began := s.others.BegunAfter(committed.Add(time.Second)); len(began) > 0 {
+				t.Errorf("devices began after the stop: %v", began)
+			}
+			s.EventuallyRollout("firmware-1", fmt.Sprintf("counts %+v", want.counts), func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want.counts })
+		})
+	}
+}
+
+// Two devices do not answer the polite question. Raised to Force after the stop, it is no longer one.
+func TestStopMayBeRaisedFromSoftToForce(t *testing.T) {
+	t.Parallel()
+	s := atWork(t)
+	s.CommitRollout("firmware-1", "spec: {state: Stopped}")
+	s.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
+	for _, name := range s.mute {
+		s.EventuallyTarget(name, "is asked", newest(v1alpha1.ActionCanceling))
+	}
+	s.CommitRollout("firmware-1", "spec: {stopCancelation: Force}")
+	for _, name := range s.mute {
+		got := s.EventuallyTarget(name, "is closed", newest(v1alpha1.ActionCanceled))
+		if action.PendingCancel(&got.Status) == nil || !world.Says(got.Status.Conditions, v1alpha1.ConditionConsistent, metav1.ConditionFalse, v1alpha1.ReasonClosedWhileRunning) {
+			t.Errorf("target %s: %+v", name, got.Status)
+		}
+	}
+	want := v1alpha1.Counts{Targets: 8, Canceled: 8}
+	r := s.EventuallyRollout("firmware-1", "counts everybody as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
+	if r.Status.State != v1alpha1.RolloutStopped {
+		t.Errorf("state is %s", r.Status.State)
+	}
+}
+
+// Flux deletes and re-creates a rollout over a typo. It goes on where it was: what has begun is taken over, what is done counts, nobody installs twice.
+func TestRolloutThatIsDeletedAndReCreatedResumes(t *testing.T) {
+	t.Parallel()
+	for name, startAt := range map[string]string{"without startAt": "", "with startAt": `startAt: "2026-01-01T00:00:00Z"`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := world.New(t)
+			w.Set("firmware-1", "1.0")
+			done, busy, later := w.Targets("done", 2, nil), w.Targets("busy", 3, nil), w.Targets("later", 3, map[string]string{"ring": "later"})
+			_, quick := w.Devices(devicesim.Obedient, together(done, later)...)
+			_, slow := w.Play(stepsOf(1500*time.Millisecond), devicesim.Obedient, busy...)
+			manifest := `
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec:
+  update: {distributionSet: firmware-1}
+  settleSeconds: 1
+  successThreshold: 100
+  ` + startAt + `
+  groups:
+  - {name: first, targetSelector: {matchExpressions: [{key: ring, operator: DoesNotExist}]}}
+  - {name: later}
+`
+			w.Apply(manifest)
+			w.EventuallyBegan(slow, busy...)
+			for _, name := range done {
+				w.EventuallyTarget(name, "is done", inSync("firmware-1"))
+			}
+			before := w.Rollout("firmware-1").UID
+			w.Kubectl("delete", "grollout", "firmware-1", "--wait=true")
+			for _, g := range w.Groups() {
+				t.Errorf("group %s is an orphan", g.Name)
+			}
+			w.Apply(manifest)
+			r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+			if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 8, Succeeded: 8}) {
+				t.Errorf("counts are %+v", got)
+			}
+			if r.UID == before {
+				t.Fatal("the rollout was not re-created")
+			}
+			for _, name := range busy {
+				got := w.EventuallyTarget(name, "is in sync", inSync("firmware-1"))
+				if len(got.Status.Actions) != 1 || got.Status.Actions[0].Source.UID != r.UID {
+					t.Errorf("target %s has actions %+v, want its one action taken over", name, got.Status.Actions)
+				}
+			}
+			once(t, slow, busy...)
+			once(t, quick, together(done, later)...)
+		})
+	}
+}
+
+// A removed manifest that says Soft asks begun devices to cancel, waits for none of them, and leaves nothing behind.
+func TestRolloutThatIsDeletedWithSoftAsksToCancel(t *testing.T) {
+	t.Parallel()
+	s := atWork(t)
+	s.CommitRollout("firmware-1", "spec: {deletionCancelation: Soft}")
+	s.Kubectl("delete", "grollout", "firmware-1", "--wait=true")
+	if err := s.Client.Get(t.Context(), types.NamespacedName{Namespace: s.Namespace, Name: "firmware-1"}, &v1alpha1.Rollout{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the rollout is still there: %v", err)
+	}
+	noGroups(s.World)
+	for _, name := range s.mute {
+		if a := action.Newest(&s.Target(name).Status); a.State != v1alpha1.ActionCanceling || a.Cancel.Cause != v1alpha1.CauseDeleted {
+			t.Errorf("action of the silent %s is %+v", name, a)
+		}
+	}
+	for _, name := range s.busy {
+		s.EventuallyTarget(name, "gives up", newest(v1alpha1.ActionCanceled))
+	}
+	gone := time.Now()
+	wake(t, s.away, s.late...)
+	s.EventuallyPolled(s.others, 3, gone, s.late...)
+	if began := s.others.Of(devicesim.Began); len(began) > 0 {
+		t.Errorf("devices began what nobody wants any more: %v", began)
+	}
+}
