@@ -1,0 +1,363 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// A deed is one change of a manifest, who may commit it, and what the others are told. In a sentence WHO and NS stand for the person and the namespace.
+type deed struct {
+	given   string // merged into the kind's smallest spec, and there before
+	status  string // as a controller would have written it
+	when    string // merged into what was given; null removes a field
+	may     string // who may, apart by blanks
+	refused string // what the others are told
+}
+
+// writers can write objects of a kind at all, so that it is the policy that decides. One of them creates.
+var (
+	writers = map[string][]string{
+		"DistributionSet": {"editor", "stopper"},
+		"Target":          {"editor", "stopper"},
+		"Rollout":         {"editor", "approver", "stopper"},
+	}
+	creators = []string{"editor", "editor-approver", "editor-stopper"}
+)
+
+// The sentences.
+const (
+	toStopper  = " in namespace NS, which WHO lacks: bind the ClusterRole goshawk-stopper to WHO in that namespace, or "
+	toApprover = " in namespace NS, which WHO lacks: bind the ClusterRole goshawk-approver to WHO in that namespace, or "
+	toEditor   = " in namespace NS, which WHO lacks: bind the ClusterRole goshawk-editor to WHO in that namespace, or "
+
+	softTargets  = "spec.invalidation.cancelation Soft cancels on devices and needs the right to update targets" + toStopper + "choose None"
+	softRollouts = "spec.invalidation.cancelation Soft stops rollouts and needs the right to update rollouts" + toStopper + "choose None"
+	forceTargets = "spec.invalidation.cancelation Force cancels on devices and needs the right to update targets" + toStopper + "choose None"
+	forceRollout = "spec.invalidation.cancelation Force stops rollouts and needs the right to update rollouts" + toStopper + "choose None"
+	deletes      = "spec.invalidation.deleteRollouts needs the right to delete rollouts" + toEditor + "remove deleteRollouts"
+	bornInvalid  = "spec.invalidation of a new set needs the right to update or patch distributionsets" + toStopper + "create the set without invalidation"
+
+	cancels      = "spec.cancel with cancelation Soft needs the verb cancel on targets" + toStopper + "remove spec.cancel"
+	forceCancels = "spec.cancel with cancelation Force needs the verb forcecancel on targets" + toStopper + "remove spec.cancel"
+
+	approves    = "spec.approval needs the verb approve on rollouts" + toApprover + "leave approval as it was"
+	unrequires  = "to withdraw spec.approvalRequired needs the verb approve on rollouts" + toApprover + "leave it true"
+	resumes     = "spec.resumedAt needs the verb resume on rollouts" + toApprover + "leave resumedAt as it was"
+	stopsSoft   = "to stop with stopCancelation Soft needs the verb cancel on targets" + toStopper + "stop with None"
+	stopsForce  = "to stop with stopCancelation Force needs the verb forcecancel on targets" + toStopper + "stop with None"
+	raisesSoft  = "spec.stopCancelation Soft needs the verb cancel on targets" + toStopper + "leave stopCancelation as it was"
+	raisesForce = "spec.stopCancelation Force needs the verb forcecancel on targets" + toStopper + "leave stopCancelation as it was"
+	deletedSoft = "spec.deletionCancelation Soft needs the verb cancel on targets" + toStopper + "leave deletionCancelation as it was"
+	deletedHard = "spec.deletionCancelation Force needs the verb forcecancel on targets" + toStopper + "leave deletionCancelation as it was"
+)
+
+func loosens(what string) string {
+	return "to loosen an approved rollout (" + what + ") needs the verb approve on rollouts" + toApprover + "leave its conditions as strict as they were"
+}
+
+// Specs and statuses that deeds begin from.
+const (
+	plan     = `"sha256:0000000000000000000000000000000000000000000000000000000000000000"`
+	another  = `"sha256:1111111111111111111111111111111111111111111111111111111111111111"`
+	started  = `{startedAt: "2026-12-01T02:00:00.000000Z", state: Running}`
+	strict   = `successThreshold: 90, errorThreshold: 5, minimumReports: 10, successAction: Pause, errorBudget: {percent: 2, count: 50}`
+	approved = `{approvalRequired: true, approval: {planHash: ` + plan + `}, ` + strict + `}`
+	grouped  = `{approval: {planHash: ` + plan + `}, errorThreshold: 20, groups: [{name: canary, percentage: 5, errorThreshold: 1, successAction: Pause}, {name: rest}]}`
+	consent  = `{update: {confirmationRequired: true}, approval: {planHash: ` + plan + `}, groups: [{name: canary, percentage: 5}, {name: rest}]}`
+)
+
+// updates are changes of objects that are there.
+var updates = map[string]map[string]deed{
+	"DistributionSet": {
+		"a release is described":          {when: `{description: the June release}`, may: "editor stopper"},
+		"a set is invalidated: None":      {when: `{invalidation: {cancelation: None, reason: bricks the modem}}`, may: "editor stopper"},
+		"a set is invalidated: Soft":      {when: `{invalidation: {cancelation: Soft}}`, may: "stopper", refused: softTargets},
+		"a set is invalidated: Force":     {when: `{invalidation: {cancelation: Force}}`, may: "stopper", refused: forceTargets},
+		"an invalid set is described":     {given: `{invalidation: {cancelation: Force}}`, when: `{description: do not use}`, may: "editor stopper"},
+		"an absent word is written out":   {given: `{invalidation: {cancelation: Force}}`, when: `{invalidation: {deleteRollouts: false, reason: ""}}`, may: "editor stopper"},
+		"a locked set is invalidated too": {status: `{locked: true}`, when: `{invalidation: {cancelation: Soft}}`, may: "stopper", refused: softTargets},
+	},
+	"Target": {
+		"a device is held, assigned to and described": {when: `{hold: true, description: d, assignment: {distributionSet: firmware-2-1}}`, may: "editor stopper"},
+		"an action is canceled":                       {when: `{cancel: {upTo: 17}}`, may: "editor stopper"},
+		"an action is force-canceled":                 {when: `{cancel: {upTo: 17, cancelation: Force}}`, may: "stopper", refused: forceCancels},
+		"a cancel is raised to Force":                 {given: `{cancel: {upTo: 17}}`, when: `{cancel: {cancelation: Force}}`, may: "stopper", refused: forceCancels},
+		"a force-cancel reaches further":              {given: `{cancel: {upTo: 17, cancelation: Force}}`, when: `{cancel: {upTo: 18}}`, may: "stopper", refused: forceCancels},
+		"a force-cancel is taken back to a cancel":    {given: `{cancel: {upTo: 17, cancelation: Force}}`, when: `{cancel: {cancelation: Soft}}`, may: "editor stopper"},
+		"a request that has been dealt with goes":     {given: `{cancel: {upTo: 17, cancelation: Force}}`, when: `{cancel: null}`, may: "editor stopper"},
+		"a force-canceled device is described":        {given: `{cancel: {upTo: 17, cancelation: Force}}`, when: `{description: d}`, may: "editor stopper"},
+	},
+	"Rollout": merged(plainDeeds, approvalDeeds, brakeDeeds, cancelationDeeds),
+}
+
+// plainDeeds take nothing but the right to write a rollout.
+var plainDeeds = map[string]deed{
+	"a rollout is paused":                                    {status: started, when: `{state: Paused}`, may: "editor approver stopper"},
+	"a pause by spec ends":                                   {given: `{state: Paused}`, status: started, when: `{state: Running}`, may: "editor approver stopper"},
+	"a plan is started":                                      {given: `{state: Planned}`, when: `{state: Running, startAt: "2026-12-01T02:00:00Z"}`, may: "editor approver stopper"},
+	"failed targets are tried again":                         {given: approved, status: started, when: `{retry: {at: "2026-12-01T02:00:00Z"}}`, may: "editor approver stopper"},
+	"a soft update becomes urgent":                           {given: `{update: {type: Soft}}`, status: started, when: `{update: {type: Forced}}`, may: "editor approver stopper"},
+	"a rollout that nobody approved is loosened":             {given: `{` + strict + `}`, status: started, when: `{errorThreshold: 100, errorBudget: null}`, may: "editor approver stopper"},
+	"a rollout that nobody approved is advanced":             {given: `{groupCount: 3}`, status: started, when: `{advance: {to: group-2, at: "2026-12-01T02:00:00Z"}}`, may: "editor approver stopper"},
+	"the conditions of an approved one tighten":              {given: approved, status: started, when: `{successThreshold: 95, errorThreshold: 1, minimumReports: 0, errorBudget: {percent: 1}}`, may: "editor approver stopper"},
+	"an approved rollout without budget gets one":            {given: `{approval: {planHash: ` + plan + `}}`, status: started, when: `{errorBudget: {count: 5}}`, may: "editor approver stopper"},
+	"a gate is put into an approved rollout":                 {given: `{approval: {planHash: ` + plan + `}}`, status: started, when: `{successAction: Pause}`, may: "editor approver stopper"},
+	"approval becomes required":                              {when: `{approvalRequired: true}`, may: "editor approver stopper"},
+	"an approved rollout gets other groups before the start": {given: grouped, when: `{groups: [{name: rest, errorThreshold: 20}]}`, may: "editor approver stopper"},
+}
+
+var approvalDeeds = map[string]deed{
+	"a plan is approved":                           {given: `{approvalRequired: true}`, when: `{approval: {planHash: ` + plan + `}}`, may: "approver", refused: approves},
+	"a new plan is approved":                       {given: approved, when: `{approval: {planHash: ` + another + `}}`, may: "approver", refused: approves},
+	"an approval is withdrawn":                     {given: approved, status: started, when: `{approval: null}`, may: "approver", refused: approves},
+	"withdrawn, and loosened by the same commit":   {given: approved, status: started, when: `{approval: null, errorThreshold: 100}`, may: "approver", refused: approves},
+	"approval is not required any more":            {given: `{approvalRequired: true}`, when: `{approvalRequired: false}`, may: "approver", refused: unrequires},
+	"the requirement is dropped from the manifest": {given: `{approvalRequired: true}`, when: `{approvalRequired: null}`, may: "approver", refused: unrequires},
+	"an automatic pause is lifted":                 {status: started, when: `{resumedAt: "2026-12-01T02:00:00Z"}`, may: "approver", refused: resumes},
+	"a later pause is lifted":                      {given: `{resumedAt: "2026-12-01T02:00:00Z"}`, status: started, when: `{resumedAt: "2026-12-02T02:00:00Z"}`, may: "approver", refused: resumes},
+	"a resume that has been dealt with goes":       {given: `{resumedAt: "2026-12-01T02:00:00Z"}`, status: started, when: `{resumedAt: null}`, may: "editor approver stopper"},
+	"a plan is denied":                             {given: `{approvalRequired: true}`, when: `{state: Stopped}`, may: "editor approver stopper"},
+}
+
+// brakeDeeds loosen what was approved.
+var brakeDeeds = map[string]deed{
+	"errorThreshold is raised":           {given: approved, status: started, when: `{errorThreshold: 6}`, may: "approver", refused: loosens("errorThreshold")},
+	"errorThreshold is left out":         {given: approved, status: started, when: `{errorThreshold: null}`, may: "approver", refused: loosens("errorThreshold")},
+	"successThreshold is lowered":        {given: approved, status: started, when: `{successThreshold: 89}`, may: "approver", refused: loosens("successThreshold")},
+	"minimumReports is raised":           {given: approved, status: started, when: `{minimumReports: 11}`, may: "approver", refused: loosens("minimumReports")},
+	"the gate is taken away":             {given: approved, status: started, when: `{successAction: NextGroup}`, may: "approver", refused: loosens("successAction")},
+	"the budget's percent is raised":     {given: approved, status: started, when: `{errorBudget: {percent: 3}}`, may: "approver", refused: loosens("errorBudget")},
+	"the budget's count is removed":      {given: approved, status: started, when: `{errorBudget: {count: null}}`, may: "approver", refused: loosens("errorBudget")},
+	"the budget is removed":              {given: approved, status: started, when: `{errorBudget: null}`, may: "approver", refused: loosens("errorBudget")},
+	"loosened before the start":          {given: approved, when: `{errorBudget: null}`, may: "approver", refused: loosens("errorBudget")},
+	"one is tightened and two loosened":  {given: approved, status: started, when: `{errorThreshold: 1, successThreshold: 1, minimumReports: 99}`, may: "approver", refused: loosens("successThreshold, minimumReports")},
+	"groups open whatever happens":       {given: approved, status: started, when: `{advance: {to: group-1, at: "2026-12-01T02:00:00Z"}}`, may: "approver", refused: loosens("advance")},
+	"a group's own condition is raised":  {given: grouped, status: started, when: groups(`{name: canary, percentage: 5, errorThreshold: 2, successAction: Pause}, {name: rest}`), may: "approver", refused: loosens("the conditions of group canary")},
+	"a group's own condition goes":       {given: grouped, status: started, when: groups(`{name: canary, percentage: 5, successAction: Pause}, {name: rest}`), may: "approver", refused: loosens("the conditions of group canary")},
+	"a group's own gate goes":            {given: grouped, status: started, when: groups(`{name: canary, percentage: 5, errorThreshold: 1}, {name: rest}`), may: "approver", refused: loosens("the conditions of group canary")},
+	"devices of a group are not asked":   {given: consent, status: started, when: groups(`{name: canary, percentage: 5, confirmationRequired: false}, {name: rest}`), may: "approver", refused: loosens("the conditions of group canary")},
+	"devices of a group are asked":       {given: grouped, status: started, when: groups(`{name: canary, percentage: 5, errorThreshold: 1, successAction: Pause, confirmationRequired: true}, {name: rest}`), may: "editor approver stopper"},
+	"a group gets a looser one":          {given: grouped, status: started, when: groups(`{name: canary, percentage: 5, errorThreshold: 1, successAction: Pause}, {name: rest, successThreshold: 49}`), may: "approver", refused: loosens("the conditions of group rest")},
+	"what a group inherits is raised":    {given: grouped, status: started, when: `{errorThreshold: 21}`, may: "approver", refused: loosens("errorThreshold, the conditions of group rest")},
+	"a group keeps what it inherited":    {given: grouped, status: started, when: `{errorThreshold: 10, groups: [{name: canary, percentage: 5, errorThreshold: 1, successAction: Pause}, {name: rest, errorThreshold: 20}]}`, may: "editor approver stopper"},
+	"the last of 500 groups is loosened": {given: `{approval: {planHash: ` + plan + `}, ` + many("") + `}`, status: started, when: `{` + many("errorThreshold: 51") + `}`, may: "approver", refused: loosens("the conditions of group g499")},
+}
+
+// cancelationDeeds are about devices that have begun.
+var cancelationDeeds = map[string]deed{
+	"stopped, devices finish":                 {given: `{stopCancelation: None}`, status: started, when: `{state: Stopped}`, may: "editor approver stopper"},
+	"stopped, devices are asked":              {status: started, when: `{state: Stopped}`, may: "editor stopper", refused: stopsSoft},
+	"stopped by force":                        {status: started, when: `{state: Stopped, stopCancelation: Force}`, may: "stopper", refused: stopsForce},
+	"stopped by a force that was there":       {given: `{stopCancelation: Force}`, status: started, when: `{state: Stopped}`, may: "stopper", refused: stopsForce},
+	"the force of a stop to come":             {status: started, when: `{stopCancelation: Force}`, may: "stopper", refused: raisesForce},
+	"a stop to come asks after all":           {given: `{stopCancelation: None}`, status: started, when: `{stopCancelation: Soft}`, may: "editor stopper", refused: raisesSoft},
+	"a stop to come is gentler":               {given: `{stopCancelation: Force}`, status: started, when: `{stopCancelation: None}`, may: "editor approver stopper"},
+	"raised after the stop: Soft":             {given: `{state: Stopped, stopCancelation: None}`, status: started, when: `{stopCancelation: Soft}`, may: "editor stopper", refused: raisesSoft},
+	"raised after the stop: Force":            {given: `{state: Stopped}`, status: started, when: `{stopCancelation: Force}`, may: "stopper", refused: raisesForce},
+	"a forced stop is gated":                  {given: `{state: Stopped, stopCancelation: Force}`, status: started, when: `{successAction: Pause}`, may: "editor approver stopper"},
+	"removal is to ask devices":               {when: `{deletionCancelation: Soft}`, may: "editor stopper", refused: deletedSoft},
+	"removal is to close actions":             {given: `{deletionCancelation: Soft}`, when: `{deletionCancelation: Force}`, may: "stopper", refused: deletedHard},
+	"removal is to leave devices alone again": {given: `{deletionCancelation: Force}`, when: `{deletionCancelation: None}`, may: "editor approver stopper"},
+}
+
+// creations are manifests that were not there.
+var creations = map[string]map[string]deed{
+	"DistributionSet": {
+		"a set":                     {may: "editor editor-approver editor-stopper"},
+		"a set born invalid: None":  {when: `{invalidation: {cancelation: None}}`, may: "editor editor-approver editor-stopper"},
+		"a set born invalid: Soft":  {when: `{invalidation: {cancelation: Soft}}`, may: "editor-stopper", refused: softTargets},
+		"a set born invalid: Force": {when: `{invalidation: {cancelation: Force, deleteRollouts: true}}`, may: "editor-stopper", refused: forceTargets},
+	},
+	"Target": {
+		"a target":                 {may: "editor editor-approver editor-stopper"},
+		"a target and a cancel":    {when: `{cancel: {upTo: 17}}`, may: "editor editor-approver editor-stopper"},
+		"a target and its closing": {when: `{cancel: {upTo: 17, cancelation: Force}}`, may: "editor-stopper", refused: forceCancels},
+	},
+	"Rollout": {
+		"a rollout":                          {when: `{groupCount: 3, state: Running, approvalRequired: true, ` + strict + `}`, may: "editor editor-approver editor-stopper"},
+		"a rollout that was stopped":         {when: `{state: Stopped, stopCancelation: Soft}`, may: "editor editor-approver editor-stopper"},
+		"a rollout approved at birth":        {when: `{approval: {planHash: ` + plan + `}}`, may: "editor-approver", refused: approves},
+		"a rollout that resumes in advance":  {when: `{resumedAt: "2036-12-01T02:00:00Z"}`, may: "editor-approver", refused: resumes},
+		"a rollout that will stop by force":  {when: `{stopCancelation: Force}`, may: "editor-stopper", refused: raisesForce},
+		"a rollout whose removal cancels":    {when: `{deletionCancelation: Soft}`, may: "editor editor-approver editor-stopper"},
+		"a rollout whose removal is a force": {when: `{deletionCancelation: Force}`, may: "editor-stopper", refused: deletedHard},
+	},
+}
+
+func groups(items string) string { return `{groups: [` + items + `]}` }
+
+// many are 500 groups, the last with a condition of its own.
+func many(last string) string {
+	items := make([]string, 500)
+	for i := range items {
+		items[i] = fmt.Sprintf("{name: g%d}", i)
+	}
+	if last != "" {
+		items[499] = "{name: g499, " + last + "}"
+	}
+	return `groups: [` + strings.Join(items, ", ") + `]`
+}
+
+func merged(tables ...map[string]deed) map[string]deed {
+	all := map[string]deed{}
+	for _, table := range tables {
+		for name, deed := range table {
+			if _, twice := all[name]; twice {
+				panic("two deeds are named " + name)
+			}
+			all[name] = deed
+		}
+	}
+	return all
+}
+
+// refusal is what the deed answers to somebody.
+func (d deed) refusal(person string) string {
+	if slices.Contains(strings.Fields(d.may), person) {
+		return ""
+	}
+	return d.refused
+}
+
+// A road is a way of writing a manifest where old was applied before; nil: nothing was.
+type road func(t *testing.T, c client.Client, old, manifest *unstructured.Unstructured) error
+
+var roads = map[string]road{
+	"server-side apply": func(t *testing.T, c client.Client, _, manifest *unstructured.Unstructured) error {
+		return serverSideApply(t.Context(), c, manifest)
+	},
+	"merge patch": func(t *testing.T, c client.Client, old, manifest *unstructured.Unstructured) error {
+		if old == nil {
+			return c.Create(t.Context(), manifest.DeepCopy())
+		}
+		return c.Patch(t.Context(), manifest.DeepCopy(), client.MergeFrom(old))
+	},
+}
+
+func TestWhoMayChangeWhat(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	for kind, deeds := range updates {
+		for name, deed := range deeds {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				for by, road := range roads {
+					for _, person := range writers[kind] {
+						f.change(t, by, road, kind, person, deed)
+					}
+				}
+			})
+		}
+	}
+}
+
+// change lets one person commit one deed, on an object of its own, and looks whether it is stored exactly when it is accepted.
+func (f *fleet) change(t *testing.T, by string, road road, kind, person string, deed deed) {
+	t.Helper()
+	name := newName(kind)
+	old := f.object(t, kind, name, orEmpty(deed.given))
+	manifest := f.object(t, kind, name, orEmpty(deed.given), deed.when)
+	f.give(t, old, deed.status)
+	before := f.generation(t.Context(), t, old)
+	t.Run(by+" by "+person, func(t *testing.T) {
+		f.wantRefused(t, road(t, f.as(t, person), old, manifest), person, deed.refusal(person))
+		if changed := f.generation(t.Context(), t, old) != before; changed != (deed.refusal(person) == "") {
+			t.Errorf("the object has changed: %t", changed)
+		}
+	})
+}
+
+func (f *fleet) generation(ctx context.Context, t *testing.T, object *unstructured.Unstructured) int64 {
+	t.Helper()
+	stored := object.DeepCopy()
+	if err := f.admin.Get(ctx, client.ObjectKeyFromObject(object), stored); err != nil {
+		t.Fatal(err)
+	}
+	return stored.GetGeneration()
+}
+
+func orEmpty(spec string) string {
+	if spec == "" {
+		return "{}"
+	}
+	return spec
+}
+
+func TestWhoMayCreateWhat(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	for kind, deeds := range creations {
+		for name, deed := range deeds {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				for by, road := range roads {
+					for _, person := range creators {
+						t.Run(by+" by "+person, func(t *testing.T) {
+							manifest := f.object(t, kind, newName(kind), orEmpty(deed.when))
+							f.wantRefused(t, road(t, f.as(t, person), nil, manifest), person, deed.refusal(person))
+							err := f.admin.Get(t.Context(), client.ObjectKeyFromObject(manifest), manifest.DeepCopy())
+							if created := !apierrors.IsNotFound(err); created != (deed.refusal(person) == "") {
+								t.Errorf("the object is there: %t (%v)", created, err)
+							}
+						})
+					}
+				}
+			})
+		}
+	}
+}
+
+// The four roles begin with what RBAC alone says: who may write objects of which kind at all.
+func TestWhoMayWriteAtAll(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	may := map[string]map[string]string{
+		"create": {"DistributionSet": "editor", "Target": "editor", "Rollout": "editor"},
+		"patch":  {"DistributionSet": "editor stopper", "Target": "editor stopper", "Rollout": "editor approver stopper"},
+		"update": {"DistributionSet": "editor stopper", "Target": "stopper", "Rollout": "editor approver stopper"},
+		"delete": {"DistributionSet": "editor", "Target": "editor", "Rollout": "editor"},
+		"status": {},
+	}
+	deeds := map[string]func(c client.Client, kind string, there *unstructured.Unstructured) error{
+		"create": func(c client.Client, kind string, _ *unstructured.Unstructured) error {
+			return c.Create(t.Context(), f.object(t, kind, newName(kind)))
+		},
+		"patch": func(c client.Client, _ string, there *unstructured.Unstructured) error {
+			return c.Patch(t.Context(), there, mergePatch(t, map[string]any{"metadata": map[string]any{"labels": map[string]any{"a": "b"}}}))
+		},
+		"update": func(c client.Client, _ string, there *unstructured.Unstructured) error {
+			return c.Update(t.Context(), there)
+		},
+		"delete": func(c client.Client, _ string, there *unstructured.Unstructured) error {
+			return c.Delete(t.Context(), there)
+		},
+		"status": func(c client.Client, _ string, there *unstructured.Unstructured) error {
+			return c.Status().Patch(t.Context(), there, mergePatch(t, map[string]any{"status": map[string]any{"observedGeneration": 1}}))
+		},
+	}
+	for verb, do := range deeds {
+		for kind := range smallest {
+			t.Run(verb+" "+kind, func(t *testing.T) {
+				t.Parallel()
+				for _, person := range []string{"viewer", "editor", "approver", "stopper"} {
+					there := f.object(t, kind, newName(kind))
+					f.give(t, there, "")
+					if err := f.as(t, person).Get(t.Context(), client.ObjectKeyFromObject(there), there); err != nil {
+						t.Errorf("%s may not even read: %v", person, err)
+					}
+					err := do(f.as(t, person), kind, there)
+					if allowed := slices.Contains(strings.Fields(may[verb][kind]), person); allowed != (err == nil) || !allowed && !apierrors.IsForbidden(err) {
+						t.Errorf("%s: allowed %t, answer %v", person, allowed, err)
+					}
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,300 @@
+package policy
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/goshawk-dev/goshawk/test/cluster"
+)
+
+// One deed for every guarded field, as people and robots really write: kubectl tells what was refused, and why, whichever way it takes.
+func TestKubectlTellsTheSentence(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	for name, story := range map[string]struct{ command, kind, deed, may string }{
+		"a plan is approved":              {"apply", "Rollout", "a plan is approved", "approver"},
+		"a pause is lifted":               {"apply --server-side", "Rollout", "an automatic pause is lifted", "approver"},
+		"an approved rollout is loosened": {"replace", "Rollout", "one is tightened and two loosened", "approver"},
+		"a rollout is stopped by force":   {"apply", "Rollout", "stopped by force", "stopper"},
+		"removal is to be a force":        {"create", "Rollout", "removal is to close actions", "editor-stopper"},
+		"an action is force-canceled":     {"apply --server-side", "Target", "an action is force-canceled", "stopper"},
+		"and by kubectl's older apply":    {"apply", "Target", "an action is force-canceled", "stopper"},
+		"a merge request is checked":      {"apply --dry-run=server", "DistributionSet", "a set is invalidated: Soft", "stopper"},
+		"a set is invalidated":            {"apply --server-side", "DistributionSet", "a set is invalidated: Force", "stopper"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			deed := updates[story.kind][story.deed]
+			for person, told := range map[string]string{"editor": deed.refused, story.may: ""} {
+				name := newName(story.kind)
+				if story.command != "create" {
+					f.give(t, f.object(t, story.kind, name, orEmpty(deed.given)), deed.status)
+				}
+				manifest := f.object(t, story.kind, name, orEmpty(deed.given), deed.when)
+				f.wantRefused(t, kubectl(t, person, manifest, story.command), person, told)
+			}
+		})
+	}
+}
+
+// kubectl runs one of kubectl's commands on a manifest, in somebody's name.
+func kubectl(t *testing.T, person string, manifest *unstructured.Unstructured, command string, flags ...string) error {
+	t.Helper()
+	text, err := yaml.Marshal(manifest.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(append([]string{"--as", person}, strings.Fields(command)...), flags...)
+	_, err = cluster.TryKubectl(t, string(text), append(args, "-f", "-")...)
+	return err
+}
+
+// everything is a manifest of each kind with every guarded word in it, as somebody with all rights has applied it.
+var everything = map[string]string{
+	"DistributionSet": `{invalidation: {cancelation: Force, deleteRollouts: true, reason: bricks the modem}}`,
+	"Target":          `{cancel: {upTo: 17, cancelation: Force}}`,
+	"Rollout": `{state: Stopped, stopCancelation: Force, deletionCancelation: Force, approvalRequired: true, approval: {planHash: ` + plan + `},
+		resumedAt: "2026-12-01T02:00:00Z", advance: {to: group-1, at: "2026-12-01T02:00:00Z"}, ` + strict + `}`,
+}
+
+// A robot applies its whole folder again every few minutes, with the rights that it has.
+func TestWhatHasNotChangedTakesNoRight(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	for kind, spec := range everything {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			manifest := f.object(t, kind, newName(kind), spec)
+			f.give(t, manifest, "")
+			before := f.generation(t.Context(), t, manifest)
+			for by, road := range roads {
+				for _, person := range writers[kind] {
+					if err := road(t, f.as(t, person), manifest, manifest); err != nil {
+						t.Errorf("%s by %s: %v", by, person, err)
+					}
+				}
+			}
+			for _, command := range []string{"apply --server-side", "apply"} {
+				if err := kubectl(t, "editor", manifest, command); err != nil {
+					t.Error(err)
+				}
+			}
+			if after := f.generation(t.Context(), t, manifest); after != before {
+				t.Errorf("generation %d became %d", before, after)
+			}
+			labelled := manifest.DeepCopy()
+			labelled.SetLabels(map[string]string{"ring": "canary"})
+			if err := serverSideApply(t.Context(), f.as(t, "editor"), labelled); err != nil {
+				t.Errorf("a label takes a right: %v", err)
+			}
+		})
+	}
+}
+
+// The matrix is hawkBit's: who may invalidate how. Every right is held by somebody on its own.
+func TestWhoMayInvalidateHow(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	sets, targets, rollouts := rule("create update patch", "distributionsets"), rule("update", "targets"), rule("update", "rollouts")
+	people := map[string]struct {
+		rules                       []rbacv1.PolicyRule
+		none, soft, force, deleting string // what the person is told; empty: accepted
+	}{
+		"sets":                      {rules: []rbacv1.PolicyRule{sets}, soft: softTargets, force: forceTargets, deleting: forceTargets},
+		"sets-and-targets":          {rules: []rbacv1.PolicyRule{sets, targets}, soft: softRollouts, force: forceRollout, deleting: forceRollout},
+		"sets-and-rollouts":         {rules: []rbacv1.PolicyRule{sets, rollouts}, soft: softTargets, force: forceTargets, deleting: forceTargets},
+		"sets-targets-and-rollouts": {rules: []rbacv1.PolicyRule{sets, targets, rollouts}, deleting: deletes},
+		"all-and-deletion":          {rules: []rbacv1.PolicyRule{sets, targets, rollouts, rule("delete", "rollouts")}},
+		"targets-by-name-only": {rules: []rbacv1.PolicyRule{sets, rollouts, {APIGroups: targets.APIGroups, Resources: targets.Resources, Verbs: targets.Verbs, ResourceNames: []string{"dev-17"}}},
+			soft: softTargets, force: forceTargets, deleting: forceTargets},
+		"verbs-that-mean-devices": {rules: []rbacv1.PolicyRule{sets, rollouts, rule("patch cancel forcecancel", "targets")}, soft: softTargets, force: forceTargets, deleting: forceTargets},
+	}
+	for person, story := range people {
+		f.bindRules(t, person, story.rules...)
+		t.Run(person, func(t *testing.T) {
+			t.Parallel()
+			for invalidation, sentence := range map[string]string{
+				`{cancelation: None}`:                        story.none,
+				`{cancelation: Soft}`:                        story.soft,
+				`{cancelation: Force}`:                       story.force,
+				`{cancelation: Force, deleteRollouts: true}`: story.deleting,
+			} {
+				set := f.object(t, "DistributionSet", newName("set"))
+				f.give(t, set, "")
+				invalid := f.object(t, "DistributionSet", set.GetName(), `{invalidation: `+invalidation+`}`)
+				f.wantRefused(t, serverSideApply(t.Context(), f.as(t, person), invalid), person, sentence)
+
+				born := f.object(t, "DistributionSet", newName("set"), `{invalidation: `+invalidation+`}`)
+				f.wantRefused(t, f.as(t, person).Create(t.Context(), born), person, sentence)
+			}
+		})
+	}
+}
+
+// To create a set is not to invalidate its twin, which a set that is born invalid does.
+func TestWhoMayOnlyCreateSetsInvalidatesNone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.bindRules(t, "creator", rule("create", "distributionsets"))
+	creator := f.as(t, "creator")
+	f.wantRefused(t, creator.Create(t.Context(), f.object(t, "DistributionSet", "born-valid")), "creator", "")
+	f.wantRefused(t, creator.Create(t.Context(), f.object(t, "DistributionSet", "born-invalid", `{invalidation: {cancelation: None}}`)), "creator", bornInvalid)
+}
+
+// RBAC narrows the verbs by name: somebody approves and resumes one rollout, or cancels on one device.
+func TestARightMayBeGivenForOneObject(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	only := func(name, verbs, resource string) rbacv1.PolicyRule {
+		narrow := rule(verbs, resource)
+		narrow.ResourceNames = []string{name}
+		return narrow
+	}
+	f.bindRules(t, "narrow", rule("patch", "rollouts", "targets"), only("mine", "approve resume", "rollouts"), only("mine", "cancel forcecancel", "targets"))
+	c := f.as(t, "narrow")
+	for name, mine := range map[string]bool{"mine": true, "yours": false} {
+		told := func(sentence string) string {
+			if mine {
+				return ""
+			}
+			return sentence
+		}
+		f.give(t, f.object(t, "Rollout", name), started)
+		f.give(t, f.object(t, "Target", name), "")
+		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Rollout", name, `{approval: {planHash: `+plan+`}}`)), "narrow", told(approves))
+		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Target", name, `{cancel: {upTo: 17, cancelation: Force}}`)), "narrow", told(forceCancels))
+		// A stop reaches every device of the rollout, so a right over one device is not enough.
+		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Rollout", name, `{state: Stopped}`)), "narrow", stopsSoft)
+	}
+}
+
+// Goshawk itself has none of the four verbs and needs none, whatever people have committed before.
+func TestGoshawksOwnWritesAreNotHeldUp(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	manager, door := goshawk(t, f, "goshawk-manager"), goshawk(t, f, "goshawk-door")
+	for kind, spec := range everything {
+		t.Run(kind, func(t *testing.T) {
+			object := f.object(t, kind, newName(kind), spec)
+			f.give(t, object, "")
+			status := mergePatch(t, map[string]any{"status": map[string]any{"observedGeneration": 1}})
+			if err := manager.Status().Patch(t.Context(), object.DeepCopy(), status); err != nil {
+				t.Errorf("the controllers' status: %v", err)
+			}
+			if kind == "Target" {
+				if err := door.Status().Patch(t.Context(), object.DeepCopy(), status); err != nil {
+					t.Errorf("the door's status: %v", err)
+				}
+				return // A Target has no finalizer.
+			}
+			for _, finalizers := range [][]any{{"goshawk.dev/test"}, nil} {
+				patch := mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": finalizers}})
+				if err := manager.Patch(t.Context(), object.DeepCopy(), patch); err != nil {
+					t.Errorf("finalizers %v: %v", finalizers, err)
+				}
+			}
+			if kind == "Rollout" {
+				if err := manager.Delete(t.Context(), object); err != nil {
+					t.Errorf("the deletion that an invalidation asks for: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// goshawk is one of Goshawk's own service accounts with the rights of config/rbac.
+func goshawk(t *testing.T, f *fleet, account string) client.Client {
+	t.Helper()
+	const system = "goshawk-system"
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: system}}
+	if err := f.admin.Create(t.Context(), namespace); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	cluster.Kubectl(t, "apply", "--server-side", "-k", filepath.Join(cluster.Root(), "config", "rbac"))
+	user := "system:serviceaccount:" + system + ":" + account
+	c := f.as(t, user, "system:serviceaccounts", "system:serviceaccounts:"+system)
+	// The binding is new; the first read that is allowed shows that it counts.
+	f.eventually(t, account+" may read", func() error {
+		return c.List(t.Context(), listOf("Target"), client.InNamespace(f.namespace))
+	})
+	return c
+}
+
+// The latch is the kind's own: it holds for everybody, also without any policy.
+func TestAnInvalidationIsNotReverted(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	const sentence = "invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet"
+	for _, command := range []string{"apply", "apply --server-side"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			object := newName("set")
+			apply := func(spec string) error {
+				return kubectl(t, "root", f.object(t, "DistributionSet", object, spec), command, "--as-group=system:masters")
+			}
+			if err := apply(`{invalidation: {cancelation: None}}`); err != nil {
+				t.Fatal(err)
+			}
+			if err := apply(`{description: the revert also says this}`); err == nil || !strings.Contains(err.Error(), sentence) {
+				t.Errorf("the revert answers %v, want it refused: %s", err, sentence)
+			}
+			if err := apply(`{description: put back, invalidation: {cancelation: None}}`); err != nil {
+				t.Errorf("what was put back is refused: %v", err)
+			}
+		})
+	}
+}
+
+// An on-call writes the one word in their own name; the robot goes on applying a manifest that does not mention it, and takes nothing back.
+func TestAWordWrittenPastTheRobotStays(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	set := f.object(t, "DistributionSet", "firmware-2-1")
+	if err := serverSideApply(t.Context(), f.as(t, "editor"), set); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Kubectl(t, "--as", "stopper", "-n", f.namespace, "patch", "distributionset", "firmware-2-1", "--type=merge", "--field-manager=on-call",
+		"-p", `{"spec":{"invalidation":{"cancelation":"Force","reason":"bricks the modem"}}}`)
+	if err := serverSideApply(t.Context(), f.as(t, "editor"), set); err != nil {
+		t.Errorf("the robot is held up: %v", err)
+	}
+	if got := cluster.Kubectl(t, "-n", f.namespace, "get", "distset", "firmware-2-1", "-o", "jsonpath={.spec.invalidation.cancelation} {.spec.version}"); got != "Force 2.1" {
+		t.Errorf("the set says %q", got)
+	}
+}
+
+// config/default brings the policies along, also in an overlay that moves Goshawk to another namespace.
+func TestTheDefaultBringsThePolicies(t *testing.T) {
+	t.Parallel()
+	cluster.Start(t)
+	overlay := t.TempDir()
+	relative, err := filepath.Rel(overlay, filepath.Join(cluster.Root(), "config", "default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kustomization := "namespace: elsewhere\nresources: [" + relative + "]\n"
+	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Kubectl(t, "create", "namespace", "elsewhere")
+	applied := strings.Fields(cluster.Kubectl(t, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-o", "name", "-k", overlay))
+	for _, kind := range []string{"validatingadmissionpolicy", "validatingadmissionpolicybinding"} {
+		for _, name := range []string{"distributionsets", "targets", "rollouts"} {
+			want := kind + ".admissionregistration.k8s.io/" + name + ".rights.goshawk.dev"
+			if !slices.Contains(applied, want) {
+				t.Errorf("config/default brings no %s", want)
+			}
+		}
+	}
+}
