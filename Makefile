@@ -123,4 +123,5 @@ deploy: kubectl ## Apply everything: namespace goshawk-system, CRDs, rights, con
 .PHONY: undeploy
 undeploy: kubectl ## Delete controllers, door and rights; objects, CRDs and the record of invalidated sets stay.
 	$(KUBECTL) delete --ignore-not-found -k config/manager
+	$(KUBECTL) delete --ignore-not-found -k config/policy
 	$(KUBECTL) delete --ignore-not-found -k config/rbac

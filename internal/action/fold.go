@@ -71,6 +71,14 @@ func MarkDownloadSeen(s *v1alpha1.TargetStatus, id int32) bool {
 	return true
 }
 
+// AssumeWork is for a door that cannot know what the device has shown before a result, since another one that took its reports has forgotten them: the device
+// may have worked, and may have begun to change itself.
+func AssumeWork(s *v1alpha1.TargetStatus, id int32) {
+	if a := find(s, id); a != nil && !a.State.IsClosed() && a.State.HasBegun() {
+		a.DownloadSeen, a.InstallingBegan = true, a.InstallingBegan || !downloadOnly(a)
+	}
+}
+
 func foldUnlisted(s *v1alpha1.TargetStatus, r Report) Outcome {
 	if s.NextActionID > 0 && r.ID > 0 && r.ID < s.NextActionID {
 		return Late

@@ -574,3 +574,28 @@ func TestStories(t *testing.T) {
 		})
 	}
 }
+
+func TestADoorThatForgotAssumesTheMost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		update         v1alpha1.ActionUpdate
+		event          Event
+		wantState      v1alpha1.ActionState
+		wantConsistent bool
+	}{
+		"a success is no skip":                        {event: Succeed, wantState: v1alpha1.ActionFinished, wantConsistent: true},
+		"a failure may have come half-way":            {event: Fail, wantState: v1alpha1.ActionError},
+		"so may one that the device rolls back":       {update: v1alpha1.ActionUpdate{Rollback: v1alpha1.RollbackSupported}, event: Fail, wantState: v1alpha1.ActionError, wantConsistent: true},
+		"a mere download changes nothing on a device": {update: v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeDownloadOnly}, event: Fail, wantState: v1alpha1.ActionError, wantConsistent: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+			s := &v1alpha1.TargetStatus{}
+			a := Begin(s, Birth{DistributionSet: "fw", ContentHash: "0123456789abcdef", Update: tt.update, Now: now})
+			AssumeWork(s, a.ID)
+			Fold(s, Report{ID: a.ID, Event: tt.event, Now: now})
+			if got := ByID(s, a.ID).State; got != tt.wantState || IsConsistent(s) != tt.wantConsistent {
+				t.Errorf("%s, consistent %t; want %s, %t", got, IsConsistent(s), tt.wantState, tt.wantConsistent)
+			}
+		})
+	}
+}

@@ -47,6 +47,8 @@ type Backend struct {
 	events  events.EventRecorder
 	now     func() time.Time
 	options Options
+	// opened is when this door was.
+	opened time.Time
 
 	progress  *progress
 	turns     *turns
@@ -58,7 +60,7 @@ var _ ddi.Backend = (*Backend)(nil)
 // New makes a Backend. secrets reads Secrets, best from a cache; live reads past every cache.
 func New(store *targets.Store, secrets, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
 	return &Backend{
-		targets: store, index: store.Index, secrets: secrets, live: newLiveReads(live), events: recorder, now: store.Now, options: options,
+		targets: store, index: store.Index, secrets: secrets, live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
 		progress: newProgress(store.Now), turns: newTurns(), attribute: newAttributeRounds(),
 	}
 }

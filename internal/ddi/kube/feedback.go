@@ -81,6 +81,7 @@ func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r actio
 	var outcome action.Outcome
 	t, err := b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
+		b.believe(status, r)
 		if outcome = action.Fold(status, r); outcome == action.Closed || outcome == action.Folded {
 			seen(status, w.Now)
 		}
@@ -99,6 +100,20 @@ func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r actio
 		return ddi.ErrTooMany
 	}
 	return nil
+}
+
+// believe assumes the most of a device that reports the result of what it began before this door was opened: the door before may have died with what led to
+// it in its memory. Without that a success would count as a skip, and a failure half-way as one that left the device alone.
+func (b *Backend) believe(status *v1alpha1.TargetStatus, r action.Report) {
+	if b.options.OtherDoors {
+		return // the first sign of work is stored at once
+	}
+	switch r.Event {
+	case action.Succeed, action.Fail, action.Abandon, action.CancelAccepted:
+		if a := action.ByID(status, r.ID); a != nil && a.BeganAt != nil && a.BeganAt.Time.Before(b.opened) {
+			action.AssumeWork(status, r.ID)
+		}
+	}
 }
 
 // CancelFeedback takes the answer to a cancel.

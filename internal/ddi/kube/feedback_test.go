@@ -378,3 +378,29 @@ func TestResultComesToAnotherDoor(t *testing.T) {
 		})
 	}
 }
+
+// A door dies with a device's reports in its memory; the next one takes the result.
+func TestANewDoorAssumesTheMostOfWhatItDidNotSee(t *testing.T) {
+	for name, tt := range map[string]struct {
+		result    wire.Feedback
+		wantState v1alpha1.ActionState
+		wantDoubt bool
+	}{
+		"a success is no skip":             {succeeded, v1alpha1.ActionFinished, false},
+		"a failure may have come half-way": {says(wire.ExecutionClosed, wire.FinishedFailure), v1alpha1.ActionError, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			old := w.door(Options{ProgressInterval: time.Hour})
+			old.begin()
+			old.wantReport(nil, firstID, proceeding)
+			w.wait(time.Minute)
+			next := w.door(Options{})
+			next.sync()
+			next.wantReport(nil, firstID, tt.result)
+			if w.wantState(firstID, tt.wantState); w.isInDoubt() != tt.wantDoubt {
+				t.Errorf("in doubt: %t, want %t", w.isInDoubt(), tt.wantDoubt)
+			}
+		})
+	}
+}

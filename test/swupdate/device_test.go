@@ -1,0 +1,160 @@
+package swupdate
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// requireSwupdate skips the test where there is no swupdate, except where GOSHAWK_REQUIRE_SWUPDATE says that there has to be one.
+func requireSwupdate(t testing.TB) {
+	t.Helper()
+	for _, program := range []string{"swupdate", "swupdate-ipc", "cpio", "openssl"} {
+		if _, err := exec.LookPath(program); err == nil {
+			continue
+		}
+		sentence := fmt.Sprintf("this test needs %s, which is not installed: run `apt-get install swupdate cpio openssl`", program)
+		if os.Getenv("GOSHAWK_REQUIRE_SWUPDATE") == "1" {
+			t.Fatal(sentence)
+		}
+		t.Skip(sentence)
+	}
+}
+
+// maxStarts is how often a device may start before it counts as broken. Now and then Debian's swupdate dies of a broken pipe between its own processes while it
+// installs. On a real device its supervisor starts it again, and so it is here; the door has to cope with both.
+const maxStarts = 5
+
+// device is one running swupdate.
+type device struct {
+	t      testing.TB
+	folder string // its TMPDIR: the sockets of its IPC live there, so that many devices can run side by side
+	args   []string
+	log    *os.File
+	ended  chan struct{}
+
+	mu      sync.Mutex
+	group   int // of its processes; 0: none has been started
+	stopped bool
+}
+
+// pairing is how a device gets to its door.
+type pairing struct{ door, tenant, id, token, certificate string }
+
+// start runs swupdate until the test ends. More arguments are for suricatta, swupdate's client.
+func start(t testing.TB, p pairing, suricatta string) *device {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "swu") // not t.TempDir: the path of a socket has at most 107 characters
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	write(t, filepath.Join(folder, "swupdate.cfg"), "globals : { loglevel = 5; };\nidentify : ( { name = \"hwId\"; value = \"demo\"; } );\n")
+	log, err := os.Create(filepath.Join(folder, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &device{t: t, folder: folder, log: log, ended: make(chan struct{}), args: []string{
+		"-v", "-k", p.certificate, "-H", "demo:1.0", "-f", filepath.Join(folder, "swupdate.cfg"),
+		"-u", fmt.Sprintf("-t %s -u %s -i %s -p 1 -k %s %s", p.tenant, p.door, p.id, p.token, suricatta)}}
+	go d.live()
+	t.Cleanup(func() {
+		d.stop()
+		if t.Failed() {
+			content, _ := os.ReadFile(log.Name())
+			t.Logf("swupdate's log:\n%s", content)
+		}
+		_ = log.Close()
+	})
+	return d
+}
+
+// live runs the device, and starts it again when it ends by itself.
+func (d *device) live() {
+	defer close(d.ended)
+	for starts := 1; ; starts++ {
+		command, err := d.launch()
+		if command == nil {
+			return
+		}
+		if err == nil {
+			err = command.Wait()
+		}
+		switch {
+		case d.isStopped():
+			return
+		case starts == maxStarts:
+			d.t.Errorf("swupdate has ended by itself %d times, the last time with %v", starts, err)
+			return
+		}
+		d.t.Logf("swupdate has ended by itself (%v) and is started again", err)
+	}
+}
+
+// launch starts swupdate once; nil: the device has been stopped.
+func (d *device) launch() (*exec.Cmd, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return nil, nil
+	}
+	d.kill(syscall.SIGKILL) // what the one before has left behind
+	for _, socket := range []string{"sockinstctrl", "swupdateprog"} {
+		_ = os.Remove(filepath.Join(d.folder, socket))
+	}
+	command := exec.Command("swupdate", d.args...)
+	command.Env = append(os.Environ(), "TMPDIR="+d.folder)
+	command.Stdout, command.Stderr = d.log, d.log
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it is several processes, and they are stopped together
+	err := command.Start()
+	if err == nil {
+		d.group = command.Process.Pid
+	}
+	return command, err
+}
+
+// kill signals all processes of the device, if there are any.
+func (d *device) kill(signal syscall.Signal) {
+	if d.group != 0 {
+		_ = syscall.Kill(-d.group, signal)
+	}
+}
+
+func (d *device) isStopped() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stopped
+}
+
+// stop ends the device, as if its plug was pulled. A second stop does nothing.
+func (d *device) stop() {
+	if d.isStopped() {
+		return
+	}
+	d.mu.Lock()
+	d.stopped = true
+	d.kill(syscall.SIGTERM)
+	d.mu.Unlock()
+	select {
+	case <-d.ended:
+	case <-time.After(10 * time.Second):
+	}
+	d.kill(syscall.SIGKILL)
+	<-d.ended
+}
+
+// confirm tells the device that what it installed works.
+func (d *device) confirm(id int32) {
+	d.t.Helper()
+	command := exec.CommandContext(d.t.Context(), "swupdate-ipc", "sendtohawkbit", strconv.Itoa(int(id)), "2", "success", "closed", "activated")
+	command.Env = append(os.Environ(), "TMPDIR="+d.folder)
+	if out, err := command.CombinedOutput(); err != nil {
+		d.t.Fatalf("swupdate-ipc: %v\n%s", err, out)
+	}
+}
