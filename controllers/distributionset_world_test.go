@@ -293,17 +293,6 @@ func (w *setWorld) edit(name string, change func(*v1alpha1.DistributionSet)) {
 	w.sync()
 }
 
-func (w *setWorld) editModule(name string, change func(*v1alpha1.SoftwareModule)) {
-	w.t.Helper()
-	m := w.module(name)
-	change(m)
-	m.Generation++
-	if err := w.store.Update(w.t.Context(), m); err != nil {
-		w.t.Fatal(err)
-	}
-	w.sync()
-}
-
 // device does something to a target's status.
 func (w *setWorld) device(name string, change func(*v1alpha1.TargetStatus)) {
 	w.t.Helper()

@@ -25,7 +25,6 @@ type play struct {
 	door   *door
 	fleet  *Fleet
 	record *Recorder
-	stop   context.CancelFunc
 }
 
 func stage(t *testing.T, temperament Temperament, change func(*Config)) *play {
