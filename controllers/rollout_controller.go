@@ -35,8 +35,9 @@ type RolloutReconciler struct {
 	// RequireApproval makes spec.approvalRequired true for all.
 	RequireApproval bool
 
-	rests  rests
-	claims claims
+	rests   rests
+	claims  claims
+	joiners joiners
 }
 
 // Reconcile looks at one rollout.
@@ -83,6 +84,7 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout,
 		func() error { return r.writeGroups(ctx, plan.Supersede) },
 		func() error { return r.writeStatus(ctx, obj, plan) },
 		func() error { return r.writeGroups(ctx, plan.Mirror) },
+		func() error { return r.join(ctx, plan.Join) },
 		func() error { return r.deleteGroups(ctx, plan.Delete) },
 	} {
 		if err := write(); err != nil {
@@ -155,6 +157,24 @@ func (r *RolloutReconciler) writeGroups(ctx context.Context, updates []rollout.G
 	return work.Wait()
 }
 
+// join writes when targets join, and then appends them with the lock of that write: nobody joins twice, and a crash between leaves a note without effect.
+func (r *RolloutReconciler) join(ctx context.Context, j *rollout.Join) error {
+	if j == nil {
+		return nil
+	}
+	noted := j.Object.DeepCopy()
+	noted.Status = j.Status
+	if err := r.Client.Status().Patch(ctx, noted, client.MergeFromWithOptions(j.Object, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
+		return fmt.Errorf("write status of deployment group %s: %w", j.Object.Name, err)
+	}
+	grown := noted.DeepCopy()
+	grown.Spec.Targets = append(grown.Spec.Targets, j.Targets...)
+	if err := r.Client.Patch(ctx, grown, client.MergeFromWithOptions(noted, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
+		return fmt.Errorf("append %d targets to deployment group %s: %w", len(j.Targets), j.Object.Name, err)
+	}
+	return nil
+}
+
 // deleteGroups deletes groups and lets them go: only this controller removes their finalizer, and no garbage collector is waited for.
 func (r *RolloutReconciler) deleteGroups(ctx context.Context, groups []*v1alpha1.DeploymentGroup) error {
 	for _, g := range groups {
@@ -220,6 +240,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	}
 	r.rests.forget(obj.UID)
 	r.claims.forget(obj.UID)
+	r.joiners.forget(obj.UID)
 	return ctrl.Result{}, nil
 }
 
@@ -277,11 +298,17 @@ const (
 
 // wait is how long mere counts still have to wait; zero: write.
 func (r *RolloutReconciler) wait(obj *v1alpha1.Rollout, plan rollout.Plan) time.Duration {
-	if plan.Decided || plan.Walk || plan.DeleteSelf || len(plan.Supersede)+len(plan.Mirror)+len(plan.Delete)+len(plan.Create) > 0 ||
-		equality.Semantic.DeepEqual(obj.Status, plan.Status) {
+	if plan.Decided || plan.Walk || plan.DeleteSelf || plan.Join != nil ||
+		len(plan.Supersede)+len(plan.Mirror)+len(plan.Delete)+len(plan.Create) > 0 ||
+		isLastWord(plan.Status) || equality.Semantic.DeepEqual(obj.Status, plan.Status) {
 		return 0
 	}
 	return r.rests.left(obj.UID, r.Now())
+}
+
+// isLastWord tells whether nothing more is awaited: the final counts of a rollout are written at once, as its end was.
+func isLastWord(s v1alpha1.RolloutStatus) bool {
+	return (s.State == v1alpha1.RolloutFinished || s.State == v1alpha1.RolloutStopped) && s.Targets != nil && s.Targets.InProgress == 0
 }
 
 // restAfter is how long mere counts rest after a write: a second, longer when writes are slow, ten seconds for objects above 64 KiB.

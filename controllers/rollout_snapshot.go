@@ -23,6 +23,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 		Rollout:         obj,
 		Set:             r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet}),
 		Population:      sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
+		Joiners:         func(n int) []*v1alpha1.Target { return r.joinersOf(obj, n) },
 		RequireApproval: r.RequireApproval,
 	}
 	for _, g := range r.Index.Groups(obj.UID) {
@@ -30,15 +31,19 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 			s.Leftover = append(s.Leftover, g)
 			continue
 		}
-		s.Groups = append(s.Groups, rollout.Group{Object: g, Members: sync.OnceValue(func() []*v1alpha1.Target { return r.members(g) })})
-	}
-	if len(s.Groups) == len(obj.Status.Groups) { // else a group is lost, and there is nothing to count by
-		for i := range s.Groups {
-			s.Groups[i].Tally = tally(obj, s.Groups[i].Object)
+		group := rollout.Group{Object: g, Members: sync.OnceValue(func() []*v1alpha1.Target { return r.members(g) })}
+		if isNamed(g, obj) {
+			group.Tally = tally(obj, g)
 		}
+		s.Groups = append(s.Groups, group)
 	}
 	r.relate(&s)
 	return s
+}
+
+// isNamed tells whether status.groups names the group. A dynamic one is created before it does, and there is nothing to count it by until then.
+func isNamed(g *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
+	return int(g.Spec.Index) < len(r.Status.Groups) && r.Status.Groups[g.Spec.Index].Name == g.Spec.Group
 }
 
 // members of a group, aligned with its spec.targets; nil: the target is gone.
@@ -95,11 +100,17 @@ func isAmbiguous(first, second *v1alpha1.Rollout) bool {
 	return gap >= 0 && gap < time.Minute && (gap > 0 || first.Name < second.Name)
 }
 
-// claim is what a newer rollout takes from this one. Membership is frozen, so it is worked out once for each number of groups that the newer one has opened.
+// claim is what a newer rollout takes from this one. It is worked out anew only when the newer one has opened a group or either of them has grown.
 func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) rollout.Claim {
-	key := claimKey{self: s.Rollout.UID, newer: newer.UID, plan: newer.Status.Plan.Hash, open: openGroups(newer), groups: len(s.Groups)}
-	return r.claims.get(key, func() rollout.Claim {
-		c := rollout.Claim{Name: newer.Name, UID: string(newer.UID), OpenGroups: int32(key.open)}
+	basis := claimBasis{plan: newer.Status.Plan.Hash, open: openGroups(newer), groups: len(s.Groups)}
+	for _, g := range s.Groups {
+		basis.own += len(g.Object.Spec.Targets)
+	}
+	for _, g := range r.Index.Groups(newer.UID) {
+		basis.theirs += len(g.Spec.Targets)
+	}
+	return r.claims.get(claimKey{self: s.Rollout.UID, newer: newer.UID}, basis, func() rollout.Claim {
+		c := rollout.Claim{Name: newer.Name, UID: string(newer.UID), OpenGroups: int32(basis.open)}
 		started, opened := r.shared(s.Groups, newer, anyGroup), r.shared(s.Groups, newer, openGroup)
 		for i := range s.Groups {
 			c.Started, c.Open = append(c.Started, started[i]), append(c.Open, opened[i])
@@ -155,27 +166,36 @@ func hasCeded(g *v1alpha1.DeploymentGroup, newer types.UID) bool {
 // claims remembers what newer rollouts take from each rollout.
 type claims struct {
 	mu    sync.Mutex
-	known map[claimKey]rollout.Claim
+	known map[claimKey]knownClaim
 }
 
-type claimKey struct {
-	self, newer types.UID
-	plan        string
+type claimKey struct{ self, newer types.UID }
+
+// claimBasis is what a claim was worked out from.
+type claimBasis struct {
+	plan string
 	// open groups of the newer rollout, and groups of this one that the cache shows.
 	open, groups int
+	// own and theirs are how many members both have: dynamic groups grow.
+	own, theirs int
 }
 
-func (c *claims) get(key claimKey, work func() rollout.Claim) rollout.Claim {
+type knownClaim struct {
+	basis claimBasis
+	claim rollout.Claim
+}
+
+func (c *claims) get(key claimKey, basis claimBasis, work func() rollout.Claim) rollout.Claim {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if claim, ok := c.known[key]; ok {
-		return claim
+	if known, ok := c.known[key]; ok && known.basis == basis {
+		return known.claim
 	}
 	if c.known == nil {
-		c.known = map[claimKey]rollout.Claim{}
+		c.known = map[claimKey]knownClaim{}
 	}
 	claim := work()
-	c.known[key] = claim
+	c.known[key] = knownClaim{basis, claim}
 	return claim
 }
 
@@ -183,14 +203,14 @@ func (c *claims) get(key claimKey, work func() rollout.Claim) rollout.Claim {
 func (c *claims) forget(uid types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.known, func(key claimKey, _ rollout.Claim) bool { return key.self == uid || key.newer == uid })
+	maps.DeleteFunc(c.known, func(key claimKey, _ knownClaim) bool { return key.self == uid || key.newer == uid })
 }
 
 // cacheLags tells whether the cache misses groups that exist: what was just created must not be taken for lost.
 func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout) (bool, error) {
 	known := 0
 	for _, g := range r.Index.Groups(obj.UID) {
-		if intents.Exists(g, obj) {
+		if intents.Exists(g, obj) && isNamed(g, obj) {
 			known++
 		}
 	}
@@ -203,7 +223,7 @@ func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout
 	}
 	exist := 0
 	for i := range live.Items {
-		if intents.Exists(&live.Items[i], obj) {
+		if intents.Exists(&live.Items[i], obj) && isNamed(&live.Items[i], obj) {
 			exist++
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
 // reportDelay gathers the reports of many devices into one look at their rollout; edits of specs wait for nothing.
@@ -46,13 +47,16 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 	case *v1alpha1.Rollout:
 		queue.Add(requestFor(any))
 		if concernsOthers(old, now) {
+			r.joiners.reconsider(any.Namespace)
 			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Name != any.Name })
 		}
 	case *v1alpha1.DeploymentGroup:
 		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool {
-			return other.Name == any.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting // which waits for groups to give targets up
+			return other.Name == any.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting || // which waits for groups to give targets up
+				hasGrown(old, now) && !isOver(other)
 		})
 	case *v1alpha1.DistributionSet:
+		r.joiners.reconsider(any.Namespace)
 		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Spec.Update.DistributionSet == any.Name })
 	}
 }
@@ -65,6 +69,13 @@ func (r *RolloutReconciler) addRollouts(queue rolloutQueue, namespace string, co
 	}
 }
 
+// hasGrown tells whether targets joined a dynamic group: they may be taken from an older rollout.
+func hasGrown(old, now client.Object) bool {
+	before, was := old.(*v1alpha1.DeploymentGroup)
+	after, is := now.(*v1alpha1.DeploymentGroup)
+	return was && is && len(before.Spec.Targets) != len(after.Spec.Targets)
+}
+
 // concernsOthers tells whether a rollout may change what its neighbours do: it started, opened a group, ended or goes away.
 func concernsOthers(old, now client.Object) bool {
 	before, ok := old.(*v1alpha1.Rollout)
@@ -73,17 +84,16 @@ func concernsOthers(old, now client.Object) bool {
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
 }
 
-// wakeForTarget tallies a change of a target and wakes, after a delay, the rollouts whose counts changed; and those without a plan when it may change whom
-// they select.
+// wakeForTarget tallies a change of a target and wakes, after a delay, the rollouts whose counts changed; those without a plan when it may change whom
+// they select; and dynamic ones that it may join, whatever it was that changed: an expression may ask for anything.
 func (r *RolloutReconciler) wakeForTarget(queue rolloutQueue, old, now, any *v1alpha1.Target) {
 	for _, key := range r.Tallies.TargetChanged(client.ObjectKeyFromObject(any)) {
 		queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
 	}
-	if !changesSelection(old, now) {
-		return
-	}
+	changed := changesSelection(old, now)
 	for _, ro := range r.Index.Rollouts(any.Namespace) {
-		if ro.Status.Plan == nil {
+		switch {
+		case ro.Status.Plan == nil && changed, now != nil && rollout.Grows(ro, r.Now()) && r.joiners.consider(ro, r.Index, now, changed):
 			queue.AddAfter(requestFor(ro), reportDelay)
 		}
 	}

@@ -30,7 +30,11 @@ type groupTally struct {
 }
 
 // memberBits are the bitmaps of a group at the time it was counted.
-type memberBits struct{ superseded, alreadyThere, skipped string }
+type memberBits struct {
+	superseded, alreadyThere, skipped, expired string
+	// batches that have expired.
+	batches int
+}
 
 // NewTallies makes empty tallies over an index.
 func NewTallies(index *intents.Index) *Tallies {
@@ -103,10 +107,10 @@ func (t *Tallies) ruleOf(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollo
 }
 
 func entryOf(rule rollout.Rule, target *v1alpha1.Target, g *v1alpha1.DeploymentGroup, i int) rollout.Entry {
-	s := g.Status
-	return rule.EntryOf(target, rollout.Bit(s.Superseded, i), rollout.Bit(s.AlreadyThere, i), rollout.Bit(s.Skipped, i))
+	return rule.EntryOf(target, rollout.MemberOf(g, i))
 }
 
 func bitsOf(g *v1alpha1.DeploymentGroup) memberBits {
-	return memberBits{string(g.Status.Superseded), string(g.Status.AlreadyThere), string(g.Status.Skipped)}
+	s := &g.Status
+	return memberBits{string(s.Superseded), string(s.AlreadyThere), string(s.Skipped), string(s.Expired), len(s.ExpiredAt)}
 }

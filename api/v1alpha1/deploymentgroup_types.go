@@ -65,6 +65,17 @@ type JoinedBatch struct {
 	First int32 `json:"first"`
 	// at is when they joined.
 	At metav1.MicroTime `json:"at"`
+	// offering is what the rollout's status.offering read then.
+	// +optional
+	Offering int64 `json:"offering,omitempty"`
+}
+
+// ExpiredBatch is when members counted as failed because they had not begun in time.
+type ExpiredBatch struct {
+	// through is the position in spec.targets before which marked members belong to this batch or an earlier one.
+	Through int32 `json:"through"`
+	// at is when.
+	At metav1.MicroTime `json:"at"`
 }
 
 // SupersedingRollout is a newer rollout that took targets of this group over before they began.
@@ -108,13 +119,22 @@ type DeploymentGroupStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Skipped []byte `json:"skipped,omitempty"`
+	// expired is a bitmap of members that did not begin in time, with startDeadlineAction Fail: they count as failed with code StartDeadlineExceeded.
+	// +optional
+	// +kubebuilder:validation:MaxLength=3400
+	Expired []byte `json:"expired,omitempty"`
+	// expiredAt says when, at most 1000.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	ExpiredAt []ExpiredBatch `json:"expiredAt,omitempty"`
 	// supersededBy are the newer rollouts that have been taken into account, at most 100.
 	// +optional
 	// +listType=map
 	// +listMapKey=uid
 	// +kubebuilder:validation:MaxItems=100
 	SupersededBy []SupersedingRollout `json:"supersededBy,omitempty"`
-	// joined says when the batches of a dynamic group joined, at most 1000.
+	// joined says when the batches of a dynamic group joined, at most 1000. Written before the batch is appended to spec.targets.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000

@@ -167,7 +167,9 @@ type ErrorBudget struct {
 	Count *int32 `json:"count,omitempty"`
 }
 
-// Dynamic lets targets that appear later join trailing groups.
+// Dynamic lets targets that appear later, and that the rollout's selection means, join trailing groups. They are named on after the last planned
+// group: group-4, group-5 and so on, or dynamic-1, dynamic-2 and so on after explicit groups, whose last one gives them its conditions. Limits, and removing
+// dynamic, end the growth, never the evaluation: the rollout is Finished when growth has ended and all groups have closed.
 type Dynamic struct {
 	// groupSize is the capacity of each trailing group. 1 to 20000; absent: the size of the last planned group (hawkBit: dynamic group template).
 	// +optional
@@ -290,7 +292,7 @@ type RolloutSpec struct {
 	// +optional
 	ErrorBudget *ErrorBudget `json:"errorBudget,omitempty"`
 
-	// dynamic lets targets that appear later join trailing groups. Absent: membership is frozen when the plan is made.
+	// dynamic lets targets that appear later join trailing groups. Absent: membership is frozen when the plan is made. May change while running.
 	// +optional
 	Dynamic *Dynamic `json:"dynamic,omitempty"`
 
@@ -412,6 +414,9 @@ type GroupStatus struct {
 	// openedAt is when the group opened. From then on its members are offered the update.
 	// +optional
 	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
+	// openedAtOffering is what status.offering read when the group opened.
+	// +optional
+	OpenedAtOffering int64 `json:"openedAtOffering,omitempty"`
 
 	Counts `json:",inline"`
 }
@@ -461,6 +466,19 @@ type HandledRequests struct {
 	// retryAt that retried targets last.
 	// +optional
 	RetryAt *metav1.MicroTime `json:"retryAt,omitempty"`
+}
+
+// OfferingClock counts how long a rollout has been offering its update, in whole seconds: pauses, closed maintenance windows and times in which there was
+// nothing to offer are left out. What startDeadlineSeconds means is read from it. It is written when it begins or stops to run, never periodically.
+type OfferingClock struct {
+	// seconds that it had counted at since, or until it was stopped.
+	Seconds int64 `json:"seconds"`
+	// since is from when on it has been running, by the open time of the maintenance window if there is one. Absent: it is stopped.
+	// +optional
+	Since *metav1.MicroTime `json:"since,omitempty"`
+	// retriedAt is what it read when spec.retry last gave more time to who had not begun.
+	// +optional
+	RetriedAt int64 `json:"retriedAt,omitempty"`
 }
 
 // RolloutStatus is what Goshawk decided and counted. Written by the Rollout controller, with an optimistic lock.
@@ -513,6 +531,10 @@ type RolloutStatus struct {
 	// finishedAt is when the rollout reached Finished or Stopped.
 	// +optional
 	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
+
+	// offering is the clock that startDeadlineSeconds is measured by. Absent without startDeadlineSeconds.
+	// +optional
+	Offering *OfferingClock `json:"offering,omitempty"`
 
 	// handled echoes requests of spec that have been carried out.
 	// +optional

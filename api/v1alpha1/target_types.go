@@ -201,7 +201,8 @@ type TargetSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	Type string `json:"type,omitempty"`
 
-	// tokenSecretRef is where the device's token is: it authenticates with `Authorization: TargetToken <token>`. Absent: no token is accepted.
+	// tokenSecretRef is where the device's token is: it authenticates with `Authorization: TargetToken <token>`. The Secret's type must be
+	// goshawk.dev/device-tokens; the door reads no others. Absent: no token is accepted.
 	// +optional
 	TokenSecretRef *SecretKeyReference `json:"tokenSecretRef,omitempty"`
 

@@ -57,11 +57,7 @@ func Of(w offer.World, r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, 
 
 // member explains one who is in a group: what the device is given now if it comes from this rollout, else what the rules say to this rollout's wish.
 func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i int, set *offer.Set) Explanation {
-	s := &g.Status
-	e := Explanation{
-		Group:  g.Spec.Group,
-		Bucket: rollout.RuleOf(r, set, int(g.Spec.Index)).BucketOf(w.Target, rollout.Bit(s.Superseded, i), rollout.Bit(s.AlreadyThere, i), rollout.Bit(s.Skipped, i)),
-	}
+	e := Explanation{Group: g.Spec.Group, Bucket: rollout.RuleOf(r, set, int(g.Spec.Index)).BucketOf(w.Target, rollout.MemberOf(g, i))}
 	o := offer.For(w)
 	if a := o.Action; a != nil && a.Source.UID == r.UID {
 		e.Winning, e.Reason = o.Kind != offer.Nothing, o.Reason

@@ -67,7 +67,7 @@ func (l *look) stallWith(err error) {
 
 // adopt makes a plan the plan. Groups of other plans are leftovers from here on.
 func (l *look) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStatus, population []*v1alpha1.Target) {
-	l.tellPlan(made)
+	l.tellPlan(made, created)
 	if old := l.status.Plan; old != nil && old.Hash == made.Hash {
 		made.CreatedAt = old.CreatedAt
 		l.status.Plan = &made
@@ -126,7 +126,7 @@ func (l *look) sweep() {
 	}
 }
 
-func (l *look) tellPlan(made v1alpha1.PlanStatus) {
+func (l *look) tellPlan(made v1alpha1.PlanStatus, created []*v1alpha1.DeploymentGroup) {
 	old := l.status.Plan
 	if old == nil {
 		l.tell(EventPlanned, "planned %s in %d groups, plan %s", targets(made.Targets), made.Groups, made.Hash)
@@ -139,6 +139,13 @@ func (l *look) tellPlan(made v1alpha1.PlanStatus) {
 	if old.Hash == made.Hash {
 		l.tell(EventPlanChanged, "%s, and the plan is the same as before", why)
 		return
+	}
+	var before []*v1alpha1.DeploymentGroup
+	for _, g := range l.Groups {
+		before = append(before, g.Object)
+	}
+	if difference := whatChanged(before, created); difference != "" {
+		why += " (" + shorten(difference, 500) + ")"
 	}
 	l.tell(EventPlanChanged, "%s: planned %s in %d groups instead of %d in %d, plan %s; an approval of plan %s does not hold any more",
 		why, targets(made.Targets), made.Groups, old.Targets, old.Groups, made.Hash, old.Hash)

@@ -1,16 +1,19 @@
 package rollout
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // Bit tells whether member i is marked in a bitmap over spec.targets, lowest bit first. A bitmap may be shorter than the list.
 func Bit(bitmap []byte, i int) bool {
 	return i/8 < len(bitmap) && bitmap[i/8]&(1<<(i%8)) != 0
 }
 
-// Marked returns the bitmap with member i of n marked. It changes the bitmap it is given, unless that is nil.
+// Marked returns the bitmap with member i of n marked. It changes the bitmap it is given, unless that is too short.
 func Marked(bitmap []byte, i, n int) []byte {
-	if bitmap == nil {
-		bitmap = make([]byte, (n+7)/8)
+	if size := (n + 7) / 8; len(bitmap) < size {
+		bitmap = append(make([]byte, 0, size), bitmap...)[:size]
 	}
 	bitmap[i/8] |= 1 << (i % 8)
 	return bitmap
@@ -28,6 +31,18 @@ func union(bitmap, more []byte, n int) ([]byte, int) {
 		return bitmap, 0
 	}
 	return all, added
+}
+
+// firstOf is the bitmap without the members from n on.
+func firstOf(bitmap []byte, n int) []byte {
+	kept := slices.Clone(bitmap[:min(len(bitmap), (n+7)/8)])
+	if n%8 > 0 && n/8 < len(kept) {
+		kept[n/8] &= 1<<(n%8) - 1
+	}
+	if isEmpty(kept) {
+		return nil
+	}
+	return kept
 }
 
 // isEmpty tells whether nobody is marked.

@@ -23,15 +23,16 @@ func (l *look) brake() bool {
 // hasFailed is the error condition of a group. It holds its peace on fewer results than minimumReports, unless no more are coming.
 func (l *look) hasFailed(g *group) bool {
 	tally := l.tally(g)
-	if !isClosed(tally.Counts) && tally.Succeeded+tally.Failed < l.spec.MinimumReports {
+	if !l.isComplete(g) && tally.Succeeded+tally.Failed < l.spec.MinimumReports {
 		return false
 	}
-	return exceeded(l.failed(g), concerned(tally), l.conditions(g).ErrorThreshold)
+	return exceeded(l.failed(g), l.concerned(g), l.conditions(g).ErrorThreshold)
 }
 
 // concerned are the members whose failure would say something about the update.
-func concerned(t *Tally) int32 {
-	return existing(t.Counts) - t.Superseded - t.Counts.Skipped
+func (l *look) concerned(g *group) int32 {
+	t := l.tally(g)
+	return l.denominator(g) - t.Superseded - t.Counts.Skipped
 }
 
 // failed is how many failures count: after a resume, those since.
@@ -46,7 +47,7 @@ func (l *look) failed(g *group) int32 {
 func (l *look) trip(g *group) {
 	l.at(g.index).State = v1alpha1.GroupError
 	message := fmt.Sprintf("group %s: %d of %d failed%s, more than errorThreshold %d percent",
-		g.name, l.failed(g), concerned(l.tally(g)), l.sinceResume(), l.conditions(g).ErrorThreshold)
+		g.name, l.failed(g), l.concerned(g), l.sinceResume(), l.conditions(g).ErrorThreshold)
 	l.warn(EventGroupFailed, "%s", message)
 	if !l.isPaused() {
 		l.brakeBy(v1alpha1.PauseByErrorThreshold, "%s", message)

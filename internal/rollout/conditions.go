@@ -16,11 +16,19 @@ func (l *look) judge() {
 	switch reason := l.status.PauseReason; {
 	case reason == v1alpha1.PauseByErrorThreshold, reason == v1alpha1.PauseByErrorBudget:
 		l.stall(string(reason), "%s; to go on, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
+	case l.isRefusingJoins():
+		l.stall(v1alpha1.ReasonDistributionSetInvalid, "DistributionSet %s was invalidated%s: targets that appear later do not join; remove spec.dynamic, and create a Rollout of another set",
+			l.Set.Name, because(l.Set.InvalidationReason))
 	case l.status.State == v1alpha1.RolloutFinished && l.hasErrors():
 		c := l.total()
 		l.stall(v1alpha1.ReasonFinishedWithErrors, "%d of %d targets succeeded, %d failed, and a group ended in Error: see status.failures; to try them again, set spec.retry.at",
 			c.Succeeded, existing(c), c.Failed)
 	}
+}
+
+// isRefusingJoins tells whether a dynamic rollout goes on with an invalidated set, which nobody joins.
+func (l *look) isRefusingJoins() bool {
+	return l.spec.Dynamic != nil && l.hasStarted() && !l.isOver() && l.Set != nil && l.Set.Invalidation != ""
 }
 
 func (l *look) hasErrors() bool {

@@ -38,8 +38,8 @@ func (b Bucket) IsClosed() bool { return b >= Succeeded }
 // Rule is all that decides into which bucket a member of one group falls, besides the Target and the member's bits. A tally holds as
 // long as its Rule is Equal to that of the Rollout; else the group is counted anew.
 type Rule struct {
-	uid types.UID
-	set string
+	uid       types.UID
+	name, set string
 	// since is the rollout's place in the order of updates; zero: it has not started, and nothing is newer.
 	since         time.Time
 	open, stopped bool
@@ -55,6 +55,7 @@ type Rule struct {
 func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 	rule := Rule{
 		uid:           r.UID,
+		name:          r.Name,
 		set:           r.Spec.Update.DistributionSet,
 		since:         Since(r),
 		open:          isOpen(r.Status.Groups[group].State),
@@ -102,28 +103,38 @@ func (r Rule) Equal(o Rule) bool {
 		slices.Equal(r.retryCodes, o.retryCodes) && r.retryAt.Equal(o.retryAt) && slices.Equal(r.retryAtCodes, o.retryAtCodes)
 }
 
-// BucketOf says what became of one member; t is nil when the Target is gone. An action outranks the bits.
-func (r Rule) BucketOf(t *v1alpha1.Target, superseded, alreadyThere, skipped bool) Bucket {
+// BucketOf says what became of one member; t is nil when the Target is gone. An action that has begun outranks what the group remembers.
+func (r Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 	if t == nil {
 		return Removed
 	}
-	if own := action.OfSource(&t.Status, r.uid); own != nil {
-		return r.bucketOfAction(own, superseded || r.isTakenOver(t))
-	}
+	own := action.OfSource(&t.Status, r.uid)
 	switch {
-	case superseded:
+	case own != nil && !(isUnconfirmed(own) && (m.Skipped || r.hasExpired(m))):
+		return r.bucketOfAction(own, m.Superseded || r.isTakenOver(t, m))
+	case r.hasExpired(m): // it had failed before anybody took it over
+		return Failed
+	case m.Superseded:
 		return Canceled
-	case skipped:
+	case m.Skipped:
 		return Skipped
-	case alreadyThere:
+	case m.AlreadyThere:
 		return Succeeded
-	case r.isTakenOver(t), r.stopped:
+	case r.isTakenOver(t, m), r.stopped:
 		return Canceled
 	case r.open:
 		return Pending
 	}
 	return Scheduled
 }
+
+// isUnconfirmed: what waits for confirmation has not begun.
+func isUnconfirmed(a *v1alpha1.Action) bool {
+	return a.State == v1alpha1.ActionWaitingForConfirmation
+}
+
+// hasExpired tells whether a member failed because it did not begin in time, and no retry has given it more.
+func (r Rule) hasExpired(m Member) bool { return m.HasExpired(r.retryAt, r.retryAtCodes) }
 
 func (r Rule) bucketOfAction(a *v1alpha1.Action, takenOver bool) Bucket {
 	switch a.State {
@@ -158,28 +169,37 @@ func names(codes []string, code string) bool {
 }
 
 // isTakenOver tells whether a newer update has replaced this one on the target: dead and superseded are the same thing.
-func (r Rule) isTakenOver(t *v1alpha1.Target) bool {
-	return !r.since.IsZero() && (r.isDead(t) || r.isReassigned(t))
+func (r Rule) isTakenOver(t *v1alpha1.Target, m Member) bool {
+	if r.since.IsZero() {
+		return false
+	}
+	since := later(r.since, m.Joined)
+	return r.isDead(t, since) || r.isReassigned(t, since)
 }
 
 // isDead tells whether the target's newest action has a newer source, or one of the same age: a device never falls back. A required
 // migration step is dead only once the newer set is installed.
-func (r Rule) isDead(t *v1alpha1.Target) bool {
+func (r Rule) isDead(t *v1alpha1.Target, since time.Time) bool {
 	newest := action.Newest(&t.Status)
-	if newest == nil || newest.Source.UID == r.uid || newest.Source.Since == nil || newest.Source.Since.Time.Before(r.since) {
+	if newest == nil || newest.Source.UID == r.uid || newest.Source.Since == nil || newest.Source.Since.Time.Before(since) {
 		return false
 	}
-	if newest.Update.Superseding == v1alpha1.SupersedingQueue {
+	if newest.Update.Superseding == v1alpha1.SupersedingQueue || r.isRecreated(newest) {
 		return false
 	}
 	return !r.migrationStep || newest.State == v1alpha1.ActionFinished
 }
 
+// isRecreated tells whether an action comes from an earlier rollout of this name and startAt: the manifest was removed and applied again, and goes on.
+func (r Rule) isRecreated(a *v1alpha1.Action) bool {
+	return a.Source.Kind == v1alpha1.SourceRollout && a.Source.Name == r.name && a.Source.Since.Time.Equal(r.since)
+}
+
 // isReassigned tells whether the target's own assignment is newer and brings another set.
-func (r Rule) isReassigned(t *v1alpha1.Target) bool {
+func (r Rule) isReassigned(t *v1alpha1.Target, since time.Time) bool {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
 	return wanted != nil && seen != nil && seen.Since != nil && seen.DistributionSet == wanted.DistributionSet &&
-		seen.Since.After(r.since) && wanted.DistributionSet != r.set && wanted.Superseding != v1alpha1.SupersedingQueue && !r.migrationStep
+		seen.Since.After(since) && wanted.DistributionSet != r.set && wanted.Superseding != v1alpha1.SupersedingQueue && !r.migrationStep
 }
 
 // Entry is what one member adds to a tally. Entries can be compared with ==.
@@ -189,6 +209,8 @@ type Entry struct {
 	Open, Canceling bool
 	// Superseded: a newer update took the member over.
 	Superseded bool
+	// Unbegun: it could begin and never has; the start deadline is for those.
+	Unbegun bool
 	// FailedSinceResume: it failed after the last handled resumedAt.
 	FailedSinceResume bool
 	// Code of a failure, and when it was by the server's clock, in seconds since 1970.
@@ -197,27 +219,41 @@ type Entry struct {
 }
 
 // EntryOf says what one member adds to the tally of its group.
-func (r Rule) EntryOf(t *v1alpha1.Target, superseded, alreadyThere, skipped bool) Entry {
-	e := Entry{Bucket: r.BucketOf(t, superseded, alreadyThere, skipped)}
+func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
+	e := Entry{Bucket: r.BucketOf(t, m)}
 	if t == nil {
 		return e
 	}
 	own := action.OfSource(&t.Status, r.uid)
 	if own == nil {
-		e.Superseded = e.Bucket == Canceled && (superseded || r.isTakenOver(t))
-		return e
+		e.Superseded = e.Bucket == Canceled && (m.Superseded || r.isTakenOver(t, m))
+	} else {
+		e.Open = !own.State.IsClosed()
+		e.Canceling = e.Open && needsNoAsking(own)
+		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
 	}
-	e.Open = !own.State.IsClosed()
-	e.Canceling = e.Open && needsNoAsking(own)
-	e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
-	if e.Bucket == Failed {
-		e.Code = own.StatusCode
-		e.FailedSinceResume = own.ClosedAt != nil && own.ClosedAt.After(r.resumedAt)
-		if own.ClosedAt != nil {
-			e.FailedAt = own.ClosedAt.Unix()
-		}
+	switch e.Bucket {
+	case Pending:
+		e.Unbegun = own == nil || isUnconfirmed(own)
+	case Failed:
+		r.addFailure(&e, own, m)
 	}
 	return e
+}
+
+// addFailure says with what code a member failed, and when.
+func (r Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
+	var failed time.Time
+	switch {
+	case own == nil || isUnconfirmed(own):
+		e.Code, failed = v1alpha1.CodeStartDeadlineExceeded, m.Expired
+	case own.ClosedAt != nil:
+		e.Code, failed = own.StatusCode, own.ClosedAt.Time
+	default:
+		e.Code = own.StatusCode
+		return
+	}
+	e.FailedSinceResume, e.FailedAt = failed.After(r.resumedAt), failed.Unix()
 }
 
 // needsNoAsking tells whether the device of an open action knows of the stop: it is being asked, or it has refused.
@@ -237,7 +273,7 @@ func stops(c v1alpha1.CancelCause) bool {
 func Recount(g *v1alpha1.DeploymentGroup, rule Rule, members []*v1alpha1.Target) Tally {
 	var tally Tally
 	for i, name := range g.Spec.Targets {
-		tally.Add(rule.EntryOf(members[i], Bit(g.Status.Superseded, i), Bit(g.Status.AlreadyThere, i), Bit(g.Status.Skipped, i)), string(name))
+		tally.Add(rule.EntryOf(members[i], MemberOf(g, i)), string(name))
 	}
 	return tally
 }
@@ -296,6 +332,7 @@ func (t *Tally) count(e Entry, n int32) {
 	t.Targets += n
 	*t.bucket(e.Bucket) += n
 	addIf(e.Superseded, &t.Superseded, n)
+	addIf(e.Unbegun, &t.Unbegun, n)
 	addIf(e.Open, &t.Open, n)
 	addIf(e.Canceling, &t.Canceling, n)
 	addIf(e.FailedSinceResume, &t.FailedSinceResume, n)

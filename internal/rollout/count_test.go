@@ -34,6 +34,11 @@ func queued(a v1alpha1.Action) v1alpha1.Action {
 	return a
 }
 
+func ofRollout(name string, a v1alpha1.Action) v1alpha1.Action {
+	a.Source.Kind, a.Source.Name = v1alpha1.SourceRollout, name
+	return a
+}
+
 func assigned(set string, minutes int, mode v1alpha1.Superseding) func(*v1alpha1.Target) {
 	return func(t *v1alpha1.Target) {
 		since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
@@ -52,6 +57,7 @@ func TestBucketOf(t *testing.T) {
 	}
 	closed := with(func(r *Rule) { r.open = false })
 	stopped := with(func(r *Rule) { r.stopped = true })
+	again := with(func(r *Rule) { r.name = "fw" })
 	notStarted := with(func(r *Rule) { r.open, r.since = false, time.Time{} })
 	step := with(func(r *Rule) { r.migrationStep = true })
 	retries := with(func(r *Rule) { r.retryLimit, r.retryCodes = 2, []string{"17"} })
@@ -84,6 +90,8 @@ func TestBucketOf(t *testing.T) {
 		"a newer update has begun on it":                        {open, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
 		"a newer update has begun before its group opened":      {closed, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
 		"another update of the same age has begun on it":        {open, []v1alpha1.Action{act(1, "q", same, "Error")}, nil, bits{}, Canceled},
+		"the same rollout had begun, was removed and came back": {again, []v1alpha1.Action{ofRollout("fw", act(1, "q", same, "Running"))}, nil, bits{}, Pending},
+		"a rollout of another name and the same age has begun":  {again, []v1alpha1.Action{ofRollout("v1", act(1, "q", same, "Running"))}, nil, bits{}, Canceled},
 		"an older update has begun on it":                       {open, []v1alpha1.Action{act(1, "q", older, "Running")}, nil, bits{}, Pending},
 		"a newer update that wants both has begun on it":        {open, []v1alpha1.Action{queued(act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
 		"a newer update failed where a migration step is due":   {step, []v1alpha1.Action{act(1, "q", newer, "Error")}, nil, bits{}, Pending},
@@ -109,12 +117,12 @@ func TestBucketOf(t *testing.T) {
 			if tt.target != nil {
 				tt.target(target)
 			}
-			if got := tt.rule.BucketOf(target, tt.bits.superseded, tt.bits.alreadyThere, tt.bits.skipped); got != tt.want {
+			if got := tt.rule.BucketOf(target, Member{Superseded: tt.bits.superseded, AlreadyThere: tt.bits.alreadyThere, Skipped: tt.bits.skipped}); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})
 	}
-	if got := open.BucketOf(nil, true, true, true); got != Removed {
+	if got := open.BucketOf(nil, Member{Superseded: true, AlreadyThere: true, Skipped: true}); got != Removed {
 		t.Errorf("a vanished target is %s", got)
 	}
 }
@@ -139,7 +147,7 @@ func TestEntryOf(t *testing.T) {
 		superseded bool
 		want       Entry
 	}{
-		"nothing":                                  {rule, nil, false, Entry{Bucket: Pending}},
+		"nothing":                                  {rule, nil, false, Entry{Bucket: Pending, Unbegun: true}},
 		"taken before it began":                    {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
 		"canceled because it was taken":            {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
 		"at work":                                  {rule, ptr(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
@@ -155,7 +163,7 @@ func TestEntryOf(t *testing.T) {
 			if tt.action != nil {
 				target.Status.Actions = []v1alpha1.Action{*tt.action}
 			}
-			if diff := cmp.Diff(tt.want, tt.rule.EntryOf(target, tt.superseded, false, false)); diff != "" {
+			if diff := cmp.Diff(tt.want, tt.rule.EntryOf(target, Member{Superseded: tt.superseded})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -177,7 +185,7 @@ func TestTheTallyEqualsARecount(t *testing.T) {
 		for i := range members {
 			g.Spec.Targets = append(g.Spec.Targets, v1alpha1.TargetName(fmt.Sprint("dev-", i)))
 			members[i] = &v1alpha1.Target{}
-			entries[i] = rule.EntryOf(members[i], false, false, false)
+			entries[i] = rule.EntryOf(members[i], Member{})
 			tally.Add(entries[i], string(g.Spec.Targets[i]))
 		}
 		states := []v1alpha1.ActionState{"Retrieved", "Canceling", "Finished", "Error", "Canceled", "WaitingForConfirmation"}
@@ -192,7 +200,7 @@ func TestTheTallyEqualsARecount(t *testing.T) {
 				a.StatusCode = fmt.Sprint(random.IntN(3))
 				members[i].Status.Actions = []v1alpha1.Action{a}
 			}
-			entry := rule.EntryOf(members[i], false, false, false)
+			entry := rule.EntryOf(members[i], Member{})
 			tally.Remove(entries[i], string(g.Spec.Targets[i]))
 			tally.Add(entry, string(g.Spec.Targets[i]))
 			entries[i] = entry
@@ -246,7 +254,7 @@ func BenchmarkFoldOneReport(b *testing.B) {
 			for i := range n {
 				targets[i], names[i] = &v1alpha1.Target{}, fmt.Sprint("dev-", i)
 				targets[i].Status.Actions = []v1alpha1.Action{act(1, "r", 0, v1alpha1.ActionRunning)}
-				entries[i] = rule.EntryOf(targets[i], false, false, false)
+				entries[i] = rule.EntryOf(targets[i], Member{})
 				tally.Add(entries[i], names[i])
 			}
 			reported := []v1alpha1.Action{
@@ -260,7 +268,7 @@ func BenchmarkFoldOneReport(b *testing.B) {
 				// The same thousand devices report, so that what the processor's caches hold is the same in both.
 				place := n - 1000 + i%1000
 				targets[place].Status.Actions[0] = reported[i%len(reported)]
-				entry := rule.EntryOf(targets[place], false, false, false)
+				entry := rule.EntryOf(targets[place], Member{})
 				tally.Remove(entries[place], names[place])
 				tally.Add(entry, names[place])
 				entries[place] = entry

@@ -28,6 +28,9 @@ func (l *look) begin() bool {
 func (l *look) open(i int) {
 	g, st := l.groups[i], l.at(i)
 	st.State, st.OpenedAt = v1alpha1.GroupRunning, second(l.Now)
+	if l.hasDeadline() {
+		st.OpenedAtOffering = l.reading()
+	}
 	there := l.latch(g)
 	l.tell(EventGroupOpened, "group %s opened: %s, %d of them have the set already", g.name, targets(existing(l.tally(g).Counts)), there)
 }
@@ -50,6 +53,9 @@ func (l *look) latch(g *group) int {
 }
 
 func (l *look) conditions(g *group) v1alpha1.GroupConditions {
+	if g.isDynamic() {
+		return l.trailingConditions()
+	}
 	for i := range l.spec.Groups {
 		if l.spec.Groups[i].Name == g.name {
 			return conditionsOf(l.spec, &l.spec.Groups[i])
@@ -69,7 +75,7 @@ func (l *look) evaluate() bool {
 	for i := 0; i < l.opened(); i++ {
 		g := l.groups[i]
 		had := l.at(i).State
-		closed := isClosed(l.tally(g).Counts)
+		closed := l.isComplete(g)
 		if had == v1alpha1.GroupRunning && closed {
 			l.finishGroup(g)
 		}
@@ -78,6 +84,11 @@ func (l *look) evaluate() bool {
 		}
 	}
 	return l.isPaused()
+}
+
+// isComplete tells whether every member has a result and no more join.
+func (l *look) isComplete(g *group) bool {
+	return isClosed(l.tally(g).Counts) && !l.isTrailing(g)
 }
 
 func (l *look) finishGroup(g *group) {
@@ -108,8 +119,11 @@ func (l *look) release(g *group, had v1alpha1.GroupState, closed bool) {
 	l.open(g.index + 1)
 }
 
-// finish ends a rollout that has nothing left to open and awaits nobody.
+// finish ends a rollout that has nothing left to open and awaits nobody, nor anybody who might still appear.
 func (l *look) finish() bool {
+	if l.spec.Dynamic != nil && l.growthEnd() == "" {
+		return false
+	}
 	failed := 0
 	for i, g := range l.groups {
 		switch l.at(i).State {

@@ -1,5 +1,7 @@
 package rollout
 
+import "github.com/goshawk-dev/goshawk/api/v1alpha1"
+
 // Reasons of events: one for each decision.
 const (
 	EventPlanned        = "Planned"
@@ -14,6 +16,9 @@ const (
 	EventAdvanced       = "Advanced"
 	EventRetried        = "Retried"
 	EventRetryRefused   = "RetryRefused"
+	EventGroupAdded     = "GroupAdded"
+	EventExpired        = v1alpha1.CodeStartDeadlineExceeded
+	EventSkipped        = "Skipped"
 	EventSuperseded     = "Superseded"
 	EventInvalidated    = "Invalidated"
 	EventStopping       = "Stopping"

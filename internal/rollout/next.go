@@ -32,9 +32,11 @@ var rules = []func(*look) bool{
 	(*look).missSet,       // a lost set opens nothing
 	(*look).retry,         // may take a finished rollout back
 	(*look).rest,          // finished
+	(*look).expire,        // who has not begun in time is left behind
 	(*look).pause,         // by spec, or lifted by resumedAt
 	(*look).begin,         // older rollouts give up first
 	(*look).brake,         // errors are asked before anything is offered
+	(*look).grow,          // a dynamic rollout has a group at the end that takes targets in
 	(*look).advance,       // somebody wants groups open whatever the conditions say
 	(*look).evaluate,      // groups finish, groups open
 	(*look).finish,        // nothing left to open, nobody awaited
@@ -62,6 +64,8 @@ type look struct {
 	lifted v1alpha1.PauseReason
 	// invalid: the set's invalidation concerns this rollout.
 	invalid bool
+	// counted is what the offering clock reads; nil: it has not been asked.
+	counted *time.Duration
 }
 
 // group is one group as it is going to be.
@@ -78,8 +82,8 @@ type group struct {
 	tally   Tally
 	// rule by which tally was counted.
 	rule Rule
-	// superseded: its status is written before the rollout's.
-	superseded bool
+	// ahead: its status is written before the rollout's.
+	ahead bool
 	// stale: the bitmaps have changed since, or not everybody was counted.
 	stale bool
 }
@@ -136,10 +140,14 @@ func (l *look) counts(g *group) v1alpha1.Counts {
 	return l.tally(g).Counts
 }
 
-// isHistory tells whether the counts of a group are frozen.
+// isHistory tells whether the counts of a group are frozen: they were written when it closed, or later.
 func (l *look) isHistory(g *group) bool {
 	st := l.at(g.index)
-	return (st.State == v1alpha1.GroupFinished || st.State == v1alpha1.GroupError) && isClosed(st.Counts) && st.Targets > 0
+	return g.index < len(l.Rollout.Status.Groups) && isEnded(l.Rollout.Status.Groups[g.index].State) && isEnded(st.State) && isClosed(st.Counts) && st.Targets > 0
+}
+
+func isEnded(s v1alpha1.GroupState) bool {
+	return s == v1alpha1.GroupFinished || s == v1alpha1.GroupError
 }
 
 // opened is how many groups have opened; groups open in order.
@@ -174,6 +182,17 @@ func (l *look) wait(reason string, until time.Time, format string, args ...any) 
 		l.waiting.Until = second(until)
 		l.recheck(until)
 	}
+}
+
+// writeAhead has the group's status written before the rollout's.
+func (l *look) writeAhead(g *group) {
+	status := GroupStatus{g.seen, *g.object.Status.DeepCopy()}
+	if i := slices.IndexFunc(l.plan.Supersede, func(s GroupStatus) bool { return s.Object == g.seen }); i >= 0 {
+		l.plan.Supersede[i] = status
+	} else {
+		l.plan.Supersede = append(l.plan.Supersede, status)
+	}
+	g.ahead = true
 }
 
 // recheck asks for another look at that time.

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 func TestAPauseBySpecHoldsBackAndIsLiftedBySpec(t *testing.T) {
@@ -271,6 +272,47 @@ func TestRetry(t *testing.T) {
 		w.settle()
 		w.wantCondition(v1alpha1.ConditionStalled, "")
 	})
+}
+
+// hawkBit makes another rollout of a retry, which copies startAt and so starts by itself, takes a name that may be taken, and forgets what has changed. Here
+// it is the same rollout, as often as one likes.
+func TestW23_RetriesAreOfTheSameRollout(t *testing.T) {
+	w := newWorld(t, 2, func(s *v1alpha1.RolloutSpec) {
+		s.StartAt, s.ErrorThreshold, s.Update.Type = at(epoch.Add(time.Minute)), num(100), v1alpha1.UpdateTypeSoft
+	})
+	w.settle()
+	w.tick(time.Minute)
+	w.settle()
+	w.succeed("dev-01")
+	w.fail("17", "dev-02")
+	w.settle()
+	w.want(v1alpha1.RolloutFinished, "Finished")
+	started, hash, groups := w.rollout.Status.StartedAt, w.planHash(), len(w.groups)
+	for n := range 3 {
+		w.edit(func(s *v1alpha1.RolloutSpec) {
+			s.StartAt, s.Update.Type = at(w.now.Add(24*time.Hour)), v1alpha1.UpdateTypeForced
+		})
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished") // nothing starts by itself
+		w.tick(time.Minute)
+		w.edit(func(s *v1alpha1.RolloutSpec) {
+			s.StartAt, s.Retry = at(epoch.Add(time.Minute)), &v1alpha1.Retry{At: metav1.NewTime(w.now), StatusCodes: []string{"17"}}
+		})
+		w.settle()
+		w.want(v1alpha1.RolloutRunning, "Running")
+		if w.isOffered("dev-01") || !w.isOffered("dev-02") {
+			t.Fatal("a retry is for those that failed")
+		}
+		w.tick(time.Second)
+		if w.fail("17", "dev-02"); action.OfSource(&w.targets["dev-02"].Status, "uid-r").Source.Attempt != int32(n+2) {
+			t.Errorf("retry %d is attempt %+v", n+1, action.Newest(&w.targets["dev-02"].Status).Source)
+		}
+		w.settle()
+		w.want(v1alpha1.RolloutFinished, "Finished")
+	}
+	if !w.rollout.Status.StartedAt.Equal(started) || w.planHash() != hash || len(w.groups) != groups {
+		t.Error("it started again, or has another plan")
+	}
 }
 
 func TestAutomaticRetriesKeepAMemberInProgress(t *testing.T) {

@@ -19,6 +19,9 @@ func (l *look) retry() bool {
 		failed[i] = l.tally(g).Failed
 	}
 	l.handled().RetryAt = micro(l.spec.Retry.At.Time)
+	if c := l.status.Offering; c != nil && names(l.spec.Retry.StatusCodes, v1alpha1.CodeStartDeadlineExceeded) {
+		c.RetriedAt = l.reading()
+	}
 	again := 0
 	for i, g := range l.groups {
 		again += l.reopen(g, failed[i])

@@ -19,6 +19,9 @@ type Snapshot struct {
 	Set *offer.Set
 	// Population is every target of the namespace, sorted by name. Asked only while a plan is made.
 	Population func() []*v1alpha1.Target
+	// Joiners are up to n targets that may join a dynamic rollout now, sorted by name: the selection means them and the set fits, they are in no group of this
+	// rollout, and no younger one has them or takes them. Asked only when a group has room; nil: nobody.
+	Joiners func(n int) []*v1alpha1.Target
 	// Groups are the DeploymentGroups of this rollout's uid whose planHash is status.plan.hash, by index.
 	Groups []Group
 	// Leftover are DeploymentGroups of this uid with another planHash: of a plan that was never finished or is no longer wanted.
@@ -48,6 +51,8 @@ type Tally struct {
 	v1alpha1.Counts
 	// Superseded members; they are part of Canceled.
 	Superseded int32
+	// Unbegun members could begin and never have; they are part of Pending.
+	Unbegun int32
 	// Open actions of the rollout in this group, and how many of them need not be asked to cancel any more: they are Canceling, or
 	// the device has refused.
 	Open, Canceling int32
@@ -72,7 +77,8 @@ type Claim struct {
 type Plan struct {
 	// Create these groups, then write Status, which makes them exist.
 	Create []*v1alpha1.DeploymentGroup
-	// Supersede writes these group statuses before Status: what a younger rollout took is given up before it is counted.
+	// Supersede writes these group statuses before Status: what a younger rollout took is given up, and who did not begin in time is left behind, before it is
+	// counted.
 	Supersede []GroupStatus
 	// Status to be written, with the lock of the Rollout that was read.
 	Status v1alpha1.RolloutStatus
@@ -80,6 +86,8 @@ type Plan struct {
 	Decided bool
 	// Mirror writes these group statuses after Status.
 	Mirror []GroupStatus
+	// Join lets targets join a dynamic group.
+	Join *Join
 	// Delete these groups, finalizer and all.
 	Delete []*v1alpha1.DeploymentGroup
 	// DeleteSelf deletes the rollout: its set was invalidated with deleteRollouts.

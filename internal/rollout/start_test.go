@@ -192,7 +192,7 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 		if len(w.groups) != 4 {
 			t.Errorf("%d groups are left, want the 4 of the new plan", len(w.groups))
 		}
-		if last := w.log[len(w.log)-1]; !strings.Contains(last, "PlanChanged: spec changed: planned 4 targets in 4 groups instead of 4 in 2") {
+		if last := w.log[len(w.log)-1]; !strings.Contains(last, "PlanChanged: spec changed (new group group-3; new group group-4; 3 targets in another group): planned 4 targets in 4 groups instead of 4 in 2") {
 			t.Errorf("told: %s", last)
 		}
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.Approval.PlanHash = w.planHash() })

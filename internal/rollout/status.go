@@ -13,12 +13,16 @@ import (
 func (l *look) write() Plan {
 	l.countGroups()
 	l.status.Failures = l.failures()
+	l.keepClock()
+	l.recheck(l.nextDeadline())
 	l.sentence()
 	l.judge()
 	l.status.Conditions = l.allConditions()
 	l.tellInvalidated()
 	l.mirror()
 	l.sweep()
+	l.join()
+	l.stayQuiet()
 	l.plan.Status = *l.status
 	l.plan.Decided = !equality.Semantic.DeepEqual(bare(l.Rollout.Status), bare(*l.status))
 	return l.plan
@@ -75,7 +79,7 @@ func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {
 // written already in this look gets it in the next.
 func (l *look) mirror() {
 	for i, g := range l.groups {
-		if g.seen == nil || g.superseded {
+		if g.seen == nil || g.ahead {
 			continue
 		}
 		want := g.object.Status
@@ -89,6 +93,21 @@ func (l *look) mirror() {
 	}
 }
 
+// stayQuiet leaves alone what changes with the hour, unless something else is written: no window costs a write when it opens or closes.
+func (l *look) stayQuiet() {
+	if w, old := l.status.WaitingFor, l.Rollout.Status.WaitingFor; w != nil && old != nil && l.spec.Update.MaintenanceWindow != nil {
+		until := w.Until
+		w.Until = old.Until
+		if equality.Semantic.DeepEqual(l.Rollout.Status, *l.status) {
+			return
+		}
+		w.Until = until
+	}
+	if !equality.Semantic.DeepEqual(l.Rollout.Status, *l.status) {
+		l.windClock()
+	}
+}
+
 // bare is a status without what merely counts: numbers, and sentences with numbers.
 func bare(s v1alpha1.RolloutStatus) v1alpha1.RolloutStatus {
 	s = *s.DeepCopy()
@@ -98,6 +117,9 @@ func bare(s v1alpha1.RolloutStatus) v1alpha1.RolloutStatus {
 	s.Targets, s.Failures = nil, nil
 	if s.WaitingFor != nil {
 		s.WaitingFor.Message = ""
+	}
+	if s.WaitingFor != nil && s.State == v1alpha1.RolloutRunning {
+		s.WaitingFor.Until = nil // the next deadline, or the next window
 	}
 	for i := range s.Conditions {
 		s.Conditions[i].Message = ""

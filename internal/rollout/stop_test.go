@@ -200,6 +200,17 @@ func TestARolloutThatStartedAfterTheInvalidationOpensNothing(t *testing.T) {
 	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 }
 
+// An invalidation is known to the second, a start to the microsecond.
+func TestARolloutThatStartedInTheSecondOfTheInvalidationGoesOn(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	w.now = w.now.Truncate(time.Second).Add(300 * time.Millisecond)
+	w.look()
+	w.look()
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now.Truncate(time.Second)
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+}
+
 func TestAStopByInvalidationOutlivesTheSet(t *testing.T) {
 	w := running(t, 4, groupCount(2))
 	w.begin("dev-01")

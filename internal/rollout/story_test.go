@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,9 @@ type story struct {
 	spec    func(*v1alpha1.RolloutSpec)
 	// devices that are not obedient, by name.
 	devices map[string]temperament
-	person  []deed
+	// newcomers are targets that may appear later.
+	newcomers []string
+	person    []deed
 	// want is how it ends, whatever the order of turns; empty: that depends on the order.
 	wantState  v1alpha1.RolloutState
 	wantGroups string
@@ -121,6 +124,48 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 	},
+	"targets appear later, until there are enough": {
+		targets: 4, newcomers: []string{"new-1", "new-2", "new-3", "new-4", "new-5", "new-6"},
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.Dynamic = num(2), &v1alpha1.Dynamic{GroupSize: num(2), MaxTargets: num(9)}
+		},
+		devices:   map[string]temperament{"dev-02": {slow: 2}, "new-4": {slow: 3}},
+		person:    append(appears("new-3", "new-1", "new-5", "new-2"), appears("new-6", "new-4")...),
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished Finished Finished",
+	},
+	"a dynamic rollout brakes, is paused, goes on and is stopped": {
+		targets: 2, newcomers: []string{"new-1", "new-2", "new-3", "new-4", "new-5"},
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.Dynamic, s.ErrorThreshold = &v1alpha1.Dynamic{GroupSize: num(2)}, num(40)
+			s.Update.StartDeadlineSeconds = num(3600)
+		},
+		devices: map[string]temperament{"new-1": {code: "17", times: 1}, "new-3": {slow: 2}, "new-5": {slow: 1000}},
+		person: slices.Concat(appears("new-1"), []deed{
+			{"pauses", isPausedBy(v1alpha1.PauseByErrorThreshold), func(w *world) {
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+			}},
+		}, appears("new-2", "new-3"), []deed{
+			{"goes on", always, func(w *world) {
+				w.resume()
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+			}},
+		}, appears("new-4", "new-5"), []deed{
+			{"stops", hasBegun("new-4"), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped }) }},
+		}),
+		wantState: v1alpha1.RolloutStopped,
+	},
+	"devices that never come, and two that come too late": {
+		targets: 8,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.ErrorThreshold, s.Update.StartDeadlineSeconds = num(2), num(100), num(3600)
+		},
+		devices: map[string]temperament{"dev-01": {slow: 1000}, "dev-06": {slow: 1000}},
+		person: []deed{
+			{"waits an hour", opens(1), func(w *world) { w.tick(time.Hour) }},
+			{"waits another", func(w *world) bool { return w.rollout.Status.Targets.Failed > 0 }, func(w *world) { w.tick(time.Hour) }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+	},
 	"an error budget over small groups": {
 		targets: 12,
 		spec: func(s *v1alpha1.RolloutSpec) {
@@ -132,6 +177,17 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished Finished Finished Finished",
 	},
+}
+
+func always(*world) bool { return true }
+
+// appears: targets appear, one after the other.
+func appears(names ...string) []deed {
+	var deeds []deed
+	for _, name := range names {
+		deeds = append(deeds, deed{"adds " + name, opens(0), func(w *world) { w.addTarget(name) }})
+	}
+	return deeds
 }
 
 func isPausedBy(reason v1alpha1.PauseReason) func(*world) bool {
@@ -196,13 +252,16 @@ func (s story) play(t *testing.T, random *rand.Rand, crashes bool) []string {
 			if random.IntN(4) > 0 {
 				return p
 			}
-			return cut(p, w.rollout.Status, random.IntN(len(p.Create)+len(p.Supersede)+1+len(p.Mirror)+len(p.Delete)))
+			return cut(p, w.rollout.Status, random.IntN(len(p.Create)+len(p.Supersede)+1+len(p.Mirror)+2+len(p.Delete)))
 		}
 	}
 	stage := &stage{world: w, story: s, patience: map[string]int{}, failures: map[string]int{}, closed: map[string]v1alpha1.ActionState{}}
 	actors := []func() bool{stage.controller}
 	for _, target := range w.population() {
 		actors = append(actors, func() bool { return stage.device(target.Name) })
+	}
+	for _, name := range s.newcomers {
+		actors = append(actors, func() bool { return stage.device(name) })
 	}
 	actors = append(actors, stage.walk, stage.person)
 	for quiet := 0; quiet < 2; {
@@ -225,10 +284,11 @@ func (s story) play(t *testing.T, random *rand.Rand, crashes bool) []string {
 		}
 	}
 	w.crash = nil
-	if s.wantState != "" {
+	if s.wantState != "" && (w.state() != s.wantState || s.wantGroups != "" && w.states() != s.wantGroups) {
 		w.want(s.wantState, s.wantGroups)
 	}
 	stage.checkEnd()
+	stage.checkNewcomers()
 	w.log = append(w.log, fmt.Sprintf("%6s  ends %s [%s], %+v", w.now.Sub(epoch).Truncate(time.Second), w.state(), w.states(), *w.rollout.Status.Targets))
 	return w.log
 }
@@ -239,12 +299,24 @@ func cut(p Plan, before v1alpha1.RolloutStatus, n int) Plan {
 	p.Create, n = first(p.Create, n)
 	p.Supersede, n = first(p.Supersede, n)
 	if n == 0 {
-		p.Status, p.Mirror, p.Delete = before, nil, nil
+		p.Status, p.Mirror, p.Join, p.Delete = before, nil, nil, nil
 		return p
 	}
 	p.Mirror, n = first(p.Mirror, n-1)
+	p.Join, n = part(p.Join, n)
 	p.Delete, _ = first(p.Delete, n)
 	return p
+}
+
+// part of a join that n writes are enough for.
+func part(j *Join, n int) (*Join, int) {
+	switch {
+	case j == nil || n == 0:
+		return nil, n
+	case n == 1:
+		return &Join{Object: j.Object, Status: j.Status}, 0
+	}
+	return j, n - 2
 }
 
 func first[T any](list []T, n int) (some []T, left int) {
@@ -267,10 +339,12 @@ type stage struct {
 func (s *stage) controller() bool {
 	before := s.rollout.Status
 	p := s.look()
-	if s.crash == nil {
+	if s.crash == nil && p.Join == nil { // who joined is counted in the next look
 		s.checkRecount()
 	}
-	return p.Decided || len(p.Supersede)+len(p.Mirror)+len(p.Create)+len(p.Delete) > 0 || !equality.Semantic.DeepEqual(before, s.rollout.Status)
+	p = s.wanted // also what a crash has cut off
+	isSoon := p.RecheckAfter > 0 && p.RecheckAfter <= joinPause
+	return p.Decided || p.Join != nil || isSoon || len(p.Supersede)+len(p.Mirror)+len(p.Create)+len(p.Delete) > 0 || !equality.Semantic.DeepEqual(before, s.rollout.Status)
 }
 
 // walk folds a stop into some open actions, as a controller does that may at most do one at a time.
@@ -379,12 +453,22 @@ func (s *stage) checkMembership() {
 // checkRecount: what a look writes equals a recount of the world it leaves, but for closed groups, whose counts are history.
 func (s *stage) checkRecount() {
 	s.t.Helper()
-	for i, g := range s.snapshot().Groups {
+	for i, g := range s.snapshot().Groups[:len(s.rollout.Status.Groups)] {
 		status := s.rollout.Status.Groups[i]
 		if !isClosed(status.Counts) || status.State == v1alpha1.GroupRunning {
 			if diff := cmp.Diff(g.Tally.Counts, status.Counts, cmpopts.EquateEmpty()); diff != "" {
 				s.t.Errorf("group %s, -recount +status:\n%s", status.Name, diff)
 			}
+		}
+	}
+}
+
+// checkNewcomers: in the end, whoever may join a rollout that takes targets in has joined.
+func (s *stage) checkNewcomers() {
+	s.t.Helper()
+	if s.state() == v1alpha1.RolloutRunning && newLook(s.snapshot()).growthEnd() == "" {
+		if left := s.joiners(100); len(left) > 0 {
+			s.t.Errorf("%s never joined", left[0].Name)
 		}
 	}
 }

@@ -17,8 +17,7 @@ func (l *look) giveUp() bool {
 	taken := make([]int, len(l.Claims))
 	for _, g := range l.groups {
 		if g.object != nil && !l.isHistory(g) && l.giveUpIn(g, taken) {
-			g.superseded = true
-			l.plan.Supersede = append(l.plan.Supersede, GroupStatus{g.seen, *g.object.Status.DeepCopy()})
+			l.writeAhead(g)
 		}
 	}
 	for i, claim := range l.Claims {

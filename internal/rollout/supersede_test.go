@@ -106,6 +106,15 @@ func TestTheListOfYoungerRolloutsIsBounded(t *testing.T) {
 	}
 }
 
+// wide is a bitmap over 16 members.
+func wide(marks ...int) []byte {
+	var out []byte
+	for _, i := range marks {
+		out = Marked(out, i, 16)
+	}
+	return out
+}
+
 func TestBitmaps(t *testing.T) {
 	all, added := union(bitmap(0), bitmap(0, 3), 4)
 	if added != 1 || !Bit(all, 0) || Bit(all, 1) || !Bit(all, 3) || Bit(all, 99) {
@@ -120,5 +129,17 @@ func TestBitmaps(t *testing.T) {
 	}
 	if got := Marked(nil, 9, 10); len(got) != 2 || got[1] != 2 {
 		t.Errorf("lowest bit first: %08b", got)
+	}
+	if got := Marked(Marked(nil, 2, 3), 20, 21); !Bit(got, 2) || !Bit(got, 20) || len(got) != 3 {
+		t.Errorf("a bitmap grows with its group: %08b", got)
+	}
+	if got := firstOf(wide(1, 7, 9), 8); !Bit(got, 1) || !Bit(got, 7) || Bit(got, 9) {
+		t.Errorf("the first eight: %08b", got)
+	}
+	if got := firstOf(wide(1, 7, 9), 7); !Bit(got, 1) || Bit(got, 7) || Bit(got, 9) {
+		t.Errorf("the first seven: %08b", got)
+	}
+	if got := firstOf(wide(9), 3); got != nil {
+		t.Errorf("nobody: %08b", got)
 	}
 }

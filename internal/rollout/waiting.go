@@ -1,10 +1,13 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 // sentence fills waitingFor, where no rule has said it: what would move next, with numbers. Nothing when the rollout is done.
@@ -39,6 +42,7 @@ func (l *look) waitForAnswers() {
 func (l *look) waitForGroup() {
 	g := l.decisive()
 	if g == nil {
+		l.waitForJoiners()
 		return
 	}
 	c, conditions := l.counts(g), l.conditions(g)
@@ -55,7 +59,54 @@ func (l *look) waitForGroup() {
 	if names := l.awaited(g, c); len(names) > 0 {
 		message += ", e.g. " + strings.Join(names, ", ")
 	}
-	l.wait(v1alpha1.ReasonProgressing, noTime, "%s", message)
+	until := l.nextDeadline()
+	if !until.IsZero() {
+		message += fmt.Sprintf("; who has not begun by %s %s", stamp(until), l.fateOfLate())
+	}
+	if w := l.spec.Update.MaintenanceWindow; w != nil && c.Pending > 0 {
+		message += "; devices begin only in the maintenance window " + wordsOf(w)
+		if opens := offer.NextOpening(w, l.Now); !opens.IsZero() {
+			until = opens
+		}
+	}
+	l.waiting = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonProgressing, Message: message + l.wordsOfGrowth()}
+	if !until.IsZero() {
+		l.waiting.Until = second(until)
+	}
+}
+
+func (l *look) fateOfLate() string {
+	if l.isSkipping() {
+		return "leaves the group, uncounted"
+	}
+	return "has failed with " + v1alpha1.CodeStartDeadlineExceeded
+}
+
+// wordsOf a maintenance window say the same at any hour.
+func wordsOf(w *v1alpha1.MaintenanceWindow) string {
+	return fmt.Sprintf("%q (%s, %s)", w.Schedule, cmp.Or(w.TimeZone, "UTC"), time.Duration(w.DurationSeconds)*time.Second)
+}
+
+// wordsOfGrowth say why nobody joins a dynamic rollout any more.
+func (l *look) wordsOfGrowth() string {
+	if why := l.growthEnd(); l.spec.Dynamic != nil && why != "" {
+		return "; no more targets join: " + why
+	}
+	return ""
+}
+
+// waitForJoiners: a dynamic rollout has brought the update to everybody that is there.
+func (l *look) waitForJoiners() {
+	g := l.trailing()
+	if g == nil {
+		return
+	}
+	until := noTime
+	if l.spec.Dynamic.Until != nil {
+		until = l.spec.Dynamic.Until.Time
+	}
+	l.wait(v1alpha1.ReasonProgressing, until, "all %s have a result; group %s has %d of %d and takes in those that appear later",
+		targets(l.members()), g.name, g.size(), l.capacity())
 }
 
 func (l *look) decisive() *group {
@@ -89,8 +140,7 @@ func (l *look) awaited(g *group, c v1alpha1.Counts) []string {
 	}
 	rule, found := RuleOf(l.next, l.Set, g.index), map[Bucket][]string{}
 	for i, t := range g.members() {
-		s := &g.object.Status
-		bucket := rule.BucketOf(t, Bit(s.Superseded, i), Bit(s.AlreadyThere, i), Bit(s.Skipped, i))
+		bucket := rule.BucketOf(t, MemberOf(g.object, i))
 		found[bucket] = append(found[bucket], string(g.object.Spec.Targets[i]))
 	}
 	names := append(found[Pending], found[InProgress]...)

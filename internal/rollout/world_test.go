@@ -32,14 +32,16 @@ type world struct {
 	unsettled       []string
 	ambiguous       string
 	requireApproval bool
+	// younger are the targets that a younger rollout has.
+	younger map[string]bool
 
 	// crash cuts a plan short; nil: all of it is carried out.
 	crash func(Plan) Plan
 
 	// log is what people are told, in order.
 	log []string
-	// last is the plan of the last look.
-	last Plan
+	// wanted is the plan of the last look, and last as much of it as was carried out.
+	wanted, last Plan
 }
 
 var epoch = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
@@ -91,7 +93,7 @@ func (w *world) population() []*v1alpha1.Target {
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{
 		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Claims: w.claims,
-		Unsettled: w.unsettled, Ambiguous: w.ambiguous, RequireApproval: w.requireApproval,
+		Unsettled: w.unsettled, Ambiguous: w.ambiguous, RequireApproval: w.requireApproval, Joiners: w.joiners,
 	}
 	for _, g := range w.groups {
 		if w.rollout.Status.Plan == nil || g.Spec.PlanHash != w.rollout.Status.Plan.Hash {
@@ -104,12 +106,22 @@ func (w *world) snapshot() Snapshot {
 		}
 		s.Groups = append(s.Groups, group)
 	}
-	if len(s.Groups) != len(w.rollout.Status.Groups) { // as a controller that does not know what to count by
-		for i := range s.Groups {
-			s.Groups[i].Tally = Tally{}
+	return s
+}
+
+// joiners are those that the rules would let join, but for the members it has.
+func (w *world) joiners(n int) []*v1alpha1.Target {
+	intake, err := NewIntake(w.rollout)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []*v1alpha1.Target
+	for _, t := range w.population() {
+		if member, _ := w.groupOf(t.Name); member == nil && !w.younger[t.Name] && intake.Takes(w.rollout, w.set, t) && len(out) < n {
+			out = append(out, t)
 		}
 	}
-	return s
+	return out
 }
 
 func (w *world) members(g *v1alpha1.DeploymentGroup) []*v1alpha1.Target {
@@ -133,6 +145,7 @@ func (w *world) look() Plan {
 		w.t.Fatalf("Next changed a DeploymentGroup it was given:\n%s", cmp.Diff(groupsBefore, w.groups))
 	}
 	w.checkStep(before, p)
+	w.wanted = p
 	if w.crash != nil {
 		p = w.crash(p)
 	}
@@ -151,6 +164,9 @@ func deepCopies(groups []*v1alpha1.DeploymentGroup) []*v1alpha1.DeploymentGroup 
 
 func (w *world) apply(p Plan) {
 	for _, g := range p.Create {
+		if slices.ContainsFunc(w.groups, func(o *v1alpha1.DeploymentGroup) bool { return o.Name == g.Name }) {
+			continue
+		}
 		g = stored(w.t, g)
 		g.Generation, g.Status.ObservedGeneration = 1, -1
 		w.groups = append(w.groups, g)
@@ -158,11 +174,26 @@ func (w *world) apply(p Plan) {
 	w.writeGroups(p.Supersede)
 	w.rollout.Status = stored(w.t, p.Status)
 	w.writeGroups(p.Mirror)
+	w.join(p.Join)
 	for _, g := range p.Delete {
 		w.groups = slices.DeleteFunc(w.groups, func(o *v1alpha1.DeploymentGroup) bool { return o.Name == g.Name })
 	}
 	for _, e := range p.Events {
 		w.log = append(w.log, fmt.Sprintf("%6s  %s %s: %s", w.now.Sub(epoch), e.Type, e.Reason, strings.ReplaceAll(e.Message, w.planHash(), "<plan>")))
+	}
+}
+
+// join writes the status of a group, and then its targets.
+func (w *world) join(j *Join) {
+	if j == nil {
+		return
+	}
+	w.writeGroups([]GroupStatus{{j.Object, j.Status}})
+	for _, g := range w.groups {
+		if g.Name == j.Object.Name && len(j.Targets) > 0 {
+			g.Spec.Targets = append(slices.Clip(g.Spec.Targets), j.Targets...)
+			g.Generation++
+		}
 	}
 }
 
@@ -203,7 +234,7 @@ func (w *world) settle() Plan {
 	for range 10 {
 		before := w.rollout.Status
 		p := w.look()
-		if !p.Decided && len(p.Create)+len(p.Supersede)+len(p.Mirror)+len(p.Delete)+len(p.Events) == 0 &&
+		if !p.Decided && len(p.Create)+len(p.Supersede)+len(p.Mirror)+len(p.Delete)+len(p.Events) == 0 && p.Join == nil &&
 			equality.Semantic.DeepEqual(before, w.rollout.Status) {
 			return p
 		}
@@ -230,6 +261,12 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 	for i, g := range status.Groups {
 		if old.Plan == nil || status.Plan.Hash != old.Plan.Hash {
 			break
+		}
+		if i >= len(old.Groups) {
+			if g.State != v1alpha1.GroupScheduled && g.State != v1alpha1.GroupRunning {
+				w.t.Errorf("group %s is born %s", g.Name, g.State)
+			}
+			continue
 		}
 		was := old.Groups[i]
 		if (was.State == v1alpha1.GroupFinished || was.State == v1alpha1.GroupError && g.State != v1alpha1.GroupFinished) && g.State != was.State && !retried {
@@ -337,7 +374,7 @@ func (w *world) groupOf(name string) (g *v1alpha1.DeploymentGroup, place int) {
 func (w *world) bucket(name string) Bucket {
 	g, i := w.groupOf(name)
 	rule := RuleOf(w.rollout, w.set, int(g.Spec.Index))
-	return rule.BucketOf(w.targets[name], Bit(g.Status.Superseded, i), Bit(g.Status.AlreadyThere, i), Bit(g.Status.Skipped, i))
+	return rule.BucketOf(w.targets[name], MemberOf(g, i))
 }
 
 // isOffered is the door's short form of the offer.
@@ -357,8 +394,8 @@ func (w *world) begin(name string) {
 	if last := action.OfSource(&t.Status, w.rollout.UID); last != nil {
 		attempt = last.Source.Attempt + 1
 	}
-	g, _ := w.groupOf(name)
-	since := metav1.NewMicroTime(Since(w.rollout))
+	g, place := w.groupOf(name)
+	since := metav1.NewMicroTime(later(Since(w.rollout), MemberOf(g, place).Joined))
 	action.Begin(&t.Status, action.Birth{
 		Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: w.rollout.Name, UID: w.rollout.UID, Group: g.Spec.Group, Attempt: attempt, Since: &since},
 		DistributionSet: w.set.Name, ContentHash: w.set.ContentHash, Now: w.now,

@@ -1,0 +1,53 @@
+package rollout
+
+import (
+	"testing"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func TestWhatChanged(t *testing.T) {
+	plan := func(groups ...*v1alpha1.DeploymentGroup) []*v1alpha1.DeploymentGroup { return groups }
+	group := func(name string, errorThreshold int32, targets ...v1alpha1.TargetName) *v1alpha1.DeploymentGroup {
+		return &v1alpha1.DeploymentGroup{Spec: v1alpha1.DeploymentGroupSpec{
+			Group: name, Targets: targets, Conditions: v1alpha1.GroupConditions{SuccessThreshold: 50, ErrorThreshold: errorThreshold},
+		}}
+	}
+	confirmed := group("a", 50, "x")
+	confirmed.Spec.Conditions.ConfirmationRequired, confirmed.Spec.Conditions.SuccessThreshold = true, 90
+	old := plan(group("a", 50, "x"), group("b", 50, "y", "z"))
+	tests := map[string]struct {
+		now  []*v1alpha1.DeploymentGroup
+		want string
+	}{
+		"nothing":              {old, ""},
+		"a threshold":          {plan(group("a", 10, "x"), old[1]), "group a: errorThreshold 10 instead of 50"},
+		"several conditions":   {plan(confirmed, old[1]), "group a: successThreshold 90 instead of 50, confirmationRequired true instead of false"},
+		"a group is new":       {plan(old[0], group("b", 50, "y"), group("c", 50, "z")), "new group c; 1 target in another group"},
+		"a group is gone":      {plan(group("a", 50, "x", "y", "z")), "no group b; 2 targets in another group"},
+		"more and fewer":       {plan(group("a", 50, "v", "w"), old[1]), "2 targets more; 1 target fewer"},
+		"another order within": {plan(old[0], group("b", 50, "z", "y")), ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := whatChanged(old, tt.now); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Whoever approved a plan reads which brake was loosened since.
+func TestAnEditOfAConditionUnapprovesAndSaysSo(t *testing.T) {
+	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ApprovalRequired = num(2), true })
+	w.settle()
+	w.edit(func(s *v1alpha1.RolloutSpec) {
+		s.Approval, s.State = &v1alpha1.Approval{PlanHash: w.planHash()}, v1alpha1.IntentPlanned
+	})
+	w.settle()
+	w.want(v1alpha1.RolloutReady, "Ready Ready")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold, s.State = num(100), v1alpha1.IntentRunning })
+	w.settle()
+	w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready")
+	w.wantSays(w.log[len(w.log)-1], "spec changed (group group-1: errorThreshold 100 instead of 50; group group-2: errorThreshold 100 instead of 50)")
+}

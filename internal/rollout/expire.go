@@ -1,0 +1,133 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// expire leaves behind, for good, the members of open groups that have not begun within startDeadlineSeconds of the opening, or of when they joined: they
+// count as failed, or not at all. Whoever is late in a group is marked in one write; time that passed while nobody looked has passed.
+func (l *look) expire() bool {
+	if !l.hasDeadline() || l.status.Offering == nil {
+		return false
+	}
+	late := 0
+	for _, g := range l.groups[:l.opened()] {
+		if g.object != nil && !l.isHistory(g) && l.tally(g).Unbegun > 0 {
+			late += l.expireIn(g, l.due(g))
+		}
+	}
+	if late == 0 {
+		return false
+	}
+	if l.isSkipping() {
+		l.tell(EventSkipped, "%s did not begin within startDeadlineSeconds %d and left their groups, uncounted", targets(late), *l.spec.Update.StartDeadlineSeconds)
+	} else {
+		l.warn(EventExpired, "%s did not begin within startDeadlineSeconds %d and counted as failed", targets(late), *l.spec.Update.StartDeadlineSeconds)
+	}
+	return false
+}
+
+func (l *look) isSkipping() bool {
+	return l.spec.Update.StartDeadlineAction == v1alpha1.DeadlineActionSkip
+}
+
+// cohort is a stretch of members whose time is up together.
+type cohort struct {
+	// through is the place after the last of them, by what the clock reads when their time is up.
+	through int
+	by      int64
+}
+
+// cohorts of a group, in the order of their deadlines.
+func (l *look) cohorts(g *group) []cohort {
+	from, limit := max(l.at(g.index).OpenedAtOffering, l.status.Offering.RetriedAt), int64(*l.spec.Update.StartDeadlineSeconds)
+	n, joined := len(g.object.Spec.Targets), g.object.Status.Joined
+	if len(joined) == 0 {
+		return []cohort{{n, from + limit}}
+	}
+	out := make([]cohort, len(joined))
+	for k, b := range joined {
+		out[k] = cohort{n, max(from, b.Offering) + limit}
+		if k > 0 {
+			out[k-1].through = int(b.First)
+		}
+	}
+	return out
+}
+
+// due is how many members, from the first, had their time.
+func (l *look) due(g *group) int {
+	due, read := 0, int64(l.offered()/time.Second)
+	for _, c := range l.cohorts(g) {
+		if c.by > read {
+			break
+		}
+		due = c.through
+	}
+	return due
+}
+
+// expireIn marks those of the first n members that have not begun, and tells how many.
+func (l *look) expireIn(g *group, n int) int {
+	if n == 0 {
+		return 0
+	}
+	rule, members, s := RuleOf(l.next, l.Set, g.index), g.members(), &g.object.Status
+	var late []int
+	for i := range n {
+		if rule.EntryOf(members[i], MemberOf(g.object, i)).Unbegun {
+			late = append(late, i)
+		}
+	}
+	if len(late) == 0 {
+		return 0
+	}
+	if !l.isSkipping() {
+		l.openBatch(s, n)
+	}
+	for _, i := range late {
+		if l.isSkipping() {
+			s.Skipped = Marked(s.Skipped, i, len(members))
+		} else {
+			s.Expired = Marked(s.Expired, i, len(members))
+		}
+	}
+	g.stale = true
+	l.writeAhead(g)
+	return len(late)
+}
+
+// openBatch notes when members up to the place n count as failed. Marks that a retry has taken back are dropped: whoever bears one has begun or is late again.
+func (l *look) openBatch(s *v1alpha1.DeploymentGroupStatus, n int) {
+	at, codes := RetryOf(l.next)
+	if k := len(s.ExpiredAt); k > 0 && !(Member{Expired: s.ExpiredAt[k-1].At.Time}).HasExpired(at, codes) {
+		s.Expired, s.ExpiredAt = nil, nil
+	}
+	if k := len(s.ExpiredAt); k == 0 || int(s.ExpiredAt[k-1].Through) < n {
+		s.ExpiredAt = append(s.ExpiredAt, v1alpha1.ExpiredBatch{Through: int32(n), At: *micro(l.Now)})
+	}
+}
+
+// nextDeadline is when the time of the next members is up; zero: nobody's is, or the clock stands still.
+func (l *look) nextDeadline() time.Time {
+	if !l.hasDeadline() || l.status.Offering == nil || l.isOver() {
+		return noTime
+	}
+	next, read := int64(0), int64(l.offered()/time.Second)
+	for _, g := range l.groups[:l.opened()] {
+		if g.object == nil || l.tally(g).Unbegun == 0 {
+			continue
+		}
+		for _, c := range l.cohorts(g) {
+			if c.by > read && (next == 0 || c.by < next) {
+				next = c.by
+			}
+		}
+	}
+	if next == 0 {
+		return noTime
+	}
+	return l.until(next)
+}

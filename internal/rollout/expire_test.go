@@ -1,0 +1,327 @@
+package rollout
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// deadline gives devices so long to begin; nothing trips over those who do not.
+func deadline(long time.Duration, a v1alpha1.DeadlineAction) func(*v1alpha1.RolloutSpec) {
+	return func(s *v1alpha1.RolloutSpec) {
+		s.GroupCount, s.ErrorThreshold, s.SuccessThreshold = num(2), num(100), num(100)
+		s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(int32(long/time.Second)), a
+	}
+}
+
+func nightly(s *v1alpha1.RolloutSpec) {
+	s.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *", DurationSeconds: 7200}
+}
+
+func both(a, b func(*v1alpha1.RolloutSpec)) func(*v1alpha1.RolloutSpec) {
+	return func(s *v1alpha1.RolloutSpec) { a(s); b(s) }
+}
+
+// A device that never reports ends its part in the rollout, and the rollout ends.
+func TestW04_ADeviceThatNeverReportsHasATimeout(t *testing.T) {
+	tests := map[string]struct {
+		action          v1alpha1.DeadlineAction
+		failed, skipped int32
+		says            string
+	}{
+		"it fails":   {v1alpha1.DeadlineActionFail, 1, 0, "counted as failed"},
+		"by default": {"", 1, 0, "counted as failed"},
+		"it leaves":  {v1alpha1.DeadlineActionSkip, 0, 1, "left their groups"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 4, deadline(time.Hour, tt.action))
+			opened := w.rollout.Status.Groups[0].OpenedAt.Time
+			w.begin("dev-02")
+			w.settle()
+			w.now = opened.Add(time.Hour - time.Second)
+			if p := w.settle(); p.RecheckAfter != time.Second {
+				t.Errorf("the next look is after %s, not at the deadline", p.RecheckAfter)
+			}
+			w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+			w.wantSays(w.waitingFor(), "who has not begun by 2026-03-01T11:00:01Z")
+			w.tick(time.Second)
+			w.settle()
+			c := w.rollout.Status.Groups[0].Counts
+			if c.Failed != tt.failed || c.Skipped != tt.skipped || c.InProgress != 1 || c.Pending != 0 {
+				t.Errorf("counted %+v", c)
+			}
+			w.wantSays(strings.Join(w.log, "\n"), tt.says)
+			if w.isOffered("dev-01") {
+				t.Error("who is left behind is offered the update")
+			}
+			w.report("dev-02", action.Download, "")
+			w.report("dev-02", action.Succeed, "")
+			w.settle()
+			w.succeed("dev-03", "dev-04")
+			w.settle()
+			w.want(v1alpha1.RolloutFinished, "Finished Finished")
+			if tt.failed > 0 {
+				if f := w.rollout.Status.Failures; len(f) != 1 || f[0].StatusCode != v1alpha1.CodeStartDeadlineExceeded || f[0].Examples[0] != "dev-01" {
+					t.Errorf("the failures are %+v", f)
+				}
+			}
+		})
+	}
+}
+
+// What counts against a device is the time in which it could have begun.
+func TestWhatCountsForTheStartDeadline(t *testing.T) {
+	tests := map[string]struct {
+		edit func(*v1alpha1.RolloutSpec)
+		pass func(*world)
+		want int32 // failed
+	}{
+		"not quite an hour": {nil, func(w *world) { w.passes(time.Hour - time.Second) }, 0},
+		"an hour":           {nil, func(w *world) { w.passes(time.Hour) }, 2},
+		"an hour, half of it paused": {nil, func(w *world) {
+			w.passes(20 * time.Minute)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+			w.passes(30 * time.Minute)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+			w.passes(40*time.Minute - time.Second)
+		}, 0},
+		"an hour besides a pause": {nil, func(w *world) {
+			w.passes(20 * time.Minute)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+			w.passes(30 * 24 * time.Hour)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+			w.passes(40 * time.Minute)
+		}, 2},
+		"a day without the set": {nil, func(w *world) {
+			w.set.Deployable = false
+			w.passes(24 * time.Hour)
+			w.set.Deployable = true
+			w.passes(time.Hour - time.Second)
+		}, 0},
+		"a day outside the window":         {nightly, func(w *world) { w.passes(15 * time.Hour) }, 0}, // 10:00 to 01:00
+		"half an hour inside the window":   {nightly, func(w *world) { w.passes(16*time.Hour + 30*time.Minute) }, 0},
+		"an hour inside the window":        {nightly, func(w *world) { w.passes(17 * time.Hour) }, 2},
+		"a pause while the window is shut": {nightly, func(w *world) { w.pausedFor(15 * time.Hour); w.passes(2*time.Hour - 5*time.Second) }, 0},
+		"a pause over half a window": {nightly, func(w *world) {
+			w.pausedFor(17 * time.Hour)
+			w.passes(30 * time.Minute)
+		}, 0},
+		"the other half of a window after a pause": {nightly, func(w *world) {
+			w.pausedFor(17*time.Hour - time.Minute)
+			w.passes(time.Hour)
+		}, 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			edit := deadline(time.Hour, v1alpha1.DeadlineActionFail)
+			if tt.edit != nil {
+				edit = both(edit, tt.edit)
+			}
+			w := newWorld(t, 4, edit)
+			w.settle()
+			tt.pass(w)
+			if got := w.rollout.Status.Groups[0].Failed; got != tt.want {
+				t.Errorf("%d failed, want %d; the clock says %+v", got, tt.want, w.rollout.Status.Offering)
+			}
+		})
+	}
+}
+
+// passes lets time pass, and looks at its end.
+func (w *world) passes(d time.Duration) {
+	w.t.Helper()
+	w.settle()
+	w.tick(d)
+	w.settle()
+}
+
+func (w *world) pausedFor(d time.Duration) {
+	w.t.Helper()
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+	w.passes(d)
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	w.settle()
+}
+
+// Nobody looked for a week: what was due happens once, in one write for each group, and what was not due does not happen.
+func TestAfterAWeekOfDowntimeTheDeadlinePassesOnce(t *testing.T) {
+	w := running(t, 6, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) { s.SuccessThreshold = num(0) }))
+	w.want(v1alpha1.RolloutRunning, "Running Running")
+	w.begin("dev-02")
+	w.tick(7 * 24 * time.Hour)
+	p := w.look()
+	if len(p.Supersede) != 2 || p.Events[0].Reason != EventExpired {
+		t.Errorf("%d groups are written, and %v is told", len(p.Supersede), p.Events)
+	}
+	w.settle()
+	if c := w.rollout.Status.Targets; c.Failed != 5 || c.InProgress != 1 {
+		t.Errorf("counted %+v", c)
+	}
+	if n := strings.Count(strings.Join(w.log, "\n"), EventExpired); n != 1 {
+		t.Errorf("it happened %d times", n)
+	}
+}
+
+// A group that opens late has its own time, and so has whoever joins late.
+func TestEveryCohortHasItsOwnTime(t *testing.T) {
+	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), dynamic(1, 10)))
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.adds("new-1", "new-2")
+	w.passes(30 * time.Minute)
+	w.adds("new-3")
+	w.passes(30*time.Minute - time.Second)
+	if got := w.last.RecheckAfter; got != 30*time.Minute+time.Second {
+		t.Errorf("the next look is after %s, not at the next deadline", got)
+	}
+	for name, want := range map[string]Bucket{"new-1": Failed, "new-2": Failed, "new-3": Pending} {
+		if got := w.bucket(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	w.passes(time.Hour)
+	if got := w.bucket("new-3"); got != Failed {
+		t.Errorf("new-3 is %s", got)
+	}
+	g, _ := w.groupOf("new-1")
+	if a := g.Status.ExpiredAt; len(a) != 2 || a[0].Through != 2 || a[1].Through != 3 {
+		t.Errorf("the batches that expired are %v", a)
+	}
+}
+
+// A part of a second is never held against a device.
+func TestNobodyExpiresEarly(t *testing.T) {
+	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), dynamic(1, 10)))
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.tick(700 * time.Millisecond)
+	w.adds("new-1")
+	w.passes(time.Hour - time.Millisecond)
+	if got := w.bucket("new-1"); got != Pending {
+		t.Errorf("new-1 is %s before its hour is over", got)
+	}
+	w.passes(time.Second)
+	if got := w.bucket("new-1"); got != Failed {
+		t.Errorf("new-1 is %s", got)
+	}
+}
+
+// After a resume only failures since count, also of those who did not begin in time.
+func TestExpiredMembersCountSinceWhenTheyExpired(t *testing.T) {
+	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) {
+		dynamic(1, 4)(s)
+		s.ErrorThreshold = num(40)
+	}))
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.adds("new-1", "new-2")
+	w.passes(time.Hour)
+	w.want(v1alpha1.RolloutPaused, "Finished Error")
+	w.wantSays(w.rollout.Status.PauseMessage, "2 of 4 failed")
+	w.resume()
+	w.settle()
+	w.adds("new-3")
+	w.passes(time.Hour)
+	w.want(v1alpha1.RolloutRunning, "Finished Error Running") // 1 of 4 since
+}
+
+func TestRetryGivesMoreTime(t *testing.T) {
+	tests := map[string]struct {
+		codes []string
+		want  Bucket
+	}{
+		"of any code":     {nil, Pending},
+		"of this code":    {[]string{"17", v1alpha1.CodeStartDeadlineExceeded}, Pending},
+		"of another code": {[]string{"17"}, Failed},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 4, deadline(time.Hour, v1alpha1.DeadlineActionFail))
+			w.passes(time.Hour)
+			w.succeed("dev-03", "dev-04")
+			w.settle()
+			w.want(v1alpha1.RolloutFinished, "Finished Finished")
+			w.tick(time.Minute)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *at(w.now), StatusCodes: tt.codes} })
+			w.settle()
+			if got := w.bucket("dev-01"); got != tt.want {
+				t.Fatalf("dev-01 is %s, want %s", got, tt.want)
+			}
+			if tt.want == Failed {
+				return
+			}
+			w.want(v1alpha1.RolloutRunning, "Running Finished")
+			w.succeed("dev-01")
+			w.passes(time.Hour - time.Second)
+			w.want(v1alpha1.RolloutRunning, "Running Finished")
+			w.passes(time.Second)
+			w.want(v1alpha1.RolloutFinished, "Finished Finished")
+			if c := w.rollout.Status.Groups[0]; c.Succeeded != 1 || c.Failed != 1 {
+				t.Errorf("counted %+v", c.Counts)
+			}
+		})
+	}
+}
+
+// Who waits for confirmation has not begun, and who has begun is in time whatever was written meanwhile.
+func TestWhoHasNotBegun(t *testing.T) {
+	w := running(t, 2, deadline(time.Hour, v1alpha1.DeadlineActionFail))
+	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{act(1, "uid-r", 1, v1alpha1.ActionWaitingForConfirmation)}
+	w.passes(time.Hour)
+	if got := w.bucket("dev-01"); got != Failed {
+		t.Errorf("who waits for confirmation is %s", got)
+	}
+	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{act(1, "uid-r", 1, v1alpha1.ActionRunning)}
+	if got := w.bucket("dev-01"); got != InProgress {
+		t.Errorf("who has begun all the same is %s", got)
+	}
+}
+
+// A brake trips on silent devices when they count as failed, and does not when they are skipped.
+func TestSilentDevicesAndTheBrake(t *testing.T) {
+	tests := map[string]struct {
+		action v1alpha1.DeadlineAction
+		want   v1alpha1.RolloutState
+		groups string
+	}{
+		"they fail":        {v1alpha1.DeadlineActionFail, v1alpha1.RolloutPaused, "Error Scheduled"},
+		"they are skipped": {v1alpha1.DeadlineActionSkip, v1alpha1.RolloutRunning, "Finished Running"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 8, both(deadline(time.Hour, tt.action), func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(40) }))
+			w.succeed("dev-01", "dev-02")
+			w.passes(time.Hour)
+			w.want(tt.want, tt.groups)
+		})
+	}
+}
+
+// No window costs a write when it opens or closes; what is written for another reason names the next one.
+func TestAWindowEdgeIsNoWrite(t *testing.T) {
+	w := running(t, 4, nightly) // it is 10:00
+	want := time.Date(2026, 3, 2, 2, 0, 0, 0, time.UTC)
+	if got := w.rollout.Status.WaitingFor.Until; got == nil || !got.Time.Equal(want) {
+		t.Errorf("waits until %s, not for the next window", got)
+	}
+	w.wantSays(w.waitingFor(), `devices begin only in the maintenance window "0 2 * * *" (UTC, 2h0m0s)`)
+	before := w.rollout.DeepCopy()
+	for range 48 {
+		w.tick(time.Hour)
+		if p := w.look(); p.Decided || p.RecheckAfter != 0 {
+			t.Fatalf("%s: decided %v, looks again after %s", w.now, p.Decided, p.RecheckAfter)
+		}
+	}
+	if w.rollout.Status.WaitingFor.Until.Time != before.Status.WaitingFor.Until.Time {
+		t.Error("time alone was written down")
+	}
+	w.begin("dev-01")
+	w.settle()
+	if got := w.rollout.Status.WaitingFor.Until.Time; !got.Equal(want.AddDate(0, 0, 2)) {
+		t.Errorf("waits until %s", got)
+	}
+}

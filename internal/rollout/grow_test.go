@@ -1,0 +1,593 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// dynamic takes in later targets, so many in a group.
+func dynamic(groups, size int32) func(*v1alpha1.RolloutSpec) {
+	return func(s *v1alpha1.RolloutSpec) {
+		s.GroupCount, s.Dynamic = &groups, &v1alpha1.Dynamic{GroupSize: &size}
+	}
+}
+
+// adds targets, and lets a second pass so that they can join.
+func (w *world) adds(names ...string) {
+	w.t.Helper()
+	for _, name := range names {
+		w.addTarget(name)
+	}
+	w.tick(time.Second)
+	w.settle()
+}
+
+// sizes of the groups.
+func (w *world) sizes() string {
+	sizes := make([]string, len(w.rollout.Status.Groups))
+	for _, g := range w.groups {
+		if g.Spec.PlanHash == w.planHash() && int(g.Spec.Index) < len(sizes) {
+			sizes[g.Spec.Index] = fmt.Sprint(len(g.Spec.Targets))
+		}
+	}
+	return strings.Join(sizes, " ")
+}
+
+func (w *world) wantSizes(want string) {
+	w.t.Helper()
+	if got := w.sizes(); got != want {
+		w.t.Fatalf("the groups have %s members, want %s; %s\n%s", got, want, w.waitingFor(), strings.Join(w.log, "\n"))
+	}
+}
+
+func (w *world) groupNames() string {
+	var names []string
+	for _, g := range w.rollout.Status.Groups {
+		names = append(names, g.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestLaterTargetsJoinTheTrailingGroup(t *testing.T) {
+	w := running(t, 4, dynamic(2, 3))
+	hash := w.planHash()
+	w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled")
+	w.adds("new-1", "new-2")
+	w.wantSizes("2 2 2")
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.succeed("dev-03", "dev-04")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
+	w.succeed("new-1", "new-2")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
+	w.wantSays(w.waitingFor(), "all 6 targets have a result; group group-3 has 2 of 3")
+	w.adds("new-3", "new-4")
+	w.wantSizes("2 2 3 0")
+	w.tick(time.Second)
+	w.settle()
+	w.wantSizes("2 2 3 1")
+	if got := w.groupNames(); got != "group-1 group-2 group-3 group-4" {
+		t.Errorf("the groups are called %s", got)
+	}
+	if !w.isOffered("new-3") {
+		t.Error("who joins an open group is not offered anything")
+	}
+	if w.planHash() != hash {
+		t.Error("the plan has another hash")
+	}
+}
+
+func TestCapacityIsThatOfTheLastPlannedGroup(t *testing.T) {
+	tests := map[string]struct {
+		edit func(*v1alpha1.RolloutSpec)
+		want int32
+	}{
+		"as asked for":                {dynamic(2, 7), 7},
+		"as large as the last":        {func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.Dynamic = num(2), &v1alpha1.Dynamic{} }, 4},
+		"at least one":                {emptyLast, 1},
+		"that of the last of several": {func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.Dynamic = num(4), &v1alpha1.Dynamic{} }, 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 8, tt.edit)
+			if got := newLook(w.snapshot()).capacity(); int32(got) != tt.want {
+				t.Errorf("the capacity is %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func emptyLast(s *v1alpha1.RolloutSpec) {
+	s.Dynamic = &v1alpha1.Dynamic{}
+	s.Groups = []v1alpha1.Group{{Name: "all"}, {Name: "dynamic-1", Selection: v1alpha1.Selection{TargetExpression: "false"}}}
+}
+
+func TestTrailingGroupsAfterExplicitOnes(t *testing.T) {
+	w := running(t, 2, func(s *v1alpha1.RolloutSpec) {
+		emptyLast(s)
+		s.Groups[1].ErrorThreshold, s.Groups[1].ConfirmationRequired = num(7), ptr(true)
+	})
+	w.adds("new-1")
+	w.tick(time.Second)
+	w.settle()
+	if got := w.groupNames(); got != "all dynamic-1 dynamic-2 dynamic-3" {
+		t.Errorf("the groups are called %s", got)
+	}
+	g, _ := w.groupOf("new-1")
+	if c := g.Spec.Conditions; c.ErrorThreshold != 7 || !c.ConfirmationRequired || !g.Spec.Dynamic {
+		t.Errorf("the conditions are %+v, not those of the last planned group", c)
+	}
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.Groups[1].ErrorThreshold = num(90) })
+	l := newLook(w.snapshot())
+	if got := l.conditions(l.groups[2]).ErrorThreshold; got != 90 {
+		t.Errorf("errorThreshold is %d, not that of the live spec", got)
+	}
+}
+
+// Nothing joins that must not, and nobody is lost over it.
+func TestWhoDoesNotJoin(t *testing.T) {
+	older, younger := act(1, "uid-o", -60, "Finished"), ofRollout("younger", act(1, "uid-y", 60, "Error"))
+	tests := map[string]struct {
+		target func(*v1alpha1.Target)
+		joins  bool
+	}{
+		"an ordinary one":                          {nil, true},
+		"one with another label":                   {func(t *v1alpha1.Target) { t.Labels["fleet"] = "b" }, false},
+		"one that the set does not fit":            {func(t *v1alpha1.Target) { t.Spec.Type = "toaster" }, false},
+		"one without a type fits everything":       {func(t *v1alpha1.Target) { t.Spec.Type = "" }, true},
+		"one that is being deleted":                {func(t *v1alpha1.Target) { t.DeletionTimestamp = at(epoch) }, false},
+		"the twin of an older one":                 {twin, false},
+		"one with an action of an older rollout":   {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{ofRollout("older", older)} }, true},
+		"one with an action of a younger rollout":  {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{younger} }, false},
+		"also when it wants both":                  {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{queued(younger)} }, true},
+		"one with an action of its own assignment": {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{act(1, "uid-t", 60, "Finished")} }, true},
+		"one that is held":                         {func(t *v1alpha1.Target) { t.Spec.Hold = true }, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 0, dynamic(1, 10))
+			w.addTarget("dev-01")
+			w.targets["dev-01"].Labels = map[string]string{"fleet": "a"}
+			w.set.CompatibleTargetTypes = []string{"gateway"}
+			w.edit(func(s *v1alpha1.RolloutSpec) {
+				s.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"fleet": "a"}}
+			})
+			w.settle()
+			for _, name := range []string{"a-good", "b", "c-good"} {
+				w.addTarget(name)
+				w.targets[name].Labels, w.targets[name].Spec.Type = map[string]string{"fleet": "a"}, "gateway"
+			}
+			if tt.target != nil {
+				tt.target(w.targets["b"])
+			}
+			w.tick(time.Second)
+			w.settle()
+			if g, _ := w.groupOf("b"); (g != nil) != tt.joins {
+				t.Errorf("joined: %v, want %v", g != nil, tt.joins)
+			}
+			if g, _ := w.groupOf("a-good"); g == nil {
+				t.Error("the one before it did not join")
+			}
+			if g, _ := w.groupOf("c-good"); g == nil {
+				t.Error("the one after it did not join")
+			}
+		})
+	}
+}
+
+func twin(t *v1alpha1.Target) {
+	t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDuplicate}}
+}
+
+func TestNobodyJoinsWhileTheRolloutHoldsBack(t *testing.T) {
+	tests := map[string]struct {
+		hold, release func(*world)
+	}{
+		"paused by a person": {
+			func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused }) },
+			func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning }) },
+		},
+		"braked": {func(w *world) { w.fail("17", "dev-01", "dev-02") }, (*world).resume},
+		"its set is away": {
+			func(w *world) { w.set.Deployable = false },
+			func(w *world) { w.set.Deployable = true },
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 4, dynamic(2, 3))
+			tt.hold(w)
+			w.settle()
+			w.adds("new-1")
+			w.wantSizes("2 2 0")
+			tt.release(w)
+			w.settle()
+			w.wantSizes("2 2 1")
+		})
+	}
+}
+
+// A group that is full and done is not the end while the set is away and no other group can be added.
+func TestAFullGroupIsNotTheEnd(t *testing.T) {
+	w := running(t, 2, dynamic(1, 1))
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.addTarget("new-1")
+	w.tick(time.Second)
+	w.look()
+	w.wantSizes("2 1")
+	w.succeed("new-1")
+	w.set.Deployable = false
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Finished")
+	w.set.Deployable = true
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
+}
+
+// An invalidated set is never assigned again, also with None: who has joined goes on, nobody else joins, and the end comes when all have closed.
+func TestNobodyJoinsAnInvalidatedSet(t *testing.T) {
+	w := running(t, 2, dynamic(1, 3))
+	w.adds("new-1")
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now
+	w.adds("new-2")
+	w.wantSizes("2 1")
+	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
+	w.wantSays(w.message(v1alpha1.ConditionStalled), "do not join")
+	w.wantSays(w.waitingFor(), "no more targets join")
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.succeed("new-1")
+	w.settle()
+	w.want(v1alpha1.RolloutFinished, "Finished Finished")
+	w.wantCondition(v1alpha1.ConditionStalled, "")
+}
+
+// A half-filled group trips no brake on few devices, and its real total counts once another has succeeded it.
+func TestCapacityIsTheDenominatorOfTheTrailingGroup(t *testing.T) {
+	w := running(t, 2, dynamic(1, 4))
+	w.adds("new-1", "new-2")
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.fail("17", "new-1", "new-2")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Running") // 2 of 4 is not more than 50 percent
+	w.adds("new-3")
+	w.fail("17", "new-3")
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Finished Error")
+	w.wantSays(w.rollout.Status.PauseMessage, "3 of 4 failed")
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Error Running")
+	w.adds("new-4", "new-5")
+	w.wantSizes("2 3 2")
+}
+
+func TestAFullGroupIsMeasuredByItsMembers(t *testing.T) {
+	w := running(t, 2, dynamic(1, 4))
+	w.adds("new-1", "new-2", "new-3", "new-4")
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	delete(w.targets, "new-4")
+	w.fail("17", "new-1", "new-2")
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Finished Error Scheduled")
+	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 failed")
+}
+
+func TestHowGrowthEnds(t *testing.T) {
+	tests := map[string]struct {
+		end  func(*world)
+		says string
+	}{
+		"by a number": {func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.Dynamic.MaxTargets = num(3) }) }, "maxTargets 3 is reached"},
+		"by time": {func(w *world) {
+			w.tick(time.Second)
+			until := at(w.now.Add(time.Minute))
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.Dynamic.Until = until })
+			if p := w.settle(); p.RecheckAfter != time.Minute {
+				w.t.Errorf("the next look is after %s, not when time ends the growth", p.RecheckAfter)
+			}
+			w.tick(time.Minute)
+		}, "has passed"},
+		"by a person": {func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.Dynamic = nil }) }, "1 in progress"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 2, dynamic(1, 3))
+			w.adds("new-1")
+			w.succeed("dev-01", "dev-02")
+			w.settle()
+			w.begin("new-1")
+			tt.end(w)
+			w.settle()
+			w.adds("new-2")
+			w.wantSizes("2 1")
+			w.wantSays(w.waitingFor(), tt.says)
+			w.report("new-1", action.Download, "")
+			w.report("new-1", action.Succeed, "")
+			w.settle()
+			w.want(v1alpha1.RolloutFinished, "Finished Finished")
+		})
+	}
+}
+
+// Counts are written at intervals: who joined and succeeded between two of them is counted in the end.
+func TestWhoJoinedBetweenTwoWritesIsCounted(t *testing.T) {
+	w := running(t, 2, dynamic(1, 3))
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.Dynamic.MaxTargets = num(4) })
+	w.adds("new-1")
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.succeed("new-1")
+	w.settle()
+	w.addTarget("new-2")
+	w.tick(time.Second)
+	w.look()
+	w.wantSizes("2 2")
+	w.succeed("new-2")
+	w.settle()
+	w.want(v1alpha1.RolloutFinished, "Finished Finished")
+	if got := w.rollout.Status.Targets; got.Targets != 4 || got.Succeeded != 4 {
+		t.Errorf("counted %+v", got)
+	}
+}
+
+func TestAPlanThatReachesTheLimitHasNoTrailingGroup(t *testing.T) {
+	w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{MaxTargets: num(2)} })
+	w.want(v1alpha1.RolloutRunning, "Running")
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.want(v1alpha1.RolloutFinished, "Finished")
+}
+
+func TestBatches(t *testing.T) {
+	w := running(t, 1, dynamic(1, 20000))
+	for i := range 7000 {
+		w.addTarget(fmt.Sprintf("new-%04d", i))
+	}
+	for w.look().Join == nil {
+	}
+	w.wantSizes("1 5000")
+	if p := w.look(); len(p.Mirror) > 0 {
+		t.Error("to join costs a third write")
+	}
+	if p := w.settle(); p.RecheckAfter != joinPause {
+		t.Errorf("the next batch is looked for after %s", p.RecheckAfter)
+	}
+	w.tick(joinPause)
+	w.settle()
+	w.wantSizes("1 7000")
+	if g, _ := w.groupOf("new-0000"); len(g.Status.Joined) != 2 || g.Status.Joined[1].First != 5000 {
+		t.Errorf("the batches are %v", g.Status.Joined)
+	}
+}
+
+func TestNamesFillAGroup(t *testing.T) {
+	w := running(t, 1, dynamic(1, 20000))
+	for i := range 3000 {
+		w.addTarget(fmt.Sprintf("%s-%04d", strings.Repeat("n", 248), i))
+	}
+	w.settle()
+	for range 3 {
+		w.tick(joinPause)
+		w.settle()
+	}
+	w.wantSizes("1 2833 167")
+	for _, g := range w.groups {
+		bytes := 0
+		for _, name := range g.Spec.Targets {
+			bytes += len(name)
+		}
+		if bytes > v1alpha1.MaxGroupBytes {
+			t.Errorf("group %s has %d bytes of names", g.Spec.Group, bytes)
+		}
+	}
+}
+
+// Who joins an open group with the set already installed has it; the others are pending at once, and their intent is as old as their joining.
+func TestW16_WhoJoinsHasTheRightStatus(t *testing.T) {
+	w := running(t, 2, dynamic(1, 10))
+	w.succeed("dev-01", "dev-02")
+	w.settle()
+	w.addTarget("new-2")
+	w.targets["new-2"].Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "firmware-2", ContentHash: w.set.ContentHash}
+	w.adds("new-1", "new-3")
+	w.adds("new-4")
+	for name, want := range map[string]Bucket{"new-1": Pending, "new-2": Succeeded, "new-3": Pending, "new-4": Pending} {
+		if got := w.bucket(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	if c := w.rollout.Status.Groups[1]; c.Targets != 4 || c.Pending != 3 || c.Succeeded != 1 || w.rollout.Status.Targets.Targets != 6 {
+		t.Errorf("counted %+v of %+v", c.Counts, w.rollout.Status.Targets)
+	}
+	// An auto-assignment that began after the rollout started and before the target joined does not make the newer membership dead.
+	begun := act(1, "uid-auto", 0, v1alpha1.ActionFinished)
+	since := metav1.NewMicroTime(w.now.Add(-time.Second))
+	begun.Source.Since = &since
+	w.targets["new-4"].Status.Actions = []v1alpha1.Action{begun}
+	if got := w.bucket("new-4"); got != Pending {
+		t.Errorf("new-4 is %s: it joined after that action's source", got)
+	}
+}
+
+// A younger rollout wins for good: what it takes from a dynamic group is given up, and what it has never joins.
+func TestW16_ADynamicGroupDoesNotOverrideAYoungerRollout(t *testing.T) {
+	w := running(t, 2, dynamic(1, 10))
+	w.younger = map[string]bool{"new-1": true}
+	w.adds("new-1", "new-2", "new-3")
+	w.wantSizes("2 2")
+	w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{nil, bitmap(1)}, Open: [][]byte{nil, bitmap(1)}, OpenGroups: 1}}
+	w.settle()
+	if got := w.bucket("new-3"); got != Canceled {
+		t.Errorf("new-3 is %s and belongs to the younger rollout", got)
+	}
+	w.adds("new-4", "new-5", "new-6", "new-7", "new-8", "new-9") // the bitmap is shorter than the group now
+	if got := w.bucket("new-9"); got != Scheduled {
+		t.Errorf("new-9 is %s", got)
+	}
+}
+
+// The limit of groups ends the growth, never the evaluation.
+func TestW02_TheGroupLimitEndsGrowthNotEvaluation(t *testing.T) {
+	w := running(t, 499, func(s *v1alpha1.RolloutSpec) {
+		dynamic(499, 1)(s)
+		s.SuccessThreshold, s.ErrorThreshold = num(0), num(0)
+	})
+	w.adds("new-1")
+	w.adds("new-2", "new-3")
+	if n := len(w.rollout.Status.Groups); n != v1alpha1.MaxGroups {
+		t.Fatalf("there are %d groups", n)
+	}
+	w.wantSays(w.waitingFor(), "at most 500 groups")
+	w.fail("17", "dev-02")
+	w.settle()
+	if w.state() != v1alpha1.RolloutPaused {
+		t.Fatalf("a failure is not seen any more: %s", w.state())
+	}
+	w.resume()
+	w.settle()
+	for _, target := range w.population() {
+		if w.isMemberOf(target.Name) && w.bucket(target.Name) == Pending {
+			w.succeed(target.Name)
+		}
+	}
+	w.settle()
+	if w.state() != v1alpha1.RolloutFinished {
+		t.Errorf("%s: %s", w.state(), w.waitingFor())
+	}
+}
+
+func (w *world) isMemberOf(name string) bool {
+	g, _ := w.groupOf(name)
+	return g != nil
+}
+
+// One target with something wrong never holds the others, neither in a plan nor on joining.
+func TestW03_OneBrokenTargetDoesNotHoldTheOthers(t *testing.T) {
+	w := newWorld(t, 3, dynamic(1, 10))
+	twin(w.targets["dev-02"])
+	w.settle()
+	w.addTarget("new-1")
+	twin(w.targets["new-1"])
+	w.addTarget("new-2")
+	w.targets["new-2"].DeletionTimestamp = at(epoch)
+	w.adds("new-3")
+	w.wantSizes("2 1")
+	w.succeed("dev-01", "dev-03")
+	w.settle()
+	w.succeed("new-3")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Running")
+	w.targets["new-1"].Status.Conditions = nil // the twin has been renamed
+	w.tick(time.Second)
+	w.settle()
+	w.wantSizes("2 2")
+}
+
+// A crash after each write of a join: nobody joins twice, nobody is lost, and who is noted is not yet there.
+func TestAJoinSurvivesACrashAfterEachWrite(t *testing.T) {
+	for writes := range 3 {
+		t.Run(fmt.Sprintf("after %d writes", writes), func(t *testing.T) {
+			w := running(t, 2, dynamic(1, 10))
+			w.succeed("dev-01", "dev-02")
+			w.settle()
+			w.addTarget("new-2")
+			w.targets["new-2"].Status.Installed = &v1alpha1.InstalledSet{ContentHash: w.set.ContentHash}
+			w.crash = func(p Plan) Plan {
+				p.Join, _ = part(p.Join, writes)
+				return p
+			}
+			w.tick(time.Second)
+			w.look()
+			w.crash = nil
+			delete(w.targets, "new-2")
+			w.adds("new-1", "new-3")
+			w.tick(time.Second)
+			w.settle()
+			for _, name := range []string{"new-1", "new-3"} {
+				if got := w.bucket(name); got != Pending {
+					t.Errorf("%s is %s", name, got)
+				}
+			}
+			g, _ := w.groupOf("new-1")
+			for i, b := range g.Status.Joined[1:] {
+				if b.First <= g.Status.Joined[i].First {
+					t.Errorf("a batch of nobody: %v", g.Status.Joined)
+				}
+			}
+			if last := g.Status.Joined[len(g.Status.Joined)-1]; int(last.First) >= len(g.Spec.Targets) {
+				t.Errorf("a batch of nobody: %v", g.Status.Joined)
+			}
+		})
+	}
+}
+
+// A crash between the creation of a trailing group and the status that names it.
+func TestAGroupThatIsNotNamedExistsForNobody(t *testing.T) {
+	w := newWorld(t, 2, dynamic(1, 2))
+	w.crash = func(p Plan) Plan {
+		if slices.ContainsFunc(p.Create, func(g *v1alpha1.DeploymentGroup) bool { return g.Spec.Dynamic }) {
+			p.Status, p.Mirror, p.Events = w.rollout.Status, nil, nil
+		}
+		return p
+	}
+	for range 6 {
+		if w.look(); len(w.groups) == 2 {
+			break
+		}
+	}
+	w.want(v1alpha1.RolloutStarting, "Scheduled")
+	w.crash = nil
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
+	if n := len(w.groups); n != 2 {
+		t.Errorf("there are %d groups: the one that was there was not taken up", n)
+	}
+}
+
+func TestGrows(t *testing.T) {
+	started := metav1.NewMicroTime(epoch)
+	tests := map[string]struct {
+		edit func(*v1alpha1.Rollout)
+		want bool
+	}{
+		"it does":              {func(*v1alpha1.Rollout) {}, true},
+		"it is not dynamic":    {func(r *v1alpha1.Rollout) { r.Spec.Dynamic = nil }, false},
+		"it has not started":   {func(r *v1alpha1.Rollout) { r.Status.StartedAt = nil }, false},
+		"paused, it may again": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, true},
+		"it is to be stopped":  {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, false},
+		"it was stopped":       {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopped }, false},
+		"it has finished":      {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, false},
+		"it is being deleted":  {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = at(epoch) }, false},
+		"its time is over":     {func(r *v1alpha1.Rollout) { r.Spec.Dynamic.Until = at(epoch) }, false},
+		"its time is not over": {func(r *v1alpha1.Rollout) { r.Spec.Dynamic.Until = at(epoch.Add(time.Second)) }, true},
+		"it has as many as it wants": {func(r *v1alpha1.Rollout) {
+			r.Spec.Dynamic.MaxTargets, r.Status.Targets = num(3), &v1alpha1.Counts{Targets: 3}
+		}, false},
+		"it wants one more": {func(r *v1alpha1.Rollout) {
+			r.Spec.Dynamic.MaxTargets, r.Status.Targets = num(4), &v1alpha1.Counts{Targets: 3}
+		}, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := &v1alpha1.Rollout{Spec: v1alpha1.RolloutSpec{Dynamic: &v1alpha1.Dynamic{}}, Status: v1alpha1.RolloutStatus{StartedAt: &started, State: v1alpha1.RolloutRunning}}
+			tt.edit(r)
+			if got := Grows(r, epoch); got != tt.want {
+				t.Errorf("%v, want %v", got, tt.want)
+			}
+		})
+	}
+}

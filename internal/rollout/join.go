@@ -1,0 +1,143 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/query"
+)
+
+// Join lets targets join a dynamic group. Status is written first: it says when they joined, and is of no concern to anybody until Targets are appended to
+// spec.targets, which is the second write, with the lock of the first.
+type Join struct {
+	Object  *v1alpha1.DeploymentGroup
+	Status  v1alpha1.DeploymentGroupStatus
+	Targets []v1alpha1.TargetName
+}
+
+const (
+	// joinPause is the least time between two batches.
+	joinPause = time.Second
+	// maxBatch is how many targets join at once.
+	maxBatch = 5000
+)
+
+// join lets targets that have appeared since into the trailing group: at once, a batch at a time, and never while the rollout holds back. A group that is
+// written for another reason has its turn in the next look.
+func (l *look) join() {
+	if l.Joiners == nil || l.spec.Dynamic == nil || l.status.State != v1alpha1.RolloutRunning || l.held {
+		return
+	}
+	g := l.trailing()
+	if g == nil || g.seen == nil || l.isWritten(g) {
+		return
+	}
+	if next := l.lastJoin().Add(joinPause); next.After(l.Now) {
+		l.recheck(next)
+		return
+	}
+	if joiners := fitting(g, l.Joiners(l.room(g))); len(joiners) > 0 {
+		l.plan.Join = &Join{Object: g.seen, Status: l.statusWith(g, joiners), Targets: namesIn(joiners)}
+	}
+}
+
+// isWritten tells whether this look writes the group's status anyway.
+func (l *look) isWritten(g *group) bool {
+	for _, w := range l.plan.Mirror {
+		if w.Object == g.seen {
+			return true
+		}
+	}
+	return g.ahead
+}
+
+// lastJoin is when targets last joined; zero: never.
+func (l *look) lastJoin() time.Time {
+	for i := len(l.groups) - 1; i >= 0 && l.groups[i].isDynamic(); i-- {
+		if joined := l.groups[i].object.Status.Joined; len(joined) > 0 {
+			return joined[len(joined)-1].At.Time
+		}
+	}
+	return noTime
+}
+
+// room is how many may join the group now.
+func (l *look) room(g *group) int {
+	n := min(maxBatch, l.capacity()-g.size())
+	if most := l.spec.Dynamic.MaxTargets; most != nil {
+		n = min(n, int(*most)-l.members())
+	}
+	return n
+}
+
+// fitting are the first of them whose names fit into the group.
+func fitting(g *group, joiners []*v1alpha1.Target) []*v1alpha1.Target {
+	bytes := bytesOf(g)
+	for i, t := range joiners {
+		if bytes += len(t.Name); bytes > v1alpha1.MaxGroupBytes {
+			return joiners[:i]
+		}
+	}
+	return joiners
+}
+
+// statusWith notes when a batch joins and, in an open group, who of them has the set already. What a look that did not live to append them has noted is dropped.
+func (l *look) statusWith(g *group, joiners []*v1alpha1.Target) v1alpha1.DeploymentGroupStatus {
+	status, n := *g.object.Status.DeepCopy(), g.size()
+	for k := len(status.Joined); k > 0 && int(status.Joined[k-1].First) >= n; k-- {
+		status.Joined = status.Joined[:k-1]
+	}
+	status.Joined = append(status.Joined, v1alpha1.JoinedBatch{First: int32(n), At: *micro(l.Now), Offering: l.reading()})
+	status.AlreadyThere = firstOf(status.AlreadyThere, n)
+	if isOpen(l.at(g.index).State) && !l.spec.Update.Reinstall {
+		for i, t := range joiners {
+			if action.Installed(&t.Status, l.status.Plan.ContentHash) {
+				status.AlreadyThere = Marked(status.AlreadyThere, n+i, n+len(joiners))
+			}
+		}
+	}
+	status.ObservedGeneration = g.seen.Generation + 1 // which appending them makes it
+	return status
+}
+
+func namesIn(joiners []*v1alpha1.Target) []v1alpha1.TargetName {
+	names := make([]v1alpha1.TargetName, len(joiners))
+	for i, t := range joiners {
+		names[i] = v1alpha1.TargetName(t.Name)
+	}
+	return names
+}
+
+// Intake decides, by the target alone, who may join a dynamic rollout.
+type Intake struct{ query *query.Query }
+
+// NewIntake compiles the selection of a rollout, which is frozen once it has started. An error is a *Problem.
+func NewIntake(r *v1alpha1.Rollout) (*Intake, error) {
+	q, err := query.Compile(r.Spec.Selection)
+	if err != nil {
+		return nil, &Problem{v1alpha1.ReasonInvalidExpression, "spec." + err.Error()}
+	}
+	return &Intake{q}, nil
+}
+
+// Selects tells whether the rollout means the target and the door serves it.
+func (in *Intake) Selects(t *v1alpha1.Target) bool { return canBePlanned(t) && in.query.Matches(t) }
+
+// Takes tells whether the target may join, as far as the target and the set say.
+func (in *Intake) Takes(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
+	return set != nil && set.Fits(t.Spec.Type) && in.Selects(t) && !isTakenByYounger(r, t)
+}
+
+// isTakenByYounger tells whether the target has had an action of a younger rollout: it wins for good.
+func isTakenByYounger(r *v1alpha1.Rollout, t *v1alpha1.Target) bool {
+	for i := range t.Status.Actions {
+		a := &t.Status.Actions[i]
+		if a.Source.Kind == v1alpha1.SourceRollout && a.Source.UID != r.UID && a.Source.Name != r.Name &&
+			a.Update.Superseding != v1alpha1.SupersedingQueue && a.Source.Since != nil && a.Source.Since.After(Since(r)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,51 @@
+package rollout
+
+import (
+	"sort"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// Member is what a group remembers of one of its members.
+type Member struct {
+	Superseded, AlreadyThere, Skipped bool
+	// Expired is when it counted as failed because it had not begun in time; zero: it does not.
+	Expired time.Time
+	// Joined is when it joined a dynamic group; zero: it was planned.
+	Joined time.Time
+}
+
+// MemberOf is what a group remembers of the member at this place.
+func MemberOf(g *v1alpha1.DeploymentGroup, i int) Member {
+	s := &g.Status
+	m := Member{Superseded: Bit(s.Superseded, i), AlreadyThere: Bit(s.AlreadyThere, i), Skipped: Bit(s.Skipped, i)}
+	if Bit(s.Expired, i) {
+		m.Expired = expiredAt(s, i)
+	}
+	if b := batchOf(s, i); b != nil {
+		m.Joined = b.At.Time
+	}
+	return m
+}
+
+// HasExpired tells whether the member failed because it did not begin in time, unless a retry has taken that back since.
+func (m Member) HasExpired(retryAt time.Time, retryCodes []string) bool {
+	return !m.Expired.IsZero() && !(m.Expired.Before(retryAt) && names(retryCodes, v1alpha1.CodeStartDeadlineExceeded))
+}
+
+// batchOf is the batch that a member joined with; nil: it was planned.
+func batchOf(s *v1alpha1.DeploymentGroupStatus, i int) *v1alpha1.JoinedBatch {
+	if n := sort.Search(len(s.Joined), func(k int) bool { return int(s.Joined[k].First) > i }); n > 0 {
+		return &s.Joined[n-1]
+	}
+	return nil
+}
+
+func expiredAt(s *v1alpha1.DeploymentGroupStatus, i int) time.Time {
+	n := sort.Search(len(s.ExpiredAt), func(k int) bool { return int(s.ExpiredAt[k].Through) > i })
+	if n == len(s.ExpiredAt) {
+		return time.Unix(0, 0) // marked, and nobody knows when: long ago
+	}
+	return s.ExpiredAt[n].At.Time
+}
