@@ -73,7 +73,7 @@ func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1
 		return retryConflict(client.IgnoreNotFound(err))
 	}
 	r.record(set, status)
-	return sooner(ctrl.Result{}, again, walkErr)
+	return sooner(ctrl.Result{RequeueAfter: look.grace()}, again, walkErr)
 }
 
 // sooner looks again when the walk wants to, or at once when it failed.

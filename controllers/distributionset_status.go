@@ -215,7 +215,7 @@ func (l *setLook) takeReady(status *v1alpha1.DistributionSetStatus, c conditions
 			l.elder, l.set.Spec.Name, l.set.Spec.Version, l.set.Spec.Type))
 	case change != "":
 		c.stalled(v1alpha1.ReasonContentChanged, change)
-	case l.gap != nil && l.gap.isPassing:
+	case l.gap != nil && (l.gap.isPassing || l.grace() > 0):
 		c.reconciling(metav1.ConditionFalse, l.gap.reason, l.gap.message)
 	case l.gap != nil:
 		c.stalled(l.gap.reason, l.gap.message)
@@ -224,6 +224,17 @@ func (l *setLook) takeReady(status *v1alpha1.DistributionSetStatus, c conditions
 	default:
 		c.ready(v1alpha1.ReasonReady, "the set is complete")
 	}
+}
+
+// applyGrace is how long after its creation a set may lack modules before that is a problem: Git applies manifests in any order.
+const applyGrace = 5 * time.Second
+
+// grace is what is left of it, while something is lacking.
+func (l *setLook) grace() time.Duration {
+	if l.gap == nil {
+		return 0
+	}
+	return max(0, l.set.CreationTimestamp.Add(applyGrace).Sub(l.now))
 }
 
 // contentChange says how a locked set differs from what it was locked with; empty: it does not.

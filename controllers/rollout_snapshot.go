@@ -93,7 +93,7 @@ func isOver(r *v1alpha1.Rollout) bool {
 
 // isAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer; the second of them waits.
 func isAmbiguous(first, second *v1alpha1.Rollout) bool {
-	if first.Spec.StartAt != nil || second.Spec.StartAt != nil || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned {
+	if first.Spec.StartAt != nil || second.Spec.StartAt != nil || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned || first.Status.State == v1alpha1.RolloutStopped {
 		return false
 	}
 	gap := second.CreationTimestamp.Sub(first.CreationTimestamp.Time)

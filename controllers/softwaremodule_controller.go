@@ -148,7 +148,7 @@ const maxNoteBytes = 1000
 // recordReady announces that an object cannot be used, once per cause.
 func recordReady(recorder events.EventRecorder, object client.Object, old, now []metav1.Condition) {
 	before, after := meta.FindStatusCondition(old, v1alpha1.ConditionReady), meta.FindStatusCondition(now, v1alpha1.ConditionReady)
-	if after == nil || after.Status != metav1.ConditionFalse || before != nil && before.Status == after.Status && before.Reason == after.Reason {
+	if after == nil || after.Status != metav1.ConditionFalse || meta.IsStatusConditionTrue(now, v1alpha1.ConditionReconciling) || before != nil && before.Status == after.Status && before.Reason == after.Reason {
 		return
 	}
 	recorder.Eventf(object, nil, corev1.EventTypeWarning, after.Reason, "Look", "%s", shorten(after.Message, maxNoteBytes))

@@ -60,7 +60,9 @@ func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) er
 	firstLook(t, status, w.Now)
 	targets.NoteSelection(t, status, w.Now)
 	noteAssignment(t, status, w.Now)
-	setCondition(&status.Conditions, targetReady(t, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now))
+	ready := targetReady(t, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
+	setCondition(&status.Conditions, ready)
+	setOrDrop(&status.Conditions, v1alpha1.ConditionStalled, stalledBy(ready))
 	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, targetAssigned(r.Index.World(t, w.Now))) // as of what was just noted
 	status.ObservedGeneration = t.Generation
 	return nil
@@ -75,14 +77,18 @@ func firstLook(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time)
 	action.StartIDs(status, now)
 }
 
-// noteAssignment gives a new spec.assignment its place in the order of intents.
+// noteAssignment gives a new spec.assignment its place in the order of intents: its assignedAt if given and past, which survives a rebuild from Git, else now.
 func noteAssignment(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
 	wanted := t.Spec.Assignment
 	switch {
 	case wanted == nil:
 		status.Assignment = nil
 	case !intents.IsSeen(wanted, status.Assignment):
-		status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: &metav1.MicroTime{Time: now}}
+		since := now
+		if at := wanted.AssignedAt; at != nil && at.Time.Before(now) {
+			since = at.Time
+		}
+		status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: &metav1.MicroTime{Time: since}}
 	}
 }
 
@@ -92,9 +98,18 @@ func targetReady(t *v1alpha1.Target, claimants []string, now time.Time) metav1.C
 		Message: "the door serves this target", ObservedGeneration: t.Generation, LastTransitionTime: metav1.NewTime(now)}
 	if len(claimants) > 0 && claimants[0] != t.Name {
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonDuplicate
-		c.Message = fmt.Sprintf("target %s is older and has the same controllerID %q: delete one of the two, or give this one another controllerID", claimants[0], t.ControllerID())
+		c.Message = fmt.Sprintf("target %s is older and has the same controllerID %q: delete one of the two (controllerID is immutable)", claimants[0], t.ControllerID())
 	}
 	return c
+}
+
+// stalledBy is the Stalled condition of a target that somebody has to mend; nil: nobody has to.
+func stalledBy(ready metav1.Condition) *metav1.Condition {
+	if ready.Status == metav1.ConditionTrue {
+		return nil
+	}
+	ready.Type, ready.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
+	return &ready
 }
 
 // targetAssigned tells what became of spec.assignment and spec.cancel; nil: neither is set.

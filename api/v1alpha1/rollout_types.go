@@ -350,7 +350,7 @@ type RolloutSpec struct {
 
 // PlanStatus is the plan as it will run.
 type PlanStatus struct {
-	// hash is sha256: and the SHA-256 over the set's contentHash and the ordered groups with names, conditions and target names. Written last,
+	// hash is sha256: and the SHA-256 over the set's contentHash, specHash and the ordered groups with names, conditions and target names. Written last,
 	// after all groups: groups with another hash do not exist for anybody.
 	// +optional
 	// +kubebuilder:validation:MaxLength=71

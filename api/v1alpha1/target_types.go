@@ -149,7 +149,8 @@ type SecretKeyReference struct {
 type Assignment struct {
 	Update `json:",inline"`
 
-	// assignedAt makes the same set a new assignment when it changes. Optional.
+	// assignedAt makes the same set a new assignment when it changes. Once past it is also the assignment's place in the order of updates, instead of the moment
+	// it was first seen: give it in production, it survives a rebuild from Git. Optional.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
 }
@@ -252,7 +253,7 @@ type SeenAssignment struct {
 	// assignedAt as in spec.assignment.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
-	// since is when spec.assignment was first seen: its place in the order of intents.
+	// since is the assignment's place in the order of intents: assignedAt if given and past, else when it was first seen.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }

@@ -47,7 +47,9 @@ type verdict struct {
 	state           v1alpha1.AutoAssignmentState
 	reason, message string
 	stalled         bool
-	until           time.Time
+	// passing: nobody has to act.
+	passing bool
+	until   time.Time
 }
 
 // Next decides.
@@ -98,9 +100,24 @@ func judge(s Snapshot) verdict {
 		message: fmt.Sprintf("offers %s to %d matching targets, present and future; %d have it by this auto-assignment, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)}
 }
 
-// waiting is a problem that somebody has to mend and that goes away when it is mended. What had run before offers nothing meanwhile.
+// grace is how long after its creation an auto-assignment may lack its set before that is a problem: Git applies manifests in any order.
+const grace = 5 * time.Second
+
+// waiting is a problem that somebody has to mend and that goes away when it is mended. What had run before offers nothing meanwhile. What may still be on its
+// way is no problem yet.
 func waiting(s Snapshot, reason, message string) verdict {
-	return verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message, stalled: true}
+	v := verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message}
+	end := s.AutoAssignment.CreationTimestamp.Add(grace)
+	isNew := reason != v1alpha1.ReasonInvalidExpression && s.Now.Before(end)
+	switch {
+	case isNew:
+		v.passing, v.until = true, end
+	case s.Set != nil && s.Set.Passing:
+		v.passing = true
+	default:
+		v.stalled = true
+	}
+	return v
 }
 
 func conditions(s Snapshot, v verdict) []metav1.Condition {
@@ -113,7 +130,12 @@ func conditions(s Snapshot, v verdict) []metav1.Condition {
 		meta.SetStatusCondition(&list, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
 			ObservedGeneration: s.AutoAssignment.Generation, LastTransitionTime: metav1.NewTime(s.Now.Truncate(time.Second))})
 	}
-	set(v1alpha1.ConditionReady, !v.stalled, v.reason, v.message)
+	set(v1alpha1.ConditionReady, !v.stalled && !v.passing, v.reason, v.message)
+	if v.passing {
+		set(v1alpha1.ConditionReconciling, true, v.reason, v.message)
+	} else {
+		meta.RemoveStatusCondition(&list, v1alpha1.ConditionReconciling)
+	}
 	set(v1alpha1.ConditionPaused, v.state == v1alpha1.AutoAssignmentPaused, v.reason, v.message)
 	if v.stalled {
 		set(v1alpha1.ConditionStalled, true, v.reason, v.message)
@@ -149,12 +171,12 @@ func overlap(s Snapshot) string {
 }
 
 func events(before v1alpha1.AutoAssignmentState, v verdict) []Event {
-	if before == v.state {
+	if before == v.state || v.passing {
 		return nil
 	}
 	kind := "Normal"
 	if v.stalled {
 		kind = "Warning"
 	}
-	return []Event{{kind, string(v.state), v.message}}
+	return []Event{{kind, v.reason, v.message}}
 }

@@ -35,6 +35,14 @@ func TestNext(t *testing.T) {
 			func(*Snapshot) {}, "Running", "True Running", "offers firmware-2 to 12 matching targets, present and future; 7 have it by this auto-assignment, 2 failed", 0},
 		"its set does not exist": {
 			func(s *Snapshot) { s.Set = nil }, "Ready", "False ReferenceNotFound", "create it, or name another in spec.update.distributionSet", 0},
+		"its set may still be on its way": {
+			func(s *Snapshot) {
+				s.Set, s.AutoAssignment.CreationTimestamp = nil, metav1.NewTime(now.Add(-2*time.Second))
+			}, "Ready", "False ReferenceNotFound", "create it", 3 * time.Second},
+		"its set is being locked": {
+			func(s *Snapshot) {
+				s.Set.Deployable, s.Set.Passing, s.Set.NotDeployable = false, true, "it is being locked"
+			}, "Ready", "False DistributionSetNotReady", "being locked", 0},
 		"its set is not complete": {
 			func(s *Snapshot) { s.Set.Deployable, s.Set.NotDeployable = false, "it has no modules" }, "Ready", "False DistributionSetNotReady", "it has no modules", 0},
 		"its expression does not compile": {
@@ -67,8 +75,11 @@ func TestNext(t *testing.T) {
 			if !strings.Contains(ready.Message, tt.wantSays) {
 				t.Errorf("%q does not say %q", ready.Message, tt.wantSays)
 			}
-			if stalled := meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled); stalled != strings.HasPrefix(tt.wantReady, "False") {
+			if stalled := meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled); stalled != (strings.HasPrefix(tt.wantReady, "False") && !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReconciling)) {
 				t.Errorf("Stalled: %v", stalled)
+			}
+			if reconciling := meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReconciling); reconciling != strings.Contains(name, "on its way") && !strings.Contains(name, "being locked") {
+				t.Errorf("Reconciling: %v", reconciling)
 			}
 			if p.RecheckAfter != tt.wantRecheck {
 				t.Errorf("looks again after %s, want %s", p.RecheckAfter, tt.wantRecheck)

@@ -43,6 +43,9 @@ type Rule struct {
 	// since is the rollout's place in the order of updates; zero: it has not started, and nothing is newer.
 	since         time.Time
 	open, stopped bool
+	// content that was planned, and whether it is installed also where it is already.
+	content       string
+	reinstall     bool
 	migrationStep bool
 	resumedAt     time.Time
 	retryLimit    int32
@@ -60,7 +63,11 @@ func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 		since:         Since(r),
 		open:          isOpen(r.Status.Groups[group].State),
 		stopped:       r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped,
+		reinstall:     r.Spec.Update.Reinstall,
 		migrationStep: set != nil && set.RequiredMigrationStep,
+	}
+	if r.Status.Plan != nil {
+		rule.content = r.Status.Plan.ContentHash
 	}
 	if retries := r.Spec.Update.Retries; retries != nil {
 		rule.retryLimit, rule.retryCodes = retries.Limit, retries.StatusCodes
@@ -99,7 +106,7 @@ func isOpen(s v1alpha1.GroupState) bool {
 // Equal tells whether both rules count alike.
 func (r Rule) Equal(o Rule) bool {
 	return r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
-		r.migrationStep == o.migrationStep && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
+		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
 		slices.Equal(r.retryCodes, o.retryCodes) && r.retryAt.Equal(o.retryAt) && slices.Equal(r.retryAtCodes, o.retryAtCodes)
 }
 
@@ -122,15 +129,23 @@ func (r Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 		return Succeeded
 	case r.isTakenOver(t, m), r.stopped:
 		return Canceled
+	case r.open && r.isThere(t): // it came by the set in another way since its group opened
+		return Succeeded
 	case r.open:
 		return Pending
 	}
 	return Scheduled
 }
 
-// isUnconfirmed: what waits for confirmation has not begun.
+// isThere tells whether the target runs the planned content and nobody asks for it to be installed again.
+func (r Rule) isThere(t *v1alpha1.Target) bool {
+	return !r.reinstall && r.content != "" && action.Installed(&t.Status, r.content)
+}
+
+// isUnconfirmed: what waits for confirmation has not begun, nor has what was closed while it did.
 func isUnconfirmed(a *v1alpha1.Action) bool {
-	return a.State == v1alpha1.ActionWaitingForConfirmation
+	return a.State == v1alpha1.ActionWaitingForConfirmation ||
+		a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.From == v1alpha1.ActionWaitingForConfirmation
 }
 
 // hasExpired tells whether a member failed because it did not begin in time, and no retry has given it more.
@@ -177,17 +192,19 @@ func (r Rule) isTakenOver(t *v1alpha1.Target, m Member) bool {
 	return r.isDead(t, since) || r.isReassigned(t, since)
 }
 
-// isDead tells whether the target's newest action has a newer source, or one of the same age: a device never falls back. A required
-// migration step is dead only once the newer set is installed.
+// isDead tells whether the target has begun a newer update, or one of the same age, that replaces this one: a device never falls back. A required migration step
+// is dead only once the newer set is installed.
 func (r Rule) isDead(t *v1alpha1.Target, since time.Time) bool {
-	newest := action.Newest(&t.Status)
-	if newest == nil || newest.Source.UID == r.uid || newest.Source.Since == nil || newest.Source.Since.Time.Before(since) {
-		return false
+	for i := range t.Status.Actions {
+		a := &t.Status.Actions[i]
+		if a.Source.UID == r.uid || a.Source.Since == nil || a.Source.Since.Time.Before(since) || a.Update.Superseding == v1alpha1.SupersedingQueue || r.isRecreated(a) {
+			continue
+		}
+		if !r.migrationStep || a.State == v1alpha1.ActionFinished {
+			return true
+		}
 	}
-	if newest.Update.Superseding == v1alpha1.SupersedingQueue || r.isRecreated(newest) {
-		return false
-	}
-	return !r.migrationStep || newest.State == v1alpha1.ActionFinished
+	return false
 }
 
 // isRecreated tells whether an action comes from an earlier rollout of this name and startAt: the manifest was removed and applied again, and goes on.

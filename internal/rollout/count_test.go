@@ -63,6 +63,9 @@ func TestBucketOf(t *testing.T) {
 	retries := with(func(r *Rule) { r.retryLimit, r.retryCodes = 2, []string{"17"} })
 	retry := with(func(r *Rule) { r.retryAt, r.retryAtCodes = epoch.Add(2*time.Hour), []string{"17"} })
 
+	there := with(func(r *Rule) { r.content = "c0ffee" })
+	again2 := with(func(r *Rule) { r.content, r.reinstall = "c0ffee", true })
+	runs := func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: "c0ffee"} }
 	const newer, same, older = 5, 0, -5
 	type bits struct{ superseded, alreadyThere, skipped bool }
 	tests := map[string]struct {
@@ -74,6 +77,9 @@ func TestBucketOf(t *testing.T) {
 	}{
 		"its group has not opened":                              {closed, nil, nil, bits{}, Scheduled},
 		"its group is open":                                     {open, nil, nil, bits{}, Pending},
+		"it came by the set in another way":                     {there, nil, runs, bits{}, Succeeded},
+		"it came by the set, which is to be installed again":    {again2, nil, runs, bits{}, Pending},
+		"an older replacing action hides behind a queued one":   {open, []v1alpha1.Action{act(1, "q", newer, "Finished"), queued(act(2, "q2", newer+1, "Running"))}, nil, bits{}, Canceled},
 		"somebody at the device is asked":                       {open, []v1alpha1.Action{act(1, "r", 0, "WaitingForConfirmation")}, nil, bits{}, Pending},
 		"it has begun":                                          {open, []v1alpha1.Action{act(1, "r", 0, "Retrieved")}, nil, bits{}, InProgress},
 		"it is asked to cancel":                                 {open, []v1alpha1.Action{act(1, "r", 0, "Canceling")}, nil, bits{}, InProgress},

@@ -111,7 +111,7 @@ func MakePlan(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target
 	}
 	at := metav1.NewTime(now)
 	status := v1alpha1.PlanStatus{
-		Hash:        PlanHash(set.ContentHash, planned),
+		Hash:        PlanHash(set.ContentHash, SpecHash(&r.Spec), planned),
 		ContentHash: set.ContentHash,
 		SpecHash:    SpecHash(&r.Spec),
 		CreatedAt:   &at,

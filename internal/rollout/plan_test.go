@@ -156,7 +156,7 @@ func TestMakePlanWritesThePlanDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := PlanHash("c0ffee", planned); status.Hash != want {
+	if want := PlanHash("c0ffee", status.SpecHash, planned); status.Hash != want {
 		t.Errorf("hash is %s, want %s", status.Hash, want)
 	}
 	yes := true

@@ -11,11 +11,13 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// PlanHash is what an approval agrees to: SHA-256 over the set's contentHash and the ordered groups with names, conditions and target
-// names. Every text goes in with its length before it, every list with its count, so that no two plans read alike.
-func PlanHash(contentHash string, groups []PlannedGroup) string {
+// PlanHash is what an approval agrees to: SHA-256 over the set's contentHash, the fingerprint of the spec that was planned, and the ordered groups with names,
+// conditions and target names. The spec is part of it because an edit of, say, a maintenance window before the start needs a new approval, too. Every text goes
+// in with its length before it, every list with its count, so that no two plans read alike.
+func PlanHash(contentHash, specHash string, groups []PlannedGroup) string {
 	d := digest{sha256.New()}
 	d.text(contentHash)
+	d.text(specHash)
 	d.number(len(groups))
 	for _, g := range groups {
 		d.text(g.Name)

@@ -17,14 +17,14 @@ func hashedGroups() []PlannedGroup {
 
 // TestPlanHashStaysWhatItIs: an approval is written down in Git, so the same plan must have the same hash in every version.
 func TestPlanHashStaysWhatItIs(t *testing.T) {
-	const want = "sha256:ab486918c4187639ea44bf857a2c0b7aa9be5b474fd9a2918c925e62059fad73"
-	if got := PlanHash("c0ffee", hashedGroups()); got != want {
+	const want = "sha256:20b68dc0508051593f5bdca77043d6ce7ae46f53e6e587f784be967c973c2c4d"
+	if got := PlanHash("c0ffee", "5bec", hashedGroups()); got != want {
 		t.Errorf("hash is %s, want %s", got, want)
 	}
 }
 
 func TestPlanHashSeesEveryDifference(t *testing.T) {
-	seen := map[string]string{PlanHash("c0ffee", hashedGroups()): "the plan as it was"}
+	seen := map[string]string{PlanHash("c0ffee", "5bec", hashedGroups()): "the plan as it was"}
 	for name, change := range map[string]func([]PlannedGroup) []PlannedGroup{
 		"a target more":       func(g []PlannedGroup) []PlannedGroup { g[1].Targets = []string{"d", "e"}; return g },
 		"an empty group more": func(g []PlannedGroup) []PlannedGroup { return append(g, PlannedGroup{Name: "group-3"}) },
@@ -43,13 +43,16 @@ func TestPlanHashSeesEveryDifference(t *testing.T) {
 		"confirmation":                      func(g []PlannedGroup) []PlannedGroup { g[0].Conditions.ConfirmationRequired = true; return g },
 		"the conditions of the other group": func(g []PlannedGroup) []PlannedGroup { g[1].Conditions.SuccessThreshold = 51; return g },
 	} {
-		hash := PlanHash("c0ffee", change(hashedGroups()))
+		hash := PlanHash("c0ffee", "5bec", change(hashedGroups()))
 		if other, twice := seen[hash]; twice {
 			t.Errorf("%s has the hash of %s", name, other)
 		}
 		seen[hash] = name
 	}
-	if _, twice := seen[PlanHash("decaf", hashedGroups())]; twice {
+	if _, twice := seen[PlanHash("c0ffee", "0ther", hashedGroups())]; twice {
+		t.Error("another spec of the same groups has the same hash: its approval would survive the edit")
+	}
+	if _, twice := seen[PlanHash("decaf", "5bec", hashedGroups())]; twice {
 		t.Error("another content of the set has the same hash")
 	}
 }

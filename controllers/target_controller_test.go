@@ -1,0 +1,76 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// The place of a single assignment in the order of updates.
+func TestNoteAssignment(t *testing.T) {
+	moment := func(d time.Duration) *metav1.Time { at := metav1.NewTime(noon.Add(d)); return &at }
+	seen := func(set string, at *metav1.Time) *v1alpha1.SeenAssignment {
+		return &v1alpha1.SeenAssignment{DistributionSet: set, AssignedAt: at, Since: &metav1.MicroTime{Time: noon.Add(-time.Hour)}}
+	}
+	tests := map[string]struct {
+		wanted *v1alpha1.Assignment
+		seen   *v1alpha1.SeenAssignment
+		want   time.Time // zero: no assignment
+	}{
+		"a new one counts from now":                         {assignment("fw", nil), nil, noon},
+		"one with a past assignedAt counts from then":       {assignment("fw", moment(-48*time.Hour)), nil, noon.Add(-48 * time.Hour)},
+		"one with an assignedAt to come counts from now":    {assignment("fw", moment(time.Hour)), nil, noon},
+		"the same is as old as it was":                      {assignment("fw", nil), seen("fw", nil), noon.Add(-time.Hour)},
+		"another set is new":                                {assignment("fw2", nil), seen("fw", nil), noon},
+		"the same set with another assignedAt is new again": {assignment("fw", moment(-time.Minute)), seen("fw", nil), noon.Add(-time.Minute)},
+		"a removed one is forgotten":                        {nil, seen("fw", nil), time.Time{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: tt.wanted}, Status: v1alpha1.TargetStatus{Assignment: tt.seen}}
+			noteAssignment(target, &target.Status, noon)
+			var got time.Time
+			if s := target.Status.Assignment; s != nil {
+				got = s.Since.Time
+			}
+			if !got.Equal(tt.want) {
+				t.Errorf("counts from %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func assignment(set string, at *metav1.Time) *v1alpha1.Assignment {
+	return &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: set}, AssignedAt: at}
+}
+
+func TestTheOldestTargetOfAControllerIDIsServed(t *testing.T) {
+	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "younger"}}
+	if c := targetReady(target, []string{"younger"}, noon); c.Status != metav1.ConditionTrue || stalledBy(c) != nil {
+		t.Errorf("alone it is %s %s", c.Status, c.Reason)
+	}
+	c := targetReady(target, []string{"elder", "younger"}, noon)
+	if c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonDuplicate {
+		t.Errorf("beside its elder it is %s %s", c.Status, c.Reason)
+	}
+	if s := stalledBy(c); s == nil || s.Type != v1alpha1.ConditionStalled || s.Status != metav1.ConditionTrue || s.Reason != c.Reason {
+		t.Errorf("nobody is told to act: %+v", s)
+	}
+}
+
+func TestACancelOfTheFutureIsIgnoredAndSaid(t *testing.T) {
+	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Cancel: &v1alpha1.CancelRequest{UpTo: 101}}, Status: v1alpha1.TargetStatus{NextActionID: 101}}
+	if c := targetAssigned(offer.World{Now: noon, Target: target}); c == nil || c.Reason != v1alpha1.ReasonUnknownCancelID {
+		t.Errorf("condition is %+v", c)
+	}
+	target.Spec.Cancel.UpTo = 100
+	if c := targetAssigned(offer.World{Now: noon, Target: target}); c != nil {
+		t.Errorf("an id that was given needs no words: %+v", c)
+	}
+}
