@@ -1,0 +1,84 @@
+package crash
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/go-logr/logr"
+)
+
+// complaints are the error lines that the processes of this binary have logged.
+var complaints = &errorLog{book: &book{}}
+
+// errorLog is a sink that keeps errors and drops the rest.
+type errorLog struct {
+	*book
+	context string
+}
+
+type book struct {
+	mu    sync.Mutex
+	lines []string
+	// read are the lines that a run has accounted for.
+	read map[int]bool
+}
+
+var _ logr.LogSink = (*errorLog)(nil)
+
+func (l *errorLog) Init(logr.RuntimeInfo)          {}
+func (l *errorLog) Enabled(int) bool               { return false }
+func (l *errorLog) Info(int, string, ...any)       {}
+func (l *errorLog) WithName(n string) logr.LogSink { return &errorLog{l.book, l.context + " " + n} }
+func (l *errorLog) WithValues(values ...any) logr.LogSink {
+	return &errorLog{l.book, l.context + fmt.Sprintf(" %+v", values)}
+}
+
+func (l *errorLog) Error(err error, message string, values ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprintf("%s: %v%s %+v", message, err, l.context, values))
+}
+
+// isFaults tells whether an error is the fault's doing, or that of a process that dies: its calls break off, its door is shut.
+func isFaults(line string) bool {
+	return strings.Contains(line, injected) || strings.Contains(line, "context canceled") || strings.Contains(line, "use of closed network connection")
+}
+
+// of are the error lines about a namespace that no fault explains.
+func (b *book) of(namespace string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	about := regexp.MustCompile(regexp.QuoteMeta(namespace) + `(\D|$)`)
+	var bad []string
+	for i, line := range b.lines {
+		if !about.MatchString(line) {
+			continue
+		}
+		if b.read == nil {
+			b.read = map[int]bool{}
+		}
+		b.read[i] = true
+		if !isFaults(line) {
+			bad = append(bad, line)
+		}
+	}
+	return bad
+}
+
+// ofNobody complains of error lines that belong to no run.
+func (b *book) ofNobody() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var bad []string
+	for i, line := range b.lines {
+		if !b.read[i] && !isFaults(line) {
+			bad = append(bad, line)
+		}
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("errors were logged that no fault explains:\n%s", strings.Join(bad, "\n"))
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+// Package crash lets Goshawk die, lose replies and be refused at every write it makes, and asks each time for the end that an undisturbed run comes to.
+//
+// A scenario is run once undisturbed on a real API server, which tells the writes it takes. Then it is run again for each of these writes and each fault,
+// in a fresh namespace that is all the process can see:
+//
+//	CrashAfter   the process dies when the write is stored, before it hears so      (Sieve: intermediate state)
+//	CrashBefore  it dies when it is about to write
+//	ReplyLost    the write is stored, and the process hears of a broken connection or of a 504
+//	Refused      the write is refused with 409, 500, 503 and 429, one after the other, and then taken
+//
+// One fault in three is told, always the same ones; GOSHAWK_CRASH=every tells all of them.
+//
+// A process that died is followed by a new one on the same API server. The devices are driven by hand, in a fixed order, through the door. Meanwhile every state
+// of every object is recorded and held against the invariants; see truth_test.go.
+package crash
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/goshawk-dev/goshawk/test/cluster"
+)
+
+// runsAtOnce: a run mostly waits, and sees nothing of the others.
+const runsAtOnce = "8"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if isDefault("test.parallel") {
+		if err := flag.Set("test.parallel", runsAtOnce); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	ctrl.SetLogger(logr.New(complaints))
+	cluster.BeforeStop(complaints.ofNobody)
+	cluster.Main(m)
+}
+
+func isDefault(name string) bool {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return !given
+}
+
+func TestPlan(t *testing.T)           { survives(t, plan) }
+func TestStart(t *testing.T)          { survives(t, start) }
+func TestEvaluate(t *testing.T)       { survives(t, evaluate) }
+func TestInvalidateSoft(t *testing.T) { survives(t, invalidateSoft) }
+
+func TestInvalidateForce(t *testing.T) { survives(t, invalidateForce) }

@@ -1,0 +1,298 @@
+package crash
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// plan: a rollout over eight targets is planned in three groups; then, before its start, in two.
+var plan = Scenario{
+	prepare: func(r *run) {
+		r.fleet(8)
+		r.set("firmware-1", "1.0")
+	},
+	act: func(r *run) {
+		r.create(`
+kind: Rollout
+metadata: {name: roll}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groupCount: 3, state: Planned}
+`)
+		r.rollout("roll", "is planned", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutReady && len(s.Groups) == 3 })
+		r.devices.findNothing("dev-0")
+		r.CommitRollout("roll", "spec: {groupCount: 2}")
+		r.rollout("roll", "is planned anew", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutReady && len(s.Groups) == 2 })
+		r.Eventually("only the groups of the new plan", func() string {
+			if groups := r.Groups(); len(groups) != 2 {
+				return fmt.Sprintf("%d groups", len(groups))
+			}
+			return ""
+		})
+	},
+}
+
+// start: a newer rollout starts over targets of an older one. In the older one's open group dev-0 is done, dev-1 at work and dev-2 has not begun; dev-3 and dev-4
+// are in its second group. The newer one takes dev-1 to dev-4 over, in two groups.
+var start = Scenario{
+	prepare: func(r *run) {
+		r.fleet(6, 1, 2, 3, 4)
+		r.set("firmware-1", "1.0")
+		r.set("firmware-2", "2.0")
+		r.create(`
+kind: Rollout
+metadata: {name: old}
+spec:
+  {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groupCount: 2, successThreshold: 100, errorThreshold: 100, startAt: "2026-01-01T00:00:00Z"}
+`)
+		r.devices.install("dev-0")
+		r.devices.begin("dev-1")
+		r.create(`
+kind: Rollout
+metadata: {name: new}
+spec:
+  update: {distributionSet: firmware-2}
+  settleSeconds: 0
+  groupOrder: Name
+  groupCount: 2
+  successThreshold: 100
+  startAt: "2026-01-02T00:00:00Z"
+  state: Planned
+  targetSelector: {matchLabels: {shared: "true"}}
+`)
+		r.rollout("new", "is planned", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutReady && len(s.Groups) == 2 })
+	},
+	act: func(r *run) {
+		r.CommitRollout("new", "spec: {state: Running}")
+		r.rollout("new", "opens its first group", opened(0))
+		r.devices.cancel("dev-1", wire.ExecutionClosed)
+		r.devices.findNothing("dev-3")
+		r.devices.install("dev-1", "dev-2")
+		r.rollout("new", "opens its second group", opened(1))
+		r.rollout("old", "opens its second group", opened(1))
+		r.devices.install("dev-3", "dev-4", "dev-5")
+		for _, name := range []string{"new", "old"} {
+			r.rollout(name, "finishes", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutFinished })
+		}
+	},
+}
+
+// evaluate: the first of three groups finishes and the second opens; there one of two devices fails, which holds the rollout. A person resumes it.
+var evaluate = Scenario{
+	prepare: func(r *run) {
+		r.fleet(6)
+		r.set("firmware-1", "1.0")
+		r.create(`
+kind: Rollout
+metadata: {name: roll}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groupCount: 3, successThreshold: 100, errorThreshold: 30}
+`)
+		r.rollout("roll", "opens its first group", opened(0))
+	},
+	act: func(r *run) {
+		r.devices.install("dev-0", "dev-1")
+		r.devices.begin("dev-2")
+		r.devices.fail("dev-2", "E42")
+		held := r.rollout("roll", "is held", func(s *v1alpha1.RolloutStatus) bool { return s.PauseReason == v1alpha1.PauseByErrorThreshold })
+		r.devices.findNothing("dev-3", "dev-4")
+		r.CommitRollout("roll", fmt.Sprintf("spec: {resumedAt: %q}", held.Status.PausedAt.UTC().Add(time.Second).Format(time.RFC3339)))
+		r.devices.install("dev-3")
+		r.rollout("roll", "opens its last group", opened(2))
+		r.devices.install("dev-4", "dev-5")
+		r.rollout("roll", "finishes", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutFinished })
+	},
+}
+
+// inUse: a rollout half way. Of its open group dev-0 is done, dev-1 and dev-2 are at work, dev-3 has not begun; dev-4 and dev-5 are in the second group.
+func inUse(r *run) {
+	r.fleet(6)
+	r.set("firmware-1", "1.0")
+	r.create(`
+kind: Rollout
+metadata: {name: roll}
+spec:
+  {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groups: [{name: first, percentage: 66}, {name: rest}], successThreshold: 100, errorThreshold: 100}
+`)
+	r.devices.install("dev-0")
+	r.devices.begin("dev-1")
+	r.devices.begin("dev-2")
+}
+
+// invalidateSoft: begun devices are asked; dev-1 gives up, dev-2 refuses and finishes.
+var invalidateSoft = Scenario{
+	prepare: inUse,
+	act: func(r *run) {
+		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancelation: Soft, reason: bricks the modem}}")
+		r.isInvalid("firmware-1")
+		r.devices.findNothing("dev-3", "dev-4", "dev-5")
+		r.devices.cancel("dev-1", wire.ExecutionClosed)
+		r.devices.cancel("dev-2", wire.ExecutionRejected)
+		r.devices.succeed("dev-2")
+		r.rollout("roll", "stops", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutStopped })
+		r.isRefused()
+		r.isInvalidAgain()
+	},
+}
+
+// invalidateForce: everything is closed at once and the rollout deleted. Begun devices hear of it when they ask.
+var invalidateForce = Scenario{
+	prepare: inUse,
+	act: func(r *run) {
+		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancelation: Force, deleteRollouts: true, reason: bricks the modem}}")
+		r.isInvalid("firmware-1")
+		r.devices.findNothing("dev-3", "dev-4", "dev-5")
+		r.isGone(&v1alpha1.Rollout{}, "roll")
+		r.devices.cancel("dev-1", wire.ExecutionClosed)
+		r.devices.cancel("dev-2", wire.ExecutionRejected)
+		r.isRefused()
+		r.isInvalidAgain()
+	},
+}
+
+// isInvalid waits until the set shows that its invalidation has reached everybody.
+func (r *run) isInvalid(name string) {
+	r.T.Helper()
+	r.Eventually("set "+name+" is invalidated", func() string {
+		if s := r.DistributionSet(name); s.Status.Invalidation == nil || s.Status.Invalidation.FinishedAt == nil {
+			return show(s.Status)
+		}
+		return ""
+	})
+}
+
+// isRefused: another rollout of the invalid set never starts.
+func (r *run) isRefused() {
+	r.T.Helper()
+	r.create(`
+kind: Rollout
+metadata: {name: again}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, startAt: "2026-01-03T00:00:00Z"}
+`)
+	r.rollout("again", "is refused", func(s *v1alpha1.RolloutStatus) bool {
+		return world.Says(s.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid)
+	})
+	r.devices.findNothing("dev-3")
+}
+
+// isInvalidAgain: the set is deleted, and created again by somebody who knows nothing.
+func (r *run) isInvalidAgain() {
+	r.T.Helper()
+	set := r.DistributionSet("firmware-1")
+	if err := r.Client.Delete(r.T.Context(), set); err != nil {
+		r.T.Fatal(err)
+	}
+	r.isGone(set, "firmware-1")
+	r.create(setOf("firmware-1", "1.0"))
+	r.Eventually("the set is invalid from its first look", func() string {
+		s := r.DistributionSet("firmware-1")
+		if !world.Says(s.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonTombstone) {
+			return show(s.Status)
+		}
+		return ""
+	})
+	r.devices.findNothing("dev-3")
+}
+
+func opened(group int) func(*v1alpha1.RolloutStatus) bool {
+	return func(s *v1alpha1.RolloutStatus) bool { return len(s.Groups) > group && s.Groups[group].OpenedAt != nil }
+}
+
+func (r *run) rollout(name, what string, is func(*v1alpha1.RolloutStatus) bool) *v1alpha1.Rollout {
+	r.T.Helper()
+	return r.EventuallyRollout(name, what, func(o *v1alpha1.Rollout) bool { return is(&o.Status) })
+}
+
+func (r *run) isGone(o client.Object, name string) {
+	r.T.Helper()
+	r.Eventually(name+" is gone", func() string {
+		err := r.Client.Get(r.T.Context(), types.NamespacedName{Namespace: r.Namespace, Name: name}, o)
+		switch {
+		case apierrors.IsNotFound(err):
+			return ""
+		case err != nil:
+			return err.Error()
+		}
+		return "it is there"
+	})
+}
+
+func (r *run) named(o client.Object, name string) client.Object {
+	o.SetName(name)
+	return o
+}
+
+// fleet creates targets dev-0 and so on and waits for the first look at each; those named by number are shared.
+func (r *run) fleet(n int, shared ...int) {
+	r.T.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tokens", Namespace: r.Namespace}, Type: kube.TokenSecretType, Data: map[string][]byte{"all": []byte(world.Token)}}
+	if err := r.Client.Create(r.T.Context(), secret); err != nil {
+		r.T.Fatal(err)
+	}
+	for i := range n {
+		r.create(fmt.Sprintf(`
+kind: Target
+metadata: {name: dev-%d, labels: {shared: "%t"}}
+spec: {tokenSecretRef: {name: tokens, key: all}}
+`, i, slices.Contains(shared, i)))
+	}
+	for i := range n {
+		name := fmt.Sprintf("dev-%d", i)
+		r.EventuallyTarget(name, "has had its first look", func(t *v1alpha1.Target) bool { return t.Status.NextActionID > 0 })
+		r.devices.poll(name)
+	}
+}
+
+func (r *run) set(name, version string) {
+	r.T.Helper()
+	r.create(fmt.Sprintf(`
+kind: SoftwareModule
+metadata: {name: %[1]s}
+spec:
+  type: os
+  name: linux
+  version: %[2]q
+  artifacts: [{fileName: rootfs.img, size: 4, checksums: {sha256: %[3]s}, downloads: [{protocol: HTTP, url: "http://127.0.0.1/rootfs.img"}]}]
+`, name, version, strings.Repeat("0a", 32)))
+	r.create(setOf(name, version))
+	r.Eventually("set "+name+" is ready", func() string {
+		if s := r.DistributionSet(name); !world.Says(s.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady) {
+			return show(s.Status)
+		}
+		return ""
+	})
+}
+
+func setOf(name, version string) string {
+	return fmt.Sprintf(`
+kind: DistributionSet
+metadata: {name: %[1]s}
+spec: {name: firmware, version: %[2]q, type: full-image, modules: [{name: %[1]s}]}
+`, name, version)
+}
+
+// create creates one of Goshawk's objects.
+func (r *run) create(manifest string) {
+	r.T.Helper()
+	var o unstructured.Unstructured
+	if err := yaml.Unmarshal([]byte(manifest), &o.Object); err != nil {
+		r.T.Fatal(err)
+	}
+	o.SetAPIVersion(v1alpha1.GroupVersion.String())
+	o.SetNamespace(r.Namespace)
+	if err := r.Client.Create(r.T.Context(), &o); err != nil {
+		r.T.Fatalf("create %s: %v", o.GetName(), err)
+	}
+}

@@ -1,0 +1,319 @@
+package crash
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+)
+
+// truth is every state that every object of a namespace was ever in, in the order in which the API server stored them: resourceVersions of all kinds are
+// revisions of one etcd.
+//
+// The invariants, after each state:
+//
+//	S2  once the status of a set shows its invalidation, no action of it is given to a device any more
+//	S3  no group opens before the one before it has reached its success threshold, or has closed, or is in Error and was resumed by a person
+//	S4  no action of a rollout is given to a device while an error threshold holds it
+//	S5  an action is given once for a target, rollout and attempt
+//	S6  nothing is written to what belongs to Git: see the wire
+//	S7  a closed action, a group that has opened, a finished group, a rollout that stopped or finished stay so
+//	S8  counts add up, and in the end equal a recount of the targets
+type truth struct {
+	mu      sync.Mutex
+	moments []moment
+}
+
+type moment struct {
+	revision uint64
+	gone     bool
+	object   client.Object
+}
+
+// follow records from now on.
+func follow(t *testing.T, config *rest.Config, namespace string) *truth {
+	t.Helper()
+	c, err := client.NewWithWatch(config, client.Options{Scheme: cluster.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := &truth{}
+	var watchers sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() { cancel(); watchers.Wait() })
+	for _, list := range []client.ObjectList{&v1alpha1.TargetList{}, &v1alpha1.RolloutList{}, &v1alpha1.DistributionSetList{}, &v1alpha1.DeploymentGroupList{}} {
+		w, err := c.Watch(ctx, list, client.InNamespace(namespace))
+		if err != nil {
+			t.Fatal(err)
+		}
+		watchers.Go(func() {
+			defer w.Stop()
+			for e := range w.ResultChan() {
+				if o, ok := e.Object.(client.Object); ok {
+					all.add(e.Type, o)
+				} else if ctx.Err() == nil {
+					t.Errorf("the record of what is true broke off: %+v", e.Object)
+				}
+			}
+		})
+	}
+	return all
+}
+
+func (h *truth) add(what watch.EventType, o client.Object) {
+	revision, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
+	if err != nil {
+		panic(err) // resourceVersions of this API server are numbers
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moments = append(h.moments, moment{revision, what == watch.Deleted, o})
+}
+
+// observer walks through the moments.
+type observer struct {
+	given    map[string]map[int32]bool
+	targets  map[string]*v1alpha1.Target
+	sets     map[string]*v1alpha1.DistributionSet
+	rollouts map[types.UID]*v1alpha1.Rollout
+	groups   map[string]*v1alpha1.DeploymentGroup
+	births   map[string]int32
+	out      []string
+}
+
+// problems are all breaches of the invariants. given is what devices were handed out.
+func (h *truth) problems(given map[string]map[int32]bool) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	slices.SortStableFunc(h.moments, func(a, b moment) int { return cmp.Compare(a.revision, b.revision) })
+	o := &observer{
+		given: given, targets: map[string]*v1alpha1.Target{}, sets: map[string]*v1alpha1.DistributionSet{}, rollouts: map[types.UID]*v1alpha1.Rollout{},
+		groups: map[string]*v1alpha1.DeploymentGroup{}, births: map[string]int32{},
+	}
+	for _, m := range h.moments {
+		o.see(m)
+	}
+	o.recount()
+	return o.out
+}
+
+func (o *observer) breach(invariant, format string, args ...any) {
+	o.out = append(o.out, invariant+": "+fmt.Sprintf(format, args...))
+}
+
+func (o *observer) see(m moment) {
+	switch now := m.object.(type) {
+	case *v1alpha1.Target:
+		o.seeTarget(o.targets[now.Name], now)
+		put(o.targets, now.Name, now, m.gone)
+	case *v1alpha1.DistributionSet:
+		put(o.sets, now.Name, now, m.gone)
+	case *v1alpha1.Rollout:
+		if !m.gone {
+			o.seeRollout(o.rollouts[now.UID], now)
+		}
+		put(o.rollouts, now.UID, now, m.gone)
+	case *v1alpha1.DeploymentGroup:
+		put(o.groups, now.Name, now, m.gone)
+	}
+}
+
+func put[K comparable, V any](known map[K]V, key K, now V, gone bool) {
+	if gone {
+		delete(known, key)
+		return
+	}
+	known[key] = now
+}
+
+func (o *observer) seeTarget(before, now *v1alpha1.Target) {
+	for i := range now.Status.Actions {
+		a := &now.Status.Actions[i]
+		was := actionIn(before, a.ID)
+		switch {
+		case was == nil && o.given[now.Name][a.ID]: // what was stored and taken back has never begun
+			o.seeBirth(now, a)
+		case was != nil && was.State.IsClosed() && was.State != a.State:
+			o.breach("S7", "action %d of %s went from %s to %s", a.ID, now.Name, was.State, a.State)
+		}
+	}
+}
+
+func actionIn(t *v1alpha1.Target, id int32) *v1alpha1.Action {
+	if t == nil {
+		return nil
+	}
+	for i := range t.Status.Actions {
+		if t.Status.Actions[i].ID == id {
+			return &t.Status.Actions[i]
+		}
+	}
+	return nil
+}
+
+func (o *observer) seeBirth(t *v1alpha1.Target, a *v1alpha1.Action) {
+	if set := o.sets[a.DistributionSet]; set == nil {
+		o.breach("S2", "%s began %s, which there is not", t.Name, a.DistributionSet)
+	} else if i := set.Status.Invalidation; i != nil && i.Cancelation != v1alpha1.CancelationNone {
+		o.breach("S2", "%s began %s after the set showed its invalidation", t.Name, a.DistributionSet)
+	}
+	r := o.rollouts[a.Source.UID]
+	if r == nil {
+		o.breach("S3", "%s began action %d of rollout %s, which there is not", t.Name, a.ID, a.Source.Name)
+		return
+	}
+	if r.Status.PauseReason == v1alpha1.PauseByErrorThreshold {
+		o.breach("S4", "%s began an action of rollout %s, which an error threshold holds", t.Name, r.Name)
+	}
+	if i := groupNamed(r, a.Source.Group); i < 0 || r.Status.Groups[i].OpenedAt == nil {
+		o.breach("S3", "%s began in group %s of rollout %s, which has not opened", t.Name, a.Source.Group, r.Name)
+	}
+	key := fmt.Sprintf("%s of rollout %s (%s), attempt %d", t.Name, r.Name, r.UID, a.Source.Attempt)
+	if id, twice := o.births[key]; twice {
+		o.breach("S5", "%s was born as action %d and as action %d", key, id, a.ID)
+	}
+	o.births[key] = a.ID
+}
+
+func groupNamed(r *v1alpha1.Rollout, name string) int {
+	return slices.IndexFunc(r.Status.Groups, func(g v1alpha1.GroupStatus) bool { return g.Name == name })
+}
+
+func (o *observer) seeRollout(before, now *v1alpha1.Rollout) {
+	o.addUp(now)
+	if before == nil || before.Status.StartedAt == nil {
+		return
+	}
+	if isOver(before) && before.Status.State != now.Status.State {
+		o.breach("S7", "rollout %s went from %s to %s", now.Name, before.Status.State, now.Status.State)
+	}
+	if len(before.Status.Groups) != len(now.Status.Groups) || before.Status.Plan.Hash != now.Status.Plan.Hash {
+		o.breach("S7", "rollout %s has started and changed its plan", now.Name)
+		return
+	}
+	for i := range now.Status.Groups {
+		o.seeGroup(before, now, i)
+	}
+}
+
+func isOver(r *v1alpha1.Rollout) bool {
+	return r.Status.State == v1alpha1.RolloutFinished || r.Status.State == v1alpha1.RolloutStopped
+}
+
+func (o *observer) seeGroup(earlier, r *v1alpha1.Rollout, i int) {
+	before, now := earlier.Status.Groups[i], r.Status.Groups[i]
+	if before.OpenedAt != nil && !before.OpenedAt.Equal(now.OpenedAt) {
+		o.breach("S7", "group %s of rollout %s had opened at %s, and now at %s", now.Name, r.Name, before.OpenedAt, now.OpenedAt)
+	}
+	if before.State == v1alpha1.GroupFinished && now.State != v1alpha1.GroupFinished {
+		o.breach("S7", "group %s of rollout %s went from Finished to %s", now.Name, r.Name, now.State)
+	}
+	if i == 0 || before.OpenedAt != nil || now.OpenedAt == nil {
+		return
+	}
+	if r.Status.Groups[i-1].State == v1alpha1.GroupError && r.Status.Handled != nil && r.Status.Handled.ResumedAt != nil && r.Status.PauseReason == "" {
+		return
+	}
+	c := o.count(r, r.Status.Groups[i-1].Name)
+	if 100*c.Succeeded < successThreshold(r)*c.Targets && c.Scheduled+c.Pending+c.InProgress > 0 {
+		o.breach("S3", "group %s of rollout %s opened while the one before it stood at %s", now.Name, r.Name, show(c))
+	}
+}
+
+func successThreshold(r *v1alpha1.Rollout) int32 {
+	if r.Spec.SuccessThreshold == nil {
+		return 50
+	}
+	return *r.Spec.SuccessThreshold
+}
+
+// addUp: the counts of each group, and of all of them.
+func (o *observer) addUp(r *v1alpha1.Rollout) {
+	var sum v1alpha1.Counts
+	for _, g := range r.Status.Groups {
+		if total(g.Counts) != g.Targets {
+			o.breach("S8", "group %s of rollout %s counts %s", g.Name, r.Name, show(g.Counts))
+		}
+		sum = plus(sum, g.Counts)
+	}
+	if t := r.Status.Targets; t != nil && !equality.Semantic.DeepEqual(*t, sum) {
+		o.breach("S8", "rollout %s counts %s, and its groups together %s", r.Name, show(t), show(sum))
+	}
+}
+
+func total(c v1alpha1.Counts) int32 {
+	return c.Scheduled + c.Pending + c.InProgress + c.Succeeded + c.Failed + c.Canceled + c.Skipped + c.Removed
+}
+
+func plus(a, b v1alpha1.Counts) v1alpha1.Counts {
+	return v1alpha1.Counts{
+		Targets: a.Targets + b.Targets, Scheduled: a.Scheduled + b.Scheduled, Pending: a.Pending + b.Pending, InProgress: a.InProgress + b.InProgress,
+		Succeeded: a.Succeeded + b.Succeeded, Failed: a.Failed + b.Failed, Canceled: a.Canceled + b.Canceled, Skipped: a.Skipped + b.Skipped, Removed: a.Removed + b.Removed,
+	}
+}
+
+// recount compares what the rollouts say in the end with what the targets say.
+func (o *observer) recount() {
+	for _, r := range o.rollouts {
+		for _, g := range r.Status.Groups {
+			if want := o.count(r, g.Name); !equality.Semantic.DeepEqual(g.Counts, want) {
+				o.breach("S8", "group %s of rollout %s counts %s in the end, and its targets say %s", g.Name, r.Name, show(g.Counts), show(want))
+			}
+		}
+	}
+}
+
+// count is a plain count of a group's members, by what they did and by what was taken from them. It knows what these scenarios have, and no more.
+func (o *observer) count(r *v1alpha1.Rollout, name string) v1alpha1.Counts {
+	var c v1alpha1.Counts
+	for _, g := range o.groups {
+		if g.Spec.RolloutUID != r.UID || g.Spec.Group != name || g.Spec.PlanHash != r.Status.Plan.Hash {
+			continue
+		}
+		isOpen := r.Status.Groups[g.Spec.Index].OpenedAt != nil
+		isStopped := r.Status.State == v1alpha1.RolloutStopped || r.Status.State == v1alpha1.RolloutStopping
+		for i, member := range g.Spec.Targets {
+			c.Targets++
+			*o.bucket(&c, r, string(member), isOpen, isStopped || rollout.Bit(g.Status.Superseded, i))++
+		}
+	}
+	return c
+}
+
+func (o *observer) bucket(c *v1alpha1.Counts, r *v1alpha1.Rollout, target string, isOpen, isLost bool) *int32 {
+	var newest *v1alpha1.Action
+	t := o.targets[target]
+	for i := range t.Status.Actions {
+		if a := &t.Status.Actions[i]; a.Source.UID == r.UID && (newest == nil || a.ID > newest.ID) {
+			newest = a
+		}
+	}
+	switch {
+	case newest != nil && newest.State == v1alpha1.ActionFinished:
+		return &c.Succeeded
+	case newest != nil && newest.State == v1alpha1.ActionError:
+		return &c.Failed
+	case newest != nil && newest.State == v1alpha1.ActionCanceled:
+		return &c.Canceled
+	case newest != nil:
+		return &c.InProgress
+	case isLost:
+		return &c.Canceled
+	case isOpen:
+		return &c.Pending
+	}
+	return &c.Scheduled
+}

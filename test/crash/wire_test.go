@@ -1,0 +1,323 @@
+package crash
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Kind of a fault.
+type Kind string
+
+const (
+	None        Kind = "Undisturbed"
+	CrashAfter  Kind = "CrashAfter"
+	CrashBefore Kind = "CrashBefore"
+	ReplyLost   Kind = "ReplyLost"
+	Refused     Kind = "Refused"
+)
+
+var kinds = []Kind{CrashAfter, CrashBefore, ReplyLost, Refused}
+
+// Fault happens at one write, named by object, verb and occurrence: unlike its number, that name means the same write in every run.
+type Fault struct {
+	Kind Kind
+	At   string
+	// GatewayTimeout makes a lost reply a 504, else the connection breaks.
+	GatewayTimeout bool
+}
+
+// injected marks every error that a fault causes, down to the log.
+const injected = "injected fault"
+
+var errDead = errors.New(injected + ": this process is dead")
+
+// refusals come one after the other. Only the last asks to wait: the client would else try again by itself and the process would not hear of it.
+var refusals = []int{http.StatusConflict, http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusTooManyRequests}
+
+// line is between the API server and the processes of one run. It shows them one namespace, records what they write, and does the fault.
+type line struct {
+	namespace string
+
+	mu       sync.Mutex
+	fault    Fault
+	armed    bool
+	hit      bool
+	refused  int
+	stored   []string
+	bodies   [][]byte
+	times    map[string]int
+	last     time.Time
+	offences []string
+}
+
+// arm begins to record and to wait for the fault.
+func (w *line) arm(f Fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fault, w.armed, w.stored, w.bodies, w.times = f, true, nil, nil, map[string]int{}
+}
+
+// writes that were stored since the wire was armed, in order.
+func (w *line) writes() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.stored...)
+}
+
+// since are the writes from the n-th on, with what they said.
+func (w *line) since(n int) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for i := n; i < len(w.stored); i++ {
+		out = append(out, fmt.Sprintf("%s: %s", w.stored[i], w.bodies[i]))
+	}
+	return out
+}
+
+func (w *line) wasHit() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.hit
+}
+
+// quietFor is how long nothing has been written.
+func (w *line) quietFor() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Since(w.last)
+}
+
+// touch counts as a write: what somebody else does is about to be answered.
+func (w *line) touch() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = time.Now()
+}
+
+// life is one process's end of the wire.
+type life struct {
+	*line
+	next http.RoundTripper
+	// die ends the process; dead is closed by it.
+	die  func()
+	dead <-chan struct{}
+}
+
+func (l *life) isDead() bool {
+	select {
+	case <-l.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+// RoundTrip passes a request on unless the process is dead, before or after.
+func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
+	if l.isDead() {
+		return nil, errDead
+	}
+	r = l.narrow(r)
+	what, body, err := describe(r)
+	if err != nil {
+		return nil, err
+	}
+	if what == "" {
+		return l.unlessDead(l.next.RoundTrip(r))
+	}
+	l.police(what, body)
+	switch l.faultAt(what) {
+	case CrashBefore:
+		l.die()
+		return nil, errDead
+	case CrashAfter:
+		defer l.die()
+		_, _ = l.store(r, what, body)
+		return nil, errDead
+	case ReplyLost:
+		if _, err := l.store(r, what, body); err != nil {
+			return nil, err
+		}
+		return l.lost(r)
+	case Refused:
+		return l.refusal(r)
+	}
+	return l.unlessDead(l.store(r, what, body))
+}
+
+func (l *life) unlessDead(response *http.Response, err error) (*http.Response, error) {
+	if l.isDead() {
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		return nil, errDead
+	}
+	return response, err
+}
+
+// store sends a write and records it if the API server took it.
+func (w *life) store(r *http.Request, what string, body []byte) (*http.Response, error) {
+	response, err := w.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	read, err := io.ReadAll(response.Body)
+	if err = errors.Join(err, response.Body.Close()); err != nil {
+		return nil, err
+	}
+	response.Body = io.NopCloser(bytes.NewReader(read))
+	if response.StatusCode < 300 {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.last = time.Now()
+		if w.armed {
+			w.times[what]++
+			w.stored, w.bodies = append(w.stored, fmt.Sprintf("%s #%d", what, w.times[what])), append(w.bodies, body)
+		}
+	}
+	return response, nil
+}
+
+// faultAt tells what happens to a write. A crash and a lost reply happen once, a refusal as often as there are kinds of it.
+func (w *line) faultAt(what string) Kind {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.armed || w.fault.At != fmt.Sprintf("%s #%d", what, w.times[what]+1) {
+		return None
+	}
+	if w.fault.Kind == Refused {
+		w.hit = true
+		if w.refused == len(refusals) {
+			return None
+		}
+		w.refused++
+		return Refused
+	}
+	if w.hit {
+		return None
+	}
+	w.hit = true
+	return w.fault.Kind
+}
+
+func (w *line) lost(r *http.Request) (*http.Response, error) {
+	if w.fault.GatewayTimeout {
+		return answer(r, http.StatusGatewayTimeout), nil
+	}
+	return nil, fmt.Errorf("%s: the reply is lost: %w", injected, io.EOF)
+}
+
+func (w *line) refusal(r *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = time.Now()
+	return answer(r, refusals[w.refused-1]), nil
+}
+
+var reasons = map[int]metav1.StatusReason{
+	http.StatusConflict: metav1.StatusReasonConflict, http.StatusInternalServerError: metav1.StatusReasonInternalError,
+	http.StatusServiceUnavailable: metav1.StatusReasonServiceUnavailable, http.StatusTooManyRequests: metav1.StatusReasonTooManyRequests,
+	http.StatusGatewayTimeout: metav1.StatusReasonTimeout,
+}
+
+// answer is what an API server says in this case.
+func answer(r *http.Request, code int) *http.Response {
+	body, err := json.Marshal(metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reasons[code],
+		Message: fmt.Sprintf("%s: %s", injected, http.StatusText(code)),
+	})
+	if err != nil {
+		panic(err) // a Status always encodes
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if code == http.StatusTooManyRequests {
+		header.Set("Retry-After", "1")
+	}
+	return &http.Response{
+		Status: http.StatusText(code), StatusCode: code, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header,
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), Request: r,
+	}
+}
+
+var everywhere = regexp.MustCompile(`^(/apis/goshawk\.dev/v1alpha1|/api/v1)/([a-z]+)$`)
+
+// narrow asks for the objects of one namespace where those of all are asked for: runs go on side by side, and two processes that see the same objects would
+// work against each other.
+func (w *line) narrow(r *http.Request) *http.Request {
+	if r.Method != http.MethodGet || !everywhere.MatchString(r.URL.Path) {
+		return r
+	}
+	r = r.Clone(r.Context())
+	r.URL.Path = everywhere.ReplaceAllString(r.URL.Path, "${1}/namespaces/"+w.namespace+"/${2}")
+	return r
+}
+
+var named = regexp.MustCompile(`/namespaces/[^/]+/([a-z]+)(?:/([^/]+))?(?:/([a-z]+))?$`)
+
+// describe names a write; empty: it is none, or an event, which nothing depends on.
+func describe(r *http.Request) (what string, body []byte, err error) {
+	parts := named.FindStringSubmatch(r.URL.Path)
+	if r.Method == http.MethodGet || parts == nil || parts[1] == "events" {
+		return "", nil, nil
+	}
+	if r.Body != nil {
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return "", nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	kind, name, sub := parts[1], parts[2], parts[3]
+	var sent struct{ Metadata struct{ Name string } }
+	if name == "" && json.Unmarshal(body, &sent) == nil {
+		name = sent.Metadata.Name
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%s %s/%s/%s", r.Method, kind, stable(kind, name), sub), "/"), body, nil
+}
+
+// stable is what of a name is the same in every run: names of groups end in a hash over a uid, those of tombstones in one over a namespace.
+func stable(kind, name string) string {
+	if kind == "deploymentgroups" {
+		return name[:strings.LastIndex(name, "-")]
+	}
+	if kind == "configmaps" {
+		return "tombstones"
+	}
+	return name
+}
+
+// isOwn tells whether a write is to what belongs to Goshawk: status, groups and tombstones; and it may delete a rollout.
+var isOwn = regexp.MustCompile(`/status$|^[A-Z]+ (deploymentgroups|configmaps)/|^DELETE rollouts/`)
+
+// police notes a write to what belongs to Git (S6). Of that, Goshawk writes its own finalizer and nothing else.
+func (w *line) police(what string, body []byte) {
+	if isOwn.MatchString(what) || isFinalizer(body) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.offences = append(w.offences, fmt.Sprintf("S6: %s wrote %s", what, body))
+}
+
+func isFinalizer(body []byte) bool {
+	var sent map[string]map[string]json.RawMessage
+	if json.Unmarshal(body, &sent) != nil || len(sent) != 1 {
+		return false
+	}
+	for key := range sent["metadata"] {
+		if key != "finalizers" && key != "resourceVersion" {
+			return false
+		}
+	}
+	return len(sent["metadata"]) > 0
+}
