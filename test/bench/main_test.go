@@ -54,6 +54,7 @@ func fleet(b *testing.B) (*world.World, []string) {
 		shared.world = &world.World{T: b, Client: c, Namespace: cluster.Namespace(b), Door: door}
 		before, began := heap(), time.Now()
 		shared.names = shared.world.Targets("device", fleetSize, map[string]string{"fleet": "bench"})
+		sort.Strings(shared.names) // a part of them is then selected by comparing names
 		shared.world.Eventually("the first look at every target", func() string {
 			if n := shared.writes.of("PATCH targets/status"); n < fleetSize {
 				return fmt.Sprintf("%d of %d", n, fleetSize)
@@ -126,6 +127,21 @@ func (c *counter) read() map[string]int {
 		copied[what] = n
 	}
 	return copied
+}
+
+// settle waits until nothing has been written for three seconds.
+func settle(w *world.World) {
+	w.T.Helper()
+	quiet, last := time.Now(), -1
+	w.Eventually("quiet", func() string {
+		if _, sum := shared.writes.since(nil); sum != last {
+			quiet, last = time.Now(), sum
+		}
+		if time.Since(quiet) < 3*time.Second {
+			return "still writing"
+		}
+		return ""
+	})
 }
 
 func show(writes map[string]int) string {
