@@ -288,7 +288,16 @@ func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
 	if i.Actions != nil {
 		open = i.Actions.Total - i.Actions.Canceled - i.Actions.Refused
 	}
-	return shorten(fmt.Sprintf("%s, %d rollouts, %d auto-assignments, %d open actions to cancel: %s", i.Cancelation, i.Rollouts, i.AutoAssignments, open, message), maxNoteBytes)
+	return shorten(fmt.Sprintf("%s, %s, %s, %s to cancel: %s", i.Cancelation,
+		counted(i.Rollouts, "rollout"), counted(i.AutoAssignments, "auto-assignment"), counted(open, "open action"), message), maxNoteBytes)
+}
+
+// counted puts a noun behind its number.
+func counted(n int32, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // wait is how long mere counts still have to wait; zero: write.

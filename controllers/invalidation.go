@@ -14,6 +14,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/targets"
 )
 
 const (
@@ -43,7 +44,7 @@ func (r *DistributionSetReconciler) walk(ctx context.Context, set *v1alpha1.Dist
 		return invalidationPause, err
 	}
 	page := r.turns.next(key, names)
-	if err := r.settle(ctx, set.Namespace, page); err != nil {
+	if err := settleAll(ctx, r.Targets, set.Namespace, page); err != nil {
 		return 0, fmt.Errorf("cancel actions of the invalid DistributionSet %s: %w", set.Name, err)
 	}
 	if len(names) > len(page) {
@@ -75,14 +76,14 @@ func awaitsFold(t *v1alpha1.Target, set string, c v1alpha1.Cancelation) bool {
 	return a != nil && a.DistributionSet == set && countOf(a).unfolded(c) > 0
 }
 
-// settle writes what applies to each target. One that cannot be written does not hold the others.
-func (r *DistributionSetReconciler) settle(ctx context.Context, namespace string, names []string) error {
+// settleAll writes what applies to each target. One that cannot be written does not hold the others.
+func settleAll(ctx context.Context, store *targets.Store, namespace string, names []string) error {
 	var work errgroup.Group
 	work.SetLimit(invalidationWorkers)
 	failures := make([]error, len(names))
 	for i, name := range names {
 		work.Go(func() error {
-			_, err := r.Targets.Settle(ctx, types.NamespacedName{Namespace: namespace, Name: name})
+			_, err := store.Settle(ctx, types.NamespacedName{Namespace: namespace, Name: name})
 			failures[i] = client.IgnoreNotFound(err)
 			return nil
 		})

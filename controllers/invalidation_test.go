@@ -73,7 +73,7 @@ func TestInvalidationWalksTheFleetPageByPage(t *testing.T) {
 		t.Errorf("after the walk: finished %v, actions %+v", i.FinishedAt, i.Actions)
 	}
 	want := []string{
-		"Warning Invalidated Soft, 1 rollouts, 0 auto-assignments, 450 open actions to cancel: spec.invalidation (Soft) took the set out of circulation for good (bricks the modem); create another DistributionSet",
+		"Warning Invalidated Soft, 1 rollout, 0 auto-assignments, 450 open actions to cancel: spec.invalidation (Soft) took the set out of circulation for good (bricks the modem); create another DistributionSet",
 		"Warning InvalidationFinished 450 open actions were met: 0 are canceled, 450 are canceling, 0 go on or ended with a result",
 	}
 	if diff := cmp.Diff(want, w.heard()); diff != "" {
@@ -159,7 +159,7 @@ func TestInvalidationWithNoneLeavesDevicesAlone(t *testing.T) {
 	if i.FinishedAt == nil || i.Actions != nil || i.Rollouts != 1 {
 		t.Errorf("invalidation %+v", i)
 	}
-	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning Invalidated None, 1 rollouts") {
+	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning Invalidated None, 1 rollout,") {
 		t.Errorf("events %v", got)
 	}
 }

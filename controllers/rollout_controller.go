@@ -4,20 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/internal/targets"
 )
@@ -38,6 +38,7 @@ type RolloutReconciler struct {
 	rests   rests
 	claims  claims
 	joiners joiners
+	turns   turns
 }
 
 // Reconcile looks at one rollout.
@@ -215,12 +216,8 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	if !controllerutil.ContainsFinalizer(obj, v1alpha1.RolloutFinalizer) {
 		return ctrl.Result{}, nil
 	}
-	if stop := intents.OriginOf(obj).Stop; stop == v1alpha1.CancelationSoft || stop == v1alpha1.CancelationForce {
-		if left, err := r.walk(ctx, obj); left > 0 || err != nil {
-			result, err := retryConflict(err)
-			result.RequeueAfter = max(result.RequeueAfter, conflictPause)
-			return result, err
-		}
+	if again, err := r.tellOfDeletion(ctx, obj); again || err != nil {
+		return ctrl.Result{RequeueAfter: conflictPause}, err
 	}
 	var groups v1alpha1.DeploymentGroupList
 	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.RolloutLabelValue(obj.Name)}); err != nil {
@@ -240,54 +237,57 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	}
 	r.rests.forget(obj.UID)
 	r.claims.forget(obj.UID)
+	r.turns.forget(client.ObjectKeyFromObject(obj))
 	r.joiners.forget(obj.UID)
 	return ctrl.Result{}, nil
 }
 
-// walkPage is how many targets one reconcile folds.
-const walkPage = 200
+// tellOfDeletion carries out deletionCancelation and asks to be called again while targets are left to be told. It does not wait for one that cannot be written:
+// when it has been over all of them and only errors are left, the rollout goes and people are told.
+func (r *RolloutReconciler) tellOfDeletion(ctx context.Context, obj *v1alpha1.Rollout) (again bool, err error) {
+	if stop := intents.OriginOf(obj).Stop; stop != v1alpha1.CancelationSoft && stop != v1alpha1.CancelationForce {
+		return false, nil
+	}
+	if seen := r.Index.Rollout(client.ObjectKeyFromObject(obj)); seen == nil || seen.UID != obj.UID || seen.DeletionTimestamp.IsZero() {
+		return true, nil // what the index has not seen yet would not be folded
+	}
+	left, err := r.walk(ctx, obj)
+	switch {
+	case left == 0:
+		return false, err
+	case err == nil, r.Now().Sub(obj.DeletionTimestamp.Time) < deletionPatience:
+		return true, nil
+	}
+	r.Events.Eventf(obj, nil, "Warning", "CancelationIncomplete", "Delete", "%d targets could not be written within %s and have not been told of the deletion: %v", left, deletionPatience, err)
+	return false, nil
+}
 
-// walk tells begun devices of a stop or deletion, a page at a time, and answers how many have not been told.
+// deletionPatience is how long a rollout that goes tries to tell targets that cannot be written.
+const deletionPatience = time.Minute
+
+// walk folds a stop or deletion into the open actions of a rollout, a page at a time, and answers how many were left before. What there is to fold the offer
+// says; one target that cannot be written does not hold the others.
 func (r *RolloutReconciler) walk(ctx context.Context, obj *v1alpha1.Rollout) (left int, err error) {
 	var busy v1alpha1.TargetList
 	if err := r.Client.List(ctx, &busy, client.InNamespace(obj.Namespace), client.MatchingFields{TargetByOpenSource: string(obj.UID)}, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list targets at work for rollout %s: %w", obj.Name, err)
 	}
-	origin := intents.OriginOf(obj)
-	var untold []types.NamespacedName
+	var untold []string
 	for i := range busy.Items {
 		t := r.Targets.Get(client.ObjectKeyFromObject(&busy.Items[i]))
-		if t != nil && !hasHeard(t, obj.UID, origin.Cause, origin.Stop) {
-			untold = append(untold, client.ObjectKeyFromObject(t))
+		if t == nil {
+			continue
+		}
+		if _, pending := offer.Settle(r.Index.World(t, r.Now())); pending {
+			untold = append(untold, t.Name)
 		}
 	}
-	page := untold[:min(len(untold), walkPage)]
-	work, ctx := errgroup.WithContext(ctx)
-	work.SetLimit(4)
-	for _, key := range page {
-		work.Go(func() error {
-			_, err := r.Targets.Settle(ctx, key)
-			return client.IgnoreNotFound(err)
-		})
+	if len(untold) == 0 {
+		return 0, nil
 	}
-	return len(untold), work.Wait()
-}
-
-// hasHeard tells whether the open action of a source has been asked to cancel for this cause, at least as firmly.
-func hasHeard(t *v1alpha1.Target, source types.UID, cause v1alpha1.CancelCause, c v1alpha1.Cancelation) bool {
-	a := action.Open(&t.Status)
-	if a == nil || a.Source.UID != source {
-		return true
-	}
-	if a.Cancel == nil || c == v1alpha1.CancelationForce && a.Cancel.Cancelation != v1alpha1.CancelationForce {
-		return false
-	}
-	for _, asked := range a.Cancel.Causes {
-		if asked == cause {
-			return true
-		}
-	}
-	return false
+	slices.Sort(untold)
+	page := r.turns.next(client.ObjectKeyFromObject(obj), untold)
+	return len(untold), settleAll(ctx, r.Targets, obj.Namespace, page)
 }
 
 const (

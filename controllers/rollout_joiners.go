@@ -126,8 +126,12 @@ func (r *RolloutReconciler) joinersOf(obj *v1alpha1.Rollout, n int) []*v1alpha1.
 	return found
 }
 
-// youngerThan are the started rollouts of the namespace that are newer and replace what is older. What they have once taken is theirs for good.
+// youngerThan are the started rollouts of the namespace that are newer and replace what is older. What they have once taken is theirs for good. Nothing
+// replaces a required migration step.
 func (r *RolloutReconciler) youngerThan(obj *v1alpha1.Rollout) []*v1alpha1.Rollout {
+	if r.isStep(obj) {
+		return nil
+	}
 	return slices.DeleteFunc(r.Index.Rollouts(obj.Namespace), func(other *v1alpha1.Rollout) bool {
 		return other.UID == obj.UID || other.Status.StartedAt == nil || !rollout.Since(other).After(rollout.Since(obj)) ||
 			other.Spec.Update.Superseding == v1alpha1.SupersedingQueue

@@ -67,9 +67,9 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 			if s.Ambiguous == "" && isAmbiguous(other, self) && len(r.shared(s.Groups, other, anyGroup)) > 0 {
 				s.Ambiguous = other.Name
 			}
-		case takesOver(other, self):
+		case r.takesOver(other, self):
 			s.Claims = append(s.Claims, r.claim(s, other))
-		case self.Status.State == v1alpha1.RolloutStarting && takesOver(self, other) && r.holdsShared(s, other):
+		case self.Status.State == v1alpha1.RolloutStarting && r.takesOver(self, other) && r.holdsShared(s, other):
 			s.Unsettled = append(s.Unsettled, other.Name)
 		}
 	}
@@ -81,23 +81,43 @@ func byOrder(rollouts []*v1alpha1.Rollout) []*v1alpha1.Rollout {
 	return rollouts
 }
 
-// takesOver tells whether the newer of two started rollouts replaces the older one.
-func takesOver(newer, older *v1alpha1.Rollout) bool {
+// takesOver tells whether the newer of two started rollouts replaces the older one. A required migration step is not replaced but waited for.
+func (r *RolloutReconciler) takesOver(newer, older *v1alpha1.Rollout) bool {
 	return newer.Status.StartedAt != nil && older.Status.StartedAt != nil && rollout.Since(newer).After(rollout.Since(older)) &&
-		newer.Spec.Update.Superseding != v1alpha1.SupersedingQueue && !isOver(older)
+		newer.Spec.Update.Superseding != v1alpha1.SupersedingQueue && !isOver(older) && !r.isStep(older)
+}
+
+// isStep tells whether a rollout brings a required migration step.
+func (r *RolloutReconciler) isStep(obj *v1alpha1.Rollout) bool {
+	set := r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet})
+	return set != nil && set.RequiredMigrationStep
 }
 
 func isOver(r *v1alpha1.Rollout) bool {
 	return r.Status.State == v1alpha1.RolloutFinished || r.Status.State == v1alpha1.RolloutStopped
 }
 
-// isAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer; the second of them waits.
+// isAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer; the second of them waits. Queued
+// ones of different weight go by that.
 func isAmbiguous(first, second *v1alpha1.Rollout) bool {
 	if first.Spec.StartAt != nil || second.Spec.StartAt != nil || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned || first.Status.State == v1alpha1.RolloutStopped {
 		return false
 	}
+	if a, b := &first.Spec.Update, &second.Spec.Update; isQueued(a) && isQueued(b) && weight(a) != weight(b) {
+		return false
+	}
 	gap := second.CreationTimestamp.Sub(first.CreationTimestamp.Time)
 	return gap >= 0 && gap < time.Minute && (gap > 0 || first.Name < second.Name)
+}
+
+func isQueued(u *v1alpha1.Update) bool { return u.Superseding == v1alpha1.SupersedingQueue }
+
+// weight of an update; the highest unless it says otherwise.
+func weight(u *v1alpha1.Update) int32 {
+	if u.Weight == nil {
+		return 1000
+	}
+	return *u.Weight
 }
 
 // claim is what a newer rollout takes from this one. It is worked out anew only when the newer one has opened a group or either of them has grown.

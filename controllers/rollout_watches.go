@@ -51,6 +51,9 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Name != any.Name })
 		}
 	case *v1alpha1.DeploymentGroup:
+		if now == nil {
+			r.Tallies.Forget(client.ObjectKeyFromObject(any))
+		}
 		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool {
 			return other.Name == any.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting || // which waits for groups to give targets up
 				hasGrown(old, now) && !isOver(other)

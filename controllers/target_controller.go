@@ -195,13 +195,23 @@ func (r *TargetReconciler) concerned(old, now client.Object) []reconcile.Request
 	switch after := now.(type) {
 	case *v1alpha1.Rollout:
 		before, _ := old.(*v1alpha1.Rollout)
-		if before == nil || openGroups(before) < openGroups(after) {
+		if before == nil || openGroups(before) < openGroups(after) || isHeld(before) && !isHeld(after) {
 			return r.membersAtWork(after)
+		}
+	case *v1alpha1.DeploymentGroup: // a dynamic group that has grown
+		before, ok := old.(*v1alpha1.DeploymentGroup)
+		if ro := r.Index.Rollout(types.NamespacedName{Namespace: after.Namespace, Name: after.Spec.Rollout}); ok && ro != nil && len(before.Spec.Targets) < len(after.Spec.Targets) {
+			return r.membersAtWork(ro)
 		}
 	case *v1alpha1.DistributionSet:
 		return r.assigned(after)
 	}
 	return nil
+}
+
+// isHeld tells whether a rollout offers nothing for the time being.
+func isHeld(r *v1alpha1.Rollout) bool {
+	return r.Status.State == v1alpha1.RolloutPaused || r.Spec.State == v1alpha1.IntentPaused
 }
 
 // targetPredicate lets through what the controller answers to: spec, labels, attributes, and actions that opened or closed. Polls and progress wake nobody.

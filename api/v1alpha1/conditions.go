@@ -20,7 +20,7 @@ const (
 	ConditionComplete = "Complete"
 	// ConditionLocked is True once a set or module is in use; what a device would install is frozen from then on.
 	ConditionLocked = "Locked"
-	// ConditionConsistent is False when nobody knows for certain what runs on the device (the Mender seed). The next success clears it.
+	// ConditionConsistent is False when nobody knows for certain what runs on the device (Mender: inconsistent). The next success clears it.
 	ConditionConsistent = "Consistent"
 	// ConditionOnline tells whether the device was heard of lately. It is only as fresh as the writes it rides on.
 	ConditionOnline = "Online"

@@ -35,12 +35,12 @@ type ModuleTypes struct {
 type Invalidation struct {
 	// cancelation says what happens to rollouts and to devices that have begun. None: they go on. Soft: rollouts are stopped and devices
 	// asked to cancel. Force: rollouts are stopped and actions closed at once. Needs, beyond update on distributionsets, for Soft and Force
-	// update on targets and rollouts (first seed: UPDATE_TARGET, UPDATE_ROLLOUT).
+	// update on targets and rollouts (Bosch IoT Rollouts: UPDATE_TARGET, UPDATE_ROLLOUT).
 	// +required
 	Cancelation Cancelation `json:"cancelation"`
 
 	// deleteRollouts also deletes, once, the set's rollouts that were created before the invalidation. Goes with Force only and needs delete
-	// on rollouts (first seed: DELETE_ROLLOUT). Default false.
+	// on rollouts (Bosch IoT Rollouts: DELETE_ROLLOUT). Default false.
 	// +optional
 	DeleteRollouts bool `json:"deleteRollouts,omitempty"`
 
@@ -110,7 +110,7 @@ type DistributionSetSpec struct {
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// invalidation takes the set out of circulation, for good: it can be set once and neither changed nor removed (first seed: not
+	// invalidation takes the set out of circulation, for good: it can be set once and neither changed nor removed (Bosch IoT Rollouts: not
 	// repeatable, never valid again). A set of the same namespace, name, version and type that is created later is invalid, too.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule=`self.cancelation == oldSelf.cancelation && (has(self.deleteRollouts) && self.deleteRollouts) == (has(oldSelf.deleteRollouts) && oldSelf.deleteRollouts) && (has(self.reason) ? self.reason : "") == (has(oldSelf.reason) ? oldSelf.reason : "")`,message="invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancelation of the rollouts)"

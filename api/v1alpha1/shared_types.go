@@ -57,7 +57,7 @@ type Superseding string
 const (
 	// SupersedingReplace lets the newer update replace the older: what has not begun is never offered again, what has begun is asked to cancel.
 	SupersedingReplace Superseding = "Replace"
-	// SupersedingQueue wants both: updates go by weight, then the oldest first (the fifth seed's multi-assignment).
+	// SupersedingQueue wants both: updates go by weight, then the oldest first (Bosch IoT Rollouts: multi-assignment).
 	SupersedingQueue Superseding = "Queue"
 )
 

@@ -144,7 +144,7 @@ type SoftwareModuleSpec struct {
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// rollback says whether a device returns to its old state by itself when this module's update fails (the Mender seed). Default None:
+	// rollback says whether a device returns to its old state by itself when this module's update fails (Mender: inconsistent). Default None:
 	// a target that failed after installing may have begun is then inconsistent.
 	// +optional
 	// +default="None"

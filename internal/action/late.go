@@ -1,6 +1,10 @@
 package action
 
-import "github.com/goshawk-dev/goshawk/api/v1alpha1"
+import (
+	"slices"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
 
 // foldLate takes a report for an action that has closed. It never changes the state. The answer to a cancel that is still on offer is
 // kept; a result is the truth about the device where Goshawk closed the action without waiting for it.
@@ -36,9 +40,10 @@ func answered(a *v1alpha1.Action, e Event) bool {
 }
 
 func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report) Outcome {
-	// A success of a device that was never seen at work proves nothing, and a module-wise success that follows a mere download
-	// is the end of that download.
-	mute := (e == Succeed && !a.DownloadSeen) || (downloadOnly(a) && r.Module != "" && !a.InstallingBegan)
+	downloaded := hasDownloadedOnly(a)
+	// A success of a device that was never seen at work proves nothing. A module-wise success that follows a mere download is the end
+	// of that download, and so is its end told again.
+	mute := (e == Succeed && !a.DownloadSeen) || (downloadOnly(a) && r.Module != "" && !a.InstallingBegan) || (downloaded && r.Event == Downloaded)
 	if (e != Succeed && e != Fail) || mute {
 		return Late
 	}
@@ -48,7 +53,9 @@ func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report)
 	if outdated(s, a) {
 		return LateFinal
 	}
-	downloaded := hasDownloadedOnly(a)
+	if e == Fail && downloaded {
+		record(a, v1alpha1.ActionError, r)
+	}
 	switch {
 	case e == Succeed || downloaded:
 		judge(s, a, e, e == Succeed && (downloaded || !downloadOnly(a)), r)
@@ -60,6 +67,14 @@ func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report)
 		s.UpdateStatus = v1alpha1.UpdateStatusError
 	}
 	return LateFinal
+}
+
+// AwaitsInstallation tells whether the action finished with a mere download whose installation may still be reported: neither its result nor that of
+// anything newer is known. A failed installation is a line of the history, for the action stays Finished.
+func AwaitsInstallation(s *v1alpha1.TargetStatus, id int32) bool {
+	a := find(s, id)
+	return a != nil && hasDownloadedOnly(a) && !outdated(s, a) &&
+		!slices.ContainsFunc(a.History, func(line v1alpha1.ActionEvent) bool { return line.State == v1alpha1.ActionError })
 }
 
 // hasDownloadedOnly tells whether the action finished without an installation, which may still follow.

@@ -458,6 +458,10 @@ func TestStories(t *testing.T) {
 			[]does{begins("one", downloadsOnly), reports(Download), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
 		},
+		"the end of a download, told again, is no installation": {
+			[]does{begins("one", downloadsOnly), reports(Download), reports(Downloaded), reports(Downloaded)},
+			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Late},
+		},
 		"a later failure of what was downloaded": {
 			[]does{begins("one", downloadsOnly), reports(Downloaded), reports(Install), reports(Fail)},
 			facts{State: v1alpha1.ActionFinished, Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: LateFinal},

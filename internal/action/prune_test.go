@@ -42,7 +42,7 @@ func sizeOf(t *testing.T, s *v1alpha1.TargetStatus) int {
 	return len(encoded)
 }
 
-func TestPruneKeepsWhatIsAskedFor(t *testing.T) {
+func TestW22_PruneKeepsWhatIsAskedFor(t *testing.T) {
 	s := aged(14, "")
 	Begin(s, Birth{DistributionSet: "last", Now: noon})
 	s.Actions[2], s.Actions[9] = s.Actions[9], s.Actions[2] // whatever order it is read in

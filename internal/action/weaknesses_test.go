@@ -82,6 +82,34 @@ func TestW21_InstallationAfterDownloadOnly(t *testing.T) {
 	}
 }
 
+func TestW21_WhatAwaitsItsInstallation(t *testing.T) {
+	downloaded := []does{begins("one", downloadsOnly), reports(Download), reports(Downloaded)}
+	cases := map[string]struct {
+		steps []does
+		want  bool
+	}{
+		"before the download":               {[]does{begins("one", downloadsOnly), reports(Download)}, false},
+		"downloaded":                        {downloaded, true},
+		"downloaded, told again":            {then(downloaded, reports(Downloaded)), true},
+		"being installed":                   {then(downloaded, reports(Install)), true},
+		"installed":                         {then(downloaded, reports(Install), reports(Succeed)), false},
+		"failed to install":                 {then(downloaded, reports(Install), reports(Fail)), false},
+		"something newer has begun":         {then(downloaded, begins("two")), true},
+		"something newer was installed":     {then(downloaded, begins("two"), reports(Proceed), reports(Succeed)), false},
+		"nothing was downloaded":            {[]does{begins("one", downloadsOnly), reports(Succeed)}, false},
+		"an update that is no download":     {then([]does{begins("one")}, installed...), false},
+		"a failure leaves nothing to await": {[]does{begins("one", downloadsOnly), reports(Download), reports(Fail)}, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			l := live(tc.steps...)
+			if got := AwaitsInstallation(&l.s, 1); got != tc.want {
+				t.Errorf("got %t, want %t", got, tc.want)
+			}
+		})
+	}
+}
+
 // hawkBit: a device whose clock was behind reported success, and the target stayed PENDING for ever.
 func TestW26_ServerTimeDecides(t *testing.T) {
 	l := live(begins("one"), reports(Proceed), reports(Succeed), begins("two"), reports(Proceed))

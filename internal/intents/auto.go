@@ -103,17 +103,30 @@ func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) of
 	return in
 }
 
-// autoSince is the place of an auto-assignment in the order of a target's intents: its start, or when the target came or changed, whichever is the latest.
+// rebuilt is how close to each other an auto-assignment and its targets must have been created to count as applied together.
+const rebuilt = time.Minute
+
+// autoSince is the place of an auto-assignment in the order of a target's intents: its start, or when the target came or changed, whichever is the latest. With a
+// startAt, what was created together with the auto-assignment keeps that place: a cluster that is rebuilt from Git has only new targets, and an old set must
+// not be newer to them than what newer rollouts bring.
 func autoSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
 	since := a.Status.StartedAt.Time
 	if a.Spec.StartAt != nil {
 		since = a.Spec.StartAt.Time
+		if settled := a.CreationTimestamp.Add(rebuilt); !t.CreationTimestamp.After(settled) {
+			return changedAfter(t, settled, since)
+		}
 	}
 	if t.CreationTimestamp.After(since) {
 		since = t.CreationTimestamp.Time
 	}
-	if changed := t.Status.SelectionChangedAt; changed != nil && changed.After(since) {
-		since = changed.Time
+	return changedAfter(t, since, since)
+}
+
+// changedAfter is when the target's selection changed, if that was after a time; else since.
+func changedAfter(t *v1alpha1.Target, after, since time.Time) time.Time {
+	if changed := t.Status.SelectionChangedAt; changed != nil && changed.After(after) {
+		return changed.Time
 	}
 	return since
 }

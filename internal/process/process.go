@@ -54,6 +54,9 @@ type Options struct {
 	Now func() time.Time
 	// NewClient makes the clients that write; nil: controller-runtime's. Tests put faults here.
 	NewClient client.NewClientFunc
+
+	// slots are shared by the two managers of one process.
+	slots targets.Slots
 }
 
 // Scheme knows all kinds that Goshawk reads or writes.
@@ -76,6 +79,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if !o.Controllers || !o.Door || !o.LeaderElect {
 		return runManager(ctx, config, o)
 	}
+	o.slots = targets.NewSlots(o.WritesInFlight)
 	door, lead := o, o
 	door.Controllers, door.LeaderElect = false, false
 	lead.Door, lead.MetricsAddress, lead.HealthAddress = false, "0", "0"
@@ -129,6 +133,9 @@ func New(ctx context.Context, config *rest.Config, o Options) (manager.Manager, 
 		return nil, err
 	}
 	store := targets.NewStore(index, mgr.GetClient(), mgr.GetAPIReader(), o.Now, o.WritesInFlight)
+	if o.slots != nil {
+		store.Share(o.slots)
+	}
 	if o.Controllers {
 		if err := addControllers(mgr, index, store, o); err != nil {
 			return nil, err

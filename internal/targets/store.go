@@ -35,14 +35,23 @@ type Store struct {
 	// Now is the server's clock.
 	Now func() time.Time
 
-	slots  chan struct{}
+	slots  Slots
 	recent *recent
 }
 
 // NewStore makes a Store with at most inFlight writes at a time: the API server ends slow watches beyond about eight.
 func NewStore(index *intents.Index, c client.Client, live client.Reader, now func() time.Time, inFlight int) *Store {
-	return &Store{Index: index, Client: c, Live: live, Now: now, slots: make(chan struct{}, inFlight), recent: newRecent(index.Target)}
+	return &Store{Index: index, Client: c, Live: live, Now: now, slots: NewSlots(inFlight), recent: newRecent(index.Target)}
 }
+
+// Slots bound the writes in flight of all Stores that share them.
+type Slots chan struct{}
+
+// NewSlots makes room for n writes at a time.
+func NewSlots(n int) Slots { return make(Slots, n) }
+
+// Share makes the store take its turns with others.
+func (s *Store) Share(slots Slots) { s.slots = slots }
 
 // Get is the newest this process knows of a target: the cache, or its own last write if the cache does not show it yet. Nil: there is none. Do not change it.
 func (s *Store) Get(key types.NamespacedName) *v1alpha1.Target {

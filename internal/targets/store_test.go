@@ -133,8 +133,8 @@ func notes(address string) Change {
 	}
 }
 
-// TestConflict: somebody else was faster, so the target is read past the cache and the change is folded again into what is there.
-func TestConflict(t *testing.T) {
+// TestW11_ConflictFoldsAgain: somebody else was faster, so the target is read past the cache and the change is folded again into what is there.
+func TestW11_ConflictFoldsAgain(t *testing.T) {
 	s := newServer(t, target())
 	other := s.door(1)
 	_, err := other.Update(t.Context(), dev, begins(100))

@@ -321,22 +321,24 @@ func TestManyBirthsShareTheirReads(t *testing.T) {
 	}
 }
 
-// A guess of the next id is no way into a group that has not opened (W-28), and what is over can be looked at without changing it (W-27).
+// A guess of the next id is no way into a group that has not opened.
+func TestW28_AGuessedIDOpensNothing(t *testing.T) {
+	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
+	d := w.door(Options{})
+	if p := d.poll(); p.DeployID != 0 {
+		t.Fatalf("the poll announces %d", p.DeployID)
+	}
+	w.wrote()
+	for _, id := range []int32{firstID, firstID - 1, firstID + 1} {
+		if _, err := d.Deployment(context.Background(), dev0, id); !errors.Is(err, ddi.ErrNotFound) {
+			t.Errorf("action %d: %v, want not found", id, err)
+		}
+	}
+	w.wantWrites(0, "guessing")
+}
+
+// What is over can be looked at without changing it (W-27).
 func TestFetchingWhatIsNotOffered(t *testing.T) {
-	t.Run("a group that has not opened", func(t *testing.T) {
-		w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
-		d := w.door(Options{})
-		if p := d.poll(); p.DeployID != 0 {
-			t.Fatalf("the poll announces %d", p.DeployID)
-		}
-		w.wrote()
-		for _, id := range []int32{firstID, firstID - 1, firstID + 1} {
-			if _, err := d.Deployment(context.Background(), dev0, id); !errors.Is(err, ddi.ErrNotFound) {
-				t.Errorf("action %d: %v, want not found", id, err)
-			}
-		}
-		w.wantWrites(0, "guessing")
-	})
 	for name, result := range map[string]wire.Feedback{"finished": succeeded, "failed": hasFailed} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -394,6 +396,89 @@ func TestHandling(t *testing.T) {
 			}
 		})
 	}
+}
+
+// urgency is what the device is told of its first action, and how the poll announces it.
+func (d *door) urgency() (wire.Handling, string) {
+	d.w.t.Helper()
+	p := d.poll()
+	doc, err := d.Deployment(context.Background(), dev0, firstID)
+	if err != nil || p.DeployID != firstID {
+		d.w.t.Fatalf("the poll announces %d, and fetching %d: %v", p.DeployID, firstID, err)
+	}
+	if doc.Download != doc.Update {
+		d.w.t.Errorf("download is %s and update %s", doc.Download, doc.Update)
+	}
+	return doc.Update, p.CacheBuster
+}
+
+// What has begun Soft becomes urgent without a write, and the device sees a link that it has not fetched yet.
+func TestWhatHasBegunIsForced(t *testing.T) {
+	forceAt := metav1.NewTime(dawn.Add(time.Hour))
+	for name, c := range map[string]struct {
+		update v1alpha1.Update
+		later  func(w *world, d *door)
+	}{
+		"people edit the rollout": {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, func(w *world, d *door) {
+			w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.Update.Type = v1alpha1.UpdateTypeForced })
+			d.sync()
+		}},
+		"its time has come": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &forceAt}, func(w *world, _ *door) { w.wait(time.Hour) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+				r.Spec.Update = c.update
+				r.Spec.Update.DistributionSet = "firmware"
+			})
+			d := w.door(Options{})
+			d.begin()
+			before, announced := d.urgency()
+			c.later(w, d)
+			after, announcedNow := d.urgency()
+			if before != wire.HandlingAttempt || after != wire.HandlingForced || announced == announcedNow {
+				t.Errorf("first %s (%s), then %s (%s); want attempt, then forced, announced anew", before, announced, after, announcedNow)
+			}
+			w.wantWrites(0, "becoming urgent")
+		})
+	}
+}
+
+// A window limits when a device may begin, and not when it may go on. Its edges cost nothing.
+func TestMaintenanceWindow(t *testing.T) {
+	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+		r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
+	})
+	d := w.door(Options{})
+	d.poll()
+	w.wrote()
+	wantOffered := func(id int32, when string) {
+		t.Helper()
+		if p := d.poll(); p.DeployID != id || p.CancelID != 0 {
+			t.Errorf("%s the poll announces deployment %d and cancel %d, want %d and none", when, p.DeployID, p.CancelID, id)
+		}
+		w.wantWrites(0, when)
+	}
+	w.set(func(w *world) { w.now = dawn.Add(time.Hour - time.Second) })
+	wantOffered(0, "before the window")
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("fetching before the window: %v, want not found", err)
+	}
+	w.wait(time.Second)
+	wantOffered(firstID, "as the window opens")
+	w.wait(time.Hour)
+	wantOffered(0, "as the window closes")
+	w.set(func(w *world) { w.now = dawn.Add(2*time.Hour - time.Second) })
+	wantOffered(firstID, "before the window closes")
+	d.begin()
+	w.wait(time.Second)
+	wantOffered(firstID, "after the window, with the update begun,")
+	if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
+		t.Errorf("fetching on after the window: %v", err)
+	}
+	w.wantWrites(0, "going on after the window")
+	d.wantReport(nil, firstID, proceeding)
+	d.wantReport(nil, firstID, succeeded)
+	w.wantState(firstID, v1alpha1.ActionFinished)
 }
 
 func (w *world) remove(o client.Object) {

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
@@ -46,6 +49,60 @@ func TestCancelIsOffered(t *testing.T) {
 		t.Errorf("the deployment of what is to be canceled: %v, want not found", err)
 	}
 	w.wantWrites(0, "looking at the cancel")
+}
+
+// hawkBit: devices that had never seen an update were asked to cancel it.
+func TestW14_WhoHasNotBegunIsNotAskedToCancel(t *testing.T) {
+	for _, c := range []v1alpha1.Cancelation{v1alpha1.CancelationSoft, v1alpha1.CancelationForce} {
+		t.Run(string(c), func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.door(Options{})
+			if p := d.poll(); p.DeployID != firstID {
+				t.Fatalf("the poll announces %d, want %d", p.DeployID, firstID)
+			}
+			w.wrote()
+			w.editRollout(stop(c))
+			d.sync()
+			if p := d.poll(); p.DeployID != 0 || p.CancelID != 0 {
+				t.Errorf("the poll announces deployment %d and cancel %d, want neither", p.DeployID, p.CancelID)
+			}
+			if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+				t.Errorf("the cancel: %v, want not found", err)
+			}
+			w.wantWrites(0, "stopping what has not begun")
+		})
+	}
+}
+
+// hawkBit: a newer update of more weight hid the cancel of an older one until it had ended.
+func TestW20_ACancelGoesBeforeAnyDeployment(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	module := &v1alpha1.SoftwareModule{ObjectMeta: about("linux-next"), Spec: v1alpha1.SoftwareModuleSpec{Type: "os", Name: "linux", Version: "6.7"}}
+	for _, o := range []client.Object{module, aSet("next", "2.0", module)} {
+		if err := w.server.Create(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.editRollout(stop(v1alpha1.CancelationSoft))
+	since, weight := metav1.NewMicroTime(dawn.Add(time.Minute)), int32(1000)
+	w.editTarget(func(t *v1alpha1.Target) {
+		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "next", Weight: &weight, Superseding: v1alpha1.SupersedingQueue}}
+		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "next", Since: &since}
+	})
+	d.sync()
+	if p := d.poll(); p.CancelID != firstID || p.DeployID != 0 {
+		t.Fatalf("the poll announces cancel %d and deployment %d, want %d and none", p.CancelID, p.DeployID, firstID)
+	}
+	if _, err := d.Deployment(context.Background(), dev0, firstID+1); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("the deployment that is to come: %v, want not found", err)
+	}
+	d.wantCancel(nil, firstID, succeeded)
+	if p := d.poll(); p.DeployID != firstID+1 || p.CancelID != 0 {
+		t.Errorf("after the answer the poll announces deployment %d and cancel %d, want %d and none", p.DeployID, p.CancelID, firstID+1)
+	}
 }
 
 func TestCancelIsAnswered(t *testing.T) {

@@ -28,7 +28,7 @@ func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.F
 	case a.State == v1alpha1.ActionWaitingForConfirmation:
 		return ddi.ErrNotFound
 	case !decides(a, r.Event):
-		return b.gather(ctx, s.key, a, r)
+		return b.gather(ctx, s, a, r)
 	default:
 		return b.foldNow(ctx, s.key, r)
 	}
@@ -46,20 +46,20 @@ func decides(a *v1alpha1.Action, e action.Event) bool {
 }
 
 // gather keeps an intermediate report until the next write. Beyond the quota it is refused.
-func (b *Backend) gather(ctx context.Context, key types.NamespacedName, a *v1alpha1.Action, r action.Report) error {
-	if int(a.Reports)+b.progress.count(key) >= v1alpha1.MaxReports || b.options.OtherDoors && shows(a, r.Event) {
-		return b.foldNow(ctx, key, r)
+func (b *Backend) gather(ctx context.Context, s standing, a *v1alpha1.Action, r action.Report) error {
+	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports || b.options.OtherDoors && shows(a, r.Event) {
+		return b.foldNow(ctx, s.key, r)
 	}
-	n, kept := b.progress.add(key, r)
+	n, kept := b.progress.add(s.key, r)
 	if !kept {
-		return b.foldNow(ctx, key, r)
+		return b.foldNow(ctx, s.key, r)
 	}
 	if n >= maxGathered {
-		if _, err := b.update(ctx, key, nil); err != nil {
+		if _, err := b.update(ctx, s.key, nil); err != nil {
 			return err
 		}
 	}
-	if a.State.IsClosed() {
+	if a.State.IsClosed() && !action.AwaitsInstallation(&s.target().Status, a.ID) {
 		return ddi.ErrGone
 	}
 	return nil
@@ -69,7 +69,7 @@ func (b *Backend) gather(ctx context.Context, key types.NamespacedName, a *v1alp
 func shows(a *v1alpha1.Action, e action.Event) bool {
 	switch e {
 	case action.Proceed:
-		return !a.DownloadSeen || !a.InstallingBegan && a.Update.Type != v1alpha1.UpdateTypeDownloadOnly
+		return !a.DownloadSeen || !a.InstallingBegan && (a.Update.Type != v1alpha1.UpdateTypeDownloadOnly || a.State.IsClosed())
 	case action.Download, action.Downloaded:
 		return !a.DownloadSeen
 	}
@@ -79,8 +79,10 @@ func shows(a *v1alpha1.Action, e action.Event) bool {
 // foldNow stores a report and answers what became of it.
 func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r action.Report) error {
 	var outcome action.Outcome
+	var awaited bool
 	t, err := b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
+		awaited = action.AwaitsInstallation(status, r.ID)
 		b.believe(status, r)
 		if outcome = action.Fold(status, r); outcome == action.Closed || outcome == action.Folded {
 			seen(status, w.Now)
@@ -93,6 +95,9 @@ func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r actio
 	b.tell(t, r, outcome)
 	switch outcome {
 	case action.Late, action.LateFinal:
+		if awaited {
+			return nil // W-21: what was only downloaded may be installed later, and its device must be heard
+		}
 		return ddi.ErrGone
 	case action.Unknown, action.Refused:
 		return ddi.ErrNotFound

@@ -296,6 +296,49 @@ func TestLateReports(t *testing.T) {
 	})
 }
 
+// hawkBit: a device that was told to download only could never report that it installed later.
+func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		options Options
+		result  wire.Feedback
+		status  v1alpha1.UpdateStatus
+		doubt   bool
+	}{
+		"it succeeds":                            {Options{}, succeeded, v1alpha1.UpdateStatusInSync, false},
+		"it fails":                               {Options{}, hasFailed, v1alpha1.UpdateStatusError, true},
+		"it succeeds, and another door hears it": {Options{OtherDoors: true}, succeeded, v1alpha1.UpdateStatusInSync, false},
+		"it fails, and another door hears it":    {Options{OtherDoors: true}, hasFailed, v1alpha1.UpdateStatusError, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+				r.Spec.Update.Type = v1alpha1.UpdateTypeDownloadOnly
+			})
+			d := w.door(c.options)
+			d.begin()
+			downloaded := says(wire.ExecutionDownloaded, wire.FinishedNone)
+			for range 2 { // the first answer may be lost
+				d.wantReport(nil, firstID, downloaded)
+			}
+			if s := w.target("dev-0").Status; s.Installed != nil {
+				t.Fatalf("a download told twice installed %+v", s.Installed)
+			}
+			d.wantReport(nil, firstID, proceeding)
+			if c.options.OtherDoors {
+				d = w.door(c.options)
+			}
+			d.wantReport(nil, firstID, c.result)
+			w.wantState(firstID, v1alpha1.ActionFinished)
+			s := w.target("dev-0").Status
+			if isInstalled := s.Installed != nil && s.Installed.ActionID == firstID; isInstalled == c.doubt || s.UpdateStatus != c.status || w.isInDoubt() != c.doubt {
+				t.Errorf("installed is %+v, the target %s, in doubt %t", s.Installed, s.UpdateStatus, w.isInDoubt())
+			}
+			for _, f := range []wire.Feedback{downloaded, proceeding, succeeded, hasFailed} {
+				d.wantReport(ddi.ErrGone, firstID, f)
+			}
+		})
+	}
+}
+
 // A report on an action that was never given comes from a device that knows more than an older backup of the cluster.
 func TestReportOnAnUnknownAction(t *testing.T) {
 	w := newWorld(t, 1)

@@ -1,0 +1,236 @@
+package controllers
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+// race is an API server and two reconcilers of rollouts that both take themselves for the leader. Their caches move only when they are told to.
+type race struct {
+	t       *testing.T
+	store   client.WithWatch
+	now     time.Time
+	content string
+	old     *racer
+	new     *racer
+}
+
+type racer struct {
+	*RolloutReconciler
+	caches *handCaches
+	events *events.FakeRecorder
+}
+
+// newRace has four targets and a rollout of them in two groups.
+func newRace(t *testing.T) *race {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(
+		&v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DeploymentGroup{})
+	for _, f := range fieldIndexes() {
+		b = b.WithIndex(f.object, f.name, f.extract)
+	}
+	about := func(name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: fleet, Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(dawn), Generation: 1}
+	}
+	module := aModule("os", "os")
+	module.ObjectMeta = about("os")
+	set := aSet("firmware-1", "os")
+	set.ObjectMeta = about("firmware-1")
+	set.Status = v1alpha1.DistributionSetStatus{Locked: true, ContentHash: offer.ContentHash(set, []*v1alpha1.SoftwareModule{module}), Conditions: []metav1.Condition{{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.NewTime(dawn)}}}
+	two, zero := int32(2), int32(0)
+	rollout := aRollout("r", "firmware-1")
+	rollout.ObjectMeta = about("r")
+	rollout.Spec.GroupCount, rollout.Spec.SettleSeconds, rollout.Spec.GroupOrder = &two, &zero, v1alpha1.GroupOrderName
+	b = b.WithObjects(module, set, rollout)
+	for i := range 4 {
+		b = b.WithObjects(&v1alpha1.Target{ObjectMeta: about(fmt.Sprintf("dev-%d", i+1))})
+	}
+	w := &race{t: t, store: b.Build(), now: dawn.Add(time.Minute), content: set.Status.ContentHash}
+	w.old, w.new = w.racer(), w.racer()
+	w.sync()
+	return w
+}
+
+func (w *race) racer() *racer {
+	index, clock := intents.New(), func() time.Time { return w.now }
+	r := &racer{caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(64)}
+	if err := index.Follow(w.t.Context(), r.caches); err != nil {
+		w.t.Fatal(err)
+	}
+	r.RolloutReconciler = &RolloutReconciler{Client: w.store, Live: w.store, Index: index, Tallies: NewTallies(index), Events: r.events, Now: clock,
+		Targets: targets.NewStore(index, w.store, w.store, clock, 8)}
+	return r
+}
+
+// sync lets both caches catch up.
+func (w *race) sync() {
+	w.t.Helper()
+	for _, r := range []*racer{w.old, w.new} {
+		for _, kind := range r.caches.kinds() {
+			list := listFor(kind.object)
+			if err := w.store.List(w.t.Context(), list); err != nil {
+				w.t.Fatal(err)
+			}
+			items, err := meta.ExtractList(list)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			kind.replace(items)
+		}
+	}
+}
+
+func (w *race) rollout() *v1alpha1.Rollout {
+	w.t.Helper()
+	r := &v1alpha1.Rollout{}
+	if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: "r"}, r); err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// groups of the rollout as they are stored, in their order.
+func (w *race) groups() []v1alpha1.DeploymentGroup {
+	w.t.Helper()
+	var list v1alpha1.DeploymentGroupList
+	if err := w.store.List(w.t.Context(), &list); err != nil {
+		w.t.Fatal(err)
+	}
+	slices.SortFunc(list.Items, func(a, b v1alpha1.DeploymentGroup) int { return cmp.Compare(a.Spec.Index, b.Spec.Index) })
+	return list.Items
+}
+
+// look is one look of one racer at the rollout as it was read, and what it tells people.
+func (w *race) look(r *racer, seen *v1alpha1.Rollout) (ctrl.Result, []string) {
+	w.t.Helper()
+	result, err := r.Reconcile(w.t.Context(), seen.DeepCopy())
+	if err != nil {
+		w.t.Fatalf("a lost race is no error: %v", err)
+	}
+	var told []string
+	for len(r.events.Events) > 0 {
+		told = append(told, <-r.events.Events)
+	}
+	return result, told
+}
+
+// lap lets both look at the same stale world, the faster one first, and tells whether there was anything to do. The slower one must change nothing.
+func (w *race) lap(faster, slower *racer) (told []string, moved bool) {
+	w.t.Helper()
+	stale, before := w.rollout(), w.groups()
+	_, told = w.look(faster, stale)
+	won, groups := w.rollout(), w.groups()
+	if won.ResourceVersion == stale.ResourceVersion {
+		return told, !equality.Semantic.DeepEqual(before, groups)
+	}
+	result, lost := w.look(slower, stale)
+	if result.RequeueAfter != conflictPause {
+		w.t.Errorf("whoever lost looks again after %s, want %s", result.RequeueAfter, conflictPause)
+	}
+	if len(lost) > 0 {
+		w.t.Errorf("whoever lost told people %q", lost)
+	}
+	if !equality.Semantic.DeepEqual(won, w.rollout()) || !equality.Semantic.DeepEqual(groups, w.groups()) {
+		w.t.Errorf("whoever lost changed the world:\n%+v\n%+v", won.Status, w.rollout().Status)
+	}
+	return told, true
+}
+
+// run lets both race until nothing is left to do. They win in turns.
+func (w *race) run() (told []string) {
+	w.t.Helper()
+	for lap := range 20 {
+		faster, slower := w.old, w.new
+		if lap%2 == 1 {
+			faster, slower = slower, faster
+		}
+		said, moved := w.lap(faster, slower)
+		told = append(told, said...)
+		w.now = w.now.Add(2 * time.Second)
+		w.sync()
+		if !moved {
+			return told
+		}
+	}
+	w.t.Fatalf("the rollout does not come to rest: %+v", w.rollout().Status)
+	return nil
+}
+
+// succeed makes every target of an open group install what it is offered.
+func (w *race) succeed(group v1alpha1.DeploymentGroup) {
+	w.t.Helper()
+	r := w.rollout()
+	for _, name := range group.Spec.Targets {
+		t := &v1alpha1.Target{}
+		if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: string(name)}, t); err != nil {
+			w.t.Fatal(err)
+		}
+		since := *r.Status.StartedAt
+		a := action.Begin(&t.Status, action.Birth{
+			Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Group: group.Spec.Group, Attempt: 1, Since: &since},
+			DistributionSet: "firmware-1", ContentHash: w.content, Now: w.now,
+		})
+		action.Fold(&t.Status, action.Report{ID: a.ID, Event: action.Succeed, Now: w.now})
+		if err := w.store.Status().Update(w.t.Context(), t); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.sync()
+}
+
+// TestW10_TwoLeadersOpenAGroupOnce: every step of a rollout is taken by one of two leaders that know the same; the other meets a conflict and looks again.
+func TestW10_TwoLeadersOpenAGroupOnce(t *testing.T) {
+	w := newRace(t)
+	told := w.run()
+	groups := w.groups()
+	if len(groups) != 2 || w.rollout().Status.Groups[0].State != v1alpha1.GroupRunning || w.rollout().Status.Groups[1].State != v1alpha1.GroupScheduled {
+		t.Fatalf("%d groups; the status is %+v", len(groups), w.rollout().Status)
+	}
+	for _, g := range groups {
+		w.succeed(g)
+		told = append(told, w.run()...)
+	}
+	if got := w.rollout().Status; got.State != v1alpha1.RolloutFinished || got.Targets.Succeeded != 4 {
+		t.Errorf("the rollout ends %s with %+v", got.State, got.Targets)
+	}
+	opened := map[string]int{}
+	for _, event := range told {
+		for _, g := range groups {
+			if strings.HasPrefix(event, "Normal GroupOpened") && strings.Contains(event, g.Spec.Group) {
+				opened[g.Spec.Group]++
+			}
+		}
+	}
+	for _, g := range groups {
+		if opened[g.Spec.Group] != 1 {
+			t.Errorf("group %s was opened %d times: %q", g.Spec.Group, opened[g.Spec.Group], told)
+		}
+	}
+}
