@@ -104,6 +104,9 @@ func (w *race) sync() {
 			}
 			kind.replace(items)
 		}
+		for _, t := range r.Index.Targets(fleet) {
+			r.Tallies.TargetChanged(client.ObjectKeyFromObject(t))
+		}
 	}
 }
 
@@ -197,7 +200,9 @@ func (w *race) succeed(group v1alpha1.DeploymentGroup) {
 			Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Group: group.Spec.Group, Attempt: 1, Since: &since},
 			DistributionSet: "firmware-1", ContentHash: w.content, Now: w.now,
 		})
-		action.Fold(&t.Status, action.Report{ID: a.ID, Event: action.Succeed, Now: w.now})
+		for _, e := range []action.Event{action.Download, action.Succeed} {
+			action.Fold(&t.Status, action.Report{ID: a.ID, Event: e, Now: w.now})
+		}
 		if err := w.store.Status().Update(w.t.Context(), t); err != nil {
 			w.t.Fatal(err)
 		}

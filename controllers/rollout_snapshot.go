@@ -97,8 +97,8 @@ func isOver(r *v1alpha1.Rollout) bool {
 	return r.Status.State == v1alpha1.RolloutFinished || r.Status.State == v1alpha1.RolloutStopped
 }
 
-// isAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer; the second of them waits. Queued
-// ones of different weight go by that.
+// isAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer; the second of them waits, and so does one whose plan came
+// late when the other has started. Queued ones of different weight go by that.
 func isAmbiguous(first, second *v1alpha1.Rollout) bool {
 	if first.Spec.StartAt != nil || second.Spec.StartAt != nil || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned || first.Status.State == v1alpha1.RolloutStopped {
 		return false
@@ -107,7 +107,7 @@ func isAmbiguous(first, second *v1alpha1.Rollout) bool {
 		return false
 	}
 	gap := second.CreationTimestamp.Sub(first.CreationTimestamp.Time)
-	return gap >= 0 && gap < time.Minute && (gap > 0 || first.Name < second.Name)
+	return gap.Abs() < time.Minute && (first.Status.StartedAt != nil || gap > 0 || gap == 0 && first.Name < second.Name)
 }
 
 func isQueued(u *v1alpha1.Update) bool { return u.Superseding == v1alpha1.SupersedingQueue }

@@ -64,6 +64,15 @@ func TestAmbiguousOrder(t *testing.T) {
 			at := metav1.NewTime(startOfJoins)
 			first.Spec.StartAt = &at
 		}, false},
+		"the one that came later has started, while the plan of this one was late": {func(first, second *v1alpha1.Rollout) {
+			first.CreationTimestamp = metav1.NewTime(startOfJoins.Add(time.Second))
+			at := metav1.NewMicroTime(startOfJoins.Add(2 * time.Second))
+			first.Status.StartedAt = &at
+		}, true},
+		"the one that came later has not started": {func(first, second *v1alpha1.Rollout) {
+			first.CreationTimestamp = metav1.NewTime(startOfJoins.Add(time.Second))
+			first.Status.StartedAt = nil
+		}, false},
 		"the second came a minute later": {func(_, second *v1alpha1.Rollout) {
 			second.CreationTimestamp = metav1.NewTime(startOfJoins.Add(time.Minute))
 		}, false},

@@ -76,6 +76,7 @@ func Next(s Snapshot) Plan {
 // judge asks from what is final to what time may change.
 func judge(s Snapshot) verdict {
 	spec, name := &s.AutoAssignment.Spec, s.AutoAssignment.Spec.Update.DistributionSet
+	windowError := offer.CheckWindow(spec.Update.MaintenanceWindow, s.Now)
 	switch {
 	case s.Set != nil && s.Set.Invalidation != "":
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
@@ -84,7 +85,9 @@ func judge(s Snapshot) verdict {
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: "stopped for good because its distribution set was invalidated: create another AutoAssignment"}
 	case s.SelectionError != "":
-		return waiting(s, v1alpha1.ReasonInvalidExpression, s.SelectionError)
+		return mistaken(v1alpha1.ReasonInvalidExpression, s.SelectionError)
+	case windowError != nil:
+		return mistaken(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.update.maintenanceWindow.%v", windowError))
 	case s.Set == nil:
 		return waiting(s, v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in spec.update.distributionSet", name))
 	case !s.Set.Deployable:
@@ -96,21 +99,28 @@ func judge(s Snapshot) verdict {
 		return verdict{state: v1alpha1.AutoAssignmentPaused, reason: v1alpha1.ReasonPausedBySpec,
 			message: "spec.state is Paused: devices that have not begun are held back; set it to Running to go on"}
 	}
-	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning,
-		message: fmt.Sprintf("offers %s to %d matching targets, present and future; %d have it by this auto-assignment, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)}
+	message := fmt.Sprintf("offers %s to %d matching targets, present and future; %d have it by this auto-assignment, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)
+	if w := spec.Update.MaintenanceWindow; w != nil {
+		message += "; devices begin only in the maintenance window " + offer.WindowWords(w)
+	}
+	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning, message: message}
 }
 
 // grace is how long after its creation an auto-assignment may lack its set before that is a problem: Git applies manifests in any order.
 const grace = 5 * time.Second
+
+// mistaken is a spec that somebody has to correct.
+func mistaken(reason, message string) verdict {
+	return verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message, stalled: true}
+}
 
 // waiting is a problem that somebody has to mend and that goes away when it is mended. What had run before offers nothing meanwhile. What may still be on its
 // way is no problem yet.
 func waiting(s Snapshot, reason, message string) verdict {
 	v := verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message}
 	end := s.AutoAssignment.CreationTimestamp.Add(grace)
-	isNew := reason != v1alpha1.ReasonInvalidExpression && s.Now.Before(end)
 	switch {
-	case isNew:
+	case s.Now.Before(end):
 		v.passing, v.until = true, end
 	case s.Set != nil && s.Set.Passing:
 		v.passing = true

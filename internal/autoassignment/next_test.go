@@ -47,6 +47,15 @@ func TestNext(t *testing.T) {
 			func(s *Snapshot) { s.Set.Deployable, s.Set.NotDeployable = false, "it has no modules" }, "Ready", "False DistributionSetNotReady", "it has no modules", 0},
 		"its expression does not compile": {
 			func(s *Snapshot) { s.SelectionError = "spec.targetExpression, line 1: no such field" }, "Ready", "False InvalidExpression", "spec.targetExpression", 0},
+		"its window never opens": {
+			func(s *Snapshot) {
+				s.AutoAssignment.CreationTimestamp = metav1.NewTime(now.Add(-2 * time.Second))
+				s.AutoAssignment.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 30 2 *", DurationSeconds: 3600}
+			}, "Ready", "False InvalidSpec", `spec.update.maintenanceWindow.schedule "0 2 30 2 *" never comes`, 0},
+		"it has a window": {
+			func(s *Snapshot) {
+				s.AutoAssignment.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *", DurationSeconds: 3600, TimeZone: "Europe/Berlin"}
+			}, "Running", "True Running", `2 failed; devices begin only in the maintenance window "0 2 * * *" (Europe/Berlin, 1h0m0s)`, 0},
 		"its time has not come": {
 			func(s *Snapshot) {
 				at := metav1.NewTime(now.Add(time.Hour))

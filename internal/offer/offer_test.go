@@ -430,8 +430,8 @@ func TestWordsOfConfirmation(t *testing.T) {
 // story_ lets tables name the type story for themselves.
 type story_ = story
 
-// TestInvalidation is the table of the first seed, for what has not begun.
-func TestInvalidation(t *testing.T) {
+// TestW19_WhatHasNotBegunOfAnInvalidSet is the table of the first seed, for what has not begun.
+func TestW19_WhatHasNotBegunOfAnInvalidSet(t *testing.T) {
 	type story = struct {
 		steps []step
 		want  told

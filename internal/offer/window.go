@@ -1,6 +1,8 @@
 package offer
 
 import (
+	"cmp"
+	"fmt"
 	"sync"
 	"time"
 
@@ -33,6 +35,26 @@ func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
 		return next
 	}
 	return time.Time{}
+}
+
+// CheckWindow tells what keeps a window from ever opening again, and the cure; nil: nothing. The sentence begins with the field at fault.
+func CheckWindow(w *v1alpha1.MaintenanceWindow, now time.Time) error {
+	open, next, err := windowAt(w, now)
+	if open || !next.IsZero() {
+		return nil
+	}
+	if _, unknown := time.LoadLocation(w.TimeZone); unknown != nil {
+		return fmt.Errorf("timeZone %q is unknown: give a name of the IANA database, such as Europe/Berlin, or UTC", w.TimeZone)
+	}
+	if err != nil {
+		return fmt.Errorf("schedule %q cannot be read (%w): correct it; five fields are wanted, such as '0 2 * * *'", w.Schedule, err)
+	}
+	return fmt.Errorf("schedule %q never comes: name a day that the calendar has", w.Schedule)
+}
+
+// WindowWords describe a window, the same at any hour.
+func WindowWords(w *v1alpha1.MaintenanceWindow) string {
+	return fmt.Sprintf("%q (%s, %s)", w.Schedule, cmp.Or(w.TimeZone, "UTC"), time.Duration(w.DurationSeconds)*time.Second)
 }
 
 // openings are when windows begin.

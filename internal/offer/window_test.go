@@ -62,6 +62,31 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+func TestCheckWindow(t *testing.T) {
+	for name, c := range map[string]struct{ schedule, zone, want string }{
+		"it opens tomorrow":            {"0 2 * * *", "Europe/Berlin", ""},
+		"it opens in a leap year":      {"0 2 29 2 *", "UTC", ""},
+		"there is no such hour":        {"0 25 * * *", "UTC", `schedule "0 25 * * *" cannot be read (end of range (25) above maximum (23): 25): correct it; five fields are wanted, such as '0 2 * * *'`},
+		"there is no such day":         {"0 2 30 2 *", "UTC", `schedule "0 2 30 2 *" never comes: name a day that the calendar has`},
+		"there is no such zone":        {"0 2 * * *", "Europe/Atlantis", `timeZone "Europe/Atlantis" is unknown: give a name of the IANA database, such as Europe/Berlin, or UTC`},
+		"neither the zone nor the day": {"0 2 30 2 *", "Europe/Atlantis", `timeZone "Europe/Atlantis" is unknown: give a name of the IANA database, such as Europe/Berlin, or UTC`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &v1alpha1.MaintenanceWindow{Schedule: c.schedule, DurationSeconds: 60, TimeZone: c.zone}
+			got := ""
+			if err := CheckWindow(w, time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	if err := CheckWindow(nil, time.Time{}); err != nil {
+		t.Errorf("no window is always open, not %v", err)
+	}
+}
+
 // TestWindowThatCannotBeRead: a device begins nothing, and somebody is told what to correct.
 func TestWindowThatCannotBeRead(t *testing.T) {
 	for name, w := range map[string]v1alpha1.MaintenanceWindow{

@@ -45,7 +45,7 @@ func (l *look) isSettled(population []*v1alpha1.Target) bool {
 		return true
 	}
 	l.takingOver = v1alpha1.ReasonSettling
-	l.wait(v1alpha1.ReasonSettling, end, "%s selected so far; the plan is made when membership has been quiet for %d seconds", targets(len(selected)), int(l.settle().Seconds()))
+	l.wait(v1alpha1.ReasonSettling, end, "%s selected so far; the plan is made when membership has been quiet for %s", targets(len(selected)), counted(int(l.settle().Seconds()), "second"))
 	return false
 }
 
@@ -129,7 +129,7 @@ func (l *look) sweep() {
 func (l *look) tellPlan(made v1alpha1.PlanStatus, created []*v1alpha1.DeploymentGroup) {
 	old := l.status.Plan
 	if old == nil {
-		l.tell(EventPlanned, "planned %s in %d groups, plan %s", targets(made.Targets), made.Groups, made.Hash)
+		l.tell(EventPlanned, "planned %s in %s, plan %s", targets(made.Targets), counted(made.Groups, "group"), made.Hash)
 		return
 	}
 	why := "spec changed"
@@ -147,6 +147,6 @@ func (l *look) tellPlan(made v1alpha1.PlanStatus, created []*v1alpha1.Deployment
 	if difference := whatChanged(before, created); difference != "" {
 		why += " (" + shorten(difference, 500) + ")"
 	}
-	l.tell(EventPlanChanged, "%s: planned %s in %d groups instead of %d in %d, plan %s; an approval of plan %s does not hold any more",
-		why, targets(made.Targets), made.Groups, old.Targets, old.Groups, made.Hash, old.Hash)
+	l.tell(EventPlanChanged, "%s: planned %s in %s instead of %d in %d, plan %s; an approval of plan %s does not hold any more",
+		why, targets(made.Targets), counted(made.Groups, "group"), old.Targets, old.Groups, made.Hash, old.Hash)
 }

@@ -74,7 +74,7 @@ func (l *look) tripBudget() {
 	default:
 		return
 	}
-	l.brakeBy(v1alpha1.PauseByErrorBudget, "%d of %d targets of the rollout failed%s, more than errorBudget %s", failed, total, l.sinceResume(), allowed)
+	l.brakeBy(v1alpha1.PauseByErrorBudget, "%d of %s of the rollout failed%s, more than errorBudget %s", failed, targets(total), l.sinceResume(), allowed)
 	l.warn(EventPaused, "%s", l.status.PauseMessage)
 }
 

@@ -21,8 +21,8 @@ func (l *look) judge() {
 			l.Set.Name, because(l.Set.InvalidationReason))
 	case l.status.State == v1alpha1.RolloutFinished && l.hasErrors():
 		c := l.total()
-		l.stall(v1alpha1.ReasonFinishedWithErrors, "%d of %d targets succeeded, %d failed, and a group ended in Error: see status.failures; to try them again, set spec.retry.at",
-			c.Succeeded, existing(c), c.Failed)
+		l.stall(v1alpha1.ReasonFinishedWithErrors, "%d of %s succeeded, %d failed, and a group ended in Error: see status.failures; to try them again, set spec.retry.at",
+			c.Succeeded, targets(existing(c)), c.Failed)
 	}
 }
 
@@ -75,7 +75,7 @@ func (l *look) standing() (reason, message string) {
 	switch l.status.State {
 	case v1alpha1.RolloutFinished:
 		c := l.total()
-		return v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %d targets succeeded, %d failed", c.Succeeded, existing(c), c.Failed)
+		return v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %s succeeded, %d failed", c.Succeeded, targets(existing(c)), c.Failed)
 	case v1alpha1.RolloutStopped:
 		message := l.whyStopped()
 		if l.retryIsRefused() {
@@ -145,6 +145,16 @@ func (l *look) invalidatedCondition() *metav1.Condition {
 	}
 	return condition(v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid,
 		fmt.Sprintf("DistributionSet %s was invalidated%s with cancelation %s", l.Set.Name, because(l.Set.InvalidationReason), l.Set.Invalidation))
+}
+
+// tellStalled says once that somebody has to act, unless a rule has told people already in this look.
+func (l *look) tellStalled() {
+	now := meta.FindStatusCondition(l.status.Conditions, v1alpha1.ConditionStalled)
+	old := meta.FindStatusCondition(l.Rollout.Status.Conditions, v1alpha1.ConditionStalled)
+	told := slices.ContainsFunc(l.plan.Events, func(e Event) bool { return e.Type == warning })
+	if now != nil && !told && (old == nil || old.Reason != now.Reason) {
+		l.warn(now.Reason, "%s", now.Message)
+	}
 }
 
 // tellInvalidated says it once, before what it leads to.

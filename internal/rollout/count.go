@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -212,11 +213,17 @@ func (r Rule) isRecreated(a *v1alpha1.Action) bool {
 	return a.Source.Kind == v1alpha1.SourceRollout && a.Source.Name == r.name && a.Source.Since.Time.Equal(r.since)
 }
 
-// isReassigned tells whether the target's own assignment is newer and brings another set.
+// isReassigned tells whether the target's own assignment is newer and brings another set. One that cannot be carried out, by the target's own word, replaces nothing.
 func (r Rule) isReassigned(t *v1alpha1.Target, since time.Time) bool {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
-	return wanted != nil && seen != nil && seen.Since != nil && seen.DistributionSet == wanted.DistributionSet &&
+	return wanted != nil && seen != nil && !isRefused(t) && seen.Since != nil && seen.DistributionSet == wanted.DistributionSet &&
 		seen.Since.After(since) && wanted.DistributionSet != r.set && wanted.Superseding != v1alpha1.SupersedingQueue && !r.migrationStep
+}
+
+// isRefused tells whether the target's own assignment waits for somebody to mend it.
+func isRefused(t *v1alpha1.Target) bool {
+	c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionAssigned)
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonUnknownCancelID
 }
 
 // Entry is what one member adds to a tally. Entries can be compared with ==.

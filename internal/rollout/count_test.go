@@ -104,6 +104,10 @@ func TestBucketOf(t *testing.T) {
 		"a newer update succeeded past a migration step":        {step, []v1alpha1.Action{act(1, "q", newer, "Finished")}, nil, bits{}, Canceled},
 		"before the start nothing is newer":                     {notStarted, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Scheduled},
 		"its own assignment is newer":                           {open, nil, assigned("hotfix", newer, ""), bits{}, Canceled},
+		"its own assignment is newer and names a set that is not there": {open, nil, func(t *v1alpha1.Target) {
+			assigned("hotfxi", newer, "")(t)
+			t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonReferenceNotFound}}
+		}, bits{}, Pending},
 		"its own assignment is older":                           {open, nil, assigned("hotfix", older, ""), bits{}, Pending},
 		"its own assignment brings the same set":                {open, nil, assigned("firmware-2", newer, ""), bits{}, Pending},
 		"its own assignment wants both":                         {open, nil, assigned("hotfix", newer, v1alpha1.SupersedingQueue), bits{}, Pending},

@@ -140,9 +140,9 @@ func (l *look) finish() bool {
 	l.status.State, l.status.FinishedAt = v1alpha1.RolloutFinished, micro(l.Now)
 	total := l.total()
 	if failed > 0 {
-		l.warn(EventFinished, "finished with %d of %d groups in Error: %d of %d targets succeeded, %d failed", failed, len(l.groups), total.Succeeded, existing(total), total.Failed)
+		l.warn(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed", failed, counted(len(l.groups), "group"), total.Succeeded, targets(existing(total)), total.Failed)
 	} else {
-		l.tell(EventFinished, "finished: %d of %d targets succeeded, %d failed", total.Succeeded, existing(total), total.Failed)
+		l.tell(EventFinished, "finished: %d of %s succeeded, %d failed", total.Succeeded, targets(existing(total)), total.Failed)
 	}
 	return true
 }

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 // hawkBit's threshold arithmetic (float32 there) in whole numbers, at the edges.
@@ -240,6 +241,30 @@ func TestAlreadyInstalledMembersCountAsSucceededWhenTheirGroupOpens(t *testing.T
 	w.settle()
 	if got := w.bucket("dev-01"); got != Pending {
 		t.Errorf("with reinstall dev-01 is %s", got)
+	}
+}
+
+// TestW06_AssignedIsNotInstalled: what is assigned, offered or even at work elsewhere counts only once it is installed.
+func TestW06_AssignedIsNotInstalled(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	other := v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev-01", UID: "uid-dev-01", Attempt: 1}
+	w.targets["dev-01"].Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: w.set.Name}}
+	for _, name := range []string{"dev-02", "dev-03"} {
+		action.Begin(&w.targets[name].Status, action.Birth{Source: other, DistributionSet: w.set.Name, ContentHash: w.set.ContentHash, Now: w.now})
+	}
+	w.report("dev-03", action.Download, "")
+	w.report("dev-03", action.Fail, "17")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running")
+	if got, want := *w.rollout.Status.Targets, (v1alpha1.Counts{Targets: 3, Pending: 3}); got != want {
+		t.Errorf("counts are %+v, want %+v: nobody has installed it", got, want)
+	}
+	w.report("dev-02", action.Download, "")
+	w.report("dev-02", action.Succeed, "")
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running")
+	if got, want := *w.rollout.Status.Targets, (v1alpha1.Counts{Targets: 3, Pending: 2, Succeeded: 1}); got != want {
+		t.Errorf("counts are %+v, want %+v: one has installed it in another way", got, want)
 	}
 }
 

@@ -423,6 +423,21 @@ func TestW16_WhoJoinsHasTheRightStatus(t *testing.T) {
 	}
 }
 
+// A device that has begun something newer still needs the migration step, until that has finished.
+func TestAMigrationStepTakesWhatAYoungerRolloutHasNotFinished(t *testing.T) {
+	for state, want := range map[v1alpha1.ActionState]bool{"Error": true, "Canceled": true, "Finished": false} {
+		w := running(t, 1, dynamic(1, 10))
+		w.set.RequiredMigrationStep = true
+		w.addTarget("new")
+		w.targets["new"].Status.Actions = []v1alpha1.Action{ofRollout("younger", act(1, "uid-y", 60, state))}
+		w.tick(time.Second)
+		w.settle()
+		if g, _ := w.groupOf("new"); (g != nil) != want {
+			t.Errorf("after %s: joined: %v, want %v", state, g != nil, want)
+		}
+	}
+}
+
 // A younger rollout wins for good: what it takes from a dynamic group is given up, and what it has never joins.
 func TestW16_ADynamicGroupDoesNotOverrideAYoungerRollout(t *testing.T) {
 	w := running(t, 2, dynamic(1, 10))

@@ -127,15 +127,16 @@ func (in *Intake) Selects(t *v1alpha1.Target) bool { return canBePlanned(t) && i
 
 // Takes tells whether the target may join, as far as the target and the set say.
 func (in *Intake) Takes(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
-	return set != nil && set.Fits(t.Spec.Type) && in.Selects(t) && !isTakenByYounger(r, t)
+	return set != nil && set.Fits(t.Spec.Type) && in.Selects(t) && !isTakenByYounger(r, set, t)
 }
 
-// isTakenByYounger tells whether the target has had an action of a younger rollout: it wins for good.
-func isTakenByYounger(r *v1alpha1.Rollout, t *v1alpha1.Target) bool {
+// isTakenByYounger tells whether the target has had an action of a younger rollout: it wins for good, over a required migration step only once it has finished.
+func isTakenByYounger(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
 		if a.Source.Kind == v1alpha1.SourceRollout && a.Source.UID != r.UID && a.Source.Name != r.Name &&
-			a.Update.Superseding != v1alpha1.SupersedingQueue && a.Source.Since != nil && a.Source.Since.After(Since(r)) {
+			a.Update.Superseding != v1alpha1.SupersedingQueue && a.Source.Since != nil && a.Source.Since.After(Since(r)) &&
+			(!set.RequiredMigrationStep || a.State == v1alpha1.ActionFinished) {
 			return true
 		}
 	}

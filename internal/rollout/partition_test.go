@@ -116,9 +116,9 @@ func TestEqualGroups(t *testing.T) {
 	}
 }
 
-// TestW24EqualGroupsDoNotDrift: from 200 groups on hawkBit's percentages, kept in floating point, make one group far too large and leave
+// TestW24_EqualGroupsDoNotDrift: from 200 groups on hawkBit's percentages, kept in floating point, make one group far too large and leave
 // the last ones empty.
-func TestW24EqualGroupsDoNotDrift(t *testing.T) {
+func TestW24_EqualGroupsDoNotDrift(t *testing.T) {
 	for _, c := range []struct{ targets, groups int }{{100_499, 500}, {40_000, 200}, {20_001, 499}} {
 		t.Run(fmt.Sprintf("%d targets in %d groups", c.targets, c.groups), func(t *testing.T) {
 			groups, err := Partition(planRollout(inEqualGroups(int32(c.groups))), planTargets(c.targets, nil))
@@ -185,8 +185,8 @@ func TestExplicitGroups(t *testing.T) {
 	}
 }
 
-// TestOrderStaysWhatItIs pins the order of plans: another one would take their approval from plans that are written down.
-func TestOrderStaysWhatItIs(t *testing.T) {
+// TestW12_OrderStaysWhatItIs pins the order of plans: another one would take their approval from plans that are written down.
+func TestW12_OrderStaysWhatItIs(t *testing.T) {
 	three := int32(3)
 	for name, c := range map[string]struct {
 		order   v1alpha1.GroupOrder
@@ -273,7 +273,7 @@ func TestConditionsAreInheritedOneByOne(t *testing.T) {
 	}
 }
 
-func TestPartitionRefuses(t *testing.T) {
+func TestW17_PartitionRefusesWhatDoesNotFit(t *testing.T) {
 	everybody := v1alpha1.Selection{}
 	longNames := planTargets(3000, nil)
 	for _, target := range longNames {

@@ -95,7 +95,7 @@ func noTargets(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Targe
 	count(twins, "with the controllerID of an older target")
 	count(deleting, "being deleted")
 	return &Problem{v1alpha1.ReasonNoTargets, fmt.Sprintf(
-		"none of the %d targets of namespace %s is selected: %s; widen the selection, or label the targets", len(population), r.Namespace, strings.Join(out, ", "))}
+		"none of the %s of namespace %s is selected: %s; widen the selection, or label the targets", targets(len(population)), r.Namespace, strings.Join(out, ", "))}
 }
 
 // MakePlan selects targets, spreads them over groups and writes the plan down: the DeploymentGroups to create, and the status that makes

@@ -7,11 +7,14 @@ import (
 )
 
 // targets counts targets in a sentence.
-func targets[N int | int32](n N) string {
-	if n == 1 {
-		return "1 target"
+func targets[N int | int32](n N) string { return counted(n, "target") }
+
+// counted puts a noun behind its number.
+func counted[N int | int32](n N, noun string) string {
+	if n != 1 {
+		noun += "s"
 	}
-	return fmt.Sprintf("%d targets", n)
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // list names the first five.

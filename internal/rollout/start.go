@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 // prepare takes a rollout that has not started to its start: there is a set to assign, a plan of it, agreement to the plan, and it is time.
@@ -24,6 +25,7 @@ func (l *look) prepare() bool {
 // gates before the start, in order.
 var gates = []func(*look) bool{
 	(*look).hasSet,
+	(*look).hasWindow,
 	(*look).hasPlan,
 	(*look).isApproved,
 	(*look).isWanted,
@@ -47,6 +49,15 @@ func (l *look) hasSet() bool {
 		return false
 	}
 	return l.problem == nil
+}
+
+// hasWindow: the start freezes the maintenance window, and one that never opens would hold everybody for good.
+func (l *look) hasWindow() bool {
+	err := offer.CheckWindow(l.spec.Update.MaintenanceWindow, l.Now)
+	if err != nil {
+		l.stall(v1alpha1.ReasonInvalidSpec, "spec.update.maintenanceWindow.%v", err)
+	}
+	return err == nil
 }
 
 func (l *look) isApproved() bool {
@@ -109,7 +120,7 @@ func (l *look) hasGroups() bool {
 	}
 	if end := l.status.Plan.CreatedAt.Add(grace); l.Now.Before(end) {
 		l.takingOver = v1alpha1.ReasonPlanning
-		l.wait(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %d groups are there", len(l.groups)-len(missing), len(l.groups))
+		l.wait(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %s so far", len(l.groups)-len(missing), counted(len(l.groups), "group"))
 		return false
 	}
 	l.loseGroups(missing)
@@ -123,7 +134,7 @@ func (l *look) start() {
 		l.at(i).State = v1alpha1.GroupScheduled
 	}
 	l.wait(v1alpha1.ReasonProgressing, noTime, "the first group is about to open")
-	l.tell(EventStarted, "started: %s in %d groups", targets(l.status.Plan.Targets), len(l.groups))
+	l.tell(EventStarted, "started: %s in %s", targets(l.status.Plan.Targets), counted(len(l.groups), "group"))
 }
 
 // rest: a finished rollout wants nothing.

@@ -44,6 +44,18 @@ func TestNotStarted(t *testing.T) {
 			},
 			"Creating", "False DistributionSetInvalid", false, "was invalidated (bricks the modem) and cannot be assigned again: set spec.update.distributionSet to another set", 0,
 		},
+		"the maintenance window has no such hour": {
+			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = window("0 25 * * *", "UTC") },
+			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 25 * * *" cannot be read`, 0,
+		},
+		"the maintenance window is in no known zone": {
+			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = window("0 2 * * *", "Europe/Atlantis") },
+			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.timeZone "Europe/Atlantis" is unknown: give a name of the IANA database`, 0,
+		},
+		"the maintenance window never opens": {
+			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = window("0 2 30 2 *", "") },
+			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 2 30 2 *" never comes: name a day that the calendar has`, 0,
+		},
 		"the expression does not compile": {
 			func(w *world) { w.rollout.Spec.TargetExpression = "target.nmae ==" },
 			"Creating", "False InvalidExpression", false, "spec.targetExpression", 0,
@@ -128,7 +140,11 @@ func TestNotStarted(t *testing.T) {
 	}
 }
 
-func TestItRecoversWhenTheCauseIsGone(t *testing.T) {
+func window(schedule, zone string) *v1alpha1.MaintenanceWindow {
+	return &v1alpha1.MaintenanceWindow{Schedule: schedule, TimeZone: zone, DurationSeconds: 3600}
+}
+
+func TestW05_ItRecoversWhenTheCauseIsGone(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	set := w.set
 	w.set = nil
@@ -224,7 +240,7 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 }
 
 // The process died after it had created groups and before the status that makes them exist.
-func TestHalfAPlanIsFinishedOrSweptAway(t *testing.T) {
+func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
 	t.Run("the same plan takes its groups up", func(t *testing.T) {
 		w := newWorld(t, 4, groupCount(2))
 		p := Next(w.snapshot())

@@ -19,6 +19,7 @@ func (l *look) write() Plan {
 	l.judge()
 	l.status.Conditions = l.allConditions()
 	l.tellInvalidated()
+	l.tellStalled()
 	l.mirror()
 	l.sweep()
 	l.join()
@@ -76,8 +77,12 @@ func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {
 }
 
 // mirror tells the groups what has become of them, when their state or bitmaps have changed; for counts alone it does not. A group that is
-// written already in this look gets it in the next.
+// written already in this look gets it in the next. The look that starts leaves all of it to the next one, which opens the first group and must not wait until
+// hundreds of groups have been told that they are scheduled.
 func (l *look) mirror() {
+	if l.hasStarted() && l.Rollout.Status.StartedAt == nil {
+		return
+	}
 	for i, g := range l.groups {
 		if g.seen == nil || g.ahead {
 			continue

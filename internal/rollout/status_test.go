@@ -37,8 +37,7 @@ func TestAGroupMirrorsItsStateNotItsCounts(t *testing.T) {
 		}
 	}
 	want := []string{
-		"group-1 Scheduled", "group-2 Scheduled", // at the start
-		"group-1 Running", // opened
+		"group-1 Running", "group-2 Scheduled", // the start leaves them to the opening
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

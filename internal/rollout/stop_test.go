@@ -103,7 +103,7 @@ func TestStop(t *testing.T) {
 }
 
 // The empty table of the first seed, filled: what an invalidation does to a rollout of four targets in two groups.
-func TestInvalidation(t *testing.T) {
+func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 	type outcome struct {
 		state      v1alpha1.RolloutState
 		groups     string

@@ -1,10 +1,8 @@
 package rollout
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
@@ -64,7 +62,7 @@ func (l *look) waitForGroup() {
 		message += fmt.Sprintf("; who has not begun by %s %s", stamp(until), l.fateOfLate())
 	}
 	if w := l.spec.Update.MaintenanceWindow; w != nil && c.Pending > 0 {
-		message += "; devices begin only in the maintenance window " + wordsOf(w)
+		message += "; devices begin only in the maintenance window " + offer.WindowWords(w)
 		if opens := offer.NextOpening(w, l.Now); !opens.IsZero() {
 			until = opens
 		}
@@ -80,11 +78,6 @@ func (l *look) fateOfLate() string {
 		return "leaves the group, uncounted"
 	}
 	return "has failed with " + v1alpha1.CodeStartDeadlineExceeded
-}
-
-// wordsOf a maintenance window say the same at any hour.
-func wordsOf(w *v1alpha1.MaintenanceWindow) string {
-	return fmt.Sprintf("%q (%s, %s)", w.Schedule, cmp.Or(w.TimeZone, "UTC"), time.Duration(w.DurationSeconds)*time.Second)
 }
 
 // wordsOfGrowth say why nobody joins a dynamic rollout any more.

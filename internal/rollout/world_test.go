@@ -281,7 +281,8 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 	}
 }
 
-// checkOpening: no group opens before its predecessor's success, and none while the rollout is paused or its brake has been pulled.
+// checkOpening: no group opens before its predecessor's success unless a person passes the gate behind that, and none while the rollout is
+// paused or its brake has been pulled.
 func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	w.t.Helper()
 	if status.State != v1alpha1.RolloutRunning && status.State != v1alpha1.RolloutFinished && !(status.State == v1alpha1.RolloutPaused && status.PauseReason == v1alpha1.PauseBySuccessAction) {
@@ -299,8 +300,9 @@ func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	}
 	succeeded := 100*before.Succeeded >= conditions.SuccessThreshold*(before.Targets-before.Removed)
 	closed := before.Scheduled+before.Pending+before.InProgress == 0
-	resumed := handledTimes(status)["resumed"] != ""
-	if !succeeded && !closed && !(before.State == v1alpha1.GroupError && resumed) {
+	resumed := handledTimes(status)["resumed"]
+	passed := old.PauseReason == v1alpha1.PauseBySuccessAction && resumed != handledTimes(old)["resumed"] // whatever the threshold has become since
+	if !succeeded && !closed && !passed && !(before.State == v1alpha1.GroupError && resumed != "") {
 		w.t.Errorf("group %s opened before the success of %s: %+v", status.Groups[i].Name, before.Name, before)
 	}
 }

@@ -103,7 +103,7 @@ func TestWhatHasNotChangedTakesNoRight(t *testing.T) {
 }
 
 // The matrix is hawkBit's: who may invalidate how. Every right is held by somebody on its own.
-func TestWhoMayInvalidateHow(t *testing.T) {
+func TestW18_WhoMayInvalidateHow(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	sets, targets, rollouts := rule("create update patch", "distributionsets"), rule("update", "targets"), rule("update", "rollouts")

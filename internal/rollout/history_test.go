@@ -1,0 +1,175 @@
+package rollout
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// calm is a rollout that nobody touches between its start and its end. Two devices fail in it, less than any threshold that a history sets.
+func calm() story {
+	return story{
+		targets: 12,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.SettleSeconds = num(30)
+			s.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "field"}}
+			s.GroupCount, s.SuccessThreshold, s.ErrorThreshold = num(3), num(100), num(80)
+		},
+		devices:   map[string]temperament{"dev-02": {code: "17", times: 1}, "dev-07": {slow: 3}, "dev-10": {code: "flash", times: 1}},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished",
+	}
+}
+
+// history is what people do before the plan, while the labels have not settled, and after the start. Both parts end where every history ends: with ten
+// targets in the field, and with one spec.
+func history(random *rand.Rand, before, after int, done func(*world)) []deed {
+	var deeds []deed
+	for range before {
+		deeds = append(deeds, deed{"labels", always, func(w *world) { relabel(w, random) }})
+	}
+	deeds = append(deeds, deed{"labels for the last time", always, func(w *world) {
+		for name := range w.targets {
+			label(w, name, name != "dev-04" && name != "dev-11")
+		}
+	}}, deed{"waits", always, func(w *world) { w.tick(time.Minute) }})
+	for range after {
+		change := changes[random.IntN(len(changes))]
+		deeds = append(deeds, deed{"edits", opens(0), func(w *world) {
+			w.edit(func(s *v1alpha1.RolloutSpec) { change(w, s, random) })
+		}})
+	}
+	return append(deeds, deed{"ends the edits", opens(0), func(w *world) {
+		w.now = later(w.now, epoch.Add(24*time.Hour))
+		w.edit(func(s *v1alpha1.RolloutSpec) { lastWord(s, epoch.Add(24*time.Hour)) })
+		done(w)
+	}})
+}
+
+// lastWord is the spec that every history ends in. The one resumedAt lies after all pauses.
+func lastWord(s *v1alpha1.RolloutSpec, at time.Time) {
+	calm().spec(s)
+	resumedAt := metav1.NewTime(at)
+	s.State, s.ResumedAt, s.Advance, s.SuccessAction, s.MinimumReports = v1alpha1.IntentRunning, &resumedAt, nil, "", 0
+}
+
+// changes are single commits to a rollout that has started.
+var changes = []func(w *world, s *v1alpha1.RolloutSpec, random *rand.Rand){
+	func(_ *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) { s.State = v1alpha1.IntentPaused },
+	func(_ *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) { s.State = v1alpha1.IntentRunning },
+	func(w *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) {
+		now := metav1.NewTime(w.now)
+		s.ResumedAt = &now
+	},
+	func(w *world, s *v1alpha1.RolloutSpec, random *rand.Rand) {
+		s.Advance = &v1alpha1.Advance{To: fmt.Sprintf("group-%d", 2+random.IntN(2)), At: metav1.NewTime(w.now)}
+	},
+	func(_ *world, s *v1alpha1.RolloutSpec, random *rand.Rand) {
+		s.SuccessThreshold = num(random.Int32N(101))
+	},
+	func(_ *world, s *v1alpha1.RolloutSpec, random *rand.Rand) {
+		s.ErrorThreshold = num(50 + random.Int32N(51))
+	},
+	func(_ *world, s *v1alpha1.RolloutSpec, random *rand.Rand) { s.MinimumReports = 1 + random.Int32N(3) },
+	func(_ *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) { s.SuccessAction = v1alpha1.SuccessActionPause },
+	func(_ *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) { s.SuccessAction = "" },
+}
+
+func relabel(w *world, random *rand.Rand) {
+	for _, t := range w.population() {
+		if random.IntN(3) == 0 {
+			label(w, t.Name, random.IntN(2) == 0)
+		}
+	}
+}
+
+// label puts a target into the field or into the lab.
+func label(w *world, name string, field bool) {
+	ring, changed := "lab", metav1.NewMicroTime(w.now)
+	if field {
+		ring = "field"
+	}
+	t := w.targets[name]
+	if t.Labels["ring"] != ring {
+		t.Labels, t.Status.SelectionChangedAt = map[string]string{"ring": ring}, &changed
+	}
+}
+
+// normalised is a status without when things happened, and without which requests brought it about.
+func normalised(t testing.TB, s v1alpha1.RolloutStatus) any {
+	t.Helper()
+	s.Handled = nil
+	return timeless(stored[any](t, json.RawMessage(mustJSON(t, s))))
+}
+
+func mustJSON(t testing.TB, v any) []byte {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func timeless(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			if strings.HasSuffix(key, "At") || slices.Contains([]string{"lastTransitionTime", "observedGeneration", "firstSeen", "lastSeen"}, key) {
+				delete(v, key)
+				continue
+			}
+			v[key] = timeless(inner)
+		}
+	case []any:
+		for i := range v {
+			v[i] = timeless(v[i])
+		}
+	}
+	return v
+}
+
+// TestEveryHistoryOfOneSpecEndsAlike: however a spec came to be what it is, and whatever crashes there were, the same fleet ends in the same status.
+func TestEveryHistoryOfOneSpecEndsAlike(t *testing.T) {
+	var end *world
+	play := func(t *testing.T, seed uint64, before, after int, crashes bool) (any, []string) {
+		random := rand.New(rand.NewPCG(seed, 16))
+		s := calm()
+		s.person = history(random, before, after, func(w *world) { end = w })
+		log := s.play(t, random, crashes)
+		return normalised(t, end.rollout.Status), log
+	}
+	want, _ := play(t, 0, 0, 0, false)
+	spec := end.rollout.Spec
+	happened := map[string]int{}
+	for seed := range uint64(100) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			got, log := play(t, seed, 6, 12, seed%2 == 1)
+			if diff := cmp.Diff(spec, end.rollout.Spec); diff != "" {
+				t.Errorf("the specs differ:\n%s", diff)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-calm +this history:\n%s\n%s", diff, strings.Join(log, "\n"))
+			}
+			for _, line := range log {
+				if _, event, ok := strings.Cut(line, " Normal "); ok {
+					reason, _, _ := strings.Cut(event, ":")
+					happened[reason]++
+				}
+			}
+		})
+	}
+	for _, reason := range []string{EventPaused, EventResumed, EventAdvanced, EventPlanned} {
+		if happened[reason] == 0 {
+			t.Errorf("no history had the event %s: %v", reason, happened)
+		}
+	}
+}
