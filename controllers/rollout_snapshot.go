@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -64,15 +65,36 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 		}
 		switch {
 		case self.Status.StartedAt == nil:
-			if s.Ambiguous == "" && isAmbiguous(other, self) && len(r.shared(s.Groups, other, anyGroup)) > 0 {
-				s.Ambiguous = other.Name
-			}
+			r.compare(s, other)
 		case r.takesOver(other, self):
 			s.Claims = append(s.Claims, r.claim(s, other))
 		case self.Status.State == v1alpha1.RolloutStarting && r.takesOver(self, other) && r.holdsShared(s, other):
 			s.Unsettled = append(s.Unsettled, other.Name)
 		}
 	}
+}
+
+// compare finds out whether the order of a rollout that is about to start and another one is ambiguous, as far as that can be told: one that was created first and
+// whose groups are not all known yet may still turn out to share targets.
+func (r *RolloutReconciler) compare(s *rollout.Snapshot, other *v1alpha1.Rollout) {
+	switch {
+	case !isAmbiguous(other, s.Rollout):
+	case len(r.shared(s.Groups, other, anyGroup)) > 0:
+		s.Ambiguous = cmp.Or(s.Ambiguous, other.Name)
+	case !r.isPlanKnown(other):
+		s.Undecided = cmp.Or(s.Undecided, other.Name)
+	}
+}
+
+// isPlanKnown tells whether the index has all groups of a rollout's plan.
+func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
+	known := 0
+	for _, g := range r.Index.Groups(obj.UID) {
+		if intents.Exists(g, obj) {
+			known++
+		}
+	}
+	return obj.Status.Plan != nil && known >= len(obj.Status.Groups)
 }
 
 // byOrder sorts rollouts by their place in the order of updates, then by name.

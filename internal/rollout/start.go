@@ -100,8 +100,17 @@ func (l *look) isTime() bool {
 }
 
 // isUnambiguous: a rebuild from Git creates rollouts all at once, and must not downgrade anyone.
+//
+// While the members of another one are not known, this one waits, but not longer than a minute for one that may never have a plan.
 func (l *look) isUnambiguous() bool {
-	if l.Ambiguous == "" {
+	end := l.Rollout.CreationTimestamp.Add(time.Minute)
+	switch {
+	case l.Ambiguous != "":
+	case l.Undecided != "" && l.Now.Before(end):
+		l.takingOver = v1alpha1.ReasonSettling
+		l.wait(v1alpha1.ReasonSettling, end, "waits for the plan of rollout %s, which was created at the same time and may share targets; with spec.startAt in both nobody waits", l.Undecided)
+		return false
+	default:
 		return true
 	}
 	l.stall(v1alpha1.ReasonOrderAmbiguous,

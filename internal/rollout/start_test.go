@@ -105,6 +105,10 @@ func TestNotStarted(t *testing.T) {
 			func(w *world) { w.ambiguous = "older" },
 			"Ready", "False OrderAmbiguous", false, "shares targets with rollout older, which was created at the same time, and neither says which is newer: give spec.startAt to both", 0,
 		},
+		"another rollout has no plan yet": {
+			func(w *world) { w.undecided = "older" },
+			"Ready", "Unknown Settling", true, "waits for the plan of rollout older, which was created at the same time", 59 * time.Second,
+		},
 		"an older rollout has not given up": {
 			func(w *world) { w.unsettled = []string{"older", "oldest"} },
 			"Starting", "True Superseding", false, "waits until older rollouts have given up the targets they share with this one: older, oldest", 0,

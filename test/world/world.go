@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -60,6 +61,7 @@ func New(t testing.TB) *World {
 		if shared.err = EnsureSystemNamespace(c); shared.err != nil {
 			return
 		}
+		ctrl.SetLogger(logr.Discard()) // a story speaks by what it sees
 		for _, wrap := range shared.wraps {
 			config.Wrap(wrap)
 		}
