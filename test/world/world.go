@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/testr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -103,9 +102,6 @@ func Start(ctx context.Context, o process.Options, run func(context.Context, pro
 	go func() { ended <- run(ctx, o) }()
 	return "http://" + o.DoorListener.Addr().String(), func() error { cancel(); return <-ended }, nil
 }
-
-// LogTo sends what the controllers log to a test.
-func LogTo(t *testing.T) { ctrl.SetLogger(testr.NewWithOptions(t, testr.Options{Verbosity: 0})) }
 
 // EnsureSystemNamespace creates the namespace of Goshawk's own objects.
 func EnsureSystemNamespace(c client.Client) error {
