@@ -1,0 +1,76 @@
+package restart
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// Somebody else takes the lease of the leader. Its controllers end, and stand for election again; its door goes on answering all the time.
+func TestALostLeaseNeverEndsADoor(t *testing.T) {
+	w, _ := newWorld(t, process.Options{LeaderElect: true})
+	names := w.Targets("device", 1, nil)
+	w.Eventually("the elected leader looks at the target", func() string {
+		if w.Target(names[0]).Status.NextActionID == 0 {
+			return "it has not"
+		}
+		return ""
+	})
+
+	key := types.NamespacedName{Namespace: world.SystemNamespace, Name: "goshawk-controllers"}
+	lease := &coordinationv1.Lease{}
+	w.Eventually("the lease is taken away", func() string {
+		if err := w.Client.Get(t.Context(), key, lease); err != nil {
+			return err.Error()
+		}
+		thief, now := "thief", metav1.NewMicroTime(time.Now())
+		lease.Spec.HolderIdentity, lease.Spec.AcquireTime, lease.Spec.RenewTime = &thief, &now, &now
+		if err := w.Client.Update(t.Context(), lease); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	refused := 0
+	w.Eventually("the leader has its lease again", func() string {
+		if code := pollOnce(t, w, names[0]); code != http.StatusOK {
+			refused++
+		}
+		if err := w.Client.Get(t.Context(), key, lease); err != nil || *lease.Spec.HolderIdentity == "thief" {
+			return "the thief holds it"
+		}
+		return ""
+	})
+	if refused > 0 {
+		t.Errorf("the door refused %d polls while nobody led", refused)
+	}
+	later := w.Targets("later", 1, nil)
+	w.Eventually("the leader looks at a new target", func() string {
+		if w.Target(later[0]).Status.NextActionID == 0 {
+			return "it has not"
+		}
+		return ""
+	})
+}
+
+// pollOnce asks the door once, as the device would.
+func pollOnce(t *testing.T, w *world.World, device string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Door+"/"+w.Namespace+"/controller/v1/"+device, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "TargetToken "+world.Token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	return response.StatusCode
+}
