@@ -19,6 +19,7 @@ const (
 	CodeInvalid         offer.Code = "Invalid"         // the selection cannot be evaluated
 	CodeDuplicate       offer.Code = "Duplicate"       // an older target has the controllerID
 	CodeLaterThanPlan   offer.Code = "LaterThanPlan"   // it began to match after membership was frozen
+	CodeGrowthEnded     offer.Code = "GrowthEnded"     // a dynamic rollout takes in nobody any more
 	CodeJoinsLater      offer.Code = "JoinsLater"      // a dynamic rollout takes it in
 	CodeBudgetExhausted offer.Code = "BudgetExhausted" // the rollout's error budget has tripped
 )
@@ -52,7 +53,7 @@ func Of(w offer.World, r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, 
 			}
 		}
 	}
-	return Explanation{Reason: absent(w.Target, r, set)}
+	return Explanation{Reason: absent(w, r, set)}
 }
 
 // member explains one who is in a group: what the device is given now if it comes from this rollout, else what the rules say to this rollout's wish.
@@ -81,10 +82,8 @@ func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i i
 }
 
 // absent explains one who is in no group, from what keeps everybody out to what keeps this one out.
-func absent(t *v1alpha1.Target, r *v1alpha1.Rollout, set *offer.Set) offer.Reason {
-	reason := func(code offer.Code, format string, args ...any) offer.Reason {
-		return offer.Reason{Code: code, Message: fmt.Sprintf(format, args...)}
-	}
+func absent(w offer.World, r *v1alpha1.Rollout, set *offer.Set) offer.Reason {
+	t := w.Target
 	labels, err := query.Compile(v1alpha1.Selection{TargetSelector: r.Spec.TargetSelector})
 	if err != nil {
 		return reason(CodeInvalid, "rollout %s: spec.%v", r.Name, err)
@@ -107,10 +106,34 @@ func absent(t *v1alpha1.Target, r *v1alpha1.Rollout, set *offer.Set) offer.Reaso
 	case r.Status.Plan == nil:
 		return reason(CodeNotPlanned, "rollout %s has no plan yet%s", r.Name, waiting(r))
 	case r.Spec.Dynamic != nil:
-		return reason(CodeJoinsLater, "rollout %s is dynamic: the target joins its last group when there is room", r.Name)
+		return outsider(w, r, set)
 	}
 	return reason(CodeLaterThanPlan, "the target began to match after the plan of rollout %s was made at %s: membership is frozen; use spec.dynamic, an AutoAssignment or another Rollout",
 		r.Name, r.Status.Plan.CreatedAt.UTC().Format("2006-01-02T15:04:05Z"))
+}
+
+// outsider explains one who is selected by a dynamic rollout and has not joined it.
+func outsider(w offer.World, r *v1alpha1.Rollout, set *offer.Set) offer.Reason {
+	intake, err := rollout.NewIntake(r)
+	switch {
+	case err != nil:
+		return reason(CodeInvalid, "rollout %s: %v", r.Name, err)
+	case set.Invalidation != "":
+		return reason(offer.CodeSetInvalid, "DistributionSet %s is invalidated (%s): nobody joins rollout %s any more", set.Name, set.Invalidation, r.Name)
+	case r.Status.StartedAt == nil:
+		return reason(offer.CodeNotStarted, "rollout %s has not started%s", r.Name, waiting(r))
+	case !rollout.Grows(r, w.Now):
+		return reason(CodeGrowthEnded, "rollout %s takes in nobody any more: it has ended, or spec.dynamic.until or maxTargets is reached", r.Name)
+	case !intake.Takes(r, set, w.Target):
+		return reason(offer.CodeSuperseded, "a younger rollout has this target: it wins for good")
+	case r.Status.State == v1alpha1.RolloutPaused:
+		return reason(offer.CodePaused, "rollout %s is paused, and nobody joins meanwhile: %s", r.Name, r.Status.PauseMessage)
+	}
+	return reason(CodeJoinsLater, "rollout %s is dynamic: the target joins its last group when there is room", r.Name)
+}
+
+func reason(code offer.Code, format string, args ...any) offer.Reason {
+	return offer.Reason{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 func isDuplicate(t *v1alpha1.Target) bool {

@@ -135,6 +135,24 @@ func TestOf(t *testing.T) {
 		"in no group: no plan":    {func(w *world) { w.leave(); w.r.Status.Plan = nil }, CodeNotPlanned, "has no plan yet"},
 		"in no group: later":      {func(w *world) { w.leave() }, CodeLaterThanPlan, "membership is frozen"},
 		"in no group: it will be": {func(w *world) { w.leave(); w.r.Spec.Dynamic = &v1alpha1.Dynamic{} }, CodeJoinsLater, "joins its last group"},
+		"in no group: it would be, but the rollout has finished": {func(w *world) {
+			w.leave()
+			w.r.Spec.Dynamic, w.r.Status.State = &v1alpha1.Dynamic{}, v1alpha1.RolloutFinished
+		}, CodeGrowthEnded, "takes in nobody any more"},
+		"in no group: it would be, but the set is invalid": {func(w *world) {
+			w.leave()
+			w.r.Spec.Dynamic, w.set.Invalidation = &v1alpha1.Dynamic{}, v1alpha1.CancelationNone
+		}, offer.CodeSetInvalid, "nobody joins rollout fw2 any more"},
+		"in no group: it would be, but the rollout is paused": {func(w *world) {
+			w.leave()
+			w.r.Spec.Dynamic, w.r.Status.State = &v1alpha1.Dynamic{}, v1alpha1.RolloutPaused
+		}, offer.CodePaused, "nobody joins meanwhile"},
+		"in no group: a younger rollout has it": {func(w *world) {
+			w.leave()
+			w.r.Spec.Dynamic = &v1alpha1.Dynamic{}
+			since := metav1.NewMicroTime(now)
+			w.target.Status.Actions = []v1alpha1.Action{{ID: 98, State: v1alpha1.ActionFinished, Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "fw3", UID: "fw3", Since: &since}}}
+		}, offer.CodeSuperseded, "a younger rollout has this target"},
 		"in no group: a twin": {func(w *world) {
 			w.leave()
 			w.target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: "False", Reason: v1alpha1.ReasonDuplicate}}
