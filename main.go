@@ -40,7 +40,7 @@ func run() error {
 	flag.DurationVar(&o.Backend.PollInterval, "door-poll-interval", 5*time.Minute, "how often devices are told to poll, at least 1s, spread by a tenth")
 	flag.DurationVar(&o.Backend.ProgressInterval, "door-progress-interval", 30*time.Second, "how long a device's intermediate reports are gathered before they are written; results are written at once")
 	flag.BoolVar(&o.Backend.OtherDoors, "door-replicated", false, "other doors serve the same devices: a device's first sign of work is then written at once, for its result may come to another door")
-	flag.StringVar(&o.Backend.InstalledName, "door-installed-name-attribute", "", "device attribute that names the distribution set the device runs (default: none)")
+	flag.StringVar(&o.Backend.InstalledName, "door-installed-name-attribute", "", "device attribute that names the distribution set the device runs; a new device is then asked for it before it is offered anything (default: none)")
 	flag.StringVar(&o.Backend.InstalledVersion, "door-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)

@@ -78,12 +78,22 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 // whose groups are not all known yet may still turn out to share targets.
 func (r *RolloutReconciler) compare(s *rollout.Snapshot, other *v1alpha1.Rollout) {
 	switch {
+	case isBehind(s.Rollout, other):
+		s.Behind = cmp.Or(s.Behind, other.Name)
 	case !isAmbiguous(other, s.Rollout):
 	case len(r.shared(s.Groups, other, anyGroup)) > 0:
 		s.Ambiguous = cmp.Or(s.Ambiguous, other.Name)
 	case !r.isPlanKnown(other):
 		s.Undecided = cmp.Or(s.Undecided, other.Name)
 	}
+}
+
+// isBehind tells whether a newer rollout, by the startAt of both, was created together with this one and is about to start: were the older one first by a moment, as
+// after a rebuild from Git, a device that comes by would fall back.
+func isBehind(self, other *v1alpha1.Rollout) bool {
+	return self.Spec.StartAt != nil && other.Spec.StartAt != nil && self.Spec.StartAt.Before(other.Spec.StartAt) &&
+		other.Spec.State == v1alpha1.IntentRunning && other.Status.StartedAt == nil && !isQueued(&other.Spec.Update) &&
+		self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < time.Minute
 }
 
 // isPlanKnown tells whether the index has all groups of a rollout's plan.

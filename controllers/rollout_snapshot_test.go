@@ -88,3 +88,38 @@ func TestAmbiguousOrder(t *testing.T) {
 		})
 	}
 }
+
+func TestIsBehind(t *testing.T) {
+	for name, tt := range map[string]struct {
+		edit func(self, newer *v1alpha1.Rollout)
+		want bool
+	}{
+		"created together, the newer has not started": {func(_, _ *v1alpha1.Rollout) {}, true},
+		"the newer has started": {func(_, newer *v1alpha1.Rollout) {
+			at := metav1.NewMicroTime(startOfJoins)
+			newer.Status.StartedAt = &at
+		}, false},
+		"the newer is only planned": {func(_, newer *v1alpha1.Rollout) { newer.Spec.State = v1alpha1.IntentPlanned }, false},
+		"the newer wants both":      {func(_, newer *v1alpha1.Rollout) { newer.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, false},
+		"the newer has no startAt":  {func(_, newer *v1alpha1.Rollout) { newer.Spec.StartAt = nil }, false},
+		"the other one is the older one": {func(self, newer *v1alpha1.Rollout) {
+			self.Spec.StartAt, newer.Spec.StartAt = newer.Spec.StartAt, self.Spec.StartAt
+		}, false},
+		"the newer was created later": {func(_, newer *v1alpha1.Rollout) {
+			newer.CreationTimestamp = metav1.NewTime(startOfJoins.Add(time.Minute))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			self, newer := aRollout("self", "fw"), aRollout("newer", "fw")
+			past, later := metav1.NewTime(startOfJoins.Add(-time.Hour)), metav1.NewTime(startOfJoins.Add(-time.Minute))
+			for _, r := range []*v1alpha1.Rollout{self, newer} {
+				r.CreationTimestamp, r.Spec.State, r.Status.StartedAt = metav1.NewTime(startOfJoins), v1alpha1.IntentRunning, nil
+			}
+			self.Spec.StartAt, newer.Spec.StartAt = &past, &later
+			tt.edit(self, newer)
+			if got := isBehind(self, newer); got != tt.want {
+				t.Errorf("behind: %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

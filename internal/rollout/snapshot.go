@@ -33,6 +33,8 @@ type Snapshot struct {
 	Unsettled []string
 	// Ambiguous is the name of an older rollout over shared targets that was created within a minute of this one, neither having a startAt.
 	Ambiguous string
+	// Behind is the name of a newer rollout, by the startAt of both, that was created within a minute of this one and has not started.
+	Behind string
 	// Undecided is the name of such a rollout whose members are not known yet.
 	Undecided string
 	// RequireApproval is the manager's --require-approval.

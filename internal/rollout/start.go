@@ -106,6 +106,10 @@ func (l *look) isUnambiguous() bool {
 	end := l.Rollout.CreationTimestamp.Add(time.Minute)
 	switch {
 	case l.Ambiguous != "":
+	case l.Behind != "" && l.Now.Before(end):
+		l.takingOver = v1alpha1.ReasonSettling
+		l.wait(v1alpha1.ReasonSettling, end, "waits for rollout %s, which is newer by its startAt and was created at the same time, to start first: nobody is to fall back", l.Behind)
+		return false
 	case l.Undecided != "" && l.Now.Before(end):
 		l.takingOver = v1alpha1.ReasonSettling
 		l.wait(v1alpha1.ReasonSettling, end, "waits for the plan of rollout %s, which was created at the same time and may share targets; with spec.startAt in both nobody waits", l.Undecided)

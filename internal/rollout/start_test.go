@@ -105,6 +105,10 @@ func TestNotStarted(t *testing.T) {
 			func(w *world) { w.ambiguous = "older" },
 			"Ready", "False OrderAmbiguous", false, "shares targets with rollout older, which was created at the same time, and neither says which is newer: give spec.startAt to both", 0,
 		},
+		"a newer rollout of the same moment has not started": {
+			func(w *world) { w.behind = "newer" },
+			"Ready", "Unknown Settling", true, "waits for rollout newer, which is newer by its startAt", 59 * time.Second,
+		},
 		"another rollout has no plan yet": {
 			func(w *world) { w.undecided = "older" },
 			"Ready", "Unknown Settling", true, "waits for the plan of rollout older, which was created at the same time", 59 * time.Second,

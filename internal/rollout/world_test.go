@@ -32,6 +32,7 @@ type world struct {
 	unsettled       []string
 	ambiguous       string
 	undecided       string
+	behind          string
 	requireApproval bool
 	// younger are the targets that a younger rollout has.
 	younger map[string]bool
@@ -94,7 +95,7 @@ func (w *world) population() []*v1alpha1.Target {
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{
 		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Claims: w.claims,
-		Unsettled: w.unsettled, Ambiguous: w.ambiguous, Undecided: w.undecided, RequireApproval: w.requireApproval, Joiners: w.joiners,
+		Unsettled: w.unsettled, Ambiguous: w.ambiguous, Behind: w.behind, Undecided: w.undecided, RequireApproval: w.requireApproval, Joiners: w.joiners,
 	}
 	for _, g := range w.groups {
 		if w.rollout.Status.Plan == nil || g.Spec.PlanHash != w.rollout.Status.Plan.Hash {

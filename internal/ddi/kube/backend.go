@@ -113,6 +113,9 @@ func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (dd
 		return ddi.Poll{}, err
 	}
 	p := ddi.Poll{Sleep: b.sleep(d), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
+	if b.mayRunAnything(s.target()) {
+		return p, nil
+	}
 	switch s.offer.Kind {
 	case offer.Cancel:
 		p.CancelID = s.offer.ActionID
@@ -122,6 +125,12 @@ func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (dd
 		p.DeployID, p.CacheBuster = s.offer.ActionID, cacheBuster(s)
 	}
 	return p, nil
+}
+
+// mayRunAnything tells whether a device of a fleet that says what it runs comes for the very first time: it is asked for its attributes before it is offered
+// anything. A cluster that is rebuilt from Git would else update what has been updated.
+func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
+	return b.options.InstalledName != "" && t.Status.LastSeen == nil && len(t.Status.Attributes) == 0
 }
 
 // meet is stand for a device that comes by only to ask.

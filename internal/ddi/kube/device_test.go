@@ -316,6 +316,7 @@ func TestReportInstalled(t *testing.T) {
 func TestReportInstalledInDoubt(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
+	d.poll() // the very first poll only asks for attributes
 	d.begin()
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, hasFailed)
@@ -448,4 +449,26 @@ func TestDeviceWithSeveralTargets(t *testing.T) {
 		t.Errorf("the younger twin has %d actions", n)
 	}
 	w.wantState(firstID, v1alpha1.ActionRetrieved)
+}
+
+// A fleet that says what it runs is asked before it is offered anything: a rebuilt cluster knows nothing of it.
+func TestANewDeviceSaysWhatItRunsFirst(t *testing.T) {
+	w := newWorld(t, 1)
+	w.editTarget(func(target *v1alpha1.Target) { target.Status.LastSeen, target.Status.Attributes = nil, nil })
+	d := w.door(Options{InstalledName: "software", InstalledVersion: "release"})
+	d.sync()
+	if p := d.poll(); p.DeployID != 0 || !p.WantAttributes {
+		t.Errorf("the first poll offers %d, wants attributes: %t; want only its attributes", p.DeployID, p.WantAttributes)
+	}
+	d.sync()
+	if p := d.poll(); p.DeployID == 0 {
+		t.Error("a device that says nothing is never offered anything")
+	}
+	w = newWorld(t, 1)
+	w.editTarget(func(target *v1alpha1.Target) { target.Status.LastSeen, target.Status.Attributes = nil, nil })
+	d = w.door(Options{})
+	d.sync()
+	if p := d.poll(); p.DeployID == 0 {
+		t.Error("where devices need not say what they run, the first poll offers")
+	}
 }

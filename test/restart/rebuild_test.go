@@ -1,0 +1,81 @@
+package restart
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// A cluster is rebuilt from Git: everything is applied at once and has no history. The devices run the newest release and say so by their attributes. Nobody
+// is updated twice, and nobody falls back to what an older rollout brings.
+func TestARebuildFromGitUpdatesNobodyTwice(t *testing.T) {
+	w, _ := newWorld(t, process.Options{Backend: kube.Options{
+		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
+	}})
+	w.Set("firmware-1", "1.0")
+	w.Set("firmware-2", "2.0")
+	names := w.Targets("device", 6, map[string]string{"kind": "gateway"})
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, startAt: "2025-03-01T00:00:00Z", settleSeconds: 1}
+---
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-2}
+spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", settleSeconds: 1, groupCount: 2}
+`)
+	devices := runReporting(w, names)
+	w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
+	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	w.Eventually("the devices have polled for a while", func() string {
+		if n := len(devices.Of(devicesim.Polled)); n < 20*len(names) {
+			return fmt.Sprintf("%d polls", n)
+		}
+		return ""
+	})
+	if began := world.Beginnings(devices); len(began) > 0 {
+		t.Errorf("devices began anew: %v", began)
+	}
+	for _, name := range names {
+		if i := w.Target(name).Status.Installed; i == nil || i.DistributionSet != "firmware-2" {
+			t.Errorf("%s runs %+v", name, i)
+		}
+	}
+	if got := *w.Rollout("firmware-2").Status.Targets; got.Succeeded != int32(len(names)) {
+		t.Errorf("counts are %+v, want everybody succeeded: it was there already", got)
+	}
+}
+
+// runReporting runs devices that have the second release and report it.
+func runReporting(w *world.World, names []string) *devicesim.Recorder {
+	w.T.Helper()
+	list := make([]devicesim.Device, len(names))
+	for i, name := range names {
+		list[i] = devicesim.Device{ID: name, Token: world.Token, Temperament: devicesim.Obedient, Attributes: map[string]string{"software": "firmware", "release": "2.0"}}
+	}
+	recorder := &devicesim.Recorder{}
+	fleet, err := devicesim.New(devicesim.Config{BaseURL: w.Door, Tenant: w.Namespace, Devices: list, Seed: 1, PollInterval: 200 * time.Millisecond,
+		StepTime: 50 * time.Millisecond, Steps: 2, Observer: recorder.Observe})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- fleet.Run(ctx) }()
+	w.T.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.T.Errorf("devices: %v", err)
+		}
+	})
+	return recorder
+}
