@@ -165,12 +165,15 @@ func TestFlush(t *testing.T) {
 	time.Sleep(250 * time.Millisecond) // two looks of the flusher, at which nothing is due: the clock of the world stands still
 	w.wantWrites(0, "a report that has not waited for long")
 	w.wait(time.Second)
-	for deadline := time.Now().Add(30 * time.Second); w.action(firstID).Reports == 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	written := 0
+	for deadline := time.Now().Add(30 * time.Second); written == 0; time.Sleep(5 * time.Millisecond) {
+		if written = w.wrote(); time.Now().After(deadline) {
 			t.Fatal("a report was never written")
 		}
 	}
-	w.wantWrites(1, "a report that is due")
+	if written != 1 || w.action(firstID).Reports != 1 {
+		t.Errorf("a report that is due cost %d writes, %d are stored; want one of each", written, w.action(firstID).Reports)
+	}
 
 	d.wantReport(nil, firstID, step(2, 10))
 	closeDoor()
