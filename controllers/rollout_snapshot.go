@@ -98,13 +98,18 @@ func isBehind(self, other *v1alpha1.Rollout) bool {
 
 // isPlanKnown tells whether the index has all groups of a rollout's plan.
 func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
+	return obj.Status.Plan != nil && r.knownGroups(obj) >= len(obj.Status.Groups)
+}
+
+// knownGroups is how many of the groups that a rollout's status names the index has.
+func (r *RolloutReconciler) knownGroups(obj *v1alpha1.Rollout) int {
 	known := 0
 	for _, g := range r.Index.Groups(obj.UID) {
-		if intents.Exists(g, obj) {
+		if intents.Exists(g, obj) && isNamed(g, obj) {
 			known++
 		}
 	}
-	return obj.Status.Plan != nil && known >= len(obj.Status.Groups)
+	return known
 }
 
 // byOrder sorts rollouts by their place in the order of updates, then by name.
@@ -260,12 +265,7 @@ func (c *claims) forget(uid types.UID) {
 
 // cacheLags tells whether the cache misses groups that exist: what was just created must not be taken for lost.
 func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout) (bool, error) {
-	known := 0
-	for _, g := range r.Index.Groups(obj.UID) {
-		if intents.Exists(g, obj) && isNamed(g, obj) {
-			known++
-		}
-	}
+	known := r.knownGroups(obj)
 	if obj.Status.Plan == nil || known >= len(obj.Status.Groups) {
 		return false, nil
 	}
