@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -136,9 +137,13 @@ func targetAssigned(w offer.World) *metav1.Condition {
 
 // assignedWords turns the verdict on an assignment into a condition: what needs somebody to act is False.
 func assignedWords(v offer.Verdict) (metav1.ConditionStatus, string, string) {
+	switch {
+	case v.Reason.Code == offer.CodeWindowClosed && v.Reason.Until.IsZero(): // it never opens
+		return metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, v.Reason.Message
+	case slices.Contains(passing, v.Reason.Code):
+		return metav1.ConditionTrue, v1alpha1.ReasonProgressing, offeredWords(&v.Intent.Update)
+	}
 	switch v.Reason.Code {
-	case "":
-		return metav1.ConditionTrue, v1alpha1.ReasonProgressing, fmt.Sprintf("%s is offered to the device", v.Intent.Update.DistributionSet)
 	case offer.CodeSetInvalid:
 		return metav1.ConditionFalse, v1alpha1.ReasonDistributionSetInvalid, v.Reason.Message
 	case offer.CodeSetNotFound:
@@ -148,6 +153,18 @@ func assignedWords(v offer.Verdict) (metav1.ConditionStatus, string, string) {
 	default:
 		return metav1.ConditionTrue, string(v.Reason.Code), v.Reason.Message
 	}
+}
+
+// passing are verdicts that change with the hour. They are not written down, or every target would be written again when they do.
+var passing = []offer.Code{"", offer.CodeWindowClosed, offer.CodeSettling}
+
+// offeredWords hold whether the maintenance window is open or not, so that no target is written when it opens or closes.
+func offeredWords(u *v1alpha1.Update) string {
+	words := fmt.Sprintf("%s is offered to the device", u.DistributionSet)
+	if u.MaintenanceWindow != nil {
+		words += " in the maintenance window " + offer.WindowWords(u.MaintenanceWindow)
+	}
+	return words
 }
 
 // recheck is when time alone changes something about a target: a deadline of its open action, or its silence.

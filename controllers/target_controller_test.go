@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -72,5 +73,47 @@ func TestACancelOfTheFutureIsIgnoredAndSaid(t *testing.T) {
 	target.Spec.Cancel.UpTo = 100
 	if c := targetAssigned(offer.World{Now: noon, Target: target}); c != nil {
 		t.Errorf("an id that was given needs no words: %+v", c)
+	}
+}
+
+// What becomes of an assignment is said in words that do not change with the hour: no target is written when a window opens or closes.
+func TestWordsOfAnAssignment(t *testing.T) {
+	nightly := &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *", DurationSeconds: 7200, TimeZone: "Europe/Berlin"}
+	tests := map[string]struct {
+		edit func(*offer.World, *offer.Intent)
+		want string
+	}{
+		"it is offered": {func(*offer.World, *offer.Intent) {}, "True Progressing: fw is offered to the device"},
+		"out of hours":  {func(_ *offer.World, in *offer.Intent) { in.Update.MaintenanceWindow = nightly }, `True Progressing: fw is offered to the device in the maintenance window "0 2 * * *" (Europe/Berlin, 2h0m0s)`},
+		"within hours": {func(w *offer.World, in *offer.Intent) {
+			in.Update.MaintenanceWindow, w.Now = nightly, time.Date(2026, 3, 2, 1, 30, 0, 0, time.UTC)
+		}, `True Progressing: fw is offered to the device in the maintenance window "0 2 * * *" (Europe/Berlin, 2h0m0s)`},
+		"never": {func(_ *offer.World, in *offer.Intent) {
+			in.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 30 2 *", DurationSeconds: 7200}
+		}, "False InvalidSpec: the maintenance window of spec.assignment never opens: correct its schedule"},
+		"newer rollouts may come with it": {func(_ *offer.World, in *offer.Intent) {
+			in.Closed = offer.Reason{Code: offer.CodeSettling, Until: noon}
+		}, "True Progressing: fw is offered to the device"},
+		"the device is held":     {func(w *offer.World, _ *offer.Intent) { w.Target.Spec.Hold = true }, "True Hold: spec.hold keeps this target from beginning anything; set it to false to release it"},
+		"the set is invalid":     {func(_ *offer.World, in *offer.Intent) { in.Set.Invalidation = v1alpha1.CancelationSoft }, "False DistributionSetInvalid: DistributionSet fw is invalidated (Soft) and is never given to a device again"},
+		"the set does not exist": {func(_ *offer.World, in *offer.Intent) { in.Set = nil }, "False ReferenceNotFound: DistributionSet fw does not exist: create it, or name another in spec.assignment"},
+		"the type does not fit": {func(w *offer.World, in *offer.Intent) {
+			w.Target.Spec.Type, in.Set.CompatibleTargetTypes = "meter", []string{"gateway"}
+		}, `False Incompatible: DistributionSet fw does not fit target type "meter": its compatibleTargetTypes are [gateway]`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			since := metav1.NewMicroTime(noon.Add(-time.Hour))
+			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", nil)}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
+			in := offer.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Since: &since}, Update: target.Spec.Assignment.Update,
+				Set: &offer.Set{Name: "fw", ContentHash: "content", Deployable: true}, StartedAt: since.Time, OpenedAt: since.Time}
+			w := offer.World{Now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), Target: target}
+			tt.edit(&w, &in)
+			w.Intents = []offer.Intent{in}
+			c := targetAssigned(w)
+			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
 	}
 }

@@ -80,11 +80,15 @@ func (x *Index) fits(a *auto, t *v1alpha1.Target) bool {
 }
 
 // autoIntents are the intents of the auto-assignments that select a target. The caller holds the lock.
-func (x *Index) autoIntents(t *v1alpha1.Target) []offer.Intent {
+func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
 	var intents []offer.Intent
 	for key, a := range x.autos {
 		if key.Namespace == t.Namespace && a.object.Status.StartedAt != nil && a.query != nil && a.query.Matches(t) {
-			intents = append(intents, fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)]))
+			in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+			if in.Closed.IsZero() {
+				in.Closed = x.settling(t, "auto-assignment "+a.object.Name, in.OpenedAt, a.object.CreationTimestamp.Time, now)
+			}
+			intents = append(intents, in)
 		}
 	}
 	return intents
@@ -102,9 +106,6 @@ func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) of
 	in.Closed, in.Stopped = GateOfAuto(a)
 	return in
 }
-
-// rebuilt is how close to each other an auto-assignment and its targets must have been created to count as applied together.
-const rebuilt = time.Minute
 
 // autoSince is the place of an auto-assignment in the order of a target's intents: its start, or when the target came or changed, whichever is the latest. With a
 // startAt, what was created together with the auto-assignment keeps that place: a cluster that is rebuilt from Git has only new targets, and an old set must

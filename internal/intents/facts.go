@@ -94,7 +94,7 @@ func (x *Index) World(target *v1alpha1.Target, now time.Time) offer.World {
 	return offer.World{
 		Now:     now,
 		Target:  target,
-		Intents: x.For(target),
+		Intents: x.For(target, now),
 		Set: func(name string) *offer.Set {
 			return x.Set(sibling(target, name))
 		},

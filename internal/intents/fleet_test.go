@@ -47,6 +47,8 @@ func (f *fleet) put(objects ...client.Object) {
 			f.setSet(orNil(f.sets[key]), o)
 		case *v1alpha1.SoftwareModule:
 			f.setModule(orNil(f.modules[key]), o)
+		case *v1alpha1.AutoAssignment:
+			f.setAutoAssignment(nil, o)
 		}
 	}
 }
@@ -148,7 +150,7 @@ func group(of string, index int32, members ...string) *v1alpha1.DeploymentGroup 
 func (f *fleet) reach(name string) []string {
 	f.t.Helper()
 	var names []string
-	for _, in := range f.For(target(name)) {
+	for _, in := range f.For(target(name), noon) {
 		names = append(names, fmt.Sprintf("%s/%s", in.Source.Name, in.Source.Group))
 	}
 	return names

@@ -22,6 +22,7 @@ type Index struct {
 	mu       sync.RWMutex
 	targets  toolscache.Store
 	rollouts map[types.NamespacedName]*v1alpha1.Rollout
+	starting map[types.NamespacedName]candidate
 	groups   map[types.NamespacedName]*v1alpha1.DeploymentGroup
 	members  map[types.NamespacedName][]membership
 	byUID    map[types.UID]map[types.NamespacedName]struct{} // rollout uid to its groups
@@ -66,6 +67,7 @@ func New() *Index {
 	return &Index{
 		targets:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
 		rollouts: map[types.NamespacedName]*v1alpha1.Rollout{},
+		starting: map[types.NamespacedName]candidate{},
 		groups:   map[types.NamespacedName]*v1alpha1.DeploymentGroup{},
 		members:  map[types.NamespacedName][]membership{},
 		byUID:    map[types.UID]map[types.NamespacedName]struct{}{},
@@ -335,6 +337,7 @@ func (x *Index) setRollout(old, new client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	replace(x.rollouts, old, new)
+	x.noteCandidate(old, new)
 }
 
 func (x *Index) setGroup(old, new client.Object) {

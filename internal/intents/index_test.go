@@ -47,7 +47,7 @@ func TestMembership(t *testing.T) {
 	marked := one.DeepCopy()
 	marked.Status.Superseded = []byte{1}
 	f.put(marked)
-	if in := f.For(target("a"))[0]; !in.Superseded {
+	if in := f.For(target("a"), noon)[0]; !in.Superseded {
 		t.Error("a member's bits are not those of the newest group")
 	}
 

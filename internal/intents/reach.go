@@ -13,13 +13,14 @@ import (
 )
 
 // For lists the intents that reach a target: its own assignment, the groups it is a member of, and the auto-assignments that select it.
-func (x *Index) For(target *v1alpha1.Target) []offer.Intent {
+func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 	assigned, ok := x.assignment(target)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	members := x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}]
 	intents := make([]offer.Intent, 0, len(members)+1)
 	if ok {
+		assigned.Closed = x.settling(target, "spec.assignment", assigned.OpenedAt, target.CreationTimestamp.Time, now)
 		intents = append(intents, assigned)
 	}
 	for _, m := range members {
@@ -30,7 +31,7 @@ func (x *Index) For(target *v1alpha1.Target) []offer.Intent {
 		}
 		intents = append(intents, FromRollout(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]))
 	}
-	return append(intents, x.autoIntents(target)...)
+	return append(intents, x.autoIntents(target, now)...)
 }
 
 // Exists tells whether a group belongs to the plan of a rollout. Groups of another plan, or of a rollout of the same name that is gone, do not exist for anybody.

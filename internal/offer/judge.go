@@ -56,11 +56,17 @@ func judgeAll(w *World) []judged {
 	}
 	slices.SortFunc(intents, newestFirst)
 	cover, covered := coverOf(w, intents)
+	home, arrived := homeOf(w, intents)
 	list := make([]judged, len(intents))
 	for i, in := range intents {
 		f := judge(w, in)
-		if i > covered && !isStep(in) && !since(&in.Source).IsZero() && !f.isFinal() {
-			f = finding{code: CodeSuperseded, other: cover}
+		if !isStep(in) && !since(&in.Source).IsZero() && !f.isFinal() {
+			switch {
+			case i > covered:
+				f = finding{code: CodeSuperseded, other: cover}
+			case i > arrived && in.Source.Kind != v1alpha1.SourceRollout:
+				f = finding{code: CodeSuperseded, other: home}
+			}
 		}
 		list[i] = judged{in, f}
 	}
@@ -101,6 +107,18 @@ func hasReached(w *World, in *Intent) bool {
 	default:
 		return setProblem(in, w.Target) == ""
 	}
+}
+
+// homeOf finds the newest rollout whose set the target runs already, though its group may not have opened, and its place. Older assignments and auto-assignments
+// are superseded by it: in a cluster that is rebuilt from Git nothing else tells that the device has been past them. Between rollouts the groups keep the order.
+func homeOf(w *World, intents []*Intent) (*Intent, int) {
+	for i, in := range intents {
+		if in.Source.Kind == v1alpha1.SourceRollout && in.Update.Superseding != v1alpha1.SupersedingQueue && !since(&in.Source).IsZero() &&
+			!in.Stopped && !in.Superseded && setProblem(in, w.Target) == "" && action.Installed(&w.Target.Status, in.Set.ContentHash) {
+			return in, i
+		}
+	}
+	return nil, len(intents)
 }
 
 // byTurn puts required migration steps first, the oldest of them before the others, then what is queued by weight and age. The rest stays as it is.

@@ -43,6 +43,7 @@ func TestEveryReason(t *testing.T) {
 		CodeContentChanged: {[]step{set("fw"), rollout("r", 1, "fw", planned("other"))}, "", "planned"},
 		CodeIncompatible:   {[]step{set("fw", fits("gateway")), rollout("r", 1, "fw"), ofType("router")}, "", `target type "router": its compatibleTargetTypes are [gateway]`},
 		CodeNotStarted:     {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeNotStarted))}, "", "closed"},
+		CodeSettling:       {[]step{set("fw"), assignment(1, "fw", closedFor(CodeSettling))}, "", "closed"},
 		CodePaused:         {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodePaused))}, "", "closed"},
 		CodeStopped:        {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeStopped))}, "", "closed"},
 		CodeGroupNotOpen:   {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeGroupNotOpen))}, "", "closed"},
@@ -207,6 +208,18 @@ func TestOrder(t *testing.T) {
 			[]step{set("fw", fits("router", "gateway")), rollout("r", 1, "fw"), ofType("gateway")}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"what was already there when the group opened stays that, whatever runs now": {
 			[]step{set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.AlreadyThere = true }), runs("other", true)}, told{Nothing, CodeAlreadyThere, 0, ""}},
+		"an older assignment does not bring back what a newer rollout, whose group has not opened, is past": {
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Nothing, CodeGroupNotOpen, 0, ""}},
+		"nor does an older auto-assignment": {
+			[]step{set("old"), set("new"), auto("a", 1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Nothing, CodeGroupNotOpen, 0, ""}},
+		"until that group opens, an older assignment is given to who runs something else": {
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("other", true)}, told{Deploy, CodeDeploy, 100, "old"}},
+		"a newer rollout that was stopped keeps no older assignment away": {
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeStopped)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
+		"a newer rollout of an invalid set keeps no older assignment away": {
+			[]step{set("old"), set("new", invalid(soft, hour(3))), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
+		"a newer assignment brings back what is older than the rollout": {
+			[]step{set("old"), set("new"), rollout("r", 1, "new"), assignment(2, "old"), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a reinstallation does not ask what is there": {
 			[]step{set("fw"), rollout("r", 1, "fw", reinstalls), runs("fw", true)}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"an inconsistent target gets again what it runs": {

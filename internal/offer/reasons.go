@@ -21,6 +21,7 @@ const (
 	CodeContentChanged Code = "ContentChanged" // not the content that was planned
 	CodeIncompatible   Code = "Incompatible"   // target type
 	CodeNotStarted     Code = "NotStarted"     // the source has not started
+	CodeSettling       Code = "Settling"       // newer rollouts that were created together with the source may still start
 	CodePaused         Code = "Paused"         // the source is paused
 	CodeStopped        Code = "Stopped"        // the source was stopped
 	CodeGroupNotOpen   Code = "GroupNotOpen"   // the target's group has not opened

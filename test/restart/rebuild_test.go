@@ -55,12 +55,59 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 	}
 }
 
+// The same rebuild, with an auto-assignment and a single assignment of the older release, which come before the rollouts do. They are older than the rollouts by
+// their own word, and reach nobody who is past them.
+func TestARebuildFromGitGoesBackBehindNoRollout(t *testing.T) {
+	w, _ := newWorld(t, process.Options{Backend: kube.Options{
+		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
+	}})
+	w.Set("firmware-1", "1.0")
+	w.Set("firmware-2", "2.0")
+	names := w.Targets("device", 4, nil)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: AutoAssignment
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, startAt: "2025-03-01T00:00:00Z"}
+---
+apiVersion: goshawk.dev/v1alpha1
+kind: Target
+metadata: {name: assigned}
+spec: {tokenSecretRef: {name: tokens, key: all}, assignment: {distributionSet: firmware-1, assignedAt: "2025-03-01T00:00:00Z"}}
+`)
+	names = append(names, "assigned")
+	devices := runReporting(w, names)
+	w.EventuallyPolled(devices, 3, time.Now(), names...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-2}
+spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", settleSeconds: 8, groupCount: 2}
+`)
+	w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
+	w.EventuallyPolled(devices, 20, time.Now(), names...)
+	if began := world.Beginnings(devices); len(began) > 0 {
+		t.Errorf("devices began anew: %v", began)
+	}
+	w.Targets("fresh", 1, nil) // who comes later is given what the auto-assignment brings
+	runReportingRelease(w, []string{"fresh-000"}, "0.9")
+	w.EventuallyTarget("fresh-000", "is updated", func(t *v1alpha1.Target) bool {
+		return t.Status.Installed != nil && t.Status.Installed.DistributionSet == "firmware-1"
+	})
+}
+
 // runReporting runs devices that have the second release and report it.
 func runReporting(w *world.World, names []string) *devicesim.Recorder {
 	w.T.Helper()
+	return runReportingRelease(w, names, "2.0")
+}
+
+// runReportingRelease runs devices that report a release.
+func runReportingRelease(w *world.World, names []string, release string) *devicesim.Recorder {
+	w.T.Helper()
 	list := make([]devicesim.Device, len(names))
 	for i, name := range names {
-		list[i] = devicesim.Device{ID: name, Token: world.Token, Temperament: devicesim.Obedient, Attributes: map[string]string{"software": "firmware", "release": "2.0"}}
+		list[i] = devicesim.Device{ID: name, Token: world.Token, Temperament: devicesim.Obedient, Attributes: map[string]string{"software": "firmware", "release": release}}
 	}
 	recorder := &devicesim.Recorder{}
 	fleet, err := devicesim.New(devicesim.Config{BaseURL: w.Door, Tenant: w.Namespace, Devices: list, Seed: 1, PollInterval: 200 * time.Millisecond,
