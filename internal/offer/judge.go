@@ -216,7 +216,7 @@ func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 	if r == nil || max(a.Source.Attempt, 1) > r.Limit || !codeMatches(r.StatusCodes, a.StatusCode) {
 		return finding{code: CodeFailed, action: a}
 	}
-	if next := closed.Add(backoff(r)); w.Now.Before(next) {
+	if next := NextAttempt(r, a); w.Now.Before(next) {
 		return finding{code: CodeRetrying, action: a, until: next}
 	}
 	return finding{}
@@ -350,11 +350,13 @@ func codeMatches(codes []string, code string) bool {
 	return len(codes) == 0 || slices.Contains(codes, code)
 }
 
-func backoff(r *v1alpha1.Retries) time.Duration {
-	if r.BackoffSeconds == nil {
-		return 600 * time.Second
+// NextAttempt is when a failed action may be tried again: backoffSeconds after it closed, ten minutes unless that says otherwise.
+func NextAttempt(r *v1alpha1.Retries, a *v1alpha1.Action) time.Time {
+	backoff := 600 * time.Second
+	if r.BackoffSeconds != nil {
+		backoff = time.Duration(*r.BackoffSeconds) * time.Second
 	}
-	return time.Duration(*r.BackoffSeconds) * time.Second
+	return timeOf(a.ClosedAt).Add(backoff)
 }
 
 func weight(in *Intent) int32 {

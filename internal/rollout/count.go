@@ -48,11 +48,13 @@ type Rule struct {
 	content       string
 	reinstall     bool
 	migrationStep bool
-	resumedAt     time.Time
-	retryLimit    int32
-	retryCodes    []string
-	retryAt       time.Time
-	retryAtCodes  []string
+	// types of targets that the set fits; empty: all.
+	types        []string
+	resumedAt    time.Time
+	retryLimit   int32
+	retryCodes   []string
+	retryAt      time.Time
+	retryAtCodes []string
 }
 
 // RuleOf is the rule for the group at this index of status.groups. The set may be nil.
@@ -66,6 +68,9 @@ func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 		stopped:       r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped,
 		reinstall:     r.Spec.Update.Reinstall,
 		migrationStep: set != nil && set.RequiredMigrationStep,
+	}
+	if set != nil {
+		rule.types = set.CompatibleTargetTypes
 	}
 	if r.Status.Plan != nil {
 		rule.content = r.Status.Plan.ContentHash
@@ -108,7 +113,7 @@ func isOpen(s v1alpha1.GroupState) bool {
 func (r Rule) Equal(o Rule) bool {
 	return r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
 		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
-		slices.Equal(r.retryCodes, o.retryCodes) && r.retryAt.Equal(o.retryAt) && slices.Equal(r.retryAtCodes, o.retryAtCodes)
+		slices.Equal(r.types, o.types) && slices.Equal(r.retryCodes, o.retryCodes) && r.retryAt.Equal(o.retryAt) && slices.Equal(r.retryAtCodes, o.retryAtCodes)
 }
 
 // BucketOf says what became of one member; t is nil when the Target is gone. An action that has begun outranks what the group remembers.
@@ -235,6 +240,8 @@ type Entry struct {
 	Superseded bool
 	// Unbegun: it could begin and never has; the start deadline is for those.
 	Unbegun bool
+	// Obstacle that keeps it from a result.
+	Obstacle Obstacle
 	// FailedSinceResume: it failed after the last handled resumedAt.
 	FailedSinceResume bool
 	// Code of a failure, and when it was by the server's clock, in seconds since 1970.
@@ -256,6 +263,7 @@ func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 		e.Canceling = e.Open && needsNoAsking(own)
 		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
 	}
+	e.Obstacle = r.obstacleOf(t, e.Bucket)
 	switch e.Bucket {
 	case Pending:
 		e.Unbegun = own == nil || isUnconfirmed(own)
@@ -357,6 +365,7 @@ func (t *Tally) count(e Entry, n int32) {
 	*t.bucket(e.Bucket) += n
 	addIf(e.Superseded, &t.Superseded, n)
 	addIf(e.Unbegun, &t.Unbegun, n)
+	t.Obstacles[e.Obstacle] += n
 	addIf(e.Open, &t.Open, n)
 	addIf(e.Canceling, &t.Canceling, n)
 	addIf(e.FailedSinceResume, &t.FailedSinceResume, n)

@@ -161,7 +161,7 @@ func TestEntryOf(t *testing.T) {
 		"taken before it began":                    {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
 		"canceled because it was taken":            {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
 		"at work":                                  {rule, ptr(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
-		"asked to cancel":                          {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
+		"asked to cancel":                          {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true, Obstacle: Canceling}},
 		"refused the stop":                         {rule, &refused, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
 		"refused something before the stop":        {rule, &refusedAnother, false, Entry{Bucket: InProgress, Open: true}},
 		"failed, and nothing was ever resumed":     {rule, &failure, false, Entry{Bucket: Failed, FailedSinceResume: true, Code: "17", FailedAt: failedAt}},

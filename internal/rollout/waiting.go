@@ -53,7 +53,7 @@ func (l *look) waitForGroup() {
 	} else {
 		message += ", waits for the rest"
 	}
-	message += "; " + strings.Join(parts(c), ", ")
+	message += "; " + strings.Join(l.parts(g, c), ", ")
 	if names := l.awaited(g, c); len(names) > 0 {
 		message += ", e.g. " + strings.Join(names, ", ")
 	}
@@ -114,11 +114,12 @@ func (l *look) decisive() *group {
 	return nil
 }
 
-// parts are the numbers of those awaited.
-func parts(c v1alpha1.Counts) []string {
-	out := []string{fmt.Sprintf("%d pending", c.Pending)}
+// parts are the numbers of those awaited, and what keeps them.
+func (l *look) parts(g *group, c v1alpha1.Counts) []string {
+	t := l.tally(g)
+	out := []string{fmt.Sprintf("%d pending%s", c.Pending, t.obstaclesOf(Twin, OnHold, Unfit, Busy, Unconfirmed))}
 	if c.InProgress > 0 {
-		out = append(out, fmt.Sprintf("%d in progress", c.InProgress))
+		out = append(out, fmt.Sprintf("%d in progress%s", c.InProgress, t.obstaclesOf(Retrying, Canceling)))
 	}
 	return out
 }
@@ -126,7 +127,7 @@ func parts(c v1alpha1.Counts) []string {
 // maxSought is up to how many awaited members are worth a walk over the group to name some.
 const maxSought = 20
 
-// awaited names up to three members without a result, once few are left: those that have not begun first.
+// awaited names up to three members without a result, once few are left: those that have not begun first. Each says what keeps it.
 func (l *look) awaited(g *group, c v1alpha1.Counts) []string {
 	if g.members == nil || c.Pending+c.InProgress > maxSought {
 		return nil
@@ -134,7 +135,10 @@ func (l *look) awaited(g *group, c v1alpha1.Counts) []string {
 	rule, found := RuleOf(l.next, l.Set, g.index), map[Bucket][]string{}
 	for i, t := range g.members() {
 		bucket := rule.BucketOf(t, MemberOf(g.object, i))
-		found[bucket] = append(found[bucket], string(g.object.Spec.Targets[i]))
+		if bucket.IsClosed() || len(found[bucket]) == maxExamples {
+			continue
+		}
+		found[bucket] = append(found[bucket], l.nameWith(string(g.object.Spec.Targets[i]), t, rule.obstacleOf(t, bucket)))
 	}
 	names := append(found[Pending], found[InProgress]...)
 	return names[:min(len(names), maxExamples)]

@@ -1,0 +1,98 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// Obstacle is what keeps a member that has no result from getting one, as far as its own Target tells.
+type Obstacle uint8
+
+// Obstacles of members that have not begun, then of those in progress. Clear: only the device is awaited.
+const (
+	Clear Obstacle = iota
+	Twin
+	OnHold
+	Unfit
+	Busy
+	Unconfirmed
+	Retrying
+	Canceling
+	obstacles
+)
+
+// Words for a number of members with that obstacle.
+var obstacleWords = [obstacles]string{
+	Twin:        "with the controllerID of another target",
+	OnHold:      "on hold",
+	Unfit:       "of a type that the set does not fit",
+	Busy:        "busy with another update",
+	Unconfirmed: "to be confirmed",
+	Retrying:    "to be tried again",
+	Canceling:   "asked to cancel",
+}
+
+// obstacleOf says what keeps a member in this bucket.
+func (r Rule) obstacleOf(t *v1alpha1.Target, b Bucket) Obstacle {
+	own, open := action.OfSource(&t.Status, r.uid), action.Open(&t.Status)
+	switch {
+	case b == InProgress && own.State == v1alpha1.ActionCanceling:
+		return Canceling
+	case b == InProgress && own.State == v1alpha1.ActionError:
+		return Retrying
+	case b != Pending:
+		return Clear
+	case isTwin(t):
+		return Twin
+	case t.Spec.Hold:
+		return OnHold
+	case !r.fits(t):
+		return Unfit
+	case open != nil && open != own:
+		return Busy
+	case open != nil:
+		return Unconfirmed
+	}
+	return Clear
+}
+
+func (r Rule) fits(t *v1alpha1.Target) bool {
+	return len(r.types) == 0 || t.Spec.Type == "" || slices.Contains(r.types, t.Spec.Type)
+}
+
+// obstaclesOf lists how many of these have an obstacle, in brackets; nothing when none has.
+func (t *Tally) obstaclesOf(kinds ...Obstacle) string {
+	var parts []string
+	for _, o := range kinds {
+		if n := t.Obstacles[o]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, obstacleWords[o]))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// nameWith is the name of a member with what keeps it, in brackets.
+func (l *look) nameWith(name string, t *v1alpha1.Target, o Obstacle) string {
+	words := obstacleWords[o]
+	switch o {
+	case Clear:
+		return name
+	case Unfit:
+		words = fmt.Sprintf("type %s does not fit", t.Spec.Type)
+	case Busy:
+		words = "busy with " + action.Open(&t.Status).DistributionSet
+	case Retrying:
+		if next := offer.NextAttempt(l.spec.Update.Retries, action.OfSource(&t.Status, l.Rollout.UID)); l.Now.Before(next) {
+			words = "next attempt at " + stamp(next)
+		}
+	}
+	return fmt.Sprintf("%s (%s)", name, words)
+}

@@ -1,0 +1,110 @@
+package rollout
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// A group that does not move says what keeps each of its members, in numbers and by name; what goes away is no longer said.
+func TestWhatKeepsThoseAwaited(t *testing.T) {
+	tests := map[string]struct {
+		spec       func(*v1alpha1.RolloutSpec)
+		do         func(*world)
+		says       string
+		afterwards func(*world)
+		then       string
+	}{
+		"a device on hold": {
+			do:         func(w *world) { w.targets["dev-02"].Spec.Hold = true },
+			says:       "3 pending (1 on hold), e.g. dev-01, dev-02 (on hold), dev-03",
+			afterwards: func(w *world) { w.targets["dev-02"].Spec.Hold = false },
+			then:       "3 pending, e.g. dev-01, dev-02, dev-03",
+		},
+		"a device whose type has changed": {
+			do: func(w *world) {
+				w.set.CompatibleTargetTypes, w.targets["dev-02"].Spec.Type = []string{"gateway"}, "meter"
+			},
+			says:       "3 pending (1 of a type that the set does not fit), e.g. dev-01, dev-02 (type meter does not fit), dev-03",
+			afterwards: func(w *world) { w.set.CompatibleTargetTypes = []string{"gateway", "meter"} },
+			then:       "3 pending, e.g. dev-01, dev-02, dev-03",
+		},
+		"a device that another target claims": {
+			do: func(w *world) {
+				w.targets["dev-02"].Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDuplicate}}
+			},
+			says:       "3 pending (1 with the controllerID of another target), e.g. dev-01, dev-02 (with the controllerID of another target), dev-03",
+			afterwards: func(w *world) { w.targets["dev-02"].Status.Conditions = nil },
+			then:       "3 pending, e.g. dev-01, dev-02, dev-03",
+		},
+		"a device at work for somebody else": {
+			do: func(w *world) {
+				old := metav1.NewMicroTime(epoch.Add(-time.Hour))
+				action.Begin(&w.targets["dev-02"].Status, action.Birth{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, UID: "uid-dev-02", Since: &old},
+					DistributionSet: "firmware-1", ContentHash: "other", Now: w.now})
+			},
+			says: "3 pending (1 busy with another update), e.g. dev-01, dev-02 (busy with firmware-1), dev-03",
+			afterwards: func(w *world) {
+				w.report("dev-02", action.Download, "")
+				w.report("dev-02", action.Succeed, "")
+			},
+			then: "3 pending, e.g. dev-01, dev-02, dev-03",
+		},
+		"a device where somebody has to agree": {
+			do: func(w *world) {
+				w.begin("dev-02")
+				action.Newest(&w.targets["dev-02"].Status).State = v1alpha1.ActionWaitingForConfirmation
+			},
+			says:       "3 pending (1 to be confirmed), e.g. dev-01, dev-02 (to be confirmed), dev-03",
+			afterwards: func(w *world) { w.report("dev-02", action.Confirm, "") },
+			then:       "2 pending, 1 in progress, e.g. dev-01, dev-03, dev-02",
+		},
+		"a device that failed and is tried again later": {
+			spec:       func(s *v1alpha1.RolloutSpec) { s.Update.Retries = &v1alpha1.Retries{Limit: 1} },
+			do:         func(w *world) { w.fail("17", "dev-02") },
+			says:       "2 pending, 1 in progress (1 to be tried again), e.g. dev-01, dev-03, dev-02 (next attempt at 2026-03-01T10:10:02Z)",
+			afterwards: func(w *world) { w.tick(10 * time.Minute) },
+			then:       "2 pending, 1 in progress (1 to be tried again), e.g. dev-01, dev-03, dev-02 (to be tried again)",
+		},
+		"a device that is asked to give up": {
+			do: func(w *world) {
+				w.begin("dev-02")
+				s := &w.targets["dev-02"].Status
+				action.Cancel(s, action.Newest(s).ID, v1alpha1.CauseRequested, v1alpha1.CancelationSoft, w.now)
+			},
+			says:       "2 pending, 1 in progress (1 asked to cancel), e.g. dev-01, dev-03, dev-02 (asked to cancel)",
+			afterwards: func(w *world) { w.report("dev-02", action.CancelRejected, "") },
+			then:       "2 pending, 1 in progress, e.g. dev-01, dev-03, dev-02",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 3, tt.spec)
+			tt.do(w)
+			w.settle()
+			w.wantSays(w.waitingFor()+".", tt.says+".")
+			tt.afterwards(w)
+			w.settle()
+			w.wantSays(w.waitingFor()+".", tt.then+".")
+		})
+	}
+}
+
+// A set that takes in more types has its members counted anew, and a target that is put on hold wakes its rollout.
+func TestObstaclesAreCountedAnew(t *testing.T) {
+	w := running(t, 2, nil)
+	rule, dev, member := RuleOf(w.rollout, w.set, 0), w.targets["dev-01"], MemberOf(w.groups[0], 0)
+	w.set.CompatibleTargetTypes = []string{"gateway"}
+	if rule.Equal(RuleOf(w.rollout, w.set, 0)) {
+		t.Error("the types that a set fits do not count")
+	}
+	before := rule.EntryOf(dev, member)
+	dev.Spec.Hold = true
+	if before == rule.EntryOf(dev, member) {
+		t.Error("a target on hold counts like any other")
+	}
+}
