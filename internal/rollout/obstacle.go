@@ -89,10 +89,8 @@ func (l *look) nameWith(name string, t *v1alpha1.Target, o Obstacle) string {
 		words = fmt.Sprintf("type %s does not fit", t.Spec.Type)
 	case Busy:
 		words = "busy with " + action.Open(&t.Status).DistributionSet
-	case Retrying:
-		if next := offer.NextAttempt(l.spec.Update.Retries, action.OfSource(&t.Status, l.Rollout.UID)); l.Now.Before(next) {
-			words = "next attempt at " + stamp(next)
-		}
+	case Retrying: // in words that hold before and after, or the hour alone would cost a write
+		words = "tried again from " + stamp(offer.NextAttempt(l.spec.Update.Retries, action.OfSource(&t.Status, l.Rollout.UID)))
 	}
 	return fmt.Sprintf("%s (%s)", name, words)
 }

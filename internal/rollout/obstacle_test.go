@@ -66,9 +66,9 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 		"a device that failed and is tried again later": {
 			spec:       func(s *v1alpha1.RolloutSpec) { s.Update.Retries = &v1alpha1.Retries{Limit: 1} },
 			do:         func(w *world) { w.fail("17", "dev-02") },
-			says:       "2 pending, 1 in progress (1 to be tried again), e.g. dev-01, dev-03, dev-02 (next attempt at 2026-03-01T10:10:02Z)",
+			says:       "2 pending, 1 in progress (1 to be tried again), e.g. dev-01, dev-03, dev-02 (tried again from 2026-03-01T10:10:02Z)",
 			afterwards: func(w *world) { w.tick(10 * time.Minute) },
-			then:       "2 pending, 1 in progress (1 to be tried again), e.g. dev-01, dev-03, dev-02 (to be tried again)",
+			then:       "2 pending, 1 in progress (1 to be tried again), e.g. dev-01, dev-03, dev-02 (tried again from 2026-03-01T10:10:02Z)",
 		},
 		"a device that is asked to give up": {
 			do: func(w *world) {
