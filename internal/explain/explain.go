@@ -75,6 +75,9 @@ func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i i
 			e.Reason = o.Reason // something else goes first, and says why
 		}
 	}
+	if e.Reason.IsZero() { // the caller's groups are ahead of its intents
+		e.Reason = o.Reason
+	}
 	if e.Reason.Code == offer.CodePaused && r.Status.PauseReason == v1alpha1.PauseByErrorBudget {
 		e.Reason.Code = CodeBudgetExhausted
 	}

@@ -1,11 +1,15 @@
 package explain
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/intents"
@@ -58,6 +62,13 @@ func (w *world) act(state v1alpha1.ActionState) *v1alpha1.Action {
 	return &w.target.Status.Actions[0]
 }
 
+// another is the wish of another rollout, of another set, that is newer.
+func (w *world) another(name string) offer.Intent {
+	since := metav1.NewMicroTime(now.Add(-time.Minute))
+	return offer.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name, UID: types.UID(name), Group: "all", Since: &since}, StartedAt: since.Time, OpenedAt: since.Time,
+		Update: v1alpha1.Update{DistributionSet: "firmware-3"}, Set: &offer.Set{Name: "firmware-3", ContentHash: "e" + hash[1:], Deployable: true}}
+}
+
 func (w *world) explain() Explanation {
 	ow := offer.World{Now: now, Target: w.target, Intents: w.others, Set: func(string) *offer.Set { return w.set }, Origin: func(v1alpha1.ActionSource) offer.Origin { return intents.OriginOf(w.r) }}
 	for _, g := range w.groups {
@@ -104,7 +115,37 @@ func TestOf(t *testing.T) {
 		"the rollout was stopped":     {func(w *world) { w.r.Spec.State = v1alpha1.IntentStopped }, offer.CodeStopped, "rollout fw2 was stopped"},
 		"the rollout has not started": {func(w *world) { w.r.Status.StartedAt = nil }, offer.CodeNotStarted, "rollout fw2 has not started"},
 		"the target is held":          {func(w *world) { w.target.Spec.Hold = true }, offer.CodeHold, "spec.hold"},
-		"a newer rollout took it":     {func(w *world) { w.groups[1].Status.Superseded = []byte{2} }, offer.CodeSuperseded, "Canceled: a newer rollout took this target over"},
+		"a newer rollout took it": {func(w *world) {
+			w.groups[1].Status.Superseded = []byte{2}
+			w.others = []offer.Intent{w.another("fw3")}
+		}, offer.CodeSuperseded, "Canceled: the newer rollout fw3 (group all) replaces rollout fw2 (group rest)"},
+		"a newer rollout took it and is gone": {func(w *world) {
+			w.groups[1].Status.Superseded, w.groups[1].Status.SupersededBy = []byte{2}, []v1alpha1.SupersedingRollout{{Name: "fw3"}}
+		}, offer.CodeSuperseded, "Canceled: the newer rollout fw3 took this target over from rollout fw2"},
+		"one of several newer rollouts took it": {func(w *world) {
+			w.groups[1].Status.Superseded, w.groups[1].Status.SupersededBy = []byte{2}, []v1alpha1.SupersedingRollout{{Name: "fw3"}, {Name: "fw4"}}
+		}, offer.CodeSuperseded, "a newer rollout (one of fw3, fw4) took this target over"},
+		"a newer rollout took it before the groups named any": {func(w *world) { w.groups[1].Status.Superseded = []byte{2} }, offer.CodeSuperseded, "a newer rollout took this target over"},
+		"something else is at work": {func(w *world) {
+			w.act(v1alpha1.ActionInstalling)
+			older := metav1.NewMicroTime(now.Add(-2 * time.Hour))
+			a := &w.target.Status.Actions[0]
+			a.Source, a.DistributionSet, a.ContentHash = v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "fw1", UID: "fw1", Since: &older}, "firmware-1", "f"+hash[1:]
+		}, offer.CodeBusy, "Pending: rollout fw2 (group rest) waits until action 99 (firmware-1) has closed"},
+		"a required step goes first": {func(w *world) {
+			step := w.another("step")
+			step.Set.RequiredMigrationStep = true
+			older := metav1.NewMicroTime(now.Add(-2 * time.Hour))
+			step.Source.Since = &older
+			w.others = []offer.Intent{step}
+		}, offer.CodeWaitingForStep, "Pending: rollout fw2 (group rest) waits for the required migration step firmware-3 of rollout step (group all)"},
+		"it came too late": {func(w *world) {
+			w.groups[1].Status.Expired, w.groups[1].Status.ExpiredAt = []byte{2}, []v1alpha1.ExpiredBatch{}
+		}, offer.CodeDeadlinePassed, "Failed: this target did not begin within startDeadlineSeconds"},
+		"the set of what it does is gone": {func(w *world) {
+			w.act(v1alpha1.ActionInstalling)
+			w.set = nil
+		}, offer.CodeSetGone, "InProgress: DistributionSet firmware-2 of action 99 is gone"},
 		"its own assignment is newer": {func(w *world) {
 			since := metav1.NewMicroTime(now.Add(-time.Minute))
 			w.others = []offer.Intent{{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, UID: "dev", Since: &since}, Update: v1alpha1.Update{DistributionSet: "firmware-3"},
@@ -158,14 +199,52 @@ func TestOf(t *testing.T) {
 			w.target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: "False", Reason: v1alpha1.ReasonDuplicate}}
 		}, CodeDuplicate, "an older target has the same controllerID"},
 	}
+	reached := map[offer.Code]bool{}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
 			tt.world(w)
 			e := w.explain()
+			reached[e.Reason.Code] = true
 			if e.Reason.Code != tt.want || !strings.Contains(e.String(), tt.says) {
 				t.Errorf("%s (%s)\nwant %s: %s", e, e.Reason.Code, tt.want, tt.says)
 			}
 		})
 	}
+	for _, code := range codesIn(t, "../offer/reasons.go", "explain.go") {
+		if why := notOfRollouts[code]; !reached[code] && why == "" {
+			t.Errorf("no story is explained by %s", code)
+		}
+	}
+}
+
+// notOfRollouts are the codes that no target of a rollout has, and whose they are.
+var notOfRollouts = map[offer.Code]string{
+	offer.CodeAlreadyHad:    "auto-assignments offer a set once",
+	offer.CodeSettling:      "assignments and auto-assignments wait for the rollouts of a rebuild",
+	offer.CodeNothingWanted: "whom nothing reaches is in no group, and that says why",
+}
+
+// codesIn reads the codes from sources, so that a new one cannot be forgotten here.
+func codesIn(t *testing.T, files ...string) []offer.Code {
+	t.Helper()
+	var codes []offer.Code
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Code") && len(spec.Values) == 1 {
+				if value, ok := spec.Values[0].(*ast.BasicLit); ok {
+					codes = append(codes, offer.Code(strings.Trim(value.Value, `"`)))
+				}
+			}
+			return true
+		})
+	}
+	if len(codes) < 30 {
+		t.Fatalf("found only %d codes", len(codes))
+	}
+	return codes
 }

@@ -48,6 +48,7 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 		Set:          set,
 		PlannedHash:  r.Status.Plan.ContentHash,
 		Superseded:   member.Superseded,
+		SupersededBy: group.Status.SupersededBy,
 		AlreadyThere: member.AlreadyThere,
 		Skipped:      member.Skipped,
 	}
@@ -167,15 +168,16 @@ func (x *Index) origin(namespace string, source v1alpha1.ActionSource) offer.Ori
 	return OriginOf(r)
 }
 
-// OriginOf is what a rollout wants done with what its devices have begun.
+// OriginOf is what a rollout wants done with what its devices have begun: of a stop and a deletion the stronger word counts.
 func OriginOf(r *v1alpha1.Rollout) offer.Origin {
-	switch {
-	case r.Spec.State == v1alpha1.IntentStopped:
-		return offer.Origin{Stop: orDefault(r.Spec.StopCancelation, v1alpha1.CancelationSoft), Cause: v1alpha1.CauseStopped}
-	case !r.DeletionTimestamp.IsZero():
-		return offer.Origin{Stop: orDefault(r.Spec.DeletionCancelation, v1alpha1.CancelationNone), Cause: v1alpha1.CauseDeleted}
+	var wanted offer.Origin
+	if r.Spec.State == v1alpha1.IntentStopped {
+		wanted = offer.Origin{Stop: orDefault(r.Spec.StopCancelation, v1alpha1.CancelationSoft), Cause: v1alpha1.CauseStopped}
 	}
-	return offer.Origin{}
+	if !r.DeletionTimestamp.IsZero() && (wanted.Cause == "" || rollout.Stronger(r.Spec.DeletionCancelation, wanted.Stop)) {
+		wanted = offer.Origin{Stop: orDefault(r.Spec.DeletionCancelation, v1alpha1.CancelationNone), Cause: v1alpha1.CauseDeleted}
+	}
+	return wanted
 }
 
 func orDefault(c, missing v1alpha1.Cancelation) v1alpha1.Cancelation {

@@ -81,6 +81,12 @@ func TestOriginOf(t *testing.T) {
 		"stopped with Force, then deleted": {func(r *v1alpha1.Rollout) {
 			r.Spec.State, r.Spec.StopCancelation, r.DeletionTimestamp = v1alpha1.IntentStopped, force, &deleted
 		}, offer.Origin{Stop: force, Cause: v1alpha1.CauseStopped}},
+		"stopped, then deleted with Force": {func(r *v1alpha1.Rollout) {
+			r.Spec.State, r.DeletionTimestamp, r.Spec.DeletionCancelation = v1alpha1.IntentStopped, &deleted, force
+		}, offer.Origin{Stop: force, Cause: v1alpha1.CauseDeleted}},
+		"stopped with Soft, then deleted with Soft": {func(r *v1alpha1.Rollout) {
+			r.Spec.State, r.DeletionTimestamp, r.Spec.DeletionCancelation = v1alpha1.IntentStopped, &deleted, soft
+		}, offer.Origin{Stop: soft, Cause: v1alpha1.CauseStopped}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := running("r", set("fw"))

@@ -226,13 +226,25 @@ func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 func displaced(w *World, in *Intent) finding {
 	switch {
 	case in.Superseded:
-		return finding{code: CodeSuperseded}
+		return finding{code: CodeSuperseded, other: successor(w, in)}
 	case in.Skipped && !hasBegun(w, in):
 		return finding{code: CodeSkipped}
 	case in.Expired && !hasBegun(w, in):
 		return finding{code: CodeDeadlinePassed}
 	}
 	return finding{}
+}
+
+// successor is the newest rollout that reaches the target beside an older one that gave it up; nil: it is gone.
+func successor(w *World, in *Intent) *Intent {
+	var newest *Intent
+	for i := range w.Intents {
+		o := &w.Intents[i]
+		if o.Source.Kind == v1alpha1.SourceRollout && !o.Stopped && since(&o.Source).After(since(&in.Source)) && (newest == nil || newestFirst(o, newest) < 0) {
+			newest = o
+		}
+	}
+	return newest
 }
 
 // hasBegun tells whether the target has begun what the intent brings: it was in time, whatever a bit says that was written meanwhile.

@@ -2,6 +2,7 @@ package offer
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -90,7 +91,22 @@ func (f finding) aboutSuperseding(in *Intent) string {
 	case f.other != nil:
 		return fmt.Sprintf("the newer %s replaces %s", f.other.label(), in.label())
 	}
-	return "a newer rollout took this target over from " + in.label()
+	return fmt.Sprintf("%s took this target over from %s", takers(in.SupersededBy), in.label())
+}
+
+// takers name the newer rollouts that the group gave members up to. Which of several it was is not remembered.
+func takers(by []v1alpha1.SupersedingRollout) string {
+	names := make([]string, len(by))
+	for i := range by {
+		names[i] = by[i].Name
+	}
+	switch len(names) {
+	case 0:
+		return "a newer rollout"
+	case 1:
+		return "the newer rollout " + names[0]
+	}
+	return "a newer rollout (one of " + strings.Join(names, ", ") + ")"
 }
 
 func (f finding) aboutWindow(in *Intent) string {

@@ -77,6 +77,8 @@ type Intent struct {
 	OpenedAt time.Time
 	// Superseded, AlreadyThere and Skipped are the member's bits in its DeploymentGroup. Expired is, too, unless a retry has taken it back.
 	Superseded, AlreadyThere, Skipped, Expired bool
+	// SupersededBy are the newer rollouts that members of this group were given up to, for the words of it.
+	SupersededBy []v1alpha1.SupersedingRollout
 	// RetryAt and RetryCodes are the rollout's retry request, once its time has come.
 	RetryAt    time.Time
 	RetryCodes []string
