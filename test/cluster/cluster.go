@@ -141,6 +141,13 @@ func Kubeconfig(t testing.TB) string {
 	return shared.kubeconfig
 }
 
+// KubectlPath is where the kubectl is that Kubectl runs, for scripts that are started beside the test.
+func KubectlPath(t testing.TB) string {
+	t.Helper()
+	Start(t)
+	return shared.environment.ControlPlane.KubectlPath
+}
+
 // Root is the module's root: the nearest folder above the working directory that holds a go.mod.
 func Root() string {
 	folder, err := os.Getwd()
