@@ -25,6 +25,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 		Set:             r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet}),
 		Population:      sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
 		Joiners:         func(n int) []*v1alpha1.Target { return r.joinersOf(obj, n) },
+		Cover:           r.Index.Cover(obj.Namespace),
 		RequireApproval: r.RequireApproval,
 	}
 	for _, g := range r.Index.Groups(obj.UID) {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/intents"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
@@ -58,6 +59,10 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 			return other.Name == any.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting || // which waits for groups to give targets up
 				hasGrown(old, now) && !isOver(other)
 		})
+	case *v1alpha1.AutoAssignment:
+		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !intents.OffersAlike(before, any) {
+			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return !isOver(other) })
+		}
 	case *v1alpha1.DistributionSet:
 		r.joiners.reconsider(any.Namespace)
 		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Spec.Update.DistributionSet == any.Name })

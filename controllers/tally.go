@@ -103,7 +103,7 @@ func (t *Tallies) Forget(key types.NamespacedName) {
 
 func (t *Tallies) ruleOf(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Rule {
 	set := t.index.Set(types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet})
-	return rollout.RuleOf(r, set, int(g.Spec.Index))
+	return rollout.RuleOf(r, set, int(g.Spec.Index)).Under(t.index.Cover(r.Namespace))
 }
 
 func entryOf(rule rollout.Rule, target *v1alpha1.Target, g *v1alpha1.DeploymentGroup, i int) rollout.Entry {

@@ -24,6 +24,7 @@ type auto struct {
 func (x *Index) setAutoAssignment(old, new client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.noteCover(old, new)
 	if gone, ok := old.(*v1alpha1.AutoAssignment); ok && new == nil {
 		key := client.ObjectKeyFromObject(gone)
 		if present := x.autos[key]; present != nil && present.object.UID == gone.UID {

@@ -30,6 +30,7 @@ type Index struct {
 	modules  map[types.NamespacedName]*v1alpha1.SoftwareModule
 	facts    map[types.NamespacedName]*offer.Set
 	autos    map[types.NamespacedName]*auto
+	covers   map[string]int64                  // namespace to how often its auto-assignments changed what they offer
 	devices  map[types.NamespacedName][]string // controllerID to names of targets, oldest first
 	synced   []toolscache.InformerSynced
 
@@ -75,6 +76,7 @@ func New() *Index {
 		modules:  map[types.NamespacedName]*v1alpha1.SoftwareModule{},
 		facts:    map[types.NamespacedName]*offer.Set{},
 		autos:    map[types.NamespacedName]*auto{},
+		covers:   map[string]int64{},
 		devices:  map[types.NamespacedName][]string{},
 	}
 }
@@ -392,6 +394,7 @@ func (x *Index) dropMembers(g *v1alpha1.DeploymentGroup) {
 func (x *Index) setSet(old, new client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer x.noteCoverOf(old, new)()
 	replace(x.sets, old, new)
 	if gone, ok := old.(*v1alpha1.DistributionSet); ok && x.sets[client.ObjectKeyFromObject(gone)] == nil {
 		delete(x.facts, client.ObjectKeyFromObject(gone))
@@ -419,7 +422,9 @@ func (x *Index) moduleChanged(old, new client.Object) []*v1alpha1.DistributionSe
 	var containing []*v1alpha1.DistributionSet
 	for key, set := range x.sets {
 		if key.Namespace == changed.GetNamespace() && slices.Contains(set.Spec.Modules, v1alpha1.ModuleReference{Name: changed.GetName()}) {
+			noteCover := x.noteCoverOf(set, set)
 			x.learn(set)
+			noteCover()
 			containing = append(containing, set)
 		}
 	}

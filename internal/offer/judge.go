@@ -103,10 +103,18 @@ func hasReached(w *World, in *Intent) bool {
 	case v1alpha1.SourceRollout:
 		return !in.OpenedAt.IsZero()
 	case v1alpha1.SourceAutoAssignment:
-		return in.Closed.IsZero() && setProblem(in, w.Target) == "" && !action.Had(&w.Target.Status, in.Set.ContentHash)
+		runs := in.Closed.IsZero() || in.Closed.Code == CodeSettling
+		return runs && setProblem(in, w.Target) == "" && !action.Had(&w.Target.Status, in.Set.ContentHash)
 	default:
 		return setProblem(in, w.Target) == ""
 	}
+}
+
+// IsHome tells whether an auto-assignment has brought the target what it brings, so that nothing of it will ever begin there, and yet keeps what is older away.
+func IsHome(in *Intent, t *v1alpha1.Target) bool {
+	w := World{Target: t}
+	return in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue && !in.Update.Reinstall &&
+		hasReached(&w, in) && action.Installed(&t.Status, in.Set.ContentHash)
 }
 
 // homeOf finds the newest rollout whose set the target runs already, though its group may not have opened, and its place. Older assignments and auto-assignments
@@ -213,7 +221,7 @@ func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 		return finding{}
 	}
 	r := in.Update.Retries
-	if r == nil || max(a.Source.Attempt, 1) > r.Limit || !codeMatches(r.StatusCodes, a.StatusCode) {
+	if in.Stopped || in.Superseded || r == nil || max(a.Source.Attempt, 1) > r.Limit || !codeMatches(r.StatusCodes, a.StatusCode) {
 		return finding{code: CodeFailed, action: a}
 	}
 	if next := NextAttempt(r, a); w.Now.Before(next) {

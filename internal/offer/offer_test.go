@@ -212,6 +212,8 @@ func TestOrder(t *testing.T) {
 			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Nothing, CodeGroupNotOpen, 0, ""}},
 		"nor does an older auto-assignment": {
 			[]step{set("old"), set("new"), auto("a", 1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Nothing, CodeGroupNotOpen, 0, ""}},
+		"an auto-assignment that waits for newer rollouts keeps older ones away": {
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), auto("a", 2, "new", closedFor(CodeSettling))}, told{Nothing, CodeSettling, 0, ""}},
 		"until that group opens, an older assignment is given to who runs something else": {
 			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("other", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a newer rollout that was stopped keeps no older assignment away": {
@@ -264,6 +266,10 @@ func TestSpent(t *testing.T) {
 		"a retry does not bring back what a newer rollout took over": {
 			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), func(in *Intent) { in.Superseded = true }), later(time.Hour)},
 			told{Nothing, CodeSuperseded, 0, ""}},
+		"an attempt that is left is none when the rollout is stopped": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, stops("r", soft, v1alpha1.CauseStopped)}, told{Nothing, CodeFailed, 0, ""}},
+		"nor when a newer rollout took the target over": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), func(in *Intent) { in.Superseded = true })}, told{Nothing, CodeFailed, 0, ""}},
 		"the same set assigned anew is a new assignment": {
 			[]step{set("fw"), assignment(1, "fw"), fails, assignment(2, "fw")}, told{Deploy, CodeDeploy, 101, "fw"}},
 		"an auto-assignment that is given another set offers it": {
@@ -525,5 +531,38 @@ func TestBirthSharesNothing(t *testing.T) {
 	*b.Update.Weight, *b.Update.ProgressDeadlineSeconds, *b.Update.CancelDeadlineSeconds = 7, 7, 7
 	if diff := cmp.Diff(before, s.intents); diff != "" {
 		t.Errorf("the intent was reached (-before +after):\n%s", diff)
+	}
+}
+
+// TestIsHome: an auto-assignment of what the target runs will never begin there, and yet nothing older does.
+func TestIsHome(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps []step
+		want  bool
+	}{
+		"it runs the set":                             {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true)}, true},
+		"it runs something else":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("other", true)}, false},
+		"nobody knows what runs":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", false)}, false},
+		"the auto-assignment brought it before":       {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true), had("fw")}, false},
+		"the auto-assignment is paused":               {[]step{set("fw"), auto("a", 1, "fw", closedFor(CodePaused)), runs("fw", true)}, false},
+		"it was stopped":                              {[]step{set("fw"), auto("a", 1, "fw", closedFor(CodeStopped)), runs("fw", true)}, false},
+		"it wants both":                               {[]step{set("fw"), auto("a", 1, "fw", queued(1)), runs("fw", true)}, false},
+		"it is to be installed again":                 {[]step{set("fw"), auto("a", 1, "fw", reinstalls), runs("fw", true)}, false},
+		"the set is invalid":                          {[]step{set("fw", invalid(soft, hour(2))), auto("a", 1, "fw"), runs("fw", true)}, false},
+		"the set does not exist":                      {[]step{auto("a", 1, "fw"), runs("fw", true)}, false},
+		"a rollout says so by its group, not by this": {[]step{set("fw"), rollout("a", 1, "fw"), runs("fw", true)}, false},
+	} {
+		s := tell(t, c.steps...)
+		if got := IsHome(&s.intents[0], s.target); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+		if !c.want {
+			continue
+		}
+		set("old")(s)
+		rollout("old", 0, "old")(s)
+		if r := s.verdict("old"); r.Code != CodeSuperseded {
+			t.Errorf("%s, and the older rollout is not superseded but %s", name, r.Code)
+		}
 	}
 }

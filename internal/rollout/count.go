@@ -55,6 +55,21 @@ type Rule struct {
 	retryCodes   []string
 	retryAt      time.Time
 	retryAtCodes []string
+	cover        Cover
+}
+
+// Cover is what auto-assignments keep from older rollouts.
+type Cover struct {
+	// Version changes whenever Keeps may answer differently for the same target.
+	Version int64
+	// Keeps tells whether an auto-assignment that is newer than since has brought the target what it brings: nothing older is offered to it any more. nil: none has.
+	Keeps func(t *v1alpha1.Target, since time.Time) bool
+}
+
+// Under is the rule in a namespace with auto-assignments.
+func (r Rule) Under(c Cover) Rule {
+	r.cover = c
+	return r
 }
 
 // RuleOf is the rule for the group at this index of status.groups. The set may be nil.
@@ -111,7 +126,7 @@ func isOpen(s v1alpha1.GroupState) bool {
 
 // Equal tells whether both rules count alike.
 func (r Rule) Equal(o Rule) bool {
-	return r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
+	return r.cover.Version == o.cover.Version && r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
 		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
 		slices.Equal(r.types, o.types) && slices.Equal(r.retryCodes, o.retryCodes) && r.retryAt.Equal(o.retryAt) && slices.Equal(r.retryAtCodes, o.retryAtCodes)
 }
@@ -195,7 +210,7 @@ func (r Rule) isTakenOver(t *v1alpha1.Target, m Member) bool {
 		return false
 	}
 	since := later(r.since, m.Joined)
-	return r.isDead(t, since) || r.isReassigned(t, since)
+	return r.isDead(t, since) || r.isReassigned(t, since) || !r.migrationStep && r.cover.Keeps != nil && r.cover.Keeps(t, since)
 }
 
 // isDead tells whether the target has begun a newer update, or one of the same age, that replaces this one: a device never falls back. A required migration step
@@ -206,11 +221,16 @@ func (r Rule) isDead(t *v1alpha1.Target, since time.Time) bool {
 		if a.Source.UID == r.uid || a.Source.Since == nil || a.Source.Since.Time.Before(since) || a.Update.Superseding == v1alpha1.SupersedingQueue || r.isRecreated(a) {
 			continue
 		}
-		if !r.migrationStep || a.State == v1alpha1.ActionFinished {
+		if (!r.migrationStep || a.State == v1alpha1.ActionFinished) && !r.isDelivery(t, a) {
 			return true
 		}
 	}
 	return false
+}
+
+// isDelivery tells whether another update brings, or has brought, just what this rollout is to bring.
+func (r Rule) isDelivery(t *v1alpha1.Target, a *v1alpha1.Action) bool {
+	return r.content != "" && a.ContentHash == r.content && !r.reinstall && (!a.State.IsClosed() || r.isThere(t))
 }
 
 // isRecreated tells whether an action comes from an earlier rollout of this name and startAt: the manifest was removed and applied again, and goes on.

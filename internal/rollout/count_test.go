@@ -34,6 +34,11 @@ func queued(a v1alpha1.Action) v1alpha1.Action {
 	return a
 }
 
+func bringing(content string, a v1alpha1.Action) v1alpha1.Action {
+	a.ContentHash = content
+	return a
+}
+
 func ofRollout(name string, a v1alpha1.Action) v1alpha1.Action {
 	a.Source.Kind, a.Source.Name = v1alpha1.SourceRollout, name
 	return a
@@ -65,6 +70,8 @@ func TestBucketOf(t *testing.T) {
 
 	there := with(func(r *Rule) { r.content = "c0ffee" })
 	again2 := with(func(r *Rule) { r.content, r.reinstall = "c0ffee", true })
+	keeps := Cover{Version: 1, Keeps: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(epoch) }}
+	kept, keptRetries, keptStep := open.Under(keeps), retries.Under(keeps), step.Under(keeps)
 	runs := func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: "c0ffee"} }
 	const newer, same, older = 5, 0, -5
 	type bits struct{ superseded, alreadyThere, skipped bool }
@@ -109,6 +116,13 @@ func TestBucketOf(t *testing.T) {
 			t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonReferenceNotFound}}
 		}, bits{}, Pending},
 		"its own assignment is older":                           {open, nil, assigned("hotfix", older, ""), bits{}, Pending},
+		"a newer update is bringing the same":                   {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
+		"a newer update has brought the same":                   {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Finished"))}, runs, bits{}, Succeeded},
+		"a newer update has failed to bring the same":           {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Error"))}, nil, bits{}, Canceled},
+		"a newer update has only downloaded the same":           {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Finished"))}, nil, bits{}, Canceled},
+		"a newer auto-assignment has brought what it brings":    {kept, nil, nil, bits{}, Canceled},
+		"it failed, and a newer auto-assignment is there":       {keptRetries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, Failed},
+		"a migration step gives way to no auto-assignment":      {keptStep, nil, nil, bits{}, Pending},
 		"its own assignment brings the same set":                {open, nil, assigned("firmware-2", newer, ""), bits{}, Pending},
 		"its own assignment wants both":                         {open, nil, assigned("hotfix", newer, v1alpha1.SupersedingQueue), bits{}, Pending},
 		"the rollout was stopped":                               {stopped, nil, nil, bits{}, Canceled},

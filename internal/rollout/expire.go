@@ -74,7 +74,7 @@ func (l *look) expireIn(g *group, n int) int {
 	if n == 0 {
 		return 0
 	}
-	rule, members, s := RuleOf(l.next, l.Set, g.index), g.members(), &g.object.Status
+	rule, members, s := l.ruleOf(g), g.members(), &g.object.Status
 	var late []int
 	for i := range n {
 		if rule.EntryOf(members[i], MemberOf(g.object, i)).Unbegun {

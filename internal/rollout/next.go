@@ -109,7 +109,7 @@ func (l *look) seeGroups() {
 			object := *found.Object
 			object.Status = *found.Object.Status.DeepCopy()
 			g.object, g.seen, g.stored, g.members = &object, found.Object, found.Object.Status, found.Members
-			g.tally, g.rule = found.Tally, RuleOf(l.Rollout, l.Set, i)
+			g.tally, g.rule = found.Tally, RuleOf(l.Rollout, l.Set, i).Under(l.Cover)
 			g.stale = int(found.Tally.Targets) != len(object.Spec.Targets)
 		}
 		l.groups = append(l.groups, g)
@@ -124,13 +124,15 @@ func (l *look) at(i int) *v1alpha1.GroupStatus { return &l.status.Groups[i] }
 
 // tally of a group by the rule and the bitmaps as they are going to be: the group is counted anew only when they have changed.
 func (l *look) tally(g *group) *Tally {
-	rule := RuleOf(l.next, l.Set, g.index)
+	rule := l.ruleOf(g)
 	if g.object != nil && g.members != nil && (g.stale || !rule.Equal(g.rule)) {
 		g.tally = Recount(g.object, rule, g.members())
 		g.rule, g.stale = rule, false
 	}
 	return &g.tally
 }
+
+func (l *look) ruleOf(g *group) Rule { return RuleOf(l.next, l.Set, g.index).Under(l.Cover) }
 
 // counts of a group. Once closed, they are history: a target that is deleted later does not rewrite them.
 func (l *look) counts(g *group) v1alpha1.Counts {

@@ -37,6 +37,8 @@ type Snapshot struct {
 	Behind string
 	// Undecided is the name of such a rollout whose members are not known yet.
 	Undecided string
+	// Cover is what auto-assignments keep from older rollouts.
+	Cover Cover
 	// RequireApproval is the manager's --require-approval.
 	RequireApproval bool
 }

@@ -132,7 +132,7 @@ func (l *look) awaited(g *group, c v1alpha1.Counts) []string {
 	if g.members == nil || c.Pending+c.InProgress > maxSought {
 		return nil
 	}
-	rule, found := RuleOf(l.next, l.Set, g.index), map[Bucket][]string{}
+	rule, found := l.ruleOf(g), map[Bucket][]string{}
 	for i, t := range g.members() {
 		bucket := rule.BucketOf(t, MemberOf(g.object, i))
 		if bucket.IsClosed() || len(found[bucket]) == maxExamples {

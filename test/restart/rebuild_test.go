@@ -96,6 +96,37 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 	})
 }
 
+// The same rebuild, where the newest release came by an auto-assignment. The older rollout learns that nobody is left for it, and is done.
+func TestARebuildFromGitEndsWhatAnAutoAssignmentHasReplaced(t *testing.T) {
+	w, _ := newWorld(t, process.Options{Backend: kube.Options{
+		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
+	}})
+	w.Set("firmware-1", "1.0")
+	w.Set("firmware-2", "2.0")
+	names := w.Targets("device", 4, nil)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, startAt: "2025-03-01T00:00:00Z", settleSeconds: 1, groupCount: 2}
+---
+apiVersion: goshawk.dev/v1alpha1
+kind: AutoAssignment
+metadata: {name: firmware-2}
+spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z"}
+`)
+	w.EventuallyRollout("firmware-1", "opens its first group", world.InState(v1alpha1.RolloutRunning))
+	devices := runReporting(w, names)
+	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	if got, want := *r.Status.Targets, (v1alpha1.Counts{Targets: 4, Canceled: 4}); got != want {
+		t.Errorf("counts are %+v, want %+v: what is newer has replaced it everywhere", got, want)
+	}
+	w.EventuallyPolled(devices, 20, time.Now(), names...)
+	if began := world.Beginnings(devices); len(began) > 0 {
+		t.Errorf("devices began anew: %v", began)
+	}
+}
+
 // runReporting runs devices that have the second release and report it.
 func runReporting(w *world.World, names []string) *devicesim.Recorder {
 	w.T.Helper()

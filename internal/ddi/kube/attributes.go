@@ -90,6 +90,24 @@ func isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
 		(s.Installed == nil || s.Installed.DistributionSet != set.Name || s.Installed.ContentHash != set.ContentHash)
 }
 
+// learnsLate tells whether the set that a device's attributes name has become known since they were sent: in a rebuild a device may be there before its set.
+func (b *Backend) learnsLate(t *v1alpha1.Target) bool {
+	return t.Status.Installed == nil && len(t.Status.Attributes) > 0 && b.reportsNews(t, t.Status.Attributes)
+}
+
+// learnLate takes the device's earlier word for what it runs. nil: it says nothing new.
+func (b *Backend) learnLate(learns bool) func(offer.World, *v1alpha1.TargetStatus) error {
+	if !learns {
+		return nil
+	}
+	return func(w offer.World, status *v1alpha1.TargetStatus) error {
+		if set := b.namedSet(w.Target.Namespace, status.Attributes); status.Installed == nil && isNewsOf(status, set) {
+			action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
+		}
+		return nil
+	}
+}
+
 // namedSet is the set that two attributes name; nil: they name none.
 func (b *Backend) namedSet(namespace string, attributes map[string]v1alpha1.AttributeValue) *offer.Set {
 	if b.options.InstalledName == "" || b.options.InstalledVersion == "" {

@@ -81,8 +81,9 @@ func (b *Backend) stand(ctx context.Context, d ddi.Device) (standing, error) {
 		return standing{}, err
 	}
 	s := standing{key: client.ObjectKeyFromObject(t), world: b.index.World(t, b.now())}
-	if _, pending := offer.Settle(s.world); pending {
-		if t, err = b.update(ctx, s.key, nil); err != nil {
+	_, pending := offer.Settle(s.world)
+	if learns := b.learnsLate(t); pending || learns {
+		if t, err = b.update(ctx, s.key, b.learnLate(learns)); err != nil {
 			return standing{}, err
 		}
 		s.world = b.index.World(t, b.now())
@@ -127,10 +128,20 @@ func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (dd
 	return p, nil
 }
 
-// mayRunAnything tells whether a device of a fleet that says what it runs comes for the very first time: it is asked for its attributes before it is offered
-// anything. A cluster that is rebuilt from Git would else update what has been updated.
+// mayRunAnything tells whether nobody knows yet what a device of a fleet that says what it runs has: it comes for the very first time, and is asked for its
+// attributes before it is offered anything, or the set that they name has not been looked at. A cluster that is rebuilt from Git would else update what has been
+// updated.
 func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
-	return b.options.InstalledName != "" && t.Status.LastSeen == nil && len(t.Status.Attributes) == 0
+	switch {
+	case b.options.InstalledName == "":
+		return false
+	case len(t.Status.Attributes) == 0:
+		return t.Status.LastSeen == nil
+	case t.Status.Installed != nil:
+		return false
+	}
+	set := b.namedSet(t.Namespace, t.Status.Attributes)
+	return set != nil && set.ContentHash == "" && set.Passing
 }
 
 // meet is stand for a device that comes by only to ask.

@@ -472,3 +472,37 @@ func TestANewDeviceSaysWhatItRunsFirst(t *testing.T) {
 		t.Error("where devices need not say what they run, the first poll offers")
 	}
 }
+
+// In a rebuild a device may be there before the set that it says it runs. Its word counts once the set is known, and until then it is given nothing else.
+func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
+	w := newWorld(t, 1)
+	var known v1alpha1.DistributionSetStatus
+	w.editSet(func(s *v1alpha1.DistributionSet) {
+		known = *s.Status.DeepCopy()
+		s.Status = v1alpha1.DistributionSetStatus{}
+	})
+	d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
+	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"set": "firmware", "version": "1.0"})); err != nil {
+		t.Fatal(err)
+	}
+	d.sync()
+	if i := w.target("dev-0").Status.Installed; i != nil {
+		t.Fatalf("of a set that nobody has looked at, %+v is installed", i)
+	}
+	if !d.mayRunAnything(w.target("dev-0")) {
+		t.Error("a device may be offered something while the set that it says it runs is being looked at")
+	}
+	w.editSet(func(s *v1alpha1.DistributionSet) { s.Status = known })
+	d.sync()
+	w.wrote()
+	if p := d.poll(); p.DeployID != 0 {
+		t.Error("a device is offered what it runs")
+	}
+	w.wantWrites(1, "the device's earlier word")
+	if i := w.target("dev-0").Status.Installed; i == nil || i.ContentHash != known.ContentHash {
+		t.Errorf("installed is %+v", i)
+	}
+	d.sync()
+	d.poll()
+	w.wantWrites(0, "another poll")
+}
