@@ -31,7 +31,7 @@ type groupTally struct {
 
 // memberBits are the bitmaps of a group at the time it was counted.
 type memberBits struct {
-	superseded, alreadyThere, skipped, expired string
+	superseded, alreadyThere, skipped, expired, abandoned string
 	// batches that have expired.
 	batches int
 }
@@ -112,5 +112,5 @@ func entryOf(rule rollout.Rule, target *v1alpha1.Target, g *v1alpha1.DeploymentG
 
 func bitsOf(g *v1alpha1.DeploymentGroup) memberBits {
 	s := &g.Status
-	return memberBits{string(s.Superseded), string(s.AlreadyThere), string(s.Skipped), string(s.Expired), len(s.ExpiredAt)}
+	return memberBits{string(s.Superseded), string(s.AlreadyThere), string(s.Skipped), string(s.Expired), string(s.Abandoned), len(s.ExpiredAt)}
 }

@@ -128,6 +128,11 @@ type DeploymentGroupStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	ExpiredAt []ExpiredBatch `json:"expiredAt,omitempty"`
+	// abandoned is a bitmap of members that failed, had another attempt ahead and did not begin it within startDeadlineSeconds of when they could: they count as
+	// failed with the code of their last attempt. spec.retry takes it back.
+	// +optional
+	// +kubebuilder:validation:MaxLength=3400
+	Abandoned []byte `json:"abandoned,omitempty"`
 	// supersededBy are the newer rollouts that have been taken into account, at most 100.
 	// +optional
 	// +listType=map

@@ -476,6 +476,9 @@ type OfferingClock struct {
 	// since is from when on it has been running, by the open time of the maintenance window if there is one. Absent: it is stopped.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
+	// runningSince is when it was last started. The deadline of another attempt counts from then, or from when the attempt was due, whichever is later.
+	// +optional
+	RunningSince *metav1.MicroTime `json:"runningSince,omitempty"`
 	// retriedAt is what it read when spec.retry last gave more time to who had not begun.
 	// +optional
 	RetriedAt int64 `json:"retriedAt,omitempty"`

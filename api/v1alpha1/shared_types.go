@@ -133,7 +133,8 @@ type Update struct {
 	FinishedWarning Verdict `json:"finishedWarning,omitempty"`
 
 	// startDeadlineSeconds is how long a target may stay in an open group without beginning; pauses and closed windows are not
-	// counted. Then startDeadlineAction is taken, with code StartDeadlineExceeded. 1 to 31536000 seconds; absent: for ever.
+	// counted. Then startDeadlineAction is taken, with code StartDeadlineExceeded. One that failed and has another attempt gets as long for it, from when the
+	// attempt is due; then it has failed, with the code of its last attempt. 1 to 31536000 seconds; absent: for ever.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000

@@ -558,6 +558,11 @@ func (in *DeploymentGroupStatus) DeepCopyInto(out *DeploymentGroupStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.Abandoned != nil {
+		in, out := &in.Abandoned, &out.Abandoned
+		*out = make([]byte, len(*in))
+		copy(*out, *in)
+	}
 	if in.SupersededBy != nil {
 		in, out := &in.SupersededBy, &out.SupersededBy
 		*out = make([]SupersedingRollout, len(*in))
@@ -1142,6 +1147,10 @@ func (in *OfferingClock) DeepCopyInto(out *OfferingClock) {
 	*out = *in
 	if in.Since != nil {
 		in, out := &in.Since, &out.Since
+		*out = (*in).DeepCopy()
+	}
+	if in.RunningSince != nil {
+		in, out := &in.RunningSince, &out.RunningSince
 		*out = (*in).DeepCopy()
 	}
 }

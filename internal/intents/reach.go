@@ -51,11 +51,13 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 		SupersededBy: group.Status.SupersededBy,
 		AlreadyThere: member.AlreadyThere,
 		Skipped:      member.Skipped,
+		Abandoned:    member.Abandoned,
 	}
 	in.Update.ConfirmationRequired = group.Spec.Conditions.ConfirmationRequired
 	in.Closed, in.Stopped = Gate(r, group.Spec.Index)
 	in.RetryAt, in.RetryCodes = rollout.RetryOf(r)
 	in.Expired = member.HasExpired(in.RetryAt, in.RetryCodes)
+	in.Forgiven = !member.Expired.IsZero() && !in.Expired
 	if r.Status.StartedAt != nil {
 		in.StartedAt, in.Source.Since = r.Status.StartedAt.Time, sinceOf(r, member.Joined)
 	}

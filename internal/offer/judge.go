@@ -207,6 +207,9 @@ func spent(w *World, in *Intent) finding {
 	case v1alpha1.ActionFinished:
 		return finding{code: CodeDone, action: a}
 	case v1alpha1.ActionCanceled:
+		if in.Forgiven && wasLate(a) {
+			return finding{}
+		}
 		return finding{code: CodeCanceled, action: a}
 	case v1alpha1.ActionError:
 		return retry(w, in, a)
@@ -214,9 +217,17 @@ func spent(w *World, in *Intent) finding {
 	return finding{}
 }
 
+// wasLate tells whether an action was closed because nobody agreed to it in time.
+func wasLate(a *v1alpha1.Action) bool {
+	return a.Cancel != nil && a.Cancel.From == v1alpha1.ActionWaitingForConfirmation && a.Cancel.Cause == v1alpha1.CauseStopped
+}
+
 // retry: a failed action is tried again while attempts are left, after the backoff, or when the rollout's retry names it.
 func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 	closed := timeOf(a.ClosedAt)
+	if in.Abandoned {
+		return finding{code: CodeFailed, action: a}
+	}
 	if !in.RetryAt.IsZero() && closed.Before(in.RetryAt) && codeMatches(in.RetryCodes, a.StatusCode) {
 		return finding{}
 	}

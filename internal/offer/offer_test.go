@@ -266,6 +266,15 @@ func TestSpent(t *testing.T) {
 		"a retry does not bring back what a newer rollout took over": {
 			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), func(in *Intent) { in.Superseded = true }), later(time.Hour)},
 			told{Nothing, CodeSuperseded, 0, ""}},
+		"who did not come back for an attempt in time gets none": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), abandoned), later(time.Hour)}, told{Nothing, CodeFailed, 0, ""}},
+		"nor by a retry from before": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), abandoned), later(time.Hour)}, told{Nothing, CodeFailed, 0, ""}},
+		"a retry asks again where nobody agreed in time": {
+			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, rollout("r", 1, "fw", confirmed, expired), comesBy, rollout("r", 1, "fw", confirmed, forgiven)},
+			told{Confirm, CodeConfirm, 101, "fw"}},
+		"but not where somebody canceled the question": {
+			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, cancels(100, soft), comesBy, rollout("r", 1, "fw", confirmed, forgiven)}, told{Nothing, CodeCanceled, 0, ""}},
 		"an attempt that is left is none when the rollout is stopped": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, stops("r", soft, v1alpha1.CauseStopped)}, told{Nothing, CodeFailed, 0, ""}},
 		"nor when a newer rollout took the target over": {

@@ -75,8 +75,9 @@ type Intent struct {
 	StartedAt time.Time
 	// OpenedAt is when the target's group opened (when a dynamic member joined); zero: not yet.
 	OpenedAt time.Time
-	// Superseded, AlreadyThere and Skipped are the member's bits in its DeploymentGroup. Expired is, too, unless a retry has taken it back.
-	Superseded, AlreadyThere, Skipped, Expired bool
+	// Superseded, AlreadyThere, Skipped and Abandoned are the member's bits in its DeploymentGroup. Expired is, too, unless a retry has taken it back, which makes it
+	// Forgiven.
+	Superseded, AlreadyThere, Skipped, Abandoned, Expired, Forgiven bool
 	// SupersededBy are the newer rollouts that members of this group were given up to, for the words of it.
 	SupersededBy []v1alpha1.SupersedingRollout
 	// RetryAt and RetryCodes are the rollout's retry request, once its time has come.

@@ -177,6 +177,8 @@ func reinstalls(in *Intent)               { in.Update.Reinstall = true }
 func confirmed(in *Intent)                { in.Update.ConfirmationRequired = true }
 func asCreatedAgain(in *Intent)           { in.Source.UID += "-again" }
 func expired(in *Intent)                  { in.Expired = true }
+func abandoned(in *Intent)                { in.Abandoned = true }
+func forgiven(in *Intent)                 { in.Forgiven = true }
 func skipped(in *Intent)                  { in.Skipped = true }
 
 func closedFor(code Code) func(*Intent) {

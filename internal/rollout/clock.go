@@ -24,9 +24,9 @@ func (l *look) keepClock() {
 	}
 	switch c := l.status.Offering; {
 	case isOffering && c.Since == nil:
-		c.Since, l.counted = micro(l.Now), nil
+		c.Since, c.RunningSince, l.counted = micro(l.Now), micro(l.Now), nil
 	case !isOffering && c.Since != nil:
-		c.Seconds, c.Since, l.counted = int64(l.offered()/time.Second), nil, nil
+		c.Seconds, c.Since, c.RunningSince, l.counted = int64(l.offered()/time.Second), nil, nil, nil
 	}
 }
 

@@ -138,8 +138,8 @@ func (r Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 	}
 	own := action.OfSource(&t.Status, r.uid)
 	switch {
-	case own != nil && !(isUnconfirmed(own) && (m.Skipped || r.hasExpired(m))):
-		return r.bucketOfAction(own, m.Superseded || r.isTakenOver(t, m))
+	case own != nil && !(isUnconfirmed(own) && (m.Skipped || r.hasExpired(m) || r.isForgiven(own, m))):
+		return r.bucketOfAction(own, m.Abandoned || m.Superseded || r.isTakenOver(t, m))
 	case r.hasExpired(m): // it had failed before anybody took it over
 		return Failed
 	case m.Superseded:
@@ -172,7 +172,12 @@ func isUnconfirmed(a *v1alpha1.Action) bool {
 // hasExpired tells whether a member failed because it did not begin in time, and no retry has given it more.
 func (r Rule) hasExpired(m Member) bool { return m.HasExpired(r.retryAt, r.retryAtCodes) }
 
-func (r Rule) bucketOfAction(a *v1alpha1.Action, takenOver bool) Bucket {
+// isForgiven tells whether a retry has given more time to a device where nobody agreed in time.
+func (r Rule) isForgiven(own *v1alpha1.Action, m Member) bool {
+	return own.Cancel != nil && own.Cancel.Cause == v1alpha1.CauseStopped && !m.Expired.IsZero() && !r.hasExpired(m)
+}
+
+func (r Rule) bucketOfAction(a *v1alpha1.Action, given bool) Bucket {
 	switch a.State {
 	case v1alpha1.ActionWaitingForConfirmation:
 		return Pending
@@ -181,7 +186,7 @@ func (r Rule) bucketOfAction(a *v1alpha1.Action, takenOver bool) Bucket {
 	case v1alpha1.ActionCanceled:
 		return Canceled
 	case v1alpha1.ActionError:
-		return r.bucketOfFailure(a, takenOver || r.stopped)
+		return r.bucketOfFailure(a, given || r.stopped)
 	}
 	return InProgress
 }
@@ -241,7 +246,7 @@ func (r Rule) isRecreated(a *v1alpha1.Action) bool {
 // isReassigned tells whether the target's own assignment is newer and brings another set. One that cannot be carried out, by the target's own word, replaces nothing.
 func (r Rule) isReassigned(t *v1alpha1.Target, since time.Time) bool {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
-	return wanted != nil && seen != nil && !isRefused(t) && seen.Since != nil && seen.DistributionSet == wanted.DistributionSet &&
+	return wanted != nil && seen != nil && !isRefused(t) && seen.Since != nil && seen.DistributionSet == wanted.DistributionSet && seen.AssignedAt.Equal(wanted.AssignedAt) &&
 		seen.Since.After(since) && wanted.DistributionSet != r.set && wanted.Superseding != v1alpha1.SupersedingQueue && !r.migrationStep
 }
 
@@ -260,6 +265,8 @@ type Entry struct {
 	Superseded bool
 	// Unbegun: it could begin and never has; the start deadline is for those.
 	Unbegun bool
+	// Again: it failed and has another attempt ahead.
+	Again bool
 	// Obstacle that keeps it from a result.
 	Obstacle Obstacle
 	// FailedSinceResume: it failed after the last handled resumedAt.
@@ -284,6 +291,7 @@ func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
 	}
 	e.Obstacle = r.obstacleOf(t, e.Bucket)
+	e.Again = !e.Bucket.IsClosed() && own != nil && own.State == v1alpha1.ActionError
 	switch e.Bucket {
 	case Pending:
 		e.Unbegun = own == nil || isUnconfirmed(own)
@@ -385,7 +393,13 @@ func (t *Tally) count(e Entry, n int32) {
 	*t.bucket(e.Bucket) += n
 	addIf(e.Superseded, &t.Superseded, n)
 	addIf(e.Unbegun, &t.Unbegun, n)
-	t.Obstacles[e.Obstacle] += n
+	addIf(e.Again, &t.Again, n)
+	switch e.Bucket {
+	case Pending:
+		t.OfPending[e.Obstacle] += n
+	case InProgress:
+		t.OfInProgress[e.Obstacle] += n
+	}
 	addIf(e.Open, &t.Open, n)
 	addIf(e.Canceling, &t.Canceling, n)
 	addIf(e.FailedSinceResume, &t.FailedSinceResume, n)

@@ -74,7 +74,7 @@ func TestBucketOf(t *testing.T) {
 	kept, keptRetries, keptStep := open.Under(keeps), retries.Under(keeps), step.Under(keeps)
 	runs := func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: "c0ffee"} }
 	const newer, same, older = 5, 0, -5
-	type bits struct{ superseded, alreadyThere, skipped bool }
+	type bits struct{ superseded, alreadyThere, skipped, abandoned bool }
 	tests := map[string]struct {
 		rule    Rule
 		actions []v1alpha1.Action
@@ -128,6 +128,8 @@ func TestBucketOf(t *testing.T) {
 		"the rollout was stopped":                               {stopped, nil, nil, bits{}, Canceled},
 		"the rollout was stopped after it had begun":            {stopped, []v1alpha1.Action{act(1, "r", 0, "Running")}, nil, bits{}, InProgress},
 		"it failed and is tried again":                          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, InProgress},
+		"it failed and did not come back to try again":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{abandoned: true}, Failed},
+		"it came back just in time":                             {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "r", 0, "Running")}, nil, bits{abandoned: true}, InProgress},
 		"it failed the last of its tries":                       {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 3)}, nil, bits{}, Failed},
 		"it failed with a code that is not tried again":         {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
 		"it failed, and a newer update has come since":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "q", newer, "Running")}, nil, bits{}, Failed},
@@ -141,7 +143,7 @@ func TestBucketOf(t *testing.T) {
 			if tt.target != nil {
 				tt.target(target)
 			}
-			if got := tt.rule.BucketOf(target, Member{Superseded: tt.bits.superseded, AlreadyThere: tt.bits.alreadyThere, Skipped: tt.bits.skipped}); got != tt.want {
+			if got := tt.rule.BucketOf(target, Member{Superseded: tt.bits.superseded, AlreadyThere: tt.bits.alreadyThere, Skipped: tt.bits.skipped, Abandoned: tt.bits.abandoned}); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})

@@ -9,7 +9,8 @@ import (
 
 // Member is what a group remembers of one of its members.
 type Member struct {
-	Superseded, AlreadyThere, Skipped bool
+	// Abandoned: it failed and did not come back for another attempt.
+	Superseded, AlreadyThere, Skipped, Abandoned bool
 	// Expired is when it counted as failed because it had not begun in time; zero: it does not.
 	Expired time.Time
 	// Joined is when it joined a dynamic group; zero: it was planned.
@@ -19,7 +20,7 @@ type Member struct {
 // MemberOf is what a group remembers of the member at this place.
 func MemberOf(g *v1alpha1.DeploymentGroup, i int) Member {
 	s := &g.Status
-	m := Member{Superseded: Bit(s.Superseded, i), AlreadyThere: Bit(s.AlreadyThere, i), Skipped: Bit(s.Skipped, i)}
+	m := Member{Superseded: Bit(s.Superseded, i), AlreadyThere: Bit(s.AlreadyThere, i), Skipped: Bit(s.Skipped, i), Abandoned: Bit(s.Abandoned, i)}
 	if Bit(s.Expired, i) {
 		m.Expired = expiredAt(s, i)
 	}

@@ -33,6 +33,7 @@ var rules = []func(*look) bool{
 	(*look).retry,         // may take a finished rollout back
 	(*look).rest,          // finished
 	(*look).expire,        // who has not begun in time is left behind
+	(*look).abandon,       // nor does anybody wait for ever for another attempt
 	(*look).pause,         // by spec, or lifted by resumedAt
 	(*look).begin,         // older rollouts give up first
 	(*look).brake,         // errors are asked before anything is offered

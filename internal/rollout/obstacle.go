@@ -7,13 +7,12 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 // Obstacle is what keeps a member that has no result from getting one, as far as its own Target tells.
 type Obstacle uint8
 
-// Obstacles of members that have not begun, then of those in progress. Clear: only the device is awaited.
+// Obstacles, the stubbornest first. Clear: only the device is awaited.
 const (
 	Clear Obstacle = iota
 	Twin
@@ -24,6 +23,12 @@ const (
 	Retrying
 	Canceling
 	obstacles
+)
+
+// Those of members that are pending, and of members in progress.
+var (
+	obstaclesOfPending    = []Obstacle{Twin, OnHold, Unfit, Busy, Unconfirmed, Retrying}
+	obstaclesOfInProgress = []Obstacle{Retrying, Canceling}
 )
 
 // Words for a number of members with that obstacle.
@@ -57,6 +62,8 @@ func (r Rule) obstacleOf(t *v1alpha1.Target, b Bucket) Obstacle {
 		return Busy
 	case open != nil:
 		return Unconfirmed
+	case own != nil && own.State == v1alpha1.ActionError:
+		return Retrying
 	}
 	return Clear
 }
@@ -65,11 +72,11 @@ func (r Rule) fits(t *v1alpha1.Target) bool {
 	return len(r.types) == 0 || t.Spec.Type == "" || slices.Contains(r.types, t.Spec.Type)
 }
 
-// obstaclesOf lists how many of these have an obstacle, in brackets; nothing when none has.
-func (t *Tally) obstaclesOf(kinds ...Obstacle) string {
+// among lists how many have which of these obstacles, in brackets; nothing when none has.
+func among(counts [obstacles]int32, kinds []Obstacle) string {
 	var parts []string
 	for _, o := range kinds {
-		if n := t.Obstacles[o]; n > 0 {
+		if n := counts[o]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, obstacleWords[o]))
 		}
 	}
@@ -90,7 +97,7 @@ func (l *look) nameWith(name string, t *v1alpha1.Target, o Obstacle) string {
 	case Busy:
 		words = "busy with " + action.Open(&t.Status).DistributionSet
 	case Retrying: // in words that hold before and after, or the hour alone would cost a write
-		words = "tried again from " + stamp(offer.NextAttempt(l.spec.Update.Retries, action.OfSource(&t.Status, l.Rollout.UID)))
+		words = "tried again from " + stamp(l.nextAttempt(action.OfSource(&t.Status, l.Rollout.UID)))
 	}
 	return fmt.Sprintf("%s (%s)", name, words)
 }

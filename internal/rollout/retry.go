@@ -24,9 +24,10 @@ func (l *look) retry() bool {
 	}
 	again := 0
 	for i, g := range l.groups {
+		l.takeBack(g)
 		again += l.reopen(g, failed[i])
 	}
-	l.tell(EventRetried, "spec.retry of %s: %s are tried again", stamp(l.spec.Retry.At.Time), targets(again))
+	l.tell(EventRetried, "spec.retry of %s: %s to be tried again", stamp(l.spec.Retry.At.Time), targets(again))
 	if again > 0 && l.status.State == v1alpha1.RolloutFinished {
 		l.status.State, l.status.FinishedAt = v1alpha1.RolloutRunning, nil
 	}

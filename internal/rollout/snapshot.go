@@ -59,8 +59,10 @@ type Tally struct {
 	Superseded int32
 	// Unbegun members could begin and never have; they are part of Pending.
 	Unbegun int32
-	// Obstacles of those that are Pending or InProgress.
-	Obstacles [obstacles]int32
+	// Again counts those that failed and have another attempt ahead; they are InProgress by update.retries, Pending by spec.retry.
+	Again int32
+	// OfPending and OfInProgress count the obstacles of those.
+	OfPending, OfInProgress [obstacles]int32
 	// Open actions of the rollout in this group, and how many of them need not be asked to cancel any more: they are Canceling, or
 	// the device has refused.
 	Open, Canceling int32

@@ -15,6 +15,7 @@ func (l *look) write() Plan {
 	l.status.Failures = l.failures()
 	l.keepClock()
 	l.recheck(l.nextDeadline())
+	l.recheck(l.nextAbandonment())
 	l.sentence()
 	l.judge()
 	l.status.Conditions = l.allConditions()

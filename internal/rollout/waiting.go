@@ -117,9 +117,9 @@ func (l *look) decisive() *group {
 // parts are the numbers of those awaited, and what keeps them.
 func (l *look) parts(g *group, c v1alpha1.Counts) []string {
 	t := l.tally(g)
-	out := []string{fmt.Sprintf("%d pending%s", c.Pending, t.obstaclesOf(Twin, OnHold, Unfit, Busy, Unconfirmed))}
+	out := []string{fmt.Sprintf("%d pending%s", c.Pending, among(t.OfPending, obstaclesOfPending))}
 	if c.InProgress > 0 {
-		out = append(out, fmt.Sprintf("%d in progress%s", c.InProgress, t.obstaclesOf(Retrying, Canceling)))
+		out = append(out, fmt.Sprintf("%d in progress%s", c.InProgress, among(t.OfInProgress, obstaclesOfInProgress)))
 	}
 	return out
 }

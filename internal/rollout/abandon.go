@@ -1,0 +1,117 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// A device that failed and has another attempt ahead may never come back for it. It gets startDeadlineSeconds for that attempt, as it did for the first, and has
+// then failed for good. A pause begins this time anew.
+
+// abandon marks those whose time for another attempt is up. Each group is one write, however many there are in it.
+func (l *look) abandon() bool {
+	lost := 0
+	for _, g := range l.awaitingAttempts() {
+		var late []int
+		l.eachAttempt(g, func(i int, end time.Time) {
+			if !end.After(l.Now) {
+				late = append(late, i)
+			}
+		})
+		if len(late) == 0 {
+			continue
+		}
+		s := &g.object.Status
+		for _, i := range late {
+			s.Abandoned = Marked(s.Abandoned, i, len(g.object.Spec.Targets))
+		}
+		g.stale = true
+		l.writeAhead(g)
+		lost += len(late)
+	}
+	if lost > 0 {
+		l.warn(EventExpired, "%s did not begin another attempt within startDeadlineSeconds %d and failed for good", targets(lost), *l.spec.Update.StartDeadlineSeconds)
+	}
+	return false
+}
+
+// nextAbandonment is when the time of the next one is up; zero: nobody's is, or the clock stands still.
+func (l *look) nextAbandonment() time.Time {
+	next := noTime
+	for _, g := range l.awaitingAttempts() {
+		l.eachAttempt(g, func(_ int, end time.Time) {
+			if end.After(l.Now) && (next.IsZero() || end.Before(next)) {
+				next = end
+			}
+		})
+	}
+	return next
+}
+
+// awaitingAttempts are the groups with members that failed and have another attempt ahead, if anybody's time runs.
+func (l *look) awaitingAttempts() []*group {
+	c := l.status.Offering
+	if !l.hasDeadline() || c == nil || c.Since == nil || l.isOver() {
+		return nil
+	}
+	var groups []*group
+	for _, g := range l.groups[:l.opened()] {
+		if g.object != nil && g.members != nil && !l.isHistory(g) && l.tally(g).Again > 0 {
+			groups = append(groups, g)
+		}
+	}
+	return groups
+}
+
+// eachAttempt tells of each of those members when its time is up.
+func (l *look) eachAttempt(g *group, tell func(i int, end time.Time)) {
+	rule, c := l.ruleOf(g), l.status.Offering
+	running, long := c.Since.Time, time.Duration(*l.spec.Update.StartDeadlineSeconds)*time.Second
+	if c.RunningSince != nil {
+		running = c.RunningSince.Time
+	}
+	for i, t := range g.members() {
+		if t == nil || !rule.EntryOf(t, MemberOf(g.object, i)).Again {
+			continue
+		}
+		due := later(running, l.nextAttempt(action.OfSource(&t.Status, l.Rollout.UID)))
+		if end := offer.AfterOpenTime(l.spec.Update.MaintenanceWindow, due, long); !end.IsZero() {
+			tell(i, end)
+		}
+	}
+}
+
+// nextAttempt is from when on a failed action may be tried again, by spec.retry or by update.retries.
+func (l *look) nextAttempt(a *v1alpha1.Action) time.Time {
+	at, codes := RetryOf(l.next)
+	switch retries := l.spec.Update.Retries; {
+	case a.ClosedAt == nil:
+		return noTime
+	case a.ClosedAt.Time.Before(at) && names(codes, a.StatusCode):
+		return at
+	case retries != nil:
+		return offer.NextAttempt(retries, a)
+	}
+	return a.ClosedAt.Time
+}
+
+// takeBack gives those whom spec.retry names another chance to come back.
+func (l *look) takeBack(g *group) {
+	if g.object == nil || len(g.object.Status.Abandoned) == 0 || g.members == nil {
+		return
+	}
+	var left []byte
+	for i, t := range g.members() {
+		if t == nil || !Bit(g.object.Status.Abandoned, i) {
+			continue
+		}
+		if a := action.OfSource(&t.Status, l.Rollout.UID); a == nil || !names(l.spec.Retry.StatusCodes, a.StatusCode) {
+			left = Marked(left, i, len(g.object.Spec.Targets))
+		}
+	}
+	g.object.Status.Abandoned, g.stale = left, true
+	l.writeAhead(g)
+}
