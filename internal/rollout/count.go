@@ -139,7 +139,11 @@ func (r Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 	own := action.OfSource(&t.Status, r.uid)
 	switch {
 	case own != nil && !(isUnconfirmed(own) && (m.Skipped || r.hasExpired(m) || r.isForgiven(own, m))):
-		return r.bucketOfAction(own, m.Abandoned || m.Superseded || r.isTakenOver(t, m))
+		b := r.bucketOfAction(own, m.Abandoned || m.Superseded || r.isTakenOver(t, m))
+		if own.State.IsClosed() && !b.IsClosed() && r.isThere(t) { // another attempt is not needed any more
+			return Succeeded
+		}
+		return b
 	case r.hasExpired(m): // it had failed before anybody took it over
 		return Failed
 	case m.Superseded:

@@ -69,6 +69,7 @@ func TestBucketOf(t *testing.T) {
 	retry := with(func(r *Rule) { r.retryAt, r.retryAtCodes = epoch.Add(2*time.Hour), []string{"17"} })
 
 	there := with(func(r *Rule) { r.content = "c0ffee" })
+	thereRetries := with(func(r *Rule) { r.content, r.retryLimit = "c0ffee", 2 })
 	again2 := with(func(r *Rule) { r.content, r.reinstall = "c0ffee", true })
 	keeps := Cover{Version: 1, Keeps: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(epoch) }}
 	kept, keptRetries, keptStep := open.Under(keeps), retries.Under(keeps), step.Under(keeps)
@@ -130,6 +131,8 @@ func TestBucketOf(t *testing.T) {
 		"it failed and is tried again":                          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, InProgress},
 		"it failed and did not come back to try again":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{abandoned: true}, Failed},
 		"it came back just in time":                             {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "r", 0, "Running")}, nil, bits{abandoned: true}, InProgress},
+		"it failed, and came by the set in another way":         {thereRetries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Succeeded},
+		"it failed for good, and came by the set later":         {there, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Failed},
 		"it failed the last of its tries":                       {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 3)}, nil, bits{}, Failed},
 		"it failed with a code that is not tried again":         {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
 		"it failed, and a newer update has come since":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "q", newer, "Running")}, nil, bits{}, Failed},
