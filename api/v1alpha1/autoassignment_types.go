@@ -26,7 +26,7 @@ const (
 	AutoAssignmentRunning AutoAssignmentState = "Running"
 	// AutoAssignmentPaused offers nothing.
 	AutoAssignmentPaused AutoAssignmentState = "Paused"
-	// AutoAssignmentStopped is final: the set was invalidated.
+	// AutoAssignmentStopped offers nothing any more: the set was invalidated, which is final, or deleted, which ends when it is restored.
 	AutoAssignmentStopped AutoAssignmentState = "Stopped"
 )
 

@@ -81,13 +81,16 @@ func judge(s Snapshot) verdict {
 	case s.Set != nil && s.Set.Invalidation != "":
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: fmt.Sprintf("DistributionSet %s was invalidated (%s): stopped for good; create another AutoAssignment", name, s.Set.Invalidation)}
-	case s.AutoAssignment.Status.State == v1alpha1.AutoAssignmentStopped:
+	case wasInvalidated(s.AutoAssignment):
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: "stopped for good because its distribution set was invalidated: create another AutoAssignment"}
 	case s.SelectionError != "":
 		return mistaken(v1alpha1.ReasonInvalidExpression, s.SelectionError)
 	case windowError != nil:
 		return mistaken(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.update.maintenanceWindow.%v", windowError))
+	case s.Set == nil && s.AutoAssignment.Status.StartedAt != nil:
+		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonReferenceNotFound, stalled: true,
+			message: fmt.Sprintf("stopped: DistributionSet %s was deleted; restore it to go on, or name another in spec.update.distributionSet", name)}
 	case s.Set == nil:
 		return waiting(s, v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in spec.update.distributionSet", name))
 	case !s.Set.Deployable:
@@ -104,6 +107,11 @@ func judge(s Snapshot) verdict {
 		message += "; devices begin only in the maintenance window " + offer.WindowWords(w)
 	}
 	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning, message: message}
+}
+
+// wasInvalidated tells whether the set of an auto-assignment was invalidated, however long ago, and whatever has become of the set.
+func wasInvalidated(a *v1alpha1.AutoAssignment) bool {
+	return meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionInvalidated)
 }
 
 // grace is how long after its creation an auto-assignment may lack its set before that is a problem: Git applies manifests in any order.
@@ -152,7 +160,7 @@ func conditions(s Snapshot, v verdict) []metav1.Condition {
 	} else {
 		meta.RemoveStatusCondition(&list, v1alpha1.ConditionStalled)
 	}
-	if v.state == v1alpha1.AutoAssignmentStopped {
+	if v.reason == v1alpha1.ReasonDistributionSetInvalid {
 		set(v1alpha1.ConditionInvalidated, true, v.reason, v.message)
 	}
 	if message := overlap(s); message != "" && v.state == v1alpha1.AutoAssignmentRunning {

@@ -66,7 +66,9 @@ func TestNext(t *testing.T) {
 		"its set is invalidated with None": {
 			func(s *Snapshot) { s.Set.Invalidation = v1alpha1.CancelationNone }, "Stopped", "False DistributionSetInvalid", "stopped for good; create another AutoAssignment", 0},
 		"it was stopped, and a set of that name is valid again": {
-			func(s *Snapshot) { s.AutoAssignment.Status.State = v1alpha1.AutoAssignmentStopped }, "Stopped", "False DistributionSetInvalid", "stopped for good", 0},
+			func(s *Snapshot) {
+				s.AutoAssignment.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionInvalidated, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(now)}}
+			}, "Stopped", "False DistributionSetInvalid", "stopped for good", 0},
 		"an invalidation stops it also while it is paused": {
 			func(s *Snapshot) {
 				s.AutoAssignment.Spec.State, s.Set.Invalidation = v1alpha1.AutoAssignmentIntentPaused, v1alpha1.CancelationForce
@@ -128,5 +130,37 @@ func TestOverlapIsSaidInACondition(t *testing.T) {
 	s.Overlaps = map[string]int32{"meters": 0}
 	if c := meta.FindStatusCondition(Next(s).Status.Conditions, v1alpha1.ConditionOverlapping); c != nil {
 		t.Errorf("still says %q", c.Message)
+	}
+}
+
+// A set that is deleted stops what offered it, until it is there again. That it was invalidated outlives it.
+func TestADeletedSetStopsUntilItIsRestored(t *testing.T) {
+	s := world()
+	look := func() string {
+		p := Next(s)
+		s.AutoAssignment.Status = p.Status
+		ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+		return string(p.Status.State) + " " + ready.Reason
+	}
+	if got := look(); got != "Running Running" {
+		t.Fatalf("it is %s", got)
+	}
+	set := s.Set
+	s.Set = nil
+	if got := look(); got != "Stopped ReferenceNotFound" {
+		t.Errorf("without its set it is %s", got)
+	}
+	if meta.FindStatusCondition(s.AutoAssignment.Status.Conditions, v1alpha1.ConditionInvalidated) != nil {
+		t.Error("a deleted set is taken for an invalid one")
+	}
+	s.Set = set
+	if got := look(); got != "Running Running" {
+		t.Errorf("with its set restored it is %s", got)
+	}
+	set.Invalidation = v1alpha1.CancelationSoft
+	look()
+	s.Set = nil
+	if got := look(); got != "Stopped DistributionSetInvalid" {
+		t.Errorf("once the invalid set is deleted it is %s", got)
 	}
 }
