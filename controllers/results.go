@@ -3,6 +3,7 @@ package controllers
 import (
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -18,6 +19,14 @@ func retryConflict(err error) (ctrl.Result, error) {
 		return ctrl.Result{RequeueAfter: conflictPause}, nil
 	}
 	return ctrl.Result{}, err
+}
+
+// ignoreTerminating drops the refusal to create something in a namespace that is being deleted: whoever wanted it goes, too, and is looked at again when it does.
+func ignoreTerminating(err error) error {
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return nil
+	}
+	return err
 }
 
 // untilSynced asks for another look while the index is not complete: nothing is decided before.

@@ -61,7 +61,7 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 	}
 	untold, err := r.carryOut(ctx, obj, plan)
 	if err != nil {
-		return retryConflict(err)
+		return retryConflict(ignoreTerminating(err))
 	}
 	if untold {
 		return ctrl.Result{RequeueAfter: conflictPause}, nil

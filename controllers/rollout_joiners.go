@@ -101,7 +101,7 @@ func (r *RolloutReconciler) joinersOf(obj *v1alpha1.Rollout, n int) []*v1alpha1.
 	r.joiners.mu.Lock()
 	defer r.joiners.mu.Unlock()
 	c, younger := r.joiners.of(obj, r.Index), r.youngerThan(obj)
-	set := r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet})
+	set := r.setOf(obj)
 	names := make([]string, 0, len(c.eager))
 	for name := range c.eager {
 		names = append(names, name)
@@ -126,15 +126,11 @@ func (r *RolloutReconciler) joinersOf(obj *v1alpha1.Rollout, n int) []*v1alpha1.
 	return found
 }
 
-// youngerThan are the started rollouts of the namespace that are newer and replace what is older. What they have once taken is theirs for good. Nothing
-// replaces a required migration step.
+// youngerThan are the rollouts of the namespace that replace this one. What they have once taken is theirs for good, also when they have ended.
 func (r *RolloutReconciler) youngerThan(obj *v1alpha1.Rollout) []*v1alpha1.Rollout {
-	if r.isStep(obj) {
-		return nil
-	}
+	set := r.setOf(obj)
 	return slices.DeleteFunc(r.Index.Rollouts(obj.Namespace), func(other *v1alpha1.Rollout) bool {
-		return other.UID == obj.UID || other.Status.StartedAt == nil || !rollout.Since(other).After(rollout.Since(obj)) ||
-			other.Spec.Update.Superseding == v1alpha1.SupersedingQueue
+		return !rollout.Replaces(other, obj, set)
 	})
 }
 
@@ -144,7 +140,7 @@ func (r *RolloutReconciler) belongsToAny(rollouts []*v1alpha1.Rollout, t *v1alph
 		if isMember(r.Index, other, t) {
 			return true
 		}
-		set := r.Index.Set(types.NamespacedName{Namespace: other.Namespace, Name: other.Spec.Update.DistributionSet})
+		set := r.setOf(other)
 		if rollout.Grows(other, r.Now()) && set != nil && set.Invalidation == "" {
 			if c := r.joiners.of(other, r.Index); c.intake != nil && c.intake.Takes(other, set, t) {
 				return true

@@ -7,13 +7,13 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
@@ -22,7 +22,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 	s := rollout.Snapshot{
 		Now:             r.Now(),
 		Rollout:         obj,
-		Set:             r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet}),
+		Set:             r.setOf(obj),
 		Population:      sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
 		Joiners:         func(n int) []*v1alpha1.Target { return r.joinersOf(obj, n) },
 		Cover:           r.Index.Cover(obj.Namespace),
@@ -79,22 +79,14 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 // whose groups are not all known yet may still turn out to share targets.
 func (r *RolloutReconciler) compare(s *rollout.Snapshot, other *v1alpha1.Rollout) {
 	switch {
-	case isBehind(s.Rollout, other):
+	case rollout.IsBehind(s.Rollout, other, s.Now):
 		s.Behind = cmp.Or(s.Behind, other.Name)
-	case !isAmbiguous(other, s.Rollout):
+	case !rollout.IsAmbiguous(other, s.Rollout):
 	case len(r.shared(s.Groups, other, anyGroup)) > 0:
 		s.Ambiguous = cmp.Or(s.Ambiguous, other.Name)
 	case !r.isPlanKnown(other):
 		s.Undecided = cmp.Or(s.Undecided, other.Name)
 	}
-}
-
-// isBehind tells whether a newer rollout, by the startAt of both, was created together with this one and is about to start: were the older one first by a moment, as
-// after a rebuild from Git, a device that comes by would fall back.
-func isBehind(self, other *v1alpha1.Rollout) bool {
-	return self.Spec.StartAt != nil && other.Spec.StartAt != nil && self.Spec.StartAt.Before(other.Spec.StartAt) &&
-		other.Spec.State == v1alpha1.IntentRunning && other.Status.StartedAt == nil && !isQueued(&other.Spec.Update) &&
-		self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < time.Minute
 }
 
 // isPlanKnown tells whether the index has all groups of a rollout's plan.
@@ -119,43 +111,14 @@ func byOrder(rollouts []*v1alpha1.Rollout) []*v1alpha1.Rollout {
 	return rollouts
 }
 
-// takesOver tells whether the newer of two started rollouts replaces the older one. A required migration step is not replaced but waited for.
+// takesOver tells whether the newer of two rollouts replaces the older one, which has not ended.
 func (r *RolloutReconciler) takesOver(newer, older *v1alpha1.Rollout) bool {
-	return newer.Status.StartedAt != nil && older.Status.StartedAt != nil && rollout.Since(newer).After(rollout.Since(older)) &&
-		newer.Spec.Update.Superseding != v1alpha1.SupersedingQueue && !isOver(older) && !r.isStep(older)
+	return !rollout.IsOver(older) && rollout.Replaces(newer, older, r.setOf(older))
 }
 
-// isStep tells whether a rollout brings a required migration step.
-func (r *RolloutReconciler) isStep(obj *v1alpha1.Rollout) bool {
-	set := r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet})
-	return set != nil && set.RequiredMigrationStep
-}
-
-func isOver(r *v1alpha1.Rollout) bool {
-	return r.Status.State == v1alpha1.RolloutFinished || r.Status.State == v1alpha1.RolloutStopped
-}
-
-// isAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer; the second of them waits, and so does one whose plan came
-// late when the other has started. Queued ones of different weight go by that.
-func isAmbiguous(first, second *v1alpha1.Rollout) bool {
-	if first.Spec.StartAt != nil || second.Spec.StartAt != nil || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned || first.Status.State == v1alpha1.RolloutStopped {
-		return false
-	}
-	if a, b := &first.Spec.Update, &second.Spec.Update; isQueued(a) && isQueued(b) && weight(a) != weight(b) {
-		return false
-	}
-	gap := second.CreationTimestamp.Sub(first.CreationTimestamp.Time)
-	return gap.Abs() < time.Minute && (first.Status.StartedAt != nil || gap > 0 || gap == 0 && first.Name < second.Name)
-}
-
-func isQueued(u *v1alpha1.Update) bool { return u.Superseding == v1alpha1.SupersedingQueue }
-
-// weight of an update; the highest unless it says otherwise.
-func weight(u *v1alpha1.Update) int32 {
-	if u.Weight == nil {
-		return 1000
-	}
-	return *u.Weight
+// setOf is the set that a rollout brings; nil: there is none.
+func (r *RolloutReconciler) setOf(obj *v1alpha1.Rollout) *offer.Set {
+	return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet})
 }
 
 // claim is what a newer rollout takes from this one. It is worked out anew only when the newer one has opened a group or either of them has grown.

@@ -57,11 +57,11 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 		}
 		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool {
 			return other.Name == any.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting || // which waits for groups to give targets up
-				hasGrown(old, now) && !isOver(other)
+				hasGrown(old, now) && !rollout.IsOver(other)
 		})
 	case *v1alpha1.AutoAssignment:
 		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !intents.OffersAlike(before, any) {
-			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return !isOver(other) })
+			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return !rollout.IsOver(other) })
 		}
 	case *v1alpha1.DistributionSet:
 		r.joiners.reconsider(any.Namespace)
