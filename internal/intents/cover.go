@@ -33,10 +33,14 @@ func (x *Index) keeps(t *v1alpha1.Target, since time.Time) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for key, a := range x.autos {
-		if key.Namespace != t.Namespace || a.object.Status.StartedAt == nil || a.query == nil || !a.query.Matches(t) {
+		if key.Namespace != t.Namespace || a.object.Status.StartedAt == nil || a.query == nil {
 			continue
 		}
-		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+		set := x.facts[sibling(t, a.object.Spec.Update.DistributionSet)]
+		if set == nil || set.ContentHash != t.Status.Installed.ContentHash || !a.query.Matches(t) { // the dearest question last: every member may be asked
+			continue
+		}
+		in := fromAuto(a.object, t, set)
 		if in.OpenedAt.After(since) && offer.IsHome(&in, t) {
 			return true
 		}

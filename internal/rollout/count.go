@@ -139,7 +139,7 @@ func (r Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 	own := action.OfSource(&t.Status, r.uid)
 	switch {
 	case own != nil && !(isUnconfirmed(own) && (m.Skipped || r.hasExpired(m) || r.isForgiven(own, m))):
-		b := r.bucketOfAction(own, m.Abandoned || m.Superseded || r.isTakenOver(t, m))
+		b := r.bucketOfAction(own, func() bool { return m.Abandoned || m.Superseded || r.stopped || r.isTakenOver(t, m) })
 		if own.State.IsClosed() && !b.IsClosed() && r.isThere(t) { // another attempt is not needed any more
 			return Succeeded
 		}
@@ -181,7 +181,8 @@ func (r Rule) isForgiven(own *v1alpha1.Action, m Member) bool {
 	return own.Cancel != nil && own.Cancel.Cause == v1alpha1.CauseStopped && !m.Expired.IsZero() && !r.hasExpired(m)
 }
 
-func (r Rule) bucketOfAction(a *v1alpha1.Action, given bool) Bucket {
+// bucketOfAction asks isFinal only of what failed.
+func (r Rule) bucketOfAction(a *v1alpha1.Action, isFinal func() bool) Bucket {
 	switch a.State {
 	case v1alpha1.ActionWaitingForConfirmation:
 		return Pending
@@ -190,7 +191,7 @@ func (r Rule) bucketOfAction(a *v1alpha1.Action, given bool) Bucket {
 	case v1alpha1.ActionCanceled:
 		return Canceled
 	case v1alpha1.ActionError:
-		return r.bucketOfFailure(a, given || r.stopped)
+		return r.bucketOfFailure(a, isFinal())
 	}
 	return InProgress
 }
