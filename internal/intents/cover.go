@@ -11,8 +11,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// Cover is what the auto-assignments of a namespace keep from older rollouts: targets that run already what a newer auto-assignment brings. No action tells of
-// that, and yet such a rollout must not wait for them.
+// Cover is what the auto-assignments of a namespace keep from older rollouts. No action tells of that before the device begins, and none ever does where it
+// runs already what the auto-assignment brings; such a rollout must not wait for it.
 func (x *Index) Cover(namespace string) rollout.Cover {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -27,21 +27,14 @@ func (x *Index) Cover(namespace string) rollout.Cover {
 }
 
 func (x *Index) keeps(t *v1alpha1.Target, since time.Time) bool {
-	if t.Status.Installed == nil {
-		return false
-	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for key, a := range x.autos {
 		if key.Namespace != t.Namespace || a.object.Status.StartedAt == nil || a.query == nil {
 			continue
 		}
-		set := x.facts[sibling(t, a.object.Spec.Update.DistributionSet)]
-		if set == nil || set.ContentHash != t.Status.Installed.ContentHash || !a.query.Matches(t) { // the dearest question last: every member may be asked
-			continue
-		}
-		in := fromAuto(a.object, t, set)
-		if in.OpenedAt.After(since) && offer.IsHome(&in, t) {
+		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+		if in.OpenedAt.After(since) && offer.Covers(&in, t) && a.query.Matches(t) { // the dearest question last: every member may be asked
 			return true
 		}
 	}

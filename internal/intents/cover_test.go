@@ -10,7 +10,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// What runs already what a newer auto-assignment brings is kept from older rollouts, and every change of that has them count anew.
+// What a newer auto-assignment has reached is kept from older rollouts, and every change of that has them count anew.
 func TestCover(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
@@ -21,7 +21,11 @@ func TestCover(t *testing.T) {
 	if c := f.Cover("fleet"); c.Keeps != nil {
 		t.Error("without auto-assignments something is kept")
 	}
-	f.put(sw, old, autoFrom(noon.Add(-time.Hour)), target("there", runs), target("elsewhere"))
+	auto := autoFrom(noon.Add(-time.Hour))
+	auto.Spec.TargetExpression = `!("site" in target.labels)`
+	south := func(t *v1alpha1.Target) { t.Labels = map[string]string{"site": "south"} }
+	past := func(t *v1alpha1.Target) { t.Status.HadSets = []string{old.Status.ContentHash[:16]} }
+	f.put(sw, old, auto, target("there", runs), target("elsewhere"), target("past", past), target("south", south))
 	version := f.Cover("fleet").Version
 	keeps := func(name string, since time.Time) bool {
 		c := f.Cover("fleet")
@@ -35,7 +39,9 @@ func TestCover(t *testing.T) {
 		"an older rollout":           {"there", noon.Add(-2 * time.Hour), true},
 		"a newer rollout":            {"there", noon, false},
 		"one of the same age":        {"there", noon.Add(-time.Hour), false},
-		"a target that runs another": {"elsewhere", noon.Add(-2 * time.Hour), false},
+		"a target that runs another": {"elsewhere", noon.Add(-2 * time.Hour), true},
+		"a target that had it once":  {"past", noon.Add(-2 * time.Hour), false},
+		"a target that is not meant": {"south", noon.Add(-2 * time.Hour), false},
 	} {
 		if got := keeps(c.target, c.since); got != c.want {
 			t.Errorf("%s: kept %t", name, got)
@@ -51,7 +57,6 @@ func TestCover(t *testing.T) {
 		}
 		version = now
 	}
-	auto := autoFrom(noon.Add(-time.Hour))
 	update := func(edit func(*v1alpha1.AutoAssignment)) func() {
 		return func() {
 			before := auto
@@ -92,21 +97,23 @@ func TestCoverAndOfferAgree(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
 	fw, next := set("old", sw), set("new", module("linux-2"))
-	g := group("r", 0, "there", "elsewhere")
+	g := group("r", 0, "there", "elsewhere", "past")
 	r := running("r", next, g)
 	r.Status.StartedAt = &metav1.MicroTime{Time: noon.Add(-2 * time.Hour)}
-	f.put(sw, fw, module("linux-2"), next, g, r, autoFrom(noon.Add(-time.Hour)))
+	f.put(sw, fw, module("linux-2"), next, g, r, autoFrom(noon.Add(-time.Hour)), target("elsewhere"))
 	f.put(target("there", func(t *v1alpha1.Target) {
 		t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: fw.Status.ContentHash}
-	}), target("elsewhere"))
-	for name, want := range map[string]bool{"there": true, "elsewhere": false} {
+	}))
+	f.put(target("past", func(t *v1alpha1.Target) { t.Status.HadSets = []string{fw.Status.ContentHash[:16]} }))
+	for name, want := range map[string]bool{"there": true, "elsewhere": true, "past": false} {
 		dev := f.Target(fleetKey(name))
-		w := f.World(dev, noon.Add(time.Hour))
 		if got := f.Cover("fleet").Keeps(dev, r.Status.StartedAt.Time); got != want {
 			t.Errorf("%s is kept: %t", name, got)
 		}
-		if o := offer.For(w); (o.Kind == offer.Nothing) != want {
-			t.Errorf("%s is offered %s: %s", name, o.Kind, o.Reason.Message)
+		for _, v := range offer.Judge(f.World(dev, noon.Add(time.Hour))) {
+			if v.Intent.Source.Kind == v1alpha1.SourceRollout && (v.Reason.Code == offer.CodeSuperseded) != want {
+				t.Errorf("%s: the rollout is judged %s: %s", name, v.Reason.Code, v.Reason.Message)
+			}
 		}
 	}
 }

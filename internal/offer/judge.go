@@ -110,11 +110,10 @@ func hasReached(w *World, in *Intent) bool {
 	}
 }
 
-// IsHome tells whether an auto-assignment has brought the target what it brings, so that nothing of it will ever begin there, and yet keeps what is older away.
-func IsHome(in *Intent, t *v1alpha1.Target) bool {
-	w := World{Target: t}
-	return in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue && !in.Update.Reinstall &&
-		hasReached(&w, in) && action.Installed(&t.Status, in.Set.ContentHash)
+// Covers tells whether an auto-assignment has reached the target and replaces what is older: that is not offered, also where nothing of the auto-assignment will ever
+// begin because the target runs its set already.
+func Covers(in *Intent, t *v1alpha1.Target) bool {
+	return in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(&World{Target: t}, in)
 }
 
 // homeOf finds the newest rollout whose set the target runs already, though its group may not have opened, and its place. Older assignments and auto-assignments

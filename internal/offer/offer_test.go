@@ -543,26 +543,25 @@ func TestBirthSharesNothing(t *testing.T) {
 	}
 }
 
-// TestIsHome: an auto-assignment of what the target runs will never begin there, and yet nothing older does.
-func TestIsHome(t *testing.T) {
+// TestCovers: what a running auto-assignment has for a target replaces what is older, also where the target runs it already.
+func TestCovers(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps []step
 		want  bool
 	}{
 		"it runs the set":                             {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true)}, true},
-		"it runs something else":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("other", true)}, false},
-		"nobody knows what runs":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", false)}, false},
+		"it runs something else":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("other", true)}, true},
+		"nobody knows what runs":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", false)}, true},
 		"the auto-assignment brought it before":       {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true), had("fw")}, false},
 		"the auto-assignment is paused":               {[]step{set("fw"), auto("a", 1, "fw", closedFor(CodePaused)), runs("fw", true)}, false},
 		"it was stopped":                              {[]step{set("fw"), auto("a", 1, "fw", closedFor(CodeStopped)), runs("fw", true)}, false},
 		"it wants both":                               {[]step{set("fw"), auto("a", 1, "fw", queued(1)), runs("fw", true)}, false},
-		"it is to be installed again":                 {[]step{set("fw"), auto("a", 1, "fw", reinstalls), runs("fw", true)}, false},
 		"the set is invalid":                          {[]step{set("fw", invalid(soft, hour(2))), auto("a", 1, "fw"), runs("fw", true)}, false},
 		"the set does not exist":                      {[]step{auto("a", 1, "fw"), runs("fw", true)}, false},
 		"a rollout says so by its group, not by this": {[]step{set("fw"), rollout("a", 1, "fw"), runs("fw", true)}, false},
 	} {
 		s := tell(t, c.steps...)
-		if got := IsHome(&s.intents[0], s.target); got != c.want {
+		if got := Covers(&s.intents[0], s.target); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 		if !c.want {

@@ -62,7 +62,7 @@ type Rule struct {
 type Cover struct {
 	// Version changes whenever Keeps may answer differently for the same target.
 	Version int64
-	// Keeps tells whether an auto-assignment that is newer than since has brought the target what it brings: nothing older is offered to it any more. nil: none has.
+	// Keeps tells whether an auto-assignment that is newer than since has reached the target: nothing older is offered to it. nil: there is none.
 	Keeps func(t *v1alpha1.Target, since time.Time) bool
 }
 
