@@ -66,7 +66,15 @@ func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) er
 	setOrDrop(&status.Conditions, v1alpha1.ConditionStalled, stalledBy(ready))
 	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, targetAssigned(r.Index.World(t, w.Now))) // as of what was just noted
 	status.ObservedGeneration = t.Generation
+	speakOf(status.Conditions, t.Generation)
 	return nil
+}
+
+// speakOf lets what is known of the device, such as Consistent, hold for the generation that was looked at: kubectl wait takes no word on an older one.
+func speakOf(conditions []metav1.Condition, generation int64) {
+	for i := range conditions {
+		conditions[i].ObservedGeneration = generation
+	}
 }
 
 // firstLook gives what the door needs before it announces anything: an id, and a number that no action of this name ever had.

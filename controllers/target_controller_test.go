@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/intents"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -62,6 +63,21 @@ func TestTheOldestTargetOfAControllerIDIsServed(t *testing.T) {
 	}
 	if s := stalledBy(c); s == nil || s.Type != v1alpha1.ConditionStalled || s.Status != metav1.ConditionTrue || s.Reason != c.Reason {
 		t.Errorf("nobody is told to act: %+v", s)
+	}
+}
+
+// What a device did under an earlier spec is still true after an edit, and `kubectl wait --for=condition=Consistent` must come back.
+func TestALookLetsWhatIsKnownOfTheDeviceHoldForTheNewSpec(t *testing.T) {
+	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", Generation: 2}}
+	target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
+	r := &TargetReconciler{Index: intents.New()}
+	if err := r.look(offer.World{Now: noon, Target: target}, &target.Status); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range target.Status.Conditions {
+		if c.ObservedGeneration != 2 {
+			t.Errorf("%s speaks of generation %d, want 2", c.Type, c.ObservedGeneration)
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func (l *look) wasInvalidated() bool {
 
 // isStruck tells whether the invalidation stops the rollout: Soft and Force do, if it existed before.
 func (l *look) isStruck() bool {
-	if !l.invalid || l.Set == nil || !stronger(l.Set.Invalidation, v1alpha1.CancelationNone) || l.status.State == v1alpha1.RolloutFinished {
+	if !l.invalid || l.Set == nil || !Stronger(l.Set.Invalidation, v1alpha1.CancelationNone) || l.status.State == v1alpha1.RolloutFinished {
 		return false
 	}
 	return l.hasStarted() || l.isOlderThanInvalidation()
@@ -81,4 +81,5 @@ func (l *look) isToBeDeleted() bool {
 
 var strength = map[v1alpha1.Cancelation]int{"": 0, v1alpha1.CancelationNone: 0, v1alpha1.CancelationSoft: 1, v1alpha1.CancelationForce: 2}
 
-func stronger(a, b v1alpha1.Cancelation) bool { return strength[a] > strength[b] }
+// Stronger tells whether a says more to devices that have begun than b; nothing said is None.
+func Stronger(a, b v1alpha1.Cancelation) bool { return strength[a] > strength[b] }

@@ -3,6 +3,8 @@ package rollout
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
@@ -27,11 +29,11 @@ var gates = []func(*look) bool{
 	(*look).hasSet,
 	(*look).hasWindow,
 	(*look).hasPlan,
+	(*look).hasGroups,
 	(*look).isApproved,
 	(*look).isWanted,
 	(*look).isTime,
 	(*look).isUnambiguous,
-	(*look).hasGroups,
 }
 
 // hasSet: what the rollout lacks of its set may still be on its way, for Git applies manifests in any order; only then is it a problem.
@@ -125,19 +127,30 @@ func (l *look) isUnambiguous() bool {
 // grace is how long a new plan may take until its groups are seen.
 const grace = time.Minute
 
-// hasGroups waits until every group of the plan is seen: a start over half a plan would take the rest for lost.
+// hasGroups waits until every group of the plan is seen: nobody can review half a plan, and a start over it would take the rest for lost. Once they have been seen,
+// a group that is missing is lost.
 func (l *look) hasGroups() bool {
 	missing := l.missing()
 	if len(missing) == 0 {
 		return true
 	}
-	if end := l.status.Plan.CreatedAt.Add(grace); l.Now.Before(end) {
+	if end := l.status.Plan.CreatedAt.Add(grace); l.Now.Before(end) && !l.hadGroups() {
 		l.takingOver = v1alpha1.ReasonPlanning
 		l.wait(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %s so far", len(l.groups)-len(missing), counted(len(l.groups), "group"))
 		return false
 	}
 	l.loseGroups(missing)
 	return false
+}
+
+// hadGroups tells whether an earlier look has seen all groups of this plan.
+func (l *look) hadGroups() bool {
+	was := &l.Rollout.Status
+	if was.Plan == nil || was.Plan.Hash != l.status.Plan.Hash {
+		return false
+	}
+	stalled := meta.FindStatusCondition(was.Conditions, v1alpha1.ConditionStalled)
+	return was.State != v1alpha1.RolloutCreating || stalled != nil && stalled.Reason == v1alpha1.ReasonGroupLost
 }
 
 // start is the first write of a rollout that starts. It freezes the spec, and comes before any side effect.

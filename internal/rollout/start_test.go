@@ -325,6 +325,28 @@ func TestAStartedRolloutOpensNothingWithoutItsSet(t *testing.T) {
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
+// Nobody is asked to approve, or to start, a plan of which a group is gone: it could not be reviewed and never start.
+func TestAGroupThatIsLostBeforeTheStartIsSaidAtOnce(t *testing.T) {
+	for name, edit := range map[string]func(*v1alpha1.RolloutSpec){
+		"awaiting approval": func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ApprovalRequired = num(2), true },
+		"planned":           func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.State = num(2), v1alpha1.IntentPlanned },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 4, edit)
+			w.settle()
+			hash := w.planHash()
+			w.groups = w.groups[:1]
+			for range 2 {
+				p := w.settle()
+				w.wantCondition(v1alpha1.ConditionStalled, "True GroupLost")
+				if len(p.Create) > 0 || w.planHash() != hash {
+					t.Error("the group was replaced")
+				}
+			}
+		})
+	}
+}
+
 // A new plan would begin all over again, perhaps with other targets.
 func TestAWipedStatusIsNotAFreshStart(t *testing.T) {
 	w := running(t, 4, groupCount(2))

@@ -54,7 +54,7 @@ func (l *look) cancelation() v1alpha1.Cancelation {
 	} else if !l.isStruck() {
 		told = v1alpha1.CancelationSoft
 	}
-	if l.isStruck() && stronger(l.Set.Invalidation, told) {
+	if l.isStruck() && Stronger(l.Set.Invalidation, told) {
 		told = l.Set.Invalidation
 	}
 	return told

@@ -19,10 +19,18 @@ func noteOnline(t *v1alpha1.Target, now time.Time) {
 		meta.RemoveStatusCondition(&t.Status.Conditions, v1alpha1.ConditionOnline)
 		return
 	}
-	c := metav1.Condition{Type: v1alpha1.ConditionOnline, Status: metav1.ConditionTrue, Reason: "Seen", ObservedGeneration: t.Generation,
+	c := metav1.Condition{Type: v1alpha1.ConditionOnline, Status: metav1.ConditionTrue, Reason: "Seen", ObservedGeneration: observedGeneration(t),
 		Message: "the device was heard of within the last two days", LastTransitionTime: metav1.NewTime(now.Truncate(time.Second))}
 	if now.Sub(t.Status.LastSeen.Time) >= OfflineAfter {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Silent", "the device has not been heard of for two days"
 	}
 	meta.SetStatusCondition(&t.Status.Conditions, c)
+}
+
+// observedGeneration is that of the whole status: a device may come by before the controller has looked at an edit. A target that has had no look is taken as it is.
+func observedGeneration(t *v1alpha1.Target) int64 {
+	if t.Status.ObservedGeneration > 0 {
+		return t.Status.ObservedGeneration
+	}
+	return t.Generation
 }
