@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -11,7 +12,7 @@ import (
 )
 
 // autoCounts count, for each auto-assignment, the targets it selects and what became of them, one change of a target at a time. An auto-assignment is counted
-// from the whole namespace once, when its selection is new to this process.
+// from the whole namespace only when whom it means is new to this process: its selection, or the types that its set fits.
 type autoCounts struct {
 	index *intents.Index
 
@@ -25,10 +26,29 @@ type sharing struct{ a, b types.NamespacedName }
 
 // autoTally is the count of one auto-assignment, with what it was counted by.
 type autoTally struct {
+	basis   autoBasis
+	entries map[string]autoEntry
+	sum     v1alpha1.AutoAssignmentTargets
+}
+
+// autoBasis is what decides whom an auto-assignment means, as far as the index knows. It may hear of either object after the controller.
+type autoBasis struct {
 	uid        types.UID
 	generation int64
-	entries    map[string]autoEntry
-	sum        v1alpha1.AutoAssignmentTargets
+	set, types string
+}
+
+func (c *autoCounts) basisOf(a *v1alpha1.AutoAssignment) autoBasis {
+	basis := autoBasis{uid: a.UID}
+	known := c.index.AutoAssignment(types.NamespacedName{Namespace: a.Namespace, Name: a.Name})
+	if known == nil || known.UID != a.UID {
+		return basis
+	}
+	basis.generation = known.Generation
+	if set := c.index.Set(types.NamespacedName{Namespace: a.Namespace, Name: known.Spec.Update.DistributionSet}); set != nil {
+		basis.set, basis.types = set.Name, strings.Join(set.CompatibleTargetTypes, "\n")
+	}
+	return basis
 }
 
 // autoEntry is what one target adds.
@@ -43,9 +63,9 @@ func (c *autoCounts) of(a *v1alpha1.AutoAssignment) (v1alpha1.AutoAssignmentTarg
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := types.NamespacedName{Namespace: a.Namespace, Name: a.Name}
-	if t := c.tallies[key]; t == nil || t.uid != a.UID || t.generation != a.Generation {
+	if t, basis := c.tallies[key], c.basisOf(a); t == nil || t.basis != basis {
 		c.drop(key)
-		c.tallies[key] = &autoTally{uid: a.UID, generation: a.Generation, entries: map[string]autoEntry{}}
+		c.tallies[key] = &autoTally{basis: basis, entries: map[string]autoEntry{}}
 		for _, target := range c.index.Targets(a.Namespace) {
 			c.recount(types.NamespacedName{Namespace: a.Namespace, Name: target.Name}, target)
 		}
@@ -76,7 +96,7 @@ func (c *autoCounts) recount(key types.NamespacedName, t *v1alpha1.Target) []typ
 		if name.Namespace != key.Namespace {
 			continue
 		}
-		old, now := tally.entries[key.Name], c.entryOf(name, tally.uid, t)
+		old, now := tally.entries[key.Name], c.entryOf(name, tally.basis.uid, t)
 		if old.matched {
 			before = append(before, name)
 		}

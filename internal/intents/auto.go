@@ -43,6 +43,16 @@ func (x *Index) setAutoAssignment(old, new client.Object) {
 	x.autos[key] = &auto{a, q, err}
 }
 
+// AutoAssignment as the index knows it; nil: there is none.
+func (x *Index) AutoAssignment(key types.NamespacedName) *v1alpha1.AutoAssignment {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if a := x.autos[key]; a != nil {
+		return a.object
+	}
+	return nil
+}
+
 // AutoAssignments of a namespace, sorted by name.
 func (x *Index) AutoAssignments(namespace string) []*v1alpha1.AutoAssignment {
 	x.mu.RLock()

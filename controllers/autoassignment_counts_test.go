@@ -1,0 +1,39 @@
+package controllers
+
+import (
+	"testing"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// An auto-assignment is counted anew when the index hears of it, of its set, or of other types that the set fits, and has not to wait for a target to change.
+func TestAutoCountsFollowWhomItMeans(t *testing.T) {
+	w := newJoinWorld(t)
+	w.target("gw-1", "field")
+	w.target("gw-2", "field")
+	typed := &v1alpha1.Target{ObjectMeta: w.meta("meter-1"), Spec: v1alpha1.TargetSpec{Type: "meter"}}
+	typed.Labels = map[string]string{"ring": "field"}
+	w.put(typed)
+	a := &v1alpha1.AutoAssignment{ObjectMeta: w.meta("auto")}
+	a.Generation = 1
+	a.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "field"}}
+	a.Spec.Update.DistributionSet = "later"
+	counts := newAutoCounts(w.Index)
+	matches := func(when string, want int32) {
+		t.Helper()
+		if got, _ := counts.of(a); got.Matched != want {
+			t.Errorf("%s: %d matched, want %d", when, got.Matched, want)
+		}
+	}
+	matches("the controller is faster than the index", 0)
+	w.put(a)
+	matches("the set has not been applied", 0)
+	set := &v1alpha1.DistributionSet{ObjectMeta: w.meta("later"), Spec: v1alpha1.DistributionSetSpec{CompatibleTargetTypes: []string{"gateway"}}}
+	w.put(set)
+	matches("the set is there", 2)
+	w.drop(set)
+	wider := set.DeepCopy()
+	wider.ResourceVersion, wider.Generation, wider.Spec.CompatibleTargetTypes = "1000", 2, nil
+	w.put(wider)
+	matches("the set fits all types", 3)
+}
