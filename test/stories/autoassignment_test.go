@@ -3,7 +3,9 @@ package stories
 import (
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -67,6 +69,63 @@ func TestAnAutoAssignmentReachesPresentAndFutureTargetsOnce(t *testing.T) {
 		}
 	}
 }
+
+// An auto-assignment reaches fifty targets whose devices are silent, and later one that is new and one whose label has changed. Nobody is written to for it: a
+// target has its own first look and nothing else until its device comes.
+func TestAnAutoAssignmentCostsNoWriteUntilADeviceComes(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	gateway := map[string]string{"kind": "gateway"}
+	silent, other := w.Targets("silent", 50, gateway), w.Targets("other", 1, map[string]string{"kind": "meter"})
+	for _, name := range together(silent, other) {
+		w.EventuallyTarget(name, "has had its first look", hasBeenSeen)
+	}
+	matches := func(n int32) {
+		t.Helper()
+		w.Eventually("everybody is counted", func() string {
+			if got := autoAssigned(w, "gateways").Status.Targets; got == nil || got.Matched != n {
+				return fmt.Sprintf("counts are %+v, want %d matched", got, n)
+			}
+			return ""
+		})
+	}
+	costs := func(what string, want map[string]int, do func()) {
+		t.Helper()
+		before := len(written.In(w.Namespace))
+		do()
+		quiet(w)
+		got := map[string]int{}
+		for _, write := range written.In(w.Namespace)[before:] {
+			if write.Resource == "targets" {
+				got[write.Name]++
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: writes to targets (-want +got):\n%s", what, diff)
+		}
+	}
+	costs("the auto-assignment", map[string]int{}, func() {
+		w.Apply(autoAssignment("gateways", "firmware-1", "kind", "gateway"))
+		matches(50)
+	})
+	costs("a new target", map[string]int{"late-000": 1}, func() {
+		w.Targets("late", 1, gateway)
+		matches(51)
+	})
+	costs("a changed label", map[string]int{"other-000": 1}, func() {
+		commitTo(w, other[0], "metadata: {labels: {kind: gateway}}")
+		matches(52)
+	})
+	costs("a device that is heard of for the first time, and begins", map[string]int{silent[7]: 2}, func() {
+		_, devices := w.Devices(devicesim.Silent, silent[7])
+		w.EventuallyBegan(devices, silent[7])
+		w.EventuallyPolled(devices, 5, time.Now(), silent[7])
+	})
+}
+
+// hasBeenSeen: the controller has looked at a target.
+func hasBeenSeen(t *v1alpha1.Target) bool { return t.Status.NextActionID > 0 }
 
 func TestOverlappingAutoAssignmentsEndStableAndSaySo(t *testing.T) {
 	t.Parallel()

@@ -1,79 +1,266 @@
 package stories
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A rollout goes when its manifest does, in whatever state it is, with a device at work that will never answer, and leaves neither groups nor itself behind.
+// A rollout goes when its manifest does, in whatever state it is, with devices at work that will never answer, and leaves neither groups nor itself behind. Those
+// at work are told what the deletion says, and nothing milder than a stop has told them before.
 func TestRolloutGoesInEveryState(t *testing.T) {
 	t.Parallel()
+	const none, soft, force = v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce
 	states := map[string]struct {
-		spec string
-		then string
-		is   v1alpha1.RolloutState
+		spec   string
+		begins bool // its devices begin, and say nothing after that
+		then   func(*world.World)
+		is     func(*v1alpha1.Rollout) bool
+		mild   v1alpha1.Cancelation // what its devices have been told before
 	}{
-		"creating": {spec: "settleSeconds: 3600", is: v1alpha1.RolloutCreating},
-		"refused":  {spec: "targetExpression: target.colour", is: v1alpha1.RolloutCreating},
-		"waiting":  {spec: "approvalRequired: true", is: v1alpha1.RolloutWaitingForApproval},
-		"ready":    {spec: "state: Planned", is: v1alpha1.RolloutReady},
-		"running":  {is: v1alpha1.RolloutRunning},
-		"paused":   {then: "spec: {state: Paused}", is: v1alpha1.RolloutPaused},
-		"stopped":  {then: "spec: {state: Stopped}", is: v1alpha1.RolloutStopped},
-		"finished": {is: v1alpha1.RolloutFinished},
+		"creating": {spec: "settleSeconds: 3600", is: world.InState(v1alpha1.RolloutCreating)},
+		"refused":  {spec: "targetExpression: target.colour", is: isStalled(v1alpha1.ReasonInvalidExpression)},
+		"waiting":  {spec: "approvalRequired: true", is: world.InState(v1alpha1.RolloutWaitingForApproval)},
+		"ready":    {spec: "state: Planned", is: world.InState(v1alpha1.RolloutReady)},
+		"running":  {begins: true, is: world.InState(v1alpha1.RolloutRunning)},
+		"paused": {begins: true, is: world.InState(v1alpha1.RolloutPaused), then: func(w *world.World) {
+			w.CommitRollout("paused", "spec: {state: Paused}")
+		}},
+		"braked": {spec: "errorThreshold: 0", begins: true, is: isStalled(v1alpha1.ReasonErrorThresholdExceeded), then: func(w *world.World) {
+			w.Devices(devicesim.Failing, "braked-002")
+		}},
+		"lost": {begins: true, is: isStalled(v1alpha1.ReasonGroupLost), then: func(w *world.World) { loseGroups(w, "lost") }},
+		"stopped": {begins: true, is: world.InState(v1alpha1.RolloutStopped), mild: soft, then: func(w *world.World) {
+			w.CommitRollout("stopped", "spec: {state: Stopped}")
+		}},
+		"finished": {is: world.InState(v1alpha1.RolloutFinished), then: func(w *world.World) {
+			w.Devices(devicesim.Obedient, "finished-000", "finished-001", "finished-002")
+		}},
 	}
-	for _, cancelation := range []v1alpha1.Cancelation{v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce} {
+	becomes := map[v1alpha1.Cancelation]v1alpha1.ActionState{none: v1alpha1.ActionRetrieved, soft: v1alpha1.ActionCanceling, force: v1alpha1.ActionCanceled}
+	for cancelation, state := range becomes {
 		t.Run(string(cancelation), func(t *testing.T) {
 			t.Parallel()
 			w := world.New(t)
 			w.Set("firmware-1", "1.0")
+			var manifests strings.Builder
+			var mute []string
 			for name, state := range states {
-				targets := w.Targets(name, 2, map[string]string{"state": name})
-				temperament := devicesim.Silent
-				if state.is == v1alpha1.RolloutFinished {
-					temperament = devicesim.Obedient
+				targets := w.Targets(name, 3, map[string]string{"state": name})
+				if state.begins {
+					mute = append(mute, targets[:2]...)
 				}
-				_, devices := w.Devices(temperament, targets...)
-				settle := ", settleSeconds: 0"
-				if name == "creating" {
-					settle = ""
-				}
-				w.Apply(fmt.Sprintf(`
+				fmt.Fprintf(&manifests, `
+---
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
-metadata: {name: %s}
-spec: {update: {distributionSet: firmware-1}, targetSelector: {matchLabels: {state: %s}}, deletionCancelation: %s%s}
-`, name, name, cancelation, settle+comma(state.spec)))
-				if state.spec == "" {
-					w.EventuallyBegan(devices, targets...)
-				}
-				if state.then != "" {
-					w.CommitRollout(name, state.then)
-				}
-				w.EventuallyRollout(name, "is "+string(state.is), world.InState(state.is))
+metadata: {name: %[1]s}
+spec:
+  update: {distributionSet: firmware-1}
+  targetSelector: {matchLabels: {state: %[1]s}}
+  startAt: "2026-01-01T00:00:00Z"
+  deletionCancelation: %[2]s
+  %[3]s
+`, name, cancelation, cmp.Or(state.spec, "settleSeconds: 0"))
 			}
-			for name := range states {
-				w.Kubectl("delete", "grollout", name, "--wait=true", "--timeout=60s")
-				if err := w.Client.Get(t.Context(), types.NamespacedName{Namespace: w.Namespace, Name: name}, &v1alpha1.Rollout{}); !apierrors.IsNotFound(err) {
-					t.Errorf("rollout %s is still there: %v", name, err)
+			w.Apply(manifests.String())
+			_, devices := w.Devices(devicesim.Silent, mute...)
+			w.EventuallyBegan(devices, mute...)
+			for name, state := range states {
+				if state.then != nil {
+					state.then(w)
 				}
+				w.EventuallyRollout(name, "has come there", state.is)
+			}
+			w.Kubectl("delete", "grollout", "--all", "--wait=true", "--timeout=60s")
+			for name := range states {
+				isGone(w, &v1alpha1.Rollout{}, name)
 			}
 			noGroups(w)
-			want := map[v1alpha1.Cancelation]v1alpha1.ActionState{
-				v1alpha1.CancelationNone: v1alpha1.ActionRetrieved, v1alpha1.CancelationSoft: v1alpha1.ActionCanceling, v1alpha1.CancelationForce: v1alpha1.ActionCanceled,
-			}[cancelation]
-			for _, name := range []string{"running-000", "running-001", "paused-000", "paused-001"} {
-				w.EventuallyTarget(name, "is "+string(want), newest(want))
+			for name, was := range states {
+				want := state
+				if cancelation == none {
+					want = becomes[cmp.Or(was.mild, none)]
+				}
+				for _, target := range []string{name + "-000", name + "-001"} {
+					switch a := action.Newest(&w.Target(target).Status); {
+					case was.begins:
+						w.EventuallyTarget(target, "is "+string(want), newest(want))
+					case a != nil && a.State != v1alpha1.ActionFinished:
+						t.Errorf("%s, to which nothing was offered, has action %+v", target, a)
+					}
+				}
 			}
 		})
+	}
+}
+
+// isStalled tells whether a rollout needs somebody for this reason.
+func isStalled(reason string) func(*v1alpha1.Rollout) bool {
+	return func(r *v1alpha1.Rollout) bool {
+		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason)
+	}
+}
+
+// isGone complains of an object that is still there.
+func isGone(w *world.World, object client.Object, name string) {
+	w.T.Helper()
+	if err := w.Client.Get(w.T.Context(), types.NamespacedName{Namespace: w.Namespace, Name: name}, object); !apierrors.IsNotFound(err) {
+		w.T.Errorf("%s is still there: %v", name, err)
+	}
+}
+
+// loseGroups removes the deployment groups of a rollout by force: their finalizer is taken away.
+func loseGroups(w *world.World, rollout string) {
+	w.T.Helper()
+	for _, g := range w.Groups() {
+		if g.Spec.Rollout == rollout {
+			w.Kubectl("delete", "dgroup", g.Name, "--wait=false")
+			w.Kubectl("patch", "dgroup", g.Name, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+		}
+	}
+}
+
+// A newer rollout waits for an older one to give up what they share, which the API server does not let it write down. Deleted meanwhile, it goes, and it is
+// as if it had never been: the older one keeps its targets.
+func TestRolloutThatIsStartingGoesAndTakesNothing(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	w.Set("firmware-2", "2.0")
+	busy, shared := w.Targets("busy", 1, map[string]string{"ring": "first"}), w.Targets("shared", 2, nil)
+	_, silent := w.Devices(devicesim.Silent, busy...)
+	_, devices := w.Devices(devicesim.Obedient, shared...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: older}
+spec:
+  update: {distributionSet: firmware-1}
+  settleSeconds: 0
+  startAt: "2026-01-01T00:00:00Z"
+  groups: [{name: first, targetSelector: {matchLabels: {ring: first}}}, {name: rest}]
+`)
+	w.EventuallyBegan(silent, busy...)
+	w.EventuallyRollout("older", "has opened its first group", groupIs(0, v1alpha1.GroupRunning))
+	lift := refuse(w, "deploymentgroups", &w.Groups()[0], v1alpha1.RolloutLabel)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: newer}
+spec: {update: {distributionSet: firmware-2}, settleSeconds: 0, startAt: "2026-01-02T00:00:00Z", deletionCancelation: Force}
+`)
+	w.EventuallyRollout("newer", "waits for the older one", func(r *v1alpha1.Rollout) bool {
+		return r.Status.State == v1alpha1.RolloutStarting && r.Status.WaitingFor != nil && r.Status.WaitingFor.Reason == v1alpha1.ReasonSuperseding
+	})
+	w.Kubectl("delete", "grollout", "newer", "--wait=true", "--timeout=60s")
+	isGone(w, &v1alpha1.Rollout{}, "newer")
+	for _, g := range w.Groups() {
+		if g.Spec.Rollout != "older" {
+			t.Errorf("group %s is an orphan", g.Name)
+		}
+	}
+	lift()
+	w.CommitRollout("older", `spec: {advance: {to: rest, at: "`+time.Now().UTC().Format(time.RFC3339Nano)+`"}}`)
+	for _, name := range shared {
+		w.EventuallyTarget(name, "is served by the older rollout", inSync("firmware-1"))
+	}
+	once(t, devices, shared...)
+	if a := action.Newest(&w.Target(busy[0]).Status); a.State != v1alpha1.ActionRetrieved || a.Cancel != nil {
+		t.Errorf("the device that was at work for the older one: %+v", a)
+	}
+}
+
+// A stop has not reached everybody, for one target cannot be written, when the manifest is removed, too. The rollout goes once it has told that one, and it is
+// told the stronger of both words.
+func TestRolloutThatIsStoppingGoes(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 2, nil)
+	stuck := w.Targets("stuck", 1, map[string]string{"stuck": "yes"})
+	_, devices := w.Devices(devicesim.Vanishes, together(names, stuck)...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, deletionCancelation: Force}
+`)
+	w.EventuallyBegan(devices, together(names, stuck)...)
+	lift := refuse(w, "targets", w.Target(stuck[0]), "stuck")
+	w.CommitRollout("firmware-1", "spec: {state: Stopped}")
+	r := w.EventuallyRollout("firmware-1", "waits for one target to be told", func(r *v1alpha1.Rollout) bool {
+		return r.Status.State == v1alpha1.RolloutStopping && strings.Contains(r.Status.WaitingFor.Message, "still to be told: 1 target")
+	})
+	for _, name := range names {
+		w.EventuallyTarget(name, "is asked", newest(v1alpha1.ActionCanceling))
+	}
+	w.Kubectl("delete", "grollout", "firmware-1", "--wait=false")
+	for _, name := range names {
+		w.EventuallyTarget(name, "is closed by the deletion", newest(v1alpha1.ActionCanceled))
+	}
+	if now := w.Rollout("firmware-1"); now.UID != r.UID || now.DeletionTimestamp.IsZero() {
+		t.Errorf("the rollout should wait for the target that cannot be written: %+v", now.ObjectMeta)
+	}
+	lift()
+	w.Kubectl("wait", "--for=delete", "grollout/firmware-1", "--timeout=60s")
+	noGroups(w)
+	w.EventuallyTarget(stuck[0], "is closed by the deletion", newest(v1alpha1.ActionCanceled))
+}
+
+// refuse keeps everybody from writing the status of an object and of all that has this label of it, as a policy of the cluster may, until it is lifted.
+func refuse(w *world.World, resource string, object client.Object, label string) (lift func()) {
+	w.T.Helper()
+	policy := fmt.Sprintf(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: %[1]s-%[2]s}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
+    objectSelector: {matchLabels: {%[3]s: "%[4]s"}}
+    resourceRules: [{apiGroups: [goshawk.dev], apiVersions: ["*"], operations: [UPDATE], resources: [%[2]s/status]}]
+  validations: [{expression: "false", message: the cluster does not want it}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: %[1]s-%[2]s}
+spec: {policyName: %[1]s-%[2]s, validationActions: [Deny]}
+`, w.Namespace, resource, label, object.GetLabels()[label])
+	isRefused := func() bool {
+		err := w.Client.Status().Patch(w.T.Context(), object, client.RawPatch(types.MergePatchType, []byte("{}")), client.DryRunAll)
+		if err != nil && !strings.Contains(err.Error(), "the cluster does not want it") {
+			w.T.Fatal(err)
+		}
+		return err != nil
+	}
+	await := func(refused bool) {
+		w.T.Helper()
+		w.Eventually(fmt.Sprintf("writes are refused: %t", refused), func() string {
+			if isRefused() != refused {
+				return "not yet"
+			}
+			return ""
+		})
+	}
+	w.Apply(policy)
+	await(true)
+	return func() {
+		w.T.Helper()
+		w.Kubectl("delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", w.Namespace+"-"+resource)
+		await(false)
 	}
 }
 
@@ -113,12 +300,4 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 		t.Errorf("counts are %+v", got)
 	}
 	once(t, devices, late[1:]...)
-}
-
-// comma goes before one more field of a mapping in one line.
-func comma(field string) string {
-	if field == "" {
-		return ""
-	}
-	return ", " + field
 }

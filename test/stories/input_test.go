@@ -25,11 +25,7 @@ func TestBadInputIsNamedAndRecovers(t *testing.T) {
 			prepare: func(w *world.World) { w.Set("firmware-1", "1.0") },
 			spec:    `{update: {distributionSet: firmware-1}, settleSeconds: 1, targetSelector: {matchLabels: {site: lyon}}}`,
 			reason:  v1alpha1.ReasonNoTargets, says: []string{"spec.targetSelector"},
-			cure: func(w *world.World) {
-				for _, name := range []string{"device-000", "device-001", "device-002"} {
-					w.Kubectl("label", "tgt", name, "site=lyon")
-				}
-			},
+			cure: func(w *world.World) { w.Kubectl("label", "tgt", "--all", "site=lyon") },
 		},
 		"the set is unknown": {
 			prepare: func(*world.World) {},

@@ -2,9 +2,20 @@
 package stories
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+// written has all that Goshawk writes while stories are told.
+var written world.Ledger
+
+func TestMain(m *testing.M) {
+	world.Wrap(written.Wrap)
+	if err := flag.Set("test.parallel", "6"); err != nil { // a story mostly waits for its devices; -parallel says otherwise
+		panic(err)
+	}
+	cluster.Main(m)
+}

@@ -21,7 +21,7 @@ func stepsOf(d time.Duration) func(*devicesim.Config) {
 }
 
 // wake brings offline devices back as obedient ones.
-func wake(t *testing.T, fleet *devicesim.Fleet, names ...string) {
+func wake(t testing.TB, fleet *devicesim.Fleet, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if err := fleet.SetTemperament(name, devicesim.Obedient); err != nil {
@@ -31,7 +31,7 @@ func wake(t *testing.T, fleet *devicesim.Fleet, names ...string) {
 }
 
 // once: each device has begun exactly once.
-func once(t *testing.T, devices *devicesim.Recorder, names ...string) {
+func once(t testing.TB, devices *devicesim.Recorder, names ...string) {
 	t.Helper()
 	began := world.Beginnings(devices)
 	for _, name := range names {

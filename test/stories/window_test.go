@@ -1,0 +1,154 @@
+package stories
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// window is a maintenance window that opens at a whole minute, once a day.
+func window(opens time.Time, open time.Duration) string {
+	return fmt.Sprintf(`{schedule: %q, durationSeconds: %d}`, scheduleOf(opens), int(open/time.Second))
+}
+
+func scheduleOf(opens time.Time) string {
+	return fmt.Sprintf("%d %d * * *", opens.UTC().Minute(), opens.UTC().Hour())
+}
+
+// Before its window opens nobody is given anything, whether by a rollout, an auto-assignment or an assignment of its own, and each of them says when that will be.
+// The minute comes: who polls begins, and the window itself costs no write, neither to those who do not poll nor to the rollout that waits for them.
+func TestWindowWithholdsUntilItOpensAndOpensWithoutAWrite(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	away, rolled := w.Targets("away", 3, map[string]string{"by": "nobody"}), w.Targets("rolled", 2, map[string]string{"by": "rollout"})
+	matched, assigned := w.Targets("matched", 2, map[string]string{"by": "auto"}), w.Targets("assigned", 1, nil)
+	_, devices := w.Devices(devicesim.Obedient, together(rolled, matched, assigned)...)
+	opens := time.Now().Truncate(time.Minute).Add(time.Minute)
+	if time.Until(opens) < 30*time.Second {
+		opens = opens.Add(time.Minute) // what is to be seen before takes its time
+	}
+	night := window(opens, time.Hour)
+	for name, by := range map[string]string{"silent": "nobody", "loud": "rollout"} {
+		w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: ` + name + `}
+spec:
+  update: {distributionSet: firmware-1, maintenanceWindow: ` + night + `, startDeadlineSeconds: 86400}
+  targetSelector: {matchLabels: {by: ` + by + `}}
+  settleSeconds: 0
+  startAt: "2026-01-01T00:00:00Z"
+`)
+	}
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: AutoAssignment
+metadata: {name: auto}
+spec: {update: {distributionSet: firmware-1, maintenanceWindow: ` + night + `}, targetSelector: {matchLabels: {by: auto}}}
+`)
+	commitTo(w, assigned[0], "spec: {assignment: {distributionSet: firmware-1, maintenanceWindow: "+night+"}}")
+	for _, name := range []string{"silent", "loud"} {
+		r := w.EventuallyRollout(name, "waits for its window", groupIs(0, v1alpha1.GroupRunning))
+		if waits := r.Status.WaitingFor; waits == nil || !strings.Contains(waits.Message, "devices begin only in the maintenance window") || waits.Until == nil || !waits.Until.Time.Equal(opens) {
+			t.Errorf("%s waits for %+v, want until %s", name, waits, opens)
+		}
+	}
+	w.EventuallyTarget(assigned[0], "names its window", func(t *v1alpha1.Target) bool {
+		c := world.Condition(t.Status.Conditions, v1alpha1.ConditionAssigned)
+		return c != nil && c.Status == metav1.ConditionTrue && strings.Contains(c.Message, fmt.Sprintf("in the maintenance window %q", scheduleOf(opens)))
+	})
+	w.EventuallyPolled(devices, 5, time.Now(), together(rolled, matched, assigned)...)
+	w.Eventually("the auto-assignment runs", func() string { return wantAutoState(w, "auto", v1alpha1.AutoAssignmentRunning) })
+	wrote := quiet(w)
+	before := versions(w, "silent", away)
+	time.Sleep(time.Until(opens.Add(-2 * time.Second)))
+	if began := devices.Of(devicesim.Began); len(began) > 0 {
+		t.Errorf("devices began before the window opened: %v", began)
+	}
+	if n := len(written.In(w.Namespace)); n != wrote {
+		t.Errorf("there were writes while everybody waited: %v", written.In(w.Namespace)[wrote:])
+	}
+
+	w.EventuallyBegan(devices, together(rolled, matched, assigned)...)
+	for _, e := range devices.Of(devicesim.Began) {
+		if e.At.Before(opens) {
+			t.Errorf("device %s began at %s, before %s", e.Device, e.At, opens)
+		}
+	}
+	w.EventuallyRollout("loud", "finishes", world.InState(v1alpha1.RolloutFinished))
+	for _, name := range together(rolled, matched, assigned) {
+		w.EventuallyTarget(name, "is in sync", inSync("firmware-1"))
+	}
+	time.Sleep(time.Until(opens.Add(5 * time.Second)))
+	if now := versions(w, "silent", away); now != before {
+		t.Errorf("the opening of the window was written down:\nbefore: %s\nafter:  %s", before, now)
+	}
+	once(t, devices, together(rolled, matched, assigned)...)
+}
+
+// versions of a rollout, its groups and its targets.
+func versions(w *world.World, rollout string, targets []string) string {
+	w.T.Helper()
+	objects := []client.Object{w.Rollout(rollout)}
+	for _, g := range w.Groups() {
+		if g.Spec.Rollout == rollout {
+			objects = append(objects, &g)
+		}
+	}
+	for _, name := range targets {
+		objects = append(objects, w.Target(name))
+	}
+	var out []string
+	for _, o := range objects {
+		out = append(out, o.GetName()+" "+o.GetResourceVersion())
+	}
+	return strings.Join(out, ", ")
+}
+
+// A window is open, and closes while a device is at work. That one finishes; who comes after it closed is given nothing, and the rollout says when it may.
+func TestWhoHasBegunFinishesOutsideTheWindow(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	busy, late := w.Targets("busy", 1, nil), w.Targets("late", 1, nil)
+	_, working := w.Play(stepsOf(10*time.Second), devicesim.Obedient, busy...)
+	fleet, devices := w.Devices(devicesim.Offline, late...)
+	closes := time.Now().Add(25 * time.Second).Truncate(time.Second)
+	opened := closes.Add(-2 * time.Minute).Truncate(time.Minute)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec:
+  update: {distributionSet: firmware-1, maintenanceWindow: ` + window(opened, closes.Sub(opened)) + `}
+  settleSeconds: 0
+  groupCount: 1
+`)
+	w.EventuallyBegan(working, busy...)
+	time.Sleep(time.Until(closes.Add(time.Second)))
+	closed := time.Now()
+	wake(t, fleet, late...)
+	w.EventuallyPolled(devices, 5, closed, late...)
+	w.EventuallyTarget(busy[0], "finishes", inSync("firmware-1"))
+	if last := working.Of(devicesim.Closed); len(last) != 1 || last[0].At.Before(closes) {
+		t.Errorf("it was to finish after %s: %v", closes, last)
+	}
+	r := w.EventuallyRollout("firmware-1", "counts", counts(v1alpha1.Counts{Targets: 2, Pending: 1, Succeeded: 1}))
+	if waits := r.Status.WaitingFor; waits.Until == nil || !waits.Until.Time.Equal(opened.Add(24*time.Hour)) {
+		t.Errorf("it waits for %+v, want until the same minute tomorrow, %s", waits, opened.Add(24*time.Hour))
+	}
+	w.EventuallyPolled(devices, 3, time.Now(), late...)
+	if began := devices.Of(devicesim.Began); len(began) > 0 {
+		t.Errorf("devices began after the window closed: %v", began)
+	}
+	once(t, working, busy...)
+}

@@ -1,0 +1,67 @@
+package world
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// Write is one request by which Goshawk changed something, or wanted to.
+type Write struct {
+	Method, Namespace, Resource, Name, Subresource string
+	// Status of the answer; 0: there was none.
+	Status int
+}
+
+func (w Write) String() string {
+	return fmt.Sprintf("%s %s/%s %s answered %d", w.Method, w.Resource, w.Name, w.Subresource, w.Status)
+}
+
+// Ledger has every write that Goshawk sent to the API server. The zero value is ready: give its Wrap method to Wrap.
+type Ledger struct {
+	mu     sync.Mutex
+	writes []Write
+}
+
+// Wrap notes what passes and changes nothing.
+func (l *Ledger) Wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet {
+			return next.RoundTrip(r)
+		}
+		w := writeTo(r.Method, r.URL.Path)
+		response, err := next.RoundTrip(r)
+		if err == nil {
+			w.Status = response.StatusCode
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.writes = append(l.writes, w)
+		return response, err
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// writeTo reads /apis/{group}/{version}/namespaces/{namespace}/{resource}/{name}/{subresource}, or the same below /api/{version}.
+func writeTo(method, path string) Write {
+	_, rest, _ := strings.Cut(path, "/namespaces/")
+	parts := append(strings.Split(rest, "/"), "", "", "")
+	return Write{Method: method, Namespace: parts[0], Resource: parts[1], Name: parts[2], Subresource: parts[3]}
+}
+
+// In are the writes so far in a namespace, events left out: they tell people and change nothing.
+func (l *Ledger) In(namespace string) []Write {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []Write
+	for _, w := range l.writes {
+		if w.Namespace == namespace && w.Resource != "events" {
+			found = append(found, w)
+		}
+	}
+	return found
+}
