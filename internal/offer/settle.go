@@ -51,7 +51,7 @@ func foldsOn(w *World, a *v1alpha1.Action) []fold {
 	adopter := adopterOf(w, a, verdicts)
 	var folds []fold
 	if adopter != nil {
-		folds = append(folds, adoptedBy(adopter, a))
+		folds = append(folds, adoptedBy(w, adopter, a))
 	}
 	for _, d := range demandsOn(w, a, verdicts, adopter != nil) {
 		folds = append(folds, func(s *v1alpha1.TargetStatus) bool { return action.Cancel(s, a.ID, d.cause, d.cancelation, w.Now) })
@@ -210,10 +210,14 @@ func isHeir(a *v1alpha1.Action, in *Intent) bool {
 	return c > 0 || c == 0 && isRecreated(a, in)
 }
 
-// adoptedBy hands the action over, with the name by which the new source knows the set: the old one may be about to vanish.
-func adoptedBy(in *Intent, a *v1alpha1.Action) fold {
+// adoptedBy hands the action over, with the name by which the new source knows the set: the old one may be about to vanish. If the new source has tried before,
+// this is its next attempt.
+func adoptedBy(w *World, in *Intent, a *v1alpha1.Action) fold {
 	source := *in.Source.DeepCopy()
 	source.Attempt = max(a.Source.Attempt, 1)
+	if own := ownAction(&w.Target.Status, in); own != nil {
+		source.Attempt = max(own.Source.Attempt, 1) + 1
+	}
 	return func(s *v1alpha1.TargetStatus) bool {
 		if !action.Adopt(s, a.ID, source, lasting(in)) {
 			return false

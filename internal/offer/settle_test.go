@@ -157,3 +157,21 @@ func TestResumesAfterFailure(t *testing.T) {
 		t.Errorf("got %+v: %s", got, s.offer().Reason.Message)
 	}
 }
+
+// TestAdoptionIsAnAttempt: what is adopted by a source that has tried before is its next attempt, so that retries.limit stays a limit.
+func TestAdoptionIsAnAttempt(t *testing.T) {
+	s := tell(t, set("fw"), rollout("r", 2, "fw", queued(1), retries(1, 0)), fails, pauses("r"), set("twin", content("fw")), assignment(3, "twin", queued(1000)), takes)
+	s.intents = s.intents[:0]
+	rollout("r", 4, "fw", queued(1), retries(1, 0))(s)
+	if !s.settle() {
+		t.Fatal("nobody adopts the action")
+	}
+	a := action.Open(&s.target.Status)
+	if a.Source.Name != "r" || a.Source.Attempt != 2 {
+		t.Errorf("it belongs to %s as attempt %d, want r's second", a.Source.Name, a.Source.Attempt)
+	}
+	reports(action.Fail)(s)
+	if r := s.verdict("r"); r.Code != CodeFailed {
+		t.Errorf("after its second attempt of two it is %s: %s", r.Code, r.Message)
+	}
+}

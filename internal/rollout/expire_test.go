@@ -319,9 +319,11 @@ func TestAWindowEdgeIsNoWrite(t *testing.T) {
 	if w.rollout.Status.WaitingFor.Until.Time != before.Status.WaitingFor.Until.Time {
 		t.Error("time alone was written down")
 	}
+	w.now = want.AddDate(0, 0, 2)
 	w.begin("dev-01")
+	w.tick(3 * time.Hour)
 	w.settle()
-	if got := w.rollout.Status.WaitingFor.Until.Time; !got.Equal(want.AddDate(0, 0, 2)) {
+	if got := w.rollout.Status.WaitingFor.Until.Time; !got.Equal(want.AddDate(0, 0, 3)) {
 		t.Errorf("waits until %s", got)
 	}
 }

@@ -12,15 +12,16 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-var update = flag.Bool("update", false, "write the golden decision logs")
+var (
+	update = flag.Bool("update", false, "write the golden decision logs")
+	seeds  = flag.Int("seeds", 50, "in how many random orders each story is played")
+)
 
 // story is a whole rollout: a fleet, what its devices are like, and what a person commits when.
 type story struct {
@@ -31,6 +32,12 @@ type story struct {
 	// newcomers are targets that may appear later.
 	newcomers []string
 	person    []deed
+	// scene is what there is besides, before anybody looks.
+	scene func(*world)
+	// hours tells whether time also passes by itself, to the next moment that somebody waits for; nil: it does not.
+	hours func(*world) bool
+	// end is what must be true in the end, whatever the order of turns; nil: no more than of every story.
+	end func(*stage)
 	// want is how it ends, whatever the order of turns; empty: that depends on the order.
 	wantState  v1alpha1.RolloutState
 	wantGroups string
@@ -43,9 +50,18 @@ type temperament struct {
 	times int
 	// refuses a cancel; never answers one.
 	refuses, ignores bool
-	// slow devices need so many turns for each step.
+	// hangs after it has begun, and is never heard of again.
+	hangs bool
+	// lost devices are never heard of again after their first failure.
+	lost bool
+	// denies so many times what it is asked to agree to; never agrees.
+	denies int
+	// slow devices need so many turns for each step; never takes one.
 	slow int
 }
+
+// never is how often a device has to be asked that does not do it at all.
+const never = 1000
 
 // deed is one commit, or another event in the world, as soon as its time has come.
 type deed struct {
@@ -82,7 +98,7 @@ var stories = map[string]story{
 		spec: func(s *v1alpha1.RolloutSpec) {
 			s.GroupCount, s.SuccessAction = num(3), v1alpha1.SuccessActionPause
 		},
-		devices: map[string]temperament{"dev-02": {slow: 1000}},
+		devices: map[string]temperament{"dev-02": {slow: never}},
 		person: []deed{
 			{"passes the first gate", isPausedBy(v1alpha1.PauseBySuccessAction), func(w *world) { w.resume() }},
 			{"deletes a silent target", opens(1), func(w *world) { delete(w.targets, "dev-02") }},
@@ -93,7 +109,7 @@ var stories = map[string]story{
 	"stopped half-way, and one device refuses": {
 		targets: 8,
 		spec:    groupCount(2),
-		devices: map[string]temperament{"dev-05": {refuses: true}, "dev-06": {slow: 2}, "dev-07": {slow: 1000}},
+		devices: map[string]temperament{"dev-05": {refuses: true}, "dev-06": {slow: 2}, "dev-07": {slow: never}},
 		person: []deed{
 			{"stops", hasBegun("dev-05"), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped }) }},
 		},
@@ -102,7 +118,7 @@ var stories = map[string]story{
 	"the set is invalidated with Force": {
 		targets: 8,
 		spec:    groupCount(2),
-		devices: map[string]temperament{"dev-01": {ignores: true, slow: 3}, "dev-02": {slow: 3}, "dev-08": {slow: 1000}},
+		devices: map[string]temperament{"dev-01": {ignores: true, slow: 3}, "dev-02": {slow: 3}, "dev-08": {slow: never}},
 		person: []deed{
 			{"invalidates the set", hasBegun("dev-01"), func(w *world) {
 				w.set.Invalidation, w.set.InvalidationReason, w.set.InvalidatedAt = v1alpha1.CancelationForce, "bricks the modem", w.now
@@ -113,14 +129,10 @@ var stories = map[string]story{
 	"a younger rollout takes targets over": {
 		targets: 8,
 		spec:    groupCount(2),
-		devices: map[string]temperament{"dev-03": {slow: 1000}, "dev-04": {slow: 1000}},
+		devices: map[string]temperament{"dev-03": {slow: never}, "dev-04": {slow: never}},
 		person: []deed{
-			{"starts a younger rollout", opens(0), func(w *world) {
-				w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{bitmap(2, 3), bitmap(0)}}}
-			}},
-			{"sees its group open", opens(1), func(w *world) {
-				w.claims[0].Open, w.claims[0].OpenGroups = [][]byte{bitmap(2, 3), bitmap(0)}, 1
-			}},
+			{"starts a younger rollout", opens(0), func(w *world) { w.addRival("younger", "firmware-3", "dev-03", "dev-04", "dev-05") }},
+			{"sees its group open", opens(1), func(w *world) { w.openRivals() }},
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 	},
@@ -139,7 +151,7 @@ var stories = map[string]story{
 			s.Dynamic, s.ErrorThreshold = &v1alpha1.Dynamic{GroupSize: num(2)}, num(40)
 			s.Update.StartDeadlineSeconds = num(3600)
 		},
-		devices: map[string]temperament{"new-1": {code: "17", times: 1}, "new-3": {slow: 2}, "new-5": {slow: 1000}},
+		devices: map[string]temperament{"new-1": {code: "17", times: 1}, "new-3": {slow: 2}, "new-5": {slow: never}},
 		person: slices.Concat(appears("new-1"), []deed{
 			{"pauses", isPausedBy(v1alpha1.PauseByErrorThreshold), func(w *world) {
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
@@ -159,7 +171,7 @@ var stories = map[string]story{
 		spec: func(s *v1alpha1.RolloutSpec) {
 			s.GroupCount, s.ErrorThreshold, s.Update.StartDeadlineSeconds = num(2), num(100), num(3600)
 		},
-		devices: map[string]temperament{"dev-01": {slow: 1000}, "dev-06": {slow: 1000}},
+		devices: map[string]temperament{"dev-01": {slow: never}, "dev-06": {slow: never}},
 		person: []deed{
 			{"waits an hour", opens(1), func(w *world) { w.tick(time.Hour) }},
 			{"waits another", func(w *world) bool { return w.rollout.Status.Targets.Failed > 0 }, func(w *world) { w.tick(time.Hour) }},
@@ -176,6 +188,320 @@ var stories = map[string]story{
 			{"resumes after the budget was used up", isPausedBy(v1alpha1.PauseByErrorBudget), func(w *world) { w.resume() }},
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished Finished Finished Finished",
+	},
+	"approved, edited, and approved again": {
+		targets: 9,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.ApprovalRequired, s.State = num(3), true, v1alpha1.IntentPlanned
+		},
+		person: []deed{
+			{"approves what nobody has planned", always, func(w *world) { w.approve("sha256:" + strings.Repeat("0", 64)) }},
+			{"approves the plan", isIn(v1alpha1.RolloutWaitingForApproval), func(w *world) { w.approve(w.planHash()) }},
+			{"edits what was approved", isIn(v1alpha1.RolloutReady), func(w *world) {
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(40) })
+			}},
+			{"wants it to run", isIn(v1alpha1.RolloutWaitingForApproval), func(w *world) {
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+			}},
+			{"approves the plan, and edits it in the same commit", isIn(v1alpha1.RolloutWaitingForApproval), func(w *world) {
+				w.approve(w.planHash())
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.Update.Retries = &v1alpha1.Retries{Limit: 1, BackoffSeconds: num(60)} })
+			}},
+			{"deletes a target", isPlanned, func(w *world) { delete(w.targets, "dev-05") }},
+			{"approves the plan that there is", isPlanned, func(w *world) { w.approve(w.planHash()) }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished",
+		end: func(s *stage) { s.wantCounts(v1alpha1.Counts{Targets: 9, Succeeded: 8, Removed: 1}) },
+	},
+	"what fails is tried again after a while, but not for ever": {
+		targets: 8, hours: always,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.ErrorThreshold = num(2), num(100)
+			s.Update.Retries, s.Update.ProgressDeadlineSeconds = &v1alpha1.Retries{Limit: 2, BackoffSeconds: num(600)}, num(3600)
+		},
+		devices: map[string]temperament{
+			"dev-02": {code: "17", times: 1}, "dev-03": {code: "17", times: 5}, "dev-04": {slow: 2}, "dev-05": {hangs: true}, "dev-08": {code: "flash", times: 2},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+		end: func(s *stage) {
+			s.wantAttempts("dev-03", Failed, 3)
+			s.wantAttempts("dev-05", Failed, 3)
+		},
+	},
+	"only what fails with one code is tried again": {
+		targets: 6, hours: always,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.ErrorThreshold, s.Update.Retries = num(100), &v1alpha1.Retries{Limit: 1, BackoffSeconds: num(600), StatusCodes: []string{"17"}}
+		},
+		devices: map[string]temperament{"dev-02": {code: "17", times: 1}, "dev-03": {code: "flash", times: 1}, "dev-04": {code: "flash", times: 1}},
+		person: []deed{
+			{"retries the other code", isIn(v1alpha1.RolloutFinished), func(w *world) {
+				w.tick(2 * time.Second)
+				w.edit(func(s *v1alpha1.RolloutSpec) {
+					s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now), StatusCodes: []string{"flash"}}
+				})
+			}},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished",
+		end: func(s *stage) {
+			s.wantAttempts("dev-02", Succeeded, 2)
+			s.wantAttempts("dev-03", Succeeded, 2)
+		},
+	},
+	"nights in which devices may begin": {
+		targets: 8, hours: always,
+		spec: both(nightly, func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.ErrorThreshold = num(2), num(100)
+			s.Update.StartDeadlineSeconds = num(5 * 3600)
+			s.Update.Retries = &v1alpha1.Retries{Limit: 1, BackoffSeconds: num(3600)}
+		}),
+		devices: map[string]temperament{"dev-02": {slow: 4}, "dev-03": {code: "17", times: 1}, "dev-04": {slow: never}, "dev-07": {hangs: true}},
+		person: []deed{
+			{"sees the night end while devices are at work", isNight, func(w *world) { w.tick(3 * time.Hour) }},
+			{"lets a day pass", always, func(w *world) { w.tick(24 * time.Hour) }},
+		},
+		end: func(s *stage) { s.wantAttempts("dev-04", Failed, 0) }, // it had five hours in three nights
+	},
+	"somebody at the device has to agree": {
+		targets: 8,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			yes := true
+			s.Groups = []v1alpha1.Group{{Name: "asked", Percentage: num(50), ConfirmationRequired: &yes}, {Name: "rest"}}
+			s.StopCancelation = v1alpha1.CancelationNone
+		},
+		devices: map[string]temperament{"dev-01": {denies: 2}, "dev-02": {denies: never}, "dev-03": {slow: 2, denies: 1}, "dev-06": {slow: 3}},
+		person: []deed{
+			{"lets one agree by itself", hasBegun("dev-04"), func(w *world) { w.targets["dev-04"].Spec.AutoConfirm = v1alpha1.AutoConfirmAlways }},
+			{"stops while one is still asked", and(opens(1), hasBegun("dev-02")), func(w *world) {
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
+			}},
+		},
+		wantState: v1alpha1.RolloutStopped, wantGroups: "Finished Finished",
+		end: func(s *stage) {
+			if a := action.Newest(&s.targets["dev-02"].Status); a.State != v1alpha1.ActionCanceled || a.Cancel.From != v1alpha1.ActionWaitingForConfirmation {
+				s.t.Errorf("what waited for confirmation at the stop is %s: %+v", a.State, a.Cancel)
+			}
+			s.wantAttempts("dev-02", Canceled, 1)
+		},
+	},
+	"who does not agree in time leaves the group": {
+		targets: 6, hours: always,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.Update.ConfirmationRequired = num(2), true
+			s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(3600), v1alpha1.DeadlineActionSkip
+		},
+		devices: map[string]temperament{"dev-01": {denies: never}, "dev-02": {denies: 1}, "dev-05": {slow: never}},
+		person: []deed{
+			{"pauses", opens(0), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused }) }},
+			{"goes on the next day", isPausedBy(v1alpha1.PauseBySpec), func(w *world) {
+				w.tick(24 * time.Hour)
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+			}},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+		end: func(s *stage) {
+			s.wantBucket("dev-01", Skipped)
+			s.wantAttempts("dev-05", Skipped, 0)
+		},
+	},
+	"who did not agree in time is asked again": {
+		targets: 4, hours: always,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.Update.ConfirmationRequired, s.Update.StartDeadlineSeconds, s.ErrorThreshold = true, num(3600), num(100)
+		},
+		devices: map[string]temperament{"dev-01": {denies: never}, "dev-02": {denies: 1}},
+		person: []deed{
+			{"lets dev-01 agree by itself from now on, and retries", isIn(v1alpha1.RolloutFinished), func(w *world) {
+				w.tick(2 * time.Second)
+				w.targets["dev-01"].Spec.AutoConfirm = v1alpha1.AutoConfirmAlways
+				w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
+			}},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished",
+		end: func(s *stage) {
+			if got := s.bucket("dev-01"); got != Succeeded && got != Failed { // it may be late again
+				s.t.Errorf("dev-01 ends %s", got)
+			}
+		},
+	},
+	"a device fails and is never heard of again": {
+		targets: 6, hours: always,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.ErrorThreshold, s.Update.StartDeadlineSeconds = num(2), num(100), num(7200)
+			s.Update.Retries, s.Update.ProgressDeadlineSeconds = &v1alpha1.Retries{Limit: 2, BackoffSeconds: num(600)}, num(3600)
+		},
+		devices: map[string]temperament{
+			"dev-02": {code: "17", times: 1, lost: true}, "dev-04": {code: "flash", times: 2, lost: true}, "dev-05": {code: "17", times: 1},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+		end: func(s *stage) {
+			s.wantBucket("dev-02", Failed)
+			s.wantBucket("dev-04", Failed)
+		},
+	},
+	"devices that never come leave the group": {
+		targets: 8, hours: always,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.ErrorThreshold, s.SuccessThreshold = num(2), num(0), num(100)
+			s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(3600), v1alpha1.DeadlineActionSkip
+		},
+		devices:   map[string]temperament{"dev-01": {slow: never}, "dev-03": {slow: 2}, "dev-06": {slow: never}},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+		end: func(s *stage) {
+			s.wantAttempts("dev-01", Skipped, 0)
+			s.wantAttempts("dev-06", Skipped, 0)
+		},
+	},
+	"single targets are assigned other sets meanwhile": {
+		targets: 8,
+		spec:    groupCount(2),
+		devices: map[string]temperament{"dev-03": {slow: 3}, "dev-04": {slow: never}},
+		person: []deed{
+			{"gives dev-02 another set", always, func(w *world) { w.assign("dev-02", "firmware-3", "") }},
+			{"gives dev-03 another set besides", opens(0), func(w *world) { w.assign("dev-03", "firmware-4", v1alpha1.SupersedingQueue) }},
+			{"gives dev-04, which is silent, another set", opens(0), func(w *world) { w.assign("dev-04", "firmware-3", "") }},
+			{"gives dev-06 another set", opens(0), func(w *world) { w.assign("dev-06", "firmware-3", "") }},
+			{"gives dev-07 another set besides", always, func(w *world) { w.assign("dev-07", "firmware-4", v1alpha1.SupersedingQueue) }},
+			{"changes its mind about dev-06", opens(1), func(w *world) { w.targets["dev-06"].Spec.Assignment = nil }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+		end: func(s *stage) {
+			s.wantAttempts("dev-07", Succeeded, 1)
+			s.wantAttempts("dev-03", Succeeded, 1)
+		},
+	},
+	"a single target is assigned what the rollout brings": {
+		targets: 4,
+		spec:    groupCount(2),
+		person: []deed{
+			{"gives dev-01 the same set", opens(0), func(w *world) { w.assign("dev-01", "firmware-2", "") }},
+			{"gives dev-03 the same set", opens(0), func(w *world) { w.assign("dev-03", "firmware-2", "") }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+	},
+	"queued beside others, by weight": {
+		targets: 6,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.Update.Superseding, s.Update.Weight = num(2), v1alpha1.SupersedingQueue, num(20)
+		},
+		devices: map[string]temperament{"dev-02": {slow: 2}},
+		scene: func(w *world) {
+			w.addSet("step-1").RequiredMigrationStep = true
+			w.assign("dev-01", "step-1", "")
+			w.lookAt("dev-01")
+		},
+		person: []deed{
+			{"queues something heavier", opens(0), func(w *world) { w.assign("dev-02", "firmware-3", v1alpha1.SupersedingQueue) }},
+			{"queues something heavier for a group that has not opened", always, func(w *world) { w.assign("dev-05", "firmware-3", v1alpha1.SupersedingQueue) }},
+			{"replaces what is queued", always, func(w *world) { w.assign("dev-06", "firmware-3", "") }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+		end: func(s *stage) {
+			s.wantAttempts("dev-01", Succeeded, 1)
+			s.wantAttempts("dev-02", Succeeded, 1)
+		},
+	},
+	"a required migration step is not replaced": {
+		targets: 4,
+		spec:    groupCount(2),
+		scene:   func(w *world) { w.set.RequiredMigrationStep = true },
+		devices: map[string]temperament{"dev-02": {slow: 2}},
+		person: []deed{
+			{"assigns something newer", always, func(w *world) { w.assign("dev-02", "firmware-3", "") }},
+			{"starts something newer", opens(0), func(w *world) { w.addRival("younger", "firmware-3", "dev-01", "dev-04"); w.openRivals() }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+	},
+	"targets are held, and released": {
+		targets: 6,
+		spec:    func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessThreshold = num(2), num(30) },
+		scene:   func(w *world) { w.hold("dev-01", true) },
+		devices: map[string]temperament{"dev-02": {slow: 2}},
+		person: []deed{
+			{"holds dev-02", opens(0), func(w *world) { w.hold("dev-02", true) }},
+			{"holds dev-05", always, func(w *world) { w.hold("dev-05", true) }},
+			{"releases dev-01", opens(1), func(w *world) { w.hold("dev-01", false) }},
+			{"releases dev-02", always, func(w *world) { w.hold("dev-02", false) }},
+			{"releases dev-05", always, func(w *world) { w.hold("dev-05", false) }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+		end: func(s *stage) { s.wantCounts(v1alpha1.Counts{Targets: 6, Succeeded: 6}) },
+	},
+	"targets turn out to be of another type": {
+		targets: 6, hours: always,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.Update.StartDeadlineSeconds, s.ErrorThreshold = num(2), num(3600), num(100)
+		},
+		scene: func(w *world) {
+			w.set.CompatibleTargetTypes = []string{"gateway"}
+			for _, t := range w.targets {
+				t.Spec.Type = "gateway"
+			}
+		},
+		person: []deed{
+			{"corrects the type of dev-02", opens(0), func(w *world) { w.targets["dev-02"].Spec.Type = "router" }},
+			{"corrects the type of dev-05", always, func(w *world) { w.targets["dev-05"].Spec.Type = "router" }},
+			{"corrects the type of dev-03", always, func(w *world) { w.targets["dev-03"].Spec.Type = "router" }},
+			{"takes back the last one", always, func(w *world) { w.targets["dev-03"].Spec.Type = "gateway" }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+	},
+	"targets turn out to be twins": {
+		targets: 6, hours: always,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(2), num(3600), v1alpha1.DeadlineActionSkip
+		},
+		person: []deed{
+			{"adds an older twin of dev-02", opens(0), func(w *world) { w.twin("dev-02", true) }},
+			{"adds an older twin of dev-05", always, func(w *world) { w.twin("dev-05", true) }},
+			{"adds an older twin of dev-06", always, func(w *world) { w.twin("dev-06", true) }},
+			{"deletes the last one", always, func(w *world) { w.twin("dev-06", false) }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+	},
+	"only downloaded, and installed later": {
+		targets: 4,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.GroupCount, s.Update.Type = num(2), v1alpha1.UpdateTypeDownloadOnly
+		},
+		devices: map[string]temperament{"dev-03": {slow: 3}},
+		person: []deed{
+			{"installs what dev-01 has", hasFinished("dev-01"), func(w *world) { w.report("dev-01", action.Install, ""); w.report("dev-01", action.Succeed, "") }},
+			{"fails to install what dev-02 has", hasFinished("dev-02"), func(w *world) { w.report("dev-02", action.Install, ""); w.report("dev-02", action.Fail, "17") }},
+		},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
+		end: func(s *stage) {
+			s.wantCounts(v1alpha1.Counts{Targets: 4, Succeeded: 4})
+			if !action.Installed(&s.targets["dev-01"].Status, s.set.ContentHash) || s.targets["dev-03"].Status.Installed != nil {
+				s.t.Error("only dev-01 runs the set")
+			}
+		},
+	},
+	"all at once": {
+		targets: 6, newcomers: []string{"new-1", "new-2", "new-3"}, hours: always,
+		spec: both(nightly, func(s *v1alpha1.RolloutSpec) {
+			yes := true
+			s.Groups = []v1alpha1.Group{{Name: "asked", Percentage: num(50), ConfirmationRequired: &yes}, {Name: "rest"}}
+			s.Dynamic, s.ApprovalRequired, s.ErrorThreshold = &v1alpha1.Dynamic{GroupSize: num(2)}, true, num(100)
+			s.Update.StartDeadlineSeconds, s.Update.ProgressDeadlineSeconds = num(3*3600), num(7200)
+			s.Update.Retries = &v1alpha1.Retries{Limit: 1, BackoffSeconds: num(1800)}
+		}),
+		devices: map[string]temperament{
+			"dev-01": {denies: 1}, "dev-02": {denies: never}, "dev-03": {code: "17", times: 1}, "dev-04": {hangs: true}, "dev-05": {slow: 4},
+			"new-1": {code: "17", times: 2}, "new-3": {slow: never},
+		},
+		person: slices.Concat([]deed{
+			{"approves the plan", isIn(v1alpha1.RolloutWaitingForApproval), func(w *world) { w.approve(w.planHash()) }},
+		}, appears("new-1", "new-2"), []deed{
+			{"holds dev-06", always, func(w *world) { w.hold("dev-06", true) }},
+			{"gives dev-05 another set", always, func(w *world) { w.assign("dev-05", "firmware-3", "") }},
+			{"pauses", always, func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused }) }},
+		}, appears("new-3"), []deed{
+			{"releases dev-06", always, func(w *world) { w.hold("dev-06", false) }},
+			{"goes on", always, func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning }) }},
+			{"invalidates the set", isNight, func(w *world) { w.invalidate(v1alpha1.CancelationSoft) }},
+		}),
+		wantState: v1alpha1.RolloutStopped,
 	},
 }
 
@@ -208,14 +534,46 @@ func hasBegun(name string) func(*world) bool {
 	return func(w *world) bool { return action.Newest(&w.targets[name].Status) != nil }
 }
 
-// TestStories plays every story in the default order, in one seeded random order, both against golden decision logs, and in a hundred
-// fresh random orders, in which the controller also dies between any two writes. The invariants have to hold after every turn.
+func hasFinished(name string) func(*world) bool {
+	return func(w *world) bool {
+		a := action.Newest(&w.targets[name].Status)
+		return a != nil && a.State == v1alpha1.ActionFinished
+	}
+}
+
+// isNight is when the window of nightly is open.
+func isNight(w *world) bool { return w.now.Hour() == 2 || w.now.Hour() == 3 }
+
+func and(a, b func(*world) bool) func(*world) bool {
+	return func(w *world) bool { return a(w) && b(w) }
+}
+
+// isPlanned tells whether the plan is that of the spec as it is now.
+func isPlanned(w *world) bool {
+	return w.rollout.Status.Plan != nil && w.rollout.Status.Plan.SpecHash == SpecHash(&w.rollout.Spec)
+}
+
+func (w *world) approve(hash string) {
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.Approval = &v1alpha1.Approval{PlanHash: hash} })
+}
+
+func (w *world) hold(name string, is bool) { w.targets[name].Spec.Hold = is }
+
+func (w *world) invalidate(c v1alpha1.Cancelation) {
+	if w.set.InvalidatedAt.IsZero() {
+		w.set.InvalidatedAt = w.now
+	}
+	w.set.Invalidation, w.set.InvalidationReason = c, "bricks the modem"
+}
+
+// TestStories plays every story in the default order, in one seeded random order, both against golden decision logs, and in fresh random orders (see -seeds), in
+// which the controller also dies between any two writes. The invariants have to hold after every turn.
 func TestStories(t *testing.T) {
 	for name, s := range stories {
 		t.Run(name, func(t *testing.T) {
 			t.Run("default order", func(t *testing.T) { golden(t, name+" (default order)", s.play(t, nil, false)) })
 			t.Run("seed 7", func(t *testing.T) { golden(t, name+" (seed 7)", s.play(t, rand.New(rand.NewPCG(7, 0)), false)) })
-			for range 100 {
+			for range *seeds {
 				seed := rand.Uint64()
 				t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { s.play(t, rand.New(rand.NewPCG(seed, 0)), true) })
 			}
@@ -241,244 +599,5 @@ func golden(t *testing.T, name string, log []string) {
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
 		t.Errorf("decisions changed; if that is meant, run go test ./internal/rollout -update\n-want +got:\n%s", diff)
-	}
-}
-
-// play lets devices, controller and person take turns until nobody has anything to do. Without random, the turns go round.
-func (s story) play(t *testing.T, random *rand.Rand, crashes bool) []string {
-	w := newWorld(t, s.targets, s.spec)
-	if crashes {
-		w.crash = func(p Plan) Plan {
-			if random.IntN(4) > 0 {
-				return p
-			}
-			return cut(p, w.rollout.Status, random.IntN(len(p.Create)+len(p.Supersede)+1+len(p.Mirror)+2+len(p.Delete)))
-		}
-	}
-	stage := &stage{world: w, story: s, patience: map[string]int{}, failures: map[string]int{}, closed: map[string]v1alpha1.ActionState{}}
-	actors := []func() bool{stage.controller}
-	for _, target := range w.population() {
-		actors = append(actors, func() bool { return stage.device(target.Name) })
-	}
-	for _, name := range s.newcomers {
-		actors = append(actors, func() bool { return stage.device(name) })
-	}
-	actors = append(actors, stage.walk, stage.person)
-	for quiet := 0; quiet < 2; {
-		if len(w.log) > 500 {
-			t.Fatalf("no end:\n%s", strings.Join(w.log[len(w.log)-20:], "\n"))
-		}
-		quiet++
-		for i := range actors {
-			if random != nil && quiet < 2 { // the last round goes round, so that nobody is left out
-				i = random.IntN(len(actors))
-			}
-			w.tick(100 * time.Millisecond)
-			if actors[i]() {
-				quiet = 0
-			}
-			stage.check()
-			if t.Failed() {
-				t.Fatal(strings.Join(w.log, "\n"))
-			}
-		}
-	}
-	w.crash = nil
-	if s.wantState != "" && (w.state() != s.wantState || s.wantGroups != "" && w.states() != s.wantGroups) {
-		w.want(s.wantState, s.wantGroups)
-	}
-	stage.checkEnd()
-	stage.checkNewcomers()
-	w.log = append(w.log, fmt.Sprintf("%6s  ends %s [%s], %+v", w.now.Sub(epoch).Truncate(time.Second), w.state(), w.states(), *w.rollout.Status.Targets))
-	return w.log
-}
-
-// cut leaves the first n writes of a plan. Whoever died before the last one told nobody.
-func cut(p Plan, before v1alpha1.RolloutStatus, n int) Plan {
-	p.Events = nil
-	p.Create, n = first(p.Create, n)
-	p.Supersede, n = first(p.Supersede, n)
-	if n == 0 {
-		p.Status, p.Mirror, p.Join, p.Delete = before, nil, nil, nil
-		return p
-	}
-	p.Mirror, n = first(p.Mirror, n-1)
-	p.Join, n = part(p.Join, n)
-	p.Delete, _ = first(p.Delete, n)
-	return p
-}
-
-// part of a join that n writes are enough for.
-func part(j *Join, n int) (*Join, int) {
-	switch {
-	case j == nil || n == 0:
-		return nil, n
-	case n == 1:
-		return &Join{Object: j.Object, Status: j.Status}, 0
-	}
-	return j, n - 2
-}
-
-func first[T any](list []T, n int) (some []T, left int) {
-	some = list[:min(n, len(list))]
-	return some, n - len(some)
-}
-
-// stage is a story being played.
-type stage struct {
-	*world
-	story    story
-	deeds    int
-	patience map[string]int
-	failures map[string]int
-	// closed are the actions that have closed, by target and id: closed is closed.
-	closed map[string]v1alpha1.ActionState
-	begun  int
-}
-
-func (s *stage) controller() bool {
-	before := s.rollout.Status
-	p := s.look()
-	if s.crash == nil && p.Join == nil { // who joined is counted in the next look
-		s.checkRecount()
-	}
-	p = s.wanted // also what a crash has cut off
-	isSoon := p.RecheckAfter > 0 && p.RecheckAfter <= joinPause
-	return p.Decided || p.Join != nil || isSoon || len(p.Supersede)+len(p.Mirror)+len(p.Create)+len(p.Delete) > 0 || !equality.Semantic.DeepEqual(before, s.rollout.Status)
-}
-
-// walk folds a stop into some open actions, as a controller does that may at most do one at a time.
-func (s *stage) walk() bool {
-	if !s.last.Walk {
-		return false
-	}
-	cause, told := v1alpha1.CauseStopped, v1alpha1.CancelationSoft
-	if s.set.Invalidation != "" {
-		cause, told = v1alpha1.CauseInvalidated, s.set.Invalidation
-	}
-	for _, t := range s.population() {
-		if a := action.Open(&t.Status); a != nil && action.Cancel(&t.Status, a.ID, cause, told, s.now) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *stage) person() bool {
-	if s.deeds == len(s.story.person) || !s.story.person[s.deeds].when(s.world) {
-		return false
-	}
-	deed := s.story.person[s.deeds]
-	s.deeds++
-	s.log = append(s.log, fmt.Sprintf("%6s  a person %s", s.now.Sub(epoch), deed.says))
-	deed.do(s.world)
-	return true
-}
-
-// device takes one step: it fetches what is offered, works, reports.
-func (s *stage) device(name string) bool {
-	t, is := s.targets[name], s.story.devices[name]
-	if t == nil {
-		return false
-	}
-	open := action.Open(&t.Status)
-	switch {
-	case open == nil && !s.isOffered(name):
-		return false
-	case s.patience[name] < is.slow:
-		s.patience[name]++
-		return is.slow < 1000
-	}
-	s.patience[name] = 0
-	switch {
-	case open == nil:
-		s.begin(name)
-		s.begun++
-	case open.State == v1alpha1.ActionCanceling && is.ignores:
-		return false
-	case open.State == v1alpha1.ActionCanceling && is.refuses:
-		s.report(name, action.CancelRejected, "")
-	case open.State == v1alpha1.ActionCanceling:
-		s.report(name, action.CancelAccepted, "")
-	case open.State == v1alpha1.ActionRetrieved:
-		s.report(name, action.Download, "")
-	case s.failures[name] < is.times:
-		s.failures[name]++
-		s.report(name, action.Fail, is.code)
-	default:
-		s.report(name, action.Succeed, "")
-	}
-	return true
-}
-
-// check holds what must be true after every turn.
-func (s *stage) check() {
-	s.t.Helper()
-	for name, t := range s.targets {
-		attempts := map[int32]bool{}
-		for _, a := range t.Status.Actions {
-			key := fmt.Sprint(name, " ", a.ID)
-			if was, ok := s.closed[key]; ok && was != a.State {
-				s.t.Errorf("%s: %s became %s: closed is closed", key, was, a.State)
-			}
-			if a.State.IsClosed() {
-				s.closed[key] = a.State
-			}
-			if attempts[a.Source.Attempt] {
-				s.t.Errorf("%s began attempt %d twice", name, a.Source.Attempt)
-			}
-			attempts[a.Source.Attempt] = true
-			if at := s.set.InvalidatedAt; !at.IsZero() && a.BeganAt.After(at) {
-				s.t.Errorf("%s began after the invalidation", key)
-			}
-		}
-	}
-	s.checkMembership()
-}
-
-// checkMembership: nobody is in two groups of the plan.
-func (s *stage) checkMembership() {
-	s.t.Helper()
-	in := map[v1alpha1.TargetName]string{}
-	for _, g := range s.groups {
-		for _, name := range g.Spec.Targets {
-			if other, ok := in[name]; ok && g.Spec.PlanHash == s.planHash() {
-				s.t.Errorf("%s is in %s and %s", name, other, g.Spec.Group)
-			}
-			in[name] = g.Spec.Group
-		}
-	}
-}
-
-// checkRecount: what a look writes equals a recount of the world it leaves, but for closed groups, whose counts are history.
-func (s *stage) checkRecount() {
-	s.t.Helper()
-	for i, g := range s.snapshot().Groups[:len(s.rollout.Status.Groups)] {
-		status := s.rollout.Status.Groups[i]
-		if !isClosed(status.Counts) || status.State == v1alpha1.GroupRunning {
-			if diff := cmp.Diff(g.Tally.Counts, status.Counts, cmpopts.EquateEmpty()); diff != "" {
-				s.t.Errorf("group %s, -recount +status:\n%s", status.Name, diff)
-			}
-		}
-	}
-}
-
-// checkNewcomers: in the end, whoever may join a rollout that takes targets in has joined.
-func (s *stage) checkNewcomers() {
-	s.t.Helper()
-	if s.state() == v1alpha1.RolloutRunning && newLook(s.snapshot()).growthEnd() == "" {
-		if left := s.joiners(100); len(left) > 0 {
-			s.t.Errorf("%s never joined", left[0].Name)
-		}
-	}
-}
-
-// checkEnd: in the end nothing more is wanted, and everybody has heard of a stop.
-func (s *stage) checkEnd() {
-	s.t.Helper()
-	p := s.settle()
-	s.checkRecount()
-	if p.Walk {
-		s.t.Error("somebody has still to hear of the stop")
 	}
 }

@@ -25,9 +25,16 @@ type world struct {
 	now     time.Time
 	rollout *v1alpha1.Rollout
 	set     *offer.Set
+	// deleted is the set as it was; nil: it is there.
+	deleted *offer.Set
 	targets map[string]*v1alpha1.Target
 	groups  []*v1alpha1.DeploymentGroup
 	claims  []Claim
+	// sets other than the rollout's, by name, and younger rollouts that bring them.
+	sets   map[string]*offer.Set
+	rivals []rival
+	// autos are the intents of auto-assignments, which mean every target.
+	autos []offer.Intent
 
 	unsettled       []string
 	ambiguous       string
@@ -50,7 +57,7 @@ var epoch = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
 // newWorld has n targets dev-01, dev-02, ... and a rollout of them in alphabetical order, not yet looked at.
 func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
-	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}}
+	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}, sets: map[string]*offer.Set{}}
 	for i := range n {
 		w.addTarget(fmt.Sprintf("dev-%02d", i+1))
 	}
@@ -74,7 +81,9 @@ func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 func (w *world) tick(d time.Duration) { w.now = w.now.Add(d) }
 
 func (w *world) addTarget(name string) {
-	w.targets[name] = &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(epoch)}}
+	t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(epoch)}}
+	action.StartIDs(&t.Status, epoch)
+	w.targets[name] = t
 }
 
 // edit is a commit.
@@ -94,8 +103,8 @@ func (w *world) population() []*v1alpha1.Target {
 
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{
-		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Claims: w.claims,
-		Unsettled: w.unsettled, Ambiguous: w.ambiguous, Behind: w.behind, Undecided: w.undecided, RequireApproval: w.requireApproval, Joiners: w.joiners,
+		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Claims: append(w.claimsOfRivals(), w.claims...),
+		Unsettled: w.unsettled, Ambiguous: w.ambiguous, Behind: w.behind, Undecided: w.undecided, RequireApproval: w.requireApproval, Joiners: w.joiners, Cover: w.cover(),
 	}
 	for _, g := range w.groups {
 		if w.rollout.Status.Plan == nil || g.Spec.PlanHash != w.rollout.Status.Plan.Hash {
@@ -104,10 +113,11 @@ func (w *world) snapshot() Snapshot {
 		}
 		group := Group{Object: g, Members: func() []*v1alpha1.Target { return w.members(g) }}
 		if i := int(g.Spec.Index); i < len(w.rollout.Status.Groups) {
-			group.Tally = Recount(g, RuleOf(w.rollout, w.set, i), w.members(g))
+			group.Tally = Recount(g, w.rule(i), w.members(g))
 		}
 		s.Groups = append(s.Groups, group)
 	}
+	slices.SortFunc(s.Groups, func(a, b Group) int { return int(a.Object.Spec.Index - b.Object.Spec.Index) })
 	return s
 }
 
@@ -119,7 +129,7 @@ func (w *world) joiners(n int) []*v1alpha1.Target {
 	}
 	var out []*v1alpha1.Target
 	for _, t := range w.population() {
-		if member, _ := w.groupOf(t.Name); member == nil && !w.younger[t.Name] && intake.Takes(w.rollout, w.set, t) && len(out) < n {
+		if member, _ := w.groupOf(t.Name); member == nil && !w.younger[t.Name] && !w.hasRival(t.Name) && intake.Takes(w.rollout, w.set, t) && len(out) < n {
 			out = append(out, t)
 		}
 	}
@@ -254,6 +264,9 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 	if !p.Decided && len(p.Events) > 0 && len(p.Supersede) == 0 {
 		w.t.Errorf("an event without a decision: %v", p.Events)
 	}
+	if old.StartedAt == nil && status.StartedAt != nil {
+		w.checkStart(status.Plan)
+	}
 	retried := handledTimes(status)["retry"] != handledTimes(old)["retry"]
 	switch {
 	case old.State == v1alpha1.RolloutStopped && status.State != v1alpha1.RolloutStopped,
@@ -280,6 +293,18 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 		if g.State == v1alpha1.GroupRunning && !equality.Semantic.DeepEqual(was.OpenedAt, g.OpenedAt) && was.OpenedAt != nil {
 			w.t.Errorf("group %s opened twice", g.Name)
 		}
+	}
+}
+
+// checkStart: what starts is the plan of the spec as it is, and of no other that somebody has approved.
+func (w *world) checkStart(plan *v1alpha1.PlanStatus) {
+	w.t.Helper()
+	spec := &w.rollout.Spec
+	if plan.SpecHash != SpecHash(spec) {
+		w.t.Error("a plan of another spec started")
+	}
+	if (spec.ApprovalRequired || w.requireApproval) && (spec.Approval == nil || spec.Approval.PlanHash != plan.Hash) {
+		w.t.Errorf("plan %s started, approved is %+v", plan.Hash, spec.Approval)
 	}
 }
 
@@ -377,34 +402,10 @@ func (w *world) groupOf(name string) (g *v1alpha1.DeploymentGroup, place int) {
 
 func (w *world) bucket(name string) Bucket {
 	g, i := w.groupOf(name)
-	rule := RuleOf(w.rollout, w.set, int(g.Spec.Index))
-	return rule.BucketOf(w.targets[name], MemberOf(g, i))
+	return w.rule(int(g.Spec.Index)).BucketOf(w.targets[name], MemberOf(g, i))
 }
 
-// isOffered is the door's short form of the offer.
-func (w *world) isOffered(name string) bool {
-	g, _ := w.groupOf(name)
-	t := w.targets[name]
-	return t != nil && g != nil && w.rollout.Status.State == v1alpha1.RolloutRunning && w.bucket(name) == Pending &&
-		action.Open(&t.Status) == nil && (w.set.Invalidation == "" || w.set.Invalidation == v1alpha1.CancelationNone)
-}
-
-func (w *world) begin(name string) {
-	w.t.Helper()
-	if !w.isOffered(name) {
-		w.t.Fatalf("%s is offered nothing: %s, %s", name, w.rollout.Status.State, w.bucket(name))
-	}
-	t, attempt := w.targets[name], int32(1)
-	if last := action.OfSource(&t.Status, w.rollout.UID); last != nil {
-		attempt = last.Source.Attempt + 1
-	}
-	g, place := w.groupOf(name)
-	since := metav1.NewMicroTime(later(Since(w.rollout), MemberOf(g, place).Joined))
-	action.Begin(&t.Status, action.Birth{
-		Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: w.rollout.Name, UID: w.rollout.UID, Group: g.Spec.Group, Attempt: attempt, Since: &since},
-		DistributionSet: w.set.Name, ContentHash: w.set.ContentHash, Now: w.now,
-	})
-}
+func (w *world) rule(group int) Rule { return RuleOf(w.rollout, w.set, group).Under(w.cover()) }
 
 func (w *world) report(name string, e action.Event, code string) {
 	s := &w.targets[name].Status

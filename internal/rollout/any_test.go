@@ -1,0 +1,230 @@
+package rollout
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// TestAnyStory plays stories that nobody has thought of: any spec, any devices, any commits in any order. The invariants hold in them, too.
+func TestAnyStory(t *testing.T) {
+	begun := 0
+	for range *seeds {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 3))
+			s := anyStory(random)
+			s.end = func(s *stage) {
+				for _, target := range s.targets {
+					begun += len(target.Status.Actions)
+				}
+			}
+			s.play(t, random, random.IntN(2) == 0)
+		})
+	}
+	if begun < *seeds {
+		t.Errorf("only %d actions began in all these stories: they are too sleepy to prove anything", begun)
+	}
+}
+
+func anyStory(random *rand.Rand) story {
+	n := 2 + random.IntN(6)
+	s := story{targets: n, hours: always, devices: map[string]temperament{}, newcomers: []string{"new-1", "new-2"}}
+	s.spec = func(spec *v1alpha1.RolloutSpec) { anySpec(random, spec) }
+	s.scene = func(w *world) { anyScene(random, w) }
+	names := slices.Clone(s.newcomers)
+	for i := range n {
+		names = append(names, fmt.Sprintf("dev-%02d", i+1))
+	}
+	for _, name := range names {
+		s.devices[name] = anyTemperament(random)
+	}
+	for range 2 + random.IntN(10) {
+		what := anyDeeds[random.IntN(len(anyDeeds))]
+		name, other := names[random.IntN(len(names))], names[random.IntN(len(names))]
+		s.person = append(s.person, deed{strings.ReplaceAll(what.says, "$", name), always, func(w *world) {
+			if w.targets[name] != nil && w.targets[other] != nil {
+				what.do(w, random, name, other)
+			}
+		}})
+	}
+	return s
+}
+
+// sometimes calls one in n times.
+func sometimes(random *rand.Rand, n int, do func()) {
+	if random.IntN(n) == 0 {
+		do()
+	}
+}
+
+func anySpec(random *rand.Rand, s *v1alpha1.RolloutSpec) {
+	u := &s.Update
+	s.GroupCount, s.ErrorThreshold, s.SuccessThreshold = num(1+random.Int32N(3)), num(random.Int32N(101)), num(random.Int32N(101))
+	sometimes(random, 3, func() { nightly(s) })
+	sometimes(random, 3, func() {
+		u.Retries = &v1alpha1.Retries{Limit: 1 + random.Int32N(2), BackoffSeconds: num(60 + random.Int32N(7200))}
+		sometimes(random, 3, func() { u.Retries.StatusCodes = []string{"17"} })
+	})
+	sometimes(random, 3, func() { u.ProgressDeadlineSeconds = num(60 + random.Int32N(7200)) })
+	sometimes(random, 3, func() { u.StartDeadlineSeconds = num(60 + random.Int32N(20000)) })
+	sometimes(random, 2, func() { u.StartDeadlineAction = v1alpha1.DeadlineActionSkip })
+	sometimes(random, 3, func() { u.CancelDeadlineSeconds = num(60 + random.Int32N(7200)) })
+	sometimes(random, 4, func() { u.ConfirmationRequired = true })
+	sometimes(random, 5, func() { u.Superseding, u.Weight = v1alpha1.SupersedingQueue, num(random.Int32N(1001)) })
+	sometimes(random, 8, func() { u.Reinstall = true })
+	sometimes(random, 8, func() { u.Type = v1alpha1.UpdateTypeDownloadOnly })
+	sometimes(random, 4, func() { s.ApprovalRequired = true })
+	sometimes(random, 4, func() { s.Dynamic = &v1alpha1.Dynamic{GroupSize: num(2)} })
+	sometimes(random, 6, func() { s.SuccessAction = v1alpha1.SuccessActionPause })
+	sometimes(random, 6, func() { s.MinimumReports = 2 })
+	sometimes(random, 6, func() { s.ErrorBudget = &v1alpha1.ErrorBudget{Count: num(random.Int32N(3))} })
+	sometimes(random, 4, func() {
+		s.StopCancelation = []v1alpha1.Cancelation{v1alpha1.CancelationNone, v1alpha1.CancelationForce}[random.IntN(2)]
+	})
+}
+
+func anyScene(random *rand.Rand, w *world) {
+	sometimes(random, 5, func() { w.set.RequiredMigrationStep = true })
+	sometimes(random, 2, func() { w.set.Rollback = v1alpha1.RollbackSupported })
+	sometimes(random, 8, func() { w.requireApproval = true })
+	w.set.CompatibleTargetTypes = []string{"gateway"}
+}
+
+func anyTemperament(random *rand.Rand) temperament {
+	var is temperament
+	sometimes(random, 3, func() { is.code, is.times = []string{"17", "flash"}[random.IntN(2)], 1+random.IntN(3) })
+	sometimes(random, 6, func() { is.refuses = true })
+	sometimes(random, 8, func() { is.ignores = true })
+	sometimes(random, 8, func() { is.hangs = true })
+	sometimes(random, 3, func() { is.denies = 1 + random.IntN(2) })
+	sometimes(random, 8, func() { is.denies = never })
+	sometimes(random, 3, func() { is.slow = 1 + random.IntN(4) })
+	sometimes(random, 12, func() { is.slow = never })
+	return is
+}
+
+// anyDeeds are what people do to a rollout, or to a target ($).
+var anyDeeds = []struct {
+	says string
+	do   func(w *world, random *rand.Rand, name, other string)
+}{
+	{"approves", func(w *world, _ *rand.Rand, _, _ string) { w.approve(w.planHash()) }},
+	{"approves", func(w *world, _ *rand.Rand, _, _ string) { w.approve(w.planHash()) }},
+	{"edits the plan", func(w *world, random *rand.Rand, _, _ string) {
+		if w.rollout.Status.StartedAt == nil {
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.GroupCount = num(1 + random.Int32N(3)) })
+		}
+	}},
+	{"pauses", func(w *world, _ *rand.Rand, _, _ string) {
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+	}},
+	{"goes on", func(w *world, _ *rand.Rand, _, _ string) {
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	}},
+	{"resumes", func(w *world, _ *rand.Rand, _, _ string) {
+		if w.rollout.Status.PausedAt != nil {
+			w.resume()
+		}
+	}},
+	{"advances", func(w *world, random *rand.Rand, _, _ string) {
+		if n := len(w.rollout.Status.Groups); n > 0 {
+			w.edit(func(s *v1alpha1.RolloutSpec) {
+				s.Advance = &v1alpha1.Advance{To: w.rollout.Status.Groups[random.IntN(n)].Name, At: metav1.NewTime(w.now)}
+			})
+		}
+	}},
+	{"retries", func(w *world, random *rand.Rand, _, _ string) {
+		w.tick(time.Second)
+		w.edit(func(s *v1alpha1.RolloutSpec) {
+			s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now.Truncate(time.Second))}
+			sometimes(random, 2, func() { s.Retry.StatusCodes = []string{"17"} })
+		})
+	}},
+	{"stops", func(w *world, random *rand.Rand, _, _ string) {
+		sometimes(random, 2, func() { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped }) })
+	}},
+	{"invalidates the set", func(w *world, random *rand.Rand, _, _ string) {
+		if w.set != nil && w.set.Invalidation == "" {
+			w.invalidate([]v1alpha1.Cancelation{v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce}[random.IntN(3)])
+		}
+	}},
+	{"breaks or mends the set", func(w *world, _ *rand.Rand, _, _ string) {
+		if w.set != nil {
+			w.set.Deployable, w.set.NotDeployable, w.set.Changed = !w.set.Deployable, "a module is not Ready", false
+		}
+	}},
+	{"takes a module of the set away", func(w *world, _ *rand.Rand, _, _ string) {
+		if w.set != nil {
+			w.set.Deployable, w.set.NotDeployable, w.set.Changed = false, "a module is gone", true
+		}
+	}},
+	{"deletes or restores the set", func(w *world, _ *rand.Rand, _, _ string) { w.set, w.deleted = w.deleted, w.set }},
+	{"gives the set another content, or the old one", func(w *world, random *rand.Rand, _, _ string) {
+		if w.set != nil {
+			w.set.ContentHash = []string{"hash-of-firmware-2", "another-hash"}[random.IntN(2)]
+		}
+	}},
+	{"waits hours", func(w *world, random *rand.Rand, _, _ string) { w.tick(time.Duration(random.IntN(30)) * time.Hour) }},
+	{"waits minutes", func(w *world, random *rand.Rand, _, _ string) {
+		w.tick(time.Duration(random.IntN(120)) * time.Minute)
+	}},
+	{"assigns another set to $", func(w *world, _ *rand.Rand, name, _ string) { w.assign(name, "firmware-3", "") }},
+	{"queues another set for $", func(w *world, _ *rand.Rand, name, _ string) {
+		w.assign(name, "firmware-3", v1alpha1.SupersedingQueue)
+	}},
+	{"assigns the same set to $", func(w *world, _ *rand.Rand, name, _ string) { w.assign(name, "firmware-2", "") }},
+	{"assigns a required migration step to $", func(w *world, _ *rand.Rand, name, _ string) {
+		w.addSet("step-1").RequiredMigrationStep = true
+		w.assign(name, "step-1", "")
+	}},
+	{"assigns what there is not to $", func(w *world, _ *rand.Rand, name, _ string) {
+		w.assign(name, "firmware-9", "")
+		delete(w.sets, "firmware-9")
+	}},
+	{"assigns anew what is assigned to $", func(w *world, _ *rand.Rand, name, _ string) {
+		if a := w.targets[name].Spec.Assignment; a != nil {
+			a.AssignedAt = at(w.now.Truncate(time.Second))
+		}
+	}},
+	{"assigns nothing to $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Assignment = nil }},
+	{"holds or releases $", func(w *world, _ *rand.Rand, name, _ string) { w.hold(name, !w.targets[name].Spec.Hold) }},
+	{"lets $ agree by itself", func(w *world, _ *rand.Rand, name, _ string) {
+		w.targets[name].Spec.AutoConfirm = v1alpha1.AutoConfirmAlways
+	}},
+	{"makes a twin of $", func(w *world, _ *rand.Rand, name, _ string) { w.twin(name, true) }},
+	{"deletes the twin of $", func(w *world, _ *rand.Rand, name, _ string) { w.twin(name, false) }},
+	{"makes a router of $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Type = "router" }},
+	{"makes a gateway of $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Type = "gateway" }},
+	{"deletes $", func(w *world, _ *rand.Rand, name, _ string) { delete(w.targets, name) }},
+	{"cancels what is open on $", func(w *world, random *rand.Rand, name, _ string) {
+		c := []v1alpha1.Cancelation{v1alpha1.CancelationSoft, v1alpha1.CancelationForce}[random.IntN(2)]
+		w.targets[name].Spec.Cancel = &v1alpha1.CancelRequest{UpTo: w.targets[name].Status.NextActionID - 1, Cancelation: c}
+	}},
+	{"starts a younger rollout with $", func(w *world, _ *rand.Rand, name, other string) {
+		w.addRival(fmt.Sprintf("younger-%d", len(w.rivals)), "firmware-4", name, other)
+	}},
+	{"starts a younger rollout of the same set with $", func(w *world, _ *rand.Rand, name, other string) {
+		w.addRival(fmt.Sprintf("younger-%d", len(w.rivals)), "firmware-2", name, other)
+	}},
+	{"starts an auto-assignment", func(w *world, random *rand.Rand, _, _ string) {
+		w.addAuto([]string{"firmware-2", "firmware-5"}[random.IntN(2)], []v1alpha1.Superseding{"", v1alpha1.SupersedingQueue}[random.IntN(2)])
+	}},
+	{"opens the groups of younger rollouts", func(w *world, _ *rand.Rand, _, _ string) { w.openRivals() }},
+	{"adds new-1", func(w *world, _ *rand.Rand, _, _ string) { w.appear("new-1") }},
+	{"adds new-2", func(w *world, _ *rand.Rand, _, _ string) { w.appear("new-2") }},
+}
+
+// appear adds a target, once.
+func (w *world) appear(name string) {
+	if w.targets[name] == nil {
+		w.addTarget(name)
+	}
+}

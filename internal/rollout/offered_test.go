@@ -1,0 +1,277 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// The door's own rules, see door_test.go.
+var (
+	FromRollout func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup, int32, *offer.Set) offer.Intent
+	OriginOf    func(*v1alpha1.Rollout) offer.Origin
+	IsSeen      func(*v1alpha1.Assignment, *v1alpha1.SeenAssignment) bool
+)
+
+// rival is a younger rollout, as far as the door knows of it.
+type rival struct {
+	intent  offer.Intent
+	members []string
+}
+
+// asks is the world of one target, as the door sees it.
+func (w *world) asks(name string) offer.World {
+	return offer.World{Now: w.now, Target: w.targets[name], Intents: w.intents(name), Set: w.setNamed, Origin: w.origin}
+}
+
+// intents that reach a target: its own assignment, its membership, and its membership in younger rollouts.
+func (w *world) intents(name string) []offer.Intent {
+	var out []offer.Intent
+	t := w.targets[name]
+	if wanted, seen := t.Spec.Assignment, t.Status.Assignment; wanted != nil && IsSeen(wanted, seen) {
+		out = append(out, offer.Intent{
+			Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: name, UID: t.UID, Since: seen.Since},
+			Update: wanted.Update, StartedAt: seen.Since.Time, OpenedAt: seen.Since.Time,
+		})
+	}
+	if g, i := w.groupOf(name); g != nil {
+		out = append(out, FromRollout(w.rollout, g, int32(i), w.set))
+	}
+	for _, r := range w.rivals {
+		if slices.Contains(r.members, name) {
+			out = append(out, r.intent)
+		}
+	}
+	out = append(out, w.autos...)
+	for i := range out {
+		out[i].Set = w.setNamed(out[i].Update.DistributionSet)
+	}
+	return out
+}
+
+func (w *world) setNamed(name string) *offer.Set {
+	if w.set != nil && w.set.Name == name {
+		return w.set
+	}
+	return w.sets[name]
+}
+
+func (w *world) origin(source v1alpha1.ActionSource) offer.Origin {
+	if source.UID == w.rollout.UID {
+		return OriginOf(w.rollout)
+	}
+	return offer.Origin{}
+}
+
+// fold stores what applies to a target's open action, as the door does before it answers. It tells whether there was anything.
+func (w *world) fold(name string) bool {
+	status, pending := offer.Settle(w.asks(name))
+	if pending {
+		w.targets[name].Status = stored(w.t, *status)
+	}
+	return pending
+}
+
+func (w *world) offer(name string) offer.Offer { return offer.For(w.asks(name)) }
+
+// judgement on this rollout's intent for a member.
+func (w *world) judgement(name string) offer.Reason {
+	for _, v := range offer.Judge(w.asks(name)) {
+		if v.Intent.Source.UID == w.rollout.UID {
+			return v.Reason
+		}
+	}
+	return offer.Reason{Code: offer.CodeNothingWanted}
+}
+
+// isOffered tells whether a device would begin something of this rollout, or be asked to agree to it, if it came by now.
+func (w *world) isOffered(name string) bool {
+	if w.targets[name] == nil {
+		return false
+	}
+	o := w.offer(name)
+	return o.Action == nil && o.Intent != nil && o.Intent.Source.UID == w.rollout.UID
+}
+
+// take begins what is offered, whoever offers it.
+func (w *world) take(name string, o offer.Offer) {
+	action.Begin(&w.targets[name].Status, o.Birth(w.asks(name)))
+}
+
+func (w *world) begin(name string) {
+	w.t.Helper()
+	if !w.isOffered(name) {
+		w.t.Fatalf("%s is offered nothing: %s, %s, %+v", name, w.rollout.Status.State, w.bucket(name), w.judgement(name))
+	}
+	w.take(name, w.offer(name))
+}
+
+// lookAt is the look of a target's controller: what was assigned gets its place in the order of updates and a word on what becomes of it, and what applies to an
+// open action is folded. It tells whether anything was written.
+func (w *world) lookAt(name string) bool {
+	t := w.targets[name]
+	if t.Spec.Assignment == nil && t.Status.Assignment == nil {
+		return w.fold(name)
+	}
+	before := t.Status.DeepCopy()
+	w.noteAssignment(t)
+	return w.fold(name) || !equality.Semantic.DeepEqual(*before, t.Status)
+}
+
+func (w *world) noteAssignment(t *v1alpha1.Target) {
+	wanted := t.Spec.Assignment
+	if wanted == nil {
+		t.Status.Assignment = nil
+		meta.RemoveStatusCondition(&t.Status.Conditions, v1alpha1.ConditionAssigned)
+		return
+	}
+	if !IsSeen(wanted, t.Status.Assignment) {
+		since := metav1.NewMicroTime(w.now)
+		if at := wanted.AssignedAt; at != nil && at.Time.Before(w.now) {
+			since = metav1.NewMicroTime(at.Time)
+		}
+		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: &since}
+	}
+	meta.SetStatusCondition(&t.Status.Conditions, w.assigned(t.Name))
+}
+
+// toBeMended are the judgements on an assignment that somebody has to mend.
+var toBeMended = []offer.Code{
+	offer.CodeSetInvalid, offer.CodeSetNotFound, offer.CodeSetNotReady, offer.CodeIncompatible, offer.CodeFailed, offer.CodeContentChanged,
+}
+
+// assigned is False where somebody has to mend the assignment.
+func (w *world) assigned(name string) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonProgressing, LastTransitionTime: metav1.NewTime(w.now)}
+	for _, v := range offer.Judge(w.asks(name)) {
+		if v.Intent.Source.Kind == v1alpha1.SourceTarget && v.Reason.Code != "" {
+			c.Reason, c.Message = string(v.Reason.Code), v.Reason.Message
+			if slices.Contains(toBeMended, v.Reason.Code) {
+				c.Status = metav1.ConditionFalse
+			}
+		}
+	}
+	return c
+}
+
+// assign is a person's commit to one target.
+func (w *world) assign(name, set string, how v1alpha1.Superseding) {
+	w.addSet(set)
+	w.targets[name].Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: set, Superseding: how}}
+}
+
+// addSet makes sure that there is a set of this name.
+func (w *world) addSet(name string) *offer.Set {
+	if w.setNamed(name) == nil && (w.deleted == nil || w.deleted.Name != name) {
+		w.sets[name] = &offer.Set{Namespace: "fleet", Name: name, ContentHash: "hash-of-" + name, Deployable: true}
+	}
+	return w.setNamed(name)
+}
+
+// addAuto starts an auto-assignment of a set.
+func (w *world) addAuto(set string, how v1alpha1.Superseding) {
+	name, since := fmt.Sprintf("auto-%d", len(w.autos)), metav1.NewMicroTime(w.now)
+	w.addSet(set)
+	w.autos = append(w.autos, offer.Intent{
+		Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: name, UID: types.UID("uid-" + name), Since: &since},
+		Update: v1alpha1.Update{DistributionSet: set, Superseding: how}, StartedAt: w.now, OpenedAt: w.now,
+	})
+}
+
+// cover is what auto-assignments keep from the rollout.
+func (w *world) cover() Cover {
+	if len(w.autos) == 0 {
+		return Cover{}
+	}
+	return Cover{Version: int64(len(w.autos)), Keeps: func(t *v1alpha1.Target, since time.Time) bool {
+		return slices.ContainsFunc(w.autos, func(in offer.Intent) bool {
+			in.Set = w.setNamed(in.Update.DistributionSet)
+			return in.OpenedAt.After(since) && offer.Covers(&in, t)
+		})
+	}}
+}
+
+// addRival starts a younger rollout that brings a set; its group with these members opens later.
+func (w *world) addRival(name, set string, members ...string) {
+	since := metav1.NewMicroTime(w.now)
+	w.addSet(set)
+	w.rivals = append(w.rivals, rival{members: members, intent: offer.Intent{
+		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name, UID: types.UID("uid-" + name), Group: "group-1", Since: &since},
+		Update:    v1alpha1.Update{DistributionSet: set},
+		StartedAt: w.now,
+		Closed:    offer.Reason{Code: offer.CodeGroupNotOpen, Message: "the group of " + name + " has not opened"},
+	}})
+}
+
+func (w *world) hasRival(name string) bool {
+	return slices.ContainsFunc(w.rivals, func(r rival) bool { return slices.Contains(r.members, name) })
+}
+
+// claimsOfRivals are what younger rollouts take from this one. A required migration step is not taken.
+func (w *world) claimsOfRivals() []Claim {
+	var out []Claim
+	for _, r := range w.rivals {
+		if w.rollout.Status.StartedAt == nil || !r.intent.Source.Since.After(Since(w.rollout)) || w.set != nil && w.set.RequiredMigrationStep {
+			continue
+		}
+		c := Claim{Name: r.intent.Source.Name, UID: string(r.intent.Source.UID), Started: w.shared(r.members)}
+		if !r.intent.OpenedAt.IsZero() {
+			c.Open, c.OpenGroups = c.Started, 1
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// shared marks, group by group, the members that are among those named.
+func (w *world) shared(names []string) [][]byte {
+	marks := make([][]byte, len(w.rollout.Status.Groups))
+	for _, name := range names {
+		if g, i := w.groupOf(name); g != nil && int(g.Spec.Index) < len(marks) {
+			marks[g.Spec.Index] = Marked(marks[g.Spec.Index], i, len(g.Spec.Targets))
+		}
+	}
+	return marks
+}
+
+// openRivals opens the groups of younger rollouts.
+func (w *world) openRivals() {
+	for i := range w.rivals {
+		w.rivals[i].intent.Closed, w.rivals[i].intent.OpenedAt = offer.Reason{}, w.now
+	}
+}
+
+// twin makes a target the younger twin of another: the door does not serve it.
+func (w *world) twin(name string, is bool) {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, LastTransitionTime: metav1.NewTime(w.now)}
+	if is {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonDuplicate, "another target is older and has the same controllerID"
+	}
+	meta.SetStatusCondition(&w.targets[name].Status.Conditions, c)
+}
+
+// nextHour is when time alone changes something for a device or for the rollout; zero: it never does.
+func (w *world) nextHour(lookedAt time.Time) time.Time {
+	var next time.Time
+	sooner := func(at time.Time) {
+		if at.After(w.now) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	for name := range w.targets {
+		sooner(w.offer(name).Reason.Until)
+	}
+	if w.wanted.RecheckAfter > 0 {
+		sooner(lookedAt.Add(w.wanted.RecheckAfter))
+	}
+	return next
+}
