@@ -42,11 +42,16 @@ func (d *devices) until(what string, done func() bool) {
 	}
 }
 
-// begin waits until the device is offered a deployment, fetches it, and says that it downloads and then that it is at work. The door may keep these words in
-// memory, so a crash may lose them.
-func (d *devices) begin(name string) {
+// take waits until the device is offered a deployment and fetches it.
+func (d *devices) take(name string) {
 	d.t.Helper()
 	d.until(name+" is given a deployment", func() bool { return d.fetch(name) })
+}
+
+// begin takes a deployment and says that the device downloads and then that it is at work. The door may keep these words in memory, so a crash may lose them.
+func (d *devices) begin(name string) {
+	d.t.Helper()
+	d.take(name)
 	d.report(name, wire.ExecutionDownload, wire.FinishedNone, "")
 	d.report(name, wire.ExecutionProceeding, wire.FinishedNone, "")
 }
@@ -61,16 +66,69 @@ func (d *devices) fetch(name string) bool {
 	if code := d.call(name, http.MethodGet, link, nil, &deployment); code != http.StatusOK {
 		return false
 	}
-	id, err := strconv.ParseInt(deployment.ID, 10, 32)
+	d.wasGiven(name, deployment.ID)
+	d.at[name], _, _ = strings.Cut(link, "?")
+	return true
+}
+
+// wasGiven notes an action that was handed out.
+func (d *devices) wasGiven(name, action string) {
+	d.t.Helper()
+	id, err := strconv.ParseInt(action, 10, 32)
 	if err != nil {
-		d.t.Fatalf("the id of a deployment of %s: %v", name, err)
+		d.t.Fatalf("the id of an action of %s: %v", name, err)
 	}
 	if d.given[name] == nil {
 		d.given[name] = map[int32]bool{}
 	}
 	d.given[name][int32(id)] = true
-	d.at[name], _, _ = strings.Cut(link, "?")
-	return true
+}
+
+// wereGiven tells of every device that was handed out another number of actions than this.
+func (d *devices) wereGiven(n int, names ...string) {
+	d.t.Helper()
+	for _, name := range names {
+		if len(d.given[name]) != n {
+			d.t.Errorf("%s was given %d actions, want %d", name, len(d.given[name]), n)
+		}
+	}
+}
+
+// isAsked waits until somebody at the device is asked to confirm, and looks at what it is about.
+func (d *devices) isAsked(name string) (link string) {
+	d.t.Helper()
+	d.until(name+" is asked to confirm", func() bool {
+		link, _, _ = strings.Cut(d.poll(name).Links.ConfirmationBase.Href, "?")
+		var asked wire.ConfirmationAction
+		if link == "" || d.call(name, http.MethodGet, link, nil, &asked) != http.StatusOK {
+			return false
+		}
+		d.wasGiven(name, asked.ID)
+		return true
+	})
+	return link
+}
+
+// says answers the question whether the device may begin.
+func (d *devices) says(name string, word wire.Confirmation) {
+	d.t.Helper()
+	link := d.isAsked(name)
+	code := d.call(name, http.MethodPost, link+"/feedback", wire.ConfirmationFeedback{Confirmation: word}, nil)
+	// 404: the yes was stored, and its answer lost.
+	if code != http.StatusOK && (code != http.StatusNotFound || word != wire.Confirmed) {
+		d.t.Fatalf("%s said %s and was answered %d", name, word, code)
+	}
+}
+
+// agreeToAll makes the device confirm by itself from now on.
+func (d *devices) agreeToAll(name string) {
+	d.t.Helper()
+	path := fmt.Sprintf("/%s/controller/v1/%s/confirmationBase/activateAutoConfirm", d.namespace, name)
+	switch code := d.call(name, http.MethodPost, path, wire.ActivateAutoConfirm{Initiator: "ada"}, nil); code {
+	case http.StatusOK, http.StatusConflict: // the latter: it was stored, and its answer lost
+	default:
+		d.t.Fatalf("%s agreed to everything and was answered %d", name, code)
+	}
 }
 
 // succeed and fail end what the device has begun.

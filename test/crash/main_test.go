@@ -8,7 +8,7 @@
 //	ReplyLost    the write is stored, and the process hears of a broken connection or of a 504
 //	Refused      the write is refused with 409, 500, 503 and 429, one after the other, and then taken
 //
-// One fault in three is told, always the same ones; GOSHAWK_CRASH=every tells all of them.
+// One fault in three is told of the life of a rollout, and one in eight of the other verbs, always the same ones; GOSHAWK_CRASH=every tells all of them.
 //
 // A process that died is followed by a new one on the same API server. The devices are driven by hand, in a fixed order, through the door. Meanwhile every state
 // of every object is recorded and held against the invariants; see truth_test.go.
@@ -27,7 +27,7 @@ import (
 )
 
 // runsAtOnce: a run mostly waits, and sees nothing of the others.
-const runsAtOnce = "8"
+const runsAtOnce = "16"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -54,3 +54,13 @@ func TestEvaluate(t *testing.T)       { survives(t, evaluate) }
 func TestInvalidateSoft(t *testing.T) { survives(t, invalidateSoft) }
 
 func TestInvalidateForce(t *testing.T) { survives(t, invalidateForce) }
+
+func TestRemove(t *testing.T)    { survives(t, remove) }
+func TestJoin(t *testing.T)      { survives(t, join) }
+func TestApprove(t *testing.T)   { survives(t, approve) }
+func TestConfirm(t *testing.T)   { survives(t, confirm) }
+func TestSingle(t *testing.T)    { survives(t, single) }
+func TestAuto(t *testing.T)      { survives(t, auto) }
+func TestRetry(t *testing.T)     { survives(t, retry) }
+func TestDeadlines(t *testing.T) { survives(t, deadlines) }
+func TestBudget(t *testing.T)    { survives(t, budget) }

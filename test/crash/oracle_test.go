@@ -4,8 +4,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
@@ -17,7 +19,7 @@ func TestInvariantsFindBreaches(t *testing.T) {
 		history []moment
 		want    string
 	}{
-		"a sound rollout":                          {history: historyOf(roll("", 1, 0), born("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionFinished), roll("", 2, 1), born("dev-1", 1, "second"), closed("dev-1", 1, v1alpha1.ActionFinished), roll("", 2, 2))},
+		"a sound rollout":                          {history: historyOf(done()...)},
 		"an invalid set is begun":                  {want: "S2", history: historyOf(roll("", 1, 0), invalidSet(), born("dev-0", 1, "first"))},
 		"an action in a group that is not open":    {want: "S3", history: historyOf(roll("", 1, 0), born("dev-1", 1, "second"))},
 		"a group opens before the one before it":   {want: "S3", history: historyOf(roll("", 1, 0), roll("", 2, 0))},
@@ -27,6 +29,19 @@ func TestInvariantsFindBreaches(t *testing.T) {
 			closed("dev-0", 1, v1alpha1.ActionFinished))},
 		"a group that had opened is closed again":       {want: "S7", history: historyOf(roll("", 1, 0), roll("", 0, 0))},
 		"what a rollout counts is not what targets say": {want: "S8", history: historyOf(roll("", 1, 1))},
+
+		"an auto-assignment and an assignment are wanted": {history: historyOf(autoIn(v1alpha1.AutoAssignmentRunning), given("dev-0", 1, v1alpha1.SourceAutoAssignment, ""),
+			given("dev-1", 1, v1alpha1.SourceTarget, "set"))},
+		"an auto-assignment is paused":   {want: "S3", history: historyOf(autoIn(v1alpha1.AutoAssignmentPaused), given("dev-0", 1, v1alpha1.SourceAutoAssignment, ""))},
+		"an assignment is there no more": {want: "S3", history: historyOf(given("dev-0", 1, v1alpha1.SourceTarget, ""))},
+		"somebody agrees while an error threshold holds": {want: "S4", history: historyOf(roll("", 1, 0), closed("dev-0", 1, v1alpha1.ActionWaitingForConfirmation),
+			roll(v1alpha1.PauseByErrorThreshold, 1, 0), born("dev-0", 1, "first"))},
+		"an action begins beside another":            {want: "S5", history: historyOf(roll("", 1, 0), born("dev-0", 1, "first"), given("dev-0", 2, v1alpha1.SourceTarget, "set"))},
+		"a device is given what it runs":             {want: "S5", history: historyOf(roll("", 1, 0), running("dev-0"), born("dev-0", 1, "first"))},
+		"a retry takes a finished rollout back":      {history: historyOf(append(done(), ended(), retried())...)},
+		"a finished rollout goes on by itself":       {want: "S7", history: historyOf(append(done(), ended(), roll("", 2, 2))...)},
+		"a dynamic rollout adds a group":             {history: historyOf(roll("", 1, 0), grown(&v1alpha1.Dynamic{}))},
+		"a rollout that is not dynamic adds a group": {want: "S7", history: historyOf(roll("", 1, 0), grown(nil))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &truth{moments: c.history}
@@ -45,20 +60,17 @@ func historyOf(states ...any) []moment {
 	}
 	var out []moment
 	for i, o := range append(all, states...) {
-		m := moment{revision: uint64(i)}
-		switch o := o.(type) {
-		case *v1alpha1.DistributionSet:
-			m.object = o
-		case *v1alpha1.Target:
-			m.object = o
-		case *v1alpha1.DeploymentGroup:
-			m.object = o
-		case *v1alpha1.Rollout:
-			m.object = o
-		}
-		out = append(out, m)
+		out = append(out, moment{revision: uint64(i), object: o.(client.Object)})
 	}
 	return out
+}
+
+// done is a rollout that both targets have finished.
+func done() []any {
+	return []any{
+		roll("", 1, 0), born("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionFinished),
+		roll("", 2, 1), born("dev-1", 1, "second"), closed("dev-1", 1, v1alpha1.ActionFinished), roll("", 2, 2),
+	}
 }
 
 func target(name string, actions ...v1alpha1.Action) *v1alpha1.Target {
@@ -66,7 +78,25 @@ func target(name string, actions ...v1alpha1.Action) *v1alpha1.Target {
 }
 
 func born(name string, id int32, group string) *v1alpha1.Target {
-	return target(name, v1alpha1.Action{ID: id, DistributionSet: "set", State: v1alpha1.ActionRetrieved, Source: v1alpha1.ActionSource{Name: "roll", UID: "roll", Group: group}})
+	return target(name, v1alpha1.Action{ID: id, DistributionSet: "set", ContentHash: "content", State: v1alpha1.ActionRetrieved, Source: v1alpha1.ActionSource{Name: "roll", UID: "roll", Group: group}})
+}
+
+// given is a target that began the set for another source than the rollout, and is assigned a set, if any.
+func given(name string, id int32, kind v1alpha1.SourceKind, assigned string) *v1alpha1.Target {
+	since := metav1.NewMicroTime(time.Unix(0, 0))
+	t := target(name, v1alpha1.Action{ID: id, DistributionSet: "set", ContentHash: "content", State: v1alpha1.ActionRetrieved,
+		Source: v1alpha1.ActionSource{Kind: kind, Name: "another", UID: "another", Since: &since}})
+	if assigned != "" {
+		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: assigned}}
+	}
+	return t
+}
+
+// running is a target that has the set.
+func running(name string) *v1alpha1.Target {
+	t := target(name)
+	t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "set", ContentHash: "content"}
+	return t
 }
 
 func closed(name string, id int32, state v1alpha1.ActionState) *v1alpha1.Target {
@@ -78,6 +108,10 @@ func closed(name string, id int32, state v1alpha1.ActionState) *v1alpha1.Target 
 func invalidSet() *v1alpha1.DistributionSet {
 	return &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "set"},
 		Status: v1alpha1.DistributionSetStatus{Invalidation: &v1alpha1.InvalidationStatus{Cancelation: v1alpha1.CancelationForce}}}
+}
+
+func autoIn(state v1alpha1.AutoAssignmentState) *v1alpha1.AutoAssignment {
+	return &v1alpha1.AutoAssignment{ObjectMeta: metav1.ObjectMeta{Name: "another", UID: "another"}, Status: v1alpha1.AutoAssignmentStatus{State: state}}
 }
 
 func group(name string, index int32, member v1alpha1.TargetName) *v1alpha1.DeploymentGroup {
@@ -106,6 +140,30 @@ func roll(pause v1alpha1.PauseReason, opened, succeeded int) *v1alpha1.Rollout {
 		}
 		r.Status.Groups = append(r.Status.Groups, g)
 	}
+	return r
+}
+
+// ended is the rollout when it has finished, retried when it has then taken up a retry.
+func ended() *v1alpha1.Rollout {
+	r := roll("", 2, 2)
+	r.Status.State = v1alpha1.RolloutFinished
+	for i := range r.Status.Groups {
+		r.Status.Groups[i].State = v1alpha1.GroupFinished
+	}
+	return r
+}
+
+func retried() *v1alpha1.Rollout {
+	r, at := roll("", 2, 2), metav1.NewMicroTime(time.Unix(2, 0))
+	r.Status.Handled = &v1alpha1.HandledRequests{RetryAt: &at}
+	return r
+}
+
+// grown is the rollout with one group more, which is empty.
+func grown(dynamic *v1alpha1.Dynamic) *v1alpha1.Rollout {
+	r := roll("", 1, 0)
+	r.Spec.Dynamic = dynamic
+	r.Status.Groups = append(r.Status.Groups, v1alpha1.GroupStatus{Name: "third", State: v1alpha1.GroupScheduled})
 	return r
 }
 

@@ -25,6 +25,8 @@ import (
 // Scenario is a piece of a fleet's life. Its writes are counted, and disturbed, from the end of prepare on.
 type Scenario struct {
 	prepare, act func(*run)
+	// oneIn is how many of its faults there are to one that is told, unless all are.
+	oneIn int
 }
 
 // run is one telling of a scenario.
@@ -84,11 +86,17 @@ func tell(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool)
 // endsWithin is how long a disturbed run may take from its last step to its end: counts may rest for a while on a busy machine.
 const endsWithin = 30 * time.Second
 
-// comesTo waits for an end. What another end looks like the caller shows.
+// comesTo waits for an end, and looks again when something has been written. What another end looks like the caller shows.
 func (r *run) comesTo(want string) {
 	r.T.Helper()
-	for deadline := time.Now().Add(endsWithin); r.state() != want && time.Now().Before(deadline); {
-		time.Sleep(250 * time.Millisecond)
+	seen := -1
+	for deadline := time.Now().Add(endsWithin); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if n := len(r.wire.writes()); n != seen {
+			if r.state() == want {
+				return
+			}
+			seen = n
+		}
 	}
 }
 
@@ -214,10 +222,10 @@ func tally(writes []string) map[string]int {
 	return n
 }
 
-// every fault is told if GOSHAWK_CRASH says so, else one in three: of each kind every third write, and of each write every third kind.
+// every fault is told if GOSHAWK_CRASH says so, else one in so many: one in three means of each kind every third write, and of each write every third kind.
 var every = os.Getenv("GOSHAWK_CRASH") == "every"
 
-func isChosen(write, kind int) bool { return every || (write+kind)%3 == 0 }
+func (s Scenario) isChosen(write, kind int) bool { return every || (write+kind)%s.oneIn == 0 }
 
 // survives tells a scenario undisturbed, and then with each fault at each of its writes.
 func survives(t *testing.T, s Scenario) {
@@ -232,7 +240,7 @@ func survives(t *testing.T, s Scenario) {
 	for i, at := range free.writes {
 		for j, kind := range kinds {
 			f := Fault{Kind: kind, At: at, GatewayTimeout: i%2 == 1}
-			if !isChosen(i, j) {
+			if !s.isChosen(i, j) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%02d", kind, i+1), func(t *testing.T) {

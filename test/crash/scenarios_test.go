@@ -22,6 +22,7 @@ import (
 
 // plan: a rollout over eight targets is planned in three groups; then, before its start, in two.
 var plan = Scenario{
+	oneIn: 3,
 	prepare: func(r *run) {
 		r.fleet(8)
 		r.set("firmware-1", "1.0")
@@ -48,6 +49,7 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name
 // start: a newer rollout starts over targets of an older one. In the older one's open group dev-0 is done, dev-1 at work and dev-2 has not begun; dev-3 and dev-4
 // are in its second group. The newer one takes dev-1 to dev-4 over, in two groups.
 var start = Scenario{
+	oneIn: 3,
 	prepare: func(r *run) {
 		r.fleet(6, 1, 2, 3, 4)
 		r.set("firmware-1", "1.0")
@@ -92,6 +94,7 @@ spec:
 
 // evaluate: the first of three groups finishes and the second opens; there one of two devices fails, which holds the rollout. A person resumes it.
 var evaluate = Scenario{
+	oneIn: 3,
 	prepare: func(r *run) {
 		r.fleet(6)
 		r.set("firmware-1", "1.0")
@@ -133,6 +136,7 @@ spec:
 
 // invalidateSoft: begun devices are asked; dev-1 gives up, dev-2 refuses and finishes.
 var invalidateSoft = Scenario{
+	oneIn:   3,
 	prepare: inUse,
 	act: func(r *run) {
 		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancelation: Soft, reason: bricks the modem}}")
@@ -149,6 +153,7 @@ var invalidateSoft = Scenario{
 
 // invalidateForce: everything is closed at once and the rollout deleted. Begun devices hear of it when they ask.
 var invalidateForce = Scenario{
+	oneIn:   3,
 	prepare: inUse,
 	act: func(r *run) {
 		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancelation: Force, deleteRollouts: true, reason: bricks the modem}}")
@@ -190,11 +195,7 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, startAt: "2026-0
 // isInvalidAgain: the set is deleted, and created again by somebody who knows nothing.
 func (r *run) isInvalidAgain() {
 	r.T.Helper()
-	set := r.DistributionSet("firmware-1")
-	if err := r.Client.Delete(r.T.Context(), set); err != nil {
-		r.T.Fatal(err)
-	}
-	r.isGone(set, "firmware-1")
+	r.delete(&v1alpha1.DistributionSet{}, "firmware-1")
 	r.create(setOf("firmware-1", "1.0"))
 	r.Eventually("the set is invalid from its first look", func() string {
 		s := r.DistributionSet("firmware-1")
@@ -242,17 +243,41 @@ func (r *run) fleet(n int, shared ...int) {
 		r.T.Fatal(err)
 	}
 	for i := range n {
-		r.create(fmt.Sprintf(`
+		r.create(fmt.Sprintf(targetOf, i, slices.Contains(shared, i)))
+	}
+	for i := range n {
+		r.meet(fmt.Sprintf("dev-%d", i))
+	}
+}
+
+const targetOf = `
 kind: Target
 metadata: {name: dev-%d, labels: {shared: "%t"}}
 spec: {tokenSecretRef: {name: tokens, key: all}}
-`, i, slices.Contains(shared, i)))
+`
+
+// meet waits for the first look at a target and lets its device come by.
+func (r *run) meet(name string) {
+	r.T.Helper()
+	r.EventuallyTarget(name, "has had its first look", func(t *v1alpha1.Target) bool { return t.Status.NextActionID > 0 })
+	r.devices.poll(name)
+}
+
+// later creates a target while the scenario goes on.
+func (r *run) later(i int) {
+	r.T.Helper()
+	r.create(fmt.Sprintf(targetOf, i, false))
+	r.meet(fmt.Sprintf("dev-%d", i))
+}
+
+func (r *run) delete(o client.Object, name string) {
+	r.T.Helper()
+	o.SetName(name)
+	o.SetNamespace(r.Namespace)
+	if err := r.Client.Delete(r.T.Context(), o); err != nil {
+		r.T.Fatal(err)
 	}
-	for i := range n {
-		name := fmt.Sprintf("dev-%d", i)
-		r.EventuallyTarget(name, "has had its first look", func(t *v1alpha1.Target) bool { return t.Status.NextActionID > 0 })
-		r.devices.poll(name)
-	}
+	r.isGone(o, name)
 }
 
 func (r *run) set(name, version string) {

@@ -20,7 +20,8 @@ func (r *run) state() string {
 	var out []string
 	for _, kind := range []schema.GroupVersionKind{
 		v1alpha1.GroupVersion.WithKind("SoftwareModule"), v1alpha1.GroupVersion.WithKind("DistributionSet"), v1alpha1.GroupVersion.WithKind("Target"),
-		v1alpha1.GroupVersion.WithKind("Rollout"), v1alpha1.GroupVersion.WithKind("DeploymentGroup"), {Version: "v1", Kind: "ConfigMap"},
+		v1alpha1.GroupVersion.WithKind("Rollout"), v1alpha1.GroupVersion.WithKind("AutoAssignment"),
+		v1alpha1.GroupVersion.WithKind("DeploymentGroup"), {Version: "v1", Kind: "ConfigMap"},
 	} {
 		var list unstructured.UnstructuredList
 		list.SetGroupVersionKind(kind)
@@ -55,11 +56,11 @@ func (r *run) dropWithdrawn(o *unstructured.Unstructured) {
 	}
 }
 
-// passing are fields that differ without harm: identities, ids, when somebody was heard of, and how intermediate reports were gathered into writes, which a
-// crash may lose; what follows from them, such as a device in doubt, counts.
+// passing are fields that differ without harm: identities, ids, when somebody was heard of, for how many seconds a rollout has been offered, and how
+// intermediate reports were gathered into writes, which a crash may lose; what follows from them, such as a device in doubt, counts.
 var passing = map[string]bool{
-	"uid": true, "rolloutUID": true, "id": true, "actionID": true, "nextActionID": true, "lastSeen": true, "address": true,
-	"reports": true, "history": true, "firstReportedAt": true, "reportedAt": true, "downloadSeen": true, "installingBegan": true, "stage": true,
+	"uid": true, "rolloutUID": true, "id": true, "actionID": true, "nextActionID": true, "upTo": true, "seconds": true, "lastSeen": true, "address": true,
+	"reports": true, "history": true, "firstReportedAt": true, "reportedAt": true, "downloadSeen": true, "installingBegan": true, "stage": true, "from": true,
 }
 
 func normalised(o *unstructured.Unstructured, namespace string) string {

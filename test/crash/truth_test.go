@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
@@ -26,11 +28,12 @@ import (
 // The invariants, after each state:
 //
 //	S2  once the status of a set shows its invalidation, no action of it is given to a device any more
-//	S3  no group opens before the one before it has reached its success threshold, or has closed, or is in Error and was resumed by a person
-//	S4  no action of a rollout is given to a device while an error threshold holds it
-//	S5  an action is given once for a target, rollout and attempt
+//	S3  no group opens before the one before it has reached its success threshold, or has closed, or is in Error and was resumed by a person, or a person has
+//	    asked for it; no action is given that its source does not want: in a group that has not opened, by an auto-assignment that does not run, by an assignment that is not there
+//	S4  no action of a rollout is given to a device while an error threshold or budget holds it
+//	S5  an action is given once for a target, source and attempt, never beside another one, and never of what the device runs already
 //	S6  nothing is written to what belongs to Git: see the wire
-//	S7  a closed action, a group that has opened, a finished group, a rollout that stopped or finished stay so
+//	S7  a closed action, a group that has opened, a finished group, a rollout that stopped or finished stay so, unless a retry is taken up
 //	S8  counts add up, and in the end equal a recount of the targets
 type truth struct {
 	mu      sync.Mutex
@@ -54,7 +57,8 @@ func follow(t *testing.T, config *rest.Config, namespace string) *truth {
 	var watchers sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() { cancel(); watchers.Wait() })
-	for _, list := range []client.ObjectList{&v1alpha1.TargetList{}, &v1alpha1.RolloutList{}, &v1alpha1.DistributionSetList{}, &v1alpha1.DeploymentGroupList{}} {
+	for _, list := range []client.ObjectList{&v1alpha1.TargetList{}, &v1alpha1.RolloutList{}, &v1alpha1.DistributionSetList{}, &v1alpha1.DeploymentGroupList{},
+		&v1alpha1.AutoAssignmentList{}} {
 		w, err := c.Watch(ctx, list, client.InNamespace(namespace))
 		if err != nil {
 			t.Fatal(err)
@@ -89,6 +93,7 @@ type observer struct {
 	targets  map[string]*v1alpha1.Target
 	sets     map[string]*v1alpha1.DistributionSet
 	rollouts map[types.UID]*v1alpha1.Rollout
+	autos    map[types.UID]*v1alpha1.AutoAssignment
 	groups   map[string]*v1alpha1.DeploymentGroup
 	births   map[string]int32
 	out      []string
@@ -101,7 +106,7 @@ func (h *truth) problems(given map[string]map[int32]bool) []string {
 	slices.SortStableFunc(h.moments, func(a, b moment) int { return cmp.Compare(a.revision, b.revision) })
 	o := &observer{
 		given: given, targets: map[string]*v1alpha1.Target{}, sets: map[string]*v1alpha1.DistributionSet{}, rollouts: map[types.UID]*v1alpha1.Rollout{},
-		groups: map[string]*v1alpha1.DeploymentGroup{}, births: map[string]int32{},
+		autos: map[types.UID]*v1alpha1.AutoAssignment{}, groups: map[string]*v1alpha1.DeploymentGroup{}, births: map[string]int32{},
 	}
 	for _, m := range h.moments {
 		o.see(m)
@@ -126,6 +131,8 @@ func (o *observer) see(m moment) {
 			o.seeRollout(o.rollouts[now.UID], now)
 		}
 		put(o.rollouts, now.UID, now, m.gone)
+	case *v1alpha1.AutoAssignment:
+		put(o.autos, now.UID, now, m.gone)
 	case *v1alpha1.DeploymentGroup:
 		put(o.groups, now.Name, now, m.gone)
 	}
@@ -145,7 +152,9 @@ func (o *observer) seeTarget(before, now *v1alpha1.Target) {
 		was := actionIn(before, a.ID)
 		switch {
 		case was == nil && o.given[now.Name][a.ID]: // what was stored and taken back has never begun
-			o.seeBirth(now, a)
+			o.seeBirth(before, now, a)
+		case was != nil && !was.State.HasBegun() && a.State.HasBegun() && !a.State.IsClosed(): // somebody has agreed to it
+			o.seeBeginning(now, a)
 		case was != nil && was.State.IsClosed() && was.State != a.State:
 			o.breach("S7", "action %d of %s went from %s to %s", a.ID, now.Name, was.State, a.State)
 		}
@@ -164,28 +173,60 @@ func actionIn(t *v1alpha1.Target, id int32) *v1alpha1.Action {
 	return nil
 }
 
-func (o *observer) seeBirth(t *v1alpha1.Target, a *v1alpha1.Action) {
+func (o *observer) seeBirth(before, t *v1alpha1.Target, a *v1alpha1.Action) {
+	o.seeBeginning(t, a)
+	key := fmt.Sprintf("%s of %s %s (%s, %s), attempt %d", t.Name, a.Source.Kind, a.Source.Name, a.Source.UID, a.ContentHash, a.Source.Attempt)
+	if a.Source.Kind == v1alpha1.SourceTarget {
+		key += " of the assignment of " + a.Source.Since.String()
+	}
+	if id, twice := o.births[key]; twice {
+		o.breach("S5", "%s was born as action %d and as action %d", key, id, a.ID)
+	}
+	o.births[key] = a.ID
+	if before == nil {
+		return
+	}
+	if open := action.Open(&before.Status); open != nil {
+		o.breach("S5", "%s began action %d beside action %d", t.Name, a.ID, open.ID)
+	}
+	if action.Installed(&before.Status, a.ContentHash) {
+		o.breach("S5", "%s runs %s, and began it as action %d", t.Name, a.DistributionSet, a.ID)
+	}
+}
+
+// seeBeginning asks whether what is given may begin, or be asked about, now.
+func (o *observer) seeBeginning(t *v1alpha1.Target, a *v1alpha1.Action) {
 	if set := o.sets[a.DistributionSet]; set == nil {
 		o.breach("S2", "%s began %s, which there is not", t.Name, a.DistributionSet)
 	} else if i := set.Status.Invalidation; i != nil && i.Cancelation != v1alpha1.CancelationNone {
 		o.breach("S2", "%s began %s after the set showed its invalidation", t.Name, a.DistributionSet)
 	}
+	switch a.Source.Kind {
+	case v1alpha1.SourceTarget:
+		if wanted := t.Spec.Assignment; wanted == nil || wanted.DistributionSet != a.DistributionSet {
+			o.breach("S3", "%s began action %d of an assignment, which there is not", t.Name, a.ID)
+		}
+	case v1alpha1.SourceAutoAssignment:
+		if auto := o.autos[a.Source.UID]; auto == nil || auto.Status.State != v1alpha1.AutoAssignmentRunning {
+			o.breach("S3", "%s began action %d of auto-assignment %s, which does not run", t.Name, a.ID, a.Source.Name)
+		}
+	default:
+		o.seeMemberBegin(t, a)
+	}
+}
+
+func (o *observer) seeMemberBegin(t *v1alpha1.Target, a *v1alpha1.Action) {
 	r := o.rollouts[a.Source.UID]
 	if r == nil {
 		o.breach("S3", "%s began action %d of rollout %s, which there is not", t.Name, a.ID, a.Source.Name)
 		return
 	}
-	if r.Status.PauseReason == v1alpha1.PauseByErrorThreshold {
-		o.breach("S4", "%s began an action of rollout %s, which an error threshold holds", t.Name, r.Name)
+	if r.Status.PauseReason == v1alpha1.PauseByErrorThreshold || r.Status.PauseReason == v1alpha1.PauseByErrorBudget {
+		o.breach("S4", "%s began an action of rollout %s, which is held: %s", t.Name, r.Name, r.Status.PauseReason)
 	}
 	if i := groupNamed(r, a.Source.Group); i < 0 || r.Status.Groups[i].OpenedAt == nil {
 		o.breach("S3", "%s began in group %s of rollout %s, which has not opened", t.Name, a.Source.Group, r.Name)
 	}
-	key := fmt.Sprintf("%s of rollout %s (%s), attempt %d", t.Name, r.Name, r.UID, a.Source.Attempt)
-	if id, twice := o.births[key]; twice {
-		o.breach("S5", "%s was born as action %d and as action %d", key, id, a.ID)
-	}
-	o.births[key] = a.ID
 }
 
 func groupNamed(r *v1alpha1.Rollout, name string) int {
@@ -197,16 +238,48 @@ func (o *observer) seeRollout(before, now *v1alpha1.Rollout) {
 	if before == nil || before.Status.StartedAt == nil {
 		return
 	}
-	if isOver(before) && before.Status.State != now.Status.State {
-		o.breach("S7", "rollout %s went from %s to %s", now.Name, before.Status.State, now.Status.State)
-	}
-	if len(before.Status.Groups) != len(now.Status.Groups) || before.Status.Plan.Hash != now.Status.Plan.Hash {
+	if before.Status.Plan.Hash != now.Status.Plan.Hash || len(before.Status.Groups) != len(now.Status.Groups) && !hasGrown(before, now) {
 		o.breach("S7", "rollout %s has started and changed its plan", now.Name)
 		return
+	}
+	if isRetried(before, now) {
+		return
+	}
+	if isOver(before) && before.Status.State != now.Status.State {
+		o.breach("S7", "rollout %s went from %s to %s", now.Name, before.Status.State, now.Status.State)
 	}
 	for i := range now.Status.Groups {
 		o.seeGroup(before, now, i)
 	}
+}
+
+// hasGrown: a dynamic rollout adds groups behind those that were planned.
+func hasGrown(before, now *v1alpha1.Rollout) bool {
+	return now.Spec.Dynamic != nil && len(before.Status.Groups) < len(now.Status.Groups)
+}
+
+// isRetried tells whether the rollout has just taken up a retry, which takes it and its groups back to Running.
+func isRetried(before, now *v1alpha1.Rollout) bool {
+	return retriedAt(now) != nil && !retriedAt(now).Equal(retriedAt(before))
+}
+
+func retriedAt(r *v1alpha1.Rollout) *metav1.MicroTime {
+	if r.Status.Handled == nil {
+		return nil
+	}
+	return r.Status.Handled.RetryAt
+}
+
+// isAdvanced tells whether groups have just opened because somebody asked for them.
+func isAdvanced(before, now *v1alpha1.Rollout) bool {
+	return advancedAt(now) != nil && !advancedAt(now).Equal(advancedAt(before))
+}
+
+func advancedAt(r *v1alpha1.Rollout) *metav1.MicroTime {
+	if r.Status.Handled == nil {
+		return nil
+	}
+	return r.Status.Handled.AdvanceAt
 }
 
 func isOver(r *v1alpha1.Rollout) bool {
@@ -214,14 +287,18 @@ func isOver(r *v1alpha1.Rollout) bool {
 }
 
 func (o *observer) seeGroup(earlier, r *v1alpha1.Rollout, i int) {
-	before, now := earlier.Status.Groups[i], r.Status.Groups[i]
+	var before v1alpha1.GroupStatus // of a group that was not there: nothing
+	if i < len(earlier.Status.Groups) {
+		before = earlier.Status.Groups[i]
+	}
+	now := r.Status.Groups[i]
 	if before.OpenedAt != nil && !before.OpenedAt.Equal(now.OpenedAt) {
 		o.breach("S7", "group %s of rollout %s had opened at %s, and now at %s", now.Name, r.Name, before.OpenedAt, now.OpenedAt)
 	}
 	if before.State == v1alpha1.GroupFinished && now.State != v1alpha1.GroupFinished {
 		o.breach("S7", "group %s of rollout %s went from Finished to %s", now.Name, r.Name, now.State)
 	}
-	if i == 0 || before.OpenedAt != nil || now.OpenedAt == nil {
+	if i == 0 || before.OpenedAt != nil || now.OpenedAt == nil || isAdvanced(earlier, r) {
 		return
 	}
 	if r.Status.Groups[i-1].State == v1alpha1.GroupError && r.Status.Handled != nil && r.Status.Handled.ResumedAt != nil && r.Status.PauseReason == "" {
@@ -287,33 +364,53 @@ func (o *observer) count(r *v1alpha1.Rollout, name string) v1alpha1.Counts {
 		isStopped := r.Status.State == v1alpha1.RolloutStopped || r.Status.State == v1alpha1.RolloutStopping
 		for i, member := range g.Spec.Targets {
 			c.Targets++
-			*o.bucket(&c, r, string(member), isOpen, isStopped || rollout.Bit(g.Status.Superseded, i))++
+			switch t := o.targets[string(member)]; {
+			case newestOf(t, r) != nil:
+				*bucketOf(&c, newestOf(t, r))++
+			case rollout.Bit(g.Status.AlreadyThere, i):
+				c.Succeeded++
+			case rollout.Bit(g.Status.Skipped, i):
+				c.Skipped++
+			case isStopped, rollout.Bit(g.Status.Superseded, i), isTaken(t, r):
+				c.Canceled++
+			case isOpen && action.Installed(&t.Status, r.Status.Plan.ContentHash): // before the group remembers it
+				c.Succeeded++
+			case isOpen:
+				c.Pending++
+			default:
+				c.Scheduled++
+			}
 		}
 	}
 	return c
 }
 
-func (o *observer) bucket(c *v1alpha1.Counts, r *v1alpha1.Rollout, target string, isOpen, isLost bool) *int32 {
+// newestOf is the newest action that a target had of a rollout; nil: it had none.
+func newestOf(t *v1alpha1.Target, r *v1alpha1.Rollout) *v1alpha1.Action {
 	var newest *v1alpha1.Action
-	t := o.targets[target]
 	for i := range t.Status.Actions {
 		if a := &t.Status.Actions[i]; a.Source.UID == r.UID && (newest == nil || a.ID > newest.ID) {
 			newest = a
 		}
 	}
-	switch {
-	case newest != nil && newest.State == v1alpha1.ActionFinished:
+	return newest
+}
+
+// isTaken tells whether a target has begun something newer than a rollout.
+func isTaken(t *v1alpha1.Target, r *v1alpha1.Rollout) bool {
+	return slices.ContainsFunc(t.Status.Actions, func(a v1alpha1.Action) bool {
+		return a.Source.UID != r.UID && r.Status.StartedAt != nil && a.Source.Since != nil && a.Source.Since.After(rollout.Since(r))
+	})
+}
+
+func bucketOf(c *v1alpha1.Counts, a *v1alpha1.Action) *int32 {
+	switch a.State {
+	case v1alpha1.ActionFinished:
 		return &c.Succeeded
-	case newest != nil && newest.State == v1alpha1.ActionError:
+	case v1alpha1.ActionError:
 		return &c.Failed
-	case newest != nil && newest.State == v1alpha1.ActionCanceled:
+	case v1alpha1.ActionCanceled:
 		return &c.Canceled
-	case newest != nil:
-		return &c.InProgress
-	case isLost:
-		return &c.Canceled
-	case isOpen:
-		return &c.Pending
 	}
-	return &c.Scheduled
+	return &c.InProgress
 }
