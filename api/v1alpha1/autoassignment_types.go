@@ -35,6 +35,7 @@ type AutoAssignmentSpec struct {
 	// update is what is brought to a device. A missing set is Stalled and recovers; an invalidated one stops the auto-assignment for good.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'TimeForced'",message="update.type TimeForced does not fit an auto-assignment: targets join at any time; choose Forced or Soft",fieldPath=".type"
+	// +kubebuilder:validation:XValidation:rule="!has(self.startDeadlineSeconds)",message="startDeadlineSeconds is for the groups of a rollout: an auto-assignment waits for its devices; remove it",fieldPath=".startDeadlineSeconds"
 	Update Update `json:"update"`
 
 	Selection `json:",inline"`
@@ -44,7 +45,7 @@ type AutoAssignmentSpec struct {
 	// +default="Running"
 	State AutoAssignmentIntent `json:"state,omitempty"`
 
-	// startAt is when to start. Absent: at once.
+	// startAt is when to start, and the place in the order of updates: the newer wins. Give it in production: it survives a rebuild from Git. Absent: at once.
 	// +optional
 	StartAt *metav1.Time `json:"startAt,omitempty"`
 }
@@ -61,6 +62,26 @@ type AutoAssignmentTargets struct {
 	Failed int32 `json:"failed"`
 }
 
+// OfferedSet is what an auto-assignment offers.
+type OfferedSet struct {
+	// distributionSet as in spec.update.
+	// +kubebuilder:validation:MaxLength=253
+	DistributionSet string `json:"distributionSet"`
+	// since when, if another one was offered before.
+	// +optional
+	Since *metav1.MicroTime `json:"since,omitempty"`
+}
+
+// SelectionMark tells selections apart.
+type SelectionMark struct {
+	// hash of targetSelector and targetExpression.
+	// +kubebuilder:validation:MaxLength=16
+	Hash string `json:"hash"`
+	// since when, if it was another one before.
+	// +optional
+	Since *metav1.MicroTime `json:"since,omitempty"`
+}
+
 // AutoAssignmentStatus is what Goshawk decided and counted. Written by the AutoAssignment controller.
 type AutoAssignmentStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
@@ -72,10 +93,16 @@ type AutoAssignmentStatus struct {
 	// startedAt is when it first ran.
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
+	// offering is the set that it offers, and since when, if it offered another one before: from then on it is as new as that.
+	// +optional
+	Offering *OfferedSet `json:"offering,omitempty"`
+	// selecting is a fingerprint of the selection, and since when, if it selected by another one before: to targets that it did not select then, it is as new as that.
+	// +optional
+	Selecting *SelectionMark `json:"selecting,omitempty"`
 	// targets counts devices.
 	// +optional
 	Targets *AutoAssignmentTargets `json:"targets,omitempty"`
-	// conditions: Ready, Stalled, Paused, Invalidated.
+	// conditions: Ready, Reconciling, Stalled, Paused, Overlapping, Invalidated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -107,6 +107,11 @@ type DeploymentGroupStatus struct {
 	// counts when the state last changed; live ones are in the Rollout's status.
 	// +optional
 	Counts *Counts `json:"counts,omitempty"`
+	// failures by statusCode, the 10 most frequent, once every member has a result: a target that is deleted later does not rewrite them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Failures []FailureCount `json:"failures,omitempty"`
 	// superseded is a bitmap over spec.targets, lowest bit first, of members that a newer update took over before they began.
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400

@@ -98,8 +98,8 @@ type DistributionSetSpec struct {
 	// +kubebuilder:validation:items:MaxLength=64
 	CompatibleTargetTypes []string `json:"compatibleTargetTypes,omitempty"`
 
-	// requiredMigrationStep marks a release that must not be skipped: newer updates do not supersede it and wait for it (hawkBit). Default
-	// false. Frozen once the set is locked.
+	// requiredMigrationStep marks a release that must not be skipped: newer updates do not supersede it and wait for it (hawkBit), from when it has reached the device,
+	// its group being open, until it succeeds, fails for good or is canceled. Default false. Frozen once the set is locked.
 	// +optional
 	RequiredMigrationStep bool `json:"requiredMigrationStep,omitempty"`
 

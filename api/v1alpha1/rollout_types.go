@@ -297,7 +297,7 @@ type RolloutSpec struct {
 	Dynamic *Dynamic `json:"dynamic,omitempty"`
 
 	// settleSeconds is how long matching membership must have been quiet before the plan is made, since Git applies manifests in any order.
-	// 0 to 3600 seconds, default 5.
+	// Membership that is never quiet is waited for ten minutes longer, and then planned as it is. 0 to 3600 seconds, default 5.
 	// +optional
 	// +default=5
 	// +kubebuilder:validation:Minimum=0
@@ -417,6 +417,9 @@ type GroupStatus struct {
 	// openedAtOffering is what status.offering read when the group opened.
 	// +optional
 	OpenedAtOffering int64 `json:"openedAtOffering,omitempty"`
+	// passed: spec.resumedAt has lifted the pause of successAction behind this group. The group does not pause the rollout again.
+	// +optional
+	Passed bool `json:"passed,omitempty"`
 
 	Counts `json:",inline"`
 }
@@ -466,6 +469,9 @@ type HandledRequests struct {
 	// retryAt that retried targets last.
 	// +optional
 	RetryAt *metav1.MicroTime `json:"retryAt,omitempty"`
+	// retriedAt is when that was carried out. Those retried have startDeadlineSeconds from then.
+	// +optional
+	RetriedAt *metav1.MicroTime `json:"retriedAt,omitempty"`
 }
 
 // OfferingClock counts how long a rollout has been offering its update, in whole seconds: pauses, closed maintenance windows and times in which there was
@@ -484,6 +490,17 @@ type OfferingClock struct {
 	RetriedAt int64 `json:"retriedAt,omitempty"`
 }
 
+// Settling is what a rollout remembers of matching membership that was not quiet.
+type Settling struct {
+	// plan is a fingerprint of the plan that would be made now, or of why there would be none.
+	// +kubebuilder:validation:MaxLength=71
+	Plan string `json:"plan"`
+	// since is since when it has been this one. It counts as quiet from then on.
+	Since metav1.MicroTime `json:"since"`
+	// began is when it was last quiet no more. Ten minutes and settleSeconds later the plan is made with who is there.
+	Began metav1.MicroTime `json:"began"`
+}
+
 // RolloutStatus is what Goshawk decided and counted. Written by the Rollout controller, with an optimistic lock.
 type RolloutStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
@@ -497,6 +514,10 @@ type RolloutStatus struct {
 	// plan as it will run, or runs.
 	// +optional
 	Plan *PlanStatus `json:"plan,omitempty"`
+
+	// settling remembers, until there is a plan, since when matching membership has been quiet.
+	// +optional
+	Settling *Settling `json:"settling,omitempty"`
 
 	// groups in the order they open, at most 500. The one authority on what is open.
 	// +optional

@@ -134,7 +134,7 @@ type Update struct {
 
 	// startDeadlineSeconds is how long a target may stay in an open group without beginning; pauses and closed windows are not
 	// counted. Then startDeadlineAction is taken, with code StartDeadlineExceeded. One that failed and has another attempt gets as long for it, from when the
-	// attempt is due; then it has failed, with the code of its last attempt. 1 to 31536000 seconds; absent: for ever.
+	// attempt is due; then it has failed, with the code of its last attempt. Rollouts only. 1 to 31536000 seconds; absent: for ever.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000

@@ -74,7 +74,7 @@ const (
 )
 
 // CancelCause is why an action is to be canceled.
-// +kubebuilder:validation:Enum=Requested;Stopped;Deleted;Invalidated;Superseded;SetGone
+// +kubebuilder:validation:Enum=Requested;Stopped;Deleted;Invalidated;Superseded;SetGone;MigrationStep
 type CancelCause string
 
 const (
@@ -90,6 +90,8 @@ const (
 	CauseSuperseded CancelCause = "Superseded"
 	// CauseSetGone means that the set or a module is gone or has another content.
 	CauseSetGone CancelCause = "SetGone"
+	// CauseMigrationStep means that a question is taken back because a required migration step goes first. It is asked again afterwards.
+	CauseMigrationStep CancelCause = "MigrationStep"
 )
 
 // CancelAnswer is what became of a cancel.
@@ -210,6 +212,7 @@ type TargetSpec struct {
 	// assignment brings one set to this target alone. A changed one is newer than every rollout it meets. Removing it takes nothing back: a
 	// device that has begun finishes (use cancel).
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.startDeadlineSeconds)",message="startDeadlineSeconds is for the groups of a rollout: an assignment waits for its device; remove it",fieldPath=".startDeadlineSeconds"
 	Assignment *Assignment `json:"assignment,omitempty"`
 
 	// cancel cancels this target's open actions up to an id.
@@ -242,6 +245,18 @@ type InstalledSet struct {
 	// actionID is the action that installed it; 0 when the device reported it by itself.
 	// +optional
 	ActionID int32 `json:"actionID,omitempty"`
+}
+
+// SelectingAutoAssignment is an auto-assignment that selects a target.
+type SelectingAutoAssignment struct {
+	// uid of it.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid"`
+	// since when, if it does so because labels, type or attributes of the target have changed: its place in the order of the target's updates. Absent: that is
+	// its start, or when the target was created.
+	// +optional
+	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
 // SeenAssignment is when a single assignment was first seen.
@@ -357,10 +372,10 @@ type CancelStatus struct {
 	// from is the state the action was in when it was asked; a refusal returns to it.
 	// +optional
 	From ActionState `json:"from,omitempty"`
-	// causes are all causes asked so far, so that none is asked twice. At most 6.
+	// causes are all causes asked so far, so that none is asked twice. At most 7.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=6
+	// +kubebuilder:validation:MaxItems=7
 	Causes []CancelCause `json:"causes,omitempty"`
 }
 
@@ -439,6 +454,9 @@ type Action struct {
 	// +optional
 	Reports int32 `json:"reports,omitempty"`
 
+	// hadBefore: the content was in hadSets when the action began, and stays there when it is taken back.
+	// +optional
+	HadBefore bool `json:"hadBefore,omitempty"`
 	// installingBegan is true once the device may have begun to change itself.
 	// +optional
 	InstallingBegan bool `json:"installingBegan,omitempty"`
@@ -594,6 +612,17 @@ type TargetStatus struct {
 	// assignment is when spec.assignment was first seen.
 	// +optional
 	Assignment *SeenAssignment `json:"assignment,omitempty"`
+
+	// selectedBy lists the auto-assignments that selected this target at selectedAt, at most 50. It rides on other writes.
+	// +optional
+	// +listType=map
+	// +listMapKey=uid
+	// +kubebuilder:validation:MaxItems=50
+	SelectedBy []SelectingAutoAssignment `json:"selectedBy,omitempty"`
+
+	// selectedAt is when selectedBy was noted: an auto-assignment that has started since was not asked.
+	// +optional
+	SelectedAt *metav1.MicroTime `json:"selectedAt,omitempty"`
 
 	// selectionChangedAt is when labels, type or attributes last changed: what selects this target may be new since then.
 	// +optional

@@ -80,6 +80,7 @@ func Begin(s *v1alpha1.TargetStatus, b Birth) *v1alpha1.Action {
 		Modules:         unreported(b.Modules),
 		History:         []v1alpha1.ActionEvent{{Time: now, State: state}},
 		BeganAt:         &now,
+		HadBefore:       Had(s, b.ContentHash),
 	})
 	a := &s.Actions[len(s.Actions)-1]
 	s.NextActionID++
@@ -133,7 +134,7 @@ func remember(s *v1alpha1.TargetStatus, hash string) {
 
 // forget takes back what remember did for a, unless something else had the same content.
 func forget(s *v1alpha1.TargetStatus, a *v1alpha1.Action) {
-	if s.Installed != nil && digits(s.Installed.ContentHash) == digits(a.ContentHash) {
+	if a.HadBefore || s.Installed != nil && digits(s.Installed.ContentHash) == digits(a.ContentHash) {
 		return
 	}
 	for i := range s.Actions {

@@ -4,7 +4,10 @@ package autoassignment
 
 import (
 	"cmp"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -60,6 +63,9 @@ func Next(s Snapshot) Plan {
 		now := metav1.NewMicroTime(s.Now.Truncate(time.Microsecond))
 		status.StartedAt = &now
 	}
+	if status.StartedAt != nil {
+		noteOffer(&status, &s.AutoAssignment.Spec, s.Now)
+	}
 	before := status.State
 	status.State = v.state
 	status.ObservedGeneration = s.AutoAssignment.Generation
@@ -71,6 +77,34 @@ func Next(s Snapshot) Plan {
 		plan.RecheckAfter = v.until.Sub(s.Now)
 	}
 	return plan
+}
+
+// noteOffer remembers since when another set is offered, or by another selection. What was offered first is as old as the start.
+func noteOffer(status *v1alpha1.AutoAssignmentStatus, spec *v1alpha1.AutoAssignmentSpec, now time.Time) {
+	at := metav1.NewMicroTime(now.Truncate(time.Microsecond))
+	switch o := status.Offering; {
+	case o == nil:
+		status.Offering = &v1alpha1.OfferedSet{DistributionSet: spec.Update.DistributionSet}
+	case o.DistributionSet != spec.Update.DistributionSet:
+		status.Offering = &v1alpha1.OfferedSet{DistributionSet: spec.Update.DistributionSet, Since: &at}
+	}
+	switch hash := hashOf(spec.Selection); {
+	case status.Selecting == nil:
+		status.Selecting = &v1alpha1.SelectionMark{Hash: hash}
+	case status.Selecting.Hash != hash:
+		status.Selecting = &v1alpha1.SelectionMark{Hash: hash, Since: &at}
+	}
+}
+
+// hashOf is a fingerprint of a selection.
+func hashOf(s v1alpha1.Selection) string {
+	encoded, err := json.Marshal(s) // encoding/json sorts the keys of maps
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	h := fnv.New64a()
+	h.Write(encoded)
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // judge asks from what is final to what time may change.

@@ -164,3 +164,30 @@ func TestADeletedSetStopsUntilItIsRestored(t *testing.T) {
 		t.Errorf("once the invalid set is deleted it is %s", got)
 	}
 }
+
+// Another set, or another selection, is remembered with since when: what was offered first is as old as the start.
+func TestAnotherSetIsAsNewAsTheCommit(t *testing.T) {
+	s := world()
+	look := func() v1alpha1.AutoAssignmentStatus {
+		s.AutoAssignment.Status = Next(s).Status
+		return s.AutoAssignment.Status
+	}
+	if got := look(); got.Offering.DistributionSet != "firmware-2" || got.Offering.Since != nil || got.Selecting.Since != nil {
+		t.Errorf("at first it has %+v, %+v", got.Offering, got.Selecting)
+	}
+	s.Now = now.Add(time.Hour)
+	s.AutoAssignment.Spec.Update.DistributionSet = "firmware-3"
+	if got := look(); got.Offering.DistributionSet != "firmware-3" || got.Offering.Since == nil || !got.Offering.Since.Time.Equal(s.Now) || got.Selecting.Since != nil {
+		t.Errorf("with another set it has %+v, %+v", got.Offering, got.Selecting)
+	}
+	s.Now = now.Add(2 * time.Hour)
+	s.AutoAssignment.Spec.TargetExpression = "true"
+	if got := look(); !got.Offering.Since.Time.Equal(now.Add(time.Hour)) || got.Selecting.Since == nil || !got.Selecting.Since.Time.Equal(s.Now) {
+		t.Errorf("with another selection it has %+v, %+v", got.Offering, got.Selecting)
+	}
+	s = world()
+	s.AutoAssignment.Spec.State = v1alpha1.AutoAssignmentIntentPaused
+	if got := look(); got.Offering != nil || got.Selecting != nil {
+		t.Errorf("before its start it has %+v, %+v", got.Offering, got.Selecting)
+	}
+}

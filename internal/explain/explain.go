@@ -4,6 +4,8 @@ package explain
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
@@ -58,7 +60,7 @@ func Of(w offer.World, r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, 
 
 // member explains one who is in a group: what the device is given now if it comes from this rollout, else what the rules say to this rollout's wish.
 func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i int, set *offer.Set) Explanation {
-	e := Explanation{Group: g.Spec.Group, Bucket: rollout.RuleOf(r, set, int(g.Spec.Index)).BucketOf(w.Target, rollout.MemberOf(g, i))}
+	e := Explanation{Group: g.Spec.Group, Bucket: rollout.RuleOf(r, set, int(g.Spec.Index)).Under(coverOf(w)).BucketOf(w.Target, rollout.MemberOf(g, i))}
 	o := offer.For(w)
 	if a := o.Action; a != nil && a.Source.UID == r.UID {
 		e.Winning, e.Reason = o.Kind != offer.Nothing, o.Reason
@@ -82,6 +84,13 @@ func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i i
 		e.Reason.Code = CodeBudgetExhausted
 	}
 	return e
+}
+
+// coverOf is what the auto-assignments of this world keep from older rollouts, as the counters know it.
+func coverOf(w offer.World) rollout.Cover {
+	return rollout.Cover{Keeps: func(t *v1alpha1.Target, since time.Time) bool {
+		return slices.ContainsFunc(w.Intents, func(in offer.Intent) bool { return in.OpenedAt.After(since) && offer.Covers(&in, t) })
+	}}
 }
 
 // absent explains one who is in no group, from what keeps everybody out to what keeps this one out.
@@ -127,12 +136,19 @@ func outsider(w offer.World, r *v1alpha1.Rollout, set *offer.Set) offer.Reason {
 		return reason(offer.CodeNotStarted, "rollout %s has not started%s", r.Name, waiting(r))
 	case !rollout.Grows(r, w.Now):
 		return reason(CodeGrowthEnded, "rollout %s takes in nobody any more: it has ended, or spec.dynamic.until or maxTargets is reached", r.Name)
-	case !intake.Takes(r, set, w.Target):
+	case !intake.Takes(r, set, w.Target) || belongsToYounger(w, r, set):
 		return reason(offer.CodeSuperseded, "a younger rollout has this target: it wins for good")
 	case r.Status.State == v1alpha1.RolloutPaused:
 		return reason(offer.CodePaused, "rollout %s is paused, and nobody joins meanwhile: %s", r.Name, r.Status.PauseMessage)
 	}
 	return reason(CodeJoinsLater, "rollout %s is dynamic: the target joins its last group when there is room", r.Name)
+}
+
+// belongsToYounger tells whether the target is a member of a rollout that replaces this one, though it may not have begun.
+func belongsToYounger(w offer.World, r *v1alpha1.Rollout, set *offer.Set) bool {
+	return !set.RequiredMigrationStep && slices.ContainsFunc(w.Intents, func(in offer.Intent) bool {
+		return in.Source.Kind == v1alpha1.SourceRollout && in.Update.Superseding != v1alpha1.SupersedingQueue && in.Source.Since != nil && in.Source.Since.After(rollout.Since(r))
+	})
 }
 
 func reason(code offer.Code, format string, args ...any) offer.Reason {

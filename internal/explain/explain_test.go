@@ -194,6 +194,16 @@ func TestOf(t *testing.T) {
 			since := metav1.NewMicroTime(now)
 			w.target.Status.Actions = []v1alpha1.Action{{ID: 98, State: v1alpha1.ActionFinished, Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "fw3", UID: "fw3", Since: &since}}}
 		}, offer.CodeSuperseded, "a younger rollout has this target"},
+		"in no group: a younger rollout has it and has not begun": {func(w *world) {
+			w.leave()
+			w.r.Spec.Dynamic = &v1alpha1.Dynamic{}
+			w.others = []offer.Intent{w.another("fw3")}
+		}, offer.CodeSuperseded, "a younger rollout has this target"},
+		"a newer auto-assignment has reached it": {func(w *world) {
+			auto := w.another("auto")
+			auto.Source.Kind, auto.Source.Group = v1alpha1.SourceAutoAssignment, ""
+			w.others = []offer.Intent{auto}
+		}, offer.CodeSuperseded, "in group rest, Canceled: the newer auto-assignment auto replaces rollout fw2"},
 		"in no group: a twin": {func(w *world) {
 			w.leave()
 			w.target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: "False", Reason: v1alpha1.ReasonDuplicate}}

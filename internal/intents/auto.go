@@ -111,36 +111,68 @@ func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) of
 		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: a.Name, UID: a.UID, Since: &metav1.MicroTime{Time: since}},
 		Update:    a.Spec.Update,
 		Set:       set,
-		StartedAt: a.Status.StartedAt.Time,
+		StartedAt: placeOf(a),
 		OpenedAt:  since,
 	}
 	in.Closed, in.Stopped = GateOfAuto(a)
 	return in
 }
 
-// autoSince is the place of an auto-assignment in the order of a target's intents: its start, or when the target came or changed, whichever is the latest. With a
-// startAt, what was created together with the auto-assignment keeps that place: a cluster that is rebuilt from Git has only new targets, and an old set must
-// not be newer to them than what newer rollouts bring.
+// autoSince is the place of an auto-assignment in the order of a target's intents, whichever is the latest: its own place, when the target was created, and when it
+// began to select the target, by a change of either. With a startAt, what was created together with the auto-assignment has its place: a cluster that is rebuilt
+// from Git has only new targets, and an old set must not be newer to them than what newer rollouts bring.
 func autoSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
-	since := a.Status.StartedAt.Time
-	if a.Spec.StartAt != nil {
-		since = a.Spec.StartAt.Time
-		if settled := a.CreationTimestamp.Add(rebuilt); !t.CreationTimestamp.After(settled) {
-			return changedAfter(t, settled, since)
-		}
+	since := latest(placeOf(a), selectedSince(a, t))
+	if a.Spec.StartAt != nil && !t.CreationTimestamp.After(a.CreationTimestamp.Add(rebuilt)) {
+		return since
 	}
-	if t.CreationTimestamp.After(since) {
-		since = t.CreationTimestamp.Time
-	}
-	return changedAfter(t, since, since)
+	return latest(since, t.CreationTimestamp.Time)
 }
 
-// changedAfter is when the target's selection changed, if that was after a time; else since.
-func changedAfter(t *v1alpha1.Target, after, since time.Time) time.Time {
-	if changed := t.Status.SelectionChangedAt; changed != nil && changed.After(after) {
-		return changed.Time
+// placeOf is an auto-assignment's own place in the order of updates: startAt if given, else its start, or when it was last given another set.
+func placeOf(a *v1alpha1.AutoAssignment) time.Time {
+	place := a.Status.StartedAt.Time
+	if a.Spec.StartAt != nil {
+		place = a.Spec.StartAt.Time
 	}
-	return since
+	if o := a.Status.Offering; o != nil && o.Since != nil {
+		place = latest(place, o.Since.Time)
+	}
+	return place
+}
+
+// selectedSince is when a running auto-assignment began to select a target, if it did not from the first; else zero.
+func selectedSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
+	for i := range t.Status.SelectedBy {
+		if s := &t.Status.SelectedBy[i]; s.UID == a.UID {
+			return microTime(s.Since)
+		}
+	}
+	if at := t.Status.SelectedAt; at == nil || at.Time.Before(a.Status.StartedAt.Time) || a.Status.Selecting == nil {
+		return time.Time{} // nobody has asked
+	}
+	return microTime(a.Status.Selecting.Since)
+}
+
+func microTime(t *metav1.MicroTime) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
+// Selecting are the auto-assignments that have started and select a target as it is given, sorted by uid.
+func (x *Index) Selecting(t *v1alpha1.Target) []*v1alpha1.AutoAssignment {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var list []*v1alpha1.AutoAssignment
+	for key, a := range x.autos {
+		if key.Namespace == t.Namespace && a.object.Status.StartedAt != nil && a.query != nil && a.query.Matches(t) {
+			list = append(list, a.object)
+		}
+	}
+	slices.SortFunc(list, func(a, b *v1alpha1.AutoAssignment) int { return compareNames(string(a.UID), string(b.UID)) })
+	return list
 }
 
 // GateOfAuto says what keeps an auto-assignment from offering, and whether that is for good. Spec counts before status.

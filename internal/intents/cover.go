@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -57,6 +58,7 @@ func (x *Index) noteCover(old, new client.Object) {
 // OffersAlike tells whether nothing has changed in what an auto-assignment offers.
 func OffersAlike(a, b *v1alpha1.AutoAssignment) bool {
 	return a.UID == b.UID && a.Generation == b.Generation && a.Status.State == b.Status.State && a.Status.StartedAt.Equal(b.Status.StartedAt) &&
+		equality.Semantic.DeepEqual(a.Status.Offering, b.Status.Offering) && equality.Semantic.DeepEqual(a.Status.Selecting, b.Status.Selecting) &&
 		a.DeletionTimestamp.Equal(b.DeletionTimestamp)
 }
 

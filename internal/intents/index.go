@@ -277,6 +277,14 @@ func (x *Index) SetOfVersion(namespace, name, version string) *offer.Set {
 	return x.facts[client.ObjectKeyFromObject(found)]
 }
 
+// IsSameRelease tells whether two sets have one name and version, and so differ by type.
+func (x *Index) IsSameRelease(namespace, one, other string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	a, b := x.sets[types.NamespacedName{Namespace: namespace, Name: one}], x.sets[types.NamespacedName{Namespace: namespace, Name: other}]
+	return a != nil && b != nil && a.Spec.Name == b.Spec.Name && a.Spec.Version == b.Spec.Version
+}
+
 func (x *Index) isPreferred(a, b *v1alpha1.DistributionSet) bool {
 	validA, validB := x.facts[client.ObjectKeyFromObject(a)].Invalidation == "", x.facts[client.ObjectKeyFromObject(b)].Invalidation == ""
 	if validA != validB {

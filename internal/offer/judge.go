@@ -57,6 +57,7 @@ func judgeAll(w *World) []judged {
 	slices.SortFunc(intents, newestFirst)
 	cover, covered := coverOf(w, intents)
 	home, arrived := homeOf(w, intents)
+	auto, first := firstAuto(w, intents)
 	list := make([]judged, len(intents))
 	for i, in := range intents {
 		f := judge(w, in)
@@ -66,6 +67,8 @@ func judgeAll(w *World) []judged {
 				f = finding{code: CodeSuperseded, other: cover}
 			case i > arrived && in.Source.Kind != v1alpha1.SourceRollout:
 				f = finding{code: CodeSuperseded, other: home}
+			case i > first && in.Source.Kind == v1alpha1.SourceAutoAssignment:
+				f = finding{code: CodeSuperseded, other: auto}
 			}
 		}
 		list[i] = judged{in, f}
@@ -75,12 +78,16 @@ func judgeAll(w *World) []judged {
 	return list
 }
 
-// newestFirst orders by since, then by source, so that the same world always gives the same answer. What has not started comes last.
+// newestFirst orders by since, then by source, so that the same world always gives the same answer. What has not started comes last. Auto-assignments that came
+// by a new target at once go by their own place.
 func newestFirst(a, b *Intent) int {
 	if c := since(&b.Source).Compare(since(&a.Source)); c != 0 {
 		return c
 	}
 	x, y := &a.Source, &b.Source
+	if x.Kind == v1alpha1.SourceAutoAssignment && y.Kind == v1alpha1.SourceAutoAssignment && !a.StartedAt.Equal(b.StartedAt) {
+		return b.StartedAt.Compare(a.StartedAt)
+	}
 	return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name), cmp.Compare(x.UID, y.UID), cmp.Compare(x.Group, y.Group))
 }
 
@@ -103,8 +110,7 @@ func hasReached(w *World, in *Intent) bool {
 	case v1alpha1.SourceRollout:
 		return !in.OpenedAt.IsZero()
 	case v1alpha1.SourceAutoAssignment:
-		runs := in.Closed.IsZero() || in.Closed.Code == CodeSettling
-		return runs && setProblem(in, w.Target) == "" && !action.Had(&w.Target.Status, in.Set.ContentHash)
+		return isRunningAuto(in) && setProblem(in, w.Target) == "" && !action.Had(&w.Target.Status, in.Set.ContentHash)
 	default:
 		return setProblem(in, w.Target) == ""
 	}
@@ -127,6 +133,20 @@ func homeOf(w *World, intents []*Intent) (*Intent, int) {
 	}
 	return nil, len(intents)
 }
+
+// firstAuto finds the newest running auto-assignment, and its place. Older ones are superseded by it, also where the target had its set long ago: each offers its
+// set once, and none returns to an older one.
+func firstAuto(w *World, intents []*Intent) (*Intent, int) {
+	for i, in := range intents {
+		if in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue && isRunningAuto(in) && setProblem(in, w.Target) == "" {
+			return in, i
+		}
+	}
+	return nil, len(intents)
+}
+
+// isRunningAuto: one that waits for the rollouts of a rebuild runs, too.
+func isRunningAuto(in *Intent) bool { return in.Closed.IsZero() || in.Closed.Code == CodeSettling }
 
 // byTurn puts required migration steps first, the oldest of them before the others, then what is queued by weight and age. The rest stays as it is.
 func byTurn(a, b *Intent, cover *Intent) int {
@@ -206,7 +226,7 @@ func spent(w *World, in *Intent) finding {
 	case v1alpha1.ActionFinished:
 		return finding{code: CodeDone, action: a}
 	case v1alpha1.ActionCanceled:
-		if in.Forgiven && wasLate(a) {
+		if isUnasked(in, a) {
 			return finding{}
 		}
 		return finding{code: CodeCanceled, action: a}
@@ -216,9 +236,12 @@ func spent(w *World, in *Intent) finding {
 	return finding{}
 }
 
-// wasLate tells whether an action was closed because nobody agreed to it in time.
-func wasLate(a *v1alpha1.Action) bool {
-	return a.Cancel != nil && a.Cancel.From == v1alpha1.ActionWaitingForConfirmation && a.Cancel.Cause == v1alpha1.CauseStopped
+// isUnasked tells whether a question that was taken back spends nothing: a required migration step went first, or nobody agreed in time and a retry gives more time.
+func isUnasked(in *Intent, a *v1alpha1.Action) bool {
+	if a.Cancel == nil || a.Cancel.From != v1alpha1.ActionWaitingForConfirmation {
+		return false
+	}
+	return a.Cancel.Cause == v1alpha1.CauseMigrationStep || in.Forgiven && a.Cancel.Cause == v1alpha1.CauseStopped
 }
 
 // retry: a failed action is tried again while attempts are left, after the backoff, or when the rollout's retry names it.
@@ -283,11 +306,19 @@ func deadIntent(w *World, in *Intent) finding {
 		if a.Update.Superseding == v1alpha1.SupersedingQueue || isOwn(a, in) || isStep(in) && a.State != v1alpha1.ActionFinished {
 			continue
 		}
-		if c := age.Compare(since(&a.Source)); c < 0 || c == 0 && !isRecreated(a, in) {
+		if c := age.Compare(since(&a.Source)); c < 0 || c == 0 && !isRecreated(a, in) && !isNewerAuto(w, in, a) {
 			return finding{code: CodeSuperseded, action: a}
 		}
 	}
 	return finding{}
+}
+
+// isNewerAuto tells whether an auto-assignment has a later place than the one that an action came from, though both came by the target at once.
+func isNewerAuto(w *World, in *Intent, a *v1alpha1.Action) bool {
+	if in.Source.Kind != v1alpha1.SourceAutoAssignment || a.Source.Kind != v1alpha1.SourceAutoAssignment {
+		return false
+	}
+	return slices.ContainsFunc(w.Intents, func(o Intent) bool { return o.Source.UID == a.Source.UID && o.StartedAt.Before(in.StartedAt) })
 }
 
 // isRecreated tells whether an intent has the name of the source of an action: the manifest was removed and applied again, with the same startAt.

@@ -131,7 +131,10 @@ func (o Offer) Birth(w World) action.Birth {
 	source := *in.Source.DeepCopy() // what is stored shares nothing with the caches
 	source.Attempt = 1
 	if a := ownAction(&w.Target.Status, in); a != nil {
-		source.Attempt = max(a.Source.Attempt, 1) + 1
+		source.Attempt = max(a.Source.Attempt, 1)
+		if !isUnasked(in, a) { // a question that was taken back was no attempt
+			source.Attempt++
+		}
 	}
 	return action.Birth{
 		Source:          source,

@@ -214,6 +214,16 @@ func TestOrder(t *testing.T) {
 			[]step{set("old"), set("new"), auto("a", 1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Nothing, CodeGroupNotOpen, 0, ""}},
 		"an auto-assignment that waits for newer rollouts keeps older ones away": {
 			[]step{set("old"), set("new"), rollout("r", 1, "old"), auto("a", 2, "new", closedFor(CodeSettling))}, told{Nothing, CodeSettling, 0, ""}},
+		"an older auto-assignment stays behind a newer one whose set the target had": {
+			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, told{Nothing, CodeSuperseded, 0, ""}},
+		"unless the newer one is paused": {
+			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new", closedFor(CodePaused)), had("new")}, told{Deploy, CodeDeploy, 100, "old"}},
+		"or its set is invalid": {
+			[]step{set("old"), set("new", invalid(soft, hour(3))), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, told{Deploy, CodeDeploy, 100, "old"}},
+		"a newer auto-assignment follows an older one that was faster on a new target": {
+			[]step{set("old"), set("new"), auto("a", 5, "old", placed(1)), takes, reports(action.Install), reports(action.Succeed), auto("b", 5, "new", placed(2))}, told{Deploy, CodeDeploy, 101, "new"}},
+		"and an older one does not follow a newer": {
+			[]step{set("old"), set("new"), auto("b", 5, "new", placed(2)), takes, reports(action.Install), reports(action.Succeed), auto("a", 5, "old", placed(1))}, told{Nothing, CodeSuperseded, 0, ""}},
 		"until that group opens, an older assignment is given to who runs something else": {
 			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("other", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a newer rollout that was stopped keeps no older assignment away": {
@@ -572,5 +582,24 @@ func TestCovers(t *testing.T) {
 		if r := s.verdict("old"); r.Code != CodeSuperseded {
 			t.Errorf("%s, and the older rollout is not superseded but %s", name, r.Code)
 		}
+	}
+}
+
+// TestQuestionsGiveWayToSteps: a device that is asked to agree to something newer gets the required migration step first, and is asked again then.
+func TestQuestionsGiveWayToSteps(t *testing.T) {
+	s := tell(t, set("step", migrationStep), set("new"), rollout("n", 5, "new", confirmed, retries(1, 0)), takes)
+	rollout("s", 2, "step", func(in *Intent) { in.OpenedAt = hour(6) })(s)
+	if got := s.offer().told(); got != (told{Deploy, CodeDeploy, 101, "step"}) {
+		t.Fatalf("got %+v: %s", got, s.offer().Reason.Message)
+	}
+	takes(s)
+	reports(action.Install)(s)
+	reports(action.Succeed)(s)
+	if got := s.offer().told(); got != (told{Confirm, CodeConfirm, 102, "new"}) {
+		t.Fatalf("after the step got %+v: %s", got, s.offer().Reason.Message)
+	}
+	takes(s)
+	if a := action.Open(&s.target.Status); a.Source.Attempt != 1 {
+		t.Errorf("it is attempt %d: nobody has tried before", a.Source.Attempt)
 	}
 }

@@ -117,6 +117,8 @@ func causeNotToBegin(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alp
 		return origin.Cause
 	case own == nil && a.Source.Kind != v1alpha1.SourceRollout: // a rollout that is gone says so by its origin
 		return v1alpha1.CauseDeleted
+	case own != nil && own.code == CodeWaitingForStep: // a question must not keep what it waits for from beginning
+		return v1alpha1.CauseMigrationStep
 	case own == nil || !own.isFinal():
 		return ""
 	case own.code == CodeSetInvalid:

@@ -177,6 +177,7 @@ func reinstalls(in *Intent)               { in.Update.Reinstall = true }
 func confirmed(in *Intent)                { in.Update.ConfirmationRequired = true }
 func asCreatedAgain(in *Intent)           { in.Source.UID += "-again" }
 func expired(in *Intent)                  { in.Expired = true }
+func placed(h int) func(*Intent)          { return func(in *Intent) { in.StartedAt = hour(h) } }
 func abandoned(in *Intent)                { in.Abandoned = true }
 func forgiven(in *Intent)                 { in.Forgiven = true }
 func skipped(in *Intent)                  { in.Skipped = true }

@@ -105,7 +105,7 @@ func Since(r *v1alpha1.Rollout) time.Time {
 	switch {
 	case r.Status.StartedAt == nil:
 		return time.Time{}
-	case r.Spec.StartAt != nil:
+	case r.Spec.StartAt != nil && !r.Spec.StartAt.After(r.Status.StartedAt.Time): // moved into the future after the start, it orders nothing
 		return r.Spec.StartAt.Time
 	}
 	return r.Status.StartedAt.Time
@@ -176,9 +176,10 @@ func isUnconfirmed(a *v1alpha1.Action) bool {
 // hasExpired tells whether a member failed because it did not begin in time, and no retry has given it more.
 func (r Rule) hasExpired(m Member) bool { return m.HasExpired(r.retryAt, r.retryAtCodes) }
 
-// isForgiven tells whether a retry has given more time to a device where nobody agreed in time.
+// isForgiven tells whether a question that was taken back is going to be asked again: a required migration step went first, or nobody agreed in time and a retry has
+// given more.
 func (r Rule) isForgiven(own *v1alpha1.Action, m Member) bool {
-	return own.Cancel != nil && own.Cancel.Cause == v1alpha1.CauseStopped && !m.Expired.IsZero() && !r.hasExpired(m)
+	return own.Cancel != nil && (own.Cancel.Cause == v1alpha1.CauseMigrationStep || own.Cancel.Cause == v1alpha1.CauseStopped && !m.Expired.IsZero() && !r.hasExpired(m))
 }
 
 // bucketOfAction asks isFinal only of what failed.

@@ -39,6 +39,11 @@ func bringing(content string, a v1alpha1.Action) v1alpha1.Action {
 	return a
 }
 
+func takenBack(cause v1alpha1.CancelCause, a v1alpha1.Action) v1alpha1.Action {
+	a.Cancel = &v1alpha1.CancelStatus{From: v1alpha1.ActionWaitingForConfirmation, Cause: cause}
+	return a
+}
+
 func ofRollout(name string, a v1alpha1.Action) v1alpha1.Action {
 	a.Source.Kind, a.Source.Name = v1alpha1.SourceRollout, name
 	return a
@@ -129,6 +134,8 @@ func TestBucketOf(t *testing.T) {
 		"the rollout was stopped":                               {stopped, nil, nil, bits{}, Canceled},
 		"the rollout was stopped after it had begun":            {stopped, []v1alpha1.Action{act(1, "r", 0, "Running")}, nil, bits{}, InProgress},
 		"it failed and is tried again":                          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, InProgress},
+		"its question was taken back for a migration step":      {open, []v1alpha1.Action{takenBack(v1alpha1.CauseMigrationStep, act(1, "r", 0, "Canceled"))}, nil, bits{}, Pending},
+		"its question was taken back by a person":               {open, []v1alpha1.Action{takenBack(v1alpha1.CauseRequested, act(1, "r", 0, "Canceled"))}, nil, bits{}, Canceled},
 		"it failed and did not come back to try again":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{abandoned: true}, Failed},
 		"it came back just in time":                             {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "r", 0, "Running")}, nil, bits{abandoned: true}, InProgress},
 		"it failed, and came by the set in another way":         {thereRetries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Succeeded},

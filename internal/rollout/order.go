@@ -32,17 +32,19 @@ func IsBehind(self, other *v1alpha1.Rollout, now time.Time) bool {
 		self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < together
 }
 
-// IsAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer; the second of them waits, and so does one whose plan came
-// late when the other has started. Queued ones of different weight go by that.
+// IsAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer: they have the same startAt, or none and were created together.
+// The second of them waits, and so does one whose plan came late when the other has started. Queued ones of different weight go by that.
 func IsAmbiguous(first, second *v1alpha1.Rollout) bool {
-	if first.Spec.StartAt != nil || second.Spec.StartAt != nil || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned || first.Status.State == v1alpha1.RolloutStopped {
+	a, b := first.Spec.StartAt, second.Spec.StartAt
+	isEqual := a != nil && b != nil && a.Equal(b)
+	if !isEqual && (a != nil || b != nil) || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned || first.Status.State == v1alpha1.RolloutStopped {
 		return false
 	}
 	if isQueued(first) && isQueued(second) && weight(first) != weight(second) {
 		return false
 	}
 	gap := second.CreationTimestamp.Sub(first.CreationTimestamp.Time)
-	return gap.Abs() < together && (first.Status.StartedAt != nil || gap > 0 || gap == 0 && first.Name < second.Name)
+	return (isEqual || gap.Abs() < together) && (first.Status.StartedAt != nil || gap > 0 || gap == 0 && first.Name < second.Name)
 }
 
 func isQueued(r *v1alpha1.Rollout) bool {

@@ -69,6 +69,19 @@ func TestAmbiguousOrder(t *testing.T) {
 			at := metav1.NewTime(epoch)
 			first.Spec.StartAt = &at
 		}, false},
+		"both have the same startAt": {func(first, second *v1alpha1.Rollout) {
+			at := metav1.NewTime(epoch)
+			first.Spec.StartAt, second.Spec.StartAt = &at, &at
+		}, true},
+		"both have the same startAt, however long ago the first was created": {func(first, second *v1alpha1.Rollout) {
+			at := metav1.NewTime(epoch)
+			first.Spec.StartAt, second.Spec.StartAt = &at, &at
+			first.CreationTimestamp = metav1.NewTime(epoch.AddDate(0, 0, -7))
+		}, true},
+		"both have a startAt": {func(first, second *v1alpha1.Rollout) {
+			at, later := metav1.NewTime(epoch), metav1.NewTime(epoch.Add(time.Second))
+			first.Spec.StartAt, second.Spec.StartAt = &at, &later
+		}, false},
 		"the one that came later has started, while the plan of this one was late": {func(first, second *v1alpha1.Rollout) {
 			first.CreationTimestamp = metav1.NewTime(epoch.Add(time.Second))
 			at := metav1.NewMicroTime(epoch.Add(2 * time.Second))

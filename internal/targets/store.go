@@ -107,7 +107,8 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 	if equality.Semantic.DeepEqual(next.Status, target.Status) {
 		return target, nil
 	}
-	action.Prune(&next.Status, s.lives(key(target).Namespace))
+	noteSelecting(s.Index.Selecting(next), target, next, w.Now)
+	action.Prune(&next.Status, s.lives(target))
 	return s.write(ctx, target, next)
 }
 
@@ -126,10 +127,10 @@ func (s *Store) Settle(ctx context.Context, key types.NamespacedName) (*v1alpha1
 	return s.Update(ctx, key, func(offer.World, *v1alpha1.TargetStatus) error { return nil })
 }
 
-// lives tells which rollouts still live, so that their newest action on each target is kept.
-func (s *Store) lives(namespace string) func(types.UID) bool {
-	alive := map[types.UID]struct{}{}
-	for _, r := range s.Index.Rollouts(namespace) {
+// lives tells which sources still live, so that their newest action on the target is kept: rollouts, and the target itself, whose assignment may be done.
+func (s *Store) lives(t *v1alpha1.Target) func(types.UID) bool {
+	alive := map[types.UID]struct{}{t.UID: {}}
+	for _, r := range s.Index.Rollouts(t.Namespace) {
 		alive[r.UID] = struct{}{}
 	}
 	return func(uid types.UID) bool { _, ok := alive[uid]; return ok }

@@ -9,7 +9,7 @@ import (
 func TestRollout(t *testing.T) {
 	update := func(update string) string { return fmt.Sprintf("{update: %s}", update) }
 	judge(t, "Rollout", all(
-		updateLaws("update", update), timeForcedLaws("update", update), selectionLaws(),
+		updateLaws("update", "", update), timeForcedLaws("update", update), selectionLaws(),
 		groupLaws(), intentLaws(), frozenLaws(), editableLaws(),
 	))
 }

@@ -46,7 +46,7 @@ func TestTarget(t *testing.T) {
 		"a cancel up to the largest C int":        {when: `{cancel: {upTo: 2147483647}}`},
 		"a cancel beyond what a DDI client reads": {when: `{cancel: {upTo: 2147483648}}`, refused: "spec.cancel.upTo: spec.cancel.upTo in body should be less than or equal to 2147483647"},
 	}
-	updates := all(updateLaws("assignment", assignment), timeForcedLaws("assignment", assignment))
+	updates := all(updateLaws("assignment", "startDeadlineSeconds is for the groups of a rollout: an assignment waits for its device; remove it", assignment), timeForcedLaws("assignment", assignment))
 	for name, law := range updates {
 		// A target has no assignment unless it is given one: start from the smallest.
 		spec := parse(t, `{assignment: {distributionSet: firmware-2-1}}`)

@@ -2,8 +2,9 @@ package api
 
 import "fmt"
 
-// updateLaws are the laws of an update wherever it stands: at is its path in the spec, given the YAML that wraps one.
-func updateLaws(at string, wrap func(update string) string) map[string]law {
+// updateLaws are the laws of an update wherever it stands: at is its path in the spec, given the YAML that wraps one. noDeadline is why it may have no start deadline;
+// empty: it may.
+func updateLaws(at, noDeadline string, wrap func(update string) string) map[string]law {
 	refusedAt := func(field, sentence string) string { return fmt.Sprintf("spec.%s.%s: %s", at, field, sentence) }
 	bound := func(field, relation string, limit int) string {
 		return refusedAt(field, fmt.Sprintf("spec.%s.%s in body should be %s than or equal to %d", at, field, relation, limit))
@@ -13,6 +14,10 @@ func updateLaws(at string, wrap func(update string) string) map[string]law {
 	const zone = "timeZone must be a name of the IANA database, such as Europe/Berlin, or UTC"
 	window := func(schedule, timeZone string) string {
 		return wrap(fmt.Sprintf("{maintenanceWindow: {schedule: %q, durationSeconds: 3600, timeZone: %q}}", schedule, timeZone))
+	}
+	refusedDeadline := ""
+	if noDeadline != "" {
+		refusedDeadline = refusedAt("startDeadlineSeconds", noDeadline)
 	}
 	return map[string]law{
 		"an update names its set":               {given: wrap(`{distributionSet: null}`), refused: refusedAt("distributionSet", "Required value")},
@@ -29,7 +34,7 @@ func updateLaws(at string, wrap func(update string) string) map[string]law {
 		"superseding of an unknown kind":        {given: wrap(`{superseding: Never}`), refused: refusedAt("superseding", `Unsupported value: "Never": supported values: "Replace", "Queue"`)},
 		"a warning is a failure":                {given: wrap(`{finishedWarning: Failure}`)},
 		"a warning is no riddle":                {given: wrap(`{finishedWarning: Unknown}`), refused: refusedAt("finishedWarning", `Unsupported value: "Unknown": supported values: "Success", "Failure"`)},
-		"a deadline to start":                   {given: wrap(`{startDeadlineSeconds: 31536000, startDeadlineAction: Skip}`)},
+		"a deadline to start":                   {given: wrap(`{startDeadlineSeconds: 31536000, startDeadlineAction: Skip}`), refused: refusedDeadline},
 		"a deadline to start in over a year":    {given: wrap(`{startDeadlineSeconds: 31536001}`), refused: bound("startDeadlineSeconds", "less", 31536000)},
 		"a deadline to start at once":           {given: wrap(`{startDeadlineSeconds: 0}`), refused: bound("startDeadlineSeconds", "greater", 1)},
 		"a start deadline's unknown action":     {given: wrap(`{startDeadlineAction: Pause}`), refused: refusedAt("startDeadlineAction", `Unsupported value: "Pause": supported values: "Fail", "Skip"`)},

@@ -39,7 +39,7 @@ func (b *Backend) Attributes(ctx context.Context, d ddi.Device, data wire.Config
 			}
 			targets.NoteSelection(w.Target, status, w.Now)
 			seen(status, w.Now)
-			if set := b.namedSet(w.Target.Namespace, status.Attributes); isNewsOf(status, set) {
+			if set := b.namedSet(w.Target.Namespace, status.Attributes); b.isNewsOf(status, set) {
 				action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
 			}
 			return nil
@@ -81,13 +81,21 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 
 // reportsNews tells whether the attributes say that the device runs something it was not known to run.
 func (b *Backend) reportsNews(t *v1alpha1.Target, attributes map[string]v1alpha1.AttributeValue) bool {
-	return isNewsOf(&t.Status, b.namedSet(t.Namespace, attributes))
+	return b.isNewsOf(&t.Status, b.namedSet(t.Namespace, attributes))
 }
 
 // isNewsOf tells whether a device that runs the set was not known to. A device in doubt may say so again and again: its word clears no doubt.
-func isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
-	return set != nil && set.ContentHash != "" &&
-		(s.Installed == nil || s.Installed.DistributionSet != set.Name || s.Installed.ContentHash != set.ContentHash)
+func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
+	switch i := s.Installed; {
+	case set == nil || set.ContentHash == "":
+		return false
+	case i == nil:
+		return true
+	case i.ActionID != 0 && i.DistributionSet != set.Name && b.index.IsSameRelease(set.Namespace, i.DistributionSet, set.Name):
+		return false // what was installed has this name and version, too, and another type
+	default:
+		return i.DistributionSet != set.Name || i.ContentHash != set.ContentHash
+	}
 }
 
 // learnsLate tells whether the set that a device's attributes name has become known since they were sent: in a rebuild a device may be there before its set.
@@ -101,7 +109,7 @@ func (b *Backend) learnLate(learns bool) func(offer.World, *v1alpha1.TargetStatu
 		return nil
 	}
 	return func(w offer.World, status *v1alpha1.TargetStatus) error {
-		if set := b.namedSet(w.Target.Namespace, status.Attributes); status.Installed == nil && isNewsOf(status, set) {
+		if set := b.namedSet(w.Target.Namespace, status.Attributes); status.Installed == nil && b.isNewsOf(status, set) {
 			action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
 		}
 		return nil
@@ -130,7 +138,7 @@ func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, versi
 		return false, ddi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is invalidated", name, version)}
 	case set.ContentHash == "":
 		return false, ddi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is not complete: %s", name, version, set.NotDeployable)}
-	case !isNewsOf(&t.Status, set):
+	case !b.isNewsOf(&t.Status, set):
 		return false, nil
 	}
 	_, err = b.update(ctx, client.ObjectKeyFromObject(t), func(w offer.World, status *v1alpha1.TargetStatus) error {

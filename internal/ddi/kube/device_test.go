@@ -506,3 +506,28 @@ func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
 	d.poll()
 	w.wantWrites(0, "another poll")
 }
+
+// Two sets have one name and version, and different types. A device that has just installed the one, and says name and version, does not run the other.
+func TestAttributesDoNotSayWhichTypeIsInstalled(t *testing.T) {
+	w := newWorld(t, 1)
+	older := aSet("earlier", "1.0")
+	older.CreationTimestamp.Time = dawn.Add(-48 * time.Hour)
+	older.Status.ContentHash = strings.Repeat("0c", 32)
+	if err := w.server.Create(context.Background(), older); err != nil {
+		t.Fatal(err)
+	}
+	w.editTarget(func(target *v1alpha1.Target) {
+		target.Status.Attributes = map[string]v1alpha1.AttributeValue{"hw": "B"}
+	})
+	d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	d.wantReport(nil, firstID, succeeded)
+	d.sync()
+	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"set": "firmware", "version": "1.0"})); err != nil {
+		t.Fatal(err)
+	}
+	if i := w.target("dev-0").Status.Installed; i == nil || i.DistributionSet != "firmware" || i.ActionID != firstID {
+		t.Errorf("installed is %+v", i)
+	}
+}
