@@ -135,6 +135,9 @@ func TestHadSets(t *testing.T) {
 		"a skip of what is installed": {
 			then(then([]does{begins("one")}, installed...), func(l *life) { l.s.Actions = nil }, begins("one"), reports(Succeed)), []string{"one"},
 		},
+		"a skip of what it had before, and nobody remembers how": {
+			then(then(then([]does{begins("one")}, installed...), then([]does{begins("two")}, installed...)...), func(l *life) { l.s.Actions = nil }, begins("one"), reports(Succeed)), []string{"two", "one"},
+		},
 		"two skips": {
 			[]does{begins("one"), reports(Succeed), begins("one"), reports(Succeed)}, nil,
 		},

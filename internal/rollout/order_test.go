@@ -145,3 +145,23 @@ func TestIsBehind(t *testing.T) {
 		})
 	}
 }
+
+func TestSince(t *testing.T) {
+	for name, tt := range map[string]struct {
+		startAt time.Duration // after the start
+		want    time.Duration
+	}{
+		"startAt is the place": {-time.Hour, -time.Hour},
+		"moved into the future after the start, it orders nothing": {time.Hour, 0},
+	} {
+		r := started("r")
+		at := metav1.NewTime(epoch.Add(tt.startAt))
+		r.Spec.StartAt = &at
+		if got := Since(r); !got.Equal(epoch.Add(tt.want)) {
+			t.Errorf("%s: since %s", name, got)
+		}
+	}
+	if got := Since(started("r")); !got.Equal(epoch) {
+		t.Errorf("without startAt: since %s", got)
+	}
+}

@@ -444,3 +444,23 @@ func TestNewestWriteCounts(t *testing.T) {
 		t.Errorf("version %s", got)
 	}
 }
+
+// What became of the target's own assignment is remembered, whatever came after it: it would else be carried out again.
+func TestTheOwnAssignmentIsRemembered(t *testing.T) {
+	closed := func(id int32, source v1alpha1.ActionSource) v1alpha1.Action {
+		return v1alpha1.Action{ID: id, Source: source, State: v1alpha1.ActionFinished, DistributionSet: "fw"}
+	}
+	s := newServer(t, target(func(t *v1alpha1.Target) {
+		t.Status.Actions = append(t.Status.Actions, closed(1, v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: t.UID}))
+		for id := int32(2); id < 20; id++ {
+			t.Status.Actions = append(t.Status.Actions, closed(id, v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "gone", UID: types.UID(fmt.Sprint("uid-", id))}))
+		}
+	}))
+	if _, err := s.door(8).Update(context.Background(), dev, notes("elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	actions := s.stored().Status.Actions
+	if len(actions) > 12 || actions[0].ID != 1 {
+		t.Errorf("%d actions are left, the first is %d", len(actions), actions[0].ID)
+	}
+}
