@@ -136,10 +136,11 @@ func TestBirthOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
 		cause    v1alpha1.CancelCause
 		answered bool
 	}{
-		"nothing happens": {func(*v1alpha1.AutoAssignment) {}, "", true},
-		"it is paused":    {func(a *v1alpha1.AutoAssignment) { a.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "", false},
-		"it has stopped":  {func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentStopped }, v1alpha1.CauseStopped, false},
-		"it is deleted":   {nil, v1alpha1.CauseDeleted, false},
+		"nothing happens":         {func(*v1alpha1.AutoAssignment) {}, "", true},
+		"it is paused":            {func(a *v1alpha1.AutoAssignment) { a.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "", false},
+		"it has stopped":          {func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentStopped }, v1alpha1.CauseStopped, false},
+		"it is deleted":           {nil, v1alpha1.CauseDeleted, false},
+		"it is given another set": {func(a *v1alpha1.AutoAssignment) { a.Spec.Update.DistributionSet = "firmware-2" }, v1alpha1.CauseSuperseded, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })

@@ -117,7 +117,7 @@ func (b *Backend) isStopped(ctx context.Context, s standing, a *v1alpha1.Action)
 	if set == nil || !set.DeletionTimestamp.IsZero() || set.Status.ContentHash != a.ContentHash {
 		return true, v1alpha1.CauseSetGone, nil
 	}
-	source, err := b.liveSource(ctx, s.key.Namespace, a.Source)
+	source, err := b.liveSource(ctx, s.key.Namespace, a)
 	switch {
 	case err != nil:
 		return false, "", err
@@ -137,7 +137,8 @@ type liveSource struct {
 }
 
 // liveSource reads the source of an action past the cache. A single assignment needs no second look: the lock of the target guards it.
-func (b *Backend) liveSource(ctx context.Context, namespace string, source v1alpha1.ActionSource) (liveSource, error) {
+func (b *Backend) liveSource(ctx context.Context, namespace string, born *v1alpha1.Action) (liveSource, error) {
+	source := born.Source
 	key := types.NamespacedName{Namespace: namespace, Name: source.Name}
 	switch source.Kind {
 	case v1alpha1.SourceRollout:
@@ -151,6 +152,9 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, source v1alp
 		a, err := b.live.auto(ctx, key)
 		if err != nil || a == nil || a.UID != source.UID {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
+		}
+		if a.Spec.Update.DistributionSet != born.DistributionSet { // it brings another set by now
+			return liveSource{ended: v1alpha1.CauseSuperseded}, nil
 		}
 		closed, forGood := intents.GateOfAuto(a)
 		return standsAs(nil, closed, forGood), nil

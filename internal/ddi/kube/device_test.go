@@ -10,10 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 func TestAuthorize(t *testing.T) {
@@ -529,5 +531,45 @@ func TestAttributesDoNotSayWhichTypeIsInstalled(t *testing.T) {
 	}
 	if i := w.target("dev-0").Status.Installed; i == nil || i.DistributionSet != "firmware" || i.ActionID != firstID {
 		t.Errorf("installed is %+v", i)
+	}
+}
+
+// An older auto-assignment of an older set selects everything. A device that reports what it runs, after a newer rollout has updated it, is not taken back; one
+// that begins to match another auto-assignment is given what that brings.
+func TestAttributesTakeNoDeviceBack(t *testing.T) {
+	w := newWorld(t, 1)
+	before := metav1.NewMicroTime(dawn.Add(-time.Hour))
+	for name, expression := range map[string]string{"default": "true", "prod": `target.attributes["ring"] == "prod"`} {
+		set := aSet("set-of-"+name, name)
+		set.Spec.Metadata = []v1alpha1.MetadataEntry{{Key: "content", Value: name, VisibleToDevice: true}}
+		set.Status.ContentHash = offer.ContentHash(set, nil)
+		auto := &v1alpha1.AutoAssignment{ObjectMeta: about(name)}
+		auto.Spec.Update.DistributionSet, auto.Spec.TargetExpression = set.Name, expression
+		auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &before}
+		if err := errors.Join(w.server.Create(context.Background(), set), w.server.Create(context.Background(), auto)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.editTarget(func(t *v1alpha1.Target) { t.CreationTimestamp = metav1.NewTime(dawn.Add(-24 * time.Hour)) })
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, proceeding)
+	d.wantReport(nil, firstID, succeeded)
+	for i, version := range []string{"0.9", "1.0"} {
+		w.wait(time.Hour)
+		if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"sw": version, "ring": "lab"})); err != nil {
+			t.Fatal(err)
+		}
+		d.sync()
+		if p := d.poll(); p.DeployID != 0 {
+			t.Errorf("after %d reports of attributes the device is offered something", i+1)
+		}
+	}
+	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"ring": "prod"})); err != nil {
+		t.Fatal(err)
+	}
+	d.sync()
+	if p := d.poll(); p.DeployID != firstID+1 {
+		t.Errorf("the device has come into another ring, and is offered %d", p.DeployID)
 	}
 }
