@@ -51,7 +51,7 @@ func audited(t *testing.T) *world.World {
 	t.Cleanup(func() {
 		cancel()
 		watching.Wait()
-		for _, write := range ledger.in(w.Namespace) {
+		for _, write := range ledger.In(w.Namespace) {
 			if fault := trespass(write); fault != "" {
 				t.Errorf("%s: %s", fault, write)
 			}

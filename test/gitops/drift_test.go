@@ -168,18 +168,18 @@ func TestAnIdleWorldWritesNothing(t *testing.T) {
 	})
 	everybody := func(n int) { w.EventuallyPolled(devices, n, time.Now(), names...) }
 	w.Eventually("quiet", func() string {
-		before := len(ledger.in(w.Namespace))
-		if everybody(10); len(ledger.in(w.Namespace)) != before {
-			return fmt.Sprintf("%d writes", len(ledger.in(w.Namespace))-before)
+		before := len(ledger.In(w.Namespace))
+		if everybody(10); len(ledger.In(w.Namespace)) != before {
+			return fmt.Sprintf("%d writes", len(ledger.In(w.Namespace))-before)
 		}
 		return ""
 	})
-	before := len(ledger.in(w.Namespace))
+	before := len(ledger.In(w.Namespace))
 	everybody(20)
 	// Somebody notes something on every object, so that every controller looks again.
 	w.Kubectl("annotate", "swmod,distset,tgt,grollout,autoassign,dgroup", "--all", foreignNote+"=looked")
 	everybody(10)
-	for _, write := range ledger.in(w.Namespace)[before:] {
+	for _, write := range ledger.In(w.Namespace)[before:] {
 		t.Errorf("in a quiet time Goshawk wrote %s", write)
 	}
 	if before < len(names)+len(drawer) {

@@ -10,6 +10,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	world.Wrap(ledger.wrap)
+	world.Wrap(ledger.Wrap)
 	cluster.Main(m)
 }

@@ -70,6 +70,7 @@ const (
 	strict   = `successThreshold: 90, errorThreshold: 5, minimumReports: 10, successAction: Pause, errorBudget: {percent: 2, count: 50}`
 	approved = `{approvalRequired: true, approval: {planHash: ` + plan + `}, ` + strict + `}`
 	grouped  = `{approval: {planHash: ` + plan + `}, errorThreshold: 20, groups: [{name: canary, percentage: 5, errorThreshold: 1, successAction: Pause}, {name: rest}]}`
+	growing  = `{approval: {planHash: ` + plan + `}, dynamic: {groupSize: 10, maxTargets: 100, until: "2026-12-01T02:00:00Z"}}`
 	consent  = `{update: {confirmationRequired: true}, approval: {planHash: ` + plan + `}, groups: [{name: canary, percentage: 5}, {name: rest}]}`
 )
 
@@ -147,6 +148,19 @@ var brakeDeeds = map[string]deed{
 	"a group gets a looser one":          {given: grouped, status: started, when: groups(`{name: canary, percentage: 5, errorThreshold: 1, successAction: Pause}, {name: rest, successThreshold: 49}`), may: "approver", refused: loosens("the conditions of group rest")},
 	"what a group inherits is raised":    {given: grouped, status: started, when: `{errorThreshold: 21}`, may: "approver", refused: loosens("errorThreshold, the conditions of group rest")},
 	"a group keeps what it inherited":    {given: grouped, status: started, when: `{errorThreshold: 10, groups: [{name: canary, percentage: 5, errorThreshold: 1, successAction: Pause}, {name: rest, errorThreshold: 20}]}`, may: "editor approver stopper"},
+	"it is to grow, too":                 {given: approved, status: started, when: `{dynamic: {maxTargets: 10}}`, may: "approver", refused: loosens("dynamic")},
+	"it is to grow larger":               {given: growing, status: started, when: `{dynamic: {maxTargets: 101}}`, may: "approver", refused: loosens("dynamic")},
+	"it is to grow without limit":        {given: growing, status: started, when: `{dynamic: {maxTargets: null}}`, may: "approver", refused: loosens("dynamic")},
+	"it is to grow for longer":           {given: growing, status: started, when: `{dynamic: {until: "2026-12-01T03:00:01+01:00"}}`, may: "approver", refused: loosens("dynamic")},
+	"it is to grow for ever":             {given: growing, status: started, when: `{dynamic: {until: null}}`, may: "approver", refused: loosens("dynamic")},
+	"it is to grow by larger steps":      {given: growing, status: started, when: `{dynamic: {groupSize: 11}}`, may: "approver", refused: loosens("dynamic")},
+	"it is to grow by the planned steps": {given: growing, status: started, when: `{dynamic: {groupSize: null}}`, may: "approver", refused: loosens("dynamic")},
+	"it is to grow by steps of its own":  {given: `{approval: {planHash: ` + plan + `}, dynamic: {}}`, status: started, when: `{dynamic: {groupSize: 1}}`, may: "approver", refused: loosens("dynamic")},
+	"it is to grow less":                 {given: growing, status: started, when: `{dynamic: {groupSize: 9, maxTargets: 99, until: "2026-12-01T03:00:00+02:00"}}`, may: "editor approver stopper"},
+	"its growth gets a limit":            {given: `{approval: {planHash: ` + plan + `}, dynamic: {}}`, status: started, when: `{dynamic: {maxTargets: 10, until: "2026-12-01T02:00:00Z"}}`, may: "editor approver stopper"},
+	"it is to grow no more":              {given: growing, status: started, when: `{dynamic: null}`, may: "editor approver stopper"},
+	"its end is told in other words":     {given: growing, status: started, when: `{dynamic: {until: "2026-12-01T03:00:00+01:00"}}`, may: "editor approver stopper"},
+	"nobody approved that it grows":      {given: `{dynamic: {groupSize: 5, maxTargets: 10}}`, status: started, when: `{dynamic: {groupSize: 6, maxTargets: null}}`, may: "editor approver stopper"},
 	"the last of 500 groups is loosened": {given: `{approval: {planHash: ` + plan + `}, ` + many("") + `}`, status: started, when: `{` + many("errorThreshold: 51") + `}`, may: "approver", refused: loosens("the conditions of group g499")},
 }
 

@@ -97,6 +97,7 @@ func (s *several) restsInPeace(before int) {
 	refused := map[string]int{}
 	for _, w := range written.In(s.Namespace)[before:] {
 		if w.Status >= 400 && w.Status != http.StatusNotFound && w.Status != http.StatusConflict {
+			w.Body = nil // whatever it wanted to write
 			refused[w.String()]++
 		}
 	}

@@ -1,7 +1,9 @@
 package world
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -10,12 +12,13 @@ import (
 // Write is one request by which Goshawk changed something, or wanted to.
 type Write struct {
 	Method, Namespace, Resource, Name, Subresource string
+	Body                                           []byte
 	// Status of the answer; 0: there was none.
 	Status int
 }
 
 func (w Write) String() string {
-	return fmt.Sprintf("%s %s/%s %s answered %d", w.Method, w.Resource, w.Name, w.Subresource, w.Status)
+	return fmt.Sprintf("%s %s/%s %s answered %d: %.300s", w.Method, w.Resource, w.Name, w.Subresource, w.Status, w.Body)
 }
 
 // Ledger has every write that Goshawk sent to the API server. The zero value is ready: give its Wrap method to Wrap.
@@ -31,6 +34,14 @@ func (l *Ledger) Wrap(next http.RoundTripper) http.RoundTripper {
 			return next.RoundTrip(r)
 		}
 		w := writeTo(r.Method, r.URL.Path)
+		if r.Body != nil {
+			var err error
+			if w.Body, err = io.ReadAll(r.Body); err != nil {
+				return nil, err
+			}
+			r = r.Clone(r.Context())
+			r.Body = io.NopCloser(bytes.NewReader(w.Body))
+		}
 		response, err := next.RoundTrip(r)
 		if err == nil {
 			w.Status = response.StatusCode
