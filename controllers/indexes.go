@@ -20,6 +20,8 @@ const (
 	TargetByOpenSource = "openActions.source.uid"
 	// TargetByAssignedSet finds the targets whose spec.assignment names a DistributionSet.
 	TargetByAssignedSet = "assignment.distributionSet"
+	// TargetByAssignment finds the targets that have a spec.assignment, by the word Assigned.
+	TargetByAssignment = "assignment"
 	// RolloutBySet finds the Rollouts of a DistributionSet.
 	RolloutBySet = "rollout.update.distributionSet"
 	// AutoAssignmentBySet finds the AutoAssignments of a DistributionSet.
@@ -46,6 +48,7 @@ func fieldIndexes() []fieldIndex {
 		{&v1alpha1.Target{}, TargetByOpenSet, OpenSets},
 		{&v1alpha1.Target{}, TargetByOpenSource, OpenSources},
 		{&v1alpha1.Target{}, TargetByAssignedSet, UsedSet},
+		{&v1alpha1.Target{}, TargetByAssignment, HasAssignment},
 		{&v1alpha1.Rollout{}, RolloutBySet, UsedSet},
 		{&v1alpha1.AutoAssignment{}, AutoAssignmentBySet, UsedSet},
 		{&v1alpha1.DistributionSet{}, SetByModule, SetModules},
@@ -99,6 +102,17 @@ func UsedSet(o client.Object) []string {
 		}
 	}
 	return nil
+}
+
+// Assigned is what every target with an assignment is found by.
+const Assigned = "Assigned"
+
+// HasAssignment is Assigned for a target with an assignment.
+func HasAssignment(o client.Object) []string {
+	if o.(*v1alpha1.Target).Spec.Assignment == nil {
+		return nil
+	}
+	return []string{Assigned}
 }
 
 // SetModules are the modules that a set names.

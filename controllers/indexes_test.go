@@ -30,6 +30,8 @@ func TestIndexExtractors(t *testing.T) {
 		"an idle target is found by no set":                                       {OpenSets, &v1alpha1.Target{}, nil},
 		"a target is found by the set assigned to it":                             {UsedSet, busy, []string{"own"}},
 		"a target without assignment is found by none":                            {UsedSet, &v1alpha1.Target{}, nil},
+		"a target is found by having an assignment":                               {HasAssignment, busy, []string{Assigned}},
+		"a target without one is not":                                             {HasAssignment, &v1alpha1.Target{}, nil},
 		"a rollout is found by its set":                                           {UsedSet, aRollout("r", "fw"), []string{"fw"}},
 		"an auto-assignment is found by its set": {UsedSet, &v1alpha1.AutoAssignment{
 			Spec: v1alpha1.AutoAssignmentSpec{Update: v1alpha1.Update{DistributionSet: "fw"}}}, []string{"fw"}},
@@ -75,7 +77,7 @@ func TestIndexesAreAllAdded(t *testing.T) {
 	if err := AddIndexes(t.Context(), added); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{TargetByOpenSet, TargetByOpenSource, TargetByAssignedSet, RolloutBySet, AutoAssignmentBySet, SetByModule, SetByIdentity, SetByContentHash, ModuleByIdentity} {
+	for _, name := range []string{TargetByOpenSet, TargetByOpenSource, TargetByAssignedSet, TargetByAssignment, RolloutBySet, AutoAssignmentBySet, SetByModule, SetByIdentity, SetByContentHash, ModuleByIdentity} {
 		if !added[name] {
 			t.Errorf("index %s is not added", name)
 		}

@@ -36,3 +36,40 @@ func (r *rests) forget(uid types.UID) {
 	defer r.mu.Unlock()
 	delete(r.until, uid)
 }
+
+// pauses grow, object by object, while a walk over its targets gets nowhere.
+type pauses struct {
+	mu    sync.Mutex
+	known map[types.UID]pause
+}
+
+// pause is how much was left at the last look, and how long it was to the next.
+type pause struct {
+	left int
+	long time.Duration
+}
+
+// longestPause is how late a walk comes back at most.
+const longestPause = 5 * time.Second
+
+// next is how long a walk waits that has so much left: for the cache, when it has got on, else twice as long as the last time.
+func (p *pauses) next(uid types.UID, left int) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	long := conflictPause
+	if last, ok := p.known[uid]; ok && left >= last.left {
+		long = min(2*last.long, longestPause)
+	}
+	if p.known == nil {
+		p.known = map[types.UID]pause{}
+	}
+	p.known[uid] = pause{left, long}
+	return long
+}
+
+// forget a walk that is over.
+func (p *pauses) forget(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.known, uid)
+}

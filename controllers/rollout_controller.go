@@ -39,6 +39,7 @@ type RolloutReconciler struct {
 	claims  claims
 	joiners joiners
 	turns   turns
+	pauses  pauses
 }
 
 // Reconcile looks at one rollout.
@@ -63,8 +64,8 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 	if err != nil {
 		return retryConflict(ignoreTerminating(err))
 	}
-	if untold {
-		return ctrl.Result{RequeueAfter: conflictPause}, nil
+	if untold > 0 {
+		return ctrl.Result{RequeueAfter: r.pauses.next(obj.UID, untold)}, nil
 	}
 	return ctrl.Result{RequeueAfter: plan.RecheckAfter}, nil
 }
@@ -78,8 +79,8 @@ func (r *RolloutReconciler) plan(obj *v1alpha1.Rollout) rollout.Plan {
 	return plan
 }
 
-// carryOut applies a plan in the order that survives a crash after any write, and tells whether begun devices are left that have not heard of a stop.
-func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) (untold bool, err error) {
+// carryOut applies a plan in the order that survives a crash after any write, and tells how many begun devices had not heard of a stop.
+func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) (untold int, err error) {
 	for _, write := range []func() error{
 		func() error { return r.createGroups(ctx, plan.Create) },
 		func() error { return r.writeGroups(ctx, plan.Supersede) },
@@ -89,17 +90,16 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout,
 		func() error { return r.deleteGroups(ctx, plan.Delete) },
 	} {
 		if err := write(); err != nil {
-			return false, err
+			return 0, err
 		}
 	}
 	if plan.DeleteSelf {
-		return false, client.IgnoreNotFound(r.Client.Delete(ctx, obj, client.Preconditions{UID: &obj.UID}))
+		return 0, client.IgnoreNotFound(r.Client.Delete(ctx, obj, client.Preconditions{UID: &obj.UID}))
 	}
 	if !plan.Walk {
-		return false, nil
+		return 0, nil
 	}
-	left, err := r.walk(ctx, obj)
-	return left > 0, err
+	return r.walk(ctx, obj)
 }
 
 // createGroups creates a plan's groups; their names make it safe to repeat.
@@ -216,8 +216,8 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	if !controllerutil.ContainsFinalizer(obj, v1alpha1.RolloutFinalizer) {
 		return ctrl.Result{}, nil
 	}
-	if again, err := r.tellOfDeletion(ctx, obj); again || err != nil {
-		return ctrl.Result{RequeueAfter: conflictPause}, err
+	if again, err := r.tellOfDeletion(ctx, obj); again > 0 || err != nil {
+		return ctrl.Result{RequeueAfter: again}, err
 	}
 	var groups v1alpha1.DeploymentGroupList
 	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.RolloutLabelValue(obj.Name)}); err != nil {
@@ -239,27 +239,28 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	r.claims.forget(obj.UID)
 	r.turns.forget(client.ObjectKeyFromObject(obj))
 	r.joiners.forget(obj.UID)
+	r.pauses.forget(obj.UID)
 	return ctrl.Result{}, nil
 }
 
-// tellOfDeletion carries out deletionCancelation and asks to be called again while targets are left to be told. It does not wait for one that cannot be written:
-// when it has been over all of them and only errors are left, the rollout goes and people are told.
-func (r *RolloutReconciler) tellOfDeletion(ctx context.Context, obj *v1alpha1.Rollout) (again bool, err error) {
+// tellOfDeletion carries out deletionCancelation and answers when to be called again while targets are left to be told; zero: none is. It does not wait for one that
+// cannot be written: when it has been over all of them and only errors are left, the rollout goes and people are told.
+func (r *RolloutReconciler) tellOfDeletion(ctx context.Context, obj *v1alpha1.Rollout) (again time.Duration, err error) {
 	if stop := intents.OriginOf(obj).Stop; stop != v1alpha1.CancelationSoft && stop != v1alpha1.CancelationForce {
-		return false, nil
+		return 0, nil
 	}
 	if seen := r.Index.Rollout(client.ObjectKeyFromObject(obj)); seen == nil || seen.UID != obj.UID || seen.DeletionTimestamp.IsZero() {
-		return true, nil // what the index has not seen yet would not be folded
+		return conflictPause, nil // what the index has not seen yet would not be folded
 	}
 	left, err := r.walk(ctx, obj)
 	switch {
 	case left == 0:
-		return false, err
+		return 0, err
 	case err == nil, r.Now().Sub(obj.DeletionTimestamp.Time) < deletionPatience:
-		return true, nil
+		return r.pauses.next(obj.UID, left), nil
 	}
 	r.Events.Eventf(obj, nil, "Warning", "CancelationIncomplete", "Delete", "%d targets could not be written within %s and have not been told of the deletion: %v", left, deletionPatience, err)
-	return false, nil
+	return 0, nil
 }
 
 // deletionPatience is how long a rollout that goes tries to tell targets that cannot be written.
@@ -283,6 +284,7 @@ func (r *RolloutReconciler) walk(ctx context.Context, obj *v1alpha1.Rollout) (le
 		}
 	}
 	if len(untold) == 0 {
+		r.pauses.forget(obj.UID)
 		return 0, nil
 	}
 	slices.Sort(untold)

@@ -44,17 +44,7 @@ type racer struct {
 
 // newRace has four targets and a rollout of them in two groups.
 func newRace(t *testing.T) *race {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(
-		&v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DeploymentGroup{})
-	for _, f := range fieldIndexes() {
-		b = b.WithIndex(f.object, f.name, f.extract)
-	}
+	b := indexedStore(t)
 	about := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: fleet, Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(dawn), Generation: 1}
 	}
@@ -76,6 +66,22 @@ func newRace(t *testing.T) *race {
 	w.old, w.new = w.racer(), w.racer()
 	w.sync()
 	return w
+}
+
+// indexedStore is going to be an API server with the field indexes of our caches.
+func indexedStore(t *testing.T) *fake.ClientBuilder {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(
+		&v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DeploymentGroup{})
+	for _, f := range fieldIndexes() {
+		b = b.WithIndex(f.object, f.name, f.extract)
+	}
+	return b
 }
 
 func (w *race) racer() *racer {
@@ -189,6 +195,12 @@ func (w *race) run() (told []string) {
 // succeed makes every target of an open group install what it is offered.
 func (w *race) succeed(group v1alpha1.DeploymentGroup) {
 	w.t.Helper()
+	w.begin(group, action.Download, action.Succeed)
+}
+
+// begin makes every target of an open group take what it is offered, and report.
+func (w *race) begin(group v1alpha1.DeploymentGroup, reports ...action.Event) {
+	w.t.Helper()
 	r := w.rollout()
 	for _, name := range group.Spec.Targets {
 		t := &v1alpha1.Target{}
@@ -200,7 +212,7 @@ func (w *race) succeed(group v1alpha1.DeploymentGroup) {
 			Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Group: group.Spec.Group, Attempt: 1, Since: &since},
 			DistributionSet: "firmware-1", ContentHash: w.content, Now: w.now,
 		})
-		for _, e := range []action.Event{action.Download, action.Succeed} {
+		for _, e := range reports {
 			action.Fold(&t.Status, action.Report{ID: a.ID, Event: e, Now: w.now})
 		}
 		if err := w.store.Status().Update(w.t.Context(), t); err != nil {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -82,11 +84,23 @@ func (r *RolloutReconciler) compare(s *rollout.Snapshot, other *v1alpha1.Rollout
 	case rollout.IsBehind(s.Rollout, other, s.Now):
 		s.Behind = cmp.Or(s.Behind, other.Name)
 	case !rollout.IsAmbiguous(other, s.Rollout):
-	case len(r.shared(s.Groups, other, anyGroup)) > 0:
+	case len(r.shared(s.Groups, other, anyGroup)) > 0, r.isReplanning(other) && isFoundAmbiguous(s.Rollout):
 		s.Ambiguous = cmp.Or(s.Ambiguous, other.Name)
 	case !r.isPlanKnown(other):
 		s.Undecided = cmp.Or(s.Undecided, other.Name)
 	}
+}
+
+// isReplanning tells whether a rollout makes a plan, or the index has not heard of all its groups. One that cannot be planned says so.
+func (r *RolloutReconciler) isReplanning(obj *v1alpha1.Rollout) bool {
+	return !r.isPlanKnown(obj) && !meta.IsStatusConditionTrue(obj.Status.Conditions, v1alpha1.ConditionStalled)
+}
+
+// isFoundAmbiguous tells whether an earlier look found the order of a rollout ambiguous. Only what is known ends that: a neighbour that plans anew shares nothing for a
+// moment.
+func isFoundAmbiguous(obj *v1alpha1.Rollout) bool {
+	c := meta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionStalled)
+	return c != nil && c.Status == metav1.ConditionTrue && c.Reason == v1alpha1.ReasonOrderAmbiguous
 }
 
 // isPlanKnown tells whether the index has all groups of a rollout's plan.

@@ -47,13 +47,16 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 		r.wakeForTarget(queue, asTarget(old), asTarget(now), any)
 	case *v1alpha1.Rollout:
 		queue.Add(requestFor(any))
-		if concernsOthers(old, now) {
+		if r.concernsOthers(old, now) {
 			r.joiners.reconsider(any.Namespace)
 			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Name != any.Name })
 		}
 	case *v1alpha1.DeploymentGroup:
 		if now == nil {
 			r.Tallies.Forget(client.ObjectKeyFromObject(any))
+		}
+		if old == nil {
+			r.wakeComparing(queue, any.Namespace)
 		}
 		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool {
 			return other.Name == any.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting || // which waits for groups to give targets up
@@ -77,6 +80,15 @@ func (r *RolloutReconciler) addRollouts(queue rolloutQueue, namespace string, co
 	}
 }
 
+// wakeComparing wakes, after a delay, for a plan has many groups, the rollouts that may wait for what another one has planned.
+func (r *RolloutReconciler) wakeComparing(queue rolloutQueue, namespace string) {
+	for _, ro := range r.Index.Rollouts(namespace) {
+		if ro.Status.Plan != nil && ro.Status.StartedAt == nil {
+			queue.AddAfter(requestFor(ro), reportDelay)
+		}
+	}
+}
+
 // hasGrown tells whether targets joined a dynamic group: they may be taken from an older rollout.
 func hasGrown(old, now client.Object) bool {
 	before, was := old.(*v1alpha1.DeploymentGroup)
@@ -84,12 +96,22 @@ func hasGrown(old, now client.Object) bool {
 	return was && is && len(before.Spec.Targets) != len(after.Spec.Targets)
 }
 
-// concernsOthers tells whether a rollout may change what its neighbours do: it started, opened a group, ended or goes away.
-func concernsOthers(old, now client.Object) bool {
+// concernsOthers tells whether a rollout may change what its neighbours do: it says something else, has another plan, started, opened a group, grows no more, ended
+// or goes away. Mere counts concern nobody.
+func (r *RolloutReconciler) concernsOthers(old, now client.Object) bool {
 	before, ok := old.(*v1alpha1.Rollout)
 	after, still := now.(*v1alpha1.Rollout)
-	return !ok || !still || before.Status.State != after.Status.State || openGroups(before) != openGroups(after) ||
+	return !ok || !still || before.Generation != after.Generation || planHash(before) != planHash(after) ||
+		before.Status.State != after.Status.State || openGroups(before) != openGroups(after) ||
+		rollout.Grows(before, r.Now()) != rollout.Grows(after, r.Now()) ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
+}
+
+func planHash(r *v1alpha1.Rollout) string {
+	if r.Status.Plan == nil {
+		return ""
+	}
+	return r.Status.Plan.Hash
 }
 
 // wakeForTarget tallies a change of a target and wakes, after a delay, the rollouts whose counts changed; those without a plan when it may change whom

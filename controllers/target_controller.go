@@ -86,19 +86,25 @@ func firstLook(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time)
 	action.StartIDs(status, now)
 }
 
-// noteAssignment gives a new spec.assignment its place in the order of intents: its assignedAt if given and past, which survives a rebuild from Git, else now.
+// noteAssignment gives a new spec.assignment its place in the order of intents: its assignedAt if given, which survives a rebuild from Git, else now. One whose
+// assignedAt is to come is not there until then, so that it has one place and no other.
 func noteAssignment(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
 	wanted := t.Spec.Assignment
 	switch {
-	case wanted == nil:
+	case wanted == nil, isAhead(wanted, now):
 		status.Assignment = nil
 	case !intents.IsSeen(wanted, status.Assignment):
 		since := now
-		if at := wanted.AssignedAt; at != nil && at.Time.Before(now) {
-			since = at.Time
+		if wanted.AssignedAt != nil {
+			since = wanted.AssignedAt.Time
 		}
 		status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: &metav1.MicroTime{Time: since}}
 	}
+}
+
+// isAhead tells whether the time of an assignment is to come.
+func isAhead(a *v1alpha1.Assignment, now time.Time) bool {
+	return a.AssignedAt != nil && a.AssignedAt.After(now)
 }
 
 // targetReady: the oldest target of a controllerID is served, younger twins are not.
@@ -121,26 +127,62 @@ func stalledBy(ready metav1.Condition) *metav1.Condition {
 	return &ready
 }
 
-// targetAssigned tells what became of spec.assignment and spec.cancel; nil: neither is set.
+// targetAssigned tells what became of spec.assignment and spec.cancel; nil: neither is set. An assignment that somebody has to mend goes first: the counters of
+// rollouts go by its reason.
 func targetAssigned(w offer.World) *metav1.Condition {
-	t := w.Target
-	c := &metav1.Condition{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionTrue, ObservedGeneration: t.Generation, LastTransitionTime: metav1.NewTime(w.Now)}
-	if cancel := t.Spec.Cancel; cancel != nil && cancel.UpTo >= t.Status.NextActionID {
-		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonUnknownCancelID
-		c.Message = fmt.Sprintf("spec.cancel.upTo is %d, but this target was never given an id above %d, so it is ignored: copy the id from status.actions", cancel.UpTo, t.Status.NextActionID-1)
-		return c
+	assigned, wrong := assignmentNow(w), wrongCancel(w.Target)
+	if wrong == "" {
+		return assigned
 	}
-	if t.Spec.Assignment == nil {
+	if assigned != nil && assigned.Status == metav1.ConditionFalse {
+		assigned.Message += "; besides, " + wrong
+		return assigned
+	}
+	return assignedAs(w, metav1.ConditionFalse, v1alpha1.ReasonUnknownCancelID, wrong)
+}
+
+// wrongCancel says that spec.cancel names an id that was never given; empty: it does not.
+func wrongCancel(t *v1alpha1.Target) string {
+	if t.Spec.Cancel == nil || t.Spec.Cancel.UpTo < t.Status.NextActionID {
+		return ""
+	}
+	return fmt.Sprintf("spec.cancel.upTo is %d, but this target was never given an id above %d, so it is ignored: copy the id from status.actions",
+		t.Spec.Cancel.UpTo, t.Status.NextActionID-1)
+}
+
+// assignmentNow tells what became of spec.assignment; nil: there is none.
+func assignmentNow(w offer.World) *metav1.Condition {
+	wanted := w.Target.Spec.Assignment
+	switch own := ownVerdict(w); {
+	case wanted == nil:
+		return nil
+	case isAhead(wanted, w.Now):
+		return assignedAs(w, metav1.ConditionTrue, v1alpha1.ReasonWaitingForStart, fmt.Sprintf(
+			"%s is assigned as of %s (spec.assignment.assignedAt) and waits until then", wanted.DistributionSet, wanted.AssignedAt.UTC().Format(time.RFC3339)))
+	case own == nil:
+		return assignedAs(w, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "spec.assignment has been noted")
+	default:
+		status, reason, message := assignedWords(*own)
+		return assignedAs(w, status, reason, message)
+	}
+}
+
+func assignedAs(w offer.World, status metav1.ConditionStatus, reason, message string) *metav1.Condition {
+	return &metav1.Condition{Type: v1alpha1.ConditionAssigned, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: w.Target.Generation, LastTransitionTime: metav1.NewTime(w.Now)}
+}
+
+// ownVerdict is that on the target's own assignment; nil: it does not reach the target.
+func ownVerdict(w offer.World) *offer.Verdict {
+	if w.Target.Spec.Assignment == nil {
 		return nil
 	}
 	for _, v := range offer.Judge(w) {
 		if v.Intent.Source.Kind == v1alpha1.SourceTarget {
-			c.Status, c.Reason, c.Message = assignedWords(v)
-			return c
+			return &v
 		}
 	}
-	c.Status, c.Reason, c.Message = metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "spec.assignment has been noted"
-	return c
+	return nil
 }
 
 // assignedWords turns the verdict on an assignment into a condition: what needs somebody to act is False.
@@ -175,22 +217,35 @@ func offeredWords(u *v1alpha1.Update) string {
 	return words
 }
 
-// recheck is when time alone changes something about a target: a deadline of its open action, or its silence.
+// recheck is when time alone changes something about a target: a deadline of its open action, what is said of its assignment, or its silence.
 func (r *TargetReconciler) recheck(t *v1alpha1.Target) time.Duration {
 	now := r.Now()
-	var next time.Time
-	if action.Open(&t.Status) != nil {
-		next = offer.For(r.Index.World(t, now)).Reason.Until
+	var times []time.Time
+	if a := action.Open(&t.Status); a != nil {
+		times = append(times, action.ProgressDeadline(a), action.CancelDeadline(a), offer.For(r.Index.World(t, now)).Reason.Until)
+	}
+	if t.Spec.Assignment != nil {
+		times = append(times, nextWords(r.Index.World(t, now)))
 	}
 	if seen := t.Status.LastSeen; seen != nil && now.Sub(seen.Time) < targets.OfflineAfter {
-		if silent := seen.Add(targets.OfflineAfter); next.IsZero() || silent.Before(next) {
-			next = silent
-		}
+		times = append(times, seen.Add(targets.OfflineAfter))
 	}
-	if next.IsZero() {
+	times = slices.DeleteFunc(times, time.Time.IsZero)
+	if len(times) == 0 {
 		return 0
 	}
-	return max(next.Sub(now), time.Second)
+	return max(slices.MinFunc(times, time.Time.Compare).Sub(now), time.Second)
+}
+
+// nextWords is when time alone changes what is said of an assignment; zero: never. Its windows open and close without a word.
+func nextWords(w offer.World) time.Time {
+	if isAhead(w.Target.Spec.Assignment, w.Now) {
+		return w.Target.Spec.Assignment.AssignedAt.Time
+	}
+	if own := ownVerdict(w); own != nil && own.Reason.Code != offer.CodeWindowClosed && own.Reason.Until.After(w.Now) {
+		return own.Reason.Until
+	}
+	return time.Time{}
 }
 
 // SetupWithManager watches targets, and through the index what may change their open actions.
@@ -209,29 +264,73 @@ func (r *TargetReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// concerned are the targets that a change of something else concerns.
+// concerned are the targets that a change of something else concerns: their open action may have to give way, or what is said of their assignment may be over.
 func (r *TargetReconciler) concerned(old, now client.Object) []reconcile.Request {
-	switch gone := old.(type) {
+	any := now
+	if any == nil {
+		any = old
+	}
+	switch any := any.(type) {
 	case *v1alpha1.Target:
 		if now == nil {
-			return r.twins(gone)
+			return r.twins(any)
 		}
-	}
-	switch after := now.(type) {
 	case *v1alpha1.Rollout:
-		before, _ := old.(*v1alpha1.Rollout)
-		if before == nil || openGroups(before) < openGroups(after) || isHeld(before) && !isHeld(after) {
-			return r.membersAtWork(after)
+		if now != nil {
+			before, _ := old.(*v1alpha1.Rollout)
+			return r.concernedByRollout(before, any)
 		}
-	case *v1alpha1.DeploymentGroup: // a dynamic group that has grown
-		before, ok := old.(*v1alpha1.DeploymentGroup)
-		if ro := r.Index.Rollout(types.NamespacedName{Namespace: after.Namespace, Name: after.Spec.Rollout}); ok && ro != nil && len(before.Spec.Targets) < len(after.Spec.Targets) {
-			return r.membersAtWork(ro)
+	case *v1alpha1.DeploymentGroup:
+		if before, ok := old.(*v1alpha1.DeploymentGroup); ok && now != nil {
+			return r.concernedByGroup(before, any)
 		}
-	case *v1alpha1.DistributionSet:
-		return r.assigned(after)
+	case *v1alpha1.AutoAssignment:
+		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !intents.OffersAlike(before, any) {
+			return r.assigned(any.Namespace, client.MatchingFields{TargetByAssignment: Assigned})
+		}
+	case *v1alpha1.DistributionSet: // conditions say what it lacks
+		return r.assigned(any.Namespace, client.MatchingFields{TargetByAssignedSet: any.Name})
 	}
 	return nil
+}
+
+func (r *TargetReconciler) concernedByRollout(before, after *v1alpha1.Rollout) []reconcile.Request {
+	var requests []reconcile.Request
+	if before == nil || openGroups(before) < openGroups(after) || isHeld(before) && !isHeld(after) {
+		requests = r.membersAtWork(after)
+	}
+	if reachOf(before) != reachOf(after) {
+		requests = append(requests, r.assignedMembers(after)...)
+	}
+	return requests
+}
+
+func (r *TargetReconciler) concernedByGroup(before, after *v1alpha1.DeploymentGroup) []reconcile.Request {
+	ro := r.Index.Rollout(types.NamespacedName{Namespace: after.Namespace, Name: after.Spec.Rollout})
+	grown := len(before.Spec.Targets) < len(after.Spec.Targets)
+	if ro == nil || !grown && bitsOf(before) == bitsOf(after) {
+		return nil
+	}
+	requests := r.assignedMembers(ro)
+	if grown {
+		requests = append(requests, r.membersAtWork(ro)...)
+	}
+	return requests
+}
+
+// reach is how far a rollout has come towards its members, as far as their other updates depend on it.
+type reach struct {
+	open             int
+	started, stopped bool
+	superseding      v1alpha1.Superseding
+}
+
+func reachOf(r *v1alpha1.Rollout) reach {
+	if r == nil {
+		return reach{}
+	}
+	_, stopped := intents.Gate(r, 0)
+	return reach{openGroups(r), r.Status.StartedAt != nil, stopped, r.Spec.Update.Superseding}
 }
 
 // isHeld tells whether a rollout offers nothing for the time being.
@@ -239,7 +338,8 @@ func isHeld(r *v1alpha1.Rollout) bool {
 	return r.Status.State == v1alpha1.RolloutPaused || r.Spec.State == v1alpha1.IntentPaused
 }
 
-// targetPredicate lets through what the controller answers to: spec, labels, attributes, and actions that opened or closed. Polls and progress wake nobody.
+// targetPredicate lets through what the controller answers to: spec, labels, attributes, actions that opened or closed, and what an assigned device runs. Polls and
+// progress wake nobody.
 var targetPredicate = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, now := e.ObjectOld.(*v1alpha1.Target), e.ObjectNew.(*v1alpha1.Target)
@@ -247,7 +347,8 @@ var targetPredicate = predicate.Funcs{
 			!equality.Semantic.DeepEqual(old.Labels, now.Labels) ||
 			!equality.Semantic.DeepEqual(old.Status.Attributes, now.Status.Attributes) ||
 			now.Status.ObservedGeneration != now.Generation ||
-			(hasDeadline(now) || now.Spec.Assignment != nil) && openState(old) != openState(now)
+			(hasDeadline(now) || now.Spec.Assignment != nil) && openState(old) != openState(now) ||
+			now.Spec.Assignment != nil && !equality.Semantic.DeepEqual(old.Status.Installed, now.Status.Installed)
 	},
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
 }
@@ -302,10 +403,18 @@ func (r *TargetReconciler) membersAtWork(ro *v1alpha1.Rollout) []reconcile.Reque
 	return requests
 }
 
-// assigned are the targets whose own assignment names the set: their conditions say what it lacks.
-func (r *TargetReconciler) assigned(set *v1alpha1.DistributionSet) []reconcile.Request {
+// assignedMembers are the members of a rollout that have an assignment of their own. A fleet without assignments costs nothing.
+func (r *TargetReconciler) assignedMembers(ro *v1alpha1.Rollout) []reconcile.Request {
+	return slices.DeleteFunc(r.assigned(ro.Namespace, client.MatchingFields{TargetByAssignment: Assigned}), func(request reconcile.Request) bool {
+		t := r.Index.Target(request.NamespacedName)
+		return t == nil || !isMember(r.Index, ro, t)
+	})
+}
+
+// assigned are the targets of a namespace whose own assignment is found so.
+func (r *TargetReconciler) assigned(namespace string, found client.MatchingFields) []reconcile.Request {
 	var list v1alpha1.TargetList
-	if err := r.Client.List(context.Background(), &list, client.InNamespace(set.Namespace), client.MatchingFields{TargetByAssignedSet: set.Name}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(context.Background(), &list, client.InNamespace(namespace), found, client.UnsafeDisableDeepCopy); err != nil {
 		return nil // only a cache that is not up yet fails, and the first look at each target follows
 	}
 	requests := make([]reconcile.Request, len(list.Items))

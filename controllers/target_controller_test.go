@@ -2,10 +2,14 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/intents"
@@ -27,7 +31,9 @@ func TestNoteAssignment(t *testing.T) {
 	}{
 		"a new one counts from now":                         {assignment("fw", nil), nil, noon},
 		"one with a past assignedAt counts from then":       {assignment("fw", moment(-48*time.Hour)), nil, noon.Add(-48 * time.Hour)},
-		"one with an assignedAt to come counts from now":    {assignment("fw", moment(time.Hour)), nil, noon},
+		"one with an assignedAt to come waits for it":       {assignment("fw", moment(time.Hour)), nil, time.Time{}},
+		"and counts from then, not from when it was seen":   {assignment("fw", moment(0)), nil, noon},
+		"to put it off is to forget the one before":         {assignment("fw", moment(time.Hour)), seen("fw", moment(-time.Hour)), time.Time{}},
 		"the same is as old as it was":                      {assignment("fw", nil), seen("fw", nil), noon.Add(-time.Hour)},
 		"another set is new":                                {assignment("fw2", nil), seen("fw", nil), noon},
 		"the same set with another assignedAt is new again": {assignment("fw", moment(-time.Minute)), seen("fw", nil), noon.Add(-time.Minute)},
@@ -81,6 +87,86 @@ func TestALookLetsWhatIsKnownOfTheDeviceHoldForTheNewSpec(t *testing.T) {
 	}
 }
 
+// An assignment that waits for its time is no secret, and is looked at again when that comes.
+func TestAnAssignmentWaitsForItsTime(t *testing.T) {
+	at := metav1.NewTime(noon.Add(time.Hour))
+	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
+	c := targetAssigned(offer.World{Now: noon, Target: target})
+	if got, want := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message), "True WaitingForStart: fw is assigned as of 2026-03-01T13:00:00Z (spec.assignment.assignedAt) and waits until then"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	r := &TargetReconciler{Index: intents.New(), Now: func() time.Time { return noon }}
+	if got := r.recheck(target); got != time.Hour {
+		t.Errorf("it is looked at again after %s", got)
+	}
+}
+
+// Deadlines of an open action are watched whatever the device is given meanwhile.
+func TestWhenATargetIsLookedAtAgain(t *testing.T) {
+	moment := func(d time.Duration) *metav1.Time { at := metav1.NewTime(noon.Add(d)); return &at }
+	tenMinutes, anHour := int32(600), int32(3600)
+	running := func(edit func(*v1alpha1.Action)) *v1alpha1.Target {
+		a := v1alpha1.Action{ID: 99, State: v1alpha1.ActionDownloading, DistributionSet: "fw", ContentHash: "content", BeganAt: moment(-time.Minute),
+			Update: v1alpha1.ActionUpdate{ProgressDeadlineSeconds: &tenMinutes, CancelDeadlineSeconds: &anHour}}
+		edit(&a)
+		return &v1alpha1.Target{Status: v1alpha1.TargetStatus{NextActionID: 100, Actions: []v1alpha1.Action{a}}}
+	}
+	for name, tt := range map[string]struct {
+		target *v1alpha1.Target
+		want   time.Duration
+	}{
+		"never, while nothing is open": {&v1alpha1.Target{}, 0},
+		"at the end of its patience with a device that keeps a set that is gone": {running(func(a *v1alpha1.Action) {
+			a.Cancel = &v1alpha1.CancelStatus{Cause: v1alpha1.CauseSetGone, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSetGone}, RequestedAt: moment(0), Answer: v1alpha1.AnswerRejected}
+		}), 9 * time.Minute},
+		"when the cancel must have been answered": {running(func(a *v1alpha1.Action) {
+			a.State, a.Cancel = v1alpha1.ActionCanceling, &v1alpha1.CancelStatus{Cause: v1alpha1.CauseSetGone, RequestedAt: moment(-time.Minute)}
+		}), 59 * time.Minute},
+		"never, when it may take for ever": {running(func(a *v1alpha1.Action) { a.Update = v1alpha1.ActionUpdate{} }), 0},
+		"when an assignment that came with a rebuild has waited for others": {&v1alpha1.Target{
+			ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *moment(-time.Second)},
+			Spec:       v1alpha1.TargetSpec{Assignment: assignment("fw", moment(-time.Hour))},
+			Status: v1alpha1.TargetStatus{NextActionID: 100, Assignment: &v1alpha1.SeenAssignment{
+				DistributionSet: "fw", AssignedAt: moment(-time.Hour), Since: &metav1.MicroTime{Time: noon.Add(-time.Hour)}}},
+		}, 4 * time.Second},
+		"in a second, when that has passed": {running(func(a *v1alpha1.Action) { a.BeganAt = moment(-time.Hour) }), time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &TargetReconciler{Index: intents.New(), Now: func() time.Time { return noon }}
+			if got := r.recheck(tt.target); got != tt.want {
+				t.Errorf("it is looked at again after %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// A refused assignment must be seen as refused, by people and by the counters, also beside a cancel that names no action.
+func TestARefusedAssignmentIsSaidBeforeAWrongCancel(t *testing.T) {
+	const wrongCancel = "spec.cancel.upTo is 500, but this target was never given an id above 99, so it is ignored: copy the id from status.actions"
+	for name, tt := range map[string]struct {
+		set  *offer.Set
+		want string
+	}{
+		"its set is missing": {nil, "False ReferenceNotFound: DistributionSet fw does not exist: create it, or name another in spec.assignment; besides, " + wrongCancel},
+		"it is offered":      {&offer.Set{Name: "fw", ContentHash: "content", Deployable: true}, "False UnknownCancelID: " + wrongCancel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", nil), Cancel: &v1alpha1.CancelRequest{UpTo: 500}}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
+			c := targetAssigned(offer.World{Now: noon, Target: target, Intents: []offer.Intent{ofAssignment(target, tt.set)}})
+			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// ofAssignment is the intent of a target's own assignment, an hour old.
+func ofAssignment(t *v1alpha1.Target, set *offer.Set) offer.Intent {
+	since := metav1.NewMicroTime(noon.Add(-time.Hour))
+	return offer.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Since: &since}, Update: t.Spec.Assignment.Update,
+		Set: set, StartedAt: since.Time, OpenedAt: since.Time}
+}
+
 func TestACancelOfTheFutureIsIgnoredAndSaid(t *testing.T) {
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Cancel: &v1alpha1.CancelRequest{UpTo: 101}}, Status: v1alpha1.TargetStatus{NextActionID: 101}}
 	if c := targetAssigned(offer.World{Now: noon, Target: target}); c == nil || c.Reason != v1alpha1.ReasonUnknownCancelID {
@@ -119,16 +205,115 @@ func TestWordsOfAnAssignment(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			since := metav1.NewMicroTime(noon.Add(-time.Hour))
 			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", nil)}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
-			in := offer.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Since: &since}, Update: target.Spec.Assignment.Update,
-				Set: &offer.Set{Name: "fw", ContentHash: "content", Deployable: true}, StartedAt: since.Time, OpenedAt: since.Time}
+			in := ofAssignment(target, &offer.Set{Name: "fw", ContentHash: "content", Deployable: true})
 			w := offer.World{Now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), Target: target}
 			tt.edit(&w, &in)
 			w.Intents = []offer.Intent{in}
 			c := targetAssigned(w)
 			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// What a device says about itself may settle its assignment; without one it wakes nobody.
+func TestWhichChangesOfATargetWakeItsController(t *testing.T) {
+	for name, tt := range map[string]struct {
+		edit             func(*v1alpha1.Target)
+		bare, isAssigned bool
+	}{
+		"its spec is edited":  {func(t *v1alpha1.Target) { t.Generation = 2 }, true, true},
+		"it has other labels": {func(t *v1alpha1.Target) { t.Labels = map[string]string{"ring": "lab"} }, true, true},
+		"it begins": {func(t *v1alpha1.Target) {
+			t.Status.Actions = []v1alpha1.Action{{ID: 100, State: v1alpha1.ActionRetrieved}}
+		}, false, true},
+		"it says what it runs":   {func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "fw"} }, false, true},
+		"it has been heard from": {func(t *v1alpha1.Target) { t.Status.LastSeen = &metav1.Time{Time: noon} }, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, assigned := range []bool{false, true} {
+				old, want := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Generation: 1}, Status: v1alpha1.TargetStatus{ObservedGeneration: 1}}, tt.bare
+				if assigned {
+					old.Spec.Assignment, want = assignment("fw", nil), tt.isAssigned
+				}
+				now := old.DeepCopy()
+				tt.edit(now)
+				if got := targetPredicate.Update(event.UpdateEvent{ObjectOld: old, ObjectNew: now}); got != want {
+					t.Errorf("with an assignment (%t): woken %t, want %t", assigned, got, want)
+				}
+			}
+		})
+	}
+}
+
+// What others do to a target changes what is said of its assignment. Who has none is not woken by it.
+func TestWhoseAssignmentAChangeConcerns(t *testing.T) {
+	rollouts := func(edit func(old, now *v1alpha1.Rollout)) func(w *joinWorld) (old, now client.Object) {
+		return func(w *joinWorld) (client.Object, client.Object) {
+			now := w.rollout("r", 0, false, "member", "bare")
+			now.Status.Groups[0].OpenedAt = &metav1.Time{Time: startOfJoins}
+			old := now.DeepCopy()
+			edit(old, now)
+			return old, now
+		}
+	}
+	groups := func(edit func(g *v1alpha1.DeploymentGroup)) func(w *joinWorld) (old, now client.Object) {
+		return func(w *joinWorld) (client.Object, client.Object) {
+			r := w.rollout("r", 0, false, "member", "bare")
+			old := w.Index.Groups(r.UID)[0]
+			now := old.DeepCopy()
+			edit(now)
+			return old, now
+		}
+	}
+	autos := func(edit func(old, now *v1alpha1.AutoAssignment)) func(w *joinWorld) (old, now client.Object) {
+		return func(w *joinWorld) (client.Object, client.Object) {
+			now := &v1alpha1.AutoAssignment{ObjectMeta: w.meta("auto")}
+			old := now.DeepCopy()
+			edit(old, now)
+			return old, now
+		}
+	}
+	for name, tt := range map[string]struct {
+		change func(w *joinWorld) (old, now client.Object)
+		want   string
+	}{
+		"a rollout opens their group":      {rollouts(func(old, _ *v1alpha1.Rollout) { old.Status.Groups[0].OpenedAt = nil }), "member"},
+		"a rollout starts":                 {rollouts(func(old, _ *v1alpha1.Rollout) { old.Status.StartedAt = nil }), "member"},
+		"a rollout is to stop":             {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.State = v1alpha1.IntentStopped }), "member"},
+		"a rollout was stopped":            {rollouts(func(_, now *v1alpha1.Rollout) { now.Status.State = v1alpha1.RolloutStopped }), "member"},
+		"a rollout is removed":             {rollouts(func(_, now *v1alpha1.Rollout) { now.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }), "member"},
+		"a rollout is to live beside them": {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.Update.Superseding = v1alpha1.SupersedingQueue }), "member"},
+		"a rollout counts":                 {rollouts(func(_, now *v1alpha1.Rollout) { now.Status.Targets = &v1alpha1.Counts{Targets: 2} }), ""},
+		"a rollout lets go of who is late": {groups(func(g *v1alpha1.DeploymentGroup) { g.Status.Skipped = []byte{1} }), "member"},
+		"a group is joined":                {groups(func(g *v1alpha1.DeploymentGroup) { g.Spec.Targets = append(g.Spec.Targets, "late") }), "member"},
+		"a group is looked at":             {groups(func(g *v1alpha1.DeploymentGroup) { g.Status.ObservedGeneration = 2 }), ""},
+		"an auto-assignment runs":          {autos(func(_, now *v1alpha1.AutoAssignment) { now.Status.State = v1alpha1.AutoAssignmentRunning }), "another lab member"},
+		"an auto-assignment counts":        {autos(func(_, now *v1alpha1.AutoAssignment) { now.Status.Targets = &v1alpha1.AutoAssignmentTargets{} }), ""},
+		"an auto-assignment has gone": {func(w *joinWorld) (client.Object, client.Object) {
+			return &v1alpha1.AutoAssignment{ObjectMeta: w.meta("auto")}, nil
+		}, "another lab member"},
+		"their set is looked at": {func(w *joinWorld) (client.Object, client.Object) {
+			return nil, &v1alpha1.DistributionSet{ObjectMeta: w.meta("own")}
+		}, "another lab member"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newJoinWorld(t)
+			b := indexedStore(t)
+			for name, ring := range map[string]string{"member": "field", "another": "field", "lab": "lab", "bare": "field"} {
+				target := w.target(name, ring)
+				if target.ResourceVersion = ""; name != "bare" {
+					target.Spec.Assignment = assignment("own", nil)
+				}
+				b = b.WithObjects(target.DeepCopy())
+			}
+			r := &TargetReconciler{Client: b.Build(), Index: w.Index, Now: w.Now}
+			got := namesOf(r.concerned(tt.change(w)))
+			slices.Sort(got)
+			if words := strings.Join(slices.Compact(got), " "); words != tt.want {
+				t.Errorf("woken are %q, want %q", words, tt.want)
 			}
 		})
 	}

@@ -80,7 +80,7 @@ const (
 	ReasonPlanned = "Planned"
 	// ReasonAwaitingApproval says that spec.approval.planHash is not (or no longer) the hash of the plan.
 	ReasonAwaitingApproval = "AwaitingApproval"
-	// ReasonWaitingForStart says that spec.startAt lies in the future.
+	// ReasonWaitingForStart says that spec.startAt, or assignedAt of a Target's assignment, lies in the future.
 	ReasonWaitingForStart = "WaitingForStart"
 	// ReasonSuperseding says that a starting rollout waits until older ones gave up shared targets.
 	ReasonSuperseding = "Superseding"

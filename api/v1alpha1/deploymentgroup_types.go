@@ -76,6 +76,11 @@ type ExpiredBatch struct {
 	Through int32 `json:"through"`
 	// at is when.
 	At metav1.MicroTime `json:"at"`
+	// members is a bitmap of those of this batch that lie before through of an earlier one: a newer update had taken them over, and was withdrawn. The newest 20
+	// batches with such members keep it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=3400
+	Members []byte `json:"members,omitempty"`
 }
 
 // SupersedingRollout is a newer rollout that took targets of this group over before they began.
@@ -128,10 +133,10 @@ type DeploymentGroupStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Expired []byte `json:"expired,omitempty"`
-	// expiredAt says when, at most 1000.
+	// expiredAt says when, at most 1020.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:MaxItems=1020
 	ExpiredAt []ExpiredBatch `json:"expiredAt,omitempty"`
 	// abandoned is a bitmap of members that failed, had another attempt ahead and did not begin it within startDeadlineSeconds of when they could: they count as
 	// failed with the code of their last attempt. spec.retry takes it back.

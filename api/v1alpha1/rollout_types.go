@@ -417,7 +417,7 @@ type GroupStatus struct {
 	// openedAtOffering is what status.offering read when the group opened.
 	// +optional
 	OpenedAtOffering int64 `json:"openedAtOffering,omitempty"`
-	// passed: spec.resumedAt has lifted the pause of successAction behind this group. The group does not pause the rollout again.
+	// passed: spec.resumedAt has lifted the pause of successAction behind this group, and the next group opens as soon as nothing else holds it.
 	// +optional
 	Passed bool `json:"passed,omitempty"`
 

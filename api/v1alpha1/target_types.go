@@ -151,8 +151,8 @@ type SecretKeyReference struct {
 type Assignment struct {
 	Update `json:",inline"`
 
-	// assignedAt makes the same set a new assignment when it changes. Once past it is also the assignment's place in the order of updates, instead of the moment
-	// it was first seen: give it in production, it survives a rebuild from Git. Optional.
+	// assignedAt makes the same set a new assignment when it changes. It is also the assignment's place in the order of updates, instead of the moment it was first
+	// seen: give it in production, it survives a rebuild from Git. Until a time to come, nothing is assigned. Optional.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
 }
@@ -268,7 +268,7 @@ type SeenAssignment struct {
 	// assignedAt as in spec.assignment.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
-	// since is the assignment's place in the order of intents: assignedAt if given and past, else when it was first seen.
+	// since is the assignment's place in the order of intents: assignedAt if given, else when it was first seen.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }

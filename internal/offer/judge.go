@@ -112,8 +112,14 @@ func hasReached(w *World, in *Intent) bool {
 	case v1alpha1.SourceAutoAssignment:
 		return isRunningAuto(in) && setProblem(in, w.Target) == "" && !action.Had(&w.Target.Status, in.Set.ContentHash)
 	default:
-		return setProblem(in, w.Target) == ""
+		return setProblem(in, w.Target) == "" && everOpens(w, in)
 	}
+}
+
+// everOpens tells whether the intent's maintenance window can be read and comes some day.
+func everOpens(w *World, in *Intent) bool {
+	open, next, _ := windowAt(in.Update.MaintenanceWindow, w.Now)
+	return open || !next.IsZero()
 }
 
 // Covers tells whether an auto-assignment has reached the target and replaces what is older: that is not offered, also where nothing of the auto-assignment will ever

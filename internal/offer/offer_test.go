@@ -230,6 +230,10 @@ func TestOrder(t *testing.T) {
 			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeStopped)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a newer rollout of an invalid set keeps no older assignment away": {
 			[]step{set("old"), set("new", invalid(soft, hour(3))), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
+		"a newer assignment whose window never opens keeps nothing older away": {
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 30 2 *", time.Hour))}, told{Deploy, CodeDeploy, 100, "old"}},
+		"a newer assignment whose window opens tonight does": {
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 * * *", time.Hour))}, told{Nothing, CodeWindowClosed, 0, ""}},
 		"a newer assignment brings back what is older than the rollout": {
 			[]step{set("old"), set("new"), rollout("r", 1, "new"), assignment(2, "old"), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a reinstallation does not ask what is there": {

@@ -129,15 +129,15 @@ func (w *world) lookAt(name string) bool {
 
 func (w *world) noteAssignment(t *v1alpha1.Target) {
 	wanted := t.Spec.Assignment
-	if wanted == nil {
+	if wanted == nil || wanted.AssignedAt != nil && wanted.AssignedAt.After(w.now) {
 		t.Status.Assignment = nil
 		meta.RemoveStatusCondition(&t.Status.Conditions, v1alpha1.ConditionAssigned)
 		return
 	}
 	if !IsSeen(wanted, t.Status.Assignment) {
 		since := metav1.NewMicroTime(w.now)
-		if at := wanted.AssignedAt; at != nil && at.Time.Before(w.now) {
-			since = metav1.NewMicroTime(at.Time)
+		if wanted.AssignedAt != nil {
+			since = metav1.NewMicroTime(wanted.AssignedAt.Time)
 		}
 		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: &since}
 	}
