@@ -84,18 +84,26 @@ func (l *look) eachAttempt(g *group, tell func(i int, end time.Time)) {
 	}
 }
 
-// nextAttempt is from when on a failed action may be tried again, by spec.retry or by update.retries.
+// nextAttempt is from when on a failed action may be tried again: by spec.retry, once that was carried out, or by update.retries.
 func (l *look) nextAttempt(a *v1alpha1.Action) time.Time {
 	at, codes := RetryOf(l.next)
 	switch retries := l.spec.Update.Retries; {
 	case a.ClosedAt == nil:
 		return noTime
 	case a.ClosedAt.Time.Before(at) && names(codes, a.StatusCode):
-		return at
+		return l.retriedSince(at)
 	case retries != nil:
 		return offer.NextAttempt(retries, a)
 	}
 	return a.ClosedAt.Time
+}
+
+// retriedSince is when the retry of a time was carried out: its time may have passed long before it was committed.
+func (l *look) retriedSince(at time.Time) time.Time {
+	if retried := l.status.Handled.RetriedAt; retried != nil {
+		return later(at, retried.Time)
+	}
+	return at
 }
 
 // takeBack gives those whom spec.retry names another chance to come back.

@@ -136,6 +136,33 @@ func TestARetryIsNotAwaitedForEver(t *testing.T) {
 	w.want(v1alpha1.RolloutFinished, "Finished")
 }
 
+// The retry bears the time of the failure, and is committed hours later: the device has its hour from when it is tried again.
+func TestARetryThatLooksBackGivesNoLessTime(t *testing.T) {
+	w := running(t, 2, func(s *v1alpha1.RolloutSpec) {
+		attempts(s)
+		s.Update.Retries = nil
+	})
+	w.fail("17", "dev-01")
+	w.begin("dev-02")
+	w.settle()
+	failed := w.now
+	w.tick(3 * time.Hour)
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(failed.Add(time.Minute))} })
+	w.settle()
+	if got := w.bucket("dev-01"); got != Pending || !w.isOffered("dev-01") {
+		t.Fatalf("it is %s\n%s", got, strings.Join(w.log, "\n"))
+	}
+	w.tick(time.Hour - time.Second)
+	if p := w.settle(); p.RecheckAfter != time.Second || w.bucket("dev-01") != Pending {
+		t.Errorf("it is %s, and the next look is after %s", w.bucket("dev-01"), p.RecheckAfter)
+	}
+	w.tick(time.Second)
+	w.settle()
+	if got := w.bucket("dev-01"); got != Failed {
+		t.Errorf("in the end it is %s", got)
+	}
+}
+
 // Nobody at the device agrees in time. A retry asks once more.
 func TestARetryAsksAgainWhereNobodyAgreed(t *testing.T) {
 	w := running(t, 1, func(s *v1alpha1.RolloutSpec) {

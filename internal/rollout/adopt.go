@@ -3,7 +3,6 @@ package rollout
 import (
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
@@ -13,6 +12,7 @@ import (
 func (l *look) hasPlan() bool {
 	old := l.status.Plan
 	if old != nil && old.SpecHash == SpecHash(l.spec) && old.ContentHash == l.Set.ContentHash {
+		l.status.Settling = nil
 		return true
 	}
 	if old == nil && l.hasForgotten() {
@@ -37,26 +37,6 @@ func (l *look) hasForgotten() bool {
 	return slices.ContainsFunc(l.Leftover, func(g *v1alpha1.DeploymentGroup) bool { return g.Status.OpenedAt != nil })
 }
 
-// isSettled tells whether membership has been quiet long enough: Git applies manifests in any order.
-func (l *look) isSettled(population []*v1alpha1.Target) bool {
-	selected, since, err := Select(l.Rollout, l.Set, population)
-	end := since.Add(l.settle())
-	if problem := new(Problem); errors.As(err, &problem) && problem.Reason != v1alpha1.ReasonNoTargets || !l.Now.Before(end) {
-		return true
-	}
-	l.takingOver = v1alpha1.ReasonSettling
-	l.wait(v1alpha1.ReasonSettling, end, "%s selected so far; the plan is made when membership has been quiet for %s", targets(len(selected)), counted(int(l.settle().Seconds()), "second"))
-	return false
-}
-
-// settle is how long membership must have been quiet.
-func (l *look) settle() time.Duration {
-	if l.spec.SettleSeconds == nil {
-		return 5 * time.Second
-	}
-	return time.Duration(*l.spec.SettleSeconds) * time.Second
-}
-
 func (l *look) stallWith(err error) {
 	if problem := new(Problem); errors.As(err, &problem) {
 		l.stall(problem.Reason, "%s", problem.Message)
@@ -67,6 +47,7 @@ func (l *look) stallWith(err error) {
 
 // adopt makes a plan the plan. Groups of other plans are leftovers from here on.
 func (l *look) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStatus, population []*v1alpha1.Target) {
+	l.status.Settling = nil
 	l.tellPlan(made, created)
 	if old := l.status.Plan; old != nil && old.Hash == made.Hash {
 		made.CreatedAt = old.CreatedAt

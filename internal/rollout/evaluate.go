@@ -28,6 +28,9 @@ func (l *look) begin() bool {
 func (l *look) open(i int) {
 	g, st := l.groups[i], l.at(i)
 	st.State, st.OpenedAt = v1alpha1.GroupRunning, second(l.Now)
+	if i > 0 {
+		l.at(i - 1).Passed = false
+	}
 	if l.hasDeadline() {
 		st.OpenedAtOffering = l.reading()
 	}
@@ -102,10 +105,8 @@ func (l *look) finishGroup(g *group) {
 func (l *look) release(g *group, had v1alpha1.GroupState, closed bool) {
 	t, c := l.tally(g), l.conditions(g)
 	total := existing(t.Counts)
-	passed := had != v1alpha1.GroupRunning || l.lifted == v1alpha1.PauseBySuccessAction
 	switch {
-	case passed:
-		l.lifted = ""
+	case had == v1alpha1.GroupError, l.at(g.index).Passed:
 	case !closed && !reached(t.Succeeded, total, c.SuccessThreshold):
 		return
 	case c.SuccessAction == v1alpha1.SuccessActionPause && total > 0:

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -85,7 +86,7 @@ func (l *look) expireIn(g *group, n int) int {
 		return 0
 	}
 	if !l.isSkipping() {
-		l.openBatch(s, n)
+		l.openBatch(s, n, late)
 	}
 	for _, i := range late {
 		if l.isSkipping() {
@@ -99,15 +100,46 @@ func (l *look) expireIn(g *group, n int) int {
 	return len(late)
 }
 
+// maxStragglers is how many batches with members by name a group remembers. Each has a bitmap.
+const maxStragglers = 20
+
 // openBatch notes when members up to the place n count as failed. Marks that a retry has taken back are dropped: whoever bears one has begun or is late again.
-func (l *look) openBatch(s *v1alpha1.DeploymentGroupStatus, n int) {
+// Who is late below an earlier batch, because something newer that had taken the member over was withdrawn, is noted one by one.
+func (l *look) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int) {
 	at, codes := RetryOf(l.next)
 	if k := len(s.ExpiredAt); k > 0 && !(Member{Expired: s.ExpiredAt[k-1].At.Time}).HasExpired(at, codes) {
 		s.Expired, s.ExpiredAt = nil, nil
 	}
-	if k := len(s.ExpiredAt); k == 0 || int(s.ExpiredAt[k-1].Through) < n {
-		s.ExpiredAt = append(s.ExpiredAt, v1alpha1.ExpiredBatch{Through: int32(n), At: *micro(l.Now)})
+	batch, before := v1alpha1.ExpiredBatch{Through: int32(n), At: *micro(l.Now)}, 0
+	if k := len(s.ExpiredAt); k > 0 {
+		before = int(s.ExpiredAt[k-1].Through)
+		batch.Through = max(batch.Through, s.ExpiredAt[k-1].Through)
 	}
+	for _, i := range late {
+		if i < before {
+			batch.Members = Marked(batch.Members, i, before)
+		}
+	}
+	if n > before || batch.Members != nil {
+		s.ExpiredAt = forgetStragglers(append(s.ExpiredAt, batch))
+	}
+}
+
+// forgetStragglers keeps the newest of the batches with members by name. The others' members expired when their place did.
+func forgetStragglers(batches []v1alpha1.ExpiredBatch) []v1alpha1.ExpiredBatch {
+	named := 0
+	for k := len(batches) - 1; k >= 0; k-- {
+		if batches[k].Members == nil {
+			continue
+		}
+		if named++; named <= maxStragglers {
+			continue
+		}
+		if batches[k].Members = nil; k > 0 && batches[k].Through == batches[k-1].Through {
+			batches = slices.Delete(batches, k, k+1)
+		}
+	}
+	return batches
 }
 
 // nextDeadline is when the time of the next members is up; zero: nobody's is, or the clock stands still.

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
@@ -227,6 +229,51 @@ func TestExpiredMembersCountSinceWhenTheyExpired(t *testing.T) {
 	w.adds("new-3")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutRunning, "Finished Error Running") // 1 of 4 since
+}
+
+// A device had been assigned something else when the time of its group was up. It is given back after a resume, and is late then, not before.
+func TestWhoIsGivenBackExpiresWhenItIs(t *testing.T) {
+	w := running(t, 4, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) {
+		s.GroupCount, s.ErrorThreshold = num(1), num(20)
+	}))
+	since := metav1.NewMicroTime(w.now)
+	w.assign("dev-01", "firmware-3", "")
+	w.targets["dev-01"].Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "firmware-3", Since: &since}
+	w.begin("dev-04")
+	w.passes(time.Hour)
+	w.want(v1alpha1.RolloutPaused, "Error")
+	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 failed")
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Error")
+	w.tick(time.Minute)
+	w.targets["dev-01"].Spec.Assignment = nil
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Error")
+	w.wantSays(w.rollout.Status.PauseMessage, "1 of 4 failed since")
+}
+
+// As often as members may be given back late, the group stays small. What is forgotten is when the first of them expired, not that they have.
+
+// However often members are given back late, the group stays small. It forgets when the first of them expired, not that they have.
+func TestAGroupRemembersTheLastOfThoseGivenBack(t *testing.T) {
+	g, l := &v1alpha1.DeploymentGroup{}, newLook(Snapshot{Rollout: &v1alpha1.Rollout{}})
+	expires := func(i int) {
+		l.Now = epoch.Add(time.Duration(i) * time.Hour)
+		l.openBatch(&g.Status, 100, []int{i})
+		g.Status.Expired = Marked(g.Status.Expired, i, 100)
+	}
+	for i := range 50 {
+		expires(i)
+	}
+	if n := len(g.Status.ExpiredAt); n != 1+maxStragglers {
+		t.Errorf("it remembers %d batches", n)
+	}
+	for i, want := range map[int]int{0: 0, 1: 0, 49 - maxStragglers: 0, 50 - maxStragglers: 50 - maxStragglers, 49: 49} {
+		if got := MemberOf(g, i).Expired; !got.Equal(epoch.Add(time.Duration(want) * time.Hour)) {
+			t.Errorf("member %d expired at %s, want hour %d", i, got, want)
+		}
+	}
 }
 
 func TestRetryGivesMoreTime(t *testing.T) {

@@ -606,3 +606,23 @@ func TestGrows(t *testing.T) {
 		})
 	}
 }
+
+// Finished is Finished, whatever becomes of the time that ended the growth. A retry takes the rollout back, and then targets join again.
+func TestALaterUntilDoesNotBringAFinishedRolloutBack(t *testing.T) {
+	w := running(t, 2, both(dynamic(1, 10), func(s *v1alpha1.RolloutSpec) {
+		s.Dynamic.Until, s.ErrorThreshold = at(epoch.Add(time.Hour)), num(100)
+	}))
+	w.fail("17", "dev-01")
+	w.succeed("dev-02")
+	w.passes(time.Hour)
+	w.want(v1alpha1.RolloutFinished, "Finished Finished")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.Dynamic.Until = at(w.now.Add(time.Hour)) })
+	w.adds("new-1")
+	w.want(v1alpha1.RolloutFinished, "Finished Finished")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *at(w.now)} })
+	w.passes(2 * time.Second)
+	w.want(v1alpha1.RolloutRunning, "Running Finished Running")
+	if got := w.bucket("new-1"); got != Pending {
+		t.Errorf("new-1 is %s", got)
+	}
+}

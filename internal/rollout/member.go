@@ -44,6 +44,11 @@ func batchOf(s *v1alpha1.DeploymentGroupStatus, i int) *v1alpha1.JoinedBatch {
 }
 
 func expiredAt(s *v1alpha1.DeploymentGroupStatus, i int) time.Time {
+	for k := len(s.ExpiredAt) - 1; k >= 0; k-- {
+		if Bit(s.ExpiredAt[k].Members, i) {
+			return s.ExpiredAt[k].At.Time
+		}
+	}
 	n := sort.Search(len(s.ExpiredAt), func(k int) bool { return int(s.ExpiredAt[k].Through) > i })
 	if n == len(s.ExpiredAt) {
 		return time.Unix(0, 0) // marked, and nobody knows when: long ago

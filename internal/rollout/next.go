@@ -61,8 +61,6 @@ type look struct {
 	waiting *v1alpha1.WaitingFor
 	// held: no group may open in this look.
 	held bool
-	// lifted is the automatic pause that resumedAt has lifted in this look.
-	lifted v1alpha1.PauseReason
 	// invalid: the set's invalidation concerns this rollout.
 	invalid bool
 	// counted is what the offering clock reads; nil: it has not been asked.

@@ -353,3 +353,58 @@ func TestAPauseBeforeTheFirstGroupDoesNotOutrunOlderRollouts(t *testing.T) {
 	w.settle()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 }
+
+// The pause behind the first group is lifted, and what has failed meanwhile trips the budget in the same look. Who resumes after that has agreed to both.
+func TestAGateThatWasLiftedDoesNotPauseAgain(t *testing.T) {
+	w := running(t, 6, func(s *v1alpha1.RolloutSpec) {
+		s.GroupCount, s.SuccessAction, s.ErrorThreshold = num(2), v1alpha1.SuccessActionPause, num(100)
+		s.SuccessThreshold, s.ErrorBudget = num(30), &v1alpha1.ErrorBudget{Count: num(0)}
+	})
+	w.begin("dev-02")
+	w.succeed("dev-01")
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
+	w.wantCondition(v1alpha1.ConditionPaused, "True SuccessActionPause")
+	w.tick(2 * time.Second)
+	w.report("dev-02", action.Fail, "17")
+	w.resume()
+	w.settle()
+	w.wantCondition(v1alpha1.ConditionPaused, "True ErrorBudgetExceeded")
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Running Running")
+}
+
+// A group closes while its set is missing. The pause behind it is not forgotten over that.
+func TestAGateHoldsAlsoWhenItsGroupClosedWhileNothingCouldOpen(t *testing.T) {
+	w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessAction = num(2), v1alpha1.SuccessActionPause })
+	w.begin("dev-01")
+	w.begin("dev-02")
+	w.set.Deployable = false
+	for _, name := range []string{"dev-01", "dev-02"} {
+		w.report(name, action.Download, "")
+		w.report(name, action.Succeed, "")
+	}
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Scheduled")
+	w.set.Deployable = true
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Finished Scheduled")
+	w.wantCondition(v1alpha1.ConditionPaused, "True SuccessActionPause")
+	w.tick(time.Second)
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Running")
+}
+
+// Somebody lifts the pause and opens the next group, too, in one commit: the pause behind that one is another.
+func TestAResumeTogetherWithAnAdvancePassesOneGate(t *testing.T) {
+	w := running(t, 6, func(s *v1alpha1.RolloutSpec) {
+		s.GroupCount, s.SuccessAction, s.SuccessThreshold = num(3), v1alpha1.SuccessActionPause, num(0)
+	})
+	w.want(v1alpha1.RolloutPaused, "Running Scheduled Scheduled")
+	w.resume()
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.Advance = &v1alpha1.Advance{To: "group-2", At: *at(w.now)} })
+	w.settle()
+	w.want(v1alpha1.RolloutPaused, "Running Running Scheduled")
+}

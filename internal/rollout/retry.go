@@ -18,7 +18,8 @@ func (l *look) retry() bool {
 	for i, g := range l.groups {
 		failed[i] = l.tally(g).Failed
 	}
-	l.handled().RetryAt = micro(l.spec.Retry.At.Time)
+	h := l.handled()
+	h.RetryAt, h.RetriedAt = micro(l.spec.Retry.At.Time), micro(l.Now)
 	if c := l.status.Offering; c != nil && names(l.spec.Retry.StatusCodes, v1alpha1.CodeStartDeadlineExceeded) {
 		c.RetriedAt = l.reading()
 	}

@@ -120,7 +120,7 @@ func (l *look) isUnambiguous() bool {
 		return true
 	}
 	l.stall(v1alpha1.ReasonOrderAmbiguous,
-		"shares targets with rollout %s, which was created at the same time, and neither says which is newer: give spec.startAt to both", l.Ambiguous)
+		"shares targets with rollout %s, which was created at the same time or has the same spec.startAt, and neither says which is newer: give each a spec.startAt of its own", l.Ambiguous)
 	return false
 }
 

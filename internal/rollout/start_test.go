@@ -103,7 +103,7 @@ func TestNotStarted(t *testing.T) {
 		},
 		"the order is ambiguous": {
 			func(w *world) { w.ambiguous = "older" },
-			"Ready", "False OrderAmbiguous", false, "shares targets with rollout older, which was created at the same time, and neither says which is newer: give spec.startAt to both", 0,
+			"Ready", "False OrderAmbiguous", false, "shares targets with rollout older, which was created at the same time or has the same spec.startAt, and neither says which is newer: give each a spec.startAt of its own", 0,
 		},
 		"a newer rollout of the same moment has not started": {
 			func(w *world) { w.behind = "newer" },

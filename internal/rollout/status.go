@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -43,19 +44,28 @@ func (l *look) countGroups() {
 // maxFailures is how many codes the failure table has.
 const maxFailures = 10
 
-// failures merges the tables of all groups: the most frequent codes first.
+// failures merges the tables of all groups.
 func (l *look) failures() []v1alpha1.FailureCount {
 	lines := map[string]v1alpha1.FailureCount{}
 	for _, g := range l.groups {
-		for code, line := range l.tally(g).Failures {
-			lines[code] = merged(lines[code], line)
+		for _, line := range l.failuresOf(g) {
+			lines[line.StatusCode] = merged(lines[line.StatusCode], line)
 		}
 	}
-	var out []v1alpha1.FailureCount
-	for _, line := range lines {
-		out = append(out, line)
+	return table(slices.Collect(maps.Values(lines)))
+}
+
+// failuresOf a group. Once closed, they are history like its counts: what was told to the group when it closed.
+func (l *look) failuresOf(g *group) []v1alpha1.FailureCount {
+	if l.isHistory(g) && len(g.stored.Failures) > 0 {
+		return g.stored.Failures
 	}
-	slices.SortFunc(out, func(a, b v1alpha1.FailureCount) int {
+	return slices.Collect(maps.Values(l.tally(g).Failures))
+}
+
+// table of failures: the most frequent codes first.
+func table(lines []v1alpha1.FailureCount) []v1alpha1.FailureCount {
+	out := slices.SortedFunc(slices.Values(lines), func(a, b v1alpha1.FailureCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.StatusCode, b.StatusCode))
 	})
 	return out[:min(len(out), maxFailures)]
@@ -77,7 +87,7 @@ func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {
 	return a
 }
 
-// mirror tells the groups what has become of them, when their state or bitmaps have changed; for counts alone it does not. A group that is
+// mirror tells the groups what has become of them, when their state or bitmaps have changed, or when they have closed; for counts alone it does not. A group that is
 // written already in this look gets it in the next. The look that starts leaves all of it to the next one, which opens the first group and must not wait until
 // hundreds of groups have been told that they are scheduled.
 func (l *look) mirror() {
@@ -90,6 +100,10 @@ func (l *look) mirror() {
 		}
 		want := g.object.Status
 		want.ObservedGeneration, want.State, want.OpenedAt, want.Counts = g.seen.Generation, l.at(i).State, l.at(i).OpenedAt, g.stored.Counts
+		want.Failures = nil
+		if isEnded(want.State) && isClosed(l.at(i).Counts) {
+			want.Failures = table(l.failuresOf(g))
+		}
 		if equality.Semantic.DeepEqual(want, g.stored) {
 			continue
 		}

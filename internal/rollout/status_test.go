@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 func TestNewCountsAloneDecideNothing(t *testing.T) {
@@ -130,4 +132,83 @@ func TestTheTenMostFrequentFailures(t *testing.T) {
 	if got != "onabcdefgh" {
 		t.Errorf("codes %s", got)
 	}
+}
+
+// Devices that failed are scrapped when all is over. What they failed with is still to be read, as are the counts.
+func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
+	failures := func(w *world) string {
+		var out []string
+		for _, line := range w.rollout.Status.Failures {
+			out = append(out, fmt.Sprintf("%d with %s (%s)", line.Count, line.StatusCode, strings.Join(line.Examples, " ")))
+		}
+		return strings.Join(out, ", ")
+	}
+	want := func(t *testing.T, w *world, want string) {
+		t.Helper()
+		w.settle()
+		if got := failures(w); got != want {
+			t.Errorf("failures are %s, want %s", got, want)
+		}
+	}
+	t.Run("of a finished rollout", func(t *testing.T) {
+		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
+		w.fail("17", "dev-01", "dev-02")
+		w.fail("flash", "dev-03")
+		w.succeed("dev-04")
+		want(t, w, "2 with 17 (dev-01 dev-02), 1 with flash (dev-03)")
+		w.want(v1alpha1.RolloutFinished, "Finished")
+		delete(w.targets, "dev-01")
+		delete(w.targets, "dev-03")
+		want(t, w, "2 with 17 (dev-01 dev-02), 1 with flash (dev-03)")
+	})
+	t.Run("of a group that has closed while others go on", func(t *testing.T) {
+		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold, s.GroupCount = num(100), num(2) })
+		w.fail("17", "dev-01", "dev-02")
+		w.settle()
+		delete(w.targets, "dev-01")
+		w.fail("17", "dev-03")
+		want(t, w, "3 with 17 (dev-01 dev-02 dev-03)")
+		delete(w.targets, "dev-03") // of a group that has not closed: it is removed, and counted so
+		want(t, w, "2 with 17 (dev-01 dev-02)")
+	})
+	t.Run("of a group in Error, of which more has come since", func(t *testing.T) {
+		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(20) })
+		for _, name := range []string{"dev-02", "dev-03", "dev-04"} {
+			w.begin(name)
+		}
+		w.fail("17", "dev-01")
+		w.settle()
+		w.want(v1alpha1.RolloutPaused, "Error")
+		w.report("dev-02", action.Download, "")
+		w.report("dev-02", action.Succeed, "")
+		w.report("dev-03", action.Fail, "flash")
+		w.report("dev-04", action.Fail, "flash")
+		want(t, w, "2 with flash (dev-03 dev-04), 1 with 17 (dev-01)")
+		delete(w.targets, "dev-03")
+		want(t, w, "2 with flash (dev-03 dev-04), 1 with 17 (dev-01)")
+	})
+	t.Run("until a retry, which does", func(t *testing.T) {
+		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
+		w.fail("17", "dev-01", "dev-02")
+		w.succeed("dev-03", "dev-04")
+		w.settle()
+		w.tick(time.Minute)
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *second(w.now)} })
+		want(t, w, "")
+		w.fail("18", "dev-01")
+		w.succeed("dev-02")
+		want(t, w, "1 with 18 (dev-01)")
+		delete(w.targets, "dev-01")
+		want(t, w, "1 with 18 (dev-01)")
+	})
+	t.Run("also when the look that closed the group did not live to tell it", func(t *testing.T) {
+		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
+		w.fail("17", "dev-01", "dev-02")
+		w.crash = func(p Plan) Plan { p.Mirror = nil; return p }
+		w.look()
+		w.crash = nil
+		want(t, w, "2 with 17 (dev-01 dev-02)")
+		delete(w.targets, "dev-01")
+		want(t, w, "2 with 17 (dev-01 dev-02)")
+	})
 }

@@ -12,7 +12,7 @@ func (l *look) stop() bool {
 	if !l.isToStop() {
 		return false
 	}
-	told := l.cancelation()
+	isNew, told := l.closeGroups(), l.cancelation()
 	unheard := l.unheard(told)
 	l.plan.Walk = unheard > 0
 	l.plan.DeleteSelf = l.isToBeDeleted()
@@ -20,15 +20,13 @@ func (l *look) stop() bool {
 	switch {
 	case l.status.State == v1alpha1.RolloutStopped:
 	case unheard == 0, l.isStruck() && l.Set.Invalidation == v1alpha1.CancelationForce:
-		l.closeGroups()
 		l.status.State, l.status.FinishedAt = v1alpha1.RolloutStopped, micro(l.Now)
 		l.tell(EventStopped, "%s; groups that had not opened never open", l.whyStopped())
 	default:
-		if l.closeGroups() {
+		if isNew {
 			l.tell(EventStopping, "%s; devices that have begun are told as cancelation %s says", l.whyStopped(), told)
 		}
-		l.status.State = v1alpha1.RolloutStopping
-		l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be told: %s that had begun (cancelation %s)", l.whyStopped(), targets(unheard), told)
+		l.waitForWalk(told, unheard)
 	}
 	if l.invalid && l.spec.State != v1alpha1.IntentStopped {
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "%s; create a Rollout of another set and set spec.state of this one to Stopped, or delete it", l.whyStopped())
@@ -60,12 +58,22 @@ func (l *look) cancelation() v1alpha1.Cancelation {
 	return told
 }
 
-// unheard is how many begun devices have still to hear of the stop. A device that is asked, or has refused, has heard.
+// waitForWalk says whom the stop has not reached yet.
+func (l *look) waitForWalk(told v1alpha1.Cancelation, unheard int) {
+	if told == v1alpha1.CancelationNone {
+		l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be closed: %s that nobody has answered", l.whyStopped(), counted(unheard, "question"))
+		return
+	}
+	l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be told: %s that had begun (cancelation %s)", l.whyStopped(), targets(unheard), told)
+}
+
+// unheard is how many devices with an open action the stop has still to reach. One that is asked to cancel, or has refused, has heard; None is for those that wait
+// for somebody to agree, since they have not begun.
 func (l *look) unheard(told v1alpha1.Cancelation) int {
-	var open, asked int32
+	var open, asked, unbegun int32
 	for _, g := range l.groups {
 		tally := l.tally(g)
-		open, asked = open+tally.Open, asked+tally.Canceling
+		open, asked, unbegun = open+tally.Open, asked+tally.Canceling, unbegun+tally.Unbegun
 	}
 	switch told {
 	case v1alpha1.CancelationForce:
@@ -73,12 +81,12 @@ func (l *look) unheard(told v1alpha1.Cancelation) int {
 	case v1alpha1.CancelationSoft:
 		return int(open - asked)
 	}
-	return 0
+	return int(unbegun) // of a rollout that is stopping, nobody else is
 }
 
-// closeGroups ends every group and with it what held the rollout. It tells whether that had not been done before.
+// closeGroups ends every group and with it what held the rollout, which is Stopping from here on. It tells whether that had not been done before.
 func (l *look) closeGroups() bool {
-	if l.status.State == v1alpha1.RolloutStopping {
+	if l.status.State == v1alpha1.RolloutStopping || l.status.State == v1alpha1.RolloutStopped {
 		return false
 	}
 	for i := range l.status.Groups {
@@ -91,6 +99,7 @@ func (l *look) closeGroups() bool {
 		}
 	}
 	l.unpause()
+	l.status.State, l.status.Settling = v1alpha1.RolloutStopping, nil
 	return true
 }
 

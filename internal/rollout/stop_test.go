@@ -35,6 +35,37 @@ func TestStop(t *testing.T) {
 		w.wantCondition(v1alpha1.ConditionSucceeded, "False Stopped")
 		w.wantCondition(v1alpha1.ConditionStalled, "")
 	})
+	t.Run("None leaves no question open", func(t *testing.T) {
+		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = true })
+		w.begin("dev-01")
+		w.begin("dev-02")
+		w.report("dev-01", action.Confirm, "")
+		question := action.Newest(&w.targets["dev-02"].Status)
+		w.settle()
+		w.edit(stop(v1alpha1.CancelationNone))
+		if p := w.settle(); !p.Walk {
+			t.Error("asks for no walk")
+		}
+		w.want(v1alpha1.RolloutStopping, "Finished")
+		w.wantSays(w.waitingFor(), "stopped by spec.state; still to be closed: 1 question that nobody has answered")
+		action.Cancel(&w.targets["dev-02"].Status, question.ID, v1alpha1.CauseStopped, v1alpha1.CancelationSoft, w.now)
+		if p := w.settle(); p.Walk {
+			t.Error("walks for ever")
+		}
+		w.want(v1alpha1.RolloutStopped, "Finished")
+		if got := w.rollout.Status.Targets; got.InProgress != 1 || got.Canceled != 3 {
+			t.Errorf("counts %+v", got)
+		}
+	})
+	t.Run("None closes the question of a device on hold, too", func(t *testing.T) {
+		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = true })
+		w.begin("dev-01")
+		w.hold("dev-01", true)
+		w.edit(stop(v1alpha1.CancelationNone))
+		if p := w.settle(); !p.Walk {
+			t.Error("asks for no walk")
+		}
+	})
 	t.Run("Soft is over when all that have begun were asked", func(t *testing.T) {
 		w := running(t, 6, groupCount(2))
 		w.begin("dev-01")

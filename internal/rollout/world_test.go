@@ -328,7 +328,11 @@ func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	succeeded := 100*before.Succeeded >= conditions.SuccessThreshold*(before.Targets-before.Removed)
 	closed := before.Scheduled+before.Pending+before.InProgress == 0
 	resumed := handledTimes(status)["resumed"]
-	passed := old.PauseReason == v1alpha1.PauseBySuccessAction && resumed != handledTimes(old)["resumed"] // whatever the threshold has become since
+	lifted := old.PauseReason == v1alpha1.PauseBySuccessAction && resumed != handledTimes(old)["resumed"]
+	passed := lifted || i <= len(old.Groups) && old.Groups[i-1].Passed // whatever the threshold has become since
+	if conditions.SuccessAction == v1alpha1.SuccessActionPause && existing(before.Counts) > 0 && !passed && before.State != v1alpha1.GroupError {
+		w.t.Errorf("group %s opened, and nobody has lifted the pause behind %s", status.Groups[i].Name, before.Name)
+	}
 	if !succeeded && !closed && !passed && !(before.State == v1alpha1.GroupError && resumed != "") {
 		w.t.Errorf("group %s opened before the success of %s: %+v", status.Groups[i].Name, before.Name, before)
 	}
