@@ -243,12 +243,9 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	return ctrl.Result{}, nil
 }
 
-// tellOfDeletion carries out deletionCancelation and answers when to be called again while targets are left to be told; zero: none is. It does not wait for one that
+// tellOfDeletion carries out deletionCancelation, of which None closes the questions that nobody has answered, and answers when to be called again while targets are left to be told; zero: none is. It does not wait for one that
 // cannot be written: when it has been over all of them and only errors are left, the rollout goes and people are told.
 func (r *RolloutReconciler) tellOfDeletion(ctx context.Context, obj *v1alpha1.Rollout) (again time.Duration, err error) {
-	if stop := intents.OriginOf(obj).Stop; stop != v1alpha1.CancelationSoft && stop != v1alpha1.CancelationForce {
-		return 0, nil
-	}
 	if seen := r.Index.Rollout(client.ObjectKeyFromObject(obj)); seen == nil || seen.UID != obj.UID || seen.DeletionTimestamp.IsZero() {
 		return conflictPause, nil // what the index has not seen yet would not be folded
 	}

@@ -61,7 +61,7 @@ func judgeAll(w *World) []judged {
 	list := make([]judged, len(intents))
 	for i, in := range intents {
 		f := judge(w, in)
-		if !isStep(in) && !since(&in.Source).IsZero() && !f.isFinal() {
+		if !isStep(in) && !since(&in.Source).IsZero() && !f.isFinal() && !isMistaken(in, f) {
 			switch {
 			case i > covered:
 				f = finding{code: CodeSuperseded, other: cover}
@@ -76,6 +76,18 @@ func judgeAll(w *World) []judged {
 	slices.SortStableFunc(list, func(a, b judged) int { return byTurn(a.in, b.in, cover) })
 	holdBehindSteps(list)
 	return list
+}
+
+// isMistaken tells whether somebody has to mend the target's own assignment, which says so whatever is newer.
+func isMistaken(in *Intent, f finding) bool {
+	if in.Source.Kind != v1alpha1.SourceTarget {
+		return false
+	}
+	switch f.code {
+	case CodeSetNotFound, CodeSetNotReady, CodeContentChanged, CodeIncompatible:
+		return true
+	}
+	return false
 }
 
 // newestFirst orders by since, then by source, so that the same world always gives the same answer. What has not started comes last. Auto-assignments that came
@@ -261,6 +273,12 @@ func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 	}
 	r := in.Update.Retries
 	if in.Stopped || in.Superseded || r == nil || max(a.Source.Attempt, 1) > r.Limit || !codeMatches(r.StatusCodes, a.StatusCode) {
+		return finding{code: CodeFailed, action: a}
+	}
+	switch d := deadIntent(w, in); {
+	case !in.Update.Reinstall && action.Installed(&w.Target.Status, a.ContentHash): // it came by the set in another way
+		return finding{code: CodeAlreadyThere}
+	case d.code != "" && (d.action.State.IsClosed() || d.action.ContentHash != a.ContentHash): // something newer has begun, which does not bring the same
 		return finding{code: CodeFailed, action: a}
 	}
 	if next := NextAttempt(r, a); w.Now.Before(next) {

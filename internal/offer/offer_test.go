@@ -280,6 +280,8 @@ func TestSpent(t *testing.T) {
 		"a retry does not bring back what a newer rollout took over": {
 			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), func(in *Intent) { in.Superseded = true }), later(time.Hour)},
 			told{Nothing, CodeSuperseded, 0, ""}},
+		"nor when a newer update has begun since": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, set("new"), assignment(2, "new"), fails}, told{Nothing, CodeFailed, 0, ""}},
 		"who did not come back for an attempt in time gets none": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), abandoned), later(time.Hour)}, told{Nothing, CodeFailed, 0, ""}},
 		"nor by a retry from before": {
@@ -605,5 +607,13 @@ func TestQuestionsGiveWayToSteps(t *testing.T) {
 	takes(s)
 	if a := action.Open(&s.target.Status); a.Source.Attempt != 1 {
 		t.Errorf("it is attempt %d: nobody has tried before", a.Source.Attempt)
+	}
+}
+
+// TestAMistakenAssignmentSaysSo: somebody has to mend it, and does not hear of it if all it says is that something is newer.
+func TestAMistakenAssignmentSaysSo(t *testing.T) {
+	s := tell(t, set("fw"), assignment(1, "missing"), auto("a", 2, "fw"))
+	if r := s.verdict("dev"); r.Code != CodeSetNotFound {
+		t.Errorf("the assignment is judged %s: %s", r.Code, r.Message)
 	}
 }
