@@ -74,9 +74,9 @@ func isThereAnyway(s *stage, name string) bool {
 
 func anywhere(*stage, string) bool { return true }
 
-// isBroughtAnyway tells whether something newer brings, or is bringing, what the rollout brings.
+// isBroughtAnyway tells whether something newer brings, is bringing or has brought what the rollout brings.
 func isBroughtAnyway(s *stage, name string) bool {
-	if open := action.Open(&s.targets[name].Status); open != nil && open.ContentHash == s.rollout.Status.Plan.ContentHash {
+	if open := action.Open(&s.targets[name].Status); open != nil && open.ContentHash == s.rollout.Status.Plan.ContentHash || isThereAnyway(s, name) {
 		return true
 	}
 	return slices.ContainsFunc(s.intents(name), func(in offer.Intent) bool {
