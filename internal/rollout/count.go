@@ -48,6 +48,7 @@ type Rule struct {
 	content       string
 	reinstall     bool
 	migrationStep bool
+	setGone       bool
 	// types of targets that the set fits; empty: all.
 	types        []string
 	resumedAt    time.Time
@@ -83,6 +84,7 @@ func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 		stopped:       r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped,
 		reinstall:     r.Spec.Update.Reinstall,
 		migrationStep: set != nil && set.RequiredMigrationStep,
+		setGone:       set == nil,
 	}
 	if set != nil {
 		rule.types = set.CompatibleTargetTypes
@@ -127,7 +129,7 @@ func isOpen(s v1alpha1.GroupState) bool {
 // Equal tells whether both rules count alike.
 func (r Rule) Equal(o Rule) bool {
 	return r.cover.Version == o.cover.Version && r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
-		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
+		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.setGone == o.setGone && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
 		slices.Equal(r.types, o.types) && slices.Equal(r.retryCodes, o.retryCodes) && r.retryAt.Equal(o.retryAt) && slices.Equal(r.retryAtCodes, o.retryAtCodes)
 }
 
@@ -293,7 +295,7 @@ func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 		e.Superseded = e.Bucket == Canceled && (m.Superseded || r.isTakenOver(t, m))
 	} else {
 		e.Open = !own.State.IsClosed()
-		e.Canceling = e.Open && needsNoAsking(own)
+		e.Canceling = e.Open && r.needsNoAsking(own)
 		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
 	}
 	e.Obstacle = r.obstacleOf(t, e.Bucket)
@@ -322,12 +324,14 @@ func (r Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 	e.FailedSinceResume, e.FailedAt = failed.After(r.resumedAt), failed.Unix()
 }
 
-// needsNoAsking tells whether the device of an open action knows of the stop: it is being asked, or it has refused.
-func needsNoAsking(a *v1alpha1.Action) bool {
+// needsNoAsking tells whether the device of an open action knows of the stop: it is being asked, or it has refused. Once the set is gone, that is the last cause there
+// may be to ask.
+func (r Rule) needsNoAsking(a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionCanceling {
 		return true
 	}
-	return a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerRejected && slices.ContainsFunc(a.Cancel.Causes, stops)
+	return a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerRejected &&
+		(slices.ContainsFunc(a.Cancel.Causes, stops) || r.setGone && slices.Contains(a.Cancel.Causes, v1alpha1.CauseSetGone))
 }
 
 // stops tells whether a cause ends the whole rollout, as against a single device's part in it.

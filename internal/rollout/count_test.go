@@ -172,6 +172,10 @@ func TestEntryOf(t *testing.T) {
 	refused.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerRejected, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSuperseded, v1alpha1.CauseStopped}}
 	refusedAnother := act(1, "r", 0, v1alpha1.ActionRunning)
 	refusedAnother.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerRejected, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSuperseded}}
+	refusedGone := act(1, "r", 0, v1alpha1.ActionRunning)
+	refusedGone.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerRejected, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSetGone}}
+	gone := rule
+	gone.setGone = true
 	replaced := act(1, "r", 0, v1alpha1.ActionCanceled)
 	replaced.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerAccepted, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSuperseded}}
 	failure := failedWith(act(1, "r", 0, v1alpha1.ActionError), "17", 1)
@@ -183,15 +187,17 @@ func TestEntryOf(t *testing.T) {
 		superseded bool
 		want       Entry
 	}{
-		"nothing":                                  {rule, nil, false, Entry{Bucket: Pending, Unbegun: true}},
-		"taken before it began":                    {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
-		"canceled because it was taken":            {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
-		"at work":                                  {rule, ptr(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
-		"asked to cancel":                          {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true, Obstacle: Canceling}},
-		"refused the stop":                         {rule, &refused, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
-		"refused something before the stop":        {rule, &refusedAnother, false, Entry{Bucket: InProgress, Open: true}},
-		"failed, and nothing was ever resumed":     {rule, &failure, false, Entry{Bucket: Failed, FailedSinceResume: true, Code: "17", FailedAt: failedAt}},
-		"failed at the time of the resume: before": {resumed, &failure, false, Entry{Bucket: Failed, Code: "17", FailedAt: failedAt}},
+		"nothing":                       {rule, nil, false, Entry{Bucket: Pending, Unbegun: true}},
+		"taken before it began":         {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
+		"canceled because it was taken": {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
+		"at work":                       {rule, ptr(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
+		"asked to cancel":               {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true, Obstacle: Canceling}},
+		"refused the stop":              {rule, &refused, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
+		"refused because the set is gone, and it still is": {gone, &refusedGone, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
+		"refused because the set was gone":                 {rule, &refusedGone, false, Entry{Bucket: InProgress, Open: true}},
+		"refused something before the stop":                {rule, &refusedAnother, false, Entry{Bucket: InProgress, Open: true}},
+		"failed, and nothing was ever resumed":             {rule, &failure, false, Entry{Bucket: Failed, FailedSinceResume: true, Code: "17", FailedAt: failedAt}},
+		"failed at the time of the resume: before":         {resumed, &failure, false, Entry{Bucket: Failed, Code: "17", FailedAt: failedAt}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
