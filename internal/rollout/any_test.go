@@ -124,10 +124,10 @@ var anyDeeds = []struct {
 		}
 	}},
 	{"pauses", func(w *world, _ *rand.Rand, _, _ string) {
-		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+		w.editState(v1alpha1.IntentPaused)
 	}},
 	{"goes on", func(w *world, _ *rand.Rand, _, _ string) {
-		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+		w.editState(v1alpha1.IntentRunning)
 	}},
 	{"resumes", func(w *world, _ *rand.Rand, _, _ string) {
 		if w.rollout.Status.PausedAt != nil {
@@ -226,5 +226,12 @@ var anyDeeds = []struct {
 func (w *world) appear(name string) {
 	if w.targets[name] == nil {
 		w.addTarget(name)
+	}
+}
+
+// editState commits another state, which the schema refuses after a stop.
+func (w *world) editState(state v1alpha1.RolloutIntent) {
+	if w.rollout.Spec.State != v1alpha1.IntentStopped {
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = state })
 	}
 }
