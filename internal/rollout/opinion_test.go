@@ -61,8 +61,9 @@ var knownDifferences = map[difference]func(s *stage, name string) bool{
 	{Succeeded, offer.CodeSetNotReady}:    isThereAnyway,
 	{Succeeded, offer.CodeContentChanged}: isThereAnyway,
 	{Succeeded, offer.CodeIncompatible}:   isThereAnyway,
-	// It came by the set in another way, and something newer has taken it over before that was counted. Nothing is offered either way.
+	// It came by the set in another way, and something newer has taken it over, or it had failed, before that was counted. Nothing is offered either way.
 	{Canceled, offer.CodeAlreadyThere}: isThereAnyway,
+	{Failed, offer.CodeAlreadyThere}:   isThereAnyway,
 	// It had come by the set in another way when its group closed, and has lost it since. The counts of a closed group are history.
 	{Pending, offer.CodeStopped}: func(s *stage, _ string) bool { return s.state() == v1alpha1.RolloutFinished },
 }
