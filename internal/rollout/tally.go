@@ -1,0 +1,181 @@
+package rollout
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// What a group's members add up to, one change at a time.
+
+// Entry is what one member adds to a tally. Entries can be compared with ==.
+type Entry struct {
+	Bucket Bucket
+	// Open: the newest action of the rollout is not closed. Canceling: nor need it be asked to cancel.
+	Open, Canceling bool
+	// Superseded: a newer update took the member over.
+	Superseded bool
+	// Unbegun: it could begin and never has; the start deadline is for those.
+	Unbegun bool
+	// Again: it failed and has another attempt ahead.
+	Again bool
+	// Obstacle that keeps it from a result.
+	Obstacle Obstacle
+	// FailedSinceResume: it failed after the last handled resumedAt.
+	FailedSinceResume bool
+	// Code of a failure, and when it was by the server's clock, in seconds since 1970.
+	Code     string
+	FailedAt int64
+}
+
+// EntryOf says what one member adds to the tally of its group.
+func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
+	e := Entry{Bucket: r.BucketOf(t, m)}
+	if t == nil {
+		return e
+	}
+	own := action.OfSource(&t.Status, r.uid)
+	if own == nil {
+		e.Superseded = e.Bucket == Canceled && (m.Superseded || r.isTakenOver(t, m))
+	} else {
+		e.Open = !own.State.IsClosed()
+		e.Canceling = e.Open && r.needsNoAsking(own)
+		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
+	}
+	e.Obstacle = r.obstacleOf(t, e.Bucket)
+	e.Again = !e.Bucket.IsClosed() && own != nil && own.State == v1alpha1.ActionError
+	switch e.Bucket {
+	case Pending:
+		e.Unbegun = own == nil || isUnconfirmed(own)
+	case Failed:
+		r.addFailure(&e, own, m)
+	}
+	return e
+}
+
+// addFailure says with what code a member failed, and when.
+func (r Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
+	var failed time.Time
+	switch {
+	case own == nil || isUnconfirmed(own):
+		e.Code, failed = v1alpha1.CodeStartDeadlineExceeded, m.Expired
+	case own.ClosedAt != nil:
+		e.Code, failed = own.StatusCode, own.ClosedAt.Time
+	default:
+		e.Code = own.StatusCode
+		return
+	}
+	e.FailedSinceResume, e.FailedAt = failed.After(r.resumedAt), failed.Unix()
+}
+
+// needsNoAsking tells whether the device of an open action knows of the stop: it is being asked, or it has refused. Once the set is gone, that is the last cause there
+// may be to ask.
+func (r Rule) needsNoAsking(a *v1alpha1.Action) bool {
+	if a.State == v1alpha1.ActionCanceling {
+		return true
+	}
+	return a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerRejected &&
+		(slices.ContainsFunc(a.Cancel.Causes, stops) || r.setGone && slices.Contains(a.Cancel.Causes, v1alpha1.CauseSetGone))
+}
+
+// stops tells whether a cause ends the whole rollout, as against a single device's part in it.
+func stops(c v1alpha1.CancelCause) bool {
+	return c == v1alpha1.CauseStopped || c == v1alpha1.CauseDeleted || c == v1alpha1.CauseInvalidated
+}
+
+// Recount tallies the members of a group, which are aligned with its spec.targets; nil: the Target is gone.
+func Recount(g *v1alpha1.DeploymentGroup, rule Rule, members []*v1alpha1.Target) Tally {
+	var tally Tally
+	for i, name := range g.Spec.Targets {
+		tally.Add(rule.EntryOf(members[i], MemberOf(g, i)), string(name))
+	}
+	return tally
+}
+
+// Add counts a member in. Its cost does not depend on the size of the group.
+func (t *Tally) Add(e Entry, name string) {
+	t.count(e, 1)
+	if e.Bucket != Failed {
+		return
+	}
+	if t.Failures == nil {
+		t.Failures = map[string]v1alpha1.FailureCount{}
+	}
+	line, at := t.Failures[e.Code], metav1.Unix(e.FailedAt, 0)
+	line.StatusCode = e.Code
+	line.Count++
+	if len(line.Examples) < maxExamples {
+		line.Examples = append(slices.Clone(line.Examples), name)
+	}
+	if line.FirstSeen == nil || at.Before(line.FirstSeen) {
+		line.FirstSeen = &at
+	}
+	if line.LastSeen == nil || line.LastSeen.Before(&at) {
+		line.LastSeen = &at
+	}
+	t.Failures[e.Code] = line
+}
+
+// maxExamples is how many names a line of the failure table carries.
+const maxExamples = 3
+
+// Remove takes back what Add counted. The first and last time of a failure code stay as they were seen; an example that leaves is not
+// replaced before the next one fails.
+func (t *Tally) Remove(e Entry, name string) {
+	t.count(e, -1)
+	if e.Bucket != Failed {
+		return
+	}
+	line := t.Failures[e.Code]
+	line.Count--
+	if line.Count <= 0 {
+		delete(t.Failures, e.Code)
+		return
+	}
+	line.Examples = slices.DeleteFunc(slices.Clone(line.Examples), func(example string) bool { return example == name })
+	t.Failures[e.Code] = line
+}
+
+// Clone is a tally that does not change when this one does.
+func (t Tally) Clone() Tally {
+	t.Failures = maps.Clone(t.Failures)
+	return t
+}
+
+func (t *Tally) count(e Entry, n int32) {
+	t.Targets += n
+	*t.bucket(e.Bucket) += n
+	addIf(e.Superseded, &t.Superseded, n)
+	addIf(e.Unbegun, &t.Unbegun, n)
+	addIf(e.Again, &t.Again, n)
+	switch e.Bucket {
+	case Pending:
+		t.OfPending[e.Obstacle] += n
+	case InProgress:
+		t.OfInProgress[e.Obstacle] += n
+	}
+	addIf(e.Open, &t.Open, n)
+	addIf(e.Canceling, &t.Canceling, n)
+	addIf(e.FailedSinceResume, &t.FailedSinceResume, n)
+}
+
+func addIf(applies bool, counter *int32, n int32) {
+	if applies {
+		*counter += n
+	}
+}
+
+func (t *Tally) bucket(b Bucket) *int32 {
+	return [...]*int32{&t.Scheduled, &t.Pending, &t.InProgress, &t.Succeeded, &t.Failed, &t.Canceled, &t.Counts.Skipped, &t.Counts.Removed}[b]
+}
+
+// existing is how many members have not vanished: what percentages are of.
+func existing(c v1alpha1.Counts) int32 { return c.Targets - c.Removed }
+
+// isClosed tells whether every member that exists has a result. An empty group is closed.
+func isClosed(c v1alpha1.Counts) bool { return c.Scheduled+c.Pending+c.InProgress == 0 }
