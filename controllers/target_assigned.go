@@ -127,8 +127,11 @@ func offeredWords(u *v1alpha1.Update) string {
 
 // nextWords is when time alone changes what is said of an assignment; zero: never. Its windows open and close without a word.
 func nextWords(w offer.World) time.Time {
-	if isAhead(w.Target.Spec.Assignment, w.Now) {
-		return w.Target.Spec.Assignment.AssignedAt.Time
+	switch wanted := w.Target.Spec.Assignment; {
+	case isAhead(wanted, w.Now):
+		return wanted.AssignedAt.Time
+	case !intents.IsSeen(wanted, w.Target.Status.Assignment): // its time has come since the last look began
+		return w.Now
 	}
 	if own := ownVerdict(w); own != nil && own.Reason.Code != offer.CodeWindowClosed && own.Reason.Until.After(w.Now) {
 		return own.Reason.Until

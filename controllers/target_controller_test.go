@@ -318,3 +318,25 @@ func TestWhoseAssignmentAChangeConcerns(t *testing.T) {
 		})
 	}
 }
+
+// The time of an assignment may come between the look that waits for it and the question when to look again.
+func TestAnAssignmentWhoseTimeHasJustComeIsLookedAtAgain(t *testing.T) {
+	at := metav1.NewTime(noon)
+	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}}
+	for name, tt := range map[string]struct {
+		now  time.Time
+		want time.Time
+	}{
+		"it is to come":     {noon.Add(-time.Minute), noon},
+		"it has just come":  {noon, noon},
+		"it came meanwhile": {noon.Add(time.Second), noon.Add(time.Second)},
+	} {
+		if got := nextWords(offer.World{Now: tt.now, Target: target}); !got.Equal(tt.want) {
+			t.Errorf("%s: looks again at %s, want %s", name, got, tt.want)
+		}
+	}
+	noteAssignment(target, &target.Status, noon)
+	if got := nextWords(offer.World{Now: noon, Target: target}); !got.IsZero() {
+		t.Errorf("once noted it is looked at again at %s", got)
+	}
+}
