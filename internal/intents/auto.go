@@ -2,6 +2,7 @@ package intents
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -90,17 +91,29 @@ func (x *Index) fits(a *auto, t *v1alpha1.Target) bool {
 	return set != nil && set.Fits(t.Spec.Type)
 }
 
+// started are the auto-assignments of a namespace that have started and can be asked whom they select, in no order. The caller holds the lock.
+func (x *Index) started(namespace string) iter.Seq[*auto] {
+	return func(yield func(*auto) bool) {
+		for key, a := range x.autos {
+			if key.Namespace == namespace && a.object.Status.StartedAt != nil && a.query != nil && !yield(a) {
+				return
+			}
+		}
+	}
+}
+
 // autoIntents are the intents of the auto-assignments that select a target. The caller holds the lock.
 func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
 	var intents []offer.Intent
-	for key, a := range x.autos {
-		if key.Namespace == t.Namespace && a.object.Status.StartedAt != nil && a.query != nil && a.query.Matches(t) {
-			in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
-			if in.Closed.IsZero() {
-				in.Closed = x.settling(t, "auto-assignment "+a.object.Name, in.OpenedAt, a.object.CreationTimestamp.Time, now)
-			}
-			intents = append(intents, in)
+	for a := range x.started(t.Namespace) {
+		if !a.query.Matches(t) {
+			continue
 		}
+		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+		if in.Closed.IsZero() {
+			in.Closed = x.settling(t, "auto-assignment "+a.object.Name, in.OpenedAt, a.object.CreationTimestamp.Time, now)
+		}
+		intents = append(intents, in)
 	}
 	return intents
 }
@@ -166,8 +179,8 @@ func (x *Index) Selecting(t *v1alpha1.Target) []*v1alpha1.AutoAssignment {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var list []*v1alpha1.AutoAssignment
-	for key, a := range x.autos {
-		if key.Namespace == t.Namespace && a.object.Status.StartedAt != nil && a.query != nil && a.query.Matches(t) {
+	for a := range x.started(t.Namespace) {
+		if a.query.Matches(t) {
 			list = append(list, a.object)
 		}
 	}

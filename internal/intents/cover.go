@@ -30,10 +30,7 @@ func (x *Index) Cover(namespace string) rollout.Cover {
 func (x *Index) keeps(t *v1alpha1.Target, since time.Time) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	for key, a := range x.autos {
-		if key.Namespace != t.Namespace || a.object.Status.StartedAt == nil || a.query == nil {
-			continue
-		}
+	for a := range x.started(t.Namespace) {
 		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
 		if in.OpenedAt.After(since) && offer.Covers(&in, t) && a.query.Matches(t) { // the dearest question last: every member may be asked
 			return true

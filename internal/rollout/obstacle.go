@@ -2,11 +2,11 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 // Obstacle is what keeps a member that has no result from getting one, as far as its own Target tells.
@@ -69,7 +69,8 @@ func (r Rule) obstacleOf(t *v1alpha1.Target, b Bucket) Obstacle {
 }
 
 func (r Rule) fits(t *v1alpha1.Target) bool {
-	return len(r.types) == 0 || t.Spec.Type == "" || slices.Contains(r.types, t.Spec.Type)
+	set := offer.Set{CompatibleTargetTypes: r.types}
+	return set.Fits(t.Spec.Type)
 }
 
 // among lists how many have which of these obstacles, in brackets; nothing when none has.

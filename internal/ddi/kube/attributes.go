@@ -103,17 +103,12 @@ func (b *Backend) learnsLate(t *v1alpha1.Target) bool {
 	return t.Status.Installed == nil && len(t.Status.Attributes) > 0 && b.reportsNews(t, t.Status.Attributes)
 }
 
-// learnLate takes the device's earlier word for what it runs. nil: it says nothing new.
-func (b *Backend) learnLate(learns bool) func(offer.World, *v1alpha1.TargetStatus) error {
-	if !learns {
-		return nil
+// learnLate takes the device's earlier word for what it runs, if it says anything new.
+func (b *Backend) learnLate(w offer.World, status *v1alpha1.TargetStatus) error {
+	if set := b.namedSet(w.Target.Namespace, status.Attributes); status.Installed == nil && b.isNewsOf(status, set) {
+		action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
 	}
-	return func(w offer.World, status *v1alpha1.TargetStatus) error {
-		if set := b.namedSet(w.Target.Namespace, status.Attributes); status.Installed == nil && b.isNewsOf(status, set) {
-			action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
-		}
-		return nil
-	}
+	return nil
 }
 
 // namedSet is the set that two attributes name; nil: they name none.

@@ -81,9 +81,8 @@ func (b *Backend) stand(ctx context.Context, d ddi.Device) (standing, error) {
 		return standing{}, err
 	}
 	s := standing{key: client.ObjectKeyFromObject(t), world: b.index.World(t, b.now())}
-	_, pending := offer.Settle(s.world)
-	if learns := b.learnsLate(t); pending || learns {
-		if t, err = b.update(ctx, s.key, b.learnLate(learns)); err != nil {
+	if _, pending := offer.Settle(s.world); pending || b.learnsLate(t) {
+		if t, err = b.update(ctx, s.key, b.learnLate); err != nil {
 			return standing{}, err
 		}
 		s.world = b.index.World(t, b.now())
