@@ -54,9 +54,9 @@ func judgeAll(w *World) []judged {
 		intents[i] = &w.Intents[i]
 	}
 	slices.SortFunc(intents, newestFirst)
-	cover, covered := coverOf(w, intents)
-	home, arrived := homeOf(w, intents)
-	auto, first := firstAuto(w, intents)
+	cover, covered := first(intents, func(in *Intent) bool { return isCover(w, in) })
+	home, arrived := first(intents, func(in *Intent) bool { return isHome(w, in) })
+	auto, behind := first(intents, func(in *Intent) bool { return isAutoInForce(w, in) })
 	list := make([]judged, len(intents))
 	for i, in := range intents {
 		f := judge(w, in)
@@ -66,7 +66,7 @@ func judgeAll(w *World) []judged {
 				f = finding{code: CodeSuperseded, other: cover}
 			case i > arrived && in.Source.Kind != v1alpha1.SourceRollout:
 				f = finding{code: CodeSuperseded, other: home}
-			case i > first && in.Source.Kind == v1alpha1.SourceAutoAssignment:
+			case i > behind && in.Source.Kind == v1alpha1.SourceAutoAssignment:
 				f = finding{code: CodeSuperseded, other: auto}
 			}
 		}

@@ -2,6 +2,7 @@ package offer
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
@@ -22,14 +23,17 @@ func newestFirst(a, b *Intent) int {
 	return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name), cmp.Compare(x.UID, y.UID), cmp.Compare(x.Group, y.Group))
 }
 
-// coverOf finds the newest intent that replaces everything older, and its place; older ones than that are superseded.
-func coverOf(w *World, intents []*Intent) (*Intent, int) {
-	for i, in := range intents {
-		if in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(w, in) {
-			return in, i
-		}
+// first finds the newest intent of a kind, and its place among the intents, newest first; past the last: there is none.
+func first(intents []*Intent, is func(*Intent) bool) (*Intent, int) {
+	if i := slices.IndexFunc(intents, is); i >= 0 {
+		return intents[i], i
 	}
 	return nil, len(intents)
+}
+
+// isCover tells whether an intent replaces everything older; of these the newest counts.
+func isCover(w *World, in *Intent) bool {
+	return in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(w, in)
 }
 
 // hasReached tells whether an intent has come as far as this target, so that older ones give way even while it waits for a window or is paused.
@@ -59,27 +63,18 @@ func Covers(in *Intent, t *v1alpha1.Target) bool {
 	return in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(&World{Target: t}, in)
 }
 
-// homeOf finds the newest rollout whose set the target runs already, though its group may not have opened, and its place. Older assignments and auto-assignments
-// are superseded by it: in a cluster that is rebuilt from Git nothing else tells that the device has been past them. Between rollouts the groups keep the order.
-func homeOf(w *World, intents []*Intent) (*Intent, int) {
-	for i, in := range intents {
-		if in.Source.Kind == v1alpha1.SourceRollout && in.Update.Superseding != v1alpha1.SupersedingQueue && !since(&in.Source).IsZero() &&
-			!in.Stopped && !in.Superseded && setProblem(in, w.Target) == "" && action.Installed(&w.Target.Status, in.Set.ContentHash) {
-			return in, i
-		}
-	}
-	return nil, len(intents)
+// isHome tells whether an intent is a rollout whose set the target runs already, though its group may not have opened. Older assignments and auto-assignments
+// are superseded by the newest: in a cluster that is rebuilt from Git nothing else tells that the device has been past them. Between rollouts the groups keep the
+// order.
+func isHome(w *World, in *Intent) bool {
+	return in.Source.Kind == v1alpha1.SourceRollout && in.Update.Superseding != v1alpha1.SupersedingQueue && !since(&in.Source).IsZero() &&
+		!in.Stopped && !in.Superseded && setProblem(in, w.Target) == "" && action.Installed(&w.Target.Status, in.Set.ContentHash)
 }
 
-// firstAuto finds the newest running auto-assignment, and its place. Older ones are superseded by it, also where the target had its set long ago: each offers its
-// set once, and none returns to an older one.
-func firstAuto(w *World, intents []*Intent) (*Intent, int) {
-	for i, in := range intents {
-		if in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue && isRunningAuto(in) && setProblem(in, w.Target) == "" {
-			return in, i
-		}
-	}
-	return nil, len(intents)
+// isAutoInForce tells whether an intent is a running auto-assignment. Older ones are superseded by the newest, also where the target had its set long ago: each
+// offers its set once, and none returns to an older one.
+func isAutoInForce(w *World, in *Intent) bool {
+	return in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue && isRunningAuto(in) && setProblem(in, w.Target) == ""
 }
 
 // isRunningAuto: one that waits for the rollouts of a rebuild runs, too.
