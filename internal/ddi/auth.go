@@ -13,9 +13,9 @@ import (
 // maxID is hawkBit's limit for a controller id.
 const maxID = 256
 
-// deviceOf reads who speaks from the path.
+// deviceOf reads the device from the path. Tenants are compared without regard to case, as in hawkBit.
 func deviceOf(r *http.Request) (Device, error) {
-	device := Device{Tenant: r.PathValue("tenant"), ControllerID: r.PathValue("controllerId")}
+	device := Device{Tenant: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
 	if err := checkID("the tenant", device.Tenant); err != nil {
 		return device, err
 	}
@@ -38,21 +38,44 @@ func checkID(name, id string) error {
 
 func unprintable(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
-// authorize asks the backend. Only refusals count against an address: many
+// identify returns the device that a request comes from. Only refusals count against an address: many
 // devices may share one behind a router, and their polls are not suspicious.
-func (s *Server) authorize(r *http.Request, device Device, now time.Time) error {
+func (s *Server) identify(r *http.Request, namesDevice bool, now time.Time) (Device, error) {
 	address := s.address(r)
 	if s.limits.barred(address, now) {
-		return tooManyRefusals
+		return Device{}, tooManyRefusals
 	}
-	err := ErrUnauthorized
-	if token := targetToken(r.Header.Get("Authorization")); token != "" {
-		err = s.backend.Authorize(r.Context(), device, token)
-	}
-	if errors.Is(err, ErrUnauthorized) {
+	device, err := s.authorize(r, namesDevice)
+	if err != nil && !isOurs(err) {
 		s.limits.suspect(address, now)
 	}
-	return err
+	return device, err
+}
+
+// isOurs reports whether an error says nothing about the request.
+func isOurs(err error) bool {
+	_, isBad := errors.AsType[BadRequest](err)
+	return !isBad && !errors.Is(err, ErrUnauthorized) && !errors.Is(err, ErrNotFound)
+}
+
+// authorize asks the backend. A path that names no device has no credentials that could be right, but
+// a request without any is refused like everywhere else.
+func (s *Server) authorize(r *http.Request, namesDevice bool) (Device, error) {
+	token := targetToken(r.Header.Get("Authorization"))
+	if !namesDevice {
+		if token == "" {
+			return Device{}, ErrUnauthorized
+		}
+		return Device{}, ErrNotFound
+	}
+	device, err := deviceOf(r)
+	switch {
+	case err != nil:
+		return device, err
+	case token == "":
+		return device, ErrUnauthorized
+	}
+	return device, s.backend.Authorize(r.Context(), device, token)
 }
 
 // targetToken is the token of an Authorization header, or empty.

@@ -8,9 +8,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// Device is who speaks. Both ids come unescaped from the path, are not empty,
-// hold no blanks and have at most 256 characters; nothing else is known about
-// them before Authorize has agreed.
+// Device is where a request comes from. Both ids come unescaped from the path,
+// are not empty, hold no blanks and have at most 256 characters; the tenant is
+// in lower case. Nothing else is known about them before Authorize has agreed.
 type Device struct{ Tenant, ControllerID string }
 
 // Backend is what the door asks of the world behind it.

@@ -47,7 +47,7 @@ func (v *visit) offered(path string, id int32, cacheBuster string) wire.Link {
 
 // root is where all links to this device's resources begin.
 func (v *visit) root() string {
-	return v.origin() + wire.RootPath(v.device.Tenant, v.device.ControllerID)
+	return v.origin() + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
 }
 
 // origin is scheme and host as the device sees the door.
@@ -67,16 +67,16 @@ func (v *visit) origin() string {
 
 // forwarded corrects scheme and host by what the proxy says.
 func forwarded(h http.Header, scheme, host string) (string, string) {
-	if proto := strings.ToLower(firstOf(h, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
+	if proto := strings.ToLower(firstEntry(h, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
 		scheme = proto
 	}
-	if name := firstOf(h, "X-Forwarded-Host"); name != "" {
+	if name := firstEntry(h, "X-Forwarded-Host"); name != "" {
 		host = name
 	}
 	return scheme, host
 }
 
-func firstOf(h http.Header, name string) string {
+func firstEntry(h http.Header, name string) string {
 	first, _, _ := strings.Cut(h.Get(name), ",")
 	return strings.TrimSpace(first)
 }

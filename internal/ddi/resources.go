@@ -16,13 +16,12 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// rootPattern is wire.RootPath as a pattern.
-const rootPattern = "/{tenant}/controller/v1/{controllerId}"
-
 // resource is one path of DDI.
 type resource struct {
 	name, path string
-	methods    methods
+	// segments of path; see route.
+	segments []string
+	methods  methods
 	// judgesHurry: a device that asks too often is not refused before its
 	// report has been read, for a result must not get lost.
 	judgesHurry bool
@@ -43,9 +42,9 @@ type visit struct {
 	hurried bool
 }
 
-// resources are all paths below rootPattern. HEAD goes where GET begins
-// nothing.
-var resources = []resource{
+// resources are all paths below a device. HEAD goes where GET starts nothing. Of two paths that match,
+// the first one counts.
+var resources = withSegments([]resource{
 	{name: "base", path: "", methods: readable(conditional(document(base)))},
 	{name: "deploymentBase", path: "/deploymentBase/{actionId}",
 		methods: methods{http.MethodGet: document(action(Backend.Deployment, (*visit).deploymentBaseOf))}},
@@ -63,18 +62,25 @@ var resources = []resource{
 		methods: methods{http.MethodPut: installedBase}},
 	{name: "confirmationBase", path: "/confirmationBase",
 		methods: readable(document(consent))},
-	{name: "confirmation", path: "/confirmationBase/{actionId}",
-		methods: methods{http.MethodGet: document(action(Backend.Confirmation, (*visit).confirmationOf))}},
-	{name: "confirmationFeedback", path: "/confirmationBase/{actionId}/feedback", judgesHurry: true,
-		methods: methods{http.MethodPost: confirmationFeedback}},
 	{name: "activateAutoConfirm", path: "/confirmationBase/activateAutoConfirm",
 		methods: methods{http.MethodPost: activateAutoConfirm}},
 	{name: "deactivateAutoConfirm", path: "/confirmationBase/deactivateAutoConfirm",
 		methods: methods{http.MethodPost: deactivateAutoConfirm}},
+	{name: "confirmation", path: "/confirmationBase/{actionId}",
+		methods: methods{http.MethodGet: document(action(Backend.Confirmation, (*visit).confirmationOf))}},
+	{name: "confirmationFeedback", path: "/confirmationBase/{actionId}/feedback", judgesHurry: true,
+		methods: methods{http.MethodPost: confirmationFeedback}},
 	{name: "artifacts", path: "/softwaremodules/{moduleId}/artifacts",
 		methods: readable(document(artifacts))},
 	{name: "artifact", path: "/softwaremodules/{moduleId}/artifacts/{fileName}",
 		methods: readable(artifact)},
+})
+
+func withSegments(list []resource) []resource {
+	for i := range list {
+		list[i].segments = segmentsOf(list[i].path)
+	}
+	return list
 }
 
 // nowhere is every other path.
@@ -129,7 +135,7 @@ func conditional(get handler) handler {
 			return a, err
 		}
 		etag := header{"ETag", etagOf(a.body)}
-		if matches(v.Header.Values("If-None-Match"), etag.value) {
+		if hasETag(v.Header.Values("If-None-Match"), etag.value) {
 			return answer{status: http.StatusNotModified, headers: []header{etag}}, nil
 		}
 		a.headers = append(a.headers, etag)
@@ -144,7 +150,7 @@ func etagOf(body []byte) string {
 	return `"` + strconv.FormatUint(sum.Sum64(), 16) + `"`
 }
 
-func matches(ifNoneMatch []string, etag string) bool {
+func hasETag(ifNoneMatch []string, etag string) bool {
 	for _, line := range ifNoneMatch {
 		for candidate := range strings.SplitSeq(line, ",") {
 			candidate = strings.TrimSpace(candidate)

@@ -1,8 +1,8 @@
 // Package ddi is the door: it speaks hawkBit's DDI with devices over HTTP.
 //
 // It knows paths, JSON, status codes and rates, and asks a Backend everything
-// else. A request walks one way: its route and method, its device, the
-// credentials, the rates, the resource; each step answers or refuses, and an
+// else. Every request goes one way: its route, its device, the credentials, the
+// rates, the method, the resource; each step answers or refuses, and an
 // answer is data until it is written. Nothing a device sends is trusted: it is
 // bounded before it is read and logged only as a value.
 package ddi
@@ -62,7 +62,6 @@ type Options struct {
 // Server is the door as an http.Handler. Every replica may have one.
 type Server struct {
 	backend        Backend
-	mux            *http.ServeMux
 	baseURL        string
 	trustForwarded bool
 	limits         *limits
@@ -82,17 +81,12 @@ func NewServer(backend Backend, options Options) (*Server, error) {
 	}
 	s := &Server{
 		backend:        backend,
-		mux:            http.NewServeMux(),
 		baseURL:        strings.TrimSuffix(options.BaseURL, "/"),
 		trustForwarded: options.TrustForwarded,
 		limits:         newLimits(options),
 		metrics:        metrics,
 		log:            options.Log,
 	}
-	for _, resource := range resources {
-		s.mux.Handle(rootPattern+resource.path, s.door(resource))
-	}
-	s.mux.Handle("/", s.door(nowhere))
 	return s, nil
 }
 
@@ -107,8 +101,17 @@ func checkBaseURL(base string) error {
 	return nil
 }
 
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP answers one request: ask, write, count. No path, method or header goes another way.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	resource, namesDevice := route(r, "")
+	answer, err := s.ask(resource, namesDevice, r, began)
+	if err != nil {
+		answer = s.refuse(resource, r, err)
+	}
+	answer.write(w)
+	s.metrics.observe(resource.name, answer.status, time.Since(began))
+}
 
 // Serve answers on the listener until ctx is done, then lets the requests in
 // flight finish. It closes the listener.
@@ -120,7 +123,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelDebug),
+		// net/http would answer OPTIONS * by itself.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -134,33 +139,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return server.Shutdown(grace)
 }
 
-// door is the way of every request: ask, write, count.
-func (s *Server) door(resource resource) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		answer, err := s.ask(resource, r, began)
-		if err != nil {
-			answer = s.refuse(resource, r, err)
-		}
-		answer.write(w)
-		s.metrics.observe(resource.name, answer.status, time.Since(began))
-	})
-}
-
-// ask walks to the resource; whatever is in the way is an error.
-func (s *Server) ask(resource resource, r *http.Request, now time.Time) (answer, error) {
-	if resource.methods == nil {
-		return answer{}, ErrNotFound
-	}
-	serve, ok := resource.methods[r.Method]
-	if !ok {
-		return answer{}, wrongMethod
-	}
-	device, err := deviceOf(r)
+// ask goes to the resource; what is in the way is an error. Credentials come first, so that a stranger
+// does not learn which paths and methods there are.
+func (s *Server) ask(resource resource, namesDevice bool, r *http.Request, now time.Time) (answer, error) {
+	device, err := s.identify(r, namesDevice, now)
 	if err != nil {
-		return answer{}, err
-	}
-	if err := s.authorize(r, device, now); err != nil {
 		return answer{}, err
 	}
 	v := &visit{Server: s, Request: r, device: device, now: now}
@@ -169,6 +152,13 @@ func (s *Server) ask(resource resource, r *http.Request, now time.Time) (answer,
 	}
 	if v.hurried && !resource.judgesHurry {
 		return answer{}, tooFast
+	}
+	if resource.methods == nil {
+		return answer{}, ErrNotFound
+	}
+	serve, ok := resource.methods[r.Method]
+	if !ok {
+		return answer{}, wrongMethod
 	}
 	return serve(v)
 }

@@ -1,0 +1,123 @@
+package ddi
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// devicePattern is wire.RootPath, segment by segment.
+var devicePattern = segmentsOf("/{tenant}/controller/v1/{controllerId}")
+
+// segmentsOf splits a pattern that begins with a slash.
+func segmentsOf(pattern string) []string {
+	if pattern == "" {
+		return nil
+	}
+	return strings.Split(pattern[1:], "/")
+}
+
+// route finds the resource that a path names, and notes the values of the path in the request. A path
+// that names a device and nothing that the device has is an unknown resource of that device.
+//
+// http.ServeMux is not used, because it answers every path that is not clean with a redirect, before
+// credentials, rates and metrics. Here a path means what is written in it: dot segments are ids like
+// any other text, an escaped slash separates nothing, and only empty segments are skipped, since base
+// URLs that end in a slash lead to them. An empty segment at the end is kept: no resource ends in one.
+func route(r *http.Request, prefix string) (found resource, namesDevice bool) {
+	segments, ok := pathSegments(r.URL)
+	if !ok {
+		return nowhere, false
+	}
+	if !matches(devicePattern, firstOf(segments, len(devicePattern))) {
+		segments = withoutPrefix(segments, prefix)
+	}
+	root := firstOf(segments, len(devicePattern))
+	if !matches(devicePattern, root) {
+		return nowhere, false
+	}
+	note(r, devicePattern, root)
+	below := segments[len(root):]
+	for _, candidate := range resources {
+		if matches(candidate.segments, below) {
+			note(r, candidate.segments, below)
+			return candidate, true
+		}
+	}
+	return nowhere, true
+}
+
+// pathSegments are the unescaped segments of a path; false: one of them cannot be unescaped.
+func pathSegments(u *url.URL) (segments []string, ok bool) {
+	path, isEscaped := u.Path, false
+	if u.RawPath != "" { // set only if the path is not escaped in Go's way, as with an escaped slash
+		path, isEscaped = u.RawPath, true
+	}
+	last := strings.LastIndexByte(path, '/')
+	segments = make([]string, 0, strings.Count(path, "/"))
+	for at := 0; at < len(path); {
+		length := strings.IndexByte(path[at:], '/')
+		if length < 0 {
+			length = len(path) - at
+		}
+		segment := path[at : at+length]
+		at += length + 1
+		if segment == "" {
+			continue
+		}
+		if isEscaped {
+			var err error
+			if segment, err = url.PathUnescape(segment); err != nil {
+				return nil, false
+			}
+		}
+		segments = append(segments, segment)
+	}
+	if last > 0 && last == len(path)-1 {
+		segments = append(segments, "")
+	}
+	return segments, true
+}
+
+// withoutPrefix drops the path prefix that a proxy has left in place; without it, the path stays.
+func withoutPrefix(segments []string, prefix string) []string {
+	if prefix == "" {
+		return segments
+	}
+	given, ok := pathSegments(&url.URL{Path: prefix, RawPath: prefix})
+	if !ok || len(segments) < len(given) {
+		return segments
+	}
+	for i, segment := range given {
+		if segments[i] != segment {
+			return segments
+		}
+	}
+	return segments[len(given):]
+}
+
+func firstOf(segments []string, n int) []string { return segments[:min(n, len(segments))] }
+
+// matches reports whether the segments are those of a pattern, in which a name in braces stands for
+// any text that is not empty.
+func matches(pattern, segments []string) bool {
+	if len(pattern) != len(segments) {
+		return false
+	}
+	for i, want := range pattern {
+		if isName(want) && segments[i] == "" || !isName(want) && segments[i] != want {
+			return false
+		}
+	}
+	return true
+}
+
+func note(r *http.Request, pattern, segments []string) {
+	for i, name := range pattern {
+		if isName(name) {
+			r.SetPathValue(name[1:len(name)-1], segments[i])
+		}
+	}
+}
+
+func isName(segment string) bool { return segment[0] == '{' }

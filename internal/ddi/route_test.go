@@ -1,0 +1,206 @@
+package ddi_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
+)
+
+// TestOddPaths: each is asked with the token of acme/dev1, with a wrong token and without one. No
+// answer is a redirect, and the backend hears of no other device than the one that is named.
+func TestOddPaths(t *testing.T) {
+	tests := map[string]struct {
+		path        string
+		right       int
+		wrong, none int
+		// asked is the device that the backend is asked about with the right token.
+		asked string
+	}{
+		"a base URL that ends in a slash":            {"//acme/controller/v1/dev1", 200, 401, 401, "acme/dev1"},
+		"slashes in front":                           {"////acme/controller/v1/dev1", 200, 401, 401, "acme/dev1"},
+		"slashes in the middle":                      {"/acme//controller///v1//dev1", 200, 401, 401, "acme/dev1"},
+		"a resource behind two slashes":              {root + "//confirmationBase", 200, 401, 401, "acme/dev1"},
+		"a slash at the end":                         {root + "/", 404, 401, 401, ""},
+		"slashes at the end":                         {root + "//", 404, 401, 401, ""},
+		"a slash behind a resource":                  {root + "/confirmationBase/", 404, 401, 401, ""},
+		"an id that is missing":                      {"/acme/controller/v1/", 404, 404, 401, ""},
+		"an id that is missing before a resource":    {"/acme/controller/v1//configData", 401, 401, 401, ""},
+		"a dot in front":                             {"/./acme/controller/v1/dev1", 404, 404, 401, ""},
+		"a dot behind":                               {root + "/.", 404, 401, 401, ""},
+		"two dots behind":                            {root + "/..", 404, 401, 401, ""},
+		"a step to another device":                   {"/acme/controller/v1/dev2/../dev1", 401, 401, 401, ""},
+		"a step from this device to another":         {root + "/../dev2", 404, 401, 401, ""},
+		"a step out and back":                        {"/x/../acme/controller/v1/dev1", 404, 404, 401, ""},
+		"an escaped step":                            {root + "/%2e%2e/dev2", 404, 401, 401, ""},
+		"an escaped slash behind the id":             {root + "%2FconfirmationBase", 401, 401, 401, ""},
+		"an escaped slash within the root":           {"/acme%2Fcontroller/v1/dev1", 404, 404, 401, ""},
+		"a slash that is escaped twice":              {root + "%252F..", 401, 401, 401, ""},
+		"an id that need not have been escaped":      {"/acme/controller/v1/%64ev1", 200, 401, 401, "acme/dev1"},
+		"a resource that need not have been escaped": {root + "/confirmation%42ase", 200, 401, 401, "acme/dev1"},
+		"a tenant in capitals":                       {"/ACME/controller/v1/dev1", 200, 401, 401, "acme/dev1"},
+		"a tenant in mixed case":                     {"/Acme/controller/v1/dev1", 200, 401, 401, "acme/dev1"},
+		"an id in capitals is another id":            {"/acme/controller/v1/DEV1", 401, 401, 401, ""},
+		"the root in capitals":                       {"/acme/Controller/V1/dev1", 404, 404, 401, ""},
+		"no path":                                    {"/", 404, 404, 401, ""},
+		"another path":                               {"/favicon.ico", 404, 404, 401, ""},
+		"a long path":                                {root + strings.Repeat("/x", 5000), 404, 401, 401, ""},
+		"a long id":                                  {root + strings.Repeat("x", 5000), 400, 400, 400, ""},
+		"a slash next to what need not be escaped":   {`/acme/controller/v1/a%2F"b`, 401, 401, 401, ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			registry := prometheus.NewRegistry()
+			s := door(t, b, func(o *ddi.Options) { o.Registerer = registry })
+			for what, want := range map[string]int{"TargetToken " + token: tc.right, "TargetToken wrong": tc.wrong, "": tc.none} {
+				r := ask("GET /", "Authorization: "+what)
+				parsed, err := url.Parse("http://door.example" + tc.path) // resolves nothing
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.URL = parsed
+				w := answered(s, r)
+				if w.Code != want || w.Header().Get("Location") != "" {
+					t.Errorf("with %q: %d, Location %q, want %d", what, w.Code, w.Header().Get("Location"), want)
+				}
+				if w.Code >= 400 && !strings.Contains(w.Body.String(), `"errorCode":"goshawk.door.`) {
+					t.Errorf("with %q: the body is %q", what, w.Body)
+				}
+			}
+			var asked string
+			for _, call := range b.Calls() {
+				asked = call.Device.Tenant + "/" + call.Device.ControllerID
+			}
+			if asked != tc.asked {
+				t.Errorf("the backend was asked about %q, want %q", asked, tc.asked)
+			}
+			if n := requestsCounted(t, registry); n != 3 {
+				t.Errorf("the metrics count %v requests, want 3", n)
+			}
+		})
+	}
+}
+
+func requestsCounted(t *testing.T, registry *prometheus.Registry) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n float64
+	for _, family := range families {
+		if family.GetName() == "goshawk_door_requests_total" {
+			for _, metric := range family.GetMetric() {
+				n += metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return n
+}
+
+// TestOddMethods: a method that a resource does not have is refused after the credentials.
+func TestOddMethods(t *testing.T) {
+	for _, method := range []string{"OPTIONS", "CONNECT", "TRACE", "PATCH", "DELETE", "BREW", "PROPFIND"} {
+		for what, want := range map[string]int{token: http.StatusMethodNotAllowed, "wrong": http.StatusUnauthorized} {
+			b := backend()
+			r := ask("GET "+root, "Authorization: TargetToken "+what)
+			r.Method = method
+			w := answered(door(t, b), r)
+			if w.Code != want {
+				t.Errorf("%s with token %q: %d, want %d", method, what, w.Code, want)
+			}
+			if allow := w.Header().Get("Allow"); (allow == "GET, HEAD") != (want == http.StatusMethodNotAllowed) {
+				t.Errorf("%s with token %q: Allow is %q", method, what, allow)
+			}
+			if len(b.Calls()) > 0 {
+				t.Errorf("%s with token %q reached the backend", method, what)
+			}
+		}
+	}
+}
+
+// TestOddPathsAreBounded: paths that name no device count against an address like wrong credentials,
+// and what an authorized device asks for in vain counts against the device.
+func TestOddPathsAreBounded(t *testing.T) {
+	s := door(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })
+	got := codes(s, ask("GET /"), ask("GET /robots.txt"), ask("GET /acme/controller/v1/%20"), ask("GET /"), poll())
+	if want := fmt.Sprint([]int{404, 404, 400, 429, 429}); fmt.Sprint(got) != want {
+		t.Errorf("an address that guesses paths gets %v, want %v", got, want)
+	}
+	s = door(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	got = codes(s, ask("GET "+root+"/x"), ask("DELETE "+root), ask("GET "+root+"/../dev2"), ask("GET "+root+"/x"))
+	if want := fmt.Sprint([]int{404, 405, 404, 429}); fmt.Sprint(got) != want {
+		t.Errorf("a device that guesses paths gets %v, want %v", got, want)
+	}
+}
+
+// TestNothingIsAnsweredBeforeTheDoor: net/http answers OPTIONS * by itself and mux redirects; over
+// a connection all of these are counted. A header that is too large is the one exception.
+func TestNothingIsAnsweredBeforeTheDoor(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &dditest.Backend{Tokens: backend().Tokens}
+	go func() {
+		_ = door(t, b, func(o *ddi.Options) { o.Registerer = registry }).Serve(t.Context(), listener)
+	}()
+	lines := map[string]string{
+		"OPTIONS * HTTP/1.1":                                                 "401",
+		"CONNECT files.example:443 HTTP/1.1":                                 "401",
+		"CONNECT " + root + " HTTP/1.1":                                      "401",
+		"GET //acme/controller/v1/dev1 HTTP/1.1":                             "401",
+		"GET /acme/controller/v1/dev2/../dev1 HTTP/1.1":                      "401",
+		"POST /acme/../acme/controller/v1/dev1 HTTP/1.1":                     "401",
+		"GET http://elsewhere.example/a/../b HTTP/1.1":                       "401",
+		"GET /acme/controller/v1/" + strings.Repeat("x", 9000) + " HTTP/1.1": "400",
+	}
+	for line, want := range lines {
+		conn, err := net.DialTimeout("tcp", listener.Addr().String(), 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%s\r\nHost: door\r\nContent-Length: 0\r\n\r\n", line)
+		answer, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 "+want) {
+			t.Errorf("%.60s: %q, %v, want %s", line, answer, err, want)
+		}
+		conn.Close()
+	}
+	if n := requestsCounted(t, registry); n != float64(len(lines)) {
+		t.Errorf("the metrics count %v requests, want %d", n, len(lines))
+	}
+}
+
+// TestLinksKeepTheTenantAsWritten: a client that compares links with what it asked finds its own spelling.
+func TestLinksKeepTheTenantAsWritten(t *testing.T) {
+	b := backend()
+	b.Offer.DeployID = 31
+	w := answered(door(t, b), ask("GET /ACME/controller/v1/dev1"))
+	if want := `"http://door.example/ACME/controller/v1/dev1/deploymentBase/31"`; !strings.Contains(w.Body.String(), want) {
+		t.Errorf("%s, want a link to %s", w.Body, want)
+	}
+}
+
+// TestCaseOfTheTenantGivesNoSecondRate: the same device in another spelling is the same device.
+func TestCaseOfTheTenantGivesNoSecondRate(t *testing.T) {
+	s := door(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	got := codes(s, poll(), ask("GET /ACME/controller/v1/dev1"), ask("GET /Acme/controller/v1/dev1"), ask("GET /aCME/controller/v1/dev1"))
+	if want := fmt.Sprint([]int{200, 200, 200, 429}); fmt.Sprint(got) != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
