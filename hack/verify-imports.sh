@@ -52,7 +52,8 @@ api=$mod/api/v1alpha1
 meta=k8s.io/apimachinery/pkg/apis/meta/v1
 
 room api/v1alpha1 k8s.io/apimachinery/pkg
-room internal/action "$api" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
+room internal/text
+room internal/action "$api" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
 room internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
 room internal/offer "$api" "$mod/internal/action" "$mod/internal/query" k8s.io/apimachinery/pkg github.com/robfig/cron/v3
 room internal/rollout "$api" "$mod/internal/action" "$mod/internal/offer" "$mod/internal/query" k8s.io/apimachinery/pkg
@@ -62,6 +63,7 @@ room internal/ddi "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/pro
 room internal/ddi/wire
 room internal/devicesim "$mod/internal/ddi/wire"
 
+pure internal/text
 pure internal/action
 pure internal/query
 pure internal/offer

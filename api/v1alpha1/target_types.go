@@ -109,7 +109,8 @@ const (
 	AnswerDeadlineExceeded CancelAnswer = "DeadlineExceeded"
 )
 
-// Codes that Goshawk itself writes into statusCode.
+// Codes in statusCode. Goshawk writes all of them but CodeInconsistent. A device that sends one of Goshawk's codes is not
+// believed: its code is stored with the prefix "device:".
 const (
 	// CodeStartDeadlineExceeded marks a target that did not begin within startDeadlineSeconds.
 	CodeStartDeadlineExceeded = "StartDeadlineExceeded"
@@ -117,6 +118,10 @@ const (
 	CodeProgressDeadlineExceeded = "ProgressDeadlineExceeded"
 	// CodeSkipped marks a success that the device reported without having downloaded anything (swupdate's skip).
 	CodeSkipped = "Skipped"
+	// CodeNoFeature marks an update with a module type that no feature of the device serves.
+	CodeNoFeature = "NoFeature"
+	// CodeRemoveNotSupported marks a removal of software that the protocol of the device cannot carry out.
+	CodeRemoveNotSupported = "RemoveNotSupported"
 	// CodeInconsistent is the code by which a device says that it is inconsistent.
 	CodeInconsistent = "INCONSISTENT"
 )
@@ -434,7 +439,8 @@ type Action struct {
 	// +kubebuilder:validation:MaxItems=100
 	Modules []ModuleState `json:"modules,omitempty"`
 
-	// statusCode is the device's last code, or one of Goshawk's (StartDeadlineExceeded, ProgressDeadlineExceeded, Skipped).
+	// statusCode is the device's last code, or one of Goshawk's (StartDeadlineExceeded, ProgressDeadlineExceeded, Skipped). One of Goshawk's
+	// codes that a device sends is stored with the prefix "device:".
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode,omitempty"`

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 const (
@@ -36,7 +37,7 @@ func Installed(s *v1alpha1.TargetStatus, hash string) bool {
 // device in doubt; a name that does not clears no doubt, only a success does.
 func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) {
 	set, doubtful := strings.CutSuffix(strings.TrimSpace(set), inconsistentSuffix)
-	set = clean(set, maxSetName)
+	set = text.Clean(set, maxSetName)
 	if s.Installed == nil || s.Installed.DistributionSet != set || s.Installed.ContentHash != hash {
 		since := stamp(now)
 		s.Installed = &v1alpha1.InstalledSet{DistributionSet: set, ContentHash: hash, Since: &since}

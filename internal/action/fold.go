@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // Report is what a device does or says about one action, in Goshawk's words.
@@ -226,9 +227,9 @@ func downloadOnly(a *v1alpha1.Action) bool { return a.Update.Type == v1alpha1.Up
 // heard is the report with its texts cleaned, its progress in bounds, and with what the device says about its own consistency.
 func heard(a *v1alpha1.Action, r Report) Report {
 	r.suspicion = suspicion(a, r)
-	r.Stage = clean(r.Stage, maxWord)
-	r.StatusCode = clean(r.StatusCode, maxWord)
-	r.Message = clean(r.Message, maxMessage)
+	r.Stage = text.Clean(r.Stage, maxWord)
+	r.StatusCode = deviceCode(r.StatusCode)
+	r.Message = text.Clean(r.Message, maxMessage)
 	r.Module = moduleName(r.Module)
 	if r.Progress != nil {
 		percent := min(max(*r.Progress, 0), 100)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // maxHistory is how many lines an action keeps.
@@ -24,7 +25,7 @@ func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
 		Time:       stamp(r.Now),
 		State:      state,
 		StatusCode: r.StatusCode,
-		Message:    clean(r.Message, maxHistoryMessage),
+		Message:    text.Clean(r.Message, maxHistoryMessage),
 	})
 	if extra := len(a.History) - maxHistory; extra > 0 {
 		a.History = slices.Delete(a.History, 0, extra)
@@ -37,6 +38,6 @@ func recordDenial(a *v1alpha1.Action, r Report) {
 	if r.Message != "" {
 		words += ": " + r.Message
 	}
-	line := v1alpha1.ActionEvent{Time: stamp(r.Now), State: a.State, StatusCode: r.StatusCode, Message: clean(words, maxHistoryMessage)}
+	line := v1alpha1.ActionEvent{Time: stamp(r.Now), State: a.State, StatusCode: r.StatusCode, Message: text.Clean(words, maxHistoryMessage)}
 	a.History = append(a.History[:min(len(a.History), 1)], line)
 }

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 const (
@@ -123,11 +124,11 @@ func unreported(names []string) []v1alpha1.ModuleState {
 
 // moduleName is the name as it is stored: the same for the same name, and a name that is too long stays distinct.
 func moduleName(name string) string {
-	short := clean(name, maxModuleName)
+	short := text.Clean(name, maxModuleName)
 	if encoded, err := json.Marshal(short); err == nil && len(encoded) <= maxModuleBytes {
 		return short
 	}
 	sum := fnv.New32a()
 	sum.Write([]byte(name))
-	return fmt.Sprintf("%s~%08x", clean(short, maxModuleBytes/6-2), sum.Sum32())
+	return fmt.Sprintf("%s~%08x", text.Clean(short, maxModuleBytes/6-2), sum.Sum32())
 }

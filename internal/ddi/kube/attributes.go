@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -16,10 +17,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // maxAttribute is how long a key or value of an attribute may be (hawkBit: 128).
 const maxAttribute = 128
+
+// maxSetWord is how much is read of the name or version of a set that a device says it runs; the schema allows less.
+const maxSetWord = 256
 
 // Attributes takes what the device says about itself. The same again is no write.
 func (b *Backend) Attributes(ctx context.Context, d ddi.Device, data wire.ConfigData) error {
@@ -57,7 +62,9 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 	if data.Mode != wire.ModeReplace {
 		maps.Copy(next, old)
 	}
-	for key, value := range data.Data {
+	sent := cleaned(data.Data)
+	for _, key := range slices.Sorted(maps.Keys(sent)) {
+		value := sent[key]
 		if key == "" || utf8.RuneCountInString(key) > maxAttribute {
 			return nil, ddi.BadRequest{Reason: fmt.Sprintf("data has the key %.32q: a key has 1 to %d characters", key, maxAttribute)}
 		}
@@ -77,6 +84,24 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 		return nil, nil
 	}
 	return next, nil
+}
+
+// cleaned are attributes with their keys and values as they may be stored. Where two keys become one, the key that needed
+// no cleaning counts, else the last one in alphabetical order.
+func cleaned(sent map[string]*string) map[string]*string {
+	clean := make(map[string]*string, len(sent))
+	for _, key := range slices.Sorted(maps.Keys(sent)) {
+		name, value := text.Clean(key, 0), sent[key]
+		if _, exact := sent[name]; exact && name != key {
+			continue
+		}
+		if value != nil {
+			v := text.Clean(*value, 0)
+			value = &v
+		}
+		clean[name] = value
+	}
+	return clean
 }
 
 // reportsNews tells whether the attributes say that the device runs something it was not known to run.
@@ -125,6 +150,7 @@ func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, versi
 	if err != nil {
 		return false, err
 	}
+	name, version = text.Clean(name, maxSetWord), text.Clean(version, maxSetWord)
 	set := b.index.SetOfVersion(t.Namespace, name, version)
 	switch {
 	case set == nil:

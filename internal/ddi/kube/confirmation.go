@@ -14,6 +14,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/text"
+)
+
+// What the schema allows of an activation of auto-confirm, in characters.
+const (
+	maxInitiator = 64
+	maxRemark    = 512
 )
 
 // Consent says whether the device agrees to updates by itself, and what waits for its word.
@@ -160,7 +167,8 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d ddi.Device, request
 			return ddi.ErrConflict
 		}
 		at := metav1.NewTime(w.Now.Truncate(time.Second))
-		status.AutoConfirm = &v1alpha1.AutoConfirmStatus{Active: true, Initiator: request.Initiator, Remark: request.Remark, ActivatedAt: &at}
+		status.AutoConfirm = &v1alpha1.AutoConfirmStatus{
+			Active: true, Initiator: text.Clean(request.Initiator, maxInitiator), Remark: text.Clean(request.Remark, maxRemark), ActivatedAt: &at}
 		seen(status, w.Now)
 		var settled *v1alpha1.TargetStatus
 		if settled, confirmed = offer.Settle(w); confirmed {

@@ -311,6 +311,21 @@ func TestConsentRegisters(t *testing.T) {
 	w.wantWrites(0, "the second")
 }
 
+// What a device says beside an activation is cleaned like all of its texts.
+func TestAutoConfirmIsCleaned(t *testing.T) {
+	w, d := asked(t)
+	if err := d.activate(" ada\x1b[2J\u202e\n"+strings.Repeat("ü", 80), "night\r\n\tshift \xff"); err != nil {
+		t.Fatal(err)
+	}
+	got := w.target("dev-0").Status.AutoConfirm
+	if want := "ada[2J " + strings.Repeat("ü", 56) + "…"; got.Initiator != want || got.Remark != "night shift \uFFFD" {
+		t.Errorf("stored are %q and %q, want %q and %q", got.Initiator, got.Remark, want, "night shift \uFFFD")
+	}
+	if message := w.wantState(firstID, v1alpha1.ActionRunning).Message; strings.ContainsAny(message, "\x1b\u202e\n") {
+		t.Errorf("the action says %q", message)
+	}
+}
+
 func TestAutoConfirm(t *testing.T) {
 	w, d := asked(t)
 	if c := d.consent(); c.Active || c.ConfirmID != firstID {

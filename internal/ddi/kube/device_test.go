@@ -194,7 +194,12 @@ func TestAttributes(t *testing.T) {
 		"a key that is too long":   {data(wire.ModeMerge, map[string]string{long + "x": "1"}), attributes{"a": "1"}, 0, isBadRequest},
 		"an empty key":             {data(wire.ModeMerge, map[string]string{"": "1"}), attributes{"a": "1"}, 0, isBadRequest},
 		"a value that is too long": {data(wire.ModeMerge, map[string]string{"b": long + "x"}), attributes{"a": "1"}, 0, isBadRequest},
-		"too many":                 {data(wire.ModeMerge, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, ddi.ErrTooMany) }},
+		"steering a terminal":      {data(wire.ModeMerge, map[string]string{"c\x1b\u202e": " x\x1b[31m\n\ty\xff "}), attributes{"a": "1", "c": "x[31m y\uFFFD"}, 1, nil},
+		"the same again, steering": {data(wire.ModeMerge, map[string]string{"a\u200b": "\x001"}), attributes{"a": "1"}, 0, nil},
+		"two keys that become one": {data(wire.ModeMerge, map[string]string{"b": "exact", "b\x00": "other", "\x00b": "other"}), attributes{"a": "1", "b": "exact"}, 1, nil},
+		"a key with a control character is removed by its clean name": {data(wire.ModeRemove, map[string]string{"\x07a": ""}), nil, 1, nil},
+		"a key of nothing but control characters":                     {data(wire.ModeMerge, map[string]string{"\x1b\u202e ": "1"}), attributes{"a": "1"}, 0, isBadRequest},
+		"too many": {data(wire.ModeMerge, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, ddi.ErrTooMany) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -272,10 +277,11 @@ func TestReportInstalled(t *testing.T) {
 		installed     bool
 		err           func(error) bool
 	}{
-		"a set":                 {nil, "firmware", "1.0", true, nil},
-		"another version":       {nil, "firmware", "2.0", false, func(err error) bool { return errors.Is(err, ddi.ErrNotFound) }},
-		"an invalidated set":    {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { invalidate(v1alpha1.CancelationSoft)(s) }, "firmware", "1.0", false, isBadRequest},
-		"a set without content": {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { s.Status.ContentHash = "" }, "firmware", "1.0", false, isBadRequest},
+		"a set":                          {nil, "firmware", "1.0", true, nil},
+		"a set, with control characters": {nil, "\x00firm\u200bware\n", " 1.0\x1b", true, nil},
+		"another version":                {nil, "firmware", "2.0", false, func(err error) bool { return errors.Is(err, ddi.ErrNotFound) }},
+		"an invalidated set":             {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { invalidate(v1alpha1.CancelationSoft)(s) }, "firmware", "1.0", false, isBadRequest},
+		"a set without content":          {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { s.Status.ContentHash = "" }, "firmware", "1.0", false, isBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, s *v1alpha1.DistributionSet) {

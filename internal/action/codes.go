@@ -1,0 +1,33 @@
+package action
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
+)
+
+// devicePrefix marks a code that a device sent although it is one of Goshawk's own.
+const devicePrefix = "device:"
+
+// reservedCodes are the codes that only Goshawk writes into statusCode, with the package that writes each. A rule, a
+// retry or a reader may rely on them, so a device cannot send them: see deviceCode. The device API over MQTT closes an
+// action with the last two by itself; they are reserved now because a device could otherwise prepare for that.
+var reservedCodes = []string{
+	v1alpha1.CodeStartDeadlineExceeded,    // internal/rollout
+	v1alpha1.CodeProgressDeadlineExceeded, // internal/action
+	v1alpha1.CodeSkipped,                  // internal/action
+	v1alpha1.CodeNoFeature,
+	v1alpha1.CodeRemoveNotSupported,
+}
+
+// deviceCode returns a code of a device as it is stored: clean, at most 64 characters, and with the prefix "device:" if
+// it is one of Goshawk's own codes, in capital or small letters.
+func deviceCode(code string) string {
+	code = text.Clean(code, maxWord)
+	if slices.ContainsFunc(reservedCodes, func(reserved string) bool { return strings.EqualFold(reserved, code) }) {
+		return devicePrefix + code
+	}
+	return code
+}

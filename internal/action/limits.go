@@ -1,0 +1,9 @@
+package action
+
+// What the schema allows, in characters.
+const (
+	maxWord           = 64
+	maxHistoryMessage = 256
+	maxSetName        = 253
+	maxMessage        = 512
+)
