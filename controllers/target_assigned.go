@@ -8,32 +8,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// What becomes of a target's own assignment, and what is said of it.
-
-// noteAssignment gives a new spec.assignment its place in the order of intents: its assignedAt if given, which survives a rebuild from Git, else now. One whose
-// assignedAt is to come is not there until then, so that it has one place and no other.
-func noteAssignment(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
-	wanted := t.Spec.Assignment
-	switch {
-	case wanted == nil, isAhead(wanted, now):
-		status.Assignment = nil
-	case !intents.IsSeen(wanted, status.Assignment):
-		since := now
-		if wanted.AssignedAt != nil {
-			since = wanted.AssignedAt.Time
-		}
-		status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: &metav1.MicroTime{Time: since}}
-	}
-}
-
-// isAhead tells whether the time of an assignment is to come.
-func isAhead(a *v1alpha1.Assignment, now time.Time) bool {
-	return a.AssignedAt != nil && a.AssignedAt.After(now)
-}
+// What is said of a target's own assignment.
 
 // targetAssigned tells what became of spec.assignment and spec.cancel; nil: neither is set. An assignment that somebody has to mend goes first: the counters of
 // rollouts go by its reason.
@@ -64,7 +42,7 @@ func assignmentNow(w offer.World) *metav1.Condition {
 	switch own := ownVerdict(w); {
 	case wanted == nil:
 		return nil
-	case isAhead(wanted, w.Now):
+	case offer.IsAhead(wanted, w.Now):
 		return assignedAs(w, metav1.ConditionTrue, v1alpha1.ReasonWaitingForStart, fmt.Sprintf(
 			"%s is assigned as of %s (spec.assignment.assignedAt) and waits until then", wanted.DistributionSet, wanted.AssignedAt.UTC().Format(time.RFC3339)))
 	case own == nil:
@@ -128,9 +106,9 @@ func offeredWords(u *v1alpha1.Update) string {
 // nextWords is when time alone changes what is said of an assignment; zero: never. Its windows open and close without a word.
 func nextWords(w offer.World) time.Time {
 	switch wanted := w.Target.Spec.Assignment; {
-	case isAhead(wanted, w.Now):
+	case offer.IsAhead(wanted, w.Now):
 		return wanted.AssignedAt.Time
-	case !intents.IsSeen(wanted, w.Target.Status.Assignment): // its time has come since the last look began
+	case !offer.IsSeen(wanted, w.Target.Status.Assignment): // its time has come since the last look began
 		return w.Now
 	}
 	if own := ownVerdict(w); own != nil && own.Reason.Code != offer.CodeWindowClosed && own.Reason.Until.After(w.Now) {

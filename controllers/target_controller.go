@@ -51,7 +51,7 @@ func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) er
 	t := w.Target
 	firstLook(t, status, w.Now)
 	targets.NoteSelection(t, status, w.Now)
-	noteAssignment(t, status, w.Now)
+	status.Assignment = offer.NoteAssignment(t.Spec.Assignment, status.Assignment, w.Now)
 	ready := targetReady(t, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
 	setCondition(&status.Conditions, ready)
 	setOrDrop(&status.Conditions, v1alpha1.ConditionStalled, stalledBy(ready))

@@ -18,42 +18,6 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// The place of a single assignment in the order of updates.
-func TestNoteAssignment(t *testing.T) {
-	moment := func(d time.Duration) *metav1.Time { at := metav1.NewTime(noon.Add(d)); return &at }
-	seen := func(set string, at *metav1.Time) *v1alpha1.SeenAssignment {
-		return &v1alpha1.SeenAssignment{DistributionSet: set, AssignedAt: at, Since: &metav1.MicroTime{Time: noon.Add(-time.Hour)}}
-	}
-	tests := map[string]struct {
-		wanted *v1alpha1.Assignment
-		seen   *v1alpha1.SeenAssignment
-		want   time.Time // zero: no assignment
-	}{
-		"a new one counts from now":                         {assignment("fw", nil), nil, noon},
-		"one with a past assignedAt counts from then":       {assignment("fw", moment(-48*time.Hour)), nil, noon.Add(-48 * time.Hour)},
-		"one with an assignedAt to come waits for it":       {assignment("fw", moment(time.Hour)), nil, time.Time{}},
-		"and counts from then, not from when it was seen":   {assignment("fw", moment(0)), nil, noon},
-		"to put it off is to forget the one before":         {assignment("fw", moment(time.Hour)), seen("fw", moment(-time.Hour)), time.Time{}},
-		"the same is as old as it was":                      {assignment("fw", nil), seen("fw", nil), noon.Add(-time.Hour)},
-		"another set is new":                                {assignment("fw2", nil), seen("fw", nil), noon},
-		"the same set with another assignedAt is new again": {assignment("fw", moment(-time.Minute)), seen("fw", nil), noon.Add(-time.Minute)},
-		"a removed one is forgotten":                        {nil, seen("fw", nil), time.Time{}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: tt.wanted}, Status: v1alpha1.TargetStatus{Assignment: tt.seen}}
-			noteAssignment(target, &target.Status, noon)
-			var got time.Time
-			if s := target.Status.Assignment; s != nil {
-				got = s.Since.Time
-			}
-			if !got.Equal(tt.want) {
-				t.Errorf("counts from %s, want %s", got, tt.want)
-			}
-		})
-	}
-}
-
 func assignment(set string, at *metav1.Time) *v1alpha1.Assignment {
 	return &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: set}, AssignedAt: at}
 }
@@ -335,7 +299,7 @@ func TestAnAssignmentWhoseTimeHasJustComeIsLookedAtAgain(t *testing.T) {
 			t.Errorf("%s: looks again at %s, want %s", name, got, tt.want)
 		}
 	}
-	noteAssignment(target, &target.Status, noon)
+	target.Status.Assignment = offer.NoteAssignment(target.Spec.Assignment, target.Status.Assignment, noon)
 	if got := nextWords(offer.World{Now: noon, Target: target}); !got.IsZero() {
 		t.Errorf("once noted it is looked at again at %s", got)
 	}

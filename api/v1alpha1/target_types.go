@@ -156,8 +156,9 @@ type SecretKeyReference struct {
 type Assignment struct {
 	Update `json:",inline"`
 
-	// assignedAt makes the same set a new assignment when it changes. It is also the assignment's place in the order of updates, instead of the moment it was first
-	// seen: give it in production, it survives a rebuild from Git. Until a time to come, nothing is assigned. Optional.
+	// assignedAt makes the same set a new assignment when it changes. It is also the assignment's place in the order of updates, if it is later than the places of all
+	// earlier assignments of this target; else that is the moment the change was seen, so that a patch or a revert that keeps an old time works. Give it in production:
+	// it survives a rebuild from Git. Until a time to come, nothing is assigned. Optional.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
 }
@@ -214,8 +215,10 @@ type TargetSpec struct {
 	// +optional
 	TokenSecretRef *SecretKeyReference `json:"tokenSecretRef,omitempty"`
 
-	// assignment brings one set to this target alone. A changed one is newer than every rollout it meets. Removing it takes nothing back: a
-	// device that has begun finishes (use cancel).
+	// assignment brings one set to this target alone. Another set, another assignedAt, or an assignment that is put back after its removal is a new assignment, newer
+	// than every update the target has met, unless its assignedAt says an earlier time. The other fields only change how it is carried out, as long as the device has
+	// not started; type and a confirmation that is not required any more also count later. Removing it takes nothing back: a device that has started finishes (use
+	// cancel).
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.startDeadlineSeconds)",message="startDeadlineSeconds is for the groups of a rollout: an assignment waits for its device; remove it",fieldPath=".startDeadlineSeconds"
 	Assignment *Assignment `json:"assignment,omitempty"`
@@ -264,7 +267,7 @@ type SelectingAutoAssignment struct {
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
-// SeenAssignment is when a single assignment was first seen.
+// SeenAssignment is the single assignment that was seen last. Without one, or until its assignedAt comes, only since is left.
 type SeenAssignment struct {
 	// distributionSet as in spec.assignment.
 	// +optional
@@ -273,7 +276,8 @@ type SeenAssignment struct {
 	// assignedAt as in spec.assignment.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
-	// since is the assignment's place in the order of intents: assignedAt if given, else when it was first seen.
+	// since is the assignment's place in the order of intents: assignedAt if that is later than the places of all earlier assignments, else when it was first seen.
+	// It only grows.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
@@ -615,7 +619,7 @@ type TargetStatus struct {
 	// +kubebuilder:validation:MaxProperties=100
 	Attributes map[string]AttributeValue `json:"attributes,omitempty"`
 
-	// assignment is when spec.assignment was first seen.
+	// assignment is the spec.assignment that was seen last, and since when.
 	// +optional
 	Assignment *SeenAssignment `json:"assignment,omitempty"`
 

@@ -140,7 +140,7 @@ func until(r *v1alpha1.Rollout) time.Time {
 // assignment is the intent of the target's own spec.assignment, once its controller has noted when it first saw it.
 func (x *Index) assignment(target *v1alpha1.Target) (offer.Intent, bool) {
 	wanted, seen := target.Spec.Assignment, target.Status.Assignment
-	if wanted == nil || seen == nil || seen.Since == nil || !IsSeen(wanted, seen) {
+	if wanted == nil || seen == nil || seen.Since == nil || !offer.IsSeen(wanted, seen) {
 		return offer.Intent{}, false
 	}
 	return offer.Intent{
@@ -150,11 +150,6 @@ func (x *Index) assignment(target *v1alpha1.Target) (offer.Intent, bool) {
 		StartedAt: seen.Since.Time,
 		OpenedAt:  seen.Since.Time,
 	}, true
-}
-
-// IsSeen tells whether an assignment is the one that was seen: the same set, with the same assignedAt.
-func IsSeen(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment) bool {
-	return seen != nil && seen.DistributionSet == wanted.DistributionSet && seen.AssignedAt.Equal(wanted.AssignedAt)
 }
 
 // origin is what the source of an open action wants done with it now. One that is gone lets go on what has begun: its deletionCancelation was carried out

@@ -112,6 +112,9 @@ func spent(w *World, in *Intent) finding {
 	}
 	switch a.State {
 	case v1alpha1.ActionFinished:
+		if isOnlyDownloaded(in, a) {
+			return finding{}
+		}
 		return finding{code: CodeDone, action: a}
 	case v1alpha1.ActionCanceled:
 		if isUnasked(in, a) {
@@ -122,6 +125,11 @@ func spent(w *World, in *Intent) finding {
 		return retry(w, in, a)
 	}
 	return finding{}
+}
+
+// isOnlyDownloaded reports whether an assignment wants installed what its action only downloaded: its type was changed from DownloadOnly.
+func isOnlyDownloaded(in *Intent, a *v1alpha1.Action) bool {
+	return in.Source.Kind == v1alpha1.SourceTarget && a.Update.Type == v1alpha1.UpdateTypeDownloadOnly && in.Update.Type != v1alpha1.UpdateTypeDownloadOnly
 }
 
 // isUnasked tells whether a question that was taken back spends nothing: a required migration step went first, or nobody agreed in time and a retry gives more time.

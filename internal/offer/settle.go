@@ -175,12 +175,17 @@ func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 		return false
 	}
 	for _, v := range verdicts {
-		if v.mayBegin() && v.in.Source.Kind != v1alpha1.SourceAutoAssignment && v.in.Update.Superseding != v1alpha1.SupersedingQueue &&
+		if (v.mayBegin() || isReturn(v)) && v.in.Source.Kind != v1alpha1.SourceAutoAssignment && v.in.Update.Superseding != v1alpha1.SupersedingQueue &&
 			v.in.Set.ContentHash != a.ContentHash && since(&v.in.Source).After(since(&a.Source)) {
 			return true
 		}
 	}
 	return false
+}
+
+// isReturn reports whether the target's own assignment wants the set that the target runs already, as after a revert: what was begun meanwhile must not replace it.
+func isReturn(v judged) bool {
+	return v.in.Source.Kind == v1alpha1.SourceTarget && v.code == CodeAlreadyThere
 }
 
 // adopterOf finds the newest intent that wants just what the open action brings: it takes the action over instead of canceling and installing the same
@@ -231,17 +236,20 @@ func adoptedBy(w *World, in *Intent, a *v1alpha1.Action) fold {
 
 // isAgreed tells whether a confirmation is awaited that is not needed any more.
 func isAgreed(w *World, a *v1alpha1.Action, verdicts []judged) bool {
-	if a.State.HasBegun() || !confirmsByItself(w.Target) || !unserved(w.Target).IsZero() {
+	if a.State.HasBegun() || !unserved(w.Target).IsZero() {
 		return false
 	}
 	own := ownVerdict(a, verdicts)
-	return own != nil && own.mayBegin()
+	return own != nil && own.mayBegin() && (confirmsByItself(w.Target) || !own.in.Update.ConfirmationRequired)
 }
 
 // agreement says why nobody has to be asked.
 func agreement(t *v1alpha1.Target) string {
 	if t.Spec.AutoConfirm == v1alpha1.AutoConfirmAlways {
 		return "confirmed without asking: spec.autoConfirm is Always"
+	}
+	if !confirmsByItself(t) {
+		return "confirmed without asking: confirmationRequired was taken back"
 	}
 	words := "confirmed without asking: auto-confirm is active at the device"
 	if by := t.Status.AutoConfirm.Initiator; by != "" {

@@ -194,6 +194,14 @@ var anyDeeds = []struct {
 			a.AssignedAt = at(w.now.Truncate(time.Second))
 		}
 	}},
+	{"patches the set that is assigned to $", func(w *world, random *rand.Rand, name, _ string) {
+		if a := w.targets[name].Spec.Assignment; a != nil {
+			a = a.DeepCopy()
+			a.DistributionSet = []string{"firmware-2", "firmware-3"}[random.IntN(2)]
+			w.addSet(a.DistributionSet)
+			w.targets[name].Spec.Assignment = a
+		}
+	}},
 	{"assigns nothing to $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Assignment = nil }},
 	{"holds or releases $", func(w *world, _ *rand.Rand, name, _ string) { w.hold(name, !w.targets[name].Spec.Hold) }},
 	{"lets $ agree by itself", func(w *world, _ *rand.Rand, name, _ string) {

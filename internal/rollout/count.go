@@ -253,7 +253,7 @@ func (r Rule) isRecreated(a *v1alpha1.Action) bool {
 // isReassigned tells whether the target's own assignment is newer and brings another set. One that cannot be carried out, by the target's own word, replaces nothing.
 func (r Rule) isReassigned(t *v1alpha1.Target, since time.Time) bool {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
-	return wanted != nil && seen != nil && !isRefused(t) && seen.Since != nil && seen.DistributionSet == wanted.DistributionSet && seen.AssignedAt.Equal(wanted.AssignedAt) &&
+	return wanted != nil && seen != nil && !isRefused(t) && seen.Since != nil && offer.IsSeen(wanted, seen) &&
 		seen.Since.After(since) && wanted.DistributionSet != r.set && wanted.Superseding != v1alpha1.SupersedingQueue && !r.migrationStep
 }
 

@@ -7,5 +7,5 @@ import (
 
 // What makes an intent of a member lives above this package. It is handed down, so that the devices of these tests are offered what the door would offer.
 func init() {
-	rollout.FromRollout, rollout.OriginOf, rollout.IsSeen = intents.FromRollout, intents.OriginOf, intents.IsSeen
+	rollout.FromRollout, rollout.OriginOf = intents.FromRollout, intents.OriginOf
 }

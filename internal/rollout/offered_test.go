@@ -19,7 +19,6 @@ import (
 var (
 	FromRollout func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup, int32, *offer.Set) offer.Intent
 	OriginOf    func(*v1alpha1.Rollout) offer.Origin
-	IsSeen      func(*v1alpha1.Assignment, *v1alpha1.SeenAssignment) bool
 )
 
 // rival is a younger rollout, as far as the door knows of it.
@@ -37,7 +36,7 @@ func (w *world) asks(name string) offer.World {
 func (w *world) intents(name string) []offer.Intent {
 	var out []offer.Intent
 	t := w.targets[name]
-	if wanted, seen := t.Spec.Assignment, t.Status.Assignment; wanted != nil && IsSeen(wanted, seen) {
+	if wanted, seen := t.Spec.Assignment, t.Status.Assignment; wanted != nil && offer.IsSeen(wanted, seen) {
 		out = append(out, offer.Intent{
 			Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: name, UID: t.UID, Since: seen.Since},
 			Update: wanted.Update, StartedAt: seen.Since.Time, OpenedAt: seen.Since.Time,
@@ -129,17 +128,10 @@ func (w *world) lookAt(name string) bool {
 
 func (w *world) noteAssignment(t *v1alpha1.Target) {
 	wanted := t.Spec.Assignment
-	if wanted == nil || wanted.AssignedAt != nil && wanted.AssignedAt.After(w.now) {
-		t.Status.Assignment = nil
+	t.Status.Assignment = offer.NoteAssignment(wanted, t.Status.Assignment, w.now)
+	if wanted == nil || offer.IsAhead(wanted, w.now) {
 		meta.RemoveStatusCondition(&t.Status.Conditions, v1alpha1.ConditionAssigned)
 		return
-	}
-	if !IsSeen(wanted, t.Status.Assignment) {
-		since := metav1.NewMicroTime(w.now)
-		if wanted.AssignedAt != nil {
-			since = metav1.NewMicroTime(wanted.AssignedAt.Time)
-		}
-		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: &since}
 	}
 	meta.SetStatusCondition(&t.Status.Conditions, w.assigned(t.Name))
 }

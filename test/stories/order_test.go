@@ -134,6 +134,51 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 	})
 }
 
+// A merge patch of the assigned set, and a revert of it, keep assignedAt. Each is a new assignment all the same: what is at work is canceled, what was carried out is not
+// taken for the other set, and nothing moves when the same is applied again.
+func TestAChangedAssignmentThatKeepsItsTime(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	w.Set("firmware-2", "2.0")
+	names := w.Targets("device", 1, nil)
+	_, devices := w.Play(stepsOf(time.Second), devicesim.Obedient, names...)
+	at := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
+	commitTo(w, names[0], "spec: {assignment: {distributionSet: firmware-1, assignedAt: '"+at+"'}}")
+	w.EventuallyBegan(devices, names...)
+
+	commitTo(w, names[0], "spec: {assignment: {distributionSet: firmware-2}}")
+	got := w.EventuallyTarget(names[0], "runs the second set", inSync("firmware-2"))
+	if a := got.Status.Actions[0]; a.State != v1alpha1.ActionCanceled || a.Cancel.Cause != v1alpha1.CauseSuperseded || a.DistributionSet != "firmware-1" {
+		t.Errorf("the first action is %+v", a)
+	}
+	if seen := got.Status.Assignment; seen.AssignedAt.UTC().Format(time.RFC3339) != at || time.Since(seen.Since.Time) > 30*time.Minute {
+		t.Errorf("the changed assignment is as old as the first: %+v", seen)
+	}
+
+	commitTo(w, names[0], "spec: {assignment: {distributionSet: firmware-1}}")
+	got = w.EventuallyTarget(names[0], "is back on the first set", inSync("firmware-1"))
+	if a := action.Newest(&got.Status); a.Source.Kind != v1alpha1.SourceTarget || a.DistributionSet != "firmware-1" || len(got.Status.Actions) != 3 {
+		t.Errorf("%d actions, the newest is %+v", len(got.Status.Actions), a)
+	}
+	got = w.EventuallyTarget(names[0], "says which action carried it out", func(t *v1alpha1.Target) bool {
+		c := world.Condition(t.Status.Conditions, v1alpha1.ConditionAssigned)
+		return c != nil && c.Reason == "Done" && strings.Contains(c.Message, "action "+decimal(action.Newest(&t.Status).ID))
+	})
+
+	commitTo(w, names[0], "spec: {description: read again, assignment: {distributionSet: firmware-1, assignedAt: '"+at+"'}}")
+	again := w.EventuallyTarget(names[0], "is looked at again", func(t *v1alpha1.Target) bool {
+		return t.Status.ObservedGeneration == t.Generation && t.Generation > got.Generation
+	})
+	w.EventuallyPolled(devices, 3, time.Now(), names...)
+	if before, now := got.Status.Assignment.Since, again.Status.Assignment.Since; !before.Equal(now) {
+		t.Errorf("the same assignment, applied again, is new: %s, before %s", now, before)
+	}
+	if n := len(w.Target(names[0]).Status.Actions); n != 3 {
+		t.Errorf("%d actions", n)
+	}
+}
+
 // The update of one device is canceled by hand: politely, by force, and with an id that was never given.
 func TestCancelOfOneTarget(t *testing.T) {
 	t.Parallel()
