@@ -318,7 +318,8 @@ type RolloutSpec struct {
 	// +optional
 	ApprovalRequired bool `json:"approvalRequired,omitempty"`
 
-	// approval agrees to exactly one plan; a plan that changes afterwards needs a new one.
+	// approval agrees to exactly one plan. An edit of the spec before the start makes another plan, except of state, startAt, settleSeconds,
+	// approvalRequired, resumedAt and retry; a plan that changes needs a new approval.
 	// +optional
 	Approval *Approval `json:"approval,omitempty"`
 
@@ -350,7 +351,8 @@ type RolloutSpec struct {
 
 // PlanStatus is the plan as it will run.
 type PlanStatus struct {
-	// hash is sha256: and the SHA-256 over the set's contentHash, specHash and the ordered groups with names, conditions and target names. Written last,
+	// hash is sha256: and the SHA-256 over the set's contentHash, specHash and the ordered groups with names, conditions and target names. An approval
+	// agrees to it. Written last,
 	// after all groups: groups with another hash do not exist for anybody.
 	// +optional
 	// +kubebuilder:validation:MaxLength=71
@@ -359,7 +361,8 @@ type PlanStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
-	// specHash is a fingerprint of the fields the plan was made from; until the start another one makes a new plan.
+	// specHash is a fingerprint of the spec without the fields that an approval does not bind (state, startAt, settleSeconds, approvalRequired,
+	// approval, resumedAt, retry); until the start another one makes a new plan.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SpecHash string `json:"specHash,omitempty"`

@@ -11,7 +11,7 @@ import (
 // do not.
 func (l *look) hasPlan() bool {
 	old := l.status.Plan
-	if old != nil && old.SpecHash == SpecHash(l.spec) && old.ContentHash == l.Set.ContentHash {
+	if old != nil && old.SpecHash == specHash(l.Rollout) && old.ContentHash == l.Set.ContentHash {
 		l.status.Settling = nil
 		return true
 	}

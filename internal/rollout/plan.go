@@ -111,9 +111,9 @@ func MakePlan(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target
 	}
 	at := metav1.NewTime(now)
 	status := v1alpha1.PlanStatus{
-		Hash:        PlanHash(set.ContentHash, SpecHash(&r.Spec), planned),
+		Hash:        PlanHash(set.ContentHash, specHash(r), planned),
 		ContentHash: set.ContentHash,
-		SpecHash:    SpecHash(&r.Spec),
+		SpecHash:    specHash(r),
 		CreatedAt:   &at,
 		Targets:     int32(len(selected)),
 		Groups:      int32(len(planned)),

@@ -148,7 +148,7 @@ func TestMakePlanWritesThePlanDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := metav1.NewTime(planNoon)
-	wantStatus := v1alpha1.PlanStatus{Hash: status.Hash, ContentHash: "c0ffee", SpecHash: SpecHash(&r.Spec), CreatedAt: &at, Targets: 3, Groups: 2}
+	wantStatus := v1alpha1.PlanStatus{Hash: status.Hash, ContentHash: "c0ffee", SpecHash: specHash(r), CreatedAt: &at, Targets: 3, Groups: 2}
 	if diff := cmp.Diff(wantStatus, status); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -11,9 +12,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// PlanHash is what an approval agrees to: SHA-256 over the set's contentHash, the fingerprint of the spec that was planned, and the ordered groups with names,
-// conditions and target names. The spec is part of it because an edit of, say, a maintenance window before the start needs a new approval, too. Every text goes
-// in with its length before it, every list with its count, so that no two plans read alike.
+// PlanHash is what an approval agrees to: SHA-256 over the set's contentHash, the fingerprint of the
+// spec that was planned, and the ordered groups with names, conditions and target names. The spec is part
+// of it because an edit of, for example, a maintenance window or the errorBudget before the start needs a
+// new approval, too. Every text goes in with its length before it, every list with its count, so that no
+// two plans read alike.
 func PlanHash(contentHash, specHash string, groups []PlannedGroup) string {
 	d := digest{sha256.New()}
 	d.text(contentHash)
@@ -55,25 +58,97 @@ func (d digest) conditions(c v1alpha1.GroupConditions) {
 	d.number(confirmation)
 }
 
-// SpecHash is a fingerprint of the fields that a plan is made from. What is wanted now (state, startAt, approval, resumedAt, advance,
-// retry, cancelations) and what is only asked while running (errorBudget, minimumReports, settleSeconds) is not among them.
+// notApproved removes the fields that an approval does not bind from a spec, each for its reason. Every
+// other field is part of the plan hash, new fields too.
+var notApproved = []struct {
+	field, reason string
+	remove        func(*v1alpha1.RolloutSpec)
+}{
+	{"settleSeconds", "has done its work when the plan is made; the plan names its members",
+		func(s *v1alpha1.RolloutSpec) { s.SettleSeconds = nil }},
+	{"state", "says whether the plan runs now; a plan is approved while Planned and started by Running",
+		func(s *v1alpha1.RolloutSpec) { s.State = "" }},
+	{"startAt", "says when, and may be given after the approval; with an approval, config/policy guards an earlier time",
+		func(s *v1alpha1.RolloutSpec) { s.StartAt = nil }},
+	{"approvalRequired", "asks for the approval; config/policy guards its withdrawal",
+		func(s *v1alpha1.RolloutSpec) { s.ApprovalRequired = false }},
+	{"approval", "is the approval",
+		func(s *v1alpha1.RolloutSpec) { s.Approval = nil }},
+	{"resumedAt", "is a request about one pause; config/policy guards it with a right of its own at any time",
+		func(s *v1alpha1.RolloutSpec) { s.ResumedAt = nil }},
+	{"retry", "is a request to offer the approved update to its approved members again",
+		func(s *v1alpha1.RolloutSpec) { s.Retry = nil }},
+}
+
+// SpecHash is a fingerprint of what an approver of the spec agrees to: all of it without notApproved. A
+// value that is written out and the default that it repeats are the same.
 func SpecHash(spec *v1alpha1.RolloutSpec) string {
-	planned := v1alpha1.RolloutSpec{
-		Update:           spec.Update,
-		Selection:        spec.Selection,
-		GroupCount:       spec.GroupCount,
-		Groups:           spec.Groups,
-		GroupOrder:       spec.GroupOrder,
-		SuccessThreshold: spec.SuccessThreshold,
-		SuccessAction:    spec.SuccessAction,
-		ErrorThreshold:   spec.ErrorThreshold,
-		ErrorAction:      spec.ErrorAction,
-		Dynamic:          spec.Dynamic,
+	bound := withDefaults(spec)
+	for _, f := range notApproved {
+		f.remove(bound)
 	}
-	text, err := json.Marshal(&planned)
+	text, err := json.Marshal(bound)
 	if err != nil {
 		panic("a RolloutSpec cannot be written as JSON: " + err.Error())
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
+}
+
+// specHash of a rollout leaves out an advance from before the rollout was created: it opens nothing, so
+// that a cluster that is rebuilt from Git keeps its approvals.
+func specHash(r *v1alpha1.Rollout) string {
+	spec := r.Spec
+	if spec.Advance != nil && !requested(spec.Advance.At).After(r.CreationTimestamp.Time) {
+		spec.Advance = nil
+	}
+	return SpecHash(&spec)
+}
+
+// withDefaults is a copy of the spec in which every absent field that has a default says it. The API server
+// writes most defaults itself, but none into the items of lists.
+func withDefaults(spec *v1alpha1.RolloutSpec) *v1alpha1.RolloutSpec {
+	s := spec.DeepCopy()
+	updateDefaults(&s.Update)
+	selectionDefaults(&s.Selection)
+	if len(s.Groups) == 0 {
+		s.GroupCount = cmp.Or(s.GroupCount, new(int32(1)))
+	}
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		conditions := conditionsOf(spec, g)
+		selectionDefaults(&g.Selection)
+		g.Percentage = cmp.Or(g.Percentage, new(int32(100)))
+		g.SuccessThreshold, g.SuccessAction = &conditions.SuccessThreshold, conditions.SuccessAction
+		g.ErrorThreshold, g.ErrorAction = &conditions.ErrorThreshold, conditions.ErrorAction
+		g.ConfirmationRequired = &conditions.ConfirmationRequired
+	}
+	conditions := conditionsOf(spec, nil)
+	s.SuccessThreshold, s.SuccessAction = &conditions.SuccessThreshold, conditions.SuccessAction
+	s.ErrorThreshold, s.ErrorAction = &conditions.ErrorThreshold, conditions.ErrorAction
+	s.GroupOrder = cmp.Or(s.GroupOrder, v1alpha1.GroupOrderHash)
+	s.StopCancelation = cmp.Or(s.StopCancelation, v1alpha1.CancelationSoft)
+	s.DeletionCancelation = cmp.Or(s.DeletionCancelation, v1alpha1.CancelationNone)
+	return s
+}
+
+func updateDefaults(u *v1alpha1.Update) {
+	u.Type = cmp.Or(u.Type, v1alpha1.UpdateTypeForced)
+	u.Weight = cmp.Or(u.Weight, new(int32(1000)))
+	u.Superseding = cmp.Or(u.Superseding, v1alpha1.SupersedingReplace)
+	u.FinishedWarning = cmp.Or(u.FinishedWarning, v1alpha1.VerdictSuccess)
+	u.StartDeadlineAction = cmp.Or(u.StartDeadlineAction, v1alpha1.DeadlineActionFail)
+	if u.MaintenanceWindow != nil {
+		u.MaintenanceWindow.TimeZone = cmp.Or(u.MaintenanceWindow.TimeZone, "UTC")
+	}
+	if u.Retries != nil {
+		u.Retries.BackoffSeconds = cmp.Or(u.Retries.BackoffSeconds, new(int32(600)))
+	}
+}
+
+// selectionDefaults: a selector without requirements selects what an absent one does.
+func selectionDefaults(s *v1alpha1.Selection) {
+	if t := s.TargetSelector; t != nil && len(t.MatchLabels) == 0 && len(t.MatchExpressions) == 0 {
+		s.TargetSelector = nil
+	}
 }

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,52 +58,194 @@ func TestPlanHashSeesEveryDifference(t *testing.T) {
 	}
 }
 
-// TestSpecHash changes every field of the spec. A field that is new in the schema fails until somebody decides where it belongs.
-func TestSpecHash(t *testing.T) {
-	one, soon := int32(1), metav1.NewTime(time.Unix(1, 0))
-	makesANewPlan := map[string]func(*v1alpha1.RolloutSpec){
-		"Update":           func(s *v1alpha1.RolloutSpec) { s.Update.DistributionSet = "fw-3" },
-		"Selection":        func(s *v1alpha1.RolloutSpec) { s.TargetExpression = "target.hold" },
-		"GroupCount":       func(s *v1alpha1.RolloutSpec) { s.GroupCount = &one },
-		"Groups":           func(s *v1alpha1.RolloutSpec) { s.Groups = []v1alpha1.Group{{Name: "a", SuccessThreshold: &one}} },
-		"GroupOrder":       func(s *v1alpha1.RolloutSpec) { s.GroupOrder = v1alpha1.GroupOrderName },
-		"SuccessThreshold": func(s *v1alpha1.RolloutSpec) { s.SuccessThreshold = &one },
-		"SuccessAction":    func(s *v1alpha1.RolloutSpec) { s.SuccessAction = v1alpha1.SuccessActionPause },
-		"ErrorThreshold":   func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = &one },
-		"ErrorAction":      func(s *v1alpha1.RolloutSpec) { s.ErrorAction = v1alpha1.ErrorActionPause },
-		"Dynamic":          func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{} },
+// fullSpec has a value in every field, new ones included. No group says what it would inherit.
+func fullSpec() *v1alpha1.RolloutSpec {
+	spec, numbers := &v1alpha1.RolloutSpec{}, int64(0)
+	fill(reflect.ValueOf(spec).Elem(), &numbers)
+	spec.Update.ConfirmationRequired = !*spec.Groups[0].ConfirmationRequired
+	return spec
+}
+
+var timeType = reflect.TypeFor[metav1.Time]()
+
+// fill sets everything below v: lists and maps get one item, numbers count up.
+func fill(v reflect.Value, numbers *int64) {
+	switch {
+	case v.Type() == timeType:
+		v.Set(reflect.ValueOf(metav1.NewTime(time.Unix(1_800_000_000, 0))))
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), numbers)
+	case v.Kind() == reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), numbers)
+	case v.Kind() == reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(key, numbers)
+		fill(value, numbers)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i), numbers)
+		}
+	case v.CanInt():
+		*numbers++
+		v.SetInt(*numbers)
+	default:
+		vary(v)
 	}
-	keepsThePlan := map[string]func(*v1alpha1.RolloutSpec){
-		"MinimumReports":      func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 1 },
-		"ErrorBudget":         func(s *v1alpha1.RolloutSpec) { s.ErrorBudget = &v1alpha1.ErrorBudget{Count: &one} },
-		"SettleSeconds":       func(s *v1alpha1.RolloutSpec) { s.SettleSeconds = &one },
-		"State":               func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused },
-		"StartAt":             func(s *v1alpha1.RolloutSpec) { s.StartAt = &soon },
-		"ApprovalRequired":    func(s *v1alpha1.RolloutSpec) { s.ApprovalRequired = true },
-		"Approval":            func(s *v1alpha1.RolloutSpec) { s.Approval = &v1alpha1.Approval{} },
-		"ResumedAt":           func(s *v1alpha1.RolloutSpec) { s.ResumedAt = &soon },
-		"Advance":             func(s *v1alpha1.RolloutSpec) { s.Advance = &v1alpha1.Advance{} },
-		"Retry":               func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{} },
-		"StopCancelation":     func(s *v1alpha1.RolloutSpec) { s.StopCancelation = v1alpha1.CancelationForce },
-		"DeletionCancelation": func(s *v1alpha1.RolloutSpec) { s.DeletionCancelation = v1alpha1.CancelationForce },
+}
+
+// vary gives a value another one.
+func vary(v reflect.Value) {
+	switch {
+	case v.Type() == timeType:
+		v.Set(reflect.ValueOf(metav1.NewTime(v.Interface().(metav1.Time).Add(time.Hour))))
+	case v.Kind() == reflect.String:
+		v.SetString(v.String() + "x")
+	case v.Kind() == reflect.Bool:
+		v.SetBool(!v.Bool())
+	case v.CanInt():
+		v.SetInt(v.Int() + 7)
+	default:
+		panic("the walk cannot vary a " + v.Type().String())
 	}
-	before := SpecHash(&v1alpha1.RolloutSpec{})
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.RolloutSpec]()) {
-		if len(field.Index) > 1 {
-			continue
+}
+
+// An edit changes one field at path in a spec that has them all.
+type edit struct {
+	path  string
+	apply func(spec *v1alpha1.RolloutSpec)
+}
+
+// editsOf lists one edit for every value and one removal for every optional part below v, which is at path.
+// at finds the same place in another copy of the spec.
+func editsOf(path string, v reflect.Value, at func(*v1alpha1.RolloutSpec) reflect.Value) []edit {
+	var edits []edit
+	if k := v.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.Map {
+		edits = append(edits, edit{path + " is removed", func(s *v1alpha1.RolloutSpec) { at(s).SetZero() }})
+	}
+	switch {
+	case v.Type() == timeType:
+		return []edit{{path, func(s *v1alpha1.RolloutSpec) { vary(at(s)) }}}
+	case v.Kind() == reflect.Pointer:
+		return append(edits, editsOf(path, v.Elem(), func(s *v1alpha1.RolloutSpec) reflect.Value { return at(s).Elem() })...)
+	case v.Kind() == reflect.Slice:
+		return append(edits, editsOf(path, v.Index(0), func(s *v1alpha1.RolloutSpec) reflect.Value { return at(s).Index(0) })...)
+	case v.Kind() == reflect.Map:
+		return append(edits, edit{path, func(s *v1alpha1.RolloutSpec) {
+			m := at(s)
+			value := reflect.New(m.Type().Elem()).Elem()
+			value.Set(m.MapIndex(m.MapKeys()[0]))
+			vary(value)
+			m.SetMapIndex(m.MapKeys()[0], value)
+		}})
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			inner := strings.Trim(path+"."+name, ".")
+			edits = append(edits, editsOf(inner, v.Field(i), func(s *v1alpha1.RolloutSpec) reflect.Value { return at(s).Field(i) })...)
 		}
-		var spec v1alpha1.RolloutSpec
-		change, plans := makesANewPlan[field.Name]
-		if keep, keeps := keepsThePlan[field.Name]; keeps {
-			change = keep
+		return edits
+	default:
+		return []edit{{path, func(s *v1alpha1.RolloutSpec) { vary(at(s)) }}}
+	}
+}
+
+// TestAnApprovalBindsEveryField edits every field of a spec that has them all, and removes every optional
+// part. A field that is new in the schema is bound, or it is named in notApproved.
+func TestAnApprovalBindsEveryField(t *testing.T) {
+	isException := map[string]bool{}
+	for _, f := range notApproved {
+		isException[f.field] = true
+		if f.reason == "" {
+			t.Errorf("%s is not bound by an approval and gives no reason", f.field)
 		}
-		if change == nil {
-			t.Errorf("%s is in neither list: does another %s make another plan?", field.Name, field.Name)
-			continue
+	}
+	rollout := &v1alpha1.Rollout{Spec: *fullSpec()}
+	before, edits := specHash(rollout), editsOf("", reflect.ValueOf(&rollout.Spec).Elem(), func(s *v1alpha1.RolloutSpec) reflect.Value { return reflect.ValueOf(s).Elem() })
+	if len(edits) < 60 {
+		t.Fatalf("the walk found only %d edits", len(edits))
+	}
+	seen := map[string]bool{}
+	for _, edit := range edits {
+		field := strings.FieldsFunc(edit.path, func(r rune) bool { return r == '.' || r == ' ' })[0]
+		seen[field] = true
+		edited := rollout.DeepCopy()
+		edit.apply(&edited.Spec)
+		if bound := specHash(edited) != before; bound == isException[field] {
+			t.Errorf("%s: the edit changes the plan hash: %t", edit.path, bound)
 		}
-		change(&spec)
-		if changed := SpecHash(&spec) != before; changed != plans {
-			t.Errorf("another %s changes the hash: %t, want %t", field.Name, changed, plans)
+	}
+	for field := range isException {
+		if !seen[field] {
+			t.Errorf("notApproved names %s, which is no field of the spec", field)
+		}
+	}
+}
+
+// TestADefaultWrittenOutIsNoChange: a manifest that says what holds anyway needs no new approval, and
+// neither does one that stops saying it.
+func TestADefaultWrittenOutIsNoChange(t *testing.T) {
+	short := v1alpha1.RolloutSpec{
+		Update:           v1alpha1.Update{DistributionSet: "fw", MaintenanceWindow: &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *"}, Retries: &v1alpha1.Retries{Limit: 1}},
+		SuccessThreshold: new(int32(90)),
+		Groups:           []v1alpha1.Group{{Name: "all"}},
+	}
+	for name, write := range map[string]func(*v1alpha1.RolloutSpec){
+		"update.type":                   func(s *v1alpha1.RolloutSpec) { s.Update.Type = "Forced" },
+		"update.weight":                 func(s *v1alpha1.RolloutSpec) { s.Update.Weight = new(int32(1000)) },
+		"update.superseding":            func(s *v1alpha1.RolloutSpec) { s.Update.Superseding = "Replace" },
+		"update.finishedWarning":        func(s *v1alpha1.RolloutSpec) { s.Update.FinishedWarning = "Success" },
+		"update.startDeadlineAction":    func(s *v1alpha1.RolloutSpec) { s.Update.StartDeadlineAction = "Fail" },
+		"update.confirmationRequired":   func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = false },
+		"the window's timeZone":         func(s *v1alpha1.RolloutSpec) { s.Update.MaintenanceWindow.TimeZone = "UTC" },
+		"retries.backoffSeconds":        func(s *v1alpha1.RolloutSpec) { s.Update.Retries.BackoffSeconds = new(int32(600)) },
+		"an empty targetSelector":       func(s *v1alpha1.RolloutSpec) { s.TargetSelector = &v1alpha1.TargetSelector{} },
+		"a group's percentage":          func(s *v1alpha1.RolloutSpec) { s.Groups[0].Percentage = new(int32(100)) },
+		"a group's inherited threshold": func(s *v1alpha1.RolloutSpec) { s.Groups[0].SuccessThreshold = new(int32(90)) },
+		"a group's errorThreshold":      func(s *v1alpha1.RolloutSpec) { s.Groups[0].ErrorThreshold = new(int32(50)) },
+		"a group's actions": func(s *v1alpha1.RolloutSpec) {
+			s.Groups[0].SuccessAction, s.Groups[0].ErrorAction = "NextGroup", "Pause"
+		},
+		"a group's confirmationRequired": func(s *v1alpha1.RolloutSpec) { s.Groups[0].ConfirmationRequired = new(false) },
+		"a group's empty targetSelector": func(s *v1alpha1.RolloutSpec) { s.Groups[0].TargetSelector = &v1alpha1.TargetSelector{} },
+		"groupOrder":                     func(s *v1alpha1.RolloutSpec) { s.GroupOrder = "Hash" },
+		"successAction and errorAction":  func(s *v1alpha1.RolloutSpec) { s.SuccessAction, s.ErrorAction = "NextGroup", "Pause" },
+		"errorThreshold":                 func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = new(int32(50)) },
+		"stop- and deletionCancelation":  func(s *v1alpha1.RolloutSpec) { s.StopCancelation, s.DeletionCancelation = "Soft", "None" },
+		"minimumReports":                 func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 0 },
+	} {
+		long := short.DeepCopy()
+		write(long)
+		if SpecHash(long) != SpecHash(&short) {
+			t.Errorf("%s written out makes another plan", name)
+		}
+	}
+	one := v1alpha1.RolloutSpec{GroupCount: new(int32(1))}
+	if SpecHash(&one) != SpecHash(&v1alpha1.RolloutSpec{}) {
+		t.Error("groupCount 1 written out makes another plan")
+	}
+}
+
+// TestAnAdvanceOfAnotherLifeIsNotBound: an advance counts only after the start. One from before the rollout
+// was created has opened groups of a rollout that a rebuild from Git replaces, and the approval holds.
+func TestAnAdvanceOfAnotherLifeIsNotBound(t *testing.T) {
+	created := time.Unix(1_800_000_000, 0)
+	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(created)}}
+	before := specHash(r)
+	for _, c := range []struct {
+		name  string
+		at    time.Time
+		bound bool
+	}{
+		{"before the creation", created.Add(-time.Hour), false},
+		{"after the creation", created.Add(time.Hour), true},
+	} {
+		r.Spec.Advance = &v1alpha1.Advance{To: "group-2", At: metav1.NewTime(c.at)}
+		if bound := specHash(r) != before; bound != c.bound {
+			t.Errorf("an advance %s is bound: %t", c.name, bound)
 		}
 	}
 }

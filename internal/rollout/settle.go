@@ -45,11 +45,11 @@ func (l *look) fingerprint(selected []*v1alpha1.Target, problem error) string {
 	if problem == nil {
 		planned, err := Partition(l.Rollout, selected)
 		if err == nil {
-			return PlanHash(l.Set.ContentHash, SpecHash(l.spec), planned)
+			return PlanHash(l.Set.ContentHash, specHash(l.Rollout), planned)
 		}
 		problem = err
 	}
-	return PlanHash(problem.Error(), SpecHash(l.spec), nil)
+	return PlanHash(problem.Error(), specHash(l.Rollout), nil)
 }
 
 // keepSettling remembers since when the plan would be this one, and when the present disquiet began: one that follows a time of quiet is another.

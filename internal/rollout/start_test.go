@@ -223,6 +223,19 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 		w.settle()
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled Scheduled")
 	})
+	t.Run("an edit of the brakes in the commit of the approval un-approves", func(t *testing.T) {
+		w := planned(t)
+		w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorBudget = &v1alpha1.ErrorBudget{Count: num(2)} })
+		w.settle()
+		reviewed := w.planHash()
+		w.edit(func(s *v1alpha1.RolloutSpec) {
+			s.ApprovalRequired, s.State = true, v1alpha1.IntentRunning
+			s.Approval = &v1alpha1.Approval{PlanHash: reviewed}
+			s.ErrorBudget, s.MinimumReports = nil, 20000
+		})
+		w.settle()
+		w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready")
+	})
 	t.Run("another content of the set makes a new one", func(t *testing.T) {
 		w := planned(t)
 		hash := w.planHash()

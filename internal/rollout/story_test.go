@@ -550,7 +550,7 @@ func and(a, b func(*world) bool) func(*world) bool {
 
 // isPlanned tells whether the plan is that of the spec as it is now.
 func isPlanned(w *world) bool {
-	return w.rollout.Status.Plan != nil && w.rollout.Status.Plan.SpecHash == SpecHash(&w.rollout.Spec)
+	return w.rollout.Status.Plan != nil && w.rollout.Status.Plan.SpecHash == specHash(w.rollout)
 }
 
 func (w *world) approve(hash string) {

@@ -300,7 +300,7 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 func (w *world) checkStart(plan *v1alpha1.PlanStatus) {
 	w.t.Helper()
 	spec := &w.rollout.Spec
-	if plan.SpecHash != SpecHash(spec) {
+	if plan.SpecHash != specHash(w.rollout) {
 		w.t.Error("a plan of another spec started")
 	}
 	if (spec.ApprovalRequired || w.requireApproval) && (spec.Approval == nil || spec.Approval.PlanHash != plan.Hash) {

@@ -1,0 +1,255 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+)
+
+// A guard says what keeps one field of an approved rollout that has started from being changed without the
+// approver.
+type guard struct {
+	given  string // beside the approval
+	when   string // what an editor commits
+	back   string // the same field the other way, which takes no approval; empty: there is none
+	as     string // the name by which the policy refuses; empty: see frozen and free
+	frozen bool   // the schema refuses it after the start, for everybody
+	free   string // why nothing guards it
+}
+
+const (
+	window  = `update: {maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 600, timeZone: Europe/Berlin}}`
+	retries = `update: {retries: {limit: 1, backoffSeconds: 60, statusCodes: [a]}}`
+)
+
+func frozen(given, when string) guard { return guard{given: given, when: when, frozen: true} }
+
+// guards has an entry for every field of a Rollout's spec, by its path.
+var guards = map[string]guard{
+	"update.distributionSet":                   frozen(``, `{update: {distributionSet: other}}`),
+	"update.type":                              {given: `update: {type: Soft}`, when: `{update: {type: Forced}}`, as: "update.type"},
+	"update.forceAt":                           frozen(`update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}`, `{update: {forceAt: "2026-11-01T02:00:00Z"}}`),
+	"update.weight":                            frozen(`update: {weight: 1}`, `{update: {weight: 2}}`),
+	"update.confirmationRequired":              frozen(`update: {confirmationRequired: true}`, `{update: {confirmationRequired: false}}`),
+	"update.maintenanceWindow.schedule":        frozen(window, `{update: {maintenanceWindow: {schedule: "* * * * *"}}}`),
+	"update.maintenanceWindow.durationSeconds": frozen(window, `{update: {maintenanceWindow: {durationSeconds: 6000}}}`),
+	"update.maintenanceWindow.timeZone":        frozen(window, `{update: {maintenanceWindow: {timeZone: UTC}}}`),
+	"update.superseding":                       frozen(`update: {superseding: Queue}`, `{update: {superseding: Replace}}`),
+	"update.reinstall":                         frozen(``, `{update: {reinstall: true}}`),
+	"update.finishedWarning":                   frozen(`update: {finishedWarning: Failure}`, `{update: {finishedWarning: Success}}`),
+	"update.startDeadlineSeconds":              frozen(`update: {startDeadlineSeconds: 60}`, `{update: {startDeadlineSeconds: null}}`),
+	"update.startDeadlineAction":               frozen(`update: {startDeadlineSeconds: 60}`, `{update: {startDeadlineAction: Skip}}`),
+	"update.progressDeadlineSeconds":           frozen(`update: {progressDeadlineSeconds: 60}`, `{update: {progressDeadlineSeconds: 600}}`),
+	"update.cancelDeadlineSeconds":             frozen(`update: {cancelDeadlineSeconds: 60}`, `{update: {cancelDeadlineSeconds: 600}}`),
+	"update.retries.limit":                     frozen(retries, `{update: {retries: {limit: 10}}}`),
+	"update.retries.backoffSeconds":            frozen(retries, `{update: {retries: {backoffSeconds: 0}}}`),
+	"update.retries.statusCodes":               frozen(retries, `{update: {retries: {statusCodes: null}}}`),
+	"targetSelector.matchLabels":               frozen(`targetSelector: {matchLabels: {a: b}}`, `{targetSelector: {matchLabels: {a: c}}}`),
+	"targetSelector.matchExpressions.key":      frozen(`targetSelector: {matchExpressions: [{key: a, operator: Exists}]}`, `{targetSelector: {matchExpressions: [{key: b, operator: Exists}]}}`),
+	"targetSelector.matchExpressions.operator": frozen(`targetSelector: {matchExpressions: [{key: a, operator: Exists}]}`, `{targetSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}`),
+	"targetSelector.matchExpressions.values":   frozen(`targetSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}`, `{targetSelector: {matchExpressions: [{key: a, operator: In, values: [c]}]}}`),
+	"targetExpression":                         frozen(`targetExpression: target.type == "a"`, `{targetExpression: null}`),
+	"groupCount":                               frozen(`groupCount: 3`, `{groupCount: 1}`),
+
+	"groups.name":                                     frozen(`groups: [{name: a}]`, `{groups: [{name: b}]}`),
+	"groups.percentage":                               frozen(`groups: [{name: a, percentage: 5}, {name: b}]`, `{groups: [{name: a, percentage: 50}, {name: b}]}`),
+	"groups.targetSelector.matchLabels":               frozen(`groups: [{name: a, targetSelector: {matchLabels: {a: b}}}]`, `{groups: [{name: a, targetSelector: {matchLabels: {a: c}}}]}`),
+	"groups.targetSelector.matchExpressions.key":      frozen(`groups: [{name: a, targetSelector: {matchExpressions: [{key: a, operator: Exists}]}}]`, `{groups: [{name: a, targetSelector: {matchExpressions: [{key: b, operator: Exists}]}}]}`),
+	"groups.targetSelector.matchExpressions.operator": frozen(`groups: [{name: a, targetSelector: {matchExpressions: [{key: a, operator: Exists}]}}]`, `{groups: [{name: a, targetSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}]}`),
+	"groups.targetSelector.matchExpressions.values":   frozen(`groups: [{name: a, targetSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}}]`, `{groups: [{name: a, targetSelector: {matchExpressions: [{key: a, operator: In, values: [c]}]}}]}`),
+	"groups.targetExpression":                         frozen(`groups: [{name: a, targetExpression: target.type == "a"}]`, `{groups: [{name: a}]}`),
+
+	"groups.successThreshold":     {given: `groups: [{name: a, successThreshold: 90}]`, when: groups(`{name: a, successThreshold: 89}`), back: groups(`{name: a, successThreshold: 91}`), as: "the conditions of group a"},
+	"groups.successAction":        {given: `groups: [{name: a, successAction: Pause}]`, when: groups(`{name: a}`), as: "the conditions of group a"},
+	"groups.errorThreshold":       {given: `groups: [{name: a, errorThreshold: 5}]`, when: groups(`{name: a}`), back: groups(`{name: a, errorThreshold: 4}`), as: "the conditions of group a"},
+	"groups.errorAction":          {given: `groups: [{name: a}]`, when: groups(`{name: a, errorAction: Pause}`), free: "Pause is the only value"},
+	"groups.confirmationRequired": {given: `groups: [{name: a, confirmationRequired: true}]`, when: groups(`{name: a, confirmationRequired: false}`), as: "the conditions of group a"},
+
+	"groupOrder":          frozen(`groupOrder: Name`, `{groupOrder: Hash}`),
+	"successThreshold":    {given: `successThreshold: 90`, when: `{successThreshold: 89}`, back: `{successThreshold: 91}`, as: "successThreshold"},
+	"successAction":       {given: `successAction: Pause`, when: `{successAction: NextGroup}`, as: "successAction"},
+	"errorThreshold":      {given: `errorThreshold: 5`, when: `{errorThreshold: 6}`, back: `{errorThreshold: 4}`, as: "errorThreshold"},
+	"errorAction":         {when: `{errorAction: Pause}`, free: "Pause is the only value"},
+	"minimumReports":      {given: `minimumReports: 10`, when: `{minimumReports: 11}`, back: `{minimumReports: 9}`, as: "minimumReports"},
+	"errorBudget.percent": {given: `errorBudget: {percent: 2}`, when: `{errorBudget: {percent: 3}}`, back: `{errorBudget: {percent: 1}}`, as: "errorBudget"},
+	"errorBudget.count":   {given: `errorBudget: {count: 2}`, when: `{errorBudget: null}`, back: `{errorBudget: {count: 1}}`, as: "errorBudget"},
+	"dynamic.groupSize":   {given: `dynamic: {groupSize: 5}`, when: `{dynamic: {groupSize: 6}}`, back: `{dynamic: {groupSize: 4}}`, as: "dynamic"},
+	"dynamic.maxTargets":  {given: `dynamic: {maxTargets: 5}`, when: `{dynamic: {maxTargets: 6}}`, back: `{dynamic: {maxTargets: 4}}`, as: "dynamic"},
+	"dynamic.until":       {given: `dynamic: {until: "2026-12-01T02:00:00Z"}`, when: `{dynamic: {until: "2026-12-01T02:00:01Z"}}`, back: `{dynamic: {until: "2026-12-01T01:59:59Z"}}`, as: "dynamic"},
+
+	"settleSeconds":       {when: `{settleSeconds: 0}`, free: "it has done its work when the plan is made"},
+	"state":               {when: `{state: Paused}`, free: "everybody who may write a rollout may pause it; a stop takes rights over targets"},
+	"startAt":             {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00Z"}`, back: `{startAt: "2026-12-01T03:00:00+01:00"}`, as: "startAt"},
+	"approvalRequired":    {when: `{approvalRequired: true}`, free: "its withdrawal takes approve on its own"},
+	"approval.planHash":   {when: `{approval: {planHash: ` + plan + `}}`, free: "its change takes approve on its own"},
+	"resumedAt":           {given: `resumedAt: "2026-12-01T02:00:00Z"`, when: `{resumedAt: null}`, free: "a new one takes resume on its own"},
+	"advance.to":          {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {to: b}}`, back: `{advance: null}`, as: "advance"},
+	"advance.at":          {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {at: "2026-12-01T03:00:00Z"}}`, as: "advance"},
+	"retry.at":            {when: `{retry: {at: "2026-12-01T02:00:00Z"}}`, free: "it offers the approved update to approved members again"},
+	"retry.statusCodes":   {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: [a]}}`, free: "it offers the approved update to approved members again"},
+	"stopCancelation":     {given: `stopCancelation: Soft`, when: `{stopCancelation: None}`, as: "stopCancelation"},
+	"deletionCancelation": {given: `deletionCancelation: Soft`, when: `{deletionCancelation: None}`, as: "deletionCancelation"},
+}
+
+// pathsOf lists the fields of a type that hold a value.
+func pathsOf(path string, typ reflect.Type) []string {
+	switch {
+	case typ == reflect.TypeFor[metav1.Time]():
+		return []string{path}
+	case typ.Kind() == reflect.Pointer, typ.Kind() == reflect.Slice:
+		return pathsOf(path, typ.Elem())
+	case typ.Kind() != reflect.Struct:
+		return []string{path}
+	}
+	var paths []string
+	for i := range typ.NumField() {
+		name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+		paths = append(paths, pathsOf(strings.Trim(strings.TrimSuffix(path, ".")+"."+name, "."), typ.Field(i).Type)...)
+	}
+	return paths
+}
+
+// TestEveryFieldOfAnApprovedRolloutIsGuarded: after the start the plan hash binds nothing any more. What an
+// approver relied on is frozen by the schema or weighed by the policy; a new field fails here until one of
+// them knows it, or guards says why neither has to.
+func TestEveryFieldOfAnApprovedRolloutIsGuarded(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	paths := pathsOf("", reflect.TypeFor[v1alpha1.RolloutSpec]())
+	for _, path := range paths {
+		if _, ok := guards[path]; !ok {
+			t.Errorf("spec.%s: nothing says what guards it after an approval", path)
+		}
+	}
+	if len(guards) != len(paths) {
+		t.Errorf("%d guards for %d fields", len(guards), len(paths))
+	}
+	for path, g := range guards {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			given := fmt.Sprintf(`{approvalRequired: true, approval: {planHash: %s}, %s}`, plan, g.given)
+			commit := func(person, when string) error {
+				name := newName("Rollout")
+				f.give(t, f.object(t, "Rollout", name, given), started)
+				return serverSideApply(t.Context(), f.as(t, person), f.object(t, "Rollout", name, given, when))
+			}
+			switch err := commit("editor", g.when); {
+			case g.as != "":
+				f.wantRefused(t, err, "editor", loosens(g.as))
+				f.wantRefused(t, commit("approver", g.when), "approver", "")
+			case g.frozen:
+				if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "is immutable once the rollout has started") {
+					t.Errorf("the edit answers %v, want it frozen", err)
+				}
+			case g.free == "":
+				t.Error("neither guarded nor free for a reason")
+			default:
+				f.wantRefused(t, err, "editor", "")
+			}
+			if g.back != "" {
+				f.wantRefused(t, commit("editor", g.back), "editor", "")
+			}
+		})
+	}
+}
+
+// TestASafeguardOfAnApprovedRollout: what the walk over the fields cannot say with one edit.
+func TestASafeguardOfAnApprovedRollout(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	for name, deed := range map[string]deed{
+		"it is to start earlier":              {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T01:00:00Z"}`, may: "approver", refused: loosens("startAt")},
+		"it is to start when it can":          {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: null}`, may: "approver", refused: loosens("startAt")},
+		"it is to start later":                {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00Z"}`, may: "editor approver stopper"},
+		"its start is given after all":        {when: `{startAt: "2026-12-01T02:00:00Z"}`, may: "editor approver stopper"},
+		"its start in another notation":       {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00+01:00"}`, may: "editor approver stopper"},
+		"a place among others is given":       {status: started, when: `{startAt: "2026-12-01T02:00:00Z"}`, may: "approver", refused: loosens("startAt")},
+		"a place among others is taken away":  {given: `startAt: "2026-12-01T02:00:00Z"`, status: started, when: `{startAt: null}`, may: "approver", refused: loosens("startAt")},
+		"a stop is to be gentler":             {given: `stopCancelation: Force`, status: started, when: `{stopCancelation: Soft}`, may: "approver", refused: loosens("stopCancelation")},
+		"a stop with None is a stop":          {given: `stopCancelation: Force`, status: started, when: `{state: Stopped, stopCancelation: None}`, may: "editor approver stopper"},
+		"removal is to leave devices alone":   {given: `deletionCancelation: Force`, status: started, when: `{deletionCancelation: None}`, may: "approver", refused: loosens("deletionCancelation")},
+		"a default is written out":            {status: started, when: `{errorThreshold: 50, successThreshold: 50, successAction: NextGroup, minimumReports: 0, update: {type: Forced}, stopCancelation: Soft, deletionCancelation: None}`, may: "editor approver stopper"},
+		"a strict value gives way to default": {given: `minimumReports: 5, errorThreshold: 60`, status: started, when: `{minimumReports: null, errorThreshold: null}`, may: "editor approver stopper"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			deed.given = `{approval: {planHash: ` + plan + `}, ` + deed.given + `}`
+			for _, person := range writers["Rollout"] {
+				f.change(t, "server-side apply", roads["server-side apply"], "Rollout", person, deed)
+			}
+		})
+	}
+}
+
+// TestTwoPeople applies the example of docs/rights.md: an approver does not edit, and an editor does not
+// approve. The policy reaches one namespace here, so that it leaves the other tests alone.
+func TestTwoPeople(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	const told = "WHO may approve rollouts and so may change only approval, approvalRequired, resumedAt, advance, state, stopCancelation of one: " +
+		"let somebody without the verb approve commit the rest"
+	deeds := map[string]struct{ person, when, refused string }{
+		"an approver approves":               {"approver", `{approval: {planHash: ` + plan + `}}`, ""},
+		"an approver resumes and pauses":     {"approver", `{resumedAt: "2026-12-01T02:00:00Z", state: Paused}`, ""},
+		"an approver edits":                  {"approver", `{errorThreshold: 1}`, told},
+		"an approver removes a field":        {"approver", `{errorBudget: null}`, told},
+		"an approver edits and approves":     {"approver", `{approval: {planHash: ` + plan + `}, groupCount: 9}`, told},
+		"an editor and approver edits":       {"editor-approver", `{groupCount: 9}`, told},
+		"an editor edits":                    {"editor", `{groupCount: 9}`, ""},
+		"an editor approves":                 {"editor", `{approval: {planHash: ` + plan + `}}`, approves},
+		"an on-call without approval pauses": {"stopper", `{state: Paused}`, ""},
+	}
+	// The policy refuses the administrator's edits, too, so that all rollouts come first.
+	const given = `{approvalRequired: true, errorBudget: {count: 5}}`
+	rollouts := map[string]string{}
+	for name := range deeds {
+		rollouts[name] = newName("Rollout")
+		f.give(t, f.object(t, "Rollout", rollouts[name], given), "")
+	}
+	policy := recipe(t, "docs/rights.md", "kind: ValidatingAdmissionPolicy\n")
+	policy = strings.Replace(policy, "resourceRules:", "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: "+f.namespace+"}}\n    resourceRules:", 1)
+	if _, err := cluster.TryKubectl(t, policy, "apply", "--server-side", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually(t, "the policy refuses", func() error {
+		if err := f.as(t, "editor-approver").Create(t.Context(), f.object(t, "Rollout", newName("Rollout")), client.DryRunAll); err == nil {
+			return errors.New("an approver creates a rollout")
+		}
+		return nil
+	})
+	for name, deed := range deeds {
+		t.Run(name, func(t *testing.T) {
+			manifest := f.object(t, "Rollout", rollouts[name], given, deed.when)
+			f.wantRefused(t, serverSideApply(t.Context(), f.as(t, deed.person), manifest), deed.person, deed.refused)
+		})
+	}
+}
+
+// recipe is the code block of a page that contains a text, without the indentation that it has there.
+func recipe(t *testing.T, page, contains string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(cluster.Root(), page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, block := range strings.Split(string(text), "```") {
+		if i%2 == 1 && strings.Contains(block, contains) {
+			_, block, _ = strings.Cut(block, "\n")
+			indent := block[:len(block)-len(strings.TrimLeft(block, " "))]
+			return strings.ReplaceAll("\n"+block, "\n"+indent, "\n")
+		}
+	}
+	t.Fatalf("%s has no code block with %q", page, contains)
+	return ""
+}
