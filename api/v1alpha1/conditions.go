@@ -110,8 +110,13 @@ const (
 	ReasonUnknownCancelID = "UnknownCancelID"
 	// ReasonSetGone says that the set or a module of an open action is gone or has another content.
 	ReasonSetGone = "SetGone"
-	// ReasonUpdateFailed says that an update failed or was canceled after installing may have begun.
+	// ReasonUpdateFailed says that an update failed after installing may have begun.
 	ReasonUpdateFailed = "UpdateFailed"
+	// ReasonCanceledWhileInstalling says that an update was canceled after the device had reported that it was installing.
+	ReasonCanceledWhileInstalling = "CanceledWhileInstalling"
+	// ReasonUpdateCanceled says that an update was canceled while the device was at work, and no report says whether installing had begun. The
+	// device accepted the cancel, so updateStatus is as before the update.
+	ReasonUpdateCanceled = "UpdateCanceled"
 	// ReasonRollbackFailed says that the device could not return to its old state.
 	ReasonRollbackFailed = "RollbackFailed"
 	// ReasonReportedByDevice says that the device itself reports to be inconsistent.

@@ -21,9 +21,9 @@ const (
 type RollbackSupport string
 
 const (
-	// RollbackNone means that after a failure nobody knows what runs on the device.
+	// RollbackNone means that it is not certain what the device runs after an update that failed or was canceled while it worked.
 	RollbackNone RollbackSupport = "None"
-	// RollbackSupported means that a device whose update fails runs what it ran before.
+	// RollbackSupported means that a device whose update fails or is canceled runs what it ran before.
 	RollbackSupported RollbackSupport = "Supported"
 )
 
@@ -144,8 +144,9 @@ type SoftwareModuleSpec struct {
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// rollback says whether a device returns to its old state by itself when this module's update fails (Mender: inconsistent). Default None:
-	// a target that failed after installing may have begun is then inconsistent.
+	// rollback says whether a device returns to its old state by itself when this module's update fails or is canceled (Mender: inconsistent).
+	// Set Supported for devices with two slots (A/B). Default None: a target whose update failed or was canceled after installing may have
+	// begun is then inconsistent.
 	// +optional
 	// +default="None"
 	Rollback RollbackSupport `json:"rollback,omitempty"`

@@ -19,7 +19,8 @@ const (
 	UpdateStatusPending UpdateStatus = "Pending"
 	// UpdateStatusInSync means that the device runs what it was last told to run.
 	UpdateStatusInSync UpdateStatus = "InSync"
-	// UpdateStatusError means that the last update failed, or that nobody knows what runs.
+	// UpdateStatusError means that the last update that was not canceled failed, or that the device may run something else than what status
+	// says (condition Consistent is False, with another reason than UpdateCanceled).
 	UpdateStatusError UpdateStatus = "Error"
 )
 
@@ -467,7 +468,7 @@ type Action struct {
 	// hadBefore: the content was in hadSets when the action began, and stays there when it is taken back.
 	// +optional
 	HadBefore bool `json:"hadBefore,omitempty"`
-	// installingBegan is true once the device may have begun to change itself.
+	// installingBegan is true once the device may have begun to change itself: it reported that it installs, or work of no particular kind.
 	// +optional
 	InstallingBegan bool `json:"installingBegan,omitempty"`
 

@@ -456,7 +456,7 @@ func TestConditionConsistent(t *testing.T) {
 		Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUpdateFailed,
 		ObservedGeneration: 3, LastTransitionTime: at,
 		Message: `Action 1 (set "one") failed after installing may have begun, and its modules declare no rollback. Code: 7. Message: "no space left". ` +
-			`Nobody knows for certain what runs; install a set, the same one or another: a success clears this.`,
+			`It is not certain what the device runs; install a set, the same one or another: a success clears this.`,
 	}
 	if diff := cmp.Diff(want, l.condition(t)); diff != "" {
 		t.Errorf("condition (-want +got):\n%s", diff)
@@ -536,7 +536,7 @@ func TestDDI(t *testing.T) {
 	deployment := map[words]Event{
 		{"closed", "failure"}: Fail, {"closed", "success"}: Succeed, {"closed", "none"}: Succeed,
 		{"download", "none"}: Download, {"downloaded", "none"}: Downloaded,
-		{"proceeding", "none"}: Proceed, {"scheduled", "none"}: Proceed, {"resumed", "none"}: Proceed, {"proceeding", "failure"}: Proceed,
+		{"proceeding", "none"}: Proceed, {"scheduled", "none"}: Start, {"resumed", "none"}: Proceed, {"proceeding", "failure"}: Proceed,
 		{"rejected", "failure"}: Warn, {"canceled", "success"}: Warn, {"sleeping", "success"}: Warn,
 	}
 	for w, want := range deployment {

@@ -28,6 +28,13 @@ func IsConsistent(s *v1alpha1.TargetStatus) bool {
 	return !meta.IsStatusConditionFalse(s.Conditions, v1alpha1.ConditionConsistent)
 }
 
+// hasGraveDoubt reports whether it is not known what the device runs, for more than a cancel that the device accepted before any report
+// said that it was installing.
+func hasGraveDoubt(s *v1alpha1.TargetStatus) bool {
+	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConsistent)
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonUpdateCanceled
+}
+
 // Installed tells whether the device certainly runs this content.
 func Installed(s *v1alpha1.TargetStatus, hash string) bool {
 	return hash != "" && s.Installed != nil && s.Installed.ContentHash == hash && IsConsistent(s)
@@ -62,15 +69,32 @@ func judge(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, installed
 		message := fmt.Sprintf("Action %d installed set %q.", a.ID, a.DistributionSet)
 		setConsistent(s, metav1.ConditionTrue, v1alpha1.ReasonUpdateSucceeded, message, r.Now)
 	case result != Succeed && a.InstallingBegan && a.Update.Rollback != v1alpha1.RollbackSupported:
-		doubt(s, a, v1alpha1.ReasonUpdateFailed, undone(a), r.Now)
+		reason, cause := undone(a)
+		doubt(s, a, reason, cause, r.Now)
 	}
 }
 
-func undone(a *v1alpha1.Action) string {
-	if a.State == v1alpha1.ActionCanceled {
-		return "was canceled after installing may have begun, and its modules declare no rollback"
+// undone returns why a device is in doubt after an update that was not finished: the reason of the condition, and the cause in words.
+func undone(a *v1alpha1.Action) (reason, cause string) {
+	switch {
+	case a.State != v1alpha1.ActionCanceled:
+		return v1alpha1.ReasonUpdateFailed, "failed after installing may have begun, and its modules declare no rollback"
+	case hasReportedInstalling(a):
+		return v1alpha1.ReasonCanceledWhileInstalling, "was canceled while the device was installing, and its modules declare no rollback"
 	}
-	return "failed after installing may have begun, and its modules declare no rollback"
+	return v1alpha1.ReasonUpdateCanceled, "was canceled while the device was at work; no report says whether installing had begun, and its modules declare no rollback " +
+		"(set rollback: Supported in the modules of devices that can return to their old state, such as those with A/B slots)"
+}
+
+// hasReportedInstalling reports whether the device has reported that it changes itself, as opposed to work of no particular kind. The
+// history has the first of each state. An action that had to give up its history counts as one that has.
+func hasReportedInstalling(a *v1alpha1.Action) bool {
+	if !a.InstallingBegan {
+		return false
+	}
+	return len(a.History) == 0 || slices.ContainsFunc(a.History, func(line v1alpha1.ActionEvent) bool {
+		return line.State == v1alpha1.ActionInstalling || line.State == v1alpha1.ActionRemoving
+	})
 }
 
 // suspicion is the reason to doubt the device by its own word; empty: it says nothing of the kind.
@@ -102,9 +126,12 @@ func hasInconsistentWord(text string) bool {
 	return false
 }
 
-// doubt says that nobody knows for certain what runs on the device.
+// doubt sets Consistent to False. A graver doubt from before stays in place of UpdateCanceled.
 func doubt(s *v1alpha1.TargetStatus, a *v1alpha1.Action, reason, cause string, now time.Time) {
-	message := fmt.Sprintf("Action %d (set %q) %s.%s Nobody knows for certain what runs; install a set, the same one or another: a success clears this.",
+	if reason == v1alpha1.ReasonUpdateCanceled && hasGraveDoubt(s) {
+		return
+	}
+	message := fmt.Sprintf("Action %d (set %q) %s.%s It is not certain what the device runs; install a set, the same one or another: a success clears this.",
 		a.ID, a.DistributionSet, cause, lastWords(a))
 	setConsistent(s, metav1.ConditionFalse, reason, message, now)
 }

@@ -1,7 +1,8 @@
 package action
 
-// FromDDI is what feedback on deploymentBase means. Only `closed` ends an update: `rejected` and `canceled` are words about it and leave it
-// open, as in hawkBit, and so does a word that is not known.
+// FromDDI returns the event that feedback on deploymentBase means. Only `closed` ends an update: `rejected` and `canceled` leave it
+// open, as in hawkBit, and so does an execution that is not known. `scheduled` says that the command has arrived: the device has not
+// begun to work at it.
 func FromDDI(execution, finished string) Event {
 	switch execution {
 	case "closed":
@@ -13,7 +14,9 @@ func FromDDI(execution, finished string) Event {
 		return Download
 	case "downloaded":
 		return Downloaded
-	case "proceeding", "scheduled", "resumed":
+	case "scheduled":
+		return Start
+	case "proceeding", "resumed":
 		return Proceed
 	}
 	return Warn

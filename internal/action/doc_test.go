@@ -100,14 +100,16 @@ const rules = `## Beyond the table
 | open | Pending |
 | Finished | InSync; after a mere download InSync if something is installed, else Registered |
 | Error | Error |
-| Canceled | InSync if something is installed, else Registered |
-| whatever closed, but the target is not consistent | Error |
+| Canceled | as before the update: Error if the last update that was not canceled failed, else InSync if something is installed, else Registered |
+| closed in any state, and the target is not consistent for another reason than UpdateCanceled | Error |
 
 The target is not consistent (condition ` + "`Consistent`" + ` is False) until the next success, when
 
 | reason | because |
 |---|---|
-| UpdateFailed | an update failed or was canceled after installing may have begun, and its modules do not declare ` + "`rollback: Supported`" + ` |
+| UpdateFailed | an update failed after installing may have begun, and its modules do not declare ` + "`rollback: Supported`" + ` |
+| CanceledWhileInstalling | the device accepted a cancel, or canceled by itself, after it had reported that it was installing or removing; no ` + "`rollback: Supported`" + ` |
+| UpdateCanceled | the same after it had reported work of no particular kind (DDI: ` + "`proceeding`" + `), so that installing may have begun; no ` + "`rollback: Supported`" + ` |
 | RollbackFailed | the device says ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` in spite of modules that declare ` + "`rollback: Supported`" + ` |
 | ReportedByDevice | the device says so: status code ` + "`INCONSISTENT`" + `, or a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of what it runs |
 | ClosedWhileRunning | Goshawk closed an action that the device had begun: by force, or at a deadline |
@@ -122,6 +124,7 @@ func printPage(t *testing.T) string {
 	printMatrix(&out)
 	printEvents(t, &out)
 	out.WriteString(rules)
+	printCancels(&out)
 	printDDI(&out)
 	printSoftwareUpdatable(&out)
 	return out.String()

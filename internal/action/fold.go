@@ -206,9 +206,16 @@ func mayInstall(a *v1alpha1.Action, e Event) bool {
 	return e.isInstall() && !downloading
 }
 
-// beyondQuota tells whether a report is one too many. What decides something, or first shows how far the device may have got, never is.
+// MayClose reports whether an event may close the action by the device's own report: a result, an answer to a cancel that accepts it, or
+// the end of the download where nothing more is asked for. A device API stores it at once.
+func MayClose(a *v1alpha1.Action, e Event) bool {
+	return e.isResult() || e == Downloaded && downloadOnly(a)
+}
+
+// beyondQuota reports whether a report is one too many. A report that decides something, or first shows how far the device may have
+// got, never is.
 func beyondQuota(a *v1alpha1.Action, e Event) bool {
-	decides := e.isResult() || e == CancelRejected || e == Confirm || (e == Downloaded && downloadOnly(a))
+	decides := MayClose(a, e) || e == CancelRejected || e == Confirm
 	shows := (e.isDownload() && !a.DownloadSeen) || (mayInstall(a, e) && !a.InstallingBegan)
 	return a.Reports >= v1alpha1.MaxReports && !decides && !shows
 }

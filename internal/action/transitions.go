@@ -13,7 +13,7 @@ type Event string
 const (
 	// Retrieve is a device fetching the deployment. It is no report.
 	Retrieve Event = "Retrieve"
-	// Start is a device saying that the command has arrived and that it turns to it.
+	// Start is a device saying that the command has arrived and that it turns to it. Installing has not begun.
 	Start Event = "Start"
 	// Confirm is somebody at the device agreeing to the update.
 	Confirm Event = "Confirm"

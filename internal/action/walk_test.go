@@ -155,7 +155,7 @@ func (w *walk) holds(nextBefore int32) error {
 		return fmt.Errorf("%d actions are open", open)
 	case (u == v1alpha1.UpdateStatusPending) != (open == 1):
 		return fmt.Errorf("updateStatus is %q with %d open actions", u, open)
-	case u == v1alpha1.UpdateStatusInSync && (w.s.Installed == nil || !IsConsistent(&w.s)):
+	case u == v1alpha1.UpdateStatusInSync && (w.s.Installed == nil || hasGraveDoubt(&w.s)):
 		return fmt.Errorf("InSync without knowing: installed %v, consistent %t", w.s.Installed, IsConsistent(&w.s))
 	}
 	return w.prunes()

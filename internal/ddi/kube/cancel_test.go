@@ -3,13 +3,16 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
@@ -112,8 +115,8 @@ func TestCancelIsAnswered(t *testing.T) {
 		said   v1alpha1.CancelAnswer
 		status v1alpha1.UpdateStatus
 	}{
-		"accepted":                 {succeeded, v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusError},
-		"accepted without a word":  {says(wire.ExecutionClosed, wire.FinishedNone), v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusError},
+		"accepted":                 {succeeded, v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusRegistered},
+		"accepted without a word":  {says(wire.ExecutionClosed, wire.FinishedNone), v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusRegistered},
 		"rejected":                 {says(wire.ExecutionRejected, wire.FinishedSuccess), v1alpha1.ActionRunning, v1alpha1.AnswerRejected, v1alpha1.UpdateStatusPending},
 		"failed":                   {hasFailed, v1alpha1.ActionRunning, v1alpha1.AnswerRejected, v1alpha1.UpdateStatusPending},
 		"canceled is no DDI":       {says(wire.ExecutionCanceled, wire.FinishedSuccess), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
@@ -143,6 +146,70 @@ func TestCancelIsAnswered(t *testing.T) {
 				t.Errorf("the target is %s, want %s", got, c.status)
 			}
 		})
+	}
+}
+
+// What is known of a device that accepts a cancel depends on what it reported before. The reports are gathered in memory
+// and reach the Target together with the answer to the cancel, or with the request for it.
+func TestWhatADeviceRunsAfterItAcceptedACancel(t *testing.T) {
+	report := func(e wire.Execution) wire.Feedback { return says(e, wire.FinishedNone) }
+	scheduled, download, downloaded, resumed := report(wire.ExecutionScheduled), report(wire.ExecutionDownload), report(wire.ExecutionDownloaded), report(wire.ExecutionResumed)
+	type reports = []wire.Feedback
+	for name, c := range map[string]struct {
+		reports reports
+		back    v1alpha1.RollbackSupport
+		reason  string // of Consistent=False; empty: the condition is not False
+	}{
+		"nothing but the fetch of the deployment": {nil, "", ""},
+		"scheduled":                                   {reports{scheduled}, "", ""},
+		"scheduled, again and again":                  {reports{scheduled, scheduled, scheduled}, "", ""},
+		"scheduled, then a download":                  {reports{scheduled, download, download}, "", ""},
+		"downloaded":                                  {reports{download, downloaded}, "", ""},
+		"rejected and canceled are no work":           {reports{report(wire.ExecutionRejected), report(wire.ExecutionCanceled)}, "", ""},
+		"proceeding, as swupdate while it downloads":  {reports{proceeding, proceeding}, "", v1alpha1.ReasonUpdateCanceled},
+		"a download, then proceeding":                 {reports{scheduled, download, proceeding}, "", v1alpha1.ReasonUpdateCanceled},
+		"resumed":                                     {reports{resumed}, "", v1alpha1.ReasonUpdateCanceled},
+		"proceeding, then scheduled":                  {reports{proceeding, scheduled}, "", v1alpha1.ReasonUpdateCanceled},
+		"proceeding of a device with A/B slots":       {reports{proceeding}, v1alpha1.RollbackSupported, ""},
+		"everything before, of one that rolls back":   {reports{scheduled, download, downloaded, proceeding}, v1alpha1.RollbackSupported, ""},
+		"proceeding, as it is the download that runs": {reports{download, proceeding, downloaded}, "", v1alpha1.ReasonUpdateCanceled},
+	} {
+		for _, flush := range []bool{false, true} {
+			for _, before := range []v1alpha1.UpdateStatus{v1alpha1.UpdateStatusRegistered, v1alpha1.UpdateStatusInSync} {
+				t.Run(fmt.Sprintf("%s, %s before, reports stored at once: %t", name, before, flush), func(t *testing.T) {
+					w := newWorld(t, 1)
+					w.editTarget(func(t *v1alpha1.Target) {
+						if before == v1alpha1.UpdateStatusInSync {
+							t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "old", ContentHash: "old"}
+						}
+						t.Status.UpdateStatus = before
+					})
+					d := w.door(Options{})
+					d.begin()
+					w.editTarget(func(t *v1alpha1.Target) { t.Status.Actions[0].Update.Rollback = c.back })
+					d.sync()
+					for _, f := range c.reports {
+						d.wantReport(nil, firstID, f)
+						if flush {
+							d.flushAll()
+						}
+					}
+					w.editRollout(stop(v1alpha1.CancelationSoft))
+					d.sync()
+					d.poll()
+					d.wantCancel(nil, firstID, succeeded)
+					w.wantState(firstID, v1alpha1.ActionCanceled)
+					s := w.target("dev-0").Status
+					reason := ""
+					if found := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConsistent); found != nil && found.Status == metav1.ConditionFalse {
+						reason = found.Reason
+					}
+					if s.UpdateStatus != before || reason != c.reason || action.Installed(&s, "old") != (before == v1alpha1.UpdateStatusInSync && reason == "") {
+						t.Errorf("updateStatus is %s, Consistent=False has reason %q, installed is %+v; want %s and %q", s.UpdateStatus, reason, s.Installed, before, c.reason)
+					}
+				})
+			}
+		}
 	}
 }
 

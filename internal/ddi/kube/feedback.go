@@ -27,22 +27,11 @@ func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.F
 		return b.foldNow(ctx, s.key, r)
 	case a.State == v1alpha1.ActionWaitingForConfirmation:
 		return ddi.ErrNotFound
-	case !decides(a, r.Event):
+	case !action.MayClose(a, r.Event):
 		return b.gather(ctx, s, a, r)
 	default:
 		return b.foldNow(ctx, s.key, r)
 	}
-}
-
-// decides tells whether a report may close its action.
-func decides(a *v1alpha1.Action, e action.Event) bool {
-	switch e {
-	case action.Succeed, action.Fail, action.Abandon:
-		return true
-	case action.Downloaded:
-		return a.Update.Type == v1alpha1.UpdateTypeDownloadOnly
-	}
-	return false
 }
 
 // gather keeps an intermediate report until the next write. Beyond the quota it is refused.
@@ -113,11 +102,8 @@ func (b *Backend) believe(status *v1alpha1.TargetStatus, r action.Report) {
 	if b.options.OtherDoors {
 		return // the first sign of work is stored at once
 	}
-	switch r.Event {
-	case action.Succeed, action.Fail, action.Abandon, action.CancelAccepted:
-		if a := action.ByID(status, r.ID); a != nil && a.BeganAt != nil && a.BeganAt.Time.Before(b.opened) {
-			action.AssumeWork(status, r.ID)
-		}
+	if a := action.ByID(status, r.ID); a != nil && action.MayClose(a, r.Event) && a.BeganAt != nil && a.BeganAt.Time.Before(b.opened) {
+		action.AssumeWork(status, r.ID)
 	}
 }
 

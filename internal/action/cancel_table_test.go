@@ -1,0 +1,183 @@
+package action
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// evidence is what a device has reported of an update before its cancel.
+var evidence = []struct {
+	name, ddi string
+	events    []Event
+}{
+	{"nothing", "nothing", nil},
+	{"Start", "`scheduled`", []Event{Start}},
+	{"Download", "`download`", []Event{Start, Download}},
+	{"Downloaded", "`downloaded`", []Event{Start, Download, Downloaded}},
+	{"Proceed", "`proceeding`", []Event{Start, Download, Proceed}},
+	{"Install", "", []Event{Start, Download, Downloaded, Install}},
+	{"Install, then Download again", "", []Event{Install, Download}},
+	{"Installed", "", []Event{EventInstalled}},
+	{"Remove", "", []Event{Start, Remove}},
+}
+
+// endings are the ways in which the cancel goes.
+var endings = []struct {
+	name  string
+	steps []does
+}{
+	{"accepted", []does{stopped, reports(CancelAccepted)}},
+	{"canceled by itself", []does{reports(Abandon)}},
+	{"refused", []does{stopped, reports(CancelRejected)}},
+	{"by force", []does{forced}},
+	{"unanswered", []does{stopped, waits(time.Hour), expires}},
+}
+
+// before is what the target was before the update, by updateStatus.
+var before = []struct {
+	status v1alpha1.UpdateStatus
+	steps  []does
+}{
+	{v1alpha1.UpdateStatusRegistered, nil},
+	{v1alpha1.UpdateStatusInSync, then([]does{begins("old")}, installed...)},
+	{v1alpha1.UpdateStatusError, []does{begins("old"), reports(Download), reports(Fail)}},
+}
+
+func hourly(b *Birth) { within(3600)(b) }
+
+func endOf(was []does, births []birthing, events []Event, ending []does) facts {
+	steps := then(was, begins("new", append(births, hourly)...))
+	return live(then(then(steps, allOf(events...)...), ending...)...).facts()
+}
+
+// Every cancel, after everything that a device may have reported, before every state of the target. The expectation is written out: a
+// status "as before", and the reason of Consistent=False.
+func TestWhatACancelLeavesBehind(t *testing.T) {
+	const (
+		open    = "Pending"
+		asWas   = "as before"
+		unknown = "as before, UpdateCanceled"
+		halfWay = "Error, CanceledWhileInstalling"
+		closed  = "Error, ClosedWhileRunning"
+	)
+	type outcomes [5]string // in the order of endings
+	untouched, perhaps, changed := outcomes{asWas, asWas, open, closed, closed}, outcomes{unknown, unknown, open, closed, closed}, outcomes{halfWay, halfWay, open, closed, closed}
+	want := map[string]struct{ none, supported, downloadOnly outcomes }{
+		"nothing":                      {untouched, untouched, untouched},
+		"Start":                        {untouched, untouched, untouched},
+		"Download":                     {untouched, untouched, untouched},
+		"Downloaded":                   {none: untouched, supported: untouched}, // that is the end of a mere download
+		"Proceed":                      {perhaps, untouched, untouched},
+		"Install":                      {none: changed, supported: untouched},
+		"Install, then Download again": {changed, untouched, changed},
+		"Installed":                    {changed, untouched, changed},
+		"Remove":                       {changed, untouched, changed},
+	}
+	if len(want) != len(evidence) {
+		t.Errorf("the table has %d rows, want %d", len(want), len(evidence))
+	}
+	for _, had := range evidence {
+		for kind, c := range map[string]struct {
+			births []birthing
+			want   outcomes
+		}{
+			"no rollback":  {nil, want[had.name].none},
+			"rollback":     {[]birthing{canRollBack}, want[had.name].supported},
+			"DownloadOnly": {[]birthing{downloadsOnly}, want[had.name].downloadOnly},
+		} {
+			for i, ending := range endings {
+				if c.want[i] == "" {
+					continue
+				}
+				for _, was := range before {
+					t.Run(strings.Join([]string{had.name, ending.name, kind, string(was.status)}, "/"), func(t *testing.T) {
+						f := endOf(was.steps, c.births, had.events, ending.steps)
+						got := string(f.Status)
+						if f.Status == was.status && !strings.HasPrefix(c.want[i], "Error") {
+							got = asWas
+						}
+						if f.Doubt != "" {
+							got += ", " + f.Doubt
+						}
+						installed := ""
+						if was.status == v1alpha1.UpdateStatusInSync {
+							installed = "old"
+						}
+						if got != c.want[i] || f.Installed != installed {
+							t.Errorf("updateStatus and Consistent are %s, installed %q; want %s, %q", got, f.Installed, c.want[i], installed)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// A cancel that leaves little doubt does not hide a graver one, nor clear it.
+func TestACancelHidesNoGraverDoubt(t *testing.T) {
+	for name, earlier := range map[string][]does{
+		v1alpha1.ReasonUpdateFailed:            {begins("old"), reports(Install), reports(Fail)},
+		v1alpha1.ReasonClosedWhileRunning:      {begins("old"), reports(Download), forced},
+		v1alpha1.ReasonCanceledWhileInstalling: {begins("old"), reports(Install), stopped, reports(CancelAccepted)},
+		v1alpha1.ReasonReportedByDevice:        {func(l *life) { ReportInstalled(&l.s, "old_INCONSISTENT", hash("old"), l.now) }},
+	} {
+		for _, e := range []Event{Start, Download, Proceed} {
+			t.Run(name+" and "+string(e), func(t *testing.T) {
+				f := live(then(earlier, begins("new"), reports(e), stopped, reports(CancelAccepted))...).facts()
+				if f.Doubt != name || f.Status != v1alpha1.UpdateStatusError {
+					t.Errorf("Consistent=False has reason %s, updateStatus is %s; want %s and Error", f.Doubt, f.Status, name)
+				}
+			})
+		}
+	}
+}
+
+// printCancels prints what the table of evidence and endings comes to.
+func printCancels(out *bytes.Buffer) {
+	out.WriteString("## What a cancel leaves behind\n\nA cell has `updateStatus` (*before*: as before the update) and, where `Consistent` is False, its reason. " +
+		"`installed` stays as it was. A cancel by force and\none that is left unanswered close the action without the device, and a refused one leaves it open.\n\n")
+	for _, kind := range []struct {
+		title  string
+		births []birthing
+	}{
+		{"Modules without `rollback: Supported`", nil},
+		{"Every module with `rollback: Supported`", []birthing{canRollBack}},
+		{"`type: DownloadOnly`, modules without `rollback: Supported`", []birthing{downloadsOnly}},
+	} {
+		fmt.Fprintf(out, "%s:\n\n| reported before | DDI |", kind.title)
+		for _, ending := range endings {
+			fmt.Fprintf(out, " %s |", ending.name)
+		}
+		out.WriteString("\n|---|---|" + strings.Repeat("---|", len(endings)) + "\n")
+		for _, had := range evidence {
+			fmt.Fprintf(out, "| %s | %s |", had.name, had.ddi)
+			for _, ending := range endings {
+				fmt.Fprintf(out, " %s |", cancelCell(kind.births, had.events, ending.steps))
+			}
+			out.WriteString("\n")
+		}
+		out.WriteString("\n")
+	}
+}
+
+// cancelCell is the outcome in a target that was in sync.
+func cancelCell(births []birthing, events []Event, ending []does) string {
+	old := then([]does{begins("old")}, installed...)
+	if live(then(then(old, begins("new", births...)), allOf(events...)...)...).facts().State.IsClosed() {
+		return "*closed before*"
+	}
+	f := endOf(old, births, events, ending)
+	cell := string(f.Status)
+	if f.Status == v1alpha1.UpdateStatusInSync {
+		cell = "*before*"
+	}
+	if f.Doubt != "" {
+		cell += ", " + f.Doubt
+	}
+	return cell
+}
