@@ -28,6 +28,7 @@ help: ## List the words.
 generate: ## Write what is generated: deep copies, CRDs, and what `go generate` writes.
 	$(TOOL) controller-gen object paths=./api/...
 	$(TOOL) controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	go run ./hack/crdtimes config/crd/bases
 	go generate ./...
 
 .PHONY: verify

@@ -35,19 +35,24 @@ type definition struct {
 
 // schema is as much of an OpenAPI schema as a line of a table needs.
 type schema struct {
-	Type, Format, Description, Pattern string
-	Properties                         map[string]schema
-	Items                              *schema
-	AdditionalProperties               *schema
-	Required                           []string
-	Enum                               []any
-	Default                            any
-	Minimum, Maximum                   *int64
-	MinLength, MaxLength               *int64
-	MinItems, MaxItems                 *int64
-	MaxProperties                      *int64
-	MapKeys                            []string `json:"x-kubernetes-list-map-keys"`
-	Rules                              []rule   `json:"x-kubernetes-validations"`
+	Type, Description, Pattern string
+	Properties                 map[string]schema
+	Items                      *schema
+	AdditionalProperties       *schema
+	Required                   []string
+	Enum                       []any
+	Default                    any
+	Minimum, Maximum           *int64
+	MinLength, MaxLength       *int64
+	MinItems, MaxItems         *int64
+	MaxProperties              *int64
+	MapKeys                    []string `json:"x-kubernetes-list-map-keys"`
+	Rules                      []rule   `json:"x-kubernetes-validations"`
+}
+
+// isTime reports whether a field is a time with the rule that hack/crdtimes adds.
+func (s schema) isTime() bool {
+	return slices.ContainsFunc(s.Rules, func(r rule) bool { return strings.Contains(r.Message, " must be a time such as ") })
 }
 
 type rule struct{ Message, FieldPath string }
@@ -126,6 +131,11 @@ func fields(top schema) string {
 func refusals(root schema) string {
 	sentences := map[string][]string{}
 	note := func(path string, field schema) {
+		if field.isTime() { // one rule for all of them
+			sentence := field.Rules[0].Message
+			sentences["every time"] = []string{"the field " + sentence[strings.Index(sentence, "must"):]}
+			return
+		}
 		for _, rule := range field.Rules {
 			at := strings.TrimPrefix(path+rule.FieldPath, ".")
 			if !slices.Contains(sentences[at], rule.Message) {
@@ -174,6 +184,9 @@ func order(required bool) int {
 // limits says in a few words what a field takes.
 func (s schema) limits() string {
 	words := []string{s.kind()}
+	if s.isTime() {
+		return words[0]
+	}
 	for _, bound := range []struct {
 		low, high *int64
 		unit      string
@@ -204,7 +217,7 @@ func (s schema) kind() string {
 			values[i] = fmt.Sprintf("`%v`", value)
 		}
 		return strings.Join(values, ", ")
-	case s.Format == "date-time":
+	case s.isTime():
 		return "time"
 	case s.Items != nil && len(s.Items.Properties) > 0:
 		return "list of objects"
