@@ -117,7 +117,7 @@ const (
 	CodeStartDeadlineExceeded = "StartDeadlineExceeded"
 	// CodeProgressDeadlineExceeded marks an action without a result within progressDeadlineSeconds.
 	CodeProgressDeadlineExceeded = "ProgressDeadlineExceeded"
-	// CodeSkipped marks a success that the device reported without having downloaded anything (swupdate's skip).
+	// CodeSkipped marks a success of a device that was told `update: skip` (DownloadOnly) and shows no download: it has skipped everything, as swupdate does.
 	CodeSkipped = "Skipped"
 	// CodeNoFeature marks an update with a module type that no feature of the device serves.
 	CodeNoFeature = "NoFeature"
@@ -472,7 +472,12 @@ type Action struct {
 	// +optional
 	InstallingBegan bool `json:"installingBegan,omitempty"`
 
-	// downloadSeen is true once the device reported a download or any progress. A success without it is swupdate's skip.
+	// toldToSkip is true if the deployment that the device fetched last said `update: skip`, which is so for DownloadOnly. A success without a sign of a
+	// download is then the error Skipped.
+	// +optional
+	ToldToSkip bool `json:"toldToSkip,omitempty"`
+
+	// downloadSeen is true once the device reported a download or any progress, or fetched an artifact through the device API.
 	// +optional
 	DownloadSeen bool `json:"downloadSeen,omitempty"`
 

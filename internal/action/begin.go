@@ -80,6 +80,7 @@ func Begin(s *v1alpha1.TargetStatus, b Birth) *v1alpha1.Action {
 		Modules:         unreported(b.Modules),
 		History:         []v1alpha1.ActionEvent{{Time: now, State: state}},
 		BeganAt:         &now,
+		ToldToSkip:      b.Update.Type == v1alpha1.UpdateTypeDownloadOnly,
 		HadBefore:       Had(s, b.ContentHash),
 	})
 	a := &s.Actions[len(s.Actions)-1]

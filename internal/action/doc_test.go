@@ -85,7 +85,8 @@ const rules = `## Beyond the table
 
 * A refused cancel returns to the state that the action was asked in (` + "`cancel.from`" + `), and is asked once per cause: only another cause, or force, asks again.
 * A DownloadOnly action is Finished at Downloaded. That installs nothing; an installation that is reported later sets ` + "`installed`" + `, and the action stays as it is.
-* A success of a device that never downloaded, proceeded or fetched an artifact is Error with code ` + "`Skipped`" + `: the device has done nothing.
+* A success is a success, also where nothing was reported before it. The one exception: the deployment that the device fetched said ` + "`update: skip`" + `
+  (DownloadOnly), and neither a report nor a fetch of an artifact through the device API shows a download. That is Error with code ` + "`Skipped`" + `.
 * A cancel by force stays on offer until the device answers, reports a result, or begins something newer.
 * A late result of an action that Goshawk closed (by force, or at a deadline) is LateFinal: it moves nothing, but a success is the truth about the device
   and sets ` + "`installed`" + `, unless a newer action has succeeded since.

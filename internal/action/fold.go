@@ -61,19 +61,28 @@ func Fold(s *v1alpha1.TargetStatus, r Report) Outcome {
 	}
 }
 
-// MarkDownloadSeen notes that the device fetched an artifact of the action, and reports whether that is news. It is also for a door
-// whose devices need not show their work before they report success.
-func MarkDownloadSeen(s *v1alpha1.TargetStatus, id int32) bool {
+// TellToSkip notes whether the deployment that the device has fetched now says `update: skip`. It reports whether that is another
+// answer than the last one: an adopting update may be for download only where the adopted one was not, or the other way round.
+func TellToSkip(s *v1alpha1.TargetStatus, id int32, skip bool) bool {
 	a := find(s, id)
-	if a == nil || a.DownloadSeen {
+	if a == nil || a.State.IsClosed() || a.ToldToSkip == skip {
 		return false
 	}
-	a.DownloadSeen = true
+	a.ToldToSkip = skip
 	return true
 }
 
-// AssumeWork is for a door that cannot know what the device has shown before a result, since another one that took its reports has forgotten them: the device
-// may have worked, and may have begun to change itself.
+// IsEvidence reports whether an event is the first sign of something that a later result is judged by: of a download, where the
+// device was told to skip the installation and a success could mean that it skipped everything; and of an installation, where a
+// failure or a cancel half-way leaves the device inconsistent because its modules declare no rollback. In every other case a
+// result means the same whether the sign is known or not.
+func IsEvidence(a *v1alpha1.Action, e Event) bool {
+	return a.ToldToSkip && !a.DownloadSeen && e.isDownload() ||
+		a.Update.Rollback != v1alpha1.RollbackSupported && !a.InstallingBegan && mayInstall(a, e)
+}
+
+// AssumeWork is for a device API that cannot know what the device has shown before a result, since the process that took its reports has forgotten them: the
+// device may have worked, and may have begun to change itself.
 func AssumeWork(s *v1alpha1.TargetStatus, id int32) {
 	if a := find(s, id); a != nil && !a.State.IsClosed() && a.State.HasBegun() {
 		a.DownloadSeen, a.InstallingBegan = true, a.InstallingBegan || !downloadOnly(a)
@@ -105,8 +114,7 @@ func foldOpen(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	see(a, r.Event)
 	settledCode := hasFailed(a)
 	e := verdict(a, r)
-	skipped := e == Succeed && !a.DownloadSeen
-	if skipped {
+	if e == Succeed && hasSkipped(a) {
 		e, r.StatusCode = Fail, v1alpha1.CodeSkipped
 		forget(s, a)
 	}
@@ -228,6 +236,11 @@ func drop(a *v1alpha1.Action) Outcome {
 	a.Reports++
 	return FirstDropped
 }
+
+// hasSkipped reports whether a success of the device means that it did nothing: the deployment that it fetched told it to skip the
+// installation, and nothing shows a download. swupdate reports this. In every other case a success is a success, whatever was
+// reported before: many clients report only once, and artifacts may come from anywhere.
+func hasSkipped(a *v1alpha1.Action) bool { return a.ToldToSkip && !a.DownloadSeen }
 
 func downloadOnly(a *v1alpha1.Action) bool { return a.Update.Type == v1alpha1.UpdateTypeDownloadOnly }
 

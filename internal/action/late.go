@@ -41,9 +41,9 @@ func answered(a *v1alpha1.Action, e Event) bool {
 
 func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report) Outcome {
 	downloaded := hasDownloadedOnly(a)
-	// A success of a device that was never seen at work proves nothing. A module-wise success that follows a mere download is the end
+	// A success of a device that was told to skip and shows no download proves nothing. A module-wise success that follows a mere download is the end
 	// of that download, and so is its end told again.
-	mute := (e == Succeed && !a.DownloadSeen) || (downloadOnly(a) && r.Module != "" && !a.InstallingBegan) || (downloaded && r.Event == Downloaded)
+	mute := (e == Succeed && hasSkipped(a)) || (downloadOnly(a) && r.Module != "" && !a.InstallingBegan) || (downloaded && r.Event == Downloaded)
 	if (e != Succeed && e != Fail) || mute {
 		return Late
 	}

@@ -113,6 +113,17 @@ func reports(e Event, changes ...func(*Report)) does {
 	}
 }
 
+// adopted hands the newest action to another source that wants the same content in its own way.
+func adopted(changes ...func(*Birth)) does {
+	return func(l *life) {
+		b := Birth{Update: v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeForced}}
+		for _, change := range changes {
+			change(&b)
+		}
+		l.changed = Adopt(&l.s, Newest(&l.s).ID, v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "heir", UID: "uid-of-heir"}, b.Update)
+	}
+}
+
 func of(id int32) func(*Report)       { return func(r *Report) { r.ID = id } }
 func code(c string) func(*Report)     { return func(r *Report) { r.StatusCode = c } }
 func saying(m string) func(*Report)   { return func(r *Report) { r.Message = m } }
@@ -332,8 +343,12 @@ func TestStories(t *testing.T) {
 			[]does{begins("one"), reports(Install), forced, begins("two"), reports(Succeed, of(1))},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending, Installed: "one", Outcome: LateFinal},
 		},
-		"a late success of a device that did nothing proves nothing": {
+		"a late success is the truth, also where nothing was reported before it": {
 			[]does{begins("one"), forced, reports(Succeed)},
+			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: LateFinal},
+		},
+		"a late success of a device that was told to skip proves nothing": {
+			[]does{begins("one", downloadsOnly), forced, reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Late},
 		},
 		"work that is first reported after a forced cancel makes its success count": {
@@ -350,17 +365,41 @@ func TestStories(t *testing.T) {
 		},
 
 		// Success that is none.
-		"a success without any work is swupdate's skip": {
-			[]does{begins("one"), reports(Succeed, saying("Skipped Update."))},
-			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Outcome: Closed},
-		},
-		"an artifact fetch is work": {
-			[]does{begins("one"), func(l *life) { l.changed = MarkDownloadSeen(&l.s, 1) }, reports(Succeed)},
+		"a device that reports once, after its reboot, has succeeded": {
+			[]does{begins("one"), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
-		"fetching the deployment is no work": {
+		"a success after nothing but a warning is a success": {
 			[]does{begins("one"), reports(Retrieve), reports(Warn), reports(Succeed)},
+			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
+		},
+		"a success that was asked to cancel and reported nothing before is a success": {
+			[]does{begins("one"), stopped, reports(Succeed)},
+			facts{State: v1alpha1.ActionFinished, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: Closed},
+		},
+		"a success of a device that was told to skip is swupdate's skip": {
+			[]does{begins("one", downloadsOnly), reports(Succeed, saying("Skipped Update."))},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Outcome: Closed},
+		},
+		"fetching the deployment is no download": {
+			[]does{begins("one", downloadsOnly), reports(Retrieve), reports(Warn), reports(Succeed)},
+			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Outcome: Closed},
+		},
+		"a download shows that a device that was told to skip has not": {
+			[]does{begins("one", downloadsOnly), reports(Download), reports(Succeed)},
+			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
+		},
+		"an adopting download-only update does not make a skip of what was told to install": {
+			[]does{begins("one"), adopted(downloadsOnly), reports(Succeed)},
+			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
+		},
+		"an adopting update does not make an installation of a skip": {
+			[]does{begins("one", downloadsOnly), adopted(), reports(Succeed)},
+			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Outcome: Closed},
+		},
+		"a device that is told anew to install, and succeeds, has installed": {
+			[]does{begins("one", downloadsOnly), adopted(), func(l *life) { l.changed = TellToSkip(&l.s, 1, false) }, reports(Succeed)},
+			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 
 		// Doubt.
@@ -413,7 +452,7 @@ func TestStories(t *testing.T) {
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a skip clears no doubt": {
-			[]does{begins("one"), reports(Install), reports(Fail), begins("one"), reports(Succeed)},
+			[]does{begins("one"), reports(Install), reports(Fail), begins("one", downloadsOnly), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
 		"a device says by itself what it runs": {

@@ -74,6 +74,9 @@ type Backend interface {
 
 	// Artifacts returns a module of an open action or of the installed set.
 	Artifacts(ctx context.Context, device Device, moduleID string) (Module, error)
+
+	// ArtifactFetched notes that the device fetches an artifact of this module: it has come to the download.
+	ArtifactFetched(ctx context.Context, device Device, moduleID string) error
 }
 
 // Errors of a Backend and what the device gets. They may be wrapped; the text

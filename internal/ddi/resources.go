@@ -285,7 +285,7 @@ func artifact(v *visit) (answer, error) {
 	}
 	name := v.PathValue("fileName")
 	if file, ok := fileNamed(module, name); ok {
-		return v.redirect(file)
+		return v.fetch(module, file)
 	}
 	if file, ok := fileNamed(module, strings.TrimSuffix(name, md5Suffix)); ok && file.MD5 != "" {
 		body := []byte(wire.MD5SumLine(file.MD5, file.FileName))
@@ -301,6 +301,15 @@ func fileNamed(module Module, name string) (Artifact, bool) {
 		}
 	}
 	return Artifact{}, false
+}
+
+// fetch notes a download. A HEAD is none: clients ask by it how large a file is.
+func (v *visit) fetch(module Module, file Artifact) (answer, error) {
+	to, err := v.redirect(file)
+	if err == nil && v.Method == http.MethodGet {
+		err = v.backend.ArtifactFetched(v.Context(), v.device, module.ID)
+	}
+	return to, err
 }
 
 // redirect keeps method and range of the request.

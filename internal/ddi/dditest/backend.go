@@ -120,6 +120,11 @@ func (b *Backend) ReportInstalled(_ context.Context, device ddi.Device, name, ve
 	return b.Created, b.asked("ReportInstalled", device, name, version)
 }
 
+// ArtifactFetched agrees.
+func (b *Backend) ArtifactFetched(_ context.Context, device ddi.Device, moduleID string) error {
+	return b.asked("ArtifactFetched", device, moduleID)
+}
+
 // Artifacts answers Module, if it has that id.
 func (b *Backend) Artifacts(_ context.Context, device ddi.Device, moduleID string) (ddi.Module, error) {
 	if moduleID != b.Module.ID {

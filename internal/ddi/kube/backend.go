@@ -31,8 +31,8 @@ type Options struct {
 	PollInterval time.Duration
 	// ProgressInterval is how long intermediate reports of a device are gathered before they are written; results are written at once, and take them along.
 	ProgressInterval time.Duration
-	// OtherDoors serve the same devices. The result of an update may then come to another door than what led to it, so the first sign of
-	// work is stored at once: without it a success is taken for a skip, and a failure for one that left the device alone.
+	// OtherDoors serve the same devices. The result of an update may then come to another one than the reports before it, so a report
+	// that the result is judged by is stored at once: see action.IsEvidence.
 	OtherDoors bool
 	// InstalledName and InstalledVersion are the device attributes by which a device tells what it runs; empty: none.
 	InstalledName, InstalledVersion string

@@ -34,11 +34,37 @@ func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.D
 		return ddi.Deployment{}, ddi.ErrNotFound
 	case s.offer.Action == nil:
 		return b.begin(ctx, s, id)
+	case isDownloadOnly(s, a) != a.ToldToSkip:
+		return b.tellToSkip(ctx, s, a)
 	case action.IsSilent(a) && b.now().Sub(a.BeganAt.Time) < justBorn:
 		return b.vouched(ctx, s, a)
 	default:
 		return b.document(s, a)
 	}
+}
+
+func isDownloadOnly(s standing, a *v1alpha1.Action) bool {
+	return offer.Live(s.world, a).Type == v1alpha1.UpdateTypeDownloadOnly
+}
+
+// tellToSkip answers the deployment of an action that was adopted by an update of another kind, and stores first what the device is told: its success is judged by that.
+func (b *Backend) tellToSkip(ctx context.Context, s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
+	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+		if now := action.ByID(status, a.ID); now == nil || now.State.IsClosed() {
+			return ddi.ErrNotFound
+		}
+		action.TellToSkip(status, a.ID, isDownloadOnly(standing{world: w}, a))
+		seen(status, w.Now)
+		return nil
+	})
+	if err != nil {
+		return ddi.Deployment{}, err
+	}
+	s.world = b.index.World(t, b.now())
+	if a = action.ByID(&t.Status, a.ID); a == nil {
+		return ddi.Deployment{}, ddi.ErrNotFound
+	}
+	return b.vouched(ctx, s, a)
 }
 
 // begin stores the birth, then looks at source and set past the cache; if they have been stopped meanwhile the birth is taken back and nothing answered.
@@ -250,6 +276,23 @@ func (b *Backend) Installed(ctx context.Context, d ddi.Device, id int32) (ddi.De
 		return ddi.Deployment{}, ddi.ErrNotFound
 	}
 	return b.document(s, a)
+}
+
+// ArtifactFetched notes that the device fetches an artifact of its open action. Only the first sign of a download is new.
+func (b *Backend) ArtifactFetched(ctx context.Context, d ddi.Device, moduleID string) error {
+	s, err := b.stand(ctx, d)
+	if err != nil {
+		return err
+	}
+	a := action.Open(&s.target().Status)
+	if a == nil || !a.State.HasBegun() || a.DownloadSeen || b.progress.showsDownload(s.key, a.ID) || !hasModule(s.world.Set(a.DistributionSet), moduleID) {
+		return nil
+	}
+	return b.gather(ctx, s, a, action.Report{ID: a.ID, Event: action.Download, Now: b.now()})
+}
+
+func hasModule(set *offer.Set, name string) bool {
+	return set != nil && slices.ContainsFunc(set.Modules, func(m *v1alpha1.SoftwareModule) bool { return m.Name == name })
 }
 
 // Artifacts returns a module of an open action or of the installed set.

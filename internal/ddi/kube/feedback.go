@@ -36,7 +36,7 @@ func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.F
 
 // gather keeps an intermediate report until the next write. Beyond the quota it is refused.
 func (b *Backend) gather(ctx context.Context, s standing, a *v1alpha1.Action, r action.Report) error {
-	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports || b.options.OtherDoors && shows(a, r.Event) {
+	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports || b.options.OtherDoors && action.IsEvidence(a, r.Event) {
 		return b.foldNow(ctx, s.key, r)
 	}
 	n, kept := b.progress.add(s.key, r)
@@ -54,17 +54,6 @@ func (b *Backend) gather(ctx context.Context, s standing, a *v1alpha1.Action, r 
 	return nil
 }
 
-// shows tells whether a report is the first sign that the device is at work, or that it may have begun to change itself.
-func shows(a *v1alpha1.Action, e action.Event) bool {
-	switch e {
-	case action.Proceed:
-		return !a.DownloadSeen || !a.InstallingBegan && (a.Update.Type != v1alpha1.UpdateTypeDownloadOnly || a.State.IsClosed())
-	case action.Download, action.Downloaded:
-		return !a.DownloadSeen
-	}
-	return false
-}
-
 // foldNow stores a report and answers what became of it.
 func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r action.Report) error {
 	var outcome action.Outcome
@@ -72,7 +61,7 @@ func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r actio
 	t, err := b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
 		awaited = action.AwaitsInstallation(status, r.ID)
-		b.believe(status, r)
+		b.assumeWork(status, r)
 		if outcome = action.Fold(status, r); outcome == action.Closed || outcome == action.Folded {
 			seen(status, w.Now)
 		}
@@ -96,11 +85,11 @@ func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r actio
 	return nil
 }
 
-// believe assumes the most of a device that reports the result of what it began before this door was opened: the door before may have died with what led to
-// it in its memory. Without that a success would count as a skip, and a failure half-way as one that left the device alone.
-func (b *Backend) believe(status *v1alpha1.TargetStatus, r action.Report) {
+// assumeWork assumes the most of a device that reports the result of an action that it started before this process: the process before may have died with the
+// reports in its memory. Without that a failure half-way would count as one that left the device alone, and a download only as a skip.
+func (b *Backend) assumeWork(status *v1alpha1.TargetStatus, r action.Report) {
 	if b.options.OtherDoors {
-		return // the first sign of work is stored at once
+		return // evidence is stored at once
 	}
 	if a := action.ByID(status, r.ID); a != nil && action.MayClose(a, r.Event) && a.BeganAt != nil && a.BeganAt.Time.Before(b.opened) {
 		action.AssumeWork(status, r.ID)

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	stdcmp "cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -79,8 +80,16 @@ func TestResultsOfADevice(t *testing.T) {
 			"", reports{proceeding, hasFailed}, v1alpha1.ActionError, "", v1alpha1.UpdateStatusError, false, true},
 		"a failed download leaves none": {
 			"", reports{downloading, hasFailed}, v1alpha1.ActionError, "", v1alpha1.UpdateStatusError, false, false},
-		"a success without any work is a skip": {
-			"", reports{succeeded}, v1alpha1.ActionError, v1alpha1.CodeSkipped, v1alpha1.UpdateStatusError, false, false},
+		"a success that is the only report installs": {
+			"", reports{succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
+		"a closed report without a result, as hawkBit takes it, installs": {
+			"", reports{says(wire.ExecutionClosed, wire.FinishedNone)}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
+		"a lone success of a soft update installs": {
+			v1alpha1.UpdateTypeSoft, reports{succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
+		"a lone success after a rejected report installs": {
+			"", reports{says(wire.ExecutionRejected, wire.FinishedNone), succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
+		"a download-only whose download is reported, and then its end": {
+			v1alpha1.UpdateTypeDownloadOnly, reports{downloading, succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusRegistered, false, false},
 		"a download ends a download-only": {
 			v1alpha1.UpdateTypeDownloadOnly, reports{downloaded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusRegistered, false, false},
 		"swupdate skips a download-only": {
@@ -404,8 +413,10 @@ func TestResultComesToAnotherDoor(t *testing.T) {
 	}{
 		"a success is no skip":                    {reports{proceeding, proceeding, proceeding}, succeeded, v1alpha1.ActionFinished, false, 2},
 		"a failure leaves doubt":                  {reports{proceeding}, hasFailed, v1alpha1.ActionError, true, 2},
-		"a failure while installing leaves doubt": {reports{downloading, downloaded, proceeding}, hasFailed, v1alpha1.ActionError, true, 3},
-		"a success after a download is no skip":   {reports{downloaded}, succeeded, v1alpha1.ActionFinished, false, 2},
+		"a failure while installing leaves doubt": {reports{downloading, downloaded, proceeding}, hasFailed, v1alpha1.ActionError, true, 2},
+		"a success after a download is no skip":   {reports{downloaded}, succeeded, v1alpha1.ActionFinished, false, 1},
+		"a success without a report is no skip":   {nil, succeeded, v1alpha1.ActionFinished, false, 1},
+		"a failed download leaves none":           {reports{downloading, downloaded}, hasFailed, v1alpha1.ActionError, false, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -423,6 +434,137 @@ func TestResultComesToAnotherDoor(t *testing.T) {
 			w.wantWrites(c.writes, "work and result")
 		})
 	}
+}
+
+// What the modules roll back needs no evidence, and a download-only needs that of its download.
+func TestEvidenceForAnotherDoorIsStoredOnlyWhereItCounts(t *testing.T) {
+	downloading := says(wire.ExecutionDownload, wire.FinishedNone)
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)
+		roll   bool
+		before []wire.Feedback
+		result wire.Feedback
+		state  v1alpha1.ActionState
+		writes int
+	}{
+		"modules that roll back, a success": {nil, true, []wire.Feedback{downloading, proceeding, proceeding}, succeeded, v1alpha1.ActionFinished, 1},
+		"modules that roll back, a failure": {nil, true, []wire.Feedback{downloading, proceeding, proceeding}, hasFailed, v1alpha1.ActionError, 1},
+		"a download-only that says so":      {onlyDownloads, true, []wire.Feedback{downloading, proceeding}, succeeded, v1alpha1.ActionFinished, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, s *v1alpha1.DistributionSet) {
+				if c.change != nil {
+					c.change(r, s)
+				}
+			})
+			if c.roll {
+				w.rollsBack()
+			}
+			options := Options{OtherDoors: true, PollInterval: time.Minute, ProgressInterval: time.Minute}
+			one, other := w.door(options), w.door(options)
+			one.begin()
+			for _, f := range c.before {
+				one.wantReport(nil, firstID, f)
+			}
+			other.wantReport(nil, firstID, c.result)
+			w.wantState(firstID, c.state)
+			if w.isInDoubt() {
+				t.Error("in doubt")
+			}
+			w.wantWrites(c.writes, "evidence and result")
+		})
+	}
+}
+
+// rollsBack makes the module declare that it returns to its old state by itself.
+func (w *world) rollsBack() {
+	edit(w, "linux", &v1alpha1.SoftwareModule{}, func(m *v1alpha1.SoftwareModule) { m.Spec.Rollback = v1alpha1.RollbackSupported })
+}
+
+func onlyDownloads(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+	r.Spec.Update.Type = v1alpha1.UpdateTypeDownloadOnly
+}
+
+// What a device was told last decides what its lone success means, and it is stored before it is told.
+func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
+	to := func(kind v1alpha1.UpdateType) func(*v1alpha1.Rollout) {
+		return func(r *v1alpha1.Rollout) { r.Spec.Update.Type = kind }
+	}
+	for name, c := range map[string]struct {
+		first, then v1alpha1.UpdateType
+		fetches     int
+		state       v1alpha1.ActionState
+		writes      int
+	}{
+		"told to install, and to skip before it asks again": {v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeDownloadOnly, 0, v1alpha1.ActionFinished, 0},
+		"told to install, then to skip":                     {v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeDownloadOnly, 3, v1alpha1.ActionError, 1},
+		"told to skip, then to install":                     {v1alpha1.UpdateTypeDownloadOnly, v1alpha1.UpdateTypeForced, 3, v1alpha1.ActionFinished, 1},
+		"told to skip, and to install before it asks again": {v1alpha1.UpdateTypeDownloadOnly, v1alpha1.UpdateTypeForced, 0, v1alpha1.ActionError, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { to(c.first)(r) })
+			d := w.door(Options{})
+			d.begin()
+			w.editRollout(to(c.then))
+			d.sync()
+			for range c.fetches {
+				doc, err := d.Deployment(t.Context(), dev0, firstID)
+				if err != nil || (doc.Update == wire.HandlingSkip) != (c.then == v1alpha1.UpdateTypeDownloadOnly) {
+					t.Fatalf("the device is told %s, %v", doc.Update, err)
+				}
+			}
+			w.wantWrites(c.writes, "telling the device")
+			d.wantReport(nil, firstID, succeeded)
+			w.wantState(firstID, c.state)
+		})
+	}
+}
+
+// A fetch by hawkBit's own path is a sign of a download, whether the device reports anything or not.
+func TestArtifactFetchIsADownload(t *testing.T) {
+	for name, c := range map[string]struct {
+		options Options
+		module  string
+		before  []wire.Feedback
+		state   v1alpha1.ActionState
+		code    string
+		writes  int
+	}{
+		"and rides on the result":                  {Options{}, "", nil, v1alpha1.ActionFinished, "", 1},
+		"also to another device API, at once":      {Options{OtherDoors: true}, "", nil, v1alpha1.ActionFinished, "", 2},
+		"after a warning, which is no sign of one": {Options{}, "", []wire.Feedback{says(wire.ExecutionRejected, wire.FinishedNone)}, v1alpha1.ActionFinished, "", 1},
+		"but not of a module of another set":       {Options{}, "other", nil, v1alpha1.ActionError, v1alpha1.CodeSkipped, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, onlyDownloads)
+			d := w.door(c.options)
+			d.begin()
+			for _, f := range c.before {
+				d.wantReport(nil, firstID, f)
+			}
+			for range 3 { // a resumed download is one
+				if err := d.ArtifactFetched(t.Context(), dev0, stdcmp.Or(c.module, "linux")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.wantReport(nil, firstID, succeeded)
+			if a := w.wantState(firstID, c.state); a.StatusCode != c.code || int(a.Reports) != 1+len(c.before)+map[bool]int{true: 1}[c.code == ""] {
+				t.Errorf("code %q, %d reports", a.StatusCode, a.Reports)
+			}
+			w.wantWrites(c.writes, "a fetch and the result")
+		})
+	}
+	t.Run("without an action it is nothing", func(t *testing.T) {
+		w := newWorld(t, 1)
+		d := w.door(Options{})
+		d.poll()
+		w.wrote()
+		if err := d.ArtifactFetched(t.Context(), dev0, "linux"); err != nil {
+			t.Fatal(err)
+		}
+		d.flushAll()
+		w.wantWrites(0, "a fetch without an action")
+	})
 }
 
 // A door dies with a device's reports in its memory; the next one takes the result.

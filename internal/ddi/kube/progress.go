@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +65,11 @@ func (p *progress) end() {
 }
 
 func (p *progress) count(key types.NamespacedName) int { return len(p.of(key)) }
+
+// showsDownload reports whether a gathered report on the action shows a download. Of what is gathered only a warning does not.
+func (p *progress) showsDownload(key types.NamespacedName, id int32) bool {
+	return slices.ContainsFunc(p.of(key), func(r action.Report) bool { return r.ID == id && r.Event != action.Warn })
+}
 
 // of are the reports gathered for a device, oldest first.
 func (p *progress) of(key types.NamespacedName) []action.Report {
