@@ -62,7 +62,7 @@ const (
 	ReasonDistributionSetNotReady = "DistributionSetNotReady"
 	// ReasonInvalidExpression says that a target expression or selector cannot be evaluated.
 	ReasonInvalidExpression = "InvalidExpression"
-	// ReasonNoTargets says that the selection matches no compatible target.
+	// ReasonNoTargets says that the selection matches no compatible target. A dynamic rollout starts without targets.
 	ReasonNoTargets = "NoTargets"
 	// ReasonTargetsLeftOver says that explicit groups leave targets without a group.
 	ReasonTargetsLeftOver = "TargetsLeftOver"

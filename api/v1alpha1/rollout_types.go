@@ -171,7 +171,8 @@ type ErrorBudget struct {
 // group: group-4, group-5 and so on, or dynamic-1, dynamic-2 and so on after explicit groups, whose last one gives them its conditions. Limits, and removing
 // dynamic, end the growth, never the evaluation: the rollout is Finished when growth has ended and all groups have closed.
 type Dynamic struct {
-	// groupSize is the capacity of each trailing group. 1 to 20000; absent: the size of the last planned group (hawkBit: dynamic group template).
+	// groupSize is the capacity of each trailing group. 1 to 20000; absent: the size of the last planned group, or 100 if
+	// the rollout was planned without targets (hawkBit: dynamic group template).
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=20000

@@ -92,10 +92,16 @@ func bytesOf(g *group) int {
 	return bytes
 }
 
+// sizeOfEmptyPlan is the capacity of trailing groups where neither the spec nor a planned group gives one.
+const sizeOfEmptyPlan = 100
+
 // capacity of a trailing group: as asked for, or as large as the last planned one.
 func (l *look) capacity() int {
 	if size := l.spec.Dynamic.GroupSize; size != nil {
 		return int(*size)
+	}
+	if l.status.Plan.Targets == 0 {
+		return sizeOfEmptyPlan
 	}
 	planned := min(int(l.status.Plan.Groups), len(l.groups))
 	if planned == 0 {

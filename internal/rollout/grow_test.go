@@ -626,3 +626,58 @@ func TestALaterUntilDoesNotBringAFinishedRolloutBack(t *testing.T) {
 		t.Errorf("new-1 is %s", got)
 	}
 }
+
+// A dynamic rollout that means nobody yet starts, and brings the update to those that appear.
+func TestADynamicRolloutStartsWithoutTargets(t *testing.T) {
+	nowhere := v1alpha1.Selection{TargetSelector: &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "new"}}}
+	for name, tt := range map[string]struct {
+		targets int
+		edit    func(*v1alpha1.RolloutSpec)
+		names   string
+		size    int // of a trailing group
+	}{
+		"an empty namespace": {0, dynamic(1, 2), "group-1 group-2", 2},
+		"no size is given":   {0, func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{} }, "group-1 group-2", 100},
+		"others are there":   {3, func(s *v1alpha1.RolloutSpec) { dynamic(2, 3)(s); s.Selection = nowhere }, "group-1 group-2 group-3", 3},
+		"explicit groups": {0, func(s *v1alpha1.RolloutSpec) {
+			dynamic(1, 2)(s)
+			s.GroupCount, s.Groups = nil, []v1alpha1.Group{{Name: "canary", Percentage: num(5)}, {Name: "rest"}}
+		}, "canary rest dynamic-1", 2},
+		"the first groups pause": {0, func(s *v1alpha1.RolloutSpec) { dynamic(2, 2)(s); s.SuccessAction = v1alpha1.SuccessActionPause }, "group-1 group-2 group-3", 2},
+		"it ends some day":       {0, func(s *v1alpha1.RolloutSpec) { dynamic(1, 2)(s); s.Dynamic.Until = at(epoch.Add(time.Hour)) }, "group-1 group-2", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, tt.targets, tt.edit)
+			w.settle()
+			if got := w.groupNames(); got != tt.names || w.rollout.Status.State != v1alpha1.RolloutRunning {
+				t.Fatalf("%s, with groups %s: %s", w.rollout.Status.State, got, w.waitingFor())
+			}
+			w.wantCondition(v1alpha1.ConditionStalled, "")
+			w.wantSays(w.waitingFor(), fmt.Sprintf("no target is selected yet; group %s takes in up to %d that appear later", tt.names[strings.LastIndex(tt.names, " ")+1:], tt.size))
+			w.addTarget("late")
+			w.targets["late"].Labels = map[string]string{"site": "new"}
+			w.tick(time.Second)
+			w.settle()
+			if !w.isOffered("late") {
+				t.Fatalf("the first that appears is offered nothing: %s", w.waitingFor())
+			}
+			w.succeed("late")
+			w.settle()
+			w.wantSays(w.waitingFor(), "all 1 target have a result")
+		})
+	}
+}
+
+// What can never grow does not start empty.
+func TestARolloutThatWillNotGrowNeedsTargets(t *testing.T) {
+	for name, edit := range map[string]func(*v1alpha1.RolloutSpec){
+		"it is not dynamic":   func(*v1alpha1.RolloutSpec) {},
+		"its time has passed": func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{Until: at(epoch.Add(-time.Hour))} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 0, edit)
+			w.settle()
+			w.wantCondition(v1alpha1.ConditionStalled, "True NoTargets")
+		})
+	}
+}

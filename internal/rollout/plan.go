@@ -3,6 +3,7 @@ package rollout
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -98,11 +99,22 @@ func noTargets(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Targe
 		"none of the %s of namespace %s is selected: %s; widen the selection, or label the targets", targets(len(population)), r.Namespace, strings.Join(out, ", "))}
 }
 
+func isNoTargets(err error) bool {
+	problem := new(Problem)
+	return errors.As(err, &problem) && problem.Reason == v1alpha1.ReasonNoTargets
+}
+
+// mayStartEmpty reports whether a rollout may be planned without targets: it is dynamic, and takes in those that appear later.
+func mayStartEmpty(r *v1alpha1.Rollout, now time.Time) bool {
+	d := r.Spec.Dynamic
+	return d != nil && (d.Until == nil || d.Until.After(now))
+}
+
 // MakePlan selects targets, spreads them over groups and writes the plan down: the DeploymentGroups to create, and the status that makes
 // them exist. An error is a *Problem.
 func MakePlan(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target, now time.Time) ([]*v1alpha1.DeploymentGroup, v1alpha1.PlanStatus, error) {
 	selected, _, err := Select(r, set, population)
-	if err != nil {
+	if err != nil && !(isNoTargets(err) && mayStartEmpty(r, now)) {
 		return nil, v1alpha1.PlanStatus{}, err
 	}
 	planned, err := Partition(r, selected)

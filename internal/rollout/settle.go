@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"errors"
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -16,7 +15,7 @@ const patience = 10 * time.Minute
 // isSettled tells whether membership has been quiet long enough, or will never be.
 func (l *look) isSettled(population []*v1alpha1.Target) bool {
 	selected, since, err := Select(l.Rollout, l.Set, population)
-	if problem := new(Problem); errors.As(err, &problem) && problem.Reason != v1alpha1.ReasonNoTargets || l.isQuiet(since) {
+	if err != nil && !isNoTargets(err) || l.isQuiet(since) {
 		return true
 	}
 	s := l.keepSettling(l.fingerprint(selected, err))

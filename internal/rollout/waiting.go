@@ -98,6 +98,10 @@ func (l *look) waitForJoiners() {
 	if l.spec.Dynamic.Until != nil {
 		until = l.spec.Dynamic.Until.Time
 	}
+	if l.members() == 0 {
+		l.wait(v1alpha1.ReasonProgressing, until, "no target is selected yet; group %s takes in up to %d that appear later", g.name, l.capacity())
+		return
+	}
 	l.wait(v1alpha1.ReasonProgressing, until, "all %s have a result; group %s has %d of %d and takes in those that appear later",
 		targets(l.members()), g.name, g.size(), l.capacity())
 }

@@ -56,6 +56,38 @@ spec:
 	}
 }
 
+// A dynamic rollout that matches no target yet is a legal start: it says so, starts, and serves those that appear.
+func TestADynamicRolloutThatMatchesNobodyYet(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-2", "2.0")
+	w.Targets("stranger", 1, nil)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-2}
+spec:
+  update: {distributionSet: firmware-2}
+  targetSelector: {matchLabels: {ring: field}}
+  settleSeconds: 1
+  dynamic: {groupSize: 2, maxTargets: 3}
+`)
+	r := w.EventuallyRollout("firmware-2", "runs without targets", world.InState(v1alpha1.RolloutRunning))
+	if world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled) != nil {
+		t.Errorf("it is stalled: %+v", r.Status.Conditions)
+	}
+	later := w.Targets("later", 3, map[string]string{"ring": "field"})
+	_, devices := w.Devices(devicesim.Obedient, later...)
+	r = w.EventuallyRollout("firmware-2", "ends with as many as it wants", world.InState(v1alpha1.RolloutFinished))
+	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 3, Succeeded: 3}) {
+		t.Errorf("counts are %+v", got)
+	}
+	if got := namesAndSizes(r); !slices.Equal(got, []string{"group-1 0", "group-2 2", "group-3 1"}) {
+		t.Errorf("the groups are %v", got)
+	}
+	once(t, devices, later...)
+}
+
 func succeeded(n int32) func(*v1alpha1.Rollout) bool {
 	return func(r *v1alpha1.Rollout) bool { return r.Status.Targets != nil && r.Status.Targets.Succeeded == n }
 }
