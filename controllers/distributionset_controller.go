@@ -149,7 +149,7 @@ func (r *DistributionSetReconciler) look(ctx context.Context, set *v1alpha1.Dist
 	if err := r.loadUsers(ctx, l); err != nil {
 		return nil, err
 	}
-	if l.isWanted() && len(l.unlocked()) == 0 { // what is hashed for good is read past the cache
+	if (l.isWanted() || l.lacksContent()) && len(l.unlocked()) == 0 { // what is hashed for good is read past the cache
 		return l, r.loadModules(ctx, l, r.Live)
 	}
 	return l, nil
@@ -267,7 +267,11 @@ func (r *DistributionSetReconciler) record(set *v1alpha1.DistributionSet, now v1
 	warn := func(reason, act, note string, words ...any) {
 		r.Events.Eventf(set, nil, corev1.EventTypeWarning, reason, act, note, words...)
 	}
-	if now.Locked && !old.Locked {
+	switch {
+	case !now.Locked || old.Locked:
+	case now.ContentHash == "":
+		r.Events.Eventf(set, nil, corev1.EventTypeNormal, "Locked", "Lock", "the set is invalidated: it is frozen as it is, and so are its modules")
+	default:
 		r.Events.Eventf(set, nil, corev1.EventTypeNormal, "Locked", "Lock", "the set and its modules are frozen with content %s", now.ContentHash)
 	}
 	was, is := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionInvalidated), meta.FindStatusCondition(now.Conditions, v1alpha1.ConditionInvalidated)

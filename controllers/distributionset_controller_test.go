@@ -245,6 +245,52 @@ func TestSetLocksWhenItIsUsed(t *testing.T) {
 	}
 }
 
+// A set that is invalidated is frozen from then on, whether it was ever used or is complete.
+func TestSetLocksWhenItIsInvalidated(t *testing.T) {
+	const frozen = "True DistributionSetInvalid: the set was invalidated: what a device would install is frozen"
+	older := aSet("older", "linux", "app")
+	older.CreationTimestamp = metav1.NewTime(dawn.Add(-time.Hour))
+	for name, tt := range map[string]struct {
+		objects  []client.Object
+		locked   string
+		complete bool
+	}{
+		"it was never used":   {[]client.Object{aModule("linux", "os"), aModule("app", "app")}, frozen, true},
+		"a module is missing": {[]client.Object{aModule("linux", "os")}, frozen, false},
+		"all modules are":     {nil, frozen, false},
+		"it is a duplicate":   {[]client.Object{older, aModule("linux", "os"), aModule("app", "app")}, frozen, true},
+		"it was in use":       {[]client.Object{aModule("linux", "os"), aModule("app", "app"), aRollout("r1", "fw")}, "True InUse: the set was deployed: what a device would install is frozen", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newSetWorld(t, append(tt.objects, aSet("fw", "linux", "app"))...)
+			w.run()
+			w.edit("fw", invalidated(v1alpha1.CancelationNone))
+			w.run()
+			w.run()
+			set := w.set("fw").Status
+			if got := w.condition("fw", v1alpha1.ConditionLocked); got != tt.locked || !set.Locked {
+				t.Errorf("locked %v, %s", set.Locked, got)
+			}
+			if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True DistributionSetInvalid") {
+				t.Errorf("Ready is %s", got)
+			}
+			if tt.complete != (set.ContentHash != "") {
+				t.Errorf("complete %v, content %q", tt.complete, set.ContentHash)
+			}
+			for _, o := range tt.objects {
+				if m, ok := o.(*v1alpha1.SoftwareModule); ok && !w.module(m.Name).Status.Locked {
+					t.Errorf("module %s is not frozen", m.Name)
+				}
+			}
+			before := len(w.writes)
+			w.run()
+			if after := w.writes[before:]; len(after) > 0 {
+				t.Errorf("another look writes %v", after)
+			}
+		})
+	}
+}
+
 func TestSetDoesNotLockForARolloutThatIsGoing(t *testing.T) {
 	going := aRollout("r1", "fw")
 	going.Finalizers = []string{v1alpha1.RolloutFinalizer}
@@ -550,8 +596,8 @@ func TestSetBornUnderATombstoneIsNeverDeployable(t *testing.T) {
 			if facts.Invalidation != c || !facts.InvalidatedAt.Before(set.CreationTimestamp.Time) {
 				t.Errorf("the rules read %s since %s", facts.Invalidation, facts.InvalidatedAt)
 			}
-			if set.Status.Locked {
-				t.Error("the twin was locked")
+			if !set.Status.Locked {
+				t.Error("the twin is not locked")
 			}
 		})
 	}

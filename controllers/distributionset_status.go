@@ -117,10 +117,13 @@ func becauseOf(reason string) string {
 	return " (" + oneLine(reason) + ")"
 }
 
-// isWanted tells whether the set is to be locked now.
+// isWanted reports whether the set is to be locked now: it is complete and in use, or it is invalidated, whether it was ever used or not.
 func (l *setLook) isWanted() bool {
-	return !l.set.Status.Locked && l.user != "" && l.gap == nil && l.elder == "" && l.invalidation() == nil
+	return !l.set.Status.Locked && (l.invalidation() != nil || l.user != "" && l.gap == nil && l.elder == "")
 }
+
+// lacksContent reports whether a locked set has no contentHash yet: when it was invalidated, it was incomplete or its modules were not frozen.
+func (l *setLook) lacksContent() bool { return l.set.Status.Locked && l.set.Status.ContentHash == "" }
 
 // unlocked are the names of the modules that are not frozen.
 func (l *setLook) unlocked() []string {
@@ -175,20 +178,21 @@ func second(t time.Time) *metav1.Time {
 	return &metav1.Time{Time: t.Truncate(time.Second)}
 }
 
-// takeContent locks the set once it is in use and all its modules are frozen. The lock never goes back.
+// takeContent locks the set once it is in use and all its modules are frozen, and at once when it is invalidated. The lock never goes back.
 func (l *setLook) takeContent(status *v1alpha1.DistributionSetStatus, c conditions) {
-	if !status.Locked {
+	if !status.Locked || l.lacksContent() {
+		areFrozen := len(l.unlocked()) == 0
+		status.Locked = status.Locked || l.isWanted() && (areFrozen || l.invalidation() != nil)
 		status.ContentHash = ""
-		if l.gap == nil {
+		if l.gap == nil && (areFrozen || !status.Locked) { // of a locked set it holds for good
 			status.ContentHash = offer.ContentHash(l.set, l.modules)
 		}
-		status.Locked = l.isWanted() && len(l.unlocked()) == 0
 	}
 	switch {
+	case status.Locked && l.isLockedUnused():
+		c.locked(metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid, "the set was invalidated: what a device would install is frozen")
 	case status.Locked:
 		c.locked(metav1.ConditionTrue, v1alpha1.ReasonInUse, "the set was deployed: what a device would install is frozen")
-	case l.invalidation() != nil:
-		c.locked(metav1.ConditionFalse, v1alpha1.ReasonDistributionSetInvalid, "the set is invalidated and will not be used")
 	case l.elder != "":
 		c.locked(metav1.ConditionFalse, v1alpha1.ReasonDuplicate, fmt.Sprintf("DistributionSet %s is older and is used instead", l.elder))
 	case l.user == "":
@@ -198,6 +202,15 @@ func (l *setLook) takeContent(status *v1alpha1.DistributionSetStatus, c conditio
 	default:
 		c.locked(metav1.ConditionUnknown, v1alpha1.ReasonLocking, l.lockingMessage())
 	}
+}
+
+// isLockedUnused reports whether the set is, or was, locked by its invalidation and not by its first use.
+func (l *setLook) isLockedUnused() bool {
+	if l.invalidation() == nil {
+		return false
+	}
+	had := meta.FindStatusCondition(l.set.Status.Conditions, v1alpha1.ConditionLocked)
+	return !l.set.Status.Locked || had != nil && had.Reason == v1alpha1.ReasonDistributionSetInvalid
 }
 
 func (l *setLook) lockingMessage() string {
@@ -239,7 +252,7 @@ func (l *setLook) grace() time.Duration {
 
 // contentChange says how a locked set differs from what it was locked with; empty: it does not.
 func (l *setLook) contentChange(status *v1alpha1.DistributionSetStatus) string {
-	if !status.Locked {
+	if !status.Locked || status.ContentHash == "" {
 		return ""
 	}
 	for i, m := range l.modules {

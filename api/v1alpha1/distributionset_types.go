@@ -171,7 +171,8 @@ type DistributionSetStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
 
-	// locked is true from the first use on (a rollout, an auto-assignment or a single assignment). Never goes back.
+	// locked is true from the first use on (a rollout, an auto-assignment or a single assignment), or from the invalidation on, also of a set that was never used or
+	// is incomplete. Never goes back.
 	// +optional
 	Locked bool `json:"locked,omitempty"`
 
@@ -207,9 +208,9 @@ type DistributionSetStatus struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || ((has(self.spec.modules) ? self.spec.modules : []).size() == (has(oldSelf.spec.modules) ? oldSelf.spec.modules : []).size() && (!has(self.spec.modules) || self.spec.modules.all(m, oldSelf.spec.modules.exists(o, o.name == m.name))))",message="modules is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.modules"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.requiredMigrationStep) && self.spec.requiredMigrationStep) == (has(oldSelf.spec.requiredMigrationStep) && oldSelf.spec.requiredMigrationStep)",message="requiredMigrationStep is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.requiredMigrationStep"
-// +kubebuilder:validation:XValidation:rule=`!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.metadata) ? self.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""}) == (has(oldSelf.spec.metadata) ? oldSelf.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""})`,message="metadata that is visibleToDevice is immutable once the set is locked: it is in use; create another DistributionSet",fieldPath=".spec.metadata"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || ((has(self.spec.modules) ? self.spec.modules : []).size() == (has(oldSelf.spec.modules) ? oldSelf.spec.modules : []).size() && (!has(self.spec.modules) || self.spec.modules.all(m, oldSelf.spec.modules.exists(o, o.name == m.name))))",message="modules is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.modules"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.requiredMigrationStep) && self.spec.requiredMigrationStep) == (has(oldSelf.spec.requiredMigrationStep) && oldSelf.spec.requiredMigrationStep)",message="requiredMigrationStep is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.requiredMigrationStep"
+// +kubebuilder:validation:XValidation:rule=`!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.metadata) ? self.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""}) == (has(oldSelf.spec.metadata) ? oldSelf.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""})`,message="metadata that is visibleToDevice is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.metadata"
 type DistributionSet struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -7,9 +7,9 @@ func TestDistributionSet(t *testing.T) {
 		locked = `{locked: true}`
 		one    = `{modules: [{name: linux-6-6-1}]}`
 
-		modules  = "spec.modules: modules is immutable once the set is locked: it is in use; create another DistributionSet"
-		step     = "spec.requiredMigrationStep: requiredMigrationStep is immutable once the set is locked: it is in use; create another DistributionSet"
-		metadata = "spec.metadata: metadata that is visibleToDevice is immutable once the set is locked: it is in use; create another DistributionSet"
+		modules  = "spec.modules: modules is immutable once the set is locked: it is in use or invalidated; create another DistributionSet"
+		step     = "spec.requiredMigrationStep: requiredMigrationStep is immutable once the set is locked: it is in use or invalidated; create another DistributionSet"
+		metadata = "spec.metadata: metadata that is visibleToDevice is immutable once the set is locked: it is in use or invalidated; create another DistributionSet"
 
 		setOnce = "spec.invalidation: invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancelation of the rollouts)"
 		latched = "spec.invalidation: invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet"

@@ -19,8 +19,8 @@ func TestSoftwareModule(t *testing.T) {
 		one   = "{artifacts: [" + artifact("rootfs.swu", sum, cdn) + "]}"
 
 		sentences = map[string]string{
-			"artifacts": "spec.artifacts: artifacts is immutable once the module is locked, except their downloads: a DistributionSet in use contains it; create another SoftwareModule",
-			"metadata":  "spec.metadata: metadata that is visibleToDevice is immutable once the module is locked: a DistributionSet in use contains it; create another SoftwareModule",
+			"artifacts": "spec.artifacts: artifacts is immutable once the module is locked, except their downloads: a DistributionSet in use or invalidated contains it; create another SoftwareModule",
+			"metadata":  "spec.metadata: metadata that is visibleToDevice is immutable once the module is locked: a DistributionSet in use or invalidated contains it; create another SoftwareModule",
 			"sha256":    "spec.artifacts[0].checksums.sha256: sha256 must be 64 lower-case hexadecimal digits, as sha256sum prints them",
 			"url":       "spec.artifacts[0].downloads[0].url: url must be an absolute URL with a host, such as https://cdn.example.com/rootfs.swu",
 			"fileName":  "spec.artifacts[0].fileName: fileName must be a plain file name without slashes or blanks",

@@ -384,3 +384,43 @@ spec: {update: {distributionSet: firmware-1}}
 		})
 	}
 }
+
+// A set that is invalidated before anything used it is frozen all the same, and so are its modules; one that is incomplete may be invalidated, too.
+func TestAnInvalidatedSetIsFrozenAlthoughItWasNeverUsed(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: DistributionSet
+metadata: {name: firmware-2}
+spec: {name: firmware, version: "2.0", type: os, modules: [{name: missing}]}
+`)
+	for name, module := range map[string]string{"firmware-1": "firmware-1", "firmware-2": "missing"} {
+		object := &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		w.Commit(object, "spec: {invalidation: {cancelation: None, reason: bricks the modem}}")
+		w.Eventually(name+" is frozen", func() string {
+			set := w.DistributionSet(name)
+			if !set.Status.Locked || !world.Says(set.Status.Conditions, v1alpha1.ConditionLocked, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
+				return fmt.Sprintf("locked %v, %+v", set.Status.Locked, set.Status.Conditions)
+			}
+			return ""
+		})
+		for field, patch := range map[string]string{
+			"spec.modules":  `{"spec":{"modules":[{"name":"` + module + `"},{"name":"another"}]}}`,
+			"spec.metadata": `{"spec":{"metadata":[{"key":"k","value":"v","visibleToDevice":true}]}}`,
+		} {
+			err := w.Client.Patch(t.Context(), w.DistributionSet(name), client.RawPatch(types.MergePatchType, []byte(patch)))
+			if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), field) {
+				t.Errorf("%s of %s was changed: %v", field, name, err)
+			}
+		}
+	}
+	w.Eventually("its module is frozen", func() string {
+		module := &v1alpha1.SoftwareModule{}
+		if err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "firmware-1"}, module); err != nil || !module.Status.Locked {
+			return fmt.Sprintf("%v, %+v", err, module.Status)
+		}
+		return ""
+	})
+}
