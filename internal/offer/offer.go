@@ -35,6 +35,9 @@ type Offer struct {
 	Set *Set
 	// Reason why.
 	Reason Reason
+	// OpensAt is when the next maintenance window opens that the target waits for: to start an update that nothing else holds back,
+	// or, for an action that has started, to be inside its window again. Zero: it waits for none.
+	OpensAt time.Time
 }
 
 // For is the offer to the target of this world. Call Settle before and give its status: whatever stop, invalidation or deadline applies to an open action comes first.
@@ -67,7 +70,8 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 			Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d is gone or has another content", a.DistributionSet, a.ID)}}
 	}
 	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, Reason: Reason{
-		Code: CodeResume, Message: fmt.Sprintf("action %d has begun and goes on", a.ID), Until: action.ProgressDeadline(a)}}
+		Code: CodeResume, Message: fmt.Sprintf("action %d has begun and goes on", a.ID), Until: action.ProgressDeadline(a)},
+		OpensAt: NextOpening(a.Update.MaintenanceWindow, w.Now)}
 }
 
 // forWaiting: what waits for confirmation has not begun. Nobody is asked to agree to what may not begin now.
@@ -81,7 +85,7 @@ func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	case own == nil:
 		o.Reason = Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("what action %d waits for confirmation of does not reach this target now", a.ID)}
 	case !own.mayBegin():
-		o.Reason = own.words(w, own.in)
+		o.Reason, o.OpensAt = own.words(w, own.in), own.opensAt()
 	default:
 		o.Kind, o.ActionID = Confirm, a.ID
 		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))}
@@ -112,7 +116,26 @@ func forVerdicts(w *World, verdicts []judged) Offer {
 	if best < 0 {
 		return Offer{Kind: Nothing, Reason: Reason{Code: CodeNothingWanted, Message: "no rollout, assignment or auto-assignment reaches this target"}}
 	}
-	return Offer{Kind: Nothing, Reason: verdicts[best].words(w, verdicts[best].in)}
+	return Offer{Kind: Nothing, Reason: verdicts[best].words(w, verdicts[best].in), OpensAt: firstOpening(verdicts)}
+}
+
+// firstOpening is when the first window opens of the intents that wait for nothing else; zero: there is none.
+func firstOpening(verdicts []judged) time.Time {
+	var first time.Time
+	for _, v := range verdicts {
+		if at := v.opensAt(); !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
+// opensAt is when the window opens that the intent waits for; zero: it waits for something else.
+func (j judged) opensAt() time.Time {
+	if j.code != CodeWindowClosed {
+		return time.Time{}
+	}
+	return j.until
 }
 
 func begin(w *World, in *Intent) Offer {
@@ -222,6 +245,13 @@ func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 		}
 	}
 	return update
+}
+
+// Window is the maintenance window of an action, and whether it is open. What has started goes on outside of it.
+func Window(a *v1alpha1.Action, now time.Time) (window *v1alpha1.MaintenanceWindow, open bool) {
+	window = a.Update.MaintenanceWindow
+	open, _, err := windowAt(window, now)
+	return window, open && err == nil
 }
 
 // Invalidates tells whether a set must not be begun any more by what started at this time; zero: by anything but a rollout.

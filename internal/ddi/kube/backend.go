@@ -112,7 +112,7 @@ func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (dd
 	if err != nil {
 		return ddi.Poll{}, err
 	}
-	p := ddi.Poll{Sleep: b.sleep(d), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
+	p := ddi.Poll{Sleep: b.sleep(d, s.offer.OpensAt), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
 	if b.mayRunAnything(s.target()) {
 		return p, nil
 	}
@@ -179,8 +179,25 @@ func seen(status *v1alpha1.TargetStatus, now time.Time) {
 	}
 }
 
-// sleep spreads the interval by up to a tenth either way, always alike for one device.
-func (b *Backend) sleep(d ddi.Device) time.Duration {
+const (
+	// shortestSleep is how soon a device is told to poll again because a window opens: a device whose clock runs fast must not poll in a loop.
+	shortestSleep = 5 * time.Second
+	// openingSpread is over how long the devices that wait for a window come after it has opened. The schema allows no window shorter than twice that.
+	openingSpread = 30 * time.Second
+)
+
+// sleep is the time until the next poll of a device. If a window opens before, the device comes soon after that.
+func (b *Backend) sleep(d ddi.Device, opensAt time.Time) time.Duration {
+	usual := b.usualSleep(d)
+	if opensAt.IsZero() {
+		return usual
+	}
+	after := spread(d.ControllerID, min(openingSpread, b.options.PollInterval/10+1))
+	return min(usual, max(opensAt.Sub(b.now())+after, shortestSleep))
+}
+
+// usualSleep spreads the interval by up to a tenth either way, always alike for one device.
+func (b *Backend) usualSleep(d ddi.Device) time.Duration {
 	tenth := b.options.PollInterval / 10
 	if tenth < time.Second {
 		return b.options.PollInterval

@@ -470,16 +470,126 @@ func TestMaintenanceWindow(t *testing.T) {
 	wantOffered(0, "as the window closes")
 	w.set(func(w *world) { w.now = dawn.Add(2*time.Hour - time.Second) })
 	wantOffered(firstID, "before the window closes")
-	d.begin()
+	wantTold := func(doc ddi.Deployment, window wire.MaintenanceWindow, when string) {
+		t.Helper()
+		if doc.Window != window || doc.Download != wire.HandlingForced || doc.Update != wire.HandlingForced {
+			t.Errorf("%s the device is told window %q, download %s, update %s", when, doc.Window, doc.Download, doc.Update)
+		}
+	}
+	wantTold(d.begin(), wire.WindowAvailable, "in the window")
+	inside := d.poll().CacheBuster
 	w.wait(time.Second)
 	wantOffered(firstID, "after the window, with the update begun,")
-	if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
+	if outside := d.poll().CacheBuster; outside == inside {
+		t.Errorf("the link is the same inside and outside of the window: %s", outside)
+	}
+	doc, err := d.Deployment(context.Background(), dev0, firstID)
+	if err != nil {
 		t.Errorf("fetching on after the window: %v", err)
 	}
+	wantTold(doc, wire.WindowUnavailable, "after the window")
 	w.wantWrites(0, "going on after the window")
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
+}
+
+// What has no window says nothing of one, and one that can no longer be read is not open.
+func TestWindowOnTheWire(t *testing.T) {
+	for name, c := range map[string]struct {
+		window *v1alpha1.MaintenanceWindow
+		kind   v1alpha1.UpdateType
+		want   wire.MaintenanceWindow
+		update wire.Handling
+	}{
+		"no window":                       {nil, v1alpha1.UpdateTypeForced, "", wire.HandlingForced},
+		"an open window":                  {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeForced, wire.WindowAvailable, wire.HandlingForced},
+		"a soft update in an open window": {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeSoft, wire.WindowAvailable, wire.HandlingAttempt},
+		"a download only in a window":     {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeDownloadOnly, wire.WindowAvailable, wire.HandlingSkip},
+		"a window in another time zone":   {&v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600, TimeZone: "Europe/Berlin"}, v1alpha1.UpdateTypeForced, wire.WindowAvailable, wire.HandlingForced},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+				r.Spec.Update.MaintenanceWindow, r.Spec.Update.Type = c.window, c.kind
+			})
+			d := w.door(Options{})
+			doc := d.begin()
+			if doc.Window != c.want || doc.Update != c.update {
+				t.Errorf("the device is told window %q and update %s, want %q and %s", doc.Window, doc.Update, c.want, c.update)
+			}
+			d.wantReport(nil, firstID, hasFailed)
+			if doc, err := d.Installed(t.Context(), dev0, firstID); err != nil || doc.Window != c.want {
+				t.Errorf("afterwards the window is %q, %v", doc.Window, err)
+			}
+		})
+	}
+}
+
+// Before a window opens, devices are told to come by soon after that, without a write and never in a loop.
+func TestPollsBeforeAWindow(t *testing.T) {
+	opening := dawn.Add(time.Hour)
+	type span struct{ from, to time.Duration }
+	usual := span{270 * time.Second, 330 * time.Second}
+	for name, c := range map[string]struct {
+		at     time.Duration // before the opening
+		change func(w *world)
+		want   span
+	}{
+		"long before":                      {30 * time.Minute, nil, usual},
+		"two minutes before":               {2 * time.Minute, nil, span{2 * time.Minute, 2*time.Minute + 30*time.Second}},
+		"ten seconds before":               {10 * time.Second, nil, span{10 * time.Second, 40 * time.Second}},
+		"a moment before":                  {time.Millisecond, nil, span{5 * time.Second, 31 * time.Second}},
+		"while it is open":                 {0, nil, usual},
+		"held, so that it does not matter": {2 * time.Minute, func(w *world) { w.editTarget(func(t *v1alpha1.Target) { t.Spec.Hold = true }) }, usual},
+		"paused, so that it does not matter": {2 * time.Minute, func(w *world) {
+			w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })
+		}, usual},
+		"with another update that waits for something else": {2 * time.Minute, func(w *world) {
+			w.editTarget(func(t *v1alpha1.Target) {
+				t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "missing"}}
+			})
+		}, span{2 * time.Minute, 2*time.Minute + 30*time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+				r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
+			})
+			if c.change != nil {
+				c.change(w)
+			}
+			d := w.door(Options{})
+			d.poll()
+			w.wrote()
+			w.set(func(w *world) { w.now = opening.Add(-c.at) })
+			for range 3 {
+				if got := d.poll().Sleep; got < c.want.from || got > c.want.to {
+					t.Errorf("the device is told to sleep %s, want %s to %s", got, c.want.from, c.want.to)
+				}
+			}
+			w.wantWrites(0, "polling before a window")
+		})
+	}
+	t.Run("an update that goes on outside its window", func(t *testing.T) {
+		w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+			r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
+		})
+		d := w.door(Options{})
+		w.set(func(w *world) { w.now = opening })
+		d.begin()
+		w.wait(24*time.Hour - time.Minute)
+		if got := d.poll().Sleep; got < time.Minute || got > time.Minute+30*time.Second {
+			t.Errorf("the device is told to sleep %s, want until its window opens again", got)
+		}
+	})
+	t.Run("an interval that is shorter than everything", func(t *testing.T) {
+		w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+			r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
+		})
+		d := w.door(Options{PollInterval: 2 * time.Second, ProgressInterval: time.Second})
+		if got := d.poll().Sleep; got != 2*time.Second {
+			t.Errorf("the device is told to sleep %s", got)
+		}
+	})
 }
 
 func (w *world) remove(o client.Object) {

@@ -213,10 +213,23 @@ func (b *Backend) document(s standing, a *v1alpha1.Action) (ddi.Deployment, erro
 	if update.Type == v1alpha1.UpdateTypeDownloadOnly {
 		doc.Update = wire.HandlingSkip
 	}
+	doc.Window = windowOf(a, b.now())
 	for _, m := range set.Modules {
 		doc.Chunks = append(doc.Chunks, module(m))
 	}
 	return doc, nil
+}
+
+// windowOf is what hawkBit says of the maintenance window of an action; empty: it has none. Outside of the window `update` is not skip, as it would be in
+// hawkBit: an action starts only inside its window, and a device that is told to skip aborts what it has started, or closes it without having installed anything.
+func windowOf(a *v1alpha1.Action, now time.Time) wire.MaintenanceWindow {
+	switch window, open := offer.Window(a, now); {
+	case window == nil:
+		return ""
+	case open:
+		return wire.WindowAvailable
+	}
+	return wire.WindowUnavailable
 }
 
 // module is a SoftwareModule in the door's words.
@@ -248,8 +261,15 @@ func history(a *v1alpha1.Action) *ddi.History {
 	return h
 }
 
-// cacheBuster changes when the content or the urgency of the announced deployment does.
+// cacheBuster changes when the content, the urgency or the window of the announced deployment does.
 func cacheBuster(s standing) string {
+	if s.offer.Action != nil && windowOf(s.offer.Action, s.world.Now) == wire.WindowUnavailable {
+		return bustedBy(s) + "w"
+	}
+	return bustedBy(s)
+}
+
+func bustedBy(s standing) string {
 	if s.offer.Set == nil || len(s.offer.Set.ContentHash) < 8 {
 		return "0"
 	}

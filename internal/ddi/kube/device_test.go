@@ -137,8 +137,8 @@ func TestSleepIsSpread(t *testing.T) {
 	tenths := map[time.Duration]int{}
 	for i := range 1000 {
 		device := ddi.Device{Tenant: fleet, ControllerID: deviceName(i)}
-		sleep := d.sleep(device)
-		if sleep != d.sleep(device) {
+		sleep := d.usualSleep(device)
+		if sleep != d.usualSleep(device) {
 			t.Fatal("one device is told two intervals")
 		}
 		if sleep < 270*time.Second || sleep >= 330*time.Second {
@@ -151,7 +151,7 @@ func TestSleepIsSpread(t *testing.T) {
 			t.Errorf("of 1000 devices %d are in tenth %d", tenths[i], i+1)
 		}
 	}
-	if got := newWorld(t, 1).door(Options{PollInterval: time.Second, ProgressInterval: time.Second}).sleep(dev0); got != time.Second {
+	if got := newWorld(t, 1).door(Options{PollInterval: time.Second, ProgressInterval: time.Second}).usualSleep(dev0); got != time.Second {
 		t.Errorf("an interval of a second is told as %s", got)
 	}
 }
