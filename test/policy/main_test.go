@@ -103,6 +103,15 @@ func furnish(t *testing.T, admin client.Client) error {
 			return fmt.Errorf("the policy for %s never refused anything: %w", kind, err)
 		}
 	}
+	f.bindRules(t, "deleting-probe", rule("delete", "softwaremodules"))
+	module := f.object(t, "SoftwareModule", newName("SoftwareModule"))
+	f.give(t, module, `{locked: true}`)
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		err := f.as(t, "deleting-probe").Delete(ctx, module, client.DryRunAll)
+		return err != nil && strings.Contains(err.Error(), "denied request: "), nil
+	}); err != nil {
+		return fmt.Errorf("the policy for deletions never refused anything: %w", err)
+	}
 	return nil
 }
 
@@ -188,6 +197,7 @@ func listOf(kind string) *unstructured.UnstructuredList {
 
 // smallest holds the smallest valid spec of every guarded kind.
 var smallest = map[string]string{
+	"SoftwareModule":  `{type: os, name: linux, version: 6.6.1}`,
 	"DistributionSet": `{name: firmware, version: "2.1", type: full-image}`,
 	"Target":          `{}`,
 	"Rollout":         `{update: {distributionSet: firmware-2-1}}`,

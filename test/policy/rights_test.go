@@ -333,10 +333,10 @@ func TestWhoMayWriteAtAll(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	may := map[string]map[string]string{
-		"create": {"DistributionSet": "editor", "Target": "editor", "Rollout": "editor"},
-		"patch":  {"DistributionSet": "editor stopper", "Target": "editor stopper", "Rollout": "editor approver stopper"},
-		"update": {"DistributionSet": "editor stopper", "Target": "stopper", "Rollout": "editor approver stopper"},
-		"delete": {"DistributionSet": "editor", "Target": "editor", "Rollout": "editor"},
+		"create": {"SoftwareModule": "editor", "DistributionSet": "editor", "Target": "editor", "Rollout": "editor"},
+		"patch":  {"SoftwareModule": "editor", "DistributionSet": "editor stopper", "Target": "editor stopper", "Rollout": "editor approver stopper"},
+		"update": {"SoftwareModule": "editor", "DistributionSet": "editor stopper", "Target": "stopper", "Rollout": "editor approver stopper"},
+		"delete": {"SoftwareModule": "editor", "DistributionSet": "editor", "Target": "editor", "Rollout": "editor"},
 		"status": {},
 	}
 	deeds := map[string]func(c client.Client, kind string, there *unstructured.Unstructured) error{
