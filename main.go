@@ -13,6 +13,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/process"
 )
 
@@ -35,8 +36,11 @@ func run() error {
 	flag.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8082", "address of /healthz and /readyz; 0 serves none")
 	flag.BoolVar(&o.RequireApproval, "require-approval", false, "let no rollout start without spec.approval")
 	flag.IntVar(&o.WritesInFlight, "writes-in-flight", 8, "how many writes to Targets may be under way at once; the API server drops slow watches beyond about eight on small machines")
-	flag.StringVar(&o.DoorOptions.BaseURL, "door-base-url", "", "how devices reach the door, such as https://door.example.com; links are built on it (default: the host a device asked)")
-	flag.BoolVar(&o.DoorOptions.TrustForwarded, "door-trust-forwarded", false, "believe X-Forwarded-* headers; only behind a proxy that overwrites them")
+	flag.StringVar(&o.DoorOptions.BaseURL, "door-base-url", "", "how devices reach the door, such as https://door.example.com or https://example.com/goshawk; links are built on it (default: the host a device asked)")
+	flag.Func("trusted-proxies", "addresses and ranges of the proxies in front of the door, such as 10.0.0.0/8,fd00::/8; the X-Forwarded-* and Forwarded headers of these, and of no other address, are believed (default: none)", func(list string) (err error) {
+		o.DoorOptions.TrustedProxies, err = ddi.ParseProxies(list)
+		return err
+	})
 	flag.DurationVar(&o.Backend.PollInterval, "door-poll-interval", 5*time.Minute, "how often devices are told to poll, at least 1s, spread by a tenth")
 	flag.DurationVar(&o.Backend.ProgressInterval, "door-progress-interval", 30*time.Second, "how long a device's intermediate reports are gathered before they are written; results are written at once")
 	flag.BoolVar(&o.Backend.OtherDoors, "door-replicated", false, "other doors serve the same devices: a device's first sign of work is then written at once, for its result may come to another door")

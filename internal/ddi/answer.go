@@ -130,23 +130,23 @@ func shorten(reason string) string {
 
 // refuse turns an error into an answer and logs it: a failure as an error,
 // whatever a device can provoke only for those who look closely.
-func (s *Server) refuse(resource resource, r *http.Request, err error) answer {
+func (v *visit) refuse(resource resource, err error) answer {
 	refusal := refusalOf(err)
-	if refusal == failed && r.Context().Err() != nil {
+	if refusal == failed && v.Context().Err() != nil {
 		refusal = hungUp
 	}
 	if refusal == failed {
-		s.about(resource, r, refusal).Error(err, "The door failed")
-	} else if s.log.V(1).Enabled() {
-		s.about(resource, r, refusal).V(1).Info("Refused a device", "reason", shorten(err.Error()))
+		v.about(resource, refusal).Error(err, "The door failed")
+	} else if v.log.V(1).Enabled() {
+		v.about(resource, refusal).V(1).Info("Refused a device", "reason", shorten(err.Error()))
 	}
 	return refusal.answer(resource)
 }
 
 // about is the log for one refusal. What the device has sent is always a value.
-func (s *Server) about(resource resource, r *http.Request, refusal refusal) logr.Logger {
-	return s.log.WithValues("resource", resource.name, "method", r.Method, "status", refusal.status,
-		"tenant", r.PathValue("tenant"), "controllerID", r.PathValue("controllerId"), "address", s.address(r))
+func (v *visit) about(resource resource, refusal refusal) logr.Logger {
+	return v.log.WithValues("resource", resource.name, "method", v.Method, "status", refusal.status,
+		"tenant", v.PathValue("tenant"), "controllerID", v.PathValue("controllerId"), "address", v.origin.address)
 }
 
 func (r refusal) answer(resource resource) answer {

@@ -3,9 +3,7 @@ package ddi
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -38,18 +36,17 @@ func checkID(name, id string) error {
 
 func unprintable(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
-// identify returns the device that a request comes from. Only refusals count against an address: many
+// identify finds the device that the request comes from. Only refusals count against an address: many
 // devices may share one behind a router, and their polls are not suspicious.
-func (s *Server) identify(r *http.Request, namesDevice bool, now time.Time) (Device, error) {
-	address := s.address(r)
-	if s.limits.barred(address, now) {
-		return Device{}, tooManyRefusals
+func (v *visit) identify(namesDevice bool) error {
+	if v.limits.barred(v.origin.address, v.now) {
+		return tooManyRefusals
 	}
-	device, err := s.authorize(r, namesDevice)
+	err := v.authorize(namesDevice)
 	if err != nil && !isOurs(err) {
-		s.limits.suspect(address, now)
+		v.limits.suspect(v.origin.address, v.now)
 	}
-	return device, err
+	return err
 }
 
 // isOurs reports whether an error says nothing about the request.
@@ -60,22 +57,21 @@ func isOurs(err error) bool {
 
 // authorize asks the backend. A path that names no device has no credentials that could be right, but
 // a request without any is refused like everywhere else.
-func (s *Server) authorize(r *http.Request, namesDevice bool) (Device, error) {
-	token := targetToken(r.Header.Get("Authorization"))
+func (v *visit) authorize(namesDevice bool) (err error) {
+	token := targetToken(v.Header.Get("Authorization"))
 	if !namesDevice {
 		if token == "" {
-			return Device{}, ErrUnauthorized
+			return ErrUnauthorized
 		}
-		return Device{}, ErrNotFound
+		return ErrNotFound
 	}
-	device, err := deviceOf(r)
-	switch {
-	case err != nil:
-		return device, err
-	case token == "":
-		return device, ErrUnauthorized
+	if v.device, err = deviceOf(v.Request); err != nil {
+		return err
 	}
-	return device, s.backend.Authorize(r.Context(), device, token)
+	if token == "" {
+		return ErrUnauthorized
+	}
+	return v.backend.Authorize(v.Context(), v.device, token)
 }
 
 // targetToken is the token of an Authorization header, or empty.
@@ -85,25 +81,4 @@ func targetToken(authorization string) string {
 		return ""
 	}
 	return strings.TrimSpace(token)
-}
-
-// address is the device's, or its router's; not valid if it is not known.
-func (s *Server) address(r *http.Request) netip.Addr {
-	if s.trustForwarded {
-		if address, err := netip.ParseAddr(lastOf(r.Header.Values("X-Forwarded-For"))); err == nil {
-			return address.Unmap()
-		}
-	}
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return peer.Addr().Unmap()
-}
-
-// lastOf is the entry that the nearest proxy has added; earlier ones may come
-// from the device.
-func lastOf(lines []string) string {
-	if len(lines) == 0 {
-		return ""
-	}
-	line := lines[len(lines)-1]
-	return strings.TrimSpace(line[strings.LastIndexByte(line, ',')+1:])
 }

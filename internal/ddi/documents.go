@@ -1,10 +1,8 @@
 package ddi
 
 import (
-	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
@@ -47,38 +45,7 @@ func (v *visit) offered(path string, id int32, cacheBuster string) wire.Link {
 
 // root is where all links to this device's resources begin.
 func (v *visit) root() string {
-	return v.origin() + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
-}
-
-// origin is scheme and host as the device sees the door.
-func (v *visit) origin() string {
-	if v.baseURL != "" {
-		return v.baseURL
-	}
-	scheme, host := "http", v.Host
-	if v.TLS != nil {
-		scheme = "https"
-	}
-	if v.trustForwarded {
-		scheme, host = forwarded(v.Header, scheme, host)
-	}
-	return scheme + "://" + host
-}
-
-// forwarded corrects scheme and host by what the proxy says.
-func forwarded(h http.Header, scheme, host string) (string, string) {
-	if proto := strings.ToLower(firstEntry(h, "X-Forwarded-Proto")); proto == "http" || proto == "https" {
-		scheme = proto
-	}
-	if name := firstEntry(h, "X-Forwarded-Host"); name != "" {
-		host = name
-	}
-	return scheme, host
-}
-
-func firstEntry(h http.Header, name string) string {
-	first, _, _ := strings.Cut(h.Get(name), ",")
-	return strings.TrimSpace(first)
+	return v.origin.base + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
 }
 
 // deploymentBaseOf writes one action, with as many of its messages as wanted.

@@ -13,6 +13,8 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	// forwardedIgnored counts headers that were not believed.
+	forwardedIgnored *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -26,14 +28,19 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Help:    "Time from the header of a request to the end of its answer, by DDI resource.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"resource"}),
+		forwardedIgnored: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "goshawk_door_forwarded_ignored_total",
+			Help: "Requests whose forwarded headers were ignored: untrusted (not from an address of --trusted-proxies) or invalid.",
+		}, []string{"reason"}),
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	var err, other error
-	m.requests, err = register(registerer, m.requests)
-	m.seconds, other = register(registerer, m.seconds)
-	return m, errors.Join(err, other)
+	var errs [3]error
+	m.requests, errs[0] = register(registerer, m.requests)
+	m.seconds, errs[1] = register(registerer, m.seconds)
+	m.forwardedIgnored, errs[2] = register(registerer, m.forwardedIgnored)
+	return m, errors.Join(errs[:]...)
 }
 
 // register shares what an earlier door of the same process has registered.

@@ -32,10 +32,11 @@ type methods map[string]handler
 // handler answers a device that is authorized.
 type handler func(*visit) (answer, error)
 
-// visit is one request of an authorized device.
+// visit is one request. Handlers get it once its device is authorized.
 type visit struct {
 	*Server
 	*http.Request
+	origin origin
 	device Device
 	now    time.Time
 	// hurried: the device asks too often.
@@ -172,8 +173,8 @@ func base(v *visit) (any, error) {
 
 // remote is the address that the device comes from, or empty.
 func (v *visit) remote() string {
-	if address := v.address(v.Request); address.IsValid() {
-		return address.String()
+	if v.origin.address.IsValid() {
+		return v.origin.address.String()
 	}
 	return ""
 }
@@ -315,7 +316,7 @@ func (v *visit) fetch(module Module, file Artifact) (answer, error) {
 // redirect keeps method and range of the request.
 func (v *visit) redirect(file Artifact) (answer, error) {
 	place := file.from(HTTP, HTTPS)
-	if strings.HasPrefix(v.origin(), "https:") {
+	if strings.HasPrefix(v.origin.base, "https:") {
 		place = file.from(HTTPS, HTTP)
 	}
 	if place.URL == "" {

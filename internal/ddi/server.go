@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -36,12 +37,14 @@ const (
 
 // Options of a Server. The zero value works.
 type Options struct {
-	// BaseURL is how devices reach the door, such as https://door.example; links
-	// are built on it. Empty: every device gets links to the host it asked.
+	// BaseURL is how devices reach the device API, such as
+	// https://devices.example/goshawk; links are built on it. Empty: every device
+	// gets links to the host that it asked.
 	BaseURL string
-	// TrustForwarded believes the X-Forwarded-Proto, -Host and -For headers. Set
-	// it only behind a proxy that overwrites them.
-	TrustForwarded bool
+	// TrustedProxies are the addresses whose X-Forwarded-For, -Proto, -Host, -Port
+	// and -Prefix, and Forwarded, headers are believed. Of every other address
+	// they are ignored, with a warning. Default: none.
+	TrustedProxies []netip.Prefix
 
 	// DeviceRate bounds the requests of one device. Default: 5 a second, 30 at
 	// once.
@@ -61,18 +64,21 @@ type Options struct {
 
 // Server is the door as an http.Handler. Every replica may have one.
 type Server struct {
-	backend        Backend
-	baseURL        string
-	trustForwarded bool
-	limits         *limits
-	metrics        *metrics
-	log            logr.Logger
+	backend Backend
+	// baseURL has no slash at its end; basePath is its path.
+	baseURL, basePath string
+	proxies           []netip.Prefix
+	proxyWarnings     proxyWarnings
+	limits            *limits
+	metrics           *metrics
+	log               logr.Logger
 }
 
 // NewServer makes a door in front of backend. The error says which option is
 // wrong.
 func NewServer(backend Backend, options Options) (*Server, error) {
-	if err := checkBaseURL(options.BaseURL); err != nil {
+	baseURL, basePath, err := readBaseURL(options.BaseURL)
+	if err != nil {
 		return nil, err
 	}
 	metrics, err := newMetrics(options.Registerer)
@@ -80,34 +86,40 @@ func NewServer(backend Backend, options Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		backend:        backend,
-		baseURL:        strings.TrimSuffix(options.BaseURL, "/"),
-		trustForwarded: options.TrustForwarded,
-		limits:         newLimits(options),
-		metrics:        metrics,
-		log:            options.Log,
+		backend:  backend,
+		baseURL:  baseURL,
+		basePath: basePath,
+		proxies:  options.TrustedProxies,
+		limits:   newLimits(options),
+		metrics:  metrics,
+		log:      options.Log,
 	}
 	return s, nil
 }
 
-func checkBaseURL(base string) error {
+// readBaseURL returns a base URL without the slash at its end, and its path.
+func readBaseURL(base string) (baseURL, path string, err error) {
 	if base == "" {
-		return nil
+		return "", "", nil
 	}
 	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("the base URL must be http:// or https:// and a host without a path, as in https://door.example")
+	if err == nil {
+		path = strings.TrimSuffix(u.EscapedPath(), "/")
 	}
-	return nil
+	if err != nil || !isScheme(u.Scheme) || u.User != nil || !isHost(u.Host) || path != "" && !isPathPrefix(path) || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return "", "", errors.New("the base URL must be http:// or https://, a host and perhaps a path, as in https://devices.example/goshawk")
+	}
+	return strings.TrimSuffix(base, "/"), path, nil
 }
 
 // ServeHTTP answers one request: ask, write, count. No path, method or header goes another way.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	resource, namesDevice := route(r, "")
-	answer, err := s.ask(resource, namesDevice, r, began)
+	v := &visit{Server: s, Request: r, origin: s.originOf(r), now: began}
+	resource, namesDevice := route(r, v.origin.prefix)
+	answer, err := v.ask(resource, namesDevice)
 	if err != nil {
-		answer = s.refuse(resource, r, err)
+		answer = v.refuse(resource, err)
 	}
 	answer.write(w)
 	s.metrics.observe(resource.name, answer.status, time.Since(began))
@@ -141,13 +153,12 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 
 // ask goes to the resource; what is in the way is an error. Credentials come first, so that a stranger
 // does not learn which paths and methods there are.
-func (s *Server) ask(resource resource, namesDevice bool, r *http.Request, now time.Time) (answer, error) {
-	device, err := s.identify(r, namesDevice, now)
-	if err != nil {
+func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
+	if err := v.identify(namesDevice); err != nil {
 		return answer{}, err
 	}
-	v := &visit{Server: s, Request: r, device: device, now: now}
-	if v.hurried, err = s.limits.admit(device, now); err != nil {
+	var err error
+	if v.hurried, err = v.limits.admit(v.device, v.now); err != nil {
 		return answer{}, err
 	}
 	if v.hurried && !resource.judgesHurry {
@@ -156,7 +167,7 @@ func (s *Server) ask(resource resource, namesDevice bool, r *http.Request, now t
 	if resource.methods == nil {
 		return answer{}, ErrNotFound
 	}
-	serve, ok := resource.methods[r.Method]
+	serve, ok := resource.methods[v.Method]
 	if !ok {
 		return answer{}, wrongMethod
 	}

@@ -364,51 +364,6 @@ func TestEscapedIDs(t *testing.T) {
 	}
 }
 
-func TestWhereLinksLead(t *testing.T) {
-	forwarded := []string{"X-Forwarded-Proto: HTTPS", "X-Forwarded-Host: public.example, inner.example", "X-Forwarded-For: 198.51.100.1, 203.0.113.9"}
-	trust := func(o *ddi.Options) { o.TrustForwarded = true }
-	tests := map[string]struct {
-		change  func(*ddi.Options)
-		request *http.Request
-		want    string
-		address string
-	}{
-		"the host that was asked":              {func(*ddi.Options) {}, ask("GET " + root), "http://door.example", "192.0.2.7"},
-		"TLS":                                  {func(*ddi.Options) {}, ask("GET https://door.example" + root), "https://door.example", "192.0.2.7"},
-		"the headers of anybody are ignored":   {func(*ddi.Options) {}, ask("GET "+root, forwarded...), "http://door.example", "192.0.2.7"},
-		"the headers of a proxy are taken":     {trust, ask("GET "+root, forwarded...), "https://public.example", "203.0.113.9"},
-		"a proxy that says nothing":            {trust, ask("GET " + root), "http://door.example", "192.0.2.7"},
-		"a proxy that says nonsense":           {trust, ask("GET "+root, "X-Forwarded-Proto: gopher", "X-Forwarded-For: unknown"), "http://door.example", "192.0.2.7"},
-		"an IPv4 address in IPv6 clothes":      {trust, ask("GET "+root, "X-Forwarded-For: ::ffff:203.0.113.9"), "http://door.example", "203.0.113.9"},
-		"the base URL outranks whatever asked": {func(o *ddi.Options) { o.BaseURL = "https://fixed.example/"; o.TrustForwarded = true }, ask("GET "+root, forwarded...), "https://fixed.example", "203.0.113.9"},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			b := backend()
-			b.Offer.DeployID = 31
-			w := answered(door(t, b, tc.change), tc.request)
-			var base wire.Base
-			if err := json.Unmarshal(w.Body.Bytes(), &base); err != nil {
-				t.Fatal(err)
-			}
-			if got, want := base.Links.DeploymentBase.Href, tc.want+root+"/deploymentBase/31"; got != want {
-				t.Errorf("link %s, want %s", got, want)
-			}
-			if diff := cmp.Diff([]dditest.Call{{Method: "Poll", Device: device, Args: []any{tc.address}}}, b.Calls()); diff != "" {
-				t.Errorf("calls (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestBaseURLMustBeUsable(t *testing.T) {
-	for _, base := range []string{"door.example", "ftp://door.example", "https://", "https://door.example/below", "https://door.example?x=y", "http://a b"} {
-		if _, err := ddi.NewServer(backend(), ddi.Options{BaseURL: base}); err == nil {
-			t.Errorf("%q was taken", base)
-		}
-	}
-}
-
 // TestReportsOfRealClients sends bodies as swupdate 2022.12 and
 // rauc-hawkbit-updater write them, in an order no rule of the door forbids: it
 // hands on what it hears, as it hears it.

@@ -1,0 +1,272 @@
+package ddi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// trust believes these proxies; requests in these tests come from 192.0.2.7.
+func trust(list string) func(*ddi.Options) {
+	return func(o *ddi.Options) {
+		var err error
+		if o.TrustedProxies, err = ddi.ParseProxies(list); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func TestWhereLinksLead(t *testing.T) {
+	const proxy = "192.0.2.0/24"
+	door8080 := "Host: door.example:8080"
+	type headers []string
+	tests := map[string]struct {
+		proxies string
+		headers headers
+		want    string
+		address string
+		// ignored is the reason of the one warning; empty: there is none.
+		ignored string
+	}{
+		"the host that was asked":           {"", nil, "http://door.example", "192.0.2.7", ""},
+		"the port that was asked":           {"", headers{door8080}, "http://door.example:8080", "192.0.2.7", ""},
+		"headers where no proxy is trusted": {"", headers{"X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.9"}, "http://door.example", "192.0.2.7", "untrusted"},
+		"headers of another address":        {"192.0.2.8, 2001:db8::/32", headers{"X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.9"}, "http://door.example", "192.0.2.7", "untrusted"},
+		"Forwarded of another address":      {"", headers{"Forwarded: for=203.0.113.9;proto=https"}, "http://door.example", "192.0.2.7", "untrusted"},
+		"a prefix of another address":       {"", headers{"X-Forwarded-Prefix: /updates"}, "http://door.example", "192.0.2.7", "untrusted"},
+		"a proxy that says nothing":         {proxy, nil, "http://door.example", "192.0.2.7", ""},
+		"a proxy named by its address":      {"192.0.2.7", headers{"X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
+		"a proxy named as IPv4 in IPv6":     {"::ffff:192.0.2.0/120", headers{"X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
+
+		"scheme":                         {proxy, headers{"X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
+		"a scheme in capitals":           {proxy, headers{"X-Forwarded-Proto: HTTPS"}, "https://door.example", "192.0.2.7", ""},
+		"a scheme with blanks":           {proxy, headers{"X-Forwarded-Proto:  https "}, "https://door.example", "192.0.2.7", ""},
+		"schemes of two proxies":         {proxy, headers{"X-Forwarded-Proto: https, http"}, "https://door.example", "192.0.2.7", ""},
+		"an empty scheme":                {proxy, headers{"X-Forwarded-Proto: "}, "http://door.example", "192.0.2.7", ""},
+		"a scheme that is none":          {proxy, headers{"X-Forwarded-Proto: gopher"}, "http://door.example", "192.0.2.7", "invalid"},
+		"the host":                       {proxy, headers{"X-Forwarded-Host: public.example"}, "http://public.example", "192.0.2.7", ""},
+		"a host with its port":           {proxy, headers{"X-Forwarded-Host: public.example:8443", "X-Forwarded-Proto: https"}, "https://public.example:8443", "192.0.2.7", ""},
+		"hosts of two proxies":           {proxy, headers{"X-Forwarded-Host: public.example , inner.example"}, "http://public.example", "192.0.2.7", ""},
+		"a host that is an IPv6 address": {proxy, headers{"X-Forwarded-Host: [2001:db8::1]:8443"}, "http://[2001:db8::1]:8443", "192.0.2.7", ""},
+		"a host with a path":             {proxy, headers{"X-Forwarded-Host: evil.example/x"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a host with a user":             {proxy, headers{"X-Forwarded-Host: door.example@evil.example"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a host with a bad port":         {proxy, headers{"X-Forwarded-Host: public.example:99999"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a host with quotes in it":       {proxy, headers{"X-Forwarded-Host: a\"b"}, "http://door.example", "192.0.2.7", "invalid"},
+
+		"a port":                             {proxy, headers{"X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://door.example:8443", "192.0.2.7", ""},
+		"the usual port of https":            {proxy, headers{"X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
+		"the usual port of http":             {proxy, headers{"X-Forwarded-Port: 80"}, "http://door.example", "192.0.2.7", ""},
+		"the port of https with http":        {proxy, headers{"X-Forwarded-Port: 443"}, "http://door.example:443", "192.0.2.7", ""},
+		"a port in place of the asked one":   {proxy, headers{door8080, "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://door.example:8443", "192.0.2.7", ""},
+		"the usual port in place of another": {proxy, headers{door8080, "X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
+		"a port and a host with another":     {proxy, headers{"X-Forwarded-Host: public.example:1234", "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://public.example:8443", "192.0.2.7", ""},
+		"a port and an IPv6 address":         {proxy, headers{"X-Forwarded-Host: [2001:db8::1]", "X-Forwarded-Port: 8443"}, "http://[2001:db8::1]:8443", "192.0.2.7", ""},
+		"ports of two proxies":               {proxy, headers{"X-Forwarded-Port: 8443,8080", "X-Forwarded-Proto: https,http"}, "https://door.example:8443", "192.0.2.7", ""},
+		"a port that is none":                {proxy, headers{"X-Forwarded-Port: 0"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a port that is too large":           {proxy, headers{"X-Forwarded-Port: 65536"}, "http://door.example", "192.0.2.7", "invalid"},
+
+		"a path prefix":                 {proxy, headers{"X-Forwarded-Prefix: /updates"}, "http://door.example/updates", "192.0.2.7", ""},
+		"a prefix that ends in a slash": {proxy, headers{"X-Forwarded-Prefix: /updates/"}, "http://door.example/updates", "192.0.2.7", ""},
+		"a prefix of two segments":      {proxy, headers{"X-Forwarded-Prefix: /edge/updates"}, "http://door.example/edge/updates", "192.0.2.7", ""},
+		"prefixes of two proxies":       {proxy, headers{"X-Forwarded-Prefix: /edge, /updates"}, "http://door.example/edge/updates", "192.0.2.7", ""},
+		"a prefix of nothing":           {proxy, headers{"X-Forwarded-Prefix: /"}, "http://door.example", "192.0.2.7", ""},
+		"an escaped prefix":             {proxy, headers{"X-Forwarded-Prefix: /up%20dates"}, "http://door.example/up%20dates", "192.0.2.7", ""},
+		"a prefix that is relative":     {proxy, headers{"X-Forwarded-Prefix: updates"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a prefix with steps":           {proxy, headers{"X-Forwarded-Prefix: /a/../b"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a prefix with a query":         {proxy, headers{"X-Forwarded-Prefix: /a?b"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a prefix that names a host":    {proxy, headers{"X-Forwarded-Prefix: //evil.example"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a prefix that is too long":     {proxy, headers{"X-Forwarded-Prefix: /" + strings.Repeat("x", 300)}, "http://door.example", "192.0.2.7", "invalid"},
+
+		"the address":                        {proxy, headers{"X-Forwarded-For: 203.0.113.9"}, "http://door.example", "203.0.113.9", ""},
+		"an address with a port":             {proxy, headers{"X-Forwarded-For: 203.0.113.9:4711"}, "http://door.example", "203.0.113.9", ""},
+		"an IPv6 address":                    {proxy, headers{"X-Forwarded-For: 2001:db8::9"}, "http://door.example", "2001:db8::9", ""},
+		"an IPv6 address in brackets":        {proxy, headers{"X-Forwarded-For: [2001:db8::9]"}, "http://door.example", "2001:db8::9", ""},
+		"an IPv6 address with a port":        {proxy, headers{"X-Forwarded-For: [2001:db8::9]:4711"}, "http://door.example", "2001:db8::9", ""},
+		"an IPv4 address in IPv6":            {proxy, headers{"X-Forwarded-For: ::ffff:203.0.113.9"}, "http://door.example", "203.0.113.9", ""},
+		"what the device wrote is not taken": {proxy, headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9"}, "http://door.example", "203.0.113.9", ""},
+		"two trusted proxies":                {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.1.2.3"}, "http://door.example", "203.0.113.9", ""},
+		"two lines":                          {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9", "X-Forwarded-For: 10.1.2.3"}, "http://door.example", "203.0.113.9", ""},
+		"nothing but proxies":                {"192.0.2.0/24,10.0.0.0/8", headers{"X-Forwarded-For: 10.9.9.9, 10.1.2.3"}, "http://door.example", "10.9.9.9", ""},
+		"a second proxy that is not trusted": {proxy, headers{"X-Forwarded-For: 203.0.113.9, 10.1.2.3"}, "http://door.example", "10.1.2.3", ""},
+		"an address that is none":            {proxy, headers{"X-Forwarded-For: unknown"}, "http://door.example", "192.0.2.7", "invalid"},
+		"one behind a proxy that is none":    {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9, unknown, 10.1.2.3"}, "http://door.example", "10.1.2.3", "invalid"},
+		"empty entries":                      {proxy, headers{"X-Forwarded-For: , 203.0.113.9 ,,"}, "http://door.example", "203.0.113.9", ""},
+
+		"Forwarded":                    {proxy, headers{`Forwarded: for=203.0.113.9;proto=https;host=public.example`}, "https://public.example", "203.0.113.9", ""},
+		"Forwarded in capitals":        {proxy, headers{`Forwarded: For="[2001:db8::9]:4711";Proto=HTTPS;Host="public.example:8443"`}, "https://public.example:8443", "2001:db8::9", ""},
+		"Forwarded by several proxies": {proxy + ",10.0.0.0/8", headers{`Forwarded: for=198.51.100.1;proto=http, for=203.0.113.9;proto=https, for=10.1.2.3;by=10.1.2.4`}, "http://door.example", "203.0.113.9", ""},
+		"Forwarded with a name":        {proxy, headers{`Forwarded: for=_hidden;proto=https`}, "https://door.example", "192.0.2.7", "invalid"},
+		"X-Forwarded before Forwarded": {proxy, headers{`Forwarded: for=198.51.100.1;proto=http;host=evil.example`, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example"}, "https://public.example", "203.0.113.9", ""},
+		"Forwarded that is broken":     {proxy, headers{`Forwarded: =;;,"`}, "http://door.example", "192.0.2.7", ""},
+
+		"everything together": {proxy, headers{door8080, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /updates"},
+			"https://public.example:8443/updates", "203.0.113.9", ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			b.Offer.DeployID = 31
+			registry := prometheus.NewRegistry()
+			var warnings []string
+			log := funcr.New(func(_, args string) { warnings = append(warnings, args) }, funcr.Options{})
+			s := door(t, b, trust(tc.proxies), func(o *ddi.Options) { o.Registerer, o.Log = registry, log })
+			for range 3 {
+				r := ask("GET " + root)
+				for _, h := range tc.headers {
+					if name, value, _ := strings.Cut(h, ": "); name == "Host" {
+						r.Host = value
+					} else {
+						r.Header.Add(name, value)
+					}
+				}
+				w := answered(s, r)
+				var base wire.Base
+				if err := json.Unmarshal(w.Body.Bytes(), &base); err != nil {
+					t.Fatal(err)
+				}
+				if got, want := base.Links.DeploymentBase.Href, tc.want+root+"/deploymentBase/31"; got != want {
+					t.Errorf("link %s, want %s", got, want)
+				}
+			}
+			if diff := cmp.Diff(dditest.Call{Method: "Poll", Device: device, Args: []any{tc.address}}, b.Calls()[0]); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+			want := map[string]float64{}
+			if tc.ignored != "" {
+				want[tc.ignored] = 3
+			}
+			if diff := cmp.Diff(want, ignoredHeaders(t, registry)); diff != "" {
+				t.Errorf("headers that were ignored (-want +got):\n%s", diff)
+			}
+			if len(warnings) != len(want) {
+				t.Errorf("%d warnings, want %d: %q", len(warnings), len(want), warnings)
+			}
+			if text := fmt.Sprint(warnings); tc.ignored == "untrusted" && (!strings.Contains(text, "--trusted-proxies") || !strings.Contains(text, "192.0.2.7")) {
+				t.Errorf("the warning does not say what to do: %s", text)
+			}
+		})
+	}
+}
+
+func ignoredHeaders(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]float64{}
+	for _, family := range families {
+		if family.GetName() == "goshawk_door_forwarded_ignored_total" {
+			for _, metric := range family.GetMetric() {
+				counts[metric.GetLabel()[0].GetValue()] = metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return counts
+}
+
+// TestWarningsAreBounded: each address is warned of once, and not more than a few of them.
+func TestWarningsAreBounded(t *testing.T) {
+	var warnings []string
+	log := funcr.New(func(_, args string) { warnings = append(warnings, args) }, funcr.Options{})
+	s := door(t, backend(), func(o *ddi.Options) { o.Log = log })
+	for range 2 {
+		for i := range 100 {
+			r := ask("GET "+root, "X-Forwarded-Proto: https")
+			r.RemoteAddr = fmt.Sprintf("192.0.2.%d:4711", i)
+			answered(s, r)
+		}
+	}
+	if len(warnings) != 16 || !strings.Contains(warnings[0], "192.0.2.0") || !strings.Contains(warnings[1], "192.0.2.1") {
+		t.Errorf("%d warnings: %q", len(warnings), warnings)
+	}
+}
+
+// TestRatesSeeThroughProxies: a stranger behind a proxy bars itself and not the proxy, and cannot hide
+// behind invented addresses.
+func TestRatesSeeThroughProxies(t *testing.T) {
+	s := door(t, backend(), trust("192.0.2.7"), func(o *ddi.Options) { o.AddressRate = thrice() })
+	from := func(address string, headers ...string) *http.Request {
+		return poll(append(headers, "X-Forwarded-For: "+address)...)
+	}
+	const wrong = "Authorization: TargetToken wrong"
+	got := codes(s, from("1.1.1.1, 203.0.113.9", wrong), from("2.2.2.2, 203.0.113.9", wrong), from("3.3.3.3, 203.0.113.9", wrong),
+		from("4.4.4.4, 203.0.113.9", wrong), from("203.0.113.10"))
+	if diff := cmp.Diff([]int{401, 401, 401, 429, 200}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestBaseURL(t *testing.T) {
+	const proxy = "192.0.2.7"
+	tests := map[string]struct {
+		base, asked string
+		headers     []string
+		want        string
+	}{
+		"outranks what was asked":               {"https://fixed.example/", root, nil, "https://fixed.example"},
+		"outranks what a proxy says":            {"https://fixed.example", root, []string{"X-Forwarded-Proto: http", "X-Forwarded-Host: a.example", "X-Forwarded-Prefix: /x"}, "https://fixed.example"},
+		"with a path that the proxy took away":  {"https://fixed.example/updates", root, nil, "https://fixed.example/updates"},
+		"with a path that the proxy left there": {"https://fixed.example/updates", "/updates" + root, nil, "https://fixed.example/updates"},
+		"with a path of several segments":       {"https://fixed.example/a/b/", "/a/b" + root, nil, "https://fixed.example/a/b"},
+		"with an escaped path":                  {"https://fixed.example/a%20b", "/a%20b" + root, nil, "https://fixed.example/a%20b"},
+		"with a port":                           {"http://fixed.example:8080/u", root, nil, "http://fixed.example:8080/u"},
+		"none, with a prefix that was left":     {"", "/updates" + root, []string{"X-Forwarded-Prefix: /updates"}, "http://door.example/updates"},
+		"a tenant with the name of the path":    {"https://fixed.example/acme", root, nil, "https://fixed.example/acme"},
+		"both":                                  {"https://fixed.example/acme", "/acme" + root, nil, "https://fixed.example/acme"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			b.Offer.DeployID = 31
+			s := door(t, b, trust(proxy), func(o *ddi.Options) { o.BaseURL = tc.base })
+			w := answered(s, ask("GET "+tc.asked, tc.headers...))
+			if want := `"` + tc.want + root + `/deploymentBase/31"`; !strings.Contains(w.Body.String(), want) {
+				t.Errorf("%d %s, want a link to %s", w.Code, w.Body, want)
+			}
+		})
+	}
+	if w := answered(door(t, backend()), ask("GET /updates"+root, "X-Forwarded-Prefix: /updates")); w.Code != http.StatusNotFound {
+		t.Errorf("the prefix of a stranger is taken from the path: %d", w.Code)
+	}
+}
+
+func TestBaseURLMustBeUsable(t *testing.T) {
+	for _, base := range []string{"door.example", "ftp://door.example", "https://", "https://door.example?x=y", "http://a b", "https://door.example/a/../b",
+		"https://door.example//a", "https://door.example/a#b", "https://ada@door.example", "https://door.example:99999", "https://door.example/a?"} {
+		if _, err := ddi.NewServer(backend(), ddi.Options{BaseURL: base}); err == nil {
+			t.Errorf("%q was taken", base)
+		}
+	}
+}
+
+func TestParseProxies(t *testing.T) {
+	for list, want := range map[string]string{
+		"":                                  "[]",
+		" , ":                               "[]",
+		"10.0.0.0/8, fd00::/8,192.0.2.7":    "[10.0.0.0/8 fd00::/8 192.0.2.7/32]",
+		"10.1.2.3/8":                        "[10.0.0.0/8]",
+		"::ffff:192.0.2.7":                  "[192.0.2.7/32]",
+		"::ffff:192.0.2.0/120,fe80::1%eth0": "[192.0.2.0/24 fe80::1/128]",
+	} {
+		got, err := ddi.ParseProxies(list)
+		if err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%q: %v, %v, want %s", list, got, err, want)
+		}
+	}
+	for _, list := range []string{"ingress", "10.0.0.0/33", "10.0.0.0/8 fd00::/8", "10.0.0", "10.0.0.0/8,*"} {
+		if got, err := ddi.ParseProxies(list); err == nil || !strings.Contains(err.Error(), `"`) {
+			t.Errorf("%q: %v, %v", list, got, err)
+		}
+	}
+}

@@ -1,0 +1,217 @@
+package ddi_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// requireNginx finds nginx, or skips the test where there is none, except where GOSHAWK_REQUIRE_NGINX
+// says that there has to be one.
+func requireNginx(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	const sentence = "this test needs nginx, which is not installed: run `apt-get install nginx`"
+	if os.Getenv("GOSHAWK_REQUIRE_NGINX") == "1" {
+		t.Fatal(sentence)
+	}
+	t.Skip(sentence)
+	return ""
+}
+
+// documentedProxy starts nginx with the configuration that docs/devices.md gives, changed for this
+// machine and by the pairs of change. It returns its address and the certificate to trust.
+func documentedProxy(t *testing.T, upstream string, change ...string) (address string, roots *x509.CertPool) {
+	t.Helper()
+	program, folder := requireNginx(t), t.TempDir()
+	page, err := os.ReadFile("../../docs/devices.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```nginx\n")
+	server, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/devices.md has no configuration of nginx")
+	}
+	address, roots = freeAddress(t), certificate(t, filepath.Join(folder, "devices"))
+	pairs := append(change, "listen 443", "listen "+address, "/etc/nginx/devices", filepath.Join(folder, "devices"),
+		"goshawk-door.goshawk-system.svc:8080", upstream)
+	for ; len(pairs) > 1; pairs = pairs[2:] {
+		if !strings.Contains(server, pairs[0]) {
+			t.Fatalf("the documented configuration does not say %q", pairs[0])
+		}
+		server = strings.ReplaceAll(server, pairs[0], pairs[1])
+	}
+	text := fmt.Sprintf("daemon off; error_log stderr; pid %[1]s/pid; events {}\nhttp {\naccess_log off;\nclient_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; "+
+		"fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s}\n", folder, server)
+	conf := filepath.Join(folder, "nginx.conf")
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(program, "-p", folder, "-c", conf)
+	command.Stderr = t.Output()
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = command.Process.Signal(os.Interrupt); _ = command.Wait() })
+	for range 200 {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			return address, roots
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("nginx does not listen")
+	return "", nil
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// certificate writes name.crt and name.key of this machine.
+func certificate(t *testing.T, name string) *x509.CertPool {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	crt, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{".crt": {Type: "CERTIFICATE", Bytes: crt}, ".key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		if err := os.WriteFile(name+file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parsed, err := x509.ParseCertificate(crt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(parsed)
+	return roots
+}
+
+// TestBehindNginx: a device that comes by TLS and a path prefix gets links that lead back the same way,
+// whether nginx leaves the prefix or takes it away; the address is the device's. Devices are at 127.0.0.2.
+func TestBehindNginx(t *testing.T) {
+	tests := map[string]struct {
+		change  []string
+		options func(*ddi.Options)
+		prefix  string
+		id      string
+		// links begin with this; empty: with what the device asked.
+		links   string
+		address string
+	}{
+		"as documented":               {nil, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
+		"an id with an escaped slash": {nil, trust("127.0.0.1"), "/updates", "a/b", "", "127.0.0.2"},
+		"the prefix is taken away":    {[]string{":8080;", ":8080/;"}, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
+		"without a prefix":            {[]string{"location /updates/", "location /", "Prefix /updates", `Prefix ""`}, trust("127.0.0.1"), "", "dev1", "", "127.0.0.2"},
+		"by Forwarded alone":          {[]string{"X-Forwarded-For $remote_addr", `X-Forwarded-For ""`, "X-Forwarded-Proto $scheme", `X-Forwarded-Proto ""`, "X-Forwarded-Host $http_host", `X-Forwarded-Host ""`, `Forwarded ""`, `Forwarded "for=$remote_addr;proto=$scheme;host=\"$http_host\""`}, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
+		"the port comes by itself":    {[]string{"Host $http_host", "Host $host", `X-Forwarded-Port ""`, "X-Forwarded-Port $server_port"}, trust("127.0.0.0/8"), "/updates", "dev1", "", "127.0.0.2"},
+		"a base URL with a path":      {nil, func(o *ddi.Options) { o.BaseURL = "https://devices.example.com/updates" }, "/updates", "dev1", "https://devices.example.com/updates", "127.0.0.1"},
+		"a proxy that is not trusted": {[]string{"location /updates/", "location /"}, func(*ddi.Options) {}, "", "dev1", "http://", "127.0.0.1"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			b.Tokens[ddi.Device{Tenant: "acme", ControllerID: tc.id}] = token
+			b.Offer.DeployID = 31
+			upstream := httptest.NewServer(door(t, b, tc.options))
+			defer upstream.Close()
+			address, roots := documentedProxy(t, strings.TrimPrefix(upstream.URL, "http://"), tc.change...)
+			from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+			client := &http.Client{Transport: &http.Transport{
+				TLSClientConfig: &tls.Config{RootCAs: roots},
+				DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+					return from.DialContext(ctx, network, address)
+				},
+			}, Timeout: 10 * time.Second}
+			send := func(method, url, body string) (int, string) {
+				t.Helper()
+				r, err := http.NewRequest(method, url, strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", "TargetToken "+token)
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("X-Forwarded-For", "198.51.100.66") // what a device says of itself counts for nothing
+				r.Header.Set("X-Forwarded-Port", "1")
+				response, err := client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer response.Body.Close()
+				content, err := io.ReadAll(response.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return response.StatusCode, string(content)
+			}
+			asked := "https://" + address + tc.prefix + wire.RootPath("acme", tc.id)
+			code, body := send("GET", asked, "")
+			var base wire.Base
+			if err := json.Unmarshal([]byte(body), &base); err != nil || code != http.StatusOK {
+				t.Fatalf("%d %s", code, body)
+			}
+			link := base.Links.DeploymentBase.Href
+			if tc.links != "" {
+				if !strings.HasPrefix(link, tc.links) {
+					t.Errorf("the link is %s, want one that begins with %s", link, tc.links)
+				}
+			} else if link != asked+"/deploymentBase/31" {
+				t.Errorf("the link is %s, want %s/deploymentBase/31", link, asked)
+			} else if code, body := send("GET", link, ""); code != http.StatusOK {
+				t.Errorf("the link answers %d %s", code, body)
+			}
+			if code, body := send("POST", asked+"/deploymentBase/31/feedback", `{"status":`+success+`}`); code != http.StatusOK {
+				t.Errorf("the report is answered %d %s", code, body)
+			}
+			want := dditest.Call{Method: "Poll", Device: ddi.Device{Tenant: "acme", ControllerID: tc.id}, Args: []any{tc.address}}
+			if diff := cmp.Diff(want, b.Calls()[0]); diff != "" {
+				t.Errorf("the poll (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
