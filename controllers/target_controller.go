@@ -55,7 +55,7 @@ func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) er
 	ready := targetReady(t, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
 	setCondition(&status.Conditions, ready)
 	setOrDrop(&status.Conditions, v1alpha1.ConditionStalled, stalledBy(ready))
-	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, targetAssigned(r.Index.World(t, w.Now))) // as of what was just noted
+	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, offer.Assigned(r.Index.World(t, w.Now))) // as of what was just noted
 	status.ObservedGeneration = t.Generation
 	speakOf(status.Conditions, t.Generation)
 	return nil
@@ -105,7 +105,7 @@ func (r *TargetReconciler) recheck(t *v1alpha1.Target) time.Duration {
 		times = append(times, action.ProgressDeadline(a), action.CancelDeadline(a), offer.For(r.Index.World(t, now)).Reason.Until)
 	}
 	if t.Spec.Assignment != nil {
-		times = append(times, nextWords(r.Index.World(t, now)))
+		times = append(times, offer.AssignedUntil(r.Index.World(t, now)))
 	}
 	if seen := t.Status.LastSeen; seen != nil && now.Sub(seen.Time) < targets.OfflineAfter {
 		times = append(times, seen.Add(targets.OfflineAfter))

@@ -55,7 +55,7 @@ func TestALookLetsWhatIsKnownOfTheDeviceHoldForTheNewSpec(t *testing.T) {
 func TestAnAssignmentWaitsForItsTime(t *testing.T) {
 	at := metav1.NewTime(noon.Add(time.Hour))
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
-	c := targetAssigned(offer.World{Now: noon, Target: target})
+	c := offer.Assigned(offer.World{Now: noon, Target: target})
 	if got, want := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message), "True WaitingForStart: fw is assigned as of 2026-03-01T13:00:00Z (spec.assignment.assignedAt) and waits until then"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -116,7 +116,7 @@ func TestARefusedAssignmentIsSaidBeforeAWrongCancel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", nil), Cancel: &v1alpha1.CancelRequest{UpTo: 500}}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
-			c := targetAssigned(offer.World{Now: noon, Target: target, Intents: []offer.Intent{ofAssignment(target, tt.set)}})
+			c := offer.Assigned(offer.World{Now: noon, Target: target, Intents: []offer.Intent{ofAssignment(target, tt.set)}})
 			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -133,52 +133,12 @@ func ofAssignment(t *v1alpha1.Target, set *offer.Set) offer.Intent {
 
 func TestACancelOfTheFutureIsIgnoredAndSaid(t *testing.T) {
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Cancel: &v1alpha1.CancelRequest{UpTo: 101}}, Status: v1alpha1.TargetStatus{NextActionID: 101}}
-	if c := targetAssigned(offer.World{Now: noon, Target: target}); c == nil || c.Reason != v1alpha1.ReasonUnknownCancelID {
+	if c := offer.Assigned(offer.World{Now: noon, Target: target}); c == nil || c.Reason != v1alpha1.ReasonUnknownCancelID {
 		t.Errorf("condition is %+v", c)
 	}
 	target.Spec.Cancel.UpTo = 100
-	if c := targetAssigned(offer.World{Now: noon, Target: target}); c != nil {
+	if c := offer.Assigned(offer.World{Now: noon, Target: target}); c != nil {
 		t.Errorf("an id that was given needs no words: %+v", c)
-	}
-}
-
-// What becomes of an assignment is said in words that do not change with the hour: no target is written when a window opens or closes.
-func TestWordsOfAnAssignment(t *testing.T) {
-	nightly := &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *", DurationSeconds: 7200, TimeZone: "Europe/Berlin"}
-	tests := map[string]struct {
-		edit func(*offer.World, *offer.Intent)
-		want string
-	}{
-		"it is offered": {func(*offer.World, *offer.Intent) {}, "True Progressing: fw is offered to the device"},
-		"out of hours":  {func(_ *offer.World, in *offer.Intent) { in.Update.MaintenanceWindow = nightly }, `True Progressing: fw is offered to the device in the maintenance window "0 2 * * *" (Europe/Berlin, 2h0m0s)`},
-		"within hours": {func(w *offer.World, in *offer.Intent) {
-			in.Update.MaintenanceWindow, w.Now = nightly, time.Date(2026, 3, 2, 1, 30, 0, 0, time.UTC)
-		}, `True Progressing: fw is offered to the device in the maintenance window "0 2 * * *" (Europe/Berlin, 2h0m0s)`},
-		"never": {func(_ *offer.World, in *offer.Intent) {
-			in.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 30 2 *", DurationSeconds: 7200}
-		}, "False InvalidSpec: the maintenance window of spec.assignment never opens: correct its schedule"},
-		"newer rollouts may come with it": {func(_ *offer.World, in *offer.Intent) {
-			in.Closed = offer.Reason{Code: offer.CodeSettling, Until: noon}
-		}, "True Progressing: fw is offered to the device"},
-		"the device is held":     {func(w *offer.World, _ *offer.Intent) { w.Target.Spec.Hold = true }, "True Hold: spec.hold keeps this target from beginning anything; set it to false to release it"},
-		"the set is invalid":     {func(_ *offer.World, in *offer.Intent) { in.Set.Invalidation = v1alpha1.CancelationSoft }, "False DistributionSetInvalid: DistributionSet fw is invalidated (Soft) and is never given to a device again"},
-		"the set does not exist": {func(_ *offer.World, in *offer.Intent) { in.Set = nil }, "False ReferenceNotFound: DistributionSet fw does not exist: create it, or name another in spec.assignment"},
-		"the type does not fit": {func(w *offer.World, in *offer.Intent) {
-			w.Target.Spec.Type, in.Set.CompatibleTargetTypes = "meter", []string{"gateway"}
-		}, `False Incompatible: DistributionSet fw does not fit target type "meter": its compatibleTargetTypes are [gateway]`},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", nil)}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
-			in := ofAssignment(target, &offer.Set{Name: "fw", ContentHash: "content", Deployable: true})
-			w := offer.World{Now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), Target: target}
-			tt.edit(&w, &in)
-			w.Intents = []offer.Intent{in}
-			c := targetAssigned(w)
-			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != tt.want {
-				t.Errorf("got  %s\nwant %s", got, tt.want)
-			}
-		})
 	}
 }
 
@@ -295,12 +255,12 @@ func TestAnAssignmentWhoseTimeHasJustComeIsLookedAtAgain(t *testing.T) {
 		"it has just come":  {noon, noon},
 		"it came meanwhile": {noon.Add(time.Second), noon.Add(time.Second)},
 	} {
-		if got := nextWords(offer.World{Now: tt.now, Target: target}); !got.Equal(tt.want) {
+		if got := offer.AssignedUntil(offer.World{Now: tt.now, Target: target}); !got.Equal(tt.want) {
 			t.Errorf("%s: looks again at %s, want %s", name, got, tt.want)
 		}
 	}
 	target.Status.Assignment = offer.NoteAssignment(target.Spec.Assignment, target.Status.Assignment, noon)
-	if got := nextWords(offer.World{Now: noon, Target: target}); !got.IsZero() {
+	if got := offer.AssignedUntil(offer.World{Now: noon, Target: target}); !got.IsZero() {
 		t.Errorf("once noted it is looked at again at %s", got)
 	}
 }

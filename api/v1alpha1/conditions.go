@@ -80,6 +80,14 @@ const (
 	ReasonPlanned = "Planned"
 	// ReasonAwaitingApproval says that spec.approval.planHash is not (or no longer) the hash of the plan.
 	ReasonAwaitingApproval = "AwaitingApproval"
+	// ReasonWaitingForDevice says that an assignment may start and its device has not fetched it.
+	ReasonWaitingForDevice = "WaitingForDevice"
+	// ReasonAwaitingConfirmation says that a person at the device has to agree to an assignment.
+	ReasonAwaitingConfirmation = "AwaitingConfirmation"
+	// ReasonDenied says that a person at the device has refused an assignment, and may still agree.
+	ReasonDenied = "Denied"
+	// ReasonCanceling says that the device is asked to cancel an assignment.
+	ReasonCanceling = "Canceling"
 	// ReasonWaitingForStart says that spec.startAt, or assignedAt of a Target's assignment, lies in the future.
 	ReasonWaitingForStart = "WaitingForStart"
 	// ReasonSuperseding says that a starting rollout waits until older ones gave up shared targets.

@@ -40,6 +40,15 @@ func Installed(s *v1alpha1.TargetStatus, hash string) bool {
 	return hash != "" && s.Installed != nil && s.Installed.ContentHash == hash && IsConsistent(s)
 }
 
+// HasInstalled reports whether the device says that it has installed what an open action brings, whose result is still to come.
+func HasInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
+	if a.State == v1alpha1.ActionWaitingForConfirmation || a.State == v1alpha1.ActionCanceling || a.State.IsClosed() {
+		return false
+	}
+	return a.Stage == "INSTALLED" || s.Installed != nil && s.Installed.ContentHash == a.ContentHash && s.Installed.ActionID == 0 && s.Installed.Since != nil &&
+		a.BeganAt != nil && !s.Installed.Since.Time.Before(a.BeganAt.Time)
+}
+
 // ReportInstalled takes the device's own word for what it runs, outside of any action. A name that ends in _INCONSISTENT puts the
 // device in doubt; a name that does not clears no doubt, only a success does.
 func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) {

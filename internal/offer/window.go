@@ -37,6 +37,27 @@ func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
 	return time.Time{}
 }
 
+// seldom is how far apart the openings of a window are at least for a sentence to name them: each costs a write.
+const seldom = time.Hour
+
+// opening is when a window is open: the present opening, or the next one. Zero: it never opens, never closes, or opens more often than once an hour.
+func opening(w *v1alpha1.MaintenanceWindow, now time.Time) (opens, closes time.Time) {
+	found, err := openingsOf(w)
+	if err != nil {
+		return time.Time{}, time.Time{}
+	}
+	local, length := now.In(found.zone), time.Duration(w.DurationSeconds)*time.Second
+	opens = found.schedule.Next(local.Add(-length))
+	if opens.IsZero() {
+		return time.Time{}, time.Time{}
+	}
+	closes = opens.Add(length)
+	if next := found.schedule.Next(opens); !next.IsZero() && (next.Sub(opens) < seldom || !next.After(closes)) {
+		return time.Time{}, time.Time{}
+	}
+	return opens, closes
+}
+
 // CheckWindow tells what keeps a window from ever opening again, and the cure; nil: nothing. The sentence begins with the field at fault.
 func CheckWindow(w *v1alpha1.MaintenanceWindow, now time.Time) error {
 	open, next, err := windowAt(w, now)

@@ -102,6 +102,9 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 	if err := change(w, &next.Status); err != nil {
 		return target, err
 	}
+	if !equality.Semantic.DeepEqual(next.Status, target.Status) {
+		s.noteAssigned(next, w.Now)
+	}
 	noteOnline(next, w.Now)
 	slices.SortFunc(next.Status.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) }) // whoever added them
 	if equality.Semantic.DeepEqual(next.Status, target.Status) {

@@ -1,0 +1,239 @@
+package offer
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// What is said of a target's own assignment: one sentence for every state, from the verdict on it, the offer and the state of its action.
+
+// Assigned is the condition that says what became of spec.assignment and spec.cancel; nil: neither is set, or there is nothing to say. It is False where a person has
+// to act. An assignment that has to be fixed goes before a cancel that names no action: the counters of rollouts go by its reason.
+func Assigned(w World) *metav1.Condition {
+	assigned, wrong := assignmentNow(w), wrongCancel(w.Target)
+	if wrong == "" {
+		return assigned
+	}
+	if assigned != nil && assigned.Status == metav1.ConditionFalse {
+		assigned.Message += "; besides, " + wrong
+		return assigned
+	}
+	return assignedAs(w, metav1.ConditionFalse, v1alpha1.ReasonUnknownCancelID, wrong)
+}
+
+// wrongCancel says that spec.cancel names an id that was never given; empty: it does not.
+func wrongCancel(t *v1alpha1.Target) string {
+	if t.Spec.Cancel == nil || t.Spec.Cancel.UpTo < t.Status.NextActionID {
+		return ""
+	}
+	return fmt.Sprintf("spec.cancel.upTo is %d, but this target was never given an id above %d, so it is ignored: copy the id from status.actions",
+		t.Spec.Cancel.UpTo, t.Status.NextActionID-1)
+}
+
+func assignmentNow(w World) *metav1.Condition {
+	wanted := w.Target.Spec.Assignment
+	switch own := verdictOnAssignment(w); {
+	case wanted == nil:
+		return nil
+	case IsAhead(wanted, w.Now):
+		return assignedAs(w, metav1.ConditionTrue, v1alpha1.ReasonWaitingForStart, fmt.Sprintf(
+			"%s is assigned as of %s (spec.assignment.assignedAt) and waits until then", wanted.DistributionSet, stamp(wanted.AssignedAt.Time)))
+	case own == nil:
+		return assignedAs(w, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "spec.assignment has been noted")
+	default:
+		status, reason, message := own.condition(w)
+		return assignedAs(w, status, reason, message)
+	}
+}
+
+func assignedAs(w World, status metav1.ConditionStatus, reason, message string) *metav1.Condition {
+	return &metav1.Condition{Type: v1alpha1.ConditionAssigned, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: w.Target.Generation, LastTransitionTime: metav1.NewTime(w.Now.Truncate(time.Second))}
+}
+
+// verdictOnAssignment returns the verdict on the target's own assignment; nil: it does not reach the target.
+func verdictOnAssignment(w World) *Verdict {
+	if w.Target.Spec.Assignment == nil {
+		return nil
+	}
+	for _, v := range Judge(w) {
+		if v.Intent.Source.Kind == v1alpha1.SourceTarget {
+			return &v
+		}
+	}
+	return nil
+}
+
+// condition is what a verdict and the action of the assignment come to.
+func (v Verdict) condition(w World) (status metav1.ConditionStatus, reason, message string) {
+	a := ownAction(&w.Target.Status, v.Intent)
+	isOpen := a != nil && !a.State.IsClosed()
+	if isOpen {
+		reason, message = v.atWork(w, a)
+	}
+	switch toFix := v.toFix(); {
+	case toFix != "" && isOpen:
+		return metav1.ConditionFalse, toFix, v.Reason.Message + "; " + message
+	case toFix != "":
+		return metav1.ConditionFalse, toFix, v.Reason.Message
+	case isOpen:
+		return metav1.ConditionTrue, reason, message
+	}
+	switch v.Reason.Code {
+	case "", CodeWindowClosed:
+		reason, message = v.ahead(w)
+		return metav1.ConditionTrue, reason, message
+	case CodeFailed:
+		return metav1.ConditionFalse, string(v.Reason.Code), v.Reason.Message + again(v)
+	case CodeDone, CodeCanceled, CodeSuperseded:
+		return metav1.ConditionTrue, string(v.Reason.Code), v.closing(w, a) + again(v)
+	}
+	return metav1.ConditionTrue, string(v.Reason.Code), v.Reason.Message
+}
+
+// toFix is the reason of an assignment that a person has to fix; empty: none has to.
+func (v Verdict) toFix() string {
+	switch v.Reason.Code {
+	case CodeWindowClosed:
+		if v.Reason.Until.IsZero() { // it never opens
+			return v1alpha1.ReasonInvalidSpec
+		}
+	case CodeSetInvalid:
+		return v1alpha1.ReasonDistributionSetInvalid
+	case CodeSetNotFound:
+		return v1alpha1.ReasonReferenceNotFound
+	case CodeSetNotReady, CodeIncompatible, CodeContentChanged:
+		return string(v.Reason.Code)
+	}
+	return ""
+}
+
+// ahead speaks of an assignment that may start now or in its maintenance window, and that the device has not fetched.
+func (v Verdict) ahead(w World) (reason, message string) {
+	update := &v.Intent.Update
+	if o := For(w); o.Reason.Code == CodeNotReady {
+		return string(o.Reason.Code), fmt.Sprintf("%s waits: %s", update.DistributionSet, o.Reason.Message)
+	} else if v.Reason.IsZero() && o.Intent != nil && o.Intent.Source.Kind != v1alpha1.SourceTarget {
+		return v1alpha1.ReasonWaitingForDevice, fmt.Sprintf("%s waits: %s first", update.DistributionSet, o.Reason.Message)
+	}
+	message = fmt.Sprintf("%s has not been fetched: it waits for the next poll of the device", update.DistributionSet)
+	if update.ConfirmationRequired && !confirmsByItself(w.Target) {
+		message += ", which is then asked to confirm it"
+	}
+	return v1alpha1.ReasonWaitingForDevice, message + inWindow(update.MaintenanceWindow, w.Now)
+}
+
+// inWindow names a maintenance window and when it is open: the present opening, or the next one. So nothing has to be written when the window opens, only once it has
+// closed.
+func inWindow(window *v1alpha1.MaintenanceWindow, now time.Time) string {
+	if window == nil {
+		return ""
+	}
+	words := " in the maintenance window " + WindowWords(window)
+	if opens, closes := opening(window, now); !closes.IsZero() {
+		words += fmt.Sprintf(", open from %s to %s", stamp(opens), stamp(closes))
+	}
+	return words
+}
+
+// atWork speaks of the open action of an assignment.
+func (v Verdict) atWork(w World, a *v1alpha1.Action) (reason, message string) {
+	set := a.DistributionSet
+	switch a.State {
+	case v1alpha1.ActionWaitingForConfirmation:
+		return v.confirmation(w, a)
+	case v1alpha1.ActionCanceling:
+		return v1alpha1.ReasonCanceling, fmt.Sprintf("action %d (%s) is being canceled (%s): the device is asked until it answers", a.ID, set, a.Cancel.Cause)
+	case v1alpha1.ActionRetrieved:
+		message = fmt.Sprintf("the device has fetched %s as action %d and has not reported yet", set, a.ID)
+	case v1alpha1.ActionDownloading:
+		message = fmt.Sprintf("the device downloads %s (action %d)", set, a.ID)
+	case v1alpha1.ActionDownloaded:
+		message = fmt.Sprintf("the device has downloaded %s (action %d) and has not started to install it", set, a.ID)
+	case v1alpha1.ActionInstalling:
+		message = fmt.Sprintf("the device installs %s (action %d)", set, a.ID)
+	case v1alpha1.ActionRemoving:
+		message = fmt.Sprintf("the device removes software for %s (action %d)", set, a.ID)
+	default:
+		message = fmt.Sprintf("the device is at work on %s (action %d)", set, a.ID)
+	}
+	if action.HasInstalled(&w.Target.Status, a) {
+		message = fmt.Sprintf("the device has installed %s (action %d) and has not confirmed the result", set, a.ID)
+	}
+	if c := a.Cancel; c != nil && c.Answer == v1alpha1.AnswerRejected {
+		message += fmt.Sprintf("; it has refused to cancel (%s)", c.Cause)
+	}
+	return v1alpha1.ReasonProgressing, message
+}
+
+// confirmation speaks of an action that a person at the device has to agree to, or is not asked about now.
+func (v Verdict) confirmation(w World, a *v1alpha1.Action) (reason, message string) {
+	o := For(w)
+	switch o.Reason.Code {
+	case CodeConfirm:
+		message = o.Reason.Message
+	case CodeWindowClosed:
+		message = fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))
+	default:
+		return string(o.Reason.Code), fmt.Sprintf("action %d (%s) waits for confirmation and the device is not asked: %s", a.ID, a.DistributionSet, o.Reason.Message)
+	}
+	reason = v1alpha1.ReasonAwaitingConfirmation
+	if denial(a) != "" {
+		reason = v1alpha1.ReasonDenied
+	}
+	return reason, a.DistributionSet + ": " + message + inWindow(v.Intent.Update.MaintenanceWindow, w.Now)
+}
+
+// closing speaks of an assignment that is over.
+func (v Verdict) closing(w World, a *v1alpha1.Action) string {
+	switch now := w.Target.Status.Installed; {
+	case v.Reason.Code != CodeDone || a == nil:
+	case a.Update.Type == v1alpha1.UpdateTypeDownloadOnly:
+		return fmt.Sprintf("%s was downloaded as action %d and is not installed: spec.assignment.type is DownloadOnly", a.DistributionSet, a.ID)
+	case now != nil && now.ContentHash != a.ContentHash && now.DistributionSet != "":
+		return fmt.Sprintf("%s, and the device has %s installed now", v.Reason.Message, now.DistributionSet)
+	}
+	return v.Reason.Message
+}
+
+// again says how the same set is assigned once more.
+func again(v Verdict) string {
+	return fmt.Sprintf("; to bring %s once more, give spec.assignment.assignedAt the present time", v.Intent.Update.DistributionSet)
+}
+
+// AssignedUntil is when time alone changes what Assigned says; zero: never. Of a maintenance window that is when it closes, at most once an hour.
+func AssignedUntil(w World) time.Time {
+	wanted := w.Target.Spec.Assignment
+	switch {
+	case wanted == nil:
+		return time.Time{}
+	case IsAhead(wanted, w.Now):
+		return wanted.AssignedAt.Time
+	case !IsSeen(wanted, w.Target.Status.Assignment): // its time has come since the last look began
+		return w.Now
+	}
+	own := verdictOnAssignment(w)
+	if own == nil {
+		return time.Time{}
+	}
+	if until := own.Reason.Until; own.Reason.Code != CodeWindowClosed && until.After(w.Now) {
+		return until
+	}
+	if a := ownAction(&w.Target.Status, own.Intent); a != nil && a.State.HasBegun() || !slices.Contains(awaitingDevice, own.Reason.Code) {
+		return time.Time{}
+	}
+	if window := own.Intent.Update.MaintenanceWindow; window != nil {
+		_, closes := opening(window, w.Now)
+		return closes
+	}
+	return time.Time{}
+}
+
+// awaitingDevice are the verdicts whose sentence names the opening of a maintenance window.
+var awaitingDevice = []Code{"", CodeWindowClosed}
