@@ -105,7 +105,7 @@ func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.
 	if !controllerutil.ContainsFinalizer(set, v1alpha1.DistributionSetFinalizer) {
 		return ctrl.Result{}, nil
 	}
-	if set.Spec.Invalidation != nil {
+	if set.InvalidationInForce() != nil {
 		if _, err := r.tombstones().Put(ctx, set, r.Now()); err != nil {
 			return r.retryFull(set, err)
 		}
@@ -169,11 +169,11 @@ func (r *DistributionSetReconciler) loadTwins(ctx context.Context, l *setLook) (
 	return len(twins) > 1, nil
 }
 
-// tombstone records an invalidation by spec, and otherwise asks for one where the answer may be news: at the first look, of twins, and of what is invalid
+// tombstone records an invalidation that was committed on the set, and otherwise asks for one where the answer may be news: at the first look, of twins, and of what is invalid
 // by its tombstone alone, since an operator may have cleared it.
 func (r *DistributionSetReconciler) tombstone(ctx context.Context, set *v1alpha1.DistributionSet, hasTwins bool) (*Tombstone, error) {
 	status := set.Status.Invalidation
-	if wanted := set.Spec.Invalidation; wanted != nil {
+	if wanted := set.InvalidationInForce(); wanted != nil {
 		if status != nil && status.Cancelation == wanted.Cancelation && status.FinishedAt == nil {
 			return nil, nil // recorded before the walk began
 		}

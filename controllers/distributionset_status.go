@@ -98,7 +98,7 @@ func (l *setLook) invalidation() *ruling {
 	if l.tombstone != nil {
 		since = l.tombstone.Since
 	}
-	switch wanted := l.set.Spec.Invalidation; {
+	switch wanted := l.set.InvalidationInForce(); {
 	case wanted != nil:
 		return &ruling{wanted.Cancelation, since, v1alpha1.ReasonInvalidatedBySpec, fmt.Sprintf(
 			"spec.invalidation (%s) took the set out of circulation for good%s; create another DistributionSet", wanted.Cancelation, becauseOf(wanted.Reason))}
@@ -166,11 +166,42 @@ func (l *setLook) takeInvalidation(status *v1alpha1.DistributionSetStatus, c con
 	if isNews {
 		seen = &v1alpha1.InvalidationStatus{Cancelation: i.cancelation, ObservedAt: second(i.since), Rollouts: l.rollouts, AutoAssignments: l.autos}
 	}
+	if seen.Recorded == nil {
+		seen.Recorded = l.set.Spec.Invalidation.DeepCopy()
+	}
 	seen.Actions = progress(seen.Actions, counts, i.cancelation)
 	if seen.FinishedAt == nil && (seen.Actions == nil || !isNews && counts.unfolded(i.cancelation) == 0) {
 		seen.FinishedAt = second(l.now)
 	}
 	status.Invalidation = seen
+}
+
+// changeOfFinal returns what spec.invalidation says otherwise than the recorded invalidation, and what to do. Empty: nothing.
+func (l *setLook) changeOfFinal() string {
+	if l.set.Status.Invalidation == nil || l.set.Status.Invalidation.Recorded == nil {
+		return ""
+	}
+	final, now := l.set.Status.Invalidation.Recorded, l.set.Spec.Invalidation
+	const sentence = "spec.invalidation was %s, which has no effect: the set was invalidated for good; put it back as %s, or delete this DistributionSet and create another one"
+	switch {
+	case now == nil:
+		return fmt.Sprintf(sentence, "removed", asManifest(final))
+	case *now != *final:
+		return fmt.Sprintf(sentence, "changed to "+asManifest(now), asManifest(final))
+	}
+	return ""
+}
+
+// asManifest writes an invalidation as a manifest would, in one line.
+func asManifest(i *v1alpha1.Invalidation) string {
+	fields := "cancelation: " + string(i.Cancelation)
+	if i.DeleteRollouts {
+		fields += ", deleteRollouts: true"
+	}
+	if i.Reason != "" {
+		fields += fmt.Sprintf(", reason: %q", i.Reason)
+	}
+	return "{" + fields + "}"
 }
 
 // second is a time as it will be stored.
@@ -221,6 +252,8 @@ func (l *setLook) lockingMessage() string {
 func (l *setLook) takeReady(status *v1alpha1.DistributionSetStatus, c conditions) {
 	change := l.contentChange(status)
 	switch i := l.invalidation(); {
+	case i != nil && l.changeOfFinal() != "":
+		c.stalled(v1alpha1.ReasonInvalidationIsFinal, l.changeOfFinal())
 	case i != nil:
 		c.ready(v1alpha1.ReasonDistributionSetInvalid, i.message)
 	case l.elder != "":

@@ -140,8 +140,9 @@ func tombstoneKey(set *v1alpha1.DistributionSet) string {
 
 // tombstoneLine is what an operator reads: namespace/name version (type) Force since 2026-12-01T02:00:00Z: reason.
 func tombstoneLine(set *v1alpha1.DistributionSet, now time.Time) string {
-	line := fmt.Sprintf("%s %s since %s", tombstoneLabel(set), set.Spec.Invalidation.Cancelation, now.UTC().Format(time.RFC3339))
-	if reason := oneLine(set.Spec.Invalidation.Reason); reason != "" {
+	invalidation := set.InvalidationInForce()
+	line := fmt.Sprintf("%s %s since %s", tombstoneLabel(set), invalidation.Cancelation, now.UTC().Format(time.RFC3339))
+	if reason := oneLine(invalidation.Reason); reason != "" {
 		line += ": " + reason
 	}
 	return shorten(line, maxEntryBytes)

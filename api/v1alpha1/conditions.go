@@ -56,6 +56,12 @@ const (
 	ReasonDistributionSetInvalid = "DistributionSetInvalid"
 	// ReasonInvalidatedBySpec says that spec.invalidation took the set out of circulation.
 	ReasonInvalidatedBySpec = "InvalidatedBySpec"
+	// ReasonInvalidationIsFinal says that spec.invalidation was changed or removed after it was recorded, without effect.
+	ReasonInvalidationIsFinal = "InvalidationIsFinal"
+	// ReasonStopIsFinal says that spec.state or spec.stopCancelation takes back a recorded stop, without effect.
+	ReasonStopIsFinal = "StopIsFinal"
+	// ReasonForcedIsFinal says that spec.update.type was changed back to Soft after Forced was recorded, without effect.
+	ReasonForcedIsFinal = "ForcedIsFinal"
 	// ReasonTombstone says that a set of the same namespace, name, version and type was invalidated before this object existed.
 	ReasonTombstone = "Tombstone"
 	// ReasonDistributionSetNotReady says that the rollout waits for its set to become complete and Ready.

@@ -51,7 +51,6 @@ type Invalidation struct {
 }
 
 // DistributionSetSpec is one release: modules that belong together.
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.invalidation) || has(self.invalidation)",message="invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet",fieldPath=".invalidation"
 type DistributionSetSpec struct {
 	// name of the release. (name, version, type) is unique in the namespace: the younger twin is Ready=False, Duplicate. Immutable.
 	// +required
@@ -110,10 +109,11 @@ type DistributionSetSpec struct {
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// invalidation takes the set out of circulation, for good: it can be set once and neither changed nor removed (Bosch IoT Rollouts: not
-	// repeatable, never valid again). A set of the same namespace, name, version and type that is created later is invalid, too.
+	// invalidation takes the set out of circulation, for good (Bosch IoT Rollouts: not repeatable, never valid again). It can be set
+	// once: a change or removal is refused until status.invalidation.recorded repeats the field, and has no effect from then on
+	// (Ready=False, reason InvalidationIsFinal). A set of the same namespace, name, version and type that is created later is invalid,
+	// too.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule=`self.cancelation == oldSelf.cancelation && (has(self.deleteRollouts) && self.deleteRollouts) == (has(oldSelf.deleteRollouts) && oldSelf.deleteRollouts) && (has(self.reason) ? self.reason : "") == (has(oldSelf.reason) ? oldSelf.reason : "")`,message="invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancelation of the rollouts)"
 	Invalidation *Invalidation `json:"invalidation,omitempty"`
 }
 
@@ -134,6 +134,10 @@ type InvalidationStatus struct {
 	// cancelation is what was asked for.
 	// +optional
 	Cancelation Cancelation `json:"cancelation,omitempty"`
+	// recorded is spec.invalidation as it is carried out. It is final and decides from then on, whatever spec.invalidation says. Absent:
+	// spec.invalidation was not seen yet, or the set is invalid because an earlier set of the same identity was invalidated.
+	// +optional
+	Recorded *Invalidation `json:"recorded,omitempty"`
 	// observedAt is when Goshawk first saw the invalidation; rollouts created later are never deleted by it.
 	// +optional
 	ObservedAt *metav1.Time `json:"observedAt,omitempty"`
@@ -211,6 +215,8 @@ type DistributionSetStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || ((has(self.spec.modules) ? self.spec.modules : []).size() == (has(oldSelf.spec.modules) ? oldSelf.spec.modules : []).size() && (!has(self.spec.modules) || self.spec.modules.all(m, oldSelf.spec.modules.exists(o, o.name == m.name))))",message="modules is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.modules"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.requiredMigrationStep) && self.spec.requiredMigrationStep) == (has(oldSelf.spec.requiredMigrationStep) && oldSelf.spec.requiredMigrationStep)",message="requiredMigrationStep is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.requiredMigrationStep"
 // +kubebuilder:validation:XValidation:rule=`!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.metadata) ? self.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""}) == (has(oldSelf.spec.metadata) ? oldSelf.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""})`,message="metadata that is visibleToDevice is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.metadata"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.invalidation) || has(self.spec.invalidation) || (has(oldSelf.status) && has(oldSelf.status.invalidation) && has(oldSelf.status.invalidation.recorded))",message="invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet",fieldPath=".spec.invalidation"
+// +kubebuilder:validation:XValidation:rule=`!has(oldSelf.spec.invalidation) || !has(self.spec.invalidation) || (has(oldSelf.status) && has(oldSelf.status.invalidation) && has(oldSelf.status.invalidation.recorded)) || (self.spec.invalidation.cancelation == oldSelf.spec.invalidation.cancelation && (has(self.spec.invalidation.deleteRollouts) && self.spec.invalidation.deleteRollouts) == (has(oldSelf.spec.invalidation.deleteRollouts) && oldSelf.spec.invalidation.deleteRollouts) && (has(self.spec.invalidation.reason) ? self.spec.invalidation.reason : "") == (has(oldSelf.spec.invalidation.reason) ? oldSelf.spec.invalidation.reason : ""))`,message="invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancelation of the rollouts)",fieldPath=".spec.invalidation"
 type DistributionSet struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -223,6 +229,15 @@ type DistributionSet struct {
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DistributionSetStatus `json:"status,omitempty"`
+}
+
+// InvalidationInForce returns the invalidation that was committed on this set: the recorded one once there is one, spec.invalidation
+// until then. nil: there is none.
+func (s *DistributionSet) InvalidationInForce() *Invalidation {
+	if i := s.Status.Invalidation; i != nil && i.Recorded != nil {
+		return i.Recorded
+	}
+	return s.Spec.Invalidation
 }
 
 // DistributionSetList is a list of DistributionSets.

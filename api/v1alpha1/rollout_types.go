@@ -227,8 +227,6 @@ type Retry struct {
 
 // RolloutSpec says what is brought to which targets, in which groups, and what is wanted now.
 // +kubebuilder:validation:XValidation:rule="!(has(self.groupCount) && has(self.groups)) || (oldSelf.hasValue() && has(oldSelf.value().groupCount) && has(oldSelf.value().groups))",optionalOldSelf=true,message="give groupCount or groups, not both",fieldPath=".groupCount"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.state) || oldSelf.state != 'Stopped' || (has(self.state) && self.state == 'Stopped')",message="state Stopped is final: it is immutable; put it back, and create another Rollout",fieldPath=".state"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.state) || oldSelf.state != 'Stopped' || {'None': 0, 'Soft': 1, 'Force': 2}[has(self.stopCancelation) ? self.stopCancelation : 'Soft'] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.stopCancelation) ? oldSelf.stopCancelation : 'Soft']",message="stopCancelation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it",fieldPath=".stopCancelation"
 type RolloutSpec struct {
 	// update is what is brought to a device. Frozen once the rollout has started, except type from Soft to Forced.
 	// +required
@@ -305,7 +303,8 @@ type RolloutSpec struct {
 	// +kubebuilder:validation:Maximum=3600
 	SettleSeconds *int32 `json:"settleSeconds,omitempty"`
 
-	// state is what is wanted now. Default Running; Stopped is final.
+	// state is what is wanted now. Default Running. Stopped is final: another state is refused until status.stop records the stop, and
+	// has no effect from then on (Ready=False, reason StopIsFinal).
 	// +optional
 	// +default="Running"
 	State RolloutIntent `json:"state,omitempty"`
@@ -338,7 +337,8 @@ type RolloutSpec struct {
 	Retry *Retry `json:"retry,omitempty"`
 
 	// stopCancelation says what begun devices do when state is Stopped: None lets them finish, Soft asks them to cancel, Force closes at once.
-	// Default Soft; may be raised after the stop, never lowered.
+	// Default Soft. After the stop it may be raised. Lowering it is refused until status.stop.cancelation records the value, and has no
+	// effect from then on (Ready=False, reason StopIsFinal).
 	// +optional
 	// +default="Soft"
 	StopCancelation Cancelation `json:"stopCancelation,omitempty"`
@@ -462,6 +462,14 @@ type WaitingFor struct {
 	Until *metav1.Time `json:"until,omitempty"`
 }
 
+// StopStatus is spec.state Stopped as it is carried out.
+type StopStatus struct {
+	// cancelation is the strongest stopCancelation that was seen together with spec.state Stopped.
+	Cancelation Cancelation `json:"cancelation"`
+	// observedAt is when spec.state Stopped was first seen.
+	ObservedAt metav1.MicroTime `json:"observedAt"`
+}
+
 // HandledRequests echo the requests of spec that have been carried out.
 type HandledRequests struct {
 	// resumedAt that lifted a pause last.
@@ -556,6 +564,14 @@ type RolloutStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	PauseMessage string `json:"pauseMessage,omitempty"`
+	// stop records spec.state Stopped. It is final and decides from then on, whatever spec.state says. Absent: the rollout was not stopped
+	// by spec.state.
+	// +optional
+	Stop *StopStatus `json:"stop,omitempty"`
+	// updateType is Soft for a rollout that started with update.type Soft, and Forced once update.type was raised; that is final. Absent:
+	// the rollout has not started, or has started with another type.
+	// +optional
+	UpdateType UpdateType `json:"updateType,omitempty"`
 	// finishedAt is when the rollout reached Finished or Stopped.
 	// +optional
 	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
@@ -595,12 +611,14 @@ type RolloutStatus struct {
 // +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.hash`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (self.spec.update.distributionSet == oldSelf.spec.update.distributionSet && has(self.spec.update.forceAt) == has(oldSelf.spec.update.forceAt) && (!has(self.spec.update.forceAt) || self.spec.update.forceAt == oldSelf.spec.update.forceAt || timestamp(self.spec.update.forceAt) == timestamp(oldSelf.spec.update.forceAt)) && has(self.spec.update.weight) == has(oldSelf.spec.update.weight) && (!has(self.spec.update.weight) || self.spec.update.weight == oldSelf.spec.update.weight) && (has(self.spec.update.confirmationRequired) && self.spec.update.confirmationRequired) == (has(oldSelf.spec.update.confirmationRequired) && oldSelf.spec.update.confirmationRequired) && has(self.spec.update.maintenanceWindow) == has(oldSelf.spec.update.maintenanceWindow) && (!has(self.spec.update.maintenanceWindow) || self.spec.update.maintenanceWindow == oldSelf.spec.update.maintenanceWindow) && has(self.spec.update.superseding) == has(oldSelf.spec.update.superseding) && (!has(self.spec.update.superseding) || self.spec.update.superseding == oldSelf.spec.update.superseding) && (has(self.spec.update.reinstall) && self.spec.update.reinstall) == (has(oldSelf.spec.update.reinstall) && oldSelf.spec.update.reinstall) && has(self.spec.update.finishedWarning) == has(oldSelf.spec.update.finishedWarning) && (!has(self.spec.update.finishedWarning) || self.spec.update.finishedWarning == oldSelf.spec.update.finishedWarning) && has(self.spec.update.startDeadlineSeconds) == has(oldSelf.spec.update.startDeadlineSeconds) && (!has(self.spec.update.startDeadlineSeconds) || self.spec.update.startDeadlineSeconds == oldSelf.spec.update.startDeadlineSeconds) && has(self.spec.update.startDeadlineAction) == has(oldSelf.spec.update.startDeadlineAction) && (!has(self.spec.update.startDeadlineAction) || self.spec.update.startDeadlineAction == oldSelf.spec.update.startDeadlineAction) && has(self.spec.update.progressDeadlineSeconds) == has(oldSelf.spec.update.progressDeadlineSeconds) && (!has(self.spec.update.progressDeadlineSeconds) || self.spec.update.progressDeadlineSeconds == oldSelf.spec.update.progressDeadlineSeconds) && has(self.spec.update.cancelDeadlineSeconds) == has(oldSelf.spec.update.cancelDeadlineSeconds) && (!has(self.spec.update.cancelDeadlineSeconds) || self.spec.update.cancelDeadlineSeconds == oldSelf.spec.update.cancelDeadlineSeconds) && has(self.spec.update.retries) == has(oldSelf.spec.update.retries) && (!has(self.spec.update.retries) || self.spec.update.retries == oldSelf.spec.update.retries))",message="update is immutable once the rollout has started, except type from Soft to Forced: stop this rollout and create another",fieldPath=".spec.update"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.update.type) == has(oldSelf.spec.update.type) && (!has(self.spec.update.type) || self.spec.update.type == oldSelf.spec.update.type)) || ((has(self.spec.update.type) ? self.spec.update.type : 'Forced') == 'Forced' && has(oldSelf.spec.update.type) && oldSelf.spec.update.type == 'Soft')",message="update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another",fieldPath=".spec.update.type"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.update.type) == has(oldSelf.spec.update.type) && (!has(self.spec.update.type) || self.spec.update.type == oldSelf.spec.update.type)) || ((has(self.spec.update.type) ? self.spec.update.type : 'Forced') == 'Forced' && has(oldSelf.spec.update.type) && oldSelf.spec.update.type == 'Soft') || (has(self.spec.update.type) && self.spec.update.type == 'Soft' && has(oldSelf.status.updateType) && oldSelf.status.updateType == 'Forced')",message="update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another",fieldPath=".spec.update.type"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.targetSelector) == has(oldSelf.spec.targetSelector) && (!has(self.spec.targetSelector) || self.spec.targetSelector == oldSelf.spec.targetSelector))",message="targetSelector is immutable once the rollout has started: membership was frozen with the plan; create another Rollout for other targets",fieldPath=".spec.targetSelector"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.targetExpression) == has(oldSelf.spec.targetExpression) && (!has(self.spec.targetExpression) || self.spec.targetExpression == oldSelf.spec.targetExpression))",message="targetExpression is immutable once the rollout has started: membership was frozen with the plan; create another Rollout for other targets",fieldPath=".spec.targetExpression"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groupCount) == has(oldSelf.spec.groupCount) && (!has(self.spec.groupCount) || self.spec.groupCount == oldSelf.spec.groupCount))",message="groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another",fieldPath=".spec.groupCount"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groupOrder) == has(oldSelf.spec.groupOrder) && (!has(self.spec.groupOrder) || self.spec.groupOrder == oldSelf.spec.groupOrder))",message="groupOrder is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another",fieldPath=".spec.groupOrder"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groups) == has(oldSelf.spec.groups) && (!has(self.spec.groups) || (self.spec.groups.map(g, g.name) == oldSelf.spec.groups.map(g, g.name) && self.spec.groups.map(g, has(g.percentage) ? g.percentage : 100) == oldSelf.spec.groups.map(g, has(g.percentage) ? g.percentage : 100) && self.spec.groups.map(g, has(g.targetSelector) ? [g.targetSelector] : []) == oldSelf.spec.groups.map(g, has(g.targetSelector) ? [g.targetSelector] : []) && self.spec.groups.map(g, has(g.targetExpression) ? [g.targetExpression] : []) == oldSelf.spec.groups.map(g, has(g.targetExpression) ? [g.targetExpression] : []))))",message="groups is immutable once the rollout has started, except their thresholds, actions and confirmationRequired: stop this rollout and create another",fieldPath=".spec.groups"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.state) || oldSelf.spec.state != 'Stopped' || (has(self.spec.state) && self.spec.state == 'Stopped') || (has(oldSelf.status) && (has(oldSelf.status.state) && oldSelf.status.state == 'Finished' || has(oldSelf.status.stop) && {'None': 0, 'Soft': 1, 'Force': 2}[oldSelf.status.stop.cancelation] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancelation) ? oldSelf.spec.stopCancelation : 'Soft']))",message="state Stopped is final: it is immutable; put it back, and create another Rollout",fieldPath=".spec.state"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.state) || oldSelf.spec.state != 'Stopped' || {'None': 0, 'Soft': 1, 'Force': 2}[has(self.spec.stopCancelation) ? self.spec.stopCancelation : 'Soft'] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancelation) ? oldSelf.spec.stopCancelation : 'Soft'] || (has(oldSelf.status) && (has(oldSelf.status.state) && oldSelf.status.state == 'Finished' || has(oldSelf.status.stop) && {'None': 0, 'Soft': 1, 'Force': 2}[oldSelf.status.stop.cancelation] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancelation) ? oldSelf.spec.stopCancelation : 'Soft']))",message="stopCancelation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it",fieldPath=".spec.stopCancelation"
 type Rollout struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -94,7 +94,8 @@ type Update struct {
 	DistributionSet string `json:"distributionSet"`
 
 	// type tells the device how urgent the update is; it decides nothing in Goshawk. Default Forced. Written by the user; on a
-	// rollout that has started it may still change from Soft to Forced, never back (hawkBit: action type).
+	// rollout that has started it may still change from Soft to Forced (hawkBit: action type). To change it back is refused until
+	// status.updateType records Forced, and has no effect from then on (Ready=False, reason ForcedIsFinal).
 	// +optional
 	// +default="Forced"
 	Type UpdateType `json:"type,omitempty"`

@@ -40,7 +40,7 @@ func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *o
 	return facts
 }
 
-// invalidate takes over the invalidation from spec, or from status where a tombstone wrote it.
+// invalidate takes over the invalidation that was committed on the set, or that the record of an earlier set says.
 func invalidate(facts *offer.Set, set *v1alpha1.DistributionSet) {
 	if s := set.Status.Invalidation; s != nil {
 		facts.Invalidation = cmp.Or(s.Cancelation, v1alpha1.CancelationNone)
@@ -48,7 +48,7 @@ func invalidate(facts *offer.Set, set *v1alpha1.DistributionSet) {
 			facts.InvalidatedAt = s.ObservedAt.Time
 		}
 	}
-	if i := set.Spec.Invalidation; i != nil {
+	if i := set.InvalidationInForce(); i != nil {
 		facts.Invalidation, facts.InvalidationReason, facts.DeleteRollouts = i.Cancelation, i.Reason, i.DeleteRollouts
 	}
 }

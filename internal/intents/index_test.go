@@ -217,6 +217,13 @@ func TestFacts(t *testing.T) {
 		"by a tombstone": {func(s *v1alpha1.DistributionSet) {
 			s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancelation: "Force"}
 		}, offer.Set{Deployable: true, Invalidation: "Force"}},
+		"its recorded invalidation was reverted": {func(s *v1alpha1.DistributionSet) {
+			s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancelation: "Force", Recorded: &v1alpha1.Invalidation{Cancelation: "Force", DeleteRollouts: true, Reason: "bricks"}}
+		}, offer.Set{Deployable: true, Invalidation: "Force"}},
+		"its recorded invalidation was lowered": {func(s *v1alpha1.DistributionSet) {
+			s.Spec.Invalidation = &v1alpha1.Invalidation{Cancelation: "None"}
+			s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancelation: "Force", Recorded: &v1alpha1.Invalidation{Cancelation: "Force"}}
+		}, offer.Set{Deployable: true, Invalidation: "Force"}},
 		"by a tombstone that says no more": {func(s *v1alpha1.DistributionSet) { s.Status.Invalidation = &v1alpha1.InvalidationStatus{} }, offer.Set{Deployable: true, Invalidation: "None"}},
 	} {
 		edited := fw.DeepCopy()

@@ -44,7 +44,7 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 	member := rollout.MemberOf(group, int(position))
 	in := offer.Intent{
 		Source:       v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Group: group.Spec.Group},
-		Update:       r.Spec.Update,
+		Update:       rollout.UpdateOf(r),
 		Set:          set,
 		PlannedHash:  r.Status.Plan.ContentHash,
 		Superseded:   member.Superseded,
@@ -90,7 +90,7 @@ func Gate(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) 
 	switch {
 	case !r.DeletionTimestamp.IsZero():
 		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s is being deleted", r.Name)}, true
-	case r.Spec.State == v1alpha1.IntentStopped, r.Status.State == v1alpha1.RolloutStopping, r.Status.State == v1alpha1.RolloutStopped:
+	case rollout.IsStopped(r):
 		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s was stopped", r.Name)}, true
 	case r.Status.StartedAt == nil:
 		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("rollout %s has not started%s", r.Name, waiting(r)), Until: until(r)}, false
@@ -168,8 +168,8 @@ func (x *Index) origin(namespace string, source v1alpha1.ActionSource) offer.Ori
 // OriginOf is what a rollout wants done with what its devices have begun: of a stop and a deletion the stronger word counts.
 func OriginOf(r *v1alpha1.Rollout) offer.Origin {
 	var wanted offer.Origin
-	if r.Spec.State == v1alpha1.IntentStopped {
-		wanted = offer.Origin{Stop: orDefault(r.Spec.StopCancelation, v1alpha1.CancelationSoft), Cause: v1alpha1.CauseStopped}
+	if told, isStopped := rollout.StopOf(r); isStopped {
+		wanted = offer.Origin{Stop: told, Cause: v1alpha1.CauseStopped}
 	}
 	if !r.DeletionTimestamp.IsZero() && (wanted.Cause == "" || rollout.Stronger(r.Spec.DeletionCancelation, wanted.Stop)) {
 		wanted = offer.Origin{Stop: orDefault(r.Spec.DeletionCancelation, v1alpha1.CancelationNone), Cause: v1alpha1.CauseDeleted}

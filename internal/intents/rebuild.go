@@ -9,6 +9,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/query"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
 // A cluster that is rebuilt from Git gets everything at once, in any order, and without a history. What is old by its own word must then not reach a
@@ -75,7 +76,7 @@ func (x *Index) settling(t *v1alpha1.Target, what string, since, created, now ti
 
 // isAboutToStart tells whether a rollout may start now and would be newer than an intent of that age.
 func isAboutToStart(r *v1alpha1.Rollout, since, now time.Time) bool {
-	if r.Spec.State != v1alpha1.IntentRunning && r.Spec.State != "" || r.Status.State == v1alpha1.RolloutStopped {
+	if r.Spec.State != v1alpha1.IntentRunning && r.Spec.State != "" || rollout.IsStopped(r) {
 		return false
 	}
 	at := r.Spec.StartAt

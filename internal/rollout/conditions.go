@@ -16,6 +16,8 @@ func (l *look) judge() {
 	switch reason := l.status.PauseReason; {
 	case reason == v1alpha1.PauseByErrorThreshold, reason == v1alpha1.PauseByErrorBudget:
 		l.stall(string(reason), "%s; to go on, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
+	case l.status.UpdateType == v1alpha1.UpdateTypeForced && l.spec.Update.Type == v1alpha1.UpdateTypeSoft && !l.isOver():
+		l.stall(v1alpha1.ReasonForcedIsFinal, "spec.update.type Soft has no effect: it was raised to Forced after the start, for good; set it to Forced again. The rollout goes on")
 	case l.isRefusingJoins():
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "DistributionSet %s was invalidated%s: targets that appear later do not join; remove spec.dynamic, and create a Rollout of another set",
 			l.Set.Name, because(l.Set.InvalidationReason))
@@ -129,7 +131,7 @@ func (l *look) pausedCondition(ready *metav1.Condition) *metav1.Condition {
 	switch {
 	case l.isPaused():
 		return condition(v1alpha1.ConditionPaused, metav1.ConditionTrue, string(l.status.PauseReason), l.status.PauseMessage)
-	case l.spec.State == v1alpha1.IntentPaused && !l.isOver():
+	case l.spec.State == v1alpha1.IntentPaused && !l.isOver() && !IsStopped(l.next):
 		return condition(v1alpha1.ConditionPaused, metav1.ConditionTrue, v1alpha1.ReasonPausedBySpec, "paused before the start")
 	}
 	return condition(v1alpha1.ConditionPaused, metav1.ConditionFalse, ready.Reason, "not paused")

@@ -161,9 +161,9 @@ func (l *look) trailingConditions() v1alpha1.GroupConditions {
 func Grows(r *v1alpha1.Rollout, now time.Time) bool {
 	d, s := r.Spec.Dynamic, &r.Status
 	switch {
-	case d == nil, s.StartedAt == nil, r.Spec.State == v1alpha1.IntentStopped, !r.DeletionTimestamp.IsZero():
+	case d == nil, s.StartedAt == nil, IsStopped(r), !r.DeletionTimestamp.IsZero():
 		return false
-	case s.State == v1alpha1.RolloutStopping, s.State == v1alpha1.RolloutStopped, s.State == v1alpha1.RolloutFinished:
+	case s.State == v1alpha1.RolloutFinished:
 		return false
 	case d.Until != nil && !d.Until.After(now):
 		return false

@@ -12,7 +12,7 @@ import (
 // Force stop it (see stop). What has not started never does.
 func (l *look) refuseInvalid() bool {
 	l.invalid = l.isConcerned()
-	if !l.invalid || l.isStruck() || l.spec.State == v1alpha1.IntentStopped || l.isOver() || l.startedInTime() {
+	if !l.invalid || l.isStruck() || l.isStoppedBySpec() || l.isOver() || l.startedInTime() {
 		return false
 	}
 	l.held = true

@@ -28,7 +28,7 @@ func IsOver(r *v1alpha1.Rollout) bool {
 // after a rebuild from Git, a device that comes by would fall back.
 func IsBehind(self, other *v1alpha1.Rollout, now time.Time) bool {
 	return self.Spec.StartAt != nil && other.Spec.StartAt != nil && self.Spec.StartAt.Before(other.Spec.StartAt) && !other.Spec.StartAt.After(now) &&
-		other.Spec.State == v1alpha1.IntentRunning && other.Status.StartedAt == nil && !isQueued(other) &&
+		other.Spec.State == v1alpha1.IntentRunning && !IsStopped(other) && other.Status.StartedAt == nil && !isQueued(other) &&
 		self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < together
 }
 
@@ -37,7 +37,7 @@ func IsBehind(self, other *v1alpha1.Rollout, now time.Time) bool {
 func IsAmbiguous(first, second *v1alpha1.Rollout) bool {
 	a, b := first.Spec.StartAt, second.Spec.StartAt
 	isEqual := a != nil && b != nil && a.Equal(b)
-	if !isEqual && (a != nil || b != nil) || first.Spec.State == v1alpha1.IntentStopped || first.Spec.State == v1alpha1.IntentPlanned || first.Status.State == v1alpha1.RolloutStopped {
+	if !isEqual && (a != nil || b != nil) || IsStopped(first) || first.Spec.State == v1alpha1.IntentPlanned {
 		return false
 	}
 	if isQueued(first) && isQueued(second) && weight(first) != weight(second) {

@@ -15,6 +15,7 @@ func (l *look) write() Plan {
 	l.countGroups()
 	l.status.Failures = l.failures()
 	l.keepClock()
+	l.recordType()
 	l.recheck(l.nextDeadline())
 	l.recheck(l.nextAbandonment())
 	l.sentence()
@@ -29,6 +30,27 @@ func (l *look) write() Plan {
 	l.plan.Status = *l.status
 	l.plan.Decided = !equality.Semantic.DeepEqual(bare(l.Rollout.Status), bare(*l.status))
 	return l.plan
+}
+
+// recordType writes down that a rollout started as Soft and, once it was raised, that it is Forced.
+func (l *look) recordType() {
+	switch s := l.status; {
+	case s.StartedAt == nil:
+		s.UpdateType = ""
+	case l.Rollout.Status.StartedAt == nil && l.spec.Update.Type == v1alpha1.UpdateTypeSoft:
+		s.UpdateType = v1alpha1.UpdateTypeSoft
+	case s.UpdateType == v1alpha1.UpdateTypeSoft && l.spec.Update.Type == v1alpha1.UpdateTypeForced:
+		s.UpdateType = v1alpha1.UpdateTypeForced
+	}
+}
+
+// UpdateOf returns what a rollout brings to a device: once update.type was raised from Soft to Forced, it stays Forced.
+func UpdateOf(r *v1alpha1.Rollout) v1alpha1.Update {
+	update := r.Spec.Update
+	if r.Status.UpdateType == v1alpha1.UpdateTypeForced {
+		update.Type = v1alpha1.UpdateTypeForced
+	}
+	return update
 }
 
 func (l *look) countGroups() {

@@ -13,6 +13,7 @@ func (l *look) stop() bool {
 		return false
 	}
 	isNew, told := l.closeGroups(), l.cancelation()
+	l.recordStop()
 	unheard := l.unheard(told)
 	l.plan.Walk = unheard > 0
 	l.plan.DeleteSelf = l.isToBeDeleted()
@@ -28,7 +29,7 @@ func (l *look) stop() bool {
 		}
 		l.waitForWalk(told, unheard)
 	}
-	if l.invalid && l.spec.State != v1alpha1.IntentStopped {
+	if l.invalid && !l.isStoppedBySpec() {
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "%s; create a Rollout of another set and set spec.state of this one to Stopped, or delete it", l.whyStopped())
 	}
 	return true
@@ -41,15 +42,67 @@ func (l *look) isToStop() bool {
 	case v1alpha1.RolloutStopping, v1alpha1.RolloutStopped:
 		return true
 	}
-	return l.spec.State == v1alpha1.IntentStopped || l.isStruck()
+	return l.isStoppedBySpec() || l.isStruck()
+}
+
+// StopOf returns what devices that have started are told by a stop by spec.state, and whether there is such a stop. Once status.stop records it, spec can only make
+// it stronger.
+func StopOf(r *v1alpha1.Rollout) (told v1alpha1.Cancelation, isStopped bool) {
+	if recorded := r.Status.Stop; recorded != nil {
+		told, isStopped = recorded.Cancelation, true
+	}
+	if r.Spec.State != v1alpha1.IntentStopped {
+		return told, isStopped
+	}
+	if wanted := stopCancelation(&r.Spec); !isStopped || Stronger(wanted, told) {
+		told = wanted
+	}
+	return told, true
+}
+
+// IsStopped reports whether a rollout was stopped for good, by spec.state or by the invalidation of its set.
+func IsStopped(r *v1alpha1.Rollout) bool {
+	_, isStopped := StopOf(r)
+	return isStopped || r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped
+}
+
+func stopCancelation(spec *v1alpha1.RolloutSpec) v1alpha1.Cancelation {
+	return cmp.Or(spec.StopCancelation, v1alpha1.CancelationSoft)
+}
+
+func (l *look) isStoppedBySpec() bool {
+	_, isStopped := StopOf(l.next)
+	return isStopped
+}
+
+// recordStop writes down a stop by spec.state, which is final from then on, and names what spec says against it.
+func (l *look) recordStop() {
+	told, isStopped := StopOf(l.next)
+	if !isStopped {
+		return
+	}
+	if l.status.Stop == nil {
+		l.status.Stop = &v1alpha1.StopStatus{ObservedAt: *micro(l.Now)}
+	}
+	l.status.Stop.Cancelation = told
+	switch wanted := stopCancelation(l.spec); {
+	case l.spec.State != v1alpha1.IntentStopped:
+		l.stall(v1alpha1.ReasonStopIsFinal, "spec.state %s has no effect: the rollout was stopped for good at %s; set spec.state to Stopped and spec.stopCancelation to %s again, or delete this Rollout and create another one",
+			cmp.Or(l.spec.State, v1alpha1.IntentRunning), stamp(l.status.Stop.ObservedAt.Time), told)
+	case Stronger(told, wanted):
+		l.stall(v1alpha1.ReasonStopIsFinal, "spec.stopCancelation %s has no effect: the rollout was stopped with %s; set spec.stopCancelation to %s again, or delete this Rollout and create another one",
+			wanted, told, told)
+	}
 }
 
 // cancelation is the strongest word there is for devices that have begun. When the set that ended the rollout is gone, they are asked.
 func (l *look) cancelation() v1alpha1.Cancelation {
-	told := v1alpha1.CancelationNone
-	if l.spec.State == v1alpha1.IntentStopped {
-		told = cmp.Or(l.spec.StopCancelation, v1alpha1.CancelationSoft)
-	} else if !l.isStruck() {
+	told, isStopped := StopOf(l.next)
+	switch {
+	case isStopped:
+	case l.isStruck():
+		told = v1alpha1.CancelationNone
+	default:
 		told = v1alpha1.CancelationSoft
 	}
 	if l.isStruck() && Stronger(l.Set.Invalidation, told) {
@@ -105,7 +158,7 @@ func (l *look) closeGroups() bool {
 
 func (l *look) whyStopped() string {
 	switch {
-	case l.spec.State == v1alpha1.IntentStopped:
+	case l.isStoppedBySpec():
 		return "stopped by spec.state"
 	case l.isStruck():
 		return "stopped because DistributionSet " + l.Set.Name + " was invalidated" + because(l.Set.InvalidationReason)

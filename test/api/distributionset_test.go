@@ -63,5 +63,17 @@ func TestDistributionSet(t *testing.T) {
 		"an invalid set's description still changes":  {given: `{invalidation: {cancelation: None}}`, when: `{description: "do not use"}`},
 		"an invalid set's modules change before lock": {given: `{invalidation: {cancelation: None}}`, when: one},
 	}
-	judge(t, "DistributionSet", all(identity, lock, invalidation))
+	// Once recorded, a later change of the field has no effect and is accepted, so that a revert holds up nothing.
+	const given, noted = `{invalidation: {cancelation: Soft, reason: a}}`, `{invalidation: {cancelation: Soft, recorded: {cancelation: Soft, reason: a}}}`
+	final := map[string]law{
+		"of a record of an earlier set alone it is not removed": {given: given, status: `{invalidation: {cancelation: Soft}}`, when: `{invalidation: null}`, refused: latched},
+	}
+	for _, edit := range []string{`{invalidation: null}`, `{invalidation: {cancelation: None}}`, `{invalidation: {cancelation: Force}}`, `{invalidation: {cancelation: Force, deleteRollouts: true}}`,
+		`{invalidation: {reason: b}}`, `{invalidation: {reason: null}}`} {
+		final["once recorded: "+edit] = law{given: given, status: noted, when: edit}
+	}
+	final["once recorded, what is written must still be an invalidation"] = law{given: given, status: noted, when: `{invalidation: {deleteRollouts: true}}`,
+		refused: "spec.invalidation.deleteRollouts: deleteRollouts goes with cancelation Force only: choose Force, or remove deleteRollouts"}
+	final["once recorded it is put back"] = law{status: noted, when: given}
+	judge(t, "DistributionSet", all(identity, lock, invalidation, final))
 }

@@ -10,7 +10,7 @@ func TestRollout(t *testing.T) {
 	update := func(update string) string { return fmt.Sprintf("{update: %s}", update) }
 	judge(t, "Rollout", all(
 		updateLaws("update", "", update), timeForcedLaws("update", update), selectionLaws(),
-		groupLaws(), intentLaws(), frozenLaws(), editableLaws(),
+		groupLaws(), intentLaws(), finalLaws(), frozenLaws(), editableLaws(),
 	))
 }
 
@@ -95,6 +95,39 @@ func intentLaws() map[string]law {
 		"a retry without time":                  {when: `{retry: {statusCodes: ["17"]}}`, refused: "spec.retry.at: Required value"},
 		"a retry of 51 codes":                   {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ` + list(51, `"%d"`) + `}}`, refused: "spec.retry.statusCodes: Too many: 51: must have at most 50 items"},
 	}
+}
+
+// finalLaws are about what a revert may take back: nothing until it is recorded, and then without effect.
+func finalLaws() map[string]law {
+	const (
+		final   = "spec.state: state Stopped is final: it is immutable; put it back, and create another Rollout"
+		upwards = "spec.stopCancelation: stopCancelation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
+		kind    = "spec.update.type: update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another"
+		forced  = `{update: {type: Forced}}`
+		stopped = `{state: Stopped, stopCancelation: Force}`
+	)
+	recorded := func(c string) string {
+		return `{state: Stopped, stop: {cancelation: ` + c + `, observedAt: "2026-01-01T00:00:00.000000Z"}}`
+	}
+	laws := map[string]law{
+		"a stop that is not recorded is not reverted":              {given: stopped, status: `{state: Running}`, when: `{state: Running}`, refused: final},
+		"nor is one by an invalidation a record of it":             {given: stopped, status: `{state: Stopped}`, when: `{state: Running}`, refused: final},
+		"a raise that is not recorded is not reverted":             {given: stopped, status: recorded("Soft"), when: `{stopCancelation: Soft}`, refused: upwards},
+		"nor with it the stop":                                     {given: stopped, status: recorded("None"), when: `{state: Running}`, refused: final},
+		"a finished rollout has not been stopped":                  {given: stopped, status: `{state: Finished}`, when: `{state: Running, stopCancelation: null}`},
+		"Forced that is recorded is reverted":                      {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Forced}`, when: `{update: {type: Soft}}`},
+		"Forced that is not recorded is not":                       {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Soft}`, when: `{update: {type: Soft}}`, refused: kind},
+		"nor does a recorded Forced turn into anything but Soft":   {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Forced}`, when: `{update: {type: DownloadOnly}}`, refused: kind},
+		"a stop that is recorded leaves what is frozen frozen":     {given: stopped, status: `{startedAt: "2026-01-01T00:00:00.000000Z", stop: {cancelation: Force, observedAt: "2026-01-01T00:00:00.000000Z"}}`, when: `{state: Running, groupCount: 3}`, refused: "spec.groupCount: groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another"},
+		"a stop by default cancelation is recorded by that, too":   {given: `{state: Stopped}`, status: recorded("Soft"), when: `{state: null}`},
+		"a stop that is recorded as stronger is reverted as well":  {given: `{state: Stopped}`, status: recorded("Force"), when: `{state: Running}`},
+		"a stop that was taken back without effect comes again":    {given: `{state: Running}`, status: recorded("Soft"), when: `{state: Stopped, stopCancelation: Force}`},
+		"a stop that is recorded may be lowered, removed or moved": {given: stopped, status: recorded("Force"), when: `{state: Planned, stopCancelation: None}`},
+	}
+	for _, edit := range []string{`{state: Running}`, `{state: Paused}`, `{state: null}`, `{state: null, stopCancelation: null}`, `{stopCancelation: Soft}`, `{stopCancelation: None}`, `{stopCancelation: null}`} {
+		laws["once recorded: "+edit] = law{given: stopped, status: recorded("Force"), when: edit}
+	}
+	return laws
 }
 
 const hash64 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"

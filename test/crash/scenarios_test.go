@@ -134,13 +134,21 @@ spec:
 	r.devices.begin("dev-2")
 }
 
-// invalidateSoft: begun devices are asked; dev-1 gives up, dev-2 refuses and finishes.
+// invalidateSoft: begun devices are asked; dev-1 gives up, dev-2 refuses and finishes. The commit is reverted meanwhile, which has no effect.
 var invalidateSoft = Scenario{
 	oneIn:   3,
 	prepare: inUse,
 	act: func(r *run) {
 		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancelation: Soft, reason: bricks the modem}}")
 		r.isInvalid("firmware-1")
+		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: null}")
+		r.Eventually("the set says that it was reverted", func() string {
+			s := r.DistributionSet("firmware-1")
+			if !world.Says(s.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalidationIsFinal) {
+				return show(s.Status)
+			}
+			return ""
+		})
 		r.devices.findNothing("dev-3", "dev-4", "dev-5")
 		r.devices.cancel("dev-1", wire.ExecutionClosed)
 		r.devices.cancel("dev-2", wire.ExecutionRejected)

@@ -5,11 +5,13 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/test/world"
 )
 
 const removed = `
@@ -328,7 +330,7 @@ spec:
 }
 
 // budget: dev-0 fails, which is more than the rollout may cost. A person resumes it, and opens the last group without waiting for dev-1; then it is stopped.
-// dev-1 gives up when it is asked. dev-2 does not answer, so the stop is raised to Force.
+// dev-1 gives up when it is asked. dev-2 does not answer. The stop is reverted, which has no effect, then put back and raised to Force.
 var budget = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -354,7 +356,12 @@ spec:
 		r.CommitRollout("roll", "spec: {state: Stopped, stopCancelation: Soft}")
 		r.devices.cancel("dev-1", wire.ExecutionClosed)
 		r.rollout("roll", "stops", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutStopped })
-		r.CommitRollout("roll", "spec: {stopCancelation: Force}")
+		r.CommitRollout("roll", "spec: {state: Running}")
+		r.rollout("roll", "says that the stop is final", func(s *v1alpha1.RolloutStatus) bool {
+			return world.Says(s.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonStopIsFinal)
+		})
+		r.devices.findNothing("dev-0")
+		r.CommitRollout("roll", "spec: {state: Stopped, stopCancelation: Force}")
 		r.EventuallyTarget("dev-2", "is canceled", func(t *v1alpha1.Target) bool { return action.Open(&t.Status) == nil })
 		r.devices.cancel("dev-2", wire.ExecutionClosed)
 		r.devices.wereGiven(1, "dev-0", "dev-1", "dev-2")

@@ -161,6 +161,41 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			},
 			want: words{"True Stopped", "-", "-", "False", status.CurrentStatus},
 		},
+		// A revert of a stop is accepted and has no effect: somebody has to put the field back.
+		"its stop was reverted": {
+			temperament: devicesim.Silent,
+			then: func(w *world.World) {
+				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
+				w.CommitRollout("firmware-1", "spec: {state: Stopped}")
+				w.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
+				w.CommitRollout("firmware-1", "spec: {state: Running}")
+			},
+			want: words{"False StopIsFinal", "-", "True", "False", status.FailedStatus},
+		},
+		"its stop was reverted and put back": {
+			temperament: devicesim.Silent,
+			then: func(w *world.World) {
+				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
+				for _, state := range []string{"Stopped", "Running", "Stopped"} {
+					w.CommitRollout("firmware-1", "spec: {state: "+state+"}")
+					w.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
+				}
+			},
+			want: words{"True Stopped", "-", "-", "False", status.CurrentStatus},
+		},
+		"Forced was reverted to Soft while it runs": {
+			temperament: devicesim.Silent, spec: "state: Planned",
+			then: func(w *world.World) {
+				w.EventuallyRollout("firmware-1", "is planned", world.InState(v1alpha1.RolloutReady))
+				w.CommitRollout("firmware-1", "spec: {update: {type: Soft}, state: Running}")
+				for _, kind := range []v1alpha1.UpdateType{v1alpha1.UpdateTypeSoft, v1alpha1.UpdateTypeForced} {
+					w.CommitRollout("firmware-1", "spec: {update: {type: "+string(kind)+"}}")
+					w.EventuallyRollout("firmware-1", "records "+string(kind), func(r *v1alpha1.Rollout) bool { return r.Status.UpdateType == kind })
+				}
+				w.CommitRollout("firmware-1", "spec: {update: {type: Soft}}")
+			},
+			want: words{"False ForcedIsFinal", "-", "True", "Unknown", status.FailedStatus},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -301,4 +336,9 @@ spec: {update: {distributionSet: nobody}}
 	invalidate(w, v1alpha1.CancelationSoft)
 	eventually(t, w, "DistributionSet", "firmware-1", current("True DistributionSetInvalid"))
 	eventually(t, w, "AutoAssignment", "running", failed("False DistributionSetInvalid"))
+	w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: null}")
+	eventually(t, w, "DistributionSet", "firmware-1", failed("False InvalidationIsFinal"))
+	eventually(t, w, "AutoAssignment", "running", failed("False DistributionSetInvalid"))
+	invalidate(w, v1alpha1.CancelationSoft)
+	eventually(t, w, "DistributionSet", "firmware-1", current("True DistributionSetInvalid"))
 }

@@ -236,27 +236,77 @@ func goshawk(t *testing.T, f *fleet, account string) client.Client {
 	return c
 }
 
-// The latch is the kind's own: it holds for everybody, also without any policy.
-func TestAnInvalidationIsNotReverted(t *testing.T) {
+// The rule is the kind's own: it holds for everybody, also without any policy. Once the invalidation is recorded, a removal has no effect and is accepted, of
+// somebody without any right beyond that to write the set; to set the field, or another value, takes the rights each time.
+func TestAnInvalidationIsRevertedOnceItIsRecorded(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	const sentence = "invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet"
-	for _, command := range []string{"apply", "apply --server-side"} {
+	for _, command := range []string{"apply", "apply --server-side --force-conflicts", "replace"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			object := newName("set")
-			apply := func(spec string) error {
-				return kubectl(t, "root", f.object(t, "DistributionSet", object, spec), command, "--as-group=system:masters")
+			manifest := func(spec string) *unstructured.Unstructured { return f.object(t, "DistributionSet", object, spec) }
+			apply := func(person, spec string) error { return kubectl(t, person, manifest(spec), command) }
+			f.give(t, manifest("{}"), "")
+			wants := func(what string, err error, part string) {
+				t.Helper()
+				if part == "" && err != nil || part != "" && (err == nil || !strings.Contains(err.Error(), part)) {
+					t.Errorf("%s: got %v, want %q", what, err, part)
+				}
 			}
-			if err := apply(`{invalidation: {cancelation: None}}`); err != nil {
-				t.Fatal(err)
+			wants("the invalidation", apply("stopper", `{invalidation: {cancelation: Force}}`), "")
+			wants("the revert before it is recorded", apply("stopper", `{description: the revert}`), sentence)
+			forged := manifest(`{description: the revert}`)
+			forged.Object["status"] = map[string]any{"invalidation": map[string]any{"cancelation": "Force", "recorded": map[string]any{"cancelation": "Force"}}}
+			wants("the revert with a forged record", kubectl(t, "stopper", forged, command), sentence)
+
+			cluster.Kubectl(t, "-n", f.namespace, "patch", "distset", object, "--subresource=status", "--type=merge",
+				"-p", `{"status":{"invalidation":{"cancelation":"Force","recorded":{"cancelation":"Force"}}}}`)
+			forged.Object["status"] = map[string]any{"invalidation": nil}
+			wants("the revert that says it was never recorded", kubectl(t, "editor", forged, command), "")
+			if got := cluster.Kubectl(t, "-n", f.namespace, "get", "distset", object, "-o", "jsonpath={.spec.invalidation} {.status.invalidation.recorded.cancelation}"); got != " Force" {
+				t.Errorf("spec and record are %q", got)
 			}
-			if err := apply(`{description: the revert also says this}`); err == nil || !strings.Contains(err.Error(), sentence) {
-				t.Errorf("the revert answers %v, want it refused: %s", err, sentence)
+			wants("an editor who puts it back", apply("editor", `{invalidation: {cancelation: Force}}`), "needs the right to update targets")
+			wants("a stopper who puts it back", apply("stopper", `{invalidation: {cancelation: Force}}`), "")
+			wants("an editor who changes the reason", apply("editor", `{invalidation: {cancelation: Force, reason: other}}`), "needs the right to update targets")
+			wants("an editor who wants no rollouts cancelled", apply("editor", `{invalidation: {cancelation: None}}`), "")
+			wants("an editor who deletes rollouts", apply("editor", `{invalidation: {cancelation: Force, deleteRollouts: true}}`), "needs the right to update targets")
+			wants("an editor who removes it", apply("editor", `{}`), "")
+		})
+	}
+}
+
+// The same with a stop: its revert takes no right over devices, to stop again does.
+func TestAStopIsRevertedOnceItIsRecorded(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	const sentence = "state Stopped is final: it is immutable; put it back, and create another Rollout"
+	for _, command := range []string{"apply", "apply --server-side --force-conflicts", "replace"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			object := newName("rollout")
+			manifest := func(spec string) *unstructured.Unstructured { return f.object(t, "Rollout", object, spec) }
+			apply := func(person, spec string) error { return kubectl(t, person, manifest(spec), command) }
+			f.give(t, manifest("{}"), `{startedAt: "2026-01-01T00:00:00.000000Z", state: Running}`)
+			wants := func(what string, err error, part string) {
+				t.Helper()
+				if part == "" && err != nil || part != "" && (err == nil || !strings.Contains(err.Error(), part)) {
+					t.Errorf("%s: got %v, want %q", what, err, part)
+				}
 			}
-			if err := apply(`{description: put back, invalidation: {cancelation: None}}`); err != nil {
-				t.Errorf("what was put back is refused: %v", err)
-			}
+			wants("the stop", apply("stopper", `{state: Stopped, stopCancelation: Force}`), "")
+			wants("the revert before it is recorded", apply("stopper", `{}`), sentence)
+			forged := manifest(`{}`)
+			forged.Object["status"] = map[string]any{"state": "Finished", "stop": map[string]any{"cancelation": "Force", "observedAt": "2026-01-01T00:00:00.000000Z"}}
+			wants("the revert with a forged record", kubectl(t, "stopper", forged, command), sentence)
+			cluster.Kubectl(t, "-n", f.namespace, "patch", "rollouts.goshawk.dev", object, "--subresource=status", "--type=merge",
+				"-p", `{"status":{"state":"Stopping","stop":{"cancelation":"Force","observedAt":"2026-01-01T00:00:00.000000Z"}}}`)
+			wants("an editor who lowers it", apply("editor", `{state: Stopped, stopCancelation: None}`), "")
+			wants("an editor who reverts it", apply("editor", `{}`), "")
+			wants("an editor who stops by force again", apply("editor", `{state: Stopped, stopCancelation: Force}`), "needs the verb forcecancel on targets")
+			wants("a stopper who does", apply("stopper", `{state: Stopped, stopCancelation: Force}`), "")
 		})
 	}
 }

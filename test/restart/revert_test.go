@@ -1,0 +1,92 @@
+package restart
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// The controllers are down when a stop or an invalidation is committed and reverted. The revert is refused, so the stop is carried out when they are back, and is
+// accepted from then on.
+func TestARevertWhileGoshawkIsDownLosesNoStop(t *testing.T) {
+	for name, stop := range map[string]struct {
+		resource, object, commit, revert, refused, says string
+	}{
+		"an invalidation": {"distributionsets", "firmware-1", `{"spec":{"invalidation":{"cancelation":"Force"}}}`, `{"spec":{"invalidation":null}}`,
+			"invalidation is immutable", v1alpha1.ReasonInvalidationIsFinal},
+		"a lowered invalidation": {"distributionsets", "firmware-1", `{"spec":{"invalidation":{"cancelation":"Force"}}}`, `{"spec":{"invalidation":{"cancelation":"None"}}}`,
+			"invalidation is immutable", v1alpha1.ReasonInvalidationIsFinal},
+		"a stop": {"rollouts.goshawk.dev", "firmware-1", `{"spec":{"state":"Stopped","stopCancelation":"Force"}}`, `{"spec":{"state":"Running","stopCancelation":null}}`,
+			"state Stopped is final", v1alpha1.ReasonStopIsFinal},
+		"a lowered stop": {"rollouts.goshawk.dev", "firmware-1", `{"spec":{"state":"Stopped","stopCancelation":"Force"}}`, `{"spec":{"stopCancelation":"None"}}`,
+			"stopCancelation is immutable", v1alpha1.ReasonStopIsFinal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, g := newWorld(t, process.Options{})
+			w.Set("firmware-1", "1.0")
+			names := w.Targets("device", 4, nil)
+			busy, late := names[:2], names[2:]
+			_, working := w.Devices(devicesim.Silent, busy...)
+			fleet, devices := w.Devices(devicesim.Offline, late...)
+			w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+`)
+			atBeginnings(w, working, len(busy))
+			g.end()
+			patch := func(words string) error {
+				_, err := cluster.TryKubectl(t, "", "-n", w.Namespace, "patch", stop.resource, stop.object, "--type=merge", "-p", words)
+				return err
+			}
+			if err := patch(stop.commit); err != nil {
+				t.Fatal(err)
+			}
+			if err := patch(stop.revert); err == nil || !strings.Contains(err.Error(), stop.refused) {
+				t.Fatalf("the revert is answered %v before anybody has seen the stop", err)
+			}
+			g.start()
+			w.Eventually("the revert is accepted", func() string {
+				if err := patch(stop.revert); err != nil {
+					return err.Error()
+				}
+				return ""
+			})
+			for _, name := range late {
+				if err := fleet.SetTemperament(name, devicesim.Obedient); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := v1alpha1.Counts{Targets: 4, Canceled: 4}
+			w.EventuallyRollout("firmware-1", "stops and counts everybody as canceled", func(r *v1alpha1.Rollout) bool {
+				return r.Status.State == v1alpha1.RolloutStopped && *r.Status.Targets == want
+			})
+			// Another process, which knows only what was recorded, comes to the same end.
+			g.end()
+			g.start()
+			w.EventuallyPolled(devices, 5, time.Now(), late...)
+			if began := devices.Of(devicesim.Began); len(began) > 0 {
+				t.Errorf("devices began: %v", began)
+			}
+			w.Eventually("it says so", func() string {
+				conditions := w.Rollout("firmware-1").Status.Conditions
+				if stop.resource == "distributionsets" {
+					conditions = w.DistributionSet("firmware-1").Status.Conditions
+				}
+				if !world.Says(conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, stop.says) {
+					return world.Condition(conditions, v1alpha1.ConditionReady).Message
+				}
+				return ""
+			})
+		})
+	}
+}

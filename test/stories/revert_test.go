@@ -1,0 +1,354 @@
+package stories
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// apply applies one manifest or more, in one of kubectl's ways, and returns what the API server says.
+func apply(w *world.World, manifests, way string) error {
+	_, err := cluster.TryKubectl(w.T, manifests, append(append([]string{"-n", w.Namespace}, strings.Fields(way)...), "-f", "-")...)
+	return err
+}
+
+// manifest of one of Goshawk's kinds.
+func manifest(kind, name, spec string) string {
+	return fmt.Sprintf("apiVersion: goshawk.dev/v1alpha1\nkind: %s\nmetadata: {name: %s}\nspec: {%s}\n---\n", kind, name, spec)
+}
+
+// Every verb of docs/operations.md is committed, carried out and reverted: the older manifest is applied again, in each of kubectl's ways, and never refused.
+func TestNoRevertIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, verb := range map[string]struct {
+		kind           string
+		before, commit string // of the spec, beside what is needed
+		silent         bool   // devices begin and say nothing; otherwise the rollout has finished before the commit
+		// done reports whether the commit was carried out.
+		done func(w *world.World) bool
+		// says is the reason of Ready after the revert; empty: not asked.
+		says string
+	}{
+		"start": {"Rollout", "state: Planned", "state: Running", true, started, ""},
+		"pause": {"Rollout", "state: Running", "state: Paused", true, func(w *world.World) bool {
+			return w.Rollout("object").Status.State == v1alpha1.RolloutPaused
+		}, ""},
+		"approve":                 {"Rollout", "approvalRequired: true", `approvalRequired: true, approval: {planHash: "sha256:` + strings.Repeat("0", 64) + `"}`, true, seen, ""},
+		"resume at a time":        {"Rollout", "", `resumedAt: "2026-01-01T00:00:00Z"`, true, started, ""},
+		"advance":                 {"Rollout", "groupCount: 2, successThreshold: 100", `groupCount: 2, successThreshold: 100, advance: {to: group-2, at: "2900-01-01T00:00:00Z"}`, true, started, ""},
+		"retry":                   {"Rollout", "", `retry: {at: "2900-01-01T00:00:00Z"}`, true, started, ""},
+		"looser conditions":       {"Rollout", "errorThreshold: 5", "errorThreshold: 50, dynamic: {}", true, started, ""},
+		"deny a plan":             {"Rollout", "state: Planned", "state: Stopped", true, stoppedBySpec(v1alpha1.CancelationSoft), v1alpha1.ReasonStopIsFinal},
+		"stop, None":              {"Rollout", "", "state: Stopped, stopCancelation: None", true, stoppedBySpec(v1alpha1.CancelationNone), v1alpha1.ReasonStopIsFinal},
+		"stop, Soft":              {"Rollout", "state: Running", "state: Stopped", true, stoppedBySpec(v1alpha1.CancelationSoft), v1alpha1.ReasonStopIsFinal},
+		"stop, Force":             {"Rollout", "", "state: Stopped, stopCancelation: Force", true, stoppedBySpec(v1alpha1.CancelationForce), v1alpha1.ReasonStopIsFinal},
+		"raise a stop":            {"Rollout", "state: Stopped", "state: Stopped, stopCancelation: Force", true, stoppedBySpec(v1alpha1.CancelationForce), v1alpha1.ReasonStopIsFinal},
+		"what a removal does":     {"Rollout", "", "deletionCancelation: Force", true, started, ""},
+		"stop a finished rollout": {"Rollout", "", "state: Stopped, stopCancelation: Force", false, finished, v1alpha1.ReasonSucceeded},
+		"assign":                  {"Target", "", "assignment: {distributionSet: firmware-1}", true, func(w *world.World) bool { return w.Target("object").Status.Assignment != nil }, v1alpha1.ReasonReady},
+		"hold":                    {"Target", "", "hold: true", true, seen, v1alpha1.ReasonReady},
+		"agree to everything":     {"Target", "", "autoConfirm: Always", true, seen, v1alpha1.ReasonReady},
+		"cancel":                  {"Target", "", "cancel: {upTo: 1, cancelation: Force}", true, seen, v1alpha1.ReasonReady},
+		"invalidate, None":        {"DistributionSet", "", "invalidation: {cancelation: None}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"invalidate, Soft":        {"DistributionSet", "", "invalidation: {cancelation: Soft, reason: bricks}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"invalidate, Force":       {"DistributionSet", "", "invalidation: {cancelation: Force, deleteRollouts: true}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"escalate":                {"DistributionSet", "invalidation: {cancelation: None}", "invalidation: {cancelation: Force}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
+		"another reason":          {"DistributionSet", "invalidation: {cancelation: Soft, reason: a}", "invalidation: {cancelation: Soft, reason: b}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
+		"pause for new devices":   {"AutoAssignment", "", "state: Paused", true, seen, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := world.New(t)
+			w.Set("firmware-1", "1.0")
+			temperament := devicesim.Silent
+			if !verb.silent {
+				temperament = devicesim.Obedient
+			}
+			w.Devices(temperament, w.Targets("device", 2, nil)...)
+			needed := map[string]string{
+				"Rollout": "update: {distributionSet: firmware-1}, settleSeconds: 1", "Target": "name: Object", "AutoAssignment": "update: {distributionSet: firmware-1}",
+				"DistributionSet": `name: firmware, version: "2.0", type: full-image, modules: [{name: firmware-1}]`,
+			}[verb.kind]
+			of := func(more string) string {
+				return manifest(verb.kind, "object", strings.TrimSuffix(needed+", "+more, ", "))
+			}
+			for _, way := range []string{"apply", "apply --server-side --force-conflicts", "replace"} {
+				if way == "replace" && verb.done(w) {
+					if err := apply(w, of(verb.before), way); err != nil {
+						t.Errorf("%s: %v", way, err)
+					}
+					continue
+				}
+				// The object exists as it was before, and has been seen.
+				if err := apply(w, of(verb.before), way); err != nil {
+					t.Fatalf("%s: %v", way, err)
+				}
+				w.Eventually("it was seen", func() string { return unseen(w, verb.kind, verb.before) })
+				if !verb.silent {
+					w.EventuallyRollout("object", "finishes", world.InState(v1alpha1.RolloutFinished))
+				}
+				if err := apply(w, of(verb.commit), way); err != nil {
+					t.Fatalf("%s of the commit: %v", way, err)
+				}
+				w.Eventually("it was carried out", func() string {
+					if !verb.done(w) {
+						return "it was not"
+					}
+					return ""
+				})
+				if err := apply(w, of(verb.before), way); err != nil {
+					t.Errorf("%s of the revert: %v", way, err)
+				}
+			}
+			if verb.says != "" {
+				w.Eventually("Ready says "+verb.says, func() string { return readyIsNot(w, verb.kind, verb.says) })
+			}
+		})
+	}
+}
+
+func started(w *world.World) bool { return w.Rollout("object").Status.StartedAt != nil }
+func finished(w *world.World) bool {
+	return w.Rollout("object").Status.State == v1alpha1.RolloutFinished
+}
+
+// seen: whatever was committed counts once it has been seen.
+func seen(*world.World) bool { return true }
+
+func stoppedBySpec(c v1alpha1.Cancelation) func(*world.World) bool {
+	return func(w *world.World) bool { s := w.Rollout("object").Status.Stop; return s != nil && s.Cancelation == c }
+}
+
+func invalidated(w *world.World) bool {
+	i := w.DistributionSet("object").Status.Invalidation
+	return i != nil && i.Recorded != nil
+}
+
+// statusOf the object of a kind, as far as the kinds are alike.
+func statusOf(w *world.World, kind string) (generation, observed int64, conditions []metav1.Condition) {
+	w.T.Helper()
+	key := client.ObjectKey{Namespace: w.Namespace, Name: "object"}
+	read := func(o client.Object) {
+		if err := w.Client.Get(w.T.Context(), key, o); err != nil {
+			w.T.Fatal(err)
+		}
+	}
+	switch kind {
+	case "Rollout":
+		var o v1alpha1.Rollout
+		read(&o)
+		return o.Generation, o.Status.ObservedGeneration, o.Status.Conditions
+	case "Target":
+		var o v1alpha1.Target
+		read(&o)
+		return o.Generation, o.Status.ObservedGeneration, o.Status.Conditions
+	case "DistributionSet":
+		var o v1alpha1.DistributionSet
+		read(&o)
+		return o.Generation, o.Status.ObservedGeneration, o.Status.Conditions
+	}
+	var o v1alpha1.AutoAssignment
+	read(&o)
+	return o.Generation, o.Status.ObservedGeneration, o.Status.Conditions
+}
+
+// unseen says what is missing until an object was seen as it was before the commit, and what it says recorded.
+func unseen(w *world.World, kind, before string) string {
+	generation, observed, _ := statusOf(w, kind)
+	switch {
+	case generation != observed:
+		return fmt.Sprintf("generation %d, observed %d", generation, observed)
+	case kind == "Rollout" && strings.Contains(before, "Stopped") && w.Rollout("object").Status.Stop == nil:
+		return "the stop is not recorded"
+	case kind == "DistributionSet" && before != "" && !invalidated(w):
+		return "the invalidation is not recorded"
+	}
+	return ""
+}
+
+func readyIsNot(w *world.World, kind, reason string) string {
+	generation, observed, conditions := statusOf(w, kind)
+	if ready := world.Condition(conditions, v1alpha1.ConditionReady); generation != observed || ready == nil || ready.Reason != reason {
+		return fmt.Sprintf("%+v", ready)
+	}
+	return ""
+}
+
+// An emergency stop is reverted, and the same commit stops another release. The revert has no effect, and the other stop is carried out. What the object says ends when
+// the field is put back.
+func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
+	t.Parallel()
+	f := halfway(t, 2)
+	f.Set("firmware-2", "2.0")
+	set := func(name, version, more string) string {
+		return manifest("DistributionSet", name, fmt.Sprintf("name: firmware, version: %q, type: full-image, modules: [{name: %s}]%s", version, name, more))
+	}
+	valid := set("firmware-1", "1.0", "") + set("firmware-2", "2.0", "")
+	const bricks = `, invalidation: {cancelation: Force, reason: "bricks the modem"}`
+	stop := set("firmware-1", "1.0", bricks) + set("firmware-2", "2.0", "")
+	second := set("firmware-1", "1.0", "") + set("firmware-2", "2.0", bricks)
+	for _, step := range []struct{ what, manifests string }{{"as it was", valid}, {"the stop", stop}} {
+		if err := apply(f.World, step.manifests, "apply"); err != nil {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+	}
+	committed := time.Now()
+	f.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
+	for _, way := range []string{"apply", "apply --server-side --force-conflicts", "replace"} {
+		if err := apply(f.World, second, way); err != nil {
+			t.Fatalf("%s of the revert and the second stop: %v", way, err)
+		}
+	}
+	f.Eventually("both are invalid, and the first one says that it was reverted", func() string {
+		one, two := f.DistributionSet("firmware-1").Status, f.DistributionSet("firmware-2").Status
+		if !world.Says(one.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonInvalidatedBySpec) ||
+			!world.Says(one.Conditions, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidationIsFinal) ||
+			!world.Says(one.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalidationIsFinal) ||
+			!world.Says(two.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
+			return fmt.Sprintf("%+v and %+v", one.Conditions, two.Conditions)
+		}
+		return ""
+	})
+	wake(t, f.lateDevices, f.late...)
+	f.nobodyBegan(committed)
+	f.isRefused()
+	if message := world.Condition(f.DistributionSet("firmware-1").Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(message,
+		`put it back as {cancelation: Force, reason: "bricks the modem"}`) {
+		t.Errorf("people are told %q", message)
+	}
+	if told := eventsOf(f.World, v1alpha1.ReasonInvalidationIsFinal); told != 1 {
+		t.Errorf("%d events, want one", told)
+	}
+	if err := apply(f.World, stop, "replace"); err != nil {
+		t.Fatalf("what was put back is refused: %v", err)
+	}
+	f.Eventually("the first one is under control again, the second one was reverted", func() string {
+		one, two := f.DistributionSet("firmware-1").Status.Conditions, f.DistributionSet("firmware-2").Status.Conditions
+		if !world.Says(one, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) || world.Condition(one, v1alpha1.ConditionStalled) != nil ||
+			!world.Says(two, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidationIsFinal) {
+			return fmt.Sprintf("%+v and %+v", one, two)
+		}
+		return ""
+	})
+
+	// Deleted and created again without the field, the second set is invalid by the record.
+	f.Kubectl("delete", "distset", "firmware-2")
+	if err := apply(f.World, set("firmware-2", "2.0", ""), "apply"); err != nil {
+		t.Fatal(err)
+	}
+	f.Eventually("it is invalid from its first look", func() string {
+		if c := f.DistributionSet("firmware-2").Status.Conditions; !world.Says(c, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonTombstone) ||
+			!world.Says(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
+			return fmt.Sprintf("%+v", c)
+		}
+		return ""
+	})
+}
+
+// eventsOf counts how often people were told of a reason.
+func eventsOf(w *world.World, reason string) (n int) {
+	w.T.Helper()
+	var events corev1.EventList
+	if err := w.Client.List(w.T.Context(), &events, client.InNamespace(w.Namespace)); err != nil {
+		w.T.Fatal(err)
+	}
+	for _, e := range events.Items {
+		if e.Reason == reason {
+			n++
+		}
+	}
+	return n
+}
+
+// A rollout is stopped while devices are at work, and the stop is reverted. Nobody begins, devices that were asked are asked as before, and a raise still counts.
+func TestRevertOfAStopChangesNothingForDevices(t *testing.T) {
+	t.Parallel()
+	s := atWork(t)
+	of := func(more string) string {
+		return manifest("Rollout", "firmware-1", "update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 1"+more)
+	}
+	for _, more := range []string{"", ", state: Stopped"} {
+		if err := apply(s.World, of(more), "apply"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	committed := time.Now()
+	s.EventuallyRollout("firmware-1", "records the stop", func(r *v1alpha1.Rollout) bool { return r.Status.Stop != nil })
+	if err := apply(s.World, of(""), "apply"); err != nil {
+		t.Fatalf("the revert is refused: %v", err)
+	}
+	r := s.EventuallyRollout("firmware-1", "says that the stop is final", func(r *v1alpha1.Rollout) bool {
+		return r.Status.State == v1alpha1.RolloutStopped && world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonStopIsFinal)
+	})
+	wake(t, s.away, s.late...)
+	for _, name := range s.busy {
+		s.EventuallyTarget(name, "is canceled", newest(v1alpha1.ActionCanceled))
+	}
+	s.EventuallyPolled(s.others, 5, committed.Add(time.Second), s.late...)
+	if began := s.others.BegunAfter(committed.Add(time.Second)); len(began) > 0 {
+		t.Errorf("devices began after the stop: %v", began)
+	}
+	for _, name := range s.mute {
+		if a := action.Newest(&s.Target(name).Status); a.State != v1alpha1.ActionCanceling {
+			t.Errorf("%s is %s", name, a.State)
+		}
+	}
+	if err := apply(s.World, of(", state: Stopped, stopCancelation: Force"), "apply"); err != nil {
+		t.Fatalf("put back and raised: %v", err)
+	}
+	for _, name := range s.mute {
+		s.EventuallyTarget(name, "is closed", newest(v1alpha1.ActionCanceled))
+	}
+	r = s.EventuallyRollout(r.Name, "is under control again", func(r *v1alpha1.Rollout) bool {
+		return world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonStopped)
+	})
+	if want := (v1alpha1.Counts{Targets: 8, Canceled: 8}); *r.Status.Targets != want {
+		s.EventuallyRollout(r.Name, "counts everybody as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
+	}
+	if told := eventsOf(s.World, v1alpha1.ReasonStopIsFinal); told != 1 {
+		t.Errorf("%d events, want one", told)
+	}
+}
+
+// Devices that ask while the revert of Soft to Forced is in the manifest hear forced, as before it.
+func TestRevertOfForcedChangesNothingForDevices(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 2, nil)
+	of := func(kind string) string {
+		return manifest("Rollout", "firmware-1", "update: {distributionSet: firmware-1, type: "+kind+"}, settleSeconds: 1, groups: [{name: all}]")
+	}
+	for _, kind := range []string{"Soft", "Forced"} {
+		if err := apply(w, of(kind), "apply"); err != nil {
+			t.Fatal(err)
+		}
+		w.EventuallyRollout("firmware-1", "records "+kind, func(r *v1alpha1.Rollout) bool { return r.Status.UpdateType == v1alpha1.UpdateType(kind) })
+	}
+	if err := apply(w, of("Soft"), "apply"); err != nil {
+		t.Fatalf("the revert is refused: %v", err)
+	}
+	w.EventuallyRollout("firmware-1", "says that Forced is final", func(r *v1alpha1.Rollout) bool {
+		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonForcedIsFinal)
+	})
+	w.Devices(devicesim.Obedient, names...)
+	w.EventuallyRollout("firmware-1", "finishes, under control", func(r *v1alpha1.Rollout) bool {
+		return world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+	for _, name := range names {
+		if a := action.Newest(&w.Target(name).Status); a.Update.Type != v1alpha1.UpdateTypeForced {
+			t.Errorf("%s was told %s", name, a.Update.Type)
+		}
+	}
+}
