@@ -278,7 +278,7 @@ func TestAnInvalidationIsRevertedOnceItIsRecorded(t *testing.T) {
 	}
 }
 
-// The same with a stop: its revert takes no right over devices, to stop again does.
+// The same with a stop, of an approved rollout: its revert takes no right over devices and no approval, to stop again does.
 func TestAStopIsRevertedOnceItIsRecorded(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -287,7 +287,8 @@ func TestAStopIsRevertedOnceItIsRecorded(t *testing.T) {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			object := newName("rollout")
-			manifest := func(spec string) *unstructured.Unstructured { return f.object(t, "Rollout", object, spec) }
+			approved := `{approval: {planHash: "sha256:` + strings.Repeat("0", 64) + `"}}`
+			manifest := func(spec string) *unstructured.Unstructured { return f.object(t, "Rollout", object, approved, spec) }
 			apply := func(person, spec string) error { return kubectl(t, person, manifest(spec), command) }
 			f.give(t, manifest("{}"), `{startedAt: "2026-01-01T00:00:00.000000Z", state: Running}`)
 			wants := func(what string, err error, part string) {
