@@ -215,7 +215,10 @@ func TestTextsAreCleanedAndShortened(t *testing.T) {
 		t.Errorf("progress is %d, want 0", *a.Progress)
 	}
 	reports(Fail, saying(long), code(long))(l)
-	lengths := map[string]int{a.Stage: 64, a.StatusCode: 64, a.Message: 512, a.History[len(a.History)-1].Message: 256, a.History[len(a.History)-1].StatusCode: 64}
+	if utf8.RuneCountInString(a.Message) != 512 || !strings.HasPrefix(a.Message, "ü€𝄞") || !strings.HasSuffix(a.Message, "ü€𝄞") || !strings.Contains(a.Message, "[… 719 characters were cut …]") {
+		t.Errorf("the message is %q, want both ends of it", a.Message)
+	}
+	lengths := map[string]int{a.Stage: 64, a.StatusCode: 64, a.History[len(a.History)-1].Message: 256, a.History[len(a.History)-1].StatusCode: 64}
 	for text, want := range lengths {
 		if !utf8.ValidString(text) || utf8.RuneCountInString(text) != want || !strings.HasSuffix(text, "…") {
 			t.Errorf("got %d characters, want %d that end in …: %q", utf8.RuneCountInString(text), want, text)

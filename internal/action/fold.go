@@ -249,7 +249,7 @@ func heard(a *v1alpha1.Action, r Report) Report {
 	r.suspicion = suspicion(a, r)
 	r.Stage = text.Clean(r.Stage, maxWord)
 	r.StatusCode = deviceCode(r.StatusCode)
-	r.Message = text.Clean(r.Message, maxMessage)
+	r.Message = text.Shorten(text.Clean(r.Message, 0), maxMessage)
 	r.Module = moduleName(r.Module)
 	if r.Progress != nil {
 		percent := min(max(*r.Progress, 0), 100)

@@ -57,7 +57,11 @@ var (
 	notJSON = refusal{status: http.StatusUnsupportedMediaType, code: "unsupportedMediaType",
 		message: "the door reads JSON; send Content-Type: application/json"}
 	tooLarge = refusal{status: http.StatusRequestEntityTooLarge, code: "tooLarge",
-		message: "the body is larger than 64 KiB; send fewer or shorter details"}
+		message: "the body is larger than 64 KiB; send fewer or shorter details. A result may have 1 MiB"}
+	cutResult = refusal{status: http.StatusRequestEntityTooLarge, code: "tooLarge",
+		message: "the body is larger than 1 MiB, and what was read of it has no result; send fewer or shorter details, and send them last"}
+	encoded = refusal{status: http.StatusUnsupportedMediaType, code: "unsupportedMediaType",
+		message: "the device API reads bodies as they are; send no Content-Encoding"}
 	tooManyDetails = refusal{status: http.StatusTooManyRequests, code: "quotaExceeded",
 		message: "status.details has more than 50 lines; send fewer"}
 	tooFast = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,

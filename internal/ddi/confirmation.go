@@ -67,14 +67,17 @@ func confirmationFeedback(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	word, err := read(v, wire.DecodeConfirmationFeedback)
+	word, isWhole, err := readResult(v, wire.DecodeConfirmationFeedback, func(wire.ConfirmationFeedback) bool { return true })
 	if err != nil {
 		return answer{}, err
 	}
 	if v.hurried && !v.limits.results.take(v.device, v.now) {
 		return answer{}, tooFast
 	}
-	word.Details = word.Details[:min(len(word.Details), maxDetails)]
+	if !isWhole {
+		word.Details = append(word.Details, restWasCut)
+	}
+	word.Details = fewer(word.Details)
 	return done, v.backend.ConfirmationFeedback(v.Context(), v.device, id, word)
 }
 

@@ -41,6 +41,8 @@ type limits struct {
 	results   *buckets[Device]
 	addresses *buckets[netip.Prefix]
 	all       *rate.Limiter
+	// large has room for maxLarge bodies.
+	large chan struct{}
 }
 
 func newLimits(options Options) *limits {
@@ -51,6 +53,7 @@ func newLimits(options Options) *limits {
 		results:   newBuckets[Device](device, maxBuckets),
 		addresses: newBuckets[netip.Prefix](options.AddressRate.or(Rate{PerSecond: 10, Burst: 100}), maxBuckets),
 		all:       rate.NewLimiter(all.limit(), all.Burst),
+		large:     make(chan struct{}, maxLarge),
 	}
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"maps"
-	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -215,9 +213,12 @@ func feedback(take func(Backend, context.Context, Device, int32, wire.Feedback) 
 		if err != nil {
 			return answer{}, err
 		}
-		report, err := read(v, wire.DecodeFeedback)
+		report, isWhole, err := readResult(v, wire.DecodeFeedback, func(f wire.Feedback) bool { return !isIntermediate(f) })
 		if err != nil {
 			return answer{}, err
+		}
+		if !isWhole {
+			report.Status.Details = append(report.Status.Details, restWasCut)
 		}
 		if err := v.bound(&report.Status); err != nil {
 			return answer{}, err
@@ -234,6 +235,8 @@ var intermediates = []wire.Execution{
 	wire.ExecutionProceeding, wire.ExecutionScheduled, wire.ExecutionResumed, wire.ExecutionDownload,
 }
 
+func isIntermediate(f wire.Feedback) bool { return slices.Contains(intermediates, f.Status.Execution) }
+
 // bound refuses an intermediate report that is too much. A result is taken
 // also from a hurried device, and without the details that are too many.
 func (v *visit) bound(status *wire.Status) error {
@@ -243,10 +246,19 @@ func (v *visit) bound(status *wire.Status) error {
 		return tooFast
 	case len(status.Details) > maxDetails && intermediate:
 		return tooManyDetails
-	case len(status.Details) > maxDetails:
-		status.Details = status.Details[:maxDetails]
 	}
+	status.Details = fewer(status.Details)
 	return nil
+}
+
+// fewer keeps the first and the last of too many details, and says in between how many were cut.
+func fewer(details wire.Details) wire.Details {
+	if len(details) <= maxDetails {
+		return details
+	}
+	const first, last = maxDetails / 2, maxDetails/2 - 1
+	cut := fmt.Sprintf("[… %d details were cut …]", len(details)-first-last)
+	return slices.Concat(details[:first], wire.Details{cut}, details[len(details)-last:])
 }
 
 func configData(v *visit) (answer, error) {
@@ -356,29 +368,4 @@ func (v *visit) wantedMessages() (int, error) {
 		return maxMessages, nil
 	}
 	return min(int(n), maxMessages), nil
-}
-
-// read takes the body, at most maxBody of it, if it says that it is JSON. The
-// body of the request is not replaced: net/http has to recognize one that waits
-// for 100-continue, or it would wait for what the client never sends.
-func read[T any](v *visit, decode func([]byte) (T, error)) (T, error) {
-	var none T
-	if mediaType, _, err := mime.ParseMediaType(v.Header.Get("Content-Type")); err != nil || mediaType != wire.MediaType {
-		return none, notJSON
-	}
-	if v.ContentLength > maxBody {
-		return none, tooLarge
-	}
-	body, err := io.ReadAll(io.LimitReader(v.Body, maxBody+1))
-	if err != nil {
-		return none, BadRequest{fmt.Sprintf("the body could not be read: %v", err)}
-	}
-	if len(body) > maxBody {
-		return none, tooLarge
-	}
-	document, err := decode(body)
-	if err != nil {
-		return none, BadRequest{err.Error()}
-	}
-	return document, nil
 }

@@ -20,12 +20,21 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 )
 
 const (
 	// maxBody is an order of magnitude above the largest report that a real
 	// client has been seen to send.
 	maxBody = 64 << 10
+	// maxResult is how much of a result is read. More than that is read past, up
+	// to maxPast, so that the client gets its answer.
+	maxResult = 1 << 20
+	maxPast   = 8 << 20
+	// maxLarge is how many bodies above maxBody are read at the same time, and
+	// largeWait how long another one waits for that.
+	maxLarge  = 16
+	largeWait = 5 * time.Second
 
 	maxHeader         = 16 << 10
 	readHeaderTimeout = 10 * time.Second
@@ -69,9 +78,11 @@ type Server struct {
 	baseURL, basePath string
 	proxies           []netip.Prefix
 	proxyWarnings     proxyWarnings
-	limits            *limits
-	metrics           *metrics
-	log               logr.Logger
+	// tooLargeNotes bounds what is logged of reports that are too large.
+	tooLargeNotes rate.Sometimes
+	limits        *limits
+	metrics       *metrics
+	log           logr.Logger
 }
 
 // NewServer makes a door in front of backend. The error says which option is
@@ -86,13 +97,14 @@ func NewServer(backend Backend, options Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		backend:  backend,
-		baseURL:  baseURL,
-		basePath: basePath,
-		proxies:  options.TrustedProxies,
-		limits:   newLimits(options),
-		metrics:  metrics,
-		log:      options.Log,
+		backend:       backend,
+		baseURL:       baseURL,
+		basePath:      basePath,
+		proxies:       options.TrustedProxies,
+		tooLargeNotes: rate.Sometimes{First: 10, Interval: time.Minute},
+		limits:        newLimits(options),
+		metrics:       metrics,
+		log:           options.Log,
 	}
 	return s, nil
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -399,47 +398,6 @@ func TestReportsOfRealClients(t *testing.T) {
 		}
 		if diff := cmp.Diff(report.want, call.Args[1].(wire.Feedback).Status); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", report.body, diff)
-		}
-	}
-}
-
-// TestResultsKeepFiftyDetails: a result is never refused for quota.
-func TestResultsKeepFiftyDetails(t *testing.T) {
-	b := backend()
-	body := `{"status":{"execution":"closed","result":{"finished":"failure"},"details":[` + strings.Repeat(`"x",`, 60) + `"last"]}}`
-	if w := answered(door(t, b), ask("POST "+root+"/deploymentBase/31/feedback", body)); w.Code != http.StatusOK {
-		t.Fatalf("%d %s", w.Code, w.Body)
-	}
-	if got := len(b.Calls()[0].Args[1].(wire.Feedback).Status.Details); got != 50 {
-		t.Errorf("%d details, want 50", got)
-	}
-}
-
-// TestConsentKeepsFiftyDetails: nobody's word is refused for quota.
-func TestConsentKeepsFiftyDetails(t *testing.T) {
-	b := backend()
-	body := `{"confirmation":"confirmed","details":[` + strings.Repeat(`"x",`, 60) + `"last"]}`
-	if w := answered(door(t, b), ask("POST "+root+"/confirmationBase/31/feedback", body)); w.Code != http.StatusOK {
-		t.Fatalf("%d %s", w.Code, w.Body)
-	}
-	if got := len(b.Calls()[0].Args[1].(wire.ConfirmationFeedback).Details); got != 50 {
-		t.Errorf("%d details, want 50", got)
-	}
-}
-
-// TestLargeBodies: one that says its length is refused unread, one that does
-// not is refused when it has grown too large.
-func TestLargeBodies(t *testing.T) {
-	const size = 10 << 20
-	for name, length := range map[string]int64{"declared": size, "chunked": -1} {
-		read := &counter{Reader: io.LimitReader(rand.NewChaCha8([32]byte{}), size)}
-		r := ask("POST "+root+"/deploymentBase/31/feedback", "Content-Type: application/json", "")
-		r.Body, r.ContentLength = io.NopCloser(read), length
-		if w := answered(door(t, backend()), r); w.Code != http.StatusRequestEntityTooLarge {
-			t.Errorf("%s: %d, want 413", name, w.Code)
-		}
-		if most := map[string]int{"declared": 0, "chunked": 64<<10 + 1}[name]; read.n > most {
-			t.Errorf("%s: %d bytes were read, want at most %d", name, read.n, most)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // Feedback takes a report on an action. A result is stored before it is answered; what comes before it is gathered.
@@ -39,6 +40,7 @@ func (b *Backend) gather(ctx context.Context, s standing, a *v1alpha1.Action, r 
 	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports || b.options.OtherDoors && action.IsEvidence(a, r.Event) {
 		return b.foldNow(ctx, s.key, r)
 	}
+	r.Message = text.Shorten(r.Message, maxGatheredMessage)
 	n, kept := b.progress.add(s.key, r)
 	if !kept {
 		return b.foldNow(ctx, s.key, r)

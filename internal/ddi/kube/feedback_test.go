@@ -485,6 +485,34 @@ func onlyDownloads(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 	r.Spec.Update.Type = v1alpha1.UpdateTypeDownloadOnly
 }
 
+// A long log says its cause at its beginning or at its end; both are kept, of reports that come at once and of gathered ones, and so is
+// what the device says about its consistency in between.
+func TestLongMessagesKeepBothEnds(t *testing.T) {
+	long := append([]string{"first cause"}, strings.Repeat("x", 2048), "device runs app-2.0_INCONSISTENT", strings.Repeat("y", 2048), "last words")
+	for name, c := range map[string]struct {
+		report wire.Feedback
+		state  v1alpha1.ActionState
+	}{
+		"a result":          {says(wire.ExecutionClosed, wire.FinishedFailure, long...), v1alpha1.ActionError},
+		"a gathered report": {says(wire.ExecutionDownload, wire.FinishedNone, long...), v1alpha1.ActionDownloading},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.door(Options{})
+			d.begin()
+			d.wantReport(nil, firstID, c.report)
+			d.flushAll()
+			a := w.wantState(firstID, c.state)
+			if len([]rune(a.Message)) > 512 || !strings.HasPrefix(a.Message, "first cause; xxx") || !strings.HasSuffix(a.Message, "yyy; last words") || !strings.Contains(a.Message, "characters were cut") {
+				t.Errorf("the message is %q", a.Message)
+			}
+			if !w.isInDoubt() {
+				t.Error("what the device says of its consistency is lost")
+			}
+		})
+	}
+}
+
 // What a device was told last decides what its lone success means, and it is stored before it is told.
 func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
 	to := func(kind v1alpha1.UpdateType) func(*v1alpha1.Rollout) {

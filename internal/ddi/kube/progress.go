@@ -17,6 +17,9 @@ import (
 const (
 	// maxGathered is how many reports of one device are gathered before they are written.
 	maxGathered = 100
+	// maxGatheredMessage is how much of the message of a gathered report is kept, in characters: all of what real clients have been seen to send, and less than
+	// fills the memory.
+	maxGatheredMessage = 8 << 10
 	// lastFlush is how long a door that ends may take to write what it has gathered.
 	lastFlush = 5 * time.Second
 	// flushWriters is how many devices are written at a time; targets.Store bounds them further.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,9 +38,12 @@ func (t Text) MarshalJSON() ([]byte, error) {
 	return Marshal(string(t))
 }
 
+// integer is the number without its fraction, and 0 if it is none or too large
+// to be exact: clients count steps, bytes and shares alike.
 func (t Text) integer() int {
-	n, err := strconv.ParseInt(string(t), 10, 32)
-	if err != nil {
+	const most = 1 << 53
+	n, err := strconv.ParseFloat(string(t), 64)
+	if err != nil || !(n >= -most && n <= most) { // NaN is neither
 		return 0
 	}
 	return int(n)
@@ -55,13 +59,17 @@ func plain(data json.RawMessage) string {
 	return string(data)
 }
 
+// ErrTooDeep is what is said of a document that is nested deeper than
+// encoding/json reads. Salvage makes it readable.
+var ErrTooDeep = errors.New("the body is nested too deep")
+
 // decode reads one JSON object and turns the errors of encoding/json into
 // sentences about the document rather than about Go types.
 func decode(body []byte, into any) error {
 	if len(strings.TrimSpace(string(body))) == 0 {
 		return errors.New("the body is empty; send a JSON object")
 	}
-	err := json.Unmarshal(body, into)
+	err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\ufeff")), into)
 	var mismatch *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
 	switch {
@@ -69,6 +77,8 @@ func decode(body []byte, into any) error {
 		return fmt.Errorf("the body must be a JSON object, not %s", article(mismatch.Value))
 	case errors.As(err, &mismatch):
 		return fmt.Errorf("%s must not be %s", mismatch.Field, article(mismatch.Value))
+	case errors.As(err, &syntax) && strings.HasSuffix(syntax.Error(), "exceeded max depth"):
+		return ErrTooDeep
 	case errors.As(err, &syntax):
 		return fmt.Errorf("the body is not JSON: %w at byte %d", err, syntax.Offset)
 	}

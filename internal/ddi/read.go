@@ -1,0 +1,139 @@
+package ddi
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"strings"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+)
+
+// restWasCut is the last detail of a result that is larger than maxResult.
+const restWasCut = "[… the report is larger than 1 MiB, and the rest of it was cut …]"
+
+// read takes a body of at most maxBody, if it says that it is JSON.
+func read[T any](v *visit, decode func([]byte) (T, error)) (document T, err error) {
+	if err := v.checkContent(maxBody); err != nil {
+		return document, err
+	}
+	body, err := v.readBody(maxBody)
+	switch {
+	case err != nil:
+		return document, err
+	case len(body) > maxBody:
+		return document, tooLarge
+	}
+	return decoded(body, decode)
+}
+
+// decoded reads a document. One that is nested too deep is read without its depths.
+func decoded[T any](body []byte, decode func([]byte) (T, error)) (T, error) {
+	document, err := decode(body)
+	if errors.Is(err, wire.ErrTooDeep) {
+		document, err = decode(wire.Salvage(body))
+	}
+	if err != nil {
+		err = BadRequest{err.Error()}
+	}
+	return document, err
+}
+
+// readResult takes a body of at most maxBody or, if it is a result, of maxResult. Results are not
+// refused for their size: of a larger one, the beginning is taken if it says what the result is, and
+// isWhole is false.
+func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T) bool) (document T, isWhole bool, err error) {
+	if err := v.checkContent(maxPast); err != nil {
+		return document, false, err
+	}
+	body, err := v.readBody(maxBody)
+	switch {
+	case err != nil:
+		return document, false, err
+	case len(body) <= maxBody:
+		document, err = decoded(body, decode)
+		return document, true, err
+	}
+	document, isWhole, err = readLarge(v, body, decode)
+	if err == nil && !isResult(document) {
+		err = tooLarge
+	}
+	if errors.Is(err, tooLarge) || errors.Is(err, cutResult) {
+		v.noteTooLarge()
+	}
+	return document, isWhole, err
+}
+
+// readLarge reads on where more than maxBody has been read. What cannot be understood is too large.
+func readLarge[T any](v *visit, body []byte, decode func([]byte) (T, error)) (document T, isWhole bool, err error) {
+	release, err := v.limits.takeLarge(v.Context().Done())
+	if err != nil {
+		return document, false, err
+	}
+	defer release()
+	rest, err := v.readBody(maxResult - len(body))
+	if err != nil {
+		return document, false, err
+	}
+	body = append(body, rest...)
+	if len(body) <= maxResult {
+		if document, err = decoded(body, decode); err != nil {
+			err = tooLarge
+		}
+		return document, true, err
+	}
+	if document, err = decode(wire.Salvage(body[:maxResult])); err != nil {
+		return document, false, cutResult
+	}
+	_, _ = io.CopyN(io.Discard, v.Body, maxPast-maxResult) // a client that is still writing would not read the answer
+	return document, false, nil
+}
+
+// checkContent refuses what is not plain JSON, and what says that it is larger than it may be.
+func (v *visit) checkContent(most int64) error {
+	if mediaType, _, err := mime.ParseMediaType(v.Header.Get("Content-Type")); err != nil || mediaType != wire.MediaType {
+		return notJSON
+	}
+	if encoding := v.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return encoded
+	}
+	if v.ContentLength > most {
+		v.noteTooLarge()
+		return tooLarge
+	}
+	return nil
+}
+
+// readBody reads on until it has more than most bytes, or all. The body of the request is not
+// replaced: net/http has to recognize one that waits for 100-continue, or it would wait for what the
+// client never sends.
+func (v *visit) readBody(most int) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(v.Body, int64(most)+1))
+	if err != nil {
+		return nil, BadRequest{fmt.Sprintf("the body could not be read: %v", err)}
+	}
+	return body, nil
+}
+
+// takeLarge waits for room for a large body: together they may not fill the memory.
+func (l *limits) takeLarge(gone <-chan struct{}) (release func(), err error) {
+	select {
+	case l.large <- struct{}{}:
+		return func() { <-l.large }, nil
+	case <-gone:
+		return nil, hungUp
+	case <-time.After(largeWait):
+		return nil, tooBusy
+	}
+}
+
+// noteTooLarge says in the log, a few times and then once a minute, that a report was refused for its
+// size: if it was a result, its action stays open.
+func (v *visit) noteTooLarge() {
+	v.tooLargeNotes.Do(func() {
+		v.log.Info("Refused a report because of its size. If it was a result, its action stays open until the device sends a smaller one",
+			"tenant", v.PathValue("tenant"), "controllerID", v.PathValue("controllerId"), "action", v.PathValue("actionId"), "contentLength", v.ContentLength)
+	})
+}

@@ -1,0 +1,88 @@
+package wire
+
+// maxDepth is how deep documents of DDI may be nested; nothing that DDI knows is deeper.
+const maxDepth = 64
+
+// Salvage makes a JSON document readable that was cut off, or that is nested too deep. Of a document
+// that ends too early it keeps every value that is complete, and closes what is open; values that are
+// nested deeper than any document of DDI become null. What is not JSON in any other way stays so.
+func Salvage(body []byte) []byte {
+	s := salvage{out: make([]byte, 0, len(body)+maxDepth)}
+	for _, c := range body {
+		s.take(c)
+	}
+	if !s.inString && len(s.open) == 0 {
+		return s.out
+	}
+	s.out = s.out[:s.whole]
+	for i := s.wholeDepth - 1; i >= 0; i-- {
+		s.out = append(s.out, s.open[i])
+	}
+	return s.out
+}
+
+type salvage struct {
+	out []byte
+	// open are the brackets that would close what is open in out, the outermost first.
+	open []byte
+	// dropped counts the open brackets of a value that is nested too deep.
+	dropped int
+	// out[:whole] is a document, once the first wholeDepth brackets of open are closed.
+	whole, wholeDepth    int
+	inString, isEscaping bool
+}
+
+func (s *salvage) take(c byte) {
+	switch {
+	case s.inString:
+		s.inString = s.isEscaping || c != '"'
+		s.isEscaping = !s.isEscaping && c == '\\'
+		s.keep(c)
+	case c == '{':
+		s.opens(c, '}')
+	case c == '[':
+		s.opens(c, ']')
+	case c == '}' || c == ']':
+		s.closes(c)
+	default:
+		if c == ',' && s.dropped == 0 {
+			s.isWhole()
+		}
+		s.inString = c == '"'
+		s.keep(c)
+	}
+}
+
+func (s *salvage) keep(c byte) {
+	if s.dropped == 0 {
+		s.out = append(s.out, c)
+	}
+}
+
+func (s *salvage) opens(bracket, closing byte) {
+	switch {
+	case s.dropped > 0:
+		s.dropped++
+	case len(s.open) == maxDepth:
+		s.out = append(s.out, "null"...)
+		s.dropped = 1
+	default:
+		s.out, s.open = append(s.out, bracket), append(s.open, closing)
+		s.isWhole()
+	}
+}
+
+func (s *salvage) closes(bracket byte) {
+	switch {
+	case s.dropped > 0:
+		s.dropped--
+	default:
+		s.out = append(s.out, bracket)
+		if len(s.open) > 0 {
+			s.open = s.open[:len(s.open)-1]
+			s.isWhole()
+		}
+	}
+}
+
+func (s *salvage) isWhole() { s.whole, s.wholeDepth = len(s.out), len(s.open) }

@@ -1,0 +1,36 @@
+package text
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestShorten(t *testing.T) {
+	long := "begin" + strings.Repeat("é", 5000) + "end"
+	for name, tc := range map[string]struct {
+		text        string
+		limit       int
+		first, last string
+		cut         int
+	}{
+		"short":              {"begin", 512, "begin", "begin", 0},
+		"just short enough":  {strings.Repeat("é", 512), 512, "é", "é", 0},
+		"one too many":       {strings.Repeat("é", 513), 512, "é", "é", 31},
+		"long":               {long, 512, "beginé", "éend", 5008 - 512 + 32},
+		"little room":        {long, 64, "beginé", "éend", 5008 - 64 + 32},
+		"no room for both":   {long, 63, "beginé", "é…", 0},
+		"blanks at the cuts": {strings.Repeat("a ", 5000), 512, "a a", "a ", 10000 - 512 + 32},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Shorten(tc.text, tc.limit)
+			if !strings.HasPrefix(got, tc.first) || !strings.HasSuffix(got, tc.last) || utf8.RuneCountInString(got) > tc.limit || !utf8.ValidString(got) {
+				t.Errorf("%d characters: %q", utf8.RuneCountInString(got), got)
+			}
+			if says := fmt.Sprintf("[… %d characters were cut …]", tc.cut); tc.cut > 0 && !strings.Contains(got, says) {
+				t.Errorf("%q does not say %q", got, says)
+			}
+		})
+	}
+}
