@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"time"
 	_ "time/tzdata" // maintenance windows need time zones on images without them
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -29,7 +32,8 @@ func run() error {
 	var door string
 	flag.BoolVar(&o.Controllers, "controllers", true, "run the controllers")
 	flag.BoolVar(&o.Door, "door", true, "serve the door for devices (hawkBit's DDI)")
-	flag.StringVar(&o.Namespace, "namespace", "goshawk-system", "namespace of Goshawk's own objects: leases and the tombstones of invalidated sets")
+	flag.StringVar(&o.Namespace, "namespace", "goshawk-system", "namespace of Goshawk's own objects: leases and the record of invalidated sets")
+	flag.Func("watch-namespaces", "namespaces to work in, separated by commas: their objects are read, acted on and their devices served, and no others (default: all)", watchNamespaces(&o))
 	flag.BoolVar(&o.LeaderElect, "leader-elect", true, "let one of several processes run the controllers; the door is served by all")
 	flag.StringVar(&door, "door-bind-address", ":8080", "address of the door")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8081", "address of the metrics; 0 serves none")
@@ -64,6 +68,24 @@ func run() error {
 		}
 	}
 	return process.Run(ctrl.SetupSignalHandler(), config, o)
+}
+
+// watchNamespaces reads a list of namespaces. A list that names none is an error: it would mean all of them.
+func watchNamespaces(o *process.Options) func(string) error {
+	return func(list string) error {
+		o.WatchNamespaces = nil
+		for name := range strings.SplitSeq(list, ",") {
+			name = strings.TrimSpace(name)
+			if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+				return fmt.Errorf("%q is not the name of a namespace: %s", name, problems[0])
+			}
+			if slices.Contains(o.WatchNamespaces, name) {
+				return fmt.Errorf("%s is named twice", name)
+			}
+			o.WatchNamespaces = append(o.WatchNamespaces, name)
+		}
+		return nil
+	}
 }
 
 func check(o *process.Options) error {

@@ -84,6 +84,8 @@ var refusals = []struct {
 }{
 	{ErrUnauthorized, refusal{status: http.StatusUnauthorized, code: "unauthorized",
 		message: "the device is unknown or its token is wrong; send Authorization: TargetToken and the token of this device"}},
+	{ErrNotServed, refusal{status: http.StatusNotFound, code: "tenantNotServed",
+		message: "this device API does not serve the tenant in the path; correct the tenant, or add its namespace to --watch-namespaces"}},
 	{ErrNotFound, refusal{status: http.StatusNotFound, code: "notFound",
 		message: "there is no such resource for this device; its base resource links to what there is"}},
 	{ErrNotAllowed, refusal{status: http.StatusMethodNotAllowed, code: "cancelNotOffered",

@@ -52,11 +52,11 @@ func (v *visit) identify(namesDevice bool) error {
 // isOurs reports whether an error says nothing about the request.
 func isOurs(err error) bool {
 	_, isBad := errors.AsType[BadRequest](err)
-	return !isBad && !errors.Is(err, ErrUnauthorized) && !errors.Is(err, ErrNotFound)
+	return !isBad && !errors.Is(err, ErrUnauthorized) && !errors.Is(err, ErrNotServed) && !errors.Is(err, ErrNotFound)
 }
 
-// authorize asks the backend. A path that names no device has no credentials that could be right, but
-// a request without any is refused like everywhere else.
+// authorize asks the backend of the device's tenant. A path that names no device has no credentials
+// that could be right, but a request without any is refused like everywhere else.
 func (v *visit) authorize(namesDevice bool) (err error) {
 	token := targetToken(v.Header.Get("Authorization"))
 	if !namesDevice {
@@ -70,6 +70,9 @@ func (v *visit) authorize(namesDevice bool) (err error) {
 	}
 	if token == "" {
 		return ErrUnauthorized
+	}
+	if v.backend, err = v.tenants(v.device.Tenant); err != nil {
+		return err
 	}
 	return v.backend.Authorize(v.Context(), v.device, token)
 }

@@ -13,6 +13,12 @@ import (
 // in lower case. Nothing else is known about them before Authorize has agreed.
 type Device struct{ Tenant, ControllerID string }
 
+// Tenants returns the backend that serves a tenant. The error is ErrNotServed
+// for a tenant that this device API does not serve, and Unavailable for one
+// that it cannot serve at present. It is called for each request, before
+// anything is known about the device, and returns without waiting.
+type Tenants func(tenant string) (Backend, error)
+
 // Backend is what the door asks of the world behind it.
 //
 // Its methods are called by many requests at once, and every one but Authorize
@@ -83,6 +89,7 @@ type Backend interface {
 // around them is logged, not sent.
 var (
 	ErrUnauthorized = errors.New("unauthorized")      // 401
+	ErrNotServed    = errors.New("tenant not served") // 404, from Tenants only
 	ErrNotFound     = errors.New("not found")         // 404
 	ErrNotAllowed   = errors.New("not allowed")       // 405: no cancel is on offer
 	ErrConflict     = errors.New("conflict")          // 409

@@ -34,9 +34,10 @@ type handler func(*visit) (answer, error)
 type visit struct {
 	*Server
 	*http.Request
-	origin origin
-	device Device
-	now    time.Time
+	origin  origin
+	backend Backend
+	device  Device
+	now     time.Time
 	// hurried: the device asks too often.
 	hurried bool
 }

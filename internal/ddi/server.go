@@ -73,7 +73,7 @@ type Options struct {
 
 // Server is the door as an http.Handler. Every replica may have one.
 type Server struct {
-	backend Backend
+	tenants Tenants
 	// baseURL has no slash at its end; basePath is its path.
 	baseURL, basePath string
 	proxies           []netip.Prefix
@@ -85,9 +85,15 @@ type Server struct {
 	log           logr.Logger
 }
 
-// NewServer makes a door in front of backend. The error says which option is
-// wrong.
+// NewServer makes a device API in front of one backend, which serves every
+// tenant. The error says which option is wrong.
 func NewServer(backend Backend, options Options) (*Server, error) {
+	return NewTenantServer(func(string) (Backend, error) { return backend, nil }, options)
+}
+
+// NewTenantServer makes a device API with a backend for each tenant. The error
+// says which option is wrong.
+func NewTenantServer(tenants Tenants, options Options) (*Server, error) {
 	baseURL, basePath, err := readBaseURL(options.BaseURL)
 	if err != nil {
 		return nil, err
@@ -97,7 +103,7 @@ func NewServer(backend Backend, options Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		backend:       backend,
+		tenants:       tenants,
 		baseURL:       baseURL,
 		basePath:      basePath,
 		proxies:       options.TrustedProxies,

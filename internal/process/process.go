@@ -1,4 +1,7 @@
-// Package process wires Goshawk's controllers and its door into one process: the same wiring for the binary, the stories and the benchmarks.
+// Package process wires Goshawk's controllers and its device API into one process: the same wiring for the binary, the stories and the benchmarks.
+//
+// A process has a part for each namespace that it watches, or one for all of them. Each part has its own caches and controllers, so that a namespace whose
+// objects cannot be read stops no other one.
 package process
 
 import (
@@ -6,22 +9,18 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/controllers"
@@ -35,8 +34,11 @@ import (
 type Options struct {
 	// Controllers and Door say what the process runs.
 	Controllers, Door bool
-	// Namespace of Goshawk's own objects: leases and tombstones.
+	// Namespace of Goshawk's own objects: leases and the record of invalidated sets.
 	Namespace string
+	// WatchNamespaces are the namespaces that the process works in: what it reads, what its controllers act on and which devices it serves. Empty: all. No
+	// right is needed anywhere else but in Namespace.
+	WatchNamespaces []string
 	// LeaderElect lets one of several processes run the controllers. A door is served by all.
 	LeaderElect bool
 	// MetricsAddress and HealthAddress; "0" serves none.
@@ -54,9 +56,6 @@ type Options struct {
 	Now func() time.Time
 	// NewClient makes the clients that write; nil: controller-runtime's. Tests put faults here.
 	NewClient client.NewClientFunc
-
-	// slots are shared by the two managers of one process.
-	slots targets.Slots
 }
 
 // Scheme knows all kinds that Goshawk reads or writes.
@@ -70,104 +69,108 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// Run runs until ctx ends. With controllers and door in one process under leader election, a lost lease ends the controllers, which stand for election again,
-// and never the door.
+// Run runs until ctx ends. It waits for what it cannot reach or read, such as an API server that is away or a right that is missing, and tries again.
+//
+// With controllers and device API in one process under leader election, a lost lease ends the controllers, which stand for election again, and never the
+// device API.
 func Run(ctx context.Context, config *rest.Config, o Options) error {
+	p, err := newProcess(config, o)
+	if err != nil {
+		return err
+	}
+	front, err := p.front()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return front.Start(ctx) })
+	running.Go(func() error { return p.report(ctx) })
+	if p.o.Door {
+		// The parts go on until the last device has its answer.
+		serving, served := context.WithCancel(context.WithoutCancel(ctx))
+		running.Go(func() error {
+			defer served()
+			return p.serve(ctx)
+		})
+		running.Go(func() error { return p.runParts(serving, p.devices) })
+	}
+	if p.o.Controllers && len(p.leading) > 0 {
+		running.Go(func() error { return p.lead(ctx) })
+	}
+	return running.Wait()
+}
+
+// process is what the parts of a process share.
+type process struct {
+	config *rest.Config
+	o      Options
+	slots  targets.Slots
+	// devices are the parts that serve devices, and run the controllers, too, if no election decides on that; leading are those of the elected leader.
+	devices, leading []*part
+}
+
+func newProcess(config *rest.Config, o Options) (*process, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if !o.Controllers || !o.Door || !o.LeaderElect {
-		return runManager(ctx, config, o)
+	if o.Controllers && o.Namespace == "" {
+		return nil, errors.New("the controllers need a namespace for their lease and the record of invalidated sets: give --namespace")
 	}
-	o.slots = targets.NewSlots(o.WritesInFlight)
-	door, lead := o, o
-	door.Controllers, door.LeaderElect = false, false
-	lead.Door, lead.MetricsAddress, lead.HealthAddress = false, "0", "0"
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	ended := make(chan error, 1)
-	go func() {
-		defer stop()
-		ended <- runManager(ctx, config, door)
-	}()
-	for ctx.Err() == nil {
-		if err := runManager(ctx, config, lead); err != nil && ctx.Err() == nil {
-			ctrl.Log.Error(err, "controllers ended; standing for election again")
-			pause(ctx, time.Second)
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // WritesInFlight and API priority and fairness bound what is asked; a client-side rate would only delay a stop
+	p := &process{config: config, o: o, slots: targets.NewSlots(o.WritesInFlight)}
+	namespaces := o.WatchNamespaces
+	if len(namespaces) == 0 {
+		namespaces = []string{metav1.NamespaceAll}
+	}
+	apart := o.LeaderElect && o.Controllers || !o.Door
+	for _, namespace := range namespaces {
+		if o.Door {
+			p.devices = append(p.devices, newPart(p, namespace, true, o.Controllers && !apart))
+		}
+		if o.Controllers && apart {
+			p.leading = append(p.leading, newPart(p, namespace, false, true))
 		}
 	}
-	return <-ended
+	return p, nil
+}
+
+// runParts runs parts until ctx ends.
+func (p *process) runParts(ctx context.Context, parts []*part) error {
+	var running errgroup.Group
+	for _, part := range parts {
+		running.Go(func() error { return part.run(ctx) })
+	}
+	return running.Wait()
+}
+
+// serve answers devices from the first moment: a namespace that has not synced yet is Unavailable.
+func (p *process) serve(ctx context.Context) error {
+	options := p.o.DoorOptions
+	options.Log, options.Registerer = ctrl.Log.WithName("door"), metrics.Registry
+	server, err := ddi.NewTenantServer(p.tenant, options)
+	if err != nil {
+		return errors.Join(fmt.Errorf("make the device API: %w", err), p.o.DoorListener.Close())
+	}
+	return server.Serve(ctx, p.o.DoorListener)
+}
+
+// tenant returns the backend of the namespace that a tenant is.
+func (p *process) tenant(name string) (ddi.Backend, error) {
+	for _, part := range p.devices {
+		if part.namespace == metav1.NamespaceAll || part.namespace == name {
+			return part.serving()
+		}
+	}
+	return nil, ddi.ErrNotServed
 }
 
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
-	}
-}
-
-func runManager(ctx context.Context, config *rest.Config, o Options) error {
-	mgr, err := New(ctx, config, o)
-	if err != nil {
-		return err
-	}
-	return mgr.Start(ctx)
-}
-
-// New wires a manager that is ready to start.
-func New(ctx context.Context, config *rest.Config, o Options) (manager.Manager, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	config = rest.CopyConfig(config)
-	config.QPS = -1 // WritesInFlight and API priority and fairness bound what is asked; a client-side rate would only delay a stop
-	mgr, err := ctrl.NewManager(config, managerOptions(o))
-	if err != nil {
-		return nil, fmt.Errorf("make manager: %w", err)
-	}
-	if err := controllers.AddIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
-		return nil, err
-	}
-	index := intents.New()
-	if err := index.Follow(ctx, mgr.GetCache()); err != nil {
-		return nil, err
-	}
-	store := targets.NewStore(index, mgr.GetClient(), mgr.GetAPIReader(), o.Now, o.WritesInFlight)
-	if o.slots != nil {
-		store.Share(o.slots)
-	}
-	if o.Controllers {
-		if err := addControllers(mgr, index, store, o); err != nil {
-			return nil, err
-		}
-	}
-	if o.Door {
-		if err := addDoor(mgr, store, o); err != nil {
-			return nil, err
-		}
-	}
-	return mgr, addProbes(mgr, index)
-}
-
-func managerOptions(o Options) manager.Options {
-	grace := 15 * time.Second
-	return manager.Options{
-		Scheme:                        Scheme(),
-		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
-		HealthProbeBindAddress:        o.HealthAddress,
-		LeaderElection:                o.LeaderElect && o.Controllers,
-		LeaderElectionID:              "goshawk-controllers",
-		LeaderElectionNamespace:       o.Namespace,
-		LeaderElectionReleaseOnCancel: true,
-		GracefulShutdownTimeout:       &grace,
-		NewClient:                     o.NewClient,
-		Cache: cache.Options{
-			DefaultTransform: slim,
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}: {Field: fields.OneTermEqualSelector("type", string(kube.TokenSecretType))},
-			},
-		},
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.ConfigMap{}}}},
 	}
 }
 
@@ -204,46 +207,4 @@ func addControllers(mgr manager.Manager, index *intents.Index, store *targets.St
 		}
 	}
 	return nil
-}
-
-// addDoor serves the door on every replica, leader or not.
-func addDoor(mgr manager.Manager, store *targets.Store, o Options) error {
-	backend := kube.New(store, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder("goshawk-door"), o.Backend)
-	options := o.DoorOptions
-	options.Log, options.Registerer = mgr.GetLogger().WithName("door"), metrics.Registry
-	server, err := ddi.NewServer(backend, options)
-	if err != nil {
-		return fmt.Errorf("make door: %w", err)
-	}
-	if err := mgr.Add(everywhere(func(ctx context.Context) error {
-		if !store.Index.WaitForSync(ctx) {
-			return errors.Join(ctx.Err(), o.DoorListener.Close())
-		}
-		return server.Serve(ctx, o.DoorListener)
-	})); err != nil {
-		return err
-	}
-	return mgr.Add(everywhere(backend.Flush))
-}
-
-// everywhere is a runnable of every replica.
-type everywhere func(context.Context) error
-
-// Start runs it.
-func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
-
-// NeedLeaderElection is false: a lost lease never ends it.
-func (e everywhere) NeedLeaderElection() bool { return false }
-
-// addProbes: alive at once, ready when the caches and the index have synced.
-func addProbes(mgr manager.Manager, index *intents.Index) error {
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return err
-	}
-	return mgr.AddReadyzCheck("caches", func(*http.Request) error {
-		if !index.HasSynced() {
-			return errors.New("the caches have not synced yet")
-		}
-		return nil
-	})
 }

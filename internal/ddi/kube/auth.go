@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
@@ -15,12 +18,19 @@ import (
 // TokenSecretType is the type of the Secrets that hold device tokens. Only these are read, so that a door never holds other secrets in memory.
 const TokenSecretType corev1.SecretType = "goshawk.dev/device-tokens"
 
-// Authorize compares the device's token with the one in its Secret. An unknown device, one without a token and a wrong token look and last the same.
+// secretTimeout bounds one read of a Secret. The cache that normally answers it does so at once; one that has not synced would wait for ever.
+const secretTimeout = 5 * time.Second
+
+// Authorize compares the device's token with the one in its Secret. An unknown device, one without a token and a wrong token look and last the same. It
+// returns Unavailable if the Secret cannot be read.
 func (b *Backend) Authorize(ctx context.Context, d ddi.Device, token string) error {
 	if !b.index.HasSynced() {
 		return ddi.Unavailable{}
 	}
-	wanted := b.tokenOf(ctx, d)
+	wanted, err := b.tokenOf(ctx, d)
+	if err != nil {
+		return ddi.Unavailable{Cause: err}
+	}
 	got, want := sha256.Sum256([]byte(token)), sha256.Sum256(wanted)
 	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || len(wanted) == 0 {
 		return ddi.ErrUnauthorized
@@ -28,18 +38,24 @@ func (b *Backend) Authorize(ctx context.Context, d ddi.Device, token string) err
 	return nil
 }
 
-// tokenOf is the token of the target that serves the device; empty: it has none.
-func (b *Backend) tokenOf(ctx context.Context, d ddi.Device) []byte {
+// tokenOf returns the token of the target that serves the device; empty if it has none. The error says that the Secret could not be read, which is not the
+// same as a Secret that does not exist.
+func (b *Backend) tokenOf(ctx context.Context, d ddi.Device) ([]byte, error) {
 	t := b.index.Device(d.Tenant, d.ControllerID)
 	if t == nil || t.Spec.TokenSecretRef == nil {
-		return nil
+		return nil, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	defer cancel()
+	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}
 	var secret corev1.Secret
-	if err := b.secrets.Get(ctx, types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}, &secret); err != nil {
-		return nil
+	if err := b.secrets.Get(ctx, key, &secret); apierrors.IsNotFound(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("read Secret %s: %w", key, err)
 	}
 	if secret.Type != TokenSecretType {
-		return nil
+		return nil, nil
 	}
-	return bytes.TrimSpace(secret.Data[t.Spec.TokenSecretRef.Key]) // files end in a newline, headers cannot hold one
+	return bytes.TrimSpace(secret.Data[t.Spec.TokenSecretRef.Key]), nil // files end in a newline, headers cannot hold one
 }

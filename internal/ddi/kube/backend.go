@@ -25,6 +25,9 @@ import (
 // every day.
 const seenEvery = 24 * time.Hour
 
+// updateTimeout bounds one write for a device, its turn and its retries included.
+const updateTimeout = 20 * time.Second
+
 // Options are the settings of a Backend.
 type Options struct {
 	// PollInterval is told to devices, spread by a tenth so that a fleet does not poll in step.
@@ -222,6 +225,8 @@ func installedID(t *v1alpha1.Target) int32 {
 
 // update writes to a target what was gathered about it, and then what change adds.
 func (b *Backend) update(ctx context.Context, key types.NamespacedName, change targets.Change) (*v1alpha1.Target, error) {
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
 	release, err := b.turns.take(ctx, key)
 	if err != nil {
 		return nil, doorError(err)
