@@ -28,6 +28,9 @@ const (
 	ConditionOverlapping = "Overlapping"
 	// ConditionAssigned tells what became of spec.assignment and spec.cancel of a Target. Absent when neither is set.
 	ConditionAssigned = "Assigned"
+	// ConditionTokenUsable is False on a Target whose spec.tokenSecretRef leads to no token, so that no device can authenticate. Absent otherwise. The device API writes
+	// it, the only part of Goshawk that reads Secrets; Ready and Stalled have its reason.
+	ConditionTokenUsable = "TokenUsable"
 )
 
 // Reasons of conditions and of waitingFor. Each is the cause, not the effect.
@@ -139,6 +142,16 @@ const (
 	ReasonClosedWhileRunning = "ClosedWhileRunning"
 	// ReasonUpdateSucceeded says that the last update succeeded.
 	ReasonUpdateSucceeded = "UpdateSucceeded"
+	// ReasonTokenSecretNotFound says that the Secret of spec.tokenSecretRef does not exist in the namespace of the Target.
+	ReasonTokenSecretNotFound = "TokenSecretNotFound"
+	// ReasonTokenSecretWrongType says that this Secret is not of type goshawk.dev/device-tokens.
+	ReasonTokenSecretWrongType = "TokenSecretWrongType"
+	// ReasonTokenKeyMissing says that this Secret lacks the key.
+	ReasonTokenKeyMissing = "TokenKeyMissing"
+	// ReasonTokenEmpty says that there is nothing but blanks under this key.
+	ReasonTokenEmpty = "TokenEmpty"
+	// ReasonTokenInvalid says that the token has a character that no HTTP header can hold.
+	ReasonTokenInvalid = "TokenInvalid"
 	// ReasonSharedTargets says that auto-assignments of different sets match the same targets.
 	ReasonSharedTargets = "SharedTargets"
 	// ReasonRunning says that an AutoAssignment offers its set.
