@@ -121,7 +121,8 @@ const (
 	ReasonFinishedWithErrors = "FinishedWithErrors"
 	// ReasonGroupLost says that a DeploymentGroup of the running plan is gone; Goshawk never replaces it silently by another.
 	ReasonGroupLost = "GroupLost"
-	// ReasonOrderAmbiguous says that two rollouts over shared targets were created together and neither has a startAt.
+	// ReasonOrderAmbiguous says that nothing shows that a rollout is newer than another one over shared
+	// targets, or that its content is newer than what its targets run: a startAt decides.
 	ReasonOrderAmbiguous = "OrderAmbiguous"
 	// ReasonUnknownCancelID says that spec.cancel.upTo names an id this target was never given.
 	ReasonUnknownCancelID = "UnknownCancelID"
