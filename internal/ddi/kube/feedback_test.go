@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
@@ -483,6 +485,83 @@ func (w *world) rollsBack() {
 
 func onlyDownloads(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 	r.Spec.Update.Type = v1alpha1.UpdateTypeDownloadOnly
+}
+
+// Zephyr's client and many scripts report once, after the reboot. Whatever the update came from, that is a success.
+func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
+	since := metav1.NewMicroTime(dawn)
+	without := func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }
+	for name, start := range map[string]func(t *testing.T) (*world, *door){
+		"a rollout": func(t *testing.T) (*world, *door) {
+			w := newWorld(t, 1)
+			return w, w.door(Options{})
+		},
+		"a rollout, to another device API": func(t *testing.T) (*world, *door) {
+			w := newWorld(t, 1)
+			w.door(Options{OtherDoors: true}).begin()
+			return w, w.door(Options{OtherDoors: true})
+		},
+		"a rollout, after a restart": func(t *testing.T) (*world, *door) {
+			w := newWorld(t, 1)
+			w.door(Options{}).begin()
+			w.wait(time.Hour)
+			return w, w.door(Options{})
+		},
+		"a confirmation": func(t *testing.T) (*world, *door) {
+			w, d := asked(t)
+			d.wantAnswer(nil, firstID, yes)
+			return w, d
+		},
+		"an automatic confirmation": func(t *testing.T) (*world, *door) {
+			w, d := asked(t)
+			if err := d.activate("ada", ""); err != nil {
+				t.Fatal(err)
+			}
+			return w, d
+		},
+		"an assignment": func(t *testing.T) (*world, *door) {
+			w := newWorld(t, 1)
+			without(w)
+			w.editTarget(func(t *v1alpha1.Target) {
+				t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "firmware"}}
+				t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "firmware", Since: &since}
+			})
+			return w, w.door(Options{})
+		},
+		"an auto-assignment": func(t *testing.T) (*world, *door) {
+			w := newWorld(t, 1)
+			without(w)
+			auto := &v1alpha1.AutoAssignment{ObjectMeta: about("auto")}
+			auto.Spec.Update.DistributionSet = "firmware"
+			auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &since}
+			if err := w.server.Create(t.Context(), auto); err != nil {
+				t.Fatal(err)
+			}
+			return w, w.door(Options{})
+		},
+		"a set without artifacts": func(t *testing.T) (*world, *door) {
+			w := newWorld(t, 1)
+			edit(w, "linux", &v1alpha1.SoftwareModule{}, func(m *v1alpha1.SoftwareModule) {
+				m.Spec.Artifacts = nil
+				set := aSet("firmware", "1.0", m)
+				w.editSet(func(s *v1alpha1.DistributionSet) { s.Status.ContentHash = set.Status.ContentHash })
+				w.editRollout(func(r *v1alpha1.Rollout) { r.Status.Plan.ContentHash = set.Status.ContentHash })
+			})
+			return w, w.door(Options{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, d := start(t)
+			if len(w.target("dev-0").Status.Actions) == 0 {
+				d.begin()
+			}
+			d.wantReport(nil, firstID, succeeded)
+			w.wantState(firstID, v1alpha1.ActionFinished)
+			if i := w.target("dev-0").Status.Installed; i == nil || i.DistributionSet != "firmware" || w.isInDoubt() {
+				t.Errorf("installed is %+v, in doubt %t", i, w.isInDoubt())
+			}
+		})
+	}
 }
 
 // A long log says its cause at its beginning or at its end; both are kept, of reports that come at once and of gathered ones, and so is
