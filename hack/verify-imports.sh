@@ -56,7 +56,7 @@ room internal/text
 room internal/action "$api" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
 room internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
 room internal/offer "$api" "$mod/internal/action" "$mod/internal/query" k8s.io/apimachinery/pkg github.com/robfig/cron/v3
-room internal/rollout "$api" "$mod/internal/action" "$mod/internal/offer" "$mod/internal/query" k8s.io/apimachinery/pkg
+room internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/offer" "$mod/internal/query" k8s.io/apimachinery/pkg
 room internal/explain "$api" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/rollout" k8s.io/apimachinery/pkg
 room internal/autoassignment "$api" "$mod/internal/offer" k8s.io/apimachinery/pkg
 room internal/ddi "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr

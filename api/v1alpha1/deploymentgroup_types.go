@@ -112,7 +112,7 @@ type DeploymentGroupStatus struct {
 	// counts when the state last changed; live ones are in the Rollout's status.
 	// +optional
 	Counts *Counts `json:"counts,omitempty"`
-	// failures by statusCode, the 10 most frequent, once every member has a result: a target that is deleted later does not rewrite them.
+	// failures by statusCode, or by message where there is no code; the 10 most frequent, once every member has a result: a target that is deleted later does not rewrite them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10

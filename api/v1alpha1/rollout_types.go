@@ -217,12 +217,22 @@ type Retry struct {
 	// +required
 	At metav1.Time `json:"at"`
 
-	// statusCodes limits the retry to failures with one of these codes. Absent: all. At most 50.
+	// statusCodes limits the retry to failures with one of these codes, or one of messages. Absent: all, unless messages is given. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	StatusCodes []string `json:"statusCodes,omitempty"`
+
+	// messages limits the retry to failures without a code whose message, as status.failures[].message writes it, is one of these, or that
+	// have one of statusCodes. Absent: all, unless statusCodes is given. At most 50.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.all(m, !m.matches('[0-9]'))",message="messages must be copied from status.failures[].message of the Rollout, where a number is written <n>"
+	Messages []string `json:"messages,omitempty"`
 }
 
 // RolloutSpec says what is brought to which targets, in which groups, and what is wanted now.
@@ -310,8 +320,7 @@ type RolloutSpec struct {
 	State RolloutIntent `json:"state,omitempty"`
 
 	// startAt is when to start, and the rollout's place in the order of updates: the newer wins. Give it in production: it survives a
-	// rebuild from Git. Absent: when it first can; the rollout is then as new as its start, unless something shows that its
-	// object was only created again (reason OrderAmbiguous). May be added or changed later; a time after the start orders nothing.
+	// rebuild from Git. Absent: when it first can.
 	// +optional
 	StartAt *metav1.Time `json:"startAt,omitempty"`
 
@@ -434,6 +443,11 @@ type FailureCount struct {
 	// statusCode that the devices reported; empty: none.
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode"`
+	// message that the devices reported, where there is no code: the one that says most about the cause, with numbers, times, paths and ids
+	// replaced (<n>, <time>, <path>, <id>). retry.messages and update.retries.messages name it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Message string `json:"message,omitempty"`
 	// count of targets.
 	Count int32 `json:"count"`
 	// examples: the names of up to 3 targets.
@@ -542,7 +556,7 @@ type RolloutStatus struct {
 	// +optional
 	Targets *Counts `json:"targets,omitempty"`
 
-	// failures by statusCode, the 10 most frequent.
+	// failures by statusCode, or by message where there is no code; the 10 most frequent.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10

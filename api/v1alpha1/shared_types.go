@@ -204,12 +204,22 @@ type Retries struct {
 	// +kubebuilder:validation:Maximum=604800
 	BackoffSeconds *int32 `json:"backoffSeconds,omitempty"`
 
-	// statusCodes limits retries to failures with one of these codes. Absent: any code. At most 50.
+	// statusCodes limits retries to failures with one of these codes, or one of messages. Absent: any code, unless messages is given. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	StatusCodes []string `json:"statusCodes,omitempty"`
+
+	// messages limits retries to failures without a code whose message, as status.failures[].message of a Rollout writes it, is one of
+	// these, or that have one of statusCodes. Absent: any message, unless statusCodes is given. At most 50.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.all(m, !m.matches('[0-9]'))",message="messages must be copied from status.failures[].message of the Rollout, where a number is written <n>"
+	Messages []string `json:"messages,omitempty"`
 }
 
 // TargetSelector selects Targets by their labels: a metav1.LabelSelector with bounds.

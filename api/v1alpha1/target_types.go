@@ -450,10 +450,31 @@ type Action struct {
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode,omitempty"`
 
-	// message is the device's last message, shortened. It is untrusted text.
+	// message is the device's last message, shortened. It is untrusted text, without user information and query of URLs.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
+
+	// messages are the last lines that the device sent before the result, oldest first, each shortened. At most 5; absent when the update
+	// succeeded, and on all but open actions and the newest 2 closed ones.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=5
+	// +kubebuilder:validation:items:MaxLength=256
+	Messages []string `json:"messages,omitempty"`
+
+	// failureMessage is the line of the device that says most about why the update failed: of its last lines that look like an error, or of
+	// its closing message if that says more. While the action is open: so far. Absent when the update succeeded.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	FailureMessage string `json:"failureMessage,omitempty"`
+
+	// failureGroup is failureMessage with what differs from device to device replaced: times by <time>, numbers by <n>, and so on. Failures
+	// without statusCode are counted by it (status.failures[].message of a Rollout), and retry.messages names it. Absent unless the state is
+	// Error and there is no statusCode.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	FailureGroup string `json:"failureGroup,omitempty"`
 
 	// progress in percent, as far as the device tells.
 	// +optional
@@ -701,6 +722,7 @@ type TargetStatus struct {
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,priority=1
 // +kubebuilder:printcolumn:name="Controller ID",type=string,JSONPath=`.status.controllerID`,priority=1
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Failure",type=string,JSONPath=`.status.actions[-1:].failureMessage`,priority=1
 // +kubebuilder:printcolumn:name="Last Seen",type=date,JSONPath=`.status.lastSeen`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="(has(self.spec) && has(self.spec.controllerID)) == (has(oldSelf.spec) && has(oldSelf.spec.controllerID))",message="controllerID is immutable: delete the Target and create another",fieldPath=".spec.controllerID"

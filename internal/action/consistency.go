@@ -1,6 +1,7 @@
 package action
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -108,15 +109,19 @@ func hasReportedInstalling(a *v1alpha1.Action) bool {
 
 // suspicion is the reason to doubt the device by its own word; empty: it says nothing of the kind.
 func suspicion(a *v1alpha1.Action, r Report) string {
-	code := strings.TrimSpace(r.StatusCode)
-	says := code == v1alpha1.CodeInconsistent || hasInconsistentWord(code) || hasInconsistentWord(r.Stage) || hasInconsistentWord(r.Message)
 	switch {
-	case code == CodeRollbackFailed, says && a.Update.Rollback == v1alpha1.RollbackSupported:
+	case r.StatusCode == CodeRollbackFailed, r.inconsistent && a.Update.Rollback == v1alpha1.RollbackSupported:
 		return v1alpha1.ReasonRollbackFailed
-	case says:
+	case r.inconsistent:
 		return v1alpha1.ReasonReportedByDevice
 	}
 	return ""
+}
+
+// saysInconsistent reports whether a report says that the device is inconsistent, by its code or by a word in any of its texts.
+func saysInconsistent(r Report) bool {
+	return strings.TrimSpace(r.StatusCode) == v1alpha1.CodeInconsistent || hasInconsistentWord(r.StatusCode) || hasInconsistentWord(r.Stage) ||
+		slices.ContainsFunc(r.Details, hasInconsistentWord)
 }
 
 // hasInconsistentWord looks for a word with the suffix; a full stop may end the sentence.
@@ -151,8 +156,8 @@ func lastWords(a *v1alpha1.Action) string {
 	if a.StatusCode != "" {
 		words += fmt.Sprintf(" Code: %s.", a.StatusCode)
 	}
-	if a.Message != "" {
-		words += fmt.Sprintf(" Message: %q.", a.Message)
+	if message := cmp.Or(a.FailureMessage, a.Message); message != "" {
+		words += fmt.Sprintf(" Message: %q.", message)
 	}
 	return words
 }

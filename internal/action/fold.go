@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // Report is what a device does or says about one action, in Goshawk's words.
@@ -13,8 +12,10 @@ type Report struct {
 	Event Event
 	// Stage is the device's own word: a DDI execution or a SoftwareUpdatable status.
 	Stage string
-	// StatusCode and Message as the device sent them. They are cleaned and shortened here.
-	StatusCode, Message string
+	// StatusCode as the device sent it.
+	StatusCode string
+	// Details are the device's lines of text as it sent them, oldest first. They are cleaned and shortened here; see Condense.
+	Details []string
 	// Progress in percent; nil: the device tells none.
 	Progress *int32
 	// Module that the report speaks of, as name:version; empty: the whole action.
@@ -25,6 +26,12 @@ type Report struct {
 	// Now is the server's time. A device's clock decides nothing.
 	Now time.Time
 
+	// condensed: Condense has made the texts ready and set what follows.
+	condensed bool
+	// message is Details in one line.
+	message string
+	// inconsistent: the device says that it is.
+	inconsistent bool
 	// suspicion is the reason to doubt the device after what it says about itself; empty: none.
 	suspicion string
 }
@@ -161,6 +168,7 @@ func conclude(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, next v
 		}
 	}
 	enter(a, next, r)
+	settleMessages(s, a)
 	judge(s, a, result, result == Succeed && !downloadOnly(a), r)
 	s.UpdateStatus = settled(s)
 }
@@ -195,9 +203,15 @@ func note(a *v1alpha1.Action, r Report, next v1alpha1.ActionState, settledCode b
 	if settledCode {
 		return
 	}
+	switch {
+	case r.Event == Fail:
+		explain(a, r.Details)
+	case r.Event.isAboutWork():
+		listen(a, r)
+	}
 	a.StatusCode = r.StatusCode
-	if r.Message != "" {
-		a.Message = r.Message
+	if r.message != "" {
+		a.Message = r.message
 	}
 }
 
@@ -224,8 +238,7 @@ func MayClose(a *v1alpha1.Action, e Event) bool {
 // got, never is.
 func beyondQuota(a *v1alpha1.Action, e Event) bool {
 	decides := MayClose(a, e) || e == CancelRejected || e == Confirm
-	shows := (e.isDownload() && !a.DownloadSeen) || (mayInstall(a, e) && !a.InstallingBegan)
-	return a.Reports >= v1alpha1.MaxReports && !decides && !shows
+	return a.Reports >= v1alpha1.MaxReports && !decides && !IsEvidence(a, e)
 }
 
 // drop tells the first report beyond the quota from the others: only the first is still counted.
@@ -246,11 +259,8 @@ func downloadOnly(a *v1alpha1.Action) bool { return a.Update.Type == v1alpha1.Up
 
 // heard is the report with its texts cleaned, its progress in bounds, and with what the device says about its own consistency.
 func heard(a *v1alpha1.Action, r Report) Report {
+	r = Condense(r)
 	r.suspicion = suspicion(a, r)
-	r.Stage = text.Clean(r.Stage, maxWord)
-	r.StatusCode = deviceCode(r.StatusCode)
-	r.Message = text.Shorten(text.Clean(r.Message, 0), maxMessage)
-	r.Module = moduleName(r.Module)
 	if r.Progress != nil {
 		percent := min(max(*r.Progress, 0), 100)
 		r.Progress = &percent

@@ -25,7 +25,7 @@ func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
 		Time:       stamp(r.Now),
 		State:      state,
 		StatusCode: r.StatusCode,
-		Message:    text.Clean(r.Message, maxHistoryMessage),
+		Message:    text.Clean(r.message, maxHistoryMessage),
 	})
 	if extra := len(a.History) - maxHistory; extra > 0 {
 		a.History = slices.Delete(a.History, 0, extra)
@@ -35,8 +35,8 @@ func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
 // recordDenial keeps the newest denial beside the question, which stands first. A denial reaches no state, and people want to know of it.
 func recordDenial(a *v1alpha1.Action, r Report) {
 	words := "denied"
-	if r.Message != "" {
-		words += ": " + r.Message
+	if r.message != "" {
+		words += ": " + r.message
 	}
 	line := v1alpha1.ActionEvent{Time: stamp(r.Now), State: a.State, StatusCode: r.StatusCode, Message: text.Clean(words, maxHistoryMessage)}
 	a.History = append(a.History[:min(len(a.History), 1)], line)

@@ -23,7 +23,18 @@ func foldLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	}
 	r = heard(a, r)
 	see(a, r.Event)
+	listenLate(a, r)
 	return lateResult(s, a, verdict(a, r), r)
+}
+
+// listenLate keeps what a device says about its work after Goshawk has closed the action, as long as reports are counted.
+func listenLate(a *v1alpha1.Action, r Report) {
+	switch {
+	case r.Event == Fail:
+		explain(a, r.Details)
+	case r.Event.isAboutWork() && !r.Event.isResult() && a.Reports < v1alpha1.MaxReports:
+		listen(a, r)
+	}
 }
 
 // answered takes the answer to a cancel.

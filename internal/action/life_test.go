@@ -126,7 +126,7 @@ func adopted(changes ...func(*Birth)) does {
 
 func of(id int32) func(*Report)       { return func(r *Report) { r.ID = id } }
 func code(c string) func(*Report)     { return func(r *Report) { r.StatusCode = c } }
-func saying(m string) func(*Report)   { return func(r *Report) { r.Message = m } }
+func saying(m string) func(*Report)   { return func(r *Report) { r.Details = []string{m} } }
 func percent(p int32) func(*Report)   { return func(r *Report) { r.Progress = &p } }
 func staging(s string) func(*Report)  { return func(r *Report) { r.Stage = s } }
 func about(m string) func(*Report)    { return func(r *Report) { r.Module = m } }

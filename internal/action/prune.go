@@ -20,8 +20,8 @@ const (
 )
 
 // Prune keeps the actions of a target within bounds: open ones, the newest one of every source that is alive, the newest 10 closed, and
-// history for the open and the newest 2 closed. If that is still more than 32 KiB, the oldest give way first: their history, then
-// those nobody asks for, then details, then the rest. The newest action always stays: an intent older than it is dead.
+// history and messages for the open and the newest 2 closed. If that is still more than 32 KiB, the oldest give way first: their history
+// and failureMessage, then those nobody asks for, then details, then the rest. What failures are counted by always stays. The newest action always stays: an intent older than it is dead.
 func Prune(s *v1alpha1.TargetStatus, alive func(uid types.UID) bool) {
 	slices.SortFunc(s.Actions, func(a, b v1alpha1.Action) int { return cmp.Compare(a.ID, b.ID) })
 	p := pruning{actions: s.Actions, sources: newestOfSources(s.Actions, alive)}
@@ -64,7 +64,7 @@ func (p *pruning) keepWanted() {
 		case younger > maxClosed && !p.sources[a.ID]:
 			p.actions = slices.Delete(p.actions, i, i+1)
 		case younger > maxClosedHistories:
-			a.History = nil
+			a.History, a.Messages = nil, nil
 		}
 	}
 }
@@ -74,12 +74,16 @@ func (p *pruning) shed() {
 	if p.fits() {
 		return
 	}
-	p.lighten(func(a *v1alpha1.Action) { a.History = nil })
+	p.lighten(func(a *v1alpha1.Action) { a.History, a.Messages, a.FailureMessage = nil, nil, "" })
 	p.drop(func(a *v1alpha1.Action) bool { return !p.sources[a.ID] })
 	p.lighten(func(a *v1alpha1.Action) { a.Modules, a.Message = nil, "" })
 	p.drop(func(*v1alpha1.Action) bool { return true })
-	if last := len(p.actions) - 1; !p.fits() {
+	last := len(p.actions) - 1
+	if !p.fits() {
 		p.actions[last].History = nil
+	}
+	if !p.fits() {
+		p.actions[last].Messages = nil
 	}
 }
 

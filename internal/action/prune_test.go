@@ -3,6 +3,7 @@ package action
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,7 +108,7 @@ func TestPruneBelow32KiB(t *testing.T) {
 }
 
 func TestPruneTakesHistoriesFirst(t *testing.T) {
-	s := aged(10, strings.Repeat("<", 350))
+	s := aged(10, strings.Repeat("<", 230))
 	Prune(s, nobody)
 	if size := sizeOf(t, s); size > v1alpha1.MaxActionBytes || len(s.Actions) != 10 || s.Actions[0].Message == "" {
 		t.Errorf("%d bytes, %d actions; the oldest one's message: %q", size, len(s.Actions), s.Actions[0].Message)
@@ -122,7 +123,7 @@ func TestPruneOpensTheWayForAHundredModules(t *testing.T) {
 	}
 	Begin(s, Birth{DistributionSet: strings.Repeat("d", 253), Modules: modules, Now: noon})
 	for _, e := range []Event{Proceed, Download, Downloaded, Install, Remove} {
-		Fold(s, Report{ID: 13, Event: e, Message: strings.Repeat("&", 600), StatusCode: strings.Repeat("&", 64), Stage: strings.Repeat("&", 64), Now: noon})
+		Fold(s, Report{ID: 13, Event: e, Details: slices.Repeat([]string{strings.Repeat("&", 300) + " failed", strings.Repeat("&", 600)}, 8), StatusCode: strings.Repeat("&", 64), Stage: strings.Repeat("&", 64), Now: noon})
 	}
 	if size := sizeOf(t, &v1alpha1.TargetStatus{Actions: s.Actions[12:]}); size <= v1alpha1.MaxActionBytes {
 		t.Fatalf("the open action alone has only %d bytes", size)

@@ -252,6 +252,15 @@ func (e Event) isDownload() bool {
 	return false
 }
 
+// isAboutWork reports whether the text beside the event speaks of the update, as against a question or a cancel.
+func (e Event) isAboutWork() bool {
+	switch e {
+	case Confirm, Deny, CancelAccepted, CancelRejected:
+		return false
+	}
+	return true
+}
+
 // isInstall tells whether the device may have begun to change itself. Proceed tells no stage, so it may.
 func (e Event) isInstall() bool {
 	switch e {

@@ -94,7 +94,7 @@ func (w *walk) report() string {
 		Event:      pick(w, events...),
 		Stage:      w.text(),
 		StatusCode: pick(w, "", "7", "INCONSISTENT", "ROLLBACK_FAILED", w.text()),
-		Message:    w.text(),
+		Details:    []string{w.text(), w.text() + " failed", w.text()},
 		Progress:   &progress,
 		Now:        w.now,
 	}
@@ -189,7 +189,11 @@ func inSchema(a *v1alpha1.Action) error {
 		}
 		return nil
 	}
-	checks := []error{within("stage", a.Stage, 64), within("statusCode", a.StatusCode, 64), within("message", a.Message, 512)}
+	checks := []error{within("stage", a.Stage, 64), within("statusCode", a.StatusCode, 64), within("message", a.Message, 512),
+		within("failureMessage", a.FailureMessage, 256), within("failureGroup", a.FailureGroup, 256)}
+	for _, line := range a.Messages {
+		checks = append(checks, within("messages", line, 256))
+	}
 	for _, line := range a.History {
 		checks = append(checks, within("history", line.Message, 256), within("history", line.StatusCode, 64))
 	}
@@ -201,7 +205,7 @@ func inSchema(a *v1alpha1.Action) error {
 			return err
 		}
 	}
-	if len(a.History) > 10 || len(a.Modules) > 100 || (a.Progress != nil && (*a.Progress < 0 || *a.Progress > 100)) {
+	if len(a.Messages) > 5 || len(a.History) > 10 || len(a.Modules) > 100 || (a.Progress != nil && (*a.Progress < 0 || *a.Progress > 100)) {
 		return fmt.Errorf("action %d: %d lines of history, %d modules, progress %v", a.ID, len(a.History), len(a.Modules), a.Progress)
 	}
 	return nil

@@ -182,17 +182,24 @@ func legend(c v1alpha1.Counts, s Style) []line {
 func failures(r *v1alpha1.Rollout, s Style) []line {
 	var lines []line
 	for _, f := range r.Status.Failures[:min(len(r.Status.Failures), 3)] {
-		code := "without a code"
-		if f.StatusCode != "" {
-			code = "with code " + f.StatusCode
-		}
-		text := fmt.Sprintf("%d failed %s", f.Count, code)
+		text := fmt.Sprintf("%d failed %s", f.Count, reported(f))
 		if len(f.Examples) > 0 {
 			text += ", such as " + strings.Join(f.Examples, ", ")
 		}
-		lines = append(lines, line{{"  ", plain}, {text, red}})
+		lines = append(lines, s.paragraph(2, text, red)...)
 	}
 	return lines
+}
+
+// reported is what the devices of a line of the failure table said.
+func reported(f v1alpha1.FailureCount) string {
+	switch {
+	case f.StatusCode != "":
+		return "with code " + f.StatusCode
+	case f.Message != "":
+		return fmt.Sprintf("with the message %q", f.Message)
+	}
+	return "without a code"
 }
 
 // waiting is the rollout's own sentence on what would move it.

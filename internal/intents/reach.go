@@ -29,11 +29,7 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 		if !Exists(group, r) {
 			continue
 		}
-		in := FromRollout(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}])
-		if in.Closed.IsZero() {
-			in.Closed = x.behind(target, r, now)
-		}
-		intents = append(intents, in)
+		intents = append(intents, FromRollout(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]))
 	}
 	return append(intents, x.autoIntents(target, now)...)
 }
@@ -59,8 +55,8 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 	}
 	in.Update.ConfirmationRequired = group.Spec.Conditions.ConfirmationRequired
 	in.Closed, in.Stopped = Gate(r, group.Spec.Index)
-	in.RetryAt, in.RetryCodes = rollout.RetryOf(r)
-	in.Expired = member.HasExpired(in.RetryAt, in.RetryCodes)
+	in.RetryAt, in.RetryFailures = rollout.RetryOf(r)
+	in.Expired = member.HasExpired(in.RetryAt, in.RetryFailures)
 	in.Forgiven = !member.Expired.IsZero() && !in.Expired
 	if r.Status.StartedAt != nil {
 		in.StartedAt, in.Source.Since = r.Status.StartedAt.Time, sinceOf(r, member.Joined)

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -132,7 +133,7 @@ func TestWorld(t *testing.T) {
 			PlannedHash: fw.Status.ContentHash,
 			StartedAt:   noon, OpenedAt: noon,
 			AlreadyThere: true, Skipped: true,
-			RetryAt: noon.Add(time.Hour), RetryCodes: []string{"17"},
+			RetryAt: noon.Add(time.Hour), RetryFailures: action.Failures{Codes: []string{"17"}},
 		},
 	}
 	if diff := cmp.Diff(want, w.Intents); diff != "" {

@@ -64,7 +64,7 @@ func judgeAll(w *World) []judged {
 			switch {
 			case i > covered:
 				f = finding{code: CodeSuperseded, other: cover}
-			case i > arrived && !bringsSame(home, in):
+			case i > arrived && in.Source.Kind != v1alpha1.SourceRollout:
 				f = finding{code: CodeSuperseded, other: home}
 			case i > behind && in.Source.Kind == v1alpha1.SourceAutoAssignment:
 				f = finding{code: CodeSuperseded, other: auto}
@@ -75,11 +75,6 @@ func judgeAll(w *World) []judged {
 	slices.SortStableFunc(list, func(a, b judged) int { return byTurn(a.in, b.in, cover) })
 	holdBehindSteps(list)
 	return list
-}
-
-// bringsSame reports whether two intents are of rollouts that bring the same content.
-func bringsSame(a, b *Intent) bool {
-	return a.Source.Kind == b.Source.Kind && b.Set != nil && a.Set.ContentHash == b.Set.ContentHash
 }
 
 // isMistaken tells whether somebody has to mend the target's own assignment, which says so whatever is newer.
@@ -151,11 +146,11 @@ func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 	if in.Abandoned {
 		return finding{code: CodeFailed, action: a}
 	}
-	if !in.RetryAt.IsZero() && closed.Before(in.RetryAt) && codeMatches(in.RetryCodes, a.StatusCode) {
+	if !in.RetryAt.IsZero() && closed.Before(in.RetryAt) && in.RetryFailures.Name(action.FailureOf(a)) {
 		return finding{}
 	}
 	r := in.Update.Retries
-	if in.Stopped || in.Superseded || r == nil || max(a.Source.Attempt, 1) > r.Limit || !codeMatches(r.StatusCodes, a.StatusCode) {
+	if in.Stopped || in.Superseded || r == nil || max(a.Source.Attempt, 1) > r.Limit || !NamedBy(r).Name(action.FailureOf(a)) {
 		return finding{code: CodeFailed, action: a}
 	}
 	switch d := deadIntent(w, in); {
@@ -314,8 +309,9 @@ func isOwn(a *v1alpha1.Action, in *Intent) bool {
 	return true
 }
 
-func codeMatches(codes []string, code string) bool {
-	return len(codes) == 0 || slices.Contains(codes, code)
+// NamedBy returns the failures after which retries tries again.
+func NamedBy(r *v1alpha1.Retries) action.Failures {
+	return action.Failures{Codes: r.StatusCodes, Messages: r.Messages}
 }
 
 // NextAttempt is when a failed action may be tried again: backoffSeconds after it closed, ten minutes unless that says otherwise.

@@ -61,7 +61,7 @@ func foldsOn(w *World, a *v1alpha1.Action) []fold {
 	}
 	if len(folds) == 0 && isAgreed(w, a, verdicts) {
 		folds = append(folds, func(s *v1alpha1.TargetStatus) bool {
-			return action.Fold(s, action.Report{ID: a.ID, Event: action.Confirm, Message: agreement(w.Target), Now: w.Now}) == action.Folded
+			return action.Fold(s, action.Report{ID: a.ID, Event: action.Confirm, Details: []string{agreement(w.Target)}, Now: w.Now}) == action.Folded
 		})
 	}
 	return folds

@@ -44,7 +44,7 @@ func (f finding) sentence(w *World, in *Intent) string {
 	case CodeCanceled:
 		return fmt.Sprintf("action %d of %s was canceled", f.action.ID, in.label())
 	case CodeFailed:
-		return fmt.Sprintf("action %d of %s failed with code %q and is not tried again", f.action.ID, in.label(), f.action.StatusCode)
+		return fmt.Sprintf("action %d of %s failed%s and is not tried again%s", f.action.ID, in.label(), withCode(f.action), withMessage(f.action))
 	case CodeRetrying:
 		return fmt.Sprintf("action %d of %s failed; the next attempt is at %s", f.action.ID, in.label(), stamp(f.until))
 	case CodeBusy:
@@ -63,6 +63,20 @@ func (f finding) sentence(w *World, in *Intent) string {
 		return f.aboutWindow(in)
 	}
 	return string(f.code)
+}
+
+func withCode(a *v1alpha1.Action) string {
+	if a.StatusCode == "" {
+		return ""
+	}
+	return fmt.Sprintf(" with code %q", a.StatusCode)
+}
+
+func withMessage(a *v1alpha1.Action) string {
+	if a.FailureMessage == "" {
+		return ""
+	}
+	return fmt.Sprintf("; the device says: %q", a.FailureMessage)
 }
 
 func (f finding) aboutSet(w *World, in *Intent) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 // Set is what the rules need to know of a distribution set.
@@ -26,8 +27,6 @@ type Set struct {
 	Changed bool
 	// Invalidation is what spec.invalidation or the tombstone asks for; empty while the set is valid.
 	Invalidation v1alpha1.Cancelation
-	// LockedAt is when the set was first used; zero: never, as far as is known.
-	LockedAt time.Time
 	// InvalidationReason is spec.invalidation.reason.
 	InvalidationReason string
 	// DeleteRollouts as in spec.invalidation.
@@ -82,9 +81,9 @@ type Intent struct {
 	Superseded, AlreadyThere, Skipped, Abandoned, Expired, Forgiven bool
 	// SupersededBy are the newer rollouts that members of this group were given up to, for the words of it.
 	SupersededBy []v1alpha1.SupersedingRollout
-	// RetryAt and RetryCodes are the rollout's retry request, once its time has come.
-	RetryAt    time.Time
-	RetryCodes []string
+	// RetryAt and RetryFailures are the rollout's retry request, once its time has come.
+	RetryAt       time.Time
+	RetryFailures action.Failures
 }
 
 // Origin is what is known of the source of an open action.

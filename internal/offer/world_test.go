@@ -202,7 +202,7 @@ func retries(limit, backoff int32, codes ...string) func(*Intent) {
 }
 
 func retryAsked(at time.Time, codes ...string) func(*Intent) {
-	return func(in *Intent) { in.RetryAt, in.RetryCodes = at, codes }
+	return func(in *Intent) { in.RetryAt, in.RetryFailures = at, action.Failures{Codes: codes} }
 }
 
 func within(schedule string, d time.Duration) func(*Intent) {

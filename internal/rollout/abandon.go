@@ -86,11 +86,11 @@ func (l *look) eachAttempt(g *group, tell func(i int, end time.Time)) {
 
 // nextAttempt is from when on a failed action may be tried again: by spec.retry, once that was carried out, or by update.retries.
 func (l *look) nextAttempt(a *v1alpha1.Action) time.Time {
-	at, codes := RetryOf(l.next)
+	at, retried := RetryOf(l.next)
 	switch retries := l.spec.Update.Retries; {
 	case a.ClosedAt == nil:
 		return noTime
-	case a.ClosedAt.Time.Before(at) && names(codes, a.StatusCode):
+	case a.ClosedAt.Time.Before(at) && retried.Name(action.FailureOf(a)):
 		return l.retriedSince(at)
 	case retries != nil:
 		return offer.NextAttempt(retries, a)
@@ -116,7 +116,7 @@ func (l *look) takeBack(g *group) {
 		if t == nil || !Bit(g.object.Status.Abandoned, i) {
 			continue
 		}
-		if a := action.OfSource(&t.Status, l.Rollout.UID); a == nil || !names(l.spec.Retry.StatusCodes, a.StatusCode) {
+		if a := action.OfSource(&t.Status, l.Rollout.UID); a == nil || !retriedBy(l.spec.Retry).Name(action.FailureOf(a)) {
 			left = Marked(left, i, len(g.object.Spec.Targets))
 		}
 	}

@@ -72,6 +72,7 @@ func anySpec(random *rand.Rand, s *v1alpha1.RolloutSpec) {
 	sometimes(random, 3, func() {
 		u.Retries = &v1alpha1.Retries{Limit: 1 + random.Int32N(2), BackoffSeconds: num(60 + random.Int32N(7200))}
 		sometimes(random, 3, func() { u.Retries.StatusCodes = []string{"17"} })
+		sometimes(random, 4, func() { u.Retries.Messages = []string{"disk <n> is full"} })
 	})
 	sometimes(random, 3, func() { u.ProgressDeadlineSeconds = num(60 + random.Int32N(7200)) })
 	sometimes(random, 3, func() { u.StartDeadlineSeconds = num(60 + random.Int32N(20000)) })
@@ -100,7 +101,9 @@ func anyScene(random *rand.Rand, w *world) {
 
 func anyTemperament(random *rand.Rand) temperament {
 	var is temperament
-	sometimes(random, 3, func() { is.code, is.times = []string{"17", "flash"}[random.IntN(2)], 1+random.IntN(3) })
+	sometimes(random, 3, func() {
+		is.code, is.times = []string{"17", "flash", fmt.Sprintf("%sdisk %d is full", saysOnly, random.IntN(9))}[random.IntN(3)], 1+random.IntN(3)
+	})
 	sometimes(random, 6, func() { is.refuses = true })
 	sometimes(random, 8, func() { is.ignores = true })
 	sometimes(random, 8, func() { is.hangs = true })
@@ -146,6 +149,7 @@ var anyDeeds = []struct {
 		w.edit(func(s *v1alpha1.RolloutSpec) {
 			s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now.Truncate(time.Second))}
 			sometimes(random, 2, func() { s.Retry.StatusCodes = []string{"17"} })
+			sometimes(random, 3, func() { s.Retry.Messages = []string{"disk <n> is full"} })
 		})
 	}},
 	{"stops", func(w *world, random *rand.Rand, _, _ string) {

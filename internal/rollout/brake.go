@@ -46,8 +46,8 @@ func (l *look) failed(g *group) int32 {
 // trip takes the error action, of which there is one: Pause.
 func (l *look) trip(g *group) {
 	l.at(g.index).State = v1alpha1.GroupError
-	message := fmt.Sprintf("group %s: %d of %d failed%s, more than errorThreshold %d percent",
-		g.name, l.failed(g), l.concerned(g), l.sinceResume(), l.conditions(g).ErrorThreshold)
+	message := fmt.Sprintf("group %s: %d of %d failed%s, more than errorThreshold %d percent%s",
+		g.name, l.failed(g), l.concerned(g), l.sinceResume(), l.conditions(g).ErrorThreshold, mostOften(table(l.failuresOf(g))))
 	l.warn(EventGroupFailed, "%s", message)
 	if !l.isPaused() {
 		l.brakeBy(v1alpha1.PauseByErrorThreshold, "%s", message)
@@ -74,7 +74,8 @@ func (l *look) tripBudget() {
 	default:
 		return
 	}
-	l.brakeBy(v1alpha1.PauseByErrorBudget, "%d of %s of the rollout failed%s, more than errorBudget %s", failed, targets(total), l.sinceResume(), allowed)
+	l.brakeBy(v1alpha1.PauseByErrorBudget, "%d of %s of the rollout failed%s, more than errorBudget %s%s", failed, targets(total), l.sinceResume(), allowed,
+		mostOften(l.failures()))
 	l.warn(EventPaused, "%s", l.status.PauseMessage)
 }
 

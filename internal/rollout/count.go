@@ -49,13 +49,13 @@ type Rule struct {
 	migrationStep bool
 	setGone       bool
 	// types of targets that the set fits; empty: all.
-	types        []string
-	resumedAt    time.Time
-	retryLimit   int32
-	retryCodes   []string
-	retryAt      time.Time
-	retryAtCodes []string
-	cover        Cover
+	types      []string
+	resumedAt  time.Time
+	retryLimit int32
+	retries    action.Failures
+	retryAt    time.Time
+	retried    action.Failures
+	cover      Cover
 }
 
 // Cover is what auto-assignments keep from older rollouts.
@@ -92,12 +92,12 @@ func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 		rule.content = r.Status.Plan.ContentHash
 	}
 	if retries := r.Spec.Update.Retries; retries != nil {
-		rule.retryLimit, rule.retryCodes = retries.Limit, retries.StatusCodes
+		rule.retryLimit, rule.retries = retries.Limit, offer.NamedBy(retries)
 	}
 	if h := r.Status.Handled; h != nil && h.ResumedAt != nil {
 		rule.resumedAt = h.ResumedAt.Time
 	}
-	rule.retryAt, rule.retryAtCodes = RetryOf(r)
+	rule.retryAt, rule.retried = RetryOf(r)
 	return rule
 }
 
@@ -113,12 +113,17 @@ func Since(r *v1alpha1.Rollout) time.Time {
 }
 
 // RetryOf is the retry request that is in force: its time has come and the rollout has taken it up. Zero: none.
-func RetryOf(r *v1alpha1.Rollout) (at time.Time, codes []string) {
+func RetryOf(r *v1alpha1.Rollout) (at time.Time, retried action.Failures) {
 	h := r.Status.Handled
 	if r.Spec.Retry == nil || h == nil || h.RetryAt == nil || !h.RetryAt.Time.Equal(requested(r.Spec.Retry.At)) {
-		return time.Time{}, nil
+		return time.Time{}, action.Failures{}
 	}
-	return h.RetryAt.Time, r.Spec.Retry.StatusCodes
+	return h.RetryAt.Time, retriedBy(r.Spec.Retry)
+}
+
+// retriedBy returns the failures that a request names.
+func retriedBy(r *v1alpha1.Retry) action.Failures {
+	return action.Failures{Codes: r.StatusCodes, Messages: r.Messages}
 }
 
 func isOpen(s v1alpha1.GroupState) bool {
@@ -129,7 +134,7 @@ func isOpen(s v1alpha1.GroupState) bool {
 func (r Rule) Equal(o Rule) bool {
 	return r.cover.Version == o.cover.Version && r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
 		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.setGone == o.setGone && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
-		slices.Equal(r.types, o.types) && slices.Equal(r.retryCodes, o.retryCodes) && r.retryAt.Equal(o.retryAt) && slices.Equal(r.retryAtCodes, o.retryAtCodes)
+		slices.Equal(r.types, o.types) && r.retries.Equal(o.retries) && r.retryAt.Equal(o.retryAt) && r.retried.Equal(o.retried)
 }
 
 // BucketOf says what became of one member; t is nil when the Target is gone. An action that has begun outranks what the group remembers.
@@ -175,7 +180,7 @@ func isUnconfirmed(a *v1alpha1.Action) bool {
 }
 
 // hasExpired tells whether a member failed because it did not begin in time, and no retry has given it more.
-func (r Rule) hasExpired(m Member) bool { return m.HasExpired(r.retryAt, r.retryAtCodes) }
+func (r Rule) hasExpired(m Member) bool { return m.HasExpired(r.retryAt, r.retried) }
 
 // isForgiven tells whether a question that was taken back is going to be asked again: a required migration step went first, or nobody agreed in time and a retry has
 // given more.
@@ -203,17 +208,12 @@ func (r Rule) bucketOfFailure(a *v1alpha1.Action, final bool) Bucket {
 	switch {
 	case final:
 		return Failed
-	case a.Source.Attempt <= r.retryLimit && names(r.retryCodes, a.StatusCode):
+	case a.Source.Attempt <= r.retryLimit && r.retries.Name(action.FailureOf(a)):
 		return InProgress
-	case a.ClosedAt != nil && a.ClosedAt.Time.Before(r.retryAt) && names(r.retryAtCodes, a.StatusCode):
+	case a.ClosedAt != nil && a.ClosedAt.Time.Before(r.retryAt) && r.retried.Name(action.FailureOf(a)):
 		return Pending
 	}
 	return Failed
-}
-
-// names tells whether the code is among those named; no names mean any code.
-func names(codes []string, code string) bool {
-	return len(codes) == 0 || slices.Contains(codes, code)
 }
 
 // isTakenOver tells whether a newer update has replaced this one on the target: dead and superseded are the same thing.

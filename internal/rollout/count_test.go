@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 // act is an action of a source, whose intent is so many minutes younger than the rollout.
@@ -70,8 +71,8 @@ func TestBucketOf(t *testing.T) {
 	again := with(func(r *Rule) { r.name = "fw" })
 	notStarted := with(func(r *Rule) { r.open, r.since = false, time.Time{} })
 	step := with(func(r *Rule) { r.migrationStep = true })
-	retries := with(func(r *Rule) { r.retryLimit, r.retryCodes = 2, []string{"17"} })
-	retry := with(func(r *Rule) { r.retryAt, r.retryAtCodes = epoch.Add(2*time.Hour), []string{"17"} })
+	retries := with(func(r *Rule) { r.retryLimit, r.retries.Codes = 2, []string{"17"} })
+	retry := with(func(r *Rule) { r.retryAt, r.retried.Codes = epoch.Add(2*time.Hour), []string{"17"} })
 
 	there := with(func(r *Rule) { r.content = "c0ffee" })
 	thereRetries := with(func(r *Rule) { r.content, r.retryLimit = "c0ffee", 2 })
@@ -196,8 +197,8 @@ func TestEntryOf(t *testing.T) {
 		"refused because the set is gone, and it still is": {gone, &refusedGone, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
 		"refused because the set was gone":                 {rule, &refusedGone, false, Entry{Bucket: InProgress, Open: true}},
 		"refused something before the stop":                {rule, &refusedAnother, false, Entry{Bucket: InProgress, Open: true}},
-		"failed, and nothing was ever resumed":             {rule, &failure, false, Entry{Bucket: Failed, FailedSinceResume: true, Code: "17", FailedAt: failedAt}},
-		"failed at the time of the resume: before":         {resumed, &failure, false, Entry{Bucket: Failed, Code: "17", FailedAt: failedAt}},
+		"failed, and nothing was ever resumed":             {rule, &failure, false, Entry{Bucket: Failed, FailedSinceResume: true, Failure: action.Failure{Code: "17"}, FailedAt: failedAt}},
+		"failed at the time of the resume: before":         {resumed, &failure, false, Entry{Bucket: Failed, Failure: action.Failure{Code: "17"}, FailedAt: failedAt}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -252,7 +253,7 @@ func TestTheTallyEqualsARecount(t *testing.T) {
 			}
 			for code, line := range tally.Failures {
 				if len(line.Examples) > maxExamples || len(line.Examples) > int(line.Count) {
-					t.Fatalf("code %s: %d examples of %d", code, len(line.Examples), line.Count)
+					t.Fatalf("%+v: %d examples of %d", code, len(line.Examples), line.Count)
 				}
 			}
 		}
@@ -261,12 +262,12 @@ func TestTheTallyEqualsARecount(t *testing.T) {
 
 func TestACloneOfATallyStandsStill(t *testing.T) {
 	var tally Tally
-	failure := Entry{Bucket: Failed, Code: "17", FailedAt: epoch.Unix()}
+	failure := Entry{Bucket: Failed, Failure: action.Failure{Code: "17"}, FailedAt: epoch.Unix()}
 	tally.Add(failure, "dev-1")
 	clone := tally.Clone()
 	tally.Add(failure, "dev-2")
 	tally.Remove(failure, "dev-1")
-	if line := clone.Failures["17"]; line.Count != 1 || len(line.Examples) != 1 || line.Examples[0] != "dev-1" {
+	if line := clone.Failures[action.Failure{Code: "17"}]; line.Count != 1 || len(line.Examples) != 1 || line.Examples[0] != "dev-1" {
 		t.Errorf("the clone says %+v", line)
 	}
 }

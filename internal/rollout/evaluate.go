@@ -141,7 +141,8 @@ func (l *look) finish() bool {
 	l.status.State, l.status.FinishedAt = v1alpha1.RolloutFinished, micro(l.Now)
 	total := l.total()
 	if failed > 0 {
-		l.warn(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed", failed, counted(len(l.groups), "group"), total.Succeeded, targets(existing(total)), total.Failed)
+		l.warn(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, counted(len(l.groups), "group"), total.Succeeded, targets(existing(total)), total.Failed,
+			mostOften(l.failures()))
 	} else {
 		l.tell(EventFinished, "finished: %d of %s succeeded, %d failed", total.Succeeded, targets(existing(total)), total.Failed)
 	}

@@ -106,8 +106,8 @@ const maxStragglers = 20
 // openBatch notes when members up to the place n count as failed. Marks that a retry has taken back are dropped: whoever bears one has begun or is late again.
 // Who is late below an earlier batch, because something newer that had taken the member over was withdrawn, is noted one by one.
 func (l *look) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int) {
-	at, codes := RetryOf(l.next)
-	if k := len(s.ExpiredAt); k > 0 && !(Member{Expired: s.ExpiredAt[k-1].At.Time}).HasExpired(at, codes) {
+	at, retried := RetryOf(l.next)
+	if k := len(s.ExpiredAt); k > 0 && !(Member{Expired: s.ExpiredAt[k-1].At.Time}).HasExpired(at, retried) {
 		s.Expired, s.ExpiredAt = nil, nil
 	}
 	batch, before := v1alpha1.ExpiredBatch{Through: int32(n), At: *micro(l.Now)}, 0

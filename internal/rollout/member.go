@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 // Member is what a group remembers of one of its members.
@@ -31,9 +32,12 @@ func MemberOf(g *v1alpha1.DeploymentGroup, i int) Member {
 }
 
 // HasExpired tells whether the member failed because it did not begin in time, unless a retry has taken that back since.
-func (m Member) HasExpired(retryAt time.Time, retryCodes []string) bool {
-	return !m.Expired.IsZero() && !(m.Expired.Before(retryAt) && names(retryCodes, v1alpha1.CodeStartDeadlineExceeded))
+func (m Member) HasExpired(retryAt time.Time, retried action.Failures) bool {
+	return !m.Expired.IsZero() && !(m.Expired.Before(retryAt) && retried.Name(notStarted))
 }
+
+// notStarted is the failure of a member that did not begin in time.
+var notStarted = action.Failure{Code: v1alpha1.CodeStartDeadlineExceeded}
 
 // batchOf is the batch that a member joined with; nil: it was planned.
 func batchOf(s *v1alpha1.DeploymentGroupStatus, i int) *v1alpha1.JoinedBatch {

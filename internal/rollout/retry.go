@@ -20,7 +20,7 @@ func (l *look) retry() bool {
 	}
 	h := l.handled()
 	h.RetryAt, h.RetriedAt = micro(l.spec.Retry.At.Time), micro(l.Now)
-	if c := l.status.Offering; c != nil && names(l.spec.Retry.StatusCodes, v1alpha1.CodeStartDeadlineExceeded) {
+	if c := l.status.Offering; c != nil && retriedBy(l.spec.Retry).Name(notStarted) {
 		c.RetriedAt = l.reading()
 	}
 	again := 0

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -31,11 +32,12 @@ type Snapshot struct {
 	// Unsettled are the names of older rollouts that have not yet given up, in groups that have not opened, targets that this one
 	// shares. Sorted. Asked while the rollout is Starting.
 	Unsettled []string
-	// Neighbors are the other rollouts of the namespace, sorted by their place in the order. Asked
-	// before the start.
-	Neighbors []Neighbor
-	// SetNamed is a set of the namespace; nil: there is none. Asked before the start.
-	SetNamed func(name string) *offer.Set
+	// Ambiguous is the name of an older rollout over shared targets that was created within a minute of this one, neither having a startAt.
+	Ambiguous string
+	// Behind is the name of a newer rollout, by the startAt of both, that was created within a minute of this one and has not started.
+	Behind string
+	// Undecided is the name of such a rollout whose members are not known yet.
+	Undecided string
 	// Cover is what auto-assignments keep from older rollouts.
 	Cover Cover
 	// RequireApproval is the manager's --require-approval.
@@ -67,16 +69,14 @@ type Tally struct {
 	Open, Canceling int32
 	// FailedSinceResume is how many failed after the last handled resumedAt; all that failed, when nothing has been resumed.
 	FailedSinceResume int32
-	// Failures by status code; nil: none.
-	Failures map[string]v1alpha1.FailureCount
+	// Failures by code or message; nil: none.
+	Failures map[action.Failure]v1alpha1.FailureCount
 }
 
 // Claim is what one younger rollout takes from this one.
 type Claim struct {
 	Name string
 	UID  string
-	// Content is the hash of what the newer rollout brings.
-	Content string
 	// OpenGroups is how many groups of the younger rollout have opened.
 	OpenGroups int32
 	// Started and Open are, group by group of this rollout, bitmaps over spec.targets of the members that the younger one has in any group and in an open group.

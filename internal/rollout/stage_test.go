@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -260,7 +261,22 @@ func (s *stage) does(name string, o offer.Offer) {
 
 // answer is a report on the action that is offered.
 func (s *stage) answer(name string, o offer.Offer, e action.Event, code string) {
-	action.Fold(&s.targets[name].Status, action.Report{ID: o.ActionID, Event: e, StatusCode: code, Now: s.now})
+	r := action.Report{ID: o.ActionID, Event: e, StatusCode: code, Now: s.now}
+	if message, ok := strings.CutPrefix(code, saysOnly); ok {
+		r.StatusCode, r.Details = "", []string{message}
+	}
+	action.Fold(&s.targets[name].Status, r)
+}
+
+// saysOnly begins the code of a device that sends the rest as a message, and no code.
+const saysOnly = "says "
+
+// isNamed reports whether a failed action is among those that retries tries again.
+func isNamed(retries *v1alpha1.Retries, a *v1alpha1.Action) bool {
+	if a.StatusCode == "" && slices.Contains(retries.Messages, a.FailureGroup) {
+		return true
+	}
+	return len(retries.StatusCodes)+len(retries.Messages) == 0 || slices.Contains(retries.StatusCodes, a.StatusCode)
 }
 
 // checkBirth: nothing begins on a target that is held, outside a window, or before its rollout awaits it.
@@ -336,7 +352,7 @@ func (s *stage) checkAttempt(key string, last, a *v1alpha1.Action) {
 	case last == nil && a.Source.Attempt != 1, last != nil && a.Source.Attempt != last.Source.Attempt+1:
 		s.t.Errorf("%s is attempt %d", key, a.Source.Attempt)
 	case last == nil || asked:
-	case last.State != v1alpha1.ActionError || retries == nil || last.Source.Attempt > retries.Limit || !names(retries.StatusCodes, last.StatusCode):
+	case last.State != v1alpha1.ActionError || retries == nil || last.Source.Attempt > retries.Limit || !isNamed(retries, last):
 		s.t.Errorf("%s is attempt %d, and the last one, %s %s, was the last one", key, a.Source.Attempt, last.State, last.StatusCode)
 	case a.Update.Superseding == v1alpha1.SupersedingQueue: // it may have begun for something older of the same content, and been adopted when its time had come
 	case a.BeganAt.Sub(last.ClosedAt.Time) < time.Duration(*retries.BackoffSeconds)*time.Second:

@@ -2,12 +2,15 @@ package rollout
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // write completes the plan: counts, what is waited for, conditions, and what the groups have to mirror.
@@ -63,15 +66,16 @@ func (l *look) countGroups() {
 	}
 }
 
-// maxFailures is how many codes the failure table has.
+// maxFailures is how many lines the failure table has.
 const maxFailures = 10
 
 // failures merges the tables of all groups.
 func (l *look) failures() []v1alpha1.FailureCount {
-	lines := map[string]v1alpha1.FailureCount{}
+	lines := map[action.Failure]v1alpha1.FailureCount{}
 	for _, g := range l.groups {
 		for _, line := range l.failuresOf(g) {
-			lines[line.StatusCode] = merged(lines[line.StatusCode], line)
+			key := action.Failure{Code: line.StatusCode, Message: line.Message}
+			lines[key] = merged(lines[key], line)
 		}
 	}
 	return table(slices.Collect(maps.Values(lines)))
@@ -85,12 +89,27 @@ func (l *look) failuresOf(g *group) []v1alpha1.FailureCount {
 	return slices.Collect(maps.Values(l.tally(g).Failures))
 }
 
-// table of failures: the most frequent codes first.
+// table of failures: the most frequent first.
 func table(lines []v1alpha1.FailureCount) []v1alpha1.FailureCount {
 	out := slices.SortedFunc(slices.Values(lines), func(a, b v1alpha1.FailureCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.StatusCode, b.StatusCode))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.StatusCode, b.StatusCode), cmp.Compare(a.Message, b.Message))
 	})
 	return out[:min(len(out), maxFailures)]
+}
+
+// mostOften names the most frequent of failures that are sorted, as the end of a sentence. It is empty where no device gave a code or a
+// message.
+func mostOften(failures []v1alpha1.FailureCount) string {
+	const longest = 160
+	for _, f := range failures {
+		switch {
+		case f.StatusCode != "":
+			return fmt.Sprintf("; most often with code %s (%d)", f.StatusCode, f.Count)
+		case f.Message != "":
+			return fmt.Sprintf("; most often with the message %q (%d)", text.Clean(f.Message, longest), f.Count)
+		}
+	}
+	return ""
 }
 
 func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {

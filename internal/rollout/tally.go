@@ -28,8 +28,8 @@ type Entry struct {
 	Obstacle Obstacle
 	// FailedSinceResume: it failed after the last handled resumedAt.
 	FailedSinceResume bool
-	// Code of a failure, and when it was by the server's clock, in seconds since 1970.
-	Code     string
+	// Failure by which a failed member is counted, and when it failed by the server's clock, in seconds since 1970.
+	Failure  action.Failure
 	FailedAt int64
 }
 
@@ -58,16 +58,16 @@ func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 	return e
 }
 
-// addFailure says with what code a member failed, and when.
+// addFailure says how a member failed, and when.
 func (r Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 	var failed time.Time
 	switch {
 	case own == nil || isUnconfirmed(own):
-		e.Code, failed = v1alpha1.CodeStartDeadlineExceeded, m.Expired
+		e.Failure, failed = notStarted, m.Expired
 	case own.ClosedAt != nil:
-		e.Code, failed = own.StatusCode, own.ClosedAt.Time
+		e.Failure, failed = action.FailureOf(own), own.ClosedAt.Time
 	default:
-		e.Code = own.StatusCode
+		e.Failure = action.FailureOf(own)
 		return
 	}
 	e.FailedSinceResume, e.FailedAt = failed.After(r.resumedAt), failed.Unix()
@@ -104,10 +104,10 @@ func (t *Tally) Add(e Entry, name string) {
 		return
 	}
 	if t.Failures == nil {
-		t.Failures = map[string]v1alpha1.FailureCount{}
+		t.Failures = map[action.Failure]v1alpha1.FailureCount{}
 	}
-	line, at := t.Failures[e.Code], metav1.Unix(e.FailedAt, 0)
-	line.StatusCode = e.Code
+	line, at := t.Failures[e.Failure], metav1.Unix(e.FailedAt, 0)
+	line.StatusCode, line.Message = e.Failure.Code, e.Failure.Message
 	line.Count++
 	if len(line.Examples) < maxExamples {
 		line.Examples = append(slices.Clone(line.Examples), name)
@@ -118,27 +118,27 @@ func (t *Tally) Add(e Entry, name string) {
 	if line.LastSeen == nil || line.LastSeen.Before(&at) {
 		line.LastSeen = &at
 	}
-	t.Failures[e.Code] = line
+	t.Failures[e.Failure] = line
 }
 
 // maxExamples is how many names a line of the failure table carries.
 const maxExamples = 3
 
-// Remove takes back what Add counted. The first and last time of a failure code stay as they were seen; an example that leaves is not
+// Remove takes back what Add counted. The first and last time of a failure stay as they were seen; an example that leaves is not
 // replaced before the next one fails.
 func (t *Tally) Remove(e Entry, name string) {
 	t.count(e, -1)
 	if e.Bucket != Failed {
 		return
 	}
-	line := t.Failures[e.Code]
+	line := t.Failures[e.Failure]
 	line.Count--
 	if line.Count <= 0 {
-		delete(t.Failures, e.Code)
+		delete(t.Failures, e.Failure)
 		return
 	}
 	line.Examples = slices.DeleteFunc(slices.Clone(line.Examples), func(example string) bool { return example == name })
-	t.Failures[e.Code] = line
+	t.Failures[e.Failure] = line
 }
 
 // Clone is a tally that does not change when this one does.

@@ -92,6 +92,9 @@ func intentLaws() map[string]law {
 		"an advance without time":               {when: `{advance: {to: group-3}}`, refused: "spec.advance.at: Required value"},
 		"an advance to nowhere":                 {when: `{advance: {at: "2026-12-01T02:00:00Z"}}`, refused: "spec.advance.to: Required value"},
 		"a retry":                               {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ["17"]}}`},
+		"a retry of messages":                   {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: ["disk <n> is full"]}}`},
+		"a retry of a message with a number":    {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: ["disk <n> is full", "slot 1 is busy"]}}`, refused: "spec.retry.messages: messages must be copied from status.failures[].message of the Rollout, where a number is written <n>"},
+		"a retry of a message of 257":           {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: [` + long(257) + `]}}`, refused: "spec.retry.messages[0]: Too long: may not be more than 256 bytes"},
 		"a retry without time":                  {when: `{retry: {statusCodes: ["17"]}}`, refused: "spec.retry.at: Required value"},
 		"a retry of 51 codes":                   {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ` + list(51, `"%d"`) + `}}`, refused: "spec.retry.statusCodes: Too many: 51: must have at most 50 items"},
 	}
@@ -177,7 +180,7 @@ func frozenLaws() map[string]law {
 		`{update: {startDeadlineSeconds: 61}}`, `{update: {startDeadlineSeconds: null}}`, `{update: {startDeadlineAction: null}}`,
 		`{update: {progressDeadlineSeconds: 61}}`, `{update: {progressDeadlineSeconds: null}}`,
 		`{update: {cancelDeadlineSeconds: 61}}`, `{update: {cancelDeadlineSeconds: null}}`,
-		`{update: {retries: {limit: 3}}}`, `{update: {retries: {backoffSeconds: 1}}}`, `{update: {retries: {statusCodes: ["17"]}}}`, `{update: {retries: null}}`,
+		`{update: {retries: {limit: 3}}}`, `{update: {retries: {backoffSeconds: 1}}}`, `{update: {retries: {statusCodes: ["17"]}}}`, `{update: {retries: {messages: ["m"]}}}`, `{update: {retries: null}}`,
 	)
 	frozen(`{update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}}`, update, `{update: {forceAt: "2026-12-02T02:00:00Z"}}`)
 	frozen(beforeStart, kind, `{update: {type: DownloadOnly}}`)

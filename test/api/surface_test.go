@@ -95,9 +95,10 @@ var shown = map[string]struct {
 		wide:   []string{"NAME", "RELEASE", "VERSION", "COMPLETE", "LOCKED", "INVALIDATED", "BEGUN", "INSTALLED", "READY", "REASON", "MESSAGE", "AGE"},
 	},
 	"tgt": {
-		kind: "Target", spec: `{type: gateway-v2, hold: true}`, status: `{updateStatus: InSync, controllerID: "ABC:123", installed: {distributionSet: firmware-2-1}, conditions: [` + condition("Consistent", "True", "UpdateSucceeded") + "," + condition("Ready", "True", "Ready") + `]}`,
+		kind: "Target", spec: `{type: gateway-v2, hold: true}`, status: `{updateStatus: InSync, controllerID: "ABC:123", installed: {distributionSet: firmware-2-1},
+			actions: [{id: 1, source: {kind: Rollout, name: a}, distributionSet: a, state: Error, failureMessage: older}, {id: 2, source: {kind: Rollout, name: b}, distributionSet: b, state: Error, failureMessage: disk-full}], conditions: [` + condition("Consistent", "True", "UpdateSucceeded") + "," + condition("Ready", "True", "Ready") + `]}`,
 		narrow: []string{"NAME", "STATUS", "INSTALLED", "CONSISTENT", "LAST SEEN", "AGE"},
-		wide:   []string{"NAME", "STATUS", "INSTALLED", "CONSISTENT", "HOLD", "TYPE", "CONTROLLER ID", "READY", "LAST SEEN", "AGE"},
+		wide:   []string{"NAME", "STATUS", "INSTALLED", "CONSISTENT", "HOLD", "TYPE", "CONTROLLER ID", "READY", "FAILURE", "LAST SEEN", "AGE"},
 	},
 	"grollout": {
 		kind: "Rollout", status: `{state: Running, targets: {targets: 40, pending: 20, inProgress: 5, succeeded: 12, failed: 3}, plan: {hash: "sha256:` + hash64 + `"},
@@ -121,7 +122,7 @@ var shown = map[string]struct {
 var rows = map[string]string{
 	"swmod":      "os linux 6.6.1 true True InUse",
 	"distset":    "firmware 2.1 True true 12 7 False DistributionSetInvalid why",
-	"tgt":        "InSync firmware-2-1 True true gateway-v2 ABC:123 True",
+	"tgt":        "InSync firmware-2-1 True true gateway-v2 ABC:123 True disk-full",
 	"grollout":   "firmware-2-1 Running 40 20 5 12 3 True Progressing devices sha256:" + hash64,
 	"dgroup":     "r group-1 0 Running 2 1",
 	"autoassign": "firmware-2-1 Running 9 1 2 0 True Running",

@@ -30,7 +30,7 @@ type guard struct {
 
 const (
 	window  = `update: {maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 600, timeZone: Europe/Berlin}}`
-	retries = `update: {retries: {limit: 1, backoffSeconds: 60, statusCodes: [a]}}`
+	retries = `update: {retries: {limit: 1, backoffSeconds: 60, statusCodes: [a], messages: [m]}}`
 )
 
 func frozen(given, when string) guard { return guard{given: given, when: when, frozen: true} }
@@ -55,6 +55,7 @@ var guards = map[string]guard{
 	"update.retries.limit":                     frozen(retries, `{update: {retries: {limit: 10}}}`),
 	"update.retries.backoffSeconds":            frozen(retries, `{update: {retries: {backoffSeconds: 0}}}`),
 	"update.retries.statusCodes":               frozen(retries, `{update: {retries: {statusCodes: null}}}`),
+	"update.retries.messages":                  frozen(retries, `{update: {retries: {messages: [m, other]}}}`),
 	"targetSelector.matchLabels":               frozen(`targetSelector: {matchLabels: {a: b}}`, `{targetSelector: {matchLabels: {a: c}}}`),
 	"targetSelector.matchExpressions.key":      frozen(`targetSelector: {matchExpressions: [{key: a, operator: Exists}]}`, `{targetSelector: {matchExpressions: [{key: b, operator: Exists}]}}`),
 	"targetSelector.matchExpressions.operator": frozen(`targetSelector: {matchExpressions: [{key: a, operator: Exists}]}`, `{targetSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}`),
@@ -98,6 +99,7 @@ var guards = map[string]guard{
 	"advance.at":          {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {at: "2026-12-01T03:00:00Z"}}`, as: "advance"},
 	"retry.at":            {when: `{retry: {at: "2026-12-01T02:00:00Z"}}`, free: "it offers the approved update to approved members again"},
 	"retry.statusCodes":   {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: [a]}}`, free: "it offers the approved update to approved members again"},
+	"retry.messages":      {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: [m]}}`, free: "it offers the approved update to approved members again"},
 	"stopCancelation":     {given: `stopCancelation: Soft`, when: `{stopCancelation: None}`, as: "stopCancelation"},
 	"deletionCancelation": {given: `deletionCancelation: Soft`, when: `{deletionCancelation: None}`, as: "deletionCancelation"},
 }

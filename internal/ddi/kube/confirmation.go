@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,7 +109,7 @@ func (b *Backend) word(id int32, f wire.ConfirmationFeedback) action.Report {
 	if f.Confirmation == wire.Confirmed {
 		e = action.Confirm
 	}
-	return action.Report{ID: id, Event: e, Stage: string(f.Confirmation), StatusCode: string(f.Code), Message: strings.Join(f.Details, "; "), Now: b.now()}
+	return action.Report{ID: id, Event: e, Stage: string(f.Confirmation), StatusCode: string(f.Code), Details: f.Details, Now: b.now()}
 }
 
 // agree stores the consent, with which the action begins, then looks at source and set past the cache as at a birth: what has been stopped meanwhile is

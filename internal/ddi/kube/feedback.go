@@ -3,16 +3,16 @@ package kube
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // Feedback takes a report on an action. A result is stored before it is answered; what comes before it is gathered.
@@ -40,12 +40,11 @@ func (b *Backend) gather(ctx context.Context, s standing, a *v1alpha1.Action, r 
 	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports || b.options.OtherDoors && action.IsEvidence(a, r.Event) {
 		return b.foldNow(ctx, s.key, r)
 	}
-	r.Message = text.Shorten(r.Message, maxGatheredMessage)
-	n, kept := b.progress.add(s.key, r)
+	full, kept := b.progress.add(s.key, action.Condense(r))
 	if !kept {
 		return b.foldNow(ctx, s.key, r)
 	}
-	if n >= maxGathered {
+	if full {
 		if _, err := b.update(ctx, s.key, nil); err != nil {
 			return err
 		}
@@ -135,7 +134,7 @@ func (b *Backend) report(id int32, e action.Event, f wire.Feedback) action.Repor
 		ID: id, Event: e, Now: b.now(),
 		Stage:      string(f.Status.Execution),
 		StatusCode: string(f.Status.Code),
-		Message:    strings.Join(f.Status.Details, "; "),
+		Details:    f.Status.Details,
 	}
 	if percent, ok := f.Status.Result.Progress.Percent(); ok {
 		p := int32(percent)
@@ -159,6 +158,7 @@ func (b *Backend) tell(t *v1alpha1.Target, r action.Report, outcome action.Outco
 	case action.Closed:
 		if a := action.ByID(&t.Status, r.ID); a != nil {
 			actionsClosed.WithLabelValues(string(a.State)).Inc()
+			b.tellFailure(t, a)
 		}
 	case action.FirstDropped:
 		b.events.Eventf(t, nil, "Warning", "ReportsDropped", "Report", "action %d has sent more than %d reports; further ones are dropped until its result", r.ID, v1alpha1.MaxReports)
@@ -167,6 +167,16 @@ func (b *Backend) tell(t *v1alpha1.Target, r action.Report, outcome action.Outco
 	case action.Unknown:
 		b.events.Eventf(t, nil, "Warning", "UnknownAction", "Report", "the device reported on action %d, which this target was never given; was an older backup restored?", r.ID)
 	}
+}
+
+// tellFailure says, once, why an update failed: in an event of the Target and in the log.
+func (b *Backend) tellFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
+	if a.State != v1alpha1.ActionError {
+		return
+	}
+	b.events.Eventf(t, nil, "Warning", "UpdateFailed", "Report", "action %d (%s of %s %s) failed%s", a.ID, a.DistributionSet, a.Source.Kind, a.Source.Name, action.Because(a))
+	logf.Log.WithName("door").Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, "distributionSet", a.DistributionSet,
+		"source", string(a.Source.Kind)+"/"+a.Source.Name, "statusCode", a.StatusCode, "message", a.FailureMessage)
 }
 
 // Flush writes what was gathered too long ago, until ctx ends; then everything that is left, within a few seconds.

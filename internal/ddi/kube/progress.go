@@ -17,9 +17,8 @@ import (
 const (
 	// maxGathered is how many reports of one device are gathered before they are written.
 	maxGathered = 100
-	// maxGatheredMessage is how much of the message of a gathered report is kept, in characters: all of what real clients have been seen to send, and less than
-	// fills the memory.
-	maxGatheredMessage = 8 << 10
+	// maxGatheredBytes is how much text they may have.
+	maxGatheredBytes = 64 << 10
 	// lastFlush is how long a door that ends may take to write what it has gathered.
 	lastFlush = 5 * time.Second
 	// flushWriters is how many devices are written at a time; targets.Store bounds them further.
@@ -38,18 +37,21 @@ type progress struct {
 type gathering struct {
 	since   time.Time
 	reports []action.Report
+	// bytes of text in reports.
+	bytes int
 }
 
 func newProgress(now func() time.Time) *progress {
 	return &progress{now: now, devices: map[types.NamespacedName]*gathering{}}
 }
 
-// add keeps a report and answers how many there are; false: it cannot be kept, for the door is closing.
-func (p *progress) add(key types.NamespacedName, r action.Report) (int, bool) {
+// add keeps a condensed report. It returns whether no more should be gathered before the next write, and whether the report was kept: it
+// is not when the process ends.
+func (p *progress) add(key types.NamespacedName, r action.Report) (full, kept bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
-		return 0, false
+		return false, false
 	}
 	g := p.devices[key]
 	if g == nil {
@@ -57,7 +59,8 @@ func (p *progress) add(key types.NamespacedName, r action.Report) (int, bool) {
 		p.devices[key] = g
 	}
 	g.reports = append(g.reports, r)
-	return len(g.reports), true
+	g.bytes += r.Size()
+	return len(g.reports) >= maxGathered || g.bytes >= maxGatheredBytes, true
 }
 
 // end keeps nothing from now on.
@@ -96,7 +99,10 @@ func (p *progress) done(key types.NamespacedName, n int) {
 		delete(p.devices, key)
 		return
 	}
-	g.reports, g.since = append([]action.Report(nil), g.reports[n:]...), p.now()
+	g.reports, g.since, g.bytes = append([]action.Report(nil), g.reports[n:]...), p.now(), 0
+	for _, r := range g.reports {
+		g.bytes += r.Size()
+	}
 }
 
 // drop forgets what was gathered for a device that is gone.

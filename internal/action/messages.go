@@ -1,0 +1,154 @@
+package action
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
+)
+
+const (
+	// maxMessages is how many lines of a device an action keeps, and how many of one report are kept beside the most telling one.
+	maxMessages = 5
+	// maxLine is how long each of them, and a failure message, may be.
+	maxLine = 256
+)
+
+// Condense returns a report with its texts cleaned, shortened and without credentials, and with no more lines than an action keeps: the
+// last ones, and before them the one that says most about an error. It may then be kept in memory. Fold condenses what is not yet
+// condensed.
+func Condense(r Report) Report {
+	if r.condensed {
+		return r
+	}
+	r.condensed = true
+	r.inconsistent = saysInconsistent(r)
+	r.Stage = text.Clean(r.Stage, maxWord)
+	r.StatusCode = deviceCode(r.StatusCode)
+	r.Module = moduleName(r.Module)
+	r.Details, r.message = condensed(r.Details)
+	return r
+}
+
+// Size returns how many bytes the texts of a report take.
+func (r Report) Size() int {
+	n := len(r.Stage) + len(r.StatusCode) + len(r.Module) + len(r.message)
+	for _, line := range r.Details {
+		n += len(line)
+	}
+	return n
+}
+
+// condensed are the lines of a report that are kept, and all of them as one line, shortened.
+func condensed(details []string) (kept []string, message string) {
+	var lines, said []string
+	for _, detail := range details {
+		var words []string
+		for line := range strings.FieldsFuncSeq(detail, isLineEnd) {
+			if line = text.Clean(text.Redact(text.Clean(line, 0)), 0); line != "" {
+				words = append(words, line)
+				lines = append(lines, text.Clean(line, maxMessage))
+			}
+		}
+		said = append(said, strings.Join(words, " "))
+	}
+	message = text.Clean(text.Shorten(text.Clean(strings.Join(said, "; "), 0), maxMessage), maxMessage)
+	if len(lines) <= maxMessages {
+		return lines, message
+	}
+	last := lines[len(lines)-maxMessages:]
+	if told := telling("", "", lines); told != "" && !slices.Contains(last, told) {
+		return append([]string{told}, last...), message
+	}
+	return slices.Clone(last), message
+}
+
+func isLineEnd(r rune) bool { return r == '\n' || r == '\r' || r == '\u2028' || r == '\u2029' }
+
+// telling returns the most telling of the last error messages: lines that look like an error and follow one another are about one error,
+// of which the line that says most counts; a later error counts instead of an earlier one. so is what was told before, and last the line
+// before these.
+func telling(so, last string, lines []string) string {
+	follows := text.LooksLikeError(last)
+	for _, line := range lines {
+		if n := text.Telling(line); n > 0 && (!follows || n > text.Telling(so)) {
+			so = line
+		}
+		follows = text.LooksLikeError(line)
+	}
+	return so
+}
+
+// listen keeps the lines of a report that is not the result.
+func listen(a *v1alpha1.Action, r Report) {
+	a.FailureMessage = text.Clean(telling(a.FailureMessage, lastOf(a.Messages), r.Details), maxLine)
+	keepLines(a, r.Details)
+}
+
+// keepLines keeps the newest lines. A line that differs from the one before in numbers only, such as a progress, takes its place.
+func keepLines(a *v1alpha1.Action, lines []string) {
+	for _, line := range lines {
+		line = text.Clean(line, maxLine)
+		if n := len(a.Messages); n > 0 && withoutDigits(a.Messages[n-1]) == withoutDigits(line) {
+			a.Messages = append(a.Messages[:n-1:n-1], line)
+			continue
+		}
+		a.Messages = append(a.Messages, line)
+	}
+	if extra := len(a.Messages) - maxMessages; extra > 0 {
+		a.Messages = slices.Clone(a.Messages[extra:])
+	}
+}
+
+func withoutDigits(line string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, line)
+}
+
+func lastOf(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[len(lines)-1]
+}
+
+// explain chooses the message that says why the update failed. closing are the lines of the result. A closing message that says no more
+// than an error before it, as "Failed to install software bundle." does, gives way to that one; one that looks like no error, such as
+// "disk full", counts where no error was reported before.
+func explain(a *v1alpha1.Action, closing []string) {
+	before, best := a.FailureMessage, telling("", "", closing)
+	switch {
+	case best != "" && text.Telling(best) > text.Telling(before):
+		a.FailureMessage = best
+	case before == "" && len(closing) > 0:
+		a.FailureMessage = slices.MaxFunc(closing, func(x, y string) int { return text.Specific(x) - text.Specific(y) })
+	case before == "":
+		a.FailureMessage = lastError(a.Messages)
+	}
+	a.FailureMessage = text.Clean(a.FailureMessage, maxLine)
+}
+
+// lastError is the last line that looks like an error, if any.
+func lastError(lines []string) string {
+	for _, line := range slices.Backward(lines) {
+		if text.LooksLikeError(line) {
+			return line
+		}
+	}
+	return ""
+}
+
+// settleMessages gives the messages of an action that has closed their final form.
+func settleMessages(s *v1alpha1.TargetStatus, a *v1alpha1.Action) {
+	switch {
+	case a.State == v1alpha1.ActionFinished:
+		a.Messages, a.FailureMessage = nil, ""
+	case a.State == v1alpha1.ActionError && a.StatusCode == "":
+		a.FailureGroup = text.Normalize(a.FailureMessage, maxLine, s.ControllerID)
+	}
+}

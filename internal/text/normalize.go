@@ -1,0 +1,158 @@
+package text
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+var (
+	url      = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)([^\s/?#]*@)?([^\s/?#"']*)([^\s?#"']*)([?#][^\s"']*)?`)
+	secret   = regexp.MustCompile(`(?i)\b(TargetToken|GatewayToken|Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
+	assigned = regexp.MustCompile(`(?i)\b([a-z_-]*(?:token|passw(?:or)?d|passphrase|secret|api[_-]?key))(["']?\s*=\s*)("[^"]*"|'[^']*'|[^\s"',;&]+)`)
+)
+
+// Redact removes what gives access from a text of a device: user information, query and fragment of URLs, the tokens of an
+// Authorization header, and values that are assigned to a name such as password or token. The rest stays as it is.
+func Redact(s string) string {
+	if strings.Contains(s, "://") {
+		s = url.ReplaceAllString(s, "$1$3$4")
+	}
+	s = secret.ReplaceAllString(s, "$1 <secret>")
+	return assigned.ReplaceAllString(s, "$1$2<secret>")
+}
+
+// The order matters: what is longer and more particular goes first.
+var (
+	times = regexp.MustCompile(strings.Join([]string{
+		`\d{4}[-/]\d{2}[-/]\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)?(?: ?(?:Z\b|UTC\b|GMT\b|[+-]\d{2}:?\d{2}\b))?`,
+		`\b\d{8}T\d{4,6}Z?\b`,
+		`\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}(?:,? \d{4})?(?: \d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?(?: \d{4}\b)?`,
+		`\b\d{1,3}:\d{2}:\d{2}(?:[.,]\d+)?(?: ?[AP]M\b)?`,
+		`\b(?:\d+(?:\.\d+)?(?:ms|us|µs|ns|h|m|s))+\b`,
+	}, "|"))
+	ids = regexp.MustCompile(`(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5,7}\b`)
+	// paths are absolute, or begin in the working or home folder. The character before is kept.
+	paths     = regexp.MustCompile(`(^|[\s"'(\[{=,;:|<>])(?:(?:~|\.{1,2})?/[^\s/"'()\[\]{},;:|][^\s"'(),;:|]*|[A-Za-z]:\\[^\s"',;|]*)`)
+	addresses = regexp.MustCompile(`[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]+`)
+	long      = regexp.MustCompile(`[A-Za-z0-9+/_-]{24,}={0,2}`)
+	words     = regexp.MustCompile(`[\pL\pN_]+`)
+	digits    = regexp.MustCompile(`\pN+`)
+	signed    = regexp.MustCompile(`(^|[\s=(:,\[])[+-]<n>`)
+	numbers   = regexp.MustCompile(`<n>(?:(?:[.,:/*+-]|,? )<n>)+`)
+)
+
+// Normalize returns what texts about the same thing have in common, by which they can be grouped: times, numbers, hexadecimal
+// numbers, ids, IP addresses and absolute paths give way to <time>, <n>, <hex>, <id>, <ip> and <path>, URLs keep scheme and
+// host only, and each of the given names of the device itself becomes <id>. The result is clean, holds no digit and has at
+// most limit characters.
+func Normalize(s string, limit int, own ...string) string {
+	s = Redact(Clean(s, 0))
+	for _, name := range own {
+		s = withoutName(s, name)
+	}
+	s = url.ReplaceAllStringFunc(s, hostOnly)
+	s = times.ReplaceAllString(s, "<time>")
+	s = ids.ReplaceAllString(s, "<id>")
+	s = paths.ReplaceAllString(s, "$1<path>")
+	s = addresses.ReplaceAllStringFunc(s, address)
+	s = long.ReplaceAllStringFunc(s, longWord)
+	s = words.ReplaceAllStringFunc(s, word)
+	s = signed.ReplaceAllString(s, "$1<n>")
+	s = numbers.ReplaceAllString(s, "<n>")
+	return cut(Clean(s, 0), limit)
+}
+
+// withoutName replaces a name of the device where it stands for itself.
+func withoutName(s, name string) string {
+	const shortest = 3
+	if utf8.RuneCountInString(name) < shortest {
+		return s
+	}
+	var out strings.Builder
+	for {
+		before, after, found := strings.Cut(s, name)
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		last, _ := utf8.DecodeLastRuneInString(before)
+		next, _ := utf8.DecodeRuneInString(after)
+		if isWord(last) || isWord(next) {
+			out.WriteString(name)
+		} else {
+			out.WriteString("<id>")
+		}
+		s = after
+	}
+}
+
+func isWord(r rune) bool { return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsNumber(r)) }
+
+// hostOnly is a URL with its path, if it has one, replaced.
+func hostOnly(match string) string {
+	parts := url.FindStringSubmatch(match)
+	scheme, host, path := parts[1], parts[3], parts[4]
+	switch strings.TrimRight(path, ".,;:)]") {
+	case "", "/":
+		return scheme + host + path
+	}
+	return scheme + host + "/<path>"
+}
+
+// address replaces an IP address, with or without a port.
+func address(match string) string {
+	plain := strings.TrimRight(match, ".:")
+	rest := match[len(plain):]
+	if strings.HasSuffix(match, "::") {
+		plain, rest = match, ""
+	}
+	if strings.Count(plain, ":") < 2 && strings.Count(plain, ".") != 3 {
+		return match
+	}
+	if _, err := netip.ParseAddr(plain); err == nil {
+		return "<ip>" + rest
+	}
+	if _, err := netip.ParseAddrPort(plain); err == nil {
+		return "<ip>:<n>" + rest
+	}
+	return match
+}
+
+// longWord replaces what looks like a token or a sum: long, with digits, small and capital letters.
+func longWord(w string) string {
+	if strings.ContainsFunc(w, unicode.IsDigit) && strings.ContainsFunc(w, unicode.IsLower) && strings.ContainsFunc(w, unicode.IsUpper) {
+		return "<id>"
+	}
+	return w
+}
+
+// word replaces the numbers in a word, and the whole word if it is a number or an id.
+func word(w string) string {
+	count, turns, hex, was := 0, 0, true, false
+	for i, r := range w {
+		digit := unicode.IsNumber(r)
+		if digit {
+			count++
+		}
+		if i > 0 && digit != was {
+			turns++
+		}
+		was, hex = digit, hex && (r <= '9' && digit || strings.ContainsRune("abcdefABCDEF", r))
+	}
+	n := utf8.RuneCountInString(w)
+	const hexDigits, idLetters, longest = 6, 8, 20
+	switch {
+	case count == 0:
+		return w
+	case count == n:
+		return "<n>"
+	case strings.HasPrefix(w, "0x") || strings.HasPrefix(w, "0X"), hex && n >= hexDigits && count > 1:
+		return "<hex>"
+	case n >= idLetters && turns > 2 && !strings.Contains(w, "_"), n >= longest && count > 1:
+		return "<id>"
+	}
+	return digits.ReplaceAllString(w, "<n>")
+}

@@ -1,0 +1,92 @@
+package text
+
+import (
+	"regexp"
+	"strings"
+)
+
+// signs are parts of words that a message about an error has.
+var signs = []string{
+	"error", "fail", "fatal", "panic", "exception", "abort", "critical", "denied", "refused", "reject", "cannot", "can't", "could not", "unable",
+	"impossible", "mismatch", "invalid", "corrupt", "timeout", "timed out", "not found", "no such", "no space", "not enough", "unsupported",
+	"not supported", "incompatible", "missing", "unreachable", "unexpected", "segfault", "killed", "fehler", "erreur",
+}
+
+// noError is how a message says that there was none.
+var noError = regexp.MustCompile(`\b(?:no|0|zero|without|any) (?:\w+ )?(?:errors?|failures?|failed|fails)\b|\b(?:errors?|failures?|failed)(?: code| count)? ?[:=]? ?(?:0|none|no|null|false|success)\b|\berror[- ]free\b`)
+
+// exit is how a program ended that failed.
+var exit = regexp.MustCompile(`\b(?:returned|exit(?:ed)?|exit code|exit status|return code|status|rc|errno)(?: with)?(?: code| status| value)?[ :=]+-?(?:0x)?[1-9]\d*\b`)
+
+// LooksLikeError reports whether a message seems to speak of an error.
+func LooksLikeError(s string) bool {
+	s = strings.ToLower(s)
+	if !hasSign(s) {
+		return exit.MatchString(s)
+	}
+	s = noError.ReplaceAllString(s, "")
+	return hasSign(s) || exit.MatchString(s)
+}
+
+func hasSign(s string) bool {
+	for _, sign := range signs {
+		if strings.Contains(s, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// common are words that say nothing of the cause, since every failed update could be described with them.
+var common = func() map[string]bool {
+	set := map[string]bool{}
+	for _, w := range strings.Fields(`a an and any are as at be been but by can could did do does during for from got had has have in into is it its
+		not of on or our see so some than that the then there this to too was were when while will with would you your please check could
+
+		error errors err lasterror fail failed fails failing failure failures fatal panic exception abort aborted aborting critical unsuccessful
+		successful success successfully unknown unexpected internal general generic reason result status state code exit return returned details
+		occurred happened encountered detail log logs message info warning warn trace debug none null true false yes no ok nok done finished closed complete completed
+
+		update updates updated updating upgrade upgraded upgrading install installs installed installing installation installer uninstalled
+		deploy deployed deploying deployment action process processing operation job task step run running execution execute executed executing
+		software swupdate rauc swu bundle firmware image images artifact package packages chunk chunks module device system target file files
+		suitable found invalid corrupted corrupt started starting start stopped stopping again retry try n hex id ip path time secret`) {
+		set[w] = true
+	}
+	return set
+}()
+
+// summary begins the line in which RAUC sums an error up.
+const summary = "lasterror:"
+
+// Telling reports how much a message says of the cause of an error: 0 for a message that looks like no error, and for one that every
+// failed update could end with, such as "Failed to install software bundle."; else more the more it says, at most 12.
+func Telling(s string) int {
+	if !LooksLikeError(s) {
+		return 0
+	}
+	n := Specific(s)
+	if n > 0 && strings.HasPrefix(strings.ToLower(s), summary) {
+		n += mostWords
+	}
+	return n
+}
+
+const mostWords = 6
+
+// Specific reports how many different words of a message are about this update rather than about any, at most 6. Names of files and
+// functions, and numbers, are no words.
+func Specific(s string) int {
+	seen := map[string]bool{}
+	for _, w := range strings.Fields(strings.ToLower(s)) {
+		w = strings.Trim(w, `.,;:!?()[]{}<>"'`+"`…-")
+		for _, part := range strings.Split(w, "-") {
+			if len(part) > 1 && !common[part] && !strings.ContainsFunc(part, isNoLetter) {
+				seen[part] = true
+			}
+		}
+	}
+	return min(len(seen), mostWords)
+}
+
+func isNoLetter(r rune) bool { return !isWord(r) || r >= '0' && r <= '9' }
