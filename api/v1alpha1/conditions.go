@@ -10,7 +10,8 @@ const (
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when nothing will move until somebody acts; its message names the field and the cure. Absent otherwise.
 	ConditionStalled = "Stalled"
-	// ConditionSucceeded is Unknown while a Rollout is active, True when all groups closed without an Error group, False otherwise.
+	// ConditionSucceeded is Unknown while a Rollout is active; True when all groups closed without an Error
+	// group and the update has reached at least one target, or there was none; False otherwise.
 	ConditionSucceeded = "Succeeded"
 	// ConditionPaused is True while a Rollout holds back devices that have not begun, by spec or by a brake.
 	ConditionPaused = "Paused"
@@ -69,6 +70,7 @@ const (
 	// ReasonInvalidExpression says that a target expression or selector cannot be evaluated.
 	ReasonInvalidExpression = "InvalidExpression"
 	// ReasonNoTargets says that the selection matches no compatible target. A dynamic rollout starts without targets.
+	// Of a finished rollout: all its targets were deleted before it finished.
 	ReasonNoTargets = "NoTargets"
 	// ReasonTargetsLeftOver says that explicit groups leave targets without a group.
 	ReasonTargetsLeftOver = "TargetsLeftOver"
@@ -112,8 +114,21 @@ const (
 	ReasonStopping = "Stopping"
 	// ReasonStopped says that the rollout was stopped for good, by spec or by an invalidation.
 	ReasonStopped = "Stopped"
-	// ReasonSucceeded says that all groups closed without an Error group.
+	// ReasonSucceeded says that all groups closed without an Error group, and at least one target
+	// succeeded, or there was none.
 	ReasonSucceeded = "Succeeded"
+	// ReasonSuperseded says that a rollout has finished without a success, and newer updates took most of
+	// its targets over.
+	ReasonSuperseded = "Superseded"
+	// ReasonFailed says that a rollout has finished without a success, and most of its targets failed
+	// within errorThreshold.
+	ReasonFailed = "Failed"
+	// ReasonCanceled says that a rollout has finished without a success, and most of its targets were
+	// canceled.
+	ReasonCanceled = "Canceled"
+	// ReasonSkipped says that a rollout has finished without a success, and most of its targets did not
+	// start in time (startDeadlineAction Skip).
+	ReasonSkipped = "Skipped"
 	// ReasonFinishedWithErrors says that all groups closed and at least one ended in Error.
 	ReasonFinishedWithErrors = "FinishedWithErrors"
 	// ReasonGroupLost says that a DeploymentGroup of the running plan is gone; Goshawk never replaces it silently by another.

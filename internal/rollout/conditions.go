@@ -76,8 +76,8 @@ func (l *look) readyCondition() *metav1.Condition {
 func (l *look) standing() (reason, message string) {
 	switch l.status.State {
 	case v1alpha1.RolloutFinished:
-		c := l.total()
-		return v1alpha1.ReasonSucceeded, fmt.Sprintf("%d of %s succeeded, %d failed", c.Succeeded, targets(existing(c)), c.Failed)
+		outcome := l.outcome()
+		return outcome.Reason, outcome.Message
 	case v1alpha1.RolloutStopped:
 		message := l.whyStopped()
 		if l.retryIsRefused() {
@@ -121,7 +121,7 @@ func (l *look) succeededCondition(ready *metav1.Condition) *metav1.Condition {
 	case l.status.State == v1alpha1.RolloutFinished && l.hasErrors():
 		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonFinishedWithErrors, "a group ended in Error")
 	case l.status.State == v1alpha1.RolloutFinished:
-		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "all groups closed without an Error group")
+		return l.outcome()
 	}
 	return condition(v1alpha1.ConditionSucceeded, metav1.ConditionUnknown, ready.Reason, "the rollout is not over")
 }

@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
@@ -139,13 +141,18 @@ func (l *look) finish() bool {
 		}
 	}
 	l.status.State, l.status.FinishedAt = v1alpha1.RolloutFinished, micro(l.Now)
-	total := l.total()
 	if failed > 0 {
+		total := l.total()
 		l.warn(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, counted(len(l.groups), "group"), total.Succeeded, targets(existing(total)), total.Failed,
 			mostOften(l.failures()))
-	} else {
-		l.tell(EventFinished, "finished: %d of %s succeeded, %d failed", total.Succeeded, targets(existing(total)), total.Failed)
+		return true
 	}
+	outcome := l.outcome()
+	say := l.tell
+	if outcome.Status == metav1.ConditionFalse {
+		say = l.warn
+	}
+	say(EventFinished, "finished: %s", outcome.Message)
 	return true
 }
 
