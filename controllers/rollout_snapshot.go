@@ -1,15 +1,12 @@
 package controllers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,11 +19,14 @@ import (
 // snapshot is all that one look at a rollout may know, from the caches.
 func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally) rollout.Snapshot {
 	s := rollout.Snapshot{
-		Now:             r.Now(),
-		Rollout:         obj,
-		Set:             r.setOf(obj),
-		Population:      sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
-		Joiners:         func(n int) []*v1alpha1.Target { return r.joinersOf(obj, n) },
+		Now:        r.Now(),
+		Rollout:    obj,
+		Set:        r.setOf(obj),
+		Population: sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
+		Joiners:    func(n int) []*v1alpha1.Target { return r.joinersOf(obj, n) },
+		SetNamed: func(name string) *offer.Set {
+			return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: name})
+		},
 		Cover:           r.Index.Cover(obj.Namespace),
 		RequireApproval: r.RequireApproval,
 	}
@@ -68,7 +68,7 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 		}
 		switch {
 		case self.Status.StartedAt == nil:
-			r.compare(s, other)
+			s.Neighbors = append(s.Neighbors, rollout.Neighbor{Rollout: other, Set: r.setOf(other), Shared: sync.OnceValue(func() [][]byte { return r.sharedWith(s.Groups, other) })})
 		case r.takesOver(other, self):
 			s.Claims = append(s.Claims, r.claim(s, other))
 		case self.Status.State == v1alpha1.RolloutStarting && r.takesOver(self, other) && r.holdsShared(s, other):
@@ -77,30 +77,28 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 	}
 }
 
-// compare finds out whether the order of a rollout that is about to start and another one is ambiguous, as far as that can be told: one that was created first and
-// whose groups are not all known yet may still turn out to share targets.
-func (r *RolloutReconciler) compare(s *rollout.Snapshot, other *v1alpha1.Rollout) {
-	switch {
-	case rollout.IsBehind(s.Rollout, other, s.Now):
-		s.Behind = cmp.Or(s.Behind, other.Name)
-	case !rollout.IsAmbiguous(other, s.Rollout):
-	case len(r.shared(s.Groups, other, anyGroup)) > 0, r.isReplanning(other) && isFoundAmbiguous(s.Rollout):
-		s.Ambiguous = cmp.Or(s.Ambiguous, other.Name)
-	case !r.isPlanKnown(other):
-		s.Undecided = cmp.Or(s.Undecided, other.Name)
+// sharedWith marks the members that another rollout has too or, as long as its plan is not known, selects.
+func (r *RolloutReconciler) sharedWith(groups []rollout.Group, other *v1alpha1.Rollout) [][]byte {
+	marks := make([][]byte, len(groups))
+	if r.isPlanKnown(other) {
+		for i, bits := range r.shared(groups, other, anyGroup) {
+			marks[i] = bits
+		}
+		return marks
 	}
-}
-
-// isReplanning tells whether a rollout makes a plan, or the index has not heard of all its groups. One that cannot be planned says so.
-func (r *RolloutReconciler) isReplanning(obj *v1alpha1.Rollout) bool {
-	return !r.isPlanKnown(obj) && !meta.IsStatusConditionTrue(obj.Status.Conditions, v1alpha1.ConditionStalled)
-}
-
-// isFoundAmbiguous tells whether an earlier look found the order of a rollout ambiguous. Only what is known ends that: a neighbour that plans anew shares nothing for a
-// moment.
-func isFoundAmbiguous(obj *v1alpha1.Rollout) bool {
-	c := meta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionStalled)
-	return c != nil && c.Status == metav1.ConditionTrue && c.Reason == v1alpha1.ReasonOrderAmbiguous
+	intake, err := rollout.NewIntake(other)
+	if err != nil { // it selects no targets until somebody corrects it
+		return marks
+	}
+	set := r.setOf(other)
+	for i, g := range groups {
+		for position, t := range g.Members() {
+			if t != nil && (set == nil || set.Fits(t.Spec.Type)) && intake.Selects(t) {
+				marks[i] = rollout.Marked(marks[i], position, len(g.Object.Spec.Targets))
+			}
+		}
+	}
+	return marks
 }
 
 // isPlanKnown tells whether the index has all groups of a rollout's plan.
@@ -145,7 +143,7 @@ func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) 
 		basis.theirs += len(g.Spec.Targets)
 	}
 	return r.claims.get(claimKey{self: s.Rollout.UID, newer: newer.UID}, basis, func() rollout.Claim {
-		c := rollout.Claim{Name: newer.Name, UID: string(newer.UID), OpenGroups: int32(basis.open)}
+		c := rollout.Claim{Name: newer.Name, UID: string(newer.UID), Content: newer.Status.Plan.ContentHash, OpenGroups: int32(basis.open)}
 		started, opened := r.shared(s.Groups, newer, anyGroup), r.shared(s.Groups, newer, openGroup)
 		for i := range s.Groups {
 			c.Started, c.Open = append(c.Started, started[i]), append(c.Open, opened[i])

@@ -1,9 +1,8 @@
 package controllers
 
 import (
+	"bytes"
 	"testing"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
@@ -40,33 +39,68 @@ func TestWhatANewerRolloutTakesOver(t *testing.T) {
 	}
 }
 
-// A rollout that was found ambiguous does not start only because the other one is planning anew: what they share is not known until that is done.
-func TestAmbiguousUntilTheOtherPlanIsKnown(t *testing.T) {
+// What a rollout that is about to start shares with another one: by the groups of its plan, and as
+// long as that is not known, by its selection.
+func TestWhatNeighborsShare(t *testing.T) {
 	for name, tt := range map[string]struct {
-		edit          func(first *v1alpha1.Rollout)
-		wantAmbiguous string
-		wantUndecided string
+		edit func(other *v1alpha1.Rollout)
+		want []byte
 	}{
-		"they share a target":            {func(*v1alpha1.Rollout) {}, "first", ""},
-		"its plan was thrown away":       {func(r *v1alpha1.Rollout) { r.Status.Plan, r.Status.Groups = nil, nil }, "first", ""},
-		"groups of its plan are to come": {func(r *v1alpha1.Rollout) { r.Status.Plan.Hash = "another" }, "first", ""},
-		"it cannot be planned": {func(r *v1alpha1.Rollout) {
-			r.Status = v1alpha1.RolloutStatus{Conditions: []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue}}}
-		}, "", "first"},
-		"it is planned only": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, "", ""},
+		"its plan has the first":             {func(*v1alpha1.Rollout) {}, marked(0)},
+		"no plan, and it selects all":        {withoutPlan(nil), marked(0, 1)},
+		"groups of its plan are to come":     {func(r *v1alpha1.Rollout) { r.Status.Plan.Hash = "another" }, marked(0, 1)},
+		"no plan, and it selects by labels":  {withoutPlan(selects("lab", "")), marked()},
+		"no plan, and it selects one by CEL": {withoutPlan(selects("", "target.name == 'b'")), marked(1)},
+		"no plan, and it selects none":       {withoutPlan(selects("field", "target.name == 'z'")), marked()},
+		"its expression is invalid":          {withoutPlan(selects("", "target.nmae ==")), marked()},
+		"no plan and no set":                 {withoutPlan(func(r *v1alpha1.Rollout) { r.Spec.Update.DistributionSet = "missing" }), marked(0, 1)},
+		"no plan, and its set does not fit":  {withoutPlan(func(r *v1alpha1.Rollout) { r.Spec.Update.DistributionSet = "routers" }), marked()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newJoinWorld(t)
-			first, second := w.rollout("first", 0, false, "a"), w.rollout("second", 0, false, "a")
-			for _, r := range []*v1alpha1.Rollout{first, second} {
+			w.put(&v1alpha1.DistributionSet{ObjectMeta: w.meta("routers"), Spec: v1alpha1.DistributionSetSpec{CompatibleTargetTypes: []string{"router"}}})
+			for _, name := range []string{"a", "b"} {
+				w.target(name, "field").Spec.Type = "gateway"
+			}
+			self, other := w.rollout("self", 0, false, "a", "b"), w.rollout("other", 0, false, "a")
+			for _, r := range []*v1alpha1.Rollout{self, other} {
 				r.Status.StartedAt, r.Status.State = nil, v1alpha1.RolloutReady
 			}
-			second.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonOrderAmbiguous}}
-			tt.edit(first)
-			s := w.snapshot(second, func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally { return rollout.Tally{} })
-			if s.Ambiguous != tt.wantAmbiguous || s.Undecided != tt.wantUndecided {
-				t.Errorf("ambiguous to %q, undecided about %q; want %q and %q", s.Ambiguous, s.Undecided, tt.wantAmbiguous, tt.wantUndecided)
+			tt.edit(other)
+			s := w.snapshot(self, func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally { return rollout.Tally{} })
+			if len(s.Neighbors) != 1 || s.Neighbors[0].Rollout.Name != "other" {
+				t.Fatalf("neighbors are %+v", s.Neighbors)
+			}
+			if got := s.Neighbors[0].Shared(); len(got) != 1 || !bytes.Equal(got[0], tt.want) {
+				t.Errorf("shares %08b, want %08b", got, tt.want)
 			}
 		})
+	}
+}
+
+// marked is a bitmap over two members; nil: none is marked.
+func marked(members ...int) []byte {
+	var bits []byte
+	for _, i := range members {
+		bits = rollout.Marked(bits, i, 2)
+	}
+	return bits
+}
+
+func withoutPlan(edit func(*v1alpha1.Rollout)) func(*v1alpha1.Rollout) {
+	return func(r *v1alpha1.Rollout) {
+		r.Status.Plan, r.Status.Groups = nil, nil
+		if edit != nil {
+			edit(r)
+		}
+	}
+}
+
+func selects(ring, expression string) func(*v1alpha1.Rollout) {
+	return func(r *v1alpha1.Rollout) {
+		r.Spec.TargetExpression, r.Spec.TargetSelector = expression, nil
+		if ring != "" {
+			r.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": v1alpha1.LabelValue(ring)}}
+		}
 	}
 }

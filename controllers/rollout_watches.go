@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -96,15 +97,21 @@ func hasGrown(old, now client.Object) bool {
 	return was && is && len(before.Spec.Targets) != len(after.Spec.Targets)
 }
 
-// concernsOthers tells whether a rollout may change what its neighbours do: it says something else, has another plan, started, opened a group, grows no more, ended
-// or goes away. Mere counts concern nobody.
+// concernsOthers reports whether a change of a rollout may change what its neighbors do: its spec or
+// plan is another one, it has started, opened a group, stopped growing, ended or is going away, or it
+// can or cannot start any more. Mere counts do not.
 func (r *RolloutReconciler) concernsOthers(old, now client.Object) bool {
 	before, ok := old.(*v1alpha1.Rollout)
 	after, still := now.(*v1alpha1.Rollout)
 	return !ok || !still || before.Generation != after.Generation || planHash(before) != planHash(after) ||
 		before.Status.State != after.Status.State || openGroups(before) != openGroups(after) ||
 		rollout.Grows(before, r.Now()) != rollout.Grows(after, r.Now()) ||
+		before.Status.StartedAt == nil && isStalled(before) != isStalled(after) ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
+}
+
+func isStalled(r *v1alpha1.Rollout) bool {
+	return meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionStalled)
 }
 
 func planHash(r *v1alpha1.Rollout) string {

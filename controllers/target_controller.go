@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -52,9 +51,7 @@ func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) er
 	firstLook(t, status, w.Now)
 	targets.NoteSelection(t, status, w.Now)
 	status.Assignment = offer.NoteAssignment(t.Spec.Assignment, status.Assignment, w.Now)
-	ready := targetReady(t, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
-	setCondition(&status.Conditions, ready)
-	setOrDrop(&status.Conditions, v1alpha1.ConditionStalled, stalledBy(ready))
+	targets.NoteReady(t, status, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
 	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, offer.Assigned(r.Index.World(t, w.Now))) // as of what was just noted
 	status.ObservedGeneration = t.Generation
 	speakOf(status.Conditions, t.Generation)
@@ -75,26 +72,6 @@ func firstLook(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time)
 		status.UpdateStatus = v1alpha1.UpdateStatusUnknown
 	}
 	action.StartIDs(status, now)
-}
-
-// targetReady: the oldest target of a controllerID is served, younger twins are not.
-func targetReady(t *v1alpha1.Target, claimants []string, now time.Time) metav1.Condition {
-	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady,
-		Message: "the door serves this target", ObservedGeneration: t.Generation, LastTransitionTime: metav1.NewTime(now)}
-	if len(claimants) > 0 && claimants[0] != t.Name {
-		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonDuplicate
-		c.Message = fmt.Sprintf("target %s is older and has the same controllerID %q: delete one of the two (controllerID is immutable)", claimants[0], t.ControllerID())
-	}
-	return c
-}
-
-// stalledBy is the Stalled condition of a target that somebody has to mend; nil: nobody has to.
-func stalledBy(ready metav1.Condition) *metav1.Condition {
-	if ready.Status == metav1.ConditionTrue {
-		return nil
-	}
-	ready.Type, ready.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
-	return &ready
 }
 
 // recheck is when time alone changes something about a target: a deadline of its open action, what is said of its assignment, or its silence.

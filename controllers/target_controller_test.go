@@ -22,20 +22,6 @@ func assignment(set string, at *metav1.Time) *v1alpha1.Assignment {
 	return &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: set}, AssignedAt: at}
 }
 
-func TestTheOldestTargetOfAControllerIDIsServed(t *testing.T) {
-	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "younger"}}
-	if c := targetReady(target, []string{"younger"}, noon); c.Status != metav1.ConditionTrue || stalledBy(c) != nil {
-		t.Errorf("alone it is %s %s", c.Status, c.Reason)
-	}
-	c := targetReady(target, []string{"elder", "younger"}, noon)
-	if c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonDuplicate {
-		t.Errorf("beside its elder it is %s %s", c.Status, c.Reason)
-	}
-	if s := stalledBy(c); s == nil || s.Type != v1alpha1.ConditionStalled || s.Status != metav1.ConditionTrue || s.Reason != c.Reason {
-		t.Errorf("nobody is told to act: %+v", s)
-	}
-}
-
 // What a device did under an earlier spec is still true after an edit, and `kubectl wait --for=condition=Consistent` must come back.
 func TestALookLetsWhatIsKnownOfTheDeviceHoldForTheNewSpec(t *testing.T) {
 	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", Generation: 2}}

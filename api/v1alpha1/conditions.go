@@ -29,6 +29,9 @@ const (
 	ConditionOverlapping = "Overlapping"
 	// ConditionAssigned tells what became of spec.assignment and spec.cancel of a Target. Absent when neither is set.
 	ConditionAssigned = "Assigned"
+	// ConditionTokenUsable is False on a Target whose spec.tokenSecretRef leads to no token, so that no device can authenticate. Absent otherwise. The device API writes
+	// it, the only part of Goshawk that reads Secrets; Ready and Stalled have its reason.
+	ConditionTokenUsable = "TokenUsable"
 )
 
 // Reasons of conditions and of waitingFor. Each is the cause, not the effect.
@@ -133,7 +136,8 @@ const (
 	ReasonFinishedWithErrors = "FinishedWithErrors"
 	// ReasonGroupLost says that a DeploymentGroup of the running plan is gone; Goshawk never replaces it silently by another.
 	ReasonGroupLost = "GroupLost"
-	// ReasonOrderAmbiguous says that two rollouts over shared targets were created together and neither has a startAt.
+	// ReasonOrderAmbiguous says that nothing shows that a rollout is newer than another one over shared
+	// targets, or that its content is newer than what its targets run: a startAt decides.
 	ReasonOrderAmbiguous = "OrderAmbiguous"
 	// ReasonUnknownCancelID says that spec.cancel.upTo names an id this target was never given.
 	ReasonUnknownCancelID = "UnknownCancelID"
@@ -154,6 +158,16 @@ const (
 	ReasonClosedWhileRunning = "ClosedWhileRunning"
 	// ReasonUpdateSucceeded says that the last update succeeded.
 	ReasonUpdateSucceeded = "UpdateSucceeded"
+	// ReasonTokenSecretNotFound says that the Secret of spec.tokenSecretRef does not exist in the namespace of the Target.
+	ReasonTokenSecretNotFound = "TokenSecretNotFound"
+	// ReasonTokenSecretWrongType says that this Secret is not of type goshawk.dev/device-tokens.
+	ReasonTokenSecretWrongType = "TokenSecretWrongType"
+	// ReasonTokenKeyMissing says that this Secret lacks the key.
+	ReasonTokenKeyMissing = "TokenKeyMissing"
+	// ReasonTokenEmpty says that there is nothing but blanks under this key.
+	ReasonTokenEmpty = "TokenEmpty"
+	// ReasonTokenInvalid says that the token has a character that no HTTP header can hold.
+	ReasonTokenInvalid = "TokenInvalid"
 	// ReasonSharedTargets says that auto-assignments of different sets match the same targets.
 	ReasonSharedTargets = "SharedTargets"
 	// ReasonRunning says that an AutoAssignment offers its set.

@@ -320,7 +320,8 @@ type RolloutSpec struct {
 	State RolloutIntent `json:"state,omitempty"`
 
 	// startAt is when to start, and the rollout's place in the order of updates: the newer wins. Give it in production: it survives a
-	// rebuild from Git. Absent: when it first can.
+	// rebuild from Git. Absent: when it first can; the rollout is then as new as its start, unless something shows that its
+	// object was only created again (reason OrderAmbiguous). May be added or changed later; a time after the start orders nothing.
 	// +optional
 	StartAt *metav1.Time `json:"startAt,omitempty"`
 

@@ -121,6 +121,22 @@ func Had(s *v1alpha1.TargetStatus, hash string) bool {
 	return hash != "" && slices.Contains(s.HadSets, digits(hash))
 }
 
+// HasLeft reports whether the target had the content before and has gone on to another one since: a
+// newer update began, or the device says that it runs something else. A target that runs the content
+// and is not at work on another one has come back to it.
+func HasLeft(s *v1alpha1.TargetStatus, hash string) bool {
+	if !Had(s, hash) {
+		return false
+	}
+	if s.HadSets[len(s.HadSets)-1] != digits(hash) {
+		open := Open(s)
+		return !Installed(s, hash) || open != nil && open.ContentHash != hash
+	}
+	runs, brought := s.Installed, OfContent(s, hash)
+	return runs != nil && runs.ContentHash != hash && runs.ActionID == 0 && runs.Since != nil &&
+		brought != nil && brought.State == v1alpha1.ActionFinished && brought.ClosedAt.Before(runs.Since)
+}
+
 // remember adds the content to hadSets, newest last.
 func remember(s *v1alpha1.TargetStatus, hash string) {
 	if hash == "" {

@@ -21,6 +21,11 @@ func OfSource(s *v1alpha1.TargetStatus, uid types.UID) *v1alpha1.Action {
 	return newest(s, func(a *v1alpha1.Action) bool { return a.Source.UID == uid })
 }
 
+// OfContent is the newest action that brought this content; nil: there is none.
+func OfContent(s *v1alpha1.TargetStatus, hash string) *v1alpha1.Action {
+	return newest(s, func(a *v1alpha1.Action) bool { return hash != "" && a.ContentHash == hash })
+}
+
 // PendingCancel is the action that was closed by force and whose cancel is still on offer: the device has not answered, reported no
 // result and begun nothing newer. nil: there is none.
 func PendingCancel(s *v1alpha1.TargetStatus) *v1alpha1.Action { return newest(s, cancelOnOffer) }

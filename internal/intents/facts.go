@@ -36,6 +36,9 @@ func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *o
 			facts.Modules = append(facts.Modules, m)
 		}
 	}
+	if c := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionLocked); c != nil && c.Status == metav1.ConditionTrue {
+		facts.LockedAt = c.LastTransitionTime.Time
+	}
 	invalidate(facts, set)
 	return facts
 }

@@ -29,7 +29,11 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 		if !Exists(group, r) {
 			continue
 		}
-		intents = append(intents, FromRollout(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]))
+		in := FromRollout(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}])
+		if in.Closed.IsZero() {
+			in.Closed = x.behind(target, r, now)
+		}
+		intents = append(intents, in)
 	}
 	return append(intents, x.autoIntents(target, now)...)
 }

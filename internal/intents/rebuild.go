@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -65,20 +66,59 @@ func (x *Index) settling(t *v1alpha1.Target, what string, since, created, now ti
 		return offer.Reason{Code: offer.CodeSettling, Until: soon, Message: fmt.Sprintf(
 			"%s is older than the object it stands in, as after a rebuild from Git: it waits until %s for newer rollouts that may come with it", what, stamp(soon))}
 	}
-	for key, c := range x.starting {
-		if key.Namespace == t.Namespace && isAboutToStart(c.rollout, since, now) && c.rollout.CreationTimestamp.Sub(created).Abs() <= rebuilt && c.query.Matches(t) {
-			return offer.Reason{Code: offer.CodeSettling, Until: end, Message: fmt.Sprintf(
-				"%s is older than rollouts that were created together with it, as after a rebuild from Git: it waits until they have started, at most until %s", what, stamp(end))}
-		}
+	if x.starts(t, created, now, func(r *v1alpha1.Rollout) bool { return isNewerAtStart(r, since, now) }) != "" {
+		return offer.Reason{Code: offer.CodeSettling, Until: end, Message: fmt.Sprintf(
+			"%s is older than rollouts that were created together with it, as after a rebuild from Git: it waits until they have started, at most until %s", what, stamp(end))}
 	}
 	return offer.Reason{}
 }
 
-// isAboutToStart tells whether a rollout may start now and would be newer than an intent of that age.
-func isAboutToStart(r *v1alpha1.Rollout, since, now time.Time) bool {
-	if r.Spec.State != v1alpha1.IntentRunning && r.Spec.State != "" || rollout.IsStopped(r) {
-		return false
+// behind keeps a rollout with a startAt from a target until newer ones by their startAt, which were
+// created together with it and select the target, have started, for a minute at most: a device that
+// runs what the newer one brings must not get the older one's set because that started a moment
+// earlier. Zero: nothing keeps it. The caller holds the lock.
+func (x *Index) behind(t *v1alpha1.Target, r *v1alpha1.Rollout, now time.Time) offer.Reason {
+	end := r.CreationTimestamp.Add(rebuilt)
+	if r.Spec.StartAt == nil || !now.Before(end) {
+		return offer.Reason{}
 	}
+	newer := x.starts(t, r.CreationTimestamp.Time, now, func(o *v1alpha1.Rollout) bool {
+		return o.Spec.StartAt != nil && o.Spec.Update.Superseding != v1alpha1.SupersedingQueue && isNewerAtStart(o, r.Spec.StartAt.Time, now)
+	})
+	if newer == "" {
+		return offer.Reason{}
+	}
+	return offer.Reason{Code: offer.CodeSettling, Until: end, Message: fmt.Sprintf(
+		"rollout %s is older by spec.startAt than rollout %s, which was created together with it and selects this target: the target waits until that has started, at most until %s",
+		r.Name, newer, stamp(end))}
+}
+
+// starts returns the name of a rollout that was created within a minute of created, selects the
+// target, can still start, and is such a one; empty: there is none. The caller holds the lock.
+func (x *Index) starts(t *v1alpha1.Target, created, now time.Time, is func(*v1alpha1.Rollout) bool) string {
+	first := ""
+	for key, c := range x.starting {
+		r := c.rollout
+		if key.Namespace == t.Namespace && r.CreationTimestamp.Sub(created).Abs() <= rebuilt && (first == "" || r.Name < first) &&
+			is(r) && rollout.CanStart(r, x.awaited(r), now) && c.query.Matches(t) {
+			first = r.Name
+		}
+	}
+	return first
+}
+
+// awaited is the set of a rollout that has not started. One that is missing may arrive until the
+// rollout is Stalled: to wait for it costs a minute, and a device that has fallen back costs more. The
+// caller holds the lock.
+func (x *Index) awaited(r *v1alpha1.Rollout) *offer.Set {
+	if set := x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]; set != nil {
+		return set
+	}
+	return &offer.Set{Passing: true}
+}
+
+// isNewerAtStart reports whether a rollout would be newer than an intent of that age if it started now.
+func isNewerAtStart(r *v1alpha1.Rollout, since, now time.Time) bool {
 	at := r.Spec.StartAt
 	return at == nil || at.After(since) && !at.After(now)
 }

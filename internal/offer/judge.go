@@ -64,7 +64,7 @@ func judgeAll(w *World) []judged {
 			switch {
 			case i > covered:
 				f = finding{code: CodeSuperseded, other: cover}
-			case i > arrived && in.Source.Kind != v1alpha1.SourceRollout:
+			case i > arrived && !bringsSame(home, in):
 				f = finding{code: CodeSuperseded, other: home}
 			case i > behind && in.Source.Kind == v1alpha1.SourceAutoAssignment:
 				f = finding{code: CodeSuperseded, other: auto}
@@ -75,6 +75,11 @@ func judgeAll(w *World) []judged {
 	slices.SortStableFunc(list, func(a, b judged) int { return byTurn(a.in, b.in, cover) })
 	holdBehindSteps(list)
 	return list
+}
+
+// bringsSame reports whether two intents are of rollouts that bring the same content.
+func bringsSame(a, b *Intent) bool {
+	return a.Source.Kind == b.Source.Kind && b.Set != nil && a.Set.ContentHash == b.Set.ContentHash
 }
 
 // isMistaken tells whether somebody has to mend the target's own assignment, which says so whatever is newer.

@@ -63,9 +63,9 @@ func Covers(in *Intent, t *v1alpha1.Target) bool {
 	return in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Update.Superseding != v1alpha1.SupersedingQueue && hasReached(&World{Target: t}, in)
 }
 
-// isHome tells whether an intent is a rollout whose set the target runs already, though its group may not have opened. Older assignments and auto-assignments
-// are superseded by the newest: in a cluster that is rebuilt from Git nothing else tells that the device has been past them. Between rollouts the groups keep the
-// order.
+// isHome reports whether an intent is a rollout whose set the target runs already, though its group may
+// not have opened. Everything older is superseded by the newest of these: in a cluster that is rebuilt
+// from Git nothing else shows that the device has been past it.
 func isHome(w *World, in *Intent) bool {
 	return in.Source.Kind == v1alpha1.SourceRollout && in.Update.Superseding != v1alpha1.SupersedingQueue && !since(&in.Source).IsZero() &&
 		!in.Stopped && !in.Superseded && setProblem(in, w.Target) == "" && action.Installed(&w.Target.Status, in.Set.ContentHash)

@@ -27,6 +27,8 @@ type Set struct {
 	Changed bool
 	// Invalidation is what spec.invalidation or the tombstone asks for; empty while the set is valid.
 	Invalidation v1alpha1.Cancelation
+	// LockedAt is when the set was first used; zero: never, as far as is known.
+	LockedAt time.Time
 	// InvalidationReason is spec.invalidation.reason.
 	InvalidationReason string
 	// DeleteRollouts as in spec.invalidation.

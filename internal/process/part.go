@@ -211,7 +211,13 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 	}
 	now.synced = append(now.synced, informer.HasSynced)
 	now.backend = kube.New(store, secrets, mgr.GetAPIReader(), mgr.GetEventRecorder("goshawk-door"), p.process.o.Backend)
-	return secrets, mgr.Add(manager.RunnableFunc(now.backend.Flush))
+	tokens := kube.NewTokens(now.backend, mgr.GetClient())
+	return secrets, errors.Join(
+		kube.AddIndexes(ctx, mgr.GetFieldIndexer()),
+		tokens.Follow(informer),
+		mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return tokens.Run(ctx, informer.HasSynced) })),
+		mgr.Add(manager.RunnableFunc(now.backend.Flush)),
+	)
 }
 
 // addControllers adds the controllers now, or when the process is elected: the caches are warm by then.

@@ -215,13 +215,21 @@ func (w *world) claimsOfRivals() []Claim {
 		if w.rollout.Status.StartedAt == nil || !r.intent.Source.Since.After(Since(w.rollout)) || w.set != nil && w.set.RequiredMigrationStep {
 			continue
 		}
-		c := Claim{Name: r.intent.Source.Name, UID: string(r.intent.Source.UID), Started: w.shared(r.members)}
+		c := Claim{Name: r.intent.Source.Name, UID: string(r.intent.Source.UID), Content: w.contentOf(r.intent.Update.DistributionSet), Started: w.shared(r.members)}
 		if !r.intent.OpenedAt.IsZero() {
 			c.Open, c.OpenGroups = c.Started, 1
 		}
 		out = append(out, c)
 	}
 	return out
+}
+
+// contentOf a set; empty: it is gone.
+func (w *world) contentOf(name string) string {
+	if set := w.setNamed(name); set != nil {
+		return set.ContentHash
+	}
+	return ""
 }
 
 // shared marks, group by group, the members that are among those named.

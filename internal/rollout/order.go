@@ -3,14 +3,34 @@ package rollout
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// How two rollouts of a namespace stand to each other, as far as their manifests tell. Whether they share targets is another question.
+// The order of rollouts: which of two is newer, and when nothing says so. docs/decisions/order.md has
+// the reasons.
 
-// together is how close to each other two rollouts must have been created to count as applied together.
-const together = time.Minute
+// Neighbor is another rollout of the namespace, as a rollout that is about to start sees it.
+type Neighbor struct {
+	Rollout *v1alpha1.Rollout
+	// Set that it brings; nil: there is none.
+	Set *offer.Set
+	// Shared returns bitmaps over spec.targets, one for each of Snapshot.Groups, of the members that
+	// the neighbor has too or, as long as its plan is not known, selects. nil: none.
+	Shared func() [][]byte
+}
+
+const (
+	// together is how close to each other two rollouts must have been created to count as applied
+	// together, and how long one waits for the other.
+	together = time.Minute
+	// arrives is how long a set may take to arrive after its rollout: Git applies manifests in any
+	// order.
+	arrives = 5 * time.Second
+)
 
 // Replaces tells whether the newer of two started rollouts replaces the older one on the targets that they share. older brings the set; nil: it is gone. A required
 // migration step is not replaced but waited for.
@@ -24,27 +44,163 @@ func IsOver(r *v1alpha1.Rollout) bool {
 	return r.Status.State == v1alpha1.RolloutFinished || r.Status.State == v1alpha1.RolloutStopped
 }
 
-// IsBehind tells whether a newer rollout, by the startAt of both, was created together with this one and is about to start: were the older one first by a moment, as
-// after a rebuild from Git, a device that comes by would fall back.
-func IsBehind(self, other *v1alpha1.Rollout, now time.Time) bool {
-	return self.Spec.StartAt != nil && other.Spec.StartAt != nil && self.Spec.StartAt.Before(other.Spec.StartAt) && !other.Spec.StartAt.After(now) &&
-		other.Spec.State == v1alpha1.IntentRunning && !IsStopped(other) && other.Status.StartedAt == nil && !isQueued(other) &&
-		self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < together
+// CanStart reports whether a rollout that has not started may still start without another commit.
+// set is the one that it brings; nil: there is none.
+func CanStart(r *v1alpha1.Rollout, set *offer.Set, now time.Time) bool {
+	stalled := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionStalled)
+	isNew := now.Before(r.CreationTimestamp.Add(arrives))
+	switch {
+	case r.Status.StartedAt != nil, !r.DeletionTimestamp.IsZero(), IsStopped(r),
+		r.Spec.State != v1alpha1.IntentRunning && r.Spec.State != "":
+		return false
+	case stalled != nil && stalled.ObservedGeneration == r.Generation, !isAgreedTo(r):
+		return false
+	case set == nil:
+		return isNew
+	}
+	return set.Invalidation == "" && (set.Deployable || set.Passing || isNew)
 }
 
-// IsAmbiguous tells whether nobody could say, after a rebuild from Git, which of two rollouts is the newer: they have the same startAt, or none and were created together.
-// The second of them waits, and so does one whose plan came late when the other has started. Queued ones of different weight go by that.
-func IsAmbiguous(first, second *v1alpha1.Rollout) bool {
-	a, b := first.Spec.StartAt, second.Spec.StartAt
-	isEqual := a != nil && b != nil && a.Equal(b)
-	if !isEqual && (a != nil || b != nil) || IsStopped(first) || first.Spec.State == v1alpha1.IntentPlanned {
+// isAgreedTo reports whether nothing shows that a rollout lacks an approval. The manager's
+// --require-approval shows in the state only.
+func isAgreedTo(r *v1alpha1.Rollout) bool {
+	switch {
+	case r.Status.State == v1alpha1.RolloutWaitingForApproval && r.Status.ObservedGeneration == r.Generation:
+		return false
+	case !r.Spec.ApprovalRequired:
+		return true
+	}
+	return r.Spec.Approval != nil && (r.Status.Plan == nil || r.Status.Plan.Hash == r.Spec.Approval.PlanHash)
+}
+
+// areUnordered reports whether the manifests of two rollouts do not say which of them is newer, from
+// the side of self, which is about to start. A rollout without startAt is as new as its start, which
+// says nothing if both were created within a minute, as after a rebuild from Git. Queued ones of
+// different weight go by that.
+func areUnordered(self, other *v1alpha1.Rollout, now time.Time) bool {
+	mine, theirs := self.Spec.StartAt, other.Spec.StartAt
+	switch {
+	case isQueued(self) && isQueued(other) && weight(self) != weight(other):
+		return false
+	case mine != nil && theirs != nil:
+		return mine.Equal(theirs)
+	case theirs != nil && theirs.After(now):
 		return false
 	}
-	if isQueued(first) && isQueued(second) && weight(first) != weight(second) {
+	return self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < together
+}
+
+// endedBefore reports whether one rollout had ended when the other one was created, which is known to
+// the second.
+func endedBefore(one, other *v1alpha1.Rollout) bool {
+	end := one.Status.FinishedAt
+	return end != nil && IsOver(one) && !end.Truncate(time.Second).After(other.CreationTimestamp.Time)
+}
+
+// isAtWork reports whether a rollout has started and has neither ended nor been stopped.
+func isAtWork(r *v1alpha1.Rollout) bool {
+	return r.Status.StartedAt != nil && !IsOver(r) && !IsStopped(r)
+}
+
+// goesFirst reports whether, of two rollouts without an order, the other one is to start and self to
+// wait for a startAt.
+func goesFirst(other, self *v1alpha1.Rollout, e *evidence) bool {
+	gap := self.CreationTimestamp.Sub(other.CreationTimestamp.Time)
+	switch {
+	case self.Spec.StartAt != nil && other.Spec.StartAt == nil:
+		return false
+	case other.Status.StartedAt != nil, other.Spec.StartAt != nil && self.Spec.StartAt == nil:
+		return true
+	case e.runMine > 0:
 		return false
 	}
-	gap := second.CreationTimestamp.Sub(first.CreationTimestamp.Time)
-	return (isEqual || gap.Abs() < together) && (first.Status.StartedAt != nil || gap > 0 || gap == 0 && first.Name < second.Name)
+	return gap > 0 || gap == 0 && other.Name < self.Name
+}
+
+// evidence is what the targets that two rollouts share say about their order.
+type evidence struct {
+	shared int
+	// runTheirs and runMine count the targets that run the content of one of the two and got it from
+	// neither: they had it when the rollouts were created.
+	runTheirs, runMine int
+	// mineIsNewer counts those whose newest update brought this rollout's content after the
+	// neighbor's place in the order, or after the neighbor's content.
+	mineIsNewer int
+	// returned counts those that had this rollout's content before the neighbor started.
+	returned int
+	// example of a target that speaks against this rollout, else of a shared one.
+	example string
+}
+
+// evidenceOn asks the members that this rollout shares with a neighbor.
+func (l *look) evidenceOn(n *Neighbor) *evidence {
+	e, other := &evidence{}, n.Rollout
+	mine, theirs := l.status.Plan.ContentHash, contentOf(n)
+	l.eachShared(n, func(t *v1alpha1.Target) {
+		if e.shared++; e.example == "" {
+			e.example = t.Name
+		}
+		s, against := &t.Status, false
+		if theirs != mine && action.OfSource(s, other.UID) == nil && action.OfSource(s, l.Rollout.UID) == nil {
+			switch {
+			case action.Installed(s, theirs):
+				e.runTheirs++
+				against = true
+			case action.Installed(s, mine):
+				e.runMine++
+			}
+		}
+		if isNewerOn(s, mine, theirs, other) {
+			e.mineIsNewer++
+		}
+		if brought := action.OfContent(s, mine); theirs != mine && brought != nil && brought.Source.Since != nil && Since(other).After(brought.Source.Since.Time) {
+			e.returned++
+			against = true
+		}
+		if against && e.runTheirs+e.returned == 1 {
+			e.example = t.Name
+		}
+	})
+	return e
+}
+
+// isNewerOn reports whether the history of a target shows that the content mine is newer than the
+// other rollout, which brings theirs.
+func isNewerOn(s *v1alpha1.TargetStatus, mine, theirs string, other *v1alpha1.Rollout) bool {
+	newest := action.Newest(s)
+	switch {
+	case newest == nil || newest.ContentHash != mine || newest.Source.Since == nil:
+		return false
+	case other.Spec.StartAt != nil:
+		return newest.Source.Since.After(other.Spec.StartAt.Time)
+	}
+	return theirs != mine && action.Had(s, theirs)
+}
+
+// contentOf is the content that a neighbor brings; empty: nobody knows.
+func contentOf(n *Neighbor) string {
+	switch {
+	case n.Rollout.Status.Plan != nil:
+		return n.Rollout.Status.Plan.ContentHash
+	case n.Set != nil:
+		return n.Set.ContentHash
+	}
+	return ""
+}
+
+// eachShared calls f for the members that exist and that a neighbor has too.
+func (l *look) eachShared(n *Neighbor, f func(*v1alpha1.Target)) {
+	marks := n.Shared()
+	for i, g := range l.groups {
+		if i >= len(marks) || isEmpty(marks[i]) {
+			continue
+		}
+		for position, t := range g.members() {
+			if t != nil && Bit(marks[i], position) {
+				f(t)
+			}
+		}
+	}
 }
 
 func isQueued(r *v1alpha1.Rollout) bool {

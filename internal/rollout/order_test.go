@@ -1,12 +1,15 @@
 package rollout
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -46,101 +49,223 @@ func TestReplaces(t *testing.T) {
 	}
 }
 
-// Rollouts that Git brings at once have no order, unless something in them makes it.
-func TestAmbiguousOrder(t *testing.T) {
-	number := func(n int32) *int32 { return &n }
-	for name, tt := range map[string]struct {
-		edit func(first, second *v1alpha1.Rollout)
-		want bool
-	}{
-		"nothing says which is newer": {func(_, _ *v1alpha1.Rollout) {}, true},
-		"both are queued": {func(first, second *v1alpha1.Rollout) {
-			first.Spec.Update.Superseding, second.Spec.Update.Superseding = v1alpha1.SupersedingQueue, v1alpha1.SupersedingQueue
-			second.Spec.Update.Weight = number(1000)
-		}, true},
-		"both are queued, with different weights": {func(first, second *v1alpha1.Rollout) {
-			first.Spec.Update.Superseding, second.Spec.Update.Superseding = v1alpha1.SupersedingQueue, v1alpha1.SupersedingQueue
-			second.Spec.Update.Weight = number(500)
-		}, false},
-		"one of them is queued, with different weights": {func(first, second *v1alpha1.Rollout) {
-			first.Spec.Update.Superseding, second.Spec.Update.Weight = v1alpha1.SupersedingQueue, number(500)
-		}, true},
-		"one has startAt": {func(first, _ *v1alpha1.Rollout) {
-			at := metav1.NewTime(epoch)
-			first.Spec.StartAt = &at
-		}, false},
-		"both have the same startAt": {func(first, second *v1alpha1.Rollout) {
-			at := metav1.NewTime(epoch)
-			first.Spec.StartAt, second.Spec.StartAt = &at, &at
-		}, true},
-		"both have the same startAt, however long ago the first was created": {func(first, second *v1alpha1.Rollout) {
-			at := metav1.NewTime(epoch)
-			first.Spec.StartAt, second.Spec.StartAt = &at, &at
-			first.CreationTimestamp = metav1.NewTime(epoch.AddDate(0, 0, -7))
-		}, true},
-		"both have a startAt": {func(first, second *v1alpha1.Rollout) {
-			at, later := metav1.NewTime(epoch), metav1.NewTime(epoch.Add(time.Second))
-			first.Spec.StartAt, second.Spec.StartAt = &at, &later
-		}, false},
-		"the one that came later has started, while the plan of this one was late": {func(first, second *v1alpha1.Rollout) {
-			first.CreationTimestamp = metav1.NewTime(epoch.Add(time.Second))
-			at := metav1.NewMicroTime(epoch.Add(2 * time.Second))
-			first.Status.StartedAt = &at
-		}, true},
-		"the one that came later has not started": {func(first, second *v1alpha1.Rollout) {
-			first.CreationTimestamp = metav1.NewTime(epoch.Add(time.Second))
-			first.Status.StartedAt = nil
-		}, false},
-		"the second came a minute later": {func(_, second *v1alpha1.Rollout) {
-			second.CreationTimestamp = metav1.NewTime(epoch.Add(time.Minute))
-		}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			first, second := started("first"), started("second")
-			first.CreationTimestamp = metav1.NewTime(epoch)
-			second.CreationTimestamp = metav1.NewTime(epoch)
-			tt.edit(first, second)
-			if got := IsAmbiguous(first, second); got != tt.want {
-				t.Errorf("ambiguous: %v, want %v", got, tt.want)
-			}
-		})
+// addNeighbor adds another rollout of the namespace, with the set firmware-<name> and these members.
+func (w *world) addNeighbor(name string, edit func(*Neighbor), members ...string) {
+	set := w.addSet("firmware-" + name)
+	set.ContentHash = hashOf(set.Name)
+	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), Generation: 1, CreationTimestamp: metav1.NewTime(epoch)}}
+	r.Spec.Update.DistributionSet, r.Spec.State = set.Name, v1alpha1.IntentRunning
+	n := Neighbor{Rollout: r, Set: set, Shared: func() [][]byte { return w.shared(members) }}
+	if edit != nil {
+		edit(&n)
+	}
+	w.neighbors = append(w.neighbors, n)
+}
+
+// hashOf is the content hash of a set. Its first digits, which targets remember, tell it from others.
+func hashOf(set string) string {
+	if set == "firmware-2" {
+		return "hash-of-firmware-2"
+	}
+	return set + "-has-this-hash"
+}
+
+// isStarted makes a neighbor one that started when it was created.
+func isStarted(n *Neighbor) {
+	at := metav1.NewMicroTime(n.Rollout.CreationTimestamp.Time)
+	n.Rollout.Status.State, n.Rollout.Status.StartedAt = v1alpha1.RolloutRunning, &at
+	n.Rollout.Status.Plan = &v1alpha1.PlanStatus{ContentHash: n.Set.ContentHash}
+}
+
+// createdAfter moves the creation of a neighbor.
+func createdAfter(d time.Duration) func(*Neighbor) {
+	return func(n *Neighbor) { n.Rollout.CreationTimestamp = metav1.NewTime(epoch.Add(d)) }
+}
+
+// startsAt gives a neighbor a startAt.
+func startsAt(d time.Duration) func(*Neighbor) {
+	return func(n *Neighbor) { n.Rollout.Spec.StartAt = at(epoch.Add(d)) }
+}
+
+func isEnding(state v1alpha1.RolloutState, after time.Duration) func(*Neighbor) {
+	return func(n *Neighbor) {
+		end := metav1.NewMicroTime(epoch.Add(after))
+		n.Rollout.Status.State, n.Rollout.Status.FinishedAt = state, &end
 	}
 }
 
-func TestIsBehind(t *testing.T) {
+func isStalledBy(reason string) func(*Neighbor) {
+	return func(n *Neighbor) {
+		n.Rollout.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: reason, ObservedGeneration: 1}}
+	}
+}
+
+func all(edits ...func(*Neighbor)) func(*Neighbor) {
+	return func(n *Neighbor) {
+		for _, edit := range edits {
+			edit(n)
+		}
+	}
+}
+
+// runs makes a target say by itself that it runs a set.
+func (w *world) runs(name, set string) {
+	action.ReportInstalled(&w.targets[name].Status, set, hashOf(set), w.now)
+}
+
+// had gives a target an action that succeeded, of a source with this place in the order.
+func (w *world) had(name, set, source string, since time.Time) {
+	at, s := metav1.NewMicroTime(since), &w.targets[name].Status
+	a := action.Begin(s, action.Birth{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: source, UID: types.UID("uid-of-old-" + source), Since: &at, Attempt: 1},
+		DistributionSet: set, ContentHash: hashOf(set), Now: since})
+	for _, e := range []action.Event{action.Download, action.Succeed} {
+		action.Fold(s, action.Report{ID: a.ID, Event: e, Now: since})
+	}
+}
+
+// What a rollout does that could start now, beside another one. The rollout is r, of firmware-2, and
+// was created a second ago.
+func TestStartBesideANeighbor(t *testing.T) {
+	const starts, waits, ambiguous = "", v1alpha1.ReasonSettling, v1alpha1.ReasonOrderAmbiguous
+	ago := func(d time.Duration) time.Time { return epoch.Add(-d) }
+	placed := func(d time.Duration) func(*world) {
+		return func(w *world) { w.rollout.Spec.StartAt = at(epoch.Add(d)) }
+	}
+	both := func(fs ...func(*world)) func(*world) {
+		return func(w *world) {
+			for _, f := range fs {
+				f(w)
+			}
+		}
+	}
+	queued := func(weight int32) func(*Neighbor) {
+		return func(n *Neighbor) {
+			n.Rollout.Spec.Update.Superseding, n.Rollout.Spec.Update.Weight = v1alpha1.SupersedingQueue, num(weight)
+		}
+	}
+	isQueued := func(w *world) { w.rollout.Spec.Update.Superseding = v1alpha1.SupersedingQueue }
+	const shared, disjoint = "dev-01", ""
+	lastWeek := createdAfter(-7 * 24 * time.Hour)
 	for name, tt := range map[string]struct {
-		edit func(self, newer *v1alpha1.Rollout)
-		want bool
+		self     func(*world)
+		neighbor func(*Neighbor)
+		name     string // default: older, which goes first by its name
+		members  string
+		now      time.Duration // since the creation; default: a second
+		want     string
+		says     string
 	}{
-		"created together, the newer has not started": {func(_, _ *v1alpha1.Rollout) {}, true},
-		"the newer has started": {func(_, newer *v1alpha1.Rollout) {
-			at := metav1.NewMicroTime(epoch)
-			newer.Status.StartedAt = &at
-		}, false},
-		"the newer is only planned": {func(_, newer *v1alpha1.Rollout) { newer.Spec.State = v1alpha1.IntentPlanned }, false},
-		"the newer wants both":      {func(_, newer *v1alpha1.Rollout) { newer.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, false},
-		"the newer has no startAt":  {func(_, newer *v1alpha1.Rollout) { newer.Spec.StartAt = nil }, false},
-		"the other one is the older one": {func(self, newer *v1alpha1.Rollout) {
-			self.Spec.StartAt, newer.Spec.StartAt = newer.Spec.StartAt, self.Spec.StartAt
-		}, false},
-		"the newer starts next week": {func(_, newer *v1alpha1.Rollout) {
-			nextWeek := metav1.NewTime(epoch.AddDate(0, 0, 7))
-			newer.Spec.StartAt = &nextWeek
-		}, false},
-		"the newer was created later": {func(_, newer *v1alpha1.Rollout) {
-			newer.CreationTimestamp = metav1.NewTime(epoch.Add(time.Minute))
-		}, false},
+		// Neither has a startAt.
+		"the other one has started":                        {neighbor: isStarted, members: shared, want: ambiguous, says: "give each a spec.startAt of its own"},
+		"the other one is about to start, and goes first":  {members: shared, want: waits, says: "for rollout older to start"},
+		"the other one is about to start, and comes later": {name: "z", members: shared, want: starts},
+		"the other one was created first":                  {name: "z", neighbor: createdAfter(-time.Second), members: shared, want: waits},
+		"the other one was created later and has started":  {name: "z", neighbor: all(createdAfter(time.Second), isStarted), members: shared, want: ambiguous},
+		"it shares no target":                              {members: disjoint, want: starts},
+		"it has started and shares no target":              {neighbor: isStarted, members: disjoint, want: starts},
+		"it was created a minute before":                   {neighbor: all(createdAfter(-time.Minute), isStarted), members: shared, want: starts},
+		"it was created 59 seconds before and is at work":  {neighbor: all(createdAfter(-59*time.Second), isStarted), members: shared, want: ambiguous, says: "and older at 2026-03-01T09:59:01Z"},
+		"it was created 57 seconds before and had ended":   {neighbor: all(createdAfter(-57*time.Second), isStarted, isEnding(v1alpha1.RolloutFinished, -20*time.Second)), members: shared, want: starts},
+		"it ended after this one was created":              {neighbor: all(createdAfter(-57*time.Second), isStarted, isEnding(v1alpha1.RolloutFinished, time.Second)), members: shared, want: ambiguous},
+		"it was stopped":                                   {neighbor: all(isStarted, isEnding(v1alpha1.RolloutStopped, time.Second)), members: shared, want: starts},
+		"it does not start within a minute":                {members: shared, now: time.Minute, want: starts},
+		"its set brings the same":                          {neighbor: all(func(n *Neighbor) { n.Set.ContentHash = "hash-of-firmware-2" }, isStarted), members: shared, want: ambiguous},
+		// One that cannot start keeps nobody waiting.
+		"it is planned only":            {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentPlanned }, members: shared, want: starts},
+		"it is paused before its start": {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentPaused }, members: shared, want: starts},
+		"it is to be stopped":           {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentStopped }, members: shared, want: starts},
+		"it awaits approval":            {neighbor: func(n *Neighbor) { n.Rollout.Spec.ApprovalRequired = true }, members: shared, want: starts},
+		"another plan of it was approved": {neighbor: func(n *Neighbor) {
+			n.Rollout.Spec.ApprovalRequired, n.Rollout.Spec.Approval = true, &v1alpha1.Approval{PlanHash: "old"}
+			n.Rollout.Status.Plan = &v1alpha1.PlanStatus{Hash: "new"}
+		}, members: shared, want: starts},
+		"the manager requires an approval that it lacks": {neighbor: func(n *Neighbor) {
+			n.Rollout.Status.State, n.Rollout.Status.ObservedGeneration = v1alpha1.RolloutWaitingForApproval, 1
+		}, members: shared, want: starts},
+		"its set may still arrive":   {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, want: waits},
+		"its set has not arrived":    {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, now: 5 * time.Second, want: starts},
+		"its set is invalid":         {neighbor: func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancelationNone }, members: shared, want: starts},
+		"its set lacks a module":     {neighbor: func(n *Neighbor) { n.Set.Deployable = false }, members: shared, now: 5 * time.Second, want: starts},
+		"its set is being locked":    {neighbor: func(n *Neighbor) { n.Set.Deployable, n.Set.Passing = false, true }, members: shared, now: 5 * time.Second, want: waits},
+		"its expression is invalid":  {neighbor: isStalledBy(v1alpha1.ReasonInvalidExpression), members: shared, want: starts},
+		"it selects no targets":      {neighbor: isStalledBy(v1alpha1.ReasonNoTargets), members: shared, want: starts},
+		"it lost a group":            {neighbor: isStalledBy(v1alpha1.ReasonGroupLost), members: shared, want: starts},
+		"it was corrected just now":  {neighbor: all(isStalledBy(v1alpha1.ReasonInvalidExpression), func(n *Neighbor) { n.Rollout.Generation++ }), members: shared, want: waits},
+		"its content keeps changing": {neighbor: func(n *Neighbor) { n.Rollout.Status.State = v1alpha1.RolloutCreating }, members: shared, now: time.Minute, want: starts},
+		// startAt.
+		"the other one has an earlier startAt and has started":    {neighbor: all(startsAt(-time.Hour), isStarted), members: shared, want: ambiguous, says: "only older has a spec.startAt, 2026-03-01T09:00:00Z; set spec.startAt to the present time"},
+		"the other one has an earlier startAt and may start":      {name: "z", neighbor: startsAt(-time.Hour), members: shared, want: waits},
+		"the other one has an earlier startAt and cannot start":   {neighbor: all(startsAt(-time.Hour), func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancelationSoft }), members: shared, want: starts},
+		"the other one starts tomorrow":                           {neighbor: startsAt(24 * time.Hour), members: shared, want: starts},
+		"only this one has a startAt, and the other has started":  {self: placed(-time.Hour), neighbor: isStarted, members: shared, want: starts},
+		"both have a startAt, and the other one is newer":         {self: placed(-2 * time.Hour), neighbor: startsAt(-time.Hour), members: shared, want: starts},
+		"both have a startAt, and the other one is older":         {self: placed(-time.Hour), neighbor: all(startsAt(-2*time.Hour), isStarted), members: shared, want: starts},
+		"both have the same startAt":                              {self: placed(-time.Hour), neighbor: all(startsAt(-time.Hour), isStarted), members: shared, want: ambiguous, says: "both have the spec.startAt 2026-03-01T09:00:00Z; give each"},
+		"both have the same startAt, of which one ended long ago": {self: placed(-time.Hour), neighbor: all(lastWeek, startsAt(-time.Hour), isStarted, isEnding(v1alpha1.RolloutFinished, -24*time.Hour)), members: shared, want: ambiguous},
+		"both have the same startAt and share nothing":            {self: placed(-time.Hour), neighbor: all(startsAt(-time.Hour), isStarted), members: disjoint, want: starts},
+		// Queues.
+		"both are queued":                         {self: isQueued, neighbor: all(queued(1000), isStarted), members: shared, want: ambiguous},
+		"both are queued, with different weights": {self: isQueued, neighbor: all(queued(500), isStarted), members: shared, want: starts},
+		"only the other is queued":                {neighbor: all(queued(500), isStarted), members: shared, want: ambiguous},
+		// What devices say, when their Targets were created again, too.
+		"a shared device runs what the other one brings": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z", members: shared, want: ambiguous, says: "1 target of them, e.g. dev-01, had the content of z when both were created"},
+		"a shared device runs what the other one brings, which has ended since": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z",
+			neighbor: all(createdAfter(-20*time.Second), isStarted, isEnding(v1alpha1.RolloutFinished, -10*time.Second)), members: shared, want: ambiguous},
+		"a shared device runs what the other one brings, which cannot start": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z", neighbor: isStalledBy("x"), members: shared, want: ambiguous},
+		"a shared device runs what this one brings":                          {self: func(w *world) { w.runs("dev-01", "firmware-2") }, members: shared, want: starts},
+		"it runs something else":                                             {self: func(w *world) { w.runs("dev-01", "firmware-0") }, name: "z", members: shared, want: starts},
+		"another device runs what the other one brings":                      {self: func(w *world) { w.runs("dev-02", "firmware-z") }, name: "z", members: shared, want: starts},
+		"it runs what a rollout of last week brings":                         {self: func(w *world) { w.runs("dev-01", "firmware-older") }, neighbor: all(lastWeek, isStarted), members: shared, want: starts},
+		"with a startAt the order is known":                                  {self: both(placed(-2*time.Hour), func(w *world) { w.runs("dev-01", "firmware-z") }), name: "z", neighbor: startsAt(-time.Hour), members: shared, want: starts},
+		// What Targets remember.
+		"a target had this content and left it": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-older", "older", ago(time.Hour)) }),
+			neighbor: all(lastWeek, isStarted, isEnding(v1alpha1.RolloutFinished, -time.Hour)), members: shared, want: ambiguous, says: "1 of 4 targets had, or may have had, the content of DistributionSet firmware-2 before and another one since, e.g. dev-02, which runs firmware-older"},
+		"a target left it for what the device installed by itself": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.runs("dev-02", "firmware-9") }), want: ambiguous},
+		"a person brings it back on purpose":                       {self: both(placed(0), func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-older", "older", ago(time.Hour)) }), want: starts},
+		"a target has come back to it": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(3*time.Hour)) },
+			func(w *world) { w.had("dev-02", "firmware-older", "older", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-2", "r", ago(time.Hour)) }), want: starts},
+		"a target runs it": {self: func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, want: starts},
+		"an update of it failed": {self: func(w *world) {
+			w.runs("dev-02", "firmware-1")
+			at := metav1.NewMicroTime(ago(time.Hour))
+			a := action.Begin(&w.targets["dev-02"].Status, action.Birth{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-old", Since: &at}, DistributionSet: "firmware-2", ContentHash: "hash-of-firmware-2", Now: ago(time.Hour)})
+			action.Fold(&w.targets["dev-02"].Status, action.Report{ID: a.ID, Event: action.Fail, Now: ago(time.Hour)})
+		}, want: starts},
+		"the other one is at work and newer than what this one brought": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(8*24*time.Hour)) },
+			neighbor: all(lastWeek, isStarted), members: shared, want: ambiguous, says: "had the content of DistributionSet firmware-2 before that rollout, which is at work"},
+		"the other one is at work and older": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) },
+			neighbor: all(lastWeek, isStarted), members: shared, want: starts},
+		"the other one was newer and is being stopped": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(8*24*time.Hour)) },
+			neighbor: all(lastWeek, isStarted, func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentStopped }), members: shared, want: starts},
+		"all came again, and this one is the newest": {self: both(func(w *world) { w.had("dev-01", "firmware-older", "older", ago(2*time.Hour)) }, func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) }),
+			neighbor: all(startsAt(-90*time.Minute), isStarted), members: shared, want: starts},
+		"all came again, and the other one started after this one": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(2*time.Hour)) },
+			neighbor: all(startsAt(-time.Hour), isStarted), members: shared, want: ambiguous},
+		"all came again, without any startAt, and this one is the newest": {self: both(func(w *world) { w.had("dev-01", "firmware-older", "older", ago(2*time.Hour)) }, func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) }),
+			members: shared, want: starts},
 	} {
 		t.Run(name, func(t *testing.T) {
-			self, newer := started("self"), started("newer")
-			past, later := metav1.NewTime(epoch.Add(-time.Hour)), metav1.NewTime(epoch.Add(-time.Minute))
-			for _, r := range []*v1alpha1.Rollout{self, newer} {
-				r.CreationTimestamp, r.Spec.State, r.Status.StartedAt = metav1.NewTime(epoch), v1alpha1.IntentRunning, nil
+			w := newWorld(t, 4, groupCount(2))
+			if tt.self != nil {
+				tt.self(w)
 			}
-			self.Spec.StartAt, newer.Spec.StartAt = &past, &later
-			tt.edit(self, newer)
-			if got := IsBehind(self, newer, epoch); got != tt.want {
-				t.Errorf("behind: %v, want %v", got, tt.want)
+			var members []string
+			if tt.members != "" {
+				members = []string{tt.members}
+			}
+			w.addNeighbor(cmp.Or(tt.name, "older"), tt.neighbor, members...)
+			w.now = epoch.Add(cmp.Or(tt.now, time.Second))
+			p := w.settle()
+			got := ""
+			if w.rollout.Status.StartedAt == nil {
+				got = w.rollout.Status.WaitingFor.Reason
+			}
+			if got != tt.want {
+				t.Errorf("%q, want %q: %s", got, tt.want, w.waitingFor())
+			}
+			w.wantSays(w.waitingFor(), tt.says)
+			if got == waits && p.RecheckAfter == 0 {
+				t.Error("does not look again by itself")
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 // stopWith is a commit of a stop; the empty cancelation is the default.
@@ -65,7 +66,7 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 				}
 				w.wantCondition(v1alpha1.ConditionSucceeded, "False Stopped")
 				w.wantCondition(v1alpha1.ConditionPaused, "False "+map[bool]string{true: "Stopped", false: "StopIsFinal"}[story.says == ""])
-				if IsAmbiguous(w.rollout, w.rollout.DeepCopy()) || Grows(w.rollout, w.now) || !IsStopped(w.rollout) {
+				if isAtWork(w.rollout) || CanStart(w.rollout, w.set, w.now) || Grows(w.rollout, w.now) || !IsStopped(w.rollout) {
 					t.Error("the rules take it for one that runs")
 				}
 				if story.says == "" {
@@ -143,19 +144,18 @@ func TestStopOfAFinishedRolloutIsNotRecorded(t *testing.T) {
 	}
 }
 
-// Whoever waits for newer rollouts does not wait for one that was stopped before its start, whatever its spec says by now.
-func TestNobodyWaitsForAStoppedRollout(t *testing.T) {
+// No rollout waits for one that was stopped before its start, also when its spec says Running again.
+func TestAStoppedRolloutIsNotWaitedFor(t *testing.T) {
 	now := epoch.Add(time.Hour)
-	older := &v1alpha1.Rollout{}
-	older.CreationTimestamp, older.Spec.StartAt = metav1.NewTime(now), at(now.Add(-2*time.Minute))
-	newer := older.DeepCopy()
-	newer.Spec.StartAt, newer.Spec.State = at(now.Add(-time.Minute)), v1alpha1.IntentRunning
-	if !IsBehind(older, newer, now) {
-		t.Error("nobody waits for one that is about to start")
+	newer := &v1alpha1.Rollout{}
+	newer.CreationTimestamp, newer.Spec.State = metav1.NewTime(now), v1alpha1.IntentRunning
+	set := &offer.Set{Deployable: true}
+	if !CanStart(newer, set, now) {
+		t.Error("one that is about to start cannot start")
 	}
 	newer.Status.Stop = &v1alpha1.StopStatus{Cancelation: v1alpha1.CancelationSoft}
-	if IsBehind(older, newer, now) {
-		t.Error("somebody waits for one that was stopped")
+	if CanStart(newer, set, now) {
+		t.Error("one that was stopped can start")
 	}
 }
 

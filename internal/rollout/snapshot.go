@@ -32,12 +32,11 @@ type Snapshot struct {
 	// Unsettled are the names of older rollouts that have not yet given up, in groups that have not opened, targets that this one
 	// shares. Sorted. Asked while the rollout is Starting.
 	Unsettled []string
-	// Ambiguous is the name of an older rollout over shared targets that was created within a minute of this one, neither having a startAt.
-	Ambiguous string
-	// Behind is the name of a newer rollout, by the startAt of both, that was created within a minute of this one and has not started.
-	Behind string
-	// Undecided is the name of such a rollout whose members are not known yet.
-	Undecided string
+	// Neighbors are the other rollouts of the namespace, sorted by their place in the order. Asked
+	// before the start.
+	Neighbors []Neighbor
+	// SetNamed is a set of the namespace; nil: there is none. Asked before the start.
+	SetNamed func(name string) *offer.Set
 	// Cover is what auto-assignments keep from older rollouts.
 	Cover Cover
 	// RequireApproval is the manager's --require-approval.
@@ -77,6 +76,8 @@ type Tally struct {
 type Claim struct {
 	Name string
 	UID  string
+	// Content is the hash of what the newer rollout brings.
+	Content string
 	// OpenGroups is how many groups of the younger rollout have opened.
 	OpenGroups int32
 	// Started and Open are, group by group of this rollout, bitmaps over spec.targets of the members that the younger one has in any group and in an open group.

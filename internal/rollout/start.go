@@ -101,29 +101,6 @@ func (l *look) isTime() bool {
 	return false
 }
 
-// isUnambiguous: a rebuild from Git creates rollouts all at once, and must not downgrade anyone.
-//
-// While the members of another one are not known, this one waits, but not longer than a minute for one that may never have a plan.
-func (l *look) isUnambiguous() bool {
-	end := l.Rollout.CreationTimestamp.Add(time.Minute)
-	switch {
-	case l.Ambiguous != "":
-	case l.Behind != "" && l.Now.Before(end):
-		l.takingOver = v1alpha1.ReasonSettling
-		l.wait(v1alpha1.ReasonSettling, end, "waits for rollout %s, which is newer by its startAt and was created at the same time, to start first: nobody is to fall back", l.Behind)
-		return false
-	case l.Undecided != "" && l.Now.Before(end):
-		l.takingOver = v1alpha1.ReasonSettling
-		l.wait(v1alpha1.ReasonSettling, end, "waits for the plan of rollout %s, which was created at the same time and may share targets; with spec.startAt in both nobody waits", l.Undecided)
-		return false
-	default:
-		return true
-	}
-	l.stall(v1alpha1.ReasonOrderAmbiguous,
-		"shares targets with rollout %s, which was created at the same time or has the same spec.startAt, and neither says which is newer: give each a spec.startAt of its own", l.Ambiguous)
-	return false
-}
-
 // grace is how long a new plan may take until its groups are seen.
 const grace = time.Minute
 

@@ -102,16 +102,13 @@ func TestNotStarted(t *testing.T) {
 			"Ready", "True WaitingForStart", false, "starts at 2026-03-01T11:00:01Z (spec.startAt)", time.Hour,
 		},
 		"the order is ambiguous": {
-			func(w *world) { w.ambiguous = "older" },
-			"Ready", "False OrderAmbiguous", false, "shares targets with rollout older, which was created at the same time or has the same spec.startAt, and neither says which is newer: give each a spec.startAt of its own", 0,
+			func(w *world) { w.addNeighbor("older", isStarted, "dev-01", "dev-02") },
+			"Ready", "False OrderAmbiguous", false, "shares 2 targets with rollout older, and nothing says which of the two is newer: this one was created at 2026-03-01T10:00:00Z " +
+				"and older at 2026-03-01T10:00:00Z, within a minute of each other; give each a spec.startAt of its own", 0,
 		},
-		"a newer rollout of the same moment has not started": {
-			func(w *world) { w.behind = "newer" },
-			"Ready", "Unknown Settling", true, "waits for rollout newer, which is newer by its startAt", 59 * time.Second,
-		},
-		"another rollout has no plan yet": {
-			func(w *world) { w.undecided = "older" },
-			"Ready", "Unknown Settling", true, "waits for the plan of rollout older, which was created at the same time", 59 * time.Second,
+		"another rollout of the same moment goes first and has not started": {
+			func(w *world) { w.addNeighbor("older", nil, "dev-01") },
+			"Ready", "Unknown Settling", true, "waits, at most until 2026-03-01T10:01:00Z, for rollout older to start: it shares targets with this one and was created at 2026-03-01T10:00:00Z", 4 * time.Second,
 		},
 		"an older rollout has not given up": {
 			func(w *world) { w.unsettled = []string{"older", "oldest"} },

@@ -319,7 +319,7 @@ var stories = map[string]story{
 		devices: map[string]temperament{"dev-01": {denies: never}, "dev-02": {denies: 1}, "dev-05": {slow: never}},
 		person: []deed{
 			{"pauses", opens(0), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused }) }},
-			{"goes on the next day", isPausedBy(v1alpha1.PauseBySpec), func(w *world) {
+			{"goes on the next day", or(isPausedBy(v1alpha1.PauseBySpec), isIn(v1alpha1.RolloutFinished)), func(w *world) { // all may have ended before the pause
 				w.tick(24 * time.Hour)
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 			}},
@@ -572,6 +572,10 @@ func isNight(w *world) bool { return w.now.Hour() == 2 || w.now.Hour() == 3 }
 
 func and(a, b func(*world) bool) func(*world) bool {
 	return func(w *world) bool { return a(w) && b(w) }
+}
+
+func or(a, b func(*world) bool) func(*world) bool {
+	return func(w *world) bool { return a(w) || b(w) }
 }
 
 // isPlanned tells whether the plan is that of the spec as it is now.

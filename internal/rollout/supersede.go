@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 // giveUp marks, for good, the members that younger rollouts have taken: in groups that have not opened as soon as the younger one has started, in
@@ -32,7 +33,7 @@ func (l *look) giveUp() bool {
 func (l *look) giveUpIn(g *group, taken []int) bool {
 	changed := false
 	for i, claim := range l.Claims {
-		bits, n := claimed(claim, g.index, isOpen(l.at(g.index).State)), len(g.object.Spec.Targets)
+		bits, n := l.claimed(claim, g), len(g.object.Spec.Targets)
 		all, added := union(g.object.Status.Superseded, bits, n)
 		if added == 0 && (isEmpty(bits) || !l.isToBeNamed(&g.object.Status, claim)) {
 			continue
@@ -44,12 +45,27 @@ func (l *look) giveUpIn(g *group, taken []int) bool {
 	return changed
 }
 
-// claimed are the members of a group that a claim takes.
-func claimed(c Claim, group int, open bool) []byte {
-	bitmaps := c.Started
-	if open {
-		bitmaps = c.Open
+// claimed are the members of a group that a claim takes: of an open group those whose group of the newer
+// rollout has opened, and those that run what it brings.
+func (l *look) claimed(c Claim, g *group) []byte {
+	if !isOpen(l.at(g.index).State) {
+		return bitsOf(c.Started, g.index)
 	}
+	bits, started := bitsOf(c.Open, g.index), bitsOf(c.Started, g.index)
+	if isEmpty(started) || c.Content == l.status.Plan.ContentHash {
+		return bits
+	}
+	bits = slices.Clone(bits)
+	for i, t := range g.members() {
+		if t != nil && Bit(started, i) && !Bit(bits, i) && action.Installed(&t.Status, c.Content) && action.OfSource(&t.Status, l.Rollout.UID) == nil {
+			bits = Marked(bits, i, len(g.object.Spec.Targets))
+		}
+	}
+	return bits
+}
+
+// bitsOf is the bitmap of a group; nil: there is none.
+func bitsOf(bitmaps [][]byte, group int) []byte {
 	if group >= len(bitmaps) {
 		return nil
 	}

@@ -37,9 +37,7 @@ type world struct {
 	autos []offer.Intent
 
 	unsettled       []string
-	ambiguous       string
-	undecided       string
-	behind          string
+	neighbors       []Neighbor
 	requireApproval bool
 	// younger are the targets that a younger rollout has.
 	younger map[string]bool
@@ -104,7 +102,7 @@ func (w *world) population() []*v1alpha1.Target {
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{
 		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Claims: append(w.claimsOfRivals(), w.claims...),
-		Unsettled: w.unsettled, Ambiguous: w.ambiguous, Behind: w.behind, Undecided: w.undecided, RequireApproval: w.requireApproval, Joiners: w.joiners, Cover: w.cover(),
+		Unsettled: w.unsettled, Neighbors: w.neighbors, SetNamed: w.setNamed, RequireApproval: w.requireApproval, Joiners: w.joiners, Cover: w.cover(),
 	}
 	for _, g := range w.groups {
 		if w.rollout.Status.Plan == nil || g.Spec.PlanHash != w.rollout.Status.Plan.Hash {

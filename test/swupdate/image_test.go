@@ -36,6 +36,8 @@ type image struct {
 	content  []byte
 	// trickles, if there is one, makes downloads take minutes, and is told of the first.
 	trickles chan struct{}
+	// asked is called for every request to the host of the image; nil: nothing is.
+	asked func(*http.Request)
 }
 
 // build makes an image that brings text to the file at path and whose script ends with exitCode.
@@ -61,6 +63,9 @@ func (s signer) build(t testing.TB, version, path, text string, exitCode int) im
 func (i image) serve(t testing.TB) (artifact string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i.asked != nil {
+			i.asked(r)
+		}
 		if i.trickles != nil && r.Method == http.MethodGet {
 			i.trickle(w, r)
 			return

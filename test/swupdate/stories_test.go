@@ -226,6 +226,45 @@ func isInDoubt(t *v1alpha1.Target) bool {
 	return meta.IsStatusConditionFalse(t.Status.Conditions, v1alpha1.ConditionConsistent)
 }
 
+// Images lie on another host. By default swupdate sends that host its token, by which the host could act as the device; with the option that docs/devices.md
+// names it does not, and the host needs none.
+func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		option string
+		sends  bool
+	}{
+		"by default":                         {"", true},
+		"with the option that the docs name": {"--disable-token-for-dwl", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := begin(t)
+			var mu sync.Mutex
+			var sent []string
+			i := s.signer.build(t, "1.4", s.installed(), "firmware 1.4", 0)
+			i.asked = func(r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				sent = append(sent, r.Header.Get("Authorization"))
+			}
+			s.commit("firmware", i)
+			s.device = start(t, s.pairing, tt.option)
+			s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
+			mu.Lock()
+			defer mu.Unlock()
+			for _, header := range sent {
+				if (header != "") != tt.sends {
+					t.Errorf("the artifact host was sent %q", header)
+				}
+			}
+			if len(sent) == 0 {
+				t.Error("the artifact host was not asked")
+			}
+			s.wantAll(http.StatusOK)
+		})
+	}
+}
+
 // A device with a wrong token gets 401 and nothing else, and leaves no trace.
 func TestSwupdateWithAWrongToken(t *testing.T) {
 	t.Parallel()

@@ -5,12 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 )
@@ -45,17 +42,9 @@ func (b *Backend) tokenOf(ctx context.Context, d ddi.Device) ([]byte, error) {
 	if t == nil || t.Spec.TokenSecretRef == nil {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
-	defer cancel()
-	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}
-	var secret corev1.Secret
-	if err := b.secrets.Get(ctx, key, &secret); apierrors.IsNotFound(err) {
-		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("read Secret %s: %w", key, err)
-	}
-	if secret.Type != TokenSecretType {
-		return nil, nil
+	secret, err := b.secret(ctx, t)
+	if err != nil || secret == nil {
+		return nil, err
 	}
 	return bytes.TrimSpace(secret.Data[t.Spec.TokenSecretRef.Key]), nil // files end in a newline, headers cannot hold one
 }

@@ -1,0 +1,372 @@
+package controllers
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+// lives is a namespace with three releases, a rollout of each, and devices that do what they are
+// offered. Objects are deleted and created again, and no device may begin a release that is older than
+// the one it runs.
+type lives struct {
+	t     *testing.T
+	store client.WithWatch
+	now   time.Time
+	r     *racer
+	uids  int
+	// release of each content hash: 1 is the oldest.
+	release map[string]int
+	hashes  []string
+	// runs is the release that each device has installed; it survives its Target.
+	runs map[string]int
+	// silent devices do not come by.
+	silent map[string]bool
+	// deliberate: a step back is what a person asked for.
+	deliberate bool
+	log        []string
+}
+
+func newLives(t *testing.T, devices int) *lives {
+	w := &lives{t: t, now: dawn, release: map[string]int{}, runs: map[string]int{}, silent: map[string]bool{}}
+	b := indexedStore(t).WithStatusSubresource(&v1alpha1.AutoAssignment{})
+	for i := 1; i <= 3; i++ {
+		module, set := aModule(fmt.Sprintf("os-%d", i), "os"), aSet(fmt.Sprintf("fw-%d", i), fmt.Sprintf("os-%d", i))
+		module.ObjectMeta, set.ObjectMeta = w.meta(module.Name), w.meta(set.Name)
+		locked := metav1.NewTime(dawn.AddDate(0, 0, i))
+		set.Status = v1alpha1.DistributionSetStatus{Locked: true, ContentHash: offer.ContentHash(set, []*v1alpha1.SoftwareModule{module}), Conditions: []metav1.Condition{
+			{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: locked},
+			{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionTrue, Reason: "InUse", LastTransitionTime: locked}}}
+		w.release[set.Status.ContentHash] = i
+		w.hashes = append(w.hashes, set.Status.ContentHash)
+		b = b.WithObjects(module, set)
+	}
+	w.store = b.Build()
+	index, clock := intents.New(), func() time.Time { return w.now }
+	w.r = &racer{caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(1000)}
+	if err := index.Follow(t.Context(), w.r.caches); err != nil {
+		t.Fatal(err)
+	}
+	w.r.RolloutReconciler = &RolloutReconciler{Client: w.store, Live: w.store, Index: index, Tallies: NewTallies(index), Events: w.r.events, Now: clock,
+		Targets: targets.NewStore(index, w.store, w.store, clock, 8)}
+	for i := range devices {
+		w.addTarget(fmt.Sprintf("dev-%d", i+1))
+	}
+	w.sync()
+	return w
+}
+
+func (w *lives) meta(name string) metav1.ObjectMeta {
+	w.uids++
+	return metav1.ObjectMeta{Namespace: fleet, Name: name, UID: types.UID(fmt.Sprintf("uid-%d-%s", w.uids, name)), CreationTimestamp: metav1.NewTime(w.now), Generation: 1}
+}
+
+func (w *lives) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *lives) say(format string, args ...any) {
+	w.log = append(w.log, w.now.Format("02 15:04:05 ")+fmt.Sprintf(format, args...))
+}
+
+// sync lets the caches catch up.
+func (w *lives) sync() {
+	w.t.Helper()
+	for _, kind := range w.r.caches.kinds() {
+		list := listFor(kind.object)
+		w.must(w.store.List(w.t.Context(), list))
+		items, err := meta.ExtractList(list)
+		w.must(err)
+		kind.replace(items)
+	}
+	for _, t := range w.r.Index.Targets(fleet) {
+		w.r.Tallies.TargetChanged(client.ObjectKeyFromObject(t))
+	}
+}
+
+func (w *lives) addTarget(name string) {
+	t := &v1alpha1.Target{ObjectMeta: w.meta(name)}
+	action.StartIDs(&t.Status, w.now)
+	w.must(w.store.Create(w.t.Context(), t))
+}
+
+// recreateTargets deletes the Targets and creates them again. The devices say what they run.
+func (w *lives) recreateTargets() {
+	for _, t := range w.r.Index.Targets(fleet) {
+		w.must(w.store.Delete(w.t.Context(), t.DeepCopy()))
+		w.addTarget(t.Name)
+	}
+	for name, release := range w.runs {
+		w.report(name, release)
+	}
+	w.sync()
+}
+
+// report is a device's own report of what it runs.
+func (w *lives) report(name string, release int) {
+	t := &v1alpha1.Target{}
+	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: name}, t))
+	w.runs[name] = release
+	action.ReportInstalled(&t.Status, fmt.Sprintf("fw-%d", release), w.hashes[release-1], w.now)
+	w.must(w.store.Status().Update(w.t.Context(), t))
+}
+
+// apply creates the rollout of a release, in two groups.
+func (w *lives) apply(release int, startAt *metav1.Time) {
+	r := aRollout(fmt.Sprintf("r-%d", release), fmt.Sprintf("fw-%d", release))
+	r.ObjectMeta = w.meta(r.Name)
+	two, five := int32(2), int32(5)
+	r.Spec.GroupCount, r.Spec.SettleSeconds, r.Spec.GroupOrder, r.Spec.State, r.Spec.StartAt = &two, &five, v1alpha1.GroupOrderName, v1alpha1.IntentRunning, startAt
+	w.must(w.store.Create(w.t.Context(), r))
+	w.say("%s is created, startAt %v", r.Name, startAt)
+}
+
+func (w *lives) rollout(release int) *v1alpha1.Rollout {
+	r := &v1alpha1.Rollout{}
+	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: fmt.Sprintf("r-%d", release)}, r))
+	return r
+}
+
+// remove deletes a rollout and its groups.
+func (w *lives) remove(release int) {
+	r := w.rollout(release)
+	for _, g := range w.r.Index.Groups(r.UID) {
+		next := g.DeepCopy()
+		next.Finalizers = nil
+		w.must(w.store.Update(w.t.Context(), next))
+		w.must(client.IgnoreNotFound(w.store.Delete(w.t.Context(), next)))
+	}
+	r.Finalizers = nil
+	w.must(w.store.Update(w.t.Context(), r))
+	w.must(client.IgnoreNotFound(w.store.Delete(w.t.Context(), r)))
+	w.say("%s is removed", r.Name)
+}
+
+// step lets every rollout be looked at and every device come by, and reports whether anything happened.
+func (w *lives) step() bool {
+	w.t.Helper()
+	moved := false
+	for _, r := range w.r.Index.Rollouts(fleet) {
+		before := r.Status
+		if _, err := w.r.Reconcile(w.t.Context(), r.DeepCopy()); err != nil {
+			w.t.Fatal(err)
+		}
+		w.sync()
+		now := w.r.Index.Rollout(client.ObjectKeyFromObject(r))
+		if !equality.Semantic.DeepEqual(before, now.Status) {
+			moved = true
+			if stalled := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil || before.State != now.Status.State {
+				w.say("%s is %s %v", now.Name, now.Status.State, stalled)
+			}
+		}
+	}
+	for _, t := range w.r.Index.Targets(fleet) {
+		moved = !w.silent[t.Name] && w.comeBy(t.Name) || moved
+	}
+	return moved
+}
+
+// comeBy is one poll of a device, which does what it is offered.
+func (w *lives) comeBy(name string) bool {
+	w.t.Helper()
+	key := types.NamespacedName{Namespace: fleet, Name: name}
+	t := w.r.Index.Target(key).DeepCopy()
+	before := t.Status.DeepCopy()
+	if settled, pending := offer.Settle(w.r.Index.World(t, w.now)); pending {
+		t.Status = *settled
+	}
+	world := w.r.Index.World(t, w.now)
+	switch o := offer.For(world); {
+	case o.Kind == offer.Cancel:
+		action.Fold(&t.Status, action.Report{ID: o.ActionID, Event: action.CancelAccepted, Now: w.now})
+	case o.Kind != offer.Deploy:
+	case o.Action == nil:
+		birth := o.Birth(world)
+		release := w.release[birth.ContentHash]
+		w.say("%s begins release %d by %s, and runs %d", name, release, birth.Source.Name, w.runs[name])
+		if release < w.runs[name] && !w.deliberate {
+			w.t.Fatalf("a device falls back:\n%s", strings.Join(w.log, "\n"))
+		}
+		action.Begin(&t.Status, birth)
+	default:
+		w.runs[name] = w.release[o.Action.ContentHash]
+		action.Fold(&t.Status, action.Report{ID: o.ActionID, Event: action.Download, Now: w.now})
+		action.Fold(&t.Status, action.Report{ID: o.ActionID, Event: action.Succeed, Now: w.now})
+	}
+	if equality.Semantic.DeepEqual(*before, t.Status) {
+		return false
+	}
+	w.must(w.store.Status().Update(w.t.Context(), t))
+	w.sync()
+	return true
+}
+
+// run lets time pass until nothing has happened for two minutes.
+func (w *lives) run() {
+	w.t.Helper()
+	for quiet := 0; quiet < 6; quiet++ {
+		w.now = w.now.Add(time.Second)
+		if quiet > 2 {
+			w.now = w.now.Add(40 * time.Second)
+		}
+		if w.step() {
+			quiet = 0
+		}
+	}
+}
+
+// history is the first life: three releases, one a day. The last one may be at work still, with devices
+// of its second group to come.
+func (w *lives) history(placed [3]bool, atWork bool) (startAt [3]*metav1.Time) {
+	w.t.Helper()
+	for i := range 3 {
+		w.now = dawn.AddDate(0, 0, i+1)
+		if placed[i] {
+			at := metav1.NewTime(w.now)
+			startAt[i] = &at
+		}
+		if i == 2 && atWork {
+			w.silent["dev-1"] = true // of the first group: the second does not open
+		}
+		w.apply(i+1, startAt[i])
+		w.sync()
+		w.run()
+	}
+	want := 3
+	if atWork {
+		want = 2
+	}
+	for name, release := range w.runs {
+		if release != want {
+			w.t.Fatalf("in its first life %s ends with release %d, want %d:\n%s", name, release, want, strings.Join(w.log, "\n"))
+		}
+	}
+	w.silent = map[string]bool{}
+	w.now = dawn.AddDate(0, 0, 10)
+	return startAt
+}
+
+// orders are all orders in which some of three rollouts are created again.
+func orders() [][]int {
+	return [][]int{{1}, {2}, {3}, {1, 2}, {2, 1}, {1, 3}, {3, 1}, {2, 3}, {3, 2}, {1, 2, 3}, {1, 3, 2}, {2, 1, 3}, {2, 3, 1}, {3, 1, 2}, {3, 2, 1}}
+}
+
+// Rollouts are deleted and created again, one, some or all of them, in any order, with and without
+// startAt. No device falls back, neither where the Targets remember what was before, and the rollouts
+// come as slowly as they like, nor where the Targets were created again, too, and the devices say what
+// they run; then the rollouts come within settleSeconds.
+func TestRecreatedRolloutsTakeNoDeviceBack(t *testing.T) {
+	for range 40 {
+		order, placed := orders()[rand.IntN(15)], [3]bool{rand.IntN(2) == 0, rand.IntN(2) == 0, rand.IntN(2) == 0}
+		targetsToo, atWork := rand.IntN(2) == 0, rand.IntN(2) == 0
+		gap := []time.Duration{time.Second, 20 * time.Second}[rand.IntN(2)]
+		if targetsToo {
+			gap = []time.Duration{time.Second / 2, 2 * time.Second}[rand.IntN(2)]
+		}
+		t.Run(fmt.Sprintf("order %v, startAt %v, Targets too %v, at work %v, gap %s", order, placed, targetsToo, atWork, gap), func(t *testing.T) {
+			recreate(t, order, placed, targetsToo, atWork, gap)
+		})
+	}
+	t.Run("a newest one without startAt", func(t *testing.T) {
+		recreate(t, []int{2, 3}, [3]bool{false, true, false}, true, false, time.Second)
+	})
+	t.Run("the newest one has not opened its group", func(t *testing.T) {
+		recreate(t, []int{2, 3}, [3]bool{true, true, true}, true, false, 2*time.Second)
+	})
+	t.Run("the newest one has ended again", func(t *testing.T) {
+		recreate(t, []int{3, 1}, [3]bool{false, true, true}, true, true, 20*time.Second)
+	})
+}
+
+// recreate lives a first life, and then a second one in which these rollouts are created again in this
+// order.
+func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool, gap time.Duration) {
+	w := newLives(t, 2)
+	startAt := w.history(placed, atWork)
+	for _, release := range order {
+		w.remove(release)
+	}
+	w.sync()
+	if targetsToo {
+		w.recreateTargets()
+	}
+	for _, release := range order {
+		w.apply(release, startAt[release-1])
+		w.sync()
+		for end := w.now.Add(gap); w.now.Before(end); w.now = w.now.Add(time.Second / 2) {
+			w.step()
+		}
+	}
+	w.run()
+	for name, release := range w.runs {
+		if release < 2 {
+			t.Errorf("%s ends with release %d:\n%s", name, release, strings.Join(w.log, "\n"))
+		}
+	}
+	if slices.Contains(order, 3) && placed == [3]bool{true, true, true} && w.rollout(3).Status.StartedAt == nil {
+		t.Errorf("the newest rollout has a startAt, as all have, and does not start:\n%s", strings.Join(w.log, "\n"))
+	}
+}
+
+// A person brings an old release back on purpose, by a new rollout with a startAt.
+func TestADeliberateStepBack(t *testing.T) {
+	w := newLives(t, 2)
+	w.history([3]bool{}, false)
+	w.remove(1)
+	w.apply(1, nil)
+	w.sync()
+	w.run()
+	if stalled := meta.FindStatusCondition(w.rollout(1).Status.Conditions, v1alpha1.ConditionStalled); stalled == nil || stalled.Reason != v1alpha1.ReasonOrderAmbiguous {
+		t.Fatalf("without startAt it is %+v", w.rollout(1).Status)
+	}
+	r := w.rollout(1)
+	at := metav1.NewTime(w.now)
+	r.Spec.StartAt, w.deliberate = &at, true
+	r.Generation++
+	w.must(w.store.Update(t.Context(), r))
+	w.sync()
+	w.run()
+	for name, release := range w.runs {
+		if release != 1 {
+			t.Errorf("%s runs release %d", name, release)
+		}
+	}
+	if got := w.rollout(1).Status; got.State != v1alpha1.RolloutFinished || got.Targets.Succeeded != 2 {
+		t.Errorf("ends %s, %+v", got.State, got.Targets)
+	}
+}
+
+// The usual way: a rollout a day, none with a startAt, also a minute after the last one ended.
+func TestNewReleasesNeedNoStartAt(t *testing.T) {
+	w := newLives(t, 2)
+	for i := range 3 {
+		w.apply(i+1, nil)
+		w.sync()
+		for range 57 {
+			w.step()
+			w.now = w.now.Add(time.Second)
+		}
+		if got := w.rollout(i + 1).Status; got.State != v1alpha1.RolloutFinished || got.Targets.Succeeded != 2 {
+			t.Fatalf("release %d is %s after 57 seconds, %+v:\n%s", i+1, got.State, got.Targets, strings.Join(w.log, "\n"))
+		}
+	}
+}

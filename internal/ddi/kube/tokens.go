@@ -1,0 +1,291 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/targets"
+)
+
+const (
+	// tokenGrace is how long a token must have been unusable, or usable again, before that is written: Git applies Targets and Secrets in any order, and a rotation
+	// may delete a Secret and create it again.
+	tokenGrace = 3 * time.Second
+	// tokenRecheck is how often a missing Secret is asked for past the cache, which shows the Secrets of one type only.
+	tokenRecheck = time.Minute
+)
+
+var (
+	// tokenWrites bounds the writes of TokenUsable of this process: many targets may refer to one Secret.
+	tokenWrites = rate.NewLimiter(20, 20)
+	// tokenLookups bounds how often this process asks for missing Secrets past the cache.
+	tokenLookups = rate.NewLimiter(5, 20)
+)
+
+// TargetByTokenSecret finds the targets whose token is in a Secret, by its name.
+const TargetByTokenSecret = "tokenSecretRef.name"
+
+// AddIndexes adds the field index of the device API. It comes before the caches start.
+func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &v1alpha1.Target{}, TargetByTokenSecret, func(o client.Object) []string {
+		if ref := o.(*v1alpha1.Target).Spec.TokenSecretRef; ref != nil {
+			return []string{ref.Name}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("index Targets by %s: %w", TargetByTokenSecret, err)
+	}
+	return nil
+}
+
+// tokenProblem says why no device can authenticate with a token.
+type tokenProblem struct{ reason, message string }
+
+// judgeToken returns what is wrong with the token that a reference names; nil if nothing is. secret is nil if the namespace has no Secret of that name and of
+// TokenSecretType, and isOther reports whether it has one of another type.
+func judgeToken(namespace string, ref *v1alpha1.SecretKeyReference, secret *corev1.Secret, isOther bool) *tokenProblem {
+	if ref == nil {
+		return nil
+	}
+	named := fmt.Sprintf("Secret %s in namespace %s (spec.tokenSecretRef.name)", ref.Name, namespace)
+	if secret == nil {
+		if isOther {
+			return &tokenProblem{v1alpha1.ReasonTokenSecretWrongType, fmt.Sprintf(
+				"%s is not of type %s, and the device API reads no others: delete it and create it with that type (the type is immutable)", named, TokenSecretType)}
+		}
+		return &tokenProblem{v1alpha1.ReasonTokenSecretNotFound, fmt.Sprintf("%s does not exist: create it in this namespace, with type %s and key %q", named, TokenSecretType, ref.Key)}
+	}
+	token, ok := secret.Data[ref.Key]
+	switch {
+	case !ok:
+		return &tokenProblem{v1alpha1.ReasonTokenKeyMissing, fmt.Sprintf("%s has no key %q: add the key, or correct spec.tokenSecretRef.key", named, ref.Key)}
+	case len(bytes.TrimSpace(token)) == 0:
+		return &tokenProblem{v1alpha1.ReasonTokenEmpty, fmt.Sprintf("the token under key %q of %s is empty: write the token of the device there", ref.Key, named)}
+	case bytes.ContainsFunc(bytes.TrimSpace(token), func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+		return &tokenProblem{v1alpha1.ReasonTokenInvalid, fmt.Sprintf(
+			"the token under key %q of %s contains a line break or another control character, which no HTTP header can hold: write one line there", ref.Key, named)}
+	}
+	return nil
+}
+
+// condition is TokenUsable with a problem; nil without one.
+func (p *tokenProblem) condition(t *v1alpha1.Target, now time.Time) *metav1.Condition {
+	if p == nil {
+		return nil
+	}
+	return &metav1.Condition{Type: v1alpha1.ConditionTokenUsable, Status: metav1.ConditionFalse, Reason: p.reason, Message: p.message,
+		ObservedGeneration: t.Generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second))}
+}
+
+// Tokens keeps the condition TokenUsable of the targets, and Ready with it. The device API does this, since only it may read Secrets. Several replicas come to
+// the same conditions, and the one that is first writes.
+type Tokens struct {
+	backend *Backend
+	targets client.Reader
+	queue   workqueue.TypedDelayingInterface[types.NamespacedName]
+
+	mu     sync.Mutex
+	others map[types.NamespacedName]otherSecret
+}
+
+// otherSecret is what a look past the cache has found.
+type otherSecret struct {
+	exists bool
+	at     time.Time
+}
+
+// NewTokens makes Tokens for the targets that a backend serves; targets lists them from a cache with AddIndexes.
+func NewTokens(b *Backend, targets client.Reader) *Tokens {
+	return &Tokens{backend: b, targets: targets, queue: workqueue.NewTypedDelayingQueue[types.NamespacedName](), others: map[types.NamespacedName]otherSecret{}}
+}
+
+// Follow makes Tokens follow the Secrets and the targets of the backend. It comes before the caches start.
+func (k *Tokens) Follow(secrets cache.Informer) error {
+	k.backend.index.Watch(func(old, now client.Object) {
+		t, ok := now.(*v1alpha1.Target)
+		before, _ := old.(*v1alpha1.Target)
+		if ok && (before == nil || before.UID != t.UID || !equality.Semantic.DeepEqual(before.Spec.TokenSecretRef, t.Spec.TokenSecretRef)) {
+			k.queue.AddAfter(client.ObjectKeyFromObject(t), tokenGrace)
+		}
+	})
+	_, err := secrets.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(o any, isInInitialList bool) {
+			if !isInInitialList { // every target has its look when the caches have synced
+				k.secretChanged(o)
+			}
+		},
+		UpdateFunc: func(old, now any) {
+			if !equality.Semantic.DeepEqual(old.(*corev1.Secret).Data, now.(*corev1.Secret).Data) {
+				k.secretChanged(now)
+			}
+		},
+		DeleteFunc: k.secretChanged,
+	})
+	return err
+}
+
+func (k *Tokens) secretChanged(o any) {
+	if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+		o = gone.Obj
+	}
+	secret := o.(*corev1.Secret)
+	k.mu.Lock()
+	delete(k.others, client.ObjectKeyFromObject(secret))
+	k.mu.Unlock()
+	var list v1alpha1.TargetList
+	if err := k.targets.List(context.Background(), &list, client.InNamespace(secret.Namespace), client.MatchingFields{TargetByTokenSecret: secret.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return // a cache fails to list only while it starts or ends, and every target has its look when it has started
+	}
+	for i := range list.Items {
+		k.queue.AddAfter(client.ObjectKeyFromObject(&list.Items[i]), tokenGrace)
+	}
+}
+
+// Run looks at every target once the Secrets have synced, and then at what changes, until ctx ends.
+func (k *Tokens) Run(ctx context.Context, synced toolscache.InformerSynced) error {
+	defer k.queue.ShutDown()
+	if !toolscache.WaitForCacheSync(ctx.Done(), synced) {
+		return nil
+	}
+	var list v1alpha1.TargetList
+	if err := k.targets.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list targets: %w", err)
+	}
+	for i := range list.Items {
+		k.queue.AddAfter(client.ObjectKeyFromObject(&list.Items[i]), tokenGrace)
+	}
+	context.AfterFunc(ctx, k.queue.ShutDown)
+	for {
+		key, shutdown := k.queue.Get()
+		if shutdown {
+			return nil
+		}
+		if again := k.look(ctx, key); again > 0 {
+			k.queue.AddAfter(key, again)
+		}
+		k.queue.Done(key)
+	}
+}
+
+// look writes what is wrong with the token of one target, or that nothing is any more. It returns when to look again; zero: at the next change.
+func (k *Tokens) look(ctx context.Context, key types.NamespacedName) time.Duration {
+	t := k.backend.targets.Get(key)
+	if t == nil {
+		return 0
+	}
+	problem, err := k.problemOf(ctx, t)
+	if err != nil {
+		return tokenRecheck
+	}
+	if !isNoted(t, problem) {
+		if tokenWrites.Wait(ctx) != nil {
+			return 0
+		}
+		if _, err := k.backend.targets.Update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+			if problem, err = k.problemOf(ctx, w.Target); err != nil {
+				return err
+			}
+			if c := problem.condition(w.Target, w.Now); c != nil {
+				meta.SetStatusCondition(&status.Conditions, *c)
+			} else {
+				meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTokenUsable)
+			}
+			targets.NoteReady(w.Target, status, k.backend.index.Claimants(w.Target.Namespace, w.Target.ControllerID()), w.Now)
+			return nil
+		}); client.IgnoreNotFound(err) != nil {
+			return tokenGrace
+		}
+	}
+	if problem != nil && (problem.reason == v1alpha1.ReasonTokenSecretNotFound || problem.reason == v1alpha1.ReasonTokenSecretWrongType) {
+		return tokenRecheck
+	}
+	return 0
+}
+
+// isNoted reports whether the target says already what is wrong with its token.
+func isNoted(t *v1alpha1.Target, problem *tokenProblem) bool {
+	noted := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
+	if noted == nil || problem == nil {
+		return noted == nil && problem == nil
+	}
+	return noted.Reason == problem.reason && noted.Message == problem.message
+}
+
+// problemOf returns what is wrong with the token of a target.
+func (k *Tokens) problemOf(ctx context.Context, t *v1alpha1.Target) (*tokenProblem, error) {
+	ref := t.Spec.TokenSecretRef
+	if ref == nil {
+		return nil, nil
+	}
+	secret, err := k.backend.secret(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return judgeToken(t.Namespace, ref, secret, secret == nil && k.isOther(ctx, t)), nil
+}
+
+// isOther reports whether a Secret that the cache does not show exists with another type. It asks for metadata: the content of other Secrets is never read. What
+// was found lasts a while, and beyond the rate of tokenLookups the target goes on saying what it says.
+func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
+	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}
+	now := k.backend.now()
+	k.mu.Lock()
+	known, ok := k.others[key]
+	k.mu.Unlock()
+	if ok && now.Sub(known.at) < tokenRecheck/2 {
+		return known.exists
+	}
+	noted := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
+	if !tokenLookups.Allow() {
+		return noted != nil && noted.Reason == v1alpha1.ReasonTokenSecretWrongType
+	}
+	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	defer cancel()
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	if err := k.backend.live.reader.List(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{metav1.ObjectNameField: key.Name}); err != nil {
+		return noted != nil && noted.Reason == v1alpha1.ReasonTokenSecretWrongType
+	}
+	found := otherSecret{len(list.Items) > 0, now}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.others) >= 1<<12 { // no more than a hint: begin again rather than grow
+		clear(k.others)
+	}
+	k.others[key] = found
+	return found.exists
+}
+
+// secret returns the Secret of a target's token, of the right type; nil if there is none.
+func (b *Backend) secret(ctx context.Context, t *v1alpha1.Target) (*corev1.Secret, error) {
+	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	defer cancel()
+	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}
+	secret := &corev1.Secret{}
+	if err := b.secrets.Get(ctx, key, secret); apierrors.IsNotFound(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("read Secret %s: %w", key, err)
+	}
+	if secret.Type != TokenSecretType {
+		return nil, nil
+	}
+	return secret, nil
+}

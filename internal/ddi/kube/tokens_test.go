@@ -1,0 +1,81 @@
+package kube
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+func TestJudgeToken(t *testing.T) {
+	ref := &v1alpha1.SecretKeyReference{Name: "tokens", Key: "dev-0"}
+	with := func(key, token string) *corev1.Secret {
+		return &corev1.Secret{Data: map[string][]byte{key: []byte(token)}}
+	}
+	for name, tc := range map[string]struct {
+		ref     *v1alpha1.SecretKeyReference
+		secret  *corev1.Secret
+		isOther bool
+		reason  string
+		says    []string
+	}{
+		"a token":                       {ref: ref, secret: with("dev-0", "abc")},
+		"a token from a file":           {ref: ref, secret: with("dev-0", "abc\n")},
+		"no reference":                  {},
+		"no Secret":                     {ref: ref, reason: v1alpha1.ReasonTokenSecretNotFound, says: []string{"Secret tokens", "namespace fleet", "goshawk.dev/device-tokens", `"dev-0"`}},
+		"a Secret of another type":      {ref: ref, isOther: true, reason: v1alpha1.ReasonTokenSecretWrongType, says: []string{"Secret tokens", "type goshawk.dev/device-tokens", "delete it"}},
+		"a Secret without the key":      {ref: ref, secret: with("dev-1", "abc"), reason: v1alpha1.ReasonTokenKeyMissing, says: []string{`no key "dev-0"`, "spec.tokenSecretRef.key"}},
+		"a Secret without anything":     {ref: ref, secret: &corev1.Secret{}, reason: v1alpha1.ReasonTokenKeyMissing},
+		"an empty token":                {ref: ref, secret: with("dev-0", ""), reason: v1alpha1.ReasonTokenEmpty, says: []string{`key "dev-0"`}},
+		"a token of blanks":             {ref: ref, secret: with("dev-0", " \n"), reason: v1alpha1.ReasonTokenEmpty},
+		"a token of two lines":          {ref: ref, secret: with("dev-0", "abc\ndef"), reason: v1alpha1.ReasonTokenInvalid, says: []string{"line break"}},
+		"a token with a NUL inside":     {ref: ref, secret: with("dev-0", "a\x00b"), reason: v1alpha1.ReasonTokenInvalid},
+		"a token with blanks inside":    {ref: ref, secret: with("dev-0", "a b")},
+		"a token that is not in ASCII":  {ref: ref, secret: with("dev-0", "schlüssel")},
+		"a token that is no UTF-8 text": {ref: ref, secret: with("dev-0", "\xff\xfe")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			problem := judgeToken("fleet", tc.ref, tc.secret, tc.isOther)
+			if tc.reason == "" {
+				if problem != nil {
+					t.Errorf("it is said to be %+v", problem)
+				}
+				return
+			}
+			if problem == nil || problem.reason != tc.reason {
+				t.Fatalf("it is said to be %+v, want %s", problem, tc.reason)
+			}
+			for _, words := range tc.says {
+				if !strings.Contains(problem.message, words) {
+					t.Errorf("the message %q lacks %q", problem.message, words)
+				}
+			}
+		})
+	}
+}
+
+// endless is a cache that never syncs.
+type endless struct{ client.Reader }
+
+func (endless) Get(ctx context.Context, _ client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A Secret that cannot be read is no wrong token, and no device waits for it without end.
+func TestSecretsThatCannotBeRead(t *testing.T) {
+	d := newWorld(t, 1).door(Options{})
+	d.secrets = endless{}
+	asked := time.Now()
+	if err := d.Authorize(context.Background(), dev0, "let-me-in"); !isUnavailable(err) {
+		t.Errorf("the answer is %v, want unavailable", err)
+	}
+	if took := time.Since(asked); took > 2*secretTimeout {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -1,0 +1,149 @@
+package rollout
+
+import (
+	"fmt"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// isUnambiguous is the last question before the start: may this rollout be the newest on its targets?
+// A rollout without spec.startAt is newer than all others only because it starts later, and so does a
+// manifest that was deleted and created again. Where anything speaks against it, a person says its
+// place by spec.startAt.
+func (l *look) isUnambiguous() bool {
+	against, wait := l.doubts()
+	switch {
+	case against != "":
+		l.stall(v1alpha1.ReasonOrderAmbiguous, "%s", against)
+	case wait != nil:
+		l.waitForNeighbor(wait)
+	default:
+		return true
+	}
+	return false
+}
+
+// doubts returns what speaks against the start, in a sentence, or the neighbor that has to start first.
+func (l *look) doubts() (against string, wait *Neighbor) {
+	if against = l.doubtOfReturn(); against != "" {
+		return against, nil
+	}
+	for i := range l.Neighbors {
+		n := &l.Neighbors[i]
+		doubt, first := l.doubtOf(n)
+		if doubt != "" {
+			return doubt, nil
+		}
+		if first && wait == nil {
+			wait = n
+		}
+	}
+	return "", wait
+}
+
+// doubtOfReturn says that targets had the content before and left it for another one, or may have: their
+// Targets are younger than the use of the set, and what they run came into use after it.
+func (l *look) doubtOfReturn() string {
+	if l.spec.StartAt != nil {
+		return ""
+	}
+	left, example := 0, (*v1alpha1.Target)(nil)
+	for _, g := range l.groups {
+		for _, t := range g.members() {
+			if t != nil && (action.HasLeft(&t.Status, l.status.Plan.ContentHash) || l.mayHaveLeft(t)) {
+				if left++; example == nil {
+					example = t
+				}
+			}
+		}
+	}
+	if left == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %s had, or may have had, the content of DistributionSet %s before and another one since, e.g. %s, and without spec.startAt a manifest that was deleted "+
+		"and created again looks like a new one: to bring this content back, set spec.startAt to the present time; otherwise set it to the time of the first start",
+		left, targets(l.status.Plan.Targets), l.spec.Update.DistributionSet, nameWithSet(example))
+}
+
+// mayHaveLeft reports whether a target runs a set that came into use after the rollout's, which was in
+// use before the Target was created: it remembers nothing of that time.
+func (l *look) mayHaveLeft(t *v1alpha1.Target) bool {
+	runs, used := t.Status.Installed, l.Set.LockedAt
+	if runs == nil || runs.ContentHash == "" || runs.ContentHash == l.status.Plan.ContentHash || used.IsZero() || !used.Before(t.CreationTimestamp.Time) {
+		return false
+	}
+	other := l.SetNamed(runs.DistributionSet)
+	return other != nil && other.ContentHash == runs.ContentHash && other.LockedAt.After(used)
+}
+
+// nameWithSet is the name of a target and what it runs.
+func nameWithSet(t *v1alpha1.Target) string {
+	if i := t.Status.Installed; i != nil && i.DistributionSet != "" {
+		return fmt.Sprintf("%s, which runs %s", t.Name, i.DistributionSet)
+	}
+	return t.Name
+}
+
+// doubtOf says why this rollout may not be newer than a neighbor, or whether the neighbor has to start
+// first.
+func (l *look) doubtOf(n *Neighbor) (against string, first bool) {
+	self, other := l.Rollout, n.Rollout
+	unordered := areUnordered(self, other, l.Now)
+	returns := self.Spec.StartAt == nil && isAtWork(other) && !isQueued(other)
+	if !unordered && !returns {
+		return "", false
+	}
+	e := l.evidenceOn(n)
+	switch {
+	case e.shared == 0:
+	case unordered && e.runTheirs > 0:
+		return l.inDoubt(n, e, fmt.Sprintf("%s of them, e.g. %s, had the content of %s when both were created", counted(e.runTheirs, "target"), e.example, other.Name)), false
+	case returns && e.returned > 0:
+		return fmt.Sprintf("%s that it shares with rollout %s, e.g. %s, had the content of DistributionSet %s before that rollout, which is at work, and without spec.startAt "+
+			"a manifest that was deleted and created again looks like a new one: to bring this content back, set spec.startAt to the present time; otherwise set it to the time of the first start",
+			targets(e.returned), other.Name, e.example, l.spec.Update.DistributionSet), false
+	case !unordered, e.mineIsNewer == e.shared, isOut(other), self.Spec.StartAt == nil && endedBefore(other, self), !goesFirst(other, self, e):
+	case other.Status.StartedAt != nil:
+		return l.inDoubt(n, e, ""), false
+	default:
+		return "", CanStart(other, n.Set, l.Now) && l.Now.Before(self.CreationTimestamp.Add(together))
+	}
+	return "", false
+}
+
+// isOut reports whether a rollout was stopped, or is not to start.
+func isOut(r *v1alpha1.Rollout) bool {
+	return IsStopped(r) || r.Spec.State == v1alpha1.IntentPlanned && r.Status.StartedAt == nil
+}
+
+// inDoubt says that nothing tells which of two rollouts is newer, and what would.
+func (l *look) inDoubt(n *Neighbor, e *evidence, besides string) string {
+	self, other := l.Rollout, n.Rollout
+	why := fmt.Sprintf("this one was created at %s and %s at %s, within a minute of each other", stamp(self.CreationTimestamp.Time), other.Name, stamp(other.CreationTimestamp.Time))
+	fix := "give each a spec.startAt of its own"
+	switch {
+	case self.Spec.StartAt != nil && other.Spec.StartAt == nil:
+		why += fmt.Sprintf(", and only this one has a spec.startAt, %s", stamp(self.Spec.StartAt.Time))
+		fix = fmt.Sprintf("set spec.startAt of rollout %s to the time of its first start", other.Name)
+	case self.Spec.StartAt != nil:
+		why = "both have the spec.startAt " + stamp(self.Spec.StartAt.Time)
+	case other.Spec.StartAt != nil:
+		why += fmt.Sprintf(", and only %s has a spec.startAt, %s", other.Name, stamp(other.Spec.StartAt.Time))
+		fix = "set spec.startAt to the present time if this rollout is the newer one, otherwise to the time of its first start"
+	}
+	if besides != "" {
+		why += "; " + besides
+	}
+	return fmt.Sprintf("shares %s with rollout %s, and nothing says which of the two is newer: %s; %s", targets(e.shared), other.Name, why, fix)
+}
+
+// waitForNeighbor waits until a neighbor has started, cannot start any more, or has had its minute.
+func (l *look) waitForNeighbor(n *Neighbor) {
+	self, other := l.Rollout, n.Rollout
+	end := self.CreationTimestamp.Add(together)
+	l.takingOver = v1alpha1.ReasonSettling
+	l.wait(v1alpha1.ReasonSettling, end, "waits, at most until %s, for rollout %s to start: it shares targets with this one and was created at %s, within a minute of this one (%s)",
+		stamp(end), other.Name, stamp(other.CreationTimestamp.Time), stamp(self.CreationTimestamp.Time))
+	l.recheck(other.CreationTimestamp.Add(arrives))
+}

@@ -1,0 +1,154 @@
+package tenants
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// A target says why no device can authenticate as it, in Ready and for as long as it is so, whatever order things come in. The controllers have no right for
+// Secrets: the device API says it.
+func TestTargetSaysThatItsTokenCannotWork(t *testing.T) {
+	c := applyOverlay(t)
+	namespace, elsewhere := cluster.Namespace(t), cluster.Namespace(t)
+	for account, roles := range map[string][]string{"goshawk-door": {"goshawk-door", "goshawk-door-tokens"}, "goshawk-manager": {"goshawk-manager"}} {
+		for _, role := range roles {
+			bind(t, c, namespace, account, role)
+		}
+	}
+	g := start(t, "goshawk-door", process.Options{Door: true, WatchNamespaces: []string{namespace}})
+	controllers := start(t, "goshawk-manager", process.Options{Controllers: true, WatchNamespaces: []string{namespace}})
+	w := g.in(namespace)
+	secret := func(namespace, name string, kind corev1.SecretType, data map[string]string) *corev1.Secret {
+		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: kind, StringData: data}
+		if err := c.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	secret(namespace, "opaque", corev1.SecretTypeOpaque, map[string]string{"key": "abc"})
+	secret(elsewhere, "elsewhere", kube.TokenSecretType, map[string]string{"key": "abc"})
+	tokens := secret(namespace, "tokens", kube.TokenSecretType, map[string]string{"key": world.Token, "blank": " \n"})
+	for name, ref := range map[string]string{"good": "tokens/key", "late": "late/key", "typed": "opaque/key", "keyless": "tokens/other", "blank": "tokens/blank", "foreign": "elsewhere/key"} {
+		from, key, _ := strings.Cut(ref, "/")
+		target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		target.Spec.TokenSecretRef = &v1alpha1.SecretKeyReference{Name: from, Key: key}
+		if err := c.Create(t.Context(), target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	says := func(name, reason, words string) {
+		t.Helper()
+		want := metav1.ConditionFalse
+		if reason == v1alpha1.ReasonReady {
+			want = metav1.ConditionTrue
+		}
+		w.EventuallyTarget(name, "says "+reason, func(target *v1alpha1.Target) bool {
+			ready := world.Condition(target.Status.Conditions, v1alpha1.ConditionReady)
+			stalled := world.Condition(target.Status.Conditions, v1alpha1.ConditionStalled)
+			return ready != nil && ready.Status == want && ready.Reason == reason && strings.Contains(ready.Message, words) && (stalled != nil) == (want == metav1.ConditionFalse)
+		})
+	}
+	says("late", v1alpha1.ReasonTokenSecretNotFound, "Secret late in namespace "+namespace)
+	says("foreign", v1alpha1.ReasonTokenSecretNotFound, "create it in this namespace")
+	says("typed", v1alpha1.ReasonTokenSecretWrongType, string(kube.TokenSecretType))
+	says("keyless", v1alpha1.ReasonTokenKeyMissing, `"other"`)
+	says("blank", v1alpha1.ReasonTokenEmpty, `"blank"`)
+	says("good", v1alpha1.ReasonReady, "serves")
+
+	// Each cause goes.
+	secret(namespace, "late", kube.TokenSecretType, map[string]string{"key": world.Token})
+	if err := c.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "opaque"}}); err != nil {
+		t.Fatal(err)
+	}
+	secret(namespace, "opaque", kube.TokenSecretType, map[string]string{"key": world.Token})
+	secret(namespace, "elsewhere", kube.TokenSecretType, map[string]string{"key": world.Token})
+	change := func(data string) {
+		t.Helper()
+		if err := c.Patch(t.Context(), tokens, client.RawPatch("application/merge-patch+json", []byte(`{"stringData":{`+data+`}}`))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(`"other":"abc","blank":"abc"`)
+	for _, name := range []string{"late", "foreign", "typed", "keyless", "blank", "good"} {
+		says(name, v1alpha1.ReasonReady, "serves")
+	}
+	if a := g.poll(namespace, "late"); a.status != 200 {
+		t.Errorf("the device whose Secret came late gets %+v", a)
+	}
+
+	// A Secret that is deleted and at once created again is no news; one that stays away is.
+	if err := c.Delete(t.Context(), tokens); err != nil {
+		t.Fatal(err)
+	}
+	tokens = secret(namespace, "tokens", kube.TokenSecretType, map[string]string{"key": world.Token, "other": "abc", "blank": "abc"})
+	before := w.Target("good").ResourceVersion
+	time.Sleep(5 * time.Second)
+	if target := w.Target("good"); target.ResourceVersion != before {
+		t.Errorf("a rotation has written into the target: %+v", target.Status.Conditions)
+	}
+	if err := c.Delete(t.Context(), tokens); err != nil {
+		t.Fatal(err)
+	}
+	says("good", v1alpha1.ReasonTokenSecretNotFound, "Secret tokens")
+	if forbidden := controllers.seen(); len(forbidden) > 0 {
+		t.Errorf("the controllers were refused %v", forbidden)
+	}
+}
+
+// Many targets with one missing Secret are written at a bounded rate.
+func TestMissingSecretOfManyTargetsIsNoStorm(t *testing.T) {
+	c := applyOverlay(t)
+	namespace := cluster.Namespace(t)
+	bind(t, c, namespace, "goshawk-door", "goshawk-door")
+	bind(t, c, namespace, "goshawk-door", "goshawk-door-tokens")
+	const fleet = 200
+	for i := range fleet {
+		target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("device-%03d", i)}}
+		target.Spec.TokenSecretRef = &v1alpha1.SecretKeyReference{Name: "missing", Key: "key"}
+		if err := c.Create(t.Context(), target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, "goshawk-door", process.Options{Door: true, WatchNamespaces: []string{namespace}})
+	written := func() (n int) {
+		var list v1alpha1.TargetList
+		if err := c.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			if world.Condition(list.Items[i].Status.Conditions, v1alpha1.ConditionTokenUsable) != nil {
+				n++
+			}
+		}
+		return n
+	}
+	var began time.Time
+	eventually(t, "the first condition", func() string {
+		if written() == 0 {
+			return "there is none"
+		}
+		began = time.Now()
+		return ""
+	})
+	eventually(t, "the last condition", func() string {
+		if n := written(); n < fleet {
+			return fmt.Sprintf("%d of %d", n, fleet)
+		}
+		return ""
+	})
+	if took := time.Since(began); took < 6*time.Second {
+		t.Errorf("%d targets were written within %s", fleet, took)
+	}
+}
