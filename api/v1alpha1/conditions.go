@@ -113,6 +113,9 @@ const (
 	ReasonErrorThresholdExceeded = "ErrorThresholdExceeded"
 	// ReasonErrorBudgetExceeded says that more targets failed over the whole rollout than errorBudget allows.
 	ReasonErrorBudgetExceeded = "ErrorBudgetExceeded"
+	// ReasonGroupWithoutResults says that a group was planned with members and has no result left, or that more than half of its members were removed, while others wait
+	// for their turn behind it.
+	ReasonGroupWithoutResults = "GroupWithoutResults"
 	// ReasonStopping says that devices that have begun are being asked to cancel.
 	ReasonStopping = "Stopping"
 	// ReasonStopped says that the rollout was stopped for good, by spec or by an invalidation.

@@ -91,7 +91,7 @@ const (
 )
 
 // PauseReason is why a rollout is paused.
-// +kubebuilder:validation:Enum=PausedBySpec;SuccessActionPause;ErrorThresholdExceeded;ErrorBudgetExceeded
+// +kubebuilder:validation:Enum=PausedBySpec;SuccessActionPause;ErrorThresholdExceeded;ErrorBudgetExceeded;GroupWithoutResults
 type PauseReason string
 
 const (
@@ -103,6 +103,8 @@ const (
 	PauseByErrorThreshold PauseReason = ReasonErrorThresholdExceeded
 	// PauseByErrorBudget is the rollout's brake; resumedAt lifts it.
 	PauseByErrorBudget PauseReason = ReasonErrorBudgetExceeded
+	// PauseByWeakGroup holds the group behind one that has lost all its results or more than half of its members; resumedAt lifts it.
+	PauseByWeakGroup PauseReason = ReasonGroupWithoutResults
 )
 
 // IsAutomatic tells whether Goshawk paused by itself, so that only resumedAt lifts the pause.
@@ -432,9 +434,16 @@ type GroupStatus struct {
 	// openedAtOffering is what status.offering read when the group opened.
 	// +optional
 	OpenedAtOffering int64 `json:"openedAtOffering,omitempty"`
-	// passed: spec.resumedAt has lifted the pause of successAction behind this group, and the next group opens as soon as nothing else holds it.
+	// passed: spec.resumedAt has lifted the pause behind this group, and the next group opens as soon as nothing else holds it.
 	// +optional
 	Passed bool `json:"passed,omitempty"`
+	// countedFailures is how many failures errorThreshold and errorBudget count in this group: those after the last resumedAt, with removedFailures.
+	// +optional
+	CountedFailures int32 `json:"countedFailures,omitempty"`
+	// removedFailures are those of them whose Target was removed, or created anew, after it had failed. They count until the next resumedAt: a retry
+	// concerns those that are there to be tried again.
+	// +optional
+	RemovedFailures int32 `json:"removedFailures,omitempty"`
 
 	Counts `json:",inline"`
 }

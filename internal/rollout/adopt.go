@@ -69,6 +69,9 @@ func (l *look) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStat
 			l.plan.Create = append(l.plan.Create, object)
 		}
 	}
+	if empty := l.emptyGroups(); empty != "" {
+		l.warn(EventGroupEmpty, "%s; an empty group passes and checks nothing", empty)
+	}
 }
 
 func membersOf(g *v1alpha1.DeploymentGroup, byName map[string]*v1alpha1.Target) func() []*v1alpha1.Target {

@@ -32,11 +32,14 @@ func (l *look) hasFailed(g *group) bool {
 // concerned are the members whose failure would say something about the update.
 func (l *look) concerned(g *group) int32 {
 	t := l.tally(g)
-	return l.denominator(g) - t.Superseded - t.Counts.Skipped
+	return l.denominator(g) - t.Superseded - t.Counts.Skipped + l.lostAndRemoved(g)
 }
 
-// failed is how many failures count: after a resume, those since.
-func (l *look) failed(g *group) int32 {
+// failed is how many failures count, also those of members that have been removed since.
+func (l *look) failed(g *group) int32 { return l.failing(g) + l.lost(g) }
+
+// failing is how many of the members that exist have failed: after a resume, since then.
+func (l *look) failing(g *group) int32 {
 	if l.status.Handled != nil && l.status.Handled.ResumedAt != nil {
 		return l.tally(g).FailedSinceResume
 	}
@@ -46,8 +49,8 @@ func (l *look) failed(g *group) int32 {
 // trip takes the error action, of which there is one: Pause.
 func (l *look) trip(g *group) {
 	l.at(g.index).State = v1alpha1.GroupError
-	message := fmt.Sprintf("group %s: %d of %d failed%s, more than errorThreshold %d percent%s",
-		g.name, l.failed(g), l.concerned(g), l.sinceResume(), l.conditions(g).ErrorThreshold, mostOften(table(l.failuresOf(g))))
+	message := fmt.Sprintf("group %s: %d of %d failed%s%s, more than errorThreshold %d percent%s",
+		g.name, l.failed(g), l.concerned(g), l.sinceResume(), removedSince(l.lost(g)), l.conditions(g).ErrorThreshold, mostOften(table(l.failuresOf(g))))
 	l.warn(EventGroupFailed, "%s", message)
 	if !l.isPaused() {
 		l.brakeBy(v1alpha1.PauseByErrorThreshold, "%s", message)
@@ -61,9 +64,12 @@ func (l *look) tripBudget() {
 	if budget == nil {
 		return
 	}
-	var failed, total int32
+	var failed, total, lost int32
 	for _, g := range l.groups {
-		failed, total = failed+l.failed(g), total+existing(l.counts(g))
+		failed, total, lost = failed+l.failed(g), total+existing(l.counts(g)), lost+l.lost(g)
+		if !l.isHistory(g) {
+			total += l.lostAndRemoved(g)
+		}
 	}
 	allowed := ""
 	switch {
@@ -74,9 +80,17 @@ func (l *look) tripBudget() {
 	default:
 		return
 	}
-	l.brakeBy(v1alpha1.PauseByErrorBudget, "%d of %s of the rollout failed%s, more than errorBudget %s%s", failed, targets(total), l.sinceResume(), allowed,
+	l.brakeBy(v1alpha1.PauseByErrorBudget, "%d of %s of the rollout failed%s%s, more than errorBudget %s%s", failed, targets(total), l.sinceResume(), removedSince(lost), allowed,
 		mostOften(l.failures()))
 	l.warn(EventPaused, "%s", l.status.PauseMessage)
+}
+
+// removedSince says how many of those that failed are gone.
+func removedSince(lost int32) string {
+	if lost == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d of them removed since)", lost)
 }
 
 func (l *look) sinceResume() string {

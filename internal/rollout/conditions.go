@@ -14,7 +14,7 @@ import (
 // judge finds what the state itself says to be wrong, where no rule has: a tripped brake and an end with errors need somebody to act.
 func (l *look) judge() {
 	switch reason := l.status.PauseReason; {
-	case reason == v1alpha1.PauseByErrorThreshold, reason == v1alpha1.PauseByErrorBudget:
+	case reason == v1alpha1.PauseByErrorThreshold, reason == v1alpha1.PauseByErrorBudget, reason == v1alpha1.PauseByWeakGroup:
 		l.stall(string(reason), "%s; to go on, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
 	case l.status.UpdateType == v1alpha1.UpdateTypeForced && l.spec.Update.Type == v1alpha1.UpdateTypeSoft && !l.isOver():
 		l.stall(v1alpha1.ReasonForcedIsFinal, "spec.update.type Soft has no effect: it was raised to Forced after the start, for good; set it to Forced again. The rollout goes on")

@@ -103,13 +103,18 @@ func (l *look) finishGroup(g *group) {
 		g.name, t.Succeeded, existing(t.Counts), t.Failed, t.Canceled, t.Counts.Skipped)
 }
 
-// release takes the success action of the last open group: the next group opens, or the rollout pauses before it. An empty group pauses nobody.
+// release takes the success action of the last open group: the next group opens, or the rollout pauses before it. A group that was planned empty pauses nobody; one
+// whose members are gone does, whatever its success action is.
 func (l *look) release(g *group, had v1alpha1.GroupState, closed bool) {
 	t, c := l.tally(g), l.conditions(g)
 	total := existing(t.Counts)
 	switch {
 	case had == v1alpha1.GroupError, l.at(g.index).Passed:
 	case !closed && !reached(t.Succeeded, total, c.SuccessThreshold):
+		return
+	case l.weakness(g) != "":
+		l.brakeBy(v1alpha1.PauseByWeakGroup, "%s; this holds group %s", l.weakness(g), l.groups[g.index+1].name)
+		l.warn(EventPaused, "%s; to go on all the same, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
 		return
 	case c.SuccessAction == v1alpha1.SuccessActionPause && total > 0:
 		l.brakeBy(v1alpha1.PauseBySuccessAction, "group %s: %d of %d succeeded; successAction Pause holds group %s",

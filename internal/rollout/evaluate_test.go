@@ -204,7 +204,7 @@ func TestW15_DeletedTargetsShrinkTheDenominatorAndAreCounted(t *testing.T) {
 	}
 }
 
-func TestEmptyGroupsPassAndPauseNobody(t *testing.T) {
+func TestGroupsThatWereEmptiedPause(t *testing.T) {
 	w := newWorld(t, 6, func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.SuccessAction = num(3), v1alpha1.SuccessActionPause
 		s.State = v1alpha1.IntentPlanned
@@ -215,7 +215,8 @@ func TestEmptyGroupsPassAndPauseNobody(t *testing.T) {
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 	w.settle()
-	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
+	w.want(v1alpha1.RolloutPaused, "Finished Scheduled Scheduled")
+	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 2 targets that were planned: 2 removed; this holds group group-2")
 }
 
 func TestAlreadyInstalledMembersCountAsSucceededWhenTheirGroupOpens(t *testing.T) {

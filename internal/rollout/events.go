@@ -17,6 +17,7 @@ const (
 	EventRetried        = "Retried"
 	EventRetryRefused   = "RetryRefused"
 	EventGroupAdded     = "GroupAdded"
+	EventGroupEmpty     = "GroupEmpty"
 	EventExpired        = v1alpha1.CodeStartDeadlineExceeded
 	EventSkipped        = "Skipped"
 	EventSuperseded     = "Superseded"

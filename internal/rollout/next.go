@@ -83,6 +83,8 @@ type group struct {
 	rule Rule
 	// ahead: its status is written before the rollout's.
 	ahead bool
+	// kept are the lost failures that a resume or a retry in this look has left; nil: there was none.
+	kept *int32
 	// stale: the bitmaps have changed since, or not everybody was counted.
 	stale bool
 }

@@ -68,10 +68,11 @@ func (l *look) isResumed() bool {
 // lift ends an automatic pause. From here on error conditions and budget count only what fails after resumedAt.
 func (l *look) lift() {
 	lifted := l.status.PauseReason
-	if n := l.opened(); n > 0 && lifted == v1alpha1.PauseBySuccessAction {
+	if n := l.opened(); n > 0 && isBehindGroup(lifted) {
 		l.at(n - 1).Passed = true // remembered, since a brake may come before the next group
 	}
 	l.unpause()
+	l.keepLost(true)
 	l.handled().ResumedAt = micro(l.spec.ResumedAt.Time)
 	l.tell(EventResumed, "spec.resumedAt %s lifted the pause by %s; only failures after it count from here on", stamp(l.spec.ResumedAt.Time), lifted)
 }

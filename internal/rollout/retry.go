@@ -18,6 +18,7 @@ func (l *look) retry() bool {
 	for i, g := range l.groups {
 		failed[i] = l.tally(g).Failed
 	}
+	l.keepLost(false)
 	h := l.handled()
 	h.RetryAt, h.RetriedAt = micro(l.spec.Retry.At.Time), micro(l.Now)
 	if c := l.status.Offering; c != nil && retriedBy(l.spec.Retry).Name(notStarted) {

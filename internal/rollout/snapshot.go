@@ -1,5 +1,6 @@
 // Package rollout decides what a rollout does next. A group has succeeded when 100*succeeded >= successThreshold*total; it has failed
-// when 100*failed > errorThreshold*(total - superseded - skipped); an empty group has succeeded and pauses nobody. Error is asked first.
+// when 100*failed > errorThreshold*(total - superseded - skipped); a group that was planned empty has succeeded and pauses nobody. Error is asked first. A group that has
+// lost all its results, or more than half of its members, pauses before the next one.
 //
 // Snapshot in, plan out: the package knows no client, no clock and no log.
 package rollout

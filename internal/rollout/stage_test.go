@@ -172,7 +172,14 @@ func (s *stage) targetController() bool {
 	return false
 }
 
+// person does what the story says, and lifts every pause behind a group without results.
 func (s *stage) person() bool {
+	if at := s.rollout.Spec.ResumedAt; s.rollout.Status.PauseReason == v1alpha1.PauseByWeakGroup && (at == nil || at.Time.Before(s.rollout.Status.PausedAt.Time)) {
+		s.log = append(s.log, fmt.Sprintf("%6s  a person goes on without the results of a group", s.now.Sub(epoch)))
+		s.resume()
+		s.current, s.still = false, false
+		return true
+	}
 	if s.deeds == len(s.story.person) || !s.story.person[s.deeds].when(s.world) {
 		return false
 	}

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -69,9 +70,9 @@ func (l *look) isApproved() bool {
 	hash := l.status.Plan.Hash
 	switch {
 	case l.spec.Approval == nil:
-		l.wait(v1alpha1.ReasonAwaitingApproval, noTime, "waits for approval: to start, set spec.approval.planHash to %s", hash)
+		l.wait(v1alpha1.ReasonAwaitingApproval, noTime, "%s", l.withEmptyGroups("waits for approval: to start, set spec.approval.planHash to "+hash))
 	case l.spec.Approval.PlanHash != hash:
-		l.wait(v1alpha1.ReasonAwaitingApproval, noTime, "spec.approval.planHash is %s and approves another plan: to start this one, set it to %s", l.spec.Approval.PlanHash, hash)
+		l.wait(v1alpha1.ReasonAwaitingApproval, noTime, "%s", l.withEmptyGroups(fmt.Sprintf("spec.approval.planHash is %s and approves another plan: to start this one, set it to %s", l.spec.Approval.PlanHash, hash)))
 	default:
 		return true
 	}
@@ -84,9 +85,9 @@ func (l *look) isWanted() bool {
 	l.status.State = v1alpha1.RolloutReady
 	switch l.spec.State {
 	case v1alpha1.IntentPlanned:
-		l.wait(v1alpha1.ReasonPlanned, noTime, "the plan is ready: to start, set spec.state to Running")
+		l.wait(v1alpha1.ReasonPlanned, noTime, "%s", l.withEmptyGroups("the plan is ready: to start, set spec.state to Running"))
 	case v1alpha1.IntentPaused:
-		l.wait(v1alpha1.ReasonPausedBySpec, noTime, "paused before the start: to start, set spec.state to Running")
+		l.wait(v1alpha1.ReasonPausedBySpec, noTime, "%s", l.withEmptyGroups("paused before the start: to start, set spec.state to Running"))
 	default:
 		return true
 	}
@@ -97,7 +98,7 @@ func (l *look) isTime() bool {
 	if l.spec.StartAt == nil || !l.spec.StartAt.After(l.Now) {
 		return true
 	}
-	l.wait(v1alpha1.ReasonWaitingForStart, l.spec.StartAt.Time, "starts at %s (spec.startAt)", stamp(l.spec.StartAt.Time))
+	l.wait(v1alpha1.ReasonWaitingForStart, l.spec.StartAt.Time, "%s", l.withEmptyGroups(fmt.Sprintf("starts at %s (spec.startAt)", stamp(l.spec.StartAt.Time))))
 	return false
 }
 

@@ -59,6 +59,7 @@ func UpdateOf(r *v1alpha1.Rollout) v1alpha1.Update {
 func (l *look) countGroups() {
 	for i, g := range l.groups {
 		l.at(i).Counts = l.counts(g)
+		l.noteCounted(g)
 	}
 	if len(l.groups) > 0 {
 		total := l.total()
@@ -173,7 +174,7 @@ func (l *look) stayQuiet() {
 func bare(s v1alpha1.RolloutStatus) v1alpha1.RolloutStatus {
 	s = *s.DeepCopy()
 	for i := range s.Groups {
-		s.Groups[i].Counts = v1alpha1.Counts{}
+		s.Groups[i].Counts, s.Groups[i].CountedFailures, s.Groups[i].RemovedFailures = v1alpha1.Counts{}, 0, 0
 	}
 	s.Targets, s.Failures = nil, nil
 	if s.WaitingFor != nil {

@@ -319,7 +319,7 @@ var stories = map[string]story{
 		devices: map[string]temperament{"dev-01": {denies: never}, "dev-02": {denies: 1}, "dev-05": {slow: never}},
 		person: []deed{
 			{"pauses", opens(0), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused }) }},
-			{"goes on the next day", or(isPausedBy(v1alpha1.PauseBySpec), isIn(v1alpha1.RolloutFinished)), func(w *world) { // all may have ended before the pause
+			{"goes on the next day", or(isPausedWith(v1alpha1.IntentPaused), isIn(v1alpha1.RolloutFinished)), func(w *world) { // all may have ended before the pause
 				w.tick(24 * time.Hour)
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 			}},
@@ -544,6 +544,10 @@ func appears(names ...string) []deed {
 
 func isPausedBy(reason v1alpha1.PauseReason) func(*world) bool {
 	return func(w *world) bool { return w.rollout.Status.PauseReason == reason }
+}
+
+func isPausedWith(intent v1alpha1.RolloutIntent) func(*world) bool {
+	return func(w *world) bool { return w.state() == v1alpha1.RolloutPaused && w.rollout.Spec.State == intent }
 }
 
 func isIn(state v1alpha1.RolloutState) func(*world) bool {

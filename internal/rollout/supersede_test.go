@@ -66,14 +66,18 @@ func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
 	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: 1 of 1 failed")
 }
 
-func TestAGroupThatWasTakenWholeIsClosedAndLetsTheNextOpen(t *testing.T) {
+func TestAGroupThatWasTakenWholeIsClosedAndHoldsTheNext(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.claims = []Claim{{Name: "younger", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
 	w.settle()
-	w.want(v1alpha1.RolloutRunning, "Finished Running")
+	w.want(v1alpha1.RolloutPaused, "Finished Scheduled")
+	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 4 targets that were planned: 4 taken over by a newer update")
 	if got := w.rollout.Status.Groups[0].Canceled; got != 4 {
 		t.Errorf("%d canceled, want 4", got)
 	}
+	w.resume()
+	w.settle()
+	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
 func TestOnlyAStartedRolloutGivesUp(t *testing.T) {

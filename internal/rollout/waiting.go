@@ -48,6 +48,9 @@ func (l *look) waitForGroup() {
 	if c.Failed > 0 {
 		message += fmt.Sprintf(", %d failed", c.Failed)
 	}
+	if lost := l.lost(g); lost > 0 {
+		message += fmt.Sprintf(", %d more failed and %s removed since, which counts", lost, wasWere(lost))
+	}
 	if g.index+1 < len(l.groups) && !isOpen(l.at(g.index+1).State) {
 		message += fmt.Sprintf(", waits for %d percent", conditions.SuccessThreshold)
 	} else {

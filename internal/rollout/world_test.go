@@ -310,7 +310,7 @@ func (w *world) checkStart(plan *v1alpha1.PlanStatus) {
 // paused or its brake has been pulled.
 func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	w.t.Helper()
-	if status.State != v1alpha1.RolloutRunning && status.State != v1alpha1.RolloutFinished && !(status.State == v1alpha1.RolloutPaused && status.PauseReason == v1alpha1.PauseBySuccessAction) {
+	if status.State != v1alpha1.RolloutRunning && status.State != v1alpha1.RolloutFinished && !(status.State == v1alpha1.RolloutPaused && isBehindGroup(status.PauseReason)) {
 		w.t.Errorf("group %s opened while the rollout is %s", status.Groups[i].Name, status.State)
 	}
 	if i == 0 || handledTimes(status)["advance"] != handledTimes(old)["advance"] {
@@ -326,14 +326,22 @@ func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	succeeded := 100*before.Succeeded >= conditions.SuccessThreshold*(before.Targets-before.Removed)
 	closed := before.Scheduled+before.Pending+before.InProgress == 0
 	resumed := handledTimes(status)["resumed"]
-	lifted := old.PauseReason == v1alpha1.PauseBySuccessAction && resumed != handledTimes(old)["resumed"]
+	lifted := isBehindGroup(old.PauseReason) && resumed != handledTimes(old)["resumed"]
 	passed := lifted || i <= len(old.Groups) && old.Groups[i-1].Passed // whatever the threshold has become since
 	if conditions.SuccessAction == v1alpha1.SuccessActionPause && existing(before.Counts) > 0 && !passed && before.State != v1alpha1.GroupError {
 		w.t.Errorf("group %s opened, and nobody has lifted the pause behind %s", status.Groups[i].Name, before.Name)
 	}
+	if results := before.Succeeded + before.Failed; closed && results == 0 && before.Targets > 0 && awaits(status.Groups[i:]) && !passed && before.State != v1alpha1.GroupError {
+		w.t.Errorf("group %s opened, and group %s has no result: %+v", status.Groups[i].Name, before.Name, before)
+	}
 	if !succeeded && !closed && !passed && !(before.State == v1alpha1.GroupError && resumed != "") {
 		w.t.Errorf("group %s opened before the success of %s: %+v", status.Groups[i].Name, before.Name, before)
 	}
+}
+
+// awaits tells whether any member of these groups has not begun.
+func awaits(groups []v1alpha1.GroupStatus) bool {
+	return slices.ContainsFunc(groups, func(g v1alpha1.GroupStatus) bool { return g.Scheduled+g.Pending > 0 })
 }
 
 func handledTimes(s v1alpha1.RolloutStatus) map[string]string {

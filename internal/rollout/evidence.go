@@ -1,0 +1,178 @@
+package rollout
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// What a group says about an update when its members are gone: an editor who removes Targets must not loosen a condition that somebody has approved.
+
+// lost is how many failures that counted have gone with their Target, or were forgotten because it was created anew. They count as failed until a resume: a retry
+// concerns those that are there to be tried again.
+// The status remembers how many failures counted, and not whose: a failure that no look has written down yet goes with its Target.
+func (l *look) lost(g *group) int32 {
+	if g.object == nil || g.index >= len(l.Rollout.Status.Groups) || g.kept != nil && *g.kept == 0 {
+		return 0
+	}
+	if g.kept != nil {
+		return min(*g.kept, l.tally(g).Counts.Removed+l.createdAnew(g))
+	}
+	was, removed := &l.Rollout.Status.Groups[g.index], l.tally(g).Counts.Removed
+	lost, missing := was.RemovedFailures, max(0, was.CountedFailures-was.RemovedFailures-l.failing(g))
+	since := max(0, removed-was.Counts.Removed) // a cache that is behind shows fewer failures, and no more removals
+	if missing <= since && lost+missing <= removed {
+		return lost + missing
+	}
+	anew := l.createdAnew(g)
+	return min(lost+min(missing, since+anew), removed+anew)
+}
+
+// keepLost settles how many failures are lost before a retry lets others count no more, or a resume all of them.
+func (l *look) keepLost(resumed bool) {
+	for _, g := range l.groups {
+		kept := int32(0)
+		if !resumed {
+			kept = l.lost(g)
+		}
+		g.kept = &kept
+	}
+}
+
+// createdAnew is how many members have no result because their Target was removed and created again since they could start.
+func (l *look) createdAnew(g *group) int32 {
+	n := int32(0)
+	if g.members == nil || l.at(g.index).OpenedAt == nil {
+		return n
+	}
+	rule := l.ruleOf(g)
+	for i, t := range g.members() {
+		m := MemberOf(g.object, i)
+		if t == nil || !t.CreationTimestamp.After(later(l.at(g.index).OpenedAt.Time, m.Joined)) {
+			continue
+		}
+		if b := rule.BucketOf(t, m); b != Succeeded && b != Failed {
+			n++
+		}
+	}
+	return n
+}
+
+// lostAndRemoved are the lost failures that are no members any more: denominators have to take them in.
+func (l *look) lostAndRemoved(g *group) int32 {
+	return min(l.lost(g), l.tally(g).Counts.Removed)
+}
+
+// weakness says why the results of a group are no reason to open the next one; empty: they are. A group that was planned empty promises nothing and passes, and nothing
+// is held where nobody waits behind it.
+func (l *look) weakness(g *group) string {
+	t, planned := l.tally(g), int32(g.size())
+	if planned == 0 || !l.isAwaitedBehind(g) {
+		return ""
+	}
+	removed := t.Counts.Removed - l.lostAndRemoved(g)
+	switch results := t.Succeeded + t.Failed + l.lost(g); {
+	case results == 0 && isClosed(t.Counts):
+		return fmt.Sprintf("group %s: no result is left of %s that %s planned: %s", g.name, targets(planned), wasWere(planned), without(t))
+	case 2*removed > planned:
+		return fmt.Sprintf("group %s: %d of %s that were planned %s removed; %d of the others succeeded, %d failed",
+			g.name, removed, targets(planned), wasWere(removed), t.Succeeded, t.Failed)
+	}
+	return ""
+}
+
+// isAwaitedBehind reports whether a later group has members that wait for their turn, or takes in those that appear.
+func (l *look) isAwaitedBehind(g *group) bool {
+	for _, next := range l.groups[g.index+1:] {
+		if next.isDynamic() || l.counts(next).Scheduled > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// without says what became of members without a result.
+func without(t *Tally) string {
+	var out []string
+	for _, part := range []struct {
+		n    int32
+		what string
+	}{
+		{t.Counts.Removed, "removed"}, {t.Superseded, "taken over by a newer update"}, {t.Canceled - t.Superseded, "canceled"}, {t.Counts.Skipped, "skipped"},
+	} {
+		if part.n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", part.n, part.what))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func wasWere(n int32) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
+}
+
+// maxEmpty is how many empty groups a warning names.
+const maxEmpty = 3
+
+// emptyGroups warns of groups that were planned without members, and why; empty: there are none. Such a group passes, whatever its successAction is.
+func (l *look) emptyGroups() string {
+	var out []string
+	more := 0
+	for i, g := range l.groups {
+		switch {
+		case g.object == nil || g.isDynamic() || g.size() > 0:
+		case len(out) == maxEmpty:
+			more++
+		default:
+			out = append(out, fmt.Sprintf("group %s is empty: %s", g.name, l.whyEmpty(i)))
+		}
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %s more", counted(more, "group")))
+	}
+	return strings.Join(out, "; ")
+}
+
+func (l *look) whyEmpty(i int) string {
+	planned := l.status.Plan.Targets
+	switch {
+	case planned == 0:
+		return "no target is selected"
+	case i >= len(l.spec.Groups):
+		return fmt.Sprintf("%s in %s", targets(planned), counted(int(l.status.Plan.Groups), "group"))
+	}
+	g := &l.spec.Groups[i]
+	switch selects := g.TargetSelector != nil || g.TargetExpression != ""; {
+	case g.Percentage == nil && selects:
+		return "its selection matches no target that is left"
+	case g.Percentage == nil:
+		return "no target is left for it"
+	case selects:
+		return fmt.Sprintf("%d percent of the targets that its selection matches", *g.Percentage)
+	}
+	return fmt.Sprintf("%d percent of %s", *g.Percentage, targets(planned))
+}
+
+// withEmptyGroups adds the warning to a sentence that an approver reads.
+func (l *look) withEmptyGroups(sentence string) string {
+	if warning := l.emptyGroups(); warning != "" {
+		sentence += "; warning: " + warning
+	}
+	return sentence
+}
+
+// noteCounted remembers how many failures count in the conditions of a group that is open.
+func (l *look) noteCounted(g *group) {
+	if st := l.at(g.index); isOpen(st.State) && g.object != nil {
+		st.CountedFailures, st.RemovedFailures = l.failed(g), l.lost(g)
+	}
+}
+
+// isBehindGroup reports whether a pause stands between two groups: the resume that lifts it opens the next one.
+func isBehindGroup(r v1alpha1.PauseReason) bool {
+	return r == v1alpha1.PauseBySuccessAction || r == v1alpha1.PauseByWeakGroup
+}

@@ -1,0 +1,384 @@
+package rollout
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// canaryOf has so many targets in a canary, by name, and the rest behind.
+func canaryOf(percent int32, action v1alpha1.SuccessAction) func(*v1alpha1.RolloutSpec) {
+	return func(s *v1alpha1.RolloutSpec) {
+		s.Groups = []v1alpha1.Group{{Name: "canary", Percentage: &percent, SuccessAction: action}, {Name: "rest"}}
+	}
+}
+
+func (w *world) removes(names ...string) {
+	w.t.Helper()
+	for _, name := range names {
+		if w.targets[name] == nil {
+			w.t.Fatalf("there is no target %s", name)
+		}
+		delete(w.targets, name)
+	}
+	w.tick(time.Second)
+	w.settle()
+}
+
+// recreates deletes a target and creates it again, under the same name.
+func (w *world) recreates(name string) {
+	w.t.Helper()
+	delete(w.targets, name)
+	w.tick(2 * time.Second)
+	w.addTarget(name)
+	w.targets[name].UID += "-again"
+	w.targets[name].CreationTimestamp = metav1.NewTime(w.now)
+	w.settle()
+}
+
+// A group that was planned with members and has lost its results opens nothing by itself, whatever its success action is. Ten targets, dev-01 to dev-04 are the canary.
+func TestAGroupThatLostItsResultsPauses(t *testing.T) {
+	canary := []string{"dev-01", "dev-02", "dev-03", "dev-04"}
+	const running, paused = v1alpha1.RolloutRunning, v1alpha1.RolloutPaused
+	for name, tt := range map[string]struct {
+		edit   func(*v1alpha1.RolloutSpec)
+		before func(*world) // before the start
+		then   func(*world)
+		state  v1alpha1.RolloutState
+		groups string
+		says   string
+	}{
+		"it is emptied before the start": {before: func(w *world) { w.removes(canary...) },
+			state: paused, groups: "Finished Scheduled", says: "group canary: no result is left of 4 targets that were planned: 4 removed; this holds group rest"},
+		"it is emptied while it runs": {then: func(w *world) { w.removes(canary...) },
+			state: paused, groups: "Finished Scheduled", says: "group canary: no result is left of 4 targets that were planned: 4 removed"},
+		"it is emptied one by one": {then: func(w *world) {
+			for _, name := range canary {
+				w.removes(name)
+			}
+		}, state: paused, groups: "Finished Scheduled", says: "no result is left of 4 targets that were planned: 4 removed"},
+		"it is emptied while a person pauses": {then: func(w *world) {
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
+			w.settle()
+			w.removes(canary...)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+			w.settle()
+		}, state: paused, groups: "Finished Scheduled", says: "no result is left"},
+		"it is emptied at the gate behind it": {edit: canaryOf(40, v1alpha1.SuccessActionPause), then: func(w *world) {
+			w.succeed(canary...)
+			w.settle()
+			w.removes(canary...)
+		}, state: paused, groups: "Finished Scheduled", says: "group canary: 4 of 4 succeeded; successAction Pause holds group rest"},
+		"it has a gate, and is emptied": {edit: canaryOf(40, v1alpha1.SuccessActionPause), then: func(w *world) { w.removes(canary...) },
+			state: paused, groups: "Finished Scheduled", says: "no result is left"},
+		"it succeeded and was emptied afterwards": {then: func(w *world) {
+			w.succeed(canary...)
+			w.settle()
+			w.removes(canary...)
+		}, state: running, groups: "Finished Running"},
+		"most of it is removed": {then: func(w *world) {
+			w.removes("dev-02", "dev-03", "dev-04")
+			w.succeed("dev-01")
+			w.settle()
+		}, state: paused, groups: "Finished Scheduled", says: "group canary: 3 of 4 targets that were planned were removed; 1 of the others succeeded, 0 failed"},
+		"half of it is removed": {then: func(w *world) {
+			w.removes("dev-03", "dev-04")
+			w.succeed("dev-01", "dev-02")
+			w.settle()
+		}, state: running, groups: "Finished Running"},
+		"it is taken over by a newer rollout": {then: func(w *world) {
+			w.claims = []Claim{{Name: "younger", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
+			w.settle()
+		}, state: paused, groups: "Finished Scheduled", says: "no result is left of 4 targets that were planned: 4 taken over by a newer update"},
+		"the whole rollout is taken over": {then: func(w *world) {
+			w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{bitmap(0, 1, 2, 3), bitmap(0, 1, 2, 3, 4, 5)}, Open: [][]byte{bitmap(0, 1, 2, 3), nil}}}
+			w.settle()
+		}, state: v1alpha1.RolloutFinished, groups: "Finished Finished"},
+		"all of it is skipped": {edit: func(s *v1alpha1.RolloutSpec) {
+			canaryOf(40, "")(s)
+			s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(60), v1alpha1.DeadlineActionSkip
+		}, then: func(w *world) {
+			w.tick(time.Hour)
+			w.settle()
+		}, state: paused, groups: "Finished Scheduled", says: "no result is left of 4 targets that were planned: 4 skipped"},
+		"some are removed, some skipped, one is canceled": {edit: func(s *v1alpha1.RolloutSpec) {
+			canaryOf(40, "")(s)
+			s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(60), v1alpha1.DeadlineActionSkip
+		}, then: func(w *world) {
+			w.begin("dev-04")
+			w.targets["dev-04"].Spec.Cancel = &v1alpha1.CancelRequest{UpTo: w.targets["dev-04"].Status.NextActionID - 1, Cancelation: v1alpha1.CancelationForce}
+			w.fold("dev-04")
+			w.removes("dev-01", "dev-02")
+			w.tick(time.Hour)
+			w.settle()
+		}, state: paused, groups: "Finished Scheduled", says: "2 removed, 1 canceled, 1 skipped"},
+		"its members have other labels now": {then: func(w *world) {
+			for _, name := range canary {
+				w.targets[name].Labels = map[string]string{"site": "elsewhere"}
+			}
+			w.settle()
+		}, state: running, groups: "Running Scheduled"},
+		"its members are of another type now": {then: func(w *world) {
+			set := *w.set
+			set.CompatibleTargetTypes = []string{"gateway"}
+			w.set = &set
+			for _, name := range canary {
+				w.targets[name].Spec.Type = "router"
+			}
+			w.settle()
+		}, state: running, groups: "Running Scheduled"},
+		"nobody is left behind it either": {then: func(w *world) {
+			w.removes(append(canary, "dev-05", "dev-06", "dev-07", "dev-08", "dev-09", "dev-10")...)
+		},
+			state: v1alpha1.RolloutFinished, groups: "Finished Finished"},
+		"it is emptied, and later targets would join": {edit: func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{GroupSize: num(5)} },
+			then: func(w *world) {
+				w.removes("dev-01", "dev-02", "dev-03", "dev-04", "dev-05", "dev-06", "dev-07", "dev-08", "dev-09", "dev-10")
+			},
+			state: paused, groups: "Finished Scheduled", says: "group group-1: no result is left of 10 targets that were planned: 10 removed"},
+		"it has no threshold": {edit: func(s *v1alpha1.RolloutSpec) { canaryOf(40, "")(s); s.SuccessThreshold = num(0) }, state: running, groups: "Running Running"},
+		"somebody opens the next group all the same": {then: func(w *world) {
+			w.tick(time.Second)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.Advance = &v1alpha1.Advance{To: "rest", At: metav1.NewTime(w.now)} })
+			w.settle()
+			w.removes(canary...)
+		}, state: running, groups: "Finished Running"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 10, func(s *v1alpha1.RolloutSpec) {
+				canaryOf(40, v1alpha1.SuccessActionNextGroup)(s)
+				if tt.edit != nil {
+					s.Groups = nil
+					tt.edit(s)
+				}
+				s.State = v1alpha1.IntentPlanned
+			})
+			w.settle()
+			if tt.before != nil {
+				tt.before(w)
+			}
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+			w.settle()
+			if tt.then != nil {
+				w.tick(time.Second)
+				tt.then(w)
+			}
+			w.want(tt.state, tt.groups)
+			w.wantSays(w.rollout.Status.PauseMessage, tt.says)
+			if w.rollout.Status.PauseReason != v1alpha1.PauseByWeakGroup {
+				return
+			}
+			w.wantCondition(v1alpha1.ConditionStalled, "True GroupWithoutResults")
+			w.wantSays(w.message(v1alpha1.ConditionStalled), "to go on, set spec.resumedAt to status.pausedAt or later")
+			w.resume()
+			w.settle()
+			if got := w.states(); !strings.HasSuffix(got, " Running") {
+				t.Errorf("after a resume the groups are %s: %s", got, w.waitingFor())
+			}
+		})
+	}
+}
+
+// Whoever reads the plan is told of groups that were planned empty. They pass.
+func TestAPlanWarnsOfEmptyGroups(t *testing.T) {
+	for name, tt := range map[string]struct {
+		targets int
+		edit    func(*v1alpha1.RolloutSpec)
+		want    string
+	}{
+		"no group is empty":      {9, canaryOf(50, ""), ""},
+		"a small percentage":     {9, canaryOf(5, v1alpha1.SuccessActionPause), "group canary is empty: 5 percent of 9 targets"},
+		"more groups than there": {3, groupCount(5), "group group-3 is empty: 3 targets in 5 groups; group group-5 is empty: 3 targets in 5 groups"},
+		"many are empty":         {1, groupCount(9), "group group-1 is empty: 1 target in 9 groups; group group-2 is empty: 1 target in 9 groups; group group-3 is empty: 1 target in 9 groups; and 5 groups more"},
+		"a selection of nobody": {4, func(s *v1alpha1.RolloutSpec) {
+			s.Groups = []v1alpha1.Group{{Name: "lab", Selection: v1alpha1.Selection{TargetExpression: "false"}}, {Name: "few", Percentage: num(1), Selection: v1alpha1.Selection{TargetExpression: "true"}}, {Name: "rest"}, {Name: "more"}}
+		}, "group lab is empty: its selection matches no target that is left; group few is empty: 1 percent of the targets that its selection matches; group more is empty: no target is left for it"},
+		"nobody at all": {0, func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{} }, "group group-1 is empty: no target is selected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for gate, edit := range map[string]func(*v1alpha1.RolloutSpec){
+				"approval": func(s *v1alpha1.RolloutSpec) { s.ApprovalRequired = true },
+				"other approval": func(s *v1alpha1.RolloutSpec) {
+					s.ApprovalRequired, s.Approval = true, &v1alpha1.Approval{PlanHash: "sha256:0"}
+				},
+				"Planned": func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned },
+				"Paused":  func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused },
+				"startAt": func(s *v1alpha1.RolloutSpec) { s.StartAt = at(epoch.Add(time.Hour)) },
+			} {
+				w := newWorld(t, tt.targets, func(s *v1alpha1.RolloutSpec) { tt.edit(s); edit(s) })
+				w.settle()
+				got := ""
+				if _, warning, ok := strings.Cut(w.message(v1alpha1.ConditionReady), "; warning: "); ok {
+					got = warning
+				}
+				if got != tt.want {
+					t.Errorf("%s: the plan warns %q, want %q", gate, got, tt.want)
+				}
+				told := fmt.Sprintf("Warning GroupEmpty: %s; an empty group passes and checks nothing", tt.want)
+				if log := strings.Join(w.log, "\n"); (tt.want != "") != strings.Contains(log, told) || tt.want == "" && strings.Contains(log, "GroupEmpty") {
+					t.Errorf("%s: the events are\n%s", gate, log)
+				}
+			}
+		})
+	}
+}
+
+// A group that was planned empty passes, also one with a gate.
+func TestAGroupThatWasPlannedEmptyPasses(t *testing.T) {
+	w := running(t, 9, canaryOf(5, v1alpha1.SuccessActionPause))
+	w.want(v1alpha1.RolloutRunning, "Finished Running")
+}
+
+// Failures that counted go on counting when their Target is removed or created anew. The rollout has 8 targets in 2 groups and an errorThreshold of 50 percent.
+func TestRemovedFailuresStayCounted(t *testing.T) {
+	const running, paused = v1alpha1.RolloutRunning, v1alpha1.RolloutPaused
+	budget := func(s *v1alpha1.RolloutSpec) {
+		s.ErrorThreshold, s.ErrorBudget = num(100), &v1alpha1.ErrorBudget{Count: num(2)}
+	}
+	for name, tt := range map[string]struct {
+		edit    func(*v1alpha1.RolloutSpec)
+		then    func(*world)
+		state   v1alpha1.RolloutState
+		says    string
+		counted int32
+	}{
+		"those who failed are removed": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02")
+			w.settle()
+			w.removes("dev-01", "dev-02")
+		}, state: running, counted: 2},
+		"another one fails": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02")
+			w.settle()
+			w.removes("dev-01", "dev-02")
+			w.fail("17", "dev-03")
+			w.settle()
+		}, state: paused, says: "group group-1: 3 of 4 failed (2 of them removed since), more than errorThreshold 50 percent", counted: 3},
+		"one after the other": {then: func(w *world) {
+			for _, name := range []string{"dev-01", "dev-02"} {
+				w.fail("17", name)
+				w.settle()
+				w.removes(name)
+			}
+			w.fail("17", "dev-03")
+			w.settle()
+		}, state: paused, says: "3 of 4 failed (2 of them removed since)", counted: 3},
+		"somebody else is removed, and the share of failures rises": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02")
+			w.settle()
+			w.removes("dev-03")
+		}, state: paused, says: "group group-1: 2 of 3 failed, more than errorThreshold 50 percent", counted: 2},
+		"the budget": {edit: budget, then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02")
+			w.settle()
+			w.removes("dev-01", "dev-02")
+			w.fail("18", "dev-03")
+			w.settle()
+		}, state: paused, says: "3 of 8 targets of the rollout failed (2 of them removed since), more than errorBudget count 2", counted: 3},
+		"one is created anew": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02")
+			w.settle()
+			w.recreates("dev-01")
+			w.fail("17", "dev-03")
+			w.settle()
+		}, state: paused, says: "3 of 4 failed (1 of them removed since)", counted: 3},
+		"one is created anew and fails again": {then: func(w *world) {
+			w.fail("17", "dev-01")
+			w.settle()
+			w.recreates("dev-01")
+			w.fail("17", "dev-01")
+			w.settle()
+		}, state: running, counted: 1},
+		"one is created anew and succeeds": {then: func(w *world) {
+			w.fail("17", "dev-01")
+			w.settle()
+			w.recreates("dev-01")
+			w.succeed("dev-01")
+			w.settle()
+		}, state: running},
+		"a resume forgets them": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02", "dev-03")
+			w.settle()
+			w.removes("dev-01")
+			w.resume()
+			w.settle()
+		}, state: running},
+		"what failed before a resume is removed after it": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02", "dev-03")
+			w.settle()
+			w.resume()
+			w.settle()
+			w.removes("dev-01", "dev-02")
+		}, state: running},
+		"a retry does not forget them": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02")
+			w.settle()
+			w.removes("dev-01")
+			w.tick(time.Second)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
+			w.settle()
+		}, state: running, counted: 1},
+		"a removal and a retry in one commit": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02")
+			w.settle()
+			w.tick(time.Second)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
+			w.removes("dev-01", "dev-02")
+			w.fail("17", "dev-03")
+			w.settle()
+		}, state: paused, says: "3 of 4 failed (2 of them removed since)", counted: 3},
+		"a retry is no removal": {then: func(w *world) {
+			w.fail("17", "dev-01", "dev-02")
+			w.settle()
+			w.tick(time.Second)
+			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
+			w.settle()
+			w.removes("dev-04")
+		}, state: running},
+		"those who had not begun are removed": {then: func(w *world) {
+			w.fail("17", "dev-01")
+			w.settle()
+			w.removes("dev-04")
+		}, state: running, counted: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 8, func(s *v1alpha1.RolloutSpec) {
+				groupCount(2)(s)
+				s.SuccessThreshold = num(100)
+				if tt.edit != nil {
+					tt.edit(s)
+				}
+			})
+			w.settle()
+			w.tick(time.Second)
+			tt.then(w)
+			if w.state() != tt.state {
+				t.Errorf("it is %s: %s", w.state(), w.waitingFor())
+			}
+			w.wantSays(w.rollout.Status.PauseMessage, tt.says)
+			if got := w.rollout.Status.Groups[0].CountedFailures; got != tt.counted {
+				t.Errorf("%d failures count, want %d", got, tt.counted)
+			}
+		})
+	}
+}
+
+// A controller whose cache is behind takes no failure for lost for good.
+func TestAStaleCacheForgetsNoFailureAndInventsNone(t *testing.T) {
+	w := running(t, 8, groupCount(2))
+	w.fail("17", "dev-01", "dev-02")
+	w.settle()
+	fresh := w.targets["dev-02"].DeepCopy()
+	w.targets["dev-02"].Status.Actions = nil
+	w.settle()
+	w.targets["dev-02"] = fresh
+	w.settle()
+	if got := w.rollout.Status.Groups[0].CountedFailures; got != 2 || w.state() != v1alpha1.RolloutRunning {
+		t.Errorf("%d failures count, and it is %s", got, w.state())
+	}
+}
