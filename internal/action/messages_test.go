@@ -44,6 +44,15 @@ func TestTheMostTellingMessage(t *testing.T) {
 			[]string{"No suitable .swu image found"},
 			"[ERROR] : SWUPDATE failed [0] ERROR handlers/shell_scripthandler.c : execute_shell_script : 88 : modem firmware was rejected, exit 7",
 			"[ERROR] : SWUPDATE failed [<n>] ERROR handlers/shell_scripthandler.c : execute_shell_script : <n> : modem firmware was rejected, exit <n>"},
+		"swupdate 2022.12, as it was recorded": {
+			[]does{says("Installing Update Chunk Artifacts."),
+				says("[read_state] : Key  ustate  not found in Bootloader s environment.", "ERROR : Cannot read stored update state.", "[start_suricatta] : Server initialized, entering suricatta main loop."),
+				says("[extract_files] :  size 47 required", "[run_system_cmd] : /tmp/swu3216102940/scripts/post.sh preinst  command returned 0",
+					"[install_raw_file] : Creating path /tmp/TestSwupdateFails93334203/002/root/app.bin",
+					"[run_system_cmd] : /tmp/swu3216102940/scripts/post.sh postinst  command returned 1", "ERROR : execute postinstall scripts failed", "Installation failed !",
+					"[network_initializer] : Main thread sleep again !", "Waiting for requests...")},
+			[]string{"No suitable .swu image found"}, "[run_system_cmd] : /tmp/swu3216102940/scripts/post.sh postinst command returned 1",
+			"[run_system_cmd] : <path> postinst command returned <n>"},
 		"swupdate: the lines come in two reports": {
 			[]does{says("ERROR : hardware revision is incompatible: bolt 1.0"), says("ERROR : image corrupted", "done")},
 			[]string{"No suitable .swu image found"}, "ERROR : hardware revision is incompatible: bolt 1.0", "ERROR : hardware revision is incompatible: bolt <n>"},

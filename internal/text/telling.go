@@ -18,9 +18,12 @@ var noError = regexp.MustCompile(`\b(?:no|0|zero|without|any) (?:\w+ )?(?:errors
 // exit is how a program ended that failed.
 var exit = regexp.MustCompile(`\b(?:returned|exit(?:ed)?|exit code|exit status|return code|status|rc|errno)(?: with)?(?: code| status| value)?[ :=]+-?(?:0x)?[1-9]\d*\b`)
 
+// files are paths, and the paths of URLs. Their names say nothing of an error.
+var files = regexp.MustCompile(`/[^\s"',;:]*`)
+
 // LooksLikeError reports whether a message seems to speak of an error.
 func LooksLikeError(s string) bool {
-	s = strings.ToLower(s)
+	s = files.ReplaceAllString(strings.ToLower(s), "")
 	if !hasSign(s) {
 		return exit.MatchString(s)
 	}

@@ -17,6 +17,10 @@ func TestLooksLikeError(t *testing.T) {
 		"child exited with status -11":                       true,
 		"post.sh postinst command returned 0":                false,
 		"exit status 0":                                      false,
+		"creating path /tmp/TestSwupdateFails/errors.log":    false,
+		"POST https://cdn.example.com/failures/7 -> 200":     false,
+		"core/installer.c: error in /tmp/x":                  true,
+		"error:/dev/mmcblk0 is busy":                         true,
 		"returned 10 MB of 20":                               true, // nothing is perfect
 		"Installing Update Chunk Artifacts.":                 false,
 		"All Chunks Installed.":                              false,
