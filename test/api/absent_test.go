@@ -1,0 +1,123 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/kinds"
+)
+
+const absentGroup = "absent.goshawk.dev"
+
+// TestNoRuleFailsWhereAPartIsAbsent stores samples with everything in them, and variants that lack one optional part or have null for it, before the rules are
+// there. Then each variant is created, labelled, made whole, and made from the whole: whatever the answer is, it is no error of an expression.
+func TestNoRuleFailsWhereAPartIsAbsent(t *testing.T) {
+	t.Parallel()
+	definitions, err := kinds.Definitions(cluster.Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, crd := range definitions {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			_, c := cluster.Start(t)
+			today, namespace := kinds.In(absentGroup, crd), cluster.Namespace(t)
+			install(t, c, kinds.Loosened(today))
+			schema := kinds.Schema(crd)
+			type stored struct {
+				path          string
+				whole, object *unstructured.Unstructured
+			}
+			var all []stored
+			for name, choose := range map[string]func([]any) any{
+				"first": func(enum []any) any { return enum[0] },
+				"last":  func(enum []any) any { return enum[len(enum)-1] },
+			} {
+				sample := kinds.Sample(schema, choose).(map[string]any)
+				parts := map[string]any{"spec": sample["spec"], "status": sample["status"]}
+				whole := keep(t, c, kind, namespace, parts)
+				all = append(all, stored{name + " values", whole, whole})
+				for _, v := range kinds.Variants(parts) {
+					if kinds.IsOptional(schema, v.Path) {
+						all = append(all, stored{v.Path + ", " + name + " values", whole, keep(t, c, kind, namespace, v.Sample)})
+					}
+				}
+			}
+			if len(all) < 20 {
+				t.Fatalf("only %d samples", len(all))
+			}
+			install(t, c, today)
+			eventually(t, "today's schema refuses such an object", func() error {
+				fresh := all[0].whole.DeepCopy()
+				fresh.SetResourceVersion("")
+				fresh.SetName("fresh")
+				empty := fresh.DeepCopy()
+				empty.Object["spec"] = map[string]any{}
+				whole, less := c.Create(t.Context(), fresh, client.DryRunAll), c.Create(t.Context(), empty, client.DryRunAll)
+				if len(causesOf(whole))+len(causesOf(less)) == 0 {
+					return fmt.Errorf("creating another answers %v, and %v", whole, less)
+				}
+				return nil
+			})
+			for _, s := range all {
+				for deed, err := range map[string]error{
+					"labelled":       label(t.Context(), c, s.object),
+					"made whole":     respec(t.Context(), c, s.object, s.whole),
+					"from the whole": respec(t.Context(), c, s.whole, s.object),
+					"created":        recreate(t.Context(), c, s.object),
+				} {
+					if err != nil && (strings.Contains(err.Error(), "evaluating rule") || strings.Contains(err.Error(), "no such ")) {
+						t.Errorf("%s, %s: %v", s.path, deed, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// keep stores an object of these parts.
+func keep(t *testing.T, c client.Client, kind, namespace string, parts map[string]any) *unstructured.Unstructured {
+	t.Helper()
+	object := (&unstructured.Unstructured{Object: parts}).DeepCopy()
+	object.SetAPIVersion(absentGroup + "/v1alpha1")
+	object.SetKind(kind)
+	object.SetNamespace(namespace)
+	object.SetName(fmt.Sprintf("%s-%d", strings.ToLower(kind), names.Add(1)))
+	status := object.Object["status"]
+	eventually(t, "the loosened schema accepts the object", func() error { return c.Create(t.Context(), object) })
+	object.Object["status"] = status
+	if err := c.Status().Update(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+func label(ctx context.Context, c client.Client, object *unstructured.Unstructured) error {
+	next := object.DeepCopy()
+	next.SetLabels(map[string]string{"a": "b"})
+	return c.Update(ctx, next, client.DryRunAll)
+}
+
+// respec gives a stored object the spec of another one, as a trial.
+func respec(ctx context.Context, c client.Client, object, like *unstructured.Unstructured) error {
+	next := object.DeepCopy()
+	delete(next.Object, "spec")
+	if spec, ok := like.Object["spec"]; ok {
+		next.Object["spec"] = spec
+	}
+	return c.Update(ctx, next, client.DryRunAll)
+}
+
+func recreate(ctx context.Context, c client.Client, object *unstructured.Unstructured) error {
+	next := object.DeepCopy()
+	next.SetName(object.GetName() + "-again")
+	next.SetResourceVersion("")
+	next.SetUID("")
+	return c.Create(ctx, next, client.DryRunAll)
+}
