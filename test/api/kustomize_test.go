@@ -1,0 +1,130 @@
+package api
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+
+	"github.com/goshawk-dev/goshawk/test/cluster"
+)
+
+// kustomized is a folder in which kustomize changes every name.
+var kustomized = map[string]string{
+	"kustomization.yaml": `
+namePrefix: eu-
+nameSuffix: -a
+configurations: [namereference.yaml]
+resources: [fleet.yaml]
+secretGenerator:
+- {name: tokens, type: goshawk.dev/device-tokens, literals: [gw-1=x]}
+`,
+	"fleet.yaml": `
+apiVersion: goshawk.dev/v1alpha1
+kind: SoftwareModule
+metadata: {name: linux}
+spec: {type: os, name: linux, version: "1"}
+---
+apiVersion: goshawk.dev/v1alpha1
+kind: DistributionSet
+metadata: {name: firmware}
+spec: {name: firmware, version: "1", type: image, modules: [{name: linux}, {name: module-of-another-folder}]}
+---
+apiVersion: goshawk.dev/v1alpha1
+kind: Target
+metadata: {name: gw-1}
+spec: {controllerID: gw-1, tokenSecretRef: {name: tokens, key: gw-1}, assignment: {distributionSet: firmware}}
+---
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: rollout}
+spec: {update: {distributionSet: firmware}}
+---
+apiVersion: goshawk.dev/v1alpha1
+kind: AutoAssignment
+metadata: {name: assignment}
+spec: {update: {distributionSet: firmware}}
+`,
+}
+
+// config/kustomize/namereference.yaml lets references follow the names that kustomize changes.
+func TestKustomizeRenamesReferences(t *testing.T) {
+	t.Parallel()
+	cluster.Start(t)
+	folder := t.TempDir()
+	shipped, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "kustomize", "namereference.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range kustomized {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(folder, "namereference.yaml"), shipped, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	specs := map[string]map[string]any{}
+	secret := ""
+	for document := range strings.SplitSeq(cluster.Kubectl(t, "kustomize", folder), "\n---\n") {
+		object := parse(t, document)
+		if object["kind"] == "Secret" {
+			secret = dig[string](object, "metadata", "name")
+		}
+		specs[object["kind"].(string)] = dig[map[string]any](object, "spec")
+	}
+	if !regexp.MustCompile(`^eu-tokens-a-[a-z0-9]{10}$`).MatchString(secret) {
+		t.Errorf("the Secret is named %s", secret)
+	}
+	for kind, want := range map[string]string{
+		"DistributionSet": `{name: firmware, version: "1", type: image, modules: [{name: eu-linux-a}, {name: module-of-another-folder}]}`,
+		"Target":          `{controllerID: gw-1, tokenSecretRef: {name: ` + secret + `, key: gw-1}, assignment: {distributionSet: eu-firmware-a}}`,
+		"Rollout":         `{update: {distributionSet: eu-firmware-a}}`,
+		"AutoAssignment":  `{update: {distributionSet: eu-firmware-a}}`,
+	} {
+		if diff := cmp.Diff(parse(t, want), specs[kind]); diff != "" {
+			t.Errorf("%s (-want +built):\n%s", kind, diff)
+		}
+	}
+}
+
+// Every field of a spec that names another object is in the file for kustomize. Such fields say so in their description.
+func TestKustomizeKnowsEveryReference(t *testing.T) {
+	var config struct {
+		NameReference []struct {
+			Kind       string
+			FieldSpecs []struct{ Kind, Path string }
+		}
+	}
+	for _, text := range files(t, "config/kustomize/namereference.yaml") {
+		if err := yaml.Unmarshal([]byte(text), &config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var known []string
+	for _, reference := range config.NameReference {
+		for _, field := range reference.FieldSpecs {
+			known = append(known, field.Kind+"."+strings.ReplaceAll(field.Path, "/", ".")+" names a "+reference.Kind)
+		}
+	}
+	names := regexp.MustCompile(`(?i)(?:names? (?:the|of (?:the|a)|a) |^name of (?:the|a) )(SoftwareModule|DistributionSet|Secret|Target|Rollout|AutoAssignment)\b`)
+	var found []string
+	for kind, crd := range definitions(t) {
+		walk("", crd.schema(), func(path string, schema map[string]any) {
+			match := names.FindStringSubmatch(dig[string](schema, "description"))
+			if kind != "DeploymentGroup" && strings.HasPrefix(path, ".spec") && schema["type"] == "string" && match != nil {
+				found = append(found, kind+strings.ReplaceAll(path, "[]", "")+" names a "+match[1])
+			}
+		})
+	}
+	slices.Sort(known)
+	slices.Sort(found)
+	if diff := cmp.Diff(found, known); diff != "" {
+		t.Errorf("references (-in the kinds +in the file):\n%s", diff)
+	}
+}
