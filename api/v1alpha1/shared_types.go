@@ -168,10 +168,10 @@ type Update struct {
 // MaintenanceWindow is a repeating time in which devices may begin.
 type MaintenanceWindow struct {
 	// schedule is when a window opens: a cron expression of five fields (minute, hour, day of month, month, day of week) as Kubernetes'
-	// CronJob takes it, without a time zone of its own.
+	// CronJob takes it, without a time zone of its own: minute 0 to 59, hour 0 to 23, day 1 to 31, month 1 to 12 or JAN, weekday 0 to 6 or SUN.
 	// +required
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Za-z*,/?-]+( +[0-9A-Za-z*,/?-]+){4}$')",message="schedule must be a cron expression of five fields, such as '0 2 * * *'; the time zone goes into timeZone"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([*?]|[0-5]?[0-9](-[0-5]?[0-9])?)(/0*[1-9][0-9]*)?(,([*?]|[0-5]?[0-9](-[0-5]?[0-9])?)(/0*[1-9][0-9]*)?)* +([*?]|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/0*[1-9][0-9]*)?(,([*?]|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/0*[1-9][0-9]*)?)* +([*?]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]*)?(,([*?]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]*)?)* +([*?]|(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(-(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)))?)(/0*[1-9][0-9]*)?(,([*?]|(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(-(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)))?)(/0*[1-9][0-9]*)?)* +([*?]|(0?[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat))(-(0?[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat)))?)(/0*[1-9][0-9]*)?(,([*?]|(0?[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat))(-(0?[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat)))?)(/0*[1-9][0-9]*)?)*$')",message="schedule must be a cron expression of five fields, such as '0 2 * * *'; the time zone goes into timeZone"
 	Schedule string `json:"schedule"`
 
 	// durationSeconds is how long the window stays open. 60 to 604800 seconds.
@@ -236,16 +236,19 @@ type TargetSelector struct {
 	MatchExpressions []TargetSelectorRequirement `json:"matchExpressions,omitempty"`
 }
 
-// LabelValue is the value of a label.
+// LabelValue is the value of a label: empty, or letters, digits, dashes, dots and underscores, with a letter or digit at both ends.
 // +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:Pattern=`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`
 type LabelValue string
 
 // TargetSelectorRequirement is one requirement on a label.
+// +kubebuilder:validation:XValidation:rule="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",message="values must be given with operator In or NotIn, and left out with Exists or DoesNotExist",fieldPath=".values"
 type TargetSelectorRequirement struct {
-	// key is the label that is looked at.
+	// key is the label that is looked at: a name of at most 63 characters, with a DNS name and a slash before it if it has a prefix.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
 	Key string `json:"key"`
 
 	// operator relates the label to values.
@@ -271,11 +274,13 @@ type Selection struct {
 	TargetSelector *TargetSelector `json:"targetSelector,omitempty"`
 
 	// targetExpression is a CEL expression over the variable `target` that must be true. It sees name, controllerID, description, address,
-	// type, labels, attributes, updateStatus, inconsistent, installed and features of a target. Absent: true. At most 1024 characters; one
-	// that does not compile is Stalled (InvalidExpression). Frozen once a rollout has started.
+	// type, labels, attributes, updateStatus, inconsistent, installed and features of a target. Absent: true. At most 1024 characters. The
+	// API server refuses an open text, a bracket without its counterpart, and single =, & and |; everything else that does not compile is
+	// Stalled (InvalidExpression). Frozen once a rollout has started.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule=`self.contains('//') || self.contains('"'+'""') || self.contains("''"+"'") || self.matches(r"""(^|\W)[bB]?[rR]["']""") || self.matches(r"""^([^"'=&|]|"([^"\\]|\\.)*"|'([^'\\]|\\.)*'|[=!<>]=|&&|[|][|])*$""") && (!self.matches(r"""^([^"']|"[^"'()[\]{}]*"|'[^"'()[\]{}]*')*$""") || [['(', ')'], ['[', ']'], ['{', '}']].all(b, self.split(b[0]).size() == self.split(b[1]).size()))`,message="targetExpression is no CEL expression: close every text and bracket, and write == for equal, && for and, || for or"
 	TargetExpression string `json:"targetExpression,omitempty"`
 }
 

@@ -183,11 +183,13 @@ type CancelRequest struct {
 // TargetSpec is one device and what is wanted of it alone.
 type TargetSpec struct {
 	// controllerID is the device's own id, as it says it to the door. Absent: metadata.name. Unique in the namespace: the younger twin is
-	// Ready=False, Duplicate, and the door does not serve it. 1 to 256 characters without blanks. Immutable (hawkBit: controllerId).
+	// Ready=False, Duplicate, and the door does not serve it. 1 to 256 characters without blanks, slashes and control characters, and not . or .., as the
+	// door takes it. Immutable (hawkBit: controllerId).
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\s/]+$')",message="controllerID must have no blanks and no slashes"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\s/\\\\p{Z}]+$')",message="controllerID must have no blanks and no slashes"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\p{Cc}\\\\p{Cf}]+$') && self != '.' && self != '..'",message="controllerID must have no control characters, and must not be . or .."
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="controllerID is immutable: delete the Target and create another"
 	ControllerID string `json:"controllerID,omitempty"`
 

@@ -20,6 +20,8 @@ func deviceOf(r *http.Request) (Device, error) {
 	return device, checkID("the controllerId", device.ControllerID)
 }
 
+// checkID refuses what no Target can have as its id: the schema of spec.controllerID has the same rule. An escaped slash, which the schema refuses, too, names a
+// device that is not there.
 func checkID(name, id string) error {
 	switch {
 	case id == "." || id == "..":
@@ -34,7 +36,10 @@ func checkID(name, id string) error {
 	return nil
 }
 
-func unprintable(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+// unprintable reports whether a character is a blank, a control character, or one that only changes how others look.
+func unprintable(r rune) bool {
+	return unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf)
+}
 
 // identify finds the device that the request comes from. Only refusals count against an address: many
 // devices may share one behind a router, and their polls are not suspicious.

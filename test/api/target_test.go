@@ -10,6 +10,7 @@ import (
 func TestTarget(t *testing.T) {
 	const immutable = "spec.controllerID: controllerID is immutable: delete the Target and create another"
 	const plain = "spec.controllerID: controllerID must have no blanks and no slashes"
+	const unprintable = "spec.controllerID: controllerID must have no control characters, and must not be . or .."
 	assignment := func(update string) string {
 		return fmt.Sprintf("{assignment: %s}", update)
 	}
@@ -20,6 +21,11 @@ func TestTarget(t *testing.T) {
 		"an id of 257 characters":                 {given: `{controllerID: ` + long(257) + `}`, refused: "spec.controllerID: Too long: may not be more than 256 bytes"},
 		"an id with a blank":                      {given: `{controllerID: "ABC 123"}`, refused: plain},
 		"an id with a slash":                      {given: `{controllerID: "ABC/123"}`, refused: plain},
+		"an id with a control character":          {given: `{controllerID: "ABC\u0007"}`, refused: unprintable},
+		"an id that changes how others look":      {given: `{controllerID: "ABC\u202e123"}`, refused: unprintable},
+		"an id with a blank of another kind":      {given: `{controllerID: "ABC\u00a0123"}`, refused: plain},
+		"an id that is a step in a path":          {given: `{controllerID: ".."}`, refused: unprintable},
+		"an id of another script":                 {given: `{controllerID: "型番-1"}`},
 		"an empty id":                             {given: `{controllerID: ""}`, refused: "spec.controllerID: spec.controllerID in body should be at least 1 chars long"},
 		"an id is not changed":                    {given: `{controllerID: a}`, when: `{controllerID: b}`, refused: immutable},
 		"an id is not added":                      {when: `{controllerID: b}`, refused: immutable},

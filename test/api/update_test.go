@@ -50,6 +50,7 @@ func updateLaws(at, noDeadline string, wrap func(update string) string) map[stri
 		"retries of an empty message":           {given: wrap(`{retries: {limit: 1, messages: [""]}}`), refused: refusedAt("retries.messages[0]", fmt.Sprintf("spec.%s.retries.messages[0] in body should be at least 1 chars long", at))},
 		"retries of 51 messages":                {given: wrap(`{retries: {limit: 1, messages: ` + list(51, `"%d"`) + `}}`), refused: refusedAt("retries.messages", "Too many: 51: must have at most 50 items")},
 		"retries of 51 codes":                   {given: wrap(`{retries: {limit: 1, statusCodes: ` + list(51, `"%d"`) + `}}`), refused: refusedAt("retries.statusCodes", "Too many: 51: must have at most 50 items")},
+		"a window at an hour that no day has":   {given: window("0 25 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
 		"a window every night":                  {given: window("0 2 * * *", "Europe/Berlin")},
 		"a window at weekends, by name":         {given: window("*/30 22-23 ? JAN-MAR SAT,SUN", "UTC")},
 		"a window in the middle of America":     {given: window("0 2 1 * *", "America/Argentina/Buenos_Aires")},
@@ -78,6 +79,9 @@ func timeForcedLaws(at string, wrap func(update string) string) map[string]law {
 
 // selectionLaws are the laws of a selection of targets at the top of a spec.
 func selectionLaws() map[string]law {
+	const values = "spec.targetSelector.matchExpressions[0].values: values must be given with operator In or NotIn, and left out with Exists or DoesNotExist"
+	const expression = "spec.targetExpression: targetExpression is no CEL expression: close every text and bracket, " +
+		"and write == for equal, && for and, || for or"
 	return map[string]law{
 		"a selector by labels": {given: `{targetSelector: {matchLabels: {site: canary}, matchExpressions: [{key: hw, operator: In, values: [a, b]}]}}`},
 		"an operator of another world": {given: `{targetSelector: {matchExpressions: [{key: hw, operator: Gt, values: ["1"]}]}}`,
@@ -86,8 +90,20 @@ func selectionLaws() map[string]law {
 			refused: "spec.targetSelector.matchExpressions: Too many: 65: must have at most 64 items"},
 		"a label's value is as long as Kubernetes allows": {given: `{targetSelector: {matchLabels: {site: ` + long(64) + `}}}`,
 			refused: "spec.targetSelector.matchLabels.site: Too long: may not be more than 63 bytes"},
-		"an expression of 1024 characters": {given: `{targetExpression: ` + long(1024) + `}`},
-		"an expression of 1025 characters": {given: `{targetExpression: ` + long(1025) + `}`, refused: "spec.targetExpression: Too long: may not be more than 1024 bytes"},
-		"an empty expression":              {given: `{targetExpression: ""}`, refused: "spec.targetExpression: spec.targetExpression in body should be at least 1 chars long"},
+		"a label's value of other characters": {given: `{targetSelector: {matchLabels: {site: "a b"}}}`, refused: "spec.targetSelector.matchLabels.site: spec.targetSelector.matchLabels.site in body should match '^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'"},
+		"a label's value may be empty":        {given: `{targetSelector: {matchLabels: {site: ""}}}`},
+		"a key with a prefix":                 {given: `{targetSelector: {matchExpressions: [{key: example.com/Site_1, operator: Exists}]}}`},
+		"a key that no label has": {given: `{targetSelector: {matchExpressions: [{key: "a b", operator: Exists}]}}`,
+			refused: "spec.targetSelector.matchExpressions[0].key: spec.targetSelector.matchExpressions[0].key in body should match '^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'"},
+		"In compares with values":            {given: `{targetSelector: {matchExpressions: [{key: a, operator: In}]}}`, refused: values},
+		"NotIn compares with values":         {given: `{targetSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}}`, refused: values},
+		"Exists compares with nothing":       {given: `{targetSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}`, refused: values},
+		"an expression of two halves":        {given: `{targetExpression: 'target.type == "a" && (target.hold || target.name != "b")'}`},
+		"an expression with an open text":    {given: `{targetExpression: 'target.type == "a'}`, refused: expression},
+		"an expression that assigns":         {given: `{targetExpression: 'target.type = "a"'}`, refused: expression},
+		"an expression with an open bracket": {given: `{targetExpression: 'target.type in ["a", "b"'}`, refused: expression},
+		"an expression of 1024 characters":   {given: `{targetExpression: ` + long(1024) + `}`},
+		"an expression of 1025 characters":   {given: `{targetExpression: ` + long(1025) + `}`, refused: "spec.targetExpression: Too long: may not be more than 1024 bytes"},
+		"an empty expression":                {given: `{targetExpression: ""}`, refused: "spec.targetExpression: spec.targetExpression in body should be at least 1 chars long"},
 	}
 }
