@@ -104,7 +104,7 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout,
 
 // createGroups creates a plan's groups; their names make it safe to repeat.
 func (r *RolloutReconciler) createGroups(ctx context.Context, groups []*v1alpha1.DeploymentGroup) error {
-	work, ctx := errgroup.WithContext(ctx)
+	var work errgroup.Group // one write that fails does not break off the others
 	work.SetLimit(4)
 	for _, g := range groups {
 		work.Go(func() error {
@@ -140,7 +140,7 @@ func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollo
 }
 
 func (r *RolloutReconciler) writeGroups(ctx context.Context, updates []rollout.GroupStatus) error {
-	work, ctx := errgroup.WithContext(ctx)
+	var work errgroup.Group // one write that fails does not break off the others
 	work.SetLimit(4)
 	for _, u := range updates {
 		if equality.Semantic.DeepEqual(u.Object.Status, u.Status) {

@@ -32,7 +32,7 @@ func (r *RolloutReconciler) SetupWithManager(mgr manager.Manager) error {
 			return nil
 		})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, SkipNameValidation: new(true)}).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
 }
 
 type rolloutQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,7 +110,11 @@ func (p *process) lead(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		if err := p.term(ctx); err != nil && ctx.Err() == nil {
-			ctrl.Log.Error(err, "controllers ended; standing for election again")
+			if lostLease(err) {
+				ctrl.Log.Info("another process has the lease; standing for election again")
+			} else {
+				ctrl.Log.Error(err, "controllers ended; standing for election again")
+			}
 			pause(ctx, time.Second)
 		}
 	}
@@ -154,3 +159,6 @@ func (p *process) term(ctx context.Context) error {
 	parts.Wait()
 	return err
 }
+
+// lostLease reports whether controllers ended because another process leads: controller-runtime has no type for it.
+func lostLease(err error) bool { return strings.Contains(err.Error(), "leader election lost") }
