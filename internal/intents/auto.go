@@ -111,7 +111,7 @@ func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
 		}
 		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
 		if in.Closed.IsZero() {
-			in.Closed = x.settling(t, "auto-assignment "+a.object.Name, in.OpenedAt, a.object.CreationTimestamp.Time, now)
+			in.Closed = x.settling(t, "auto-assignment "+a.object.Name, &in, now)
 		}
 		intents = append(intents, in)
 	}
@@ -121,11 +121,13 @@ func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
 func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) offer.Intent {
 	since := autoSince(a, t)
 	in := offer.Intent{
-		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: a.Name, UID: a.UID, Since: &metav1.MicroTime{Time: since}},
-		Update:    a.Spec.Update,
-		Set:       set,
-		StartedAt: placeOf(a),
-		OpenedAt:  since,
+		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: a.Name, UID: a.UID, Since: &metav1.MicroTime{Time: since}},
+		Update:     a.Spec.Update,
+		Set:        set,
+		StartedAt:  placeOf(a),
+		OpenedAt:   since,
+		CreatedAt:  a.CreationTimestamp.Time,
+		IsUnplaced: a.Spec.StartAt == nil && placeOf(a).Sub(a.CreationTimestamp.Time) < rebuilt,
 	}
 	in.Closed, in.Stopped = GateOfAuto(a)
 	return in

@@ -20,7 +20,7 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 	members := x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}]
 	intents := make([]offer.Intent, 0, len(members)+1)
 	if ok {
-		assigned.Closed = x.settling(target, "spec.assignment", assigned.OpenedAt, target.CreationTimestamp.Time, now)
+		assigned.Closed = x.settling(target, "spec.assignment", &assigned, now)
 		intents = append(intents, assigned)
 	}
 	for _, m := range members {
@@ -56,6 +56,8 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 		AlreadyThere: member.AlreadyThere,
 		Skipped:      member.Skipped,
 		Abandoned:    member.Abandoned,
+		CreatedAt:    r.CreationTimestamp.Time,
+		IsUnplaced:   r.Spec.StartAt == nil,
 	}
 	in.Update.ConfirmationRequired = group.Spec.Conditions.ConfirmationRequired
 	in.Closed, in.Stopped = Gate(r, group.Spec.Index)
@@ -148,11 +150,13 @@ func (x *Index) assignment(target *v1alpha1.Target) (offer.Intent, bool) {
 		return offer.Intent{}, false
 	}
 	return offer.Intent{
-		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: target.Name, UID: target.UID, Since: seen.Since},
-		Update:    wanted.Update,
-		Set:       x.Set(sibling(target, wanted.DistributionSet)),
-		StartedAt: seen.Since.Time,
-		OpenedAt:  seen.Since.Time,
+		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: target.Name, UID: target.UID, Since: seen.Since},
+		Update:     wanted.Update,
+		Set:        x.Set(sibling(target, wanted.DistributionSet)),
+		StartedAt:  seen.Since.Time,
+		OpenedAt:   seen.Since.Time,
+		CreatedAt:  target.CreationTimestamp.Time,
+		IsUnplaced: wanted.AssignedAt == nil && seen.Since.Sub(target.CreationTimestamp.Time) < rebuilt,
 	}, true
 }
 

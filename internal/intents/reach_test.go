@@ -124,14 +124,14 @@ func TestWorld(t *testing.T) {
 		{
 			Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev", Since: &seen},
 			Update:    v1alpha1.Update{DistributionSet: "missing"},
-			StartedAt: seen.Time, OpenedAt: seen.Time,
+			StartedAt: seen.Time, OpenedAt: seen.Time, CreatedAt: noon,
 		},
 		{
 			Source:      v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-r", Group: "group-1", Since: &since},
 			Update:      v1alpha1.Update{DistributionSet: "fw", ConfirmationRequired: true},
 			Set:         f.Set(fleetKey("fw")),
 			PlannedHash: fw.Status.ContentHash,
-			StartedAt:   noon, OpenedAt: noon,
+			StartedAt:   noon, OpenedAt: noon, CreatedAt: noon,
 			AlreadyThere: true, Skipped: true,
 			RetryAt: noon.Add(time.Hour), RetryFailures: action.Failures{Codes: []string{"17"}},
 		},

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/query"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
@@ -57,8 +58,15 @@ func (x *Index) noteCandidate(old, new client.Object) {
 
 // settling keeps an intent that is older than the object it comes from until newer rollouts that were created together with it have started, for a minute at most.
 // Zero: nothing keeps it. The caller holds the lock.
-func (x *Index) settling(t *v1alpha1.Target, what string, since, created, now time.Time) offer.Reason {
+func (x *Index) settling(t *v1alpha1.Target, what string, in *offer.Intent, now time.Time) offer.Reason {
+	since, created := in.OpenedAt, in.CreatedAt
 	end := created.Add(rebuilt)
+	if in.IsUnplaced {
+		if in.Set != nil && action.Installed(&t.Status, in.Set.ContentHash) {
+			return offer.Reason{}
+		}
+		return x.besideHome(t, what, created)
+	}
 	if !since.Before(created) || !now.Before(end) {
 		return offer.Reason{}
 	}
@@ -71,6 +79,29 @@ func (x *Index) settling(t *v1alpha1.Target, what string, since, created, now ti
 			"%s is older than rollouts that were created together with it, as after a rebuild from Git: it waits until they have started, at most until %s", what, stamp(end))}
 	}
 	return offer.Reason{}
+}
+
+// besideHome keeps an intent that nothing places in the order from a target that runs, by its own report,
+// what a rollout brings which was created together with it and has not started: the device may have
+// been past the intent. Zero: there is none. The caller holds the lock.
+func (x *Index) besideHome(t *v1alpha1.Target, what string, created time.Time) offer.Reason {
+	if runs := t.Status.Installed; runs == nil || runs.ActionID != 0 || runs.ContentHash == "" {
+		return offer.Reason{}
+	}
+	first := ""
+	for key, c := range x.starting {
+		r := c.rollout
+		set := x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]
+		if key.Namespace == t.Namespace && r.CreationTimestamp.Sub(created).Abs() < rebuilt && (first == "" || r.Name < first) &&
+			r.Spec.State != v1alpha1.IntentPlanned && !rollout.IsStopped(r) && set != nil && action.Installed(&t.Status, set.ContentHash) && c.query.Matches(t) {
+			first = r.Name
+		}
+	}
+	if first == "" {
+		return offer.Reason{}
+	}
+	return offer.Reason{Code: offer.CodeSettling, Message: fmt.Sprintf(
+		"%s has no time that says how new it is, and the device runs what rollout %s brings, which was created together with it: it waits until that has started or is gone", what, first)}
 }
 
 // behind keeps a rollout with a startAt from a target until newer ones by their startAt, which were

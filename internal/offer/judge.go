@@ -64,7 +64,7 @@ func judgeAll(w *World) []judged {
 			switch {
 			case i > covered:
 				f = finding{code: CodeSuperseded, other: cover}
-			case i > arrived && !bringsSame(home, in):
+			case i > arrived && !bringsSame(home, in), i < arrived && isRecreatedBeside(w, in, home):
 				f = finding{code: CodeSuperseded, other: home}
 			case i > behind && in.Source.Kind == v1alpha1.SourceAutoAssignment:
 				f = finding{code: CodeSuperseded, other: auto}

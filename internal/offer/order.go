@@ -3,6 +3,7 @@ package offer
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
@@ -70,6 +71,17 @@ func isHome(w *World, in *Intent) bool {
 	return in.Source.Kind == v1alpha1.SourceRollout && in.Update.Superseding != v1alpha1.SupersedingQueue && !since(&in.Source).IsZero() &&
 		!in.Stopped && !in.Superseded && setProblem(in, w.Target) == "" && action.Installed(&w.Target.Status, in.Set.ContentHash)
 }
+
+// isRecreatedBeside reports whether an assignment or auto-assignment is newer than home, the rollout
+// whose set the target runs, only because it was created again together with it: the device had the set
+// before, by its own report, and nothing says how new the intent is.
+func isRecreatedBeside(w *World, in, home *Intent) bool {
+	return home != nil && in.IsUnplaced && in.Source.Kind != v1alpha1.SourceRollout && in.CreatedAt.Sub(home.CreatedAt).Abs() < together &&
+		w.Target.Status.Installed.ActionID == 0
+}
+
+// together is how close to each other two objects must have been created to count as applied together.
+const together = time.Minute
 
 // isAutoInForce tells whether an intent is a running auto-assignment. Older ones are superseded by the newest, also where the target had its set long ago: each
 // offers its set once, and none returns to an older one.

@@ -76,6 +76,10 @@ type Intent struct {
 	Stopped bool
 	// StartedAt is when the rollout or auto-assignment started; zero: not yet. A set invalidated with None still serves what started before.
 	StartedAt time.Time
+	// CreatedAt is when the object was created that the intent stands in. IsUnplaced is true when nothing
+	// else says how new the intent is: no startAt or assignedAt, and no edit since.
+	CreatedAt  time.Time
+	IsUnplaced bool
 	// OpenedAt is when the target's group opened (when a dynamic member joined); zero: not yet.
 	OpenedAt time.Time
 	// Superseded, AlreadyThere, Skipped and Abandoned are the member's bits in its DeploymentGroup. Expired is, too, unless a retry has taken it back, which makes it
