@@ -94,7 +94,7 @@ func (r *AutoAssignmentReconciler) SetupWithManager(mgr manager.Manager) error {
 			r.Index.Watch(func(old, now client.Object) { r.wake(queue, old, now) })
 			return nil
 		})).
-		WithOptions(controller.Options{SkipNameValidation: new(true)}).
+		WithOptions(controller.Options{NewQueue: fairQueue, SkipNameValidation: new(true)}).
 		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
 }
 

@@ -70,7 +70,7 @@ func (r *DeploymentGroupReconciler) SetupWithManager(mgr manager.Manager) error 
 	return ctrl.NewControllerManagedBy(mgr).Named("deploymentgroup").
 		For(&v1alpha1.DeploymentGroup{}).
 		Watches(&v1alpha1.Rollout{}, handler.EnqueueRequestsFromMapFunc(r.groupsOf), builder.WithPredicates(onlyDeletions)).
-		WithOptions(controller.Options{SkipNameValidation: new(true)}).
+		WithOptions(controller.Options{NewQueue: fairQueue, SkipNameValidation: new(true)}).
 		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
 }
 

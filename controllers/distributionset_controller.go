@@ -26,8 +26,6 @@ import (
 const (
 	// countsPause is the least time between two writes of mere counts of a set.
 	countsPause = time.Second
-	// fullPause is how long an invalidation waits for room in the record of invalidated sets.
-	fullPause = time.Minute
 )
 
 // DistributionSetReconciler tells whether a set can be deployed, freezes it at its first use, and takes it out of circulation when it is invalidated.
@@ -43,9 +41,10 @@ type DistributionSetReconciler struct {
 	// Namespace of the manager, where the tombstones are.
 	Namespace string
 
-	counts setCounts
-	turns  turns
-	rests  rests
+	counts  setCounts
+	turns   turns
+	rests   rests
+	records records
 }
 
 // Reconcile looks at one set.
@@ -62,9 +61,10 @@ func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1
 	}
 	look, err := r.look(ctx, set)
 	if err != nil {
-		return r.retryFull(set, err)
+		return retryConflict(err)
 	}
 	again, walkErr := r.walk(ctx, set)
+	again = soonest(again, recordAgain(look.unrecorded))
 	status := look.status(r.counts.of(client.ObjectKeyFromObject(set)), r.counts.running)
 	if wait := r.wait(set, status); wait > 0 {
 		return sooner(ctrl.Result{RequeueAfter: wait}, again, walkErr)
@@ -72,8 +72,16 @@ func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1
 	if err := r.writeStatus(ctx, set, status); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	r.record(set, status)
+	r.announce(set, status)
 	return sooner(ctrl.Result{RequeueAfter: look.grace()}, again, walkErr)
+}
+
+// soonest is the earlier of two looks to come; zero is none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // sooner looks again when the walk wants to, or at once when it failed.
@@ -100,14 +108,18 @@ func (r *DistributionSetReconciler) addFinalizer(ctx context.Context, set *v1alp
 	return next, nil
 }
 
-// finalize lets a set go once its invalidation is recorded. It waits for no device, module or rollout.
+// finalize lets a set go once its invalidation is recorded, or could not be for deletionWaits. It waits for no device, module or rollout.
 func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.DistributionSet) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(set, v1alpha1.DistributionSetFinalizer) {
 		return ctrl.Result{}, nil
 	}
 	if set.InvalidationInForce() != nil {
-		if _, err := r.tombstones().Put(ctx, set, r.Now()); err != nil {
-			return r.retryFull(set, err)
+		if _, err := r.record(ctx, set); err != nil {
+			if end := set.DeletionTimestamp.Add(deletionWaits); r.Now().Before(end) {
+				return r.holdDeletion(ctx, set, end, err)
+			}
+			r.Events.Eventf(set, nil, corev1.EventTypeWarning, v1alpha1.ReasonInvalidationNotRecorded, "Delete",
+				"the set is deleted and its invalidation is not recorded: if it is applied again without spec.invalidation, it is valid; %s", shorten(oneLine(err.Error()), 512))
 		}
 	}
 	next := set.DeepCopy()
@@ -120,27 +132,33 @@ func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.
 	return ctrl.Result{}, nil
 }
 
+// holdDeletion says in the status what the deletion of an invalidated set waits for, and until when.
+func (r *DistributionSetReconciler) holdDeletion(ctx context.Context, set *v1alpha1.DistributionSet, end time.Time, cause error) (ctrl.Result, error) {
+	status := *set.Status.DeepCopy()
+	conditions{&status.Conditions, set.Generation, r.Now()}.invalidated(v1alpha1.ReasonInvalidationNotRecorded, fmt.Sprintf(
+		"the deletion waits until %s for the record of this invalidation; then the set is deleted without it; %s", end.UTC().Format(time.RFC3339), notRecorded(cause)))
+	if err := r.writeStatus(ctx, set, status); err != nil {
+		return retryConflict(client.IgnoreNotFound(err))
+	}
+	return ctrl.Result{RequeueAfter: min(recordAgain(cause), end.Sub(r.Now()))}, nil
+}
+
 func (r *DistributionSetReconciler) tombstones() Tombstones {
 	return Tombstones{Reader: r.Live, Client: r.Client, Namespace: r.Namespace}
 }
 
-// retryFull tells people when there is no room for a tombstone, and tries again later; anything else is retried as usual.
-func (r *DistributionSetReconciler) retryFull(set *v1alpha1.DistributionSet, err error) (ctrl.Result, error) {
-	if !errors.Is(err, errShardFull) {
-		return retryConflict(err)
-	}
-	r.Events.Eventf(set, nil, corev1.EventTypeWarning, "TombstonesFull", "Invalidate", "%v", err)
-	return ctrl.Result{RequeueAfter: fullPause}, nil
-}
-
-// look loads all that is known of a set. An invalidation is in the tombstones when it answers.
+// look loads all that is known of a set. An invalidation is recorded when it answers, or the look says why not: the stop waits for no record.
 func (r *DistributionSetReconciler) look(ctx context.Context, set *v1alpha1.DistributionSet) (*setLook, error) {
 	l := &setLook{set: set, now: r.Now()}
 	hasTwins, err := r.loadTwins(ctx, l)
 	if err != nil {
 		return nil, err
 	}
-	if l.tombstone, err = r.tombstone(ctx, set, hasTwins); err != nil {
+	l.tombstone, err = r.tombstone(ctx, set, hasTwins)
+	if set.InvalidationInForce() != nil {
+		l.unrecorded, err = err, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := r.loadModules(ctx, l, r.Client); err != nil {
@@ -173,11 +191,11 @@ func (r *DistributionSetReconciler) loadTwins(ctx context.Context, l *setLook) (
 // by its tombstone alone, since an operator may have cleared it.
 func (r *DistributionSetReconciler) tombstone(ctx context.Context, set *v1alpha1.DistributionSet, hasTwins bool) (*Tombstone, error) {
 	status := set.Status.Invalidation
-	if wanted := set.InvalidationInForce(); wanted != nil {
-		if status != nil && status.Cancelation == wanted.Cancelation && status.FinishedAt == nil {
-			return nil, nil // recorded before the walk began
+	if set.InvalidationInForce() != nil {
+		if isRecorded(set) && status.FinishedAt == nil {
+			return nil, nil
 		}
-		return r.tombstones().Put(ctx, set, r.Now())
+		return r.record(ctx, set)
 	}
 	ready := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Reason == v1alpha1.ReasonDuplicate || hasTwins || status != nil {
@@ -261,8 +279,8 @@ func (r *DistributionSetReconciler) writeStatus(ctx context.Context, set *v1alph
 	return nil
 }
 
-// record announces what was stored, one event per decision.
-func (r *DistributionSetReconciler) record(set *v1alpha1.DistributionSet, now v1alpha1.DistributionSetStatus) {
+// announce tells of what was stored, one event per decision.
+func (r *DistributionSetReconciler) announce(set *v1alpha1.DistributionSet, now v1alpha1.DistributionSetStatus) {
 	old := set.Status
 	warn := func(reason, act, note string, words ...any) {
 		r.Events.Eventf(set, nil, corev1.EventTypeWarning, reason, act, note, words...)
@@ -275,6 +293,9 @@ func (r *DistributionSetReconciler) record(set *v1alpha1.DistributionSet, now v1
 		r.Events.Eventf(set, nil, corev1.EventTypeNormal, "Locked", "Lock", "the set and its modules are frozen with content %s", now.ContentHash)
 	}
 	was, is := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionInvalidated), meta.FindStatusCondition(now.Conditions, v1alpha1.ConditionInvalidated)
+	if is != nil && is.Reason == v1alpha1.ReasonInvalidationNotRecorded && (was == nil || was.Reason != is.Reason) {
+		warn(v1alpha1.ReasonInvalidationNotRecorded, "Invalidate", "%s", shorten(is.Message, maxNoteBytes))
+	}
 	switch {
 	case was == nil && is != nil:
 		warn("Invalidated", "Invalidate", "%s", invalidationNote(now.Invalidation, is.Message))

@@ -537,8 +537,7 @@ func TestSetInvalidationIsRecordedBeforeItIsShown(t *testing.T) {
 	if _, err := w.look("fw"); err != nil {
 		t.Fatal(err)
 	}
-	key := tombstoneKey(w.set("fw"))
-	if want := []string{"create *v1.ConfigMap " + tombstonePrefix + key[:2], "status DistributionSet fw"}; !cmp.Equal(w.writes[before:], want) {
+	if want := []string{"create *v1.ConfigMap goshawk-invalidated-fleet-0", "status DistributionSet fw"}; !cmp.Equal(w.writes[before:], want) {
 		t.Errorf("writes %v, want %v", w.writes[before:], want)
 	}
 	w.run()
@@ -680,24 +679,83 @@ func TestSetDeletionWaitsForNothing(t *testing.T) {
 	}
 }
 
+// fillRecord leaves no room for an entry of the namespace.
+func (w *setWorld) fillRecord() {
+	w.t.Helper()
+	for i := range maxShards {
+		w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: fmt.Sprintf("%s%s-%d", tombstonePrefix, fleet, i),
+			Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue, v1alpha1.InvalidatedNamespaceLabel: fleet}},
+			Data: map[string]string{"x": strings.Repeat("y", maxShardBytes)}})
+	}
+}
+
+// An invalidation holds, and reaches the devices, whether there is room to record it or not.
 func TestSetWithoutRoomForItsTombstone(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
-	full := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: tombstonePrefix + tombstoneKey(w.set("fw"))[:2]}, Data: map[string]string{"x": strings.Repeat("y", maxShardBytes)}}
-	w.create(full)
+	w.fillRecord()
 	w.edit("fw", invalidated(v1alpha1.CancelationForce))
 	w.heard()
 	result, err := w.look("fw")
-	if err != nil || result.RequeueAfter != fullPause {
+	if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > fullPause {
 		t.Errorf("no room answers %v, %v", result, err)
 	}
-	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning TombstonesFull record the invalidation of DistributionSet fleet/fw") {
+	got := w.condition("fw", v1alpha1.ConditionInvalidated)
+	if !strings.HasPrefix(got, "True InvalidationNotRecorded: spec.invalidation (Force) took the set out of circulation") || !strings.Contains(got, "goshawk-invalidated-fleet-") {
+		t.Errorf("Invalidated is %s", got)
+	}
+	if set := w.set("fw"); set.Status.Invalidation == nil || set.Status.Invalidation.Cancelation != v1alpha1.CancelationForce {
+		t.Errorf("the stop waits for the record: %+v", set.Status.Invalidation)
+	}
+	if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning InvalidationNotRecorded ") }) {
 		t.Errorf("events %v", got)
 	}
+	before := len(w.writes)
+	for range 5 {
+		w.now = w.now.Add(fullPause)
+		if _, err := w.look("fw"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.writes[before:]; len(got) > 1 { // InvalidationFinished
+		t.Errorf("waiting for room writes %v", got)
+	}
 	w.clearTombstones()
+	w.now = w.now.Add(fullPause)
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True InvalidatedBySpec") {
 		t.Errorf("with room again, Invalidated is %s", got)
+	}
+}
+
+// The deletion of a set whose invalidation cannot be recorded waits, says until when, and then goes on without the record.
+func TestSetDeletionDoesNotWaitForRoomForEver(t *testing.T) {
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
+	w.run()
+	w.fillRecord()
+	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
+	if _, err := w.look("fw"); err != nil {
+		t.Fatal(err)
+	}
+	w.now = time.Now() // the deletion's time is the API server's
+	w.remove(&v1alpha1.DistributionSet{}, "fw")
+	result, err := w.look("fw")
+	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > fullPause {
+		t.Errorf("the deletion answers %v, %v", result, err)
+	}
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True InvalidationNotRecorded: the deletion waits until ") {
+		t.Errorf("Invalidated is %s", got)
+	}
+	w.heard()
+	w.now = w.now.Add(deletionWaits + time.Second)
+	if _, err := w.look("fw"); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.names(&v1alpha1.DistributionSetList{}); len(got) != 0 {
+		t.Errorf("the set is still there: %v", got)
+	}
+	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning InvalidationNotRecorded the set is deleted") {
+		t.Errorf("events %v", got)
 	}
 }
 

@@ -21,6 +21,8 @@ type setLook struct {
 	elder string
 	// tombstone of the set; nil: there is none, or spec.invalidation says it all.
 	tombstone *Tombstone
+	// unrecorded is why the invalidation of the set could not be recorded; nil: it is recorded, or there is none.
+	unrecorded error
 	// modules in the order of spec.modules; a missing one is nil.
 	modules []*v1alpha1.SoftwareModule
 	gap     *gap
@@ -100,8 +102,12 @@ func (l *setLook) invalidation() *ruling {
 	}
 	switch wanted := l.set.InvalidationInForce(); {
 	case wanted != nil:
-		return &ruling{wanted.Cancelation, since, v1alpha1.ReasonInvalidatedBySpec, fmt.Sprintf(
+		ruled := &ruling{wanted.Cancelation, since, v1alpha1.ReasonInvalidatedBySpec, fmt.Sprintf(
 			"spec.invalidation (%s) took the set out of circulation for good%s; create another DistributionSet", wanted.Cancelation, becauseOf(wanted.Reason))}
+		if l.unrecorded != nil {
+			ruled.reason, ruled.message = v1alpha1.ReasonInvalidationNotRecorded, ruled.message+"; "+notRecorded(l.unrecorded)
+		}
+		return ruled
 	case l.tombstone != nil:
 		return &ruling{l.tombstone.Cancelation, since, v1alpha1.ReasonTombstone, fmt.Sprintf(
 			"a set of this namespace, name, version and type was invalidated (%s) at %s%s; give the release another version, or clear key %s of ConfigMap %s on purpose",

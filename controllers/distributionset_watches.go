@@ -32,7 +32,7 @@ func (r *DistributionSetReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.AutoAssignment{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
 		Watches(&v1alpha1.Target{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
 		Watches(&v1alpha1.Target{}, r.counting()).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 4, SkipNameValidation: new(true)}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4, NewQueue: fairQueue, SkipNameValidation: new(true)}).
 		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
 }
 

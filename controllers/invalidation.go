@@ -29,7 +29,7 @@ const (
 // walk folds an invalidation into the open actions of the set, one page at a look, and answers when to look again; zero: nothing is left to fold. It
 // remembers nothing: what is left is what the targets show.
 //
-// It begins once the status says that the invalidation was observed, and so once the tombstone is written.
+// It begins once the status says that the invalidation was observed, whether the record of it could be written or not.
 func (r *DistributionSetReconciler) walk(ctx context.Context, set *v1alpha1.DistributionSet) (time.Duration, error) {
 	if set.Status.Invalidation == nil {
 		return 0, nil

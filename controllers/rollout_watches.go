@@ -31,7 +31,7 @@ func (r *RolloutReconciler) SetupWithManager(mgr manager.Manager) error {
 			r.Index.Watch(func(old, now client.Object) { r.wake(queue, old, now) })
 			return nil
 		})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 2, SkipNameValidation: new(true)}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 2, NewQueue: fairQueue, SkipNameValidation: new(true)}).
 		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
 }
 

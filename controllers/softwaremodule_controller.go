@@ -160,7 +160,7 @@ func (r *SoftwareModuleReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.SoftwareModule{}).
 		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.moduleTwins), builder.WithPredicates(comesOrGoes)).
 		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(modulesOfSet), builder.WithPredicates(freezing)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 2, SkipNameValidation: new(true)}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 2, NewQueue: fairQueue, SkipNameValidation: new(true)}).
 		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
 }
 

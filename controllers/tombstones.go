@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -13,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,18 +23,22 @@ import (
 )
 
 const (
-	// tombstonePrefix and the first two hexadecimal digits of an entry's key name the ConfigMap it is in.
+	// tombstonePrefix, a namespace, a dash and a number name the ConfigMaps with the entries of that namespace. In the layout before, the first two hexadecimal
+	// digits of an entry's key followed the prefix, for all namespaces together: such a ConfigMap is read, and written no more.
 	tombstonePrefix = "goshawk-invalidated-"
-	// maxShardBytes keeps a ConfigMap below the API server's limit of 1 MiB.
-	maxShardBytes = 900 << 10
+	// maxShardBytes and maxShards bound the record of one namespace: 8 MiB, and at least 14 000 entries. A ConfigMap may have 1 MiB, metadata included.
+	maxShardBytes = 256 << 10
+	maxShards     = 32
 	// maxEntryBytes is the longest line of an entry.
 	maxEntryBytes = 512
-	// maxTombstoneTries is how often an entry is tried against other writers of its shard.
+	// maxTombstoneTries is how often entries are tried against other writers of the record.
 	maxTombstoneTries = 4
+	// fewShards of the old layout are read one by one; more are listed.
+	fewShards = 4
 )
 
 // errShardFull says that an invalidation cannot be recorded.
-var errShardFull = errors.New("the record of invalidated sets is full")
+var errShardFull = errors.New("the record of invalidated sets of the namespace is full")
 
 // Tombstones remember which sets were invalidated, longer than the sets themselves live: a set that is deleted and applied again is invalid from its
 // first look. They are read past the cache.
@@ -55,75 +62,187 @@ type Tombstone struct {
 
 // Find the entry of a set's namespace, name, version and type; nil: there is none.
 func (t Tombstones) Find(ctx context.Context, set *v1alpha1.DistributionSet) (*Tombstone, error) {
-	shard, err := t.shard(ctx, set)
-	if err != nil || shard == nil {
+	r, err := t.read(ctx, []*v1alpha1.DistributionSet{set})
+	if err != nil {
 		return nil, err
 	}
-	return entryIn(shard, set), nil
+	return r.entry(set), nil
 }
 
 // Put records that a set was invalidated and answers the entry. One that exists is left as it is: an invalidation is not repeatable.
 func (t Tombstones) Put(ctx context.Context, set *v1alpha1.DistributionSet, now time.Time) (*Tombstone, error) {
+	entries, err := t.PutAll(ctx, []*v1alpha1.DistributionSet{set}, now)
+	return entries[tombstoneKey(set)], err
+}
+
+// PutAll is Put for sets of one namespace, in as few writes as possible. It returns the entries that are recorded by their keys, also with an error. The earlier
+// sets of the list go first where there is not room for all, and the error is errShardFull then.
+func (t Tombstones) PutAll(ctx context.Context, sets []*v1alpha1.DistributionSet, now time.Time) (map[string]*Tombstone, error) {
 	for try := 1; ; try++ {
-		shard, err := t.shard(ctx, set)
-		if err != nil {
-			return nil, err
-		}
-		if shard != nil {
-			if found := entryIn(shard, set); found != nil {
-				return found, nil
-			}
-		}
-		written, err := t.write(ctx, shard, set, now)
-		if err == nil {
-			return entryIn(written, set), nil
-		}
+		entries, err := t.tryPut(ctx, sets, now)
 		if lost := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err); !lost || try == maxTombstoneTries {
-			return nil, fmt.Errorf("record the invalidation of DistributionSet %s/%s: %w", set.Namespace, set.Name, err)
+			if err != nil {
+				err = fmt.Errorf("record the invalidation of DistributionSet %s/%s: %w", sets[0].Namespace, sets[0].Name, err)
+			}
+			return entries, err
 		}
 	}
 }
 
-// shard is the ConfigMap that the set's entry belongs to; nil: it does not exist yet.
-func (t Tombstones) shard(ctx context.Context, set *v1alpha1.DistributionSet) (*corev1.ConfigMap, error) {
-	key := t.place(set)
-	shard := &corev1.ConfigMap{}
-	err := t.Reader.Get(ctx, key, shard)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
+func (t Tombstones) tryPut(ctx context.Context, sets []*v1alpha1.DistributionSet, now time.Time) (map[string]*Tombstone, error) {
+	r, err := t.read(ctx, sets)
 	if err != nil {
-		return nil, fmt.Errorf("read the record of invalidated sets in ConfigMap %s: %w", key, err)
+		return nil, err
 	}
-	return shard, nil
+	entries := map[string]*Tombstone{}
+	var full error
+	for _, set := range sets {
+		if r.entry(set) == nil && !r.add(set, now) {
+			full = fmt.Errorf("%w: it has %d ConfigMaps %s*, each with at most %d KiB; delete entries of sets that will never be applied again",
+				errShardFull, maxShards, client.ObjectKey{Namespace: t.Namespace, Name: r.name("")}, maxShardBytes>>10)
+			break
+		}
+	}
+	if err := t.write(ctx, r); err != nil {
+		return nil, err
+	}
+	for _, set := range sets {
+		if found := r.entry(set); found != nil {
+			entries[tombstoneKey(set)] = found
+		}
+	}
+	return entries, full
 }
 
-func (t Tombstones) place(set *v1alpha1.DistributionSet) types.NamespacedName {
-	return types.NamespacedName{Namespace: t.Namespace, Name: tombstonePrefix + tombstoneKey(set)[:2]}
+// namespaceRecord is what is recorded of one namespace, as far as it was read.
+type namespaceRecord struct {
+	system, namespace string
+	shards            []*corev1.ConfigMap // by number
+	sizes             map[*corev1.ConfigMap]int
+	changed           []*corev1.ConfigMap
+	// old are ConfigMaps of the layout before, by name.
+	old map[string]*corev1.ConfigMap
 }
 
-// write adds the entry under the lock of the shard that was read, or creates the shard.
-func (t Tombstones) write(ctx context.Context, shard *corev1.ConfigMap, set *v1alpha1.DistributionSet, now time.Time) (*corev1.ConfigMap, error) {
-	if shard == nil {
-		key := t.place(set)
-		shard = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name,
-			Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}}}
-		bury(shard, set, now)
-		return shard, t.Client.Create(ctx, shard, client.FieldOwner("goshawk"))
-	}
-	next := shard.DeepCopy()
-	bury(next, set, now)
-	if sizeOf(next) > maxShardBytes {
-		return nil, fmt.Errorf("%w: ConfigMap %s would exceed %d KiB; delete entries of sets that will never be applied again", errShardFull, client.ObjectKeyFromObject(shard), maxShardBytes>>10)
-	}
-	return next, t.Client.Update(ctx, next, client.FieldOwner("goshawk"))
+func (r *namespaceRecord) name(number string) string {
+	return tombstonePrefix + r.namespace + "-" + number
 }
 
-func bury(shard *corev1.ConfigMap, set *v1alpha1.DistributionSet, now time.Time) {
+// read reads all shards of a namespace, and those of the layout before that sets belong to.
+func (t Tombstones) read(ctx context.Context, sets []*v1alpha1.DistributionSet) (*namespaceRecord, error) {
+	r := &namespaceRecord{system: t.Namespace, namespace: sets[0].Namespace, sizes: map[*corev1.ConfigMap]int{}, old: map[string]*corev1.ConfigMap{}}
+	var list corev1.ConfigMapList
+	if err := t.Reader.List(ctx, &list, client.InNamespace(t.Namespace), client.MatchingLabels{v1alpha1.InvalidatedNamespaceLabel: r.namespace}); err != nil {
+		return nil, fmt.Errorf("list the record of invalidated sets of namespace %s in namespace %s: %w", r.namespace, t.Namespace, err)
+	}
+	for i := range list.Items {
+		if shard := &list.Items[i]; strings.HasPrefix(shard.Name, r.name("")) {
+			r.shards = append(r.shards, shard)
+			r.sizes[shard] = sizeOf(shard)
+		}
+	}
+	slices.SortFunc(r.shards, func(a, b *corev1.ConfigMap) int { return strings.Compare(a.Name, b.Name) })
+	return r, t.readOld(ctx, sets, r.old)
+}
+
+// readOld reads the ConfigMaps of the layout before that sets belong to.
+func (t Tombstones) readOld(ctx context.Context, sets []*v1alpha1.DistributionSet, into map[string]*corev1.ConfigMap) error {
+	names := map[string]bool{}
+	for _, set := range sets {
+		names[oldShard(set)] = true
+	}
+	if len(names) > fewShards {
+		var list corev1.ConfigMapList
+		old, err := labels.Parse(v1alpha1.ManagedByLabel + "=" + v1alpha1.ManagedByValue + ",!" + v1alpha1.InvalidatedNamespaceLabel)
+		if err != nil {
+			return err
+		}
+		if err := t.Reader.List(ctx, &list, client.InNamespace(t.Namespace), client.MatchingLabelsSelector{Selector: old}); err != nil {
+			return fmt.Errorf("list the older record of invalidated sets in namespace %s: %w", t.Namespace, err)
+		}
+		for i := range list.Items {
+			into[list.Items[i].Name] = &list.Items[i]
+		}
+		return nil
+	}
+	for name := range names {
+		shard, key := &corev1.ConfigMap{}, types.NamespacedName{Namespace: t.Namespace, Name: name}
+		if err := t.Reader.Get(ctx, key, shard); err == nil {
+			into[name] = shard
+		} else if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("read the older record of invalidated sets in ConfigMap %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+func oldShard(set *v1alpha1.DistributionSet) string { return tombstonePrefix + tombstoneKey(set)[:2] }
+
+// entry of a set; nil: there is none. The older layout goes first: its entries are the older ones.
+func (r *namespaceRecord) entry(set *v1alpha1.DistributionSet) *Tombstone {
+	if shard := r.old[oldShard(set)]; shard != nil {
+		if found := entryIn(shard, set); found != nil {
+			return found
+		}
+	}
+	for _, shard := range r.shards {
+		if found := entryIn(shard, set); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// add adds an entry to the first shard with room, or to a new one. It reports whether there was room.
+func (r *namespaceRecord) add(set *v1alpha1.DistributionSet, now time.Time) bool {
+	key, line := tombstoneKey(set), tombstoneLine(set, now)
+	for _, shard := range r.shards {
+		if r.sizes[shard]+len(key)+len(line) <= maxShardBytes {
+			r.put(shard, key, line)
+			return true
+		}
+	}
+	taken := map[string]bool{}
+	for _, shard := range r.shards {
+		taken[shard.Name] = true
+	}
+	for number := range maxShards {
+		if name := r.name(strconv.Itoa(number)); !taken[name] {
+			shard := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: r.system, Name: name,
+				Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue, v1alpha1.InvalidatedNamespaceLabel: r.namespace}}}
+			r.shards = append(r.shards, shard)
+			r.put(shard, key, line)
+			return true
+		}
+	}
+	return false
+}
+
+func (r *namespaceRecord) put(shard *corev1.ConfigMap, key, line string) {
 	if shard.Data == nil {
 		shard.Data = map[string]string{}
 	}
-	shard.Data[tombstoneKey(set)] = tombstoneLine(set, now)
+	shard.Data[key] = line
+	r.sizes[shard] += len(key) + len(line)
+	if !slices.Contains(r.changed, shard) {
+		r.changed = append(r.changed, shard)
+	}
+}
+
+// write writes the shards that were added to, each under the lock of what was read.
+func (t Tombstones) write(ctx context.Context, r *namespaceRecord) error {
+	for _, shard := range r.changed {
+		var err error
+		if shard.ResourceVersion == "" {
+			err = t.Client.Create(ctx, shard, client.FieldOwner("goshawk"))
+		} else {
+			err = t.Client.Update(ctx, shard, client.FieldOwner("goshawk"))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func sizeOf(shard *corev1.ConfigMap) int {

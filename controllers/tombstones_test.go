@@ -74,7 +74,7 @@ func TestTombstoneIsFoundAgain(t *testing.T) {
 			if got := shard.Data[put.Key]; got != tc.line {
 				t.Errorf("line\n got %s\nwant %s", got, tc.line)
 			}
-			if shard.Name != "goshawk-invalidated-"+put.Key[:2] || shard.Labels[v1alpha1.ManagedByLabel] != v1alpha1.ManagedByValue {
+			if shard.Name != "goshawk-invalidated-fleet-0" || shard.Labels[v1alpha1.InvalidatedNamespaceLabel] != fleet || shard.Labels[v1alpha1.ManagedByLabel] != v1alpha1.ManagedByValue {
 				t.Errorf("ConfigMap %s with labels %v", shard.Name, shard.Labels)
 			}
 		})
@@ -176,12 +176,101 @@ func TestTombstonePutAgainstOtherWriters(t *testing.T) {
 	}
 }
 
-func TestTombstoneShardFull(t *testing.T) {
-	set := anInvalidSet("a", "1", "t", "", v1alpha1.CancelationForce)
-	full := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: tombstonePrefix + tombstoneKey(set)[:2]}, Data: map[string]string{"x": strings.Repeat("y", maxShardBytes)}}
-	c := fake.NewClientBuilder().WithObjects(full).Build()
-	_, err := Tombstones{Reader: c, Client: c, Namespace: system}.Put(t.Context(), set, dawn)
-	if !errors.Is(err, errShardFull) || !strings.Contains(err.Error(), full.Name) {
-		t.Errorf("err = %v, want one that names the full ConfigMap", err)
+// The record of a namespace grows by a ConfigMap at a time until its bound, and that of another namespace has its own.
+func TestRecordOfANamespaceGrowsToItsBound(t *testing.T) {
+	c := fake.NewClientBuilder().Build()
+	tombs := Tombstones{Reader: c, Client: c, Namespace: system}
+	fill := func() {
+		t.Helper()
+		var list corev1.ConfigMapList
+		if err := c.List(t.Context(), &list); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			list.Items[i].Data["x"] = strings.Repeat("y", maxShardBytes)
+			if err := c.Update(t.Context(), &list.Items[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range maxShards {
+		put, err := tombs.Put(t.Context(), anInvalidSet("a", fmt.Sprint(i), "t", "", v1alpha1.CancelationForce), dawn)
+		if err != nil || put.ConfigMap.Name != fmt.Sprintf("goshawk-invalidated-fleet-%d", i) {
+			t.Fatalf("entry %d is in %+v: %v", i, put, err)
+		}
+		fill()
+	}
+	if _, err := tombs.Put(t.Context(), anInvalidSet("a", "last", "t", "", v1alpha1.CancelationForce), dawn); !errors.Is(err, errShardFull) || !strings.Contains(err.Error(), "goshawk-invalidated-fleet-") {
+		t.Errorf("err = %v, want one that names the full ConfigMaps", err)
+	}
+	if found, err := tombs.Find(t.Context(), anInvalidSet("a", "0", "t", "", v1alpha1.CancelationForce)); found == nil || err != nil {
+		t.Errorf("the first entry of a full record is %v, %v", found, err)
+	}
+	elsewhere := anInvalidSet("a", "last", "t", "", v1alpha1.CancelationForce)
+	elsewhere.Namespace = "fleet-0"
+	if put, err := tombs.Put(t.Context(), elsewhere, dawn); err != nil || put.ConfigMap.Name != "goshawk-invalidated-fleet-0-0" {
+		t.Errorf("the entry of another namespace is in %+v: %v", put, err)
+	}
+}
+
+// A record in the layout of an earlier version is read and left as it is.
+func TestRecordOfTheOlderLayoutIsRead(t *testing.T) {
+	var sets []*v1alpha1.DistributionSet
+	c := fake.NewClientBuilder().Build()
+	tombs := Tombstones{Reader: c, Client: c, Namespace: system}
+	for i := range 20 {
+		set := anInvalidSet("a", fmt.Sprint(i), "t", "bricks the modem", v1alpha1.CancelationForce)
+		sets = append(sets, set)
+		if i%2 == 1 {
+			continue
+		}
+		old := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: oldShard(set), Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}}}
+		if err := client.IgnoreNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(old), old)); err != nil {
+			t.Fatal(err)
+		}
+		if old.Data == nil {
+			old.Data = map[string]string{}
+		}
+		old.Data[tombstoneKey(set)] = tombstoneLine(set, dawn)
+		if err := errors.Join(client.IgnoreNotFound(c.Delete(t.Context(), old.DeepCopy()))); err != nil {
+			t.Fatal(err)
+		}
+		old.ResourceVersion = ""
+		if err := c.Create(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found, err := tombs.Find(t.Context(), sets[0]); err != nil || found == nil || !found.Since.Equal(dawn) || found.ConfigMap.Name != oldShard(sets[0]) {
+		t.Errorf("an entry of the older layout is %+v, %v", found, err)
+	}
+	if found, err := tombs.Find(t.Context(), sets[1]); err != nil || found != nil {
+		t.Errorf("a set without an entry has %+v, %v", found, err)
+	}
+	entries, err := tombs.PutAll(t.Context(), sets, dawn.Add(time.Hour))
+	if err != nil || len(entries) != len(sets) {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	for i, set := range sets {
+		found := entries[tombstoneKey(set)]
+		if isOld := i%2 == 0; (found.ConfigMap.Name == oldShard(set)) != isOld || found.Since.Equal(dawn) != isOld {
+			t.Errorf("set %d is recorded as %+v", i, found)
+		}
+	}
+}
+
+// Many invalidations are one write.
+func TestRecordIsWrittenOnceForMany(t *testing.T) {
+	writes := 0
+	store := fake.NewClientBuilder().Build()
+	counting := interceptor.NewClient(store, interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+		writes++
+		return c.Create(ctx, o, opts...)
+	}})
+	var sets []*v1alpha1.DistributionSet
+	for i := range 200 {
+		sets = append(sets, anInvalidSet("a", fmt.Sprint(i), "t", "", v1alpha1.CancelationNone))
+	}
+	if entries, err := (Tombstones{Reader: store, Client: counting, Namespace: system}).PutAll(t.Context(), sets, dawn); err != nil || len(entries) != len(sets) || writes != 1 {
+		t.Errorf("%d entries in %d writes, %v", len(entries), writes, err)
 	}
 }

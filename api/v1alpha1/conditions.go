@@ -66,6 +66,8 @@ const (
 	ReasonStopIsFinal = "StopIsFinal"
 	// ReasonForcedIsFinal says that spec.update.type was changed back to Soft after Forced was recorded, without effect.
 	ReasonForcedIsFinal = "ForcedIsFinal"
+	// ReasonInvalidationNotRecorded says that spec.invalidation holds, but that the record that outlives the set could not be written yet.
+	ReasonInvalidationNotRecorded = "InvalidationNotRecorded"
 	// ReasonTombstone says that a set of the same namespace, name, version and type was invalidated before this object existed.
 	ReasonTombstone = "Tombstone"
 	// ReasonDistributionSetNotReady says that the rollout waits for its set to become complete and Ready.

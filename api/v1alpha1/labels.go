@@ -15,6 +15,8 @@ const (
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	// ManagedByValue is the value of ManagedByLabel.
 	ManagedByValue = "goshawk"
+	// InvalidatedNamespaceLabel names, on a ConfigMap with a part of the record of invalidated sets, the namespace of those sets.
+	InvalidatedNamespaceLabel = "goshawk.dev/invalidated-namespace"
 	// ArgoIgnoreAnnotation keeps Argo CD from refreshing an application each time a generated object changes.
 	ArgoIgnoreAnnotation = "argocd.argoproj.io/ignore-resource-updates"
 )

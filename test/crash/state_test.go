@@ -118,7 +118,7 @@ var differing = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC)?`), "TIME"},
 	{regexp.MustCompile(`[Aa]ction \d+`), "action N"},
-	{regexp.MustCompile(`goshawk-invalidated-[0-9a-f]+`), "TOMBSTONES"},
+	{regexp.MustCompile(`goshawk-invalidated-[0-9a-z-]+`), "TOMBSTONES"},
 	{regexp.MustCompile(`^[0-9a-f]{64}$|key [0-9a-f]{64}`), "HASH"},
 }
 
