@@ -28,7 +28,7 @@ help: ## List the words.
 generate: ## Write what is generated: deep copies, CRDs, and what `go generate` writes.
 	$(TOOL) controller-gen object paths=./api/...
 	$(TOOL) controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
-	go run ./hack/crdtimes config/crd/bases
+	go run ./hack/crdtypes config/crd/bases internal/decode/zz_generated.enums.go
 	go generate ./...
 
 .PHONY: verify

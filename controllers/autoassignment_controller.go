@@ -95,7 +95,7 @@ func (r *AutoAssignmentReconciler) SetupWithManager(mgr manager.Manager) error {
 			return nil
 		})).
 		WithOptions(controller.Options{NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
+		Complete(quiet{readable(mgr.GetClient(), r)})
 }
 
 func (r *AutoAssignmentReconciler) wake(queue workqueue.TypedRateLimitingInterface[reconcile.Request], old, now client.Object) {

@@ -71,7 +71,7 @@ func (r *DeploymentGroupReconciler) SetupWithManager(mgr manager.Manager) error 
 		For(&v1alpha1.DeploymentGroup{}).
 		Watches(&v1alpha1.Rollout{}, handler.EnqueueRequestsFromMapFunc(r.groupsOf), builder.WithPredicates(onlyDeletions)).
 		WithOptions(controller.Options{NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
+		Complete(quiet{readable(mgr.GetClient(), r)})
 }
 
 func (r *DeploymentGroupReconciler) groupsOf(_ context.Context, o client.Object) []reconcile.Request {

@@ -57,6 +57,8 @@ func moduleGap(m *v1alpha1.SoftwareModule, name string, i int) *gap {
 	}
 	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
 	switch {
+	case m.Unreadable != nil:
+		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) cannot be read: %s", name, i, m.Unreadable.Message)}
 	case ready == nil:
 		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) is new and has its first look in a moment", name, i), isPassing: true}
 	case ready.Status != metav1.ConditionTrue:

@@ -33,7 +33,7 @@ func (r *DistributionSetReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Target{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
 		Watches(&v1alpha1.Target{}, r.counting()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
+		Complete(quiet{readable(mgr.GetClient(), r)})
 }
 
 // concernsTwins lets a set through when its twins may have to be judged anew: it came, went, or was invalidated.

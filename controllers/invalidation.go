@@ -62,7 +62,7 @@ func (r *DistributionSetReconciler) unfolded(ctx context.Context, set *v1alpha1.
 	var names []string
 	for i := range busy.Items {
 		t := r.Targets.Get(client.ObjectKeyFromObject(&busy.Items[i]))
-		if t != nil && awaitsFold(t, set.Name, c) {
+		if t != nil && t.Unreadable == nil && awaitsFold(t, set.Name, c) {
 			names = append(names, t.Name)
 		}
 	}

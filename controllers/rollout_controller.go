@@ -219,6 +219,13 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	if again, err := r.tellOfDeletion(ctx, obj); again > 0 || err != nil {
 		return ctrl.Result{RequeueAfter: again}, err
 	}
+	for _, g := range r.Index.Groups(obj.UID) {
+		if g.Unreadable != nil { // a list that holds it cannot be read past the cache
+			if err := releaseGroup(ctx, r.Client, g); err != nil {
+				return retryConflict(err)
+			}
+		}
+	}
 	var groups v1alpha1.DeploymentGroupList
 	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.RolloutLabelValue(obj.Name)}); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
@@ -273,7 +280,7 @@ func (r *RolloutReconciler) walk(ctx context.Context, obj *v1alpha1.Rollout) (le
 	var untold []string
 	for i := range busy.Items {
 		t := r.Targets.Get(client.ObjectKeyFromObject(&busy.Items[i]))
-		if t == nil {
+		if t == nil || t.Unreadable != nil {
 			continue
 		}
 		if _, pending := offer.Settle(r.Index.World(t, r.Now())); pending {

@@ -31,6 +31,12 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 		RequireApproval: r.RequireApproval,
 	}
 	for _, g := range r.Index.Groups(obj.UID) {
+		if g.Unreadable != nil {
+			if mayBeOfPlan(g, obj) {
+				s.Unreadable = append(s.Unreadable, g.Name)
+			}
+			continue
+		}
 		if !intents.Exists(g, obj) {
 			s.Leftover = append(s.Leftover, g)
 			continue
@@ -43,6 +49,11 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 	}
 	r.relate(&s)
 	return s
+}
+
+// mayBeOfPlan reports whether a group that cannot be decoded belongs to the plan of its rollout, as far as that is known.
+func mayBeOfPlan(g *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
+	return r.Status.Plan == nil || g.Unreadable.Lacks("spec.planHash") || g.Spec.PlanHash == r.Status.Plan.Hash
 }
 
 // isNamed tells whether status.groups names the group. A dynamic one is created before it does, and there is nothing to count it by until then.
@@ -65,6 +76,9 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 	for _, other := range byOrder(r.Index.Rollouts(self.Namespace)) {
 		if other.UID == self.UID || !other.DeletionTimestamp.IsZero() {
 			continue
+		}
+		if other.Unreadable != nil && (self.Status.StartedAt == nil || !r.takesOver(other, self) || other.Status.Plan == nil) {
+			continue // it is held: this one waits for nothing of it, and leaves it what it has taken
 		}
 		switch {
 		case self.Status.StartedAt == nil:
@@ -110,7 +124,7 @@ func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
 func (r *RolloutReconciler) knownGroups(obj *v1alpha1.Rollout) int {
 	known := 0
 	for _, g := range r.Index.Groups(obj.UID) {
-		if intents.Exists(g, obj) && isNamed(g, obj) {
+		if intents.Exists(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBeOfPlan(g, obj) {
 			known++
 		}
 	}

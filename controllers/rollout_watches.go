@@ -32,7 +32,7 @@ func (r *RolloutReconciler) SetupWithManager(mgr manager.Manager) error {
 			return nil
 		})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
+		Complete(quiet{readable(mgr.GetClient(), r)})
 }
 
 type rolloutQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]

@@ -161,7 +161,7 @@ func (r *SoftwareModuleReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.moduleTwins), builder.WithPredicates(comesOrGoes)).
 		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(modulesOfSet), builder.WithPredicates(freezing)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{reconcile.AsReconciler(mgr.GetClient(), r)})
+		Complete(quiet{readable(mgr.GetClient(), r)})
 }
 
 // comesOrGoes lets through an object's first and last moment.

@@ -136,6 +136,9 @@ type AutoAssignment struct {
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status AutoAssignmentStatus `json:"status,omitempty"`
+
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	Unreadable *Unreadable `json:"-"`
 }
 
 // AutoAssignmentList is a list of AutoAssignments.

@@ -141,6 +141,9 @@ const (
 	ReasonFinishedWithErrors = "FinishedWithErrors"
 	// ReasonGroupLost says that a DeploymentGroup of the running plan is gone; Goshawk never replaces it silently by another.
 	ReasonGroupLost = "GroupLost"
+	// ReasonGroupUnreadable says that a stored DeploymentGroup of the running plan cannot be decoded. Nothing further opens until it
+	// can; it recovers by itself.
+	ReasonGroupUnreadable = "GroupUnreadable"
 	// ReasonOrderAmbiguous says that nothing shows that a rollout is newer than another one over shared
 	// targets, or that its content is newer than what its targets run: a startAt decides.
 	ReasonOrderAmbiguous = "OrderAmbiguous"

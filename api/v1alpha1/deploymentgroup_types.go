@@ -182,6 +182,9 @@ type DeploymentGroup struct {
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DeploymentGroupStatus `json:"status,omitempty"`
+
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	Unreadable *Unreadable `json:"-"`
 }
 
 // DeploymentGroupList is a list of DeploymentGroups.

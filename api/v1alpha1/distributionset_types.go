@@ -229,6 +229,9 @@ type DistributionSet struct {
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DistributionSetStatus `json:"status,omitempty"`
+
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	Unreadable *Unreadable `json:"-"`
 }
 
 // InvalidationInForce returns the invalidation that was committed on this set: the recorded one once there is one, spec.invalidation

@@ -656,6 +656,9 @@ type Rollout struct {
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status RolloutStatus `json:"status,omitempty"`
+
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	Unreadable *Unreadable `json:"-"`
 }
 
 // RolloutList is a list of Rollouts.

@@ -197,6 +197,9 @@ type SoftwareModule struct {
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status SoftwareModuleStatus `json:"status,omitempty"`
+
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	Unreadable *Unreadable `json:"-"`
 }
 
 // SoftwareModuleList is a list of SoftwareModules.

@@ -740,12 +740,18 @@ type Target struct {
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status TargetStatus `json:"status,omitempty"`
+
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	Unreadable *Unreadable `json:"-"`
 }
 
-// ControllerID is the id under which the device comes to the door.
+// ControllerID is the id under which the device comes to the door. It is immutable, so status has it where spec cannot be decoded.
 func (t *Target) ControllerID() string {
 	if t.Spec.ControllerID != "" {
 		return t.Spec.ControllerID
+	}
+	if t.Unreadable.Lacks("spec.controllerID") && t.Status.ControllerID != "" {
+		return t.Status.ControllerID
 	}
 	return t.Name
 }

@@ -50,7 +50,7 @@ type schema struct {
 	Rules                      []rule   `json:"x-kubernetes-validations"`
 }
 
-// isTime reports whether a field is a time with the rule that hack/crdtimes adds.
+// isTime reports whether a field is a time with the rule that hack/crdtypes adds.
 func (s schema) isTime() bool {
 	return slices.ContainsFunc(s.Rules, func(r rule) bool { return strings.Contains(r.Message, " must be a time such as ") })
 }

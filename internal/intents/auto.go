@@ -36,7 +36,11 @@ func (x *Index) setAutoAssignment(old, new client.Object) {
 	a := new.(*v1alpha1.AutoAssignment)
 	key := client.ObjectKeyFromObject(a)
 	present := x.autos[key]
-	if present != nil && present.object.UID == a.UID && present.object.Generation == a.Generation {
+	if a.Unreadable.Lacks("spec.targetSelector", "spec.targetExpression", "spec.update") { // whom it selects is not known
+		x.autos[key] = &auto{object: a, err: fmt.Errorf("the auto-assignment cannot be read: %s", a.Unreadable.Message)}
+		return
+	}
+	if present != nil && present.object.Unreadable == nil && present.object.UID == a.UID && present.object.Generation == a.Generation {
 		x.autos[key] = &auto{a, present.query, present.err}
 		return
 	}
@@ -195,6 +199,8 @@ func GateOfAuto(a *v1alpha1.AutoAssignment) (closed offer.Reason, stopped bool) 
 	switch {
 	case !a.DeletionTimestamp.IsZero(), a.Status.State == v1alpha1.AutoAssignmentStopped:
 		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("auto-assignment %s was stopped", a.Name)}, true
+	case a.Unreadable != nil:
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s cannot be read and is held: %s", a.Name, a.Unreadable.Message)}, false
 	case a.Spec.State == v1alpha1.AutoAssignmentIntentPaused, a.Status.State == v1alpha1.AutoAssignmentPaused:
 		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s is paused: spec.state is Paused", a.Name)}, false
 	case a.Status.State != v1alpha1.AutoAssignmentRunning:

@@ -40,7 +40,23 @@ func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *o
 		facts.LockedAt = c.LastTransitionTime.Time
 	}
 	invalidate(facts, set)
+	if why := unreadable(set, modules); why != "" {
+		facts.Unreadable, facts.Changed, facts.Deployable, facts.Passing, facts.NotDeployable = true, false, false, false, why
+	}
 	return facts
+}
+
+// unreadable says which part of a set cannot be decoded, and why; empty: none.
+func unreadable(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) string {
+	if set.Unreadable != nil {
+		return fmt.Sprintf("DistributionSet %s cannot be read: %s", set.Name, set.Unreadable.Message)
+	}
+	for _, m := range modules {
+		if m != nil && m.Unreadable != nil {
+			return fmt.Sprintf("SoftwareModule %s cannot be read: %s", m.Name, m.Unreadable.Message)
+		}
+	}
+	return ""
 }
 
 // invalidate takes over the invalidation that was committed on the set, or that the record of an earlier set says.

@@ -365,7 +365,7 @@ func (x *Index) setGroup(old, new client.Object) {
 // sameMembers tells whether an update leaves the membership alone, as all but a dynamic group's growth do.
 func sameMembers(g *v1alpha1.DeploymentGroup, other client.Object) bool {
 	o, ok := other.(*v1alpha1.DeploymentGroup)
-	return ok && o.UID == g.UID && len(o.Spec.Targets) == len(g.Spec.Targets)
+	return ok && o.UID == g.UID && o.Spec.RolloutUID == g.Spec.RolloutUID && len(o.Spec.Targets) == len(g.Spec.Targets)
 }
 
 func (x *Index) addMembers(g *v1alpha1.DeploymentGroup) {

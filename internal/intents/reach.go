@@ -64,6 +64,9 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 	in.RetryAt, in.RetryFailures = rollout.RetryOf(r)
 	in.Expired = member.HasExpired(in.RetryAt, in.RetryFailures)
 	in.Forgiven = !member.Expired.IsZero() && !in.Expired
+	if in.Closed.IsZero() && group.Unreadable != nil {
+		in.Closed = offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("DeploymentGroup %s cannot be read: %s", group.Name, group.Unreadable.Message)}
+	}
 	if r.Status.StartedAt != nil {
 		in.StartedAt, in.Source.Since = r.Status.StartedAt.Time, sinceOf(r, member.Joined)
 	}
@@ -100,6 +103,8 @@ func Gate(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) 
 		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s was stopped", r.Name)}, true
 	case r.Status.StartedAt == nil:
 		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("rollout %s has not started%s", r.Name, waiting(r)), Until: until(r)}, false
+	case r.Unreadable != nil:
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s cannot be read and is held: %s", r.Name, r.Unreadable.Message)}, false
 	case r.Spec.State == v1alpha1.IntentPaused, r.Spec.State == v1alpha1.IntentPlanned: // on a rollout that has started, Planned cannot mean less
 		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: spec.state is %s", r.Name, r.Spec.State)}, false
 	case r.Status.State == v1alpha1.RolloutPaused:

@@ -40,7 +40,7 @@ func (x *Index) noteCandidate(old, new client.Object) {
 		return
 	}
 	key := client.ObjectKeyFromObject(r)
-	if r.Status.StartedAt != nil || !r.DeletionTimestamp.IsZero() {
+	if r.Status.StartedAt != nil || r.Unreadable != nil || !r.DeletionTimestamp.IsZero() {
 		delete(x.starting, key)
 		return
 	}

@@ -209,9 +209,9 @@ func confirmsByItself(t *v1alpha1.Target) bool {
 	return t.Spec.AutoConfirm == v1alpha1.AutoConfirmAlways || t.Status.AutoConfirm != nil && t.Status.AutoConfirm.Active
 }
 
-// sameContent: what an action was born with is still there to be deployed.
+// sameContent reports whether what an action was created with is still there to be deployed. What cannot be decoded is still there.
 func sameContent(set *Set, a *v1alpha1.Action) bool {
-	return set != nil && !set.Changed && set.ContentHash == a.ContentHash
+	return set != nil && (set.Unreadable || !set.Changed && set.ContentHash == a.ContentHash)
 }
 
 // pendingCancel is the action that was closed by force and whose cancel is still on offer. One that nobody answers in time is given up, so that it does not

@@ -25,6 +25,9 @@ type Set struct {
 	Passing bool
 	// Changed is true when a module is gone, or the content is not that of ContentHash any more: what has begun cannot go on.
 	Changed bool
+	// Unreadable is true when the set, or a module of it, is stored and cannot be decoded: nothing of it is started, and nothing that
+	// has started is canceled because of that.
+	Unreadable bool
 	// Invalidation is what spec.invalidation or the tombstone asks for; empty while the set is valid.
 	Invalidation v1alpha1.Cancelation
 	// LockedAt is when the set was first used; zero: never, as far as is known.

@@ -24,6 +24,7 @@ import (
 	"github.com/goshawk-dev/goshawk/controllers"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/decode"
 	"github.com/goshawk-dev/goshawk/internal/intents"
 	"github.com/goshawk-dev/goshawk/internal/targets"
 )
@@ -119,7 +120,11 @@ func (p *part) once(ctx context.Context) error {
 
 	now := &running{refused: map[string]refusal{}}
 	var objects cache.Cache
-	mgr, err := ctrl.NewManager(p.process.config, p.managerOptions(now, &objects))
+	options := p.managerOptions(now, &objects)
+	if err := decode.Isolate(&options.Cache, p.process.config, options.Scheme, p.process.unreadable); err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(p.process.config, options)
 	if err != nil {
 		return fmt.Errorf("make manager: %w", err)
 	}
@@ -223,6 +228,18 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 // addControllers adds the controllers now, or when the process is elected: the caches are warm by then.
 func (p *part) addControllers(mgr manager.Manager, index *intents.Index, store *targets.Store) error {
 	elected := p.elected
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		if elected != nil {
+			select {
+			case <-elected:
+			case <-ctx.Done():
+			}
+		}
+		p.process.unreadable.Announce(ctx, p.namespace, mgr.GetEventRecorder("goshawk"))
+		return nil
+	})); err != nil {
+		return err
+	}
 	if elected == nil {
 		return addControllers(mgr, index, store, p.process.o)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/goshawk-dev/goshawk/controllers"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/decode"
 	"github.com/goshawk-dev/goshawk/internal/intents"
 	"github.com/goshawk-dev/goshawk/internal/targets"
 )
@@ -107,6 +108,8 @@ type process struct {
 	config *rest.Config
 	o      Options
 	slots  targets.Slots
+	// unreadable are the objects that cannot be decoded.
+	unreadable *decode.Report
 	// devices are the parts that serve devices, and run the controllers, too, if no election decides on that; leading are those of the elected leader.
 	devices, leading []*part
 }
@@ -120,7 +123,7 @@ func newProcess(config *rest.Config, o Options) (*process, error) {
 	}
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // WritesInFlight and API priority and fairness bound what is asked; a client-side rate would only delay a stop
-	p := &process{config: config, o: o, slots: targets.NewSlots(o.WritesInFlight)}
+	p := &process{config: config, o: o, slots: targets.NewSlots(o.WritesInFlight), unreadable: decode.NewReport()}
 	namespaces := o.WatchNamespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}

@@ -15,6 +15,9 @@ func (l *look) hasPlan() bool {
 		l.status.Settling = nil
 		return true
 	}
+	if l.isHeldByGroups() {
+		return false
+	}
 	if old == nil && l.hasForgotten() {
 		l.stall(v1alpha1.ReasonGroupLost, "the status of this rollout was lost after groups had opened, and nobody knows how far it got: delete and re-create the rollout")
 		return false

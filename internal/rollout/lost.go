@@ -8,7 +8,7 @@ func (l *look) missGroups() bool {
 	if len(missing) == 0 || l.isOver() {
 		return false
 	}
-	l.loseGroups(missing)
+	l.missNow(missing)
 	l.held = true
 	l.pause()
 	return true
@@ -23,6 +23,22 @@ func (l *look) missing() []string {
 		}
 	}
 	return out
+}
+
+// missNow says why groups are not there. One that cannot be decoded is not lost.
+func (l *look) missNow(missing []string) {
+	if !l.isHeldByGroups() {
+		l.loseGroups(missing)
+	}
+}
+
+// isHeldByGroups reports whether groups that cannot be decoded hold the rollout, and says so.
+func (l *look) isHeldByGroups() bool {
+	if len(l.Unreadable) == 0 {
+		return false
+	}
+	l.stall(v1alpha1.ReasonGroupUnreadable, "the stored DeploymentGroup %s cannot be read: its event Unreadable names the field; nothing further opens until the field is fixed", list(l.Unreadable))
+	return true
 }
 
 func (l *look) loseGroups(missing []string) {

@@ -37,8 +37,11 @@ func Select(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target) 
 	return selected, quietSince, nil
 }
 
-// canBePlanned tells whether the target is going to stay and is served by the door.
-func canBePlanned(t *v1alpha1.Target) bool { return t.DeletionTimestamp.IsZero() && !isTwin(t) }
+// canBePlanned reports whether the target is going to stay and is served by the device API. One that cannot be decoded is not planned:
+// what selects it may be among what cannot be read, and it would hold the others up. A member of a plan stays one.
+func canBePlanned(t *v1alpha1.Target) bool {
+	return t.DeletionTimestamp.IsZero() && t.Unreadable == nil && !isTwin(t)
+}
 
 // isTwin tells whether an older target has the same controllerID.
 func isTwin(t *v1alpha1.Target) bool {
@@ -69,13 +72,15 @@ func noTargets(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Targe
 	if err != nil {
 		return &Problem{v1alpha1.ReasonInvalidExpression, "spec." + err.Error()}
 	}
-	var selector, expression, unfit, deleting, twins int
+	var selector, expression, unfit, deleting, twins, unreadable int
 	for _, t := range population {
 		switch {
 		case !t.DeletionTimestamp.IsZero():
 			deleting++
 		case isTwin(t):
 			twins++
+		case t.Unreadable != nil:
+			unreadable++
 		case !labels.Matches(t):
 			selector++
 		case !set.Fits(t.Spec.Type):
@@ -94,6 +99,7 @@ func noTargets(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Targe
 	count(expression, "not matched by spec.targetExpression")
 	count(unfit, fmt.Sprintf("of a type that is not in compatibleTargetTypes of DistributionSet %s (%s)", set.Name, strings.Join(set.CompatibleTargetTypes, ", ")))
 	count(twins, "with the controllerID of an older target")
+	count(unreadable, "that cannot be read (their events Unreadable say why)")
 	count(deleting, "being deleted")
 	return &Problem{v1alpha1.ReasonNoTargets, fmt.Sprintf(
 		"none of the %s of namespace %s is selected: %s; widen the selection, or label the targets", targets(len(population)), r.Namespace, strings.Join(out, ", "))}

@@ -28,6 +28,9 @@ type Snapshot struct {
 	Groups []Group
 	// Leftover are DeploymentGroups of this uid with another planHash: of a plan that was never finished or is no longer wanted.
 	Leftover []*v1alpha1.DeploymentGroup
+	// Unreadable are the DeploymentGroups of this uid, and of the plan as far as that is known, that are stored and cannot be decoded.
+	// They are in neither Groups nor Leftover. Sorted.
+	Unreadable []string
 	// Claims are what younger rollouts that have started take from this one, oldest first.
 	Claims []Claim
 	// Unsettled are the names of older rollouts that have not yet given up, in groups that have not opened, targets that this one

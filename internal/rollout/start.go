@@ -112,12 +112,12 @@ func (l *look) hasGroups() bool {
 	if len(missing) == 0 {
 		return true
 	}
-	if end := l.status.Plan.CreatedAt.Add(grace); l.Now.Before(end) && !l.hadGroups() {
+	if end := l.status.Plan.CreatedAt.Add(grace); l.Now.Before(end) && !l.hadGroups() && len(l.Unreadable) == 0 {
 		l.takingOver = v1alpha1.ReasonPlanning
 		l.wait(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %s so far", len(l.groups)-len(missing), counted(len(l.groups), "group"))
 		return false
 	}
-	l.loseGroups(missing)
+	l.missNow(missing)
 	return false
 }
 

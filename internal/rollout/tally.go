@@ -47,11 +47,14 @@ func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 		e.Canceling = e.Open && r.needsNoAsking(own)
 		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
 	}
+	if t.Unreadable != nil { // it is held as it is: no deadline runs, and a stop does not wait for it
+		e.Open, e.Canceling = false, false
+	}
 	e.Obstacle = r.obstacleOf(t, e.Bucket)
-	e.Again = !e.Bucket.IsClosed() && own != nil && own.State == v1alpha1.ActionError
+	e.Again = t.Unreadable == nil && !e.Bucket.IsClosed() && own != nil && own.State == v1alpha1.ActionError
 	switch e.Bucket {
 	case Pending:
-		e.Unbegun = own == nil || isUnconfirmed(own)
+		e.Unbegun = t.Unreadable == nil && (own == nil || isUnconfirmed(own))
 	case Failed:
 		r.addFailure(&e, own, m)
 	}

@@ -82,6 +82,9 @@ func (s *Store) Update(ctx context.Context, key types.NamespacedName, change Cha
 			}
 			target = live
 		}
+		if target.Unreadable != nil {
+			return target, fmt.Errorf("target %s cannot be read and is held as it is: %s", key, target.Unreadable.Message)
+		}
 		stored, err := s.try(ctx, target, change)
 		if !apierrors.IsConflict(err) || try == maxTries {
 			return stored, err

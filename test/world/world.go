@@ -295,7 +295,7 @@ func (w *World) DistributionSet(name string) *v1alpha1.DistributionSet {
 func (w *World) Groups() []v1alpha1.DeploymentGroup {
 	w.T.Helper()
 	var list v1alpha1.DeploymentGroupList
-	if err := w.Client.List(w.T.Context(), &list, client.InNamespace(w.Namespace)); err != nil {
+	if err := w.Client.List(w.T.Context(), &list, client.InNamespace(w.Namespace), Readable); err != nil {
 		w.T.Fatal(err)
 	}
 	return list.Items

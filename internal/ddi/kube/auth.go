@@ -24,6 +24,9 @@ func (b *Backend) Authorize(ctx context.Context, d ddi.Device, token string) err
 	if !b.index.HasSynced() {
 		return ddi.Unavailable{}
 	}
+	if t := b.index.Device(d.Tenant, d.ControllerID); t != nil && t.Unreadable.Lacks("spec.tokenSecretRef") {
+		return ddi.Unavailable{RetryAfter: unreadablePause} // nobody can tell whether the token is right
+	}
 	wanted, err := b.tokenOf(ctx, d)
 	if err != nil {
 		return ddi.Unavailable{Cause: err}

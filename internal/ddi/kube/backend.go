@@ -4,6 +4,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"time"
 
@@ -27,6 +28,9 @@ const seenEvery = 24 * time.Hour
 
 // updateTimeout bounds one write for a device, its turn and its retries included.
 const updateTimeout = 20 * time.Second
+
+// unreadablePause is after how long a device is told to come back whose Target, or set, cannot be decoded.
+const unreadablePause = time.Minute
 
 // Options are the settings of a Backend.
 type Options struct {
@@ -103,7 +107,12 @@ func (b *Backend) find(d ddi.Device) (*v1alpha1.Target, error) {
 	if cached == nil {
 		return nil, ddi.ErrNotFound
 	}
-	if t := b.targets.Get(client.ObjectKeyFromObject(cached)); t != nil {
+	t := b.targets.Get(client.ObjectKeyFromObject(cached))
+	switch {
+	case t == nil:
+	case t.Unreadable != nil:
+		return nil, ddi.Unavailable{Cause: fmt.Errorf("target %s cannot be read: %s", t.Name, t.Unreadable.Message), RetryAfter: unreadablePause}
+	default:
 		return t, nil
 	}
 	return nil, ddi.ErrNotFound

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -202,6 +203,9 @@ func standsAs(started *metav1.MicroTime, closed offer.Reason, forGood bool) live
 // document is an action as its device may see it.
 func (b *Backend) document(s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
 	set := s.world.Set(a.DistributionSet)
+	if set != nil && set.Unreadable {
+		return ddi.Deployment{}, ddi.Unavailable{Cause: errors.New(set.NotDeployable), RetryAfter: unreadablePause}
+	}
 	if set == nil || set.ContentHash != a.ContentHash {
 		return ddi.Deployment{}, ddi.ErrNotFound
 	}

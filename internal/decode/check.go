@@ -1,0 +1,125 @@
+package decode
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Values that Go decodes and this version still cannot work with: a word that is none of an enum's values, and a time that cannot be
+// written back in UTC.
+
+// check returns what is wrong with a value; empty: nothing. It adds the path below it.
+type check func(v reflect.Value) (path, problem string)
+
+// checks of the types of this group's kinds; a type without one holds neither enum nor time.
+var checks = map[reflect.Type]check{}
+
+// checkOf builds the check of a type; nil: there is nothing to check in it. Building happens while the package starts.
+func checkOf(t reflect.Type) check {
+	if known, ok := checks[t]; ok {
+		return known
+	}
+	c := build(t)
+	checks[t] = c
+	return c
+}
+
+func build(t reflect.Type) check {
+	switch {
+	case t == reflect.TypeFor[metav1.Time](), t == reflect.TypeFor[metav1.MicroTime]():
+		return checkTime
+	case t.Kind() == reflect.String && enums[t] != nil:
+		return checkEnum(enums[t])
+	case t.Kind() == reflect.Pointer:
+		return checkPointer(t)
+	case t.Kind() == reflect.Slice:
+		return checkSlice(t)
+	case t.Kind() == reflect.Struct:
+		return checkStruct(t)
+	}
+	return nil
+}
+
+func checkTime(v reflect.Value) (string, string) {
+	at := v.Field(0).Interface().(time.Time)
+	if year := at.UTC().Year(); !at.IsZero() && (year < 1 || year > 9999) {
+		return "", fmt.Sprintf("its year is %d in UTC, and only years from 1 to 9999 can be written back", year)
+	}
+	return "", ""
+}
+
+func checkEnum(values []string) check {
+	return func(v reflect.Value) (string, string) {
+		if word := v.String(); word != "" && !slices.Contains(values, word) {
+			return "", fmt.Sprintf("%q is none of the values that this version knows (%s)", word, strings.Join(values, ", "))
+		}
+		return "", ""
+	}
+}
+
+func checkPointer(t reflect.Type) check {
+	inner := checkOf(t.Elem())
+	if inner == nil {
+		return nil
+	}
+	return func(v reflect.Value) (string, string) {
+		if v.IsNil() {
+			return "", ""
+		}
+		return inner(v.Elem())
+	}
+}
+
+func checkSlice(t reflect.Type) check {
+	inner := checkOf(t.Elem())
+	if inner == nil {
+		return nil
+	}
+	return func(v reflect.Value) (string, string) {
+		for i := range v.Len() {
+			if path, problem := inner(v.Index(i)); problem != "" {
+				return "[" + strconv.Itoa(i) + "]" + path, problem
+			}
+		}
+		return "", ""
+	}
+}
+
+func checkStruct(t reflect.Type) check {
+	type part struct {
+		index int
+		name  string
+		check check
+	}
+	var parts []part
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" || f.Type == reflect.TypeFor[metav1.ObjectMeta]() || !f.IsExported() {
+			continue
+		}
+		if inner := checkOf(f.Type); inner != nil {
+			if name != "" {
+				name = "." + name
+			}
+			parts = append(parts, part{i, name, inner})
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	return func(v reflect.Value) (string, string) {
+		for _, p := range parts {
+			if path, problem := p.check(v.Field(p.index)); problem != "" {
+				return p.name + path, problem
+			}
+		}
+		return "", ""
+	}
+}

@@ -1,0 +1,284 @@
+// Package decode keeps one stored object that cannot be decoded from stopping all others of its kind. client-go decodes a list as a
+// whole and ends a watch at the first object that it cannot decode; here such an object becomes one that is marked
+// (v1alpha1.Unreadable) and holds what could be read of it, and everything else goes on.
+package decode
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// kinds are those whose objects are isolated, with the check of each.
+var kinds = func() map[reflect.Type]check {
+	byType := map[reflect.Type]check{}
+	for _, object := range []runtime.Object{
+		&v1alpha1.SoftwareModule{}, &v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DeploymentGroup{}, &v1alpha1.AutoAssignment{},
+	} {
+		t := reflect.TypeOf(object).Elem()
+		byType[t] = checkOf(t)
+	}
+	return byType
+}()
+
+func typeOf(object runtime.Object) reflect.Type { return reflect.TypeOf(object).Elem() }
+
+// IsIsolated reports whether objects of this Go type are isolated.
+func IsIsolated(object runtime.Object) bool {
+	_, ok := kinds[typeOf(object)]
+	return ok
+}
+
+// serializerFor is client-go's serializer with decoders that isolate.
+func serializerFor(scheme *runtime.Scheme) runtime.NegotiatedSerializer {
+	return isolatingSerializer{serializer.NewCodecFactory(scheme).WithoutConversion()}
+}
+
+type isolatingSerializer struct{ runtime.NegotiatedSerializer }
+
+// DecoderToVersion wraps the decoder of lists and of the objects in a watch.
+func (s isolatingSerializer) DecoderToVersion(d runtime.Decoder, v runtime.GroupVersioner) runtime.Decoder {
+	return isolatingDecoder{s.NegotiatedSerializer.DecoderToVersion(d, v)}
+}
+
+type isolatingDecoder struct{ runtime.Decoder }
+
+// Decode decodes as client-go does. Only if that fails, or the result holds what this version cannot work with, objects are looked at
+// one by one, so that the usual case costs what it always did.
+func (d isolatingDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	object, gvk, err := d.Decoder.Decode(data, defaults, into)
+	if object == nil {
+		object = into
+	}
+	if object == nil && gvk != nil && gvk.Group == v1alpha1.GroupVersion.Group { // a watch says nowhere what it expects
+		object = newOf(gvk.Kind)
+	}
+	switch {
+	case object == nil:
+		return object, gvk, err
+	case IsIsolated(object):
+		if err == nil && problemOf(object) == "" {
+			return object, gvk, nil
+		}
+		return object, gvk, salvage(data, object, err)
+	case !isList(object):
+		return object, gvk, err
+	}
+	if err == nil && !hasProblem(object) {
+		return object, gvk, nil
+	}
+	return object, gvk, decodeList(data, object)
+}
+
+func newOf(kind string) runtime.Object {
+	for t := range kinds {
+		if t.Name() == kind {
+			return reflect.New(t).Interface().(runtime.Object)
+		}
+	}
+	return nil
+}
+
+// newListOf is an empty list of the kind of an object.
+func newListOf(object runtime.Object) runtime.Object {
+	switch object.(type) {
+	case *v1alpha1.SoftwareModule:
+		return &v1alpha1.SoftwareModuleList{}
+	case *v1alpha1.DistributionSet:
+		return &v1alpha1.DistributionSetList{}
+	case *v1alpha1.Target:
+		return &v1alpha1.TargetList{}
+	case *v1alpha1.Rollout:
+		return &v1alpha1.RolloutList{}
+	case *v1alpha1.DeploymentGroup:
+		return &v1alpha1.DeploymentGroupList{}
+	}
+	return &v1alpha1.AutoAssignmentList{}
+}
+
+// itemsOf is the Items of a list of an isolated kind; not valid: it is none.
+func itemsOf(list runtime.Object) reflect.Value {
+	v := reflect.ValueOf(list).Elem()
+	if v.Kind() != reflect.Struct {
+		return reflect.Value{}
+	}
+	items := v.FieldByName("Items")
+	if !items.IsValid() || items.Kind() != reflect.Slice {
+		return reflect.Value{}
+	}
+	if _, ok := kinds[items.Type().Elem()]; !ok {
+		return reflect.Value{}
+	}
+	return items
+}
+
+func isList(object runtime.Object) bool { return itemsOf(object).IsValid() }
+
+func hasProblem(list runtime.Object) bool {
+	items := itemsOf(list)
+	c := kinds[items.Type().Elem()]
+	for i := range items.Len() {
+		if _, problem := c(items.Index(i)); problem != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// problemOf says what a decoded object holds that this version cannot work with; empty: nothing.
+func problemOf(object runtime.Object) string {
+	v := reflect.ValueOf(object).Elem()
+	path, problem := kinds[v.Type()](v)
+	if problem == "" {
+		return ""
+	}
+	return strings.TrimPrefix(path, ".") + ": " + problem
+}
+
+// decodeList decodes a list item by item.
+func decodeList(data []byte, list runtime.Object) error {
+	var raw struct {
+		metav1.TypeMeta
+		Metadata metav1.ListMeta   `json:"metadata"`
+		Items    []json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return fmt.Errorf("decode a list: %w", err)
+	}
+	items := itemsOf(list)
+	decoded := reflect.MakeSlice(items.Type(), len(raw.Items), len(raw.Items))
+	for i, text := range raw.Items {
+		object := decoded.Index(i).Addr().Interface().(runtime.Object)
+		err := unmarshal(text, object)
+		if err == nil && problemOf(object) == "" {
+			continue
+		}
+		if err := salvage(text, object, err); err != nil {
+			return err
+		}
+	}
+	items.Set(decoded)
+	accessor, err := meta.ListAccessor(list)
+	if err != nil {
+		return err
+	}
+	accessor.SetResourceVersion(raw.Metadata.ResourceVersion)
+	accessor.SetContinue(raw.Metadata.Continue)
+	accessor.SetRemainingItemCount(raw.Metadata.RemainingItemCount)
+	list.GetObjectKind().SetGroupVersionKind(raw.GroupVersionKind())
+	return nil
+}
+
+func unmarshal(data []byte, into any) error {
+	return utiljson.Unmarshal(data, into)
+}
+
+// salvage fills an object with what can be read of it, and marks it. cause is why it cannot be decoded; nil: it can, but holds what
+// this version cannot work with. The error says that not even its metadata can be read.
+func salvage(data []byte, object runtime.Object, cause error) error {
+	v := reflect.ValueOf(object).Elem()
+	v.SetZero()
+	var raw struct {
+		metav1.TypeMeta
+		Metadata metav1.ObjectMeta `json:"metadata"`
+		Spec     json.RawMessage   `json:"spec"`
+		Status   json.RawMessage   `json:"status"`
+	}
+	if err := unmarshal(data, &raw); err != nil || raw.Metadata.Name == "" {
+		return fmt.Errorf("decode %s: %w", v.Type().Name(), firstError(cause, err))
+	}
+	v.FieldByName("TypeMeta").Set(reflect.ValueOf(raw.TypeMeta))
+	v.FieldByName("ObjectMeta").Set(reflect.ValueOf(raw.Metadata))
+	mark := &v1alpha1.Unreadable{}
+	var reasons []string
+	for _, part := range []struct {
+		name string
+		text json.RawMessage
+	}{{"spec", raw.Spec}, {"status", raw.Status}} {
+		fields, why := salvagePart(part.name, part.text, v.FieldByName(strings.ToUpper(part.name[:1])+part.name[1:]))
+		mark.Fields, reasons = append(mark.Fields, fields...), append(reasons, why...)
+	}
+	if len(reasons) == 0 { // nothing is wrong below spec and status; the cause is all there is to say
+		reasons = append(reasons, fmt.Sprint(cause))
+	}
+	mark.Message = shorten(strings.Join(reasons, "; "))
+	if g, ok := object.(*v1alpha1.DeploymentGroup); ok && mark.Lacks("spec.rolloutUID") {
+		if owner := metav1.GetControllerOf(g); owner != nil {
+			g.Spec.RolloutUID = owner.UID
+		}
+	}
+	v1alpha1.MarkUnreadable(object, mark)
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("it has no name")
+}
+
+// salvagePart fills spec or status field by field, and returns the fields that cannot be read and why.
+func salvagePart(name string, text json.RawMessage, into reflect.Value) (fields, why []string) {
+	if len(text) == 0 || string(text) == "null" {
+		return nil, nil
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(text, &values); err != nil {
+		return []string{name}, []string{fmt.Sprintf("%s is no object", name)}
+	}
+	c := checkOf(into.Type())
+	for _, field := range sortedKeys(values) {
+		alone, err := json.Marshal(map[string]json.RawMessage{field: values[field]})
+		if err != nil {
+			return []string{name}, []string{fmt.Sprintf("%s: %v", name, err)}
+		}
+		trial := reflect.New(into.Type())
+		problem := ""
+		if err := unmarshal(alone, trial.Interface()); err != nil {
+			problem = fmt.Sprintf("%s.%s: %v", name, field, err)
+		} else if path, found := c(trial.Elem()); found != "" {
+			problem = fmt.Sprintf("%s%s: %s", name, path, found)
+		}
+		if problem != "" {
+			fields, why = append(fields, name+"."+field), append(why, problem)
+			continue
+		}
+		if err := unmarshal(alone, into.Addr().Interface()); err != nil {
+			return []string{name}, []string{fmt.Sprintf("%s.%s: %v", name, field, err)}
+		}
+	}
+	return fields, why
+}
+
+func sortedKeys(m map[string]json.RawMessage) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// maxMessage bounds what is kept, logged and announced of one object.
+const maxMessage = 700
+
+func shorten(text string) string {
+	if len(text) <= maxMessage {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxMessage], "") + "..."
+}

@@ -1,0 +1,138 @@
+package decode
+
+import (
+	"context"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// Report names the objects that cannot be decoded: in the log and in a metric, and in an event where Announce runs. All caches of a
+// process share one: several may follow the same object.
+type Report struct {
+	mu      sync.Mutex
+	objects map[identity]client.Object
+	// recorders announce, by namespace; the empty one is for all.
+	recorders map[string]events.EventRecorder
+}
+
+// identity is kind, namespace and name of an object.
+type identity struct{ kind, namespace, name string }
+
+// unreadable is how many objects cannot be decoded now, by kind.
+var unreadable = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	Name: "goshawk_unreadable_objects", Help: "Stored objects that cannot be decoded, by kind. They are held as they are until they are fixed.",
+}, []string{"kind"})
+
+func init() { metrics.Registry.MustRegister(unreadable) }
+
+// NewReport returns a report without objects.
+func NewReport() *Report {
+	r := &Report{objects: map[identity]client.Object{}, recorders: map[string]events.EventRecorder{}}
+	for t := range kinds {
+		unreadable.WithLabelValues(t.Name()).Add(0)
+	}
+	return r
+}
+
+// handler follows the objects of one kind.
+func (r *Report) handler() toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { r.see(o.(client.Object)) },
+		UpdateFunc: func(_, o any) { r.see(o.(client.Object)) },
+		DeleteFunc: func(o any) {
+			if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = gone.Obj
+			}
+			r.drop(o.(client.Object))
+		},
+	}
+}
+
+// see notes an object. One that cannot be read is reported when that is new, or its resourceVersion and the message are.
+func (r *Report) see(o client.Object) {
+	mark := v1alpha1.UnreadableOf(o)
+	if mark == nil {
+		r.drop(o)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.objects[identityOf(o)]
+	r.objects[identityOf(o)] = o
+	if known == nil {
+		r.count(kindOf(o))
+	} else if known.GetUID() == o.GetUID() && v1alpha1.UnreadableOf(known).Message == mark.Message {
+		return
+	}
+	ctrl.Log.WithName("decode").Info("an object cannot be read and is held as it is; fix the field, and it goes on by itself",
+		"kind", kindOf(o), "namespace", o.GetNamespace(), "name", o.GetName(), "resourceVersion", o.GetResourceVersion(), "reason", mark.Message)
+	r.announce(o)
+}
+
+// drop forgets an object that is gone or can be read.
+func (r *Report) drop(o client.Object) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.objects[identityOf(o)] == nil {
+		return
+	}
+	delete(r.objects, identityOf(o))
+	r.count(kindOf(o))
+	ctrl.Log.WithName("decode").Info("an object that could not be read can be read, or is gone", "kind", kindOf(o), "namespace", o.GetNamespace(), "name", o.GetName())
+}
+
+// count sets the metric of a kind.
+func (r *Report) count(kind string) {
+	n := 0
+	for id := range r.objects {
+		if id.kind == kind {
+			n++
+		}
+	}
+	unreadable.WithLabelValues(kind).Set(float64(n))
+}
+
+// announce writes an event about an object, if its namespace is announced.
+func (r *Report) announce(o client.Object) {
+	recorder := r.recorders[o.GetNamespace()]
+	if recorder == nil {
+		recorder = r.recorders[""]
+	}
+	if recorder != nil {
+		recorder.Eventf(o, nil, corev1.EventTypeWarning, "Unreadable", "Decode", "%s: Goshawk holds this object as it is and changes nothing because of it; fix the field", v1alpha1.UnreadableOf(o).Message)
+	}
+}
+
+// Announce writes an event for every object of a namespace that cannot be read, until ctx ends. An empty namespace stands for all.
+// One process does so: the one that runs the controllers.
+func (r *Report) Announce(ctx context.Context, namespace string, recorder events.EventRecorder) {
+	r.mu.Lock()
+	r.recorders[namespace] = recorder
+	for id, o := range r.objects {
+		if namespace == "" || id.namespace == namespace {
+			r.announce(o)
+		}
+	}
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.recorders[namespace] == recorder {
+		delete(r.recorders, namespace)
+	}
+}
+
+func identityOf(o client.Object) identity { return identity{kindOf(o), o.GetNamespace(), o.GetName()} }
+
+func kindOf(o runtime.Object) string { return typeOf(o).Name() }

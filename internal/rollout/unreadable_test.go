@@ -1,0 +1,94 @@
+package rollout
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// hide takes groups out of a snapshot, as if they could not be decoded.
+func hide(s Snapshot, names ...string) Snapshot {
+	s.Unreadable = names
+	s.Groups = s.Groups[:len(s.Groups)-len(names)]
+	return s
+}
+
+// A group that cannot be read is not lost: nothing opens, nothing is planned or deleted, and afterwards all is as before.
+func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	w.settle()
+	before := w.rollout.DeepCopy()
+	p := Next(hide(w.snapshot(), "r-group-2"))
+	if p.Create != nil || p.Delete != nil || p.Supersede != nil || p.Mirror != nil {
+		t.Errorf("it wants %+v", p)
+	}
+	if diff := cmp.Diff(before.Status.Plan, p.Status.Plan); diff != "" {
+		t.Errorf("planned anew:\n%s", diff)
+	}
+	w.rollout.Status = p.Status
+	w.wantCondition(v1alpha1.ConditionStalled, "True "+v1alpha1.ReasonGroupUnreadable)
+	if !strings.Contains(w.message(v1alpha1.ConditionStalled), "r-group-2 cannot be read") {
+		t.Errorf("it says %q", w.message(v1alpha1.ConditionStalled))
+	}
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
+	if stopped := Next(hide(w.snapshot(), "r-group-2")); stopped.Status.State != v1alpha1.RolloutStopped {
+		t.Errorf("a stop makes it %s", stopped.Status.State)
+	}
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
+	w.settle()
+	if diff := cmp.Diff(before.Status.Groups, w.rollout.Status.Groups); diff != "" {
+		t.Errorf("when it can be read again:\n%s", diff)
+	}
+}
+
+// Nor is a plan made while a group, or its status, may hold what is known of an earlier one.
+func TestNoPlanIsMadeBesideAGroupThatCannotBeRead(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	s := w.snapshot()
+	s.Unreadable = []string{"r-group-1"}
+	if p := Next(s); p.Create != nil || p.Status.Plan != nil {
+		t.Errorf("it plans %+v", p)
+	}
+}
+
+// A new plan leaves out what cannot be read: it must not hold the others up.
+func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
+	w := newWorld(t, 3, groupCount(1))
+	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"spec.assignment"}}
+	w.settle()
+	if n := w.rollout.Status.Plan.Targets; n != 2 {
+		t.Errorf("%d targets are planned", n)
+	}
+	w.targets["dev-01"].Unreadable, w.targets["dev-03"].Unreadable = &v1alpha1.Unreadable{}, &v1alpha1.Unreadable{}
+	w.settle()
+	if n := w.rollout.Status.Plan.Targets; n != 2 {
+		t.Errorf("%d targets are planned when members turn unreadable", n)
+	}
+	none := noTargets(w.rollout, w.set, w.population())
+	w.wantSays(none.Message, "3 that cannot be read")
+}
+
+// A target that cannot be read counts by what is known of it. No deadline runs for it, and a stop does not wait for it.
+func TestATargetThatCannotBeReadIsNotLate(t *testing.T) {
+	w := newWorld(t, 2, func(s *v1alpha1.RolloutSpec) {
+		s.GroupCount, s.Update.StartDeadlineSeconds = num(1), num(60)
+	})
+	w.settle()
+	w.succeed("dev-01")
+	w.targets["dev-01"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"spec.cancel"}}
+	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"status.actions"}}
+	w.tick(time.Hour)
+	w.settle()
+	if one, two := w.bucket("dev-01"), w.bucket("dev-02"); one != Succeeded || two != Pending {
+		t.Errorf("they count as %s and %s", one, two)
+	}
+	w.targets["dev-02"].Unreadable = nil
+	w.settle()
+	if two := w.bucket("dev-02"); two != Failed {
+		t.Errorf("when it can be read, it counts as %s", two)
+	}
+}
