@@ -32,6 +32,8 @@ import (
 const (
 	// restartPause is how long a part waits before it is set up again after a failure.
 	restartPause = 2 * time.Second
+	// sayEvery is how often the log repeats why while that does not change.
+	sayEvery = 30 * time.Second
 	// refusalHolds is how long a refused read counts if it is not refused again: a reflector tries again within a minute.
 	refusalHolds = 65 * time.Second
 	// syncRetry and refusedRetry tell a device when to come again: while caches fill, and while a right is missing.
@@ -87,6 +89,7 @@ func (p *part) place() string {
 
 // run sets the part up and runs it until ctx ends. What fails is tried again.
 func (p *part) run(ctx context.Context) error {
+	said, saidAt := "", time.Time{}
 	for ctx.Err() == nil {
 		err := p.once(ctx)
 		p.current.Store(nil)
@@ -97,7 +100,10 @@ func (p *part) run(ctx context.Context) error {
 			err = errors.New("it ended by itself")
 		}
 		p.fail(err)
-		ctrl.Log.Error(err, "Goshawk cannot work at present and tries again", "in", p.place())
+		if err.Error() != said || time.Since(saidAt) >= sayEvery {
+			said, saidAt = err.Error(), time.Now()
+			ctrl.Log.Error(err, "Goshawk cannot work at present and tries again", "in", p.place())
+		}
 		pause(ctx, restartPause)
 	}
 	return nil
@@ -120,6 +126,9 @@ func (p *part) once(ctx context.Context) error {
 
 	now := &running{refused: map[string]refusal{}}
 	var objects cache.Cache
+	if err := ask(ctx, p.process.config); err != nil {
+		return err
+	}
 	options := p.managerOptions(now, &objects)
 	if err := decode.Isolate(&options.Cache, p.process.config, options.Scheme, p.process.unreadable); err != nil {
 		return err

@@ -1,0 +1,92 @@
+package unreadable
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"testing"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// A process that starts before its API server waits: first nothing listens, then something that never answers, then the API server.
+func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
+	w := newWorld(t)
+	config, _ := cluster.Start(t)
+	real, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free(t)
+	config.Host = "https://" + address
+	g, door, stop := run(t, config)
+	t.Cleanup(stop)
+	w.Door = door
+	waits := func(why string) {
+		t.Helper()
+		w.Eventually(why+": the process lives and is not ready", func() string {
+			alive, _, err := get(g.health, "/healthz")
+			ready, _, _ := get(g.health, "/readyz")
+			if err != nil || alive != http.StatusOK || ready != http.StatusInternalServerError {
+				return "it is not so yet"
+			}
+			return ""
+		})
+		if got := poll(t, w, "device-000"); got != http.StatusServiceUnavailable {
+			t.Errorf("%s: a device is answered %d", why, got)
+		}
+	}
+	waits("nothing listens")
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mute, err := listener.Accept() // it tries again every two seconds
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits("nothing answers")
+	_ = mute.Close()
+	go forward(listener, real.Host)
+	t.Cleanup(func() { _ = listener.Close() })
+	g.ready(w)
+	w.Set("firmware-1", "1.0")
+	w.Devices(devicesim.Obedient, w.Targets("device", 2, nil)...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+`)
+	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+}
+
+// forward passes every connection on to an address.
+func forward(listener net.Listener, to string) {
+	for {
+		in, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				return
+			}
+			var both sync.WaitGroup
+			for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
+				both.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					_ = way[0].Close()
+				})
+			}
+			both.Wait()
+		}()
+	}
+}
