@@ -10,6 +10,8 @@
 //
 // One fault in three is told of the life of a rollout, and one in eight of the other verbs, always the same ones; GOSHAWK_CRASH=every tells all of them.
 //
+// All the time an object of each kind exists that cannot be decoded; see unreadable_test.go.
+//
 // A process that died is followed by a new one on the same API server. The devices are driven by hand, in a fixed order, through the door. Meanwhile every state
 // of every object is recorded and held against the invariants; see truth_test.go.
 package crash
@@ -39,7 +41,7 @@ func TestMain(m *testing.M) {
 	}
 	ctrl.SetLogger(logr.New(complaints))
 	cluster.BeforeStop(complaints.ofNobody)
-	cluster.Main(m)
+	cluster.Main(m, otherCRDs)
 }
 
 func isDefault(name string) bool {

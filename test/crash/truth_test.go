@@ -20,6 +20,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
 )
 
 // truth is every state that every object of a namespace was ever in, in the order in which the API server stored them: resourceVersions of all kinds are
@@ -59,7 +60,7 @@ func follow(t *testing.T, config *rest.Config, namespace string) *truth {
 	t.Cleanup(func() { cancel(); watchers.Wait() })
 	for _, list := range []client.ObjectList{&v1alpha1.TargetList{}, &v1alpha1.RolloutList{}, &v1alpha1.DistributionSetList{}, &v1alpha1.DeploymentGroupList{},
 		&v1alpha1.AutoAssignmentList{}} {
-		w, err := c.Watch(ctx, list, client.InNamespace(namespace))
+		w, err := c.Watch(ctx, list, client.InNamespace(namespace), world.Readable)
 		if err != nil {
 			t.Fatal(err)
 		}
