@@ -69,7 +69,7 @@ var (
 	tooBusy = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
 		message: "the door is busy; try again later"}
 	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
-		message: "this address has sent too many wrong credentials; try again later"}
+		message: "the token or the path of this request is wrong, and so were those of many before; correct them, then try again"}
 	failed = refusal{status: http.StatusInternalServerError, code: "internal",
 		message: "the door failed; its log says why"}
 	// hungUp is heard by nobody but the metrics, which must not take a device
@@ -143,7 +143,7 @@ func (v *visit) refuse(resource resource, err error) answer {
 	}
 	if refusal == failed {
 		v.about(resource, refusal).Error(err, "The door failed")
-	} else if v.log.V(1).Enabled() {
+	} else if v.log.V(1).Enabled() && v.limits.notes.AllowN(v.now, 1) {
 		v.about(resource, refusal).V(1).Info("Refused a device", "reason", shorten(err.Error()))
 	}
 	return refusal.answer(resource)

@@ -41,17 +41,29 @@ func unprintable(r rune) bool {
 	return unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf)
 }
 
-// identify finds the device that the request comes from. Only refusals count against an address: many
-// devices may share one behind a router, and their polls are not suspicious.
+// identify finds the device that the request comes from. Its credentials are checked first, so that
+// wrong ones, of whatever number and address, never keep out a device whose token is right. The check is cheap.
+// Beyond the rates of wrong credentials the answer only no longer says what is wrong.
 func (v *visit) identify(namesDevice bool) error {
-	if v.limits.barred(v.origin.address, v.now) {
+	err := v.authorize(namesDevice)
+	if err == nil || isOurs(err) {
+		return err
+	}
+	v.isRefused = true
+	if !v.limits.explains(v.origin.address, v.device, v.now) {
+		v.noteGuesses()
 		return tooManyRefusals
 	}
-	err := v.authorize(namesDevice)
-	if err != nil && !isOurs(err) {
-		v.limits.suspect(v.origin.address, v.now)
-	}
 	return err
+}
+
+// noteGuesses logs, once a minute at most, that wrong credentials come faster than they are answered.
+func (v *visit) noteGuesses() {
+	v.guessNotes.Do(func() {
+		v.log.Info("Requests with wrong credentials come so often that some are answered 429. Devices with the right token are not affected. "+
+			"This is logged once a minute at most, with one of the requests",
+			"tenant", shorten(v.device.Tenant), "controllerID", shorten(v.device.ControllerID), "address", v.origin.address)
+	})
 }
 
 // isOurs reports whether an error says nothing about the request.

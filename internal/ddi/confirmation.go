@@ -71,8 +71,8 @@ func confirmationFeedback(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if v.hurried && !v.limits.results.take(v.device, v.now) {
-		return answer{}, tooFast
+	if v.hurry != nil && !v.limits.admitResult(v.device, v.now) {
+		return answer{}, v.hurry
 	}
 	if !isWhole {
 		word.Details = append(word.Details, restWasCut)

@@ -49,6 +49,8 @@ func parseProxy(entry string) (netip.Prefix, error) {
 type origin struct {
 	// address of the device, or of its router; not valid if it is not known.
 	address netip.Addr
+	// isProxied: the connection is one of a trusted proxy.
+	isProxied bool
 	// base is scheme, host and path prefix, without a slash at the end.
 	base string
 	// prefix is what a proxy may have left in front of the path.
@@ -60,12 +62,13 @@ type origin struct {
 func (s *Server) originOf(r *http.Request) origin {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	o := origin{address: peer.Addr().Unmap().WithZone("")}
+	o.isProxied = s.isProxy(o.address)
 	scheme, host := "http", r.Host
 	if r.TLS != nil {
 		scheme = "https"
 	}
 	if isForwarded(r.Header) {
-		if s.isProxy(o.address) {
+		if o.isProxied {
 			f := forwarding{header: r.Header, isProxy: s.isProxy}
 			o.address = f.address(o.address)
 			scheme, host, o.prefix = f.base(scheme, host)

@@ -3,6 +3,7 @@ package ddi
 import (
 	"cmp"
 	"container/list"
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
@@ -33,50 +34,94 @@ func (r Rate) limit() rate.Limit {
 // only those that were busy in the last seconds matter.
 const maxBuckets = 1 << 14
 
-// limits are the rates of one door. Devices get a bucket only once they are
-// authorized, so a stranger cannot fill the memory with invented names.
+// limits are the rates of one device API. A device has buckets of its own only once it is authorized, and
+// no credential that is right is ever refused because of wrong ones: those have limits of their own.
 type limits struct {
 	devices *buckets[Device]
-	// results has room for what a device that asks too often must not lose.
-	results   *buckets[Device]
+	// bodies has room for large reports of a device that asks too often, in pieces of 4 KiB: only a report
+	// that has been read is known to be a result. results has room for the results among them, allResults for those of all devices.
+	bodies, results *buckets[Device]
+	all, allResults *rate.Limiter
+
+	// guesses, addresses and refusals count wrong credentials: of one address for one device, of one
+	// address, and all of them.
+	guesses   *buckets[guess]
 	addresses *buckets[netip.Prefix]
-	all       *rate.Limiter
+	refusals  *rate.Limiter
+	// notes bounds the lines about refusals in the log.
+	notes *rate.Limiter
+
 	// large has room for maxLarge bodies.
 	large chan struct{}
 }
 
+// guess is where a wrong credential comes from, and the device that it is for: the zero Device for a
+// path that names none.
+type guess struct {
+	from   netip.Prefix
+	device Device
+}
+
+const (
+	// bodyPiece is what a request may have in its body at no cost beyond that of any request.
+	bodyPiece = 4 << 10
+	// piecesPerRequest is how many pieces of bodies of a device that asks too often are read for each
+	// request that it may send.
+	piecesPerRequest = 10
+)
+
 func newLimits(options Options) *limits {
 	all := options.GlobalRate.or(Rate{PerSecond: 10_000, Burst: 20_000})
 	device := options.DeviceRate.or(Rate{PerSecond: 5, Burst: 30})
+	refusals := options.RefusalRate.or(Rate{PerSecond: 100, Burst: 1000})
+	bodies := Rate{PerSecond: device.PerSecond * piecesPerRequest, Burst: device.Burst * piecesPerRequest}
 	return &limits{
-		devices:   newBuckets[Device](device, maxBuckets),
-		results:   newBuckets[Device](device, maxBuckets),
-		addresses: newBuckets[netip.Prefix](options.AddressRate.or(Rate{PerSecond: 10, Burst: 100}), maxBuckets),
-		all:       rate.NewLimiter(all.limit(), all.Burst),
-		large:     make(chan struct{}, maxLarge),
+		devices:    newBuckets[Device](device, maxBuckets),
+		bodies:     newBuckets[Device](bodies, maxBuckets),
+		results:    newBuckets[Device](device, maxBuckets),
+		all:        rate.NewLimiter(all.limit(), all.Burst),
+		allResults: rate.NewLimiter(all.limit(), all.Burst),
+		guesses:    newBuckets[guess](options.GuessRate.or(Rate{PerSecond: 1, Burst: 10}), maxBuckets),
+		addresses:  newBuckets[netip.Prefix](options.AddressRate.or(Rate{PerSecond: 10, Burst: 100}), maxBuckets),
+		refusals:   rate.NewLimiter(refusals.limit(), refusals.Burst),
+		notes:      rate.NewLimiter(100, 1000),
+		large:      make(chan struct{}, maxLarge),
 	}
 }
 
-// admit counts a request of an authorized device: hurried says that the device
-// asks too often, the error that all of them together do.
-func (l *limits) admit(device Device, now time.Time) (hurried bool, err error) {
+// admit counts a request of an authorized device. It returns the refusal if the device, or all devices
+// together, ask too often.
+func (l *limits) admit(device Device, now time.Time) error {
 	if !l.devices.take(device, now) {
-		return true, nil
+		return tooFast
 	}
 	if !l.all.AllowN(now, 1) {
-		return false, tooBusy
+		return tooBusy
 	}
-	return false, nil
+	return nil
 }
 
-// barred: the address has sent too many wrong credentials.
-func (l *limits) barred(address netip.Addr, now time.Time) bool {
-	return l.addresses.empty(neighbours(address), now)
+// admitBody reports whether a report is read that admit would have refused. length is that of its body,
+// negative if it is not known.
+func (l *limits) admitBody(device Device, length int64, now time.Time) bool {
+	if length < 0 {
+		length = maxBody
+	}
+	pieces := int(min(length, maxResult) / bodyPiece)
+	return pieces == 0 || l.bodies.takeN(device, now, pieces)
 }
 
-// suspect counts a wrong credential.
-func (l *limits) suspect(address netip.Addr, now time.Time) {
-	l.addresses.take(neighbours(address), now)
+// admitResult reports whether a result is taken that admit would have refused.
+func (l *limits) admitResult(device Device, now time.Time) bool {
+	return l.results.take(device, now) && l.allResults.AllowN(now, 1)
+}
+
+// explains counts a wrong credential, and reports whether it is answered with what is wrong about it.
+// A flood for one device leaves room for other devices of its address, and a flood from one address
+// for other addresses.
+func (l *limits) explains(address netip.Addr, device Device, now time.Time) bool {
+	from := neighbours(address)
+	return l.guesses.take(guess{from, device}, now) && l.addresses.take(from, now) && l.refusals.AllowN(now, 1)
 }
 
 // neighbours are the addresses that one customer of a provider has: the one in
@@ -90,55 +135,52 @@ func neighbours(address netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// buckets are token buckets by key, at most max; the one that was taken from
-// longest ago makes room.
+// buckets are token buckets by key, at most max; the one that was taken from longest ago makes room.
+// They hold hashes of the keys, so that their memory does not depend on the length of an id.
 type buckets[K comparable] struct {
 	rate Rate
 	max  int
+	seed maphash.Seed
 
 	mu     sync.Mutex
-	byKey  map[K]*list.Element
-	recent *list.List // of bucket[K], newest first
+	byKey  map[uint64]*list.Element
+	recent *list.List // of bucket, newest first
 }
 
-type bucket[K comparable] struct {
-	key K
+type bucket struct {
+	hash uint64
 	*rate.Limiter
 }
 
 func newBuckets[K comparable](r Rate, most int) *buckets[K] {
-	return &buckets[K]{rate: r, max: most, byKey: map[K]*list.Element{}, recent: list.New()}
+	return &buckets[K]{rate: r, max: most, seed: maphash.MakeSeed(), byKey: map[uint64]*list.Element{}, recent: list.New()}
 }
 
-// take takes one token and says whether there was one.
-func (b *buckets[K]) take(key K, now time.Time) bool {
+// take takes one token and reports whether there was one.
+func (b *buckets[K]) take(key K, now time.Time) bool { return b.takeN(key, now, 1) }
+
+// takeN takes n tokens, or all that a full bucket has if that is less.
+func (b *buckets[K]) takeN(key K, now time.Time, n int) bool {
 	if b.rate.PerSecond < 0 {
 		return true
 	}
+	hash := maphash.Comparable(b.seed, key)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.of(key).AllowN(now, 1)
+	return b.of(hash).AllowN(now, min(n, b.rate.Burst))
 }
 
-// empty says whether take would fail, and changes nothing.
-func (b *buckets[K]) empty(key K, now time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	element, ok := b.byKey[key]
-	return ok && element.Value.(bucket[K]).TokensAt(now) < 1
-}
-
-func (b *buckets[K]) of(key K) *rate.Limiter {
-	if element, ok := b.byKey[key]; ok {
+func (b *buckets[K]) of(hash uint64) *rate.Limiter {
+	if element, ok := b.byKey[hash]; ok {
 		b.recent.MoveToFront(element)
-		return element.Value.(bucket[K]).Limiter
+		return element.Value.(bucket).Limiter
 	}
 	if b.recent.Len() >= b.max {
 		oldest := b.recent.Back()
-		delete(b.byKey, oldest.Value.(bucket[K]).key)
+		delete(b.byKey, oldest.Value.(bucket).hash)
 		b.recent.Remove(oldest)
 	}
 	limiter := rate.NewLimiter(b.rate.limit(), b.rate.Burst)
-	b.byKey[key] = b.recent.PushFront(bucket[K]{key, limiter})
+	b.byKey[hash] = b.recent.PushFront(bucket{hash, limiter})
 	return limiter
 }

@@ -1,7 +1,9 @@
 package ddi_test
 
 import (
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,20 +75,49 @@ func TestRatesKeepConsent(t *testing.T) {
 	}
 }
 
-func TestRatePerAddress(t *testing.T) {
+// Wrong credentials beyond their rates are answered 429, by device, by address and in all; right ones never are.
+func TestRatesOfWrongCredentials(t *testing.T) {
 	const wrong = "Authorization: TargetToken wrong"
+	wrongFor := func(id, address string) *http.Request {
+		r := ask("GET /acme/controller/v1/"+id, wrong)
+		r.RemoteAddr = address
+		return r
+	}
+	const here, there = "192.0.2.7:4711", "192.0.2.8:4711"
+	for name, tc := range map[string]struct {
+		rate     func(*ddi.Options)
+		requests []*http.Request
+		want     []int
+	}{
+		"of one address for one device": {func(o *ddi.Options) { o.GuessRate = thrice() },
+			[]*http.Request{poll(wrong), poll(), poll(wrong), poll(wrong), poll(wrong), poll(), wrongFor("dev2", here), wrongFor("dev1", there), poll(wrong)},
+			[]int{401, 200, 401, 401, 429, 200, 401, 401, 429}},
+		"of one address": {func(o *ddi.Options) { o.AddressRate = thrice() },
+			[]*http.Request{poll(wrong), wrongFor("dev2", here), wrongFor("dev3", here), wrongFor("dev4", here), poll(), wrongFor("dev4", there)},
+			[]int{401, 401, 401, 429, 200, 401}},
+		"of all addresses": {func(o *ddi.Options) { o.RefusalRate = thrice() },
+			[]*http.Request{poll(wrong), wrongFor("dev2", there), wrongFor("dev3", here), wrongFor("dev4", there), poll(wrong), poll()},
+			[]int{401, 401, 401, 429, 429, 200}},
+		"of an IPv6 network": {func(o *ddi.Options) { o.AddressRate = thrice() },
+			[]*http.Request{wrongFor("a", "[2001:db8::1]:1"), wrongFor("b", "[2001:db8::2]:1"), wrongFor("c", "[2001:db8::ffff:0:0:1]:1"), wrongFor("d", "[2001:db8::4]:1"), wrongFor("e", "[2001:db8:0:1::1]:1")},
+			[]int{401, 401, 401, 429, 401}},
+		"of one device, whose flood leaves the rate of its address to others": {func(o *ddi.Options) { o.GuessRate, o.AddressRate = ddi.Rate{PerSecond: 1e-6, Burst: 1}, thrice() },
+			[]*http.Request{poll(wrong), poll(wrong), poll(wrong), poll(wrong), wrongFor("dev2", here), wrongFor("dev3", here)},
+			[]int{401, 429, 429, 429, 401, 401}},
+		"of one address, whose flood leaves the rate of all to others": {func(o *ddi.Options) { o.AddressRate, o.RefusalRate = ddi.Rate{PerSecond: 1e-6, Burst: 1}, thrice() },
+			[]*http.Request{poll(wrong), wrongFor("dev2", here), wrongFor("dev3", here), wrongFor("dev4", here), poll(wrong), wrongFor("dev2", there)},
+			[]int{401, 429, 429, 429, 429, 401}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, codes(door(t, backend(), tc.rate), tc.requests...)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
 	s := door(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })
-	got := codes(s, poll(), poll(), poll(), poll(), poll(wrong), poll(wrong), poll(), poll(wrong), poll(wrong), poll())
-	if diff := cmp.Diff([]int{200, 200, 200, 200, 401, 401, 200, 401, 429, 429}, got); diff != "" {
-		t.Errorf("only refusals count; after three the address is barred (-want +got):\n%s", diff)
-	}
-	elsewhere := poll()
-	elsewhere.RemoteAddr = "[2001:db8::1]:4711"
-	if w := answered(s, elsewhere); w.Code != http.StatusOK {
-		t.Errorf("another address is answered %d, want 200", w.Code)
-	}
-	if w := answered(s, poll()); w.Header().Get("Retry-After") != "10" {
-		t.Errorf("Retry-After is %q, want 10", w.Header().Get("Retry-After"))
+	codes(s, poll(wrong), poll(wrong), poll(wrong))
+	if h := answered(s, poll(wrong)).Header(); h.Get("Retry-After") != "10" || h.Get("Connection") != "close" {
+		t.Errorf("Retry-After is %q, want 10; Connection is %q, want close", h.Get("Retry-After"), h.Get("Connection"))
 	}
 }
 
@@ -112,6 +143,45 @@ func TestDefaultRatesLetARealUpdateThrough(t *testing.T) {
 	for i, code := range codes(s, append(requests, report("deploymentBase", success))...) {
 		if code != http.StatusOK {
 			t.Errorf("request %d is answered %d", i, code)
+		}
+	}
+}
+
+// Results, answers to cancels and confirmations are taken also when all devices together ask too often, within a bound.
+func TestRateOfAllKeepsResults(t *testing.T) {
+	b := backend()
+	b.Tokens[ddi.Device{Tenant: "acme", ControllerID: "dev2"}] = token
+	confirmed := func() *http.Request {
+		return ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)
+	}
+	s := door(t, b, func(o *ddi.Options) { o.GlobalRate = thrice() })
+	got := codes(s, poll(), poll(), poll(), poll(), otherDevice(), report("deploymentBase", proceeding), ask("PUT "+root+"/configData", `{"data":{}}`),
+		report("deploymentBase", success), report("cancelAction", rejected), confirmed(), report("deploymentBase", success))
+	if diff := cmp.Diff([]int{200, 200, 200, 429, 429, 429, 429, 200, 200, 200, 429}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Of large reports that a device sends as fast as it can, only so much is read. Small results are always read.
+func TestLargeReportsOfAHurriedDeviceAreNotAllRead(t *testing.T) {
+	large := `{"status":{"details":["` + strings.Repeat("x", 60<<10) + `"],"execution":"proceeding","result":{"finished":"none"}}}`
+	for name, length := range map[string]int64{"declared": int64(len(large)), "chunked": -1} {
+		s := door(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+		read := 0
+		for range 1000 {
+			body := &counter{Reader: strings.NewReader(large)}
+			r := report("deploymentBase", proceeding)
+			r.Body, r.ContentLength = io.NopCloser(body), length
+			answered(s, r)
+			if body.n > 0 {
+				read++
+			}
+		}
+		if read > 3+3 {
+			t.Errorf("%s: %d bodies of 60 KiB were read, want 3, and 120 KiB", name, read)
+		}
+		if got := codes(s, report("deploymentBase", success)); got[0] != http.StatusOK {
+			t.Errorf("%s: a result is answered %d afterwards", name, got[0])
 		}
 	}
 }

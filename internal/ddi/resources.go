@@ -38,8 +38,10 @@ type visit struct {
 	backend Backend
 	device  Device
 	now     time.Time
-	// hurried: the device asks too often.
-	hurried bool
+	// isRefused: the credentials are wrong.
+	isRefused bool
+	// hurry is the refusal of what is no result, because the device, or all devices together, ask too often.
+	hurry error
 }
 
 // resources are all paths below a device. HEAD goes where GET starts nothing. Of two paths that match,
@@ -243,8 +245,8 @@ func isIntermediate(f wire.Feedback) bool { return slices.Contains(intermediates
 func (v *visit) bound(status *wire.Status) error {
 	intermediate := slices.Contains(intermediates, status.Execution)
 	switch {
-	case v.hurried && (intermediate || !v.limits.results.take(v.device, v.now)):
-		return tooFast
+	case v.hurry != nil && (intermediate || !v.limits.admitResult(v.device, v.now)):
+		return v.hurry
 	case len(status.Details) > maxDetails && intermediate:
 		return tooManyDetails
 	}

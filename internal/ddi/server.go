@@ -24,6 +24,8 @@ import (
 )
 
 const (
+	// refusedWait is how long the rest of a body is waited for after a refusal of credentials.
+	refusedWait = time.Second
 	// maxBody is an order of magnitude above the largest report that a real
 	// client has been seen to send.
 	maxBody = 64 << 10
@@ -58,11 +60,14 @@ type Options struct {
 	// DeviceRate bounds the requests of one device. Default: 5 a second, 30 at
 	// once.
 	DeviceRate Rate
-	// AddressRate bounds the refused credentials of one address. Default: 10 a
-	// second, 100 at once.
-	AddressRate Rate
-	// GlobalRate bounds all authorized requests of this door. Default: 10 000 a
-	// second, 20 000 at once.
+	// GuessRate bounds how many wrong credentials of one address (an IPv6 /64) for one
+	// controllerID are answered with what is wrong, AddressRate how many of one
+	// address, and RefusalRate how many in all; further ones get 429. Paths that name
+	// no device count as one more controllerID. No rate of wrong credentials keeps
+	// out a right one. Default: 1 a second and 10 at once, 10 and 100, 100 and 1000.
+	GuessRate, AddressRate, RefusalRate Rate
+	// GlobalRate bounds all authorized requests of this process. Results beyond it are
+	// taken at the same rate once more. Default: 10 000 a second, 20 000 at once.
 	GlobalRate Rate
 
 	// Log takes refusals at level 1 and failures as errors. Default: none.
@@ -80,9 +85,11 @@ type Server struct {
 	proxyWarnings     proxyWarnings
 	// tooLargeNotes bounds what is logged of reports that are too large.
 	tooLargeNotes rate.Sometimes
-	limits        *limits
-	metrics       *metrics
-	log           logr.Logger
+	// guessNotes bounds what is logged of floods of wrong credentials.
+	guessNotes rate.Sometimes
+	limits     *limits
+	metrics    *metrics
+	log        logr.Logger
 }
 
 // NewServer makes a device API in front of one backend, which serves every
@@ -108,6 +115,7 @@ func NewTenantServer(tenants Tenants, options Options) (*Server, error) {
 		basePath:      basePath,
 		proxies:       options.TrustedProxies,
 		tooLargeNotes: rate.Sometimes{First: 10, Interval: time.Minute},
+		guessNotes:    rate.Sometimes{Interval: time.Minute},
 		limits:        newLimits(options),
 		metrics:       metrics,
 		log:           options.Log,
@@ -139,8 +147,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		answer = v.refuse(resource, err)
 	}
+	if v.isRefused && !v.origin.isProxied {
+		answer = v.last(w, answer)
+	}
 	answer.write(w)
 	s.metrics.observe(resource.name, answer.status, time.Since(began))
+}
+
+// last makes an answer the last one on its connection, so that a client without the right token holds
+// none. The connections of a trusted proxy are not its clients' and stay.
+func (v *visit) last(w http.ResponseWriter, a answer) answer {
+	_ = http.NewResponseController(w).SetReadDeadline(v.now.Add(refusedWait)) // only a test has a writer without a connection
+	a.headers = append(a.headers, header{"Connection", "close"})
+	return a
 }
 
 // Serve answers on the listener until ctx is done, then lets the requests in
@@ -175,12 +194,9 @@ func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
 	if err := v.identify(namesDevice); err != nil {
 		return answer{}, err
 	}
-	var err error
-	if v.hurried, err = v.limits.admit(v.device, v.now); err != nil {
-		return answer{}, err
-	}
-	if v.hurried && !resource.judgesHurry {
-		return answer{}, tooFast
+	v.hurry = v.limits.admit(v.device, v.now)
+	if v.hurry != nil && (!resource.judgesHurry || !v.limits.admitBody(v.device, v.ContentLength, v.now)) {
+		return answer{}, v.hurry
 	}
 	if resource.methods == nil {
 		return answer{}, ErrNotFound

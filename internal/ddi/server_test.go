@@ -71,7 +71,7 @@ func backend() *dditest.Backend {
 func door(t testing.TB, b ddi.Backend, change ...func(*ddi.Options)) *ddi.Server {
 	t.Helper()
 	boundless := ddi.Rate{PerSecond: -1}
-	options := ddi.Options{DeviceRate: boundless, AddressRate: boundless, GlobalRate: boundless}
+	options := ddi.Options{DeviceRate: boundless, GuessRate: boundless, AddressRate: boundless, RefusalRate: boundless, GlobalRate: boundless}
 	for _, c := range change {
 		c(&options)
 	}
