@@ -39,7 +39,7 @@ type autoBasis struct {
 }
 
 func (c *autoCounts) basisOf(a *v1alpha1.AutoAssignment) autoBasis {
-	basis := autoBasis{uid: a.UID}
+	basis := autoBasis{uid: a.Identity()}
 	known := c.index.AutoAssignment(types.NamespacedName{Namespace: a.Namespace, Name: a.Name})
 	if known == nil || known.UID != a.UID {
 		return basis

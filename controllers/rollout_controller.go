@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,11 +51,17 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 	if !obj.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, obj)
 	}
+	if wait := r.awaitsStatus(obj); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
 	if added, err := r.addFinalizer(ctx, obj); added || err != nil {
 		return retryConflict(err)
 	}
 	if lag, err := r.cacheLags(ctx, obj); lag || err != nil {
 		return ctrl.Result{RequeueAfter: conflictPause}, err
+	}
+	if err := r.ownGroups(ctx, obj); err != nil {
+		return retryConflict(err)
 	}
 	plan := r.plan(obj)
 	if wait := r.wait(obj, plan); wait > 0 {
@@ -68,6 +75,41 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 		return ctrl.Result{RequeueAfter: r.pauses.next(obj.UID, untold)}, nil
 	}
 	return ctrl.Result{RequeueAfter: plan.RecheckAfter}, nil
+}
+
+// statusArrives is how long the status of a restored rollout may come after its object.
+const statusArrives = 5 * time.Second
+
+// awaitsStatus is how long a new rollout without status is left alone: groups that name another rollout of its name were restored before it, and whoever restores it
+// writes its status next. Zero: its status is not awaited.
+func (r *RolloutReconciler) awaitsStatus(obj *v1alpha1.Rollout) time.Duration {
+	if obj.Status.ObservedGeneration > 0 || obj.Status.UID != "" || obj.Status.Plan != nil {
+		return 0
+	}
+	isForeign := func(g *v1alpha1.DeploymentGroup) bool { return g.Spec.RolloutUID != obj.UID }
+	if !slices.ContainsFunc(r.Index.GroupsNaming(client.ObjectKeyFromObject(obj)), isForeign) {
+		return 0
+	}
+	return statusArrives - r.Now().Sub(obj.CreationTimestamp.Time)
+}
+
+// ownGroups makes the rollout the owner of its groups where a restore has left them another one, which a garbage collector would take for gone, or none.
+func (r *RolloutReconciler) ownGroups(ctx context.Context, obj *v1alpha1.Rollout) error {
+	for _, g := range r.Index.GroupsOf(obj) {
+		if g.Unreadable != nil || !intents.Exists(g, obj) || metav1.IsControlledBy(g, obj) {
+			continue
+		}
+		next := g.DeepCopy()
+		next.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(obj, v1alpha1.GroupVersion.WithKind("Rollout"))}
+		controllerutil.AddFinalizer(next, v1alpha1.DeploymentGroupFinalizer)
+		if !g.DeletionTimestamp.IsZero() {
+			next.Finalizers = g.Finalizers // none can be added any more
+		}
+		if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(g, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("own deployment group %s: %w", g.Name, err)
+		}
+	}
+	return nil
 }
 
 // plan asks the rules with the tallies at hand; what they decide is asked again after a recount, and only that answer counts.
@@ -219,7 +261,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	if again, err := r.tellOfDeletion(ctx, obj); again > 0 || err != nil {
 		return ctrl.Result{RequeueAfter: again}, err
 	}
-	for _, g := range r.Index.Groups(obj.UID) {
+	for _, g := range r.Index.GroupsOf(obj) {
 		if g.Unreadable != nil { // a list that holds it cannot be read past the cache
 			if err := releaseGroup(ctx, r.Client, g); err != nil {
 				return retryConflict(err)
@@ -231,7 +273,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		return ctrl.Result{}, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
 	}
 	for i := range groups.Items {
-		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID {
+		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID || intents.Exists(g, obj) {
 			if err := releaseGroup(ctx, r.Client, g); err != nil {
 				return retryConflict(err)
 			}
@@ -274,7 +316,7 @@ const deletionPatience = time.Minute
 // says; one target that cannot be written does not hold the others.
 func (r *RolloutReconciler) walk(ctx context.Context, obj *v1alpha1.Rollout) (left int, err error) {
 	var busy v1alpha1.TargetList
-	if err := r.Client.List(ctx, &busy, client.InNamespace(obj.Namespace), client.MatchingFields{TargetByOpenSource: string(obj.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &busy, client.InNamespace(obj.Namespace), client.MatchingFields{TargetByOpenSource: string(obj.Identity())}, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list targets at work for rollout %s: %w", obj.Name, err)
 	}
 	var untold []string

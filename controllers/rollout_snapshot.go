@@ -30,7 +30,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 		Cover:           r.Index.Cover(obj.Namespace),
 		RequireApproval: r.RequireApproval,
 	}
-	for _, g := range r.Index.Groups(obj.UID) {
+	for _, g := range r.Index.GroupsOf(obj) {
 		if g.Unreadable != nil {
 			if mayBeOfPlan(g, obj) {
 				s.Unreadable = append(s.Unreadable, g.Name)
@@ -123,7 +123,7 @@ func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
 // knownGroups is how many of the groups that a rollout's status names the index has.
 func (r *RolloutReconciler) knownGroups(obj *v1alpha1.Rollout) int {
 	known := 0
-	for _, g := range r.Index.Groups(obj.UID) {
+	for _, g := range r.Index.GroupsOf(obj) {
 		if intents.Exists(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBeOfPlan(g, obj) {
 			known++
 		}
@@ -153,11 +153,11 @@ func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) 
 	for _, g := range s.Groups {
 		basis.own += len(g.Object.Spec.Targets)
 	}
-	for _, g := range r.Index.Groups(newer.UID) {
+	for _, g := range r.Index.GroupsOf(newer) {
 		basis.theirs += len(g.Spec.Targets)
 	}
 	return r.claims.get(claimKey{self: s.Rollout.UID, newer: newer.UID}, basis, func() rollout.Claim {
-		c := rollout.Claim{Name: newer.Name, UID: string(newer.UID), Content: newer.Status.Plan.ContentHash, OpenGroups: int32(basis.open)}
+		c := rollout.Claim{Name: newer.Name, UID: string(newer.Identity()), Content: newer.Status.Plan.ContentHash, OpenGroups: int32(basis.open)}
 		started, opened := r.shared(s.Groups, newer, anyGroup), r.shared(s.Groups, newer, openGroup)
 		for i := range s.Groups {
 			c.Started, c.Open = append(c.Started, started[i]), append(c.Open, opened[i])
@@ -169,7 +169,7 @@ func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) 
 // holdsShared tells whether an older rollout still has targets of this one in groups that have not opened, without having given them up.
 func (r *RolloutReconciler) holdsShared(s *rollout.Snapshot, older *v1alpha1.Rollout) bool {
 	unopened := func(o *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
-		return !openGroup(o, g) && !hasCeded(g, s.Rollout.UID)
+		return !openGroup(o, g) && !hasCeded(g, s.Rollout.Identity())
 	}
 	return len(r.shared(s.Groups, older, unopened)) > 0
 }
@@ -184,7 +184,7 @@ func openGroup(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
 // shared marks, group by group, the members that the other rollout has too, in groups that count; groups without are left out.
 func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollout, counts func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) bool) map[int][]byte {
 	theirs := map[string]struct{}{}
-	for _, g := range r.Index.Groups(other.UID) {
+	for _, g := range r.Index.GroupsOf(other) {
 		if intents.Exists(g, other) && counts(other, g) {
 			for _, name := range g.Spec.Targets {
 				theirs[string(name)] = struct{}{}

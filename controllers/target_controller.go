@@ -67,7 +67,7 @@ func speakOf(conditions []metav1.Condition, generation int64) {
 
 // firstLook gives what the door needs before it announces anything: an id, and a number that no action of this name ever had.
 func firstLook(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
-	status.ControllerID = t.ControllerID()
+	status.ControllerID, status.UID = t.ControllerID(), t.Identity()
 	if status.UpdateStatus == "" {
 		status.UpdateStatus = v1alpha1.UpdateStatusUnknown
 	}

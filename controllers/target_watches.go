@@ -162,14 +162,14 @@ func (r *TargetReconciler) twins(gone *v1alpha1.Target) []reconcile.Request {
 // membersAtWork are the members of a rollout's open groups that are busy with an action of another source.
 func (r *TargetReconciler) membersAtWork(ro *v1alpha1.Rollout) []reconcile.Request {
 	var requests []reconcile.Request
-	for _, g := range r.Index.Groups(ro.UID) {
+	for _, g := range r.Index.GroupsOf(ro) {
 		if !intents.Exists(g, ro) || !openGroup(ro, g) {
 			continue
 		}
 		for _, name := range g.Spec.Targets {
 			key := types.NamespacedName{Namespace: ro.Namespace, Name: string(name)}
 			if t := r.Index.Target(key); t != nil {
-				if a := action.Open(&t.Status); a != nil && a.Source.UID != ro.UID {
+				if a := action.Open(&t.Status); a != nil && a.Source.UID != ro.Identity() {
 					requests = append(requests, reconcile.Request{NamespacedName: key})
 				}
 			}

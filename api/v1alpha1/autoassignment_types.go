@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // AutoAssignmentIntent is what is wanted of an auto-assignment.
@@ -87,6 +88,12 @@ type AutoAssignmentStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// uid is by what the actions of targets name this object: its metadata.uid. After a restore with status it stays that of the object that was backed up, so that they
+	// still belong to it. Written at the first look, then never changed.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid,omitempty"`
 	// state is one word for where it stands.
 	// +optional
 	State AutoAssignmentState `json:"state,omitempty"`
@@ -139,6 +146,14 @@ type AutoAssignment struct {
 
 	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
 	Unreadable *Unreadable `json:"-"`
+}
+
+// Identity returns the uid by which the actions of targets name this object: status.uid if there is one, else metadata.uid.
+func (a *AutoAssignment) Identity() types.UID {
+	if a.Status.UID != "" {
+		return a.Status.UID
+	}
+	return a.UID
 }
 
 // AutoAssignmentList is a list of AutoAssignments.

@@ -33,7 +33,7 @@ type DeploymentGroupSpec struct {
 	// rollout that the group belongs to.
 	// +kubebuilder:validation:MaxLength=253
 	Rollout string `json:"rollout"`
-	// rolloutUID of that Rollout: a rollout of the same name that is created later does not own the group.
+	// rolloutUID is status.uid of that Rollout: a rollout of the same name that is created later does not own the group, unless it was restored with its status.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	RolloutUID types.UID `json:"rolloutUID"`

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // SuccessAction is what a group's success leads to (hawkBit: success action).
@@ -543,6 +544,12 @@ type RolloutStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// uid is by what deployment groups and the actions of targets name this object: its metadata.uid. After a restore with status it stays that of the object that was backed up, so that they
+	// still belong to it. Written at the first look, then never changed.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid,omitempty"`
 
 	// state is one word for where the rollout stands.
 	// +optional
@@ -659,6 +666,14 @@ type Rollout struct {
 
 	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
 	Unreadable *Unreadable `json:"-"`
+}
+
+// Identity returns the uid by which deployment groups and the actions of targets name this object: status.uid if there is one, else metadata.uid.
+func (r *Rollout) Identity() types.UID {
+	if r.Status.UID != "" {
+		return r.Status.UID
+	}
+	return r.UID
 }
 
 // RolloutList is a list of Rollouts.

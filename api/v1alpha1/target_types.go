@@ -620,6 +620,12 @@ type TargetStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// uid is by what the actions of its own assignment name this object: its metadata.uid. After a restore with status it stays that of the object that was backed up, so that they
+	// still belong to it. Written at the first look, then never changed.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid,omitempty"`
 
 	// controllerID is the id that the door serves this target under. A selectable field.
 	// +optional
@@ -754,6 +760,14 @@ func (t *Target) ControllerID() string {
 		return t.Status.ControllerID
 	}
 	return t.Name
+}
+
+// Identity returns the uid by which the actions of its own assignment name this object: status.uid if there is one, else metadata.uid.
+func (t *Target) Identity() types.UID {
+	if t.Status.UID != "" {
+		return t.Status.UID
+	}
+	return t.UID
 }
 
 // TargetList is a list of Targets.

@@ -58,6 +58,7 @@ type verdict struct {
 // Next decides.
 func Next(s Snapshot) Plan {
 	status := *s.AutoAssignment.Status.DeepCopy()
+	status.UID = s.AutoAssignment.Identity()
 	v := judge(s)
 	if v.state == v1alpha1.AutoAssignmentRunning && status.StartedAt == nil {
 		now := metav1.NewMicroTime(s.Now.Truncate(time.Microsecond))

@@ -62,16 +62,16 @@ func Of(w offer.World, r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, 
 func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i int, set *offer.Set) Explanation {
 	e := Explanation{Group: g.Spec.Group, Bucket: rollout.RuleOf(r, set, int(g.Spec.Index)).Under(coverOf(w)).BucketOf(w.Target, rollout.MemberOf(g, i))}
 	o := offer.For(w)
-	if a := o.Action; a != nil && a.Source.UID == r.UID {
+	if a := o.Action; a != nil && a.Source.UID == r.Identity() {
 		e.Winning, e.Reason = o.Kind != offer.Nothing, o.Reason
 		return e
 	}
 	for _, v := range offer.Judge(w) {
-		if v.Intent.Source.UID != r.UID {
+		if v.Intent.Source.UID != r.Identity() {
 			continue
 		}
 		e.Reason = v.Reason
-		if o.Intent != nil && o.Intent.Source.UID == r.UID {
+		if o.Intent != nil && o.Intent.Source.UID == r.Identity() {
 			e.Winning, e.Reason = true, o.Reason
 		} else if v.Reason.IsZero() {
 			e.Reason = o.Reason // something else goes first, and says why

@@ -125,7 +125,7 @@ func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
 func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) offer.Intent {
 	since := autoSince(a, t)
 	in := offer.Intent{
-		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: a.Name, UID: a.UID, Since: &metav1.MicroTime{Time: since}},
+		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: a.Name, UID: a.Identity(), Since: &metav1.MicroTime{Time: since}},
 		Update:     a.Spec.Update,
 		Set:        set,
 		StartedAt:  placeOf(a),
@@ -163,7 +163,7 @@ func placeOf(a *v1alpha1.AutoAssignment) time.Time {
 // selectedSince is when a running auto-assignment began to select a target, if it did not from the first; else zero.
 func selectedSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
 	for i := range t.Status.SelectedBy {
-		if s := &t.Status.SelectedBy[i]; s.UID == a.UID {
+		if s := &t.Status.SelectedBy[i]; s.UID == a.Identity() {
 			return microTime(s.Since)
 		}
 	}
@@ -190,7 +190,9 @@ func (x *Index) Selecting(t *v1alpha1.Target) []*v1alpha1.AutoAssignment {
 			list = append(list, a.object)
 		}
 	}
-	slices.SortFunc(list, func(a, b *v1alpha1.AutoAssignment) int { return compareNames(string(a.UID), string(b.UID)) })
+	slices.SortFunc(list, func(a, b *v1alpha1.AutoAssignment) int {
+		return compareNames(string(a.Identity()), string(b.Identity()))
+	})
 	return list
 }
 

@@ -3,10 +3,12 @@
 package intents
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -227,13 +229,75 @@ func (x *Index) Groups(uid types.UID) []*v1alpha1.DeploymentGroup {
 	for key := range x.byUID[uid] {
 		groups = append(groups, x.groups[key])
 	}
-	slices.SortFunc(groups, func(a, b *v1alpha1.DeploymentGroup) int {
-		if a.Spec.Index != b.Spec.Index {
-			return int(a.Spec.Index - b.Spec.Index)
-		}
-		return compareNames(a.Name, b.Name)
-	})
+	slices.SortFunc(groups, byPlace)
 	return groups
+}
+
+// Group returns the group of a name; nil: there is none.
+func (x *Index) Group(key types.NamespacedName) *v1alpha1.DeploymentGroup {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.groups[key]
+}
+
+// GroupsOf returns the groups that name a rollout by its identity, by index, then by name. A rollout that has a plan and whose status says no uid has those of its
+// plan as well, whatever uid they name.
+func (x *Index) GroupsOf(r *v1alpha1.Rollout) []*v1alpha1.DeploymentGroup {
+	isOther := func(g *v1alpha1.DeploymentGroup) bool {
+		return g.Namespace != r.Namespace || g.Spec.Rollout != r.Name && !g.Unreadable.Lacks("spec.rollout")
+	}
+	groups := slices.DeleteFunc(x.Groups(r.Identity()), isOther)
+	if r.Status.UID != "" || r.Status.Plan == nil {
+		return groups
+	}
+	for _, g := range x.GroupsNaming(client.ObjectKeyFromObject(r)) {
+		if g.Spec.RolloutUID != r.UID && Exists(g, r) {
+			groups = append(groups, g)
+		}
+	}
+	slices.SortFunc(groups, byPlace)
+	return groups
+}
+
+// GroupsNaming returns the groups that name a rollout, of whatever uid and plan.
+func (x *Index) GroupsNaming(rollout types.NamespacedName) []*v1alpha1.DeploymentGroup {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var groups []*v1alpha1.DeploymentGroup
+	for key, g := range x.groups {
+		if key.Namespace == rollout.Namespace && g.Spec.Rollout == rollout.Name {
+			groups = append(groups, g)
+		}
+	}
+	slices.SortFunc(groups, byPlace)
+	return groups
+}
+
+// byPlace orders groups by index, then by name.
+func byPlace(a, b *v1alpha1.DeploymentGroup) int {
+	return cmp.Or(cmp.Compare(a.Spec.Index, b.Spec.Index), compareNames(a.Name, b.Name))
+}
+
+// LastArrival returns when the newest group, rollout or set of a namespace was created: a restore creates one after the other.
+func (x *Index) LastArrival(namespace string) time.Time {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var last time.Time
+	note := func(o client.Object) {
+		if o.GetNamespace() == namespace {
+			last = latest(last, o.GetCreationTimestamp().Time)
+		}
+	}
+	for _, g := range x.groups {
+		note(g)
+	}
+	for _, r := range x.rollouts {
+		note(r)
+	}
+	for _, s := range x.sets {
+		note(s)
+	}
+	return last
 }
 
 // Membership is a target's place in a group of a rollout.

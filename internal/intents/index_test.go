@@ -55,7 +55,24 @@ func TestMembership(t *testing.T) {
 	again.UID = "uid-r-again"
 	f.remove(r)
 	f.put(again)
-	reaches("after the rollout was created again", "a")
+	reaches("after the rollout was restored with a status that says no uid", "a", "r/group-1")
+	if groups := f.GroupsOf(again); len(groups) != 2 || groups[0].Spec.Index != 0 {
+		t.Errorf("the restored rollout has the groups %v", groups)
+	}
+	again = again.DeepCopy()
+	again.Status.UID = "uid-r"
+	f.put(again)
+	reaches("after the rollout was restored with its status", "a", "r/group-1")
+	if in := f.For(target("a"), noon)[0]; in.Source.UID != "uid-r" {
+		t.Errorf("its actions are of %s", in.Source.UID)
+	}
+	again = again.DeepCopy()
+	again.Status.UID = "uid-r-again"
+	f.put(again)
+	reaches("after the rollout was created again and has made the same plan", "a")
+	if groups := f.GroupsOf(again); len(groups) != 0 {
+		t.Errorf("it has the groups %v", groups)
+	}
 	if groups := f.Groups("uid-r"); len(groups) != 2 || groups[0].Spec.Index != 0 {
 		t.Errorf("the groups of the old rollout are %v", groups)
 	}

@@ -38,16 +38,19 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 	return append(intents, x.autoIntents(target, now)...)
 }
 
-// Exists tells whether a group belongs to the plan of a rollout. Groups of another plan, or of a rollout of the same name that is gone, do not exist for anybody.
+// Exists reports whether a group belongs to the plan of a rollout: it names the rollout, the hash of its plan, and the uid that the rollout's status says. A
+// rollout whose status says none, as it was restored from elsewhere, is taken by name and hash alone. Groups of another plan, or of a rollout of the same name that
+// is gone, do not exist for anybody.
 func Exists(group *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
-	return r != nil && r.UID == group.Spec.RolloutUID && r.Status.Plan != nil && r.Status.Plan.Hash == group.Spec.PlanHash
+	return r != nil && r.Name == group.Spec.Rollout && r.Namespace == group.Namespace && r.Status.Plan != nil && r.Status.Plan.Hash == group.Spec.PlanHash &&
+		(r.Status.UID == "" || r.Status.UID == group.Spec.RolloutUID)
 }
 
 // FromRollout is the intent of one membership.
 func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int32, set *offer.Set) offer.Intent {
 	member := rollout.MemberOf(group, int(position))
 	in := offer.Intent{
-		Source:       v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Group: group.Spec.Group},
+		Source:       v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: group.Spec.RolloutUID, Group: group.Spec.Group},
 		Update:       rollout.UpdateOf(r),
 		Set:          set,
 		PlannedHash:  r.Status.Plan.ContentHash,
@@ -155,7 +158,7 @@ func (x *Index) assignment(target *v1alpha1.Target) (offer.Intent, bool) {
 		return offer.Intent{}, false
 	}
 	return offer.Intent{
-		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: target.Name, UID: target.UID, Since: seen.Since},
+		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: target.Name, UID: target.Identity(), Since: seen.Since},
 		Update:     wanted.Update,
 		Set:        x.Set(sibling(target, wanted.DistributionSet)),
 		StartedAt:  seen.Since.Time,
@@ -172,7 +175,7 @@ func (x *Index) origin(namespace string, source v1alpha1.ActionSource) offer.Ori
 		return offer.Origin{}
 	}
 	r := x.Rollout(types.NamespacedName{Namespace: namespace, Name: source.Name})
-	if r == nil || r.UID != source.UID {
+	if r == nil || r.Identity() != source.UID {
 		return offer.Origin{Stop: v1alpha1.CancelationNone, Cause: v1alpha1.CauseDeleted}
 	}
 	return OriginOf(r)

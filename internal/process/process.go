@@ -203,7 +203,7 @@ func addControllers(mgr manager.Manager, index *intents.Index, store *targets.St
 			RequireApproval: o.RequireApproval,
 		},
 		&controllers.AutoAssignmentReconciler{Client: mgr.GetClient(), Index: index, Events: recorder, Now: o.Now},
-		&controllers.DeploymentGroupReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Tallies: tallies},
+		&controllers.DeploymentGroupReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Tallies: tallies, Now: o.Now},
 	} {
 		if err := c.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up %T: %w", c, err)

@@ -77,7 +77,7 @@ func (l *look) eachAttempt(g *group, tell func(i int, end time.Time)) {
 		if t == nil || !rule.EntryOf(t, MemberOf(g.object, i)).Again {
 			continue
 		}
-		due := later(running, l.nextAttempt(action.OfSource(&t.Status, l.Rollout.UID)))
+		due := later(running, l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
 		if end := offer.AfterOpenTime(l.spec.Update.MaintenanceWindow, due, long); !end.IsZero() {
 			tell(i, end)
 		}
@@ -116,7 +116,7 @@ func (l *look) takeBack(g *group) {
 		if t == nil || !Bit(g.object.Status.Abandoned, i) {
 			continue
 		}
-		if a := action.OfSource(&t.Status, l.Rollout.UID); a == nil || !retriedBy(l.spec.Retry).Name(action.FailureOf(a)) {
+		if a := action.OfSource(&t.Status, l.next.Identity()); a == nil || !retriedBy(l.spec.Retry).Name(action.FailureOf(a)) {
 			left = Marked(left, i, len(g.object.Spec.Targets))
 		}
 	}

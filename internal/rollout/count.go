@@ -75,7 +75,7 @@ func (r Rule) Under(c Cover) Rule {
 // RuleOf is the rule for the group at this index of status.groups. The set may be nil.
 func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 	rule := Rule{
-		uid:           r.UID,
+		uid:           r.Identity(),
 		name:          r.Name,
 		set:           r.Spec.Update.DistributionSet,
 		since:         Since(r),

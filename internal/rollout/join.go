@@ -134,7 +134,7 @@ func (in *Intake) Takes(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target)
 func isTakenByYounger(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
-		if a.Source.Kind == v1alpha1.SourceRollout && a.Source.UID != r.UID && a.Source.Name != r.Name &&
+		if a.Source.Kind == v1alpha1.SourceRollout && a.Source.UID != r.Identity() && a.Source.Name != r.Name &&
 			a.Update.Superseding != v1alpha1.SupersedingQueue && a.Source.Since != nil && a.Source.Since.After(Since(r)) &&
 			(!set.RequiredMigrationStep || a.State == v1alpha1.ActionFinished) {
 			return true

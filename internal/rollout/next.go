@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
@@ -94,8 +95,17 @@ func newLook(s Snapshot) *look {
 	next.Status = *s.Rollout.Status.DeepCopy()
 	l := &look{Snapshot: s, next: &next, status: &next.Status, spec: &next.Spec}
 	l.status.ObservedGeneration = next.Generation
+	l.status.UID = l.identity()
 	l.seeGroups()
 	return l
+}
+
+// identity is by what the groups of the plan and the actions of targets name this rollout. A status that does not say it has groups that do.
+func (l *look) identity() types.UID {
+	if l.status.UID == "" && l.status.Plan != nil && len(l.Groups) > 0 {
+		return l.Groups[0].Object.Spec.RolloutUID
+	}
+	return l.next.Identity()
 }
 
 // seeGroups aligns the groups that are there with those that the status knows.

@@ -98,7 +98,7 @@ func (l *look) nameWith(name string, t *v1alpha1.Target, o Obstacle) string {
 	case Busy:
 		words = "busy with " + action.Open(&t.Status).DistributionSet
 	case Retrying: // in words that hold before and after, or the hour alone would cost a write
-		words = "tried again from " + stamp(l.nextAttempt(action.OfSource(&t.Status, l.Rollout.UID)))
+		words = "tried again from " + stamp(l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
 	}
 	return fmt.Sprintf("%s (%s)", name, words)
 }

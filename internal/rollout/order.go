@@ -141,7 +141,7 @@ func (l *look) evidenceOn(n *Neighbor) *evidence {
 			e.example = t.Name
 		}
 		s, against := &t.Status, false
-		if theirs != mine && action.OfSource(s, other.UID) == nil && action.OfSource(s, l.Rollout.UID) == nil {
+		if theirs != mine && action.OfSource(s, other.Identity()) == nil && action.OfSource(s, l.next.Identity()) == nil {
 			switch {
 			case action.Installed(s, theirs):
 				e.runTheirs++

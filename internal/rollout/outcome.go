@@ -121,7 +121,7 @@ func (l *look) successors() []string {
 func (l *look) successorOn(t *v1alpha1.Target) string {
 	newest := action.Newest(&t.Status)
 	switch {
-	case newest != nil && newest.Source.Kind == v1alpha1.SourceRollout && newest.Source.UID != l.Rollout.UID:
+	case newest != nil && newest.Source.Kind == v1alpha1.SourceRollout && newest.Source.UID != l.next.Identity():
 		return "rollout " + newest.Source.Name
 	case newest != nil && newest.Source.Kind == v1alpha1.SourceAutoAssignment:
 		return "auto-assignment " + newest.Source.Name

@@ -161,7 +161,7 @@ func NewDeploymentGroup(r *v1alpha1.Rollout, planHash string, index int, g Plann
 		},
 		Spec: v1alpha1.DeploymentGroupSpec{
 			Rollout:    r.Name,
-			RolloutUID: r.UID,
+			RolloutUID: r.Identity(),
 			Group:      g.Name,
 			Index:      int32(index),
 			PlanHash:   planHash,
@@ -173,7 +173,7 @@ func NewDeploymentGroup(r *v1alpha1.Rollout, planHash string, index int, g Plann
 
 // deploymentGroupName is <rollout>-<group>-<hash>, the rollout's name shortened where a name may not be that long.
 func deploymentGroupName(r *v1alpha1.Rollout, planHash, group string) string {
-	sum := sha256.Sum256([]byte(planHash + string(r.UID)))
+	sum := sha256.Sum256([]byte(planHash + string(r.Identity())))
 	tail := "-" + group + "-" + hex.EncodeToString(sum[:5])
 	return shortened(r.Name, 253-len(tail)) + tail
 }

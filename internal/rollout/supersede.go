@@ -57,7 +57,7 @@ func (l *look) claimed(c Claim, g *group) []byte {
 	}
 	bits = slices.Clone(bits)
 	for i, t := range g.members() {
-		if t != nil && Bit(started, i) && !Bit(bits, i) && action.Installed(&t.Status, c.Content) && action.OfSource(&t.Status, l.Rollout.UID) == nil {
+		if t != nil && Bit(started, i) && !Bit(bits, i) && action.Installed(&t.Status, c.Content) && action.OfSource(&t.Status, l.next.Identity()) == nil {
 			bits = Marked(bits, i, len(g.object.Spec.Targets))
 		}
 	}

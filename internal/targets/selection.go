@@ -35,8 +35,8 @@ func noteSelecting(selecting []*v1alpha1.AutoAssignment, old, next *v1alpha1.Tar
 	isFirst := len(old.Status.Attributes) == 0 && len(status.Attributes) > 0
 	var list []v1alpha1.SelectingAutoAssignment
 	for _, a := range selecting {
-		entry := v1alpha1.SelectingAutoAssignment{UID: a.UID}
-		switch i := slices.IndexFunc(status.SelectedBy, func(s v1alpha1.SelectingAutoAssignment) bool { return s.UID == a.UID }); {
+		entry := v1alpha1.SelectingAutoAssignment{UID: a.Identity()}
+		switch i := slices.IndexFunc(status.SelectedBy, func(s v1alpha1.SelectingAutoAssignment) bool { return s.UID == a.Identity() }); {
 		case i >= 0:
 			entry = status.SelectedBy[i]
 		case status.SelectedAt == nil, status.SelectedAt.Time.Before(a.Status.StartedAt.Time): // nobody has asked before

@@ -135,9 +135,9 @@ func (s *Store) Settle(ctx context.Context, key types.NamespacedName) (*v1alpha1
 
 // lives tells which sources still live, so that their newest action on the target is kept: rollouts, and the target itself, whose assignment may be done.
 func (s *Store) lives(t *v1alpha1.Target) func(types.UID) bool {
-	alive := map[types.UID]struct{}{t.UID: {}}
+	alive := map[types.UID]struct{}{t.Identity(): {}}
 	for _, r := range s.Index.Rollouts(t.Namespace) {
-		alive[r.UID] = struct{}{}
+		alive[r.Identity()] = struct{}{}
 	}
 	return func(uid types.UID) bool { _, ok := alive[uid]; return ok }
 }

@@ -170,14 +170,14 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, born *v1alph
 	switch source.Kind {
 	case v1alpha1.SourceRollout:
 		r, err := b.live.rollout(ctx, key)
-		if err != nil || r == nil || r.UID != source.UID {
+		if err != nil || r == nil || r.Identity() != source.UID {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
 		closed, forGood := intents.GateOfGroup(r, source.Group)
 		return standsAs(r.Status.StartedAt, closed, forGood), nil
 	case v1alpha1.SourceAutoAssignment:
 		a, err := b.live.auto(ctx, key)
-		if err != nil || a == nil || a.UID != source.UID {
+		if err != nil || a == nil || a.Identity() != source.UID {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
 		if a.Spec.Update.DistributionSet != born.DistributionSet { // it brings another set by now
