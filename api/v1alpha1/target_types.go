@@ -240,6 +240,17 @@ type TargetSpec struct {
 	Hold bool `json:"hold,omitempty"`
 }
 
+// InstalledSource names the party that says what a device runs.
+// +kubebuilder:validation:Enum=Action;Device
+type InstalledSource string
+
+const (
+	// InstalledByAction is a set that an action of Goshawk installed.
+	InstalledByAction InstalledSource = "Action"
+	// InstalledByReport is a set that the device reported by itself, with PUT installedBase or by its attributes.
+	InstalledByReport InstalledSource = "Device"
+)
+
 // InstalledSet is what a device runs.
 type InstalledSet struct {
 	// distributionSet is the name of the set when it was installed; the object may be gone.
@@ -256,6 +267,10 @@ type InstalledSet struct {
 	// actionID is the action that installed it; 0 when the device reported it by itself.
 	// +optional
 	ActionID int32 `json:"actionID,omitempty"`
+	// source is Action if an action of Goshawk installed the set, or Device if the device reported by itself that it runs it. A set that only
+	// the device reported counts as installed, but gives the device no access to artifacts. Written by Goshawk.
+	// +optional
+	Source InstalledSource `json:"source,omitempty"`
 }
 
 // SelectingAutoAssignment is an auto-assignment that selects a target.
@@ -726,6 +741,7 @@ type TargetStatus struct {
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.updateStatus`
 // +kubebuilder:printcolumn:name="Installed",type=string,JSONPath=`.status.installed.distributionSet`
 // +kubebuilder:printcolumn:name="Consistent",type=string,JSONPath=`.status.conditions[?(@.type=="Consistent")].status`
+// +kubebuilder:printcolumn:name="Installed Source",type=string,JSONPath=`.status.installed.source`,priority=1
 // +kubebuilder:printcolumn:name="Hold",type=boolean,JSONPath=`.spec.hold`,priority=1
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,priority=1
 // +kubebuilder:printcolumn:name="Controller ID",type=string,JSONPath=`.status.controllerID`,priority=1

@@ -489,7 +489,7 @@ func TestConditionConsistent(t *testing.T) {
 func TestInstalledIsWhatCertainlyRuns(t *testing.T) {
 	l := live(then([]does{begins("one")}, installed...)...)
 	since := metav1.NewTime(l.now)
-	want := &v1alpha1.InstalledSet{DistributionSet: "one", ContentHash: hash("one"), Since: &since, ActionID: 1}
+	want := &v1alpha1.InstalledSet{DistributionSet: "one", ContentHash: hash("one"), Since: &since, ActionID: 1, Source: v1alpha1.InstalledByAction}
 	if diff := cmp.Diff(want, l.s.Installed); diff != "" {
 		t.Errorf("installed (-want +got):\n%s", diff)
 	}

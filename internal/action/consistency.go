@@ -57,7 +57,7 @@ func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) 
 	set = text.Clean(set, maxSetName)
 	if s.Installed == nil || s.Installed.DistributionSet != set || s.Installed.ContentHash != hash {
 		since := stamp(now)
-		s.Installed = &v1alpha1.InstalledSet{DistributionSet: set, ContentHash: hash, Since: &since}
+		s.Installed = &v1alpha1.InstalledSet{DistributionSet: set, ContentHash: hash, Since: &since, Source: v1alpha1.InstalledByReport}
 	}
 	if doubtful {
 		message := fmt.Sprintf("The device reports by itself that it runs %q in an inconsistent state. Install a set: a success clears this.", set)
@@ -66,11 +66,28 @@ func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) 
 	s.UpdateStatus = settled(s)
 }
 
+// Brought reports whether an action of Goshawk brought this content to the device: it is what the open action brings, once that has
+// started, or what an action has installed. What the device only reports by itself is not brought.
+func Brought(s *v1alpha1.TargetStatus, hash string) bool {
+	if hash == "" {
+		return false
+	}
+	if a := Open(s); a != nil && a.State.HasBegun() && a.State != v1alpha1.ActionCanceling && a.ContentHash == hash {
+		return true
+	}
+	if s.Installed == nil || s.Installed.ContentHash != hash {
+		return false
+	}
+	return s.Installed.ActionID != 0 || slices.ContainsFunc(s.Actions, func(a v1alpha1.Action) bool {
+		return a.State == v1alpha1.ActionFinished && a.ContentHash == hash
+	})
+}
+
 // judge draws the conclusions of a result: what runs, and whether that is certain. A success that installed nothing was a download.
 func judge(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, installed bool, r Report) {
 	if installed {
 		since := stamp(r.Now)
-		s.Installed = &v1alpha1.InstalledSet{DistributionSet: a.DistributionSet, ContentHash: a.ContentHash, Since: &since, ActionID: a.ID}
+		s.Installed = &v1alpha1.InstalledSet{DistributionSet: a.DistributionSet, ContentHash: a.ContentHash, Since: &since, ActionID: a.ID, Source: v1alpha1.InstalledByAction}
 	}
 	switch {
 	case r.suspicion != "":

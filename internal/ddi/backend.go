@@ -78,7 +78,8 @@ type Backend interface {
 	// false if that was known already.
 	ReportInstalled(ctx context.Context, device Device, name, version string) (created bool, err error)
 
-	// Artifacts returns a module of an open action or of the installed set.
+	// Artifacts returns a module of the open action, or of the installed set if an
+	// action brought it.
 	Artifacts(ctx context.Context, device Device, moduleID string) (Module, error)
 
 	// ArtifactFetched notes that the device fetches an artifact of this module: it has come to the download.

@@ -21,6 +21,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[v1alpha1.ErrorAction]():           []string{"Pause"},
 	reflect.TypeFor[v1alpha1.GroupOrder]():            []string{"Hash", "Name"},
 	reflect.TypeFor[v1alpha1.GroupState]():            []string{"Ready", "Scheduled", "Running", "Finished", "Error"},
+	reflect.TypeFor[v1alpha1.InstalledSource]():       []string{"Action", "Device"},
 	reflect.TypeFor[v1alpha1.LabelSelectorOperator](): []string{"In", "NotIn", "Exists", "DoesNotExist"},
 	reflect.TypeFor[v1alpha1.PauseReason]():           []string{"PausedBySpec", "SuccessActionPause", "ErrorThresholdExceeded", "ErrorBudgetExceeded", "GroupWithoutResults"},
 	reflect.TypeFor[v1alpha1.Protocol]():              []string{"HTTP", "HTTPS", "FTP", "SFTP"},

@@ -319,22 +319,24 @@ func hasModule(set *offer.Set, name string) bool {
 	return set != nil && slices.ContainsFunc(set.Modules, func(m *v1alpha1.SoftwareModule) bool { return m.Name == name })
 }
 
-// Artifacts returns a module of an open action or of the installed set.
+// Artifacts returns a module of the open action, or of the installed set if an action brought it. What the device only reports to run
+// opens no artifacts to it: it may report any set.
 func (b *Backend) Artifacts(ctx context.Context, d ddi.Device, moduleID string) (ddi.Module, error) {
 	s, err := b.stand(ctx, d)
 	if err != nil {
 		return ddi.Module{}, err
 	}
+	status := &s.target().Status
 	var names []string
-	if a := action.Open(&s.target().Status); a != nil && a.State.HasBegun() && a.State != v1alpha1.ActionCanceling {
+	if a := action.Open(status); a != nil {
 		names = append(names, a.DistributionSet)
 	}
-	if i := s.target().Status.Installed; i != nil {
-		names = append(names, i.DistributionSet)
+	if status.Installed != nil {
+		names = append(names, status.Installed.DistributionSet)
 	}
 	for _, name := range names {
 		set := s.world.Set(name)
-		if set == nil {
+		if set == nil || !action.Brought(status, set.ContentHash) {
 			continue
 		}
 		for _, m := range set.Modules {

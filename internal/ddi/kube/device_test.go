@@ -423,6 +423,88 @@ func TestArtifacts(t *testing.T) {
 	ask("installed", true)
 }
 
+// TestReportOpensNoArtifacts: a device may report that it runs any set of its namespace. That counts as installed, is marked as the
+// device's own report, and gives it no artifact.
+func TestReportOpensNoArtifacts(t *testing.T) {
+	ctx := context.Background()
+	report := func(d *door) error { _, err := d.ReportInstalled(ctx, dev0, "firmware", "1.0"); return err }
+	attributes := func(d *door) error {
+		return d.Attributes(ctx, dev0, data(wire.ModeMerge, map[string]string{"fw": "firmware", "ver": "1.0"}))
+	}
+	late := func(d *door) error { // the attributes came before the set
+		d.w.editTarget(func(t *v1alpha1.Target) {
+			t.Status.Attributes = map[string]v1alpha1.AttributeValue{"fw": "firmware", "ver": "1.0"}
+		})
+		d.sync()
+		_, err := d.Poll(ctx, dev0, "")
+		return err
+	}
+	installs := func(d *door) {
+		d.begin()
+		d.wantReport(nil, firstID, succeeded)
+	}
+	for name, c := range map[string]struct {
+		before func(*door)
+		report func(*door) error
+		source v1alpha1.InstalledSource
+		served bool
+	}{
+		"by PUT installedBase":                    {func(*door) {}, report, v1alpha1.InstalledByReport, false},
+		"by attributes":                           {func(*door) {}, attributes, v1alpha1.InstalledByReport, false},
+		"by attributes that came before the set":  {func(*door) {}, late, v1alpha1.InstalledByReport, false},
+		"an action installed it":                  {installs, func(*door) error { return nil }, v1alpha1.InstalledByAction, true},
+		"an action installed it, and it says so":  {installs, report, v1alpha1.InstalledByAction, true},
+		"an action installed it, by attributes":   {installs, attributes, v1alpha1.InstalledByAction, true},
+		"while the action is open":                {func(d *door) { d.begin() }, report, v1alpha1.InstalledByReport, true},
+		"while the action is open, by attributes": {func(d *door) { d.begin() }, attributes, v1alpha1.InstalledByReport, true},
+		"after the update failed": {func(d *door) {
+			d.begin()
+			d.wantReport(nil, firstID, hasFailed)
+		}, report, v1alpha1.InstalledByReport, false},
+		"an action installed it, and something else ran since": {func(d *door) {
+			installs(d)
+			d.w.editTarget(func(t *v1alpha1.Target) {
+				t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "other", ContentHash: "other", Source: v1alpha1.InstalledByReport}
+			})
+			d.sync()
+		}, report, v1alpha1.InstalledByReport, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.door(Options{InstalledName: "fw", InstalledVersion: "ver"})
+			if name != "by attributes that came before the set" {
+				d.poll() // the first poll only asks for attributes
+			}
+			c.before(d)
+			if err := c.report(d); err != nil {
+				t.Fatal(err)
+			}
+			i := w.target("dev-0").Status.Installed
+			if i == nil || i.DistributionSet != "firmware" || i.Source != c.source {
+				t.Fatalf("the target says %+v, want firmware by %s", i, c.source)
+			}
+			if m, err := d.Artifacts(ctx, dev0, "linux"); c.served && (err != nil || m.ID != "linux") || !c.served && !errors.Is(err, ddi.ErrNotFound) {
+				t.Errorf("the artifacts are %+v, %v; served: want %t", m, err, c.served)
+			}
+		})
+	}
+}
+
+// TestArtifactsOfAnotherContent: a set that was created again with other content was not brought by the action that had its name.
+func TestArtifactsOfAnotherContent(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.door(Options{})
+	d.begin()
+	d.wantReport(nil, firstID, succeeded)
+	w.editTarget(func(t *v1alpha1.Target) {
+		t.Status.Installed.ContentHash, t.Status.Actions[0].ContentHash = "older", "older"
+	})
+	d.sync()
+	if m, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, ddi.ErrNotFound) {
+		t.Errorf("the artifacts are %+v, %v", m, err)
+	}
+}
+
 func TestArtifactsOfACanceledUpdate(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.door(Options{})
