@@ -1,0 +1,124 @@
+// Package quiet holds the log to its word: a line of level error is something to act on, so that races, deletions and the end of the process write none.
+package quiet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/cluster"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.New(&errors{})) // before the world does; the first one counts
+	cluster.Main(m)
+}
+
+// errors is a sink that keeps lines of level error.
+type errors struct{ context string }
+
+var kept struct {
+	sync.Mutex
+	lines []string
+}
+
+func (e *errors) Init(logr.RuntimeInfo)          {}
+func (e *errors) Enabled(int) bool               { return false }
+func (e *errors) Info(int, string, ...any)       {}
+func (e *errors) WithName(n string) logr.LogSink { return &errors{e.context + " " + n} }
+func (e *errors) WithValues(values ...any) logr.LogSink {
+	return &errors{e.context + fmt.Sprintf(" %+v", values)}
+}
+
+func (e *errors) Error(err error, message string, values ...any) {
+	kept.Lock()
+	defer kept.Unlock()
+	kept.lines = append(kept.lines, fmt.Sprintf("%s: %v%s %+v", message, err, e.context, values))
+}
+
+// unexpected are the lines so far, as an error.
+func unexpected() error {
+	kept.Lock()
+	defer kept.Unlock()
+	if len(kept.lines) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d errors were logged:\n%s", len(kept.lines), strings.Join(kept.lines, "\n"))
+}
+
+// Somebody else writes to every object all the time, targets, groups and rollouts are deleted in the middle of their work, and then the process ends.
+func TestRacesDeletionsAndTheEndLogNoError(t *testing.T) {
+	w := world.New(t)
+	cluster.BeforeStop(unexpected) // after the process has ended, which the world has put before
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 24, nil)
+	w.Devices(devicesim.Obedient, names...)
+	meddling, stop := context.WithCancel(t.Context())
+	var meddlers sync.WaitGroup
+	for _, list := range []client.ObjectList{&v1alpha1.RolloutList{}, &v1alpha1.DeploymentGroupList{}, &v1alpha1.DistributionSetList{}, &v1alpha1.SoftwareModuleList{}} {
+		meddlers.Go(func() { meddle(meddling, w, list) })
+	}
+	for round := range 3 {
+		name := fmt.Sprintf("rollout-%d", round)
+		w.Apply(fmt.Sprintf(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: %s}
+spec: {update: {distributionSet: firmware-1, reinstall: true}, groupCount: 8, settleSeconds: 0, successThreshold: 0, deletionCancelation: Force}
+`, name))
+		w.EventuallyRollout(name, "runs", func(r *v1alpha1.Rollout) bool { return r.Status.Targets != nil && r.Status.Targets.Succeeded > 0 })
+		w.Kubectl("delete", "--wait=false", "tgt", names[round], names[round+3])
+		if round < 2 {
+			w.Kubectl("delete", "grollout", name)
+		}
+	}
+	w.EventuallyRollout("rollout-2", "finishes", world.InState(v1alpha1.RolloutFinished))
+	w.Kubectl("delete", "--wait=false", "distset", "--all")
+	w.Kubectl("delete", "--wait=false", "swmod", "--all")
+	w.Kubectl("delete", "--wait=false", "grollout", "--all")
+	time.Sleep(time.Second) // what comes of it
+	stop()
+	meddlers.Wait()
+	if err := unexpected(); err != nil {
+		t.Error(err)
+	}
+}
+
+// meddle writes to all objects of a kind until ctx ends.
+func meddle(ctx context.Context, w *world.World, list client.ObjectList) {
+	for i := 0; ctx.Err() == nil; i++ {
+		if err := w.Client.List(ctx, list, client.InNamespace(w.Namespace)); err != nil {
+			continue
+		}
+		patch := client.RawPatch("application/merge-patch+json", []byte(fmt.Sprintf(`{"metadata":{"annotations":{"meddled":"%d"}}}`, i)))
+		switch list := list.(type) {
+		case *v1alpha1.RolloutList:
+			for i := range list.Items {
+				_ = w.Client.Patch(ctx, &list.Items[i], patch) // it may be gone
+			}
+		case *v1alpha1.DeploymentGroupList:
+			for i := range list.Items {
+				_ = w.Client.Patch(ctx, &list.Items[i], patch)
+			}
+		case *v1alpha1.DistributionSetList:
+			for i := range list.Items {
+				_ = w.Client.Patch(ctx, &list.Items[i], patch)
+			}
+		case *v1alpha1.SoftwareModuleList:
+			for i := range list.Items {
+				_ = w.Client.Patch(ctx, &list.Items[i], patch)
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
