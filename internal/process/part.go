@@ -223,13 +223,17 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 	if err != nil {
 		return nil, fmt.Errorf("follow Secrets: %w", err)
 	}
-	now.synced = append(now.synced, informer.HasSynced)
-	now.backend = kube.New(store, secrets, mgr.GetAPIReader(), mgr.GetEventRecorder("goshawk-door"), p.process.o.Backend)
+	now.backend = kube.New(store, mgr.GetAPIReader(), mgr.GetEventRecorder("goshawk-door"), p.process.o.Backend)
 	tokens := kube.NewTokens(now.backend, mgr.GetClient())
+	tokens.Follow()
+	synced, err := now.backend.FollowSecrets(informer)
+	if err != nil {
+		return nil, err
+	}
+	now.synced = append(now.synced, synced)
 	return secrets, errors.Join(
 		kube.AddIndexes(ctx, mgr.GetFieldIndexer()),
-		tokens.Follow(informer),
-		mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return tokens.Run(ctx, informer.HasSynced) })),
+		mgr.Add(manager.RunnableFunc(tokens.Run)),
 		mgr.Add(manager.RunnableFunc(now.backend.Flush)),
 	)
 }

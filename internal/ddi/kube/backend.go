@@ -11,7 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -49,7 +51,7 @@ type Options struct {
 type Backend struct {
 	targets *targets.Store
 	index   *intents.Index
-	secrets client.Reader
+	tokens  *tokenDigests
 	live    *liveReads
 	events  events.EventRecorder
 	now     func() time.Time
@@ -64,12 +66,22 @@ type Backend struct {
 
 var _ ddi.Backend = (*Backend)(nil)
 
-// New makes a Backend. secrets reads Secrets, best from a cache; live reads past every cache.
-func New(store *targets.Store, secrets, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
+// New makes a Backend, which serves no device before FollowSecrets. live reads past every cache.
+func New(store *targets.Store, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
 	return &Backend{
-		targets: store, index: store.Index, secrets: secrets, live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
+		targets: store, index: store.Index, tokens: newTokenDigests(), live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
 		progress: newProgress(store.Now), turns: newTurns(), attribute: newAttributeRounds(),
 	}
+}
+
+// FollowSecrets makes the backend follow a cache of the Secrets of TokenSecretType. It comes after NewTokens, and before the cache starts. The function that it
+// returns reports whether the tokens of all Secrets are known.
+func (b *Backend) FollowSecrets(secrets cache.Informer) (toolscache.InformerSynced, error) {
+	synced, err := b.tokens.follow(secrets)
+	if err != nil {
+		return nil, fmt.Errorf("follow Secrets: %w", err)
+	}
+	return synced, nil
 }
 
 // standing is how a device stands now: its target with all pending folds stored, and what it is offered.

@@ -62,6 +62,7 @@ func TestTokenIsRotated(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.door(Options{})
 	edit(w, "tokens", &corev1.Secret{}, func(s *corev1.Secret) { s.Data["all"] = []byte("new") })
+	d.sync()
 	if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != ddi.ErrUnauthorized {
 		t.Errorf("the old token: %v", err)
 	}

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -10,13 +9,11 @@ import (
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -28,6 +25,8 @@ const (
 	// tokenGrace is how long a token must have been unusable, or usable again, before that is written: Git applies Targets and Secrets in any order, and a rotation
 	// may delete a Secret and create it again.
 	tokenGrace = 3 * time.Second
+	// tokenLookupTimeout bounds one look for a Secret past the cache.
+	tokenLookupTimeout = 5 * time.Second
 	// tokenRecheck is how often a missing Secret is asked for past the cache, which shows the Secrets of one type only.
 	tokenRecheck = time.Minute
 )
@@ -58,31 +57,27 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 // tokenProblem says why no device can authenticate with a token.
 type tokenProblem struct{ reason, message string }
 
-// judgeToken returns what is wrong with the token that a reference names; nil if nothing is. secret is nil if the namespace has no Secret of that name and of
-// TokenSecretType, and isOther reports whether it has one of another type.
-func judgeToken(namespace string, ref *v1alpha1.SecretKeyReference, secret *corev1.Secret, isOther bool) *tokenProblem {
-	if ref == nil {
-		return nil
-	}
+// judgeToken returns what is wrong with the token that a reference names; nil if nothing is. fault is that of its digest, and isOther reports whether the
+// namespace has a Secret of that name which is not of TokenSecretType.
+func judgeToken(namespace string, ref *v1alpha1.SecretKeyReference, fault string, isOther bool) *tokenProblem {
 	named := fmt.Sprintf("Secret %s in namespace %s (spec.tokenSecretRef.name)", ref.Name, namespace)
-	if secret == nil {
+	switch fault {
+	case "":
+		return nil
+	case v1alpha1.ReasonTokenSecretNotFound:
 		if isOther {
 			return &tokenProblem{v1alpha1.ReasonTokenSecretWrongType, fmt.Sprintf(
 				"%s is not of type %s, and the device API reads no others: delete it and create it with that type (the type is immutable)", named, TokenSecretType)}
 		}
-		return &tokenProblem{v1alpha1.ReasonTokenSecretNotFound, fmt.Sprintf("%s does not exist: create it in this namespace, with type %s and key %q", named, TokenSecretType, ref.Key)}
-	}
-	token, ok := secret.Data[ref.Key]
-	switch {
-	case !ok:
-		return &tokenProblem{v1alpha1.ReasonTokenKeyMissing, fmt.Sprintf("%s has no key %q: add the key, or correct spec.tokenSecretRef.key", named, ref.Key)}
-	case len(bytes.TrimSpace(token)) == 0:
-		return &tokenProblem{v1alpha1.ReasonTokenEmpty, fmt.Sprintf("the token under key %q of %s is empty: write the token of the device there", ref.Key, named)}
-	case bytes.ContainsFunc(bytes.TrimSpace(token), func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-		return &tokenProblem{v1alpha1.ReasonTokenInvalid, fmt.Sprintf(
+		return &tokenProblem{fault, fmt.Sprintf("%s does not exist: create it in this namespace, with type %s and key %q", named, TokenSecretType, ref.Key)}
+	case v1alpha1.ReasonTokenKeyMissing:
+		return &tokenProblem{fault, fmt.Sprintf("%s has no key %q: add the key, or correct spec.tokenSecretRef.key", named, ref.Key)}
+	case v1alpha1.ReasonTokenEmpty:
+		return &tokenProblem{fault, fmt.Sprintf("the token under key %q of %s is empty: write the token of the device there", ref.Key, named)}
+	default:
+		return &tokenProblem{fault, fmt.Sprintf(
 			"the token under key %q of %s contains a line break or another control character, which no HTTP header can hold: write one line there", ref.Key, named)}
 	}
-	return nil
 }
 
 // condition is TokenUsable with a problem; nil without one.
@@ -116,8 +111,8 @@ func NewTokens(b *Backend, targets client.Reader) *Tokens {
 	return &Tokens{backend: b, targets: targets, queue: workqueue.NewTypedDelayingQueue[types.NamespacedName](), others: map[types.NamespacedName]otherSecret{}}
 }
 
-// Follow makes Tokens follow the Secrets and the targets of the backend. It comes before the caches start.
-func (k *Tokens) Follow(secrets cache.Informer) error {
+// Follow makes Tokens follow the tokens and the targets of the backend. It comes before FollowSecrets.
+func (k *Tokens) Follow() {
 	k.backend.index.Watch(func(old, now client.Object) {
 		t, ok := now.(*v1alpha1.Target)
 		before, _ := old.(*v1alpha1.Target)
@@ -125,43 +120,29 @@ func (k *Tokens) Follow(secrets cache.Informer) error {
 			k.queue.AddAfter(client.ObjectKeyFromObject(t), tokenGrace)
 		}
 	})
-	_, err := secrets.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
-		AddFunc: func(o any, isInInitialList bool) {
-			if !isInInitialList { // every target has its look when the caches have synced
-				k.secretChanged(o)
-			}
-		},
-		UpdateFunc: func(old, now any) {
-			if !equality.Semantic.DeepEqual(old.(*corev1.Secret).Data, now.(*corev1.Secret).Data) {
-				k.secretChanged(now)
-			}
-		},
-		DeleteFunc: k.secretChanged,
-	})
-	return err
+	k.backend.tokens.changed = k.secretChanged
 }
 
-func (k *Tokens) secretChanged(o any) {
-	if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-		o = gone.Obj
-	}
-	secret := o.(*corev1.Secret)
+// secretChanged looks at the targets whose token has another fault now. A token that is replaced by another one concerns none of them.
+func (k *Tokens) secretChanged(secret types.NamespacedName, isChanged func(key string) bool) {
 	k.mu.Lock()
-	delete(k.others, client.ObjectKeyFromObject(secret))
+	delete(k.others, secret)
 	k.mu.Unlock()
 	var list v1alpha1.TargetList
 	if err := k.targets.List(context.Background(), &list, client.InNamespace(secret.Namespace), client.MatchingFields{TargetByTokenSecret: secret.Name}, client.UnsafeDisableDeepCopy); err != nil {
 		return // a cache fails to list only while it starts or ends, and every target has its look when it has started
 	}
 	for i := range list.Items {
-		k.queue.AddAfter(client.ObjectKeyFromObject(&list.Items[i]), tokenGrace)
+		if t := &list.Items[i]; t.Spec.TokenSecretRef != nil && isChanged(t.Spec.TokenSecretRef.Key) {
+			k.queue.AddAfter(client.ObjectKeyFromObject(t), tokenGrace)
+		}
 	}
 }
 
 // Run looks at every target once the Secrets have synced, and then at what changes, until ctx ends.
-func (k *Tokens) Run(ctx context.Context, synced toolscache.InformerSynced) error {
+func (k *Tokens) Run(ctx context.Context) error {
 	defer k.queue.ShutDown()
-	if !toolscache.WaitForCacheSync(ctx.Done(), synced) {
+	if !toolscache.WaitForCacheSync(ctx.Done(), k.backend.tokens.hasSynced) {
 		return nil
 	}
 	var list v1alpha1.TargetList
@@ -190,18 +171,13 @@ func (k *Tokens) look(ctx context.Context, key types.NamespacedName) time.Durati
 	if t == nil {
 		return 0
 	}
-	problem, err := k.problemOf(ctx, t)
-	if err != nil {
-		return tokenRecheck
-	}
+	problem := k.problemOf(ctx, t)
 	if !isNoted(t, problem) {
 		if tokenWrites.Wait(ctx) != nil {
 			return 0
 		}
 		if _, err := k.backend.targets.Update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
-			if problem, err = k.problemOf(ctx, w.Target); err != nil {
-				return err
-			}
+			problem = k.problemOf(ctx, w.Target)
 			if c := problem.condition(w.Target, w.Now); c != nil {
 				meta.SetStatusCondition(&status.Conditions, *c)
 			} else {
@@ -229,16 +205,13 @@ func isNoted(t *v1alpha1.Target, problem *tokenProblem) bool {
 }
 
 // problemOf returns what is wrong with the token of a target.
-func (k *Tokens) problemOf(ctx context.Context, t *v1alpha1.Target) (*tokenProblem, error) {
+func (k *Tokens) problemOf(ctx context.Context, t *v1alpha1.Target) *tokenProblem {
 	ref := t.Spec.TokenSecretRef
 	if ref == nil {
-		return nil, nil
+		return nil
 	}
-	secret, err := k.backend.secret(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	return judgeToken(t.Namespace, ref, secret, secret == nil && k.isOther(ctx, t)), nil
+	fault := k.backend.tokens.find(types.NamespacedName{Namespace: t.Namespace, Name: ref.Name}, ref.Key).fault
+	return judgeToken(t.Namespace, ref, fault, fault == v1alpha1.ReasonTokenSecretNotFound && k.isOther(ctx, t))
 }
 
 // isOther reports whether a Secret that the cache does not show exists with another type. It asks for metadata: the content of other Secrets is never read. What
@@ -256,7 +229,7 @@ func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
 	if !tokenLookups.Allow() {
 		return noted != nil && noted.Reason == v1alpha1.ReasonTokenSecretWrongType
 	}
-	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tokenLookupTimeout)
 	defer cancel()
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
@@ -271,21 +244,4 @@ func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
 	}
 	k.others[key] = found
 	return found.exists
-}
-
-// secret returns the Secret of a target's token, of the right type; nil if there is none.
-func (b *Backend) secret(ctx context.Context, t *v1alpha1.Target) (*corev1.Secret, error) {
-	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
-	defer cancel()
-	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}
-	secret := &corev1.Secret{}
-	if err := b.secrets.Get(ctx, key, secret); apierrors.IsNotFound(err) {
-		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("read Secret %s: %w", key, err)
-	}
-	if secret.Type != TokenSecretType {
-		return nil, nil
-	}
-	return secret, nil
 }

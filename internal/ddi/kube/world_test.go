@@ -43,7 +43,7 @@ var errPowerCut = errors.New("power cut")
 
 // world is an API server with one set, one running rollout of it with one open group, and targets that are all its members.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	server client.WithWatch // the API server itself
 	api    client.Client    // what doors talk to
 
@@ -56,7 +56,7 @@ type world struct {
 	afterWrite              func(client.Object)
 }
 
-func newWorld(t *testing.T, devices int, change ...func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)) *world {
+func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)) *world {
 	t.Helper()
 	w := &world{t: t, now: dawn.Add(time.Minute), reads: map[string]int{}}
 	module := &v1alpha1.SoftwareModule{ObjectMeta: about("linux"), Spec: v1alpha1.SoftwareModuleSpec{
@@ -290,7 +290,14 @@ func (w *world) door(options Options) *door {
 	if options.PollInterval == 0 {
 		options.PollInterval, options.ProgressInterval = 5*time.Minute, 30*time.Second
 	}
-	d.Backend = New(targets.NewStore(index, w.api, w.api, w.clock, 8), w.server, w.api, d.events, options)
+	d.Backend = New(targets.NewStore(index, w.api, w.api, w.clock, 8), w.api, d.events, options)
+	secrets, err := d.caches.GetInformer(context.Background(), &corev1.Secret{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := d.FollowSecrets(secrets); err != nil {
+		w.t.Fatal(err)
+	}
 	d.sync()
 	return d
 }

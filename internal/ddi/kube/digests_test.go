@@ -1,0 +1,210 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+)
+
+// manyKeys is how many tokens of 43 characters fit into one Secret, roughly.
+const manyKeys = 14_000
+
+// fullSecret has the key "all" and as many others as a Secret can hold.
+func fullSecret() *corev1.Secret {
+	s := tokens("tokens", TokenSecretType)
+	for i := range manyKeys {
+		s.Data[fmt.Sprintf("device-%05d", i)] = fmt.Appendf(nil, "%043d", i)
+	}
+	return s
+}
+
+// questions are what a device, or a client that is none, can ask with.
+var questions = []struct {
+	name   string
+	device ddi.Device
+	token  string
+	want   error
+}{
+	{"right", dev0, "let-me-in", nil},
+	{"wrong", dev0, "let-me-on", ddi.ErrUnauthorized},
+	{"none", dev0, "", ddi.ErrUnauthorized},
+	{"unknown device", ddi.Device{Tenant: fleet, ControllerID: "dev-9"}, "let-me-in", ddi.ErrUnauthorized},
+	{"unknown tenant", ddi.Device{Tenant: "elsewhere", ControllerID: "dev-0"}, "let-me-in", ddi.ErrUnauthorized},
+	{"no reference", ddi.Device{Tenant: fleet, ControllerID: "dev-1"}, "let-me-in", ddi.ErrUnauthorized},
+	{"missing Secret", ddi.Device{Tenant: fleet, ControllerID: "dev-2"}, "let-me-in", ddi.ErrUnauthorized},
+	{"missing key", ddi.Device{Tenant: fleet, ControllerID: "dev-3"}, "let-me-in", ddi.ErrUnauthorized},
+}
+
+// guardedBy is a device API of the devices of questions, and a Secret with this content.
+func guardedBy(t testing.TB, secret *corev1.Secret) *door {
+	w := newWorld(t, 4)
+	for name, ref := range map[string]*v1alpha1.SecretKeyReference{"dev-1": nil, "dev-2": {Name: "missing", Key: "all"}, "dev-3": {Name: "tokens", Key: "missing"}} {
+		edit(w, name, &v1alpha1.Target{}, func(t *v1alpha1.Target) { t.Spec.TokenSecretRef = ref })
+	}
+	d := w.door(Options{})
+	d.tokens.set(secret, true)
+	return d
+}
+
+// took returns how long each question takes: the shortest of several turns, since whatever else the machine does only makes one longer.
+func took(t testing.TB, d *door, turns, asks int) []time.Duration {
+	best := slices.Repeat([]time.Duration{time.Hour}, len(questions))
+	for range turns {
+		for i, q := range questions {
+			began := time.Now()
+			for range asks {
+				if err := d.Authorize(context.Background(), q.device, q.token); !errors.Is(err, q.want) {
+					t.Fatalf("%s: the answer is %v", q.name, err)
+				}
+			}
+			best[i] = min(best[i], time.Since(began)/time.Duration(asks))
+		}
+	}
+	return best
+}
+
+// No answer, and not its time, says whether a device exists, and none depends on how many tokens the Secret holds.
+func TestAuthorizeDoesTheSameWorkForAll(t *testing.T) {
+	few, many := guardedBy(t, tokens("tokens", TokenSecretType)), guardedBy(t, fullSecret())
+	times, timesOfMany := took(t, few, 50, 200), took(t, many, 50, 200)
+	for i, q := range questions {
+		if times[i] > 3*times[0] || 3*times[i] < times[0] || timesOfMany[i] > 4*times[0] {
+			t.Errorf("%s takes %s, with %d keys %s, and the right token %s", q.name, times[i], manyKeys, timesOfMany[i], times[0])
+		}
+		allocations := func(d *door) float64 {
+			return testing.AllocsPerRun(100, func() { _ = d.Authorize(context.Background(), q.device, q.token) })
+		}
+		if a, b := allocations(few), allocations(many); a != b || a > 6 {
+			t.Errorf("%s allocates %v times, with %d keys %v times", q.name, a, manyKeys, b)
+		}
+	}
+}
+
+// BenchmarkAuthorize shows the time of all answers side by side, beside a Secret that is full.
+func BenchmarkAuthorize(b *testing.B) {
+	d := guardedBy(b, fullSecret())
+	sums, turns := make([]time.Duration, len(questions)), 0
+	for b.Loop() {
+		for i, t := range took(b, d, 1, 100) {
+			sums[i] += t
+		}
+		turns++
+	}
+	for i, q := range questions {
+		b.ReportMetric(float64(sums[i].Nanoseconds())/float64(turns), "ns/"+strings.ReplaceAll(q.name, " ", "-"))
+	}
+}
+
+// BenchmarkRotation is what the change of one key of a full Secret costs before the next request.
+func BenchmarkRotation(b *testing.B) {
+	d, secret := newTokenDigests(), fullSecret()
+	for b.Loop() {
+		d.set(secret, true)
+	}
+	b.ReportMetric(float64(len(secret.Data)), "keys")
+}
+
+// A token in memory costs what docs/operations.md says.
+func TestMemoryOfTokens(t *testing.T) {
+	secret := fullSecret()
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	d := newTokenDigests()
+	d.set(secret, true)
+	after := heap()
+	perToken := (int64(after) - int64(before)) / manyKeys
+	if perToken > 160 {
+		t.Errorf("a token costs %d bytes beside its Secret, want 160 at most", perToken)
+	}
+	runtime.KeepAlive(secret)
+	runtime.KeepAlive(d)
+}
+
+// Whoever follows the tokens is told only of keys whose fault is another one: a rotation in a full Secret concerns no other target.
+func TestRotationConcernsNoOtherToken(t *testing.T) {
+	name := types.NamespacedName{Namespace: fleet, Name: "tokens"}
+	change := func(key, token string) func(*corev1.Secret) {
+		return func(s *corev1.Secret) { s.Data[key] = []byte(token) }
+	}
+	for what, tc := range map[string]struct {
+		change func(*corev1.Secret)
+		want   []string
+	}{
+		"another token":          {change("device-00007", "new"), nil},
+		"another key":            {change("another", "new"), []string{"another"}},
+		"a key that is gone":     {func(s *corev1.Secret) { delete(s.Data, "device-00007") }, []string{"device-00007"}},
+		"a token of blanks":      {change("device-00007", " \n"), []string{"device-00007"}},
+		"a token of 2 lines":     {change("device-00007", "a\nb"), []string{"device-00007"}},
+		"a token where none was": {change("empty", "a"), []string{"empty"}},
+		"nothing":                {func(*corev1.Secret) {}, nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			d, secret := newTokenDigests(), fullSecret()
+			d.set(secret, false)
+			after := secret.DeepCopy()
+			tc.change(after)
+			var told []string
+			d.changed = func(of types.NamespacedName, isChanged func(string) bool) {
+				for _, key := range append([]string{"another", "empty", "all"}, "device-00000", "device-00007") {
+					if isChanged(key) {
+						told = append(told, key)
+					}
+				}
+				if of != name {
+					t.Errorf("told of %s", of)
+				}
+			}
+			began := time.Now()
+			d.set(after, true)
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("it took %s", took)
+			}
+			if !slices.Equal(told, tc.want) {
+				t.Errorf("told of %q, want %q", told, tc.want)
+			}
+		})
+	}
+}
+
+// The digests are those of the Secret that was read last: a token that was taken away does not open any more, however it went.
+func TestTokensThatAreTakenAway(t *testing.T) {
+	for what, take := range map[string]func(*tokenDigests, *corev1.Secret){
+		"another token": func(d *tokenDigests, s *corev1.Secret) { s.Data["all"] = []byte("new"); d.set(s, true) },
+		"no key":        func(d *tokenDigests, s *corev1.Secret) { delete(s.Data, "all"); d.set(s, true) },
+		"no Secret":     func(d *tokenDigests, s *corev1.Secret) { d.remove(s) },
+		"a missed deletion": func(d *tokenDigests, s *corev1.Secret) {
+			d.remove(toolscache.DeletedFinalStateUnknown{Key: fleet + "/tokens", Obj: s})
+		},
+		"another type": func(d *tokenDigests, s *corev1.Secret) { s.Type = corev1.SecretTypeOpaque; d.set(s, true) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := newWorld(t, 1).door(Options{})
+			if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			take(d.tokens, tokens("tokens", TokenSecretType))
+			for _, token := range []string{"let-me-in", "", "let-me-in\n"} {
+				if err := d.Authorize(context.Background(), dev0, token); !errors.Is(err, ddi.ErrUnauthorized) {
+					t.Errorf("%q: the answer is %v", token, err)
+				}
+			}
+		})
+	}
+}
