@@ -45,6 +45,8 @@ func run() error {
 		o.DoorOptions.TrustedProxies, err = ddi.ParseProxies(list)
 		return err
 	})
+	flag.IntVar(&o.DoorOptions.MaxConnections, "door-max-connections", 10_000, "how many connections of devices and proxies may be open at once")
+	flag.IntVar(&o.DoorOptions.MaxAddressConnections, "door-max-connections-per-address", 1000, "how many of them from one address, an IPv6 /64 as a whole; addresses of --trusted-proxies are exempt")
 	flag.DurationVar(&o.Backend.PollInterval, "door-poll-interval", 5*time.Minute, "how often devices are told to poll, at least 1s, spread by a tenth")
 	flag.DurationVar(&o.Backend.ProgressInterval, "door-progress-interval", 30*time.Second, "how long a device's intermediate reports are gathered before they are written; results are written at once")
 	flag.BoolVar(&o.Backend.OtherDoors, "door-replicated", false, "other doors serve the same devices: a device's first sign of work is then written at once, for its result may come to another door")
@@ -94,6 +96,8 @@ func check(o *process.Options) error {
 		return errors.New("nothing to run: give --controllers, --door or both")
 	case o.WritesInFlight < 1:
 		return errors.New("--writes-in-flight must be at least 1")
+	case o.DoorOptions.MaxConnections < 1 || o.DoorOptions.MaxAddressConnections < 1:
+		return errors.New("--door-max-connections and --door-max-connections-per-address must be at least 1")
 	case o.Backend.PollInterval < time.Second:
 		return errors.New("--door-poll-interval must be at least 1s")
 	case o.Backend.ProgressInterval <= 0:

@@ -66,6 +66,8 @@ var (
 		message: "status.details has more than 50 lines; send fewer"}
 	tooFast = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
 		message: "this device asks too often; keep to config.polling.sleep"}
+	tooMany = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
+		message: "this device has 8 requests under way; wait for their answers"}
 	tooBusy = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
 		message: "the door is busy; try again later"}
 	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,

@@ -10,12 +10,15 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
@@ -221,4 +224,199 @@ func dialed(t *testing.T, address string) net.Conn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// Clients without a token open connections as fast as they can and send half a header, or nothing: a device gets a
+// connection and its answer all the time, and devices that have one keep it.
+func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
+	const most = 60
+	registry := prometheus.NewRegistry()
+	address := served(t, func(o *ddi.Options) {
+		o.MaxConnections, o.MaxAddressConnections, o.Registerer = most, most, registry
+		o.DeviceRate = ddi.Rate{PerSecond: -1}
+	})
+	pollOn := func(conn net.Conn, answers *bufio.Reader) (int, error) {
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: door\r\nAuthorization: TargetToken %s\r\n\r\n", root, token); err != nil {
+			return 0, err
+		}
+		response, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			return 0, err
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		return response.StatusCode, err
+	}
+	type kept struct {
+		net.Conn
+		answers *bufio.Reader
+	}
+	var fleet []kept
+	for range most / 3 {
+		conn := dialed(t, address)
+		device := kept{conn, bufio.NewReader(conn)}
+		if code, err := pollOn(device.Conn, device.answers); code != 200 {
+			t.Fatalf("before the flood: %d, %v", code, err)
+		}
+		fleet = append(fleet, device)
+	}
+	flooding, stop := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	opened := make(chan net.Conn, 1<<14)
+	for i := range 4 {
+		flood.Go(func() {
+			for n := 0; flooding.Err() == nil && n < 3000; n++ {
+				if conn, err := net.Dial("tcp", address); err == nil {
+					if i%2 == 0 {
+						_, _ = io.WriteString(conn, "GET "+root+" HTTP/1.1\r\nHost: door\r\nX-Slow: ")
+					}
+					opened <- conn
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	for range 50 {
+		conn := dialed(t, address)
+		if code, err := pollOn(conn, bufio.NewReader(conn)); code != 200 {
+			t.Errorf("a device in the flood gets %d, %v", code, err)
+		}
+		conn.Close()
+		time.Sleep(10 * time.Millisecond)
+	}
+	for i, device := range fleet {
+		if code, err := pollOn(device.Conn, device.answers); code != 200 {
+			t.Errorf("device %d with a connection from before gets %d, %v", i, code, err)
+		}
+	}
+	stop()
+	flood.Wait()
+	if n := gathered(t, registry, "goshawk_door_connections"); n > most {
+		t.Errorf("%v connections are open, want at most %d", n, most)
+	}
+	if n := gathered(t, registry, "goshawk_door_connections_dropped_total"); n < 100 {
+		t.Errorf("%v connections made room", n)
+	}
+	close(opened)
+	for conn := range opened {
+		conn.Close()
+	}
+}
+
+func gathered(t *testing.T, registry *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			for _, metric := range family.GetMetric() {
+				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// A slow connection costs bounded memory, whatever it has sent of its header.
+func TestMemoryOfSlowConnections(t *testing.T) {
+	address := served(t, nil)
+	memory := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	before := memory()
+	const slow = 500
+	for range slow {
+		conn := dialed(t, address)
+		_, _ = io.WriteString(conn, "GET "+root+" HTTP/1.1\r\nHost: door\r\n"+strings.Repeat("X-Slow: "+strings.Repeat("x", 900)+"\r\n", 15))
+	}
+	time.Sleep(500 * time.Millisecond)
+	if each := (int64(memory()) - int64(before)) / slow; each > 64<<10 {
+		t.Errorf("a slow connection costs %d bytes, want 64 KiB at most", each)
+	}
+}
+
+// What is in front of a body is bounded, in whatever way it is large.
+func TestHeadersAreBounded(t *testing.T) {
+	address := served(t, func(o *ddi.Options) { o.DeviceRate = ddi.Rate{PerSecond: -1} })
+	right := "Authorization: TargetToken " + token + "\r\n"
+	for name, tc := range map[string]struct {
+		line, headers string
+		want          int
+	}{
+		"a usual request":            {"GET " + root, right, 200},
+		"a long query":               {"GET " + root + "?" + strings.Repeat("x", 12<<10), right, 200},
+		"a query too long":           {"GET " + root + "?" + strings.Repeat("x", 24<<10), right, 431},
+		"a path too long":            {"GET " + root + "/" + strings.Repeat("x/", 12<<10), right, 431},
+		"one header too long":        {"GET " + root, right + "X-Long: " + strings.Repeat("x", 24<<10) + "\r\n", 431},
+		"many headers":               {"GET " + root, right + strings.Repeat("X-Many: 1\r\n", 1000), 200},
+		"too many headers":           {"GET " + root, right + strings.Repeat("X-Many: 1\r\n", 3000), 431},
+		"a token too long":           {"GET " + root, "Authorization: TargetToken " + strings.Repeat("x", 24<<10) + "\r\n", 431},
+		"a long token that is wrong": {"GET " + root, "Authorization: TargetToken " + strings.Repeat("x", 12<<10) + "\r\n", 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := dialed(t, address)
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			go func() { _, _ = io.WriteString(conn, tc.line+" HTTP/1.1\r\nHost: door\r\n"+tc.headers+"\r\n") }()
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response.StatusCode != tc.want || response.Close != (tc.want != 200) {
+				t.Errorf("the answer is %d, closed: %t, want %d", response.StatusCode, response.Close, tc.want)
+			}
+		})
+	}
+}
+
+// Requests that a device sends without waiting for answers are answered one by one, within its rate.
+func TestPipelinedRequestsAreBounded(t *testing.T) {
+	conn := dialed(t, served(t, func(o *ddi.Options) { o.DeviceRate = thrice() }))
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	request := "GET " + root + " HTTP/1.1\r\nHost: door\r\nAuthorization: TargetToken " + token + "\r\n\r\n"
+	go func() { _, _ = io.WriteString(conn, strings.Repeat(request, 200)) }()
+	answers := bufio.NewReader(conn)
+	for i := range 200 {
+		response, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		if want := map[bool]int{true: 200, false: 429}[i < 3]; response.StatusCode != want {
+			t.Fatalf("answer %d is %d, want %d", i, response.StatusCode, want)
+		}
+	}
+}
+
+// A device with the right token that sends bodies slowly holds few requests, and no other device waits for it.
+func TestRequestsOfOneDeviceAtTheSameTime(t *testing.T) {
+	b := fleetOf(1)
+	s := door(t, b)
+	var slow sync.WaitGroup
+	var ends []*io.PipeWriter
+	for range 8 {
+		body, end := io.Pipe()
+		ends = append(ends, end)
+		r := report("deploymentBase", success)
+		r.Body, r.ContentLength = body, -1
+		slow.Go(func() { answered(s, r) })
+		if _, err := io.WriteString(end, "{"); err != nil { // it is read
+			t.Fatal(err)
+		}
+	}
+	got := codes(s, poll(), report("deploymentBase", success), ask("GET /acme/controller/v1/honest-0"))
+	if diff := cmp.Diff([]int{429, 429, 200}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, end := range ends {
+		end.Close()
+	}
+	slow.Wait()
+	if got := codes(s, poll()); got[0] != 200 {
+		t.Errorf("afterwards the device gets %d", got[0])
+	}
 }

@@ -53,6 +53,33 @@ type limits struct {
 
 	// large has room for maxLarge bodies.
 	large chan struct{}
+
+	// underWay counts the requests of each device that has some.
+	entering sync.Mutex
+	underWay map[Device]int
+}
+
+// maxUnderWay is how many requests of one device are worked on at the same time, so that one that sends
+// its bodies slowly holds no more connections.
+const maxUnderWay = 8
+
+// enter reports whether one more request of an authorized device is worked on; leave ends it.
+func (l *limits) enter(device Device) bool {
+	l.entering.Lock()
+	defer l.entering.Unlock()
+	if l.underWay[device] >= maxUnderWay {
+		return false
+	}
+	l.underWay[device]++
+	return true
+}
+
+func (l *limits) leave(device Device) {
+	l.entering.Lock()
+	defer l.entering.Unlock()
+	if l.underWay[device]--; l.underWay[device] == 0 {
+		delete(l.underWay, device)
+	}
 }
 
 // guess is where a wrong credential comes from, and the device that it is for: the zero Device for a
@@ -86,6 +113,7 @@ func newLimits(options Options) *limits {
 		refusals:   rate.NewLimiter(refusals.limit(), refusals.Burst),
 		notes:      rate.NewLimiter(100, 1000),
 		large:      make(chan struct{}, maxLarge),
+		underWay:   map[Device]int{},
 	}
 }
 

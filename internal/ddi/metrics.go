@@ -15,6 +15,9 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	// forwardedIgnored counts headers that were not believed.
 	forwardedIgnored *prometheus.CounterVec
+	// connections that are open, and those that a bound has closed.
+	connections prometheus.Gauge
+	dropped     *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -32,14 +35,23 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "goshawk_door_forwarded_ignored_total",
 			Help: "Requests whose forwarded headers were ignored: untrusted (not from an address of --trusted-proxies) or invalid.",
 		}, []string{"reason"}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "goshawk_door_connections", Help: "Open connections of devices and proxies.",
+		}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "goshawk_door_connections_dropped_total",
+			Help: "Connections that were closed at a bound (all, address), by kind: new (the new one), waiting (one without a whole request yet), idle (one between two requests).",
+		}, []string{"bound", "kind"}),
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	var errs [3]error
+	var errs [5]error
 	m.requests, errs[0] = register(registerer, m.requests)
 	m.seconds, errs[1] = register(registerer, m.seconds)
 	m.forwardedIgnored, errs[2] = register(registerer, m.forwardedIgnored)
+	m.connections, errs[3] = register(registerer, m.connections)
+	m.dropped, errs[4] = register(registerer, m.dropped)
 	return m, errors.Join(errs[:]...)
 }
 

@@ -66,6 +66,9 @@ type Options struct {
 	// no device count as one more controllerID. No rate of wrong credentials keeps
 	// out a right one. Default: 1 a second and 10 at once, 10 and 100, 100 and 1000.
 	GuessRate, AddressRate, RefusalRate Rate
+	// MaxConnections bounds the open connections, and MaxAddressConnections those of one
+	// address (an IPv6 /64) that is not a trusted proxy. Default: 10 000 and 1000.
+	MaxConnections, MaxAddressConnections int
 	// GlobalRate bounds all authorized requests of this process. Results beyond it are
 	// taken at the same rate once more. Default: 10 000 a second, 20 000 at once.
 	GlobalRate Rate
@@ -86,10 +89,11 @@ type Server struct {
 	// tooLargeNotes bounds what is logged of reports that are too large.
 	tooLargeNotes rate.Sometimes
 	// guessNotes bounds what is logged of floods of wrong credentials.
-	guessNotes rate.Sometimes
-	limits     *limits
-	metrics    *metrics
-	log        logr.Logger
+	guessNotes  rate.Sometimes
+	limits      *limits
+	connections *connections
+	metrics     *metrics
+	log         logr.Logger
 }
 
 // NewServer makes a device API in front of one backend, which serves every
@@ -120,6 +124,7 @@ func NewTenantServer(tenants Tenants, options Options) (*Server, error) {
 		metrics:       metrics,
 		log:           options.Log,
 	}
+	s.connections = newConnections(options, s.isProxy, metrics)
 	return s, nil
 }
 
@@ -171,11 +176,15 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
+		ConnState:         s.connections.changed,
 		MaxHeaderBytes:    maxHeader,
 		// net/http would answer OPTIONS * by itself.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelDebug),
 	}
+	swept := make(chan struct{})
+	defer close(swept)
+	go s.connections.sweep(swept)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -194,6 +203,10 @@ func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
 	if err := v.identify(namesDevice); err != nil {
 		return answer{}, err
 	}
+	if !v.limits.enter(v.device) {
+		return answer{}, tooMany
+	}
+	defer v.limits.leave(v.device)
 	v.hurry = v.limits.admit(v.device, v.now)
 	if v.hurry != nil && (!resource.judgesHurry || !v.limits.admitBody(v.device, v.ContentLength, v.now)) {
 		return answer{}, v.hurry

@@ -1,0 +1,119 @@
+package ddi
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// aConn is a connection of an address that remembers that it was closed.
+type aConn struct {
+	net.Conn
+	from   string
+	closed bool
+}
+
+func (c *aConn) Close() error { c.closed = true; return nil }
+
+func (c *aConn) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(c.from), 4711))
+}
+
+// bounded is 6 connections, 4 of one address.
+func bounded(t *testing.T) *connections {
+	t.Helper()
+	m, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newConnections(Options{MaxConnections: 6, MaxAddressConnections: 4}, func(a netip.Addr) bool { return a == netip.MustParseAddr("10.0.0.1") }, m)
+}
+
+// At a bound, a connection that waits makes room: of two kinds the one that has more than half of the places.
+func TestWhichConnectionMakesRoom(t *testing.T) {
+	const device, other, proxy = "192.0.2.1", "192.0.2.2", "10.0.0.1"
+	const first, next, working = http.StateNew, http.StateIdle, http.StateActive
+	type given struct {
+		from  string
+		state http.ConnState
+	}
+	for name, tc := range map[string]struct {
+		open []given
+		from string
+		// closed is the one that makes room: -1 none, -2 the new one is closed.
+		closed int
+	}{
+		"there is room":                                 {[]given{{device, first}, {device, working}, {other, next}}, device, -1},
+		"an address at work has no more":                {[]given{{device, working}, {device, working}, {device, working}, {device, working}}, device, -2},
+		"another address has":                           {[]given{{device, working}, {device, working}, {device, working}, {device, working}}, other, -1},
+		"so has a proxy, of any number":                 {[]given{{proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}}, proxy, -1},
+		"all at work have no more":                      {[]given{{proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}}, other, -2},
+		"one that has sent nothing, of the address":     {[]given{{other, first}, {device, working}, {device, first}, {device, first}, {device, first}}, device, 2},
+		"one that is idle, of the address":              {[]given{{other, next}, {device, working}, {device, next}, {device, next}, {device, next}}, device, 2},
+		"one idle before few that have sent nothing":    {[]given{{device, first}, {device, first}, {device, next}, {device, next}}, device, 2},
+		"many that have sent nothing before one idle":   {[]given{{device, next}, {device, first}, {device, first}, {device, first}}, device, 1},
+		"of all, one that has sent nothing":             {[]given{{proxy, working}, {proxy, next}, {proxy, first}, {other, first}, {device, first}, {device, first}}, device, 2},
+		"of all, also a connection of a proxy":          {[]given{{proxy, next}, {proxy, working}, {proxy, working}, {proxy, working}, {device, working}, {device, working}}, device, 0},
+		"addresses of one IPv6 network share the bound": {[]given{{"2001:db8::1", working}, {"2001:db8::2", working}, {"2001:db8::3", working}, {"2001:db8::4", working}}, "2001:db8::5", -2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := bounded(t)
+			var conns []*aConn
+			for _, g := range tc.open {
+				conn := &aConn{from: g.from}
+				c.changed(conn, http.StateNew)
+				c.changed(conn, http.StateActive)
+				if g.state == first {
+					c.move(c.open[conn], waitsForFirst)
+				} else {
+					c.changed(conn, g.state)
+				}
+				conns = append(conns, conn)
+			}
+			made := &aConn{from: tc.from}
+			c.changed(made, http.StateNew)
+			got := -1
+			for i, conn := range conns {
+				if conn.closed {
+					got = i
+				}
+			}
+			if made.closed {
+				got = -2
+			}
+			if got != tc.closed {
+				t.Errorf("%d makes room, want %d", got, tc.closed)
+			}
+			for _, conn := range append(conns, made) {
+				c.changed(conn, http.StateClosed)
+				c.changed(conn, http.StateClosed)
+			}
+			if len(c.open) > 0 || len(c.addresses) > 0 || c.all.open > 0 || c.all.lists[waitsForFirst].Len()+c.all.lists[waitsForNext].Len() > 0 {
+				t.Errorf("after all were closed, %+v is left", c)
+			}
+		})
+	}
+}
+
+// A connection of a device that waits too long for the next request is closed, one of a proxy is not.
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	c := bounded(t)
+	idle, proxied, working, fresh := &aConn{from: "192.0.2.1"}, &aConn{from: "10.0.0.1"}, &aConn{from: "192.0.2.1"}, &aConn{from: "192.0.2.1"}
+	for conn, state := range map[*aConn]http.ConnState{idle: http.StateIdle, proxied: http.StateIdle, working: http.StateActive} {
+		c.changed(conn, http.StateNew)
+		c.changed(conn, state)
+	}
+	before := time.Now()
+	c.changed(fresh, http.StateNew)
+	c.changed(fresh, http.StateIdle)
+	c.closeIdle(before)
+	if got, want := fmt.Sprint(idle.closed, proxied.closed, working.closed, fresh.closed), "true false false false"; got != want {
+		t.Errorf("closed are %s, want %s", got, want)
+	}
+	if deviceIdleTimeout >= idleTimeout {
+		t.Error("proxies must be given more time than devices")
+	}
+}
