@@ -1,0 +1,137 @@
+package stories
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/test/world"
+)
+
+// All devices have one address, as behind an ingress. A client without a token sends from there all that it can, with wrong tokens for devices that exist
+// and for others, and results: every device goes through its rollout, no request of a device is refused, and answers stay quick.
+func TestAFloodFromTheAddressOfTheFleet(t *testing.T) {
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 200, nil)
+	timed := &timedTransport{RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64}}
+	fleet, devices := w.Play(func(c *devicesim.Config) { c.Transport, c.PollInterval = timed, time.Second }, devicesim.Obedient, names...)
+	w.EventuallyPolled(devices, 1, time.Time{}, names...)
+
+	flooding, stop := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	var mu sync.Mutex
+	answers := map[string]int{}
+	for i := range 4 {
+		flood.Go(func() {
+			for n := i; flooding.Err() == nil; n += 4 {
+				path := fmt.Sprintf("/%s/controller/v1/%s", w.Namespace, []string{names[n%len(names)], fmt.Sprint("nobody-", n), names[0]}[n%3])
+				request := "GET " + path + " HTTP/1.1\r\n"
+				body := ""
+				if n%2 == 0 {
+					body = `{"status":{"execution":"closed","result":{"finished":"failure"}}}`
+					request = fmt.Sprintf("POST %s/deploymentBase/1/feedback HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", path, len(body))
+				}
+				status := attack(strings.TrimPrefix(w.Door, "http://"), request+"Host: devices.example\r\nAuthorization: TargetToken guess\r\n\r\n"+body)
+				mu.Lock()
+				answers[status]++
+				mu.Unlock()
+			}
+		})
+	}
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 2}
+`)
+	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	stop()
+	flood.Wait()
+	once(t, devices, names...)
+	succeeded := int32(0)
+	for _, g := range r.Status.Groups {
+		succeeded += g.Counts.Succeeded
+	}
+	if succeeded != 200 {
+		t.Errorf("%d devices have succeeded", succeeded)
+	}
+	if s := fleet.Stats(); s.HTTPErrors > 0 {
+		t.Errorf("%d requests of devices failed, the last one: %s", s.HTTPErrors, s.LastError)
+	}
+	if answers["429"] < 10*answers["401"] || answers["429"] < 1000 {
+		t.Errorf("the flood was answered %v", answers)
+	}
+	polls, results := timed.polls.sorted(), timed.reports.sorted()
+	t.Logf("flood %v; %d polls: median %s, slowest %s; %d reports: median %s, slowest %s", answers,
+		len(polls), polls[len(polls)/2], polls[len(polls)-1], len(results), results[len(results)/2], results[len(results)-1])
+	for what, took := range map[string][]time.Duration{"polls": polls, "reports": results} {
+		if usual := took[len(took)/2]; usual > 250*time.Millisecond { // the slowest ones wait for writes, whether there is a flood or not
+			t.Errorf("half of the %s took %s or more", what, usual)
+		}
+	}
+}
+
+// attack sends one request on a connection of its own and returns the status of the answer. The connection is reset, so that it leaves nothing behind that
+// would use up the ports of this machine.
+func attack(address, request string) string {
+	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		return "no connection"
+	}
+	defer conn.Close()
+	_ = conn.(*net.TCPConn).SetLinger(0)
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.WriteString(conn, request); err != nil {
+		return "not sent"
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if fields := strings.Fields(line); err == nil && len(fields) > 1 {
+		return fields[1]
+	}
+	return "no answer"
+}
+
+// timedTransport remembers how long requests took.
+type timedTransport struct {
+	http.RoundTripper
+	polls, reports times
+}
+
+type times struct {
+	mu   sync.Mutex
+	took []time.Duration
+}
+
+func (l *times) add(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.took = append(l.took, d)
+}
+
+func (l *times) sorted() []time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(slices.Values(l.took))
+}
+
+func (t *timedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	began := time.Now()
+	response, err := t.RoundTripper.RoundTrip(r)
+	if r.Method == http.MethodGet {
+		t.polls.add(time.Since(began))
+	} else {
+		t.reports.add(time.Since(began))
+	}
+	return response, err
+}
