@@ -51,7 +51,7 @@ test: test-unit ## Everything: first what needs no server, then the stories on a
 	KUBEBUILDER_ASSETS="$(ASSETS)" go test -p 2 -timeout 30m ./test/...
 
 .PHONY: test-unit
-test-unit: ## What needs no server: rules, door, devices, controllers on a fake client.
+test-unit: ## What needs no server: rules, device API, devices, controllers on a fake client.
 	@packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then go test $$packages; fi
 
 .PHONY: race
@@ -91,12 +91,12 @@ down: ## Stop what `make up` started; CLEAN=1 throws its data away too.
 	@CLEAN="$(CLEAN)" hack/down.sh
 
 .PHONY: demo
-demo: export GOSHAWK_MANAGER_FLAGS += --door-poll-interval=4s
+demo: export GOSHAWK_MANAGER_FLAGS += --ddi-poll-interval=4s
 demo: up ## A fleet of simulated devices, a rollout, and a stop, live in the terminal.
 	@go build -o bin/goshawk-demo ./cmd/goshawk-demo
 	@$(ASSETS)/kubectl --kubeconfig=.goshawk/kubeconfig apply --server-side --force-conflicts -k config/samples >/dev/null
 	@echo "samples: applied to namespace fleet, to look at"
-	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" KUBEBUILDER_ASSETS="$(ASSETS)" bin/goshawk-demo --door="http://127.0.0.1:$(or $(GOSHAWK_DOOR_PORT),8080)"
+	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" KUBEBUILDER_ASSETS="$(ASSETS)" bin/goshawk-demo --device-api="http://127.0.0.1:$(or $(GOSHAWK_DEVICE_API_PORT),8080)"
 
 .PHONY: clean
 clean: ## Stop what runs and remove bin/ and .goshawk/ (the next `make controlplane` is short: Go's cache stays).
@@ -117,11 +117,11 @@ uninstall: kubectl ## Delete the CRDs and with them every Goshawk object; do it 
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy
-deploy: kubectl ## Apply everything: namespace goshawk-system, CRDs, rights, controllers and door.
+deploy: kubectl ## Apply everything: namespace goshawk-system, CRDs, rights, controllers and device API.
 	$(KUBECTL) apply --server-side --force-conflicts -k config/default
 
 .PHONY: undeploy
-undeploy: kubectl ## Delete controllers, door and rights; objects, CRDs and the record of invalidated sets stay.
+undeploy: kubectl ## Delete controllers, device API and rights; objects, CRDs and the record of invalidated sets stay.
 	$(KUBECTL) delete --ignore-not-found -k config/manager
 	$(KUBECTL) delete --ignore-not-found -k config/policy
 	$(KUBECTL) delete --ignore-not-found -k config/rbac

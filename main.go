@@ -1,4 +1,7 @@
-// Command manager runs Goshawk: its controllers, its door for devices, or both.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command manager runs Goshawk: its controllers, its device API for devices, or both.
 package main
 
 import (
@@ -17,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 )
 
 func main() {
@@ -28,30 +31,30 @@ func main() {
 }
 
 func run() error {
-	var o process.Options
-	var door string
+	var o manager.Options
+	var deviceAPI string
 	flag.BoolVar(&o.Controllers, "controllers", true, "run the controllers")
-	flag.BoolVar(&o.Door, "door", true, "serve the door for devices (hawkBit's DDI)")
+	flag.BoolVar(&o.DeviceAPI, "device-api", true, "serve the device API for devices (hawkBit's DDI)")
 	flag.StringVar(&o.Namespace, "namespace", "goshawk-system", "namespace of Goshawk's own objects: leases and the record of invalidated sets")
 	flag.Func("watch-namespaces", "namespaces to work in, separated by commas: their objects are read, acted on and their devices served, and no others (default: all)", watchNamespaces(&o))
-	flag.BoolVar(&o.LeaderElect, "leader-elect", true, "let one of several processes run the controllers; the door is served by all")
-	flag.StringVar(&door, "door-bind-address", ":8080", "address of the door")
+	flag.BoolVar(&o.LeaderElect, "leader-elect", true, "let one of several processes run the controllers; the device API is served by all")
+	flag.StringVar(&deviceAPI, "ddi-bind-address", ":8080", "address of the device API")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8081", "address of the metrics; 0 serves none")
 	flag.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8082", "address of /healthz and /readyz; 0 serves none")
 	flag.BoolVar(&o.RequireApproval, "require-approval", false, "let no rollout start without spec.approval")
 	flag.IntVar(&o.WritesInFlight, "writes-in-flight", 8, "how many writes to Targets may be under way at once; the API server drops slow watches beyond about eight on small machines")
-	flag.StringVar(&o.DoorOptions.BaseURL, "door-base-url", "", "how devices reach the door, such as https://door.example.com or https://example.com/goshawk; links are built on it (default: the host a device asked)")
-	flag.Func("trusted-proxies", "addresses and ranges of the proxies in front of the door, such as 10.0.0.0/8,fd00::/8; the X-Forwarded-* and Forwarded headers of these, and of no other address, are believed (default: none)", func(list string) (err error) {
-		o.DoorOptions.TrustedProxies, err = ddi.ParseProxies(list)
+	flag.StringVar(&o.DeviceAPIOptions.BaseURL, "ddi-base-url", "", "how devices reach the device API, such as https://devices.example.com or https://example.com/goshawk; links are built on it (default: the host a device asked)")
+	flag.Func("trusted-proxies", "addresses and ranges of the proxies in front of the device API, such as 10.0.0.0/8,fd00::/8; the X-Forwarded-* and Forwarded headers of these, and of no other address, are trusted (default: none)", func(list string) (err error) {
+		o.DeviceAPIOptions.TrustedProxies, err = ddi.ParseProxies(list)
 		return err
 	})
-	flag.IntVar(&o.DoorOptions.MaxConnections, "door-max-connections", 10_000, "how many connections of devices and proxies may be open at once")
-	flag.IntVar(&o.DoorOptions.MaxAddressConnections, "door-max-connections-per-address", 1000, "how many of them from one address, an IPv6 /64 as a whole; addresses of --trusted-proxies are exempt")
-	flag.DurationVar(&o.Backend.PollInterval, "door-poll-interval", 5*time.Minute, "how often devices are told to poll, at least 1s, spread by a tenth")
-	flag.DurationVar(&o.Backend.ProgressInterval, "door-progress-interval", 30*time.Second, "how long a device's intermediate reports are gathered before they are written; results are written at once")
-	flag.BoolVar(&o.Backend.OtherDoors, "door-replicated", false, "other doors serve the same devices: a device's first sign of work is then written at once, for its result may come to another door")
-	flag.StringVar(&o.Backend.InstalledName, "door-installed-name-attribute", "", "device attribute that names the distribution set the device runs; a new device is then asked for it before it is offered anything (default: none)")
-	flag.StringVar(&o.Backend.InstalledVersion, "door-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
+	flag.IntVar(&o.DeviceAPIOptions.MaxConnections, "device-api-max-connections", 10_000, "how many connections of devices and proxies may be open at once")
+	flag.IntVar(&o.DeviceAPIOptions.MaxAddressConnections, "device-api-max-connections-per-address", 1000, "how many of them from one address, an IPv6 /64 as a whole; addresses of --trusted-proxies are exempt")
+	flag.DurationVar(&o.Backend.PollInterval, "ddi-poll-interval", 5*time.Minute, "how often devices are told to poll, at least 1s, spread by a tenth")
+	flag.DurationVar(&o.Backend.ProgressInterval, "ddi-progress-interval", 30*time.Second, "how long a device's intermediate reports are gathered before they are written; results are written at once")
+	flag.BoolVar(&o.Backend.Replicated, "device-api-replicated", false, "other device API replicas serve the same devices: a device's first sign of work is then written at once, for its result may come to another device API")
+	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute that names the distribution set the device runs; a new device is then asked for it before it is offered anything (default: none)")
+	flag.StringVar(&o.Backend.InstalledVersion, "device-api-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()
@@ -64,16 +67,17 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("find the cluster: %w", err)
 	}
-	if o.Door {
-		if o.DoorListener, err = net.Listen("tcp", door); err != nil {
-			return fmt.Errorf("open the door on %s (--door-bind-address): %w", door, err)
+	if o.DeviceAPI {
+		if o.DeviceAPIListener, err = net.Listen("tcp", deviceAPI); err != nil {
+			return fmt.Errorf("open the device API on %s (--ddi-bind-address): %w", deviceAPI, err)
 		}
 	}
-	return process.Run(ctrl.SetupSignalHandler(), config, o)
+	return manager.Run(ctrl.SetupSignalHandler(), config, o)
 }
 
-// watchNamespaces reads a list of namespaces. A list that names none is an error: it would mean all of them.
-func watchNamespaces(o *process.Options) func(string) error {
+// watchNamespaces reads a list of namespaces. A list that names none is an error: it would mean all
+// of them.
+func watchNamespaces(o *manager.Options) func(string) error {
 	return func(list string) error {
 		o.WatchNamespaces = nil
 		for name := range strings.SplitSeq(list, ",") {
@@ -90,20 +94,20 @@ func watchNamespaces(o *process.Options) func(string) error {
 	}
 }
 
-func check(o *process.Options) error {
+func check(o *manager.Options) error {
 	switch {
-	case !o.Controllers && !o.Door:
-		return errors.New("nothing to run: give --controllers, --door or both")
+	case !o.Controllers && !o.DeviceAPI:
+		return errors.New("nothing to run: give --controllers, --device-api or both")
 	case o.WritesInFlight < 1:
 		return errors.New("--writes-in-flight must be at least 1")
-	case o.DoorOptions.MaxConnections < 1 || o.DoorOptions.MaxAddressConnections < 1:
-		return errors.New("--door-max-connections and --door-max-connections-per-address must be at least 1")
+	case o.DeviceAPIOptions.MaxConnections < 1 || o.DeviceAPIOptions.MaxAddressConnections < 1:
+		return errors.New("--device-api-max-connections and --device-api-max-connections-per-address must be at least 1")
 	case o.Backend.PollInterval < time.Second:
-		return errors.New("--door-poll-interval must be at least 1s")
+		return errors.New("--ddi-poll-interval must be at least 1s")
 	case o.Backend.ProgressInterval <= 0:
-		return errors.New("--door-progress-interval must be more than 0")
+		return errors.New("--ddi-progress-interval must be more than 0")
 	case (o.Backend.InstalledName == "") != (o.Backend.InstalledVersion == ""):
-		return errors.New("give --door-installed-name-attribute and --door-installed-version-attribute together")
+		return errors.New("give --device-api-installed-name-attribute and --device-api-installed-version-attribute together")
 	}
 	return nil
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -18,18 +21,19 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/autoassignment"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// AutoAssignmentReconciler carries out what internal/autoassignment decides. It never walks over the fleet to assign anything: the door offers.
+// AutoAssignmentReconciler carries out what internal/autoassignment decides. It never walks over
+// the fleet to assign anything: the device API offers.
 type AutoAssignmentReconciler struct {
 	Client client.Client
-	Index  *intents.Index
+	Index  *fleet.Index
 	Events events.EventRecorder
 	Now    func() time.Time
 
-	counts *autoCounts
-	rests  rests
+	counts         *autoCounts
+	statusThrottle statusThrottle
 }
 
 // Reconcile looks at one auto-assignment.
@@ -68,7 +72,8 @@ func (r *AutoAssignmentReconciler) snapshot(a *v1alpha1.AutoAssignment) autoassi
 	return s
 }
 
-// writeStatus writes the decision under the lock of the object that was read, and then tells people of it.
+// writeStatus writes the decision under the lock of the object that was read, and then tells people
+// of it.
 func (r *AutoAssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.AutoAssignment, plan autoassignment.Plan) error {
 	if equality.Semantic.DeepEqual(a.Status, plan.Status) {
 		return nil
@@ -78,14 +83,15 @@ func (r *AutoAssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of auto-assignment %s: %w", a.Name, err)
 	}
-	r.rests.begin(a.UID, r.Now().Add(countsPause))
+	r.statusThrottle.start(a.UID, r.Now().Add(countsPause))
 	for _, e := range plan.Events {
 		r.Events.Eventf(a, nil, e.Type, e.Reason, "AutoAssign", "%s", e.Message)
 	}
 	return nil
 }
 
-// SetupWithManager watches auto-assignments, and through the index their sets and what their targets do, which reaches them after a delay.
+// SetupWithManager watches auto-assignments, and through the index their sets and what their
+// targets do, which reaches them after a delay.
 func (r *AutoAssignmentReconciler) SetupWithManager(mgr manager.Manager) error {
 	r.counts = newAutoCounts(r.Index)
 	return ctrl.NewControllerManagedBy(mgr).Named("autoassignment").
@@ -113,7 +119,7 @@ func (r *AutoAssignmentReconciler) wake(queue workqueue.TypedRateLimitingInterfa
 			r.counts.forget(client.ObjectKeyFromObject(old))
 		}
 		for _, a := range r.Index.AutoAssignments(changed.GetNamespace()) {
-			queue.Add(requestFor(a)) // they may have begun, or ceased, to share targets
+			queue.Add(requestFor(a)) // they may have started, or ceased, to share targets
 		}
 	case *v1alpha1.DistributionSet:
 		for _, a := range r.Index.AutoAssignments(changed.GetNamespace()) {
@@ -129,7 +135,7 @@ func (r *AutoAssignmentReconciler) wait(a *v1alpha1.AutoAssignment, status v1alp
 	if equality.Semantic.DeepEqual(a.Status, status) || !equality.Semantic.DeepEqual(bareAuto(a.Status), bareAuto(status)) {
 		return 0
 	}
-	return r.rests.left(a.UID, r.Now())
+	return r.statusThrottle.left(a.UID, r.Now())
 }
 
 // bareAuto is a status without counts and the sentences that carry them.

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -8,20 +11,22 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// autoCounts count, for each auto-assignment, the targets it selects and what became of them, one change of a target at a time. An auto-assignment is counted
-// from the whole namespace only when whom it means is new to this process: its selection, or the types that its set fits.
+// autoCounts count, for each auto-assignment, the targets it selects and what became of them, one
+// change of a target at a time. An auto-assignment is counted from the whole namespace only when
+// whom it means is new to this process: its selection, or the types that its set fits.
 type autoCounts struct {
-	index *intents.Index
+	index *fleet.Index
 
 	mu      sync.Mutex
 	tallies map[types.NamespacedName]*autoTally
 	shared  map[sharing]int32
 }
 
-// sharing is a pair of auto-assignments that select the same target, the first in the order of their names.
+// sharing is a pair of auto-assignments that select the same target, the first in the order of
+// their names.
 type sharing struct{ a, b types.NamespacedName }
 
 // autoTally is the count of one auto-assignment, with what it was counted by.
@@ -31,7 +36,8 @@ type autoTally struct {
 	sum     v1alpha1.AutoAssignmentTargets
 }
 
-// autoBasis is what decides whom an auto-assignment means, as far as the index knows. It may hear of either object after the controller.
+// autoBasis is what decides whom an auto-assignment means, as far as the index knows. It may hear
+// of either object after the controller.
 type autoBasis struct {
 	uid        types.UID
 	generation int64
@@ -52,13 +58,14 @@ func (c *autoCounts) basisOf(a *v1alpha1.AutoAssignment) autoBasis {
 }
 
 // autoEntry is what one target adds.
-type autoEntry struct{ matched, begun, succeeded, failed bool }
+type autoEntry struct{ matched, started, succeeded, failed bool }
 
-func newAutoCounts(index *intents.Index) *autoCounts {
+func newAutoCounts(index *fleet.Index) *autoCounts {
 	return &autoCounts{index: index, tallies: map[types.NamespacedName]*autoTally{}, shared: map[sharing]int32{}}
 }
 
-// of answers the counts of an auto-assignment and, by name, how many targets each other one selects too.
+// of answers the counts of an auto-assignment and, by name, how many targets each other one selects
+// too.
 func (c *autoCounts) of(a *v1alpha1.AutoAssignment) (v1alpha1.AutoAssignmentTargets, map[string]int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,7 +96,8 @@ func (c *autoCounts) targetChanged(key types.NamespacedName) []types.NamespacedN
 	return c.recount(key, c.index.Target(key))
 }
 
-// recount takes a target out of every tally of its namespace and puts it in again. t is nil when it is gone.
+// recount takes a target out of every tally of its namespace and puts it in again. t is nil when it
+// is gone.
 func (c *autoCounts) recount(key types.NamespacedName, t *v1alpha1.Target) []types.NamespacedName {
 	var changed, before, after []types.NamespacedName
 	for name, tally := range c.tallies {
@@ -122,7 +130,7 @@ func (c *autoCounts) entryOf(name types.NamespacedName, uid types.UID, t *v1alph
 	}
 	e := autoEntry{matched: c.index.Selects(name, t)}
 	if a := action.OfSource(&t.Status, uid); a != nil {
-		e.begun, e.succeeded, e.failed = !a.State.IsClosed(), a.State == v1alpha1.ActionFinished, a.State == v1alpha1.ActionError
+		e.started, e.succeeded, e.failed = !a.State.IsClosed(), a.State == v1alpha1.ActionFinished, a.State == v1alpha1.ActionError
 	}
 	return e
 }
@@ -143,7 +151,7 @@ func plus(sum v1alpha1.AutoAssignmentTargets, e autoEntry, sign int32) v1alpha1.
 		}
 	}
 	count(e.matched, &sum.Matched)
-	count(e.begun, &sum.Begun)
+	count(e.started, &sum.Started)
 	count(e.succeeded, &sum.Succeeded)
 	count(e.failed, &sum.Failed)
 	return sum

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -6,7 +9,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// An auto-assignment is counted anew when the index hears of it, of its set, or of other types that the set fits, and has not to wait for a target to change.
+// An auto-assignment is counted anew when the index hears of it, of its set, or of other types that
+// the set fits, and has not to wait for a target to change.
 func TestAutoCountsFollowWhomItMeans(t *testing.T) {
 	w := newJoinWorld(t)
 	w.target("gw-1", "field")

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -11,7 +14,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// setCondition puts a condition into its place in the list, which is sorted by type. Its time counts only when its status changed.
+// setCondition puts a condition into its place in the list, which is sorted by type. Its time
+// counts only when its status changed.
 func setCondition(list *[]metav1.Condition, c metav1.Condition) {
 	c.LastTransitionTime = metav1.Time{Time: c.LastTransitionTime.Truncate(time.Second)} // as it will be stored
 	meta.SetStatusCondition(list, c)
@@ -62,7 +66,7 @@ func (c conditions) reconciling(ready metav1.ConditionStatus, reason, message st
 	meta.RemoveStatusCondition(c.list, v1alpha1.ConditionStalled)
 }
 
-// complete tells whether a set has all its modules.
+// complete reports whether a set has all its modules.
 func (c conditions) complete(gap *gap) {
 	if gap == nil {
 		c.set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonReady, "every module exists and is ready, and no mandatory type is missing")
@@ -71,7 +75,7 @@ func (c conditions) complete(gap *gap) {
 	c.set(v1alpha1.ConditionComplete, metav1.ConditionFalse, gap.reason, gap.message)
 }
 
-// locked tells whether the content of a set is frozen.
+// locked reports whether the content of a set is frozen.
 func (c conditions) locked(status metav1.ConditionStatus, reason, message string) {
 	c.set(v1alpha1.ConditionLocked, status, reason, message)
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -20,19 +23,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// arrivalQuiet is how long nothing of a namespace must have been created before a group that no rollout owns is let go: a restore brings groups and rollouts one
-// after the other, and status after its object.
+// arrivalQuiet is how long nothing of a namespace must have been created before a group that no
+// rollout owns is let go: a restore brings groups and rollouts one after the other, and status
+// after its object.
 const arrivalQuiet = time.Minute
 
-// DeploymentGroupReconciler lets groups go whose Rollout is gone: it does for them what a garbage collector would, so that none is needed. A group is the only record
-// of its members, so it stays while its rollout may still be on its way, as after a restore.
+// DeploymentGroupReconciler lets groups go whose Rollout is gone: it does for them what a garbage
+// collector would, so that none is needed. A group is the only record of its members, so it stays
+// while its rollout may still be on its way, as after a restore.
 type DeploymentGroupReconciler struct {
 	Client  client.Client
 	Live    client.Reader
-	Index   *intents.Index
+	Index   *fleet.Index
 	Tallies *Tallies
 	Now     func() time.Time
 
@@ -72,13 +77,14 @@ func (r *DeploymentGroupReconciler) isOwned(ctx context.Context, g *v1alpha1.Dep
 	return owns(&owner, g), nil
 }
 
-// owns reports whether a group is in the care of a rollout: it belongs to its plan, or is a leftover of another one, which the rollout's controller deletes.
+// owns reports whether a group is in the care of a rollout: it belongs to its plan, or is a
+// leftover of another one, which the rollout's controller deletes.
 func owns(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
-	return r != nil && (intents.Exists(g, r) || g.Spec.RolloutUID == r.Identity())
+	return r != nil && (fleet.Exists(g, r) || g.Spec.RolloutUID == r.Identity())
 }
 
-// patience is how long a group that no rollout owns is kept for one that may come. One that has lost its rollout before the eyes of this process, or is being deleted,
-// is not kept.
+// patience is how long a group that no rollout owns is kept for one that may come. One that has
+// lost its rollout before the eyes of this process, or is being deleted, is not kept.
 func (r *DeploymentGroupReconciler) patience(g *v1alpha1.DeploymentGroup) time.Duration {
 	if !g.DeletionTimestamp.IsZero() || r.bereaved.has(g) {
 		return 0
@@ -93,7 +99,7 @@ type bereaved struct {
 }
 
 // note adds groups and drops those that are gone.
-func (b *bereaved) note(groups []*v1alpha1.DeploymentGroup, index *intents.Index) {
+func (b *bereaved) note(groups []*v1alpha1.DeploymentGroup, index *fleet.Index) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	maps.DeleteFunc(b.groups, func(key types.NamespacedName, uid types.UID) bool {
@@ -133,7 +139,8 @@ func (r *DeploymentGroupReconciler) SetupWithManager(mgr manager.Manager) error 
 		Complete(quiet{readable(mgr.GetClient(), r)})
 }
 
-// naming looks again at the groups that name a rollout. Those of one that is gone have lost it, unless they were created for another one.
+// naming looks again at the groups that name a rollout. Those of one that is gone have lost it,
+// unless they were created for another one.
 func (r *DeploymentGroupReconciler) naming() handler.EventHandler {
 	return handler.Funcs{
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue rolloutQueue) {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -19,8 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
 const (
@@ -28,23 +31,25 @@ const (
 	countsPause = time.Second
 )
 
-// DistributionSetReconciler tells whether a set can be deployed, freezes it at its first use, and takes it out of circulation when it is invalidated.
+// DistributionSetReconciler reports whether a set can be deployed, freezes it at its first use, and
+// takes it out of circulation when it is invalidated.
 //
-// A set is Ready only after its tombstone was asked for: one that was invalidated, deleted and applied again is never deployable in between.
+// A set is Ready only after its invalidation entry was asked for: one that was invalidated, deleted
+// and applied again is never deployable in between.
 type DistributionSetReconciler struct {
 	Client  client.Client
 	Live    client.Reader
-	Index   *intents.Index
-	Targets *targets.Store
+	Index   *fleet.Index
+	Targets *targetstatus.Store
 	Events  events.EventRecorder
 	Now     func() time.Time
-	// Namespace of the manager, where the tombstones are.
+	// Namespace of the manager, where the invalidation record are.
 	Namespace string
 
-	counts  setCounts
-	turns   turns
-	rests   rests
-	records records
+	counts         setCounts
+	pageCursor     pageCursor
+	statusThrottle statusThrottle
+	records        records
 }
 
 // Reconcile looks at one set.
@@ -59,21 +64,21 @@ func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1
 	if err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	look, err := r.look(ctx, set)
+	plan, err := r.plan(ctx, set)
 	if err != nil {
 		return retryConflict(err)
 	}
-	again, walkErr := r.walk(ctx, set)
-	again = soonest(again, recordAgain(look.unrecorded))
-	status := look.status(r.counts.of(client.ObjectKeyFromObject(set)), r.counts.running)
+	again, cancelErr := r.cancelOpenActions(ctx, set)
+	again = soonest(again, recordAgain(plan.unrecorded))
+	status := plan.status(r.counts.of(client.ObjectKeyFromObject(set)), r.counts.running)
 	if wait := r.wait(set, status); wait > 0 {
-		return sooner(ctrl.Result{RequeueAfter: wait}, again, walkErr)
+		return sooner(ctrl.Result{RequeueAfter: wait}, again, cancelErr)
 	}
 	if err := r.writeStatus(ctx, set, status); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
 	r.announce(set, status)
-	return sooner(ctrl.Result{RequeueAfter: look.grace()}, again, walkErr)
+	return sooner(ctrl.Result{RequeueAfter: plan.grace()}, again, cancelErr)
 }
 
 // soonest is the earlier of two looks to come; zero is none.
@@ -95,7 +100,8 @@ func sooner(result ctrl.Result, again time.Duration, err error) (ctrl.Result, er
 	return result, nil
 }
 
-// addFinalizer comes before anything else: from then on a set cannot vanish before its invalidation is recorded.
+// addFinalizer comes before anything else: from then on a set cannot vanish before its invalidation
+// is recorded.
 func (r *DistributionSetReconciler) addFinalizer(ctx context.Context, set *v1alpha1.DistributionSet) (*v1alpha1.DistributionSet, error) {
 	if controllerutil.ContainsFinalizer(set, v1alpha1.DistributionSetFinalizer) {
 		return set, nil
@@ -108,7 +114,8 @@ func (r *DistributionSetReconciler) addFinalizer(ctx context.Context, set *v1alp
 	return next, nil
 }
 
-// finalize lets a set go once its invalidation is recorded, or could not be for deletionWaits. It waits for no device, module or rollout.
+// finalize lets a set go once its invalidation is recorded, or could not be for deletionWaits. It
+// waits for no device, module or rollout.
 func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.DistributionSet) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(set, v1alpha1.DistributionSetFinalizer) {
 		return ctrl.Result{}, nil
@@ -127,12 +134,13 @@ func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.
 	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{})); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	r.turns.forget(client.ObjectKeyFromObject(set))
-	r.rests.forget(set.UID)
+	r.pageCursor.forget(client.ObjectKeyFromObject(set))
+	r.statusThrottle.forget(set.UID)
 	return ctrl.Result{}, nil
 }
 
-// holdDeletion says in the status what the deletion of an invalidated set waits for, and until when.
+// holdDeletion says in the status what the deletion of an invalidated set waits for, and until
+// when.
 func (r *DistributionSetReconciler) holdDeletion(ctx context.Context, set *v1alpha1.DistributionSet, end time.Time, cause error) (ctrl.Result, error) {
 	status := *set.Status.DeepCopy()
 	conditions{&status.Conditions, set.Generation, r.Now()}.invalidated(v1alpha1.ReasonInvalidationNotRecorded, fmt.Sprintf(
@@ -143,18 +151,19 @@ func (r *DistributionSetReconciler) holdDeletion(ctx context.Context, set *v1alp
 	return ctrl.Result{RequeueAfter: min(recordAgain(cause), end.Sub(r.Now()))}, nil
 }
 
-func (r *DistributionSetReconciler) tombstones() Tombstones {
-	return Tombstones{Reader: r.Live, Client: r.Client, Namespace: r.Namespace}
+func (r *DistributionSetReconciler) invalidationRecord() InvalidationRecord {
+	return InvalidationRecord{Reader: r.Live, Client: r.Client, Namespace: r.Namespace}
 }
 
-// look loads all that is known of a set. An invalidation is recorded when it answers, or the look says why not: the stop waits for no record.
-func (r *DistributionSetReconciler) look(ctx context.Context, set *v1alpha1.DistributionSet) (*setLook, error) {
-	l := &setLook{set: set, now: r.Now()}
-	hasTwins, err := r.loadTwins(ctx, l)
+// plan loads all that is known of a set. An invalidation is recorded when it answers, or the look
+// says why not: the stop waits for no record.
+func (r *DistributionSetReconciler) plan(ctx context.Context, set *v1alpha1.DistributionSet) (*setPlanner, error) {
+	l := &setPlanner{set: set, now: r.Now()}
+	hasDuplicates, err := r.loadDuplicates(ctx, l)
 	if err != nil {
 		return nil, err
 	}
-	l.tombstone, err = r.tombstone(ctx, set, hasTwins)
+	l.invalidationEntry, err = r.invalidationEntry(ctx, set, hasDuplicates)
 	if set.InvalidationInForce() != nil {
 		l.unrecorded, err = err, nil
 	}
@@ -173,23 +182,24 @@ func (r *DistributionSetReconciler) look(ctx context.Context, set *v1alpha1.Dist
 	return l, nil
 }
 
-// loadTwins finds the elder twin, and tells whether there are twins at all.
-func (r *DistributionSetReconciler) loadTwins(ctx context.Context, l *setLook) (bool, error) {
+// loadDuplicates finds the older duplicate, and reports whether there are duplicates at all.
+func (r *DistributionSetReconciler) loadDuplicates(ctx context.Context, l *setPlanner) (bool, error) {
 	var same v1alpha1.DistributionSetList
 	if err := r.Client.List(ctx, &same, client.InNamespace(l.set.Namespace), client.MatchingFields{SetByIdentity: SetIdentity(l.set)[0]}, client.UnsafeDisableDeepCopy); err != nil {
 		return false, fmt.Errorf("list sets of the same name, version and type as %s: %w", l.set.Name, err)
 	}
-	twins := make([]metav1.Object, 0, len(same.Items))
+	duplicates := make([]metav1.Object, 0, len(same.Items))
 	for i := range same.Items {
-		twins = append(twins, &same.Items[i])
+		duplicates = append(duplicates, &same.Items[i])
 	}
-	l.elder = elderAmong(l.set, twins)
-	return len(twins) > 1, nil
+	l.older = olderAmong(l.set, duplicates)
+	return len(duplicates) > 1, nil
 }
 
-// tombstone records an invalidation that was committed on the set, and otherwise asks for one where the answer may be news: at the first look, of twins, and of what is invalid
-// by its tombstone alone, since an operator may have cleared it.
-func (r *DistributionSetReconciler) tombstone(ctx context.Context, set *v1alpha1.DistributionSet, hasTwins bool) (*Tombstone, error) {
+// invalidation entry records an invalidation that was committed on the set, and otherwise asks for
+// one where the answer may be news: at the first look, of duplicates, and of what is invalid by its
+// invalidation entry alone, since an operator may have cleared it.
+func (r *DistributionSetReconciler) invalidationEntry(ctx context.Context, set *v1alpha1.DistributionSet, hasDuplicates bool) (*InvalidationEntry, error) {
 	status := set.Status.Invalidation
 	if set.InvalidationInForce() != nil {
 		if isRecorded(set) && status.FinishedAt == nil {
@@ -198,14 +208,14 @@ func (r *DistributionSetReconciler) tombstone(ctx context.Context, set *v1alpha1
 		return r.record(ctx, set)
 	}
 	ready := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionReady)
-	if ready == nil || ready.Reason == v1alpha1.ReasonDuplicate || hasTwins || status != nil {
-		return r.tombstones().Find(ctx, set)
+	if ready == nil || ready.Reason == v1alpha1.ReasonDuplicate || hasDuplicates || status != nil {
+		return r.invalidationRecord().Find(ctx, set)
 	}
 	return nil, nil
 }
 
 // loadModules reads the modules in the order of spec.modules; a missing one is nil.
-func (r *DistributionSetReconciler) loadModules(ctx context.Context, l *setLook, from client.Reader) error {
+func (r *DistributionSetReconciler) loadModules(ctx context.Context, l *setPlanner, from client.Reader) error {
 	l.modules = make([]*v1alpha1.SoftwareModule, len(l.set.Spec.Modules))
 	for i, ref := range l.set.Spec.Modules {
 		module := &v1alpha1.SoftwareModule{}
@@ -222,8 +232,9 @@ func (r *DistributionSetReconciler) loadModules(ctx context.Context, l *setLook,
 	return nil
 }
 
-// loadUsers finds what deploys the set: until it is locked to know whether it is in use, and when an invalidation is first seen to count them.
-func (r *DistributionSetReconciler) loadUsers(ctx context.Context, l *setLook) error {
+// loadUsers finds what deploys the set: until it is locked to know whether it is in use, and when
+// an invalidation is first seen to count them.
+func (r *DistributionSetReconciler) loadUsers(ctx context.Context, l *setPlanner) error {
 	isNews := l.invalidation() != nil && l.set.Status.Invalidation == nil
 	if l.set.Status.Locked && !isNews {
 		return nil
@@ -245,7 +256,8 @@ func (r *DistributionSetReconciler) loadUsers(ctx context.Context, l *setLook) e
 	return nil
 }
 
-// userAmong names one thing that deploys a set; empty: nothing does. A rollout that is being deleted begins nothing.
+// userAmong names one thing that deploys a set; empty: nothing does. A rollout that is being
+// deleted starts nothing.
 func userAmong(rollouts []v1alpha1.Rollout, autos []v1alpha1.AutoAssignment, isAssigned bool) string {
 	var names []string
 	for i := range rollouts {
@@ -275,7 +287,7 @@ func (r *DistributionSetReconciler) writeStatus(ctx context.Context, set *v1alph
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of DistributionSet %s: %w", set.Name, err)
 	}
-	r.rests.begin(set.UID, r.Now().Add(countsPause))
+	r.statusThrottle.start(set.UID, r.Now().Add(countsPause))
 	return nil
 }
 
@@ -300,7 +312,7 @@ func (r *DistributionSetReconciler) announce(set *v1alpha1.DistributionSet, now 
 	case was == nil && is != nil:
 		warn("Invalidated", "Invalidate", "%s", invalidationNote(now.Invalidation, is.Message))
 	case was != nil && is == nil:
-		warn("TombstoneCleared", "Validate", "an operator has cleared the tombstone of this set: it may be deployed again")
+		warn("InvalidationEntryCleared", "Validate", "an operator has cleared the invalidation entry of this set: it may be deployed again")
 	case is != nil && now.Invalidation.Actions != nil && now.Invalidation.FinishedAt != nil && (old.Invalidation == nil || old.Invalidation.FinishedAt == nil):
 		a := now.Invalidation.Actions
 		warn("InvalidationFinished", "Invalidate", "%d open actions were met: %d are canceled, %d are canceling, %d go on or ended with a result", a.Total, a.Canceled, a.Canceling, a.Refused)
@@ -313,7 +325,7 @@ func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
 	if i.Actions != nil {
 		open = i.Actions.Total - i.Actions.Canceled - i.Actions.Refused
 	}
-	return shorten(fmt.Sprintf("%s, %s, %s, %s to cancel: %s", i.Cancelation,
+	return shorten(fmt.Sprintf("%s, %s, %s, %s to cancel: %s", i.Cancellation,
 		counted(i.Rollouts, "rollout"), counted(i.AutoAssignments, "auto-assignment"), counted(open, "open action"), message), maxNoteBytes)
 }
 
@@ -330,7 +342,7 @@ func (r *DistributionSetReconciler) wait(set *v1alpha1.DistributionSet, status v
 	if equality.Semantic.DeepEqual(set.Status, status) || !equality.Semantic.DeepEqual(withoutCounts(set.Status), withoutCounts(status)) {
 		return 0
 	}
-	return r.rests.left(set.UID, r.Now())
+	return r.statusThrottle.left(set.UID, r.Now())
 }
 
 func withoutCounts(s v1alpha1.DistributionSetStatus) v1alpha1.DistributionSetStatus {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -24,13 +27,13 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
 func TestSetGetsItsFinalizerBeforeAnythingElse(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	before := w.set("fw")
-	if _, err := w.look("fw"); err != nil {
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"patch DistributionSet fw", "status DistributionSet fw"}; !cmp.Equal(w.writes, want) {
@@ -57,7 +60,7 @@ func TestSetCompleteness(t *testing.T) {
 		complete string
 		ready    string
 		kstatus  status.Status
-		// cure makes the set complete.
+		// fix makes the set complete.
 		cure func(*setWorld)
 	}{
 		"all there": {
@@ -91,10 +94,10 @@ func TestSetCompleteness(t *testing.T) {
 			ready:    "False ReferenceNotFound: SoftwareModule modem (spec.modules[1]) does not exist: create it, or remove it from spec.modules", kstatus: status.FailedStatus,
 			cure: func(w *setWorld) { w.create(aModule("modem", "radio")) },
 		},
-		"a module is a younger twin": {
-			set:      aSet("fw", "linux-twin"),
-			complete: `False ModuleNotReady: SoftwareModule linux-twin (spec.modules[0]) is not ready: SoftwareModule linux is older and has the same type "os", name "linux" and version "1": delete one of the two, or give this one another version`,
-			ready:    `False ModuleNotReady: SoftwareModule linux-twin (spec.modules[0]) is not ready: SoftwareModule linux is older and has the same type "os", name "linux" and version "1": delete one of the two, or give this one another version`, kstatus: status.FailedStatus,
+		"a module is a newer duplicate": {
+			set:      aSet("fw", "linux-duplicate"),
+			complete: `False ModuleNotReady: SoftwareModule linux-duplicate (spec.modules[0]) is not ready: SoftwareModule linux is older and has the same type "os", name "linux" and version "1": delete one of the two, or give this one another version`,
+			ready:    `False ModuleNotReady: SoftwareModule linux-duplicate (spec.modules[0]) is not ready: SoftwareModule linux is older and has the same type "os", name "linux" and version "1": delete one of the two, or give this one another version`, kstatus: status.FailedStatus,
 			cure: func(w *setWorld) { w.remove(&v1alpha1.SoftwareModule{}, "linux") },
 		},
 		"a type that is neither mandatory nor optional": {
@@ -111,13 +114,13 @@ func TestSetCompleteness(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			twin := aModule("linux-twin", "os")
-			twin.Spec.Name = "linux"
-			twin.CreationTimestamp = metav1.NewTime(dawn.Add(time.Minute))
+			duplicate := aModule("linux-duplicate", "os")
+			duplicate.Spec.Name = "linux"
+			duplicate.CreationTimestamp = metav1.NewTime(dawn.Add(time.Minute))
 			if tc.change != nil {
 				tc.change(tc.set)
 			}
-			w := newSetWorld(t, aModule("linux", "os"), aModule("app", "app"), twin, tc.set)
+			w := newSetWorld(t, aModule("linux", "os"), aModule("app", "app"), duplicate, tc.set)
 			w.run()
 			if got := w.condition("fw", v1alpha1.ConditionComplete); got != tc.complete {
 				t.Errorf("Complete\n got %s\nwant %s", got, tc.complete)
@@ -134,10 +137,10 @@ func TestSetCompleteness(t *testing.T) {
 			tc.cure(w)
 			w.run()
 			if got := w.condition("fw", v1alpha1.ConditionReady); got != "True Ready: the set is complete" {
-				t.Errorf("after the cure Ready is %s", got)
+				t.Errorf("after the fix Ready is %s", got)
 			}
 			if got := kstatusOf(t, w.set("fw")); got != status.CurrentStatus {
-				t.Errorf("after the cure kstatus says %s", got)
+				t.Errorf("after the fix kstatus says %s", got)
 			}
 		})
 	}
@@ -145,7 +148,7 @@ func TestSetCompleteness(t *testing.T) {
 
 func TestSetThatMeetsANewModuleOnlyWaits(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
-	if _, err := w.look("fw"); err != nil {
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	if got := kstatusOf(t, w.set("fw")); got != status.InProgressStatus {
@@ -167,35 +170,35 @@ func kstatusOf(t *testing.T, o client.Object) status.Status {
 	return result.Status
 }
 
-func TestSetTwins(t *testing.T) {
+func TestSetDuplicates(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r0", "fw"))
-	w.run() // the module is frozen for the elder
+	w.run() // the module is frozen for the older
 	w.now = w.now.Add(time.Hour)
-	twin := aSet("fw-again", "linux")
-	twin.Spec.Version = "fw"
-	w.create(twin)
+	duplicate := aSet("fw-again", "linux")
+	duplicate.Spec.Version = "fw"
+	w.create(duplicate)
 	w.create(aRollout("r1", "fw-again"))
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
-		t.Errorf("the elder is %q", got)
+		t.Errorf("the older is %q", got)
 	}
 	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, `False Duplicate: DistributionSet fw is older and has the same name "firmware", version "fw" and type "full-image"`) {
-		t.Errorf("the younger is %q", got)
+		t.Errorf("the newer is %q", got)
 	}
 	if w.set("fw-again").Status.Locked {
-		t.Error("the younger twin was locked")
+		t.Error("the newer duplicate was locked")
 	}
-	if got := namesOf(w.sets.setTwins(t.Context(), w.set("fw"))); !cmp.Equal(got, []string{"fw-again"}) {
-		t.Errorf("the elder wakes %v, want its twin", got)
+	if got := namesOf(w.sets.setDuplicates(t.Context(), w.set("fw"))); !cmp.Equal(got, []string{"fw-again"}) {
+		t.Errorf("the older wakes %v, want its duplicate", got)
 	}
 
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
 	w.run()
 	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
-		t.Errorf("with the elder gone, the younger is %q", got)
+		t.Errorf("with the older gone, the newer is %q", got)
 	}
 	if !w.set("fw-again").Status.Locked {
-		t.Error("with the elder gone, the younger is not locked for the rollout that uses it")
+		t.Error("with the older gone, the newer is not locked for the rollout that uses it")
 	}
 }
 
@@ -229,7 +232,7 @@ func TestSetLocksWhenItIsUsed(t *testing.T) {
 			if !locked.Locked || locked.ContentHash != preview.ContentHash {
 				t.Errorf("locked %v with %q, want the content of the preview", locked.Locked, locked.ContentHash)
 			}
-			if facts := intents.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux"), w.module("app")}); !facts.Deployable {
+			if facts := fleet.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux"), w.module("app")}); !facts.Deployable {
 				t.Errorf("not deployable: %s", facts.NotDeployable)
 			}
 			if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Normal Locked") }) {
@@ -264,7 +267,7 @@ func TestSetLocksWhenItIsInvalidated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newSetWorld(t, append(tt.objects, aSet("fw", "linux", "app"))...)
 			w.run()
-			w.edit("fw", invalidated(v1alpha1.CancelationNone))
+			w.edit("fw", invalidated(v1alpha1.CancellationNone))
 			w.run()
 			w.run()
 			set := w.set("fw").Status
@@ -315,7 +318,7 @@ func TestSetLockIsMadeFromWhatTheServerHas(t *testing.T) {
 		},
 	})
 	for range 4 {
-		if err := errors.Join(w.lookAtModule("linux"), lookError(w.look("fw"))); err != nil {
+		if err := errors.Join(w.reconcileModule("linux"), reconcileError(w.plan("fw"))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -329,7 +332,7 @@ func TestSetLockIsMadeFromWhatTheServerHas(t *testing.T) {
 	}
 }
 
-func lookError(_ any, err error) error { return err }
+func reconcileError(_ any, err error) error { return err }
 
 func TestSetWhoseContentChanged(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aModule("app", "app"), aSet("fw", "linux", "app"), aRollout("r1", "fw"))
@@ -370,11 +373,11 @@ func TestSetIdleWritesNothing(t *testing.T) {
 	for name, prepare := range map[string]func(*setWorld){
 		"unused":      func(*setWorld) {},
 		"locked":      func(w *setWorld) { w.create(aRollout("r1", "fw")) },
-		"invalidated": func(w *setWorld) { w.edit("fw", invalidated(v1alpha1.CancelationForce)) },
+		"invalidated": func(w *setWorld) { w.edit("fw", invalidated(v1alpha1.CancellationForce)) },
 		"duplicate": func(w *setWorld) {
-			twin := aSet("a-twin", "linux")
-			twin.Spec.Version = "fw"
-			w.create(twin)
+			duplicate := aSet("a-duplicate", "linux")
+			duplicate.Spec.Version = "fw"
+			w.create(duplicate)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -386,7 +389,7 @@ func TestSetIdleWritesNothing(t *testing.T) {
 			before := len(w.writes)
 			for range 3 {
 				w.now = w.now.Add(time.Hour)
-				result, err := w.look("fw")
+				result, err := w.plan("fw")
 				if err != nil || result.RequeueAfter != 0 {
 					t.Fatalf("result %v, %v", result, err)
 				}
@@ -404,7 +407,7 @@ func TestSetIdleWritesNothing(t *testing.T) {
 func TestSetConflictIsAnotherLookAndNoError(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
-	w.edit("fw", invalidated(v1alpha1.CancelationNone))
+	w.edit("fw", invalidated(v1alpha1.CancellationNone))
 	meddled := false
 	w.meddle = func(write string) {
 		if write == "status DistributionSet fw" && !meddled {
@@ -416,7 +419,7 @@ func TestSetConflictIsAnotherLookAndNoError(t *testing.T) {
 			}
 		}
 	}
-	result, err := w.look("fw")
+	result, err := w.plan("fw")
 	if err != nil || result.RequeueAfter <= 0 {
 		t.Errorf("a lost race answers %v, %v; want another look and no error", result, err)
 	}
@@ -459,8 +462,8 @@ func TestSetPredicates(t *testing.T) {
 
 	valid, invalid := aSet("fw"), aSet("fw")
 	invalid.Status.Invalidation = &v1alpha1.InvalidationStatus{}
-	if !concernsTwins.Update(event.UpdateEvent{ObjectOld: valid, ObjectNew: invalid}) || concernsTwins.Update(event.UpdateEvent{ObjectOld: invalid, ObjectNew: invalid}) {
-		t.Error("twins are woken by something else than an invalidation")
+	if !concernsDuplicates.Update(event.UpdateEvent{ObjectOld: valid, ObjectNew: invalid}) || concernsDuplicates.Update(event.UpdateEvent{ObjectOld: invalid, ObjectNew: invalid}) {
+		t.Error("duplicates are woken by something else than an invalidation")
 	}
 	w := newSetWorld(t, module, aSet("fw", "linux"), aSet("other"))
 	if got := namesOf(w.sets.setsOfModule(t.Context(), module)); !cmp.Equal(got, []string{"fw"}) {
@@ -481,13 +484,13 @@ func TestSetCountsItsTargets(t *testing.T) {
 	w.create(elsewhere)
 	w.now = w.now.Add(time.Minute)
 	w.run()
-	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Begun: 3}) {
-		t.Fatalf("targets %+v, want 3 begun", got)
+	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Started: 3}) {
+		t.Fatalf("targets %+v, want 3 started", got)
 	}
 
 	w.device("dev-0", func(s *v1alpha1.TargetStatus) {
-		action.Fold(s, action.Report{ID: action.Open(s).ID, Event: action.Downloaded, Now: w.now})
-		action.Fold(s, action.Report{ID: action.Open(s).ID, Event: action.Succeed, Now: w.now})
+		action.Apply(s, action.Report{ID: action.Open(s).ID, Event: action.Downloaded, Now: w.now})
+		action.Apply(s, action.Report{ID: action.Open(s).ID, Event: action.Succeed, Now: w.now})
 	})
 	if got := w.sync(); !cmp.Equal(got, []string{"fw"}) {
 		t.Errorf("a result wakes %v, want fw", got)
@@ -499,15 +502,15 @@ func TestSetCountsItsTargets(t *testing.T) {
 
 	before := len(w.writes)
 	w.now = w.now.Add(time.Second)
-	if _, err := w.look("fw"); err != nil {
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Begun: 2, Installed: 1}) {
-		t.Errorf("targets %+v, want 2 begun and 1 installed", got)
+	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Started: 2, Installed: 1}) {
+		t.Errorf("targets %+v, want 2 started and 1 installed", got)
 	}
 	w.remove(&v1alpha1.Target{}, "dev-2")
 	for range 10 { // woken again and again within a second
-		result, err := w.look("fw")
+		result, err := w.plan("fw")
 		if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > time.Second {
 			t.Fatalf("mere counts within a second answer %v, %v", result, err)
 		}
@@ -517,8 +520,8 @@ func TestSetCountsItsTargets(t *testing.T) {
 	}
 	w.now = w.now.Add(time.Second)
 	w.run()
-	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Begun: 1, Installed: 1}) {
-		t.Errorf("targets %+v, want 1 begun and 1 installed", got)
+	if got := w.set("fw").Status.Targets; !cmp.Equal(got, &v1alpha1.SetTargets{Started: 1, Installed: 1}) {
+		t.Errorf("targets %+v, want 1 started and 1 installed", got)
 	}
 	w.restart()
 	before = len(w.writes)
@@ -533,8 +536,8 @@ func TestSetInvalidationIsRecordedBeforeItIsShown(t *testing.T) {
 	w.run()
 	w.heard()
 	before := len(w.writes)
-	w.edit("fw", invalidated(v1alpha1.CancelationForce))
-	if _, err := w.look("fw"); err != nil {
+	w.edit("fw", invalidated(v1alpha1.CancellationForce))
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"create *v1.ConfigMap goshawk-invalidated-fleet-0", "status DistributionSet fw"}; !cmp.Equal(w.writes[before:], want) {
@@ -564,8 +567,8 @@ func TestSetInvalidationIsRecordedBeforeItIsShown(t *testing.T) {
 	}
 }
 
-func TestSetBornUnderATombstoneIsNeverDeployable(t *testing.T) {
-	for _, c := range []v1alpha1.Cancelation{v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce} {
+func TestSetCreatedUnderATombstoneIsNeverDeployable(t *testing.T) {
+	for _, c := range []v1alpha1.Cancellation{v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce} {
 		t.Run(string(c), func(t *testing.T) {
 			w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
 			w.run()
@@ -581,81 +584,81 @@ func TestSetBornUnderATombstoneIsNeverDeployable(t *testing.T) {
 				if !strings.Contains(write, "DistributionSet") {
 					return
 				}
-				if facts := intents.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux")}); facts.Deployable && facts.Invalidation == "" {
-					t.Errorf("after %q the twin is deployable", write)
+				if facts := fleet.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux")}); facts.Deployable && facts.Invalidation == "" {
+					t.Errorf("after %q the duplicate is deployable", write)
 				}
 			}
 			w.create(aSet("fw", "linux"))
 			w.run()
-			if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True Tombstone: a set of this namespace, name, version and type was invalidated ("+string(c)+") at 2026-11-02T06:0") || !strings.Contains(got, "(bricks the modem)") {
+			if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True PreviouslyInvalidated: a set of this namespace, name, version and type was invalidated ("+string(c)+") at 2026-11-02T06:0") || !strings.Contains(got, "(bricks the modem)") {
 				t.Errorf("Invalidated is %s", got)
 			}
 			set := w.set("fw")
-			facts := intents.Facts(set, []*v1alpha1.SoftwareModule{w.module("linux")})
+			facts := fleet.Facts(set, []*v1alpha1.SoftwareModule{w.module("linux")})
 			if facts.Invalidation != c || !facts.InvalidatedAt.Before(set.CreationTimestamp.Time) {
 				t.Errorf("the rules read %s since %s", facts.Invalidation, facts.InvalidatedAt)
 			}
 			if !set.Status.Locked {
-				t.Error("the twin is not locked")
+				t.Error("the duplicate is not locked")
 			}
 		})
 	}
 }
 
-func TestSetTwinOfAnInvalidatedOneIsInvalidToo(t *testing.T) {
+func TestSetDuplicateOfAnInvalidatedOneIsInvalidToo(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.now = w.now.Add(time.Hour)
-	twin := aSet("fw-again", "linux")
-	twin.Spec.Version = "fw"
-	w.create(twin)
+	duplicate := aSet("fw-again", "linux")
+	duplicate.Spec.Version = "fw"
+	w.create(duplicate)
 	w.run()
-	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
+	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
 	w.run()
-	if got := w.condition("fw-again", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True Tombstone") {
-		t.Errorf("beside the invalidated elder the twin is %q", got)
+	if got := w.condition("fw-again", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True PreviouslyInvalidated") {
+		t.Errorf("beside the invalidated older the duplicate is %q", got)
 	}
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
 	w.run()
 	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True DistributionSetInvalid") {
-		t.Errorf("with the elder gone the twin is %q", got)
+		t.Errorf("with the older gone the duplicate is %q", got)
 	}
 }
 
-func TestSetWhoseTombstoneIsClearedOnPurpose(t *testing.T) {
+func TestSetWhoseInvalidationEntryIsClearedOnPurpose(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
 	w.run()
-	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
+	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
 	w.run()
 
-	w.clearTombstones()
+	w.clearInvalidationRecord()
 	w.run()
-	if tomb, err := w.sets.tombstones().Find(t.Context(), w.set("fw")); tomb == nil || err != nil {
-		t.Errorf("spec.invalidation did not bring its tombstone back: %v", err)
+	if tomb, err := w.sets.invalidationRecord().Find(t.Context(), w.set("fw")); tomb == nil || err != nil {
+		t.Errorf("spec.invalidation did not bring its invalidation entry back: %v", err)
 	}
 
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
 	w.run()
 	w.create(aSet("fw", "linux"))
 	w.run()
-	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True Tombstone") {
-		t.Fatalf("the twin is %q", got)
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True PreviouslyInvalidated") {
+		t.Fatalf("the duplicate is %q", got)
 	}
 	w.heard()
-	w.clearTombstones()
+	w.clearInvalidationRecord()
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionInvalidated); got != "" {
-		t.Errorf("after the tombstone was cleared, Invalidated is %s", got)
+		t.Errorf("after the invalidation entry was cleared, Invalidated is %s", got)
 	}
 	set := w.set("fw")
 	if got := w.condition("fw", v1alpha1.ConditionReady); got != "True Ready: the set is complete" || set.Status.Invalidation != nil || !set.Status.Locked {
-		t.Errorf("after the tombstone was cleared, Ready is %s, invalidation %v, locked %v", got, set.Status.Invalidation, set.Status.Locked)
+		t.Errorf("after the invalidation entry was cleared, Ready is %s, invalidation %v, locked %v", got, set.Status.Invalidation, set.Status.Locked)
 	}
-	if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning TombstoneCleared") }) {
+	if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning InvalidationEntryCleared") }) {
 		t.Errorf("no event tells of it: %v", got)
 	}
 }
 
-func (w *setWorld) clearTombstones() {
+func (w *setWorld) clearInvalidationRecord() {
 	w.t.Helper()
 	if err := w.store.DeleteAllOf(w.t.Context(), &corev1.ConfigMap{}, client.InNamespace(system)); err != nil {
 		w.t.Fatal(err)
@@ -668,7 +671,7 @@ func TestSetDeletionWaitsForNothing(t *testing.T) {
 	w.create(w.aDeviceAtWork("dev-1", "fw"))
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
 	before := len(w.writes)
-	if _, err := w.look("fw"); err != nil {
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.names(&v1alpha1.DistributionSetList{}); len(got) != 0 {
@@ -683,20 +686,20 @@ func TestSetDeletionWaitsForNothing(t *testing.T) {
 func (w *setWorld) fillRecord() {
 	w.t.Helper()
 	for i := range maxShards {
-		w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: fmt.Sprintf("%s%s-%d", tombstonePrefix, fleet, i),
-			Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue, v1alpha1.InvalidatedNamespaceLabel: fleet}},
+		w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: fmt.Sprintf("%s%s-%d", invalidationEntryPrefix, fleetNamespace, i),
+			Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue, v1alpha1.InvalidatedNamespaceLabel: fleetNamespace}},
 			Data: map[string]string{"x": strings.Repeat("y", maxShardBytes)}})
 	}
 }
 
 // An invalidation holds, and reaches the devices, whether there is room to record it or not.
-func TestSetWithoutRoomForItsTombstone(t *testing.T) {
+func TestSetWithoutRoomForItsInvalidationEntry(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
 	w.fillRecord()
-	w.edit("fw", invalidated(v1alpha1.CancelationForce))
+	w.edit("fw", invalidated(v1alpha1.CancellationForce))
 	w.heard()
-	result, err := w.look("fw")
+	result, err := w.plan("fw")
 	if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > fullPause {
 		t.Errorf("no room answers %v, %v", result, err)
 	}
@@ -704,7 +707,7 @@ func TestSetWithoutRoomForItsTombstone(t *testing.T) {
 	if !strings.HasPrefix(got, "True InvalidationNotRecorded: spec.invalidation (Force) took the set out of circulation") || !strings.Contains(got, "goshawk-invalidated-fleet-") {
 		t.Errorf("Invalidated is %s", got)
 	}
-	if set := w.set("fw"); set.Status.Invalidation == nil || set.Status.Invalidation.Cancelation != v1alpha1.CancelationForce {
+	if set := w.set("fw"); set.Status.Invalidation == nil || set.Status.Invalidation.Cancellation != v1alpha1.CancellationForce {
 		t.Errorf("the stop waits for the record: %+v", set.Status.Invalidation)
 	}
 	if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning InvalidationNotRecorded ") }) {
@@ -713,14 +716,14 @@ func TestSetWithoutRoomForItsTombstone(t *testing.T) {
 	before := len(w.writes)
 	for range 5 {
 		w.now = w.now.Add(fullPause)
-		if _, err := w.look("fw"); err != nil {
+		if _, err := w.plan("fw"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got := w.writes[before:]; len(got) > 1 { // InvalidationFinished
 		t.Errorf("waiting for room writes %v", got)
 	}
-	w.clearTombstones()
+	w.clearInvalidationRecord()
 	w.now = w.now.Add(fullPause)
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True InvalidatedBySpec") {
@@ -728,18 +731,19 @@ func TestSetWithoutRoomForItsTombstone(t *testing.T) {
 	}
 }
 
-// The deletion of a set whose invalidation cannot be recorded waits, says until when, and then goes on without the record.
+// The deletion of a set whose invalidation cannot be recorded waits, says until when, and then goes
+// on without the record.
 func TestSetDeletionDoesNotWaitForRoomForEver(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
 	w.fillRecord()
-	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
-	if _, err := w.look("fw"); err != nil {
+	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	w.now = time.Now() // the deletion's time is the API server's
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
-	result, err := w.look("fw")
+	result, err := w.plan("fw")
 	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > fullPause {
 		t.Errorf("the deletion answers %v, %v", result, err)
 	}
@@ -748,7 +752,7 @@ func TestSetDeletionDoesNotWaitForRoomForEver(t *testing.T) {
 	}
 	w.heard()
 	w.now = w.now.Add(deletionWaits + time.Second)
-	if _, err := w.look("fw"); err != nil {
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.names(&v1alpha1.DistributionSetList{}); len(got) != 0 {
@@ -759,14 +763,14 @@ func TestSetDeletionDoesNotWaitForRoomForEver(t *testing.T) {
 	}
 }
 
-func TestSetThatCannotReadTombstonesIsNotReady(t *testing.T) {
+func TestSetThatCannotReadInvalidationRecordIsNotReady(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.sets.Live = interceptor.NewClient(w.store, interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 			return apierrors.NewServiceUnavailable("the server is away")
 		},
 	})
-	if _, err := w.look("fw"); !apierrors.IsServiceUnavailable(err) {
+	if _, err := w.plan("fw"); !apierrors.IsServiceUnavailable(err) {
 		t.Errorf("err = %v", err)
 	}
 	if got := w.condition("fw", v1alpha1.ConditionReady); got != "" {
@@ -774,7 +778,8 @@ func TestSetThatCannotReadTombstonesIsNotReady(t *testing.T) {
 	}
 }
 
-// TestSetCrash tells one story once without and then with a power cut at every single write, before and after it has landed. It always ends the same.
+// TestSetCrash tells one story once without and then with a power cut at every single write, before
+// and after it has landed. It always ends the same.
 func TestSetCrash(t *testing.T) {
 	story := func(w *setWorld) string {
 		w.run()
@@ -785,11 +790,11 @@ func TestSetCrash(t *testing.T) {
 		}
 		w.now = dawn.Add(time.Hour)
 		w.run()
-		w.edit("fw", invalidated(v1alpha1.CancelationSoft))
+		w.edit("fw", invalidated(v1alpha1.CancellationSoft))
 		w.run()
 		w.now = dawn.Add(2 * time.Hour)
 		w.device("dev-1", func(s *v1alpha1.TargetStatus) {
-			action.Fold(s, action.Report{ID: action.Open(s).ID, Event: action.CancelRejected, Now: w.now})
+			action.Apply(s, action.Report{ID: action.Open(s).ID, Event: action.CancelRejected, Now: w.now})
 		})
 		w.sync()
 		w.run()
@@ -801,8 +806,8 @@ func TestSetCrash(t *testing.T) {
 		w.run()
 		return before + w.ending()
 	}
-	begin := func() *setWorld { return newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux")) }
-	calm := begin()
+	start := func() *setWorld { return newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux")) }
+	calm := start()
 	want := story(calm)
 	if !strings.Contains(want, `"refused":1`) || !strings.Contains(want, `"canceling":2`) {
 		t.Fatalf("the story does not get as far as refusals: %s", want)
@@ -810,7 +815,7 @@ func TestSetCrash(t *testing.T) {
 	for cut := 1; cut <= len(calm.writes); cut++ {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("write %d, landed %v: %s", cut, after, calm.writes[cut-1]), func(t *testing.T) {
-				w := begin()
+				w := start()
 				w.t, w.cutAt, w.afterWrite = t, cut, after
 				if diff := cmp.Diff(want, story(w)); diff != "" {
 					t.Errorf("the story ends otherwise (-calm +cut):\n%s", diff)
@@ -896,7 +901,7 @@ func TestSetRetriesAConflictOnItsFinalizer(t *testing.T) {
 			return c.Patch(ctx, o, p, opts...)
 		},
 	})
-	result, err := w.look("fw")
+	result, err := w.plan("fw")
 	if err != nil || result.RequeueAfter <= 0 || len(w.writes) != 0 {
 		t.Errorf("a lost race answers %v, %v after %v; want another look, and nothing written", result, err, w.writes)
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -9,8 +12,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// setCounts count what the targets of each set do. They follow the Targets one change at a time, so that a report costs the same in a fleet of any size.
-// They are rebuilt from the caches when the process starts.
+// setCounts count what the targets of each set do. They follow the Targets one change at a time, so
+// that a report costs the same in a fleet of any size. They are rebuilt from the caches when the
+// process starts.
 type setCounts struct {
 	mu        sync.Mutex
 	actions   map[types.NamespacedName]actionCounts
@@ -22,9 +26,11 @@ type content struct{ namespace, hash string }
 
 // actionCounts counts the actions of one set.
 type actionCounts struct {
-	// open actions; pending are those of them that nobody has asked to cancel because the set is invalid.
+	// open actions; pending are those of them that nobody has asked to cancel because the set is
+	// invalid.
 	open, pending int32
-	// canceling actions are open; canceled ones are closed; refused ones go on, or closed with a result of their own.
+	// canceling actions are open; canceled ones are closed; refused ones go on, or closed with a
+	// result of their own.
 	canceling, canceled, refused int32
 }
 
@@ -36,11 +42,11 @@ func (c actionCounts) plus(o actionCounts, sign int32) actionCounts {
 }
 
 // unfolded is how many open actions an invalidation has not reached.
-func (c actionCounts) unfolded(cancelation v1alpha1.Cancelation) int32 {
-	switch cancelation {
-	case v1alpha1.CancelationSoft:
+func (c actionCounts) unapplied(cancellation v1alpha1.Cancellation) int32 {
+	switch cancellation {
+	case v1alpha1.CancellationSoft:
 		return c.pending
-	case v1alpha1.CancelationForce:
+	case v1alpha1.CancellationForce:
 		return c.open
 	}
 	return 0
@@ -60,7 +66,8 @@ func (s *setCounts) running(namespace, hash string) int32 {
 	return s.installed[content{namespace, hash}]
 }
 
-// observe takes one change of a target in, nil standing for before its beginning and after its end, and answers the names of the sets and the content hashes whose counts changed.
+// observe takes one change of a target in, nil standing for before its start and after its end, and
+// answers the names of the sets and the content hashes whose counts changed.
 func (s *setCounts) observe(old, now *v1alpha1.Target) (sets, hashes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +148,7 @@ func countOf(a *v1alpha1.Action) actionCounts {
 	return c
 }
 
-// heardOfInvalidation tells whether an action was asked to cancel because its set is invalid.
+// heardOfInvalidation reports whether an action was asked to cancel because its set is invalid.
 func heardOfInvalidation(a *v1alpha1.Action) bool {
 	return a.Cancel != nil && (a.Cancel.Cause == v1alpha1.CauseInvalidated || slices.Contains(a.Cancel.Causes, v1alpha1.CauseInvalidated))
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -13,15 +16,16 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// setLook is all that one look at a set has found.
-type setLook struct {
+// setPlanner is all that one look at a set has found.
+type setPlanner struct {
 	set *v1alpha1.DistributionSet
 	now time.Time
-	// elder is an older set of the same identity; empty: there is none.
-	elder string
-	// tombstone of the set; nil: there is none, or spec.invalidation says it all.
-	tombstone *Tombstone
-	// unrecorded is why the invalidation of the set could not be recorded; nil: it is recorded, or there is none.
+	// older is an older set of the same identity; empty: there is none.
+	older string
+	// invalidation entry of the set; nil: there is none, or spec.invalidation says it all.
+	invalidationEntry *InvalidationEntry
+	// unrecorded is why the invalidation of the set could not be recorded; nil: it is recorded, or
+	// there is none.
 	unrecorded error
 	// modules in the order of spec.modules; a missing one is nil.
 	modules []*v1alpha1.SoftwareModule
@@ -89,31 +93,31 @@ func typeGap(types *v1alpha1.ModuleTypes, modules []*v1alpha1.SoftwareModule) *g
 	return nil
 }
 
-// ruling is an invalidation, by spec or by tombstone.
+// ruling is an invalidation, by spec or by invalidation entry.
 type ruling struct {
-	cancelation     v1alpha1.Cancelation
+	cancellation    v1alpha1.Cancellation
 	since           time.Time
 	reason, message string
 }
 
 // invalidation that applies to the set; nil: it is valid.
-func (l *setLook) invalidation() *ruling {
+func (l *setPlanner) invalidation() *ruling {
 	since := l.now
-	if l.tombstone != nil {
-		since = l.tombstone.Since
+	if l.invalidationEntry != nil {
+		since = l.invalidationEntry.Since
 	}
 	switch wanted := l.set.InvalidationInForce(); {
 	case wanted != nil:
-		ruled := &ruling{wanted.Cancelation, since, v1alpha1.ReasonInvalidatedBySpec, fmt.Sprintf(
-			"spec.invalidation (%s) took the set out of circulation for good%s; create another DistributionSet", wanted.Cancelation, becauseOf(wanted.Reason))}
+		ruled := &ruling{wanted.Cancellation, since, v1alpha1.ReasonInvalidatedBySpec, fmt.Sprintf(
+			"spec.invalidation (%s) took the set out of circulation for good%s; create another DistributionSet", wanted.Cancellation, becauseOf(wanted.Reason))}
 		if l.unrecorded != nil {
 			ruled.reason, ruled.message = v1alpha1.ReasonInvalidationNotRecorded, ruled.message+"; "+notRecorded(l.unrecorded)
 		}
 		return ruled
-	case l.tombstone != nil:
-		return &ruling{l.tombstone.Cancelation, since, v1alpha1.ReasonTombstone, fmt.Sprintf(
+	case l.invalidationEntry != nil:
+		return &ruling{l.invalidationEntry.Cancellation, since, v1alpha1.ReasonPreviouslyInvalidated, fmt.Sprintf(
 			"a set of this namespace, name, version and type was invalidated (%s) at %s%s; give the release another version, or clear key %s of ConfigMap %s on purpose",
-			l.tombstone.Cancelation, since.UTC().Format(time.RFC3339), becauseOf(l.tombstone.Reason), l.tombstone.Key, l.tombstone.ConfigMap)}
+			l.invalidationEntry.Cancellation, since.UTC().Format(time.RFC3339), becauseOf(l.invalidationEntry.Reason), l.invalidationEntry.Key, l.invalidationEntry.ConfigMap)}
 	}
 	return nil
 }
@@ -125,16 +129,20 @@ func becauseOf(reason string) string {
 	return " (" + oneLine(reason) + ")"
 }
 
-// isWanted reports whether the set is to be locked now: it is complete and in use, or it is invalidated, whether it was ever used or not.
-func (l *setLook) isWanted() bool {
-	return !l.set.Status.Locked && (l.invalidation() != nil || l.user != "" && l.gap == nil && l.elder == "")
+// isWanted reports whether the set is to be locked now: it is complete and in use, or it is
+// invalidated, whether it was ever used or not.
+func (l *setPlanner) isWanted() bool {
+	return !l.set.Status.Locked && (l.invalidation() != nil || l.user != "" && l.gap == nil && l.older == "")
 }
 
-// lacksContent reports whether a locked set has no contentHash yet: when it was invalidated, it was incomplete or its modules were not frozen.
-func (l *setLook) lacksContent() bool { return l.set.Status.Locked && l.set.Status.ContentHash == "" }
+// lacksContent reports whether a locked set has no contentHash yet: when it was invalidated, it was
+// incomplete or its modules were not frozen.
+func (l *setPlanner) lacksContent() bool {
+	return l.set.Status.Locked && l.set.Status.ContentHash == ""
+}
 
 // unlocked are the names of the modules that are not frozen.
-func (l *setLook) unlocked() []string {
+func (l *setPlanner) unlocked() []string {
 	var names []string
 	for _, m := range l.modules {
 		if m != nil && !m.Status.Locked {
@@ -145,7 +153,7 @@ func (l *setLook) unlocked() []string {
 }
 
 // status is what the look comes to.
-func (l *setLook) status(counts actionCounts, running func(namespace, hash string) int32) v1alpha1.DistributionSetStatus {
+func (l *setPlanner) status(counts actionCounts, running func(namespace, hash string) int32) v1alpha1.DistributionSetStatus {
 	status := *l.set.Status.DeepCopy()
 	status.ObservedGeneration = l.set.Generation
 	c := conditions{&status.Conditions, l.set.Generation, l.now}
@@ -153,7 +161,7 @@ func (l *setLook) status(counts actionCounts, running func(namespace, hash strin
 	l.takeInvalidation(&status, c, counts)
 	l.takeContent(&status, c)
 	l.takeReady(&status, c)
-	status.Targets = &v1alpha1.SetTargets{Begun: counts.open}
+	status.Targets = &v1alpha1.SetTargets{Started: counts.open}
 	if status.ContentHash != "" {
 		status.Targets.Installed = running(l.set.Namespace, status.ContentHash)
 	}
@@ -161,7 +169,7 @@ func (l *setLook) status(counts actionCounts, running func(namespace, hash strin
 }
 
 // takeInvalidation notes when an invalidation was first seen, and how far it has come since.
-func (l *setLook) takeInvalidation(status *v1alpha1.DistributionSetStatus, c conditions, counts actionCounts) {
+func (l *setPlanner) takeInvalidation(status *v1alpha1.DistributionSetStatus, c conditions, counts actionCounts) {
 	i := l.invalidation()
 	if i == nil {
 		status.Invalidation = nil
@@ -170,22 +178,23 @@ func (l *setLook) takeInvalidation(status *v1alpha1.DistributionSetStatus, c con
 	}
 	c.invalidated(i.reason, i.message)
 	seen := status.Invalidation
-	isNews := seen == nil || seen.Cancelation != i.cancelation
+	isNews := seen == nil || seen.Cancellation != i.cancellation
 	if isNews {
-		seen = &v1alpha1.InvalidationStatus{Cancelation: i.cancelation, ObservedAt: second(i.since), Rollouts: l.rollouts, AutoAssignments: l.autos}
+		seen = &v1alpha1.InvalidationStatus{Cancellation: i.cancellation, ObservedAt: second(i.since), Rollouts: l.rollouts, AutoAssignments: l.autos}
 	}
 	if seen.Recorded == nil {
 		seen.Recorded = l.set.Spec.Invalidation.DeepCopy()
 	}
-	seen.Actions = progress(seen.Actions, counts, i.cancelation)
-	if seen.FinishedAt == nil && (seen.Actions == nil || !isNews && counts.unfolded(i.cancelation) == 0) {
+	seen.Actions = progress(seen.Actions, counts, i.cancellation)
+	if seen.FinishedAt == nil && (seen.Actions == nil || !isNews && counts.unapplied(i.cancellation) == 0) {
 		seen.FinishedAt = second(l.now)
 	}
 	status.Invalidation = seen
 }
 
-// changeOfFinal returns what spec.invalidation says otherwise than the recorded invalidation, and what to do. Empty: nothing.
-func (l *setLook) changeOfFinal() string {
+// changeOfFinal returns what spec.invalidation says otherwise than the recorded invalidation, and
+// what to do. Empty: nothing.
+func (l *setPlanner) changeOfFinal() string {
 	if l.set.Status.Invalidation == nil || l.set.Status.Invalidation.Recorded == nil {
 		return ""
 	}
@@ -202,7 +211,7 @@ func (l *setLook) changeOfFinal() string {
 
 // asManifest writes an invalidation as a manifest would, in one line.
 func asManifest(i *v1alpha1.Invalidation) string {
-	fields := "cancelation: " + string(i.Cancelation)
+	fields := "cancellation: " + string(i.Cancellation)
 	if i.DeleteRollouts {
 		fields += ", deleteRollouts: true"
 	}
@@ -217,8 +226,9 @@ func second(t time.Time) *metav1.Time {
 	return &metav1.Time{Time: t.Truncate(time.Second)}
 }
 
-// takeContent locks the set once it is in use and all its modules are frozen, and at once when it is invalidated. The lock never goes back.
-func (l *setLook) takeContent(status *v1alpha1.DistributionSetStatus, c conditions) {
+// takeContent locks the set once it is in use and all its modules are frozen, and at once when it
+// is invalidated. The lock never goes back.
+func (l *setPlanner) takeContent(status *v1alpha1.DistributionSetStatus, c conditions) {
 	if !status.Locked || l.lacksContent() {
 		areFrozen := len(l.unlocked()) == 0
 		status.Locked = status.Locked || l.isWanted() && (areFrozen || l.invalidation() != nil)
@@ -232,8 +242,8 @@ func (l *setLook) takeContent(status *v1alpha1.DistributionSetStatus, c conditio
 		c.locked(metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid, "the set was invalidated: what a device would install is frozen")
 	case status.Locked:
 		c.locked(metav1.ConditionTrue, v1alpha1.ReasonInUse, "the set was deployed: what a device would install is frozen")
-	case l.elder != "":
-		c.locked(metav1.ConditionFalse, v1alpha1.ReasonDuplicate, fmt.Sprintf("DistributionSet %s is older and is used instead", l.elder))
+	case l.older != "":
+		c.locked(metav1.ConditionFalse, v1alpha1.ReasonDuplicate, fmt.Sprintf("DistributionSet %s is older and is used instead", l.older))
 	case l.user == "":
 		c.locked(metav1.ConditionFalse, v1alpha1.ReasonNotUsed, "nothing deploys the set yet")
 	case l.gap != nil:
@@ -243,8 +253,9 @@ func (l *setLook) takeContent(status *v1alpha1.DistributionSetStatus, c conditio
 	}
 }
 
-// isLockedUnused reports whether the set is, or was, locked by its invalidation and not by its first use.
-func (l *setLook) isLockedUnused() bool {
+// isLockedUnused reports whether the set is, or was, locked by its invalidation and not by its
+// first use.
+func (l *setPlanner) isLockedUnused() bool {
 	if l.invalidation() == nil {
 		return false
 	}
@@ -252,21 +263,22 @@ func (l *setLook) isLockedUnused() bool {
 	return !l.set.Status.Locked || had != nil && had.Reason == v1alpha1.ReasonDistributionSetInvalid
 }
 
-func (l *setLook) lockingMessage() string {
+func (l *setPlanner) lockingMessage() string {
 	return fmt.Sprintf("%s deploys the set; waiting until its modules are frozen: %s", l.user, strings.Join(l.unlocked(), ", "))
 }
 
-// takeReady answers whether the commit is under control. An invalidated set is: nothing is left to do about it.
-func (l *setLook) takeReady(status *v1alpha1.DistributionSetStatus, c conditions) {
+// takeReady answers whether the commit is under control. An invalidated set is: nothing is left to
+// do about it.
+func (l *setPlanner) takeReady(status *v1alpha1.DistributionSetStatus, c conditions) {
 	change := l.contentChange(status)
 	switch i := l.invalidation(); {
 	case i != nil && l.changeOfFinal() != "":
 		c.stalled(v1alpha1.ReasonInvalidationIsFinal, l.changeOfFinal())
 	case i != nil:
 		c.ready(v1alpha1.ReasonDistributionSetInvalid, i.message)
-	case l.elder != "":
+	case l.older != "":
 		c.stalled(v1alpha1.ReasonDuplicate, fmt.Sprintf("DistributionSet %s is older and has the same name %q, version %q and type %q: delete one of the two, or give this one another version",
-			l.elder, l.set.Spec.Name, l.set.Spec.Version, l.set.Spec.Type))
+			l.older, l.set.Spec.Name, l.set.Spec.Version, l.set.Spec.Type))
 	case change != "":
 		c.stalled(v1alpha1.ReasonContentChanged, change)
 	case l.gap != nil && (l.gap.isPassing || l.grace() > 0):
@@ -280,11 +292,12 @@ func (l *setLook) takeReady(status *v1alpha1.DistributionSetStatus, c conditions
 	}
 }
 
-// applyGrace is how long after its creation a set may lack modules before that is a problem: Git applies manifests in any order.
+// applyGrace is how long after its creation a set may lack modules before that is a problem: Git
+// applies manifests in any order.
 const applyGrace = 5 * time.Second
 
 // grace is what is left of it, while something is lacking.
-func (l *setLook) grace() time.Duration {
+func (l *setPlanner) grace() time.Duration {
 	if l.gap == nil {
 		return 0
 	}
@@ -292,7 +305,7 @@ func (l *setLook) grace() time.Duration {
 }
 
 // contentChange says how a locked set differs from what it was locked with; empty: it does not.
-func (l *setLook) contentChange(status *v1alpha1.DistributionSetStatus) string {
+func (l *setPlanner) contentChange(status *v1alpha1.DistributionSetStatus) string {
 	if !status.Locked || status.ContentHash == "" {
 		return ""
 	}
@@ -307,8 +320,9 @@ func (l *setLook) contentChange(status *v1alpha1.DistributionSetStatus) string {
 	return fmt.Sprintf("%s no longer the content that the set was locked with (%s): restore it, or create another DistributionSet", l.suspects(status), status.ContentHash)
 }
 
-// suspects names the modules that were created after the set was locked: frozen ones cannot have changed.
-func (l *setLook) suspects(status *v1alpha1.DistributionSetStatus) string {
+// suspects names the modules that were created after the set was locked: frozen ones cannot have
+// changed.
+func (l *setPlanner) suspects(status *v1alpha1.DistributionSetStatus) string {
 	locked := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionLocked)
 	var names []string
 	for _, m := range l.modules {

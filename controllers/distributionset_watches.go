@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -19,14 +22,15 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// SetupWithManager watches sets, their twins and modules, and what deploys them. What devices do reaches a set only through its counts, after a delay.
+// SetupWithManager watches sets, their duplicates and modules, and what deploys them. What devices
+// do reaches a set only through its counts, after a delay.
 func (r *DistributionSetReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Namespace == "" {
 		return errors.New("the record of invalidated sets needs the manager's own namespace: give --namespace")
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("distributionset").
 		For(&v1alpha1.DistributionSet{}).
-		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(r.setTwins), builder.WithPredicates(concernsTwins)).
+		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(r.setDuplicates), builder.WithPredicates(concernsDuplicates)).
 		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.setsOfModule), builder.WithPredicates(concernsSets)).
 		Watches(&v1alpha1.Rollout{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
 		Watches(&v1alpha1.AutoAssignment{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
@@ -36,8 +40,9 @@ func (r *DistributionSetReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(quiet{readable(mgr.GetClient(), r)})
 }
 
-// concernsTwins lets a set through when its twins may have to be judged anew: it came, went, or was invalidated.
-var concernsTwins = predicate.Funcs{
+// concernsDuplicates lets a set through when its duplicates may have to be judged anew: it came,
+// went, or was invalidated.
+var concernsDuplicates = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, now := e.ObjectOld.(*v1alpha1.DistributionSet), e.ObjectNew.(*v1alpha1.DistributionSet)
 		return (old.Status.Invalidation == nil) != (now.Status.Invalidation == nil)
@@ -53,7 +58,7 @@ var concernsSets = predicate.Funcs{
 	},
 }
 
-// usesAnother lets through what begins, ceases or changes to deploy a set.
+// usesAnother lets through what starts, ceases or changes to deploy a set.
 var usesAnother = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // every set has its look at the start
 	UpdateFunc: func(e event.UpdateEvent) bool {
@@ -72,8 +77,8 @@ func (r *DistributionSetReconciler) setsOfModule(ctx context.Context, o client.O
 	return requestsFor(o.GetNamespace(), r.setsBy(ctx, o.GetNamespace(), SetByModule, o.GetName()))
 }
 
-// setTwins are the other sets of the same identity.
-func (r *DistributionSetReconciler) setTwins(ctx context.Context, o client.Object) []reconcile.Request {
+// setDuplicates are the other sets of the same identity.
+func (r *DistributionSetReconciler) setDuplicates(ctx context.Context, o client.Object) []reconcile.Request {
 	names := r.setsBy(ctx, o.GetNamespace(), SetByIdentity, SetIdentity(o)[0])
 	return requestsFor(o.GetNamespace(), slices.DeleteFunc(names, func(name string) bool { return name == o.GetName() }))
 }
@@ -90,7 +95,8 @@ func (r *DistributionSetReconciler) setsBy(ctx context.Context, namespace, index
 	return names
 }
 
-// counting takes every change of a target into the counts, and wakes the sets whose counts changed a little later, all changes of that time together.
+// counting takes every change of a target into the counts, and wakes the sets whose counts changed
+// a little later, all changes of that time together.
 func (r *DistributionSetReconciler) counting() handler.EventHandler {
 	wake := func(ctx context.Context, old, now *v1alpha1.Target, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		for _, request := range r.targetChanged(ctx, old, now) {

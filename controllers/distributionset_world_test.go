@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -26,22 +29,23 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/intents"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
 const (
-	fleet  = "fleet"
-	system = "goshawk-system"
+	fleetNamespace = "fleet"
+	system         = "goshawk-system"
 )
 
-// dawn is when the stories of this file begin.
+// dawn is when the stories of this file start.
 var dawn = time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)
 
 // errPowerCut is what a write meets at which the process dies.
 var errPowerCut = errors.New("power cut")
 
-// setWorld is an API server, its caches, and the two controllers of sets and modules. Caches follow when told to, so that every run is the same run.
+// setWorld is an API server, its caches, and the two controllers of sets and modules. Caches follow
+// when told to, so that every run is the same run.
 type setWorld struct {
 	t     *testing.T
 	store client.WithWatch // the API server itself
@@ -56,7 +60,8 @@ type setWorld struct {
 
 	mu     sync.Mutex
 	writes []string
-	// cutAt is the write, counted from 1, at which the power goes; 0: never. It goes after the write if afterWrite is set.
+	// cutAt is the write, counted from 1, at which the power goes; 0: never. It goes after the
+	// write if afterWrite is set.
 	cutAt      int
 	afterWrite bool
 	// meddle is called before every write.
@@ -136,7 +141,7 @@ func (w *setWorld) write(verb string, o client.Object, do func() error) error {
 func (w *setWorld) restart() {
 	w.t.Helper()
 	clock := func() time.Time { return w.now }
-	index := intents.New()
+	index := fleet.New()
 	w.caches = &handCaches{informers: map[string]*handInformer{}}
 	w.seen = map[string]*v1alpha1.Target{}
 	if err := index.Follow(w.t.Context(), w.caches); err != nil {
@@ -144,7 +149,7 @@ func (w *setWorld) restart() {
 	}
 	w.modules = &SoftwareModuleReconciler{Client: w.api, Events: w.events, Now: clock}
 	w.sets = &DistributionSetReconciler{Client: w.api, Live: w.api, Index: index, Events: w.events, Now: clock, Namespace: system,
-		Targets: targets.NewStore(index, w.api, w.api, clock, 8)}
+		Targets: targetstatus.NewStore(index, w.api, w.api, clock, 8)}
 	w.sync()
 }
 
@@ -187,31 +192,32 @@ func (w *setWorld) countTargets() []string {
 	return slices.Compact(woken)
 }
 
-// look reconciles one set once, and lets the caches catch up.
-func (w *setWorld) look(name string) (ctrl.Result, error) {
+// plan reconciles one set once, and lets the caches catch up.
+func (w *setWorld) plan(name string) (ctrl.Result, error) {
 	w.t.Helper()
 	result, err := reconcile.AsReconciler(w.api, w.sets).Reconcile(w.t.Context(), request(name))
 	w.sync()
 	return result, err
 }
 
-func (w *setWorld) lookAtModule(name string) error {
+func (w *setWorld) reconcileModule(name string) error {
 	w.t.Helper()
 	_, err := reconcile.AsReconciler(w.api, w.modules).Reconcile(w.t.Context(), request(name))
 	w.sync()
 	return err
 }
 
-// run reconciles everything until nothing is written any more and nothing wants another look soon, and answers how many passes that took.
+// run reconciles everything until nothing is written any more and nothing wants another look soon,
+// and answers how many passes that took.
 func (w *setWorld) run() int {
 	w.t.Helper()
 	for pass := 1; pass <= 50; pass++ {
 		before, soon, err := len(w.writes), false, error(nil)
 		for _, name := range w.names(&v1alpha1.SoftwareModuleList{}) {
-			err = errors.Join(err, w.lookAtModule(name))
+			err = errors.Join(err, w.reconcileModule(name))
 		}
 		for _, name := range w.names(&v1alpha1.DistributionSetList{}) {
-			result, lookErr := w.look(name)
+			result, lookErr := w.plan(name)
 			err, soon = errors.Join(err, lookErr), soon || result.RequeueAfter > 0
 		}
 		if errors.Is(err, errPowerCut) {
@@ -235,7 +241,7 @@ func (w *setWorld) run() int {
 
 func (w *setWorld) names(list client.ObjectList) []string {
 	w.t.Helper()
-	if err := w.store.List(w.t.Context(), list, client.InNamespace(fleet)); err != nil {
+	if err := w.store.List(w.t.Context(), list, client.InNamespace(fleetNamespace)); err != nil {
 		w.t.Fatal(err)
 	}
 	items, err := meta.ExtractList(list)
@@ -254,7 +260,7 @@ func (w *setWorld) names(list client.ObjectList) []string {
 func (w *setWorld) create(o client.Object) {
 	w.t.Helper()
 	if o.GetNamespace() == "" {
-		o.SetNamespace(fleet)
+		o.SetNamespace(fleetNamespace)
 	}
 	if o.GetUID() == "" {
 		o.SetUID(types.UID(fmt.Sprintf("%T-%s-%d", o, o.GetName(), w.now.UnixNano())))
@@ -273,7 +279,7 @@ func (w *setWorld) create(o client.Object) {
 
 func (w *setWorld) remove(o client.Object, name string) {
 	w.t.Helper()
-	o.SetNamespace(fleet)
+	o.SetNamespace(fleetNamespace)
 	o.SetName(name)
 	if err := w.store.Delete(w.t.Context(), o); err != nil {
 		w.t.Fatal(err)
@@ -326,7 +332,7 @@ func (w *setWorld) target(name string) *v1alpha1.Target {
 
 func (w *setWorld) get(name string, o client.Object) {
 	w.t.Helper()
-	if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: name}, o); err != nil {
+	if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: name}, o); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -370,7 +376,7 @@ func (w *setWorld) count(word string) int {
 }
 
 func request(name string) ctrl.Request {
-	return ctrl.Request{NamespacedName: types.NamespacedName{Namespace: fleet, Name: name}}
+	return ctrl.Request{NamespacedName: types.NamespacedName{Namespace: fleetNamespace, Name: name}}
 }
 
 func namesOf(requests []reconcile.Request) []string {
@@ -491,16 +497,16 @@ func aRollout(name, set string) *v1alpha1.Rollout {
 	return &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: set}}}
 }
 
-func invalidated(c v1alpha1.Cancelation) func(*v1alpha1.DistributionSet) {
+func invalidated(c v1alpha1.Cancellation) func(*v1alpha1.DistributionSet) {
 	return func(set *v1alpha1.DistributionSet) {
-		set.Spec.Invalidation = &v1alpha1.Invalidation{Cancelation: c, Reason: "bricks the modem"}
+		set.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: c, Reason: "bricks the modem"}
 	}
 }
 
 // aDeviceAtWork is a target with an open action of a set.
 func (w *setWorld) aDeviceAtWork(name, set string) *v1alpha1.Target {
 	t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	action.Begin(&t.Status, action.Birth{
+	action.Create(&t.Status, action.Creation{
 		Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "gone", UID: "gone", Since: &metav1.MicroTime{Time: w.now}},
 		DistributionSet: set, ContentHash: w.set(set).Status.ContentHash, Now: w.now,
 	})

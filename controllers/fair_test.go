@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -9,7 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// Two thousand sets wait in one namespace when one comes in each of two others: they are the next but one.
+// Two thousand sets wait in one namespace when one comes in each of two others: they are the next
+// but one.
 func TestNamespacesTakeTurns(t *testing.T) {
 	queue := fairQueue("fair-test", workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -12,7 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Field indexes of the cache, by which a controller finds what concerns it without a pass over the fleet.
+// Field indexes of the cache, by which a controller finds what concerns it without a pass over the
+// fleet.
 const (
 	// TargetByOpenSet finds the targets with an open action of a DistributionSet, by its name.
 	TargetByOpenSet = "openActions.distributionSet"
@@ -145,7 +149,8 @@ func ModuleIdentity(o client.Object) []string {
 	return []string{digest(s.Type, s.Name, s.Version)}
 }
 
-// digest is one fingerprint of several words that cannot be mistaken for other words: a JSON list keeps their borders.
+// digest is one fingerprint of several words that cannot be mistaken for other words: a JSON list
+// keeps their borders.
 func digest(words ...string) string {
 	encoded, err := json.Marshal(words)
 	if err != nil {

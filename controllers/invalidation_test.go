@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -17,14 +20,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// aFleetAtWork is a locked set and n devices that have begun it.
+// aFleetAtWork is a locked set and n devices that have started it.
 func aFleetAtWork(t *testing.T, n int) *setWorld {
 	t.Helper()
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aSet("other", "linux"), aRollout("r1", "fw"))
 	w.run()
 	for i := range n {
 		target := w.aDeviceAtWork(fmt.Sprintf("dev-%03d", i), "fw")
-		target.Namespace, target.UID, target.Generation = fleet, types.UID(target.Name), 1
+		target.Namespace, target.UID, target.Generation = fleetNamespace, types.UID(target.Name), 1
 		if err := w.store.Create(t.Context(), target); err != nil {
 			t.Fatal(err)
 		}
@@ -32,8 +35,8 @@ func aFleetAtWork(t *testing.T, n int) *setWorld {
 	w.sync()
 	w.now = w.now.Add(time.Minute)
 	w.run()
-	if got := w.set("fw").Status.Targets.Begun; int(got) != n {
-		t.Fatalf("%d devices have begun, want %d", got, n)
+	if got := w.set("fw").Status.Targets.Started; int(got) != n {
+		t.Fatalf("%d devices have started, want %d", got, n)
 	}
 	w.heard()
 	return w
@@ -42,31 +45,31 @@ func aFleetAtWork(t *testing.T, n int) *setWorld {
 func TestInvalidationWalksTheFleetPageByPage(t *testing.T) {
 	const fleetSize = 450
 	w := aFleetAtWork(t, fleetSize)
-	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
-	if _, err := w.look("fw"); err != nil {
+	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.count("status Target"); got != 0 {
 		t.Errorf("%d targets were written before the invalidation was recorded", got)
 	}
 
-	began, statuses := w.now, w.count("status DistributionSet")
-	for look, want := range []int{200, 200, 50, 0} {
+	started, statuses := w.now, w.count("status DistributionSet")
+	for plan, want := range []int{200, 200, 50, 0} {
 		before := w.count("status Target")
 		w.now = w.now.Add(10 * time.Millisecond)
-		result, err := w.look("fw")
+		result, err := w.plan("fw")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := w.count("status Target") - before; got != want {
-			t.Errorf("look %d told %d devices, want %d", look+1, got, want)
+			t.Errorf("look %d told %d devices, want %d", plan+1, got, want)
 		}
 		if want > 0 && (result.RequeueAfter <= 0 || result.RequeueAfter > time.Second) {
-			t.Errorf("look %d wants the next one in %s", look+1, result.RequeueAfter)
+			t.Errorf("look %d wants the next one in %s", plan+1, result.RequeueAfter)
 		}
 	}
-	if got := w.count("status DistributionSet") - statuses; w.now.Sub(began) > time.Second || got > 1 {
-		t.Errorf("%d writes of progress within %s; want the end alone", got, w.now.Sub(began))
+	if got := w.count("status DistributionSet") - statuses; w.now.Sub(started) > time.Second || got > 1 {
+		t.Errorf("%d writes of progress within %s; want the end alone", got, w.now.Sub(started))
 	}
 	i := w.set("fw").Status.Invalidation
 	if i.FinishedAt == nil || !cmp.Equal(i.Actions, &v1alpha1.InvalidatedActions{Total: fleetSize, Canceling: fleetSize}) {
@@ -80,10 +83,11 @@ func TestInvalidationWalksTheFleetPageByPage(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 
-	// A third of the devices cancel, a third refuse, of these some finish what they do; a few finish before they have heard; the rest are silent.
+	// A third of the devices cancel, a third refuse, of these some finish what they do; a few
+	// finish before they have heard; the rest are silent.
 	for n := range fleetSize {
 		w.device(fmt.Sprintf("dev-%03d", n), func(s *v1alpha1.TargetStatus) {
-			id, say := action.Open(s).ID, func(id int32, e action.Event) { action.Fold(s, action.Report{ID: id, Event: e, Now: w.now}) }
+			id, say := action.Open(s).ID, func(id int32, e action.Event) { action.Apply(s, action.Report{ID: id, Event: e, Now: w.now}) }
 			switch {
 			case n%3 == 0:
 				say(id, action.CancelAccepted)
@@ -119,7 +123,7 @@ func TestInvalidationWalksTheFleetPageByPage(t *testing.T) {
 
 func TestInvalidationByForceClosesAtOnce(t *testing.T) {
 	w := aFleetAtWork(t, 5)
-	w.edit("fw", invalidated(v1alpha1.CancelationForce))
+	w.edit("fw", invalidated(v1alpha1.CancellationForce))
 	w.run()
 	for n := range 5 {
 		s := w.target(fmt.Sprintf("dev-%03d", n)).Status
@@ -130,17 +134,17 @@ func TestInvalidationByForceClosesAtOnce(t *testing.T) {
 	if got := w.set("fw").Status.Invalidation.Actions; !cmp.Equal(got, &v1alpha1.InvalidatedActions{Total: 5, Canceled: 5}) {
 		t.Errorf("actions %+v", got)
 	}
-	if got := w.set("fw").Status.Targets; got.Begun != 0 {
-		t.Errorf("%d devices are still at it", got.Begun)
+	if got := w.set("fw").Status.Targets; got.Started != 0 {
+		t.Errorf("%d devices are still at it", got.Started)
 	}
 }
 
 func TestInvalidationByForceDoesNotWaitForAnOlderCancel(t *testing.T) {
 	w := aFleetAtWork(t, 2)
 	w.device("dev-001", func(s *v1alpha1.TargetStatus) {
-		action.Cancel(s, action.Open(s).ID, v1alpha1.CauseStopped, v1alpha1.CancelationSoft, w.now)
+		action.Cancel(s, action.Open(s).ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, w.now)
 	})
-	w.edit("fw", invalidated(v1alpha1.CancelationForce))
+	w.edit("fw", invalidated(v1alpha1.CancellationForce))
 	w.run()
 	status := w.target("dev-001").Status
 	if a := action.Open(&status); a != nil {
@@ -150,7 +154,7 @@ func TestInvalidationByForceDoesNotWaitForAnOlderCancel(t *testing.T) {
 
 func TestInvalidationWithNoneLeavesDevicesAlone(t *testing.T) {
 	w := aFleetAtWork(t, 5)
-	w.edit("fw", invalidated(v1alpha1.CancelationNone))
+	w.edit("fw", invalidated(v1alpha1.CancellationNone))
 	w.run()
 	if got := w.count("status Target"); got != 0 {
 		t.Errorf("%d targets were written", got)
@@ -166,7 +170,7 @@ func TestInvalidationWithNoneLeavesDevicesAlone(t *testing.T) {
 
 func TestInvalidationMeetsLatecomers(t *testing.T) {
 	w := aFleetAtWork(t, 2)
-	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
+	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
 	w.run()
 	finished := w.set("fw").Status.Invalidation.FinishedAt
 	w.create(w.aDeviceAtWork("late", "fw"))
@@ -184,9 +188,9 @@ func TestInvalidationMeetsLatecomers(t *testing.T) {
 
 func TestInvalidationOutlivesItsSet(t *testing.T) {
 	w := aFleetAtWork(t, 3)
-	w.edit("fw", invalidated(v1alpha1.CancelationForce))
+	w.edit("fw", invalidated(v1alpha1.CancellationForce))
 	w.remove(&v1alpha1.DistributionSet{}, "fw") // nobody has been told yet
-	if _, err := w.look("fw"); err != nil {
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	w.create(aSet("fw", "linux"))
@@ -194,7 +198,7 @@ func TestInvalidationOutlivesItsSet(t *testing.T) {
 	for n := range 3 {
 		s := w.target(fmt.Sprintf("dev-%03d", n)).Status
 		if action.Open(&s) != nil {
-			t.Errorf("device %d goes on with what the twin's tombstone forbids", n)
+			t.Errorf("device %d goes on with what the duplicate's invalidation entry forbids", n)
 		}
 	}
 	if got := w.set("fw").Status.Invalidation; got.FinishedAt == nil || got.Actions.Canceled != 3 {
@@ -205,13 +209,13 @@ func TestInvalidationOutlivesItsSet(t *testing.T) {
 func TestInvalidationIsNotHeldUpByTargetsThatCannotBeWritten(t *testing.T) {
 	const fleetSize, broken = 450, 200 // the first page is all broken
 	w := aFleetAtWork(t, fleetSize)
-	w.edit("fw", invalidated(v1alpha1.CancelationSoft))
-	if _, err := w.look("fw"); err != nil {
+	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	w.sets.Targets.Client = refusing{w.api, errBroken, func(name string) bool { return name < fmt.Sprintf("dev-%03d", broken) }}
 	for range 5 {
-		if _, err := w.look("fw"); err != nil && !errors.Is(err, errBroken) {
+		if _, err := w.plan("fw"); err != nil && !errors.Is(err, errBroken) {
 			t.Fatal(err)
 		}
 	}
@@ -224,19 +228,19 @@ func TestInvalidationIsNotHeldUpByTargetsThatCannotBeWritten(t *testing.T) {
 	w.sets.Targets.Client = w.api
 	w.run()
 	if got := w.set("fw").Status.Invalidation; got.FinishedAt == nil || got.Actions.Canceling != fleetSize {
-		t.Errorf("with the targets mended: %+v, %+v", got, got.Actions)
+		t.Errorf("with the targets fixed: %+v, %+v", got, got.Actions)
 	}
 }
 
 func TestInvalidationPassesOverTargetsThatAreGone(t *testing.T) {
 	w := aFleetAtWork(t, 3)
-	w.edit("fw", invalidated(v1alpha1.CancelationForce))
-	if _, err := w.look("fw"); err != nil {
+	w.edit("fw", invalidated(v1alpha1.CancellationForce))
+	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "targets"}, "dev-001")
 	w.sets.Targets.Client = refusing{w.api, gone, func(name string) bool { return name == "dev-001" }}
-	if result, err := w.look("fw"); err != nil || result.RequeueAfter <= 0 {
+	if result, err := w.plan("fw"); err != nil || result.RequeueAfter <= 0 {
 		t.Errorf("a target that is gone, and still in the cache, answers %v, %v", result, err)
 	}
 	w.remove(&v1alpha1.Target{}, "dev-001")
@@ -280,7 +284,7 @@ func TestInvalidationCountsFollowEveryChange(t *testing.T) {
 		Installed: &v1alpha1.InstalledSet{ContentHash: "old"},
 		Actions:   []v1alpha1.Action{{ID: 1, DistributionSet: "fw", State: v1alpha1.ActionRunning}},
 	}}
-	busy.Namespace = fleet
+	busy.Namespace = fleetNamespace
 	done := busy.DeepCopy()
 	done.Status.Installed.ContentHash = "new"
 	done.Status.Actions[0].State = v1alpha1.ActionFinished
@@ -300,7 +304,7 @@ func TestInvalidationCountsFollowEveryChange(t *testing.T) {
 		if !slices.Equal(sets, s.sets) || !slices.Equal(hashes, s.hashes) {
 			t.Errorf("step %d wakes sets %v and contents %v, want %v and %v", i, sets, hashes, s.sets, s.hashes)
 		}
-		got := []int32{c.of(request("fw").NamespacedName).open, c.running(fleet, "old"), c.running(fleet, "new")}
+		got := []int32{c.of(request("fw").NamespacedName).open, c.running(fleetNamespace, "old"), c.running(fleetNamespace, "new")}
 		if want := []int32{s.open, s.oldOn, s.newOn}; !slices.Equal(got, want) {
 			t.Errorf("step %d counts %v, want %v", i, got, want)
 		}
@@ -315,7 +319,7 @@ func TestInvalidationPagesGoRound(t *testing.T) {
 	for n := range 450 {
 		names = append(names, fmt.Sprintf("dev-%03d", n))
 	}
-	var r turns
+	var r pageCursor
 	told := map[string]int{}
 	for range 9 { // four rounds, with another walk between
 		r.next(request("between").NamespacedName, names)

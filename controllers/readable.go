@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -10,8 +13,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// readable keeps a reconciler away from objects that cannot be decoded: what is missing of them must not be taken for absent, and
-// nothing is written to them. The change that makes one readable wakes its reconciler.
+// readable keeps a reconciler away from objects that cannot be decoded: what is missing of them
+// must not be taken for absent, and nothing is written to them. The change that makes one readable
+// wakes its reconciler.
 func readable[O client.Object](c client.Client, r reconcile.ObjectReconciler[O]) reconcile.Reconciler {
 	return reconcile.AsReconciler(c, readableOnly[O]{r})
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -16,25 +19,31 @@ import (
 )
 
 const (
-	// recordTimeout bounds how long a look at a set waits for the record of invalidated sets: the stop goes on without it.
+	// recordTimeout bounds how long a look at a set waits for the record of invalidated sets: the
+	// stop goes on without it.
 	recordTimeout = 3 * time.Second
-	// recordPause is how long an invalidation that could not be recorded waits for the next attempt, fullPause if there was no room.
+	// recordPause is how long an invalidation that could not be recorded waits for the next
+	// attempt, fullPause if there was no room.
 	recordPause, fullPause = 5 * time.Second, time.Minute
 	// recordBatch is how many invalidations one write records.
 	recordBatch = 500
-	// recordHolds is how long an entry that was written for another set of the batch need not be read again.
+	// recordHolds is how long an entry that was written for another set of the batch need not be
+	// read again.
 	recordHolds = time.Minute
-	// deletionWaits is how long the deletion of an invalidated set waits until the invalidation is recorded.
+	// deletionWaits is how long the deletion of an invalidated set waits until the invalidation is
+	// recorded.
 	deletionWaits = 5 * time.Minute
 )
 
-// records write invalidations, one namespace at a time and all that wait in it together. The namespaces do not wait for each other.
+// records write invalidations, one namespace at a time and all that wait in it together. The
+// namespaces do not wait for each other.
 type records struct {
 	mu         sync.Mutex
 	namespaces map[string]*waitingRecord
 }
 
-// waitingRecord is what is known of the record of one namespace from the last batch. It is a hint: whoever is not in it asks.
+// waitingRecord is what is known of the record of one namespace from the last batch. It is a hint:
+// whoever is not in it asks.
 type waitingRecord struct {
 	mu sync.Mutex
 	// known entries by their keys, each for the looks that follow from the batch.
@@ -45,7 +54,7 @@ type waitingRecord struct {
 }
 
 type knownEntry struct {
-	entry *Tombstone
+	entry *InvalidationEntry
 	at    time.Time
 	looks int
 }
@@ -63,7 +72,7 @@ func (r *records) of(namespace string) *waitingRecord {
 }
 
 // take returns an entry that an earlier batch has written; nil: it is to be asked for.
-func (w *waitingRecord) take(key string, now time.Time) *Tombstone {
+func (w *waitingRecord) take(key string, now time.Time) *InvalidationEntry {
 	known, ok := w.known[key]
 	if !ok || now.Sub(known.at) > recordHolds {
 		delete(w.known, key)
@@ -77,9 +86,10 @@ func (w *waitingRecord) take(key string, now time.Time) *Tombstone {
 	return known.entry
 }
 
-// record records the invalidation of a set, and with it those of all sets of the namespace that wait for the same.
-func (r *DistributionSetReconciler) record(ctx context.Context, set *v1alpha1.DistributionSet) (*Tombstone, error) {
-	w, now, mine := r.records.of(set.Namespace), r.Now(), tombstoneKey(set)
+// record records the invalidation of a set, and with it those of all sets of the namespace that
+// wait for the same.
+func (r *DistributionSetReconciler) record(ctx context.Context, set *v1alpha1.DistributionSet) (*InvalidationEntry, error) {
+	w, now, mine := r.records.of(set.Namespace), r.Now(), invalidationEntryKey(set)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if found := w.take(mine, now); found != nil {
@@ -95,7 +105,7 @@ func (r *DistributionSetReconciler) record(ctx context.Context, set *v1alpha1.Di
 	}
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	entries, err := r.tombstones().PutAll(ctx, batch, now)
+	entries, err := r.invalidationRecord().PutAll(ctx, batch, now)
 	w.full = nil
 	if errors.Is(err, errShardFull) {
 		w.full, w.until = err, now.Add(fullPause)
@@ -109,7 +119,8 @@ func (r *DistributionSetReconciler) record(ctx context.Context, set *v1alpha1.Di
 	return nil, err
 }
 
-// waiting are the invalidated sets of a namespace whose entry is not known, this one first, then those that are not recorded.
+// waiting are the invalidated sets of a namespace whose entry is not known, this one first, then
+// those that are not recorded.
 func (r *DistributionSetReconciler) waiting(ctx context.Context, first *v1alpha1.DistributionSet, known map[string]knownEntry) ([]*v1alpha1.DistributionSet, error) {
 	var all v1alpha1.DistributionSetList
 	if err := r.Client.List(ctx, &all, client.InNamespace(first.Namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -121,7 +132,7 @@ func (r *DistributionSetReconciler) waiting(ctx context.Context, first *v1alpha1
 		if set.Name == first.Name || set.InvalidationInForce() == nil {
 			continue
 		}
-		if _, ok := known[tombstoneKey(set)]; !ok {
+		if _, ok := known[invalidationEntryKey(set)]; !ok {
 			others = append(others, set)
 		}
 	}
@@ -134,11 +145,12 @@ func (r *DistributionSetReconciler) waiting(ctx context.Context, first *v1alpha1
 	return append([]*v1alpha1.DistributionSet{first}, others[:min(len(others), recordBatch-1)]...), nil
 }
 
-// isRecorded reports whether the status says that the invalidation of a set was observed and recorded.
+// isRecorded reports whether the status says that the invalidation of a set was observed and
+// recorded.
 func isRecorded(set *v1alpha1.DistributionSet) bool {
 	seen := set.Status.Invalidation
 	said := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionInvalidated)
-	return seen != nil && seen.Cancelation == set.InvalidationInForce().Cancelation && said != nil && said.Reason != v1alpha1.ReasonInvalidationNotRecorded
+	return seen != nil && seen.Cancellation == set.InvalidationInForce().Cancellation && said != nil && said.Reason != v1alpha1.ReasonInvalidationNotRecorded
 }
 
 // recordAgain is how long an invalidation that could not be recorded waits for the next attempt.

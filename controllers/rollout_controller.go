@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -17,30 +20,30 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// RolloutReconciler carries out what internal/rollout decides. Rollout.status is the one latch: every decision is one optimistic-locked write of it,
-// so an old leader loses the lock.
+// RolloutReconciler carries out what internal/rollout decides. Rollout.status is the one latch:
+// every decision is one optimistic-locked write of it, so an old leader loses the lock.
 type RolloutReconciler struct {
 	Client  client.Client
 	Live    client.Reader
-	Index   *intents.Index
-	Targets *targets.Store
+	Index   *fleet.Index
+	Targets *targetstatus.Store
 	Tallies *Tallies
 	Events  events.EventRecorder
 	Now     func() time.Time
 	// RequireApproval makes spec.approvalRequired true for all.
 	RequireApproval bool
 
-	rests   rests
-	claims  claims
-	joiners joiners
-	turns   turns
-	pauses  pauses
+	statusThrottle statusThrottle
+	overlaps       overlaps
+	joinCandidates joinCandidates
+	pageCursor     pageCursor
+	cancelBackoff  cancelBackoff
 }
 
 // Reconcile looks at one rollout.
@@ -72,7 +75,7 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 		return retryConflict(ignoreTerminating(err))
 	}
 	if untold > 0 {
-		return ctrl.Result{RequeueAfter: r.pauses.next(obj.UID, untold)}, nil
+		return ctrl.Result{RequeueAfter: r.cancelBackoff.next(obj.UID, untold)}, nil
 	}
 	return ctrl.Result{RequeueAfter: plan.RecheckAfter}, nil
 }
@@ -80,8 +83,9 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 // statusArrives is how long the status of a restored rollout may come after its object.
 const statusArrives = 5 * time.Second
 
-// awaitsStatus is how long a new rollout without status is left alone: groups that name another rollout of its name were restored before it, and whoever restores it
-// writes its status next. Zero: its status is not awaited.
+// awaitsStatus is how long a new rollout without status is left alone: groups that name another
+// rollout of its name were restored before it, and whoever restores it writes its status next.
+// Zero: its status is not awaited.
 func (r *RolloutReconciler) awaitsStatus(obj *v1alpha1.Rollout) time.Duration {
 	if obj.Status.ObservedGeneration > 0 || obj.Status.UID != "" || obj.Status.Plan != nil {
 		return 0
@@ -93,10 +97,11 @@ func (r *RolloutReconciler) awaitsStatus(obj *v1alpha1.Rollout) time.Duration {
 	return statusArrives - r.Now().Sub(obj.CreationTimestamp.Time)
 }
 
-// ownGroups makes the rollout the owner of its groups where a restore has left them another one, which a garbage collector would take for gone, or none.
+// ownGroups makes the rollout the owner of its groups where a restore has left them another one,
+// which a garbage collector would take for gone, or none.
 func (r *RolloutReconciler) ownGroups(ctx context.Context, obj *v1alpha1.Rollout) error {
 	for _, g := range r.Index.GroupsOf(obj) {
-		if g.Unreadable != nil || !intents.Exists(g, obj) || metav1.IsControlledBy(g, obj) {
+		if g.Unreadable != nil || !fleet.Exists(g, obj) || metav1.IsControlledBy(g, obj) {
 			continue
 		}
 		next := g.DeepCopy()
@@ -112,7 +117,8 @@ func (r *RolloutReconciler) ownGroups(ctx context.Context, obj *v1alpha1.Rollout
 	return nil
 }
 
-// plan asks the rules with the tallies at hand; what they decide is asked again after a recount, and only that answer counts.
+// plan asks the rules with the tallies at hand; what they decide is asked again after a recount,
+// and only that answer counts.
 func (r *RolloutReconciler) plan(obj *v1alpha1.Rollout) rollout.Plan {
 	plan := rollout.Next(r.snapshot(obj, r.Tallies.Of))
 	if plan.Decided {
@@ -121,7 +127,8 @@ func (r *RolloutReconciler) plan(obj *v1alpha1.Rollout) rollout.Plan {
 	return plan
 }
 
-// carryOut applies a plan in the order that survives a crash after any write, and tells how many begun devices had not heard of a stop.
+// carryOut applies a plan in the order that survives a crash after any write, and tells how many
+// started devices had not heard of a stop.
 func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) (untold int, err error) {
 	for _, write := range []func() error{
 		func() error { return r.createGroups(ctx, plan.Create) },
@@ -138,10 +145,10 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout,
 	if plan.DeleteSelf {
 		return 0, client.IgnoreNotFound(r.Client.Delete(ctx, obj, client.Preconditions{UID: &obj.UID}))
 	}
-	if !plan.Walk {
+	if !plan.CancelOpenActions {
 		return 0, nil
 	}
-	return r.walk(ctx, obj)
+	return r.cancelOpenActions(ctx, obj)
 }
 
 // createGroups creates a plan's groups; their names make it safe to repeat.
@@ -163,18 +170,19 @@ func (r *RolloutReconciler) createGroups(ctx context.Context, groups []*v1alpha1
 	return work.Wait()
 }
 
-// writeStatus writes the decision under the lock of the Rollout that was read, and then tells people of it.
+// writeStatus writes the decision under the lock of the Rollout that was read, and then tells
+// people of it.
 func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) error {
 	if equality.Semantic.DeepEqual(obj.Status, plan.Status) {
 		return nil
 	}
 	next := obj.DeepCopy()
 	next.Status = plan.Status
-	began := r.Now()
+	started := r.Now()
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of rollout %s: %w", obj.Name, err)
 	}
-	r.rests.begin(obj.UID, began.Add(restAfter(r.Now().Sub(began), plan.Status)))
+	r.statusThrottle.start(obj.UID, started.Add(restAfter(r.Now().Sub(started), plan.Status)))
 	for _, e := range plan.Events {
 		r.Events.Eventf(obj, nil, e.Type, e.Reason, "Rollout", "%s", e.Message)
 	}
@@ -200,7 +208,8 @@ func (r *RolloutReconciler) writeGroups(ctx context.Context, updates []rollout.G
 	return work.Wait()
 }
 
-// join writes when targets join, and then appends them with the lock of that write: nobody joins twice, and a crash between leaves a note without effect.
+// join writes when targets join, and then appends them with the lock of that write: nobody joins
+// twice, and a crash between leaves a note without effect.
 func (r *RolloutReconciler) join(ctx context.Context, j *rollout.Join) error {
 	if j == nil {
 		return nil
@@ -218,7 +227,8 @@ func (r *RolloutReconciler) join(ctx context.Context, j *rollout.Join) error {
 	return nil
 }
 
-// deleteGroups deletes groups and lets them go: only this controller removes their finalizer, and no garbage collector is waited for.
+// deleteGroups deletes groups and lets them go: only this controller removes their finalizer, and
+// no garbage collector is waited for.
 func (r *RolloutReconciler) deleteGroups(ctx context.Context, groups []*v1alpha1.DeploymentGroup) error {
 	for _, g := range groups {
 		if err := releaseGroup(ctx, r.Client, g); err != nil {
@@ -253,12 +263,13 @@ func (r *RolloutReconciler) addFinalizer(ctx context.Context, obj *v1alpha1.Roll
 	return true, r.Client.Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{}))
 }
 
-// finalize carries out deletionCancelation, lets the groups go and then the rollout. It waits for no device.
+// finalize carries out deletionCancellation, lets the groups go and then the rollout. It waits for
+// no device.
 func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(obj, v1alpha1.RolloutFinalizer) {
 		return ctrl.Result{}, nil
 	}
-	if again, err := r.tellOfDeletion(ctx, obj); again > 0 || err != nil {
+	if again, err := r.cancelForDeletion(ctx, obj); again > 0 || err != nil {
 		return ctrl.Result{RequeueAfter: again}, err
 	}
 	for _, g := range r.Index.GroupsOf(obj) {
@@ -273,7 +284,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		return ctrl.Result{}, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
 	}
 	for i := range groups.Items {
-		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID || intents.Exists(g, obj) {
+		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID || fleet.Exists(g, obj) {
 			if err := releaseGroup(ctx, r.Client, g); err != nil {
 				return retryConflict(err)
 			}
@@ -284,37 +295,40 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{})); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	r.rests.forget(obj.UID)
-	r.claims.forget(obj.UID)
-	r.turns.forget(client.ObjectKeyFromObject(obj))
-	r.joiners.forget(obj.UID)
-	r.pauses.forget(obj.UID)
+	r.statusThrottle.forget(obj.UID)
+	r.overlaps.forget(obj.UID)
+	r.pageCursor.forget(client.ObjectKeyFromObject(obj))
+	r.joinCandidates.forget(obj.UID)
+	r.cancelBackoff.forget(obj.UID)
 	return ctrl.Result{}, nil
 }
 
-// tellOfDeletion carries out deletionCancelation, of which None closes the questions that nobody has answered, and answers when to be called again while targets are left to be told; zero: none is. It does not wait for one that
-// cannot be written: when it has been over all of them and only errors are left, the rollout goes and people are told.
-func (r *RolloutReconciler) tellOfDeletion(ctx context.Context, obj *v1alpha1.Rollout) (again time.Duration, err error) {
+// cancelForDeletion carries out deletionCancellation, of which None closes the questions that
+// nobody has answered, and answers when to be called again while targets are left to be told; zero:
+// none is. It does not wait for one that cannot be written: when it has been over all of them and
+// only errors are left, the rollout goes and people are told.
+func (r *RolloutReconciler) cancelForDeletion(ctx context.Context, obj *v1alpha1.Rollout) (again time.Duration, err error) {
 	if seen := r.Index.Rollout(client.ObjectKeyFromObject(obj)); seen == nil || seen.UID != obj.UID || seen.DeletionTimestamp.IsZero() {
-		return conflictPause, nil // what the index has not seen yet would not be folded
+		return conflictPause, nil // what the index has not seen yet would not be applied
 	}
-	left, err := r.walk(ctx, obj)
+	left, err := r.cancelOpenActions(ctx, obj)
 	switch {
 	case left == 0:
 		return 0, err
 	case err == nil, r.Now().Sub(obj.DeletionTimestamp.Time) < deletionPatience:
-		return r.pauses.next(obj.UID, left), nil
+		return r.cancelBackoff.next(obj.UID, left), nil
 	}
-	r.Events.Eventf(obj, nil, "Warning", "CancelationIncomplete", "Delete", "%d targets could not be written within %s and have not been told of the deletion: %v", left, deletionPatience, err)
+	r.Events.Eventf(obj, nil, "Warning", "CancellationIncomplete", "Delete", "%d targets could not be written within %s and have not been told of the deletion: %v", left, deletionPatience, err)
 	return 0, nil
 }
 
 // deletionPatience is how long a rollout that goes tries to tell targets that cannot be written.
 const deletionPatience = time.Minute
 
-// walk folds a stop or deletion into the open actions of a rollout, a page at a time, and answers how many were left before. What there is to fold the offer
-// says; one target that cannot be written does not hold the others.
-func (r *RolloutReconciler) walk(ctx context.Context, obj *v1alpha1.Rollout) (left int, err error) {
+// cancelOpenActions applies a stop or deletion into the open actions of a rollout, a page at a
+// time, and answers how many were left before. What there is to apply the offer says; one target
+// that cannot be written does not hold the others.
+func (r *RolloutReconciler) cancelOpenActions(ctx context.Context, obj *v1alpha1.Rollout) (left int, err error) {
 	var busy v1alpha1.TargetList
 	if err := r.Client.List(ctx, &busy, client.InNamespace(obj.Namespace), client.MatchingFields{TargetByOpenSource: string(obj.Identity())}, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list targets at work for rollout %s: %w", obj.Name, err)
@@ -325,16 +339,16 @@ func (r *RolloutReconciler) walk(ctx context.Context, obj *v1alpha1.Rollout) (le
 		if t == nil || t.Unreadable != nil {
 			continue
 		}
-		if _, pending := offer.Settle(r.Index.World(t, r.Now())); pending {
+		if _, pending := offer.ApplyPending(r.Index.World(t, r.Now())); pending {
 			untold = append(untold, t.Name)
 		}
 	}
 	if len(untold) == 0 {
-		r.pauses.forget(obj.UID)
+		r.cancelBackoff.forget(obj.UID)
 		return 0, nil
 	}
 	slices.Sort(untold)
-	page := r.turns.next(client.ObjectKeyFromObject(obj), untold)
+	page := r.pageCursor.next(client.ObjectKeyFromObject(obj), untold)
 	return len(untold), settleAll(ctx, r.Targets, obj.Namespace, page)
 }
 
@@ -346,20 +360,22 @@ const (
 
 // wait is how long mere counts still have to wait; zero: write.
 func (r *RolloutReconciler) wait(obj *v1alpha1.Rollout, plan rollout.Plan) time.Duration {
-	if plan.Decided || plan.Walk || plan.DeleteSelf || plan.Join != nil ||
+	if plan.Decided || plan.CancelOpenActions || plan.DeleteSelf || plan.Join != nil ||
 		len(plan.Supersede)+len(plan.Mirror)+len(plan.Delete)+len(plan.Create) > 0 ||
 		isLastWord(plan.Status) || equality.Semantic.DeepEqual(obj.Status, plan.Status) {
 		return 0
 	}
-	return r.rests.left(obj.UID, r.Now())
+	return r.statusThrottle.left(obj.UID, r.Now())
 }
 
-// isLastWord tells whether nothing more is awaited: the final counts of a rollout are written at once, as its end was.
+// isLastWord reports whether nothing more is awaited: the final counts of a rollout are written at
+// once, as its end was.
 func isLastWord(s v1alpha1.RolloutStatus) bool {
 	return (s.State == v1alpha1.RolloutFinished || s.State == v1alpha1.RolloutStopped) && s.Targets != nil && s.Targets.InProgress == 0
 }
 
-// restAfter is how long mere counts rest after a write: a second, longer when writes are slow, ten seconds for objects above 64 KiB.
+// restAfter is how long mere counts rest after a write: a second, longer when writes are slow, ten
+// seconds for objects above 64 KiB.
 func restAfter(took time.Duration, status v1alpha1.RolloutStatus) time.Duration {
 	rest := max(minRest, 20*took)
 	if encoded, err := json.Marshal(status); err == nil && len(encoded) > largeStatus {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -12,13 +15,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// A device that cannot be told of a removal keeps the rollout for a minute, not the API server busy.
+// A device that cannot be told of a removal keeps the rollout for a minute, not the API server
+// busy.
 func TestARemovalIsPatientWithTargetsThatCannotBeWritten(t *testing.T) {
 	w := newRace(t)
 	w.run()
-	w.begin(w.groups()[0])
+	w.start(w.groups()[0])
 	obj := w.rollout()
-	obj.Spec.DeletionCancelation = v1alpha1.CancelationSoft
+	obj.Spec.DeletionCancellation = v1alpha1.CancellationSoft
 	if err := w.store.Update(t.Context(), obj); err != nil {
 		t.Fatal(err)
 	}
@@ -37,9 +41,9 @@ func TestARemovalIsPatientWithTargetsThatCannotBeWritten(t *testing.T) {
 	w.now = removed
 	var told []string
 	for range 100 {
-		result, said := w.look(w.old, w.rollout())
+		result, said := w.plan(w.old, w.rollout())
 		told = append(told, said...)
-		if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleet, Name: "r"}, &v1alpha1.Rollout{}); apierrors.IsNotFound(err) {
+		if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: "r"}, &v1alpha1.Rollout{}); apierrors.IsNotFound(err) {
 			break
 		}
 		w.now = w.now.Add(result.RequeueAfter)
@@ -48,18 +52,18 @@ func TestARemovalIsPatientWithTargetsThatCannotBeWritten(t *testing.T) {
 	if took := w.now.Sub(removed); took < deletionPatience || took > deletionPatience+10*time.Second {
 		t.Errorf("the rollout went after %s, with %d tries", took, writes)
 	}
-	if len(told) != 1 || !strings.HasPrefix(told[0], "Warning CancelationIncomplete 1 targets could not be written") {
+	if len(told) != 1 || !strings.HasPrefix(told[0], "Warning CancellationIncomplete 1 targets could not be written") {
 		t.Errorf("people are told %q", told)
 	}
 	other := &v1alpha1.Target{}
-	if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleet, Name: "dev-2"}, other); err != nil || action.Open(&other.Status).State != v1alpha1.ActionCanceling {
+	if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: "dev-2"}, other); err != nil || action.Open(&other.Status).State != v1alpha1.ActionCanceling {
 		t.Errorf("the other device is not asked: %+v (%v)", other.Status.Actions, err)
 	}
 }
 
 // A walk that gets on comes back at once, one that does not ever later.
 func TestPausesGrowWhileAWalkGetsNowhere(t *testing.T) {
-	var p pauses
+	var p cancelBackoff
 	for i, step := range []struct {
 		left int
 		want time.Duration
@@ -79,6 +83,6 @@ func TestPausesGrowWhileAWalkGetsNowhere(t *testing.T) {
 	}
 	p.forget("uid")
 	if got := p.next("uid", 6); got != conflictPause {
-		t.Errorf("a walk that begins comes back after %s", got)
+		t.Errorf("a walk that starts comes back after %s", got)
 	}
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -21,12 +24,13 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// race is an API server and two reconcilers of rollouts that both take themselves for the leader. Their caches move only when they are told to.
+// race is an API server and two reconcilers of rollouts that both take themselves for the leader.
+// Their caches move only when they are told to.
 type race struct {
 	t       *testing.T
 	store   client.WithWatch
@@ -46,7 +50,7 @@ type racer struct {
 func newRace(t *testing.T) *race {
 	b := indexedStore(t)
 	about := func(name string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Namespace: fleet, Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(dawn), Generation: 1}
+		return metav1.ObjectMeta{Namespace: fleetNamespace, Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(dawn), Generation: 1}
 	}
 	module := aModule("os", "os")
 	module.ObjectMeta = about("os")
@@ -57,7 +61,7 @@ func newRace(t *testing.T) *race {
 	two, zero := int32(2), int32(0)
 	rollout := aRollout("r", "firmware-1")
 	rollout.ObjectMeta = about("r")
-	rollout.Spec.GroupCount, rollout.Spec.SettleSeconds, rollout.Spec.GroupOrder = &two, &zero, v1alpha1.GroupOrderName
+	rollout.Spec.GroupCount, rollout.Spec.StabilizationSeconds, rollout.Spec.GroupOrder = &two, &zero, v1alpha1.GroupOrderName
 	b = b.WithObjects(module, set, rollout)
 	for i := range 4 {
 		b = b.WithObjects(&v1alpha1.Target{ObjectMeta: about(fmt.Sprintf("dev-%d", i+1))})
@@ -85,13 +89,13 @@ func indexedStore(t *testing.T) *fake.ClientBuilder {
 }
 
 func (w *race) racer() *racer {
-	index, clock := intents.New(), func() time.Time { return w.now }
+	index, clock := fleet.New(), func() time.Time { return w.now }
 	r := &racer{caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(64)}
 	if err := index.Follow(w.t.Context(), r.caches); err != nil {
 		w.t.Fatal(err)
 	}
 	r.RolloutReconciler = &RolloutReconciler{Client: w.store, Live: w.store, Index: index, Tallies: NewTallies(index), Events: r.events, Now: clock,
-		Targets: targets.NewStore(index, w.store, w.store, clock, 8)}
+		Targets: targetstatus.NewStore(index, w.store, w.store, clock, 8)}
 	return r
 }
 
@@ -110,7 +114,7 @@ func (w *race) sync() {
 			}
 			kind.replace(items)
 		}
-		for _, t := range r.Index.Targets(fleet) {
+		for _, t := range r.Index.Targets(fleetNamespace) {
 			r.Tallies.TargetChanged(client.ObjectKeyFromObject(t))
 		}
 	}
@@ -119,7 +123,7 @@ func (w *race) sync() {
 func (w *race) rollout() *v1alpha1.Rollout {
 	w.t.Helper()
 	r := &v1alpha1.Rollout{}
-	if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: "r"}, r); err != nil {
+	if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: "r"}, r); err != nil {
 		w.t.Fatal(err)
 	}
 	return r
@@ -136,8 +140,8 @@ func (w *race) groups() []v1alpha1.DeploymentGroup {
 	return list.Items
 }
 
-// look is one look of one racer at the rollout as it was read, and what it tells people.
-func (w *race) look(r *racer, seen *v1alpha1.Rollout) (ctrl.Result, []string) {
+// plan is one look of one racer at the rollout as it was read, and what it tells people.
+func (w *race) plan(r *racer, seen *v1alpha1.Rollout) (ctrl.Result, []string) {
 	w.t.Helper()
 	result, err := r.Reconcile(w.t.Context(), seen.DeepCopy())
 	if err != nil {
@@ -150,16 +154,17 @@ func (w *race) look(r *racer, seen *v1alpha1.Rollout) (ctrl.Result, []string) {
 	return result, told
 }
 
-// lap lets both look at the same stale world, the faster one first, and tells whether there was anything to do. The slower one must change nothing.
+// lap lets both look at the same stale world, the faster one first, and reports whether there was
+// anything to do. The slower one must change nothing.
 func (w *race) lap(faster, slower *racer) (told []string, moved bool) {
 	w.t.Helper()
 	stale, before := w.rollout(), w.groups()
-	_, told = w.look(faster, stale)
+	_, told = w.plan(faster, stale)
 	won, groups := w.rollout(), w.groups()
 	if won.ResourceVersion == stale.ResourceVersion {
 		return told, !equality.Semantic.DeepEqual(before, groups)
 	}
-	result, lost := w.look(slower, stale)
+	result, lost := w.plan(slower, stale)
 	if result.RequeueAfter != conflictPause {
 		w.t.Errorf("whoever lost looks again after %s, want %s", result.RequeueAfter, conflictPause)
 	}
@@ -195,25 +200,25 @@ func (w *race) run() (told []string) {
 // succeed makes every target of an open group install what it is offered.
 func (w *race) succeed(group v1alpha1.DeploymentGroup) {
 	w.t.Helper()
-	w.begin(group, action.Download, action.Succeed)
+	w.start(group, action.Download, action.Succeed)
 }
 
-// begin makes every target of an open group take what it is offered, and report.
-func (w *race) begin(group v1alpha1.DeploymentGroup, reports ...action.Event) {
+// start makes every target of an open group take what it is offered, and report.
+func (w *race) start(group v1alpha1.DeploymentGroup, reports ...action.Event) {
 	w.t.Helper()
 	r := w.rollout()
 	for _, name := range group.Spec.Targets {
 		t := &v1alpha1.Target{}
-		if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: string(name)}, t); err != nil {
+		if err := w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: string(name)}, t); err != nil {
 			w.t.Fatal(err)
 		}
 		since := *r.Status.StartedAt
-		a := action.Begin(&t.Status, action.Birth{
+		a := action.Create(&t.Status, action.Creation{
 			Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Group: group.Spec.Group, Attempt: 1, Since: &since},
 			DistributionSet: "firmware-1", ContentHash: w.content, Now: w.now,
 		})
 		for _, e := range reports {
-			action.Fold(&t.Status, action.Report{ID: a.ID, Event: e, Now: w.now})
+			action.Apply(&t.Status, action.Report{ID: a.ID, Event: e, Now: w.now})
 		}
 		if err := w.store.Status().Update(w.t.Context(), t); err != nil {
 			w.t.Fatal(err)
@@ -222,7 +227,8 @@ func (w *race) begin(group v1alpha1.DeploymentGroup, reports ...action.Event) {
 	w.sync()
 }
 
-// TestW10_TwoLeadersOpenAGroupOnce: every step of a rollout is taken by one of two leaders that know the same; the other meets a conflict and looks again.
+// TestW10_TwoLeadersOpenAGroupOnce: every step of a rollout is taken by one of two leaders that
+// know the same; the other meets a conflict and looks again.
 func TestW10_TwoLeadersOpenAGroupOnce(t *testing.T) {
 	w := newRace(t)
 	told := w.run()

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -17,14 +20,14 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
 // lives is a namespace with three releases, a rollout of each, and devices that do what they are
-// offered. Objects are deleted and created again, and no device may begin a release that is older than
-// the one it runs.
+// offered. Objects are deleted and created again, and no device may start a release that is older
+// than the one it runs.
 type lives struct {
 	t     *testing.T
 	store client.WithWatch
@@ -58,13 +61,13 @@ func newLives(t *testing.T, devices int) *lives {
 		b = b.WithObjects(module, set)
 	}
 	w.store = b.Build()
-	index, clock := intents.New(), func() time.Time { return w.now }
+	index, clock := fleet.New(), func() time.Time { return w.now }
 	w.r = &racer{caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(1000)}
 	if err := index.Follow(t.Context(), w.r.caches); err != nil {
 		t.Fatal(err)
 	}
 	w.r.RolloutReconciler = &RolloutReconciler{Client: w.store, Live: w.store, Index: index, Tallies: NewTallies(index), Events: w.r.events, Now: clock,
-		Targets: targets.NewStore(index, w.store, w.store, clock, 8)}
+		Targets: targetstatus.NewStore(index, w.store, w.store, clock, 8)}
 	for i := range devices {
 		w.addTarget(fmt.Sprintf("dev-%d", i+1))
 	}
@@ -74,7 +77,7 @@ func newLives(t *testing.T, devices int) *lives {
 
 func (w *lives) meta(name string) metav1.ObjectMeta {
 	w.uids++
-	return metav1.ObjectMeta{Namespace: fleet, Name: name, UID: types.UID(fmt.Sprintf("uid-%d-%s", w.uids, name)), CreationTimestamp: metav1.NewTime(w.now), Generation: 1}
+	return metav1.ObjectMeta{Namespace: fleetNamespace, Name: name, UID: types.UID(fmt.Sprintf("uid-%d-%s", w.uids, name)), CreationTimestamp: metav1.NewTime(w.now), Generation: 1}
 }
 
 func (w *lives) must(err error) {
@@ -98,7 +101,7 @@ func (w *lives) sync() {
 		w.must(err)
 		kind.replace(items)
 	}
-	for _, t := range w.r.Index.Targets(fleet) {
+	for _, t := range w.r.Index.Targets(fleetNamespace) {
 		w.r.Tallies.TargetChanged(client.ObjectKeyFromObject(t))
 	}
 }
@@ -111,7 +114,7 @@ func (w *lives) addTarget(name string) {
 
 // recreateTargets deletes the Targets and creates them again. The devices say what they run.
 func (w *lives) recreateTargets() {
-	for _, t := range w.r.Index.Targets(fleet) {
+	for _, t := range w.r.Index.Targets(fleetNamespace) {
 		w.must(w.store.Delete(w.t.Context(), t.DeepCopy()))
 		w.addTarget(t.Name)
 	}
@@ -124,7 +127,7 @@ func (w *lives) recreateTargets() {
 // report is a device's own report of what it runs.
 func (w *lives) report(name string, release int) {
 	t := &v1alpha1.Target{}
-	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: name}, t))
+	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: name}, t))
 	w.runs[name] = release
 	action.ReportInstalled(&t.Status, fmt.Sprintf("fw-%d", release), w.hashes[release-1], w.now)
 	w.must(w.store.Status().Update(w.t.Context(), t))
@@ -135,14 +138,14 @@ func (w *lives) apply(release int, startAt *metav1.Time) {
 	r := aRollout(fmt.Sprintf("r-%d", release), fmt.Sprintf("fw-%d", release))
 	r.ObjectMeta = w.meta(r.Name)
 	two, five := int32(2), int32(5)
-	r.Spec.GroupCount, r.Spec.SettleSeconds, r.Spec.GroupOrder, r.Spec.State, r.Spec.StartAt = &two, &five, v1alpha1.GroupOrderName, v1alpha1.IntentRunning, startAt
+	r.Spec.GroupCount, r.Spec.StabilizationSeconds, r.Spec.GroupOrder, r.Spec.State, r.Spec.StartAt = &two, &five, v1alpha1.GroupOrderName, v1alpha1.IntentRunning, startAt
 	w.must(w.store.Create(w.t.Context(), r))
 	w.say("%s is created, startAt %v", r.Name, startAt)
 }
 
 func (w *lives) rollout(release int) *v1alpha1.Rollout {
 	r := &v1alpha1.Rollout{}
-	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleet, Name: fmt.Sprintf("r-%d", release)}, r))
+	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: fmt.Sprintf("r-%d", release)}, r))
 	return r
 }
 
@@ -161,11 +164,12 @@ func (w *lives) remove(release int) {
 	w.say("%s is removed", r.Name)
 }
 
-// step lets every rollout be looked at and every device come by, and reports whether anything happened.
+// step lets every rollout be looked at and every device come by, and reports whether anything
+// happened.
 func (w *lives) step() bool {
 	w.t.Helper()
 	moved := false
-	for _, r := range w.r.Index.Rollouts(fleet) {
+	for _, r := range w.r.Index.Rollouts(fleetNamespace) {
 		before := r.Status
 		if _, err := w.r.Reconcile(w.t.Context(), r.DeepCopy()); err != nil {
 			w.t.Fatal(err)
@@ -179,7 +183,7 @@ func (w *lives) step() bool {
 			}
 		}
 	}
-	for _, t := range w.r.Index.Targets(fleet) {
+	for _, t := range w.r.Index.Targets(fleetNamespace) {
 		moved = !w.silent[t.Name] && w.comeBy(t.Name) || moved
 	}
 	return moved
@@ -188,29 +192,29 @@ func (w *lives) step() bool {
 // comeBy is one poll of a device, which does what it is offered.
 func (w *lives) comeBy(name string) bool {
 	w.t.Helper()
-	key := types.NamespacedName{Namespace: fleet, Name: name}
+	key := types.NamespacedName{Namespace: fleetNamespace, Name: name}
 	t := w.r.Index.Target(key).DeepCopy()
 	before := t.Status.DeepCopy()
-	if settled, pending := offer.Settle(w.r.Index.World(t, w.now)); pending {
+	if settled, pending := offer.ApplyPending(w.r.Index.World(t, w.now)); pending {
 		t.Status = *settled
 	}
 	world := w.r.Index.World(t, w.now)
 	switch o := offer.For(world); {
 	case o.Kind == offer.Cancel:
-		action.Fold(&t.Status, action.Report{ID: o.ActionID, Event: action.CancelAccepted, Now: w.now})
+		action.Apply(&t.Status, action.Report{ID: o.ActionID, Event: action.CancelAccepted, Now: w.now})
 	case o.Kind != offer.Deploy:
 	case o.Action == nil:
-		birth := o.Birth(world)
-		release := w.release[birth.ContentHash]
-		w.say("%s begins release %d by %s, and runs %d", name, release, birth.Source.Name, w.runs[name])
+		creation := o.Creation(world)
+		release := w.release[creation.ContentHash]
+		w.say("%s starts release %d by %s, and runs %d", name, release, creation.Source.Name, w.runs[name])
 		if release < w.runs[name] && !w.deliberate {
 			w.t.Fatalf("a device falls back:\n%s", strings.Join(w.log, "\n"))
 		}
-		action.Begin(&t.Status, birth)
+		action.Create(&t.Status, creation)
 	default:
 		w.runs[name] = w.release[o.Action.ContentHash]
-		action.Fold(&t.Status, action.Report{ID: o.ActionID, Event: action.Download, Now: w.now})
-		action.Fold(&t.Status, action.Report{ID: o.ActionID, Event: action.Succeed, Now: w.now})
+		action.Apply(&t.Status, action.Report{ID: o.ActionID, Event: action.Download, Now: w.now})
+		action.Apply(&t.Status, action.Report{ID: o.ActionID, Event: action.Succeed, Now: w.now})
 	}
 	if equality.Semantic.DeepEqual(*before, t.Status) {
 		return false
@@ -234,8 +238,8 @@ func (w *lives) run() {
 	}
 }
 
-// history is the first life: three releases, one a day. The last one may be at work still, with devices
-// of its second group to come.
+// history is the first life: three releases, one a day. The last one may be at work still, with
+// devices of its second group to come.
 func (w *lives) history(placed [3]bool, atWork bool) (startAt [3]*metav1.Time) {
 	w.t.Helper()
 	for i := range 3 {
@@ -271,9 +275,9 @@ func orders() [][]int {
 }
 
 // Rollouts are deleted and created again, one, some or all of them, in any order, with and without
-// startAt. No device falls back, neither where the Targets remember what was before, and the rollouts
-// come as slowly as they like, nor where the Targets were created again, too, and the devices say what
-// they run; then the rollouts come within settleSeconds.
+// startAt. No device falls back, neither where the Targets remember what was before, and the
+// rollouts come as slowly as they like, nor where the Targets were created again, too, and the
+// devices say what they run; then the rollouts come within stabilizationSeconds.
 func TestRecreatedRolloutsTakeNoDeviceBack(t *testing.T) {
 	for range 40 {
 		order, placed := orders()[rand.IntN(15)], [3]bool{rand.IntN(2) == 0, rand.IntN(2) == 0, rand.IntN(2) == 0}
@@ -297,8 +301,8 @@ func TestRecreatedRolloutsTakeNoDeviceBack(t *testing.T) {
 	})
 }
 
-// recreate lives a first life, and then a second one in which these rollouts are created again in this
-// order.
+// recreate lives a first life, and then a second one in which these rollouts are created again in
+// this order.
 func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool, gap time.Duration) {
 	w := newLives(t, 2)
 	startAt := w.history(placed, atWork)

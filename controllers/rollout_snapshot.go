@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -11,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
@@ -37,7 +40,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 			}
 			continue
 		}
-		if !intents.Exists(g, obj) {
+		if !fleet.Exists(g, obj) {
 			s.Leftover = append(s.Leftover, g)
 			continue
 		}
@@ -51,12 +54,14 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 	return s
 }
 
-// mayBeOfPlan reports whether a group that cannot be decoded belongs to the plan of its rollout, as far as that is known.
+// mayBeOfPlan reports whether a group that cannot be decoded belongs to the plan of its rollout, as
+// far as that is known.
 func mayBeOfPlan(g *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
 	return r.Status.Plan == nil || g.Unreadable.Lacks("spec.planHash") || g.Spec.PlanHash == r.Status.Plan.Hash
 }
 
-// isNamed tells whether status.groups names the group. A dynamic one is created before it does, and there is nothing to count it by until then.
+// isNamed reports whether status.groups names the group. A dynamic one is created before it does,
+// and there is nothing to count it by until then.
 func isNamed(g *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
 	return int(g.Spec.Index) < len(r.Status.Groups) && r.Status.Groups[g.Spec.Index].Name == g.Spec.Group
 }
@@ -84,14 +89,15 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 		case self.Status.StartedAt == nil:
 			s.Neighbors = append(s.Neighbors, rollout.Neighbor{Rollout: other, Set: r.setOf(other), Shared: sync.OnceValue(func() [][]byte { return r.sharedWith(s.Groups, other) })})
 		case r.takesOver(other, self):
-			s.Claims = append(s.Claims, r.claim(s, other))
+			s.Claims = append(s.Claims, r.overlap(s, other))
 		case self.Status.State == v1alpha1.RolloutStarting && r.takesOver(self, other) && r.holdsShared(s, other):
 			s.Unsettled = append(s.Unsettled, other.Name)
 		}
 	}
 }
 
-// sharedWith marks the members that another rollout has too or, as long as its plan is not known, selects.
+// sharedWith marks the members that another rollout has too or, as long as its plan is not known,
+// selects.
 func (r *RolloutReconciler) sharedWith(groups []rollout.Group, other *v1alpha1.Rollout) [][]byte {
 	marks := make([][]byte, len(groups))
 	if r.isPlanKnown(other) {
@@ -115,7 +121,7 @@ func (r *RolloutReconciler) sharedWith(groups []rollout.Group, other *v1alpha1.R
 	return marks
 }
 
-// isPlanKnown tells whether the index has all groups of a rollout's plan.
+// isPlanKnown reports whether the index has all groups of a rollout's plan.
 func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
 	return obj.Status.Plan != nil && r.knownGroups(obj) >= len(obj.Status.Groups)
 }
@@ -124,7 +130,7 @@ func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
 func (r *RolloutReconciler) knownGroups(obj *v1alpha1.Rollout) int {
 	known := 0
 	for _, g := range r.Index.GroupsOf(obj) {
-		if intents.Exists(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBeOfPlan(g, obj) {
+		if fleet.Exists(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBeOfPlan(g, obj) {
 			known++
 		}
 	}
@@ -137,7 +143,7 @@ func byOrder(rollouts []*v1alpha1.Rollout) []*v1alpha1.Rollout {
 	return rollouts
 }
 
-// takesOver tells whether the newer of two rollouts replaces the older one, which has not ended.
+// takesOver reports whether the newer of two rollouts replaces the older one, which has not ended.
 func (r *RolloutReconciler) takesOver(newer, older *v1alpha1.Rollout) bool {
 	return !rollout.IsOver(older) && rollout.Replaces(newer, older, r.setOf(older))
 }
@@ -147,8 +153,9 @@ func (r *RolloutReconciler) setOf(obj *v1alpha1.Rollout) *offer.Set {
 	return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet})
 }
 
-// claim is what a newer rollout takes from this one. It is worked out anew only when the newer one has opened a group or either of them has grown.
-func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) rollout.Claim {
+// overlap is what a newer rollout takes from this one. It is worked out anew only when the newer
+// one has opened a group or either of them has grown.
+func (r *RolloutReconciler) overlap(s *rollout.Snapshot, newer *v1alpha1.Rollout) rollout.Overlap {
 	basis := claimBasis{plan: newer.Status.Plan.Hash, open: openGroups(newer), groups: len(s.Groups)}
 	for _, g := range s.Groups {
 		basis.own += len(g.Object.Spec.Targets)
@@ -156,8 +163,8 @@ func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) 
 	for _, g := range r.Index.GroupsOf(newer) {
 		basis.theirs += len(g.Spec.Targets)
 	}
-	return r.claims.get(claimKey{self: s.Rollout.UID, newer: newer.UID}, basis, func() rollout.Claim {
-		c := rollout.Claim{Name: newer.Name, UID: string(newer.Identity()), Content: newer.Status.Plan.ContentHash, OpenGroups: int32(basis.open)}
+	return r.overlaps.get(claimKey{self: s.Rollout.UID, newer: newer.UID}, basis, func() rollout.Overlap {
+		c := rollout.Overlap{Name: newer.Name, UID: string(newer.Identity()), Content: newer.Status.Plan.ContentHash, OpenGroups: int32(basis.open)}
 		started, opened := r.shared(s.Groups, newer, anyGroup), r.shared(s.Groups, newer, openGroup)
 		for i := range s.Groups {
 			c.Started, c.Open = append(c.Started, started[i]), append(c.Open, opened[i])
@@ -166,7 +173,8 @@ func (r *RolloutReconciler) claim(s *rollout.Snapshot, newer *v1alpha1.Rollout) 
 	})
 }
 
-// holdsShared tells whether an older rollout still has targets of this one in groups that have not opened, without having given them up.
+// holdsShared reports whether an older rollout still has targets of this one in groups that have
+// not opened, without having given them up.
 func (r *RolloutReconciler) holdsShared(s *rollout.Snapshot, older *v1alpha1.Rollout) bool {
 	unopened := func(o *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
 		return !openGroup(o, g) && !hasCeded(g, s.Rollout.Identity())
@@ -181,11 +189,12 @@ func openGroup(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
 	return int(g.Spec.Index) < len(r.Status.Groups) && r.Status.Groups[g.Spec.Index].OpenedAt != nil
 }
 
-// shared marks, group by group, the members that the other rollout has too, in groups that count; groups without are left out.
+// shared marks, group by group, the members that the other rollout has too, in groups that count;
+// groups without are left out.
 func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollout, counts func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) bool) map[int][]byte {
 	theirs := map[string]struct{}{}
 	for _, g := range r.Index.GroupsOf(other) {
-		if intents.Exists(g, other) && counts(other, g) {
+		if fleet.Exists(g, other) && counts(other, g) {
 			for _, name := range g.Spec.Targets {
 				theirs[string(name)] = struct{}{}
 			}
@@ -205,13 +214,14 @@ func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollo
 	return marks
 }
 
-// hasCeded tells whether a group that has not opened has given up to a newer rollout what they share.
+// hasCeded reports whether a group that has not opened has given up to a newer rollout what they
+// share.
 func hasCeded(g *v1alpha1.DeploymentGroup, newer types.UID) bool {
 	return slices.ContainsFunc(g.Status.SupersededBy, func(s v1alpha1.SupersedingRollout) bool { return s.UID == newer })
 }
 
-// claims remembers what newer rollouts take from each rollout.
-type claims struct {
+// overlaps remembers what newer rollouts take from each rollout.
+type overlaps struct {
 	mu    sync.Mutex
 	known map[claimKey]knownClaim
 }
@@ -228,32 +238,33 @@ type claimBasis struct {
 }
 
 type knownClaim struct {
-	basis claimBasis
-	claim rollout.Claim
+	basis   claimBasis
+	overlap rollout.Overlap
 }
 
-func (c *claims) get(key claimKey, basis claimBasis, work func() rollout.Claim) rollout.Claim {
+func (c *overlaps) get(key claimKey, basis claimBasis, work func() rollout.Overlap) rollout.Overlap {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known, ok := c.known[key]; ok && known.basis == basis {
-		return known.claim
+		return known.overlap
 	}
 	if c.known == nil {
 		c.known = map[claimKey]knownClaim{}
 	}
-	claim := work()
-	c.known[key] = knownClaim{basis, claim}
-	return claim
+	overlap := work()
+	c.known[key] = knownClaim{basis, overlap}
+	return overlap
 }
 
 // forget drops what concerns a rollout that is gone.
-func (c *claims) forget(uid types.UID) {
+func (c *overlaps) forget(uid types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(c.known, func(key claimKey, _ knownClaim) bool { return key.self == uid || key.newer == uid })
 }
 
-// cacheLags tells whether the cache misses groups that exist: what was just created must not be taken for lost.
+// cacheLags reports whether the cache misses groups that exist: what was just created must not be
+// taken for lost.
 func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout) (bool, error) {
 	known := r.knownGroups(obj)
 	if obj.Status.Plan == nil || known >= len(obj.Status.Groups) {
@@ -265,7 +276,7 @@ func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout
 	}
 	exist := 0
 	for i := range live.Items {
-		if intents.Exists(&live.Items[i], obj) && isNamed(&live.Items[i], obj) {
+		if fleet.Exists(&live.Items[i], obj) && isNamed(&live.Items[i], obj) {
 			exist++
 		}
 	}

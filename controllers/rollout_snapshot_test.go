@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -28,8 +31,8 @@ func TestWhatANewerRolloutTakesOver(t *testing.T) {
 			newer := w.rollout("newer", 10, false, "a", "b")
 			newer.Status.State, newer.Status.Groups[0].State = v1alpha1.RolloutStarting, v1alpha1.GroupScheduled
 			none := func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally { return rollout.Tally{} }
-			if claims := w.snapshot(older, none).Claims; len(claims) != tt.wantClaims {
-				t.Errorf("claims on the older one are %+v", claims)
+			if overlaps := w.snapshot(older, none).Claims; len(overlaps) != tt.wantClaims {
+				t.Errorf("claims on the older one are %+v", overlaps)
 			}
 			if unsettled := w.snapshot(newer, none).Unsettled; len(unsettled) != tt.wantClaims {
 				t.Errorf("the newer one waits until %v have given up", unsettled)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -15,15 +18,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// reportDelay gathers the reports of many devices into one look at their rollout; edits of specs wait for nothing.
+// reportDelay gathers the reports of many devices into one look at their rollout; edits of specs
+// wait for nothing.
 const reportDelay = 100 * time.Millisecond
 
-// SetupWithManager watches all that may change a rollout's next step. All but the rollout itself is watched through the index, so that a reconcile never asks an
-// index that has not heard yet of what woke it.
+// SetupWithManager watches all that may change a rollout's next step. All but the rollout itself is
+// watched through the index, so that a reconcile never asks an index that has not heard yet of what
+// woke it.
 func (r *RolloutReconciler) SetupWithManager(mgr manager.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("rollout").
 		For(&v1alpha1.Rollout{}).
@@ -49,7 +54,7 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 	case *v1alpha1.Rollout:
 		queue.Add(requestFor(any))
 		if r.concernsOthers(old, now) {
-			r.joiners.reconsider(any.Namespace)
+			r.joinCandidates.reconsider(any.Namespace)
 			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Name != any.Name })
 		}
 	case *v1alpha1.DeploymentGroup:
@@ -64,11 +69,11 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 				hasGrown(old, now) && !rollout.IsOver(other)
 		})
 	case *v1alpha1.AutoAssignment:
-		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !intents.OffersAlike(before, any) {
+		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !fleet.OffersAlike(before, any) {
 			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return !rollout.IsOver(other) })
 		}
 	case *v1alpha1.DistributionSet:
-		r.joiners.reconsider(any.Namespace)
+		r.joinCandidates.reconsider(any.Namespace)
 		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Spec.Update.DistributionSet == any.Name })
 	}
 }
@@ -81,7 +86,8 @@ func (r *RolloutReconciler) addRollouts(queue rolloutQueue, namespace string, co
 	}
 }
 
-// wakeComparing wakes, after a delay, for a plan has many groups, the rollouts that may wait for what another one has planned.
+// wakeComparing wakes, after a delay, for a plan has many groups, the rollouts that may wait for
+// what another one has planned.
 func (r *RolloutReconciler) wakeComparing(queue rolloutQueue, namespace string) {
 	for _, ro := range r.Index.Rollouts(namespace) {
 		if ro.Status.Plan != nil && ro.Status.StartedAt == nil {
@@ -90,16 +96,16 @@ func (r *RolloutReconciler) wakeComparing(queue rolloutQueue, namespace string) 
 	}
 }
 
-// hasGrown tells whether targets joined a dynamic group: they may be taken from an older rollout.
+// hasGrown reports whether targets joined a dynamic group: they may be taken from an older rollout.
 func hasGrown(old, now client.Object) bool {
 	before, was := old.(*v1alpha1.DeploymentGroup)
 	after, is := now.(*v1alpha1.DeploymentGroup)
 	return was && is && len(before.Spec.Targets) != len(after.Spec.Targets)
 }
 
-// concernsOthers reports whether a change of a rollout may change what its neighbors do: its spec or
-// plan is another one, it has started, opened a group, stopped growing, ended or is going away, or it
-// can or cannot start any more. Mere counts do not.
+// concernsOthers reports whether a change of a rollout may change what its neighbors do: its spec
+// or plan is another one, it has started, opened a group, stopped growing, ended or is going away,
+// or it can or cannot start any more. Mere counts do not.
 func (r *RolloutReconciler) concernsOthers(old, now client.Object) bool {
 	before, ok := old.(*v1alpha1.Rollout)
 	after, still := now.(*v1alpha1.Rollout)
@@ -121,8 +127,9 @@ func planHash(r *v1alpha1.Rollout) string {
 	return r.Status.Plan.Hash
 }
 
-// wakeForTarget tallies a change of a target and wakes, after a delay, the rollouts whose counts changed; those without a plan when it may change whom
-// they select; and dynamic ones that it may join, whatever it was that changed: an expression may ask for anything.
+// wakeForTarget tallies a change of a target and wakes, after a delay, the rollouts whose counts
+// changed; those without a plan when it may change whom they select; and dynamic ones that it may
+// join, whatever it was that changed: an expression may ask for anything.
 func (r *RolloutReconciler) wakeForTarget(queue rolloutQueue, old, now, any *v1alpha1.Target) {
 	for _, key := range r.Tallies.TargetChanged(client.ObjectKeyFromObject(any)) {
 		queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
@@ -130,7 +137,7 @@ func (r *RolloutReconciler) wakeForTarget(queue rolloutQueue, old, now, any *v1a
 	changed := changesSelection(old, now)
 	for _, ro := range r.Index.Rollouts(any.Namespace) {
 		switch {
-		case ro.Status.Plan == nil && changed, now != nil && rollout.Grows(ro, r.Now()) && r.joiners.consider(ro, r.Index, now, changed):
+		case ro.Status.Plan == nil && changed, now != nil && rollout.Grows(ro, r.Now()) && r.joinCandidates.consider(ro, r.Index, now, changed):
 			queue.AddAfter(requestFor(ro), reportDelay)
 		}
 	}

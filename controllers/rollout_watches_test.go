@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -13,7 +16,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// What a rollout says and what it has planned may end what its neighbours wait for. Its counts change all day and wake nobody.
+// What a rollout says and what it has planned may end what its neighbours wait for. Its counts
+// change all day and wake nobody.
 func TestWhichChangesOfARolloutWakeItsNeighbours(t *testing.T) {
 	five, six := int32(5), int32(6)
 	for name, tt := range map[string]struct {
@@ -24,27 +28,27 @@ func TestWhichChangesOfARolloutWakeItsNeighbours(t *testing.T) {
 		"it says which of the two is newer": {func(r *v1alpha1.Rollout) {
 			r.Generation, r.Spec.StartAt = 2, &metav1.Time{Time: startOfJoins}
 		}, true},
-		"it grows no more, by its spec":         {func(r *v1alpha1.Rollout) { r.Generation, r.Spec.Dynamic = 2, nil }, true},
-		"it has a plan of other targets":        {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: "another"} }, true},
-		"its plan is gone":                      {func(r *v1alpha1.Rollout) { r.Status.Plan = nil }, true},
-		"it is full, so others may join elders": {func(r *v1alpha1.Rollout) { r.Status.Targets = &v1alpha1.Counts{Targets: 6} }, true},
-		"it has started":                        {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStarting }, true},
-		"a group has opened":                    {func(r *v1alpha1.Rollout) { r.Status.Groups[0].OpenedAt = &metav1.Time{Time: startOfJoins} }, true},
-		"it goes away":                          {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }, true},
-		"devices report, and it counts":         {func(r *v1alpha1.Rollout) { r.Status.Targets = &v1alpha1.Counts{Targets: five, Succeeded: 3} }, false},
-		"it says anew what it waits for":        {func(r *v1alpha1.Rollout) { r.Status.WaitingFor = &v1alpha1.WaitingFor{Message: "2 of 5"} }, false},
-		"it has planned the same once more":     {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: "r", Targets: 5} }, false},
-		"somebody puts a label on it":           {func(r *v1alpha1.Rollout) { r.Labels = map[string]string{"team": "blue"} }, false},
+		"it grows no more, by its spec":             {func(r *v1alpha1.Rollout) { r.Generation, r.Spec.Dynamic = 2, nil }, true},
+		"it has a plan of other targets":            {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: "another"} }, true},
+		"its plan is gone":                          {func(r *v1alpha1.Rollout) { r.Status.Plan = nil }, true},
+		"it is full, so others may join older ones": {func(r *v1alpha1.Rollout) { r.Status.Targets = &v1alpha1.Counts{Targets: 6} }, true},
+		"it has started":                            {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStarting }, true},
+		"a group has opened":                        {func(r *v1alpha1.Rollout) { r.Status.Groups[0].OpenedAt = &metav1.Time{Time: startOfJoins} }, true},
+		"it goes away":                              {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }, true},
+		"devices report, and it counts":             {func(r *v1alpha1.Rollout) { r.Status.Targets = &v1alpha1.Counts{Targets: five, Succeeded: 3} }, false},
+		"it says anew what it waits for":            {func(r *v1alpha1.Rollout) { r.Status.WaitingFor = &v1alpha1.WaitingFor{Message: "2 of 5"} }, false},
+		"it has planned the same once more":         {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: "r", Targets: 5} }, false},
+		"somebody puts a label on it":               {func(r *v1alpha1.Rollout) { r.Labels = map[string]string{"team": "blue"} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newJoinWorld(t)
-				w.rollout("elder", -10, true)
+				w.rollout("older", -10, true)
 				old := w.rollout("r", 0, true)
 				old.Generation, old.Spec.Dynamic.MaxTargets, old.Status.Targets = 1, &six, &v1alpha1.Counts{Targets: five}
 				now := old.DeepCopy()
 				tt.edit(now)
-				if got := w.woken(func(queue rolloutQueue) { w.wake(queue, old, now) })["elder"]; got != tt.want {
+				if got := w.woken(func(queue rolloutQueue) { w.wake(queue, old, now) })["older"]; got != tt.want {
 					t.Errorf("the neighbour is woken: %t, want %t", got, tt.want)
 				}
 			})
@@ -52,19 +56,21 @@ func TestWhichChangesOfARolloutWakeItsNeighbours(t *testing.T) {
 	}
 }
 
-// What a younger rollout would have taken is free for the elder as soon as the younger one says that it grows no more.
+// What a newer rollout would have taken is free for the older as soon as the newer one says that it
+// grows no more.
 func TestJoinersAreFreeWhenAYoungerRolloutIsToGrowNoMore(t *testing.T) {
 	w := newJoinWorld(t)
 	w.target("a", "field")
-	elder, younger := w.rollout("elder", 0, true), w.rollout("younger", 10, true)
-	w.want(elder, 10, "")
-	old := younger.DeepCopy()
-	younger.Generation, younger.Spec.Dynamic = 1, nil
-	w.woken(func(queue rolloutQueue) { w.wake(queue, old, younger) })
-	w.want(elder, 10, "a")
+	older, newer := w.rollout("older", 0, true), w.rollout("newer", 10, true)
+	w.want(older, 10, "")
+	old := newer.DeepCopy()
+	newer.Generation, newer.Spec.Dynamic = 1, nil
+	w.woken(func(queue rolloutQueue) { w.wake(queue, old, newer) })
+	w.want(older, 10, "a")
 }
 
-// A rollout that compares itself with others before its start hears of each group that becomes known.
+// A rollout that compares itself with others before its start hears of each group that becomes
+// known.
 func TestAGroupThatBecomesKnownWakesWhoCompares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newJoinWorld(t)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -24,7 +27,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// SoftwareModuleReconciler tells whether a module is the only one of its identity, and freezes it once a set in use contains it.
+// SoftwareModuleReconciler reports whether a module is the only one of its identity, and freezes it
+// once a set in use contains it.
 type SoftwareModuleReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -36,7 +40,7 @@ func (r *SoftwareModuleReconciler) Reconcile(ctx context.Context, module *v1alph
 	if !module.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	elder, err := r.elderOf(ctx, module)
+	older, err := r.olderOf(ctx, module)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -44,7 +48,7 @@ func (r *SoftwareModuleReconciler) Reconcile(ctx context.Context, module *v1alph
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	status := moduleStatus(module, elder, user != "", r.Now())
+	status := moduleStatus(module, older, user != "", r.Now())
 	if equality.Semantic.DeepEqual(module.Status, status) {
 		return ctrl.Result{}, nil
 	}
@@ -57,23 +61,24 @@ func (r *SoftwareModuleReconciler) Reconcile(ctx context.Context, module *v1alph
 	return ctrl.Result{}, nil
 }
 
-// elderOf is the oldest other module of the same identity, if it is older than this one.
-func (r *SoftwareModuleReconciler) elderOf(ctx context.Context, module *v1alpha1.SoftwareModule) (string, error) {
+// olderOf is the oldest other module of the same identity, if it is older than this one.
+func (r *SoftwareModuleReconciler) olderOf(ctx context.Context, module *v1alpha1.SoftwareModule) (string, error) {
 	var same v1alpha1.SoftwareModuleList
 	if err := r.Client.List(ctx, &same, client.InNamespace(module.Namespace), client.MatchingFields{ModuleByIdentity: ModuleIdentity(module)[0]}, client.UnsafeDisableDeepCopy); err != nil {
 		return "", fmt.Errorf("list modules of the same type, name and version as %s: %w", module.Name, err)
 	}
-	twins := make([]metav1.Object, 0, len(same.Items))
+	duplicates := make([]metav1.Object, 0, len(same.Items))
 	for i := range same.Items {
-		twins = append(twins, &same.Items[i])
+		duplicates = append(duplicates, &same.Items[i])
 	}
-	return elderAmong(module, twins), nil
+	return olderAmong(module, duplicates), nil
 }
 
-// elderAmong names the oldest of several objects of one identity, unless it is the object itself. Age first, then the name: the same world, the same answer.
-func elderAmong(object metav1.Object, twins []metav1.Object) string {
+// olderAmong names the oldest of several objects of one identity, unless it is the object itself.
+// Age first, then the name: the same world, the same answer.
+func olderAmong(object metav1.Object, duplicates []metav1.Object) string {
 	oldest := object
-	for _, t := range twins {
+	for _, t := range duplicates {
 		if byAge(t, oldest) < 0 {
 			oldest = t
 		}
@@ -95,7 +100,8 @@ func byAge(a, b metav1.Object) int {
 	return 1
 }
 
-// lockedBy names a set that is in use, or about to be, and contains the module; empty: there is none.
+// lockedBy names a set that is in use, or about to be, and contains the module; empty: there is
+// none.
 func (r *SoftwareModuleReconciler) lockedBy(ctx context.Context, module *v1alpha1.SoftwareModule) (string, error) {
 	var sets v1alpha1.DistributionSetList
 	if err := r.Client.List(ctx, &sets, client.InNamespace(module.Namespace), client.MatchingFields{SetByModule: module.Name}, client.UnsafeDisableDeepCopy); err != nil {
@@ -113,24 +119,24 @@ func (r *SoftwareModuleReconciler) lockedBy(ctx context.Context, module *v1alpha
 	return slices.Min(names), nil
 }
 
-// freezesModules tells whether a set is locked, or waits for its modules to be.
+// freezesModules reports whether a set is locked, or waits for its modules to be.
 func freezesModules(set *v1alpha1.DistributionSet) bool {
 	locked := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionLocked)
 	return set.Status.Locked || locked != nil && locked.Reason == v1alpha1.ReasonLocking
 }
 
 // moduleStatus is what one look finds. Locked never goes back.
-func moduleStatus(module *v1alpha1.SoftwareModule, elder string, used bool, now time.Time) v1alpha1.SoftwareModuleStatus {
+func moduleStatus(module *v1alpha1.SoftwareModule, older string, used bool, now time.Time) v1alpha1.SoftwareModuleStatus {
 	status := *module.Status.DeepCopy()
 	status.ObservedGeneration = module.Generation
 	status.Locked = status.Locked || used
 	c := conditions{&status.Conditions, module.Generation, now}
-	if elder == "" {
+	if older == "" {
 		c.ready(v1alpha1.ReasonReady, "no other SoftwareModule has this type, name and version")
 		return status
 	}
 	c.stalled(v1alpha1.ReasonDuplicate, fmt.Sprintf("SoftwareModule %s is older and has the same type %q, name %q and version %q: delete one of the two, or give this one another version",
-		elder, module.Spec.Type, module.Spec.Name, module.Spec.Version))
+		older, module.Spec.Type, module.Spec.Name, module.Spec.Version))
 	return status
 }
 
@@ -154,11 +160,11 @@ func recordReady(recorder events.EventRecorder, object client.Object, old, now [
 	recorder.Eventf(object, nil, corev1.EventTypeWarning, after.Reason, "Look", "%s", shorten(after.Message, maxNoteBytes))
 }
 
-// SetupWithManager watches modules, their twins, and the sets that contain them.
+// SetupWithManager watches modules, their duplicates, and the sets that contain them.
 func (r *SoftwareModuleReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("softwaremodule").
 		For(&v1alpha1.SoftwareModule{}).
-		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.moduleTwins), builder.WithPredicates(comesOrGoes)).
+		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.moduleDuplicates), builder.WithPredicates(comesOrGoes)).
 		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(modulesOfSet), builder.WithPredicates(freezing)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, NewQueue: fairQueue, SkipNameValidation: new(true)}).
 		Complete(quiet{readable(mgr.GetClient(), r)})
@@ -181,8 +187,8 @@ func modulesOfSet(_ context.Context, o client.Object) []reconcile.Request {
 	return requestsFor(o.GetNamespace(), SetModules(o))
 }
 
-// moduleTwins are the other modules of the same identity.
-func (r *SoftwareModuleReconciler) moduleTwins(ctx context.Context, o client.Object) []reconcile.Request {
+// moduleDuplicates are the other modules of the same identity.
+func (r *SoftwareModuleReconciler) moduleDuplicates(ctx context.Context, o client.Object) []reconcile.Request {
 	var same v1alpha1.SoftwareModuleList
 	if err := r.Client.List(ctx, &same, client.InNamespace(o.GetNamespace()), client.MatchingFields{ModuleByIdentity: ModuleIdentity(o)[0]}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil // a cache fails to list only while it shuts down

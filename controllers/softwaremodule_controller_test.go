@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -12,36 +15,36 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-func TestModuleTwins(t *testing.T) {
+func TestModuleDuplicates(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"))
 	w.now = w.now.Add(time.Hour)
-	twin := aModule("linux-again", "os")
-	twin.Spec.Name = "linux"
-	w.create(twin)
+	duplicate := aModule("linux-again", "os")
+	duplicate.Spec.Name = "linux"
+	w.create(duplicate)
 	w.run()
 	if got := words(w.module("linux").Status.Conditions, v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
-		t.Errorf("the elder is %q", got)
+		t.Errorf("the older is %q", got)
 	}
 	got := words(w.module("linux-again").Status.Conditions, v1alpha1.ConditionReady)
 	if !strings.HasPrefix(got, "False Duplicate: SoftwareModule linux is older") {
-		t.Errorf("the younger is %q", got)
+		t.Errorf("the newer is %q", got)
 	}
-	if got := namesOf(w.modules.moduleTwins(t.Context(), w.module("linux"))); !cmp.Equal(got, []string{"linux-again"}) {
-		t.Errorf("the elder wakes %v, want its twin", got)
+	if got := namesOf(w.modules.moduleDuplicates(t.Context(), w.module("linux"))); !cmp.Equal(got, []string{"linux-again"}) {
+		t.Errorf("the older wakes %v, want its duplicate", got)
 	}
 
 	w.remove(&v1alpha1.SoftwareModule{}, "linux")
 	w.run()
 	left := w.module("linux-again")
 	if got := words(left.Status.Conditions, v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
-		t.Errorf("with the elder gone, the younger is %q", got)
+		t.Errorf("with the older gone, the newer is %q", got)
 	}
 	if got := words(left.Status.Conditions, v1alpha1.ConditionStalled); got != "" {
 		t.Errorf("Stalled stays behind: %q", got)
 	}
 }
 
-func TestModuleTwinsOfTheSameSecond(t *testing.T) {
+func TestModuleDuplicatesOfTheSameSecond(t *testing.T) {
 	b, a := aModule("b", "os"), aModule("a", "os")
 	a.Spec.Name, b.Spec.Name = "linux", "linux"
 	w := newSetWorld(t, b, a)
@@ -69,14 +72,14 @@ func TestModuleLocksForASetInUseAndNeverGoesBack(t *testing.T) {
 			if err := w.store.Status().Update(t.Context(), set); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.lookAtModule("linux"); err != nil {
+			if err := w.reconcileModule("linux"); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.module("linux").Status.Locked; got != tc.want {
 				t.Fatalf("locked = %v, want %v", got, tc.want)
 			}
 			w.remove(&v1alpha1.DistributionSet{}, "fw")
-			if err := w.lookAtModule("linux"); err != nil {
+			if err := w.reconcileModule("linux"); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.module("linux").Status.Locked; got != tc.want {
@@ -91,7 +94,7 @@ func TestModuleIdleWritesNothing(t *testing.T) {
 	w.run()
 	before := len(w.writes)
 	w.now = w.now.Add(time.Hour)
-	if err := w.lookAtModule("linux"); err != nil {
+	if err := w.reconcileModule("linux"); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.writes[before:]; len(got) != 0 {
@@ -108,7 +111,7 @@ func TestModulePredicateLetsFreezingSetsThrough(t *testing.T) {
 		old, now *v1alpha1.DistributionSet
 		want     bool
 	}{
-		"begins to lock":        {calm, locking, true},
+		"starts to lock":        {calm, locking, true},
 		"goes on as it is":      {locking, locking, false},
 		"names other modules":   {locking, grown, true},
 		"is used no longer":     {locking, calm, false},

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -7,14 +10,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// Tallies count, group by group, what became of the members. A report on one target costs the same in a fleet of any size: its entry is taken out and
-// put in again. The tally says when to look; what is decided is recounted first.
+// Tallies count, group by group, what became of the members. A report on one target costs the same
+// in a fleet of any size: its entry is taken out and put in again. The tally says when to look;
+// what is decided is recounted first.
 type Tallies struct {
-	index *intents.Index
+	index *fleet.Index
 
 	mu     sync.Mutex
 	groups map[types.NamespacedName]*groupTally
@@ -37,11 +41,12 @@ type memberBits struct {
 }
 
 // NewTallies makes empty tallies over an index.
-func NewTallies(index *intents.Index) *Tallies {
+func NewTallies(index *fleet.Index) *Tallies {
 	return &Tallies{index: index, groups: map[types.NamespacedName]*groupTally{}}
 }
 
-// Of is the tally of one group. It is counted anew when the rule or the group's bitmaps have changed since, as when the group opened.
+// Of is the tally of one group. It is counted anew when the rule or the group's bitmaps have
+// changed since, as when the group opened.
 func (t *Tallies) Of(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Tally {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,7 +76,8 @@ func (t *Tallies) count(g *v1alpha1.DeploymentGroup, rule rollout.Rule, bits mem
 	return counted
 }
 
-// TargetChanged counts one target anew in every group it is a member of, and answers the rollouts whose counts changed.
+// TargetChanged counts one target anew in every group it is a member of, and answers the rollouts
+// whose counts changed.
 func (t *Tallies) TargetChanged(key types.NamespacedName) []types.NamespacedName {
 	memberships := t.index.Memberships(key)
 	t.mu.Lock()

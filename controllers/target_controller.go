@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -12,16 +15,17 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// TargetReconciler gives a target its first look, notes its single assignment, and folds what applies to its open action while the device is away.
+// TargetReconciler gives a target its first look, notes its single assignment, and applies what
+// applies to its open action while the device is away.
 type TargetReconciler struct {
 	Client  client.Client
-	Index   *intents.Index
-	Targets *targets.Store
+	Index   *fleet.Index
+	Targets *targetstatus.Store
 	Now     func() time.Time
 }
 
@@ -30,7 +34,7 @@ func (r *TargetReconciler) Reconcile(ctx context.Context, target *v1alpha1.Targe
 	if !target.DeletionTimestamp.IsZero() || !r.Index.HasSynced() {
 		return ctrl.Result{RequeueAfter: untilSynced(r.Index)}, nil
 	}
-	stored, err := r.Targets.Update(ctx, client.ObjectKeyFromObject(target), r.look)
+	stored, err := r.Targets.Update(ctx, client.ObjectKeyFromObject(target), r.plan)
 	if apierrors.IsNotFound(err) {
 		return ctrl.Result{}, nil
 	}
@@ -38,35 +42,37 @@ func (r *TargetReconciler) Reconcile(ctx context.Context, target *v1alpha1.Targe
 		return retryConflict(err)
 	}
 	if action.Open(&stored.Status) != nil { // what was just noted, such as an assignment, may replace it
-		if stored, err = r.Targets.Settle(ctx, client.ObjectKeyFromObject(target)); err != nil {
+		if stored, err = r.Targets.ApplyPending(ctx, client.ObjectKeyFromObject(target)); err != nil {
 			return retryConflict(err)
 		}
 	}
 	return ctrl.Result{RequeueAfter: r.recheck(stored)}, nil
 }
 
-// look brings everything up to date that the controller owns in a target's status.
-func (r *TargetReconciler) look(w offer.World, status *v1alpha1.TargetStatus) error {
+// plan brings everything up to date that the controller owns in a target's status.
+func (r *TargetReconciler) plan(w offer.World, status *v1alpha1.TargetStatus) error {
 	t := w.Target
-	firstLook(t, status, w.Now)
-	targets.NoteSelection(t, status, w.Now)
+	firstReconcile(t, status, w.Now)
+	targetstatus.NoteSelection(t, status, w.Now)
 	status.Assignment = offer.NoteAssignment(t.Spec.Assignment, status.Assignment, w.Now)
-	targets.NoteReady(t, status, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
+	targetstatus.NoteReady(t, status, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
 	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, offer.Assigned(r.Index.World(t, w.Now))) // as of what was just noted
 	status.ObservedGeneration = t.Generation
-	speakOf(status.Conditions, t.Generation)
+	setObservedGeneration(status.Conditions, t.Generation)
 	return nil
 }
 
-// speakOf lets what is known of the device, such as Consistent, hold for the generation that was looked at: kubectl wait takes no word on an older one.
-func speakOf(conditions []metav1.Condition, generation int64) {
+// setObservedGeneration lets what is known of the device, such as Consistent, hold for the
+// generation that was looked at: kubectl wait takes no word on an older one.
+func setObservedGeneration(conditions []metav1.Condition, generation int64) {
 	for i := range conditions {
 		conditions[i].ObservedGeneration = generation
 	}
 }
 
-// firstLook gives what the door needs before it announces anything: an id, and a number that no action of this name ever had.
-func firstLook(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
+// firstReconcile gives what the device API needs before it announces anything: an id, and a number
+// that no action of this name ever had.
+func firstReconcile(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
 	status.ControllerID, status.UID = t.ControllerID(), t.Identity()
 	if status.UpdateStatus == "" {
 		status.UpdateStatus = v1alpha1.UpdateStatusUnknown
@@ -74,7 +80,8 @@ func firstLook(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time)
 	action.StartIDs(status, now)
 }
 
-// recheck is when time alone changes something about a target: a deadline of its open action, what is said of its assignment, or its silence.
+// recheck is when time alone changes something about a target: a deadline of its open action, what
+// is said of its assignment, or its silence.
 func (r *TargetReconciler) recheck(t *v1alpha1.Target) time.Duration {
 	now := r.Now()
 	var times []time.Time
@@ -84,8 +91,8 @@ func (r *TargetReconciler) recheck(t *v1alpha1.Target) time.Duration {
 	if t.Spec.Assignment != nil {
 		times = append(times, offer.AssignedUntil(r.Index.World(t, now)))
 	}
-	if seen := t.Status.LastSeen; seen != nil && now.Sub(seen.Time) < targets.OfflineAfter {
-		times = append(times, seen.Add(targets.OfflineAfter))
+	if seen := t.Status.LastSeen; seen != nil && now.Sub(seen.Time) < targetstatus.OfflineAfter {
+		times = append(times, seen.Add(targetstatus.OfflineAfter))
 	}
 	times = slices.DeleteFunc(times, time.Time.IsZero)
 	if len(times) == 0 {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -12,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -22,12 +25,13 @@ func assignment(set string, at *metav1.Time) *v1alpha1.Assignment {
 	return &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: set}, AssignedAt: at}
 }
 
-// What a device did under an earlier spec is still true after an edit, and `kubectl wait --for=condition=Consistent` must come back.
+// What a device did under an earlier spec is still true after an edit, and `kubectl wait
+// --for=condition=Consistent` must come back.
 func TestALookLetsWhatIsKnownOfTheDeviceHoldForTheNewSpec(t *testing.T) {
 	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", Generation: 2}}
 	target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
-	r := &TargetReconciler{Index: intents.New()}
-	if err := r.look(offer.World{Now: noon, Target: target}, &target.Status); err != nil {
+	r := &TargetReconciler{Index: fleet.New()}
+	if err := r.plan(offer.World{Now: noon, Target: target}, &target.Status); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range target.Status.Conditions {
@@ -45,7 +49,7 @@ func TestAnAssignmentWaitsForItsTime(t *testing.T) {
 	if got, want := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message), "True WaitingForStart: fw is assigned as of 2026-03-01T13:00:00Z (spec.assignment.assignedAt) and waits until then"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	r := &TargetReconciler{Index: intents.New(), Now: func() time.Time { return noon }}
+	r := &TargetReconciler{Index: fleet.New(), Now: func() time.Time { return noon }}
 	if got := r.recheck(target); got != time.Hour {
 		t.Errorf("it is looked at again after %s", got)
 	}
@@ -56,7 +60,7 @@ func TestWhenATargetIsLookedAtAgain(t *testing.T) {
 	moment := func(d time.Duration) *metav1.Time { at := metav1.NewTime(noon.Add(d)); return &at }
 	tenMinutes, anHour := int32(600), int32(3600)
 	running := func(edit func(*v1alpha1.Action)) *v1alpha1.Target {
-		a := v1alpha1.Action{ID: 99, State: v1alpha1.ActionDownloading, DistributionSet: "fw", ContentHash: "content", BeganAt: moment(-time.Minute),
+		a := v1alpha1.Action{ID: 99, State: v1alpha1.ActionDownloading, DistributionSet: "fw", ContentHash: "content", StartedAt: moment(-time.Minute),
 			Update: v1alpha1.ActionUpdate{ProgressDeadlineSeconds: &tenMinutes, CancelDeadlineSeconds: &anHour}}
 		edit(&a)
 		return &v1alpha1.Target{Status: v1alpha1.TargetStatus{NextActionID: 100, Actions: []v1alpha1.Action{a}}}
@@ -79,10 +83,10 @@ func TestWhenATargetIsLookedAtAgain(t *testing.T) {
 			Status: v1alpha1.TargetStatus{NextActionID: 100, Assignment: &v1alpha1.SeenAssignment{
 				DistributionSet: "fw", AssignedAt: moment(-time.Hour), Since: &metav1.MicroTime{Time: noon.Add(-time.Hour)}}},
 		}, 4 * time.Second},
-		"in a second, when that has passed": {running(func(a *v1alpha1.Action) { a.BeganAt = moment(-time.Hour) }), time.Second},
+		"in a second, when that has passed": {running(func(a *v1alpha1.Action) { a.StartedAt = moment(-time.Hour) }), time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &TargetReconciler{Index: intents.New(), Now: func() time.Time { return noon }}
+			r := &TargetReconciler{Index: fleet.New(), Now: func() time.Time { return noon }}
 			if got := r.recheck(tt.target); got != tt.want {
 				t.Errorf("it is looked at again after %s, want %s", got, tt.want)
 			}
@@ -90,7 +94,8 @@ func TestWhenATargetIsLookedAtAgain(t *testing.T) {
 	}
 }
 
-// A refused assignment must be seen as refused, by people and by the counters, also beside a cancel that names no action.
+// A refused assignment must be seen as refused, by people and by the counters, also beside a cancel
+// that names no action.
 func TestARefusedAssignmentIsSaidBeforeAWrongCancel(t *testing.T) {
 	const wrongCancel = "spec.cancel.upTo is 500, but this target was never given an id above 99, so it is ignored: copy the id from status.actions"
 	for name, tt := range map[string]struct {
@@ -136,7 +141,7 @@ func TestWhichChangesOfATargetWakeItsController(t *testing.T) {
 	}{
 		"its spec is edited":  {func(t *v1alpha1.Target) { t.Generation = 2 }, true, true},
 		"it has other labels": {func(t *v1alpha1.Target) { t.Labels = map[string]string{"ring": "lab"} }, true, true},
-		"it begins": {func(t *v1alpha1.Target) {
+		"it starts": {func(t *v1alpha1.Target) {
 			t.Status.Actions = []v1alpha1.Action{{ID: 100, State: v1alpha1.ActionRetrieved}}
 		}, false, true},
 		"it says what it runs":   {func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "fw"} }, false, true},
@@ -158,7 +163,8 @@ func TestWhichChangesOfATargetWakeItsController(t *testing.T) {
 	}
 }
 
-// What others do to a target changes what is said of its assignment. Who has none is not woken by it.
+// What others do to a target changes what is said of its assignment. Who has none is not woken by
+// it.
 func TestWhoseAssignmentAChangeConcerns(t *testing.T) {
 	rollouts := func(edit func(old, now *v1alpha1.Rollout)) func(w *joinWorld) (old, now client.Object) {
 		return func(w *joinWorld) (client.Object, client.Object) {
@@ -229,7 +235,8 @@ func TestWhoseAssignmentAChangeConcerns(t *testing.T) {
 	}
 }
 
-// The time of an assignment may come between the look that waits for it and the question when to look again.
+// The time of an assignment may come between the look that waits for it and the question when to
+// look again.
 func TestAnAssignmentWhoseTimeHasJustComeIsLookedAtAgain(t *testing.T) {
 	at := metav1.NewTime(noon)
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}}

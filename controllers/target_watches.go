@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -18,10 +21,11 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// What wakes the controller of targets: what their open actions, or the words on their assignments, depend on.
+// What wakes the controller of targets: what their open actions, or the words on their assignments,
+// depend on.
 
 // SetupWithManager watches targets, and through the index what may change their open actions.
 func (r *TargetReconciler) SetupWithManager(mgr ctrl.Manager) error {
@@ -39,7 +43,8 @@ func (r *TargetReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(quiet{readable(mgr.GetClient(), r)})
 }
 
-// concerned are the targets that a change of something else concerns: their open action may have to give way, or what is said of their assignment may be over.
+// concerned are the targets that a change of something else concerns: their open action may have to
+// give way, or what is said of their assignment may be over.
 func (r *TargetReconciler) concerned(old, now client.Object) []reconcile.Request {
 	any := now
 	if any == nil {
@@ -48,7 +53,7 @@ func (r *TargetReconciler) concerned(old, now client.Object) []reconcile.Request
 	switch any := any.(type) {
 	case *v1alpha1.Target:
 		if now == nil {
-			return r.twins(any)
+			return r.duplicates(any)
 		}
 	case *v1alpha1.Rollout:
 		if now != nil {
@@ -60,7 +65,7 @@ func (r *TargetReconciler) concerned(old, now client.Object) []reconcile.Request
 			return r.concernedByGroup(before, any)
 		}
 	case *v1alpha1.AutoAssignment:
-		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !intents.OffersAlike(before, any) {
+		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !fleet.OffersAlike(before, any) {
 			return r.assigned(any.Namespace, client.MatchingFields{TargetByAssignment: Assigned})
 		}
 	case *v1alpha1.DistributionSet: // conditions say what it lacks
@@ -93,7 +98,8 @@ func (r *TargetReconciler) concernedByGroup(before, after *v1alpha1.DeploymentGr
 	return requests
 }
 
-// reach is how far a rollout has come towards its members, as far as their other updates depend on it.
+// reach is how far a rollout has come towards its members, as far as their other updates depend on
+// it.
 type reach struct {
 	open             int
 	started, stopped bool
@@ -104,17 +110,17 @@ func reachOf(r *v1alpha1.Rollout) reach {
 	if r == nil {
 		return reach{}
 	}
-	_, stopped := intents.Gate(r, 0)
+	_, stopped := fleet.Gate(r, 0)
 	return reach{openGroups(r), r.Status.StartedAt != nil, stopped, r.Spec.Update.Superseding}
 }
 
-// isHeld tells whether a rollout offers nothing for the time being.
+// isHeld reports whether a rollout offers nothing for the time being.
 func isHeld(r *v1alpha1.Rollout) bool {
 	return r.Status.State == v1alpha1.RolloutPaused || r.Spec.State == v1alpha1.IntentPaused
 }
 
-// targetPredicate lets through what the controller answers to: spec, labels, attributes, actions that opened or closed, and what an assigned device runs. Polls and
-// progress wake nobody.
+// targetPredicate lets through what the controller answers to: spec, labels, attributes, actions
+// that opened or closed, and what an assigned device runs. Polls and progress wake nobody.
 var targetPredicate = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, now := e.ObjectOld.(*v1alpha1.Target), e.ObjectNew.(*v1alpha1.Target)
@@ -150,8 +156,8 @@ func hasDeadline(t *v1alpha1.Target) bool {
 	return a != nil && (a.Update.ProgressDeadlineSeconds != nil || a.Update.CancelDeadlineSeconds != nil)
 }
 
-// twins of a target that is gone: the next oldest is served from now on.
-func (r *TargetReconciler) twins(gone *v1alpha1.Target) []reconcile.Request {
+// duplicates of a target that is gone: the next oldest is served from now on.
+func (r *TargetReconciler) duplicates(gone *v1alpha1.Target) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, name := range r.Index.Claimants(gone.Namespace, gone.ControllerID()) {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: gone.Namespace, Name: name}})
@@ -159,11 +165,12 @@ func (r *TargetReconciler) twins(gone *v1alpha1.Target) []reconcile.Request {
 	return requests
 }
 
-// membersAtWork are the members of a rollout's open groups that are busy with an action of another source.
+// membersAtWork are the members of a rollout's open groups that are busy with an action of another
+// source.
 func (r *TargetReconciler) membersAtWork(ro *v1alpha1.Rollout) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, g := range r.Index.GroupsOf(ro) {
-		if !intents.Exists(g, ro) || !openGroup(ro, g) {
+		if !fleet.Exists(g, ro) || !openGroup(ro, g) {
 			continue
 		}
 		for _, name := range g.Spec.Targets {
@@ -178,7 +185,8 @@ func (r *TargetReconciler) membersAtWork(ro *v1alpha1.Rollout) []reconcile.Reque
 	return requests
 }
 
-// assignedMembers are the members of a rollout that have an assignment of their own. A fleet without assignments costs nothing.
+// assignedMembers are the members of a rollout that have an assignment of their own. A fleet
+// without assignments costs nothing.
 func (r *TargetReconciler) assignedMembers(ro *v1alpha1.Rollout) []reconcile.Request {
 	return slices.DeleteFunc(r.assigned(ro.Namespace, client.MatchingFields{TargetByAssignment: Assigned}), func(request reconcile.Request) bool {
 		t := r.Index.Target(request.NamespacedName)

@@ -12,7 +12,7 @@ kubeconfig=$state/kubeconfig
 etcd_port=${GOSHAWK_ETCD_PORT:-12379}
 etcd_peer_port=${GOSHAWK_ETCD_PEER_PORT:-12380}
 apiserver_port=${GOSHAWK_APISERVER_PORT:-16443}
-door_port=${GOSHAWK_DOOR_PORT:-8080}
+device_api_port=${GOSHAWK_DEVICE_API_PORT:-8080}
 metrics_port=${GOSHAWK_METRICS_PORT:-8081}
 health_port=${GOSHAWK_HEALTH_PORT:-8082}
 read -ra manager_flags <<<"${GOSHAWK_MANAGER_FLAGS:-}" # further flags for the manager, apart by blanks
@@ -57,7 +57,7 @@ arguments_of() {
 	manager)
 		printf '%s\n' \
 			"--kubeconfig=$kubeconfig" \
-			"--door-bind-address=127.0.0.1:$door_port" \
+			"--ddi-bind-address=127.0.0.1:$device_api_port" \
 			"--metrics-bind-address=127.0.0.1:$metrics_port" \
 			"--health-probe-bind-address=127.0.0.1:$health_port" \
 			--leader-elect=false \
@@ -78,7 +78,7 @@ ports_of() {
 		echo "$apiserver_port GOSHAWK_APISERVER_PORT the API server"
 		;;
 	manager)
-		echo "$door_port GOSHAWK_DOOR_PORT the door for devices"
+		echo "$device_api_port GOSHAWK_DEVICE_API_PORT the device API for devices"
 		echo "$metrics_port GOSHAWK_METRICS_PORT metrics"
 		echo "$health_port GOSHAWK_HEALTH_PORT health"
 		;;
@@ -257,7 +257,7 @@ raise manager 90
 cat <<END
 
 Goshawk is up.
-  devices:  http://127.0.0.1:$door_port
+  devices:  http://127.0.0.1:$device_api_port
   metrics:  http://127.0.0.1:$metrics_port/metrics
   logs:     .goshawk/{etcd,kube-apiserver,manager}.log
   kubectl:  export KUBECONFIG=$kubeconfig PATH=\$PATH:$assets

@@ -71,6 +71,6 @@ pure internal/rollout
 pure internal/autoassignment
 pure internal/explain
 
-forbid internal/intents "$mod/controllers" "$mod/internal/ddi"
+forbid internal/fleet "$mod/controllers" "$mod/internal/ddi"
 
 exit $status

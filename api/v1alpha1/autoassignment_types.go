@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 import (
@@ -12,7 +15,7 @@ type AutoAssignmentIntent string
 const (
 	// AutoAssignmentIntentRunning offers the set.
 	AutoAssignmentIntentRunning AutoAssignmentIntent = "Running"
-	// AutoAssignmentIntentPaused offers nothing to devices that have not begun.
+	// AutoAssignmentIntentPaused offers nothing to devices that have not started.
 	AutoAssignmentIntentPaused AutoAssignmentIntent = "Paused"
 )
 
@@ -27,13 +30,15 @@ const (
 	AutoAssignmentRunning AutoAssignmentState = "Running"
 	// AutoAssignmentPaused offers nothing.
 	AutoAssignmentPaused AutoAssignmentState = "Paused"
-	// AutoAssignmentStopped offers nothing any more: the set was invalidated, which is final, or deleted, which ends when it is restored.
+	// AutoAssignmentStopped offers nothing any more: the set was invalidated, which is final, or
+	// deleted, which ends when it is restored.
 	AutoAssignmentStopped AutoAssignmentState = "Stopped"
 )
 
 // AutoAssignmentSpec offers a set to every matching target, present or future.
 type AutoAssignmentSpec struct {
-	// update is what is brought to a device. A missing set is Stalled and recovers; an invalidated one stops the auto-assignment for good.
+	// update is what is brought to a device. A missing set is Stalled and recovers; an invalidated
+	// one stops the auto-assignment for good.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'TimeForced'",message="update.type TimeForced does not fit an auto-assignment: targets join at any time; choose Forced or Soft",fieldPath=".type"
 	// +kubebuilder:validation:XValidation:rule="!has(self.startDeadlineSeconds)",message="startDeadlineSeconds is for the groups of a rollout: an auto-assignment waits for its devices; remove it",fieldPath=".startDeadlineSeconds"
@@ -46,7 +51,8 @@ type AutoAssignmentSpec struct {
 	// +default="Running"
 	State AutoAssignmentIntent `json:"state,omitempty"`
 
-	// startAt is when to start, and the place in the order of updates: the newer wins. Give it in production: it survives a rebuild from Git. Absent: at once.
+	// startAt is when to start, and the place in the order of updates: the newer wins. Give it in
+	// production: it survives a rebuild from Git. Absent: at once.
 	// +optional
 	StartAt *metav1.Time `json:"startAt,omitempty"`
 }
@@ -55,8 +61,8 @@ type AutoAssignmentSpec struct {
 type AutoAssignmentTargets struct {
 	// matched targets that are compatible.
 	Matched int32 `json:"matched"`
-	// begun: an action of this auto-assignment is open.
-	Begun int32 `json:"begun"`
+	// started: an action of this auto-assignment is open.
+	Started int32 `json:"started"`
 	// succeeded: the newest action of this auto-assignment finished.
 	Succeeded int32 `json:"succeeded"`
 	// failed: it ended in Error.
@@ -83,13 +89,15 @@ type SelectionMark struct {
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
-// AutoAssignmentStatus is what Goshawk decided and counted. Written by the AutoAssignment controller.
+// AutoAssignmentStatus is what Goshawk decided and counted. Written by the AutoAssignment
+// controller.
 type AutoAssignmentStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// uid is by what the actions of targets name this object: its metadata.uid. After a restore with status it stays that of the object that was backed up, so that they
-	// still belong to it. Written at the first look, then never changed.
+	// uid is by what the actions of targets name this object: its metadata.uid. After a restore
+	// with status it stays that of the object that was backed up, so that they still belong to it.
+	// Written at the first look, then never changed.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
@@ -100,10 +108,12 @@ type AutoAssignmentStatus struct {
 	// startedAt is when it first ran.
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
-	// offering is the set that it offers, and since when, if it offered another one before: from then on it is as new as that.
+	// offering is the set that it offers, and since when, if it offered another one before: from
+	// then on it is as new as that.
 	// +optional
 	Offering *OfferedSet `json:"offering,omitempty"`
-	// selecting is a fingerprint of the selection, and since when, if it selected by another one before: to targets that it did not select then, it is as new as that.
+	// selecting is a fingerprint of the selection, and since when, if it selected by another one
+	// before: to targets that it did not select then, it is as new as that.
 	// +optional
 	Selecting *SelectionMark `json:"selecting,omitempty"`
 	// targets counts devices.
@@ -117,7 +127,8 @@ type AutoAssignmentStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// AutoAssignment offers a set to every matching compatible target, present or future, that never had it (hawkBit: Auto Assignment).
+// AutoAssignment offers a set to every matching compatible target, present or future, that never
+// had it (hawkBit: Auto Assignment).
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -125,7 +136,7 @@ type AutoAssignmentStatus struct {
 // +kubebuilder:printcolumn:name="Set",type=string,JSONPath=`.spec.update.distributionSet`
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
 // +kubebuilder:printcolumn:name="Matched",type=integer,JSONPath=`.status.targets.matched`
-// +kubebuilder:printcolumn:name="Begun",type=integer,JSONPath=`.status.targets.begun`
+// +kubebuilder:printcolumn:name="Started",type=integer,JSONPath=`.status.targets.started`
 // +kubebuilder:printcolumn:name="Succeeded",type=integer,JSONPath=`.status.targets.succeeded`
 // +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.targets.failed`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
@@ -144,11 +155,13 @@ type AutoAssignment struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status AutoAssignmentStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
+	// it can.
 	Unreadable *Unreadable `json:"-"`
 }
 
-// Identity returns the uid by which the actions of targets name this object: status.uid if there is one, else metadata.uid.
+// Identity returns the uid by which the actions of targets name this object: status.uid if there is
+// one, else metadata.uid.
 func (a *AutoAssignment) Identity() types.UID {
 	if a.Status.UID != "" {
 		return a.Status.UID

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 import (
@@ -25,7 +28,8 @@ type GroupConditions struct {
 	ConfirmationRequired bool `json:"confirmationRequired,omitempty"`
 }
 
-// DeploymentGroupSpec is the frozen membership of one group. Generated; immutable, except that a dynamic group's targets may be appended to.
+// DeploymentGroupSpec is the frozen membership of one group. Generated; immutable, except that a
+// dynamic group's targets may be appended to.
 // +kubebuilder:validation:XValidation:rule="self.rolloutUID == oldSelf.rolloutUID && self.rollout == oldSelf.rollout && self.group == oldSelf.group && self.index == oldSelf.index && self.planHash == oldSelf.planHash && (has(self.dynamic) && self.dynamic) == (has(oldSelf.dynamic) && oldSelf.dynamic) && self.conditions.successThreshold == oldSelf.conditions.successThreshold && self.conditions.successAction == oldSelf.conditions.successAction && self.conditions.errorThreshold == oldSelf.conditions.errorThreshold && self.conditions.errorAction == oldSelf.conditions.errorAction && (has(self.conditions.confirmationRequired) && self.conditions.confirmationRequired) == (has(oldSelf.conditions.confirmationRequired) && oldSelf.conditions.confirmationRequired)",message="a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.targets) || (has(self.targets) && self.targets.size() >= oldSelf.targets.size() && oldSelf.targets.all(i, name, self.targets[i] == name))",message="targets is immutable, except that a dynamic group appends: membership was frozen with the plan; create another Rollout",fieldPath=".targets"
 // +kubebuilder:validation:XValidation:rule="(has(self.dynamic) && self.dynamic) || (has(self.targets) ? self.targets : []).size() <= (has(oldSelf.targets) ? oldSelf.targets : []).size()",message="targets is immutable: membership was frozen with the plan; only a dynamic group appends",fieldPath=".targets"
@@ -33,7 +37,8 @@ type DeploymentGroupSpec struct {
 	// rollout that the group belongs to.
 	// +kubebuilder:validation:MaxLength=253
 	Rollout string `json:"rollout"`
-	// rolloutUID is status.uid of that Rollout: a rollout of the same name that is created later does not own the group, unless it was restored with its status.
+	// rolloutUID is status.uid of that Rollout: a rollout of the same name that is created later
+	// does not own the group, unless it was restored with its status.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	RolloutUID types.UID `json:"rolloutUID"`
@@ -44,7 +49,8 @@ type DeploymentGroupSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=499
 	Index int32 `json:"index"`
-	// planHash of the plan. A group whose planHash is not the rollout's status.plan.hash does not exist for anybody.
+	// planHash of the plan. A group whose planHash is not the rollout's status.plan.hash does not
+	// exist for anybody.
 	// +kubebuilder:validation:MaxLength=71
 	PlanHash string `json:"planHash"`
 	// dynamic groups take in targets that appear later.
@@ -70,20 +76,22 @@ type JoinedBatch struct {
 	Offering int64 `json:"offering,omitempty"`
 }
 
-// ExpiredBatch is when members counted as failed because they had not begun in time.
+// ExpiredBatch is when members counted as failed because they had not started in time.
 type ExpiredBatch struct {
-	// through is the position in spec.targets before which marked members belong to this batch or an earlier one.
+	// through is the position in spec.targets before which marked members belong to this batch or
+	// an earlier one.
 	Through int32 `json:"through"`
 	// at is when.
 	At metav1.MicroTime `json:"at"`
-	// members is a bitmap of those of this batch that lie before through of an earlier one: a newer update had taken them over, and was withdrawn. The newest 20
-	// batches with such members keep it.
+	// members is a bitmap of those of this batch that lie before through of an earlier one: a newer
+	// update had taken them over, and was withdrawn. The newest 20 batches with such members keep
+	// it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Members []byte `json:"members,omitempty"`
 }
 
-// SupersedingRollout is a newer rollout that took targets of this group over before they began.
+// SupersedingRollout is a newer rollout that took targets of this group over before they started.
 type SupersedingRollout struct {
 	// name of the newer rollout.
 	// +kubebuilder:validation:MaxLength=253
@@ -92,13 +100,15 @@ type SupersedingRollout struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid"`
-	// openGroups is how many of its groups, by their order, have been looked at; more open groups are looked at again.
+	// openGroups is how many of its groups, by their order, have been looked at; more open groups
+	// are looked at again.
 	// +optional
 	OpenGroups int32 `json:"openGroups,omitempty"`
 }
 
-// DeploymentGroupStatus mirrors the group for people and keeps what must be remembered about members that have no action. Written by the
-// Rollout controller only when the group's state changes or members are superseded, never periodically.
+// DeploymentGroupStatus mirrors the group for people and keeps what must be remembered about
+// members that have no action. Written by the Rollout controller only when the group's state
+// changes or members are superseded, never periodically.
 type DeploymentGroupStatus struct {
 	// observedGeneration of the spec; -1 before the first look.
 	// +optional
@@ -112,12 +122,14 @@ type DeploymentGroupStatus struct {
 	// counts when the state last changed; live ones are in the Rollout's status.
 	// +optional
 	Counts *Counts `json:"counts,omitempty"`
-	// failures by statusCode, or by message where there is no code; the 10 most frequent, once every member has a result: a target that is deleted later does not rewrite them.
+	// failures by statusCode, or by message where there is no code; the 10 most frequent, once
+	// every member has a result: a target that is deleted later does not rewrite them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Failures []FailureCount `json:"failures,omitempty"`
-	// superseded is a bitmap over spec.targets, lowest bit first, of members that a newer update took over before they began.
+	// superseded is a bitmap over spec.targets, lowest bit first, of members that a newer update
+	// took over before they started.
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Superseded []byte `json:"superseded,omitempty"`
@@ -125,11 +137,12 @@ type DeploymentGroupStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	AlreadyThere []byte `json:"alreadyThere,omitempty"`
-	// skipped is a bitmap of members that did not begin in time, with startDeadlineAction Skip.
+	// skipped is a bitmap of members that did not start in time, with startDeadlineAction Skip.
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Skipped []byte `json:"skipped,omitempty"`
-	// expired is a bitmap of members that did not begin in time, with startDeadlineAction Fail: they count as failed with code StartDeadlineExceeded.
+	// expired is a bitmap of members that did not start in time, with startDeadlineAction Fail:
+	// they count as failed with code StartDeadlineExceeded.
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Expired []byte `json:"expired,omitempty"`
@@ -138,8 +151,9 @@ type DeploymentGroupStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1020
 	ExpiredAt []ExpiredBatch `json:"expiredAt,omitempty"`
-	// abandoned is a bitmap of members that failed, had another attempt ahead and did not begin it within startDeadlineSeconds of when they could: they count as
-	// failed with the code of their last attempt. spec.retry takes it back.
+	// abandoned is a bitmap of members that failed, had another attempt ahead and did not start it
+	// within startDeadlineSeconds of when they could: they count as failed with the code of their
+	// last attempt. spec.retry takes it back.
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Abandoned []byte `json:"abandoned,omitempty"`
@@ -149,14 +163,16 @@ type DeploymentGroupStatus struct {
 	// +listMapKey=uid
 	// +kubebuilder:validation:MaxItems=100
 	SupersededBy []SupersedingRollout `json:"supersededBy,omitempty"`
-	// joined says when the batches of a dynamic group joined, at most 1000. Written before the batch is appended to spec.targets.
+	// joined says when the batches of a dynamic group joined, at most 1000. Written before the
+	// batch is appended to spec.targets.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	Joined []JoinedBatch `json:"joined,omitempty"`
 }
 
-// DeploymentGroup is the frozen membership of one group of a Rollout (hawkBit: rollout group). Generated by Goshawk; do not edit.
+// DeploymentGroup is the frozen membership of one group of a Rollout (hawkBit: rollout group).
+// Generated by Goshawk; do not edit.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -183,7 +199,8 @@ type DeploymentGroup struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DeploymentGroupStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
+	// it can.
 	Unreadable *Unreadable `json:"-"`
 }
 

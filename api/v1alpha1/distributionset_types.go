@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 import (
@@ -22,7 +25,8 @@ type ModuleTypes struct {
 	// +kubebuilder:validation:items:MaxLength=64
 	Mandatory []string `json:"mandatory,omitempty"`
 
-	// optional types may be present; a module of a type in neither list makes the set incomplete. At most 50.
+	// optional types may be present; a module of a type in neither list makes the set incomplete.
+	// At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
@@ -31,20 +35,22 @@ type ModuleTypes struct {
 }
 
 // Invalidation takes a set out of circulation, for good.
-// +kubebuilder:validation:XValidation:rule="!has(self.deleteRollouts) || !self.deleteRollouts || self.cancelation == 'Force'",message="deleteRollouts goes with cancelation Force only: choose Force, or remove deleteRollouts",fieldPath=".deleteRollouts"
+// +kubebuilder:validation:XValidation:rule="!has(self.deleteRollouts) || !self.deleteRollouts || self.cancellation == 'Force'",message="deleteRollouts goes with cancellation Force only: choose Force, or remove deleteRollouts",fieldPath=".deleteRollouts"
 type Invalidation struct {
-	// cancelation says what happens to rollouts and to devices that have begun. None: they go on. Soft: rollouts are stopped and devices
-	// asked to cancel. Force: rollouts are stopped and actions closed at once. Needs, beyond update on distributionsets, for Soft and Force
-	// update on targets and rollouts (Bosch IoT Rollouts: UPDATE_TARGET, UPDATE_ROLLOUT).
+	// cancellation says what happens to rollouts and to devices that have started. None: they go
+	// on. Soft: rollouts are stopped and devices asked to cancel. Force: rollouts are stopped and
+	// actions closed at once. Needs, beyond update on distributionsets, for Soft and Force update
+	// on targets and rollouts (Bosch IoT Rollouts: UPDATE_TARGET, UPDATE_ROLLOUT).
 	// +required
-	Cancelation Cancelation `json:"cancelation"`
+	Cancellation Cancellation `json:"cancellation"`
 
-	// deleteRollouts also deletes, once, the set's rollouts that were created before the invalidation. Goes with Force only and needs delete
-	// on rollouts (Bosch IoT Rollouts: DELETE_ROLLOUT). Default false.
+	// deleteRollouts also deletes, once, the set's rollouts that were created before the
+	// invalidation. Goes with Force only and needs delete on rollouts (Bosch IoT Rollouts:
+	// DELETE_ROLLOUT). Default false.
 	// +optional
 	DeleteRollouts bool `json:"deleteRollouts,omitempty"`
 
-	// reason is for people: why. It is shown in conditions and kept in the tombstone.
+	// reason is for people: why. It is shown in conditions and kept in the invalidation entry.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Reason string `json:"reason,omitempty"`
@@ -52,7 +58,8 @@ type Invalidation struct {
 
 // DistributionSetSpec is one release: modules that belong together.
 type DistributionSetSpec struct {
-	// name of the release. (name, version, type) is unique in the namespace: the younger twin is Ready=False, Duplicate. Immutable.
+	// name of the release. (name, version, type) is unique in the namespace: the newer duplicate is
+	// Ready=False, Duplicate. Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -66,7 +73,8 @@ type DistributionSetSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="version is immutable: create another DistributionSet"
 	Version string `json:"version"`
 
-	// type is the kind of release, such as full-image. Immutable (hawkBit: distribution set type key).
+	// type is the kind of release, such as full-image. Immutable (hawkBit: distribution set type
+	// key).
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -78,8 +86,8 @@ type DistributionSetSpec struct {
 	// +kubebuilder:validation:MaxLength=512
 	Description string `json:"description,omitempty"`
 
-	// modules are the SoftwareModules of the release, at most 100. None yet is legal: the set is incomplete until it has one. Frozen once
-	// the set is locked.
+	// modules are the SoftwareModules of the release, at most 100. None yet is legal: the set is
+	// incomplete until it has one. Frozen once the set is locked.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -90,29 +98,34 @@ type DistributionSetSpec struct {
 	// +optional
 	ModuleTypes *ModuleTypes `json:"moduleTypes,omitempty"`
 
-	// compatibleTargetTypes are the target types that the set fits, at most 50. Absent: all. A target without type fits every set (hawkBit).
+	// compatibleTargetTypes are the target types that the set fits, at most 50. Absent: all. A
+	// target without type fits every set (hawkBit).
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	CompatibleTargetTypes []string `json:"compatibleTargetTypes,omitempty"`
 
-	// requiredMigrationStep marks a release that must not be skipped: newer updates do not supersede it and wait for it (hawkBit), from when it has reached the device,
-	// its group being open, until it succeeds, fails for good or is canceled. Default false. Frozen once the set is locked.
+	// requiredMigrationStep marks a release that must not be skipped: newer updates do not
+	// supersede it and wait for it (hawkBit), from when it has reached the device, its group being
+	// open, until it succeeds, fails for good or is canceled. Default false. Frozen once the set is
+	// locked.
 	// +optional
 	RequiredMigrationStep bool `json:"requiredMigrationStep,omitempty"`
 
-	// metadata are free words about the set, at most 100. Those that are visibleToDevice are frozen once the set is locked.
+	// metadata are free words about the set, at most 100. Those that are visibleToDevice are frozen
+	// once the set is locked.
 	// +optional
 	// +listType=map
 	// +listMapKey=key
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// invalidation takes the set out of circulation, for good (Bosch IoT Rollouts: not repeatable, never valid again). It can be set
-	// once: a change or removal is refused until status.invalidation.recorded repeats the field, and has no effect from then on
-	// (Ready=False, reason InvalidationIsFinal). A set of the same namespace, name, version and type that is created later is invalid,
-	// too.
+	// invalidation takes the set out of circulation, for good (Bosch IoT Rollouts: not repeatable,
+	// never valid again). It can be set once: a change or removal is refused until
+	// status.invalidation.recorded repeats the field, and has no effect from then on (Ready=False,
+	// reason InvalidationIsFinal). A set of the same namespace, name, version and type that is
+	// created later is invalid, too.
 	// +optional
 	Invalidation *Invalidation `json:"invalidation,omitempty"`
 }
@@ -131,17 +144,20 @@ type InvalidatedActions struct {
 
 // InvalidationStatus is how far an invalidation has come.
 type InvalidationStatus struct {
-	// cancelation is what was asked for.
+	// cancellation is what was asked for.
 	// +optional
-	Cancelation Cancelation `json:"cancelation,omitempty"`
-	// recorded is spec.invalidation as it is carried out. It is final and decides from then on, whatever spec.invalidation says. Absent:
-	// spec.invalidation was not seen yet, or the set is invalid because an earlier set of the same identity was invalidated.
+	Cancellation Cancellation `json:"cancellation,omitempty"`
+	// recorded is spec.invalidation as it is carried out. It is final and decides from then on,
+	// whatever spec.invalidation says. Absent: spec.invalidation was not seen yet, or the set is
+	// invalid because an earlier set of the same identity was invalidated.
 	// +optional
 	Recorded *Invalidation `json:"recorded,omitempty"`
-	// observedAt is when Goshawk first saw the invalidation; rollouts created later are never deleted by it.
+	// observedAt is when Goshawk first saw the invalidation; rollouts created later are never
+	// deleted by it.
 	// +optional
 	ObservedAt *metav1.Time `json:"observedAt,omitempty"`
-	// finishedAt is when the walk over all open actions had been through. Actions met later are folded all the same.
+	// finishedAt is when the walk over all open actions had been through. Actions met later are
+	// applied all the same.
 	// +optional
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
 	// autoAssignments is how many AutoAssignments of the set there are; all are Stopped.
@@ -157,30 +173,33 @@ type InvalidationStatus struct {
 
 // SetTargets counts the targets of a set.
 type SetTargets struct {
-	// begun is how many targets have an open action of the set.
-	Begun int32 `json:"begun"`
+	// started is how many targets have an open action of the set.
+	Started int32 `json:"started"`
 	// installed is how many targets run the set, as far as they have reported.
 	Installed int32 `json:"installed"`
 }
 
-// DistributionSetStatus is what Goshawk knows of the set. Written by the DistributionSet controller.
+// DistributionSetStatus is what Goshawk knows of the set. Written by the DistributionSet
+// controller.
 type DistributionSetStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// contentHash is a SHA-256 over modules, artifacts (without URLs) and device-visible metadata, in hexadecimal: what "installed" means.
-	// Two sets with the same content have the same hash.
+	// contentHash is a SHA-256 over modules, artifacts (without URLs) and device-visible metadata,
+	// in hexadecimal: what "installed" means. Two sets with the same content have the same hash.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
 
-	// locked is true from the first use on (a rollout, an auto-assignment or a single assignment), or from the invalidation on, also of a set that was never used or
-	// is incomplete. Never goes back.
+	// locked is true from the first use on (a rollout, an auto-assignment or a single assignment),
+	// or from the invalidation on, also of a set that was never used or is incomplete. Never goes
+	// back.
 	// +optional
 	Locked bool `json:"locked,omitempty"`
 
-	// invalidation is how far spec.invalidation has come, or the tombstone that this set was born under.
+	// invalidation is how far spec.invalidation has come, or the invalidation entry that this set
+	// was created under.
 	// +optional
 	Invalidation *InvalidationStatus `json:"invalidation,omitempty"`
 
@@ -196,7 +215,8 @@ type DistributionSetStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// DistributionSet is one release: SoftwareModules that are installed together (hawkBit: Distribution Set).
+// DistributionSet is one release: SoftwareModules that are installed together (hawkBit:
+// Distribution Set).
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -206,7 +226,7 @@ type DistributionSetStatus struct {
 // +kubebuilder:printcolumn:name="Complete",type=string,JSONPath=`.status.conditions[?(@.type=="Complete")].status`
 // +kubebuilder:printcolumn:name="Locked",type=boolean,JSONPath=`.status.locked`
 // +kubebuilder:printcolumn:name="Invalidated",type=string,JSONPath=`.status.conditions[?(@.type=="Invalidated")].status`
-// +kubebuilder:printcolumn:name="Begun",type=integer,JSONPath=`.status.targets.begun`
+// +kubebuilder:printcolumn:name="Started",type=integer,JSONPath=`.status.targets.started`
 // +kubebuilder:printcolumn:name="Installed",type=integer,JSONPath=`.status.targets.installed`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
@@ -216,7 +236,7 @@ type DistributionSetStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.requiredMigrationStep) && self.spec.requiredMigrationStep) == (has(oldSelf.spec.requiredMigrationStep) && oldSelf.spec.requiredMigrationStep)",message="requiredMigrationStep is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.requiredMigrationStep"
 // +kubebuilder:validation:XValidation:rule=`!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.metadata) ? self.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""}) == (has(oldSelf.spec.metadata) ? oldSelf.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""})`,message="metadata that is visibleToDevice is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.metadata"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.invalidation) || has(self.spec.invalidation) || (has(oldSelf.status) && has(oldSelf.status.invalidation) && has(oldSelf.status.invalidation.recorded))",message="invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet",fieldPath=".spec.invalidation"
-// +kubebuilder:validation:XValidation:rule=`!has(oldSelf.spec.invalidation) || !has(self.spec.invalidation) || (has(oldSelf.status) && has(oldSelf.status.invalidation) && has(oldSelf.status.invalidation.recorded)) || (self.spec.invalidation.cancelation == oldSelf.spec.invalidation.cancelation && (has(self.spec.invalidation.deleteRollouts) && self.spec.invalidation.deleteRollouts) == (has(oldSelf.spec.invalidation.deleteRollouts) && oldSelf.spec.invalidation.deleteRollouts) && (has(self.spec.invalidation.reason) ? self.spec.invalidation.reason : "") == (has(oldSelf.spec.invalidation.reason) ? oldSelf.spec.invalidation.reason : ""))`,message="invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancelation of the rollouts)",fieldPath=".spec.invalidation"
+// +kubebuilder:validation:XValidation:rule=`!has(oldSelf.spec.invalidation) || !has(self.spec.invalidation) || (has(oldSelf.status) && has(oldSelf.status.invalidation) && has(oldSelf.status.invalidation.recorded)) || (self.spec.invalidation.cancellation == oldSelf.spec.invalidation.cancellation && (has(self.spec.invalidation.deleteRollouts) && self.spec.invalidation.deleteRollouts) == (has(oldSelf.spec.invalidation.deleteRollouts) && oldSelf.spec.invalidation.deleteRollouts) && (has(self.spec.invalidation.reason) ? self.spec.invalidation.reason : "") == (has(oldSelf.spec.invalidation.reason) ? oldSelf.spec.invalidation.reason : ""))`,message="invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancellation of the rollouts)",fieldPath=".spec.invalidation"
 type DistributionSet struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -230,12 +250,13 @@ type DistributionSet struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DistributionSetStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
+	// it can.
 	Unreadable *Unreadable `json:"-"`
 }
 
-// InvalidationInForce returns the invalidation that was committed on this set: the recorded one once there is one, spec.invalidation
-// until then. nil: there is none.
+// InvalidationInForce returns the invalidation that was committed on this set: the recorded one
+// once there is one, spec.invalidation until then. nil: there is none.
 func (s *DistributionSet) InvalidationInForce() *Invalidation {
 	if i := s.Status.Invalidation; i != nil && i.Recorded != nil {
 		return i.Recorded

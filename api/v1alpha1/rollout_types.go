@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 import (
@@ -28,7 +31,8 @@ const ErrorActionPause ErrorAction = "Pause"
 type GroupOrder string
 
 const (
-	// GroupOrderHash spreads targets by a stable hash salted with the rollout's name, so that not always the same devices go first.
+	// GroupOrderHash spreads targets by a stable hash salted with the rollout's name, so that not
+	// always the same devices go first.
 	GroupOrderHash GroupOrder = "Hash"
 	// GroupOrderName fills groups in alphabetical order of the targets' names.
 	GroupOrderName GroupOrder = "Name"
@@ -43,9 +47,9 @@ const (
 	IntentPlanned RolloutIntent = "Planned"
 	// IntentRunning starts the rollout, or lets it go on.
 	IntentRunning RolloutIntent = "Running"
-	// IntentPaused holds back all devices that have not begun.
+	// IntentPaused holds back all devices that have not started.
 	IntentPaused RolloutIntent = "Paused"
-	// IntentStopped ends the rollout for good; stopCancelation says what begun devices do.
+	// IntentStopped ends the rollout for good; stopCancellation says what started devices do.
 	IntentStopped RolloutIntent = "Stopped"
 )
 
@@ -64,9 +68,9 @@ const (
 	RolloutStarting RolloutState = "Starting"
 	// RolloutRunning opens groups and offers the update to members of open groups.
 	RolloutRunning RolloutState = "Running"
-	// RolloutPaused offers nothing to devices that have not begun.
+	// RolloutPaused offers nothing to devices that have not started.
 	RolloutPaused RolloutState = "Paused"
-	// RolloutStopping is asking begun devices to cancel.
+	// RolloutStopping is asking started devices to cancel.
 	RolloutStopping RolloutState = "Stopping"
 	// RolloutStopped ended early, for good.
 	RolloutStopped RolloutState = "Stopped"
@@ -87,7 +91,8 @@ const (
 	GroupRunning GroupState = "Running"
 	// GroupFinished is closed: every member has a result.
 	GroupFinished GroupState = "Finished"
-	// GroupError tripped its error condition. It stays open to its members once the pause is lifted.
+	// GroupError tripped its error condition. It stays open to its members once the pause is
+	// lifted.
 	GroupError GroupState = "Error"
 )
 
@@ -100,15 +105,16 @@ const (
 	PauseBySpec PauseReason = ReasonPausedBySpec
 	// PauseBySuccessAction is a gate between groups; resumedAt lifts it.
 	PauseBySuccessAction PauseReason = ReasonSuccessActionPause
-	// PauseByErrorThreshold is a group's brake; resumedAt lifts it.
+	// PauseByErrorThreshold is a group's automatic pause; resumedAt lifts it.
 	PauseByErrorThreshold PauseReason = ReasonErrorThresholdExceeded
-	// PauseByErrorBudget is the rollout's brake; resumedAt lifts it.
+	// PauseByErrorBudget is the rollout's automatic pause; resumedAt lifts it.
 	PauseByErrorBudget PauseReason = ReasonErrorBudgetExceeded
-	// PauseByWeakGroup holds the group behind one that has lost all its results or more than half of its members; resumedAt lifts it.
+	// PauseByWeakGroup holds the group behind one that has lost all its results or more than half
+	// of its members; resumedAt lifts it.
 	PauseByWeakGroup PauseReason = ReasonGroupWithoutResults
 )
 
-// IsAutomatic tells whether Goshawk paused by itself, so that only resumedAt lifts the pause.
+// IsAutomatic reports whether Goshawk paused by itself, so that only resumedAt lifts the pause.
 func (r PauseReason) IsAutomatic() bool { return r != "" && r != PauseBySpec }
 
 // Group is one explicit deployment group.
@@ -120,8 +126,9 @@ type Group struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name"`
 
-	// percentage of the targets that match this group's selection and that no earlier group took; of the whole, not of the rest, among groups with the
-	// same selection (hawkbit 2.3). 1 to 100; absent: 100, which takes all that are left.
+	// percentage of the targets that match this group's selection and that no earlier group took;
+	// of the whole, not of the rest, among groups with the same selection (hawkbit 2.3). 1 to 100;
+	// absent: 100, which takes all that are left.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
@@ -154,10 +161,12 @@ type Group struct {
 	ConfirmationRequired *bool `json:"confirmationRequired,omitempty"`
 }
 
-// ErrorBudget is how much may fail over the whole rollout; whichever limit is passed first trips the brake.
+// ErrorBudget is how much may fail over the whole rollout; whichever limit is passed first trips
+// the automatic pause.
 // +kubebuilder:validation:XValidation:rule="has(self.percent) || has(self.count)",message="errorBudget needs percent, count or both; remove errorBudget for none"
 type ErrorBudget struct {
-	// percent of the rollout's targets that may fail; tripped when strictly more have failed. 0 to 100.
+	// percent of the rollout's targets that may fail; tripped when strictly more have failed. 0 to
+	// 100.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
@@ -170,18 +179,22 @@ type ErrorBudget struct {
 	Count *int32 `json:"count,omitempty"`
 }
 
-// Dynamic lets targets that appear later, and that the rollout's selection means, join trailing groups. They are named on after the last planned
-// group: group-4, group-5 and so on, or dynamic-1, dynamic-2 and so on after explicit groups, whose last one gives them its conditions. Limits, and removing
-// dynamic, end the growth, never the evaluation: the rollout is Finished when growth has ended and all groups have closed.
+// Dynamic lets targets that appear later, and that the rollout's selection means, join trailing
+// groups. They are named on after the last planned group: group-4, group-5 and so on, or dynamic-1,
+// dynamic-2 and so on after explicit groups, whose last one gives them its conditions. Limits, and
+// removing dynamic, end the growth, never the evaluation: the rollout is Finished when growth has
+// ended and all groups have closed.
 type Dynamic struct {
-	// groupSize is the capacity of each trailing group. 1 to 20000; absent: the size of the last planned group, or 100 if
-	// the rollout was planned without targets (hawkBit: dynamic group template).
+	// groupSize is the capacity of each trailing group. 1 to 20000; absent: the size of the last
+	// planned group, or 100 if the rollout was planned without targets (hawkBit: dynamic group
+	// template).
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=20000
 	GroupSize *int32 `json:"groupSize,omitempty"`
 
-	// maxTargets ends the growth, and so the rollout, at this many targets in all. Absent: no limit but 500 groups.
+	// maxTargets ends the growth, and so the rollout, at this many targets in all. Absent: no limit
+	// but 500 groups.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000000
@@ -194,7 +207,8 @@ type Dynamic struct {
 
 // Approval agrees to one plan.
 type Approval struct {
-	// planHash must equal status.plan.hash, written as sha256: and 64 hexadecimal digits; the rollout starts only with exactly this plan.
+	// planHash must equal status.plan.hash, written as sha256: and 64 hexadecimal digits; the
+	// rollout starts only with exactly this plan.
 	// +required
 	// +kubebuilder:validation:MaxLength=71
 	// +kubebuilder:validation:XValidation:rule="self.matches('^sha256:[0-9a-f]{64}$')",message="planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"
@@ -209,7 +223,8 @@ type Advance struct {
 	// +kubebuilder:validation:MaxLength=63
 	To string `json:"to"`
 
-	// at is when; a new time is a new request. It counts only if it lies after the start, so that a rebuilt cluster does not repeat it.
+	// at is when; a new time is a new request. It counts only if it lies after the start, so that a
+	// rebuilt cluster does not repeat it.
 	// +required
 	At metav1.Time `json:"at"`
 }
@@ -220,15 +235,17 @@ type Retry struct {
 	// +required
 	At metav1.Time `json:"at"`
 
-	// statusCodes limits the retry to failures with one of these codes, or one of messages. Absent: all, unless messages is given. At most 50.
+	// statusCodes limits the retry to failures with one of these codes, or one of messages. Absent:
+	// all, unless messages is given. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	StatusCodes []string `json:"statusCodes,omitempty"`
 
-	// messages limits the retry to failures without a code whose message, as status.failures[].message writes it, is one of these, or that
-	// have one of statusCodes. Absent: all, unless statusCodes is given. At most 50.
+	// messages limits the retry to failures without a code whose message, as
+	// status.failures[].message writes it, is one of these, or that have one of statusCodes.
+	// Absent: all, unless statusCodes is given. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
@@ -241,21 +258,23 @@ type Retry struct {
 // RolloutSpec says what is brought to which targets, in which groups, and what is wanted now.
 // +kubebuilder:validation:XValidation:rule="!(has(self.groupCount) && has(self.groups)) || (oldSelf.hasValue() && has(oldSelf.value().groupCount) && has(oldSelf.value().groups))",optionalOldSelf=true,message="give groupCount or groups, not both",fieldPath=".groupCount"
 type RolloutSpec struct {
-	// update is what is brought to a device. Frozen once the rollout has started, except type from Soft to Forced.
+	// update is what is brought to a device. Frozen once the rollout has started, except type from
+	// Soft to Forced.
 	// +required
 	Update Update `json:"update"`
 
 	Selection `json:",inline"`
 
-	// groupCount splits the targets into this many equal groups named group-1 and so on. 1 to 500; goes without groups. Neither: one group.
-	// Frozen once started (hawkBit: amountGroups).
+	// groupCount splits the targets into this many equal groups named group-1 and so on. 1 to 500;
+	// goes without groups. Neither: one group. Frozen once started (hawkBit: amountGroups).
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500
 	GroupCount *int32 `json:"groupCount,omitempty"`
 
-	// groups are explicit groups in the order they open, at most 500. Together they must take every selected target. Names, percentages and
-	// selections are frozen once started; conditions may change.
+	// groups are explicit groups in the order they open, at most 500. Together they must take every
+	// selected target. Names, percentages and selections are frozen once started; conditions may
+	// change.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -268,77 +287,92 @@ type RolloutSpec struct {
 	// +default="Hash"
 	GroupOrder GroupOrder `json:"groupOrder,omitempty"`
 
-	// successThreshold is the share of a group's targets, in whole percent, that must have succeeded for successAction; reached means >=.
-	// A group whose members all closed fires successAction even below. 0 to 100, default 50 (hawkBit: success condition THRESHOLD). May change while running.
+	// successThreshold is the share of a group's targets, in whole percent, that must have
+	// succeeded for successAction; reached means >=. A group whose members all closed fires
+	// successAction even below. 0 to 100, default 50 (hawkBit: success condition THRESHOLD). May
+	// change while running.
 	// +optional
 	// +default=50
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	SuccessThreshold *int32 `json:"successThreshold,omitempty"`
 
-	// successAction is what a group's success leads to. Default NextGroup. May change while running.
+	// successAction is what a group's success leads to. Default NextGroup. May change while
+	// running.
 	// +optional
 	// +default="NextGroup"
 	SuccessAction SuccessAction `json:"successAction,omitempty"`
 
-	// errorThreshold is the share of a group's targets, in whole percent, that may fail; it trips when strictly more have failed. 0 trips on
-	// the first failure, 100 never. Default 50 (hawkBit: error condition THRESHOLD). May change while running.
+	// errorThreshold is the share of a group's targets, in whole percent, that may fail; it trips
+	// when strictly more have failed. 0 trips on the first failure, 100 never. Default 50 (hawkBit:
+	// error condition THRESHOLD). May change while running.
 	// +optional
 	// +default=50
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	ErrorThreshold *int32 `json:"errorThreshold,omitempty"`
 
-	// errorAction is what a tripped errorThreshold or errorBudget leads to. Default Pause, the only one.
+	// errorAction is what a tripped errorThreshold or errorBudget leads to. Default Pause, the only
+	// one.
 	// +optional
 	// +default="Pause"
 	ErrorAction ErrorAction `json:"errorAction,omitempty"`
 
-	// minimumReports is how many results a group must have before its error threshold can trip, unless all its members closed. 0 to 20000, default 0.
+	// minimumReports is how many results a group must have before its error threshold can trip,
+	// unless all its members closed. 0 to 20000, default 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=20000
 	MinimumReports int32 `json:"minimumReports,omitempty"`
 
-	// errorBudget is how much may fail over the whole rollout. Absent: no limit beyond the groups'. May change while running.
+	// errorBudget is how much may fail over the whole rollout. Absent: no limit beyond the groups'.
+	// May change while running.
 	// +optional
 	ErrorBudget *ErrorBudget `json:"errorBudget,omitempty"`
 
-	// dynamic lets targets that appear later join trailing groups. Absent: membership is frozen when the plan is made. May change while running.
+	// dynamic lets targets that appear later join trailing groups. Absent: membership is frozen
+	// when the plan is made. May change while running.
 	// +optional
 	Dynamic *Dynamic `json:"dynamic,omitempty"`
 
-	// settleSeconds is how long matching membership must have been quiet before the plan is made, since Git applies manifests in any order.
-	// Membership that is never quiet is waited for ten minutes longer, and then planned as it is. 0 to 3600 seconds, default 5.
+	// stabilizationSeconds is how long matching membership must have been quiet before the plan is
+	// made, since Git applies manifests in any order. Membership that is never quiet is waited for
+	// ten minutes longer, and then planned as it is. 0 to 3600 seconds, default 5.
 	// +optional
 	// +default=5
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=3600
-	SettleSeconds *int32 `json:"settleSeconds,omitempty"`
+	StabilizationSeconds *int32 `json:"stabilizationSeconds,omitempty"`
 
-	// state is what is wanted now. Default Running. Stopped is final: another state is refused until status.stop records the stop, and
-	// has no effect from then on (Ready=False, reason StopIsFinal).
+	// state is what is wanted now. Default Running. Stopped is final: another state is refused
+	// until status.stop records the stop, and has no effect from then on (Ready=False, reason
+	// StopIsFinal).
 	// +optional
 	// +default="Running"
 	State RolloutIntent `json:"state,omitempty"`
 
-	// startAt is when to start, and the rollout's place in the order of updates: the newer wins. Give it in production: it survives a
-	// rebuild from Git. Absent: when it first can; the rollout is then as new as its start, unless something shows that its
-	// object was only created again (reason OrderAmbiguous). May be added or changed later; a time after the start orders nothing.
+	// startAt is when to start, and the rollout's place in the order of updates: the newer wins.
+	// Give it in production: it survives a rebuild from Git. Absent: when it first can; the rollout
+	// is then as new as its start, unless something shows that its object was only created again
+	// (reason OrderAmbiguous). May be added or changed later; a time after the start orders
+	// nothing.
 	// +optional
 	StartAt *metav1.Time `json:"startAt,omitempty"`
 
-	// approvalRequired keeps the rollout from starting without approval. The manager's --require-approval makes it true for all. Default false.
+	// approvalRequired keeps the rollout from starting without approval. The manager's
+	// --require-approval makes it true for all. Default false.
 	// +optional
 	ApprovalRequired bool `json:"approvalRequired,omitempty"`
 
-	// approval agrees to exactly one plan. An edit of the spec before the start makes another plan, except of state, startAt, settleSeconds,
-	// approvalRequired, resumedAt and retry; a plan that changes needs a new approval.
+	// approval agrees to exactly one plan. An edit of the spec before the start makes another plan,
+	// except of state, startAt, stabilizationSeconds, approvalRequired, resumedAt and retry; a plan
+	// that changes needs a new approval.
 	// +optional
 	Approval *Approval `json:"approval,omitempty"`
 
-	// resumedAt lifts automatic pauses that began at or before this time, once that time has come: copy status.pausedAt, or write the present
-	// time. Later pauses have later times, so a rebuilt cluster never inherits it.
+	// resumedAt lifts automatic pauses that started at or before this time, once that time has
+	// come: copy status.pausedAt, or write the present time. Later pauses have later times, so a
+	// rebuilt cluster never inherits it.
 	// +optional
 	ResumedAt *metav1.Time `json:"resumedAt,omitempty"`
 
@@ -350,25 +384,26 @@ type RolloutSpec struct {
 	// +optional
 	Retry *Retry `json:"retry,omitempty"`
 
-	// stopCancelation says what begun devices do when state is Stopped: None lets them finish, Soft asks them to cancel, Force closes at once.
-	// Default Soft. After the stop it may be raised. Lowering it is refused until status.stop.cancelation records the value, and has no
+	// stopCancellation says what started devices do when state is Stopped: None lets them finish,
+	// Soft asks them to cancel, Force closes at once. Default Soft. After the stop it may be
+	// raised. Lowering it is refused until status.stop.cancellation records the value, and has no
 	// effect from then on (Ready=False, reason StopIsFinal).
 	// +optional
 	// +default="Soft"
-	StopCancelation Cancelation `json:"stopCancelation,omitempty"`
+	StopCancellation Cancellation `json:"stopCancellation,omitempty"`
 
-	// deletionCancelation says what begun devices do when the manifest is removed. Default None, the safe one: Flux may delete and re-create an
-	// object because of a typo.
+	// deletionCancellation says what started devices do when the manifest is removed. Default None,
+	// the safe one: Flux may delete and re-create an object because of a typo.
 	// +optional
 	// +default="None"
-	DeletionCancelation Cancelation `json:"deletionCancelation,omitempty"`
+	DeletionCancellation Cancellation `json:"deletionCancellation,omitempty"`
 }
 
 // PlanStatus is the plan as it will run.
 type PlanStatus struct {
-	// hash is sha256: and the SHA-256 over the set's contentHash, specHash and the ordered groups with names, conditions and target names. An approval
-	// agrees to it. Written last,
-	// after all groups: groups with another hash do not exist for anybody.
+	// hash is sha256: and the SHA-256 over the set's contentHash, specHash and the ordered groups
+	// with names, conditions and target names. An approval agrees to it. Written last, after all
+	// groups: groups with another hash do not exist for anybody.
 	// +optional
 	// +kubebuilder:validation:MaxLength=71
 	Hash string `json:"hash,omitempty"`
@@ -376,8 +411,9 @@ type PlanStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
-	// specHash is a fingerprint of the spec without the fields that an approval does not bind (state, startAt, settleSeconds, approvalRequired,
-	// approval, resumedAt, retry); until the start another one makes a new plan.
+	// specHash is a fingerprint of the spec without the fields that an approval does not bind
+	// (state, startAt, stabilizationSeconds, approvalRequired, approval, resumedAt, retry); until
+	// the start another one makes a new plan.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SpecHash string `json:"specHash,omitempty"`
@@ -399,10 +435,10 @@ type Counts struct {
 	// scheduled: the group has not opened.
 	// +optional
 	Scheduled int32 `json:"scheduled,omitempty"`
-	// pending: the group is open and the device has not begun.
+	// pending: the group is open and the device has not started.
 	// +optional
 	Pending int32 `json:"pending,omitempty"`
-	// inProgress: the device has begun.
+	// inProgress: the device has started.
 	// +optional
 	InProgress int32 `json:"inProgress,omitempty"`
 	// succeeded: the update is installed, or was already there.
@@ -411,10 +447,10 @@ type Counts struct {
 	// failed: after all retries.
 	// +optional
 	Failed int32 `json:"failed,omitempty"`
-	// canceled: by the device, by force, or superseded by a newer update before it began.
+	// canceled: by the device, by force, or superseded by a newer update before it started.
 	// +optional
 	Canceled int32 `json:"canceled,omitempty"`
-	// skipped: did not begin within startDeadlineSeconds, with startDeadlineAction Skip.
+	// skipped: did not start within startDeadlineSeconds, with startDeadlineAction Skip.
 	// +optional
 	Skipped int32 `json:"skipped,omitempty"`
 	// removed: the Target is gone.
@@ -422,7 +458,8 @@ type Counts struct {
 	Removed int32 `json:"removed,omitempty"`
 }
 
-// GroupStatus is one group as the rollout sees it: the one authority on what is open, and the live counts.
+// GroupStatus is one group as the rollout sees it: the one authority on what is open, and the live
+// counts.
 type GroupStatus struct {
 	// name of the group.
 	// +kubebuilder:validation:MaxLength=63
@@ -435,14 +472,17 @@ type GroupStatus struct {
 	// openedAtOffering is what status.offering read when the group opened.
 	// +optional
 	OpenedAtOffering int64 `json:"openedAtOffering,omitempty"`
-	// passed: spec.resumedAt has lifted the pause behind this group, and the next group opens as soon as nothing else holds it.
+	// passed: spec.resumedAt has lifted the pause behind this group, and the next group opens as
+	// soon as nothing else holds it.
 	// +optional
 	Passed bool `json:"passed,omitempty"`
-	// countedFailures is how many failures errorThreshold and errorBudget count in this group: those after the last resumedAt, with removedFailures.
+	// countedFailures is how many failures errorThreshold and errorBudget count in this group:
+	// those after the last resumedAt, with removedFailures.
 	// +optional
 	CountedFailures int32 `json:"countedFailures,omitempty"`
-	// removedFailures are those of them whose Target was removed, or created anew, after it had failed. They count until the next resumedAt: a retry
-	// concerns those that are there to be tried again.
+	// removedFailures are those of them whose Target was removed, or created anew, after it had
+	// failed. They count until the next resumedAt: a retry concerns those that are there to be
+	// tried again.
 	// +optional
 	RemovedFailures int32 `json:"removedFailures,omitempty"`
 
@@ -454,8 +494,9 @@ type FailureCount struct {
 	// statusCode that the devices reported; empty: none.
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode"`
-	// message that the devices reported, where there is no code: the one that says most about the cause, with numbers, times, paths and ids
-	// replaced (<n>, <time>, <path>, <id>). retry.messages and update.retries.messages name it.
+	// message that the devices reported, where there is no code: the one that says most about the
+	// cause, with numbers, times, paths and ids replaced (<n>, <time>, <path>, <id>).
+	// retry.messages and update.retries.messages name it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Message string `json:"message,omitempty"`
@@ -490,8 +531,9 @@ type WaitingFor struct {
 
 // StopStatus is spec.state Stopped as it is carried out.
 type StopStatus struct {
-	// cancelation is the strongest stopCancelation that was seen together with spec.state Stopped.
-	Cancelation Cancelation `json:"cancelation"`
+	// cancellation is the strongest stopCancellation that was seen together with spec.state
+	// Stopped.
+	Cancellation Cancellation `json:"cancellation"`
 	// observedAt is when spec.state Stopped was first seen.
 	ObservedAt metav1.MicroTime `json:"observedAt"`
 }
@@ -512,40 +554,47 @@ type HandledRequests struct {
 	RetriedAt *metav1.MicroTime `json:"retriedAt,omitempty"`
 }
 
-// OfferingClock counts how long a rollout has been offering its update, in whole seconds: pauses, closed maintenance windows and times in which there was
-// nothing to offer are left out. What startDeadlineSeconds means is read from it. It is written when it begins or stops to run, never periodically.
+// OfferingClock counts how long a rollout has been offering its update, in whole seconds: pauses,
+// closed maintenance windows and times in which there was nothing to offer are left out. What
+// startDeadlineSeconds means is read from it. It is written when it starts or stops to run, never
+// periodically.
 type OfferingClock struct {
 	// seconds that it had counted at since, or until it was stopped.
 	Seconds int64 `json:"seconds"`
-	// since is from when on it has been running, by the open time of the maintenance window if there is one. Absent: it is stopped.
+	// since is from when on it has been running, by the open time of the maintenance window if
+	// there is one. Absent: it is stopped.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
-	// runningSince is when it was last started. The deadline of another attempt counts from then, or from when the attempt was due, whichever is later.
+	// runningSince is when it was last started. The deadline of another attempt counts from then,
+	// or from when the attempt was due, whichever is later.
 	// +optional
 	RunningSince *metav1.MicroTime `json:"runningSince,omitempty"`
-	// retriedAt is what it read when spec.retry last gave more time to who had not begun.
+	// retriedAt is what it read when spec.retry last gave more time to who had not started.
 	// +optional
 	RetriedAt int64 `json:"retriedAt,omitempty"`
 }
 
-// Settling is what a rollout remembers of matching membership that was not quiet.
+// Stabilizing is what a rollout remembers of matching membership that was not quiet.
 type Settling struct {
 	// plan is a fingerprint of the plan that would be made now, or of why there would be none.
 	// +kubebuilder:validation:MaxLength=71
 	Plan string `json:"plan"`
 	// since is since when it has been this one. It counts as quiet from then on.
 	Since metav1.MicroTime `json:"since"`
-	// began is when it was last quiet no more. Ten minutes and settleSeconds later the plan is made with who is there.
-	Began metav1.MicroTime `json:"began"`
+	// started is when it was last quiet no more. Ten minutes and stabilizationSeconds later the
+	// plan is made with who is there.
+	Started metav1.MicroTime `json:"started"`
 }
 
-// RolloutStatus is what Goshawk decided and counted. Written by the Rollout controller, with an optimistic lock.
+// RolloutStatus is what Goshawk decided and counted. Written by the Rollout controller, with an
+// optimistic lock.
 type RolloutStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// uid is by what deployment groups and the actions of targets name this object: its metadata.uid. After a restore with status it stays that of the object that was backed up, so that they
-	// still belong to it. Written at the first look, then never changed.
+	// uid is by what deployment groups and the actions of targets name this object: its
+	// metadata.uid. After a restore with status it stays that of the object that was backed up, so
+	// that they still belong to it. Written at the first look, then never changed.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
@@ -559,9 +608,9 @@ type RolloutStatus struct {
 	// +optional
 	Plan *PlanStatus `json:"plan,omitempty"`
 
-	// settling remembers, until there is a plan, since when matching membership has been quiet.
+	// stabilizing remembers, until there is a plan, since when matching membership has been quiet.
 	// +optional
-	Settling *Settling `json:"settling,omitempty"`
+	Settling *Settling `json:"stabilizing,omitempty"`
 
 	// groups in the order they open, at most 500. The one authority on what is open.
 	// +optional
@@ -583,10 +632,11 @@ type RolloutStatus struct {
 	// +optional
 	WaitingFor *WaitingFor `json:"waitingFor,omitempty"`
 
-	// startedAt is when the rollout started; the spec is frozen from then on. Written before the first side effect.
+	// startedAt is when the rollout started; the spec is frozen from then on. Written before the
+	// first side effect.
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
-	// pausedAt is when the present pause began.
+	// pausedAt is when the present pause started.
 	// +optional
 	PausedAt *metav1.MicroTime `json:"pausedAt,omitempty"`
 	// pauseReason is why.
@@ -596,19 +646,21 @@ type RolloutStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	PauseMessage string `json:"pauseMessage,omitempty"`
-	// stop records spec.state Stopped. It is final and decides from then on, whatever spec.state says. Absent: the rollout was not stopped
-	// by spec.state.
+	// stop records spec.state Stopped. It is final and decides from then on, whatever spec.state
+	// says. Absent: the rollout was not stopped by spec.state.
 	// +optional
 	Stop *StopStatus `json:"stop,omitempty"`
-	// updateType is Soft for a rollout that started with update.type Soft, and Forced once update.type was raised; that is final. Absent:
-	// the rollout has not started, or has started with another type.
+	// updateType is Soft for a rollout that started with update.type Soft, and Forced once
+	// update.type was raised; that is final. Absent: the rollout has not started, or has started
+	// with another type.
 	// +optional
 	UpdateType UpdateType `json:"updateType,omitempty"`
 	// finishedAt is when the rollout reached Finished or Stopped.
 	// +optional
 	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
 
-	// offering is the clock that startDeadlineSeconds is measured by. Absent without startDeadlineSeconds.
+	// offering is the clock that startDeadlineSeconds is measured by. Absent without
+	// startDeadlineSeconds.
 	// +optional
 	Offering *OfferingClock `json:"offering,omitempty"`
 
@@ -649,8 +701,8 @@ type RolloutStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groupCount) == has(oldSelf.spec.groupCount) && (!has(self.spec.groupCount) || self.spec.groupCount == oldSelf.spec.groupCount))",message="groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another",fieldPath=".spec.groupCount"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groupOrder) == has(oldSelf.spec.groupOrder) && (!has(self.spec.groupOrder) || self.spec.groupOrder == oldSelf.spec.groupOrder))",message="groupOrder is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another",fieldPath=".spec.groupOrder"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.groups) == has(oldSelf.spec.groups) && (!has(self.spec.groups) || (self.spec.groups.map(g, g.name) == oldSelf.spec.groups.map(g, g.name) && self.spec.groups.map(g, has(g.percentage) ? g.percentage : 100) == oldSelf.spec.groups.map(g, has(g.percentage) ? g.percentage : 100) && self.spec.groups.map(g, has(g.targetSelector) ? [g.targetSelector] : []) == oldSelf.spec.groups.map(g, has(g.targetSelector) ? [g.targetSelector] : []) && self.spec.groups.map(g, has(g.targetExpression) ? [g.targetExpression] : []) == oldSelf.spec.groups.map(g, has(g.targetExpression) ? [g.targetExpression] : []))))",message="groups is immutable once the rollout has started, except their thresholds, actions and confirmationRequired: stop this rollout and create another",fieldPath=".spec.groups"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.state) || oldSelf.spec.state != 'Stopped' || (has(self.spec.state) && self.spec.state == 'Stopped') || (has(oldSelf.status) && (has(oldSelf.status.state) && oldSelf.status.state == 'Finished' || has(oldSelf.status.stop) && {'None': 0, 'Soft': 1, 'Force': 2}[oldSelf.status.stop.cancelation] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancelation) ? oldSelf.spec.stopCancelation : 'Soft']))",message="state Stopped is final: it is immutable; put it back, and create another Rollout",fieldPath=".spec.state"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.state) || oldSelf.spec.state != 'Stopped' || {'None': 0, 'Soft': 1, 'Force': 2}[has(self.spec.stopCancelation) ? self.spec.stopCancelation : 'Soft'] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancelation) ? oldSelf.spec.stopCancelation : 'Soft'] || (has(oldSelf.status) && (has(oldSelf.status.state) && oldSelf.status.state == 'Finished' || has(oldSelf.status.stop) && {'None': 0, 'Soft': 1, 'Force': 2}[oldSelf.status.stop.cancelation] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancelation) ? oldSelf.spec.stopCancelation : 'Soft']))",message="stopCancelation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it",fieldPath=".spec.stopCancelation"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.state) || oldSelf.spec.state != 'Stopped' || (has(self.spec.state) && self.spec.state == 'Stopped') || (has(oldSelf.status) && (has(oldSelf.status.state) && oldSelf.status.state == 'Finished' || has(oldSelf.status.stop) && {'None': 0, 'Soft': 1, 'Force': 2}[oldSelf.status.stop.cancellation] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancellation) ? oldSelf.spec.stopCancellation : 'Soft']))",message="state Stopped is final: it is immutable; put it back, and create another Rollout",fieldPath=".spec.state"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.state) || oldSelf.spec.state != 'Stopped' || {'None': 0, 'Soft': 1, 'Force': 2}[has(self.spec.stopCancellation) ? self.spec.stopCancellation : 'Soft'] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancellation) ? oldSelf.spec.stopCancellation : 'Soft'] || (has(oldSelf.status) && (has(oldSelf.status.state) && oldSelf.status.state == 'Finished' || has(oldSelf.status.stop) && {'None': 0, 'Soft': 1, 'Force': 2}[oldSelf.status.stop.cancellation] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancellation) ? oldSelf.spec.stopCancellation : 'Soft']))",message="stopCancellation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it",fieldPath=".spec.stopCancellation"
 type Rollout struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -664,11 +716,13 @@ type Rollout struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status RolloutStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
+	// it can.
 	Unreadable *Unreadable `json:"-"`
 }
 
-// Identity returns the uid by which deployment groups and the actions of targets name this object: status.uid if there is one, else metadata.uid.
+// Identity returns the uid by which deployment groups and the actions of targets name this object:
+// status.uid if there is one, else metadata.uid.
 func (r *Rollout) Identity() types.UID {
 	if r.Status.UID != "" {
 		return r.Status.UID

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 import (
@@ -10,9 +13,11 @@ const (
 	MaxGroups = 500
 	// MaxGroupTargets is the largest number of targets of one group (hawkBit: 20 000).
 	MaxGroupTargets = 20000
-	// MaxGroupBytes is how many bytes the names of one group may take together, so that a DeploymentGroup stays below etcd's limit.
+	// MaxGroupBytes is how many bytes the names of one group may take together, so that a
+	// DeploymentGroup stays below etcd's limit.
 	MaxGroupBytes = 700 << 10
-	// MaxReports is how many reports of one action are counted; further intermediate ones are dropped, final ones always count.
+	// MaxReports is how many reports of one action are counted; further intermediate ones are
+	// dropped, final ones always count.
 	MaxReports = 1000
 	// MaxAttributes is the largest number of attributes of one target (hawkBit: 100).
 	MaxAttributes = 100
@@ -20,22 +25,24 @@ const (
 	MaxActionBytes = 32 << 10
 )
 
-// Cancelation says what happens to an update that a device has already begun. Devices that have not begun never begin,
-// whatever the word.
+// Cancellation says what happens to an update that a device has already started. Devices that have
+// not started never start, whatever the word.
 // +kubebuilder:validation:Enum=None;Soft;Force
-type Cancelation string
+type Cancellation string
 
 const (
-	// CancelationNone lets a device that has begun finish.
-	CancelationNone Cancelation = "None"
-	// CancelationSoft asks the device to cancel. It may refuse, or finish first.
-	CancelationSoft Cancelation = "Soft"
-	// CancelationForce closes the action at once, without waiting for the device; the cancel stays on offer until the device answers,
-	// and the device counts as inconsistent, since nobody knows how far it got.
-	CancelationForce Cancelation = "Force"
+	// CancellationNone lets a device that has started finish.
+	CancellationNone Cancellation = "None"
+	// CancellationSoft asks the device to cancel. It may refuse, or finish first.
+	CancellationSoft Cancellation = "Soft"
+	// CancellationForce closes the action at once, without waiting for the device; the cancel stays
+	// on offer until the device answers, and the device counts as inconsistent, since nobody knows
+	// how far it got.
+	CancellationForce Cancellation = "Force"
 )
 
-// UpdateType is a word for the device about how urgent an update is. It decides nothing in Goshawk (hawkBit: action type).
+// UpdateType is a word for the device about how urgent an update is. It decides nothing in Goshawk
+// (hawkBit: action type).
 // +kubebuilder:validation:Enum=Forced;Soft;TimeForced;DownloadOnly
 type UpdateType string
 
@@ -46,7 +53,8 @@ const (
 	UpdateTypeSoft UpdateType = "Soft"
 	// UpdateTypeTimeForced is Soft until forceAt and Forced from then on.
 	UpdateTypeTimeForced UpdateType = "TimeForced"
-	// UpdateTypeDownloadOnly asks the device to download but not to install; the action finishes when it has downloaded.
+	// UpdateTypeDownloadOnly asks the device to download but not to install; the action finishes
+	// when it has downloaded.
 	UpdateTypeDownloadOnly UpdateType = "DownloadOnly"
 )
 
@@ -55,9 +63,11 @@ const (
 type Superseding string
 
 const (
-	// SupersedingReplace lets the newer update replace the older: what has not begun is never offered again, what has begun is asked to cancel.
+	// SupersedingReplace lets the newer update replace the older: what has not started is never
+	// offered again, what has started is asked to cancel.
 	SupersedingReplace Superseding = "Replace"
-	// SupersedingQueue wants both: updates go by weight, then the oldest first (Bosch IoT Rollouts: multi-assignment).
+	// SupersedingQueue wants both: updates go by weight, then the oldest first (Bosch IoT Rollouts:
+	// multi-assignment).
 	SupersedingQueue Superseding = "Queue"
 )
 
@@ -72,50 +82,58 @@ const (
 	VerdictFailure Verdict = "Failure"
 )
 
-// DeadlineAction says what happens to a target that did not begin in time.
+// DeadlineAction says what happens to a target that did not start in time.
 // +kubebuilder:validation:Enum=Fail;Skip
 type DeadlineAction string
 
 const (
 	// DeadlineActionFail counts the target as failed with code StartDeadlineExceeded.
 	DeadlineActionFail DeadlineAction = "Fail"
-	// DeadlineActionSkip takes the target out of the group, uncounted: an offline device does not look like a bad update.
+	// DeadlineActionSkip takes the target out of the group, uncounted: an offline device does not
+	// look like a bad update.
 	DeadlineActionSkip DeadlineAction = "Skip"
 )
 
-// Update is what is brought to a device: the same words for a Rollout, an AutoAssignment and a single assignment.
+// Update is what is brought to a device: the same words for a Rollout, an AutoAssignment and a
+// single assignment.
 // +kubebuilder:validation:XValidation:rule="has(self.forceAt) == (has(self.type) && self.type == 'TimeForced')",message="forceAt goes with type TimeForced, and only with it: give forceAt, or choose another type",fieldPath=".forceAt"
 type Update struct {
-	// distributionSet names the DistributionSet, in the same namespace, that targets are to run. Required. A missing set is Stalled
-	// (ReferenceNotFound) and recovers; an invalidated one never does. Written by the user; frozen once a rollout has started.
+	// distributionSet names the DistributionSet, in the same namespace, that targets are to run.
+	// Required. A missing set is Stalled (ReferenceNotFound) and recovers; an invalidated one never
+	// does. Written by the user; frozen once a rollout has started.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet"`
 
-	// type tells the device how urgent the update is; it decides nothing in Goshawk. Default Forced. Written by the user; on a
-	// rollout that has started it may still change from Soft to Forced (hawkBit: action type). To change it back is refused until
-	// status.updateType records Forced, and has no effect from then on (Ready=False, reason ForcedIsFinal).
+	// type tells the device how urgent the update is; it decides nothing in Goshawk. Default
+	// Forced. Written by the user; on a rollout that has started it may still change from Soft to
+	// Forced (hawkBit: action type). To change it back is refused until status.updateType records
+	// Forced, and has no effect from then on (Ready=False, reason ForcedIsFinal).
 	// +optional
 	// +default="Forced"
 	Type UpdateType `json:"type,omitempty"`
 
-	// forceAt is when a TimeForced update turns from Soft to Forced. Goes with type TimeForced only (hawkBit: forcetime).
+	// forceAt is when a TimeForced update turns from Soft to Forced. Goes with type TimeForced only
+	// (hawkBit: forcetime).
 	// +optional
 	ForceAt *metav1.Time `json:"forceAt,omitempty"`
 
-	// weight orders updates that are queued for the same target: the higher goes first. 0 to 1000, default 1000 (hawkBit: weight).
+	// weight orders updates that are queued for the same target: the higher goes first. 0 to 1000,
+	// default 1000 (hawkBit: weight).
 	// +optional
 	// +default=1000
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	Weight *int32 `json:"weight,omitempty"`
 
-	// confirmationRequired asks somebody at the device before it begins (hawkBit: user consent). Default false. A group of a rollout may differ.
+	// confirmationRequired asks somebody at the device before it starts (hawkBit: user consent).
+	// Default false. A group of a rollout may differ.
 	// +optional
 	ConfirmationRequired bool `json:"confirmationRequired,omitempty"`
 
-	// maintenanceWindow limits when a device may begin. Outside it the door offers nothing; work begun may finish. Absent: any time.
+	// maintenanceWindow limits when a device may start. Outside it the device API offers nothing;
+	// work started may finish. Absent: any time.
 	// +optional
 	MaintenanceWindow *MaintenanceWindow `json:"maintenanceWindow,omitempty"`
 
@@ -124,18 +142,22 @@ type Update struct {
 	// +default="Replace"
 	Superseding Superseding `json:"superseding,omitempty"`
 
-	// reinstall also updates targets that already run the set. Default false: they count as succeeded when their group opens.
+	// reinstall also updates targets that already run the set. Default false: they count as
+	// succeeded when their group opens.
 	// +optional
 	Reinstall bool `json:"reinstall,omitempty"`
 
-	// finishedWarning is how a result "finished with warnings" counts. Default Success (SoftwareUpdatable: FINISHED_WARNING).
+	// finishedWarning is how a result "finished with warnings" counts. Default Success
+	// (SoftwareUpdatable: FINISHED_WARNING).
 	// +optional
 	// +default="Success"
 	FinishedWarning Verdict `json:"finishedWarning,omitempty"`
 
-	// startDeadlineSeconds is how long a target may stay in an open group without beginning; pauses and closed windows are not
-	// counted. Then startDeadlineAction is taken, with code StartDeadlineExceeded. One that failed and has another attempt gets as long for it, from when the
-	// attempt is due; then it has failed, with the code of its last attempt. Rollouts only. 1 to 31536000 seconds; absent: for ever.
+	// startDeadlineSeconds is how long a target may stay in an open group without start; pauses and
+	// closed windows are not counted. Then startDeadlineAction is taken, with code
+	// StartDeadlineExceeded. One that failed and has another attempt gets as long for it, from when
+	// the attempt is due; then it has failed, with the code of its last attempt. Rollouts only. 1
+	// to 31536000 seconds; absent: for ever.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
@@ -146,29 +168,33 @@ type Update struct {
 	// +default="Fail"
 	StartDeadlineAction DeadlineAction `json:"startDeadlineAction,omitempty"`
 
-	// progressDeadlineSeconds is how long a target that has begun may take to report a result. Then the action is failed with code
-	// ProgressDeadlineExceeded. 1 to 31536000 seconds; absent: for ever.
+	// progressDeadlineSeconds is how long a target that has started may take to report a result.
+	// Then the action is failed with code ProgressDeadlineExceeded. 1 to 31536000 seconds; absent:
+	// for ever.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
 
-	// cancelDeadlineSeconds is how long a device may leave a cancel unanswered. Then the action is Canceled and the target
-	// inconsistent, so that a silent device does not block the next update for ever. 1 to 31536000 seconds; absent: for ever.
+	// cancelDeadlineSeconds is how long a device may leave a cancel unanswered. Then the action is
+	// Canceled and the target inconsistent, so that a silent device does not block the next update
+	// for ever. 1 to 31536000 seconds; absent: for ever.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
 	CancelDeadlineSeconds *int32 `json:"cancelDeadlineSeconds,omitempty"`
 
-	// retries says how often, and after which failures, a target is tried again by itself. Absent: never.
+	// retries says how often, and after which failures, a target is tried again by itself. Absent:
+	// never.
 	// +optional
 	Retries *Retries `json:"retries,omitempty"`
 }
 
-// MaintenanceWindow is a repeating time in which devices may begin.
+// MaintenanceWindow is a repeating time in which devices may start.
 type MaintenanceWindow struct {
-	// schedule is when a window opens: a cron expression of five fields (minute, hour, day of month, month, day of week) as Kubernetes'
-	// CronJob takes it, without a time zone of its own: minute 0 to 59, hour 0 to 23, day 1 to 31, month 1 to 12 or JAN, weekday 0 to 6 or SUN.
+	// schedule is when a window opens: a cron expression of five fields (minute, hour, day of
+	// month, month, day of week) as Kubernetes' CronJob takes it, without a time zone of its own:
+	// minute 0 to 59, hour 0 to 23, day 1 to 31, month 1 to 12 or JAN, weekday 0 to 6 or SUN.
 	// +required
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([*?]|[0-5]?[0-9](-[0-5]?[0-9])?)(/0*[1-9][0-9]*)?(,([*?]|[0-5]?[0-9](-[0-5]?[0-9])?)(/0*[1-9][0-9]*)?)* +([*?]|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/0*[1-9][0-9]*)?(,([*?]|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/0*[1-9][0-9]*)?)* +([*?]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]*)?(,([*?]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/0*[1-9][0-9]*)?)* +([*?]|(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(-(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)))?)(/0*[1-9][0-9]*)?(,([*?]|(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(-(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)))?)(/0*[1-9][0-9]*)?)* +([*?]|(0?[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat))(-(0?[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat)))?)(/0*[1-9][0-9]*)?(,([*?]|(0?[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat))(-(0?[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat)))?)(/0*[1-9][0-9]*)?)*$')",message="schedule must be a cron expression of five fields, such as '0 2 * * *'; the time zone goes into timeZone"
@@ -180,7 +206,8 @@ type MaintenanceWindow struct {
 	// +kubebuilder:validation:Maximum=604800
 	DurationSeconds int32 `json:"durationSeconds"`
 
-	// timeZone is the name of the time zone that schedule is read in, from the IANA database. Default UTC.
+	// timeZone is the name of the time zone that schedule is read in, from the IANA database.
+	// Default UTC.
 	// +optional
 	// +default="UTC"
 	// +kubebuilder:validation:MinLength=1
@@ -204,15 +231,17 @@ type Retries struct {
 	// +kubebuilder:validation:Maximum=604800
 	BackoffSeconds *int32 `json:"backoffSeconds,omitempty"`
 
-	// statusCodes limits retries to failures with one of these codes, or one of messages. Absent: any code, unless messages is given. At most 50.
+	// statusCodes limits retries to failures with one of these codes, or one of messages. Absent:
+	// any code, unless messages is given. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	StatusCodes []string `json:"statusCodes,omitempty"`
 
-	// messages limits retries to failures without a code whose message, as status.failures[].message of a Rollout writes it, is one of
-	// these, or that have one of statusCodes. Absent: any message, unless statusCodes is given. At most 50.
+	// messages limits retries to failures without a code whose message, as
+	// status.failures[].message of a Rollout writes it, is one of these, or that have one of
+	// statusCodes. Absent: any message, unless statusCodes is given. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
@@ -236,7 +265,8 @@ type TargetSelector struct {
 	MatchExpressions []TargetSelectorRequirement `json:"matchExpressions,omitempty"`
 }
 
-// LabelValue is the value of a label: empty, or letters, digits, dashes, dots and underscores, with a letter or digit at both ends.
+// LabelValue is the value of a label: empty, or letters, digits, dashes, dots and underscores, with
+// a letter or digit at both ends.
 // +kubebuilder:validation:MaxLength=63
 // +kubebuilder:validation:Pattern=`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`
 type LabelValue string
@@ -244,7 +274,8 @@ type LabelValue string
 // TargetSelectorRequirement is one requirement on a label.
 // +kubebuilder:validation:XValidation:rule="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",message="values must be given with operator In or NotIn, and left out with Exists or DoesNotExist",fieldPath=".values"
 type TargetSelectorRequirement struct {
-	// key is the label that is looked at: a name of at most 63 characters, with a DNS name and a slash before it if it has a prefix.
+	// key is the label that is looked at: a name of at most 63 characters, with a DNS name and a
+	// slash before it if it has a prefix.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
@@ -266,17 +297,21 @@ type TargetSelectorRequirement struct {
 // +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
 type LabelSelectorOperator string
 
-// Selection says which targets are meant: labels and expression must both hold; an absent one holds for every target.
-// It is not a type of the API on its own; Rollout, group and AutoAssignment inline it.
+// Selection says which targets are meant: labels and expression must both hold; an absent one holds
+// for every target. It is not a type of the API on its own; Rollout, group and AutoAssignment
+// inline it.
 type Selection struct {
-	// targetSelector selects targets by label. Absent: every target of the namespace. Written by the user; frozen once a rollout has started.
+	// targetSelector selects targets by label. Absent: every target of the namespace. Written by
+	// the user; frozen once a rollout has started.
 	// +optional
 	TargetSelector *TargetSelector `json:"targetSelector,omitempty"`
 
-	// targetExpression is a CEL expression over the variable `target` that must be true. It sees name, controllerID, description, address,
-	// type, labels, attributes, updateStatus, inconsistent, installed and features of a target. Absent: true. At most 1024 characters. The
-	// API server refuses an open text, a bracket without its counterpart, and single =, & and |; everything else that does not compile is
-	// Stalled (InvalidExpression). Frozen once a rollout has started.
+	// targetExpression is a CEL expression over the variable `target` that must be true. It sees
+	// name, controllerID, description, address, type, labels, attributes, updateStatus,
+	// inconsistent, installed and features of a target. Absent: true. At most 1024 characters. The
+	// API server refuses an open text, a bracket without its counterpart, and single =, & and |;
+	// everything else that does not compile is Stalled (InvalidExpression). Frozen once a rollout
+	// has started.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
@@ -297,7 +332,8 @@ type MetadataEntry struct {
 	// +kubebuilder:validation:MaxLength=4000
 	Value string `json:"value,omitempty"`
 
-	// visibleToDevice sends the entry to the device with every deployment; it then counts as content. Absent: false.
+	// visibleToDevice sends the entry to the device with every deployment; it then counts as
+	// content. Absent: false.
 	// +optional
 	VisibleToDevice bool `json:"visibleToDevice,omitempty"`
 }

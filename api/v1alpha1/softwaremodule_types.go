@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 import (
@@ -21,9 +24,11 @@ const (
 type RollbackSupport string
 
 const (
-	// RollbackNone means that it is not certain what the device runs after an update that failed or was canceled while it worked.
+	// RollbackNone means that it is not certain what the device runs after an update that failed or
+	// was canceled while it worked.
 	RollbackNone RollbackSupport = "None"
-	// RollbackSupported means that a device whose update fails or is canceled runs what it ran before.
+	// RollbackSupported means that a device whose update fails or is canceled runs what it ran
+	// before.
 	RollbackSupported RollbackSupport = "Supported"
 )
 
@@ -54,14 +59,16 @@ type Download struct {
 	// +required
 	Protocol Protocol `json:"protocol"`
 
-	// url is where the bytes are. Goshawk hands it out unchanged and fetches nothing itself. At most 2048 characters.
+	// url is where the bytes are. Goshawk hands it out unchanged and fetches nothing itself. At
+	// most 2048 characters.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|s?ftp)://[^/ ]+(/[^ ]*)?$')",message="url must be an absolute URL with a host, such as https://cdn.example.com/rootfs.swu"
 	URL string `json:"url"`
 
-	// md5URL is where a file with the MD5 sum can be fetched. Optional; without it the door serves the sum itself.
+	// md5URL is where a file with the MD5 sum can be fetched. Optional; without it the device API
+	// serves the sum itself.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|s?ftp)://[^/ ]+(/[^ ]*)?$')",message="md5URL must be an absolute URL with a host"
@@ -87,8 +94,8 @@ type Artifact struct {
 	// +required
 	Checksums Checksums `json:"checksums"`
 
-	// downloads say where the file can be fetched, in order of preference; at least one, at most 10. They may change at any time, also when the
-	// module is locked: URLs expire, checksums pin.
+	// downloads say where the file can be fetched, in order of preference; at least one, at most
+	// 10. They may change at any time, also when the module is locked: URLs expire, checksums pin.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -98,14 +105,16 @@ type Artifact struct {
 
 // SoftwareModuleSpec is one piece of software: what it is and where its files are.
 type SoftwareModuleSpec struct {
-	// type is the kind of software, such as os or app; DDI's chunk part and SoftwareUpdatable's softwareModuleType. Immutable.
+	// type is the kind of software, such as os or app; DDI's chunk part and SoftwareUpdatable's
+	// softwareModuleType. Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="type is immutable: create another SoftwareModule"
 	Type string `json:"type"`
 
-	// name of the software. (type, name, version) is unique in the namespace: the younger twin is Ready=False, Duplicate. Immutable.
+	// name of the software. (type, name, version) is unique in the namespace: the newer duplicate
+	// is Ready=False, Duplicate. Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -129,30 +138,33 @@ type SoftwareModuleSpec struct {
 	// +kubebuilder:validation:MaxLength=512
 	Description string `json:"description,omitempty"`
 
-	// artifacts are the files of the module, at most 50. Empty is legal: metadata can be the whole update. Frozen once the module is
-	// locked, except their downloads.
+	// artifacts are the files of the module, at most 50. Empty is legal: metadata can be the whole
+	// update. Frozen once the module is locked, except their downloads.
 	// +optional
 	// +listType=map
 	// +listMapKey=fileName
 	// +kubebuilder:validation:MaxItems=50
 	Artifacts []Artifact `json:"artifacts,omitempty"`
 
-	// metadata are free words about the module, at most 100. Those that are visibleToDevice are frozen once the module is locked.
+	// metadata are free words about the module, at most 100. Those that are visibleToDevice are
+	// frozen once the module is locked.
 	// +optional
 	// +listType=map
 	// +listMapKey=key
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// rollback says whether a device returns to its old state by itself when this module's update fails or is canceled (Mender: inconsistent).
-	// Set Supported for devices with two slots (A/B). Default None: a target whose update failed or was canceled after installing may have
-	// begun is then inconsistent.
+	// rollback says whether a device returns to its old state by itself when this module's update
+	// fails or is canceled (Mender: inconsistent). Set Supported for devices with two slots (A/B).
+	// Default None: a target whose update failed or was canceled after installing may have started
+	// is then inconsistent.
 	// +optional
 	// +default="None"
 	Rollback RollbackSupport `json:"rollback,omitempty"`
 }
 
-// SoftwareModuleStatus is what Goshawk knows of the module. Written by the SoftwareModule controller.
+// SoftwareModuleStatus is what Goshawk knows of the module. Written by the SoftwareModule
+// controller.
 type SoftwareModuleStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	// +optional
@@ -170,8 +182,8 @@ type SoftwareModuleStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// SoftwareModule is one piece of software with its files (hawkBit: Software Module). Artifacts live where their URLs say; Goshawk
-// distributes references and checksums, not bytes.
+// SoftwareModule is one piece of software with its files (hawkBit: Software Module). Artifacts live
+// where their URLs say; Goshawk distributes references and checksums, not bytes.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -198,7 +210,8 @@ type SoftwareModule struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status SoftwareModuleStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
+	// it can.
 	Unreadable *Unreadable `json:"-"`
 }
 

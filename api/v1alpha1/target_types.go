@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 import (
@@ -14,13 +17,14 @@ const (
 	UpdateStatusUnknown UpdateStatus = "Unknown"
 	// UpdateStatusRegistered means that the device was heard of and has not been updated yet.
 	UpdateStatusRegistered UpdateStatus = "Registered"
-	// UpdateStatusPending means that an action is open. A target whose group is open but that has not come by yet is not Pending here; it is
-	// counted pending in its group.
+	// UpdateStatusPending means that an action is open. A target whose group is open but that has
+	// not come by yet is not Pending here; it is counted pending in its group.
 	UpdateStatusPending UpdateStatus = "Pending"
 	// UpdateStatusInSync means that the device runs what it was last told to run.
 	UpdateStatusInSync UpdateStatus = "InSync"
-	// UpdateStatusError means that the last update that was not canceled failed, or that the device may run something else than what status
-	// says (condition Consistent is False, with another reason than UpdateCanceled).
+	// UpdateStatusError means that the last update that was not canceled failed, or that the device
+	// may run something else than what status says (condition Consistent is False, with another
+	// reason than UpdateCanceled).
 	UpdateStatusError UpdateStatus = "Error"
 )
 
@@ -29,9 +33,11 @@ const (
 type ActionState string
 
 const (
-	// ActionWaitingForConfirmation waits for somebody at the device to agree. The device has not begun.
+	// ActionWaitingForConfirmation waits for somebody at the device to agree. The device has not
+	// started.
 	ActionWaitingForConfirmation ActionState = "WaitingForConfirmation"
-	// ActionRetrieved means that the device has fetched the deployment. From here on it has begun and nobody may assume otherwise.
+	// ActionRetrieved means that the device has fetched the deployment. From here on it has started
+	// and nobody may assume otherwise.
 	ActionRetrieved ActionState = "Retrieved"
 	// ActionRunning means that the device is at work, at a stage it does not tell.
 	ActionRunning ActionState = "Running"
@@ -43,7 +49,8 @@ const (
 	ActionInstalling ActionState = "Installing"
 	// ActionRemoving means that software is being removed.
 	ActionRemoving ActionState = "Removing"
-	// ActionCanceling means that the device has been, or will be, asked to cancel; it may refuse or finish first.
+	// ActionCanceling means that the device has been, or will be, asked to cancel; it may refuse or
+	// finish first.
 	ActionCanceling ActionState = "Canceling"
 	// ActionFinished is closed: the update succeeded.
 	ActionFinished ActionState = "Finished"
@@ -53,13 +60,14 @@ const (
 	ActionCanceled ActionState = "Canceled"
 )
 
-// IsClosed tells whether the state is absorbing.
+// IsClosed reports whether the state is absorbing.
 func (s ActionState) IsClosed() bool {
 	return s == ActionFinished || s == ActionError || s == ActionCanceled
 }
 
-// HasBegun tells whether the device has fetched the deployment of an action in this state; closed actions count as begun.
-func (s ActionState) HasBegun() bool { return s != ActionWaitingForConfirmation }
+// HasStarted reports whether the device has fetched the deployment of an action in this state;
+// closed actions count as started.
+func (s ActionState) HasStarted() bool { return s != ActionWaitingForConfirmation }
 
 // SourceKind is what kind of intent an action comes from.
 // +kubebuilder:validation:Enum=Target;Rollout;AutoAssignment
@@ -91,7 +99,8 @@ const (
 	CauseSuperseded CancelCause = "Superseded"
 	// CauseSetGone means that the set or a module is gone or has another content.
 	CauseSetGone CancelCause = "SetGone"
-	// CauseMigrationStep means that a question is taken back because a required migration step goes first. It is asked again afterwards.
+	// CauseMigrationStep means that a question is taken back because a required migration step goes
+	// first. It is asked again afterwards.
 	CauseMigrationStep CancelCause = "MigrationStep"
 )
 
@@ -102,26 +111,30 @@ type CancelAnswer string
 const (
 	// AnswerAccepted means that the device canceled.
 	AnswerAccepted CancelAnswer = "Accepted"
-	// AnswerRejected means that the device refused; the action goes on and is not asked again for the same cause.
+	// AnswerRejected means that the device refused; the action goes on and is not asked again for
+	// the same cause.
 	AnswerRejected CancelAnswer = "Rejected"
-	// AnswerOvertaken means that the device reported a result, or began something newer, instead of an answer.
+	// AnswerOvertaken means that the device reported a result, or started something newer, instead
+	// of an answer.
 	AnswerOvertaken CancelAnswer = "Overtaken"
 	// AnswerDeadlineExceeded means that cancelDeadlineSeconds passed without an answer.
 	AnswerDeadlineExceeded CancelAnswer = "DeadlineExceeded"
 )
 
-// Codes in statusCode. Goshawk writes all of them but CodeInconsistent. A device that sends one of Goshawk's codes is not
-// believed: its code is stored with the prefix "device:".
+// Codes in statusCode. Goshawk writes all of them but CodeInconsistent. A device that sends one of
+// Goshawk's codes is not trusted: its code is stored with the prefix "device:".
 const (
-	// CodeStartDeadlineExceeded marks a target that did not begin within startDeadlineSeconds.
+	// CodeStartDeadlineExceeded marks a target that did not start within startDeadlineSeconds.
 	CodeStartDeadlineExceeded = "StartDeadlineExceeded"
 	// CodeProgressDeadlineExceeded marks an action without a result within progressDeadlineSeconds.
 	CodeProgressDeadlineExceeded = "ProgressDeadlineExceeded"
-	// CodeSkipped marks a success of a device that was told `update: skip` (DownloadOnly) and shows no download: it has skipped everything, as swupdate does.
+	// CodeSkipped marks a success of a device that was told `update: skip` (DownloadOnly) and shows
+	// no download: it has skipped everything, as swupdate does.
 	CodeSkipped = "Skipped"
 	// CodeNoFeature marks an update with a module type that no feature of the device serves.
 	CodeNoFeature = "NoFeature"
-	// CodeRemoveNotSupported marks a removal of software that the protocol of the device cannot carry out.
+	// CodeRemoveNotSupported marks a removal of software that the protocol of the device cannot
+	// carry out.
 	CodeRemoveNotSupported = "RemoveNotSupported"
 	// CodeInconsistent is the code by which a device says that it is inconsistent.
 	CodeInconsistent = "INCONSISTENT"
@@ -157,34 +170,39 @@ type SecretKeyReference struct {
 type Assignment struct {
 	Update `json:",inline"`
 
-	// assignedAt makes the same set a new assignment when it changes. It is also the assignment's place in the order of updates, if it is later than the places of all
-	// earlier assignments of this target; else that is the moment the change was seen, so that a patch or a revert that keeps an old time works. Give it in production:
-	// it survives a rebuild from Git. Until a time to come, nothing is assigned. Optional.
+	// assignedAt makes the same set a new assignment when it changes. It is also the assignment's
+	// place in the order of updates, if it is later than the places of all earlier assignments of
+	// this target; else that is the moment the change was seen, so that a patch or a revert that
+	// keeps an old time works. Give it in production: it survives a rebuild from Git. Until a time
+	// to come, nothing is assigned. Optional.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
 }
 
 // CancelRequest cancels actions of one target.
 type CancelRequest struct {
-	// upTo cancels every open action with an id up to this one (see status.actions). An id that was never given is ignored, with a
-	// condition, so that a request copied from elsewhere cannot cancel the future.
+	// upTo cancels every open action with an id up to this one (see status.actions). An id that was
+	// never given is ignored, with a condition, so that a request copied from elsewhere cannot
+	// cancel the future.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483647
 	UpTo int32 `json:"upTo"`
 
-	// cancelation is Soft (the device is asked) or Force (closed at once; hawkBit: force quit). Default Soft.
+	// cancellation is Soft (the device is asked) or Force (closed at once; hawkBit: force quit).
+	// Default Soft.
 	// +optional
 	// +default="Soft"
-	// +kubebuilder:validation:XValidation:rule="self != 'None'",message="cancelation of a cancel must be Soft or Force: remove spec.cancel to cancel nothing"
-	Cancelation Cancelation `json:"cancelation,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self != 'None'",message="cancellation of a cancel must be Soft or Force: remove spec.cancel to cancel nothing"
+	Cancellation Cancellation `json:"cancellation,omitempty"`
 }
 
 // TargetSpec is one device and what is wanted of it alone.
 type TargetSpec struct {
-	// controllerID is the device's own id, as it says it to the door. Absent: metadata.name. Unique in the namespace: the younger twin is
-	// Ready=False, Duplicate, and the door does not serve it. 1 to 256 characters without blanks, slashes and control characters, and not . or .., as the
-	// door takes it. Immutable (hawkBit: controllerId).
+	// controllerID is the device's own id, as it says it to the device API. Absent: metadata.name.
+	// Unique in the namespace: the newer duplicate is Ready=False, Duplicate, and the device API
+	// does not serve it. 1 to 256 characters without blanks, slashes and control characters, and
+	// not . or .., as the device API takes it. Immutable (hawkBit: controllerId).
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -203,25 +221,30 @@ type TargetSpec struct {
 	// +kubebuilder:validation:MaxLength=512
 	Description string `json:"description,omitempty"`
 
-	// address is where the device is, for people. What the door sees is status.address. Optional.
+	// address is where the device is, for people. What the device API sees is status.address.
+	// Optional.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Address string `json:"address,omitempty"`
 
-	// type decides which sets fit (DistributionSet.spec.compatibleTargetTypes). Absent: every set fits (hawkBit: target type).
+	// type decides which sets fit (DistributionSet.spec.compatibleTargetTypes). Absent: every set
+	// fits (hawkBit: target type).
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Type string `json:"type,omitempty"`
 
-	// tokenSecretRef is where the device's token is: it authenticates with `Authorization: TargetToken <token>`. The Secret's type must be
-	// goshawk.dev/device-tokens; the door reads no others. Absent: no token is accepted.
+	// tokenSecretRef is where the device's token is: it authenticates with `Authorization:
+	// TargetToken <token>`. The Secret's type must be goshawk.dev/device-tokens; the device API
+	// reads no others. Absent: no token is accepted.
 	// +optional
 	TokenSecretRef *SecretKeyReference `json:"tokenSecretRef,omitempty"`
 
-	// assignment brings one set to this target alone. Another set, another assignedAt, or an assignment that is put back after its removal is a new assignment, newer
-	// than every update the target has met, unless its assignedAt says an earlier time. The other fields only change how it is carried out, as long as the device has
-	// not started; type and a confirmation that is not required any more also count later. Removing it takes nothing back: a device that has started finishes (use
-	// cancel).
+	// assignment brings one set to this target alone. Another set, another assignedAt, or an
+	// assignment that is put back after its removal is a new assignment, newer than every update
+	// the target has met, unless its assignedAt says an earlier time. The other fields only change
+	// how it is carried out, as long as the device has not started; type and a confirmation that is
+	// not required any more also count later. Removing it takes nothing back: a device that has
+	// started finishes (use cancel).
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.startDeadlineSeconds)",message="startDeadlineSeconds is for the groups of a rollout: an assignment waits for its device; remove it",fieldPath=".startDeadlineSeconds"
 	Assignment *Assignment `json:"assignment,omitempty"`
@@ -235,7 +258,8 @@ type TargetSpec struct {
 	// +default="Device"
 	AutoConfirm AutoConfirm `json:"autoConfirm,omitempty"`
 
-	// hold keeps this device from beginning anything until it is released. What has begun goes on. Default false.
+	// hold keeps this device from start anything until it is released. What has started goes on.
+	// Default false.
 	// +optional
 	Hold bool `json:"hold,omitempty"`
 }
@@ -247,7 +271,8 @@ type InstalledSource string
 const (
 	// InstalledByAction is a set that an action of Goshawk installed.
 	InstalledByAction InstalledSource = "Action"
-	// InstalledByReport is a set that the device reported by itself, with PUT installedBase or by its attributes.
+	// InstalledByReport is a set that the device reported by itself, with PUT installedBase or by
+	// its attributes.
 	InstalledByReport InstalledSource = "Device"
 )
 
@@ -261,14 +286,15 @@ type InstalledSet struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
-	// since is when the door learned of it, by the server's clock.
+	// since is when the device API learned of it, by the server's clock.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
 	// actionID is the action that installed it; 0 when the device reported it by itself.
 	// +optional
 	ActionID int32 `json:"actionID,omitempty"`
-	// source is Action if an action of Goshawk installed the set, or Device if the device reported by itself that it runs it. A set that only
-	// the device reported counts as installed, but gives the device no access to artifacts. Written by Goshawk.
+	// source is Action if an action of Goshawk installed the set, or Device if the device reported
+	// by itself that it runs it. A set that only the device reported counts as installed, but gives
+	// the device no access to artifacts. Written by Goshawk.
 	// +optional
 	Source InstalledSource `json:"source,omitempty"`
 }
@@ -279,13 +305,15 @@ type SelectingAutoAssignment struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid"`
-	// since when, if it does so because labels, type or attributes of the target have changed: its place in the order of the target's updates. Absent: that is
-	// its start, or when the target was created.
+	// since when, if it does so because labels, type or attributes of the target have changed: its
+	// place in the order of the target's updates. Absent: that is its start, or when the target was
+	// created.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
-// SeenAssignment is the single assignment that was seen last. Without one, or until its assignedAt comes, only since is left.
+// SeenAssignment is the single assignment that was seen last. Without one, or until its assignedAt
+// comes, only since is left.
 type SeenAssignment struct {
 	// distributionSet as in spec.assignment.
 	// +optional
@@ -294,8 +322,8 @@ type SeenAssignment struct {
 	// assignedAt as in spec.assignment.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
-	// since is the assignment's place in the order of intents: assignedAt if that is later than the places of all earlier assignments, else when it was first seen.
-	// It only grows.
+	// since is the assignment's place in the order of intents: assignedAt if that is later than the
+	// places of all earlier assignments, else when it was first seen. It only grows.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
@@ -317,7 +345,7 @@ type AutoConfirmStatus struct {
 	ActivatedAt *metav1.Time `json:"activatedAt,omitempty"`
 }
 
-// ActionSource is the intent that an action was born from.
+// ActionSource is the intent that an action was created from.
 type ActionSource struct {
 	// kind of the intent.
 	Kind SourceKind `json:"kind"`
@@ -370,7 +398,7 @@ type ActionUpdate struct {
 	// rollback is Supported when every module of the set declares it.
 	// +optional
 	Rollback RollbackSupport `json:"rollback,omitempty"`
-	// requiredMigrationStep of the set at birth.
+	// requiredMigrationStep of the set at creation.
 	// +optional
 	RequiredMigrationStep bool `json:"requiredMigrationStep,omitempty"`
 }
@@ -388,8 +416,8 @@ type ModuleState struct {
 type CancelStatus struct {
 	// cause is why.
 	Cause CancelCause `json:"cause"`
-	// cancelation is Soft or Force.
-	Cancelation Cancelation `json:"cancelation"`
+	// cancellation is Soft or Force.
+	Cancellation Cancellation `json:"cancellation"`
 	// requestedAt is when it was asked, by the server's clock.
 	// +optional
 	RequestedAt *metav1.Time `json:"requestedAt,omitempty"`
@@ -424,20 +452,21 @@ type ActionEvent struct {
 
 // Action is one update on one device, from the moment the device fetched it (hawkBit: Action).
 type Action struct {
-	// id is what the device calls the action. It counts up per target and is never used again, also not by a Target of the same name that
-	// is created later. 1 to 2147483647: DDI clients read it as a C int.
+	// id is what the device calls the action. It counts up per target and is never used again, also
+	// not by a Target of the same name that is created later. 1 to 2147483647: DDI clients read it
+	// as a C int.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483647
 	ID int32 `json:"id"`
 
-	// source is the intent that it was born from, or that adopted it.
+	// source is the intent that it was created from, or that adopted it.
 	Source ActionSource `json:"source"`
 
 	// distributionSet is the name of the set.
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet"`
 
-	// contentHash of the set at birth.
+	// contentHash of the set at creation.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
@@ -449,7 +478,8 @@ type Action struct {
 	// state of the action. Closed states (Finished, Error, Canceled) are absorbing.
 	State ActionState `json:"state"`
 
-	// stage is the device's last word for what it does: a DDI execution or a SoftwareUpdatable status.
+	// stage is the device's last word for what it does: a DDI execution or a SoftwareUpdatable
+	// status.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Stage string `json:"stage,omitempty"`
@@ -461,34 +491,39 @@ type Action struct {
 	// +kubebuilder:validation:MaxItems=100
 	Modules []ModuleState `json:"modules,omitempty"`
 
-	// statusCode is the device's last code, or one of Goshawk's (StartDeadlineExceeded, ProgressDeadlineExceeded, Skipped). One of Goshawk's
-	// codes that a device sends is stored with the prefix "device:".
+	// statusCode is the device's last code, or one of Goshawk's (StartDeadlineExceeded,
+	// ProgressDeadlineExceeded, Skipped). One of Goshawk's codes that a device sends is stored with
+	// the prefix "device:".
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode,omitempty"`
 
-	// message is the device's last message, shortened. It is untrusted text, without user information and query of URLs.
+	// message is the device's last message, shortened. It is untrusted text, without user
+	// information and query of URLs.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
 
-	// messages are the last lines that the device sent before the result, oldest first, each shortened. At most 5; absent when the update
-	// succeeded, and on all but open actions and the newest 2 closed ones.
+	// messages are the last lines that the device sent before the result, oldest first, each
+	// shortened. At most 5; absent when the update succeeded, and on all but open actions and the
+	// newest 2 closed ones.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=5
 	// +kubebuilder:validation:items:MaxLength=256
 	Messages []string `json:"messages,omitempty"`
 
-	// failureMessage is the line of the device that says most about why the update failed: of its last lines that look like an error, or of
-	// its closing message if that says more. While the action is open: so far. Absent when the update succeeded.
+	// failureMessage is the line of the device that says most about why the update failed: of its
+	// last lines that look like an error, or of its closing message if that says more. While the
+	// action is open: so far. Absent when the update succeeded.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	FailureMessage string `json:"failureMessage,omitempty"`
 
-	// failureGroup is failureMessage with what differs from device to device replaced: times by <time>, numbers by <n>, and so on. Failures
-	// without statusCode are counted by it (status.failures[].message of a Rollout), and retry.messages names it. Absent unless the state is
-	// Error and there is no statusCode.
+	// failureGroup is failureMessage with what differs from device to device replaced: times by
+	// <time>, numbers by <n>, and so on. Failures without statusCode are counted by it
+	// (status.failures[].message of a Rollout), and retry.messages names it. Absent unless the
+	// state is Error and there is no statusCode.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	FailureGroup string `json:"failureGroup,omitempty"`
@@ -499,23 +534,27 @@ type Action struct {
 	// +kubebuilder:validation:Maximum=100
 	Progress *int32 `json:"progress,omitempty"`
 
-	// reports counts the device's reports. Beyond 1000 intermediate ones are dropped; final ones always count.
+	// reports counts the device's reports. Beyond 1000 intermediate ones are dropped; final ones
+	// always count.
 	// +optional
 	Reports int32 `json:"reports,omitempty"`
 
-	// hadBefore: the content was in hadSets when the action began, and stays there when it is taken back.
+	// hadBefore: the content was in hadSets when the action started, and stays there when it is
+	// taken back.
 	// +optional
 	HadBefore bool `json:"hadBefore,omitempty"`
-	// installingBegan is true once the device may have begun to change itself: it reported that it installs, or work of no particular kind.
+	// installingStarted is true once the device may have started to change itself: it reported that
+	// it installs, or work of no particular kind.
 	// +optional
-	InstallingBegan bool `json:"installingBegan,omitempty"`
+	InstallingStarted bool `json:"installingStarted,omitempty"`
 
-	// toldToSkip is true if the deployment that the device fetched last said `update: skip`, which is so for DownloadOnly. A success without a sign of a
-	// download is then the error Skipped.
+	// toldToSkip is true if the deployment that the device fetched last said `update: skip`, which
+	// is so for DownloadOnly. A success without a sign of a download is then the error Skipped.
 	// +optional
 	ToldToSkip bool `json:"toldToSkip,omitempty"`
 
-	// downloadSeen is true once the device reported a download or any progress, or fetched an artifact through the device API.
+	// downloadSeen is true once the device reported a download or any progress, or fetched an
+	// artifact through the device API.
 	// +optional
 	DownloadSeen bool `json:"downloadSeen,omitempty"`
 
@@ -523,15 +562,17 @@ type Action struct {
 	// +optional
 	Cancel *CancelStatus `json:"cancel,omitempty"`
 
-	// history holds the first of each state, newest 10, for open actions and the newest 2 closed ones.
+	// history holds the first of each state, newest 10, for open actions and the newest 2 closed
+	// ones.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	History []ActionEvent `json:"history,omitempty"`
 
-	// beganAt is when the device fetched the deployment (or was asked to confirm), by the server's clock, as all times here.
+	// startedAt is when the device fetched the deployment (or was asked to confirm), by the
+	// server's clock, as all times here.
 	// +optional
-	BeganAt *metav1.Time `json:"beganAt,omitempty"`
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// firstReportedAt is when the first report came.
 	// +optional
 	FirstReportedAt *metav1.Time `json:"firstReportedAt,omitempty"`
@@ -543,7 +584,8 @@ type Action struct {
 	ClosedAt *metav1.Time `json:"closedAt,omitempty"`
 }
 
-// Dependency is one piece of software or hardware on a device (SoftwareUpdatable: DependencyDescription).
+// Dependency is one piece of software or hardware on a device (SoftwareUpdatable:
+// DependencyDescription).
 type Dependency struct {
 	// key is group.name:version as the device wrote it.
 	// +kubebuilder:validation:MaxLength=512
@@ -630,19 +672,21 @@ type Feature struct {
 // +kubebuilder:validation:MaxLength=128
 type AttributeValue string
 
-// TargetStatus is what is known of one device. Written by the doors and the Target controller, each with an optimistic lock.
+// TargetStatus is what is known of one device. Written by the device API replicas and the Target
+// controller, each with an optimistic lock.
 type TargetStatus struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// uid is by what the actions of its own assignment name this object: its metadata.uid. After a restore with status it stays that of the object that was backed up, so that they
-	// still belong to it. Written at the first look, then never changed.
+	// uid is by what the actions of its own assignment name this object: its metadata.uid. After a
+	// restore with status it stays that of the object that was backed up, so that they still belong
+	// to it. Written at the first look, then never changed.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`
 
-	// controllerID is the id that the door serves this target under. A selectable field.
+	// controllerID is the id that the device API serves this target under. A selectable field.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	ControllerID string `json:"controllerID,omitempty"`
@@ -655,7 +699,8 @@ type TargetStatus struct {
 	// +optional
 	Installed *InstalledSet `json:"installed,omitempty"`
 
-	// lastSeen is when the device was last heard of, as of the last write: it rides on other writes, else at most once a day.
+	// lastSeen is when the device was last heard of, as of the last write: it rides on other
+	// writes, else at most once a day.
 	// +optional
 	LastSeen *metav1.Time `json:"lastSeen,omitempty"`
 
@@ -673,18 +718,21 @@ type TargetStatus struct {
 	// +optional
 	Assignment *SeenAssignment `json:"assignment,omitempty"`
 
-	// selectedBy lists the auto-assignments that selected this target at selectedAt, at most 50. It rides on other writes.
+	// selectedBy lists the auto-assignments that selected this target at selectedAt, at most 50. It
+	// rides on other writes.
 	// +optional
 	// +listType=map
 	// +listMapKey=uid
 	// +kubebuilder:validation:MaxItems=50
 	SelectedBy []SelectingAutoAssignment `json:"selectedBy,omitempty"`
 
-	// selectedAt is when selectedBy was noted: an auto-assignment that has started since was not asked.
+	// selectedAt is when selectedBy was noted: an auto-assignment that has started since was not
+	// asked.
 	// +optional
 	SelectedAt *metav1.MicroTime `json:"selectedAt,omitempty"`
 
-	// selectionChangedAt is when labels, type or attributes last changed: what selects this target may be new since then.
+	// selectionChangedAt is when labels, type or attributes last changed: what selects this target
+	// may be new since then.
 	// +optional
 	SelectionChangedAt *metav1.MicroTime `json:"selectionChangedAt,omitempty"`
 
@@ -697,19 +745,22 @@ type TargetStatus struct {
 	// +optional
 	AutoConfirm *AutoConfirmStatus `json:"autoConfirm,omitempty"`
 
-	// hadSets are the first 16 hexadecimal digits of the contentHashes this target had actions for, newest 50, newest last.
+	// hadSets are the first 16 hexadecimal digits of the contentHashes this target had actions for,
+	// newest 50, newest last.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=16
 	HadSets []string `json:"hadSets,omitempty"`
 
-	// nextActionID is the id that the next action will have. It is stored before it is first announced and starts at the seconds since 2020, so that a
-	// target that is deleted and created again never uses an id twice.
+	// nextActionID is the id that the next action will have. It is stored before it is first
+	// announced and starts at the seconds since 2020, so that a target that is deleted and created
+	// again never uses an id twice.
 	// +optional
 	NextActionID int32 `json:"nextActionID,omitempty"`
 
-	// actions: open ones, the newest one of every rollout that still lives, and the newest 10 closed; 32 KiB in all.
+	// actions: open ones, the newest one of every rollout that still lives, and the newest 10
+	// closed; 32 KiB in all.
 	// +optional
 	// +listType=map
 	// +listMapKey=id
@@ -763,11 +814,13 @@ type Target struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status TargetStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil: it can.
+	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
+	// it can.
 	Unreadable *Unreadable `json:"-"`
 }
 
-// ControllerID is the id under which the device comes to the door. It is immutable, so status has it where spec cannot be decoded.
+// ControllerID is the id under which the device comes to the device API. It is immutable, so status
+// has it where spec cannot be decoded.
 func (t *Target) ControllerID() string {
 	if t.Spec.ControllerID != "" {
 		return t.Spec.ControllerID
@@ -778,7 +831,8 @@ func (t *Target) ControllerID() string {
 	return t.Name
 }
 
-// Identity returns the uid by which the actions of its own assignment name this object: status.uid if there is one, else metadata.uid.
+// Identity returns the uid by which the actions of its own assignment name this object: status.uid
+// if there is one, else metadata.uid.
 func (t *Target) Identity() types.UID {
 	if t.Status.UID != "" {
 		return t.Status.UID

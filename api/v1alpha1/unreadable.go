@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 import (
@@ -7,15 +10,18 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Unreadable marks an object in memory that is stored and cannot be decoded as a whole: an older or newer CRD, or none of its
-// rules, let in a value that this version cannot read. It is never stored. The object then has its metadata and those fields of
-// spec and status that could be decoded, each as a whole or not at all.
+// Unreadable marks an object in memory that is stored and cannot be decoded as a whole: an older or
+// newer CRD, or none of its rules, let in a value that this version cannot read. It is never
+// stored. The object then has its metadata and those fields of spec and status that could be
+// decoded, each as a whole or not at all.
 //
-// Such an object is not a missing one. Nothing is started, written, deleted or released because of it, and nothing is written to it.
+// Such an object is not a missing one. Nothing is started, written, deleted or released because of
+// it, and nothing is written to it.
 type Unreadable struct {
 	// Message says which field cannot be read, and why.
 	Message string
-	// Fields that could not be decoded, such as spec.startAt or status.actions; spec or status if all of it could not. Sorted.
+	// Fields that could not be decoded, such as spec.startAt or status.actions; spec or status if
+	// all of it could not. Sorted.
 	Fields []string
 }
 
@@ -30,7 +36,8 @@ func (u *Unreadable) Lacks(fields ...string) bool {
 	})
 }
 
-// UnreadableOf is the mark of an object of any kind of this group; nil: the object was decoded as a whole.
+// UnreadableOf is the mark of an object of any kind of this group; nil: the object was decoded as a
+// whole.
 func UnreadableOf(object any) *Unreadable {
 	if mark := unreadableIn(object); mark != nil {
 		return *mark

@@ -1,4 +1,7 @@
-// Command devicesim plays a fleet of devices against a DDI door. It is wiring:
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command devicesim plays a fleet of devices against a DDI device API. It is wiring:
 // how devices behave is the business of internal/devicesim.
 package main
 
@@ -85,8 +88,8 @@ func play(ctx context.Context, fleet *devicesim.Fleet, quiet bool, out io.Writer
 
 // printStats writes one line. Counts that are rare appear once they happen.
 func printStats(out io.Writer, since time.Duration, s devicesim.Stats) {
-	line := fmt.Sprintf("%s devices=%d polls=%d begun=%d busy=%d succeeded=%d failed=%d canceled=%d",
-		since.Round(time.Second), s.Devices, s.Polls, s.Begun, s.Busy, s.Succeeded, s.Failed, s.Canceled)
+	line := fmt.Sprintf("%s devices=%d polls=%d started=%d busy=%d succeeded=%d failed=%d canceled=%d",
+		since.Round(time.Second), s.Devices, s.Polls, s.Started, s.Busy, s.Succeeded, s.Failed, s.Canceled)
 	for _, rare := range []struct {
 		name  string
 		count int64

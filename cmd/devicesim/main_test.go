@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -21,7 +24,7 @@ import (
 func TestRunPrintsCountsUntilTheTimeIsUp(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[string]string{}
-	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	deviceAPI := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen[r.URL.Path] = r.Header.Get("Authorization")
@@ -31,9 +34,9 @@ func TestRunPrintsCountsUntilTheTimeIsUp(t *testing.T) {
 		}
 		w.Write([]byte(`{"config":{"polling":{"sleep":"00:00:01"}}}`))
 	}))
-	defer door.Close()
+	defer deviceAPI.Close()
 	var out bytes.Buffer
-	err := run(t.Context(), strings.Fields("--url "+door.URL+
+	err := run(t.Context(), strings.Fields("--url "+deviceAPI.URL+
 		" --tenant acme --devices 2 --name-format dev-%d --token secret --poll 100ms --for 1200ms --verbose"), &out)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +50,7 @@ func TestRunPrintsCountsUntilTheTimeIsUp(t *testing.T) {
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	counts := regexp.MustCompile(`(?m)^1s devices=2 polls=\d+ begun=0 busy=0 succeeded=0 failed=0 canceled=0 http-errors=\d+ last-error="GET http.*/dev-2: answered 401 Unauthorized"$`)
+	counts := regexp.MustCompile(`(?m)^1s devices=2 polls=\d+ started=0 busy=0 succeeded=0 failed=0 canceled=0 http-errors=\d+ last-error="GET http.*/dev-2: answered 401 Unauthorized"$`)
 	if n := len(counts.FindAllString(out.String(), -1)); n != 2 {
 		t.Errorf("%d lines of counts, want one after a second and one at the end:\n%s", n, out.String())
 	}
@@ -94,7 +97,7 @@ func TestFlagsThatAreRefused(t *testing.T) {
 	for args, want := range tests {
 		err := run(t.Context(), strings.Fields(args), new(bytes.Buffer))
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s: error %v\ndoes not begin with %s", args, err, want)
+			t.Errorf("%s: error %v\ndoes not start with %s", args, err, want)
 		}
 	}
 }

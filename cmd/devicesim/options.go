@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -12,7 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 )
 
-const usage = `devicesim plays a fleet of devices that poll a DDI door for updates.
+const usage = `devicesim plays a fleet of devices that poll a DDI device API for updates.
 
 Usage:
 
@@ -53,7 +56,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	o := options{attributes: attributes{}}
 	flags := flag.NewFlagSet("devicesim", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // errors are returned, help is printed below
-	flags.StringVar(&o.url, "url", "http://127.0.0.1:8080", "`address` of the door")
+	flags.StringVar(&o.url, "url", "http://127.0.0.1:8080", "`address` of the device API")
 	flags.StringVar(&o.tenant, "tenant", "default", "tenant of the devices, in Goshawk their `namespace`")
 	flags.IntVar(&o.devices, "devices", 10, "`number` of devices")
 	flags.StringVar(&o.nameFormat, "name-format", "device-%04d", "`format` of the device ids, numbered from 1")
@@ -63,7 +66,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.Var(o.attributes, "attribute", "attribute `key=value` that every device reports; may be repeated")
 	flags.StringVar(&o.mix, "mix", "obedient", "temperaments and their `weights`, such as obedient=90,failing=5,silent=5")
 	flags.Int64Var(&o.seed, "seed", 1, "`number` that fixes every random choice")
-	flags.DurationVar(&o.poll, "poll", 0, "polling `interval`; 0: what the door asks for")
+	flags.DurationVar(&o.poll, "poll", 0, "polling `interval`; 0: what the device API asks for")
 	flags.Float64Var(&o.jitter, "jitter", 0.1, "`share` of the polling interval by which it varies, 0 to 1")
 	flags.DurationVar(&o.step, "step", time.Second, "`time` that each step of an update takes")
 	flags.IntVar(&o.steps, "steps", 3, "`number` of progress reports while installing")
@@ -186,7 +189,7 @@ func names(format string, n int) ([]string, error) {
 }
 
 // readTokens reads a file of lines id=token, or of one token for all devices.
-// Empty lines and lines that begin with # do not count.
+// Empty lines and lines that start with # do not count.
 func readTokens(file string, ids []string) (func(id string) string, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -18,7 +21,7 @@ import (
 
 const (
 	tokensName = "device-tokens"
-	// tokensType is the type of Secret that the door reads tokens from.
+	// tokensType is the type of Secret that the device API reads tokens from.
 	tokensType corev1.SecretType = "goshawk.dev/device-tokens"
 
 	hardwareLabel = "hardware"
@@ -81,7 +84,8 @@ func (f *fleet) add(hardware string, i int) {
 	})
 }
 
-// releases are the modules and sets: firmware that works, and firmware that will have to be stopped.
+// releases are the modules and sets: firmware that works, and firmware that will have to be
+// stopped.
 func releases(namespace string) []client.Object {
 	var objects []client.Object
 	for _, version := range []string{goodVersion, badVersion} {
@@ -132,17 +136,18 @@ func badRollout(namespace string, start time.Time) *v1alpha1.Rollout {
 	return newRollout(namespace, badVersion, start, []v1alpha1.Group{{Name: "everybody"}})
 }
 
-// newRollout has a startAt, as every rollout should: it says which of two over the same devices is the newer.
+// newRollout has a startAt, as every rollout should: it says which of two over the same devices is
+// the newer.
 func newRollout(namespace, version string, start time.Time, groups []v1alpha1.Group) *v1alpha1.Rollout {
 	return &v1alpha1.Rollout{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: setName(version)},
 		Spec: v1alpha1.RolloutSpec{
-			Update:           v1alpha1.Update{DistributionSet: setName(version)},
-			Groups:           groups,
-			SuccessThreshold: ptr.To[int32](80),
-			ErrorThreshold:   ptr.To[int32](20),
-			SettleSeconds:    ptr.To[int32](1),
-			StartAt:          ptr.To(metav1.NewTime(start)),
+			Update:               v1alpha1.Update{DistributionSet: setName(version)},
+			Groups:               groups,
+			SuccessThreshold:     ptr.To[int32](80),
+			ErrorThreshold:       ptr.To[int32](20),
+			StabilizationSeconds: ptr.To[int32](1),
+			StartAt:              ptr.To(metav1.NewTime(start)),
 		},
 	}
 }

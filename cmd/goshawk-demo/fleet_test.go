@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -16,7 +19,7 @@ import (
 func TestEveryDeviceHasItsTargetAndToken(t *testing.T) {
 	f := newFleet("demo", 200)
 	if f.tokens.Type != kube.TokenSecretType {
-		t.Errorf("the door does not read Secrets of type %s", f.tokens.Type)
+		t.Errorf("the device API does not read Secrets of type %s", f.tokens.Type)
 	}
 	names := map[string]bool{}
 	for i, target := range f.targets {
@@ -31,7 +34,8 @@ func TestEveryDeviceHasItsTargetAndToken(t *testing.T) {
 	}
 }
 
-// The story needs a canary group without failures, and failures elsewhere that trip no brake.
+// The story needs a canary group without failures, and failures elsewhere that trip no automatic
+// pause.
 func TestTheSeedSuitsTheStory(t *testing.T) {
 	o, err := parse(nil)
 	if err != nil {

@@ -1,5 +1,9 @@
-// Command goshawk-demo shows Goshawk at work: a fleet of simulated devices, a rollout that goes through it group by group, and a bad update that one
-// commit stops everywhere. It needs a cluster with Goshawk in it, such as `make up` starts, and leaves its objects there to look at.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command goshawk-demo shows Goshawk at work: a fleet of simulated devices, a rollout that goes
+// through it group by group, and a bad update that one commit stops everywhere. It needs a cluster
+// with Goshawk in it, such as `make up` starts, and leaves its objects there to look at.
 package main
 
 import (
@@ -39,16 +43,16 @@ func main() {
 }
 
 type options struct {
-	door     string
-	seed     int64
-	devices  int
-	patience time.Duration
+	deviceAPI string
+	seed      int64
+	devices   int
+	patience  time.Duration
 }
 
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("goshawk-demo", flag.ContinueOnError)
-	flags.StringVar(&o.door, "door", "http://127.0.0.1:8080", "where the devices find Goshawk's door")
+	flags.StringVar(&o.deviceAPI, "device-api", "http://127.0.0.1:8080", "where the devices find Goshawk's device API")
 	flags.Int64Var(&o.seed, "seed", 7, "what the devices are like")
 	flags.IntVar(&o.devices, "devices", 200, "how many devices, 20 to 2000")
 	flags.DurationVar(&o.patience, "patience", 3*time.Minute, "how long a rollout may take before the demo gives up")

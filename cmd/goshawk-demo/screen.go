@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -8,21 +11,23 @@ import (
 	"golang.org/x/term"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/cli"
+	"github.com/goshawk-dev/goshawk/cmd/goshawk-demo/progress"
 )
 
 const (
-	// frame is how often a terminal is drawn, and pulse how often a line is written where there is none.
+	// frame is how often a terminal is drawn, and pulse how often a line is written where there is
+	// none.
 	frame = 200 * time.Millisecond
 	pulse = time.Second
 )
 
-// screen is where the demo is told: a terminal in which the view is drawn over itself, or a log that gets a line now and then.
+// screen is where the demo is told: a terminal in which the view is drawn over itself, or a log
+// that gets a line now and then.
 type screen struct {
 	out      *os.File
 	terminal bool
 	getenv   func(string) string
-	live     cli.Live
+	live     progress.Live
 	said     string // last line of a log, without its time
 	saidAt   time.Time
 }
@@ -30,19 +35,19 @@ type screen struct {
 func newScreen(out *os.File, terminal bool, getenv func(string) string) *screen {
 	return &screen{
 		out: out, terminal: terminal && getenv("TERM") != "dumb", getenv: getenv,
-		live: cli.Live{Out: out},
+		live: progress.Live{Out: out},
 	}
 }
 
 // style asks for the size each time: people resize windows.
-func (s *screen) style() cli.Style {
+func (s *screen) style() progress.Style {
 	width, height := 100, 0
 	if s.terminal {
 		if w, h, err := term.GetSize(int(s.out.Fd())); err == nil {
 			width, height = w, h
 		}
 	}
-	style := cli.StyleFor(s.getenv, width, height)
+	style := progress.StyleFor(s.getenv, width, height)
 	style.Color = style.Color && s.terminal
 	return style
 }
@@ -53,7 +58,7 @@ func (s *screen) say(format string, arguments ...any) {
 	fmt.Fprintf(s.out, format+"\n", arguments...)
 }
 
-// title begins a chapter.
+// title starts a chapter.
 func (s *screen) title(text string) {
 	if s.style().Color {
 		text = "\x1b[1m" + text + "\x1b[0m"
@@ -61,13 +66,14 @@ func (s *screen) title(text string) {
 	s.say("\n%s", text)
 }
 
-// show draws the rollout as it stands. A log gets a line a pulse while something changes, and a rarer sign of life else.
+// show draws the rollout as it stands. A log gets a line a pulse while something changes, and a
+// rarer sign of life else.
 func (s *screen) show(r *v1alpha1.Rollout, now time.Time) {
 	if s.terminal {
-		s.live.Show(cli.Progress(r, now, s.style()))
+		s.live.Show(progress.Progress(r, now, s.style()))
 		return
 	}
-	text := cli.ProgressLine(r)
+	text := progress.ProgressLine(r)
 	if quiet := now.Sub(s.saidAt); quiet < pulse || text == s.said && quiet < 5*pulse {
 		return
 	}
@@ -78,9 +84,9 @@ func (s *screen) show(r *v1alpha1.Rollout, now time.Time) {
 // settle draws the rollout for the last time.
 func (s *screen) settle(r *v1alpha1.Rollout, now time.Time) {
 	if s.terminal {
-		s.live.Show(cli.Progress(r, now, s.style()))
+		s.live.Show(progress.Progress(r, now, s.style()))
 	} else {
-		fmt.Fprint(s.out, cli.Progress(r, now, s.style()))
+		fmt.Fprint(s.out, progress.Progress(r, now, s.style()))
 	}
 	s.live.Keep()
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -12,24 +15,25 @@ import (
 )
 
 // commit is what a person would commit: one field of the bad set.
-const commit = `{"spec":{"invalidation":{"cancelation":"Force","reason":"bricks the modem"}}}`
+const commit = `{"spec":{"invalidation":{"cancellation":"Force","reason":"bricks the modem"}}}`
 
 // longestWatch is how long the demo waits until every device has asked again.
 const longestWatch = 40 * time.Second
 
-// stop starts the bad update, stops it when some devices have begun and others not, and tells what the devices saw.
+// stop starts the bad update, stops it when some devices have started and others not, and tells
+// what the devices saw.
 func (d *demo) stop(ctx context.Context) error {
-	d.screen.say(`Firmware %s goes to everybody at once. When half of the devices have begun we
+	d.screen.say(`Firmware %s goes to everybody at once. When half of the devices have started we
 learn that it is bad, and commit one field of its DistributionSet:
 
   spec:
     invalidation:
-      cancelation: Force
+      cancellation: Force
       reason: bricks the modem
 `, badVersion)
-	started := time.Now()
-	r := badRollout(d.fleet.namespace, started)
-	begun, err := d.runUntilHalf(ctx, r)
+	startTime := time.Now()
+	r := badRollout(d.fleet.namespace, startTime)
+	started, err := d.runUntilHalf(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -37,8 +41,8 @@ learn that it is bad, and commit one field of its DistributionSet:
 	if err != nil {
 		return err
 	}
-	d.screen.say("\nCommitted at %s, when %d devices had begun. Each may ask for work twice more.\n", c.sent.Format("15:04:05.000"), begun)
-	v, err := d.watch(ctx, r, started, c)
+	d.screen.say("\nCommitted at %s, when %d devices had started. Each may ask for work twice more.\n", c.sent.Format("15:04:05.000"), started)
+	v, err := d.watch(ctx, r, startTime, c)
 	if err != nil {
 		return err
 	}
@@ -47,12 +51,12 @@ learn that it is bad, and commit one field of its DistributionSet:
 }
 
 // watch follows the rollout until it is Stopped and every device has asked twice since the commit.
-func (d *demo) watch(ctx context.Context, r *v1alpha1.Rollout, started time.Time, c stopCommit) (v verdict, err error) {
+func (d *demo) watch(ctx context.Context, r *v1alpha1.Rollout, startTime time.Time, c stopCommit) (v verdict, err error) {
 	err = d.follow(ctx, r, func() bool {
 		if r.Status.State != v1alpha1.RolloutStopped || r.Status.FinishedAt == nil {
 			return false
 		}
-		v = judge(d.recorder.Events(), len(d.fleet.devices), started, c)
+		v = judge(d.recorder.Events(), len(d.fleet.devices), startTime, c)
 		return v.askedTwice == v.devices || time.Since(c.acknowledged) > longestWatch
 	})
 	if err != nil {
@@ -62,18 +66,18 @@ func (d *demo) watch(ctx context.Context, r *v1alpha1.Rollout, started time.Time
 	return v, err
 }
 
-// runUntilHalf starts the bad rollout and returns when half of the devices have begun, with how many that are. The devices know it first: status counts
-// are gathered for a second or more.
-func (d *demo) runUntilHalf(ctx context.Context, r *v1alpha1.Rollout) (begun int64, err error) {
-	before, half := d.devices.Stats().Begun, int64(len(d.fleet.devices)/2)
+// runUntilHalf starts the bad rollout and returns when half of the devices have started, with how
+// many that are. The devices know it first: status counts are gathered for a second or more.
+func (d *demo) runUntilHalf(ctx context.Context, r *v1alpha1.Rollout) (started int64, err error) {
+	before, half := d.devices.Stats().Started, int64(len(d.fleet.devices)/2)
 	if err := d.cluster.Create(ctx, r); err != nil {
 		return 0, fmt.Errorf("create Rollout %s: %w", r.Name, err)
 	}
 	err = d.follow(ctx, r, func() bool {
-		begun = d.devices.Stats().Begun - before
-		return begun >= half
+		started = d.devices.Stats().Started - before
+		return started >= half
 	})
-	return begun, err
+	return started, err
 }
 
 // stopCommit is when the commit was sent to the API server, and when that had stored it.
@@ -91,7 +95,7 @@ func (d *demo) invalidate(ctx context.Context) (c stopCommit, err error) {
 }
 
 // books are what Goshawk has written down of a set in its Targets.
-type books struct{ begun, open int }
+type books struct{ started, open int }
 
 func (d *demo) readBooks(ctx context.Context, set string) (books, error) {
 	var targets v1alpha1.TargetList
@@ -104,7 +108,7 @@ func (d *demo) readBooks(ctx context.Context, set string) (books, error) {
 			if a.DistributionSet != set {
 				continue
 			}
-			b.begun++
+			b.started++
 			if a.ClosedAt == nil {
 				b.open++
 			}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -41,7 +44,7 @@ func (d *demo) play(ctx context.Context) error {
 		return fmt.Errorf("look at the cluster: %w; is it up? make up starts it", err)
 	}
 	if err := d.knock(ctx); err != nil {
-		return fmt.Errorf("no door at %s: %w; make up opens one, and --door says where it is", d.door, err)
+		return fmt.Errorf("no device API at %s: %w; make up opens one, and --device-api says where it is", d.deviceAPI, err)
 	}
 	d.fleet = newFleet(namespace, d.options.devices)
 	d.screen.title("1. A fleet")
@@ -65,9 +68,9 @@ func (d *demo) play(ctx context.Context) error {
 	return <-ended
 }
 
-// knock tells whether somebody answers at the door.
+// knock reports whether somebody answers at the device API.
 func (d *demo) knock(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.door, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.deviceAPI, nil)
 	if err != nil {
 		return err
 	}
@@ -78,7 +81,8 @@ func (d *demo) knock(ctx context.Context) error {
 	return response.Body.Close()
 }
 
-// freeNamespace is demo, or demo-2 and so on if the demo was here before: what it did then stays to be looked at.
+// freeNamespace is demo, or demo-2 and so on if the demo was here before: what it did then stays to
+// be looked at.
 func (d *demo) freeNamespace(ctx context.Context) (string, error) {
 	var namespaces corev1.NamespaceList
 	if err := d.cluster.List(ctx, &namespaces); err != nil {
@@ -112,7 +116,7 @@ func (d *demo) furnish(ctx context.Context) error {
 		return err
 	}
 	d.devices, err = devicesim.New(devicesim.Config{
-		BaseURL: d.door, Tenant: namespace, Devices: d.fleet.devices, Mix: temperaments, Seed: d.seed,
+		BaseURL: d.deviceAPI, Tenant: namespace, Devices: d.fleet.devices, Mix: temperaments, Seed: d.seed,
 		Jitter: 0.2, StepTime: 300 * time.Millisecond, Steps: 3, Observer: d.recorder.Observe,
 	})
 	if err != nil {
@@ -120,7 +124,7 @@ func (d *demo) furnish(ctx context.Context) error {
 	}
 	d.screen.say(`Namespace %s has %d Targets now, gateways and sensors (%s).
 As many simulated devices poll %s:
-%s.`, namespace, len(d.fleet.targets), seconds(time.Since(start)), d.door, d.tempers())
+%s.`, namespace, len(d.fleet.targets), seconds(time.Since(start)), d.deviceAPI, d.tempers())
 	return nil
 }
 

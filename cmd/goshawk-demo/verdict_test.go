@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -23,38 +26,38 @@ func event(kind devicesim.Kind, device string, asked, answered int) devicesim.Ev
 
 func TestJudge(t *testing.T) {
 	events := []devicesim.Event{
-		event(devicesim.Began, "a", -500, -400), // the rollout before
+		event(devicesim.Started, "a", -500, -400), // the rollout before
 		event(devicesim.Closed, "a", -100, -50),
-		event(devicesim.Began, "a", 100, 150),
-		event(devicesim.Began, "b", 200, 250),
+		event(devicesim.Started, "a", 100, 150),
+		event(devicesim.Started, "b", 200, 250),
 		event(devicesim.Closed, "a", 900, 950),
-		event(devicesim.Began, "c", 990, 1060), // on its way when the commit came
+		event(devicesim.Started, "c", 990, 1060), // on its way when the commit came
 		event(devicesim.Dropped, "c", 1500, 1510),
 		event(devicesim.Polled, "b", 1030, 1035), // before the API server had it
 		event(devicesim.Polled, "b", 1100, 1110),
 		event(devicesim.Canceled, "b", 1110, 1120),
 		event(devicesim.Polled, "d", 1200, 1210),
-		event(devicesim.Canceled, "d", 1210, 1220), // its begin was taken back: it had none
+		event(devicesim.Canceled, "d", 1210, 1220), // its start was taken back: it had none
 		event(devicesim.Polled, "d", 3200, 3210),
 	}
 	got := judge(events, 5, noon, committed)
-	want := verdict{devices: 5, begun: 3, finished: 1, gaveUp: 1, lastBegin: at(1060), lastAsked: at(990), polls: 3, askedTwice: 1}
+	want := verdict{devices: 5, started: 3, finished: 1, gaveUp: 1, lastStart: at(1060), lastAsked: at(990), polls: 3, askedTwice: 1}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(verdict{}, books{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestAStopThatDoesNotHoldIsTold(t *testing.T) {
-	good := verdict{devices: 5, begun: 3, lastBegin: at(3000), lastAsked: at(990)}
+	good := verdict{devices: 5, started: 3, lastStart: at(3000), lastAsked: at(990)}
 	tests := map[string]struct {
 		change func(*verdict)
 		want   string
 	}{
 		"it holds, though an answer was slow": {func(*verdict) {}, ""},
-		"a device asks much later and begins": {func(v *verdict) { v.lastAsked = at(2540) }, "the stop failed: a device asked for the update 1.5 s after the commit, and got it"},
+		"a device asks much later and starts": {func(v *verdict) { v.lastAsked = at(2540) }, "the stop failed: a device asked for the update 1.5 s after the commit, and got it"},
 		"an action stays open":                {func(v *verdict) { v.books.open = 2 }, "the stop failed: 2 actions of the invalidated set are still open"},
-		"everybody was faster":                {func(v *verdict) { v.begun = 5 }, "the stop shows nothing: no device, or every device, had begun before it"},
-		"nobody had begun":                    {func(v *verdict) { v.begun, v.lastAsked = 0, time.Time{} }, "the stop shows nothing: no device, or every device, had begun before it"},
+		"everybody was faster":                {func(v *verdict) { v.started = 5 }, "the stop shows nothing: no device, or every device, had started before it"},
+		"nobody had started":                  {func(v *verdict) { v.started, v.lastAsked = 0, time.Time{} }, "the stop shows nothing: no device, or every device, had started before it"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -70,9 +73,9 @@ func TestAStopThatDoesNotHoldIsTold(t *testing.T) {
 	}
 }
 
-func TestALateBeginIsCounted(t *testing.T) {
-	v := judge([]devicesim.Event{event(devicesim.Began, "a", 1041, 1050)}, 5, noon, committed)
-	if v.late != 1 || !strings.Contains(v.text(committed, at(1020)), "   1 began after the commit") {
-		t.Errorf("a device that asked after the commit was acknowledged and began is not told of:\n%s", v.text(committed, at(1020)))
+func TestALateStartIsCounted(t *testing.T) {
+	v := judge([]devicesim.Event{event(devicesim.Started, "a", 1041, 1050)}, 5, noon, committed)
+	if v.late != 1 || !strings.Contains(v.text(committed, at(1020)), "   1 started after the commit") {
+		t.Errorf("a device that asked after the commit was acknowledged and started is not told of:\n%s", v.text(committed, at(1020)))
 	}
 }

@@ -1,5 +1,8 @@
-// Command apidoc keeps the reference tables of docs/spec true: it reads the CRDs and writes, into the page of each kind, what stands
-// between a marker and its end:
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command apidoc keeps the reference tables of docs/spec true: it reads the CRDs and writes, into
+// the page of each kind, what stands between a marker and its end:
 //
 //	<!-- apidoc spec --> ... <!-- end -->     the fields below spec
 //	<!-- apidoc status --> ... <!-- end -->   the fields below status
@@ -104,13 +107,13 @@ func refresh(crd, pages string) error {
 
 // replace puts a table between a marker and its end.
 func replace(page, marker, table string) (string, error) {
-	begin := "<!-- apidoc " + marker + " -->\n"
-	head, rest, found := strings.Cut(page, begin)
+	start := "<!-- apidoc " + marker + " -->\n"
+	head, rest, found := strings.Cut(page, start)
 	_, tail, ended := strings.Cut(rest, "<!-- end -->")
 	if !found || !ended {
-		return "", fmt.Errorf("the page lacks %q or its <!-- end -->", strings.TrimSpace(begin))
+		return "", fmt.Errorf("the page lacks %q or its <!-- end -->", strings.TrimSpace(start))
 	}
-	return head + begin + table + "<!-- end -->" + tail, nil
+	return head + start + table + "<!-- end -->" + tail, nil
 }
 
 // fields is the table of everything below a schema.
@@ -154,7 +157,8 @@ func refusals(root schema) string {
 	return lines.String()
 }
 
-// walk visits the fields below a schema in alphabetical order, required ones first. What Kubernetes defines is left to Kubernetes.
+// walk visits the fields below a schema in alphabetical order, required ones first. What Kubernetes
+// defines is left to Kubernetes.
 func walk(path string, parent schema, visit func(path string, required bool, field schema)) {
 	names := slices.Sorted(maps.Keys(parent.Properties))
 	slices.SortStableFunc(names, func(a, b string) int {

@@ -1,5 +1,9 @@
-// Command controlplane is a Kubernetes control plane in one file: linked once, it acts as etcd, kube-apiserver or kubectl,
-// whichever name it is called by. One link of one binary costs a third of three, and `make` links the names to it.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command controlplane is a Kubernetes control plane in one file: linked once, it acts as etcd,
+// kube-apiserver or kubectl, whichever name it is called by. One link of one binary costs a third
+// of three, and `make` links the names to it.
 package main
 
 import (

@@ -1,4 +1,8 @@
-// Command crdtypes does what controller-gen has no marker for. It walks the Go types of the kinds and their schemas together, and
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command crdtypes does what controller-gen has no marker for. It walks the Go types of the kinds
+// and their schemas together, and
 //
 //   - adds one rule to every time field of the CRDs, in spec and in status. The API server's date-time takes forms that Go cannot
 //     read (a lower-case t, an offset of 25 hours, a leap second) and times that Go cannot write back (after the year 9999 in UTC).
@@ -134,8 +138,8 @@ func walkStruct(t reflect.Type, schema map[string]any, path string, enums map[st
 	return nil
 }
 
-// limit replaces the schema of one time field. The format goes: with it CEL gets a time, which hides how it was written, and a
-// text that is no time at all is refused without this sentence.
+// limit replaces the schema of one time field. The format goes: with it CEL gets a time, which
+// hides how it was written, and a text that is no time at all is refused without this sentence.
 func limit(schema map[string]any, path string, micro bool) {
 	field := path[strings.LastIndex(path, ".")+1:]
 	delete(schema, "format")
@@ -143,7 +147,8 @@ func limit(schema map[string]any, path string, micro bool) {
 	schema["x-kubernetes-validations"] = []any{map[string]any{"rule": rule(micro), "message": message(field, micro)}}
 }
 
-// rule accepts what both metav1.Time (metav1.MicroTime) and the API server read, and what stays writable in UTC.
+// rule accepts what both metav1.Time (metav1.MicroTime) and the API server read, and what stays
+// writable in UTC.
 func rule(micro bool) string {
 	const (
 		year = `(19[7-9]|[2-9][0-9]{2})[0-9]`

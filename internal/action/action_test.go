@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -46,9 +49,9 @@ func TestNextRefusesWhatIsNotInTheTable(t *testing.T) {
 	}
 }
 
-func TestBeginWritesDownTheBirth(t *testing.T) {
+func TestStartWritesDownTheCreation(t *testing.T) {
 	weight := int32(7)
-	l := live(begins("one", func(b *Birth) { b.Update.Weight = &weight; b.Modules = []string{"os:1"} }))
+	l := live(starts("one", func(b *Creation) { b.Update.Weight = &weight; b.Modules = []string{"os:1"} }))
 	at := metav1.NewTime(noon.Add(time.Minute))
 	want := v1alpha1.TargetStatus{
 		ObservedGeneration: 3,
@@ -64,7 +67,7 @@ func TestBeginWritesDownTheBirth(t *testing.T) {
 			State:           v1alpha1.ActionRetrieved,
 			Modules:         []v1alpha1.ModuleState{{Name: "os:1", State: v1alpha1.ActionRetrieved}},
 			History:         []v1alpha1.ActionEvent{{Time: at, State: v1alpha1.ActionRetrieved}},
-			BeganAt:         &at,
+			StartedAt:       &at,
 		}},
 	}
 	if diff := cmp.Diff(want, l.s); diff != "" {
@@ -72,10 +75,10 @@ func TestBeginWritesDownTheBirth(t *testing.T) {
 	}
 }
 
-func TestBeginIsRefusedWhileAnActionIsOpen(t *testing.T) {
-	l := live(begins("one"))
+func TestStartIsRefusedWhileAnActionIsOpen(t *testing.T) {
+	l := live(starts("one"))
 	before := l.s.DeepCopy()
-	if a := Begin(&l.s, Birth{DistributionSet: "two", ContentHash: hash("two"), Now: l.now}); a != nil {
+	if a := Create(&l.s, Creation{DistributionSet: "two", ContentHash: hash("two"), Now: l.now}); a != nil {
 		t.Errorf("got action %d, want none", a.ID)
 	}
 	if diff := cmp.Diff(before, &l.s); diff != "" {
@@ -92,8 +95,8 @@ func TestIDs(t *testing.T) {
 	}{
 		"a new target starts at the seconds since 2020":      {0, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, now},
 		"an old target goes on":                              {5, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, 5},
-		"a birth takes one id":                               {5, func(s *v1alpha1.TargetStatus) { Begin(s, Birth{Now: noon}) }, 6},
-		"the last id is never given":                         {math.MaxInt32, func(s *v1alpha1.TargetStatus) { Begin(s, Birth{Now: noon}) }, math.MaxInt32},
+		"a creation takes one id":                            {5, func(s *v1alpha1.TargetStatus) { Create(s, Creation{Now: noon}) }, 6},
+		"the last id is never given":                         {math.MaxInt32, func(s *v1alpha1.TargetStatus) { Create(s, Creation{Now: noon}) }, math.MaxInt32},
 		"raising goes above the id":                          {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 5) }, 6},
 		"raising never lowers":                               {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 3) }, 5},
 		"a report on an unknown id raises":                   {5, reportOn(now + 1000), now + 1001},
@@ -115,7 +118,7 @@ func TestIDs(t *testing.T) {
 }
 
 func reportOn(id int32) func(*v1alpha1.TargetStatus) {
-	return func(s *v1alpha1.TargetStatus) { Fold(s, Report{ID: id, Event: Proceed, Now: noon}) }
+	return func(s *v1alpha1.TargetStatus) { Apply(s, Report{ID: id, Event: Proceed, Now: noon}) }
 }
 
 func TestHadSets(t *testing.T) {
@@ -124,22 +127,22 @@ func TestHadSets(t *testing.T) {
 		want  []string
 	}{
 		"newest last, each once": {
-			then(then(then(then([]does{begins("one")}, installed...), begins("two")), installed...), begins("one")), []string{"two", "one"},
+			then(then(then(then([]does{starts("one")}, installed...), starts("two")), installed...), starts("one")), []string{"two", "one"},
 		},
 		"a skip does not count": {
-			then(then([]does{begins("one")}, installed...), begins("two", downloadsOnly), reports(Succeed)), []string{"one"},
+			then(then([]does{starts("one")}, installed...), starts("two", downloadsOnly), reports(Succeed)), []string{"one"},
 		},
 		"a skip of a set that failed before": {
-			[]does{begins("one"), reports(Download), reports(Fail), begins("one", downloadsOnly), reports(Succeed)}, []string{"one"},
+			[]does{starts("one"), reports(Download), reports(Fail), starts("one", downloadsOnly), reports(Succeed)}, []string{"one"},
 		},
 		"a skip of what is installed": {
-			then(then([]does{begins("one")}, installed...), func(l *life) { l.s.Actions = nil }, begins("one"), reports(Succeed)), []string{"one"},
+			then(then([]does{starts("one")}, installed...), func(l *life) { l.s.Actions = nil }, starts("one"), reports(Succeed)), []string{"one"},
 		},
 		"a skip of what it had before, and nobody remembers how": {
-			then(then(then([]does{begins("one")}, installed...), then([]does{begins("two")}, installed...)...), func(l *life) { l.s.Actions = nil }, begins("one"), reports(Succeed)), []string{"two", "one"},
+			then(then(then([]does{starts("one")}, installed...), then([]does{starts("two")}, installed...)...), func(l *life) { l.s.Actions = nil }, starts("one"), reports(Succeed)), []string{"two", "one"},
 		},
 		"two skips": {
-			[]does{begins("one", downloadsOnly), reports(Succeed), begins("one", downloadsOnly), reports(Succeed)}, nil,
+			[]does{starts("one", downloadsOnly), reports(Succeed), starts("one", downloadsOnly), reports(Succeed)}, nil,
 		},
 	}
 	for name, tc := range cases {
@@ -159,7 +162,7 @@ func TestHadSets(t *testing.T) {
 func TestHadSetsAreBounded(t *testing.T) {
 	l := live()
 	for i := range 60 {
-		for _, do := range then([]does{begins(fmt.Sprintf("set-%02d-", i))}, installed...) {
+		for _, do := range then([]does{starts(fmt.Sprintf("set-%02d-", i))}, installed...) {
 			do(l)
 		}
 	}
@@ -169,17 +172,17 @@ func TestHadSetsAreBounded(t *testing.T) {
 }
 
 func TestReportsKeepTheDevicesWords(t *testing.T) {
-	l := live(begins("one"), reports(Download, staging("DOWNLOADING"), code("206"), saying("half way"), percent(50)), reports(Install, staging("INSTALLING")))
+	l := live(starts("one"), reports(Download, staging("DOWNLOADING"), code("206"), saying("half way"), percent(50)), reports(Install, staging("INSTALLING")))
 	a := Newest(&l.s)
 	first, last := metav1.NewTime(noon.Add(2*time.Minute)), metav1.NewTime(noon.Add(3*time.Minute))
 	half := int32(50)
 	got := v1alpha1.Action{
 		Stage: a.Stage, StatusCode: a.StatusCode, Message: a.Message, Progress: a.Progress, Reports: a.Reports,
-		FirstReportedAt: a.FirstReportedAt, ReportedAt: a.ReportedAt, InstallingBegan: a.InstallingBegan, DownloadSeen: a.DownloadSeen,
+		FirstReportedAt: a.FirstReportedAt, ReportedAt: a.ReportedAt, InstallingStarted: a.InstallingStarted, DownloadSeen: a.DownloadSeen,
 	}
 	want := v1alpha1.Action{
 		Stage: "INSTALLING", Message: "half way", Progress: &half, Reports: 2, // a report without a code takes the code back, as in hawkBit
-		FirstReportedAt: &first, ReportedAt: &last, InstallingBegan: true, DownloadSeen: true,
+		FirstReportedAt: &first, ReportedAt: &last, InstallingStarted: true, DownloadSeen: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("action (-want +got):\n%s", diff)
@@ -193,16 +196,16 @@ func TestSignsOfWork(t *testing.T) {
 		Warn: {false, false}, Retrieve: {false, false},
 	}
 	for e, want := range cases {
-		a := Newest(&live(begins("one"), reports(e)).s)
-		if a.DownloadSeen != want.download || a.InstallingBegan != want.install {
-			t.Errorf("%s: downloadSeen %t, installingBegan %t; want %t, %t", e, a.DownloadSeen, a.InstallingBegan, want.download, want.install)
+		a := Newest(&live(starts("one"), reports(e)).s)
+		if a.DownloadSeen != want.download || a.InstallingStarted != want.install {
+			t.Errorf("%s: downloadSeen %t, installingStarted %t; want %t, %t", e, a.DownloadSeen, a.InstallingStarted, want.download, want.install)
 		}
 	}
 }
 
 func TestTextsAreCleanedAndShortened(t *testing.T) {
 	long := strings.Repeat("ü€𝄞", 400)
-	l := live(begins("one"), reports(Download, code(long), saying("a\x1b[2Jb\u202e\nc\xff"), staging(long), percent(250)))
+	l := live(starts("one"), reports(Download, code(long), saying("a\x1b[2Jb\u202e\nc\xff"), staging(long), percent(250)))
 	a := Newest(&l.s)
 	if want := "a[2Jb c\uFFFD"; a.Message != want {
 		t.Errorf("message is %q, want %q", a.Message, want)
@@ -228,7 +231,7 @@ func TestTextsAreCleanedAndShortened(t *testing.T) {
 
 func TestHistoryHasTheFirstOfEachState(t *testing.T) {
 	l := live(
-		begins("one", asksToConfirm), reports(Confirm), reports(Download), reports(Downloaded), reports(Download), stopped,
+		starts("one", asksToConfirm), reports(Confirm), reports(Download), reports(Downloaded), reports(Download), stopped,
 		reports(Install, code("busy"), saying("flashing")), reports(CancelRejected), reports(Remove), reports(Install, code("again")), reports(Succeed),
 	)
 	var got []string
@@ -255,9 +258,9 @@ func TestHistoryKeepsTheNewestTen(t *testing.T) {
 }
 
 func TestQuotaOfReports(t *testing.T) {
-	l := live(begins("one"))
+	l := live(starts("one"))
 	for i := range v1alpha1.MaxReports {
-		if reports(Download)(l); l.outcome != Folded {
+		if reports(Download)(l); l.outcome != Applied {
 			t.Fatalf("report %d: %s", i+1, l.outcome)
 		}
 	}
@@ -271,11 +274,11 @@ func TestQuotaOfReports(t *testing.T) {
 		t.Errorf("the second report beyond the quota: %s, changes:\n%s", l.outcome, diff)
 	}
 	reports(Install)(l)
-	if a := Newest(&l.s); l.outcome != Folded || !a.InstallingBegan {
-		t.Errorf("the first sign of installing: %s, installingBegan %t; a failure after it must put the device in doubt", l.outcome, a.InstallingBegan)
+	if a := Newest(&l.s); l.outcome != Applied || !a.InstallingStarted {
+		t.Errorf("the first sign of installing: %s, installingStarted %t; a failure after it must put the device in doubt", l.outcome, a.InstallingStarted)
 	}
 	stopped(l)
-	if reports(CancelRejected)(l); l.outcome != Folded {
+	if reports(CancelRejected)(l); l.outcome != Applied {
 		t.Errorf("a refusal beyond the quota: %s", l.outcome)
 	}
 	counted := Newest(&l.s).Reports
@@ -286,16 +289,16 @@ func TestQuotaOfReports(t *testing.T) {
 }
 
 func TestLateReportsAreCounted(t *testing.T) {
-	l := live(begins("one"), reports(Proceed), reports(Fail), reports(Proceed), reports(Proceed), reports(Succeed))
+	l := live(starts("one"), reports(Proceed), reports(Fail), reports(Proceed), reports(Proceed), reports(Succeed))
 	if a := Newest(&l.s); a.Reports != 5 || a.Stage != "" || !a.ReportedAt.Equal(a.ClosedAt) {
 		t.Errorf("reports %d, stage %q, reportedAt %s, closedAt %s; want 5 counted and nothing else", a.Reports, a.Stage, a.ReportedAt, a.ClosedAt)
 	}
 }
 
 func TestEachCauseIsAskedOnce(t *testing.T) {
-	l := live(begins("one"))
+	l := live(starts("one"))
 	for _, cause := range []v1alpha1.CancelCause{v1alpha1.CauseStopped, v1alpha1.CauseSuperseded, v1alpha1.CauseInvalidated} {
-		ask := cancels(cause, v1alpha1.CancelationSoft)
+		ask := cancels(cause, v1alpha1.CancellationSoft)
 		if ask(l); !l.changed {
 			t.Errorf("%s was not asked", cause)
 		}
@@ -317,7 +320,7 @@ func TestEachCauseIsAskedOnce(t *testing.T) {
 	c := *Newest(&l.s).Cancel
 	at := metav1.NewTime(l.now)
 	want := v1alpha1.CancelStatus{
-		Cause: v1alpha1.CauseStopped, Cancelation: v1alpha1.CancelationForce, RequestedAt: &at, From: v1alpha1.ActionRetrieved,
+		Cause: v1alpha1.CauseStopped, Cancellation: v1alpha1.CancellationForce, RequestedAt: &at, From: v1alpha1.ActionRetrieved,
 		Causes: []v1alpha1.CancelCause{v1alpha1.CauseStopped, v1alpha1.CauseSuperseded, v1alpha1.CauseInvalidated},
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
@@ -329,15 +332,15 @@ func TestEachCauseIsAskedOnce(t *testing.T) {
 }
 
 func TestACauseThatCameWhileCancelingIsAskedAfterTheRefusal(t *testing.T) {
-	invalidated := cancels(v1alpha1.CauseInvalidated, v1alpha1.CancelationSoft)
-	l := live(begins("one"), stopped, invalidated, reports(CancelRejected), invalidated)
+	invalidated := cancels(v1alpha1.CauseInvalidated, v1alpha1.CancellationSoft)
+	l := live(starts("one"), stopped, invalidated, reports(CancelRejected), invalidated)
 	if a := Newest(&l.s); a.State != v1alpha1.ActionCanceling || a.Cancel.Cause != v1alpha1.CauseInvalidated {
 		t.Errorf("state %s, cause %s; want the second cause asked", a.State, a.Cancel.Cause)
 	}
 }
 
-func TestForceRemembersWhereTheCancelBegan(t *testing.T) {
-	a := Newest(&live(begins("one"), reports(Install), stopped, forced).s)
+func TestForceRemembersWhereTheCancelStarted(t *testing.T) {
+	a := Newest(&live(starts("one"), reports(Install), stopped, forced).s)
 	if a.Cancel.From != v1alpha1.ActionInstalling {
 		t.Errorf("cancel.from is %s, want Installing", a.Cancel.From)
 	}
@@ -348,15 +351,15 @@ func TestPendingCancel(t *testing.T) {
 		steps []does
 		want  int32
 	}{
-		"after a forced cancel":                           {[]does{begins("one"), forced}, 1},
-		"not after a soft one":                            {[]does{begins("one"), stopped, reports(CancelAccepted)}, 0},
-		"not for what had not begun":                      {[]does{begins("one", asksToConfirm), forced}, 0},
-		"not once there is a result":                      {[]does{begins("one"), reports(Proceed), forced, reports(Fail)}, 0},
-		"in spite of late stages":                         {[]does{begins("one"), forced, reports(Install)}, 1},
-		"not once something newer has begun":              {[]does{begins("one"), forced, begins("two")}, 0},
-		"while something newer waits for confirmation":    {[]does{begins("one"), forced, begins("two", asksToConfirm)}, 1},
-		"not once something newer was confirmed":          {[]does{begins("one"), forced, begins("two", asksToConfirm), reports(Confirm)}, 0},
-		"while something newer was canceled before begun": {[]does{begins("one"), forced, begins("two", asksToConfirm), stopped}, 1},
+		"after a forced cancel":                             {[]does{starts("one"), forced}, 1},
+		"not after a soft one":                              {[]does{starts("one"), stopped, reports(CancelAccepted)}, 0},
+		"not for what had not started":                      {[]does{starts("one", asksToConfirm), forced}, 0},
+		"not once there is a result":                        {[]does{starts("one"), reports(Proceed), forced, reports(Fail)}, 0},
+		"in spite of late stages":                           {[]does{starts("one"), forced, reports(Install)}, 1},
+		"not once something newer has started":              {[]does{starts("one"), forced, starts("two")}, 0},
+		"while something newer waits for confirmation":      {[]does{starts("one"), forced, starts("two", asksToConfirm)}, 1},
+		"not once something newer was confirmed":            {[]does{starts("one"), forced, starts("two", asksToConfirm), reports(Confirm)}, 0},
+		"while something newer was canceled before started": {[]does{starts("one"), forced, starts("two", asksToConfirm), stopped}, 1},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -382,10 +385,10 @@ func TestAdopt(t *testing.T) {
 		steps []does
 		want  bool
 	}{
-		"an open action":                  {[]does{begins("one"), reports(Install)}, true},
-		"not one that is asked to cancel": {[]does{begins("one"), stopped}, false},
-		"not a closed one":                {[]does{begins("one"), reports(Fail)}, false},
-		"not a second time":               {[]does{begins("one"), func(l *life) { Adopt(&l.s, 1, newer, update) }}, false},
+		"an open action":                  {[]does{starts("one"), reports(Install)}, true},
+		"not one that is asked to cancel": {[]does{starts("one"), stopped}, false},
+		"not a closed one":                {[]does{starts("one"), reports(Fail)}, false},
+		"not a second time":               {[]does{starts("one"), func(l *life) { Adopt(&l.s, 1, newer, update) }}, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -409,8 +412,8 @@ func TestAdopt(t *testing.T) {
 
 func TestTheNewSourceOfAnAdoptedActionMayAskForItself(t *testing.T) {
 	adopt := func(l *life) { Adopt(&l.s, 1, v1alpha1.ActionSource{UID: "uid-2"}, v1alpha1.ActionUpdate{}) }
-	requested := cancels(v1alpha1.CauseRequested, v1alpha1.CancelationSoft)
-	l := live(begins("one"), stopped, reports(CancelRejected), requested, reports(CancelRejected), adopt, requested)
+	requested := cancels(v1alpha1.CauseRequested, v1alpha1.CancellationSoft)
+	l := live(starts("one"), stopped, reports(CancelRejected), requested, reports(CancelRejected), adopt, requested)
 	if l.changed {
 		t.Error("what the target's owner asked for was asked again")
 	}
@@ -420,7 +423,7 @@ func TestTheNewSourceOfAnAdoptedActionMayAskForItself(t *testing.T) {
 }
 
 func TestLookups(t *testing.T) {
-	l := live(then(then([]does{begins("one")}, installed...), begins("two"), reports(Fail), begins("one"))...)
+	l := live(then(then([]does{starts("one")}, installed...), starts("two"), reports(Fail), starts("one"))...)
 	if a := Open(&l.s); a == nil || a.ID != 3 {
 		t.Errorf("Open: %+v", a)
 	}
@@ -439,26 +442,26 @@ func TestLookups(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	l := live(begins("one", within(600)))
-	began := noon.Add(time.Minute)
+	l := live(starts("one", within(600)))
+	started := noon.Add(time.Minute)
 	a := Newest(&l.s)
-	if got, want := ProgressDeadline(a), began.Add(10*time.Minute); !got.Equal(want) || !CancelDeadline(a).IsZero() {
+	if got, want := ProgressDeadline(a), started.Add(10*time.Minute); !got.Equal(want) || !CancelDeadline(a).IsZero() {
 		t.Errorf("at work: progress until %s, cancel until %s; want %s and none", got, CancelDeadline(a), want)
 	}
-	l.now = began.Add(5 * time.Minute)
+	l.now = started.Add(5 * time.Minute)
 	stopped(l)
-	if got, want := CancelDeadline(a), began.Add(15*time.Minute); !got.Equal(want) || !ProgressDeadline(a).IsZero() {
+	if got, want := CancelDeadline(a), started.Add(15*time.Minute); !got.Equal(want) || !ProgressDeadline(a).IsZero() {
 		t.Errorf("canceling: cancel until %s, progress until %s; want %s and none", got, ProgressDeadline(a), want)
 	}
 }
 
 func TestConditionConsistent(t *testing.T) {
-	l := live(begins("one"), reports(Install), reports(Fail, code("7"), saying("no space left")))
+	l := live(starts("one"), reports(Install), reports(Fail, code("7"), saying("no space left")))
 	at := metav1.NewTime(noon.Add(3 * time.Minute))
 	want := metav1.Condition{
 		Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUpdateFailed,
 		ObservedGeneration: 3, LastTransitionTime: at,
-		Message: `Action 1 (set "one") failed after installing may have begun, and its modules declare no rollback. Code: 7. Message: "no space left". ` +
+		Message: `Action 1 (set "one") failed after installing may have started, and its modules declare no rollback. Code: 7. Message: "no space left". ` +
 			`It is not certain what the device runs; install a set, the same one or another: a success clears this.`,
 	}
 	if diff := cmp.Diff(want, l.condition(t)); diff != "" {
@@ -468,7 +471,7 @@ func TestConditionConsistent(t *testing.T) {
 		t.Error("the target is consistent")
 	}
 
-	for _, do := range []does{waits(time.Minute), begins("two"), forced} {
+	for _, do := range []does{waits(time.Minute), starts("two"), forced} {
 		do(l)
 	}
 	if c := l.condition(t); c.Reason != v1alpha1.ReasonClosedWhileRunning || !c.LastTransitionTime.Equal(&at) {
@@ -476,7 +479,7 @@ func TestConditionConsistent(t *testing.T) {
 	}
 
 	l.s.ObservedGeneration = -1
-	for _, do := range then([]does{waits(time.Minute), begins("two")}, installed...) {
+	for _, do := range then([]does{waits(time.Minute), starts("two")}, installed...) {
 		do(l)
 	}
 	c := l.condition(t)
@@ -487,7 +490,7 @@ func TestConditionConsistent(t *testing.T) {
 }
 
 func TestInstalledIsWhatCertainlyRuns(t *testing.T) {
-	l := live(then([]does{begins("one")}, installed...)...)
+	l := live(then([]does{starts("one")}, installed...)...)
 	since := metav1.NewTime(l.now)
 	want := &v1alpha1.InstalledSet{DistributionSet: "one", ContentHash: hash("one"), Since: &since, ActionID: 1, Source: v1alpha1.InstalledByAction}
 	if diff := cmp.Diff(want, l.s.Installed); diff != "" {
@@ -496,7 +499,7 @@ func TestInstalledIsWhatCertainlyRuns(t *testing.T) {
 	if !Installed(&l.s, hash("one")) || Installed(&l.s, hash("two")) || Installed(&l.s, "") {
 		t.Error("it runs one, and nothing else")
 	}
-	for _, do := range []does{begins("two"), forced} {
+	for _, do := range []does{starts("two"), forced} {
 		do(l)
 	}
 	if Installed(&l.s, hash("one")) {
@@ -505,7 +508,7 @@ func TestInstalledIsWhatCertainlyRuns(t *testing.T) {
 }
 
 func TestALateSuccessIsBelievedOnce(t *testing.T) {
-	l := live(begins("one"), reports(Install), forced, reports(Succeed))
+	l := live(starts("one"), reports(Install), forced, reports(Succeed))
 	before := l.s.Installed.DeepCopy()
 	for _, do := range []does{waits(time.Hour), reports(Succeed)} {
 		do(l)
@@ -516,7 +519,7 @@ func TestALateSuccessIsBelievedOnce(t *testing.T) {
 }
 
 func TestADeviceThatRepeatsWhatItRunsChangesNothing(t *testing.T) {
-	l := live(then([]does{begins("one")}, installed...)...)
+	l := live(then([]does{starts("one")}, installed...)...)
 	before := l.s.DeepCopy()
 	ReportInstalled(&l.s, "one", hash("one"), l.now.Add(time.Hour))
 	if diff := cmp.Diff(before, &l.s); diff != "" {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -7,15 +10,16 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Cancel wants an open action canceled, and reports whether that changed anything. What has not begun is Canceled at once. What has
-// begun is asked (Soft), once per cause, or closed without waiting (Force), which leaves the device in doubt and the cancel on offer.
-func Cancel(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, c v1alpha1.Cancelation, now time.Time) bool {
+// Cancel wants an open action canceled, and reports whether that changed anything. What has not
+// started is Canceled at once. What has started is asked (Soft), once per cause, or closed without
+// waiting (Force), which leaves the device in doubt and the cancel on offer.
+func Cancel(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, c v1alpha1.Cancellation, now time.Time) bool {
 	a := find(s, id)
-	if a == nil || (c != v1alpha1.CancelationSoft && c != v1alpha1.CancelationForce) {
+	if a == nil || (c != v1alpha1.CancellationSoft && c != v1alpha1.CancellationForce) {
 		return false
 	}
 	event := AskCancel
-	if c == v1alpha1.CancelationForce {
+	if c == v1alpha1.CancellationForce {
 		event = ForceCancel
 	}
 	next, answer := Next(a.State, event)
@@ -25,14 +29,15 @@ func Cancel(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, c v1
 	from := a.State
 	ask(a, cause, c, now)
 	enter(a, next, Report{Now: now})
-	if next.IsClosed() && from.HasBegun() {
-		doubt(s, a, v1alpha1.ReasonClosedWhileRunning, "was canceled by force after the device had begun", now)
+	if next.IsClosed() && from.HasStarted() {
+		markInconsistent(s, a, v1alpha1.ReasonClosedWhileRunning, "was canceled by force after the device had started", now)
 	}
 	s.UpdateStatus = settled(s)
 	return true
 }
 
-// ExpireCancel closes an action whose cancel was left unanswered until its deadline, and reports whether it did.
+// ExpireCancel closes an action whose cancel was left unanswered until its deadline, and reports
+// whether it did.
 func ExpireCancel(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
 	a := find(s, id)
 	if a == nil || !passed(CancelDeadline(a), now) {
@@ -41,13 +46,14 @@ func ExpireCancel(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
 	next, _ := Next(a.State, CancelExpired)
 	a.Cancel.Answer = v1alpha1.AnswerDeadlineExceeded
 	enter(a, next, Report{Now: now})
-	doubt(s, a, v1alpha1.ReasonClosedWhileRunning, "was closed because the device left its cancel unanswered", now)
+	markInconsistent(s, a, v1alpha1.ReasonClosedWhileRunning, "was closed because the device left its cancel unanswered", now)
 	s.UpdateStatus = settled(s)
 	return true
 }
 
-// ask notes the cancel. A cancel that was under way keeps the state that the action was in before it.
-func ask(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancelation, now time.Time) {
+// ask notes the cancel. A cancel that was under way keeps the state that the action was in before
+// it.
+func ask(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancellation, now time.Time) {
 	from, causes := a.State, []v1alpha1.CancelCause(nil)
 	if a.Cancel != nil {
 		causes = a.Cancel.Causes
@@ -59,25 +65,27 @@ func ask(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancelation,
 		causes = append(causes, cause)
 	}
 	requested := stamp(now)
-	a.Cancel = &v1alpha1.CancelStatus{Cause: cause, Cancelation: c, RequestedAt: &requested, From: from, Causes: causes}
+	a.Cancel = &v1alpha1.CancelStatus{Cause: cause, Cancellation: c, RequestedAt: &requested, From: from, Causes: causes}
 }
 
-// asked tells whether the device has already been asked for this cause.
+// asked reports whether the device has already been asked for this cause.
 func asked(a *v1alpha1.Action, cause v1alpha1.CancelCause) bool {
 	return a.Cancel != nil && slices.Contains(a.Cancel.Causes, cause)
 }
 
-// cancelOnOffer tells whether the action was closed by force and the device has not yet shown that it knows.
+// cancelOnOffer reports whether the action was closed by force and the device has not yet shown
+// that it knows.
 func cancelOnOffer(a *v1alpha1.Action) bool {
 	return closedByForce(a) && a.Cancel.Answer == ""
 }
 
-// closedByForce leaves out what had not begun: there is nothing to tell such a device.
+// closedByForce leaves out what had not started: there is nothing to tell such a device.
 func closedByForce(a *v1alpha1.Action) bool {
-	return a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.Cancelation == v1alpha1.CancelationForce && a.Cancel.From.HasBegun()
+	return a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.Cancellation == v1alpha1.CancellationForce && a.Cancel.From.HasStarted()
 }
 
-// overtake ends cancels that are still on offer for actions older than id: the device has begun something newer.
+// overtake ends cancels that are still on offer for actions older than id: the device has started
+// something newer.
 func overtake(s *v1alpha1.TargetStatus, id int32) {
 	for i := range s.Actions {
 		if a := &s.Actions[i]; a.ID < id && cancelOnOffer(a) {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -44,19 +47,19 @@ var before = []struct {
 	steps  []does
 }{
 	{v1alpha1.UpdateStatusRegistered, nil},
-	{v1alpha1.UpdateStatusInSync, then([]does{begins("old")}, installed...)},
-	{v1alpha1.UpdateStatusError, []does{begins("old"), reports(Download), reports(Fail)}},
+	{v1alpha1.UpdateStatusInSync, then([]does{starts("old")}, installed...)},
+	{v1alpha1.UpdateStatusError, []does{starts("old"), reports(Download), reports(Fail)}},
 }
 
-func hourly(b *Birth) { within(3600)(b) }
+func hourly(b *Creation) { within(3600)(b) }
 
-func endOf(was []does, births []birthing, events []Event, ending []does) facts {
-	steps := then(was, begins("new", append(births, hourly)...))
+func endOf(was []does, creations []birthing, events []Event, ending []does) facts {
+	steps := then(was, starts("new", append(creations, hourly)...))
 	return live(then(then(steps, allOf(events...)...), ending...)...).facts()
 }
 
-// Every cancel, after everything that a device may have reported, before every state of the target. The expectation is written out: a
-// status "as before", and the reason of Consistent=False.
+// Every cancel, after everything that a device may have reported, before every state of the target.
+// The expectation is written out: a status "as before", and the reason of Consistent=False.
 func TestWhatACancelLeavesBehind(t *testing.T) {
 	const (
 		open    = "Pending"
@@ -83,8 +86,8 @@ func TestWhatACancelLeavesBehind(t *testing.T) {
 	}
 	for _, had := range evidence {
 		for kind, c := range map[string]struct {
-			births []birthing
-			want   outcomes
+			creations []birthing
+			want      outcomes
 		}{
 			"no rollback":  {nil, want[had.name].none},
 			"rollback":     {[]birthing{canRollBack}, want[had.name].supported},
@@ -96,7 +99,7 @@ func TestWhatACancelLeavesBehind(t *testing.T) {
 				}
 				for _, was := range before {
 					t.Run(strings.Join([]string{had.name, ending.name, kind, string(was.status)}, "/"), func(t *testing.T) {
-						f := endOf(was.steps, c.births, had.events, ending.steps)
+						f := endOf(was.steps, c.creations, had.events, ending.steps)
 						got := string(f.Status)
 						if f.Status == was.status && !strings.HasPrefix(c.want[i], "Error") {
 							got = asWas
@@ -121,14 +124,14 @@ func TestWhatACancelLeavesBehind(t *testing.T) {
 // A cancel that leaves little doubt does not hide a graver one, nor clear it.
 func TestACancelHidesNoGraverDoubt(t *testing.T) {
 	for name, earlier := range map[string][]does{
-		v1alpha1.ReasonUpdateFailed:            {begins("old"), reports(Install), reports(Fail)},
-		v1alpha1.ReasonClosedWhileRunning:      {begins("old"), reports(Download), forced},
-		v1alpha1.ReasonCanceledWhileInstalling: {begins("old"), reports(Install), stopped, reports(CancelAccepted)},
+		v1alpha1.ReasonUpdateFailed:            {starts("old"), reports(Install), reports(Fail)},
+		v1alpha1.ReasonClosedWhileRunning:      {starts("old"), reports(Download), forced},
+		v1alpha1.ReasonCanceledWhileInstalling: {starts("old"), reports(Install), stopped, reports(CancelAccepted)},
 		v1alpha1.ReasonReportedByDevice:        {func(l *life) { ReportInstalled(&l.s, "old_INCONSISTENT", hash("old"), l.now) }},
 	} {
 		for _, e := range []Event{Start, Download, Proceed} {
 			t.Run(name+" and "+string(e), func(t *testing.T) {
-				f := live(then(earlier, begins("new"), reports(e), stopped, reports(CancelAccepted))...).facts()
+				f := live(then(earlier, starts("new"), reports(e), stopped, reports(CancelAccepted))...).facts()
 				if f.Doubt != name || f.Status != v1alpha1.UpdateStatusError {
 					t.Errorf("Consistent=False has reason %s, updateStatus is %s; want %s and Error", f.Doubt, f.Status, name)
 				}
@@ -142,8 +145,8 @@ func printCancels(out *bytes.Buffer) {
 	out.WriteString("## What a cancel leaves behind\n\nA cell has `updateStatus` (*before*: as before the update) and, where `Consistent` is False, its reason. " +
 		"`installed` stays as it was. A cancel by force and\none that is left unanswered close the action without the device, and a refused one leaves it open.\n\n")
 	for _, kind := range []struct {
-		title  string
-		births []birthing
+		title     string
+		creations []birthing
 	}{
 		{"Modules without `rollback: Supported`", nil},
 		{"Every module with `rollback: Supported`", []birthing{canRollBack}},
@@ -157,7 +160,7 @@ func printCancels(out *bytes.Buffer) {
 		for _, had := range evidence {
 			fmt.Fprintf(out, "| %s | %s |", had.name, had.ddi)
 			for _, ending := range endings {
-				fmt.Fprintf(out, " %s |", cancelCell(kind.births, had.events, ending.steps))
+				fmt.Fprintf(out, " %s |", cancelCell(kind.creations, had.events, ending.steps))
 			}
 			out.WriteString("\n")
 		}
@@ -166,12 +169,12 @@ func printCancels(out *bytes.Buffer) {
 }
 
 // cancelCell is the outcome in a target that was in sync.
-func cancelCell(births []birthing, events []Event, ending []does) string {
-	old := then([]does{begins("old")}, installed...)
-	if live(then(then(old, begins("new", births...)), allOf(events...)...)...).facts().State.IsClosed() {
+func cancelCell(creations []birthing, events []Event, ending []does) string {
+	old := then([]does{starts("old")}, installed...)
+	if live(then(then(old, starts("new", creations...)), allOf(events...)...)...).facts().State.IsClosed() {
 		return "*closed before*"
 	}
-	f := endOf(old, births, events, ending)
+	f := endOf(old, creations, events, ending)
 	cell := string(f.Status)
 	if f.Status == v1alpha1.UpdateStatusInSync {
 		cell = "*before*"

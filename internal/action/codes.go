@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -11,9 +14,10 @@ import (
 // devicePrefix marks a code that a device sent although it is one of Goshawk's own.
 const devicePrefix = "device:"
 
-// reservedCodes are the codes that only Goshawk writes into statusCode, with the package that writes each. A rule, a
-// retry or a reader may rely on them, so a device cannot send them: see deviceCode. The device API over MQTT closes an
-// action with the last two by itself; they are reserved now because a device could otherwise prepare for that.
+// reservedCodes are the codes that only Goshawk writes into statusCode, with the package that
+// writes each. A rule, a retry or a reader may rely on them, so a device cannot send them: see
+// deviceCode. The device API over MQTT closes an action with the last two by itself; they are
+// reserved now because a device could otherwise prepare for that.
 var reservedCodes = []string{
 	v1alpha1.CodeStartDeadlineExceeded,    // internal/rollout
 	v1alpha1.CodeProgressDeadlineExceeded, // internal/action
@@ -22,8 +26,8 @@ var reservedCodes = []string{
 	v1alpha1.CodeRemoveNotSupported,
 }
 
-// deviceCode returns a code of a device as it is stored: clean, at most 64 characters, and with the prefix "device:" if
-// it is one of Goshawk's own codes, in capital or small letters.
+// deviceCode returns a code of a device as it is stored: clean, at most 64 characters, and with the
+// prefix "device:" if it is one of Goshawk's own codes, in capital or small letters.
 func deviceCode(code string) string {
 	code = text.Clean(code, maxWord)
 	if slices.ContainsFunc(reservedCodes, func(reserved string) bool { return strings.EqualFold(reserved, code) }) {

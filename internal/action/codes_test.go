@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -25,7 +28,7 @@ func TestADeviceCannotSendGoshawksOwnCodes(t *testing.T) {
 		} {
 			t.Run(own+" "+name, func(t *testing.T) {
 				for _, e := range []Event{Proceed, Fail, CancelRejected} {
-					l := live(begins("one"), reports(Download), stopped, reports(e, code(sent)))
+					l := live(starts("one"), reports(Download), stopped, reports(e, code(sent)))
 					a := Newest(&l.s)
 					if !strings.HasPrefix(a.StatusCode, devicePrefix) || len(a.StatusCode) != len(devicePrefix)+len(own) {
 						t.Errorf("after %s statusCode is %q, want %s%s", e, a.StatusCode, devicePrefix, own)
@@ -41,10 +44,10 @@ func TestADeviceCannotSendGoshawksOwnCodes(t *testing.T) {
 	}
 }
 
-// A device that claims a passed deadline is not treated as one whose action Goshawk closed: its failure is final, and a
-// later success of the same action is late.
+// A device that claims a passed deadline is not treated as one whose action Goshawk closed: its
+// failure is final, and a later success of the same action is late.
 func TestADeviceThatClaimsADeadlineIsNotHeardAgain(t *testing.T) {
-	l := live(begins("one"), reports(Proceed), reports(Fail, code(v1alpha1.CodeProgressDeadlineExceeded)), reports(Succeed))
+	l := live(starts("one"), reports(Proceed), reports(Fail, code(v1alpha1.CodeProgressDeadlineExceeded)), reports(Succeed))
 	if l.outcome != Late || l.s.Installed != nil {
 		t.Errorf("outcome %s, installed %+v; want Late and nothing installed", l.outcome, l.s.Installed)
 	}
@@ -61,7 +64,8 @@ func TestOtherCodesAreKept(t *testing.T) {
 	}
 }
 
-// TestEveryCodeOfGoshawkIsReserved reads the constants: a code that is added to the API and not to the table fails here.
+// TestEveryCodeOfGoshawkIsReserved reads the constants: a code that is added to the API and not to
+// the table fails here.
 func TestEveryCodeOfGoshawkIsReserved(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "../../api/v1alpha1/target_types.go", nil, 0)
 	if err != nil {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -13,9 +16,10 @@ func withdrawn(cause v1alpha1.CancelCause) does {
 	return func(l *life) { l.changed = Withdraw(&l.s, Newest(&l.s).ID, cause, l.now) }
 }
 
-// What was agreed to a moment ago may turn out to be void. It is as if nobody had agreed, unless the device has been heard of since.
+// What was agreed to a moment ago may turn out to be void. It is as if nobody had agreed, unless
+// the device has been heard of since.
 func TestConfirmationIsWithdrawn(t *testing.T) {
-	asked := []does{begins("one", asksToConfirm)}
+	asked := []does{starts("one", asksToConfirm)}
 	agreed := then(asked, reports(Deny), reports(Confirm, staging("confirmed"), code("7")))
 	for name, c := range map[string]struct {
 		steps   []does
@@ -35,7 +39,7 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 		"not once it is at work":            {then(agreed, reports(Proceed), withdrawn("")), false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
 		"not once it refused a cancel":      {then(agreed, stopped, reports(CancelRejected), withdrawn("")), false, v1alpha1.ActionRunning, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
 		"not once it was asked to cancel":   {then(agreed, stopped, withdrawn("")), false, v1alpha1.ActionCanceling, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
-		"not what runs without having been": {[]does{begins("one"), reports(Proceed), withdrawn("")}, false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"Retrieved", "Running"}},
+		"not what runs without having been": {[]does{starts("one"), reports(Proceed), withdrawn("")}, false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"Retrieved", "Running"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := live(c.steps...)
@@ -69,7 +73,7 @@ func causeOf(a *v1alpha1.Action) v1alpha1.CancelCause {
 
 // The time that counts is again that of the question.
 func TestConfirmationThatIsWithdrawnLeavesNoTrace(t *testing.T) {
-	l := live(begins("one", asksToConfirm))
+	l := live(starts("one", asksToConfirm))
 	before := *Newest(&l.s).DeepCopy()
 	for _, do := range []does{waits(time.Hour), reports(Confirm, staging("confirmed")), withdrawn("")} {
 		do(l)
@@ -86,7 +90,7 @@ func TestConfirmationThatIsWithdrawnLeavesNoTrace(t *testing.T) {
 
 // Whoever looks at an action that waits sees when it was asked for, and the newest no.
 func TestHistoryOfDenials(t *testing.T) {
-	steps := []does{begins("one", asksToConfirm), reports(Deny, saying("not during the shift"), staging("denied"))}
+	steps := []does{starts("one", asksToConfirm), reports(Deny, saying("not during the shift"), staging("denied"))}
 	for range 20 {
 		steps = append(steps, reports(Deny, code("9")))
 	}

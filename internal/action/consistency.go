@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -16,42 +19,46 @@ import (
 )
 
 const (
-	// CodeRollbackFailed is the code by which a device says that it could not return to what it ran before.
+	// CodeRollbackFailed is the code by which a device says that it could not return to what it ran
+	// before.
 	CodeRollbackFailed = "ROLLBACK_FAILED"
-	// inconsistentSuffix ends the name of what an inconsistent device runs, and words such as INCOMPLETE_INCONSISTENT.
+	// inconsistentSuffix ends the name of what an inconsistent device runs, and words such as
+	// INCOMPLETE_INCONSISTENT.
 	inconsistentSuffix = "_INCONSISTENT"
 
 	saysSo = "left the device inconsistent, as it says itself"
 )
 
-// IsConsistent tells whether nothing speaks against the device running what it is said to run.
+// IsConsistent reports whether nothing speaks against the device running what it is said to run.
 func IsConsistent(s *v1alpha1.TargetStatus) bool {
 	return !meta.IsStatusConditionFalse(s.Conditions, v1alpha1.ConditionConsistent)
 }
 
-// hasGraveDoubt reports whether it is not known what the device runs, for more than a cancel that the device accepted before any report
-// said that it was installing.
+// hasGraveDoubt reports whether it is not known what the device runs, for more than a cancel that
+// the device accepted before any report said that it was installing.
 func hasGraveDoubt(s *v1alpha1.TargetStatus) bool {
 	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConsistent)
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonUpdateCanceled
 }
 
-// Installed tells whether the device certainly runs this content.
+// Installed reports whether the device certainly runs this content.
 func Installed(s *v1alpha1.TargetStatus, hash string) bool {
 	return hash != "" && s.Installed != nil && s.Installed.ContentHash == hash && IsConsistent(s)
 }
 
-// HasInstalled reports whether the device says that it has installed what an open action brings, whose result is still to come.
+// HasInstalled reports whether the device says that it has installed what an open action brings,
+// whose result is still to come.
 func HasInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionWaitingForConfirmation || a.State == v1alpha1.ActionCanceling || a.State.IsClosed() {
 		return false
 	}
 	return a.Stage == "INSTALLED" || s.Installed != nil && s.Installed.ContentHash == a.ContentHash && s.Installed.ActionID == 0 && s.Installed.Since != nil &&
-		a.BeganAt != nil && !s.Installed.Since.Time.Before(a.BeganAt.Time)
+		a.StartedAt != nil && !s.Installed.Since.Time.Before(a.StartedAt.Time)
 }
 
-// ReportInstalled takes the device's own word for what it runs, outside of any action. A name that ends in _INCONSISTENT puts the
-// device in doubt; a name that does not clears no doubt, only a success does.
+// ReportInstalled takes the device's own word for what it runs, outside of any action. A name that
+// ends in _INCONSISTENT puts the device in doubt; a name that does not clears no doubt, only a
+// success does.
 func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) {
 	set, doubtful := strings.CutSuffix(strings.TrimSpace(set), inconsistentSuffix)
 	set = text.Clean(set, maxSetName)
@@ -66,13 +73,14 @@ func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) 
 	s.UpdateStatus = settled(s)
 }
 
-// Brought reports whether an action of Goshawk brought this content to the device: it is what the open action brings, once that has
-// started, or what an action has installed. What the device only reports by itself is not brought.
+// Brought reports whether an action of Goshawk brought this content to the device: it is what the
+// open action brings, once that has started, or what an action has installed. What the device only
+// reports by itself is not brought.
 func Brought(s *v1alpha1.TargetStatus, hash string) bool {
 	if hash == "" {
 		return false
 	}
-	if a := Open(s); a != nil && a.State.HasBegun() && a.State != v1alpha1.ActionCanceling && a.ContentHash == hash {
+	if a := Open(s); a != nil && a.State.HasStarted() && a.State != v1alpha1.ActionCanceling && a.ContentHash == hash {
 		return true
 	}
 	if s.Installed == nil || s.Installed.ContentHash != hash {
@@ -83,40 +91,43 @@ func Brought(s *v1alpha1.TargetStatus, hash string) bool {
 	})
 }
 
-// judge draws the conclusions of a result: what runs, and whether that is certain. A success that installed nothing was a download.
+// judge draws the conclusions of a result: what runs, and whether that is certain. A success that
+// installed nothing was a download.
 func judge(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, installed bool, r Report) {
 	if installed {
 		since := stamp(r.Now)
 		s.Installed = &v1alpha1.InstalledSet{DistributionSet: a.DistributionSet, ContentHash: a.ContentHash, Since: &since, ActionID: a.ID, Source: v1alpha1.InstalledByAction}
 	}
 	switch {
-	case r.suspicion != "":
-		doubt(s, a, r.suspicion, saysSo, r.Now)
+	case r.inconsistencyReason != "":
+		markInconsistent(s, a, r.inconsistencyReason, saysSo, r.Now)
 	case installed:
 		message := fmt.Sprintf("Action %d installed set %q.", a.ID, a.DistributionSet)
 		setConsistent(s, metav1.ConditionTrue, v1alpha1.ReasonUpdateSucceeded, message, r.Now)
-	case result != Succeed && a.InstallingBegan && a.Update.Rollback != v1alpha1.RollbackSupported:
+	case result != Succeed && a.InstallingStarted && a.Update.Rollback != v1alpha1.RollbackSupported:
 		reason, cause := undone(a)
-		doubt(s, a, reason, cause, r.Now)
+		markInconsistent(s, a, reason, cause, r.Now)
 	}
 }
 
-// undone returns why a device is in doubt after an update that was not finished: the reason of the condition, and the cause in words.
+// undone returns why a device is in doubt after an update that was not finished: the reason of the
+// condition, and the cause in words.
 func undone(a *v1alpha1.Action) (reason, cause string) {
 	switch {
 	case a.State != v1alpha1.ActionCanceled:
-		return v1alpha1.ReasonUpdateFailed, "failed after installing may have begun, and its modules declare no rollback"
+		return v1alpha1.ReasonUpdateFailed, "failed after installing may have started, and its modules declare no rollback"
 	case hasReportedInstalling(a):
 		return v1alpha1.ReasonCanceledWhileInstalling, "was canceled while the device was installing, and its modules declare no rollback"
 	}
-	return v1alpha1.ReasonUpdateCanceled, "was canceled while the device was at work; no report says whether installing had begun, and its modules declare no rollback " +
+	return v1alpha1.ReasonUpdateCanceled, "was canceled while the device was at work; no report says whether installing had started, and its modules declare no rollback " +
 		"(set rollback: Supported in the modules of devices that can return to their old state, such as those with A/B slots)"
 }
 
-// hasReportedInstalling reports whether the device has reported that it changes itself, as opposed to work of no particular kind. The
-// history has the first of each state. An action that had to give up its history counts as one that has.
+// hasReportedInstalling reports whether the device has reported that it changes itself, as opposed
+// to work of no particular kind. The history has the first of each state. An action that had to
+// give up its history counts as one that has.
 func hasReportedInstalling(a *v1alpha1.Action) bool {
-	if !a.InstallingBegan {
+	if !a.InstallingStarted {
 		return false
 	}
 	return len(a.History) == 0 || slices.ContainsFunc(a.History, func(line v1alpha1.ActionEvent) bool {
@@ -124,8 +135,9 @@ func hasReportedInstalling(a *v1alpha1.Action) bool {
 	})
 }
 
-// suspicion is the reason to doubt the device by its own word; empty: it says nothing of the kind.
-func suspicion(a *v1alpha1.Action, r Report) string {
+// inconsistencyReason is the reason to doubt the device by its own word; empty: it says nothing of
+// the kind.
+func inconsistencyReason(a *v1alpha1.Action, r Report) string {
 	switch {
 	case r.StatusCode == CodeRollbackFailed, r.inconsistent && a.Update.Rollback == v1alpha1.RollbackSupported:
 		return v1alpha1.ReasonRollbackFailed
@@ -135,14 +147,15 @@ func suspicion(a *v1alpha1.Action, r Report) string {
 	return ""
 }
 
-// saysInconsistent reports whether a report says that the device is inconsistent, by its code or by a word in any of its texts.
+// saysInconsistent reports whether a report says that the device is inconsistent, by its code or by
+// a word in any of its texts.
 func saysInconsistent(r Report) bool {
-	return strings.TrimSpace(r.StatusCode) == v1alpha1.CodeInconsistent || hasInconsistentWord(r.StatusCode) || hasInconsistentWord(r.Stage) ||
-		slices.ContainsFunc(r.Details, hasInconsistentWord)
+	return strings.TrimSpace(r.StatusCode) == v1alpha1.CodeInconsistent || namesInconsistent(r.StatusCode) || namesInconsistent(r.Stage) ||
+		slices.ContainsFunc(r.Details, namesInconsistent)
 }
 
-// hasInconsistentWord looks for a word with the suffix; a full stop may end the sentence.
-func hasInconsistentWord(text string) bool {
+// namesInconsistent looks for a word with the suffix; a full stop may end the sentence.
+func namesInconsistent(text string) bool {
 	if !strings.Contains(text, inconsistentSuffix) {
 		return false
 	}
@@ -157,18 +170,19 @@ func hasInconsistentWord(text string) bool {
 	return false
 }
 
-// doubt sets Consistent to False. A graver doubt from before stays in place of UpdateCanceled.
-func doubt(s *v1alpha1.TargetStatus, a *v1alpha1.Action, reason, cause string, now time.Time) {
+// markInconsistent sets Consistent to False. A graver doubt from before stays in place of
+// UpdateCanceled.
+func markInconsistent(s *v1alpha1.TargetStatus, a *v1alpha1.Action, reason, cause string, now time.Time) {
 	if reason == v1alpha1.ReasonUpdateCanceled && hasGraveDoubt(s) {
 		return
 	}
 	message := fmt.Sprintf("Action %d (set %q) %s.%s It is not certain what the device runs; install a set, the same one or another: a success clears this.",
-		a.ID, a.DistributionSet, cause, lastWords(a))
+		a.ID, a.DistributionSet, cause, lastMessages(a))
 	setConsistent(s, metav1.ConditionFalse, reason, message, now)
 }
 
-// lastWords are the device's, if it had any.
-func lastWords(a *v1alpha1.Action) string {
+// lastMessages are the device's, if it had any.
+func lastMessages(a *v1alpha1.Action) string {
 	words := ""
 	if a.StatusCode != "" {
 		words += fmt.Sprintf(" Code: %s.", a.StatusCode)

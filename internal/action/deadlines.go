@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -8,16 +11,18 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// ProgressDeadline is when an action must have had its result; zero: it may take for ever. What waits for confirmation has not begun
-// and has none; what is asked to cancel has another, see CancelDeadline.
+// ProgressDeadline is when an action must have had its result; zero: it may take for ever. What
+// waits for confirmation has not started and has none; what is asked to cancel has another, see
+// CancelDeadline.
 func ProgressDeadline(a *v1alpha1.Action) time.Time {
 	if _, answer := Next(a.State, ProgressExpired); answer != Moved {
 		return time.Time{}
 	}
-	return after(a.BeganAt, a.Update.ProgressDeadlineSeconds)
+	return after(a.StartedAt, a.Update.ProgressDeadlineSeconds)
 }
 
-// CancelDeadline is when a cancel must have been answered; zero: it may take for ever, or none is under way.
+// CancelDeadline is when a cancel must have been answered; zero: it may take for ever, or none is
+// under way.
 func CancelDeadline(a *v1alpha1.Action) time.Time {
 	if a.State != v1alpha1.ActionCanceling || a.Cancel == nil {
 		return time.Time{}
@@ -25,7 +30,8 @@ func CancelDeadline(a *v1alpha1.Action) time.Time {
 	return after(a.Cancel.RequestedAt, a.Update.CancelDeadlineSeconds)
 }
 
-// ExpireProgress closes an action that had no result until its deadline, and reports whether it did.
+// ExpireProgress closes an action that had no result until its deadline, and reports whether it
+// did.
 func ExpireProgress(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
 	a := find(s, id)
 	if a == nil || !passed(ProgressDeadline(a), now) {
@@ -34,7 +40,7 @@ func ExpireProgress(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
 	next, _ := Next(a.State, ProgressExpired)
 	a.StatusCode = v1alpha1.CodeProgressDeadlineExceeded
 	enter(a, next, Report{Now: now, StatusCode: a.StatusCode})
-	doubt(s, a, v1alpha1.ReasonClosedWhileRunning, "was closed because the device reported no result in time", now)
+	markInconsistent(s, a, v1alpha1.ReasonClosedWhileRunning, "was closed because the device reported no result in time", now)
 	s.UpdateStatus = settled(s)
 	return true
 }

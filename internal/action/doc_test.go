@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -36,8 +39,8 @@ func TestThePageIsWhatTheTablesSay(t *testing.T) {
 }
 
 var stateSentences = map[v1alpha1.ActionState]string{
-	v1alpha1.ActionWaitingForConfirmation: "Somebody at the device has to agree first. The device has not begun, so any cancel closes the action at once.",
-	v1alpha1.ActionRetrieved:              "The device has fetched the deployment. From here on it has begun, and nobody may assume otherwise.",
+	v1alpha1.ActionWaitingForConfirmation: "Somebody at the device has to agree first. The device has not started, so any cancel closes the action at once.",
+	v1alpha1.ActionRetrieved:              "The device has fetched the deployment. From here on it has started, and nobody may assume otherwise.",
 	v1alpha1.ActionRunning:                "The device is at work, at a stage it does not tell.",
 	v1alpha1.ActionDownloading:            "Artifacts are being fetched.",
 	v1alpha1.ActionDownloaded:             "All artifacts are on the device.",
@@ -76,7 +79,7 @@ const preface = `# The life of one action
 
 <!-- Printed from the tables of internal/action by its tests: go test ./internal/action -update -->
 
-An action is one update on one device, an entry of ` + "`Target.status.actions`" + `. It is born when the device first fetches the deployment, or is
+An action is one update on one device, an entry of ` + "`Target.status.actions`" + `. It is created when the device first fetches the deployment, or is
 asked to confirm it, and it ends closed. Closed is closed: no event takes an action out of Finished, Error or Canceled.
 
 `
@@ -87,7 +90,7 @@ const rules = `## Beyond the table
 * A DownloadOnly action is Finished at Downloaded. That installs nothing; an installation that is reported later sets ` + "`installed`" + `, and the action stays as it is.
 * A success is a success, also where nothing was reported before it. The one exception: the deployment that the device fetched said ` + "`update: skip`" + `
   (DownloadOnly), and neither a report nor a fetch of an artifact through the device API shows a download. That is Error with code ` + "`Skipped`" + `.
-* A cancel by force stays on offer until the device answers, reports a result, or begins something newer.
+* A cancel by force stays on offer until the device answers, reports a result, or starts something newer.
 * A late result of an action that Goshawk closed (by force, or at a deadline) is LateFinal: it moves nothing, but a success is the truth about the device
   and sets ` + "`installed`" + `, unless a newer action has succeeded since.
 * Where results come module by module, the action closes when all its modules have one. Then an error outweighs a cancel, and a cancel outweighs a success.
@@ -108,12 +111,12 @@ The target is not consistent (condition ` + "`Consistent`" + ` is False) until t
 
 | reason | because |
 |---|---|
-| UpdateFailed | an update failed after installing may have begun, and its modules do not declare ` + "`rollback: Supported`" + ` |
+| UpdateFailed | an update failed after installing may have started, and its modules do not declare ` + "`rollback: Supported`" + ` |
 | CanceledWhileInstalling | the device accepted a cancel, or canceled by itself, after it had reported that it was installing or removing; no ` + "`rollback: Supported`" + ` |
-| UpdateCanceled | the same after it had reported work of no particular kind (DDI: ` + "`proceeding`" + `), so that installing may have begun; no ` + "`rollback: Supported`" + ` |
+| UpdateCanceled | the same after it had reported work of no particular kind (DDI: ` + "`proceeding`" + `), so that installing may have started; no ` + "`rollback: Supported`" + ` |
 | RollbackFailed | the device says ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` in spite of modules that declare ` + "`rollback: Supported`" + ` |
 | ReportedByDevice | the device says so: status code ` + "`INCONSISTENT`" + `, or a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of what it runs |
-| ClosedWhileRunning | Goshawk closed an action that the device had begun: by force, or at a deadline |
+| ClosedWhileRunning | Goshawk closed an action that the device had started: by force, or at a deadline |
 
 `
 
@@ -133,7 +136,7 @@ func printPage(t *testing.T) string {
 
 // printDiagram draws the states from Retrieved to Removing as one, since they share their row.
 func printDiagram(out *bytes.Buffer) {
-	out.WriteString("```mermaid\nstateDiagram-v2\n    [*] --> WaitingForConfirmation: born, to be confirmed\n    [*] --> Retrieved: born\n")
+	out.WriteString("```mermaid\nstateDiagram-v2\n    [*] --> WaitingForConfirmation: created, to be confirmed\n    [*] --> Retrieved: created\n")
 	var atWork []v1alpha1.ActionState
 	out.WriteString("    state Working {\n")
 	for _, s := range states {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -6,34 +9,35 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestEvidenceIsWhatAResultIsJudgedBy: with the sign and without it, the result means something else; in
-// every other case it means the same, so that the sign need not be stored before the result comes.
+// TestEvidenceIsWhatAResultIsJudgedBy: with the sign and without it, the result means something
+// else; in every other case it means the same, so that the sign need not be stored before the
+// result comes.
 func TestEvidenceIsWhatAResultIsJudgedBy(t *testing.T) {
 	type shape struct {
-		name    string
-		birth   []func(*Birth)
-		signs   []Event
-		results []Event
+		name     string
+		creation []func(*Creation)
+		signs    []Event
+		results  []Event
 	}
 	signs := []Event{Start, Proceed, Download, Downloaded, Install, EventInstalled, Remove, Warn}
 	results := []Event{Succeed, Fail, Abandon}
 	for _, s := range []shape{
 		{"forced", nil, signs, results},
-		{"forced, rolls back", []func(*Birth){canRollBack}, signs, results},
-		{"download only", []func(*Birth){downloadsOnly}, []Event{Start, Proceed, Download, Warn}, results},
-		{"download only, rolls back", []func(*Birth){downloadsOnly, canRollBack}, []Event{Start, Proceed, Download, Warn}, results},
+		{"forced, rolls back", []func(*Creation){canRollBack}, signs, results},
+		{"download only", []func(*Creation){downloadsOnly}, []Event{Start, Proceed, Download, Warn}, results},
+		{"download only, rolls back", []func(*Creation){downloadsOnly, canRollBack}, []Event{Start, Proceed, Download, Warn}, results},
 	} {
 		for _, sign := range s.signs {
 			matters := false
 			for _, result := range s.results {
-				with, without := live(begins("one", s.birth...), reports(sign), reports(result)), live(begins("one", s.birth...), reports(result))
+				with, without := live(starts("one", s.creation...), reports(sign), reports(result)), live(starts("one", s.creation...), reports(result))
 				matters = matters || with.facts() != without.facts()
 			}
-			l := live(begins("one", s.birth...))
+			l := live(starts("one", s.creation...))
 			if got := IsEvidence(Newest(&l.s), sign); got != matters {
 				t.Errorf("%s: %s is evidence: %t, want %t", s.name, sign, got, matters)
 			}
-			l = live(begins("one", s.birth...), reports(Download), reports(Install))
+			l = live(starts("one", s.creation...), reports(Download), reports(Install))
 			if IsEvidence(Newest(&l.s), sign) {
 				t.Errorf("%s: %s is evidence again", s.name, sign)
 			}
@@ -42,11 +46,11 @@ func TestEvidenceIsWhatAResultIsJudgedBy(t *testing.T) {
 }
 
 func TestTellToSkip(t *testing.T) {
-	l := live(begins("one"))
+	l := live(starts("one"))
 	if TellToSkip(&l.s, 1, false) || !TellToSkip(&l.s, 1, true) || TellToSkip(&l.s, 1, true) || TellToSkip(&l.s, 7, true) {
 		t.Error("only another answer to an open action is news")
 	}
-	l = live(begins("one", downloadsOnly), reports(Downloaded))
+	l = live(starts("one", downloadsOnly), reports(Downloaded))
 	if a := Newest(&l.s); a.State != v1alpha1.ActionFinished || TellToSkip(&l.s, 1, false) {
 		t.Errorf("a closed action (%s) was told something else", a.State)
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -7,8 +10,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Failure is what failed updates are counted by: the code, or without one the normalized message. Both are empty where the device sent
-// neither. Failures can be compared with ==.
+// Failure is what failed updates are counted by: the code, or without one the normalized message.
+// Both are empty where the device sent neither. Failures can be compared with ==.
 type Failure struct{ Code, Message string }
 
 // FailureOf returns by what a failed action is counted.
@@ -19,7 +22,8 @@ func FailureOf(a *v1alpha1.Action) Failure {
 	return Failure{Message: a.FailureGroup}
 }
 
-// Because says why an action failed, as the end of a sentence; empty: the device gave no code and no message.
+// Because says why an action failed, as the end of a sentence; empty: the device gave no code and
+// no message.
 func Because(a *v1alpha1.Action) string {
 	switch {
 	case a.StatusCode != "" && a.FailureMessage != "":
@@ -32,8 +36,8 @@ func Because(a *v1alpha1.Action) string {
 	return ""
 }
 
-// Failures names failures to be tried again: those with one of the codes, and those without a code with one of the messages. Without
-// codes and messages it names all.
+// Failures names failures to be tried again: those with one of the codes, and those without a code
+// with one of the messages. Without codes and messages it names all.
 type Failures struct{ Codes, Messages []string }
 
 // Name reports whether a failure is among those named.

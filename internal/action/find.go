@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -16,7 +19,8 @@ func Newest(s *v1alpha1.TargetStatus) *v1alpha1.Action {
 	return newest(s, func(*v1alpha1.Action) bool { return true })
 }
 
-// OfSource is the newest action that was born from, or adopted by, this source; nil: there is none.
+// OfSource is the newest action that was created from, or adopted by, this source; nil: there is
+// none.
 func OfSource(s *v1alpha1.TargetStatus, uid types.UID) *v1alpha1.Action {
 	return newest(s, func(a *v1alpha1.Action) bool { return a.Source.UID == uid })
 }
@@ -26,8 +30,8 @@ func OfContent(s *v1alpha1.TargetStatus, hash string) *v1alpha1.Action {
 	return newest(s, func(a *v1alpha1.Action) bool { return hash != "" && a.ContentHash == hash })
 }
 
-// PendingCancel is the action that was closed by force and whose cancel is still on offer: the device has not answered, reported no
-// result and begun nothing newer. nil: there is none.
+// PendingCancel is the action that was closed by force and whose cancel is still on offer: the
+// device has not answered, reported no result and started nothing newer. nil: there is none.
 func PendingCancel(s *v1alpha1.TargetStatus) *v1alpha1.Action { return newest(s, cancelOnOffer) }
 
 func find(s *v1alpha1.TargetStatus, id int32) *v1alpha1.Action {

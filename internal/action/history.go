@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -32,7 +35,8 @@ func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
 	}
 }
 
-// recordDenial keeps the newest denial beside the question, which stands first. A denial reaches no state, and people want to know of it.
+// recordDenial keeps the newest denial beside the question, which stands first. A denial reaches no
+// state, and people want to know of it.
 func recordDenial(a *v1alpha1.Action, r Report) {
 	words := "denied"
 	if r.message != "" {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -6,9 +9,10 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// foldLate takes a report for an action that has closed. It never changes the state. The answer to a cancel that is still on offer is
-// kept; a result is the truth about the device where Goshawk closed the action without waiting for it.
-func foldLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
+// applyLate takes a report for an action that has closed. It never changes the state. The answer to
+// a cancel that is still on offer is kept; a result is the truth about the device where Goshawk
+// closed the action without waiting for it.
+func applyLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	if r.Event == Retrieve {
 		return Late
 	}
@@ -16,7 +20,7 @@ func foldLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 		a.Reports++
 	}
 	if cancelOnOffer(a) && answered(a, r.Event) {
-		return Folded
+		return Applied
 	}
 	if !closedByUs(a) && !hasDownloadedOnly(a) {
 		return Late
@@ -27,7 +31,8 @@ func foldLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	return lateResult(s, a, verdict(a, r), r)
 }
 
-// listenLate keeps what a device says about its work after Goshawk has closed the action, as long as reports are counted.
+// listenLate keeps what a device says about its work after Goshawk has closed the action, as long
+// as reports are counted.
 func listenLate(a *v1alpha1.Action, r Report) {
 	switch {
 	case r.Event == Fail:
@@ -52,9 +57,10 @@ func answered(a *v1alpha1.Action, e Event) bool {
 
 func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report) Outcome {
 	downloaded := hasDownloadedOnly(a)
-	// A success of a device that was told to skip and shows no download proves nothing. A module-wise success that follows a mere download is the end
-	// of that download, and so is its end told again.
-	mute := (e == Succeed && hasSkipped(a)) || (downloadOnly(a) && r.Module != "" && !a.InstallingBegan) || (downloaded && r.Event == Downloaded)
+	// A success of a device that was told to skip and shows no download proves nothing. A
+	// module-wise success that follows a mere download is the end of that download, and so is its
+	// end told again.
+	mute := (e == Succeed && hasSkipped(a)) || (downloadOnly(a) && r.Module != "" && !a.InstallingStarted) || (downloaded && r.Event == Downloaded)
 	if (e != Succeed && e != Fail) || mute {
 		return Late
 	}
@@ -70,8 +76,8 @@ func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report)
 	switch {
 	case e == Succeed || downloaded:
 		judge(s, a, e, e == Succeed && (downloaded || !downloadOnly(a)), r)
-	case r.suspicion != "":
-		doubt(s, a, r.suspicion, saysSo, r.Now)
+	case r.inconsistencyReason != "":
+		markInconsistent(s, a, r.inconsistencyReason, saysSo, r.Now)
 	}
 	s.UpdateStatus = settled(s)
 	if e == Fail && downloaded && Open(s) == nil {
@@ -80,20 +86,23 @@ func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report)
 	return LateFinal
 }
 
-// AwaitsInstallation tells whether the action finished with a mere download whose installation may still be reported: neither its result nor that of
-// anything newer is known. A failed installation is a line of the history, for the action stays Finished.
+// AwaitsInstallation reports whether the action finished with a mere download whose installation
+// may still be reported: neither its result nor that of anything newer is known. A failed
+// installation is a line of the history, for the action stays Finished.
 func AwaitsInstallation(s *v1alpha1.TargetStatus, id int32) bool {
 	a := find(s, id)
 	return a != nil && hasDownloadedOnly(a) && !outdated(s, a) &&
 		!slices.ContainsFunc(a.History, func(line v1alpha1.ActionEvent) bool { return line.State == v1alpha1.ActionError })
 }
 
-// hasDownloadedOnly tells whether the action finished without an installation, which may still follow.
+// hasDownloadedOnly reports whether the action finished without an installation, which may still
+// follow.
 func hasDownloadedOnly(a *v1alpha1.Action) bool {
 	return downloadOnly(a) && a.State == v1alpha1.ActionFinished
 }
 
-// closedByUs tells whether Goshawk closed the action without a word of the device: by force, or because a deadline passed.
+// closedByUs reports whether Goshawk closed the action without a word of the device: by force, or
+// because a deadline passed.
 func closedByUs(a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionError {
 		return a.StatusCode == v1alpha1.CodeProgressDeadlineExceeded
@@ -101,7 +110,8 @@ func closedByUs(a *v1alpha1.Action) bool {
 	return closedByForce(a) || (a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerDeadlineExceeded)
 }
 
-// outdated tells whether more is known already: this action has succeeded late, or a newer one has succeeded since.
+// outdated reports whether more is known already: this action has succeeded late, or a newer one
+// has succeeded since.
 func outdated(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
 	if s.Installed != nil && s.Installed.ActionID >= a.ID {
 		return true

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -11,17 +14,17 @@ import (
 func TestHasLeft(t *testing.T) {
 	now := time.Date(2026, time.March, 1, 10, 0, 0, 0, time.UTC)
 	const mine, other = "1111111111111111-mine", "2222222222222222-other"
-	begin := func(hash string) func(*v1alpha1.TargetStatus) {
+	start := func(hash string) func(*v1alpha1.TargetStatus) {
 		return func(s *v1alpha1.TargetStatus) {
 			now = now.Add(time.Minute)
-			Begin(s, Birth{Source: v1alpha1.ActionSource{UID: "uid"}, DistributionSet: hash[:4], ContentHash: hash, Now: now})
+			Create(s, Creation{Source: v1alpha1.ActionSource{UID: "uid"}, DistributionSet: hash[:4], ContentHash: hash, Now: now})
 		}
 	}
 	end := func(e Event) func(*v1alpha1.TargetStatus) {
 		return func(s *v1alpha1.TargetStatus) {
 			now = now.Add(time.Minute)
-			Fold(s, Report{ID: Newest(s).ID, Event: Download, Now: now})
-			Fold(s, Report{ID: Newest(s).ID, Event: e, Now: now})
+			Apply(s, Report{ID: Newest(s).ID, Event: Download, Now: now})
+			Apply(s, Report{ID: Newest(s).ID, Event: e, Now: now})
 		}
 	}
 	says := func(hash string) func(*v1alpha1.TargetStatus) {
@@ -35,18 +38,18 @@ func TestHasLeft(t *testing.T) {
 		life events
 		want bool
 	}{
-		"it never had it":                         {events{begin(other), end(Succeed)}, false},
-		"it runs it":                              {events{begin(mine), end(Succeed)}, false},
-		"it is at work on it":                     {events{begin(other), end(Succeed), begin(mine)}, false},
-		"it failed last":                          {events{begin(other), end(Succeed), begin(mine), end(Fail)}, false},
-		"it ran it and then another one":          {events{begin(mine), end(Succeed), begin(other), end(Succeed)}, true},
-		"it failed, and another one succeeded":    {events{begin(mine), end(Fail), begin(other), end(Succeed)}, true},
-		"it ran it, and is at work on another":    {events{begin(mine), end(Succeed), begin(other)}, true},
-		"it ran it, and another one failed":       {events{begin(mine), end(Succeed), begin(other), end(Fail)}, false},
-		"it came back to it":                      {events{begin(mine), end(Succeed), begin(other), end(Succeed), begin(mine), end(Succeed)}, false},
-		"the device says that it came back to it": {events{begin(mine), end(Succeed), begin(other), end(Succeed), says(mine)}, false},
-		"the device installed another by itself":  {events{begin(mine), end(Succeed), says(other)}, true},
-		"the device said before what it ran":      {events{says(other), begin(mine), end(Fail)}, false},
+		"it never had it":                         {events{start(other), end(Succeed)}, false},
+		"it runs it":                              {events{start(mine), end(Succeed)}, false},
+		"it is at work on it":                     {events{start(other), end(Succeed), start(mine)}, false},
+		"it failed last":                          {events{start(other), end(Succeed), start(mine), end(Fail)}, false},
+		"it ran it and then another one":          {events{start(mine), end(Succeed), start(other), end(Succeed)}, true},
+		"it failed, and another one succeeded":    {events{start(mine), end(Fail), start(other), end(Succeed)}, true},
+		"it ran it, and is at work on another":    {events{start(mine), end(Succeed), start(other)}, true},
+		"it ran it, and another one failed":       {events{start(mine), end(Succeed), start(other), end(Fail)}, false},
+		"it came back to it":                      {events{start(mine), end(Succeed), start(other), end(Succeed), start(mine), end(Succeed)}, false},
+		"the device says that it came back to it": {events{start(mine), end(Succeed), start(other), end(Succeed), says(mine)}, false},
+		"the device installed another by itself":  {events{start(mine), end(Succeed), says(other)}, true},
+		"the device said before what it ran":      {events{says(other), start(mine), end(Fail)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &v1alpha1.TargetStatus{}

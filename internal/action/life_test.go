@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -76,9 +79,9 @@ func hash(set string) string {
 	return (set + pad)[:64]
 }
 
-func begins(set string, changes ...func(*Birth)) does {
+func starts(set string, changes ...func(*Creation)) does {
 	return func(l *life) {
-		b := Birth{
+		b := Creation{
 			Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "rollout-of-" + set, UID: types.UID("uid-of-" + set)},
 			DistributionSet: set,
 			ContentHash:     hash(set),
@@ -88,19 +91,21 @@ func begins(set string, changes ...func(*Birth)) does {
 		for _, change := range changes {
 			change(&b)
 		}
-		Begin(&l.s, b)
+		Create(&l.s, b)
 	}
 }
 
-func asksToConfirm(b *Birth)     { b.Confirm = true }
-func downloadsOnly(b *Birth)     { b.Update.Type = v1alpha1.UpdateTypeDownloadOnly }
-func canRollBack(b *Birth)       { b.Update.Rollback = v1alpha1.RollbackSupported }
-func knows(m ...string) birthing { return func(b *Birth) { b.Modules = m } }
+func asksToConfirm(b *Creation)  { b.Confirm = true }
+func downloadsOnly(b *Creation)  { b.Update.Type = v1alpha1.UpdateTypeDownloadOnly }
+func canRollBack(b *Creation)    { b.Update.Rollback = v1alpha1.RollbackSupported }
+func knows(m ...string) birthing { return func(b *Creation) { b.Modules = m } }
 func within(seconds int32) birthing {
-	return func(b *Birth) { b.Update.ProgressDeadlineSeconds, b.Update.CancelDeadlineSeconds = &seconds, &seconds }
+	return func(b *Creation) {
+		b.Update.ProgressDeadlineSeconds, b.Update.CancelDeadlineSeconds = &seconds, &seconds
+	}
 }
 
-type birthing = func(*Birth)
+type birthing = func(*Creation)
 
 // reports is a report on the newest action.
 func reports(e Event, changes ...func(*Report)) does {
@@ -109,14 +114,14 @@ func reports(e Event, changes ...func(*Report)) does {
 		for _, change := range changes {
 			change(&r)
 		}
-		l.outcome = Fold(&l.s, r)
+		l.outcome = Apply(&l.s, r)
 	}
 }
 
 // adopted hands the newest action to another source that wants the same content in its own way.
-func adopted(changes ...func(*Birth)) does {
+func adopted(changes ...func(*Creation)) does {
 	return func(l *life) {
-		b := Birth{Update: v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeForced}}
+		b := Creation{Update: v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeForced}}
 		for _, change := range changes {
 			change(&b)
 		}
@@ -143,13 +148,13 @@ func each(events []Event, f func(Event) does) []does {
 	return steps
 }
 
-func cancels(cause v1alpha1.CancelCause, c v1alpha1.Cancelation) does {
+func cancels(cause v1alpha1.CancelCause, c v1alpha1.Cancellation) does {
 	return func(l *life) { l.changed = Cancel(&l.s, Newest(&l.s).ID, cause, c, l.now) }
 }
 
 var (
-	stopped   = cancels(v1alpha1.CauseStopped, v1alpha1.CancelationSoft)
-	forced    = cancels(v1alpha1.CauseStopped, v1alpha1.CancelationForce)
+	stopped   = cancels(v1alpha1.CauseStopped, v1alpha1.CancellationSoft)
+	forced    = cancels(v1alpha1.CauseStopped, v1alpha1.CancellationForce)
 	installed = allOf(Proceed, Succeed)
 )
 
@@ -170,289 +175,289 @@ func TestStories(t *testing.T) {
 	)
 	stories := map[string]story{
 		// The straight road.
-		"a birth is Retrieved and Pending": {
-			[]does{begins("one")},
+		"a creation is Retrieved and Pending": {
+			[]does{starts("one")},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending},
 		},
 		"a device that works and succeeds is InSync": {
-			[]does{begins("one"), reports(Download), reports(Downloaded), reports(Install), reports(EventInstalled), reports(Succeed)},
+			[]does{starts("one"), reports(Download), reports(Downloaded), reports(Install), reports(EventInstalled), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"stages may be repeated after a crash": {
-			[]does{begins("one"), reports(Install), reports(Download)},
-			facts{State: v1alpha1.ActionDownloading, Status: pending, Outcome: Folded},
+			[]does{starts("one"), reports(Install), reports(Download)},
+			facts{State: v1alpha1.ActionDownloading, Status: pending, Outcome: Applied},
 		},
 		"a failure while downloading leaves no doubt": {
-			[]does{begins("one"), reports(Download), reports(Fail, code("404"))},
+			[]does{starts("one"), reports(Download), reports(Fail, code("404"))},
 			facts{State: v1alpha1.ActionError, Code: "404", Status: failed, Outcome: Closed},
 		},
-		"the second birth waits until the first action has closed": {
-			[]does{begins("one"), reports(Download), begins("two")},
-			facts{State: v1alpha1.ActionDownloading, Status: pending, Outcome: Folded},
+		"the second creation waits until the first action has closed": {
+			[]does{starts("one"), reports(Download), starts("two")},
+			facts{State: v1alpha1.ActionDownloading, Status: pending, Outcome: Applied},
 		},
 
 		// Confirmation.
 		"what waits for confirmation is not handed out": {
-			[]does{begins("one", asksToConfirm), reports(Retrieve)},
+			[]does{starts("one", asksToConfirm), reports(Retrieve)},
 			facts{State: v1alpha1.ActionWaitingForConfirmation, Status: pending, Outcome: Refused},
 		},
 		"confirming leads to Running, and fetching keeps it there": {
-			[]does{begins("one", asksToConfirm), reports(Confirm), reports(Retrieve)},
-			facts{State: v1alpha1.ActionRunning, Status: pending, Outcome: Folded},
+			[]does{starts("one", asksToConfirm), reports(Confirm), reports(Retrieve)},
+			facts{State: v1alpha1.ActionRunning, Status: pending, Outcome: Applied},
 		},
 		"denying goes on waiting": {
-			[]does{begins("one", asksToConfirm), reports(Deny, saying("not during the shift"))},
-			facts{State: v1alpha1.ActionWaitingForConfirmation, Status: pending, Outcome: Folded},
+			[]does{starts("one", asksToConfirm), reports(Deny, saying("not during the shift"))},
+			facts{State: v1alpha1.ActionWaitingForConfirmation, Status: pending, Outcome: Applied},
 		},
-		"a soft cancel closes at once what has not begun": {
-			[]does{begins("one", asksToConfirm), stopped},
+		"a soft cancel closes at once what has not started": {
+			[]does{starts("one", asksToConfirm), stopped},
 			facts{State: v1alpha1.ActionCanceled, Status: registered},
 		},
-		"a forced cancel of what has not begun leaves no doubt": {
-			[]does{begins("one", asksToConfirm), forced},
+		"a forced cancel of what has not started leaves no doubt": {
+			[]does{starts("one", asksToConfirm), forced},
 			facts{State: v1alpha1.ActionCanceled, Status: registered},
 		},
 		"confirming twice is refused": {
-			[]does{begins("one", asksToConfirm), reports(Confirm), reports(Confirm)},
+			[]does{starts("one", asksToConfirm), reports(Confirm), reports(Confirm)},
 			facts{State: v1alpha1.ActionRunning, Status: pending, Outcome: Refused},
 		},
-		"a device that goes to work unasked has begun": {
-			[]does{begins("one", asksToConfirm), reports(Install), forced},
-			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Folded},
+		"a device that goes to work unasked has started": {
+			[]does{starts("one", asksToConfirm), reports(Install), forced},
+			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Applied},
 		},
 
 		// Cancels.
-		"a begun device is asked to cancel": {
-			[]does{begins("one"), reports(Download), stopped},
-			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Folded},
+		"a started device is asked to cancel": {
+			[]does{starts("one"), reports(Download), stopped},
+			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Applied},
 		},
 		"reports while canceling do not end the cancel": {
-			[]does{begins("one"), stopped, reports(Install)},
-			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Folded},
+			[]does{starts("one"), stopped, reports(Install)},
+			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Applied},
 		},
 		"a device may finish first": {
-			[]does{begins("one"), reports(Install), stopped, reports(Succeed)},
+			[]does{starts("one"), reports(Install), stopped, reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a device may fail first": {
-			[]does{begins("one"), reports(Download), stopped, reports(Fail)},
+			[]does{starts("one"), reports(Download), stopped, reports(Fail)},
 			facts{State: v1alpha1.ActionError, Answer: v1alpha1.AnswerOvertaken, Status: failed, Outcome: Closed},
 		},
 		"a device accepts before it installs": {
-			[]does{begins("one"), reports(Download), stopped, reports(CancelAccepted)},
+			[]does{starts("one"), reports(Download), stopped, reports(CancelAccepted)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerAccepted, Status: registered, Outcome: Closed},
 		},
 		"a refusal returns to the state it was asked in": {
-			[]does{begins("one"), reports(Download), stopped, reports(Install), reports(CancelRejected)},
-			facts{State: v1alpha1.ActionDownloading, Answer: v1alpha1.AnswerRejected, Status: pending, Outcome: Folded},
+			[]does{starts("one"), reports(Download), stopped, reports(Install), reports(CancelRejected)},
+			facts{State: v1alpha1.ActionDownloading, Answer: v1alpha1.AnswerRejected, Status: pending, Outcome: Applied},
 		},
 		"after a refusal the same cause is not asked again": {
-			[]does{begins("one"), stopped, reports(CancelRejected), stopped},
-			facts{State: v1alpha1.ActionRetrieved, Answer: v1alpha1.AnswerRejected, Status: pending, Outcome: Folded},
+			[]does{starts("one"), stopped, reports(CancelRejected), stopped},
+			facts{State: v1alpha1.ActionRetrieved, Answer: v1alpha1.AnswerRejected, Status: pending, Outcome: Applied},
 		},
 		"after a refusal another cause is asked": {
-			[]does{begins("one"), stopped, reports(CancelRejected), cancels(v1alpha1.CauseInvalidated, v1alpha1.CancelationSoft)},
-			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Folded},
+			[]does{starts("one"), stopped, reports(CancelRejected), cancels(v1alpha1.CauseInvalidated, v1alpha1.CancellationSoft)},
+			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Applied},
 		},
 		"after a refusal the same cause may force": {
-			[]does{begins("one"), stopped, reports(CancelRejected), forced},
-			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Folded},
+			[]does{starts("one"), stopped, reports(CancelRejected), forced},
+			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Applied},
 		},
 		"None cancels nothing": {
-			[]does{begins("one"), cancels(v1alpha1.CauseStopped, v1alpha1.CancelationNone)},
+			[]does{starts("one"), cancels(v1alpha1.CauseStopped, v1alpha1.CancellationNone)},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending},
 		},
 		"force while canceling closes at once": {
-			[]does{begins("one"), reports(Download), stopped, forced},
-			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Folded},
+			[]does{starts("one"), reports(Download), stopped, forced},
+			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Applied},
 		},
 		"an answer to no cancel is refused": {
-			[]does{begins("one"), reports(CancelAccepted)},
+			[]does{starts("one"), reports(CancelAccepted)},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending, Outcome: Refused},
 		},
 		"a device may cancel by itself": {
-			[]does{begins("one"), reports(Download), reports(Abandon)},
+			[]does{starts("one"), reports(Download), reports(Abandon)},
 			facts{State: v1alpha1.ActionCanceled, Status: registered, Outcome: Closed},
 		},
 		"the device cannot do what only Goshawk does": {
-			[]does{begins("one"), reports(ForceCancel)},
+			[]does{starts("one"), reports(ForceCancel)},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending, Outcome: Refused},
 		},
 		"a cancel without answer ends at its deadline": {
-			[]does{begins("one", within(600)), stopped, waits(10 * time.Minute), expires},
+			[]does{starts("one", within(600)), stopped, waits(10 * time.Minute), expires},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerDeadlineExceeded, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning},
 		},
 		"a cancel waits until its deadline": {
-			[]does{begins("one", within(600)), stopped, waits(7 * time.Minute), expires},
+			[]does{starts("one", within(600)), stopped, waits(7 * time.Minute), expires},
 			facts{State: v1alpha1.ActionCanceling, Status: pending},
 		},
 		"no result ends at the progress deadline": {
-			[]does{begins("one", within(600)), waits(10 * time.Minute), expires},
+			[]does{starts("one", within(600)), waits(10 * time.Minute), expires},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeProgressDeadlineExceeded, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning},
 		},
 		"waiting for confirmation is not progress": {
-			[]does{begins("one", asksToConfirm, within(600)), waits(time.Hour), expires},
+			[]does{starts("one", asksToConfirm, within(600)), waits(time.Hour), expires},
 			facts{State: v1alpha1.ActionWaitingForConfirmation, Status: pending},
 		},
 		"the progress deadline counts from the confirmation": {
-			[]does{begins("one", asksToConfirm, within(600)), waits(time.Hour), reports(Confirm), expires},
-			facts{State: v1alpha1.ActionRunning, Status: pending, Outcome: Folded},
+			[]does{starts("one", asksToConfirm, within(600)), waits(time.Hour), reports(Confirm), expires},
+			facts{State: v1alpha1.ActionRunning, Status: pending, Outcome: Applied},
 		},
 		"without deadlines a device may take for ever": {
-			[]does{begins("one"), waits(10000 * time.Hour), expires},
+			[]does{starts("one"), waits(10000 * time.Hour), expires},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending},
 		},
 
 		// What came too late.
 		"a late stage is dropped": {
-			[]does{begins("one"), reports(Download), reports(Fail), reports(Install)},
+			[]does{starts("one"), reports(Download), reports(Fail), reports(Install)},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Late},
 		},
 		"a second result is dropped": {
-			[]does{begins("one"), reports(Download), reports(Fail), reports(Succeed)},
+			[]does{starts("one"), reports(Download), reports(Fail), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Late},
 		},
 		"a late success after a forced cancel is the truth about the device": {
-			[]does{begins("one"), reports(Install), forced, reports(Succeed)},
+			[]does{starts("one"), reports(Install), forced, reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
 		"a late failure after a forced cancel leaves the doubt": {
-			[]does{begins("one"), reports(Install), forced, reports(Fail)},
+			[]does{starts("one"), reports(Install), forced, reports(Fail)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerOvertaken, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: LateFinal},
 		},
 		"a late success after a cancel deadline is the truth": {
-			[]does{begins("one", within(600)), reports(Install), stopped, waits(time.Hour), expires, reports(Succeed)},
+			[]does{starts("one", within(600)), reports(Install), stopped, waits(time.Hour), expires, reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerDeadlineExceeded, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
 		"a late success after a progress deadline is the truth": {
-			[]does{begins("one", within(600)), reports(Install), waits(time.Hour), expires, reports(Succeed)},
+			[]does{starts("one", within(600)), reports(Install), waits(time.Hour), expires, reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeProgressDeadlineExceeded, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
 		"a late success is stale once a newer action has succeeded": {
-			then([]does{begins("one"), reports(Install), forced, begins("two")}, reports(Proceed), reports(Succeed), reports(Succeed, of(1))),
+			then([]does{starts("one"), reports(Install), forced, starts("two")}, reports(Proceed), reports(Succeed), reports(Succeed, of(1))),
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "two", Outcome: LateFinal},
 		},
 		"a late success is stale also when the device has said since what it runs": {
 			[]does{
-				begins("one"), reports(Install), forced, begins("two"), reports(Proceed), reports(Succeed),
+				starts("one"), reports(Install), forced, starts("two"), reports(Proceed), reports(Succeed),
 				func(l *life) { ReportInstalled(&l.s, "three", hash("three"), l.now) }, reports(Succeed, of(1)),
 			},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "three", Outcome: LateFinal},
 		},
 		"a late success counts while a newer action is open": {
-			[]does{begins("one"), reports(Install), forced, begins("two"), reports(Succeed, of(1))},
+			[]does{starts("one"), reports(Install), forced, starts("two"), reports(Succeed, of(1))},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending, Installed: "one", Outcome: LateFinal},
 		},
 		"a late success is the truth, also where nothing was reported before it": {
-			[]does{begins("one"), forced, reports(Succeed)},
+			[]does{starts("one"), forced, reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
 		"a late success of a device that was told to skip proves nothing": {
-			[]does{begins("one", downloadsOnly), forced, reports(Succeed)},
+			[]does{starts("one", downloadsOnly), forced, reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Late},
 		},
 		"work that is first reported after a forced cancel makes its success count": {
-			[]does{begins("one"), forced, reports(Proceed), reports(Succeed)},
+			[]does{starts("one"), forced, reports(Proceed), reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
-		"a success after an accepted cancel is not believed": {
-			[]does{begins("one"), reports(Download), stopped, reports(CancelAccepted), reports(Succeed)},
+		"a success after an accepted cancel is not trusted": {
+			[]does{starts("one"), reports(Download), stopped, reports(CancelAccepted), reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerAccepted, Status: registered, Outcome: Late},
 		},
 		"an answer ends the offer of a forced cancel": {
-			[]does{begins("one"), forced, reports(CancelAccepted)},
-			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerAccepted, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Folded},
+			[]does{starts("one"), forced, reports(CancelAccepted)},
+			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerAccepted, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Applied},
 		},
 
 		// Success that is none.
 		"a device that reports once, after its reboot, has succeeded": {
-			[]does{begins("one"), reports(Succeed)},
+			[]does{starts("one"), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a success after nothing but a warning is a success": {
-			[]does{begins("one"), reports(Retrieve), reports(Warn), reports(Succeed)},
+			[]does{starts("one"), reports(Retrieve), reports(Warn), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a success that was asked to cancel and reported nothing before is a success": {
-			[]does{begins("one"), stopped, reports(Succeed)},
+			[]does{starts("one"), stopped, reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a success of a device that was told to skip is swupdate's skip": {
-			[]does{begins("one", downloadsOnly), reports(Succeed, saying("Skipped Update."))},
+			[]does{starts("one", downloadsOnly), reports(Succeed, saying("Skipped Update."))},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Outcome: Closed},
 		},
 		"fetching the deployment is no download": {
-			[]does{begins("one", downloadsOnly), reports(Retrieve), reports(Warn), reports(Succeed)},
+			[]does{starts("one", downloadsOnly), reports(Retrieve), reports(Warn), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Outcome: Closed},
 		},
 		"a download shows that a device that was told to skip has not": {
-			[]does{begins("one", downloadsOnly), reports(Download), reports(Succeed)},
+			[]does{starts("one", downloadsOnly), reports(Download), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
 		},
 		"an adopting download-only update does not make a skip of what was told to install": {
-			[]does{begins("one"), adopted(downloadsOnly), reports(Succeed)},
+			[]does{starts("one"), adopted(downloadsOnly), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
 		},
 		"an adopting update does not make an installation of a skip": {
-			[]does{begins("one", downloadsOnly), adopted(), reports(Succeed)},
+			[]does{starts("one", downloadsOnly), adopted(), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Outcome: Closed},
 		},
 		"a device that is told anew to install, and succeeds, has installed": {
-			[]does{begins("one", downloadsOnly), adopted(), func(l *life) { l.changed = TellToSkip(&l.s, 1, false) }, reports(Succeed)},
+			[]does{starts("one", downloadsOnly), adopted(), func(l *life) { l.changed = TellToSkip(&l.s, 1, false) }, reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 
 		// Doubt.
-		"a failure after installing began": {
-			[]does{begins("one"), reports(Install), reports(Fail, code("7"))},
+		"a failure after installing started": {
+			[]does{starts("one"), reports(Install), reports(Fail, code("7"))},
 			facts{State: v1alpha1.ActionError, Code: "7", Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
-		"a device that proceeds may have begun to install": {
-			[]does{begins("one"), reports(Proceed), reports(Fail)},
+		"a device that proceeds may have started to install": {
+			[]does{starts("one"), reports(Proceed), reports(Fail)},
 			facts{State: v1alpha1.ActionError, Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
 		"a failure that modules roll back": {
-			[]does{begins("one", canRollBack), reports(Install), reports(Fail)},
+			[]does{starts("one", canRollBack), reports(Install), reports(Fail)},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Closed},
 		},
 		"a rollback that fails too": {
-			[]does{begins("one", canRollBack), reports(Install), reports(Fail, code(CodeRollbackFailed))},
+			[]does{starts("one", canRollBack), reports(Install), reports(Fail, code(CodeRollbackFailed))},
 			facts{State: v1alpha1.ActionError, Code: CodeRollbackFailed, Status: failed, Doubt: v1alpha1.ReasonRollbackFailed, Outcome: Closed},
 		},
 		"inconsistent in spite of modules that roll back": {
-			[]does{begins("one", canRollBack), reports(Install), reports(Fail, code(v1alpha1.CodeInconsistent))},
+			[]does{starts("one", canRollBack), reports(Install), reports(Fail, code(v1alpha1.CodeInconsistent))},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeInconsistent, Status: failed, Doubt: v1alpha1.ReasonRollbackFailed, Outcome: Closed},
 		},
 		"a device says INCONSISTENT": {
-			[]does{begins("one"), reports(Download), reports(Fail, code(v1alpha1.CodeInconsistent))},
+			[]does{starts("one"), reports(Download), reports(Fail, code(v1alpha1.CodeInconsistent))},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeInconsistent, Status: failed, Doubt: v1alpha1.ReasonReportedByDevice, Outcome: Closed},
 		},
 		"a name in the message has Mender's suffix": {
-			[]does{begins("one"), reports(Download), reports(Fail, saying("device runs app-2.0_INCONSISTENT."))},
+			[]does{starts("one"), reports(Download), reports(Fail, saying("device runs app-2.0_INCONSISTENT."))},
 			facts{State: v1alpha1.ActionError, Status: failed, Doubt: v1alpha1.ReasonReportedByDevice, Outcome: Closed},
 		},
 		"Kanto's overall result": {
-			[]does{begins("one"), reports(Download), reports(Fail, code("INCOMPLETE_INCONSISTENT"))},
+			[]does{starts("one"), reports(Download), reports(Fail, code("INCOMPLETE_INCONSISTENT"))},
 			facts{State: v1alpha1.ActionError, Code: "INCOMPLETE_INCONSISTENT", Status: failed, Doubt: v1alpha1.ReasonReportedByDevice, Outcome: Closed},
 		},
 		"a message that merely speaks of inconsistency": {
-			[]does{begins("one"), reports(Download), reports(Fail, saying("the _INCONSISTENT_ marker was not set"))},
+			[]does{starts("one"), reports(Download), reports(Fail, saying("the _INCONSISTENT_ marker was not set"))},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Closed},
 		},
 		"doubt is known before the result": {
-			[]does{begins("one"), reports(Warn, code(v1alpha1.CodeInconsistent))},
-			facts{State: v1alpha1.ActionRetrieved, Code: v1alpha1.CodeInconsistent, Status: pending, Doubt: v1alpha1.ReasonReportedByDevice, Outcome: Folded},
+			[]does{starts("one"), reports(Warn, code(v1alpha1.CodeInconsistent))},
+			facts{State: v1alpha1.ActionRetrieved, Code: v1alpha1.CodeInconsistent, Status: pending, Doubt: v1alpha1.ReasonReportedByDevice, Outcome: Applied},
 		},
 		"a success that says INCONSISTENT clears nothing": {
-			[]does{begins("one"), reports(Install), reports(Succeed, code(v1alpha1.CodeInconsistent))},
+			[]does{starts("one"), reports(Install), reports(Succeed, code(v1alpha1.CodeInconsistent))},
 			facts{State: v1alpha1.ActionFinished, Code: v1alpha1.CodeInconsistent, Status: failed, Installed: "one", Doubt: v1alpha1.ReasonReportedByDevice, Outcome: Closed},
 		},
 		"the next success clears the doubt": {
-			then([]does{begins("one"), reports(Install), reports(Fail), begins("one")}, installed...),
+			then([]does{starts("one"), reports(Install), reports(Fail), starts("one")}, installed...),
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a skip clears no doubt": {
-			[]does{begins("one"), reports(Install), reports(Fail), begins("one", downloadsOnly), reports(Succeed)},
+			[]does{starts("one"), reports(Install), reports(Fail), starts("one", downloadsOnly), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
 		"a device says by itself what it runs": {
@@ -464,148 +469,148 @@ func TestStories(t *testing.T) {
 			facts{Status: failed, Installed: "app-2.0", Doubt: v1alpha1.ReasonReportedByDevice},
 		},
 		"a device's own word clears no doubt": {
-			[]does{begins("one"), reports(Install), reports(Fail), func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }},
+			[]does{starts("one"), reports(Install), reports(Fail), func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }},
 			facts{State: v1alpha1.ActionError, Status: failed, Installed: "one", Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
 		"a device that runs what had failed is InSync again": {
-			[]does{begins("one"), reports(Download), reports(Fail), func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }},
+			[]does{starts("one"), reports(Download), reports(Fail), func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }},
 			facts{State: v1alpha1.ActionError, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"what a device ran before it failed excuses nothing": {
-			[]does{func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }, begins("one"), reports(Download), reports(Fail)},
+			[]does{func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }, starts("one"), reports(Download), reports(Fail)},
 			facts{State: v1alpha1.ActionError, Status: failed, Installed: "one", Outcome: Closed},
 		},
 		"a device that fell back to another set stays in Error": {
-			[]does{begins("one"), reports(Download), reports(Fail), func(l *life) { ReportInstalled(&l.s, "old", hash("old"), l.now) }},
+			[]does{starts("one"), reports(Download), reports(Fail), func(l *life) { ReportInstalled(&l.s, "old", hash("old"), l.now) }},
 			facts{State: v1alpha1.ActionError, Status: failed, Installed: "old", Outcome: Closed},
 		},
 		"a failed reinstallation of what runs is an Error": {
-			then(then([]does{begins("one")}, installed...), begins("one"), reports(Download), reports(Fail)),
+			then(then([]does{starts("one")}, installed...), starts("one"), reports(Download), reports(Fail)),
 			facts{State: v1alpha1.ActionError, Status: failed, Installed: "one", Outcome: Closed},
 		},
 
 		// Download only.
 		"a download finishes without an installation": {
-			[]does{begins("one", downloadsOnly), reports(Download), reports(Downloaded)},
+			[]does{starts("one", downloadsOnly), reports(Download), reports(Downloaded)},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
 		},
 		"a download leaves alone what is installed": {
-			then(then([]does{begins("one")}, installed...), begins("two", downloadsOnly), reports(Downloaded)),
+			then(then([]does{starts("one")}, installed...), starts("two", downloadsOnly), reports(Downloaded)),
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a plain success of a download installs nothing": {
-			[]does{begins("one", downloadsOnly), reports(Download), reports(Succeed)},
+			[]does{starts("one", downloadsOnly), reports(Download), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
 		},
 		"the end of a download, told again, is no installation": {
-			[]does{begins("one", downloadsOnly), reports(Download), reports(Downloaded), reports(Downloaded)},
+			[]does{starts("one", downloadsOnly), reports(Download), reports(Downloaded), reports(Downloaded)},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Late},
 		},
 		"a later failure of what was downloaded": {
-			[]does{begins("one", downloadsOnly), reports(Downloaded), reports(Install), reports(Fail)},
+			[]does{starts("one", downloadsOnly), reports(Downloaded), reports(Install), reports(Fail)},
 			facts{State: v1alpha1.ActionFinished, Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: LateFinal},
 		},
 		"a later failure before anything was installed leaves no doubt": {
-			[]does{begins("one", downloadsOnly), reports(Downloaded), reports(Fail)},
+			[]does{starts("one", downloadsOnly), reports(Downloaded), reports(Fail)},
 			facts{State: v1alpha1.ActionFinished, Status: failed, Outcome: LateFinal},
 		},
 		"a download that fails while proceeding leaves no doubt": {
-			[]does{begins("one", downloadsOnly), reports(Proceed), reports(Fail)},
+			[]does{starts("one", downloadsOnly), reports(Proceed), reports(Fail)},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Closed},
 		},
 		"the end of a download is no installation": {
-			[]does{begins("one", downloadsOnly), reports(Downloaded, about("os:1")), reports(Succeed, about("os:1"))},
+			[]does{starts("one", downloadsOnly), reports(Downloaded, about("os:1")), reports(Succeed, about("os:1"))},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Late},
 		},
 		"the end of a download, told module by module, is no installation": {
-			[]does{begins("one", downloadsOnly), reports(Downloaded), reports(Succeed, about("os:1"))},
+			[]does{starts("one", downloadsOnly), reports(Downloaded), reports(Succeed, about("os:1"))},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Late},
 		},
 		"a download that was asked to cancel may be done first": {
-			[]does{begins("one", downloadsOnly), reports(Download), stopped, reports(Downloaded)},
+			[]does{starts("one", downloadsOnly), reports(Download), stopped, reports(Downloaded)},
 			facts{State: v1alpha1.ActionFinished, Answer: v1alpha1.AnswerOvertaken, Status: registered, Outcome: Closed},
 		},
 
 		// Modules.
 		"one module of two has succeeded": {
-			[]does{begins("one"), both(Install, "os:1"), both(Succeed, "os:1")},
-			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Folded},
+			[]does{starts("one"), both(Install, "os:1"), both(Succeed, "os:1")},
+			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Applied},
 		},
 		"both modules have succeeded": {
-			[]does{begins("one"), both(Install, "os:1"), both(Succeed, "os:1"), both(Install, "app:1"), both(Succeed, "app:1")},
+			[]does{starts("one"), both(Install, "os:1"), both(Succeed, "os:1"), both(Install, "app:1"), both(Succeed, "app:1")},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a failure does not end the action while another module works": {
-			[]does{begins("one"), both(Install, "os:1"), both(Fail, "os:1"), both(Install, "app:1")},
-			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Folded},
+			[]does{starts("one"), both(Install, "os:1"), both(Fail, "os:1"), both(Install, "app:1")},
+			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Applied},
 		},
 		"an error is sticky, and so is its code": {
 			[]does{
-				begins("one"), both(Install, "os:1"), reports(Fail, about("os:1"), among(2), code("7")),
+				starts("one"), both(Install, "os:1"), reports(Fail, about("os:1"), among(2), code("7")),
 				reports(Install, about("app:1"), among(2), code("0")), reports(Succeed, about("app:1"), among(2), code("0")),
 			},
 			facts{State: v1alpha1.ActionError, Code: "7", Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
 		"a success after its own module's failure does not count": {
-			[]does{begins("one"), both(Download, "os:1"), both(Fail, "os:1"), both(Succeed, "os:1"), both(Succeed, "app:1")},
+			[]does{starts("one"), both(Download, "os:1"), both(Fail, "os:1"), both(Succeed, "os:1"), both(Succeed, "app:1")},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Closed},
 		},
 		"an error outweighs a cancel": {
-			[]does{begins("one"), both(Download, "os:1"), both(Fail, "os:1"), both(Abandon, "app:1")},
+			[]does{starts("one"), both(Download, "os:1"), both(Fail, "os:1"), both(Abandon, "app:1")},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Closed},
 		},
 		"a cancel outweighs a success": {
-			[]does{begins("one"), both(Download, "os:1"), stopped, both(Abandon, "os:1"), both(Succeed, "app:1")},
+			[]does{starts("one"), both(Download, "os:1"), stopped, both(Abandon, "os:1"), both(Succeed, "app:1")},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerAccepted, Status: registered, Outcome: Closed},
 		},
 		"software that is not part of the action decides nothing": {
-			[]does{begins("one", knows("app:2", "os:2")), both(Install, "app:2"), both(Succeed, "app:2"), both(Succeed, "app:1")},
-			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Folded},
+			[]does{starts("one", knows("app:2", "os:2")), both(Install, "app:2"), both(Succeed, "app:2"), both(Succeed, "app:1")},
+			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Applied},
 		},
 		"software that is not part of the action holds nothing up": {
-			[]does{begins("one", knows("app:2", "os:2")), both(Remove, "app:1"), both(Install, "app:2"), both(Succeed, "app:2"), both(Succeed, "os:2")},
+			[]does{starts("one", knows("app:2", "os:2")), both(Remove, "app:1"), both(Install, "app:2"), both(Succeed, "app:2"), both(Succeed, "os:2")},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a stray word about a module that is done moves nothing": {
-			[]does{begins("one"), both(Install, "os:1"), both(Succeed, "os:1"), both(Download, "os:1")},
-			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Folded},
+			[]does{starts("one"), both(Install, "os:1"), both(Succeed, "os:1"), both(Download, "os:1")},
+			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Applied},
 		},
 		"modules answer a cancel one by one": {
-			[]does{begins("one"), both(Download, "os:1"), stopped, both(CancelAccepted, "os:1"), both(CancelAccepted, "app:1")},
+			[]does{starts("one"), both(Download, "os:1"), stopped, both(CancelAccepted, "os:1"), both(CancelAccepted, "app:1")},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerAccepted, Status: registered, Outcome: Closed},
 		},
 		"a cancel that one module has answered goes on": {
-			[]does{begins("one"), both(Download, "os:1"), stopped, both(CancelAccepted, "os:1")},
-			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Folded},
+			[]does{starts("one"), both(Download, "os:1"), stopped, both(CancelAccepted, "os:1")},
+			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Applied},
 		},
 		"a result without a module speaks for all that are open": {
-			[]does{begins("one"), both(Install, "os:1"), both(Fail, "os:1"), both(Install, "app:1"), reports(Succeed)},
+			[]does{starts("one"), both(Install, "os:1"), both(Fail, "os:1"), both(Install, "app:1"), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
 		"a module without a count is the only one": {
-			[]does{begins("one"), reports(Install, about("os:1")), reports(Succeed, about("os:1"))},
+			[]does{starts("one"), reports(Install, about("os:1")), reports(Succeed, about("os:1"))},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 		"a late success of one module is not yet the truth": {
-			[]does{begins("one"), both(Install, "os:1"), forced, both(Succeed, "os:1")},
+			[]does{starts("one"), both(Install, "os:1"), forced, both(Succeed, "os:1")},
 			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Late},
 		},
 		"two modules are downloaded one after the other": {
-			[]does{begins("one", downloadsOnly), both(Downloaded, "os:1"), both(Downloaded, "app:1")},
+			[]does{starts("one", downloadsOnly), both(Downloaded, "os:1"), both(Downloaded, "app:1")},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
 		},
 		"the first of two downloads does not end the action": {
-			[]does{begins("one", downloadsOnly), both(Downloaded, "os:1"), both(Succeed, "os:1")},
-			facts{State: v1alpha1.ActionRetrieved, Status: pending, Outcome: Folded},
+			[]does{starts("one", downloadsOnly), both(Downloaded, "os:1"), both(Succeed, "os:1")},
+			facts{State: v1alpha1.ActionRetrieved, Status: pending, Outcome: Applied},
 		},
 
 		// Ids.
 		"an id that is listed no longer is late": {
-			then(then([]does{begins("one")}, installed...), func(l *life) { l.s.Actions = nil; l.outcome = Fold(&l.s, Report{ID: 1, Event: Succeed, Now: l.now}) }),
+			then(then([]does{starts("one")}, installed...), func(l *life) { l.s.Actions = nil; l.outcome = Apply(&l.s, Report{ID: 1, Event: Succeed, Now: l.now}) }),
 			facts{Status: inSync, Installed: "one", Outcome: Late},
 		},
 		"an id that was never given": {
-			[]does{func(l *life) { l.outcome = Fold(&l.s, Report{ID: 9, Event: Succeed, Now: l.now}) }},
+			[]does{func(l *life) { l.outcome = Apply(&l.s, Report{ID: 9, Event: Succeed, Now: l.now}) }},
 			facts{Outcome: Unknown},
 		},
 	}
@@ -633,9 +638,9 @@ func TestADoorThatForgotAssumesTheMost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 			s := &v1alpha1.TargetStatus{}
-			a := Begin(s, Birth{DistributionSet: "fw", ContentHash: "0123456789abcdef", Update: tt.update, Now: now})
+			a := Create(s, Creation{DistributionSet: "fw", ContentHash: "0123456789abcdef", Update: tt.update, Now: now})
 			AssumeWork(s, a.ID)
-			Fold(s, Report{ID: a.ID, Event: tt.event, Now: now})
+			Apply(s, Report{ID: a.ID, Event: tt.event, Now: now})
 			if got := ByID(s, a.ID).State; got != tt.wantState || IsConsistent(s) != tt.wantConsistent {
 				t.Errorf("%s, consistent %t; want %s, %t", got, IsConsistent(s), tt.wantState, tt.wantConsistent)
 			}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -9,15 +12,16 @@ import (
 )
 
 const (
-	// maxMessages is how many lines of a device an action keeps, and how many of one report are kept beside the most telling one.
+	// maxMessages is how many lines of a device an action keeps, and how many of one report are
+	// kept beside the most telling one.
 	maxMessages = 5
 	// maxLine is how long each of them, and a failure message, may be.
 	maxLine = 256
 )
 
-// Condense returns a report with its texts cleaned, shortened and without credentials, and with no more lines than an action keeps: the
-// last ones, and before them the one that says most about an error. It may then be kept in memory. Fold condenses what is not yet
-// condensed.
+// Condense returns a report with its texts cleaned, shortened and without credentials, and with no
+// more lines than an action keeps: the last ones, and before them the one that says most about an
+// error. It may then be kept in memory. Fold condenses what is not yet condensed.
 func Condense(r Report) Report {
 	if r.condensed {
 		return r
@@ -66,9 +70,9 @@ func condensed(details []string) (kept []string, message string) {
 
 func isLineEnd(r rune) bool { return r == '\n' || r == '\r' || r == '\u2028' || r == '\u2029' }
 
-// telling returns the most telling of the last error messages: lines that look like an error and follow one another are about one error,
-// of which the line that says most counts; a later error counts instead of an earlier one. so is what was told before, and last the line
-// before these.
+// telling returns the most telling of the last error messages: lines that look like an error and
+// follow one another are about one error, of which the line that says most counts; a later error
+// counts instead of an earlier one. so is what was told before, and last the line before these.
 func telling(so, last string, lines []string) string {
 	follows := text.LooksLikeError(last)
 	for _, line := range lines {
@@ -86,7 +90,8 @@ func listen(a *v1alpha1.Action, r Report) {
 	keepLines(a, r.Details)
 }
 
-// keepLines keeps the newest lines. A line that differs from the one before in numbers only, such as a progress, takes its place.
+// keepLines keeps the newest lines. A line that differs from the one before in numbers only, such
+// as a progress, takes its place.
 func keepLines(a *v1alpha1.Action, lines []string) {
 	for _, line := range lines {
 		line = text.Clean(line, maxLine)
@@ -117,9 +122,10 @@ func lastOf(lines []string) string {
 	return lines[len(lines)-1]
 }
 
-// explain chooses the message that says why the update failed. closing are the lines of the result. A closing message that says no more
-// than an error before it, as "Failed to install software bundle." does, gives way to that one; one that looks like no error, such as
-// "disk full", counts where no error was reported before.
+// explain chooses the message that says why the update failed. closing are the lines of the result.
+// A closing message that says no more than an error before it, as "Failed to install software
+// bundle." does, gives way to that one; one that looks like no error, such as "disk full", counts
+// where no error was reported before.
 func explain(a *v1alpha1.Action, closing []string) {
 	before, best := a.FailureMessage, telling("", "", closing)
 	switch {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -18,7 +21,8 @@ func lines(details ...string) func(*Report) { return func(r *Report) { r.Details
 // says is an intermediate report with these lines.
 func says(details ...string) does { return reports(Proceed, lines(details...)) }
 
-// Real clients give the cause in an intermediate report and close with a sentence that fits every failure.
+// Real clients give the cause in an intermediate report and close with a sentence that fits every
+// failure.
 func TestTheMostTellingMessage(t *testing.T) {
 	rauc := says("LastError: Installation error: Compatible mismatch: Expected 'demo-board' but bundle manifest has 'other-board'")
 	const raucCause = "LastError: Installation error: Compatible mismatch: Expected 'demo-board' but bundle manifest has 'other-board'"
@@ -91,7 +95,7 @@ func TestTheMostTellingMessage(t *testing.T) {
 			[]does{says("error: modem " + strings.Repeat("unreachable ", 9000))}, []string{"failed"}, text.Clean("error: modem "+strings.Repeat("unreachable ", 9000), 256), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := live(then(then([]does{begins("one")}, tc.reports...), reports(Fail, lines(tc.closing...)))...)
+			l := live(then(then([]does{starts("one")}, tc.reports...), reports(Fail, lines(tc.closing...)))...)
 			a := Newest(&l.s)
 			if tc.group == "" {
 				tc.group = tc.want
@@ -110,7 +114,7 @@ func TestTheMostTellingMessage(t *testing.T) {
 }
 
 func TestMessagesOfAnAction(t *testing.T) {
-	l := live(begins("one"), says("10% a"), says("20% a"), says("30% a", "b"), reports(Download), says("c", "", " \n "), says("d"), says("error: e", "f"))
+	l := live(starts("one"), says("10% a"), says("20% a"), says("30% a", "b"), reports(Download), says("c", "", " \n "), says("d"), says("error: e", "f"))
 	a := Newest(&l.s)
 	if diff := cmp.Diff([]string{"b", "c", "d", "error: e", "f"}, a.Messages); diff != "" {
 		t.Errorf("messages (-want +got):\n%s", diff)
@@ -124,11 +128,11 @@ func TestMessagesOfAnAction(t *testing.T) {
 	if a := Newest(&l.s); len(a.Messages) != 5 || a.Messages[4] != "g" || a.FailureMessage != "" && a.FailureMessage != "error: e" {
 		t.Errorf("messages are %q, failure message %q", a.Messages, a.FailureMessage)
 	}
-	l = live(begins("one"), says("error: modem lost", "went on"), reports(Succeed, lines("done")))
+	l = live(starts("one"), says("error: modem lost", "went on"), reports(Succeed, lines("done")))
 	if a := Newest(&l.s); a.Messages != nil || a.FailureMessage != "" || a.FailureGroup != "" || a.Message != "done" {
 		t.Errorf("after a success there are messages %q and the failure %q", a.Messages, a.FailureMessage)
 	}
-	l = live(begins("one", within(60)), says("error: modem lost"), waits(time.Hour), expires)
+	l = live(starts("one", within(60)), says("error: modem lost"), waits(time.Hour), expires)
 	if a := Newest(&l.s); a.FailureMessage != "error: modem lost" || a.FailureGroup != "" || FailureOf(a).Code != v1alpha1.CodeProgressDeadlineExceeded {
 		t.Errorf("after the deadline: %+v", a)
 	}
@@ -136,7 +140,7 @@ func TestMessagesOfAnAction(t *testing.T) {
 
 // A code is what failures are counted by; the message is kept for people.
 func TestACodeOutweighsAMessage(t *testing.T) {
-	l := live(begins("one"), says("error: modem lost"), reports(Fail, code("7"), saying("failed")))
+	l := live(starts("one"), says("error: modem lost"), reports(Fail, code("7"), saying("failed")))
 	a := Newest(&l.s)
 	if got := FailureOf(a); got != (Failure{Code: "7"}) || a.FailureMessage != "error: modem lost" || a.FailureGroup != "" {
 		t.Errorf("counted as %+v; failure message %q, group %q", got, a.FailureMessage, a.FailureGroup)
@@ -146,12 +150,13 @@ func TestACodeOutweighsAMessage(t *testing.T) {
 	}
 }
 
-// The controllerID of the device is in its messages; it must not make every device a group of its own.
+// The controllerID of the device is in its messages; it must not make every device a group of its
+// own.
 func TestTheNameOfTheDeviceIsNoCause(t *testing.T) {
 	named := func(id string) does { return func(l *life) { l.s.ControllerID = id } }
 	groups := map[string]bool{}
 	for _, id := range []string{"gw-north", "gw-south", "Ωmega"} {
-		l := live(named(id), begins("one"), reports(Fail, saying(id+": error: modem of "+id+" lost")))
+		l := live(named(id), starts("one"), reports(Fail, saying(id+": error: modem of "+id+" lost")))
 		groups[Newest(&l.s).FailureGroup] = true
 	}
 	if len(groups) != 1 || !groups["<id>: error: modem of <id> lost"] {
@@ -161,7 +166,7 @@ func TestTheNameOfTheDeviceIsNoCause(t *testing.T) {
 
 func TestMessagesAfterTheClose(t *testing.T) {
 	// By the device's own result: nothing is kept.
-	l := live(begins("one"), reports(Proceed), reports(Fail, saying("failed to boot slot A")))
+	l := live(starts("one"), reports(Proceed), reports(Fail, saying("failed to boot slot A")))
 	before := *Newest(&l.s).DeepCopy()
 	for _, e := range []Event{Proceed, Fail, Warn} {
 		reports(e, saying("error: something quite different happened here"))(l)
@@ -171,7 +176,7 @@ func TestMessagesAfterTheClose(t *testing.T) {
 		t.Errorf("reports after the result changed:\n%s", diff)
 	}
 	// By Goshawk: the device's late words are all there is.
-	l = live(begins("one", within(60)), waits(time.Hour), expires, says("error: modem lost"), reports(Fail, saying("failed")))
+	l = live(starts("one", within(60)), waits(time.Hour), expires, says("error: modem lost"), reports(Fail, saying("failed")))
 	if a := Newest(&l.s); a.FailureMessage != "error: modem lost" || a.FailureGroup != "" || a.StatusCode != v1alpha1.CodeProgressDeadlineExceeded {
 		t.Errorf("after a deadline: code %q, failure message %q, group %q", a.StatusCode, a.FailureMessage, a.FailureGroup)
 	}
@@ -179,7 +184,7 @@ func TestMessagesAfterTheClose(t *testing.T) {
 
 // Once a module has failed, its message stays.
 func TestTheMessageOfTheModuleThatFailedStays(t *testing.T) {
-	l := live(begins("one"), reports(Install, about("os:1"), among(2), saying("error: modem lost")), reports(Fail, about("os:1"), among(2), saying("failed")),
+	l := live(starts("one"), reports(Install, about("os:1"), among(2), saying("error: modem lost")), reports(Fail, about("os:1"), among(2), saying("failed")),
 		reports(Install, about("app:1"), among(2), saying("error: nothing to do with the modem, quite another thing")), reports(Succeed, about("app:1"), among(2), saying("done")))
 	if a := Newest(&l.s); a.State != v1alpha1.ActionError || a.FailureMessage != "error: modem lost" || a.FailureGroup != "error: modem lost" {
 		t.Errorf("state %s, failure message %q, group %q", a.State, a.FailureMessage, a.FailureGroup)
@@ -203,9 +208,9 @@ func TestCondensedReports(t *testing.T) {
 	}
 	var got []v1alpha1.TargetStatus
 	for _, r := range []Report{r, small} {
-		l := live(begins("one"))
+		l := live(starts("one"))
 		r.Now = l.now
-		Fold(&l.s, r)
+		Apply(&l.s, r)
 		reports(Fail)(l)
 		got = append(got, l.s)
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -12,12 +15,14 @@ import (
 const (
 	maxModules    = 100
 	maxModuleName = 256
-	// maxModuleBytes is what one name may take as JSON: a hundred of them have to fit into the status of one target.
+	// maxModuleBytes is what one name may take as JSON: a hundred of them have to fit into the
+	// status of one target.
 	maxModuleBytes = 160
 )
 
-// verdict is what a report means for the whole action. A result of one module is none of the action while another module is not
-// done; then an error outweighs a cancel, and a cancel outweighs a success. A download-only update is done when it is downloaded.
+// verdict is what a report means for the whole action. A result of one module is none of the action
+// while another module is not done; then an error outweighs a cancel, and a cancel outweighs a
+// success. A download-only update is done when it is downloaded.
 func verdict(a *v1alpha1.Action, r Report) Event {
 	e := r.Event
 	if e == Downloaded && downloadOnly(a) {
@@ -52,7 +57,8 @@ func verdictForAll(a *v1alpha1.Action, e Event) Event {
 	return together(a.Modules)
 }
 
-// meanwhile is a report about software that is not, or no longer, part of the action: it is noted and moves nothing.
+// meanwhile is a report about software that is not, or no longer, part of the action: it is noted
+// and moves nothing.
 func meanwhile(e Event) Event {
 	if e == CancelRejected {
 		return e
@@ -60,7 +66,8 @@ func meanwhile(e Event) Event {
 	return Warn
 }
 
-// module is the module of this name. A name that comes new is taken up as long as the action has fewer modules than it needs.
+// module is the module of this name. A name that comes new is taken up as long as the action has
+// fewer modules than it needs.
 func module(a *v1alpha1.Action, name string, needed int) *v1alpha1.ModuleState {
 	for i := range a.Modules {
 		if a.Modules[i].Name == name {
@@ -74,7 +81,8 @@ func module(a *v1alpha1.Action, name string, needed int) *v1alpha1.ModuleState {
 	return &a.Modules[len(a.Modules)-1]
 }
 
-// moduleState is where a report takes one module. It is asked to cancel with its action, so it has no Canceling of its own.
+// moduleState is where a report takes one module. It is asked to cancel with its action, so it has
+// no Canceling of its own.
 func moduleState(s v1alpha1.ActionState, e Event) v1alpha1.ActionState {
 	if e == CancelAccepted {
 		e = Abandon
@@ -122,7 +130,8 @@ func unreported(names []string) []v1alpha1.ModuleState {
 	return modules
 }
 
-// moduleName is the name as it is stored: the same for the same name, and a name that is too long stays distinct.
+// moduleName is the name as it is stored: the same for the same name, and a name that is too long
+// stays distinct.
 func moduleName(name string) string {
 	short := text.Clean(name, maxModuleName)
 	if encoded, err := json.Marshal(short); err == nil && len(encoded) <= maxModuleBytes {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -19,9 +22,11 @@ const (
 	maxClosedHistories = 2
 )
 
-// Prune keeps the actions of a target within bounds: open ones, the newest one of every source that is alive, the newest 10 closed, and
-// history and messages for the open and the newest 2 closed. If that is still more than 32 KiB, the oldest give way first: their history
-// and failureMessage, then those nobody asks for, then details, then the rest. What failures are counted by always stays. The newest action always stays: an intent older than it is dead.
+// Prune keeps the actions of a target within bounds: open ones, the newest one of every source that
+// is alive, the newest 10 closed, and history and messages for the open and the newest 2 closed. If
+// that is still more than 32 KiB, the oldest give way first: their history and failureMessage, then
+// those nobody asks for, then details, then the rest. What failures are counted by always stays.
+// The newest action always stays: an intent older than it is dead.
 func Prune(s *v1alpha1.TargetStatus, alive func(uid types.UID) bool) {
 	slices.SortFunc(s.Actions, func(a, b v1alpha1.Action) int { return cmp.Compare(a.ID, b.ID) })
 	p := pruning{actions: s.Actions, sources: newestOfSources(s.Actions, alive)}
@@ -53,17 +58,17 @@ func newestOfSources(actions []v1alpha1.Action, alive func(uid types.UID) bool) 
 
 // keepWanted drops what is too old, and the histories that nobody reads any more.
 func (p *pruning) keepWanted() {
-	younger := 0
+	newer := 0
 	for i := len(p.actions) - 1; i >= 0; i-- {
 		a := &p.actions[i]
 		if !a.State.IsClosed() {
 			continue
 		}
-		younger++
+		newer++
 		switch {
-		case younger > maxClosed && !p.sources[a.ID]:
+		case newer > maxClosed && !p.sources[a.ID]:
 			p.actions = slices.Delete(p.actions, i, i+1)
-		case younger > maxClosedHistories:
+		case newer > maxClosedHistories:
 			a.History, a.Messages = nil, nil
 		}
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -19,7 +22,7 @@ func nobody(types.UID) bool { return false }
 func aged(count int, text string) *v1alpha1.TargetStatus {
 	l := live()
 	for i := range count {
-		for _, do := range []does{begins(fmt.Sprintf("set-%d", i)), reports(Proceed, saying(text), code(text)), reports(Fail, saying(text), code(text))} {
+		for _, do := range []does{starts(fmt.Sprintf("set-%d", i)), reports(Proceed, saying(text), code(text)), reports(Fail, saying(text), code(text))} {
 			do(l)
 		}
 	}
@@ -45,7 +48,7 @@ func sizeOf(t *testing.T, s *v1alpha1.TargetStatus) int {
 
 func TestW22_PruneKeepsWhatIsAskedFor(t *testing.T) {
 	s := aged(14, "")
-	Begin(s, Birth{DistributionSet: "last", Now: noon})
+	Create(s, Creation{DistributionSet: "last", Now: noon})
 	s.Actions[2], s.Actions[9] = s.Actions[9], s.Actions[2] // whatever order it is read in
 	s.Actions[0].Source.UID = "uid-of-set-1"                // not the newest of its source
 	Prune(s, func(uid types.UID) bool { return uid == "uid-of-set-1" || uid == "uid-of-set-13" })
@@ -121,9 +124,9 @@ func TestPruneOpensTheWayForAHundredModules(t *testing.T) {
 	for i := range 100 {
 		modules = append(modules, fmt.Sprintf("%s-%d", strings.Repeat("m", 155), i))
 	}
-	Begin(s, Birth{DistributionSet: strings.Repeat("d", 253), Modules: modules, Now: noon})
+	Create(s, Creation{DistributionSet: strings.Repeat("d", 253), Modules: modules, Now: noon})
 	for _, e := range []Event{Proceed, Download, Downloaded, Install, Remove} {
-		Fold(s, Report{ID: 13, Event: e, Details: slices.Repeat([]string{strings.Repeat("&", 300) + " failed", strings.Repeat("&", 600)}, 8), StatusCode: strings.Repeat("&", 64), Stage: strings.Repeat("&", 64), Now: noon})
+		Apply(s, Report{ID: 13, Event: e, Details: slices.Repeat([]string{strings.Repeat("&", 300) + " failed", strings.Repeat("&", 600)}, 8), StatusCode: strings.Repeat("&", 64), Stage: strings.Repeat("&", 64), Now: noon})
 	}
 	if size := sizeOf(t, &v1alpha1.TargetStatus{Actions: s.Actions[12:]}); size <= v1alpha1.MaxActionBytes {
 		t.Fatalf("the open action alone has only %d bytes", size)

@@ -1,7 +1,11 @@
-// Package action is the life of one update on one device: every event has an answer in every state, and closed is closed.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package action is the life of one update on one device: every event has an answer in every state,
+// and closed is closed.
 //
-// The rules are pure. They change the TargetStatus they are given (callers pass a copy), know no client, no clock and no log, and take
-// time as a value.
+// The rules are pure. They change the TargetStatus they are given (callers pass a copy), know no
+// client, no clock and no log, and take time as a value.
 package action
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -13,7 +17,8 @@ type Event string
 const (
 	// Retrieve is a device fetching the deployment. It is no report.
 	Retrieve Event = "Retrieve"
-	// Start is a device saying that the command has arrived and that it turns to it. Installing has not begun.
+	// Start is a device saying that the command has arrived and that it turns to it. Installing has
+	// not started.
 	Start Event = "Start"
 	// Confirm is somebody at the device agreeing to the update.
 	Confirm Event = "Confirm"
@@ -27,7 +32,8 @@ const (
 	Downloaded Event = "Downloaded"
 	// Install is a device changing itself.
 	Install Event = "Install"
-	// EventInstalled is a device that has changed itself; its result is still to come. (Installed asks what a target runs.)
+	// EventInstalled is a device that has changed itself; its result is still to come. (Installed
+	// asks what a target runs.)
 	EventInstalled Event = "Installed"
 	// Remove is a device removing software.
 	Remove Event = "Remove"
@@ -103,7 +109,8 @@ var (
 
 func to(s v1alpha1.ActionState) step { return step{to: s, answer: Moved} }
 
-// waiting has not begun, so every cancel closes it at once. A device that goes to work unasked has begun all the same.
+// waiting has not started, so every cancel closes it at once. A device that goes to work unasked
+// has started all the same.
 var waiting = row{
 	Retrieve:        refuse,
 	Start:           to(v1alpha1.ActionRetrieved),
@@ -127,7 +134,8 @@ var waiting = row{
 	ProgressExpired: refuse,
 }
 
-// working is the row of everything between Retrieved and Removing: a device repeats stages after a crash, so it may go back and forth.
+// working is the row of everything between Retrieved and Removing: a device repeats stages after a
+// crash, so it may go back and forth.
 var working = row{
 	Retrieve:        stay,
 	Start:           stay,
@@ -151,8 +159,9 @@ var working = row{
 	ProgressExpired: to(v1alpha1.ActionError),
 }
 
-// canceling waits for the device: it may report on, finish first, cancel or refuse. A refusal leads to Running unless the state the
-// action was asked in is known (cancel.from). The cancel has a deadline of its own.
+// canceling waits for the device: it may report on, finish first, cancel or refuse. A refusal leads
+// to Running unless the state the action was asked in is known (cancel.from). The cancel has a
+// deadline of its own.
 var canceling = row{
 	Retrieve:        stay,
 	Start:           stay,
@@ -214,7 +223,8 @@ var table = map[v1alpha1.ActionState]row{
 	v1alpha1.ActionCanceled:               closed,
 }
 
-// Next is where an event takes an action, and how it is answered. A state or event that is not in the table is refused.
+// Next is where an event takes an action, and how it is answered. A state or event that is not in
+// the table is refused.
 func Next(s v1alpha1.ActionState, e Event) (v1alpha1.ActionState, Answer) {
 	found, ok := table[s][e]
 	switch {
@@ -228,7 +238,7 @@ func Next(s v1alpha1.ActionState, e Event) (v1alpha1.ActionState, Answer) {
 	return found.to, Moved
 }
 
-// fromDevice tells whether a device can cause the event.
+// fromDevice reports whether a device can cause the event.
 func (e Event) fromDevice() bool {
 	switch e {
 	case AskCancel, ForceCancel, CancelExpired, ProgressExpired:
@@ -238,12 +248,14 @@ func (e Event) fromDevice() bool {
 	return known
 }
 
-// isResult tells whether the event ends the update, or one module of it, by the device's own word.
+// isResult reports whether the event ends the update, or one module of it, by the device's own
+// word.
 func (e Event) isResult() bool {
 	return e == Succeed || e == Fail || e == Abandon || e == CancelAccepted
 }
 
-// isDownload tells whether the event shows that the device is really at work, as opposed to closing without having done anything.
+// isDownload reports whether the event shows that the device is really at work, as opposed to
+// closing without having done anything.
 func (e Event) isDownload() bool {
 	switch e {
 	case Start, Proceed, Download, Downloaded, Install, EventInstalled, Remove:
@@ -252,7 +264,8 @@ func (e Event) isDownload() bool {
 	return false
 }
 
-// isAboutWork reports whether the text beside the event speaks of the update, as against a question or a cancel.
+// isAboutWork reports whether the text beside the event speaks of the update, as against a question
+// or a cancel.
 func (e Event) isAboutWork() bool {
 	switch e {
 	case Confirm, Deny, CancelAccepted, CancelRejected:
@@ -261,7 +274,8 @@ func (e Event) isAboutWork() bool {
 	return true
 }
 
-// isInstall tells whether the device may have begun to change itself. Proceed tells no stage, so it may.
+// isInstall reports whether the device may have started to change itself. Proceed tells no stage,
+// so it may.
 func (e Event) isInstall() bool {
 	switch e {
 	case Proceed, Install, EventInstalled, Remove:

@@ -1,9 +1,13 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
-// settled is the one word about the target that follows from its actions. After a canceled update it is what it was before, unless the
-// device may have changed: never InSync where a report or Goshawk itself gives reason to doubt what runs.
+// settled is the one word about the target that follows from its actions. After a canceled update
+// it is what it was before, unless the device may have changed: never InSync where a report or
+// Goshawk itself gives reason to doubt what runs.
 func settled(s *v1alpha1.TargetStatus) v1alpha1.UpdateStatus {
 	switch {
 	case Open(s) != nil:
@@ -16,7 +20,8 @@ func settled(s *v1alpha1.TargetStatus) v1alpha1.UpdateStatus {
 	return v1alpha1.UpdateStatusRegistered
 }
 
-// lastFailed reports whether the newest action that was not canceled failed, and the device has not been found to run its content since.
+// lastFailed reports whether the newest action that was not canceled failed, and the device has not
+// been found to run its content since.
 func lastFailed(s *v1alpha1.TargetStatus) bool {
 	a := newest(s, func(a *v1alpha1.Action) bool { return a.State != v1alpha1.ActionCanceled })
 	if a == nil || a.State != v1alpha1.ActionError {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -44,7 +47,7 @@ func (w *walk) step() string {
 	w.now = w.now.Add(time.Duration(w.random.IntN(300)) * time.Second)
 	switch n := w.random.IntN(100); {
 	case n < 12:
-		return w.begin()
+		return w.start()
 	case n < 80:
 		return w.report()
 	case n < 90:
@@ -65,8 +68,8 @@ func (w *walk) step() string {
 	}
 }
 
-func (w *walk) begin() string {
-	b := Birth{
+func (w *walk) start() string {
+	b := Creation{
 		Source:          v1alpha1.ActionSource{UID: pick[types.UID](w, "a", "b", "c")},
 		DistributionSet: pick(w, "one", "two", "three"),
 		Update:          w.update(),
@@ -74,7 +77,7 @@ func (w *walk) begin() string {
 		Now:             w.now,
 	}
 	b.ContentHash = hash(b.DistributionSet)
-	return fmt.Sprintf("begin %s: %t", b.DistributionSet, Begin(&w.s, b) != nil)
+	return fmt.Sprintf("start %s: %t", b.DistributionSet, Create(&w.s, b) != nil)
 }
 
 func (w *walk) update() v1alpha1.ActionUpdate {
@@ -101,14 +104,14 @@ func (w *walk) report() string {
 	if w.random.IntN(3) == 0 {
 		r.Module, r.ModuleCount = pick(w, "os:1", "app:1", w.text()), w.random.IntN(120)
 	}
-	w.outcome = Fold(&w.s, r)
+	w.outcome = Apply(&w.s, r)
 	return fmt.Sprintf("%s on %d: %s", r.Event, r.ID, w.outcome)
 }
 
 func (w *walk) cancel() string {
 	id := w.anyID()
 	cause := pick(w, v1alpha1.CauseStopped, v1alpha1.CauseInvalidated, v1alpha1.CauseSuperseded)
-	c := pick(w, v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationSoft, v1alpha1.CancelationForce)
+	c := pick(w, v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationSoft, v1alpha1.CancellationForce)
 	return fmt.Sprintf("cancel %d, %s, %s: %t", id, cause, c, Cancel(&w.s, id, cause, c, w.now))
 }
 

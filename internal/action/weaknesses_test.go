@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -10,17 +13,18 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// hawkBit: a late refusal of a cancel set the status of a closed action to RUNNING, and its group could never complete.
+// hawkBit: a late refusal of a cancel set the status of a closed action to RUNNING, and its group
+// could never complete.
 func TestW09_LateCancelAnswerReopensNothing(t *testing.T) {
 	for _, e := range []Event{CancelRejected, CancelAccepted} {
 		t.Run(string(e), func(t *testing.T) {
-			l := live(begins("one"), reports(Install), forced)
+			l := live(starts("one"), reports(Install), forced)
 			if PendingCancel(&l.s) == nil {
 				t.Fatal("a cancel by force stays on offer until it is answered")
 			}
 			reports(e)(l)
 			a := Newest(&l.s)
-			if a.State != v1alpha1.ActionCanceled || l.outcome != Folded || a.Cancel.Answer == "" {
+			if a.State != v1alpha1.ActionCanceled || l.outcome != Applied || a.Cancel.Answer == "" {
 				t.Errorf("got state %s, outcome %s, answer %q; want Canceled, Folded and an answer", a.State, l.outcome, a.Cancel.Answer)
 			}
 			if PendingCancel(&l.s) != nil {
@@ -36,29 +40,30 @@ func TestW09_LateCancelAnswerReopensNothing(t *testing.T) {
 	}
 }
 
-// hawkBit: a target was IN_SYNC after a cancel in the middle of an installation, even when nothing had ever been installed.
+// hawkBit: a target was IN_SYNC after a cancel in the middle of an installation, even when nothing
+// had ever been installed.
 func TestW13_NeverInSyncWithoutKnowing(t *testing.T) {
 	cases := map[string]struct {
 		steps []does
 		want  v1alpha1.UpdateStatus
 	}{
 		"canceled before installing, nothing installed": {
-			[]does{begins("one"), reports(Download), stopped, reports(CancelAccepted)}, v1alpha1.UpdateStatusRegistered,
+			[]does{starts("one"), reports(Download), stopped, reports(CancelAccepted)}, v1alpha1.UpdateStatusRegistered,
 		},
 		"canceled before installing, something installed": {
-			then(then([]does{begins("one")}, installed...), begins("two"), reports(Download), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusInSync,
+			then(then([]does{starts("one")}, installed...), starts("two"), reports(Download), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusInSync,
 		},
 		"canceled while installing": {
-			then(then([]does{begins("one")}, installed...), begins("two"), reports(Install), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusError,
+			then(then([]does{starts("one")}, installed...), starts("two"), reports(Install), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusError,
 		},
 		"canceled while installing, rolled back": {
-			then(then([]does{begins("one")}, installed...), begins("two", canRollBack), reports(Install), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusInSync,
+			then(then([]does{starts("one")}, installed...), starts("two", canRollBack), reports(Install), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusInSync,
 		},
 		"canceled by force": {
-			then(then([]does{begins("one")}, installed...), begins("two"), forced), v1alpha1.UpdateStatusError,
+			then(then([]does{starts("one")}, installed...), starts("two"), forced), v1alpha1.UpdateStatusError,
 		},
 		"canceled later on, while still in doubt": {
-			then(then([]does{begins("one")}, installed...), begins("two"), forced, begins("three"), reports(Download), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusError,
+			then(then([]does{starts("one")}, installed...), starts("two"), forced, starts("three"), reports(Download), stopped, reports(CancelAccepted)), v1alpha1.UpdateStatusError,
 		},
 	}
 	for name, tc := range cases {
@@ -70,9 +75,10 @@ func TestW13_NeverInSyncWithoutKnowing(t *testing.T) {
 	}
 }
 
-// hawkBit: a device could never report the installation that followed a mere download, and the success was taken back when it could.
+// hawkBit: a device could never report the installation that followed a mere download, and the
+// success was taken back when it could.
 func TestW21_InstallationAfterDownloadOnly(t *testing.T) {
-	l := live(begins("one", downloadsOnly), reports(Download), reports(Downloaded), reports(Install), reports(Succeed))
+	l := live(starts("one", downloadsOnly), reports(Download), reports(Downloaded), reports(Install), reports(Succeed))
 	want := facts{State: v1alpha1.ActionFinished, Status: v1alpha1.UpdateStatusInSync, Installed: "one", Outcome: LateFinal}
 	if diff := cmp.Diff(want, l.facts()); diff != "" {
 		t.Errorf("facts (-want +got):\n%s", diff)
@@ -83,22 +89,22 @@ func TestW21_InstallationAfterDownloadOnly(t *testing.T) {
 }
 
 func TestW21_WhatAwaitsItsInstallation(t *testing.T) {
-	downloaded := []does{begins("one", downloadsOnly), reports(Download), reports(Downloaded)}
+	downloaded := []does{starts("one", downloadsOnly), reports(Download), reports(Downloaded)}
 	cases := map[string]struct {
 		steps []does
 		want  bool
 	}{
-		"before the download":               {[]does{begins("one", downloadsOnly), reports(Download)}, false},
+		"before the download":               {[]does{starts("one", downloadsOnly), reports(Download)}, false},
 		"downloaded":                        {downloaded, true},
 		"downloaded, told again":            {then(downloaded, reports(Downloaded)), true},
 		"being installed":                   {then(downloaded, reports(Install)), true},
 		"installed":                         {then(downloaded, reports(Install), reports(Succeed)), false},
 		"failed to install":                 {then(downloaded, reports(Install), reports(Fail)), false},
-		"something newer has begun":         {then(downloaded, begins("two")), true},
-		"something newer was installed":     {then(downloaded, begins("two"), reports(Proceed), reports(Succeed)), false},
-		"nothing was downloaded":            {[]does{begins("one", downloadsOnly), reports(Succeed)}, false},
-		"an update that is no download":     {then([]does{begins("one")}, installed...), false},
-		"a failure leaves nothing to await": {[]does{begins("one", downloadsOnly), reports(Download), reports(Fail)}, false},
+		"something newer has started":       {then(downloaded, starts("two")), true},
+		"something newer was installed":     {then(downloaded, starts("two"), reports(Proceed), reports(Succeed)), false},
+		"nothing was downloaded":            {[]does{starts("one", downloadsOnly), reports(Succeed)}, false},
+		"an update that is no download":     {then([]does{starts("one")}, installed...), false},
+		"a failure leaves nothing to await": {[]does{starts("one", downloadsOnly), reports(Download), reports(Fail)}, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -110,9 +116,10 @@ func TestW21_WhatAwaitsItsInstallation(t *testing.T) {
 	}
 }
 
-// hawkBit: a device whose clock was behind reported success, and the target stayed PENDING for ever.
+// hawkBit: a device whose clock was behind reported success, and the target stayed PENDING for
+// ever.
 func TestW26_ServerTimeDecides(t *testing.T) {
-	l := live(begins("one"), reports(Proceed), reports(Succeed), begins("two"), reports(Proceed))
+	l := live(starts("one"), reports(Proceed), reports(Succeed), starts("two"), reports(Proceed))
 	l.now = noon.Add(-24 * time.Hour) // whatever goes wrong with a clock, a result is a result
 	reports(Succeed)(l)
 	if l.s.UpdateStatus != v1alpha1.UpdateStatusInSync || !Installed(&l.s, hash("two")) {
@@ -124,11 +131,12 @@ func TestW26_ServerTimeDecides(t *testing.T) {
 	}
 }
 
-// hawkBit: fetching the deployment of a closed action set its status to RETRIEVED, and its group could never complete.
+// hawkBit: fetching the deployment of a closed action set its status to RETRIEVED, and its group
+// could never complete.
 func TestW27_FetchingAClosedActionChangesNothing(t *testing.T) {
 	for name, last := range map[string]does{"Finished": reports(Succeed), "Error": reports(Fail), "Canceled": forced} {
 		t.Run(name, func(t *testing.T) {
-			l := live(begins("one"), reports(Proceed), last)
+			l := live(starts("one"), reports(Proceed), last)
 			before := l.s.DeepCopy()
 			reports(Retrieve)(l)
 			if diff := cmp.Diff(before, &l.s); diff != "" || l.outcome != Late {

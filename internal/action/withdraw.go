@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package action
 
 import (
@@ -7,21 +10,23 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// IsSilent tells whether an action has only just begun: the device has fetched it, or somebody has agreed to it, and nothing has been heard since.
+// IsSilent reports whether an action has only just started: the device has fetched it, or somebody
+// has agreed to it, and nothing has been heard since.
 func IsSilent(a *v1alpha1.Action) bool {
 	switch a.State {
 	case v1alpha1.ActionRetrieved:
 		return a.Reports == 0
 	case v1alpha1.ActionRunning: // without a sign of work it was confirmed
-		return !a.DownloadSeen && a.Cancel == nil && a.ReportedAt != nil && a.ReportedAt.Equal(a.BeganAt)
+		return !a.DownloadSeen && a.Cancel == nil && a.ReportedAt != nil && a.ReportedAt.Equal(a.StartedAt)
 	}
 	return false
 }
 
-// Withdraw takes back a beginning that the device was never told of, because its source turned out to be stopped or paused between the beginning and the
-// answer. It reports whether it did: an action that the device has reported on is left alone. With a cause the action is closed as Canceled and the device
-// not in doubt. Without one, as for a pause, the intent is not spent: a birth is as if it had never been, though its id is used up, and what was confirmed
-// waits for confirmation again.
+// Withdraw takes back a start that the device was never told of, because its source turned out to
+// be stopped or paused between the start and the answer. It reports whether it did: an action that
+// the device has reported on is left alone. With a cause the action is closed as Canceled and the
+// device not in doubt. Without one, as for a pause, the intent is not spent: a creation is as if it
+// had never been, though its id is used up, and what was confirmed waits for confirmation again.
 func Withdraw(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, now time.Time) bool {
 	a := find(s, id)
 	if a == nil || !IsSilent(a) {
@@ -30,7 +35,7 @@ func Withdraw(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, no
 	if a.State == v1alpha1.ActionRunning {
 		unconfirm(a)
 		if cause != "" {
-			Cancel(s, id, cause, v1alpha1.CancelationSoft, now)
+			Cancel(s, id, cause, v1alpha1.CancellationSoft, now)
 		}
 		return true
 	}
@@ -38,7 +43,7 @@ func Withdraw(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, no
 	if cause == "" {
 		s.Actions = slices.DeleteFunc(s.Actions, func(b v1alpha1.Action) bool { return b.ID == id })
 	} else {
-		ask(a, cause, v1alpha1.CancelationSoft, now)
+		ask(a, cause, v1alpha1.CancellationSoft, now)
 		a.Cancel.Answer = v1alpha1.AnswerAccepted
 		enter(a, v1alpha1.ActionCanceled, Report{Now: now})
 	}
@@ -52,7 +57,7 @@ func unconfirm(a *v1alpha1.Action) {
 	a.History = slices.DeleteFunc(a.History, func(e v1alpha1.ActionEvent) bool { return e.State != v1alpha1.ActionWaitingForConfirmation })
 	if len(a.History) > 0 {
 		asked := a.History[0].Time
-		a.BeganAt = &asked
+		a.StartedAt = &asked
 	}
 }
 

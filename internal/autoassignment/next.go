@@ -1,5 +1,9 @@
-// Package autoassignment decides what an auto-assignment does next: it waits for its set and its time, offers while it runs, and stops for good when
-// its set is invalidated. Whom it offers to is the business of package offer; nobody is walked over and nothing written until a device begins.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package autoassignment decides what an auto-assignment does next: it waits for its set and its
+// time, offers while it runs, and stops for good when its set is invalidated. Whom it offers to is
+// the business of package offer; nobody is walked over and nothing written until a device starts.
 package autoassignment
 
 import (
@@ -29,7 +33,8 @@ type Snapshot struct {
 	SelectionError string
 	// Counts of targets.
 	Counts v1alpha1.AutoAssignmentTargets
-	// Overlaps says how many matched targets each other running auto-assignment of another set matches too.
+	// Overlaps says how many matched targets each other running auto-assignment of another set
+	// matches too.
 	Overlaps map[string]int32
 }
 
@@ -80,7 +85,8 @@ func Next(s Snapshot) Plan {
 	return plan
 }
 
-// noteOffer remembers since when another set is offered, or by another selection. What was offered first is as old as the start.
+// noteOffer remembers since when another set is offered, or by another selection. What was offered
+// first is as old as the start.
 func noteOffer(status *v1alpha1.AutoAssignmentStatus, spec *v1alpha1.AutoAssignmentSpec, now time.Time) {
 	at := metav1.NewMicroTime(now.Truncate(time.Microsecond))
 	switch o := status.Offering; {
@@ -135,21 +141,23 @@ func judge(s Snapshot) verdict {
 			message: fmt.Sprintf("waits for spec.startAt, %s", spec.StartAt.UTC().Format(time.RFC3339))}
 	case spec.State == v1alpha1.AutoAssignmentIntentPaused:
 		return verdict{state: v1alpha1.AutoAssignmentPaused, reason: v1alpha1.ReasonPausedBySpec,
-			message: "spec.state is Paused: devices that have not begun are held back; set it to Running to go on"}
+			message: "spec.state is Paused: devices that have not started are held back; set it to Running to go on"}
 	}
 	message := fmt.Sprintf("offers %s to %d matching targets, present and future; %d have it by this auto-assignment, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)
 	if w := spec.Update.MaintenanceWindow; w != nil {
-		message += "; devices begin only in the maintenance window " + offer.WindowWords(w)
+		message += "; devices start only in the maintenance window " + offer.WindowWords(w)
 	}
 	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning, message: message}
 }
 
-// wasInvalidated tells whether the set of an auto-assignment was invalidated, however long ago, and whatever has become of the set.
+// wasInvalidated reports whether the set of an auto-assignment was invalidated, however long ago,
+// and whatever has become of the set.
 func wasInvalidated(a *v1alpha1.AutoAssignment) bool {
 	return meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionInvalidated)
 }
 
-// grace is how long after its creation an auto-assignment may lack its set before that is a problem: Git applies manifests in any order.
+// grace is how long after its creation an auto-assignment may lack its set before that is a
+// problem: Git applies manifests in any order.
 const grace = 5 * time.Second
 
 // mistaken is a spec that somebody has to correct.
@@ -157,8 +165,8 @@ func mistaken(reason, message string) verdict {
 	return verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message, stalled: true}
 }
 
-// waiting is a problem that somebody has to mend and that goes away when it is mended. What had run before offers nothing meanwhile. What may still be on its
-// way is no problem yet.
+// waiting is a problem that somebody has to fix and that goes away when it is fixed. What had run
+// before offers nothing meanwhile. What may still be on its way is no problem yet.
 func waiting(s Snapshot, reason, message string) verdict {
 	v := verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message}
 	end := s.AutoAssignment.CreationTimestamp.Add(grace)

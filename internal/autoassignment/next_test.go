@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package autoassignment
 
 import (
@@ -20,7 +23,7 @@ var now = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 func world() Snapshot {
 	a := &v1alpha1.AutoAssignment{ObjectMeta: metav1.ObjectMeta{Name: "gateways", Namespace: "fleet", Generation: 3}}
 	a.Spec.Update.DistributionSet = "firmware-2"
-	return Snapshot{Now: now, AutoAssignment: a, Set: &offer.Set{Name: "firmware-2", Deployable: true}, Counts: v1alpha1.AutoAssignmentTargets{Matched: 12, Begun: 1, Succeeded: 7, Failed: 2}}
+	return Snapshot{Now: now, AutoAssignment: a, Set: &offer.Set{Name: "firmware-2", Deployable: true}, Counts: v1alpha1.AutoAssignmentTargets{Matched: 12, Started: 1, Succeeded: 7, Failed: 2}}
 }
 
 func TestNext(t *testing.T) {
@@ -55,7 +58,7 @@ func TestNext(t *testing.T) {
 		"it has a window": {
 			func(s *Snapshot) {
 				s.AutoAssignment.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *", DurationSeconds: 3600, TimeZone: "Europe/Berlin"}
-			}, "Running", "True Running", `2 failed; devices begin only in the maintenance window "0 2 * * *" (Europe/Berlin, 1h0m0s)`, 0},
+			}, "Running", "True Running", `2 failed; devices start only in the maintenance window "0 2 * * *" (Europe/Berlin, 1h0m0s)`, 0},
 		"its time has not come": {
 			func(s *Snapshot) {
 				at := metav1.NewTime(now.Add(time.Hour))
@@ -64,14 +67,14 @@ func TestNext(t *testing.T) {
 		"it is paused": {
 			func(s *Snapshot) { s.AutoAssignment.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "Paused", "True PausedBySpec", "set it to Running to go on", 0},
 		"its set is invalidated with None": {
-			func(s *Snapshot) { s.Set.Invalidation = v1alpha1.CancelationNone }, "Stopped", "False DistributionSetInvalid", "stopped for good; create another AutoAssignment", 0},
+			func(s *Snapshot) { s.Set.Invalidation = v1alpha1.CancellationNone }, "Stopped", "False DistributionSetInvalid", "stopped for good; create another AutoAssignment", 0},
 		"it was stopped, and a set of that name is valid again": {
 			func(s *Snapshot) {
 				s.AutoAssignment.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionInvalidated, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(now)}}
 			}, "Stopped", "False DistributionSetInvalid", "stopped for good", 0},
 		"an invalidation stops it also while it is paused": {
 			func(s *Snapshot) {
-				s.AutoAssignment.Spec.State, s.Set.Invalidation = v1alpha1.AutoAssignmentIntentPaused, v1alpha1.CancelationForce
+				s.AutoAssignment.Spec.State, s.Set.Invalidation = v1alpha1.AutoAssignmentIntentPaused, v1alpha1.CancellationForce
 			}, "Stopped", "False DistributionSetInvalid", "was invalidated (Force)", 0},
 	}
 	for name, tt := range tests {
@@ -133,7 +136,8 @@ func TestOverlapIsSaidInACondition(t *testing.T) {
 	}
 }
 
-// A set that is deleted stops what offered it, until it is there again. That it was invalidated outlives it.
+// A set that is deleted stops what offered it, until it is there again. That it was invalidated
+// outlives it.
 func TestADeletedSetStopsUntilItIsRestored(t *testing.T) {
 	s := world()
 	look := func() string {
@@ -157,7 +161,7 @@ func TestADeletedSetStopsUntilItIsRestored(t *testing.T) {
 	if got := look(); got != "Running Running" {
 		t.Errorf("with its set restored it is %s", got)
 	}
-	set.Invalidation = v1alpha1.CancelationSoft
+	set.Invalidation = v1alpha1.CancellationSoft
 	look()
 	s.Set = nil
 	if got := look(); got != "Stopped DistributionSetInvalid" {
@@ -165,7 +169,8 @@ func TestADeletedSetStopsUntilItIsRestored(t *testing.T) {
 	}
 }
 
-// Another set, or another selection, is remembered with since when: what was offered first is as old as the start.
+// Another set, or another selection, is remembered with since when: what was offered first is as
+// old as the start.
 func TestAnotherSetIsAsNewAsTheCommit(t *testing.T) {
 	s := world()
 	look := func() v1alpha1.AutoAssignmentStatus {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -53,9 +56,9 @@ var (
 	wrongMethod = refusal{status: http.StatusMethodNotAllowed, code: "methodNotAllowed",
 		message: "this resource does not take this method; the Allow header names those it takes"}
 	notAcceptable = refusal{status: http.StatusNotAcceptable, code: "notAcceptable",
-		message: "the door writes application/hal+json and application/json; accept one of them"}
+		message: "the device API writes application/hal+json and application/json; accept one of them"}
 	notJSON = refusal{status: http.StatusUnsupportedMediaType, code: "unsupportedMediaType",
-		message: "the door reads JSON; send Content-Type: application/json"}
+		message: "the device API reads JSON; send Content-Type: application/json"}
 	tooLarge = refusal{status: http.StatusRequestEntityTooLarge, code: "tooLarge",
 		message: "the body is larger than 64 KiB; send fewer or shorter details. A result may have 1 MiB"}
 	cutResult = refusal{status: http.StatusRequestEntityTooLarge, code: "tooLarge",
@@ -69,13 +72,13 @@ var (
 	tooMany = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
 		message: "this device has 8 requests under way; wait for their answers"}
 	tooBusy = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
-		message: "the door is busy; try again later"}
+		message: "the device API is busy; try again later"}
 	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
 		message: "the token or the path of this request is wrong, and so were those of many before; correct them, then try again"}
 	failed = refusal{status: http.StatusInternalServerError, code: "internal",
-		message: "the door failed; its log says why"}
+		message: "the device API failed; its log says why"}
 	// hungUp is heard by nobody but the metrics, which must not take a device
-	// that has gone away for a failure of the door.
+	// that has gone away for a failure of the device API.
 	hungUp = refusal{status: 499, code: "hungUp", message: "the device has gone away"}
 )
 
@@ -110,7 +113,7 @@ func refusalOf(err error) refusal {
 	}
 	if unavailable, ok := errors.AsType[Unavailable](err); ok {
 		return refusal{status: http.StatusServiceUnavailable, code: "unavailable",
-			message: "the door is not ready; try again later", retryAfter: unavailable.retryAfter()}
+			message: "the device API is not ready; try again later", retryAfter: unavailable.retryAfter()}
 	}
 	for _, known := range refusals {
 		if errors.Is(err, known.err) {
@@ -144,7 +147,7 @@ func (v *visit) refuse(resource resource, err error) answer {
 		refusal = hungUp
 	}
 	if refusal == failed {
-		v.about(resource, refusal).Error(err, "The door failed")
+		v.about(resource, refusal).Error(err, "The device API failed")
 	} else if v.log.V(1).Enabled() && v.limits.notes.AllowN(v.now, 1) {
 		v.about(resource, refusal).V(1).Info("Refused a device", "reason", shorten(err.Error()))
 	}
@@ -158,7 +161,7 @@ func (v *visit) about(resource resource, refusal refusal) logr.Logger {
 }
 
 func (r refusal) answer(resource resource) answer {
-	body, err := wire.Marshal(wire.Error{ErrorCode: "goshawk.door." + r.code, Message: r.message})
+	body, err := wire.Marshal(wire.Error{ErrorCode: "goshawk.ddi." + r.code, Message: r.message})
 	if err != nil {
 		return answer{status: r.status}
 	}

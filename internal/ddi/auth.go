@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -11,7 +14,8 @@ import (
 // maxID is hawkBit's limit for a controller id.
 const maxID = 256
 
-// deviceOf reads the device from the path. Tenants are compared without regard to case, as in hawkBit.
+// deviceOf reads the device from the path. Tenants are compared without regard to case, as in
+// hawkBit.
 func deviceOf(r *http.Request) (Device, error) {
 	device := Device{Tenant: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
 	if err := checkID("the tenant", device.Tenant); err != nil {
@@ -20,8 +24,8 @@ func deviceOf(r *http.Request) (Device, error) {
 	return device, checkID("the controllerId", device.ControllerID)
 }
 
-// checkID refuses what no Target can have as its id: the schema of spec.controllerID has the same rule. An escaped slash, which the schema refuses, too, names a
-// device that is not there.
+// checkID refuses what no Target can have as its id: the schema of spec.controllerID has the same
+// rule. An escaped slash, which the schema refuses, too, names a device that is not there.
 func checkID(name, id string) error {
 	switch {
 	case id == "." || id == "..":
@@ -36,14 +40,16 @@ func checkID(name, id string) error {
 	return nil
 }
 
-// unprintable reports whether a character is a blank, a control character, or one that only changes how others look.
+// unprintable reports whether a character is a blank, a control character, or one that only changes
+// how others look.
 func unprintable(r rune) bool {
 	return unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf)
 }
 
 // identify finds the device that the request comes from. Its credentials are checked first, so that
-// wrong ones, of whatever number and address, never keep out a device whose token is right. The check is cheap.
-// Beyond the rates of wrong credentials the answer only no longer says what is wrong.
+// wrong ones, of whatever number and address, never keep out a device whose token is right. The
+// check is cheap. Beyond the rates of wrong credentials the answer only no longer says what is
+// wrong.
 func (v *visit) identify(namesDevice bool) error {
 	err := v.authorize(namesDevice)
 	if err == nil || isOurs(err) {
@@ -57,7 +63,8 @@ func (v *visit) identify(namesDevice bool) error {
 	return err
 }
 
-// noteGuesses logs, once a minute at most, that wrong credentials come faster than they are answered.
+// noteGuesses logs, once a minute at most, that wrong credentials come faster than they are
+// answered.
 func (v *visit) noteGuesses() {
 	v.guessNotes.Do(func() {
 		v.log.Info("Requests with wrong credentials come so often that some are answered 429. Devices with the right token are not affected. "+

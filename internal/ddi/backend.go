@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -19,7 +22,7 @@ type Device struct{ Tenant, ControllerID string }
 // anything is known about the device, and returns without waiting.
 type Tenants func(tenant string) (Backend, error)
 
-// Backend is what the door asks of the world behind it.
+// Backend is what the device API asks of the world behind it.
 //
 // Its methods are called by many requests at once, and every one but Authorize
 // only for a device that has been authorized. They answer with one of the
@@ -35,8 +38,8 @@ type Backend interface {
 	// remoteAddr is an IP address without port, or empty.
 	Poll(ctx context.Context, device Device, remoteAddr string) (Poll, error)
 
-	// Deployment returns an open action. The first call is its birth: when it
-	// returns without error, the action has begun.
+	// Deployment returns an open action. The first call is its creation: when it
+	// returns without error, the action has started.
 	Deployment(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
 	// Installed returns a closed action as it was offered.
@@ -56,10 +59,10 @@ type Backend interface {
 	Consent(ctx context.Context, device Device, remoteAddr string) (Consent, error)
 
 	// Confirmation returns an action that waits for the consent of somebody at
-	// the device. The first call is its birth; nothing begins by it.
+	// the device. The first call is its creation; nothing starts by it.
 	Confirmation(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
-	// ConfirmationFeedback takes a yes, with which the action begins, or a no,
+	// ConfirmationFeedback takes a yes, with which the action starts, or a no,
 	// with which it goes on waiting; it is stored when it returns.
 	ConfirmationFeedback(ctx context.Context, device Device, actionID int32, feedback wire.ConfirmationFeedback) error
 
@@ -82,7 +85,8 @@ type Backend interface {
 	// action brought it.
 	Artifacts(ctx context.Context, device Device, moduleID string) (Module, error)
 
-	// ArtifactFetched notes that the device fetches an artifact of this module: it has come to the download.
+	// ArtifactFetched notes that the device fetches an artifact of this module: it has come to the
+	// download.
 	ArtifactFetched(ctx context.Context, device Device, moduleID string) error
 }
 
@@ -99,7 +103,7 @@ var (
 )
 
 // BadRequest answers 400. Reason is a sentence for whoever debugs the device:
-// it names the field and the cure, and it is sent.
+// it names the field and the fix, and it is sent.
 type BadRequest struct{ Reason string }
 
 func (e BadRequest) Error() string { return "bad request: " + e.Reason }
@@ -169,9 +173,9 @@ type History struct {
 
 // Module is one software module.
 type Module struct {
-	// ID names the module in paths of the door.
+	// ID names the module in paths of the device API.
 	ID string
-	// Part is the module's type. The door gives two of them the names that DDI
+	// Part is the module's type. The device API gives two of them the names that DDI
 	// has always given them.
 	Part, Name, Version string
 	Artifacts           []Artifact
@@ -195,7 +199,7 @@ type Download struct {
 	MD5URL string
 }
 
-// Protocol is how a download is fetched, in capitals. The door knows two and
+// Protocol is how a download is fetched, in capitals. The device API knows two and
 // hands on others as they are.
 type Protocol string
 

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -26,7 +29,7 @@ func (idleBackend) Poll(context.Context, ddi.Device, string) (ddi.Poll, error) {
 	return ddi.Poll{Sleep: 5 * time.Minute, InstalledID: 173000017}, nil
 }
 
-// bare answers the same bytes as the door and does nothing else.
+// bare answers the same bytes as the device API and does nothing else.
 func bare(of http.Handler) http.Handler {
 	w := answered(of, poll())
 	headers, body := w.Header(), w.Body.Bytes()
@@ -38,30 +41,30 @@ func bare(of http.Handler) http.Handler {
 	})
 }
 
-// idleDoor keeps a bucket for every device, large enough for a benchmark.
-func idleDoor(b *testing.B) http.Handler {
-	return door(b, idleBackend{}, func(o *ddi.Options) {
-		o.BaseURL = "https://door.example"
+// idleDeviceAPI keeps a bucket for every device, large enough for a benchmark.
+func idleDeviceAPI(b *testing.B) http.Handler {
+	return deviceAPI(b, idleBackend{}, func(o *ddi.Options) {
+		o.BaseURL = "https://devices.example"
 		o.DeviceRate = ddi.Rate{PerSecond: 1e6, Burst: 1e6}
 	})
 }
 
 // BenchmarkIdlePoll measures idle polls over kept connections, in turns with a
-// bare handler that answers the same bytes; "ratio" is the door's share of the
+// bare handler that answers the same bytes; "ratio" is the device API's share of the
 // bare handler's throughput.
 func BenchmarkIdlePoll(b *testing.B) {
-	s := idleDoor(b)
+	s := idleDeviceAPI(b)
 	fleet := []*line{dial(b, s), dial(b, bare(s))}
 	var took [2]time.Duration
 	const turn = 64
 	polls := 0
 	for b.Loop() {
 		for i, l := range fleet {
-			began := time.Now()
+			started := time.Now()
 			for n := range turn {
 				l.poll(b, polls+n)
 			}
-			took[i] += time.Since(began)
+			took[i] += time.Since(started)
 		}
 		polls += turn
 	}
@@ -91,7 +94,7 @@ func dial(b *testing.B, handler http.Handler) *line {
 func (l *line) poll(b *testing.B, n int) {
 	l.request = append(l.request[:0], "GET /acme/controller/v1/dev"...)
 	l.request = strconv.AppendInt(l.request, int64(n%100_000), 10)
-	l.request = append(l.request, " HTTP/1.1\r\nHost: door.example\r\nAccept: application/hal+json\r\nAuthorization: TargetToken secret\r\n\r\n"...)
+	l.request = append(l.request, " HTTP/1.1\r\nHost: devices.example\r\nAccept: application/hal+json\r\nAuthorization: TargetToken secret\r\n\r\n"...)
 	if _, err := l.conn.Write(l.request); err != nil {
 		b.Fatal(err)
 	}
@@ -122,11 +125,11 @@ func (l *line) skipAnswer() error {
 	return err
 }
 
-// BenchmarkIdlePollHandler is the door alone, without the network.
-func BenchmarkIdlePollHandler(b *testing.B) { benchmarkHandler(b, idleDoor(b)) }
+// BenchmarkIdlePollHandler is the device API alone, without the network.
+func BenchmarkIdlePollHandler(b *testing.B) { benchmarkHandler(b, idleDeviceAPI(b)) }
 
 // BenchmarkBareHandler is what BenchmarkIdlePollHandler cannot beat.
-func BenchmarkBareHandler(b *testing.B) { benchmarkHandler(b, bare(idleDoor(b))) }
+func BenchmarkBareHandler(b *testing.B) { benchmarkHandler(b, bare(idleDeviceAPI(b))) }
 
 func benchmarkHandler(b *testing.B, handler http.Handler) {
 	fleet := make([]*http.Request, 1000)

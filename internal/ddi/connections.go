@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -13,18 +16,18 @@ const (
 	// defaultConnections and defaultAddressConnections are the bounds that Options leave open.
 	defaultConnections        = 10_000
 	defaultAddressConnections = 1000
-	// deviceIdleTimeout is how long a connection of a device stays open after an answer. Those of a trusted
-	// proxy stay for idleTimeout: a proxy that sends a report on a connection at the moment in which
-	// it is closed may lose it, so this has to be longer than proxies keep theirs.
+	// deviceIdleTimeout is how long a connection of a device stays open after an answer. Those of a
+	// trusted proxy stay for idleTimeout: a proxy that sends a report on a connection at the moment
+	// in which it is closed may lose it, so this has to be longer than proxies keep theirs.
 	deviceIdleTimeout = 30 * time.Second
 )
 
-// connections bounds the open connections. At a bound, the one that has waited longest for a request
-// makes room, and only if all of them are at work the new one is closed.
+// connections bounds the open connections. At a bound, the one that has waited longest for a
+// request makes room, and only if all of them are at work the new one is closed.
 //
-// A connection that has sent no request yet may be one of a client without a token, and one that waits
-// for the next request is not: wrong credentials close it. So neither kind makes room as long as it has
-// less than half of the places and the other can.
+// A connection that has sent no request yet may be one of a client without a token, and one that
+// waits for the next request is not: wrong credentials close it. So neither kind makes room as long
+// as it has less than half of the places and the other can.
 type connections struct {
 	most, mostOfAddress int
 	isProxy             func(netip.Addr) bool
@@ -57,7 +60,8 @@ const (
 	atWork
 )
 
-// waiting are connections that share a bound; lists has those of each kind, the one that has waited longest first.
+// waiting are connections that share a bound; lists has those of each kind, the one that has waited
+// longest first.
 type waiting struct {
 	bound string
 	open  int
@@ -154,7 +158,8 @@ func (c *connections) makeRoom(in *waiting, most int) bool {
 	return true
 }
 
-// move puts a connection into the lists of another kind. One that is not counted, because it was closed here, stays so.
+// move puts a connection into the lists of another kind. One that is not counted, because it was
+// closed here, stays so.
 func (c *connections) move(conn *connection, kind waitingKind) {
 	if conn == nil {
 		return
@@ -186,7 +191,8 @@ func (c *connections) forget(conn *connection) {
 	c.metrics.connections.Dec()
 }
 
-// sweep closes the connections of devices that have waited too long for the next request, until done.
+// sweep closes the connections of devices that have waited too long for the next request, until
+// done.
 func (c *connections) sweep(done <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

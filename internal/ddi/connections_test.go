@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -32,7 +35,8 @@ func bounded(t *testing.T) *connections {
 	return newConnections(Options{MaxConnections: 6, MaxAddressConnections: 4}, func(a netip.Addr) bool { return a == netip.MustParseAddr("10.0.0.1") }, m)
 }
 
-// At a bound, a connection that waits makes room: of two kinds the one that has more than half of the places.
+// At a bound, a connection that waits makes room: of two kinds the one that has more than half of
+// the places.
 func TestWhichConnectionMakesRoom(t *testing.T) {
 	const device, other, proxy = "192.0.2.1", "192.0.2.2", "10.0.0.1"
 	const first, next, working = http.StateNew, http.StateIdle, http.StateActive
@@ -98,7 +102,8 @@ func TestWhichConnectionMakesRoom(t *testing.T) {
 	}
 }
 
-// A connection of a device that waits too long for the next request is closed, one of a proxy is not.
+// A connection of a device that waits too long for the next request is closed, one of a proxy is
+// not.
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	c := bounded(t)
 	idle, proxied, working, fresh := &aConn{from: "192.0.2.1"}, &aConn{from: "10.0.0.1"}, &aConn{from: "192.0.2.1"}, &aConn{from: "192.0.2.1"}

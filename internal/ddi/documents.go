@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -43,7 +46,7 @@ func (v *visit) offered(path string, id int32, cacheBuster string) wire.Link {
 	return link
 }
 
-// root is where all links to this device's resources begin.
+// root is where all links to this device's resources start.
 func (v *visit) root() string {
 	return v.origin.base + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
 }
@@ -99,7 +102,7 @@ func (v *visit) artifactLinks(moduleID string, file Artifact) wire.ArtifactLinks
 	}
 }
 
-// md5Sum links to the sum beside the file, or else to the door's own.
+// md5Sum links to the sum beside the file, or else to the device API's own.
 func (v *visit) md5Sum(moduleID string, file Artifact, place Download) wire.Link {
 	switch {
 	case place.MD5URL != "":

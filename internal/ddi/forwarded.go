@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -57,8 +60,8 @@ type origin struct {
 	prefix string
 }
 
-// originOf reads a request. What its headers say of the way here counts only if a trusted proxy sent
-// them; values that cannot be understood are ignored. Both are warned of.
+// originOf reads a request. What its headers say of the way here counts only if a trusted proxy
+// sent them; values that cannot be understood are ignored. Both are warned of.
 func (s *Server) originOf(r *http.Request) origin {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	o := origin{address: peer.Addr().Unmap().WithZone("")}
@@ -89,7 +92,7 @@ func (s *Server) originOf(r *http.Request) origin {
 	return o
 }
 
-// isProxy reports whether headers of this address are believed.
+// isProxy reports whether headers of this address are trusted.
 func (s *Server) isProxy(address netip.Addr) bool {
 	return slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }
@@ -164,8 +167,8 @@ func (f *forwarding) base(scheme, host string) (string, string, string) {
 	return scheme, host, f.prefix()
 }
 
-// first is the first entry of a header, or else of a parameter of Forwarded: what the proxy was asked
-// that is nearest to the device. A value that is not valid is ignored.
+// first is the first entry of a header, or else of a parameter of Forwarded: what the proxy was
+// asked that is nearest to the device. A value that is not valid is ignored.
 func (f *forwarding) first(header, parameter string, isValid func(string) bool) (string, bool) {
 	name, found := header, entries(f.header[header])
 	if len(found) == 0 && parameter != "" {
@@ -227,7 +230,8 @@ func isScheme(text string) bool {
 	return strings.EqualFold(text, "http") || strings.EqualFold(text, "https")
 }
 
-// isHost accepts a name or an address, with or without port, and nothing that would lead a link elsewhere.
+// isHost accepts a name or an address, with or without port, and nothing that would lead a link
+// elsewhere.
 func isHost(text string) bool {
 	if text == "" || len(text) > 255+6 || strings.ContainsFunc(text, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune(`/\@?#<>"'%^{}|,;`+"`", r)

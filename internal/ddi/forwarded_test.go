@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -16,7 +19,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// trust believes these proxies; requests in these tests come from 192.0.2.7.
+// trust trusts these proxies; requests in these tests come from 192.0.2.7.
 func trust(list string) func(*ddi.Options) {
 	return func(o *ddi.Options) {
 		var err error
@@ -28,7 +31,7 @@ func trust(list string) func(*ddi.Options) {
 
 func TestWhereLinksLead(t *testing.T) {
 	const proxy = "192.0.2.0/24"
-	door8080 := "Host: door.example:8080"
+	deviceAPI8080 := "Host: devices.example:8080"
 	type headers []string
 	tests := map[string]struct {
 		proxies string
@@ -38,78 +41,78 @@ func TestWhereLinksLead(t *testing.T) {
 		// ignored is the reason of the one warning; empty: there is none.
 		ignored string
 	}{
-		"the host that was asked":           {"", nil, "http://door.example", "192.0.2.7", ""},
-		"the port that was asked":           {"", headers{door8080}, "http://door.example:8080", "192.0.2.7", ""},
-		"headers where no proxy is trusted": {"", headers{"X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.9"}, "http://door.example", "192.0.2.7", "untrusted"},
-		"headers of another address":        {"192.0.2.8, 2001:db8::/32", headers{"X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.9"}, "http://door.example", "192.0.2.7", "untrusted"},
-		"Forwarded of another address":      {"", headers{"Forwarded: for=203.0.113.9;proto=https"}, "http://door.example", "192.0.2.7", "untrusted"},
-		"a prefix of another address":       {"", headers{"X-Forwarded-Prefix: /updates"}, "http://door.example", "192.0.2.7", "untrusted"},
-		"a proxy that says nothing":         {proxy, nil, "http://door.example", "192.0.2.7", ""},
-		"a proxy named by its address":      {"192.0.2.7", headers{"X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
-		"a proxy named as IPv4 in IPv6":     {"::ffff:192.0.2.0/120", headers{"X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
+		"the host that was asked":           {"", nil, "http://devices.example", "192.0.2.7", ""},
+		"the port that was asked":           {"", headers{deviceAPI8080}, "http://devices.example:8080", "192.0.2.7", ""},
+		"headers where no proxy is trusted": {"", headers{"X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.9"}, "http://devices.example", "192.0.2.7", "untrusted"},
+		"headers of another address":        {"192.0.2.8, 2001:db8::/32", headers{"X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.9"}, "http://devices.example", "192.0.2.7", "untrusted"},
+		"Forwarded of another address":      {"", headers{"Forwarded: for=203.0.113.9;proto=https"}, "http://devices.example", "192.0.2.7", "untrusted"},
+		"a prefix of another address":       {"", headers{"X-Forwarded-Prefix: /updates"}, "http://devices.example", "192.0.2.7", "untrusted"},
+		"a proxy that says nothing":         {proxy, nil, "http://devices.example", "192.0.2.7", ""},
+		"a proxy named by its address":      {"192.0.2.7", headers{"X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
+		"a proxy named as IPv4 in IPv6":     {"::ffff:192.0.2.0/120", headers{"X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
 
-		"scheme":                         {proxy, headers{"X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
-		"a scheme in capitals":           {proxy, headers{"X-Forwarded-Proto: HTTPS"}, "https://door.example", "192.0.2.7", ""},
-		"a scheme with blanks":           {proxy, headers{"X-Forwarded-Proto:  https "}, "https://door.example", "192.0.2.7", ""},
-		"schemes of two proxies":         {proxy, headers{"X-Forwarded-Proto: https, http"}, "https://door.example", "192.0.2.7", ""},
-		"an empty scheme":                {proxy, headers{"X-Forwarded-Proto: "}, "http://door.example", "192.0.2.7", ""},
-		"a scheme that is none":          {proxy, headers{"X-Forwarded-Proto: gopher"}, "http://door.example", "192.0.2.7", "invalid"},
+		"scheme":                         {proxy, headers{"X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
+		"a scheme in capitals":           {proxy, headers{"X-Forwarded-Proto: HTTPS"}, "https://devices.example", "192.0.2.7", ""},
+		"a scheme with blanks":           {proxy, headers{"X-Forwarded-Proto:  https "}, "https://devices.example", "192.0.2.7", ""},
+		"schemes of two proxies":         {proxy, headers{"X-Forwarded-Proto: https, http"}, "https://devices.example", "192.0.2.7", ""},
+		"an empty scheme":                {proxy, headers{"X-Forwarded-Proto: "}, "http://devices.example", "192.0.2.7", ""},
+		"a scheme that is none":          {proxy, headers{"X-Forwarded-Proto: gopher"}, "http://devices.example", "192.0.2.7", "invalid"},
 		"the host":                       {proxy, headers{"X-Forwarded-Host: public.example"}, "http://public.example", "192.0.2.7", ""},
 		"a host with its port":           {proxy, headers{"X-Forwarded-Host: public.example:8443", "X-Forwarded-Proto: https"}, "https://public.example:8443", "192.0.2.7", ""},
 		"hosts of two proxies":           {proxy, headers{"X-Forwarded-Host: public.example , inner.example"}, "http://public.example", "192.0.2.7", ""},
 		"a host that is an IPv6 address": {proxy, headers{"X-Forwarded-Host: [2001:db8::1]:8443"}, "http://[2001:db8::1]:8443", "192.0.2.7", ""},
-		"a host with a path":             {proxy, headers{"X-Forwarded-Host: evil.example/x"}, "http://door.example", "192.0.2.7", "invalid"},
-		"a host with a user":             {proxy, headers{"X-Forwarded-Host: door.example@evil.example"}, "http://door.example", "192.0.2.7", "invalid"},
-		"a host with a bad port":         {proxy, headers{"X-Forwarded-Host: public.example:99999"}, "http://door.example", "192.0.2.7", "invalid"},
-		"a host with quotes in it":       {proxy, headers{"X-Forwarded-Host: a\"b"}, "http://door.example", "192.0.2.7", "invalid"},
+		"a host with a path":             {proxy, headers{"X-Forwarded-Host: evil.example/x"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a host with a user":             {proxy, headers{"X-Forwarded-Host: devices.example@evil.example"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a host with a bad port":         {proxy, headers{"X-Forwarded-Host: public.example:99999"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a host with quotes in it":       {proxy, headers{"X-Forwarded-Host: a\"b"}, "http://devices.example", "192.0.2.7", "invalid"},
 
-		"a port":                             {proxy, headers{"X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://door.example:8443", "192.0.2.7", ""},
-		"the usual port of https":            {proxy, headers{"X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
-		"the usual port of http":             {proxy, headers{"X-Forwarded-Port: 80"}, "http://door.example", "192.0.2.7", ""},
-		"the port of https with http":        {proxy, headers{"X-Forwarded-Port: 443"}, "http://door.example:443", "192.0.2.7", ""},
-		"a port in place of the asked one":   {proxy, headers{door8080, "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://door.example:8443", "192.0.2.7", ""},
-		"the usual port in place of another": {proxy, headers{door8080, "X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://door.example", "192.0.2.7", ""},
+		"a port":                             {proxy, headers{"X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://devices.example:8443", "192.0.2.7", ""},
+		"the usual port of https":            {proxy, headers{"X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
+		"the usual port of http":             {proxy, headers{"X-Forwarded-Port: 80"}, "http://devices.example", "192.0.2.7", ""},
+		"the port of https with http":        {proxy, headers{"X-Forwarded-Port: 443"}, "http://devices.example:443", "192.0.2.7", ""},
+		"a port in place of the asked one":   {proxy, headers{deviceAPI8080, "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://devices.example:8443", "192.0.2.7", ""},
+		"the usual port in place of another": {proxy, headers{deviceAPI8080, "X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
 		"a port and a host with another":     {proxy, headers{"X-Forwarded-Host: public.example:1234", "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://public.example:8443", "192.0.2.7", ""},
 		"a port and an IPv6 address":         {proxy, headers{"X-Forwarded-Host: [2001:db8::1]", "X-Forwarded-Port: 8443"}, "http://[2001:db8::1]:8443", "192.0.2.7", ""},
-		"ports of two proxies":               {proxy, headers{"X-Forwarded-Port: 8443,8080", "X-Forwarded-Proto: https,http"}, "https://door.example:8443", "192.0.2.7", ""},
-		"a port that is none":                {proxy, headers{"X-Forwarded-Port: 0"}, "http://door.example", "192.0.2.7", "invalid"},
-		"a port that is too large":           {proxy, headers{"X-Forwarded-Port: 65536"}, "http://door.example", "192.0.2.7", "invalid"},
+		"ports of two proxies":               {proxy, headers{"X-Forwarded-Port: 8443,8080", "X-Forwarded-Proto: https,http"}, "https://devices.example:8443", "192.0.2.7", ""},
+		"a port that is none":                {proxy, headers{"X-Forwarded-Port: 0"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a port that is too large":           {proxy, headers{"X-Forwarded-Port: 65536"}, "http://devices.example", "192.0.2.7", "invalid"},
 
-		"a path prefix":                 {proxy, headers{"X-Forwarded-Prefix: /updates"}, "http://door.example/updates", "192.0.2.7", ""},
-		"a prefix that ends in a slash": {proxy, headers{"X-Forwarded-Prefix: /updates/"}, "http://door.example/updates", "192.0.2.7", ""},
-		"a prefix of two segments":      {proxy, headers{"X-Forwarded-Prefix: /edge/updates"}, "http://door.example/edge/updates", "192.0.2.7", ""},
-		"prefixes of two proxies":       {proxy, headers{"X-Forwarded-Prefix: /edge, /updates"}, "http://door.example/edge/updates", "192.0.2.7", ""},
-		"a prefix of nothing":           {proxy, headers{"X-Forwarded-Prefix: /"}, "http://door.example", "192.0.2.7", ""},
-		"an escaped prefix":             {proxy, headers{"X-Forwarded-Prefix: /up%20dates"}, "http://door.example/up%20dates", "192.0.2.7", ""},
-		"a prefix that is relative":     {proxy, headers{"X-Forwarded-Prefix: updates"}, "http://door.example", "192.0.2.7", "invalid"},
-		"a prefix with steps":           {proxy, headers{"X-Forwarded-Prefix: /a/../b"}, "http://door.example", "192.0.2.7", "invalid"},
-		"a prefix with a query":         {proxy, headers{"X-Forwarded-Prefix: /a?b"}, "http://door.example", "192.0.2.7", "invalid"},
-		"a prefix that names a host":    {proxy, headers{"X-Forwarded-Prefix: //evil.example"}, "http://door.example", "192.0.2.7", "invalid"},
-		"a prefix that is too long":     {proxy, headers{"X-Forwarded-Prefix: /" + strings.Repeat("x", 300)}, "http://door.example", "192.0.2.7", "invalid"},
+		"a path prefix":                 {proxy, headers{"X-Forwarded-Prefix: /updates"}, "http://devices.example/updates", "192.0.2.7", ""},
+		"a prefix that ends in a slash": {proxy, headers{"X-Forwarded-Prefix: /updates/"}, "http://devices.example/updates", "192.0.2.7", ""},
+		"a prefix of two segments":      {proxy, headers{"X-Forwarded-Prefix: /edge/updates"}, "http://devices.example/edge/updates", "192.0.2.7", ""},
+		"prefixes of two proxies":       {proxy, headers{"X-Forwarded-Prefix: /edge, /updates"}, "http://devices.example/edge/updates", "192.0.2.7", ""},
+		"a prefix of nothing":           {proxy, headers{"X-Forwarded-Prefix: /"}, "http://devices.example", "192.0.2.7", ""},
+		"an escaped prefix":             {proxy, headers{"X-Forwarded-Prefix: /up%20dates"}, "http://devices.example/up%20dates", "192.0.2.7", ""},
+		"a prefix that is relative":     {proxy, headers{"X-Forwarded-Prefix: updates"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a prefix with steps":           {proxy, headers{"X-Forwarded-Prefix: /a/../b"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a prefix with a query":         {proxy, headers{"X-Forwarded-Prefix: /a?b"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a prefix that names a host":    {proxy, headers{"X-Forwarded-Prefix: //evil.example"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a prefix that is too long":     {proxy, headers{"X-Forwarded-Prefix: /" + strings.Repeat("x", 300)}, "http://devices.example", "192.0.2.7", "invalid"},
 
-		"the address":                        {proxy, headers{"X-Forwarded-For: 203.0.113.9"}, "http://door.example", "203.0.113.9", ""},
-		"an address with a port":             {proxy, headers{"X-Forwarded-For: 203.0.113.9:4711"}, "http://door.example", "203.0.113.9", ""},
-		"an IPv6 address":                    {proxy, headers{"X-Forwarded-For: 2001:db8::9"}, "http://door.example", "2001:db8::9", ""},
-		"an IPv6 address in brackets":        {proxy, headers{"X-Forwarded-For: [2001:db8::9]"}, "http://door.example", "2001:db8::9", ""},
-		"an IPv6 address with a port":        {proxy, headers{"X-Forwarded-For: [2001:db8::9]:4711"}, "http://door.example", "2001:db8::9", ""},
-		"an IPv4 address in IPv6":            {proxy, headers{"X-Forwarded-For: ::ffff:203.0.113.9"}, "http://door.example", "203.0.113.9", ""},
-		"what the device wrote is not taken": {proxy, headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9"}, "http://door.example", "203.0.113.9", ""},
-		"two trusted proxies":                {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.1.2.3"}, "http://door.example", "203.0.113.9", ""},
-		"two lines":                          {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9", "X-Forwarded-For: 10.1.2.3"}, "http://door.example", "203.0.113.9", ""},
-		"nothing but proxies":                {"192.0.2.0/24,10.0.0.0/8", headers{"X-Forwarded-For: 10.9.9.9, 10.1.2.3"}, "http://door.example", "10.9.9.9", ""},
-		"a second proxy that is not trusted": {proxy, headers{"X-Forwarded-For: 203.0.113.9, 10.1.2.3"}, "http://door.example", "10.1.2.3", ""},
-		"an address that is none":            {proxy, headers{"X-Forwarded-For: unknown"}, "http://door.example", "192.0.2.7", "invalid"},
-		"one behind a proxy that is none":    {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9, unknown, 10.1.2.3"}, "http://door.example", "10.1.2.3", "invalid"},
-		"empty entries":                      {proxy, headers{"X-Forwarded-For: , 203.0.113.9 ,,"}, "http://door.example", "203.0.113.9", ""},
+		"the address":                        {proxy, headers{"X-Forwarded-For: 203.0.113.9"}, "http://devices.example", "203.0.113.9", ""},
+		"an address with a port":             {proxy, headers{"X-Forwarded-For: 203.0.113.9:4711"}, "http://devices.example", "203.0.113.9", ""},
+		"an IPv6 address":                    {proxy, headers{"X-Forwarded-For: 2001:db8::9"}, "http://devices.example", "2001:db8::9", ""},
+		"an IPv6 address in brackets":        {proxy, headers{"X-Forwarded-For: [2001:db8::9]"}, "http://devices.example", "2001:db8::9", ""},
+		"an IPv6 address with a port":        {proxy, headers{"X-Forwarded-For: [2001:db8::9]:4711"}, "http://devices.example", "2001:db8::9", ""},
+		"an IPv4 address in IPv6":            {proxy, headers{"X-Forwarded-For: ::ffff:203.0.113.9"}, "http://devices.example", "203.0.113.9", ""},
+		"what the device wrote is not taken": {proxy, headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9"}, "http://devices.example", "203.0.113.9", ""},
+		"two trusted proxies":                {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.1.2.3"}, "http://devices.example", "203.0.113.9", ""},
+		"two lines":                          {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9", "X-Forwarded-For: 10.1.2.3"}, "http://devices.example", "203.0.113.9", ""},
+		"nothing but proxies":                {"192.0.2.0/24,10.0.0.0/8", headers{"X-Forwarded-For: 10.9.9.9, 10.1.2.3"}, "http://devices.example", "10.9.9.9", ""},
+		"a second proxy that is not trusted": {proxy, headers{"X-Forwarded-For: 203.0.113.9, 10.1.2.3"}, "http://devices.example", "10.1.2.3", ""},
+		"an address that is none":            {proxy, headers{"X-Forwarded-For: unknown"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"one behind a proxy that is none":    {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9, unknown, 10.1.2.3"}, "http://devices.example", "10.1.2.3", "invalid"},
+		"empty entries":                      {proxy, headers{"X-Forwarded-For: , 203.0.113.9 ,,"}, "http://devices.example", "203.0.113.9", ""},
 
 		"Forwarded":                    {proxy, headers{`Forwarded: for=203.0.113.9;proto=https;host=public.example`}, "https://public.example", "203.0.113.9", ""},
 		"Forwarded in capitals":        {proxy, headers{`Forwarded: For="[2001:db8::9]:4711";Proto=HTTPS;Host="public.example:8443"`}, "https://public.example:8443", "2001:db8::9", ""},
-		"Forwarded by several proxies": {proxy + ",10.0.0.0/8", headers{`Forwarded: for=198.51.100.1;proto=http, for=203.0.113.9;proto=https, for=10.1.2.3;by=10.1.2.4`}, "http://door.example", "203.0.113.9", ""},
-		"Forwarded with a name":        {proxy, headers{`Forwarded: for=_hidden;proto=https`}, "https://door.example", "192.0.2.7", "invalid"},
+		"Forwarded by several proxies": {proxy + ",10.0.0.0/8", headers{`Forwarded: for=198.51.100.1;proto=http, for=203.0.113.9;proto=https, for=10.1.2.3;by=10.1.2.4`}, "http://devices.example", "203.0.113.9", ""},
+		"Forwarded with a name":        {proxy, headers{`Forwarded: for=_hidden;proto=https`}, "https://devices.example", "192.0.2.7", "invalid"},
 		"X-Forwarded before Forwarded": {proxy, headers{`Forwarded: for=198.51.100.1;proto=http;host=evil.example`, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example"}, "https://public.example", "203.0.113.9", ""},
-		"Forwarded that is broken":     {proxy, headers{`Forwarded: =;;,"`}, "http://door.example", "192.0.2.7", ""},
+		"Forwarded that is broken":     {proxy, headers{`Forwarded: =;;,"`}, "http://devices.example", "192.0.2.7", ""},
 
-		"everything together": {proxy, headers{door8080, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /updates"},
+		"everything together": {proxy, headers{deviceAPI8080, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /updates"},
 			"https://public.example:8443/updates", "203.0.113.9", ""},
 	}
 	for name, tc := range tests {
@@ -119,7 +122,7 @@ func TestWhereLinksLead(t *testing.T) {
 			registry := prometheus.NewRegistry()
 			var warnings []string
 			log := funcr.New(func(_, args string) { warnings = append(warnings, args) }, funcr.Options{})
-			s := door(t, b, trust(tc.proxies), func(o *ddi.Options) { o.Registerer, o.Log = registry, log })
+			s := deviceAPI(t, b, trust(tc.proxies), func(o *ddi.Options) { o.Registerer, o.Log = registry, log })
 			for range 3 {
 				r := ask("GET " + root)
 				for _, h := range tc.headers {
@@ -166,7 +169,7 @@ func ignoredHeaders(t *testing.T, registry *prometheus.Registry) map[string]floa
 	}
 	counts := map[string]float64{}
 	for _, family := range families {
-		if family.GetName() == "goshawk_door_forwarded_ignored_total" {
+		if family.GetName() == "goshawk_ddi_forwarded_ignored_total" {
 			for _, metric := range family.GetMetric() {
 				counts[metric.GetLabel()[0].GetValue()] = metric.GetCounter().GetValue()
 			}
@@ -179,7 +182,7 @@ func ignoredHeaders(t *testing.T, registry *prometheus.Registry) map[string]floa
 func TestWarningsAreBounded(t *testing.T) {
 	var warnings []string
 	log := funcr.New(func(_, args string) { warnings = append(warnings, args) }, funcr.Options{})
-	s := door(t, backend(), func(o *ddi.Options) { o.Log = log })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Log = log })
 	for range 2 {
 		for i := range 100 {
 			r := ask("GET "+root, "X-Forwarded-Proto: https")
@@ -192,10 +195,10 @@ func TestWarningsAreBounded(t *testing.T) {
 	}
 }
 
-// TestRatesSeeThroughProxies: a stranger behind a proxy bars itself and not the proxy, and cannot hide
-// behind invented addresses.
+// TestRatesSeeThroughProxies: a stranger behind a proxy bars itself and not the proxy, and cannot
+// hide behind invented addresses.
 func TestRatesSeeThroughProxies(t *testing.T) {
-	s := door(t, backend(), trust("192.0.2.7"), func(o *ddi.Options) { o.AddressRate = thrice() })
+	s := deviceAPI(t, backend(), trust("192.0.2.7"), func(o *ddi.Options) { o.AddressRate = thrice() })
 	from := func(address string, headers ...string) *http.Request {
 		return poll(append(headers, "X-Forwarded-For: "+address)...)
 	}
@@ -221,7 +224,7 @@ func TestBaseURL(t *testing.T) {
 		"with a path of several segments":       {"https://fixed.example/a/b/", "/a/b" + root, nil, "https://fixed.example/a/b"},
 		"with an escaped path":                  {"https://fixed.example/a%20b", "/a%20b" + root, nil, "https://fixed.example/a%20b"},
 		"with a port":                           {"http://fixed.example:8080/u", root, nil, "http://fixed.example:8080/u"},
-		"none, with a prefix that was left":     {"", "/updates" + root, []string{"X-Forwarded-Prefix: /updates"}, "http://door.example/updates"},
+		"none, with a prefix that was left":     {"", "/updates" + root, []string{"X-Forwarded-Prefix: /updates"}, "http://devices.example/updates"},
 		"a tenant with the name of the path":    {"https://fixed.example/acme", root, nil, "https://fixed.example/acme"},
 		"both":                                  {"https://fixed.example/acme", "/acme" + root, nil, "https://fixed.example/acme"},
 	}
@@ -229,21 +232,21 @@ func TestBaseURL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := backend()
 			b.Offer.DeployID = 31
-			s := door(t, b, trust(proxy), func(o *ddi.Options) { o.BaseURL = tc.base })
+			s := deviceAPI(t, b, trust(proxy), func(o *ddi.Options) { o.BaseURL = tc.base })
 			w := answered(s, ask("GET "+tc.asked, tc.headers...))
 			if want := `"` + tc.want + root + `/deploymentBase/31"`; !strings.Contains(w.Body.String(), want) {
 				t.Errorf("%d %s, want a link to %s", w.Code, w.Body, want)
 			}
 		})
 	}
-	if w := answered(door(t, backend()), ask("GET /updates"+root, "X-Forwarded-Prefix: /updates")); w.Code != http.StatusNotFound {
+	if w := answered(deviceAPI(t, backend()), ask("GET /updates"+root, "X-Forwarded-Prefix: /updates")); w.Code != http.StatusNotFound {
 		t.Errorf("the prefix of a stranger is taken from the path: %d", w.Code)
 	}
 }
 
 func TestBaseURLMustBeUsable(t *testing.T) {
-	for _, base := range []string{"door.example", "ftp://door.example", "https://", "https://door.example?x=y", "http://a b", "https://door.example/a/../b",
-		"https://door.example//a", "https://door.example/a#b", "https://ada@door.example", "https://door.example:99999", "https://door.example/a?"} {
+	for _, base := range []string{"devices.example", "ftp://devices.example", "https://", "https://devices.example?x=y", "http://a b", "https://devices.example/a/../b",
+		"https://devices.example//a", "https://devices.example/a#b", "https://ada@devices.example", "https://devices.example:99999", "https://devices.example/a?"} {
 		if _, err := ddi.NewServer(backend(), ddi.Options{BaseURL: base}); err == nil {
 			t.Errorf("%q was taken", base)
 		}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -33,8 +36,8 @@ func fleetOf(n int) *dditest.Backend {
 	return b
 }
 
-// floods are what a client without a token can send. Every request comes from the address of the devices,
-// unless it says otherwise.
+// floods are what a client without a token can send. Every request comes from the address of the
+// devices, unless it says otherwise.
 var floods = map[string]func(i int) *http.Request{
 	"guesses the token of a device": func(i int) *http.Request { return poll(fmt.Sprint("Authorization: TargetToken guess-", i)) },
 	"sends no token":                func(int) *http.Request { return poll("Authorization: ") },
@@ -66,8 +69,8 @@ func from(address string, r *http.Request) *http.Request {
 	return r
 }
 
-// A client without a token sends what it likes, and devices behind the same address are answered as ever: also the
-// one whose name it uses.
+// A client without a token sends what it likes, and devices behind the same address are answered as
+// ever: also the one whose name it uses.
 func TestNoWrongTokenKeepsOutARightOne(t *testing.T) {
 	for name, flood := range floods {
 		t.Run(name, func(t *testing.T) {
@@ -92,8 +95,8 @@ func TestNoWrongTokenKeepsOutARightOne(t *testing.T) {
 	}
 }
 
-// A gateway with 10 000 devices behind one address, one of which sends all that it can, and a client without a token
-// there: every other device polls and reports.
+// A gateway with 10 000 devices behind one address, one of which sends all that it can, and a
+// client without a token there: every other device polls and reports.
 func TestAGatewayOfManyDevices(t *testing.T) {
 	const devices = 10_000
 	s, err := ddi.NewServer(fleetOf(devices), ddi.Options{})
@@ -143,11 +146,11 @@ func TestFloodsLogLittle(t *testing.T) {
 	}
 }
 
-// A connection with wrong credentials is closed, and what came behind the request is not answered. Those of a
-// trusted proxy, which other devices use, and of devices with the right token stay.
+// A connection with wrong credentials is closed, and what came behind the request is not answered.
+// Those of a trusted proxy, which other devices use, and of devices with the right token stay.
 func TestConnectionsWithWrongCredentialsAreClosed(t *testing.T) {
 	right, wrong := "Authorization: TargetToken "+token+"\r\n", "Authorization: TargetToken guess\r\n"
-	request := func(line, headers string) string { return line + " HTTP/1.1\r\nHost: door\r\n" + headers + "\r\n" }
+	request := func(line, headers string) string { return line + " HTTP/1.1\r\nHost: devices\r\n" + headers + "\r\n" }
 	trusted := func(o *ddi.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} }
 	for name, tc := range map[string]struct {
 		change func(*ddi.Options)
@@ -226,8 +229,8 @@ func dialed(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-// Clients without a token open connections as fast as they can and send half a header, or nothing: a device gets a
-// connection and its answer all the time, and devices that have one keep it.
+// Clients without a token open connections as fast as they can and send half a header, or nothing:
+// a device gets a connection and its answer all the time, and devices that have one keep it.
 func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
 	const most = 600
 	registry := prometheus.NewRegistry()
@@ -237,7 +240,7 @@ func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
 	})
 	pollOn := func(conn net.Conn, answers *bufio.Reader) (int, error) {
 		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: door\r\nAuthorization: TargetToken %s\r\n\r\n", root, token); err != nil {
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: devices\r\nAuthorization: TargetToken %s\r\n\r\n", root, token); err != nil {
 			return 0, err
 		}
 		response, err := http.ReadResponse(answers, nil)
@@ -268,7 +271,7 @@ func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
 			for n := 0; flooding.Err() == nil && n < 4000; n++ {
 				if conn, err := net.Dial("tcp", address); err == nil {
 					if i%2 == 0 {
-						_, _ = io.WriteString(conn, "GET "+root+" HTTP/1.1\r\nHost: door\r\nX-Slow: ")
+						_, _ = io.WriteString(conn, "GET "+root+" HTTP/1.1\r\nHost: devices\r\nX-Slow: ")
 					}
 					opened <- conn
 				}
@@ -276,7 +279,7 @@ func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
 			}
 		})
 	}
-	for deadline := time.Now().Add(30 * time.Second); gathered(t, registry, "goshawk_door_connections_dropped_total") < 100; {
+	for deadline := time.Now().Add(30 * time.Second); gathered(t, registry, "goshawk_ddi_connections_dropped_total") < 100; {
 		if time.Now().After(deadline) {
 			t.Fatal("the flood does not reach the bound")
 		}
@@ -302,7 +305,7 @@ func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
 	}
 	stop()
 	flood.Wait()
-	if n := gathered(t, registry, "goshawk_door_connections"); n > most {
+	if n := gathered(t, registry, "goshawk_ddi_connections"); n > most {
 		t.Errorf("%v connections are open, want at most %d", n, most)
 	}
 	close(opened)
@@ -340,7 +343,7 @@ func TestMemoryOfSlowConnections(t *testing.T) {
 	const slow = 500
 	for range slow {
 		conn := dialed(t, address)
-		_, _ = io.WriteString(conn, "GET "+root+" HTTP/1.1\r\nHost: door\r\n"+strings.Repeat("X-Slow: "+strings.Repeat("x", 900)+"\r\n", 15))
+		_, _ = io.WriteString(conn, "GET "+root+" HTTP/1.1\r\nHost: devices\r\n"+strings.Repeat("X-Slow: "+strings.Repeat("x", 900)+"\r\n", 15))
 	}
 	time.Sleep(500 * time.Millisecond)
 	if each := (int64(memory()) - int64(before)) / slow; each > 64<<10 {
@@ -369,7 +372,7 @@ func TestHeadersAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn := dialed(t, address)
 			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-			go func() { _, _ = io.WriteString(conn, tc.line+" HTTP/1.1\r\nHost: door\r\n"+tc.headers+"\r\n") }()
+			go func() { _, _ = io.WriteString(conn, tc.line+" HTTP/1.1\r\nHost: devices\r\n"+tc.headers+"\r\n") }()
 			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -381,11 +384,12 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 }
 
-// Requests that a device sends without waiting for answers are answered one by one, within its rate.
+// Requests that a device sends without waiting for answers are answered one by one, within its
+// rate.
 func TestPipelinedRequestsAreBounded(t *testing.T) {
 	conn := dialed(t, served(t, func(o *ddi.Options) { o.DeviceRate = thrice() }))
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	request := "GET " + root + " HTTP/1.1\r\nHost: door\r\nAuthorization: TargetToken " + token + "\r\n\r\n"
+	request := "GET " + root + " HTTP/1.1\r\nHost: devices\r\nAuthorization: TargetToken " + token + "\r\n\r\n"
 	go func() { _, _ = io.WriteString(conn, strings.Repeat(request, 200)) }()
 	answers := bufio.NewReader(conn)
 	for i := range 200 {
@@ -400,10 +404,11 @@ func TestPipelinedRequestsAreBounded(t *testing.T) {
 	}
 }
 
-// A device with the right token that sends bodies slowly holds few requests, and no other device waits for it.
+// A device with the right token that sends bodies slowly holds few requests, and no other device
+// waits for it.
 func TestRequestsOfOneDeviceAtTheSameTime(t *testing.T) {
 	b := fleetOf(1)
-	s := door(t, b)
+	s := deviceAPI(t, b)
 	var slow sync.WaitGroup
 	var ends []*io.PipeWriter
 	for range 8 {

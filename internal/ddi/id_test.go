@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -10,7 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestOneRuleForIDs: the schema of spec.controllerID takes an id exactly if the device API takes it in a path; a slash names nothing there.
+// TestOneRuleForIDs: the schema of spec.controllerID takes an id exactly if the device API takes it
+// in a path; a slash names nothing there.
 func TestOneRuleForIDs(t *testing.T) {
 	source, err := os.ReadFile("../../api/v1alpha1/target_types.go")
 	if err != nil {
@@ -33,8 +37,8 @@ func TestOneRuleForIDs(t *testing.T) {
 	check := func(id string) {
 		t.Helper()
 		schema := patterns[0].MatchString(id) && patterns[1].MatchString(id) && id != "." && id != ".." && utf8.RuneCountInString(id) <= 256
-		if door := checkID("the controllerId", id) == nil && !strings.Contains(id, "/"); door != schema {
-			t.Errorf("%q: the device API takes it: %t, the schema: %t", id, door, schema)
+		if deviceAPI := checkID("the controllerId", id) == nil && !strings.Contains(id, "/"); deviceAPI != schema {
+			t.Errorf("%q: the device API takes it: %t, the schema: %t", id, deviceAPI, schema)
 		}
 	}
 	for _, id := range []string{"gw-1", "ABC:123", ".", "..", "...", "a b", "a/b", "a\tb", "a\x00", "a\u200eb", "ä", "型番", strings.Repeat("x", 256), strings.Repeat("ä", 256), strings.Repeat("x", 257)} {

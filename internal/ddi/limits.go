@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -34,17 +37,19 @@ func (r Rate) limit() rate.Limit {
 // only those that were busy in the last seconds matter.
 const maxBuckets = 1 << 14
 
-// limits are the rates of one device API. A device has buckets of its own only once it is authorized, and
-// no credential that is right is ever refused because of wrong ones: those have limits of their own.
+// limits are the rates of one device API. A device has buckets of its own only once it is
+// authorized, and no credential that is right is ever refused because of wrong ones: those have
+// limits of their own.
 type limits struct {
 	devices *buckets[Device]
-	// bodies has room for large reports of a device that asks too often, in pieces of 4 KiB: only a report
-	// that has been read is known to be a result. results has room for the results among them, allResults for those of all devices.
+	// bodies has room for large reports of a device that asks too often, in pieces of 4 KiB: only a
+	// report that has been read is known to be a result. results has room for the results among
+	// them, allResults for those of all devices.
 	bodies, results *buckets[Device]
 	all, allResults *rate.Limiter
 
-	// guesses, addresses and refusals count wrong credentials: of one address for one device, of one
-	// address, and all of them.
+	// guesses, addresses and refusals count wrong credentials: of one address for one device, of
+	// one address, and all of them.
 	guesses   *buckets[guess]
 	addresses *buckets[netip.Prefix]
 	refusals  *rate.Limiter
@@ -59,8 +64,8 @@ type limits struct {
 	underWay map[Device]int
 }
 
-// maxUnderWay is how many requests of one device are worked on at the same time, so that one that sends
-// its bodies slowly holds no more connections.
+// maxUnderWay is how many requests of one device are worked on at the same time, so that one that
+// sends its bodies slowly holds no more connections.
 const maxUnderWay = 8
 
 // enter reports whether one more request of an authorized device is worked on; leave ends it.
@@ -82,8 +87,8 @@ func (l *limits) leave(device Device) {
 	}
 }
 
-// guess is where a wrong credential comes from, and the device that it is for: the zero Device for a
-// path that names none.
+// guess is where a wrong credential comes from, and the device that it is for: the zero Device for
+// a path that names none.
 type guess struct {
 	from   netip.Prefix
 	device Device
@@ -92,8 +97,8 @@ type guess struct {
 const (
 	// bodyPiece is what a request may have in its body at no cost beyond that of any request.
 	bodyPiece = 4 << 10
-	// piecesPerRequest is how many pieces of bodies of a device that asks too often are read for each
-	// request that it may send.
+	// piecesPerRequest is how many pieces of bodies of a device that asks too often are read for
+	// each request that it may send.
 	piecesPerRequest = 10
 )
 
@@ -117,8 +122,8 @@ func newLimits(options Options) *limits {
 	}
 }
 
-// admit counts a request of an authorized device. It returns the refusal if the device, or all devices
-// together, ask too often.
+// admit counts a request of an authorized device. It returns the refusal if the device, or all
+// devices together, ask too often.
 func (l *limits) admit(device Device, now time.Time) error {
 	if !l.devices.take(device, now) {
 		return tooFast
@@ -129,8 +134,8 @@ func (l *limits) admit(device Device, now time.Time) error {
 	return nil
 }
 
-// admitBody reports whether a report is read that admit would have refused. length is that of its body,
-// negative if it is not known.
+// admitBody reports whether a report is read that admit would have refused. length is that of its
+// body, negative if it is not known.
 func (l *limits) admitBody(device Device, length int64, now time.Time) bool {
 	if length < 0 {
 		length = maxBody
@@ -144,9 +149,9 @@ func (l *limits) admitResult(device Device, now time.Time) bool {
 	return l.results.take(device, now) && l.allResults.AllowN(now, 1)
 }
 
-// explains counts a wrong credential, and reports whether it is answered with what is wrong about it.
-// A flood for one device leaves room for other devices of its address, and a flood from one address
-// for other addresses.
+// explains counts a wrong credential, and reports whether it is answered with what is wrong about
+// it. A flood for one device leaves room for other devices of its address, and a flood from one
+// address for other addresses.
 func (l *limits) explains(address netip.Addr, device Device, now time.Time) bool {
 	from := neighbours(address)
 	return l.guesses.take(guess{from, device}, now) && l.addresses.take(from, now) && l.refusals.AllowN(now, 1)
@@ -163,8 +168,8 @@ func neighbours(address netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// buckets are token buckets by key, at most max; the one that was taken from longest ago makes room.
-// They hold hashes of the keys, so that their memory does not depend on the length of an id.
+// buckets are token buckets by key, at most max; the one that was taken from longest ago makes
+// room. They hold hashes of the keys, so that their memory does not depend on the length of an id.
 type buckets[K comparable] struct {
 	rate Rate
 	max  int

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -13,7 +16,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
-	// forwardedIgnored counts headers that were not believed.
+	// forwardedIgnored counts headers that were not trusted.
 	forwardedIgnored *prometheus.CounterVec
 	// connections that are open, and those that a bound has closed.
 	connections prometheus.Gauge
@@ -23,23 +26,23 @@ type metrics struct {
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "goshawk_door_requests_total",
+			Name: "goshawk_ddi_requests_total",
 			Help: "Requests of devices, by DDI resource and HTTP status code.",
 		}, []string{"resource", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "goshawk_door_request_seconds",
+			Name:    "goshawk_ddi_request_seconds",
 			Help:    "Time from the header of a request to the end of its answer, by DDI resource.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"resource"}),
 		forwardedIgnored: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "goshawk_door_forwarded_ignored_total",
+			Name: "goshawk_ddi_forwarded_ignored_total",
 			Help: "Requests whose forwarded headers were ignored: untrusted (not from an address of --trusted-proxies) or invalid.",
 		}, []string{"reason"}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "goshawk_door_connections", Help: "Open connections of devices and proxies.",
+			Name: "goshawk_ddi_connections", Help: "Open connections of devices and proxies.",
 		}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "goshawk_door_connections_dropped_total",
+			Name: "goshawk_ddi_connections_dropped_total",
 			Help: "Connections that were closed at a bound (all, address), by kind: new (the new one), waiting (one without a whole request yet), idle (one between two requests).",
 		}, []string{"bound", "kind"}),
 	}
@@ -55,7 +58,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	return m, errors.Join(errs[:]...)
 }
 
-// register shares what an earlier door of the same process has registered.
+// register shares what an earlier device API of the same process has registered.
 func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) (C, error) {
 	err := registerer.Register(collector)
 	if present := new(prometheus.AlreadyRegisteredError); errors.As(err, present) {
@@ -64,7 +67,7 @@ func register[C prometheus.Collector](registerer prometheus.Registerer, collecto
 		}
 	}
 	if err != nil {
-		return collector, fmt.Errorf("register the metrics of the door: %w", err)
+		return collector, fmt.Errorf("register the metrics of the device API: %w", err)
 	}
 	return collector, nil
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -29,8 +32,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// requireNginx finds nginx, or skips the test where there is none, except where GOSHAWK_REQUIRE_NGINX
-// says that there has to be one.
+// requireNginx finds nginx, or skips the test where there is none, except where
+// GOSHAWK_REQUIRE_NGINX says that there has to be one.
 func requireNginx(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
@@ -62,7 +65,7 @@ func documentedProxy(t *testing.T, upstream string, change ...string) (address s
 	}
 	address, roots = freeAddress(t), certificate(t, filepath.Join(folder, "devices"))
 	pairs := append(change, "listen 443", "listen "+address, "/etc/nginx/devices", filepath.Join(folder, "devices"),
-		"goshawk-door.goshawk-system.svc:8080", upstream)
+		"goshawk-device-api.goshawk-system.svc:8080", upstream)
 	for ; len(pairs) > 1; pairs = pairs[2:] {
 		if !strings.Contains(server, pairs[0]) {
 			t.Fatalf("the documented configuration does not say %q", pairs[0])
@@ -132,15 +135,16 @@ func certificate(t *testing.T, name string) *x509.CertPool {
 	return roots
 }
 
-// TestBehindNginx: a device that comes by TLS and a path prefix gets links that lead back the same way,
-// whether nginx leaves the prefix or takes it away; the address is the device's. Devices are at 127.0.0.2.
+// TestBehindNginx: a device that comes by TLS and a path prefix gets links that lead back the same
+// way, whether nginx leaves the prefix or takes it away; the address is the device's. Devices are
+// at 127.0.0.2.
 func TestBehindNginx(t *testing.T) {
 	tests := map[string]struct {
 		change  []string
 		options func(*ddi.Options)
 		prefix  string
 		id      string
-		// links begin with this; empty: with what the device asked.
+		// links start with this; empty: with what the device asked.
 		links   string
 		address string
 	}{
@@ -158,7 +162,7 @@ func TestBehindNginx(t *testing.T) {
 			b := backend()
 			b.Tokens[ddi.Device{Tenant: "acme", ControllerID: tc.id}] = token
 			b.Offer.DeployID = 31
-			upstream := httptest.NewServer(door(t, b, tc.options))
+			upstream := httptest.NewServer(deviceAPI(t, b, tc.options))
 			defer upstream.Close()
 			address, roots := documentedProxy(t, strings.TrimPrefix(upstream.URL, "http://"), tc.change...)
 			from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
@@ -198,7 +202,7 @@ func TestBehindNginx(t *testing.T) {
 			link := base.Links.DeploymentBase.Href
 			if tc.links != "" {
 				if !strings.HasPrefix(link, tc.links) {
-					t.Errorf("the link is %s, want one that begins with %s", link, tc.links)
+					t.Errorf("the link is %s, want one that starts with %s", link, tc.links)
 				}
 			} else if link != asked+"/deploymentBase/31" {
 				t.Errorf("the link is %s, want %s/deploymentBase/31", link, asked)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -40,7 +43,7 @@ func otherDevice() *http.Request { return ask("GET /acme/controller/v1/dev2") }
 func TestRatePerDevice(t *testing.T) {
 	b := backend()
 	b.Tokens[ddi.Device{Tenant: "acme", ControllerID: "dev2"}] = token
-	s := door(t, b, func(o *ddi.Options) { o.DeviceRate = thrice() })
+	s := deviceAPI(t, b, func(o *ddi.Options) { o.DeviceRate = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), otherDevice())
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 200}, got); diff != "" {
 		t.Errorf("three polls at once are fine, and other devices do not suffer (-want +got):\n%s", diff)
@@ -68,14 +71,15 @@ func TestRatesKeepConsent(t *testing.T) {
 	word := func(text string) *http.Request {
 		return ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"`+text+`"}`)
 	}
-	s := door(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), word("denied"), word("confirmed"), word("denied"), word("confirmed"), ask("GET "+root+"/confirmationBase/31"))
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 200, 200, 200, 429, 429}, got); diff != "" {
 		t.Errorf("a hurried device loses no word, but words are bounded too (-want +got):\n%s", diff)
 	}
 }
 
-// Wrong credentials beyond their rates are answered 429, by device, by address and in all; right ones never are.
+// Wrong credentials beyond their rates are answered 429, by device, by address and in all; right
+// ones never are.
 func TestRatesOfWrongCredentials(t *testing.T) {
 	const wrong = "Authorization: TargetToken wrong"
 	wrongFor := func(id, address string) *http.Request {
@@ -109,12 +113,12 @@ func TestRatesOfWrongCredentials(t *testing.T) {
 			[]int{401, 429, 429, 429, 429, 401}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, codes(door(t, backend(), tc.rate), tc.requests...)); diff != "" {
+			if diff := cmp.Diff(tc.want, codes(deviceAPI(t, backend(), tc.rate), tc.requests...)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
-	s := door(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })
 	codes(s, poll(wrong), poll(wrong), poll(wrong))
 	if h := answered(s, poll(wrong)).Header(); h.Get("Retry-After") != "10" || h.Get("Connection") != "close" {
 		t.Errorf("Retry-After is %q, want 10; Connection is %q, want close", h.Get("Retry-After"), h.Get("Connection"))
@@ -124,7 +128,7 @@ func TestRatesOfWrongCredentials(t *testing.T) {
 func TestRateOfAll(t *testing.T) {
 	b := backend()
 	b.Tokens[ddi.Device{Tenant: "acme", ControllerID: "dev2"}] = token
-	s := door(t, b, func(o *ddi.Options) { o.GlobalRate = thrice() })
+	s := deviceAPI(t, b, func(o *ddi.Options) { o.GlobalRate = thrice() })
 	got := codes(s, poll("Authorization: TargetToken wrong"), poll(), otherDevice(), poll(), otherDevice())
 	if diff := cmp.Diff([]int{401, 200, 200, 200, 429}, got); diff != "" {
 		t.Errorf("strangers do not count, devices together do (-want +got):\n%s", diff)
@@ -147,14 +151,15 @@ func TestDefaultRatesLetARealUpdateThrough(t *testing.T) {
 	}
 }
 
-// Results, answers to cancels and confirmations are taken also when all devices together ask too often, within a bound.
+// Results, answers to cancels and confirmations are taken also when all devices together ask too
+// often, within a bound.
 func TestRateOfAllKeepsResults(t *testing.T) {
 	b := backend()
 	b.Tokens[ddi.Device{Tenant: "acme", ControllerID: "dev2"}] = token
 	confirmed := func() *http.Request {
 		return ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)
 	}
-	s := door(t, b, func(o *ddi.Options) { o.GlobalRate = thrice() })
+	s := deviceAPI(t, b, func(o *ddi.Options) { o.GlobalRate = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), otherDevice(), report("deploymentBase", proceeding), ask("PUT "+root+"/configData", `{"data":{}}`),
 		report("deploymentBase", success), report("cancelAction", rejected), confirmed(), report("deploymentBase", success))
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 429, 429, 429, 200, 200, 200, 429}, got); diff != "" {
@@ -162,11 +167,12 @@ func TestRateOfAllKeepsResults(t *testing.T) {
 	}
 }
 
-// Of large reports that a device sends as fast as it can, only so much is read. Small results are always read.
+// Of large reports that a device sends as fast as it can, only so much is read. Small results are
+// always read.
 func TestLargeReportsOfAHurriedDeviceAreNotAllRead(t *testing.T) {
 	large := `{"status":{"details":["` + strings.Repeat("x", 60<<10) + `"],"execution":"proceeding","result":{"finished":"none"}}}`
 	for name, length := range map[string]int64{"declared": int64(len(large)), "chunked": -1} {
-		s := door(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+		s := deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
 		read := 0
 		for range 1000 {
 			body := &counter{Reader: strings.NewReader(large)}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -42,7 +45,7 @@ func decoded[T any](body []byte, decode func([]byte) (T, error)) (T, error) {
 }
 
 // readResult takes a body of at most maxBody or, if it is a result, of maxResult. Results are not
-// refused for their size: of a larger one, the beginning is taken if it says what the result is, and
+// refused for their size: of a larger one, the start is taken if it says what the result is, and
 // isWhole is false.
 func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T) bool) (document T, isWhole bool, err error) {
 	if err := v.checkContent(maxPast); err != nil {
@@ -107,8 +110,8 @@ func (v *visit) checkContent(most int64) error {
 }
 
 // readBody reads on until it has more than most bytes, or all. The body of the request is not
-// replaced: net/http has to recognize one that waits for 100-continue, or it would wait for what the
-// client never sends.
+// replaced: net/http has to recognize one that waits for 100-continue, or it would wait for what
+// the client never sends.
 func (v *visit) readBody(most int) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(v.Body, int64(most)+1))
 	if err != nil {
@@ -129,8 +132,8 @@ func (l *limits) takeLarge(gone <-chan struct{}) (release func(), err error) {
 	}
 }
 
-// noteTooLarge says in the log, a few times and then once a minute, that a report was refused for its
-// size: if it was a result, its action stays open.
+// noteTooLarge says in the log, a few times and then once a minute, that a report was refused for
+// its size: if it was a result, its action stays open.
 func (v *visit) noteTooLarge() {
 	v.tooLargeNotes.Do(func() {
 		v.log.Info("Refused a report because of its size. If it was a result, its action stays open until the device sends a smaller one",

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -34,8 +37,8 @@ func numbered(n, length int) []string {
 	return details
 }
 
-// TestResultsAreTakenWhateverTheirSize: the backend hears of the result, with its code, and with the first and
-// the last of its details.
+// TestResultsAreTakenWhateverTheirSize: the backend hears of the result, with its code, and with
+// the first and the last of its details.
 func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
 	kib, mib := strings.Repeat("x", 1<<10), strings.Repeat("x", 1<<20)
 	deep := strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)
@@ -48,7 +51,7 @@ func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
 		"51 details of 2048 characters":        {body("", "closed", "failure", numbered(51, 2048)...), 50, "line 1 ", "line 51 ", "[… 2 details were cut …]"},
 		"61 short details":                     {body("", "closed", "failure", numbered(61, 0)...), 50, "line 1 ", "line 61 ", "[… 12 details were cut …]"},
 		"50 details":                           {body("", "closed", "failure", numbered(50, 0)...), 50, "line 1 ", "line 50 ", ""},
-		"one detail of 900 KiB":                {body("", "closed", "failure", "begin"+strings.Repeat(kib, 900)+"end"), 1, "begin", "begin", ""},
+		"one detail of 900 KiB":                {body("", "closed", "failure", "start"+strings.Repeat(kib, 900)+"end"), 1, "start", "start", ""},
 		"100 000 empty details":                {body("", "closed", "failure", make([]string, 100_000)...), 50, "", "", "[… 99951 details were cut …]"},
 		"just 1 MiB":                           {body("", "closed", "failure", strings.Repeat("x", 1<<20-len(body("", "closed", "failure", "")))), 1, "xxx", "xxx", ""},
 		"one byte more":                        {body("", "closed", "failure", "first", strings.Repeat("x", 1<<20-len(body("", "closed", "failure", "first", ""))+1)), 3, "first", "[… the report is larger than 1 MiB", ""},
@@ -71,7 +74,7 @@ func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
 					if length == "chunked" {
 						r.ContentLength = -1
 					}
-					if w := answered(door(t, b), r); w.Code != http.StatusOK || len(b.Calls()) != 1 {
+					if w := answered(deviceAPI(t, b), r); w.Code != http.StatusOK || len(b.Calls()) != 1 {
 						t.Fatalf("%s, %s: %d %s", resource, length, w.Code, w.Body)
 					}
 					got := b.Calls()[0].Args[1].(wire.Feedback).Status
@@ -100,7 +103,7 @@ func TestConsentIsTakenWhateverItsSize(t *testing.T) {
 		"an unknown deep one": `{"x":` + strings.Repeat(`{"a":`, 15_000) + "1" + strings.Repeat("}", 15_000) + `,"confirmation":"confirmed","details":["last"]}`,
 	} {
 		b := backend()
-		if w := answered(door(t, b), ask("POST "+root+"/confirmationBase/31/feedback", text)); w.Code != http.StatusOK {
+		if w := answered(deviceAPI(t, b), ask("POST "+root+"/confirmationBase/31/feedback", text)); w.Code != http.StatusOK {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			continue
 		}
@@ -145,7 +148,7 @@ func TestReportsThatAreRefused(t *testing.T) {
 			var logged []string
 			log := funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{})
 			b := backend()
-			w := answered(door(t, b, func(o *ddi.Options) { o.Log = log }), ask("POST "+root+"/deploymentBase/31/feedback", append(tc.headers, tc.body)...))
+			w := answered(deviceAPI(t, b, func(o *ddi.Options) { o.Log = log }), ask("POST "+root+"/deploymentBase/31/feedback", append(tc.headers, tc.body)...))
 			if w.Code != tc.code || !strings.Contains(w.Body.String(), tc.says) || len(b.Calls()) > 0 {
 				t.Errorf("%d %s, want %d that says %q", w.Code, w.Body, tc.code, tc.says)
 			}
@@ -156,7 +159,8 @@ func TestReportsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestOddProgress: what is no number of steps is no progress, and never a reason to refuse a report.
+// TestOddProgress: what is no number of steps is no progress, and never a reason to refuse a
+// report.
 func TestOddProgress(t *testing.T) {
 	for text, want := range map[string]*wire.Progress{
 		`{"cnt":2.5,"of":5}`:                      {Count: 2, Of: 5},
@@ -173,7 +177,7 @@ func TestOddProgress(t *testing.T) {
 	} {
 		b := backend()
 		report := `{"status":{"execution":"closed","result":{"finished":"success","progress":` + text + `},"code":99999999999999999999}}`
-		if w := answered(door(t, b), ask("POST "+root+"/deploymentBase/31/feedback", report)); w.Code != http.StatusOK {
+		if w := answered(deviceAPI(t, b), ask("POST "+root+"/deploymentBase/31/feedback", report)); w.Code != http.StatusOK {
 			t.Errorf("%s: %d %s", text, w.Code, w.Body)
 			continue
 		}
@@ -184,8 +188,8 @@ func TestOddProgress(t *testing.T) {
 	}
 }
 
-// TestLargeBodies: one that says its length is refused unread, one that does not is refused when it has grown too
-// large, which is later where it may be a result.
+// TestLargeBodies: one that says its length is refused unread, one that does not is refused when it
+// has grown too large, which is later where it may be a result.
 func TestLargeBodies(t *testing.T) {
 	const size = 10 << 20
 	for request, most := range map[string]int{"POST " + root + "/deploymentBase/31/feedback": 1<<20 + 1, "PUT " + root + "/configData": 64<<10 + 1} {
@@ -193,7 +197,7 @@ func TestLargeBodies(t *testing.T) {
 			read := &counter{Reader: io.LimitReader(rand.NewChaCha8([32]byte{}), size)}
 			r := ask(request, "Content-Type: application/json", "")
 			r.Body, r.ContentLength = io.NopCloser(read), length
-			if w := answered(door(t, backend()), r); w.Code != http.StatusRequestEntityTooLarge {
+			if w := answered(deviceAPI(t, backend()), r); w.Code != http.StatusRequestEntityTooLarge {
 				t.Errorf("%s, %s: %d, want 413", request, name, w.Code)
 			}
 			if most := map[string]int{"declared": 0, "chunked": most}[name]; read.n > most {
@@ -205,7 +209,7 @@ func TestLargeBodies(t *testing.T) {
 
 // TestAResultIsNotRefusedForGood: a device in a hurry gets its result through when it tries again.
 func TestAResultIsNotRefusedForGood(t *testing.T) {
-	s := door(t, backend(), func(o *ddi.Options) { o.DeviceRate = ddi.Rate{PerSecond: 50, Burst: 1} })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = ddi.Rate{PerSecond: 50, Burst: 1} })
 	for range 200 {
 		answered(s, poll())
 		answered(s, report("deploymentBase", proceeding))

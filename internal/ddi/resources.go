@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -40,12 +43,13 @@ type visit struct {
 	now     time.Time
 	// isRefused: the credentials are wrong.
 	isRefused bool
-	// hurry is the refusal of what is no result, because the device, or all devices together, ask too often.
+	// hurry is the refusal of what is no result, because the device, or all devices together, ask
+	// too often.
 	hurry error
 }
 
-// resources are all paths below a device. HEAD goes where GET starts nothing. Of two paths that match,
-// the first one counts.
+// resources are all paths below a device. HEAD goes where GET starts nothing. Of two paths that
+// match, the first one counts.
 var resources = withSegments([]resource{
 	{name: "base", path: "", methods: readable(conditional(document(base)))},
 	{name: "deploymentBase", path: "/deploymentBase/{actionId}",
@@ -96,7 +100,7 @@ func (r resource) allow() string {
 }
 
 // document answers what find finds, in the media type the device asks for. That
-// is settled first: finding may begin an action.
+// is settled first: finding may start an action.
 func document(find func(*visit) (any, error)) handler {
 	return func(v *visit) (answer, error) {
 		mediaType, ok := negotiate(v.Header.Values("Accept"))
@@ -112,7 +116,7 @@ func document(find func(*visit) (any, error)) handler {
 	}
 }
 
-// negotiate picks the first media type the door can write.
+// negotiate picks the first media type the device API can write.
 func negotiate(accept []string) (mediaType string, ok bool) {
 	for _, line := range accept {
 		for part := range strings.SplitSeq(line, ",") {

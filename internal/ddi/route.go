@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi
 
 import (
@@ -9,7 +12,7 @@ import (
 // devicePattern is wire.RootPath, segment by segment.
 var devicePattern = segmentsOf("/{tenant}/controller/v1/{controllerId}")
 
-// segmentsOf splits a pattern that begins with a slash.
+// segmentsOf splits a pattern that starts with a slash.
 func segmentsOf(pattern string) []string {
 	if pattern == "" {
 		return nil
@@ -17,13 +20,14 @@ func segmentsOf(pattern string) []string {
 	return strings.Split(pattern[1:], "/")
 }
 
-// route finds the resource that a path names, and notes the values of the path in the request. A path
-// that names a device and nothing that the device has is an unknown resource of that device.
+// route finds the resource that a path names, and notes the values of the path in the request. A
+// path that names a device and nothing that the device has is an unknown resource of that device.
 //
-// http.ServeMux is not used, because it answers every path that is not clean with a redirect, before
-// credentials, rates and metrics. Here a path means what is written in it: dot segments are ids like
-// any other text, an escaped slash separates nothing, and only empty segments are skipped, since base
-// URLs that end in a slash lead to them. An empty segment at the end is kept: no resource ends in one.
+// http.ServeMux is not used, because it answers every path that is not clean with a redirect,
+// before credentials, rates and metrics. Here a path means what is written in it: dot segments are
+// ids like any other text, an escaped slash separates nothing, and only empty segments are skipped,
+// since base URLs that end in a slash lead to them. An empty segment at the end is kept: no
+// resource ends in one.
 func route(r *http.Request, prefix string) (found resource, namesDevice bool) {
 	segments, ok := pathSegments(r.URL)
 	if !ok {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -61,10 +64,10 @@ func TestOddPaths(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := backend()
 			registry := prometheus.NewRegistry()
-			s := door(t, b, func(o *ddi.Options) { o.Registerer = registry })
+			s := deviceAPI(t, b, func(o *ddi.Options) { o.Registerer = registry })
 			for what, want := range map[string]int{"TargetToken " + token: tc.right, "TargetToken wrong": tc.wrong, "": tc.none} {
 				r := ask("GET /", "Authorization: "+what)
-				parsed, err := url.Parse("http://door.example" + tc.path) // resolves nothing
+				parsed, err := url.Parse("http://devices.example" + tc.path) // resolves nothing
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -73,7 +76,7 @@ func TestOddPaths(t *testing.T) {
 				if w.Code != want || w.Header().Get("Location") != "" {
 					t.Errorf("with %q: %d, Location %q, want %d", what, w.Code, w.Header().Get("Location"), want)
 				}
-				if w.Code >= 400 && !strings.Contains(w.Body.String(), `"errorCode":"goshawk.door.`) {
+				if w.Code >= 400 && !strings.Contains(w.Body.String(), `"errorCode":"goshawk.ddi.`) {
 					t.Errorf("with %q: the body is %q", what, w.Body)
 				}
 			}
@@ -99,7 +102,7 @@ func requestsCounted(t *testing.T, registry *prometheus.Registry) float64 {
 	}
 	var n float64
 	for _, family := range families {
-		if family.GetName() == "goshawk_door_requests_total" {
+		if family.GetName() == "goshawk_ddi_requests_total" {
 			for _, metric := range family.GetMetric() {
 				n += metric.GetCounter().GetValue()
 			}
@@ -115,7 +118,7 @@ func TestOddMethods(t *testing.T) {
 			b := backend()
 			r := ask("GET "+root, "Authorization: TargetToken "+what)
 			r.Method = method
-			w := answered(door(t, b), r)
+			w := answered(deviceAPI(t, b), r)
 			if w.Code != want {
 				t.Errorf("%s with token %q: %d, want %d", method, what, w.Code, want)
 			}
@@ -129,24 +132,24 @@ func TestOddMethods(t *testing.T) {
 	}
 }
 
-// TestOddPathsAreBounded: paths that name no device count against an address like wrong credentials,
-// and what an authorized device asks for in vain counts against the device.
+// TestOddPathsAreBounded: paths that name no device count against an address like wrong
+// credentials, and what an authorized device asks for in vain counts against the device.
 func TestOddPathsAreBounded(t *testing.T) {
-	s := door(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })
 	got := codes(s, ask("GET /"), ask("GET /robots.txt"), ask("GET /acme/controller/v1/%20"), ask("GET /"), poll())
 	if want := fmt.Sprint([]int{404, 404, 400, 429, 200}); fmt.Sprint(got) != want {
 		t.Errorf("an address that guesses paths gets %v, want %v", got, want)
 	}
-	s = door(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	s = deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
 	got = codes(s, ask("GET "+root+"/x"), ask("DELETE "+root), ask("GET "+root+"/../dev2"), ask("GET "+root+"/x"))
 	if want := fmt.Sprint([]int{404, 405, 404, 429}); fmt.Sprint(got) != want {
 		t.Errorf("a device that guesses paths gets %v, want %v", got, want)
 	}
 }
 
-// TestNothingIsAnsweredBeforeTheDoor: net/http answers OPTIONS * by itself and mux redirects; over
-// a connection all of these are counted. A header that is too large is the one exception.
-func TestNothingIsAnsweredBeforeTheDoor(t *testing.T) {
+// TestNothingIsAnsweredBeforeTheDeviceAPI: net/http answers OPTIONS * by itself and mux redirects;
+// over a connection all of these are counted. A header that is too large is the one exception.
+func TestNothingIsAnsweredBeforeTheDeviceAPI(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,7 +157,7 @@ func TestNothingIsAnsweredBeforeTheDoor(t *testing.T) {
 	}
 	b := &dditest.Backend{Tokens: backend().Tokens}
 	go func() {
-		_ = door(t, b, func(o *ddi.Options) { o.Registerer = registry }).Serve(t.Context(), listener)
+		_ = deviceAPI(t, b, func(o *ddi.Options) { o.Registerer = registry }).Serve(t.Context(), listener)
 	}()
 	lines := map[string]string{
 		"OPTIONS * HTTP/1.1":                                                 "401",
@@ -174,7 +177,7 @@ func TestNothingIsAnsweredBeforeTheDoor(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(conn, "%s\r\nHost: door\r\nContent-Length: 0\r\n\r\n", line)
+		fmt.Fprintf(conn, "%s\r\nHost: devices\r\nContent-Length: 0\r\n\r\n", line)
 		answer, err := bufio.NewReader(conn).ReadString('\n')
 		if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 "+want) {
 			t.Errorf("%.60s: %q, %v, want %s", line, answer, err, want)
@@ -186,19 +189,20 @@ func TestNothingIsAnsweredBeforeTheDoor(t *testing.T) {
 	}
 }
 
-// TestLinksKeepTheTenantAsWritten: a client that compares links with what it asked finds its own spelling.
+// TestLinksKeepTheTenantAsWritten: a client that compares links with what it asked finds its own
+// spelling.
 func TestLinksKeepTheTenantAsWritten(t *testing.T) {
 	b := backend()
 	b.Offer.DeployID = 31
-	w := answered(door(t, b), ask("GET /ACME/controller/v1/dev1"))
-	if want := `"http://door.example/ACME/controller/v1/dev1/deploymentBase/31"`; !strings.Contains(w.Body.String(), want) {
+	w := answered(deviceAPI(t, b), ask("GET /ACME/controller/v1/dev1"))
+	if want := `"http://devices.example/ACME/controller/v1/dev1/deploymentBase/31"`; !strings.Contains(w.Body.String(), want) {
 		t.Errorf("%s, want a link to %s", w.Body, want)
 	}
 }
 
 // TestCaseOfTheTenantGivesNoSecondRate: the same device in another spelling is the same device.
 func TestCaseOfTheTenantGivesNoSecondRate(t *testing.T) {
-	s := door(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
 	got := codes(s, poll(), ask("GET /ACME/controller/v1/dev1"), ask("GET /Acme/controller/v1/dev1"), ask("GET /aCME/controller/v1/dev1"))
 	if want := fmt.Sprint([]int{200, 200, 200, 429}); fmt.Sprint(got) != want {
 		t.Errorf("%v, want %v", got, want)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -21,17 +24,17 @@ import (
 // slowBackend holds a poll until it is released.
 type slowBackend struct {
 	*dditest.Backend
-	begun, release chan struct{}
+	started, release chan struct{}
 }
 
 func (b slowBackend) Poll(ctx context.Context, device ddi.Device, remoteAddr string) (ddi.Poll, error) {
-	close(b.begun)
+	close(b.started)
 	<-b.release
 	return b.Backend.Poll(ctx, device, remoteAddr)
 }
 
 // TestServeLetsRequestsFinish: a device whose request is under way when the
-// door closes gets its answer, and the next one finds the door closed.
+// device API closes gets its answer, and the next one finds the device API closed.
 func TestServeLetsRequestsFinish(t *testing.T) {
 	b := slowBackend{backend(), make(chan struct{}), make(chan struct{})}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,7 +43,7 @@ func TestServeLetsRequestsFinish(t *testing.T) {
 	}
 	ctx, shut := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- door(t, b).Serve(ctx, listener) }()
+	go func() { served <- deviceAPI(t, b).Serve(ctx, listener) }()
 
 	polled := make(chan error, 1)
 	poll := func() error {
@@ -60,7 +63,7 @@ func TestServeLetsRequestsFinish(t *testing.T) {
 		return nil
 	}
 	go func() { polled <- poll() }()
-	<-b.begun
+	<-b.started
 	shut()
 	close(b.release)
 	for what, outcome := range map[string]chan error{"the request under way": polled, "Serve": served} {
@@ -74,7 +77,7 @@ func TestServeLetsRequestsFinish(t *testing.T) {
 		}
 	}
 	if err := poll(); err == nil {
-		t.Error("the door still answers")
+		t.Error("the device API still answers")
 	}
 }
 
@@ -84,7 +87,7 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.Close()
-	if err := door(t, backend()).Serve(t.Context(), listener); err == nil {
+	if err := deviceAPI(t, backend()).Serve(t.Context(), listener); err == nil {
 		t.Error("want an error")
 	}
 }
@@ -100,13 +103,13 @@ func TestLog(t *testing.T) {
 		want      string
 	}{
 		"a failure": {0, errors.New("etcd is on fire"), poll(),
-			`"logger"="door" "msg"="The door failed" "error"="etcd is on fire" "resource"="base" "method"="GET" "status"=500 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7"`},
+			`"logger"="device-api" "msg"="The device API failed" "error"="etcd is on fire" "resource"="base" "method"="GET" "status"=500 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7"`},
 		"not ready is no failure": {0, ddi.Unavailable{}, poll(), ""},
 		"a refusal, quietly":      {0, nil, poll("Authorization: TargetToken wrong"), ""},
 		"a refusal, closely": {1, fmt.Errorf("target dev1: %w", ddi.ErrNotFound), poll(),
-			`"logger"="door" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=404 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7" "reason"="target dev1: not found"`},
+			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=404 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7" "reason"="target dev1: not found"`},
 		"an id that looks like a log": {1, nil, ask("GET " + strings.ReplaceAll(strings.ReplaceAll(forged, `"`, "%22"), " ", "%0A")),
-			`"logger"="door" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=400 "tenant"="acme" "controllerID"="dev1\u200b\"msg\"=\"all\nis\nwell\"" "address"="192.0.2.7" "reason"="bad request: the controllerId in the path holds a blank or a control character; it may hold neither"`},
+			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=400 "tenant"="acme" "controllerID"="dev1\u200b\"msg\"=\"all\nis\nwell\"" "address"="192.0.2.7" "reason"="bad request: the controllerId in the path holds a blank or a control character; it may hold neither"`},
 		"a device that has gone away": {0, context.Canceled, gone(poll()), ""},
 	}
 	for name, tc := range tests {
@@ -114,10 +117,10 @@ func TestLog(t *testing.T) {
 			var lines []string
 			log := funcr.New(func(prefix, args string) {
 				lines = append(lines, fmt.Sprintf(`"logger"=%q %s`, prefix, args))
-			}, funcr.Options{Verbosity: tc.verbosity}).WithName("door")
+			}, funcr.Options{Verbosity: tc.verbosity}).WithName("device-api")
 			b := backend()
 			b.Errors = map[string]error{"Poll": tc.fails}
-			w := answered(door(t, b, func(o *ddi.Options) { o.Log = log }), tc.request)
+			w := answered(deviceAPI(t, b, func(o *ddi.Options) { o.Log = log }), tc.request)
 			if strings.Contains(w.Body.String(), "fire") {
 				t.Errorf("the device was told %s", w.Body)
 			}
@@ -131,7 +134,7 @@ func TestLog(t *testing.T) {
 func TestADeviceThatGoesAwayIsNoFailure(t *testing.T) {
 	b := backend()
 	b.Errors = map[string]error{"Poll": context.Canceled}
-	if diff := cmp.Diff([]int{499, 500}, codes(door(t, b), gone(poll()), poll())); diff != "" {
+	if diff := cmp.Diff([]int{499, 500}, codes(deviceAPI(t, b), gone(poll()), poll())); diff != "" {
 		t.Errorf("codes (-want +got):\n%s", diff)
 	}
 }
@@ -145,7 +148,7 @@ func gone(r *http.Request) *http.Request {
 // TestMetrics: by resource and code, whatever the device is called.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	s := door(t, backend(), func(o *ddi.Options) { o.Registerer = registry })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Registerer = registry })
 	codes(s, poll(), poll(), otherDevice(), ask("DELETE "+root+"/configData"), ask("GET /robots.txt"),
 		report("deploymentBase", success), ask("GET "+root+"/softwaremodules/9/artifacts/delta.swu"))
 	families, err := registry.Gather()
@@ -163,31 +166,31 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want := map[string]float64{
-		"goshawk_door_requests_total 200 base":                   2,
-		"goshawk_door_requests_total 401 base":                   1,
-		"goshawk_door_requests_total 405 configData":             1,
-		"goshawk_door_requests_total 404 unknown":                1,
-		"goshawk_door_requests_total 200 deploymentBaseFeedback": 1,
-		"goshawk_door_requests_total 307 artifact":               1,
-		"goshawk_door_connections":                               0,
-		"goshawk_door_request_seconds base":                      3,
-		"goshawk_door_request_seconds configData":                1,
-		"goshawk_door_request_seconds unknown":                   1,
-		"goshawk_door_request_seconds deploymentBaseFeedback":    1,
-		"goshawk_door_request_seconds artifact":                  1,
+		"goshawk_ddi_requests_total 200 base":                   2,
+		"goshawk_ddi_requests_total 401 base":                   1,
+		"goshawk_ddi_requests_total 405 configData":             1,
+		"goshawk_ddi_requests_total 404 unknown":                1,
+		"goshawk_ddi_requests_total 200 deploymentBaseFeedback": 1,
+		"goshawk_ddi_requests_total 307 artifact":               1,
+		"goshawk_ddi_connections":                               0,
+		"goshawk_ddi_request_seconds base":                      3,
+		"goshawk_ddi_request_seconds configData":                1,
+		"goshawk_ddi_request_seconds unknown":                   1,
+		"goshawk_ddi_request_seconds deploymentBaseFeedback":    1,
+		"goshawk_ddi_request_seconds artifact":                  1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
 }
 
-// TestDoorsOfOneProcessCountTogether: a second door with the same registry
+// TestDeviceAPIsOfOneProcessCountTogether: a second device API with the same registry
 // shares the metrics of the first; a stranger's metric of the same name is told.
-func TestDoorsOfOneProcessCountTogether(t *testing.T) {
+func TestDeviceAPIsOfOneProcessCountTogether(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	share := func(o *ddi.Options) { o.Registerer = registry }
-	codes(door(t, backend(), share), poll())
-	codes(door(t, backend(), share), poll())
+	codes(deviceAPI(t, backend(), share), poll())
+	codes(deviceAPI(t, backend(), share), poll())
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +207,7 @@ func TestDoorsOfOneProcessCountTogether(t *testing.T) {
 	}
 
 	taken := prometheus.NewRegistry()
-	taken.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "goshawk_door_requests_total", Help: "Something else."}))
+	taken.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "goshawk_ddi_requests_total", Help: "Something else."}))
 	if _, err := ddi.NewServer(backend(), ddi.Options{Registerer: taken}); err == nil {
 		t.Error("a name that is taken: want an error")
 	}

@@ -1,4 +1,7 @@
-// Package ddi is the door: it speaks hawkBit's DDI with devices over HTTP.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ddi is the device API: it speaks hawkBit's DDI with devices over HTTP.
 //
 // It knows paths, JSON, status codes and rates, and asks a Backend everything
 // else. Every request goes one way: its route, its device, the credentials, the
@@ -53,7 +56,7 @@ type Options struct {
 	// gets links to the host that it asked.
 	BaseURL string
 	// TrustedProxies are the addresses whose X-Forwarded-For, -Proto, -Host, -Port
-	// and -Prefix, and Forwarded, headers are believed. Of every other address
+	// and -Prefix, and Forwarded, headers are trusted. Of every other address
 	// they are ignored, with a warning. Default: none.
 	TrustedProxies []netip.Prefix
 
@@ -75,11 +78,11 @@ type Options struct {
 
 	// Log takes refusals at level 1 and failures as errors. Default: none.
 	Log logr.Logger
-	// Registerer takes the door's metrics. Default: none.
+	// Registerer takes the device API's metrics. Default: none.
 	Registerer prometheus.Registerer
 }
 
-// Server is the door as an http.Handler. Every replica may have one.
+// Server is the device API as an http.Handler. Every replica may have one.
 type Server struct {
 	tenants Tenants
 	// baseURL has no slash at its end; basePath is its path.
@@ -145,8 +148,8 @@ func readBaseURL(base string) (baseURL, path string, err error) {
 
 // ServeHTTP answers one request: ask, write, count. No path, method or header goes another way.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
-	v := &visit{Server: s, Request: r, origin: s.originOf(r), now: began}
+	started := time.Now()
+	v := &visit{Server: s, Request: r, origin: s.originOf(r), now: started}
 	resource, namesDevice := route(r, v.origin.prefix)
 	answer, err := v.ask(resource, namesDevice)
 	if err != nil {
@@ -156,11 +159,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = v.last(w, answer)
 	}
 	answer.write(w)
-	s.metrics.observe(resource.name, answer.status, time.Since(began))
+	s.metrics.observe(resource.name, answer.status, time.Since(started))
 }
 
-// last makes an answer the last one on its connection, so that a client without the right token holds
-// none. The connections of a trusted proxy are not its clients' and stay.
+// last makes an answer the last one on its connection, so that a client without the right token
+// holds none. The connections of a trusted proxy are not its clients' and stay.
 func (v *visit) last(w http.ResponseWriter, a answer) answer {
 	_ = http.NewResponseController(w).SetReadDeadline(v.now.Add(refusedWait)) // only a test has a writer without a connection
 	a.headers = append(a.headers, header{"Connection", "close"})
@@ -197,8 +200,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return server.Shutdown(grace)
 }
 
-// ask goes to the resource; what is in the way is an error. Credentials come first, so that a stranger
-// does not learn which paths and methods there are.
+// ask goes to the resource; what is in the way is an error. Credentials come first, so that a
+// stranger does not learn which paths and methods there are.
 func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
 	if err := v.identify(namesDevice); err != nil {
 		return answer{}, err

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package ddi_test
 
 import (
@@ -67,8 +70,8 @@ func backend() *dditest.Backend {
 	}
 }
 
-// door is unhurried: rates have tests of their own.
-func door(t testing.TB, b ddi.Backend, change ...func(*ddi.Options)) *ddi.Server {
+// device API is unhurried: rates have tests of their own.
+func deviceAPI(t testing.TB, b ddi.Backend, change ...func(*ddi.Options)) *ddi.Server {
 	t.Helper()
 	boundless := ddi.Rate{PerSecond: -1}
 	options := ddi.Options{DeviceRate: boundless, GuessRate: boundless, AddressRate: boundless, RefusalRate: boundless, GlobalRate: boundless}
@@ -90,7 +93,7 @@ func ask(line string, rest ...string) *http.Request {
 		headers, body = rest[:len(rest)-1], rest[len(rest)-1]
 	}
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
-	r.Host = "door.example"
+	r.Host = "devices.example"
 	r.RemoteAddr = "192.0.2.7:4711"
 	r.Header.Set("Authorization", "TargetToken "+token)
 	if body != "" {
@@ -143,7 +146,7 @@ func TestResources(t *testing.T) {
 		"installedBase new":             {func(b *dditest.Backend) { b.Created = true }, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
 		"artifacts":                     {as, ask("GET " + root + "/softwaremodules/9/artifacts")},
 		"artifact over HTTP":            {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
-		"artifact over HTTPS":           {as, ask("GET https://door.example" + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
+		"artifact over HTTPS":           {as, ask("GET https://devices.example" + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
 		"artifact asked by HEAD":        {as, ask("HEAD " + root + "/softwaremodules/9/artifacts/delta.swu")},
 		"artifact that lies nowhere":    {as, ask("GET " + root + "/softwaremodules/9/artifacts/nowhere.swu")},
 		"artifact unknown":              {as, ask("GET " + root + "/softwaremodules/9/artifacts/other.swu")},
@@ -176,7 +179,7 @@ func TestResources(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := backend()
 			tc.script(b)
-			golden(t, "resources/"+name, exchange(tc.request, answered(door(t, b), tc.request), b.Calls()))
+			golden(t, "resources/"+name, exchange(tc.request, answered(deviceAPI(t, b), tc.request), b.Calls()))
 		})
 	}
 }
@@ -205,7 +208,7 @@ func TestRefusals(t *testing.T) {
 		"no such path":                {nil, ask("GET /acme/controller/v2/dev1")},
 		"no such path below a device": {nil, ask("GET " + root + "/")},
 		"method":                      {nil, ask("DELETE " + root)},
-		"a HEAD begins no action":     {nil, ask("HEAD " + root + "/deploymentBase/31")},
+		"a HEAD starts no action":     {nil, ask("HEAD " + root + "/deploymentBase/31")},
 		"no credentials":              {nil, ask("GET "+root, "Authorization: ")},
 		"another scheme":              {nil, ask("GET "+root, "Authorization: Bearer "+token)},
 		"scheme without token":        {nil, ask("GET "+root, "Authorization: TargetToken")},
@@ -257,7 +260,7 @@ func TestRefusals(t *testing.T) {
 					b.Errors[method] = tc.fails
 				}
 			}
-			w := answered(door(t, b), tc.request)
+			w := answered(deviceAPI(t, b), tc.request)
 			if calls := b.Calls(); tc.fails == nil && len(calls) > 0 {
 				t.Errorf("the backend was asked: %v", calls)
 			}
@@ -311,7 +314,7 @@ func golden(t *testing.T, name string, got []byte) {
 
 // TestAuthorizationTellsNothing: who guesses ids learns nothing from answers.
 func TestAuthorizationTellsNothing(t *testing.T) {
-	s := door(t, backend())
+	s := deviceAPI(t, backend())
 	wrong := answered(s, ask("GET "+root, "Authorization: TargetToken wrong"))
 	unknown := answered(s, ask("GET /acme/controller/v1/dev2"))
 	if wrong.Code != http.StatusUnauthorized || unknown.Code != http.StatusUnauthorized {
@@ -327,7 +330,7 @@ func TestAuthorizationTellsNothing(t *testing.T) {
 
 func TestTokenSchemeIsCaseInsensitive(t *testing.T) {
 	for _, value := range []string{"TargetToken secret", "targettoken secret", "TARGETTOKEN  secret "} {
-		if w := answered(door(t, backend()), ask("GET "+root, "Authorization: "+value)); w.Code != http.StatusOK {
+		if w := answered(deviceAPI(t, backend()), ask("GET "+root, "Authorization: "+value)); w.Code != http.StatusOK {
 			t.Errorf("%q: %d, want 200", value, w.Code)
 		}
 	}
@@ -341,7 +344,7 @@ func TestEscapedIDs(t *testing.T) {
 		odd := ddi.Device{Tenant: "acme", ControllerID: id}
 		b.Tokens[odd] = token
 		b.Offer.DeployID = 31
-		s := door(t, b)
+		s := deviceAPI(t, b)
 		w := answered(s, ask("GET "+wire.RootPath(odd.Tenant, odd.ControllerID)))
 		if w.Code != http.StatusOK {
 			t.Errorf("%q: %d %s", id, w.Code, w.Body)
@@ -352,7 +355,7 @@ func TestEscapedIDs(t *testing.T) {
 			t.Errorf("%q: %v in %s", id, err, w.Body)
 			continue
 		}
-		if w := answered(s, ask("GET "+strings.TrimPrefix(base.Links.DeploymentBase.Href, "http://door.example"))); w.Code != http.StatusOK {
+		if w := answered(s, ask("GET "+strings.TrimPrefix(base.Links.DeploymentBase.Href, "http://devices.example"))); w.Code != http.StatusOK {
 			t.Errorf("%q: the link %s answers %d", id, base.Links.DeploymentBase.Href, w.Code)
 		}
 		for _, call := range b.Calls() {
@@ -364,7 +367,7 @@ func TestEscapedIDs(t *testing.T) {
 }
 
 // TestReportsOfRealClients sends bodies as swupdate 2022.12 and
-// rauc-hawkbit-updater write them, in an order no rule of the door forbids: it
+// rauc-hawkbit-updater write them, in an order no rule of the device API forbids: it
 // hands on what it hears, as it hears it.
 func TestReportsOfRealClients(t *testing.T) {
 	reports := []struct {
@@ -375,8 +378,8 @@ func TestReportsOfRealClients(t *testing.T) {
 			wire.Status{Execution: "closed", Result: wire.Result{Finished: "success", Progress: &wire.Progress{Count: 1}}, Details: wire.Details{"Update Installed."}}},
 		{"deploymentBase/17", `{ "id": 17, "time": "20240311T091400", "status": { "result": { "progress": { "cnt" : 0, "of" : 1 }, "finished": "none" }, "execution": "proceeding", "details" : [ "Installing Update Chunk Artifacts." ] } }`,
 			wire.Status{Execution: "proceeding", Result: wire.Result{Finished: "none", Progress: &wire.Progress{Of: 1}}, Details: wire.Details{"Installing Update Chunk Artifacts."}}},
-		{"cancelAction/17", `{"id":"18","time":"20240311T081500","status":{"result":{"finished":"success"},"execution":"rejected","details":["Cancelation impossible, installation started already."]}}`,
-			wire.Status{Execution: "rejected", Result: wire.Result{Finished: "success"}, Details: wire.Details{"Cancelation impossible, installation started already."}}},
+		{"cancelAction/17", `{"id":"18","time":"20240311T081500","status":{"result":{"finished":"success"},"execution":"rejected","details":["Cancellation impossible, installation started already."]}}`,
+			wire.Status{Execution: "rejected", Result: wire.Result{Finished: "success"}, Details: wire.Details{"Cancellation impossible, installation started already."}}},
 		{"deploymentBase/17", `{"id":"17","time":"20240311T081500","status":{"result":{"finished":"none"},"execution":"proceeding","details":["Copying image to rootfs.1"]}}`,
 			wire.Status{Execution: "proceeding", Result: wire.Result{Finished: "none"}, Details: wire.Details{"Copying image to rootfs.1"}}},
 		{"cancelAction/17", `{ "id": 17, "time": "20240311T091500", "status": { "result": { "finished": "success" }, "execution": "closed", "details" : [ "cancellation acknowledged." ] } }`,
@@ -385,7 +388,7 @@ func TestReportsOfRealClients(t *testing.T) {
 			wire.Status{Execution: "closed", Result: wire.Result{Finished: "failure"}, Code: "17"}},
 	}
 	b := backend()
-	s := door(t, b)
+	s := deviceAPI(t, b)
 	for i, report := range reports {
 		w := answered(s, ask("POST "+root+"/"+report.path+"/feedback", "Content-Type: application/json;charset=UTF-8", report.body))
 		if w.Code != http.StatusOK || w.Body.Len() != 0 {
@@ -425,7 +428,7 @@ func TestExpect100Continue(t *testing.T) {
 		"a body too large": {token, 70 << 10, "HTTP/1.1 413 Request Entity Too Large"},
 		"a wrong token":    {"wrong", 20, "HTTP/1.1 401 Unauthorized"},
 	}
-	server := httptest.NewServer(door(t, backend()))
+	server := httptest.NewServer(deviceAPI(t, backend()))
 	t.Cleanup(server.Close)
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -437,7 +440,7 @@ func TestExpect100Continue(t *testing.T) {
 			if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 				t.Fatal(err)
 			}
-			fmt.Fprintf(conn, "PUT %s/configData HTTP/1.1\r\nHost: door\r\nAuthorization: TargetToken %s\r\n"+
+			fmt.Fprintf(conn, "PUT %s/configData HTTP/1.1\r\nHost: devices\r\nAuthorization: TargetToken %s\r\n"+
 				"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", root, tc.token, tc.length)
 			line, err := bufio.NewReader(conn).ReadString('\n')
 			if got := strings.TrimSpace(line); err != nil || got != tc.want {
@@ -459,7 +462,7 @@ func TestOverTheNetwork(t *testing.T) {
 	b := backend()
 	b.Module.Artifacts[1].Downloads[1].URL = files.URL
 	b.Action.Chunks = slices.Repeat(b.Action.Chunks, 20)
-	server := httptest.NewServer(door(t, b))
+	server := httptest.NewServer(deviceAPI(t, b))
 	defer server.Close()
 	send := func(method, path, body string, headers ...string) *http.Response {
 		t.Helper()

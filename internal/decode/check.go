@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package decode
 
 import (
@@ -11,8 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Values that Go decodes and this version still cannot work with: a word that is none of an enum's values, and a time that cannot be
-// written back in UTC.
+// Values that Go decodes and this version still cannot work with: a word that is none of an enum's
+// values, and a time that cannot be written back in UTC.
 
 // check returns what is wrong with a value; empty: nothing. It adds the path below it.
 type check func(v reflect.Value) (path, problem string)
@@ -20,7 +23,8 @@ type check func(v reflect.Value) (path, problem string)
 // checks of the types of this group's kinds; a type without one holds neither enum nor time.
 var checks = map[reflect.Type]check{}
 
-// checkOf builds the check of a type; nil: there is nothing to check in it. Building happens while the package starts.
+// checkOf builds the check of a type; nil: there is nothing to check in it. Building happens while
+// the package starts.
 func checkOf(t reflect.Type) check {
 	if known, ok := checks[t]; ok {
 		return known

@@ -1,6 +1,10 @@
-// Package decode keeps one stored object that cannot be decoded from stopping all others of its kind. client-go decodes a list as a
-// whole and ends a watch at the first object that it cannot decode; here such an object becomes one that is marked
-// (v1alpha1.Unreadable) and holds what could be read of it, and everything else goes on.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package decode keeps one stored object that cannot be decoded from stopping all others of its
+// kind. client-go decodes a list as a whole and ends a watch at the first object that it cannot
+// decode; here such an object becomes one that is marked (v1alpha1.Unreadable) and holds what could
+// be read of it, and everything else goes on.
 package decode
 
 import (
@@ -54,8 +58,9 @@ func (s isolatingSerializer) DecoderToVersion(d runtime.Decoder, v runtime.Group
 
 type isolatingDecoder struct{ runtime.Decoder }
 
-// Decode decodes as client-go does. Only if that fails, or the result holds what this version cannot work with, objects are looked at
-// one by one, so that the usual case costs what it always did.
+// Decode decodes as client-go does. Only if that fails, or the result holds what this version
+// cannot work with, objects are looked at one by one, so that the usual case costs what it always
+// did.
 func (d isolatingDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
 	object, gvk, err := d.Decoder.Decode(data, defaults, into)
 	if object == nil {
@@ -184,8 +189,9 @@ func unmarshal(data []byte, into any) error {
 	return utiljson.Unmarshal(data, into)
 }
 
-// salvage fills an object with what can be read of it, and marks it. cause is why it cannot be decoded; nil: it can, but holds what
-// this version cannot work with. The error says that not even its metadata can be read.
+// salvage fills an object with what can be read of it, and marks it. cause is why it cannot be
+// decoded; nil: it can, but holds what this version cannot work with. The error says that not even
+// its metadata can be read.
 func salvage(data []byte, object runtime.Object, cause error) error {
 	v := reflect.ValueOf(object).Elem()
 	v.SetZero()
@@ -231,7 +237,8 @@ func firstError(errs ...error) error {
 	return fmt.Errorf("it has no name")
 }
 
-// salvagePart fills spec or status field by field, and returns the fields that cannot be read and why.
+// salvagePart fills spec or status field by field, and returns the fields that cannot be read and
+// why.
 func salvagePart(name string, text json.RawMessage, into reflect.Value) (fields, why []string) {
 	if len(text) == 0 || string(text) == "null" {
 		return nil, nil

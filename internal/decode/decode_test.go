@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package decode
 
 import (
@@ -67,7 +70,8 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := object(tt.kind, tt.spec, tt.status)
-			// A watch says nowhere what it expects; a list says so; a read gives the object to fill.
+			// A watch says nowhere what it expects; a list says so; a read gives the object to
+			// fill.
 			watched, _, err := decoder(t).Decode([]byte(text), nil, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -118,7 +122,7 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
 func TestWhatIsAllRightIsNotTouched(t *testing.T) {
 	for kind, spec := range map[string]string{
 		"Rollout": `{"startAt":"2026-12-01T02:00:00+01:00","state":"Paused","update":{"distributionSet":"s","type":"Soft"}}`, "Target": `{"assignment":{"distributionSet":"s","assignedAt":"2026-12-01T02:00:00Z"}}`,
-		"SoftwareModule": `{"rollback":"Supported"}`, "DistributionSet": `{"invalidation":{"cancelation":"Force"}}`, "AutoAssignment": `{"state":""}`, "DeploymentGroup": `{"targets":["a"]}`,
+		"SoftwareModule": `{"rollback":"Supported"}`, "DistributionSet": `{"invalidation":{"cancellation":"Force"}}`, "AutoAssignment": `{"state":""}`, "DeploymentGroup": `{"targets":["a"]}`,
 	} {
 		o, _, err := decoder(t).Decode([]byte(object(kind, spec, `{"unknown":{"of":"a newer version"}}`)), nil, nil)
 		if err != nil || v1alpha1.UnreadableOf(o) != nil {
@@ -150,7 +154,7 @@ func BenchmarkList(b *testing.B) {
 	}
 	item := object("Target", `{"tokenSecretRef":{"name":"tokens","key":"dev-17"},"type":"gateway"}`, `{"observedGeneration":1,"controllerID":"dev-17","updateStatus":"InSync","nextActionID":217000001,
 		"lastSeen":"2026-01-01T00:00:00Z","attributes":{"hw":"B","serial":"12345"},"installed":{"distributionSet":"s","contentHash":"0a0a","since":"2026-01-01T00:00:00Z"},
-		"actions":[{"id":217000000,"source":{"kind":"Rollout","name":"r","uid":"u","since":"2026-01-01T00:00:00.000000Z"},"distributionSet":"s","state":"Finished","beganAt":"2026-01-01T00:00:00Z","closedAt":"2026-01-01T00:00:00Z"}],
+		"actions":[{"id":217000000,"source":{"kind":"Rollout","name":"r","uid":"u","since":"2026-01-01T00:00:00.000000Z"},"distributionSet":"s","state":"Finished","startedAt":"2026-01-01T00:00:00Z","closedAt":"2026-01-01T00:00:00Z"}],
 		"conditions":[{"type":"Ready","status":"True","reason":"Ready","message":"served","lastTransitionTime":"2026-01-01T00:00:00Z"}]}`)
 	text := []byte(`{"apiVersion":"goshawk.dev/v1alpha1","kind":"TargetList","metadata":{"resourceVersion":"9"},"items":[` + strings.Repeat(item+",", 999) + item + `]}`)
 	isolating := decoder(b)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package decode
 
 import (
@@ -26,11 +29,13 @@ type informers struct {
 	params runtime.ParameterCodec
 }
 
-// Isolate makes the caches of a manager isolate objects of this group that cannot be decoded, and report them.
+// Isolate makes the caches of a manager isolate objects of this group that cannot be decoded, and
+// report them.
 //
-// controller-runtime builds the decoders of its caches itself, so the list and the watch of these kinds are done here. What they
-// ask for (path, selectors, and so the namespaces that a manager is limited to) stays controller-runtime's: its own list is asked,
-// and the request is taken from it instead of being sent.
+// controller-runtime builds the decoders of its caches itself, so the list and the watch of these
+// kinds are done here. What they ask for (path, selectors, and so the namespaces that a manager is
+// limited to) stays controller-runtime's: its own list is asked, and the request is taken from it
+// instead of being sent.
 func Isolate(options *cache.Options, config *rest.Config, scheme *runtime.Scheme, report *Report) error {
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {

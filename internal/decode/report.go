@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package decode
 
 import (
@@ -17,8 +20,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Report names the objects that cannot be decoded: in the log and in a metric, and in an event where Announce runs. All caches of a
-// process share one: several may follow the same object.
+// Report names the objects that cannot be decoded: in the log and in a metric, and in an event
+// where Announce runs. All caches of a process share one: several may follow the same object.
 type Report struct {
 	mu      sync.Mutex
 	objects map[identity]client.Object
@@ -59,7 +62,8 @@ func (r *Report) handler() toolscache.ResourceEventHandler {
 	}
 }
 
-// see notes an object. One that cannot be read is reported when that is new, or its resourceVersion and the message are.
+// see notes an object. One that cannot be read is reported when that is new, or its resourceVersion
+// and the message are.
 func (r *Report) see(o client.Object) {
 	mark := v1alpha1.UnreadableOf(o)
 	if mark == nil {
@@ -114,8 +118,8 @@ func (r *Report) announce(o client.Object) {
 	}
 }
 
-// Announce writes an event for every object of a namespace that cannot be read, until ctx ends. An empty namespace stands for all.
-// One process does so: the one that runs the controllers.
+// Announce writes an event for every object of a namespace that cannot be read, until ctx ends. An
+// empty namespace stands for all. One process does so: the one that runs the controllers.
 func (r *Report) Announce(ctx context.Context, namespace string, recorder events.EventRecorder) {
 	r.mu.Lock()
 	r.recorders[namespace] = recorder

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -41,7 +44,7 @@ type exchange struct {
 // ok is the only answer real clients are content with.
 func (x exchange) ok() bool { return x.err == nil && x.http == http.StatusOK }
 
-// gone: the door does not, or no longer, want to hear about this action.
+// gone: the device API does not, or no longer, want to hear about this action.
 func (x exchange) gone() bool {
 	return x.http == http.StatusNotFound || x.http == http.StatusMethodNotAllowed || x.http == http.StatusGone
 }

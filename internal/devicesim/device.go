@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -11,7 +14,7 @@ import (
 
 const (
 	// retryInterval is how soon a device polls again that has never learnt an
-	// interval from the door.
+	// interval from the device API.
 	retryInterval = 10 * time.Second
 	// busyInterval is the longest a busy device waits before it asks whether
 	// its action was canceled.
@@ -34,7 +37,7 @@ type device struct {
 	// The rest belongs to whoever visits the device.
 	dice     rand.PCG
 	nextPoll time.Time
-	sleep    time.Duration // what the door asked for last
+	sleep    time.Duration // what the device API asked for last
 	work     *work
 	closed   []outcome // newest last
 	denied   string    // action the user has denied
@@ -112,12 +115,12 @@ func (w *work) waits() bool {
 }
 
 // held: a maintenance window or the like keeps the next step back, so that it
-// is worth asking the door again.
+// is worth asking the device API again.
 func (w *work) held() bool {
 	return w.waits() && w.done < len(w.steps) && !w.steps[w.done].late
 }
 
-// installs: the device has begun to change its software.
+// installs: the device has started to change its software.
 func (w *work) installs() bool {
 	return w.done > 0 && w.steps[w.done-1].phase == installing
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -13,11 +16,11 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-const doorURL = "http://door.test"
+const deviceAPIURL = "http://devices.test"
 
-// door is a scripted DDI server: it offers each device at most one action and
+// device API is a scripted DDI server: it offers each device at most one action and
 // keeps a log of all that devices say, in words short enough for a table.
-type door struct {
+type deviceAPI struct {
 	mu      sync.Mutex
 	url     string // for links
 	start   time.Time
@@ -30,7 +33,7 @@ type door struct {
 	log     []string
 }
 
-// offer is one action as the door plays it.
+// offer is one action as the device API plays it.
 type offer struct {
 	id       string
 	state    offerState
@@ -47,18 +50,18 @@ const (
 	confirming
 	canceling
 	closed
-	stuck // offers the deployment for ever, as a door that lost the result
+	stuck // offers the deployment for ever, as a device API that lost the result
 )
 
-func newDoor() *door {
-	return &door{
-		url: doorURL, start: time.Now(), sleep: time.Minute, offers: map[string]*offer{}, wants: map[string]bool{},
+func newDeviceAPI() *deviceAPI {
+	return &deviceAPI{
+		url: deviceAPIURL, start: time.Now(), sleep: time.Minute, offers: map[string]*offer{}, wants: map[string]bool{},
 		answers: map[string]int{}, polls: map[string]int{}, tokens: map[string]bool{},
 	}
 }
 
 // offer gives the device an ordinary forced update.
-func (d *door) offer(device, id string) *offer {
+func (d *deviceAPI) offer(device, id string) *offer {
 	o := &offer{
 		id: id, download: wire.HandlingForced, update: wire.HandlingForced,
 		chunks: []wire.Chunk{{Part: "os", Name: "linux", Version: "6.6"}},
@@ -70,26 +73,26 @@ func (d *door) offer(device, id string) *offer {
 }
 
 // change alters the script between two requests.
-func (d *door) change(f func()) {
+func (d *deviceAPI) change(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f()
 }
 
-func (d *door) lines() []string {
+func (d *deviceAPI) lines() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.log)
 }
 
-func (d *door) note(device, format string, args ...any) {
+func (d *deviceAPI) note(device, format string, args ...any) {
 	since := time.Since(d.start).Round(time.Millisecond)
 	d.log = append(d.log, fmt.Sprintf("%s %s ", since, device)+fmt.Sprintf(format, args...))
 }
 
 // RoundTrip serves a request without a network, so that a synctest bubble can
 // own the time.
-func (d *door) RoundTrip(r *http.Request) (*http.Response, error) {
+func (d *deviceAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -101,7 +104,7 @@ func (d *door) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer.Result(), nil
 }
 
-func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (d *deviceAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	body, _ := io.ReadAll(r.Body)
@@ -124,7 +127,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (d *door) serve(device, request string, body []byte) (int, any) {
+func (d *deviceAPI) serve(device, request string, body []byte) (int, any) {
 	o := d.offers[device]
 	switch {
 	case request == "GET ":
@@ -152,7 +155,7 @@ func (d *door) serve(device, request string, body []byte) (int, any) {
 	return 404, nil
 }
 
-func (d *door) base(device string, o *offer) wire.Base {
+func (d *deviceAPI) base(device string, o *offer) wire.Base {
 	base := wire.Base{Config: wire.Config{Polling: wire.Polling{Sleep: wire.Sleep(d.sleep)}}}
 	root := d.url + wire.RootPath("default", device)
 	if d.wants[device] {
@@ -172,7 +175,7 @@ func (d *door) base(device string, o *offer) wire.Base {
 	return base
 }
 
-func (d *door) feedback(device string, o *offer, request string, body []byte) int {
+func (d *deviceAPI) feedback(device string, o *offer, request string, body []byte) int {
 	resource := strings.TrimPrefix(strings.TrimSuffix(request, "/"+o.id+"/feedback"), "POST ")
 	if resource == "confirmationBase" {
 		answer, err := wire.DecodeConfirmationFeedback(body)
@@ -187,7 +190,7 @@ func (d *door) feedback(device string, o *offer, request string, body []byte) in
 		d.note(device, "%s refused: %v", resource, err)
 		return 400
 	}
-	status := d.fold(o, resource, report.Status)
+	status := d.apply(o, resource, report.Status)
 	line := fmt.Sprintf("%s %s/%s", resource, report.Status.Execution, report.Status.Result.Finished)
 	if p := report.Status.Result.Progress; p != nil {
 		line += fmt.Sprintf(" %d of %d", p.Count, p.Of)
@@ -202,7 +205,7 @@ func (d *door) feedback(device string, o *offer, request string, body []byte) in
 	return status
 }
 
-func (d *door) fold(o *offer, resource string, status wire.Status) int {
+func (d *deviceAPI) apply(o *offer, resource string, status wire.Status) int {
 	switch {
 	case o.state == stuck:
 	case resource == "cancelAction" && o.state != canceling:

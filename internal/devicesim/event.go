@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -14,30 +17,30 @@ import (
 type Kind string
 
 const (
-	// Polled: the door answered a poll.
+	// Polled: the device API answered a poll.
 	Polled Kind = "Polled"
-	// Began: the device fetched a deployment; Software says of what. From here
-	// on nobody may assume that the device has not begun.
-	Began Kind = "Began"
-	// Reported: the door took a report; Status has it.
+	// Started: the device fetched a deployment; Software says of what. From here
+	// on nobody may assume that the device has not started.
+	Started Kind = "Started"
+	// Reported: the device API took a report; Status has it.
 	Reported Kind = "Reported"
-	// Closed: the door took the report that closes the action; Status has it.
+	// Closed: the device API took the report that closes the action; Status has it.
 	// It follows the Reported of the same report.
 	Closed Kind = "Closed"
-	// Canceled: the device gave up its action and the door took the answer.
+	// Canceled: the device gave up its action and the device API took the answer.
 	Canceled Kind = "Canceled"
-	// CancelRejected: the device refused to give up and the door took the answer.
+	// CancelRejected: the device refused to give up and the device API took the answer.
 	CancelRejected Kind = "CancelRejected"
 	// Confirmed: the device consented to an update, or denied it; Message says which.
 	Confirmed Kind = "Confirmed"
-	// AttributesSent: the door took the device's attributes.
+	// AttributesSent: the device API took the device's attributes.
 	AttributesSent Kind = "AttributesSent"
 	// Downloaded: one artifact was fetched and its checksum is right.
 	Downloaded Kind = "Downloaded"
-	// Dropped: the door no longer knows the action (404, 405 or 410), and the
+	// Dropped: the device API no longer knows the action (404, 405 or 410), and the
 	// device has given it up, or had already closed it.
 	Dropped Kind = "Dropped"
-	// HTTPError: the door gave another answer than 200, or none. The device
+	// HTTPError: the device API gave another answer than 200, or none. The device
 	// tries again at its next poll.
 	HTTPError Kind = "HTTPError"
 )
@@ -56,9 +59,9 @@ type Event struct {
 	// Asked is when the request that led here was sent, At when it was answered.
 	Asked, At time.Time
 	Action    string
-	Software  []Software  // Began
+	Software  []Software  // Started
 	Status    wire.Status // Reported, Closed
-	HTTP      int         // status code of the door's answer, 0 without one
+	HTTP      int         // status code of the device API's answer, 0 without one
 	Message   string      // one sentence for people
 }
 
@@ -109,7 +112,7 @@ func (r *Recorder) Of(kind Kind) []Event {
 	return slices.DeleteFunc(r.Events(), func(e Event) bool { return e.Kind != kind })
 }
 
-// BegunAfter are the devices' beginnings that were asked for after t.
-func (r *Recorder) BegunAfter(t time.Time) []Event {
-	return slices.DeleteFunc(r.Of(Began), func(e Event) bool { return !e.Asked.After(t) })
+// StartedAfter are the devices' beginnings that were asked for after t.
+func (r *Recorder) StartedAfter(t time.Time) []Event {
+	return slices.DeleteFunc(r.Of(Started), func(e Event) bool { return !e.Asked.After(t) })
 }

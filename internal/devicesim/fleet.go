@@ -1,5 +1,8 @@
-// Package devicesim plays a fleet of devices against a DDI door over real
-// HTTP. A device does only what its temperament and the door's answers tell
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package devicesim plays a fleet of devices against a DDI device API over real
+// HTTP. A device does only what its temperament and the device API's answers tell
 // it: it polls, obeys links, reports, and knows nothing of the server's
 // insides.
 //
@@ -8,7 +11,7 @@
 // random depends on the seed and the device's id alone.
 //
 // There is no clock to inject: tests that need exact times run in a
-// testing/synctest bubble with Config.Transport calling the door's handler.
+// testing/synctest bubble with Config.Transport calling the device API's handler.
 package devicesim
 
 import (
@@ -33,7 +36,7 @@ type Device struct {
 	Token string
 	// Temperament is chosen by Config.Mix when empty.
 	Temperament Temperament
-	// Attributes are sent when the door asks for them. Devices may share a map;
+	// Attributes are sent when the device API asks for them. Devices may share a map;
 	// nobody may change it afterwards.
 	Attributes map[string]string
 	// FailCode is the code of this device's failures; Config.FailCode when empty.
@@ -45,7 +48,7 @@ type Device struct {
 
 // Config describes a fleet. BaseURL is mandatory; zero values are sensible.
 type Config struct {
-	// BaseURL is the door's address, to which /{tenant}/controller/v1/{id} is added.
+	// BaseURL is the device API's address, to which /{tenant}/controller/v1/{id} is added.
 	BaseURL string
 	// Tenant of devices that name none. Default "default".
 	Tenant  string
@@ -56,7 +59,7 @@ type Config struct {
 	Mix Mix
 	// Seed fixes every random choice.
 	Seed int64
-	// PollInterval overrides what the door asks for. First polls are spread over
+	// PollInterval overrides what the device API asks for. First polls are spread over
 	// it, or over one second without it.
 	PollInterval time.Duration
 	// Jitter varies every interval by up to this share of it, 0 to 1.
@@ -151,7 +154,7 @@ func parseBase(text string) (*url.URL, error) {
 	return base, nil
 }
 
-// Add puts one more device into the fleet; it begins to poll like the others.
+// Add puts one more device into the fleet; it starts to poll like the others.
 func (f *Fleet) Add(spec Device) error {
 	if spec.ID == "" {
 		return errors.New("a device has no ID; every device needs one")

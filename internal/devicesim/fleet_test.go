@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -21,17 +24,17 @@ import (
 // play is one device in a bubble where time is exact: it polls at 0 s, 10 s,
 // 20 s…, every step takes 1 s and there are two progress reports.
 type play struct {
-	t      *testing.T
-	door   *door
-	fleet  *Fleet
-	record *Recorder
+	t         *testing.T
+	deviceAPI *deviceAPI
+	fleet     *Fleet
+	record    *Recorder
 }
 
 func stage(t *testing.T, temperament Temperament, change func(*Config)) *play {
 	t.Helper()
-	p := &play{t: t, door: newDoor(), record: &Recorder{}}
+	p := &play{t: t, deviceAPI: newDeviceAPI(), record: &Recorder{}}
 	config := Config{
-		BaseURL: doorURL, Transport: p.door, Observer: p.record.Observe, Concurrency: 2,
+		BaseURL: deviceAPIURL, Transport: p.deviceAPI, Observer: p.record.Observe, Concurrency: 2,
 		Devices:      []Device{{ID: "d", Token: "secret", Temperament: temperament}},
 		PollInterval: 10 * time.Second, StepTime: time.Second, Steps: 2,
 	}
@@ -53,7 +56,7 @@ func stage(t *testing.T, temperament Temperament, change func(*Config)) *play {
 // run lets the play go on until the given time since its start.
 func (p *play) run(until time.Duration) {
 	p.t.Helper()
-	ctx, cancel := context.WithDeadline(p.t.Context(), p.door.start.Add(until+time.Millisecond))
+	ctx, cancel := context.WithDeadline(p.t.Context(), p.deviceAPI.start.Add(until+time.Millisecond))
 	defer cancel()
 	if err := p.fleet.Run(ctx); err != nil {
 		p.t.Fatal(err)
@@ -62,16 +65,16 @@ func (p *play) run(until time.Duration) {
 
 func (p *play) wantLog(want ...string) {
 	p.t.Helper()
-	if diff := cmp.Diff(want, p.door.lines()); diff != "" {
-		p.t.Errorf("what the door heard (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, p.deviceAPI.lines()); diff != "" {
+		p.t.Errorf("what the device API heard (-want +got):\n%s", diff)
 	}
 }
 
-// TestTemperaments shows what the door hears of each temperament when it
+// TestTemperaments shows what the device API hears of each temperament when it
 // offers one forced update, within 25 seconds.
 func TestTemperaments(t *testing.T) {
-	begins := []string{"0s d GET deploymentBase/1", "0s d deploymentBase download/none"}
-	installs := append(begins[:2:2],
+	starts := []string{"0s d GET deploymentBase/1", "0s d deploymentBase download/none"}
+	installs := append(starts[:2:2],
 		"1s d deploymentBase downloaded/none",
 		"2s d deploymentBase proceeding/none 1 of 2",
 		"3s d deploymentBase proceeding/none 2 of 2")
@@ -82,18 +85,18 @@ func TestTemperaments(t *testing.T) {
 		stats     Stats
 	}{
 		Obedient: {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
-		Slow: {with(begins,
+		Slow: {with(starts,
 			"10s d deploymentBase downloaded/none",
 			"20s d deploymentBase proceeding/none 1 of 2"), "", Stats{Reports: 3, Busy: 1}},
 		Failing:      {with(installs, "4s d deploymentBase closed/failure code 1"), "", Stats{Reports: 5, Failed: 1}},
 		Flaky:        {with(installs, "4s d deploymentBase closed/failure code 1"), "", Stats{Reports: 5, Failed: 1}},
 		Inconsistent: {with(installs, "4s d deploymentBase closed/failure code INCONSISTENT"), "", Stats{Reports: 5, Failed: 1}},
-		DownloadFails: {with(begins, "1s d deploymentBase closed/failure code 1"), "",
+		DownloadFails: {with(starts, "1s d deploymentBase closed/failure code 1"), "",
 			Stats{Reports: 2, Failed: 1}},
 		RejectsCancel:   {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
 		FinishesInstall: {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
-		Silent:          {begins[:1], "", Stats{Busy: 1}},
-		Vanishes:        {begins[:1], "", Stats{Busy: 1}},
+		Silent:          {starts[:1], "", Stats{Busy: 1}},
+		Vanishes:        {starts[:1], "", Stats{Busy: 1}},
 		ReportsTwice: {[]string{
 			"0s d GET deploymentBase/1",
 			"0s d deploymentBase download/none", "0s d deploymentBase download/none",
@@ -103,7 +106,7 @@ func TestTemperaments(t *testing.T) {
 			"4s d deploymentBase closed/success", "4s d deploymentBase closed/success answered 410",
 		}, "os:linux:6.6", Stats{Reports: 9, Succeeded: 1, Dropped: 1}},
 		ReportsLate: {installs, "", Stats{Reports: 4, Busy: 1}},
-		SkipsUpdate: {with(begins[:1], "0s d deploymentBase closed/success"), "", Stats{Reports: 1, Succeeded: 1}},
+		SkipsUpdate: {with(starts[:1], "0s d deploymentBase closed/success"), "", Stats{Reports: 1, Succeeded: 1}},
 		Denies:      {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
 		Unconfirmed: {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
 	}
@@ -119,13 +122,13 @@ func TestTemperaments(t *testing.T) {
 		t.Run(string(temperament), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := stage(t, temperament, nil)
-				p.door.offer("d", "1")
+				p.deviceAPI.offer("d", "1")
 				p.run(25 * time.Second)
 				p.wantLog(tc.want...)
 				if got := p.fleet.Installed("d"); got != tc.installed {
 					t.Errorf("installed %q, want %q", got, tc.installed)
 				}
-				tc.stats.Devices, tc.stats.Begun = 1, 1
+				tc.stats.Devices, tc.stats.Started = 1, 1
 				got := p.fleet.Stats()
 				got.Polls = 0 // TestPolling
 				if diff := cmp.Diff(tc.stats, got); diff != "" {
@@ -139,14 +142,14 @@ func TestTemperaments(t *testing.T) {
 func TestOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Offline, nil)
-		p.door.offer("d", "1")
+		p.deviceAPI.offer("d", "1")
 		p.run(time.Hour)
 		if err := p.fleet.Poke("d"); err != nil {
 			t.Fatal(err)
 		}
 		p.run(2 * time.Hour)
 		p.wantLog()
-		if n := p.door.polls["d"]; n != 0 {
+		if n := p.deviceAPI.polls["d"]; n != 0 {
 			t.Errorf("an offline device polled %d times", n)
 		}
 		if err := p.fleet.SetTemperament("d", Obedient); err != nil {
@@ -161,8 +164,8 @@ func TestOffline(t *testing.T) {
 
 // TestCancel asks to cancel at 1.5 s, seen by the device when poked at once.
 func TestCancel(t *testing.T) {
-	begins := []string{"0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/none"}
-	with := func(more ...string) []string { return append(begins[:3:3], more...) }
+	starts := []string{"0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/none"}
+	with := func(more ...string) []string { return append(starts[:3:3], more...) }
 	install := []string{
 		"2s d deploymentBase proceeding/none 1 of 2", "3s d deploymentBase proceeding/none 2 of 2",
 		"4s d deploymentBase closed/success",
@@ -183,7 +186,7 @@ func TestCancel(t *testing.T) {
 			with("1.5s d cancelAction closed/success"), map[Kind]int{Canceled: 1}},
 		"finishes-install rejects while installing": {FinishesInstall, 2500 * time.Millisecond,
 			with(install[0], "2.5s d cancelAction rejected/success", install[1], install[2]), map[Kind]int{CancelRejected: 1, Closed: 1}},
-		"silent does not answer": {Silent, 1500 * time.Millisecond, begins[:1], map[Kind]int{}},
+		"silent does not answer": {Silent, 1500 * time.Millisecond, starts[:1], map[Kind]int{}},
 		"reports-late cancels and reports success after all": {ReportsLate, 1500 * time.Millisecond,
 			with("1.5s d cancelAction closed/success", "1.5s d deploymentBase closed/success answered 410"), map[Kind]int{Canceled: 1, Dropped: 1}},
 	}
@@ -191,10 +194,10 @@ func TestCancel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := stage(t, tc.temperament, nil)
-				offer := p.door.offer("d", "1")
+				offer := p.deviceAPI.offer("d", "1")
 				p.run(tc.at - 100*time.Millisecond)
 				p.sleepUntil(tc.at)
-				p.door.change(func() { offer.state = canceling })
+				p.deviceAPI.change(func() { offer.state = canceling })
 				if err := p.fleet.Poke("d"); err != nil {
 					t.Fatal(err)
 				}
@@ -210,12 +213,12 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-func (p *play) sleepUntil(at time.Duration) { time.Sleep(time.Until(p.door.start.Add(at))) }
+func (p *play) sleepUntil(at time.Duration) { time.Sleep(time.Until(p.deviceAPI.start.Add(at))) }
 
 func TestCancelOfAnActionNeverSeenIsAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Obedient, nil)
-		p.door.offer("d", "9").state = canceling
+		p.deviceAPI.offer("d", "9").state = canceling
 		p.run(15 * time.Second)
 		p.wantLog("0s d cancelAction closed/success")
 	})
@@ -224,25 +227,25 @@ func TestCancelOfAnActionNeverSeenIsAcknowledged(t *testing.T) {
 func TestCancelIsSeenAtABusyPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Slow, nil)
-		offer := p.door.offer("d", "1")
+		offer := p.deviceAPI.offer("d", "1")
 		p.run(time.Second)
-		p.door.change(func() { offer.state = canceling })
+		p.deviceAPI.change(func() { offer.state = canceling })
 		p.run(25 * time.Second)
 		p.wantLog("0s d GET deploymentBase/1", "0s d deploymentBase download/none", "5s d cancelAction closed/success")
 	})
 }
 
-func TestReportsLateWaitsUntilTheDoorHasClosed(t *testing.T) {
+func TestReportsLateWaitsUntilTheDeviceAPIHasClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, ReportsLate, nil)
-		offer := p.door.offer("d", "1")
+		offer := p.deviceAPI.offer("d", "1")
 		p.run(31 * time.Second)
-		before := len(p.door.lines())
-		p.door.change(func() { offer.state = closed })
+		before := len(p.deviceAPI.lines())
+		p.deviceAPI.change(func() { offer.state = closed })
 		p.run(45 * time.Second)
-		got := p.door.lines()[before:]
+		got := p.deviceAPI.lines()[before:]
 		if diff := cmp.Diff([]string{"35s d deploymentBase closed/success answered 410"}, got); diff != "" {
-			t.Errorf("after the door closed (-want +got):\n%s", diff)
+			t.Errorf("after the device API closed (-want +got):\n%s", diff)
 		}
 		if got := p.fleet.Installed("d"); got != "os:linux:6.6" {
 			t.Errorf("installed %q", got)
@@ -254,7 +257,7 @@ func TestFlakySucceedsAtTheSecondAttemptAndForgetsForOtherSoftware(t *testing.T)
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Flaky, func(c *Config) { c.Steps = 0; c.StepTime = 0 })
 		for i, version := range []string{"6.6", "6.6", "6.7"} {
-			p.door.offer("d", fmt.Sprint(i+1)).chunks[0].Version = version
+			p.deviceAPI.offer("d", fmt.Sprint(i+1)).chunks[0].Version = version
 			p.run(time.Duration(i)*10*time.Second + 5*time.Second)
 		}
 		var results []wire.Finished
@@ -270,9 +273,9 @@ func TestFlakySucceedsAtTheSecondAttemptAndForgetsForOtherSoftware(t *testing.T)
 func TestSilentTakesUpNewWorkOnceTheOldIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Silent, nil)
-		p.door.offer("d", "1")
+		p.deviceAPI.offer("d", "1")
 		p.run(12 * time.Second)
-		p.door.offer("d", "2")
+		p.deviceAPI.offer("d", "2")
 		p.run(30 * time.Second)
 		p.wantLog("0s d GET deploymentBase/1", "15s d GET deploymentBase/2")
 	})
@@ -291,7 +294,7 @@ func TestConfirmation(t *testing.T) {
 		t.Run(string(temperament), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := stage(t, temperament, nil)
-				p.door.offer("d", "1").state = confirming
+				p.deviceAPI.offer("d", "1").state = confirming
 				p.run(11500 * time.Millisecond)
 				p.wantLog(want...)
 			})
@@ -302,7 +305,7 @@ func TestConfirmation(t *testing.T) {
 func TestDownloadOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Obedient, nil)
-		p.door.offer("d", "1").update = wire.HandlingSkip
+		p.deviceAPI.offer("d", "1").update = wire.HandlingSkip
 		p.run(25 * time.Second)
 		p.wantLog("0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/success")
 		if got := p.fleet.Installed("d"); got != "" {
@@ -314,10 +317,10 @@ func TestDownloadOnly(t *testing.T) {
 func TestMaintenanceWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Obedient, nil)
-		offer := p.door.offer("d", "1")
+		offer := p.deviceAPI.offer("d", "1")
 		offer.update, offer.window = wire.HandlingSkip, wire.WindowUnavailable
 		p.run(7 * time.Second)
-		p.door.change(func() { offer.update, offer.window = wire.HandlingForced, wire.WindowAvailable })
+		p.deviceAPI.change(func() { offer.update, offer.window = wire.HandlingForced, wire.WindowAvailable })
 		p.run(25 * time.Second)
 		p.wantLog(
 			"0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/none",
@@ -331,7 +334,7 @@ func TestMaintenanceWindow(t *testing.T) {
 func TestAttributesAreSentWhenAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Obedient, func(c *Config) { c.Devices[0].Attributes = map[string]string{"hw": "B", "site": "x"} })
-		p.door.wants["d"] = true
+		p.deviceAPI.wants["d"] = true
 		p.run(25 * time.Second)
 		p.wantLog("0s d configData 2 attributes, error <nil>")
 		if n := len(p.record.Of(AttributesSent)); n != 1 {
@@ -341,7 +344,7 @@ func TestAttributesAreSentWhenAsked(t *testing.T) {
 }
 
 // TestTrouble answers one resource with an error until 12 s; no device gives
-// up on a door that is only ill.
+// up on a device API that is only ill.
 func TestTrouble(t *testing.T) {
 	report := "POST deploymentBase/1/feedback"
 	tests := map[string]struct {
@@ -376,10 +379,10 @@ func TestTrouble(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := stage(t, Obedient, nil)
-				p.door.offer("d", "1")
-				p.door.answers[tc.request] = tc.status
+				p.deviceAPI.offer("d", "1")
+				p.deviceAPI.answers[tc.request] = tc.status
 				p.run(min(12*time.Second, tc.until))
-				p.door.change(func() { clear(p.door.answers) })
+				p.deviceAPI.change(func() { clear(p.deviceAPI.answers) })
 				p.run(tc.until)
 				p.wantLog(tc.want...)
 				if stats := p.fleet.Stats(); stats.HTTPErrors != tc.errors {
@@ -393,14 +396,14 @@ func TestTrouble(t *testing.T) {
 func TestAClosedActionIsReportedAgainButNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Obedient, func(c *Config) { c.Steps = 0 })
-		p.door.offer("d", "1").state = stuck
+		p.deviceAPI.offer("d", "1").state = stuck
 		p.run(15 * time.Second)
 		p.wantLog(
 			"0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/none",
 			"2s d deploymentBase closed/success", "5s d deploymentBase closed/success", "15s d deploymentBase closed/success",
 		)
-		if n := len(p.record.Of(Began)); n != 1 {
-			t.Errorf("began %d times, want once", n)
+		if n := len(p.record.Of(Started)); n != 1 {
+			t.Errorf("started %d times, want once", n)
 		}
 	})
 }
@@ -410,16 +413,16 @@ func TestPolling(t *testing.T) {
 		change      func(*Config)
 		least, most int // polls in 300 s
 	}{
-		"the door's interval, 60 s":   {func(c *Config) { c.PollInterval = 0 }, 6, 6},
-		"an interval of its own":      {func(c *Config) { c.PollInterval = 20 * time.Second }, 16, 16},
-		"jitter keeps the mean, ±30%": {func(c *Config) { c.PollInterval = 3 * time.Second; c.Jitter = 0.3 }, 90, 112},
+		"the device API's interval, 60 s": {func(c *Config) { c.PollInterval = 0 }, 6, 6},
+		"an interval of its own":          {func(c *Config) { c.PollInterval = 20 * time.Second }, 16, 16},
+		"jitter keeps the mean, ±30%":     {func(c *Config) { c.PollInterval = 3 * time.Second; c.Jitter = 0.3 }, 90, 112},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := stage(t, Obedient, tc.change)
 				p.run(300 * time.Second)
-				if got := p.door.polls["d"]; got < tc.least || got > tc.most {
+				if got := p.deviceAPI.polls["d"]; got < tc.least || got > tc.most {
 					t.Errorf("%d polls, want %d to %d", got, tc.least, tc.most)
 				}
 			})
@@ -437,15 +440,15 @@ func TestSameSeedSamePlay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			door := newDoor()
+			deviceAPI := newDeviceAPI()
 			config := Config{
-				BaseURL: doorURL, Transport: door, Mix: mix, Seed: seed, Jitter: 0.5, Concurrency: 1,
+				BaseURL: deviceAPIURL, Transport: deviceAPI, Mix: mix, Seed: seed, Jitter: 0.5, Concurrency: 1,
 				PollInterval: 7 * time.Second, StepTime: time.Second, Steps: 1,
 			}
 			for i := range 20 {
 				id := fmt.Sprintf("d%d", i)
 				config.Devices = append(config.Devices, Device{ID: id})
-				door.offer(id, "1")
+				deviceAPI.offer(id, "1")
 			}
 			fleet, err := New(config)
 			if err != nil {
@@ -456,7 +459,7 @@ func TestSameSeedSamePlay(t *testing.T) {
 			if err := fleet.Run(ctx); err != nil {
 				t.Fatal(err)
 			}
-			log = strings.Join(door.lines(), "\n")
+			log = strings.Join(deviceAPI.lines(), "\n")
 		})
 		return log
 	}
@@ -469,18 +472,18 @@ func TestSameSeedSamePlay(t *testing.T) {
 	}
 }
 
-func TestBegunAfter(t *testing.T) {
+func TestStartedAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := stage(t, Obedient, nil)
 		p.run(5 * time.Second)
-		p.door.offer("d", "1")
+		p.deviceAPI.offer("d", "1")
 		stop := time.Now()
 		p.run(15 * time.Second)
-		if got := p.record.BegunAfter(stop); len(got) != 1 || got[0].Action != "1" {
-			t.Errorf("begun after the stop: %v, want action 1", got)
+		if got := p.record.StartedAfter(stop); len(got) != 1 || got[0].Action != "1" {
+			t.Errorf("started after the stop: %v, want action 1", got)
 		}
-		if got := p.record.BegunAfter(time.Now()); len(got) != 0 {
-			t.Errorf("begun after now: %v", got)
+		if got := p.record.StartedAfter(time.Now()); len(got) != 0 {
+			t.Errorf("started after now: %v", got)
 		}
 	})
 }
@@ -509,28 +512,28 @@ func TestArtifactsAreFetchedAndChecked(t *testing.T) {
 				fmt.Fprint(w, content)
 			}))
 			defer store.Close()
-			door := newDoor()
-			server := httptest.NewServer(door)
+			deviceAPI := newDeviceAPI()
+			server := httptest.NewServer(deviceAPI)
 			defer server.Close()
-			door.url = server.URL
-			door.offer("d", "1").chunks[0].Artifacts = []wire.Artifact{{
+			deviceAPI.url = server.URL
+			deviceAPI.offer("d", "1").chunks[0].Artifacts = []wire.Artifact{{
 				Filename: "a.swu", Size: tc.size, Hashes: wire.Hashes{SHA256: tc.sha256},
 				Links: wire.ArtifactLinks{DownloadHTTP: wire.Link{Href: store.URL + "/a.swu"}},
 			}}
 			config := Config{
-				BaseURL: door.url, FetchArtifacts: true, PollInterval: 10 * time.Millisecond,
+				BaseURL: deviceAPI.url, FetchArtifacts: true, PollInterval: 10 * time.Millisecond,
 				Devices: []Device{{ID: "d", Token: "secret"}},
 			}
 			runUntil(t, config, func(f *Fleet) bool { return f.Stats().Succeeded+f.Stats().Failed == 1 })
-			lines := door.lines()
+			lines := deviceAPI.lines()
 			if last := lines[len(lines)-1]; !strings.HasSuffix(last, tc.want) {
 				t.Errorf("the last report was %q, want %s", last, tc.want)
 			}
 			if leaked != "" {
 				t.Errorf("the token %q was shown to a foreign host", leaked)
 			}
-			if !door.tokens["TargetToken secret"] || len(door.tokens) != 1 {
-				t.Errorf("the door saw %v, want only the token", door.tokens)
+			if !deviceAPI.tokens["TargetToken secret"] || len(deviceAPI.tokens) != 1 {
+				t.Errorf("the device API saw %v, want only the token", deviceAPI.tokens)
 			}
 		})
 	}
@@ -563,10 +566,10 @@ func runUntil(t *testing.T, config Config, enough func(*Fleet) bool) {
 // update, the other is poked and changed all the time. Meant for the race
 // detector as much as for the counts.
 func TestTwoThousandDevices(t *testing.T) {
-	door := newDoor()
-	server := httptest.NewServer(door)
+	deviceAPI := newDeviceAPI()
+	server := httptest.NewServer(deviceAPI)
 	defer server.Close()
-	door.url = server.URL
+	deviceAPI.url = server.URL
 	mix, err := ParseMix("obedient=90,failing=5,silent=5")
 	if err != nil {
 		t.Fatal(err)
@@ -577,7 +580,7 @@ func TestTwoThousandDevices(t *testing.T) {
 		id := fmt.Sprintf("device-%04d", i)
 		config.Devices = append(config.Devices, Device{ID: id})
 		if i >= 1000 {
-			door.offer(id, "1")
+			deviceAPI.offer(id, "1")
 			want[mix.Choose(0, id)]++
 		}
 	}
@@ -592,7 +595,7 @@ func TestTwoThousandDevices(t *testing.T) {
 		if s.HTTPErrors != 0 {
 			t.Errorf("%d errors, the last: %s", s.HTTPErrors, s.LastError)
 		}
-		return s.Begun == 1000 && s.Succeeded == want[Obedient] && s.Failed == want[Failing] &&
+		return s.Started == 1000 && s.Succeeded == want[Obedient] && s.Failed == want[Failing] &&
 			s.Busy == want[Silent] && s.Polls > 4000
 	})
 }
@@ -604,9 +607,9 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"no address":        {Config{}, `base URL "" is not usable; give one like http://127.0.0.1:8080`},
 		"a bare host":       {Config{BaseURL: "localhost:8080"}, `base URL "localhost:8080" is not usable; give one like http://127.0.0.1:8080`},
-		"too much jitter":   {Config{BaseURL: doorURL, Jitter: 2}, "jitter is 2; give a share from 0 to 1"},
-		"a nameless device": {Config{BaseURL: doorURL, Devices: []Device{{}}}, "a device has no ID; every device needs one"},
-		"a twin":            {Config{BaseURL: doorURL, Devices: []Device{{ID: "a"}, {ID: "a"}}}, "device a is there twice; ids must be unique in a fleet"},
+		"too much jitter":   {Config{BaseURL: deviceAPIURL, Jitter: 2}, "jitter is 2; give a share from 0 to 1"},
+		"a nameless device": {Config{BaseURL: deviceAPIURL, Devices: []Device{{}}}, "a device has no ID; every device needs one"},
+		"a duplicate":       {Config{BaseURL: deviceAPIURL, Devices: []Device{{ID: "a"}, {ID: "a"}}}, "device a is there twice; ids must be unique in a fleet"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -616,7 +619,7 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
-	_, err := New(Config{BaseURL: doorURL, Devices: []Device{{ID: "a", Temperament: "moody"}}})
+	_, err := New(Config{BaseURL: deviceAPIURL, Devices: []Device{{ID: "a", Temperament: "moody"}}})
 	if err == nil || !strings.HasPrefix(err.Error(), `device a: unknown temperament "moody"; known are obedient, slow,`) {
 		t.Errorf("error %v does not name device and temperament", err)
 	}
@@ -627,7 +630,7 @@ func BenchmarkMemory(b *testing.B) {
 	const devices = 20000
 	for b.Loop() {
 		var before, after runtime.MemStats
-		config := Config{BaseURL: doorURL, Devices: make([]Device, devices)}
+		config := Config{BaseURL: deviceAPIURL, Devices: make([]Device, devices)}
 		for i := range config.Devices {
 			config.Devices[i].ID = fmt.Sprintf("device-%05d", i)
 		}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -57,7 +60,7 @@ func TestMixErrors(t *testing.T) {
 	for text, want := range tests {
 		_, err := ParseMix(text)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("error %v\ndoes not begin with %s", err, want)
+			t.Errorf("error %v\ndoes not start with %s", err, want)
 		}
 	}
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -26,7 +29,7 @@ type step struct {
 	phase    phase
 	fetch    bool // download the artifacts first
 	installs bool // from here on the device runs the new software
-	late     bool // hold the report back until the door has closed the action
+	late     bool // hold the report back until the device API has closed the action
 	final    bool // the report closes the action
 	status   wire.Status
 }
@@ -37,7 +40,7 @@ type order struct {
 	steps    int    // proceeding reports between downloaded and the result
 	failCode string // code of a failure
 	fails    bool   // this attempt of a Flaky device fails
-	// downloadOnly: the door wants the software on the device, not installed.
+	// downloadOnly: the device API wants the software on the device, not installed.
 	downloadOnly bool
 }
 
@@ -53,11 +56,11 @@ func script(t Temperament, o order) []step {
 	case t == SkipsUpdate:
 		return []step{{final: true, status: success("Skipped Update.")}}
 	case t == DownloadFails:
-		return []step{beginDownload(), {
+		return []step{startDownload(), {
 			after: o.stepTime, phase: downloading, final: true, status: failure(o.failCode, "Download failed."),
 		}}
 	case o.downloadOnly:
-		return []step{beginDownload(), {
+		return []step{startDownload(), {
 			after: o.stepTime, phase: downloading, fetch: true, final: true,
 			status: report(wire.ExecutionDownloaded, wire.FinishedSuccess, "Downloaded, not to be installed."),
 		}}
@@ -66,7 +69,7 @@ func script(t Temperament, o order) []step {
 }
 
 func installation(t Temperament, o order) []step {
-	steps := []step{beginDownload(), {
+	steps := []step{startDownload(), {
 		after: o.stepTime, phase: downloading, fetch: true,
 		status: report(wire.ExecutionDownloaded, wire.FinishedNone, "Downloaded."),
 	}}
@@ -92,7 +95,7 @@ func result(t Temperament, o order) step {
 	return last
 }
 
-func beginDownload() step {
+func startDownload() step {
 	return step{phase: downloading, status: report(wire.ExecutionDownload, wire.FinishedNone, "Downloading.")}
 }
 

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -12,7 +15,7 @@ type Stats struct {
 	Devices         int64
 	Busy            int64 // devices with an open action
 	Polls           int64
-	Begun           int64
+	Started         int64
 	Reports         int64
 	Succeeded       int64
 	Failed          int64
@@ -31,7 +34,7 @@ type Stats struct {
 type tally struct {
 	busy, bytes         atomic.Int64
 	succeeded, failed   atomic.Int64
-	polled, began       atomic.Int64
+	polled, started     atomic.Int64
 	reported, attrs     atomic.Int64
 	canceled, rejected  atomic.Int64
 	confirmed, fetched  atomic.Int64
@@ -43,8 +46,8 @@ func (t *tally) count(e Event) {
 	switch e.Kind {
 	case Polled:
 		t.polled.Add(1)
-	case Began:
-		t.began.Add(1)
+	case Started:
+		t.started.Add(1)
 	case Reported:
 		t.reported.Add(1)
 	case Closed:
@@ -79,7 +82,7 @@ func (t *tally) countResult(finished wire.Finished) {
 func (f *Fleet) Stats() Stats {
 	t := &f.tally
 	s := Stats{
-		Busy: t.busy.Load(), Polls: t.polled.Load(), Begun: t.began.Load(), Reports: t.reported.Load(),
+		Busy: t.busy.Load(), Polls: t.polled.Load(), Started: t.started.Load(), Reports: t.reported.Load(),
 		Succeeded: t.succeeded.Load(), Failed: t.failed.Load(), Canceled: t.canceled.Load(),
 		CancelsRejected: t.rejected.Load(), Confirmations: t.confirmed.Load(), AttributesSent: t.attrs.Load(),
 		Downloads: t.fetched.Load(), DownloadedBytes: t.bytes.Load(), Dropped: t.dropped.Load(),

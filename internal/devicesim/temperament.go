@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -25,7 +28,8 @@ const (
 	Inconsistent Temperament = "inconsistent"
 	// RejectsCancel rejects every cancel and goes on.
 	RejectsCancel Temperament = "rejects-cancel"
-	// FinishesInstall gives up while downloading and rejects a cancel once it installs, as RAUC's client does.
+	// FinishesInstall gives up while downloading and rejects a cancel once it installs, as RAUC's
+	// client does.
 	FinishesInstall Temperament = "finishes-install"
 	// Silent fetches its deployment, goes on polling, and never reports or answers a cancel.
 	Silent Temperament = "silent"
@@ -58,8 +62,8 @@ var stories = []struct {
 	{Inconsistent, "fails with code INCONSISTENT"},
 	{RejectsCancel, "rejects every cancel and goes on"},
 	{FinishesInstall, "rejects a cancel once it installs"},
-	{Silent, "begins, goes on polling, never reports"},
-	{Vanishes, "begins and is never heard of again"},
+	{Silent, "starts, goes on polling, never reports"},
+	{Vanishes, "starts and is never heard of again"},
 	{Offline, "never polls"},
 	{ReportsTwice, "sends every report two times"},
 	{ReportsLate, "reports its result after its action was closed"},
@@ -100,5 +104,5 @@ func ParseTemperament(word string) (Temperament, error) {
 	return "", fmt.Errorf("unknown temperament %q; known are %s", word, strings.Join(words, ", "))
 }
 
-// mute devices never answer anything about the action they have begun.
+// mute devices never answer anything about the action they have started.
 func (t Temperament) mute() bool { return t == Silent || t == Vanishes }

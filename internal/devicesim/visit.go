@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package devicesim
 
 import (
@@ -58,7 +61,7 @@ func (f *Fleet) follow(ctx context.Context, d *device, links wire.BaseLinks) {
 	}
 }
 
-// release notices that the door has closed the action whose report is held
+// release notices that the device API has closed the action whose report is held
 // back, or which a silent device is sitting on.
 func (d *device) release(links wire.BaseLinks) {
 	if d.work == nil {
@@ -82,7 +85,7 @@ func (f *Fleet) sendAttributes(ctx context.Context, d *device, href string) {
 }
 
 // offered looks at a deployment: new work, work at hand that may now go on, or
-// an action that was closed and whose report the door must have lost.
+// an action that was closed and whose report the device API must have lost.
 func (f *Fleet) offered(ctx context.Context, d *device, href string) {
 	id := actionIn(href)
 	if d.work != nil && d.work.released && d.Temperament.mute() {
@@ -105,12 +108,12 @@ func (f *Fleet) offered(ctx context.Context, d *device, href string) {
 	case d.work != nil:
 		d.work.download, d.work.update = offer.Deployment.Download, offer.Deployment.Update
 	default:
-		f.begin(d, feedbackURL(href), offer, x)
+		f.start(d, feedbackURL(href), offer, x)
 	}
 }
 
-// begin takes on an action.
-func (f *Fleet) begin(d *device, report string, offer wire.DeploymentBase, x exchange) {
+// start takes on an action.
+func (f *Fleet) start(d *device, report string, offer wire.DeploymentBase, x exchange) {
 	deployment := offer.Deployment
 	w := &work{id: offer.ID, report: report, download: deployment.Download, update: deployment.Update}
 	w.software, w.artifacts = softwareOf(deployment.Chunks)
@@ -123,7 +126,7 @@ func (f *Fleet) begin(d *device, report string, offer wire.DeploymentBase, x exc
 	}
 	f.setWork(d, w)
 	f.emit(Event{
-		Kind: Began, Device: d.ID, Action: w.id, Software: w.software,
+		Kind: Started, Device: d.ID, Action: w.id, Software: w.software,
 		Asked: x.asked, At: x.at, HTTP: x.http,
 	})
 }
@@ -182,7 +185,7 @@ func (f *Fleet) download(ctx context.Context, d *device) bool {
 }
 
 // proceed goes on after a step, or ends the work with its last one. A device
-// remembers what it has closed itself, not what the door took away from it.
+// remembers what it has closed itself, not what the device API took away from it.
 func (f *Fleet) proceed(d *device, after step) {
 	w := d.work
 	if after.final {
@@ -194,7 +197,7 @@ func (f *Fleet) proceed(d *device, after step) {
 	w.due = time.Now().Add(w.steps[w.done].after)
 }
 
-// abandon ends work that the door has canceled or closed, except that a late
+// abandon ends work that the device API has canceled or closed, except that a late
 // reporter now tells how it went after all.
 func (f *Fleet) abandon(d *device) {
 	w := d.work
@@ -339,7 +342,7 @@ func (f *Fleet) setWork(d *device, w *work) {
 	d.work = w
 }
 
-// setInstalled is what the device runs now, whatever the door learns of it.
+// setInstalled is what the device runs now, whatever the device API learns of it.
 func (f *Fleet) setInstalled(d *device, software string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

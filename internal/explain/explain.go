@@ -1,5 +1,9 @@
-// Package explain says of one target and one rollout which group it is in and what it waits for, or the exact reason why it is in none. The reasons are
-// those of package offer, made readable; there is no second opinion.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package explain says of one target and one rollout which group it is in and what it waits for, or
+// the exact reason why it is in none. The reasons are those of package offer, made readable; there
+// is no second opinion.
 package explain
 
 import (
@@ -20,7 +24,7 @@ const (
 	CodeExpression      offer.Code = "Expression"      // targetExpression is not true
 	CodeInvalid         offer.Code = "Invalid"         // the selection cannot be evaluated
 	CodeDuplicate       offer.Code = "Duplicate"       // an older target has the controllerID
-	CodeLaterThanPlan   offer.Code = "LaterThanPlan"   // it began to match after membership was frozen
+	CodeLaterThanPlan   offer.Code = "LaterThanPlan"   // it started to match after membership was frozen
 	CodeGrowthEnded     offer.Code = "GrowthEnded"     // a dynamic rollout takes in nobody any more
 	CodeJoinsLater      offer.Code = "JoinsLater"      // a dynamic rollout takes it in
 	CodeBudgetExhausted offer.Code = "BudgetExhausted" // the rollout's error budget has tripped
@@ -46,7 +50,8 @@ func (e Explanation) String() string {
 	return fmt.Sprintf("in group %s, %s: %s", e.Group, e.Bucket, e.Reason.Message)
 }
 
-// Of explains a target of world w and a rollout with the groups of its plan and its set; nil: there is none.
+// Of explains a target of world w and a rollout with the groups of its plan and its set; nil: there
+// is none.
 func Of(w offer.World, r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, set *offer.Set) Explanation {
 	for _, g := range groups {
 		for i, name := range g.Spec.Targets {
@@ -58,7 +63,8 @@ func Of(w offer.World, r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, 
 	return Explanation{Reason: absent(w, r, set)}
 }
 
-// member explains one who is in a group: what the device is given now if it comes from this rollout, else what the rules say to this rollout's wish.
+// member explains one who is in a group: what the device is given now if it comes from this
+// rollout, else what the rules say to this rollout's wish.
 func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i int, set *offer.Set) Explanation {
 	e := Explanation{Group: g.Spec.Group, Bucket: rollout.RuleOf(r, set, int(g.Spec.Index)).Under(coverOf(w)).BucketOf(w.Target, rollout.MemberOf(g, i))}
 	o := offer.For(w)
@@ -86,7 +92,8 @@ func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i i
 	return e
 }
 
-// coverOf is what the auto-assignments of this world keep from older rollouts, as the counters know it.
+// coverOf is what the auto-assignments of this world keep from older rollouts, as the counters know
+// it.
 func coverOf(w offer.World) rollout.Cover {
 	return rollout.Cover{Keeps: func(t *v1alpha1.Target, since time.Time) bool {
 		return slices.ContainsFunc(w.Intents, func(in offer.Intent) bool { return in.OpenedAt.After(since) && offer.Covers(&in, t) })
@@ -120,7 +127,7 @@ func absent(w offer.World, r *v1alpha1.Rollout, set *offer.Set) offer.Reason {
 	case r.Spec.Dynamic != nil:
 		return outsider(w, r, set)
 	}
-	return reason(CodeLaterThanPlan, "the target began to match after the plan of rollout %s was made at %s: membership is frozen; use spec.dynamic, an AutoAssignment or another Rollout",
+	return reason(CodeLaterThanPlan, "the target started to match after the plan of rollout %s was made at %s: membership is frozen; use spec.dynamic, an AutoAssignment or another Rollout",
 		r.Name, r.Status.Plan.CreatedAt.UTC().Format("2006-01-02T15:04:05Z"))
 }
 
@@ -136,16 +143,17 @@ func outsider(w offer.World, r *v1alpha1.Rollout, set *offer.Set) offer.Reason {
 		return reason(offer.CodeNotStarted, "rollout %s has not started%s", r.Name, waiting(r))
 	case !rollout.Grows(r, w.Now):
 		return reason(CodeGrowthEnded, "rollout %s takes in nobody any more: it has ended, or spec.dynamic.until or maxTargets is reached", r.Name)
-	case !intake.Takes(r, set, w.Target) || belongsToYounger(w, r, set):
-		return reason(offer.CodeSuperseded, "a younger rollout has this target: it wins for good")
+	case !intake.Takes(r, set, w.Target) || belongsToNewer(w, r, set):
+		return reason(offer.CodeSuperseded, "a newer rollout has this target: it wins for good")
 	case r.Status.State == v1alpha1.RolloutPaused:
 		return reason(offer.CodePaused, "rollout %s is paused, and nobody joins meanwhile: %s", r.Name, r.Status.PauseMessage)
 	}
 	return reason(CodeJoinsLater, "rollout %s is dynamic: the target joins its last group when there is room", r.Name)
 }
 
-// belongsToYounger tells whether the target is a member of a rollout that replaces this one, though it may not have begun.
-func belongsToYounger(w offer.World, r *v1alpha1.Rollout, set *offer.Set) bool {
+// belongsToNewer reports whether the target is a member of a rollout that replaces this one, though
+// it may not have started.
+func belongsToNewer(w offer.World, r *v1alpha1.Rollout, set *offer.Set) bool {
 	return !set.RequiredMigrationStep && slices.ContainsFunc(w.Intents, func(in offer.Intent) bool {
 		return in.Source.Kind == v1alpha1.SourceRollout && in.Update.Superseding != v1alpha1.SupersedingQueue && in.Source.Since != nil && in.Source.Since.After(rollout.Since(r))
 	})

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package explain
 
 import (
@@ -12,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
@@ -70,11 +73,11 @@ func (w *world) another(name string) offer.Intent {
 }
 
 func (w *world) explain() Explanation {
-	ow := offer.World{Now: now, Target: w.target, Intents: w.others, Set: func(string) *offer.Set { return w.set }, Origin: func(v1alpha1.ActionSource) offer.Origin { return intents.OriginOf(w.r) }}
+	ow := offer.World{Now: now, Target: w.target, Intents: w.others, Set: func(string) *offer.Set { return w.set }, Origin: func(v1alpha1.ActionSource) offer.Origin { return fleet.OriginOf(w.r) }}
 	for _, g := range w.groups {
 		for i, name := range g.Spec.Targets {
 			if string(name) == "dev" {
-				ow.Intents = append(ow.Intents, intents.FromRollout(w.r, g, int32(i), w.set))
+				ow.Intents = append(ow.Intents, fleet.FromRollout(w.r, g, int32(i), w.set))
 			}
 		}
 	}
@@ -87,10 +90,10 @@ func TestOf(t *testing.T) {
 		want  offer.Code
 		says  string
 	}{
-		"it is offered": {func(*world) {}, offer.CodeDeploy, "in group rest, Pending: rollout fw2 (group rest) offers firmware-2"},
-		"it has begun":  {func(w *world) { w.act(v1alpha1.ActionInstalling) }, offer.CodeResume, "in group rest, InProgress: action 99 has begun"},
+		"it is offered":  {func(*world) {}, offer.CodeDeploy, "in group rest, Pending: rollout fw2 (group rest) offers firmware-2"},
+		"it has started": {func(w *world) { w.act(v1alpha1.ActionInstalling) }, offer.CodeResume, "in group rest, InProgress: action 99 has started"},
 		"it is asked to cancel": {func(w *world) {
-			w.act(v1alpha1.ActionCanceling).Cancel = &v1alpha1.CancelStatus{Cause: v1alpha1.CauseStopped, Cancelation: v1alpha1.CancelationSoft}
+			w.act(v1alpha1.ActionCanceling).Cancel = &v1alpha1.CancelStatus{Cause: v1alpha1.CauseStopped, Cancellation: v1alpha1.CancellationSoft}
 		}, offer.CodeCancel, "InProgress: action 99 is to be canceled (Stopped)"},
 		"it is asked to confirm": {func(w *world) { w.groups[1].Spec.Conditions.ConfirmationRequired = true }, offer.CodeConfirm, "needs confirmation"},
 		"it is done":             {func(w *world) { w.act(v1alpha1.ActionFinished) }, offer.CodeDone, "Succeeded: rollout fw2 (group rest) was carried out as action 99"},
@@ -141,7 +144,7 @@ func TestOf(t *testing.T) {
 		}, offer.CodeWaitingForStep, "Pending: rollout fw2 (group rest) waits for the required migration step firmware-3 of rollout step (group all)"},
 		"it came too late": {func(w *world) {
 			w.groups[1].Status.Expired, w.groups[1].Status.ExpiredAt = []byte{2}, []v1alpha1.ExpiredBatch{}
-		}, offer.CodeDeadlinePassed, "Failed: this target did not begin within startDeadlineSeconds"},
+		}, offer.CodeDeadlinePassed, "Failed: this target did not start within startDeadlineSeconds"},
 		"the set of what it does is gone": {func(w *world) {
 			w.act(v1alpha1.ActionInstalling)
 			w.set = nil
@@ -151,8 +154,8 @@ func TestOf(t *testing.T) {
 			w.others = []offer.Intent{{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, UID: "dev", Since: &since}, Update: v1alpha1.Update{DistributionSet: "firmware-3"},
 				Set: &offer.Set{Name: "firmware-3", ContentHash: "f" + hash[1:], Deployable: true}, OpenedAt: now}}
 		}, offer.CodeSuperseded, "the newer spec.assignment replaces rollout fw2"},
-		"it left the group in time": {func(w *world) { w.groups[1].Status.Skipped = []byte{2} }, offer.CodeSkipped, "Skipped: this target did not begin within startDeadlineSeconds"},
-		"the set is invalid":        {func(w *world) { w.set.Invalidation = v1alpha1.CancelationSoft }, offer.CodeSetInvalid, "is invalidated (Soft)"},
+		"it left the group in time": {func(w *world) { w.groups[1].Status.Skipped = []byte{2} }, offer.CodeSkipped, "Skipped: this target did not start within startDeadlineSeconds"},
+		"the set is invalid":        {func(w *world) { w.set.Invalidation = v1alpha1.CancellationSoft }, offer.CodeSetInvalid, "is invalidated (Soft)"},
 		"the set is gone":           {func(w *world) { w.set = nil }, offer.CodeSetNotFound, "DistributionSet firmware-2 does not exist"},
 		"the set is incomplete":     {func(w *world) { w.set.Deployable, w.set.NotDeployable = false, "no modules" }, offer.CodeSetNotReady, "no modules"},
 		"the set has other content": {func(w *world) { w.r.Status.Plan.ContentHash = "other" }, offer.CodeContentChanged, "no longer has the content"},
@@ -182,29 +185,29 @@ func TestOf(t *testing.T) {
 		}, CodeGrowthEnded, "takes in nobody any more"},
 		"in no group: it would be, but the set is invalid": {func(w *world) {
 			w.leave()
-			w.r.Spec.Dynamic, w.set.Invalidation = &v1alpha1.Dynamic{}, v1alpha1.CancelationNone
+			w.r.Spec.Dynamic, w.set.Invalidation = &v1alpha1.Dynamic{}, v1alpha1.CancellationNone
 		}, offer.CodeSetInvalid, "nobody joins rollout fw2 any more"},
 		"in no group: it would be, but the rollout is paused": {func(w *world) {
 			w.leave()
 			w.r.Spec.Dynamic, w.r.Status.State = &v1alpha1.Dynamic{}, v1alpha1.RolloutPaused
 		}, offer.CodePaused, "nobody joins meanwhile"},
-		"in no group: a younger rollout has it": {func(w *world) {
+		"in no group: a newer rollout has it": {func(w *world) {
 			w.leave()
 			w.r.Spec.Dynamic = &v1alpha1.Dynamic{}
 			since := metav1.NewMicroTime(now)
 			w.target.Status.Actions = []v1alpha1.Action{{ID: 98, State: v1alpha1.ActionFinished, Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "fw3", UID: "fw3", Since: &since}}}
-		}, offer.CodeSuperseded, "a younger rollout has this target"},
-		"in no group: a younger rollout has it and has not begun": {func(w *world) {
+		}, offer.CodeSuperseded, "a newer rollout has this target"},
+		"in no group: a newer rollout has it and has not started": {func(w *world) {
 			w.leave()
 			w.r.Spec.Dynamic = &v1alpha1.Dynamic{}
 			w.others = []offer.Intent{w.another("fw3")}
-		}, offer.CodeSuperseded, "a younger rollout has this target"},
+		}, offer.CodeSuperseded, "a newer rollout has this target"},
 		"a newer auto-assignment has reached it": {func(w *world) {
 			auto := w.another("auto")
 			auto.Source.Kind, auto.Source.Group = v1alpha1.SourceAutoAssignment, ""
 			w.others = []offer.Intent{auto}
 		}, offer.CodeSuperseded, "in group rest, Canceled: the newer auto-assignment auto replaces rollout fw2"},
-		"in no group: a twin": {func(w *world) {
+		"in no group: a duplicate": {func(w *world) {
 			w.leave()
 			w.target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: "False", Reason: v1alpha1.ReasonDuplicate}}
 		}, CodeDuplicate, "an older target has the same controllerID"},
@@ -231,7 +234,7 @@ func TestOf(t *testing.T) {
 // notOfRollouts are the codes that no target of a rollout has, and whose they are.
 var notOfRollouts = map[offer.Code]string{
 	offer.CodeAlreadyHad:    "auto-assignments offer a set once",
-	offer.CodeSettling:      "assignments and auto-assignments wait for the rollouts of a rebuild",
+	offer.CodeStabilizing:   "assignments and auto-assignments wait for the rollouts of a rebuild",
 	offer.CodeNothingWanted: "whom nothing reaches is in no group, and that says why",
 }
 

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -11,10 +14,12 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// What is said of a target's own assignment: one sentence for every state, from the verdict on it, the offer and the state of its action.
+// What is said of a target's own assignment: one sentence for every state, from the verdict on it,
+// the offer and the state of its action.
 
-// Assigned is the condition that says what became of spec.assignment and spec.cancel; nil: neither is set, or there is nothing to say. It is False where a person has
-// to act. An assignment that has to be fixed goes before a cancel that names no action: the counters of rollouts go by its reason.
+// Assigned is the condition that says what became of spec.assignment and spec.cancel; nil: neither
+// is set, or there is nothing to say. It is False where a person has to act. An assignment that has
+// to be fixed goes before a cancel that names no action: the counters of rollouts go by its reason.
 func Assigned(w World) *metav1.Condition {
 	assigned, wrong := assignmentNow(w), wrongCancel(w.Target)
 	if wrong == "" {
@@ -57,7 +62,8 @@ func assignedAs(w World, status metav1.ConditionStatus, reason, message string) 
 		ObservedGeneration: w.Target.Generation, LastTransitionTime: metav1.NewTime(w.Now.Truncate(time.Second))}
 }
 
-// verdictOnAssignment returns the verdict on the target's own assignment; nil: it does not reach the target.
+// verdictOnAssignment returns the verdict on the target's own assignment; nil: it does not reach
+// the target.
 func verdictOnAssignment(w World) *Verdict {
 	if w.Target.Spec.Assignment == nil {
 		return nil
@@ -114,7 +120,8 @@ func (v Verdict) toFix() string {
 	return ""
 }
 
-// ahead speaks of an assignment that may start now or in its maintenance window, and that the device has not fetched.
+// ahead speaks of an assignment that may start now or in its maintenance window, and that the
+// device has not fetched.
 func (v Verdict) ahead(w World) (reason, message string) {
 	update := &v.Intent.Update
 	if o := For(w); o.Reason.Code == CodeNotReady {
@@ -129,8 +136,8 @@ func (v Verdict) ahead(w World) (reason, message string) {
 	return v1alpha1.ReasonWaitingForDevice, message + inWindow(update.MaintenanceWindow, w.Now)
 }
 
-// inWindow names a maintenance window and when it is open: the present opening, or the next one. So nothing has to be written when the window opens, only once it has
-// closed.
+// inWindow names a maintenance window and when it is open: the present opening, or the next one. So
+// nothing has to be written when the window opens, only once it has closed.
 func inWindow(window *v1alpha1.MaintenanceWindow, now time.Time) string {
 	if window == nil {
 		return ""
@@ -172,7 +179,8 @@ func (v Verdict) atWork(w World, a *v1alpha1.Action) (reason, message string) {
 	return v1alpha1.ReasonProgressing, message
 }
 
-// confirmation speaks of an action that a person at the device has to agree to, or is not asked about now.
+// confirmation speaks of an action that a person at the device has to agree to, or is not asked
+// about now.
 func (v Verdict) confirmation(w World, a *v1alpha1.Action) (reason, message string) {
 	o := For(w)
 	switch o.Reason.Code {
@@ -207,7 +215,8 @@ func again(v Verdict) string {
 	return fmt.Sprintf("; to bring %s once more, give spec.assignment.assignedAt the present time", v.Intent.Update.DistributionSet)
 }
 
-// AssignedUntil is when time alone changes what Assigned says; zero: never. Of a maintenance window that is when it closes, at most once an hour.
+// AssignedUntil is when time alone changes what Assigned says; zero: never. Of a maintenance window
+// that is when it closes, at most once an hour.
 func AssignedUntil(w World) time.Time {
 	wanted := w.Target.Spec.Assignment
 	switch {
@@ -215,7 +224,7 @@ func AssignedUntil(w World) time.Time {
 		return time.Time{}
 	case IsAhead(wanted, w.Now):
 		return wanted.AssignedAt.Time
-	case !IsSeen(wanted, w.Target.Status.Assignment): // its time has come since the last look began
+	case !IsSeen(wanted, w.Target.Status.Assignment): // its time has come since the last look started
 		return w.Now
 	}
 	own := verdictOnAssignment(w)
@@ -225,7 +234,7 @@ func AssignedUntil(w World) time.Time {
 	if until := own.Reason.Until; own.Reason.Code != CodeWindowClosed && until.After(w.Now) {
 		return until
 	}
-	if a := ownAction(&w.Target.Status, own.Intent); a != nil && a.State.HasBegun() || !slices.Contains(awaitingDevice, own.Reason.Code) {
+	if a := ownAction(&w.Target.Status, own.Intent); a != nil && a.State.HasStarted() || !slices.Contains(awaitingDevice, own.Reason.Code) {
 		return time.Time{}
 	}
 	if window := own.Intent.Update.MaintenanceWindow; window != nil {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -26,9 +29,9 @@ func withDeadlines(progress, cancel int32) edit {
 	return func(a *v1alpha1.Assignment) { a.ProgressDeadlineSeconds, a.CancelDeadlineSeconds = &progress, &cancel }
 }
 
-// settling keeps the assignment back as a rebuild from Git does.
+// stabilizing keeps the assignment back as a rebuild from Git does.
 func settling(s *story) {
-	s.intents[0].Closed = Reason{Code: CodeSettling, Message: "waits until 12:00:05 for newer rollouts", Until: s.now.Add(5 * time.Second)}
+	s.intents[0].Closed = Reason{Code: CodeStabilizing, Message: "waits until 12:00:05 for newer rollouts", Until: s.now.Add(5 * time.Second)}
 }
 
 func stage(word string) step {
@@ -40,14 +43,14 @@ func TestSentencesOfAnAssignment(t *testing.T) {
 	const again = "; to bring fw once more, give spec.assignment.assignedAt the present time"
 	fw := set("fw")
 	refuses := func(s *story) { reports(action.CancelRejected)(s) }
-	cancel := func(s *story) { cancels(100, v1alpha1.CancelationSoft)(s); comesBy(s) }
+	cancel := func(s *story) { cancels(100, v1alpha1.CancellationSoft)(s); comesBy(s) }
 	for name, c := range map[string]struct {
 		steps []step
 		want  string
 	}{
 		"nothing is assigned":           {nil, ""},
 		"its time is to come":           {[]step{fw, assigns("fw", assignedAt(noon.Add(time.Hour)))}, "True WaitingForStart: fw is assigned as of 2026-03-02T13:00:00Z (spec.assignment.assignedAt) and waits until then"},
-		"it came with a rebuild":        {[]step{fw, assigns("fw"), settling}, "True Settling: waits until 12:00:05 for newer rollouts"},
+		"it came with a rebuild":        {[]step{fw, assigns("fw"), settling}, "True Stabilizing: waits until 12:00:05 for newer rollouts"},
 		"it was not fetched":            {[]step{fw, assigns("fw")}, "True WaitingForDevice: fw has not been fetched: it waits for the next poll of the device"},
 		"it will have to be confirmed":  {[]step{fw, assigns("fw", mustBeConfirmed)}, "True WaitingForDevice: fw has not been fetched: it waits for the next poll of the device, which is then asked to confirm it"},
 		"the window is closed":          {[]step{fw, assigns("fw", inNights("UTC"))}, `True WaitingForDevice: fw has not been fetched: it waits for the next poll of the device in the maintenance window "0 2 * * *" (UTC, 2h0m0s), open from 2026-03-03T02:00:00Z to 2026-03-03T04:00:00Z`},
@@ -56,7 +59,7 @@ func TestSentencesOfAnAssignment(t *testing.T) {
 		"the window opens all the time": {[]step{fw, assigns("fw", during("*/2 * * * *", "UTC", time.Minute))}, `True WaitingForDevice: fw has not been fetched: it waits for the next poll of the device in the maintenance window "*/2 * * * *" (UTC, 1m0s)`},
 		"the window never closes":       {[]step{fw, assigns("fw", during("0 2 * * *", "UTC", 25*time.Hour))}, `True WaitingForDevice: fw has not been fetched: it waits for the next poll of the device in the maintenance window "0 2 * * *" (UTC, 25h0m0s)`},
 		"the window never opens":        {[]step{fw, assigns("fw", during("0 2 30 2 *", "UTC", time.Hour))}, "False InvalidSpec: the maintenance window of spec.assignment never opens: correct its schedule"},
-		"the device is held":            {[]step{fw, assigns("fw"), holds(true)}, "True Hold: spec.hold keeps this target from beginning anything; set it to false to release it"},
+		"the device is held":            {[]step{fw, assigns("fw"), holds(true)}, "True Hold: spec.hold keeps this target from start anything; set it to false to release it"},
 		"the target is a duplicate":     {[]step{fw, assigns("fw"), isDuplicate}, "True NotReady: fw waits: target old has the same controllerID"},
 		"a rollout goes first":          {[]step{fw, set("step", migrationStep), assigns("fw"), rollout("r", 12, "step")}, "True WaitingForStep: spec.assignment waits for the required migration step step of rollout r (group group-1)"},
 		"a heavier rollout goes first":  {[]step{fw, set("other"), assigns("fw", queuedBehind), rollout("r", 12, "other", queued(900))}, "True WaitingForDevice: fw waits: rollout r (group group-1) offers other first"},
@@ -68,7 +71,7 @@ func TestSentencesOfAnAssignment(t *testing.T) {
 		"it waits for confirmation":           {[]step{fw, assigns("fw", mustBeConfirmed), takes}, "True AwaitingConfirmation: fw: action 100 waits for confirmation at the device"},
 		"it was denied":                       {[]step{fw, assigns("fw", mustBeConfirmed), takes, later(time.Minute), reports(action.Deny)}, "True Denied: fw: action 100 waits for confirmation at the device, where it was denied at 2026-03-02T12:01:00Z"},
 		"it may be confirmed in a window":     {[]step{fw, later(15 * time.Hour), assigns("fw", mustBeConfirmed, inNights("UTC")), takes, later(3 * time.Hour)}, `True AwaitingConfirmation: fw: action 100 waits for confirmation at the device in the maintenance window "0 2 * * *" (UTC, 2h0m0s), open from 2026-03-04T02:00:00Z to 2026-03-04T04:00:00Z`},
-		"it may not be confirmed while held":  {[]step{fw, assigns("fw", mustBeConfirmed), takes, holds(true)}, "True Hold: action 100 (fw) waits for confirmation and the device is not asked: spec.hold keeps this target from beginning anything; set it to false to release it"},
+		"it may not be confirmed while held":  {[]step{fw, assigns("fw", mustBeConfirmed), takes, holds(true)}, "True Hold: action 100 (fw) waits for confirmation and the device is not asked: spec.hold keeps this target from start anything; set it to false to release it"},
 		"the device has fetched it":           {[]step{fw, assigns("fw"), takes}, "True Progressing: the device has fetched fw as action 100 and has not reported yet"},
 		"the device is at work":               {[]step{fw, assigns("fw"), takes, reports(action.Proceed)}, "True Progressing: the device is at work on fw (action 100)"},
 		"the device downloads":                {[]step{fw, assigns("fw"), takes, reports(action.Download)}, "True Progressing: the device downloads fw (action 100)"},
@@ -81,7 +84,7 @@ func TestSentencesOfAnAssignment(t *testing.T) {
 		"the device removes software":         {[]step{fw, assigns("fw"), takes, reports(action.Remove)}, "True Progressing: the device removes software for fw (action 100)"},
 		"it is to be canceled":                {[]step{fw, assigns("fw"), takes, cancel}, "True Canceling: action 100 (fw) is being canceled (Requested): the device is asked until it answers"},
 		"the device has refused to cancel":    {[]step{fw, assigns("fw"), takes, reports(action.Download), cancel, refuses}, "True Progressing: the device downloads fw (action 100); it has refused to cancel (Requested)"},
-		"its set was invalidated meanwhile":   {[]step{fw, assigns("fw"), takes, editSet("fw", invalid(v1alpha1.CancelationNone, noon))}, "False DistributionSetInvalid: DistributionSet fw is invalidated (None) and is never given to a device again; the device has fetched fw as action 100 and has not reported yet"},
+		"its set was invalidated meanwhile":   {[]step{fw, assigns("fw"), takes, editSet("fw", invalid(v1alpha1.CancellationNone, noon))}, "False DistributionSetInvalid: DistributionSet fw is invalidated (None) and is never given to a device again; the device has fetched fw as action 100 and has not reported yet"},
 
 		"it is carried out":                 {[]step{fw, assigns("fw"), carriesOut}, "True Done: spec.assignment was carried out as action 100" + again},
 		"the device runs another set now":   {[]step{fw, assigns("fw"), carriesOut, runs("other", true)}, "True Done: spec.assignment was carried out as action 100, and the device has other installed now" + again},
@@ -90,7 +93,7 @@ func TestSentencesOfAnAssignment(t *testing.T) {
 		"it failed":                         {[]step{fw, assigns("fw"), fails}, `False Failed: action 100 of spec.assignment failed with code "17" and is not tried again` + again},
 		"it failed and is tried again":      {[]step{fw, assigns("fw", withRetries), fails}, "True Retrying: action 100 of spec.assignment failed; the next attempt is at 2026-03-02T12:10:00Z"},
 		"it was canceled":                   {[]step{fw, assigns("fw"), takes, cancel, reports(action.CancelAccepted)}, "True Canceled: action 100 of spec.assignment was canceled" + again},
-		"its time is before a newer update": {[]step{fw, set("other"), rollout("r", 12, "other"), carriesOut, assignsBeside("fw", assignedAt(hour(1)))}, "True Superseded: spec.assignment is no newer than action 100 (other), which this target has begun" + again},
+		"its time is before a newer update": {[]step{fw, set("other"), rollout("r", 12, "other"), carriesOut, assignsBeside("fw", assignedAt(hour(1)))}, "True Superseded: spec.assignment is no newer than action 100 (other), which this target has started" + again},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := tell(t, c.steps...)
@@ -133,7 +136,8 @@ func assignsBeside(set string, edits ...edit) step {
 	}
 }
 
-// Time alone changes what is said of an assignment when its window closes, and then only while the device has not started: nothing is written when a window opens.
+// Time alone changes what is said of an assignment when its window closes, and then only while the
+// device has not started: nothing is written when a window opens.
 func TestWhenASentenceOfAnAssignmentChanges(t *testing.T) {
 	fw, never := set("fw"), time.Time{}
 	for name, c := range map[string]struct {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -10,12 +13,16 @@ import (
 
 // When a change of spec.assignment is a new wish, and its place in the order of updates.
 
-// NoteAssignment returns what status.assignment has to hold for this spec.assignment; nil: the target never had an assignment.
+// NoteAssignment returns what status.assignment has to hold for this spec.assignment; nil: the
+// target never had an assignment.
 //
-// Every change of the set or of assignedAt that is seen is a new wish, and so is an assignment that was removed and put back. Its place is its assignedAt if that is
-// later than every earlier place, or if the target had no assignment before, as in a cluster that is rebuilt from Git; else the moment it was seen. So the places of
-// one target's assignments only grow: a merge patch or a revert that keeps an old assignedAt is newer than what it replaces, and no action is taken for that of
-// another assignment. An assignment that is removed, or whose assignedAt is to come, leaves nothing but its place.
+// Every change of the set or of assignedAt that is seen is a new wish, and so is an assignment that
+// was removed and put back. Its place is its assignedAt if that is later than every earlier place,
+// or if the target had no assignment before, as in a cluster that is rebuilt from Git; else the
+// moment it was seen. So the places of one target's assignments only grow: a merge patch or a
+// revert that keeps an old assignedAt is newer than what it replaces, and no action is taken for
+// that of another assignment. An assignment that is removed, or whose assignedAt is to come, leaves
+// nothing but its place.
 func NoteAssignment(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment, now time.Time) *v1alpha1.SeenAssignment {
 	switch {
 	case wanted == nil || IsAhead(wanted, now):
@@ -44,7 +51,8 @@ func placeOf(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment, now tim
 	return &metav1.MicroTime{Time: place}
 }
 
-// IsSeen reports whether an assignment is the one that was noted last: the same set, with the same assignedAt.
+// IsSeen reports whether an assignment is the one that was noted last: the same set, with the same
+// assignedAt.
 func IsSeen(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment) bool {
 	return seen != nil && seen.DistributionSet == wanted.DistributionSet && seen.AssignedAt.Equal(wanted.AssignedAt)
 }

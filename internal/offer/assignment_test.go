@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -111,7 +114,8 @@ func TestPlacesOfAssignments(t *testing.T) {
 	}
 }
 
-// A replica whose clock is behind that of the one before lets no assignment fall back behind the one that it replaces.
+// A replica whose clock is behind that of the one before lets no assignment fall back behind the
+// one that it replaces.
 func TestPlacesOfAssignmentsOnlyGrow(t *testing.T) {
 	s := tell(t, assigns("a"), later(-time.Hour), assigns("b"))
 	if got, want := s.target.Status.Assignment.Since.Time, noon.Add(time.Microsecond); !got.Equal(want) {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -32,7 +35,7 @@ func BenchmarkOffer(b *testing.B) {
 		"window closed":         {[]step{assignment(20, "mine", within("0 2 * * *", time.Hour))}, CodeWindowClosed},
 		"nothing left":          {[]step{carriesOut}, CodeDone},
 		"goes on":               {[]step{takes}, CodeResume},
-		"asked to cancel":       {[]step{takes, cancels(2147483, v1alpha1.CancelationSoft), func(s *story) { s.target.Spec.Cancel.UpTo = s.target.Status.NextActionID - 1 }, comesBy}, CodeCancel},
+		"asked to cancel":       {[]step{takes, cancels(2147483, v1alpha1.CancellationSoft), func(s *story) { s.target.Spec.Cancel.UpTo = s.target.Status.NextActionID - 1 }, comesBy}, CodeCancel},
 		"waits to be confirmed": {[]step{assignment(20, "mine", confirmed), takes}, CodeConfirm},
 	}
 	for name, c := range cases {
@@ -44,7 +47,7 @@ func BenchmarkOffer(b *testing.B) {
 			w := s.world()
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, changed := Settle(w); changed {
+				if _, changed := ApplyPending(w); changed {
 					b.Fatal("not settled")
 				}
 				if o := For(w); o.Reason.Code != c.want {

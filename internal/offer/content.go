@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -10,8 +13,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// ContentHash is what "installed" means: a SHA-256 over the modules of a set, their artifacts without URLs and all that the device sees of their
-// metadata. Names and the order of lists do not count, so that two sets with the same content are the same to a device.
+// ContentHash is what "installed" means: a SHA-256 over the modules of a set, their artifacts
+// without URLs and all that the device sees of their metadata. Names and the order of lists do not
+// count, so that two sets with the same content are the same to a device.
 func ContentHash(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) string {
 	content := struct {
 		Metadata []v1alpha1.MetadataEntry

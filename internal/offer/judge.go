@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -16,14 +19,15 @@ type Verdict struct {
 	Reason Reason
 }
 
-// Judge says of every intent whether it may be offered now, in the order in which they would be: required migration steps, then by weight among
-// queued updates, then the rest, newest first. What stands first without a reason against it wins.
+// Judge says of every intent whether it may be offered now, in the order in which they would be:
+// required migration steps, then by weight among queued updates, then the rest, newest first. What
+// stands first without a reason against it wins.
 func Judge(w World) []Verdict {
 	judged := judgeAll(&w)
 	busy := blocking(&w)
 	verdicts := make([]Verdict, len(judged))
 	for i, j := range judged {
-		if busy != nil && j.mayBegin() && !isOwn(busy, j.in) {
+		if busy != nil && j.mayStart() && !isOwn(busy, j.in) {
 			j.finding = finding{code: CodeBusy, action: busy}
 		}
 		verdicts[i] = Verdict{Intent: j.in, Reason: j.words(&w, j.in)}
@@ -31,7 +35,8 @@ func Judge(w World) []Verdict {
 	return verdicts
 }
 
-// blocking is the action that keeps others from beginning: it is open, or was closed by force and its cancel is on offer.
+// blocking is the action that keeps others from start: it is open, or was closed by force and its
+// cancel is on offer.
 func blocking(w *World) *v1alpha1.Action {
 	if a := action.Open(&w.Target.Status); a != nil {
 		return a
@@ -45,7 +50,7 @@ type judged struct {
 	finding
 }
 
-func (j judged) mayBegin() bool { return j.code == "" }
+func (j judged) mayStart() bool { return j.code == "" }
 
 // judgeAll asks every intent. An open action is not asked about here.
 func judgeAll(w *World) []judged {
@@ -82,7 +87,8 @@ func bringsSame(a, b *Intent) bool {
 	return a.Source.Kind == b.Source.Kind && b.Set != nil && a.Set.ContentHash == b.Set.ContentHash
 }
 
-// isMistaken tells whether somebody has to mend the target's own assignment, which says so whatever is newer.
+// isMistaken reports whether somebody has to fix the target's own assignment, which says so
+// whatever is newer.
 func isMistaken(in *Intent, f finding) bool {
 	if in.Source.Kind != v1alpha1.SourceTarget {
 		return false
@@ -94,7 +100,7 @@ func isMistaken(in *Intent, f finding) bool {
 	return false
 }
 
-// rules ask one intent, from what is settled for good to what time may change.
+// rules ask one intent, from what is final to what time may change.
 var rules = [...]func(*World, *Intent) finding{spent, displaced, deadIntent, closedSource, wrongSet, there, held, outsideWindow}
 
 func judge(w *World, in *Intent) finding {
@@ -106,7 +112,8 @@ func judge(w *World, in *Intent) finding {
 	return finding{}
 }
 
-// spent: the intent had its action. Finished and Canceled spend it; Error unless attempts are left or a retry names it.
+// spent: the intent had its action. Finished and Canceled spend it; Error unless attempts are left
+// or a retry names it.
 func spent(w *World, in *Intent) finding {
 	a := ownAction(&w.Target.Status, in)
 	if a == nil {
@@ -132,12 +139,14 @@ func spent(w *World, in *Intent) finding {
 	return finding{}
 }
 
-// isOnlyDownloaded reports whether an assignment wants installed what its action only downloaded: its type was changed from DownloadOnly.
+// isOnlyDownloaded reports whether an assignment wants installed what its action only downloaded:
+// its type was changed from DownloadOnly.
 func isOnlyDownloaded(in *Intent, a *v1alpha1.Action) bool {
 	return in.Source.Kind == v1alpha1.SourceTarget && a.Update.Type == v1alpha1.UpdateTypeDownloadOnly && in.Update.Type != v1alpha1.UpdateTypeDownloadOnly
 }
 
-// isUnasked tells whether a question that was taken back spends nothing: a required migration step went first, or nobody agreed in time and a retry gives more time.
+// isUnasked reports whether a question that was taken back spends nothing: a required migration
+// step went first, or nobody agreed in time and a retry gives more time.
 func isUnasked(in *Intent, a *v1alpha1.Action) bool {
 	if a.Cancel == nil || a.Cancel.From != v1alpha1.ActionWaitingForConfirmation {
 		return false
@@ -145,7 +154,8 @@ func isUnasked(in *Intent, a *v1alpha1.Action) bool {
 	return a.Cancel.Cause == v1alpha1.CauseMigrationStep || in.Forgiven && a.Cancel.Cause == v1alpha1.CauseStopped
 }
 
-// retry: a failed action is tried again while attempts are left, after the backoff, or when the rollout's retry names it.
+// retry: a failed action is tried again while attempts are left, after the backoff, or when the
+// rollout's retry names it.
 func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 	closed := timeOf(a.ClosedAt)
 	if in.Abandoned {
@@ -161,7 +171,7 @@ func retry(w *World, in *Intent, a *v1alpha1.Action) finding {
 	switch d := deadIntent(w, in); {
 	case !in.Update.Reinstall && action.Installed(&w.Target.Status, a.ContentHash): // it came by the set in another way
 		return finding{code: CodeAlreadyThere}
-	case d.code != "" && (d.action.State.IsClosed() || d.action.ContentHash != a.ContentHash): // something newer has begun, which does not bring the same
+	case d.code != "" && (d.action.State.IsClosed() || d.action.ContentHash != a.ContentHash): // something newer has started, which does not bring the same
 		return finding{code: CodeFailed, action: a}
 	}
 	if next := NextAttempt(r, a); w.Now.Before(next) {
@@ -175,15 +185,16 @@ func displaced(w *World, in *Intent) finding {
 	switch {
 	case in.Superseded:
 		return finding{code: CodeSuperseded, other: successor(w, in)}
-	case in.Skipped && !hasBegun(w, in):
+	case in.Skipped && !hasStarted(w, in):
 		return finding{code: CodeSkipped}
-	case in.Expired && !hasBegun(w, in):
+	case in.Expired && !hasStarted(w, in):
 		return finding{code: CodeDeadlinePassed}
 	}
 	return finding{}
 }
 
-// successor is the newest rollout that reaches the target beside an older one that gave it up; nil: it is gone.
+// successor is the newest rollout that reaches the target beside an older one that gave it up; nil:
+// it is gone.
 func successor(w *World, in *Intent) *Intent {
 	var newest *Intent
 	for i := range w.Intents {
@@ -195,14 +206,15 @@ func successor(w *World, in *Intent) *Intent {
 	return newest
 }
 
-// hasBegun tells whether the target has begun what the intent brings: it was in time, whatever a bit says that was written meanwhile.
-func hasBegun(w *World, in *Intent) bool {
+// hasStarted reports whether the target has started what the intent brings: it was in time,
+// whatever a bit says that was written meanwhile.
+func hasStarted(w *World, in *Intent) bool {
 	a := ownAction(&w.Target.Status, in)
-	return a != nil && a.State.HasBegun()
+	return a != nil && a.State.HasStarted()
 }
 
-// deadIntent: a device never falls back behind the newest update it has begun. A required migration step is dead only once a newer set has succeeded.
-// What has not started has no age yet.
+// deadIntent: a device never falls back behind the newest update it has started. A required
+// migration step is dead only once a newer set has succeeded. What has not started has no age yet.
 func deadIntent(w *World, in *Intent) finding {
 	age := since(&in.Source)
 	if age.IsZero() {
@@ -220,7 +232,8 @@ func deadIntent(w *World, in *Intent) finding {
 	return finding{}
 }
 
-// isNewerAuto tells whether an auto-assignment has a later place than the one that an action came from, though both came by the target at once.
+// isNewerAuto reports whether an auto-assignment has a later place than the one that an action came
+// from, though both came by the target at once.
 func isNewerAuto(w *World, in *Intent, a *v1alpha1.Action) bool {
 	if in.Source.Kind != v1alpha1.SourceAutoAssignment || a.Source.Kind != v1alpha1.SourceAutoAssignment {
 		return false
@@ -228,7 +241,8 @@ func isNewerAuto(w *World, in *Intent, a *v1alpha1.Action) bool {
 	return slices.ContainsFunc(w.Intents, func(o Intent) bool { return o.Source.UID == a.Source.UID && o.StartedAt.Before(in.StartedAt) })
 }
 
-// isRecreated tells whether an intent has the name of the source of an action: the manifest was removed and applied again, with the same startAt.
+// isRecreated reports whether an intent has the name of the source of an action: the manifest was
+// removed and applied again, with the same startAt.
 func isRecreated(a *v1alpha1.Action, in *Intent) bool {
 	return a.Source.Kind == in.Source.Kind && a.Source.Name == in.Source.Name
 }
@@ -257,10 +271,11 @@ func setProblem(in *Intent, t *v1alpha1.Target) Code {
 	return ""
 }
 
-// startedBefore: a rollout that had started when its set was invalidated with None goes on as it is. Invalidations are known to the second, and none
-// starts once one is seen: the same second is before.
+// startedBefore: a rollout that had started when its set was invalidated with None goes on as it
+// is. Invalidations are known to the second, and none starts once one is seen: the same second is
+// before.
 func startedBefore(in *Intent, set *Set) bool {
-	return set.Invalidation == v1alpha1.CancelationNone && in.Source.Kind == v1alpha1.SourceRollout &&
+	return set.Invalidation == v1alpha1.CancellationNone && in.Source.Kind == v1alpha1.SourceRollout &&
 		!in.StartedAt.IsZero() && (set.InvalidatedAt.IsZero() || !in.StartedAt.Truncate(time.Second).After(set.InvalidatedAt))
 }
 
@@ -272,7 +287,7 @@ func there(w *World, in *Intent) finding {
 	return finding{}
 }
 
-// held: the target itself is kept from beginning anything.
+// held: the target itself is kept from start anything.
 func held(w *World, _ *Intent) finding {
 	if w.Target.Spec.Hold {
 		return finding{code: CodeHold}
@@ -288,7 +303,7 @@ func outsideWindow(w *World, in *Intent) finding {
 	return finding{code: CodeWindowClosed, until: next, err: err}
 }
 
-// ownAction is the newest action that an intent gave birth to, or adopted.
+// ownAction is the newest action that an intent created, or adopted.
 func ownAction(s *v1alpha1.TargetStatus, in *Intent) *v1alpha1.Action {
 	var own *v1alpha1.Action
 	for i := range s.Actions {
@@ -299,8 +314,9 @@ func ownAction(s *v1alpha1.TargetStatus, in *Intent) *v1alpha1.Action {
 	return own
 }
 
-// isOwn: a rollout is known by its uid, for what it brings is frozen; a single assignment also by its since, for the same target may be assigned again; an
-// auto-assignment also by the content it offers, for it may be given another set.
+// isOwn: a rollout is known by its uid, for what it brings is frozen; a single assignment also by
+// its since, for the same target may be assigned again; an auto-assignment also by the content it
+// offers, for it may be given another set.
 func isOwn(a *v1alpha1.Action, in *Intent) bool {
 	if a.Source.UID != in.Source.UID || a.Source.Kind != in.Source.Kind {
 		return false
@@ -319,7 +335,8 @@ func NamedBy(r *v1alpha1.Retries) action.Failures {
 	return action.Failures{Codes: r.StatusCodes, Messages: r.Messages}
 }
 
-// NextAttempt is when a failed action may be tried again: backoffSeconds after it closed, ten minutes unless that says otherwise.
+// NextAttempt is when a failed action may be tried again: backoffSeconds after it closed, ten
+// minutes unless that says otherwise.
 func NextAttempt(r *v1alpha1.Retries, a *v1alpha1.Action) time.Time {
 	backoff := 600 * time.Second
 	if r.BackoffSeconds != nil {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -27,20 +30,22 @@ type Offer struct {
 	Kind Kind
 	// ActionID that the device knows it by; zero with Nothing.
 	ActionID int32
-	// Action that is open or, with Cancel, may be closed by force; nil: the offer would give birth to it.
+	// Action that is open or, with Cancel, may be closed by force; nil: the offer would create it.
 	Action *v1alpha1.Action
-	// Intent that would be born; nil when Action is given.
+	// Intent that would be created; nil when Action is given.
 	Intent *Intent
 	// Set that is deployed; nil: it is gone.
 	Set *Set
 	// Reason why.
 	Reason Reason
-	// OpensAt is when the next maintenance window opens that the target waits for: to start an update that nothing else holds back,
-	// or, for an action that has started, to be inside its window again. Zero: it waits for none.
+	// OpensAt is when the next maintenance window opens that the target waits for: to start an
+	// update that nothing else holds back, or, for an action that has started, to be inside its
+	// window again. Zero: it waits for none.
 	OpensAt time.Time
 }
 
-// For is the offer to the target of this world. Call Settle before and give its status: whatever stop, invalidation or deadline applies to an open action comes first.
+// For is the offer to the target of this world. Call Settle before and give its status: whatever
+// stop, invalidation or deadline applies to an open action comes first.
 func For(w World) Offer {
 	if a := action.Open(&w.Target.Status); a != nil {
 		return forOpen(&w, a)
@@ -55,7 +60,7 @@ func For(w World) Offer {
 	return forVerdicts(&w, judgeAll(&w))
 }
 
-// forOpen: what has begun goes on, also outside a window; a cancel goes before any deployment.
+// forOpen: what has started goes on, also outside a window; a cancel goes before any deployment.
 func forOpen(w *World, a *v1alpha1.Action) Offer {
 	switch a.State {
 	case v1alpha1.ActionCanceling:
@@ -70,11 +75,12 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 			Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d is gone or has another content", a.DistributionSet, a.ID)}}
 	}
 	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, Reason: Reason{
-		Code: CodeResume, Message: fmt.Sprintf("action %d has begun and goes on", a.ID), Until: action.ProgressDeadline(a)},
+		Code: CodeResume, Message: fmt.Sprintf("action %d has started and goes on", a.ID), Until: action.ProgressDeadline(a)},
 		OpensAt: NextOpening(a.Update.MaintenanceWindow, w.Now)}
 }
 
-// forWaiting: what waits for confirmation has not begun. Nobody is asked to agree to what may not begin now.
+// forWaiting: what waits for confirmation has not started. Nobody is asked to agree to what may not
+// start now.
 func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	o := Offer{Kind: Nothing, Action: a, Set: w.Set(a.DistributionSet), Reason: unserved(w.Target)}
 	if !o.Reason.IsZero() {
@@ -84,7 +90,7 @@ func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	switch {
 	case own == nil:
 		o.Reason = Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("what action %d waits for confirmation of does not reach this target now", a.ID)}
-	case !own.mayBegin():
+	case !own.mayStart():
 		o.Reason, o.OpensAt = own.words(w, own.in), own.opensAt()
 	default:
 		o.Kind, o.ActionID = Confirm, a.ID
@@ -102,12 +108,13 @@ func denial(a *v1alpha1.Action) string {
 	return fmt.Sprintf(", where it was denied at %s", stamp(last.Time.Time))
 }
 
-// forVerdicts: the first intent without a reason against it wins; if there is none, the first reason that is not settled for good says most.
+// forVerdicts: the first intent without a reason against it wins; if there is none, the first
+// reason that is not final says most.
 func forVerdicts(w *World, verdicts []judged) Offer {
 	best := -1
 	for i, v := range verdicts {
-		if v.mayBegin() {
-			return begin(w, v.in)
+		if v.mayStart() {
+			return start(w, v.in)
 		}
 		if best < 0 || verdicts[best].isFinal() && !v.isFinal() {
 			best = i
@@ -119,7 +126,8 @@ func forVerdicts(w *World, verdicts []judged) Offer {
 	return Offer{Kind: Nothing, Reason: verdicts[best].words(w, verdicts[best].in), OpensAt: firstOpening(verdicts)}
 }
 
-// firstOpening is when the first window opens of the intents that wait for nothing else; zero: there is none.
+// firstOpening is when the first window opens of the intents that wait for nothing else; zero:
+// there is none.
 func firstOpening(verdicts []judged) time.Time {
 	var first time.Time
 	for _, v := range verdicts {
@@ -138,7 +146,7 @@ func (j judged) opensAt() time.Time {
 	return j.until
 }
 
-func begin(w *World, in *Intent) Offer {
+func start(w *World, in *Intent) Offer {
 	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set,
 		Reason: Reason{Code: CodeDeploy, Message: fmt.Sprintf("%s offers %s", in.label(), in.Update.DistributionSet)}}
 	if in.Update.ConfirmationRequired && !confirmsByItself(w.Target) {
@@ -148,8 +156,8 @@ func begin(w *World, in *Intent) Offer {
 	return o
 }
 
-// Birth is the action that taking this offer brings into the world.
-func (o Offer) Birth(w World) action.Birth {
+// Creation is the action that taking this offer brings into the world.
+func (o Offer) Creation(w World) action.Creation {
 	in := o.Intent
 	source := *in.Source.DeepCopy() // what is stored shares nothing with the caches
 	source.Attempt = 1
@@ -159,7 +167,7 @@ func (o Offer) Birth(w World) action.Birth {
 			source.Attempt++
 		}
 	}
-	return action.Birth{
+	return action.Creation{
 		Source:          source,
 		DistributionSet: in.Update.DistributionSet,
 		ContentHash:     in.Set.ContentHash,
@@ -180,7 +188,8 @@ func lasting(in *Intent) v1alpha1.ActionUpdate {
 	}
 }
 
-// IsForced tells whether a device is told to install at once: by the word of its update, by time, or because it is not consistent.
+// IsForced reports whether a device is told to install at once: by the word of its update, by time,
+// or because it is not consistent.
 func IsForced(u v1alpha1.ActionUpdate, consistent bool, now time.Time) bool {
 	switch u.Type {
 	case v1alpha1.UpdateTypeSoft:
@@ -209,13 +218,14 @@ func confirmsByItself(t *v1alpha1.Target) bool {
 	return t.Spec.AutoConfirm == v1alpha1.AutoConfirmAlways || t.Status.AutoConfirm != nil && t.Status.AutoConfirm.Active
 }
 
-// sameContent reports whether what an action was created with is still there to be deployed. What cannot be decoded is still there.
+// sameContent reports whether what an action was created with is still there to be deployed. What
+// cannot be decoded is still there.
 func sameContent(set *Set, a *v1alpha1.Action) bool {
 	return set != nil && (set.Unreadable || !set.Changed && set.ContentHash == a.ContentHash)
 }
 
-// pendingCancel is the action that was closed by force and whose cancel is still on offer. One that nobody answers in time is given up, so that it does not
-// block the next update for ever.
+// pendingCancel is the action that was closed by force and whose cancel is still on offer. One that
+// nobody answers in time is given up, so that it does not block the next update for ever.
 func pendingCancel(w *World) *v1alpha1.Action {
 	a := action.PendingCancel(&w.Target.Status)
 	if a == nil {
@@ -236,7 +246,8 @@ func answerBy(a *v1alpha1.Action) time.Time {
 	return asked.Add(time.Duration(*seconds) * time.Second)
 }
 
-// Live is what an action was born with, and of its urgency what its source says today: a rollout may turn from Soft to Forced.
+// Live is what an action was created with, and of its urgency what its source says today: a rollout
+// may turn from Soft to Forced.
 func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 	update := a.Update
 	for i := range w.Intents {
@@ -247,14 +258,16 @@ func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 	return update
 }
 
-// Window is the maintenance window of an action, and whether it is open. What has started goes on outside of it.
+// Window is the maintenance window of an action, and whether it is open. What has started goes on
+// outside of it.
 func Window(a *v1alpha1.Action, now time.Time) (window *v1alpha1.MaintenanceWindow, open bool) {
 	window = a.Update.MaintenanceWindow
 	open, _, err := windowAt(window, now)
 	return window, open && err == nil
 }
 
-// Invalidates tells whether a set must not be begun any more by what started at this time; zero: by anything but a rollout.
+// Invalidates reports whether a set must not be started any more by what started at this time;
+// zero: by anything but a rollout.
 func Invalidates(set *Set, started time.Time) bool {
 	in := Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout}, StartedAt: started}
 	return set.Invalidation != "" && !startedBefore(&in, set)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -18,12 +21,13 @@ import (
 )
 
 const (
-	soft  = v1alpha1.CancelationSoft
-	force = v1alpha1.CancelationForce
-	none  = v1alpha1.CancelationNone
+	soft  = v1alpha1.CancellationSoft
+	force = v1alpha1.CancellationForce
+	none  = v1alpha1.CancellationNone
 )
 
-// TestEveryReason reaches each code by the smallest story there is. Of is the intent whose verdict is meant; empty: the offer.
+// TestEveryReason reaches each code by the smallest story there is. Of is the intent whose verdict
+// is meant; empty: the offer.
 func TestEveryReason(t *testing.T) {
 	stories := map[Code]struct {
 		steps []step
@@ -31,7 +35,7 @@ func TestEveryReason(t *testing.T) {
 		says  string
 	}{
 		CodeDeploy:         {[]step{set("fw"), rollout("r", 1, "fw")}, "", "rollout r (group group-1) offers fw"},
-		CodeResume:         {[]step{set("fw"), rollout("r", 1, "fw"), takes}, "", "action 100 has begun"},
+		CodeResume:         {[]step{set("fw"), rollout("r", 1, "fw"), takes}, "", "action 100 has started"},
 		CodeCancel:         {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft)}, "", "action 100 is to be canceled (Requested)"},
 		CodeConfirm:        {[]step{set("fw"), rollout("r", 1, "fw", confirmed)}, "", "needs confirmation"},
 		CodeNothingWanted:  {nil, "", "no rollout"},
@@ -43,7 +47,7 @@ func TestEveryReason(t *testing.T) {
 		CodeContentChanged: {[]step{set("fw"), rollout("r", 1, "fw", planned("other"))}, "", "planned"},
 		CodeIncompatible:   {[]step{set("fw", fits("gateway")), rollout("r", 1, "fw"), ofType("router")}, "", `target type "router": its compatibleTargetTypes are [gateway]`},
 		CodeNotStarted:     {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeNotStarted))}, "", "closed"},
-		CodeSettling:       {[]step{set("fw"), assignment(1, "fw", closedFor(CodeSettling))}, "", "closed"},
+		CodeStabilizing:    {[]step{set("fw"), assignment(1, "fw", closedFor(CodeStabilizing))}, "", "closed"},
 		CodePaused:         {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodePaused))}, "", "closed"},
 		CodeStopped:        {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeStopped))}, "", "closed"},
 		CodeGroupNotOpen:   {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeGroupNotOpen))}, "", "closed"},
@@ -135,7 +139,8 @@ func had(content string) step {
 	return spec(func(t *v1alpha1.Target) { t.Status.HadSets = []string{hash(content)[:16]} })
 }
 
-// TestOrder: pending folds, then what has begun, then a cancel by force, then the winning intent.
+// TestOrder: pending applies, then what has started, then a cancel by force, then the winning
+// intent.
 func TestOrder(t *testing.T) {
 	type story = struct {
 		steps []step
@@ -159,13 +164,13 @@ func TestOrder(t *testing.T) {
 			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, withdrawn("r"), rollout("s", 1, "b")}, told{Nothing, CodeSuperseded, 0, ""}},
 		"an update that has not started is neither dead nor superseded": {
 			then(carriesOut, withdrawn("r"), set("next"), rollout("t", 9, "next", closedFor(CodeNotStarted))), told{Nothing, CodeNotStarted, 0, ""}},
-		"what has begun goes on outside its window": {
+		"what has started goes on outside its window": {
 			[]step{set("fw"), rollout("r", 1, "fw", within("0 12 * * *", time.Minute)), takes, later(time.Hour)}, told{Deploy, CodeResume, 100, "fw"}},
-		"what has begun goes on while the target is on hold": {
+		"what has started goes on while the target is on hold": {
 			then(takes, holds(true)), told{Deploy, CodeResume, 100, "new"}},
-		"what has begun goes on while its rollout is paused": {
+		"what has started goes on while its rollout is paused": {
 			then(takes, pauses("s")), told{Deploy, CodeResume, 100, "new"}},
-		"what has begun goes on after a stop without cancelation": {
+		"what has started goes on after a stop without cancellation": {
 			then(takes, stops("s", none, v1alpha1.CauseStopped)), told{Deploy, CodeResume, 100, "new"}},
 		"a cancel goes before the deployment that is to come (W-20)": {
 			[]step{set("old"), rollout("r", 1, "old"), takes, set("new"), rollout("s", 2, "new", queued(1000)), cancels(100, soft)},
@@ -186,21 +191,21 @@ func TestOrder(t *testing.T) {
 		"a cancel by force holds until just before its deadline": {
 			[]step{set("fw"), rollout("r", 1, "fw", deadlines(86400, 3600)), takes, cancels(100, force), comesBy, set("next"), rollout("t", 3, "next"), later(time.Hour - time.Second)},
 			told{Cancel, CodeCancel, 100, ""}},
-		"the set of what has begun is gone": {
+		"the set of what has started is gone": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, loseSet("fw")}, told{Cancel, CodeCancel, 100, ""}},
-		"a module of what has begun is gone": {
+		"a module of what has started is gone": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", func(x *Set) { x.Changed = true })}, told{Cancel, CodeCancel, 100, ""}},
-		"the set of what has begun has another content": {
+		"the set of what has started has another content": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", content("other"))}, told{Cancel, CodeCancel, 100, ""}},
-		"a set of what has begun that is only not Ready any more goes on": {
+		"a set of what has started that is only not Ready any more goes on": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", notReady)}, told{Deploy, CodeResume, 100, "fw"}},
-		"a duplicate target begins nothing": {
+		"a duplicate target starts nothing": {
 			then(duplicate), told{Nothing, CodeNotReady, 0, ""}},
-		"a target without an id begins nothing": {
+		"a target without an id starts nothing": {
 			then(spec(func(t *v1alpha1.Target) { t.Status.NextActionID = 0 })), told{Nothing, CodeNotReady, 0, ""}},
-		"a target on hold begins nothing": {
+		"a target on hold starts nothing": {
 			then(holds(true)), told{Nothing, CodeHold, 0, ""}},
-		"a target that is released begins": {
+		"a target that is released starts": {
 			then(holds(true), comesBy, holds(false)), told{Deploy, CodeDeploy, 100, "new"}},
 		"a target without a type fits every set": {
 			[]step{set("fw", fits("gateway")), rollout("r", 1, "fw")}, told{Deploy, CodeDeploy, 100, "fw"}},
@@ -213,7 +218,7 @@ func TestOrder(t *testing.T) {
 		"nor does an older auto-assignment": {
 			[]step{set("old"), set("new"), auto("a", 1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Nothing, CodeGroupNotOpen, 0, ""}},
 		"an auto-assignment that waits for newer rollouts keeps older ones away": {
-			[]step{set("old"), set("new"), rollout("r", 1, "old"), auto("a", 2, "new", closedFor(CodeSettling))}, told{Nothing, CodeSettling, 0, ""}},
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), auto("a", 2, "new", closedFor(CodeStabilizing))}, told{Nothing, CodeStabilizing, 0, ""}},
 		"an older auto-assignment stays behind a newer one whose set the target had": {
 			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, told{Nothing, CodeSuperseded, 0, ""}},
 		"unless the newer one is paused": {
@@ -241,8 +246,8 @@ func TestOrder(t *testing.T) {
 		"an inconsistent target gets again what it runs": {
 			[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", false)}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"another set with the same content is already there": {
-			[]step{set("twin", content("fw")), rollout("r", 1, "twin"), runs("fw", true)}, told{Nothing, CodeAlreadyThere, 0, ""}},
-		"a start deadline does not end what has begun, and is retried": {
+			[]step{set("duplicate", content("fw")), rollout("r", 1, "duplicate"), runs("fw", true)}, told{Nothing, CodeAlreadyThere, 0, ""}},
+		"a start deadline does not end what has started, and is retried": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, rollout("r", 1, "fw", retries(1, 0), expired)}, told{Deploy, CodeDeploy, 101, "fw"}},
 		"a member that missed its start keeps nothing older away": {
 			then(rollout("s", 2, "new", expired)), told{Deploy, CodeDeploy, 100, "old"}},
@@ -280,7 +285,7 @@ func TestSpent(t *testing.T) {
 		"a retry does not bring back what a newer rollout took over": {
 			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), func(in *Intent) { in.Superseded = true }), later(time.Hour)},
 			told{Nothing, CodeSuperseded, 0, ""}},
-		"nor when a newer update has begun since": {
+		"nor when a newer update has started since": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, set("new"), assignment(2, "new"), fails}, told{Nothing, CodeFailed, 0, ""}},
 		"who did not come back for an attempt in time gets none": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), abandoned), later(time.Hour)}, told{Nothing, CodeFailed, 0, ""}},
@@ -316,7 +321,8 @@ func TestRetryCounts(t *testing.T) {
 	}
 }
 
-// TestQueue: the fifth seed's two campaigns, weight 90 for what goes first and 20 for what goes after it.
+// TestQueue: the fifth seed's two campaigns, weight 90 for what goes first and 20 for what goes
+// after it.
 func TestQueue(t *testing.T) {
 	campaigns := []step{set("base"), set("addon"), rollout("first", 1, "base", weighing(90)), rollout("second", 2, "addon", queued(20))}
 	then := func(steps ...step) []step { return slices.Concat(campaigns, steps) }
@@ -336,11 +342,11 @@ func TestQueue(t *testing.T) {
 		"a weight that is absent is 1000": {
 			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(999)), rollout("second", 2, "addon", func(in *Intent) { in.Update.Superseding = v1alpha1.SupersedingQueue })},
 			told{Deploy, CodeDeploy, 100, "addon"}},
-		"a queued update does not touch what has begun": {
+		"a queued update does not touch what has started": {
 			then(takes), told{Deploy, CodeResume, 100, "base"}},
 		"an update that replaces sweeps the queue": {
 			then(set("hotfix"), rollout("third", 3, "hotfix", weighing(1))), told{Deploy, CodeDeploy, 100, "hotfix"}},
-		"an update that replaces cancels what a queued one has begun": {
+		"an update that replaces cancels what a queued one has started": {
 			then(carriesOut, takes, set("hotfix"), rollout("third", 3, "hotfix")), told{Cancel, CodeCancel, 101, ""}},
 		"an update that replaces does so also while a heavier one is queued beside it": {
 			[]step{set("old"), rollout("zero", 1, "old"), takes, set("base"), set("addon"), rollout("first", 2, "base", weighing(1)), rollout("second", 3, "addon", queued(900))},
@@ -377,7 +383,7 @@ func TestMigrationStep(t *testing.T) {
 			then(rollout("r", 1, "mig"), rollout("s", 2, "mig2"), rollout("t", 3, "new")), told{Deploy, CodeDeploy, 100, "mig"}},
 		"of two, the newer waits while the older does": {
 			then(rollout("r", 1, "mig", closedFor(CodePaused)), rollout("s", 2, "mig2")), told{Nothing, CodePaused, 0, ""}},
-		"it is not superseded once it has begun": {
+		"it is not superseded once it has started": {
 			then(rollout("r", 1, "mig"), takes, rollout("s", 2, "new")), told{Deploy, CodeResume, 100, "mig"}},
 		"it is not superseded, also when its rollout is gone": {
 			then(rollout("r", 1, "mig"), takes, withdrawn("r"), rollout("s", 2, "new")), told{Deploy, CodeResume, 100, "mig"}},
@@ -388,7 +394,7 @@ func TestMigrationStep(t *testing.T) {
 	})
 }
 
-// TestConfirmation: what waits for a person at the device has not begun.
+// TestConfirmation: what waits for a person at the device has not started.
 func TestConfirmation(t *testing.T) {
 	type story = struct {
 		steps []step
@@ -399,19 +405,19 @@ func TestConfirmation(t *testing.T) {
 	always := spec(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways })
 	active := spec(func(t *v1alpha1.Target) { t.Status.AutoConfirm = &v1alpha1.AutoConfirmStatus{Active: true} })
 	check(t, map[string]story{
-		"it is asked for under the id that will be given": {asked[:2], told{Confirm, CodeConfirm, 100, "fw"}},
-		"it stays asked for":                              {asked, told{Confirm, CodeConfirm, 100, "fw"}},
-		"spec.autoConfirm Always asks nobody":             {[]step{asked[0], asked[1], always}, told{Deploy, CodeDeploy, 100, "fw"}},
-		"a device that confirms by itself is not asked":   {[]step{asked[0], asked[1], active}, told{Deploy, CodeDeploy, 100, "fw"}},
-		"one that begins to confirm by itself goes on":    {then(active), told{Deploy, CodeResume, 100, "fw"}},
-		"spec.autoConfirm Always confirms what waits":     {then(always), told{Deploy, CodeResume, 100, "fw"}},
-		"but not what is paused":                          {then(pauses("r"), always), told{Nothing, CodePaused, 0, ""}},
-		"nor what is stopped, whatever begun ones do":     {then(stops("r", none, v1alpha1.CauseStopped), always), told{Nothing, CodeCanceled, 0, ""}},
-		"agreed, it goes on":                              {then(reports(action.Confirm)), told{Deploy, CodeResume, 100, "fw"}},
-		"denied, it stays asked for":                      {then(reports(action.Deny)), told{Confirm, CodeConfirm, 100, "fw"}},
-		"a pause asks nobody":                             {then(pauses("r")), told{Nothing, CodePaused, 0, ""}},
-		"a hold asks nobody, also who confirms by itself": {then(active, holds(true)), told{Nothing, CodeHold, 0, ""}},
-		"a stop that lets go on what has begun closes it": {then(stops("r", none, v1alpha1.CauseStopped)), told{Nothing, CodeCanceled, 0, ""}},
+		"it is asked for under the id that will be given":   {asked[:2], told{Confirm, CodeConfirm, 100, "fw"}},
+		"it stays asked for":                                {asked, told{Confirm, CodeConfirm, 100, "fw"}},
+		"spec.autoConfirm Always asks nobody":               {[]step{asked[0], asked[1], always}, told{Deploy, CodeDeploy, 100, "fw"}},
+		"a device that confirms by itself is not asked":     {[]step{asked[0], asked[1], active}, told{Deploy, CodeDeploy, 100, "fw"}},
+		"one that starts to confirm by itself goes on":      {then(active), told{Deploy, CodeResume, 100, "fw"}},
+		"spec.autoConfirm Always confirms what waits":       {then(always), told{Deploy, CodeResume, 100, "fw"}},
+		"but not what is paused":                            {then(pauses("r"), always), told{Nothing, CodePaused, 0, ""}},
+		"nor what is stopped, whatever started ones do":     {then(stops("r", none, v1alpha1.CauseStopped), always), told{Nothing, CodeCanceled, 0, ""}},
+		"agreed, it goes on":                                {then(reports(action.Confirm)), told{Deploy, CodeResume, 100, "fw"}},
+		"denied, it stays asked for":                        {then(reports(action.Deny)), told{Confirm, CodeConfirm, 100, "fw"}},
+		"a pause asks nobody":                               {then(pauses("r")), told{Nothing, CodePaused, 0, ""}},
+		"a hold asks nobody, also who confirms by itself":   {then(active, holds(true)), told{Nothing, CodeHold, 0, ""}},
+		"a stop that lets go on what has started closes it": {then(stops("r", none, v1alpha1.CauseStopped)), told{Nothing, CodeCanceled, 0, ""}},
 		"a rollout that is gone closes it": {
 			then(withdrawn("r"), func(s *story_) { s.origins["uid-r"] = Origin{Stop: none, Cause: v1alpha1.CauseDeleted} }), told{Nothing, CodeNothingWanted, 0, ""}},
 		"an assignment that is gone closes it": {
@@ -423,7 +429,7 @@ func TestConfirmation(t *testing.T) {
 		"a newer update closes it, also one that waits": {
 			then(set("new"), rollout("s", 2, "new", closedFor(CodePaused))), told{Nothing, CodePaused, 0, ""}},
 		"a newer update for the same content is asked for anew": {
-			then(set("twin", content("fw")), rollout("s", 2, "twin", confirmed)), told{Confirm, CodeConfirm, 101, "twin"}},
+			then(set("duplicate", content("fw")), rollout("s", 2, "duplicate", confirmed)), told{Confirm, CodeConfirm, 101, "duplicate"}},
 		"an invalidation with None closes what did not start before": {
 			[]step{set("fw"), assignment(1, "fw", confirmed), takes, editSet("fw", invalid(none, noon))}, told{Nothing, CodeCanceled, 0, ""}},
 		"an invalidation with None leaves what started before": {
@@ -435,8 +441,8 @@ func TestConfirmation(t *testing.T) {
 func TestWorkDoneWithoutLeave(t *testing.T) {
 	s := tell(t, set("fw"), rollout("r", 1, "fw", confirmed), takes, holds(true),
 		spec(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways }), comesBy)
-	if a := action.Open(&s.target.Status); a == nil || a.State.HasBegun() {
-		t.Errorf("the action has begun under spec.hold: %+v", a)
+	if a := action.Open(&s.target.Status); a == nil || a.State.HasStarted() {
+		t.Errorf("the action has started under spec.hold: %+v", a)
 	}
 }
 
@@ -455,9 +461,9 @@ func TestWordsOfConfirmation(t *testing.T) {
 	}{
 		"nobody has answered": {nil, "action 100 waits for confirmation at the device", ""},
 		"it was denied":       {[]step{reports(action.Deny)}, "action 100 waits for confirmation at the device, where it was denied at 2026-03-02T12:00:00Z", ""},
-		"the manifest agrees": {[]step{always}, "action 100 has begun and goes on", "confirmed without asking: spec.autoConfirm is Always"},
-		"the device agrees":   {[]step{active("")}, "action 100 has begun and goes on", "confirmed without asking: auto-confirm is active at the device"},
-		"somebody made it":    {[]step{active("ada")}, "action 100 has begun and goes on", "confirmed without asking: auto-confirm is active at the device, activated by ada"},
+		"the manifest agrees": {[]step{always}, "action 100 has started and goes on", "confirmed without asking: spec.autoConfirm is Always"},
+		"the device agrees":   {[]step{active("")}, "action 100 has started and goes on", "confirmed without asking: auto-confirm is active at the device"},
+		"somebody made it":    {[]step{active("ada")}, "action 100 has started and goes on", "confirmed without asking: auto-confirm is active at the device, activated by ada"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := tell(t, slices.Concat(asked, c.steps)...)
@@ -474,8 +480,8 @@ func TestWordsOfConfirmation(t *testing.T) {
 // story_ lets tables name the type story for themselves.
 type story_ = story
 
-// TestW19_WhatHasNotBegunOfAnInvalidSet is the table of the first seed, for what has not begun.
-func TestW19_WhatHasNotBegunOfAnInvalidSet(t *testing.T) {
+// TestW19_WhatHasNotStartedOfAnInvalidSet is the table of the first seed, for what has not started.
+func TestW19_WhatHasNotStartedOfAnInvalidSet(t *testing.T) {
 	type story = struct {
 		steps []step
 		want  told
@@ -491,11 +497,11 @@ func TestW19_WhatHasNotBegunOfAnInvalidSet(t *testing.T) {
 		"Soft, the rollout started before":      {[]step{set("fw", invalid(soft, hour(5))), rollout("r", 1, "fw")}, refused},
 		"Force, the rollout started before":     {[]step{set("fw", invalid(force, hour(5))), rollout("r", 1, "fw")}, refused},
 		"Force, a single assignment":            {[]step{set("fw", invalid(force, hour(5))), assignment(1, "fw")}, refused},
-		"None, begun":                           {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(none, noon))}, told{Deploy, CodeResume, 100, "fw"}},
-		"None, begun from an assignment":        {[]step{set("fw"), assignment(1, "fw"), takes, editSet("fw", invalid(none, noon))}, told{Deploy, CodeResume, 100, "fw"}},
-		"Soft, begun":                           {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon))}, told{Cancel, CodeCancel, 100, ""}},
-		"Soft, begun and refused":               {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon)), comesBy, reports(action.CancelRejected)}, told{Deploy, CodeResume, 100, "fw"}},
-		"Force, begun":                          {[]step{set("fw"), auto("a", 1, "fw"), takes, editSet("fw", invalid(force, noon))}, told{Cancel, CodeCancel, 100, ""}},
+		"None, started":                         {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(none, noon))}, told{Deploy, CodeResume, 100, "fw"}},
+		"None, started from an assignment":      {[]step{set("fw"), assignment(1, "fw"), takes, editSet("fw", invalid(none, noon))}, told{Deploy, CodeResume, 100, "fw"}},
+		"Soft, started":                         {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon))}, told{Cancel, CodeCancel, 100, ""}},
+		"Soft, started and refused":             {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon)), comesBy, reports(action.CancelRejected)}, told{Deploy, CodeResume, 100, "fw"}},
+		"Force, started":                        {[]step{set("fw"), auto("a", 1, "fw"), takes, editSet("fw", invalid(force, noon))}, told{Cancel, CodeCancel, 100, ""}},
 	})
 }
 
@@ -532,7 +538,8 @@ func TestUrgency(t *testing.T) {
 	}
 }
 
-// TestLive: a rollout that turns from Soft to Forced hurries what has begun; one that is gone does not.
+// TestLive: a rollout that turns from Soft to Forced hurries what has started; one that is gone
+// does not.
 func TestLive(t *testing.T) {
 	as := func(u v1alpha1.UpdateType) func(*Intent) { return func(in *Intent) { in.Update.Type = u } }
 	s := tell(t, set("fw"), rollout("r", 1, "fw", as(v1alpha1.UpdateTypeSoft)), takes, rollout("r", 1, "fw", as(v1alpha1.UpdateTypeForced)))
@@ -545,12 +552,13 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// TestBirthSharesNothing: what is stored may be decoded into, and must not reach the objects of the caches.
-func TestBirthSharesNothing(t *testing.T) {
+// TestCreationSharesNothing: what is stored may be decoded into, and must not reach the objects of
+// the caches.
+func TestCreationSharesNothing(t *testing.T) {
 	s := tell(t, set("fw"), rollout("r", 1, "fw", within("* * * * *", time.Hour), deadlines(1, 1), queued(5)))
 	s.intents[0].Update.ForceAt = &metav1.Time{Time: noon}
 	before := copied(s.intents)
-	b := s.offer().Birth(s.world())
+	b := s.offer().Creation(s.world())
 	b.Source.Since.Time, b.Update.ForceAt.Time = noon, hour(1)
 	b.Update.MaintenanceWindow.Schedule = "changed"
 	*b.Update.Weight, *b.Update.ProgressDeadlineSeconds, *b.Update.CancelDeadlineSeconds = 7, 7, 7
@@ -559,7 +567,8 @@ func TestBirthSharesNothing(t *testing.T) {
 	}
 }
 
-// TestCovers: what a running auto-assignment has for a target replaces what is older, also where the target runs it already.
+// TestCovers: what a running auto-assignment has for a target replaces what is older, also where
+// the target runs it already.
 func TestCovers(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps []step
@@ -591,7 +600,8 @@ func TestCovers(t *testing.T) {
 	}
 }
 
-// TestQuestionsGiveWayToSteps: a device that is asked to agree to something newer gets the required migration step first, and is asked again then.
+// TestQuestionsGiveWayToSteps: a device that is asked to agree to something newer gets the required
+// migration step first, and is asked again then.
 func TestQuestionsGiveWayToSteps(t *testing.T) {
 	s := tell(t, set("step", migrationStep), set("new"), rollout("n", 5, "new", confirmed, retries(1, 0)), takes)
 	rollout("s", 2, "step", func(in *Intent) { in.OpenedAt = hour(6) })(s)
@@ -610,7 +620,8 @@ func TestQuestionsGiveWayToSteps(t *testing.T) {
 	}
 }
 
-// TestAMistakenAssignmentSaysSo: somebody has to mend it, and does not hear of it if all it says is that something is newer.
+// TestAMistakenAssignmentSaysSo: somebody has to fix it, and does not hear of it if all it says is
+// that something is newer.
 func TestAMistakenAssignmentSaysSo(t *testing.T) {
 	s := tell(t, set("fw"), assignment(1, "missing"), auto("a", 2, "fw"))
 	if r := s.verdict("dev"); r.Code != CodeSetNotFound {

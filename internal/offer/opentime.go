@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -7,20 +10,21 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// OpenTime is how long a maintenance window is open between two times. No window is always open; one that cannot be read never is.
+// OpenTime is how long a maintenance window is open between two times. No window is always open;
+// one that cannot be read never is.
 func OpenTime(w *v1alpha1.MaintenanceWindow, from, to time.Time) time.Duration {
 	if w == nil {
 		return max(0, to.Sub(from))
 	}
 	var open time.Duration
-	for began, ended := range stretches(w, from) {
-		if !began.Before(to) {
+	for started, ended := range stretches(w, from) {
+		if !started.Before(to) {
 			break
 		}
 		if ended.After(to) {
 			ended = to
 		}
-		open += ended.Sub(began)
+		open += ended.Sub(started)
 	}
 	return open
 }
@@ -28,16 +32,16 @@ func OpenTime(w *v1alpha1.MaintenanceWindow, from, to time.Time) time.Duration {
 // mostStretches is how far AfterOpenTime looks ahead: more than 27 years of nightly windows.
 const mostStretches = 10_000
 
-// AfterOpenTime is when a maintenance window will have been open for so long since a time; zero: never. What lies very far ahead is answered by an earlier time,
-// at which to ask again.
+// AfterOpenTime is when a maintenance window will have been open for so long since a time; zero:
+// never. What lies very far ahead is answered by an earlier time, at which to ask again.
 func AfterOpenTime(w *v1alpha1.MaintenanceWindow, from time.Time, long time.Duration) time.Time {
 	if w == nil || long <= 0 {
 		return from.Add(long)
 	}
 	last, n := time.Time{}, 0
-	for began, ended := range stretches(w, from) {
-		if length := ended.Sub(began); length >= long {
-			return began.Add(long)
+	for started, ended := range stretches(w, from) {
+		if length := ended.Sub(started); length >= long {
+			return started.Add(long)
 		} else {
 			long -= length
 		}
@@ -48,7 +52,8 @@ func AfterOpenTime(w *v1alpha1.MaintenanceWindow, from time.Time, long time.Dura
 	return last
 }
 
-// stretches are the times from which and until which a window is open, from a time on. Windows that overlap count once.
+// stretches are the times from which and until which a window is open, from a time on. Windows that
+// overlap count once.
 func stretches(w *v1alpha1.MaintenanceWindow, from time.Time) iter.Seq2[time.Time, time.Time] {
 	return func(yield func(time.Time, time.Time) bool) {
 		openings, err := openingsOf(w)
@@ -58,11 +63,11 @@ func stretches(w *v1alpha1.MaintenanceWindow, from time.Time) iter.Seq2[time.Tim
 		length := time.Duration(w.DurationSeconds) * time.Second
 		reached := from
 		for opens := openings.schedule.Next(from.In(openings.zone).Add(-length)); !opens.IsZero(); opens = openings.schedule.Next(opens) {
-			began, ends := opens, opens.Add(length)
-			if began.Before(reached) {
-				began = reached
+			started, ends := opens, opens.Add(length)
+			if started.Before(reached) {
+				started = reached
 			}
-			if began.Before(ends) && !yield(began, ends) {
+			if started.Before(ends) && !yield(started, ends) {
 				return
 			}
 			reached = ends

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -17,18 +20,18 @@ func TestOpenTime(t *testing.T) {
 		from, to string
 		want     time.Duration
 	}{
-		"no window is always open":         {nil, "2026-01-10T00:00:00Z", "2026-01-11T00:00:00Z", 24 * time.Hour},
-		"time that runs backwards":         {nil, "2026-01-11T00:00:00Z", "2026-01-10T00:00:00Z", 0},
-		"a night":                          {nightly, "2026-01-10T00:00:00+01:00", "2026-01-11T00:00:00+01:00", 2 * time.Hour},
-		"a week of nights":                 {nightly, "2026-01-10T00:00:00+01:00", "2026-01-17T00:00:00+01:00", 14 * time.Hour},
-		"a day between two nights":         {nightly, "2026-01-10T04:00:00+01:00", "2026-01-11T02:00:00+01:00", 0},
-		"the end of one and the beginning": {nightly, "2026-01-10T03:30:00+01:00", "2026-01-11T02:15:00+01:00", 45 * time.Minute},
-		"within one":                       {nightly, "2026-01-10T02:30:00+01:00", "2026-01-10T02:45:00+01:00", 15 * time.Minute},
-		"windows that overlap count once":  {hourly, "2026-01-10T00:20:00Z", "2026-01-11T00:20:00Z", 24 * time.Hour},
-		"spring: the gap swallows one":     {nightly, "2026-03-28T12:00:00+01:00", "2026-03-30T12:00:00+02:00", 2 * time.Hour},
-		"autumn: one opens twice":          {nightly, "2026-10-24T12:00:00+02:00", "2026-10-25T12:00:00+01:00", 3 * time.Hour},
-		"one that never opens":             {&v1alpha1.MaintenanceWindow{Schedule: "0 2 30 2 *", DurationSeconds: 60}, "2026-01-10T00:00:00Z", "2027-01-10T00:00:00Z", 0},
-		"one that cannot be read":          {&v1alpha1.MaintenanceWindow{Schedule: "0 25 * * *", DurationSeconds: 60}, "2026-01-10T00:00:00Z", "2026-01-11T00:00:00Z", 0},
+		"no window is always open":        {nil, "2026-01-10T00:00:00Z", "2026-01-11T00:00:00Z", 24 * time.Hour},
+		"time that runs backwards":        {nil, "2026-01-11T00:00:00Z", "2026-01-10T00:00:00Z", 0},
+		"a night":                         {nightly, "2026-01-10T00:00:00+01:00", "2026-01-11T00:00:00+01:00", 2 * time.Hour},
+		"a week of nights":                {nightly, "2026-01-10T00:00:00+01:00", "2026-01-17T00:00:00+01:00", 14 * time.Hour},
+		"a day between two nights":        {nightly, "2026-01-10T04:00:00+01:00", "2026-01-11T02:00:00+01:00", 0},
+		"the end of one and the start":    {nightly, "2026-01-10T03:30:00+01:00", "2026-01-11T02:15:00+01:00", 45 * time.Minute},
+		"within one":                      {nightly, "2026-01-10T02:30:00+01:00", "2026-01-10T02:45:00+01:00", 15 * time.Minute},
+		"windows that overlap count once": {hourly, "2026-01-10T00:20:00Z", "2026-01-11T00:20:00Z", 24 * time.Hour},
+		"spring: the gap swallows one":    {nightly, "2026-03-28T12:00:00+01:00", "2026-03-30T12:00:00+02:00", 2 * time.Hour},
+		"autumn: one opens twice":         {nightly, "2026-10-24T12:00:00+02:00", "2026-10-25T12:00:00+01:00", 3 * time.Hour},
+		"one that never opens":            {&v1alpha1.MaintenanceWindow{Schedule: "0 2 30 2 *", DurationSeconds: 60}, "2026-01-10T00:00:00Z", "2027-01-10T00:00:00Z", 0},
+		"one that cannot be read":         {&v1alpha1.MaintenanceWindow{Schedule: "0 25 * * *", DurationSeconds: 60}, "2026-01-10T00:00:00Z", "2026-01-11T00:00:00Z", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := OpenTime(c.window, instant(t, c.from), instant(t, c.to)); got != c.want {

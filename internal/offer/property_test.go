@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -13,9 +16,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// TestAnyWorld tells long random stories and asks, at each point, for what must hold in every world.
+// TestAnyWorld tells long random stories and asks, at each point, for what must hold in every
+// world.
 func TestAnyWorld(t *testing.T) {
-	begun := 0
+	started := 0
 	for seed := range uint64(150) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
@@ -26,7 +30,7 @@ func TestAnyWorld(t *testing.T) {
 			for range 40 {
 				randomStep(random)(s)
 				if s.mustHoldInAnyWorld(random) {
-					begun++
+					started++
 				}
 				if t.Failed() {
 					t.Fatalf("at %s, with %d intents", s.now, len(s.intents))
@@ -34,12 +38,13 @@ func TestAnyWorld(t *testing.T) {
 			}
 		})
 	}
-	if begun < 150 {
-		t.Errorf("only %d actions began in all these worlds: they are too sleepy to prove anything", begun)
+	if started < 150 {
+		t.Errorf("only %d actions started in all these worlds: they are too sleepy to prove anything", started)
 	}
 }
 
-// mustHoldInAnyWorld also lets the device take what it is offered, now and then, and reports whether it began something.
+// mustHoldInAnyWorld also lets the device take what it is offered, now and then, and reports
+// whether it started something.
 func (s *story) mustHoldInAnyWorld(random *rand.Rand) bool {
 	s.t.Helper()
 	s.mustBeLeftAlone()
@@ -90,13 +95,14 @@ func (s *story) mustNotDependOnOrder(random *rand.Rand, o Offer) {
 	}
 }
 
-// mustBeValid: an invalidated set is begun by nobody, but by rollouts that had started when it was invalidated with None.
+// mustBeValid: an invalidated set is started by nobody, but by rollouts that had started when it
+// was invalidated with None.
 func (s *story) mustBeValid(o Offer) {
 	s.t.Helper()
 	if o.Set == nil || o.Set.Invalidation == "" {
 		return
 	}
-	if o.Action != nil && o.Action.State.HasBegun() {
+	if o.Action != nil && o.Action.State.HasStarted() {
 		refused := o.Action.Cancel != nil && o.Action.Cancel.Answer == v1alpha1.AnswerRejected
 		if o.Set.Invalidation != none && !refused {
 			s.t.Errorf("action %d goes on with a set that was invalidated with %s", o.ActionID, o.Set.Invalidation)
@@ -112,14 +118,14 @@ func (s *story) mustBeValid(o Offer) {
 	}
 }
 
-// mustResume begins the offer; the same world then goes on with it.
+// mustResume starts the offer; the same world then goes on with it.
 func (s *story) mustResume(o Offer) {
 	s.t.Helper()
-	b := o.Birth(s.world())
-	if a := action.Begin(&s.target.Status, b); a == nil || a.ID != o.ActionID {
-		s.t.Fatalf("born is %v, announced was %d", a, o.ActionID)
+	b := o.Creation(s.world())
+	if a := action.Create(&s.target.Status, b); a == nil || a.ID != o.ActionID {
+		s.t.Fatalf("created is %v, announced was %d", a, o.ActionID)
 	}
-	s.settle() // a newer intent for the same content may adopt what has just begun
+	s.settle() // a newer intent for the same content may adopt what has just started
 	s.mustBeSettled()
 	again := For(s.world())
 	code := CodeResume
@@ -127,7 +133,7 @@ func (s *story) mustResume(o Offer) {
 		code = CodeConfirm
 	}
 	if again.Kind != o.Kind || again.Reason.Code != code || again.ActionID != o.ActionID || again.Set.ContentHash != o.Set.ContentHash {
-		s.t.Errorf("what has just begun does not go on: %+v became %+v, %s", o.told(), again.told(), again.Reason.Message)
+		s.t.Errorf("what has just started does not go on: %+v became %+v, %s", o.told(), again.told(), again.Reason.Message)
 	}
 }
 

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import "time"
@@ -7,8 +10,8 @@ type Code string
 
 // Codes of offers. Those of the first block come with something to do, the others with nothing.
 const (
-	CodeDeploy  Code = "Deploy"  // the winning intent begins
-	CodeResume  Code = "Resume"  // what has begun goes on
+	CodeDeploy  Code = "Deploy"  // the winning intent starts
+	CodeResume  Code = "Resume"  // what has started goes on
 	CodeCancel  Code = "Cancel"  // the device is asked to cancel
 	CodeConfirm Code = "Confirm" // somebody at the device is asked to agree
 
@@ -21,12 +24,12 @@ const (
 	CodeContentChanged Code = "ContentChanged" // not the content that was planned
 	CodeIncompatible   Code = "Incompatible"   // target type
 	CodeNotStarted     Code = "NotStarted"     // the source has not started
-	CodeSettling       Code = "Settling"       // newer rollouts that were created together with the source may still start
+	CodeStabilizing    Code = "Stabilizing"    // newer rollouts that were created together with the source may still start
 	CodePaused         Code = "Paused"         // the source is paused
 	CodeStopped        Code = "Stopped"        // the source was stopped
 	CodeGroupNotOpen   Code = "GroupNotOpen"   // the target's group has not opened
 	CodeSuperseded     Code = "Superseded"     // a newer update took the target over
-	CodeSkipped        Code = "Skipped"        // did not begin in time
+	CodeSkipped        Code = "Skipped"        // did not start in time
 	CodeWindowClosed   Code = "WindowClosed"   // outside the maintenance window
 	CodeDeadlinePassed Code = "DeadlinePassed" // startDeadlineSeconds
 	CodeAlreadyThere   Code = "AlreadyThere"   // the set is installed
@@ -49,5 +52,5 @@ type Reason struct {
 	Until time.Time
 }
 
-// IsZero tells whether there is no reason at all.
+// IsZero reports whether there is no reason at all.
 func (r Reason) IsZero() bool { return r.Code == "" }

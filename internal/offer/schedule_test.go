@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -25,7 +28,8 @@ func admitted(t *testing.T) *regexp.Regexp {
 	return regexp.MustCompile(string(match[1]))
 }
 
-// The schema takes a schedule of ordinary forms exactly if it can be read, ranges that run backwards excepted.
+// The schema takes a schedule of ordinary forms exactly if it can be read, ranges that run
+// backwards excepted.
 func TestAdmissionReadsSchedules(t *testing.T) {
 	pattern, random := admitted(t), rand.New(rand.NewSource(1))
 	names := []string{"", "", "", "JAN FEB dec", "SUN mon Sat"}

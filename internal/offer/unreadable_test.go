@@ -1,9 +1,12 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import "testing"
 
-// What has begun with a set that cannot be read any more goes on; what has not, does not begin.
-func TestWhatHasBegunIsNotCanceledBecauseItsSetCannotBeRead(t *testing.T) {
+// What has started with a set that cannot be read any more goes on; what has not, does not start.
+func TestWhatHasStartedIsNotCanceledBecauseItsSetCannotBeRead(t *testing.T) {
 	s := tell(t, set("fw"), rollout("r", 1, "fw"), takes)
 	s.sets["fw"] = &Set{Name: "fw", Unreadable: true, NotDeployable: "it cannot be read"}
 	if s.settle() {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -11,8 +14,10 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// windowAt tells whether a maintenance window is open, and otherwise when the next one opens; zero: never. No window is always open. A window whose beginning
-// the clock change swallows is not made up for; one that began before the change keeps its length; one that the change repeats opens again.
+// windowAt reports whether a maintenance window is open, and otherwise when the next one opens;
+// zero: never. No window is always open. A window whose start the clock change swallows is not made
+// up for; one that started before the change keeps its length; one that the change repeats opens
+// again.
 func windowAt(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next time.Time, err error) {
 	if w == nil {
 		return true, time.Time{}, nil
@@ -23,7 +28,7 @@ func windowAt(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next tim
 	}
 	local := now.In(openings.zone)
 	length := time.Duration(w.DurationSeconds) * time.Second
-	if began := openings.schedule.Next(local.Add(-length)); !began.IsZero() && !began.After(local) {
+	if started := openings.schedule.Next(local.Add(-length)); !started.IsZero() && !started.After(local) {
 		return true, time.Time{}, nil
 	}
 	return false, openings.schedule.Next(local), nil
@@ -37,10 +42,12 @@ func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// seldom is how far apart the openings of a window are at least for a sentence to name them: each costs a write.
+// seldom is how far apart the openings of a window are at least for a sentence to name them: each
+// costs a write.
 const seldom = time.Hour
 
-// opening is when a window is open: the present opening, or the next one. Zero: it never opens, never closes, or opens more often than once an hour.
+// opening is when a window is open: the present opening, or the next one. Zero: it never opens,
+// never closes, or opens more often than once an hour.
 func opening(w *v1alpha1.MaintenanceWindow, now time.Time) (opens, closes time.Time) {
 	found, err := openingsOf(w)
 	if err != nil {
@@ -58,7 +65,8 @@ func opening(w *v1alpha1.MaintenanceWindow, now time.Time) (opens, closes time.T
 	return opens, closes
 }
 
-// CheckWindow tells what keeps a window from ever opening again, and the cure; nil: nothing. The sentence begins with the field at fault.
+// CheckWindow tells what keeps a window from ever opening again, and the fix; nil: nothing. The
+// sentence starts with the field at fault.
 func CheckWindow(w *v1alpha1.MaintenanceWindow, now time.Time) error {
 	open, next, err := windowAt(w, now)
 	if open || !next.IsZero() {
@@ -78,13 +86,14 @@ func WindowWords(w *v1alpha1.MaintenanceWindow) string {
 	return fmt.Sprintf("%q (%s, %s)", w.Schedule, cmp.Or(w.TimeZone, "UTC"), time.Duration(w.DurationSeconds)*time.Second)
 }
 
-// openings are when windows begin.
+// openings are when windows start.
 type openings struct {
 	zone     *time.Location
 	schedule cron.Schedule
 }
 
-// read remembers what a schedule and a zone mean, since every poll asks. There are as many as people write.
+// read remembers what a schedule and a zone mean, since every poll asks. There are as many as
+// people write.
 var read sync.Map // [2]string{timeZone, schedule} to openings
 
 func openingsOf(w *v1alpha1.MaintenanceWindow) (openings, error) {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -9,7 +12,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestWindow. Europe/Berlin goes from 02:00 CET to 03:00 CEST on 2026-03-29, and from 03:00 CEST to 02:00 CET on 2026-10-25.
+// TestWindow. Europe/Berlin goes from 02:00 CET to 03:00 CEST on 2026-03-29, and from 03:00 CEST to
+// 02:00 CET on 2026-10-25.
 func TestWindow(t *testing.T) {
 	const berlin = "Europe/Berlin"
 	for name, c := range map[string]struct {
@@ -30,16 +34,16 @@ func TestWindow(t *testing.T) {
 		"on weekdays, on a Saturday":      {"0 2 * * 1-5", time.Hour, berlin, "2026-01-10T02:30:00+01:00", false, "2026-01-12T02:00:00+01:00"},
 		"a day that never comes":          {"0 2 30 2 *", time.Hour, berlin, "2026-01-10T02:30:00+01:00", false, ""},
 
-		"spring: it began before the gap and keeps its length":     {"0 1 * * *", 2 * time.Hour, berlin, "2026-03-29T03:59:59+02:00", true, ""},
-		"spring: it began before the gap and ends on time":         {"0 1 * * *", 2 * time.Hour, berlin, "2026-03-29T04:00:00+02:00", false, "2026-03-30T01:00:00+02:00"},
-		"spring: the gap swallows its beginning, and so itself":    {"30 2 * * *", 2 * time.Hour, berlin, "2026-03-29T03:30:00+02:00", false, "2026-03-30T02:30:00+02:00"},
-		"spring: it begins right after the gap":                    {"0 3 * * *", time.Hour, berlin, "2026-03-29T03:00:00+02:00", true, ""},
-		"autumn: it begins before the overlap":                     {"30 1 * * *", 2 * time.Hour, berlin, "2026-10-25T02:29:59+01:00", true, ""},
-		"autumn: it began before the overlap and keeps its length": {"30 1 * * *", 2 * time.Hour, berlin, "2026-10-25T02:30:00+01:00", false, "2026-10-26T01:30:00+01:00"},
-		"autumn: in the overlap, the first time":                   {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:15:00+02:00", true, ""},
-		"autumn: in the overlap, between":                          {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:45:00+02:00", false, "2026-10-25T02:00:00+01:00"},
-		"autumn: in the overlap, the second time":                  {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:15:00+01:00", true, ""},
-		"autumn: the same hours by the wall clock":                 {"0 2 * * *", 2 * time.Hour, berlin, "2026-10-25T03:59:59+01:00", true, ""},
+		"spring: it started before the gap and keeps its length":     {"0 1 * * *", 2 * time.Hour, berlin, "2026-03-29T03:59:59+02:00", true, ""},
+		"spring: it started before the gap and ends on time":         {"0 1 * * *", 2 * time.Hour, berlin, "2026-03-29T04:00:00+02:00", false, "2026-03-30T01:00:00+02:00"},
+		"spring: the gap swallows its start, and so itself":          {"30 2 * * *", 2 * time.Hour, berlin, "2026-03-29T03:30:00+02:00", false, "2026-03-30T02:30:00+02:00"},
+		"spring: it starts right after the gap":                      {"0 3 * * *", time.Hour, berlin, "2026-03-29T03:00:00+02:00", true, ""},
+		"autumn: it starts before the overlap":                       {"30 1 * * *", 2 * time.Hour, berlin, "2026-10-25T02:29:59+01:00", true, ""},
+		"autumn: it started before the overlap and keeps its length": {"30 1 * * *", 2 * time.Hour, berlin, "2026-10-25T02:30:00+01:00", false, "2026-10-26T01:30:00+01:00"},
+		"autumn: in the overlap, the first time":                     {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:15:00+02:00", true, ""},
+		"autumn: in the overlap, between":                            {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:45:00+02:00", false, "2026-10-25T02:00:00+01:00"},
+		"autumn: in the overlap, the second time":                    {"0 2 * * *", 30 * time.Minute, berlin, "2026-10-25T02:15:00+01:00", true, ""},
+		"autumn: the same hours by the wall clock":                   {"0 2 * * *", 2 * time.Hour, berlin, "2026-10-25T03:59:59+01:00", true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now, err := time.Parse(time.RFC3339, c.now)
@@ -87,7 +91,7 @@ func TestCheckWindow(t *testing.T) {
 	}
 }
 
-// TestWindowThatCannotBeRead: a device begins nothing, and somebody is told what to correct.
+// TestWindowThatCannotBeRead: a device starts nothing, and somebody is told what to correct.
 func TestWindowThatCannotBeRead(t *testing.T) {
 	for name, w := range map[string]v1alpha1.MaintenanceWindow{
 		"no such zone":     {Schedule: "0 2 * * *", DurationSeconds: 60, TimeZone: "Europe/Atlantis"},

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -8,7 +11,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// finding is a reason before it is put into words, which most never are: a device with many intents is told of one.
+// finding is a reason before it is put into words, which most never are: a device with many intents
+// is told of one.
 type finding struct {
 	code  Code
 	until time.Time
@@ -18,7 +22,7 @@ type finding struct {
 	err    error
 }
 
-// isFinal tells whether a finding is settled for good.
+// isFinal reports whether a finding is final.
 func (f finding) isFinal() bool {
 	switch f.code {
 	case CodeDone, CodeCanceled, CodeFailed, CodeSuperseded, CodeSkipped, CodeDeadlinePassed, CodeAlreadyHad, CodeAlreadyThere, CodeStopped, CodeSetInvalid:
@@ -52,13 +56,13 @@ func (f finding) sentence(w *World, in *Intent) string {
 	case CodeSuperseded:
 		return f.aboutSuperseding(in)
 	case CodeSkipped:
-		return fmt.Sprintf("this target did not begin within startDeadlineSeconds of %s and left its group", in.label())
+		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and left its group", in.label())
 	case CodeDeadlinePassed:
-		return fmt.Sprintf("this target did not begin within startDeadlineSeconds of %s and counts as failed", in.label())
+		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and counts as failed", in.label())
 	case CodeWaitingForStep:
 		return fmt.Sprintf("%s waits for the required migration step %s of %s", in.label(), f.other.Update.DistributionSet, f.other.label())
 	case CodeHold:
-		return "spec.hold keeps this target from beginning anything; set it to false to release it"
+		return "spec.hold keeps this target from start anything; set it to false to release it"
 	case CodeWindowClosed:
 		return f.aboutWindow(in)
 	}
@@ -101,14 +105,15 @@ func (f finding) aboutSet(w *World, in *Intent) string {
 func (f finding) aboutSuperseding(in *Intent) string {
 	switch {
 	case f.action != nil:
-		return fmt.Sprintf("%s is no newer than action %d (%s), which this target has begun", in.label(), f.action.ID, f.action.DistributionSet)
+		return fmt.Sprintf("%s is no newer than action %d (%s), which this target has started", in.label(), f.action.ID, f.action.DistributionSet)
 	case f.other != nil:
 		return fmt.Sprintf("the newer %s replaces %s", f.other.label(), in.label())
 	}
 	return fmt.Sprintf("%s took this target over from %s", takers(in.SupersededBy), in.label())
 }
 
-// takers name the newer rollouts that the group gave members up to. Which of several it was is not remembered.
+// takers name the newer rollouts that the group gave members up to. Which of several it was is not
+// remembered.
 func takers(by []v1alpha1.SupersedingRollout) string {
 	names := make([]string, len(by))
 	for i := range by {

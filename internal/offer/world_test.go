@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package offer
 
 import (
@@ -51,9 +54,9 @@ func (s *story) world() World {
 	}
 }
 
-// settle stores what Settle says, as a door does.
+// settle stores what Settle says, as a device API does.
 func (s *story) settle() bool {
-	status, changed := Settle(s.world())
+	status, changed := ApplyPending(s.world())
 	if changed {
 		s.target.Status = *status
 	}
@@ -103,7 +106,7 @@ func (s *story) relink() {
 	}
 }
 
-func invalid(c v1alpha1.Cancelation, at time.Time) func(*Set) {
+func invalid(c v1alpha1.Cancellation, at time.Time) func(*Set) {
 	return func(x *Set) { x.Invalidation, x.InvalidatedAt = c, at }
 }
 
@@ -217,8 +220,8 @@ func deadlines(progress, cancel int32) func(*Intent) {
 	}
 }
 
-// stops is what a source says of its begun actions, and of what it still offers.
-func stops(name string, c v1alpha1.Cancelation, cause v1alpha1.CancelCause) step {
+// stops is what a source says of its started actions, and of what it still offers.
+func stops(name string, c v1alpha1.Cancellation, cause v1alpha1.CancelCause) step {
 	return func(s *story) {
 		s.origins[types.UID("uid-"+name)] = Origin{Stop: c, Cause: cause}
 		for i := range s.intents {
@@ -244,10 +247,10 @@ func pauses(name string) step {
 func takes(s *story) {
 	o := s.offer()
 	if o.Kind != Deploy && o.Kind != Confirm || o.Action != nil {
-		s.t.Fatalf("nothing is to be begun: %s %s", o.Kind, o.Reason.Message)
+		s.t.Fatalf("nothing is to be started: %s %s", o.Kind, o.Reason.Message)
 	}
-	if action.Begin(&s.target.Status, o.Birth(s.world())) == nil {
-		s.t.Fatal("nothing was born")
+	if action.Create(&s.target.Status, o.Creation(s.world())) == nil {
+		s.t.Fatal("nothing was created")
 	}
 }
 
@@ -258,7 +261,7 @@ func reports(e action.Event, code ...string) step {
 		for _, c := range code {
 			r.StatusCode = c
 		}
-		action.Fold(&s.target.Status, r)
+		action.Apply(&s.target.Status, r)
 	}
 }
 
@@ -281,8 +284,8 @@ func comesBy(s *story)                      { s.offer() }
 func spec(edit func(*v1alpha1.Target)) step { return func(s *story) { edit(s.target) } }
 func holds(on bool) step                    { return spec(func(t *v1alpha1.Target) { t.Spec.Hold = on }) }
 
-func cancels(upTo int32, c v1alpha1.Cancelation) step {
-	return spec(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: upTo, Cancelation: c} })
+func cancels(upTo int32, c v1alpha1.Cancellation) step {
+	return spec(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: upTo, Cancellation: c} })
 }
 
 func runs(content string, consistent bool) step {
@@ -340,7 +343,7 @@ func (s *story) mustBeLeftAlone() {
 		Intents []Intent
 		Sets    map[string]*Set
 	}{s.target.DeepCopy(), copied(s.intents), maps.Clone(s.sets)}
-	status, changed := Settle(s.world())
+	status, changed := ApplyPending(s.world())
 	if changed && status == &s.target.Status {
 		s.t.Error("Settle changed the status it was given")
 	}
@@ -353,7 +356,8 @@ func (s *story) mustBeLeftAlone() {
 	}
 }
 
-// copied shares no pointer of the updates with the original; sets are compared by what they point at.
+// copied shares no pointer of the updates with the original; sets are compared by what they point
+// at.
 func copied(intents []Intent) []Intent {
 	out := slices.Clone(intents)
 	for i := range out {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package query
 
 import (
@@ -69,7 +72,8 @@ func compiles(text string) bool {
 	return err == nil
 }
 
-// The API server refuses nothing that the controllers would take. The expressions are all that the other tests of this package write down.
+// The API server refuses nothing that the controllers would take. The expressions are all that the
+// other tests of this package write down.
 func TestAdmissionTakesEveryExpression(t *testing.T) {
 	accepts, taken := admission(t), 0
 	more := []string{

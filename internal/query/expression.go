@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package query
 
 import (
@@ -33,7 +36,7 @@ type expression struct {
 	program cel.Program
 }
 
-// holds tells whether the expression is true; what cannot be answered is not true.
+// holds reports whether the expression is true; what cannot be answered is not true.
 func (e *expression) holds(t *v1alpha1.Target) bool {
 	out, _, err := e.program.Eval(subject{t})
 	return err == nil && out == types.True
@@ -51,8 +54,9 @@ func (s subject) ResolveName(name string) (any, bool) {
 
 func (s subject) Parent() cel.Activation { return nil }
 
-// language is CEL as a targetExpression may use it. What would hide a wrong field name until it silently matches nothing is left out (dyn,
-// type), and so are the string functions whose cost CEL cannot reckon (format, strings.quote).
+// language is CEL as a targetExpression may use it. What would hide a wrong field name until it
+// silently matches nothing is left out (dyn, type), and so are the string functions whose cost CEL
+// cannot reckon (format, strings.quote).
 var language = sync.OnceValues(func() (*cel.Env, error) {
 	registry, err := types.NewRegistry()
 	if err != nil {
@@ -108,14 +112,15 @@ func compileExpression(text string) (*expression, error) {
 	return &expression{text: strings.TrimSpace(text), program: program}, nil
 }
 
-// builds tells whether the expression makes an object of its own, which could only ever match nothing.
+// builds reports whether the expression makes an object of its own, which could only ever match
+// nothing.
 func builds(ast *cel.Ast) bool {
 	root := celast.NavigateAST(ast.NativeRep())
 	return len(celast.MatchDescendants(root, celast.KindMatcher(celast.StructKind))) > 0
 }
 
-// checkCost refuses what could be expensive for one target with the largest values the schema allows, so that no evaluation has to be
-// watched and none can hold up the fleet.
+// checkCost refuses what could be expensive for one target with the largest values the schema
+// allows, so that no evaluation has to be watched and none can hold up the fleet.
 func checkCost(cels *cel.Env, ast *cel.Ast) error {
 	cost, err := cels.EstimateCost(ast, estimator{})
 	if err != nil {
@@ -156,8 +161,8 @@ func complaint(errs []*cel.Error) error {
 	return fmt.Errorf("targetExpression, line %d, column %d: %s%s", first.Location.Line(), first.Location.Column()+1, said, cure(said))
 }
 
-// cures say what to do about CEL's messages, by how those begin.
-var cures = []struct{ begin, cure string }{
+// fixes say what to do about CEL's messages, by how those start.
+var cures = []struct{ start, cure string }{
 	{"undefined field", fmt.Sprintf(": target has %s; target.installed has %s; target.features[id] has %s",
 		fieldNames(targetType), fieldNames(installedType), fieldNames(featureType))},
 	{"undeclared reference", ": the only variable is target, as in target.labels[\"site\"]; there is no clock, so that the same plan can be made again"},
@@ -171,7 +176,7 @@ var cures = []struct{ begin, cure string }{
 
 func cure(message string) string {
 	for _, c := range cures {
-		if strings.HasPrefix(message, c.begin) {
+		if strings.HasPrefix(message, c.start) {
 			return c.cure
 		}
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package query
 
 import (
@@ -56,8 +59,8 @@ var fields = map[string]map[string]*types.FieldType{
 	},
 }
 
-// bounds are the largest sizes that the schema allows, by path; the cost of an expression is reckoned with them. Kubernetes does not
-// bound the number of labels: 100 is plenty.
+// bounds are the largest sizes that the schema allows, by path; the cost of an expression is
+// reckoned with them. Kubernetes does not bound the number of labels: 100 is plenty.
 var bounds = map[string]uint64{
 	"target.name":                                253,
 	"target.controllerID":                        256,

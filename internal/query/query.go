@@ -1,8 +1,14 @@
-// Package query says which targets are meant: a label selector and a CEL expression over `target`, which must both hold.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package query says which targets are meant: a label selector and a CEL expression over `target`,
+// which must both hold.
 //
-// The same Target is always answered the same way: an expression sees no clock and nothing but the target. A question that a target
-// cannot answer (an attribute that it never reported, a lastSeen before it was ever seen) is answered no. So `target.attributes["hw"] != "B"`
-// means the targets that report a hw other than B; to include those that report none, say `!("hw" in target.attributes) || ...`.
+// The same Target is always answered the same way: an expression sees no clock and nothing but the
+// target. A question that a target cannot answer (an attribute that it never reported, a lastSeen
+// before it was ever seen) is answered no. So `target.attributes["hw"] != "B"` means the targets
+// that report a hw other than B; to include those that report none, say `!("hw" in
+// target.attributes) || ...`.
 package query
 
 import (
@@ -20,7 +26,8 @@ type Query struct {
 	expression *expression
 }
 
-// Compile reads a selection. Its error is a sentence that begins with the field at fault, as seen from where the selection is written.
+// Compile reads a selection. Its error is a sentence that starts with the field at fault, as seen
+// from where the selection is written.
 func Compile(sel v1alpha1.Selection) (*Query, error) {
 	selector, err := compileSelector(sel.TargetSelector)
 	if err != nil {
@@ -36,12 +43,12 @@ func Compile(sel v1alpha1.Selection) (*Query, error) {
 	return q, nil
 }
 
-// Matches tells whether the selection means this target.
+// Matches reports whether the selection means this target.
 func (q *Query) Matches(t *v1alpha1.Target) bool {
 	return q.labels.Matches(labels.Set(t.Labels)) && (q.expression == nil || q.expression.holds(t))
 }
 
-// MatchesAll tells whether the selection means every target, because it says nothing.
+// MatchesAll reports whether the selection means every target, because it says nothing.
 func (q *Query) MatchesAll() bool { return q.labels.Empty() && q.expression == nil }
 
 // String is the same for selections that say the same, however their labels are ordered.

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package query
 
 import (
@@ -23,7 +26,7 @@ func gateway() *v1alpha1.Target {
 			Labels: map[string]string{"site": "ulm", "example.com/ring": "early"},
 		},
 		Spec: v1alpha1.TargetSpec{
-			ControllerID: "SN:1", Name: "Gate 1", Description: "by the door", Address: "hall 3", Type: "gateway", Hold: true,
+			ControllerID: "SN:1", Name: "Gate 1", Description: "by the device API", Address: "hall 3", Type: "gateway", Hold: true,
 		},
 		Status: v1alpha1.TargetStatus{
 			UpdateStatus: v1alpha1.UpdateStatusInSync,
@@ -51,13 +54,14 @@ func mustCompile(t testing.TB, sel v1alpha1.Selection) *Query {
 	return q
 }
 
-// TestEveryFieldIsSeen asks for the value of the gateway and for what a bare target has; each question is true of exactly one of them.
+// TestEveryFieldIsSeen asks for the value of the gateway and for what a bare target has; each
+// question is true of exactly one of them.
 func TestEveryFieldIsSeen(t *testing.T) {
 	bare := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "bare", CreationTimestamp: metav1.NewTime(noon.Add(-time.Hour))}}
 	questions := map[string]struct{ ofGateway, ofBare string }{
 		"name":                       {`target.name == "gw-1"`, `target.name == "bare"`},
 		"controllerID":               {`target.controllerID == "SN:1"`, `target.controllerID == "bare"`},
-		"description":                {`target.description.contains("door")`, `target.description == ""`},
+		"description":                {`target.description.contains("device")`, `target.description == ""`},
 		"address":                    {`target.address == "hall 3"`, `!has(target.address)`},
 		"type":                       {`target.type in ["gateway", "router"]`, `!has(target.type)`},
 		"labels":                     {`target.labels["example.com/ring"] == "early"`, `!("site" in target.labels)`},
@@ -225,7 +229,7 @@ func TestSelectorErrorsNameTheRequirement(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := Compile(v1alpha1.Selection{TargetSelector: c.sel})
 			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
-				t.Errorf("error is %v, want it to begin with %s", err, c.want)
+				t.Errorf("error is %v, want it to start with %s", err, c.want)
 			}
 		})
 	}

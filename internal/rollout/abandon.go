@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -8,11 +11,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// A device that failed and has another attempt ahead may never come back for it. It gets startDeadlineSeconds for that attempt, as it did for the first, and has
-// then failed for good. A pause begins this time anew.
+// A device that failed and has another attempt ahead may never come back for it. It gets
+// startDeadlineSeconds for that attempt, as it did for the first, and has then failed for good. A
+// pause starts this time anew.
 
-// abandon marks those whose time for another attempt is up. Each group is one write, however many there are in it.
-func (l *look) abandon() bool {
+// abandon marks those whose time for another attempt is up. Each group is one write, however many
+// there are in it.
+func (l *planner) abandon() bool {
 	lost := 0
 	for _, g := range l.awaitingAttempts() {
 		var late []int
@@ -33,13 +38,14 @@ func (l *look) abandon() bool {
 		lost += len(late)
 	}
 	if lost > 0 {
-		l.warn(EventExpired, "%s did not begin another attempt within startDeadlineSeconds %d and failed for good", targets(lost), *l.spec.Update.StartDeadlineSeconds)
+		l.warningEvent(EventExpired, "%s did not start another attempt within startDeadlineSeconds %d and failed for good", targets(lost), *l.spec.Update.StartDeadlineSeconds)
 	}
 	return false
 }
 
-// nextAbandonment is when the time of the next one is up; zero: nobody's is, or the clock stands still.
-func (l *look) nextAbandonment() time.Time {
+// nextAbandonment is when the time of the next one is up; zero: nobody's is, or the clock stands
+// still.
+func (l *planner) nextAbandonment() time.Time {
 	next := noTime
 	for _, g := range l.awaitingAttempts() {
 		l.eachAttempt(g, func(_ int, end time.Time) {
@@ -51,8 +57,9 @@ func (l *look) nextAbandonment() time.Time {
 	return next
 }
 
-// awaitingAttempts are the groups with members that failed and have another attempt ahead, if anybody's time runs.
-func (l *look) awaitingAttempts() []*group {
+// awaitingAttempts are the groups with members that failed and have another attempt ahead, if
+// anybody's time runs.
+func (l *planner) awaitingAttempts() []*group {
 	c := l.status.Offering
 	if !l.hasDeadline() || c == nil || c.Since == nil || l.isOver() {
 		return nil
@@ -67,7 +74,7 @@ func (l *look) awaitingAttempts() []*group {
 }
 
 // eachAttempt tells of each of those members when its time is up.
-func (l *look) eachAttempt(g *group, tell func(i int, end time.Time)) {
+func (l *planner) eachAttempt(g *group, event func(i int, end time.Time)) {
 	rule, c := l.ruleOf(g), l.status.Offering
 	running, long := c.Since.Time, time.Duration(*l.spec.Update.StartDeadlineSeconds)*time.Second
 	if c.RunningSince != nil {
@@ -79,13 +86,14 @@ func (l *look) eachAttempt(g *group, tell func(i int, end time.Time)) {
 		}
 		due := later(running, l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
 		if end := offer.AfterOpenTime(l.spec.Update.MaintenanceWindow, due, long); !end.IsZero() {
-			tell(i, end)
+			event(i, end)
 		}
 	}
 }
 
-// nextAttempt is from when on a failed action may be tried again: by spec.retry, once that was carried out, or by update.retries.
-func (l *look) nextAttempt(a *v1alpha1.Action) time.Time {
+// nextAttempt is from when on a failed action may be tried again: by spec.retry, once that was
+// carried out, or by update.retries.
+func (l *planner) nextAttempt(a *v1alpha1.Action) time.Time {
 	at, retried := RetryOf(l.next)
 	switch retries := l.spec.Update.Retries; {
 	case a.ClosedAt == nil:
@@ -98,8 +106,9 @@ func (l *look) nextAttempt(a *v1alpha1.Action) time.Time {
 	return a.ClosedAt.Time
 }
 
-// retriedSince is when the retry of a time was carried out: its time may have passed long before it was committed.
-func (l *look) retriedSince(at time.Time) time.Time {
+// retriedSince is when the retry of a time was carried out: its time may have passed long before it
+// was committed.
+func (l *planner) retriedSince(at time.Time) time.Time {
 	if retried := l.status.Handled.RetriedAt; retried != nil {
 		return later(at, retried.Time)
 	}
@@ -107,7 +116,7 @@ func (l *look) retriedSince(at time.Time) time.Time {
 }
 
 // takeBack gives those whom spec.retry names another chance to come back.
-func (l *look) takeBack(g *group) {
+func (l *planner) takeBack(g *group) {
 	if g.object == nil || len(g.object.Status.Abandoned) == 0 || g.members == nil {
 		return
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -11,7 +14,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// attempts is a rollout in which a device gets two attempts, ten minutes apart, and an hour to begin each of them.
+// attempts is a rollout in which a device gets two attempts, ten minutes apart, and an hour to
+// start each of them.
 func attempts(s *v1alpha1.RolloutSpec) {
 	s.Update.Retries = &v1alpha1.Retries{Limit: 1}
 	s.Update.StartDeadlineSeconds = num(3600)
@@ -23,31 +27,31 @@ func TestNobodyWaitsForEverForAnotherAttempt(t *testing.T) {
 	w := running(t, 2, attempts)
 	w.fail("17", "dev-01")
 	w.succeed("dev-02")
-	p := w.settle()
+	p := w.stabilizationPeriod()
 	if want := 70 * time.Minute; p.RecheckAfter != want {
 		t.Errorf("looks again in %s, want %s: ten minutes and an hour", p.RecheckAfter, want)
 	}
 	w.tick(70*time.Minute - time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
 	w.tick(time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 	if f := w.rollout.Status.Failures; len(f) != 1 || f[0].StatusCode != "17" || f[0].Count != 1 {
 		t.Errorf("failures are %+v, want the code of its last attempt", f)
 	}
-	w.wantSays(strings.Join(w.log, "\n"), "1 target did not begin another attempt within startDeadlineSeconds 3600 and failed for good")
+	w.wantSays(strings.Join(w.log, "\n"), "1 target did not start another attempt within startDeadlineSeconds 3600 and failed for good")
 	if w.isOffered("dev-01") {
 		t.Error("it is offered another attempt, though its time is up")
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
 	if !w.isOffered("dev-01") {
 		t.Error("a retry does not bring it back")
 	}
 	w.tick(time.Hour)
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 }
 
@@ -60,25 +64,25 @@ func TestTimeForAnotherAttempt(t *testing.T) {
 		lasts time.Duration
 	}{
 		"ten minutes and an hour": {lasts: 70 * time.Minute},
-		"a pause begins it anew": {
+		"a pause starts it anew": {
 			do: func(w *world) {
 				w.tick(30 * time.Minute)
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
-				w.settle()
+				w.stabilizationPeriod()
 				w.tick(5 * time.Hour)
-				w.settle()
+				w.stabilizationPeriod()
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-				w.settle()
+				w.stabilizationPeriod()
 			},
 			lasts: 30*time.Minute + 5*time.Hour + time.Hour,
 		},
 		"a pause within the backoff does not shorten it": {
 			do: func(w *world) {
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
-				w.settle()
+				w.stabilizationPeriod()
 				w.tick(time.Minute)
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-				w.settle()
+				w.stabilizationPeriod()
 			},
 			lasts: 70 * time.Minute,
 		},
@@ -100,15 +104,15 @@ func TestTimeForAnotherAttempt(t *testing.T) {
 			}
 			w.fail("17", "dev-01")
 			failed := action.Newest(&w.targets["dev-01"].Status).ClosedAt.Time
-			w.settle()
+			w.stabilizationPeriod()
 			if tt.do != nil {
 				tt.do(w)
 			}
 			w.now = failed.Add(tt.lasts - time.Second)
-			w.settle()
+			w.stabilizationPeriod()
 			w.want(v1alpha1.RolloutRunning, "Running")
 			w.tick(time.Second)
-			w.settle()
+			w.stabilizationPeriod()
 			w.want(v1alpha1.RolloutFinished, "Finished")
 		})
 	}
@@ -121,43 +125,44 @@ func TestARetryIsNotAwaitedForEver(t *testing.T) {
 		s.Update.Retries = nil
 	})
 	w.fail("17", "dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 	w.tick(time.Minute)
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
 	w.wantSays(w.waitingFor(), "1 pending (1 to be tried again), e.g. dev-01 (tried again from 2026-03-01T10:01:")
 	w.tick(time.Hour - time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
 	w.tick(time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 }
 
-// The retry bears the time of the failure, and is committed hours later: the device has its hour from when it is tried again.
+// The retry bears the time of the failure, and is committed hours later: the device has its hour
+// from when it is tried again.
 func TestARetryThatLooksBackGivesNoLessTime(t *testing.T) {
 	w := running(t, 2, func(s *v1alpha1.RolloutSpec) {
 		attempts(s)
 		s.Update.Retries = nil
 	})
 	w.fail("17", "dev-01")
-	w.begin("dev-02")
-	w.settle()
+	w.openFirstGroup("dev-02")
+	w.stabilizationPeriod()
 	failed := w.now
 	w.tick(3 * time.Hour)
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(failed.Add(time.Minute))} })
-	w.settle()
+	w.stabilizationPeriod()
 	if got := w.bucket("dev-01"); got != Pending || !w.isOffered("dev-01") {
 		t.Fatalf("it is %s\n%s", got, strings.Join(w.log, "\n"))
 	}
 	w.tick(time.Hour - time.Second)
-	if p := w.settle(); p.RecheckAfter != time.Second || w.bucket("dev-01") != Pending {
+	if p := w.stabilizationPeriod(); p.RecheckAfter != time.Second || w.bucket("dev-01") != Pending {
 		t.Errorf("it is %s, and the next look is after %s", w.bucket("dev-01"), p.RecheckAfter)
 	}
 	w.tick(time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 	if got := w.bucket("dev-01"); got != Failed {
 		t.Errorf("in the end it is %s", got)
 	}
@@ -169,23 +174,23 @@ func TestARetryAsksAgainWhereNobodyAgreed(t *testing.T) {
 		attempts(s)
 		s.Update.ConfirmationRequired = true
 	})
-	w.begin("dev-01")
+	w.openFirstGroup("dev-01")
 	action.Newest(&w.targets["dev-01"].Status).State = v1alpha1.ActionWaitingForConfirmation
-	w.settle()
+	w.stabilizationPeriod()
 	w.tick(time.Hour)
-	w.look()
-	action.Cancel(&w.targets["dev-01"].Status, action.Newest(&w.targets["dev-01"].Status).ID, v1alpha1.CauseStopped, v1alpha1.CancelationSoft, w.now)
-	w.settle()
+	w.planner()
+	action.Cancel(&w.targets["dev-01"].Status, action.Newest(&w.targets["dev-01"].Status).ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, w.now)
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 	w.tick(time.Minute)
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
 	if got := w.bucket("dev-01"); got != Pending {
 		t.Errorf("it is %s", got)
 	}
 	w.tick(time.Hour)
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 	if got := w.bucket("dev-01"); got != Failed {
 		t.Errorf("in the end it is %s", got)

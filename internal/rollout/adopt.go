@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -7,9 +10,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// hasPlan makes the plan, once. Until the start another spec or another content of the set makes a new one; targets that appear or vanish
-// do not.
-func (l *look) hasPlan() bool {
+// hasPlan makes the plan, once. Until the start another spec or another content of the set makes a
+// new one; targets that appear or vanish do not.
+func (l *planner) hasPlan() bool {
 	old := l.status.Plan
 	if old != nil && old.SpecHash == specHash(l.Rollout) && old.ContentHash == l.Set.ContentHash {
 		l.status.Settling = nil
@@ -23,7 +26,7 @@ func (l *look) hasPlan() bool {
 		return false
 	}
 	population := l.Population()
-	if !l.isSettled(population) {
+	if !l.isStable(population) {
 		return false
 	}
 	created, made, err := MakePlan(l.Rollout, l.Set, population, l.Now)
@@ -35,12 +38,13 @@ func (l *look) hasPlan() bool {
 	return true
 }
 
-// hasForgotten tells whether groups of this very rollout have opened although its status knows of no plan: somebody wiped it.
-func (l *look) hasForgotten() bool {
+// hasForgotten reports whether groups of this very rollout have opened although its status knows of
+// no plan: somebody wiped it.
+func (l *planner) hasForgotten() bool {
 	return slices.ContainsFunc(l.Leftover, func(g *v1alpha1.DeploymentGroup) bool { return g.Status.OpenedAt != nil })
 }
 
-func (l *look) stallWith(err error) {
+func (l *planner) stallWith(err error) {
 	if problem := new(Problem); errors.As(err, &problem) {
 		l.stall(problem.Reason, "%s", problem.Message)
 		return
@@ -49,9 +53,9 @@ func (l *look) stallWith(err error) {
 }
 
 // adopt makes a plan the plan. Groups of other plans are leftovers from here on.
-func (l *look) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStatus, population []*v1alpha1.Target) {
+func (l *planner) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStatus, population []*v1alpha1.Target) {
 	l.status.Settling = nil
-	l.tellPlan(made, created)
+	l.announcePlan(made, created)
 	if old := l.status.Plan; old != nil && old.Hash == made.Hash {
 		made.CreatedAt = old.CreatedAt
 		l.status.Plan = &made
@@ -73,7 +77,7 @@ func (l *look) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStat
 		}
 	}
 	if empty := l.emptyGroups(); empty != "" {
-		l.warn(EventGroupEmpty, "%s; an empty group passes and checks nothing", empty)
+		l.warningEvent(EventGroupEmpty, "%s; an empty group passes and checks nothing", empty)
 	}
 }
 
@@ -87,13 +91,14 @@ func membersOf(g *v1alpha1.DeploymentGroup, byName map[string]*v1alpha1.Target) 
 	}
 }
 
-// isThere tells whether the group was created before, by a look that did not live to write its status.
-func (l *look) isThere(g *v1alpha1.DeploymentGroup) bool {
+// isThere reports whether the group was created before, by a look that did not live to write its
+// status.
+func (l *planner) isThere(g *v1alpha1.DeploymentGroup) bool {
 	return slices.ContainsFunc(l.Leftover, func(o *v1alpha1.DeploymentGroup) bool { return o.Name == g.Name })
 }
 
 // sweep deletes the groups of other plans, as soon as there is one to compare with.
-func (l *look) sweep() {
+func (l *planner) sweep() {
 	if l.status.Plan == nil && !l.isOver() {
 		return
 	}
@@ -113,10 +118,10 @@ func (l *look) sweep() {
 	}
 }
 
-func (l *look) tellPlan(made v1alpha1.PlanStatus, created []*v1alpha1.DeploymentGroup) {
+func (l *planner) announcePlan(made v1alpha1.PlanStatus, created []*v1alpha1.DeploymentGroup) {
 	old := l.status.Plan
 	if old == nil {
-		l.tell(EventPlanned, "planned %s in %s, plan %s", targets(made.Targets), counted(made.Groups, "group"), made.Hash)
+		l.event(EventPlanned, "planned %s in %s, plan %s", targets(made.Targets), counted(made.Groups, "group"), made.Hash)
 		return
 	}
 	why := "spec changed"
@@ -124,7 +129,7 @@ func (l *look) tellPlan(made v1alpha1.PlanStatus, created []*v1alpha1.Deployment
 		why = "the content of DistributionSet " + l.Set.Name + " changed"
 	}
 	if old.Hash == made.Hash {
-		l.tell(EventPlanChanged, "%s, and the plan is the same as before", why)
+		l.event(EventPlanChanged, "%s, and the plan is the same as before", why)
 		return
 	}
 	var before []*v1alpha1.DeploymentGroup
@@ -132,8 +137,8 @@ func (l *look) tellPlan(made v1alpha1.PlanStatus, created []*v1alpha1.Deployment
 		before = append(before, g.Object)
 	}
 	if difference := whatChanged(before, created); difference != "" {
-		why += " (" + shorten(difference, 500) + ")"
+		why += " (" + truncate(difference, 500) + ")"
 	}
-	l.tell(EventPlanChanged, "%s: planned %s in %s instead of %d in %d, plan %s; an approval of plan %s does not hold any more",
+	l.event(EventPlanChanged, "%s: planned %s in %s instead of %d in %d, plan %s; an approval of plan %s does not hold any more",
 		why, targets(made.Targets), counted(made.Groups, "group"), old.Targets, old.Groups, made.Hash, old.Hash)
 }

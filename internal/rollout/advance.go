@@ -1,10 +1,13 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
-// advance opens groups whatever the conditions say. It lifts no pause, and a request from before the start is of no concern: a cluster
-// that is rebuilt does not repeat it.
-func (l *look) advance() bool {
+// advance opens groups whatever the conditions say. It lifts no pause, and a request from before
+// the start is of no concern: a cluster that is rebuilt does not repeat it.
+func (l *planner) advance() bool {
 	if l.spec.Advance == nil {
 		return false
 	}
@@ -22,14 +25,14 @@ func (l *look) advance() bool {
 		return false
 	}
 	l.handled().AdvanceAt = micro(at)
-	l.tell(EventAdvanced, "spec.advance opens the groups up to %s whatever their conditions say", l.spec.Advance.To)
+	l.event(EventAdvanced, "spec.advance opens the groups up to %s whatever their conditions say", l.spec.Advance.To)
 	for i := l.opened(); i <= to; i++ {
 		l.open(i)
 	}
 	return false
 }
 
-func (l *look) groupNamed(name string) int {
+func (l *planner) groupNamed(name string) int {
 	for i, g := range l.groups {
 		if g.name == name {
 			return i

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -13,9 +16,10 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestAnyStory plays stories that nobody has thought of: any spec, any devices, any commits in any order. The invariants hold in them, too.
+// TestAnyStory plays stories that nobody has thought of: any spec, any devices, any commits in any
+// order. The invariants hold in them, too.
 func TestAnyStory(t *testing.T) {
-	begun := 0
+	started := 0
 	for range *seeds {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -23,14 +27,14 @@ func TestAnyStory(t *testing.T) {
 			s := anyStory(random)
 			s.end = func(s *stage) {
 				for _, target := range s.targets {
-					begun += len(target.Status.Actions)
+					started += len(target.Status.Actions)
 				}
 			}
 			s.play(t, random, random.IntN(2) == 0)
 		})
 	}
-	if begun < *seeds {
-		t.Errorf("only %d actions began in all these stories: they are too sleepy to prove anything", begun)
+	if started < *seeds {
+		t.Errorf("only %d actions started in all these stories: they are too sleepy to prove anything", started)
 	}
 }
 
@@ -88,7 +92,7 @@ func anySpec(random *rand.Rand, s *v1alpha1.RolloutSpec) {
 	sometimes(random, 6, func() { s.MinimumReports = 2 })
 	sometimes(random, 6, func() { s.ErrorBudget = &v1alpha1.ErrorBudget{Count: num(random.Int32N(3))} })
 	sometimes(random, 4, func() {
-		s.StopCancelation = []v1alpha1.Cancelation{v1alpha1.CancelationNone, v1alpha1.CancelationForce}[random.IntN(2)]
+		s.StopCancellation = []v1alpha1.Cancellation{v1alpha1.CancellationNone, v1alpha1.CancellationForce}[random.IntN(2)]
 	})
 }
 
@@ -157,10 +161,10 @@ var anyDeeds = []struct {
 	}},
 	{"invalidates the set", func(w *world, random *rand.Rand, _, _ string) {
 		if w.set != nil && w.set.Invalidation == "" {
-			w.invalidate([]v1alpha1.Cancelation{v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce}[random.IntN(3)])
+			w.invalidate([]v1alpha1.Cancellation{v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce}[random.IntN(3)])
 		}
 	}},
-	{"breaks or mends the set", func(w *world, _ *rand.Rand, _, _ string) {
+	{"breaks or fixes the set", func(w *world, _ *rand.Rand, _, _ string) {
 		if w.set != nil {
 			w.set.Deployable, w.set.NotDeployable, w.set.Changed = !w.set.Deployable, "a module is not Ready", false
 		}
@@ -211,25 +215,25 @@ var anyDeeds = []struct {
 	{"lets $ agree by itself", func(w *world, _ *rand.Rand, name, _ string) {
 		w.targets[name].Spec.AutoConfirm = v1alpha1.AutoConfirmAlways
 	}},
-	{"makes a twin of $", func(w *world, _ *rand.Rand, name, _ string) { w.twin(name, true) }},
-	{"deletes the twin of $", func(w *world, _ *rand.Rand, name, _ string) { w.twin(name, false) }},
+	{"makes a duplicate of $", func(w *world, _ *rand.Rand, name, _ string) { w.duplicate(name, true) }},
+	{"deletes the duplicate of $", func(w *world, _ *rand.Rand, name, _ string) { w.duplicate(name, false) }},
 	{"makes a router of $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Type = "router" }},
 	{"makes a gateway of $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Type = "gateway" }},
 	{"deletes $", func(w *world, _ *rand.Rand, name, _ string) { delete(w.targets, name) }},
 	{"cancels what is open on $", func(w *world, random *rand.Rand, name, _ string) {
-		c := []v1alpha1.Cancelation{v1alpha1.CancelationSoft, v1alpha1.CancelationForce}[random.IntN(2)]
-		w.targets[name].Spec.Cancel = &v1alpha1.CancelRequest{UpTo: w.targets[name].Status.NextActionID - 1, Cancelation: c}
+		c := []v1alpha1.Cancellation{v1alpha1.CancellationSoft, v1alpha1.CancellationForce}[random.IntN(2)]
+		w.targets[name].Spec.Cancel = &v1alpha1.CancelRequest{UpTo: w.targets[name].Status.NextActionID - 1, Cancellation: c}
 	}},
-	{"starts a younger rollout with $", func(w *world, _ *rand.Rand, name, other string) {
-		w.addRival(fmt.Sprintf("younger-%d", len(w.rivals)), "firmware-4", name, other)
+	{"starts a newer rollout with $", func(w *world, _ *rand.Rand, name, other string) {
+		w.addRival(fmt.Sprintf("newer-%d", len(w.rivals)), "firmware-4", name, other)
 	}},
-	{"starts a younger rollout of the same set with $", func(w *world, _ *rand.Rand, name, other string) {
-		w.addRival(fmt.Sprintf("younger-%d", len(w.rivals)), "firmware-2", name, other)
+	{"starts a newer rollout of the same set with $", func(w *world, _ *rand.Rand, name, other string) {
+		w.addRival(fmt.Sprintf("newer-%d", len(w.rivals)), "firmware-2", name, other)
 	}},
 	{"starts an auto-assignment", func(w *world, random *rand.Rand, _, _ string) {
 		w.addAuto([]string{"firmware-2", "firmware-5"}[random.IntN(2)], []v1alpha1.Superseding{"", v1alpha1.SupersedingQueue}[random.IntN(2)])
 	}},
-	{"opens the groups of younger rollouts", func(w *world, _ *rand.Rand, _, _ string) { w.openRivals() }},
+	{"opens the groups of newer rollouts", func(w *world, _ *rand.Rand, _, _ string) { w.openRivals() }},
 	{"adds new-1", func(w *world, _ *rand.Rand, _, _ string) { w.appear("new-1") }},
 	{"adds new-2", func(w *world, _ *rand.Rand, _, _ string) { w.appear("new-2") }},
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -5,12 +8,14 @@ import (
 	"slices"
 )
 
-// Bit tells whether member i is marked in a bitmap over spec.targets, lowest bit first. A bitmap may be shorter than the list.
+// Bit reports whether member i is marked in a bitmap over spec.targets, lowest bit first. A bitmap
+// may be shorter than the list.
 func Bit(bitmap []byte, i int) bool {
 	return i/8 < len(bitmap) && bitmap[i/8]&(1<<(i%8)) != 0
 }
 
-// Marked returns the bitmap with member i of n marked. It changes the bitmap it is given, unless that is too short.
+// Marked returns the bitmap with member i of n marked. It changes the bitmap it is given, unless
+// that is too short.
 func Marked(bitmap []byte, i, n int) []byte {
 	if size := (n + 7) / 8; len(bitmap) < size {
 		bitmap = append(make([]byte, 0, size), bitmap...)[:size]
@@ -19,7 +24,8 @@ func Marked(bitmap []byte, i, n int) []byte {
 	return bitmap
 }
 
-// union adds what more marks to the bitmap over n members, and tells how many members are new. The given bitmap is not changed.
+// union adds what more marks to the bitmap over n members, and tells how many members are new. The
+// given bitmap is not changed.
 func union(bitmap, more []byte, n int) ([]byte, int) {
 	all, added := make([]byte, (n+7)/8), 0
 	copy(all, bitmap)
@@ -45,7 +51,7 @@ func firstOf(bitmap []byte, n int) []byte {
 	return kept
 }
 
-// isEmpty tells whether nobody is marked.
+// isEmpty reports whether nobody is marked.
 func isEmpty(bitmap []byte) bool {
 	for _, b := range bitmap {
 		if b != 0 {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -8,7 +11,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// whatChanged says how one plan differs from another, for whoever approved the old one: groups, their conditions, and who is in them.
+// whatChanged says how one plan differs from another, for whoever approved the old one: groups,
+// their conditions, and who is in them.
 func whatChanged(old, now []*v1alpha1.DeploymentGroup) string {
 	var out []string
 	for _, g := range now {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -37,17 +40,17 @@ func TestWhatChanged(t *testing.T) {
 	}
 }
 
-// Whoever approved a plan reads which brake was loosened since.
+// Whoever approved a plan reads which automatic pause was loosened since.
 func TestAnEditOfAConditionUnapprovesAndSaysSo(t *testing.T) {
 	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ApprovalRequired = num(2), true })
-	w.settle()
+	w.stabilizationPeriod()
 	w.edit(func(s *v1alpha1.RolloutSpec) {
 		s.Approval, s.State = &v1alpha1.Approval{PlanHash: w.planHash()}, v1alpha1.IntentPlanned
 	})
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutReady, "Ready Ready")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold, s.State = num(100), v1alpha1.IntentRunning })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready")
 	w.wantSays(w.log[len(w.log)-1], "spec changed (group group-1: errorThreshold 100 instead of 50; group group-2: errorThreshold 100 instead of 50)")
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -7,14 +10,15 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// The start deadline is measured by a clock of the rollout that stands still while nothing is offered, so that pauses and closed windows do not count and a
-// controller that was away knows what it missed. Groups and batches remember what it read when they opened or joined.
+// The start deadline is measured by a clock of the rollout that stands still while nothing is
+// offered, so that pauses and closed windows do not count and a controller that was away knows what
+// it missed. Groups and batches remember what it read when they opened or joined.
 
-// hasDeadline tells whether the clock is of use to anybody.
-func (l *look) hasDeadline() bool { return l.spec.Update.StartDeadlineSeconds != nil }
+// hasDeadline reports whether the clock is of use to anybody.
+func (l *planner) hasDeadline() bool { return l.spec.Update.StartDeadlineSeconds != nil }
 
 // keepClock stops or starts the clock as this look leaves the rollout.
-func (l *look) keepClock() {
+func (l *planner) keepClock() {
 	isOffering := l.status.State == v1alpha1.RolloutRunning && !l.held
 	if !l.hasDeadline() || l.status.Offering == nil && !isOffering {
 		return
@@ -30,8 +34,9 @@ func (l *look) keepClock() {
 	}
 }
 
-// windClock takes what has been counted into the clock, so that the next look has fewer windows to go through. Only where something else is written.
-func (l *look) windClock() {
+// advanceClock takes what has been counted into the clock, so that the next look has fewer windows
+// to go through. Only where something else is written.
+func (l *planner) advanceClock() {
 	c := l.status.Offering
 	if c == nil || c.Since == nil || l.spec.Update.MaintenanceWindow == nil || l.Now.Sub(c.Since.Time) < 24*time.Hour {
 		return
@@ -40,7 +45,7 @@ func (l *look) windClock() {
 }
 
 // offered is what the clock reads.
-func (l *look) offered() time.Duration {
+func (l *planner) offered() time.Duration {
 	c := l.status.Offering
 	switch {
 	case c == nil:
@@ -56,13 +61,14 @@ func (l *look) offered() time.Duration {
 	return counted
 }
 
-// reading is what the clock reads, as groups and batches remember it: a part of a second is not held against anybody.
-func (l *look) reading() int64 {
+// reading is what the clock reads, as groups and batches remember it: a part of a second is not
+// held against anybody.
+func (l *planner) reading() int64 {
 	return int64((l.offered() + time.Second - 1) / time.Second)
 }
 
 // until is when the clock will read so many seconds; zero: it stands still.
-func (l *look) until(seconds int64) time.Time {
+func (l *planner) until(seconds int64) time.Time {
 	c := l.status.Offering
 	if c == nil || c.Since == nil {
 		return noTime

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -11,8 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// judge finds what the state itself says to be wrong, where no rule has: a tripped brake and an end with errors need somebody to act.
-func (l *look) judge() {
+// judge finds what the state itself says to be wrong, where no rule has: a tripped automatic pause
+// and an end with errors need somebody to act.
+func (l *planner) judge() {
 	switch reason := l.status.PauseReason; {
 	case reason == v1alpha1.PauseByErrorThreshold, reason == v1alpha1.PauseByErrorBudget, reason == v1alpha1.PauseByWeakGroup:
 		l.stall(string(reason), "%s; to go on, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
@@ -28,17 +32,19 @@ func (l *look) judge() {
 	}
 }
 
-// isRefusingJoins tells whether a dynamic rollout goes on with an invalidated set, which nobody joins.
-func (l *look) isRefusingJoins() bool {
+// isRefusingJoins reports whether a dynamic rollout goes on with an invalidated set, which nobody
+// joins.
+func (l *planner) isRefusingJoins() bool {
 	return l.spec.Dynamic != nil && l.hasStarted() && !l.isOver() && l.Set != nil && l.Set.Invalidation != ""
 }
 
-func (l *look) hasErrors() bool {
+func (l *planner) hasErrors() bool {
 	return slices.ContainsFunc(l.status.Groups, func(g v1alpha1.GroupStatus) bool { return g.State == v1alpha1.GroupError })
 }
 
-// allConditions are all conditions, sorted by type. A transition is as old as it was, unless the answer has changed.
-func (l *look) allConditions() []metav1.Condition {
+// allConditions are all conditions, sorted by type. A transition is as old as it was, unless the
+// answer has changed.
+func (l *planner) allConditions() []metav1.Condition {
 	ready := l.readyCondition()
 	all := []*metav1.Condition{ready, l.reconcilingCondition(ready), l.stalledCondition(ready), l.succeededCondition(ready), l.pausedCondition(ready), l.invalidatedCondition()}
 	var out []metav1.Condition
@@ -61,19 +67,19 @@ func condition(kind string, status metav1.ConditionStatus, reason, message strin
 }
 
 // readyCondition answers: is this commit under control?
-func (l *look) readyCondition() *metav1.Condition {
+func (l *planner) readyCondition() *metav1.Condition {
 	switch {
 	case l.problem != nil:
 		return condition(v1alpha1.ConditionReady, metav1.ConditionFalse, l.problem.Reason, l.problem.Message)
 	case l.takingOver != "":
 		return condition(v1alpha1.ConditionReady, metav1.ConditionUnknown, l.takingOver, l.status.WaitingFor.Message)
 	}
-	reason, message := l.standing()
+	reason, message := l.currentReason()
 	return condition(v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
 }
 
-// standing is where a rollout stands that needs nobody.
-func (l *look) standing() (reason, message string) {
+// currentReason is where a rollout stands that needs nobody.
+func (l *planner) currentReason() (reason, message string) {
 	switch l.status.State {
 	case v1alpha1.RolloutFinished:
 		outcome := l.outcome()
@@ -91,14 +97,14 @@ func (l *look) standing() (reason, message string) {
 	return v1alpha1.ReasonProgressing, "devices are being updated"
 }
 
-// retryIsRefused tells whether spec.retry is the one that came after the stop.
-func (l *look) retryIsRefused() bool {
+// retryIsRefused reports whether spec.retry is the one that came after the stop.
+func (l *planner) retryIsRefused() bool {
 	at, _ := RetryOf(l.next)
 	return !at.IsZero() && l.status.FinishedAt != nil && at.After(l.status.FinishedAt.Time)
 }
 
 // reconcilingCondition is there while the commit is being taken over. Never together with Stalled.
-func (l *look) reconcilingCondition(ready *metav1.Condition) *metav1.Condition {
+func (l *planner) reconcilingCondition(ready *metav1.Condition) *metav1.Condition {
 	if l.problem != nil || l.takingOver == "" {
 		return nil
 	}
@@ -106,7 +112,7 @@ func (l *look) reconcilingCondition(ready *metav1.Condition) *metav1.Condition {
 }
 
 // stalledCondition is there while nothing moves until somebody acts.
-func (l *look) stalledCondition(ready *metav1.Condition) *metav1.Condition {
+func (l *planner) stalledCondition(ready *metav1.Condition) *metav1.Condition {
 	if l.problem == nil {
 		return nil
 	}
@@ -114,7 +120,7 @@ func (l *look) stalledCondition(ready *metav1.Condition) *metav1.Condition {
 }
 
 // succeededCondition answers: is the fleet done?
-func (l *look) succeededCondition(ready *metav1.Condition) *metav1.Condition {
+func (l *planner) succeededCondition(ready *metav1.Condition) *metav1.Condition {
 	switch {
 	case l.status.State == v1alpha1.RolloutStopped:
 		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonStopped, l.whyStopped())
@@ -126,8 +132,8 @@ func (l *look) succeededCondition(ready *metav1.Condition) *metav1.Condition {
 	return condition(v1alpha1.ConditionSucceeded, metav1.ConditionUnknown, ready.Reason, "the rollout is not over")
 }
 
-// pausedCondition tells whether devices that have not begun are held back.
-func (l *look) pausedCondition(ready *metav1.Condition) *metav1.Condition {
+// pausedCondition reports whether devices that have not started are held back.
+func (l *planner) pausedCondition(ready *metav1.Condition) *metav1.Condition {
 	switch {
 	case l.isPaused():
 		return condition(v1alpha1.ConditionPaused, metav1.ConditionTrue, string(l.status.PauseReason), l.status.PauseMessage)
@@ -138,7 +144,7 @@ func (l *look) pausedCondition(ready *metav1.Condition) *metav1.Condition {
 }
 
 // invalidatedCondition stays for good on a rollout that has started, also when the set is gone.
-func (l *look) invalidatedCondition() *metav1.Condition {
+func (l *planner) invalidatedCondition() *metav1.Condition {
 	if !l.invalid {
 		return nil
 	}
@@ -146,21 +152,22 @@ func (l *look) invalidatedCondition() *metav1.Condition {
 		return meta.FindStatusCondition(l.next.Status.Conditions, v1alpha1.ConditionInvalidated).DeepCopy()
 	}
 	return condition(v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid,
-		fmt.Sprintf("DistributionSet %s was invalidated%s with cancelation %s", l.Set.Name, because(l.Set.InvalidationReason), l.Set.Invalidation))
+		fmt.Sprintf("DistributionSet %s was invalidated%s with cancellation %s", l.Set.Name, because(l.Set.InvalidationReason), l.Set.Invalidation))
 }
 
-// tellStalled says once that somebody has to act, unless a rule has told people already in this look.
-func (l *look) tellStalled() {
+// announceStalled says once that somebody has to act, unless a rule has told people already in this
+// look.
+func (l *planner) announceStalled() {
 	now := meta.FindStatusCondition(l.status.Conditions, v1alpha1.ConditionStalled)
 	old := meta.FindStatusCondition(l.Rollout.Status.Conditions, v1alpha1.ConditionStalled)
 	told := slices.ContainsFunc(l.plan.Events, func(e Event) bool { return e.Type == warning })
 	if now != nil && !told && (old == nil || old.Reason != now.Reason) {
-		l.warn(now.Reason, "%s", now.Message)
+		l.warningEvent(now.Reason, "%s", now.Message)
 	}
 }
 
-// tellInvalidated says it once, before what it leads to.
-func (l *look) tellInvalidated() {
+// announceInvalidated says it once, before what it leads to.
+func (l *planner) announceInvalidated() {
 	if c := meta.FindStatusCondition(l.status.Conditions, v1alpha1.ConditionInvalidated); c != nil && !l.wasInvalidated() {
 		l.plan.Events = slices.Insert(l.plan.Events, 0, Event{warning, EventInvalidated, c.Message})
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -32,15 +35,17 @@ var bucketNames = [...]string{"Scheduled", "Pending", "InProgress", "Succeeded",
 
 func (b Bucket) String() string { return bucketNames[b] }
 
-// IsClosed tells whether nothing more is awaited of the member.
+// IsClosed reports whether nothing more is awaited of the member.
 func (b Bucket) IsClosed() bool { return b >= Succeeded }
 
-// Rule is all that decides into which bucket a member of one group falls, besides the Target and the member's bits. A tally holds as
-// long as its Rule is Equal to that of the Rollout; else the group is counted anew.
+// Rule is all that decides into which bucket a member of one group falls, besides the Target and
+// the member's bits. A tally holds as long as its Rule is Equal to that of the Rollout; else the
+// group is counted anew.
 type Rule struct {
 	uid       types.UID
 	name, set string
-	// since is the rollout's place in the order of updates; zero: it has not started, and nothing is newer.
+	// since is the rollout's place in the order of updates; zero: it has not started, and nothing
+	// is newer.
 	since         time.Time
 	open, stopped bool
 	// content that was planned, and whether it is installed also where it is already.
@@ -62,7 +67,8 @@ type Rule struct {
 type Cover struct {
 	// Version changes whenever Keeps may answer differently for the same target.
 	Version int64
-	// Keeps tells whether an auto-assignment that is newer than since has reached the target: nothing older is offered to it. nil: there is none.
+	// Keeps reports whether an auto-assignment that is newer than since has reached the target:
+	// nothing older is offered to it. nil: there is none.
 	Keeps func(t *v1alpha1.Target, since time.Time) bool
 }
 
@@ -101,7 +107,8 @@ func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 	return rule
 }
 
-// Since is the rollout's place in the order of updates: startAt if given, else its start. Zero until it has started.
+// Since is the rollout's place in the order of updates: startAt if given, else its start. Zero
+// until it has started.
 func Since(r *v1alpha1.Rollout) time.Time {
 	switch {
 	case r.Status.StartedAt == nil:
@@ -112,7 +119,8 @@ func Since(r *v1alpha1.Rollout) time.Time {
 	return r.Status.StartedAt.Time
 }
 
-// RetryOf is the retry request that is in force: its time has come and the rollout has taken it up. Zero: none.
+// RetryOf is the retry request that is in force: its time has come and the rollout has taken it up.
+// Zero: none.
 func RetryOf(r *v1alpha1.Rollout) (at time.Time, retried action.Failures) {
 	h := r.Status.Handled
 	if r.Spec.Retry == nil || h == nil || h.RetryAt == nil || !h.RetryAt.Time.Equal(requested(r.Spec.Retry.At)) {
@@ -130,14 +138,15 @@ func isOpen(s v1alpha1.GroupState) bool {
 	return s == v1alpha1.GroupRunning || s == v1alpha1.GroupFinished || s == v1alpha1.GroupError
 }
 
-// Equal tells whether both rules count alike.
+// Equal reports whether both rules count alike.
 func (r Rule) Equal(o Rule) bool {
 	return r.cover.Version == o.cover.Version && r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
 		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.setGone == o.setGone && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
 		slices.Equal(r.types, o.types) && r.retries.Equal(o.retries) && r.retryAt.Equal(o.retryAt) && r.retried.Equal(o.retried)
 }
 
-// BucketOf says what became of one member; t is nil when the Target is gone. An action that has begun outranks what the group remembers.
+// BucketOf says what became of one member; t is nil when the Target is gone. An action that has
+// started outranks what the group remembers.
 func (r Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 	if t == nil {
 		return Removed
@@ -168,22 +177,24 @@ func (r Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 	return Scheduled
 }
 
-// isThere tells whether the target runs the planned content and nobody asks for it to be installed again.
+// isThere reports whether the target runs the planned content and nobody asks for it to be
+// installed again.
 func (r Rule) isThere(t *v1alpha1.Target) bool {
 	return !r.reinstall && r.content != "" && action.Installed(&t.Status, r.content)
 }
 
-// isUnconfirmed: what waits for confirmation has not begun, nor has what was closed while it did.
+// isUnconfirmed: what waits for confirmation has not started, nor has what was closed while it did.
 func isUnconfirmed(a *v1alpha1.Action) bool {
 	return a.State == v1alpha1.ActionWaitingForConfirmation ||
 		a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.From == v1alpha1.ActionWaitingForConfirmation
 }
 
-// hasExpired tells whether a member failed because it did not begin in time, and no retry has given it more.
+// hasExpired reports whether a member failed because it did not start in time, and no retry has
+// given it more.
 func (r Rule) hasExpired(m Member) bool { return m.HasExpired(r.retryAt, r.retried) }
 
-// isForgiven tells whether a question that was taken back is going to be asked again: a required migration step went first, or nobody agreed in time and a retry has
-// given more.
+// isForgiven reports whether a question that was taken back is going to be asked again: a required
+// migration step went first, or nobody agreed in time and a retry has given more.
 func (r Rule) isForgiven(own *v1alpha1.Action, m Member) bool {
 	return own.Cancel != nil && (own.Cancel.Cause == v1alpha1.CauseMigrationStep || own.Cancel.Cause == v1alpha1.CauseStopped && !m.Expired.IsZero() && !r.hasExpired(m))
 }
@@ -216,18 +227,20 @@ func (r Rule) bucketOfFailure(a *v1alpha1.Action, final bool) Bucket {
 	return Failed
 }
 
-// isTakenOver tells whether a newer update has replaced this one on the target: dead and superseded are the same thing.
+// isTakenOver reports whether a newer update has replaced this one on the target: dead and
+// superseded are the same thing.
 func (r Rule) isTakenOver(t *v1alpha1.Target, m Member) bool {
 	if r.since.IsZero() {
 		return false
 	}
 	since := later(r.since, m.Joined)
-	return r.isDead(t, since) || r.isReassigned(t, since) || !r.migrationStep && r.cover.Keeps != nil && r.cover.Keeps(t, since)
+	return r.isOlderThanStarted(t, since) || r.isReassigned(t, since) || !r.migrationStep && r.cover.Keeps != nil && r.cover.Keeps(t, since)
 }
 
-// isDead tells whether the target has begun a newer update, or one of the same age, that replaces this one: a device never falls back. A required migration step
-// is dead only once the newer set is installed.
-func (r Rule) isDead(t *v1alpha1.Target, since time.Time) bool {
+// isOlderThanStarted reports whether the target has started a newer update, or one of the same age,
+// that replaces this one: a device never falls back. A required migration step is dead only once
+// the newer set is installed.
+func (r Rule) isOlderThanStarted(t *v1alpha1.Target, since time.Time) bool {
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
 		if a.Source.UID == r.uid || a.Source.Since == nil || a.Source.Since.Time.Before(since) || a.Update.Superseding == v1alpha1.SupersedingQueue || r.isRecreated(a) {
@@ -240,24 +253,27 @@ func (r Rule) isDead(t *v1alpha1.Target, since time.Time) bool {
 	return false
 }
 
-// isDelivery tells whether another update brings, or has brought, just what this rollout is to bring.
+// isDelivery reports whether another update brings, or has brought, just what this rollout is to
+// bring.
 func (r Rule) isDelivery(t *v1alpha1.Target, a *v1alpha1.Action) bool {
 	return r.content != "" && a.ContentHash == r.content && !r.reinstall && (!a.State.IsClosed() || r.isThere(t))
 }
 
-// isRecreated tells whether an action comes from an earlier rollout of this name and startAt: the manifest was removed and applied again, and goes on.
+// isRecreated reports whether an action comes from an earlier rollout of this name and startAt: the
+// manifest was removed and applied again, and goes on.
 func (r Rule) isRecreated(a *v1alpha1.Action) bool {
 	return a.Source.Kind == v1alpha1.SourceRollout && a.Source.Name == r.name && a.Source.Since.Time.Equal(r.since)
 }
 
-// isReassigned tells whether the target's own assignment is newer and brings another set. One that cannot be carried out, by the target's own word, replaces nothing.
+// isReassigned reports whether the target's own assignment is newer and brings another set. One
+// that cannot be carried out, by the target's own word, replaces nothing.
 func (r Rule) isReassigned(t *v1alpha1.Target, since time.Time) bool {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
 	return wanted != nil && seen != nil && !isRefused(t) && seen.Since != nil && offer.IsSeen(wanted, seen) &&
 		seen.Since.After(since) && wanted.DistributionSet != r.set && wanted.Superseding != v1alpha1.SupersedingQueue && !r.migrationStep
 }
 
-// isRefused tells whether the target's own assignment waits for somebody to mend it.
+// isRefused reports whether the target's own assignment waits for somebody to fix it.
 func isRefused(t *v1alpha1.Target) bool {
 	c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionAssigned)
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonUnknownCancelID

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -15,7 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// act is an action of a source, whose intent is so many minutes younger than the rollout.
+// act is an action of a source, whose intent is so many minutes newer than the rollout.
 func act(id int32, uid types.UID, minutes int, state v1alpha1.ActionState) v1alpha1.Action {
 	since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
 	a := v1alpha1.Action{ID: id, Source: v1alpha1.ActionSource{UID: uid, Attempt: 1, Since: &since}, State: state}
@@ -89,35 +92,35 @@ func TestBucketOf(t *testing.T) {
 		bits    bits
 		want    Bucket
 	}{
-		"its group has not opened":                              {closed, nil, nil, bits{}, Scheduled},
-		"its group is open":                                     {open, nil, nil, bits{}, Pending},
-		"it came by the set in another way":                     {there, nil, runs, bits{}, Succeeded},
-		"it came by the set, which is to be installed again":    {again2, nil, runs, bits{}, Pending},
-		"an older replacing action hides behind a queued one":   {open, []v1alpha1.Action{act(1, "q", newer, "Finished"), queued(act(2, "q2", newer+1, "Running"))}, nil, bits{}, Canceled},
-		"somebody at the device is asked":                       {open, []v1alpha1.Action{act(1, "r", 0, "WaitingForConfirmation")}, nil, bits{}, Pending},
-		"it has begun":                                          {open, []v1alpha1.Action{act(1, "r", 0, "Retrieved")}, nil, bits{}, InProgress},
-		"it is asked to cancel":                                 {open, []v1alpha1.Action{act(1, "r", 0, "Canceling")}, nil, bits{}, InProgress},
-		"it has the update":                                     {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{}, Succeeded},
-		"it failed":                                             {open, []v1alpha1.Action{act(1, "r", 0, "Error")}, nil, bits{}, Failed},
-		"it was canceled":                                       {open, []v1alpha1.Action{act(1, "r", 0, "Canceled")}, nil, bits{}, Canceled},
-		"the newest of its actions counts":                      {open, []v1alpha1.Action{act(2, "r", 0, "Finished"), act(1, "r", 0, "Error")}, nil, bits{}, Succeeded},
-		"a rollout of the same name has another uid":            {open, []v1alpha1.Action{act(1, "q", older, "Finished")}, nil, bits{}, Pending},
-		"a younger rollout took it":                             {open, nil, nil, bits{superseded: true}, Canceled},
-		"an action outranks a bit":                              {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{superseded: true}, Succeeded},
-		"superseded outranks already there":                     {open, nil, nil, bits{superseded: true, alreadyThere: true}, Canceled},
-		"it had the set when the group opened":                  {open, nil, nil, bits{alreadyThere: true}, Succeeded},
-		"it did not begin in time":                              {open, nil, nil, bits{skipped: true}, Skipped},
-		"a newer update has begun on it":                        {open, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
-		"a newer update has begun before its group opened":      {closed, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
-		"another update of the same age has begun on it":        {open, []v1alpha1.Action{act(1, "q", same, "Error")}, nil, bits{}, Canceled},
-		"the same rollout had begun, was removed and came back": {again, []v1alpha1.Action{ofRollout("fw", act(1, "q", same, "Running"))}, nil, bits{}, Pending},
-		"a rollout of another name and the same age has begun":  {again, []v1alpha1.Action{ofRollout("v1", act(1, "q", same, "Running"))}, nil, bits{}, Canceled},
-		"an older update has begun on it":                       {open, []v1alpha1.Action{act(1, "q", older, "Running")}, nil, bits{}, Pending},
-		"a newer update that wants both has begun on it":        {open, []v1alpha1.Action{queued(act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
-		"a newer update failed where a migration step is due":   {step, []v1alpha1.Action{act(1, "q", newer, "Error")}, nil, bits{}, Pending},
-		"a newer update succeeded past a migration step":        {step, []v1alpha1.Action{act(1, "q", newer, "Finished")}, nil, bits{}, Canceled},
-		"before the start nothing is newer":                     {notStarted, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Scheduled},
-		"its own assignment is newer":                           {open, nil, assigned("hotfix", newer, ""), bits{}, Canceled},
+		"its group has not opened":                                {closed, nil, nil, bits{}, Scheduled},
+		"its group is open":                                       {open, nil, nil, bits{}, Pending},
+		"it came by the set in another way":                       {there, nil, runs, bits{}, Succeeded},
+		"it came by the set, which is to be installed again":      {again2, nil, runs, bits{}, Pending},
+		"an older replacing action hides behind a queued one":     {open, []v1alpha1.Action{act(1, "q", newer, "Finished"), queued(act(2, "q2", newer+1, "Running"))}, nil, bits{}, Canceled},
+		"somebody at the device is asked":                         {open, []v1alpha1.Action{act(1, "r", 0, "WaitingForConfirmation")}, nil, bits{}, Pending},
+		"it has started":                                          {open, []v1alpha1.Action{act(1, "r", 0, "Retrieved")}, nil, bits{}, InProgress},
+		"it is asked to cancel":                                   {open, []v1alpha1.Action{act(1, "r", 0, "Canceling")}, nil, bits{}, InProgress},
+		"it has the update":                                       {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{}, Succeeded},
+		"it failed":                                               {open, []v1alpha1.Action{act(1, "r", 0, "Error")}, nil, bits{}, Failed},
+		"it was canceled":                                         {open, []v1alpha1.Action{act(1, "r", 0, "Canceled")}, nil, bits{}, Canceled},
+		"the newest of its actions counts":                        {open, []v1alpha1.Action{act(2, "r", 0, "Finished"), act(1, "r", 0, "Error")}, nil, bits{}, Succeeded},
+		"a rollout of the same name has another uid":              {open, []v1alpha1.Action{act(1, "q", older, "Finished")}, nil, bits{}, Pending},
+		"a newer rollout took it":                                 {open, nil, nil, bits{superseded: true}, Canceled},
+		"an action outranks a bit":                                {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{superseded: true}, Succeeded},
+		"superseded outranks already there":                       {open, nil, nil, bits{superseded: true, alreadyThere: true}, Canceled},
+		"it had the set when the group opened":                    {open, nil, nil, bits{alreadyThere: true}, Succeeded},
+		"it did not start in time":                                {open, nil, nil, bits{skipped: true}, Skipped},
+		"a newer update has started on it":                        {open, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
+		"a newer update has started before its group opened":      {closed, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
+		"another update of the same age has started on it":        {open, []v1alpha1.Action{act(1, "q", same, "Error")}, nil, bits{}, Canceled},
+		"the same rollout had started, was removed and came back": {again, []v1alpha1.Action{ofRollout("fw", act(1, "q", same, "Running"))}, nil, bits{}, Pending},
+		"a rollout of another name and the same age has started":  {again, []v1alpha1.Action{ofRollout("v1", act(1, "q", same, "Running"))}, nil, bits{}, Canceled},
+		"an older update has started on it":                       {open, []v1alpha1.Action{act(1, "q", older, "Running")}, nil, bits{}, Pending},
+		"a newer update that wants both has started on it":        {open, []v1alpha1.Action{queued(act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
+		"a newer update failed where a migration step is due":     {step, []v1alpha1.Action{act(1, "q", newer, "Error")}, nil, bits{}, Pending},
+		"a newer update succeeded past a migration step":          {step, []v1alpha1.Action{act(1, "q", newer, "Finished")}, nil, bits{}, Canceled},
+		"before the start nothing is newer":                       {notStarted, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Scheduled},
+		"its own assignment is newer":                             {open, nil, assigned("hotfix", newer, ""), bits{}, Canceled},
 		"its own assignment is newer and names a set that is not there": {open, nil, func(t *v1alpha1.Target) {
 			assigned("hotfxi", newer, "")(t)
 			t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonReferenceNotFound}}
@@ -133,7 +136,7 @@ func TestBucketOf(t *testing.T) {
 		"its own assignment brings the same set":                {open, nil, assigned("firmware-2", newer, ""), bits{}, Pending},
 		"its own assignment wants both":                         {open, nil, assigned("hotfix", newer, v1alpha1.SupersedingQueue), bits{}, Pending},
 		"the rollout was stopped":                               {stopped, nil, nil, bits{}, Canceled},
-		"the rollout was stopped after it had begun":            {stopped, []v1alpha1.Action{act(1, "r", 0, "Running")}, nil, bits{}, InProgress},
+		"the rollout was stopped after it had started":          {stopped, []v1alpha1.Action{act(1, "r", 0, "Running")}, nil, bits{}, InProgress},
 		"it failed and is tried again":                          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, InProgress},
 		"its question was taken back for a migration step":      {open, []v1alpha1.Action{takenBack(v1alpha1.CauseMigrationStep, act(1, "r", 0, "Canceled"))}, nil, bits{}, Pending},
 		"its question was taken back by a person":               {open, []v1alpha1.Action{takenBack(v1alpha1.CauseRequested, act(1, "r", 0, "Canceled"))}, nil, bits{}, Canceled},
@@ -188,8 +191,8 @@ func TestEntryOf(t *testing.T) {
 		superseded bool
 		want       Entry
 	}{
-		"nothing":                       {rule, nil, false, Entry{Bucket: Pending, Unbegun: true}},
-		"taken before it began":         {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
+		"nothing":                       {rule, nil, false, Entry{Bucket: Pending, NotStarted: true}},
+		"taken before it started":       {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
 		"canceled because it was taken": {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
 		"at work":                       {rule, ptr(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
 		"asked to cancel":               {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true, Obstacle: Canceling}},
@@ -215,7 +218,8 @@ func TestEntryOf(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
-// A tally that is kept up to date report by report equals a recount, but for the examples and times of failures.
+// A tally that is kept up to date report by report equals a recount, but for the examples and times
+// of failures.
 func TestTheTallyEqualsARecount(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -281,14 +285,14 @@ func TestRulesThatCountAlikeAreEqual(t *testing.T) {
 		t.Error("a rule differs from itself")
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
-	w.settle()
+	w.stabilizationPeriod()
 	if rule.Equal(RuleOf(w.rollout, w.set, 0)) {
 		t.Error("a stopped rollout counts like a running one")
 	}
 }
 
 // Folding one report costs the same whatever the size of the group: compare ns/op of the two.
-func BenchmarkFoldOneReport(b *testing.B) {
+func BenchmarkApplyOneReport(b *testing.B) {
 	for _, n := range []int{1000, 100000} {
 		b.Run(fmt.Sprintf("%d targets", n), func(b *testing.B) {
 			rule := Rule{uid: "r", set: "firmware-2", since: epoch, open: true}
@@ -308,7 +312,8 @@ func BenchmarkFoldOneReport(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				// The same thousand devices report, so that what the processor's caches hold is the same in both.
+				// The same thousand devices report, so that what the processor's caches hold is the
+				// same in both.
 				place := n - 1000 + i%1000
 				targets[place].Status.Actions[0] = reported[i%len(reported)]
 				entry := rule.EntryOf(targets[place], Member{})
@@ -321,7 +326,8 @@ func BenchmarkFoldOneReport(b *testing.B) {
 	}
 }
 
-// One look at a rollout of 100 000 targets in 500 groups in which nothing has happened but new counts.
+// One look at a rollout of 100 000 targets in 500 groups in which nothing has happened but new
+// counts.
 func BenchmarkNext(b *testing.B) {
 	w := newWorld(b, 0, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessThreshold = num(500), num(0) })
 	for i := range 100000 {

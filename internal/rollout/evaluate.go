@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -7,9 +10,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// begin opens the first group, once older rollouts have given up the targets that this one shares with them. They are asked for a rollout
-// that is Starting: one that comes out of a pause is Starting again first.
-func (l *look) begin() bool {
+// openFirstGroup opens the first group, once older rollouts have given up the targets that this one
+// shares with them. They are asked for a rollout that is Starting: one that comes out of a pause is
+// Starting again first.
+func (l *planner) openFirstGroup() bool {
 	if l.opened() > 0 || l.held {
 		return false
 	}
@@ -27,7 +31,7 @@ func (l *look) begin() bool {
 }
 
 // open lets the members of a group have the update, and remembers who has it already.
-func (l *look) open(i int) {
+func (l *planner) open(i int) {
 	g, st := l.groups[i], l.at(i)
 	st.State, st.OpenedAt = v1alpha1.GroupRunning, second(l.Now)
 	if i > 0 {
@@ -36,12 +40,13 @@ func (l *look) open(i int) {
 	if l.hasDeadline() {
 		st.OpenedAtOffering = l.reading()
 	}
-	there := l.latch(g)
-	l.tell(EventGroupOpened, "group %s opened: %s, %d of them have the set already", g.name, targets(existing(l.tally(g).Counts)), there)
+	there := l.markAlreadyInstalled(g)
+	l.event(EventGroupOpened, "group %s opened: %s, %d of them have the set already", g.name, targets(existing(l.tally(g).Counts)), there)
 }
 
-// latch marks the members that run the planned content when their group opens. It tells how many.
-func (l *look) latch(g *group) int {
+// markAlreadyInstalled marks the members that run the planned content when their group opens. It
+// tells how many.
+func (l *planner) markAlreadyInstalled(g *group) int {
 	g.object.Status.OpenedAt = l.at(g.index).OpenedAt
 	if l.spec.Update.Reinstall {
 		return 0
@@ -57,7 +62,7 @@ func (l *look) latch(g *group) int {
 	return there
 }
 
-func (l *look) conditions(g *group) v1alpha1.GroupConditions {
+func (l *planner) conditions(g *group) v1alpha1.GroupConditions {
 	if g.isDynamic() {
 		return l.trailingConditions()
 	}
@@ -74,9 +79,10 @@ func reached(succeeded, n, percent int32) bool {
 	return 100*int64(succeeded) >= int64(percent)*int64(n)
 }
 
-// evaluate finishes groups whose members all have a result, and opens the next group when the last open one lets it: by its success, because
-// nobody is awaited any more, or because the pause behind it has been lifted. A group that opens is asked at once, so empty ones pass.
-func (l *look) evaluate() bool {
+// evaluate finishes groups whose members all have a result, and opens the next group when the last
+// open one lets it: by its success, because nobody is awaited any more, or because the pause behind
+// it has been lifted. A group that opens is asked at once, so empty ones pass.
+func (l *planner) evaluate() bool {
 	for i := 0; i < l.opened(); i++ {
 		g := l.groups[i]
 		had := l.at(i).State
@@ -85,27 +91,28 @@ func (l *look) evaluate() bool {
 			l.finishGroup(g)
 		}
 		if i+1 < len(l.groups) && i+1 == l.opened() && !l.held {
-			l.release(g, had, closed)
+			l.applySuccessAction(g, had, closed)
 		}
 	}
 	return l.isPaused()
 }
 
-// isComplete tells whether every member has a result and no more join.
-func (l *look) isComplete(g *group) bool {
+// isComplete reports whether every member has a result and no more join.
+func (l *planner) isComplete(g *group) bool {
 	return isClosed(l.tally(g).Counts) && !l.isTrailing(g)
 }
 
-func (l *look) finishGroup(g *group) {
+func (l *planner) finishGroup(g *group) {
 	l.at(g.index).State = v1alpha1.GroupFinished
 	t := l.tally(g)
-	l.tell(EventGroupFinished, "group %s finished: %d of %d succeeded, %d failed, %d canceled, %d skipped",
+	l.event(EventGroupFinished, "group %s finished: %d of %d succeeded, %d failed, %d canceled, %d skipped",
 		g.name, t.Succeeded, existing(t.Counts), t.Failed, t.Canceled, t.Counts.Skipped)
 }
 
-// release takes the success action of the last open group: the next group opens, or the rollout pauses before it. A group that was planned empty pauses nobody; one
-// whose members are gone does, whatever its success action is.
-func (l *look) release(g *group, had v1alpha1.GroupState, closed bool) {
+// applySuccessAction takes the success action of the last open group: the next group opens, or the
+// rollout pauses before it. A group that was planned empty pauses nobody; one whose members are
+// gone does, whatever its success action is.
+func (l *planner) applySuccessAction(g *group, had v1alpha1.GroupState, closed bool) {
 	t, c := l.tally(g), l.conditions(g)
 	total := existing(t.Counts)
 	switch {
@@ -113,22 +120,23 @@ func (l *look) release(g *group, had v1alpha1.GroupState, closed bool) {
 	case !closed && !reached(t.Succeeded, total, c.SuccessThreshold):
 		return
 	case l.weakness(g) != "":
-		l.brakeBy(v1alpha1.PauseByWeakGroup, "%s; this holds group %s", l.weakness(g), l.groups[g.index+1].name)
-		l.warn(EventPaused, "%s; to go on all the same, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
+		l.pauseFor(v1alpha1.PauseByWeakGroup, "%s; this holds group %s", l.weakness(g), l.groups[g.index+1].name)
+		l.warningEvent(EventPaused, "%s; to go on all the same, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
 		return
 	case c.SuccessAction == v1alpha1.SuccessActionPause && total > 0:
-		l.brakeBy(v1alpha1.PauseBySuccessAction, "group %s: %d of %d succeeded; successAction Pause holds group %s",
+		l.pauseFor(v1alpha1.PauseBySuccessAction, "group %s: %d of %d succeeded; successAction Pause holds group %s",
 			g.name, t.Succeeded, total, l.groups[g.index+1].name)
-		l.tell(EventPaused, "%s", l.status.PauseMessage)
+		l.event(EventPaused, "%s", l.status.PauseMessage)
 		return
 	case had == v1alpha1.GroupRunning && !closed:
-		l.tell(EventGroupSucceeded, "group %s: %d of %d succeeded, successThreshold %d percent is reached", g.name, t.Succeeded, total, c.SuccessThreshold)
+		l.event(EventGroupSucceeded, "group %s: %d of %d succeeded, successThreshold %d percent is reached", g.name, t.Succeeded, total, c.SuccessThreshold)
 	}
 	l.open(g.index + 1)
 }
 
-// finish ends a rollout that has nothing left to open and awaits nobody, nor anybody who might still appear.
-func (l *look) finish() bool {
+// finish ends a rollout that has nothing left to open and awaits nobody, nor anybody who might
+// still appear.
+func (l *planner) finish() bool {
 	if l.spec.Dynamic != nil && l.growthEnd() == "" {
 		return false
 	}
@@ -148,21 +156,21 @@ func (l *look) finish() bool {
 	l.status.State, l.status.FinishedAt = v1alpha1.RolloutFinished, micro(l.Now)
 	if failed > 0 {
 		total := l.total()
-		l.warn(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, counted(len(l.groups), "group"), total.Succeeded, targets(existing(total)), total.Failed,
+		l.warningEvent(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, counted(len(l.groups), "group"), total.Succeeded, targets(existing(total)), total.Failed,
 			mostOften(l.failures()))
 		return true
 	}
 	outcome := l.outcome()
-	say := l.tell
+	say := l.event
 	if outcome.Status == metav1.ConditionFalse {
-		say = l.warn
+		say = l.warningEvent
 	}
 	say(EventFinished, "finished: %s", outcome.Message)
 	return true
 }
 
 // total adds up the counts of all groups.
-func (l *look) total() v1alpha1.Counts {
+func (l *planner) total() v1alpha1.Counts {
 	var sum v1alpha1.Counts
 	for _, g := range l.groups {
 		c := l.counts(g)

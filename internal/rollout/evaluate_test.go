@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -64,7 +67,7 @@ func TestEvaluation(t *testing.T) {
 		"successThreshold 0 opens everything at once":   {thresholds(0, 50), 0, 0, "Running", "Running Running", ""},
 		"successAction Pause holds the next":            {pauseAfter, 5, 0, "Paused", "Running Scheduled", v1alpha1.PauseBySuccessAction},
 		"successAction Pause of a closed group":         {pauseAfter, 10, 0, "Paused", "Finished Scheduled", v1alpha1.PauseBySuccessAction},
-		"minimumReports holds the brake":                {minimumReports(8), 0, 7, "Running", "Running Scheduled", ""},
+		"minimumReports holds the automatic pause":      {minimumReports(8), 0, 7, "Running", "Running Scheduled", ""},
 		"minimumReports is reached":                     {minimumReports(8), 1, 7, "Paused", "Error Scheduled", v1alpha1.PauseByErrorThreshold},
 		"minimumReports above the size, all closed":     {minimumReports(50), 2, 8, "Paused", "Error Scheduled", v1alpha1.PauseByErrorThreshold},
 		"error budget by count, at the limit":           {budget(nil, num(3)), 0, 3, "Running", "Running Scheduled", ""},
@@ -88,7 +91,7 @@ func TestEvaluation(t *testing.T) {
 					w.fail("17", name)
 				}
 			}
-			w.settle()
+			w.stabilizationPeriod()
 			w.want(tt.wantState, tt.wantGroups)
 			if got := w.rollout.Status.PauseReason; got != tt.wantPauseReason {
 				t.Errorf("paused by %q, want %q", got, tt.wantPauseReason)
@@ -114,21 +117,22 @@ func budget(percent, count *int32) func(*v1alpha1.RolloutSpec) {
 	}
 }
 
-// hawkBit leaves such a rollout Running for ever: it fails to trigger a next group before it asks whether all is done.
+// hawkBit leaves such a rollout Running for ever: it fails to trigger a next group before it asks
+// whether all is done.
 func TestW01_ResumeAfterTheLastGroupFailedFinishes(t *testing.T) {
 	w := running(t, 4, groupCount(1))
 	w.fail("17", "dev-01", "dev-02", "dev-03")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error")
 	w.wantCondition(v1alpha1.ConditionStalled, "True ErrorThresholdExceeded")
 
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Error")
 	w.wantSays(w.waitingFor(), "group group-1: 0 of 4 succeeded, 3 failed, waits for the rest; 1 pending, e.g. dev-04")
 
 	w.succeed("dev-04")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Error")
 	w.wantCondition(v1alpha1.ConditionSucceeded, "False FinishedWithErrors")
 	w.wantCondition(v1alpha1.ConditionStalled, "True FinishedWithErrors")
@@ -146,7 +150,7 @@ func TestW07_ManySmallGroupsEachUnderItsThresholdDoNotCostTheFleet(t *testing.T)
 		w.fail("17", fmt.Sprintf("dev-%02d", 2*group+1))
 		w.succeed(fmt.Sprintf("dev-%02d", 2*group+2))
 		w.tick(time.Second)
-		w.settle()
+		w.stabilizationPeriod()
 	}
 	if failed := w.rollout.Status.Targets.Failed; failed != 3 {
 		t.Errorf("stopped after %d failures, want 3: more than 10 percent of 20", failed)
@@ -161,22 +165,22 @@ func TestW07_ManySmallGroupsEachUnderItsThresholdDoNotCostTheFleet(t *testing.T)
 func TestW08_NothingOpensAfterAPauseInTheSamePass(t *testing.T) {
 	w := running(t, 12, groupCount(3))
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Running Scheduled")
 	// Between two looks, group 1 fails and group 2 succeeds.
 	w.succeed("dev-05", "dev-06")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(20) })
 	w.fail("17", "dev-03")
-	w.look()
+	w.planner()
 	w.want(v1alpha1.RolloutPaused, "Error Running Scheduled")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Running Scheduled")
 	if w.isOffered("dev-04") || w.isOffered("dev-07") {
-		t.Error("a paused rollout offers to members that have not begun")
+		t.Error("a paused rollout offers to members that have not started")
 	}
 
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Error Running Running")
 }
 
@@ -184,21 +188,21 @@ func TestW08_NothingOpensAfterAPauseInTheSamePass(t *testing.T) {
 func TestW15_DeletedTargetsShrinkTheDenominatorAndAreCounted(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.succeed("dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 	delete(w.targets, "dev-03")
 	delete(w.targets, "dev-04")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Running")
 	if got := w.rollout.Status.Groups[0].Removed; got != 2 {
 		t.Errorf("%d removed, want 2", got)
 	}
 	w.succeed("dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 
 	delete(w.targets, "dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	if got := w.rollout.Status.Groups[0]; got.Succeeded != 2 || got.Removed != 2 {
 		t.Errorf("a deletion rewrote the history of a finished group: %+v", got.Counts)
 	}
@@ -209,12 +213,12 @@ func TestGroupsThatWereEmptiedPause(t *testing.T) {
 		s.GroupCount, s.SuccessAction = num(3), v1alpha1.SuccessActionPause
 		s.State = v1alpha1.IntentPlanned
 	})
-	w.settle()
+	w.stabilizationPeriod()
 	for _, name := range []string{"dev-01", "dev-02", "dev-03", "dev-04"} {
 		delete(w.targets, name)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Scheduled Scheduled")
 	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 2 targets that were planned: 2 removed; this holds group group-2")
 }
@@ -225,44 +229,45 @@ func TestAlreadyInstalledMembersCountAsSucceededWhenTheirGroupOpens(t *testing.T
 	for _, name := range []string{"dev-01", "dev-02", "dev-03"} {
 		w.targets[name].Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "firmware-2", ContentHash: w.set.ContentHash, Since: &since}
 	}
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 	if got := w.rollout.Status.Groups[1].Counts; got.Succeeded != 1 || got.Pending != 1 {
 		t.Errorf("group 2 counts %+v", got)
 	}
 	// What was latched stays, whatever the device says later.
 	w.targets["dev-03"].Status.Installed = nil
-	w.settle()
+	w.stabilizationPeriod()
 	if got := w.bucket("dev-03"); got != Succeeded {
 		t.Errorf("dev-03 is %s", got)
 	}
 
 	w = newWorld(t, 2, func(s *v1alpha1.RolloutSpec) { s.Update.Reinstall = true })
 	w.targets["dev-01"].Status.Installed = &v1alpha1.InstalledSet{ContentHash: w.set.ContentHash, Since: &since}
-	w.settle()
+	w.stabilizationPeriod()
 	if got := w.bucket("dev-01"); got != Pending {
 		t.Errorf("with reinstall dev-01 is %s", got)
 	}
 }
 
-// TestW06_AssignedIsNotInstalled: what is assigned, offered or even at work elsewhere counts only once it is installed.
+// TestW06_AssignedIsNotInstalled: what is assigned, offered or even at work elsewhere counts only
+// once it is installed.
 func TestW06_AssignedIsNotInstalled(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	other := v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev-01", UID: "uid-dev-01", Attempt: 1}
 	w.targets["dev-01"].Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: w.set.Name}}
 	for _, name := range []string{"dev-02", "dev-03"} {
-		action.Begin(&w.targets[name].Status, action.Birth{Source: other, DistributionSet: w.set.Name, ContentHash: w.set.ContentHash, Now: w.now})
+		action.Create(&w.targets[name].Status, action.Creation{Source: other, DistributionSet: w.set.Name, ContentHash: w.set.ContentHash, Now: w.now})
 	}
 	w.report("dev-03", action.Download, "")
 	w.report("dev-03", action.Fail, "17")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
 	if got, want := *w.rollout.Status.Targets, (v1alpha1.Counts{Targets: 3, Pending: 3}); got != want {
 		t.Errorf("counts are %+v, want %+v: nobody has installed it", got, want)
 	}
 	w.report("dev-02", action.Download, "")
 	w.report("dev-02", action.Succeed, "")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
 	if got, want := *w.rollout.Status.Targets, (v1alpha1.Counts{Targets: 3, Pending: 2, Succeeded: 1}); got != want {
 		t.Errorf("counts are %+v, want %+v: one has installed it in another way", got, want)
@@ -274,11 +279,11 @@ func TestConditionsOfGroupsComeFromTheLiveSpec(t *testing.T) {
 		s.Groups = []v1alpha1.Group{{Name: "canary", Percentage: num(50), SuccessThreshold: num(90)}, {Name: "rest"}}
 	})
 	w.succeed("dev-01", "dev-02", "dev-03", "dev-04", "dev-05", "dev-06", "dev-07", "dev-08")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 	w.wantSays(w.waitingFor(), "group canary: 8 of 10 succeeded, waits for 90 percent; 2 pending, e.g. dev-09, dev-10")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Groups[0].SuccessThreshold = num(80) })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Running")
 }
 
@@ -289,44 +294,44 @@ func TestAdvance(t *testing.T) {
 	t.Run("opens up to and including the group, whatever the conditions say, once", func(t *testing.T) {
 		w := running(t, 8, groupCount(4))
 		advance(w, "group-3", w.now)
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Running Running Scheduled")
 	})
 	t.Run("does not count when it lies before the start", func(t *testing.T) {
 		w := running(t, 8, groupCount(4))
 		advance(w, "group-3", epoch.Add(-time.Hour))
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled Scheduled")
 	})
 	t.Run("waits for its time", func(t *testing.T) {
 		w := running(t, 8, groupCount(4))
 		advance(w, "group-2", w.now.Add(time.Minute))
-		if p := w.settle(); p.RecheckAfter != time.Minute {
+		if p := w.stabilizationPeriod(); p.RecheckAfter != time.Minute {
 			t.Errorf("looks again after %s", p.RecheckAfter)
 		}
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled Scheduled")
 		w.tick(time.Minute)
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Running Scheduled Scheduled")
 	})
 	t.Run("lifts no pause", func(t *testing.T) {
 		w := running(t, 8, groupCount(4))
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
 		advance(w, "group-2", w.now)
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutPaused, "Running Scheduled Scheduled Scheduled")
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Running Scheduled Scheduled")
 	})
 	t.Run("names the groups there are when it names none of them", func(t *testing.T) {
 		w := running(t, 4, groupCount(2))
 		advance(w, "group-9", w.now)
-		w.settle()
+		w.stabilizationPeriod()
 		w.wantCondition(v1alpha1.ConditionStalled, "True InvalidSpec")
 		w.wantSays(w.message(v1alpha1.ConditionStalled), "spec.advance.to: there is no group group-9; the groups are group-1, group-2")
 		w.succeed("dev-01")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Running")
 	})
 }
@@ -337,7 +342,7 @@ func TestFailureTable(t *testing.T) {
 	w.tick(time.Minute)
 	w.fail("flash", "dev-05")
 	w.fail("17", "dev-06")
-	w.settle()
+	w.stabilizationPeriod()
 	got := w.rollout.Status.Failures
 	if len(got) != 2 || got[0].StatusCode != "17" || got[0].Count != 5 || len(got[0].Examples) != 3 || got[1].StatusCode != "flash" {
 		t.Fatalf("failures: %+v", got)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -7,12 +10,14 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// What a group says about an update when its members are gone: an editor who removes Targets must not loosen a condition that somebody has approved.
+// What a group says about an update when its members are gone: an editor who removes Targets must
+// not loosen a condition that somebody has approved.
 
-// lost is how many failures that counted have gone with their Target, or were forgotten because it was created anew. They count as failed until a resume: a retry
-// concerns those that are there to be tried again.
-// The status remembers how many failures counted, and not whose: a failure that no look has written down yet goes with its Target.
-func (l *look) lost(g *group) int32 {
+// lost is how many failures that counted have gone with their Target, or were forgotten because it
+// was created anew. They count as failed until a resume: a retry concerns those that are there to
+// be tried again. The status remembers how many failures counted, and not whose: a failure that no
+// look has written down yet goes with its Target.
+func (l *planner) lost(g *group) int32 {
 	if g.object == nil || g.index >= len(l.Rollout.Status.Groups) || g.kept != nil && *g.kept == 0 {
 		return 0
 	}
@@ -29,8 +34,9 @@ func (l *look) lost(g *group) int32 {
 	return min(lost+min(missing, since+anew), removed+anew)
 }
 
-// keepLost settles how many failures are lost before a retry lets others count no more, or a resume all of them.
-func (l *look) keepLost(resumed bool) {
+// keepLost settles how many failures are lost before a retry lets others count no more, or a resume
+// all of them.
+func (l *planner) keepLost(resumed bool) {
 	for _, g := range l.groups {
 		kept := int32(0)
 		if !resumed {
@@ -40,8 +46,9 @@ func (l *look) keepLost(resumed bool) {
 	}
 }
 
-// createdAnew is how many members have no result because their Target was removed and created again since they could start.
-func (l *look) createdAnew(g *group) int32 {
+// createdAnew is how many members have no result because their Target was removed and created again
+// since they could start.
+func (l *planner) createdAnew(g *group) int32 {
 	n := int32(0)
 	if g.members == nil || l.at(g.index).OpenedAt == nil {
 		return n
@@ -59,14 +66,16 @@ func (l *look) createdAnew(g *group) int32 {
 	return n
 }
 
-// lostAndRemoved are the lost failures that are no members any more: denominators have to take them in.
-func (l *look) lostAndRemoved(g *group) int32 {
+// lostAndRemoved are the lost failures that are no members any more: denominators have to take them
+// in.
+func (l *planner) lostAndRemoved(g *group) int32 {
 	return min(l.lost(g), l.tally(g).Counts.Removed)
 }
 
-// weakness says why the results of a group are no reason to open the next one; empty: they are. A group that was planned empty promises nothing and passes, and nothing
-// is held where nobody waits behind it.
-func (l *look) weakness(g *group) string {
+// weakness says why the results of a group are no reason to open the next one; empty: they are. A
+// group that was planned empty promises nothing and passes, and nothing is held where nobody waits
+// behind it.
+func (l *planner) weakness(g *group) string {
 	t, planned := l.tally(g), int32(g.size())
 	if planned == 0 || !l.isAwaitedBehind(g) {
 		return ""
@@ -82,8 +91,9 @@ func (l *look) weakness(g *group) string {
 	return ""
 }
 
-// isAwaitedBehind reports whether a later group has members that wait for their turn, or takes in those that appear.
-func (l *look) isAwaitedBehind(g *group) bool {
+// isAwaitedBehind reports whether a later group has members that wait for their turn, or takes in
+// those that appear.
+func (l *planner) isAwaitedBehind(g *group) bool {
 	for _, next := range l.groups[g.index+1:] {
 		if next.isDynamic() || l.counts(next).Scheduled > 0 {
 			return true
@@ -118,8 +128,9 @@ func wasWere(n int32) string {
 // maxEmpty is how many empty groups a warning names.
 const maxEmpty = 3
 
-// emptyGroups warns of groups that were planned without members, and why; empty: there are none. Such a group passes, whatever its successAction is.
-func (l *look) emptyGroups() string {
+// emptyGroups warns of groups that were planned without members, and why; empty: there are none.
+// Such a group passes, whatever its successAction is.
+func (l *planner) emptyGroups() string {
 	var out []string
 	more := 0
 	for i, g := range l.groups {
@@ -137,7 +148,7 @@ func (l *look) emptyGroups() string {
 	return strings.Join(out, "; ")
 }
 
-func (l *look) whyEmpty(i int) string {
+func (l *planner) whyEmpty(i int) string {
 	planned := l.status.Plan.Targets
 	switch {
 	case planned == 0:
@@ -158,21 +169,22 @@ func (l *look) whyEmpty(i int) string {
 }
 
 // withEmptyGroups adds the warning to a sentence that an approver reads.
-func (l *look) withEmptyGroups(sentence string) string {
+func (l *planner) withEmptyGroups(describeWaiting string) string {
 	if warning := l.emptyGroups(); warning != "" {
-		sentence += "; warning: " + warning
+		describeWaiting += "; warning: " + warning
 	}
-	return sentence
+	return describeWaiting
 }
 
 // noteCounted remembers how many failures count in the conditions of a group that is open.
-func (l *look) noteCounted(g *group) {
+func (l *planner) noteCounted(g *group) {
 	if st := l.at(g.index); isOpen(st.State) && g.object != nil {
 		st.CountedFailures, st.RemovedFailures = l.failed(g), l.lost(g)
 	}
 }
 
-// isBehindGroup reports whether a pause stands between two groups: the resume that lifts it opens the next one.
+// isBehindGroup reports whether a pause stands between two groups: the resume that lifts it opens
+// the next one.
 func isBehindGroup(r v1alpha1.PauseReason) bool {
 	return r == v1alpha1.PauseBySuccessAction || r == v1alpha1.PauseByWeakGroup
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -27,7 +30,7 @@ func (w *world) removes(names ...string) {
 		delete(w.targets, name)
 	}
 	w.tick(time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 }
 
 // recreates deletes a target and creates it again, under the same name.
@@ -38,10 +41,11 @@ func (w *world) recreates(name string) {
 	w.addTarget(name)
 	w.targets[name].UID += "-again"
 	w.targets[name].CreationTimestamp = metav1.NewTime(w.now)
-	w.settle()
+	w.stabilizationPeriod()
 }
 
-// A group that was planned with members and has lost its results opens nothing by itself, whatever its success action is. Ten targets, dev-01 to dev-04 are the canary.
+// A group that was planned with members and has lost its results opens nothing by itself, whatever
+// its success action is. Ten targets, dev-01 to dev-04 are the canary.
 func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 	canary := []string{"dev-01", "dev-02", "dev-03", "dev-04"}
 	const running, paused = v1alpha1.RolloutRunning, v1alpha1.RolloutPaused
@@ -64,64 +68,64 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 		}, state: paused, groups: "Finished Scheduled", says: "no result is left of 4 targets that were planned: 4 removed"},
 		"it is emptied while a person pauses": {then: func(w *world) {
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes(canary...)
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, groups: "Finished Scheduled", says: "no result is left"},
 		"it is emptied at the gate behind it": {edit: canaryOf(40, v1alpha1.SuccessActionPause), then: func(w *world) {
 			w.succeed(canary...)
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes(canary...)
 		}, state: paused, groups: "Finished Scheduled", says: "group canary: 4 of 4 succeeded; successAction Pause holds group rest"},
 		"it has a gate, and is emptied": {edit: canaryOf(40, v1alpha1.SuccessActionPause), then: func(w *world) { w.removes(canary...) },
 			state: paused, groups: "Finished Scheduled", says: "no result is left"},
 		"it succeeded and was emptied afterwards": {then: func(w *world) {
 			w.succeed(canary...)
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes(canary...)
 		}, state: running, groups: "Finished Running"},
 		"most of it is removed": {then: func(w *world) {
 			w.removes("dev-02", "dev-03", "dev-04")
 			w.succeed("dev-01")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, groups: "Finished Scheduled", says: "group canary: 3 of 4 targets that were planned were removed; 1 of the others succeeded, 0 failed"},
 		"half of it is removed": {then: func(w *world) {
 			w.removes("dev-03", "dev-04")
 			w.succeed("dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: running, groups: "Finished Running"},
 		"it is taken over by a newer rollout": {then: func(w *world) {
-			w.claims = []Claim{{Name: "younger", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
-			w.settle()
+			w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
+			w.stabilizationPeriod()
 		}, state: paused, groups: "Finished Scheduled", says: "no result is left of 4 targets that were planned: 4 taken over by a newer update"},
 		"the whole rollout is taken over": {then: func(w *world) {
-			w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{bitmap(0, 1, 2, 3), bitmap(0, 1, 2, 3, 4, 5)}, Open: [][]byte{bitmap(0, 1, 2, 3), nil}}}
-			w.settle()
+			w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{bitmap(0, 1, 2, 3), bitmap(0, 1, 2, 3, 4, 5)}, Open: [][]byte{bitmap(0, 1, 2, 3), nil}}}
+			w.stabilizationPeriod()
 		}, state: v1alpha1.RolloutFinished, groups: "Finished Finished"},
 		"all of it is skipped": {edit: func(s *v1alpha1.RolloutSpec) {
 			canaryOf(40, "")(s)
 			s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(60), v1alpha1.DeadlineActionSkip
 		}, then: func(w *world) {
 			w.tick(time.Hour)
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, groups: "Finished Scheduled", says: "no result is left of 4 targets that were planned: 4 skipped"},
 		"some are removed, some skipped, one is canceled": {edit: func(s *v1alpha1.RolloutSpec) {
 			canaryOf(40, "")(s)
 			s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(60), v1alpha1.DeadlineActionSkip
 		}, then: func(w *world) {
-			w.begin("dev-04")
-			w.targets["dev-04"].Spec.Cancel = &v1alpha1.CancelRequest{UpTo: w.targets["dev-04"].Status.NextActionID - 1, Cancelation: v1alpha1.CancelationForce}
-			w.fold("dev-04")
+			w.openFirstGroup("dev-04")
+			w.targets["dev-04"].Spec.Cancel = &v1alpha1.CancelRequest{UpTo: w.targets["dev-04"].Status.NextActionID - 1, Cancellation: v1alpha1.CancellationForce}
+			w.applyReport("dev-04")
 			w.removes("dev-01", "dev-02")
 			w.tick(time.Hour)
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, groups: "Finished Scheduled", says: "2 removed, 1 canceled, 1 skipped"},
 		"its members have other labels now": {then: func(w *world) {
 			for _, name := range canary {
 				w.targets[name].Labels = map[string]string{"site": "elsewhere"}
 			}
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: running, groups: "Running Scheduled"},
 		"its members are of another type now": {then: func(w *world) {
 			set := *w.set
@@ -130,7 +134,7 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 			for _, name := range canary {
 				w.targets[name].Spec.Type = "router"
 			}
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: running, groups: "Running Scheduled"},
 		"nobody is left behind it either": {then: func(w *world) {
 			w.removes(append(canary, "dev-05", "dev-06", "dev-07", "dev-08", "dev-09", "dev-10")...)
@@ -145,7 +149,7 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 		"somebody opens the next group all the same": {then: func(w *world) {
 			w.tick(time.Second)
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.Advance = &v1alpha1.Advance{To: "rest", At: metav1.NewTime(w.now)} })
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes(canary...)
 		}, state: running, groups: "Finished Running"},
 	} {
@@ -158,12 +162,12 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 				}
 				s.State = v1alpha1.IntentPlanned
 			})
-			w.settle()
+			w.stabilizationPeriod()
 			if tt.before != nil {
 				tt.before(w)
 			}
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-			w.settle()
+			w.stabilizationPeriod()
 			if tt.then != nil {
 				w.tick(time.Second)
 				tt.then(w)
@@ -176,7 +180,7 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 			w.wantCondition(v1alpha1.ConditionStalled, "True GroupWithoutResults")
 			w.wantSays(w.message(v1alpha1.ConditionStalled), "to go on, set spec.resumedAt to status.pausedAt or later")
 			w.resume()
-			w.settle()
+			w.stabilizationPeriod()
 			if got := w.states(); !strings.HasSuffix(got, " Running") {
 				t.Errorf("after a resume the groups are %s: %s", got, w.waitingFor())
 			}
@@ -211,7 +215,7 @@ func TestAPlanWarnsOfEmptyGroups(t *testing.T) {
 				"startAt": func(s *v1alpha1.RolloutSpec) { s.StartAt = at(epoch.Add(time.Hour)) },
 			} {
 				w := newWorld(t, tt.targets, func(s *v1alpha1.RolloutSpec) { tt.edit(s); edit(s) })
-				w.settle()
+				w.stabilizationPeriod()
 				got := ""
 				if _, warning, ok := strings.Cut(w.message(v1alpha1.ConditionReady), "; warning: "); ok {
 					got = warning
@@ -234,7 +238,8 @@ func TestAGroupThatWasPlannedEmptyPasses(t *testing.T) {
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
-// Failures that counted go on counting when their Target is removed or created anew. The rollout has 8 targets in 2 groups and an errorThreshold of 50 percent.
+// Failures that counted go on counting when their Target is removed or created anew. The rollout
+// has 8 targets in 2 groups and an errorThreshold of 50 percent.
 func TestRemovedFailuresStayCounted(t *testing.T) {
 	const running, paused = v1alpha1.RolloutRunning, v1alpha1.RolloutPaused
 	budget := func(s *v1alpha1.RolloutSpec) {
@@ -249,100 +254,100 @@ func TestRemovedFailuresStayCounted(t *testing.T) {
 	}{
 		"those who failed are removed": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-01", "dev-02")
 		}, state: running, counted: 2},
 		"another one fails": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-01", "dev-02")
 			w.fail("17", "dev-03")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, says: "group group-1: 3 of 4 failed (2 of them removed since), more than errorThreshold 50 percent", counted: 3},
 		"one after the other": {then: func(w *world) {
 			for _, name := range []string{"dev-01", "dev-02"} {
 				w.fail("17", name)
-				w.settle()
+				w.stabilizationPeriod()
 				w.removes(name)
 			}
 			w.fail("17", "dev-03")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, says: "3 of 4 failed (2 of them removed since)", counted: 3},
 		"somebody else is removed, and the share of failures rises": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-03")
 		}, state: paused, says: "group group-1: 2 of 3 failed, more than errorThreshold 50 percent", counted: 2},
 		"the budget": {edit: budget, then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-01", "dev-02")
 			w.fail("18", "dev-03")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, says: "3 of 8 targets of the rollout failed (2 of them removed since), more than errorBudget count 2", counted: 3},
 		"one is created anew": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.recreates("dev-01")
 			w.fail("17", "dev-03")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, says: "3 of 4 failed (1 of them removed since)", counted: 3},
 		"one is created anew and fails again": {then: func(w *world) {
 			w.fail("17", "dev-01")
-			w.settle()
+			w.stabilizationPeriod()
 			w.recreates("dev-01")
 			w.fail("17", "dev-01")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: running, counted: 1},
 		"one is created anew and succeeds": {then: func(w *world) {
 			w.fail("17", "dev-01")
-			w.settle()
+			w.stabilizationPeriod()
 			w.recreates("dev-01")
 			w.succeed("dev-01")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: running},
 		"a resume forgets them": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02", "dev-03")
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-01")
 			w.resume()
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: running},
 		"what failed before a resume is removed after it": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02", "dev-03")
-			w.settle()
+			w.stabilizationPeriod()
 			w.resume()
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-01", "dev-02")
 		}, state: running},
 		"a retry does not forget them": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-01")
 			w.tick(time.Second)
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: running, counted: 1},
 		"a removal and a retry in one commit": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.tick(time.Second)
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
 			w.removes("dev-01", "dev-02")
 			w.fail("17", "dev-03")
-			w.settle()
+			w.stabilizationPeriod()
 		}, state: paused, says: "3 of 4 failed (2 of them removed since)", counted: 3},
 		"a retry is no removal": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.tick(time.Second)
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-04")
 		}, state: running},
-		"those who had not begun are removed": {then: func(w *world) {
+		"those who had not started are removed": {then: func(w *world) {
 			w.fail("17", "dev-01")
-			w.settle()
+			w.stabilizationPeriod()
 			w.removes("dev-04")
 		}, state: running, counted: 1},
 	} {
@@ -354,7 +359,7 @@ func TestRemovedFailuresStayCounted(t *testing.T) {
 					tt.edit(s)
 				}
 			})
-			w.settle()
+			w.stabilizationPeriod()
 			w.tick(time.Second)
 			tt.then(w)
 			if w.state() != tt.state {
@@ -372,12 +377,12 @@ func TestRemovedFailuresStayCounted(t *testing.T) {
 func TestAStaleCacheForgetsNoFailureAndInventsNone(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.fail("17", "dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	fresh := w.targets["dev-02"].DeepCopy()
 	w.targets["dev-02"].Status.Actions = nil
-	w.settle()
+	w.stabilizationPeriod()
 	w.targets["dev-02"] = fresh
-	w.settle()
+	w.stabilizationPeriod()
 	if got := w.rollout.Status.Groups[0].CountedFailures; got != 2 || w.state() != v1alpha1.RolloutRunning {
 		t.Errorf("%d failures count, and it is %s", got, w.state())
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -7,15 +10,17 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// expire leaves behind, for good, the members of open groups that have not begun within startDeadlineSeconds of the opening, or of when they joined: they
-// count as failed, or not at all. Whoever is late in a group is marked in one write; time that passed while nobody looked has passed.
-func (l *look) expire() bool {
+// expire leaves behind, for good, the members of open groups that have not started within
+// startDeadlineSeconds of the opening, or of when they joined: they count as failed, or not at all.
+// Whoever is late in a group is marked in one write; time that passed while nobody looked has
+// passed.
+func (l *planner) expire() bool {
 	if !l.hasDeadline() || l.status.Offering == nil {
 		return false
 	}
 	late := 0
 	for _, g := range l.groups[:l.opened()] {
-		if g.object != nil && !l.isHistory(g) && l.tally(g).Unbegun > 0 {
+		if g.object != nil && !l.isHistory(g) && l.tally(g).NotStarted > 0 {
 			late += l.expireIn(g, l.due(g))
 		}
 	}
@@ -23,14 +28,14 @@ func (l *look) expire() bool {
 		return false
 	}
 	if l.isSkipping() {
-		l.tell(EventSkipped, "%s did not begin within startDeadlineSeconds %d and left their groups, uncounted", targets(late), *l.spec.Update.StartDeadlineSeconds)
+		l.event(EventSkipped, "%s did not start within startDeadlineSeconds %d and left their groups, uncounted", targets(late), *l.spec.Update.StartDeadlineSeconds)
 	} else {
-		l.warn(EventExpired, "%s did not begin within startDeadlineSeconds %d and counted as failed", targets(late), *l.spec.Update.StartDeadlineSeconds)
+		l.warningEvent(EventExpired, "%s did not start within startDeadlineSeconds %d and counted as failed", targets(late), *l.spec.Update.StartDeadlineSeconds)
 	}
 	return false
 }
 
-func (l *look) isSkipping() bool {
+func (l *planner) isSkipping() bool {
 	return l.spec.Update.StartDeadlineAction == v1alpha1.DeadlineActionSkip
 }
 
@@ -42,7 +47,7 @@ type cohort struct {
 }
 
 // cohorts of a group, in the order of their deadlines.
-func (l *look) cohorts(g *group) []cohort {
+func (l *planner) cohorts(g *group) []cohort {
 	from, limit := max(l.at(g.index).OpenedAtOffering, l.status.Offering.RetriedAt), int64(*l.spec.Update.StartDeadlineSeconds)
 	n, joined := len(g.object.Spec.Targets), g.object.Status.Joined
 	if len(joined) == 0 {
@@ -59,7 +64,7 @@ func (l *look) cohorts(g *group) []cohort {
 }
 
 // due is how many members, from the first, had their time.
-func (l *look) due(g *group) int {
+func (l *planner) due(g *group) int {
 	due, read := 0, int64(l.offered()/time.Second)
 	for _, c := range l.cohorts(g) {
 		if c.by > read {
@@ -70,15 +75,15 @@ func (l *look) due(g *group) int {
 	return due
 }
 
-// expireIn marks those of the first n members that have not begun, and tells how many.
-func (l *look) expireIn(g *group, n int) int {
+// expireIn marks those of the first n members that have not started, and tells how many.
+func (l *planner) expireIn(g *group, n int) int {
 	if n == 0 {
 		return 0
 	}
 	rule, members, s := l.ruleOf(g), g.members(), &g.object.Status
 	var late []int
 	for i := range n {
-		if rule.EntryOf(members[i], MemberOf(g.object, i)).Unbegun {
+		if rule.EntryOf(members[i], MemberOf(g.object, i)).NotStarted {
 			late = append(late, i)
 		}
 	}
@@ -103,9 +108,10 @@ func (l *look) expireIn(g *group, n int) int {
 // maxStragglers is how many batches with members by name a group remembers. Each has a bitmap.
 const maxStragglers = 20
 
-// openBatch notes when members up to the place n count as failed. Marks that a retry has taken back are dropped: whoever bears one has begun or is late again.
-// Who is late below an earlier batch, because something newer that had taken the member over was withdrawn, is noted one by one.
-func (l *look) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int) {
+// openBatch notes when members up to the place n count as failed. Marks that a retry has taken back
+// are dropped: whoever bears one has started or is late again. Who is late below an earlier batch,
+// because something newer that had taken the member over was withdrawn, is noted one by one.
+func (l *planner) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int) {
 	at, retried := RetryOf(l.next)
 	if k := len(s.ExpiredAt); k > 0 && !(Member{Expired: s.ExpiredAt[k-1].At.Time}).HasExpired(at, retried) {
 		s.Expired, s.ExpiredAt = nil, nil
@@ -125,7 +131,8 @@ func (l *look) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int) {
 	}
 }
 
-// forgetStragglers keeps the newest of the batches with members by name. The others' members expired when their place did.
+// forgetStragglers keeps the newest of the batches with members by name. The others' members
+// expired when their place did.
 func forgetStragglers(batches []v1alpha1.ExpiredBatch) []v1alpha1.ExpiredBatch {
 	named := 0
 	for k := len(batches) - 1; k >= 0; k-- {
@@ -142,14 +149,15 @@ func forgetStragglers(batches []v1alpha1.ExpiredBatch) []v1alpha1.ExpiredBatch {
 	return batches
 }
 
-// nextDeadline is when the time of the next members is up; zero: nobody's is, or the clock stands still.
-func (l *look) nextDeadline() time.Time {
+// nextDeadline is when the time of the next members is up; zero: nobody's is, or the clock stands
+// still.
+func (l *planner) nextDeadline() time.Time {
 	if !l.hasDeadline() || l.status.Offering == nil || l.isOver() {
 		return noTime
 	}
 	next, read := int64(0), int64(l.offered()/time.Second)
 	for _, g := range l.groups[:l.opened()] {
-		if g.object == nil || l.tally(g).Unbegun == 0 {
+		if g.object == nil || l.tally(g).NotStarted == 0 {
 			continue
 		}
 		for _, c := range l.cohorts(g) {

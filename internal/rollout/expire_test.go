@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -11,7 +14,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// deadline gives devices so long to begin; nothing trips over those who do not.
+// deadline gives devices so long to start; nothing trips over those who do not.
 func deadline(long time.Duration, a v1alpha1.DeadlineAction) func(*v1alpha1.RolloutSpec) {
 	return func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.ErrorThreshold, s.SuccessThreshold = num(2), num(100), num(100)
@@ -42,16 +45,16 @@ func TestW04_ADeviceThatNeverReportsHasATimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := running(t, 4, deadline(time.Hour, tt.action))
 			opened := w.rollout.Status.Groups[0].OpenedAt.Time
-			w.begin("dev-02")
-			w.settle()
+			w.openFirstGroup("dev-02")
+			w.stabilizationPeriod()
 			w.now = opened.Add(time.Hour - time.Second)
-			if p := w.settle(); p.RecheckAfter != time.Second {
+			if p := w.stabilizationPeriod(); p.RecheckAfter != time.Second {
 				t.Errorf("the next look is after %s, not at the deadline", p.RecheckAfter)
 			}
 			w.want(v1alpha1.RolloutRunning, "Running Scheduled")
-			w.wantSays(w.waitingFor(), "who has not begun by 2026-03-01T11:00:01Z")
+			w.wantSays(w.waitingFor(), "who has not started by 2026-03-01T11:00:01Z")
 			w.tick(time.Second)
-			w.settle()
+			w.stabilizationPeriod()
 			c := w.rollout.Status.Groups[0].Counts
 			if c.Failed != tt.failed || c.Skipped != tt.skipped || c.InProgress != 1 || c.Pending != 0 {
 				t.Errorf("counted %+v", c)
@@ -62,9 +65,9 @@ func TestW04_ADeviceThatNeverReportsHasATimeout(t *testing.T) {
 			}
 			w.report("dev-02", action.Download, "")
 			w.report("dev-02", action.Succeed, "")
-			w.settle()
+			w.stabilizationPeriod()
 			w.succeed("dev-03", "dev-04")
-			w.settle()
+			w.stabilizationPeriod()
 			w.want(v1alpha1.RolloutFinished, "Finished Finished")
 			if tt.failed > 0 {
 				if f := w.rollout.Status.Failures; len(f) != 1 || f[0].StatusCode != v1alpha1.CodeStartDeadlineExceeded || f[0].Examples[0] != "dev-01" {
@@ -75,7 +78,7 @@ func TestW04_ADeviceThatNeverReportsHasATimeout(t *testing.T) {
 	}
 }
 
-// What counts against a device is the time in which it could have begun.
+// What counts against a device is the time in which it could have started.
 func TestWhatCountsForTheStartDeadline(t *testing.T) {
 	tests := map[string]struct {
 		edit func(*v1alpha1.RolloutSpec)
@@ -124,7 +127,7 @@ func TestWhatCountsForTheStartDeadline(t *testing.T) {
 				edit = both(edit, tt.edit)
 			}
 			w := newWorld(t, 4, edit)
-			w.settle()
+			w.stabilizationPeriod()
 			tt.pass(w)
 			if got := w.rollout.Status.Groups[0].Failed; got != tt.want {
 				t.Errorf("%d failed, want %d; the clock says %+v", got, tt.want, w.rollout.Status.Offering)
@@ -136,9 +139,9 @@ func TestWhatCountsForTheStartDeadline(t *testing.T) {
 // passes lets time pass, and looks at its end.
 func (w *world) passes(d time.Duration) {
 	w.t.Helper()
-	w.settle()
+	w.stabilizationPeriod()
 	w.tick(d)
-	w.settle()
+	w.stabilizationPeriod()
 }
 
 func (w *world) pausedFor(d time.Duration) {
@@ -146,20 +149,21 @@ func (w *world) pausedFor(d time.Duration) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
 	w.passes(d)
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.settle()
+	w.stabilizationPeriod()
 }
 
-// Nobody looked for a week: what was due happens once, in one write for each group, and what was not due does not happen.
+// Nobody looked for a week: what was due happens once, in one write for each group, and what was
+// not due does not happen.
 func TestAfterAWeekOfDowntimeTheDeadlinePassesOnce(t *testing.T) {
 	w := running(t, 6, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) { s.SuccessThreshold = num(0) }))
 	w.want(v1alpha1.RolloutRunning, "Running Running")
-	w.begin("dev-02")
+	w.openFirstGroup("dev-02")
 	w.tick(7 * 24 * time.Hour)
-	p := w.look()
+	p := w.planner()
 	if len(p.Supersede) != 2 || p.Events[0].Reason != EventExpired {
 		t.Errorf("%d groups are written, and %v is told", len(p.Supersede), p.Events)
 	}
-	w.settle()
+	w.stabilizationPeriod()
 	if c := w.rollout.Status.Targets; c.Failed != 5 || c.InProgress != 1 {
 		t.Errorf("counted %+v", c)
 	}
@@ -172,7 +176,7 @@ func TestAfterAWeekOfDowntimeTheDeadlinePassesOnce(t *testing.T) {
 func TestEveryCohortHasItsOwnTime(t *testing.T) {
 	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), dynamic(1, 10)))
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.adds("new-1", "new-2")
 	w.passes(30 * time.Minute)
 	w.adds("new-3")
@@ -199,7 +203,7 @@ func TestEveryCohortHasItsOwnTime(t *testing.T) {
 func TestNobodyExpiresEarly(t *testing.T) {
 	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), dynamic(1, 10)))
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.tick(700 * time.Millisecond)
 	w.adds("new-1")
 	w.passes(time.Hour - time.Millisecond)
@@ -212,26 +216,27 @@ func TestNobodyExpiresEarly(t *testing.T) {
 	}
 }
 
-// After a resume only failures since count, also of those who did not begin in time.
+// After a resume only failures since count, also of those who did not start in time.
 func TestExpiredMembersCountSinceWhenTheyExpired(t *testing.T) {
 	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) {
 		dynamic(1, 4)(s)
 		s.ErrorThreshold = num(40)
 	}))
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.adds("new-1", "new-2")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutPaused, "Finished Error")
 	w.wantSays(w.rollout.Status.PauseMessage, "2 of 4 failed")
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.adds("new-3")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutRunning, "Finished Error Running") // 1 of 4 since
 }
 
-// A device had been assigned something else when the time of its group was up. It is given back after a resume, and is late then, not before.
+// A device had been assigned something else when the time of its group was up. It is given back
+// after a resume, and is late then, not before.
 func TestWhoIsGivenBackExpiresWhenItIs(t *testing.T) {
 	w := running(t, 4, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.ErrorThreshold = num(1), num(20)
@@ -239,25 +244,27 @@ func TestWhoIsGivenBackExpiresWhenItIs(t *testing.T) {
 	since := metav1.NewMicroTime(w.now)
 	w.assign("dev-01", "firmware-3", "")
 	w.targets["dev-01"].Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "firmware-3", Since: &since}
-	w.begin("dev-04")
+	w.openFirstGroup("dev-04")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutPaused, "Error")
 	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 failed")
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Error")
 	w.tick(time.Minute)
 	w.targets["dev-01"].Spec.Assignment = nil
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error")
 	w.wantSays(w.rollout.Status.PauseMessage, "1 of 4 failed since")
 }
 
-// As often as members may be given back late, the group stays small. What is forgotten is when the first of them expired, not that they have.
+// As often as members may be given back late, the group stays small. What is forgotten is when the
+// first of them expired, not that they have.
 
-// However often members are given back late, the group stays small. It forgets when the first of them expired, not that they have.
+// However often members are given back late, the group stays small. It forgets when the first of
+// them expired, not that they have.
 func TestAGroupRemembersTheLastOfThoseGivenBack(t *testing.T) {
-	g, l := &v1alpha1.DeploymentGroup{}, newLook(Snapshot{Rollout: &v1alpha1.Rollout{}})
+	g, l := &v1alpha1.DeploymentGroup{}, newPlanner(Snapshot{Rollout: &v1alpha1.Rollout{}})
 	expires := func(i int) {
 		l.Now = epoch.Add(time.Duration(i) * time.Hour)
 		l.openBatch(&g.Status, 100, []int{i})
@@ -290,11 +297,11 @@ func TestRetryGivesMoreTime(t *testing.T) {
 			w := running(t, 4, deadline(time.Hour, v1alpha1.DeadlineActionFail))
 			w.passes(time.Hour)
 			w.succeed("dev-03", "dev-04")
-			w.settle()
+			w.stabilizationPeriod()
 			w.want(v1alpha1.RolloutFinished, "Finished Finished")
 			w.tick(time.Minute)
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *at(w.now), StatusCodes: tt.codes} })
-			w.settle()
+			w.stabilizationPeriod()
 			if got := w.bucket("dev-01"); got != tt.want {
 				t.Fatalf("dev-01 is %s, want %s", got, tt.want)
 			}
@@ -314,8 +321,9 @@ func TestRetryGivesMoreTime(t *testing.T) {
 	}
 }
 
-// Who waits for confirmation has not begun, and who has begun is in time whatever was written meanwhile.
-func TestWhoHasNotBegun(t *testing.T) {
+// Who waits for confirmation has not started, and who has started is in time whatever was written
+// meanwhile.
+func TestWhoHasNotStarted(t *testing.T) {
 	w := running(t, 2, deadline(time.Hour, v1alpha1.DeadlineActionFail))
 	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{act(1, "uid-r", 1, v1alpha1.ActionWaitingForConfirmation)}
 	w.passes(time.Hour)
@@ -324,11 +332,12 @@ func TestWhoHasNotBegun(t *testing.T) {
 	}
 	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{act(1, "uid-r", 1, v1alpha1.ActionRunning)}
 	if got := w.bucket("dev-01"); got != InProgress {
-		t.Errorf("who has begun all the same is %s", got)
+		t.Errorf("who has started all the same is %s", got)
 	}
 }
 
-// A brake trips on silent devices when they count as failed, and does not when they are skipped.
+// A automatic pause trips on silent devices when they count as failed, and does not when they are
+// skipped.
 func TestSilentDevicesAndTheBrake(t *testing.T) {
 	tests := map[string]struct {
 		action v1alpha1.DeadlineAction
@@ -348,18 +357,19 @@ func TestSilentDevicesAndTheBrake(t *testing.T) {
 	}
 }
 
-// No window costs a write when it opens or closes; what is written for another reason names the next one.
+// No window costs a write when it opens or closes; what is written for another reason names the
+// next one.
 func TestAWindowEdgeIsNoWrite(t *testing.T) {
 	w := running(t, 4, nightly) // it is 10:00
 	want := time.Date(2026, 3, 2, 2, 0, 0, 0, time.UTC)
 	if got := w.rollout.Status.WaitingFor.Until; got == nil || !got.Time.Equal(want) {
 		t.Errorf("waits until %s, not for the next window", got)
 	}
-	w.wantSays(w.waitingFor(), `devices begin only in the maintenance window "0 2 * * *" (UTC, 2h0m0s)`)
+	w.wantSays(w.waitingFor(), `devices start only in the maintenance window "0 2 * * *" (UTC, 2h0m0s)`)
 	before := w.rollout.DeepCopy()
 	for range 48 {
 		w.tick(time.Hour)
-		if p := w.look(); p.Decided || p.RecheckAfter != 0 {
+		if p := w.planner(); p.Decided || p.RecheckAfter != 0 {
 			t.Fatalf("%s: decided %v, looks again after %s", w.now, p.Decided, p.RecheckAfter)
 		}
 	}
@@ -367,9 +377,9 @@ func TestAWindowEdgeIsNoWrite(t *testing.T) {
 		t.Error("time alone was written down")
 	}
 	w.now = want.AddDate(0, 0, 2)
-	w.begin("dev-01")
+	w.openFirstGroup("dev-01")
 	w.tick(3 * time.Hour)
-	w.settle()
+	w.stabilizationPeriod()
 	if got := w.rollout.Status.WaitingFor.Until.Time; !got.Equal(want.AddDate(0, 0, 3)) {
 		t.Errorf("waits until %s", got)
 	}

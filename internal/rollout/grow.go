@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -8,9 +11,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// grow keeps a group at the end that takes in targets that appear later (hawkBit: dynamic group). It is created before status.groups names it, and exists for
-// nobody until then, so that the plan and its hash stay what they were. A group that is full, or has ended in Error, is succeeded by another.
-func (l *look) grow() bool {
+// grow keeps a group at the end that takes in targets that appear later (hawkBit: dynamic group).
+// It is created before status.groups names it, and exists for nobody until then, so that the plan
+// and its hash stay what they were. A group that is full, or has ended in Error, is succeeded by
+// another.
+func (l *planner) grow() bool {
 	if l.spec.Dynamic == nil || l.held || l.growthEnd() != "" {
 		return false
 	}
@@ -23,8 +28,9 @@ func (l *look) grow() bool {
 	return false
 }
 
-// growthEnd says why no targets join any more; empty: they do. It ends the growth, never the evaluation.
-func (l *look) growthEnd() string {
+// growthEnd says why no targets join any more; empty: they do. It ends the growth, never the
+// evaluation.
+func (l *planner) growthEnd() string {
 	d := l.spec.Dynamic
 	switch {
 	case d == nil:
@@ -32,7 +38,7 @@ func (l *look) growthEnd() string {
 	case l.Set != nil && l.Set.Invalidation != "":
 		return "DistributionSet " + l.Set.Name + " was invalidated"
 	case d.Until != nil && !d.Until.After(l.Now):
-		return fmt.Sprintf("spec.dynamic.until %s has passed", stamp(d.Until.Time))
+		return fmt.Sprintf("spec.dynamic.until %s has passed", formatTime(d.Until.Time))
 	case d.MaxTargets != nil && l.members() >= int(*d.MaxTargets):
 		return fmt.Sprintf("spec.dynamic.maxTargets %d is reached", *d.MaxTargets)
 	case len(l.groups) >= v1alpha1.MaxGroups && !l.hasRoom(l.groups[len(l.groups)-1]):
@@ -42,7 +48,7 @@ func (l *look) growthEnd() string {
 }
 
 // members are all that were planned or have joined.
-func (l *look) members() int {
+func (l *planner) members() int {
 	n := 0
 	for _, g := range l.groups {
 		n += g.size()
@@ -60,7 +66,7 @@ func (g *group) size() int {
 func (g *group) isDynamic() bool { return g.object != nil && g.object.Spec.Dynamic }
 
 // trailing is the group that targets join now; nil: there is none.
-func (l *look) trailing() *group {
+func (l *planner) trailing() *group {
 	if l.spec.Dynamic == nil || len(l.groups) == 0 {
 		return nil
 	}
@@ -70,8 +76,8 @@ func (l *look) trailing() *group {
 	return nil
 }
 
-// hasRoom tells whether targets may join a group.
-func (l *look) hasRoom(g *group) bool {
+// hasRoom reports whether targets may join a group.
+func (l *planner) hasRoom(g *group) bool {
 	state := l.at(g.index).State
 	return g.isDynamic() && (state == v1alpha1.GroupScheduled || state == v1alpha1.GroupRunning) && g.size() < l.capacity() &&
 		bytesOf(g)+maxName <= v1alpha1.MaxGroupBytes && len(g.object.Status.Joined) < maxBatches
@@ -92,11 +98,12 @@ func bytesOf(g *group) int {
 	return bytes
 }
 
-// sizeOfEmptyPlan is the capacity of trailing groups where neither the spec nor a planned group gives one.
+// sizeOfEmptyPlan is the capacity of trailing groups where neither the spec nor a planned group
+// gives one.
 const sizeOfEmptyPlan = 100
 
 // capacity of a trailing group: as asked for, or as large as the last planned one.
-func (l *look) capacity() int {
+func (l *planner) capacity() int {
 	if size := l.spec.Dynamic.GroupSize; size != nil {
 		return int(*size)
 	}
@@ -110,14 +117,14 @@ func (l *look) capacity() int {
 	return max(1, l.groups[planned-1].size())
 }
 
-// isTrailing tells whether targets may still join a group.
-func (l *look) isTrailing(g *group) bool {
+// isTrailing reports whether targets may still join a group.
+func (l *planner) isTrailing(g *group) bool {
 	return g.index == len(l.groups)-1 && g == l.trailing()
 }
 
-// denominator is what percentages of a group are of: the members that exist or, in a dynamic group that no other has succeeded, its capacity, so that the first
-// few decide nothing.
-func (l *look) denominator(g *group) int32 {
+// denominator is what percentages of a group are of: the members that exist or, in a dynamic group
+// that no other has succeeded, its capacity, so that the first few decide nothing.
+func (l *planner) denominator(g *group) int32 {
 	n := existing(l.counts(g))
 	if g.isDynamic() && g.index == len(l.groups)-1 && l.spec.Dynamic != nil {
 		n = max(n, int32(l.capacity()))
@@ -125,7 +132,7 @@ func (l *look) denominator(g *group) int32 {
 	return n
 }
 
-func (l *look) appendGroup() {
+func (l *planner) appendGroup() {
 	planned := PlannedGroup{Name: l.nextName(), Conditions: l.trailingConditions()}
 	object := NewDeploymentGroup(l.Rollout, l.status.Plan.Hash, len(l.groups), planned)
 	object.Spec.Dynamic = true
@@ -134,11 +141,11 @@ func (l *look) appendGroup() {
 	}
 	l.status.Groups = append(l.status.Groups, v1alpha1.GroupStatus{Name: planned.Name, State: v1alpha1.GroupScheduled})
 	l.groups = append(l.groups, &group{index: len(l.groups), name: planned.Name, object: object, members: func() []*v1alpha1.Target { return nil }})
-	l.tell(EventGroupAdded, "group %s takes in targets that appear later, up to %d", planned.Name, l.capacity())
+	l.event(EventGroupAdded, "group %s takes in targets that appear later, up to %d", planned.Name, l.capacity())
 }
 
 // nextName goes on counting: group-4 after group-3, dynamic-1 after explicit groups.
-func (l *look) nextName() string {
+func (l *planner) nextName() string {
 	if len(l.spec.Groups) == 0 {
 		return fmt.Sprintf("group-%d", len(l.groups)+1)
 	}
@@ -150,14 +157,15 @@ func (l *look) nextName() string {
 }
 
 // trailingConditions are those of the last planned group.
-func (l *look) trailingConditions() v1alpha1.GroupConditions {
+func (l *planner) trailingConditions() v1alpha1.GroupConditions {
 	if n := len(l.spec.Groups); n > 0 {
 		return conditionsOf(l.spec, &l.spec.Groups[n-1])
 	}
 	return conditionsOf(l.spec, nil)
 }
 
-// Grows tells whether targets that appear later join a rollout, as far as its status and its set say.
+// Grows reports whether targets that appear later join a rollout, as far as its status and its set
+// say.
 func Grows(r *v1alpha1.Rollout, now time.Time) bool {
 	d, s := r.Spec.Dynamic, &r.Status
 	switch {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -27,7 +30,7 @@ func (w *world) adds(names ...string) {
 		w.addTarget(name)
 	}
 	w.tick(time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 }
 
 // sizes of the groups.
@@ -63,18 +66,18 @@ func TestLaterTargetsJoinTheTrailingGroup(t *testing.T) {
 	w.adds("new-1", "new-2")
 	w.wantSizes("2 2 2")
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.succeed("dev-03", "dev-04")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
 	w.succeed("new-1", "new-2")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
 	w.wantSays(w.waitingFor(), "all 6 targets have a result; group group-3 has 2 of 3")
 	w.adds("new-3", "new-4")
 	w.wantSizes("2 2 3 0")
 	w.tick(time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantSizes("2 2 3 1")
 	if got := w.groupNames(); got != "group-1 group-2 group-3 group-4" {
 		t.Errorf("the groups are called %s", got)
@@ -100,7 +103,7 @@ func TestCapacityIsThatOfTheLastPlannedGroup(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := running(t, 8, tt.edit)
-			if got := newLook(w.snapshot()).capacity(); int32(got) != tt.want {
+			if got := newPlanner(w.snapshot()).capacity(); int32(got) != tt.want {
 				t.Errorf("the capacity is %d, want %d", got, tt.want)
 			}
 		})
@@ -119,7 +122,7 @@ func TestTrailingGroupsAfterExplicitOnes(t *testing.T) {
 	})
 	w.adds("new-1")
 	w.tick(time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 	if got := w.groupNames(); got != "all dynamic-1 dynamic-2 dynamic-3" {
 		t.Errorf("the groups are called %s", got)
 	}
@@ -128,7 +131,7 @@ func TestTrailingGroupsAfterExplicitOnes(t *testing.T) {
 		t.Errorf("the conditions are %+v, not those of the last planned group", c)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Groups[1].ErrorThreshold = num(90) })
-	l := newLook(w.snapshot())
+	l := newPlanner(w.snapshot())
 	if got := l.conditions(l.groups[2]).ErrorThreshold; got != 90 {
 		t.Errorf("errorThreshold is %d, not that of the live spec", got)
 	}
@@ -136,7 +139,7 @@ func TestTrailingGroupsAfterExplicitOnes(t *testing.T) {
 
 // Nothing joins that must not, and nobody is lost over it.
 func TestWhoDoesNotJoin(t *testing.T) {
-	older, younger := act(1, "uid-o", -60, "Finished"), ofRollout("younger", act(1, "uid-y", 60, "Error"))
+	older, newer := act(1, "uid-o", -60, "Finished"), ofRollout("newer", act(1, "uid-y", 60, "Error"))
 	tests := map[string]struct {
 		target func(*v1alpha1.Target)
 		joins  bool
@@ -146,10 +149,10 @@ func TestWhoDoesNotJoin(t *testing.T) {
 		"one that the set does not fit":            {func(t *v1alpha1.Target) { t.Spec.Type = "toaster" }, false},
 		"one without a type fits everything":       {func(t *v1alpha1.Target) { t.Spec.Type = "" }, true},
 		"one that is being deleted":                {func(t *v1alpha1.Target) { t.DeletionTimestamp = at(epoch) }, false},
-		"the twin of an older one":                 {twin, false},
+		"the duplicate of an older one":            {duplicate, false},
 		"one with an action of an older rollout":   {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{ofRollout("older", older)} }, true},
-		"one with an action of a younger rollout":  {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{younger} }, false},
-		"also when it wants both":                  {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{queued(younger)} }, true},
+		"one with an action of a newer rollout":    {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{newer} }, false},
+		"also when it wants both":                  {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{queued(newer)} }, true},
 		"one with an action of its own assignment": {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{act(1, "uid-t", 60, "Finished")} }, true},
 		"one that is held":                         {func(t *v1alpha1.Target) { t.Spec.Hold = true }, true},
 	}
@@ -162,7 +165,7 @@ func TestWhoDoesNotJoin(t *testing.T) {
 			w.edit(func(s *v1alpha1.RolloutSpec) {
 				s.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"fleet": "a"}}
 			})
-			w.settle()
+			w.stabilizationPeriod()
 			for _, name := range []string{"a-good", "b", "c-good"} {
 				w.addTarget(name)
 				w.targets[name].Labels, w.targets[name].Spec.Type = map[string]string{"fleet": "a"}, "gateway"
@@ -171,7 +174,7 @@ func TestWhoDoesNotJoin(t *testing.T) {
 				tt.target(w.targets["b"])
 			}
 			w.tick(time.Second)
-			w.settle()
+			w.stabilizationPeriod()
 			if g, _ := w.groupOf("b"); (g != nil) != tt.joins {
 				t.Errorf("joined: %v, want %v", g != nil, tt.joins)
 			}
@@ -185,19 +188,19 @@ func TestWhoDoesNotJoin(t *testing.T) {
 	}
 }
 
-func twin(t *v1alpha1.Target) {
+func duplicate(t *v1alpha1.Target) {
 	t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDuplicate}}
 }
 
 func TestNobodyJoinsWhileTheRolloutHoldsBack(t *testing.T) {
 	tests := map[string]struct {
-		hold, release func(*world)
+		hold, applySuccessAction func(*world)
 	}{
 		"paused by a person": {
 			func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused }) },
 			func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning }) },
 		},
-		"braked": {func(w *world) { w.fail("17", "dev-01", "dev-02") }, (*world).resume},
+		"paused automatically": {func(w *world) { w.fail("17", "dev-01", "dev-02") }, (*world).resume},
 		"its set is away": {
 			func(w *world) { w.set.Deployable = false },
 			func(w *world) { w.set.Deployable = true },
@@ -207,68 +210,71 @@ func TestNobodyJoinsWhileTheRolloutHoldsBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := running(t, 4, dynamic(2, 3))
 			tt.hold(w)
-			w.settle()
+			w.stabilizationPeriod()
 			w.adds("new-1")
 			w.wantSizes("2 2 0")
-			tt.release(w)
-			w.settle()
+			tt.applySuccessAction(w)
+			w.stabilizationPeriod()
 			w.wantSizes("2 2 1")
 		})
 	}
 }
 
-// A group that is full and done is not the end while the set is away and no other group can be added.
+// A group that is full and done is not the end while the set is away and no other group can be
+// added.
 func TestAFullGroupIsNotTheEnd(t *testing.T) {
 	w := running(t, 2, dynamic(1, 1))
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.addTarget("new-1")
 	w.tick(time.Second)
-	w.look()
+	w.planner()
 	w.wantSizes("2 1")
 	w.succeed("new-1")
 	w.set.Deployable = false
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Finished")
 	w.set.Deployable = true
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
 }
 
-// An invalidated set is never assigned again, also with None: who has joined goes on, nobody else joins, and the end comes when all have closed.
+// An invalidated set is never assigned again, also with None: who has joined goes on, nobody else
+// joins, and the end comes when all have closed.
 func TestNobodyJoinsAnInvalidatedSet(t *testing.T) {
 	w := running(t, 2, dynamic(1, 3))
 	w.adds("new-1")
-	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationNone, w.now
 	w.adds("new-2")
 	w.wantSizes("2 1")
 	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 	w.wantSays(w.message(v1alpha1.ConditionStalled), "do not join")
 	w.wantSays(w.waitingFor(), "no more targets join")
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.succeed("new-1")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished Finished")
 	w.wantCondition(v1alpha1.ConditionStalled, "")
 }
 
-// A half-filled group trips no brake on few devices, and its real total counts once another has succeeded it.
+// A half-filled group trips no automatic pause on few devices, and its real total counts once
+// another has succeeded it.
 func TestCapacityIsTheDenominatorOfTheTrailingGroup(t *testing.T) {
 	w := running(t, 2, dynamic(1, 4))
 	w.adds("new-1", "new-2")
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.fail("17", "new-1", "new-2")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running") // 2 of 4 is not more than 50 percent
 	w.adds("new-3")
 	w.fail("17", "new-3")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Error")
 	w.wantSays(w.rollout.Status.PauseMessage, "3 of 4 failed")
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Error Running")
 	w.adds("new-4", "new-5")
 	w.wantSizes("2 3 2")
@@ -278,10 +284,10 @@ func TestAFullGroupIsMeasuredByItsMembers(t *testing.T) {
 	w := running(t, 2, dynamic(1, 4))
 	w.adds("new-1", "new-2", "new-3", "new-4")
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	delete(w.targets, "new-4")
 	w.fail("17", "new-1", "new-2")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Error Scheduled")
 	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 failed")
 }
@@ -296,7 +302,7 @@ func TestHowGrowthEnds(t *testing.T) {
 			w.tick(time.Second)
 			until := at(w.now.Add(time.Minute))
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.Dynamic.Until = until })
-			if p := w.settle(); p.RecheckAfter != time.Minute {
+			if p := w.stabilizationPeriod(); p.RecheckAfter != time.Minute {
 				w.t.Errorf("the next look is after %s, not when time ends the growth", p.RecheckAfter)
 			}
 			w.tick(time.Minute)
@@ -308,36 +314,37 @@ func TestHowGrowthEnds(t *testing.T) {
 			w := running(t, 2, dynamic(1, 3))
 			w.adds("new-1")
 			w.succeed("dev-01", "dev-02")
-			w.settle()
-			w.begin("new-1")
+			w.stabilizationPeriod()
+			w.openFirstGroup("new-1")
 			tt.end(w)
-			w.settle()
+			w.stabilizationPeriod()
 			w.adds("new-2")
 			w.wantSizes("2 1")
 			w.wantSays(w.waitingFor(), tt.says)
 			w.report("new-1", action.Download, "")
 			w.report("new-1", action.Succeed, "")
-			w.settle()
+			w.stabilizationPeriod()
 			w.want(v1alpha1.RolloutFinished, "Finished Finished")
 		})
 	}
 }
 
-// Counts are written at intervals: who joined and succeeded between two of them is counted in the end.
+// Counts are written at intervals: who joined and succeeded between two of them is counted in the
+// end.
 func TestWhoJoinedBetweenTwoWritesIsCounted(t *testing.T) {
 	w := running(t, 2, dynamic(1, 3))
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Dynamic.MaxTargets = num(4) })
 	w.adds("new-1")
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.succeed("new-1")
-	w.settle()
+	w.stabilizationPeriod()
 	w.addTarget("new-2")
 	w.tick(time.Second)
-	w.look()
+	w.planner()
 	w.wantSizes("2 2")
 	w.succeed("new-2")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished Finished")
 	if got := w.rollout.Status.Targets; got.Targets != 4 || got.Succeeded != 4 {
 		t.Errorf("counted %+v", got)
@@ -348,7 +355,7 @@ func TestAPlanThatReachesTheLimitHasNoTrailingGroup(t *testing.T) {
 	w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{MaxTargets: num(2)} })
 	w.want(v1alpha1.RolloutRunning, "Running")
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 }
 
@@ -357,17 +364,17 @@ func TestBatches(t *testing.T) {
 	for i := range 7000 {
 		w.addTarget(fmt.Sprintf("new-%04d", i))
 	}
-	for w.look().Join == nil {
+	for w.planner().Join == nil {
 	}
 	w.wantSizes("1 5000")
-	if p := w.look(); len(p.Mirror) > 0 {
+	if p := w.planner(); len(p.Mirror) > 0 {
 		t.Error("to join costs a third write")
 	}
-	if p := w.settle(); p.RecheckAfter != joinPause {
+	if p := w.stabilizationPeriod(); p.RecheckAfter != joinPause {
 		t.Errorf("the next batch is looked for after %s", p.RecheckAfter)
 	}
 	w.tick(joinPause)
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantSizes("1 7000")
 	if g, _ := w.groupOf("new-0000"); len(g.Status.Joined) != 2 || g.Status.Joined[1].First != 5000 {
 		t.Errorf("the batches are %v", g.Status.Joined)
@@ -379,10 +386,10 @@ func TestNamesFillAGroup(t *testing.T) {
 	for i := range 3000 {
 		w.addTarget(fmt.Sprintf("%s-%04d", strings.Repeat("n", 248), i))
 	}
-	w.settle()
+	w.stabilizationPeriod()
 	for range 3 {
 		w.tick(joinPause)
-		w.settle()
+		w.stabilizationPeriod()
 	}
 	w.wantSizes("1 2833 167")
 	for _, g := range w.groups {
@@ -396,11 +403,12 @@ func TestNamesFillAGroup(t *testing.T) {
 	}
 }
 
-// Who joins an open group with the set already installed has it; the others are pending at once, and their intent is as old as their joining.
+// Who joins an open group with the set already installed has it; the others are pending at once,
+// and their intent is as old as their joining.
 func TestW16_WhoJoinsHasTheRightStatus(t *testing.T) {
 	w := running(t, 2, dynamic(1, 10))
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.addTarget("new-2")
 	w.targets["new-2"].Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "firmware-2", ContentHash: w.set.ContentHash}
 	w.adds("new-1", "new-3")
@@ -413,41 +421,44 @@ func TestW16_WhoJoinsHasTheRightStatus(t *testing.T) {
 	if c := w.rollout.Status.Groups[1]; c.Targets != 4 || c.Pending != 3 || c.Succeeded != 1 || w.rollout.Status.Targets.Targets != 6 {
 		t.Errorf("counted %+v of %+v", c.Counts, w.rollout.Status.Targets)
 	}
-	// An auto-assignment that began after the rollout started and before the target joined does not make the newer membership dead.
-	begun := act(1, "uid-auto", 0, v1alpha1.ActionFinished)
+	// An auto-assignment that started after the rollout started and before the target joined does
+	// not make the newer membership dead.
+	started := act(1, "uid-auto", 0, v1alpha1.ActionFinished)
 	since := metav1.NewMicroTime(w.now.Add(-time.Second))
-	begun.Source.Since = &since
-	w.targets["new-4"].Status.Actions = []v1alpha1.Action{begun}
+	started.Source.Since = &since
+	w.targets["new-4"].Status.Actions = []v1alpha1.Action{started}
 	if got := w.bucket("new-4"); got != Pending {
 		t.Errorf("new-4 is %s: it joined after that action's source", got)
 	}
 }
 
-// A device that has begun something newer still needs the migration step, until that has finished.
+// A device that has started something newer still needs the migration step, until that has
+// finished.
 func TestAMigrationStepTakesWhatAYoungerRolloutHasNotFinished(t *testing.T) {
 	for state, want := range map[v1alpha1.ActionState]bool{"Error": true, "Canceled": true, "Finished": false} {
 		w := running(t, 1, dynamic(1, 10))
 		w.set.RequiredMigrationStep = true
 		w.addTarget("new")
-		w.targets["new"].Status.Actions = []v1alpha1.Action{ofRollout("younger", act(1, "uid-y", 60, state))}
+		w.targets["new"].Status.Actions = []v1alpha1.Action{ofRollout("newer", act(1, "uid-y", 60, state))}
 		w.tick(time.Second)
-		w.settle()
+		w.stabilizationPeriod()
 		if g, _ := w.groupOf("new"); (g != nil) != want {
 			t.Errorf("after %s: joined: %v, want %v", state, g != nil, want)
 		}
 	}
 }
 
-// A younger rollout wins for good: what it takes from a dynamic group is given up, and what it has never joins.
+// A newer rollout wins for good: what it takes from a dynamic group is given up, and what it has
+// never joins.
 func TestW16_ADynamicGroupDoesNotOverrideAYoungerRollout(t *testing.T) {
 	w := running(t, 2, dynamic(1, 10))
-	w.younger = map[string]bool{"new-1": true}
+	w.newer = map[string]bool{"new-1": true}
 	w.adds("new-1", "new-2", "new-3")
 	w.wantSizes("2 2")
-	w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{nil, bitmap(1)}, Open: [][]byte{nil, bitmap(1)}, OpenGroups: 1}}
-	w.settle()
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{nil, bitmap(1)}, Open: [][]byte{nil, bitmap(1)}, OpenGroups: 1}}
+	w.stabilizationPeriod()
 	if got := w.bucket("new-3"); got != Canceled {
-		t.Errorf("new-3 is %s and belongs to the younger rollout", got)
+		t.Errorf("new-3 is %s and belongs to the newer rollout", got)
 	}
 	w.adds("new-4", "new-5", "new-6", "new-7", "new-8", "new-9") // the bitmap is shorter than the group now
 	if got := w.bucket("new-9"); got != Scheduled {
@@ -468,18 +479,18 @@ func TestW02_TheGroupLimitEndsGrowthNotEvaluation(t *testing.T) {
 	}
 	w.wantSays(w.waitingFor(), "at most 500 groups")
 	w.fail("17", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	if w.state() != v1alpha1.RolloutPaused {
 		t.Fatalf("a failure is not seen any more: %s", w.state())
 	}
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	for _, target := range w.population() {
 		if w.isMemberOf(target.Name) && w.bucket(target.Name) == Pending {
 			w.succeed(target.Name)
 		}
 	}
-	w.settle()
+	w.stabilizationPeriod()
 	if w.state() != v1alpha1.RolloutFinished {
 		t.Errorf("%s: %s", w.state(), w.waitingFor())
 	}
@@ -493,32 +504,33 @@ func (w *world) isMemberOf(name string) bool {
 // One target with something wrong never holds the others, neither in a plan nor on joining.
 func TestW03_OneBrokenTargetDoesNotHoldTheOthers(t *testing.T) {
 	w := newWorld(t, 3, dynamic(1, 10))
-	twin(w.targets["dev-02"])
-	w.settle()
+	duplicate(w.targets["dev-02"])
+	w.stabilizationPeriod()
 	w.addTarget("new-1")
-	twin(w.targets["new-1"])
+	duplicate(w.targets["new-1"])
 	w.addTarget("new-2")
 	w.targets["new-2"].DeletionTimestamp = at(epoch)
 	w.adds("new-3")
 	w.wantSizes("2 1")
 	w.succeed("dev-01", "dev-03")
-	w.settle()
+	w.stabilizationPeriod()
 	w.succeed("new-3")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
-	w.targets["new-1"].Status.Conditions = nil // the twin has been renamed
+	w.targets["new-1"].Status.Conditions = nil // the duplicate has been renamed
 	w.tick(time.Second)
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantSizes("2 2")
 }
 
-// A crash after each write of a join: nobody joins twice, nobody is lost, and who is noted is not yet there.
+// A crash after each write of a join: nobody joins twice, nobody is lost, and who is noted is not
+// yet there.
 func TestAJoinSurvivesACrashAfterEachWrite(t *testing.T) {
 	for writes := range 3 {
 		t.Run(fmt.Sprintf("after %d writes", writes), func(t *testing.T) {
 			w := running(t, 2, dynamic(1, 10))
 			w.succeed("dev-01", "dev-02")
-			w.settle()
+			w.stabilizationPeriod()
 			w.addTarget("new-2")
 			w.targets["new-2"].Status.Installed = &v1alpha1.InstalledSet{ContentHash: w.set.ContentHash}
 			w.crash = func(p Plan) Plan {
@@ -526,12 +538,12 @@ func TestAJoinSurvivesACrashAfterEachWrite(t *testing.T) {
 				return p
 			}
 			w.tick(time.Second)
-			w.look()
+			w.planner()
 			w.crash = nil
 			delete(w.targets, "new-2")
 			w.adds("new-1", "new-3")
 			w.tick(time.Second)
-			w.settle()
+			w.stabilizationPeriod()
 			for _, name := range []string{"new-1", "new-3"} {
 				if got := w.bucket(name); got != Pending {
 					t.Errorf("%s is %s", name, got)
@@ -560,13 +572,13 @@ func TestAGroupThatIsNotNamedExistsForNobody(t *testing.T) {
 		return p
 	}
 	for range 6 {
-		if w.look(); len(w.groups) == 2 {
+		if w.planner(); len(w.groups) == 2 {
 			break
 		}
 	}
 	w.want(v1alpha1.RolloutStarting, "Scheduled")
 	w.crash = nil
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 	if n := len(w.groups); n != 2 {
 		t.Errorf("there are %d groups: the one that was there was not taken up", n)
@@ -607,7 +619,8 @@ func TestGrows(t *testing.T) {
 	}
 }
 
-// Finished is Finished, whatever becomes of the time that ended the growth. A retry takes the rollout back, and then targets join again.
+// Finished is Finished, whatever becomes of the time that ended the growth. A retry takes the
+// rollout back, and then targets join again.
 func TestALaterUntilDoesNotBringAFinishedRolloutBack(t *testing.T) {
 	w := running(t, 2, both(dynamic(1, 10), func(s *v1alpha1.RolloutSpec) {
 		s.Dynamic.Until, s.ErrorThreshold = at(epoch.Add(time.Hour)), num(100)
@@ -648,7 +661,7 @@ func TestADynamicRolloutStartsWithoutTargets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := running(t, tt.targets, tt.edit)
-			w.settle()
+			w.stabilizationPeriod()
 			if got := w.groupNames(); got != tt.names || w.rollout.Status.State != v1alpha1.RolloutRunning {
 				t.Fatalf("%s, with groups %s: %s", w.rollout.Status.State, got, w.waitingFor())
 			}
@@ -657,12 +670,12 @@ func TestADynamicRolloutStartsWithoutTargets(t *testing.T) {
 			w.addTarget("late")
 			w.targets["late"].Labels = map[string]string{"site": "new"}
 			w.tick(time.Second)
-			w.settle()
+			w.stabilizationPeriod()
 			if !w.isOffered("late") {
 				t.Fatalf("the first that appears is offered nothing: %s", w.waitingFor())
 			}
 			w.succeed("late")
-			w.settle()
+			w.stabilizationPeriod()
 			w.wantSays(w.waitingFor(), "all 1 target have a result")
 		})
 	}
@@ -676,7 +689,7 @@ func TestARolloutThatWillNotGrowNeedsTargets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 0, edit)
-			w.settle()
+			w.stabilizationPeriod()
 			w.wantCondition(v1alpha1.ConditionStalled, "True NoTargets")
 		})
 	}

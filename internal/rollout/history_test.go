@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -15,13 +18,14 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// calm is a rollout that nobody touches between its start and its end, once somebody has approved it. In its nights two devices fail for good, less than any
-// threshold that a history sets, and one at first.
+// calm is a rollout that nobody touches between its start and its end, once somebody has approved
+// it. In its nights two devices fail for good, less than any threshold that a history sets, and one
+// at first.
 func calm() story {
 	return story{
 		targets: 12,
 		spec: func(s *v1alpha1.RolloutSpec) {
-			s.SettleSeconds = num(30)
+			s.StabilizationSeconds = num(30)
 			s.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "field"}}
 			s.GroupCount, s.SuccessThreshold, s.ErrorThreshold = num(3), num(100), num(80)
 			s.State, s.ApprovalRequired, s.Update.Weight = v1alpha1.IntentRunning, true, nil
@@ -36,8 +40,9 @@ func calm() story {
 	}
 }
 
-// history is what people do before the plan, while the labels have not settled, before the start, while it has not been approved, and after it. All parts end where
-// every history ends: with ten targets in the field, and with one spec.
+// history is what people do before the plan, while the labels have not settled, before the start,
+// while it has not been approved, and after it. All parts end where every history ends: with ten
+// targets in the field, and with one spec.
 func history(random *rand.Rand, before, planning, after int, done func(*world)) []deed {
 	var deeds []deed
 	for range before {
@@ -76,7 +81,8 @@ func edits(random *rand.Rand, n int, when func(*world) bool, some []change) []de
 	return deeds
 }
 
-// plans are commits to a rollout that has not started, and none of them starts it: what is approved is edited in the same commit.
+// plans are commits to a rollout that has not started, and none of them starts it: what is approved
+// is edited in the same commit.
 var plans = []change{
 	func(_ *world, s *v1alpha1.RolloutSpec, random *rand.Rand) { s.GroupCount = num(1 + random.Int32N(4)) },
 	func(_ *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) { s.Update.MaintenanceWindow = nil },
@@ -180,7 +186,8 @@ func timeless(v any) any {
 	return v
 }
 
-// TestEveryHistoryOfOneSpecEndsAlike: however a spec came to be what it is, and whatever crashes there were, the same fleet ends in the same status.
+// TestEveryHistoryOfOneSpecEndsAlike: however a spec came to be what it is, and whatever crashes
+// there were, the same fleet ends in the same status.
 func TestEveryHistoryOfOneSpecEndsAlike(t *testing.T) {
 	var end *world
 	play := func(t *testing.T, seed uint64, before, planning, after int, crashes bool) (any, []string) {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -8,9 +11,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// refuseInvalid keeps a rollout from assigning a set that was taken out of circulation. What has started goes on with None; Soft and
-// Force stop it (see stop). What has not started never does.
-func (l *look) refuseInvalid() bool {
+// refuseInvalid keeps a rollout from assigning a set that was taken out of circulation. What has
+// started goes on with None; Soft and Force stop it (see stop). What has not started never does.
+func (l *planner) refuseInvalid() bool {
 	l.invalid = l.isConcerned()
 	if !l.invalid || l.isStruck() || l.isStoppedBySpec() || l.isOver() || l.startedInTime() {
 		return false
@@ -25,7 +28,7 @@ func (l *look) refuseInvalid() bool {
 	return true
 }
 
-func (l *look) cureOfInvalid() string {
+func (l *planner) cureOfInvalid() string {
 	if l.hasStarted() {
 		return "the rollout started after that; set spec.state to Stopped and create a Rollout of another set"
 	}
@@ -39,47 +42,50 @@ func because(reason string) string {
 	return " (" + reason + ")"
 }
 
-// isConcerned tells whether the set's invalidation is this rollout's business: it is not when the rollout was over before, unless that
-// is what ended it.
-func (l *look) isConcerned() bool {
+// isConcerned reports whether the set's invalidation is this rollout's business: it is not when the
+// rollout was over before, unless that is what ended it.
+func (l *planner) isConcerned() bool {
 	if l.Set == nil || l.Set.Invalidation == "" {
 		return l.wasInvalidated() && (l.hasStarted() || l.isOver())
 	}
 	return !l.isOver() || l.wasInvalidated()
 }
 
-// wasInvalidated tells whether the condition says so already; on a rollout that has started it says so for good.
-func (l *look) wasInvalidated() bool {
+// wasInvalidated reports whether the condition says so already; on a rollout that has started it
+// says so for good.
+func (l *planner) wasInvalidated() bool {
 	return meta.IsStatusConditionTrue(l.Rollout.Status.Conditions, v1alpha1.ConditionInvalidated)
 }
 
-// isStruck tells whether the invalidation stops the rollout: Soft and Force do, if it existed before.
-func (l *look) isStruck() bool {
-	if !l.invalid || l.Set == nil || !Stronger(l.Set.Invalidation, v1alpha1.CancelationNone) || l.status.State == v1alpha1.RolloutFinished {
+// isStruck reports whether the invalidation stops the rollout: Soft and Force do, if it existed
+// before.
+func (l *planner) isStruck() bool {
+	if !l.invalid || l.Set == nil || !Stronger(l.Set.Invalidation, v1alpha1.CancellationNone) || l.status.State == v1alpha1.RolloutFinished {
 		return false
 	}
 	return l.hasStarted() || l.isOlderThanInvalidation()
 }
 
 // isOlderThanInvalidation compares whole seconds, as creation times are kept.
-func (l *look) isOlderThanInvalidation() bool {
+func (l *planner) isOlderThanInvalidation() bool {
 	at := l.Set.InvalidatedAt
 	return at.IsZero() || l.Rollout.CreationTimestamp.Time.Before(at.Truncate(time.Second))
 }
 
-// startedInTime tells whether the rollout started before its set was invalidated. Invalidations are known to the second, and no rollout starts
-// once one is seen: the same second is before.
-func (l *look) startedInTime() bool {
+// startedInTime reports whether the rollout started before its set was invalidated. Invalidations
+// are known to the second, and no rollout starts once one is seen: the same second is before.
+func (l *planner) startedInTime() bool {
 	return l.hasStarted() && (l.Set == nil || l.Set.InvalidatedAt.IsZero() || !l.status.StartedAt.Truncate(time.Second).After(l.Set.InvalidatedAt))
 }
 
-// isToBeDeleted tells whether deleteRollouts takes the rollout away: once, since one that is created again is younger than the invalidation.
-func (l *look) isToBeDeleted() bool {
-	return l.isStruck() && l.Set.Invalidation == v1alpha1.CancelationForce && l.Set.DeleteRollouts &&
+// isToBeDeleted reports whether deleteRollouts takes the rollout away: once, since one that is
+// created again is newer than the invalidation.
+func (l *planner) isToBeDeleted() bool {
+	return l.isStruck() && l.Set.Invalidation == v1alpha1.CancellationForce && l.Set.DeleteRollouts &&
 		!l.Set.InvalidatedAt.IsZero() && l.isOlderThanInvalidation() && l.Rollout.DeletionTimestamp.IsZero()
 }
 
-var strength = map[v1alpha1.Cancelation]int{"": 0, v1alpha1.CancelationNone: 0, v1alpha1.CancelationSoft: 1, v1alpha1.CancelationForce: 2}
+var strength = map[v1alpha1.Cancellation]int{"": 0, v1alpha1.CancellationNone: 0, v1alpha1.CancellationSoft: 1, v1alpha1.CancellationForce: 2}
 
-// Stronger tells whether a says more to devices that have begun than b; nothing said is None.
-func Stronger(a, b v1alpha1.Cancelation) bool { return strength[a] > strength[b] }
+// Stronger reports whether a says more to devices that have started than b; nothing said is None.
+func Stronger(a, b v1alpha1.Cancellation) bool { return strength[a] > strength[b] }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -9,8 +12,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/query"
 )
 
-// Join lets targets join a dynamic group. Status is written first: it says when they joined, and is of no concern to anybody until Targets are appended to
-// spec.targets, which is the second write, with the lock of the first.
+// Join lets targets join a dynamic group. Status is written first: it says when they joined, and is
+// of no concern to anybody until Targets are appended to spec.targets, which is the second write,
+// with the lock of the first.
 type Join struct {
 	Object  *v1alpha1.DeploymentGroup
 	Status  v1alpha1.DeploymentGroupStatus
@@ -24,9 +28,10 @@ const (
 	maxBatch = 5000
 )
 
-// join lets targets that have appeared since into the trailing group: at once, a batch at a time, and never while the rollout holds back. A group that is
-// written for another reason has its turn in the next look.
-func (l *look) join() {
+// join lets targets that have appeared since into the trailing group: at once, a batch at a time,
+// and never while the rollout holds back. A group that is written for another reason has its turn
+// in the next look.
+func (l *planner) join() {
 	if l.Joiners == nil || l.spec.Dynamic == nil || l.status.State != v1alpha1.RolloutRunning || l.held {
 		return
 	}
@@ -43,8 +48,8 @@ func (l *look) join() {
 	}
 }
 
-// isWritten tells whether this look writes the group's status anyway.
-func (l *look) isWritten(g *group) bool {
+// isWritten reports whether this look writes the group's status anyway.
+func (l *planner) isWritten(g *group) bool {
 	for _, w := range l.plan.Mirror {
 		if w.Object == g.seen {
 			return true
@@ -54,7 +59,7 @@ func (l *look) isWritten(g *group) bool {
 }
 
 // lastJoin is when targets last joined; zero: never.
-func (l *look) lastJoin() time.Time {
+func (l *planner) lastJoin() time.Time {
 	for i := len(l.groups) - 1; i >= 0 && l.groups[i].isDynamic(); i-- {
 		if joined := l.groups[i].object.Status.Joined; len(joined) > 0 {
 			return joined[len(joined)-1].At.Time
@@ -64,7 +69,7 @@ func (l *look) lastJoin() time.Time {
 }
 
 // room is how many may join the group now.
-func (l *look) room(g *group) int {
+func (l *planner) room(g *group) int {
 	n := min(maxBatch, l.capacity()-g.size())
 	if most := l.spec.Dynamic.MaxTargets; most != nil {
 		n = min(n, int(*most)-l.members())
@@ -83,8 +88,9 @@ func fitting(g *group, joiners []*v1alpha1.Target) []*v1alpha1.Target {
 	return joiners
 }
 
-// statusWith notes when a batch joins and, in an open group, who of them has the set already. What a look that did not live to append them has noted is dropped.
-func (l *look) statusWith(g *group, joiners []*v1alpha1.Target) v1alpha1.DeploymentGroupStatus {
+// statusWith notes when a batch joins and, in an open group, who of them has the set already. What
+// a look that did not live to append them has noted is dropped.
+func (l *planner) statusWith(g *group, joiners []*v1alpha1.Target) v1alpha1.DeploymentGroupStatus {
 	status, n := *g.object.Status.DeepCopy(), g.size()
 	for k := len(status.Joined); k > 0 && int(status.Joined[k-1].First) >= n; k-- {
 		status.Joined = status.Joined[:k-1]
@@ -113,7 +119,8 @@ func namesIn(joiners []*v1alpha1.Target) []v1alpha1.TargetName {
 // Intake decides, by the target alone, who may join a dynamic rollout.
 type Intake struct{ query *query.Query }
 
-// NewIntake compiles the selection of a rollout, which is frozen once it has started. An error is a *Problem.
+// NewIntake compiles the selection of a rollout, which is frozen once it has started. An error is a
+// *Problem.
 func NewIntake(r *v1alpha1.Rollout) (*Intake, error) {
 	q, err := query.Compile(r.Spec.Selection)
 	if err != nil {
@@ -122,16 +129,17 @@ func NewIntake(r *v1alpha1.Rollout) (*Intake, error) {
 	return &Intake{q}, nil
 }
 
-// Selects tells whether the rollout means the target and the door serves it.
+// Selects reports whether the rollout means the target and the device API serves it.
 func (in *Intake) Selects(t *v1alpha1.Target) bool { return canBePlanned(t) && in.query.Matches(t) }
 
-// Takes tells whether the target may join, as far as the target and the set say.
+// Takes reports whether the target may join, as far as the target and the set say.
 func (in *Intake) Takes(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
-	return set != nil && set.Fits(t.Spec.Type) && in.Selects(t) && !isTakenByYounger(r, set, t)
+	return set != nil && set.Fits(t.Spec.Type) && in.Selects(t) && !isTakenByNewer(r, set, t)
 }
 
-// isTakenByYounger tells whether the target has had an action of a younger rollout: it wins for good, over a required migration step only once it has finished.
-func isTakenByYounger(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
+// isTakenByNewer reports whether the target has had an action of a newer rollout: it wins for good,
+// over a required migration step only once it has finished.
+func isTakenByNewer(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
 		if a.Source.Kind == v1alpha1.SourceRollout && a.Source.UID != r.Identity() && a.Source.Name != r.Name &&

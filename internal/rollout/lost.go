@@ -1,9 +1,13 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
-// missGroups stops everything when a group of a started rollout is gone, except that a person may still pause. There is never a new plan.
-func (l *look) missGroups() bool {
+// missGroups stops everything when a group of a started rollout is gone, except that a person may
+// still pause. There is never a new plan.
+func (l *planner) missGroups() bool {
 	missing := l.missing()
 	if len(missing) == 0 || l.isOver() {
 		return false
@@ -15,7 +19,7 @@ func (l *look) missGroups() bool {
 }
 
 // missing are the names of groups that the plan has and nobody sees.
-func (l *look) missing() []string {
+func (l *planner) missing() []string {
 	var out []string
 	for _, g := range l.groups {
 		if g.seen == nil {
@@ -26,14 +30,14 @@ func (l *look) missing() []string {
 }
 
 // missNow says why groups are not there. One that cannot be decoded is not lost.
-func (l *look) missNow(missing []string) {
+func (l *planner) missNow(missing []string) {
 	if !l.isHeldByGroups() {
 		l.loseGroups(missing)
 	}
 }
 
 // isHeldByGroups reports whether groups that cannot be decoded hold the rollout, and says so.
-func (l *look) isHeldByGroups() bool {
+func (l *planner) isHeldByGroups() bool {
 	if len(l.Unreadable) == 0 {
 		return false
 	}
@@ -41,12 +45,12 @@ func (l *look) isHeldByGroups() bool {
 	return true
 }
 
-func (l *look) loseGroups(missing []string) {
+func (l *planner) loseGroups(missing []string) {
 	l.stall(v1alpha1.ReasonGroupLost, "the DeploymentGroup of group %s is gone and nobody else knows its members: delete and re-create the rollout", list(missing))
 }
 
 // missSet holds back groups when the set of a started rollout is not what was planned. It recovers.
-func (l *look) missSet() bool {
+func (l *planner) missSet() bool {
 	if !l.isOver() {
 		l.missSetNow()
 	}
@@ -54,7 +58,7 @@ func (l *look) missSet() bool {
 	return false
 }
 
-func (l *look) missSetNow() {
+func (l *planner) missSetNow() {
 	set, name := l.Set, l.spec.Update.DistributionSet
 	switch {
 	case set == nil:
@@ -66,7 +70,7 @@ func (l *look) missSetNow() {
 	}
 }
 
-func (l *look) orCorrect() string {
+func (l *planner) orCorrect() string {
 	if l.hasStarted() {
 		return " again as it was"
 	}

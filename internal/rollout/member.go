@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -12,7 +15,7 @@ import (
 type Member struct {
 	// Abandoned: it failed and did not come back for another attempt.
 	Superseded, AlreadyThere, Skipped, Abandoned bool
-	// Expired is when it counted as failed because it had not begun in time; zero: it does not.
+	// Expired is when it counted as failed because it had not started in time; zero: it does not.
 	Expired time.Time
 	// Joined is when it joined a dynamic group; zero: it was planned.
 	Joined time.Time
@@ -31,12 +34,13 @@ func MemberOf(g *v1alpha1.DeploymentGroup, i int) Member {
 	return m
 }
 
-// HasExpired tells whether the member failed because it did not begin in time, unless a retry has taken that back since.
+// HasExpired reports whether the member failed because it did not start in time, unless a retry has
+// taken that back since.
 func (m Member) HasExpired(retryAt time.Time, retried action.Failures) bool {
 	return !m.Expired.IsZero() && !(m.Expired.Before(retryAt) && retried.Name(notStarted))
 }
 
-// notStarted is the failure of a member that did not begin in time.
+// notStarted is the failure of a member that did not start in time.
 var notStarted = action.Failure{Code: v1alpha1.CodeStartDeadlineExceeded}
 
 // batchOf is the batch that a member joined with; nil: it was planned.

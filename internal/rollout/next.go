@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -11,10 +14,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Next decides what the rollout does next. Applied to a world in which its plan has been carried out, it wants nothing more until
-// something happens; a decision that takes several writes takes several looks.
+// Next decides what the rollout does next. Applied to a world in which its plan has been carried
+// out, it wants nothing more until something happens; a decision that takes several writes takes
+// several looks.
 func Next(s Snapshot) Plan {
-	l := newLook(s)
+	l := newPlanner(s)
 	for _, rule := range rules {
 		if rule(l) {
 			break
@@ -24,28 +28,28 @@ func Next(s Snapshot) Plan {
 }
 
 // rules are asked in this order; the first that says true has the last word.
-var rules = []func(*look) bool{
-	(*look).giveUp,        // members that a younger rollout took are never offered again
-	(*look).refuseInvalid, // a set out of circulation is not assigned any more
-	(*look).stop,          // by spec or by invalidation; final
-	(*look).prepare,       // not started: plan, approval, startAt
-	(*look).missGroups,    // a lost group stops everything
-	(*look).missSet,       // a lost set opens nothing
-	(*look).retry,         // may take a finished rollout back
-	(*look).rest,          // finished
-	(*look).expire,        // who has not begun in time is left behind
-	(*look).abandon,       // nor does anybody wait for ever for another attempt
-	(*look).pause,         // by spec, or lifted by resumedAt
-	(*look).begin,         // older rollouts give up first
-	(*look).brake,         // errors are asked before anything is offered
-	(*look).grow,          // a dynamic rollout has a group at the end that takes targets in
-	(*look).advance,       // somebody wants groups open whatever the conditions say
-	(*look).evaluate,      // groups finish, groups open
-	(*look).finish,        // nothing left to open, nobody awaited
+var rules = []func(*planner) bool{
+	(*planner).supersedeMembers,     // members that a newer rollout took are never offered again
+	(*planner).refuseInvalid,        // a set out of circulation is not assigned any more
+	(*planner).stop,                 // by spec or by invalidation; final
+	(*planner).prepare,              // not started: plan, approval, startAt
+	(*planner).missGroups,           // a lost group stops everything
+	(*planner).missSet,              // a lost set opens nothing
+	(*planner).retry,                // may take a finished rollout back
+	(*planner).rest,                 // finished
+	(*planner).expire,               // who has not started in time is left behind
+	(*planner).abandon,              // nor does anybody wait for ever for another attempt
+	(*planner).pause,                // by spec, or lifted by resumedAt
+	(*planner).openFirstGroup,       // older rollouts give up first
+	(*planner).checkErrorConditions, // errors are asked before anything is offered
+	(*planner).grow,                 // a dynamic rollout has a group at the end that takes targets in
+	(*planner).advance,              // somebody wants groups open whatever the conditions say
+	(*planner).evaluate,             // groups finish, groups open
+	(*planner).finish,               // nothing left to open, nobody awaited
 }
 
-// look is one look at a rollout: what is seen, and what is wanted so far.
-type look struct {
+// planner is one look at a rollout: what is seen, and what is wanted so far.
+type planner struct {
 	Snapshot
 	// next is the rollout with the status that is going to be written.
 	next   *v1alpha1.Rollout
@@ -84,24 +88,26 @@ type group struct {
 	rule Rule
 	// ahead: its status is written before the rollout's.
 	ahead bool
-	// kept are the lost failures that a resume or a retry in this look has left; nil: there was none.
+	// kept are the lost failures that a resume or a retry in this look has left; nil: there was
+	// none.
 	kept *int32
 	// stale: the bitmaps have changed since, or not everybody was counted.
 	stale bool
 }
 
-func newLook(s Snapshot) *look {
+func newPlanner(s Snapshot) *planner {
 	next := *s.Rollout
 	next.Status = *s.Rollout.Status.DeepCopy()
-	l := &look{Snapshot: s, next: &next, status: &next.Status, spec: &next.Spec}
+	l := &planner{Snapshot: s, next: &next, status: &next.Status, spec: &next.Spec}
 	l.status.ObservedGeneration = next.Generation
 	l.status.UID = l.identity()
 	l.seeGroups()
 	return l
 }
 
-// identity is by what the groups of the plan and the actions of targets name this rollout. A status that does not say it has groups that do.
-func (l *look) identity() types.UID {
+// identity is by what the groups of the plan and the actions of targets name this rollout. A status
+// that does not say it has groups that do.
+func (l *planner) identity() types.UID {
 	if l.status.UID == "" && l.status.Plan != nil && len(l.Groups) > 0 {
 		return l.Groups[0].Object.Spec.RolloutUID
 	}
@@ -109,7 +115,7 @@ func (l *look) identity() types.UID {
 }
 
 // seeGroups aligns the groups that are there with those that the status knows.
-func (l *look) seeGroups() {
+func (l *planner) seeGroups() {
 	seen := map[string]Group{}
 	for _, g := range l.Groups {
 		seen[g.Object.Spec.Group] = g
@@ -125,16 +131,17 @@ func (l *look) seeGroups() {
 		}
 		l.groups = append(l.groups, g)
 		if g.object != nil && l.at(i).OpenedAt != nil && g.stored.OpenedAt == nil {
-			l.latch(g) // the group has opened and its mirror was never written: a little late, never wrongly
+			l.markAlreadyInstalled(g) // the group has opened and its mirror was never written: a little late, never wrongly
 		}
 	}
 }
 
 // group i as the status has it.
-func (l *look) at(i int) *v1alpha1.GroupStatus { return &l.status.Groups[i] }
+func (l *planner) at(i int) *v1alpha1.GroupStatus { return &l.status.Groups[i] }
 
-// tally of a group by the rule and the bitmaps as they are going to be: the group is counted anew only when they have changed.
-func (l *look) tally(g *group) *Tally {
+// tally of a group by the rule and the bitmaps as they are going to be: the group is counted anew
+// only when they have changed.
+func (l *planner) tally(g *group) *Tally {
 	rule := l.ruleOf(g)
 	if g.object != nil && g.members != nil && (g.stale || !rule.Equal(g.rule)) {
 		g.tally = Recount(g.object, rule, g.members())
@@ -143,18 +150,20 @@ func (l *look) tally(g *group) *Tally {
 	return &g.tally
 }
 
-func (l *look) ruleOf(g *group) Rule { return RuleOf(l.next, l.Set, g.index).Under(l.Cover) }
+func (l *planner) ruleOf(g *group) Rule { return RuleOf(l.next, l.Set, g.index).Under(l.Cover) }
 
-// counts of a group. Once closed, they are history: a target that is deleted later does not rewrite them.
-func (l *look) counts(g *group) v1alpha1.Counts {
+// counts of a group. Once closed, they are history: a target that is deleted later does not rewrite
+// them.
+func (l *planner) counts(g *group) v1alpha1.Counts {
 	if g.object == nil || l.isHistory(g) {
 		return l.at(g.index).Counts
 	}
 	return l.tally(g).Counts
 }
 
-// isHistory tells whether the counts of a group are frozen: they were written when it closed, or later.
-func (l *look) isHistory(g *group) bool {
+// isHistory reports whether the counts of a group are frozen: they were written when it closed, or
+// later.
+func (l *planner) isHistory(g *group) bool {
 	st := l.at(g.index)
 	return g.index < len(l.Rollout.Status.Groups) && isEnded(l.Rollout.Status.Groups[g.index].State) && isEnded(st.State) && isClosed(st.Counts) && st.Targets > 0
 }
@@ -164,7 +173,7 @@ func isEnded(s v1alpha1.GroupState) bool {
 }
 
 // opened is how many groups have opened; groups open in order.
-func (l *look) opened() int {
+func (l *planner) opened() int {
 	for i, g := range l.status.Groups {
 		if !isOpen(g.State) {
 			return i
@@ -173,23 +182,23 @@ func (l *look) opened() int {
 	return len(l.status.Groups)
 }
 
-func (l *look) isPaused() bool { return l.status.PauseReason != "" }
+func (l *planner) isPaused() bool { return l.status.PauseReason != "" }
 
-func (l *look) isOver() bool {
+func (l *planner) isOver() bool {
 	return l.status.State == v1alpha1.RolloutFinished || l.status.State == v1alpha1.RolloutStopped
 }
 
-func (l *look) hasStarted() bool { return l.status.StartedAt != nil }
+func (l *planner) hasStarted() bool { return l.status.StartedAt != nil }
 
 // stall says what does not go away by itself. The first problem counts.
-func (l *look) stall(reason, format string, args ...any) {
+func (l *planner) stall(reason, format string, args ...any) {
 	if l.problem == nil {
 		l.problem = &Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
 }
 
 // wait says what would move next, and when time alone moves it.
-func (l *look) wait(reason string, until time.Time, format string, args ...any) {
+func (l *planner) wait(reason string, until time.Time, format string, args ...any) {
 	l.waiting = &v1alpha1.WaitingFor{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	if !until.IsZero() {
 		l.waiting.Until = second(until)
@@ -198,7 +207,7 @@ func (l *look) wait(reason string, until time.Time, format string, args ...any) 
 }
 
 // writeAhead has the group's status written before the rollout's.
-func (l *look) writeAhead(g *group) {
+func (l *planner) writeAhead(g *group) {
 	status := GroupStatus{g.seen, *g.object.Status.DeepCopy()}
 	if i := slices.IndexFunc(l.plan.Supersede, func(s GroupStatus) bool { return s.Object == g.seen }); i >= 0 {
 		l.plan.Supersede[i] = status
@@ -209,23 +218,23 @@ func (l *look) writeAhead(g *group) {
 }
 
 // recheck asks for another look at that time.
-func (l *look) recheck(at time.Time) {
+func (l *planner) recheck(at time.Time) {
 	after := at.Sub(l.Now)
 	if after > 0 && (l.plan.RecheckAfter == 0 || after < l.plan.RecheckAfter) {
 		l.plan.RecheckAfter = after
 	}
 }
 
-func (l *look) tell(reason, format string, args ...any) {
+func (l *planner) event(reason, format string, args ...any) {
 	l.plan.Events = append(l.plan.Events, Event{normal, reason, fmt.Sprintf(format, args...)})
 }
 
-func (l *look) warn(reason, format string, args ...any) {
+func (l *planner) warningEvent(reason, format string, args ...any) {
 	l.plan.Events = append(l.plan.Events, Event{warning, reason, fmt.Sprintf(format, args...)})
 }
 
 // handled are the requests that have been carried out, ready to be added to.
-func (l *look) handled() *v1alpha1.HandledRequests {
+func (l *planner) handled() *v1alpha1.HandledRequests {
 	if l.status.Handled == nil {
 		l.status.Handled = &v1alpha1.HandledRequests{}
 	}
@@ -250,7 +259,7 @@ func micro(t time.Time) *metav1.MicroTime {
 }
 
 // groupNames in the order they open.
-func (l *look) groupNames() []string {
+func (l *planner) groupNames() []string {
 	var out []string
 	for _, g := range l.status.Groups {
 		out = append(out, g.Name)

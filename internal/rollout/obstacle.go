@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -9,13 +12,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Obstacle is what keeps a member that has no result from getting one, as far as its own Target tells.
+// Obstacle is what keeps a member that has no result from getting one, as far as its own Target
+// tells.
 type Obstacle uint8
 
 // Obstacles, the stubbornest first. Clear: only the device is awaited.
 const (
 	Clear Obstacle = iota
-	Twin
+	Duplicate
 	OnHold
 	Unfit
 	Busy
@@ -27,13 +31,13 @@ const (
 
 // Those of members that are pending, and of members in progress.
 var (
-	obstaclesOfPending    = []Obstacle{Twin, OnHold, Unfit, Busy, Unconfirmed, Retrying}
+	obstaclesOfPending    = []Obstacle{Duplicate, OnHold, Unfit, Busy, Unconfirmed, Retrying}
 	obstaclesOfInProgress = []Obstacle{Retrying, Canceling}
 )
 
 // Words for a number of members with that obstacle.
-var obstacleWords = [obstacles]string{
-	Twin:        "with the controllerID of another target",
+var obstacleNames = [obstacles]string{
+	Duplicate:   "with the controllerID of another target",
 	OnHold:      "on hold",
 	Unfit:       "of a type that the set does not fit",
 	Busy:        "busy with another update",
@@ -52,8 +56,8 @@ func (r Rule) obstacleOf(t *v1alpha1.Target, b Bucket) Obstacle {
 		return Retrying
 	case b != Pending:
 		return Clear
-	case isTwin(t):
-		return Twin
+	case isDuplicate(t):
+		return Duplicate
 	case t.Spec.Hold:
 		return OnHold
 	case !r.fits(t):
@@ -78,7 +82,7 @@ func among(counts [obstacles]int32, kinds []Obstacle) string {
 	var parts []string
 	for _, o := range kinds {
 		if n := counts[o]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, obstacleWords[o]))
+			parts = append(parts, fmt.Sprintf("%d %s", n, obstacleNames[o]))
 		}
 	}
 	if len(parts) == 0 {
@@ -88,8 +92,8 @@ func among(counts [obstacles]int32, kinds []Obstacle) string {
 }
 
 // nameWith is the name of a member with what keeps it, in brackets.
-func (l *look) nameWith(name string, t *v1alpha1.Target, o Obstacle) string {
-	words := obstacleWords[o]
+func (l *planner) nameWith(name string, t *v1alpha1.Target, o Obstacle) string {
+	words := obstacleNames[o]
 	switch o {
 	case Clear:
 		return name
@@ -98,7 +102,7 @@ func (l *look) nameWith(name string, t *v1alpha1.Target, o Obstacle) string {
 	case Busy:
 		words = "busy with " + action.Open(&t.Status).DistributionSet
 	case Retrying: // in words that hold before and after, or the hour alone would cost a write
-		words = "tried again from " + stamp(l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
+		words = "tried again from " + formatTime(l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
 	}
 	return fmt.Sprintf("%s (%s)", name, words)
 }

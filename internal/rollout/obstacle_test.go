@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -10,7 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// A group that does not move says what keeps each of its members, in numbers and by name; what goes away is no longer said.
+// A group that does not move says what keeps each of its members, in numbers and by name; what goes
+// away is no longer said.
 func TestWhatKeepsThoseAwaited(t *testing.T) {
 	tests := map[string]struct {
 		spec       func(*v1alpha1.RolloutSpec)
@@ -44,7 +48,7 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 		"a device at work for somebody else": {
 			do: func(w *world) {
 				old := metav1.NewMicroTime(epoch.Add(-time.Hour))
-				action.Begin(&w.targets["dev-02"].Status, action.Birth{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, UID: "uid-dev-02", Since: &old},
+				action.Create(&w.targets["dev-02"].Status, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, UID: "uid-dev-02", Since: &old},
 					DistributionSet: "firmware-1", ContentHash: "other", Now: w.now})
 			},
 			says: "3 pending (1 busy with another update), e.g. dev-01, dev-02 (busy with firmware-1), dev-03",
@@ -56,7 +60,7 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 		},
 		"a device where somebody has to agree": {
 			do: func(w *world) {
-				w.begin("dev-02")
+				w.openFirstGroup("dev-02")
 				action.Newest(&w.targets["dev-02"].Status).State = v1alpha1.ActionWaitingForConfirmation
 			},
 			says:       "3 pending (1 to be confirmed), e.g. dev-01, dev-02 (to be confirmed), dev-03",
@@ -72,9 +76,9 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 		},
 		"a device that is asked to give up": {
 			do: func(w *world) {
-				w.begin("dev-02")
+				w.openFirstGroup("dev-02")
 				s := &w.targets["dev-02"].Status
-				action.Cancel(s, action.Newest(s).ID, v1alpha1.CauseRequested, v1alpha1.CancelationSoft, w.now)
+				action.Cancel(s, action.Newest(s).ID, v1alpha1.CauseRequested, v1alpha1.CancellationSoft, w.now)
 			},
 			says:       "2 pending, 1 in progress (1 asked to cancel), e.g. dev-01, dev-03, dev-02 (asked to cancel)",
 			afterwards: func(w *world) { w.report("dev-02", action.CancelRejected, "") },
@@ -85,16 +89,17 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := running(t, 3, tt.spec)
 			tt.do(w)
-			w.settle()
+			w.stabilizationPeriod()
 			w.wantSays(w.waitingFor()+".", tt.says+".")
 			tt.afterwards(w)
-			w.settle()
+			w.stabilizationPeriod()
 			w.wantSays(w.waitingFor()+".", tt.then+".")
 		})
 	}
 }
 
-// A set that takes in more types has its members counted anew, and a target that is put on hold wakes its rollout.
+// A set that takes in more types has its members counted anew, and a target that is put on hold
+// wakes its rollout.
 func TestObstaclesAreCountedAnew(t *testing.T) {
 	w := running(t, 2, nil)
 	rule, dev, member := RuleOf(w.rollout, w.set, 0), w.targets["dev-01"], MemberOf(w.groups[0], 0)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -15,24 +18,25 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// The door's own rules, see door_test.go.
+// The device API's own rules, see door_test.go.
 var (
 	FromRollout func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup, int32, *offer.Set) offer.Intent
 	OriginOf    func(*v1alpha1.Rollout) offer.Origin
 )
 
-// rival is a younger rollout, as far as the door knows of it.
+// rival is a newer rollout, as far as the device API knows of it.
 type rival struct {
 	intent  offer.Intent
 	members []string
 }
 
-// asks is the world of one target, as the door sees it.
+// asks is the world of one target, as the device API sees it.
 func (w *world) asks(name string) offer.World {
 	return offer.World{Now: w.now, Target: w.targets[name], Intents: w.intents(name), Set: w.setNamed, Origin: w.origin}
 }
 
-// intents that reach a target: its own assignment, its membership, and its membership in younger rollouts.
+// intents that reach a target: its own assignment, its membership, and its membership in newer
+// rollouts.
 func (w *world) intents(name string) []offer.Intent {
 	var out []offer.Intent
 	t := w.targets[name]
@@ -71,9 +75,10 @@ func (w *world) origin(source v1alpha1.ActionSource) offer.Origin {
 	return offer.Origin{}
 }
 
-// fold stores what applies to a target's open action, as the door does before it answers. It tells whether there was anything.
-func (w *world) fold(name string) bool {
-	status, pending := offer.Settle(w.asks(name))
+// applyReport stores what applies to a target's open action, as the device API does before it
+// answers. It reports whether there was anything.
+func (w *world) applyReport(name string) bool {
+	status, pending := offer.ApplyPending(w.asks(name))
 	if pending {
 		w.targets[name].Status = stored(w.t, *status)
 	}
@@ -92,7 +97,8 @@ func (w *world) judgement(name string) offer.Reason {
 	return offer.Reason{Code: offer.CodeNothingWanted}
 }
 
-// isOffered tells whether a device would begin something of this rollout, or be asked to agree to it, if it came by now.
+// isOffered reports whether a device would start something of this rollout, or be asked to agree to
+// it, if it came by now.
 func (w *world) isOffered(name string) bool {
 	if w.targets[name] == nil {
 		return false
@@ -101,12 +107,12 @@ func (w *world) isOffered(name string) bool {
 	return o.Action == nil && o.Intent != nil && o.Intent.Source.UID == w.rollout.UID
 }
 
-// take begins what is offered, whoever offers it.
+// take starts what is offered, whoever offers it.
 func (w *world) take(name string, o offer.Offer) {
-	action.Begin(&w.targets[name].Status, o.Birth(w.asks(name)))
+	action.Create(&w.targets[name].Status, o.Creation(w.asks(name)))
 }
 
-func (w *world) begin(name string) {
+func (w *world) openFirstGroup(name string) {
 	w.t.Helper()
 	if !w.isOffered(name) {
 		w.t.Fatalf("%s is offered nothing: %s, %s, %+v", name, w.rollout.Status.State, w.bucket(name), w.judgement(name))
@@ -114,16 +120,17 @@ func (w *world) begin(name string) {
 	w.take(name, w.offer(name))
 }
 
-// lookAt is the look of a target's controller: what was assigned gets its place in the order of updates and a word on what becomes of it, and what applies to an
-// open action is folded. It tells whether anything was written.
+// lookAt is the look of a target's controller: what was assigned gets its place in the order of
+// updates and a word on what becomes of it, and what applies to an open action is applied. It
+// reports whether anything was written.
 func (w *world) lookAt(name string) bool {
 	t := w.targets[name]
 	if t.Spec.Assignment == nil && t.Status.Assignment == nil {
-		return w.fold(name)
+		return w.applyReport(name)
 	}
 	before := t.Status.DeepCopy()
 	w.noteAssignment(t)
-	return w.fold(name) || !equality.Semantic.DeepEqual(*before, t.Status)
+	return w.applyReport(name) || !equality.Semantic.DeepEqual(*before, t.Status)
 }
 
 func (w *world) noteAssignment(t *v1alpha1.Target) {
@@ -136,12 +143,12 @@ func (w *world) noteAssignment(t *v1alpha1.Target) {
 	meta.SetStatusCondition(&t.Status.Conditions, w.assigned(t.Name))
 }
 
-// toBeMended are the judgements on an assignment that somebody has to mend.
+// toBeMended are the judgements on an assignment that somebody has to fix.
 var toBeMended = []offer.Code{
 	offer.CodeSetInvalid, offer.CodeSetNotFound, offer.CodeSetNotReady, offer.CodeIncompatible, offer.CodeFailed, offer.CodeContentChanged,
 }
 
-// assigned is False where somebody has to mend the assignment.
+// assigned is False where somebody has to fix the assignment.
 func (w *world) assigned(name string) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonProgressing, LastTransitionTime: metav1.NewTime(w.now)}
 	for _, v := range offer.Judge(w.asks(name)) {
@@ -192,7 +199,7 @@ func (w *world) cover() Cover {
 	}}
 }
 
-// addRival starts a younger rollout that brings a set; its group with these members opens later.
+// addRival starts a newer rollout that brings a set; its group with these members opens later.
 func (w *world) addRival(name, set string, members ...string) {
 	since := metav1.NewMicroTime(w.now)
 	w.addSet(set)
@@ -208,14 +215,15 @@ func (w *world) hasRival(name string) bool {
 	return slices.ContainsFunc(w.rivals, func(r rival) bool { return slices.Contains(r.members, name) })
 }
 
-// claimsOfRivals are what younger rollouts take from this one. A required migration step is not taken.
-func (w *world) claimsOfRivals() []Claim {
-	var out []Claim
+// claimsOfRivals are what newer rollouts take from this one. A required migration step is not
+// taken.
+func (w *world) claimsOfRivals() []Overlap {
+	var out []Overlap
 	for _, r := range w.rivals {
 		if w.rollout.Status.StartedAt == nil || !r.intent.Source.Since.After(Since(w.rollout)) || w.set != nil && w.set.RequiredMigrationStep {
 			continue
 		}
-		c := Claim{Name: r.intent.Source.Name, UID: string(r.intent.Source.UID), Content: w.contentOf(r.intent.Update.DistributionSet), Started: w.shared(r.members)}
+		c := Overlap{Name: r.intent.Source.Name, UID: string(r.intent.Source.UID), Content: w.contentOf(r.intent.Update.DistributionSet), Started: w.shared(r.members)}
 		if !r.intent.OpenedAt.IsZero() {
 			c.Open, c.OpenGroups = c.Started, 1
 		}
@@ -243,15 +251,15 @@ func (w *world) shared(names []string) [][]byte {
 	return marks
 }
 
-// openRivals opens the groups of younger rollouts.
+// openRivals opens the groups of newer rollouts.
 func (w *world) openRivals() {
 	for i := range w.rivals {
 		w.rivals[i].intent.Closed, w.rivals[i].intent.OpenedAt = offer.Reason{}, w.now
 	}
 }
 
-// twin makes a target the younger twin of another: the door does not serve it.
-func (w *world) twin(name string, is bool) {
+// duplicate makes a target the newer duplicate of another: the device API does not serve it.
+func (w *world) duplicate(name string, is bool) {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, LastTransitionTime: metav1.NewTime(w.now)}
 	if is {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonDuplicate, "another target is older and has the same controllerID"
@@ -259,7 +267,8 @@ func (w *world) twin(name string, is bool) {
 	meta.SetStatusCondition(&w.targets[name].Status.Conditions, c)
 }
 
-// nextHour is when time alone changes something for a device or for the rollout; zero: it never does.
+// nextHour is when time alone changes something for a device or for the rollout; zero: it never
+// does.
 func (w *world) nextHour(lookedAt time.Time) time.Time {
 	var next time.Time
 	sooner := func(at time.Time) {

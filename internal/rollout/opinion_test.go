@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -8,11 +11,11 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// awaited: the member may still begin. In progress is who failed and is going to be tried again.
+// awaited: the member may still start. In progress is who failed and is going to be tried again.
 var awaited = []Bucket{Pending, InProgress}
 
-// bucketsOf are the buckets of a member without an open action of the rollout, by the judgement on its intent: who is awaited may still begin, and who is not
-// awaited never does.
+// bucketsOf are the buckets of a member without an open action of the rollout, by the judgement on
+// its intent: who is awaited may still start, and who is not awaited never does.
 var bucketsOf = map[offer.Code][]Bucket{
 	"":                       awaited,
 	offer.CodeHold:           awaited,
@@ -46,25 +49,30 @@ type difference struct {
 
 // knownDifferences, each with the worlds in which it is known.
 var knownDifferences = map[difference]func(s *stage, name string) bool{
-	// Its type may be corrected again, and its twin deleted; the start deadline ends the wait, and waitingFor says what there is to wait for.
+	// Its type may be corrected again, and its duplicate deleted; the start deadline ends the wait,
+	// and waitingFor says what there is to wait for.
 	{Pending, offer.CodeIncompatible}:    anywhere,
 	{Pending, offer.CodeNotReady}:        anywhere,
 	{InProgress, offer.CodeIncompatible}: anywhere,
 	{InProgress, offer.CodeNotReady}:     anywhere,
-	// Something newer is about to bring it the very set that the rollout brings: the member is awaited until that has come to an end.
+	// Something newer is about to bring it the very set that the rollout brings: the member is
+	// awaited until that has come to an end.
 	{Pending, offer.CodeSuperseded}:    isBroughtAnyway,
 	{Scheduled, offer.CodeSuperseded}:  isBroughtAnyway,
 	{InProgress, offer.CodeSuperseded}: isBroughtAnyway,
-	// It came by the set in another way, before its group opened or since. The offer names first what else would keep it from beginning.
+	// It came by the set in another way, before its group opened or since. The offer names first
+	// what else would keep it from start.
 	{Succeeded, offer.CodePaused}:         isThereAnyway,
 	{Succeeded, offer.CodeSetNotFound}:    isThereAnyway,
 	{Succeeded, offer.CodeSetNotReady}:    isThereAnyway,
 	{Succeeded, offer.CodeContentChanged}: isThereAnyway,
 	{Succeeded, offer.CodeIncompatible}:   isThereAnyway,
-	// It came by the set in another way, and something newer has taken it over, or it had failed, before that was counted. Nothing is offered either way.
+	// It came by the set in another way, and something newer has taken it over, or it had failed,
+	// before that was counted. Nothing is offered either way.
 	{Canceled, offer.CodeAlreadyThere}: isThereAnyway,
 	{Failed, offer.CodeAlreadyThere}:   isThereAnyway,
-	// It had come by the set in another way when its group closed, and has lost it since. The counts of a closed group are history.
+	// It had come by the set in another way when its group closed, and has lost it since. The
+	// counts of a closed group are history.
 	{Pending, offer.CodeStopped}: func(s *stage, _ string) bool { return s.state() == v1alpha1.RolloutFinished },
 }
 
@@ -75,7 +83,8 @@ func isThereAnyway(s *stage, name string) bool {
 
 func anywhere(*stage, string) bool { return true }
 
-// isBroughtAnyway tells whether something newer brings, is bringing or has brought what the rollout brings.
+// isBroughtAnyway reports whether something newer brings, is bringing or has brought what the
+// rollout brings.
 func isBroughtAnyway(s *stage, name string) bool {
 	if open := action.Open(&s.targets[name].Status); open != nil && open.ContentHash == s.rollout.Status.Plan.ContentHash || isThereAnyway(s, name) {
 		return true

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -10,16 +13,16 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// The order of rollouts: which of two is newer, and when nothing says so. docs/decisions/order.md has
-// the reasons.
+// The order of rollouts: which of two is newer, and when nothing says so. docs/decisions/order.md
+// has the reasons.
 
 // Neighbor is another rollout of the namespace, as a rollout that is about to start sees it.
 type Neighbor struct {
 	Rollout *v1alpha1.Rollout
 	// Set that it brings; nil: there is none.
 	Set *offer.Set
-	// Shared returns bitmaps over spec.targets, one for each of Snapshot.Groups, of the members that
-	// the neighbor has too or, as long as its plan is not known, selects. nil: none.
+	// Shared returns bitmaps over spec.targets, one for each of Snapshot.Groups, of the members
+	// that the neighbor has too or, as long as its plan is not known, selects. nil: none.
 	Shared func() [][]byte
 }
 
@@ -32,14 +35,15 @@ const (
 	arrives = 5 * time.Second
 )
 
-// Replaces tells whether the newer of two started rollouts replaces the older one on the targets that they share. older brings the set; nil: it is gone. A required
-// migration step is not replaced but waited for.
+// Replaces reports whether the newer of two started rollouts replaces the older one on the targets
+// that they share. older brings the set; nil: it is gone. A required migration step is not replaced
+// but waited for.
 func Replaces(newer, older *v1alpha1.Rollout, set *offer.Set) bool {
 	return newer.Status.StartedAt != nil && older.Status.StartedAt != nil && Since(newer).After(Since(older)) &&
 		!isQueued(newer) && !(set != nil && set.RequiredMigrationStep)
 }
 
-// IsOver tells whether a rollout has ended.
+// IsOver reports whether a rollout has ended.
 func IsOver(r *v1alpha1.Rollout) bool {
 	return r.Status.State == v1alpha1.RolloutFinished || r.Status.State == v1alpha1.RolloutStopped
 }
@@ -73,10 +77,10 @@ func isAgreedTo(r *v1alpha1.Rollout) bool {
 	return r.Spec.Approval != nil && (r.Status.Plan == nil || r.Status.Plan.Hash == r.Spec.Approval.PlanHash)
 }
 
-// areUnordered reports whether the manifests of two rollouts do not say which of them is newer, from
-// the side of self, which is about to start. A rollout without startAt is as new as its start, which
-// says nothing if both were created within a minute, as after a rebuild from Git. Queued ones of
-// different weight go by that.
+// areUnordered reports whether the manifests of two rollouts do not say which of them is newer,
+// from the side of self, which is about to start. A rollout without startAt is as new as its start,
+// which says nothing if both were created within a minute, as after a rebuild from Git. Queued ones
+// of different weight go by that.
 func areUnordered(self, other *v1alpha1.Rollout, now time.Time) bool {
 	mine, theirs := self.Spec.StartAt, other.Spec.StartAt
 	switch {
@@ -90,8 +94,8 @@ func areUnordered(self, other *v1alpha1.Rollout, now time.Time) bool {
 	return self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < together
 }
 
-// endedBefore reports whether one rollout had ended when the other one was created, which is known to
-// the second.
+// endedBefore reports whether one rollout had ended when the other one was created, which is known
+// to the second.
 func endedBefore(one, other *v1alpha1.Rollout) bool {
 	end := one.Status.FinishedAt
 	return end != nil && IsOver(one) && !end.Truncate(time.Second).After(other.CreationTimestamp.Time)
@@ -102,8 +106,8 @@ func isAtWork(r *v1alpha1.Rollout) bool {
 	return r.Status.StartedAt != nil && !IsOver(r) && !IsStopped(r)
 }
 
-// goesFirst reports whether, of two rollouts without an order, the other one is to start and self to
-// wait for a startAt.
+// goesFirst reports whether, of two rollouts without an order, the other one is to start and self
+// to wait for a startAt.
 func goesFirst(other, self *v1alpha1.Rollout, e *evidence) bool {
 	gap := self.CreationTimestamp.Sub(other.CreationTimestamp.Time)
 	switch {
@@ -120,8 +124,8 @@ func goesFirst(other, self *v1alpha1.Rollout, e *evidence) bool {
 // evidence is what the targets that two rollouts share say about their order.
 type evidence struct {
 	shared int
-	// runTheirs and runMine count the targets that run the content of one of the two and got it from
-	// neither: they had it when the rollouts were created.
+	// runTheirs and runMine count the targets that run the content of one of the two and got it
+	// from neither: they had it when the rollouts were created.
 	runTheirs, runMine int
 	// mineIsNewer counts those whose newest update brought this rollout's content after the
 	// neighbor's place in the order, or after the neighbor's content.
@@ -133,7 +137,7 @@ type evidence struct {
 }
 
 // evidenceOn asks the members that this rollout shares with a neighbor.
-func (l *look) evidenceOn(n *Neighbor) *evidence {
+func (l *planner) evidenceOn(n *Neighbor) *evidence {
 	e, other := &evidence{}, n.Rollout
 	mine, theirs := l.status.Plan.ContentHash, contentOf(n)
 	l.eachShared(n, func(t *v1alpha1.Target) {
@@ -189,7 +193,7 @@ func contentOf(n *Neighbor) string {
 }
 
 // eachShared calls f for the members that exist and that a neighbor has too.
-func (l *look) eachShared(n *Neighbor, f func(*v1alpha1.Target)) {
+func (l *planner) eachShared(n *Neighbor, f func(*v1alpha1.Target)) {
 	marks := n.Shared()
 	for i, g := range l.groups {
 		if i >= len(marks) || isEmpty(marks[i]) {

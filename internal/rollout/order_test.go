@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -49,7 +52,8 @@ func TestReplaces(t *testing.T) {
 	}
 }
 
-// addNeighbor adds another rollout of the namespace, with the set firmware-<name> and these members.
+// addNeighbor adds another rollout of the namespace, with the set firmware-<name> and these
+// members.
 func (w *world) addNeighbor(name string, edit func(*Neighbor), members ...string) {
 	set := w.addSet("firmware-" + name)
 	set.ContentHash = hashOf(set.Name)
@@ -62,7 +66,8 @@ func (w *world) addNeighbor(name string, edit func(*Neighbor), members ...string
 	w.neighbors = append(w.neighbors, n)
 }
 
-// hashOf is the content hash of a set. Its first digits, which targets remember, tell it from others.
+// hashOf is the content hash of a set. Its first digits, which targets remember, tell it from
+// others.
 func hashOf(set string) string {
 	if set == "firmware-2" {
 		return "hash-of-firmware-2"
@@ -116,17 +121,17 @@ func (w *world) runs(name, set string) {
 // had gives a target an action that succeeded, of a source with this place in the order.
 func (w *world) had(name, set, source string, since time.Time) {
 	at, s := metav1.NewMicroTime(since), &w.targets[name].Status
-	a := action.Begin(s, action.Birth{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: source, UID: types.UID("uid-of-old-" + source), Since: &at, Attempt: 1},
+	a := action.Create(s, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: source, UID: types.UID("uid-of-old-" + source), Since: &at, Attempt: 1},
 		DistributionSet: set, ContentHash: hashOf(set), Now: since})
 	for _, e := range []action.Event{action.Download, action.Succeed} {
-		action.Fold(s, action.Report{ID: a.ID, Event: e, Now: since})
+		action.Apply(s, action.Report{ID: a.ID, Event: e, Now: since})
 	}
 }
 
-// What a rollout does that could start now, beside another one. The rollout is r, of firmware-2, and
-// was created a second ago.
+// What a rollout does that could start now, beside another one. The rollout is r, of firmware-2,
+// and was created a second ago.
 func TestStartBesideANeighbor(t *testing.T) {
-	const starts, waits, ambiguous = "", v1alpha1.ReasonSettling, v1alpha1.ReasonOrderAmbiguous
+	const starts, waits, ambiguous = "", v1alpha1.ReasonStabilizing, v1alpha1.ReasonOrderAmbiguous
 	ago := func(d time.Duration) time.Time { return epoch.Add(-d) }
 	placed := func(d time.Duration) func(*world) {
 		return func(w *world) { w.rollout.Spec.StartAt = at(epoch.Add(d)) }
@@ -184,7 +189,7 @@ func TestStartBesideANeighbor(t *testing.T) {
 		}, members: shared, want: starts},
 		"its set may still arrive":   {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, want: waits},
 		"its set has not arrived":    {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, now: 5 * time.Second, want: starts},
-		"its set is invalid":         {neighbor: func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancelationNone }, members: shared, want: starts},
+		"its set is invalid":         {neighbor: func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancellationNone }, members: shared, want: starts},
 		"its set lacks a module":     {neighbor: func(n *Neighbor) { n.Set.Deployable = false }, members: shared, now: 5 * time.Second, want: starts},
 		"its set is being locked":    {neighbor: func(n *Neighbor) { n.Set.Deployable, n.Set.Passing = false, true }, members: shared, now: 5 * time.Second, want: waits},
 		"its expression is invalid":  {neighbor: isStalledBy(v1alpha1.ReasonInvalidExpression), members: shared, want: starts},
@@ -195,7 +200,7 @@ func TestStartBesideANeighbor(t *testing.T) {
 		// startAt.
 		"the other one has an earlier startAt and has started":    {neighbor: all(startsAt(-time.Hour), isStarted), members: shared, want: ambiguous, says: "only older has a spec.startAt, 2026-03-01T09:00:00Z; set spec.startAt to the present time"},
 		"the other one has an earlier startAt and may start":      {name: "z", neighbor: startsAt(-time.Hour), members: shared, want: waits},
-		"the other one has an earlier startAt and cannot start":   {neighbor: all(startsAt(-time.Hour), func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancelationSoft }), members: shared, want: starts},
+		"the other one has an earlier startAt and cannot start":   {neighbor: all(startsAt(-time.Hour), func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancellationSoft }), members: shared, want: starts},
 		"the other one starts tomorrow":                           {neighbor: startsAt(24 * time.Hour), members: shared, want: starts},
 		"only this one has a startAt, and the other has started":  {self: placed(-time.Hour), neighbor: isStarted, members: shared, want: starts},
 		"both have a startAt, and the other one is newer":         {self: placed(-2 * time.Hour), neighbor: startsAt(-time.Hour), members: shared, want: starts},
@@ -228,8 +233,8 @@ func TestStartBesideANeighbor(t *testing.T) {
 		"an update of it failed": {self: func(w *world) {
 			w.runs("dev-02", "firmware-1")
 			at := metav1.NewMicroTime(ago(time.Hour))
-			a := action.Begin(&w.targets["dev-02"].Status, action.Birth{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-old", Since: &at}, DistributionSet: "firmware-2", ContentHash: "hash-of-firmware-2", Now: ago(time.Hour)})
-			action.Fold(&w.targets["dev-02"].Status, action.Report{ID: a.ID, Event: action.Fail, Now: ago(time.Hour)})
+			a := action.Create(&w.targets["dev-02"].Status, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-old", Since: &at}, DistributionSet: "firmware-2", ContentHash: "hash-of-firmware-2", Now: ago(time.Hour)})
+			action.Apply(&w.targets["dev-02"].Status, action.Report{ID: a.ID, Event: action.Fail, Now: ago(time.Hour)})
 		}, want: starts},
 		"the other one is at work and newer than what this one brought": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(8*24*time.Hour)) },
 			neighbor: all(lastWeek, isStarted), members: shared, want: ambiguous, says: "had the content of DistributionSet firmware-2 before that rollout, which is at work"},
@@ -255,7 +260,7 @@ func TestStartBesideANeighbor(t *testing.T) {
 			}
 			w.addNeighbor(cmp.Or(tt.name, "older"), tt.neighbor, members...)
 			w.now = epoch.Add(cmp.Or(tt.now, time.Second))
-			p := w.settle()
+			p := w.stabilizationPeriod()
 			got := ""
 			if w.rollout.Status.StartedAt == nil {
 				got = w.rollout.Status.WaitingFor.Reason

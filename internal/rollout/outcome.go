@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -13,9 +16,9 @@ import (
 )
 
 // outcome is the condition Succeeded of a finished rollout without a group in Error: True if it has
-// brought its update to at least one target, or had no target at all. It is decided when the rollout
-// finishes; what becomes of the targets later changes nothing.
-func (l *look) outcome() *metav1.Condition {
+// brought its update to at least one target, or had no target at all. It is decided when the
+// rollout finishes; what becomes of the targets later changes nothing.
+func (l *planner) outcome() *metav1.Condition {
 	was := meta.FindStatusCondition(l.Rollout.Status.Conditions, v1alpha1.ConditionSucceeded)
 	if end := l.Rollout.Status.FinishedAt; end != nil && end.Equal(l.status.FinishedAt) && was != nil && was.Status != metav1.ConditionUnknown {
 		return condition(v1alpha1.ConditionSucceeded, was.Status, was.Reason, was.Message)
@@ -33,14 +36,14 @@ func (l *look) outcome() *metav1.Condition {
 		if parts := l.partsOfRest(c, superseded); len(parts) > 0 {
 			message += ", " + strings.Join(parts, ", ")
 		}
-		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, shorten(message, maxOutcome))
+		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, truncate(message, maxOutcome))
 	default:
 		parts := l.partsOfRest(c, superseded)
 		if c.Failed > 0 {
 			parts = append([]string{fmt.Sprintf("%d failed", c.Failed)}, parts...)
 		}
 		message := fmt.Sprintf("none of %s succeeded: %s", targets(n), strings.Join(parts, ", "))
-		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionFalse, reasonOfNone(c, superseded), shorten(message, maxOutcome))
+		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionFalse, reasonOfNone(c, superseded), truncate(message, maxOutcome))
 	}
 }
 
@@ -62,7 +65,7 @@ func reasonOfNone(c v1alpha1.Counts, superseded int32) string {
 }
 
 // partsOfRest are the numbers of the targets that neither succeeded nor failed.
-func (l *look) partsOfRest(c v1alpha1.Counts, superseded int32) []string {
+func (l *planner) partsOfRest(c v1alpha1.Counts, superseded int32) []string {
 	var parts []string
 	add := func(n int32, format string, args ...any) {
 		if n > 0 {
@@ -79,7 +82,7 @@ func (l *look) partsOfRest(c v1alpha1.Counts, superseded int32) []string {
 }
 
 // superseded is how many of the canceled targets were taken over by newer updates.
-func (l *look) superseded() int32 {
+func (l *planner) superseded() int32 {
 	var n int32
 	for _, g := range l.groups {
 		n += min(l.tally(g).Superseded, l.counts(g).Canceled)
@@ -88,7 +91,7 @@ func (l *look) superseded() int32 {
 }
 
 // successors names the updates that took targets over, sorted.
-func (l *look) successors() []string {
+func (l *planner) successors() []string {
 	var names []string
 	add := func(name string) {
 		if !slices.Contains(names, name) {
@@ -118,7 +121,7 @@ func (l *look) successors() []string {
 
 // successorOn is the update that took this target over, as its newest action or its own assignment
 // says.
-func (l *look) successorOn(t *v1alpha1.Target) string {
+func (l *planner) successorOn(t *v1alpha1.Target) string {
 	newest := action.Newest(&t.Status)
 	switch {
 	case newest != nil && newest.Source.Kind == v1alpha1.SourceRollout && newest.Source.UID != l.next.Identity():

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -14,15 +17,15 @@ import (
 func TestOutcome(t *testing.T) {
 	supersede := func(places ...int) func(*world) {
 		return func(w *world) {
-			w.claims = []Claim{{Name: "newer", UID: "uid-n", OpenGroups: 1, Started: [][]byte{bitmap(places...)}, Open: [][]byte{bitmap(places...)}}}
+			w.claims = []Overlap{{Name: "newer", UID: "uid-n", OpenGroups: 1, Started: [][]byte{bitmap(places...)}, Open: [][]byte{bitmap(places...)}}}
 		}
 	}
 	cancel := func(names ...string) func(*world) {
 		return func(w *world) {
 			for _, name := range names {
-				w.begin(name)
+				w.openFirstGroup(name)
 				s := &w.targets[name].Status
-				action.Cancel(s, action.Newest(s).ID, v1alpha1.CauseRequested, v1alpha1.CancelationForce, w.now)
+				action.Cancel(s, action.Newest(s).ID, v1alpha1.CauseRequested, v1alpha1.CancellationForce, w.now)
 			}
 		}
 	}
@@ -53,19 +56,19 @@ func TestOutcome(t *testing.T) {
 		want   string
 		says   string
 	}{
-		"all succeeded":                      {nil, []func(*world){func(w *world) { w.succeed("dev-01", "dev-02", "dev-03", "dev-04") }}, "True Succeeded", "4 of 4 targets succeeded, 0 failed"},
-		"all were superseded":                {nil, []func(*world){supersede(0, 1, 2, 3)}, "False Superseded", "none of 4 targets succeeded: 4 superseded by newer updates (rollout newer)"},
-		"some were superseded":               {nil, []func(*world){func(w *world) { w.succeed("dev-01") }, supersede(1, 2, 3)}, "True Succeeded", "1 of 4 targets succeeded, 0 failed, 3 superseded by newer updates (rollout newer)"},
-		"all were assigned something newer":  {nil, []func(*world){assign}, "False Superseded", "4 superseded by newer updates (spec.assignment of the target)"},
-		"an auto-assignment took all":        {nil, []func(*world){auto}, "False Superseded", "4 superseded by newer updates (an auto-assignment)"},
-		"a newer auto-assignment has begun":  {nil, []func(*world){auto, func(w *world) { w.take("dev-01", w.offer("dev-01")) }}, "False Superseded", "(an auto-assignment, auto-assignment auto-0)"},
-		"people canceled all":                {nil, []func(*world){cancel("dev-01", "dev-02", "dev-03", "dev-04")}, "False Canceled", "none of 4 targets succeeded: 4 canceled"},
-		"people canceled most":               {nil, []func(*world){cancel("dev-01", "dev-02", "dev-03"), supersede(3)}, "False Canceled", "1 superseded by newer updates (rollout newer), 3 canceled"},
-		"none started in time":               {skips, []func(*world){late}, "False Skipped", "none of 4 targets succeeded: 4 skipped, because they did not start in time"},
-		"some started in time":               {skips, []func(*world){func(w *world) { w.succeed("dev-04") }, late}, "True Succeeded", "1 of 4 targets succeeded, 0 failed, 3 skipped"},
-		"all were deleted":                   {nil, []func(*world){remove("dev-01", "dev-02", "dev-03", "dev-04")}, "False NoTargets", "none of 4 targets succeeded: all were deleted before the rollout finished"},
-		"some were deleted, others succeed":  {nil, []func(*world){remove("dev-01"), func(w *world) { w.succeed("dev-02", "dev-03", "dev-04") }}, "True Succeeded", "3 of 3 targets succeeded, 0 failed, 1 deleted"},
-		"some were deleted, others replaced": {nil, []func(*world){remove("dev-01"), supersede(1, 2, 3)}, "False Superseded", "none of 3 targets succeeded: 3 superseded by newer updates (rollout newer), 1 deleted"},
+		"all succeeded":                       {nil, []func(*world){func(w *world) { w.succeed("dev-01", "dev-02", "dev-03", "dev-04") }}, "True Succeeded", "4 of 4 targets succeeded, 0 failed"},
+		"all were superseded":                 {nil, []func(*world){supersede(0, 1, 2, 3)}, "False Superseded", "none of 4 targets succeeded: 4 superseded by newer updates (rollout newer)"},
+		"some were superseded":                {nil, []func(*world){func(w *world) { w.succeed("dev-01") }, supersede(1, 2, 3)}, "True Succeeded", "1 of 4 targets succeeded, 0 failed, 3 superseded by newer updates (rollout newer)"},
+		"all were assigned something newer":   {nil, []func(*world){assign}, "False Superseded", "4 superseded by newer updates (spec.assignment of the target)"},
+		"an auto-assignment took all":         {nil, []func(*world){auto}, "False Superseded", "4 superseded by newer updates (an auto-assignment)"},
+		"a newer auto-assignment has started": {nil, []func(*world){auto, func(w *world) { w.take("dev-01", w.offer("dev-01")) }}, "False Superseded", "(an auto-assignment, auto-assignment auto-0)"},
+		"people canceled all":                 {nil, []func(*world){cancel("dev-01", "dev-02", "dev-03", "dev-04")}, "False Canceled", "none of 4 targets succeeded: 4 canceled"},
+		"people canceled most":                {nil, []func(*world){cancel("dev-01", "dev-02", "dev-03"), supersede(3)}, "False Canceled", "1 superseded by newer updates (rollout newer), 3 canceled"},
+		"none started in time":                {skips, []func(*world){late}, "False Skipped", "none of 4 targets succeeded: 4 skipped, because they did not start in time"},
+		"some started in time":                {skips, []func(*world){func(w *world) { w.succeed("dev-04") }, late}, "True Succeeded", "1 of 4 targets succeeded, 0 failed, 3 skipped"},
+		"all were deleted":                    {nil, []func(*world){remove("dev-01", "dev-02", "dev-03", "dev-04")}, "False NoTargets", "none of 4 targets succeeded: all were deleted before the rollout finished"},
+		"some were deleted, others succeed":   {nil, []func(*world){remove("dev-01"), func(w *world) { w.succeed("dev-02", "dev-03", "dev-04") }}, "True Succeeded", "3 of 3 targets succeeded, 0 failed, 1 deleted"},
+		"some were deleted, others replaced":  {nil, []func(*world){remove("dev-01"), supersede(1, 2, 3)}, "False Superseded", "none of 3 targets succeeded: 3 superseded by newer updates (rollout newer), 1 deleted"},
 		"one failed, the others superseded": {func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) },
 			[]func(*world){fail("dev-01"), supersede(1, 2, 3)}, "False Superseded", "none of 4 targets succeeded: 1 failed, 3 superseded by newer updates (rollout newer)"},
 		"most failed, the others superseded": {func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) },
@@ -80,7 +83,7 @@ func TestOutcome(t *testing.T) {
 			for _, e := range tt.events {
 				e(w)
 			}
-			w.settle()
+			w.stabilizationPeriod()
 			w.want(v1alpha1.RolloutFinished, "Finished")
 			check := func() {
 				t.Helper()
@@ -94,7 +97,7 @@ func TestOutcome(t *testing.T) {
 			// What happens later changes nothing.
 			w.claims, w.autos, w.targets = nil, nil, map[string]*v1alpha1.Target{}
 			w.tick(time.Hour)
-			w.settle()
+			w.stabilizationPeriod()
 			check()
 		})
 	}
@@ -103,9 +106,9 @@ func TestOutcome(t *testing.T) {
 // A dynamic rollout whose growth ends before a target has appeared has done all there was to do.
 func TestOutcomeWithoutTargets(t *testing.T) {
 	w := newWorld(t, 0, func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{Until: at(epoch.Add(time.Hour))} })
-	w.settle()
+	w.stabilizationPeriod()
 	w.tick(2 * time.Hour)
-	w.settle()
+	w.stabilizationPeriod()
 	if w.state() != v1alpha1.RolloutFinished {
 		t.Fatalf("is %s: %s", w.state(), w.waitingFor())
 	}
@@ -117,13 +120,13 @@ func TestOutcomeWithoutTargets(t *testing.T) {
 func TestOutcomeAfterARetry(t *testing.T) {
 	w := running(t, 1, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
 	w.fail("17", "dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionSucceeded, "False Failed")
 	w.tick(2 * time.Second)
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *at(w.now)} })
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionSucceeded, "Unknown Progressing")
 	w.succeed("dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionSucceeded, "True Succeeded")
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -12,7 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/query"
 )
 
-// Problem is why there is no plan: a reason of the Stalled condition and a sentence with the field and the cure.
+// Problem is why there is no plan: a reason of the Stalled condition and a sentence with the field
+// and the fix.
 type Problem struct{ Reason, Message string }
 
 func (p *Problem) Error() string { return p.Message }
@@ -25,8 +29,9 @@ type PlannedGroup struct {
 	Targets []string
 }
 
-// Partition spreads the candidates, which are selected and compatible, over the groups that the spec asks for. The order of the
-// candidates does not matter. Every candidate gets into exactly one group, or there is a *Problem.
+// Partition spreads the candidates, which are selected and compatible, over the groups that the
+// spec asks for. The order of the candidates does not matter. Every candidate gets into exactly one
+// group, or there is a *Problem.
 func Partition(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) ([]PlannedGroup, error) {
 	if n := wantedGroups(&r.Spec); n > v1alpha1.MaxGroups {
 		return nil, &Problem{v1alpha1.ReasonTooManyGroups,
@@ -61,7 +66,8 @@ func wantedGroups(spec *v1alpha1.RolloutSpec) int {
 	return 1
 }
 
-// inPlanOrder sorts by a hash salted with the rollout's name, so that not always the same devices go first, or by name.
+// inPlanOrder sorts by a hash salted with the rollout's name, so that not always the same devices
+// go first, or by name.
 func inPlanOrder(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) []*v1alpha1.Target {
 	if r.Spec.GroupOrder == v1alpha1.GroupOrderName {
 		ordered := slices.Clone(candidates)
@@ -107,8 +113,9 @@ func equalGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) []PlannedGroup
 // share is part/whole of n, rounded half up.
 func share(n, part, whole int) int { return (2*n*part + whole) / (2 * whole) }
 
-// explicitGroups fills spec.groups in their order, each from what its selection matches and no earlier group took. A percentage is of the
-// whole among groups with the same selection; the one that brings them to 100 takes all that is left, so that rounding loses nobody.
+// explicitGroups fills spec.groups in their order, each from what its selection matches and no
+// earlier group took. A percentage is of the whole among groups with the same selection; the one
+// that brings them to 100 takes all that is left, so that rounding loses nobody.
 func explicitGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) ([]PlannedGroup, error) {
 	p := pool{all: ordered, taken: make([]bool, len(ordered)), matching: map[string][]int{}}
 	spent := map[string]int{}
@@ -137,7 +144,8 @@ func percentageOf(g *v1alpha1.Group) int {
 	return int(*g.Percentage)
 }
 
-// pool is what groups take from: it remembers who is taken, and who matches each selection, so that nobody is evaluated twice.
+// pool is what groups take from: it remembers who is taken, and who matches each selection, so that
+// nobody is evaluated twice.
 type pool struct {
 	all      []*v1alpha1.Target
 	taken    []bool
@@ -221,7 +229,8 @@ func checkGroupSize(g *PlannedGroup) error {
 		g.Name, len(g.Targets), (bytes+1023)>>10, v1alpha1.MaxGroupTargets, v1alpha1.MaxGroupBytes>>10)}
 }
 
-// conditionsOf inherits field by field: group, then rollout, then hawkBit's defaults. No group means an equal one.
+// conditionsOf inherits field by field: group, then rollout, then hawkBit's defaults. No group
+// means an equal one.
 func conditionsOf(spec *v1alpha1.RolloutSpec, g *v1alpha1.Group) v1alpha1.GroupConditions {
 	if g == nil {
 		g = &v1alpha1.Group{}

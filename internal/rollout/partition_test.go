@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -116,8 +119,8 @@ func TestEqualGroups(t *testing.T) {
 	}
 }
 
-// TestW24_EqualGroupsDoNotDrift: from 200 groups on hawkBit's percentages, kept in floating point, make one group far too large and leave
-// the last ones empty.
+// TestW24_EqualGroupsDoNotDrift: from 200 groups on hawkBit's percentages, kept in floating point,
+// make one group far too large and leave the last ones empty.
 func TestW24_EqualGroupsDoNotDrift(t *testing.T) {
 	for _, c := range []struct{ targets, groups int }{{100_499, 500}, {40_000, 200}, {20_001, 499}} {
 		t.Run(fmt.Sprintf("%d targets in %d groups", c.targets, c.groups), func(t *testing.T) {
@@ -185,7 +188,8 @@ func TestExplicitGroups(t *testing.T) {
 	}
 }
 
-// TestW12_OrderStaysWhatItIs pins the order of plans: another one would take their approval from plans that are written down.
+// TestW12_OrderStaysWhatItIs pins the order of plans: another one would take their approval from
+// plans that are written down.
 func TestW12_OrderStaysWhatItIs(t *testing.T) {
 	three := int32(3)
 	for name, c := range map[string]struct {
@@ -214,7 +218,8 @@ func TestW12_OrderStaysWhatItIs(t *testing.T) {
 	}
 }
 
-// TestNeighboursAreSpread: devices of one batch have names in a row, and no tenth of them may end up in the first group of ten.
+// TestNeighboursAreSpread: devices of one batch have names in a row, and no tenth of them may end
+// up in the first group of ten.
 func TestNeighboursAreSpread(t *testing.T) {
 	groups, err := Partition(planRollout(inEqualGroups(10)), planTargets(10_000, nil))
 	if err != nil {
@@ -317,8 +322,9 @@ func TestW17_PartitionRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
-// TestExplicitGroupsFollowTheFormula compares random groups with the formula as hawkBit documents it, in rational numbers:
-// rest% = min(100, p*100/(100-S)), size = round half up(rest% * pool / 100).
+// TestExplicitGroupsFollowTheFormula compares random groups with the formula as hawkBit documents
+// it, in rational numbers: rest% = min(100, p*100/(100-S)), size = round half up(rest% * pool /
+// 100).
 func TestExplicitGroupsFollowTheFormula(t *testing.T) {
 	for seed := range uint64(200) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {

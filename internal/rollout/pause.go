@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -8,46 +11,48 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// pause holds back everybody who has not begun. Goshawk's own pauses are lifted by resumedAt only, and not while spec.state is Paused:
-// a person's pause on top of a brake does not forget the brake.
-func (l *look) pause() bool {
+// pause holds back everybody who has not started. Goshawk's own pauses are lifted by resumedAt
+// only, and not while spec.state is Paused: a person's pause on top of a automatic pause does not
+// forget the automatic pause.
+func (l *planner) pause() bool {
 	bySpec := l.isHeldBySpec()
 	switch {
 	case bySpec && !l.isPaused():
-		l.brakeBy(v1alpha1.PauseBySpec, "spec.state is %s; devices that have begun go on", l.spec.State)
-		l.tell(EventPaused, "%s", l.status.PauseMessage)
+		l.pauseFor(v1alpha1.PauseBySpec, "spec.state is %s; devices that have started go on", l.spec.State)
+		l.event(EventPaused, "%s", l.status.PauseMessage)
 	case !bySpec && l.status.PauseReason == v1alpha1.PauseBySpec:
 		l.unpause()
-		l.tell(EventResumed, "spec.state is %s again", v1alpha1.IntentRunning)
+		l.event(EventResumed, "spec.state is %s again", v1alpha1.IntentRunning)
 	case !bySpec && l.status.PauseReason.IsAutomatic() && !l.held && l.isResumed():
-		l.lift()
+		l.resume()
 	}
 	return l.isPaused()
 }
 
 // isHeldBySpec: Planned, on a rollout that has started, cannot mean less than Paused.
-func (l *look) isHeldBySpec() bool {
+func (l *planner) isHeldBySpec() bool {
 	return l.spec.State == v1alpha1.IntentPaused || l.spec.State == v1alpha1.IntentPlanned
 }
 
-// brakeBy is the latch of every pause.
-func (l *look) brakeBy(reason v1alpha1.PauseReason, format string, args ...any) {
+// pauseFor is the latch of every pause.
+func (l *planner) pauseFor(reason v1alpha1.PauseReason, format string, args ...any) {
 	l.status.State = v1alpha1.RolloutPaused
 	l.status.PausedAt = micro(l.Now)
 	l.status.PauseReason = reason
-	l.status.PauseMessage = shorten(fmt.Sprintf(format, args...), 512)
+	l.status.PauseMessage = truncate(fmt.Sprintf(format, args...), 512)
 }
 
-func (l *look) unpause() {
+func (l *planner) unpause() {
 	l.status.PausedAt, l.status.PauseReason, l.status.PauseMessage = nil, "", ""
 	if l.status.State == v1alpha1.RolloutPaused {
 		l.status.State = v1alpha1.RolloutRunning
 	}
 }
 
-// isResumed tells whether resumedAt lifts the present pause: it lies at or after the pause, its time has come, and it has lifted none
-// before. A time given in whole seconds means the whole second.
-func (l *look) isResumed() bool {
+// isResumed reports whether resumedAt lifts the present pause: it lies at or after the pause, its
+// time has come, and it has lifted none before. A time given in whole seconds means the whole
+// second.
+func (l *planner) isResumed() bool {
 	if l.spec.ResumedAt == nil {
 		return false
 	}
@@ -59,26 +64,27 @@ func (l *look) isResumed() bool {
 		return false
 	}
 	if at.After(l.Now) {
-		l.wait(string(l.status.PauseReason), at, "%s; spec.resumedAt lifts the pause at %s", l.status.PauseMessage, stamp(at))
+		l.wait(string(l.status.PauseReason), at, "%s; spec.resumedAt lifts the pause at %s", l.status.PauseMessage, formatTime(at))
 		return false
 	}
 	return true
 }
 
-// lift ends an automatic pause. From here on error conditions and budget count only what fails after resumedAt.
-func (l *look) lift() {
+// resume ends an automatic pause. From here on error conditions and budget count only what fails
+// after resumedAt.
+func (l *planner) resume() {
 	lifted := l.status.PauseReason
 	if n := l.opened(); n > 0 && isBehindGroup(lifted) {
-		l.at(n - 1).Passed = true // remembered, since a brake may come before the next group
+		l.at(n - 1).Passed = true // remembered, since a automatic pause may come before the next group
 	}
 	l.unpause()
 	l.keepLost(true)
 	l.handled().ResumedAt = micro(l.spec.ResumedAt.Time)
-	l.tell(EventResumed, "spec.resumedAt %s lifted the pause by %s; only failures after it count from here on", stamp(l.spec.ResumedAt.Time), lifted)
+	l.event(EventResumed, "spec.resumedAt %s lifted the pause by %s; only failures after it count from here on", formatTime(l.spec.ResumedAt.Time), lifted)
 }
 
 // waitForResume says what lifts a pause.
-func (l *look) waitForResume() {
+func (l *planner) waitForResume() {
 	var cures []string
 	if l.isHeldBySpec() {
 		cures = append(cures, "set spec.state to Running")

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -13,22 +16,22 @@ import (
 
 func TestAPauseBySpecHoldsBackAndIsLiftedBySpec(t *testing.T) {
 	w := running(t, 4, groupCount(2))
-	w.begin("dev-01")
+	w.openFirstGroup("dev-01")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
 	w.wantCondition(v1alpha1.ConditionPaused, "True PausedBySpec")
 	w.wantCondition(v1alpha1.ConditionReady, "True PausedBySpec")
 	w.wantSays(w.waitingFor(), "to go on, set spec.state to Running")
 	if w.isOffered("dev-02") {
-		t.Error("a member that has not begun is offered the update")
+		t.Error("a member that has not started is offered the update")
 	}
 	w.report("dev-01", "Download", "")
 	w.report("dev-01", "Succeed", "")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.look()
+	w.planner()
 	w.want(v1alpha1.RolloutRunning, "Running Running")
 	w.wantCondition(v1alpha1.ConditionPaused, "False Progressing")
 }
@@ -52,15 +55,15 @@ func TestResumedAt(t *testing.T) {
 			w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(0) })
 			w.tick(345678 * time.Microsecond)
 			w.fail("17", "dev-01")
-			w.settle()
+			w.stabilizationPeriod()
 			w.want(v1alpha1.RolloutPaused, "Error Scheduled")
 			resumedAt := metav1.NewTime(tt.resumedAt(w.rollout.Status.PausedAt.Time))
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.ResumedAt = &resumedAt })
-			if p := w.settle(); tt.wait == time.Minute && p.RecheckAfter != time.Minute {
+			if p := w.stabilizationPeriod(); tt.wait == time.Minute && p.RecheckAfter != time.Minute {
 				t.Errorf("looks again after %s", p.RecheckAfter)
 			}
 			w.tick(tt.wait)
-			w.settle()
+			w.stabilizationPeriod()
 			if w.state() != tt.want {
 				t.Errorf("%s, want %s", w.state(), tt.want)
 			}
@@ -71,20 +74,20 @@ func TestResumedAt(t *testing.T) {
 func TestAPersonsPauseOnTopDoesNotForgetTheBrake(t *testing.T) {
 	w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(0) })
 	w.fail("17", "dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantSays(w.waitingFor(), "set spec.state to Running and set spec.resumedAt to status.pausedAt")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
 
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Error Running")
 }
 
@@ -93,14 +96,14 @@ func TestAResumeLiftsOnePause(t *testing.T) {
 	w := running(t, 6, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessAction = num(3), v1alpha1.SuccessActionPause })
 	w.succeed("dev-01")
 	w.tick(100 * time.Millisecond)
-	w.settle()
+	w.stabilizationPeriod()
 	w.tick(100 * time.Millisecond)
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.ResumedAt = at(w.now.Truncate(time.Second)) })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Running Scheduled")
 	w.succeed("dev-03")
 	w.tick(100 * time.Millisecond)
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Running Scheduled")
 }
 
@@ -108,42 +111,43 @@ func TestAResumeLiftsOnePause(t *testing.T) {
 func TestPlannedAfterTheStartHoldsLikePaused(t *testing.T) {
 	w := running(t, 4, groupCount(2))
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
-	w.wantSays(w.waitingFor(), "spec.state is Planned; devices that have begun go on; to go on, set spec.state to Running")
+	w.wantSays(w.waitingFor(), "spec.state is Planned; devices that have started go on; to go on, set spec.state to Running")
 }
 
 // The group in Error goes on offering, and is asked again: only what fails after resumedAt counts.
 func TestAfterAResumeTheBrakeIsReArmed(t *testing.T) {
 	w := running(t, 8, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(25) })
 	w.fail("17", "dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Error Running")
 	w.fail("17", "dev-03")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Error Running")
 	w.tick(time.Second)
 	w.fail("17", "dev-04")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Running")
 	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: 2 of 4 failed since 2026-03-01T10:00:02Z, more than errorThreshold 25 percent")
 }
 
-// Devices that had begun went on during the pause. Their failures are asked about before anybody else is offered anything.
+// Devices that had started went on during the pause. Their failures are asked about before anybody
+// else is offered anything.
 func TestErrorsAreAskedBeforeAnythingIsOfferedAfterAResume(t *testing.T) {
 	w := running(t, 8, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(25) })
 	for _, name := range []string{"dev-01", "dev-02", "dev-03", "dev-04"} {
-		w.begin(name)
+		w.openFirstGroup(name)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
-	w.settle()
+	w.stabilizationPeriod()
 	w.report("dev-01", "Fail", "17")
 	w.report("dev-02", "Fail", "17")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	p := w.look()
+	p := w.planner()
 	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
 	if p.Status.PauseReason != v1alpha1.PauseByErrorThreshold {
 		t.Errorf("paused by %s", p.Status.PauseReason)
@@ -153,20 +157,20 @@ func TestErrorsAreAskedBeforeAnythingIsOfferedAfterAResume(t *testing.T) {
 func TestAGateBetweenGroups(t *testing.T) {
 	w := running(t, 6, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessAction = num(3), v1alpha1.SuccessActionPause })
 	w.succeed("dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled Scheduled")
 	w.wantCondition(v1alpha1.ConditionReady, "True SuccessActionPause")
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Running Scheduled")
 	w.succeed("dev-02", "dev-03", "dev-04")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Finished Scheduled")
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Finished Running")
 	w.succeed("dev-05", "dev-06")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished Finished Finished")
 	w.wantCondition(v1alpha1.ConditionSucceeded, "True Succeeded")
 	w.wantCondition(v1alpha1.ConditionReady, "True Succeeded")
@@ -178,9 +182,9 @@ func TestRetry(t *testing.T) {
 		w.fail("17", "dev-01")
 		w.fail("flash", "dev-02")
 		w.succeed("dev-03")
-		w.settle()
+		w.stabilizationPeriod()
 		w.succeed("dev-04", "dev-05", "dev-06")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished Finished")
 		w.tick(time.Minute)
 		return w
@@ -191,14 +195,14 @@ func TestRetry(t *testing.T) {
 	t.Run("takes a finished rollout back for the targets that failed", func(t *testing.T) {
 		w := finished(t)
 		retry(w, w.now, "17")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Finished")
 		w.wantCondition(v1alpha1.ConditionSucceeded, "Unknown Progressing")
 		if w.bucket("dev-01") != Pending || w.bucket("dev-02") != Failed {
 			t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 		}
 		w.succeed("dev-01")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished Finished")
 		if got := w.rollout.Status.Targets; got.Succeeded != 5 || got.Failed != 1 {
 			t.Errorf("counts %+v", got)
@@ -207,17 +211,17 @@ func TestRetry(t *testing.T) {
 	t.Run("tries once for each request", func(t *testing.T) {
 		w := finished(t)
 		retry(w, w.now)
-		w.settle()
+		w.stabilizationPeriod()
 		w.tick(time.Second)
 		w.fail("17", "dev-01")
 		w.succeed("dev-02")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished Finished")
 	})
 	t.Run("waits for its time", func(t *testing.T) {
 		w := finished(t)
 		retry(w, w.now.Add(time.Hour))
-		if p := w.settle(); p.RecheckAfter != time.Hour {
+		if p := w.stabilizationPeriod(); p.RecheckAfter != time.Hour {
 			t.Errorf("looks again after %s", p.RecheckAfter)
 		}
 		w.want(v1alpha1.RolloutFinished, "Finished Finished")
@@ -226,34 +230,34 @@ func TestRetry(t *testing.T) {
 		w := finished(t)
 		delete(w.targets, "dev-01")
 		retry(w, w.now, "17")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished Finished")
 	})
 	t.Run("takes a group in Error back", func(t *testing.T) {
 		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(0) })
 		w.fail("17", "dev-01")
-		w.settle()
+		w.stabilizationPeriod()
 		w.resume()
-		w.settle()
+		w.stabilizationPeriod()
 		w.succeed("dev-02")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Error")
 		w.tick(time.Minute)
 		retry(w, w.now)
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running")
 		w.succeed("dev-01")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished")
 		w.wantCondition(v1alpha1.ConditionSucceeded, "True Succeeded")
 	})
 	t.Run("is refused on a stopped rollout", func(t *testing.T) {
 		w := running(t, 2, nil)
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
-		w.settle()
+		w.stabilizationPeriod()
 		w.tick(time.Minute)
 		retry(w, w.now)
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutStopped, "Finished")
 		w.wantCondition(v1alpha1.ConditionStalled, "")
 		w.wantSays(w.message(v1alpha1.ConditionReady), "spec.retry is refused")
@@ -263,42 +267,43 @@ func TestRetry(t *testing.T) {
 	})
 	t.Run("is refused when the set was invalidated", func(t *testing.T) {
 		w := finished(t)
-		w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now
+		w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationNone, w.now
 		retry(w, w.now)
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished Finished")
 		w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = nil })
-		w.settle()
+		w.stabilizationPeriod()
 		w.wantCondition(v1alpha1.ConditionStalled, "")
 	})
 }
 
-// hawkBit makes another rollout of a retry, which copies startAt and so starts by itself, takes a name that may be taken, and forgets what has changed. Here
-// it is the same rollout, as often as one likes.
+// hawkBit makes another rollout of a retry, which copies startAt and so starts by itself, takes a
+// name that may be taken, and forgets what has changed. Here it is the same rollout, as often as
+// one likes.
 func TestW23_RetriesAreOfTheSameRollout(t *testing.T) {
 	w := newWorld(t, 2, func(s *v1alpha1.RolloutSpec) {
 		s.StartAt, s.ErrorThreshold, s.Update.Type = at(epoch.Add(time.Minute)), num(100), v1alpha1.UpdateTypeSoft
 	})
-	w.settle()
+	w.stabilizationPeriod()
 	w.tick(time.Minute)
-	w.settle()
+	w.stabilizationPeriod()
 	w.succeed("dev-01")
 	w.fail("17", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 	started, hash, groups := w.rollout.Status.StartedAt, w.planHash(), len(w.groups)
 	for n := range 3 {
 		w.edit(func(s *v1alpha1.RolloutSpec) {
 			s.StartAt, s.Update.Type = at(w.now.Add(24*time.Hour)), v1alpha1.UpdateTypeForced
 		})
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished") // nothing starts by itself
 		w.tick(time.Minute)
 		w.edit(func(s *v1alpha1.RolloutSpec) {
 			s.StartAt, s.Retry = at(epoch.Add(time.Minute)), &v1alpha1.Retry{At: metav1.NewTime(w.now), StatusCodes: []string{"17"}}
 		})
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running")
 		if w.isOffered("dev-01") || !w.isOffered("dev-02") {
 			t.Fatal("a retry is for those that failed")
@@ -307,7 +312,7 @@ func TestW23_RetriesAreOfTheSameRollout(t *testing.T) {
 		if w.fail("17", "dev-02"); action.OfSource(&w.targets["dev-02"].Status, "uid-r").Source.Attempt != int32(n+2) {
 			t.Errorf("retry %d is attempt %+v", n+1, action.Newest(&w.targets["dev-02"].Status).Source)
 		}
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished")
 	}
 	if !w.rollout.Status.StartedAt.Equal(started) || w.planHash() != hash || len(w.groups) != groups {
@@ -322,82 +327,85 @@ func TestAutomaticRetriesKeepAMemberInProgress(t *testing.T) {
 	})
 	w.fail("17", "dev-01")
 	w.fail("flash", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	if w.bucket("dev-01") != InProgress || w.bucket("dev-02") != Failed {
 		t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutStopped, "Finished")
 	if w.bucket("dev-01") != Failed {
 		t.Errorf("in a stopped rollout dev-01 is %s", w.bucket("dev-01"))
 	}
 }
 
-// Older rollouts are asked to give up while a rollout is Starting; a pause must not be a way around that.
+// Older rollouts are asked to give up while a rollout is Starting; a pause must not be a way around
+// that.
 func TestAPauseBeforeTheFirstGroupDoesNotOutrunOlderRollouts(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	w.unsettled = []string{"older"}
-	w.settle()
+	w.stabilizationPeriod()
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Scheduled Scheduled")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 	w.unsettled = nil // a controller works that out for Starting rollouts only
-	w.look()
+	w.planner()
 	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
 	w.unsettled = []string{"older"}
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
 	w.unsettled = nil
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 }
 
-// The pause behind the first group is lifted, and what has failed meanwhile trips the budget in the same look. Who resumes after that has agreed to both.
+// The pause behind the first group is lifted, and what has failed meanwhile trips the budget in the
+// same look. Who resumes after that has agreed to both.
 func TestAGateThatWasLiftedDoesNotPauseAgain(t *testing.T) {
 	w := running(t, 6, func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.SuccessAction, s.ErrorThreshold = num(2), v1alpha1.SuccessActionPause, num(100)
 		s.SuccessThreshold, s.ErrorBudget = num(30), &v1alpha1.ErrorBudget{Count: num(0)}
 	})
-	w.begin("dev-02")
+	w.openFirstGroup("dev-02")
 	w.succeed("dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
 	w.wantCondition(v1alpha1.ConditionPaused, "True SuccessActionPause")
 	w.tick(2 * time.Second)
 	w.report("dev-02", action.Fail, "17")
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionPaused, "True ErrorBudgetExceeded")
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Running")
 }
 
 // A group closes while its set is missing. The pause behind it is not forgotten over that.
 func TestAGateHoldsAlsoWhenItsGroupClosedWhileNothingCouldOpen(t *testing.T) {
 	w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessAction = num(2), v1alpha1.SuccessActionPause })
-	w.begin("dev-01")
-	w.begin("dev-02")
+	w.openFirstGroup("dev-01")
+	w.openFirstGroup("dev-02")
 	w.set.Deployable = false
 	for _, name := range []string{"dev-01", "dev-02"} {
 		w.report(name, action.Download, "")
 		w.report(name, action.Succeed, "")
 	}
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Scheduled")
 	w.set.Deployable = true
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Scheduled")
 	w.wantCondition(v1alpha1.ConditionPaused, "True SuccessActionPause")
 	w.tick(time.Second)
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
-// Somebody lifts the pause and opens the next group, too, in one commit: the pause behind that one is another.
+// Somebody lifts the pause and opens the next group, too, in one commit: the pause behind that one
+// is another.
 func TestAResumeTogetherWithAnAdvancePassesOneGate(t *testing.T) {
 	w := running(t, 6, func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.SuccessAction, s.SuccessThreshold = num(3), v1alpha1.SuccessActionPause, num(0)
@@ -405,6 +413,6 @@ func TestAResumeTogetherWithAnAdvancePassesOneGate(t *testing.T) {
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled Scheduled")
 	w.resume()
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Advance = &v1alpha1.Advance{To: "group-2", At: *at(w.now)} })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Running Scheduled")
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -16,9 +19,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/query"
 )
 
-// Select returns the targets of the population that the rollout means and that its set fits, in the population's order, and since when
-// they have been quiet: the latest of the rollout's creation, their own, and the last change of what selects them. An error is a
-// *Problem: InvalidExpression or NoTargets; quietSince holds in any case.
+// Select returns the targets of the population that the rollout means and that its set fits, in the
+// population's order, and since when they have been quiet: the latest of the rollout's creation,
+// their own, and the last change of what selects them. An error is a *Problem: InvalidExpression or
+// NoTargets; quietSince holds in any case.
 func Select(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target) (selected []*v1alpha1.Target, quietSince time.Time, err error) {
 	quietSince = r.CreationTimestamp.Time
 	q, err := query.Compile(r.Spec.Selection)
@@ -37,14 +41,15 @@ func Select(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target) 
 	return selected, quietSince, nil
 }
 
-// canBePlanned reports whether the target is going to stay and is served by the device API. One that cannot be decoded is not planned:
-// what selects it may be among what cannot be read, and it would hold the others up. A member of a plan stays one.
+// canBePlanned reports whether the target is going to stay and is served by the device API. One
+// that cannot be decoded is not planned: what selects it may be among what cannot be read, and it
+// would hold the others up. A member of a plan stays one.
 func canBePlanned(t *v1alpha1.Target) bool {
-	return t.DeletionTimestamp.IsZero() && t.Unreadable == nil && !isTwin(t)
+	return t.DeletionTimestamp.IsZero() && t.Unreadable == nil && !isDuplicate(t)
 }
 
-// isTwin tells whether an older target has the same controllerID.
-func isTwin(t *v1alpha1.Target) bool {
+// isDuplicate reports whether an older target has the same controllerID.
+func isDuplicate(t *v1alpha1.Target) bool {
 	ready := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == v1alpha1.ReasonDuplicate
 }
@@ -63,7 +68,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// noTargets says why nobody was selected: each target of the namespace is counted under the first reason that keeps it out.
+// noTargets says why nobody was selected: each target of the namespace is counted under the first
+// reason that keeps it out.
 func noTargets(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target) *Problem {
 	if len(population) == 0 {
 		return &Problem{v1alpha1.ReasonNoTargets, fmt.Sprintf("namespace %s has no targets: create Targets, or let the devices register", r.Namespace)}
@@ -72,13 +78,13 @@ func noTargets(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Targe
 	if err != nil {
 		return &Problem{v1alpha1.ReasonInvalidExpression, "spec." + err.Error()}
 	}
-	var selector, expression, unfit, deleting, twins, unreadable int
+	var selector, expression, unfit, deleting, duplicates, unreadable int
 	for _, t := range population {
 		switch {
 		case !t.DeletionTimestamp.IsZero():
 			deleting++
-		case isTwin(t):
-			twins++
+		case isDuplicate(t):
+			duplicates++
 		case t.Unreadable != nil:
 			unreadable++
 		case !labels.Matches(t):
@@ -98,7 +104,7 @@ func noTargets(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Targe
 	count(selector, "not matched by spec.targetSelector")
 	count(expression, "not matched by spec.targetExpression")
 	count(unfit, fmt.Sprintf("of a type that is not in compatibleTargetTypes of DistributionSet %s (%s)", set.Name, strings.Join(set.CompatibleTargetTypes, ", ")))
-	count(twins, "with the controllerID of an older target")
+	count(duplicates, "with the controllerID of an older target")
 	count(unreadable, "that cannot be read (their events Unreadable say why)")
 	count(deleting, "being deleted")
 	return &Problem{v1alpha1.ReasonNoTargets, fmt.Sprintf(
@@ -110,14 +116,15 @@ func isNoTargets(err error) bool {
 	return errors.As(err, &problem) && problem.Reason == v1alpha1.ReasonNoTargets
 }
 
-// mayStartEmpty reports whether a rollout may be planned without targets: it is dynamic, and takes in those that appear later.
+// mayStartEmpty reports whether a rollout may be planned without targets: it is dynamic, and takes
+// in those that appear later.
 func mayStartEmpty(r *v1alpha1.Rollout, now time.Time) bool {
 	d := r.Spec.Dynamic
 	return d != nil && (d.Until == nil || d.Until.After(now))
 }
 
-// MakePlan selects targets, spreads them over groups and writes the plan down: the DeploymentGroups to create, and the status that makes
-// them exist. An error is a *Problem.
+// MakePlan selects targets, spreads them over groups and writes the plan down: the DeploymentGroups
+// to create, and the status that makes them exist. An error is a *Problem.
 func MakePlan(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target, now time.Time) ([]*v1alpha1.DeploymentGroup, v1alpha1.PlanStatus, error) {
 	selected, _, err := Select(r, set, population)
 	if err != nil && !(isNoTargets(err) && mayStartEmpty(r, now)) {
@@ -143,8 +150,8 @@ func MakePlan(r *v1alpha1.Rollout, set *offer.Set, population []*v1alpha1.Target
 	return groups, status, nil
 }
 
-// NewDeploymentGroup is a planned group as an object. It carries nothing of the rollout's labels and annotations: a GitOps tool would
-// take it for its own.
+// NewDeploymentGroup is a planned group as an object. It carries nothing of the rollout's labels
+// and annotations: a GitOps tool would take it for its own.
 func NewDeploymentGroup(r *v1alpha1.Rollout, planHash string, index int, g PlannedGroup) *v1alpha1.DeploymentGroup {
 	targets := make([]v1alpha1.TargetName, len(g.Targets))
 	for i, name := range g.Targets {
@@ -171,7 +178,8 @@ func NewDeploymentGroup(r *v1alpha1.Rollout, planHash string, index int, g Plann
 	}
 }
 
-// deploymentGroupName is <rollout>-<group>-<hash>, the rollout's name shortened where a name may not be that long.
+// deploymentGroupName is <rollout>-<group>-<hash>, the rollout's name shortened where a name may
+// not be that long.
 func deploymentGroupName(r *v1alpha1.Rollout, planHash, group string) string {
 	sum := sha256.Sum256([]byte(planHash + string(r.Identity())))
 	tail := "-" + group + "-" + hex.EncodeToString(sum[:5])

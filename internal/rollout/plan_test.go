@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -37,7 +40,7 @@ func mixedTargets() []*v1alpha1.Target {
 		target("fitting", func(t *v1alpha1.Target) { t.Spec.Type = "router" }),
 		target("held", func(t *v1alpha1.Target) { t.Spec.Hold = true }),
 		target("ready", func(t *v1alpha1.Target) { t.Status.Conditions = ready(metav1.ConditionTrue, v1alpha1.ReasonReady) }),
-		target("twin", func(t *v1alpha1.Target) { t.Status.Conditions = ready(metav1.ConditionFalse, v1alpha1.ReasonDuplicate) }),
+		target("duplicate", func(t *v1alpha1.Target) { t.Status.Conditions = ready(metav1.ConditionFalse, v1alpha1.ReasonDuplicate) }),
 		target("unfit", func(t *v1alpha1.Target) { t.Spec.Type = "camera" }),
 		target("unready", func(t *v1alpha1.Target) { t.Status.Conditions = ready(metav1.ConditionFalse, "TokenMissing") }),
 		target("untyped", func(*v1alpha1.Target) {}),
@@ -53,7 +56,7 @@ func TestSelect(t *testing.T) {
 		sel  v1alpha1.Selection
 		want []string
 	}{
-		"no selection means all that fit, stay and are no twins": {v1alpha1.Selection{}, []string{"elsewhere", "fitting", "held", "ready", "unready", "untyped"}},
+		"no selection means all that fit, stay and are no duplicates": {v1alpha1.Selection{}, []string{"elsewhere", "fitting", "held", "ready", "unready", "untyped"}},
 		"by label":                {inUlm, []string{"fitting", "held", "ready", "unready", "untyped"}},
 		"by expression":           {free, []string{"elsewhere", "fitting", "ready", "unready", "untyped"}},
 		"by label and expression": {both, []string{"fitting", "ready", "unready", "untyped"}},
@@ -177,7 +180,7 @@ func TestMakePlanWritesThePlanDown(t *testing.T) {
 	if diff := cmp.Diff(want, groups[1]); diff != "" {
 		t.Errorf("group (-want +got):\n%s", diff)
 	}
-	if begin, _, _ := strings.Cut(groups[1].Name, "-group-2-"); begin != "fw-2" || len(groups[1].Name) != len("fw-2-group-2-")+10 {
+	if openFirstGroup, _, _ := strings.Cut(groups[1].Name, "-group-2-"); openFirstGroup != "fw-2" || len(groups[1].Name) != len("fw-2-group-2-")+10 {
 		t.Errorf("name is %s, want fw-2-group-2- and ten digits", groups[1].Name)
 	}
 }
@@ -231,7 +234,8 @@ func TestMakePlanHandsProblemsOn(t *testing.T) {
 	}
 }
 
-// BenchmarkPlan100000Targets500Groups is planning without an API server: selecting, hashing, spreading and writing down.
+// BenchmarkPlan100000Targets500Groups is planning without an API server: selecting, hashing,
+// spreading and writing down.
 func BenchmarkPlan100000Targets500Groups(b *testing.B) {
 	targets := planTargets(100_000, func(i int) map[string]string { return map[string]string{"site": "ulm", "serial": fmt.Sprint(i)} })
 	for _, t := range targets {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -12,11 +15,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// PlanHash is what an approval agrees to: SHA-256 over the set's contentHash, the fingerprint of the
-// spec that was planned, and the ordered groups with names, conditions and target names. The spec is part
-// of it because an edit of, for example, a maintenance window or the errorBudget before the start needs a
-// new approval, too. Every text goes in with its length before it, every list with its count, so that no
-// two plans read alike.
+// PlanHash is what an approval agrees to: SHA-256 over the set's contentHash, the fingerprint of
+// the spec that was planned, and the ordered groups with names, conditions and target names. The
+// spec is part of it because an edit of, for example, a maintenance window or the errorBudget
+// before the start needs a new approval, too. Every text goes in with its length before it, every
+// list with its count, so that no two plans read alike.
 func PlanHash(contentHash, specHash string, groups []PlannedGroup) string {
 	d := digest{sha256.New()}
 	d.text(contentHash)
@@ -58,14 +61,14 @@ func (d digest) conditions(c v1alpha1.GroupConditions) {
 	d.number(confirmation)
 }
 
-// notApproved removes the fields that an approval does not bind from a spec, each for its reason. Every
-// other field is part of the plan hash, new fields too.
+// notApproved removes the fields that an approval does not bind from a spec, each for its reason.
+// Every other field is part of the plan hash, new fields too.
 var notApproved = []struct {
 	field, reason string
 	remove        func(*v1alpha1.RolloutSpec)
 }{
-	{"settleSeconds", "has done its work when the plan is made; the plan names its members",
-		func(s *v1alpha1.RolloutSpec) { s.SettleSeconds = nil }},
+	{"stabilizationSeconds", "has done its work when the plan is made; the plan names its members",
+		func(s *v1alpha1.RolloutSpec) { s.StabilizationSeconds = nil }},
 	{"state", "says whether the plan runs now; a plan is approved while Planned and started by Running",
 		func(s *v1alpha1.RolloutSpec) { s.State = "" }},
 	{"startAt", "says when, and may be given after the approval; with an approval, config/policy guards an earlier time",
@@ -80,8 +83,8 @@ var notApproved = []struct {
 		func(s *v1alpha1.RolloutSpec) { s.Retry = nil }},
 }
 
-// SpecHash is a fingerprint of what an approver of the spec agrees to: all of it without notApproved. A
-// value that is written out and the default that it repeats are the same.
+// SpecHash is a fingerprint of what an approver of the spec agrees to: all of it without
+// notApproved. A value that is written out and the default that it repeats are the same.
 func SpecHash(spec *v1alpha1.RolloutSpec) string {
 	bound := withDefaults(spec)
 	for _, f := range notApproved {
@@ -95,8 +98,8 @@ func SpecHash(spec *v1alpha1.RolloutSpec) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// specHash of a rollout leaves out an advance from before the rollout was created: it opens nothing, so
-// that a cluster that is rebuilt from Git keeps its approvals.
+// specHash of a rollout leaves out an advance from before the rollout was created: it opens
+// nothing, so that a cluster that is rebuilt from Git keeps its approvals.
 func specHash(r *v1alpha1.Rollout) string {
 	spec := r.Spec
 	if spec.Advance != nil && !requested(spec.Advance.At).After(r.CreationTimestamp.Time) {
@@ -105,8 +108,8 @@ func specHash(r *v1alpha1.Rollout) string {
 	return SpecHash(&spec)
 }
 
-// withDefaults is a copy of the spec in which every absent field that has a default says it. The API server
-// writes most defaults itself, but none into the items of lists.
+// withDefaults is a copy of the spec in which every absent field that has a default says it. The
+// API server writes most defaults itself, but none into the items of lists.
 func withDefaults(spec *v1alpha1.RolloutSpec) *v1alpha1.RolloutSpec {
 	s := spec.DeepCopy()
 	updateDefaults(&s.Update)
@@ -127,8 +130,8 @@ func withDefaults(spec *v1alpha1.RolloutSpec) *v1alpha1.RolloutSpec {
 	s.SuccessThreshold, s.SuccessAction = &conditions.SuccessThreshold, conditions.SuccessAction
 	s.ErrorThreshold, s.ErrorAction = &conditions.ErrorThreshold, conditions.ErrorAction
 	s.GroupOrder = cmp.Or(s.GroupOrder, v1alpha1.GroupOrderHash)
-	s.StopCancelation = cmp.Or(s.StopCancelation, v1alpha1.CancelationSoft)
-	s.DeletionCancelation = cmp.Or(s.DeletionCancelation, v1alpha1.CancelationNone)
+	s.StopCancellation = cmp.Or(s.StopCancellation, v1alpha1.CancellationSoft)
+	s.DeletionCancellation = cmp.Or(s.DeletionCancellation, v1alpha1.CancellationNone)
 	return s
 }
 

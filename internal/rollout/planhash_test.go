@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -16,7 +19,8 @@ func hashedGroups() []PlannedGroup {
 	return []PlannedGroup{{"group-1", conditions, []string{"a", "bc"}}, {"group-2", conditions, []string{"d"}}}
 }
 
-// TestPlanHashStaysWhatItIs: an approval is written down in Git, so the same plan must have the same hash in every version.
+// TestPlanHashStaysWhatItIs: an approval is written down in Git, so the same plan must have the
+// same hash in every version.
 func TestPlanHashStaysWhatItIs(t *testing.T) {
 	const want = "sha256:20b68dc0508051593f5bdca77043d6ce7ae46f53e6e587f784be967c973c2c4d"
 	if got := PlanHash("c0ffee", "5bec", hashedGroups()); got != want {
@@ -119,8 +123,8 @@ type edit struct {
 	apply func(spec *v1alpha1.RolloutSpec)
 }
 
-// editsOf lists one edit for every value and one removal for every optional part below v, which is at path.
-// at finds the same place in another copy of the spec.
+// editsOf lists one edit for every value and one removal for every optional part below v, which is
+// at path. at finds the same place in another copy of the spec.
 func editsOf(path string, v reflect.Value, at func(*v1alpha1.RolloutSpec) reflect.Value) []edit {
 	var edits []edit
 	if k := v.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.Map {
@@ -153,8 +157,8 @@ func editsOf(path string, v reflect.Value, at func(*v1alpha1.RolloutSpec) reflec
 	}
 }
 
-// TestAnApprovalBindsEveryField edits every field of a spec that has them all, and removes every optional
-// part. A field that is new in the schema is bound, or it is named in notApproved.
+// TestAnApprovalBindsEveryField edits every field of a spec that has them all, and removes every
+// optional part. A field that is new in the schema is bound, or it is named in notApproved.
 func TestAnApprovalBindsEveryField(t *testing.T) {
 	isException := map[string]bool{}
 	for _, f := range notApproved {
@@ -185,8 +189,8 @@ func TestAnApprovalBindsEveryField(t *testing.T) {
 	}
 }
 
-// TestADefaultWrittenOutIsNoChange: a manifest that says what holds anyway needs no new approval, and
-// neither does one that stops saying it.
+// TestADefaultWrittenOutIsNoChange: a manifest that says what holds anyway needs no new approval,
+// and neither does one that stops saying it.
 func TestADefaultWrittenOutIsNoChange(t *testing.T) {
 	short := v1alpha1.RolloutSpec{
 		Update:           v1alpha1.Update{DistributionSet: "fw", MaintenanceWindow: &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *"}, Retries: &v1alpha1.Retries{Limit: 1}},
@@ -214,7 +218,7 @@ func TestADefaultWrittenOutIsNoChange(t *testing.T) {
 		"groupOrder":                     func(s *v1alpha1.RolloutSpec) { s.GroupOrder = "Hash" },
 		"successAction and errorAction":  func(s *v1alpha1.RolloutSpec) { s.SuccessAction, s.ErrorAction = "NextGroup", "Pause" },
 		"errorThreshold":                 func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = new(int32(50)) },
-		"stop- and deletionCancelation":  func(s *v1alpha1.RolloutSpec) { s.StopCancelation, s.DeletionCancelation = "Soft", "None" },
+		"stop- and deletionCancellation": func(s *v1alpha1.RolloutSpec) { s.StopCancellation, s.DeletionCancellation = "Soft", "None" },
 		"minimumReports":                 func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 0 },
 	} {
 		long := short.DeepCopy()
@@ -229,8 +233,9 @@ func TestADefaultWrittenOutIsNoChange(t *testing.T) {
 	}
 }
 
-// TestAnAdvanceOfAnotherLifeIsNotBound: an advance counts only after the start. One from before the rollout
-// was created has opened groups of a rollout that a rebuild from Git replaces, and the approval holds.
+// TestAnAdvanceOfAnotherLifeIsNotBound: an advance counts only after the start. One from before the
+// rollout was created has opened groups of a rollout that a rebuild from Git replaces, and the
+// approval holds.
 func TestAnAdvanceOfAnotherLifeIsNotBound(t *testing.T) {
 	created := time.Unix(1_800_000_000, 0)
 	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(created)}}

@@ -1,11 +1,15 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// retry takes up spec.retry once its time has come: members that failed before it are pending again, and a finished rollout runs again.
-func (l *look) retry() bool {
+// retry takes up spec.retry once its time has come: members that failed before it are pending
+// again, and a finished rollout runs again.
+func (l *planner) retry() bool {
 	if !l.isRetryDue() {
 		return false
 	}
@@ -29,15 +33,16 @@ func (l *look) retry() bool {
 		l.takeBack(g)
 		again += l.reopen(g, failed[i])
 	}
-	l.tell(EventRetried, "spec.retry of %s: %s to be tried again", stamp(l.spec.Retry.At.Time), targets(again))
+	l.event(EventRetried, "spec.retry of %s: %s to be tried again", formatTime(l.spec.Retry.At.Time), targets(again))
 	if again > 0 && l.status.State == v1alpha1.RolloutFinished {
 		l.status.State, l.status.FinishedAt = v1alpha1.RolloutRunning, nil
 	}
 	return false
 }
 
-// isRetryDue tells whether spec.retry asks for something that has not been carried out. A request from before the start is of no concern.
-func (l *look) isRetryDue() bool {
+// isRetryDue reports whether spec.retry asks for something that has not been carried out. A request
+// from before the start is of no concern.
+func (l *planner) isRetryDue() bool {
 	if l.spec.Retry == nil || !l.hasStarted() {
 		return false
 	}
@@ -49,8 +54,9 @@ func (l *look) isRetryDue() bool {
 	return !at.After(l.Now)
 }
 
-// reopen takes a closed group back to Running if the retry concerns any of its members, and tells how many.
-func (l *look) reopen(g *group, failed int32) int {
+// reopen takes a closed group back to Running if the retry concerns any of its members, and tells
+// how many.
+func (l *planner) reopen(g *group, failed int32) int {
 	st, again := l.at(g.index), int(failed-l.tally(g).Failed)
 	if !isOpen(st.State) || again <= 0 {
 		return 0
@@ -62,16 +68,16 @@ func (l *look) reopen(g *group, failed int32) int {
 }
 
 // refuseRetry says that a stopped rollout tries nothing again.
-func (l *look) refuseRetry() {
+func (l *planner) refuseRetry() {
 	if l.isRetryDue() && l.isOver() {
 		l.handled().RetryAt = micro(l.spec.Retry.At.Time)
-		l.warn(EventRetryRefused, "%s", retryRefused)
+		l.warningEvent(EventRetryRefused, "%s", retryRefused)
 	}
 }
 
 const retryRefused = "spec.retry is refused: a stopped rollout is final; create another Rollout"
 
-func (l *look) reasonOfInvalid() string {
+func (l *planner) reasonOfInvalid() string {
 	if l.Set == nil {
 		return ""
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -10,9 +13,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// stopWith is a commit of a stop; the empty cancelation is the default.
-func stopWith(c v1alpha1.Cancelation) func(*v1alpha1.RolloutSpec) {
-	return func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancelation = v1alpha1.IntentStopped, c }
+// stopWith is a commit of a stop; the empty cancellation is the default.
+func stopWith(c v1alpha1.Cancellation) func(*v1alpha1.RolloutSpec) {
+	return func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancellation = v1alpha1.IntentStopped, c }
 }
 
 // inState is a commit of another state.
@@ -20,24 +23,25 @@ func inState(state v1alpha1.RolloutIntent) func(*v1alpha1.RolloutSpec) {
 	return func(s *v1alpha1.RolloutSpec) { s.State = state }
 }
 
-// A stop that was recorded is not taken back by a revert: the rollout stays stopped, with the same cancelation, and says what to commit.
+// A stop that was recorded is not taken back by a revert: the rollout stays stopped, with the same
+// cancellation, and says what to commit.
 func TestRevertOfAStopHasNoEffect(t *testing.T) {
 	for name, story := range map[string]struct {
 		stop, revert func(*v1alpha1.RolloutSpec)
-		told         v1alpha1.Cancelation // as recorded
-		says         string               // empty: the commit is under control
+		told         v1alpha1.Cancellation // as recorded
+		says         string                // empty: the commit is under control
 	}{
-		"the stop is reverted":              {stopWith(""), inState(v1alpha1.IntentRunning), "Soft", "spec.state Running has no effect: the rollout was stopped for good at"},
-		"the field is removed":              {stopWith("Force"), inState(""), "Force", "set spec.state to Stopped and spec.stopCancelation to Force again"},
-		"the stop becomes a pause":          {stopWith("None"), inState(v1alpha1.IntentPaused), "None", "spec.state Paused has no effect"},
-		"the stop becomes a plan":           {stopWith("Force"), inState(v1alpha1.IntentPlanned), "Force", "spec.state Planned has no effect"},
-		"it is lowered":                     {stopWith("Force"), stopWith("None"), "Force", "spec.stopCancelation None has no effect: the rollout was stopped with Force; set spec.stopCancelation to Force again"},
-		"it is lowered to the default":      {stopWith("Force"), stopWith(""), "Force", "spec.stopCancelation Soft has no effect"},
-		"it is raised":                      {stopWith("None"), stopWith("Force"), "Force", ""},
-		"a raise without the stop is none":  {stopWith("None"), func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancelation = v1alpha1.IntentRunning, "Force" }, "None", "spec.state Running has no effect"},
-		"the default is written out":        {stopWith(""), stopWith("Soft"), "Soft", ""},
-		"something else is committed":       {stopWith("Soft"), func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 7 }, "Soft", ""},
-		"the cancelation by which it stops": {stopWith("Soft"), func(s *v1alpha1.RolloutSpec) { s.DeletionCancelation = "Force" }, "Soft", ""},
+		"the stop is reverted":               {stopWith(""), inState(v1alpha1.IntentRunning), "Soft", "spec.state Running has no effect: the rollout was stopped for good at"},
+		"the field is removed":               {stopWith("Force"), inState(""), "Force", "set spec.state to Stopped and spec.stopCancellation to Force again"},
+		"the stop becomes a pause":           {stopWith("None"), inState(v1alpha1.IntentPaused), "None", "spec.state Paused has no effect"},
+		"the stop becomes a plan":            {stopWith("Force"), inState(v1alpha1.IntentPlanned), "Force", "spec.state Planned has no effect"},
+		"it is lowered":                      {stopWith("Force"), stopWith("None"), "Force", "spec.stopCancellation None has no effect: the rollout was stopped with Force; set spec.stopCancellation to Force again"},
+		"it is lowered to the default":       {stopWith("Force"), stopWith(""), "Force", "spec.stopCancellation Soft has no effect"},
+		"it is raised":                       {stopWith("None"), stopWith("Force"), "Force", ""},
+		"a raise without the stop is none":   {stopWith("None"), func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancellation = v1alpha1.IntentRunning, "Force" }, "None", "spec.state Running has no effect"},
+		"the default is written out":         {stopWith(""), stopWith("Soft"), "Soft", ""},
+		"something else is committed":        {stopWith("Soft"), func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 7 }, "Soft", ""},
+		"the cancellation by which it stops": {stopWith("Soft"), func(s *v1alpha1.RolloutSpec) { s.DeletionCancellation = "Force" }, "Soft", ""},
 	} {
 		for when, prepare := range map[string]func(t *testing.T) *world{
 			"while it runs":    func(t *testing.T) *world { return running(t, 6, groupCount(2)) },
@@ -45,23 +49,23 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 		} {
 			t.Run(name+" "+when, func(t *testing.T) {
 				w := prepare(t)
-				w.settle()
+				w.stabilizationPeriod()
 				w.edit(story.stop)
-				w.settle()
+				w.stabilizationPeriod()
 				groups := w.states()
 				w.wantCondition(v1alpha1.ConditionReady, "True Stopped")
 				w.edit(story.revert)
 				told := 0
 				for range 5 {
 					w.tick(time.Minute)
-					for _, e := range w.look().Events {
+					for _, e := range w.planner().Events {
 						if told++; e.Reason != v1alpha1.ReasonStopIsFinal || e.Type != warning {
 							t.Errorf("people are told %+v", e)
 						}
 					}
 				}
 				w.want(v1alpha1.RolloutStopped, groups)
-				if got := w.rollout.Status.Stop; got == nil || got.Cancelation != story.told {
+				if got := w.rollout.Status.Stop; got == nil || got.Cancellation != story.told {
 					t.Errorf("recorded is %+v, want %s", got, story.told)
 				}
 				w.wantCondition(v1alpha1.ConditionSucceeded, "False Stopped")
@@ -84,7 +88,7 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 					t.Errorf("people are told %d times, want once", told)
 				}
 				w.edit(stopWith(story.told))
-				w.settle()
+				w.stabilizationPeriod()
 				w.wantCondition(v1alpha1.ConditionReady, "True Stopped")
 				w.wantCondition(v1alpha1.ConditionStalled, "")
 			})
@@ -92,50 +96,53 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 	}
 }
 
-// A device that was asked to cancel by a stop is asked as the stop said, also when the revert comes before the walk is over.
+// A device that was asked to cancel by a stop is asked as the stop said, also when the revert comes
+// before the walk is over.
 func TestRevertWhileTheStopIsCarriedOut(t *testing.T) {
 	w := running(t, 4, nil)
-	w.begin("dev-01")
+	w.openFirstGroup("dev-01")
 	w.edit(stopWith("Force"))
-	w.look()
+	w.planner()
 	w.edit(inState(v1alpha1.IntentRunning))
-	if p := w.settle(); !p.Walk {
+	if p := w.stabilizationPeriod(); !p.CancelOpenActions {
 		t.Error("asks for no walk any more")
 	}
 	w.want(v1alpha1.RolloutStopping, "Finished")
 	w.wantCondition(v1alpha1.ConditionReady, "False StopIsFinal")
-	w.walk(v1alpha1.CancelationForce, v1alpha1.CauseStopped)
-	w.settle()
+	w.walk(v1alpha1.CancellationForce, v1alpha1.CauseStopped)
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutStopped, "Finished")
 	w.wantSays(w.message(v1alpha1.ConditionSucceeded), "stopped by spec.state")
 }
 
-// A stop of a rollout that an invalidation had ended quietens the alarm. Its revert is a revert of a stop.
+// A stop of a rollout that an invalidation had ended quietens the alarm. Its revert is a revert of
+// a stop.
 func TestRevertOfAStopAfterAnInvalidation(t *testing.T) {
 	w := running(t, 4, nil)
-	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationSoft, w.now
-	w.settle()
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationSoft, w.now
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 	if w.rollout.Status.Stop != nil {
 		t.Errorf("an invalidation is recorded as a stop by spec: %+v", w.rollout.Status.Stop)
 	}
 	w.edit(stopWith("Force"))
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionStalled, "")
 	w.edit(inState(v1alpha1.IntentRunning))
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionStalled, "True StopIsFinal")
 	w.want(v1alpha1.RolloutStopped, "Finished")
 }
 
-// A finished rollout was not stopped. What is committed to it has no effect, and neither has its revert.
+// A finished rollout was not stopped. What is committed to it has no effect, and neither has its
+// revert.
 func TestStopOfAFinishedRolloutIsNotRecorded(t *testing.T) {
 	w := running(t, 2, nil)
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	for _, commit := range []func(*v1alpha1.RolloutSpec){stopWith("Force"), inState(v1alpha1.IntentRunning)} {
 		w.edit(commit)
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished")
 		w.wantCondition(v1alpha1.ConditionReady, "True Succeeded")
 	}
@@ -144,7 +151,8 @@ func TestStopOfAFinishedRolloutIsNotRecorded(t *testing.T) {
 	}
 }
 
-// No rollout waits for one that was stopped before its start, also when its spec says Running again.
+// No rollout waits for one that was stopped before its start, also when its spec says Running
+// again.
 func TestAStoppedRolloutIsNotWaitedFor(t *testing.T) {
 	now := epoch.Add(time.Hour)
 	newer := &v1alpha1.Rollout{}
@@ -153,34 +161,35 @@ func TestAStoppedRolloutIsNotWaitedFor(t *testing.T) {
 	if !CanStart(newer, set, now) {
 		t.Error("one that is about to start cannot start")
 	}
-	newer.Status.Stop = &v1alpha1.StopStatus{Cancelation: v1alpha1.CancelationSoft}
+	newer.Status.Stop = &v1alpha1.StopStatus{Cancellation: v1alpha1.CancellationSoft}
 	if CanStart(newer, set, now) {
 		t.Error("one that was stopped can start")
 	}
 }
 
-// Soft turns into Forced after the start, for good. Its revert changes nothing, holds back nobody, and says so until the end.
+// Soft turns into Forced after the start, for good. Its revert changes nothing, holds back nobody,
+// and says so until the end.
 func TestRevertOfForcedHasNoEffect(t *testing.T) {
 	kind := func(u v1alpha1.UpdateType) func(*v1alpha1.RolloutSpec) {
 		return func(s *v1alpha1.RolloutSpec) { s.Update.Type = u }
 	}
 	w := running(t, 2, kind(v1alpha1.UpdateTypeSoft))
 	w.edit(kind(v1alpha1.UpdateTypeForced))
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionReady, "True Progressing")
 	w.edit(kind(v1alpha1.UpdateTypeSoft))
-	w.settle()
+	w.stabilizationPeriod()
 	if got := UpdateOf(w.rollout).Type; got != v1alpha1.UpdateTypeForced {
 		t.Errorf("devices hear %s", got)
 	}
 	w.wantCondition(v1alpha1.ConditionStalled, "True ForcedIsFinal")
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 	w.wantCondition(v1alpha1.ConditionReady, "True Succeeded")
 
 	other := running(t, 2, kind(v1alpha1.UpdateTypeForced))
-	other.settle()
+	other.stabilizationPeriod()
 	if got := other.rollout.Status.UpdateType; got != "" {
 		t.Errorf("one that started as Forced records %q and would take Soft", got)
 	}

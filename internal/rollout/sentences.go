@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -26,8 +29,8 @@ func list(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// shorten cuts a sentence to at most n bytes, between characters.
-func shorten(s string, n int) string {
+// truncate cuts a sentence to at most n bytes, between characters.
+func truncate(s string, n int) string {
 	const cut = "..."
 	if len(s) <= n {
 		return s
@@ -35,5 +38,5 @@ func shorten(s string, n int) string {
 	return strings.ToValidUTF8(s[:n-len(cut)], "") + cut
 }
 
-// stamp writes a time into a sentence.
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+// formatTime writes a time into a sentence.
+func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }

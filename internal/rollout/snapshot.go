@@ -1,6 +1,11 @@
-// Package rollout decides what a rollout does next. A group has succeeded when 100*succeeded >= successThreshold*total; it has failed
-// when 100*failed > errorThreshold*(total - superseded - skipped); a group that was planned empty has succeeded and pauses nobody. Error is asked first. A group that has
-// lost all its results, or more than half of its members, pauses before the next one.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rollout decides what a rollout does next. A group has succeeded when 100*succeeded >=
+// successThreshold*total; it has failed when 100*failed > errorThreshold*(total - superseded -
+// skipped); a group that was planned empty has succeeded and pauses nobody. Error is asked first. A
+// group that has lost all its results, or more than half of its members, pauses before the next
+// one.
 //
 // Snapshot in, plan out: the package knows no client, no clock and no log.
 package rollout
@@ -21,20 +26,23 @@ type Snapshot struct {
 	Set *offer.Set
 	// Population is every target of the namespace, sorted by name. Asked only while a plan is made.
 	Population func() []*v1alpha1.Target
-	// Joiners are up to n targets that may join a dynamic rollout now, sorted by name: the selection means them and the set fits, they are in no group of this
-	// rollout, and no younger one has them or takes them. Asked only when a group has room; nil: nobody.
+	// Joiners are up to n targets that may join a dynamic rollout now, sorted by name: the
+	// selection means them and the set fits, they are in no group of this rollout, and no newer one
+	// has them or takes them. Asked only when a group has room; nil: nobody.
 	Joiners func(n int) []*v1alpha1.Target
-	// Groups are the DeploymentGroups of this rollout's uid whose planHash is status.plan.hash, by index.
+	// Groups are the DeploymentGroups of this rollout's uid whose planHash is status.plan.hash, by
+	// index.
 	Groups []Group
-	// Leftover are DeploymentGroups of this uid with another planHash: of a plan that was never finished or is no longer wanted.
+	// Leftover are DeploymentGroups of this uid with another planHash: of a plan that was never
+	// finished or is no longer wanted.
 	Leftover []*v1alpha1.DeploymentGroup
-	// Unreadable are the DeploymentGroups of this uid, and of the plan as far as that is known, that are stored and cannot be decoded.
-	// They are in neither Groups nor Leftover. Sorted.
+	// Unreadable are the DeploymentGroups of this uid, and of the plan as far as that is known,
+	// that are stored and cannot be decoded. They are in neither Groups nor Leftover. Sorted.
 	Unreadable []string
-	// Claims are what younger rollouts that have started take from this one, oldest first.
-	Claims []Claim
-	// Unsettled are the names of older rollouts that have not yet given up, in groups that have not opened, targets that this one
-	// shares. Sorted. Asked while the rollout is Starting.
+	// Claims are what newer rollouts that have started take from this one, oldest first.
+	Claims []Overlap
+	// Unsettled are the names of older rollouts that have not yet given up, in groups that have not
+	// opened, targets that this one shares. Sorted. Asked while the rollout is Starting.
 	Unsettled []string
 	// Neighbors are the other rollouts of the namespace, sorted by their place in the order. Asked
 	// before the start.
@@ -50,7 +58,8 @@ type Snapshot struct {
 // Group is one deployment group with its members.
 type Group struct {
 	Object *v1alpha1.DeploymentGroup
-	// Members are aligned with Object.Spec.Targets; nil: the Target is gone. Asked only when the tally does not suffice.
+	// Members are aligned with Object.Spec.Targets; nil: the Target is gone. Asked only when the
+	// tally does not suffice.
 	Members func() []*v1alpha1.Target
 	// Tally of the members, by the Rule of the Rollout as it was read and the bitmaps of Object.
 	Tally Tally
@@ -61,31 +70,33 @@ type Tally struct {
 	v1alpha1.Counts
 	// Superseded members; they are part of Canceled.
 	Superseded int32
-	// Unbegun members could begin and never have; they are part of Pending.
-	Unbegun int32
-	// Again counts those that failed and have another attempt ahead; they are InProgress by update.retries, Pending by spec.retry.
+	// Unbegun members could start and never have; they are part of Pending.
+	NotStarted int32
+	// Again counts those that failed and have another attempt ahead; they are InProgress by
+	// update.retries, Pending by spec.retry.
 	Again int32
 	// OfPending and OfInProgress count the obstacles of those.
 	OfPending, OfInProgress [obstacles]int32
-	// Open actions of the rollout in this group, and how many of them need not be asked to cancel any more: they are Canceling, or
-	// the device has refused.
+	// Open actions of the rollout in this group, and how many of them need not be asked to cancel
+	// any more: they are Canceling, or the device has refused.
 	Open, Canceling int32
-	// FailedSinceResume is how many failed after the last handled resumedAt; all that failed, when nothing has been resumed.
+	// FailedSinceResume is how many failed after the last handled resumedAt; all that failed, when
+	// nothing has been resumed.
 	FailedSinceResume int32
 	// Failures by code or message; nil: none.
 	Failures map[action.Failure]v1alpha1.FailureCount
 }
 
-// Claim is what one younger rollout takes from this one.
-type Claim struct {
+// Overlap is what one newer rollout takes from this one.
+type Overlap struct {
 	Name string
 	UID  string
 	// Content is the hash of what the newer rollout brings.
 	Content string
-	// OpenGroups is how many groups of the younger rollout have opened.
+	// OpenGroups is how many groups of the newer rollout have opened.
 	OpenGroups int32
-	// Started and Open are, group by group of this rollout, bitmaps over spec.targets of the members that the younger one has in any group and in an open group.
-	// nil: none.
+	// Started and Open are, group by group of this rollout, bitmaps over spec.targets of the
+	// members that the newer one has in any group and in an open group. nil: none.
 	Started, Open [][]byte
 }
 
@@ -93,12 +104,13 @@ type Claim struct {
 type Plan struct {
 	// Create these groups, then write Status, which makes them exist.
 	Create []*v1alpha1.DeploymentGroup
-	// Supersede writes these group statuses before Status: what a younger rollout took is given up, and who did not begin in time is left behind, before it is
-	// counted.
+	// Supersede writes these group statuses before Status: what a newer rollout took is given up,
+	// and who did not start in time is left behind, before it is counted.
 	Supersede []GroupStatus
 	// Status to be written, with the lock of the Rollout that was read.
 	Status v1alpha1.RolloutStatus
-	// Decided is true when Status is more than new counts: it is written at once, and only after a recount has confirmed it.
+	// Decided is true when Status is more than new counts: it is written at once, and only after a
+	// recount has confirmed it.
 	Decided bool
 	// Mirror writes these group statuses after Status.
 	Mirror []GroupStatus
@@ -108,8 +120,9 @@ type Plan struct {
 	Delete []*v1alpha1.DeploymentGroup
 	// DeleteSelf deletes the rollout: its set was invalidated with deleteRollouts.
 	DeleteSelf bool
-	// Walk asks for open actions to be folded: a stop that begun devices have to hear of.
-	Walk bool
+	// CancelOpenActions asks for open actions to be applied: a stop that started devices have to
+	// hear of.
+	CancelOpenActions bool
 	// Events tell people, once the status has landed.
 	Events []Event
 	// RecheckAfter is when time alone changes something; zero: only an event can.

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -17,7 +20,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// play lets devices, controllers and person take turns until nobody has anything to do. Without random, the turns go round.
+// play lets devices, controllers and person take turns until nobody has anything to do. Without
+// random, the turns go round.
 func (s story) play(t *testing.T, random *rand.Rand, crashes bool) []string {
 	w := newWorld(t, s.targets, s.spec)
 	if s.scene != nil {
@@ -107,7 +111,8 @@ type stage struct {
 	turns, idle int
 	// died: the controller did not live to carry out the whole plan of its last look.
 	died bool
-	// current: the controller has seen all that people have done. still: it wanted nothing then, and nothing but time has passed since.
+	// current: the controller has seen all that people have done. still: it wanted nothing then,
+	// and nothing but time has passed since.
 	current, still bool
 	lookedAt       time.Time
 	// patience, failures and denials are how often each device has waited, failed and said no.
@@ -116,7 +121,8 @@ type stage struct {
 	closed map[string]v1alpha1.ActionState
 }
 
-// actors in the order in which the turns go round. Time passes by itself once nobody has anything else to do.
+// actors in the order in which the turns go round. Time passes by itself once nobody has anything
+// else to do.
 func (s *stage) actors() []func() bool {
 	actors := []func() bool{s.controller}
 	for _, target := range s.population() {
@@ -148,7 +154,7 @@ func (s *stage) controller() bool {
 	before, due := s.rollout.Status, s.lookedAt.Add(s.wanted.RecheckAfter)
 	isDue := s.wanted.RecheckAfter > 0 && !s.now.Before(due)
 	s.died = false
-	s.look()
+	s.planner()
 	p := s.wanted                 // also what a crash has cut off
 	if !s.died && p.Join == nil { // who joined is counted in the next look
 		s.checkRecount()
@@ -161,7 +167,7 @@ func (s *stage) controller() bool {
 	return acted || p.RecheckAfter > 0 && p.RecheckAfter <= joinPause
 }
 
-// targetController looks at the first target that there is something to note or to fold of.
+// targetController looks at the first target that there is something to note or to apply of.
 func (s *stage) targetController() bool {
 	for _, t := range s.population() {
 		if s.lookAt(t.Name) {
@@ -191,7 +197,8 @@ func (s *stage) person() bool {
 	return true
 }
 
-// clock lets time pass until it changes something, when everybody waits for just that; in a random order also now and then before.
+// clock lets time pass until it changes something, when everybody waits for just that; in a random
+// order also now and then before.
 func (s *stage) clock() bool {
 	next := s.nextHour(s.lookedAt)
 	if next.IsZero() || !s.story.hours(s.world) || s.idle <= len(s.targets)+len(s.story.newcomers)+3 && (s.random == nil || s.random.IntN(10) > 0) {
@@ -206,24 +213,24 @@ func (s *stage) device(name string) bool {
 	if s.targets[name] == nil {
 		return false
 	}
-	folded, is := s.fold(name), s.story.devices[name]
+	applied, is := s.applyReport(name), s.story.devices[name]
 	o := s.offer(name)
 	switch {
 	case o.Kind == offer.Nothing, s.shrugs(name, o):
 	case s.patience[name] < is.slow:
 		s.patience[name]++
-		folded = folded || is.slow < never
+		applied = applied || is.slow < never
 	default:
-		s.patience[name], folded = 0, true
+		s.patience[name], applied = 0, true
 		s.does(name, o)
 	}
-	if folded {
+	if applied {
 		s.still = false
 	}
-	return folded
+	return applied
 }
 
-// shrugs tells whether a device does not care for what it is offered.
+// shrugs reports whether a device does not care for what it is offered.
 func (s *stage) shrugs(name string, o offer.Offer) bool {
 	is := s.story.devices[name]
 	switch {
@@ -242,13 +249,13 @@ func (s *stage) does(name string, o offer.Offer) {
 	is, a := s.story.devices[name], o.Action
 	switch {
 	case a == nil:
-		s.checkBirth(name, o)
+		s.checkCreation(name, o)
 		s.take(name, o)
 	case o.Kind == offer.Confirm && s.denials[name] < is.denies:
 		s.denials[name]++
 		s.answer(name, o, action.Deny, "")
 	case o.Kind == offer.Confirm:
-		s.checkBirth(name, o)
+		s.checkCreation(name, o)
 		s.answer(name, o, action.Confirm, "")
 	case o.Kind == offer.Cancel && is.refuses:
 		s.answer(name, o, action.CancelRejected, "")
@@ -272,10 +279,10 @@ func (s *stage) answer(name string, o offer.Offer, e action.Event, code string) 
 	if message, ok := strings.CutPrefix(code, saysOnly); ok {
 		r.StatusCode, r.Details = "", []string{message}
 	}
-	action.Fold(&s.targets[name].Status, r)
+	action.Apply(&s.targets[name].Status, r)
 }
 
-// saysOnly begins the code of a device that sends the rest as a message, and no code.
+// saysOnly starts the code of a device that sends the rest as a message, and no code.
 const saysOnly = "says "
 
 // isNamed reports whether a failed action is among those that retries tries again.
@@ -286,20 +293,21 @@ func isNamed(retries *v1alpha1.Retries, a *v1alpha1.Action) bool {
 	return len(retries.StatusCodes)+len(retries.Messages) == 0 || slices.Contains(retries.StatusCodes, a.StatusCode)
 }
 
-// checkBirth: nothing begins on a target that is held, outside a window, or before its rollout awaits it.
-func (s *stage) checkBirth(name string, o offer.Offer) {
+// checkCreation: nothing starts on a target that is held, outside a window, or before its rollout
+// awaits it.
+func (s *stage) checkCreation(name string, o offer.Offer) {
 	s.t.Helper()
 	if s.targets[name].Spec.Hold {
-		s.t.Errorf("%s begins while it is held", name)
+		s.t.Errorf("%s starts while it is held", name)
 	}
 	if o.Action != nil && o.Action.Source.UID != s.rollout.UID || o.Intent != nil && o.Intent.Source.UID != s.rollout.UID {
 		return
 	}
 	if s.spec().Update.MaintenanceWindow != nil && !isNight(s.world) {
-		s.t.Errorf("%s begins at %s, outside the window", name, s.now)
+		s.t.Errorf("%s starts at %s, outside the window", name, s.now)
 	}
 	if b := s.bucket(name); s.current && b != Pending && b != InProgress {
-		s.t.Errorf("%s begins and was counted %s", name, b)
+		s.t.Errorf("%s starts and was counted %s", name, b)
 	}
 }
 
@@ -317,7 +325,8 @@ func (s *stage) check() {
 	}
 }
 
-// checkActions: closed is closed, no attempt is made twice, one too many or before its time, and nothing begins after an invalidation.
+// checkActions: closed is closed, no attempt is made twice, one too many or before its time, and
+// nothing starts after an invalidation.
 func (s *stage) checkActions(name string, actions []v1alpha1.Action) {
 	s.t.Helper()
 	var last *v1alpha1.Action
@@ -333,17 +342,17 @@ func (s *stage) checkActions(name string, actions []v1alpha1.Action) {
 		if a.Source.UID != s.rollout.UID {
 			continue
 		}
-		if at := s.invalidatedAt(); !at.IsZero() && a.BeganAt.After(at) {
-			s.t.Errorf("%s began after the invalidation", key)
+		if at := s.invalidatedAt(); !at.IsZero() && a.StartedAt.After(at) {
+			s.t.Errorf("%s started after the invalidation", key)
 		}
 		s.checkAttempt(key, last, a)
 		last = a
 	}
 }
 
-// invalidatedAt is since when nothing may begin any more; zero: it may.
+// invalidatedAt is since when nothing may start any more; zero: it may.
 func (s *stage) invalidatedAt() time.Time {
-	if s.set == nil || s.set.Invalidation == v1alpha1.CancelationNone {
+	if s.set == nil || s.set.Invalidation == v1alpha1.CancellationNone {
 		return time.Time{}
 	}
 	return s.set.InvalidatedAt
@@ -361,9 +370,9 @@ func (s *stage) checkAttempt(key string, last, a *v1alpha1.Action) {
 	case last == nil || asked:
 	case last.State != v1alpha1.ActionError || retries == nil || last.Source.Attempt > retries.Limit || !isNamed(retries, last):
 		s.t.Errorf("%s is attempt %d, and the last one, %s %s, was the last one", key, a.Source.Attempt, last.State, last.StatusCode)
-	case a.Update.Superseding == v1alpha1.SupersedingQueue: // it may have begun for something older of the same content, and been adopted when its time had come
-	case a.BeganAt.Sub(last.ClosedAt.Time) < time.Duration(*retries.BackoffSeconds)*time.Second:
-		s.t.Errorf("%s began %s after the last attempt failed", key, a.BeganAt.Sub(last.ClosedAt.Time))
+	case a.Update.Superseding == v1alpha1.SupersedingQueue: // it may have started for something older of the same content, and been adopted when its time had come
+	case a.StartedAt.Sub(last.ClosedAt.Time) < time.Duration(*retries.BackoffSeconds)*time.Second:
+		s.t.Errorf("%s started %s after the last attempt failed", key, a.StartedAt.Sub(last.ClosedAt.Time))
 	}
 }
 
@@ -384,7 +393,8 @@ func (s *stage) checkMembership() {
 	}
 }
 
-// checkRecount: what a look writes equals a recount of the world it leaves, but for closed groups, whose counts are history.
+// checkRecount: what a look writes equals a recount of the world it leaves, but for closed groups,
+// whose counts are history.
 func (s *stage) checkRecount() {
 	s.t.Helper()
 	for i, g := range s.snapshot().Groups[:len(s.rollout.Status.Groups)] {
@@ -400,24 +410,25 @@ func (s *stage) checkRecount() {
 // checkNewcomers: in the end, whoever may join a rollout that takes targets in has joined.
 func (s *stage) checkNewcomers() {
 	s.t.Helper()
-	if s.state() == v1alpha1.RolloutRunning && s.condition(v1alpha1.ConditionStalled) == "" && newLook(s.snapshot()).growthEnd() == "" {
+	if s.state() == v1alpha1.RolloutRunning && s.condition(v1alpha1.ConditionStalled) == "" && newPlanner(s.snapshot()).growthEnd() == "" {
 		if left := s.joiners(100); len(left) > 0 {
 			s.t.Errorf("%s never joined", left[0].Name)
 		}
 	}
 }
 
-// checkEnd: in the end nothing more is wanted, everybody has heard of a stop, and whoever may join has joined.
+// checkEnd: in the end nothing more is wanted, everybody has heard of a stop, and whoever may join
+// has joined.
 func (s *stage) checkEnd() {
 	s.t.Helper()
-	p := s.settle()
+	p := s.stabilizationPeriod()
 	s.checkRecount()
 	s.checkOffers()
 	s.checkNewcomers()
-	if p.Walk {
+	if p.CancelOpenActions {
 		s.t.Error("somebody has still to hear of the stop")
 	}
-	if l := newLook(s.snapshot()); s.state() == v1alpha1.RolloutRunning && s.spec().Dynamic == nil && l.decisive() == nil {
+	if l := newPlanner(s.snapshot()); s.state() == v1alpha1.RolloutRunning && s.spec().Dynamic == nil && l.decisive() == nil {
 		s.t.Error("nobody is awaited, and the rollout has not finished")
 	}
 	if s.deeds < len(s.story.person) {

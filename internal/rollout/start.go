@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -10,8 +13,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// prepare takes a rollout that has not started to its start: there is a set to assign, a plan of it, agreement to the plan, and it is time.
-func (l *look) prepare() bool {
+// prepare takes a rollout that has not started to its start: there is a set to assign, a plan of
+// it, agreement to the plan, and it is time.
+func (l *planner) prepare() bool {
 	if l.hasStarted() || l.isOver() {
 		return false
 	}
@@ -26,21 +30,22 @@ func (l *look) prepare() bool {
 }
 
 // gates before the start, in order.
-var gates = []func(*look) bool{
-	(*look).hasSet,
-	(*look).hasWindow,
-	(*look).hasPlan,
-	(*look).hasGroups,
-	(*look).isApproved,
-	(*look).isWanted,
-	(*look).isTime,
-	(*look).isUnambiguous,
+var gates = []func(*planner) bool{
+	(*planner).hasSet,
+	(*planner).hasWindow,
+	(*planner).hasPlan,
+	(*planner).hasGroups,
+	(*planner).isApproved,
+	(*planner).isWanted,
+	(*planner).isTime,
+	(*planner).isUnambiguous,
 }
 
-// hasSet: what the rollout lacks of its set may still be on its way, for Git applies manifests in any order; only then is it a problem.
-func (l *look) hasSet() bool {
+// hasSet: what the rollout lacks of its set may still be on its way, for Git applies manifests in
+// any order; only then is it a problem.
+func (l *planner) hasSet() bool {
 	l.missSetNow()
-	end := l.Rollout.CreationTimestamp.Add(l.settle())
+	end := l.Rollout.CreationTimestamp.Add(l.stabilizationPeriod())
 	isNew := l.Now.Before(end)
 	if !isNew {
 		end = noTime
@@ -54,8 +59,9 @@ func (l *look) hasSet() bool {
 	return l.problem == nil
 }
 
-// hasWindow: the start freezes the maintenance window, and one that never opens would hold everybody for good.
-func (l *look) hasWindow() bool {
+// hasWindow: the start freezes the maintenance window, and one that never opens would hold
+// everybody for good.
+func (l *planner) hasWindow() bool {
 	err := offer.CheckWindow(l.spec.Update.MaintenanceWindow, l.Now)
 	if err != nil {
 		l.stall(v1alpha1.ReasonInvalidSpec, "spec.update.maintenanceWindow.%v", err)
@@ -63,7 +69,7 @@ func (l *look) hasWindow() bool {
 	return err == nil
 }
 
-func (l *look) isApproved() bool {
+func (l *planner) isApproved() bool {
 	if !l.RequireApproval && !l.spec.ApprovalRequired {
 		return true
 	}
@@ -81,7 +87,7 @@ func (l *look) isApproved() bool {
 }
 
 // isWanted asks what spec.state wants.
-func (l *look) isWanted() bool {
+func (l *planner) isWanted() bool {
 	l.status.State = v1alpha1.RolloutReady
 	switch l.spec.State {
 	case v1alpha1.IntentPlanned:
@@ -94,20 +100,20 @@ func (l *look) isWanted() bool {
 	return false
 }
 
-func (l *look) isTime() bool {
+func (l *planner) isTime() bool {
 	if l.spec.StartAt == nil || !l.spec.StartAt.After(l.Now) {
 		return true
 	}
-	l.wait(v1alpha1.ReasonWaitingForStart, l.spec.StartAt.Time, "%s", l.withEmptyGroups(fmt.Sprintf("starts at %s (spec.startAt)", stamp(l.spec.StartAt.Time))))
+	l.wait(v1alpha1.ReasonWaitingForStart, l.spec.StartAt.Time, "%s", l.withEmptyGroups(fmt.Sprintf("starts at %s (spec.startAt)", formatTime(l.spec.StartAt.Time))))
 	return false
 }
 
 // grace is how long a new plan may take until its groups are seen.
 const grace = time.Minute
 
-// hasGroups waits until every group of the plan is seen: nobody can review half a plan, and a start over it would take the rest for lost. Once they have been seen,
-// a group that is missing is lost.
-func (l *look) hasGroups() bool {
+// hasGroups waits until every group of the plan is seen: nobody can review half a plan, and a start
+// over it would take the rest for lost. Once they have been seen, a group that is missing is lost.
+func (l *planner) hasGroups() bool {
 	missing := l.missing()
 	if len(missing) == 0 {
 		return true
@@ -121,8 +127,8 @@ func (l *look) hasGroups() bool {
 	return false
 }
 
-// hadGroups tells whether an earlier look has seen all groups of this plan.
-func (l *look) hadGroups() bool {
+// hadGroups reports whether an earlier look has seen all groups of this plan.
+func (l *planner) hadGroups() bool {
 	was := &l.Rollout.Status
 	if was.Plan == nil || was.Plan.Hash != l.status.Plan.Hash {
 		return false
@@ -131,15 +137,16 @@ func (l *look) hadGroups() bool {
 	return was.State != v1alpha1.RolloutCreating || stalled != nil && stalled.Reason == v1alpha1.ReasonGroupLost
 }
 
-// start is the first write of a rollout that starts. It freezes the spec, and comes before any side effect.
-func (l *look) start() {
+// start is the first write of a rollout that starts. It freezes the spec, and comes before any side
+// effect.
+func (l *planner) start() {
 	l.status.State, l.status.StartedAt = v1alpha1.RolloutStarting, micro(l.Now)
 	for i := range l.status.Groups {
 		l.at(i).State = v1alpha1.GroupScheduled
 	}
 	l.wait(v1alpha1.ReasonProgressing, noTime, "the first group is about to open")
-	l.tell(EventStarted, "started: %s in %s", targets(l.status.Plan.Targets), counted(len(l.groups), "group"))
+	l.event(EventStarted, "started: %s in %s", targets(l.status.Plan.Targets), counted(len(l.groups), "group"))
 }
 
 // rest: a finished rollout wants nothing.
-func (l *look) rest() bool { return l.isOver() }
+func (l *planner) rest() bool { return l.isOver() }

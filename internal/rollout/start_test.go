@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -35,12 +38,12 @@ func TestNotStarted(t *testing.T) {
 			"Creating", "Unknown DistributionSetNotReady", true, "DistributionSet firmware-2 is not ready: it is being locked", 0,
 		},
 		"the set may still be on its way": {
-			func(w *world) { w.set, w.rollout.Spec.SettleSeconds = nil, num(30) },
+			func(w *world) { w.set, w.rollout.Spec.StabilizationSeconds = nil, num(30) },
 			"Creating", "Unknown ReferenceNotFound", true, "there is no DistributionSet firmware-2", 29 * time.Second,
 		},
 		"the set was invalidated": {
 			func(w *world) {
-				w.set.Invalidation, w.set.InvalidationReason = v1alpha1.CancelationNone, "bricks the modem"
+				w.set.Invalidation, w.set.InvalidationReason = v1alpha1.CancellationNone, "bricks the modem"
 			},
 			"Creating", "False DistributionSetInvalid", false, "was invalidated (bricks the modem) and cannot be assigned again: set spec.update.distributionSet to another set", 0,
 		},
@@ -67,12 +70,12 @@ func TestNotStarted(t *testing.T) {
 			"Creating", "False NoTargets", false, "none of the 4 targets of namespace fleet is selected", 0,
 		},
 		"membership is still changing": {
-			func(w *world) { w.rollout.Spec.SettleSeconds = num(30) },
-			"Creating", "Unknown Settling", true, "4 targets selected so far; the plan is made when membership has been quiet for 30 seconds", 29 * time.Second,
+			func(w *world) { w.rollout.Spec.StabilizationSeconds = num(30) },
+			"Creating", "Unknown Stabilizing", true, "4 targets selected so far; the plan is made when membership has been quiet for 30 seconds", 29 * time.Second,
 		},
 		"nothing is selected yet": {
-			func(w *world) { w.rollout.Spec.SettleSeconds, w.targets = num(30), nil },
-			"Creating", "Unknown Settling", true, "0 targets selected so far", 29 * time.Second,
+			func(w *world) { w.rollout.Spec.StabilizationSeconds, w.targets = num(30), nil },
+			"Creating", "Unknown Stabilizing", true, "0 targets selected so far", 29 * time.Second,
 		},
 		"nobody has approved": {
 			func(w *world) { w.rollout.Spec.ApprovalRequired = true },
@@ -108,7 +111,7 @@ func TestNotStarted(t *testing.T) {
 		},
 		"another rollout of the same moment goes first and has not started": {
 			func(w *world) { w.addNeighbor("older", nil, "dev-01") },
-			"Ready", "Unknown Settling", true, "waits, at most until 2026-03-01T10:01:00Z, for rollout older to start: it shares targets with this one and was created at 2026-03-01T10:00:00Z", 4 * time.Second,
+			"Ready", "Unknown Stabilizing", true, "waits, at most until 2026-03-01T10:01:00Z, for rollout older to start: it shares targets with this one and was created at 2026-03-01T10:00:00Z", 4 * time.Second,
 		},
 		"an older rollout has not given up": {
 			func(w *world) { w.unsettled = []string{"older", "oldest"} },
@@ -123,7 +126,7 @@ func TestNotStarted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 4, groupCount(2))
 			tt.world(w)
-			p := w.settle()
+			p := w.stabilizationPeriod()
 			if w.state() != tt.wantState {
 				t.Errorf("state %s, want %s", w.state(), tt.wantState)
 			}
@@ -153,29 +156,29 @@ func TestW05_ItRecoversWhenTheCauseIsGone(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	set := w.set
 	w.set = nil
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionStalled, "True ReferenceNotFound")
 	w.set = set
 	w.unsettled = []string{"older"}
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionStalled, "")
 	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
 	w.unsettled = nil
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 }
 
 func TestTheStartIsWrittenBeforeAnySideEffect(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
-	p := w.look()
+	p := w.planner()
 	if len(p.Create) != 2 || p.Status.Plan == nil || !p.Decided {
 		t.Fatalf("the first look makes the plan: %+v", p)
 	}
-	p = w.look()
+	p = w.planner()
 	if p.Status.State != v1alpha1.RolloutStarting || p.Status.StartedAt == nil || w.states() != "Scheduled Scheduled" {
 		t.Fatalf("the second look starts: %s, %s", p.Status.State, w.states())
 	}
-	p = w.look()
+	p = w.planner()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 	if got := p.Status.Groups[0].Pending; got != 2 {
 		t.Errorf("the write that opens a group counts %d pending, want 2", got)
@@ -185,7 +188,7 @@ func TestTheStartIsWrittenBeforeAnySideEffect(t *testing.T) {
 func TestThePlanIsMadeOnce(t *testing.T) {
 	planned := func(t *testing.T) *world {
 		w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.State = num(2), v1alpha1.IntentPlanned })
-		w.settle()
+		w.stabilizationPeriod()
 		return w
 	}
 	t.Run("targets that appear or vanish do not change it", func(t *testing.T) {
@@ -193,7 +196,7 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 		hash := w.planHash()
 		w.addTarget("dev-99")
 		delete(w.targets, "dev-01")
-		w.settle()
+		w.stabilizationPeriod()
 		if w.planHash() != hash {
 			t.Error("the plan changed")
 		}
@@ -208,7 +211,7 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 			s.Approval = &v1alpha1.Approval{PlanHash: w.planHash()}
 			s.GroupCount = num(4)
 		})
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready Ready Ready")
 		if len(w.groups) != 4 {
 			t.Errorf("%d groups are left, want the 4 of the new plan", len(w.groups))
@@ -217,27 +220,27 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 			t.Errorf("told: %s", last)
 		}
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.Approval.PlanHash = w.planHash() })
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled Scheduled")
 	})
-	t.Run("an edit of the brakes in the commit of the approval un-approves", func(t *testing.T) {
+	t.Run("an edit of the automatic pauses in the commit of the approval un-approves", func(t *testing.T) {
 		w := planned(t)
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorBudget = &v1alpha1.ErrorBudget{Count: num(2)} })
-		w.settle()
+		w.stabilizationPeriod()
 		reviewed := w.planHash()
 		w.edit(func(s *v1alpha1.RolloutSpec) {
 			s.ApprovalRequired, s.State = true, v1alpha1.IntentRunning
 			s.Approval = &v1alpha1.Approval{PlanHash: reviewed}
 			s.ErrorBudget, s.MinimumReports = nil, 20000
 		})
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready")
 	})
 	t.Run("another content of the set makes a new one", func(t *testing.T) {
 		w := planned(t)
 		hash := w.planHash()
 		w.set.ContentHash = "other"
-		w.settle()
+		w.stabilizationPeriod()
 		if w.planHash() == hash || w.rollout.Status.Plan.ContentHash != "other" {
 			t.Errorf("plan %+v", w.rollout.Status.Plan)
 		}
@@ -249,7 +252,7 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 		w := running(t, 4, groupCount(2))
 		hash := w.planHash()
 		w.set.ContentHash = "other"
-		w.settle()
+		w.stabilizationPeriod()
 		if w.planHash() != hash {
 			t.Error("the plan changed")
 		}
@@ -263,11 +266,11 @@ func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
 		w := newWorld(t, 4, groupCount(2))
 		p := Next(w.snapshot())
 		w.apply(Plan{Create: p.Create[:1]})
-		p = w.look()
+		p = w.planner()
 		if len(p.Create) != 1 || len(p.Delete) != 0 {
 			t.Errorf("creates %d, deletes %d", len(p.Create), len(p.Delete))
 		}
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 	})
 	t.Run("another plan sweeps them away", func(t *testing.T) {
@@ -275,7 +278,7 @@ func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
 		p := Next(w.snapshot())
 		w.apply(Plan{Create: p.Create})
 		w.addTarget("dev-99")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 		if len(w.groups) != 2 || w.rollout.Status.Targets.Targets != 5 {
 			t.Errorf("%d groups over %d targets", len(w.groups), w.rollout.Status.Targets.Targets)
@@ -283,16 +286,16 @@ func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
 	})
 	t.Run("groups that are not seen yet delay the start", func(t *testing.T) {
 		w := newWorld(t, 4, groupCount(2))
-		w.look()
+		w.planner()
 		hidden := w.groups
 		w.groups = hidden[:1]
-		p := w.settle()
+		p := w.stabilizationPeriod()
 		w.wantCondition(v1alpha1.ConditionReconciling, "True Planning")
 		if p.RecheckAfter == 0 {
 			t.Error("does not look again")
 		}
 		w.groups = hidden
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 	})
 }
@@ -302,7 +305,7 @@ func TestALostGroupStopsEverythingAndIsNeverReplaced(t *testing.T) {
 	hash, lost := w.planHash(), w.groups[1]
 	w.groups = slices.Delete(slices.Clone(w.groups), 1, 2)
 	w.succeed("dev-01", "dev-02")
-	p := w.settle()
+	p := w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled")
 	w.wantCondition(v1alpha1.ConditionStalled, "True GroupLost")
 	w.wantSays(w.message(v1alpha1.ConditionStalled), "group group-2 is gone and nobody else knows its members: delete and re-create the rollout")
@@ -313,11 +316,11 @@ func TestALostGroupStopsEverythingAndIsNeverReplaced(t *testing.T) {
 		t.Errorf("counts %+v", got)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled Scheduled")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 	w.groups = append(w.groups, lost)
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionStalled, "")
 	w.want(v1alpha1.RolloutRunning, "Finished Running Scheduled")
 }
@@ -327,15 +330,16 @@ func TestAStartedRolloutOpensNothingWithoutItsSet(t *testing.T) {
 	w.succeed("dev-01", "dev-02")
 	set := w.set
 	w.set = nil
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Scheduled")
 	w.wantCondition(v1alpha1.ConditionStalled, "True ReferenceNotFound")
 	w.set = &offer.Set{Name: set.Name, ContentHash: set.ContentHash, Deployable: true}
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
-// Nobody is asked to approve, or to start, a plan of which a group is gone: it could not be reviewed and never start.
+// Nobody is asked to approve, or to start, a plan of which a group is gone: it could not be
+// reviewed and never start.
 func TestAGroupThatIsLostBeforeTheStartIsSaidAtOnce(t *testing.T) {
 	for name, edit := range map[string]func(*v1alpha1.RolloutSpec){
 		"awaiting approval": func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ApprovalRequired = num(2), true },
@@ -343,11 +347,11 @@ func TestAGroupThatIsLostBeforeTheStartIsSaidAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 4, edit)
-			w.settle()
+			w.stabilizationPeriod()
 			hash := w.planHash()
 			w.groups = w.groups[:1]
 			for range 2 {
-				p := w.settle()
+				p := w.stabilizationPeriod()
 				w.wantCondition(v1alpha1.ConditionStalled, "True GroupLost")
 				if len(p.Create) > 0 || w.planHash() != hash {
 					t.Error("the group was replaced")
@@ -357,11 +361,11 @@ func TestAGroupThatIsLostBeforeTheStartIsSaidAtOnce(t *testing.T) {
 	}
 }
 
-// A new plan would begin all over again, perhaps with other targets.
+// A new plan would start all over again, perhaps with other targets.
 func TestAWipedStatusIsNotAFreshStart(t *testing.T) {
 	w := running(t, 4, groupCount(2))
 	w.rollout.Status = v1alpha1.RolloutStatus{ObservedGeneration: -1}
-	p := w.settle()
+	p := w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionStalled, "True GroupLost")
 	if len(w.groups) != 2 || len(p.Create)+len(p.Delete) > 0 {
 		t.Errorf("%d groups are left", len(w.groups))

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -13,19 +16,20 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// write completes the plan: counts, what is waited for, conditions, and what the groups have to mirror.
-func (l *look) write() Plan {
+// write completes the plan: counts, what is waited for, conditions, and what the groups have to
+// mirror.
+func (l *planner) write() Plan {
 	l.countGroups()
 	l.status.Failures = l.failures()
 	l.keepClock()
 	l.recordType()
 	l.recheck(l.nextDeadline())
 	l.recheck(l.nextAbandonment())
-	l.sentence()
+	l.describeWaiting()
 	l.judge()
 	l.status.Conditions = l.allConditions()
-	l.tellInvalidated()
-	l.tellStalled()
+	l.announceInvalidated()
+	l.announceStalled()
 	l.mirror()
 	l.sweep()
 	l.join()
@@ -36,7 +40,7 @@ func (l *look) write() Plan {
 }
 
 // recordType writes down that a rollout started as Soft and, once it was raised, that it is Forced.
-func (l *look) recordType() {
+func (l *planner) recordType() {
 	switch s := l.status; {
 	case s.StartedAt == nil:
 		s.UpdateType = ""
@@ -47,7 +51,8 @@ func (l *look) recordType() {
 	}
 }
 
-// UpdateOf returns what a rollout brings to a device: once update.type was raised from Soft to Forced, it stays Forced.
+// UpdateOf returns what a rollout brings to a device: once update.type was raised from Soft to
+// Forced, it stays Forced.
 func UpdateOf(r *v1alpha1.Rollout) v1alpha1.Update {
 	update := r.Spec.Update
 	if r.Status.UpdateType == v1alpha1.UpdateTypeForced {
@@ -56,7 +61,7 @@ func UpdateOf(r *v1alpha1.Rollout) v1alpha1.Update {
 	return update
 }
 
-func (l *look) countGroups() {
+func (l *planner) countGroups() {
 	for i, g := range l.groups {
 		l.at(i).Counts = l.counts(g)
 		l.noteCounted(g)
@@ -71,7 +76,7 @@ func (l *look) countGroups() {
 const maxFailures = 10
 
 // failures merges the tables of all groups.
-func (l *look) failures() []v1alpha1.FailureCount {
+func (l *planner) failures() []v1alpha1.FailureCount {
 	lines := map[action.Failure]v1alpha1.FailureCount{}
 	for _, g := range l.groups {
 		for _, line := range l.failuresOf(g) {
@@ -82,8 +87,9 @@ func (l *look) failures() []v1alpha1.FailureCount {
 	return table(slices.Collect(maps.Values(lines)))
 }
 
-// failuresOf a group. Once closed, they are history like its counts: what was told to the group when it closed.
-func (l *look) failuresOf(g *group) []v1alpha1.FailureCount {
+// failuresOf a group. Once closed, they are history like its counts: what was told to the group
+// when it closed.
+func (l *planner) failuresOf(g *group) []v1alpha1.FailureCount {
 	if l.isHistory(g) && len(g.stored.Failures) > 0 {
 		return g.stored.Failures
 	}
@@ -98,8 +104,8 @@ func table(lines []v1alpha1.FailureCount) []v1alpha1.FailureCount {
 	return out[:min(len(out), maxFailures)]
 }
 
-// mostOften names the most frequent of failures that are sorted, as the end of a sentence. It is empty where no device gave a code or a
-// message.
+// mostOften names the most frequent of failures that are sorted, as the end of a sentence. It is
+// empty where no device gave a code or a message.
 func mostOften(failures []v1alpha1.FailureCount) string {
 	const longest = 160
 	for _, f := range failures {
@@ -129,10 +135,11 @@ func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {
 	return a
 }
 
-// mirror tells the groups what has become of them, when their state or bitmaps have changed, or when they have closed; for counts alone it does not. A group that is
-// written already in this look gets it in the next. The look that starts leaves all of it to the next one, which opens the first group and must not wait until
-// hundreds of groups have been told that they are scheduled.
-func (l *look) mirror() {
+// mirror tells the groups what has become of them, when their state or bitmaps have changed, or
+// when they have closed; for counts alone it does not. A group that is written already in this look
+// gets it in the next. The look that starts leaves all of it to the next one, which opens the first
+// group and must not wait until hundreds of groups have been told that they are scheduled.
+func (l *planner) mirror() {
 	if l.hasStarted() && l.Rollout.Status.StartedAt == nil {
 		return
 	}
@@ -155,8 +162,9 @@ func (l *look) mirror() {
 	}
 }
 
-// stayQuiet leaves alone what changes with the hour, unless something else is written: no window costs a write when it opens or closes.
-func (l *look) stayQuiet() {
+// stayQuiet leaves alone what changes with the hour, unless something else is written: no window
+// costs a write when it opens or closes.
+func (l *planner) stayQuiet() {
 	if w, old := l.status.WaitingFor, l.Rollout.Status.WaitingFor; w != nil && old != nil && l.spec.Update.MaintenanceWindow != nil {
 		until := w.Until
 		w.Until = old.Until
@@ -166,7 +174,7 @@ func (l *look) stayQuiet() {
 		w.Until = until
 	}
 	if !equality.Semantic.DeepEqual(l.Rollout.Status, *l.status) {
-		l.windClock()
+		l.advanceClock()
 	}
 }
 

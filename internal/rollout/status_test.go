@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -16,8 +19,8 @@ import (
 
 func TestNewCountsAloneDecideNothing(t *testing.T) {
 	w := running(t, 20, groupCount(2))
-	w.begin("dev-01")
-	p := w.look()
+	w.openFirstGroup("dev-01")
+	p := w.planner()
 	if p.Decided || len(p.Events) > 0 || len(p.Mirror) > 0 {
 		t.Errorf("decided %v, events %v, mirrors %d", p.Decided, p.Events, len(p.Mirror))
 	}
@@ -25,7 +28,7 @@ func TestNewCountsAloneDecideNothing(t *testing.T) {
 		t.Errorf("counts %+v", p.Status.Targets)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 1 })
-	if p := w.look(); !p.Decided || p.Status.ObservedGeneration != w.rollout.Generation {
+	if p := w.planner(); !p.Decided || p.Status.ObservedGeneration != w.rollout.Generation {
 		t.Error("a new generation is to be acknowledged at once")
 	}
 }
@@ -34,7 +37,7 @@ func TestAGroupMirrorsItsStateNotItsCounts(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	var got []string
 	for range 6 {
-		for _, m := range w.look().Mirror {
+		for _, m := range w.planner().Mirror {
 			got = append(got, m.Object.Spec.Group+" "+string(m.Status.State))
 		}
 	}
@@ -60,7 +63,7 @@ func TestAGroupThatMissedItsMirrorGetsItLater(t *testing.T) {
 	if w.groups[0].Status.State != "" {
 		t.Fatalf("the group is %s", w.groups[0].Status.State)
 	}
-	w.settle()
+	w.stabilizationPeriod()
 	if s := w.groups[0].Status; s.State != v1alpha1.GroupRunning || s.OpenedAt == nil || !s.OpenedAt.Equal(w.rollout.Status.Groups[0].OpenedAt) {
 		t.Errorf("the group mirrors %+v", s)
 	}
@@ -77,12 +80,12 @@ func TestATransitionIsAsOldAsItsAnswer(t *testing.T) {
 	first := since()
 	w.tick(time.Hour)
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	if !since().Equal(first) {
 		t.Error("a new message moved the transition")
 	}
 	w.set.Deployable = false
-	w.settle()
+	w.stabilizationPeriod()
 	if !since().Equal(w.now) {
 		t.Error("a new answer did not move the transition")
 	}
@@ -90,13 +93,13 @@ func TestATransitionIsAsOldAsItsAnswer(t *testing.T) {
 
 func TestEveryDecisionIsToldOnce(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
-	w.settle()
+	w.stabilizationPeriod()
 	w.tick(time.Second)
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.succeed("dev-03", "dev-04")
-	w.settle()
-	w.settle()
+	w.stabilizationPeriod()
+	w.stabilizationPeriod()
 	var got []string
 	for _, line := range w.log {
 		got = append(got, strings.Fields(line)[2])
@@ -109,7 +112,7 @@ func TestEveryDecisionIsToldOnce(t *testing.T) {
 
 func TestSentencesFitTheirFields(t *testing.T) {
 	long := strings.Repeat("ä", 600)
-	if got := shorten(long, 512); len(got) > 512 || !utf8.ValidString(got) || !strings.HasSuffix(got, "...") {
+	if got := truncate(long, 512); len(got) > 512 || !utf8.ValidString(got) || !strings.HasSuffix(got, "...") {
 		t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
 	}
 	if got := list([]string{"a", "b", "c", "d", "e", "f", "g"}); got != "a, b, c, d, e and 2 more" {
@@ -124,7 +127,7 @@ func TestTheTenMostFrequentFailures(t *testing.T) {
 	}
 	w.fail("o", "dev-20", "dev-21")
 	w.fail("n", "dev-22")
-	w.settle()
+	w.stabilizationPeriod()
 	got := ""
 	for _, line := range w.rollout.Status.Failures {
 		got += line.StatusCode
@@ -134,7 +137,8 @@ func TestTheTenMostFrequentFailures(t *testing.T) {
 	}
 }
 
-// Devices that failed are scrapped when all is over. What they failed with is still to be read, as are the counts.
+// Devices that failed are scrapped when all is over. What they failed with is still to be read, as
+// are the counts.
 func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 	failures := func(w *world) string {
 		var out []string
@@ -145,7 +149,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 	}
 	want := func(t *testing.T, w *world, want string) {
 		t.Helper()
-		w.settle()
+		w.stabilizationPeriod()
 		if got := failures(w); got != want {
 			t.Errorf("failures are %s, want %s", got, want)
 		}
@@ -164,7 +168,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 	t.Run("of a group that has closed while others go on", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold, s.GroupCount = num(100), num(2) })
 		w.fail("17", "dev-01", "dev-02")
-		w.settle()
+		w.stabilizationPeriod()
 		delete(w.targets, "dev-01")
 		w.fail("17", "dev-03")
 		want(t, w, "3 with 17 (dev-01 dev-02 dev-03)")
@@ -174,10 +178,10 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 	t.Run("of a group in Error, of which more has come since", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(20) })
 		for _, name := range []string{"dev-02", "dev-03", "dev-04"} {
-			w.begin(name)
+			w.openFirstGroup(name)
 		}
 		w.fail("17", "dev-01")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutPaused, "Error")
 		w.report("dev-02", action.Download, "")
 		w.report("dev-02", action.Succeed, "")
@@ -191,7 +195,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
 		w.fail("17", "dev-01", "dev-02")
 		w.succeed("dev-03", "dev-04")
-		w.settle()
+		w.stabilizationPeriod()
 		w.tick(time.Minute)
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *second(w.now)} })
 		want(t, w, "")
@@ -205,7 +209,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
 		w.fail("17", "dev-01", "dev-02")
 		w.crash = func(p Plan) Plan { p.Mirror = nil; return p }
-		w.look()
+		w.planner()
 		w.crash = nil
 		want(t, w, "2 with 17 (dev-01 dev-02)")
 		delete(w.targets, "dev-01")

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -12,22 +15,22 @@ import (
 )
 
 func TestStop(t *testing.T) {
-	stop := func(c v1alpha1.Cancelation) func(*v1alpha1.RolloutSpec) {
-		return func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancelation = v1alpha1.IntentStopped, c }
+	stop := func(c v1alpha1.Cancellation) func(*v1alpha1.RolloutSpec) {
+		return func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancellation = v1alpha1.IntentStopped, c }
 	}
-	t.Run("None lets begun devices finish", func(t *testing.T) {
+	t.Run("None lets started devices finish", func(t *testing.T) {
 		w := running(t, 6, groupCount(2))
-		w.begin("dev-01")
-		w.edit(stop(v1alpha1.CancelationNone))
-		p := w.look()
+		w.openFirstGroup("dev-01")
+		w.edit(stop(v1alpha1.CancellationNone))
+		p := w.planner()
 		w.want(v1alpha1.RolloutStopped, "Finished Finished")
-		if p.Walk {
+		if p.CancelOpenActions {
 			t.Error("asks for a walk")
 		}
-		w.wantSays(w.waitingFor(), "stopped; no result yet of 1 target that had begun")
+		w.wantSays(w.waitingFor(), "stopped; no result yet of 1 target that had started")
 		w.report("dev-01", action.Download, "")
 		w.report("dev-01", action.Succeed, "")
-		w.settle()
+		w.stabilizationPeriod()
 		if got := w.rollout.Status.Targets; got.Succeeded != 1 || got.Canceled != 5 {
 			t.Errorf("counts %+v", got)
 		}
@@ -37,19 +40,19 @@ func TestStop(t *testing.T) {
 	})
 	t.Run("None leaves no question open", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = true })
-		w.begin("dev-01")
-		w.begin("dev-02")
+		w.openFirstGroup("dev-01")
+		w.openFirstGroup("dev-02")
 		w.report("dev-01", action.Confirm, "")
 		question := action.Newest(&w.targets["dev-02"].Status)
-		w.settle()
-		w.edit(stop(v1alpha1.CancelationNone))
-		if p := w.settle(); !p.Walk {
+		w.stabilizationPeriod()
+		w.edit(stop(v1alpha1.CancellationNone))
+		if p := w.stabilizationPeriod(); !p.CancelOpenActions {
 			t.Error("asks for no walk")
 		}
 		w.want(v1alpha1.RolloutStopping, "Finished")
 		w.wantSays(w.waitingFor(), "stopped by spec.state; still to be closed: 1 question that nobody has answered")
-		action.Cancel(&w.targets["dev-02"].Status, question.ID, v1alpha1.CauseStopped, v1alpha1.CancelationSoft, w.now)
-		if p := w.settle(); p.Walk {
+		action.Cancel(&w.targets["dev-02"].Status, question.ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, w.now)
+		if p := w.stabilizationPeriod(); p.CancelOpenActions {
 			t.Error("walks for ever")
 		}
 		w.want(v1alpha1.RolloutStopped, "Finished")
@@ -59,40 +62,40 @@ func TestStop(t *testing.T) {
 	})
 	t.Run("None closes the question of a device on hold, too", func(t *testing.T) {
 		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = true })
-		w.begin("dev-01")
+		w.openFirstGroup("dev-01")
 		w.hold("dev-01", true)
-		w.edit(stop(v1alpha1.CancelationNone))
-		if p := w.settle(); !p.Walk {
+		w.edit(stop(v1alpha1.CancellationNone))
+		if p := w.stabilizationPeriod(); !p.CancelOpenActions {
 			t.Error("asks for no walk")
 		}
 	})
-	t.Run("Soft is over when all that have begun were asked", func(t *testing.T) {
+	t.Run("Soft is over when all that have started were asked", func(t *testing.T) {
 		w := running(t, 6, groupCount(2))
-		w.begin("dev-01")
-		w.begin("dev-02")
+		w.openFirstGroup("dev-01")
+		w.openFirstGroup("dev-02")
 		w.edit(stop(""))
-		if p := w.settle(); !p.Walk {
+		if p := w.stabilizationPeriod(); !p.CancelOpenActions {
 			t.Error("asks for no walk")
 		}
 		w.want(v1alpha1.RolloutStopping, "Finished Finished")
 		if got := w.rollout.Status.Targets; got.InProgress != 2 || got.Canceled != 4 {
 			t.Errorf("counts %+v", got)
 		}
-		w.walk(v1alpha1.CancelationSoft, v1alpha1.CauseStopped)
-		if p := w.settle(); p.Walk {
+		w.walk(v1alpha1.CancellationSoft, v1alpha1.CauseStopped)
+		if p := w.stabilizationPeriod(); p.CancelOpenActions {
 			t.Error("walks for ever")
 		}
 		w.want(v1alpha1.RolloutStopped, "Finished Finished")
 	})
 	t.Run("a device that refuses the cancel has been asked", func(t *testing.T) {
 		w := running(t, 2, nil)
-		w.begin("dev-01")
-		w.begin("dev-02")
-		w.edit(stop(v1alpha1.CancelationSoft))
-		w.walk(v1alpha1.CancelationSoft, v1alpha1.CauseStopped)
+		w.openFirstGroup("dev-01")
+		w.openFirstGroup("dev-02")
+		w.edit(stop(v1alpha1.CancellationSoft))
+		w.walk(v1alpha1.CancellationSoft, v1alpha1.CauseStopped)
 		w.report("dev-01", action.CancelRejected, "")
 		w.report("dev-02", action.CancelAccepted, "")
-		w.settle()
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutStopped, "Finished")
 		if w.bucket("dev-01") != InProgress || w.bucket("dev-02") != Canceled {
 			t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
@@ -100,40 +103,41 @@ func TestStop(t *testing.T) {
 	})
 	t.Run("raised to Force after the stop it walks again", func(t *testing.T) {
 		w := running(t, 2, nil)
-		w.begin("dev-01")
-		w.edit(stop(v1alpha1.CancelationNone))
-		w.settle()
-		w.edit(stop(v1alpha1.CancelationForce))
-		if p := w.settle(); !p.Walk {
+		w.openFirstGroup("dev-01")
+		w.edit(stop(v1alpha1.CancellationNone))
+		w.stabilizationPeriod()
+		w.edit(stop(v1alpha1.CancellationForce))
+		if p := w.stabilizationPeriod(); !p.CancelOpenActions {
 			t.Error("asks for no walk")
 		}
 		w.want(v1alpha1.RolloutStopped, "Finished")
-		w.walk(v1alpha1.CancelationForce, v1alpha1.CauseStopped)
-		if p := w.settle(); p.Walk || w.bucket("dev-01") != Canceled {
-			t.Errorf("walk %v, dev-01 %s", p.Walk, w.bucket("dev-01"))
+		w.walk(v1alpha1.CancellationForce, v1alpha1.CauseStopped)
+		if p := w.stabilizationPeriod(); p.CancelOpenActions || w.bucket("dev-01") != Canceled {
+			t.Errorf("walk %v, dev-01 %s", p.CancelOpenActions, w.bucket("dev-01"))
 		}
 	})
 	t.Run("a finished rollout cannot be stopped", func(t *testing.T) {
 		w := running(t, 2, nil)
 		w.succeed("dev-01", "dev-02")
-		w.settle()
-		w.edit(stop(v1alpha1.CancelationForce))
-		w.settle()
+		w.stabilizationPeriod()
+		w.edit(stop(v1alpha1.CancellationForce))
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutFinished, "Finished")
 		w.wantCondition(v1alpha1.ConditionSucceeded, "True Succeeded")
 	})
 	t.Run("a group in Error stays so", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(0) })
 		w.fail("17", "dev-01")
-		w.settle()
-		w.edit(stop(v1alpha1.CancelationSoft))
-		w.settle()
+		w.stabilizationPeriod()
+		w.edit(stop(v1alpha1.CancellationSoft))
+		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutStopped, "Error Finished")
 		w.wantCondition(v1alpha1.ConditionPaused, "False Stopped")
 	})
 }
 
-// The empty table of the first seed, filled: what an invalidation does to a rollout of four targets in two groups.
+// The empty table of the first seed, filled: what an invalidation does to a rollout of four targets
+// in two groups.
 func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 	type outcome struct {
 		state      v1alpha1.RolloutState
@@ -141,11 +145,11 @@ func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 		ready      string
 		walk, self bool
 	}
-	const none, soft, force = v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce
+	const none, soft, force = v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce
 	refused, going := "False DistributionSetInvalid", "True Progressing"
 	tests := []struct {
 		when           string
-		cancelation    v1alpha1.Cancelation
+		cancellation   v1alpha1.Cancellation
 		deleteRollouts bool
 		want           outcome
 	}{
@@ -166,7 +170,7 @@ func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 		{"paused", none, false, outcome{"Paused", "Running Scheduled", "True PausedBySpec", false, false}},
 	}
 	for _, tt := range tests {
-		t.Run(fmt.Sprintf("%s, %s, deleteRollouts %v", tt.when, tt.cancelation, tt.deleteRollouts), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s, %s, deleteRollouts %v", tt.when, tt.cancellation, tt.deleteRollouts), func(t *testing.T) {
 			w := newWorld(t, 4, groupCount(2))
 			switch tt.when {
 			case "not started":
@@ -175,15 +179,15 @@ func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 				w.rollout.CreationTimestamp = metav1.NewTime(epoch.Add(time.Hour))
 			}
 			if tt.when != "created later" {
-				w.settle()
+				w.stabilizationPeriod()
 				w.tick(time.Second)
 			}
 			switch tt.when {
 			case "started", "paused":
-				w.begin("dev-01")
+				w.openFirstGroup("dev-01")
 			case "finished":
 				w.succeed("dev-01", "dev-02")
-				w.settle()
+				w.stabilizationPeriod()
 				w.succeed("dev-03", "dev-04")
 			case "stopped before":
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
@@ -192,12 +196,12 @@ func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
 			}
 			if tt.when != "created later" {
-				w.settle()
+				w.stabilizationPeriod()
 			}
 			w.tick(time.Second)
-			w.set.Invalidation, w.set.DeleteRollouts, w.set.InvalidatedAt = tt.cancelation, tt.deleteRollouts, w.now
-			p := w.settle()
-			got := outcome{w.state(), w.states(), w.condition(v1alpha1.ConditionReady), p.Walk, p.DeleteSelf}
+			w.set.Invalidation, w.set.DeleteRollouts, w.set.InvalidatedAt = tt.cancellation, tt.deleteRollouts, w.now
+			p := w.stabilizationPeriod()
+			got := outcome{w.state(), w.states(), w.condition(v1alpha1.ConditionReady), p.CancelOpenActions, p.DeleteSelf}
 			if got != tt.want {
 				t.Errorf("\ngot  %+v\nwant %+v\n%s", got, tt.want, w.message(v1alpha1.ConditionReady))
 			}
@@ -212,21 +216,21 @@ func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 
 func TestNoneLetsAStartedRolloutOpenItsOtherGroups(t *testing.T) {
 	w := running(t, 4, groupCount(2))
-	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now
-	w.settle()
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationNone, w.now
+	w.stabilizationPeriod()
 	w.succeed("dev-01", "dev-02")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
 // The rollout's controller saw the set valid a moment too long.
 func TestARolloutThatStartedAfterTheInvalidationOpensNothing(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
-	w.look()
-	w.look()
+	w.planner()
+	w.planner()
 	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
-	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now.Add(-time.Millisecond)
-	w.settle()
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationNone, w.now.Add(-time.Millisecond)
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
 	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 }
@@ -235,31 +239,31 @@ func TestARolloutThatStartedAfterTheInvalidationOpensNothing(t *testing.T) {
 func TestARolloutThatStartedInTheSecondOfTheInvalidationGoesOn(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	w.now = w.now.Truncate(time.Second).Add(300 * time.Millisecond)
-	w.look()
-	w.look()
-	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationNone, w.now.Truncate(time.Second)
-	w.settle()
+	w.planner()
+	w.planner()
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationNone, w.now.Truncate(time.Second)
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 }
 
 func TestAStopByInvalidationOutlivesTheSet(t *testing.T) {
 	w := running(t, 4, groupCount(2))
-	w.begin("dev-01")
-	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancelationSoft, w.now
-	w.settle()
+	w.openFirstGroup("dev-01")
+	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationSoft, w.now
+	w.stabilizationPeriod()
 	w.set = nil
-	if p := w.settle(); !p.Walk {
-		t.Error("the begun device is forgotten")
+	if p := w.stabilizationPeriod(); !p.CancelOpenActions {
+		t.Error("the started device is forgotten")
 	}
 	w.want(v1alpha1.RolloutStopping, "Finished Finished")
 	w.wantCondition(v1alpha1.ConditionInvalidated, "True DistributionSetInvalid")
-	w.walk(v1alpha1.CancelationSoft, v1alpha1.CauseInvalidated)
-	w.settle()
+	w.walk(v1alpha1.CancellationSoft, v1alpha1.CauseInvalidated)
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutStopped, "Finished Finished")
 
 	// A person who has taken note says so by spec.state.
 	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
-	w.settle()
+	w.stabilizationPeriod()
 	w.wantCondition(v1alpha1.ConditionStalled, "")
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -34,9 +37,11 @@ type story struct {
 	person    []deed
 	// scene is what there is besides, before anybody looks.
 	scene func(*world)
-	// hours tells whether time also passes by itself, to the next moment that somebody waits for; nil: it does not.
+	// hours reports whether time also passes by itself, to the next moment that somebody waits for;
+	// nil: it does not.
 	hours func(*world) bool
-	// end is what must be true in the end, whatever the order of turns; nil: no more than of every story.
+	// end is what must be true in the end, whatever the order of turns; nil: no more than of every
+	// story.
 	end func(*stage)
 	// want is how it ends, whatever the order of turns; empty: that depends on the order.
 	wantState  v1alpha1.RolloutState
@@ -50,7 +55,7 @@ type temperament struct {
 	times int
 	// refuses a cancel; never answers one.
 	refuses, ignores bool
-	// hangs after it has begun, and is never heard of again.
+	// hangs after it has started, and is never heard of again.
 	hangs bool
 	// lost devices are never heard of again after their first failure.
 	lost bool
@@ -79,14 +84,14 @@ var stories = map[string]story{
 		devices:   map[string]temperament{"dev-05": {code: "17", times: 1}, "dev-02": {slow: 3}},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished",
 	},
-	"the brake, a resume, and a retry": {
+	"the automatic pause, a resume, and a retry": {
 		targets: 12,
 		spec: func(s *v1alpha1.RolloutSpec) {
 			s.GroupCount, s.ErrorThreshold, s.SuccessThreshold = num(3), num(40), num(100)
 		},
 		devices: map[string]temperament{"dev-05": {code: "17", times: 1}, "dev-06": {code: "17", times: 1}, "dev-07": {code: "flash", times: 1}},
 		person: []deed{
-			{"resumes after the brake", isPausedBy(v1alpha1.PauseByErrorThreshold), func(w *world) { w.resume() }},
+			{"resumes after the automatic pause", isPausedBy(v1alpha1.PauseByErrorThreshold), func(w *world) { w.resume() }},
 			{"retries what failed", isIn(v1alpha1.RolloutFinished), func(w *world) {
 				w.tick(2 * time.Second)
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
@@ -111,7 +116,7 @@ var stories = map[string]story{
 		spec:    groupCount(2),
 		devices: map[string]temperament{"dev-05": {refuses: true}, "dev-06": {slow: 2}, "dev-07": {slow: never}},
 		person: []deed{
-			{"stops", hasBegun("dev-05"), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped }) }},
+			{"stops", hasStarted("dev-05"), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped }) }},
 		},
 		wantState: v1alpha1.RolloutStopped, wantGroups: "Finished Finished",
 	},
@@ -120,18 +125,18 @@ var stories = map[string]story{
 		spec:    groupCount(2),
 		devices: map[string]temperament{"dev-01": {ignores: true, slow: 3}, "dev-02": {slow: 3}, "dev-08": {slow: never}},
 		person: []deed{
-			{"invalidates the set", hasBegun("dev-01"), func(w *world) {
-				w.set.Invalidation, w.set.InvalidationReason, w.set.InvalidatedAt = v1alpha1.CancelationForce, "bricks the modem", w.now
+			{"invalidates the set", hasStarted("dev-01"), func(w *world) {
+				w.set.Invalidation, w.set.InvalidationReason, w.set.InvalidatedAt = v1alpha1.CancellationForce, "bricks the modem", w.now
 			}},
 		},
 		wantState: v1alpha1.RolloutStopped, wantGroups: "Finished Finished",
 	},
-	"a younger rollout takes targets over": {
+	"a newer rollout takes targets over": {
 		targets: 8,
 		spec:    groupCount(2),
 		devices: map[string]temperament{"dev-03": {slow: never}, "dev-04": {slow: never}},
 		person: []deed{
-			{"starts a younger rollout", opens(0), func(w *world) { w.addRival("younger", "firmware-3", "dev-03", "dev-04", "dev-05") }},
+			{"starts a newer rollout", opens(0), func(w *world) { w.addRival("newer", "firmware-3", "dev-03", "dev-04", "dev-05") }},
 			{"sees its group open", opens(1), func(w *world) { w.openRivals() }},
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
@@ -145,7 +150,7 @@ var stories = map[string]story{
 		person:    append(appears("new-3", "new-1", "new-5", "new-2"), appears("new-6", "new-4")...),
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished Finished Finished",
 	},
-	"a dynamic rollout brakes, is paused, goes on and is stopped": {
+	"a dynamic rollout automatic pauses, is paused, goes on and is stopped": {
 		targets: 2, newcomers: []string{"new-1", "new-2", "new-3", "new-4", "new-5"},
 		spec: func(s *v1alpha1.RolloutSpec) {
 			s.Dynamic, s.ErrorThreshold = &v1alpha1.Dynamic{GroupSize: num(2)}, num(40)
@@ -162,7 +167,7 @@ var stories = map[string]story{
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 			}},
 		}, appears("new-4", "new-5"), []deed{
-			{"stops", hasBegun("new-4"), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped }) }},
+			{"stops", hasStarted("new-4"), func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped }) }},
 		}),
 		wantState: v1alpha1.RolloutStopped,
 	},
@@ -274,7 +279,7 @@ var stories = map[string]story{
 			s.wantAttempts("dev-05", Succeeded, 2)
 		},
 	},
-	"nights in which devices may begin": {
+	"nights in which devices may start": {
 		targets: 8, hours: always,
 		spec: both(nightly, func(s *v1alpha1.RolloutSpec) {
 			s.GroupCount, s.ErrorThreshold = num(2), num(100)
@@ -293,12 +298,12 @@ var stories = map[string]story{
 		spec: func(s *v1alpha1.RolloutSpec) {
 			yes := true
 			s.Groups = []v1alpha1.Group{{Name: "asked", Percentage: num(50), ConfirmationRequired: &yes}, {Name: "rest"}}
-			s.StopCancelation = v1alpha1.CancelationNone
+			s.StopCancellation = v1alpha1.CancellationNone
 		},
 		devices: map[string]temperament{"dev-01": {denies: 2}, "dev-02": {denies: never}, "dev-03": {slow: 2, denies: 1}, "dev-06": {slow: 3}},
 		person: []deed{
-			{"lets one agree by itself", hasBegun("dev-04"), func(w *world) { w.targets["dev-04"].Spec.AutoConfirm = v1alpha1.AutoConfirmAlways }},
-			{"stops while one is still asked", and(opens(1), hasBegun("dev-02")), func(w *world) {
+			{"lets one agree by itself", hasStarted("dev-04"), func(w *world) { w.targets["dev-04"].Spec.AutoConfirm = v1alpha1.AutoConfirmAlways }},
+			{"stops while one is still asked", and(opens(1), hasStarted("dev-02")), func(w *world) {
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
 			}},
 		},
@@ -434,7 +439,7 @@ var stories = map[string]story{
 		devices: map[string]temperament{"dev-02": {slow: 2}},
 		person: []deed{
 			{"assigns something newer", always, func(w *world) { w.assign("dev-02", "firmware-3", "") }},
-			{"starts something newer", opens(0), func(w *world) { w.addRival("younger", "firmware-3", "dev-01", "dev-04"); w.openRivals() }},
+			{"starts something newer", opens(0), func(w *world) { w.addRival("newer", "firmware-3", "dev-01", "dev-04"); w.openRivals() }},
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 	},
@@ -472,16 +477,16 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 	},
-	"targets turn out to be twins": {
+	"targets turn out to be duplicates": {
 		targets: 6, hours: always,
 		spec: func(s *v1alpha1.RolloutSpec) {
 			s.GroupCount, s.Update.StartDeadlineSeconds, s.Update.StartDeadlineAction = num(2), num(3600), v1alpha1.DeadlineActionSkip
 		},
 		person: []deed{
-			{"adds an older twin of dev-02", opens(0), func(w *world) { w.twin("dev-02", true) }},
-			{"adds an older twin of dev-05", always, func(w *world) { w.twin("dev-05", true) }},
-			{"adds an older twin of dev-06", always, func(w *world) { w.twin("dev-06", true) }},
-			{"deletes the last one", always, func(w *world) { w.twin("dev-06", false) }},
+			{"adds an older duplicate of dev-02", opens(0), func(w *world) { w.duplicate("dev-02", true) }},
+			{"adds an older duplicate of dev-05", always, func(w *world) { w.duplicate("dev-05", true) }},
+			{"adds an older duplicate of dev-06", always, func(w *world) { w.duplicate("dev-06", true) }},
+			{"deletes the last one", always, func(w *world) { w.duplicate("dev-06", false) }},
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 	},
@@ -525,7 +530,7 @@ var stories = map[string]story{
 		}, appears("new-3"), []deed{
 			{"releases dev-06", always, func(w *world) { w.hold("dev-06", false) }},
 			{"goes on", always, func(w *world) { w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning }) }},
-			{"invalidates the set", isNight, func(w *world) { w.invalidate(v1alpha1.CancelationSoft) }},
+			{"invalidates the set", isNight, func(w *world) { w.invalidate(v1alpha1.CancellationSoft) }},
 		}),
 		wantState: v1alpha1.RolloutStopped,
 	},
@@ -560,7 +565,7 @@ func opens(group int) func(*world) bool {
 	}
 }
 
-func hasBegun(name string) func(*world) bool {
+func hasStarted(name string) func(*world) bool {
 	return func(w *world) bool { return action.Newest(&w.targets[name].Status) != nil }
 }
 
@@ -582,7 +587,7 @@ func or(a, b func(*world) bool) func(*world) bool {
 	return func(w *world) bool { return a(w) || b(w) }
 }
 
-// isPlanned tells whether the plan is that of the spec as it is now.
+// isPlanned reports whether the plan is that of the spec as it is now.
 func isPlanned(w *world) bool {
 	return w.rollout.Status.Plan != nil && w.rollout.Status.Plan.SpecHash == specHash(w.rollout)
 }
@@ -593,15 +598,16 @@ func (w *world) approve(hash string) {
 
 func (w *world) hold(name string, is bool) { w.targets[name].Spec.Hold = is }
 
-func (w *world) invalidate(c v1alpha1.Cancelation) {
+func (w *world) invalidate(c v1alpha1.Cancellation) {
 	if w.set.InvalidatedAt.IsZero() {
 		w.set.InvalidatedAt = w.now
 	}
 	w.set.Invalidation, w.set.InvalidationReason = c, "bricks the modem"
 }
 
-// TestStories plays every story in the default order, in one seeded random order, both against golden decision logs, and in fresh random orders (see -seeds), in
-// which the controller also dies between any two writes. The invariants have to hold after every turn.
+// TestStories plays every story in the default order, in one seeded random order, both against
+// golden decision logs, and in fresh random orders (see -seeds), in which the controller also dies
+// between any two writes. The invariants have to hold after every turn.
 func TestStories(t *testing.T) {
 	for name, s := range stories {
 		t.Run(name, func(t *testing.T) {

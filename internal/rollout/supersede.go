@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -9,31 +12,32 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// giveUp marks, for good, the members that younger rollouts have taken: in groups that have not opened as soon as the younger one has started, in
-// open groups as soon as the member's group there opens. It decides nothing else.
-func (l *look) giveUp() bool {
+// supersedeMembers marks, for good, the members that newer rollouts have taken: in groups that have
+// not opened as soon as the newer one has started, in open groups as soon as the member's group
+// there opens. It decides nothing else.
+func (l *planner) supersedeMembers() bool {
 	if !l.hasStarted() || l.isOver() || l.status.State == v1alpha1.RolloutStopping {
 		return false
 	}
 	taken := make([]int, len(l.Claims))
 	for _, g := range l.groups {
-		if g.object != nil && !l.isHistory(g) && l.giveUpIn(g, taken) {
+		if g.object != nil && !l.isHistory(g) && l.supersedeIn(g, taken) {
 			l.writeAhead(g)
 		}
 	}
 	for i, claim := range l.Claims {
 		if taken[i] > 0 {
-			l.tell(EventSuperseded, "rollout %s, which is newer, took %s over", claim.Name, targets(taken[i]))
+			l.event(EventSuperseded, "rollout %s, which is newer, took %s over", claim.Name, targets(taken[i]))
 		}
 	}
 	return false
 }
 
-// giveUpIn tells whether the group's status has anything new to remember.
-func (l *look) giveUpIn(g *group, taken []int) bool {
+// supersedeIn reports whether the group's status has anything new to remember.
+func (l *planner) supersedeIn(g *group, taken []int) bool {
 	changed := false
 	for i, claim := range l.Claims {
-		bits, n := l.claimed(claim, g), len(g.object.Spec.Targets)
+		bits, n := l.overlapOf(claim, g), len(g.object.Spec.Targets)
 		all, added := union(g.object.Status.Superseded, bits, n)
 		if added == 0 && (isEmpty(bits) || !l.isToBeNamed(&g.object.Status, claim)) {
 			continue
@@ -45,9 +49,9 @@ func (l *look) giveUpIn(g *group, taken []int) bool {
 	return changed
 }
 
-// claimed are the members of a group that a claim takes: of an open group those whose group of the newer
-// rollout has opened, and those that run what it brings.
-func (l *look) claimed(c Claim, g *group) []byte {
+// overlapOf are the members of a group that a claim takes: of an open group those whose group of
+// the newer rollout has opened, and those that run what it brings.
+func (l *planner) overlapOf(c Overlap, g *group) []byte {
 	if !isOpen(l.at(g.index).State) {
 		return bitsOf(c.Started, g.index)
 	}
@@ -72,25 +76,26 @@ func bitsOf(bitmaps [][]byte, group int) []byte {
 	return bitmaps[group]
 }
 
-// maxSupersededBy is how many younger rollouts a group names.
+// maxSupersededBy is how many newer rollouts a group names.
 const maxSupersededBy = 100
 
-// isToBeNamed tells whether the group does not name the younger rollout yet and has room for it.
-func (l *look) isToBeNamed(s *v1alpha1.DeploymentGroupStatus, c Claim) bool {
+// isToBeNamed reports whether the group does not name the newer rollout yet and has room for it.
+func (l *planner) isToBeNamed(s *v1alpha1.DeploymentGroupStatus, c Overlap) bool {
 	return !slices.ContainsFunc(s.SupersededBy, isBy(c)) && (len(s.SupersededBy) < maxSupersededBy || slices.ContainsFunc(s.SupersededBy, l.isHistoryOf))
 }
 
-// isHistoryOf tells whether a younger rollout claims nothing any more. What it took stays taken.
-func (l *look) isHistoryOf(s v1alpha1.SupersedingRollout) bool {
-	return !slices.ContainsFunc(l.Claims, func(c Claim) bool { return isBy(c)(s) })
+// isHistoryOf reports whether a newer rollout claims nothing any more. What it took stays taken.
+func (l *planner) isHistoryOf(s v1alpha1.SupersedingRollout) bool {
+	return !slices.ContainsFunc(l.Claims, func(c Overlap) bool { return isBy(c)(s) })
 }
 
-func isBy(c Claim) func(v1alpha1.SupersedingRollout) bool {
+func isBy(c Overlap) func(v1alpha1.SupersedingRollout) bool {
 	return func(s v1alpha1.SupersedingRollout) bool { return s.UID == types.UID(c.UID) }
 }
 
-// name the younger rollout; when there is no room, one that claims nothing any more leaves, else the one named first.
-func (l *look) name(s *v1alpha1.DeploymentGroupStatus, c Claim) {
+// name the newer rollout; when there is no room, one that claims nothing any more leaves, else the
+// one named first.
+func (l *planner) name(s *v1alpha1.DeploymentGroupStatus, c Overlap) {
 	by := v1alpha1.SupersedingRollout{Name: c.Name, UID: types.UID(c.UID), OpenGroups: c.OpenGroups}
 	if i := slices.IndexFunc(s.SupersededBy, isBy(c)); i >= 0 {
 		s.SupersededBy[i] = by

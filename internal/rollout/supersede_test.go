@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -16,37 +19,38 @@ func bitmap(places ...int) []byte {
 	return out
 }
 
-func TestAYoungerRolloutTakesWhatHasNotBegun(t *testing.T) {
+func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 	w := running(t, 8, groupCount(2))
-	w.begin("dev-02")
-	w.settle()
+	w.openFirstGroup("dev-02")
+	w.stabilizationPeriod()
 
-	// The younger rollout starts: it shares dev-01, dev-02 of the open group and dev-05, dev-06 of the other.
-	w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{bitmap(0, 1), bitmap(0, 1)}}}
-	p := w.look()
+	// The newer rollout starts: it shares dev-01, dev-02 of the open group and dev-05, dev-06 of
+	// the other.
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{bitmap(0, 1), bitmap(0, 1)}}}
+	p := w.planner()
 	if len(p.Supersede) != 1 || p.Supersede[0].Object.Spec.Group != "group-2" {
 		t.Fatalf("writes %d groups, want only the one that has not opened", len(p.Supersede))
 	}
-	if by := p.Supersede[0].Status.SupersededBy; len(by) != 1 || by[0].Name != "younger" || by[0].UID != "uid-y" {
+	if by := p.Supersede[0].Status.SupersededBy; len(by) != 1 || by[0].Name != "newer" || by[0].UID != "uid-y" {
 		t.Errorf("superseded by %+v", by)
 	}
 	if got := p.Status.Groups[1]; got.Canceled != 2 || got.Scheduled != 2 {
 		t.Errorf("the same look counts %+v", got.Counts)
 	}
-	w.settle()
+	w.stabilizationPeriod()
 	if w.bucket("dev-01") != Pending {
-		t.Errorf("dev-01 is %s before the younger group opens", w.bucket("dev-01"))
+		t.Errorf("dev-01 is %s before the newer group opens", w.bucket("dev-01"))
 	}
 
 	// Its group opens.
 	w.claims[0].Open, w.claims[0].OpenGroups = [][]byte{bitmap(0, 1), nil}, 1
-	w.settle()
+	w.stabilizationPeriod()
 	if w.bucket("dev-01") != Canceled || w.bucket("dev-02") != InProgress {
 		t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 	}
-	// For good: also when the younger rollout is gone.
+	// For good: also when the newer rollout is gone.
 	w.claims = nil
-	if p := w.settle(); len(p.Supersede) > 0 {
+	if p := w.stabilizationPeriod(); len(p.Supersede) > 0 {
 		t.Error("writes although nothing is new")
 	}
 	if w.bucket("dev-01") != Canceled || w.bucket("dev-05") != Canceled {
@@ -54,56 +58,57 @@ func TestAYoungerRolloutTakesWhatHasNotBegun(t *testing.T) {
 	}
 }
 
-// A member that was taken says nothing about the update: it leaves the denominator of the error condition, not that of the success condition.
+// A member that was taken says nothing about the update: it leaves the denominator of the error
+// condition, not that of the success condition.
 func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.fail("17", "dev-01")
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
-	w.claims = []Claim{{Name: "younger", UID: "uid-y", Open: [][]byte{bitmap(1, 2, 3)}}}
-	w.settle()
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{bitmap(1, 2, 3)}}}
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
 	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: 1 of 1 failed")
 }
 
 func TestAGroupThatWasTakenWholeIsClosedAndHoldsTheNext(t *testing.T) {
 	w := running(t, 8, groupCount(2))
-	w.claims = []Claim{{Name: "younger", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
-	w.settle()
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Scheduled")
 	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 4 targets that were planned: 4 taken over by a newer update")
 	if got := w.rollout.Status.Groups[0].Canceled; got != 4 {
 		t.Errorf("%d canceled, want 4", got)
 	}
 	w.resume()
-	w.settle()
+	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
 func TestOnlyAStartedRolloutGivesUp(t *testing.T) {
 	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned })
-	w.settle()
-	w.claims = []Claim{{Name: "younger", UID: "uid-y", Started: [][]byte{bitmap(0)}}}
-	w.settle()
+	w.stabilizationPeriod()
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{bitmap(0)}}}
+	w.stabilizationPeriod()
 	if w.bucket("dev-01") != Scheduled {
 		t.Errorf("dev-01 is %s", w.bucket("dev-01"))
 	}
 }
 
-func TestTheListOfYoungerRolloutsIsBounded(t *testing.T) {
+func TestTheListOfNewerRolloutsIsBounded(t *testing.T) {
 	w := running(t, 4, nil)
-	younger := func(i int) Claim {
-		return Claim{Name: "younger", UID: fmt.Sprint("uid-", i), OpenGroups: 1, Open: [][]byte{bitmap(0)}}
+	newer := func(i int) Overlap {
+		return Overlap{Name: "newer", UID: fmt.Sprint("uid-", i), OpenGroups: 1, Open: [][]byte{bitmap(0)}}
 	}
 	for i := range maxSupersededBy + 1 {
-		w.claims = append(w.claims, younger(i))
+		w.claims = append(w.claims, newer(i))
 	}
-	w.settle() // a hundred and one live claims would be named in turn for ever
+	w.stabilizationPeriod() // a hundred and one live claims would be named in turn for ever
 	if n := len(w.groups[0].Status.SupersededBy); n != maxSupersededBy {
 		t.Fatalf("%d named", n)
 	}
 	w.claims = w.claims[50:]
-	w.settle()
+	w.stabilizationPeriod()
 	named := w.groups[0].Status.SupersededBy
 	if len(named) != maxSupersededBy || named[0].UID != "uid-1" || named[maxSupersededBy-1].UID != "uid-100" {
 		t.Errorf("%d named, from %s to %s", len(named), named[0].UID, named[len(named)-1].UID)

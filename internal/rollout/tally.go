@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -16,19 +19,21 @@ import (
 // Entry is what one member adds to a tally. Entries can be compared with ==.
 type Entry struct {
 	Bucket Bucket
-	// Open: the newest action of the rollout is not closed. Canceling: nor need it be asked to cancel.
+	// Open: the newest action of the rollout is not closed. Canceling: nor need it be asked to
+	// cancel.
 	Open, Canceling bool
 	// Superseded: a newer update took the member over.
 	Superseded bool
-	// Unbegun: it could begin and never has; the start deadline is for those.
-	Unbegun bool
+	// Unbegun: it could start and never has; the start deadline is for those.
+	NotStarted bool
 	// Again: it failed and has another attempt ahead.
 	Again bool
 	// Obstacle that keeps it from a result.
 	Obstacle Obstacle
 	// FailedSinceResume: it failed after the last handled resumedAt.
 	FailedSinceResume bool
-	// Failure by which a failed member is counted, and when it failed by the server's clock, in seconds since 1970.
+	// Failure by which a failed member is counted, and when it failed by the server's clock, in
+	// seconds since 1970.
 	Failure  action.Failure
 	FailedAt int64
 }
@@ -54,7 +59,7 @@ func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 	e.Again = t.Unreadable == nil && !e.Bucket.IsClosed() && own != nil && own.State == v1alpha1.ActionError
 	switch e.Bucket {
 	case Pending:
-		e.Unbegun = t.Unreadable == nil && (own == nil || isUnconfirmed(own))
+		e.NotStarted = t.Unreadable == nil && (own == nil || isUnconfirmed(own))
 	case Failed:
 		r.addFailure(&e, own, m)
 	}
@@ -76,8 +81,8 @@ func (r Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 	e.FailedSinceResume, e.FailedAt = failed.After(r.resumedAt), failed.Unix()
 }
 
-// needsNoAsking tells whether the device of an open action knows of the stop: it is being asked, or it has refused. Once the set is gone, that is the last cause there
-// may be to ask.
+// needsNoAsking reports whether the device of an open action knows of the stop: it is being asked,
+// or it has refused. Once the set is gone, that is the last cause there may be to ask.
 func (r Rule) needsNoAsking(a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionCanceling {
 		return true
@@ -86,12 +91,13 @@ func (r Rule) needsNoAsking(a *v1alpha1.Action) bool {
 		(slices.ContainsFunc(a.Cancel.Causes, stops) || r.setGone && slices.Contains(a.Cancel.Causes, v1alpha1.CauseSetGone))
 }
 
-// stops tells whether a cause ends the whole rollout, as against a single device's part in it.
+// stops reports whether a cause ends the whole rollout, as against a single device's part in it.
 func stops(c v1alpha1.CancelCause) bool {
 	return c == v1alpha1.CauseStopped || c == v1alpha1.CauseDeleted || c == v1alpha1.CauseInvalidated
 }
 
-// Recount tallies the members of a group, which are aligned with its spec.targets; nil: the Target is gone.
+// Recount tallies the members of a group, which are aligned with its spec.targets; nil: the Target
+// is gone.
 func Recount(g *v1alpha1.DeploymentGroup, rule Rule, members []*v1alpha1.Target) Tally {
 	var tally Tally
 	for i, name := range g.Spec.Targets {
@@ -127,8 +133,8 @@ func (t *Tally) Add(e Entry, name string) {
 // maxExamples is how many names a line of the failure table carries.
 const maxExamples = 3
 
-// Remove takes back what Add counted. The first and last time of a failure stay as they were seen; an example that leaves is not
-// replaced before the next one fails.
+// Remove takes back what Add counted. The first and last time of a failure stay as they were seen;
+// an example that leaves is not replaced before the next one fails.
 func (t *Tally) Remove(e Entry, name string) {
 	t.count(e, -1)
 	if e.Bucket != Failed {
@@ -154,7 +160,7 @@ func (t *Tally) count(e Entry, n int32) {
 	t.Targets += n
 	*t.bucket(e.Bucket) += n
 	addIf(e.Superseded, &t.Superseded, n)
-	addIf(e.Unbegun, &t.Unbegun, n)
+	addIf(e.NotStarted, &t.NotStarted, n)
 	addIf(e.Again, &t.Again, n)
 	switch e.Bucket {
 	case Pending:
@@ -180,5 +186,5 @@ func (t *Tally) bucket(b Bucket) *int32 {
 // existing is how many members have not vanished: what percentages are of.
 func existing(c v1alpha1.Counts) int32 { return c.Targets - c.Removed }
 
-// isClosed tells whether every member that exists has a result. An empty group is closed.
+// isClosed reports whether every member that exists has a result. An empty group is closed.
 func isClosed(c v1alpha1.Counts) bool { return c.Scheduled+c.Pending+c.InProgress == 0 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -7,11 +10,11 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// isUnambiguous is the last question before the start: may this rollout be the newest on its targets?
-// A rollout without spec.startAt is newer than all others only because it starts later, and so does a
-// manifest that was deleted and created again. Where anything speaks against it, a person says its
-// place by spec.startAt.
-func (l *look) isUnambiguous() bool {
+// isUnambiguous is the last question before the start: may this rollout be the newest on its
+// targets? A rollout without spec.startAt is newer than all others only because it starts later,
+// and so does a manifest that was deleted and created again. Where anything speaks against it, a
+// person says its place by spec.startAt.
+func (l *planner) isUnambiguous() bool {
 	against, wait := l.doubts()
 	switch {
 	case against != "":
@@ -24,8 +27,9 @@ func (l *look) isUnambiguous() bool {
 	return false
 }
 
-// doubts returns what speaks against the start, in a sentence, or the neighbor that has to start first.
-func (l *look) doubts() (against string, wait *Neighbor) {
+// doubts returns what speaks against the start, in a sentence, or the neighbor that has to start
+// first.
+func (l *planner) doubts() (against string, wait *Neighbor) {
 	if against = l.doubtOfReturn(); against != "" {
 		return against, nil
 	}
@@ -42,9 +46,9 @@ func (l *look) doubts() (against string, wait *Neighbor) {
 	return "", wait
 }
 
-// doubtOfReturn says that targets had the content before and left it for another one, or may have: their
-// Targets are younger than the use of the set, and what they run came into use after it.
-func (l *look) doubtOfReturn() string {
+// doubtOfReturn says that targets had the content before and left it for another one, or may have:
+// their Targets are newer than the use of the set, and what they run came into use after it.
+func (l *planner) doubtOfReturn() string {
 	if l.spec.StartAt != nil {
 		return ""
 	}
@@ -66,9 +70,9 @@ func (l *look) doubtOfReturn() string {
 		left, targets(l.status.Plan.Targets), l.spec.Update.DistributionSet, nameWithSet(example))
 }
 
-// mayHaveLeft reports whether a target runs a set that came into use after the rollout's, which was in
-// use before the Target was created: it remembers nothing of that time.
-func (l *look) mayHaveLeft(t *v1alpha1.Target) bool {
+// mayHaveLeft reports whether a target runs a set that came into use after the rollout's, which was
+// in use before the Target was created: it remembers nothing of that time.
+func (l *planner) mayHaveLeft(t *v1alpha1.Target) bool {
 	runs, used := t.Status.Installed, l.Set.LockedAt
 	if runs == nil || runs.ContentHash == "" || runs.ContentHash == l.status.Plan.ContentHash || used.IsZero() || !used.Before(t.CreationTimestamp.Time) {
 		return false
@@ -85,9 +89,9 @@ func nameWithSet(t *v1alpha1.Target) string {
 	return t.Name
 }
 
-// doubtOf says why this rollout may not be newer than a neighbor, or whether the neighbor has to start
-// first.
-func (l *look) doubtOf(n *Neighbor) (against string, first bool) {
+// doubtOf says why this rollout may not be newer than a neighbor, or whether the neighbor has to
+// start first.
+func (l *planner) doubtOf(n *Neighbor) (against string, first bool) {
 	self, other := l.Rollout, n.Rollout
 	unordered := areUnordered(self, other, l.Now)
 	returns := self.Spec.StartAt == nil && isAtWork(other) && !isQueued(other)
@@ -118,18 +122,18 @@ func isOut(r *v1alpha1.Rollout) bool {
 }
 
 // inDoubt says that nothing tells which of two rollouts is newer, and what would.
-func (l *look) inDoubt(n *Neighbor, e *evidence, besides string) string {
+func (l *planner) inDoubt(n *Neighbor, e *evidence, besides string) string {
 	self, other := l.Rollout, n.Rollout
-	why := fmt.Sprintf("this one was created at %s and %s at %s, within a minute of each other", stamp(self.CreationTimestamp.Time), other.Name, stamp(other.CreationTimestamp.Time))
+	why := fmt.Sprintf("this one was created at %s and %s at %s, within a minute of each other", formatTime(self.CreationTimestamp.Time), other.Name, formatTime(other.CreationTimestamp.Time))
 	fix := "give each a spec.startAt of its own"
 	switch {
 	case self.Spec.StartAt != nil && other.Spec.StartAt == nil:
-		why += fmt.Sprintf(", and only this one has a spec.startAt, %s", stamp(self.Spec.StartAt.Time))
+		why += fmt.Sprintf(", and only this one has a spec.startAt, %s", formatTime(self.Spec.StartAt.Time))
 		fix = fmt.Sprintf("set spec.startAt of rollout %s to the time of its first start", other.Name)
 	case self.Spec.StartAt != nil:
-		why = "both have the spec.startAt " + stamp(self.Spec.StartAt.Time)
+		why = "both have the spec.startAt " + formatTime(self.Spec.StartAt.Time)
 	case other.Spec.StartAt != nil:
-		why += fmt.Sprintf(", and only %s has a spec.startAt, %s", other.Name, stamp(other.Spec.StartAt.Time))
+		why += fmt.Sprintf(", and only %s has a spec.startAt, %s", other.Name, formatTime(other.Spec.StartAt.Time))
 		fix = "set spec.startAt to the present time if this rollout is the newer one, otherwise to the time of its first start"
 	}
 	if besides != "" {
@@ -139,11 +143,11 @@ func (l *look) inDoubt(n *Neighbor, e *evidence, besides string) string {
 }
 
 // waitForNeighbor waits until a neighbor has started, cannot start any more, or has had its minute.
-func (l *look) waitForNeighbor(n *Neighbor) {
+func (l *planner) waitForNeighbor(n *Neighbor) {
 	self, other := l.Rollout, n.Rollout
 	end := self.CreationTimestamp.Add(together)
-	l.takingOver = v1alpha1.ReasonSettling
-	l.wait(v1alpha1.ReasonSettling, end, "waits, at most until %s, for rollout %s to start: it shares targets with this one and was created at %s, within a minute of this one (%s)",
-		stamp(end), other.Name, stamp(other.CreationTimestamp.Time), stamp(self.CreationTimestamp.Time))
+	l.takingOver = v1alpha1.ReasonStabilizing
+	l.wait(v1alpha1.ReasonStabilizing, end, "waits, at most until %s, for rollout %s to start: it shares targets with this one and was created at %s, within a minute of this one (%s)",
+		formatTime(end), other.Name, formatTime(other.CreationTimestamp.Time), formatTime(self.CreationTimestamp.Time))
 	l.recheck(other.CreationTimestamp.Add(arrives))
 }

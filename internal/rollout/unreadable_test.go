@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -17,10 +20,11 @@ func hide(s Snapshot, names ...string) Snapshot {
 	return s
 }
 
-// A group that cannot be read is not lost: nothing opens, nothing is planned or deleted, and afterwards all is as before.
+// A group that cannot be read is not lost: nothing opens, nothing is planned or deleted, and
+// afterwards all is as before.
 func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
-	w.settle()
+	w.stabilizationPeriod()
 	before := w.rollout.DeepCopy()
 	p := Next(hide(w.snapshot(), "r-group-2"))
 	if p.Create != nil || p.Delete != nil || p.Supersede != nil || p.Mirror != nil {
@@ -39,7 +43,7 @@ func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
 		t.Errorf("a stop makes it %s", stopped.Status.State)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.settle()
+	w.stabilizationPeriod()
 	if diff := cmp.Diff(before.Status.Groups, w.rollout.Status.Groups); diff != "" {
 		t.Errorf("when it can be read again:\n%s", diff)
 	}
@@ -59,12 +63,12 @@ func TestNoPlanIsMadeBesideAGroupThatCannotBeRead(t *testing.T) {
 func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
 	w := newWorld(t, 3, groupCount(1))
 	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"spec.assignment"}}
-	w.settle()
+	w.stabilizationPeriod()
 	if n := w.rollout.Status.Plan.Targets; n != 2 {
 		t.Errorf("%d targets are planned", n)
 	}
 	w.targets["dev-01"].Unreadable, w.targets["dev-03"].Unreadable = &v1alpha1.Unreadable{}, &v1alpha1.Unreadable{}
-	w.settle()
+	w.stabilizationPeriod()
 	if n := w.rollout.Status.Plan.Targets; n != 2 {
 		t.Errorf("%d targets are planned when members turn unreadable", n)
 	}
@@ -72,22 +76,23 @@ func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
 	w.wantSays(none.Message, "3 that cannot be read")
 }
 
-// A target that cannot be read counts by what is known of it. No deadline runs for it, and a stop does not wait for it.
+// A target that cannot be read counts by what is known of it. No deadline runs for it, and a stop
+// does not wait for it.
 func TestATargetThatCannotBeReadIsNotLate(t *testing.T) {
 	w := newWorld(t, 2, func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.Update.StartDeadlineSeconds = num(1), num(60)
 	})
-	w.settle()
+	w.stabilizationPeriod()
 	w.succeed("dev-01")
 	w.targets["dev-01"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"spec.cancel"}}
 	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"status.actions"}}
 	w.tick(time.Hour)
-	w.settle()
+	w.stabilizationPeriod()
 	if one, two := w.bucket("dev-01"), w.bucket("dev-02"); one != Succeeded || two != Pending {
 		t.Errorf("they count as %s and %s", one, two)
 	}
 	w.targets["dev-02"].Unreadable = nil
-	w.settle()
+	w.stabilizationPeriod()
 	if two := w.bucket("dev-02"); two != Failed {
 		t.Errorf("when it can be read, it counts as %s", two)
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -8,8 +11,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// sentence fills waitingFor, where no rule has said it: what would move next, with numbers. Nothing when the rollout is done.
-func (l *look) sentence() {
+// describeWaiting fills waitingFor, where no rule has said it: what would move next, with numbers.
+// Nothing when the rollout is done.
+func (l *planner) describeWaiting() {
 	switch {
 	case l.waiting != nil:
 	case l.isPaused():
@@ -24,23 +28,24 @@ func (l *look) sentence() {
 		l.waitForAnswers()
 	}
 	if l.waiting != nil {
-		l.waiting.Message = shorten(l.waiting.Message, 1024)
+		l.waiting.Message = truncate(l.waiting.Message, 1024)
 	}
 	l.status.WaitingFor = l.waiting
 }
 
 // waitForAnswers: a stopped rollout may have devices that are still at work.
-func (l *look) waitForAnswers() {
+func (l *planner) waitForAnswers() {
 	if n := l.total().InProgress; n > 0 {
-		l.wait(v1alpha1.ReasonStopped, noTime, "stopped; no result yet of %s that had begun", targets(n))
+		l.wait(v1alpha1.ReasonStopped, noTime, "stopped; no result yet of %s that had started", targets(n))
 	}
 }
 
-// waitForGroup speaks of the group that the next step depends on: the last open one while others have not opened, else the first that is not closed.
-func (l *look) waitForGroup() {
+// waitForGroup speaks of the group that the next step depends on: the last open one while others
+// have not opened, else the first that is not closed.
+func (l *planner) waitForGroup() {
 	g := l.decisive()
 	if g == nil {
-		l.waitForJoiners()
+		l.waitForNewTargets()
 		return
 	}
 	c, conditions := l.counts(g), l.conditions(g)
@@ -62,37 +67,37 @@ func (l *look) waitForGroup() {
 	}
 	until := l.nextDeadline()
 	if !until.IsZero() {
-		message += fmt.Sprintf("; who has not begun by %s %s", stamp(until), l.fateOfLate())
+		message += fmt.Sprintf("; who has not started by %s %s", formatTime(until), l.fateOfLate())
 	}
 	if w := l.spec.Update.MaintenanceWindow; w != nil && c.Pending > 0 {
-		message += "; devices begin only in the maintenance window " + offer.WindowWords(w)
+		message += "; devices start only in the maintenance window " + offer.WindowWords(w)
 		if opens := offer.NextOpening(w, l.Now); !opens.IsZero() {
 			until = opens
 		}
 	}
-	l.waiting = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonProgressing, Message: message + l.wordsOfGrowth()}
+	l.waiting = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonProgressing, Message: message + l.growthMessage()}
 	if !until.IsZero() {
 		l.waiting.Until = second(until)
 	}
 }
 
-func (l *look) fateOfLate() string {
+func (l *planner) fateOfLate() string {
 	if l.isSkipping() {
 		return "leaves the group, uncounted"
 	}
 	return "has failed with " + v1alpha1.CodeStartDeadlineExceeded
 }
 
-// wordsOfGrowth say why nobody joins a dynamic rollout any more.
-func (l *look) wordsOfGrowth() string {
+// growthMessage say why nobody joins a dynamic rollout any more.
+func (l *planner) growthMessage() string {
 	if why := l.growthEnd(); l.spec.Dynamic != nil && why != "" {
 		return "; no more targets join: " + why
 	}
 	return ""
 }
 
-// waitForJoiners: a dynamic rollout has brought the update to everybody that is there.
-func (l *look) waitForJoiners() {
+// waitForNewTargets: a dynamic rollout has brought the update to everybody that is there.
+func (l *planner) waitForNewTargets() {
 	g := l.trailing()
 	if g == nil {
 		return
@@ -109,7 +114,7 @@ func (l *look) waitForJoiners() {
 		targets(l.members()), g.name, g.size(), l.capacity())
 }
 
-func (l *look) decisive() *group {
+func (l *planner) decisive() *group {
 	if n := l.opened(); n > 0 && n < len(l.groups) {
 		return l.groups[n-1]
 	}
@@ -122,7 +127,7 @@ func (l *look) decisive() *group {
 }
 
 // parts are the numbers of those awaited, and what keeps them.
-func (l *look) parts(g *group, c v1alpha1.Counts) []string {
+func (l *planner) parts(g *group, c v1alpha1.Counts) []string {
 	t := l.tally(g)
 	out := []string{fmt.Sprintf("%d pending%s", c.Pending, among(t.OfPending, obstaclesOfPending))}
 	if c.InProgress > 0 {
@@ -134,8 +139,9 @@ func (l *look) parts(g *group, c v1alpha1.Counts) []string {
 // maxSought is up to how many awaited members are worth a walk over the group to name some.
 const maxSought = 20
 
-// awaited names up to three members without a result, once few are left: those that have not begun first. Each says what keeps it.
-func (l *look) awaited(g *group, c v1alpha1.Counts) []string {
+// awaited names up to three members without a result, once few are left: those that have not
+// started first. Each says what keeps it.
+func (l *planner) awaited(g *group, c v1alpha1.Counts) []string {
 	if g.members == nil || c.Pending+c.InProgress > maxSought {
 		return nil
 	}

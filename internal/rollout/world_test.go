@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package rollout
 
 import (
@@ -19,7 +22,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// world is a toy fleet with one rollout: what the API server would hold, and a clock that only the test moves.
+// world is a toy fleet with one rollout: what the API server would hold, and a clock that only the
+// test moves.
 type world struct {
 	t       testing.TB
 	now     time.Time
@@ -29,8 +33,8 @@ type world struct {
 	deleted *offer.Set
 	targets map[string]*v1alpha1.Target
 	groups  []*v1alpha1.DeploymentGroup
-	claims  []Claim
-	// sets other than the rollout's, by name, and younger rollouts that bring them.
+	claims  []Overlap
+	// sets other than the rollout's, by name, and newer rollouts that bring them.
 	sets   map[string]*offer.Set
 	rivals []rival
 	// autos are the intents of auto-assignments, which mean every target.
@@ -39,8 +43,8 @@ type world struct {
 	unsettled       []string
 	neighbors       []Neighbor
 	requireApproval bool
-	// younger are the targets that a younger rollout has.
-	younger map[string]bool
+	// newer are the targets that a newer rollout has.
+	newer map[string]bool
 
 	// crash cuts a plan short; nil: all of it is carried out.
 	crash func(Plan) Plan
@@ -53,7 +57,8 @@ type world struct {
 
 var epoch = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
-// newWorld has n targets dev-01, dev-02, ... and a rollout of them in alphabetical order, not yet looked at.
+// newWorld has n targets dev-01, dev-02, ... and a rollout of them in alphabetical order, not yet
+// looked at.
 func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}, sets: map[string]*offer.Set{}}
 	for i := range n {
@@ -64,9 +69,9 @@ func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 	w.rollout = &v1alpha1.Rollout{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "r", UID: "uid-r", Generation: 1, CreationTimestamp: metav1.NewTime(epoch)},
 		Spec: v1alpha1.RolloutSpec{
-			Update:        v1alpha1.Update{DistributionSet: "firmware-2"},
-			GroupOrder:    v1alpha1.GroupOrderName,
-			SettleSeconds: &zero,
+			Update:               v1alpha1.Update{DistributionSet: "firmware-2"},
+			GroupOrder:           v1alpha1.GroupOrderName,
+			StabilizationSeconds: &zero,
 		},
 	}
 	if edit != nil {
@@ -127,7 +132,7 @@ func (w *world) joiners(n int) []*v1alpha1.Target {
 	}
 	var out []*v1alpha1.Target
 	for _, t := range w.population() {
-		if member, _ := w.groupOf(t.Name); member == nil && !w.younger[t.Name] && !w.hasRival(t.Name) && intake.Takes(w.rollout, w.set, t) && len(out) < n {
+		if member, _ := w.groupOf(t.Name); member == nil && !w.newer[t.Name] && !w.hasRival(t.Name) && intake.Takes(w.rollout, w.set, t) && len(out) < n {
 			out = append(out, t)
 		}
 	}
@@ -142,8 +147,8 @@ func (w *world) members(g *v1alpha1.DeploymentGroup) []*v1alpha1.Target {
 	return out
 }
 
-// look asks Next once and carries its plan out, through JSON as an API server would keep it.
-func (w *world) look() Plan {
+// planner asks Next once and carries its plan out, through JSON as an API server would keep it.
+func (w *world) planner() Plan {
 	w.t.Helper()
 	s := w.snapshot()
 	before, groupsBefore := w.rollout.DeepCopy(), deepCopies(w.groups)
@@ -238,12 +243,13 @@ func stored[T any](t testing.TB, v T) T {
 	return out
 }
 
-// settle looks until nothing more is wanted. Each decision takes a few looks; more than ten would be a loop.
-func (w *world) settle() Plan {
+// stabilizationPeriod looks until nothing more is wanted. Each decision takes a few looks; more
+// than ten would be a loop.
+func (w *world) stabilizationPeriod() Plan {
 	w.t.Helper()
 	for range 10 {
 		before := w.rollout.Status
-		p := w.look()
+		p := w.planner()
 		if !p.Decided && len(p.Create)+len(p.Supersede)+len(p.Mirror)+len(p.Delete)+len(p.Events) == 0 && p.Join == nil &&
 			equality.Semantic.DeepEqual(before, w.rollout.Status) {
 			return p
@@ -277,7 +283,7 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 		}
 		if i >= len(old.Groups) {
 			if g.State != v1alpha1.GroupScheduled && g.State != v1alpha1.GroupRunning {
-				w.t.Errorf("group %s is born %s", g.Name, g.State)
+				w.t.Errorf("group %s is created %s", g.Name, g.State)
 			}
 			continue
 		}
@@ -294,7 +300,8 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 	}
 }
 
-// checkStart: what starts is the plan of the spec as it is, and of no other that somebody has approved.
+// checkStart: what starts is the plan of the spec as it is, and of no other that somebody has
+// approved.
 func (w *world) checkStart(plan *v1alpha1.PlanStatus) {
 	w.t.Helper()
 	spec := &w.rollout.Spec
@@ -306,8 +313,8 @@ func (w *world) checkStart(plan *v1alpha1.PlanStatus) {
 	}
 }
 
-// checkOpening: no group opens before its predecessor's success unless a person passes the gate behind that, and none while the rollout is
-// paused or its brake has been pulled.
+// checkOpening: no group opens before its predecessor's success unless a person passes the gate
+// behind that, and none while the rollout is paused or its automatic pause has been pulled.
 func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	w.t.Helper()
 	if status.State != v1alpha1.RolloutRunning && status.State != v1alpha1.RolloutFinished && !(status.State == v1alpha1.RolloutPaused && isBehindGroup(status.PauseReason)) {
@@ -339,7 +346,7 @@ func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	}
 }
 
-// awaits tells whether any member of these groups has not begun.
+// awaits reports whether any member of these groups has not started.
 func awaits(groups []v1alpha1.GroupStatus) bool {
 	return slices.ContainsFunc(groups, func(g v1alpha1.GroupStatus) bool { return g.Scheduled+g.Pending > 0 })
 }
@@ -419,13 +426,13 @@ func (w *world) rule(group int) Rule { return RuleOf(w.rollout, w.set, group).Un
 
 func (w *world) report(name string, e action.Event, code string) {
 	s := &w.targets[name].Status
-	action.Fold(s, action.Report{ID: action.Newest(s).ID, Event: e, StatusCode: code, Now: w.now})
+	action.Apply(s, action.Report{ID: action.Newest(s).ID, Event: e, StatusCode: code, Now: w.now})
 }
 
 func (w *world) succeed(names ...string) {
 	w.t.Helper()
 	for _, name := range names {
-		w.begin(name)
+		w.openFirstGroup(name)
 		w.report(name, action.Download, "")
 		w.report(name, action.Succeed, "")
 	}
@@ -434,14 +441,14 @@ func (w *world) succeed(names ...string) {
 func (w *world) fail(code string, names ...string) {
 	w.t.Helper()
 	for _, name := range names {
-		w.begin(name)
+		w.openFirstGroup(name)
 		w.report(name, action.Download, "")
 		w.report(name, action.Fail, code)
 	}
 }
 
-// walk folds the stop into open actions, as Plan.Walk asks for.
-func (w *world) walk(c v1alpha1.Cancelation, cause v1alpha1.CancelCause) {
+// walk applies the stop into open actions, as Plan.Walk asks for.
+func (w *world) walk(c v1alpha1.Cancellation, cause v1alpha1.CancelCause) {
 	for _, t := range w.targets {
 		if a := action.Open(&t.Status); a != nil && a.Source.UID == w.rollout.UID {
 			action.Cancel(&t.Status, a.ID, cause, c, w.now)
@@ -520,7 +527,7 @@ func at(t time.Time) *metav1.Time {
 func running(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 	t.Helper()
 	w := newWorld(t, n, edit)
-	w.settle()
+	w.stabilizationPeriod()
 	if w.rollout.Status.StartedAt == nil {
 		t.Fatalf("not started: %s", w.waitingFor())
 	}

@@ -1,5 +1,8 @@
-// Package text makes text that devices send fit to be stored, shown and compared. Every text of a device, whatever the
-// protocol, passes Clean before it is stored.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package text makes text that devices send fit to be stored, shown and compared. Every text of a
+// device, whatever the protocol, passes Clean before it is stored.
 //
 // The functions are pure, and deterministic: the same text gives the same result in every process.
 package text
@@ -10,10 +13,11 @@ import (
 	"unicode/utf8"
 )
 
-// Clean returns a text of a device as one line that can be stored and shown. It removes control characters (ESC among
-// them), characters that change the direction of text, and other invisible format characters; it replaces invalid UTF-8
-// by U+FFFD; it turns each run of white space into one blank and removes it at both ends. A text of more than limit
-// characters is cut after limit-1 and ends in an ellipsis. With a limit of 0 the text is not cut.
+// Clean returns a text of a device as one line that can be stored and shown. It removes control
+// characters (ESC among them), characters that change the direction of text, and other invisible
+// format characters; it replaces invalid UTF-8 by U+FFFD; it turns each run of white space into one
+// blank and removes it at both ends. A text of more than limit characters is cut after limit-1 and
+// ends in an ellipsis. With a limit of 0 the text is not cut.
 //
 // Cleaning a clean text returns it unchanged.
 func Clean(s string, limit int) string {
@@ -45,8 +49,9 @@ func cut(s string, limit int) string {
 	return strings.TrimRight(string(runes), " ") + "…"
 }
 
-// isInvisible reports whether a character shows nothing by itself, and could steer a terminal, turn the direction of a
-// text, or make two texts that look alike differ. The two joiners stay: some scripts, and emoji, need them.
+// isInvisible reports whether a character shows nothing by itself, and could steer a terminal, turn
+// the direction of a text, or make two texts that look alike differ. The two joiners stay: some
+// scripts, and emoji, need them.
 func isInvisible(r rune) bool {
 	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
 	if r == zeroWidthNonJoiner || r == zeroWidthJoiner {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package text
 
 import (
@@ -14,8 +17,9 @@ var (
 	assigned = regexp.MustCompile(`(?i)\b([a-z_-]*(?:token|passw(?:or)?d|passphrase|secret|api[_-]?key))(["']?\s*=\s*)("[^"]*"|'[^']*'|[^\s"',;&]+)`)
 )
 
-// Redact removes what gives access from a text of a device: user information, query and fragment of URLs, the tokens of an
-// Authorization header, and values that are assigned to a name such as password or token. The rest stays as it is.
+// Redact removes what gives access from a text of a device: user information, query and fragment of
+// URLs, the tokens of an Authorization header, and values that are assigned to a name such as
+// password or token. The rest stays as it is.
 func Redact(s string) string {
 	if strings.Contains(s, "://") {
 		s = url.ReplaceAllString(s, "$1$3$4")
@@ -34,7 +38,7 @@ var (
 		`\b(?:\d+(?:\.\d+)?(?:ms|us|µs|ns|h|m|s))+\b`,
 	}, "|"))
 	ids = regexp.MustCompile(`(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5,7}\b`)
-	// paths are absolute, or begin in the working or home folder. The character before is kept.
+	// paths are absolute, or start in the working or home folder. The character before is kept.
 	paths     = regexp.MustCompile(`(^|[\s"'(\[{=,;:|<>])(?:(?:~|\.{1,2})?/[^\s/"'()\[\]{},;:|][^\s"'(),;:|]*|[A-Za-z]:\\[^\s"',;|]*)`)
 	addresses = regexp.MustCompile(`[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]+`)
 	long      = regexp.MustCompile(`[A-Za-z0-9+/_-]{24,}={0,2}`)
@@ -44,10 +48,11 @@ var (
 	numbers   = regexp.MustCompile(`<n>(?:(?:[.,:/*+-]|,? )<n>)+`)
 )
 
-// Normalize returns what texts about the same thing have in common, by which they can be grouped: times, numbers, hexadecimal
-// numbers, ids, IP addresses and absolute paths give way to <time>, <n>, <hex>, <id>, <ip> and <path>, URLs keep scheme and
-// host only, and each of the given names of the device itself becomes <id>. The result is clean, holds no digit and has at
-// most limit characters.
+// Normalize returns what texts about the same thing have in common, by which they can be grouped:
+// times, numbers, hexadecimal numbers, ids, IP addresses and absolute paths give way to <time>,
+// <n>, <hex>, <id>, <ip> and <path>, URLs keep scheme and host only, and each of the given names of
+// the device itself becomes <id>. The result is clean, holds no digit and has at most limit
+// characters.
 func Normalize(s string, limit int, own ...string) string {
 	s = Redact(Clean(s, 0))
 	for _, name := range own {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package text
 
 import (
@@ -5,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// Shorten returns a text of at most limit characters. Of a longer one it keeps both ends, because the cause of an error
-// is at the beginning of a log or at its end, and says in between how much was cut. A limit of less than 64 characters
-// leaves no room for that: the text is cut at its end.
+// Shorten returns a text of at most limit characters. Of a longer one it keeps both ends, because
+// the cause of an error is at the start of a log or at its end, and says in between how much was
+// cut. A limit of less than 64 characters leaves no room for that: the text is cut at its end.
 func Shorten(s string, limit int) string {
 	length := utf8.RuneCountInString(s)
 	if length <= limit {

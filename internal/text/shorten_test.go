@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package text
 
 import (
@@ -8,19 +11,19 @@ import (
 )
 
 func TestShorten(t *testing.T) {
-	long := "begin" + strings.Repeat("é", 5000) + "end"
+	long := "start" + strings.Repeat("é", 5000) + "end"
 	for name, tc := range map[string]struct {
 		text        string
 		limit       int
 		first, last string
 		cut         int
 	}{
-		"short":              {"begin", 512, "begin", "begin", 0},
+		"short":              {"start", 512, "start", "start", 0},
 		"just short enough":  {strings.Repeat("é", 512), 512, "é", "é", 0},
 		"one too many":       {strings.Repeat("é", 513), 512, "é", "é", 31},
-		"long":               {long, 512, "beginé", "éend", 5008 - 512 + 32},
-		"little room":        {long, 64, "beginé", "éend", 5008 - 64 + 32},
-		"no room for both":   {long, 63, "beginé", "é…", 0},
+		"long":               {long, 512, "starté", "éend", 5008 - 512 + 32},
+		"little room":        {long, 64, "starté", "éend", 5008 - 64 + 32},
+		"no room for both":   {long, 63, "starté", "é…", 0},
 		"blanks at the cuts": {strings.Repeat("a ", 5000), 512, "a a", "a ", 10000 - 512 + 32},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package text
 
 import (
@@ -40,7 +43,8 @@ func hasSign(s string) bool {
 	return false
 }
 
-// common are words that say nothing of the cause, since every failed update could be described with them.
+// common are words that say nothing of the cause, since every failed update could be described with
+// them.
 var common = func() map[string]bool {
 	set := map[string]bool{}
 	for _, w := range strings.Fields(`a an and any are as at be been but by can could did do does during for from got had has have in into is it its
@@ -59,11 +63,12 @@ var common = func() map[string]bool {
 	return set
 }()
 
-// summary begins the line in which RAUC sums an error up.
+// summary starts the line in which RAUC sums an error up.
 const summary = "lasterror:"
 
-// Telling reports how much a message says of the cause of an error: 0 for a message that looks like no error, and for one that every
-// failed update could end with, such as "Failed to install software bundle."; else more the more it says, at most 12.
+// Telling reports how much a message says of the cause of an error: 0 for a message that looks like
+// no error, and for one that every failed update could end with, such as "Failed to install
+// software bundle."; else more the more it says, at most 12.
 func Telling(s string) int {
 	if !LooksLikeError(s) {
 		return 0
@@ -77,8 +82,8 @@ func Telling(s string) int {
 
 const mostWords = 6
 
-// Specific reports how many different words of a message are about this update rather than about any, at most 6. Names of files and
-// functions, and numbers, are no words.
+// Specific reports how many different words of a message are about this update rather than about
+// any, at most 6. Names of files and functions, and numbers, are no words.
 func Specific(s string) int {
 	seen := map[string]bool{}
 	for _, w := range strings.Fields(strings.ToLower(s)) {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -15,8 +18,10 @@ import (
 
 const absentGroup = "absent.goshawk.dev"
 
-// TestNoRuleFailsWhereAPartIsAbsent stores samples with everything in them, and variants that lack one optional part or have null for it, before the rules are
-// there. Then each variant is created, labelled, made whole, and made from the whole: whatever the answer is, it is no error of an expression.
+// TestNoRuleFailsWhereAPartIsAbsent stores samples with everything in them, and variants that lack
+// one optional part or have null for it, before the rules are there. Then each variant is created,
+// labelled, made whole, and made from the whole: whatever the answer is, it is no error of an
+// expression.
 func TestNoRuleFailsWhereAPartIsAbsent(t *testing.T) {
 	t.Parallel()
 	definitions, err := kinds.Definitions(cluster.Root())

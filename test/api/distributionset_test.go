@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import "testing"
@@ -11,7 +14,7 @@ func TestDistributionSet(t *testing.T) {
 		step     = "spec.requiredMigrationStep: requiredMigrationStep is immutable once the set is locked: it is in use or invalidated; create another DistributionSet"
 		metadata = "spec.metadata: metadata that is visibleToDevice is immutable once the set is locked: it is in use or invalidated; create another DistributionSet"
 
-		setOnce = "spec.invalidation: invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancelation of the rollouts)"
+		setOnce = "spec.invalidation: invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancellation of the rollouts)"
 		latched = "spec.invalidation: invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet"
 	)
 	identity := map[string]law{
@@ -45,35 +48,36 @@ func TestDistributionSet(t *testing.T) {
 		"visible metadata of a locked set change place": {given: `{metadata: [{key: k, visibleToDevice: true}, {key: l}]}`, status: locked, when: `{metadata: [{key: l}, {key: k, visibleToDevice: true}]}`},
 	}
 	invalidation := map[string]law{
-		"a set is invalidated":                        {when: `{invalidation: {cancelation: Soft, reason: "bricks the modem"}}`},
-		"a locked set is invalidated":                 {given: one, status: locked, when: `{invalidation: {cancelation: None}}`},
-		"a set is born invalid":                       {given: `{invalidation: {cancelation: Force, deleteRollouts: true}}`},
-		"cancelation is needed":                       {given: `{invalidation: {reason: why}}`, refused: "spec.invalidation.cancelation: Required value"},
-		"cancelation is a known word":                 {given: `{invalidation: {cancelation: Hard}}`, refused: `spec.invalidation.cancelation: Unsupported value: "Hard": supported values: "None", "Soft", "Force"`},
-		"deleteRollouts goes with Force only":         {given: `{invalidation: {cancelation: Soft, deleteRollouts: true}}`, refused: "spec.invalidation.deleteRollouts: deleteRollouts goes with cancelation Force only: choose Force, or remove deleteRollouts"},
-		"to delete no rollouts goes with every word":  {given: `{invalidation: {cancelation: Soft, deleteRollouts: false}}`},
-		"a reason has 256 characters at most":         {given: `{invalidation: {cancelation: None, reason: ` + long(257) + `}}`, refused: "spec.invalidation.reason: Too long: may not be more than 256 bytes"},
-		"an invalidation is not escalated":            {given: `{invalidation: {cancelation: Soft}}`, when: `{invalidation: {cancelation: Force}}`, refused: setOnce},
-		"its rollouts are not deleted afterwards":     {given: `{invalidation: {cancelation: Force}}`, when: `{invalidation: {deleteRollouts: true}}`, refused: setOnce},
-		"its reason does not change":                  {given: `{invalidation: {cancelation: None, reason: a}}`, when: `{invalidation: {reason: b}}`, refused: setOnce},
-		"its reason is not added":                     {given: `{invalidation: {cancelation: None}}`, when: `{invalidation: {reason: b}}`, refused: setOnce},
-		"its reason is not removed":                   {given: `{invalidation: {cancelation: None, reason: a}}`, when: `{invalidation: {reason: null}}`, refused: setOnce},
-		"an absent word may be written out":           {given: `{invalidation: {cancelation: None}}`, when: `{invalidation: {deleteRollouts: false, reason: ""}}`},
-		"an invalidation is not removed":              {given: `{invalidation: {cancelation: None}}`, when: `{invalidation: null}`, refused: latched},
-		"an invalid set's description still changes":  {given: `{invalidation: {cancelation: None}}`, when: `{description: "do not use"}`},
-		"an invalid set's modules change before lock": {given: `{invalidation: {cancelation: None}}`, when: one},
+		"a set is invalidated":                        {when: `{invalidation: {cancellation: Soft, reason: "bricks the modem"}}`},
+		"a locked set is invalidated":                 {given: one, status: locked, when: `{invalidation: {cancellation: None}}`},
+		"a set is created invalid":                    {given: `{invalidation: {cancellation: Force, deleteRollouts: true}}`},
+		"cancellation is needed":                      {given: `{invalidation: {reason: why}}`, refused: "spec.invalidation.cancellation: Required value"},
+		"cancellation is a known word":                {given: `{invalidation: {cancellation: Hard}}`, refused: `spec.invalidation.cancellation: Unsupported value: "Hard": supported values: "None", "Soft", "Force"`},
+		"deleteRollouts goes with Force only":         {given: `{invalidation: {cancellation: Soft, deleteRollouts: true}}`, refused: "spec.invalidation.deleteRollouts: deleteRollouts goes with cancellation Force only: choose Force, or remove deleteRollouts"},
+		"to delete no rollouts goes with every word":  {given: `{invalidation: {cancellation: Soft, deleteRollouts: false}}`},
+		"a reason has 256 characters at most":         {given: `{invalidation: {cancellation: None, reason: ` + long(257) + `}}`, refused: "spec.invalidation.reason: Too long: may not be more than 256 bytes"},
+		"an invalidation is not escalated":            {given: `{invalidation: {cancellation: Soft}}`, when: `{invalidation: {cancellation: Force}}`, refused: setOnce},
+		"its rollouts are not deleted afterwards":     {given: `{invalidation: {cancellation: Force}}`, when: `{invalidation: {deleteRollouts: true}}`, refused: setOnce},
+		"its reason does not change":                  {given: `{invalidation: {cancellation: None, reason: a}}`, when: `{invalidation: {reason: b}}`, refused: setOnce},
+		"its reason is not added":                     {given: `{invalidation: {cancellation: None}}`, when: `{invalidation: {reason: b}}`, refused: setOnce},
+		"its reason is not removed":                   {given: `{invalidation: {cancellation: None, reason: a}}`, when: `{invalidation: {reason: null}}`, refused: setOnce},
+		"an absent word may be written out":           {given: `{invalidation: {cancellation: None}}`, when: `{invalidation: {deleteRollouts: false, reason: ""}}`},
+		"an invalidation is not removed":              {given: `{invalidation: {cancellation: None}}`, when: `{invalidation: null}`, refused: latched},
+		"an invalid set's description still changes":  {given: `{invalidation: {cancellation: None}}`, when: `{description: "do not use"}`},
+		"an invalid set's modules change before lock": {given: `{invalidation: {cancellation: None}}`, when: one},
 	}
-	// Once recorded, a later change of the field has no effect and is accepted, so that a revert holds up nothing.
-	const given, noted = `{invalidation: {cancelation: Soft, reason: a}}`, `{invalidation: {cancelation: Soft, recorded: {cancelation: Soft, reason: a}}}`
+	// Once recorded, a later change of the field has no effect and is accepted, so that a revert
+	// holds up nothing.
+	const given, noted = `{invalidation: {cancellation: Soft, reason: a}}`, `{invalidation: {cancellation: Soft, recorded: {cancellation: Soft, reason: a}}}`
 	final := map[string]law{
-		"of a record of an earlier set alone it is not removed": {given: given, status: `{invalidation: {cancelation: Soft}}`, when: `{invalidation: null}`, refused: latched},
+		"of a record of an earlier set alone it is not removed": {given: given, status: `{invalidation: {cancellation: Soft}}`, when: `{invalidation: null}`, refused: latched},
 	}
-	for _, edit := range []string{`{invalidation: null}`, `{invalidation: {cancelation: None}}`, `{invalidation: {cancelation: Force}}`, `{invalidation: {cancelation: Force, deleteRollouts: true}}`,
+	for _, edit := range []string{`{invalidation: null}`, `{invalidation: {cancellation: None}}`, `{invalidation: {cancellation: Force}}`, `{invalidation: {cancellation: Force, deleteRollouts: true}}`,
 		`{invalidation: {reason: b}}`, `{invalidation: {reason: null}}`} {
 		final["once recorded: "+edit] = law{given: given, status: noted, when: edit}
 	}
 	final["once recorded, what is written must still be an invalidation"] = law{given: given, status: noted, when: `{invalidation: {deleteRollouts: true}}`,
-		refused: "spec.invalidation.deleteRollouts: deleteRollouts goes with cancelation Force only: choose Force, or remove deleteRollouts"}
+		refused: "spec.invalidation.deleteRollouts: deleteRollouts goes with cancellation Force only: choose Force, or remove deleteRollouts"}
 	final["once recorded it is put back"] = law{status: noted, when: given}
 	judge(t, "DistributionSet", all(identity, lock, invalidation, final))
 }

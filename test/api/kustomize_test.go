@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -93,7 +96,8 @@ func TestKustomizeRenamesReferences(t *testing.T) {
 	}
 }
 
-// Every field of a spec that names another object is in the file for kustomize. Such fields say so in their description.
+// Every field of a spec that names another object is in the file for kustomize. Such fields say so
+// in their description.
 func TestKustomizeKnowsEveryReference(t *testing.T) {
 	var config struct {
 		NameReference []struct {

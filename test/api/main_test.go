@@ -1,5 +1,8 @@
-// Package api holds the vocabulary to its word on a real API server: what each kind accepts and refuses, with which sentence, and what
-// kubectl and GitOps tools see of it.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package api holds the vocabulary to its word on a real API server: what each kind accepts and
+// refuses, with which sentence, and what kubectl and GitOps tools see of it.
 package api
 
 import (
@@ -29,7 +32,8 @@ func TestMain(m *testing.M) {
 // group is where the kinds live; a test that needs kinds of its own copies them to another one.
 const group = "goshawk.dev"
 
-// A law is one thing that the API server accepts or refuses. Everything is YAML of the spec, or of the status.
+// A law is one thing that the API server accepts or refuses. Everything is YAML of the spec, or of
+// the status.
 type law struct {
 	given   string // merged into the kind's smallest valid spec; null removes a field
 	status  string // written to the status before the edit, as a controller would
@@ -71,7 +75,8 @@ func judge(t *testing.T, kind string, laws map[string]law) {
 	}
 }
 
-// wantVerdict compares what the API server answered with "field: sentence", or with "" for acceptance.
+// wantVerdict compares what the API server answered with "field: sentence", or with "" for
+// acceptance.
 func wantVerdict(t *testing.T, err error, refused string) {
 	t.Helper()
 	if refused == "" {
@@ -96,7 +101,8 @@ func wantVerdict(t *testing.T, err error, refused string) {
 	}
 }
 
-// causesOf lists the complaints of the API server, without its remark that an object this wrong is not looked at further.
+// causesOf lists the complaints of the API server, without its remark that an object this wrong is
+// not looked at further.
 func causesOf(err error) []metav1.StatusCause {
 	status, ok := err.(apierrors.APIStatus)
 	if !ok || status.Status().Details == nil {
@@ -111,7 +117,8 @@ func causesOf(err error) []metav1.StatusCause {
 	return causes
 }
 
-// strict is a client whose misspelt fields are refused instead of dropped, so that no law is kept by accident.
+// strict is a client whose misspelt fields are refused instead of dropped, so that no law is kept
+// by accident.
 func strict(t *testing.T) client.Client {
 	t.Helper()
 	_, c := cluster.Start(t)
@@ -120,7 +127,8 @@ func strict(t *testing.T) client.Client {
 
 var names atomic.Int64
 
-// newObject is the smallest valid object of a kind with given merged into its spec, under a name of its own.
+// newObject is the smallest valid object of a kind with given merged into its spec, under a name of
+// its own.
 func newObject(t *testing.T, group, kind, namespace, given string) *unstructured.Unstructured {
 	t.Helper()
 	spec := parse(t, smallest[kind])

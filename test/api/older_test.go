@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -12,11 +15,13 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// Objects outlive schemas. Whatever was accepted once must still take the edits of an emergency, and a controller's status, when a
-// later schema would refuse the object. To be apart from the other tests the kinds live in a group of their own here.
+// Objects outlive schemas. Whatever was accepted once must still take the edits of an emergency,
+// and a controller's status, when a later schema would refuse the object. To be apart from the
+// other tests the kinds live in a group of their own here.
 const olderGroup = "older.goshawk.dev"
 
-// Everything that these specs say is refused today; the edits are what somebody commits in an emergency.
+// Everything that these specs say is refused today; the edits are what somebody commits in an
+// emergency.
 var older = map[string]struct {
 	given   string
 	status  string
@@ -27,16 +32,16 @@ var older = map[string]struct {
 		given: `{update: {distributionSet: "", type: TimeForced, weight: 5000, superseding: Never, finishedWarning: Perhaps,
 				maintenanceWindow: {schedule: "@daily", durationSeconds: 1, timeZone: Local}, retries: {limit: 99, statusCodes: [a, a]}},
 			groupCount: 900, groups: [{name: a, percentage: 500}, {name: a}, {name: "Not a label"}], groupOrder: Random, successThreshold: 200,
-			errorAction: Stop, errorBudget: {}, targetExpression: "", approval: {planHash: "yes"}, settleSeconds: 100000}`,
-		edits: []string{`{state: Paused}`, `{state: Running}`, `{approval: null}`, `{resumedAt: "2026-12-01T02:00:00Z"}`, `{state: Stopped, stopCancelation: None}`,
-			`{stopCancelation: Force}`, `{deletionCancelation: Soft}`},
+			errorAction: Stop, errorBudget: {}, targetExpression: "", approval: {planHash: "yes"}, stabilizationSeconds: 100000}`,
+		edits: []string{`{state: Paused}`, `{state: Running}`, `{approval: null}`, `{resumedAt: "2026-12-01T02:00:00Z"}`, `{state: Stopped, stopCancellation: None}`,
+			`{stopCancellation: Force}`, `{deletionCancellation: Soft}`},
 		status:  started,
-		refused: `{settleSeconds: 100001}`,
+		refused: `{stabilizationSeconds: 100001}`,
 	},
 	"DistributionSet": {
 		given: `{name: "", version: ` + long(200) + `, modules: [{name: ""}], moduleTypes: {mandatory: ` + list(60, "t%d") + `},
 			metadata: [{key: ` + long(200) + `, value: ` + long(5000) + `, visibleToDevice: true}], compatibleTargetTypes: ` + list(60, "t%d") + `}`,
-		edits:   []string{`{description: "do not use"}`, `{invalidation: {cancelation: Force, deleteRollouts: true, reason: "bricks the modem"}}`},
+		edits:   []string{`{description: "do not use"}`, `{invalidation: {cancellation: Force, deleteRollouts: true, reason: "bricks the modem"}}`},
 		status:  `{locked: true}`,
 		refused: `{compatibleTargetTypes: ` + list(61, "t%d") + `}`,
 	},
@@ -48,7 +53,7 @@ var older = map[string]struct {
 	},
 	"Target": {
 		given:   `{controllerID: "a b/c", name: ` + long(500) + `, assignment: {distributionSet: "", type: TimeForced}, tokenSecretRef: {name: "", key: ""}}`,
-		edits:   []string{`{hold: true}`, `{cancel: {upTo: 17, cancelation: Force}}`, `{assignment: null}`},
+		edits:   []string{`{hold: true}`, `{cancel: {upTo: 17, cancellation: Force}}`, `{assignment: null}`},
 		status:  `{updateStatus: Pending}`,
 		refused: `{name: ` + long(501) + `}`,
 	},

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -29,8 +32,8 @@ kind: Target
 metadata: {name: gw-09, namespace: NAMESPACE}
 `
 
-// Every command in the documents by which a person commits a word is taken by the API server as it stands, changes something, and names no field that is not
-// there.
+// Every command in the documents by which a person commits a word is taken by the API server as it
+// stands, changes something, and names no field that is not there.
 func TestRecipesAreTaken(t *testing.T) {
 	t.Parallel()
 	namespace := cluster.Namespace(t)
@@ -78,7 +81,8 @@ func recipes(t *testing.T, file string) []string {
 	return list
 }
 
-// try has a shell run a command as it stands, but in another namespace and without storing anything.
+// try has a shell run a command as it stands, but in another namespace and without storing
+// anything.
 func try(t *testing.T, command, namespace string) (string, error) {
 	t.Helper()
 	script := `kubectl() { shift 2; "$KUBECTL" -n "$NAMESPACE" "$@" --dry-run=server; }; hash=sha256:` + strings.Repeat("0a", 32) + "\n" + command

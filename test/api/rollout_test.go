@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -14,7 +17,7 @@ func TestRollout(t *testing.T) {
 	))
 }
 
-// groupLaws are about how a rollout is divided and when it brakes.
+// groupLaws are about how a rollout is divided and when it automatic pauses.
 func groupLaws() map[string]law {
 	const xor = "spec.groupCount: give groupCount or groups, not both"
 	const unique = "spec.groups: group names must be unique"
@@ -55,15 +58,15 @@ func groupLaws() map[string]law {
 		"an error budget above 100 percent": {given: `{errorBudget: {percent: 101}}`, refused: "spec.errorBudget.percent: spec.errorBudget.percent in body should be less than or equal to 100"},
 		"dynamic without limits":            {given: `{dynamic: {}}`},
 		"dynamic groups beyond their size":  {given: `{dynamic: {groupSize: 20001}}`, refused: "spec.dynamic.groupSize: spec.dynamic.groupSize in body should be less than or equal to 20000"},
-		"a plan after an hour of quiet":     {given: `{settleSeconds: 3600}`},
-		"a plan after over an hour":         {given: `{settleSeconds: 3601}`, refused: "spec.settleSeconds: spec.settleSeconds in body should be less than or equal to 3600"},
+		"a plan after an hour of quiet":     {given: `{stabilizationSeconds: 3600}`},
+		"a plan after over an hour":         {given: `{stabilizationSeconds: 3601}`, refused: "spec.stabilizationSeconds: spec.stabilizationSeconds in body should be less than or equal to 3600"},
 	}
 }
 
 // intentLaws are about what is wanted of a rollout now.
 func intentLaws() map[string]law {
 	const final = "spec.state: state Stopped is final: it is immutable; put it back, and create another Rollout"
-	const upwards = "spec.stopCancelation: stopCancelation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
+	const upwards = "spec.stopCancellation: stopCancellation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
 	return map[string]law{
 		"an unknown state":                      {given: `{state: Suspended}`, refused: `spec.state: Unsupported value: "Suspended": supported values: "Planned", "Running", "Paused", "Stopped"`},
 		"planned, then started":                 {given: `{state: Planned}`, when: `{state: Running}`},
@@ -72,16 +75,16 @@ func intentLaws() map[string]law {
 		"stopped for good":                      {given: `{state: Stopped}`, when: `{state: Running}`, refused: final},
 		"stopped is not paused":                 {given: `{state: Stopped}`, when: `{state: Paused}`, refused: final},
 		"stopped is not forgotten":              {given: `{state: Stopped}`, when: `{state: null}`, refused: final},
-		"stopped once more":                     {given: `{state: Stopped}`, when: `{state: Stopped, settleSeconds: 6}`},
-		"a stop is raised from None to Soft":    {given: `{state: Stopped, stopCancelation: None}`, when: `{stopCancelation: Soft}`},
-		"a stop is raised from Soft to Force":   {given: `{state: Stopped}`, when: `{stopCancelation: Force}`},
-		"a stop is not lowered from Soft":       {given: `{state: Stopped}`, when: `{stopCancelation: None}`, refused: upwards},
-		"a stop is not lowered from Force":      {given: `{state: Stopped, stopCancelation: Force}`, when: `{stopCancelation: Soft}`, refused: upwards},
-		"a forced stop is not lowered silently": {given: `{state: Stopped, stopCancelation: Force}`, when: `{stopCancelation: null}`, refused: upwards},
-		"before the stop it is free":            {given: `{stopCancelation: Force}`, when: `{stopCancelation: None}`},
-		"it may be chosen with the stop":        {given: `{stopCancelation: Force}`, when: `{state: Stopped, stopCancelation: None}`},
-		"an unknown stop":                       {given: `{stopCancelation: Hard}`, refused: `spec.stopCancelation: Unsupported value: "Hard": supported values: "None", "Soft", "Force"`},
-		"a deletion that asks devices":          {given: `{state: Stopped}`, when: `{deletionCancelation: Soft}`},
+		"stopped once more":                     {given: `{state: Stopped}`, when: `{state: Stopped, stabilizationSeconds: 6}`},
+		"a stop is raised from None to Soft":    {given: `{state: Stopped, stopCancellation: None}`, when: `{stopCancellation: Soft}`},
+		"a stop is raised from Soft to Force":   {given: `{state: Stopped}`, when: `{stopCancellation: Force}`},
+		"a stop is not lowered from Soft":       {given: `{state: Stopped}`, when: `{stopCancellation: None}`, refused: upwards},
+		"a stop is not lowered from Force":      {given: `{state: Stopped, stopCancellation: Force}`, when: `{stopCancellation: Soft}`, refused: upwards},
+		"a forced stop is not lowered silently": {given: `{state: Stopped, stopCancellation: Force}`, when: `{stopCancellation: null}`, refused: upwards},
+		"before the stop it is free":            {given: `{stopCancellation: Force}`, when: `{stopCancellation: None}`},
+		"it may be chosen with the stop":        {given: `{stopCancellation: Force}`, when: `{state: Stopped, stopCancellation: None}`},
+		"an unknown stop":                       {given: `{stopCancellation: Hard}`, refused: `spec.stopCancellation: Unsupported value: "Hard": supported values: "None", "Soft", "Force"`},
+		"a deletion that asks devices":          {given: `{state: Stopped}`, when: `{deletionCancellation: Soft}`},
 		"an approval by hash":                   {given: `{approvalRequired: true}`, when: `{approval: {planHash: "sha256:` + hash64 + `"}}`},
 		"an approval by word":                   {when: `{approval: {planHash: "yes"}}`, refused: "spec.approval.planHash: planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"},
 		"an approval without its kind of hash":  {when: `{approval: {planHash: "` + hash64 + `"}}`, refused: "spec.approval.planHash: planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"},
@@ -100,34 +103,35 @@ func intentLaws() map[string]law {
 	}
 }
 
-// finalLaws are about what a revert may take back: nothing until it is recorded, and then without effect.
+// finalLaws are about what a revert may take back: nothing until it is recorded, and then without
+// effect.
 func finalLaws() map[string]law {
 	const (
 		final   = "spec.state: state Stopped is final: it is immutable; put it back, and create another Rollout"
-		upwards = "spec.stopCancelation: stopCancelation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
+		upwards = "spec.stopCancellation: stopCancellation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
 		kind    = "spec.update.type: update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another"
 		forced  = `{update: {type: Forced}}`
-		stopped = `{state: Stopped, stopCancelation: Force}`
+		stopped = `{state: Stopped, stopCancellation: Force}`
 	)
 	recorded := func(c string) string {
-		return `{state: Stopped, stop: {cancelation: ` + c + `, observedAt: "2026-01-01T00:00:00.000000Z"}}`
+		return `{state: Stopped, stop: {cancellation: ` + c + `, observedAt: "2026-01-01T00:00:00.000000Z"}}`
 	}
 	laws := map[string]law{
 		"a stop that is not recorded is not reverted":              {given: stopped, status: `{state: Running}`, when: `{state: Running}`, refused: final},
 		"nor is one by an invalidation a record of it":             {given: stopped, status: `{state: Stopped}`, when: `{state: Running}`, refused: final},
-		"a raise that is not recorded is not reverted":             {given: stopped, status: recorded("Soft"), when: `{stopCancelation: Soft}`, refused: upwards},
+		"a raise that is not recorded is not reverted":             {given: stopped, status: recorded("Soft"), when: `{stopCancellation: Soft}`, refused: upwards},
 		"nor with it the stop":                                     {given: stopped, status: recorded("None"), when: `{state: Running}`, refused: final},
-		"a finished rollout has not been stopped":                  {given: stopped, status: `{state: Finished}`, when: `{state: Running, stopCancelation: null}`},
+		"a finished rollout has not been stopped":                  {given: stopped, status: `{state: Finished}`, when: `{state: Running, stopCancellation: null}`},
 		"Forced that is recorded is reverted":                      {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Forced}`, when: `{update: {type: Soft}}`},
 		"Forced that is not recorded is not":                       {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Soft}`, when: `{update: {type: Soft}}`, refused: kind},
 		"nor does a recorded Forced turn into anything but Soft":   {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Forced}`, when: `{update: {type: DownloadOnly}}`, refused: kind},
-		"a stop that is recorded leaves what is frozen frozen":     {given: stopped, status: `{startedAt: "2026-01-01T00:00:00.000000Z", stop: {cancelation: Force, observedAt: "2026-01-01T00:00:00.000000Z"}}`, when: `{state: Running, groupCount: 3}`, refused: "spec.groupCount: groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another"},
-		"a stop by default cancelation is recorded by that, too":   {given: `{state: Stopped}`, status: recorded("Soft"), when: `{state: null}`},
+		"a stop that is recorded leaves what is frozen frozen":     {given: stopped, status: `{startedAt: "2026-01-01T00:00:00.000000Z", stop: {cancellation: Force, observedAt: "2026-01-01T00:00:00.000000Z"}}`, when: `{state: Running, groupCount: 3}`, refused: "spec.groupCount: groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another"},
+		"a stop by default cancellation is recorded by that, too":  {given: `{state: Stopped}`, status: recorded("Soft"), when: `{state: null}`},
 		"a stop that is recorded as stronger is reverted as well":  {given: `{state: Stopped}`, status: recorded("Force"), when: `{state: Running}`},
-		"a stop that was taken back without effect comes again":    {given: `{state: Running}`, status: recorded("Soft"), when: `{state: Stopped, stopCancelation: Force}`},
-		"a stop that is recorded may be lowered, removed or moved": {given: stopped, status: recorded("Force"), when: `{state: Planned, stopCancelation: None}`},
+		"a stop that was taken back without effect comes again":    {given: `{state: Running}`, status: recorded("Soft"), when: `{state: Stopped, stopCancellation: Force}`},
+		"a stop that is recorded may be lowered, removed or moved": {given: stopped, status: recorded("Force"), when: `{state: Planned, stopCancellation: None}`},
 	}
-	for _, edit := range []string{`{state: Running}`, `{state: Paused}`, `{state: null}`, `{state: null, stopCancelation: null}`, `{stopCancelation: Soft}`, `{stopCancelation: None}`, `{stopCancelation: null}`} {
+	for _, edit := range []string{`{state: Running}`, `{state: Paused}`, `{state: null}`, `{state: null, stopCancellation: null}`, `{stopCancellation: Soft}`, `{stopCancellation: None}`, `{stopCancellation: null}`} {
 		laws["once recorded: "+edit] = law{given: stopped, status: recorded("Force"), when: edit}
 	}
 	return laws
@@ -152,7 +156,8 @@ var everything = `{name: ` + long(36) + `-%d, percentage: 1, targetSelector: {ma
 
 const started = `{startedAt: "2026-01-01T00:00:00.000000Z"}`
 
-// frozenLaws go through every field that decides who gets what: free before the start, refused after it, changed or removed.
+// frozenLaws go through every field that decides who gets what: free before the start, refused
+// after it, changed or removed.
 func frozenLaws() map[string]law {
 	const (
 		update = "spec.update: update is immutable once the rollout has started, except type from Soft to Forced: stop this rollout and create another"
@@ -217,10 +222,10 @@ func editableLaws() map[string]law {
 		`{errorBudget: {count: 5}}`,
 		`{dynamic: {maxTargets: 100}}`,
 		`{state: Paused}`,
-		`{state: Stopped, stopCancelation: Force}`,
+		`{state: Stopped, stopCancellation: Force}`,
 		`{resumedAt: "2026-12-01T02:00:00Z", advance: {to: rest, at: "2026-12-01T02:00:00Z"}, retry: {at: "2026-12-01T02:00:00Z"}}`,
 		`{approvalRequired: true, approval: {planHash: "sha256:` + hash64 + `"}}`,
-		`{deletionCancelation: Force}`,
+		`{deletionCancellation: Force}`,
 	}
 	laws := map[string]law{
 		"500 groups are within the cost of the rules": {given: `{groups: ` + list(500, everything) + `}`, status: started,

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -102,7 +105,8 @@ func TestEverythingIsBounded(t *testing.T) {
 	}
 }
 
-// A default inside a list item shows as drift in GitOps tools, which compare lists item by item with what Git says.
+// A default inside a list item shows as drift in GitOps tools, which compare lists item by item
+// with what Git says.
 func TestNoListItemOfASpecHasADefault(t *testing.T) {
 	for kind, crd := range definitions(t) {
 		walk("", crd.schema(), func(path string, schema map[string]any) {

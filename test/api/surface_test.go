@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -28,14 +31,14 @@ func TestTheVeryFirstApplyAnswersObservedGenerationMinusOne(t *testing.T) {
 	}
 }
 
-func TestSpecAndStatusHaveDoorsOfTheirOwn(t *testing.T) {
+func TestSpecAndStatusHaveDeviceAPIsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	c, namespace := strict(t), cluster.Namespace(t)
 	edits := map[string]string{
 		"SoftwareModule":  `{vendor: acme}`,
 		"DistributionSet": `{description: new}`,
 		"Target":          `{hold: true}`,
-		"Rollout":         `{settleSeconds: 1}`,
+		"Rollout":         `{stabilizationSeconds: 1}`,
 		"AutoAssignment":  `{state: Paused}`,
 		"DeploymentGroup": `{targets: [c]}`,
 	}
@@ -90,7 +93,7 @@ var shown = map[string]struct {
 		wide:   []string{"NAME", "TYPE", "MODULE", "VERSION", "LOCKED", "READY", "REASON", "AGE"},
 	},
 	"distset": {
-		kind: "DistributionSet", status: `{locked: true, targets: {begun: 12, installed: 7}, conditions: [` + condition("Complete", "True", "Ready") + "," + condition("Ready", "False", "DistributionSetInvalid") + `]}`,
+		kind: "DistributionSet", status: `{locked: true, targets: {started: 12, installed: 7}, conditions: [` + condition("Complete", "True", "Ready") + "," + condition("Ready", "False", "DistributionSetInvalid") + `]}`,
 		narrow: []string{"NAME", "RELEASE", "VERSION", "COMPLETE", "LOCKED", "INVALIDATED", "BEGUN", "INSTALLED", "READY", "REASON", "AGE"},
 		wide:   []string{"NAME", "RELEASE", "VERSION", "COMPLETE", "LOCKED", "INVALIDATED", "BEGUN", "INSTALLED", "READY", "REASON", "MESSAGE", "AGE"},
 	},
@@ -112,7 +115,7 @@ var shown = map[string]struct {
 		wide:   []string{"NAME", "ROLLOUT", "GROUP", "INDEX", "STATE", "TARGETS", "SUCCEEDED", "FAILED", "OPENED", "AGE"},
 	},
 	"autoassign": {
-		kind: "AutoAssignment", status: `{state: Running, targets: {matched: 9, begun: 1, succeeded: 2, failed: 0}, conditions: [` + condition("Paused", "False", "Running") + "," + condition("Ready", "True", "Running") + `]}`,
+		kind: "AutoAssignment", status: `{state: Running, targets: {matched: 9, started: 1, succeeded: 2, failed: 0}, conditions: [` + condition("Paused", "False", "Running") + "," + condition("Ready", "True", "Running") + `]}`,
 		narrow: []string{"NAME", "SET", "STATE", "MATCHED", "BEGUN", "SUCCEEDED", "FAILED", "READY", "REASON", "AGE"},
 		wide:   []string{"NAME", "SET", "STATE", "MATCHED", "BEGUN", "SUCCEEDED", "FAILED", "READY", "REASON", "AGE"},
 	},
@@ -153,7 +156,7 @@ func TestKubectlShowsTheDeclaredColumns(t *testing.T) {
 			t.Errorf("kubectl get %s -o wide (-want +got):\n%s", short, diff)
 		}
 		if row[0] != object.GetName() || !age.MatchString(row[len(row)-1]) {
-			t.Errorf("kubectl get %s: the row begins with %q and ends with %q, want name and age", short, row[0], row[len(row)-1])
+			t.Errorf("kubectl get %s: the row starts with %q and ends with %q, want name and age", short, row[0], row[len(row)-1])
 		}
 		if got := strings.Join(row[1:len(row)-1], " "); got != rows[short] {
 			t.Errorf("kubectl get %s -o wide:\n%s, want\n%s", short, got, rows[short])
@@ -173,7 +176,8 @@ var (
 	age = regexp.MustCompile(`^[0-9]+[smh]`)
 )
 
-// table takes kubectl's header and first row apart. Titles of two words are one cell; empty cells of the row are left out.
+// table takes kubectl's header and first row apart. Titles of two words are one cell; empty cells
+// of the row are left out.
 func table(printed string) (header, row []string) {
 	lines := strings.Split(strings.TrimSpace(printed), "\n")
 	if len(lines) < 2 {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -45,9 +48,9 @@ func TestTarget(t *testing.T) {
 		"an assignment changes":                   {given: `{assignment: {distributionSet: firmware-2-1}}`, when: `{assignment: {distributionSet: firmware-2-0}}`},
 		"an assignment is removed":                {given: `{assignment: {distributionSet: firmware-2-1}}`, when: `{assignment: null}`},
 		"a cancel":                                {when: `{cancel: {upTo: 173000017}}`},
-		"a cancel by force":                       {given: `{cancel: {upTo: 1}}`, when: `{cancel: {cancelation: Force}}`},
-		"a cancel that cancels nothing":           {when: `{cancel: {upTo: 1, cancelation: None}}`, refused: "spec.cancel.cancelation: cancelation of a cancel must be Soft or Force: remove spec.cancel to cancel nothing"},
-		"a cancel needs to know how far":          {when: `{cancel: {cancelation: Soft}}`, refused: "spec.cancel.upTo: Required value"},
+		"a cancel by force":                       {given: `{cancel: {upTo: 1}}`, when: `{cancel: {cancellation: Force}}`},
+		"a cancel that cancels nothing":           {when: `{cancel: {upTo: 1, cancellation: None}}`, refused: "spec.cancel.cancellation: cancellation of a cancel must be Soft or Force: remove spec.cancel to cancel nothing"},
+		"a cancel needs to know how far":          {when: `{cancel: {cancellation: Soft}}`, refused: "spec.cancel.upTo: Required value"},
 		"a cancel of no action":                   {when: `{cancel: {upTo: 0}}`, refused: "spec.cancel.upTo: spec.cancel.upTo in body should be greater than or equal to 1"},
 		"a cancel up to the largest C int":        {when: `{cancel: {upTo: 2147483647}}`},
 		"a cancel beyond what a DDI client reads": {when: `{cancel: {upTo: 2147483648}}`, refused: "spec.cancel.upTo: spec.cancel.upTo in body should be less than or equal to 2147483647"},
@@ -63,7 +66,8 @@ func TestTarget(t *testing.T) {
 	judge(t, "Target", all(identity, updates))
 }
 
-// A Target may be as short as its name, so a rule that only compares two specs would not see the first one come.
+// A Target may be as short as its name, so a rule that only compares two specs would not see the
+// first one come.
 func TestATargetWithoutSpecGainsNoID(t *testing.T) {
 	t.Parallel()
 	c := strict(t)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import (
@@ -192,7 +195,8 @@ func wantTime(t *testing.T, field, form string, accepted bool, err error) {
 	}
 }
 
-// rereads holds that a form that is accepted can be read, and that what Go then writes can be read again.
+// rereads holds that a form that is accepted can be read, and that what Go then writes can be read
+// again.
 func rereads(t *testing.T, form string, into interface {
 	json.Unmarshaler
 	json.Marshaler

@@ -1,9 +1,12 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 import "fmt"
 
-// updateLaws are the laws of an update wherever it stands: at is its path in the spec, given the YAML that wraps one. noDeadline is why it may have no start deadline;
-// empty: it may.
+// updateLaws are the laws of an update wherever it stands: at is its path in the spec, given the
+// YAML that wraps one. noDeadline is why it may have no start deadline; empty: it may.
 func updateLaws(at, noDeadline string, wrap func(update string) string) map[string]law {
 	refusedAt := func(field, sentence string) string { return fmt.Sprintf("spec.%s.%s: %s", at, field, sentence) }
 	bound := func(field, relation string, limit int) string {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package bench
 
 import (
@@ -19,12 +22,15 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// writers is the concurrency of everything that writes: the API server ends slow watches beyond it on two cores.
+// writers is the concurrency of everything that writes: the API server ends slow watches beyond it
+// on two cores.
 const writers = 8
 
-// BenchmarkDevicesFinishing lets a part of the fleet go through a whole rollout, with start, five progress steps and a result each, against half the rate at
-// which the bare API server patches the same objects with as much in each patch, in the same run. Goal: a ratio of 0.9 and at most 2.1 writes a target. The
-// rate of the devices is that of the middle four fifths: at both ends most devices wait for their next poll, and nothing is measured but that.
+// BenchmarkDevicesFinishing lets a part of the fleet go through a whole rollout, with start, five
+// progress steps and a result each, against half the rate at which the bare API server patches the
+// same objects with as much in each patch, in the same run. Goal: a ratio of 0.9 and at most 2.1
+// writes a target. The rate of the devices is that of the middle four fifths: at both ends most
+// devices wait for their next poll, and nothing is measured but that.
 func BenchmarkDevicesFinishing(b *testing.B) {
 	const size = 1000
 	w, names := fleet(b)
@@ -60,7 +66,8 @@ func middleRate(events []devicesim.Event) float64 {
 	return float64(last-first) / events[last].At.Sub(events[first].At).Seconds()
 }
 
-// barePatchRate patches the status of targets as often as Goshawk would, each patch carrying the actions as Goshawk's do, while only Goshawk's own informer listens.
+// barePatchRate patches the status of targets as often as Goshawk would, each patch carrying the
+// actions as Goshawk's do, while only Goshawk's own informer listens.
 func barePatchRate(b *testing.B, w *world.World, names []string) float64 {
 	b.Helper()
 	patches := make(map[string][]byte, len(names))
@@ -84,7 +91,7 @@ func barePatchRate(b *testing.B, w *world.World, names []string) float64 {
 			}
 		})
 	}
-	began := time.Now()
+	started := time.Now()
 	for _, name := range names {
 		work <- name
 	}
@@ -93,11 +100,11 @@ func barePatchRate(b *testing.B, w *world.World, names []string) float64 {
 	if n := failed.Load(); n > 0 {
 		b.Fatalf("%d bare patches failed", n)
 	}
-	return float64(len(names)) / time.Since(began).Seconds()
+	return float64(len(names)) / time.Since(started).Seconds()
 }
 
-// BenchmarkCommitToOffer is the time from the commit that opens a group of 5 000 until the door offers to its members, and the writes it takes. Goal: under a
-// second, at most 3 writes.
+// BenchmarkCommitToOffer is the time from the commit that opens a group of 5 000 until the device
+// API offers to its members, and the writes it takes. Goal: under a second, at most 3 writes.
 func BenchmarkCommitToOffer(b *testing.B) {
 	w, names := fleet(b)
 	for i := range b.N {
@@ -107,16 +114,16 @@ func BenchmarkCommitToOffer(b *testing.B) {
 		device, recorder := one(w, names[len(names)-1])
 		settle(w)
 		before := shared.writes.read()
-		began := time.Now()
+		started := time.Now()
 		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Running}")
-		for len(recorder.Of(devicesim.Began)) == 0 {
+		for len(recorder.Of(devicesim.Started)) == 0 {
 			device.Poke(names[len(names)-1])
 			time.Sleep(5 * time.Millisecond)
-			if time.Since(began) > time.Minute {
+			if time.Since(started) > time.Minute {
 				b.Fatal("nothing was offered within a minute")
 			}
 		}
-		took := time.Since(began)
+		took := time.Since(started)
 		writes, _ := shared.writes.since(before)
 		until := opening(writes)
 		time.Sleep(2 * time.Second) // what is mirrored afterwards is counted, too
@@ -125,7 +132,7 @@ func BenchmarkCommitToOffer(b *testing.B) {
 		b.ReportMetric(took.Seconds()*1000, "ms-to-offer")
 		b.ReportMetric(float64(until), "writes-to-offer")
 		b.ReportMetric(float64(opening(writes)), "writes-in-all")
-		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Stopped, stopCancelation: Force}")
+		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Stopped, stopCancellation: Force}")
 	}
 }
 
@@ -134,38 +141,40 @@ func opening(writes map[string]int) int {
 	return writes["PATCH rollouts/status"] + writes["PATCH deploymentgroups/status"]
 }
 
-// BenchmarkInvalidationToLastBegin is the time from the commit of a Force invalidation until the last device that was still able to begin, while the fleet
-// begins as fast as it can. Goal: under a second, whatever the fleet's size.
-func BenchmarkInvalidationToLastBegin(b *testing.B) {
+// BenchmarkInvalidationToLastStart is the time from the commit of a Force invalidation until the
+// last device that was still able to start, while the fleet starts as fast as it can. Goal: under a
+// second, whatever the fleet's size.
+func BenchmarkInvalidationToLastStart(b *testing.B) {
 	w, names := fleet(b)
 	for i := range b.N {
 		name := fmt.Sprintf("invalid-%d", i)
 		w.Set(name, fmt.Sprintf("3.%d", i))
 		rollout(w, name, names, "state: Running")
 		recorder, stop := devices(w, names, 1)
-		w.Eventually("some hundred devices begin", func() string {
-			if n := len(recorder.Of(devicesim.Began)); n < 300 {
+		w.Eventually("some hundred devices start", func() string {
+			if n := len(recorder.Of(devicesim.Started)); n < 300 {
 				return fmt.Sprintf("%d", n)
 			}
 			return ""
 		})
 		committed := time.Now()
-		w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {invalidation: {cancelation: Force, reason: bench}}")
+		w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {invalidation: {cancellation: Force, reason: bench}}")
 		answered := time.Now()
 		time.Sleep(5 * time.Second)
 		stop()
 		last := time.Duration(0)
-		for _, e := range recorder.Of(devicesim.Began) {
+		for _, e := range recorder.Of(devicesim.Started) {
 			last = max(last, e.At.Sub(committed))
 		}
-		b.Logf("%d of %d had begun; the commit took %s, the last begin came %s after it was sent", len(recorder.Of(devicesim.Began)), len(names),
+		b.Logf("%d of %d had started; the commit took %s, the last start came %s after it was sent", len(recorder.Of(devicesim.Started)), len(names),
 			answered.Sub(committed).Round(time.Millisecond), last.Round(time.Millisecond))
-		b.ReportMetric(last.Seconds()*1000, "ms-to-last-begin")
-		b.ReportMetric(float64(len(recorder.BegunAfter(answered.Add(time.Second)))), "begun-after-1s")
+		b.ReportMetric(last.Seconds()*1000, "ms-to-last-start")
+		b.ReportMetric(float64(len(recorder.StartedAfter(answered.Add(time.Second)))), "started-after-1s")
 	}
 }
 
-// BenchmarkMemoryPerIdleTarget is what controllers and door together hold in memory for a target at rest. Goal: at most 4 KiB.
+// BenchmarkMemoryPerIdleTarget is what controllers and device API together hold in memory for a
+// target at rest. Goal: at most 4 KiB.
 func BenchmarkMemoryPerIdleTarget(b *testing.B) {
 	fleet(b)
 	for range b.N {
@@ -194,7 +203,8 @@ func BenchmarkIdlePollsWriteNothing(b *testing.B) {
 	}
 }
 
-// rollout creates a rollout with one group over these targets, which a label selects, and waits for its plan.
+// rollout creates a rollout with one group over these targets, which a label selects, and waits for
+// its plan.
 func rollout(w *world.World, name string, names []string, intent string) {
 	w.T.Helper()
 	w.Apply(fmt.Sprintf(`
@@ -204,7 +214,7 @@ metadata: {name: %s}
 spec:
   update: {distributionSet: %s, reinstall: true}
   targetExpression: 'target.name <= "%s"'
-  settleSeconds: 0
+  stabilizationSeconds: 0
   startAt: %q
   %s
 `, name, name, names[len(names)-1], time.Now().UTC().Format(time.RFC3339), intent))
@@ -239,7 +249,7 @@ func makeFleet(w *world.World, names []string, steps int) (*devicesim.Fleet, *de
 	}
 	recorder := &devicesim.Recorder{}
 	fleet, err := devicesim.New(devicesim.Config{
-		BaseURL: w.Door, Tenant: w.Namespace, Devices: list, Seed: 1, PollInterval: 2 * time.Second, Jitter: 0.5,
+		BaseURL: w.DeviceAPI, Tenant: w.Namespace, Devices: list, Seed: 1, PollInterval: 2 * time.Second, Jitter: 0.5,
 		StepTime: 100 * time.Millisecond, Steps: steps, Concurrency: 64, Observer: recorder.Observe,
 	})
 	if err != nil {

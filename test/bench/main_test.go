@@ -1,4 +1,8 @@
-// Package bench measures a whole Goshawk on a real API server. Every claim is a ratio within one run, or a count: the machine's own speed moves.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bench measures a whole Goshawk on a real API server. Every claim is a ratio within one
+// run, or a count: the machine's own speed moves.
 package bench
 
 import (
@@ -15,14 +19,15 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
 func TestMain(m *testing.M) { cluster.Main(m) }
 
-// fleetSize is how many targets the benchmarks with an API server use; it manages some hundred writes a second.
+// fleetSize is how many targets the benchmarks with an API server use; it manages some hundred
+// writes a second.
 const fleetSize = 5000
 
 var shared struct {
@@ -31,11 +36,13 @@ var shared struct {
 	names  []string
 	writes counter
 	err    error
-	// bytesPerTarget is how much the heap of this process grew for each idle target: caches, indexes and all.
+	// bytesPerTarget is how much the heap of this process grew for each idle target: caches,
+	// indexes and all.
 	bytesPerTarget float64
 }
 
-// fleet is one Goshawk with fleetSize targets that have had their first look and poll. It is set up once for all benchmarks.
+// fleet is one Goshawk with fleetSize targets that have had their first look and poll. It is set up
+// once for all benchmarks.
 func fleet(b *testing.B) (*world.World, []string) {
 	b.Helper()
 	config, c := cluster.Start(b)
@@ -45,14 +52,14 @@ func fleet(b *testing.B) (*world.World, []string) {
 		}
 		config = rest.CopyConfig(config)
 		config.Wrap(shared.writes.count)
-		door, stop, err := world.Start(context.Background(), process.Options{Backend: kube.Options{PollInterval: 10 * time.Second, ProgressInterval: time.Minute}},
-			func(ctx context.Context, o process.Options) error { return process.Run(ctx, config, o) })
+		deviceAPI, stop, err := world.Start(context.Background(), manager.Options{Backend: kube.Options{PollInterval: 10 * time.Second, ProgressInterval: time.Minute}},
+			func(ctx context.Context, o manager.Options) error { return manager.Run(ctx, config, o) })
 		if shared.err = err; err != nil {
 			return
 		}
 		cluster.BeforeStop(stop)
-		shared.world = &world.World{T: b, Client: c, Namespace: cluster.Namespace(b), Door: door}
-		before, began := heap(), time.Now()
+		shared.world = &world.World{T: b, Client: c, Namespace: cluster.Namespace(b), DeviceAPI: deviceAPI}
+		before, started := heap(), time.Now()
 		shared.names = shared.world.Targets("device", fleetSize, map[string]string{"fleet": "bench"})
 		sort.Strings(shared.names) // a part of them is then selected by comparing names
 		shared.world.Eventually("the first look at every target", func() string {
@@ -63,7 +70,7 @@ func fleet(b *testing.B) (*world.World, []string) {
 		})
 		time.Sleep(2 * time.Second) // until the caches have seen the last of them
 		shared.bytesPerTarget = (heap() - before) / fleetSize
-		b.Logf("%d targets are ready after %s", fleetSize, time.Since(began).Round(time.Second))
+		b.Logf("%d targets are ready after %s", fleetSize, time.Since(started).Round(time.Second))
 	})
 	if shared.err != nil {
 		b.Fatal(shared.err)

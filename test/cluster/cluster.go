@@ -1,4 +1,8 @@
-// Package cluster gives tests one real API server: etcd and kube-apiserver on loopback, with Goshawk's kinds installed.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cluster gives tests one real API server: etcd and kube-apiserver on loopback, with
+// Goshawk's kinds installed.
 //
 // A test package says in its TestMain how the server is to be, and every test takes what it needs:
 //
@@ -10,8 +14,9 @@
 //		cluster.Kubectl(t, "-n", namespace, "get", "goshawk")
 //	}
 //
-// The server starts with the first test that asks for it and lives until the last one of the binary has ended. Nothing but the API
-// server runs: no garbage collector, no namespace controller. So namespaces are never deleted; each test takes a fresh one.
+// The server starts with the first test that asks for it and lives until the last one of the binary
+// has ended. Nothing but the API server runs: no garbage collector, no namespace controller. So
+// namespaces are never deleted; each test takes a fresh one.
 package cluster
 
 import (
@@ -41,7 +46,8 @@ import (
 // An Option says how the server of a test binary differs from the plain one.
 type Option func(*envtest.Environment)
 
-// APIServerArg gives the API server a flag, without its dashes, instead of the value that it would have.
+// APIServerArg gives the API server a flag, without its dashes, instead of the value that it would
+// have.
 func APIServerArg(name string, values ...string) Option {
 	return func(environment *envtest.Environment) {
 		environment.ControlPlane.GetAPIServer().Configure().Set(name, values...)
@@ -63,7 +69,8 @@ var shared struct {
 	beforeStop []func() error
 }
 
-// Main runs the tests of a package, stops the server if one of them started it, and exits. It is the whole body of a TestMain.
+// Main runs the tests of a package, stops the server if one of them started it, and exits. It is
+// the whole body of a TestMain.
 func Main(m *testing.M, options ...Option) {
 	shared.options = options
 	code := m.Run()
@@ -74,8 +81,9 @@ func Main(m *testing.M, options ...Option) {
 	os.Exit(code)
 }
 
-// Start returns the way to the server, which it starts if no test has done so yet. It skips the test if there are no binaries to
-// start. The configuration is the test's own copy and has no rate limit; the client reads from the API server, not from a cache.
+// Start returns the way to the server, which it starts if no test has done so yet. It skips the
+// test if there are no binaries to start. The configuration is the test's own copy and has no rate
+// limit; the client reads from the API server, not from a cache.
 func Start(t testing.TB) (*rest.Config, client.Client) {
 	t.Helper()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
@@ -110,7 +118,8 @@ func Namespace(t testing.TB) string {
 	return namespace.Name
 }
 
-// Kubectl runs kubectl against the server and returns what it printed. An exit code other than 0 fails the test.
+// Kubectl runs kubectl against the server and returns what it printed. An exit code other than 0
+// fails the test.
 func Kubectl(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := TryKubectl(t, "", args...)
@@ -120,7 +129,8 @@ func Kubectl(t testing.TB, args ...string) string {
 	return out
 }
 
-// TryKubectl runs kubectl with the given standard input. The error holds what kubectl complained about and wraps *exec.ExitError.
+// TryKubectl runs kubectl with the given standard input. The error holds what kubectl complained
+// about and wraps *exec.ExitError.
 func TryKubectl(t testing.TB, stdin string, args ...string) (string, error) {
 	t.Helper()
 	Start(t)
@@ -134,14 +144,16 @@ func TryKubectl(t testing.TB, stdin string, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// Kubeconfig is the path of a kubeconfig with all rights on the server, for programs that are started beside the test.
+// Kubeconfig is the path of a kubeconfig with all rights on the server, for programs that are
+// started beside the test.
 func Kubeconfig(t testing.TB) string {
 	t.Helper()
 	Start(t)
 	return shared.kubeconfig
 }
 
-// KubectlPath is where the kubectl is that Kubectl runs, for scripts that are started beside the test.
+// KubectlPath is where the kubectl is that Kubectl runs, for scripts that are started beside the
+// test.
 func KubectlPath(t testing.TB) string {
 	t.Helper()
 	Start(t)
@@ -170,7 +182,8 @@ func start() error {
 	environment := &envtest.Environment{
 		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
-		// kubectl is found beside the two servers; envtest itself looks for it only when it is asked for a command line.
+		// kubectl is found beside the two servers; envtest itself looks for it only when it is
+		// asked for a command line.
 		ControlPlane: envtest.ControlPlane{KubectlPath: filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")},
 	}
 	for _, option := range shared.options {
@@ -192,7 +205,8 @@ func start() error {
 	return os.WriteFile(shared.kubeconfig, environment.KubeConfig, 0o600)
 }
 
-// BeforeStop runs f before the server is stopped: whoever watches the server has to let go of it first.
+// BeforeStop runs f before the server is stopped: whoever watches the server has to let go of it
+// first.
 func BeforeStop(f func() error) { shared.beforeStop = append(shared.beforeStop, f) }
 
 func stop() error {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -15,19 +18,21 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// devices are driven one at a time, each step by hand. They speak only the wire, and repeat a request until a door answers it.
+// devices are driven one at a time, each step by hand. They speak only the wire, and repeat a
+// request until a device API answers it.
 type devices struct {
 	t         *testing.T
 	namespace string
-	// door is where they find one now.
-	door func() string
-	// at are the links of what each device has begun; given all that was ever handed out, by device and action id.
+	// device API is where they find one now.
+	deviceAPI func() string
+	// at are the links of what each device has started; given all that was ever handed out, by
+	// device and action id.
 	at    map[string]string
 	given map[string]map[int32]bool
 }
 
-func newDevices(t *testing.T, namespace string, door func() string) *devices {
-	return &devices{t: t, namespace: namespace, door: door, at: map[string]string{}, given: map[string]map[int32]bool{}}
+func newDevices(t *testing.T, namespace string, deviceAPI func() string) *devices {
+	return &devices{t: t, namespace: namespace, deviceAPI: deviceAPI, at: map[string]string{}, given: map[string]map[int32]bool{}}
 }
 
 // patience is how long a device waits for what must come.
@@ -48,8 +53,9 @@ func (d *devices) take(name string) {
 	d.until(name+" is given a deployment", func() bool { return d.fetch(name) })
 }
 
-// begin takes a deployment and says that the device downloads and then that it is at work. The door may keep these words in memory, so a crash may lose them.
-func (d *devices) begin(name string) {
+// start takes a deployment and says that the device downloads and then that it is at work. The
+// device API may keep these words in memory, so a crash may lose them.
+func (d *devices) start(name string) {
 	d.t.Helper()
 	d.take(name)
 	d.report(name, wire.ExecutionDownload, wire.FinishedNone, "")
@@ -109,7 +115,7 @@ func (d *devices) isAsked(name string) (link string) {
 	return link
 }
 
-// says answers the question whether the device may begin.
+// says answers the question whether the device may start.
 func (d *devices) says(name string, word wire.Confirmation) {
 	d.t.Helper()
 	link := d.isAsked(name)
@@ -131,7 +137,7 @@ func (d *devices) agreeToAll(name string) {
 	}
 }
 
-// succeed and fail end what the device has begun.
+// succeed and fail end what the device has started.
 func (d *devices) succeed(name string) {
 	d.t.Helper()
 	d.report(name, wire.ExecutionClosed, wire.FinishedSuccess, "")
@@ -142,11 +148,11 @@ func (d *devices) fail(name, code string) {
 	d.report(name, wire.ExecutionClosed, wire.FinishedFailure, code)
 }
 
-// install begins and succeeds.
+// install starts and succeeds.
 func (d *devices) install(names ...string) {
 	d.t.Helper()
 	for _, name := range names {
-		d.begin(name)
+		d.start(name)
 		d.succeed(name)
 	}
 }
@@ -176,7 +182,8 @@ func (d *devices) cancel(name string, execution wire.Execution) {
 	}
 }
 
-// findNothing lets devices ask, and take what they are offered. What they must not be given the invariants find.
+// findNothing lets devices ask, and take what they are offered. What they must not be given the
+// invariants find.
 func (d *devices) findNothing(names ...string) {
 	d.t.Helper()
 	for range 3 {
@@ -198,13 +205,13 @@ func (d *devices) poll(name string) wire.Base {
 
 var deviceClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// call asks the present door for a path until a door answers, whatever it answers.
+// call asks the present device API for a path until a device API answers, whatever it answers.
 func (d *devices) call(name, method, link string, document, into any) int {
 	d.t.Helper()
 	code := 0
-	d.until("a door answers "+name, func() bool {
+	d.until("a device API answers "+name, func() bool {
 		var err error
-		code, err = d.try(method, d.door()+path(link), document, into)
+		code, err = d.try(method, d.deviceAPI()+path(link), document, into)
 		return err == nil && code != http.StatusServiceUnavailable && code != http.StatusInternalServerError
 	})
 	return code
@@ -237,7 +244,8 @@ func (d *devices) try(method, url string, document, into any) (int, error) {
 	return response.StatusCode, json.NewDecoder(response.Body).Decode(into)
 }
 
-// path of a link: a device that is told of a new door goes there with what the old one gave it.
+// path of a link: a device that is told of a new device API goes there with what the old one gave
+// it.
 func path(link string) string {
 	if _, rest, ok := strings.Cut(link, "://"); ok {
 		return rest[strings.Index(rest, "/"):]

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -41,7 +44,8 @@ func (l *errorLog) Error(err error, message string, values ...any) {
 	l.lines = append(l.lines, fmt.Sprintf("%s: %v%s %+v", message, err, l.context, values))
 }
 
-// isFaults tells whether an error is the fault's doing, or that of a process that dies: its calls break off, its door is shut.
+// isFaults reports whether an error is the fault's doing, or that of a process that dies: its calls
+// break off, its device API is shut.
 func isFaults(line string) bool {
 	return strings.Contains(line, injected) || strings.Contains(line, "context canceled") || strings.Contains(line, "use of closed network connection")
 }

@@ -1,19 +1,26 @@
-// Package crash lets Goshawk die, lose replies and be refused at every write it makes, and asks each time for the end that an undisturbed run comes to.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package crash lets Goshawk die, lose replies and be refused at every write it makes, and asks
+// each time for the end that an undisturbed run comes to.
 //
-// A scenario is run once undisturbed on a real API server, which tells the writes it takes. Then it is run again for each of these writes and each fault,
-// in a fresh namespace that is all the process can see:
+// A scenario is run once undisturbed on a real API server, which tells the writes it takes. Then it
+// is run again for each of these writes and each fault, in a fresh namespace that is all the
+// process can see:
 //
 //	CrashAfter   the process dies when the write is stored, before it hears so      (Sieve: intermediate state)
 //	CrashBefore  it dies when it is about to write
 //	ReplyLost    the write is stored, and the process hears of a broken connection or of a 504
 //	Refused      the write is refused with 409, 500, 503 and 429, one after the other, and then taken
 //
-// One fault in three is told of the life of a rollout, and one in eight of the other verbs, always the same ones; GOSHAWK_CRASH=every tells all of them.
+// One fault in three is told of the life of a rollout, and one in eight of the other verbs, always
+// the same ones; GOSHAWK_CRASH=every tells all of them.
 //
 // All the time an object of each kind exists that cannot be decoded; see unreadable_test.go.
 //
-// A process that died is followed by a new one on the same API server. The devices are driven by hand, in a fixed order, through the door. Meanwhile every state
-// of every object is recorded and held against the invariants; see truth_test.go.
+// A process that died is followed by a new one on the same API server. The devices are driven by
+// hand, in a fixed order, through the device API. Meanwhile every state of every object is recorded
+// and held against the invariants; see truth_test.go.
 package crash
 
 import (

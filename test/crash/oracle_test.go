@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -12,7 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// The invariants find what they are there for: each history breaks one of them, and a sound one breaks none.
+// The invariants find what they are there for: each history breaks one of them, and a sound one
+// breaks none.
 func TestInvariantsFindBreaches(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -20,12 +24,12 @@ func TestInvariantsFindBreaches(t *testing.T) {
 		want    string
 	}{
 		"a sound rollout":                          {history: historyOf(done()...)},
-		"an invalid set is begun":                  {want: "S2", history: historyOf(roll("", 1, 0), invalidSet(), born("dev-0", 1, "first"))},
-		"an action in a group that is not open":    {want: "S3", history: historyOf(roll("", 1, 0), born("dev-1", 1, "second"))},
+		"an invalid set is started":                {want: "S2", history: historyOf(roll("", 1, 0), invalidSet(), created("dev-0", 1, "first"))},
+		"an action in a group that is not open":    {want: "S3", history: historyOf(roll("", 1, 0), created("dev-1", 1, "second"))},
 		"a group opens before the one before it":   {want: "S3", history: historyOf(roll("", 1, 0), roll("", 2, 0))},
-		"an action while an error threshold holds": {want: "S4", history: historyOf(roll("", 1, 0), roll(v1alpha1.PauseByErrorThreshold, 1, 0), born("dev-0", 1, "first"))},
-		"an action is born twice":                  {want: "S5", history: historyOf(roll("", 1, 0), born("dev-0", 1, "first"), born("dev-0", 2, "first"))},
-		"a closed action goes on": {want: "S7", history: historyOf(roll("", 1, 0), born("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionCanceled),
+		"an action while an error threshold holds": {want: "S4", history: historyOf(roll("", 1, 0), roll(v1alpha1.PauseByErrorThreshold, 1, 0), created("dev-0", 1, "first"))},
+		"an action is created twice":               {want: "S5", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), created("dev-0", 2, "first"))},
+		"a closed action goes on": {want: "S7", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionCanceled),
 			closed("dev-0", 1, v1alpha1.ActionFinished))},
 		"a group that had opened is closed again":       {want: "S7", history: historyOf(roll("", 1, 0), roll("", 0, 0))},
 		"what a rollout counts is not what targets say": {want: "S8", history: historyOf(roll("", 1, 1))},
@@ -35,9 +39,9 @@ func TestInvariantsFindBreaches(t *testing.T) {
 		"an auto-assignment is paused":   {want: "S3", history: historyOf(autoIn(v1alpha1.AutoAssignmentPaused), given("dev-0", 1, v1alpha1.SourceAutoAssignment, ""))},
 		"an assignment is there no more": {want: "S3", history: historyOf(given("dev-0", 1, v1alpha1.SourceTarget, ""))},
 		"somebody agrees while an error threshold holds": {want: "S4", history: historyOf(roll("", 1, 0), closed("dev-0", 1, v1alpha1.ActionWaitingForConfirmation),
-			roll(v1alpha1.PauseByErrorThreshold, 1, 0), born("dev-0", 1, "first"))},
-		"an action begins beside another":            {want: "S5", history: historyOf(roll("", 1, 0), born("dev-0", 1, "first"), given("dev-0", 2, v1alpha1.SourceTarget, "set"))},
-		"a device is given what it runs":             {want: "S5", history: historyOf(roll("", 1, 0), running("dev-0"), born("dev-0", 1, "first"))},
+			roll(v1alpha1.PauseByErrorThreshold, 1, 0), created("dev-0", 1, "first"))},
+		"an action starts beside another":            {want: "S5", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), given("dev-0", 2, v1alpha1.SourceTarget, "set"))},
+		"a device is given what it runs":             {want: "S5", history: historyOf(roll("", 1, 0), running("dev-0"), created("dev-0", 1, "first"))},
 		"a retry takes a finished rollout back":      {history: historyOf(append(done(), ended(), retried())...)},
 		"a finished rollout goes on by itself":       {want: "S7", history: historyOf(append(done(), ended(), roll("", 2, 2))...)},
 		"a dynamic rollout adds a group":             {history: historyOf(roll("", 1, 0), grown(&v1alpha1.Dynamic{}))},
@@ -53,7 +57,8 @@ func TestInvariantsFindBreaches(t *testing.T) {
 	}
 }
 
-// historyOf begins with a set, two targets, and a rollout of two groups of one target each. Each rollout in it counts what it says and no more.
+// historyOf starts with a set, two targets, and a rollout of two groups of one target each. Each
+// rollout in it counts what it says and no more.
 func historyOf(states ...any) []moment {
 	all := []any{
 		&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "set"}}, target("dev-0"), target("dev-1"), group("first", 0, "dev-0"), group("second", 1, "dev-1"), roll("", 0, 0),
@@ -68,8 +73,8 @@ func historyOf(states ...any) []moment {
 // done is a rollout that both targets have finished.
 func done() []any {
 	return []any{
-		roll("", 1, 0), born("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionFinished),
-		roll("", 2, 1), born("dev-1", 1, "second"), closed("dev-1", 1, v1alpha1.ActionFinished), roll("", 2, 2),
+		roll("", 1, 0), created("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionFinished),
+		roll("", 2, 1), created("dev-1", 1, "second"), closed("dev-1", 1, v1alpha1.ActionFinished), roll("", 2, 2),
 	}
 }
 
@@ -77,11 +82,12 @@ func target(name string, actions ...v1alpha1.Action) *v1alpha1.Target {
 	return &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1alpha1.TargetStatus{Actions: actions}}
 }
 
-func born(name string, id int32, group string) *v1alpha1.Target {
+func created(name string, id int32, group string) *v1alpha1.Target {
 	return target(name, v1alpha1.Action{ID: id, DistributionSet: "set", ContentHash: "content", State: v1alpha1.ActionRetrieved, Source: v1alpha1.ActionSource{Name: "roll", UID: "roll", Group: group}})
 }
 
-// given is a target that began the set for another source than the rollout, and is assigned a set, if any.
+// given is a target that started the set for another source than the rollout, and is assigned a
+// set, if any.
 func given(name string, id int32, kind v1alpha1.SourceKind, assigned string) *v1alpha1.Target {
 	since := metav1.NewMicroTime(time.Unix(0, 0))
 	t := target(name, v1alpha1.Action{ID: id, DistributionSet: "set", ContentHash: "content", State: v1alpha1.ActionRetrieved,
@@ -100,14 +106,14 @@ func running(name string) *v1alpha1.Target {
 }
 
 func closed(name string, id int32, state v1alpha1.ActionState) *v1alpha1.Target {
-	t := born(name, id, "first")
+	t := created(name, id, "first")
 	t.Status.Actions[0].State = state
 	return t
 }
 
 func invalidSet() *v1alpha1.DistributionSet {
 	return &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "set"},
-		Status: v1alpha1.DistributionSetStatus{Invalidation: &v1alpha1.InvalidationStatus{Cancelation: v1alpha1.CancelationForce}}}
+		Status: v1alpha1.DistributionSetStatus{Invalidation: &v1alpha1.InvalidationStatus{Cancellation: v1alpha1.CancellationForce}}}
 }
 
 func autoIn(state v1alpha1.AutoAssignmentState) *v1alpha1.AutoAssignment {
@@ -119,7 +125,8 @@ func group(name string, index int32, member v1alpha1.TargetName) *v1alpha1.Deplo
 		Spec: v1alpha1.DeploymentGroupSpec{RolloutUID: "roll", Group: name, Index: index, Targets: []v1alpha1.TargetName{member}}}
 }
 
-// roll is the rollout with so many groups open, of whose targets so many have succeeded, the first ones.
+// roll is the rollout with so many groups open, of whose targets so many have succeeded, the first
+// ones.
 func roll(pause v1alpha1.PauseReason, opened, succeeded int) *v1alpha1.Rollout {
 	at := metav1.Unix(1, 0)
 	started := metav1.NewMicroTime(at.Time)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -17,12 +20,13 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Scenario is a piece of a fleet's life. Its writes are counted, and disturbed, from the end of prepare on.
+// Scenario is a piece of a fleet's life. Its writes are counted, and disturbed, from the end of
+// prepare on.
 type Scenario struct {
 	prepare, act func(*run)
 	// oneIn is how many of its faults there are to one that is told, unless all are.
@@ -36,9 +40,9 @@ type run struct {
 	devices *devices
 	truth   *truth
 
-	config *rest.Config
-	door   atomic.Value // string
-	lives  sync.WaitGroup
+	config    *rest.Config
+	deviceAPI atomic.Value // string
+	lives     sync.WaitGroup
 	// stop ends the life that is going on.
 	mu     sync.Mutex
 	stop   func() error
@@ -52,14 +56,14 @@ type result struct {
 	took   time.Duration
 }
 
-// tell runs a scenario with a fault, holds it against the invariants, and waits for the end that it should come to (L1). An undisturbed run ends when it has
-// been quiet for long.
+// tell runs a scenario with a fault, holds it against the invariants, and waits for the end that it
+// should come to (L1). An undisturbed run ends when it has been quiet for long.
 func tell(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool) {
 	t.Helper()
 	config, c := cluster.Start(t)
 	r := &run{World: &world.World{T: t, Client: c, Namespace: cluster.Namespace(t)}, config: config}
 	r.wire = &line{namespace: r.Namespace}
-	r.devices = newDevices(t, r.Namespace, func() string { return r.door.Load().(string) })
+	r.devices = newDevices(t, r.Namespace, func() string { return r.deviceAPI.Load().(string) })
 	r.addOdd()
 	r.truth = follow(t, config, r.Namespace)
 	r.live()
@@ -67,9 +71,9 @@ func tell(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool)
 	s.prepare(r)
 	r.rest(shortRest)
 	r.wire.arm(f)
-	began := time.Now()
+	started := time.Now()
 	s.act(r)
-	took := time.Since(began)
+	took := time.Since(started)
 	if f.Kind == None {
 		r.rest(longRest)
 		r.wakeAgain()
@@ -84,10 +88,12 @@ func tell(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool)
 	return got, r.wire.wasHit()
 }
 
-// endsWithin is how long a disturbed run may take from its last step to its end: counts may rest for a while on a busy machine.
+// endsWithin is how long a disturbed run may take from its last step to its end: counts may rest
+// for a while on a busy machine.
 const endsWithin = 30 * time.Second
 
-// comesTo waits for an end, and looks again when something has been written. What another end looks like the caller shows.
+// comesTo waits for an end, and looks again when something has been written. What another end looks
+// like the caller shows.
 func (r *run) comesTo(want string) {
 	r.T.Helper()
 	seen := -1
@@ -110,7 +116,7 @@ func (r *run) live() {
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		r.T.Errorf("open a door: %v", err)
+		r.T.Errorf("open a device API: %v", err)
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -126,9 +132,9 @@ func (r *run) live() {
 	config := rest.CopyConfig(r.config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { l.next = next; return l })
 	backend := kube.Options{PollInterval: time.Second, ProgressInterval: time.Minute}
-	door, stop, err := world.Start(ctx, process.Options{DoorListener: listener, Backend: backend}, func(ctx context.Context, o process.Options) error {
-		o.Namespace = r.Namespace // tombstones, too, belong to the run alone
-		err := process.Run(ctx, config, o)
+	deviceAPI, stop, err := world.Start(ctx, manager.Options{DeviceAPIListener: listener, Backend: backend}, func(ctx context.Context, o manager.Options) error {
+		o.Namespace = r.Namespace // invalidation record, too, belong to the run alone
+		err := manager.Run(ctx, config, o)
 		if err != nil && ctx.Err() == nil {
 			r.T.Errorf("a process ended by itself: %v", err)
 		}
@@ -142,7 +148,7 @@ func (r *run) live() {
 		r.lives.Go(func() { _ = before() }) // what a dying process says is of no interest
 	}
 	r.stop = stop
-	r.door.Store(door)
+	r.deviceAPI.Store(deviceAPI)
 }
 
 // end lets the last process go in peace.
@@ -156,7 +162,8 @@ func (r *run) end() {
 	r.lives.Wait()
 }
 
-// Counts wait for a second before they are written, and longer where writes take long. An undisturbed run, which the others are held against, waits for all.
+// Counts wait for a second before they are written, and longer where writes take long. An
+// undisturbed run, which the others are held against, waits for all.
 const (
 	shortRest = 1100 * time.Millisecond
 	longRest  = 5 * time.Second
@@ -192,12 +199,13 @@ func (r *run) wakeAgain() {
 	}
 }
 
-// slack is how many writes of one object a fault may add, beside those that were refused and so not stored (L2): the repeated one, a count that came between,
-// and what a restart shows in another order.
+// slack is how many writes of one object a fault may add, beside those that were refused and so not
+// stored (L2): the repeated one, a count that came between, and what a restart shows in another
+// order.
 const slack = 3
 
-// overdone are the objects that were written more often than undisturbed plus a little. Counts are written at most once a second: the longer a run takes, the
-// less of them is gathered.
+// overdone are the objects that were written more often than undisturbed plus a little. Counts are
+// written at most once a second: the longer a run takes, the less of them is gathered.
 func overdone(free, now result) []string {
 	usual, got := tally(free.writes), tally(now.writes)
 	var out []string
@@ -223,7 +231,8 @@ func tally(writes []string) map[string]int {
 	return n
 }
 
-// every fault is told if GOSHAWK_CRASH says so, else one in so many: one in three means of each kind every third write, and of each write every third kind.
+// every fault is told if GOSHAWK_CRASH says so, else one in so many: one in three means of each
+// kind every third write, and of each write every third kind.
 var every = os.Getenv("GOSHAWK_CRASH") == "every"
 
 func (s Scenario) isChosen(write, kind int) bool { return every || (write+kind)%s.oneIn == 0 }
@@ -262,7 +271,8 @@ func survives(t *testing.T, s Scenario) {
 	}
 }
 
-// missedFaults are those whose write did not come: counts that were gathered into fewer writes this time.
+// missedFaults are those whose write did not come: counts that were gathered into fewer writes this
+// time.
 type missedFaults struct {
 	mu     sync.Mutex
 	told   int

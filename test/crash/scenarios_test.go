@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -31,7 +34,7 @@ var plan = Scenario{
 		r.create(`
 kind: Rollout
 metadata: {name: roll}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groupCount: 3, state: Planned}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupOrder: Name, groupCount: 3, state: Planned}
 `)
 		r.rollout("roll", "is planned", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutReady && len(s.Groups) == 3 })
 		r.devices.findNothing("dev-0")
@@ -46,8 +49,9 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name
 	},
 }
 
-// start: a newer rollout starts over targets of an older one. In the older one's open group dev-0 is done, dev-1 at work and dev-2 has not begun; dev-3 and dev-4
-// are in its second group. The newer one takes dev-1 to dev-4 over, in two groups.
+// start: a newer rollout starts over targets of an older one. In the older one's open group dev-0
+// is done, dev-1 at work and dev-2 has not started; dev-3 and dev-4 are in its second group. The
+// newer one takes dev-1 to dev-4 over, in two groups.
 var start = Scenario{
 	oneIn: 3,
 	prepare: func(r *run) {
@@ -58,16 +62,16 @@ var start = Scenario{
 kind: Rollout
 metadata: {name: old}
 spec:
-  {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groupCount: 2, successThreshold: 100, errorThreshold: 100, startAt: "2026-01-01T00:00:00Z"}
+  {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupOrder: Name, groupCount: 2, successThreshold: 100, errorThreshold: 100, startAt: "2026-01-01T00:00:00Z"}
 `)
 		r.devices.install("dev-0")
-		r.devices.begin("dev-1")
+		r.devices.start("dev-1")
 		r.create(`
 kind: Rollout
 metadata: {name: new}
 spec:
   update: {distributionSet: firmware-2}
-  settleSeconds: 0
+  stabilizationSeconds: 0
   groupOrder: Name
   groupCount: 2
   successThreshold: 100
@@ -92,7 +96,8 @@ spec:
 	},
 }
 
-// evaluate: the first of three groups finishes and the second opens; there one of two devices fails, which holds the rollout. A person resumes it.
+// evaluate: the first of three groups finishes and the second opens; there one of two devices
+// fails, which holds the rollout. A person resumes it.
 var evaluate = Scenario{
 	oneIn: 3,
 	prepare: func(r *run) {
@@ -101,13 +106,13 @@ var evaluate = Scenario{
 		r.create(`
 kind: Rollout
 metadata: {name: roll}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groupCount: 3, successThreshold: 100, errorThreshold: 30}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupOrder: Name, groupCount: 3, successThreshold: 100, errorThreshold: 30}
 `)
 		r.rollout("roll", "opens its first group", opened(0))
 	},
 	act: func(r *run) {
 		r.devices.install("dev-0", "dev-1")
-		r.devices.begin("dev-2")
+		r.devices.start("dev-2")
 		r.devices.fail("dev-2", "E42")
 		held := r.rollout("roll", "is held", func(s *v1alpha1.RolloutStatus) bool { return s.PauseReason == v1alpha1.PauseByErrorThreshold })
 		r.devices.findNothing("dev-3", "dev-4")
@@ -119,7 +124,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name
 	},
 }
 
-// inUse: a rollout half way. Of its open group dev-0 is done, dev-1 and dev-2 are at work, dev-3 has not begun; dev-4 and dev-5 are in the second group.
+// inUse: a rollout half way. Of its open group dev-0 is done, dev-1 and dev-2 are at work, dev-3
+// has not started; dev-4 and dev-5 are in the second group.
 func inUse(r *run) {
 	r.fleet(6)
 	r.set("firmware-1", "1.0")
@@ -127,19 +133,20 @@ func inUse(r *run) {
 kind: Rollout
 metadata: {name: roll}
 spec:
-  {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groups: [{name: first, percentage: 66}, {name: rest}], successThreshold: 100, errorThreshold: 100}
+  {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupOrder: Name, groups: [{name: first, percentage: 66}, {name: rest}], successThreshold: 100, errorThreshold: 100}
 `)
 	r.devices.install("dev-0")
-	r.devices.begin("dev-1")
-	r.devices.begin("dev-2")
+	r.devices.start("dev-1")
+	r.devices.start("dev-2")
 }
 
-// invalidateSoft: begun devices are asked; dev-1 gives up, dev-2 refuses and finishes. The commit is reverted meanwhile, which has no effect.
+// invalidateSoft: started devices are asked; dev-1 gives up, dev-2 refuses and finishes. The commit
+// is reverted meanwhile, which has no effect.
 var invalidateSoft = Scenario{
 	oneIn:   3,
 	prepare: inUse,
 	act: func(r *run) {
-		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancelation: Soft, reason: bricks the modem}}")
+		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancellation: Soft, reason: bricks the modem}}")
 		r.isInvalid("firmware-1")
 		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: null}")
 		r.Eventually("the set says that it was reverted", func() string {
@@ -159,12 +166,13 @@ var invalidateSoft = Scenario{
 	},
 }
 
-// invalidateForce: everything is closed at once and the rollout deleted. Begun devices hear of it when they ask.
+// invalidateForce: everything is closed at once and the rollout deleted. Started devices hear of it
+// when they ask.
 var invalidateForce = Scenario{
 	oneIn:   3,
 	prepare: inUse,
 	act: func(r *run) {
-		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancelation: Force, deleteRollouts: true, reason: bricks the modem}}")
+		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancellation: Force, deleteRollouts: true, reason: bricks the modem}}")
 		r.isInvalid("firmware-1")
 		r.devices.findNothing("dev-3", "dev-4", "dev-5")
 		r.isGone(&v1alpha1.Rollout{}, "roll")
@@ -192,7 +200,7 @@ func (r *run) isRefused() {
 	r.create(`
 kind: Rollout
 metadata: {name: again}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, startAt: "2026-01-03T00:00:00Z"}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, startAt: "2026-01-03T00:00:00Z"}
 `)
 	r.rollout("again", "is refused", func(s *v1alpha1.RolloutStatus) bool {
 		return world.Says(s.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid)
@@ -207,7 +215,7 @@ func (r *run) isInvalidAgain() {
 	r.create(setOf("firmware-1", "1.0"))
 	r.Eventually("the set is invalid from its first look", func() string {
 		s := r.DistributionSet("firmware-1")
-		if !world.Says(s.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonTombstone) {
+		if !world.Says(s.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonPreviouslyInvalidated) {
 			return show(s.Status)
 		}
 		return ""
@@ -243,7 +251,8 @@ func (r *run) named(o client.Object, name string) client.Object {
 	return o
 }
 
-// fleet creates targets dev-0 and so on and waits for the first look at each; those named by number are shared.
+// fleet creates targets dev-0 and so on and waits for the first look at each; those named by number
+// are shared.
 func (r *run) fleet(n int, shared ...int) {
 	r.T.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tokens", Namespace: r.Namespace}, Type: kube.TokenSecretType, Data: map[string][]byte{"all": []byte(world.Token)}}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -14,7 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// state is all that is stored in the namespace, without what differs from run to run: uids, times, ids, and what rests on them.
+// state is all that is stored in the namespace, without what differs from run to run: uids, times,
+// ids, and what rests on them.
 func (r *run) state() string {
 	r.T.Helper()
 	var out []string
@@ -38,7 +42,8 @@ func (r *run) state() string {
 	return strings.Join(out, "---\n")
 }
 
-// dropWithdrawn leaves out actions that were stored, taken back, and given to nobody: a door that was a moment behind.
+// dropWithdrawn leaves out actions that were stored, taken back, and given to nobody: a device API
+// that was a moment behind.
 func (r *run) dropWithdrawn(o *unstructured.Unstructured) {
 	actions, ok, err := unstructured.NestedSlice(o.Object, "status", "actions")
 	if err != nil || !ok {
@@ -56,11 +61,12 @@ func (r *run) dropWithdrawn(o *unstructured.Unstructured) {
 	}
 }
 
-// passing are fields that differ without harm: identities, ids, when somebody was heard of, for how many seconds a rollout has been offered, and how
-// intermediate reports were gathered into writes, which a crash may lose; what follows from them, such as a device in doubt, counts.
+// passing are fields that differ without harm: identities, ids, when somebody was heard of, for how
+// many seconds a rollout has been offered, and how intermediate reports were gathered into writes,
+// which a crash may lose; what follows from them, such as a device in doubt, counts.
 var passing = map[string]bool{
 	"uid": true, "rolloutUID": true, "id": true, "actionID": true, "nextActionID": true, "upTo": true, "seconds": true, "lastSeen": true, "address": true,
-	"reports": true, "history": true, "firstReportedAt": true, "reportedAt": true, "downloadSeen": true, "installingBegan": true, "stage": true, "from": true,
+	"reports": true, "history": true, "firstReportedAt": true, "reportedAt": true, "downloadSeen": true, "installingStarted": true, "stage": true, "from": true,
 }
 
 func normalised(o *unstructured.Unstructured, namespace string) string {
@@ -70,7 +76,7 @@ func normalised(o *unstructured.Unstructured, namespace string) string {
 		unstructured.RemoveNestedField(o.Object, "status", "counts") // those of its last change of state; the rollout's are the live ones
 	}
 	if o.GetKind() == "ConfigMap" {
-		name = "tombstones"
+		name = "invalidation record"
 	}
 	finalizers := o.GetFinalizers()
 	sort.Strings(finalizers)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -23,8 +26,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// truth is every state that every object of a namespace was ever in, in the order in which the API server stored them: resourceVersions of all kinds are
-// revisions of one etcd.
+// truth is every state that every object of a namespace was ever in, in the order in which the API
+// server stored them: resourceVersions of all kinds are revisions of one etcd.
 //
 // The invariants, after each state:
 //
@@ -90,14 +93,14 @@ func (h *truth) add(what watch.EventType, o client.Object) {
 
 // observer walks through the moments.
 type observer struct {
-	given    map[string]map[int32]bool
-	targets  map[string]*v1alpha1.Target
-	sets     map[string]*v1alpha1.DistributionSet
-	rollouts map[types.UID]*v1alpha1.Rollout
-	autos    map[types.UID]*v1alpha1.AutoAssignment
-	groups   map[string]*v1alpha1.DeploymentGroup
-	births   map[string]int32
-	out      []string
+	given     map[string]map[int32]bool
+	targets   map[string]*v1alpha1.Target
+	sets      map[string]*v1alpha1.DistributionSet
+	rollouts  map[types.UID]*v1alpha1.Rollout
+	autos     map[types.UID]*v1alpha1.AutoAssignment
+	groups    map[string]*v1alpha1.DeploymentGroup
+	creations map[string]int32
+	out       []string
 }
 
 // problems are all breaches of the invariants. given is what devices were handed out.
@@ -107,7 +110,7 @@ func (h *truth) problems(given map[string]map[int32]bool) []string {
 	slices.SortStableFunc(h.moments, func(a, b moment) int { return cmp.Compare(a.revision, b.revision) })
 	o := &observer{
 		given: given, targets: map[string]*v1alpha1.Target{}, sets: map[string]*v1alpha1.DistributionSet{}, rollouts: map[types.UID]*v1alpha1.Rollout{},
-		autos: map[types.UID]*v1alpha1.AutoAssignment{}, groups: map[string]*v1alpha1.DeploymentGroup{}, births: map[string]int32{},
+		autos: map[types.UID]*v1alpha1.AutoAssignment{}, groups: map[string]*v1alpha1.DeploymentGroup{}, creations: map[string]int32{},
 	}
 	for _, m := range h.moments {
 		o.see(m)
@@ -152,10 +155,10 @@ func (o *observer) seeTarget(before, now *v1alpha1.Target) {
 		a := &now.Status.Actions[i]
 		was := actionIn(before, a.ID)
 		switch {
-		case was == nil && o.given[now.Name][a.ID]: // what was stored and taken back has never begun
-			o.seeBirth(before, now, a)
-		case was != nil && !was.State.HasBegun() && a.State.HasBegun() && !a.State.IsClosed(): // somebody has agreed to it
-			o.seeBeginning(now, a)
+		case was == nil && o.given[now.Name][a.ID]: // what was stored and taken back has never started
+			o.seeCreation(before, now, a)
+		case was != nil && !was.State.HasStarted() && a.State.HasStarted() && !a.State.IsClosed(): // somebody has agreed to it
+			o.seeStart(now, a)
 		case was != nil && was.State.IsClosed() && was.State != a.State:
 			o.breach("S7", "action %d of %s went from %s to %s", a.ID, now.Name, was.State, a.State)
 		}
@@ -174,59 +177,59 @@ func actionIn(t *v1alpha1.Target, id int32) *v1alpha1.Action {
 	return nil
 }
 
-func (o *observer) seeBirth(before, t *v1alpha1.Target, a *v1alpha1.Action) {
-	o.seeBeginning(t, a)
+func (o *observer) seeCreation(before, t *v1alpha1.Target, a *v1alpha1.Action) {
+	o.seeStart(t, a)
 	key := fmt.Sprintf("%s of %s %s (%s, %s), attempt %d", t.Name, a.Source.Kind, a.Source.Name, a.Source.UID, a.ContentHash, a.Source.Attempt)
 	if a.Source.Kind == v1alpha1.SourceTarget {
 		key += " of the assignment of " + a.Source.Since.String()
 	}
-	if id, twice := o.births[key]; twice {
-		o.breach("S5", "%s was born as action %d and as action %d", key, id, a.ID)
+	if id, twice := o.creations[key]; twice {
+		o.breach("S5", "%s was created as action %d and as action %d", key, id, a.ID)
 	}
-	o.births[key] = a.ID
+	o.creations[key] = a.ID
 	if before == nil {
 		return
 	}
 	if open := action.Open(&before.Status); open != nil {
-		o.breach("S5", "%s began action %d beside action %d", t.Name, a.ID, open.ID)
+		o.breach("S5", "%s started action %d beside action %d", t.Name, a.ID, open.ID)
 	}
 	if action.Installed(&before.Status, a.ContentHash) {
-		o.breach("S5", "%s runs %s, and began it as action %d", t.Name, a.DistributionSet, a.ID)
+		o.breach("S5", "%s runs %s, and started it as action %d", t.Name, a.DistributionSet, a.ID)
 	}
 }
 
-// seeBeginning asks whether what is given may begin, or be asked about, now.
-func (o *observer) seeBeginning(t *v1alpha1.Target, a *v1alpha1.Action) {
+// seeStart asks whether what is given may start, or be asked about, now.
+func (o *observer) seeStart(t *v1alpha1.Target, a *v1alpha1.Action) {
 	if set := o.sets[a.DistributionSet]; set == nil {
-		o.breach("S2", "%s began %s, which there is not", t.Name, a.DistributionSet)
-	} else if i := set.Status.Invalidation; i != nil && i.Cancelation != v1alpha1.CancelationNone {
-		o.breach("S2", "%s began %s after the set showed its invalidation", t.Name, a.DistributionSet)
+		o.breach("S2", "%s started %s, which there is not", t.Name, a.DistributionSet)
+	} else if i := set.Status.Invalidation; i != nil && i.Cancellation != v1alpha1.CancellationNone {
+		o.breach("S2", "%s started %s after the set showed its invalidation", t.Name, a.DistributionSet)
 	}
 	switch a.Source.Kind {
 	case v1alpha1.SourceTarget:
 		if wanted := t.Spec.Assignment; wanted == nil || wanted.DistributionSet != a.DistributionSet {
-			o.breach("S3", "%s began action %d of an assignment, which there is not", t.Name, a.ID)
+			o.breach("S3", "%s started action %d of an assignment, which there is not", t.Name, a.ID)
 		}
 	case v1alpha1.SourceAutoAssignment:
 		if auto := o.autos[a.Source.UID]; auto == nil || auto.Status.State != v1alpha1.AutoAssignmentRunning {
-			o.breach("S3", "%s began action %d of auto-assignment %s, which does not run", t.Name, a.ID, a.Source.Name)
+			o.breach("S3", "%s started action %d of auto-assignment %s, which does not run", t.Name, a.ID, a.Source.Name)
 		}
 	default:
-		o.seeMemberBegin(t, a)
+		o.seeMemberStart(t, a)
 	}
 }
 
-func (o *observer) seeMemberBegin(t *v1alpha1.Target, a *v1alpha1.Action) {
+func (o *observer) seeMemberStart(t *v1alpha1.Target, a *v1alpha1.Action) {
 	r := o.rollouts[a.Source.UID]
 	if r == nil {
-		o.breach("S3", "%s began action %d of rollout %s, which there is not", t.Name, a.ID, a.Source.Name)
+		o.breach("S3", "%s started action %d of rollout %s, which there is not", t.Name, a.ID, a.Source.Name)
 		return
 	}
 	if r.Status.PauseReason == v1alpha1.PauseByErrorThreshold || r.Status.PauseReason == v1alpha1.PauseByErrorBudget {
-		o.breach("S4", "%s began an action of rollout %s, which is held: %s", t.Name, r.Name, r.Status.PauseReason)
+		o.breach("S4", "%s started an action of rollout %s, which is held: %s", t.Name, r.Name, r.Status.PauseReason)
 	}
 	if i := groupNamed(r, a.Source.Group); i < 0 || r.Status.Groups[i].OpenedAt == nil {
-		o.breach("S3", "%s began in group %s of rollout %s, which has not opened", t.Name, a.Source.Group, r.Name)
+		o.breach("S3", "%s started in group %s of rollout %s, which has not opened", t.Name, a.Source.Group, r.Name)
 	}
 }
 
@@ -259,7 +262,8 @@ func hasGrown(before, now *v1alpha1.Rollout) bool {
 	return now.Spec.Dynamic != nil && len(before.Status.Groups) < len(now.Status.Groups)
 }
 
-// isRetried tells whether the rollout has just taken up a retry, which takes it and its groups back to Running.
+// isRetried reports whether the rollout has just taken up a retry, which takes it and its groups
+// back to Running.
 func isRetried(before, now *v1alpha1.Rollout) bool {
 	return retriedAt(now) != nil && !retriedAt(now).Equal(retriedAt(before))
 }
@@ -271,7 +275,7 @@ func retriedAt(r *v1alpha1.Rollout) *metav1.MicroTime {
 	return r.Status.Handled.RetryAt
 }
 
-// isAdvanced tells whether groups have just opened because somebody asked for them.
+// isAdvanced reports whether groups have just opened because somebody asked for them.
 func isAdvanced(before, now *v1alpha1.Rollout) bool {
 	return advancedAt(now) != nil && !advancedAt(now).Equal(advancedAt(before))
 }
@@ -354,7 +358,8 @@ func (o *observer) recount() {
 	}
 }
 
-// count is a plain count of a group's members, by what they did and by what was taken from them. It knows what these scenarios have, and no more.
+// count is a plain count of a group's members, by what they did and by what was taken from them. It
+// knows what these scenarios have, and no more.
 func (o *observer) count(r *v1alpha1.Rollout, name string) v1alpha1.Counts {
 	var c v1alpha1.Counts
 	for _, g := range o.groups {
@@ -397,7 +402,7 @@ func newestOf(t *v1alpha1.Target, r *v1alpha1.Rollout) *v1alpha1.Action {
 	return newest
 }
 
-// isTaken tells whether a target has begun something newer than a rollout.
+// isTaken reports whether a target has started something newer than a rollout.
 func isTaken(t *v1alpha1.Target, r *v1alpha1.Rollout) bool {
 	return slices.ContainsFunc(t.Status.Actions, func(a v1alpha1.Action) bool {
 		return a.Source.UID != r.UID && r.Status.StartedAt != nil && a.Source.Since != nil && a.Source.Since.After(rollout.Since(r))

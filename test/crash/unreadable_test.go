@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -15,10 +18,12 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// In every run an object of each kind exists that cannot be decoded: its status was written by another CRD. What becomes of it is part
-// of the end that is compared, and nothing ever writes to it.
+// In every run an object of each kind exists that cannot be decoded: its status was written by
+// another CRD. What becomes of it is part of the end that is compared, and nothing ever writes to
+// it.
 
-// otherCRDs lets the status of each kind hold anything where the processes read a list of conditions, or a time.
+// otherCRDs lets the status of each kind hold anything where the processes read a list of
+// conditions, or a time.
 func otherCRDs(environment *envtest.Environment) {
 	folder, err := os.MkdirTemp("", "goshawk-crds-")
 	if err != nil {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -19,15 +22,16 @@ kind: Rollout
 metadata: {name: roll}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 0
+  stabilizationSeconds: 0
   groupOrder: Name
   groups: [{name: first, percentage: 60}, {name: rest}]
   successThreshold: 100
   startAt: "2026-01-01T00:00:00Z"
 `
 
-// remove: a rollout half way is deleted, and lets go on what has begun: dev-1 finishes meanwhile. Created again it takes dev-2 over, which is still at work, and
-// goes on where it was. Deleted again, with Force, it closes what dev-4 has begun. Nobody is given anything twice.
+// remove: a rollout half way is deleted, and lets go on what has started: dev-1 finishes meanwhile.
+// Created again it takes dev-2 over, which is still at work, and goes on where it was. Deleted
+// again, with Force, it closes what dev-4 has started. Nobody is given anything twice.
 var remove = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -35,8 +39,8 @@ var remove = Scenario{
 		r.set("firmware-1", "1.0")
 		r.create(removed)
 		r.devices.install("dev-0")
-		r.devices.begin("dev-1")
-		r.devices.begin("dev-2")
+		r.devices.start("dev-1")
+		r.devices.start("dev-2")
 	},
 	act: func(r *run) {
 		r.removeRollout("roll")
@@ -48,8 +52,8 @@ var remove = Scenario{
 		r.devices.findNothing("dev-0", "dev-1", "dev-3")
 		r.devices.succeed("dev-2")
 		r.rollout("roll", "opens its second group", opened(1))
-		r.devices.begin("dev-4")
-		r.CommitRollout("roll", "spec: {deletionCancelation: Force}")
+		r.devices.start("dev-4")
+		r.CommitRollout("roll", "spec: {deletionCancellation: Force}")
 		r.removeRollout("roll")
 		r.devices.cancel("dev-4", wire.ExecutionClosed)
 		r.devices.findNothing("dev-3")
@@ -66,7 +70,8 @@ func (r *run) removeRollout(name string) {
 	}
 }
 
-// join: targets appear while a dynamic rollout runs. Two join the group behind the planned one and fill it, the third joins another, with which it is complete.
+// join: targets appear while a dynamic rollout runs. Two join the group behind the planned one and
+// fill it, the third joins another, with which it is complete.
 var join = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -75,7 +80,7 @@ var join = Scenario{
 		r.create(`
 kind: Rollout
 metadata: {name: roll}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, successThreshold: 100, dynamic: {groupSize: 2, maxTargets: 4}}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, successThreshold: 100, dynamic: {groupSize: 2, maxTargets: 4}}
 `)
 		r.rollout("roll", "opens its first group", opened(0))
 	},
@@ -92,7 +97,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, successThreshold
 	},
 }
 
-// approve: a plan is approved; then an edit of the spec makes another one, which waits for an approval of its own and starts with it.
+// approve: a plan is approved; then an edit of the spec makes another one, which waits for an
+// approval of its own and starts with it.
 var approve = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -103,7 +109,7 @@ var approve = Scenario{
 		r.create(`
 kind: Rollout
 metadata: {name: roll}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupCount: 2, approvalRequired: true, state: Planned}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCount: 2, approvalRequired: true, state: Planned}
 `)
 		first := r.awaitsApproval(2)
 		r.CommitRollout("roll", fmt.Sprintf("spec: {approval: {planHash: %q}}", first))
@@ -120,7 +126,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupCount: 2, a
 	},
 }
 
-// awaitsApproval waits until a plan of so many groups waits for its approval, and answers what it says has to be approved.
+// awaitsApproval waits until a plan of so many groups waits for its approval, and answers what it
+// says has to be approved.
 func (r *run) awaitsApproval(groups int) (hash string) {
 	r.T.Helper()
 	return r.rollout("roll", "awaits approval", func(s *v1alpha1.RolloutStatus) bool {
@@ -128,8 +135,8 @@ func (r *run) awaitsApproval(groups int) (hash string) {
 	}).Status.Plan.Hash
 }
 
-// confirm: at four devices somebody is asked. The first one agrees; the second one does not, and then does; for the third a commit agrees to everything, and the
-// fourth does so itself.
+// confirm: at four devices somebody is asked. The first one agrees; the second one does not, and
+// then does; for the third a commit agrees to everything, and the fourth does so itself.
 var confirm = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -138,7 +145,7 @@ var confirm = Scenario{
 		r.create(`
 kind: Rollout
 metadata: {name: roll}
-spec: {update: {distributionSet: firmware-1, confirmationRequired: true}, settleSeconds: 0}
+spec: {update: {distributionSet: firmware-1, confirmationRequired: true}, stabilizationSeconds: 0}
 `)
 		r.rollout("roll", "opens its group", opened(0))
 	},
@@ -157,8 +164,9 @@ spec: {update: {distributionSet: firmware-1, confirmationRequired: true}, settle
 	},
 }
 
-// single: two targets of a running rollout are assigned a newer set. dev-0, at work for the rollout, gives that up and begins it; it refuses to cancel when it is
-// asked and is canceled by force, then assigned the same again. dev-1 had not begun, and never hears of the rollout.
+// single: two targets of a running rollout are assigned a newer set. dev-0, at work for the
+// rollout, gives that up and starts it; it refuses to cancel when it is asked and is canceled by
+// force, then assigned the same again. dev-1 had not started, and never hears of the rollout.
 var single = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -168,9 +176,9 @@ var single = Scenario{
 		r.create(`
 kind: Rollout
 metadata: {name: roll}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, startAt: "2026-01-01T00:00:00Z"}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, startAt: "2026-01-01T00:00:00Z"}
 `)
-		r.devices.begin("dev-0")
+		r.devices.start("dev-0")
 	},
 	act: func(r *run) {
 		for _, name := range []string{"dev-0", "dev-1"} {
@@ -178,11 +186,11 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, startAt: "2026-0
 			r.EventuallyTarget(name, "is assigned", func(t *v1alpha1.Target) bool { return t.Status.Assignment != nil })
 		}
 		r.devices.cancel("dev-0", wire.ExecutionClosed)
-		r.devices.begin("dev-0")
+		r.devices.start("dev-0")
 		id := action.Newest(&r.Target("dev-0").Status).ID
-		r.commitTarget("dev-0", fmt.Sprintf("spec: {cancel: {upTo: %d, cancelation: Soft}}", id))
+		r.commitTarget("dev-0", fmt.Sprintf("spec: {cancel: {upTo: %d, cancellation: Soft}}", id))
 		r.devices.cancel("dev-0", wire.ExecutionRejected)
-		r.commitTarget("dev-0", "spec: {cancel: {cancelation: Force}}")
+		r.commitTarget("dev-0", "spec: {cancel: {cancellation: Force}}")
 		r.devices.cancel("dev-0", wire.ExecutionClosed)
 		r.devices.findNothing("dev-0")
 		r.commitTarget("dev-0", fmt.Sprintf("spec: {assignment: {assignedAt: %q}}", time.Now().Add(time.Second).UTC().Format(time.RFC3339)))
@@ -200,8 +208,9 @@ func (r *run) commitTarget(name, patch string) {
 	r.Commit(r.named(&v1alpha1.Target{}, name), patch)
 }
 
-// auto: an auto-assignment serves dev-0 and is at work on dev-1 when a newer one of another set comes, which waits for dev-1. Its set is then invalidated, which
-// stops it. The older one still serves whoever appears, and nobody who had its set before.
+// auto: an auto-assignment serves dev-0 and is at work on dev-1 when a newer one of another set
+// comes, which waits for dev-1. Its set is then invalidated, which stops it. The older one still
+// serves whoever appears, and nobody who had its set before.
 var auto = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -213,13 +222,13 @@ var auto = Scenario{
 		r.create(autoOf("older", "firmware-1"))
 		r.auto("older", v1alpha1.AutoAssignmentRunning)
 		r.devices.install("dev-0")
-		r.devices.begin("dev-1")
+		r.devices.start("dev-1")
 		r.create(autoOf("newer", "firmware-2"))
 		r.auto("newer", v1alpha1.AutoAssignmentRunning)
 		r.devices.install("dev-0")
 		r.devices.succeed("dev-1")
-		r.devices.begin("dev-1")
-		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-2"), "spec: {invalidation: {cancelation: Soft}}")
+		r.devices.start("dev-1")
+		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-2"), "spec: {invalidation: {cancellation: Soft}}")
 		r.isInvalid("firmware-2")
 		r.auto("newer", v1alpha1.AutoAssignmentStopped)
 		r.devices.cancel("dev-1", wire.ExecutionClosed)
@@ -254,7 +263,8 @@ func (r *run) auto(name string, want v1alpha1.AutoAssignmentState) {
 	})
 }
 
-// retry: dev-0 fails, is tried again by itself, fails again and has failed then. A commit takes the finished rollout back, and dev-0 has a third attempt.
+// retry: dev-0 fails, is tried again by itself, fails again and has failed then. A commit takes the
+// finished rollout back, and dev-0 has a third attempt.
 var retry = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -263,14 +273,14 @@ var retry = Scenario{
 		r.create(`
 kind: Rollout
 metadata: {name: roll}
-spec: {update: {distributionSet: firmware-1, retries: {limit: 1, backoffSeconds: 0}}, settleSeconds: 0, errorThreshold: 100}
+spec: {update: {distributionSet: firmware-1, retries: {limit: 1, backoffSeconds: 0}}, stabilizationSeconds: 0, errorThreshold: 100}
 `)
 		r.rollout("roll", "opens its group", opened(0))
 	},
 	act: func(r *run) {
 		r.devices.install("dev-1")
 		for range 2 {
-			r.devices.begin("dev-0")
+			r.devices.start("dev-0")
 			r.devices.fail("dev-0", "E42")
 		}
 		ended := r.rollout("roll", "finishes", func(s *v1alpha1.RolloutStatus) bool {
@@ -287,8 +297,9 @@ spec: {update: {distributionSet: firmware-1, retries: {limit: 1, backoffSeconds:
 	},
 }
 
-// deadlines: three devices let time pass. That of dev-1, which stays away, goes on when a pause ends: it leaves the group, uncounted, where dev-0 was in time.
-// dev-2 begins and says nothing, and has failed; dev-3 is asked to cancel and says nothing, and is canceled.
+// deadlines: three devices let time pass. That of dev-1, which stays away, goes on when a pause
+// ends: it leaves the group, uncounted, where dev-0 was in time. dev-2 starts and says nothing, and
+// has failed; dev-3 is asked to cancel and says nothing, and is canceled.
 var deadlines = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -298,16 +309,16 @@ var deadlines = Scenario{
 kind: Rollout
 metadata: {name: away}
 spec:
-  {update: {distributionSet: firmware-1, startDeadlineSeconds: 8, startDeadlineAction: Skip}, settleSeconds: 0, targetExpression: 'target.name in ["dev-0", "dev-1"]'}
+  {update: {distributionSet: firmware-1, startDeadlineSeconds: 8, startDeadlineAction: Skip}, stabilizationSeconds: 0, targetExpression: 'target.name in ["dev-0", "dev-1"]'}
 `)
 		r.create(`
 kind: Rollout
 metadata: {name: silent}
 spec:
-  {update: {distributionSet: firmware-1, progressDeadlineSeconds: 8}, settleSeconds: 0, errorThreshold: 100, targetSelector: {matchLabels: {shared: "true"}}}
+  {update: {distributionSet: firmware-1, progressDeadlineSeconds: 8}, stabilizationSeconds: 0, errorThreshold: 100, targetSelector: {matchLabels: {shared: "true"}}}
 `)
 		r.commitTarget("dev-3", "spec: {assignment: {distributionSet: firmware-1, cancelDeadlineSeconds: 4}}")
-		r.devices.begin("dev-0")
+		r.devices.start("dev-0")
 		r.CommitRollout("away", "spec: {state: Paused}")
 		r.rollout("away", "pauses", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutPaused })
 		r.devices.take("dev-3")
@@ -329,8 +340,9 @@ spec:
 	},
 }
 
-// budget: dev-0 fails, which is more than the rollout may cost. A person resumes it, and opens the last group without waiting for dev-1; then it is stopped.
-// dev-1 gives up when it is asked. dev-2 does not answer. The stop is reverted, which has no effect, then put back and raised to Force.
+// budget: dev-0 fails, which is more than the rollout may cost. A person resumes it, and opens the
+// last group without waiting for dev-1; then it is stopped. dev-1 gives up when it is asked. dev-2
+// does not answer. The stop is reverted, which has no effect, then put back and raised to Force.
 var budget = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -340,20 +352,20 @@ var budget = Scenario{
 kind: Rollout
 metadata: {name: roll}
 spec:
-  {update: {distributionSet: firmware-1}, settleSeconds: 0, groupOrder: Name, groupCount: 3, successThreshold: 100, errorThreshold: 100, errorBudget: {count: 0}}
+  {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupOrder: Name, groupCount: 3, successThreshold: 100, errorThreshold: 100, errorBudget: {count: 0}}
 `)
-		r.devices.begin("dev-0")
+		r.devices.start("dev-0")
 	},
 	act: func(r *run) {
 		r.devices.fail("dev-0", "E42")
 		held := r.rollout("roll", "is held", func(s *v1alpha1.RolloutStatus) bool { return s.PauseReason == v1alpha1.PauseByErrorBudget })
 		r.devices.findNothing("dev-0", "dev-1")
 		r.CommitRollout("roll", fmt.Sprintf("spec: {resumedAt: %q}", held.Status.PausedAt.UTC().Add(time.Second).Format(time.RFC3339)))
-		r.devices.begin("dev-1")
+		r.devices.start("dev-1")
 		r.devices.findNothing("dev-2")
 		r.CommitRollout("roll", fmt.Sprintf("spec: {advance: {to: group-3, at: %q}}", time.Now().UTC().Format(time.RFC3339)))
-		r.devices.begin("dev-2")
-		r.CommitRollout("roll", "spec: {state: Stopped, stopCancelation: Soft}")
+		r.devices.start("dev-2")
+		r.CommitRollout("roll", "spec: {state: Stopped, stopCancellation: Soft}")
 		r.devices.cancel("dev-1", wire.ExecutionClosed)
 		r.rollout("roll", "stops", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutStopped })
 		r.CommitRollout("roll", "spec: {state: Running}")
@@ -361,7 +373,7 @@ spec:
 			return world.Says(s.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonStopIsFinal)
 		})
 		r.devices.findNothing("dev-0")
-		r.CommitRollout("roll", "spec: {state: Stopped, stopCancelation: Force}")
+		r.CommitRollout("roll", "spec: {state: Stopped, stopCancellation: Force}")
 		r.EventuallyTarget("dev-2", "is canceled", func(t *v1alpha1.Target) bool { return action.Open(&t.Status) == nil })
 		r.devices.cancel("dev-2", wire.ExecutionClosed)
 		r.devices.wereGiven(1, "dev-0", "dev-1", "dev-2")

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package crash
 
 import (
@@ -28,7 +31,8 @@ const (
 
 var kinds = []Kind{CrashAfter, CrashBefore, ReplyLost, Refused}
 
-// Fault happens at one write, named by object, verb and occurrence: unlike its number, that name means the same write in every run.
+// Fault happens at one write, named by object, verb and occurrence: unlike its number, that name
+// means the same write in every run.
 type Fault struct {
 	Kind Kind
 	At   string
@@ -41,10 +45,12 @@ const injected = "injected fault"
 
 var errDead = errors.New(injected + ": this process is dead")
 
-// refusals come one after the other. Only the last asks to wait: the client would else try again by itself and the process would not hear of it.
+// refusals come one after the other. Only the last asks to wait: the client would else try again by
+// itself and the process would not hear of it.
 var refusals = []int{http.StatusConflict, http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusTooManyRequests}
 
-// line is between the API server and the processes of one run. It shows them one namespace, records what they write, and does the fault.
+// line is between the API server and the processes of one run. It shows them one namespace, records
+// what they write, and does the fault.
 type line struct {
 	namespace string
 
@@ -60,7 +66,7 @@ type line struct {
 	offences []string
 }
 
-// arm begins to record and to wait for the fault.
+// arm starts to record and to wait for the fault.
 func (w *line) arm(f Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -189,7 +195,8 @@ func (w *life) store(r *http.Request, what string, body []byte) (*http.Response,
 	return response, nil
 }
 
-// faultAt tells what happens to a write. A crash and a lost reply happen once, a refusal as often as there are kinds of it.
+// faultAt tells what happens to a write. A crash and a lost reply happen once, a refusal as often
+// as there are kinds of it.
 func (w *line) faultAt(what string) Kind {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -252,8 +259,8 @@ func answer(r *http.Request, code int) *http.Response {
 
 var everywhere = regexp.MustCompile(`^(/apis/goshawk\.dev/v1alpha1|/api/v1)/([a-z]+)$`)
 
-// narrow asks for the objects of one namespace where those of all are asked for: runs go on side by side, and two processes that see the same objects would
-// work against each other.
+// narrow asks for the objects of one namespace where those of all are asked for: runs go on side by
+// side, and two processes that see the same objects would work against each other.
 func (w *line) narrow(r *http.Request) *http.Request {
 	if r.Method != http.MethodGet || !everywhere.MatchString(r.URL.Path) {
 		return r
@@ -285,21 +292,24 @@ func describe(r *http.Request) (what string, body []byte, err error) {
 	return strings.TrimSuffix(fmt.Sprintf("%s %s/%s/%s", r.Method, kind, stable(kind, name), sub), "/"), body, nil
 }
 
-// stable is what of a name is the same in every run: names of groups end in a hash over a uid, those of tombstones in one over a namespace.
+// stable is what of a name is the same in every run: names of groups end in a hash over a uid,
+// those of invalidation record in one over a namespace.
 func stable(kind, name string) string {
 	if kind == "deploymentgroups" {
 		return name[:strings.LastIndex(name, "-")]
 	}
 	if kind == "configmaps" {
-		return "tombstones"
+		return "invalidation record"
 	}
 	return name
 }
 
-// isOwn tells whether a write is to what belongs to Goshawk: status, groups and tombstones; and it may delete a rollout.
+// isOwn reports whether a write is to what belongs to Goshawk: status, groups and invalidation
+// record; and it may delete a rollout.
 var isOwn = regexp.MustCompile(`/status$|^[A-Z]+ (deploymentgroups|configmaps)/|^DELETE rollouts/`)
 
-// police notes a write to what belongs to Git (S6). Of that, Goshawk writes its own finalizer and nothing else.
+// police notes a write to what belongs to Git (S6). Of that, Goshawk writes its own finalizer and
+// nothing else.
 func (w *line) police(what string, body []byte) {
 	if isOwn.MatchString(what) || isFinalizer(body) {
 		return

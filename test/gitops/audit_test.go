@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package gitops
 
 import (
@@ -20,7 +23,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// audited is a world in which everything that Goshawk writes, and every state that any of its objects is ever in, is looked at.
+// audited is a world in which everything that Goshawk writes, and every state that any of its
+// objects is ever in, is looked at.
 func audited(t *testing.T) *world.World {
 	t.Helper()
 	w := world.New(t)
@@ -116,7 +120,8 @@ func conditionFaults(generation, observed int64, list []metav1.Condition, compla
 	}
 }
 
-// countFaults: the counts of each group add up to its targets, and those of the groups to the rollout's.
+// countFaults: the counts of each group add up to its targets, and those of the groups to the
+// rollout's.
 func countFaults(object *unstructured.Unstructured, complain func(string, ...any)) {
 	var status v1alpha1.RolloutStatus
 	into(object, &status, "status")

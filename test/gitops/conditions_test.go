@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package gitops
 
 import (
@@ -18,7 +21,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// words are what tools read off an object: the conditions that decide, and what kstatus makes of them.
+// words are what tools read off an object: the conditions that decide, and what kstatus makes of
+// them.
 type words struct {
 	Ready, Reconciling, Stalled, Succeeded string
 	Kstatus                                status.Status
@@ -72,9 +76,9 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 		then        func(w *world.World)
 		want        words
 	}{
-		"membership is settling": {
-			spec: "settleSeconds: 3600",
-			want: words{"Unknown Settling", "True", "-", "Unknown", status.InProgressStatus},
+		"membership is stabilizing": {
+			spec: "stabilizationSeconds: 3600",
+			want: words{"Unknown Stabilizing", "True", "-", "Unknown", status.InProgressStatus},
 		},
 		"it awaits approval": {
 			spec: "approvalRequired: true",
@@ -128,7 +132,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			spec: "state: Planned",
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "is planned", world.InState(v1alpha1.RolloutReady))
-				invalidate(w, v1alpha1.CancelationNone)
+				invalidate(w, v1alpha1.CancellationNone)
 			},
 			want: words{"False DistributionSetInvalid", "-", "True", "Unknown", status.FailedStatus},
 		},
@@ -136,7 +140,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			temperament: devicesim.Silent,
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
-				invalidate(w, v1alpha1.CancelationForce)
+				invalidate(w, v1alpha1.CancellationForce)
 			},
 			want: words{"False DistributionSetInvalid", "-", "True", "False", status.FailedStatus},
 		},
@@ -152,7 +156,8 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			},
 			want: words{"False FinishedWithErrors", "-", "True", "False", status.FailedStatus},
 		},
-		// A stop is what the commit asked for: the commit is under control, and the fleet will never be done.
+		// A stop is what the commit asked for: the commit is under control, and the fleet will
+		// never be done.
 		"it was stopped": {
 			temperament: devicesim.Silent,
 			then: func(w *world.World) {
@@ -205,8 +210,8 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			if story.temperament != "" {
 				w.Devices(story.temperament, names...)
 			}
-			settle := "settleSeconds: 1\n  "
-			if strings.Contains(story.spec, "settleSeconds") {
+			settle := "stabilizationSeconds: 1\n  "
+			if strings.Contains(story.spec, "stabilizationSeconds") {
 				settle = ""
 			}
 			w.Apply(rollout("firmware-1", settle+story.spec))
@@ -228,11 +233,12 @@ spec:
   ` + spec + "\n"
 }
 
-func invalidate(w *world.World, c v1alpha1.Cancelation) {
-	w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: {cancelation: "+string(c)+"}}")
+func invalidate(w *world.World, c v1alpha1.Cancellation) {
+	w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: {cancellation: "+string(c)+"}}")
 }
 
-// What Git has just applied and nobody has seen is in progress: a tool that waits does not go on too early.
+// What Git has just applied and nobody has seen is in progress: a tool that waits does not go on
+// too early.
 func TestWhatNobodyHasSeenIsInProgress(t *testing.T) {
 	t.Parallel()
 	namespace := cluster.Namespace(t)
@@ -264,7 +270,7 @@ func TestARolloutThatIsBeingDeletedIsTerminating(t *testing.T) {
 	w := audited(t)
 	w.Set("firmware-1", "1.0")
 	w.Targets("device", 2, nil)
-	w.Apply(strings.Replace(rollout("firmware-1", "settleSeconds: 0"), "metadata: {", "metadata: {finalizers: ["+foreignFinalizer+"], ", 1))
+	w.Apply(strings.Replace(rollout("firmware-1", "stabilizationSeconds: 0"), "metadata: {", "metadata: {finalizers: ["+foreignFinalizer+"], ", 1))
 	w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 	w.Kubectl("delete", "grollout", "firmware-1", "--wait=false")
 	w.EventuallyRollout("firmware-1", "is let go by Goshawk", func(r *v1alpha1.Rollout) bool {
@@ -293,7 +299,7 @@ func TestTheOtherKindsSayWhatToolsExpect(t *testing.T) {
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: SoftwareModule
-metadata: {name: twin}
+metadata: {name: duplicate}
 spec: {type: os, name: linux, version: "1.0"}
 ---
 apiVersion: goshawk.dev/v1alpha1
@@ -325,7 +331,7 @@ spec: {update: {distributionSet: nobody}}
 	current := func(ready string) words { return words{ready, "-", "-", "-", status.CurrentStatus} }
 	failed := func(ready string) words { return words{ready, "-", "True", "-", status.FailedStatus} }
 	eventually(t, w, "SoftwareModule", "firmware-1", current("True Ready"))
-	eventually(t, w, "SoftwareModule", "twin", failed("False Duplicate"))
+	eventually(t, w, "SoftwareModule", "duplicate", failed("False Duplicate"))
 	eventually(t, w, "DistributionSet", "firmware-1", current("True Ready"))
 	eventually(t, w, "DistributionSet", "empty", failed("False Incomplete"))
 	eventually(t, w, "DistributionSet", "dangling", failed("False ReferenceNotFound"))
@@ -333,12 +339,12 @@ spec: {update: {distributionSet: nobody}}
 	eventually(t, w, "AutoAssignment", "running", current("True Running"))
 	eventually(t, w, "AutoAssignment", "paused", current("True PausedBySpec"))
 	eventually(t, w, "AutoAssignment", "dangling", failed("False ReferenceNotFound"))
-	invalidate(w, v1alpha1.CancelationSoft)
+	invalidate(w, v1alpha1.CancellationSoft)
 	eventually(t, w, "DistributionSet", "firmware-1", current("True DistributionSetInvalid"))
 	eventually(t, w, "AutoAssignment", "running", failed("False DistributionSetInvalid"))
 	w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: null}")
 	eventually(t, w, "DistributionSet", "firmware-1", failed("False InvalidationIsFinal"))
 	eventually(t, w, "AutoAssignment", "running", failed("False DistributionSetInvalid"))
-	invalidate(w, v1alpha1.CancelationSoft)
+	invalidate(w, v1alpha1.CancellationSoft)
 	eventually(t, w, "DistributionSet", "firmware-1", current("True DistributionSetInvalid"))
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package gitops
 
 import (
@@ -17,7 +20,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// The sample fleet takes its sample rollout from the first canary to the end, with two more commits on the way. What Git has is what the cluster has.
+// The sample fleet takes its sample rollout from the first canary to the end, with two more commits
+// on the way. What Git has is what the cluster has.
 func TestSamplesDoNotDrift(t *testing.T) {
 	t.Parallel()
 	for name, flags := range map[string][]string{"client-side": nil, "server-side": {"--server-side"}} {
@@ -103,14 +107,15 @@ func generations(w *world.World) map[string]string {
 	return found
 }
 
-// kubectl wait comes back when the object is there and not before, also when it is asked right after the apply.
+// kubectl wait comes back when the object is there and not before, also when it is asked right
+// after the apply.
 func TestKubectlWaitComesBackInTime(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 4, nil)
 	w.Devices(devicesim.Obedient, names...)
-	w.Apply(rollout("firmware-1", "settleSeconds: 1"))
+	w.Apply(rollout("firmware-1", "stabilizationSeconds: 1"))
 	w.Kubectl("wait", "--for=condition=Ready", "grollout/firmware-1", "distset/firmware-1", "swmod/firmware-1", "--timeout=60s")
 	if r := w.Rollout("firmware-1"); r.Status.Plan == nil || r.Status.ObservedGeneration != r.Generation {
 		t.Errorf("Ready before there was a plan: %+v", r.Status)
@@ -128,13 +133,14 @@ func TestKubectlWaitComesBackInTime(t *testing.T) {
 	}
 }
 
-// Git's tools mark what they own; generated objects must not look as if they were theirs. The audit looks at every group.
+// Git's tools mark what they own; generated objects must not look as if they were theirs. The audit
+// looks at every group.
 func TestMarksOfGitToolsStayOnWhatTheyOwn(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
 	w.Set("firmware-1", "1.0")
 	w.Targets("device", 4, nil)
-	w.Apply(strings.Replace(rollout("firmware-1", "settleSeconds: 0\n  groupCount: 2"), "metadata: {", `metadata: {
+	w.Apply(strings.Replace(rollout("firmware-1", "stabilizationSeconds: 0\n  groupCount: 2"), "metadata: {", `metadata: {
   labels: {app.kubernetes.io/instance: fleet, kustomize.toolkit.fluxcd.io/name: fleet, helm.toolkit.fluxcd.io/name: fleet, team: gateways},
   annotations: {argocd.argoproj.io/tracking-id: "fleet:goshawk.dev/Rollout:fleet/firmware-1", argocd.argoproj.io/sync-wave: "1"}, `, 1))
 	w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
@@ -149,7 +155,8 @@ func TestMarksOfGitToolsStayOnWhatTheyOwn(t *testing.T) {
 	}
 }
 
-// Devices poll, one rollout has ended, one waits for a device in a drawer, one is Stalled: nothing is written.
+// Devices poll, one rollout has ended, one waits for a device in a drawer, one is Stalled: nothing
+// is written.
 func TestAnIdleWorldWritesNothing(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
@@ -158,11 +165,11 @@ func TestAnIdleWorldWritesNothing(t *testing.T) {
 	names, drawer := w.Targets("device", 6, nil), w.Targets("drawer", 1, nil)
 	_, devices := w.Devices(devicesim.Obedient, names...)
 	_, silent := w.Devices(devicesim.Silent, w.Targets("silent", 1, nil)...)
-	w.Apply(rollout("firmware-1", "settleSeconds: 1\n  startAt: \"2026-01-01T00:00:00Z\"\n  targetExpression: target.name.startsWith('device')"))
+	w.Apply(rollout("firmware-1", "stabilizationSeconds: 1\n  startAt: \"2026-01-01T00:00:00Z\"\n  targetExpression: target.name.startsWith('device')"))
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
-	w.Apply(rollout("firmware-2", "settleSeconds: 1\n  startAt: \"2026-01-02T00:00:00Z\""))
-	w.Apply(rollout("firmware-3", "settleSeconds: 1"))
-	w.EventuallyBegan(silent, "silent-000")
+	w.Apply(rollout("firmware-2", "stabilizationSeconds: 1\n  startAt: \"2026-01-02T00:00:00Z\""))
+	w.Apply(rollout("firmware-3", "stabilizationSeconds: 1"))
+	w.EventuallyStarted(silent, "silent-000")
 	w.EventuallyRollout("firmware-2", "waits for the drawer", func(r *v1alpha1.Rollout) bool {
 		return r.Status.Targets != nil && *r.Status.Targets == (v1alpha1.Counts{Targets: 8, Succeeded: 6, Pending: 1, InProgress: 1})
 	})

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package gitops
 
 import (
@@ -14,8 +17,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// One fleet gets its rollout by a single commit; the other sees it planned, edited, approved, un-approved, paused, and removed and applied again half-way. Both end
-// with the same manifest, and so with the same status of everything.
+// One fleet gets its rollout by a single commit; the other sees it planned, edited, approved,
+// un-approved, paused, and removed and applied again half-way. Both end with the same manifest, and
+// so with the same status of everything.
 func TestTwoHistoriesOfOneManifestEndAlike(t *testing.T) {
 	t.Parallel()
 	want := endOf(t, oneCommit)
@@ -24,7 +28,8 @@ func TestTwoHistoriesOfOneManifestEndAlike(t *testing.T) {
 	}
 }
 
-// history applies the rollout with further fields of its spec, as often as it wants to, and the last time with lastWord.
+// history applies the rollout with further fields of its spec, as often as it wants to, and the
+// last time with lastWord.
 type history func(t *testing.T, w *world.World, fleet *devicesim.Fleet, apply func(string))
 
 // endOf is what is left of a history, without when it happened.
@@ -39,7 +44,7 @@ func endOf(t *testing.T, tell history) map[string]any {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, startAt: "2026-01-01T00:00:00Z", settleSeconds: 0, groupOrder: Name, successThreshold: 100, %s}
+spec: {update: {distributionSet: firmware-1}, startAt: "2026-01-01T00:00:00Z", stabilizationSeconds: 0, groupOrder: Name, successThreshold: 100, %s}
 `, fields))
 	})
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
@@ -95,7 +100,8 @@ func wake(t *testing.T, fleet *devicesim.Fleet, from, to int) {
 	}
 }
 
-// timelessEnd is what rollout, groups, set and targets say in the end, without when it happened and under which ids.
+// timelessEnd is what rollout, groups, set and targets say in the end, without when it happened and
+// under which ids.
 func timelessEnd(t *testing.T, w *world.World, names []string) map[string]any {
 	t.Helper()
 	end := map[string]any{}

@@ -1,5 +1,9 @@
-// Package kinds reads Goshawk's CRDs for tests that walk over every field: samples with everything in them, variants of a sample that lack one part, and
-// definitions that know the fields and no rule, so that objects of an older schema can be stored.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kinds reads Goshawk's CRDs for tests that walk over every field: samples with everything
+// in them, variants of a sample that lack one part, and definitions that know the fields and no
+// rule, so that objects of an older schema can be stored.
 package kinds
 
 import (
@@ -58,7 +62,8 @@ func In(group string, crd *unstructured.Unstructured) *unstructured.Unstructured
 	return copied
 }
 
-// Loosened is a definition that knows the fields and no rule about them; nothing is required either.
+// Loosened is a definition that knows the fields and no rule about them; nothing is required
+// either.
 func Loosened(crd *unstructured.Unstructured) *unstructured.Unstructured {
 	loose := crd.DeepCopy()
 	version := loose.Object["spec"].(map[string]any)["versions"].([]any)[0].(map[string]any)
@@ -96,7 +101,8 @@ func below(schema map[string]any) []map[string]any {
 	return parts
 }
 
-// Sample is a value with everything that the schema has; lists and maps have one item. Of an enum it has the value that choose takes.
+// Sample is a value with everything that the schema has; lists and maps have one item. Of an enum
+// it has the value that choose takes.
 func Sample(schema map[string]any, choose func(enum []any) any) any {
 	if enum, ok := schema["enum"].([]any); ok {
 		return choose(enum)
@@ -153,7 +159,8 @@ func Variants(sample map[string]any) []Variant {
 	return variants
 }
 
-// cut visits every part of a map. The edit takes the part out of a copy of the map, or puts null there.
+// cut visits every part of a map. The edit takes the part out of a copy of the map, or puts null
+// there.
 func cut(path string, value any, visit func(path string, edit func(root map[string]any, null bool))) {
 	var walk func(path string, value any, find func(root map[string]any) any)
 	walk = func(path string, value any, find func(root map[string]any) any) {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package policy
 
 import (
@@ -18,14 +21,17 @@ import (
 	"github.com/goshawk-dev/goshawk/test/kinds"
 )
 
-// looseGroup has the same kinds without any rule, and the same policies: what they see of an object that an older schema has let through.
+// looseGroup has the same kinds without any rule, and the same policies: what they see of an object
+// that an older schema has let through.
 const looseGroup = "loose.goshawk.dev"
 
 // guarded are the kinds that a policy matches.
 var guarded = []string{"SoftwareModule", "DistributionSet", "Target", "Rollout"}
 
-// TestNoPolicyFailsWhereAPartIsAbsent takes a sample with everything in it, leaves out every part, writes null for every part, and has somebody without our verbs
-// create it, delete it, change it from the whole sample and back. The answer is yes, or one of our sentences, and never an error of an expression.
+// TestNoPolicyFailsWhereAPartIsAbsent takes a sample with everything in it, leaves out every part,
+// writes null for every part, and has somebody without our verbs create it, delete it, change it
+// from the whole sample and back. The answer is yes, or one of our sentences, and never an error of
+// an expression.
 func TestNoPolicyFailsWhereAPartIsAbsent(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -145,7 +151,7 @@ func (f *fleet) loosePolicies(t *testing.T) {
 	// Each policy is in force when it refuses something.
 	probe := f.as(t, "loose-probe")
 	f.bindRules(t, "loose-probe", rbacv1.PolicyRule{APIGroups: []string{looseGroup}, Resources: []string{"*"}, Verbs: []string{"*"}}, rule("get", "rollouts"))
-	for kind, spec := range map[string]string{"DistributionSet": `{invalidation: {cancelation: Soft}}`, "Target": `{cancel: {upTo: 1}}`, "Rollout": `{resumedAt: "2026-12-01T02:00:00Z"}`} {
+	for kind, spec := range map[string]string{"DistributionSet": `{invalidation: {cancellation: Soft}}`, "Target": `{cancel: {upTo: 1}}`, "Rollout": `{resumedAt: "2026-12-01T02:00:00Z"}`} {
 		f.eventually(t, "the policy for loose "+kind+" refuses", func() error {
 			object := f.loose(kind, kinds.Variant{Sample: map[string]any{"spec": parse(t, spec)}})
 			return wantDenied(probe.Create(t.Context(), object, client.DryRunAll))
@@ -175,8 +181,8 @@ func TestATargetWithoutASpec(t *testing.T) {
 	target := f.object(t, "Target", newName("Target"))
 	delete(target.Object, "spec")
 	f.wantRefused(t, f.as(t, "editor").Create(t.Context(), target.DeepCopy()), "editor", "")
-	f.wantRefused(t, serverSideApply(t.Context(), f.as(t, "editor"), f.object(t, "Target", target.GetName(), `{cancel: {upTo: 1, cancelation: Force}}`)), "editor", forceCancels)
-	f.wantRefused(t, serverSideApply(t.Context(), f.as(t, "stopper"), f.object(t, "Target", target.GetName(), `{cancel: {upTo: 1, cancelation: Force}}`)), "stopper", "")
+	f.wantRefused(t, serverSideApply(t.Context(), f.as(t, "editor"), f.object(t, "Target", target.GetName(), `{cancel: {upTo: 1, cancellation: Force}}`)), "editor", forceCancels)
+	f.wantRefused(t, serverSideApply(t.Context(), f.as(t, "stopper"), f.object(t, "Target", target.GetName(), `{cancel: {upTo: 1, cancellation: Force}}`)), "stopper", "")
 	if err := kubectl(t, "editor", target, "replace", "--as-group=system:masters"); err != nil {
 		t.Error(err)
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package policy
 
 import (
@@ -17,8 +20,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// A guard says what keeps one field of an approved rollout that has started from being changed without the
-// approver.
+// A guard says what keeps one field of an approved rollout that has started from being changed
+// without the approver.
 type guard struct {
 	given  string // beside the approval
 	when   string // what an editor commits
@@ -89,19 +92,19 @@ var guards = map[string]guard{
 	"dynamic.maxTargets":  {given: `dynamic: {maxTargets: 5}`, when: `{dynamic: {maxTargets: 6}}`, back: `{dynamic: {maxTargets: 4}}`, as: "dynamic"},
 	"dynamic.until":       {given: `dynamic: {until: "2026-12-01T02:00:00Z"}`, when: `{dynamic: {until: "2026-12-01T02:00:01Z"}}`, back: `{dynamic: {until: "2026-12-01T01:59:59Z"}}`, as: "dynamic"},
 
-	"settleSeconds":       {when: `{settleSeconds: 0}`, free: "it has done its work when the plan is made"},
-	"state":               {when: `{state: Paused}`, free: "everybody who may write a rollout may pause it; a stop takes rights over targets"},
-	"startAt":             {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00Z"}`, back: `{startAt: "2026-12-01T03:00:00+01:00"}`, as: "startAt"},
-	"approvalRequired":    {when: `{approvalRequired: true}`, free: "its withdrawal takes approve on its own"},
-	"approval.planHash":   {when: `{approval: {planHash: ` + plan + `}}`, free: "its change takes approve on its own"},
-	"resumedAt":           {given: `resumedAt: "2026-12-01T02:00:00Z"`, when: `{resumedAt: null}`, free: "a new one takes resume on its own"},
-	"advance.to":          {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {to: b}}`, back: `{advance: null}`, as: "advance"},
-	"advance.at":          {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {at: "2026-12-01T03:00:00Z"}}`, as: "advance"},
-	"retry.at":            {when: `{retry: {at: "2026-12-01T02:00:00Z"}}`, free: "it offers the approved update to approved members again"},
-	"retry.statusCodes":   {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: [a]}}`, free: "it offers the approved update to approved members again"},
-	"retry.messages":      {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: [m]}}`, free: "it offers the approved update to approved members again"},
-	"stopCancelation":     {given: `stopCancelation: Soft`, when: `{stopCancelation: None}`, as: "stopCancelation"},
-	"deletionCancelation": {given: `deletionCancelation: Soft`, when: `{deletionCancelation: None}`, as: "deletionCancelation"},
+	"stabilizationSeconds": {when: `{stabilizationSeconds: 0}`, free: "it has done its work when the plan is made"},
+	"state":                {when: `{state: Paused}`, free: "everybody who may write a rollout may pause it; a stop takes rights over targets"},
+	"startAt":              {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00Z"}`, back: `{startAt: "2026-12-01T03:00:00+01:00"}`, as: "startAt"},
+	"approvalRequired":     {when: `{approvalRequired: true}`, free: "its withdrawal takes approve on its own"},
+	"approval.planHash":    {when: `{approval: {planHash: ` + plan + `}}`, free: "its change takes approve on its own"},
+	"resumedAt":            {given: `resumedAt: "2026-12-01T02:00:00Z"`, when: `{resumedAt: null}`, free: "a new one takes resume on its own"},
+	"advance.to":           {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {to: b}}`, back: `{advance: null}`, as: "advance"},
+	"advance.at":           {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {at: "2026-12-01T03:00:00Z"}}`, as: "advance"},
+	"retry.at":             {when: `{retry: {at: "2026-12-01T02:00:00Z"}}`, free: "it offers the approved update to approved members again"},
+	"retry.statusCodes":    {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: [a]}}`, free: "it offers the approved update to approved members again"},
+	"retry.messages":       {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: [m]}}`, free: "it offers the approved update to approved members again"},
+	"stopCancellation":     {given: `stopCancellation: Soft`, when: `{stopCancellation: None}`, as: "stopCancellation"},
+	"deletionCancellation": {given: `deletionCancellation: Soft`, when: `{deletionCancellation: None}`, as: "deletionCancellation"},
 }
 
 // pathsOf lists the fields of a type that hold a value.
@@ -122,9 +125,9 @@ func pathsOf(path string, typ reflect.Type) []string {
 	return paths
 }
 
-// TestEveryFieldOfAnApprovedRolloutIsGuarded: after the start the plan hash binds nothing any more. What an
-// approver relied on is frozen by the schema or weighed by the policy; a new field fails here until one of
-// them knows it, or guards says why neither has to.
+// TestEveryFieldOfAnApprovedRolloutIsGuarded: after the start the plan hash binds nothing any more.
+// What an approver relied on is frozen by the schema or weighed by the policy; a new field fails
+// here until one of them knows it, or guards says why neither has to.
 func TestEveryFieldOfAnApprovedRolloutIsGuarded(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -178,10 +181,10 @@ func TestASafeguardOfAnApprovedRollout(t *testing.T) {
 		"its start in another notation":       {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00+01:00"}`, may: "editor approver stopper"},
 		"a place among others is given":       {status: started, when: `{startAt: "2026-12-01T02:00:00Z"}`, may: "approver", refused: loosens("startAt")},
 		"a place among others is taken away":  {given: `startAt: "2026-12-01T02:00:00Z"`, status: started, when: `{startAt: null}`, may: "approver", refused: loosens("startAt")},
-		"a stop is to be gentler":             {given: `stopCancelation: Force`, status: started, when: `{stopCancelation: Soft}`, may: "approver", refused: loosens("stopCancelation")},
-		"a stop with None is a stop":          {given: `stopCancelation: Force`, status: started, when: `{state: Stopped, stopCancelation: None}`, may: "editor approver stopper"},
-		"removal is to leave devices alone":   {given: `deletionCancelation: Force`, status: started, when: `{deletionCancelation: None}`, may: "approver", refused: loosens("deletionCancelation")},
-		"a default is written out":            {status: started, when: `{errorThreshold: 50, successThreshold: 50, successAction: NextGroup, minimumReports: 0, update: {type: Forced}, stopCancelation: Soft, deletionCancelation: None}`, may: "editor approver stopper"},
+		"a stop is to be gentler":             {given: `stopCancellation: Force`, status: started, when: `{stopCancellation: Soft}`, may: "approver", refused: loosens("stopCancellation")},
+		"a stop with None is a stop":          {given: `stopCancellation: Force`, status: started, when: `{state: Stopped, stopCancellation: None}`, may: "editor approver stopper"},
+		"removal is to leave devices alone":   {given: `deletionCancellation: Force`, status: started, when: `{deletionCancellation: None}`, may: "approver", refused: loosens("deletionCancellation")},
+		"a default is written out":            {status: started, when: `{errorThreshold: 50, successThreshold: 50, successAction: NextGroup, minimumReports: 0, update: {type: Forced}, stopCancellation: Soft, deletionCancellation: None}`, may: "editor approver stopper"},
 		"a strict value gives way to default": {given: `minimumReports: 5, errorThreshold: 60`, status: started, when: `{minimumReports: null, errorThreshold: null}`, may: "editor approver stopper"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,12 +197,12 @@ func TestASafeguardOfAnApprovedRollout(t *testing.T) {
 	}
 }
 
-// TestTwoPeople applies the example of docs/rights.md: an approver does not edit, and an editor does not
-// approve. The policy reaches one namespace here, so that it leaves the other tests alone.
+// TestTwoPeople applies the example of docs/rights.md: an approver does not edit, and an editor
+// does not approve. The policy reaches one namespace here, so that it leaves the other tests alone.
 func TestTwoPeople(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	const told = "WHO may approve rollouts and so may change only approval, approvalRequired, resumedAt, advance, state, stopCancelation of one: " +
+	const told = "WHO may approve rollouts and so may change only approval, approvalRequired, resumedAt, advance, state, stopCancellation of one: " +
 		"let somebody without the verb approve commit the rest"
 	deeds := map[string]struct{ person, when, refused string }{
 		"an approver approves":               {"approver", `{approval: {planHash: ` + plan + `}}`, ""},
@@ -238,7 +241,8 @@ func TestTwoPeople(t *testing.T) {
 	}
 }
 
-// recipe is the code block of a page that contains a text, without the indentation that it has there.
+// recipe is the code block of a page that contains a text, without the indentation that it has
+// there.
 func recipe(t *testing.T, page, contains string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(cluster.Root(), page))

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package policy
 
 import (
@@ -33,10 +36,10 @@ const (
 	deletesModule = "the deletion of softwaremodules/NAME cancels on devices that have started it (status.locked) and needs the verb cancel" + toStop + "keep it"
 	deletesTarget = "the deletion of targets/NAME ends the update that its device has started (status.actions) and needs the verb cancel" + toStop +
 		"wait until the device has reported its result"
-	deletesSoft = "the deletion of rollouts/NAME cancels on devices that have started (spec.deletionCancelation Soft) and needs the verb cancel" + toStop +
-		"set spec.deletionCancelation to None first"
-	deletesForce = "the deletion of rollouts/NAME cancels on devices that have started (spec.deletionCancelation Force) and needs the verb forcecancel" + toStop +
-		"set spec.deletionCancelation to None first"
+	deletesSoft = "the deletion of rollouts/NAME cancels on devices that have started (spec.deletionCancellation Soft) and needs the verb cancel" + toStop +
+		"set spec.deletionCancellation to None first"
+	deletesForce = "the deletion of rollouts/NAME cancels on devices that have started (spec.deletionCancellation Force) and needs the verb forcecancel" + toStop +
+		"set spec.deletionCancellation to None first"
 
 	anyone    = "deleter deleter-canceler deleter-forcer deleter-all deleter-with-updates"
 	cancelers = "deleter-canceler deleter-all"
@@ -52,8 +55,8 @@ var deletions = map[string]map[string]deed{
 	"DistributionSet": {
 		"a set that was never deployed":        {status: `{locked: false}`, may: anyone},
 		"a set in use":                         {status: `{locked: true}`, may: cancelers, refused: deletesSet},
-		"a set in use that is invalid: None":   {given: `{invalidation: {cancelation: None}}`, status: `{locked: true}`, may: cancelers, refused: deletesSet},
-		"an invalid set that was never in use": {given: `{invalidation: {cancelation: None}}`, may: anyone},
+		"a set in use that is invalid: None":   {given: `{invalidation: {cancellation: None}}`, status: `{locked: true}`, may: cancelers, refused: deletesSet},
+		"an invalid set that was never in use": {given: `{invalidation: {cancellation: None}}`, may: anyone},
 	},
 	"Target": {
 		"a target that was never seen":         {may: anyone},
@@ -63,13 +66,13 @@ var deletions = map[string]map[string]deed{
 		"a target whose updates are over":      {status: actions(`{id: 1, state: Error}, {id: 2, state: Canceled}, {id: 3, state: Finished}`), may: anyone},
 	},
 	"Rollout": {
-		"one that has not started: Force":     {given: `{deletionCancelation: Force}`, may: anyone},
+		"one that has not started: Force":     {given: `{deletionCancellation: Force}`, may: anyone},
 		"one that runs":                       {status: started, may: anyone},
-		"one that runs: Soft":                 {given: `{deletionCancelation: Soft}`, status: started, may: cancelers, refused: deletesSoft},
-		"one that runs: Force":                {given: `{deletionCancelation: Force}`, status: started, may: forcers, refused: deletesForce},
-		"one that was stopped with None":      {given: `{state: Stopped, stopCancelation: None, deletionCancelation: Soft}`, status: stoppedStatus, may: cancelers, refused: deletesSoft},
-		"one that has finished: Force":        {given: `{deletionCancelation: Force}`, status: finishedStatus, may: anyone},
-		"one that runs, and is said to: None": {given: `{deletionCancelation: None}`, status: started, may: anyone},
+		"one that runs: Soft":                 {given: `{deletionCancellation: Soft}`, status: started, may: cancelers, refused: deletesSoft},
+		"one that runs: Force":                {given: `{deletionCancellation: Force}`, status: started, may: forcers, refused: deletesForce},
+		"one that was stopped with None":      {given: `{state: Stopped, stopCancellation: None, deletionCancellation: Soft}`, status: stoppedStatus, may: cancelers, refused: deletesSoft},
+		"one that has finished: Force":        {given: `{deletionCancellation: Force}`, status: finishedStatus, may: anyone},
+		"one that runs, and is said to: None": {given: `{deletionCancellation: None}`, status: started, may: anyone},
 	},
 }
 
@@ -135,7 +138,8 @@ func TestADeletionOfManyIsNoWayAround(t *testing.T) {
 	}
 }
 
-// The namespace controller deletes what is in a namespace that somebody has deleted. It has the right to delete everything and none of ours, and must not be held up.
+// The namespace controller deletes what is in a namespace that somebody has deleted. It has the
+// right to delete everything and none of ours, and must not be held up.
 func TestADeletedNamespaceBecomesEmpty(t *testing.T) {
 	t.Parallel()
 	for _, account := range []string{
@@ -150,7 +154,7 @@ func TestADeletedNamespaceBecomesEmpty(t *testing.T) {
 			f.give(t, f.object(t, "SoftwareModule", newName("module")), `{locked: true}`)
 			f.give(t, f.object(t, "DistributionSet", newName("set")), `{locked: true}`)
 			f.give(t, f.object(t, "Target", newName("target")), actions(`{id: 1, state: Running}`))
-			f.give(t, f.object(t, "Rollout", newName("rollout"), `{deletionCancelation: Force}`), started)
+			f.give(t, f.object(t, "Rollout", newName("rollout"), `{deletionCancellation: Force}`), started)
 			for kind := range deletions {
 				if err := f.as(t, account).DeleteAllOf(t.Context(), f.object(t, kind, "any"), client.InNamespace(f.namespace)); err != nil {
 					t.Errorf("%s: %v", kind, err)

@@ -1,5 +1,8 @@
-// Package policy holds config/policy and the roles of config/rbac to their word on a real API server: who may commit which word, by which
-// road, and with which sentence the others are refused.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy holds config/policy and the roles of config/rbac to their word on a real API
+// server: who may commit which word, by which road, and with which sentence the others are refused.
 package policy
 
 import (
@@ -92,7 +95,7 @@ func furnish(t *testing.T, admin client.Client) error {
 	f.config, _ = cluster.Start(t)
 	f.bindRules(t, "probe", rule("create", "distributionsets", "targets", "rollouts"))
 	for kind, spec := range map[string]string{
-		"DistributionSet": `{invalidation: {cancelation: Soft}}`,
+		"DistributionSet": `{invalidation: {cancellation: Soft}}`,
 		"Target":          `{cancel: {upTo: 1}}`,
 		"Rollout":         `{resumedAt: "2026-12-01T02:00:00Z"}`,
 	} {
@@ -157,8 +160,9 @@ func (f *fleet) bindRules(t *testing.T, person string, rules ...rbacv1.PolicyRul
 	f.waitUntilAllowed(t, "Role", role.Name, rules[len(rules)-1])
 }
 
-// waitUntilAllowed waits until the API server has seen every role and binding made so far. It sees them in their order, so a binding made now is the
-// last: of the role that was made last, to somebody new, who is then allowed the first thing that the rule gives.
+// waitUntilAllowed waits until the API server has seen every role and binding made so far. It sees
+// them in their order, so a binding made now is the last: of the role that was made last, to
+// somebody new, who is then allowed the first thing that the rule gives.
 func (f *fleet) waitUntilAllowed(t *testing.T, kind, role string, given rbacv1.PolicyRule) {
 	t.Helper()
 	person := fmt.Sprintf("last-%d", names.Add(1))
@@ -203,7 +207,8 @@ var smallest = map[string]string{
 	"Rollout":         `{update: {distributionSet: firmware-2-1}}`,
 }
 
-// object is a manifest: the smallest spec with others merged into it one after the other; null removes a field.
+// object is a manifest: the smallest spec with others merged into it one after the other; null
+// removes a field.
 func (f *fleet) object(t *testing.T, kind, name string, specs ...string) *unstructured.Unstructured {
 	t.Helper()
 	spec := parse(t, smallest[kind])
@@ -221,7 +226,8 @@ func (f *fleet) object(t *testing.T, kind, name string, specs ...string) *unstru
 // newName is a name that no object of this binary has.
 func newName(kind string) string { return fmt.Sprintf("%s-%d", strings.ToLower(kind), names.Add(1)) }
 
-// give brings an object and its status there, in the administrator's name, as the field manager that the roads use.
+// give brings an object and its status there, in the administrator's name, as the field manager
+// that the roads use.
 func (f *fleet) give(t *testing.T, object *unstructured.Unstructured, status string) {
 	t.Helper()
 	if err := serverSideApply(t.Context(), f.admin, object); err != nil {
@@ -252,8 +258,8 @@ func mergePatch(t *testing.T, value map[string]any) client.Patch {
 	return client.RawPatch(types.MergePatchType, text)
 }
 
-// wantRefused compares a refusal by policy with its sentence, or with "" for acceptance. It has to be Forbidden: with force, Flux deletes and re-creates
-// whatever is Invalid or a Conflict.
+// wantRefused compares a refusal by policy with its sentence, or with "" for acceptance. It has to
+// be Forbidden: with force, Flux deletes and re-creates whatever is Invalid or a Conflict.
 func (f *fleet) wantRefused(t *testing.T, err error, person, sentence string) {
 	t.Helper()
 	if sentence == "" {

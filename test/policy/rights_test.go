@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package policy
 
 import (
@@ -12,7 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A deed is one change of a manifest, who may commit it, and what the others are told. In a sentence WHO and NS stand for the person and the namespace.
+// A deed is one change of a manifest, who may commit it, and what the others are told. In a
+// sentence WHO and NS stand for the person and the namespace.
 type deed struct {
 	given   string // merged into the kind's smallest spec, and there before
 	status  string // as a controller would have written it
@@ -21,7 +25,8 @@ type deed struct {
 	refused string // what the others are told
 }
 
-// writers can write objects of a kind at all, so that it is the policy that decides. One of them creates.
+// writers can write objects of a kind at all, so that it is the policy that decides. One of them
+// creates.
 var (
 	writers = map[string][]string{
 		"DistributionSet": {"editor", "stopper"},
@@ -37,32 +42,32 @@ const (
 	toApprover = " in namespace NS, which WHO lacks: bind the ClusterRole goshawk-approver to WHO in that namespace, or "
 	toEditor   = " in namespace NS, which WHO lacks: bind the ClusterRole goshawk-editor to WHO in that namespace, or "
 
-	softTargets  = "spec.invalidation.cancelation Soft cancels on devices and needs the right to update targets" + toStopper + "choose None"
-	softRollouts = "spec.invalidation.cancelation Soft stops rollouts and needs the right to update rollouts" + toStopper + "choose None"
-	forceTargets = "spec.invalidation.cancelation Force cancels on devices and needs the right to update targets" + toStopper + "choose None"
-	forceRollout = "spec.invalidation.cancelation Force stops rollouts and needs the right to update rollouts" + toStopper + "choose None"
-	deletes      = "spec.invalidation.deleteRollouts needs the right to delete rollouts" + toEditor + "remove deleteRollouts"
-	bornInvalid  = "spec.invalidation of a new set needs the right to update or patch distributionsets" + toStopper + "create the set without invalidation"
+	softTargets    = "spec.invalidation.cancellation Soft cancels on devices and needs the right to update targets" + toStopper + "choose None"
+	softRollouts   = "spec.invalidation.cancellation Soft stops rollouts and needs the right to update rollouts" + toStopper + "choose None"
+	forceTargets   = "spec.invalidation.cancellation Force cancels on devices and needs the right to update targets" + toStopper + "choose None"
+	forceRollout   = "spec.invalidation.cancellation Force stops rollouts and needs the right to update rollouts" + toStopper + "choose None"
+	deletes        = "spec.invalidation.deleteRollouts needs the right to delete rollouts" + toEditor + "remove deleteRollouts"
+	createdInvalid = "spec.invalidation of a new set needs the right to update or patch distributionsets" + toStopper + "create the set without invalidation"
 
-	cancels      = "spec.cancel with cancelation Soft needs the verb cancel on targets" + toStopper + "remove spec.cancel"
-	forceCancels = "spec.cancel with cancelation Force needs the verb forcecancel on targets" + toStopper + "remove spec.cancel"
+	cancels      = "spec.cancel with cancellation Soft needs the verb cancel on targets" + toStopper + "remove spec.cancel"
+	forceCancels = "spec.cancel with cancellation Force needs the verb forcecancel on targets" + toStopper + "remove spec.cancel"
 
 	approves    = "spec.approval needs the verb approve on rollouts" + toApprover + "leave approval as it was"
 	unrequires  = "to withdraw spec.approvalRequired needs the verb approve on rollouts" + toApprover + "leave it true"
 	resumes     = "spec.resumedAt needs the verb resume on rollouts" + toApprover + "leave resumedAt as it was"
-	stopsSoft   = "to stop with stopCancelation Soft needs the verb cancel on targets" + toStopper + "stop with None"
-	stopsForce  = "to stop with stopCancelation Force needs the verb forcecancel on targets" + toStopper + "stop with None"
-	raisesSoft  = "spec.stopCancelation Soft needs the verb cancel on targets" + toStopper + "leave stopCancelation as it was"
-	raisesForce = "spec.stopCancelation Force needs the verb forcecancel on targets" + toStopper + "leave stopCancelation as it was"
-	deletedSoft = "spec.deletionCancelation Soft needs the verb cancel on targets" + toStopper + "leave deletionCancelation as it was"
-	deletedHard = "spec.deletionCancelation Force needs the verb forcecancel on targets" + toStopper + "leave deletionCancelation as it was"
+	stopsSoft   = "to stop with stopCancellation Soft needs the verb cancel on targets" + toStopper + "stop with None"
+	stopsForce  = "to stop with stopCancellation Force needs the verb forcecancel on targets" + toStopper + "stop with None"
+	raisesSoft  = "spec.stopCancellation Soft needs the verb cancel on targets" + toStopper + "leave stopCancellation as it was"
+	raisesForce = "spec.stopCancellation Force needs the verb forcecancel on targets" + toStopper + "leave stopCancellation as it was"
+	deletedSoft = "spec.deletionCancellation Soft needs the verb cancel on targets" + toStopper + "leave deletionCancellation as it was"
+	deletedHard = "spec.deletionCancellation Force needs the verb forcecancel on targets" + toStopper + "leave deletionCancellation as it was"
 )
 
 func loosens(what string) string {
 	return "to loosen an approved rollout (" + what + ") needs the verb approve on rollouts" + toApprover + "leave its conditions as strict as they were"
 }
 
-// Specs and statuses that deeds begin from.
+// Specs and statuses that deeds start from.
 const (
 	plan     = `"sha256:0000000000000000000000000000000000000000000000000000000000000000"`
 	another  = `"sha256:1111111111111111111111111111111111111111111111111111111111111111"`
@@ -78,24 +83,24 @@ const (
 var updates = map[string]map[string]deed{
 	"DistributionSet": {
 		"a release is described":          {when: `{description: the June release}`, may: "editor stopper"},
-		"a set is invalidated: None":      {when: `{invalidation: {cancelation: None, reason: bricks the modem}}`, may: "editor stopper"},
-		"a set is invalidated: Soft":      {when: `{invalidation: {cancelation: Soft}}`, may: "stopper", refused: softTargets},
-		"a set is invalidated: Force":     {when: `{invalidation: {cancelation: Force}}`, may: "stopper", refused: forceTargets},
-		"an invalid set is described":     {given: `{invalidation: {cancelation: Force}}`, when: `{description: do not use}`, may: "editor stopper"},
-		"an absent word is written out":   {given: `{invalidation: {cancelation: Force}}`, when: `{invalidation: {deleteRollouts: false, reason: ""}}`, may: "editor stopper"},
-		"a locked set is invalidated too": {status: `{locked: true}`, when: `{invalidation: {cancelation: Soft}}`, may: "stopper", refused: softTargets},
+		"a set is invalidated: None":      {when: `{invalidation: {cancellation: None, reason: bricks the modem}}`, may: "editor stopper"},
+		"a set is invalidated: Soft":      {when: `{invalidation: {cancellation: Soft}}`, may: "stopper", refused: softTargets},
+		"a set is invalidated: Force":     {when: `{invalidation: {cancellation: Force}}`, may: "stopper", refused: forceTargets},
+		"an invalid set is described":     {given: `{invalidation: {cancellation: Force}}`, when: `{description: do not use}`, may: "editor stopper"},
+		"an absent word is written out":   {given: `{invalidation: {cancellation: Force}}`, when: `{invalidation: {deleteRollouts: false, reason: ""}}`, may: "editor stopper"},
+		"a locked set is invalidated too": {status: `{locked: true}`, when: `{invalidation: {cancellation: Soft}}`, may: "stopper", refused: softTargets},
 	},
 	"Target": {
 		"a device is held, assigned to and described": {when: `{hold: true, description: d, assignment: {distributionSet: firmware-2-1}}`, may: "editor stopper"},
 		"an action is canceled":                       {when: `{cancel: {upTo: 17}}`, may: "editor stopper"},
-		"an action is force-canceled":                 {when: `{cancel: {upTo: 17, cancelation: Force}}`, may: "stopper", refused: forceCancels},
-		"a cancel is raised to Force":                 {given: `{cancel: {upTo: 17}}`, when: `{cancel: {cancelation: Force}}`, may: "stopper", refused: forceCancels},
-		"a force-cancel reaches further":              {given: `{cancel: {upTo: 17, cancelation: Force}}`, when: `{cancel: {upTo: 18}}`, may: "stopper", refused: forceCancels},
-		"a force-cancel is taken back to a cancel":    {given: `{cancel: {upTo: 17, cancelation: Force}}`, when: `{cancel: {cancelation: Soft}}`, may: "editor stopper"},
-		"a request that has been dealt with goes":     {given: `{cancel: {upTo: 17, cancelation: Force}}`, when: `{cancel: null}`, may: "editor stopper"},
-		"a force-canceled device is described":        {given: `{cancel: {upTo: 17, cancelation: Force}}`, when: `{description: d}`, may: "editor stopper"},
+		"an action is force-canceled":                 {when: `{cancel: {upTo: 17, cancellation: Force}}`, may: "stopper", refused: forceCancels},
+		"a cancel is raised to Force":                 {given: `{cancel: {upTo: 17}}`, when: `{cancel: {cancellation: Force}}`, may: "stopper", refused: forceCancels},
+		"a force-cancel reaches further":              {given: `{cancel: {upTo: 17, cancellation: Force}}`, when: `{cancel: {upTo: 18}}`, may: "stopper", refused: forceCancels},
+		"a force-cancel is taken back to a cancel":    {given: `{cancel: {upTo: 17, cancellation: Force}}`, when: `{cancel: {cancellation: Soft}}`, may: "editor stopper"},
+		"a request that has been dealt with goes":     {given: `{cancel: {upTo: 17, cancellation: Force}}`, when: `{cancel: null}`, may: "editor stopper"},
+		"a force-canceled device is described":        {given: `{cancel: {upTo: 17, cancellation: Force}}`, when: `{description: d}`, may: "editor stopper"},
 	},
-	"Rollout": merged(plainDeeds, approvalDeeds, brakeDeeds, cancelationDeeds),
+	"Rollout": merged(plainDeeds, approvalDeeds, brakeDeeds, cancellationDeeds),
 }
 
 // plainDeeds take nothing but the right to write a rollout.
@@ -164,44 +169,44 @@ var brakeDeeds = map[string]deed{
 	"the last of 500 groups is loosened": {given: `{approval: {planHash: ` + plan + `}, ` + many("") + `}`, status: started, when: `{` + many("errorThreshold: 51") + `}`, may: "approver", refused: loosens("the conditions of group g499")},
 }
 
-// cancelationDeeds are about devices that have begun.
-var cancelationDeeds = map[string]deed{
-	"stopped, devices finish":                 {given: `{stopCancelation: None}`, status: started, when: `{state: Stopped}`, may: "editor approver stopper"},
+// cancellationDeeds are about devices that have started.
+var cancellationDeeds = map[string]deed{
+	"stopped, devices finish":                 {given: `{stopCancellation: None}`, status: started, when: `{state: Stopped}`, may: "editor approver stopper"},
 	"stopped, devices are asked":              {status: started, when: `{state: Stopped}`, may: "editor stopper", refused: stopsSoft},
-	"stopped by force":                        {status: started, when: `{state: Stopped, stopCancelation: Force}`, may: "stopper", refused: stopsForce},
-	"stopped by a force that was there":       {given: `{stopCancelation: Force}`, status: started, when: `{state: Stopped}`, may: "stopper", refused: stopsForce},
-	"the force of a stop to come":             {status: started, when: `{stopCancelation: Force}`, may: "stopper", refused: raisesForce},
-	"a stop to come asks after all":           {given: `{stopCancelation: None}`, status: started, when: `{stopCancelation: Soft}`, may: "editor stopper", refused: raisesSoft},
-	"a stop to come is gentler":               {given: `{stopCancelation: Force}`, status: started, when: `{stopCancelation: None}`, may: "editor approver stopper"},
-	"raised after the stop: Soft":             {given: `{state: Stopped, stopCancelation: None}`, status: started, when: `{stopCancelation: Soft}`, may: "editor stopper", refused: raisesSoft},
-	"raised after the stop: Force":            {given: `{state: Stopped}`, status: started, when: `{stopCancelation: Force}`, may: "stopper", refused: raisesForce},
-	"a forced stop is gated":                  {given: `{state: Stopped, stopCancelation: Force}`, status: started, when: `{successAction: Pause}`, may: "editor approver stopper"},
-	"removal is to ask devices":               {when: `{deletionCancelation: Soft}`, may: "editor stopper", refused: deletedSoft},
-	"removal is to close actions":             {given: `{deletionCancelation: Soft}`, when: `{deletionCancelation: Force}`, may: "stopper", refused: deletedHard},
-	"removal is to leave devices alone again": {given: `{deletionCancelation: Force}`, when: `{deletionCancelation: None}`, may: "editor approver stopper"},
+	"stopped by force":                        {status: started, when: `{state: Stopped, stopCancellation: Force}`, may: "stopper", refused: stopsForce},
+	"stopped by a force that was there":       {given: `{stopCancellation: Force}`, status: started, when: `{state: Stopped}`, may: "stopper", refused: stopsForce},
+	"the force of a stop to come":             {status: started, when: `{stopCancellation: Force}`, may: "stopper", refused: raisesForce},
+	"a stop to come asks after all":           {given: `{stopCancellation: None}`, status: started, when: `{stopCancellation: Soft}`, may: "editor stopper", refused: raisesSoft},
+	"a stop to come is gentler":               {given: `{stopCancellation: Force}`, status: started, when: `{stopCancellation: None}`, may: "editor approver stopper"},
+	"raised after the stop: Soft":             {given: `{state: Stopped, stopCancellation: None}`, status: started, when: `{stopCancellation: Soft}`, may: "editor stopper", refused: raisesSoft},
+	"raised after the stop: Force":            {given: `{state: Stopped}`, status: started, when: `{stopCancellation: Force}`, may: "stopper", refused: raisesForce},
+	"a forced stop is gated":                  {given: `{state: Stopped, stopCancellation: Force}`, status: started, when: `{successAction: Pause}`, may: "editor approver stopper"},
+	"removal is to ask devices":               {when: `{deletionCancellation: Soft}`, may: "editor stopper", refused: deletedSoft},
+	"removal is to close actions":             {given: `{deletionCancellation: Soft}`, when: `{deletionCancellation: Force}`, may: "stopper", refused: deletedHard},
+	"removal is to leave devices alone again": {given: `{deletionCancellation: Force}`, when: `{deletionCancellation: None}`, may: "editor approver stopper"},
 }
 
 // creations are manifests that were not there.
 var creations = map[string]map[string]deed{
 	"DistributionSet": {
-		"a set":                     {may: "editor editor-approver editor-stopper"},
-		"a set born invalid: None":  {when: `{invalidation: {cancelation: None}}`, may: "editor editor-approver editor-stopper"},
-		"a set born invalid: Soft":  {when: `{invalidation: {cancelation: Soft}}`, may: "editor-stopper", refused: softTargets},
-		"a set born invalid: Force": {when: `{invalidation: {cancelation: Force, deleteRollouts: true}}`, may: "editor-stopper", refused: forceTargets},
+		"a set":                        {may: "editor editor-approver editor-stopper"},
+		"a set created invalid: None":  {when: `{invalidation: {cancellation: None}}`, may: "editor editor-approver editor-stopper"},
+		"a set created invalid: Soft":  {when: `{invalidation: {cancellation: Soft}}`, may: "editor-stopper", refused: softTargets},
+		"a set created invalid: Force": {when: `{invalidation: {cancellation: Force, deleteRollouts: true}}`, may: "editor-stopper", refused: forceTargets},
 	},
 	"Target": {
 		"a target":                 {may: "editor editor-approver editor-stopper"},
 		"a target and a cancel":    {when: `{cancel: {upTo: 17}}`, may: "editor editor-approver editor-stopper"},
-		"a target and its closing": {when: `{cancel: {upTo: 17, cancelation: Force}}`, may: "editor-stopper", refused: forceCancels},
+		"a target and its closing": {when: `{cancel: {upTo: 17, cancellation: Force}}`, may: "editor-stopper", refused: forceCancels},
 	},
 	"Rollout": {
 		"a rollout":                          {when: `{groupCount: 3, state: Running, approvalRequired: true, ` + strict + `}`, may: "editor editor-approver editor-stopper"},
-		"a rollout that was stopped":         {when: `{state: Stopped, stopCancelation: Soft}`, may: "editor editor-approver editor-stopper"},
-		"a rollout approved at birth":        {when: `{approval: {planHash: ` + plan + `}}`, may: "editor-approver", refused: approves},
+		"a rollout that was stopped":         {when: `{state: Stopped, stopCancellation: Soft}`, may: "editor editor-approver editor-stopper"},
+		"a rollout approved at creation":     {when: `{approval: {planHash: ` + plan + `}}`, may: "editor-approver", refused: approves},
 		"a rollout that resumes in advance":  {when: `{resumedAt: "2036-12-01T02:00:00Z"}`, may: "editor-approver", refused: resumes},
-		"a rollout that will stop by force":  {when: `{stopCancelation: Force}`, may: "editor-stopper", refused: raisesForce},
-		"a rollout whose removal cancels":    {when: `{deletionCancelation: Soft}`, may: "editor editor-approver editor-stopper"},
-		"a rollout whose removal is a force": {when: `{deletionCancelation: Force}`, may: "editor-stopper", refused: deletedHard},
+		"a rollout that will stop by force":  {when: `{stopCancellation: Force}`, may: "editor-stopper", refused: raisesForce},
+		"a rollout whose removal cancels":    {when: `{deletionCancellation: Soft}`, may: "editor editor-approver editor-stopper"},
+		"a rollout whose removal is a force": {when: `{deletionCancellation: Force}`, may: "editor-stopper", refused: deletedHard},
 	},
 }
 
@@ -272,7 +277,8 @@ func TestWhoMayChangeWhat(t *testing.T) {
 	}
 }
 
-// change lets one person commit one deed, on an object of its own, and looks whether it is stored exactly when it is accepted.
+// change lets one person commit one deed, on an object of its own, and looks whether it is stored
+// exactly when it is accepted.
 func (f *fleet) change(t *testing.T, by string, road road, kind, person string, deed deed) {
 	t.Helper()
 	name := newName(kind)
@@ -328,7 +334,7 @@ func TestWhoMayCreateWhat(t *testing.T) {
 	}
 }
 
-// The four roles begin with what RBAC alone says: who may write objects of which kind at all.
+// The four roles start with what RBAC alone says: who may write objects of which kind at all.
 func TestWhoMayWriteAtAll(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

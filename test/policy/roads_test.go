@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package policy
 
 import (
@@ -18,7 +21,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// One deed for every guarded field, as people and robots really write: kubectl tells what was refused, and why, whichever way it takes.
+// One deed for every guarded field, as people and robots really write: kubectl tells what was
+// refused, and why, whichever way it takes.
 func TestKubectlTellsTheSentence(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -60,11 +64,12 @@ func kubectl(t *testing.T, person string, manifest *unstructured.Unstructured, c
 	return err
 }
 
-// everything is a manifest of each kind with every guarded word in it, as somebody with all rights has applied it.
+// everything is a manifest of each kind with every guarded word in it, as somebody with all rights
+// has applied it.
 var everything = map[string]string{
-	"DistributionSet": `{invalidation: {cancelation: Force, deleteRollouts: true, reason: bricks the modem}}`,
-	"Target":          `{cancel: {upTo: 17, cancelation: Force}}`,
-	"Rollout": `{state: Stopped, stopCancelation: Force, deletionCancelation: Force, approvalRequired: true, approval: {planHash: ` + plan + `},
+	"DistributionSet": `{invalidation: {cancellation: Force, deleteRollouts: true, reason: bricks the modem}}`,
+	"Target":          `{cancel: {upTo: 17, cancellation: Force}}`,
+	"Rollout": `{state: Stopped, stopCancellation: Force, deletionCancellation: Force, approvalRequired: true, approval: {planHash: ` + plan + `},
 		resumedAt: "2026-12-01T02:00:00Z", advance: {to: group-1, at: "2026-12-01T02:00:00Z"}, ` + strict + `}`,
 }
 
@@ -125,34 +130,35 @@ func TestW18_WhoMayInvalidateHow(t *testing.T) {
 		t.Run(person, func(t *testing.T) {
 			t.Parallel()
 			for invalidation, sentence := range map[string]string{
-				`{cancelation: None}`:                        story.none,
-				`{cancelation: Soft}`:                        story.soft,
-				`{cancelation: Force}`:                       story.force,
-				`{cancelation: Force, deleteRollouts: true}`: story.deleting,
+				`{cancellation: None}`:                        story.none,
+				`{cancellation: Soft}`:                        story.soft,
+				`{cancellation: Force}`:                       story.force,
+				`{cancellation: Force, deleteRollouts: true}`: story.deleting,
 			} {
 				set := f.object(t, "DistributionSet", newName("set"))
 				f.give(t, set, "")
 				invalid := f.object(t, "DistributionSet", set.GetName(), `{invalidation: `+invalidation+`}`)
 				f.wantRefused(t, serverSideApply(t.Context(), f.as(t, person), invalid), person, sentence)
 
-				born := f.object(t, "DistributionSet", newName("set"), `{invalidation: `+invalidation+`}`)
-				f.wantRefused(t, f.as(t, person).Create(t.Context(), born), person, sentence)
+				created := f.object(t, "DistributionSet", newName("set"), `{invalidation: `+invalidation+`}`)
+				f.wantRefused(t, f.as(t, person).Create(t.Context(), created), person, sentence)
 			}
 		})
 	}
 }
 
-// To create a set is not to invalidate its twin, which a set that is born invalid does.
+// To create a set is not to invalidate its duplicate, which a set that is created invalid does.
 func TestWhoMayOnlyCreateSetsInvalidatesNone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.bindRules(t, "creator", rule("create", "distributionsets"))
 	creator := f.as(t, "creator")
-	f.wantRefused(t, creator.Create(t.Context(), f.object(t, "DistributionSet", "born-valid")), "creator", "")
-	f.wantRefused(t, creator.Create(t.Context(), f.object(t, "DistributionSet", "born-invalid", `{invalidation: {cancelation: None}}`)), "creator", bornInvalid)
+	f.wantRefused(t, creator.Create(t.Context(), f.object(t, "DistributionSet", "created-valid")), "creator", "")
+	f.wantRefused(t, creator.Create(t.Context(), f.object(t, "DistributionSet", "created-invalid", `{invalidation: {cancellation: None}}`)), "creator", createdInvalid)
 }
 
-// RBAC narrows the verbs by name: somebody approves and resumes one rollout, or cancels on one device.
+// RBAC narrows the verbs by name: somebody approves and resumes one rollout, or cancels on one
+// device.
 func TestARightMayBeGivenForOneObject(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -173,18 +179,18 @@ func TestARightMayBeGivenForOneObject(t *testing.T) {
 		f.give(t, f.object(t, "Rollout", name), started)
 		f.give(t, f.object(t, "Target", name), "")
 		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Rollout", name, `{approval: {planHash: `+plan+`}}`)), "narrow", told(approves))
-		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Target", name, `{cancel: {upTo: 17, cancelation: Force}}`)), "narrow", told(forceCancels))
+		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Target", name, `{cancel: {upTo: 17, cancellation: Force}}`)), "narrow", told(forceCancels))
 		// A stop reaches every device of the rollout, so a right over one device is not enough.
 		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Rollout", name, `{state: Stopped}`)), "narrow", stopsSoft)
 	}
 }
 
-// Goshawk itself commits no guarded field. It needs no right for its own writes, whatever people have committed before, and has what the deletion of a
-// rollout takes.
+// Goshawk itself commits no guarded field. It needs no right for its own writes, whatever people
+// have committed before, and has what the deletion of a rollout takes.
 func TestGoshawksOwnWritesAreNotHeldUp(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	manager, door := goshawk(t, f, "goshawk-manager"), goshawk(t, f, "goshawk-door")
+	manager, deviceAPI := goshawk(t, f, "goshawk-manager"), goshawk(t, f, "goshawk-device-api")
 	for kind, spec := range everything {
 		t.Run(kind, func(t *testing.T) {
 			object := f.object(t, kind, newName(kind), spec)
@@ -198,8 +204,8 @@ func TestGoshawksOwnWritesAreNotHeldUp(t *testing.T) {
 				t.Errorf("the controllers' status: %v", err)
 			}
 			if kind == "Target" {
-				if err := door.Status().Patch(t.Context(), object.DeepCopy(), status); err != nil {
-					t.Errorf("the door's status: %v", err)
+				if err := deviceAPI.Status().Patch(t.Context(), object.DeepCopy(), status); err != nil {
+					t.Errorf("the device API's status: %v", err)
 				}
 				return // A Target has no finalizer.
 			}
@@ -236,8 +242,9 @@ func goshawk(t *testing.T, f *fleet, account string) client.Client {
 	return c
 }
 
-// The rule is the kind's own: it holds for everybody, also without any policy. Once the invalidation is recorded, a removal has no effect and is accepted, of
-// somebody without any right beyond that to write the set; to set the field, or another value, takes the rights each time.
+// The rule is the kind's own: it holds for everybody, also without any policy. Once the
+// invalidation is recorded, a removal has no effect and is accepted, of somebody without any right
+// beyond that to write the set; to set the field, or another value, takes the rights each time.
 func TestAnInvalidationIsRevertedOnceItIsRecorded(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -255,30 +262,31 @@ func TestAnInvalidationIsRevertedOnceItIsRecorded(t *testing.T) {
 					t.Errorf("%s: got %v, want %q", what, err, part)
 				}
 			}
-			wants("the invalidation", apply("stopper", `{invalidation: {cancelation: Force}}`), "")
+			wants("the invalidation", apply("stopper", `{invalidation: {cancellation: Force}}`), "")
 			wants("the revert before it is recorded", apply("stopper", `{description: the revert}`), sentence)
 			forged := manifest(`{description: the revert}`)
-			forged.Object["status"] = map[string]any{"invalidation": map[string]any{"cancelation": "Force", "recorded": map[string]any{"cancelation": "Force"}}}
+			forged.Object["status"] = map[string]any{"invalidation": map[string]any{"cancellation": "Force", "recorded": map[string]any{"cancellation": "Force"}}}
 			wants("the revert with a forged record", kubectl(t, "stopper", forged, command), sentence)
 
 			cluster.Kubectl(t, "-n", f.namespace, "patch", "distset", object, "--subresource=status", "--type=merge",
-				"-p", `{"status":{"invalidation":{"cancelation":"Force","recorded":{"cancelation":"Force"}}}}`)
+				"-p", `{"status":{"invalidation":{"cancellation":"Force","recorded":{"cancellation":"Force"}}}}`)
 			forged.Object["status"] = map[string]any{"invalidation": nil}
 			wants("the revert that says it was never recorded", kubectl(t, "editor", forged, command), "")
-			if got := cluster.Kubectl(t, "-n", f.namespace, "get", "distset", object, "-o", "jsonpath={.spec.invalidation} {.status.invalidation.recorded.cancelation}"); got != " Force" {
+			if got := cluster.Kubectl(t, "-n", f.namespace, "get", "distset", object, "-o", "jsonpath={.spec.invalidation} {.status.invalidation.recorded.cancellation}"); got != " Force" {
 				t.Errorf("spec and record are %q", got)
 			}
-			wants("an editor who puts it back", apply("editor", `{invalidation: {cancelation: Force}}`), "needs the right to update targets")
-			wants("a stopper who puts it back", apply("stopper", `{invalidation: {cancelation: Force}}`), "")
-			wants("an editor who changes the reason", apply("editor", `{invalidation: {cancelation: Force, reason: other}}`), "")
-			wants("an editor who wants no rollouts cancelled", apply("editor", `{invalidation: {cancelation: None}}`), "")
-			wants("an editor who deletes rollouts", apply("editor", `{invalidation: {cancelation: Force, deleteRollouts: true}}`), "needs the right to update targets")
+			wants("an editor who puts it back", apply("editor", `{invalidation: {cancellation: Force}}`), "needs the right to update targets")
+			wants("a stopper who puts it back", apply("stopper", `{invalidation: {cancellation: Force}}`), "")
+			wants("an editor who changes the reason", apply("editor", `{invalidation: {cancellation: Force, reason: other}}`), "")
+			wants("an editor who wants no rollouts cancelled", apply("editor", `{invalidation: {cancellation: None}}`), "")
+			wants("an editor who deletes rollouts", apply("editor", `{invalidation: {cancellation: Force, deleteRollouts: true}}`), "needs the right to update targets")
 			wants("an editor who removes it", apply("editor", `{}`), "")
 		})
 	}
 }
 
-// The same with a stop, of an approved rollout: its revert takes no right over devices and no approval, to stop again does.
+// The same with a stop, of an approved rollout: its revert takes no right over devices and no
+// approval, to stop again does.
 func TestAStopIsRevertedOnceItIsRecorded(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -297,22 +305,23 @@ func TestAStopIsRevertedOnceItIsRecorded(t *testing.T) {
 					t.Errorf("%s: got %v, want %q", what, err, part)
 				}
 			}
-			wants("the stop", apply("stopper", `{state: Stopped, stopCancelation: Force}`), "")
+			wants("the stop", apply("stopper", `{state: Stopped, stopCancellation: Force}`), "")
 			wants("the revert before it is recorded", apply("stopper", `{}`), sentence)
 			forged := manifest(`{}`)
-			forged.Object["status"] = map[string]any{"state": "Finished", "stop": map[string]any{"cancelation": "Force", "observedAt": "2026-01-01T00:00:00.000000Z"}}
+			forged.Object["status"] = map[string]any{"state": "Finished", "stop": map[string]any{"cancellation": "Force", "observedAt": "2026-01-01T00:00:00.000000Z"}}
 			wants("the revert with a forged record", kubectl(t, "stopper", forged, command), sentence)
 			cluster.Kubectl(t, "-n", f.namespace, "patch", "rollouts.goshawk.dev", object, "--subresource=status", "--type=merge",
-				"-p", `{"status":{"state":"Stopping","stop":{"cancelation":"Force","observedAt":"2026-01-01T00:00:00.000000Z"}}}`)
-			wants("an editor who lowers it", apply("editor", `{state: Stopped, stopCancelation: None}`), "")
+				"-p", `{"status":{"state":"Stopping","stop":{"cancellation":"Force","observedAt":"2026-01-01T00:00:00.000000Z"}}}`)
+			wants("an editor who lowers it", apply("editor", `{state: Stopped, stopCancellation: None}`), "")
 			wants("an editor who reverts it", apply("editor", `{}`), "")
-			wants("an editor who stops by force again", apply("editor", `{state: Stopped, stopCancelation: Force}`), "needs the verb forcecancel on targets")
-			wants("a stopper who does", apply("stopper", `{state: Stopped, stopCancelation: Force}`), "")
+			wants("an editor who stops by force again", apply("editor", `{state: Stopped, stopCancellation: Force}`), "needs the verb forcecancel on targets")
+			wants("a stopper who does", apply("stopper", `{state: Stopped, stopCancellation: Force}`), "")
 		})
 	}
 }
 
-// An on-call writes the one word in their own name; the robot goes on applying a manifest that does not mention it, and takes nothing back.
+// An on-call writes the one word in their own name; the robot goes on applying a manifest that does
+// not mention it, and takes nothing back.
 func TestAWordWrittenPastTheRobotStays(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -321,16 +330,17 @@ func TestAWordWrittenPastTheRobotStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	cluster.Kubectl(t, "--as", "stopper", "-n", f.namespace, "patch", "distributionset", "firmware-2-1", "--type=merge", "--field-manager=on-call",
-		"-p", `{"spec":{"invalidation":{"cancelation":"Force","reason":"bricks the modem"}}}`)
+		"-p", `{"spec":{"invalidation":{"cancellation":"Force","reason":"bricks the modem"}}}`)
 	if err := serverSideApply(t.Context(), f.as(t, "editor"), set); err != nil {
 		t.Errorf("the robot is held up: %v", err)
 	}
-	if got := cluster.Kubectl(t, "-n", f.namespace, "get", "distset", "firmware-2-1", "-o", "jsonpath={.spec.invalidation.cancelation} {.spec.version}"); got != "Force 2.1" {
+	if got := cluster.Kubectl(t, "-n", f.namespace, "get", "distset", "firmware-2-1", "-o", "jsonpath={.spec.invalidation.cancellation} {.spec.version}"); got != "Force 2.1" {
 		t.Errorf("the set says %q", got)
 	}
 }
 
-// config/default brings the policies along, also in an overlay that moves Goshawk to another namespace.
+// config/default brings the policies along, also in an overlay that moves Goshawk to another
+// namespace.
 func TestTheDefaultBringsThePolicies(t *testing.T) {
 	t.Parallel()
 	cluster.Start(t)

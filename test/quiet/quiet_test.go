@@ -1,4 +1,8 @@
-// Package quiet holds the log to its word: a line of level error is something to act on, so that races, deletions and the end of the process write none.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package quiet holds the log to its word: a line of level error is something to act on, so that
+// races, deletions and the end of the process write none.
 package quiet
 
 import (
@@ -56,7 +60,8 @@ func unexpected() error {
 	return fmt.Errorf("%d errors were logged:\n%s", len(kept.lines), strings.Join(kept.lines, "\n"))
 }
 
-// Somebody else writes to every object all the time, targets, groups and rollouts are deleted in the middle of their work, and then the process ends.
+// Somebody else writes to every object all the time, targets, groups and rollouts are deleted in
+// the middle of their work, and then the process ends.
 func TestRacesDeletionsAndTheEndLogNoError(t *testing.T) {
 	w := world.New(t)
 	cluster.BeforeStop(unexpected) // after the process has ended, which the world has put before
@@ -74,7 +79,7 @@ func TestRacesDeletionsAndTheEndLogNoError(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: %s}
-spec: {update: {distributionSet: firmware-1, reinstall: true}, groupCount: 8, settleSeconds: 0, successThreshold: 0, deletionCancelation: Force}
+spec: {update: {distributionSet: firmware-1, reinstall: true}, groupCount: 8, stabilizationSeconds: 0, successThreshold: 0, deletionCancellation: Force}
 `, name))
 		w.EventuallyRollout(name, "runs", func(r *v1alpha1.Rollout) bool { return r.Status.Targets != nil && r.Status.Targets.Succeeded > 0 })
 		w.Kubectl("delete", "--wait=false", "tgt", names[round], names[round+3])

@@ -1,23 +1,27 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package restart
 
 import (
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A manager with --require-approval starts nothing that nobody has approved, whatever the manifest says.
+// A manager with --require-approval starts nothing that nobody has approved, whatever the manifest
+// says.
 func TestNothingStartsUnapproved(t *testing.T) {
-	w, _ := newWorld(t, process.Options{RequireApproval: true})
+	w, _ := newWorld(t, manager.Options{RequireApproval: true})
 	w.Set("firmware-1", "1.0")
 	w.Targets("device", 2, nil)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, approvalRequired: false}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, approvalRequired: false}
 `)
 	r := w.EventuallyRollout("firmware-1", "waits for approval", world.InState(v1alpha1.RolloutWaitingForApproval))
 	w.CommitRollout("firmware-1", "spec: {approval: {planHash: '"+r.Status.Plan.Hash+"'}}")

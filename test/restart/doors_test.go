@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package restart
 
 import (
@@ -15,30 +18,31 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Two doors serve one fleet behind a balancer that takes turns and, where a deployment is fetched, asks both at once, as an impatient network does.
-// Every action is born once.
-func TestTwoDoorsGiveBirthToAnActionOnce(t *testing.T) {
-	backend := kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second, OtherDoors: true}
-	w, g := newWorld(t, process.Options{Backend: backend})
+// Two device API replicas serve one fleet behind a balancer that takes turns and, where a
+// deployment is fetched, asks both at once, as an impatient network does. Every action is created
+// once.
+func TestTwoDeviceAPIsGiveCreationToAnActionOnce(t *testing.T) {
+	backend := kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second, Replicated: true}
+	w, g := newWorld(t, manager.Options{Backend: backend})
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 12, nil)
-	second, stop, err := world.Start(context.Background(), process.Options{Door: true, Backend: backend}, func(ctx context.Context, o process.Options) error {
-		return process.Run(ctx, g.config, o)
+	second, stop, err := world.Start(context.Background(), manager.Options{DeviceAPI: true, Backend: backend}, func(ctx context.Context, o manager.Options) error {
+		return manager.Run(ctx, g.config, o)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := stop(); err != nil {
-			t.Errorf("the second door: %v", err)
+			t.Errorf("the second device API: %v", err)
 		}
 	})
-	both := &balancer{doors: [2]string{host(t, w.Door), host(t, second)}}
-	w.Eventually("the second door", func() string {
+	both := &balancer{deviceAPIs: [2]string{host(t, w.DeviceAPI), host(t, second)}}
+	w.Eventually("the second device API", func() string {
 		response, err := http.Get(second)
 		if err != nil {
 			return err.Error()
@@ -50,33 +54,33 @@ func TestTwoDoorsGiveBirthToAnActionOnce(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 2}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 2}
 `)
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 12, Succeeded: 12}) {
 		t.Errorf("counts are %+v, failures %+v", got, r.Status.Failures)
 	}
 	if n := both.doubled.Load(); n < 12 {
-		t.Errorf("%d deployments were fetched from both doors, want at least 12", n)
+		t.Errorf("%d deployments were fetched from both device API replicas, want at least 12", n)
 	}
-	for name, n := range world.Beginnings(devices) {
+	for name, n := range world.Starts(devices) {
 		if n != 1 {
-			t.Errorf("device %s began %d times", name, n)
+			t.Errorf("device %s started %d times", name, n)
 		}
 	}
-	for _, e := range devices.Of(devicesim.Began) {
+	for _, e := range devices.Of(devicesim.Started) {
 		actions := w.Target(e.Device).Status.Actions
 		if len(actions) != 1 || strconv.Itoa(int(actions[0].ID)) != e.Action {
-			t.Errorf("device %s began action %s and its target has %+v", e.Device, e.Action, actions)
+			t.Errorf("device %s started action %s and its target has %+v", e.Device, e.Action, actions)
 		}
 	}
 }
 
-// balancer spreads requests over two doors.
+// balancer spreads requests over two device API replicas.
 type balancer struct {
-	doors   [2]string
-	turn    atomic.Int64
-	doubled atomic.Int64
+	deviceAPIs [2]string
+	turn       atomic.Int64
+	doubled    atomic.Int64
 }
 
 func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -97,16 +101,16 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, errors.Join(err, <-other)
 }
 
-// ask sends a request to one of the doors under the address that devices know.
-func (b *balancer) ask(r *http.Request, door int) (*http.Response, error) {
+// ask sends a request to one of the device API replicas under the address that devices know.
+func (b *balancer) ask(r *http.Request, deviceAPI int) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	r.Host, r.URL.Host = r.URL.Host, b.doors[door]
+	r.Host, r.URL.Host = r.URL.Host, b.deviceAPIs[deviceAPI]
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-func host(t *testing.T, door string) string {
+func host(t *testing.T, deviceAPI string) string {
 	t.Helper()
-	u, err := url.Parse(door)
+	u, err := url.Parse(deviceAPI)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package restart
 
 import (
@@ -9,13 +12,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Somebody else takes the lease of the leader. Its controllers end, and stand for election again; its door goes on answering all the time.
+// Somebody else takes the lease of the leader. Its controllers end, and stand for election again;
+// its device API goes on answering all the time.
 func TestALostLeaseNeverEndsADoor(t *testing.T) {
-	w, _ := newWorld(t, process.Options{LeaderElect: true})
+	w, _ := newWorld(t, manager.Options{LeaderElect: true})
 	names := w.Targets("device", 1, nil)
 	w.Eventually("the elected leader looks at the target", func() string {
 		if w.Target(names[0]).Status.NextActionID == 0 {
@@ -48,7 +52,7 @@ func TestALostLeaseNeverEndsADoor(t *testing.T) {
 		return ""
 	})
 	if refused > 0 {
-		t.Errorf("the door refused %d polls while nobody led", refused)
+		t.Errorf("the device API refused %d polls while nobody led", refused)
 	}
 	later := w.Targets("later", 1, nil)
 	w.Eventually("the leader looks at a new target", func() string {
@@ -59,10 +63,10 @@ func TestALostLeaseNeverEndsADoor(t *testing.T) {
 	})
 }
 
-// pollOnce asks the door once, as the device would.
+// pollOnce asks the device API once, as the device would.
 func pollOnce(t *testing.T, w *world.World, device string) int {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Door+"/"+w.Namespace+"/controller/v1/"+device, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.DeviceAPI+"/"+w.Namespace+"/controller/v1/"+device, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,8 @@
-// Package restart ends Goshawk in the middle of things and starts it again, on the same API server and with devices that go on polling; and it runs two of
-// them side by side.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package restart ends Goshawk in the middle of things and starts it again, on the same API server
+// and with devices that go on polling; and it runs two of them side by side.
 package restart
 
 import (

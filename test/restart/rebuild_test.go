@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package restart
 
 import (
@@ -9,14 +12,15 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A cluster is rebuilt from Git: everything is applied at once and has no history. The devices run the newest release and say so by their attributes. Nobody
-// is updated twice, and nobody falls back to what an older rollout brings.
+// A cluster is rebuilt from Git: everything is applied at once and has no history. The devices run
+// the newest release and say so by their attributes. Nobody is updated twice, and nobody falls back
+// to what an older rollout brings.
 func TestARebuildFromGitUpdatesNobodyTwice(t *testing.T) {
-	w, _ := newWorld(t, process.Options{Backend: kube.Options{
+	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
 	}})
 	w.Set("firmware-1", "1.0")
@@ -26,12 +30,12 @@ func TestARebuildFromGitUpdatesNobodyTwice(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, startAt: "2025-03-01T00:00:00Z", settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, startAt: "2025-03-01T00:00:00Z", stabilizationSeconds: 1}
 ---
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-2}
-spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", settleSeconds: 1, groupCount: 2}
+spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", stabilizationSeconds: 1, groupCount: 2}
 `)
 	devices := runReporting(w, names)
 	w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
@@ -42,8 +46,8 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 		}
 		return ""
 	})
-	if began := world.Beginnings(devices); len(began) > 0 {
-		t.Errorf("devices began anew: %v", began)
+	if started := world.Starts(devices); len(started) > 0 {
+		t.Errorf("devices started anew: %v", started)
 	}
 	for _, name := range names {
 		if i := w.Target(name).Status.Installed; i == nil || i.DistributionSet != "firmware-2" {
@@ -55,10 +59,11 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 	}
 }
 
-// The same rebuild, with an auto-assignment and a single assignment of the older release, which come before the rollouts do. They are older than the rollouts by
-// their own word, and reach nobody who is past them.
+// The same rebuild, with an auto-assignment and a single assignment of the older release, which
+// come before the rollouts do. They are older than the rollouts by their own word, and reach nobody
+// who is past them.
 func TestARebuildFromGitGoesBackBehindNoRollout(t *testing.T) {
-	w, _ := newWorld(t, process.Options{Backend: kube.Options{
+	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
 	}})
 	w.Set("firmware-1", "1.0")
@@ -82,12 +87,12 @@ spec: {tokenSecretRef: {name: tokens, key: all}, assignment: {distributionSet: f
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-2}
-spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", settleSeconds: 8, groupCount: 2}
+spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", stabilizationSeconds: 8, groupCount: 2}
 `)
 	w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
 	w.EventuallyPolled(devices, 20, time.Now(), names...)
-	if began := world.Beginnings(devices); len(began) > 0 {
-		t.Errorf("devices began anew: %v", began)
+	if started := world.Starts(devices); len(started) > 0 {
+		t.Errorf("devices started anew: %v", started)
 	}
 	w.Targets("fresh", 1, nil) // who comes later is given what the auto-assignment brings
 	runReportingRelease(w, []string{"fresh-000"}, "0.9")
@@ -96,9 +101,10 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 	})
 }
 
-// The same rebuild, where the newest release came by an auto-assignment. The older rollout learns that nobody is left for it, and is done.
+// The same rebuild, where the newest release came by an auto-assignment. The older rollout learns
+// that nobody is left for it, and is done.
 func TestARebuildFromGitEndsWhatAnAutoAssignmentHasReplaced(t *testing.T) {
-	w, _ := newWorld(t, process.Options{Backend: kube.Options{
+	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
 	}})
 	w.Set("firmware-1", "1.0")
@@ -108,7 +114,7 @@ func TestARebuildFromGitEndsWhatAnAutoAssignmentHasReplaced(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, startAt: "2025-03-01T00:00:00Z", settleSeconds: 1, groupCount: 2}
+spec: {update: {distributionSet: firmware-1}, startAt: "2025-03-01T00:00:00Z", stabilizationSeconds: 1, groupCount: 2}
 ---
 apiVersion: goshawk.dev/v1alpha1
 kind: AutoAssignment
@@ -121,8 +127,8 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z"}
 		t.Errorf("counts are %+v, want %+v: what is newer has replaced it everywhere", got, want)
 	}
 	w.EventuallyPolled(devices, 20, time.Now(), names...)
-	if began := world.Beginnings(devices); len(began) > 0 {
-		t.Errorf("devices began anew: %v", began)
+	if started := world.Starts(devices); len(started) > 0 {
+		t.Errorf("devices started anew: %v", started)
 	}
 }
 
@@ -140,7 +146,7 @@ func runReportingRelease(w *world.World, names []string, release string) *device
 		list[i] = devicesim.Device{ID: name, Token: world.Token, Temperament: devicesim.Obedient, Attributes: map[string]string{"software": "firmware", "release": release}}
 	}
 	recorder := &devicesim.Recorder{}
-	fleet, err := devicesim.New(devicesim.Config{BaseURL: w.Door, Tenant: w.Namespace, Devices: list, Seed: 1, PollInterval: 200 * time.Millisecond,
+	fleet, err := devicesim.New(devicesim.Config{BaseURL: w.DeviceAPI, Tenant: w.Namespace, Devices: list, Seed: 1, PollInterval: 200 * time.Millisecond,
 		StepTime: 50 * time.Millisecond, Steps: 2, Observer: recorder.Observe})
 	if err != nil {
 		w.T.Fatal(err)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package restart
 
 import (
@@ -11,22 +14,22 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// goshawk is one that can be ended and started again at the same address. Its tests do not run at the same time: two sets of controllers would work
-// against each other.
+// goshawk is one that can be ended and started again at the same address. Its tests do not run at
+// the same time: two sets of controllers would work against each other.
 type goshawk struct {
 	t       *testing.T
 	config  *rest.Config
-	options process.Options
+	options manager.Options
 	address string
 	stop    func() error
 }
 
-func newWorld(t *testing.T, o process.Options) (*world.World, *goshawk) {
+func newWorld(t *testing.T, o manager.Options) (*world.World, *goshawk) {
 	t.Helper()
 	config, c := cluster.Start(t)
 	if err := world.EnsureSystemNamespace(c); err != nil {
@@ -35,7 +38,7 @@ func newWorld(t *testing.T, o process.Options) (*world.World, *goshawk) {
 	g := &goshawk{t: t, config: config, options: o, address: "127.0.0.1:0"}
 	g.start()
 	t.Cleanup(g.end)
-	return &world.World{T: t, Client: c, Namespace: cluster.Namespace(t), Door: "http://" + g.address}, g
+	return &world.World{T: t, Client: c, Namespace: cluster.Namespace(t), DeviceAPI: "http://" + g.address}, g
 }
 
 func (g *goshawk) start() {
@@ -45,9 +48,9 @@ func (g *goshawk) start() {
 		g.t.Fatal(err)
 	}
 	g.address = listener.Addr().String()
-	g.options.DoorListener = listener
-	_, g.stop, err = world.Start(context.Background(), g.options, func(ctx context.Context, o process.Options) error {
-		return process.Run(ctx, g.config, o)
+	g.options.DeviceAPIListener = listener
+	_, g.stop, err = world.Start(context.Background(), g.options, func(ctx context.Context, o manager.Options) error {
+		return manager.Run(ctx, g.config, o)
 	})
 	if err != nil {
 		g.t.Fatal(err)
@@ -62,12 +65,12 @@ func (g *goshawk) end() {
 	g.stop = func() error { return nil }
 }
 
-// atBeginnings waits until so many devices have begun.
-func atBeginnings(w *world.World, devices *devicesim.Recorder, n int) {
+// atStarts waits until so many devices have started.
+func atStarts(w *world.World, devices *devicesim.Recorder, n int) {
 	w.T.Helper()
 	w.Eventually(fmt.Sprintf("%d beginnings", n), func() string {
-		if began := len(devices.Of(devicesim.Began)); began < n {
-			return fmt.Sprintf("%d devices have begun", began)
+		if started := len(devices.Of(devicesim.Started)); started < n {
+			return fmt.Sprintf("%d devices have started", started)
 		}
 		return ""
 	})
@@ -76,7 +79,7 @@ func atBeginnings(w *world.World, devices *devicesim.Recorder, n int) {
 // away waits until so many requests of devices have failed since a moment.
 func away(w *world.World, devices *devicesim.Recorder, since time.Time) {
 	w.T.Helper()
-	w.Eventually("devices that find the door closed", func() string {
+	w.Eventually("devices that find the device API closed", func() string {
 		n := 0
 		for _, e := range devices.Of(devicesim.HTTPError) {
 			if e.At.After(since) {
@@ -90,9 +93,10 @@ func away(w *world.World, devices *devicesim.Recorder, since time.Time) {
 	})
 }
 
-// Goshawk is ended in every group while its devices are at work. It ends as if nothing had happened, and nobody installs twice.
+// Goshawk is ended in every group while its devices are at work. It ends as if nothing had
+// happened, and nobody installs twice.
 func TestRolloutSurvivesRestarts(t *testing.T) {
-	w, g := newWorld(t, process.Options{})
+	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 12, nil)
 	fleet, devices := w.Play(func(c *devicesim.Config) { c.StepTime = 300 * time.Millisecond }, devicesim.Obedient, names...)
@@ -100,10 +104,10 @@ func TestRolloutSurvivesRestarts(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 3, successThreshold: 100}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 3, successThreshold: 100}
 `)
 	for _, n := range []int{1, 6, 12} {
-		atBeginnings(w, devices, n)
+		atStarts(w, devices, n)
 		ended := time.Now()
 		g.end()
 		away(w, devices, ended)
@@ -118,9 +122,9 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 3, s
 			t.Errorf("group %d is %+v", i, g)
 		}
 	}
-	for name, n := range world.Beginnings(devices) {
+	for name, n := range world.Starts(devices) {
 		if n != 1 {
-			t.Errorf("device %s began %d times", name, n)
+			t.Errorf("device %s started %d times", name, n)
 		}
 	}
 	for _, name := range names {
@@ -137,9 +141,10 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 3, s
 	}
 }
 
-// A set is invalidated while Goshawk is down. When it is up again, nobody begins, before it has looked around or after.
+// A set is invalidated while Goshawk is down. When it is up again, nobody starts, before it has
+// looked around or after.
 func TestInvalidationThatIsCommittedWhileGoshawkIsDownHolds(t *testing.T) {
-	w, g := newWorld(t, process.Options{})
+	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 8, nil)
 	busy, late := names[:4], names[4:]
@@ -149,11 +154,11 @@ func TestInvalidationThatIsCommittedWhileGoshawkIsDownHolds(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `)
-	atBeginnings(w, working, len(busy))
+	atStarts(w, working, len(busy))
 	g.end()
-	w.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":{"cancelation":"Force"}}}`)
+	w.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":{"cancellation":"Force"}}}`)
 	for _, name := range late {
 		if err := fleet.SetTemperament(name, devicesim.Obedient); err != nil {
 			t.Fatal(err)
@@ -163,8 +168,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 	g.start()
 	r := w.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
 	w.EventuallyPolled(devices, 5, time.Now(), late...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices began: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices started: %v", started)
 	}
 	want := v1alpha1.Counts{Targets: 8, Canceled: 8}
 	w.EventuallyRollout(r.Name, "counts everybody as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })

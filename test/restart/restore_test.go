@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package restart
 
 import (
@@ -13,7 +16,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
@@ -56,7 +59,8 @@ func (b backup) lose(w *world.World) {
 	}
 }
 
-// restore brings everything back in an order of kinds, as Velero does: the object without uid and owner, then its status. As kubectl does, the owner is kept.
+// restore brings everything back in an order of kinds, as Velero does: the object without uid and
+// owner, then its status. As kubectl does, the owner is kept.
 func (b backup) restore(w *world.World, order []string, withStatus, keepOwner bool) {
 	w.T.Helper()
 	for _, kind := range order {
@@ -94,8 +98,9 @@ func (b backup) restore(w *world.World, order []string, withStatus, keepOwner bo
 	}
 }
 
-// A cluster is lost and restored from a backup with status. The rollout goes on where it was: nobody is updated twice, no result is lost, and whoever was at work
-// finishes for the same rollout.
+// A cluster is lost and restored from a backup with status. The rollout goes on where it was:
+// nobody is updated twice, no result is lost, and whoever was at work finishes for the same
+// rollout.
 func TestARestoreWithStatusGoesOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		order     []string
@@ -109,7 +114,7 @@ func TestARestoreWithStatusGoesOn(t *testing.T) {
 		"groups first with the old owners, Goshawk up": {byName, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, g := newWorld(t, process.Options{})
+			w, g := newWorld(t, manager.Options{})
 			w.Set("firmware-1", "1.0")
 			w.Set("firmware-2", "2.0")
 			names := w.Targets("device", 6, map[string]string{"by": "rollout"})
@@ -123,7 +128,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   groupCount: 3
   successThreshold: 100
   successAction: Pause
@@ -214,16 +219,17 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 	}
 }
 
-// The same backup without status is a rebuild: the rollout plans anew, and the groups of the one that is gone go.
+// The same backup without status is a rebuild: the rollout plans anew, and the groups of the one
+// that is gone go.
 func TestARestoreWithoutStatusPlansAnew(t *testing.T) {
-	w, g := newWorld(t, process.Options{})
+	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
 	w.Targets("device", 4, nil)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupCount: 2}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCount: 2}
 `)
 	r := w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 	g.end()
@@ -253,14 +259,14 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupCount: 2}
 func TestAGroupWithoutRolloutIsLetGo(t *testing.T) {
 	for name, down := range map[string]bool{"while Goshawk is up": false, "while Goshawk is down": true} {
 		t.Run(name, func(t *testing.T) {
-			w, g := newWorld(t, process.Options{})
+			w, g := newWorld(t, manager.Options{})
 			w.Set("firmware-1", "1.0")
 			w.Targets("device", 2, nil)
 			w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1, finalizers: [example.com/keep]}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0}
 `)
 			w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 			g.end()

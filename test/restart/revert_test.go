@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package restart
 
 import (
@@ -9,28 +12,28 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// The controllers are down when a stop or an invalidation is committed and reverted. The revert is refused, so the stop is carried out when they are back, and is
-// accepted from then on.
+// The controllers are down when a stop or an invalidation is committed and reverted. The revert is
+// refused, so the stop is carried out when they are back, and is accepted from then on.
 func TestARevertWhileGoshawkIsDownLosesNoStop(t *testing.T) {
 	for name, stop := range map[string]struct {
 		resource, object, commit, revert, refused, says string
 	}{
-		"an invalidation": {"distributionsets", "firmware-1", `{"spec":{"invalidation":{"cancelation":"Force"}}}`, `{"spec":{"invalidation":null}}`,
+		"an invalidation": {"distributionsets", "firmware-1", `{"spec":{"invalidation":{"cancellation":"Force"}}}`, `{"spec":{"invalidation":null}}`,
 			"invalidation is immutable", v1alpha1.ReasonInvalidationIsFinal},
-		"a lowered invalidation": {"distributionsets", "firmware-1", `{"spec":{"invalidation":{"cancelation":"Force"}}}`, `{"spec":{"invalidation":{"cancelation":"None"}}}`,
+		"a lowered invalidation": {"distributionsets", "firmware-1", `{"spec":{"invalidation":{"cancellation":"Force"}}}`, `{"spec":{"invalidation":{"cancellation":"None"}}}`,
 			"invalidation is immutable", v1alpha1.ReasonInvalidationIsFinal},
-		"a stop": {"rollouts.goshawk.dev", "firmware-1", `{"spec":{"state":"Stopped","stopCancelation":"Force"}}`, `{"spec":{"state":"Running","stopCancelation":null}}`,
+		"a stop": {"rollouts.goshawk.dev", "firmware-1", `{"spec":{"state":"Stopped","stopCancellation":"Force"}}`, `{"spec":{"state":"Running","stopCancellation":null}}`,
 			"state Stopped is final", v1alpha1.ReasonStopIsFinal},
-		"a lowered stop": {"rollouts.goshawk.dev", "firmware-1", `{"spec":{"state":"Stopped","stopCancelation":"Force"}}`, `{"spec":{"stopCancelation":"None"}}`,
-			"stopCancelation is immutable", v1alpha1.ReasonStopIsFinal},
+		"a lowered stop": {"rollouts.goshawk.dev", "firmware-1", `{"spec":{"state":"Stopped","stopCancellation":"Force"}}`, `{"spec":{"stopCancellation":"None"}}`,
+			"stopCancellation is immutable", v1alpha1.ReasonStopIsFinal},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, g := newWorld(t, process.Options{})
+			w, g := newWorld(t, manager.Options{})
 			w.Set("firmware-1", "1.0")
 			names := w.Targets("device", 4, nil)
 			busy, late := names[:2], names[2:]
@@ -40,9 +43,9 @@ func TestARevertWhileGoshawkIsDownLosesNoStop(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `)
-			atBeginnings(w, working, len(busy))
+			atStarts(w, working, len(busy))
 			g.end()
 			patch := func(words string) error {
 				_, err := cluster.TryKubectl(t, "", "-n", w.Namespace, "patch", stop.resource, stop.object, "--type=merge", "-p", words)
@@ -74,8 +77,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 			g.end()
 			g.start()
 			w.EventuallyPolled(devices, 5, time.Now(), late...)
-			if began := devices.Of(devicesim.Began); len(began) > 0 {
-				t.Errorf("devices began: %v", began)
+			if started := devices.Of(devicesim.Started); len(started) > 0 {
+				t.Errorf("devices started: %v", started)
 			}
 			w.Eventually("it says so", func() string {
 				conditions := w.Rollout("firmware-1").Status.Conditions

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -13,8 +16,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// The condition Assigned of one device, read along the way: not fetched, outside the window, denied, at work, carried out. What a device reports is written once: the
-// condition rides on the report.
+// The condition Assigned of one device, read along the way: not fetched, outside the window,
+// denied, at work, carried out. What a device reports is written once: the condition rides on the
+// report.
 func TestAssignedSaysWhereAnAssignmentStands(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -44,7 +48,7 @@ func TestAssignedSaysWhereAnAssignmentStands(t *testing.T) {
 		t.Fatal(err)
 	}
 	commitTo(w, names[0], "spec: {assignment: {confirmationRequired: false}}")
-	w.EventuallyBegan(devices, names...)
+	w.EventuallyStarted(devices, names...)
 	reads("downloads", v1alpha1.ReasonProgressing, "firmware-1 (action ")
 	got := reads("is done", "Done", "spec.assignment was carried out as action ")
 	if a := action.Newest(&got.Status); a.State != v1alpha1.ActionFinished || len(got.Status.Actions) != 1 {
@@ -56,15 +60,15 @@ func TestAssignedSaysWhereAnAssignmentStands(t *testing.T) {
 	commitTo(w, names[0], "spec: {assignment: {distributionSet: firmware-2}}")
 	reads("is done with the next", "Done", "spec.assignment was carried out as action "+decimal(action.Newest(&w.EventuallyTarget(names[0], "runs the next", inSync("firmware-2")).Status).ID))
 	quiet(w)
-	began := false
+	started := false
 	for _, write := range written.In(w.Namespace)[before:] {
 		reported := strings.Contains(string(write.Body), `"actions":`)
-		if write.Resource == "targets" && began && !reported {
+		if write.Resource == "targets" && started && !reported {
 			t.Errorf("the condition was written by itself: %s", write)
 		}
-		began = began || reported
+		started = started || reported
 	}
-	if !began {
+	if !started {
 		t.Error("nothing of the device was written")
 	}
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -56,22 +59,23 @@ func TestAnAutoAssignmentReachesPresentAndFutureTargetsOnce(t *testing.T) {
 	_, late := w.Devices(devicesim.Obedient, future...)
 	w.Eventually("the future gateways have it, too", succeeded(5))
 
-	// A target that begins to match by an edit of its labels is looked at alone.
+	// A target that starts to match by an edit of its labels is looked at alone.
 	w.Commit(&v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: other[0]}}, "metadata: {labels: {kind: gateway}}")
 	w.Eventually("the meter that became a gateway has it", succeeded(6))
 	for _, recorder := range []*devicesim.Recorder{devices, late} {
 		seen := map[string]bool{}
-		for _, e := range recorder.Of(devicesim.Began) {
+		for _, e := range recorder.Of(devicesim.Started) {
 			if seen[e.Device] {
-				t.Errorf("device %s began twice", e.Device)
+				t.Errorf("device %s started twice", e.Device)
 			}
 			seen[e.Device] = true
 		}
 	}
 }
 
-// An auto-assignment reaches fifty targets whose devices are silent, and later one that is new and one whose label has changed. Nobody is written to for it: a
-// target has its own first look and nothing else until its device comes.
+// An auto-assignment reaches fifty targets whose devices are silent, and later one that is new and
+// one whose label has changed. Nobody is written to for it: a target has its own first look and
+// nothing else until its device comes.
 func TestAnAutoAssignmentCostsNoWriteUntilADeviceComes(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -117,9 +121,9 @@ func TestAnAutoAssignmentCostsNoWriteUntilADeviceComes(t *testing.T) {
 		commitTo(w, other[0], "metadata: {labels: {kind: gateway}}")
 		matches(52)
 	})
-	costs("a device that is heard of for the first time, and begins", map[string]int{silent[7]: 2}, func() {
+	costs("a device that is heard of for the first time, and starts", map[string]int{silent[7]: 2}, func() {
 		_, devices := w.Devices(devicesim.Silent, silent[7])
-		w.EventuallyBegan(devices, silent[7])
+		w.EventuallyStarted(devices, silent[7])
 		w.EventuallyPolled(devices, 5, time.Now(), silent[7])
 	})
 }
@@ -154,8 +158,8 @@ func TestOverlappingAutoAssignmentsEndStableAndSaySo(t *testing.T) {
 		}
 		return ""
 	})
-	if n := len(devices.Of(devicesim.Began)); n != len(names) {
-		t.Errorf("%d begins for %d devices: the older auto-assignment must not be offered behind the newer one", n, len(names))
+	if n := len(devices.Of(devicesim.Started)); n != len(names) {
+		t.Errorf("%d starts for %d devices: the older auto-assignment must not be offered behind the newer one", n, len(names))
 	}
 }
 
@@ -165,7 +169,7 @@ func TestAnInvalidatedSetStopsItsAutoAssignmentForGood(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	w.Apply(autoAssignment("gateways", "firmware-1", "kind", "gateway"))
 	w.Eventually("it runs", func() string { return wantAutoState(w, "gateways", v1alpha1.AutoAssignmentRunning) })
-	w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: {cancelation: None}}")
+	w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: {cancellation: None}}")
 	w.Eventually("it is stopped", func() string { return wantAutoState(w, "gateways", v1alpha1.AutoAssignmentStopped) })
 	names := w.Targets("late", 2, map[string]string{"kind": "gateway"})
 	_, devices := w.Devices(devicesim.Obedient, names...)
@@ -175,8 +179,8 @@ func TestAnInvalidatedSetStopsItsAutoAssignmentForGood(t *testing.T) {
 		}
 		return ""
 	})
-	if n := len(devices.Of(devicesim.Began)); n > 0 {
-		t.Errorf("%d devices began an invalid set", n)
+	if n := len(devices.Of(devicesim.Started)); n > 0 {
+		t.Errorf("%d devices started an invalid set", n)
 	}
 }
 

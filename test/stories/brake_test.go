@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -14,7 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Three of the first five to report fail, each with a code. Neither the rest of the first group nor anybody of the second begins until a person has looked.
+// Three of the first five to report fail, each with a code. Neither the rest of the first group nor
+// anybody of the second starts until a person has looked.
 func TestBrakeHoldsTheSecondGroupUntilSomebodyResumes(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -32,7 +36,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   successThreshold: 100
   errorThreshold: 30
   minimumReports: 5
@@ -57,8 +61,8 @@ spec:
 	wake(t, away, late...)
 	w.EventuallyPolled(devices, 5, r.Status.PausedAt.Time, second...)
 	w.EventuallyPolled(others, 5, r.Status.PausedAt.Time, late...)
-	if began := append(devices.Of(devicesim.Began), others.Of(devicesim.Began)...); len(began) > 0 {
-		t.Fatalf("devices began before anybody resumed: %v", began)
+	if started := append(devices.Of(devicesim.Started), others.Of(devicesim.Started)...); len(started) > 0 {
+		t.Fatalf("devices started before anybody resumed: %v", started)
 	}
 
 	pausedAt := w.Kubectl("get", "grollout", "firmware-1", "-o", "jsonpath={.status.pausedAt}")
@@ -79,8 +83,8 @@ func failWith(code string) func(*devicesim.Config) {
 	return func(c *devicesim.Config) { c.FailCode = code }
 }
 
-// While a person pauses, who has begun finishes and nobody else begins, however often it asks.
-func TestPauseHoldsBackWhoHasNotBegun(t *testing.T) {
+// While a person pauses, who has started finishes and nobody else starts, however often it asks.
+func TestPauseHoldsBackWhoHasNotStarted(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -91,9 +95,9 @@ func TestPauseHoldsBackWhoHasNotBegun(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `)
-	w.EventuallyBegan(working, busy...)
+	w.EventuallyStarted(working, busy...)
 	w.CommitRollout("firmware-1", "spec: {state: Paused}")
 	committed := time.Now()
 	r := w.EventuallyRollout("firmware-1", "pauses", world.InState(v1alpha1.RolloutPaused))
@@ -106,8 +110,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 		w.EventuallyTarget(name, "is in sync", inSync("firmware-1"))
 	}
 	w.EventuallyPolled(devices, 5, committed, late...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Fatalf("devices began while the rollout was paused: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Fatalf("devices started while the rollout was paused: %v", started)
 	}
 	if r = w.EventuallyRollout("firmware-1", "counts", func(r *v1alpha1.Rollout) bool { return r.Status.Targets.Succeeded == 4 }); r.Status.Targets.Pending != 4 {
 		t.Errorf("counts are %+v, want 4 pending", r.Status.Targets)
@@ -122,7 +126,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 	once(t, devices, late...)
 }
 
-// A canary that is in a drawer holds the rollout; advance opens the next group all the same, and no more than that.
+// A canary that is in a drawer holds the rollout; advance opens the next group all the same, and no
+// more than that.
 func TestAdvanceOpensGroupsWhateverTheConditionsSay(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -140,7 +145,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   successThreshold: 100
   groups:
   - {name: one, targetSelector: {matchLabels: {ring: one}}}
@@ -149,8 +154,8 @@ spec:
 `)
 	w.EventuallyRollout("firmware-1", "opens its first group", groupIs(0, v1alpha1.GroupRunning))
 	w.EventuallyPolled(devices, 3, time.Now(), others...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Fatalf("devices of later groups began: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Fatalf("devices of later groups started: %v", started)
 	}
 	at := time.Now().UTC().Format(time.RFC3339Nano)
 	w.CommitRollout("firmware-1", `spec: {advance: {to: two, at: "`+at+`"}}`)
@@ -160,8 +165,8 @@ spec:
 	}
 	r = w.EventuallyRollout("firmware-1", "pauses behind the second group", world.InState(v1alpha1.RolloutPaused))
 	w.EventuallyPolled(devices, 3, time.Now(), others...)
-	if r.Status.Groups[2].OpenedAt != nil || len(devices.Of(devicesim.Began)) != 2 {
-		t.Errorf("the third group is %+v and %v began", r.Status.Groups[2], devices.Of(devicesim.Began))
+	if r.Status.Groups[2].OpenedAt != nil || len(devices.Of(devicesim.Started)) != 2 {
+		t.Errorf("the third group is %+v and %v started", r.Status.Groups[2], devices.Of(devicesim.Started))
 	}
 
 	w.CommitRollout("firmware-1", `spec: {advance: {to: three, at: "`+time.Now().UTC().Format(time.RFC3339Nano)+`"}}`)
@@ -170,7 +175,7 @@ spec:
 		t.Errorf("advance lifted a pause: %+v", r.Status.Groups[2])
 	}
 	w.CommitRollout("firmware-1", "spec: {resumedAt: "+time.Now().UTC().Format(time.RFC3339Nano)+"}")
-	w.EventuallyBegan(devices, others...)
+	w.EventuallyStarted(devices, others...)
 	wake(t, fleet, drawer...)
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	once(t, devices, others...)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -16,8 +19,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// In each of five small groups one of two devices fails, which no group minds. The budget of the whole rollout does: it brakes behind the second group, and after
-// a person has looked, with what has failed since, behind the fourth.
+// In each of five small groups one of two devices fails, which no group minds. The budget of the
+// whole rollout does: it automatic pauses behind the second group, and after a person has looked,
+// with what has failed since, behind the fourth.
 func TestErrorBudgetBrakesOverManySmallGroups(t *testing.T) {
 	t.Parallel()
 	for budget, words := range map[string]string{"{count: 1}": "errorBudget count 1", "{percent: 15}": "errorBudget 15 percent", "{count: 1, percent: 90}": "errorBudget count 1"} {
@@ -44,7 +48,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   successThreshold: 100
   errorThreshold: 100
   errorAction: Pause
@@ -54,7 +58,7 @@ spec:
 			r := brakes(w, "2 of 10 targets of the rollout failed, more than "+words, 2, 6)
 			failed(t, r, line("17", bad[0]), line("42", bad[1]))
 			w.EventuallyPolled(devices, 3, r.Status.PausedAt.Time, good[2:]...)
-			if began := world.Beginnings(devices); began[good[2]] > 0 {
+			if started := world.Starts(devices); started[good[2]] > 0 {
 				t.Error("the third group was offered something")
 			}
 
@@ -73,16 +77,17 @@ spec:
 	}
 }
 
-// brakes waits until the budget has stopped the rollout, with this sentence, when so many have failed and so many wait for their group to open.
+// automatic pauses waits until the budget has stopped the rollout, with this sentence, when so many
+// have failed and so many wait for their group to open.
 func brakes(w *world.World, sentence string, failed, scheduled int32) *v1alpha1.Rollout {
 	w.T.Helper()
 	return brakesAgain(w, &v1alpha1.Rollout{}, sentence, failed, scheduled)
 }
 
-// brakesAgain waits for a pause that is younger than the one before.
+// brakesAgain waits for a pause that is newer than the one before.
 func brakesAgain(w *world.World, before *v1alpha1.Rollout, sentence string, failed, scheduled int32) *v1alpha1.Rollout {
 	w.T.Helper()
-	r := w.EventuallyRollout("firmware-1", "brakes", func(r *v1alpha1.Rollout) bool {
+	r := w.EventuallyRollout("firmware-1", "automatic pauses", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutPaused && !r.Status.PausedAt.Equal(before.Status.PausedAt)
 	})
 	stalled := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled)
@@ -96,7 +101,8 @@ func brakesAgain(w *world.World, before *v1alpha1.Rollout, sentence string, fail
 	return r
 }
 
-// resume copies status.pausedAt to spec.resumedAt, as the sentence says, and waits until it is handled.
+// resume copies status.pausedAt to spec.resumedAt, as the sentence says, and waits until it is
+// handled.
 func resume(w *world.World, r *v1alpha1.Rollout) *v1alpha1.Rollout {
 	w.T.Helper()
 	w.CommitRollout(r.Name, "spec: {resumedAt: '"+r.Status.PausedAt.Time.UTC().Format(time.RFC3339Nano)+"'}")
@@ -123,7 +129,8 @@ func failed(t *testing.T, r *v1alpha1.Rollout, want ...v1alpha1.FailureCount) {
 	}
 }
 
-// One failure among few results says little: the error threshold holds its peace until so many have reported, and then it speaks.
+// One failure among few results says little: the error threshold holds its peace until so many have
+// reported, and then it speaks.
 func TestErrorThresholdWaitsForMinimumReports(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -137,7 +144,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   groupCount: 1
   errorThreshold: 20
   minimumReports: 4
@@ -149,13 +156,13 @@ spec:
 		t.Fatalf("two of three results are failures, fewer than minimumReports, and it is %s", r.Status.State)
 	}
 	wake(t, away, good[1])
-	r := w.EventuallyRollout("firmware-1", "brakes with the fourth", world.InState(v1alpha1.RolloutPaused))
+	r := w.EventuallyRollout("firmware-1", "automatic pauses with the fourth", world.InState(v1alpha1.RolloutPaused))
 	if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled); m == nil || !strings.Contains(m.Message, "2 of 8 failed, more than errorThreshold 20 percent") {
 		t.Errorf("Stalled is %+v", m)
 	}
 	wake(t, away, good[2:]...)
 	w.EventuallyPolled(devices, 3, time.Now(), good[2:]...)
-	if n := len(devices.Of(devicesim.Began)); n != 2 {
-		t.Errorf("%d devices began, want the two before the brake", n)
+	if n := len(devices.Of(devicesim.Started)); n != 2 {
+		t.Errorf("%d devices started, want the two before the automatic pause", n)
 	}
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -15,8 +18,10 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A rollout asks at every device but those of its first group. Some agree, some do not, one agrees to everything by its manifest and one never looks. Those
-// who denied change their minds: one activates auto-confirm, one is told by a commit, and one is still denying when the rollout is stopped.
+// A rollout asks at every device but those of its first group. Some agree, some do not, one agrees
+// to everything by its manifest and one never looks. Those who denied change their minds: one
+// activates auto-confirm, one is told by a commit, and one is still denying when the rollout is
+// stopped.
 func TestConfirmation(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -34,7 +39,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1, confirmationRequired: true}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   successThreshold: 100
   groups:
   - {name: first, targetSelector: {matchLabels: {ring: first}}, confirmationRequired: false}
@@ -71,7 +76,7 @@ spec:
 	}
 	w.EventuallyRollout("firmware-1", "counts them", counts(v1alpha1.Counts{Targets: 9, Succeeded: 7, Pending: 2}))
 
-	w.CommitRollout("firmware-1", "spec: {state: Stopped, stopCancelation: None}")
+	w.CommitRollout("firmware-1", "spec: {state: Stopped, stopCancellation: None}")
 	w.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
 	target := w.EventuallyTarget(denying[2], "waits no more", newest(v1alpha1.ActionCanceled))
 	if a := action.Newest(&target.Status); a.Cancel == nil || a.Cancel.Cause != v1alpha1.CauseStopped ||
@@ -85,9 +90,9 @@ spec:
 	}
 	w.EventuallyPolled(silence, 3, stopped, mute...)
 	w.EventuallyPolled(unwilling, 3, stopped, denying[2])
-	began := world.Beginnings(unwilling)
-	if began[denying[2]] != 0 || len(silence.Of(devicesim.Began)) != 0 || len(silence.Of(devicesim.Confirmed)) != 0 {
-		t.Errorf("devices began, or were asked about, what is stopped: %v, %v", began, silence.Of(devicesim.Confirmed))
+	started := world.Starts(unwilling)
+	if started[denying[2]] != 0 || len(silence.Of(devicesim.Started)) != 0 || len(silence.Of(devicesim.Confirmed)) != 0 {
+		t.Errorf("devices started, or were asked about, what is stopped: %v, %v", started, silence.Of(devicesim.Confirmed))
 	}
 	once(t, unwilling, together(unasked, always, denying[:2])...)
 	once(t, willing, agreeing...)
@@ -123,7 +128,7 @@ func commitAutoConfirm(w *world.World, name string) {
 // activateAutoConfirm does so in the device's own name.
 func activateAutoConfirm(w *world.World, name string) {
 	w.T.Helper()
-	path := w.Door + wire.RootPath(w.Namespace, name) + "/confirmationBase/activateAutoConfirm"
+	path := w.DeviceAPI + wire.RootPath(w.Namespace, name) + "/confirmationBase/activateAutoConfirm"
 	request, err := http.NewRequestWithContext(w.T.Context(), http.MethodPost, path, strings.NewReader(`{"initiator":"ada","remark":"night shift"}`))
 	if err != nil {
 		w.T.Fatal(err)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -11,7 +14,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A device fails after installing has begun: nobody knows what it runs. A rollout of the same set to all such devices installs it again and ends the doubt.
+// A device fails after installing has started: nobody knows what it runs. A rollout of the same set
+// to all such devices installs it again and ends the doubt.
 func TestInconsistentDeviceIsMadeWholeByASecondRollout(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -26,7 +30,7 @@ kind: Rollout
 metadata: {name: everybody}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   startAt: "2026-01-01T00:00:00Z"
   errorThreshold: 100
 `)
@@ -47,7 +51,7 @@ metadata: {name: repair}
 spec:
   targetExpression: target.inconsistent
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   startAt: "2026-01-02T00:00:00Z"
 `)
 	r := w.EventuallyRollout("repair", "finishes", world.InState(v1alpha1.RolloutFinished))

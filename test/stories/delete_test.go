@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -18,40 +21,41 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A rollout goes when its manifest does, in whatever state it is, with devices at work that will never answer, and leaves neither groups nor itself behind. Those
-// at work are told what the deletion says, and nothing milder than a stop has told them before.
+// A rollout goes when its manifest does, in whatever state it is, with devices at work that will
+// never answer, and leaves neither groups nor itself behind. Those at work are told what the
+// deletion says, and nothing milder than a stop has told them before.
 func TestRolloutGoesInEveryState(t *testing.T) {
 	t.Parallel()
-	const none, soft, force = v1alpha1.CancelationNone, v1alpha1.CancelationSoft, v1alpha1.CancelationForce
+	const none, soft, force = v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce
 	states := map[string]struct {
 		spec   string
-		begins bool // its devices begin, and say nothing after that
+		starts bool // its devices start, and say nothing after that
 		then   func(*world.World)
 		is     func(*v1alpha1.Rollout) bool
-		mild   v1alpha1.Cancelation // what its devices have been told before
+		mild   v1alpha1.Cancellation // what its devices have been told before
 	}{
-		"creating": {spec: "settleSeconds: 3600", is: world.InState(v1alpha1.RolloutCreating)},
+		"creating": {spec: "stabilizationSeconds: 3600", is: world.InState(v1alpha1.RolloutCreating)},
 		"refused":  {spec: "targetExpression: target.colour", is: isStalled(v1alpha1.ReasonInvalidExpression)},
 		"waiting":  {spec: "approvalRequired: true", is: world.InState(v1alpha1.RolloutWaitingForApproval)},
 		"ready":    {spec: "state: Planned", is: world.InState(v1alpha1.RolloutReady)},
-		"running":  {begins: true, is: world.InState(v1alpha1.RolloutRunning)},
-		"paused": {begins: true, is: world.InState(v1alpha1.RolloutPaused), then: func(w *world.World) {
+		"running":  {starts: true, is: world.InState(v1alpha1.RolloutRunning)},
+		"paused": {starts: true, is: world.InState(v1alpha1.RolloutPaused), then: func(w *world.World) {
 			w.CommitRollout("paused", "spec: {state: Paused}")
 		}},
-		"braked": {spec: "errorThreshold: 0", begins: true, is: isStalled(v1alpha1.ReasonErrorThresholdExceeded), then: func(w *world.World) {
-			w.Devices(devicesim.Failing, "braked-002")
+		"paused automatically": {spec: "errorThreshold: 0", starts: true, is: isStalled(v1alpha1.ReasonErrorThresholdExceeded), then: func(w *world.World) {
+			w.Devices(devicesim.Failing, "paused automatically-002")
 		}},
-		"lost": {begins: true, is: isStalled(v1alpha1.ReasonGroupLost), then: func(w *world.World) { loseGroups(w, "lost") }},
-		"stopped": {begins: true, is: world.InState(v1alpha1.RolloutStopped), mild: soft, then: func(w *world.World) {
+		"lost": {starts: true, is: isStalled(v1alpha1.ReasonGroupLost), then: func(w *world.World) { loseGroups(w, "lost") }},
+		"stopped": {starts: true, is: world.InState(v1alpha1.RolloutStopped), mild: soft, then: func(w *world.World) {
 			w.CommitRollout("stopped", "spec: {state: Stopped}")
 		}},
 		"finished": {is: world.InState(v1alpha1.RolloutFinished), then: func(w *world.World) {
 			w.Devices(devicesim.Obedient, "finished-000", "finished-001", "finished-002")
 		}},
 	}
-	becomes := map[v1alpha1.Cancelation]v1alpha1.ActionState{none: v1alpha1.ActionRetrieved, soft: v1alpha1.ActionCanceling, force: v1alpha1.ActionCanceled}
-	for cancelation, state := range becomes {
-		t.Run(string(cancelation), func(t *testing.T) {
+	becomes := map[v1alpha1.Cancellation]v1alpha1.ActionState{none: v1alpha1.ActionRetrieved, soft: v1alpha1.ActionCanceling, force: v1alpha1.ActionCanceled}
+	for cancellation, state := range becomes {
+		t.Run(string(cancellation), func(t *testing.T) {
 			t.Parallel()
 			w := world.New(t)
 			w.Set("firmware-1", "1.0")
@@ -59,7 +63,7 @@ func TestRolloutGoesInEveryState(t *testing.T) {
 			var mute []string
 			for name, state := range states {
 				targets := w.Targets(name, 3, map[string]string{"state": name})
-				if state.begins {
+				if state.starts {
 					mute = append(mute, targets[:2]...)
 				}
 				fmt.Fprintf(&manifests, `
@@ -71,13 +75,13 @@ spec:
   update: {distributionSet: firmware-1}
   targetSelector: {matchLabels: {state: %[1]s}}
   startAt: "2026-01-01T00:00:00Z"
-  deletionCancelation: %[2]s
+  deletionCancellation: %[2]s
   %[3]s
-`, name, cancelation, cmp.Or(state.spec, "settleSeconds: 0"))
+`, name, cancellation, cmp.Or(state.spec, "stabilizationSeconds: 0"))
 			}
 			w.Apply(manifests.String())
 			_, devices := w.Devices(devicesim.Silent, mute...)
-			w.EventuallyBegan(devices, mute...)
+			w.EventuallyStarted(devices, mute...)
 			for name, state := range states {
 				if state.then != nil {
 					state.then(w)
@@ -91,12 +95,12 @@ spec:
 			noGroups(w)
 			for name, was := range states {
 				want := state
-				if cancelation == none {
+				if cancellation == none {
 					want = becomes[cmp.Or(was.mild, none)]
 				}
 				for _, target := range []string{name + "-000", name + "-001"} {
 					switch a := action.Newest(&w.Target(target).Status); {
-					case was.begins:
+					case was.starts:
 						w.EventuallyTarget(target, "is "+string(want), newest(want))
 					case a != nil && a.State != v1alpha1.ActionFinished:
 						t.Errorf("%s, to which nothing was offered, has action %+v", target, a)
@@ -107,7 +111,7 @@ spec:
 	}
 }
 
-// isStalled tells whether a rollout needs somebody for this reason.
+// isStalled reports whether a rollout needs somebody for this reason.
 func isStalled(reason string) func(*v1alpha1.Rollout) bool {
 	return func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason)
@@ -133,8 +137,9 @@ func loseGroups(w *world.World, rollout string) {
 	}
 }
 
-// A newer rollout waits for an older one to give up what they share, which the API server does not let it write down. Deleted meanwhile, it goes, and it is
-// as if it had never been: the older one keeps its targets.
+// A newer rollout waits for an older one to give up what they share, which the API server does not
+// let it write down. Deleted meanwhile, it goes, and it is as if it had never been: the older one
+// keeps its targets.
 func TestRolloutThatIsStartingGoesAndTakesNothing(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -149,18 +154,18 @@ kind: Rollout
 metadata: {name: older}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 0
+  stabilizationSeconds: 0
   startAt: "2026-01-01T00:00:00Z"
   groups: [{name: first, targetSelector: {matchLabels: {ring: first}}}, {name: rest}]
 `)
-	w.EventuallyBegan(silent, busy...)
+	w.EventuallyStarted(silent, busy...)
 	w.EventuallyRollout("older", "has opened its first group", groupIs(0, v1alpha1.GroupRunning))
 	lift := refuse(w, "deploymentgroups", &w.Groups()[0], v1alpha1.RolloutLabel)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: newer}
-spec: {update: {distributionSet: firmware-2}, settleSeconds: 0, startAt: "2026-01-02T00:00:00Z", deletionCancelation: Force}
+spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 0, startAt: "2026-01-02T00:00:00Z", deletionCancellation: Force}
 `)
 	w.EventuallyRollout("newer", "waits for the older one", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutStarting && r.Status.WaitingFor != nil && r.Status.WaitingFor.Reason == v1alpha1.ReasonSuperseding
@@ -183,8 +188,8 @@ spec: {update: {distributionSet: firmware-2}, settleSeconds: 0, startAt: "2026-0
 	}
 }
 
-// A stop has not reached everybody, for one target cannot be written, when the manifest is removed, too. The rollout goes once it has told that one, and it is
-// told the stronger of both words.
+// A stop has not reached everybody, for one target cannot be written, when the manifest is removed,
+// too. The rollout goes once it has told that one, and it is told the stronger of both words.
 func TestRolloutThatIsStoppingGoes(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -196,9 +201,9 @@ func TestRolloutThatIsStoppingGoes(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, deletionCancelation: Force}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, deletionCancellation: Force}
 `)
-	w.EventuallyBegan(devices, together(names, stuck)...)
+	w.EventuallyStarted(devices, together(names, stuck)...)
 	lift := refuse(w, "targets", w.Target(stuck[0]), "stuck")
 	w.CommitRollout("firmware-1", "spec: {state: Stopped}")
 	r := w.EventuallyRollout("firmware-1", "waits for one target to be told", func(r *v1alpha1.Rollout) bool {
@@ -220,7 +225,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, deletionCancelat
 	w.EventuallyTarget(stuck[0], "is closed by the deletion", newest(v1alpha1.ActionCanceled))
 }
 
-// refuse keeps everybody from writing the status of an object and of all that has this label of it, as a policy of the cluster may, until it is lifted.
+// refuse keeps everybody from writing the status of an object and of all that has this label of it,
+// as a policy of the cluster may, until it is lifted.
 func refuse(w *world.World, resource string, object client.Object, label string) (lift func()) {
 	w.T.Helper()
 	policy := fmt.Sprintf(`
@@ -264,8 +270,8 @@ spec: {policyName: %[1]s-%[2]s, validationActions: [Deny]}
 	}
 }
 
-// Somebody deletes a target and the set of a running rollout. The rollout counts the one as removed, says what it misses of the other, and goes on when it
-// is back.
+// Somebody deletes a target and the set of a running rollout. The rollout counts the one as
+// removed, says what it misses of the other, and goes on when it is back.
 func TestRolloutOutlivesWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -277,7 +283,7 @@ func TestRolloutOutlivesWhatItNeeds(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `)
 	for _, name := range done {
 		w.EventuallyTarget(name, "is done", inSync("firmware-1"))
@@ -291,8 +297,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 	})
 	wake(t, fleet, late[1:]...)
 	w.EventuallyPolled(devices, 3, w.Rollout("firmware-1").CreationTimestamp.Time, late[1:]...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices began a set that is gone: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices started a set that is gone: %v", started)
 	}
 	w.Set("firmware-1", "1.0")
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))

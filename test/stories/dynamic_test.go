@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -11,8 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Devices that are added, or labelled, while a dynamic rollout runs are brought the update too, without anybody touching the rollout, until it has as many as it
-// wants. Who runs it already is counted, who does not match is left alone.
+// Devices that are added, or labelled, while a dynamic rollout runs are brought the update too,
+// without anybody touching the rollout, until it has as many as it wants. Who runs it already is
+// counted, who does not match is left alone.
 func TestLaterTargetsJoinADynamicRollout(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -27,7 +31,7 @@ metadata: {name: firmware-2}
 spec:
   update: {distributionSet: firmware-2}
   targetSelector: {matchLabels: {ring: field}}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   groupCount: 2
   dynamic: {groupSize: 3, maxTargets: 10}
 `)
@@ -51,12 +55,13 @@ spec:
 	}
 	once(t, devices, slices.Concat(first, stranger)...)
 	once(t, others, later...)
-	if n := len(latest.Of(devicesim.Began)); n != 1 {
+	if n := len(latest.Of(devicesim.Started)); n != 1 {
 		t.Errorf("%d of the last two were served, and there was room for one", n)
 	}
 }
 
-// A dynamic rollout that matches no target yet is a legal start: it says so, starts, and serves those that appear.
+// A dynamic rollout that matches no target yet is a legal start: it says so, starts, and serves
+// those that appear.
 func TestADynamicRolloutThatMatchesNobodyYet(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -69,7 +74,7 @@ metadata: {name: firmware-2}
 spec:
   update: {distributionSet: firmware-2}
   targetSelector: {matchLabels: {ring: field}}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   dynamic: {groupSize: 2, maxTargets: 3}
 `)
 	r := w.EventuallyRollout("firmware-2", "runs without targets", world.InState(v1alpha1.RolloutRunning))
@@ -100,8 +105,8 @@ func namesAndSizes(r *v1alpha1.Rollout) []string {
 	return out
 }
 
-// Two dynamic rollouts over the same devices do not race for a new one: the younger has it.
-func TestTheYoungerDynamicRolloutGetsTheNewDevice(t *testing.T) {
+// Two dynamic rollouts over the same devices do not race for a new one: the newer has it.
+func TestTheNewerDynamicRolloutGetsTheNewDevice(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -113,7 +118,7 @@ func TestTheYoungerDynamicRolloutGetsTheNewDevice(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: %[1]s}
-spec: {update: {distributionSet: %[1]s}, settleSeconds: 1, startAt: "2026-01-0%[2]dT00:00:00Z", dynamic: {groupSize: 3}}
+spec: {update: {distributionSet: %[1]s}, stabilizationSeconds: 1, startAt: "2026-01-0%[2]dT00:00:00Z", dynamic: {groupSize: 3}}
 `, set, i+1))
 		w.EventuallyRollout(set, "has served the first", succeeded(2))
 	}
@@ -129,7 +134,8 @@ spec: {update: {distributionSet: %[1]s}, settleSeconds: 1, startAt: "2026-01-0%[
 	}
 }
 
-// A device that never comes fails when its time is up, and no sooner: the pause between does not count.
+// A device that never comes fails when its time is up, and no sooner: the pause between does not
+// count.
 func TestADeviceThatNeverComesHasATimeout(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -142,7 +148,7 @@ kind: Rollout
 metadata: {name: firmware-2}
 spec:
   update: {distributionSet: firmware-2, startDeadlineSeconds: 8}
-  settleSeconds: 1
+  stabilizationSeconds: 1
 `)
 	opened := w.EventuallyRollout("firmware-2", "has served those who came", succeeded(3)).Status.Groups[0].OpenedAt
 	w.CommitRollout("firmware-2", "spec: {state: Paused}")
@@ -161,7 +167,7 @@ spec:
 	}
 	_, late := w.Devices(devicesim.Obedient, absent...)
 	w.EventuallyPolled(late, 3, time.Now(), absent...)
-	if n := len(late.Of(devicesim.Began)); n != 0 {
+	if n := len(late.Of(devicesim.Started)); n != 0 {
 		t.Error("it came too late and was served")
 	}
 	w.CommitRollout("firmware-2", `spec: {retry: {at: "`+time.Now().Add(time.Second).UTC().Format(time.RFC3339)+`"}}`)

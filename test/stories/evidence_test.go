@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -12,7 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// An editor deletes the canary of an approved rollout. Nothing opens behind it until a person who may resume says so.
+// An editor deletes the canary of an approved rollout. Nothing opens behind it until a person who
+// may resume says so.
 func TestAnEmptiedCanaryPauses(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -26,7 +30,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   approvalRequired: true
   groups:
   - {name: canary, targetSelector: {matchLabels: {ring: canary}}, successAction: Pause}
@@ -45,8 +49,8 @@ spec:
 		t.Errorf("Stalled is %+v", c)
 	}
 	w.EventuallyPolled(devices, 3, time.Now(), rest...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices began behind an empty canary: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices started behind an empty canary: %v", started)
 	}
 	w.CommitRollout("firmware-1", `spec: {resumedAt: "`+r.Status.PausedAt.UTC().Format(time.RFC3339Nano)+`"}`)
 	r = w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
@@ -56,7 +60,8 @@ spec:
 	once(t, devices, rest...)
 }
 
-// An editor deletes the targets that failed. Their failures go on counting against the group, also after a restart of the manager, since they are in its status.
+// An editor deletes the targets that failed. Their failures go on counting against the group, also
+// after a restart of the manager, since they are in its status.
 func TestRemovedFailuresStayCounted(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -68,7 +73,7 @@ func TestRemovedFailuresStayCounted(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, errorThreshold: 50}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThreshold: 50}
 `)
 	counted := func(failed, removed int32) func(*v1alpha1.Rollout) bool {
 		return func(r *v1alpha1.Rollout) bool {

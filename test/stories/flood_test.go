@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -18,8 +21,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// All devices have one address, as behind an ingress. A client without a token sends from there all that it can, with wrong tokens for devices that exist
-// and for others, and results: every device goes through its rollout, no request of a device is refused, and answers stay quick.
+// All devices have one address, as behind an ingress. A client without a token sends from there all
+// that it can, with wrong tokens for devices that exist and for others, and results: every device
+// goes through its rollout, no request of a device is refused, and answers stay quick.
 func TestAFloodFromTheAddressOfTheFleet(t *testing.T) {
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -42,7 +46,7 @@ func TestAFloodFromTheAddressOfTheFleet(t *testing.T) {
 					body = `{"status":{"execution":"closed","result":{"finished":"failure"}}}`
 					request = fmt.Sprintf("POST %s/deploymentBase/1/feedback HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", path, len(body))
 				}
-				status := attack(strings.TrimPrefix(w.Door, "http://"), request+"Host: devices.example\r\nAuthorization: TargetToken guess\r\n\r\n"+body)
+				status := attack(strings.TrimPrefix(w.DeviceAPI, "http://"), request+"Host: devices.example\r\nAuthorization: TargetToken guess\r\n\r\n"+body)
 				mu.Lock()
 				answers[status]++
 				mu.Unlock()
@@ -53,7 +57,7 @@ func TestAFloodFromTheAddressOfTheFleet(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 2}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 2}
 `)
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	stop()
@@ -82,8 +86,9 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 2}
 	}
 }
 
-// attack sends one request on a connection of its own and returns the status of the answer. The connection is reset, so that it leaves nothing behind that
-// would use up the ports of this machine.
+// attack sends one request on a connection of its own and returns the status of the answer. The
+// connection is reset, so that it leaves nothing behind that would use up the ports of this
+// machine.
 func attack(address, request string) string {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
@@ -126,12 +131,12 @@ func (l *times) sorted() []time.Duration {
 }
 
 func (t *timedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	began := time.Now()
+	started := time.Now()
 	response, err := t.RoundTripper.RoundTrip(r)
 	if r.Method == http.MethodGet {
-		t.polls.add(time.Since(began))
+		t.polls.add(time.Since(started))
 	} else {
-		t.reports.add(time.Since(began))
+		t.reports.add(time.Since(started))
 	}
 	return response, err
 }

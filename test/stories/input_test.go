@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -23,13 +26,13 @@ func TestBadInputIsNamedAndRecovers(t *testing.T) {
 	}{
 		"the selector matches nothing": {
 			prepare: func(w *world.World) { w.Set("firmware-1", "1.0") },
-			spec:    `{update: {distributionSet: firmware-1}, settleSeconds: 1, targetSelector: {matchLabels: {site: lyon}}}`,
+			spec:    `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, targetSelector: {matchLabels: {site: lyon}}}`,
 			reason:  v1alpha1.ReasonNoTargets, says: []string{"spec.targetSelector"},
 			cure: func(w *world.World) { w.Kubectl("label", "tgt", "--all", "site=lyon") },
 		},
 		"the set is unknown": {
 			prepare: func(*world.World) {},
-			spec:    `{update: {distributionSet: firmware-1}, settleSeconds: 1}`,
+			spec:    `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`,
 			reason:  v1alpha1.ReasonReferenceNotFound, says: []string{"spec.update.distributionSet", "firmware-1", "create it"},
 			cure: func(w *world.World) { w.Set("firmware-1", "1.0") },
 		},
@@ -42,13 +45,13 @@ metadata: {name: firmware-1}
 spec: {name: firmware, version: "1.0", type: full-image, modules: [{name: firmware-1}]}
 `)
 			},
-			spec:   `{update: {distributionSet: firmware-1}, settleSeconds: 1}`,
+			spec:   `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`,
 			reason: v1alpha1.ReasonDistributionSetNotReady, says: []string{"SoftwareModule firmware-1 (spec.modules[0]) does not exist", "create it"},
 			cure: func(w *world.World) { w.Set("firmware-1", "1.0") },
 		},
 		"the expression is wrong": {
 			prepare: func(w *world.World) { w.Set("firmware-1", "1.0") },
-			spec:    `{update: {distributionSet: firmware-1}, settleSeconds: 1, targetExpression: "target.colour == 'red'"}`,
+			spec:    `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, targetExpression: "target.colour == 'red'"}`,
 			reason:  v1alpha1.ReasonInvalidExpression, says: []string{"targetExpression", "colour"},
 			cure: func(w *world.World) {
 				w.CommitRollout("firmware-1", `spec: {targetExpression: "target.name.startsWith('device')"}`)
@@ -56,7 +59,7 @@ spec: {name: firmware, version: "1.0", type: full-image, modules: [{name: firmwa
 		},
 		"the percentages leave targets over": {
 			prepare: func(w *world.World) { w.Set("firmware-1", "1.0") },
-			spec:    `{update: {distributionSet: firmware-1}, settleSeconds: 1, groups: [{name: some, percentage: 30}, {name: more, percentage: 30}]}`,
+			spec:    `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groups: [{name: some, percentage: 30}, {name: more, percentage: 30}]}`,
 			reason:  v1alpha1.ReasonTargetsLeftOver, says: []string{"spec.groups"},
 			cure: func(w *world.World) {
 				w.CommitRollout("firmware-1", `spec: {groups: [{name: some, percentage: 30}, {name: more}]}`)

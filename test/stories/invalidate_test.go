@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -19,15 +22,16 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// fleet is a rollout half way: the first group is open and its members are at all stages, the second group has not opened.
+// fleet is a rollout half way: the first group is open and its members are at all stages, the
+// second group has not opened.
 type fleet struct {
 	*world.World
-	// done have the update, gentle and stubborn are at it, mute have begun and say nothing any more, late are in the open group and away, and second
-	// are in the group that has not opened.
+	// done have the update, gentle and stubborn are at it, mute have started and say nothing any
+	// more, late are in the open group and away, and second are in the group that has not opened.
 	done, gentle, stubborn, mute, late, second []string
 
 	lateDevices *devicesim.Fleet
-	devices     *devicesim.Recorder // of late and second: who has not begun
+	devices     *devicesim.Recorder // of late and second: who has not started
 	working     *devicesim.Recorder // of gentle and stubborn
 }
 
@@ -47,15 +51,15 @@ func halfway(t *testing.T, mute int) *fleet {
 	f.working = stubborn
 	if mute > 0 {
 		_, silent := w.Devices(devicesim.Silent, f.mute...)
-		defer w.EventuallyBegan(silent, f.mute...)
+		defer w.EventuallyStarted(silent, f.mute...)
 	}
 	f.devices = &devicesim.Recorder{}
 	observe := func(c *devicesim.Config) { c.Observer = f.devices.Observe }
 	f.lateDevices, _ = w.Play(observe, devicesim.Offline, f.late...)
 	w.Play(observe, devicesim.Obedient, f.second...)
 	f.roll()
-	w.EventuallyBegan(gentle, f.gentle...)
-	w.EventuallyBegan(stubborn, f.stubborn...)
+	w.EventuallyStarted(gentle, f.gentle...)
+	w.EventuallyStarted(stubborn, f.stubborn...)
 	for _, name := range f.done {
 		w.EventuallyTarget(name, "is done", inSync("firmware-1"))
 	}
@@ -69,7 +73,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   successThreshold: 100
   errorThreshold: 100
   groups:
@@ -85,13 +89,14 @@ func (f *fleet) invalidate(words string) time.Time {
 	return time.Now()
 }
 
-// nobodyBegan: who asked later than a second after the commit was not given the set, and they have asked often.
-func (f *fleet) nobodyBegan(committed time.Time) {
+// nobodyStarted: who asked later than a second after the commit was not given the set, and they
+// have asked often.
+func (f *fleet) nobodyStarted(committed time.Time) {
 	f.T.Helper()
 	others := together(f.late, f.second)
 	f.EventuallyPolled(f.devices, 5, committed.Add(time.Second), others...)
-	if began := f.devices.BegunAfter(committed.Add(time.Second)); len(began) > 0 {
-		f.T.Errorf("devices began more than a second after the commit: %v", began)
+	if started := f.devices.StartedAfter(committed.Add(time.Second)); len(started) > 0 {
+		f.T.Errorf("devices started more than a second after the commit: %v", started)
 	}
 }
 
@@ -114,7 +119,7 @@ func (f *fleet) isRefused() {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: again}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, startAt: "2026-01-01T00:00:00Z"}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, startAt: "2026-01-01T00:00:00Z"}
 `)
 	commitTo(f.World, f.second[0], "spec: {assignment: {distributionSet: firmware-1}}")
 	f.EventuallyRollout("again", "is refused", func(r *v1alpha1.Rollout) bool {
@@ -129,7 +134,7 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, startAt: "2026-0
 func TestInvalidationNoneLetsWhatHasStartedGoOn(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 0)
-	f.invalidate(`{"cancelation":"None","reason":"old news"}`)
+	f.invalidate(`{"cancellation":"None","reason":"old news"}`)
 	f.Eventually("the set is invalidated", func() string {
 		s := f.DistributionSet("firmware-1")
 		if !world.Says(s.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonInvalidatedBySpec) {
@@ -152,17 +157,18 @@ func TestInvalidationNoneLetsWhatHasStartedGoOn(t *testing.T) {
 	f.isRefused()
 }
 
-// With Soft begun devices are asked: some give up, some refuse and finish, some say nothing. Nobody else begins.
-func TestInvalidationSoftAsksWhoHasBegun(t *testing.T) {
+// With Soft started devices are asked: some give up, some refuse and finish, some say nothing.
+// Nobody else starts.
+func TestInvalidationSoftAsksWhoHasStarted(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 2)
-	committed := f.invalidate(`{"cancelation":"Soft","reason":"bricks the modem"}`)
+	committed := f.invalidate(`{"cancellation":"Soft","reason":"bricks the modem"}`)
 	wake(t, f.lateDevices, f.late...)
 	r := f.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
 	if !world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
 		t.Errorf("conditions are %+v", r.Status.Conditions)
 	}
-	f.nobodyBegan(committed)
+	f.nobodyStarted(committed)
 	f.invalidation(v1alpha1.InvalidatedActions{Total: 7, Canceling: 2, Canceled: 3, Refused: 2})
 	for _, name := range f.stubborn {
 		f.EventuallyTarget(name, "finishes all the same", inSync("firmware-1"))
@@ -184,12 +190,13 @@ func TestInvalidationSoftAsksWhoHasBegun(t *testing.T) {
 	f.isRefused()
 }
 
-// With Force everything is closed at once, whoever asks late gets nothing, and the cancel stays on offer for who has begun.
+// With Force everything is closed at once, whoever asks late gets nothing, and the cancel stays on
+// offer for who has started.
 func TestInvalidationForceClosesEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 2)
 	open := together(f.gentle, f.stubborn, f.mute)
-	committed := f.invalidate(`{"cancelation":"Force","reason":"bricks the modem"}`)
+	committed := f.invalidate(`{"cancellation":"Force","reason":"bricks the modem"}`)
 	wake(t, f.lateDevices, f.late...)
 	f.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
 	for _, name := range open {
@@ -198,7 +205,7 @@ func TestInvalidationForceClosesEverythingAtOnce(t *testing.T) {
 			t.Errorf("target %s: Consistent is %+v", name, world.Condition(got.Status.Conditions, v1alpha1.ConditionConsistent))
 		}
 	}
-	f.nobodyBegan(committed)
+	f.nobodyStarted(committed)
 	f.invalidation(v1alpha1.InvalidatedActions{Total: 7, Canceled: 7})
 	for _, name := range f.gentle {
 		f.EventuallyTarget(name, "answers the cancel", func(t *v1alpha1.Target) bool {
@@ -220,7 +227,7 @@ func TestInvalidationDeletesRolloutsOnce(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 0)
 	uid := f.Rollout("firmware-1").UID
-	committed := f.invalidate(`{"cancelation":"Force","deleteRollouts":true}`)
+	committed := f.invalidate(`{"cancellation":"Force","deleteRollouts":true}`)
 	f.Eventually("the rollout is deleted", func() string {
 		err := f.Client.Get(t.Context(), types.NamespacedName{Namespace: f.Namespace, Name: "firmware-1"}, &v1alpha1.Rollout{})
 		if !apierrors.IsNotFound(err) {
@@ -235,14 +242,15 @@ func TestInvalidationDeletesRolloutsOnce(t *testing.T) {
 	})
 	again := f.Rollout("firmware-1").UID
 	wake(t, f.lateDevices, f.late...)
-	f.nobodyBegan(committed)
+	f.nobodyStarted(committed)
 	if now := f.Rollout("firmware-1"); now.UID != again || now.DeletionTimestamp != nil {
 		t.Errorf("the rollout that was applied again was deleted, too: %+v", now.ObjectMeta)
 	}
 }
 
-// Devices come by all the time while the commit is made. Whoever asks a second later is given nothing.
-func TestInvalidationForceStopsAStreamOfBeginnings(t *testing.T) {
+// Devices come by all the time while the commit is made. Whoever asks a second later is given
+// nothing.
+func TestInvalidationForceStopsAStreamOfStarts(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -252,7 +260,7 @@ func TestInvalidationForceStopsAStreamOfBeginnings(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, errorThreshold: 100}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThreshold: 100}
 `)
 	w.EventuallyRollout("firmware-1", "opens its group", groupIs(0, v1alpha1.GroupRunning))
 	f := &fleet{World: w}
@@ -269,61 +277,62 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, errorThreshold: 
 		}
 	}()
 	<-half
-	committed := f.invalidate(`{"cancelation":"Force"}`)
+	committed := f.invalidate(`{"cancellation":"Force"}`)
 	<-woken
 	w.EventuallyPolled(record, 5, committed.Add(time.Second), names...)
-	if began := record.BegunAfter(committed.Add(time.Second)); len(began) > 0 {
-		t.Errorf("devices began more than a second after the commit: %v", began)
+	if started := record.StartedAfter(committed.Add(time.Second)); len(started) > 0 {
+		t.Errorf("devices started more than a second after the commit: %v", started)
 	}
-	if began := len(record.Of(devicesim.Began)); began < len(names)/4 || began == len(names) {
-		t.Errorf("%d of %d devices began: the commit was not in the middle of them", began, len(names))
+	if started := len(record.Of(devicesim.Started)); started < len(names)/4 || started == len(names) {
+		t.Errorf("%d of %d devices started: the commit was not in the middle of them", started, len(names))
 	}
 }
 
-// A set that was invalidated is applied again by Git after somebody deleted it. It is invalid from the first look on.
+// A set that was invalidated is applied again by Git after somebody deleted it. It is invalid from
+// the first look on.
 func TestInvalidatedSetComesBackInvalid(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 5, nil)
 	_, devices := w.Devices(devicesim.Obedient, names...)
-	(&fleet{World: w}).invalidate(`{"cancelation":"Force","reason":"bricks the modem"}`)
+	(&fleet{World: w}).invalidate(`{"cancellation":"Force","reason":"bricks the modem"}`)
 	w.Kubectl("delete", "distset", "firmware-1", "--wait=true")
 
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0}
 `)
 	w.EventuallyRollout("firmware-1", "misses its set", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReferenceNotFound)
 	})
 	w.Set("firmware-1", "1.0")
 	var first *v1alpha1.DistributionSet
-	w.Eventually("the first look at the twin", func() string {
+	w.Eventually("the first look at the duplicate", func() string {
 		if first = w.DistributionSet("firmware-1"); len(first.Status.Conditions) == 0 {
 			return "no conditions"
 		}
 		return ""
 	})
-	if !world.Says(first.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonTombstone) {
+	if !world.Says(first.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonPreviouslyInvalidated) {
 		t.Errorf("after the first look the conditions are %+v", first.Status.Conditions)
 	}
 	w.EventuallyRollout("firmware-1", "is refused", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid)
 	})
 	w.EventuallyPolled(devices, 3, time.Now(), names...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices were given the twin: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices were given the duplicate: %v", started)
 	}
-	if entry := tombstone(w, "firmware 1.0 (full-image)"); !strings.Contains(entry, "Force since") || !strings.Contains(entry, "bricks the modem") {
-		t.Errorf("tombstone is %q", entry)
+	if entry := invalidationEntry(w, "firmware 1.0 (full-image)"); !strings.Contains(entry, "Force since") || !strings.Contains(entry, "bricks the modem") {
+		t.Errorf("invalidation entry is %q", entry)
 	}
 }
 
-// tombstone is the line of a set in the record of invalidated sets; empty: there is none.
-func tombstone(w *world.World, set string) string {
+// invalidation entry is the line of a set in the record of invalidated sets; empty: there is none.
+func invalidationEntry(w *world.World, set string) string {
 	w.T.Helper()
 	var shards corev1.ConfigMapList
 	if err := w.Client.List(w.T.Context(), &shards, client.InNamespace(world.SystemNamespace)); err != nil {
@@ -339,15 +348,16 @@ func tombstone(w *world.World, set string) string {
 	return ""
 }
 
-// An auto-assignment of an invalid set is over, whatever the cancelation: a device that comes out of its box later is not given it.
+// An auto-assignment of an invalid set is over, whatever the cancellation: a device that comes out
+// of its box later is not given it.
 func TestInvalidationStopsAutoAssignments(t *testing.T) {
 	t.Parallel()
-	for cancelation, want := range map[v1alpha1.Cancelation]v1alpha1.ActionState{
-		v1alpha1.CancelationNone:  v1alpha1.ActionFinished,
-		v1alpha1.CancelationSoft:  v1alpha1.ActionCanceled,
-		v1alpha1.CancelationForce: v1alpha1.ActionCanceled,
+	for cancellation, want := range map[v1alpha1.Cancellation]v1alpha1.ActionState{
+		v1alpha1.CancellationNone:  v1alpha1.ActionFinished,
+		v1alpha1.CancellationSoft:  v1alpha1.ActionCanceled,
+		v1alpha1.CancellationForce: v1alpha1.ActionCanceled,
 	} {
-		t.Run(string(cancelation), func(t *testing.T) {
+		t.Run(string(cancellation), func(t *testing.T) {
 			t.Parallel()
 			w := world.New(t)
 			w.Set("firmware-1", "1.0")
@@ -360,9 +370,9 @@ kind: AutoAssignment
 metadata: {name: newcomers}
 spec: {update: {distributionSet: firmware-1}}
 `)
-			w.EventuallyBegan(working, busy...)
+			w.EventuallyStarted(working, busy...)
 			f := &fleet{World: w, late: boxed, devices: devices}
-			committed := f.invalidate(`{"cancelation":"` + string(cancelation) + `"}`)
+			committed := f.invalidate(`{"cancellation":"` + string(cancellation) + `"}`)
 			wake(t, box, boxed...)
 			w.Eventually("the auto-assignment is stopped", func() string {
 				a := &v1alpha1.AutoAssignment{}
@@ -377,7 +387,7 @@ spec: {update: {distributionSet: firmware-1}}
 			for _, name := range busy {
 				w.EventuallyTarget(name, "has come to its end", newest(want))
 			}
-			f.nobodyBegan(committed)
+			f.nobodyStarted(committed)
 			if i := w.DistributionSet("firmware-1").Status.Invalidation; i == nil || i.AutoAssignments != 1 {
 				t.Errorf("invalidation is %+v", i)
 			}
@@ -385,7 +395,8 @@ spec: {update: {distributionSet: firmware-1}}
 	}
 }
 
-// A set that is invalidated before anything used it is frozen all the same, and so are its modules; one that is incomplete may be invalidated, too.
+// A set that is invalidated before anything used it is frozen all the same, and so are its modules;
+// one that is incomplete may be invalidated, too.
 func TestAnInvalidatedSetIsFrozenAlthoughItWasNeverUsed(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -398,7 +409,7 @@ spec: {name: firmware, version: "2.0", type: os, modules: [{name: missing}]}
 `)
 	for name, module := range map[string]string{"firmware-1": "firmware-1", "firmware-2": "missing"} {
 		object := &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		w.Commit(object, "spec: {invalidation: {cancelation: None, reason: bricks the modem}}")
+		w.Commit(object, "spec: {invalidation: {cancellation: None, reason: bricks the modem}}")
 		w.Eventually(name+" is frozen", func() string {
 			set := w.DistributionSet(name)
 			if !set.Status.Locked || !world.Says(set.Status.Conditions, v1alpha1.ConditionLocked, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {

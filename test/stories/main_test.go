@@ -1,4 +1,8 @@
-// Package stories tells whole stories: manifests applied to a real API server, the controllers and the door at work, simulated devices at the door.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stories tells whole stories: manifests applied to a real API server, the controllers and
+// the device API at work, simulated devices at the device API.
 package stories
 
 import (

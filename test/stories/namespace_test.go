@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -30,8 +33,9 @@ var kinds = map[string]client.Object{
 	"secret":     &corev1.Secret{},
 }
 
-// everything is a namespace with all that holds on to something: rollouts in every state, one that is about to make its plan, an auto-assignment, sets that are
-// locked, invalid and neither, and targets with open actions whose devices will never answer, whatever they are asked.
+// everything is a namespace with all that holds on to something: rollouts in every state, one that
+// is about to make its plan, an auto-assignment, sets that are locked, invalid and neither, and
+// targets with open actions whose devices will never answer, whatever they are asked.
 func everything(t *testing.T) *several {
 	t.Helper()
 	s := severalOf(t, 2, 1)
@@ -45,25 +49,25 @@ metadata: {name: struck}
 spec:
   update: {distributionSet: bad}
   targetSelector: {matchLabels: {state: struck}}
-  settleSeconds: 0
+  stabilizationSeconds: 0
   startAt: "2026-01-01T00:00:00Z"
-  deletionCancelation: Force
+  deletionCancellation: Force
 `)
 	mute := together(s.Targets("gateway", 1, map[string]string{"kind": "gateway"}), s.Targets("struck", 1, map[string]string{"state": "struck"}))
 	_, devices := s.Devices(devicesim.Silent, mute...)
-	s.EventuallyBegan(devices, mute...)
-	s.Kubectl("patch", "distset", "bad", "--type=merge", "-p", `{"spec":{"invalidation":{"cancelation":"Soft"}}}`)
-	s.CommitRollout("running", "spec: {deletionCancelation: Soft}")
+	s.EventuallyStarted(devices, mute...)
+	s.Kubectl("patch", "distset", "bad", "--type=merge", "-p", `{"spec":{"invalidation":{"cancellation":"Soft"}}}`)
+	s.CommitRollout("running", "spec: {deletionCancellation: Soft}")
 	s.EventuallyRollout("struck", "is stopped by the invalidation", world.InState(v1alpha1.RolloutStopped))
 	s.Targets("planned", 1, map[string]string{"state": "planned"})
 	s.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: planned}
-spec: {update: {distributionSet: spare}, targetSelector: {matchLabels: {state: planned}}, settleSeconds: 4, startAt: "2026-01-01T00:00:00Z"}
+spec: {update: {distributionSet: spare}, targetSelector: {matchLabels: {state: planned}}, stabilizationSeconds: 4, startAt: "2026-01-01T00:00:00Z"}
 `)
 	s.EventuallyRollout("planned", "is about to be planned", func(r *v1alpha1.Rollout) bool {
-		return r.Status.WaitingFor != nil && r.Status.WaitingFor.Reason == v1alpha1.ReasonSettling
+		return r.Status.WaitingFor != nil && r.Status.WaitingFor.Reason == v1alpha1.ReasonStabilizing
 	})
 	return s
 }
@@ -89,8 +93,8 @@ func (s *several) left() string {
 	return strings.Join(names, ", ")
 }
 
-// restsInPeace: Goshawk writes nothing more into what is empty, and has not run against a wall since so many writes: what it was refused
-// it asked for again only when something had changed.
+// restsInPeace: Goshawk writes nothing more into what is empty, and has not run against a wall
+// since so many writes: what it was refused it asked for again only when something had changed.
 func (s *several) restsInPeace(before int) {
 	s.T.Helper()
 	quiet(s.World)
@@ -124,8 +128,9 @@ func quiet(w *world.World) int {
 	return last
 }
 
-// A namespace is deleted with all that is in it. Nothing can be created in it from then on, and what empties it goes by kind, in an order that nobody knows.
-// Everything goes, and nobody has to lend a hand.
+// A namespace is deleted with all that is in it. Nothing can be created in it from then on, and
+// what empties it goes by kind, in an order that nobody knows. Everything goes, and nobody has to
+// lend a hand.
 func TestNamespaceIsDeleted(t *testing.T) {
 	t.Parallel()
 	for name, order := range map[string][]string{
@@ -168,8 +173,9 @@ func finalize(w *world.World) {
 	}
 }
 
-// Somebody deletes all of one kind after the other by hand and waits for each, what others need first or what needs others first. Deployment groups are the
-// rollouts': they go with them, and not before.
+// Somebody deletes all of one kind after the other by hand and waits for each, what others need
+// first or what needs others first. Deployment groups are the rollouts': they go with them, and not
+// before.
 func TestAllOfAKindIsDeleted(t *testing.T) {
 	t.Parallel()
 	for name, order := range map[string][]string{

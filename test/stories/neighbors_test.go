@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -16,12 +19,12 @@ import (
 
 const longAgo, later = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
-// A rollout that cannot start delays no other one, whether they share targets or not. The other one is
-// applied together with it, comes second by its name, and is older by its startAt if it has one.
+// A rollout that cannot start delays no other one, whether they share targets or not. The other one
+// is applied together with it, comes second by its name, and is older by its startAt if it has one.
 func TestARolloutThatCannotStartDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		neighbor string // its spec, beside startAt and settleSeconds
+		neighbor string // its spec, beside startAt and stabilizationSeconds
 		startAt  string // of the healthy one
 		theirs   string
 	}{
@@ -39,7 +42,7 @@ func TestARolloutThatCannotStartDelaysNoOther(t *testing.T) {
 		"it selects no targets":                   {neighbor: "update: {distributionSet: firmware-2}\n  targetSelector: {matchLabels: {site: nowhere}}"},
 		"it selects by an expression, others":     {neighbor: "update: {distributionSet: firmware-2}\n  targetExpression: target.name.startsWith('other')\n  approvalRequired: true"},
 		"its expression is invalid":               {neighbor: "update: {distributionSet: firmware-2}\n  targetExpression: target.colour == 'red'"},
-		"its membership settles for an hour":      {neighbor: "update: {distributionSet: firmware-2}\n  settleSeconds: 3600\n  targetSelector: {matchLabels: {kind: other}}"},
+		"its membership settles for an hour":      {neighbor: "update: {distributionSet: firmware-2}\n  stabilizationSeconds: 3600\n  targetSelector: {matchLabels: {kind: other}}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +56,7 @@ kind: DistributionSet
 metadata: {name: incomplete}
 spec: {name: firmware, version: "4.0", type: full-image, modules: [{name: nowhere}]}
 `)
-			w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "invalid"}}, "spec: {invalidation: {cancelation: None}}")
+			w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "invalid"}}, "spec: {invalidation: {cancellation: None}}")
 			names := w.Targets("device", 3, nil)
 			w.Targets("other", 1, map[string]string{"kind": "other"})
 			w.Devices(devicesim.Obedient, names...)
@@ -63,11 +66,11 @@ spec: {name: firmware, version: "4.0", type: full-image, modules: [{name: nowher
 				}
 				return "\n---\napiVersion: goshawk.dev/v1alpha1\nkind: Rollout\nmetadata: {name: " + name + "}\nspec:\n  " + spec + "\n"
 			}
-			began := time.Now()
+			started := time.Now()
 			w.Apply(rollout("a-neighbor", tt.theirs, tt.neighbor) +
-				rollout("b-healthy", tt.startAt, "update: {distributionSet: firmware-1}\n  settleSeconds: 1\n  targetExpression: target.name.startsWith('device')"))
+				rollout("b-healthy", tt.startAt, "update: {distributionSet: firmware-1}\n  stabilizationSeconds: 1\n  targetExpression: target.name.startsWith('device')"))
 			w.EventuallyRollout("b-healthy", "finishes", world.InState(v1alpha1.RolloutFinished))
-			if took := time.Since(began); took > 40*time.Second {
+			if took := time.Since(started); took > 40*time.Second {
 				t.Errorf("it took %s", took)
 			}
 			for _, name := range names {
@@ -77,7 +80,8 @@ spec: {name: firmware, version: "4.0", type: full-image, modules: [{name: nowher
 	}
 }
 
-// A new rollout that is created right after another one has ended is the newer one, without any startAt.
+// A new rollout that is created right after another one has ended is the newer one, without any
+// startAt.
 func TestANewRolloutRightAfterAFinishedOne(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -90,7 +94,7 @@ func TestANewRolloutRightAfterAFinishedOne(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: ` + name + `}
-spec: {update: {distributionSet: ` + name + `}, settleSeconds: 1}
+spec: {update: {distributionSet: ` + name + `}, stabilizationSeconds: 1}
 `)
 		r := w.EventuallyRollout(name, "finishes", world.InState(v1alpha1.RolloutFinished))
 		if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 3, Succeeded: 3}) {
@@ -100,7 +104,8 @@ spec: {update: {distributionSet: ` + name + `}, settleSeconds: 1}
 	}
 }
 
-// An old manifest is deleted and created again. Without startAt it waits for a person, who may mean it.
+// An old manifest is deleted and created again. Without startAt it waits for a person, who may mean
+// it.
 func TestAnOldRolloutThatIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -110,7 +115,7 @@ func TestAnOldRolloutThatIsCreatedAgain(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `
 	w.Set("firmware-1", "1.0")
 	w.Set("firmware-2", "2.0")
@@ -121,7 +126,7 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-2}
-spec: {update: {distributionSet: firmware-2}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 1}
 `)
 	w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if err := w.Client.Delete(t.Context(), w.Rollout("firmware-1")); err != nil {

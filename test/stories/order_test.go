@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -13,7 +16,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// The newer of two rollouts takes everybody over: who has not begun counts as canceled in the older one, who has begun is asked to cancel.
+// The newer of two rollouts takes everybody over: who has not started counts as canceled in the
+// older one, who has started is asked to cancel.
 func TestNewerRolloutTakesTargetsOver(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -31,7 +35,7 @@ kind: Rollout
 metadata: {name: ` + name + `}
 spec:
   update: {distributionSet: ` + name + `}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   startAt: "` + startAt + `"
   successThreshold: 100
   errorThreshold: 100
@@ -41,7 +45,7 @@ spec:
 `
 	}
 	w.Apply(rollout("firmware-1", "2026-01-01T00:00:00Z"))
-	w.EventuallyBegan(working, busy...)
+	w.EventuallyStarted(working, busy...)
 	w.Apply(rollout("firmware-2", "2026-01-02T00:00:00Z"))
 	older := w.EventuallyRollout("firmware-1", "ends", world.InState(v1alpha1.RolloutFinished))
 	if got := *older.Status.Targets; got != (v1alpha1.Counts{Targets: 8, Canceled: 8}) {
@@ -64,7 +68,8 @@ spec:
 	once(t, others, second...)
 }
 
-// Git brings two rollouts at once and neither says which is newer: the second waits for a person, and downgrades nobody.
+// Git brings two rollouts at once and neither says which is newer: the second waits for a person,
+// and downgrades nobody.
 func TestRolloutsCreatedTogetherNeedAnOrder(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -76,18 +81,18 @@ func TestRolloutsCreatedTogetherNeedAnOrder(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 ---
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-2}
-spec: {update: {distributionSet: firmware-2}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 1}
 `)
 	r := w.EventuallyRollout("firmware-2", "is ambiguous", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonOrderAmbiguous)
 	})
 	if message := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(message, "firmware-1") || !strings.Contains(message, "spec.startAt") {
-		t.Errorf("Stalled says %q, want the other rollout and the cure", message)
+		t.Errorf("Stalled says %q, want the other rollout and the fix", message)
 	}
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	for _, name := range names {
@@ -101,7 +106,8 @@ spec: {update: {distributionSet: firmware-2}, settleSeconds: 1}
 	}
 }
 
-// One device of a running rollout is given something newer by hand. It is asked to give the rollout's update up, and the rollout counts it.
+// One device of a running rollout is given something newer by hand. It is asked to give the
+// rollout's update up, and the rollout counts it.
 func TestSingleAssignmentWinsOverARunningRollout(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -113,9 +119,9 @@ func TestSingleAssignmentWinsOverARunningRollout(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `)
-	w.EventuallyBegan(devices, names...)
+	w.EventuallyStarted(devices, names...)
 	chosen := names[2]
 	commitTo(w, chosen, "spec: {assignment: {distributionSet: firmware-2}}")
 	got := w.EventuallyTarget(chosen, "runs what was assigned", inSync("firmware-2"))
@@ -134,8 +140,9 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 	})
 }
 
-// A merge patch of the assigned set, and a revert of it, keep assignedAt. Each is a new assignment all the same: what is at work is canceled, what was carried out is not
-// taken for the other set, and nothing moves when the same is applied again.
+// A merge patch of the assigned set, and a revert of it, keep assignedAt. Each is a new assignment
+// all the same: what is at work is canceled, what was carried out is not taken for the other set,
+// and nothing moves when the same is applied again.
 func TestAChangedAssignmentThatKeepsItsTime(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -145,7 +152,7 @@ func TestAChangedAssignmentThatKeepsItsTime(t *testing.T) {
 	_, devices := w.Play(stepsOf(time.Second), devicesim.Obedient, names...)
 	at := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
 	commitTo(w, names[0], "spec: {assignment: {distributionSet: firmware-1, assignedAt: '"+at+"'}}")
-	w.EventuallyBegan(devices, names...)
+	w.EventuallyStarted(devices, names...)
 
 	commitTo(w, names[0], "spec: {assignment: {distributionSet: firmware-2}}")
 	got := w.EventuallyTarget(names[0], "runs the second set", inSync("firmware-2"))
@@ -179,7 +186,8 @@ func TestAChangedAssignmentThatKeepsItsTime(t *testing.T) {
 	}
 }
 
-// The update of one device is canceled by hand: politely, by force, and with an id that was never given.
+// The update of one device is canceled by hand: politely, by force, and with an id that was never
+// given.
 func TestCancelOfOneTarget(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -191,20 +199,20 @@ func TestCancelOfOneTarget(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `)
-	w.EventuallyBegan(devices, names[:2]...)
-	w.EventuallyBegan(gentle, names[2])
+	w.EventuallyStarted(devices, names[:2]...)
+	w.EventuallyStarted(gentle, names[2])
 	id := func(name string) string { return decimal(action.Newest(&w.Target(name).Status).ID) }
 
-	commitTo(w, names[0], "spec: {cancel: {upTo: 2147483646, cancelation: Force}}")
+	commitTo(w, names[0], "spec: {cancel: {upTo: 2147483646, cancellation: Force}}")
 	got := w.EventuallyTarget(names[0], "was never given that id", func(t *v1alpha1.Target) bool {
 		return world.Says(t.Status.Conditions, v1alpha1.ConditionAssigned, metav1.ConditionFalse, v1alpha1.ReasonUnknownCancelID)
 	})
 	if a := action.Newest(&got.Status); a.Cancel != nil {
 		t.Errorf("the action was canceled all the same: %+v", a.Cancel)
 	}
-	commitTo(w, names[0], "spec: {cancel: {upTo: "+id(names[0])+", cancelation: Soft}}")
+	commitTo(w, names[0], "spec: {cancel: {upTo: "+id(names[0])+", cancellation: Soft}}")
 	got = w.EventuallyTarget(names[0], "is asked", newest(v1alpha1.ActionCanceling))
 	if a := action.Newest(&got.Status); a.Cancel.Cause != v1alpha1.CauseRequested {
 		t.Errorf("the cause is %s", a.Cancel.Cause)
@@ -212,10 +220,10 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
 	w.EventuallyTarget(names[0], "has no complaint left", func(t *v1alpha1.Target) bool {
 		return world.Condition(t.Status.Conditions, v1alpha1.ConditionAssigned) == nil
 	})
-	commitTo(w, names[0], "spec: {cancel: {cancelation: Force}}")
+	commitTo(w, names[0], "spec: {cancel: {cancellation: Force}}")
 	w.EventuallyTarget(names[0], "is closed", newest(v1alpha1.ActionCanceled))
 
-	commitTo(w, names[1], "spec: {cancel: {upTo: "+id(names[1])+", cancelation: Force}}")
+	commitTo(w, names[1], "spec: {cancel: {upTo: "+id(names[1])+", cancellation: Force}}")
 	w.EventuallyTarget(names[1], "is closed", newest(v1alpha1.ActionCanceled))
 	commitTo(w, names[2], "spec: {cancel: {upTo: "+id(names[2])+"}}")
 	w.EventuallyTarget(names[2], "gives up", newest(v1alpha1.ActionCanceled))

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -10,7 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Two rollouts that replace nothing want the same devices before these come: each gets both, the heavier one first although it is the younger.
+// Two rollouts that replace nothing want the same devices before these come: each gets both, the
+// heavier one first although it is the newer.
 func TestQueuedRolloutsGoByWeightAndBothArrive(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -23,7 +27,7 @@ kind: Rollout
 metadata: {name: light}
 spec:
   update: {distributionSet: firmware-1, superseding: Queue, weight: 20}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   startAt: "2026-01-01T00:00:00Z"
 ---
 apiVersion: goshawk.dev/v1alpha1
@@ -31,7 +35,7 @@ kind: Rollout
 metadata: {name: heavy}
 spec:
   update: {distributionSet: hotfix-1, superseding: Queue, weight: 90}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   startAt: "2026-01-02T00:00:00Z"
 `)
 	for _, name := range []string{"light", "heavy"} {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -14,8 +17,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// several are rollouts of one set in the states in which something may be taken from under them. Each has targets of its own, named after it: of those that have
-// started the first has begun and says nothing any more; the others are away.
+// several are rollouts of one set in the states in which something may be taken from under them.
+// Each has targets of its own, named after it: of those that have started the first has started and
+// says nothing any more; the others are away.
 type several struct {
 	*world.World
 	away    *devicesim.Fleet
@@ -32,7 +36,7 @@ var states = map[string]struct {
 	"ready":   {spec: "state: Planned", is: v1alpha1.RolloutReady},
 	"running": {is: v1alpha1.RolloutRunning},
 	"paused":  {then: "spec: {state: Paused}", is: v1alpha1.RolloutPaused},
-	"stopped": {then: "spec: {state: Stopped, stopCancelation: None}", is: v1alpha1.RolloutStopped},
+	"stopped": {then: "spec: {state: Stopped, stopCancellation: None}", is: v1alpha1.RolloutStopped},
 }
 
 // severalOf makes them, each with so many targets in so many groups.
@@ -53,9 +57,9 @@ func severalOf(t *testing.T, targets, groups int) *several {
 		away = append(away, names[1:]...)
 		s.roll(name, groups)
 	}
-	_, begun := w.Devices(devicesim.Silent, mute...)
+	_, started := w.Devices(devicesim.Silent, mute...)
 	s.away, s.others = w.Devices(devicesim.Offline, away...)
-	w.EventuallyBegan(begun, mute...)
+	w.EventuallyStarted(started, mute...)
 	for name, state := range states {
 		if state.then != "" {
 			w.CommitRollout(name, state.then)
@@ -76,7 +80,7 @@ spec:
   update: {distributionSet: firmware-1}
   targetSelector: {matchLabels: {state: %[1]s}}
   startAt: "2026-01-01T00:00:00Z"
-  settleSeconds: 0
+  stabilizationSeconds: 0
   groupOrder: Name
   groupCount: %[2]d
   successThreshold: 100
@@ -84,26 +88,28 @@ spec:
 `, name, groups, states[name].spec))
 }
 
-// nobodyBegins: those who are away come back, and none is given anything.
-func (s *several) nobodyBegins(names ...string) {
+// nobodyStarts: those who are away come back, and none is given anything.
+func (s *several) nobodyStarts(names ...string) {
 	s.T.Helper()
 	since := time.Now()
 	wake(s.T, s.away, names...)
 	s.EventuallyPolled(s.others, 3, since, names...)
-	if began := s.others.BegunAfter(since); len(began) > 0 {
-		s.T.Errorf("devices began: %v", began)
+	if started := s.others.StartedAfter(since); len(started) > 0 {
+		s.T.Errorf("devices started: %v", started)
 	}
 }
 
-// isWell tells whether a rollout is in this state and needs nobody.
+// isWell reports whether a rollout is in this state and needs nobody.
 func isWell(state v1alpha1.RolloutState) func(*v1alpha1.Rollout) bool {
 	return func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == state && world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled) == nil
 	}
 }
 
-// Somebody removes the set, or a module of it, from under rollouts in every state. Each that still wants it says what is missing, nobody begins, and who has begun
-// is asked to cancel, for nobody can tell it any more what to install. When it is back as it was, each goes on with the plan that it had.
+// Somebody removes the set, or a module of it, from under rollouts in every state. Each that still
+// wants it says what is missing, nobody starts, and who has started is asked to cancel, for nobody
+// can tell it any more what to install. When it is back as it was, each goes on with the plan that
+// it had.
 func TestSetOrModuleIsRemovedInEveryState(t *testing.T) {
 	t.Parallel()
 	for kind, reason := range map[string]string{"distset": v1alpha1.ReasonReferenceNotFound, "swmod": v1alpha1.ReasonDistributionSetNotReady} {
@@ -129,11 +135,11 @@ func TestSetOrModuleIsRemovedInEveryState(t *testing.T) {
 			}
 			for _, name := range s.started {
 				target := s.EventuallyTarget(name+"-000", "is asked to cancel", newest(v1alpha1.ActionCanceling))
-				if a := action.Newest(&target.Status); a.Cancel.Cause != v1alpha1.CauseSetGone || a.Cancel.Cancelation != v1alpha1.CancelationSoft {
+				if a := action.Newest(&target.Status); a.Cancel.Cause != v1alpha1.CauseSetGone || a.Cancel.Cancellation != v1alpha1.CancellationSoft {
 					t.Errorf("the action of %s is canceled by %+v", target.Name, a.Cancel)
 				}
 			}
-			s.nobodyBegins(late...)
+			s.nobodyStarts(late...)
 
 			s.Set("firmware-1", "1.0")
 			for name, state := range states {
@@ -143,15 +149,16 @@ func TestSetOrModuleIsRemovedInEveryState(t *testing.T) {
 			}
 			s.EventuallyTarget("running-001", "is served", inSync("firmware-1"))
 			s.EventuallyRollout("running", "goes on", counts(v1alpha1.Counts{Targets: 2, InProgress: 1, Succeeded: 1}))
-			if began := s.others.Of(devicesim.Began); len(began) != 1 {
-				t.Errorf("devices of rollouts that do not run began: %v", began)
+			if started := s.others.Of(devicesim.Started); len(started) != 1 {
+				t.Errorf("devices of rollouts that do not run started: %v", started)
 			}
 		})
 	}
 }
 
-// A target is removed from under rollouts in every state, with its action open where there is one: each counts it as removed and keeps its plan. Created again,
-// it is a member as before, and none of its actions has an id that its predecessor had.
+// A target is removed from under rollouts in every state, with its action open where there is one:
+// each counts it as removed and keeps its plan. Created again, it is a member as before, and none
+// of its actions has an id that its predecessor had.
 func TestTargetIsRemovedInEveryState(t *testing.T) {
 	t.Parallel()
 	s := severalOf(t, 2, 1)
@@ -179,10 +186,10 @@ func TestTargetIsRemovedInEveryState(t *testing.T) {
 		s.Targets(name, 1, map[string]string{"state": name})
 		again := s.EventuallyTarget(name+"-000", "has had its first look", hasBeenSeen)
 		if again.UID == uids[name] || again.Status.NextActionID <= ids[name] && name != "ready" && name != "waiting" {
-			t.Errorf("%s, created again, begins with id %d; its predecessor had up to %d", again.Name, again.Status.NextActionID, ids[name]-1)
+			t.Errorf("%s, created again, starts with id %d; its predecessor had up to %d", again.Name, again.Status.NextActionID, ids[name]-1)
 		}
 	}
-	again := s.EventuallyTarget("running-000", "begins again", newest(v1alpha1.ActionRetrieved))
+	again := s.EventuallyTarget("running-000", "starts again", newest(v1alpha1.ActionRetrieved))
 	if a := again.Status.Actions; len(a) != 1 || a[0].ID < ids["running"] {
 		t.Errorf("its actions are %+v", a)
 	}
@@ -197,8 +204,9 @@ func TestTargetIsRemovedInEveryState(t *testing.T) {
 	}
 }
 
-// The group that is open is removed by force. Each rollout that has not ended says so, opens nothing and makes no other plan, whatever is committed but what
-// ends it. The cure that the sentence names helps: the rollout is deleted and applied again, and nobody is served twice.
+// The group that is open is removed by force. Each rollout that has not ended says so, opens
+// nothing and makes no other plan, whatever is committed but what ends it. The fix that the
+// sentence names helps: the rollout is deleted and applied again, and nobody is served twice.
 func TestGroupIsRemovedByForceInEveryState(t *testing.T) {
 	t.Parallel()
 	s := severalOf(t, 4, 2)
@@ -233,7 +241,7 @@ func TestGroupIsRemovedByForceInEveryState(t *testing.T) {
 	s.CommitRollout("waiting", "spec: {approval: {planHash: '"+plans["waiting"]+"'}}")
 	s.CommitRollout("paused", "spec: {state: Running}")
 	s.CommitRollout("running", `spec: {advance: {to: group-2, at: "`+time.Now().UTC().Format(time.RFC3339Nano)+`"}}`)
-	s.nobodyBegins(others...)
+	s.nobodyStarts(others...)
 	for name := range states {
 		r := s.Rollout(name)
 		if name != "stopped" {
@@ -250,8 +258,9 @@ func TestGroupIsRemovedByForceInEveryState(t *testing.T) {
 	s.groupIsMended("waiting")
 }
 
-// Somebody wipes the status of rollouts, as a restore without it would. One that had opened a group does not begin all over again but says what was lost, and is
-// mended like one that has lost a group; one that had only its plan makes the same again.
+// Somebody wipes the status of rollouts, as a restore without it would. One that had opened a group
+// does not start all over again but says what was lost, and is fixed like one that has lost a
+// group; one that had only its plan makes the same again.
 func TestStatusIsWiped(t *testing.T) {
 	t.Parallel()
 	s := severalOf(t, 4, 2)
@@ -263,7 +272,7 @@ func TestStatusIsWiped(t *testing.T) {
 	if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(m, "delete and re-create the rollout") || r.Status.Plan != nil {
 		t.Errorf("it says %q, with plan %+v", m, r.Status.Plan)
 	}
-	s.nobodyBegins("running-001", "running-002", "running-003")
+	s.nobodyStarts("running-001", "running-002", "running-003")
 	if r = s.EventuallyRollout("ready", "is as before", isWell(v1alpha1.RolloutReady)); r.Status.Plan.Hash != plan {
 		t.Error("the plan that had not started is another one")
 	}

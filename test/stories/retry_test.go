@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -8,7 +11,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Each device fails once. It is tried again by itself after its backoff, and nobody counts it as failed meanwhile.
+// Each device fails once. It is tried again by itself after its backoff, and nobody counts it as
+// failed meanwhile.
 func TestADeviceThatFailsOnceIsTriedAgainByItself(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -21,18 +25,18 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1, retries: {limit: 2, backoffSeconds: 1}}
-  settleSeconds: 0
+  stabilizationSeconds: 0
   errorThreshold: 0
 `)
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 3, Succeeded: 3}) || len(r.Status.Failures) > 0 {
 		t.Errorf("counts are %+v, failures %+v; want 3 of 3 succeeded: a device that is tried again has not failed", got, r.Status.Failures)
 	}
-	began := world.Beginnings(devices)
+	started := world.Starts(devices)
 	for _, name := range names {
 		actions := w.Target(name).Status.Actions
-		if began[name] != 2 || len(actions) != 2 || actions[1].Source.Attempt != 2 || actions[0].State != v1alpha1.ActionError {
-			t.Errorf("%s began %d times, its actions are %+v", name, began[name], actions)
+		if started[name] != 2 || len(actions) != 2 || actions[1].Source.Attempt != 2 || actions[0].State != v1alpha1.ActionError {
+			t.Errorf("%s started %d times, its actions are %+v", name, started[name], actions)
 		}
 	}
 }

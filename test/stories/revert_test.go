@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -17,7 +20,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// apply applies one manifest or more, in one of kubectl's ways, and returns what the API server says.
+// apply applies one manifest or more, in one of kubectl's ways, and returns what the API server
+// says.
 func apply(w *world.World, manifests, way string) error {
 	_, err := cluster.TryKubectl(w.T, manifests, append(append([]string{"-n", w.Namespace}, strings.Fields(way)...), "-f", "-")...)
 	return err
@@ -28,13 +32,14 @@ func manifest(kind, name, spec string) string {
 	return fmt.Sprintf("apiVersion: goshawk.dev/v1alpha1\nkind: %s\nmetadata: {name: %s}\nspec: {%s}\n---\n", kind, name, spec)
 }
 
-// Every verb of docs/operations.md is committed, carried out and reverted: the older manifest is applied again, in each of kubectl's ways, and never refused.
+// Every verb of docs/operations.md is committed, carried out and reverted: the older manifest is
+// applied again, in each of kubectl's ways, and never refused.
 func TestNoRevertIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, verb := range map[string]struct {
 		kind           string
 		before, commit string // of the spec, beside what is needed
-		silent         bool   // devices begin and say nothing; otherwise the rollout has finished before the commit
+		silent         bool   // devices start and say nothing; otherwise the rollout has finished before the commit
 		// done reports whether the commit was carried out.
 		done func(w *world.World) bool
 		// says is the reason of Ready after the revert; empty: not asked.
@@ -49,22 +54,22 @@ func TestNoRevertIsRefused(t *testing.T) {
 		"advance":                 {"Rollout", "groupCount: 2, successThreshold: 100", `groupCount: 2, successThreshold: 100, advance: {to: group-2, at: "2900-01-01T00:00:00Z"}`, true, started, ""},
 		"retry":                   {"Rollout", "", `retry: {at: "2900-01-01T00:00:00Z"}`, true, started, ""},
 		"looser conditions":       {"Rollout", "errorThreshold: 5", "errorThreshold: 50, dynamic: {}", true, started, ""},
-		"deny a plan":             {"Rollout", "state: Planned", "state: Stopped", true, stoppedBySpec(v1alpha1.CancelationSoft), v1alpha1.ReasonStopIsFinal},
-		"stop, None":              {"Rollout", "", "state: Stopped, stopCancelation: None", true, stoppedBySpec(v1alpha1.CancelationNone), v1alpha1.ReasonStopIsFinal},
-		"stop, Soft":              {"Rollout", "state: Running", "state: Stopped", true, stoppedBySpec(v1alpha1.CancelationSoft), v1alpha1.ReasonStopIsFinal},
-		"stop, Force":             {"Rollout", "", "state: Stopped, stopCancelation: Force", true, stoppedBySpec(v1alpha1.CancelationForce), v1alpha1.ReasonStopIsFinal},
-		"raise a stop":            {"Rollout", "state: Stopped", "state: Stopped, stopCancelation: Force", true, stoppedBySpec(v1alpha1.CancelationForce), v1alpha1.ReasonStopIsFinal},
-		"what a removal does":     {"Rollout", "", "deletionCancelation: Force", true, started, ""},
-		"stop a finished rollout": {"Rollout", "", "state: Stopped, stopCancelation: Force", false, finished, v1alpha1.ReasonSucceeded},
+		"deny a plan":             {"Rollout", "state: Planned", "state: Stopped", true, stoppedBySpec(v1alpha1.CancellationSoft), v1alpha1.ReasonStopIsFinal},
+		"stop, None":              {"Rollout", "", "state: Stopped, stopCancellation: None", true, stoppedBySpec(v1alpha1.CancellationNone), v1alpha1.ReasonStopIsFinal},
+		"stop, Soft":              {"Rollout", "state: Running", "state: Stopped", true, stoppedBySpec(v1alpha1.CancellationSoft), v1alpha1.ReasonStopIsFinal},
+		"stop, Force":             {"Rollout", "", "state: Stopped, stopCancellation: Force", true, stoppedBySpec(v1alpha1.CancellationForce), v1alpha1.ReasonStopIsFinal},
+		"raise a stop":            {"Rollout", "state: Stopped", "state: Stopped, stopCancellation: Force", true, stoppedBySpec(v1alpha1.CancellationForce), v1alpha1.ReasonStopIsFinal},
+		"what a removal does":     {"Rollout", "", "deletionCancellation: Force", true, started, ""},
+		"stop a finished rollout": {"Rollout", "", "state: Stopped, stopCancellation: Force", false, finished, v1alpha1.ReasonSucceeded},
 		"assign":                  {"Target", "", "assignment: {distributionSet: firmware-1}", true, func(w *world.World) bool { return w.Target("object").Status.Assignment != nil }, v1alpha1.ReasonReady},
 		"hold":                    {"Target", "", "hold: true", true, seen, v1alpha1.ReasonReady},
 		"agree to everything":     {"Target", "", "autoConfirm: Always", true, seen, v1alpha1.ReasonReady},
-		"cancel":                  {"Target", "", "cancel: {upTo: 1, cancelation: Force}", true, seen, v1alpha1.ReasonReady},
-		"invalidate, None":        {"DistributionSet", "", "invalidation: {cancelation: None}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
-		"invalidate, Soft":        {"DistributionSet", "", "invalidation: {cancelation: Soft, reason: bricks}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
-		"invalidate, Force":       {"DistributionSet", "", "invalidation: {cancelation: Force, deleteRollouts: true}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
-		"escalate":                {"DistributionSet", "invalidation: {cancelation: None}", "invalidation: {cancelation: Force}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
-		"another reason":          {"DistributionSet", "invalidation: {cancelation: Soft, reason: a}", "invalidation: {cancelation: Soft, reason: b}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
+		"cancel":                  {"Target", "", "cancel: {upTo: 1, cancellation: Force}", true, seen, v1alpha1.ReasonReady},
+		"invalidate, None":        {"DistributionSet", "", "invalidation: {cancellation: None}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"invalidate, Soft":        {"DistributionSet", "", "invalidation: {cancellation: Soft, reason: bricks}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"invalidate, Force":       {"DistributionSet", "", "invalidation: {cancellation: Force, deleteRollouts: true}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"escalate":                {"DistributionSet", "invalidation: {cancellation: None}", "invalidation: {cancellation: Force}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
+		"another reason":          {"DistributionSet", "invalidation: {cancellation: Soft, reason: a}", "invalidation: {cancellation: Soft, reason: b}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
 		"pause for new devices":   {"AutoAssignment", "", "state: Paused", true, seen, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +82,7 @@ func TestNoRevertIsRefused(t *testing.T) {
 			}
 			w.Devices(temperament, w.Targets("device", 2, nil)...)
 			needed := map[string]string{
-				"Rollout": "update: {distributionSet: firmware-1}, settleSeconds: 1", "Target": "name: Object", "AutoAssignment": "update: {distributionSet: firmware-1}",
+				"Rollout": "update: {distributionSet: firmware-1}, stabilizationSeconds: 1", "Target": "name: Object", "AutoAssignment": "update: {distributionSet: firmware-1}",
 				"DistributionSet": `name: firmware, version: "2.0", type: full-image, modules: [{name: firmware-1}]`,
 			}[verb.kind]
 			of := func(more string) string {
@@ -126,8 +131,11 @@ func finished(w *world.World) bool {
 // seen: whatever was committed counts once it has been seen.
 func seen(*world.World) bool { return true }
 
-func stoppedBySpec(c v1alpha1.Cancelation) func(*world.World) bool {
-	return func(w *world.World) bool { s := w.Rollout("object").Status.Stop; return s != nil && s.Cancelation == c }
+func stoppedBySpec(c v1alpha1.Cancellation) func(*world.World) bool {
+	return func(w *world.World) bool {
+		s := w.Rollout("object").Status.Stop
+		return s != nil && s.Cancellation == c
+	}
 }
 
 func invalidated(w *world.World) bool {
@@ -163,7 +171,8 @@ func statusOf(w *world.World, kind string) (generation, observed int64, conditio
 	return o.Generation, o.Status.ObservedGeneration, o.Status.Conditions
 }
 
-// unseen says what is missing until an object was seen as it was before the commit, and what it says recorded.
+// unseen says what is missing until an object was seen as it was before the commit, and what it
+// says recorded.
 func unseen(w *world.World, kind, before string) string {
 	generation, observed, _ := statusOf(w, kind)
 	switch {
@@ -185,8 +194,8 @@ func readyIsNot(w *world.World, kind, reason string) string {
 	return ""
 }
 
-// An emergency stop is reverted, and the same commit stops another release. The revert has no effect, and the other stop is carried out. What the object says ends when
-// the field is put back.
+// An emergency stop is reverted, and the same commit stops another release. The revert has no
+// effect, and the other stop is carried out. What the object says ends when the field is put back.
 func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 2)
@@ -195,7 +204,7 @@ func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 		return manifest("DistributionSet", name, fmt.Sprintf("name: firmware, version: %q, type: full-image, modules: [{name: %s}]%s", version, name, more))
 	}
 	valid := set("firmware-1", "1.0", "") + set("firmware-2", "2.0", "")
-	const bricks = `, invalidation: {cancelation: Force, reason: "bricks the modem"}`
+	const bricks = `, invalidation: {cancellation: Force, reason: "bricks the modem"}`
 	stop := set("firmware-1", "1.0", bricks) + set("firmware-2", "2.0", "")
 	second := set("firmware-1", "1.0", "") + set("firmware-2", "2.0", bricks)
 	for _, step := range []struct{ what, manifests string }{{"as it was", valid}, {"the stop", stop}} {
@@ -221,10 +230,10 @@ func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 		return ""
 	})
 	wake(t, f.lateDevices, f.late...)
-	f.nobodyBegan(committed)
+	f.nobodyStarted(committed)
 	f.isRefused()
 	if message := world.Condition(f.DistributionSet("firmware-1").Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(message,
-		`put it back as {cancelation: Force, reason: "bricks the modem"}`) {
+		`put it back as {cancellation: Force, reason: "bricks the modem"}`) {
 		t.Errorf("people are told %q", message)
 	}
 	if told := eventsOf(f.World, v1alpha1.ReasonInvalidationIsFinal); told != 1 {
@@ -248,7 +257,7 @@ func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Eventually("it is invalid from its first look", func() string {
-		if c := f.DistributionSet("firmware-2").Status.Conditions; !world.Says(c, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonTombstone) ||
+		if c := f.DistributionSet("firmware-2").Status.Conditions; !world.Says(c, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonPreviouslyInvalidated) ||
 			!world.Says(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
 			return fmt.Sprintf("%+v", c)
 		}
@@ -271,12 +280,13 @@ func eventsOf(w *world.World, reason string) (n int) {
 	return n
 }
 
-// A rollout is stopped while devices are at work, and the stop is reverted. Nobody begins, devices that were asked are asked as before, and a raise still counts.
+// A rollout is stopped while devices are at work, and the stop is reverted. Nobody starts, devices
+// that were asked are asked as before, and a raise still counts.
 func TestRevertOfAStopChangesNothingForDevices(t *testing.T) {
 	t.Parallel()
 	s := atWork(t)
 	of := func(more string) string {
-		return manifest("Rollout", "firmware-1", "update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 1"+more)
+		return manifest("Rollout", "firmware-1", "update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 1"+more)
 	}
 	for _, more := range []string{"", ", state: Stopped"} {
 		if err := apply(s.World, of(more), "apply"); err != nil {
@@ -296,15 +306,15 @@ func TestRevertOfAStopChangesNothingForDevices(t *testing.T) {
 		s.EventuallyTarget(name, "is canceled", newest(v1alpha1.ActionCanceled))
 	}
 	s.EventuallyPolled(s.others, 5, committed.Add(time.Second), s.late...)
-	if began := s.others.BegunAfter(committed.Add(time.Second)); len(began) > 0 {
-		t.Errorf("devices began after the stop: %v", began)
+	if started := s.others.StartedAfter(committed.Add(time.Second)); len(started) > 0 {
+		t.Errorf("devices started after the stop: %v", started)
 	}
 	for _, name := range s.mute {
 		if a := action.Newest(&s.Target(name).Status); a.State != v1alpha1.ActionCanceling {
 			t.Errorf("%s is %s", name, a.State)
 		}
 	}
-	if err := apply(s.World, of(", state: Stopped, stopCancelation: Force"), "apply"); err != nil {
+	if err := apply(s.World, of(", state: Stopped, stopCancellation: Force"), "apply"); err != nil {
 		t.Fatalf("put back and raised: %v", err)
 	}
 	for _, name := range s.mute {
@@ -328,7 +338,7 @@ func TestRevertOfForcedChangesNothingForDevices(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 2, nil)
 	of := func(kind string) string {
-		return manifest("Rollout", "firmware-1", "update: {distributionSet: firmware-1, type: "+kind+"}, settleSeconds: 1, groups: [{name: all}]")
+		return manifest("Rollout", "firmware-1", "update: {distributionSet: firmware-1, type: "+kind+"}, stabilizationSeconds: 1, groups: [{name: all}]")
 	}
 	for _, kind := range []string{"Soft", "Forced"} {
 		if err := apply(w, of(kind), "apply"); err != nil {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -9,7 +12,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A fleet of twelve, two of them at a canary site, takes the whole road: the canaries first, then the others in two groups.
+// A fleet of twelve, two of them at a canary site, takes the whole road: the canaries first, then
+// the others in two groups.
 func TestRolloutGoesFromTheCanariesToTheWholeFleet(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -22,7 +26,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   successThreshold: 100
   groups:
   - {name: canary, targetSelector: {matchLabels: {site: canary}}}
@@ -44,13 +48,13 @@ spec:
 			t.Errorf("target %s is %s with %+v installed", name, target.Status.UpdateStatus, target.Status.Installed)
 		}
 	}
-	began := map[string]int{}
-	for _, e := range devices.Of(devicesim.Began) {
-		began[fmt.Sprint(e.Device)]++
+	started := map[string]int{}
+	for _, e := range devices.Of(devicesim.Started) {
+		started[fmt.Sprint(e.Device)]++
 	}
 	for _, name := range names {
-		if began[name] != 1 {
-			t.Errorf("device %s began %d times, want once", name, began[name])
+		if started[name] != 1 {
+			t.Errorf("device %s started %d times, want once", name, started[name])
 		}
 	}
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -23,7 +26,7 @@ func TestRolloutStartsOnlyWithThePlanThatWasApproved(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 2, approvalRequired: true}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 2, approvalRequired: true}
 `)
 	r := w.EventuallyRollout("firmware-1", "awaits approval", world.InState(v1alpha1.RolloutWaitingForApproval))
 	if !world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonAwaitingApproval) ||
@@ -48,8 +51,8 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 2, a
 		return r.Status.ObservedGeneration == r.Generation && r.Status.State == v1alpha1.RolloutWaitingForApproval
 	})
 	w.EventuallyPolled(devices, 3, time.Now(), names...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices began without approval: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices started without approval: %v", started)
 	}
 	w.CommitRollout("firmware-1", "spec: {approval: {planHash: '"+r.Status.Plan.Hash+"'}}")
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
@@ -75,22 +78,22 @@ func TestPlannedRolloutWaitsForRunning(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, state: Planned}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, state: Planned}
 `)
 	r := w.EventuallyRollout("firmware-1", "is planned", world.InState(v1alpha1.RolloutReady))
 	if r.Status.Plan == nil || r.Status.Plan.Targets != 3 || !world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonPlanned) {
 		t.Errorf("plan is %+v, conditions %+v", r.Status.Plan, r.Status.Conditions)
 	}
 	w.EventuallyPolled(devices, 3, time.Now(), names...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices began what is only planned: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices started what is only planned: %v", started)
 	}
 	w.CommitRollout("firmware-1", "spec: {state: Running}")
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	once(t, devices, names...)
 }
 
-// Nobody begins before startAt, and nobody has to knock for the rollout to start then.
+// Nobody starts before startAt, and nobody has to knock for the rollout to start then.
 func TestRolloutStartsAtItsTime(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -102,7 +105,7 @@ func TestRolloutStartsAtItsTime(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, startAt: "` + at.Format(time.RFC3339) + `"}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, startAt: "` + at.Format(time.RFC3339) + `"}
 `)
 	r := w.EventuallyRollout("firmware-1", "waits for its start", world.InState(v1alpha1.RolloutReady))
 	if r.Status.WaitingFor == nil || r.Status.WaitingFor.Reason != v1alpha1.ReasonWaitingForStart || !r.Status.WaitingFor.Until.Time.Equal(at) {
@@ -112,9 +115,9 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, startAt: "` + at
 	if r.Status.StartedAt.Time.Before(at) {
 		t.Errorf("started at %s, before %s", r.Status.StartedAt, at)
 	}
-	for _, e := range devices.Of(devicesim.Began) {
+	for _, e := range devices.Of(devicesim.Started) {
 		if e.At.Before(at) {
-			t.Errorf("device %s began at %s, before %s", e.Device, e.At, at)
+			t.Errorf("device %s started at %s, before %s", e.Device, e.At, at)
 		}
 	}
 	once(t, devices, names...)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -10,7 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A newer rollout opens while nobody has installed the migration step of the older one: it takes nobody over, and every device goes by the step.
+// A newer rollout opens while nobody has installed the migration step of the older one: it takes
+// nobody over, and every device goes by the step.
 func TestNewerRolloutWaitsForTheMigrationStep(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -23,7 +27,7 @@ func TestNewerRolloutWaitsForTheMigrationStep(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: ` + name + `}
-spec: {update: {distributionSet: ` + name + `}, settleSeconds: 1, groupCount: 1, startAt: "` + startAt + `"}
+spec: {update: {distributionSet: ` + name + `}, stabilizationSeconds: 1, groupCount: 1, startAt: "` + startAt + `"}
 `)
 		w.EventuallyRollout(name, "opens", groupIs(0, v1alpha1.GroupRunning))
 	}

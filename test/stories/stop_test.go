@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -15,7 +18,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// stopped is a fleet whose rollout is stopped half way: busy devices are at it, mute ones have begun and say nothing any more, late ones have not begun.
+// stopped is a fleet whose rollout is stopped half way: busy devices are at it, mute ones have
+// started and say nothing any more, late ones have not started.
 type stopped struct {
 	*world.World
 	busy, mute, late []string
@@ -35,28 +39,28 @@ func atWork(t *testing.T) *stopped {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groupCount: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 1}
 `)
-	w.EventuallyBegan(s.working, s.busy...)
-	w.EventuallyBegan(silent, s.mute...)
+	w.EventuallyStarted(s.working, s.busy...)
+	w.EventuallyStarted(silent, s.mute...)
 	return s
 }
 
-// Whatever begun devices are told, nobody else begins, and the rollout is over.
-func TestStopTellsBegunDevicesWhatItSays(t *testing.T) {
+// Whatever started devices are told, nobody else starts, and the rollout is over.
+func TestStopTellsStartedDevicesWhatItSays(t *testing.T) {
 	t.Parallel()
-	for cancelation, want := range map[v1alpha1.Cancelation]struct {
+	for cancellation, want := range map[v1alpha1.Cancellation]struct {
 		busy, mute v1alpha1.ActionState
 		counts     v1alpha1.Counts
 	}{
-		v1alpha1.CancelationNone:  {v1alpha1.ActionFinished, v1alpha1.ActionRetrieved, v1alpha1.Counts{Targets: 8, Succeeded: 3, InProgress: 2, Canceled: 3}},
-		v1alpha1.CancelationSoft:  {v1alpha1.ActionCanceled, v1alpha1.ActionCanceling, v1alpha1.Counts{Targets: 8, InProgress: 2, Canceled: 6}},
-		v1alpha1.CancelationForce: {v1alpha1.ActionCanceled, v1alpha1.ActionCanceled, v1alpha1.Counts{Targets: 8, Canceled: 8}},
+		v1alpha1.CancellationNone:  {v1alpha1.ActionFinished, v1alpha1.ActionRetrieved, v1alpha1.Counts{Targets: 8, Succeeded: 3, InProgress: 2, Canceled: 3}},
+		v1alpha1.CancellationSoft:  {v1alpha1.ActionCanceled, v1alpha1.ActionCanceling, v1alpha1.Counts{Targets: 8, InProgress: 2, Canceled: 6}},
+		v1alpha1.CancellationForce: {v1alpha1.ActionCanceled, v1alpha1.ActionCanceled, v1alpha1.Counts{Targets: 8, Canceled: 8}},
 	} {
-		t.Run(string(cancelation), func(t *testing.T) {
+		t.Run(string(cancellation), func(t *testing.T) {
 			t.Parallel()
 			s := atWork(t)
-			s.CommitRollout("firmware-1", "spec: {state: Stopped, stopCancelation: "+string(cancelation)+"}")
+			s.CommitRollout("firmware-1", "spec: {state: Stopped, stopCancellation: "+string(cancellation)+"}")
 			committed := time.Now()
 			wake(t, s.away, s.late...)
 			r := s.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
@@ -71,15 +75,16 @@ func TestStopTellsBegunDevicesWhatItSays(t *testing.T) {
 				s.EventuallyTarget(name, "is left as told", newest(want.mute))
 			}
 			s.EventuallyPolled(s.others, 5, committed.Add(time.Second), s.late...)
-			if began := s.others.BegunAfter(committed.Add(time.Second)); len(began) > 0 {
-				t.Errorf("devices began after the stop: %v", began)
+			if started := s.others.StartedAfter(committed.Add(time.Second)); len(started) > 0 {
+				t.Errorf("devices started after the stop: %v", started)
 			}
 			s.EventuallyRollout("firmware-1", fmt.Sprintf("counts %+v", want.counts), func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want.counts })
 		})
 	}
 }
 
-// Two devices do not answer the polite question. Raised to Force after the stop, it is no longer one.
+// Two devices do not answer the polite question. Raised to Force after the stop, it is no longer
+// one.
 func TestStopMayBeRaisedFromSoftToForce(t *testing.T) {
 	t.Parallel()
 	s := atWork(t)
@@ -88,7 +93,7 @@ func TestStopMayBeRaisedFromSoftToForce(t *testing.T) {
 	for _, name := range s.mute {
 		s.EventuallyTarget(name, "is asked", newest(v1alpha1.ActionCanceling))
 	}
-	s.CommitRollout("firmware-1", "spec: {stopCancelation: Force}")
+	s.CommitRollout("firmware-1", "spec: {stopCancellation: Force}")
 	for _, name := range s.mute {
 		got := s.EventuallyTarget(name, "is closed", newest(v1alpha1.ActionCanceled))
 		if action.PendingCancel(&got.Status) == nil || !world.Says(got.Status.Conditions, v1alpha1.ConditionConsistent, metav1.ConditionFalse, v1alpha1.ReasonClosedWhileRunning) {
@@ -102,7 +107,8 @@ func TestStopMayBeRaisedFromSoftToForce(t *testing.T) {
 	}
 }
 
-// Flux deletes and re-creates a rollout over a typo. It goes on where it was: what has begun is taken over, what is done counts, nobody installs twice.
+// Flux deletes and re-creates a rollout over a typo. It goes on where it was: what has started is
+// taken over, what is done counts, nobody installs twice.
 func TestRolloutThatIsDeletedAndReCreatedResumes(t *testing.T) {
 	t.Parallel()
 	for name, startAt := range map[string]string{"without startAt": "", "with startAt": `startAt: "2026-01-01T00:00:00Z"`} {
@@ -119,7 +125,7 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   successThreshold: 100
   ` + startAt + `
   groups:
@@ -127,7 +133,7 @@ spec:
   - {name: later}
 `
 			w.Apply(manifest)
-			w.EventuallyBegan(slow, busy...)
+			w.EventuallyStarted(slow, busy...)
 			for _, name := range done {
 				w.EventuallyTarget(name, "is done", inSync("firmware-1"))
 			}
@@ -156,11 +162,12 @@ spec:
 	}
 }
 
-// A removed manifest that says Soft asks begun devices to cancel, waits for none of them, and leaves nothing behind.
+// A removed manifest that says Soft asks started devices to cancel, waits for none of them, and
+// leaves nothing behind.
 func TestRolloutThatIsDeletedWithSoftAsksToCancel(t *testing.T) {
 	t.Parallel()
 	s := atWork(t)
-	s.CommitRollout("firmware-1", "spec: {deletionCancelation: Soft}")
+	s.CommitRollout("firmware-1", "spec: {deletionCancellation: Soft}")
 	s.Kubectl("delete", "grollout", "firmware-1", "--wait=true")
 	if err := s.Client.Get(t.Context(), types.NamespacedName{Namespace: s.Namespace, Name: "firmware-1"}, &v1alpha1.Rollout{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the rollout is still there: %v", err)
@@ -177,7 +184,7 @@ func TestRolloutThatIsDeletedWithSoftAsksToCancel(t *testing.T) {
 	gone := time.Now()
 	wake(t, s.away, s.late...)
 	s.EventuallyPolled(s.others, 3, gone, s.late...)
-	if began := s.others.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices began what nobody wants any more: %v", began)
+	if started := s.others.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices started what nobody wants any more: %v", started)
 	}
 }

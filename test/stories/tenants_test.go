@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -17,11 +20,12 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// manyInvalidations is how many sets one tenant invalidates while another one stops a single update.
+// manyInvalidations is how many sets one tenant invalidates while another one stops a single
+// update.
 const manyInvalidations = 400
 
-// One tenant invalidates hundreds of sets at once. The stop of another tenant is carried out on its device as if it were alone, and the record of the first is
-// written in batches.
+// One tenant invalidates hundreds of sets at once. The stop of another tenant is carried out on its
+// device as if it were alone, and the record of the first is written in batches.
 func TestManyInvalidationsOfOneTenantDelayNoOther(t *testing.T) {
 	busy, quiet := world.New(t), world.New(t)
 	quiet.Set("firmware-1", "1.0")
@@ -31,9 +35,9 @@ func TestManyInvalidationsOfOneTenantDelayNoOther(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0}
 `)
-	quiet.EventuallyBegan(devices, names...)
+	quiet.EventuallyStarted(devices, names...)
 	each := func(do func(name string) error) {
 		t.Helper()
 		var work errgroup.Group
@@ -64,18 +68,18 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0}
 		return n
 	}
 
-	began := time.Now()
+	started := time.Now()
 	flood := make(chan struct{})
 	go func() {
 		defer close(flood)
 		each(func(name string) error {
 			set := &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Namespace: busy.Namespace, Name: name}}
-			return busy.Client.Patch(t.Context(), set, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"invalidation":{"cancelation":"None","reason":"withdrawn"}}}`)))
+			return busy.Client.Patch(t.Context(), set, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"invalidation":{"cancellation":"None","reason":"withdrawn"}}}`)))
 		})
 	}()
 	time.Sleep(200 * time.Millisecond)
 	stopped := time.Now()
-	quiet.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: {cancelation: Force}}")
+	quiet.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: {cancellation: Force}}")
 	quiet.EventuallyTarget(names[0], "is canceled", func(target *v1alpha1.Target) bool { return action.Open(&target.Status) == nil })
 	took := time.Since(stopped)
 	left := unrecorded()
@@ -86,7 +90,7 @@ spec: {update: {distributionSet: firmware-1}, settleSeconds: 0}
 		}
 		return ""
 	})
-	all := time.Since(began)
+	all := time.Since(started)
 	writes := 0
 	for _, w := range written.In(world.SystemNamespace) {
 		if strings.Contains(w.String(), "goshawk-invalidated-"+busy.Namespace+"-") {

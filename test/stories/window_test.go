@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -23,8 +26,10 @@ func scheduleOf(opens time.Time) string {
 	return fmt.Sprintf("%d %d * * *", opens.UTC().Minute(), opens.UTC().Hour())
 }
 
-// Before its window opens nobody is given anything, whether by a rollout, an auto-assignment or an assignment of its own, and each of them says when that will be.
-// The minute comes: who polls begins, and the window itself costs no write, neither to those who do not poll nor to the rollout that waits for them.
+// Before its window opens nobody is given anything, whether by a rollout, an auto-assignment or an
+// assignment of its own, and each of them says when that will be. The minute comes: who polls
+// starts, and the window itself costs no write, neither to those who do not poll nor to the rollout
+// that waits for them.
 func TestWindowWithholdsUntilItOpensAndOpensWithoutAWrite(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -45,7 +50,7 @@ metadata: {name: ` + name + `}
 spec:
   update: {distributionSet: firmware-1, maintenanceWindow: ` + night + `, startDeadlineSeconds: 86400}
   targetSelector: {matchLabels: {by: ` + by + `}}
-  settleSeconds: 0
+  stabilizationSeconds: 0
   startAt: "2026-01-01T00:00:00Z"
 `)
 	}
@@ -58,7 +63,7 @@ spec: {update: {distributionSet: firmware-1, maintenanceWindow: ` + night + `}, 
 	commitTo(w, assigned[0], "spec: {assignment: {distributionSet: firmware-1, maintenanceWindow: "+night+"}}")
 	for _, name := range []string{"silent", "loud"} {
 		r := w.EventuallyRollout(name, "waits for its window", groupIs(0, v1alpha1.GroupRunning))
-		if waits := r.Status.WaitingFor; waits == nil || !strings.Contains(waits.Message, "devices begin only in the maintenance window") || waits.Until == nil || !waits.Until.Time.Equal(opens) {
+		if waits := r.Status.WaitingFor; waits == nil || !strings.Contains(waits.Message, "devices start only in the maintenance window") || waits.Until == nil || !waits.Until.Time.Equal(opens) {
 			t.Errorf("%s waits for %+v, want until %s", name, waits, opens)
 		}
 	}
@@ -71,17 +76,17 @@ spec: {update: {distributionSet: firmware-1, maintenanceWindow: ` + night + `}, 
 	wrote := quiet(w)
 	before := versions(w, "silent", away)
 	time.Sleep(time.Until(opens.Add(-2 * time.Second)))
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices began before the window opened: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices started before the window opened: %v", started)
 	}
 	if n := len(written.In(w.Namespace)); n != wrote {
 		t.Errorf("there were writes while everybody waited: %v", written.In(w.Namespace)[wrote:])
 	}
 
-	w.EventuallyBegan(devices, together(rolled, matched, assigned)...)
-	for _, e := range devices.Of(devicesim.Began) {
+	w.EventuallyStarted(devices, together(rolled, matched, assigned)...)
+	for _, e := range devices.Of(devicesim.Started) {
 		if e.At.Before(opens) {
-			t.Errorf("device %s began at %s, before %s", e.Device, e.At, opens)
+			t.Errorf("device %s started at %s, before %s", e.Device, e.At, opens)
 		}
 	}
 	w.EventuallyRollout("loud", "finishes", world.InState(v1alpha1.RolloutFinished))
@@ -114,8 +119,9 @@ func versions(w *world.World, rollout string, targets []string) string {
 	return strings.Join(out, ", ")
 }
 
-// A window is open, and closes while a device is at work. That one finishes; who comes after it closed is given nothing, and the rollout says when it may.
-func TestWhoHasBegunFinishesOutsideTheWindow(t *testing.T) {
+// A window is open, and closes while a device is at work. That one finishes; who comes after it
+// closed is given nothing, and the rollout says when it may.
+func TestWhoHasStartedFinishesOutsideTheWindow(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -130,10 +136,10 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1, maintenanceWindow: ` + window(opened, closes.Sub(opened)) + `}
-  settleSeconds: 0
+  stabilizationSeconds: 0
   groupCount: 1
 `)
-	w.EventuallyBegan(working, busy...)
+	w.EventuallyStarted(working, busy...)
 	time.Sleep(time.Until(closes.Add(time.Second)))
 	closed := time.Now()
 	wake(t, fleet, late...)
@@ -147,8 +153,8 @@ spec:
 		t.Errorf("it waits for %+v, want until the same minute tomorrow, %s", waits, opened.Add(24*time.Hour))
 	}
 	w.EventuallyPolled(devices, 3, time.Now(), late...)
-	if began := devices.Of(devicesim.Began); len(began) > 0 {
-		t.Errorf("devices began after the window closed: %v", began)
+	if started := devices.Of(devicesim.Started); len(started) > 0 {
+		t.Errorf("devices started after the window closed: %v", started)
 	}
 	once(t, working, busy...)
 }

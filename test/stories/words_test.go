@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package stories
 
 import (
@@ -30,13 +33,13 @@ func wake(t testing.TB, fleet *devicesim.Fleet, names ...string) {
 	}
 }
 
-// once: each device has begun exactly once.
+// once: each device has started exactly once.
 func once(t testing.TB, devices *devicesim.Recorder, names ...string) {
 	t.Helper()
-	began := world.Beginnings(devices)
+	started := world.Starts(devices)
 	for _, name := range names {
-		if began[name] != 1 {
-			t.Errorf("device %s began %d times, want once", name, began[name])
+		if started[name] != 1 {
+			t.Errorf("device %s started %d times, want once", name, started[name])
 		}
 	}
 }
@@ -48,7 +51,7 @@ func inSync(set string) func(*v1alpha1.Target) bool {
 	}
 }
 
-// newest tells whether the newest action of a target is in one of these states.
+// newest reports whether the newest action of a target is in one of these states.
 func newest(states ...v1alpha1.ActionState) func(*v1alpha1.Target) bool {
 	return func(t *v1alpha1.Target) bool {
 		a := action.Newest(&t.Status)
@@ -56,7 +59,7 @@ func newest(states ...v1alpha1.ActionState) func(*v1alpha1.Target) bool {
 	}
 }
 
-// groupIs tells whether a group is in one of these states.
+// groupIs reports whether a group is in one of these states.
 func groupIs(i int, states ...v1alpha1.GroupState) func(*v1alpha1.Rollout) bool {
 	return func(r *v1alpha1.Rollout) bool {
 		return i < len(r.Status.Groups) && slices.Contains(states, r.Status.Groups[i].State)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package swupdate
 
 import (
@@ -12,7 +15,8 @@ import (
 	"time"
 )
 
-// requireSwupdate skips the test where there is no swupdate, except where GOSHAWK_REQUIRE_SWUPDATE says that there has to be one.
+// requireSwupdate skips the test where there is no swupdate, except where GOSHAWK_REQUIRE_SWUPDATE
+// says that there has to be one.
 func requireSwupdate(t testing.TB) {
 	t.Helper()
 	for _, program := range []string{"swupdate", "swupdate-ipc", "cpio", "openssl"} {
@@ -27,8 +31,9 @@ func requireSwupdate(t testing.TB) {
 	}
 }
 
-// maxStarts is how often a device may start before it counts as broken. Now and then Debian's swupdate dies of a broken pipe between its own processes while it
-// installs. On a real device its supervisor starts it again, and so it is here; the door has to cope with both.
+// maxStarts is how often a device may start before it counts as broken. Now and then Debian's
+// swupdate dies of a broken pipe between its own processes while it installs. On a real device its
+// supervisor starts it again, and so it is here; the device API has to cope with both.
 const maxStarts = 5
 
 // device is one running swupdate.
@@ -44,8 +49,8 @@ type device struct {
 	stopped bool
 }
 
-// pairing is how a device gets to its door.
-type pairing struct{ door, tenant, id, token, certificate string }
+// pairing is how a device gets to its device API.
+type pairing struct{ deviceAPI, tenant, id, token, certificate string }
 
 // start runs swupdate until the test ends. More arguments are for suricatta, swupdate's client.
 func start(t testing.TB, p pairing, suricatta string) *device {
@@ -62,7 +67,7 @@ func start(t testing.TB, p pairing, suricatta string) *device {
 	}
 	d := &device{t: t, folder: folder, log: log, ended: make(chan struct{}), args: []string{
 		"-v", "-k", p.certificate, "-H", "demo:1.0", "-f", filepath.Join(folder, "swupdate.cfg"),
-		"-u", fmt.Sprintf("-t %s -u %s -i %s -p 1 -k %s %s", p.tenant, p.door, p.id, p.token, suricatta)}}
+		"-u", fmt.Sprintf("-t %s -u %s -i %s -p 1 -k %s %s", p.tenant, p.deviceAPI, p.id, p.token, suricatta)}}
 	go d.live()
 	t.Cleanup(func() {
 		d.stop()

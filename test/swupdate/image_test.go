@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package swupdate
 
 import (
@@ -59,7 +62,8 @@ func (s signer) build(t testing.TB, version, path, text string, exitCode int) im
 	return image{fileName: "image-" + version + ".swu", content: content}
 }
 
-// serve puts the image where devices can download it, and answers the artifact as a SoftwareModule names it.
+// serve puts the image where devices can download it, and answers the artifact as a SoftwareModule
+// names it.
 func (i image) serve(t testing.TB) (artifact string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -78,7 +82,8 @@ func (i image) serve(t testing.TB) (artifact string) {
 		i.fileName, len(i.content), hex.EncodeToString(sum256[:]), hex.EncodeToString(sum1[:]), server.URL, i.fileName)
 }
 
-// trickle sends the image so slowly that it takes minutes. It does not stop altogether: swupdate looks around only when something arrives.
+// trickle sends the image so slowly that it takes minutes. It does not stop altogether: swupdate
+// looks around only when something arrives.
 func (i image) trickle(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(i.content)))
 	for at := range i.content {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package swupdate
 
 import (
@@ -18,7 +21,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// An image goes from a commit to a device: it is installed, waits for its confirmation, and only then counts.
+// An image goes from a commit to a device: it is installed, waits for its confirmation, and only
+// then counts.
 func TestSwupdateInstallsAndConfirms(t *testing.T) {
 	for name, confirm := range map[string]func(s *story, id int32){
 		"by a word to the running device": func(s *story, id int32) { s.device.confirm(id) },
@@ -29,7 +33,7 @@ func TestSwupdateInstallsAndConfirms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := begin(t)
+			s := newStory(t)
 			s.commit("firmware", s.signer.build(t, "1.0", s.installed(), "firmware 1.0", 0))
 			s.start()
 			s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
@@ -64,16 +68,18 @@ func TestSwupdateInstallsAndConfirms(t *testing.T) {
 	}
 }
 
-// The script in the image fails. The device says so at once, and nobody knows any more what runs on it.
+// The script in the image fails. The device says so at once, and nobody knows any more what runs on
+// it.
 func TestSwupdateFails(t *testing.T) {
 	t.Parallel()
-	s := begin(t)
+	s := newStory(t)
 	s.commit("firmware", s.signer.build(t, "1.1", s.installed(), "firmware 1.1", 1))
 	s.start()
 	r := s.EventuallyRollout("firmware", "has one failure", func(r *v1alpha1.Rollout) bool {
 		return r.Status.Targets != nil && r.Status.Targets.Failed == 1 && len(r.Status.Failures) == 1
 	})
-	// The image's own script gives the cause, in one of the log lines before the result; swupdate closes with the same words whatever failed.
+	// The image's own script gives the cause, in one of the log lines before the result; swupdate
+	// closes with the same words whatever failed.
 	if f := r.Status.Failures[0]; f.Count != 1 || !slices.Equal(f.Examples, []string{s.name}) || f.StatusCode != "" || !strings.Contains(f.Message, "<path> postinst command returned <n>") {
 		t.Errorf("the table of failures has %+v, want one failure of %s, with the line of the log about the script", f, s.name)
 	}
@@ -94,10 +100,11 @@ func TestSwupdateFails(t *testing.T) {
 	s.wantAll(http.StatusOK)
 }
 
-// The rollout is stopped when the device has only looked at its update. It is asked to cancel, and does.
+// The rollout is stopped when the device has only looked at its update. It is asked to cancel, and
+// does.
 func TestSwupdateCancels(t *testing.T) {
 	t.Parallel()
-	s := begin(t)
+	s := newStory(t)
 	s.commit("firmware", s.signer.build(t, "1.2", s.installed(), "firmware 1.2", 0))
 	looked, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -117,7 +124,7 @@ func TestSwupdateCancels(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the device has not fetched its deployment")
 	}
-	s.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {state: Stopped, stopCancelation: Soft}")
+	s.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {state: Stopped, stopCancellation: Soft}")
 	s.Eventually("the device to be asked to cancel", func() string {
 		if a := s.action(); a.State != v1alpha1.ActionCanceling {
 			return "the action is " + string(a.State)
@@ -145,7 +152,7 @@ func TestSwupdateCancels(t *testing.T) {
 // The rollout is stopped while the device downloads: it hangs up, and says that it has canceled.
 func TestSwupdateCancelsItsDownload(t *testing.T) {
 	t.Parallel()
-	s := begin(t)
+	s := newStory(t)
 	i := s.signer.build(t, "1.6", s.installed(), "firmware 1.6", 0)
 	i.trickles = make(chan struct{}, 1)
 	s.commit("firmware", i)
@@ -155,7 +162,7 @@ func TestSwupdateCancelsItsDownload(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the device does not download")
 	}
-	s.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {state: Stopped, stopCancelation: Soft}")
+	s.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {state: Stopped, stopCancellation: Soft}")
 	s.EventuallyRollout("firmware", "is stopped and its device has canceled", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutStopped && r.Status.Targets != nil && r.Status.Targets.Canceled == 1
 	})
@@ -170,16 +177,17 @@ func TestSwupdateCancelsItsDownload(t *testing.T) {
 	s.wantNoSkip()
 }
 
-// The set is invalidated by force when the device has it installed and waits for its confirmation. The device says that it has canceled, and still has the
-// new files: nobody may believe that it is as it was. Then the next version mends it.
+// The set is invalidated by force when the device has it installed and waits for its confirmation.
+// The device says that it has canceled, and still has the new files: nobody may believe that it is
+// as it was. Then the next version fixes it.
 func TestSwupdateIsInvalidatedAndMended(t *testing.T) {
 	t.Parallel()
-	s := begin(t)
+	s := newStory(t)
 	s.commit("firmware", s.signer.build(t, "1.4", s.installed(), "firmware 1.4", 0))
 	s.start()
 	s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
 	bad := s.action()
-	s.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {invalidation: {cancelation: Force, reason: bricks the modem}}")
+	s.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {invalidation: {cancellation: Force, reason: bricks the modem}}")
 	s.EventuallyRollout("firmware", "is stopped", world.InState(v1alpha1.RolloutStopped))
 	s.Eventually("the device to answer the cancel", func() string {
 		if a := s.action(); a.Cancel == nil || a.Cancel.Answer != v1alpha1.AnswerAccepted {
@@ -196,7 +204,7 @@ func TestSwupdateIsInvalidatedAndMended(t *testing.T) {
 	s.wantNothingOffered()
 
 	installedBefore := len(s.wire.find(http.MethodPost, "/feedback"))
-	s.commit("mended", s.signer.build(t, "1.5", s.installed(), "firmware 1.5", 0))
+	s.commit("fixed", s.signer.build(t, "1.5", s.installed(), "firmware 1.5", 0))
 	s.Eventually("the next image to be installed", func() string {
 		for _, e := range s.wire.find(http.MethodPost, "/feedback")[installedBefore:] {
 			if strings.Contains(e.asked, "All Chunks Installed.") {
@@ -210,10 +218,10 @@ func TestSwupdateIsInvalidatedAndMended(t *testing.T) {
 		t.Fatalf("both actions are %d", bad.ID)
 	}
 	s.device.confirm(good.ID)
-	s.EventuallyRollout("mended", "finishes", world.InState(v1alpha1.RolloutFinished))
+	s.EventuallyRollout("fixed", "finishes", world.InState(v1alpha1.RolloutFinished))
 	target := s.Target(s.name)
-	if i := target.Status.Installed; isInDoubt(target) || i == nil || i.DistributionSet != "mended" || target.Status.UpdateStatus != v1alpha1.UpdateStatusInSync {
-		t.Errorf("in doubt: %t, %s, installed: %+v; want a device in sync with mended", isInDoubt(target), target.Status.UpdateStatus, i)
+	if i := target.Status.Installed; isInDoubt(target) || i == nil || i.DistributionSet != "fixed" || target.Status.UpdateStatus != v1alpha1.UpdateStatusInSync {
+		t.Errorf("in doubt: %t, %s, installed: %+v; want a device in sync with fixed", isInDoubt(target), target.Status.UpdateStatus, i)
 	}
 	if content, err := os.ReadFile(s.installed()); err != nil || string(content) != "firmware 1.5" {
 		t.Errorf("the device has %q (%v)", content, err)
@@ -226,8 +234,9 @@ func isInDoubt(t *v1alpha1.Target) bool {
 	return meta.IsStatusConditionFalse(t.Status.Conditions, v1alpha1.ConditionConsistent)
 }
 
-// Images lie on another host. By default swupdate sends that host its token, by which the host could act as the device; with the option that docs/devices.md
-// names it does not, and the host needs none.
+// Images lie on another host. By default swupdate sends that host its token, by which the host
+// could act as the device; with the option that docs/devices.md names it does not, and the host
+// needs none.
 func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
 	for name, tt := range map[string]struct {
 		option string
@@ -238,7 +247,7 @@ func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := begin(t)
+			s := newStory(t)
 			var mu sync.Mutex
 			var sent []string
 			i := s.signer.build(t, "1.4", s.installed(), "firmware 1.4", 0)
@@ -268,7 +277,7 @@ func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
 // A device with a wrong token gets 401 and nothing else, and leaves no trace.
 func TestSwupdateWithAWrongToken(t *testing.T) {
 	t.Parallel()
-	s := begin(t)
+	s := newStory(t)
 	s.commit("firmware", s.signer.build(t, "1.3", s.installed(), "firmware 1.3", 0))
 	s.pairing.token = "guessed"
 	s.start()
@@ -297,20 +306,21 @@ type story struct {
 	device  *device
 }
 
-func begin(t *testing.T) *story {
+func newStory(t *testing.T) *story {
 	t.Helper()
 	requireSwupdate(t)
 	s := &story{World: world.New(t), signer: newSigner(t), folder: t.TempDir()}
-	s.wire = newWire(t, s.Door)
+	s.wire = newWire(t, s.DeviceAPI)
 	s.name = s.Targets("gateway", 1, nil)[0]
-	s.pairing = pairing{door: s.wire.url, tenant: s.Namespace, id: s.name, token: world.Token, certificate: s.signer.certificate()}
+	s.pairing = pairing{deviceAPI: s.wire.url, tenant: s.Namespace, id: s.name, token: world.Token, certificate: s.signer.certificate()}
 	return s
 }
 
 // installed is the file that the images of this story install.
 func (s *story) installed() string { return filepath.Join(s.folder, "root", "app.bin") }
 
-// commit brings an image to the device by module, set and rollout of this name, which is running when this returns. The time orders it among the others.
+// commit brings an image to the device by module, set and rollout of this name, which is running
+// when this returns. The time orders it among the others.
 func (s *story) commit(name string, i image) {
 	s.T.Helper()
 	s.Apply(fmt.Sprintf(`
@@ -327,7 +337,7 @@ spec: {name: gateway, version: %[1]s, type: full-image, modules: [{name: %[1]s}]
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: %[1]s}
-spec: {update: {distributionSet: %[1]s}, groupCount: 1, settleSeconds: 1, startAt: %[3]q}
+spec: {update: {distributionSet: %[1]s}, groupCount: 1, stabilizationSeconds: 1, startAt: %[3]q}
 `, name, i.serve(s.T), time.Now().UTC().Format(time.RFC3339)))
 	s.EventuallyRollout(name, "runs", world.InState(v1alpha1.RolloutRunning))
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package swupdate
 
 import (
@@ -26,7 +29,7 @@ func (e exchange) String() string {
 	return fmt.Sprintf("%s %s %s -> %d %s", e.method, e.path, e.asked, e.status, e.answered)
 }
 
-// wire stands between a device and the door, and remembers what went over it.
+// wire stands between a device and the device API, and remembers what went over it.
 type wire struct {
 	url string
 
@@ -35,10 +38,11 @@ type wire struct {
 	hold      func(exchange)
 }
 
-// newWire lays a wire to a door. The device asks the wire's host, so the links that the door gives lead over the wire, too.
-func newWire(t testing.TB, door string) *wire {
+// newWire lays a wire to a device API. The device asks the wire's host, so the links that the
+// device API gives lead over the wire, too.
+func newWire(t testing.TB, deviceAPI string) *wire {
 	t.Helper()
-	to, err := url.Parse(door)
+	to, err := url.Parse(deviceAPI)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +79,8 @@ func newWire(t testing.TB, door string) *wire {
 	return w
 }
 
-// finalAnswer leaves out what comes before it: swupdate sends Expect: 100-continue, and the door says 100 first.
+// finalAnswer leaves out what comes before it: swupdate sends Expect: 100-continue, and the device
+// API says 100 first.
 type finalAnswer struct{ *httptest.ResponseRecorder }
 
 func (a finalAnswer) WriteHeader(status int) {

@@ -1,5 +1,8 @@
-// Package tenants runs Goshawk with exactly the rights of config/namespaced, or with fewer, on a real API server: controllers and device API as two processes
-// with an account each.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tenants runs Goshawk with exactly the rights of config/namespaced, or with fewer, on a
+// real API server: controllers and device API as two processes with an account each.
 package tenants
 
 import (
@@ -26,7 +29,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -41,7 +44,8 @@ var overlay struct {
 	err error
 }
 
-// applyOverlay applies config/namespaced as it is shipped; its namespaces exist before, as they do in a cluster.
+// applyOverlay applies config/namespaced as it is shipped; its namespaces exist before, as they do
+// in a cluster.
 func applyOverlay(t *testing.T) client.Client {
 	t.Helper()
 	_, c := cluster.Start(t)
@@ -120,14 +124,14 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // goshawk is one process.
 type goshawk struct {
-	t      *testing.T
-	door   string
-	health string
+	t         *testing.T
+	deviceAPI string
+	health    string
 	*refusals
 }
 
 // start runs a process in the name of one of Goshawk's accounts until the test ends.
-func start(t *testing.T, account string, o process.Options) *goshawk {
+func start(t *testing.T, account string, o manager.Options) *goshawk {
 	t.Helper()
 	config, _ := cluster.Start(t)
 	config.Impersonate = rest.ImpersonationConfig{
@@ -136,19 +140,19 @@ func start(t *testing.T, account string, o process.Options) *goshawk {
 	}
 	g := &goshawk{t: t, health: freeAddress(t), refusals: &refusals{paths: map[string]int{}}}
 	config.Wrap(g.wrap)
-	if o.Door {
+	if o.DeviceAPI {
 		var err error
-		if o.DoorListener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		if o.DeviceAPIListener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			t.Fatal(err)
 		}
-		g.door = "http://" + o.DoorListener.Addr().String()
+		g.deviceAPI = "http://" + o.DeviceAPIListener.Addr().String()
 		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second}
-		o.DoorOptions.DeviceRate = ddi.Rate{PerSecond: 1000, Burst: 1000}
+		o.DeviceAPIOptions.DeviceRate = ddi.Rate{PerSecond: 1000, Burst: 1000}
 	}
 	o.Namespace, o.MetricsAddress, o.HealthAddress, o.WritesInFlight = world.SystemNamespace, "0", g.health, 8
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- process.Run(ctx, config, o) }()
+	go func() { ended <- manager.Run(ctx, config, o) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -171,7 +175,7 @@ func freeAddress(t *testing.T) string {
 // in is the world of one namespace, its devices served by a process.
 func (g *goshawk) in(namespace string) *world.World {
 	_, c := cluster.Start(g.t)
-	return &world.World{T: g.t, Client: c, Namespace: namespace, Door: g.door}
+	return &world.World{T: g.t, Client: c, Namespace: namespace, DeviceAPI: g.deviceAPI}
 }
 
 // answer of the device API or of a probe.
@@ -191,22 +195,22 @@ func get(t *testing.T, url string) answer {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "TargetToken "+world.Token)
-	began := time.Now()
+	started := time.Now()
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return answer{took: time.Since(began)}
+		return answer{took: time.Since(started)}
 	}
 	defer response.Body.Close()
 	body, _ := io.ReadAll(response.Body)
 	var problem struct{ ErrorCode string }
 	_ = json.Unmarshal(body, &problem)
-	return answer{response.StatusCode, response.Header.Get("Retry-After"), problem.ErrorCode, time.Since(began)}
+	return answer{response.StatusCode, response.Header.Get("Retry-After"), problem.ErrorCode, time.Since(started)}
 }
 
 // poll asks the device API once, as the device would.
 func (g *goshawk) poll(namespace, device string) answer {
 	g.t.Helper()
-	return get(g.t, g.door+"/"+namespace+"/controller/v1/"+device)
+	return get(g.t, g.deviceAPI+"/"+namespace+"/controller/v1/"+device)
 }
 
 func (g *goshawk) ready() int {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package tenants
 
 import (
@@ -12,7 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -21,7 +24,7 @@ const rollout = `
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 0, groupCount: 2, successThreshold: 100}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCount: 2, successThreshold: 100}
 `
 
 // fleet brings a set, targets and a rollout into a namespace.
@@ -33,8 +36,9 @@ func fleet(w *world.World) []string {
 	return names
 }
 
-// The two accounts have the rights of the overlay, and no others. Whole rollouts run in the two namespaces, an invalidation is recorded in Goshawk's own, and
-// nothing that is asked of the API server is refused. A third namespace is left alone, and its devices are told so.
+// The two accounts have the rights of the overlay, and no others. Whole rollouts run in the two
+// namespaces, an invalidation is recorded in Goshawk's own, and nothing that is asked of the API
+// server is refused. A third namespace is left alone, and its devices are told so.
 func TestOverlayIsEnoughForWholeRolloutsAndForNothingElse(t *testing.T) {
 	c := applyOverlay(t)
 	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-c"}}); err != nil {
@@ -44,8 +48,8 @@ func TestOverlayIsEnoughForWholeRolloutsAndForNothingElse(t *testing.T) {
 	if flag := "--watch-namespaces=" + strings.Join(watched, ","); !strings.Contains(fileOf(t, "config", "namespaced", "kustomization.yaml"), flag) {
 		t.Errorf("the overlay does not give %s", flag)
 	}
-	devices := start(t, "goshawk-door", process.Options{Door: true, WatchNamespaces: watched})
-	controllers := start(t, "goshawk-manager", process.Options{Controllers: true, LeaderElect: true, WatchNamespaces: watched})
+	devices := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: watched})
+	controllers := start(t, "goshawk-manager", manager.Options{Controllers: true, LeaderElect: true, WatchNamespaces: watched})
 	for _, namespace := range watched {
 		w := devices.in(namespace)
 		w.Devices(devicesim.Obedient, fleet(w)...)
@@ -59,7 +63,7 @@ func TestOverlayIsEnoughForWholeRolloutsAndForNothingElse(t *testing.T) {
 		if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 4, Succeeded: 4}) {
 			t.Errorf("counts in %s are %+v", namespace, got)
 		}
-		w.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":{"cancelation":"Soft"}}}`)
+		w.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":{"cancellation":"Soft"}}}`)
 		w.Eventually("the invalidation in "+namespace, func() string {
 			if s := w.DistributionSet("firmware-1"); !world.Says(s.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonInvalidatedBySpec) {
 				return "it is not recorded"
@@ -75,7 +79,7 @@ func TestOverlayIsEnoughForWholeRolloutsAndForNothingElse(t *testing.T) {
 			t.Errorf("the %s were refused %v", name, forbidden)
 		}
 	}
-	if a := devices.poll("fleet-c", stranger); a.status != http.StatusNotFound || a.code != "goshawk.door.tenantNotServed" {
+	if a := devices.poll("fleet-c", stranger); a.status != http.StatusNotFound || a.code != "goshawk.ddi.tenantNotServed" {
 		t.Errorf("a device of a namespace that is not watched gets %+v", a)
 	}
 	if r := elsewhere.Rollout("firmware-1"); r.Status.State != "" || len(r.Finalizers) > 0 {
@@ -83,17 +87,18 @@ func TestOverlayIsEnoughForWholeRolloutsAndForNothingElse(t *testing.T) {
 	}
 }
 
-// In each of these namespaces something is missing. Its devices are asked to come again, at once and not after a time out, and those of the whole namespace are
-// served all the time. When the right is there, the devices are served, by the same process.
+// In each of these namespaces something is missing. Its devices are asked to come again, at once
+// and not after a time out, and those of the whole namespace are served all the time. When the
+// right is there, the devices are served, by the same process.
 func TestMissingRightsStopOneNamespaceUntilTheyAreGranted(t *testing.T) {
 	c := applyOverlay(t)
 	whole, noTokens, noKinds, nothing := cluster.Namespace(t), cluster.Namespace(t), cluster.Namespace(t), cluster.Namespace(t)
 	late := "late-" + whole
-	bind(t, c, whole, "goshawk-door", "goshawk-door")
-	bind(t, c, whole, "goshawk-door", "goshawk-door-tokens")
-	bind(t, c, noTokens, "goshawk-door", "goshawk-door")
-	bind(t, c, noKinds, "goshawk-door", "goshawk-door-tokens")
-	g := start(t, "goshawk-door", process.Options{Door: true, WatchNamespaces: []string{whole, noTokens, noKinds, nothing, late}})
+	bind(t, c, whole, "goshawk-device-api", "goshawk-device-api")
+	bind(t, c, whole, "goshawk-device-api", "goshawk-device-api-tokens")
+	bind(t, c, noTokens, "goshawk-device-api", "goshawk-device-api")
+	bind(t, c, noKinds, "goshawk-device-api", "goshawk-device-api-tokens")
+	g := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: []string{whole, noTokens, noKinds, nothing, late}})
 	for _, namespace := range []string{whole, noTokens, noKinds, nothing} {
 		g.in(namespace).Targets("device", 1, nil)
 	}
@@ -117,22 +122,23 @@ func TestMissingRightsStopOneNamespaceUntilTheyAreGranted(t *testing.T) {
 	}
 	g.in(late).Targets("device", 1, nil)
 	for _, namespace := range []string{noKinds, nothing, late} {
-		bind(t, c, namespace, "goshawk-door", "goshawk-door")
+		bind(t, c, namespace, "goshawk-device-api", "goshawk-device-api")
 	}
 	for _, namespace := range []string{noTokens, nothing, late} {
-		bind(t, c, namespace, "goshawk-door", "goshawk-door-tokens")
+		bind(t, c, namespace, "goshawk-device-api", "goshawk-device-api-tokens")
 	}
 	for _, namespace := range []string{noTokens, noKinds, nothing, late} {
 		eventually(t, "the device whose rights were granted", served(namespace))
 	}
 }
 
-// Without any right nothing is ready: not in all namespaces, and not in one. The process lives, and devices are asked to come again.
+// Without any right nothing is ready: not in all namespaces, and not in one. The process lives, and
+// devices are asked to come again.
 func TestNothingIsReadyWithoutRights(t *testing.T) {
 	applyOverlay(t)
 	for name, namespaces := range map[string][]string{"all namespaces": nil, "one namespace": {cluster.Namespace(t)}} {
 		t.Run(name, func(t *testing.T) {
-			g := start(t, "goshawk-door", process.Options{Door: true, WatchNamespaces: namespaces})
+			g := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: namespaces})
 			eventually(t, "life", func() string { return is("/healthz", get(t, "http://"+g.health+"/healthz").status, http.StatusOK) })
 			time.Sleep(2 * time.Second)
 			if code := g.ready(); code != http.StatusInternalServerError {
@@ -149,15 +155,16 @@ func TestNothingIsReadyWithoutRights(t *testing.T) {
 	}
 }
 
-// The right for Secrets is taken away while devices are served. Tokens that may have changed since are trusted no more, and again when the right is back.
+// The right for Secrets is taken away while devices are served. Tokens that may have changed since
+// are trusted no more, and again when the right is back.
 func TestRightsRevokedWhileRunning(t *testing.T) {
 	c := applyOverlay(t)
 	namespace, other := cluster.Namespace(t), cluster.Namespace(t)
 	for _, n := range []string{namespace, other} {
-		bind(t, c, n, "goshawk-door", "goshawk-door")
-		bind(t, c, n, "goshawk-door", "goshawk-door-tokens")
+		bind(t, c, n, "goshawk-device-api", "goshawk-device-api")
+		bind(t, c, n, "goshawk-device-api", "goshawk-device-api-tokens")
 	}
-	g := start(t, "goshawk-door", process.Options{Door: true, WatchNamespaces: []string{namespace, other}})
+	g := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: []string{namespace, other}})
 	answers := func(namespace string, status int) func() string {
 		return func() string { return is("the answer in "+namespace, g.poll(namespace, "device-000").status, status) }
 	}
@@ -165,7 +172,7 @@ func TestRightsRevokedWhileRunning(t *testing.T) {
 		g.in(n).Targets("device", 1, nil)
 		eventually(t, "the device", answers(n, http.StatusOK))
 	}
-	revoked := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "goshawk-door-tokens"}}
+	revoked := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "goshawk-device-api-tokens"}}
 	if err := c.Delete(t.Context(), revoked); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +182,6 @@ func TestRightsRevokedWhileRunning(t *testing.T) {
 	if missing := answers(other, http.StatusOK)(); missing != "" {
 		t.Error(missing)
 	}
-	bind(t, c, namespace, "goshawk-door", "goshawk-door-tokens")
+	bind(t, c, namespace, "goshawk-device-api", "goshawk-device-api-tokens")
 	eventually(t, "the device with its Secret again", answers(namespace, http.StatusOK))
 }

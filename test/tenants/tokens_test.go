@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package tenants
 
 import (
@@ -12,23 +15,23 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A target says why no device can authenticate as it, in Ready and for as long as it is so, whatever order things come in. The controllers have no right for
-// Secrets: the device API says it.
+// A target says why no device can authenticate as it, in Ready and for as long as it is so,
+// whatever order things come in. The controllers have no right for Secrets: the device API says it.
 func TestTargetSaysThatItsTokenCannotWork(t *testing.T) {
 	c := applyOverlay(t)
 	namespace, elsewhere := cluster.Namespace(t), cluster.Namespace(t)
-	for account, roles := range map[string][]string{"goshawk-door": {"goshawk-door", "goshawk-door-tokens"}, "goshawk-manager": {"goshawk-manager"}} {
+	for account, roles := range map[string][]string{"goshawk-device-api": {"goshawk-device-api", "goshawk-device-api-tokens"}, "goshawk-manager": {"goshawk-manager"}} {
 		for _, role := range roles {
 			bind(t, c, namespace, account, role)
 		}
 	}
-	g := start(t, "goshawk-door", process.Options{Door: true, WatchNamespaces: []string{namespace}})
-	controllers := start(t, "goshawk-manager", process.Options{Controllers: true, WatchNamespaces: []string{namespace}})
+	g := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: []string{namespace}})
+	controllers := start(t, "goshawk-manager", manager.Options{Controllers: true, WatchNamespaces: []string{namespace}})
 	w := g.in(namespace)
 	secret := func(namespace, name string, kind corev1.SecretType, data map[string]string) *corev1.Secret {
 		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: kind, StringData: data}
@@ -111,8 +114,8 @@ func TestTargetSaysThatItsTokenCannotWork(t *testing.T) {
 func TestMissingSecretOfManyTargetsIsNoStorm(t *testing.T) {
 	c := applyOverlay(t)
 	namespace := cluster.Namespace(t)
-	bind(t, c, namespace, "goshawk-door", "goshawk-door")
-	bind(t, c, namespace, "goshawk-door", "goshawk-door-tokens")
+	bind(t, c, namespace, "goshawk-device-api", "goshawk-device-api")
+	bind(t, c, namespace, "goshawk-device-api", "goshawk-device-api-tokens")
 	const fleet = 200
 	for i := range fleet {
 		target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("device-%03d", i)}}
@@ -121,7 +124,7 @@ func TestMissingSecretOfManyTargetsIsNoStorm(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	start(t, "goshawk-door", process.Options{Door: true, WatchNamespaces: []string{namespace}})
+	start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: []string{namespace}})
 	written := func() (n int) {
 		var list v1alpha1.TargetList
 		if err := c.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
@@ -134,12 +137,12 @@ func TestMissingSecretOfManyTargetsIsNoStorm(t *testing.T) {
 		}
 		return n
 	}
-	var began time.Time
+	var started time.Time
 	eventually(t, "the first condition", func() string {
 		if written() == 0 {
 			return "there is none"
 		}
-		began = time.Now()
+		started = time.Now()
 		return ""
 	})
 	eventually(t, "the last condition", func() string {
@@ -148,7 +151,7 @@ func TestMissingSecretOfManyTargetsIsNoStorm(t *testing.T) {
 		}
 		return ""
 	})
-	if took := time.Since(began); took < 6*time.Second {
+	if took := time.Since(started); took < 6*time.Second {
 		t.Errorf("%d targets were written within %s", fleet, took)
 	}
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package unreadable
 
 import (
@@ -14,7 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A process that starts before its API server waits: first nothing listens, then something that never answers, then the API server.
+// A process that starts before its API server waits: first nothing listens, then something that
+// never answers, then the API server.
 func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	w := newWorld(t)
 	config, _ := cluster.Start(t)
@@ -24,9 +28,9 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	}
 	address := free(t)
 	config.Host = "https://" + address
-	g, door, stop := run(t, config)
+	g, deviceAPI, stop := run(t, config)
 	t.Cleanup(stop)
-	w.Door = door
+	w.DeviceAPI = deviceAPI
 	waits := func(why string) {
 		t.Helper()
 		w.Eventually(why+": the process lives and is not ready", func() string {
@@ -61,7 +65,7 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `)
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 }

@@ -1,5 +1,9 @@
-// Package unreadable stores objects that Goshawk cannot decode, before it starts and while it runs, and watches that everything else
-// goes on, that nothing is lost, and that a fixed object goes on by itself.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package unreadable stores objects that Goshawk cannot decode, before it starts and while it runs,
+// and watches that everything else goes on, that nothing is lost, and that a fixed object goes on
+// by itself.
 package unreadable
 
 import (
@@ -18,7 +22,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -49,29 +53,29 @@ type goshawk struct{ health, metrics string }
 func start(t *testing.T, worlds ...*world.World) *goshawk {
 	t.Helper()
 	config, _ := cluster.Start(t)
-	g, door, stop := run(t, config)
+	g, deviceAPI, stop := run(t, config)
 	t.Cleanup(stop)
 	for _, w := range worlds {
-		w.Door = door
+		w.DeviceAPI = deviceAPI
 	}
 	return g
 }
 
-func run(t *testing.T, config *rest.Config) (g *goshawk, door string, stop func()) {
+func run(t *testing.T, config *rest.Config) (g *goshawk, deviceAPI string, stop func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	g = &goshawk{health: free(t), metrics: free(t)}
-	o := process.Options{
-		Controllers: true, Door: true, Namespace: world.SystemNamespace, MetricsAddress: g.metrics, HealthAddress: g.health, WritesInFlight: 8, DoorListener: listener,
-		Backend:     kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second},
-		DoorOptions: ddi.Options{DeviceRate: ddi.Rate{PerSecond: 1000, Burst: 1000}},
+	o := manager.Options{
+		Controllers: true, DeviceAPI: true, Namespace: world.SystemNamespace, MetricsAddress: g.metrics, HealthAddress: g.health, WritesInFlight: 8, DeviceAPIListener: listener,
+		Backend:          kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second},
+		DeviceAPIOptions: ddi.Options{DeviceRate: ddi.Rate{PerSecond: 1000, Burst: 1000}},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- process.Run(ctx, config, o) }()
+	go func() { ended <- manager.Run(ctx, config, o) }()
 	return g, "http://" + listener.Addr().String(), func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package unreadable
 
 import (
@@ -20,7 +23,7 @@ const firmware = `
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, settleSeconds: 1, groups: [{name: first, percentage: 50, successAction: Pause}, {name: rest, percentage: 100}]}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groups: [{name: first, percentage: 50, successAction: Pause}, {name: rest, percentage: 100}]}
 `
 
 // fixes are merge patches that make the objects of world.Unreadable readable.
@@ -33,7 +36,8 @@ var fixes = map[string]string{
 	"AutoAssignment":  `spec: {startAt: "2026-01-01T02:00:00Z"}`,
 }
 
-// Objects that cannot be decoded are stored when Goshawk starts. Everything else goes on: in their namespace and in another.
+// Objects that cannot be decoded are stored when Goshawk starts. Everything else goes on: in their
+// namespace and in another.
 func TestAProcessThatFindsUnreadableObjectsServesAllOthers(t *testing.T) {
 	beside, other := newWorld(t), newWorld(t)
 	world.StoreUnreadable(t, beside.Client, beside.Namespace)
@@ -100,7 +104,7 @@ func TestAProcessThatFindsUnreadableObjectsServesAllOthers(t *testing.T) {
 
 func poll(t *testing.T, w *world.World, device string) int {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Door+"/"+w.Namespace+"/controller/v1/"+device, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.DeviceAPI+"/"+w.Namespace+"/controller/v1/"+device, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +117,8 @@ func poll(t *testing.T, w *world.World, device string) int {
 	return response.StatusCode
 }
 
-// What Goshawk works with turns unreadable under its hands. Nothing is lost, nothing is planned anew, nobody is canceled; what is fixed goes on.
+// What Goshawk works with turns unreadable under its hands. Nothing is lost, nothing is planned
+// anew, nobody is canceled; what is fixed goes on.
 func TestWhatTurnsUnreadableIsHeldAndGoesOnWhenItIsFixed(t *testing.T) {
 	w := newWorld(t)
 	g := start(t, w)
@@ -128,12 +133,12 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec:
   update: {distributionSet: firmware-1, startDeadlineSeconds: 5}
-  settleSeconds: 1
+  stabilizationSeconds: 1
   groups:
   - {name: first, targetExpression: 'target.name.startsWith("busy") || target.name == "device-000"', successThreshold: 100}
   - {name: rest, percentage: 100}
 `)
-	w.EventuallyBegan(silent, busy...)
+	w.EventuallyStarted(silent, busy...)
 	w.EventuallyRollout("firmware-1", "counts", func(r *v1alpha1.Rollout) bool {
 		return r.Status.Targets != nil && r.Status.Targets.Succeeded == 1 && r.Status.Targets.InProgress == 1
 	})

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package world
 
 import (
@@ -21,7 +24,8 @@ func (w Write) String() string {
 	return fmt.Sprintf("%s %s/%s %s answered %d: %.300s", w.Method, w.Resource, w.Name, w.Subresource, w.Status, w.Body)
 }
 
-// Ledger has every write that Goshawk sent to the API server. The zero value is ready: give its Wrap method to Wrap.
+// Ledger has every write that Goshawk sent to the API server. The zero value is ready: give its
+// Wrap method to Wrap.
 type Ledger struct {
 	mu     sync.Mutex
 	writes []Write
@@ -57,7 +61,8 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// writeTo reads /apis/{group}/{version}/namespaces/{namespace}/{resource}/{name}/{subresource}, or the same below /api/{version}.
+// writeTo reads /apis/{group}/{version}/namespaces/{namespace}/{resource}/{name}/{subresource}, or
+// the same below /api/{version}.
 func writeTo(method, path string) Write {
 	_, rest, _ := strings.Cut(path, "/namespaces/")
 	parts := append(strings.Split(rest, "/"), "", "", "")

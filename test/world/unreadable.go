@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package world
 
 import (
@@ -32,7 +35,8 @@ var Unreadable = map[string]string{
 	"AutoAssignment":  `{update: {distributionSet: odd}, startAt: "9999-12-31T23:59:59-01:00"}`,
 }
 
-// Loosely runs what stores objects while the API server takes anything for spec and status, as an older or newer CRD might.
+// Loosely runs what stores objects while the API server takes anything for spec and status, as an
+// older or newer CRD might.
 func Loosely(t testing.TB, c client.Client, store func()) {
 	t.Helper()
 	var kept []*unstructured.Unstructured
@@ -87,7 +91,8 @@ func replaceCRD(t testing.TB, c client.Client, crd *unstructured.Unstructured) {
 	t.Fatalf("change CRD %s: too many others do", crd.GetName())
 }
 
-// awaitSchema waits until the API server takes what cannot be decoded, or does not any more, for every kind.
+// awaitSchema waits until the API server takes what cannot be decoded, or does not any more, for
+// every kind.
 func awaitSchema(t testing.TB, c client.Client, takes bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -119,7 +124,8 @@ func odd(t testing.TB, kind, namespace, name string) *unstructured.Unstructured 
 	return o
 }
 
-// StoreUnreadable stores an object of each kind that cannot be decoded in each of the namespaces, all named odd.
+// StoreUnreadable stores an object of each kind that cannot be decoded in each of the namespaces,
+// all named odd.
 func StoreUnreadable(t testing.TB, c client.Client, namespaces ...string) {
 	t.Helper()
 	Loosely(t, c, func() {

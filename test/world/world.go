@@ -1,5 +1,8 @@
-// Package world puts a whole Goshawk into one test: a real API server, the controllers and the door in this process, and simulated devices that speak
-// only HTTP with the door.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package world puts a whole Goshawk into one test: a real API server, the controllers and the
+// device API in this process, and simulated devices that speak only HTTP with the device API.
 package world
 
 import (
@@ -25,7 +28,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
-	"github.com/goshawk-dev/goshawk/internal/process"
+	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
@@ -34,25 +37,26 @@ type World struct {
 	T         testing.TB
 	Client    client.Client
 	Namespace string
-	// Door is the URL that devices come to.
-	Door string
+	// Device API is the URL that devices come to.
+	DeviceAPI string
 }
 
 // SystemNamespace is where Goshawk keeps its own objects.
 const SystemNamespace = "goshawk-system"
 
 var shared struct {
-	start sync.Once
-	door  string
-	err   error
-	wraps []transport.WrapperFunc
+	start     sync.Once
+	deviceAPI string
+	err       error
+	wraps     []transport.WrapperFunc
 }
 
-// Wrap puts something between Goshawk and the API server. A test package that wants it says so in its TestMain.
+// Wrap puts something between Goshawk and the API server. A test package that wants it says so in
+// its TestMain.
 func Wrap(wrap transport.WrapperFunc) { shared.wraps = append(shared.wraps, wrap) }
 
-// New makes a world in a fresh namespace. All worlds of a test binary share one process: the controllers see every namespace, and two of them would work
-// against each other.
+// New makes a world in a fresh namespace. All worlds of a test binary share one process: the
+// controllers see every namespace, and two of them would work against each other.
 func New(t testing.TB) *World {
 	t.Helper()
 	config, c := cluster.Start(t)
@@ -65,8 +69,8 @@ func New(t testing.TB) *World {
 			config.Wrap(wrap)
 		}
 		var stop func() error
-		shared.door, stop, shared.err = Start(context.Background(), process.Options{}, func(ctx context.Context, o process.Options) error {
-			return process.Run(ctx, config, o)
+		shared.deviceAPI, stop, shared.err = Start(context.Background(), manager.Options{}, func(ctx context.Context, o manager.Options) error {
+			return manager.Run(ctx, config, o)
 		})
 		if shared.err == nil {
 			cluster.BeforeStop(stop)
@@ -75,19 +79,20 @@ func New(t testing.TB) *World {
 	if shared.err != nil {
 		t.Fatalf("starting Goshawk: %v", shared.err)
 	}
-	return &World{T: t, Client: c, Namespace: cluster.Namespace(t), Door: shared.door}
+	return &World{T: t, Client: c, Namespace: cluster.Namespace(t), DeviceAPI: shared.deviceAPI}
 }
 
-// Start runs a process with what o leaves open filled in for tests: controllers and door unless o wants one of them, a free port, short intervals, no
-// probes. It answers the door's URL and a function that ends the process and waits for its end.
-func Start(ctx context.Context, o process.Options, run func(context.Context, process.Options) error) (door string, stop func() error, err error) {
-	if o.DoorListener == nil {
-		if o.DoorListener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+// Start runs a process with what o leaves open filled in for tests: controllers and device API
+// unless o wants one of them, a free port, short intervals, no probes. It answers the device API's
+// URL and a function that ends the process and waits for its end.
+func Start(ctx context.Context, o manager.Options, run func(context.Context, manager.Options) error) (deviceAPI string, stop func() error, err error) {
+	if o.DeviceAPIListener == nil {
+		if o.DeviceAPIListener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			return "", nil, err
 		}
 	}
-	if !o.Controllers && !o.Door {
-		o.Controllers, o.Door = true, true
+	if !o.Controllers && !o.DeviceAPI {
+		o.Controllers, o.DeviceAPI = true, true
 	}
 	o.Namespace, o.MetricsAddress, o.HealthAddress = SystemNamespace, "0", "0"
 	if o.WritesInFlight == 0 {
@@ -96,11 +101,11 @@ func Start(ctx context.Context, o process.Options, run func(context.Context, pro
 	if o.Backend == (kube.Options{}) {
 		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second}
 	}
-	o.DoorOptions.DeviceRate = ddi.Rate{PerSecond: 1000, Burst: 1000}
+	o.DeviceAPIOptions.DeviceRate = ddi.Rate{PerSecond: 1000, Burst: 1000}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, o) }()
-	return "http://" + o.DoorListener.Addr().String(), func() error { cancel(); return <-ended }, nil
+	return "http://" + o.DeviceAPIListener.Addr().String(), func() error { cancel(); return <-ended }, nil
 }
 
 // EnsureSystemNamespace creates the namespace of Goshawk's own objects.
@@ -150,7 +155,8 @@ spec: {name: firmware, version: %[2]q, type: full-image, modules: [{name: %[1]s}
 // Token of every simulated device.
 const Token = "let-me-in"
 
-// Targets creates targets named <prefix>-000 and so on, with labels, and answers their names. They share one token.
+// Targets creates targets named <prefix>-000 and so on, with labels, and answers their names. They
+// share one token.
 func (w *World) Targets(prefix string, n int, labels map[string]string) []string {
 	w.T.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tokens", Namespace: w.Namespace}, Type: kube.TokenSecretType, Data: map[string][]byte{"all": []byte(Token)}}
@@ -195,7 +201,7 @@ func (w *World) Play(change func(*devicesim.Config), temperament devicesim.Tempe
 	}
 	recorder := &devicesim.Recorder{}
 	config := devicesim.Config{
-		BaseURL: w.Door, Tenant: w.Namespace, Devices: devices, Seed: 1, PollInterval: 200 * time.Millisecond, Jitter: 0.2,
+		BaseURL: w.DeviceAPI, Tenant: w.Namespace, Devices: devices, Seed: 1, PollInterval: 200 * time.Millisecond, Jitter: 0.2,
 		StepTime: 50 * time.Millisecond, Steps: 2, Observer: recorder.Observe,
 	}
 	if change != nil {
@@ -237,7 +243,8 @@ func (w *World) Target(name string) *v1alpha1.Target {
 	return t
 }
 
-// patience is how long a story waits for what must come: long enough for a loaded machine, and only ever used up by a failure.
+// patience is how long a story waits for what must come: long enough for a loaded machine, and only
+// ever used up by a failure.
 const patience = 90 * time.Second
 
 // Eventually waits until check is content; it answers what is still missing, or nothing.
@@ -321,7 +328,8 @@ func (w *World) EventuallyTarget(name, what string, is func(*v1alpha1.Target) bo
 	return t
 }
 
-// EventuallyPolled waits until each device has polled n times since a moment: by then it would have begun whatever it was offered.
+// EventuallyPolled waits until each device has polled n times since a moment: by then it would have
+// started whatever it was offered.
 func (w *World) EventuallyPolled(devices *devicesim.Recorder, n int, since time.Time, names ...string) {
 	w.T.Helper()
 	w.Eventually(fmt.Sprintf("%d polls of everybody", n), func() string {
@@ -340,14 +348,14 @@ func (w *World) EventuallyPolled(devices *devicesim.Recorder, n int, since time.
 	})
 }
 
-// EventuallyBegan waits until each of the devices has begun something.
-func (w *World) EventuallyBegan(devices *devicesim.Recorder, names ...string) {
+// EventuallyStarted waits until each of the devices has started something.
+func (w *World) EventuallyStarted(devices *devicesim.Recorder, names ...string) {
 	w.T.Helper()
-	w.Eventually("the beginning of everybody", func() string {
-		began := Beginnings(devices)
+	w.Eventually("the start of everybody", func() string {
+		started := Starts(devices)
 		for _, name := range names {
-			if began[name] == 0 {
-				return name + " has not begun"
+			if started[name] == 0 {
+				return name + " has not started"
 			}
 		}
 		return ""
@@ -355,12 +363,12 @@ func (w *World) EventuallyBegan(devices *devicesim.Recorder, names ...string) {
 }
 
 // Beginnings counts how often each device fetched a deployment and took it on.
-func Beginnings(devices *devicesim.Recorder) map[string]int {
-	began := map[string]int{}
-	for _, e := range devices.Of(devicesim.Began) {
-		began[e.Device]++
+func Starts(devices *devicesim.Recorder) map[string]int {
+	started := map[string]int{}
+	for _, e := range devices.Of(devicesim.Started) {
+		started[e.Device]++
 	}
-	return began
+	return started
 }
 
 // Condition of a list; nil: there is none of this type.
@@ -368,7 +376,7 @@ func Condition(list []metav1.Condition, conditionType string) *metav1.Condition 
 	return meta.FindStatusCondition(list, conditionType)
 }
 
-// Says tells whether a condition has this status and reason.
+// Says reports whether a condition has this status and reason.
 func Says(list []metav1.Condition, conditionType string, status metav1.ConditionStatus, reason string) bool {
 	c := Condition(list, conditionType)
 	return c != nil && c.Status == status && c.Reason == reason

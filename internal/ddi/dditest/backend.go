@@ -1,5 +1,8 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dditest holds a Backend that answers what it is told and remembers
-// what it was asked, for tests of the door.
+// what it was asked, for tests of the device API.
 package dditest
 
 import (
@@ -10,7 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// Call is one question of the door.
+// Call is one question of the device API.
 type Call struct {
 	Method string
 	Device ddi.Device

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -16,14 +19,15 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // maxAttribute is how long a key or value of an attribute may be (hawkBit: 128).
 const maxAttribute = 128
 
-// maxSetWord is how much is read of the name or version of a set that a device says it runs; the schema allows less.
+// maxSetWord is how much is read of the name or version of a set that a device says it runs; the
+// schema allows less.
 const maxSetWord = 256
 
 // Attributes takes what the device says about itself. The same again is no write.
@@ -42,7 +46,7 @@ func (b *Backend) Attributes(ctx context.Context, d ddi.Device, data wire.Config
 			if status.Attributes, err = merged(status.Attributes, data); err != nil {
 				return err
 			}
-			targets.NoteSelection(w.Target, status, w.Now)
+			targetstatus.NoteSelection(w.Target, status, w.Now)
 			seen(status, w.Now)
 			if set := b.namedSet(w.Target.Namespace, status.Attributes); b.isNewsOf(status, set) {
 				action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
@@ -86,8 +90,8 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 	return next, nil
 }
 
-// cleaned are attributes with their keys and values as they may be stored. Where two keys become one, the key that needed
-// no cleaning counts, else the last one in alphabetical order.
+// cleaned are attributes with their keys and values as they may be stored. Where two keys become
+// one, the key that needed no cleaning counts, else the last one in alphabetical order.
 func cleaned(sent map[string]*string) map[string]*string {
 	clean := make(map[string]*string, len(sent))
 	for _, key := range slices.Sorted(maps.Keys(sent)) {
@@ -104,12 +108,14 @@ func cleaned(sent map[string]*string) map[string]*string {
 	return clean
 }
 
-// reportsNews tells whether the attributes say that the device runs something it was not known to run.
+// reportsNews reports whether the attributes say that the device runs something it was not known to
+// run.
 func (b *Backend) reportsNews(t *v1alpha1.Target, attributes map[string]v1alpha1.AttributeValue) bool {
 	return b.isNewsOf(&t.Status, b.namedSet(t.Namespace, attributes))
 }
 
-// isNewsOf tells whether a device that runs the set was not known to. A device in doubt may say so again and again: its word clears no doubt.
+// isNewsOf reports whether a device that runs the set was not known to. A device in doubt may say
+// so again and again: its word clears no doubt.
 func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
 	switch i := s.Installed; {
 	case set == nil || set.ContentHash == "":
@@ -123,7 +129,8 @@ func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
 	}
 }
 
-// learnsLate tells whether the set that a device's attributes name has become known since they were sent: in a rebuild a device may be there before its set.
+// learnsLate reports whether the set that a device's attributes name has become known since they
+// were sent: in a rebuild a device may be there before its set.
 func (b *Backend) learnsLate(t *v1alpha1.Target) bool {
 	return t.Status.Installed == nil && len(t.Status.Attributes) > 0 && b.reportsNews(t, t.Status.Attributes)
 }
@@ -170,8 +177,8 @@ func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, versi
 	return err == nil, err
 }
 
-// attributeRounds remembers after which update a device last sent its attributes. It is a hint: a door that has forgotten asks once more, and the same
-// answer is no write.
+// attributeRounds remembers after which update a device last sent its attributes. It is a hint: a
+// device API that has forgotten asks once more, and the same answer is no write.
 type attributeRounds struct {
 	mu   sync.Mutex
 	last map[types.UID]int32

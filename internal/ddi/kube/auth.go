@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -12,11 +15,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 )
 
-// TokenSecretType is the type of the Secrets that hold device tokens. Only these are read, so that the device API never holds other secrets in memory.
+// TokenSecretType is the type of the Secrets that hold device tokens. Only these are read, so that
+// the device API never holds other secrets in memory.
 const TokenSecretType corev1.SecretType = "goshawk.dev/device-tokens"
 
-// Authorize compares the device's token with the one in its Secret, from memory. An unknown device, one without a token and a wrong token look and last the
-// same, however many keys a Secret has. It returns Unavailable while the Secrets have not been read.
+// Authorize compares the device's token with the one in its Secret, from memory. An unknown device,
+// one without a token and a wrong token look and last the same, however many keys a Secret has. It
+// returns Unavailable while the Secrets have not been read.
 func (b *Backend) Authorize(_ context.Context, d ddi.Device, token string) error {
 	if !b.index.HasSynced() || !b.tokens.hasSynced() {
 		return ddi.Unavailable{}
@@ -29,8 +34,8 @@ func (b *Backend) Authorize(_ context.Context, d ddi.Device, token string) error
 	return nil
 }
 
-// tokenOf returns the digest of the token of the target that serves the device, one with a fault if it has none. For a device that does not exist it does the
-// same work.
+// tokenOf returns the digest of the token of the target that serves the device, one with a fault if
+// it has none. For a device that does not exist it does the same work.
 func (b *Backend) tokenOf(d ddi.Device) tokenDigest {
 	t := b.index.Device(d.Tenant, d.ControllerID)
 	ref := &v1alpha1.SecretKeyReference{Key: d.ControllerID}

@@ -1,4 +1,8 @@
-// Package kube is the door's backend on the Kubernetes API: it answers polls from memory, and writes a device's birth and result into its Target.
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kube is the device API's backend on the Kubernetes API: it answers polls from memory, and
+// writes a device's creation and result into its Target.
 package kube
 
 import (
@@ -19,63 +23,68 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// seenEvery is how often a device that only polls is written down; up to a tenth later, so that a fleet that came in one day does not come in one wave
-// every day.
+// seenEvery is how often a device that only polls is written down; up to a tenth later, so that a
+// fleet that came in one day does not come in one wave every day.
 const seenEvery = 24 * time.Hour
 
 // updateTimeout bounds one write for a device, its turn and its retries included.
 const updateTimeout = 20 * time.Second
 
-// unreadablePause is after how long a device is told to come back whose Target, or set, cannot be decoded.
+// unreadablePause is after how long a device is told to come back whose Target, or set, cannot be
+// decoded.
 const unreadablePause = time.Minute
 
 // Options are the settings of a Backend.
 type Options struct {
 	// PollInterval is told to devices, spread by a tenth so that a fleet does not poll in step.
 	PollInterval time.Duration
-	// ProgressInterval is how long intermediate reports of a device are gathered before they are written; results are written at once, and take them along.
+	// ProgressInterval is how long intermediate reports of a device are gathered before they are
+	// written; results are written at once, and take them along.
 	ProgressInterval time.Duration
-	// OtherDoors serve the same devices. The result of an update may then come to another one than the reports before it, so a report
-	// that the result is judged by is stored at once: see action.IsEvidence.
-	OtherDoors bool
-	// InstalledName and InstalledVersion are the device attributes by which a device tells what it runs; empty: none.
+	// Replicated serve the same devices. The result of an update may then come to another one than
+	// the reports before it, so a report that the result is judged by is stored at once: see
+	// action.IsEvidence.
+	Replicated bool
+	// InstalledName and InstalledVersion are the device attributes by which a device tells what it
+	// runs; empty: none.
 	InstalledName, InstalledVersion string
 }
 
-// Backend answers the door from the caches and writes through targets.Store.
+// Backend answers the device API from the caches and writes through targets.Store.
 type Backend struct {
-	targets *targets.Store
-	index   *intents.Index
+	targets *targetstatus.Store
+	index   *fleet.Index
 	tokens  *tokenDigests
 	live    *liveReads
 	events  events.EventRecorder
 	now     func() time.Time
 	options Options
-	// opened is when this door was.
+	// opened is when this device API was.
 	opened time.Time
 
-	progress  *progress
-	turns     *turns
-	attribute *attributeRounds
+	progress    *progress
+	targetLocks *targetLocks
+	attribute   *attributeRounds
 }
 
 var _ ddi.Backend = (*Backend)(nil)
 
 // New makes a Backend, which serves no device before FollowSecrets. live reads past every cache.
-func New(store *targets.Store, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
+func New(store *targetstatus.Store, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
 	return &Backend{
 		targets: store, index: store.Index, tokens: newTokenDigests(), live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
-		progress: newProgress(store.Now), turns: newTurns(), attribute: newAttributeRounds(),
+		progress: newProgress(store.Now), targetLocks: newTargetLocks(), attribute: newAttributeRounds(),
 	}
 }
 
-// FollowSecrets makes the backend follow a cache of the Secrets of TokenSecretType. It comes after NewTokens, and before the cache starts. The function that it
-// returns reports whether the tokens of all Secrets are known.
+// FollowSecrets makes the backend follow a cache of the Secrets of TokenSecretType. It comes after
+// NewTokens, and before the cache starts. The function that it returns reports whether the tokens
+// of all Secrets are known.
 func (b *Backend) FollowSecrets(secrets cache.Informer) (toolscache.InformerSynced, error) {
 	synced, err := b.tokens.follow(secrets)
 	if err != nil {
@@ -84,25 +93,27 @@ func (b *Backend) FollowSecrets(secrets cache.Informer) (toolscache.InformerSync
 	return synced, nil
 }
 
-// standing is how a device stands now: its target with all pending folds stored, and what it is offered.
-type standing struct {
+// deviceState is how a device stands now: its target with all pending applies stored, and what it
+// is offered.
+type deviceState struct {
 	key   types.NamespacedName
 	world offer.World
 	offer offer.Offer
 }
 
-func (s standing) target() *v1alpha1.Target { return s.world.Target }
+func (s deviceState) target() *v1alpha1.Target { return s.world.Target }
 
-// stand stores whatever stop, invalidation, cancel or deadline applies to the device before anything is answered, then asks for the offer.
-func (b *Backend) stand(ctx context.Context, d ddi.Device) (standing, error) {
+// stateOf stores whatever stop, invalidation, cancel or deadline applies to the device before
+// anything is answered, then asks for the offer.
+func (b *Backend) stateOf(ctx context.Context, d ddi.Device) (deviceState, error) {
 	t, err := b.find(d)
 	if err != nil {
-		return standing{}, err
+		return deviceState{}, err
 	}
-	s := standing{key: client.ObjectKeyFromObject(t), world: b.index.World(t, b.now())}
-	if _, pending := offer.Settle(s.world); pending || b.learnsLate(t) {
+	s := deviceState{key: client.ObjectKeyFromObject(t), world: b.index.World(t, b.now())}
+	if _, pending := offer.ApplyPending(s.world); pending || b.learnsLate(t) {
 		if t, err = b.update(ctx, s.key, b.learnLate); err != nil {
-			return standing{}, err
+			return deviceState{}, err
 		}
 		s.world = b.index.World(t, b.now())
 	}
@@ -132,7 +143,7 @@ func (b *Backend) find(d ddi.Device) (*v1alpha1.Target, error) {
 
 // Poll says what the device should do next.
 func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (ddi.Poll, error) {
-	s, err := b.meet(ctx, d, remoteAddr)
+	s, err := b.recordContact(ctx, d, remoteAddr)
 	if err != nil {
 		return ddi.Poll{}, err
 	}
@@ -151,9 +162,10 @@ func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (dd
 	return p, nil
 }
 
-// mayRunAnything tells whether nobody knows yet what a device of a fleet that says what it runs has: it comes for the very first time, and is asked for its
-// attributes before it is offered anything, or the set that they name has not been looked at. A cluster that is rebuilt from Git would else update what has been
-// updated.
+// mayRunAnything reports whether nobody knows yet what a device of a fleet that says what it runs
+// has: it comes for the very first time, and is asked for its attributes before it is offered
+// anything, or the set that they name has not been looked at. A cluster that is rebuilt from Git
+// would else update what has been updated.
 func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
 	switch {
 	case b.options.InstalledName == "":
@@ -167,16 +179,16 @@ func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
 	return set != nil && set.ContentHash == "" && set.Passing
 }
 
-// meet is stand for a device that comes by only to ask.
-func (b *Backend) meet(ctx context.Context, d ddi.Device, remoteAddr string) (standing, error) {
-	s, err := b.stand(ctx, d)
+// recordContact is stand for a device that comes by only to ask.
+func (b *Backend) recordContact(ctx context.Context, d ddi.Device, remoteAddr string) (deviceState, error) {
+	s, err := b.stateOf(ctx, d)
 	if err == nil && isNews(s.target(), b.now()) {
 		err = b.noteSeen(ctx, s.key, remoteAddr)
 	}
 	return s, err
 }
 
-// isNews tells whether a mere poll is worth a write: the first one, and one a day.
+// isNews reports whether a mere poll is worth a write: the first one, and one a day.
 func isNews(t *v1alpha1.Target, now time.Time) bool {
 	return t.Status.UpdateStatus == "" || t.Status.UpdateStatus == v1alpha1.UpdateStatusUnknown ||
 		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= seenEvery+spread(t.ControllerID(), seenEvery/10)
@@ -204,13 +216,16 @@ func seen(status *v1alpha1.TargetStatus, now time.Time) {
 }
 
 const (
-	// shortestSleep is how soon a device is told to poll again because a window opens: a device whose clock runs fast must not poll in a loop.
+	// shortestSleep is how soon a device is told to poll again because a window opens: a device
+	// whose clock runs fast must not poll in a loop.
 	shortestSleep = 5 * time.Second
-	// openingSpread is over how long the devices that wait for a window come after it has opened. The schema allows no window shorter than twice that.
+	// openingSpread is over how long the devices that wait for a window come after it has opened.
+	// The schema allows no window shorter than twice that.
 	openingSpread = 30 * time.Second
 )
 
-// sleep is the time until the next poll of a device. If a window opens before, the device comes soon after that.
+// sleep is the time until the next poll of a device. If a window opens before, the device comes
+// soon after that.
 func (b *Backend) sleep(d ddi.Device, opensAt time.Time) time.Duration {
 	usual := b.usualSleep(d)
 	if opensAt.IsZero() {
@@ -245,35 +260,35 @@ func installedID(t *v1alpha1.Target) int32 {
 }
 
 // update writes to a target what was gathered about it, and then what change adds.
-func (b *Backend) update(ctx context.Context, key types.NamespacedName, change targets.Change) (*v1alpha1.Target, error) {
+func (b *Backend) update(ctx context.Context, key types.NamespacedName, change targetstatus.Change) (*v1alpha1.Target, error) {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	release, err := b.turns.take(ctx, key)
+	release, err := b.targetLocks.take(ctx, key)
 	if err != nil {
-		return nil, doorError(err)
+		return nil, deviceError(err)
 	}
 	defer release()
 	gathered := b.progress.of(key)
 	outcomes := make([]action.Outcome, len(gathered))
 	t, err := b.targets.Update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
-		foldGathered(w, status, gathered, outcomes)
+		applyGathered(w, status, gathered, outcomes)
 		if change == nil {
 			return nil
 		}
 		return change(w, status)
 	})
 	if err != nil {
-		return nil, doorError(err)
+		return nil, deviceError(err)
 	}
 	b.progress.done(key, len(gathered))
 	for i, r := range gathered {
-		b.tell(t, r, outcomes[i])
+		b.notify(t, r, outcomes[i])
 	}
 	return t, nil
 }
 
-// doorError says in the door's words what went wrong behind it.
-func doorError(err error) error {
+// deviceError says in the device API's words what went wrong behind it.
+func deviceError(err error) error {
 	var bad ddi.BadRequest
 	switch {
 	case errors.Is(err, ddi.ErrNotFound), errors.Is(err, ddi.ErrGone), errors.Is(err, ddi.ErrNotAllowed), errors.Is(err, ddi.ErrTooMany),

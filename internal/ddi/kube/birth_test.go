@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -18,9 +21,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-func TestFirstFetchIsTheBirth(t *testing.T) {
+func TestFirstFetchIsTheCreation(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	p := d.poll()
 	if p.DeployID != firstID || p.CancelID != 0 {
 		t.Fatalf("the poll announces deployment %d and cancel %d, want %d and none", p.DeployID, p.CancelID, firstID)
@@ -31,7 +34,7 @@ func TestFirstFetchIsTheBirth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.wantWrites(1, "the birth")
+	w.wantWrites(1, "the creation")
 	want := ddi.Deployment{ID: firstID, Download: wire.HandlingForced, Update: wire.HandlingForced,
 		Chunks: []ddi.Module{{ID: "linux", Part: "os", Name: "linux", Version: "6.6", Metadata: []wire.Metadata{{Key: "shown", Value: "v"}},
 			Artifacts: []ddi.Artifact{{FileName: "rootfs.swu", Size: 4,
@@ -49,50 +52,51 @@ func TestFirstFetchIsTheBirth(t *testing.T) {
 		t.Errorf("the next id is %d and the target %s, want %d and Pending", s.NextActionID, s.UpdateStatus, firstID+1)
 	}
 	if again := d.poll(); again.CacheBuster != p.CacheBuster || again.DeployID != p.DeployID {
-		t.Errorf("after the birth the poll announces %d?c=%s, before it %d?c=%s", again.DeployID, again.CacheBuster, p.DeployID, p.CacheBuster)
+		t.Errorf("after the creation the poll announces %d?c=%s, before it %d?c=%s", again.DeployID, again.CacheBuster, p.DeployID, p.CacheBuster)
 	}
 }
 
 // swupdate fetches every action three times.
 func TestFurtherFetchesWriteNothing(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
-	for _, wait := range []time.Duration{0, time.Second, justBorn} {
+	d := w.deviceAPI(Options{})
+	d.start()
+	for _, wait := range []time.Duration{0, time.Second, justCreated} {
 		w.wait(wait)
 		if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
 			t.Errorf("%s later: %v", wait, err)
 		}
 	}
-	w.wantWrites(0, "fetching what has begun")
+	w.wantWrites(0, "fetching what has started")
 	if got := w.reads["*v1alpha1.Rollout"]; got != 3 {
-		t.Errorf("the rollout was read %d times past the cache, want 3: at the birth, and while the action is just born", got)
+		t.Errorf("the rollout was read %d times past the cache, want 3: at the creation, and while the action is just created", got)
 	}
 }
 
-// What is stopped between the birth and the answer is not answered, and no trace of it speaks against the device.
-func TestBirthIsWithdrawn(t *testing.T) {
+// What is stopped between the creation and the answer is not answered, and no trace of it speaks
+// against the device.
+func TestCreationIsWithdrawn(t *testing.T) {
 	for name, c := range map[string]struct {
 		meanwhile func(w *world)
-		cause     v1alpha1.CancelCause // empty: as if never born
+		cause     v1alpha1.CancelCause // empty: as if never created
 		answered  bool
 	}{
 		"nothing happens":              {func(*world) {}, "", true},
 		"somebody pauses the rollout":  {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }) }, "", false},
 		"an error pauses the rollout":  {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutPaused }) }, "", false},
-		"the rollout is stopped":       {func(w *world) { w.editRollout(stop(v1alpha1.CancelationSoft)) }, v1alpha1.CauseStopped, false},
-		"it is stopped, begun go on":   {func(w *world) { w.editRollout(stop(v1alpha1.CancelationNone)) }, v1alpha1.CauseStopped, false},
+		"the rollout is stopped":       {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.CauseStopped, false},
+		"it is stopped, started go on": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, v1alpha1.CauseStopped, false},
 		"the rollout is deleted":       {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, v1alpha1.CauseDeleted, false},
 		"the rollout is another one":   {func(w *world) { w.recreateRollout() }, v1alpha1.CauseDeleted, false},
-		"the set is invalidated Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationSoft)) }, v1alpha1.CauseInvalidated, false},
-		"the set is invalidated Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationForce)) }, v1alpha1.CauseInvalidated, false},
-		"the set is invalidated None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationNone)) }, "", true},
+		"the set is invalidated Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationSoft)) }, v1alpha1.CauseInvalidated, false},
+		"the set is invalidated Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, v1alpha1.CauseInvalidated, false},
+		"the set is invalidated None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, "", true},
 		"the set is deleted":           {func(w *world) { w.remove(&v1alpha1.DistributionSet{ObjectMeta: about("firmware")}) }, v1alpha1.CauseSetGone, false},
 		"the set has another content":  {func(w *world) { w.editSet(func(s *v1alpha1.DistributionSet) { s.Status.ContentHash = "another" }) }, v1alpha1.CauseSetGone, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			d := w.door(Options{})
+			d := w.deviceAPI(Options{})
 			d.poll()
 			var once sync.Once
 			w.set(func(w *world) { w.afterWrite = func(client.Object) { once.Do(func() { c.meanwhile(w) }) } })
@@ -130,7 +134,7 @@ func TestBirthIsWithdrawn(t *testing.T) {
 }
 
 // An auto-assignment is looked at as closely as a rollout.
-func TestBirthOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
+func TestCreationOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
 	for name, c := range map[string]struct {
 		change   func(*v1alpha1.AutoAssignment)
 		cause    v1alpha1.CancelCause
@@ -153,7 +157,7 @@ func TestBirthOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
 			if err := w.server.Create(context.Background(), auto); err != nil {
 				t.Fatal(err)
 			}
-			d := w.door(Options{})
+			d := w.deviceAPI(Options{})
 			if got := d.poll().DeployID; got != firstID {
 				t.Fatalf("the poll announces %d, want %d", got, firstID)
 			}
@@ -185,9 +189,9 @@ func TestBirthOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
 }
 
 // A pause costs an id, not the update.
-func TestBirthAfterAPause(t *testing.T) {
+func TestCreationAfterAPause(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	d.poll()
 	var once sync.Once
 	w.set(func(w *world) {
@@ -200,15 +204,16 @@ func TestBirthAfterAPause(t *testing.T) {
 	}
 	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentRunning })
 	d.sync()
-	if got := d.begin().ID; got != firstID+1 {
-		t.Errorf("after the pause the device begins action %d, want %d", got, firstID+1)
+	if got := d.start().ID; got != firstID+1 {
+		t.Errorf("after the pause the device starts action %d, want %d", got, firstID+1)
 	}
 }
 
-// An API server that does not answer the second look keeps the device waiting; the action is born all the same, and answered when it does.
-func TestBirthWithoutTheSecondLook(t *testing.T) {
+// An API server that does not answer the second look keeps the device waiting; the action is
+// created all the same, and answered when it does.
+func TestCreationWithoutTheSecondLook(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	d.poll()
 	w.set(func(w *world) { w.beforeRead = func(client.Object) error { return errPowerCut } })
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !isUnavailable(err) {
@@ -224,9 +229,9 @@ func TestBirthWithoutTheSecondLook(t *testing.T) {
 	}
 }
 
-func TestBirthIsStoredBeforeItIsAnswered(t *testing.T) {
+func TestCreationIsStoredBeforeItIsAnswered(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	d.poll()
 	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errPowerCut } })
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !isUnavailable(err) {
@@ -237,36 +242,37 @@ func TestBirthIsStoredBeforeItIsAnswered(t *testing.T) {
 	}
 }
 
-// Two doors that know nothing of each other's newest write.
-func TestTwoDoorsGiveBirthOnce(t *testing.T) {
+// Two device API replicas that know nothing of each other's newest write.
+func TestTwoDeviceAPIsGiveCreationOnce(t *testing.T) {
 	w := newWorld(t, 1)
-	one, other := w.door(Options{}), w.door(Options{})
+	one, other := w.deviceAPI(Options{}), w.deviceAPI(Options{})
 	one.poll()
 	one.sync()
 	other.sync()
 	w.wrote()
 	var both sync.WaitGroup
-	for _, d := range []*door{one, other, one, other} {
+	for _, d := range []*deviceAPI{one, other, one, other} {
 		both.Go(func() {
 			if doc, err := d.Deployment(context.Background(), dev0, firstID); err != nil || doc.ID != firstID {
-				t.Errorf("a door answers action %d and %v, want %d", doc.ID, err, firstID)
+				t.Errorf("a device API answers action %d and %v, want %d", doc.ID, err, firstID)
 			}
 		})
 	}
 	both.Wait()
-	w.wantWrites(1, "a birth at two doors")
+	w.wantWrites(1, "a creation at two device API replicas")
 	if n := len(w.target("dev-0").Status.Actions); n != 1 {
 		t.Errorf("the device has %d actions, want one", n)
 	}
 }
 
-// The group's newest stop counts for every device, however many begin at once and however few reads that costs.
-func TestManyBirthsShareTheirReads(t *testing.T) {
+// The group's newest stop counts for every device, however many start at once and however few reads
+// that costs.
+func TestManyCreationsShareTheirReads(t *testing.T) {
 	const devices = 500
 	w := newWorld(t, devices)
-	d := w.door(Options{})
-	var births atomic.Int32
-	var stopped sync.Map // the devices that were born after the stop
+	d := w.deviceAPI(Options{})
+	var creations atomic.Int32
+	var stopped sync.Map // the devices that were created after the stop
 	var isStopped atomic.Bool
 	allStored := make(chan struct{})
 	w.set(func(w *world) {
@@ -277,7 +283,7 @@ func TestManyBirthsShareTheirReads(t *testing.T) {
 			return nil
 		}
 		w.afterWrite = func(o client.Object) {
-			switch n := births.Add(1); n {
+			switch n := creations.Add(1); n {
 			case devices / 2:
 				w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })
 				isStopped.Store(true)
@@ -296,7 +302,7 @@ func TestManyBirthsShareTheirReads(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range devices {
 		all.Go(func() {
-			_, err := d.Deployment(context.Background(), ddi.Device{Tenant: fleet, ControllerID: deviceName(i)}, firstID)
+			_, err := d.Deployment(context.Background(), ddi.Device{Tenant: fleetNamespace, ControllerID: deviceName(i)}, firstID)
 			if err != nil && !errors.Is(err, ddi.ErrNotFound) {
 				t.Errorf("%s: %v", deviceName(i), err)
 			}
@@ -308,24 +314,24 @@ func TestManyBirthsShareTheirReads(t *testing.T) {
 	stopped.Range(func(name, _ any) bool {
 		late++
 		if answered, _ := answers.Load(name); answered == true {
-			t.Errorf("%s was born after the pause and answered", name)
+			t.Errorf("%s was created after the pause and answered", name)
 		}
 		return true
 	})
 	if late == 0 {
-		t.Error("no device was born after the pause")
+		t.Error("no device was created after the pause")
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if sets, rollouts := w.reads["*v1alpha1.DistributionSet"], w.reads["*v1alpha1.Rollout"]; sets > 10 || rollouts > devices/5 {
-		t.Errorf("%d births cost %d reads of the set and %d of the rollout", devices, sets, rollouts)
+		t.Errorf("%d creations cost %d reads of the set and %d of the rollout", devices, sets, rollouts)
 	}
 }
 
 // A guess of the next id is no way into a group that has not opened.
 func TestW28_AGuessedIDOpensNothing(t *testing.T) {
 	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	if p := d.poll(); p.DeployID != 0 {
 		t.Fatalf("the poll announces %d", p.DeployID)
 	}
@@ -343,8 +349,8 @@ func TestFetchingWhatIsNotOffered(t *testing.T) {
 	for name, result := range map[string]wire.Feedback{"finished": succeeded, "failed": hasFailed} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			d := w.door(Options{})
-			d.begin()
+			d := w.deviceAPI(Options{})
+			d.start()
 			d.wantReport(nil, firstID, proceeding)
 			d.wantReport(nil, firstID, result)
 			before := w.target("dev-0")
@@ -361,8 +367,8 @@ func TestFetchingWhatIsNotOffered(t *testing.T) {
 		})
 	}
 	t.Run("what is open is not installed", func(t *testing.T) {
-		d := newWorld(t, 1).door(Options{})
-		d.begin()
+		d := newWorld(t, 1).deviceAPI(Options{})
+		d.start()
 		if _, err := d.Installed(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
 			t.Errorf("installedBase of an open action: %v, want not found", err)
 		}
@@ -387,20 +393,20 @@ func TestHandling(t *testing.T) {
 				r.Spec.Update = c.update
 				r.Spec.Update.DistributionSet = "firmware"
 			})
-			d := w.door(Options{})
+			d := w.deviceAPI(Options{})
 			announced := d.poll().CacheBuster
-			if doc := d.begin(); doc.Download != c.download || doc.Update != c.handle {
+			if doc := d.start(); doc.Download != c.download || doc.Update != c.handle {
 				t.Errorf("download is %s and update %s, want %s and %s", doc.Download, doc.Update, c.download, c.handle)
 			}
 			if resumed := d.poll().CacheBuster; announced != resumed || announced[len(announced)-1] != c.buster {
-				t.Errorf("the cache buster is %s before and %s after the birth, want the end %c", announced, resumed, c.buster)
+				t.Errorf("the cache buster is %s before and %s after the creation, want the end %c", announced, resumed, c.buster)
 			}
 		})
 	}
 }
 
 // urgency is what the device is told of its first action, and how the poll announces it.
-func (d *door) urgency() (wire.Handling, string) {
+func (d *deviceAPI) urgency() (wire.Handling, string) {
 	d.w.t.Helper()
 	p := d.poll()
 	doc, err := d.Deployment(context.Background(), dev0, firstID)
@@ -413,26 +419,27 @@ func (d *door) urgency() (wire.Handling, string) {
 	return doc.Update, p.CacheBuster
 }
 
-// What has begun Soft becomes urgent without a write, and the device sees a link that it has not fetched yet.
-func TestWhatHasBegunIsForced(t *testing.T) {
+// What has started Soft becomes urgent without a write, and the device sees a link that it has not
+// fetched yet.
+func TestWhatHasStartedIsForced(t *testing.T) {
 	forceAt := metav1.NewTime(dawn.Add(time.Hour))
 	for name, c := range map[string]struct {
 		update v1alpha1.Update
-		later  func(w *world, d *door)
+		later  func(w *world, d *deviceAPI)
 	}{
-		"people edit the rollout": {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, func(w *world, d *door) {
+		"people edit the rollout": {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, func(w *world, d *deviceAPI) {
 			w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.Update.Type = v1alpha1.UpdateTypeForced })
 			d.sync()
 		}},
-		"its time has come": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &forceAt}, func(w *world, _ *door) { w.wait(time.Hour) }},
+		"its time has come": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &forceAt}, func(w *world, _ *deviceAPI) { w.wait(time.Hour) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 				r.Spec.Update = c.update
 				r.Spec.Update.DistributionSet = "firmware"
 			})
-			d := w.door(Options{})
-			d.begin()
+			d := w.deviceAPI(Options{})
+			d.start()
 			before, announced := d.urgency()
 			c.later(w, d)
 			after, announcedNow := d.urgency()
@@ -444,12 +451,12 @@ func TestWhatHasBegunIsForced(t *testing.T) {
 	}
 }
 
-// A window limits when a device may begin, and not when it may go on. Its edges cost nothing.
+// A window limits when a device may start, and not when it may go on. Its edges cost nothing.
 func TestMaintenanceWindow(t *testing.T) {
 	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 		r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
 	})
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	d.poll()
 	w.wrote()
 	wantOffered := func(id int32, when string) {
@@ -476,10 +483,10 @@ func TestMaintenanceWindow(t *testing.T) {
 			t.Errorf("%s the device is told window %q, download %s, update %s", when, doc.Window, doc.Download, doc.Update)
 		}
 	}
-	wantTold(d.begin(), wire.WindowAvailable, "in the window")
+	wantTold(d.start(), wire.WindowAvailable, "in the window")
 	inside := d.poll().CacheBuster
 	w.wait(time.Second)
-	wantOffered(firstID, "after the window, with the update begun,")
+	wantOffered(firstID, "after the window, with the update started,")
 	if outside := d.poll().CacheBuster; outside == inside {
 		t.Errorf("the link is the same inside and outside of the window: %s", outside)
 	}
@@ -512,8 +519,8 @@ func TestWindowOnTheWire(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 				r.Spec.Update.MaintenanceWindow, r.Spec.Update.Type = c.window, c.kind
 			})
-			d := w.door(Options{})
-			doc := d.begin()
+			d := w.deviceAPI(Options{})
+			doc := d.start()
 			if doc.Window != c.want || doc.Update != c.update {
 				t.Errorf("the device is told window %q and update %s, want %q and %s", doc.Window, doc.Update, c.want, c.update)
 			}
@@ -525,7 +532,8 @@ func TestWindowOnTheWire(t *testing.T) {
 	}
 }
 
-// Before a window opens, devices are told to come by soon after that, without a write and never in a loop.
+// Before a window opens, devices are told to come by soon after that, without a write and never in
+// a loop.
 func TestPollsBeforeAWindow(t *testing.T) {
 	opening := dawn.Add(time.Hour)
 	type span struct{ from, to time.Duration }
@@ -557,7 +565,7 @@ func TestPollsBeforeAWindow(t *testing.T) {
 			if c.change != nil {
 				c.change(w)
 			}
-			d := w.door(Options{})
+			d := w.deviceAPI(Options{})
 			d.poll()
 			w.wrote()
 			w.set(func(w *world) { w.now = opening.Add(-c.at) })
@@ -573,9 +581,9 @@ func TestPollsBeforeAWindow(t *testing.T) {
 		w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 			r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
 		})
-		d := w.door(Options{})
+		d := w.deviceAPI(Options{})
 		w.set(func(w *world) { w.now = opening })
-		d.begin()
+		d.start()
 		w.wait(24*time.Hour - time.Minute)
 		if got := d.poll().Sleep; got < time.Minute || got > time.Minute+30*time.Second {
 			t.Errorf("the device is told to sleep %s, want until its window opens again", got)
@@ -585,7 +593,7 @@ func TestPollsBeforeAWindow(t *testing.T) {
 		w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 			r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
 		})
-		d := w.door(Options{PollInterval: 2 * time.Second, ProgressInterval: time.Second})
+		d := w.deviceAPI(Options{PollInterval: 2 * time.Second, ProgressInterval: time.Second})
 		if got := d.poll().Sleep; got != 2*time.Second {
 			t.Errorf("the device is told to sleep %s", got)
 		}
@@ -601,7 +609,7 @@ func (w *world) remove(o client.Object) {
 // recreateRollout is a rollout of the same name and another uid.
 func (w *world) recreateRollout() {
 	r := &v1alpha1.Rollout{}
-	if err := w.server.Get(context.Background(), client.ObjectKey{Namespace: fleet, Name: "rollout"}, r); err != nil {
+	if err := w.server.Get(context.Background(), client.ObjectKey{Namespace: fleetNamespace, Name: "rollout"}, r); err != nil {
 		w.t.Error(err)
 	}
 	w.remove(r.DeepCopy())

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -18,7 +21,7 @@ import (
 )
 
 // wantCancel fails the test if the answer to a report on a cancel is another one.
-func (d *door) wantCancel(want error, id int32, f wire.Feedback) {
+func (d *deviceAPI) wantCancel(want error, id int32, f wire.Feedback) {
 	d.w.t.Helper()
 	if got := d.CancelFeedback(context.Background(), dev0, id, f); !errors.Is(got, want) || want == nil && got != nil {
 		d.w.t.Errorf("the answer to %s/%s is %v, want %v", f.Status.Execution, f.Status.Result.Finished, got, want)
@@ -27,15 +30,15 @@ func (d *door) wantCancel(want error, id int32, f wire.Feedback) {
 
 func TestCancelIsOffered(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
 		t.Errorf("a cancel that nobody wants: %v, want not found", err)
 	}
 	d.wantCancel(ddi.ErrNotAllowed, firstID, succeeded)
 	d.wantCancel(ddi.ErrNotFound, firstID+1, succeeded)
 
-	w.editRollout(stop(v1alpha1.CancelationSoft))
+	w.editRollout(stop(v1alpha1.CancellationSoft))
 	d.sync()
 	if p := d.poll(); p.CancelID != firstID || p.DeployID != 0 {
 		t.Fatalf("the poll announces cancel %d and deployment %d, want %d and none", p.CancelID, p.DeployID, firstID)
@@ -55,11 +58,11 @@ func TestCancelIsOffered(t *testing.T) {
 }
 
 // hawkBit: devices that had never seen an update were asked to cancel it.
-func TestW14_WhoHasNotBegunIsNotAskedToCancel(t *testing.T) {
-	for _, c := range []v1alpha1.Cancelation{v1alpha1.CancelationSoft, v1alpha1.CancelationForce} {
+func TestW14_WhoHasNotStartedIsNotAskedToCancel(t *testing.T) {
+	for _, c := range []v1alpha1.Cancellation{v1alpha1.CancellationSoft, v1alpha1.CancellationForce} {
 		t.Run(string(c), func(t *testing.T) {
 			w := newWorld(t, 1)
-			d := w.door(Options{})
+			d := w.deviceAPI(Options{})
 			if p := d.poll(); p.DeployID != firstID {
 				t.Fatalf("the poll announces %d, want %d", p.DeployID, firstID)
 			}
@@ -72,7 +75,7 @@ func TestW14_WhoHasNotBegunIsNotAskedToCancel(t *testing.T) {
 			if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
 				t.Errorf("the cancel: %v, want not found", err)
 			}
-			w.wantWrites(0, "stopping what has not begun")
+			w.wantWrites(0, "stopping what has not started")
 		})
 	}
 }
@@ -80,8 +83,8 @@ func TestW14_WhoHasNotBegunIsNotAskedToCancel(t *testing.T) {
 // hawkBit: a newer update of more weight hid the cancel of an older one until it had ended.
 func TestW20_ACancelGoesBeforeAnyDeployment(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	module := &v1alpha1.SoftwareModule{ObjectMeta: about("linux-next"), Spec: v1alpha1.SoftwareModuleSpec{Type: "os", Name: "linux", Version: "6.7"}}
 	for _, o := range []client.Object{module, aSet("next", "2.0", module)} {
@@ -89,7 +92,7 @@ func TestW20_ACancelGoesBeforeAnyDeployment(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.editRollout(stop(v1alpha1.CancelationSoft))
+	w.editRollout(stop(v1alpha1.CancellationSoft))
 	since, weight := metav1.NewMicroTime(dawn.Add(time.Minute)), int32(1000)
 	w.editTarget(func(t *v1alpha1.Target) {
 		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "next", Weight: &weight, Superseding: v1alpha1.SupersedingQueue}}
@@ -128,11 +131,11 @@ func TestCancelIsAnswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			d := w.door(Options{})
-			d.begin()
+			d := w.deviceAPI(Options{})
+			d.start()
 			d.wantReport(nil, firstID, proceeding)
 			d.flushAll()
-			w.editRollout(stop(v1alpha1.CancelationSoft))
+			w.editRollout(stop(v1alpha1.CancellationSoft))
 			d.sync()
 			d.poll()
 			w.wrote()
@@ -149,8 +152,9 @@ func TestCancelIsAnswered(t *testing.T) {
 	}
 }
 
-// What is known of a device that accepts a cancel depends on what it reported before. The reports are gathered in memory
-// and reach the Target together with the answer to the cancel, or with the request for it.
+// What is known of a device that accepts a cancel depends on what it reported before. The reports
+// are gathered in memory and reach the Target together with the answer to the cancel, or with the
+// request for it.
 func TestWhatADeviceRunsAfterItAcceptedACancel(t *testing.T) {
 	report := func(e wire.Execution) wire.Feedback { return says(e, wire.FinishedNone) }
 	scheduled, download, downloaded, resumed := report(wire.ExecutionScheduled), report(wire.ExecutionDownload), report(wire.ExecutionDownloaded), report(wire.ExecutionResumed)
@@ -184,8 +188,8 @@ func TestWhatADeviceRunsAfterItAcceptedACancel(t *testing.T) {
 						}
 						t.Status.UpdateStatus = before
 					})
-					d := w.door(Options{})
-					d.begin()
+					d := w.deviceAPI(Options{})
+					d.start()
 					w.editTarget(func(t *v1alpha1.Target) { t.Status.Actions[0].Update.Rollback = c.back })
 					d.sync()
 					for _, f := range c.reports {
@@ -194,7 +198,7 @@ func TestWhatADeviceRunsAfterItAcceptedACancel(t *testing.T) {
 							d.flushAll()
 						}
 					}
-					w.editRollout(stop(v1alpha1.CancelationSoft))
+					w.editRollout(stop(v1alpha1.CancellationSoft))
 					d.sync()
 					d.poll()
 					d.wantCancel(nil, firstID, succeeded)
@@ -216,11 +220,11 @@ func TestWhatADeviceRunsAfterItAcceptedACancel(t *testing.T) {
 // A device that refuses goes on, and is not asked the same again.
 func TestRejectedCancel(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	d.flushAll()
-	w.editRollout(stop(v1alpha1.CancelationSoft))
+	w.editRollout(stop(v1alpha1.CancellationSoft))
 	d.sync()
 	d.poll()
 	d.wantCancel(nil, firstID, says(wire.ExecutionRejected, wire.FinishedSuccess))
@@ -238,9 +242,9 @@ func TestRejectedCancel(t *testing.T) {
 // Force stops no less than Soft: the action is closed, and the device still told.
 func TestCancelByForce(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
-	w.editSet(invalidate(v1alpha1.CancelationForce))
+	d := w.deviceAPI(Options{})
+	d.start()
+	w.editSet(invalidate(v1alpha1.CancellationForce))
 	d.sync()
 	if p := d.poll(); p.CancelID != firstID || p.DeployID != 0 {
 		t.Fatalf("the poll announces %+v, want the cancel of %d", p, firstID)
@@ -266,13 +270,14 @@ func TestCancelByForce(t *testing.T) {
 	}
 }
 
-// Whatever applies to an action is stored before the device is answered, also when no controller has come by.
-func TestPendingFoldsComeFirst(t *testing.T) {
+// Whatever applies to an action is stored before the device is answered, also when no controller
+// has come by.
+func TestPendingAppliesComeFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(w *world)
 		state  v1alpha1.ActionState
 	}{
-		"a stop": {func(w *world) { w.editRollout(stop(v1alpha1.CancelationSoft)) }, v1alpha1.ActionCanceling},
+		"a stop": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.ActionCanceling},
 		"a cancel of this target": {func(w *world) {
 			w.editTarget(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: firstID} })
 		}, v1alpha1.ActionCanceling},
@@ -283,8 +288,8 @@ func TestPendingFoldsComeFirst(t *testing.T) {
 				seconds := int32(3600)
 				r.Spec.Update.ProgressDeadlineSeconds = &seconds
 			})
-			d := w.door(Options{})
-			d.begin()
+			d := w.deviceAPI(Options{})
+			d.start()
 			c.change(w)
 			d.sync()
 			w.set(func(w *world) { w.writes = 0 })
@@ -292,7 +297,7 @@ func TestPendingFoldsComeFirst(t *testing.T) {
 				t.Errorf("the deployment: %v, want not found", err)
 			}
 			w.wantState(firstID, c.state)
-			w.wantWrites(1, "the fold")
+			w.wantWrites(1, "the apply")
 		})
 	}
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -24,7 +27,7 @@ const (
 
 // Consent says whether the device agrees to updates by itself, and what waits for its word.
 func (b *Backend) Consent(ctx context.Context, d ddi.Device, remoteAddr string) (ddi.Consent, error) {
-	s, err := b.meet(ctx, d, remoteAddr)
+	s, err := b.recordContact(ctx, d, remoteAddr)
 	if err != nil {
 		return ddi.Consent{}, err
 	}
@@ -47,9 +50,10 @@ func timeOf(t *metav1.Time) time.Time {
 	return t.Time
 }
 
-// Confirmation returns an action that waits for consent; the first fetch is its birth. Nothing begins by it, so the API server is not asked.
+// Confirmation returns an action that waits for consent; the first fetch is its creation. Nothing
+// starts by it, so the API server is not asked.
 func (b *Backend) Confirmation(ctx context.Context, d ddi.Device, id int32) (ddi.Deployment, error) {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return ddi.Deployment{}, err
 	}
@@ -60,20 +64,22 @@ func (b *Backend) Confirmation(ctx context.Context, d ddi.Device, id int32) (ddi
 	return b.document(s, a)
 }
 
-// question is the action that the device is asked about now; it is born if nobody has asked before.
-func (b *Backend) question(ctx context.Context, s standing, id int32) (standing, *v1alpha1.Action, error) {
+// question is the action that the device is asked about now; it is created if nobody has asked
+// before.
+func (b *Backend) question(ctx context.Context, s deviceState, id int32) (deviceState, *v1alpha1.Action, error) {
 	switch {
 	case s.offer.Kind != offer.Confirm || s.offer.ActionID != id:
 		return s, nil, ddi.ErrNotFound
 	case s.offer.Action != nil:
 		return s, s.offer.Action, nil
 	}
-	return b.born(ctx, s, id, offer.Confirm)
+	return b.created(ctx, s, id, offer.Confirm)
 }
 
-// ConfirmationFeedback takes somebody's word on an action that waits for it. A no is always taken; a yes only while the action may begin.
+// ConfirmationFeedback takes somebody's word on an action that waits for it. A no is always taken;
+// a yes only while the action may start.
 func (b *Backend) ConfirmationFeedback(ctx context.Context, d ddi.Device, id int32, f wire.ConfirmationFeedback) error {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -85,11 +91,11 @@ func (b *Backend) ConfirmationFeedback(ctx context.Context, d ddi.Device, id int
 	}
 	switch r := b.word(id, f); {
 	case a == nil:
-		return b.foldNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, r)
 	case a.State != v1alpha1.ActionWaitingForConfirmation:
 		return notAwaited(a)
 	case r.Event == action.Deny:
-		return b.foldNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, r)
 	default:
 		return b.agree(ctx, s, r)
 	}
@@ -112,22 +118,23 @@ func (b *Backend) word(id int32, f wire.ConfirmationFeedback) action.Report {
 	return action.Report{ID: id, Event: e, Stage: string(f.Confirmation), StatusCode: string(f.Code), Details: f.Details, Now: b.now()}
 }
 
-// agree stores the consent, with which the action begins, then looks at source and set past the cache as at a birth: what has been stopped meanwhile is
-// closed, and what has been paused waits for consent again. The device is told neither way that it may begin.
-func (b *Backend) agree(ctx context.Context, s standing, r action.Report) error {
+// agree stores the consent, with which the action starts, then looks at source and set past the
+// cache as at a creation: what has been stopped meanwhile is closed, and what has been paused waits
+// for consent again. The device is told neither way that it may start.
+func (b *Backend) agree(ctx context.Context, s deviceState, r action.Report) error {
 	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
 		if o := offer.For(w); o.Kind != offer.Confirm || o.ActionID != r.ID {
 			return refused(status, r.ID)
 		}
-		action.Fold(status, r)
+		action.Apply(status, r)
 		seen(status, w.Now)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return b.vouchForConfirmed(ctx, s.key, t)
+	return b.verifyConfirmed(ctx, s.key, t)
 }
 
 // refused is why there is nothing to agree to: it is closed, or held back.
@@ -138,22 +145,23 @@ func refused(status *v1alpha1.TargetStatus, id int32) error {
 	return ddi.ErrNotFound
 }
 
-// vouchForConfirmed takes back what has just been confirmed if its source or set no longer stands.
-func (b *Backend) vouchForConfirmed(ctx context.Context, key types.NamespacedName, t *v1alpha1.Target) error {
+// verifyConfirmed takes back what has just been confirmed if its source or set no longer stands.
+func (b *Backend) verifyConfirmed(ctx context.Context, key types.NamespacedName, t *v1alpha1.Target) error {
 	a := action.Open(&t.Status)
 	if a == nil || !action.IsSilent(a) {
 		return nil
 	}
-	actionsBegun.Inc()
-	err := b.vouch(ctx, standing{key: key, world: b.index.World(t, b.now())}, a)
+	actionsStarted.Inc()
+	err := b.verifyStillOffered(ctx, deviceState{key: key, world: b.index.World(t, b.now())}, a)
 	if now := b.targets.Get(key); errors.Is(err, ddi.ErrNotFound) && now != nil {
 		return refused(&now.Status, a.ID)
 	}
 	return err
 }
 
-// ActivateAutoConfirm makes the device agree to everything by itself, from what waits now on. A confirmation that turns out to be void takes nothing back
-// of that: the action is closed, or waits until its source goes on.
+// ActivateAutoConfirm makes the device agree to everything by itself, from what waits now on. A
+// confirmation that turns out to be void takes nothing back of that: the action is closed, or waits
+// until its source goes on.
 func (b *Backend) ActivateAutoConfirm(ctx context.Context, d ddi.Device, request wire.ActivateAutoConfirm) error {
 	t, err := b.find(d)
 	if err != nil {
@@ -170,7 +178,7 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d ddi.Device, request
 			Active: true, Initiator: text.Clean(request.Initiator, maxInitiator), Remark: text.Clean(request.Remark, maxRemark), ActivatedAt: &at}
 		seen(status, w.Now)
 		var settled *v1alpha1.TargetStatus
-		if settled, confirmed = offer.Settle(w); confirmed {
+		if settled, confirmed = offer.ApplyPending(w); confirmed {
 			*status = *settled
 		}
 		return nil
@@ -178,7 +186,7 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d ddi.Device, request
 	if err != nil || !confirmed {
 		return err
 	}
-	if err := b.vouchForConfirmed(ctx, key, t); err != nil && !errors.Is(err, ddi.ErrNotFound) && !errors.Is(err, ddi.ErrGone) {
+	if err := b.verifyConfirmed(ctx, key, t); err != nil && !errors.Is(err, ddi.ErrNotFound) && !errors.Is(err, ddi.ErrGone) {
 		return err
 	}
 	return nil

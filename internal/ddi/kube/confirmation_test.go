@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -27,18 +30,18 @@ var (
 )
 
 // careful is a world whose devices are asked first.
-func careful(t *testing.T) (*world, *door) {
+func careful(t *testing.T) (*world, *deviceAPI) {
 	t.Helper()
 	w := newWorld(t, 1)
 	edit(w, "rollout-group-1", &v1alpha1.DeploymentGroup{}, func(g *v1alpha1.DeploymentGroup) { g.Spec.Conditions.ConfirmationRequired = true })
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	d.poll()
 	w.wrote()
 	return w, d
 }
 
 // asked is a careful world whose device has looked at what it is asked about.
-func asked(t *testing.T) (*world, *door) {
+func asked(t *testing.T) (*world, *deviceAPI) {
 	t.Helper()
 	w, d := careful(t)
 	if _, err := d.Confirmation(context.Background(), dev0, firstID); err != nil {
@@ -48,19 +51,19 @@ func asked(t *testing.T) (*world, *door) {
 	return w, d
 }
 
-func (d *door) answer(id int32, f wire.ConfirmationFeedback) error {
+func (d *deviceAPI) answer(id int32, f wire.ConfirmationFeedback) error {
 	return d.ConfirmationFeedback(context.Background(), dev0, id, f)
 }
 
-// wantAnswer fails the test if the door answers otherwise.
-func (d *door) wantAnswer(want error, id int32, f wire.ConfirmationFeedback) {
+// wantAnswer fails the test if the device API answers otherwise.
+func (d *deviceAPI) wantAnswer(want error, id int32, f wire.ConfirmationFeedback) {
 	d.w.t.Helper()
 	if got := d.answer(id, f); !errors.Is(got, want) || want == nil && got != nil {
 		d.w.t.Errorf("the answer to %s is %v, want %v", f.Confirmation, got, want)
 	}
 }
 
-func (d *door) consent() ddi.Consent {
+func (d *deviceAPI) consent() ddi.Consent {
 	d.w.t.Helper()
 	c, err := d.Consent(context.Background(), dev0, "192.0.2.7")
 	if err != nil {
@@ -69,7 +72,7 @@ func (d *door) consent() ddi.Consent {
 	return c
 }
 
-func (d *door) activate(initiator, remark string) error {
+func (d *deviceAPI) activate(initiator, remark string) error {
 	return d.ActivateAutoConfirm(context.Background(), dev0, wire.ActivateAutoConfirm{Initiator: initiator, Remark: remark})
 }
 
@@ -79,7 +82,7 @@ func (w *world) meanwhile(do func(w *world)) {
 	w.set(func(w *world) { w.afterWrite = func(client.Object) { once.Do(func() { do(w) }) } })
 }
 
-func TestQuestionIsBornByTheFirstLook(t *testing.T) {
+func TestQuestionIsCreatedByTheFirstLook(t *testing.T) {
 	w, d := careful(t)
 	p := d.poll()
 	if p.ConfirmID != firstID || p.DeployID != 0 || p.CancelID != 0 {
@@ -97,11 +100,11 @@ func TestQuestionIsBornByTheFirstLook(t *testing.T) {
 		t.Errorf("the device is asked about %+v", got)
 	}
 	a := w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
-	if a.Source.Group != "group-1" || a.BeganAt == nil {
+	if a.Source.Group != "group-1" || a.StartedAt == nil {
 		t.Errorf("the action is %+v", a)
 	}
 	if again := d.poll(); again.ConfirmID != p.ConfirmID || again.CacheBuster != p.CacheBuster {
-		t.Errorf("after the birth the poll announces %d?c=%s, before it %d?c=%s", again.ConfirmID, again.CacheBuster, p.ConfirmID, p.CacheBuster)
+		t.Errorf("after the creation the poll announces %d?c=%s, before it %d?c=%s", again.ConfirmID, again.CacheBuster, p.ConfirmID, p.CacheBuster)
 	}
 	for range 3 {
 		if _, err := d.Confirmation(context.Background(), dev0, firstID); err != nil {
@@ -110,7 +113,7 @@ func TestQuestionIsBornByTheFirstLook(t *testing.T) {
 	}
 	w.wantWrites(0, "looking again")
 	if n := w.reads["*v1alpha1.Rollout"]; n != 0 {
-		t.Errorf("asking cost %d reads past the cache; nothing begins by it", n)
+		t.Errorf("asking cost %d reads past the cache; nothing starts by it", n)
 	}
 	d.wantReport(ddi.ErrNotFound, firstID, succeeded)
 	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, ddi.ErrNotFound) {
@@ -119,13 +122,13 @@ func TestQuestionIsBornByTheFirstLook(t *testing.T) {
 	w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 }
 
-func TestYesBeginsTheUpdate(t *testing.T) {
+func TestYesStartsTheUpdate(t *testing.T) {
 	w, d := asked(t)
 	w.wait(time.Hour)
 	d.wantAnswer(nil, firstID, yes)
 	w.wantWrites(1, "a yes")
 	a := w.wantState(firstID, v1alpha1.ActionRunning)
-	if a.StatusCode != "1" || a.Message != "go; ahead" || a.Stage != "confirmed" || !a.BeganAt.Time.Equal(w.clock()) {
+	if a.StatusCode != "1" || a.Message != "go; ahead" || a.Stage != "confirmed" || !a.StartedAt.Time.Equal(w.clock()) {
 		t.Errorf("the action is %+v", a)
 	}
 	if p := d.poll(); p.DeployID != firstID || p.ConfirmID != 0 {
@@ -136,7 +139,7 @@ func TestYesBeginsTheUpdate(t *testing.T) {
 	if _, err := d.Confirmation(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
 		t.Errorf("what was confirmed is asked about: %v", err)
 	}
-	d.begin()
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
@@ -172,7 +175,7 @@ func TestAnswerWithoutALook(t *testing.T) {
 	}
 }
 
-// Whoever may not begin now is asked nothing, and a yes begins nothing. A no is taken.
+// Whoever may not start now is asked nothing, and a yes starts nothing. A no is taken.
 func TestWhatIsHeldBackIsNotConfirmed(t *testing.T) {
 	w, d := asked(t)
 	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })
@@ -192,17 +195,18 @@ func TestWhatIsHeldBackIsNotConfirmed(t *testing.T) {
 	w.wantState(firstID, v1alpha1.ActionRunning)
 }
 
-// What waits has not begun: whatever ends its source closes it at once, also what lets begun devices go on, and there is no cancel to answer.
+// What waits has not started: whatever ends its source closes it at once, also what lets started
+// devices go on, and there is no cancel to answer.
 func TestWhateverStopsClosesWhatWaits(t *testing.T) {
 	for name, c := range map[string]struct {
 		stop  func(w *world)
 		cause v1alpha1.CancelCause
 	}{
-		"the rollout is stopped with None":  {func(w *world) { w.editRollout(stop(v1alpha1.CancelationNone)) }, v1alpha1.CauseStopped},
-		"the rollout is stopped with Soft":  {func(w *world) { w.editRollout(stop(v1alpha1.CancelationSoft)) }, v1alpha1.CauseStopped},
-		"the rollout is stopped with Force": {func(w *world) { w.editRollout(stop(v1alpha1.CancelationForce)) }, v1alpha1.CauseStopped},
+		"the rollout is stopped with None":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, v1alpha1.CauseStopped},
+		"the rollout is stopped with Soft":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.CauseStopped},
+		"the rollout is stopped with Force": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationForce)) }, v1alpha1.CauseStopped},
 		"the rollout is deleted":            {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, v1alpha1.CauseDeleted},
-		"the set is invalidated with Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationSoft)) }, v1alpha1.CauseInvalidated},
+		"the set is invalidated with Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationSoft)) }, v1alpha1.CauseInvalidated},
 		"the target's cancel names it": {func(w *world) {
 			w.editTarget(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: firstID} })
 		}, v1alpha1.CauseRequested},
@@ -224,7 +228,8 @@ func TestWhateverStopsClosesWhatWaits(t *testing.T) {
 	}
 }
 
-// What is stopped between the yes and its answer does not begin, and the device is not told that it may.
+// What is stopped between the yes and its answer does not start, and the device is not told that it
+// may.
 func TestConfirmationIsWithdrawn(t *testing.T) {
 	paused := func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }) }
 	for name, c := range map[string]struct {
@@ -233,13 +238,13 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 		state     v1alpha1.ActionState
 		cause     v1alpha1.CancelCause
 	}{
-		"nothing happens":             {func(*world) {}, nil, v1alpha1.ActionRunning, ""},
-		"the rollout is paused":       {paused, ddi.ErrNotFound, v1alpha1.ActionWaitingForConfirmation, ""},
-		"the rollout is stopped":      {func(w *world) { w.editRollout(stop(v1alpha1.CancelationSoft)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
-		"it is stopped, begun go on":  {func(w *world) { w.editRollout(stop(v1alpha1.CancelationNone)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
-		"the rollout is deleted":      {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseDeleted},
-		"the set is invalidated":      {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationForce)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseInvalidated},
-		"the set is invalidated None": {func(w *world) { w.editSet(invalidate(v1alpha1.CancelationNone)) }, nil, v1alpha1.ActionRunning, ""},
+		"nothing happens":              {func(*world) {}, nil, v1alpha1.ActionRunning, ""},
+		"the rollout is paused":        {paused, ddi.ErrNotFound, v1alpha1.ActionWaitingForConfirmation, ""},
+		"the rollout is stopped":       {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
+		"it is stopped, started go on": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
+		"the rollout is deleted":       {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseDeleted},
+		"the set is invalidated":       {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseInvalidated},
+		"the set is invalidated None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, nil, v1alpha1.ActionRunning, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, d := asked(t)
@@ -250,7 +255,7 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 			case c.cause != "" && (a.Cancel == nil || a.Cancel.Cause != c.cause):
 				t.Errorf("the cancel is %+v, want the cause %s", a.Cancel, c.cause)
 			case w.isInDoubt():
-				t.Error("the device is in doubt about what it never began")
+				t.Error("the device is in doubt about what it never started")
 			}
 			d.sync()
 			if p := d.poll(); c.answer != nil && (p.DeployID != 0 || p.CancelID != 0 || p.ConfirmID != 0) {
@@ -260,7 +265,7 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 	}
 }
 
-// A door that dies between the yes and its answer leaves the second look to the next fetch.
+// A device API that dies between the yes and its answer leaves the second look to the next fetch.
 func TestConfirmationWithoutTheSecondLook(t *testing.T) {
 	w, d := asked(t)
 	w.set(func(w *world) { w.beforeRead = func(client.Object) error { return errPowerCut } })
@@ -268,7 +273,7 @@ func TestConfirmationWithoutTheSecondLook(t *testing.T) {
 		t.Fatalf("the answer is %v, want unavailable", err)
 	}
 	w.set(func(w *world) { w.beforeRead = nil })
-	w.editRollout(stop(v1alpha1.CancelationNone))
+	w.editRollout(stop(v1alpha1.CancellationNone))
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
 		t.Errorf("the deployment is answered %v, want not found", err)
 	}
@@ -284,10 +289,11 @@ func TestYesIsStoredBeforeItIsAnswered(t *testing.T) {
 	w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 }
 
-// Two doors take one yes: nothing begins twice, and the slower one hears that nothing waits.
-func TestTwoDoorsTakeOneYes(t *testing.T) {
+// Two device API replicas take one yes: nothing starts twice, and the slower one hears that nothing
+// waits.
+func TestTwoDeviceAPIsTakeOneYes(t *testing.T) {
 	w, one := asked(t)
-	other := w.door(Options{})
+	other := w.deviceAPI(Options{})
 	one.wantAnswer(nil, firstID, yes)
 	other.wantAnswer(ddi.ErrNotFound, firstID, yes)
 	other.wantAnswer(ddi.ErrNotFound, firstID, no)
@@ -299,7 +305,7 @@ func TestTwoDoorsTakeOneYes(t *testing.T) {
 // A device that is only ever heard of here is registered, as by a poll.
 func TestConsentRegisters(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	if diff := cmp.Diff(ddi.Consent{}, d.consent()); diff != "" {
 		t.Errorf("consent (-want +got):\n%s", diff)
 	}
@@ -348,7 +354,7 @@ func TestAutoConfirm(t *testing.T) {
 	if got := w.target("dev-0").Status.AutoConfirm; got == nil || got.Initiator != "ada" {
 		t.Errorf("a refused activation left %+v", got)
 	}
-	d.begin()
+	d.start()
 	w.wantState(firstID, v1alpha1.ActionRunning)
 	for _, writes := range []int{1, 0} {
 		if err := d.DeactivateAutoConfirm(context.Background(), dev0); err != nil {
@@ -364,13 +370,13 @@ func TestAutoConfirm(t *testing.T) {
 
 // Who agrees to everything is not asked.
 func TestWhoConfirmsByItselfIsNotAsked(t *testing.T) {
-	for name, agrees := range map[string]func(w *world, d *door){
-		"the device has said so": func(_ *world, d *door) {
+	for name, agrees := range map[string]func(w *world, d *deviceAPI){
+		"the device has said so": func(_ *world, d *deviceAPI) {
 			if err := d.activate("", ""); err != nil {
 				t.Error(err)
 			}
 		},
-		"the manifest says so": func(w *world, d *door) {
+		"the manifest says so": func(w *world, d *deviceAPI) {
 			w.editTarget(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways })
 			d.sync()
 		},
@@ -378,7 +384,7 @@ func TestWhoConfirmsByItselfIsNotAsked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, d := careful(t)
 			agrees(w, d)
-			d.begin()
+			d.start()
 			w.wantState(firstID, v1alpha1.ActionRetrieved)
 		})
 		t.Run(name+", late", func(t *testing.T) {
@@ -392,11 +398,12 @@ func TestWhoConfirmsByItselfIsNotAsked(t *testing.T) {
 	}
 }
 
-// What auto-confirm has agreed to is looked at a second time, too: at the activation, and when the device comes for it.
+// What auto-confirm has agreed to is looked at a second time, too: at the activation, and when the
+// device comes for it.
 func TestAutoConfirmIsWithdrawn(t *testing.T) {
 	t.Run("at the activation", func(t *testing.T) {
 		w, d := asked(t)
-		w.meanwhile(func(w *world) { w.editRollout(stop(v1alpha1.CancelationNone)) })
+		w.meanwhile(func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) })
 		if err := d.activate("ada", ""); err != nil {
 			t.Errorf("the activation is answered %v", err)
 		}
@@ -428,16 +435,16 @@ func TestAssignmentIsConfirmed(t *testing.T) {
 		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "firmware", ConfirmationRequired: true}}
 		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "firmware", Since: &since}
 	})
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	if p := d.poll(); p.ConfirmID != firstID {
 		t.Fatalf("the poll announces %+v, want confirmation %d", p, firstID)
 	}
 	d.wantAnswer(nil, firstID, yes)
 	w.wantState(firstID, v1alpha1.ActionRunning)
-	d.begin()
+	d.start()
 }
 
-// inProcess lets simulated devices speak with a door without a network.
+// inProcess lets simulated devices speak with a device API without a network.
 type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -449,10 +456,10 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// Simulated devices know nothing but the wire; the door and its backend are the real ones.
+// Simulated devices know nothing but the wire; the device API and its backend are the real ones.
 func TestTemperamentsThatAreAsked(t *testing.T) {
 	for temperament, c := range map[devicesim.Temperament]struct {
-		state v1alpha1.ActionState // empty: never born
+		state v1alpha1.ActionState // empty: never created
 		stage string
 	}{
 		devicesim.Obedient:    {v1alpha1.ActionFinished, "closed"},
@@ -467,8 +474,8 @@ func TestTemperamentsThatAreAsked(t *testing.T) {
 				t.Fatal(err)
 			}
 			var recorder devicesim.Recorder
-			fleet, err := devicesim.New(devicesim.Config{
-				BaseURL: "http://door.example", Tenant: fleet, Transport: inProcess{server}, Seed: 1, PollInterval: 5 * time.Millisecond, Steps: 1, Concurrency: 1,
+			fleetNamespace, err := devicesim.New(devicesim.Config{
+				BaseURL: "http://devices.example", Tenant: fleetNamespace, Transport: inProcess{server}, Seed: 1, PollInterval: 5 * time.Millisecond, Steps: 1, Concurrency: 1,
 				Devices: []devicesim.Device{{ID: "dev-0", Token: "let-me-in", Temperament: temperament}}, Observer: recorder.Observe,
 			})
 			if err != nil {
@@ -482,11 +489,11 @@ func TestTemperamentsThatAreAsked(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 			}()
-			if err := fleet.Run(ctx); err != nil {
+			if err := fleetNamespace.Run(ctx); err != nil {
 				t.Fatal(err)
 			}
 			if wrong := recorder.Of(devicesim.HTTPError); len(wrong) > 0 {
-				t.Errorf("the door refused: %v", wrong)
+				t.Errorf("the device API refused: %v", wrong)
 			}
 			a := action.Newest(&w.target("dev-0").Status)
 			switch {
@@ -495,8 +502,8 @@ func TestTemperamentsThatAreAsked(t *testing.T) {
 			case c.state != "" && (a == nil || a.State != c.state || a.Stage != c.stage):
 				t.Errorf("the action is %+v, want %s and %s", a, c.state, c.stage)
 			}
-			if began := len(recorder.Of(devicesim.Began)); began > 0 != (c.stage == "closed") {
-				t.Errorf("the device began %d times", began)
+			if started := len(recorder.Of(devicesim.Started)); started > 0 != (c.stage == "closed") {
+				t.Errorf("the device started %d times", started)
 			}
 		})
 	}

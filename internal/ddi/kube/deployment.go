@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -14,17 +17,17 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// justBorn is how long after its birth an action that has not been reported on is checked against the API server each time it is fetched: another
-// door may be about to withdraw it.
-const justBorn = 10 * time.Second
+// justCreated is how long after its creation an action that has not been reported on is checked
+// against the API server each time it is fetched: another device API may be about to withdraw it.
+const justCreated = 10 * time.Second
 
-// Deployment returns an open action; the first fetch is its birth.
+// Deployment returns an open action; the first fetch is its creation.
 func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.Deployment, error) {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return ddi.Deployment{}, err
 	}
@@ -34,27 +37,28 @@ func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.D
 	case s.offer.Kind != offer.Deploy || s.offer.ActionID != id:
 		return ddi.Deployment{}, ddi.ErrNotFound
 	case s.offer.Action == nil:
-		return b.begin(ctx, s, id)
+		return b.start(ctx, s, id)
 	case isDownloadOnly(s, a) != a.ToldToSkip:
 		return b.tellToSkip(ctx, s, a)
-	case action.IsSilent(a) && b.now().Sub(a.BeganAt.Time) < justBorn:
-		return b.vouched(ctx, s, a)
+	case action.IsSilent(a) && b.now().Sub(a.StartedAt.Time) < justCreated:
+		return b.verified(ctx, s, a)
 	default:
 		return b.document(s, a)
 	}
 }
 
-func isDownloadOnly(s standing, a *v1alpha1.Action) bool {
+func isDownloadOnly(s deviceState, a *v1alpha1.Action) bool {
 	return offer.Live(s.world, a).Type == v1alpha1.UpdateTypeDownloadOnly
 }
 
-// tellToSkip answers the deployment of an action that was adopted by an update of another kind, and stores first what the device is told: its success is judged by that.
-func (b *Backend) tellToSkip(ctx context.Context, s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
+// tellToSkip answers the deployment of an action that was adopted by an update of another kind, and
+// stores first what the device is told: its success is judged by that.
+func (b *Backend) tellToSkip(ctx context.Context, s deviceState, a *v1alpha1.Action) (ddi.Deployment, error) {
 	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if now := action.ByID(status, a.ID); now == nil || now.State.IsClosed() {
 			return ddi.ErrNotFound
 		}
-		action.TellToSkip(status, a.ID, isDownloadOnly(standing{world: w}, a))
+		action.TellToSkip(status, a.ID, isDownloadOnly(deviceState{world: w}, a))
 		seen(status, w.Now)
 		return nil
 	})
@@ -65,31 +69,33 @@ func (b *Backend) tellToSkip(ctx context.Context, s standing, a *v1alpha1.Action
 	if a = action.ByID(&t.Status, a.ID); a == nil {
 		return ddi.Deployment{}, ddi.ErrNotFound
 	}
-	return b.vouched(ctx, s, a)
+	return b.verified(ctx, s, a)
 }
 
-// begin stores the birth, then looks at source and set past the cache; if they have been stopped meanwhile the birth is taken back and nothing answered.
-func (b *Backend) begin(ctx context.Context, s standing, id int32) (ddi.Deployment, error) {
-	s, a, err := b.born(ctx, s, id, offer.Deploy)
+// start stores the creation, then looks at source and set past the cache; if they have been stopped
+// meanwhile the creation is taken back and nothing answered.
+func (b *Backend) start(ctx context.Context, s deviceState, id int32) (ddi.Deployment, error) {
+	s, a, err := b.created(ctx, s, id, offer.Deploy)
 	if err != nil {
 		return ddi.Deployment{}, err
 	}
-	return b.vouched(ctx, s, a)
+	return b.verified(ctx, s, a)
 }
 
-// born stores the birth of the action that is offered in this way and under this id, and answers how the device stands then.
-func (b *Backend) born(ctx context.Context, s standing, id int32, kind offer.Kind) (standing, *v1alpha1.Action, error) {
-	born := false
+// created stores the creation of the action that is offered in this way and under this id, and
+// answers how the device stands then.
+func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind offer.Kind) (deviceState, *v1alpha1.Action, error) {
+	created := false
 	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		o := offer.For(w)
-		born = false
+		created = false
 		switch {
 		case o.Kind != kind || o.ActionID != id:
 			return ddi.ErrNotFound
 		case o.Action != nil:
-			return nil // another door was faster: the action is born, once
+			return nil // another device API was faster: the action is created, once
 		}
-		if born = action.Begin(status, o.Birth(w)) != nil; !born {
+		if created = action.Create(status, o.Creation(w)) != nil; !created {
 			return ddi.ErrNotFound
 		}
 		seen(status, w.Now)
@@ -98,8 +104,8 @@ func (b *Backend) born(ctx context.Context, s standing, id int32, kind offer.Kin
 	if err != nil {
 		return s, nil, err
 	}
-	if born && kind == offer.Deploy {
-		actionsBegun.Inc()
+	if created && kind == offer.Deploy {
+		actionsStarted.Inc()
 	}
 	s.world = b.index.World(t, b.now())
 	a := action.ByID(&t.Status, id)
@@ -109,16 +115,17 @@ func (b *Backend) born(ctx context.Context, s standing, id int32, kind offer.Kin
 	return s, a, nil
 }
 
-// vouched answers a young action only if the API server vouches for it.
-func (b *Backend) vouched(ctx context.Context, s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
-	if err := b.vouch(ctx, s, a); err != nil {
+// verified answers a young action only if the API server vouches for it.
+func (b *Backend) verified(ctx context.Context, s deviceState, a *v1alpha1.Action) (ddi.Deployment, error) {
+	if err := b.verifyStillOffered(ctx, s, a); err != nil {
 		return ddi.Deployment{}, err
 	}
 	return b.document(s, a)
 }
 
-// vouch takes back a beginning unless the API server, too, says that its source runs and its set is valid; it is not found then.
-func (b *Backend) vouch(ctx context.Context, s standing, a *v1alpha1.Action) error {
+// verifyStillOffered takes back a start unless the API server, too, says that its source runs and
+// its set is valid; it is not found then.
+func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1alpha1.Action) error {
 	stopped, cause, err := b.isStopped(ctx, s, a)
 	if err != nil {
 		return ddi.Unavailable{Cause: err}
@@ -135,8 +142,9 @@ func (b *Backend) vouch(ctx context.Context, s standing, a *v1alpha1.Action) err
 	return ddi.ErrNotFound
 }
 
-// isStopped asks the API server whether what an action was born from still stands; cause is empty when it is only held back.
-func (b *Backend) isStopped(ctx context.Context, s standing, a *v1alpha1.Action) (bool, v1alpha1.CancelCause, error) {
+// isStopped asks the API server whether what an action was created from still stands; cause is
+// empty when it is only held back.
+func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Action) (bool, v1alpha1.CancelCause, error) {
 	set, err := b.live.set(ctx, types.NamespacedName{Namespace: s.key.Namespace, Name: a.DistributionSet})
 	if err != nil {
 		return false, "", err
@@ -150,7 +158,7 @@ func (b *Backend) isStopped(ctx context.Context, s standing, a *v1alpha1.Action)
 		return false, "", err
 	case source.ended != "":
 		return true, source.ended, nil
-	case offer.Invalidates(intents.Facts(set, nil), source.started):
+	case offer.Invalidates(fleet.Facts(set, nil), source.started):
 		return true, v1alpha1.CauseInvalidated, nil
 	}
 	return source.closed, "", nil
@@ -163,9 +171,10 @@ type liveSource struct {
 	closed  bool                 // held back
 }
 
-// liveSource reads the source of an action past the cache. A single assignment needs no second look: the lock of the target guards it.
-func (b *Backend) liveSource(ctx context.Context, namespace string, born *v1alpha1.Action) (liveSource, error) {
-	source := born.Source
+// liveSource reads the source of an action past the cache. A single assignment needs no second
+// look: the lock of the target guards it.
+func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1alpha1.Action) (liveSource, error) {
+	source := created.Source
 	key := types.NamespacedName{Namespace: namespace, Name: source.Name}
 	switch source.Kind {
 	case v1alpha1.SourceRollout:
@@ -173,17 +182,17 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, born *v1alph
 		if err != nil || r == nil || r.Identity() != source.UID {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
-		closed, forGood := intents.GateOfGroup(r, source.Group)
+		closed, forGood := fleet.GateOfGroup(r, source.Group)
 		return standsAs(r.Status.StartedAt, closed, forGood), nil
 	case v1alpha1.SourceAutoAssignment:
 		a, err := b.live.auto(ctx, key)
 		if err != nil || a == nil || a.Identity() != source.UID {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
-		if a.Spec.Update.DistributionSet != born.DistributionSet { // it brings another set by now
+		if a.Spec.Update.DistributionSet != created.DistributionSet { // it brings another set by now
 			return liveSource{ended: v1alpha1.CauseSuperseded}, nil
 		}
-		closed, forGood := intents.GateOfAuto(a)
+		closed, forGood := fleet.GateOfAuto(a)
 		return standsAs(nil, closed, forGood), nil
 	}
 	return liveSource{}, nil
@@ -201,7 +210,7 @@ func standsAs(started *metav1.MicroTime, closed offer.Reason, forGood bool) live
 }
 
 // document is an action as its device may see it.
-func (b *Backend) document(s standing, a *v1alpha1.Action) (ddi.Deployment, error) {
+func (b *Backend) document(s deviceState, a *v1alpha1.Action) (ddi.Deployment, error) {
 	set := s.world.Set(a.DistributionSet)
 	if set != nil && set.Unreadable {
 		return ddi.Deployment{}, ddi.Unavailable{Cause: errors.New(set.NotDeployable), RetryAfter: unreadablePause}
@@ -224,8 +233,10 @@ func (b *Backend) document(s standing, a *v1alpha1.Action) (ddi.Deployment, erro
 	return doc, nil
 }
 
-// windowOf is what hawkBit says of the maintenance window of an action; empty: it has none. Outside of the window `update` is not skip, as it would be in
-// hawkBit: an action starts only inside its window, and a device that is told to skip aborts what it has started, or closes it without having installed anything.
+// windowOf is what hawkBit says of the maintenance window of an action; empty: it has none. Outside
+// of the window `update` is not skip, as it would be in hawkBit: an action starts only inside its
+// window, and a device that is told to skip aborts what it has started, or closes it without having
+// installed anything.
 func windowOf(a *v1alpha1.Action, now time.Time) wire.MaintenanceWindow {
 	switch window, open := offer.Window(a, now); {
 	case window == nil:
@@ -236,7 +247,7 @@ func windowOf(a *v1alpha1.Action, now time.Time) wire.MaintenanceWindow {
 	return wire.WindowUnavailable
 }
 
-// module is a SoftwareModule in the door's words.
+// module is a SoftwareModule in the device API's words.
 func module(m *v1alpha1.SoftwareModule) ddi.Module {
 	out := ddi.Module{ID: m.Name, Part: m.Spec.Type, Name: m.Spec.Name, Version: m.Spec.Version}
 	for _, f := range m.Spec.Artifacts {
@@ -266,14 +277,14 @@ func history(a *v1alpha1.Action) *ddi.History {
 }
 
 // cacheBuster changes when the content, the urgency or the window of the announced deployment does.
-func cacheBuster(s standing) string {
+func cacheBuster(s deviceState) string {
 	if s.offer.Action != nil && windowOf(s.offer.Action, s.world.Now) == wire.WindowUnavailable {
 		return bustedBy(s) + "w"
 	}
 	return bustedBy(s)
 }
 
-func bustedBy(s standing) string {
+func bustedBy(s deviceState) string {
 	if s.offer.Set == nil || len(s.offer.Set.ContentHash) < 8 {
 		return "0"
 	}
@@ -291,7 +302,7 @@ func bustedBy(s standing) string {
 
 // Installed returns a closed action as it was offered.
 func (b *Backend) Installed(ctx context.Context, d ddi.Device, id int32) (ddi.Deployment, error) {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return ddi.Deployment{}, err
 	}
@@ -302,14 +313,15 @@ func (b *Backend) Installed(ctx context.Context, d ddi.Device, id int32) (ddi.De
 	return b.document(s, a)
 }
 
-// ArtifactFetched notes that the device fetches an artifact of its open action. Only the first sign of a download is new.
+// ArtifactFetched notes that the device fetches an artifact of its open action. Only the first sign
+// of a download is new.
 func (b *Backend) ArtifactFetched(ctx context.Context, d ddi.Device, moduleID string) error {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
 	a := action.Open(&s.target().Status)
-	if a == nil || !a.State.HasBegun() || a.DownloadSeen || b.progress.showsDownload(s.key, a.ID) || !hasModule(s.world.Set(a.DistributionSet), moduleID) {
+	if a == nil || !a.State.HasStarted() || a.DownloadSeen || b.progress.showsDownload(s.key, a.ID) || !hasModule(s.world.Set(a.DistributionSet), moduleID) {
 		return nil
 	}
 	return b.gather(ctx, s, a, action.Report{ID: a.ID, Event: action.Download, Now: b.now()})
@@ -319,10 +331,10 @@ func hasModule(set *offer.Set, name string) bool {
 	return set != nil && slices.ContainsFunc(set.Modules, func(m *v1alpha1.SoftwareModule) bool { return m.Name == name })
 }
 
-// Artifacts returns a module of the open action, or of the installed set if an action brought it. What the device only reports to run
-// opens no artifacts to it: it may report any set.
+// Artifacts returns a module of the open action, or of the installed set if an action brought it.
+// What the device only reports to run opens no artifacts to it: it may report any set.
 func (b *Backend) Artifacts(ctx context.Context, d ddi.Device, moduleID string) (ddi.Module, error) {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return ddi.Module{}, err
 	}

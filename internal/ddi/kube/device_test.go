@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -30,7 +33,7 @@ func TestAuthorize(t *testing.T) {
 	}{
 		"the device's token":                 {nil, "dev-0", "let-me-in", true},
 		"a wrong one":                        {nil, "dev-0", "let-me-out", false},
-		"the beginning of it":                {nil, "dev-0", "let-me-i", false},
+		"the start of it":                    {nil, "dev-0", "let-me-i", false},
 		"none":                               {nil, "dev-0", "", false},
 		"an unknown device":                  {nil, "dev-7", "let-me-in", false},
 		"the target's name is not its id":    {func(t *v1alpha1.Target) { t.Spec.ControllerID = "serial-1" }, "dev-0", "let-me-in", false},
@@ -49,8 +52,8 @@ func TestAuthorize(t *testing.T) {
 			if c.change != nil {
 				w.editTarget(c.change)
 			}
-			d := w.door(Options{})
-			err := d.Authorize(context.Background(), ddi.Device{Tenant: fleet, ControllerID: c.device}, c.token)
+			d := w.deviceAPI(Options{})
+			err := d.Authorize(context.Background(), ddi.Device{Tenant: fleetNamespace, ControllerID: c.device}, c.token)
 			if c.ok && err != nil || !c.ok && err != ddi.ErrUnauthorized { // the very same error: nothing in it tells why
 				t.Errorf("the answer is %v", err)
 			}
@@ -60,7 +63,7 @@ func TestAuthorize(t *testing.T) {
 
 func TestTokenIsRotated(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	edit(w, "tokens", &corev1.Secret{}, func(s *corev1.Secret) { s.Data["all"] = []byte("new") })
 	d.sync()
 	if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != ddi.ErrUnauthorized {
@@ -72,7 +75,7 @@ func TestTokenIsRotated(t *testing.T) {
 }
 
 func TestTenantsAreNamespaces(t *testing.T) {
-	d := newWorld(t, 1).door(Options{})
+	d := newWorld(t, 1).deviceAPI(Options{})
 	elsewhere := ddi.Device{Tenant: "elsewhere", ControllerID: "dev-0"}
 	if err := d.Authorize(context.Background(), elsewhere, "let-me-in"); err != ddi.ErrUnauthorized {
 		t.Errorf("authorize: %v", err)
@@ -83,9 +86,9 @@ func TestTenantsAreNamespaces(t *testing.T) {
 }
 
 // Before the caches have synced nothing is known, and nothing refused or promised.
-func TestDoorThatHasNotSynced(t *testing.T) {
+func TestDeviceAPIThatHasNotSynced(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	for _, informer := range d.caches.informers {
 		if _, ok := informer.object.(*v1alpha1.DistributionSet); ok {
 			informer.synced = false
@@ -104,12 +107,12 @@ func TestDoorThatHasNotSynced(t *testing.T) {
 			t.Errorf("%s: %v, want unavailable", name, err)
 		}
 	}
-	w.wantWrites(0, "a door that has not synced")
+	w.wantWrites(0, "a device API that has not synced")
 }
 
 func TestPollsOfAnIdleDevice(t *testing.T) {
 	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Spec.State = v1alpha1.IntentPaused })
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	if p := d.poll(); !p.WantAttributes || p.DeployID != 0 {
 		t.Errorf("the first poll answers %+v", p)
 	}
@@ -128,16 +131,16 @@ func TestPollsOfAnIdleDevice(t *testing.T) {
 	d.poll()
 	w.wantWrites(1, "a day")
 	w.wait(time.Hour)
-	w.door(Options{}).poll()
-	w.wantWrites(0, "a poll at a door that has just started")
+	w.deviceAPI(Options{}).poll()
+	w.wantWrites(0, "a poll at a device API that has just started")
 }
 
 // A fleet that polls in step would come in waves.
 func TestSleepIsSpread(t *testing.T) {
-	d := newWorld(t, 1).door(Options{PollInterval: 5 * time.Minute, ProgressInterval: time.Second})
+	d := newWorld(t, 1).deviceAPI(Options{PollInterval: 5 * time.Minute, ProgressInterval: time.Second})
 	tenths := map[time.Duration]int{}
 	for i := range 1000 {
-		device := ddi.Device{Tenant: fleet, ControllerID: deviceName(i)}
+		device := ddi.Device{Tenant: fleetNamespace, ControllerID: deviceName(i)}
 		sleep := d.usualSleep(device)
 		if sleep != d.usualSleep(device) {
 			t.Fatal("one device is told two intervals")
@@ -152,7 +155,7 @@ func TestSleepIsSpread(t *testing.T) {
 			t.Errorf("of 1000 devices %d are in tenth %d", tenths[i], i+1)
 		}
 	}
-	if got := newWorld(t, 1).door(Options{PollInterval: time.Second, ProgressInterval: time.Second}).usualSleep(dev0); got != time.Second {
+	if got := newWorld(t, 1).deviceAPI(Options{PollInterval: time.Second, ProgressInterval: time.Second}).usualSleep(dev0); got != time.Second {
 		t.Errorf("an interval of a second is told as %s", got)
 	}
 }
@@ -205,7 +208,7 @@ func TestAttributes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
 			w.editTarget(func(t *v1alpha1.Target) { t.Status.Attributes = attributes{"a": "1"} })
-			d := w.door(Options{})
+			d := w.deviceAPI(Options{})
 			err := d.Attributes(context.Background(), dev0, c.data)
 			if c.err == nil && err != nil || c.err != nil && !c.err(err) {
 				t.Errorf("the answer is %v", err)
@@ -221,7 +224,7 @@ func TestAttributes(t *testing.T) {
 // Attributes are asked of a device that never sent any, and once after each success.
 func TestAttributesAreAskedFor(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	asked := func(when string, want bool) {
 		t.Helper()
 		if got := d.poll().WantAttributes; got != want {
@@ -237,7 +240,7 @@ func TestAttributesAreAskedFor(t *testing.T) {
 	asked("at first", true)
 	send()
 	asked("once sent", false)
-	d.begin()
+	d.start()
 	asked("at work", false)
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
@@ -259,7 +262,7 @@ func TestAttributesAreAskedFor(t *testing.T) {
 
 func TestSelectionIsNoted(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	for i, hw := range []string{"A", "B"} {
 		if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"hw": hw})); err != nil {
 			t.Fatal(err)
@@ -281,7 +284,7 @@ func TestReportInstalled(t *testing.T) {
 		"a set":                          {nil, "firmware", "1.0", true, nil},
 		"a set, with control characters": {nil, "\x00firm\u200bware\n", " 1.0\x1b", true, nil},
 		"another version":                {nil, "firmware", "2.0", false, func(err error) bool { return errors.Is(err, ddi.ErrNotFound) }},
-		"an invalidated set":             {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { invalidate(v1alpha1.CancelationSoft)(s) }, "firmware", "1.0", false, isBadRequest},
+		"an invalidated set":             {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { invalidate(v1alpha1.CancellationSoft)(s) }, "firmware", "1.0", false, isBadRequest},
 		"a set without content":          {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { s.Status.ContentHash = "" }, "firmware", "1.0", false, isBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -291,7 +294,7 @@ func TestReportInstalled(t *testing.T) {
 					c.change(r, s)
 				}
 			})
-			d := w.door(Options{})
+			d := w.deviceAPI(Options{})
 			for _, first := range []bool{true, false} {
 				w.wait(time.Minute)
 				created, err := d.ReportInstalled(context.Background(), dev0, c.name, c.version)
@@ -321,12 +324,13 @@ func TestReportInstalled(t *testing.T) {
 	}
 }
 
-// A device that nobody is sure about may say what it runs as often as it likes: that clears no doubt and costs nothing.
+// A device that nobody is sure about may say what it runs as often as it likes: that clears no
+// doubt and costs nothing.
 func TestReportInstalledInDoubt(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
+	d := w.deviceAPI(Options{InstalledName: "set", InstalledVersion: "version"})
 	d.poll() // the very first poll only asks for attributes
-	d.begin()
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, hasFailed)
 	if created, err := d.ReportInstalled(context.Background(), dev0, "firmware", "1.0"); !created || err != nil {
@@ -363,7 +367,7 @@ func TestAttributesTellWhatIsInstalled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
+			d := w.deviceAPI(Options{InstalledName: "set", InstalledVersion: "version"})
 			if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, c.attributes)); err != nil {
 				t.Fatal(err)
 			}
@@ -378,7 +382,7 @@ func TestAttributesTellWhatIsInstalled(t *testing.T) {
 		})
 	}
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"": "x"})); !isBadRequest(err) {
 		t.Errorf("without names of attributes an empty key is %v", err)
 	}
@@ -389,8 +393,8 @@ func TestAttributesTellWhatIsInstalled(t *testing.T) {
 
 func TestPollLinksToWhatInstalled(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	if got := d.poll().InstalledID; got != firstID {
@@ -405,7 +409,7 @@ func TestPollLinksToWhatInstalled(t *testing.T) {
 
 func TestArtifacts(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	ask := func(when string, want bool) {
 		t.Helper()
 		m, err := d.Artifacts(context.Background(), dev0, "linux")
@@ -413,8 +417,8 @@ func TestArtifacts(t *testing.T) {
 			t.Errorf("%s: %+v, %v", when, m, err)
 		}
 	}
-	ask("before the birth", false)
-	d.begin()
+	ask("before the creation", false)
+	d.start()
 	ask("at work", true)
 	if _, err := d.Artifacts(context.Background(), dev0, "windows"); !errors.Is(err, ddi.ErrNotFound) {
 		t.Errorf("a module of nobody: %v", err)
@@ -424,15 +428,15 @@ func TestArtifacts(t *testing.T) {
 	ask("installed", true)
 }
 
-// TestReportOpensNoArtifacts: a device may report that it runs any set of its namespace. That counts as installed, is marked as the
-// device's own report, and gives it no artifact.
+// TestReportOpensNoArtifacts: a device may report that it runs any set of its namespace. That
+// counts as installed, is marked as the device's own report, and gives it no artifact.
 func TestReportOpensNoArtifacts(t *testing.T) {
 	ctx := context.Background()
-	report := func(d *door) error { _, err := d.ReportInstalled(ctx, dev0, "firmware", "1.0"); return err }
-	attributes := func(d *door) error {
+	report := func(d *deviceAPI) error { _, err := d.ReportInstalled(ctx, dev0, "firmware", "1.0"); return err }
+	attributes := func(d *deviceAPI) error {
 		return d.Attributes(ctx, dev0, data(wire.ModeMerge, map[string]string{"fw": "firmware", "ver": "1.0"}))
 	}
-	late := func(d *door) error { // the attributes came before the set
+	late := func(d *deviceAPI) error { // the attributes came before the set
 		d.w.editTarget(func(t *v1alpha1.Target) {
 			t.Status.Attributes = map[string]v1alpha1.AttributeValue{"fw": "firmware", "ver": "1.0"}
 		})
@@ -440,29 +444,29 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 		_, err := d.Poll(ctx, dev0, "")
 		return err
 	}
-	installs := func(d *door) {
-		d.begin()
+	installs := func(d *deviceAPI) {
+		d.start()
 		d.wantReport(nil, firstID, succeeded)
 	}
 	for name, c := range map[string]struct {
-		before func(*door)
-		report func(*door) error
+		before func(*deviceAPI)
+		report func(*deviceAPI) error
 		source v1alpha1.InstalledSource
 		served bool
 	}{
-		"by PUT installedBase":                    {func(*door) {}, report, v1alpha1.InstalledByReport, false},
-		"by attributes":                           {func(*door) {}, attributes, v1alpha1.InstalledByReport, false},
-		"by attributes that came before the set":  {func(*door) {}, late, v1alpha1.InstalledByReport, false},
-		"an action installed it":                  {installs, func(*door) error { return nil }, v1alpha1.InstalledByAction, true},
+		"by PUT installedBase":                    {func(*deviceAPI) {}, report, v1alpha1.InstalledByReport, false},
+		"by attributes":                           {func(*deviceAPI) {}, attributes, v1alpha1.InstalledByReport, false},
+		"by attributes that came before the set":  {func(*deviceAPI) {}, late, v1alpha1.InstalledByReport, false},
+		"an action installed it":                  {installs, func(*deviceAPI) error { return nil }, v1alpha1.InstalledByAction, true},
 		"an action installed it, and it says so":  {installs, report, v1alpha1.InstalledByAction, true},
 		"an action installed it, by attributes":   {installs, attributes, v1alpha1.InstalledByAction, true},
-		"while the action is open":                {func(d *door) { d.begin() }, report, v1alpha1.InstalledByReport, true},
-		"while the action is open, by attributes": {func(d *door) { d.begin() }, attributes, v1alpha1.InstalledByReport, true},
-		"after the update failed": {func(d *door) {
-			d.begin()
+		"while the action is open":                {func(d *deviceAPI) { d.start() }, report, v1alpha1.InstalledByReport, true},
+		"while the action is open, by attributes": {func(d *deviceAPI) { d.start() }, attributes, v1alpha1.InstalledByReport, true},
+		"after the update failed": {func(d *deviceAPI) {
+			d.start()
 			d.wantReport(nil, firstID, hasFailed)
 		}, report, v1alpha1.InstalledByReport, false},
-		"an action installed it, and something else ran since": {func(d *door) {
+		"an action installed it, and something else ran since": {func(d *deviceAPI) {
 			installs(d)
 			d.w.editTarget(func(t *v1alpha1.Target) {
 				t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "other", ContentHash: "other", Source: v1alpha1.InstalledByReport}
@@ -472,7 +476,7 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			d := w.door(Options{InstalledName: "fw", InstalledVersion: "ver"})
+			d := w.deviceAPI(Options{InstalledName: "fw", InstalledVersion: "ver"})
 			if name != "by attributes that came before the set" {
 				d.poll() // the first poll only asks for attributes
 			}
@@ -491,11 +495,12 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 	}
 }
 
-// TestArtifactsOfAnotherContent: a set that was created again with other content was not brought by the action that had its name.
+// TestArtifactsOfAnotherContent: a set that was created again with other content was not brought by
+// the action that had its name.
 func TestArtifactsOfAnotherContent(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, succeeded)
 	w.editTarget(func(t *v1alpha1.Target) {
 		t.Status.Installed.ContentHash, t.Status.Actions[0].ContentHash = "older", "older"
@@ -508,45 +513,47 @@ func TestArtifactsOfAnotherContent(t *testing.T) {
 
 func TestArtifactsOfACanceledUpdate(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
-	w.editRollout(stop(v1alpha1.CancelationSoft))
+	d := w.deviceAPI(Options{})
+	d.start()
+	w.editRollout(stop(v1alpha1.CancellationSoft))
 	d.sync()
 	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, ddi.ErrNotFound) {
 		t.Errorf("a device that is to cancel still gets the files: %v", err)
 	}
 }
 
-// A target that is gone, and a name that is too, in the moment between the door's look and its write.
+// A target that is gone, and a name that is too, in the moment between the device API's look and
+// its write.
 func TestTargetIsDeletedMeanwhile(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
 	d.wantReport(ddi.ErrNotFound, firstID, succeeded)
 }
 
 func TestDeviceWithSeveralTargets(t *testing.T) {
 	w := newWorld(t, 1)
-	twin := aTarget("twin")
-	twin.Spec.ControllerID = "dev-0"
-	twin.CreationTimestamp.Time = twin.CreationTimestamp.Add(time.Minute)
-	if err := w.server.Create(context.Background(), twin); err != nil {
+	duplicate := aTarget("duplicate")
+	duplicate.Spec.ControllerID = "dev-0"
+	duplicate.CreationTimestamp.Time = duplicate.CreationTimestamp.Add(time.Minute)
+	if err := w.server.Create(context.Background(), duplicate); err != nil {
 		t.Fatal(err)
 	}
-	d := w.door(Options{})
-	d.begin()
-	if n := len(w.target("twin").Status.Actions); n != 0 {
-		t.Errorf("the younger twin has %d actions", n)
+	d := w.deviceAPI(Options{})
+	d.start()
+	if n := len(w.target("duplicate").Status.Actions); n != 0 {
+		t.Errorf("the newer duplicate has %d actions", n)
 	}
 	w.wantState(firstID, v1alpha1.ActionRetrieved)
 }
 
-// A fleet that says what it runs is asked before it is offered anything: a rebuilt cluster knows nothing of it.
+// A fleet that says what it runs is asked before it is offered anything: a rebuilt cluster knows
+// nothing of it.
 func TestANewDeviceSaysWhatItRunsFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	w.editTarget(func(target *v1alpha1.Target) { target.Status.LastSeen, target.Status.Attributes = nil, nil })
-	d := w.door(Options{InstalledName: "software", InstalledVersion: "release"})
+	d := w.deviceAPI(Options{InstalledName: "software", InstalledVersion: "release"})
 	d.sync()
 	if p := d.poll(); p.DeployID != 0 || !p.WantAttributes {
 		t.Errorf("the first poll offers %d, wants attributes: %t; want only its attributes", p.DeployID, p.WantAttributes)
@@ -557,14 +564,15 @@ func TestANewDeviceSaysWhatItRunsFirst(t *testing.T) {
 	}
 	w = newWorld(t, 1)
 	w.editTarget(func(target *v1alpha1.Target) { target.Status.LastSeen, target.Status.Attributes = nil, nil })
-	d = w.door(Options{})
+	d = w.deviceAPI(Options{})
 	d.sync()
 	if p := d.poll(); p.DeployID == 0 {
 		t.Error("where devices need not say what they run, the first poll offers")
 	}
 }
 
-// In a rebuild a device may be there before the set that it says it runs. Its word counts once the set is known, and until then it is given nothing else.
+// In a rebuild a device may be there before the set that it says it runs. Its word counts once the
+// set is known, and until then it is given nothing else.
 func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
 	w := newWorld(t, 1)
 	var known v1alpha1.DistributionSetStatus
@@ -572,7 +580,7 @@ func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
 		known = *s.Status.DeepCopy()
 		s.Status = v1alpha1.DistributionSetStatus{}
 	})
-	d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
+	d := w.deviceAPI(Options{InstalledName: "set", InstalledVersion: "version"})
 	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"set": "firmware", "version": "1.0"})); err != nil {
 		t.Fatal(err)
 	}
@@ -598,7 +606,8 @@ func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
 	w.wantWrites(0, "another poll")
 }
 
-// Two sets have one name and version, and different types. A device that has just installed the one, and says name and version, does not run the other.
+// Two sets have one name and version, and different types. A device that has just installed the
+// one, and says name and version, does not run the other.
 func TestAttributesDoNotSayWhichTypeIsInstalled(t *testing.T) {
 	w := newWorld(t, 1)
 	older := aSet("earlier", "1.0")
@@ -610,8 +619,8 @@ func TestAttributesDoNotSayWhichTypeIsInstalled(t *testing.T) {
 	w.editTarget(func(target *v1alpha1.Target) {
 		target.Status.Attributes = map[string]v1alpha1.AttributeValue{"hw": "B"}
 	})
-	d := w.door(Options{InstalledName: "set", InstalledVersion: "version"})
-	d.begin()
+	d := w.deviceAPI(Options{InstalledName: "set", InstalledVersion: "version"})
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	d.sync()
@@ -623,8 +632,9 @@ func TestAttributesDoNotSayWhichTypeIsInstalled(t *testing.T) {
 	}
 }
 
-// An older auto-assignment of an older set selects everything. A device that reports what it runs, after a newer rollout has updated it, is not taken back; one
-// that begins to match another auto-assignment is given what that brings.
+// An older auto-assignment of an older set selects everything. A device that reports what it runs,
+// after a newer rollout has updated it, is not taken back; one that starts to match another
+// auto-assignment is given what that brings.
 func TestAttributesTakeNoDeviceBack(t *testing.T) {
 	w := newWorld(t, 1)
 	before := metav1.NewMicroTime(dawn.Add(-time.Hour))
@@ -640,8 +650,8 @@ func TestAttributesTakeNoDeviceBack(t *testing.T) {
 		}
 	}
 	w.editTarget(func(t *v1alpha1.Target) { t.CreationTimestamp = metav1.NewTime(dawn.Add(-24 * time.Hour)) })
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	for i, version := range []string{"0.9", "1.0"} {

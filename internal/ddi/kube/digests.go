@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -18,14 +21,16 @@ import (
 type tokenDigest struct {
 	// sum is the SHA-256 of the token, without blanks at its ends.
 	sum [sha256.Size]byte
-	// fault is the reason why no device can authenticate with the token, one of the reasons of TokenUsable; empty if there is none.
+	// fault is the reason why no device can authenticate with the token, one of the reasons of
+	// TokenUsable; empty if there is none.
 	fault string
 }
 
-// tokenDigests hold the digest of every token by Secret and key. They follow the cache of Secrets, so that a request costs the same however many keys a Secret
-// has, and copies none of them.
+// tokenDigests hold the digest of every token by Secret and key. They follow the cache of Secrets,
+// so that a request costs the same however many keys a Secret has, and copies none of them.
 type tokenDigests struct {
-	// changed is told of a Secret in which keys have another fault than before. It is set before the digests follow a cache.
+	// changed is told of a Secret in which keys have another fault than before. It is set before
+	// the digests follow a cache.
 	changed func(secret types.NamespacedName, isChanged func(key string) bool)
 
 	mu       sync.RWMutex
@@ -43,10 +48,12 @@ func newTokenDigests() *tokenDigests {
 	}
 }
 
-// follow makes the digests follow a cache of Secrets. The function that it returns reports whether they have all that the cache has read first.
+// follow makes the digests follow a cache of Secrets. The function that it returns reports whether
+// they have all that the cache has read first.
 func (d *tokenDigests) follow(secrets cache.Informer) (toolscache.InformerSynced, error) {
 	following, err := secrets.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
-		// Every target has its look when the caches have synced, so what is read first is told to nobody.
+		// Every target has its look when the caches have synced, so what is read first is told to
+		// nobody.
 		AddFunc:    func(o any, isInInitialList bool) { d.set(o.(*corev1.Secret), !isInInitialList) },
 		UpdateFunc: func(_, o any) { d.set(o.(*corev1.Secret), true) },
 		DeleteFunc: d.remove,
@@ -67,7 +74,8 @@ func (d *tokenDigests) hasSynced() bool {
 	return synced != nil && synced()
 }
 
-// find returns the digest of one token. Where there is no such Secret, or no such key, its fault says so, and its sum is that of no token.
+// find returns the digest of one token. Where there is no such Secret, or no such key, its fault
+// says so, and its sum is that of no token.
 func (d *tokenDigests) find(secret types.NamespacedName, key string) tokenDigest {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -86,7 +94,7 @@ func digestOf(keys map[string]tokenDigest, key string) tokenDigest {
 	return tokenDigest{fault: v1alpha1.ReasonTokenKeyMissing}
 }
 
-func (d *tokenDigests) set(secret *corev1.Secret, tell bool) {
+func (d *tokenDigests) set(secret *corev1.Secret, notify bool) {
 	if secret.Type != TokenSecretType {
 		d.remove(secret)
 		return
@@ -96,7 +104,7 @@ func (d *tokenDigests) set(secret *corev1.Secret, tell bool) {
 	before, existed := d.bySecret[name]
 	d.bySecret[name] = now
 	d.mu.Unlock()
-	if tell {
+	if notify {
 		d.changed(name, func(key string) bool { return !existed || digestOf(before, key).fault != digestOf(now, key).fault })
 	}
 }
@@ -112,7 +120,8 @@ func (d *tokenDigests) remove(o any) {
 	d.changed(name, func(string) bool { return true })
 }
 
-// digestsOf a Secret of TokenSecretType. A Secret has at most 1 MiB, so this takes a few milliseconds at most.
+// digestsOf a Secret of TokenSecretType. A Secret has at most 1 MiB, so this takes a few
+// milliseconds at most.
 func digestsOf(secret *corev1.Secret) map[string]tokenDigest {
 	keys := make(map[string]tokenDigest, len(secret.Data))
 	for key, token := range secret.Data {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -40,42 +43,44 @@ var questions = []struct {
 	{"right", dev0, "let-me-in", nil},
 	{"wrong", dev0, "let-me-on", ddi.ErrUnauthorized},
 	{"none", dev0, "", ddi.ErrUnauthorized},
-	{"unknown device", ddi.Device{Tenant: fleet, ControllerID: "dev-9"}, "let-me-in", ddi.ErrUnauthorized},
+	{"unknown device", ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-9"}, "let-me-in", ddi.ErrUnauthorized},
 	{"unknown tenant", ddi.Device{Tenant: "elsewhere", ControllerID: "dev-0"}, "let-me-in", ddi.ErrUnauthorized},
-	{"no reference", ddi.Device{Tenant: fleet, ControllerID: "dev-1"}, "let-me-in", ddi.ErrUnauthorized},
-	{"missing Secret", ddi.Device{Tenant: fleet, ControllerID: "dev-2"}, "let-me-in", ddi.ErrUnauthorized},
-	{"missing key", ddi.Device{Tenant: fleet, ControllerID: "dev-3"}, "let-me-in", ddi.ErrUnauthorized},
+	{"no reference", ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-1"}, "let-me-in", ddi.ErrUnauthorized},
+	{"missing Secret", ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-2"}, "let-me-in", ddi.ErrUnauthorized},
+	{"missing key", ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-3"}, "let-me-in", ddi.ErrUnauthorized},
 }
 
 // guardedBy is a device API of the devices of questions, and a Secret with this content.
-func guardedBy(t testing.TB, secret *corev1.Secret) *door {
+func guardedBy(t testing.TB, secret *corev1.Secret) *deviceAPI {
 	w := newWorld(t, 4)
 	for name, ref := range map[string]*v1alpha1.SecretKeyReference{"dev-1": nil, "dev-2": {Name: "missing", Key: "all"}, "dev-3": {Name: "tokens", Key: "missing"}} {
 		edit(w, name, &v1alpha1.Target{}, func(t *v1alpha1.Target) { t.Spec.TokenSecretRef = ref })
 	}
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	d.tokens.set(secret, true)
 	return d
 }
 
-// took returns how long each question takes: the shortest of several turns, since whatever else the machine does only makes one longer.
-func took(t testing.TB, d *door, turns, asks int) []time.Duration {
+// took returns how long each question takes: the shortest of several turns, since whatever else the
+// machine does only makes one longer.
+func took(t testing.TB, d *deviceAPI, targetLocks, asks int) []time.Duration {
 	best := slices.Repeat([]time.Duration{time.Hour}, len(questions))
-	for range turns {
+	for range targetLocks {
 		for i, q := range questions {
-			began := time.Now()
+			started := time.Now()
 			for range asks {
 				if err := d.Authorize(context.Background(), q.device, q.token); !errors.Is(err, q.want) {
 					t.Fatalf("%s: the answer is %v", q.name, err)
 				}
 			}
-			best[i] = min(best[i], time.Since(began)/time.Duration(asks))
+			best[i] = min(best[i], time.Since(started)/time.Duration(asks))
 		}
 	}
 	return best
 }
 
-// No answer, and not its time, says whether a device exists, and none depends on how many tokens the Secret holds.
+// No answer, and not its time, says whether a device exists, and none depends on how many tokens
+// the Secret holds.
 func TestAuthorizeDoesTheSameWorkForAll(t *testing.T) {
 	few, many := guardedBy(t, tokens("tokens", TokenSecretType)), guardedBy(t, fullSecret())
 	times, timesOfMany := took(t, few, 50, 200), took(t, many, 50, 200)
@@ -83,7 +88,7 @@ func TestAuthorizeDoesTheSameWorkForAll(t *testing.T) {
 		if times[i] > 3*times[0] || 3*times[i] < times[0] || timesOfMany[i] > 4*times[0] {
 			t.Errorf("%s takes %s, with %d keys %s, and the right token %s", q.name, times[i], manyKeys, timesOfMany[i], times[0])
 		}
-		allocations := func(d *door) float64 {
+		allocations := func(d *deviceAPI) float64 {
 			return testing.AllocsPerRun(100, func() { _ = d.Authorize(context.Background(), q.device, q.token) })
 		}
 		if a, b := allocations(few), allocations(many); a != b || a > 6 {
@@ -95,15 +100,15 @@ func TestAuthorizeDoesTheSameWorkForAll(t *testing.T) {
 // BenchmarkAuthorize shows the time of all answers side by side, beside a Secret that is full.
 func BenchmarkAuthorize(b *testing.B) {
 	d := guardedBy(b, fullSecret())
-	sums, turns := make([]time.Duration, len(questions)), 0
+	sums, targetLocks := make([]time.Duration, len(questions)), 0
 	for b.Loop() {
 		for i, t := range took(b, d, 1, 100) {
 			sums[i] += t
 		}
-		turns++
+		targetLocks++
 	}
 	for i, q := range questions {
-		b.ReportMetric(float64(sums[i].Nanoseconds())/float64(turns), "ns/"+strings.ReplaceAll(q.name, " ", "-"))
+		b.ReportMetric(float64(sums[i].Nanoseconds())/float64(targetLocks), "ns/"+strings.ReplaceAll(q.name, " ", "-"))
 	}
 }
 
@@ -137,9 +142,10 @@ func TestMemoryOfTokens(t *testing.T) {
 	runtime.KeepAlive(d)
 }
 
-// Whoever follows the tokens is told only of keys whose fault is another one: a rotation in a full Secret concerns no other target.
+// Whoever follows the tokens is told only of keys whose fault is another one: a rotation in a full
+// Secret concerns no other target.
 func TestRotationConcernsNoOtherToken(t *testing.T) {
-	name := types.NamespacedName{Namespace: fleet, Name: "tokens"}
+	name := types.NamespacedName{Namespace: fleetNamespace, Name: "tokens"}
 	change := func(key, token string) func(*corev1.Secret) {
 		return func(s *corev1.Secret) { s.Data[key] = []byte(token) }
 	}
@@ -171,9 +177,9 @@ func TestRotationConcernsNoOtherToken(t *testing.T) {
 					t.Errorf("told of %s", of)
 				}
 			}
-			began := time.Now()
+			started := time.Now()
 			d.set(after, true)
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(started); took > time.Second {
 				t.Errorf("it took %s", took)
 			}
 			if !slices.Equal(told, tc.want) {
@@ -183,19 +189,20 @@ func TestRotationConcernsNoOtherToken(t *testing.T) {
 	}
 }
 
-// The digests are those of the Secret that was read last: a token that was taken away does not open any more, however it went.
+// The digests are those of the Secret that was read last: a token that was taken away does not open
+// any more, however it went.
 func TestTokensThatAreTakenAway(t *testing.T) {
 	for what, take := range map[string]func(*tokenDigests, *corev1.Secret){
 		"another token": func(d *tokenDigests, s *corev1.Secret) { s.Data["all"] = []byte("new"); d.set(s, true) },
 		"no key":        func(d *tokenDigests, s *corev1.Secret) { delete(s.Data, "all"); d.set(s, true) },
 		"no Secret":     func(d *tokenDigests, s *corev1.Secret) { d.remove(s) },
 		"a missed deletion": func(d *tokenDigests, s *corev1.Secret) {
-			d.remove(toolscache.DeletedFinalStateUnknown{Key: fleet + "/tokens", Obj: s})
+			d.remove(toolscache.DeletedFinalStateUnknown{Key: fleetNamespace + "/tokens", Obj: s})
 		},
 		"another type": func(d *tokenDigests, s *corev1.Secret) { s.Type = corev1.SecretTypeOpaque; d.set(s, true) },
 	} {
 		t.Run(what, func(t *testing.T) {
-			d := newWorld(t, 1).door(Options{})
+			d := newWorld(t, 1).deviceAPI(Options{})
 			if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != nil {
 				t.Fatalf("before: %v", err)
 			}

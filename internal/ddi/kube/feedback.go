@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -15,9 +18,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Feedback takes a report on an action. A result is stored before it is answered; what comes before it is gathered.
+// Feedback takes a report on an action. A result is stored before it is answered; what comes before
+// it is gathered.
 func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.Feedback) error {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -25,24 +29,24 @@ func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.F
 	a := action.ByID(&s.target().Status, id)
 	switch {
 	case a == nil:
-		return b.foldNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, r)
 	case a.State == v1alpha1.ActionWaitingForConfirmation:
 		return ddi.ErrNotFound
 	case !action.MayClose(a, r.Event):
 		return b.gather(ctx, s, a, r)
 	default:
-		return b.foldNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, r)
 	}
 }
 
 // gather keeps an intermediate report until the next write. Beyond the quota it is refused.
-func (b *Backend) gather(ctx context.Context, s standing, a *v1alpha1.Action, r action.Report) error {
-	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports || b.options.OtherDoors && action.IsEvidence(a, r.Event) {
-		return b.foldNow(ctx, s.key, r)
+func (b *Backend) gather(ctx context.Context, s deviceState, a *v1alpha1.Action, r action.Report) error {
+	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports || b.options.Replicated && action.IsEvidence(a, r.Event) {
+		return b.applyNow(ctx, s.key, r)
 	}
 	full, kept := b.progress.add(s.key, action.Condense(r))
 	if !kept {
-		return b.foldNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, r)
 	}
 	if full {
 		if _, err := b.update(ctx, s.key, nil); err != nil {
@@ -55,15 +59,15 @@ func (b *Backend) gather(ctx context.Context, s standing, a *v1alpha1.Action, r 
 	return nil
 }
 
-// foldNow stores a report and answers what became of it.
-func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r action.Report) error {
+// applyNow stores a report and answers what became of it.
+func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, r action.Report) error {
 	var outcome action.Outcome
 	var awaited bool
 	t, err := b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
 		awaited = action.AwaitsInstallation(status, r.ID)
 		b.assumeWork(status, r)
-		if outcome = action.Fold(status, r); outcome == action.Closed || outcome == action.Folded {
+		if outcome = action.Apply(status, r); outcome == action.Closed || outcome == action.Applied {
 			seen(status, w.Now)
 		}
 		return nil
@@ -71,7 +75,7 @@ func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r actio
 	if err != nil {
 		return err
 	}
-	b.tell(t, r, outcome)
+	b.notify(t, r, outcome)
 	switch outcome {
 	case action.Late, action.LateFinal:
 		if awaited {
@@ -86,20 +90,22 @@ func (b *Backend) foldNow(ctx context.Context, key types.NamespacedName, r actio
 	return nil
 }
 
-// assumeWork assumes the most of a device that reports the result of an action that it started before this process: the process before may have died with the
-// reports in its memory. Without that a failure half-way would count as one that left the device alone, and a download only as a skip.
+// assumeWork assumes the most of a device that reports the result of an action that it started
+// before this process: the process before may have died with the reports in its memory. Without
+// that a failure half-way would count as one that left the device alone, and a download only as a
+// skip.
 func (b *Backend) assumeWork(status *v1alpha1.TargetStatus, r action.Report) {
-	if b.options.OtherDoors {
+	if b.options.Replicated {
 		return // evidence is stored at once
 	}
-	if a := action.ByID(status, r.ID); a != nil && action.MayClose(a, r.Event) && a.BeganAt != nil && a.BeganAt.Time.Before(b.opened) {
+	if a := action.ByID(status, r.ID); a != nil && action.MayClose(a, r.Event) && a.StartedAt != nil && a.StartedAt.Time.Before(b.opened) {
 		action.AssumeWork(status, r.ID)
 	}
 }
 
 // CancelFeedback takes the answer to a cancel.
 func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f wire.Feedback) error {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -110,7 +116,7 @@ func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f 
 		return ddi.ErrNotAllowed
 	}
 	r := b.report(id, action.FromDDICancel(string(f.Status.Execution), string(f.Status.Result.Finished)), f)
-	if err := b.foldNow(ctx, s.key, r); r.Event != action.Warn || !errors.Is(err, ddi.ErrGone) {
+	if err := b.applyNow(ctx, s.key, r); r.Event != action.Warn || !errors.Is(err, ddi.ErrGone) {
 		return err
 	}
 	return nil // a word about the cancel of an action that was closed by force: the cancel stays on offer
@@ -118,7 +124,7 @@ func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f 
 
 // Cancel returns nil if the cancel of the action is on offer.
 func (b *Backend) Cancel(ctx context.Context, d ddi.Device, id int32) error {
-	s, err := b.stand(ctx, d)
+	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -143,17 +149,17 @@ func (b *Backend) report(id int32, e action.Event, f wire.Feedback) action.Repor
 	return r
 }
 
-// foldGathered folds what was gathered, in the order it came.
-func foldGathered(w offer.World, status *v1alpha1.TargetStatus, gathered []action.Report, outcomes []action.Outcome) {
+// applyGathered applies what was gathered, in the order it came.
+func applyGathered(w offer.World, status *v1alpha1.TargetStatus, gathered []action.Report, outcomes []action.Outcome) {
 	for i, r := range gathered {
-		if outcomes[i] = action.Fold(status, r); outcomes[i] == action.Folded {
+		if outcomes[i] = action.Apply(status, r); outcomes[i] == action.Applied {
 			seen(status, w.Now)
 		}
 	}
 }
 
-// tell people what they must know of a report, once.
-func (b *Backend) tell(t *v1alpha1.Target, r action.Report, outcome action.Outcome) {
+// notify people what they must know of a report, once.
+func (b *Backend) notify(t *v1alpha1.Target, r action.Report, outcome action.Outcome) {
 	switch outcome {
 	case action.Closed:
 		if a := action.ByID(&t.Status, r.ID); a != nil {
@@ -175,11 +181,12 @@ func (b *Backend) tellFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 		return
 	}
 	b.events.Eventf(t, nil, "Warning", "UpdateFailed", "Report", "action %d (%s of %s %s) failed%s", a.ID, a.DistributionSet, a.Source.Kind, a.Source.Name, action.Because(a))
-	logf.Log.WithName("door").Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, "distributionSet", a.DistributionSet,
+	logf.Log.WithName("device-api").Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, "distributionSet", a.DistributionSet,
 		"source", string(a.Source.Kind)+"/"+a.Source.Name, "statusCode", a.StatusCode, "message", a.FailureMessage)
 }
 
-// Flush writes what was gathered too long ago, until ctx ends; then everything that is left, within a few seconds.
+// Flush writes what was gathered too long ago, until ctx ends; then everything that is left, within
+// a few seconds.
 func (b *Backend) Flush(ctx context.Context) error {
 	return b.progress.run(ctx, b.options.ProgressInterval, func(ctx context.Context, key types.NamespacedName) error {
 		_, err := b.update(ctx, key, nil)

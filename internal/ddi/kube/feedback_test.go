@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -35,8 +38,8 @@ func TestFeedback(t *testing.T) {
 		for i, finished := range anyResult {
 			t.Run(fmt.Sprintf("%s with %s", execution, finished), func(t *testing.T) {
 				w := newWorld(t, 1)
-				d := w.door(Options{})
-				d.begin()
+				d := w.deviceAPI(Options{})
+				d.start()
 				d.wantReport(nil, firstID, proceeding)
 				d.wantReport(nil, firstID, says(execution, finished))
 				if states[i].IsClosed() {
@@ -55,7 +58,7 @@ func TestFeedback(t *testing.T) {
 }
 
 // flushAll writes everything that was gathered.
-func (d *door) flushAll() {
+func (d *deviceAPI) flushAll() {
 	d.w.t.Helper()
 	ended, end := context.WithCancel(context.Background())
 	end()
@@ -101,8 +104,8 @@ func TestResultsOfADevice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Spec.Update.Type = c.kind })
-			d := w.door(Options{})
-			d.begin()
+			d := w.deviceAPI(Options{})
+			d.start()
 			for _, f := range c.reports {
 				d.wantReport(nil, firstID, f)
 			}
@@ -126,12 +129,13 @@ func step(cnt, of int, details ...string) wire.Feedback {
 	return f
 }
 
-// What comes before the result is written with it, in the order and with the times at which it came.
+// What comes before the result is written with it, in the order and with the times at which it
+// came.
 func TestReportsRideOnTheResult(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
-	began := w.clock()
+	d := w.deviceAPI(Options{})
+	d.start()
+	started := w.clock()
 	downloading, downloaded := says(wire.ExecutionDownload, wire.FinishedNone), says(wire.ExecutionDownloaded, wire.FinishedNone)
 	for i, f := range []wire.Feedback{downloading, downloaded, step(1, 4, "a"), step(3, 4, "b", "c")} {
 		w.wait(time.Second)
@@ -154,7 +158,7 @@ func TestReportsRideOnTheResult(t *testing.T) {
 	}
 	var got []line
 	for _, e := range a.History {
-		got = append(got, line{e.Time.Sub(began), e.State})
+		got = append(got, line{e.Time.Sub(started), e.State})
 	}
 	want := []line{{0, v1alpha1.ActionRetrieved}, {1e9, v1alpha1.ActionDownloading}, {2e9, v1alpha1.ActionDownloaded}, {3e9, v1alpha1.ActionRunning},
 		{5e9, v1alpha1.ActionFinished}}
@@ -163,12 +167,13 @@ func TestReportsRideOnTheResult(t *testing.T) {
 	}
 }
 
-// A device that works for long is written down now and then, and once more when the door closes.
+// A device that works for long is written down now and then, and once more when the device API
+// closes.
 func TestFlush(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{PollInterval: time.Minute, ProgressInterval: time.Second})
-	d.begin()
-	ctx, closeDoor := context.WithCancel(context.Background())
+	d := w.deviceAPI(Options{PollInterval: time.Minute, ProgressInterval: time.Second})
+	d.start()
+	ctx, closeDeviceAPI := context.WithCancel(context.Background())
 	closed := make(chan error)
 	go func() { closed <- d.Flush(ctx) }()
 
@@ -187,13 +192,13 @@ func TestFlush(t *testing.T) {
 	}
 
 	d.wantReport(nil, firstID, step(2, 10))
-	closeDoor()
+	closeDeviceAPI()
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
-	w.wantWrites(1, "closing the door")
+	w.wantWrites(1, "closing the device API")
 	d.wantReport(nil, firstID, step(3, 10))
-	w.wantWrites(1, "a report while the door closes, which nobody would write later")
+	w.wantWrites(1, "a report while the device API closes, which nobody would write later")
 	if a := w.wantState(firstID, v1alpha1.ActionRunning); a.Reports != 3 || *a.Progress != 30 {
 		t.Errorf("%d reports with progress %d are stored, want 3 with 30", a.Reports, *a.Progress)
 	}
@@ -201,8 +206,8 @@ func TestFlush(t *testing.T) {
 
 func TestReportsOfATargetThatIsGoneAreForgotten(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
 	d.flushAll()
@@ -213,8 +218,8 @@ func TestReportsOfATargetThatIsGoneAreForgotten(t *testing.T) {
 
 func TestReportsSurviveAConflict(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, step(1, 2))
 	w.editTarget(func(t *v1alpha1.Target) { t.Status.Address = "192.0.2.99" })
 	d.wantReport(nil, firstID, succeeded)
@@ -226,11 +231,12 @@ func TestReportsSurviveAConflict(t *testing.T) {
 	}
 }
 
-// A flush and a result of the same device at the same time: nothing counts twice, and the result is no skip because its evidence is on its way elsewhere.
+// A flush and a result of the same device at the same time: nothing counts twice, and the result is
+// no skip because its evidence is on its way elsewhere.
 func TestFlushAndResultAtOnce(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	flushing, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -244,7 +250,7 @@ func TestFlushAndResultAtOnce(t *testing.T) {
 	both.Go(d.flushAll)
 	<-flushing
 	both.Go(func() { d.wantReport(nil, firstID, succeeded) })
-	time.Sleep(20 * time.Millisecond) // the result is at the door; without this it is only less of a race
+	time.Sleep(20 * time.Millisecond) // the result is at the device API; without this it is only less of a race
 	close(goOn)
 	both.Wait()
 	if a := w.wantState(firstID, v1alpha1.ActionFinished); a.Reports != 2 {
@@ -254,8 +260,8 @@ func TestFlushAndResultAtOnce(t *testing.T) {
 
 func TestResultIsStoredBeforeItIsAnswered(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errPowerCut } })
 	for range 2 {
@@ -276,8 +282,8 @@ func TestResultIsStoredBeforeItIsAnswered(t *testing.T) {
 func TestLateReports(t *testing.T) {
 	t.Run("after a result", func(t *testing.T) {
 		w := newWorld(t, 1)
-		d := w.door(Options{})
-		d.begin()
+		d := w.deviceAPI(Options{})
+		d.start()
 		d.wantReport(nil, firstID, proceeding)
 		d.wantReport(nil, firstID, hasFailed)
 		for _, f := range []wire.Feedback{proceeding, succeeded, hasFailed, says(wire.ExecutionRejected, wire.FinishedNone)} {
@@ -286,15 +292,15 @@ func TestLateReports(t *testing.T) {
 		d.flushAll()
 		w.wantState(firstID, v1alpha1.ActionError)
 		if i := w.target("dev-0").Status.Installed; i != nil {
-			t.Errorf("a success after the failure was believed: %+v", i)
+			t.Errorf("a success after the failure was trusted: %+v", i)
 		}
 	})
 	t.Run("a success after a cancel by force is the truth", func(t *testing.T) {
 		w := newWorld(t, 1)
-		d := w.door(Options{})
-		d.begin()
+		d := w.deviceAPI(Options{})
+		d.start()
 		d.wantReport(nil, firstID, proceeding)
-		w.editRollout(stop(v1alpha1.CancelationForce))
+		w.editRollout(stop(v1alpha1.CancellationForce))
 		d.sync()
 		d.wantReport(ddi.ErrGone, firstID, succeeded)
 		w.wantState(firstID, v1alpha1.ActionCanceled)
@@ -318,17 +324,17 @@ func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
 		status  v1alpha1.UpdateStatus
 		doubt   bool
 	}{
-		"it succeeds":                            {Options{}, succeeded, v1alpha1.UpdateStatusInSync, false},
-		"it fails":                               {Options{}, hasFailed, v1alpha1.UpdateStatusError, true},
-		"it succeeds, and another door hears it": {Options{OtherDoors: true}, succeeded, v1alpha1.UpdateStatusInSync, false},
-		"it fails, and another door hears it":    {Options{OtherDoors: true}, hasFailed, v1alpha1.UpdateStatusError, true},
+		"it succeeds": {Options{}, succeeded, v1alpha1.UpdateStatusInSync, false},
+		"it fails":    {Options{}, hasFailed, v1alpha1.UpdateStatusError, true},
+		"it succeeds, and another device API hears it": {Options{Replicated: true}, succeeded, v1alpha1.UpdateStatusInSync, false},
+		"it fails, and another device API hears it":    {Options{Replicated: true}, hasFailed, v1alpha1.UpdateStatusError, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 				r.Spec.Update.Type = v1alpha1.UpdateTypeDownloadOnly
 			})
-			d := w.door(c.options)
-			d.begin()
+			d := w.deviceAPI(c.options)
+			d.start()
 			downloaded := says(wire.ExecutionDownloaded, wire.FinishedNone)
 			for range 2 { // the first answer may be lost
 				d.wantReport(nil, firstID, downloaded)
@@ -337,8 +343,8 @@ func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
 				t.Fatalf("a download told twice installed %+v", s.Installed)
 			}
 			d.wantReport(nil, firstID, proceeding)
-			if c.options.OtherDoors {
-				d = w.door(c.options)
+			if c.options.Replicated {
+				d = w.deviceAPI(c.options)
 			}
 			d.wantReport(nil, firstID, c.result)
 			w.wantState(firstID, v1alpha1.ActionFinished)
@@ -353,10 +359,11 @@ func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
 	}
 }
 
-// A report on an action that was never given comes from a device that knows more than an older backup of the cluster.
+// A report on an action that was never given comes from a device that knows more than an older
+// backup of the cluster.
 func TestReportOnAnUnknownAction(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
+	d := w.deviceAPI(Options{})
 	d.poll()
 	d.wantReport(ddi.ErrNotFound, firstID+7, succeeded)
 	if got := w.target("dev-0").Status.NextActionID; got != firstID+8 {
@@ -375,8 +382,8 @@ func TestReportOnAnUnknownAction(t *testing.T) {
 
 func TestTooManyReports(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	for i := range v1alpha1.MaxReports {
 		if err := d.report(firstID, step(i, 2000)); err != nil {
 			t.Fatalf("report %d: %v", i+1, err)
@@ -402,8 +409,9 @@ func TestTooManyReports(t *testing.T) {
 	w.wantWrites(0, "late reports beyond the quota")
 }
 
-// Where other doors serve the same device, the result may come to another one than the progress.
-func TestResultComesToAnotherDoor(t *testing.T) {
+// Where other device API replicas serve the same device, the result may come to another one than
+// the progress.
+func TestResultComesToAnotherDeviceAPI(t *testing.T) {
 	downloading, downloaded := says(wire.ExecutionDownload, wire.FinishedNone), says(wire.ExecutionDownloaded, wire.FinishedNone)
 	type reports []wire.Feedback
 	for name, c := range map[string]struct {
@@ -422,9 +430,9 @@ func TestResultComesToAnotherDoor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			options := Options{OtherDoors: true, PollInterval: time.Minute, ProgressInterval: time.Minute}
-			one, other := w.door(options), w.door(options)
-			one.begin()
+			options := Options{Replicated: true, PollInterval: time.Minute, ProgressInterval: time.Minute}
+			one, other := w.deviceAPI(options), w.deviceAPI(options)
+			one.start()
 			for _, f := range c.before {
 				one.wantReport(nil, firstID, f)
 			}
@@ -439,7 +447,7 @@ func TestResultComesToAnotherDoor(t *testing.T) {
 }
 
 // What the modules roll back needs no evidence, and a download-only needs that of its download.
-func TestEvidenceForAnotherDoorIsStoredOnlyWhereItCounts(t *testing.T) {
+func TestEvidenceForAnotherDeviceAPIIsStoredOnlyWhereItCounts(t *testing.T) {
 	downloading := says(wire.ExecutionDownload, wire.FinishedNone)
 	for name, c := range map[string]struct {
 		change func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)
@@ -462,9 +470,9 @@ func TestEvidenceForAnotherDoorIsStoredOnlyWhereItCounts(t *testing.T) {
 			if c.roll {
 				w.rollsBack()
 			}
-			options := Options{OtherDoors: true, PollInterval: time.Minute, ProgressInterval: time.Minute}
-			one, other := w.door(options), w.door(options)
-			one.begin()
+			options := Options{Replicated: true, PollInterval: time.Minute, ProgressInterval: time.Minute}
+			one, other := w.deviceAPI(options), w.deviceAPI(options)
+			one.start()
 			for _, f := range c.before {
 				one.wantReport(nil, firstID, f)
 			}
@@ -487,48 +495,49 @@ func onlyDownloads(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 	r.Spec.Update.Type = v1alpha1.UpdateTypeDownloadOnly
 }
 
-// Zephyr's client and many scripts report once, after the reboot. Whatever the update came from, that is a success.
+// Zephyr's client and many scripts report once, after the reboot. Whatever the update came from,
+// that is a success.
 func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
 	since := metav1.NewMicroTime(dawn)
 	without := func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }
-	for name, start := range map[string]func(t *testing.T) (*world, *door){
-		"a rollout": func(t *testing.T) (*world, *door) {
+	for name, start := range map[string]func(t *testing.T) (*world, *deviceAPI){
+		"a rollout": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
-			return w, w.door(Options{})
+			return w, w.deviceAPI(Options{})
 		},
-		"a rollout, to another device API": func(t *testing.T) (*world, *door) {
+		"a rollout, to another device API": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
-			w.door(Options{OtherDoors: true}).begin()
-			return w, w.door(Options{OtherDoors: true})
+			w.deviceAPI(Options{Replicated: true}).start()
+			return w, w.deviceAPI(Options{Replicated: true})
 		},
-		"a rollout, after a restart": func(t *testing.T) (*world, *door) {
+		"a rollout, after a restart": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
-			w.door(Options{}).begin()
+			w.deviceAPI(Options{}).start()
 			w.wait(time.Hour)
-			return w, w.door(Options{})
+			return w, w.deviceAPI(Options{})
 		},
-		"a confirmation": func(t *testing.T) (*world, *door) {
+		"a confirmation": func(t *testing.T) (*world, *deviceAPI) {
 			w, d := asked(t)
 			d.wantAnswer(nil, firstID, yes)
 			return w, d
 		},
-		"an automatic confirmation": func(t *testing.T) (*world, *door) {
+		"an automatic confirmation": func(t *testing.T) (*world, *deviceAPI) {
 			w, d := asked(t)
 			if err := d.activate("ada", ""); err != nil {
 				t.Fatal(err)
 			}
 			return w, d
 		},
-		"an assignment": func(t *testing.T) (*world, *door) {
+		"an assignment": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
 			without(w)
 			w.editTarget(func(t *v1alpha1.Target) {
 				t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "firmware"}}
 				t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "firmware", Since: &since}
 			})
-			return w, w.door(Options{})
+			return w, w.deviceAPI(Options{})
 		},
-		"an auto-assignment": func(t *testing.T) (*world, *door) {
+		"an auto-assignment": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
 			without(w)
 			auto := &v1alpha1.AutoAssignment{ObjectMeta: about("auto")}
@@ -537,9 +546,9 @@ func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
 			if err := w.server.Create(t.Context(), auto); err != nil {
 				t.Fatal(err)
 			}
-			return w, w.door(Options{})
+			return w, w.deviceAPI(Options{})
 		},
-		"a set without artifacts": func(t *testing.T) (*world, *door) {
+		"a set without artifacts": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
 			edit(w, "linux", &v1alpha1.SoftwareModule{}, func(m *v1alpha1.SoftwareModule) {
 				m.Spec.Artifacts = nil
@@ -547,13 +556,13 @@ func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
 				w.editSet(func(s *v1alpha1.DistributionSet) { s.Status.ContentHash = set.Status.ContentHash })
 				w.editRollout(func(r *v1alpha1.Rollout) { r.Status.Plan.ContentHash = set.Status.ContentHash })
 			})
-			return w, w.door(Options{})
+			return w, w.deviceAPI(Options{})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, d := start(t)
 			if len(w.target("dev-0").Status.Actions) == 0 {
-				d.begin()
+				d.start()
 			}
 			d.wantReport(nil, firstID, succeeded)
 			w.wantState(firstID, v1alpha1.ActionFinished)
@@ -564,8 +573,8 @@ func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
 	}
 }
 
-// A long log says its cause at its beginning or at its end; both are kept, of reports that come at once and of gathered ones, and so is
-// what the device says about its consistency in between.
+// A long log says its cause at its start or at its end; both are kept, of reports that come at once
+// and of gathered ones, and so is what the device says about its consistency in between.
 func TestLongMessagesKeepBothEnds(t *testing.T) {
 	long := append([]string{"first cause"}, strings.Repeat("x", 2048), "device runs app-2.0_INCONSISTENT", strings.Repeat("y", 2048), "last words")
 	for name, c := range map[string]struct {
@@ -577,8 +586,8 @@ func TestLongMessagesKeepBothEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			d := w.door(Options{})
-			d.begin()
+			d := w.deviceAPI(Options{})
+			d.start()
 			d.wantReport(nil, firstID, c.report)
 			d.flushAll()
 			a := w.wantState(firstID, c.state)
@@ -592,7 +601,8 @@ func TestLongMessagesKeepBothEnds(t *testing.T) {
 	}
 }
 
-// What a device was told last decides what its lone success means, and it is stored before it is told.
+// What a device was told last decides what its lone success means, and it is stored before it is
+// told.
 func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
 	to := func(kind v1alpha1.UpdateType) func(*v1alpha1.Rollout) {
 		return func(r *v1alpha1.Rollout) { r.Spec.Update.Type = kind }
@@ -610,8 +620,8 @@ func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { to(c.first)(r) })
-			d := w.door(Options{})
-			d.begin()
+			d := w.deviceAPI(Options{})
+			d.start()
 			w.editRollout(to(c.then))
 			d.sync()
 			for range c.fetches {
@@ -627,7 +637,8 @@ func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
 	}
 }
 
-// A fetch by hawkBit's own path is a sign of a download, whether the device reports anything or not.
+// A fetch by hawkBit's own path is a sign of a download, whether the device reports anything or
+// not.
 func TestArtifactFetchIsADownload(t *testing.T) {
 	for name, c := range map[string]struct {
 		options Options
@@ -638,14 +649,14 @@ func TestArtifactFetchIsADownload(t *testing.T) {
 		writes  int
 	}{
 		"and rides on the result":                  {Options{}, "", nil, v1alpha1.ActionFinished, "", 1},
-		"also to another device API, at once":      {Options{OtherDoors: true}, "", nil, v1alpha1.ActionFinished, "", 2},
+		"also to another device API, at once":      {Options{Replicated: true}, "", nil, v1alpha1.ActionFinished, "", 2},
 		"after a warning, which is no sign of one": {Options{}, "", []wire.Feedback{says(wire.ExecutionRejected, wire.FinishedNone)}, v1alpha1.ActionFinished, "", 1},
 		"but not of a module of another set":       {Options{}, "other", nil, v1alpha1.ActionError, v1alpha1.CodeSkipped, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, onlyDownloads)
-			d := w.door(c.options)
-			d.begin()
+			d := w.deviceAPI(c.options)
+			d.start()
 			for _, f := range c.before {
 				d.wantReport(nil, firstID, f)
 			}
@@ -663,7 +674,7 @@ func TestArtifactFetchIsADownload(t *testing.T) {
 	}
 	t.Run("without an action it is nothing", func(t *testing.T) {
 		w := newWorld(t, 1)
-		d := w.door(Options{})
+		d := w.deviceAPI(Options{})
 		d.poll()
 		w.wrote()
 		if err := d.ArtifactFetched(t.Context(), dev0, "linux"); err != nil {
@@ -674,8 +685,8 @@ func TestArtifactFetchIsADownload(t *testing.T) {
 	})
 }
 
-// A door dies with a device's reports in its memory; the next one takes the result.
-func TestANewDoorAssumesTheMostOfWhatItDidNotSee(t *testing.T) {
+// A device API dies with a device's reports in its memory; the next one takes the result.
+func TestANewDeviceAPIAssumesTheMostOfWhatItDidNotSee(t *testing.T) {
 	for name, tt := range map[string]struct {
 		result    wire.Feedback
 		wantState v1alpha1.ActionState
@@ -686,11 +697,11 @@ func TestANewDoorAssumesTheMostOfWhatItDidNotSee(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			old := w.door(Options{ProgressInterval: time.Hour})
-			old.begin()
+			old := w.deviceAPI(Options{ProgressInterval: time.Hour})
+			old.start()
 			old.wantReport(nil, firstID, proceeding)
 			w.wait(time.Minute)
-			next := w.door(Options{})
+			next := w.deviceAPI(Options{})
 			next.sync()
 			next.wantReport(nil, firstID, tt.result)
 			if w.wantState(firstID, tt.wantState); w.isInDoubt() != tt.wantDoubt {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -16,8 +19,9 @@ import (
 // liveTimeout bounds one read of the API server.
 const liveTimeout = 5 * time.Second
 
-// liveReads reads rollouts, auto-assignments and sets past the cache. One read serves all births that were stored before it began, so that a group of
-// thousands that begins at once costs a few reads and not thousands.
+// liveReads reads rollouts, auto-assignments and sets past the cache. One read serves all creations
+// that were stored before it started, so that a group of thousands that starts at once costs a few
+// reads and not thousands.
 type liveReads struct {
 	reader   client.Reader
 	rollouts shared[*v1alpha1.Rollout]
@@ -51,13 +55,13 @@ func (l *liveReads) auto(ctx context.Context, key types.NamespacedName) (*v1alph
 	})
 }
 
-// shared lets callers share reads, but only reads that begin after they asked.
+// shared lets callers share reads, but only reads that start after they asked.
 type shared[T any] struct {
 	mu    sync.Mutex
 	lanes map[types.NamespacedName]*lane[T]
 }
 
-// lane is the read that runs for one object, and the one that begins when it is done.
+// lane is the read that runs for one object, and the one that starts when it is done.
 type lane[T any] struct{ next *read[T] }
 
 type read[T any] struct {
@@ -77,7 +81,7 @@ func (s *shared[T]) get(ctx context.Context, key types.NamespacedName, fetch fun
 	}
 }
 
-// join takes part in the next read of an object, which begins at once if none is running.
+// join takes part in the next read of an object, which starts at once if none is running.
 func (s *shared[T]) join(key types.NamespacedName, fetch func(context.Context) (T, error)) *read[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()

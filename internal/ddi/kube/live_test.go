@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -12,19 +15,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-var anyKey = types.NamespacedName{Namespace: fleet, Name: "rollout"}
+var anyKey = types.NamespacedName{Namespace: fleetNamespace, Name: "rollout"}
 
 // slowServer answers reads one by one, when a test lets it.
 type slowServer struct {
-	began chan int // the number of the read that has begun
-	goOn  chan error
+	started chan int // the number of the read that has started
+	goOn    chan error
 
 	mu sync.Mutex
 	n  int
 }
 
 func newSlowServer() *slowServer {
-	return &slowServer{began: make(chan int, 100), goOn: make(chan error)}
+	return &slowServer{started: make(chan int, 100), goOn: make(chan error)}
 }
 
 // read answers its own number.
@@ -33,7 +36,7 @@ func (s *slowServer) read(context.Context) (int, error) {
 	s.n++
 	n := s.n
 	s.mu.Unlock()
-	s.began <- n
+	s.started <- n
 	return n, <-s.goOn
 }
 
@@ -57,23 +60,23 @@ func ask(ctx context.Context, s *shared[int], key types.NamespacedName, server *
 	return got
 }
 
-// Whoever asks gets a read that began afterwards, and all who wait share it.
+// Whoever asks gets a read that started afterwards, and all who wait share it.
 func TestSharedReads(t *testing.T) {
 	var s shared[int]
 	server := newSlowServer()
 	first := ask(t.Context(), &s, anyKey, server)
-	if n := <-server.began; n != 1 {
-		t.Fatalf("read %d has begun, want 1", n)
+	if n := <-server.started; n != 1 {
+		t.Fatalf("read %d has started, want 1", n)
 	}
 	var late []chan answer
 	for range 100 {
-		late = append(late, ask(t.Context(), &s, anyKey, server)) // the first read began before they asked, so it is not for them
+		late = append(late, ask(t.Context(), &s, anyKey, server)) // the first read started before they asked, so it is not for them
 	}
 	server.goOn <- nil
 	if got := <-first; got != (answer{1, nil}) {
 		t.Errorf("the first caller got %+v, want read 1", got)
 	}
-	<-server.began
+	<-server.started
 	server.goOn <- nil
 	for i, caller := range late {
 		if got := <-caller; got != (answer{2, nil}) {
@@ -82,7 +85,7 @@ func TestSharedReads(t *testing.T) {
 	}
 	wantIdle(t, &s)
 	third := ask(t.Context(), &s, anyKey, server)
-	<-server.began
+	<-server.started
 	server.goOn <- nil
 	if got := <-third; got != (answer{3, nil}) {
 		t.Errorf("a caller after all reads got %+v, want read 3", got)
@@ -112,14 +115,14 @@ func TestSharedReadOfACanceledCaller(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() { _, err := s.get(ctx, anyKey, server.read); gone <- err }()
-	<-server.began
+	<-server.started
 	second := ask(t.Context(), &s, anyKey, server)
 	hangUp()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller that has gone away got %v", err)
 	}
 	server.goOn <- nil
-	<-server.began
+	<-server.started
 	server.goOn <- nil
 	if got := <-second; got != (answer{2, nil}) {
 		t.Errorf("the other caller got %+v, want read 2", got)
@@ -131,9 +134,9 @@ func TestSharedReadsOfTwoObjects(t *testing.T) {
 	var s shared[int]
 	server := newSlowServer()
 	one := ask(t.Context(), &s, anyKey, server)
-	other := ask(t.Context(), &s, types.NamespacedName{Namespace: fleet, Name: "other"}, server)
-	<-server.began
-	<-server.began // neither waits for the other
+	other := ask(t.Context(), &s, types.NamespacedName{Namespace: fleetNamespace, Name: "other"}, server)
+	<-server.started
+	<-server.started // neither waits for the other
 	server.goOn <- nil
 	server.goOn <- nil
 	<-one
@@ -151,7 +154,7 @@ func TestSharedReadThatFails(t *testing.T) {
 		"an object that is no more": {apierrors.NewNotFound(schema.GroupResource{Resource: "rollouts"}, "rollout"), false},
 	} {
 		got := ask(t.Context(), &s, anyKey, server)
-		<-server.began
+		<-server.started
 		server.goOn <- c.err
 		a := <-got
 		if c.passes && !errors.Is(a.err, c.err) || !c.passes && (a.err != nil || a.value != 0) {
@@ -162,27 +165,27 @@ func TestSharedReadThatFails(t *testing.T) {
 }
 
 func TestTurns(t *testing.T) {
-	turns := newTurns()
-	release, err := turns.take(t.Context(), anyKey)
+	targetLocks := newTargetLocks()
+	release, err := targetLocks.take(t.Context(), anyKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := turns.take(impatient, anyKey); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := targetLocks.take(impatient, anyKey); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second turn at the same time: %v", err)
 	}
-	other, err := turns.take(t.Context(), types.NamespacedName{Name: "other"})
+	other, err := targetLocks.take(t.Context(), types.NamespacedName{Name: "other"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	other()
 	release()
-	if release, err = turns.take(t.Context(), anyKey); err != nil {
+	if release, err = targetLocks.take(t.Context(), anyKey); err != nil {
 		t.Fatal(err)
 	}
 	release()
-	if n := len(turns.devices); n != 0 {
+	if n := len(targetLocks.devices); n != 0 {
 		t.Errorf("%d devices are remembered", n)
 	}
 }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -22,11 +25,12 @@ func raucFails() []wire.Feedback {
 	}
 }
 
-// The cause is in a report before the result. It is written with the result, and shown in the Target and in one event.
+// The cause is in a report before the result. It is written with the result, and shown in the
+// Target and in one event.
 func TestTheCauseOfAFailureIsKept(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	d.told()
 	for _, f := range raucFails() {
 		d.wantReport(nil, firstID, f)
@@ -48,20 +52,20 @@ func TestTheCauseOfAFailureIsKept(t *testing.T) {
 	}
 }
 
-// Wherever the process writes in between, and whether it is the same process, the cause is the same. Only what another process still has
-// in its memory is not there.
+// Wherever the process writes in between, and whether it is the same process, the cause is the
+// same. Only what another process still has in its memory is not there.
 func TestTheCauseSurvivesWritesInBetween(t *testing.T) {
 	reports := raucFails()
 	for _, others := range []bool{false, true} {
 		for flushed := range reports[:len(reports)-1] {
 			w := newWorld(t, 1)
-			d := w.door(Options{OtherDoors: others})
-			d.begin()
+			d := w.deviceAPI(Options{Replicated: others})
+			d.start()
 			for i, f := range reports {
 				d.wantReport(nil, firstID, f)
 				if i == flushed {
 					d.flushAll()
-					d = w.door(Options{OtherDoors: others})
+					d = w.deviceAPI(Options{Replicated: others})
 				}
 			}
 			if a := w.wantState(firstID, v1alpha1.ActionError); a.FailureMessage != raucCause {
@@ -70,8 +74,8 @@ func TestTheCauseSurvivesWritesInBetween(t *testing.T) {
 		}
 	}
 	w := newWorld(t, 1)
-	first, second := w.door(Options{OtherDoors: true}), w.door(Options{OtherDoors: true})
-	first.begin()
+	first, second := w.deviceAPI(Options{Replicated: true}), w.deviceAPI(Options{Replicated: true})
+	first.start()
 	for _, f := range reports[:len(reports)-1] {
 		first.wantReport(nil, firstID, f)
 	}
@@ -85,8 +89,8 @@ func TestTheCauseSurvivesWritesInBetween(t *testing.T) {
 // A device that talks much fills neither the memory nor the status.
 func TestTextsThatAreGatheredAreBounded(t *testing.T) {
 	w := newWorld(t, 1)
-	d := w.door(Options{})
-	d.begin()
+	d := w.deviceAPI(Options{})
+	d.start()
 	w.wrote()
 	long := slices.Repeat([]string{strings.Repeat("\U0001F980 ", 1000)}, 50)
 	most := 0

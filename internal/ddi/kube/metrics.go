@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -6,12 +9,12 @@ import (
 )
 
 var (
-	actionsBegun = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "goshawk_actions_begun_total", Help: "Updates that devices have begun at this door.",
+	actionsStarted = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "goshawk_actions_started_total", Help: "Updates that devices have started at this device API.",
 	})
 	actionsClosed = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "goshawk_actions_closed_total", Help: "Updates that devices have closed at this door, by result.",
+		Name: "goshawk_actions_closed_total", Help: "Updates that devices have closed at this device API, by result.",
 	}, []string{"state"})
 )
 
-func init() { metrics.Registry.MustRegister(actionsBegun, actionsClosed) }
+func init() { metrics.Registry.MustRegister(actionsStarted, actionsClosed) }

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -19,13 +22,14 @@ const (
 	maxGathered = 100
 	// maxGatheredBytes is how much text they may have.
 	maxGatheredBytes = 64 << 10
-	// lastFlush is how long a door that ends may take to write what it has gathered.
+	// lastFlush is how long a device API that ends may take to write what it has gathered.
 	lastFlush = 5 * time.Second
 	// flushWriters is how many devices are written at a time; targets.Store bounds them further.
 	flushWriters = 8
 )
 
-// progress gathers intermediate reports until the device's next write takes them along: a device costs one write when it begins and one when it ends.
+// progress gathers intermediate reports until the device's next write takes them along: a device
+// costs one write when it starts and one when it ends.
 type progress struct {
 	now func() time.Time
 
@@ -45,8 +49,8 @@ func newProgress(now func() time.Time) *progress {
 	return &progress{now: now, devices: map[types.NamespacedName]*gathering{}}
 }
 
-// add keeps a condensed report. It returns whether no more should be gathered before the next write, and whether the report was kept: it
-// is not when the process ends.
+// add keeps a condensed report. It returns whether no more should be gathered before the next
+// write, and whether the report was kept: it is not when the process ends.
 func (p *progress) add(key types.NamespacedName, r action.Report) (full, kept bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +76,8 @@ func (p *progress) end() {
 
 func (p *progress) count(key types.NamespacedName) int { return len(p.of(key)) }
 
-// showsDownload reports whether a gathered report on the action shows a download. Of what is gathered only a warning does not.
+// showsDownload reports whether a gathered report on the action shows a download. Of what is
+// gathered only a warning does not.
 func (p *progress) showsDownload(key types.NamespacedName, id int32) bool {
 	return slices.ContainsFunc(p.of(key), func(r action.Report) bool { return r.ID == id && r.Event != action.Warn })
 }
@@ -158,25 +163,28 @@ func (p *progress) flush(ctx context.Context, interval time.Duration, write func
 	_ = writers.Wait() // no writer returns an error
 }
 
-// turns lets one writer at a time go to a device: two at once would both take along what was gathered, and count it twice or drop what came between.
-type turns struct {
+// targetLocks lets one writer at a time go to a device: two at once would both take along what was
+// gathered, and count it twice or drop what came between.
+type targetLocks struct {
 	mu      sync.Mutex
-	devices map[types.NamespacedName]*turn
+	devices map[types.NamespacedName]*targetLock
 }
 
-type turn struct {
+type targetLock struct {
 	taken chan struct{}
 	users int
 }
 
-func newTurns() *turns { return &turns{devices: map[types.NamespacedName]*turn{}} }
+func newTargetLocks() *targetLocks {
+	return &targetLocks{devices: map[types.NamespacedName]*targetLock{}}
+}
 
 // take waits for the device's turn; release ends it.
-func (t *turns) take(ctx context.Context, key types.NamespacedName) (release func(), err error) {
+func (t *targetLocks) take(ctx context.Context, key types.NamespacedName) (release func(), err error) {
 	t.mu.Lock()
 	mine := t.devices[key]
 	if mine == nil {
-		mine = &turn{taken: make(chan struct{}, 1)}
+		mine = &targetLock{taken: make(chan struct{}, 1)}
 		t.devices[key] = mine
 	}
 	mine.users++
@@ -190,7 +198,7 @@ func (t *turns) take(ctx context.Context, key types.NamespacedName) (release fun
 	}
 }
 
-func (t *turns) leave(key types.NamespacedName, mine *turn) {
+func (t *targetLocks) leave(key types.NamespacedName, mine *targetLock) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if mine.users--; mine.users == 0 {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -18,21 +21,24 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
 const (
-	// tokenGrace is how long a token must have been unusable, or usable again, before that is written: Git applies Targets and Secrets in any order, and a rotation
-	// may delete a Secret and create it again.
+	// tokenGrace is how long a token must have been unusable, or usable again, before that is
+	// written: Git applies Targets and Secrets in any order, and a rotation may delete a Secret and
+	// create it again.
 	tokenGrace = 3 * time.Second
 	// tokenLookupTimeout bounds one look for a Secret past the cache.
 	tokenLookupTimeout = 5 * time.Second
-	// tokenRecheck is how often a missing Secret is asked for past the cache, which shows the Secrets of one type only.
+	// tokenRecheck is how often a missing Secret is asked for past the cache, which shows the
+	// Secrets of one type only.
 	tokenRecheck = time.Minute
 )
 
 var (
-	// tokenWrites bounds the writes of TokenUsable of this process: many targets may refer to one Secret.
+	// tokenWrites bounds the writes of TokenUsable of this process: many targets may refer to one
+	// Secret.
 	tokenWrites = rate.NewLimiter(20, 20)
 	// tokenLookups bounds how often this process asks for missing Secrets past the cache.
 	tokenLookups = rate.NewLimiter(5, 20)
@@ -57,8 +63,9 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 // tokenProblem says why no device can authenticate with a token.
 type tokenProblem struct{ reason, message string }
 
-// judgeToken returns what is wrong with the token that a reference names; nil if nothing is. fault is that of its digest, and isOther reports whether the
-// namespace has a Secret of that name which is not of TokenSecretType.
+// judgeToken returns what is wrong with the token that a reference names; nil if nothing is. fault
+// is that of its digest, and isOther reports whether the namespace has a Secret of that name which
+// is not of TokenSecretType.
 func judgeToken(namespace string, ref *v1alpha1.SecretKeyReference, fault string, isOther bool) *tokenProblem {
 	named := fmt.Sprintf("Secret %s in namespace %s (spec.tokenSecretRef.name)", ref.Name, namespace)
 	switch fault {
@@ -89,8 +96,9 @@ func (p *tokenProblem) condition(t *v1alpha1.Target, now time.Time) *metav1.Cond
 		ObservedGeneration: t.Generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second))}
 }
 
-// Tokens keeps the condition TokenUsable of the targets, and Ready with it. The device API does this, since only it may read Secrets. Several replicas come to
-// the same conditions, and the one that is first writes.
+// Tokens keeps the condition TokenUsable of the targets, and Ready with it. The device API does
+// this, since only it may read Secrets. Several replicas come to the same conditions, and the one
+// that is first writes.
 type Tokens struct {
 	backend *Backend
 	targets client.Reader
@@ -106,12 +114,14 @@ type otherSecret struct {
 	at     time.Time
 }
 
-// NewTokens makes Tokens for the targets that a backend serves; targets lists them from a cache with AddIndexes.
+// NewTokens makes Tokens for the targets that a backend serves; targets lists them from a cache
+// with AddIndexes.
 func NewTokens(b *Backend, targets client.Reader) *Tokens {
 	return &Tokens{backend: b, targets: targets, queue: workqueue.NewTypedDelayingQueue[types.NamespacedName](), others: map[types.NamespacedName]otherSecret{}}
 }
 
-// Follow makes Tokens follow the tokens and the targets of the backend. It comes before FollowSecrets.
+// Follow makes Tokens follow the tokens and the targets of the backend. It comes before
+// FollowSecrets.
 func (k *Tokens) Follow() {
 	k.backend.index.Watch(func(old, now client.Object) {
 		t, ok := now.(*v1alpha1.Target)
@@ -123,7 +133,8 @@ func (k *Tokens) Follow() {
 	k.backend.tokens.changed = k.secretChanged
 }
 
-// secretChanged looks at the targets whose token has another fault now. A token that is replaced by another one concerns none of them.
+// secretChanged looks at the targets whose token has another fault now. A token that is replaced by
+// another one concerns none of them.
 func (k *Tokens) secretChanged(secret types.NamespacedName, isChanged func(key string) bool) {
 	k.mu.Lock()
 	delete(k.others, secret)
@@ -165,7 +176,8 @@ func (k *Tokens) Run(ctx context.Context) error {
 	}
 }
 
-// look writes what is wrong with the token of one target, or that nothing is any more. It returns when to look again; zero: at the next change.
+// look writes what is wrong with the token of one target, or that nothing is any more. It returns
+// when to look again; zero: at the next change.
 func (k *Tokens) look(ctx context.Context, key types.NamespacedName) time.Duration {
 	t := k.backend.targets.Get(key)
 	if t == nil {
@@ -183,7 +195,7 @@ func (k *Tokens) look(ctx context.Context, key types.NamespacedName) time.Durati
 			} else {
 				meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTokenUsable)
 			}
-			targets.NoteReady(w.Target, status, k.backend.index.Claimants(w.Target.Namespace, w.Target.ControllerID()), w.Now)
+			targetstatus.NoteReady(w.Target, status, k.backend.index.Claimants(w.Target.Namespace, w.Target.ControllerID()), w.Now)
 			return nil
 		}); client.IgnoreNotFound(err) != nil {
 			return tokenGrace
@@ -214,8 +226,9 @@ func (k *Tokens) problemOf(ctx context.Context, t *v1alpha1.Target) *tokenProble
 	return judgeToken(t.Namespace, ref, fault, fault == v1alpha1.ReasonTokenSecretNotFound && k.isOther(ctx, t))
 }
 
-// isOther reports whether a Secret that the cache does not show exists with another type. It asks for metadata: the content of other Secrets is never read. What
-// was found lasts a while, and beyond the rate of tokenLookups the target goes on saying what it says.
+// isOther reports whether a Secret that the cache does not show exists with another type. It asks
+// for metadata: the content of other Secrets is never read. What was found lasts a while, and
+// beyond the rate of tokenLookups the target goes on saying what it says.
 func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
 	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}
 	now := k.backend.now()
@@ -239,7 +252,7 @@ func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
 	found := otherSecret{len(list.Items) > 0, now}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.others) >= 1<<12 { // no more than a hint: begin again rather than grow
+	if len(k.others) >= 1<<12 { // no more than a hint: start again rather than grow
 		clear(k.others)
 	}
 	k.others[key] = found

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -62,12 +65,12 @@ func faultIn(secret *corev1.Secret, key string) string {
 	if secret != nil {
 		d.set(secret, true)
 	}
-	return d.find(types.NamespacedName{Namespace: fleet, Name: "tokens"}, key).fault
+	return d.find(types.NamespacedName{Namespace: fleetNamespace, Name: "tokens"}, key).fault
 }
 
 // A Secret that has not been read is no wrong token, and no device waits for it.
 func TestSecretsThatHaveNotBeenRead(t *testing.T) {
-	d := newWorld(t, 1).door(Options{})
+	d := newWorld(t, 1).deviceAPI(Options{})
 	d.tokens = newTokenDigests()
 	if err := d.Authorize(context.Background(), dev0, "let-me-in"); !isUnavailable(err) {
 		t.Errorf("the answer is %v, want unavailable", err)

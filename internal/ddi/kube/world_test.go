@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
@@ -24,15 +27,15 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
-	"github.com/goshawk-dev/goshawk/internal/intents"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/targets"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
 const (
-	fleet    = "fleet"
-	firstID  = 100
-	planHash = "sha256:plan"
+	fleetNamespace = "fleet"
+	firstID        = 100
+	planHash       = "sha256:plan"
 )
 
 // dawn is when the rollout of every world has started and opened its group.
@@ -41,11 +44,12 @@ var dawn = time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)
 // errPowerCut is what a write or a read meets that does not get through.
 var errPowerCut = errors.New("power cut")
 
-// world is an API server with one set, one running rollout of it with one open group, and targets that are all its members.
+// world is an API server with one set, one running rollout of it with one open group, and targets
+// that are all its members.
 type world struct {
 	t      testing.TB
 	server client.WithWatch // the API server itself
-	api    client.Client    // what doors talk to
+	api    client.Client    // what device API replicas talk to
 
 	mu     sync.Mutex
 	now    time.Time
@@ -124,7 +128,7 @@ func (w *world) note(o client.Object, ask *func(client.Object) error, count func
 }
 
 func about(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: name, Namespace: fleet, UID: types.UID("uid-of-" + name), CreationTimestamp: metav1.NewTime(dawn.Add(-time.Hour)), Generation: 1}
+	return metav1.ObjectMeta{Name: name, Namespace: fleetNamespace, UID: types.UID("uid-of-" + name), CreationTimestamp: metav1.NewTime(dawn.Add(-time.Hour)), Generation: 1}
 }
 
 func aSet(name, version string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
@@ -213,7 +217,7 @@ func (w *world) set(hook func(w *world)) {
 func (w *world) target(name string) *v1alpha1.Target {
 	w.t.Helper()
 	t := &v1alpha1.Target{}
-	if err := w.server.Get(context.Background(), types.NamespacedName{Namespace: fleet, Name: name}, t); err != nil {
+	if err := w.server.Get(context.Background(), types.NamespacedName{Namespace: fleetNamespace, Name: name}, t); err != nil {
 		w.t.Fatal(err)
 	}
 	return t
@@ -231,10 +235,10 @@ func (w *world) action(id int32) v1alpha1.Action {
 	return v1alpha1.Action{}
 }
 
-// edit changes spec and status of an object past every door.
+// edit changes spec and status of an object past every device API.
 func edit[T client.Object](w *world, name string, object T, change func(T)) {
 	w.t.Helper()
-	key := types.NamespacedName{Namespace: fleet, Name: name}
+	key := types.NamespacedName{Namespace: fleetNamespace, Name: name}
 	if err := w.server.Get(context.Background(), key, object); err != nil {
 		w.t.Error(err)
 		return
@@ -262,35 +266,35 @@ func (w *world) editTarget(change func(*v1alpha1.Target)) {
 	edit(w, "dev-0", &v1alpha1.Target{}, change)
 }
 
-func stop(c v1alpha1.Cancelation) func(*v1alpha1.Rollout) {
-	return func(r *v1alpha1.Rollout) { r.Spec.State, r.Spec.StopCancelation = v1alpha1.IntentStopped, c }
+func stop(c v1alpha1.Cancellation) func(*v1alpha1.Rollout) {
+	return func(r *v1alpha1.Rollout) { r.Spec.State, r.Spec.StopCancellation = v1alpha1.IntentStopped, c }
 }
 
-func invalidate(c v1alpha1.Cancelation) func(*v1alpha1.DistributionSet) {
+func invalidate(c v1alpha1.Cancellation) func(*v1alpha1.DistributionSet) {
 	return func(s *v1alpha1.DistributionSet) {
-		s.Spec.Invalidation = &v1alpha1.Invalidation{Cancelation: c, Reason: "bricks the modem"}
+		s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: c, Reason: "bricks the modem"}
 	}
 }
 
-// door is one process with caches of its own, which follow when told to.
-type door struct {
+// device API is one process with caches of its own, which follow when told to.
+type deviceAPI struct {
 	*Backend
 	w      *world
 	caches *handCaches
 	events *events.FakeRecorder
 }
 
-func (w *world) door(options Options) *door {
+func (w *world) deviceAPI(options Options) *deviceAPI {
 	w.t.Helper()
-	d := &door{w: w, caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(1 << 12)}
-	index := intents.New()
+	d := &deviceAPI{w: w, caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(1 << 12)}
+	index := fleet.New()
 	if err := index.Follow(context.Background(), d.caches); err != nil {
 		w.t.Fatal(err)
 	}
 	if options.PollInterval == 0 {
 		options.PollInterval, options.ProgressInterval = 5*time.Minute, 30*time.Second
 	}
-	d.Backend = New(targets.NewStore(index, w.api, w.api, w.clock, 8), w.api, d.events, options)
+	d.Backend = New(targetstatus.NewStore(index, w.api, w.api, w.clock, 8), w.api, d.events, options)
 	secrets, err := d.caches.GetInformer(context.Background(), &corev1.Secret{})
 	if err != nil {
 		w.t.Fatal(err)
@@ -302,8 +306,8 @@ func (w *world) door(options Options) *door {
 	return d
 }
 
-// sync lets the caches of the door catch up.
-func (d *door) sync() {
+// sync lets the caches of the device API catch up.
+func (d *deviceAPI) sync() {
 	d.w.t.Helper()
 	for _, informer := range d.caches.informers {
 		kind, err := d.w.server.GroupVersionKindFor(informer.object)
@@ -328,7 +332,7 @@ func (d *door) sync() {
 }
 
 // told answers the events since it was last asked.
-func (d *door) told() []string {
+func (d *deviceAPI) told() []string {
 	var told []string
 	for {
 		select {
@@ -340,9 +344,9 @@ func (d *door) told() []string {
 	}
 }
 
-var dev0 = ddi.Device{Tenant: fleet, ControllerID: "dev-0"}
+var dev0 = ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-0"}
 
-func (d *door) poll() ddi.Poll {
+func (d *deviceAPI) poll() ddi.Poll {
 	d.w.t.Helper()
 	p, err := d.Poll(context.Background(), dev0, "192.0.2.7")
 	if err != nil {
@@ -351,24 +355,24 @@ func (d *door) poll() ddi.Poll {
 	return p
 }
 
-// begin lets the first device fetch what it is offered.
-func (d *door) begin() ddi.Deployment {
+// start lets the first device fetch what it is offered.
+func (d *deviceAPI) start() ddi.Deployment {
 	d.w.t.Helper()
 	doc, err := d.Deployment(context.Background(), dev0, d.poll().DeployID)
 	if err != nil {
-		d.w.t.Fatalf("begin: %v", err)
+		d.w.t.Fatalf("start: %v", err)
 	}
 	d.w.wrote()
 	return doc
 }
 
-// report answers what the door answers to a report of the first device.
-func (d *door) report(id int32, f wire.Feedback) error {
+// report answers what the device API answers to a report of the first device.
+func (d *deviceAPI) report(id int32, f wire.Feedback) error {
 	return d.Feedback(context.Background(), dev0, id, f)
 }
 
 // wantReport fails the test if the answer is another one.
-func (d *door) wantReport(want error, id int32, f wire.Feedback) {
+func (d *deviceAPI) wantReport(want error, id int32, f wire.Feedback) {
 	d.w.t.Helper()
 	if got := d.report(id, f); !errors.Is(got, want) || want == nil && got != nil {
 		d.w.t.Errorf("the answer to %s/%s is %v, want %v", f.Status.Execution, f.Status.Result.Finished, got, want)

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package wire
 
 import (
@@ -15,7 +18,7 @@ func TestFeedbackOfRealClients(t *testing.T) {
 		body string
 		want Feedback
 	}{
-		"swupdate begins": {
+		"swupdate starts": {
 			`{ "id": 17, "time": "20240311T091500", "status": { "result": { "progress": { "cnt" : 0, "of" : 1 }, "finished": "none" }, "execution": "proceeding", "details" : [ "Installing Update Chunk Artifacts." ] } }`,
 			Feedback{ID: "17", Time: "20240311T091500", Status: Status{
 				Execution: ExecutionProceeding,
@@ -64,9 +67,9 @@ func TestFeedbackOfRealClients(t *testing.T) {
 			}},
 		},
 		"rauc refuses a cancel with success": {
-			`{"id":"31","time":"20240311T081500","status":{"result":{"finished":"success"},"execution":"rejected","details":["Cancelation impossible, installation started already."]}}`,
+			`{"id":"31","time":"20240311T081500","status":{"result":{"finished":"success"},"execution":"rejected","details":["Cancellation impossible, installation started already."]}}`,
 			Feedback{ID: "31", Time: "20240311T081500", Status: Status{
-				Execution: ExecutionRejected, Result: Result{Finished: FinishedSuccess}, Details: Details{"Cancelation impossible, installation started already."},
+				Execution: ExecutionRejected, Result: Result{Finished: FinishedSuccess}, Details: Details{"Cancellation impossible, installation started already."},
 			}},
 		},
 		"the documented form": {
@@ -258,7 +261,7 @@ func TestInstalledSet(t *testing.T) {
 	}
 	for body, field := range map[string]string{`{"version":"1"}`: "name ", `{"name":"f"}`: "version ", `{"name":1}`: "name "} {
 		if _, err := DecodeInstalledSet([]byte(body)); err == nil || !strings.HasPrefix(err.Error(), field) {
-			t.Errorf("%s: error %v does not begin with %q", body, err, field)
+			t.Errorf("%s: error %v does not start with %q", body, err, field)
 		}
 	}
 }

@@ -1,11 +1,15 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package wire
 
 // maxDepth is how deep documents of DDI may be nested; nothing that DDI knows is deeper.
 const maxDepth = 64
 
-// Salvage makes a JSON document readable that was cut off, or that is nested too deep. Of a document
-// that ends too early it keeps every value that is complete, and closes what is open; values that are
-// nested deeper than any document of DDI become null. What is not JSON in any other way stays so.
+// Salvage makes a JSON document readable that was cut off, or that is nested too deep. Of a
+// document that ends too early it keeps every value that is complete, and closes what is open;
+// values that are nested deeper than any document of DDI become null. What is not JSON in any other
+// way stays so.
 func Salvage(body []byte) []byte {
 	s := salvage{out: make([]byte, 0, len(body)+maxDepth)}
 	for _, c := range body {

@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package wire
 
 import (
@@ -9,9 +12,9 @@ import (
 const salvaged = `{"id":"31","status":{"result":{"finished":"failure","progress":{"cnt":2,"of":5}},"execution":"closed","code":-7,` +
 	`"details":["a \"quoted\" \\ line","x","éß 𝄞",["nested",{"deep":[1,2.5e3,true,null]}]]}}`
 
-// TestSalvageOfEveryBeginning: whatever a document is cut after, what is left is a document, and one that is whole
-// stays as it is.
-func TestSalvageOfEveryBeginning(t *testing.T) {
+// TestSalvageOfEveryStart: whatever a document is cut after, what is left is a document, and one
+// that is whole stays as it is.
+func TestSalvageOfEveryStart(t *testing.T) {
 	for i := range len(salvaged) {
 		if i == 0 {
 			continue

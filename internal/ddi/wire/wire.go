@@ -1,9 +1,12 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wire holds the JSON words of hawkBit's Direct Device Integration
 // (DDI) API: what is written is exactly what hawkBit writes, what is read is
 // anything a known device client has been seen to send.
 //
 // The types say nothing about what a report means; that is the business of
-// the door. Reading goes through the Decode functions, whose errors are
+// the device API. Reading goes through the Decode functions, whose errors are
 // sentences that name the offending field and can be sent back to a device
 // with status 400.
 package wire

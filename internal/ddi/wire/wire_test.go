@@ -1,3 +1,6 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package wire
 
 import (
@@ -14,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-const root = "https://door.example/acme/controller/v1/dev1"
+const root = "https://devices.example/acme/controller/v1/dev1"
 
 func exampleDeployment() Deployment {
 	file := root + "/softwaremodules/9/artifacts/bundle.raucb"
@@ -35,7 +38,7 @@ func exampleDeployment() Deployment {
 	}
 }
 
-// TestDocuments pins every document the door or a device writes, byte for
+// TestDocuments pins every document the device API or a device writes, byte for
 // byte, so that a renamed or reordered field cannot slip through.
 func TestDocuments(t *testing.T) {
 	windowed := exampleDeployment()
@@ -87,7 +90,7 @@ func TestDocuments(t *testing.T) {
 		"confirmation-feedback": ConfirmationFeedback{Confirmation: Denied, Code: "7", Details: Details{"not today"}},
 		"activate-auto-confirm": ActivateAutoConfirm{Initiator: "alice", Remark: "lab"},
 		"error": Error{
-			ErrorCode: "goshawk.door.badRequest", Message: "status.execution is missing",
+			ErrorCode: "goshawk.ddi.badRequest", Message: "status.execution is missing",
 			Info: map[string]any{"field": "status.execution"},
 		},
 	}
@@ -136,7 +139,7 @@ func golden(t *testing.T, name string, compact []byte) {
 	}
 }
 
-// TestDocumentsSurviveTheRoundTrip shows that the guest reads what the door
+// TestDocumentsSurviveTheRoundTrip shows that the guest reads what the device API
 // writes, without loss.
 func TestDocumentsSurviveTheRoundTrip(t *testing.T) {
 	base := Base{Config: Config{Polling{Sleep(90 * time.Second)}}, Links: BaseLinks{CancelAction: Link{root + "/cancelAction/31"}}}

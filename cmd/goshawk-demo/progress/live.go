@@ -1,0 +1,32 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Live draws one text over another in a terminal.
+type Live struct {
+	Out   io.Writer
+	lines int
+}
+
+// Show replaces what the last Show has drawn. It is one write, so that nothing flickers.
+func (l *Live) Show(text string) error {
+	var out strings.Builder
+	if l.lines > 0 {
+		fmt.Fprintf(&out, "\x1b[%dA\r", l.lines)
+	}
+	out.WriteString(strings.ReplaceAll(text, "\n", "\x1b[K\n"))
+	out.WriteString("\x1b[J")
+	l.lines = strings.Count(text, "\n")
+	_, err := io.WriteString(l.Out, out.String())
+	return err
+}
+
+// Keep leaves the last text where it is; the next Show starts below it.
+func (l *Live) Keep() { l.lines = 0 }

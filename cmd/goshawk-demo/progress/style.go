@@ -1,0 +1,142 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+import (
+	"strings"
+)
+
+// Style is what a terminal can show.
+type Style struct {
+	// Width in columns; no line is longer. 0: 80.
+	Width int
+	// Height in rows, which the bars of a long rollout are applied into. 0: no limit.
+	Height int
+	// Unicode draws with block characters instead of ASCII.
+	Unicode bool
+	// Color marks what went well and what did not. Nothing is said by colour alone.
+	Color bool
+}
+
+// StyleFor reads what the environment says about a terminal of this size.
+func StyleFor(getenv func(string) string, width, height int) Style {
+	return Style{
+		Width: width, Height: height,
+		Unicode: speaksUTF8(getenv),
+		Color:   getenv("NO_COLOR") == "",
+	}
+}
+
+// speaksUTF8: the first of these variables that is set decides, as in every C library.
+func speaksUTF8(getenv func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if value := getenv(name); value != "" {
+			word := strings.ToUpper(value)
+			return strings.Contains(word, "UTF-8") || strings.Contains(word, "UTF8")
+		}
+	}
+	return false
+}
+
+func (s Style) width() int {
+	if s.Width <= 0 {
+		return 80
+	}
+	return s.Width
+}
+
+// word chooses between what Unicode and what ASCII has.
+func (s Style) word(unicode, ascii string) string {
+	if s.Unicode {
+		return unicode
+	}
+	return ascii
+}
+
+// hue is a colour of the terminal's own palette, as the code that turns it on.
+type hue string
+
+const (
+	plain  hue = ""
+	bold   hue = "1"
+	dim    hue = "2"
+	red    hue = "31"
+	green  hue = "32"
+	yellow hue = "33"
+	cyan   hue = "36"
+)
+
+// span is a piece of a line in one colour.
+type span struct {
+	text string
+	hue  hue
+}
+
+func (s span) columns() int { return len([]rune(s.text)) }
+
+// line is one line of output.
+type line []span
+
+func (l line) columns() int {
+	n := 0
+	for _, s := range l {
+		n += s.columns()
+	}
+	return n
+}
+
+// render writes the lines, none of them wider than the terminal: a line that the terminal would
+// break cannot be drawn over.
+func (s Style) render(lines []line) string {
+	var out strings.Builder
+	for _, l := range lines {
+		s.renderLine(&out, l)
+		out.WriteByte('\n')
+	}
+	return out.String()
+}
+
+func (s Style) renderLine(out *strings.Builder, l line) {
+	room := s.width()
+	for _, piece := range l {
+		text := []rune(piece.text)
+		text = text[:min(len(text), room)]
+		room -= len(text)
+		if len(text) == 0 {
+			continue
+		}
+		if !s.Color || piece.hue == plain {
+			out.WriteString(string(text))
+			continue
+		}
+		out.WriteString("\x1b[" + string(piece.hue) + "m" + string(text) + "\x1b[0m")
+	}
+}
+
+// flow puts items one after another, gap columns apart, and starts a new line, indented, where the
+// terminal ends.
+func (s Style) flow(indent, gap int, items []line) []line {
+	var lines []line
+	current := line{{strings.Repeat(" ", indent), plain}}
+	for _, item := range items {
+		started := len(current) > 1
+		if started && current.columns()+gap+item.columns() > s.width() {
+			lines, current, started = append(lines, current), line{{strings.Repeat(" ", indent), plain}}, false
+		}
+		if started {
+			current = append(current, span{strings.Repeat(" ", gap), plain})
+		}
+		current = append(current, item...)
+	}
+	return append(lines, current)
+}
+
+// paragraph breaks a sentence between words.
+func (s Style) paragraph(indent int, text string, h hue) []line {
+	var words []line
+	for _, word := range strings.Fields(text) {
+		words = append(words, line{{word, h}})
+	}
+	return s.flow(indent, 1, words)
+}

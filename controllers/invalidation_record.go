@@ -1,0 +1,330 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+const (
+	// invalidationEntryPrefix, a namespace, a dash and a number name the ConfigMaps with the
+	// entries of that namespace. In the layout before, the first two hexadecimal digits of an
+	// entry's key followed the prefix, for all namespaces together: such a ConfigMap is read, and
+	// written no more.
+	invalidationEntryPrefix = "goshawk-invalidated-"
+	// maxShardBytes and maxShards bound the record of one namespace: 8 MiB, and at least 14 000
+	// entries. A ConfigMap may have 1 MiB, metadata included.
+	maxShardBytes = 256 << 10
+	maxShards     = 32
+	// maxEntryBytes is the longest line of an entry.
+	maxEntryBytes = 512
+	// maxInvalidationEntryTries is how often entries are tried against other writers of the record.
+	maxInvalidationEntryTries = 4
+	// fewShards of the old layout are read one by one; more are listed.
+	fewShards = 4
+)
+
+// errShardFull says that an invalidation cannot be recorded.
+var errShardFull = errors.New("the record of invalidated sets of the namespace is full")
+
+// Tombstones remember which sets were invalidated, longer than the sets themselves live: a set that
+// is deleted and applied again is invalid from its first look. They are read past the cache.
+type InvalidationRecord struct {
+	Reader    client.Reader
+	Client    client.Client
+	Namespace string
+}
+
+// PreviouslyInvalidated is one invalidated set.
+type InvalidationEntry struct {
+	Cancellation v1alpha1.Cancellation
+	// Since is when the invalidation was first observed.
+	Since time.Time
+	// Reason for people, perhaps shortened.
+	Reason string
+	// ConfigMap and Key are where the entry is.
+	ConfigMap types.NamespacedName
+	Key       string
+}
+
+// Find the entry of a set's namespace, name, version and type; nil: there is none.
+func (t InvalidationRecord) Find(ctx context.Context, set *v1alpha1.DistributionSet) (*InvalidationEntry, error) {
+	r, err := t.read(ctx, []*v1alpha1.DistributionSet{set})
+	if err != nil {
+		return nil, err
+	}
+	return r.entry(set), nil
+}
+
+// Put records that a set was invalidated and answers the entry. One that exists is left as it is:
+// an invalidation is not repeatable.
+func (t InvalidationRecord) Put(ctx context.Context, set *v1alpha1.DistributionSet, now time.Time) (*InvalidationEntry, error) {
+	entries, err := t.PutAll(ctx, []*v1alpha1.DistributionSet{set}, now)
+	return entries[invalidationEntryKey(set)], err
+}
+
+// PutAll is Put for sets of one namespace, in as few writes as possible. It returns the entries
+// that are recorded by their keys, also with an error. The earlier sets of the list go first where
+// there is not room for all, and the error is errShardFull then.
+func (t InvalidationRecord) PutAll(ctx context.Context, sets []*v1alpha1.DistributionSet, now time.Time) (map[string]*InvalidationEntry, error) {
+	for try := 1; ; try++ {
+		entries, err := t.tryPut(ctx, sets, now)
+		if lost := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err); !lost || try == maxInvalidationEntryTries {
+			if err != nil {
+				err = fmt.Errorf("record the invalidation of DistributionSet %s/%s: %w", sets[0].Namespace, sets[0].Name, err)
+			}
+			return entries, err
+		}
+	}
+}
+
+func (t InvalidationRecord) tryPut(ctx context.Context, sets []*v1alpha1.DistributionSet, now time.Time) (map[string]*InvalidationEntry, error) {
+	r, err := t.read(ctx, sets)
+	if err != nil {
+		return nil, err
+	}
+	entries := map[string]*InvalidationEntry{}
+	var full error
+	for _, set := range sets {
+		if r.entry(set) == nil && !r.add(set, now) {
+			full = fmt.Errorf("%w: it has %d ConfigMaps %s*, each with at most %d KiB; delete entries of sets that will never be applied again",
+				errShardFull, maxShards, client.ObjectKey{Namespace: t.Namespace, Name: r.name("")}, maxShardBytes>>10)
+			break
+		}
+	}
+	if err := t.write(ctx, r); err != nil {
+		return nil, err
+	}
+	for _, set := range sets {
+		if found := r.entry(set); found != nil {
+			entries[invalidationEntryKey(set)] = found
+		}
+	}
+	return entries, full
+}
+
+// namespaceRecord is what is recorded of one namespace, as far as it was read.
+type namespaceRecord struct {
+	system, namespace string
+	shards            []*corev1.ConfigMap // by number
+	sizes             map[*corev1.ConfigMap]int
+	changed           []*corev1.ConfigMap
+	// old are ConfigMaps of the layout before, by name.
+	old map[string]*corev1.ConfigMap
+}
+
+func (r *namespaceRecord) name(number string) string {
+	return invalidationEntryPrefix + r.namespace + "-" + number
+}
+
+// read reads all shards of a namespace, and those of the layout before that sets belong to.
+func (t InvalidationRecord) read(ctx context.Context, sets []*v1alpha1.DistributionSet) (*namespaceRecord, error) {
+	r := &namespaceRecord{system: t.Namespace, namespace: sets[0].Namespace, sizes: map[*corev1.ConfigMap]int{}, old: map[string]*corev1.ConfigMap{}}
+	var list corev1.ConfigMapList
+	if err := t.Reader.List(ctx, &list, client.InNamespace(t.Namespace), client.MatchingLabels{v1alpha1.InvalidatedNamespaceLabel: r.namespace}); err != nil {
+		return nil, fmt.Errorf("list the record of invalidated sets of namespace %s in namespace %s: %w", r.namespace, t.Namespace, err)
+	}
+	for i := range list.Items {
+		if shard := &list.Items[i]; strings.HasPrefix(shard.Name, r.name("")) {
+			r.shards = append(r.shards, shard)
+			r.sizes[shard] = sizeOf(shard)
+		}
+	}
+	slices.SortFunc(r.shards, func(a, b *corev1.ConfigMap) int { return strings.Compare(a.Name, b.Name) })
+	return r, t.readOld(ctx, sets, r.old)
+}
+
+// readOld reads the ConfigMaps of the layout before that sets belong to.
+func (t InvalidationRecord) readOld(ctx context.Context, sets []*v1alpha1.DistributionSet, into map[string]*corev1.ConfigMap) error {
+	names := map[string]bool{}
+	for _, set := range sets {
+		names[oldShard(set)] = true
+	}
+	if len(names) > fewShards {
+		var list corev1.ConfigMapList
+		old, err := labels.Parse(v1alpha1.ManagedByLabel + "=" + v1alpha1.ManagedByValue + ",!" + v1alpha1.InvalidatedNamespaceLabel)
+		if err != nil {
+			return err
+		}
+		if err := t.Reader.List(ctx, &list, client.InNamespace(t.Namespace), client.MatchingLabelsSelector{Selector: old}); err != nil {
+			return fmt.Errorf("list the older record of invalidated sets in namespace %s: %w", t.Namespace, err)
+		}
+		for i := range list.Items {
+			into[list.Items[i].Name] = &list.Items[i]
+		}
+		return nil
+	}
+	for name := range names {
+		shard, key := &corev1.ConfigMap{}, types.NamespacedName{Namespace: t.Namespace, Name: name}
+		if err := t.Reader.Get(ctx, key, shard); err == nil {
+			into[name] = shard
+		} else if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("read the older record of invalidated sets in ConfigMap %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+func oldShard(set *v1alpha1.DistributionSet) string {
+	return invalidationEntryPrefix + invalidationEntryKey(set)[:2]
+}
+
+// entry of a set; nil: there is none. The older layout goes first: its entries are the older ones.
+func (r *namespaceRecord) entry(set *v1alpha1.DistributionSet) *InvalidationEntry {
+	if shard := r.old[oldShard(set)]; shard != nil {
+		if found := entryIn(shard, set); found != nil {
+			return found
+		}
+	}
+	for _, shard := range r.shards {
+		if found := entryIn(shard, set); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// add adds an entry to the first shard with room, or to a new one. It reports whether there was
+// room.
+func (r *namespaceRecord) add(set *v1alpha1.DistributionSet, now time.Time) bool {
+	key, line := invalidationEntryKey(set), invalidationEntryLine(set, now)
+	for _, shard := range r.shards {
+		if r.sizes[shard]+len(key)+len(line) <= maxShardBytes {
+			r.put(shard, key, line)
+			return true
+		}
+	}
+	taken := map[string]bool{}
+	for _, shard := range r.shards {
+		taken[shard.Name] = true
+	}
+	for number := range maxShards {
+		if name := r.name(strconv.Itoa(number)); !taken[name] {
+			shard := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: r.system, Name: name,
+				Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue, v1alpha1.InvalidatedNamespaceLabel: r.namespace}}}
+			r.shards = append(r.shards, shard)
+			r.put(shard, key, line)
+			return true
+		}
+	}
+	return false
+}
+
+func (r *namespaceRecord) put(shard *corev1.ConfigMap, key, line string) {
+	if shard.Data == nil {
+		shard.Data = map[string]string{}
+	}
+	shard.Data[key] = line
+	r.sizes[shard] += len(key) + len(line)
+	if !slices.Contains(r.changed, shard) {
+		r.changed = append(r.changed, shard)
+	}
+}
+
+// write writes the shards that were added to, each under the lock of what was read.
+func (t InvalidationRecord) write(ctx context.Context, r *namespaceRecord) error {
+	for _, shard := range r.changed {
+		var err error
+		if shard.ResourceVersion == "" {
+			err = t.Client.Create(ctx, shard, client.FieldOwner("goshawk"))
+		} else {
+			err = t.Client.Update(ctx, shard, client.FieldOwner("goshawk"))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sizeOf(shard *corev1.ConfigMap) int {
+	n := 0
+	for key, line := range shard.Data {
+		n += len(key) + len(line)
+	}
+	return n
+}
+
+func invalidationEntryKey(set *v1alpha1.DistributionSet) string {
+	return digest(set.Namespace, set.Spec.Name, set.Spec.Version, set.Spec.Type)
+}
+
+// invalidationEntryLine is what an operator reads: namespace/name version (type) Force since
+// 2026-12-01T02:00:00Z: reason.
+func invalidationEntryLine(set *v1alpha1.DistributionSet, now time.Time) string {
+	invalidation := set.InvalidationInForce()
+	line := fmt.Sprintf("%s %s since %s", invalidationEntryLabel(set), invalidation.Cancellation, now.UTC().Format(time.RFC3339))
+	if reason := oneLine(invalidation.Reason); reason != "" {
+		line += ": " + reason
+	}
+	return shorten(line, maxEntryBytes)
+}
+
+// invalidationEntryLabel is a set as the entry names it, short enough to leave room for what
+// follows. The key, not the label, identifies the set.
+func invalidationEntryLabel(set *v1alpha1.DistributionSet) string {
+	return fmt.Sprintf("%s/%s %s (%s)", set.Namespace, shorten(oneLine(set.Spec.Name), 128), shorten(oneLine(set.Spec.Version), 64), shorten(oneLine(set.Spec.Type), 64))
+}
+
+var invalidationEntryFacts = regexp.MustCompile(`^ ?(None|Soft|Force) since (\S+Z)(?:: (.*))?$`)
+
+// entryIn reads the set's entry. What cannot be read back counts as None since the record was
+// started: the key alone says that the set is invalid, and nobody is canceled for a garbled word.
+func entryIn(shard *corev1.ConfigMap, set *v1alpha1.DistributionSet) *InvalidationEntry {
+	key := invalidationEntryKey(set)
+	line, ok := shard.Data[key]
+	if !ok {
+		return nil
+	}
+	found := &InvalidationEntry{Cancellation: v1alpha1.CancellationNone, Since: shard.CreationTimestamp.Time, ConfigMap: client.ObjectKeyFromObject(shard), Key: key}
+	facts := invalidationEntryFacts.FindStringSubmatch(strings.TrimPrefix(line, invalidationEntryLabel(set)))
+	if facts == nil {
+		return found
+	}
+	if since, err := time.Parse(time.RFC3339, facts[2]); err == nil {
+		found.Cancellation, found.Since, found.Reason = v1alpha1.Cancellation(facts[1]), since, facts[3]
+	}
+	return found
+}
+
+// oneLine replaces what would break a line or hide in one.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// shorten cuts at a whole character.
+func shorten(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	const mark = "…"
+	cut := limit - len(mark)
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + mark
+}

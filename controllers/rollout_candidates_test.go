@@ -1,0 +1,169 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
+)
+
+// joinWorld is a namespace in an index that tests fill by hand.
+type joinWorld struct {
+	*RolloutReconciler
+	t       *testing.T
+	caches  *handCaches
+	objects map[string][]runtime.Object
+	version int
+}
+
+var startOfJoins = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+func newJoinWorld(t *testing.T) *joinWorld {
+	w := &joinWorld{t: t, caches: &handCaches{informers: map[string]*handInformer{}}, objects: map[string][]runtime.Object{}}
+	index := fleet.New()
+	if err := index.Follow(t.Context(), w.caches); err != nil {
+		t.Fatal(err)
+	}
+	w.RolloutReconciler = &RolloutReconciler{Index: index, Tallies: NewTallies(index), Now: func() time.Time { return startOfJoins.Add(time.Hour) }}
+	w.put(&v1alpha1.DistributionSet{ObjectMeta: w.meta("fw"), Spec: v1alpha1.DistributionSetSpec{CompatibleTargetTypes: []string{"gateway"}}})
+	return w
+}
+
+func (w *joinWorld) meta(name string) metav1.ObjectMeta {
+	w.version++
+	return metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), ResourceVersion: fmt.Sprint(w.version)}
+}
+
+// put shows the cache one object more.
+func (w *joinWorld) put(o runtime.Object) {
+	kind := fmt.Sprintf("%T", o)
+	w.objects[kind] = append(w.objects[kind], o)
+	w.show(kind)
+}
+
+func (w *joinWorld) show(kind string) {
+	for _, i := range w.caches.kinds() {
+		if fmt.Sprintf("%T", i.object) == kind {
+			i.replace(w.objects[kind])
+		}
+	}
+}
+
+// drop takes the newest object of a kind away.
+func (w *joinWorld) drop(o runtime.Object) {
+	kind := fmt.Sprintf("%T", o)
+	w.objects[kind] = w.objects[kind][:len(w.objects[kind])-1]
+	w.show(kind)
+}
+
+func (w *joinWorld) target(name, ring string) *v1alpha1.Target {
+	target := &v1alpha1.Target{ObjectMeta: w.meta(name)}
+	target.Labels = map[string]string{"ring": ring}
+	w.put(target)
+	return target
+}
+
+// rollout that started so many minutes after ten, with members in one group.
+func (w *joinWorld) rollout(name string, minutes int, dynamic bool, members ...v1alpha1.TargetName) *v1alpha1.Rollout {
+	started := metav1.NewMicroTime(startOfJoins.Add(time.Duration(minutes) * time.Minute))
+	r := &v1alpha1.Rollout{ObjectMeta: w.meta(name)}
+	r.Spec.Update.DistributionSet = "fw"
+	r.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "field"}}
+	r.Status = v1alpha1.RolloutStatus{State: v1alpha1.RolloutRunning, StartedAt: &started, Plan: &v1alpha1.PlanStatus{Hash: name},
+		Groups: []v1alpha1.GroupStatus{{Name: "group-1", State: v1alpha1.GroupRunning}}}
+	if dynamic {
+		r.Spec.Dynamic = &v1alpha1.Dynamic{}
+	}
+	w.put(r)
+	w.put(&v1alpha1.DeploymentGroup{ObjectMeta: w.meta(name + "-1"),
+		Spec: v1alpha1.DeploymentGroupSpec{Rollout: name, RolloutUID: r.UID, Group: "group-1", PlanHash: name, Targets: members}})
+	return r
+}
+
+func (w *joinWorld) want(r *v1alpha1.Rollout, n int, want string) {
+	w.t.Helper()
+	var got []string
+	for _, t := range w.joinersOf(r, n) {
+		got = append(got, t.Name)
+	}
+	if strings.Join(got, " ") != want {
+		w.t.Errorf("%v may join %s, want %q", got, r.Name, want)
+	}
+}
+
+// The fleet is gone through once; then a target that changes is looked at alone.
+func TestJoinersAreFoundOneByOne(t *testing.T) {
+	w := newJoinWorld(t)
+	for name, ring := range map[string]string{"d": "field", "a": "field", "b": "lab", "c": "field"} {
+		w.target(name, ring)
+	}
+	r := w.rollout("r", 0, true, "c")
+	w.want(r, 10, "a d")
+	w.want(r, 1, "a")
+	added := w.target("e", "field")
+	if !w.joinCandidates.consider(r, w.Index, added, true) || w.joinCandidates.consider(r, w.Index, added, true) {
+		t.Error("a new target is to wake the rollout, once")
+	}
+	if w.joinCandidates.consider(r, w.Index, w.target("f", "lab"), true) {
+		t.Error("a target that is not selected wakes the rollout")
+	}
+	w.want(r, 10, "a d e")
+	toaster := w.target("g", "field")
+	toaster.Spec.Type = "toaster"
+	w.joinCandidates.consider(r, w.Index, toaster, true)
+	w.want(r, 10, "a d e")
+	w.put(&v1alpha1.DeploymentGroup{ObjectMeta: w.meta("r-2"),
+		Spec: v1alpha1.DeploymentGroupSpec{Rollout: "r", RolloutUID: r.UID, Group: "group-2", Index: 1, PlanHash: "r", Targets: []v1alpha1.TargetName{"a", "e"}}})
+	w.want(r, 10, "d")
+}
+
+// A newer rollout has what it has for good, and what it is about to take; when it is gone, the
+// others have another look.
+func TestAYoungerRolloutBarsJoiners(t *testing.T) {
+	for name, tt := range map[string]struct {
+		minutes int
+		dynamic bool
+		edit    func(*v1alpha1.Rollout)
+		want    string
+	}{
+		"it has one of them":           {10, false, nil, "b c"},
+		"it grows, and takes them all": {10, true, nil, ""},
+		"it grows no more": {10, true, func(r *v1alpha1.Rollout) {
+			until := metav1.NewTime(startOfJoins)
+			r.Spec.Dynamic.Until = &until
+		}, "b c"},
+		"it has finished":       {10, false, func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, "b c"},
+		"it has not started":    {10, true, func(r *v1alpha1.Rollout) { r.Status.StartedAt = nil }, "a b c"},
+		"it wants both":         {10, true, func(r *v1alpha1.Rollout) { r.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, "a b c"},
+		"it is older after all": {-10, true, nil, "a b c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newJoinWorld(t)
+			for _, name := range []string{"a", "b", "c"} {
+				w.target(name, "field")
+			}
+			r := w.rollout("r", 0, true)
+			other := w.rollout("other", tt.minutes, tt.dynamic, "a")
+			if tt.edit != nil {
+				tt.edit(other)
+			}
+			w.want(r, 10, tt.want)
+			if tt.want != "a b c" && w.joinCandidates.consider(r, w.Index, w.Index.Target(types.NamespacedName{Namespace: "fleet", Name: "a"}), false) {
+				t.Error("a report of one that is barred wakes the rollout")
+			}
+			w.drop(other)
+			w.joinCandidates.reconsider("fleet")
+			w.want(r, 10, "a b c")
+		})
+	}
+}

@@ -1,0 +1,223 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/query"
+)
+
+// auto is an auto-assignment with its selection ready to be asked.
+type auto struct {
+	object *v1alpha1.AutoAssignment
+	query  *query.Query
+	err    error
+}
+
+func (x *Index) setAutoAssignment(old, new client.Object) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.noteCover(old, new)
+	if gone, ok := old.(*v1alpha1.AutoAssignment); ok && new == nil {
+		key := client.ObjectKeyFromObject(gone)
+		if present := x.autos[key]; present != nil && present.object.UID == gone.UID {
+			delete(x.autos, key)
+		}
+		return
+	}
+	a := new.(*v1alpha1.AutoAssignment)
+	key := client.ObjectKeyFromObject(a)
+	present := x.autos[key]
+	if a.Unreadable.Lacks("spec.targetSelector", "spec.targetExpression", "spec.update") { // whom it selects is not known
+		x.autos[key] = &auto{object: a, err: fmt.Errorf("the auto-assignment cannot be read: %s", a.Unreadable.Message)}
+		return
+	}
+	if present != nil && present.object.Unreadable == nil && present.object.UID == a.UID && present.object.Generation == a.Generation {
+		x.autos[key] = &auto{a, present.query, present.err}
+		return
+	}
+	q, err := query.Compile(a.Spec.Selection)
+	x.autos[key] = &auto{a, q, err}
+}
+
+// AutoAssignment as the index knows it; nil: there is none.
+func (x *Index) AutoAssignment(key types.NamespacedName) *v1alpha1.AutoAssignment {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if a := x.autos[key]; a != nil {
+		return a.object
+	}
+	return nil
+}
+
+// AutoAssignments of a namespace, sorted by name.
+func (x *Index) AutoAssignments(namespace string) []*v1alpha1.AutoAssignment {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var list []*v1alpha1.AutoAssignment
+	for key, a := range x.autos {
+		if key.Namespace == namespace {
+			list = append(list, a.object)
+		}
+	}
+	slices.SortFunc(list, func(a, b *v1alpha1.AutoAssignment) int { return compareNames(a.Name, b.Name) })
+	return list
+}
+
+// SelectionError says why the selection of an auto-assignment cannot be evaluated; nil: it can.
+func (x *Index) SelectionError(key types.NamespacedName) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if a := x.autos[key]; a != nil {
+		return a.err
+	}
+	return nil
+}
+
+// Selects reports whether an auto-assignment means this target: selection and type both fit.
+func (x *Index) Selects(key types.NamespacedName, t *v1alpha1.Target) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	a := x.autos[key]
+	return a != nil && a.query != nil && a.query.Matches(t) && x.fits(a, t)
+}
+
+func (x *Index) fits(a *auto, t *v1alpha1.Target) bool {
+	set := x.facts[sibling(t, a.object.Spec.Update.DistributionSet)]
+	return set != nil && set.Fits(t.Spec.Type)
+}
+
+// started are the auto-assignments of a namespace that have started and can be asked whom they
+// select, in no order. The caller holds the lock.
+func (x *Index) started(namespace string) iter.Seq[*auto] {
+	return func(yield func(*auto) bool) {
+		for key, a := range x.autos {
+			if key.Namespace == namespace && a.object.Status.StartedAt != nil && a.query != nil && !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// autoIntents are the intents of the auto-assignments that select a target. The caller holds the
+// lock.
+func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
+	var intents []offer.Intent
+	for a := range x.started(t.Namespace) {
+		if !a.query.Matches(t) {
+			continue
+		}
+		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+		if in.Closed.IsZero() {
+			in.Closed = x.settling(t, "auto-assignment "+a.object.Name, &in, now)
+		}
+		intents = append(intents, in)
+	}
+	return intents
+}
+
+func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) offer.Intent {
+	since := autoSince(a, t)
+	in := offer.Intent{
+		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: a.Name, UID: a.Identity(), Since: &metav1.MicroTime{Time: since}},
+		Update:     a.Spec.Update,
+		Set:        set,
+		StartedAt:  placeOf(a),
+		OpenedAt:   since,
+		CreatedAt:  a.CreationTimestamp.Time,
+		IsUnplaced: a.Spec.StartAt == nil && placeOf(a).Sub(a.CreationTimestamp.Time) < rebuilt,
+	}
+	in.Closed, in.Stopped = GateOfAuto(a)
+	return in
+}
+
+// autoSince is the place of an auto-assignment in the order of a target's intents, whichever is the
+// latest: its own place, when the target was created, and when it started to select the target, by
+// a change of either. With a startAt, what was created together with the auto-assignment has its
+// place: a cluster that is rebuilt from Git has only new targets, and an old set must not be newer
+// to them than what newer rollouts bring.
+func autoSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
+	since := latest(placeOf(a), selectedSince(a, t))
+	if a.Spec.StartAt != nil && !t.CreationTimestamp.After(a.CreationTimestamp.Add(rebuilt)) {
+		return since
+	}
+	return latest(since, t.CreationTimestamp.Time)
+}
+
+// placeOf is an auto-assignment's own place in the order of updates: startAt if given, else its
+// start, or when it was last given another set.
+func placeOf(a *v1alpha1.AutoAssignment) time.Time {
+	place := a.Status.StartedAt.Time
+	if a.Spec.StartAt != nil {
+		place = a.Spec.StartAt.Time
+	}
+	if o := a.Status.Offering; o != nil && o.Since != nil {
+		place = latest(place, o.Since.Time)
+	}
+	return place
+}
+
+// selectedSince is when a running auto-assignment started to select a target, if it did not from
+// the first; else zero.
+func selectedSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
+	for i := range t.Status.SelectedBy {
+		if s := &t.Status.SelectedBy[i]; s.UID == a.Identity() {
+			return microTime(s.Since)
+		}
+	}
+	if at := t.Status.SelectedAt; at == nil || at.Time.Before(a.Status.StartedAt.Time) || a.Status.Selecting == nil {
+		return time.Time{} // nobody has asked
+	}
+	return microTime(a.Status.Selecting.Since)
+}
+
+func microTime(t *metav1.MicroTime) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
+// Selecting are the auto-assignments that have started and select a target as it is given, sorted
+// by uid.
+func (x *Index) Selecting(t *v1alpha1.Target) []*v1alpha1.AutoAssignment {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var list []*v1alpha1.AutoAssignment
+	for a := range x.started(t.Namespace) {
+		if a.query.Matches(t) {
+			list = append(list, a.object)
+		}
+	}
+	slices.SortFunc(list, func(a, b *v1alpha1.AutoAssignment) int {
+		return compareNames(string(a.Identity()), string(b.Identity()))
+	})
+	return list
+}
+
+// GateOfAuto says what keeps an auto-assignment from offering, and whether that is for good. Spec
+// counts before status.
+func GateOfAuto(a *v1alpha1.AutoAssignment) (closed offer.Reason, stopped bool) {
+	switch {
+	case !a.DeletionTimestamp.IsZero(), a.Status.State == v1alpha1.AutoAssignmentStopped:
+		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("auto-assignment %s was stopped", a.Name)}, true
+	case a.Unreadable != nil:
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s cannot be read and is held: %s", a.Name, a.Unreadable.Message)}, false
+	case a.Spec.State == v1alpha1.AutoAssignmentIntentPaused, a.Status.State == v1alpha1.AutoAssignmentPaused:
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s is paused: spec.state is Paused", a.Name)}, false
+	case a.Status.State != v1alpha1.AutoAssignmentRunning:
+		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("auto-assignment %s does not run yet", a.Name)}, false
+	}
+	return offer.Reason{}, false
+}

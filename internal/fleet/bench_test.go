@@ -1,0 +1,76 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// fleetOf has n targets and ten rollouts over all of them, in groups of at most 20 000.
+func fleetOf(b *testing.B, n int) *fleet {
+	const maxGroup = 20000
+	f := newFleet(b)
+	sw := module("linux")
+	f.put(sw)
+	names := make([]string, n)
+	for i := range n {
+		names[i] = fmt.Sprintf("dev-%06d", i)
+		f.put(target(names[i]))
+	}
+	for i := range 10 {
+		fw := set(fmt.Sprintf("fw-%d", i), sw)
+		name := fmt.Sprintf("rollout-%d", i)
+		var groups []*v1alpha1.DeploymentGroup
+		for left := names; len(left) > 0; left = left[min(maxGroup, len(left)):] {
+			groups = append(groups, group(name, int32(len(groups)), left[:min(maxGroup, len(left))]...))
+			f.put(groups[len(groups)-1])
+		}
+		r := running(name, fw, groups...)
+		r.Status.StartedAt.Time = noon.Add(time.Duration(i) * time.Minute)
+		f.put(fw, r)
+	}
+	return f
+}
+
+// poll is what a device API does for a device that polls.
+func poll(b *testing.B, f *fleet, i int) {
+	t := f.Device("fleet", fmt.Sprintf("dev-%06d", i))
+	w := f.World(t, noon.Add(time.Hour))
+	if _, changed := offer.ApplyPending(w); changed {
+		b.Fatal("not settled")
+	}
+	if o := offer.For(w); o.Kind != offer.Deploy || o.Set.Name != "fw-9" {
+		b.Fatalf("%s: %s", o.Kind, o.Reason.Message)
+	}
+}
+
+// BenchmarkWorldAndOffer reports, beside the time of one poll among 100 000 targets, how much
+// longer it takes than among 1 000. Medians, since the machine may have other things to do.
+func BenchmarkWorldAndOffer(b *testing.B) {
+	const few, many = 1000, 100000
+	small, large := fleetOf(b, few), fleetOf(b, many)
+	var inLarge, inSmall []time.Duration
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		// As many different devices in both, so that the processor's caches do not decide.
+		started := time.Now()
+		poll(b, large, i%few*(many/few))
+		half := time.Now()
+		poll(b, small, i%few)
+		inLarge, inSmall = append(inLarge, half.Sub(started)), append(inSmall, time.Since(half))
+	}
+	b.ReportMetric(float64(median(inLarge).Nanoseconds()), "ns/poll")
+	b.ReportMetric(float64(median(inLarge))/float64(median(inSmall)), "ratio")
+}
+
+func median(of []time.Duration) time.Duration {
+	slices.Sort(of)
+	return of[len(of)/2]
+}

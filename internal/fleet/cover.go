@@ -1,0 +1,95 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+)
+
+// Cover is what the auto-assignments of a namespace keep from older rollouts. No action tells of
+// that before the device starts, and none ever does where it runs already what the auto-assignment
+// brings; such a rollout must not wait for it.
+func (x *Index) Cover(namespace string) rollout.Cover {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	cover := rollout.Cover{Version: x.covers[namespace]}
+	for key := range x.autos {
+		if key.Namespace == namespace {
+			cover.Keeps = x.keeps
+			break
+		}
+	}
+	return cover
+}
+
+func (x *Index) keeps(t *v1alpha1.Target, since time.Time) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for a := range x.started(t.Namespace) {
+		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+		if in.OpenedAt.After(since) && offer.Covers(&in, t) && a.query.Matches(t) { // the dearest question last: every member may be asked
+			return true
+		}
+	}
+	return false
+}
+
+// noteCover notes that an auto-assignment came, went, or offers something else. Mere counts change
+// nothing.
+func (x *Index) noteCover(old, new client.Object) {
+	before, was := old.(*v1alpha1.AutoAssignment)
+	after, is := new.(*v1alpha1.AutoAssignment)
+	switch {
+	case was && is && OffersAlike(before, after):
+	case is:
+		x.covers[after.Namespace]++
+	case was:
+		x.covers[before.Namespace]++
+	}
+}
+
+// OffersAlike reports whether nothing has changed in what an auto-assignment offers.
+func OffersAlike(a, b *v1alpha1.AutoAssignment) bool {
+	return a.UID == b.UID && a.Generation == b.Generation && a.Status.State == b.Status.State && a.Status.StartedAt.Equal(b.Status.StartedAt) &&
+		equality.Semantic.DeepEqual(a.Status.Offering, b.Status.Offering) && equality.Semantic.DeepEqual(a.Status.Selecting, b.Status.Selecting) &&
+		a.DeletionTimestamp.Equal(b.DeletionTimestamp)
+}
+
+// noteCoverOf is asked before the index takes a change of a set in; what it answers, called
+// afterwards, notes whether an auto-assignment of the set offers something else now. Mere counts
+// change nothing.
+func (x *Index) noteCoverOf(old, new client.Object) func() {
+	set := new
+	if set == nil {
+		set = old
+	}
+	key := client.ObjectKeyFromObject(set)
+	before := x.facts[key]
+	return func() {
+		if isOfferedAlike(before, x.facts[key]) {
+			return
+		}
+		for auto, a := range x.autos {
+			if auto.Namespace == key.Namespace && a.object.Spec.Update.DistributionSet == key.Name {
+				x.covers[key.Namespace]++
+				return
+			}
+		}
+	}
+}
+
+func isOfferedAlike(a, b *offer.Set) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.ContentHash == b.ContentHash && a.Deployable == b.Deployable && a.Invalidation == b.Invalidation && slices.Equal(a.CompatibleTargetTypes, b.CompatibleTargetTypes)
+}

@@ -1,0 +1,123 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// What a newer auto-assignment has reached is kept from older rollouts, and every change of that
+// has them count anew.
+func TestCover(t *testing.T) {
+	f := newFleet(t)
+	sw := module("linux")
+	old := set("old", sw)
+	runs := func(t *v1alpha1.Target) {
+		t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: old.Status.ContentHash}
+	}
+	if c := f.Cover("fleet"); c.Keeps != nil {
+		t.Error("without auto-assignments something is kept")
+	}
+	auto := autoFrom(noon.Add(-time.Hour))
+	auto.Spec.TargetExpression = `!("site" in target.labels)`
+	south := func(t *v1alpha1.Target) { t.Labels = map[string]string{"site": "south"} }
+	past := func(t *v1alpha1.Target) { t.Status.HadSets = []string{old.Status.ContentHash[:16]} }
+	f.put(sw, old, auto, target("there", runs), target("elsewhere"), target("past", past), target("south", south))
+	version := f.Cover("fleet").Version
+	keeps := func(name string, since time.Time) bool {
+		c := f.Cover("fleet")
+		return c.Keeps != nil && c.Keeps(f.Target(fleetKey(name)), since)
+	}
+	for name, c := range map[string]struct {
+		target string
+		since  time.Time
+		want   bool
+	}{
+		"an older rollout":           {"there", noon.Add(-2 * time.Hour), true},
+		"a newer rollout":            {"there", noon, false},
+		"one of the same age":        {"there", noon.Add(-time.Hour), false},
+		"a target that runs another": {"elsewhere", noon.Add(-2 * time.Hour), true},
+		"a target that had it once":  {"past", noon.Add(-2 * time.Hour), false},
+		"a target that is not meant": {"south", noon.Add(-2 * time.Hour), false},
+	} {
+		if got := keeps(c.target, c.since); got != c.want {
+			t.Errorf("%s: kept %t", name, got)
+		}
+	}
+
+	change := func(what string, counts bool, do func()) {
+		t.Helper()
+		do()
+		now := f.Cover("fleet").Version
+		if (now != version) != counts {
+			t.Errorf("%s: version went from %d to %d", what, version, now)
+		}
+		version = now
+	}
+	update := func(edit func(*v1alpha1.AutoAssignment)) func() {
+		return func() {
+			before := auto
+			auto = auto.DeepCopy()
+			edit(auto)
+			f.setAutoAssignment(before, auto)
+		}
+	}
+	change("mere counts", false, update(func(a *v1alpha1.AutoAssignment) { a.Status.Targets = &v1alpha1.AutoAssignmentTargets{Matched: 7} }))
+	change("another spec", true, update(func(a *v1alpha1.AutoAssignment) { a.Generation++ }))
+	change("a pause", true, update(func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentPaused }))
+	if keeps("there", noon.Add(-2*time.Hour)) {
+		t.Error("a paused auto-assignment keeps a target")
+	}
+	change("it goes on", true, update(func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentRunning }))
+	change("counts of its set", false, func() {
+		counted := old.DeepCopy()
+		counted.Status.Targets = &v1alpha1.SetTargets{Installed: 1}
+		f.put(counted)
+	})
+	change("another set", false, func() { f.put(set("other", sw)) })
+	change("its set is invalidated", true, func() {
+		invalid := old.DeepCopy()
+		invalid.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationSoft}
+		f.put(invalid)
+	})
+	change("its set is valid, in a cluster where it is another", true, func() { f.put(old) })
+	change("a module of its set is gone", true, func() { f.remove(sw) })
+	change("the module is back", true, func() { f.put(sw) })
+	change("it is gone", true, func() { f.setAutoAssignment(auto, nil) })
+	if keeps("there", noon.Add(-2*time.Hour)) {
+		t.Error("an auto-assignment that is gone keeps a target")
+	}
+}
+
+// The cover says what the offer says.
+func TestCoverAndOfferAgree(t *testing.T) {
+	f := newFleet(t)
+	sw := module("linux")
+	fw, next := set("old", sw), set("new", module("linux-2"))
+	g := group("r", 0, "there", "elsewhere", "past")
+	r := running("r", next, g)
+	r.Status.StartedAt = &metav1.MicroTime{Time: noon.Add(-2 * time.Hour)}
+	f.put(sw, fw, module("linux-2"), next, g, r, autoFrom(noon.Add(-time.Hour)), target("elsewhere"))
+	f.put(target("there", func(t *v1alpha1.Target) {
+		t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: fw.Status.ContentHash}
+	}))
+	f.put(target("past", func(t *v1alpha1.Target) { t.Status.HadSets = []string{fw.Status.ContentHash[:16]} }))
+	for name, want := range map[string]bool{"there": true, "elsewhere": true, "past": false} {
+		dev := f.Target(fleetKey(name))
+		if got := f.Cover("fleet").Keeps(dev, r.Status.StartedAt.Time); got != want {
+			t.Errorf("%s is kept: %t", name, got)
+		}
+		for _, v := range offer.Judge(f.World(dev, noon.Add(time.Hour))) {
+			if v.Intent.Source.Kind == v1alpha1.SourceRollout && (v.Reason.Code == offer.CodeSuperseded) != want {
+				t.Errorf("%s: the rollout is judged %s: %s", name, v.Reason.Code, v.Reason.Message)
+			}
+		}
+	}
+}

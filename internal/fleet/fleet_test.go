@@ -1,0 +1,170 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+)
+
+var noon = time.Date(2026, time.March, 2, 12, 0, 0, 0, time.UTC)
+
+// fleet is an index that is told of objects as informers tell of them: the store of targets first,
+// then the handler.
+type fleet struct {
+	*Index
+	t     testing.TB
+	store toolscache.Store
+}
+
+func newFleet(t testing.TB) *fleet {
+	x := New()
+	return &fleet{Index: x, t: t, store: x.targets}
+}
+
+// put adds an object, or replaces the one of its kind and name.
+func (f *fleet) put(objects ...client.Object) {
+	f.t.Helper()
+	for _, o := range objects {
+		key := client.ObjectKeyFromObject(o)
+		switch o := o.(type) {
+		case *v1alpha1.Target:
+			old := f.Target(key)
+			must(f.t, f.store.Add(o))
+			f.setTarget(orNil(old), o)
+		case *v1alpha1.Rollout:
+			f.setRollout(orNil(f.rollouts[key]), o)
+		case *v1alpha1.DeploymentGroup:
+			f.setGroup(orNil(f.groups[key]), o)
+		case *v1alpha1.DistributionSet:
+			f.setSet(orNil(f.sets[key]), o)
+		case *v1alpha1.SoftwareModule:
+			f.setModule(orNil(f.modules[key]), o)
+		case *v1alpha1.AutoAssignment:
+			f.setAutoAssignment(nil, o)
+		}
+	}
+}
+
+// remove deletes an object.
+func (f *fleet) remove(o client.Object) {
+	f.t.Helper()
+	switch o := o.(type) {
+	case *v1alpha1.Target:
+		must(f.t, f.store.Delete(o))
+		f.setTarget(o, nil)
+	case *v1alpha1.Rollout:
+		f.setRollout(o, nil)
+	case *v1alpha1.DeploymentGroup:
+		f.setGroup(o, nil)
+	case *v1alpha1.DistributionSet:
+		f.setSet(o, nil)
+	case *v1alpha1.SoftwareModule:
+		f.setModule(o, nil)
+	}
+}
+
+// orNil is an interface without a value for a pointer without one, as informers give it.
+func orNil[T any, P interface {
+	*T
+	client.Object
+}](o P) client.Object {
+	if o == nil {
+		return nil
+	}
+	return o
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func named(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(noon)}
+}
+
+func fleetKey(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: "fleet", Name: name}
+}
+
+func target(name string, edits ...func(*v1alpha1.Target)) *v1alpha1.Target {
+	t := &v1alpha1.Target{ObjectMeta: named(name), Status: v1alpha1.TargetStatus{NextActionID: 100}}
+	for _, edit := range edits {
+		edit(t)
+	}
+	return t
+}
+
+func module(name string, edits ...func(*v1alpha1.SoftwareModule)) *v1alpha1.SoftwareModule {
+	m := &v1alpha1.SoftwareModule{ObjectMeta: named(name), Spec: v1alpha1.SoftwareModuleSpec{Type: "os", Name: name, Version: "1"}}
+	for _, edit := range edits {
+		edit(m)
+	}
+	return m
+}
+
+// set is Ready and locked with the content of its modules.
+func set(name string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
+	s := &v1alpha1.DistributionSet{ObjectMeta: named(name), Spec: v1alpha1.DistributionSetSpec{Name: name, Version: "1", Type: "full"}}
+	for _, m := range modules {
+		s.Spec.Modules = append(s.Spec.Modules, v1alpha1.ModuleReference{Name: m.Name})
+	}
+	s.Status.Locked, s.Status.ContentHash = true, offer.ContentHash(s, modules)
+	s.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady}}
+	return s
+}
+
+// running is a rollout of the set that started at noon and has these groups, all of them open
+// since.
+func running(name string, s *v1alpha1.DistributionSet, groups ...*v1alpha1.DeploymentGroup) *v1alpha1.Rollout {
+	opened, started := metav1.NewTime(noon), metav1.NewMicroTime(noon)
+	r := &v1alpha1.Rollout{ObjectMeta: named(name)}
+	r.Spec.Update.DistributionSet = s.Name
+	r.Status = v1alpha1.RolloutStatus{State: v1alpha1.RolloutRunning, StartedAt: &started, Plan: &v1alpha1.PlanStatus{Hash: "plan", ContentHash: s.Status.ContentHash}}
+	for _, g := range groups {
+		r.Status.Groups = append(r.Status.Groups, v1alpha1.GroupStatus{Name: g.Spec.Group, State: v1alpha1.GroupRunning, OpenedAt: &opened})
+	}
+	return r
+}
+
+// group of the rollout with this name and uid-name.
+func group(of string, index int32, members ...string) *v1alpha1.DeploymentGroup {
+	g := &v1alpha1.DeploymentGroup{ObjectMeta: named(fmt.Sprintf("%s-group-%d", of, index+1))}
+	g.Spec = v1alpha1.DeploymentGroupSpec{Rollout: of, RolloutUID: types.UID("uid-" + of), Group: fmt.Sprintf("group-%d", index+1), Index: index, PlanHash: "plan"}
+	for _, m := range members {
+		g.Spec.Targets = append(g.Spec.Targets, v1alpha1.TargetName(m))
+	}
+	return g
+}
+
+// reach names what reaches a target, as kind/name/group.
+func (f *fleet) reach(name string) []string {
+	f.t.Helper()
+	var names []string
+	for _, in := range f.For(target(name), noon) {
+		names = append(names, fmt.Sprintf("%s/%s", in.Source.Name, in.Source.Group))
+	}
+	return names
+}
+
+func marked(n int, members ...int) []byte {
+	var bits []byte
+	for _, m := range members {
+		bits = rollout.Marked(bits, m, n)
+	}
+	return bits
+}

@@ -1,0 +1,547 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package intents knows, from memory alone, which intents reach a target. It follows the informer
+// caches and never asks the API server, so that a device API answers each poll without a call and a
+// fleet of any size costs a poll the same.
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// Index holds rollouts, groups and sets by what a target needs of them. Its objects are those of
+// the caches: read them, never change them.
+type Index struct {
+	mu       sync.RWMutex
+	targets  toolscache.Store
+	rollouts map[types.NamespacedName]*v1alpha1.Rollout
+	starting map[types.NamespacedName]candidate
+	groups   map[types.NamespacedName]*v1alpha1.DeploymentGroup
+	members  map[types.NamespacedName][]membership
+	byUID    map[types.UID]map[types.NamespacedName]struct{} // rollout uid to its groups
+	sets     map[types.NamespacedName]*v1alpha1.DistributionSet
+	modules  map[types.NamespacedName]*v1alpha1.SoftwareModule
+	facts    map[types.NamespacedName]*offer.Set
+	autos    map[types.NamespacedName]*auto
+	covers   map[string]int64                  // namespace to how often its auto-assignments changed what they offer
+	devices  map[types.NamespacedName][]string // controllerID to names of targets, oldest first
+	synced   []toolscache.InformerSynced
+
+	watching sync.RWMutex
+	watchers []Watcher
+}
+
+// Watcher is told of a change after the index has taken it in: who asks the index then, gets the
+// new answer. old is nil for what is new, now for what is gone. When a module changes, the sets
+// that contain it are told of as well, old and now being the same.
+type Watcher func(old, now client.Object)
+
+// Watch tells a watcher of every change from now on.
+func (x *Index) Watch(w Watcher) {
+	x.watching.Lock()
+	defer x.watching.Unlock()
+	x.watchers = append(x.watchers, w)
+}
+
+func (x *Index) notify(old, now client.Object) {
+	x.watching.RLock()
+	defer x.watching.RUnlock()
+	for _, w := range x.watchers {
+		w(old, now)
+	}
+}
+
+// membership is a target's place in a group.
+type membership struct {
+	group    types.NamespacedName
+	position int32
+}
+
+// New returns an empty index; Follow fills it.
+func New() *Index {
+	return &Index{
+		targets:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
+		rollouts: map[types.NamespacedName]*v1alpha1.Rollout{},
+		starting: map[types.NamespacedName]candidate{},
+		groups:   map[types.NamespacedName]*v1alpha1.DeploymentGroup{},
+		members:  map[types.NamespacedName][]membership{},
+		byUID:    map[types.UID]map[types.NamespacedName]struct{}{},
+		sets:     map[types.NamespacedName]*v1alpha1.DistributionSet{},
+		modules:  map[types.NamespacedName]*v1alpha1.SoftwareModule{},
+		facts:    map[types.NamespacedName]*offer.Set{},
+		autos:    map[types.NamespacedName]*auto{},
+		covers:   map[string]int64{},
+		devices:  map[types.NamespacedName][]string{},
+	}
+}
+
+// Follow makes the index follow the caches.
+func (x *Index) Follow(ctx context.Context, caches cache.Cache) error {
+	for _, f := range []struct {
+		object client.Object
+		set    func(old, new client.Object)
+	}{
+		{&v1alpha1.Target{}, x.setTarget},
+		{&v1alpha1.Rollout{}, x.setRollout},
+		{&v1alpha1.DeploymentGroup{}, x.setGroup},
+		{&v1alpha1.DistributionSet{}, x.setSet},
+		{&v1alpha1.SoftwareModule{}, x.setModule},
+		{&v1alpha1.AutoAssignment{}, x.setAutoAssignment},
+	} {
+		if err := x.follow(ctx, caches, f.object, f.set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *Index) follow(ctx context.Context, caches cache.Cache, object client.Object, set func(old, new client.Object)) error {
+	informer, err := caches.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("follow %T: %w", object, err)
+	}
+	if _, ok := object.(*v1alpha1.Target); ok {
+		shared, ok := informer.(toolscache.SharedIndexInformer)
+		if !ok {
+			return fmt.Errorf("follow targets: informer %T has no store", informer)
+		}
+		x.mu.Lock()
+		x.targets = shared.GetStore()
+		x.mu.Unlock()
+	}
+	take := func(old, now client.Object) {
+		set(old, now)
+		x.notify(old, now)
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { take(nil, o.(client.Object)) },
+		UpdateFunc: func(o, n any) { take(o.(client.Object), n.(client.Object)) },
+		DeleteFunc: func(o any) {
+			if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = gone.Obj
+			}
+			take(o.(client.Object), nil)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("follow %T: %w", object, err)
+	}
+	x.synced = append(x.synced, registration.HasSynced)
+	return nil
+}
+
+// HasSynced reports whether everything that existed at the start has been taken in. Nothing may be
+// decided before.
+func (x *Index) HasSynced() bool {
+	return len(x.synced) > 0 && !slices.ContainsFunc(x.synced, func(s toolscache.InformerSynced) bool { return !s() })
+}
+
+// WaitForSync blocks until HasSynced or the end of ctx.
+func (x *Index) WaitForSync(ctx context.Context) bool {
+	return toolscache.WaitForCacheSync(ctx.Done(), x.HasSynced)
+}
+
+// Target of a name, as the cache has it; nil: there is none.
+func (x *Index) Target(key types.NamespacedName) *v1alpha1.Target {
+	x.mu.RLock()
+	store := x.targets
+	x.mu.RUnlock()
+	if object, ok, err := store.GetByKey(storeKey(key)); err == nil && ok {
+		return object.(*v1alpha1.Target)
+	}
+	return nil
+}
+
+// storeKey is the key of client-go's stores, without the formatting cost of NamespacedName.String.
+func storeKey(key types.NamespacedName) string {
+	if key.Namespace == "" {
+		return key.Name
+	}
+	return key.Namespace + "/" + key.Name
+}
+
+// Targets of a namespace, sorted by name.
+func (x *Index) Targets(namespace string) []*v1alpha1.Target {
+	x.mu.RLock()
+	store := x.targets
+	x.mu.RUnlock()
+	var targets []*v1alpha1.Target
+	for _, object := range store.List() {
+		if t := object.(*v1alpha1.Target); t.Namespace == namespace {
+			targets = append(targets, t)
+		}
+	}
+	slices.SortFunc(targets, func(a, b *v1alpha1.Target) int { return compareNames(a.Name, b.Name) })
+	return targets
+}
+
+// Device finds the target that serves a controllerID: the oldest one that claims it.
+func (x *Index) Device(namespace, controllerID string) *v1alpha1.Target {
+	for _, name := range x.Claimants(namespace, controllerID) {
+		// A target that has just gone, or come again as another device, may still be listed.
+		if t := x.Target(types.NamespacedName{Namespace: namespace, Name: name}); t != nil && t.ControllerID() == controllerID {
+			return t
+		}
+	}
+	return nil
+}
+
+// Claimants of a controllerID, the oldest first.
+func (x *Index) Claimants(namespace, controllerID string) []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Clone(x.devices[types.NamespacedName{Namespace: namespace, Name: controllerID}])
+}
+
+// Rollout of a name; nil: there is none.
+func (x *Index) Rollout(key types.NamespacedName) *v1alpha1.Rollout {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.rollouts[key]
+}
+
+// Rollouts of a namespace, sorted by name.
+func (x *Index) Rollouts(namespace string) []*v1alpha1.Rollout {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var rollouts []*v1alpha1.Rollout
+	for key, r := range x.rollouts {
+		if key.Namespace == namespace {
+			rollouts = append(rollouts, r)
+		}
+	}
+	slices.SortFunc(rollouts, func(a, b *v1alpha1.Rollout) int { return compareNames(a.Name, b.Name) })
+	return rollouts
+}
+
+// Groups of a rollout's uid, by index, then by name.
+func (x *Index) Groups(uid types.UID) []*v1alpha1.DeploymentGroup {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	groups := make([]*v1alpha1.DeploymentGroup, 0, len(x.byUID[uid]))
+	for key := range x.byUID[uid] {
+		groups = append(groups, x.groups[key])
+	}
+	slices.SortFunc(groups, byPlace)
+	return groups
+}
+
+// Group returns the group of a name; nil: there is none.
+func (x *Index) Group(key types.NamespacedName) *v1alpha1.DeploymentGroup {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.groups[key]
+}
+
+// GroupsOf returns the groups that name a rollout by its identity, by index, then by name. A
+// rollout that has a plan and whose status says no uid has those of its plan as well, whatever uid
+// they name.
+func (x *Index) GroupsOf(r *v1alpha1.Rollout) []*v1alpha1.DeploymentGroup {
+	isOther := func(g *v1alpha1.DeploymentGroup) bool {
+		return g.Namespace != r.Namespace || g.Spec.Rollout != r.Name && !g.Unreadable.Lacks("spec.rollout")
+	}
+	groups := slices.DeleteFunc(x.Groups(r.Identity()), isOther)
+	if r.Status.UID != "" || r.Status.Plan == nil {
+		return groups
+	}
+	for _, g := range x.GroupsNaming(client.ObjectKeyFromObject(r)) {
+		if g.Spec.RolloutUID != r.UID && Exists(g, r) {
+			groups = append(groups, g)
+		}
+	}
+	slices.SortFunc(groups, byPlace)
+	return groups
+}
+
+// GroupsNaming returns the groups that name a rollout, of whatever uid and plan.
+func (x *Index) GroupsNaming(rollout types.NamespacedName) []*v1alpha1.DeploymentGroup {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var groups []*v1alpha1.DeploymentGroup
+	for key, g := range x.groups {
+		if key.Namespace == rollout.Namespace && g.Spec.Rollout == rollout.Name {
+			groups = append(groups, g)
+		}
+	}
+	slices.SortFunc(groups, byPlace)
+	return groups
+}
+
+// byPlace orders groups by index, then by name.
+func byPlace(a, b *v1alpha1.DeploymentGroup) int {
+	return cmp.Or(cmp.Compare(a.Spec.Index, b.Spec.Index), compareNames(a.Name, b.Name))
+}
+
+// LastArrival returns when the newest group, rollout or set of a namespace was created: a restore
+// creates one after the other.
+func (x *Index) LastArrival(namespace string) time.Time {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var last time.Time
+	note := func(o client.Object) {
+		if o.GetNamespace() == namespace {
+			last = latest(last, o.GetCreationTimestamp().Time)
+		}
+	}
+	for _, g := range x.groups {
+		note(g)
+	}
+	for _, r := range x.rollouts {
+		note(r)
+	}
+	for _, s := range x.sets {
+		note(s)
+	}
+	return last
+}
+
+// Membership is a target's place in a group of a rollout.
+type Membership struct {
+	Group    *v1alpha1.DeploymentGroup
+	Position int32
+}
+
+// Memberships of a target, in no group twice, sorted by the group's name.
+func (x *Index) Memberships(target types.NamespacedName) []Membership {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	list := x.members[target]
+	memberships := make([]Membership, 0, len(list))
+	for _, m := range list {
+		memberships = append(memberships, Membership{Group: x.groups[m.group], Position: m.position})
+	}
+	return memberships
+}
+
+// Set is what the rules need to know of a distribution set; nil: there is none.
+func (x *Index) Set(key types.NamespacedName) *offer.Set {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.facts[key]
+}
+
+// SetOfVersion is the oldest valid set of a name and version, whatever its type; an invalidated one
+// only if there is no other. Nil: there is none.
+func (x *Index) SetOfVersion(namespace, name, version string) *offer.Set {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var found *v1alpha1.DistributionSet
+	for key, set := range x.sets {
+		if key.Namespace == namespace && set.Spec.Name == name && set.Spec.Version == version && (found == nil || x.isPreferred(set, found)) {
+			found = set
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	return x.facts[client.ObjectKeyFromObject(found)]
+}
+
+// IsSameRelease reports whether two sets have one name and version, and so differ by type.
+func (x *Index) IsSameRelease(namespace, one, other string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	a, b := x.sets[types.NamespacedName{Namespace: namespace, Name: one}], x.sets[types.NamespacedName{Namespace: namespace, Name: other}]
+	return a != nil && b != nil && a.Spec.Name == b.Spec.Name && a.Spec.Version == b.Spec.Version
+}
+
+func (x *Index) isPreferred(a, b *v1alpha1.DistributionSet) bool {
+	validA, validB := x.facts[client.ObjectKeyFromObject(a)].Invalidation == "", x.facts[client.ObjectKeyFromObject(b)].Invalidation == ""
+	if validA != validB {
+		return validA
+	}
+	if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
+		return c < 0
+	}
+	return a.Name < b.Name
+}
+
+func (x *Index) setTarget(old, new client.Object) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if old, ok := old.(*v1alpha1.Target); ok && !sameDevice(old, new) {
+		key := types.NamespacedName{Namespace: old.Namespace, Name: old.ControllerID()}
+		left := slices.DeleteFunc(slices.Clone(x.devices[key]), func(name string) bool { return name == old.Name })
+		if len(left) == 0 {
+			delete(x.devices, key)
+		} else {
+			x.devices[key] = left
+		}
+	}
+	if t, ok := new.(*v1alpha1.Target); ok {
+		key := types.NamespacedName{Namespace: t.Namespace, Name: t.ControllerID()}
+		if !slices.Contains(x.devices[key], t.Name) {
+			x.devices[key] = x.byAge(t.Namespace, append(slices.Clone(x.devices[key]), t.Name))
+		}
+	}
+}
+
+// sameDevice reports whether an update leaves the claim to a controllerID alone: the same object,
+// by the same id.
+func sameDevice(t *v1alpha1.Target, other client.Object) bool {
+	o, ok := other.(*v1alpha1.Target)
+	return ok && o.UID == t.UID && o.ControllerID() == t.ControllerID()
+}
+
+// byAge sorts names of targets, the oldest first, then by name.
+func (x *Index) byAge(namespace string, names []string) []string {
+	if len(names) < 2 {
+		return names
+	}
+	age := func(name string) *v1alpha1.Target {
+		object, ok, _ := x.targets.GetByKey(namespace + "/" + name)
+		if !ok {
+			return &v1alpha1.Target{}
+		}
+		return object.(*v1alpha1.Target)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if c := age(a).CreationTimestamp.Compare(age(b).CreationTimestamp.Time); c != 0 {
+			return c
+		}
+		return compareNames(a, b)
+	})
+	return names
+}
+
+func (x *Index) setRollout(old, new client.Object) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	replace(x.rollouts, old, new)
+	x.noteCandidate(old, new)
+}
+
+func (x *Index) setGroup(old, new client.Object) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if g, ok := old.(*v1alpha1.DeploymentGroup); ok && !sameMembers(g, new) {
+		x.dropMembers(g)
+	}
+	if g, ok := new.(*v1alpha1.DeploymentGroup); ok && !sameMembers(g, old) {
+		x.addMembers(g)
+	}
+	replace(x.groups, old, new)
+}
+
+// sameMembers reports whether an update leaves the membership alone, as all but a dynamic group's
+// growth do.
+func sameMembers(g *v1alpha1.DeploymentGroup, other client.Object) bool {
+	o, ok := other.(*v1alpha1.DeploymentGroup)
+	return ok && o.UID == g.UID && o.Spec.RolloutUID == g.Spec.RolloutUID && len(o.Spec.Targets) == len(g.Spec.Targets)
+}
+
+func (x *Index) addMembers(g *v1alpha1.DeploymentGroup) {
+	key := client.ObjectKeyFromObject(g)
+	if x.byUID[g.Spec.RolloutUID] == nil {
+		x.byUID[g.Spec.RolloutUID] = map[types.NamespacedName]struct{}{}
+	}
+	x.byUID[g.Spec.RolloutUID][key] = struct{}{}
+	for i, name := range g.Spec.Targets {
+		target := types.NamespacedName{Namespace: g.Namespace, Name: string(name)}
+		list := append(x.members[target], membership{group: key, position: int32(i)})
+		slices.SortFunc(list, func(a, b membership) int { return compareNames(a.group.Name, b.group.Name) })
+		x.members[target] = list
+	}
+}
+
+func (x *Index) dropMembers(g *v1alpha1.DeploymentGroup) {
+	key := client.ObjectKeyFromObject(g)
+	delete(x.byUID[g.Spec.RolloutUID], key)
+	if len(x.byUID[g.Spec.RolloutUID]) == 0 {
+		delete(x.byUID, g.Spec.RolloutUID)
+	}
+	for _, name := range g.Spec.Targets {
+		target := types.NamespacedName{Namespace: g.Namespace, Name: string(name)}
+		left := slices.DeleteFunc(x.members[target], func(m membership) bool { return m.group == key })
+		if len(left) == 0 {
+			delete(x.members, target)
+		} else {
+			x.members[target] = left
+		}
+	}
+}
+
+func (x *Index) setSet(old, new client.Object) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	defer x.noteCoverOf(old, new)()
+	replace(x.sets, old, new)
+	if gone, ok := old.(*v1alpha1.DistributionSet); ok && x.sets[client.ObjectKeyFromObject(gone)] == nil {
+		delete(x.facts, client.ObjectKeyFromObject(gone))
+	}
+	if set, ok := new.(*v1alpha1.DistributionSet); ok {
+		x.learn(set)
+	}
+}
+
+func (x *Index) setModule(old, new client.Object) {
+	for _, set := range x.moduleChanged(old, new) {
+		x.notify(set, set)
+	}
+}
+
+// moduleChanged takes a module in and answers the sets that contain it.
+func (x *Index) moduleChanged(old, new client.Object) []*v1alpha1.DistributionSet {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	replace(x.modules, old, new)
+	changed := new
+	if changed == nil {
+		changed = old
+	}
+	var containing []*v1alpha1.DistributionSet
+	for key, set := range x.sets {
+		if key.Namespace == changed.GetNamespace() && slices.Contains(set.Spec.Modules, v1alpha1.ModuleReference{Name: changed.GetName()}) {
+			noteCover := x.noteCoverOf(set, set)
+			x.learn(set)
+			noteCover()
+			containing = append(containing, set)
+		}
+	}
+	return containing
+}
+
+// learn works out what the rules need to know of a set.
+func (x *Index) learn(set *v1alpha1.DistributionSet) {
+	modules := make([]*v1alpha1.SoftwareModule, 0, len(set.Spec.Modules))
+	for _, ref := range set.Spec.Modules {
+		modules = append(modules, x.modules[types.NamespacedName{Namespace: set.Namespace, Name: ref.Name}])
+	}
+	x.facts[client.ObjectKeyFromObject(set)] = Facts(set, modules)
+}
+
+// replace keeps the newest object of a name; a deletion only counts for the object it speaks of.
+func replace[T client.Object](objects map[types.NamespacedName]T, old, new client.Object) {
+	if new != nil {
+		objects[client.ObjectKeyFromObject(new)] = new.(T)
+		return
+	}
+	key := client.ObjectKeyFromObject(old)
+	if present, ok := objects[key]; ok && present.GetUID() == old.GetUID() {
+		delete(objects, key)
+	}
+}
+
+func compareNames(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,124 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+var lastYear = noon.AddDate(-1, 0, 0)
+
+// autoFrom is an auto-assignment of the set that was created at noon and is as old as that.
+func autoFrom(since time.Time) *v1alpha1.AutoAssignment {
+	started := metav1.NewMicroTime(noon)
+	a := &v1alpha1.AutoAssignment{ObjectMeta: named("auto")}
+	a.Spec.Update.DistributionSet = "old"
+	a.Status.State, a.Status.StartedAt = v1alpha1.AutoAssignmentRunning, &started
+	if since.Before(noon) {
+		at := metav1.NewTime(since)
+		a.Spec.StartAt = &at
+	}
+	return a
+}
+
+// assignedFrom gives a target, created at noon, an assignment as old as that.
+func assignedFrom(since time.Time) func(*v1alpha1.Target) {
+	return func(t *v1alpha1.Target) {
+		at := metav1.NewTime(since)
+		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "old"}, AssignedAt: &at}
+		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "old", AssignedAt: &at, Since: &metav1.MicroTime{Time: since}}
+	}
+}
+
+// waitingToStart is a rollout of everything that was created at noon, has a startAt, and has not
+// started.
+func waitingToStart(startAt time.Time) *v1alpha1.Rollout {
+	r := running("newer", set("new"))
+	r.Status = v1alpha1.RolloutStatus{State: v1alpha1.RolloutCreating}
+	at := metav1.NewTime(startAt)
+	r.Spec.StartAt = &at
+	return r
+}
+
+// What is old by its own word and came with a rebuild waits for what is newer and came with it,
+// too.
+func TestRebuild(t *testing.T) {
+	lastMonth := noon.AddDate(0, -1, 0)
+	south := &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "south"}}
+	tests := map[string]struct {
+		since   time.Time // of the assignment and the auto-assignment
+		rollout func(*v1alpha1.Rollout)
+		without bool // no rollout
+		after   time.Duration
+		want    offer.Code
+	}{
+		"at first nobody knows what else will come":       {since: lastYear, without: true, after: 2 * time.Second, want: offer.CodeStabilizing},
+		"nothing has come":                                {since: lastYear, without: true, after: 6 * time.Second},
+		"a newer rollout has come and will start":         {since: lastYear, after: 6 * time.Second, want: offer.CodeStabilizing},
+		"it does not start in time":                       {since: lastYear, after: time.Minute},
+		"it has started":                                  {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Status = running("newer", set("new")).Status }, after: 6 * time.Second},
+		"it is older":                                     {since: lastYear, rollout: startsAt(lastYear.AddDate(0, -1, 0)), after: 6 * time.Second},
+		"it starts much later":                            {since: lastYear, rollout: startsAt(noon.Add(time.Hour)), after: 6 * time.Second},
+		"it starts when it can, which is newer":           {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.StartAt = nil }, after: 6 * time.Second, want: offer.CodeStabilizing},
+		"it means others":                                 {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetSelector = south }, after: 6 * time.Second},
+		"it cannot be evaluated, and so never starts":     {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetExpression = "target.tpye" }, after: 6 * time.Second},
+		"it is only planned":                              {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, after: 6 * time.Second},
+		"it was there long before":                        {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.CreationTimestamp = metav1.NewTime(lastMonth) }, after: 6 * time.Second},
+		"it is being deleted":                             {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &r.CreationTimestamp }, after: 6 * time.Second},
+		"what is as new as the cluster waits for nothing": {since: noon, after: 2 * time.Second},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t)
+			f.put(set("old"), autoFrom(tt.since), target("dev", assignedFrom(tt.since)))
+			if !tt.without {
+				r := waitingToStart(lastMonth)
+				f.put(r)
+				if tt.rollout != nil {
+					changed := r.DeepCopy()
+					changed.Generation++
+					tt.rollout(changed)
+					f.put(changed)
+				}
+			}
+			for _, in := range f.For(f.Target(fleetKey("dev")), noon.Add(tt.after)) {
+				if in.Closed.Code != tt.want {
+					t.Errorf("%s is kept back by %q (%s), want %q", in.Source.Kind, in.Closed.Code, in.Closed.Message, tt.want)
+				}
+				if tt.want != "" && (!in.Closed.Until.After(noon.Add(tt.after)) || !strings.Contains(in.Closed.Message, stamp(in.Closed.Until))) {
+					t.Errorf("%s: until %s, %q", in.Source.Kind, in.Closed.Until, in.Closed.Message)
+				}
+			}
+		})
+	}
+}
+
+func startsAt(at time.Time) func(*v1alpha1.Rollout) {
+	return func(r *v1alpha1.Rollout) { r.Spec.StartAt = &metav1.Time{Time: at} }
+}
+
+// A rollout that is gone keeps nobody waiting, and its like, created again under the same name, is
+// another.
+func TestRebuildForgetsRollouts(t *testing.T) {
+	f := newFleet(t)
+	f.put(set("old"), autoFrom(lastYear), target("dev"))
+	first, second := waitingToStart(noon.AddDate(0, -1, 0)), waitingToStart(noon.AddDate(0, -1, 0))
+	second.UID = "uid-second"
+	f.put(first, second)
+	f.remove(first) // the news of the deletion comes late
+	if in := f.For(f.Target(fleetKey("dev")), noon.Add(6*time.Second))[0]; in.Closed.Code != offer.CodeStabilizing {
+		t.Errorf("the second rollout is forgotten with the first: %+v", in.Closed)
+	}
+	f.remove(second)
+	if in := f.For(f.Target(fleetKey("dev")), noon.Add(6*time.Second))[0]; !in.Closed.IsZero() {
+		t.Errorf("a rollout that is gone keeps it waiting: %+v", in.Closed)
+	}
+}

@@ -1,0 +1,73 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+func mark(fields ...string) *v1alpha1.Unreadable {
+	return &v1alpha1.Unreadable{Message: "odd", Fields: fields}
+}
+
+// A set or a module that cannot be read is neither valid nor gone.
+func TestASetThatCannotBeReadIsNeitherValidNorGone(t *testing.T) {
+	linux := module("linux")
+	fw := set("fw", linux)
+	oddSet, oddModule := fw.DeepCopy(), linux.DeepCopy()
+	oddSet.Unreadable, oddSet.Spec.Modules = mark("spec.modules"), nil
+	oddModule.Unreadable, oddModule.Spec.Artifacts = mark("spec.artifacts"), nil
+	for name, put := range map[string]func(*fleet){
+		"the set":    func(f *fleet) { f.put(linux, oddSet) },
+		"the module": func(f *fleet) { f.put(fw, oddModule) },
+	} {
+		f := newFleet(t)
+		put(f)
+		got := f.Set(fleetKey("fw"))
+		if got == nil || !got.Unreadable || got.Deployable || got.Changed || got.Passing || !strings.Contains(got.NotDeployable, "cannot be read: odd") {
+			t.Errorf("%s: %+v", name, got)
+		}
+		f.put(linux, fw)
+		if got := f.Set(fleetKey("fw")); got.Unreadable || !got.Deployable {
+			t.Errorf("%s, fixed: %+v", name, got)
+		}
+	}
+}
+
+// An invalidation that can be read stays in force.
+func TestAnInvalidSetThatCannotBeReadStaysInvalid(t *testing.T) {
+	fw := set("fw")
+	fw.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: v1alpha1.CancellationForce}
+	fw.Unreadable = mark("spec.modules", "spec.invalidation")
+	f := newFleet(t)
+	f.put(fw)
+	if got := f.Set(fleetKey("fw")); got.Invalidation != v1alpha1.CancellationForce || got.Deployable {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestWhatCannotBeReadIsHeldAsIfPaused(t *testing.T) {
+	fw := set("fw")
+	r, g := running("r", fw, group("r", 0)), group("r", 0)
+	r.Unreadable = mark("spec.retry")
+	if closed, stopped := Gate(r, 0); closed.Code != offer.CodePaused || stopped || !strings.Contains(closed.Message, "cannot be read") {
+		t.Errorf("the rollout: %+v, %t", closed, stopped)
+	}
+	r.Spec.State = v1alpha1.IntentStopped
+	if closed, stopped := Gate(r, 0); closed.Code != offer.CodeStopped || !stopped {
+		t.Errorf("its stop: %+v, %t", closed, stopped)
+	}
+	r.Unreadable, r.Spec.State, g.Unreadable = nil, "", mark("status.openedAt")
+	if in := FromRollout(r, g, 0, &offer.Set{}); in.Closed.Code != offer.CodePaused || !strings.Contains(in.Closed.Message, "cannot be read") {
+		t.Errorf("a member of the group: %+v", in.Closed)
+	}
+	a := &v1alpha1.AutoAssignment{Status: v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning}, Unreadable: mark("spec.startAt")}
+	if closed, stopped := GateOfAuto(a); closed.Code != offer.CodePaused || stopped {
+		t.Errorf("the auto-assignment: %+v, %t", closed, stopped)
+	}
+}

@@ -1,0 +1,119 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package manager
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// heard is what the log said.
+var heard struct {
+	sync.Mutex
+	text string
+}
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(funcr.New(func(_, args string) {
+		heard.Lock()
+		defer heard.Unlock()
+		heard.text += args + "\n"
+	}, funcr.Options{}))
+	m.Run()
+}
+
+// A process whose API server is away, broken or mute does not end: it says what it waits for,
+// lives, and is not ready.
+func TestAProcessWaitsForItsAPIServer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer http.HandlerFunc
+		says   string
+	}{
+		"503":              {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "answers 503"},
+		"without CRDs":     {http.NotFound, "CustomResourceDefinitions of goshawk.dev/v1alpha1"},
+		"without rights":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "answers 403"},
+		"hangs":            {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "deadline exceeded"},
+		"closes the line":  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		"refuses the line": {nil, "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := freeAddress(t)
+			if tt.answer != nil {
+				server := httptest.NewServer(tt.answer)
+				t.Cleanup(server.Close)
+				address = server.Listener.Addr().String()
+			}
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := Options{Controllers: true, DeviceAPI: true, Namespace: "goshawk-system", MetricsAddress: "0", HealthAddress: freeAddress(t), WritesInFlight: 1, DeviceAPIListener: listener}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- Run(ctx, &rest.Config{Host: "http://" + address}, o) }()
+			eventually(t, "the log says what is waited for", func() bool {
+				heard.Lock()
+				defer heard.Unlock()
+				for line := range strings.Lines(heard.text) {
+					if strings.Contains(line, "cannot work at present and tries again") && strings.Contains(line, tt.says) {
+						return true
+					}
+				}
+				return false
+			})
+			eventually(t, "/healthz is 200 and /readyz 500", func() bool {
+				return code(o.HealthAddress, "/healthz") == http.StatusOK && code(o.HealthAddress, "/readyz") == http.StatusInternalServerError
+			})
+			select {
+			case err := <-done:
+				t.Fatalf("the process ended: %v", err)
+			default:
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("told to end, it ends with %v", err)
+			}
+		})
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// code of an answer; 0: there is none.
+func code(address, path string) int {
+	response, err := http.Get("http://" + address + path)
+	if err != nil {
+		return 0
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited for: %s", what)
+		}
+	}
+}

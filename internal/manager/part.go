@@ -1,0 +1,360 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/goshawk-dev/goshawk/controllers"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/decode"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+)
+
+const (
+	// restartPause is how long a part waits before it is set up again after a failure.
+	restartPause = 2 * time.Second
+	// sayEvery is how often the log repeats why while that does not change.
+	sayEvery = 30 * time.Second
+	// refusalHolds is how long a refused read counts if it is not refused again: a reflector tries
+	// again within a minute.
+	refusalHolds = 65 * time.Second
+	// syncRetry and refusedRetry tell a device when to come again: while caches fill, and while a
+	// right is missing.
+	syncRetry, refusedRetry = 2 * time.Second, 30 * time.Second
+)
+
+// part is what a process does in one namespace, or in all of them: its caches, and on top of them
+// controllers, the backend for devices, or both.
+type part struct {
+	process              *process
+	namespace            string
+	devices, controllers bool
+	// elected is closed when the controllers may start; nil: they may at once.
+	elected <-chan struct{}
+
+	current atomic.Pointer[running]
+	mu      sync.Mutex
+	failure error // of the last attempt to set the part up
+}
+
+// running is a part that has been set up.
+type running struct {
+	backend *kube.Backend // nil: the part serves no devices
+	synced  []toolscache.InformerSynced
+	// whole remembers that all have synced, once they have.
+	whole atomic.Bool
+
+	mu      sync.Mutex
+	refused map[string]refusal // by what is read
+	// refusals is how many of them there are: a poll of a device takes no lock.
+	refusals atomic.Int32
+}
+
+// refusal is a list or watch that the API server has refused.
+type refusal struct {
+	reflector *toolscache.Reflector
+	// version that the reflector had seen by then: another one means that it has read again since.
+	version string
+	at      time.Time
+	err     error
+}
+
+func newPart(p *process, namespace string, devices, controllers bool) *part {
+	return &part{process: p, namespace: namespace, devices: devices, controllers: controllers}
+}
+
+// place names the namespace for people.
+func (p *part) place() string {
+	if p.namespace == metav1.NamespaceAll {
+		return "all namespaces"
+	}
+	return "namespace " + p.namespace
+}
+
+// run sets the part up and runs it until ctx ends. What fails is tried again.
+func (p *part) run(ctx context.Context) error {
+	said, saidAt := "", time.Time{}
+	for ctx.Err() == nil {
+		err := p.once(ctx)
+		p.current.Store(nil)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("it ended by itself")
+		}
+		p.fail(err)
+		if err.Error() != said || time.Since(saidAt) >= sayEvery {
+			said, saidAt = err.Error(), time.Now()
+			ctrl.Log.Error(err, "Goshawk cannot work at present and tries again", "in", p.place())
+		}
+		pause(ctx, restartPause)
+	}
+	return nil
+}
+
+func (p *part) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failure = err
+}
+
+// once sets the part up and runs it until ctx ends or something fails. The caches run beside the
+// manager, which starts when they have synced: a manager that is told to end while it waits for its
+// caches never does.
+func (p *part) once(ctx context.Context) error {
+	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var caches sync.WaitGroup
+	defer caches.Wait()
+	defer stop()
+	start := func(c cache.Cache) { caches.Go(func() { _ = c.Start(reading) }) } // it ends with its context and has no other error
+
+	now := &running{refused: map[string]refusal{}}
+	var objects cache.Cache
+	if err := ask(ctx, p.process.config); err != nil {
+		return err
+	}
+	options := p.managerOptions(now, &objects)
+	if err := decode.Isolate(&options.Cache, p.process.config, options.Scheme, p.process.unreadable); err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(p.process.config, options)
+	if err != nil {
+		return fmt.Errorf("make manager: %w", err)
+	}
+	if err := controllers.AddIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	index := fleet.New()
+	if err := index.Follow(ctx, mgr.GetCache()); err != nil {
+		return err
+	}
+	now.synced = append(now.synced, index.HasSynced)
+	store := targetstatus.NewStore(index, mgr.GetClient(), mgr.GetAPIReader(), p.process.o.Now, p.process.o.WritesInFlight)
+	store.Share(p.process.slots)
+	if p.devices {
+		secrets, err := p.addDevices(ctx, mgr, store, now)
+		if err != nil {
+			return err
+		}
+		start(secrets)
+	}
+	if p.controllers {
+		if err := p.addControllers(mgr, index, store); err != nil {
+			return err
+		}
+	}
+	start(objects)
+	p.fail(nil)
+	p.current.Store(now)
+	if !index.WaitForSync(ctx) {
+		return ctx.Err()
+	}
+	return mgr.Start(ctx)
+}
+
+// started is a cache that runs already.
+type started struct{ cache.Cache }
+
+// Start waits for the end of ctx.
+func (started) Start(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// managerOptions let the manager use a cache of the part's, which is left in objects and not
+// started by the manager.
+func (p *part) managerOptions(now *running, objects *cache.Cache) manager.Options {
+	grace := 15 * time.Second
+	return manager.Options{
+		Scheme:                  Scheme(),
+		Metrics:                 metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:  "0",
+		GracefulShutdownTimeout: &grace,
+		NewClient:               p.process.o.NewClient,
+		Cache:                   p.cacheOptions(now, fields.Everything()),
+		NewCache: func(config *rest.Config, options cache.Options) (cache.Cache, error) {
+			made, err := cache.New(config, options)
+			*objects = made
+			return started{made}, err
+		},
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.ConfigMap{}, &corev1.Secret{}}}},
+	}
+}
+
+// cacheOptions limit a cache to the namespace of the part: a selector for one namespace makes
+// controller-runtime ask in that namespace only.
+func (p *part) cacheOptions(now *running, selector fields.Selector) cache.Options {
+	if p.namespace != metav1.NamespaceAll {
+		selector = fields.AndSelectors(selector, fields.OneTermEqualSelector("metadata.namespace", p.namespace))
+	}
+	return cache.Options{
+		DefaultTransform:     slim,
+		DefaultFieldSelector: selector,
+		DefaultWatchErrorHandler: func(ctx context.Context, r *toolscache.Reflector, err error) {
+			toolscache.DefaultWatchErrorHandler(ctx, r, err)
+			now.note(r, err, time.Now())
+		},
+	}
+}
+
+// addDevices makes the backend for devices. The Secrets with their tokens have a cache of their
+// own, which only this needs: the controllers wait for no Secret.
+func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targetstatus.Store, now *running) (cache.Cache, error) {
+	options := p.cacheOptions(now, fields.OneTermEqualSelector("type", string(kube.TokenSecretType)))
+	options.Scheme, options.Mapper, options.HTTPClient = mgr.GetScheme(), mgr.GetRESTMapper(), mgr.GetHTTPClient()
+	secrets, err := cache.New(p.process.config, options)
+	if err != nil {
+		return nil, fmt.Errorf("make the cache of Secrets: %w", err)
+	}
+	informer, err := secrets.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("follow Secrets: %w", err)
+	}
+	now.backend = kube.New(store, mgr.GetAPIReader(), mgr.GetEventRecorder("goshawk-device-api"), p.process.o.Backend)
+	tokens := kube.NewTokens(now.backend, mgr.GetClient())
+	tokens.Follow()
+	synced, err := now.backend.FollowSecrets(informer)
+	if err != nil {
+		return nil, err
+	}
+	now.synced = append(now.synced, synced)
+	return secrets, errors.Join(
+		kube.AddIndexes(ctx, mgr.GetFieldIndexer()),
+		mgr.Add(manager.RunnableFunc(tokens.Run)),
+		mgr.Add(manager.RunnableFunc(now.backend.Flush)),
+	)
+}
+
+// addControllers adds the controllers now, or when the process is elected: the caches are warm by
+// then.
+func (p *part) addControllers(mgr manager.Manager, index *fleet.Index, store *targetstatus.Store) error {
+	elected := p.elected
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		if elected != nil {
+			select {
+			case <-elected:
+			case <-ctx.Done():
+			}
+		}
+		p.process.unreadable.Announce(ctx, p.namespace, mgr.GetEventRecorder("goshawk"))
+		return nil
+	})); err != nil {
+		return err
+	}
+	if elected == nil {
+		return addControllers(mgr, index, store, p.process.o)
+	}
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		select {
+		case <-elected:
+			return addControllers(mgr, index, store, p.process.o)
+		case <-ctx.Done():
+			return nil
+		}
+	}))
+}
+
+// note keeps a refused read, which lasts until the reflector has read again.
+func (r *running) note(reflector *toolscache.Reflector, err error, at time.Time) {
+	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused[reflector.TypeDescription()] = refusal{reflector, reflector.LastSyncResourceVersion(), at, err}
+	r.refusals.Store(int32(len(r.refused)))
+}
+
+// denied returns the error of a read that is refused at present; nil if none is.
+func (r *running) denied(now time.Time) error {
+	if r.refusals.Load() == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var kinds []string
+	for kind, refused := range r.refused {
+		if refused.reflector.LastSyncResourceVersion() != refused.version || now.Sub(refused.at) > refusalHolds {
+			delete(r.refused, kind)
+			continue
+		}
+		kinds = append(kinds, kind)
+	}
+	r.refusals.Store(int32(len(r.refused)))
+	if len(kinds) == 0 {
+		return nil
+	}
+	return r.refused[slices.Min(kinds)].err
+}
+
+func (r *running) hasSynced() bool {
+	if !r.whole.Load() && !slices.ContainsFunc(r.synced, func(synced toolscache.InformerSynced) bool { return !synced() }) {
+		r.whole.Store(true)
+	}
+	return r.whole.Load()
+}
+
+// state of a part.
+type state string
+
+const (
+	stateReady   state = "ready"   // everything is read and followed
+	stateSyncing state = "syncing" // its caches fill
+	stateBlocked state = "blocked" // something refuses to be read, or the part cannot be set up
+)
+
+// state returns the state of the part and what blocks it.
+func (p *part) state() (state, error) {
+	now := p.current.Load()
+	if now == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.failure != nil {
+			return stateBlocked, p.failure
+		}
+		return stateSyncing, nil
+	}
+	if err := now.denied(time.Now()); err != nil {
+		return stateBlocked, err
+	}
+	if !now.hasSynced() {
+		return stateSyncing, nil
+	}
+	return stateReady, nil
+}
+
+// serving returns the backend for devices, or Unavailable while not all that it needs is known.
+func (p *part) serving() (ddi.Backend, error) {
+	switch state, err := p.state(); state {
+	case stateReady:
+		if now := p.current.Load(); now != nil {
+			return now.backend, nil
+		}
+	case stateBlocked:
+		return nil, ddi.Unavailable{RetryAfter: refusedRetry, Cause: err}
+	}
+	return nil, ddi.Unavailable{RetryAfter: syncRetry, Cause: errors.New("the caches have not synced yet")}
+}

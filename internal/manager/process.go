@@ -1,0 +1,221 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package process wires Goshawk's controllers and its device API into one process: the same wiring
+// for the binary, the stories and the benchmarks.
+//
+// A process has a part for each namespace that it watches, or one for all of them. Each part has
+// its own caches and controllers, so that a namespace whose objects cannot be read stops no other
+// one.
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/controllers"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/decode"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+)
+
+// Options are the settings of a process.
+type Options struct {
+	// Controllers and Device API say what the process runs.
+	Controllers, DeviceAPI bool
+	// Namespace of Goshawk's own objects: leases and the record of invalidated sets.
+	Namespace string
+	// WatchNamespaces are the namespaces that the process works in: what it reads, what its
+	// controllers act on and which devices it serves. Empty: all. No right is needed anywhere else
+	// but in Namespace.
+	WatchNamespaces []string
+	// LeaderElect lets one of several processes run the controllers. A device API is served by all.
+	LeaderElect bool
+	// MetricsAddress and HealthAddress; "0" serves none.
+	MetricsAddress, HealthAddress string
+	// DeviceAPIListener that devices come to; needed with Device API.
+	DeviceAPIListener net.Listener
+	// DeviceAPIOptions of the HTTP server, Backend of what is behind it.
+	DeviceAPIOptions ddi.Options
+	Backend          kube.Options
+	// RequireApproval makes spec.approvalRequired true for all rollouts.
+	RequireApproval bool
+	// WritesInFlight bounds this process's writes to Targets.
+	WritesInFlight int
+	// Now is the clock; nil: the machine's.
+	Now func() time.Time
+	// NewClient makes the clients that write; nil: controller-runtime's. Tests put faults here.
+	NewClient client.NewClientFunc
+}
+
+// Scheme knows all kinds that Goshawk reads or writes.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			panic(err) // the kinds are compiled in
+		}
+	}
+	return scheme
+}
+
+// Run runs until ctx ends. It waits for what it cannot reach or read, such as an API server that is
+// away or a right that is missing, and tries again.
+//
+// With controllers and device API in one process under leader election, a lost lease ends the
+// controllers, which stand for election again, and never the device API.
+func Run(ctx context.Context, config *rest.Config, o Options) error {
+	p, err := newProcess(config, o)
+	if err != nil {
+		return err
+	}
+	front, err := p.front()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return front.Start(ctx) })
+	running.Go(func() error { return p.report(ctx) })
+	if p.o.DeviceAPI {
+		// The parts go on until the last device has its answer.
+		serving, served := context.WithCancel(context.WithoutCancel(ctx))
+		running.Go(func() error {
+			defer served()
+			return p.serve(ctx)
+		})
+		running.Go(func() error { return p.runParts(serving, p.devices) })
+	}
+	if p.o.Controllers && len(p.leading) > 0 {
+		running.Go(func() error { return p.lead(ctx) })
+	}
+	return running.Wait()
+}
+
+// process is what the parts of a process share.
+type process struct {
+	config *rest.Config
+	o      Options
+	slots  targetstatus.Slots
+	// unreadable are the objects that cannot be decoded.
+	unreadable *decode.Report
+	// devices are the parts that serve devices, and run the controllers, too, if no election
+	// decides on that; leading are those of the elected leader.
+	devices, leading []*part
+}
+
+func newProcess(config *rest.Config, o Options) (*process, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Controllers && o.Namespace == "" {
+		return nil, errors.New("the controllers need a namespace for their lease and the record of invalidated sets: give --namespace")
+	}
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // WritesInFlight and API priority and fairness bound what is asked; a client-side rate would only delay a stop
+	p := &process{config: config, o: o, slots: targetstatus.NewSlots(o.WritesInFlight), unreadable: decode.NewReport()}
+	namespaces := o.WatchNamespaces
+	if len(namespaces) == 0 {
+		namespaces = []string{metav1.NamespaceAll}
+	}
+	apart := o.LeaderElect && o.Controllers || !o.DeviceAPI
+	for _, namespace := range namespaces {
+		if o.DeviceAPI {
+			p.devices = append(p.devices, newPart(p, namespace, true, o.Controllers && !apart))
+		}
+		if o.Controllers && apart {
+			p.leading = append(p.leading, newPart(p, namespace, false, true))
+		}
+	}
+	return p, nil
+}
+
+// runParts runs parts until ctx ends.
+func (p *process) runParts(ctx context.Context, parts []*part) error {
+	var running errgroup.Group
+	for _, part := range parts {
+		running.Go(func() error { return part.run(ctx) })
+	}
+	return running.Wait()
+}
+
+// serve answers devices from the first moment: a namespace that has not synced yet is Unavailable.
+func (p *process) serve(ctx context.Context) error {
+	options := p.o.DeviceAPIOptions
+	options.Log, options.Registerer = ctrl.Log.WithName("device-api"), metrics.Registry
+	server, err := ddi.NewTenantServer(p.tenant, options)
+	if err != nil {
+		return errors.Join(fmt.Errorf("make the device API: %w", err), p.o.DeviceAPIListener.Close())
+	}
+	return server.Serve(ctx, p.o.DeviceAPIListener)
+}
+
+// tenant returns the backend of the namespace that a tenant is.
+func (p *process) tenant(name string) (ddi.Backend, error) {
+	for _, part := range p.devices {
+		if part.namespace == metav1.NamespaceAll || part.namespace == name {
+			return part.serving()
+		}
+	}
+	return nil, ddi.ErrNotServed
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// slim drops from the caches what nobody here reads and what fleets pay for in memory.
+func slim(o any) (any, error) {
+	if object, ok := o.(metav1.Object); ok {
+		object.SetManagedFields(nil)
+		if notes := object.GetAnnotations(); notes[corev1.LastAppliedConfigAnnotation] != "" {
+			delete(notes, corev1.LastAppliedConfigAnnotation)
+			object.SetAnnotations(notes)
+		}
+	}
+	return o, nil
+}
+
+func addControllers(mgr manager.Manager, index *fleet.Index, store *targetstatus.Store, o Options) error {
+	recorder := mgr.GetEventRecorder("goshawk")
+	tallies := controllers.NewTallies(index)
+	for _, c := range []interface{ SetupWithManager(manager.Manager) error }{
+		&controllers.SoftwareModuleReconciler{Client: mgr.GetClient(), Events: recorder, Now: o.Now},
+		&controllers.DistributionSetReconciler{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Targets: store, Events: recorder, Now: o.Now, Namespace: o.Namespace,
+		},
+		&controllers.TargetReconciler{Client: mgr.GetClient(), Index: index, Targets: store, Now: o.Now},
+		&controllers.RolloutReconciler{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Targets: store, Tallies: tallies, Events: recorder, Now: o.Now,
+			RequireApproval: o.RequireApproval,
+		},
+		&controllers.AutoAssignmentReconciler{Client: mgr.GetClient(), Index: index, Events: recorder, Now: o.Now},
+		&controllers.DeploymentGroupReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Tallies: tallies, Now: o.Now},
+	} {
+		if err := c.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up %T: %w", c, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,283 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package offer
+
+import (
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// ApplyPending applies whatever stop, invalidation, cancel, newer update or deadline applies to the
+// target's open action, also when no controller has come by yet. It leaves w.Target alone: when
+// something changed, the new status is returned and must be stored before anything is answered.
+func ApplyPending(w World) (*v1alpha1.TargetStatus, bool) {
+	given := &w.Target.Status
+	for range maxRounds {
+		status, changed := applyPendingOnce(&w)
+		if !changed {
+			break
+		}
+		target := *w.Target
+		target.Status = *status
+		w.Target = &target
+	}
+	return &w.Target.Status, given != &w.Target.Status
+}
+
+// maxRounds bounds how often one apply leads to another, as when an action is adopted by an update
+// whose deadline has passed.
+const maxRounds = 4
+
+func applyPendingOnce(w *World) (*v1alpha1.TargetStatus, bool) {
+	a := action.Open(&w.Target.Status)
+	if a == nil {
+		return nil, false
+	}
+	applies := pendingChanges(w, a)
+	if len(applies) == 0 {
+		return nil, false
+	}
+	status, changed := w.Target.Status.DeepCopy(), false
+	for _, f := range applies {
+		changed = f(status) || changed
+	}
+	return status, changed
+}
+
+// change changes a status, or reports that there was nothing to change.
+type change func(*v1alpha1.TargetStatus) bool
+
+// pendingChanges lists what applies to an open action, in order.
+func pendingChanges(w *World, a *v1alpha1.Action) []change {
+	verdicts := judgeAll(w)
+	adopter := adopterOf(w, a, verdicts)
+	var applies []change
+	if adopter != nil {
+		applies = append(applies, adoptedBy(w, adopter, a))
+	}
+	for _, d := range demandsOn(w, a, verdicts, adopter != nil) {
+		applies = append(applies, func(s *v1alpha1.TargetStatus) bool { return action.Cancel(s, a.ID, d.cause, d.cancellation, w.Now) })
+	}
+	if expire := expiredDeadline(a, w.Now); expire != nil {
+		applies = append(applies, func(s *v1alpha1.TargetStatus) bool { return expire(s, a.ID, w.Now) })
+	}
+	if len(applies) == 0 && isAgreed(w, a, verdicts) {
+		applies = append(applies, func(s *v1alpha1.TargetStatus) bool {
+			return action.Apply(s, action.Report{ID: a.ID, Event: action.Confirm, Details: []string{agreement(w.Target)}, Now: w.Now}) == action.Applied
+		})
+	}
+	return applies
+}
+
+// demand is one cause to cancel an open action.
+type demand struct {
+	cause        v1alpha1.CancelCause
+	cancellation v1alpha1.Cancellation
+}
+
+// demandsOn lists the causes to cancel an action. An adopted action is not canceled for the sake of
+// its old source.
+func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) []demand {
+	var demands []demand
+	ask := func(cause v1alpha1.CancelCause, c v1alpha1.Cancellation) {
+		if isFirm(c) && isNews(a, cause, c) {
+			demands = append(demands, demand{cause, c})
+		}
+	}
+	if c := w.Target.Spec.Cancel; c != nil && covers(c, a, &w.Target.Status) {
+		ask(v1alpha1.CauseRequested, softUnlessSaid(c.Cancellation))
+	}
+	set := w.Set(a.DistributionSet)
+	if set != nil {
+		ask(v1alpha1.CauseInvalidated, set.Invalidation)
+	}
+	if isAdopted {
+		return demands
+	}
+	origin := w.Origin(a.Source)
+	ask(origin.Cause, origin.Stop)
+	if !sameContent(set, a) {
+		ask(v1alpha1.CauseSetGone, v1alpha1.CancellationSoft)
+	}
+	if supersedes(w, a, verdicts) {
+		ask(v1alpha1.CauseSuperseded, v1alpha1.CancellationSoft)
+	}
+	if cause := causeNotToStart(a, origin, verdicts); cause != "" {
+		ask(cause, v1alpha1.CancellationSoft)
+	}
+	return demands
+}
+
+// causeNotToStart: what waits for confirmation has not started, so everything that would keep its
+// source from start for good closes it, also a stop that lets go on what has started. Empty:
+// nothing does.
+func causeNotToStart(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alpha1.CancelCause {
+	if a.State.HasStarted() {
+		return ""
+	}
+	own := ownVerdict(a, verdicts)
+	switch {
+	case origin.Cause != "":
+		return origin.Cause
+	case own == nil && a.Source.Kind != v1alpha1.SourceRollout: // a rollout that is gone says so by its origin
+		return v1alpha1.CauseDeleted
+	case own != nil && own.code == CodeWaitingForStep: // a question must not keep what it waits for from start
+		return v1alpha1.CauseMigrationStep
+	case own == nil || !own.isFinal():
+		return ""
+	case own.code == CodeSetInvalid:
+		return v1alpha1.CauseInvalidated
+	case own.code == CodeStopped, own.code == CodeSkipped, own.code == CodeDeadlinePassed:
+		return v1alpha1.CauseStopped
+	}
+	return v1alpha1.CauseSuperseded
+}
+
+// ownVerdict is that on the intent an action was created from; nil: it does not reach the target
+// any more.
+func ownVerdict(a *v1alpha1.Action, verdicts []judged) *judged {
+	for i := range verdicts {
+		if isOwn(a, verdicts[i].in) {
+			return &verdicts[i]
+		}
+	}
+	return nil
+}
+
+func isFirm(c v1alpha1.Cancellation) bool {
+	return c == v1alpha1.CancellationSoft || c == v1alpha1.CancellationForce
+}
+
+// isNews: a cancel is asked once per cause; only a stronger cancellation asks again.
+func isNews(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancellation) bool {
+	if a.Cancel == nil || c == v1alpha1.CancellationForce && a.Cancel.Cancellation != v1alpha1.CancellationForce {
+		return true
+	}
+	for _, asked := range a.Cancel.Causes {
+		if asked == cause {
+			return false
+		}
+	}
+	return true
+}
+
+// covers: a request counts for ids that were given; one that names the future is ignored, so that
+// it cannot cancel what nobody has seen.
+func covers(c *v1alpha1.CancelRequest, a *v1alpha1.Action, s *v1alpha1.TargetStatus) bool {
+	return c.UpTo >= a.ID && c.UpTo < s.NextActionID
+}
+
+func softUnlessSaid(c v1alpha1.Cancellation) v1alpha1.Cancellation {
+	if c == "" {
+		return v1alpha1.CancellationSoft
+	}
+	return c
+}
+
+// supersedes reports whether a newer update that would start now replaces the open action. An
+// auto-assignment waits instead, and a required migration step is never replaced.
+func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
+	if a.Update.RequiredMigrationStep || !unserved(w.Target).IsZero() {
+		return false
+	}
+	for _, v := range verdicts {
+		if (v.mayStart() || isReturn(v)) && v.in.Source.Kind != v1alpha1.SourceAutoAssignment && v.in.Update.Superseding != v1alpha1.SupersedingQueue &&
+			v.in.Set.ContentHash != a.ContentHash && since(&v.in.Source).After(since(&a.Source)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isReturn reports whether the target's own assignment wants the set that the target runs already,
+// as after a revert: what was started meanwhile must not replace it.
+func isReturn(v judged) bool {
+	return v.in.Source.Kind == v1alpha1.SourceTarget && v.code == CodeAlreadyThere
+}
+
+// adopterOf finds the newest intent that wants just what the open action brings: it takes the
+// action over instead of canceling and installing the same again. To take over is not to start, so
+// neither spec.hold nor a window stands in the way.
+func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
+	if a.State == v1alpha1.ActionCanceling || !a.State.HasStarted() || !unserved(w.Target).IsZero() {
+		return nil
+	}
+	if set := w.Set(a.DistributionSet); set != nil && isFirm(set.Invalidation) {
+		return nil
+	}
+	var adopter *Intent
+	for _, v := range verdicts {
+		if canTakeOver(v) && v.in.Set.ContentHash == a.ContentHash && !isOwn(a, v.in) && isHeir(a, v.in) &&
+			(adopter == nil || since(&v.in.Source).After(since(&adopter.Source))) {
+			adopter = v.in
+		}
+	}
+	return adopter
+}
+
+func canTakeOver(v judged) bool {
+	return v.mayStart() || v.code == CodeHold || v.code == CodeWindowClosed
+}
+
+// isHeir: an intent is newer than the action, or it is the action's own source created again, with
+// the same startAt.
+func isHeir(a *v1alpha1.Action, in *Intent) bool {
+	c := since(&in.Source).Compare(since(&a.Source))
+	return c > 0 || c == 0 && isRecreated(a, in)
+}
+
+// adoptedBy hands the action over, with the name by which the new source knows the set: the old one
+// may be about to vanish. If the new source has tried before, this is its next attempt.
+func adoptedBy(w *World, in *Intent, a *v1alpha1.Action) change {
+	source := *in.Source.DeepCopy()
+	source.Attempt = max(a.Source.Attempt, 1)
+	if own := ownAction(&w.Target.Status, in); own != nil {
+		source.Attempt = max(own.Source.Attempt, 1) + 1
+	}
+	return func(s *v1alpha1.TargetStatus) bool {
+		if !action.Adopt(s, a.ID, source, lasting(in)) {
+			return false
+		}
+		action.ByID(s, a.ID).DistributionSet = in.Update.DistributionSet
+		return true
+	}
+}
+
+// isAgreed reports whether a confirmation is awaited that is not needed any more.
+func isAgreed(w *World, a *v1alpha1.Action, verdicts []judged) bool {
+	if a.State.HasStarted() || !unserved(w.Target).IsZero() {
+		return false
+	}
+	own := ownVerdict(a, verdicts)
+	return own != nil && own.mayStart() && (confirmsByItself(w.Target) || !own.in.Update.ConfirmationRequired)
+}
+
+// agreement says why nobody has to be asked.
+func agreement(t *v1alpha1.Target) string {
+	if t.Spec.AutoConfirm == v1alpha1.AutoConfirmAlways {
+		return "confirmed without asking: spec.autoConfirm is Always"
+	}
+	if !confirmsByItself(t) {
+		return "confirmed without asking: confirmationRequired was taken back"
+	}
+	words := "confirmed without asking: auto-confirm is active at the device"
+	if by := t.Status.AutoConfirm.Initiator; by != "" {
+		words += ", activated by " + by
+	}
+	return words
+}
+
+// expiredDeadline is the apply of the deadline that has passed, if any.
+func expiredDeadline(a *v1alpha1.Action, now time.Time) func(*v1alpha1.TargetStatus, int32, time.Time) bool {
+	passed := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
+	switch {
+	case passed(action.CancelDeadline(a)):
+		return action.ExpireCancel
+	case passed(action.ProgressDeadline(a)):
+		return action.ExpireProgress
+	}
+	return nil
+}

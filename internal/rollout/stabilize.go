@@ -1,0 +1,85 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rollout
+
+import (
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// Git applies manifests in any order, so a plan waits until matching membership has been quiet. It
+// is when nothing has changed that selects targets, and also when the plan would have stayed the
+// same meanwhile, whatever devices report of themselves.
+
+// patience is how much longer than stabilizationSeconds membership is waited for that is never
+// quiet: one device that comes and goes does not keep an update from all.
+const patience = 10 * time.Minute
+
+// isStable reports whether membership has been quiet long enough, or will never be.
+func (l *planner) isStable(population []*v1alpha1.Target) bool {
+	selected, since, err := Select(l.Rollout, l.Set, population)
+	if err != nil && !isNoTargets(err) || l.isQuiet(since) {
+		return true
+	}
+	s := l.trackStabilization(l.fingerprint(selected, err))
+	last := s.Started.Add(patience + l.stabilizationPeriod())
+	if l.isQuiet(s.Since.Time) || !l.Now.Before(last) {
+		return true
+	}
+	end := earliest(since.Add(l.stabilizationPeriod()), s.Since.Add(l.stabilizationPeriod()), last)
+	l.takingOver = v1alpha1.ReasonStabilizing
+	l.wait(v1alpha1.ReasonStabilizing, end, "%s selected so far; the plan is made when membership has been quiet for %s", targets(len(selected)), counted(int(l.stabilizationPeriod().Seconds()), "second"))
+	return false
+}
+
+func (l *planner) isQuiet(since time.Time) bool {
+	return !l.Now.Before(since.Add(l.stabilizationPeriod()))
+}
+
+// stabilizationPeriod is how long membership must have been quiet.
+func (l *planner) stabilizationPeriod() time.Duration {
+	if l.spec.StabilizationSeconds == nil {
+		return 5 * time.Second
+	}
+	return time.Duration(*l.spec.StabilizationSeconds) * time.Second
+}
+
+// fingerprint of the plan that would be made of these targets, or of what keeps it from being made.
+func (l *planner) fingerprint(selected []*v1alpha1.Target, problem error) string {
+	if problem == nil {
+		planned, err := Partition(l.Rollout, selected)
+		if err == nil {
+			return PlanHash(l.Set.ContentHash, specHash(l.Rollout), planned)
+		}
+		problem = err
+	}
+	return PlanHash(problem.Error(), specHash(l.Rollout), nil)
+}
+
+// trackStabilization remembers since when the plan would be this one, and when the present disquiet
+// started: one that follows a time of quiet is another.
+func (l *planner) trackStabilization(plan string) *v1alpha1.Settling {
+	s := l.status.Settling
+	switch now := *micro(l.Now); {
+	case s == nil:
+		s = &v1alpha1.Settling{Plan: plan, Since: now, Started: now}
+	case s.Plan == plan:
+	case l.isQuiet(s.Since.Time):
+		s = &v1alpha1.Settling{Plan: plan, Since: now, Started: now}
+	default:
+		s = &v1alpha1.Settling{Plan: plan, Since: now, Started: s.Started}
+	}
+	l.status.Settling = s
+	return s
+}
+
+func earliest(first time.Time, others ...time.Time) time.Time {
+	for _, t := range others {
+		if t.Before(first) {
+			first = t
+		}
+	}
+	return first
+}

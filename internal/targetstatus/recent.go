@@ -1,0 +1,67 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package targetstatus
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+// sweepAt is how many own writes are remembered before those that the cache shows are forgotten.
+const sweepAt = 1024
+
+// recent remembers own writes that the cache may not show yet: a device reports at once on the
+// action it has just been given.
+type recent struct {
+	mu      sync.Mutex
+	targets map[types.NamespacedName]*v1alpha1.Target
+	cached  func(types.NamespacedName) *v1alpha1.Target
+}
+
+func newRecent(cached func(types.NamespacedName) *v1alpha1.Target) *recent {
+	return &recent{targets: map[types.NamespacedName]*v1alpha1.Target{}, cached: cached}
+}
+
+func (r *recent) remember(t *v1alpha1.Target) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if present := r.targets[key(t)]; present == nil || isNewer(t, present) {
+		r.targets[key(t)] = t
+	}
+	if len(r.targets) > sweepAt {
+		for k := range r.targets {
+			r.newest(k)
+		}
+	}
+}
+
+func (r *recent) forget(k types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.targets, k)
+}
+
+// get is the newer of what the cache has and what was written.
+func (r *recent) get(k types.NamespacedName) *v1alpha1.Target {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.newest(k)
+}
+
+// newest forgets what the cache has caught up with. A target that the cache no longer has is
+// deleted: every write was to one that it had.
+func (r *recent) newest(k types.NamespacedName) *v1alpha1.Target {
+	cached, written := r.cached(k), r.targets[k]
+	if written == nil {
+		return cached
+	}
+	if cached == nil || cached.UID != written.UID || !isNewer(written, cached) {
+		delete(r.targets, k)
+		return cached
+	}
+	return written
+}
