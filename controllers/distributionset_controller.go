@@ -315,18 +315,21 @@ func (r *DistributionSetReconciler) announce(set *v1alpha1.DistributionSet, now 
 		warn("InvalidationEntryCleared", "Validate", "an operator has cleared the invalidation entry of this set: it may be deployed again")
 	case is != nil && now.Invalidation.Actions != nil && now.Invalidation.FinishedAt != nil && (old.Invalidation == nil || old.Invalidation.FinishedAt == nil):
 		a := now.Invalidation.Actions
-		warn("InvalidationFinished", "Invalidate", "%d open actions were met: %d are canceled, %d are canceling, %d go on or ended with a result", a.Total, a.Canceled, a.Canceling, a.Refused)
+		warn("InvalidationFinished", "Invalidate", "%s had been met when all of them were told: %d had been canceled, %d were canceling, %d went on or had ended with a result; status.invalidation.actions has the present numbers",
+			counted(a.Total, "open action"), a.Canceled, a.Canceling, a.Refused)
 	}
 	recordReady(r.Events, set, old.Conditions, now.Conditions)
 }
 
+// invalidationNote is the text of the event Invalidated. It has no number of open actions: the
+// count of this moment may be behind, and the event InvalidationFinished has it once it is certain.
 func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
-	var open int32
+	actions := ""
 	if i.Actions != nil {
-		open = i.Actions.Total - i.Actions.Canceled - i.Actions.Refused
+		actions = "; its open actions are told next, and status.invalidation.actions counts them"
 	}
-	return shorten(fmt.Sprintf("%s, %s, %s, %s to cancel: %s", i.Cancellation,
-		counted(i.Rollouts, "rollout"), counted(i.AutoAssignments, "auto-assignment"), counted(open, "open action"), message), maxNoteBytes)
+	return shorten(fmt.Sprintf("%s, with %s and %s of the set at this moment%s: %s", i.Cancellation,
+		counted(i.Rollouts, "rollout"), counted(i.AutoAssignments, "auto-assignment"), actions, message), maxNoteBytes)
 }
 
 // counted puts a noun behind its number.

@@ -559,8 +559,8 @@ func TestSetInvalidationIsRecordedBeforeItIsShown(t *testing.T) {
 		t.Errorf("invalidation %+v", i)
 	}
 	want := []string{
-		"Warning Invalidated Force, 2 rollouts, 0 auto-assignments, 0 open actions to cancel: spec.invalidation (Force) took the set out of circulation for good (bricks the modem); create another DistributionSet",
-		"Warning InvalidationFinished 0 open actions were met: 0 are canceled, 0 are canceling, 0 go on or ended with a result",
+		"Warning Invalidated Force, with 2 rollouts and 0 auto-assignments of the set at this moment; its open actions are told next, and status.invalidation.actions counts them: spec.invalidation (Force) took the set out of circulation for good (bricks the modem); create another DistributionSet",
+		"Warning InvalidationFinished 0 open actions had been met when all of them were told: 0 had been canceled, 0 were canceling, 0 went on or had ended with a result; status.invalidation.actions has the present numbers",
 	}
 	if diff := cmp.Diff(want, w.heard()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)

@@ -76,8 +76,8 @@ func TestInvalidationWalksTheFleetPageByPage(t *testing.T) {
 		t.Errorf("after the walk: finished %v, actions %+v", i.FinishedAt, i.Actions)
 	}
 	want := []string{
-		"Warning Invalidated Soft, 1 rollout, 0 auto-assignments, 450 open actions to cancel: spec.invalidation (Soft) took the set out of circulation for good (bricks the modem); create another DistributionSet",
-		"Warning InvalidationFinished 450 open actions were met: 0 are canceled, 450 are canceling, 0 go on or ended with a result",
+		"Warning Invalidated Soft, with 1 rollout and 0 auto-assignments of the set at this moment; its open actions are told next, and status.invalidation.actions counts them: spec.invalidation (Soft) took the set out of circulation for good (bricks the modem); create another DistributionSet",
+		"Warning InvalidationFinished 450 open actions had been met when all of them were told: 0 had been canceled, 450 were canceling, 0 went on or had ended with a result; status.invalidation.actions has the present numbers",
 	}
 	if diff := cmp.Diff(want, w.heard()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -163,7 +163,7 @@ func TestInvalidationWithNoneLeavesDevicesAlone(t *testing.T) {
 	if i.FinishedAt == nil || i.Actions != nil || i.Rollouts != 1 {
 		t.Errorf("invalidation %+v", i)
 	}
-	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning Invalidated None, 1 rollout,") {
+	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning Invalidated None, with 1 rollout and 0 auto-assignments of the set at this moment:") {
 		t.Errorf("events %v", got)
 	}
 }

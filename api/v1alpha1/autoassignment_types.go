@@ -136,11 +136,12 @@ type AutoAssignmentStatus struct {
 // +kubebuilder:printcolumn:name="Set",type=string,JSONPath=`.spec.update.distributionSet`
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
 // +kubebuilder:printcolumn:name="Matched",type=integer,JSONPath=`.status.targets.matched`
-// +kubebuilder:printcolumn:name="Started",type=integer,JSONPath=`.status.targets.started`
-// +kubebuilder:printcolumn:name="Succeeded",type=integer,JSONPath=`.status.targets.succeeded`
+// +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.targets.started`,description="targets in progress: the device has started"
+// +kubebuilder:printcolumn:name="Done",type=integer,JSONPath=`.status.targets.succeeded`,description="targets that succeeded"
 // +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.targets.failed`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type AutoAssignment struct {
 	metav1.TypeMeta `json:",inline"`

@@ -119,7 +119,15 @@ type DeploymentGroupStatus struct {
 	// openedAt as in the Rollout's status.
 	// +optional
 	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
-	// counts when the state last changed; live ones are in the Rollout's status.
+	// targets is the number of members, the length of spec.targets. For the column of `kubectl
+	// get`.
+	// +optional
+	Targets int32 `json:"targets"`
+	// countedAt is when counts was written.
+	// +optional
+	CountedAt *metav1.Time `json:"countedAt,omitempty"`
+	// counts at countedAt, which is when the group last changed its state or what it remembers of
+	// its members. They are not live: the present counts are in status.groups of the Rollout.
 	// +optional
 	Counts *Counts `json:"counts,omitempty"`
 	// failures by statusCode, or by message where there is no code; the 10 most frequent, once
@@ -177,14 +185,13 @@ type DeploymentGroupStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=dgroup,categories=goshawk
-// +kubebuilder:printcolumn:name="Rollout",type=string,JSONPath=`.spec.rollout`
 // +kubebuilder:printcolumn:name="Group",type=string,JSONPath=`.spec.group`
-// +kubebuilder:printcolumn:name="Index",type=integer,JSONPath=`.spec.index`
+// +kubebuilder:printcolumn:name="Index",type=integer,JSONPath=`.spec.index`,description="the place in the order in which the groups open, from 0"
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
-// +kubebuilder:printcolumn:name="Targets",type=integer,JSONPath=`.status.counts.targets`
-// +kubebuilder:printcolumn:name="Succeeded",type=integer,JSONPath=`.status.counts.succeeded`
-// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.counts.failed`
+// +kubebuilder:printcolumn:name="Targets",type=integer,JSONPath=`.status.targets`,description="members of the group; how many of them succeeded is in the status of the Rollout"
 // +kubebuilder:printcolumn:name="Opened",type=date,JSONPath=`.status.openedAt`
+// +kubebuilder:printcolumn:name="Rollout",type=string,JSONPath=`.spec.rollout`,priority=1
+// +kubebuilder:printcolumn:name="Dynamic",type=boolean,JSONPath=`.spec.dynamic`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type DeploymentGroup struct {
 	metav1.TypeMeta `json:",inline"`

@@ -221,15 +221,15 @@ type DistributionSetStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=distset,categories=goshawk
-// +kubebuilder:printcolumn:name="Release",type=string,JSONPath=`.spec.name`
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.spec.version`
-// +kubebuilder:printcolumn:name="Complete",type=string,JSONPath=`.status.conditions[?(@.type=="Complete")].status`
 // +kubebuilder:printcolumn:name="Locked",type=boolean,JSONPath=`.status.locked`
-// +kubebuilder:printcolumn:name="Invalidated",type=string,JSONPath=`.status.conditions[?(@.type=="Invalidated")].status`
-// +kubebuilder:printcolumn:name="Started",type=integer,JSONPath=`.status.targets.started`
-// +kubebuilder:printcolumn:name="Installed",type=integer,JSONPath=`.status.targets.installed`
+// +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.targets.started`,description="targets with an open action of the set"
+// +kubebuilder:printcolumn:name="Installed",type=integer,JSONPath=`.status.targets.installed`,description="targets that run the set, as far as they have reported"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="DistributionSetInvalid: the set was invalidated"
+// +kubebuilder:printcolumn:name="Release",type=string,JSONPath=`.spec.name`,priority=1
+// +kubebuilder:printcolumn:name="Complete",type=string,JSONPath=`.status.conditions[?(@.type=="Complete")].status`,priority=1
+// +kubebuilder:printcolumn:name="Invalidated",type=string,JSONPath=`.status.conditions[?(@.type=="Invalidated")].status`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || ((has(self.spec.modules) ? self.spec.modules : []).size() == (has(oldSelf.spec.modules) ? oldSelf.spec.modules : []).size() && (!has(self.spec.modules) || self.spec.modules.all(m, oldSelf.spec.modules.exists(o, o.name == m.name))))",message="modules is immutable once the set is locked: it is in use or invalidated; create another DistributionSet",fieldPath=".spec.modules"

@@ -428,34 +428,35 @@ type PlanStatus struct {
 	Groups int32 `json:"groups,omitempty"`
 }
 
-// Counts are targets by what became of them. They always add up to targets.
+// Counts are targets by what became of them. They always add up to targets. Zeros are written: a
+// column of `kubectl get` is empty where the field is absent.
 type Counts struct {
 	// targets that were planned.
 	Targets int32 `json:"targets"`
 	// scheduled: the group has not opened.
 	// +optional
-	Scheduled int32 `json:"scheduled,omitempty"`
+	Scheduled int32 `json:"scheduled"`
 	// pending: the group is open and the device has not started.
 	// +optional
-	Pending int32 `json:"pending,omitempty"`
+	Pending int32 `json:"pending"`
 	// inProgress: the device has started.
 	// +optional
-	InProgress int32 `json:"inProgress,omitempty"`
+	InProgress int32 `json:"inProgress"`
 	// succeeded: the update is installed, or was already there.
 	// +optional
-	Succeeded int32 `json:"succeeded,omitempty"`
+	Succeeded int32 `json:"succeeded"`
 	// failed: after all retries.
 	// +optional
-	Failed int32 `json:"failed,omitempty"`
+	Failed int32 `json:"failed"`
 	// canceled: by the device, by force, or superseded by a newer update before it started.
 	// +optional
-	Canceled int32 `json:"canceled,omitempty"`
+	Canceled int32 `json:"canceled"`
 	// skipped: did not start within startDeadlineSeconds, with startDeadlineAction Skip.
 	// +optional
-	Skipped int32 `json:"skipped,omitempty"`
+	Skipped int32 `json:"skipped"`
 	// removed: the Target is gone.
 	// +optional
-	Removed int32 `json:"removed,omitempty"`
+	Removed int32 `json:"removed"`
 }
 
 // GroupStatus is one group as the rollout sees it: the one authority on what is open, and the live
@@ -554,6 +555,24 @@ type HandledRequests struct {
 	RetriedAt *metav1.MicroTime `json:"retriedAt,omitempty"`
 }
 
+// RolloutColumns are texts and numbers for the columns of `kubectl get`, which can show a field and
+// compute nothing. They are for people and are written with the fields that they are made of;
+// programs read those: status.groups, status.plan and status.targets.
+type RolloutColumns struct {
+	// group is how many groups have opened, such as "2 of 5". Empty before the start.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	Group string `json:"group,omitempty"`
+	// plan is the start of status.plan.hash, 12 hexadecimal digits without sha256:. An approval
+	// needs the whole hash.
+	// +optional
+	// +kubebuilder:validation:MaxLength=12
+	Plan string `json:"plan,omitempty"`
+	// targets that count: status.targets.targets without skipped and removed. The counts scheduled,
+	// pending, inProgress, succeeded, failed and canceled add up to it.
+	Targets int32 `json:"targets"`
+}
+
 // OfferingClock counts how long a rollout has been offering its update, in whole seconds: pauses,
 // closed maintenance windows and times in which there was nothing to offer are left out. What
 // startDeadlineSeconds means is read from it. It is written when it starts or stops to run, never
@@ -622,6 +641,10 @@ type RolloutStatus struct {
 	// +optional
 	Targets *Counts `json:"targets,omitempty"`
 
+	// columns are what `kubectl get` shows beside the counts; for people. Absent without a plan.
+	// +optional
+	Columns *RolloutColumns `json:"columns,omitempty"`
+
 	// failures by statusCode, or by message where there is no code; the 10 most frequent.
 	// +optional
 	// +listType=atomic
@@ -642,7 +665,8 @@ type RolloutStatus struct {
 	// pauseReason is why.
 	// +optional
 	PauseReason PauseReason `json:"pauseReason,omitempty"`
-	// pauseMessage says why in a sentence with numbers.
+	// pauseMessage says why in a sentence. Its numbers are those of the moment of the pause,
+	// pausedAt; the present ones are in targets and groups.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	PauseMessage string `json:"pauseMessage,omitempty"`
@@ -681,19 +705,23 @@ type RolloutStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=grollout,categories=goshawk
-// +kubebuilder:printcolumn:name="Set",type=string,JSONPath=`.spec.update.distributionSet`
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
-// +kubebuilder:printcolumn:name="Targets",type=integer,JSONPath=`.status.targets.targets`
-// +kubebuilder:printcolumn:name="Pending",type=integer,JSONPath=`.status.targets.pending`
-// +kubebuilder:printcolumn:name="In Progress",type=integer,JSONPath=`.status.targets.inProgress`
-// +kubebuilder:printcolumn:name="Succeeded",type=integer,JSONPath=`.status.targets.succeeded`
-// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.targets.failed`
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name="Canceled",type=integer,JSONPath=`.status.targets.canceled`,priority=1
+// +kubebuilder:printcolumn:name="Group",type=string,JSONPath=`.status.columns.group`,description="how many groups have opened"
+// +kubebuilder:printcolumn:name="Targets",type=integer,JSONPath=`.status.columns.targets`,description="planned targets without skipped and removed ones: the sum of the six columns that follow"
+// +kubebuilder:printcolumn:name="Scheduled",type=integer,JSONPath=`.status.targets.scheduled`,description="targets whose group has not opened"
+// +kubebuilder:printcolumn:name="Pending",type=integer,JSONPath=`.status.targets.pending`,description="targets whose group is open and whose device has not started"
+// +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.targets.inProgress`,description="targets in progress: the device has started"
+// +kubebuilder:printcolumn:name="Done",type=integer,JSONPath=`.status.targets.succeeded`,description="targets that succeeded"
+// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.targets.failed`,description="targets that failed after all retries"
+// +kubebuilder:printcolumn:name="Canceled",type=integer,JSONPath=`.status.targets.canceled`,description="targets that were canceled or taken over by a newer update"
+// +kubebuilder:printcolumn:name="Set",type=string,JSONPath=`.spec.update.distributionSet`,priority=1
+// +kubebuilder:printcolumn:name="Skipped",type=integer,JSONPath=`.status.targets.skipped`,description="targets that did not start in time and left their group",priority=1
+// +kubebuilder:printcolumn:name="Removed",type=integer,JSONPath=`.status.targets.removed`,description="targets that are deleted",priority=1
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.columns.plan`,description="the first 12 digits of status.plan.hash",priority=1
 // +kubebuilder:printcolumn:name="Waiting For",type=string,JSONPath=`.status.waitingFor.message`,priority=1
-// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.hash`,priority=1
-// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,priority=1
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (self.spec.update.distributionSet == oldSelf.spec.update.distributionSet && has(self.spec.update.forceAt) == has(oldSelf.spec.update.forceAt) && (!has(self.spec.update.forceAt) || self.spec.update.forceAt == oldSelf.spec.update.forceAt || timestamp(self.spec.update.forceAt) == timestamp(oldSelf.spec.update.forceAt)) && has(self.spec.update.weight) == has(oldSelf.spec.update.weight) && (!has(self.spec.update.weight) || self.spec.update.weight == oldSelf.spec.update.weight) && (has(self.spec.update.confirmationRequired) && self.spec.update.confirmationRequired) == (has(oldSelf.spec.update.confirmationRequired) && oldSelf.spec.update.confirmationRequired) && has(self.spec.update.maintenanceWindow) == has(oldSelf.spec.update.maintenanceWindow) && (!has(self.spec.update.maintenanceWindow) || self.spec.update.maintenanceWindow == oldSelf.spec.update.maintenanceWindow) && has(self.spec.update.superseding) == has(oldSelf.spec.update.superseding) && (!has(self.spec.update.superseding) || self.spec.update.superseding == oldSelf.spec.update.superseding) && (has(self.spec.update.reinstall) && self.spec.update.reinstall) == (has(oldSelf.spec.update.reinstall) && oldSelf.spec.update.reinstall) && has(self.spec.update.finishedWarning) == has(oldSelf.spec.update.finishedWarning) && (!has(self.spec.update.finishedWarning) || self.spec.update.finishedWarning == oldSelf.spec.update.finishedWarning) && has(self.spec.update.startDeadlineSeconds) == has(oldSelf.spec.update.startDeadlineSeconds) && (!has(self.spec.update.startDeadlineSeconds) || self.spec.update.startDeadlineSeconds == oldSelf.spec.update.startDeadlineSeconds) && has(self.spec.update.startDeadlineAction) == has(oldSelf.spec.update.startDeadlineAction) && (!has(self.spec.update.startDeadlineAction) || self.spec.update.startDeadlineAction == oldSelf.spec.update.startDeadlineAction) && has(self.spec.update.progressDeadlineSeconds) == has(oldSelf.spec.update.progressDeadlineSeconds) && (!has(self.spec.update.progressDeadlineSeconds) || self.spec.update.progressDeadlineSeconds == oldSelf.spec.update.progressDeadlineSeconds) && has(self.spec.update.cancelDeadlineSeconds) == has(oldSelf.spec.update.cancelDeadlineSeconds) && (!has(self.spec.update.cancelDeadlineSeconds) || self.spec.update.cancelDeadlineSeconds == oldSelf.spec.update.cancelDeadlineSeconds) && has(self.spec.update.retries) == has(oldSelf.spec.update.retries) && (!has(self.spec.update.retries) || self.spec.update.retries == oldSelf.spec.update.retries))",message="update is immutable once the rollout has started, except type from Soft to Forced: stop this rollout and create another",fieldPath=".spec.update"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.update.type) == has(oldSelf.spec.update.type) && (!has(self.spec.update.type) || self.spec.update.type == oldSelf.spec.update.type)) || ((has(self.spec.update.type) ? self.spec.update.type : 'Forced') == 'Forced' && has(oldSelf.spec.update.type) && oldSelf.spec.update.type == 'Soft') || (has(self.spec.update.type) && self.spec.update.type == 'Soft' && has(oldSelf.status.updateType) && oldSelf.status.updateType == 'Forced')",message="update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another",fieldPath=".spec.update.type"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.startedAt) || (has(self.spec.targetSelector) == has(oldSelf.spec.targetSelector) && (!has(self.spec.targetSelector) || self.spec.targetSelector == oldSelf.spec.targetSelector))",message="targetSelector is immutable once the rollout has started: membership was frozen with the plan; create another Rollout for other targets",fieldPath=".spec.targetSelector"

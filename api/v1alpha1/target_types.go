@@ -790,16 +790,19 @@ type TargetStatus struct {
 // +kubebuilder:selectablefield:JSONPath=`.status.updateStatus`
 // +kubebuilder:selectablefield:JSONPath=`.status.controllerID`
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.updateStatus`
-// +kubebuilder:printcolumn:name="Installed",type=string,JSONPath=`.status.installed.distributionSet`
+// +kubebuilder:printcolumn:name="Installed",type=string,JSONPath=`.status.installed.distributionSet`,description="the set that the device runs, by its reports"
+// +kubebuilder:printcolumn:name="Update",type=string,JSONPath=`.status.actions[-1:].distributionSet`,description="the set of the newest action"
+// +kubebuilder:printcolumn:name="Action",type=string,JSONPath=`.status.actions[-1:].state`,description="the state of the newest action"
 // +kubebuilder:printcolumn:name="Consistent",type=string,JSONPath=`.status.conditions[?(@.type=="Consistent")].status`
+// +kubebuilder:printcolumn:name="Seen Within",type=date,JSONPath=`.status.lastSeen`,description="the device was heard of within this time. It is written with other reports, else at most once a day: the condition Online says whether the device is offline"
+// +kubebuilder:printcolumn:name="Online",type=string,JSONPath=`.status.conditions[?(@.type=="Online")].status`,priority=1
 // +kubebuilder:printcolumn:name="Installed Source",type=string,JSONPath=`.status.installed.source`,priority=1
 // +kubebuilder:printcolumn:name="Hold",type=boolean,JSONPath=`.spec.hold`,priority=1
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,priority=1
 // +kubebuilder:printcolumn:name="Controller ID",type=string,JSONPath=`.status.controllerID`,priority=1
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
 // +kubebuilder:printcolumn:name="Failure",type=string,JSONPath=`.status.actions[-1:].failureMessage`,priority=1
-// +kubebuilder:printcolumn:name="Last Seen",type=date,JSONPath=`.status.lastSeen`
-// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,priority=1
 // +kubebuilder:validation:XValidation:rule="(has(self.spec) && has(self.spec.controllerID)) == (has(oldSelf.spec) && has(oldSelf.spec.controllerID))",message="controllerID is immutable: delete the Target and create another",fieldPath=".spec.controllerID"
 type Target struct {
 	metav1.TypeMeta `json:",inline"`

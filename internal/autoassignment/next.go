@@ -54,7 +54,10 @@ type Event struct{ Type, Reason, Message string }
 type verdict struct {
 	state           v1alpha1.AutoAssignmentState
 	reason, message string
-	stalled         bool
+	// event is the message without numbers, which would be those of the first moment for good;
+	// empty: the message has none.
+	event   string
+	stalled bool
 	// passing: nobody has to act.
 	passing bool
 	until   time.Time
@@ -144,10 +147,12 @@ func judge(s Snapshot) verdict {
 			message: "spec.state is Paused: devices that have not started are held back; set it to Running to go on"}
 	}
 	message := fmt.Sprintf("offers %s to %d matching targets, present and future; %d have it by this auto-assignment, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)
+	event := fmt.Sprintf("offers %s to the matching targets, present and future; status.targets counts them", name)
 	if w := spec.Update.MaintenanceWindow; w != nil {
-		message += "; devices start only in the maintenance window " + offer.WindowWords(w)
+		window := "; devices start only in the maintenance window " + offer.WindowWords(w)
+		message, event = message+window, event+window
 	}
-	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning, message: message}
+	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning, message: message, event: event}
 }
 
 // wasInvalidated reports whether the set of an auto-assignment was invalidated, however long ago,
@@ -239,5 +244,5 @@ func events(before v1alpha1.AutoAssignmentState, v verdict) []Event {
 	if v.stalled {
 		kind = "Warning"
 	}
-	return []Event{{kind, v.reason, v.message}}
+	return []Event{{kind, v.reason, cmp.Or(v.event, v.message)}}
 }

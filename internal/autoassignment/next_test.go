@@ -196,3 +196,19 @@ func TestAnotherSetIsAsNewAsTheCommit(t *testing.T) {
 		t.Errorf("before its start it has %+v, %+v", got.Offering, got.Selecting)
 	}
 }
+
+// An event keeps the numbers of its moment for good, and the first moment knows none.
+func TestTheEventOfTheStartHasNoCounts(t *testing.T) {
+	s := world()
+	s.Counts = v1alpha1.AutoAssignmentTargets{Matched: 31, Succeeded: 29, Failed: 28}
+	p := Next(s)
+	if len(p.Events) != 1 {
+		t.Fatalf("events are %+v", p.Events)
+	}
+	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+	for _, n := range []string{"31", "29", "28"} {
+		if strings.Contains(p.Events[0].Message, n) || !strings.Contains(ready.Message, n) {
+			t.Errorf("the number %s belongs into the condition %q and not into the event %q", n, ready.Message, p.Events[0].Message)
+		}
+	}
+}

@@ -53,7 +53,7 @@ func (l *planner) failing(g *group) int32 {
 // takeErrorAction takes the error action, of which there is one: Pause.
 func (l *planner) takeErrorAction(g *group) {
 	l.at(g.index).State = v1alpha1.GroupError
-	message := fmt.Sprintf("group %s: %d of %d failed%s%s, more than errorThreshold %d percent%s",
+	message := fmt.Sprintf("group %s went into Error when %d of %d had failed%s%s, more than errorThreshold %d percent%s",
 		g.name, l.failed(g), l.concerned(g), l.sinceResume(), removedSince(l.lost(g)), l.conditions(g).ErrorThreshold, mostOften(table(l.failuresOf(g))))
 	l.warningEvent(EventGroupFailed, "%s", message)
 	if !l.isPaused() {
@@ -85,7 +85,7 @@ func (l *planner) checkErrorBudget() {
 	default:
 		return
 	}
-	l.pauseFor(v1alpha1.PauseByErrorBudget, "%d of %s of the rollout failed%s%s, more than errorBudget %s%s", failed, targets(total), l.sinceResume(), removedSince(lost), allowed,
+	l.pauseFor(v1alpha1.PauseByErrorBudget, "paused when %d of %s of the rollout had failed%s%s, more than errorBudget %s%s", failed, targets(total), l.sinceResume(), removedSince(lost), allowed,
 		mostOften(l.failures()))
 	l.warningEvent(EventPaused, "%s", l.status.PauseMessage)
 }

@@ -120,12 +120,12 @@ func (l *planner) applySuccessAction(g *group, had v1alpha1.GroupState, closed b
 	case !closed && !reached(t.Succeeded, total, c.SuccessThreshold):
 		return
 	case l.weakness(g) != "":
-		l.pauseFor(v1alpha1.PauseByWeakGroup, "%s; this holds group %s", l.weakness(g), l.groups[g.index+1].name)
+		l.pauseFor(v1alpha1.PauseByWeakGroup, "%s (as of the pause); this holds group %s", l.weakness(g), l.groups[g.index+1].name)
 		l.warningEvent(EventPaused, "%s; to go on all the same, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
 		return
 	case c.SuccessAction == v1alpha1.SuccessActionPause && total > 0:
-		l.pauseFor(v1alpha1.PauseBySuccessAction, "group %s: %d of %d succeeded; successAction Pause holds group %s",
-			g.name, t.Succeeded, total, l.groups[g.index+1].name)
+		l.pauseFor(v1alpha1.PauseBySuccessAction, "group %s: successAction Pause holds group %s since the moment when %d of %d had succeeded",
+			g.name, l.groups[g.index+1].name, t.Succeeded, total)
 		l.event(EventPaused, "%s", l.status.PauseMessage)
 		return
 	case had == v1alpha1.GroupRunning && !closed:

@@ -158,7 +158,7 @@ func TestW07_ManySmallGroupsEachUnderItsThresholdDoNotCostTheFleet(t *testing.T)
 	if w.rollout.Status.PauseReason != v1alpha1.PauseByErrorBudget {
 		t.Errorf("paused by %s", w.rollout.Status.PauseReason)
 	}
-	w.wantSays(w.message(v1alpha1.ConditionStalled), "3 of 20 targets of the rollout failed, more than errorBudget 10 percent")
+	w.wantSays(w.message(v1alpha1.ConditionStalled), "3 of 20 targets of the rollout had failed, more than errorBudget 10 percent")
 }
 
 // hawkBit goes on evaluating after the first group paused the rollout, and may open a third.
@@ -220,7 +220,7 @@ func TestGroupsThatWereEmptiedPause(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Scheduled Scheduled")
-	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 2 targets that were planned: 2 removed; this holds group group-2")
+	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 2 targets that were planned: 2 removed (as of the pause); this holds group group-2")
 }
 
 func TestAlreadyInstalledMembersCountAsSucceededWhenTheirGroupOpens(t *testing.T) {

@@ -58,7 +58,7 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 		says   string
 	}{
 		"it is emptied before the start": {before: func(w *world) { w.removes(canary...) },
-			state: paused, groups: "Finished Scheduled", says: "group canary: no result is left of 4 targets that were planned: 4 removed; this holds group rest"},
+			state: paused, groups: "Finished Scheduled", says: "group canary: no result is left of 4 targets that were planned: 4 removed (as of the pause); this holds group rest"},
 		"it is emptied while it runs": {then: func(w *world) { w.removes(canary...) },
 			state: paused, groups: "Finished Scheduled", says: "group canary: no result is left of 4 targets that were planned: 4 removed"},
 		"it is emptied one by one": {then: func(w *world) {
@@ -77,7 +77,7 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 			w.succeed(canary...)
 			w.stabilizationPeriod()
 			w.removes(canary...)
-		}, state: paused, groups: "Finished Scheduled", says: "group canary: 4 of 4 succeeded; successAction Pause holds group rest"},
+		}, state: paused, groups: "Finished Scheduled", says: "group canary: successAction Pause holds group rest since the moment when 4 of 4 had succeeded"},
 		"it has a gate, and is emptied": {edit: canaryOf(40, v1alpha1.SuccessActionPause), then: func(w *world) { w.removes(canary...) },
 			state: paused, groups: "Finished Scheduled", says: "no result is left"},
 		"it succeeded and was emptied afterwards": {then: func(w *world) {
@@ -263,7 +263,7 @@ func TestRemovedFailuresStayCounted(t *testing.T) {
 			w.removes("dev-01", "dev-02")
 			w.fail("17", "dev-03")
 			w.stabilizationPeriod()
-		}, state: paused, says: "group group-1: 3 of 4 failed (2 of them removed since), more than errorThreshold 50 percent", counted: 3},
+		}, state: paused, says: "group group-1 went into Error when 3 of 4 had failed (2 of them removed since), more than errorThreshold 50 percent", counted: 3},
 		"one after the other": {then: func(w *world) {
 			for _, name := range []string{"dev-01", "dev-02"} {
 				w.fail("17", name)
@@ -272,26 +272,26 @@ func TestRemovedFailuresStayCounted(t *testing.T) {
 			}
 			w.fail("17", "dev-03")
 			w.stabilizationPeriod()
-		}, state: paused, says: "3 of 4 failed (2 of them removed since)", counted: 3},
+		}, state: paused, says: "3 of 4 had failed (2 of them removed since)", counted: 3},
 		"somebody else is removed, and the share of failures rises": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
 			w.stabilizationPeriod()
 			w.removes("dev-03")
-		}, state: paused, says: "group group-1: 2 of 3 failed, more than errorThreshold 50 percent", counted: 2},
+		}, state: paused, says: "group group-1 went into Error when 2 of 3 had failed, more than errorThreshold 50 percent", counted: 2},
 		"the budget": {edit: budget, then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
 			w.stabilizationPeriod()
 			w.removes("dev-01", "dev-02")
 			w.fail("18", "dev-03")
 			w.stabilizationPeriod()
-		}, state: paused, says: "3 of 8 targets of the rollout failed (2 of them removed since), more than errorBudget count 2", counted: 3},
+		}, state: paused, says: "3 of 8 targets of the rollout had failed (2 of them removed since), more than errorBudget count 2", counted: 3},
 		"one is created anew": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
 			w.stabilizationPeriod()
 			w.recreates("dev-01")
 			w.fail("17", "dev-03")
 			w.stabilizationPeriod()
-		}, state: paused, says: "3 of 4 failed (1 of them removed since)", counted: 3},
+		}, state: paused, says: "3 of 4 had failed (1 of them removed since)", counted: 3},
 		"one is created anew and fails again": {then: func(w *world) {
 			w.fail("17", "dev-01")
 			w.stabilizationPeriod()
@@ -336,7 +336,7 @@ func TestRemovedFailuresStayCounted(t *testing.T) {
 			w.removes("dev-01", "dev-02")
 			w.fail("17", "dev-03")
 			w.stabilizationPeriod()
-		}, state: paused, says: "3 of 4 failed (2 of them removed since)", counted: 3},
+		}, state: paused, says: "3 of 4 had failed (2 of them removed since)", counted: 3},
 		"a retry is no removal": {then: func(w *world) {
 			w.fail("17", "dev-01", "dev-02")
 			w.stabilizationPeriod()

@@ -227,7 +227,7 @@ func TestExpiredMembersCountSinceWhenTheyExpired(t *testing.T) {
 	w.adds("new-1", "new-2")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutPaused, "Finished Error")
-	w.wantSays(w.rollout.Status.PauseMessage, "2 of 4 failed")
+	w.wantSays(w.rollout.Status.PauseMessage, "2 of 4 had failed")
 	w.resume()
 	w.stabilizationPeriod()
 	w.adds("new-3")
@@ -247,7 +247,7 @@ func TestWhoIsGivenBackExpiresWhenItIs(t *testing.T) {
 	w.openFirstGroup("dev-04")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutPaused, "Error")
-	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 failed")
+	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 had failed")
 	w.resume()
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Error")
@@ -255,7 +255,7 @@ func TestWhoIsGivenBackExpiresWhenItIs(t *testing.T) {
 	w.targets["dev-01"].Spec.Assignment = nil
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error")
-	w.wantSays(w.rollout.Status.PauseMessage, "1 of 4 failed since")
+	w.wantSays(w.rollout.Status.PauseMessage, "1 of 4 had failed since")
 }
 
 // As often as members may be given back late, the group stays small. What is forgotten is when the

@@ -272,7 +272,7 @@ func TestCapacityIsTheDenominatorOfTheTrailingGroup(t *testing.T) {
 	w.fail("17", "new-3")
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Error")
-	w.wantSays(w.rollout.Status.PauseMessage, "3 of 4 failed")
+	w.wantSays(w.rollout.Status.PauseMessage, "3 of 4 had failed")
 	w.resume()
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Error Running")
@@ -289,7 +289,7 @@ func TestAFullGroupIsMeasuredByItsMembers(t *testing.T) {
 	w.fail("17", "new-1", "new-2")
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Error Scheduled")
-	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 failed")
+	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 had failed")
 }
 
 func TestHowGrowthEnds(t *testing.T) {

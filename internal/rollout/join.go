@@ -104,8 +104,16 @@ func (l *planner) statusWith(g *group, joiners []*v1alpha1.Target) v1alpha1.Depl
 			}
 		}
 	}
+	status.Targets = int32(n + len(joiners))
 	status.ObservedGeneration = g.seen.Generation + 1 // which appending them makes it
 	return status
+}
+
+// hasUnappended reports whether the group's status notes a batch that spec.targets does not show
+// yet.
+func (g *group) hasUnappended() bool {
+	joined := g.object.Status.Joined
+	return len(joined) > 0 && int(joined[len(joined)-1].First) >= len(g.seen.Spec.Targets)
 }
 
 func namesIn(joiners []*v1alpha1.Target) []v1alpha1.TargetName {

@@ -132,7 +132,7 @@ func TestAfterAResumeTheBrakeIsReArmed(t *testing.T) {
 	w.fail("17", "dev-04")
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Running")
-	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: 2 of 4 failed since 2026-03-01T10:00:02Z, more than errorThreshold 25 percent")
+	w.wantSays(w.rollout.Status.PauseMessage, "group group-1 went into Error when 2 of 4 had failed since 2026-03-01T10:00:02Z, more than errorThreshold 25 percent")
 }
 
 // Devices that had started went on during the pause. Their failures are asked about before anybody

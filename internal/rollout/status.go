@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 
@@ -69,7 +70,21 @@ func (l *planner) countGroups() {
 	if len(l.groups) > 0 {
 		total := l.total()
 		l.status.Targets = &total
+		l.status.Columns = l.columns(total)
 	}
+}
+
+// columns returns what `kubectl get` shows beside the counts.
+func (l *planner) columns(total v1alpha1.Counts) *v1alpha1.RolloutColumns {
+	out := &v1alpha1.RolloutColumns{Targets: total.Targets - total.Skipped - total.Removed}
+	if l.hasStarted() {
+		out.Group = fmt.Sprintf("%d of %d", l.opened(), len(l.groups))
+	}
+	if l.status.Plan != nil {
+		out.Plan = strings.TrimPrefix(l.status.Plan.Hash, "sha256:")
+		out.Plan = out.Plan[:min(len(out.Plan), 12)]
+	}
+	return out
 }
 
 // maxFailures is how many lines the failure table has.
@@ -104,16 +119,16 @@ func table(lines []v1alpha1.FailureCount) []v1alpha1.FailureCount {
 	return out[:min(len(out), maxFailures)]
 }
 
-// mostOften names the most frequent of failures that are sorted, as the end of a sentence. It is
-// empty where no device gave a code or a message.
+// mostOften names the most frequent of failures that are sorted, as the end of a sentence about a
+// moment. It is empty where no device gave a code or a message.
 func mostOften(failures []v1alpha1.FailureCount) string {
 	const longest = 160
 	for _, f := range failures {
 		switch {
 		case f.StatusCode != "":
-			return fmt.Sprintf("; most often with code %s (%d)", f.StatusCode, f.Count)
+			return fmt.Sprintf("; by then most often with code %s (%d)", f.StatusCode, f.Count)
 		case f.Message != "":
-			return fmt.Sprintf("; most often with the message %q (%d)", text.Clean(f.Message, longest), f.Count)
+			return fmt.Sprintf("; by then most often with the message %q (%d)", text.Clean(f.Message, longest), f.Count)
 		}
 	}
 	return ""
@@ -149,6 +164,9 @@ func (l *planner) mirror() {
 		}
 		want := g.object.Status
 		want.ObservedGeneration, want.State, want.OpenedAt, want.Counts = g.seen.Generation, l.at(i).State, l.at(i).OpenedAt, g.stored.Counts
+		if !g.hasUnappended() {
+			want.Targets = int32(len(g.seen.Spec.Targets))
+		}
 		want.Failures = nil
 		if isEnded(want.State) && isClosed(l.at(i).Counts) {
 			want.Failures = table(l.failuresOf(g))
@@ -157,7 +175,7 @@ func (l *planner) mirror() {
 			continue
 		}
 		counts := l.at(i).Counts
-		want.Counts = &counts
+		want.Counts, want.CountedAt = &counts, second(l.Now)
 		l.plan.Mirror = append(l.plan.Mirror, GroupStatus{g.seen, want})
 	}
 }
@@ -185,6 +203,9 @@ func bare(s v1alpha1.RolloutStatus) v1alpha1.RolloutStatus {
 		s.Groups[i].Counts, s.Groups[i].CountedFailures, s.Groups[i].RemovedFailures = v1alpha1.Counts{}, 0, 0
 	}
 	s.Targets, s.Failures = nil, nil
+	if s.Columns != nil {
+		s.Columns.Targets = 0
+	}
 	if s.WaitingFor != nil {
 		s.WaitingFor.Message = ""
 	}

@@ -68,7 +68,7 @@ func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
 	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{bitmap(1, 2, 3)}}}
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
-	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: 1 of 1 failed")
+	w.wantSays(w.rollout.Status.PauseMessage, "group group-1 went into Error when 1 of 1 had failed")
 }
 
 func TestAGroupThatWasTakenWholeIsClosedAndHoldsTheNext(t *testing.T) {

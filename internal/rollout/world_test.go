@@ -365,6 +365,10 @@ func handledTimes(s v1alpha1.RolloutStatus) map[string]string {
 
 func checkCounts(t testing.TB, s v1alpha1.RolloutStatus) {
 	t.Helper()
+	checkDated(t, s)
+	if c := s.Targets; c != nil && s.Columns.Targets != c.Scheduled+c.Pending+c.InProgress+c.Succeeded+c.Failed+c.Canceled {
+		t.Errorf("the columns do not add up: %+v of %+v", *s.Columns, *c)
+	}
 	var sum int32
 	for _, g := range s.Groups {
 		if g.Scheduled+g.Pending+g.InProgress+g.Succeeded+g.Failed+g.Canceled+g.Skipped+g.Removed != g.Targets {

@@ -7,12 +7,15 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
@@ -89,46 +92,48 @@ var shown = map[string]struct {
 }{
 	"swmod": {
 		kind: "SoftwareModule", status: `{locked: true, conditions: [` + condition("Ready", "True", "InUse") + `]}`,
-		narrow: []string{"NAME", "TYPE", "MODULE", "VERSION", "LOCKED", "READY", "AGE"},
-		wide:   []string{"NAME", "TYPE", "MODULE", "VERSION", "LOCKED", "READY", "REASON", "AGE"},
+		narrow: []string{"NAME", "TYPE", "MODULE", "VERSION", "LOCKED", "READY", "REASON", "AGE"},
+		wide:   []string{"NAME", "TYPE", "MODULE", "VERSION", "LOCKED", "READY", "REASON", "MESSAGE", "AGE"},
 	},
 	"distset": {
 		kind: "DistributionSet", status: `{locked: true, targets: {started: 12, installed: 7}, conditions: [` + condition("Complete", "True", "Ready") + "," + condition("Ready", "False", "DistributionSetInvalid") + `]}`,
-		narrow: []string{"NAME", "RELEASE", "VERSION", "COMPLETE", "LOCKED", "INVALIDATED", "BEGUN", "INSTALLED", "READY", "REASON", "AGE"},
-		wide:   []string{"NAME", "RELEASE", "VERSION", "COMPLETE", "LOCKED", "INVALIDATED", "BEGUN", "INSTALLED", "READY", "REASON", "MESSAGE", "AGE"},
+		narrow: []string{"NAME", "VERSION", "LOCKED", "ACTIVE", "INSTALLED", "READY", "REASON", "AGE"},
+		wide:   []string{"NAME", "VERSION", "LOCKED", "ACTIVE", "INSTALLED", "READY", "REASON", "RELEASE", "COMPLETE", "INVALIDATED", "MESSAGE", "AGE"},
 	},
 	"tgt": {
 		kind: "Target", spec: `{type: gateway-v2, hold: true}`, status: `{updateStatus: InSync, controllerID: "ABC:123", installed: {distributionSet: firmware-2-1},
 			actions: [{id: 1, source: {kind: Rollout, name: a}, distributionSet: a, state: Error, failureMessage: older}, {id: 2, source: {kind: Rollout, name: b}, distributionSet: b, state: Error, failureMessage: disk-full}], conditions: [` + condition("Consistent", "True", "UpdateSucceeded") + "," + condition("Ready", "True", "Ready") + `]}`,
-		narrow: []string{"NAME", "STATUS", "INSTALLED", "CONSISTENT", "LAST SEEN", "AGE"},
-		wide:   []string{"NAME", "STATUS", "INSTALLED", "CONSISTENT", "HOLD", "TYPE", "CONTROLLER ID", "READY", "FAILURE", "LAST SEEN", "AGE"},
+		narrow: []string{"NAME", "STATUS", "INSTALLED", "UPDATE", "ACTION", "CONSISTENT", "SEEN WITHIN"},
+		wide:   []string{"NAME", "STATUS", "INSTALLED", "UPDATE", "ACTION", "CONSISTENT", "SEEN WITHIN", "ONLINE", "INSTALLED SOURCE", "HOLD", "TYPE", "CONTROLLER ID", "READY", "FAILURE", "AGE"},
 	},
 	"grollout": {
-		kind: "Rollout", status: `{state: Running, targets: {targets: 40, pending: 20, inProgress: 5, succeeded: 12, failed: 3}, plan: {hash: "sha256:` + hash64 + `"},
+		kind: "Rollout", status: `{state: Running, targets: {targets: 40, scheduled: 0, pending: 17, inProgress: 5, succeeded: 12, failed: 3, canceled: 0, skipped: 2, removed: 1}, plan: {hash: "sha256:` + hash64 + `"},
+			columns: {group: 2 of 5, targets: 37, plan: "` + hash64[:12] + `"},
 			waitingFor: {reason: Progressing, message: devices}, conditions: [` + condition("Succeeded", "Unknown", "Progressing") + "," + condition("Ready", "True", "Progressing") + `]}`,
-		narrow: []string{"NAME", "SET", "STATE", "TARGETS", "PENDING", "IN PROGRESS", "SUCCEEDED", "FAILED", "READY", "REASON", "AGE"},
-		wide:   []string{"NAME", "SET", "STATE", "TARGETS", "PENDING", "IN PROGRESS", "SUCCEEDED", "FAILED", "READY", "REASON", "CANCELED", "WAITING FOR", "PLAN", "AGE"},
+		narrow: []string{"NAME", "STATE", "GROUP", "TARGETS", "SCHEDULED", "PENDING", "ACTIVE", "DONE", "FAILED", "CANCELED"},
+		wide: []string{"NAME", "STATE", "GROUP", "TARGETS", "SCHEDULED", "PENDING", "ACTIVE", "DONE", "FAILED", "CANCELED", "SET", "SKIPPED", "REMOVED", "READY", "REASON", "PLAN",
+			"WAITING FOR", "AGE"},
 	},
 	"dgroup": {
-		kind: "DeploymentGroup", status: `{state: Running, counts: {targets: 2, succeeded: 1}}`,
-		narrow: []string{"NAME", "ROLLOUT", "GROUP", "INDEX", "STATE", "TARGETS", "SUCCEEDED", "FAILED", "OPENED", "AGE"},
-		wide:   []string{"NAME", "ROLLOUT", "GROUP", "INDEX", "STATE", "TARGETS", "SUCCEEDED", "FAILED", "OPENED", "AGE"},
+		kind: "DeploymentGroup", status: `{state: Running, targets: 2, counts: {targets: 2, succeeded: 1}}`,
+		narrow: []string{"NAME", "GROUP", "INDEX", "STATE", "TARGETS", "OPENED", "AGE"},
+		wide:   []string{"NAME", "GROUP", "INDEX", "STATE", "TARGETS", "OPENED", "ROLLOUT", "DYNAMIC", "AGE"},
 	},
 	"autoassign": {
 		kind: "AutoAssignment", status: `{state: Running, targets: {matched: 9, started: 1, succeeded: 2, failed: 0}, conditions: [` + condition("Paused", "False", "Running") + "," + condition("Ready", "True", "Running") + `]}`,
-		narrow: []string{"NAME", "SET", "STATE", "MATCHED", "BEGUN", "SUCCEEDED", "FAILED", "READY", "REASON", "AGE"},
-		wide:   []string{"NAME", "SET", "STATE", "MATCHED", "BEGUN", "SUCCEEDED", "FAILED", "READY", "REASON", "AGE"},
+		narrow: []string{"NAME", "SET", "STATE", "MATCHED", "ACTIVE", "DONE", "FAILED", "READY", "AGE"},
+		wide:   []string{"NAME", "SET", "STATE", "MATCHED", "ACTIVE", "DONE", "FAILED", "READY", "REASON", "MESSAGE", "AGE"},
 	},
 }
 
 // rows are what kubectl prints for the objects of shown, without name and age.
 var rows = map[string]string{
-	"swmod":      "os linux 6.6.1 true True InUse",
-	"distset":    "firmware 2.1 True true 12 7 False DistributionSetInvalid why",
-	"tgt":        "InSync firmware-2-1 True true gateway-v2 ABC:123 True disk-full",
-	"grollout":   "firmware-2-1 Running 40 20 5 12 3 True Progressing devices sha256:" + hash64,
-	"dgroup":     "r group-1 0 Running 2 1",
-	"autoassign": "firmware-2-1 Running 9 1 2 0 True Running",
+	"swmod":      "os linux 6.6.1 true True InUse why",
+	"distset":    "2.1 true 12 7 False DistributionSetInvalid firmware True why",
+	"tgt":        "InSync firmware-2-1 b Error True true gateway-v2 ABC:123 True disk-full",
+	"grollout":   "Running 2 of 5 37 0 17 5 12 3 0 firmware-2-1 2 1 True Progressing " + hash64[:12] + " devices",
+	"dgroup":     "group-1 0 Running 2 r",
+	"autoassign": "firmware-2-1 Running 9 1 2 0 True Running why",
 }
 
 func condition(kind, status, reason string) string {
@@ -168,6 +173,95 @@ func TestKubectlShowsTheDeclaredColumns(t *testing.T) {
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(shown))); diff != "" || len(shown) != len(smallest) {
 		t.Errorf("not every kind is shown:\n%s", diff)
+	}
+}
+
+// maxColumns is how wide a terminal the default views need.
+const maxColumns = 120
+
+// crowded are objects as a large fleet has them, by the short name of their kind.
+var crowded = map[string][]struct{ kind, name, spec, status string }{
+	"swmod": {{"SoftwareModule", "gateway-linux-rootfs-2-14-0", `{type: rootfs-image, name: gateway-linux-rootfs, version: 2.14.0-rc.1}`,
+		`{locked: true, conditions: [` + condition("Ready", "False", "Duplicate") + `]}`}},
+	"distset": {{"DistributionSet", "gateway-firmware-2-14-0-emea", `{name: gateway-firmware, version: 2.14.0-rc.1, type: full-image}`,
+		`{locked: true, targets: {started: 12345, installed: 54321}, conditions: [` + condition("Ready", "False", "DistributionSetInvalid") + `]}`}},
+	"tgt": {{"Target", "line-3-gateway-00017", `{}`, `{updateStatus: Registered, lastSeen: "2026-01-01T00:00:00Z", installed: {distributionSet: gateway-2-13-0}, actions: [{id: 1,
+		source: {kind: Rollout, name: a}, distributionSet: gateway-2-14-0, state: WaitingForConfirmation}], conditions: [` + condition("Consistent", "True", "UpdateSucceeded") + `]}`}},
+	"grollout": {{"Rollout", "gateway-firmware-2-14-0-emea", `{update: {distributionSet: gateway-firmware-2-14-0-emea}}`, `{state: Starting, columns: {group: 12 of 40, targets: 40000},
+		targets: {targets: 40000, scheduled: 20000, pending: 10000, inProgress: 5000, succeeded: 4000, failed: 500, canceled: 500, skipped: 0, removed: 0}}`}, {"Rollout", "gateway-firmware-2-14",
+		`{update: {distributionSet: gateway-firmware-2-14-0-emea}}`, `{state: WaitingForApproval, columns: {targets: 40000},
+		targets: {targets: 40000, scheduled: 40000, pending: 0, inProgress: 0, succeeded: 0, failed: 0, canceled: 0, skipped: 0, removed: 0}}`}},
+	"dgroup": {{"DeploymentGroup", "gateway-firmware-2-14-0-emea-00112233-012", `{rollout: gateway-firmware-2-14-0-emea, group: canary-factories-emea, index: 123}`,
+		`{state: Scheduled, targets: 20000, openedAt: "2026-01-01T00:00:00Z"}`}},
+	"autoassign": {{"AutoAssignment", "new-gateways-of-all-regions", `{update: {distributionSet: gateway-firmware-2-14-0}}`,
+		`{state: Running, targets: {matched: 100000, started: 12345, succeeded: 87654, failed: 1}, conditions: [` + condition("Ready", "False", "DistributionSetInvalid") + `]}`}},
+}
+
+func TestTheDefaultViewsFitInto120Columns(t *testing.T) {
+	t.Parallel()
+	c, namespace := strict(t), cluster.Namespace(t)
+	for short, objects := range crowded {
+		for _, want := range objects {
+			object := newObject(t, group, want.kind, namespace, want.spec)
+			object.SetName(want.name)
+			if err := c.Create(t.Context(), object); err != nil {
+				t.Fatalf("%s: %v", short, err)
+			}
+			patchStatus(t, c, object, want.status)
+			printed := cluster.Kubectl(t, "-n", namespace, "get", short, want.name)
+			for line := range strings.Lines(printed) {
+				if width := len(strings.TrimRight(line, " \n")); width > maxColumns {
+					t.Errorf("kubectl get %s is %d columns wide, want at most %d:\n%s", short, width, maxColumns, printed)
+				}
+			}
+		}
+	}
+	if len(crowded) != len(smallest) {
+		t.Errorf("%d of %d kinds are measured", len(crowded), len(smallest))
+	}
+}
+
+// The counts that the default view of a rollout shows add up to the number beside them, zeros
+// included.
+func TestTheCountsInTheColumnsOfARolloutAddUp(t *testing.T) {
+	t.Parallel()
+	c, namespace := strict(t), cluster.Namespace(t)
+	object := newObject(t, group, "Rollout", namespace, "")
+	if err := c.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: object.GetName(), Namespace: namespace}}
+	for range 2 { // the second write is from numbers to zeros
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), r); err != nil {
+			t.Fatal(err)
+		}
+		old := r.DeepCopy()
+		r.Status.State, r.Status.Columns = v1alpha1.RolloutRunning, &v1alpha1.RolloutColumns{Group: "2 of 5", Targets: 37}
+		if old.Status.Targets == nil {
+			r.Status.Targets = &v1alpha1.Counts{Targets: 40, Scheduled: 20, Pending: 17, Skipped: 2, Removed: 1}
+		} else {
+			r.Status.Targets = &v1alpha1.Counts{Targets: 40, Succeeded: 30, Canceled: 7, Skipped: 2, Removed: 1}
+		}
+		if err := c.Status().Patch(t.Context(), r, client.MergeFrom(old)); err != nil {
+			t.Fatal(err)
+		}
+		header, row := table(cluster.Kubectl(t, "-n", namespace, "get", "grollout", r.Name))
+		if len(row) != len(header) {
+			t.Fatalf("a column is empty: %q under %q", row, header)
+		}
+		sum, total := 0, 0
+		for i, name := range header {
+			switch n, err := strconv.Atoi(row[i]); {
+			case err != nil:
+			case name == "TARGETS":
+				total = n
+			default:
+				sum += n
+			}
+		}
+		if sum != total || total != 37 {
+			t.Errorf("%q under %q: the counts add up to %d, want %d", row, header, sum, total)
+		}
 	}
 }
 

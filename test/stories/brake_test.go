@@ -47,7 +47,7 @@ spec:
 	r := w.EventuallyRollout("firmware-1", "pauses", world.InState(v1alpha1.RolloutPaused))
 	stalled := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled)
 	if !world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonErrorThresholdExceeded) ||
-		!strings.Contains(stalled.Message, "3 of 7 failed, more than errorThreshold 30 percent") {
+		!strings.Contains(stalled.Message, "3 of 7 had failed, more than errorThreshold 30 percent") {
 		t.Errorf("Stalled is %+v", stalled)
 	}
 	want := []v1alpha1.FailureCount{

@@ -55,7 +55,7 @@ spec:
   errorBudget: ` + budget + `
   groups:` + groups)
 
-			r := brakes(w, "2 of 10 targets of the rollout failed, more than "+words, 2, 6)
+			r := brakes(w, "2 of 10 targets of the rollout had failed, more than "+words, 2, 6)
 			failed(t, r, line("17", bad[0]), line("42", bad[1]))
 			w.EventuallyPolled(devices, 3, r.Status.PausedAt.Time, good[2:]...)
 			if started := world.Starts(devices); started[good[2]] > 0 {
@@ -63,7 +63,7 @@ spec:
 			}
 
 			r = resume(w, r)
-			r = brakesAgain(w, r, "2 of 10 targets of the rollout failed since ", 4, 2)
+			r = brakesAgain(w, r, "2 of 10 targets of the rollout had failed since ", 4, 2)
 			failed(t, r, line("17", bad[0], bad[2]), line("42", bad[1]), line("99", bad[3]))
 
 			resume(w, r)
@@ -157,7 +157,7 @@ spec:
 	}
 	wake(t, away, good[1])
 	r := w.EventuallyRollout("firmware-1", "automatic pauses with the fourth", world.InState(v1alpha1.RolloutPaused))
-	if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled); m == nil || !strings.Contains(m.Message, "2 of 8 failed, more than errorThreshold 20 percent") {
+	if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled); m == nil || !strings.Contains(m.Message, "2 of 8 had failed, more than errorThreshold 20 percent") {
 		t.Errorf("Stalled is %+v", m)
 	}
 	wake(t, away, good[2:]...)

@@ -45,7 +45,7 @@ spec:
 	w.Kubectl(append([]string{"delete", "tgt", "--wait=true", "--timeout=30s"}, canary...)...)
 	r = w.EventuallyRollout("firmware-1", "pauses", func(r *v1alpha1.Rollout) bool { return r.Status.PauseReason == v1alpha1.PauseByWeakGroup })
 	if c := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled); c == nil || c.Reason != v1alpha1.ReasonGroupWithoutResults ||
-		!strings.Contains(c.Message, "group canary: no result is left of 2 targets that were planned: 2 removed; this holds group small; to go on, set spec.resumedAt") {
+		!strings.Contains(c.Message, "group canary: no result is left of 2 targets that were planned: 2 removed (as of the pause); this holds group small; to go on, set spec.resumedAt") {
 		t.Errorf("Stalled is %+v", c)
 	}
 	w.EventuallyPolled(devices, 3, time.Now(), rest...)
@@ -89,7 +89,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThre
 		t.Fatal(err)
 	}
 	r := w.EventuallyRollout("firmware-1", "pauses", world.InState(v1alpha1.RolloutPaused))
-	if want := "group group-1: 3 of 4 failed (2 of them removed since), more than errorThreshold 50 percent"; !strings.HasPrefix(r.Status.PauseMessage, want) {
+	if want := "group group-1 went into Error when 3 of 4 had failed (2 of them removed since), more than errorThreshold 50 percent"; !strings.HasPrefix(r.Status.PauseMessage, want) {
 		t.Errorf("got  %s\nwant %s", r.Status.PauseMessage, want)
 	}
 	if !world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonErrorThresholdExceeded) {
