@@ -71,6 +71,8 @@ var (
 		message: "this device asks too often; keep to config.polling.sleep"}
 	tooMany = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
 		message: "this device has 8 requests under way; wait for their answers"}
+	secondLarge = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
+		message: "another report of this device with more than 64 KiB is being read; wait for its answer"}
 	tooBusy = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
 		message: "the device API is busy; try again later"}
 	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,

@@ -433,3 +433,35 @@ func TestRequestsOfOneDeviceAtTheSameTime(t *testing.T) {
 		t.Errorf("afterwards the device gets %d", got[0])
 	}
 }
+
+// A device that sends large results slowly has one of them read at a time, and large results of
+// other devices are read.
+func TestSlowLargeResultsOfOneDevice(t *testing.T) {
+	s := deviceAPI(t, fleetOf(1))
+	large := func(path string, end io.Reader) *http.Request {
+		r := ask("POST "+path+"/deploymentBase/31/feedback", `{"status":`+success+`}`)
+		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"status":`+success+strings.Repeat(" ", 100<<10)), end))
+		r.ContentLength = -1
+		return r
+	}
+	rest, end := io.Pipe()
+	var slow sync.WaitGroup
+	slow.Go(func() {
+		if got := codes(s, large(root, rest)); got[0] != 200 {
+			t.Errorf("the slow result is answered %d", got[0])
+		}
+	})
+	if _, err := io.WriteString(end, " "); err != nil { // all before has been read
+		t.Fatal(err)
+	}
+	got := codes(s, large(root, strings.NewReader("}")), report("deploymentBase", success), large("/acme/controller/v1/honest-0", strings.NewReader("}")))
+	if diff := cmp.Diff([]int{429, 200, 200}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	_, _ = io.WriteString(end, "}")
+	end.Close()
+	slow.Wait()
+	if got := codes(s, large(root, strings.NewReader("}"))); got[0] != 200 {
+		t.Errorf("afterwards a large result is answered %d", got[0])
+	}
+}

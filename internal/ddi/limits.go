@@ -59,9 +59,11 @@ type limits struct {
 	// large has room for maxLarge bodies.
 	large chan struct{}
 
-	// underWay counts the requests of each device that has some.
-	entering sync.Mutex
-	underWay map[Device]int
+	// underWay counts the requests of each device that has some, and readsLarge has the devices of
+	// which a large body is read.
+	entering   sync.Mutex
+	underWay   map[Device]int
+	readsLarge map[Device]bool
 }
 
 // maxUnderWay is how many requests of one device are worked on at the same time, so that one that
@@ -119,6 +121,7 @@ func newLimits(options Options) *limits {
 		notes:      rate.NewLimiter(100, 1000),
 		large:      make(chan struct{}, maxLarge),
 		underWay:   map[Device]int{},
+		readsLarge: map[Device]bool{},
 	}
 }
 

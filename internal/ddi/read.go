@@ -71,7 +71,7 @@ func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T
 
 // readLarge reads on where more than maxBody has been read. What cannot be understood is too large.
 func readLarge[T any](v *visit, body []byte, decode func([]byte) (T, error)) (document T, isWhole bool, err error) {
-	release, err := v.limits.takeLarge(v.Context().Done())
+	release, err := v.limits.takeLarge(v.device, v.Context().Done())
 	if err != nil {
 		return document, false, err
 	}
@@ -120,16 +120,31 @@ func (v *visit) readBody(most int) ([]byte, error) {
 	return body, nil
 }
 
-// takeLarge waits for room for a large body: together they may not fill the memory.
-func (l *limits) takeLarge(gone <-chan struct{}) (release func(), err error) {
+// takeLarge waits for room for a large body: together they may not fill the memory. A device has
+// one at a time, so that no single one takes the room of all by sending slowly.
+func (l *limits) takeLarge(device Device, gone <-chan struct{}) (release func(), err error) {
+	l.entering.Lock()
+	isSecond := l.readsLarge[device]
+	l.readsLarge[device] = true
+	l.entering.Unlock()
+	if isSecond {
+		return nil, secondLarge
+	}
+	leave := func() {
+		l.entering.Lock()
+		defer l.entering.Unlock()
+		delete(l.readsLarge, device)
+	}
 	select {
 	case l.large <- struct{}{}:
-		return func() { <-l.large }, nil
+		return func() { <-l.large; leave() }, nil
 	case <-gone:
-		return nil, hungUp
+		err = hungUp
 	case <-time.After(largeWait):
-		return nil, tooBusy
+		err = tooBusy
 	}
+	leave()
+	return nil, err
 }
 
 // noteTooLarge says in the log, a few times and then once a minute, that a report was refused for

@@ -38,7 +38,7 @@ const (
 	maxPast   = 8 << 20
 	// maxLarge is how many bodies above maxBody are read at the same time, and
 	// largeWait how long another one waits for that.
-	maxLarge  = 16
+	maxLarge  = 32
 	largeWait = 5 * time.Second
 
 	maxHeader         = 16 << 10
