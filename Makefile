@@ -1,4 +1,4 @@
-# Goshawk's workshop. `make help` lists the words; CI uses these words and nothing else.
+# `make help` lists the targets; CI runs these targets and nothing else.
 
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
@@ -14,13 +14,14 @@ export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
 ASSETS := $(abspath $(or $(KUBEBUILDER_ASSETS),bin/k8s))
 KUBECTL ?= $(or $(shell command -v kubectl),$(ASSETS)/kubectl)
 TOOL := go tool -modfile=hack/tools/go.mod
+LINTER := go tool -modfile=hack/lint/go.mod golangci-lint-kube-api-linter
 
 FUZZ ?= Partition
 FUZZTIME ?= 30s
 BENCH ?= .
 
 .PHONY: help
-help: ## List the words.
+help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 
@@ -36,7 +37,7 @@ verify: ## Fail, with the difference, if `make generate` would change anything.
 	@hack/verify-generated.sh
 
 .PHONY: lint
-lint: ## Format, vet, staticcheck, and the rules of the house.
+lint: ## Check format, code (golangci-lint), API types (kube-api-linter), imports, versions and prose.
 	@unformatted=$$(gofmt -l .); if [[ -n $$unformatted ]]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	$(TOOL) staticcheck ./...
