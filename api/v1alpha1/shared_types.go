@@ -21,6 +21,8 @@ const (
 	MaxReports = 1000
 	// MaxAttributes is the largest number of attributes of one target (hawkBit: 100).
 	MaxAttributes = 100
+	// MaxAttributeBytes is how many bytes the attributes of one target may take as JSON.
+	MaxAttributeBytes = 8 << 10
 	// MaxActionBytes is how many bytes the actions of one target may take together in its status.
 	MaxActionBytes = 32 << 10
 )

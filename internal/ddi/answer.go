@@ -113,6 +113,13 @@ func refusalOf(err error) refusal {
 	if bad, ok := errors.AsType[BadRequest](err); ok {
 		return refusal{status: http.StatusBadRequest, code: "badRequest", message: shorten(bad.Reason)}
 	}
+	if tooMany, ok := errors.AsType[TooMany](err); ok {
+		r := refusal{status: http.StatusTooManyRequests, code: "quotaExceeded", message: shorten(tooMany.Reason), retryAfter: tooMany.RetryAfter}
+		if r.retryAfter > 0 {
+			r.code = "tooManyRequests"
+		}
+		return r
+	}
 	if unavailable, ok := errors.AsType[Unavailable](err); ok {
 		return refusal{status: http.StatusServiceUnavailable, code: "unavailable",
 			message: "the device API is not ready; try again later", retryAfter: unavailable.retryAfter()}

@@ -74,7 +74,7 @@ type Backend interface {
 	DeactivateAutoConfirm(ctx context.Context, device Device) error
 
 	// Attributes takes what the device says about itself. Names and values that
-	// cannot be stored are a BadRequest, too many of them ErrTooMany.
+	// cannot be stored are a BadRequest, too many of them or too often TooMany.
 	Attributes(ctx context.Context, device Device, data wire.ConfigData) error
 
 	// ReportInstalled takes the device's word on the set it runs. created is
@@ -107,6 +107,20 @@ var (
 type BadRequest struct{ Reason string }
 
 func (e BadRequest) Error() string { return "bad request: " + e.Reason }
+
+// TooMany answers 429, with a sentence that says which quota or rate is used up. It is ErrTooMany.
+type TooMany struct {
+	// Reason is a sentence for the person who debugs the device: what is too much, and what to do.
+	// It is sent.
+	Reason string
+	// RetryAfter is rounded up to whole seconds; zero: waiting does not help.
+	RetryAfter time.Duration
+}
+
+func (e TooMany) Error() string { return "too many requests: " + e.Reason }
+
+// Is reports whether target is ErrTooMany.
+func (e TooMany) Is(target error) bool { return target == ErrTooMany }
 
 // Unavailable answers 503 and asks the device to come back: the backend has
 // not synced yet, or what it stores to does not answer.

@@ -114,7 +114,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 type process struct {
 	config *rest.Config
 	o      Options
-	slots  targetstatus.Slots
+	slots  *targetstatus.Slots
 	// unreadable are the objects that cannot be decoded.
 	unreadable *decode.Report
 	// devices are the parts that serve devices, and run the controllers, too, if no election
@@ -128,6 +128,9 @@ func newProcess(config *rest.Config, o Options) (*process, error) {
 	}
 	if o.Controllers && o.Namespace == "" {
 		return nil, errors.New("the controllers need a namespace for their lease and the record of invalidated sets: give --namespace")
+	}
+	if o.Backend.Reports == nil {
+		o.Backend.Reports = kube.NewReportBuffer()
 	}
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // WritesInFlight and API priority and fairness bound what is asked; a client-side rate would only delay a stop

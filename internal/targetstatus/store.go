@@ -40,7 +40,7 @@ type Store struct {
 	// Now is the server's clock.
 	Now func() time.Time
 
-	slots  Slots
+	slots  *Slots
 	recent *recent
 }
 
@@ -50,14 +50,8 @@ func NewStore(index *fleet.Index, c client.Client, live client.Reader, now func(
 	return &Store{Index: index, Client: c, Live: live, Now: now, slots: NewSlots(inFlight), recent: newRecent(index.Target)}
 }
 
-// Slots bound the writes in flight of all Stores that share them.
-type Slots chan struct{}
-
-// NewSlots makes room for n writes at a time.
-func NewSlots(n int) Slots { return make(Slots, n) }
-
 // Share makes the store take its turns with others.
-func (s *Store) Share(slots Slots) { s.slots = slots }
+func (s *Store) Share(slots *Slots) { s.slots = slots }
 
 // Get is the newest this process knows of a target: the cache, or its own last write if the cache
 // does not show it yet. Nil: there is none. Do not change it.
@@ -77,12 +71,21 @@ type Change func(w offer.World, status *v1alpha1.TargetStatus) error
 // It waits for one of the process's slots before it looks, not before it writes: what was asked
 // before a stop and waited its turn is judged after the stop.
 func (s *Store) Update(ctx context.Context, key types.NamespacedName, change Change) (*v1alpha1.Target, error) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	return s.update(ctx, key, change, false, nil)
+}
+
+// UpdateLater is Update for a write that can wait: it gives way to the writes of Update, until
+// hurry is closed.
+func (s *Store) UpdateLater(ctx context.Context, key types.NamespacedName, change Change, hurry <-chan struct{}) (*v1alpha1.Target, error) {
+	return s.update(ctx, key, change, true, hurry)
+}
+
+func (s *Store) update(ctx context.Context, key types.NamespacedName, change Change, later bool, hurry <-chan struct{}) (*v1alpha1.Target, error) {
+	release, err := s.slots.take(ctx, later, hurry)
+	if err != nil {
+		return nil, err
 	}
+	defer release()
 	target := s.Get(key)
 	for try := 0; ; try++ {
 		if target == nil {

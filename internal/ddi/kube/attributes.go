@@ -5,6 +5,7 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,7 +43,7 @@ func (b *Backend) Attributes(ctx context.Context, d ddi.Device, data wire.Config
 	}
 	key := client.ObjectKeyFromObject(t)
 	if !maps.Equal(next, t.Status.Attributes) || b.reportsNews(t, next) {
-		_, err = b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+		_, err = b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 			if status.Attributes, err = merged(status.Attributes, data); err != nil {
 				return err
 			}
@@ -82,10 +83,17 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 		next[key] = v1alpha1.AttributeValue(*value)
 	}
 	if len(next) > v1alpha1.MaxAttributes {
-		return nil, fmt.Errorf("more than %d attributes: %w", v1alpha1.MaxAttributes, ddi.ErrTooMany)
+		return nil, ddi.TooMany{Reason: fmt.Sprintf("the device would have %d attributes, of at most %d; remove some, or send them with mode replace", len(next), v1alpha1.MaxAttributes)}
 	}
 	if len(next) == 0 {
 		return nil, nil
+	}
+	encoded, err := json.Marshal(next)
+	if err != nil {
+		return nil, fmt.Errorf("encode attributes: %w", err) // texts always can be
+	}
+	if len(encoded) > v1alpha1.MaxAttributeBytes {
+		return nil, ddi.TooMany{Reason: fmt.Sprintf("the attributes of the device would take %d bytes as JSON, of at most %d in all; send fewer or shorter ones, or remove some", len(encoded), v1alpha1.MaxAttributeBytes)}
 	}
 	return next, nil
 }
@@ -169,7 +177,7 @@ func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, versi
 	case !b.isNewsOf(&t.Status, set):
 		return false, nil
 	}
-	_, err = b.update(ctx, client.ObjectKeyFromObject(t), func(w offer.World, status *v1alpha1.TargetStatus) error {
+	_, err = b.update(ctx, client.ObjectKeyFromObject(t), ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
 		seen(status, w.Now)
 		return nil
@@ -197,6 +205,17 @@ func (r *attributeRounds) wanted(t *v1alpha1.Target) bool {
 		return len(t.Status.Attributes) == 0 || lastSuccess(t) > 0
 	}
 	return lastSuccess(t) > after
+}
+
+// forget forgets a target that is deleted.
+func (r *attributeRounds) forget(old, now client.Object) {
+	before, wasTarget := old.(*v1alpha1.Target)
+	if after, isTarget := now.(*v1alpha1.Target); !wasTarget || before == nil || isTarget && after != nil && after.UID == before.UID {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.last, before.UID)
 }
 
 func (r *attributeRounds) received(t *v1alpha1.Target) {

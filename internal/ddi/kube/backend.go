@@ -53,6 +53,9 @@ type Options struct {
 	// InstalledName and InstalledVersion are the device attributes by which a device tells what it
 	// runs; empty: none.
 	InstalledName, InstalledVersion string
+	// Reports bounds the memory of gathered reports, over all backends that have the same one. Nil:
+	// the backend has its own.
+	Reports *ReportBuffer
 }
 
 // Backend answers the device API from the caches and writes through targets.Store.
@@ -70,16 +73,19 @@ type Backend struct {
 	progress    *progress
 	targetLocks *targetLocks
 	attribute   *attributeRounds
+	budgets     *writeBudgets
 }
 
 var _ ddi.Backend = (*Backend)(nil)
 
 // New makes a Backend, which serves no device before FollowSecrets. live reads past every cache.
 func New(store *targetstatus.Store, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
-	return &Backend{
+	b := &Backend{
 		targets: store, index: store.Index, tokens: newTokenDigests(), live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
-		progress: newProgress(store.Now), targetLocks: newTargetLocks(), attribute: newAttributeRounds(),
+		progress: newProgress(store.Now, options.Reports), targetLocks: newTargetLocks(), attribute: newAttributeRounds(), budgets: newWriteBudgets(),
 	}
+	b.index.Watch(b.attribute.forget)
+	return b
 }
 
 // FollowSecrets makes the backend follow a cache of the Secrets of TokenSecretType. It comes after
@@ -112,7 +118,7 @@ func (b *Backend) stateOf(ctx context.Context, d ddi.Device) (deviceState, error
 	}
 	s := deviceState{key: client.ObjectKeyFromObject(t), world: b.index.World(t, b.now())}
 	if _, pending := offer.ApplyPending(s.world); pending || b.learnsLate(t) {
-		if t, err = b.update(ctx, s.key, b.learnLate); err != nil {
+		if t, err = b.update(ctx, s.key, decisive, b.learnLate); err != nil {
 			return deviceState{}, err
 		}
 		s.world = b.index.World(t, b.now())
@@ -194,15 +200,19 @@ func isNews(t *v1alpha1.Target, now time.Time) bool {
 		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= seenEvery+spread(t.ControllerID(), seenEvery/10)
 }
 
-// noteSeen writes that the device was heard of.
+// noteSeen writes that the device was heard of. A device that has used up its budget of writes has
+// been heard of by them.
 func (b *Backend) noteSeen(ctx context.Context, key types.NamespacedName, remoteAddr string) error {
-	_, err := b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	_, err := b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		seen(status, w.Now)
 		if remoteAddr != "" {
 			status.Address = remoteAddr
 		}
 		return nil
 	})
+	if errors.Is(err, ddi.ErrTooMany) {
+		return nil
+	}
 	return err
 }
 
@@ -259,26 +269,41 @@ func installedID(t *v1alpha1.Target) int32 {
 	return t.Status.Installed.ActionID
 }
 
-// update writes to a target what was gathered about it, and then what change adds.
-func (b *Backend) update(ctx context.Context, key types.NamespacedName, change targetstatus.Change) (*v1alpha1.Target, error) {
+// update writes to a target what was gathered about it, and then what change adds. The error is
+// TooMany if the write is counted and the device has used up its budget.
+func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight weight, change targetstatus.Change) (*v1alpha1.Target, error) {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	release, err := b.targetLocks.take(ctx, key)
+	targetLock, err := b.targetLocks.take(ctx, key, weight.isFirst())
 	if err != nil {
 		return nil, deviceError(err)
 	}
-	defer release()
+	defer targetLock.release()
+	if wait := b.budgets.wait(key, b.now()); weight.isCounted() && wait > 0 {
+		return nil, ddi.TooMany{Reason: "this device has changed too much too often; what it sent was not stored. Send it again after the time in Retry-After, and only when it changes", RetryAfter: wait}
+	}
 	gathered := b.progress.of(key)
 	outcomes := make([]action.Outcome, len(gathered))
-	t, err := b.targets.Update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	var before string
+	apply := func(w offer.World, status *v1alpha1.TargetStatus) error {
+		before = w.Target.ResourceVersion
 		applyGathered(w, status, gathered, outcomes)
 		if change == nil {
 			return nil
 		}
 		return change(w, status)
-	})
+	}
+	var t *v1alpha1.Target
+	if weight.isFirst() {
+		t, err = b.targets.Update(ctx, key, apply)
+	} else {
+		t, err = b.targets.UpdateLater(ctx, key, apply, targetLock.hurry)
+	}
 	if err != nil {
 		return nil, deviceError(err)
+	}
+	if weight.isCounted() && t.ResourceVersion != before {
+		b.budgets.count(key, b.now())
 	}
 	b.progress.done(key, len(gathered))
 	for i, r := range gathered {

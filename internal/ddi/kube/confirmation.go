@@ -91,11 +91,11 @@ func (b *Backend) ConfirmationFeedback(ctx context.Context, d ddi.Device, id int
 	}
 	switch r := b.word(id, f); {
 	case a == nil:
-		return b.applyNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, ordinary, r)
 	case a.State != v1alpha1.ActionWaitingForConfirmation:
 		return notAwaited(a)
 	case r.Event == action.Deny:
-		return b.applyNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, ordinary, r)
 	default:
 		return b.agree(ctx, s, r)
 	}
@@ -122,7 +122,7 @@ func (b *Backend) word(id int32, f wire.ConfirmationFeedback) action.Report {
 // cache as at a creation: what has been stopped meanwhile is closed, and what has been paused waits
 // for consent again. The device is told neither way that it may start.
 func (b *Backend) agree(ctx context.Context, s deviceState, r action.Report) error {
-	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	t, err := b.update(ctx, s.key, decisive, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
 		if o := offer.For(w); o.Kind != offer.Confirm || o.ActionID != r.ID {
 			return refused(status, r.ID)
@@ -169,7 +169,7 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d ddi.Device, request
 	}
 	var confirmed bool
 	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Name}
-	t, err = b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	t, err = b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if isActive(status.AutoConfirm) {
 			return ddi.ErrConflict
 		}
@@ -198,7 +198,7 @@ func (b *Backend) DeactivateAutoConfirm(ctx context.Context, d ddi.Device) error
 	if err != nil || t.Status.AutoConfirm == nil {
 		return err
 	}
-	_, err = b.update(ctx, types.NamespacedName{Namespace: t.Namespace, Name: t.Name}, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	_, err = b.update(ctx, types.NamespacedName{Namespace: t.Namespace, Name: t.Name}, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		status.AutoConfirm = nil
 		seen(status, w.Now)
 		return nil

@@ -54,7 +54,7 @@ func isDownloadOnly(s deviceState, a *v1alpha1.Action) bool {
 // tellToSkip answers the deployment of an action that was adopted by an update of another kind, and
 // stores first what the device is told: its success is judged by that.
 func (b *Backend) tellToSkip(ctx context.Context, s deviceState, a *v1alpha1.Action) (ddi.Deployment, error) {
-	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	t, err := b.update(ctx, s.key, starting, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if now := action.ByID(status, a.ID); now == nil || now.State.IsClosed() {
 			return ddi.ErrNotFound
 		}
@@ -86,7 +86,7 @@ func (b *Backend) start(ctx context.Context, s deviceState, id int32) (ddi.Deplo
 // answers how the device stands then.
 func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind offer.Kind) (deviceState, *v1alpha1.Action, error) {
 	created := false
-	t, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	t, err := b.update(ctx, s.key, starting, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		o := offer.For(w)
 		created = false
 		switch {
@@ -133,7 +133,7 @@ func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1al
 	if !stopped {
 		return nil
 	}
-	if _, err := b.update(ctx, s.key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	if _, err := b.update(ctx, s.key, decisive, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		action.Withdraw(status, a.ID, cause, w.Now)
 		return nil
 	}); err != nil {

@@ -29,27 +29,34 @@ func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.F
 	a := action.ByID(&s.target().Status, id)
 	switch {
 	case a == nil:
-		return b.applyNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, ordinary, r)
 	case a.State == v1alpha1.ActionWaitingForConfirmation:
 		return ddi.ErrNotFound
 	case !action.MayClose(a, r.Event):
 		return b.gather(ctx, s, a, r)
+	case a.State.IsClosed():
+		return b.applyNow(ctx, s.key, ordinary, r)
 	default:
-		return b.applyNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, decisive, r)
 	}
 }
 
-// gather keeps an intermediate report until the next write. Beyond the quota it is refused.
+// gather keeps an intermediate report until the next write. Beyond the quota it is refused. Where
+// there is no room for it, it is written at once with those before it, as far as the device's
+// budget of writes goes.
 func (b *Backend) gather(ctx context.Context, s deviceState, a *v1alpha1.Action, r action.Report) error {
-	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports || b.options.Replicated && action.IsEvidence(a, r.Event) {
-		return b.applyNow(ctx, s.key, r)
+	if b.options.Replicated && action.IsEvidence(a, r.Event) {
+		return b.applyNow(ctx, s.key, decisive, r)
+	}
+	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports {
+		return b.applyNow(ctx, s.key, ordinary, r)
 	}
 	full, kept := b.progress.add(s.key, action.Condense(r))
 	if !kept {
-		return b.applyNow(ctx, s.key, r)
+		return b.applyNow(ctx, s.key, ordinary, r)
 	}
 	if full {
-		if _, err := b.update(ctx, s.key, nil); err != nil {
+		if _, err := b.update(ctx, s.key, ordinary, nil); err != nil && !errors.Is(err, ddi.ErrTooMany) {
 			return err
 		}
 	}
@@ -60,10 +67,10 @@ func (b *Backend) gather(ctx context.Context, s deviceState, a *v1alpha1.Action,
 }
 
 // applyNow stores a report and answers what became of it.
-func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, r action.Report) error {
+func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, weight weight, r action.Report) error {
 	var outcome action.Outcome
 	var awaited bool
-	t, err := b.update(ctx, key, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	t, err := b.update(ctx, key, weight, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
 		awaited = action.AwaitsInstallation(status, r.ID)
 		b.assumeWork(status, r)
@@ -116,7 +123,11 @@ func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f 
 		return ddi.ErrNotAllowed
 	}
 	r := b.report(id, action.FromDDICancel(string(f.Status.Execution), string(f.Status.Result.Finished)), f)
-	if err := b.applyNow(ctx, s.key, r); r.Event != action.Warn || !errors.Is(err, ddi.ErrGone) {
+	weight := ordinary
+	if a := action.ByID(&s.target().Status, id); r.Event == action.CancelRejected || action.MayClose(a, r.Event) {
+		weight = decisive
+	}
+	if err := b.applyNow(ctx, s.key, weight, r); r.Event != action.Warn || !errors.Is(err, ddi.ErrGone) {
 		return err
 	}
 	return nil // a word about the cancel of an action that was closed by force: the cancel stays on offer
@@ -185,11 +196,15 @@ func (b *Backend) tellFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 		"source", string(a.Source.Kind)+"/"+a.Source.Name, "statusCode", a.StatusCode, "message", a.FailureMessage)
 }
 
-// Flush writes what was gathered too long ago, until ctx ends; then everything that is left, within
-// a few seconds.
+// Flush writes what was gathered too long ago, as far as the devices' budgets of writes go, until
+// ctx ends; then everything that is left, within a few seconds.
 func (b *Backend) Flush(ctx context.Context) error {
-	return b.progress.run(ctx, b.options.ProgressInterval, func(ctx context.Context, key types.NamespacedName) error {
-		_, err := b.update(ctx, key, nil)
+	return b.progress.run(ctx, b.options.ProgressInterval, func(ctx context.Context, key types.NamespacedName, isLast bool) error {
+		weight := ordinary
+		if isLast {
+			weight = decisive
+		}
+		_, err := b.update(ctx, key, weight, nil)
 		return err
 	})
 }

@@ -166,25 +166,39 @@ func TestSharedReadThatFails(t *testing.T) {
 
 func TestTurns(t *testing.T) {
 	targetLocks := newTargetLocks()
-	release, err := targetLocks.take(t.Context(), anyKey)
+	first, err := targetLocks.take(t.Context(), anyKey, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := targetLocks.take(impatient, anyKey); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := targetLocks.take(impatient, anyKey, false); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second turn at the same time: %v", err)
 	}
-	other, err := targetLocks.take(t.Context(), types.NamespacedName{Name: "other"})
+	if first.hurried {
+		t.Error("a writer that can wait hurries the one before it")
+	}
+	if _, err := targetLocks.take(impatient, anyKey, true); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a turn of a writer that goes first, at the same time: %v", err)
+	}
+	select {
+	case <-first.hurry:
+	default:
+		t.Error("a writer that goes first does not hurry the one before it")
+	}
+	other, err := targetLocks.take(t.Context(), types.NamespacedName{Name: "other"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other()
-	release()
-	if release, err = targetLocks.take(t.Context(), anyKey); err != nil {
+	if other.hurried {
+		t.Error("a writer without another one is hurried")
+	}
+	other.release()
+	first.release()
+	if first, err = targetLocks.take(t.Context(), anyKey, false); err != nil {
 		t.Fatal(err)
 	}
-	release()
+	first.release()
 	if n := len(targetLocks.devices); n != 0 {
 		t.Errorf("%d devices are remembered", n)
 	}

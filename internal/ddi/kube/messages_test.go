@@ -5,9 +5,13 @@ package kube
 
 import (
 	"context"
+	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
@@ -86,37 +90,100 @@ func TestTheCauseSurvivesWritesInBetween(t *testing.T) {
 	}
 }
 
-// A device that talks much fills neither the memory nor the status.
+// A device that talks much fills neither the memory nor the status, and causes few writes.
 func TestTextsThatAreGatheredAreBounded(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
 	w.wrote()
-	long := slices.Repeat([]string{strings.Repeat("\U0001F980 ", 1000)}, 50)
-	most := 0
-	for i := range 60 {
-		if err := d.Feedback(context.Background(), dev0, firstID, says(wire.ExecutionProceeding, wire.FinishedNone, append([]string{"error: " + strings.Repeat("x", i)}, long...)...)); err != nil {
+	taken, most := 0, 0
+	for i := range 120 {
+		switch err := d.Feedback(context.Background(), dev0, firstID, longReport(i)); {
+		case err == nil:
+			taken++
+		case !errors.Is(err, ddi.ErrTooMany):
 			t.Fatal(err)
 		}
-		size := 0
 		for _, g := range d.progress.devices {
-			for _, r := range g.reports {
-				size += r.Size()
-			}
-			if size != g.bytes {
-				t.Fatalf("%d bytes are counted of %d", g.bytes, size)
-			}
+			most = max(most, g.bytes)
 		}
-		most = max(most, size)
 	}
-	if most > maxGatheredBytes {
-		t.Errorf("%d bytes were gathered, want at most %d", most, maxGatheredBytes)
+	const oneReport = 24 << 10
+	if most > maxGatheredBytes+oneReport {
+		t.Errorf("%d bytes were gathered, want at most %d and one report", most, maxGatheredBytes)
 	}
-	if n := w.wrote(); n < 2 || n > 30 {
-		t.Errorf("%d writes for 60 reports", n)
+	if n := w.wrote(); n < 2 || n > writeBurst {
+		t.Errorf("%d writes for 120 reports at once", n)
 	}
 	d.flushAll()
-	if a := w.wantState(firstID, v1alpha1.ActionRunning); len(a.Messages) > 5 || a.Reports != 60 {
-		t.Errorf("%d reports, %d messages", a.Reports, len(a.Messages))
+	if a := w.wantState(firstID, v1alpha1.ActionRunning); len(a.Messages) > 5 || int(a.Reports) != taken {
+		t.Errorf("%d reports of %d that were taken, %d messages", a.Reports, taken, len(a.Messages))
 	}
+	if used := d.progress.buffer.used.Load(); used != 0 {
+		t.Errorf("%d bytes are counted where nothing is gathered", used)
+	}
+}
+
+// longReport is an intermediate report of which as much is kept as of any: 12 KiB.
+func longReport(i int) wire.Feedback {
+	long := slices.Repeat([]string{strings.Repeat("\U0001F980", 510)}, 6)
+	return says(wire.ExecutionProceeding, wire.FinishedNone, append([]string{"error: " + strings.Repeat("x", i)}, long...)...)
+}
+
+// TestAThousandHostileDevicesFillNoMemory: devices that send the longest reports take no more
+// memory than the buffer of the process, together. Other devices are not refused for it: their
+// reports are written at once.
+func TestAThousandHostileDevicesFillNoMemory(t *testing.T) {
+	const hostile, limit = 1000, 4 << 20
+	w := newWorld(t, hostile+1)
+	buffer := &ReportBuffer{limit: limit}
+	d := w.deviceAPI(Options{Reports: buffer})
+	device := func(i int) ddi.Device { return ddi.Device{Tenant: fleetNamespace, ControllerID: deviceName(i)} }
+	for i := range hostile + 1 {
+		if _, err := d.Deployment(t.Context(), device(i), firstID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.set(func(w *world) {
+		w.beforeWrite = func(o client.Object) error { // the API server is too slow to take what hostile devices report
+			if o.GetName() == deviceName(hostile) {
+				return nil
+			}
+			return errPowerCut
+		}
+	})
+	before := heap()
+	refused := 0
+	for i := range hostile {
+		if d.Feedback(t.Context(), device(i), firstID, longReport(i%100)) != nil {
+			refused++
+		}
+	}
+	if used := buffer.used.Load(); used > limit || used < limit/2 {
+		t.Errorf("%d bytes are used of %d", used, limit)
+	}
+	if grown := heap() - before; grown > 2*limit {
+		t.Errorf("the heap has grown by %d KiB for a buffer of %d KiB", grown>>10, limit>>10)
+	}
+	if refused == 0 {
+		t.Error("no report was refused, so the buffer was never full")
+	}
+	w.wrote()
+	buffer.take(limit - int(buffer.used.Load())) // what is left is no room for one more of the long reports
+	for range 3 {
+		if err := d.Feedback(t.Context(), device(hostile), firstID, says(wire.ExecutionProceeding, wire.FinishedNone, "50 percent")); err != nil {
+			t.Errorf("an honest device is refused: %v", err)
+		}
+	}
+	w.wantWrites(3, "three reports without room for them")
+	if err := d.Feedback(t.Context(), device(hostile), firstID, succeeded); err != nil {
+		t.Errorf("the result of an honest device is refused: %v", err)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
 }
