@@ -5,6 +5,7 @@ package ddi
 
 import (
 	"container/list"
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -55,7 +56,7 @@ type connection struct {
 type waitingKind int
 
 const (
-	waitsForFirst waitingKind = iota // no request yet
+	waitsForFirst waitingKind = iota // no request yet, or wrong credentials
 	waitsForNext                     // all requests answered
 	atWork
 )
@@ -105,6 +106,25 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	default:
 		c.forget(c.open[conn])
 	}
+}
+
+// connectionKey is the key of a request's connection in its context.
+type connectionKey struct{}
+
+func withConnection(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// refused makes the connection of a request with wrong credentials one that makes room like those that
+// have sent no request: net/http keeps it for a while after the answer if a body was to come.
+func (c *connections) refused(request context.Context) {
+	conn, ok := request.Value(connectionKey{}).(net.Conn)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.move(c.open[conn], waitsForFirst)
 }
 
 // admit takes a new connection, or closes it.

@@ -159,6 +159,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = v.last(w, answer)
 	}
 	answer.write(w)
+	if v.isRefused {
+		s.connections.refused(r.Context())
+	}
 	s.metrics.observe(resource.name, answer.status, time.Since(started))
 }
 
@@ -180,6 +183,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		ConnState:         s.connections.changed,
+		ConnContext:       withConnection,
 		MaxHeaderBytes:    maxHeader,
 		// net/http would answer OPTIONS * by itself.
 		DisableGeneralOptionsHandler: true,
