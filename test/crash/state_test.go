@@ -76,7 +76,7 @@ func normalised(o *unstructured.Unstructured, namespace string) string {
 		unstructured.RemoveNestedField(o.Object, "status", "counts") // those of its last change of state; the rollout's are the live ones
 	}
 	if o.GetKind() == "ConfigMap" {
-		name = "invalidation record"
+		name = "invalidation-record"
 	}
 	finalizers := o.GetFinalizers()
 	sort.Strings(finalizers)

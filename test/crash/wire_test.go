@@ -293,19 +293,19 @@ func describe(r *http.Request) (what string, body []byte, err error) {
 }
 
 // stable is what of a name is the same in every run: names of groups end in a hash over a uid,
-// those of invalidation record in one over a namespace.
+// those of the invalidation record in one over a namespace.
 func stable(kind, name string) string {
 	if kind == "deploymentgroups" {
 		return name[:strings.LastIndex(name, "-")]
 	}
 	if kind == "configmaps" {
-		return "invalidation record"
+		return "invalidation-record"
 	}
 	return name
 }
 
-// isOwn reports whether a write is to what belongs to Goshawk: status, groups and invalidation
-// record; and it may delete a rollout.
+// isOwn reports whether a write is to what belongs to Goshawk: status, groups and the
+// invalidation record; and it may delete a rollout.
 var isOwn = regexp.MustCompile(`/status$|^[A-Z]+ (deploymentgroups|configmaps)/|^DELETE rollouts/`)
 
 // police notes a write to what belongs to Git (S6). Of that, Goshawk writes its own finalizer and

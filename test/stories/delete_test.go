@@ -42,8 +42,8 @@ func TestRolloutGoesInEveryState(t *testing.T) {
 		"paused": {starts: true, is: world.InState(v1alpha1.RolloutPaused), then: func(w *world.World) {
 			w.CommitRollout("paused", "spec: {state: Paused}")
 		}},
-		"paused automatically": {spec: "errorThreshold: 0", starts: true, is: isStalled(v1alpha1.ReasonErrorThresholdExceeded), then: func(w *world.World) {
-			w.Devices(devicesim.Failing, "paused automatically-002")
+		"paused-automatically": {spec: "errorThreshold: 0", starts: true, is: isStalled(v1alpha1.ReasonErrorThresholdExceeded), then: func(w *world.World) {
+			w.Devices(devicesim.Failing, "paused-automatically-002")
 		}},
 		"lost": {starts: true, is: isStalled(v1alpha1.ReasonGroupLost), then: func(w *world.World) { loseGroups(w, "lost") }},
 		"stopped": {starts: true, is: world.InState(v1alpha1.RolloutStopped), mild: soft, then: func(w *world.World) {

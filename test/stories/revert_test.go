@@ -21,10 +21,17 @@ import (
 )
 
 // apply applies one manifest or more, in one of kubectl's ways, and returns what the API server
-// says.
+// says. `kubectl replace` reads the resourceVersion and writes with it: a status that Goshawk writes
+// in between makes it fail with a conflict, and a user runs it again. So does apply.
 func apply(w *world.World, manifests, way string) error {
-	_, err := cluster.TryKubectl(w.T, manifests, append(append([]string{"-n", w.Namespace}, strings.Fields(way)...), "-f", "-")...)
-	return err
+	w.T.Helper()
+	arguments := append(append([]string{"-n", w.Namespace}, strings.Fields(way)...), "-f", "-")
+	for attempt := 1; ; attempt++ {
+		_, err := cluster.TryKubectl(w.T, manifests, arguments...)
+		if err == nil || way != "replace" || attempt == 10 || !strings.Contains(err.Error(), "Error from server (Conflict)") {
+			return err
+		}
+	}
 }
 
 // manifest of one of Goshawk's kinds.

@@ -20,6 +20,10 @@ type Write struct {
 	Status int
 }
 
+// Succeeded reports whether the API server carried the write out. One that met a conflict, or was
+// refused for another reason, changed nothing.
+func (w Write) Succeeded() bool { return w.Status >= 200 && w.Status < 300 }
+
 func (w Write) String() string {
 	return fmt.Sprintf("%s %s/%s %s answered %d: %.300s", w.Method, w.Resource, w.Name, w.Subresource, w.Status, w.Body)
 }
