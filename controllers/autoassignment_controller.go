@@ -24,8 +24,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// AutoAssignmentReconciler carries out what internal/autoassignment decides. It never walks over
-// the fleet to assign anything: the device API offers.
+// AutoAssignmentReconciler applies the decisions of internal/autoassignment. It never iterates over
+// the fleet to assign updates: the device API computes the offers.
 type AutoAssignmentReconciler struct {
 	Client client.Client
 	Index  *fleet.Index
@@ -36,13 +36,13 @@ type AutoAssignmentReconciler struct {
 	statusThrottle statusThrottle
 }
 
-// Reconcile looks at one auto-assignment.
+// Reconcile reconciles one AutoAssignment.
 func (r *AutoAssignmentReconciler) Reconcile(ctx context.Context, a *v1alpha1.AutoAssignment) (ctrl.Result, error) {
 	if !a.DeletionTimestamp.IsZero() || !r.Index.HasSynced() {
 		return ctrl.Result{RequeueAfter: untilSynced(r.Index)}, nil
 	}
 	plan := autoassignment.Next(r.snapshot(a))
-	if wait := r.wait(a, plan.Status); wait > 0 {
+	if wait := r.counterDelay(a, plan.Status); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	if err := r.writeStatus(ctx, a, plan); err != nil {
@@ -72,8 +72,8 @@ func (r *AutoAssignmentReconciler) snapshot(a *v1alpha1.AutoAssignment) autoassi
 	return s
 }
 
-// writeStatus writes the decision under the lock of the object that was read, and then tells people
-// of it.
+// writeStatus writes the status with the resource version that was read, and records the events
+// after the write has succeeded.
 func (r *AutoAssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.AutoAssignment, plan autoassignment.Plan) error {
 	if equality.Semantic.DeepEqual(a.Status, plan.Status) {
 		return nil
@@ -83,15 +83,15 @@ func (r *AutoAssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of auto-assignment %s: %w", a.Name, err)
 	}
-	r.statusThrottle.start(a.UID, r.Now().Add(countsPause))
+	r.statusThrottle.start(a.UID, r.Now().Add(countsInterval))
 	for _, e := range plan.Events {
 		r.Events.Eventf(a, nil, e.Type, e.Reason, "AutoAssign", "%s", e.Message)
 	}
 	return nil
 }
 
-// SetupWithManager watches auto-assignments, and through the index their sets and what their
-// targets do, which reaches them after a delay.
+// SetupWithManager watches AutoAssignments and, through the index, their DistributionSets and
+// Targets. Changes of Targets are delivered after a delay.
 func (r *AutoAssignmentReconciler) SetupWithManager(mgr manager.Manager) error {
 	r.counts = newAutoCounts(r.Index)
 	return ctrl.NewControllerManagedBy(mgr).Named("autoassignment").
@@ -101,7 +101,7 @@ func (r *AutoAssignmentReconciler) SetupWithManager(mgr manager.Manager) error {
 			return nil
 		})).
 		WithOptions(controller.Options{NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{readable(mgr.GetClient(), r)})
+		Complete(ignoreRaces{readable(mgr.GetClient(), r)})
 }
 
 func (r *AutoAssignmentReconciler) wake(queue workqueue.TypedRateLimitingInterface[reconcile.Request], old, now client.Object) {
@@ -119,7 +119,7 @@ func (r *AutoAssignmentReconciler) wake(queue workqueue.TypedRateLimitingInterfa
 			r.counts.forget(client.ObjectKeyFromObject(old))
 		}
 		for _, a := range r.Index.AutoAssignments(changed.GetNamespace()) {
-			queue.Add(requestFor(a)) // they may have started, or ceased, to share targets
+			queue.Add(requestFor(a)) // the two may select a common target now, or no longer
 		}
 	case *v1alpha1.DistributionSet:
 		for _, a := range r.Index.AutoAssignments(changed.GetNamespace()) {
@@ -130,16 +130,17 @@ func (r *AutoAssignmentReconciler) wake(queue workqueue.TypedRateLimitingInterfa
 	}
 }
 
-// wait is how long mere counts still have to wait; zero: write.
-func (r *AutoAssignmentReconciler) wait(a *v1alpha1.AutoAssignment, status v1alpha1.AutoAssignmentStatus) time.Duration {
-	if equality.Semantic.DeepEqual(a.Status, status) || !equality.Semantic.DeepEqual(bareAuto(a.Status), bareAuto(status)) {
+// counterDelay returns how long a write that changes only counters has to wait, or 0 to write now.
+func (r *AutoAssignmentReconciler) counterDelay(a *v1alpha1.AutoAssignment, status v1alpha1.AutoAssignmentStatus) time.Duration {
+	if equality.Semantic.DeepEqual(a.Status, status) || !equality.Semantic.DeepEqual(withoutAutoCounts(a.Status), withoutAutoCounts(status)) {
 		return 0
 	}
 	return r.statusThrottle.left(a.UID, r.Now())
 }
 
-// bareAuto is a status without counts and the sentences that carry them.
-func bareAuto(s v1alpha1.AutoAssignmentStatus) v1alpha1.AutoAssignmentStatus {
+// withoutAutoCounts returns the status without its counters and without the messages that contain
+// them.
+func withoutAutoCounts(s v1alpha1.AutoAssignmentStatus) v1alpha1.AutoAssignmentStatus {
 	s = *s.DeepCopy()
 	s.Targets = nil
 	for i := range s.Conditions {

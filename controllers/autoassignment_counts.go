@@ -14,30 +14,30 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// autoCounts count, for each auto-assignment, the targets it selects and what became of them, one
-// change of a target at a time. An auto-assignment is counted from the whole namespace only when
-// whom it means is new to this process: its selection, or the types that its set fits.
+// autoCounts counts, for each AutoAssignment, the targets that it selects and their results. Each
+// change of a target updates the counters incrementally. All targets of the namespace are counted
+// only when the selection of the AutoAssignment, or the target types of its set, are new to this
+// process.
 type autoCounts struct {
 	index *fleet.Index
 
 	mu      sync.Mutex
 	tallies map[types.NamespacedName]*autoTally
-	shared  map[sharing]int32
+	shared  map[autoPair]int32
 }
 
-// sharing is a pair of auto-assignments that select the same target, the first in the order of
-// their names.
-type sharing struct{ a, b types.NamespacedName }
+// autoPair is a pair of AutoAssignments that select a common target, sorted by name.
+type autoPair struct{ a, b types.NamespacedName }
 
-// autoTally is the count of one auto-assignment, with what it was counted by.
+// autoTally holds the counters of one AutoAssignment and the basis that they were computed from.
 type autoTally struct {
 	basis   autoBasis
 	entries map[string]autoEntry
 	sum     v1alpha1.AutoAssignmentTargets
 }
 
-// autoBasis is what decides whom an auto-assignment means, as far as the index knows. It may hear
-// of either object after the controller.
+// autoBasis identifies the selection of an AutoAssignment as the index knows it. The index may see
+// a change of the AutoAssignment or of its set later than the controller.
 type autoBasis struct {
 	uid        types.UID
 	generation int64
@@ -57,15 +57,15 @@ func (c *autoCounts) basisOf(a *v1alpha1.AutoAssignment) autoBasis {
 	return basis
 }
 
-// autoEntry is what one target adds.
+// autoEntry is what one target adds to the counters of an AutoAssignment.
 type autoEntry struct{ matched, started, succeeded, failed bool }
 
 func newAutoCounts(index *fleet.Index) *autoCounts {
-	return &autoCounts{index: index, tallies: map[types.NamespacedName]*autoTally{}, shared: map[sharing]int32{}}
+	return &autoCounts{index: index, tallies: map[types.NamespacedName]*autoTally{}, shared: map[autoPair]int32{}}
 }
 
-// of answers the counts of an auto-assignment and, by name, how many targets each other one selects
-// too.
+// of returns the counters of an AutoAssignment and, by name, the number of targets that each other
+// AutoAssignment selects as well.
 func (c *autoCounts) of(a *v1alpha1.AutoAssignment) (v1alpha1.AutoAssignmentTargets, map[string]int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,15 +89,16 @@ func (c *autoCounts) of(a *v1alpha1.AutoAssignment) (v1alpha1.AutoAssignmentTarg
 	return c.tallies[key].sum, overlaps
 }
 
-// targetChanged counts one target anew and answers the auto-assignments whose counts changed.
+// targetChanged updates the counters for one target and returns the AutoAssignments whose counters
+// changed.
 func (c *autoCounts) targetChanged(key types.NamespacedName) []types.NamespacedName {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.recount(key, c.index.Target(key))
 }
 
-// recount takes a target out of every tally of its namespace and puts it in again. t is nil when it
-// is gone.
+// recount removes a target from all counters of its namespace and adds it again, unless t is nil
+// (the target was deleted).
 func (c *autoCounts) recount(key types.NamespacedName, t *v1alpha1.Target) []types.NamespacedName {
 	var changed, before, after []types.NamespacedName
 	for name, tally := range c.tallies {
@@ -157,13 +158,14 @@ func plus(sum v1alpha1.AutoAssignmentTargets, e autoEntry, sign int32) v1alpha1.
 	return sum
 }
 
-// share counts every pair among auto-assignments that select the same target.
+// share adds sign to the counter of each pair of the given AutoAssignments, which select a common
+// target.
 func (c *autoCounts) share(names []types.NamespacedName, sign int32) {
 	for i, a := range names {
 		for _, b := range names[i+1:] {
-			pair := sharing{a, b}
+			pair := autoPair{a, b}
 			if b.Name < a.Name {
-				pair = sharing{b, a}
+				pair = autoPair{b, a}
 			}
 			if c.shared[pair] += sign; c.shared[pair] == 0 {
 				delete(c.shared, pair)
@@ -172,7 +174,7 @@ func (c *autoCounts) share(names []types.NamespacedName, sign int32) {
 	}
 }
 
-// forget drops an auto-assignment that is gone.
+// forget drops the counters of a deleted AutoAssignment.
 func (c *autoCounts) forget(key types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// An auto-assignment is counted anew when the index hears of it, of its set, or of other types that
-// the set fits, and has not to wait for a target to change.
-func TestAutoCountsFollowWhomItMeans(t *testing.T) {
+// An AutoAssignment is counted again when the index sees a change of it, of its set, or of the
+// target types that the set fits. It does not wait for a change of a target.
+func TestAutoCountsFollowTheSelection(t *testing.T) {
 	w := newJoinWorld(t)
 	w.target("gw-1", "field")
 	w.target("gw-2", "field")
@@ -29,7 +29,7 @@ func TestAutoCountsFollowWhomItMeans(t *testing.T) {
 			t.Errorf("%s: %d matched, want %d", when, got.Matched, want)
 		}
 	}
-	matches("the controller is faster than the index", 0)
+	matches("the index has not seen the auto-assignment", 0)
 	w.put(a)
 	matches("the set has not been applied", 0)
 	set := &v1alpha1.DistributionSet{ObjectMeta: w.meta("later"), Spec: v1alpha1.DistributionSetSpec{CompatibleTargetTypes: []string{"gateway"}}}

@@ -14,16 +14,16 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// setCondition puts a condition into its place in the list, which is sorted by type. Its time
-// counts only when its status changed.
+// setCondition sets a condition in the list, which is sorted by type. lastTransitionTime changes
+// only with the condition's status.
 func setCondition(list *[]metav1.Condition, c metav1.Condition) {
-	c.LastTransitionTime = metav1.Time{Time: c.LastTransitionTime.Truncate(time.Second)} // as it will be stored
+	c.LastTransitionTime = metav1.Time{Time: c.LastTransitionTime.Truncate(time.Second)} // the API server stores whole seconds
 	meta.SetStatusCondition(list, c)
 	slices.SortFunc(*list, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 }
 
-// setOrDrop puts a condition into the list, or takes its type out when there is nothing to say.
-func setOrDrop(list *[]metav1.Condition, conditionType string, c *metav1.Condition) {
+// setOrRemove sets the condition of the type, or removes it if c is nil.
+func setOrRemove(list *[]metav1.Condition, conditionType string, c *metav1.Condition) {
 	if c == nil {
 		meta.RemoveStatusCondition(list, conditionType)
 		return
@@ -31,7 +31,7 @@ func setOrDrop(list *[]metav1.Condition, conditionType string, c *metav1.Conditi
 	setCondition(list, *c)
 }
 
-// conditions writes the conditions of one object at one look.
+// conditions sets the conditions of one object during one reconcile.
 type conditions struct {
 	list       *[]metav1.Condition
 	generation int64
@@ -45,28 +45,30 @@ func (c conditions) set(conditionType string, status metav1.ConditionStatus, rea
 	})
 }
 
-// ready: the commit is under control. Nothing is taken over any more and nobody has to act.
+// ready sets Ready=True: the object is reconciled and needs no further action.
 func (c conditions) ready(reason, message string) {
 	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
 	meta.RemoveStatusCondition(c.list, v1alpha1.ConditionReconciling)
 	meta.RemoveStatusCondition(c.list, v1alpha1.ConditionStalled)
 }
 
-// stalled: nothing will move until somebody acts. kstatus calls it Failed.
+// stalled sets Stalled=True: nothing happens until a user changes something. kstatus reports
+// Failed.
 func (c conditions) stalled(reason, message string) {
 	c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
 	c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
 	meta.RemoveStatusCondition(c.list, v1alpha1.ConditionReconciling)
 }
 
-// reconciling: Goshawk is at it, and nobody has to act. kstatus calls it InProgress.
+// reconciling sets Reconciling=True: Goshawk is working and no user action is needed. kstatus
+// reports InProgress.
 func (c conditions) reconciling(ready metav1.ConditionStatus, reason, message string) {
 	c.set(v1alpha1.ConditionReady, ready, reason, message)
 	c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
 	meta.RemoveStatusCondition(c.list, v1alpha1.ConditionStalled)
 }
 
-// complete reports whether a set has all its modules.
+// complete sets Complete: whether the set has all its modules.
 func (c conditions) complete(gap *gap) {
 	if gap == nil {
 		c.set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonReady, "every module exists and is ready, and no mandatory type is missing")
@@ -75,17 +77,17 @@ func (c conditions) complete(gap *gap) {
 	c.set(v1alpha1.ConditionComplete, metav1.ConditionFalse, gap.reason, gap.message)
 }
 
-// locked reports whether the content of a set is frozen.
+// locked sets Locked: whether the content of the set is frozen.
 func (c conditions) locked(status metav1.ConditionStatus, reason, message string) {
 	c.set(v1alpha1.ConditionLocked, status, reason, message)
 }
 
-// invalidated tells that a set is out of circulation. Absent while it is not.
+// invalidated sets Invalidated=True. A valid set does not have this condition.
 func (c conditions) invalidated(reason, message string) {
 	c.set(v1alpha1.ConditionInvalidated, metav1.ConditionTrue, reason, message)
 }
 
-// valid takes back what an operator has taken back on purpose.
+// valid removes Invalidated, after an operator has cleared the invalidation record of the set.
 func (c conditions) valid() {
 	meta.RemoveStatusCondition(c.list, v1alpha1.ConditionInvalidated)
 }

@@ -26,14 +26,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// arrivalQuiet is how long nothing of a namespace must have been created before a group that no
-// rollout owns is let go: a restore brings groups and rollouts one after the other, and status
-// after its object.
-const arrivalQuiet = time.Minute
+// restoreQuietPeriod is how long no object of a namespace must have been created before a group
+// without a Rollout is released. A restore creates groups and Rollouts one after the other, and
+// their status even later.
+const restoreQuietPeriod = time.Minute
 
-// DeploymentGroupReconciler lets groups go whose Rollout is gone: it does for them what a garbage
-// collector would, so that none is needed. A group is the only record of its members, so it stays
-// while its rollout may still be on its way, as after a restore.
+// DeploymentGroupReconciler removes the finalizer of groups whose Rollout was deleted, and deletes
+// them, so that no garbage collector is needed. A group is the only record of its members. It is
+// therefore kept while its Rollout may still be created, for example during a restore.
 type DeploymentGroupReconciler struct {
 	Client  client.Client
 	Live    client.Reader
@@ -41,10 +41,10 @@ type DeploymentGroupReconciler struct {
 	Tallies *Tallies
 	Now     func() time.Time
 
-	bereaved bereaved
+	orphanedGroups orphanedGroups
 }
 
-// Reconcile looks at one group.
+// Reconcile reconciles one DeploymentGroup.
 func (r *DeploymentGroupReconciler) Reconcile(ctx context.Context, g *v1alpha1.DeploymentGroup) (ctrl.Result, error) {
 	if wait := untilSynced(r.Index); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -53,17 +53,17 @@ func (r *DeploymentGroupReconciler) Reconcile(ctx context.Context, g *v1alpha1.D
 	if err != nil || isOwned {
 		return ctrl.Result{}, err
 	}
-	if wait := r.patience(g); wait > 0 {
+	if wait := r.gracePeriod(g); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	r.Tallies.Forget(client.ObjectKeyFromObject(g))
 	return retryConflict(releaseGroup(ctx, r.Client, g))
 }
 
-// isOwned asks the API server, not the cache, before anything is let go.
+// isOwned asks the API server, not the cache, because the group is released if it returns false.
 func (r *DeploymentGroupReconciler) isOwned(ctx context.Context, g *v1alpha1.DeploymentGroup) (bool, error) {
 	key := types.NamespacedName{Namespace: g.Namespace, Name: g.Spec.Rollout}
-	if !r.bereaved.has(g) && owns(r.Index.Rollout(key), g) { // the index may not have heard yet that the rollout is gone
+	if !r.orphanedGroups.has(g) && owns(r.Index.Rollout(key), g) { // the index may not have seen the deletion of the rollout yet
 		return true, nil
 	}
 	var owner v1alpha1.Rollout
@@ -77,29 +77,30 @@ func (r *DeploymentGroupReconciler) isOwned(ctx context.Context, g *v1alpha1.Dep
 	return owns(&owner, g), nil
 }
 
-// owns reports whether a group is in the care of a rollout: it belongs to its plan, or is a
-// leftover of another one, which the rollout's controller deletes.
+// owns reports whether the group belongs to the plan of the Rollout, or to an earlier plan whose
+// groups the Rollout's controller deletes.
 func owns(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
 	return r != nil && (fleet.Exists(g, r) || g.Spec.RolloutUID == r.Identity())
 }
 
-// patience is how long a group that no rollout owns is kept for one that may come. One that has
-// lost its rollout before the eyes of this process, or is being deleted, is not kept.
-func (r *DeploymentGroupReconciler) patience(g *v1alpha1.DeploymentGroup) time.Duration {
-	if !g.DeletionTimestamp.IsZero() || r.bereaved.has(g) {
+// gracePeriod returns how long to keep a group without a Rollout in case the Rollout is restored. A
+// group is not kept if it is being deleted, or if this process saw the deletion of its Rollout.
+func (r *DeploymentGroupReconciler) gracePeriod(g *v1alpha1.DeploymentGroup) time.Duration {
+	if !g.DeletionTimestamp.IsZero() || r.orphanedGroups.has(g) {
 		return 0
 	}
-	return arrivalQuiet - r.Now().Sub(r.Index.LastArrival(g.Namespace))
+	return restoreQuietPeriod - r.Now().Sub(r.Index.LastArrival(g.Namespace))
 }
 
-// bereaved remembers, by name, the uids of groups that have lost their rollout.
-type bereaved struct {
+// orphanedGroups holds, by name, the UIDs of groups whose Rollout was deleted while this process
+// was running.
+type orphanedGroups struct {
 	mu     sync.Mutex
 	groups map[types.NamespacedName]types.UID
 }
 
-// note adds groups and drops those that are gone.
-func (b *bereaved) note(groups []*v1alpha1.DeploymentGroup, index *fleet.Index) {
+// update adds groups, and drops those that no longer exist.
+func (b *orphanedGroups) update(groups []*v1alpha1.DeploymentGroup, index *fleet.Index) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	maps.DeleteFunc(b.groups, func(key types.NamespacedName, uid types.UID) bool {
@@ -114,13 +115,13 @@ func (b *bereaved) note(groups []*v1alpha1.DeploymentGroup, index *fleet.Index) 
 	}
 }
 
-func (b *bereaved) has(g *v1alpha1.DeploymentGroup) bool {
+func (b *orphanedGroups) has(g *v1alpha1.DeploymentGroup) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.groups[client.ObjectKeyFromObject(g)] == g.UID
 }
 
-// ownership lets through a rollout that is gone, and one that owns other groups than before.
+// ownership passes deletions of Rollouts, and updates that change which groups a Rollout owns.
 var ownership = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
@@ -130,18 +131,19 @@ var ownership = predicate.Funcs{
 	GenericFunc: func(event.GenericEvent) bool { return false },
 }
 
-// SetupWithManager watches groups, and rollouts that vanish or own other groups.
+// SetupWithManager watches DeploymentGroups, and Rollouts that are deleted or own other groups than
+// before.
 func (r *DeploymentGroupReconciler) SetupWithManager(mgr manager.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("deploymentgroup").
 		For(&v1alpha1.DeploymentGroup{}).
-		Watches(&v1alpha1.Rollout{}, r.naming(), builder.WithPredicates(ownership)).
+		Watches(&v1alpha1.Rollout{}, r.groupEvents(), builder.WithPredicates(ownership)).
 		WithOptions(controller.Options{NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{readable(mgr.GetClient(), r)})
+		Complete(ignoreRaces{readable(mgr.GetClient(), r)})
 }
 
-// naming looks again at the groups that name a rollout. Those of one that is gone have lost it,
-// unless they were created for another one.
-func (r *DeploymentGroupReconciler) naming() handler.EventHandler {
+// groupEvents enqueues the groups that name a changed Rollout. If the Rollout was deleted, it
+// records that these groups have lost it, except groups of another Rollout with the same name.
+func (r *DeploymentGroupReconciler) groupEvents() handler.EventHandler {
 	return handler.Funcs{
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue rolloutQueue) {
 			enqueue(queue, r.Index.GroupsNaming(client.ObjectKeyFromObject(e.ObjectNew)))
@@ -150,7 +152,7 @@ func (r *DeploymentGroupReconciler) naming() handler.EventHandler {
 			lost := slices.DeleteFunc(r.Index.GroupsNaming(client.ObjectKeyFromObject(e.Object)), func(g *v1alpha1.DeploymentGroup) bool {
 				return !owns(e.Object.(*v1alpha1.Rollout), g)
 			})
-			r.bereaved.note(lost, r.Index)
+			r.orphanedGroups.update(lost, r.Index)
 			enqueue(queue, lost)
 		},
 	}

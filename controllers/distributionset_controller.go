@@ -27,15 +27,15 @@ import (
 )
 
 const (
-	// countsPause is the least time between two writes of mere counts of a set.
-	countsPause = time.Second
+	// countsInterval is the minimum time between two status writes that change only counters.
+	countsInterval = time.Second
 )
 
-// DistributionSetReconciler reports whether a set can be deployed, freezes it at its first use, and
-// takes it out of circulation when it is invalidated.
+// DistributionSetReconciler reports whether a set can be deployed, freezes its content at the first
+// use, and takes it out of circulation when it is invalidated.
 //
-// A set is Ready only after its invalidation entry was asked for: one that was invalidated, deleted
-// and applied again is never deployable in between.
+// A set becomes Ready only after the invalidation record was read. So a set that was invalidated,
+// deleted and applied again is never deployable in between.
 type DistributionSetReconciler struct {
 	Client  client.Client
 	Live    client.Reader
@@ -43,7 +43,7 @@ type DistributionSetReconciler struct {
 	Targets *targetstatus.Store
 	Events  events.EventRecorder
 	Now     func() time.Time
-	// Namespace of the manager, where the invalidation record are.
+	// Namespace of the manager. It contains the ConfigMaps of the invalidation record.
 	Namespace string
 
 	counts         setCounts
@@ -52,7 +52,7 @@ type DistributionSetReconciler struct {
 	records        records
 }
 
-// Reconcile looks at one set.
+// Reconcile reconciles one DistributionSet.
 func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1.DistributionSet) (ctrl.Result, error) {
 	if wait := untilSynced(r.Index); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -69,28 +69,29 @@ func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1
 		return retryConflict(err)
 	}
 	again, cancelErr := r.cancelOpenActions(ctx, set)
-	again = soonest(again, recordAgain(plan.unrecorded))
+	again = earliest(again, recordDelay(plan.unrecorded))
 	status := plan.status(r.counts.of(client.ObjectKeyFromObject(set)), r.counts.running)
-	if wait := r.wait(set, status); wait > 0 {
-		return sooner(ctrl.Result{RequeueAfter: wait}, again, cancelErr)
+	if wait := r.counterDelay(set, status); wait > 0 {
+		return withRequeue(ctrl.Result{RequeueAfter: wait}, again, cancelErr)
 	}
 	if err := r.writeStatus(ctx, set, status); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	r.announce(set, status)
-	return sooner(ctrl.Result{RequeueAfter: plan.grace()}, again, cancelErr)
+	r.recordEvents(set, status)
+	return withRequeue(ctrl.Result{RequeueAfter: plan.remainingGrace()}, again, cancelErr)
 }
 
-// soonest is the earlier of two looks to come; zero is none.
-func soonest(a, b time.Duration) time.Duration {
+// earliest returns the shorter of two requeue delays. 0 means that no requeue is needed.
+func earliest(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {
 		return max(a, b)
 	}
 	return min(a, b)
 }
 
-// sooner looks again when the walk wants to, or at once when it failed.
-func sooner(result ctrl.Result, again time.Duration, err error) (ctrl.Result, error) {
+// withRequeue requeues after the delay that canceling actions needs, if that is earlier, or at once
+// after an error.
+func withRequeue(result ctrl.Result, again time.Duration, err error) (ctrl.Result, error) {
 	if err != nil {
 		return retryConflict(err)
 	}
@@ -100,8 +101,8 @@ func sooner(result ctrl.Result, again time.Duration, err error) (ctrl.Result, er
 	return result, nil
 }
 
-// addFinalizer comes before anything else: from then on a set cannot vanish before its invalidation
-// is recorded.
+// addFinalizer runs before anything else: with the finalizer, the set cannot be removed before its
+// invalidation is recorded.
 func (r *DistributionSetReconciler) addFinalizer(ctx context.Context, set *v1alpha1.DistributionSet) (*v1alpha1.DistributionSet, error) {
 	if controllerutil.ContainsFinalizer(set, v1alpha1.DistributionSetFinalizer) {
 		return set, nil
@@ -114,19 +115,19 @@ func (r *DistributionSetReconciler) addFinalizer(ctx context.Context, set *v1alp
 	return next, nil
 }
 
-// finalize lets a set go once its invalidation is recorded, or could not be for deletionWaits. It
-// waits for no device, module or rollout.
+// finalize removes the finalizer once the invalidation of the set is recorded, or after
+// deletionTimeout if it cannot be recorded. It does not wait for devices, modules or rollouts.
 func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.DistributionSet) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(set, v1alpha1.DistributionSetFinalizer) {
 		return ctrl.Result{}, nil
 	}
 	if set.InvalidationInForce() != nil {
 		if _, err := r.record(ctx, set); err != nil {
-			if end := set.DeletionTimestamp.Add(deletionWaits); r.Now().Before(end) {
-				return r.holdDeletion(ctx, set, end, err)
+			if end := set.DeletionTimestamp.Add(deletionTimeout); r.Now().Before(end) {
+				return r.delayDeletion(ctx, set, end, err)
 			}
 			r.Events.Eventf(set, nil, corev1.EventTypeWarning, v1alpha1.ReasonInvalidationNotRecorded, "Delete",
-				"the set is deleted and its invalidation is not recorded: if it is applied again without spec.invalidation, it is valid; %s", shorten(oneLine(err.Error()), 512))
+				"the set is deleted, but its invalidation could not be recorded: if the set is applied again without spec.invalidation, it is valid; %s", shorten(oneLine(err.Error()), 512))
 		}
 	}
 	next := set.DeepCopy()
@@ -139,24 +140,24 @@ func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.
 	return ctrl.Result{}, nil
 }
 
-// holdDeletion says in the status what the deletion of an invalidated set waits for, and until
-// when.
-func (r *DistributionSetReconciler) holdDeletion(ctx context.Context, set *v1alpha1.DistributionSet, end time.Time, cause error) (ctrl.Result, error) {
+// delayDeletion sets the condition that says what the deletion of an invalidated set waits for, and
+// until when.
+func (r *DistributionSetReconciler) delayDeletion(ctx context.Context, set *v1alpha1.DistributionSet, end time.Time, cause error) (ctrl.Result, error) {
 	status := *set.Status.DeepCopy()
 	conditions{&status.Conditions, set.Generation, r.Now()}.invalidated(v1alpha1.ReasonInvalidationNotRecorded, fmt.Sprintf(
-		"the deletion waits until %s for the record of this invalidation; then the set is deleted without it; %s", end.UTC().Format(time.RFC3339), notRecorded(cause)))
+		"the deletion waits until %s for this invalidation to be recorded; after that the set is deleted without a record; %s", end.UTC().Format(time.RFC3339), notRecorded(cause)))
 	if err := r.writeStatus(ctx, set, status); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	return ctrl.Result{RequeueAfter: min(recordAgain(cause), end.Sub(r.Now()))}, nil
+	return ctrl.Result{RequeueAfter: min(recordDelay(cause), end.Sub(r.Now()))}, nil
 }
 
 func (r *DistributionSetReconciler) invalidationRecord() InvalidationRecord {
 	return InvalidationRecord{Reader: r.Live, Client: r.Client, Namespace: r.Namespace}
 }
 
-// plan loads all that is known of a set. An invalidation is recorded when it answers, or the look
-// says why not: the stop waits for no record.
+// plan loads all facts about a set. It records an invalidation before it returns; if that fails,
+// the planner keeps the error and the open actions are canceled anyway.
 func (r *DistributionSetReconciler) plan(ctx context.Context, set *v1alpha1.DistributionSet) (*setPlanner, error) {
 	l := &setPlanner{set: set, now: r.Now()}
 	hasDuplicates, err := r.loadDuplicates(ctx, l)
@@ -176,13 +177,14 @@ func (r *DistributionSetReconciler) plan(ctx context.Context, set *v1alpha1.Dist
 	if err := r.loadUsers(ctx, l); err != nil {
 		return nil, err
 	}
-	if (l.isWanted() || l.lacksContent()) && len(l.unlocked()) == 0 { // what is hashed for good is read past the cache
+	if (l.mustLock() || l.lacksContent()) && len(l.unlocked()) == 0 { // the content hash is final: read the modules from the API server, not from the cache
 		return l, r.loadModules(ctx, l, r.Live)
 	}
 	return l, nil
 }
 
-// loadDuplicates finds the older duplicate, and reports whether there are duplicates at all.
+// loadDuplicates finds the oldest duplicate of the set, and reports whether it has duplicates at
+// all.
 func (r *DistributionSetReconciler) loadDuplicates(ctx context.Context, l *setPlanner) (bool, error) {
 	var same v1alpha1.DistributionSetList
 	if err := r.Client.List(ctx, &same, client.InNamespace(l.set.Namespace), client.MatchingFields{SetByIdentity: SetIdentity(l.set)[0]}, client.UnsafeDisableDeepCopy); err != nil {
@@ -196,9 +198,9 @@ func (r *DistributionSetReconciler) loadDuplicates(ctx context.Context, l *setPl
 	return len(duplicates) > 1, nil
 }
 
-// invalidation entry records an invalidation that was committed on the set, and otherwise asks for
-// one where the answer may be news: at the first look, of duplicates, and of what is invalid by its
-// invalidation entry alone, since an operator may have cleared it.
+// invalidationEntry records an invalidation that is in the spec of the set. Otherwise it reads the
+// record where the result may be new: at the first reconcile, for a set with duplicates, and for a
+// set that is invalid only by its entry, because an operator may have cleared the entry.
 func (r *DistributionSetReconciler) invalidationEntry(ctx context.Context, set *v1alpha1.DistributionSet, hasDuplicates bool) (*InvalidationEntry, error) {
 	status := set.Status.Invalidation
 	if set.InvalidationInForce() != nil {
@@ -214,7 +216,7 @@ func (r *DistributionSetReconciler) invalidationEntry(ctx context.Context, set *
 	return nil, nil
 }
 
-// loadModules reads the modules in the order of spec.modules; a missing one is nil.
+// loadModules reads the modules in the order of spec.modules. A missing module is nil.
 func (r *DistributionSetReconciler) loadModules(ctx context.Context, l *setPlanner, from client.Reader) error {
 	l.modules = make([]*v1alpha1.SoftwareModule, len(l.set.Spec.Modules))
 	for i, ref := range l.set.Spec.Modules {
@@ -232,8 +234,8 @@ func (r *DistributionSetReconciler) loadModules(ctx context.Context, l *setPlann
 	return nil
 }
 
-// loadUsers finds what deploys the set: until it is locked to know whether it is in use, and when
-// an invalidation is first seen to count them.
+// loadUsers lists the objects that deploy the set: while the set is not locked, to find out whether
+// it is in use; and when an invalidation is first observed, to count them.
 func (r *DistributionSetReconciler) loadUsers(ctx context.Context, l *setPlanner) error {
 	isNews := l.invalidation() != nil && l.set.Status.Invalidation == nil
 	if l.set.Status.Locked && !isNews {
@@ -252,13 +254,13 @@ func (r *DistributionSetReconciler) loadUsers(ctx context.Context, l *setPlanner
 		return fmt.Errorf("list what deploys DistributionSet %s: %w", name, err)
 	}
 	l.rollouts, l.autos = int32(len(rollouts.Items)), int32(len(autos.Items))
-	l.user = userAmong(rollouts.Items, autos.Items, len(assigned.Items) > 0)
+	l.user = firstUser(rollouts.Items, autos.Items, len(assigned.Items) > 0)
 	return nil
 }
 
-// userAmong names one thing that deploys a set; empty: nothing does. A rollout that is being
-// deleted starts nothing.
-func userAmong(rollouts []v1alpha1.Rollout, autos []v1alpha1.AutoAssignment, isAssigned bool) string {
+// firstUser returns the name of one object that deploys a set, or "" if nothing does. A Rollout
+// that is being deleted does not count, because it starts nothing.
+func firstUser(rollouts []v1alpha1.Rollout, autos []v1alpha1.AutoAssignment, isAssigned bool) string {
 	var names []string
 	for i := range rollouts {
 		if rollouts[i].DeletionTimestamp.IsZero() {
@@ -277,7 +279,7 @@ func userAmong(rollouts []v1alpha1.Rollout, autos []v1alpha1.AutoAssignment, isA
 	return ""
 }
 
-// writeStatus writes once, under the lock of the set that was read, and only what changed.
+// writeStatus writes the status if it changed, with the resource version that was read.
 func (r *DistributionSetReconciler) writeStatus(ctx context.Context, set *v1alpha1.DistributionSet, status v1alpha1.DistributionSetStatus) error {
 	if equality.Semantic.DeepEqual(set.Status, status) {
 		return nil
@@ -287,12 +289,12 @@ func (r *DistributionSetReconciler) writeStatus(ctx context.Context, set *v1alph
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of DistributionSet %s: %w", set.Name, err)
 	}
-	r.statusThrottle.start(set.UID, r.Now().Add(countsPause))
+	r.statusThrottle.start(set.UID, r.Now().Add(countsInterval))
 	return nil
 }
 
-// announce tells of what was stored, one event per decision.
-func (r *DistributionSetReconciler) announce(set *v1alpha1.DistributionSet, now v1alpha1.DistributionSetStatus) {
+// recordEvents records one event for each decision that was stored.
+func (r *DistributionSetReconciler) recordEvents(set *v1alpha1.DistributionSet, now v1alpha1.DistributionSetStatus) {
 	old := set.Status
 	warn := func(reason, act, note string, words ...any) {
 		r.Events.Eventf(set, nil, corev1.EventTypeWarning, reason, act, note, words...)
@@ -312,27 +314,28 @@ func (r *DistributionSetReconciler) announce(set *v1alpha1.DistributionSet, now 
 	case was == nil && is != nil:
 		warn("Invalidated", "Invalidate", "%s", invalidationNote(now.Invalidation, is.Message))
 	case was != nil && is == nil:
-		warn("InvalidationEntryCleared", "Validate", "an operator has cleared the invalidation entry of this set: it may be deployed again")
+		warn("InvalidationEntryCleared", "Validate", "an operator cleared the invalidation record of this set: the set may be deployed again")
 	case is != nil && now.Invalidation.Actions != nil && now.Invalidation.FinishedAt != nil && (old.Invalidation == nil || old.Invalidation.FinishedAt == nil):
 		a := now.Invalidation.Actions
-		warn("InvalidationFinished", "Invalidate", "%s had been met when all of them were told: %d had been canceled, %d were canceling, %d went on or had ended with a result; status.invalidation.actions has the present numbers",
+		warn("InvalidationFinished", "Invalidate", "%s processed: %d canceled, %d waiting for their devices to confirm the cancellation, %d continuing or ended with a result; see status.invalidation.actions for the current numbers",
 			counted(a.Total, "open action"), a.Canceled, a.Canceling, a.Refused)
 	}
 	recordReady(r.Events, set, old.Conditions, now.Conditions)
 }
 
-// invalidationNote is the text of the event Invalidated. It has no number of open actions: the
-// count of this moment may be behind, and the event InvalidationFinished has it once it is certain.
+// invalidationNote returns the message of the event Invalidated. It does not contain the number of
+// open actions, because the counters may be behind at this moment. The event InvalidationFinished
+// contains the number once it is certain.
 func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
 	actions := ""
 	if i.Actions != nil {
-		actions = "; its open actions are told next, and status.invalidation.actions counts them"
+		actions = "; its open actions are processed next, see status.invalidation.actions"
 	}
-	return shorten(fmt.Sprintf("%s, with %s and %s of the set at this moment%s: %s", i.Cancellation,
+	return shorten(fmt.Sprintf("cancellation %s, affects %s and %s%s: %s", i.Cancellation,
 		counted(i.Rollouts, "rollout"), counted(i.AutoAssignments, "auto-assignment"), actions, message), maxNoteBytes)
 }
 
-// counted puts a noun behind its number.
+// counted returns the number followed by the noun, in plural if needed.
 func counted(n int32, noun string) string {
 	if n != 1 {
 		noun += "s"
@@ -340,8 +343,8 @@ func counted(n int32, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// wait is how long mere counts still have to wait; zero: write.
-func (r *DistributionSetReconciler) wait(set *v1alpha1.DistributionSet, status v1alpha1.DistributionSetStatus) time.Duration {
+// counterDelay returns how long a write that changes only counters has to wait, or 0 to write now.
+func (r *DistributionSetReconciler) counterDelay(set *v1alpha1.DistributionSet, status v1alpha1.DistributionSetStatus) time.Duration {
 	if equality.Semantic.DeepEqual(set.Status, status) || !equality.Semantic.DeepEqual(withoutCounts(set.Status), withoutCounts(status)) {
 		return 0
 	}

@@ -61,7 +61,7 @@ func TestSetCompleteness(t *testing.T) {
 		ready    string
 		kstatus  status.Status
 		// fix makes the set complete.
-		cure func(*setWorld)
+		fix func(*setWorld)
 	}{
 		"all there": {
 			set:      aSet("fw", "linux", "app"),
@@ -82,7 +82,7 @@ func TestSetCompleteness(t *testing.T) {
 			set:      aSet("fw"),
 			complete: "False Incomplete: spec.modules is empty: name at least one SoftwareModule",
 			ready:    "False Incomplete: spec.modules is empty: name at least one SoftwareModule", kstatus: status.FailedStatus,
-			cure: func(w *setWorld) {
+			fix: func(w *setWorld) {
 				w.edit("fw", func(s *v1alpha1.DistributionSet) {
 					s.Spec.Modules = []v1alpha1.ModuleReference{{Name: "linux"}}
 				})
@@ -92,25 +92,25 @@ func TestSetCompleteness(t *testing.T) {
 			set:      aSet("fw", "linux", "modem"),
 			complete: "False ReferenceNotFound: SoftwareModule modem (spec.modules[1]) does not exist: create it, or remove it from spec.modules",
 			ready:    "False ReferenceNotFound: SoftwareModule modem (spec.modules[1]) does not exist: create it, or remove it from spec.modules", kstatus: status.FailedStatus,
-			cure: func(w *setWorld) { w.create(aModule("modem", "radio")) },
+			fix: func(w *setWorld) { w.create(aModule("modem", "radio")) },
 		},
 		"a module is a newer duplicate": {
 			set:      aSet("fw", "linux-duplicate"),
 			complete: `False ModuleNotReady: SoftwareModule linux-duplicate (spec.modules[0]) is not ready: SoftwareModule linux is older and has the same type "os", name "linux" and version "1": delete one of the two, or give this one another version`,
 			ready:    `False ModuleNotReady: SoftwareModule linux-duplicate (spec.modules[0]) is not ready: SoftwareModule linux is older and has the same type "os", name "linux" and version "1": delete one of the two, or give this one another version`, kstatus: status.FailedStatus,
-			cure: func(w *setWorld) { w.remove(&v1alpha1.SoftwareModule{}, "linux") },
+			fix: func(w *setWorld) { w.remove(&v1alpha1.SoftwareModule{}, "linux") },
 		},
 		"a type that is neither mandatory nor optional": {
 			set: aSet("fw", "linux", "app"), change: types([]string{"os"}, []string{"radio"}),
 			complete: `False UnknownModuleType: SoftwareModule app has type "app", which is in neither list of spec.moduleTypes: add the type to optional, or remove the module from spec.modules`,
 			ready:    `False UnknownModuleType: SoftwareModule app has type "app", which is in neither list of spec.moduleTypes: add the type to optional, or remove the module from spec.modules`, kstatus: status.FailedStatus,
-			cure: func(w *setWorld) { w.edit("fw", types([]string{"os"}, []string{"app"})) },
+			fix: func(w *setWorld) { w.edit("fw", types([]string{"os"}, []string{"app"})) },
 		},
 		"a mandatory type is missing": {
 			set: aSet("fw", "linux"), change: types([]string{"os", "radio"}, nil),
 			complete: `False Incomplete: no module has the mandatory type "radio": add one to spec.modules, or remove the type from spec.moduleTypes.mandatory`,
 			ready:    `False Incomplete: no module has the mandatory type "radio": add one to spec.modules, or remove the type from spec.moduleTypes.mandatory`, kstatus: status.FailedStatus,
-			cure: func(w *setWorld) { w.edit("fw", types([]string{"os"}, nil)) },
+			fix: func(w *setWorld) { w.edit("fw", types([]string{"os"}, nil)) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,34 +129,34 @@ func TestSetCompleteness(t *testing.T) {
 				t.Errorf("Ready\n got %s\nwant %s", got, tc.ready)
 			}
 			if got := kstatusOf(t, w.set("fw")); got != tc.kstatus {
-				t.Errorf("kstatus says %s, want %s", got, tc.kstatus)
+				t.Errorf("kstatus is %s, want %s", got, tc.kstatus)
 			}
-			if tc.cure == nil {
+			if tc.fix == nil {
 				return
 			}
-			tc.cure(w)
+			tc.fix(w)
 			w.run()
 			if got := w.condition("fw", v1alpha1.ConditionReady); got != "True Ready: the set is complete" {
 				t.Errorf("after the fix Ready is %s", got)
 			}
 			if got := kstatusOf(t, w.set("fw")); got != status.CurrentStatus {
-				t.Errorf("after the fix kstatus says %s", got)
+				t.Errorf("after the fix kstatus is %s", got)
 			}
 		})
 	}
 }
 
-func TestSetThatMeetsANewModuleOnlyWaits(t *testing.T) {
+func TestSetWithAModuleThatIsNotReconciledYetIsInProgress(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	if got := kstatusOf(t, w.set("fw")); got != status.InProgressStatus {
-		t.Errorf("kstatus says %s of a set whose module has not had its first look, want InProgress: %s", got, w.condition("fw", v1alpha1.ConditionReady))
+		t.Errorf("kstatus of a set whose module has not been reconciled is %s, want InProgress: %s", got, w.condition("fw", v1alpha1.ConditionReady))
 	}
 }
 
-// kstatusOf is what Argo CD, Flux and kubectl wait for.
+// kstatusOf returns the status as Argo CD, Flux and kubectl compute it.
 func kstatusOf(t *testing.T, o client.Object) status.Status {
 	t.Helper()
 	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
@@ -172,7 +172,7 @@ func kstatusOf(t *testing.T, o client.Object) status.Status {
 
 func TestSetDuplicates(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r0", "fw"))
-	w.run() // the module is frozen for the older
+	w.run() // the older set freezes the module
 	w.now = w.now.Add(time.Hour)
 	duplicate := aSet("fw-again", "linux")
 	duplicate.Spec.Version = "fw"
@@ -180,25 +180,25 @@ func TestSetDuplicates(t *testing.T) {
 	w.create(aRollout("r1", "fw-again"))
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
-		t.Errorf("the older is %q", got)
+		t.Errorf("the older set is %q", got)
 	}
 	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, `False Duplicate: DistributionSet fw is older and has the same name "firmware", version "fw" and type "full-image"`) {
-		t.Errorf("the newer is %q", got)
+		t.Errorf("the newer set is %q", got)
 	}
 	if w.set("fw-again").Status.Locked {
 		t.Error("the newer duplicate was locked")
 	}
 	if got := namesOf(w.sets.setDuplicates(t.Context(), w.set("fw"))); !cmp.Equal(got, []string{"fw-again"}) {
-		t.Errorf("the older wakes %v, want its duplicate", got)
+		t.Errorf("the older set enqueues %v, want its duplicate", got)
 	}
 
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
 	w.run()
 	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
-		t.Errorf("with the older gone, the newer is %q", got)
+		t.Errorf("after the deletion of the older set, the newer is %q", got)
 	}
 	if !w.set("fw-again").Status.Locked {
-		t.Error("with the older gone, the newer is not locked for the rollout that uses it")
+		t.Error("after the deletion of the older set, the newer is not locked for the rollout that uses it")
 	}
 }
 
@@ -222,7 +222,7 @@ func TestSetLocksWhenItIsUsed(t *testing.T) {
 			before := len(w.writes)
 			w.create(user)
 			if passes := w.run(); passes > 4 {
-				t.Errorf("the handshake took %d passes", passes)
+				t.Errorf("locking took %d passes", passes)
 			}
 			want := []string{"status DistributionSet fw", "status SoftwareModule app", "status SoftwareModule linux", "status DistributionSet fw"}
 			if diff := cmp.Diff(want, w.writes[before:]); diff != "" {
@@ -235,22 +235,22 @@ func TestSetLocksWhenItIsUsed(t *testing.T) {
 			if facts := fleet.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux"), w.module("app")}); !facts.Deployable {
 				t.Errorf("not deployable: %s", facts.NotDeployable)
 			}
-			if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Normal Locked") }) {
-				t.Errorf("no event tells of the lock: %v", got)
+			if got := w.recordedEvents(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Normal Locked") }) {
+				t.Errorf("no event reports the lock: %v", got)
 			}
 
 			w.remove(user.DeepCopyObject().(client.Object), user.GetName())
 			w.run()
 			if !w.set("fw").Status.Locked {
-				t.Error("the lock went back when nothing used the set any more")
+				t.Error("the set was unlocked when nothing used it any more")
 			}
 		})
 	}
 }
 
-// A set that is invalidated is frozen from then on, whether it was ever used or is complete.
+// A set that is invalidated is frozen, also if it was never used or is not complete.
 func TestSetLocksWhenItIsInvalidated(t *testing.T) {
-	const frozen = "True DistributionSetInvalid: the set was invalidated: what a device would install is frozen"
+	const frozen = "True DistributionSetInvalid: the set was invalidated: its content is frozen"
 	older := aSet("older", "linux", "app")
 	older.CreationTimestamp = metav1.NewTime(dawn.Add(-time.Hour))
 	for name, tt := range map[string]struct {
@@ -262,7 +262,7 @@ func TestSetLocksWhenItIsInvalidated(t *testing.T) {
 		"a module is missing": {[]client.Object{aModule("linux", "os")}, frozen, false},
 		"all modules are":     {nil, frozen, false},
 		"it is a duplicate":   {[]client.Object{older, aModule("linux", "os"), aModule("app", "app")}, frozen, true},
-		"it was in use":       {[]client.Object{aModule("linux", "os"), aModule("app", "app"), aRollout("r1", "fw")}, "True InUse: the set was deployed: what a device would install is frozen", true},
+		"it was in use":       {[]client.Object{aModule("linux", "os"), aModule("app", "app"), aRollout("r1", "fw")}, "True InUse: the set was deployed: its content is frozen", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newSetWorld(t, append(tt.objects, aSet("fw", "linux", "app"))...)
@@ -288,13 +288,13 @@ func TestSetLocksWhenItIsInvalidated(t *testing.T) {
 			before := len(w.writes)
 			w.run()
 			if after := w.writes[before:]; len(after) > 0 {
-				t.Errorf("another look writes %v", after)
+				t.Errorf("another reconcile writes %v", after)
 			}
 		})
 	}
 }
 
-func TestSetDoesNotLockForARolloutThatIsGoing(t *testing.T) {
+func TestSetIsNotLockedForARolloutThatIsBeingDeleted(t *testing.T) {
 	going := aRollout("r1", "fw")
 	going.Finalizers = []string{v1alpha1.RolloutFinalizer}
 	w := newSetWorld(t, aModule("linux", "os"), going)
@@ -306,12 +306,12 @@ func TestSetDoesNotLockForARolloutThatIsGoing(t *testing.T) {
 	}
 }
 
-func TestSetLockIsMadeFromWhatTheServerHas(t *testing.T) {
+func TestSetLockUsesTheModulesOfTheAPIServer(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
 	w.sets.Live = interceptor.NewClient(w.store, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 			err := c.Get(ctx, key, o, opts...)
-			if m, ok := o.(*v1alpha1.SoftwareModule); ok { // the server knows that it was created again since
+			if m, ok := o.(*v1alpha1.SoftwareModule); ok { // on the server the module was created again
 				m.Status = v1alpha1.SoftwareModuleStatus{Conditions: m.Status.Conditions}
 			}
 			return err
@@ -323,12 +323,12 @@ func TestSetLockIsMadeFromWhatTheServerHas(t *testing.T) {
 		}
 	}
 	if w.set("fw").Status.Locked {
-		t.Error("the set was locked by what a cache said of its module")
+		t.Error("the set was locked with a module from the cache")
 	}
 	w.sets.Live = w.api
 	w.run()
 	if !w.set("fw").Status.Locked {
-		t.Error("the set was not locked when the server said the same")
+		t.Error("the set was not locked although server and cache agree")
 	}
 }
 
@@ -342,18 +342,18 @@ func TestSetWhoseContentChanged(t *testing.T) {
 
 	w.remove(&v1alpha1.SoftwareModule{}, "app")
 	w.run()
-	if got := w.condition("fw", v1alpha1.ConditionReady); got != "False ContentChanged: SoftwareModule app (spec.modules[1]) is gone, and the set is locked: create it again with the same content" {
-		t.Errorf("with a module gone, Ready is %s", got)
+	if got := w.condition("fw", v1alpha1.ConditionReady); got != "False ContentChanged: SoftwareModule app (spec.modules[1]) was deleted, but the set is locked: create the module again with the same content" {
+		t.Errorf("with a deleted module, Ready is %s", got)
 	}
 	if got := kstatusOf(t, w.set("fw")); got != status.FailedStatus {
-		t.Errorf("kstatus says %s", got)
+		t.Errorf("kstatus is %s", got)
 	}
 
 	other := aModule("app", "app")
 	other.Spec.Artifacts[0].Size++
 	w.create(other)
 	w.run()
-	want := "False ContentChanged: SoftwareModule app has no longer the content that the set was locked with (" + hash + "): restore it, or create another DistributionSet"
+	want := "False ContentChanged: SoftwareModule app has changed since the set was locked (content hash " + hash + "): restore the content, or create another DistributionSet"
 	if got := w.condition("fw", v1alpha1.ConditionReady); got != want {
 		t.Errorf("with another module of that name\n got %s\nwant %s", got, want)
 	}
@@ -369,7 +369,7 @@ func TestSetWhoseContentChanged(t *testing.T) {
 	}
 }
 
-func TestSetIdleWritesNothing(t *testing.T) {
+func TestIdleSetWritesNothing(t *testing.T) {
 	for name, prepare := range map[string]func(*setWorld){
 		"unused":      func(*setWorld) {},
 		"locked":      func(w *setWorld) { w.create(aRollout("r1", "fw")) },
@@ -385,7 +385,7 @@ func TestSetIdleWritesNothing(t *testing.T) {
 			w.run()
 			prepare(w)
 			w.run()
-			w.heard()
+			w.recordedEvents()
 			before := len(w.writes)
 			for range 3 {
 				w.now = w.now.Add(time.Hour)
@@ -395,16 +395,16 @@ func TestSetIdleWritesNothing(t *testing.T) {
 				}
 			}
 			if got := w.writes[before:]; len(got) != 0 {
-				t.Errorf("an idle look wrote %v", got)
+				t.Errorf("a reconcile without changes wrote %v", got)
 			}
-			if got := w.heard(); len(got) != 0 {
-				t.Errorf("an idle look announced %v", got)
+			if got := w.recordedEvents(); len(got) != 0 {
+				t.Errorf("a reconcile without changes recorded events %v", got)
 			}
 		})
 	}
 }
 
-func TestSetConflictIsAnotherLookAndNoError(t *testing.T) {
+func TestSetConflictRequeuesWithoutError(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
 	w.edit("fw", invalidated(v1alpha1.CancellationNone))
@@ -413,7 +413,7 @@ func TestSetConflictIsAnotherLookAndNoError(t *testing.T) {
 		if write == "status DistributionSet fw" && !meddled {
 			meddled = true
 			set := w.set("fw")
-			set.Annotations = map[string]string{"somebody": "was faster"}
+			set.Annotations = map[string]string{"another writer": "was faster"}
 			if err := w.store.Update(t.Context(), set); err != nil {
 				t.Error(err)
 			}
@@ -421,7 +421,7 @@ func TestSetConflictIsAnotherLookAndNoError(t *testing.T) {
 	}
 	result, err := w.plan("fw")
 	if err != nil || result.RequeueAfter <= 0 {
-		t.Errorf("a lost race answers %v, %v; want another look and no error", result, err)
+		t.Errorf("after a conflict the result is %v, %v; want a requeue and no error", result, err)
 	}
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !meddled || !strings.HasPrefix(got, "True InvalidatedBySpec") {
@@ -439,7 +439,7 @@ func TestSetPredicates(t *testing.T) {
 		now  *v1alpha1.SoftwareModule
 		want bool
 	}{"locked": {locked, true}, "edited": {described, true}, "labelled": {polled, false}} {
-		if got := concernsSets.Update(event.UpdateEvent{ObjectOld: module, ObjectNew: tc.now}); got != tc.want {
+		if got := affectsSets.Update(event.UpdateEvent{ObjectOld: module, ObjectNew: tc.now}); got != tc.want {
 			t.Errorf("a module that was %s passes: %v, want %v", name, got, tc.want)
 		}
 	}
@@ -447,27 +447,27 @@ func TestSetPredicates(t *testing.T) {
 	idle := &v1alpha1.Target{}
 	busy := &v1alpha1.Target{Status: v1alpha1.TargetStatus{Actions: []v1alpha1.Action{{ID: 1, DistributionSet: "fw"}}}}
 	assigned := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "fw"}}}}
-	if usesAnother.Update(event.UpdateEvent{ObjectOld: idle, ObjectNew: busy}) {
-		t.Error("a target's status wakes a set at once")
+	if usedSetChanged.Update(event.UpdateEvent{ObjectOld: idle, ObjectNew: busy}) {
+		t.Error("the status of a target enqueues a set at once")
 	}
-	if !usesAnother.Update(event.UpdateEvent{ObjectOld: idle, ObjectNew: assigned}) {
-		t.Error("a new assignment wakes no set")
+	if !usedSetChanged.Update(event.UpdateEvent{ObjectOld: idle, ObjectNew: assigned}) {
+		t.Error("a new assignment enqueues no set")
 	}
-	if usesAnother.Create(event.CreateEvent{Object: assigned, IsInInitialList: true}) {
-		t.Error("the start wakes sets target by target")
+	if usedSetChanged.Create(event.CreateEvent{Object: assigned, IsInInitialList: true}) {
+		t.Error("the initial list of targets enqueues sets")
 	}
 	if got := namesOf(setOfUser(t.Context(), assigned)); !cmp.Equal(got, []string{"fw"}) {
-		t.Errorf("an assignment wakes %v", got)
+		t.Errorf("an assignment enqueues %v", got)
 	}
 
 	valid, invalid := aSet("fw"), aSet("fw")
 	invalid.Status.Invalidation = &v1alpha1.InvalidationStatus{}
-	if !concernsDuplicates.Update(event.UpdateEvent{ObjectOld: valid, ObjectNew: invalid}) || concernsDuplicates.Update(event.UpdateEvent{ObjectOld: invalid, ObjectNew: invalid}) {
-		t.Error("duplicates are woken by something else than an invalidation")
+	if !affectsDuplicates.Update(event.UpdateEvent{ObjectOld: valid, ObjectNew: invalid}) || affectsDuplicates.Update(event.UpdateEvent{ObjectOld: invalid, ObjectNew: invalid}) {
+		t.Error("duplicates are enqueued by a change that is no invalidation")
 	}
 	w := newSetWorld(t, module, aSet("fw", "linux"), aSet("other"))
 	if got := namesOf(w.sets.setsOfModule(t.Context(), module)); !cmp.Equal(got, []string{"fw"}) {
-		t.Errorf("a module wakes %v", got)
+		t.Errorf("a module enqueues %v", got)
 	}
 }
 
@@ -493,11 +493,11 @@ func TestSetCountsItsTargets(t *testing.T) {
 		action.Apply(s, action.Report{ID: action.Open(s).ID, Event: action.Succeed, Now: w.now})
 	})
 	if got := w.sync(); !cmp.Equal(got, []string{"fw"}) {
-		t.Errorf("a result wakes %v, want fw", got)
+		t.Errorf("a result enqueues %v, want fw", got)
 	}
 	w.device("dev-1", func(s *v1alpha1.TargetStatus) { s.Address = "10.0.0.1" })
 	if got := w.sync(); len(got) != 0 {
-		t.Errorf("an address wakes %v", got)
+		t.Errorf("a new address enqueues %v", got)
 	}
 
 	before := len(w.writes)
@@ -509,14 +509,14 @@ func TestSetCountsItsTargets(t *testing.T) {
 		t.Errorf("targets %+v, want 2 started and 1 installed", got)
 	}
 	w.remove(&v1alpha1.Target{}, "dev-2")
-	for range 10 { // woken again and again within a second
+	for range 10 { // reconciled many times within a second
 		result, err := w.plan("fw")
 		if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > time.Second {
-			t.Fatalf("mere counts within a second answer %v, %v", result, err)
+			t.Fatalf("after a change of counters within a second the result is %v, %v", result, err)
 		}
 	}
 	if got := w.writes[before:]; len(got) != 1 {
-		t.Errorf("counts were written %d times within a second", len(got))
+		t.Errorf("counters were written %d times within a second", len(got))
 	}
 	w.now = w.now.Add(time.Second)
 	w.run()
@@ -527,14 +527,14 @@ func TestSetCountsItsTargets(t *testing.T) {
 	before = len(w.writes)
 	w.run()
 	if got := w.writes[before:]; len(got) != 0 {
-		t.Errorf("a new process counts otherwise: %v", got)
+		t.Errorf("a new process counts %v", got)
 	}
 }
 
-func TestSetInvalidationIsRecordedBeforeItIsShown(t *testing.T) {
+func TestSetInvalidationIsRecordedBeforeStatusShowsIt(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"), aRollout("r2", "fw"))
 	w.run()
-	w.heard()
+	w.recordedEvents()
 	before := len(w.writes)
 	w.edit("fw", invalidated(v1alpha1.CancellationForce))
 	if _, err := w.plan("fw"); err != nil {
@@ -545,38 +545,38 @@ func TestSetInvalidationIsRecordedBeforeItIsShown(t *testing.T) {
 	}
 	w.run()
 	set := w.set("fw")
-	if got := w.condition("fw", v1alpha1.ConditionInvalidated); got != "True InvalidatedBySpec: spec.invalidation (Force) took the set out of circulation for good (bricks the modem); create another DistributionSet" {
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); got != "True InvalidatedBySpec: the set was invalidated by spec.invalidation (Force) and cannot become valid again (bricks the modem); create another DistributionSet" {
 		t.Errorf("Invalidated is %s", got)
 	}
 	if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True DistributionSetInvalid: ") {
 		t.Errorf("Ready is %s", got)
 	}
 	if got := kstatusOf(t, set); got != status.CurrentStatus {
-		t.Errorf("kstatus says %s: the commit would hold up its Kustomization", got)
+		t.Errorf("kstatus is %s: the Kustomization of the commit would not become ready", got)
 	}
 	i := set.Status.Invalidation
 	if i.Rollouts != 2 || i.ObservedAt == nil || i.FinishedAt == nil || !cmp.Equal(i.Actions, &v1alpha1.InvalidatedActions{}) {
 		t.Errorf("invalidation %+v", i)
 	}
 	want := []string{
-		"Warning Invalidated Force, with 2 rollouts and 0 auto-assignments of the set at this moment; its open actions are told next, and status.invalidation.actions counts them: spec.invalidation (Force) took the set out of circulation for good (bricks the modem); create another DistributionSet",
-		"Warning InvalidationFinished 0 open actions had been met when all of them were told: 0 had been canceled, 0 were canceling, 0 went on or had ended with a result; status.invalidation.actions has the present numbers",
+		"Warning Invalidated cancellation Force, affects 2 rollouts and 0 auto-assignments; its open actions are processed next, see status.invalidation.actions: the set was invalidated by spec.invalidation (Force) and cannot become valid again (bricks the modem); create another DistributionSet",
+		"Warning InvalidationFinished 0 open actions processed: 0 canceled, 0 waiting for their devices to confirm the cancellation, 0 continuing or ended with a result; see status.invalidation.actions for the current numbers",
 	}
-	if diff := cmp.Diff(want, w.heard()); diff != "" {
+	if diff := cmp.Diff(want, w.recordedEvents()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 
-func TestSetCreatedUnderATombstoneIsNeverDeployable(t *testing.T) {
+func TestSetWithAnInvalidationEntryIsNeverDeployable(t *testing.T) {
 	for _, c := range []v1alpha1.Cancellation{v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce} {
 		t.Run(string(c), func(t *testing.T) {
 			w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
 			w.run()
 			w.edit("fw", invalidated(c))
-			w.remove(&v1alpha1.DistributionSet{}, "fw") // before the controller has seen the invalidation
+			w.remove(&v1alpha1.DistributionSet{}, "fw") // before the controller reconciles the invalidation
 			w.run()
 			if got := w.names(&v1alpha1.DistributionSetList{}); len(got) != 0 {
-				t.Fatalf("the set did not go: %v", got)
+				t.Fatalf("the set still exists: %v", got)
 			}
 
 			w.now = w.now.Add(time.Hour)
@@ -596,7 +596,7 @@ func TestSetCreatedUnderATombstoneIsNeverDeployable(t *testing.T) {
 			set := w.set("fw")
 			facts := fleet.Facts(set, []*v1alpha1.SoftwareModule{w.module("linux")})
 			if facts.Invalidation != c || !facts.InvalidatedAt.Before(set.CreationTimestamp.Time) {
-				t.Errorf("the rules read %s since %s", facts.Invalidation, facts.InvalidatedAt)
+				t.Errorf("the facts are %s since %s", facts.Invalidation, facts.InvalidatedAt)
 			}
 			if !set.Status.Locked {
 				t.Error("the duplicate is not locked")
@@ -605,7 +605,7 @@ func TestSetCreatedUnderATombstoneIsNeverDeployable(t *testing.T) {
 	}
 }
 
-func TestSetDuplicateOfAnInvalidatedOneIsInvalidToo(t *testing.T) {
+func TestDuplicateOfAnInvalidatedSetIsInvalid(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.now = w.now.Add(time.Hour)
 	duplicate := aSet("fw-again", "linux")
@@ -615,16 +615,16 @@ func TestSetDuplicateOfAnInvalidatedOneIsInvalidToo(t *testing.T) {
 	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
 	w.run()
 	if got := w.condition("fw-again", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True PreviouslyInvalidated") {
-		t.Errorf("beside the invalidated older the duplicate is %q", got)
+		t.Errorf("while the invalidated older set exists, the duplicate is %q", got)
 	}
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
 	w.run()
 	if got := w.condition("fw-again", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True DistributionSetInvalid") {
-		t.Errorf("with the older gone the duplicate is %q", got)
+		t.Errorf("after the deletion of the older set, the duplicate is %q", got)
 	}
 }
 
-func TestSetWhoseInvalidationEntryIsClearedOnPurpose(t *testing.T) {
+func TestSetIsValidAfterItsInvalidationEntryIsCleared(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
 	w.run()
 	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
@@ -633,7 +633,7 @@ func TestSetWhoseInvalidationEntryIsClearedOnPurpose(t *testing.T) {
 	w.clearInvalidationRecord()
 	w.run()
 	if tomb, err := w.sets.invalidationRecord().Find(t.Context(), w.set("fw")); tomb == nil || err != nil {
-		t.Errorf("spec.invalidation did not bring its invalidation entry back: %v", err)
+		t.Errorf("spec.invalidation did not create the invalidation entry again: %v", err)
 	}
 
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
@@ -643,7 +643,7 @@ func TestSetWhoseInvalidationEntryIsClearedOnPurpose(t *testing.T) {
 	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True PreviouslyInvalidated") {
 		t.Fatalf("the duplicate is %q", got)
 	}
-	w.heard()
+	w.recordedEvents()
 	w.clearInvalidationRecord()
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionInvalidated); got != "" {
@@ -653,8 +653,8 @@ func TestSetWhoseInvalidationEntryIsClearedOnPurpose(t *testing.T) {
 	if got := w.condition("fw", v1alpha1.ConditionReady); got != "True Ready: the set is complete" || set.Status.Invalidation != nil || !set.Status.Locked {
 		t.Errorf("after the invalidation entry was cleared, Ready is %s, invalidation %v, locked %v", got, set.Status.Invalidation, set.Status.Locked)
 	}
-	if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning InvalidationEntryCleared") }) {
-		t.Errorf("no event tells of it: %v", got)
+	if got := w.recordedEvents(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning InvalidationEntryCleared") }) {
+		t.Errorf("no event reports it: %v", got)
 	}
 }
 
@@ -665,7 +665,7 @@ func (w *setWorld) clearInvalidationRecord() {
 	}
 }
 
-func TestSetDeletionWaitsForNothing(t *testing.T) {
+func TestSetDeletionIsImmediate(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
 	w.run()
 	w.create(w.aDeviceAtWork("dev-1", "fw"))
@@ -675,14 +675,14 @@ func TestSetDeletionWaitsForNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := w.names(&v1alpha1.DistributionSetList{}); len(got) != 0 {
-		t.Errorf("the set is still there: %v", got)
+		t.Errorf("the set still exists: %v", got)
 	}
 	if want := []string{"patch DistributionSet fw"}; !cmp.Equal(w.writes[before:], want) {
 		t.Errorf("writes %v, want %v", w.writes[before:], want)
 	}
 }
 
-// fillRecord leaves no room for an entry of the namespace.
+// fillRecord fills the record of the namespace, so that it has no room for an entry.
 func (w *setWorld) fillRecord() {
 	w.t.Helper()
 	for i := range maxShards {
@@ -692,48 +692,48 @@ func (w *setWorld) fillRecord() {
 	}
 }
 
-// An invalidation holds, and reaches the devices, whether there is room to record it or not.
-func TestSetWithoutRoomForItsInvalidationEntry(t *testing.T) {
+// An invalidation is in effect and reaches the devices, whether there is room to record it or not.
+func TestSetInvalidationIsInEffectWhenTheRecordIsFull(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
 	w.fillRecord()
 	w.edit("fw", invalidated(v1alpha1.CancellationForce))
-	w.heard()
+	w.recordedEvents()
 	result, err := w.plan("fw")
-	if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > fullPause {
-		t.Errorf("no room answers %v, %v", result, err)
+	if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > recordFullRetryDelay {
+		t.Errorf("with a full record the result is %v, %v", result, err)
 	}
 	got := w.condition("fw", v1alpha1.ConditionInvalidated)
-	if !strings.HasPrefix(got, "True InvalidationNotRecorded: spec.invalidation (Force) took the set out of circulation") || !strings.Contains(got, "goshawk-invalidated-fleet-") {
+	if !strings.HasPrefix(got, "True InvalidationNotRecorded: the set was invalidated by spec.invalidation (Force)") || !strings.Contains(got, "goshawk-invalidated-fleet-") {
 		t.Errorf("Invalidated is %s", got)
 	}
 	if set := w.set("fw"); set.Status.Invalidation == nil || set.Status.Invalidation.Cancellation != v1alpha1.CancellationForce {
-		t.Errorf("the stop waits for the record: %+v", set.Status.Invalidation)
+		t.Errorf("canceling waits for the record: %+v", set.Status.Invalidation)
 	}
-	if got := w.heard(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning InvalidationNotRecorded ") }) {
+	if got := w.recordedEvents(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Warning InvalidationNotRecorded ") }) {
 		t.Errorf("events %v", got)
 	}
 	before := len(w.writes)
 	for range 5 {
-		w.now = w.now.Add(fullPause)
+		w.now = w.now.Add(recordFullRetryDelay)
 		if _, err := w.plan("fw"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got := w.writes[before:]; len(got) > 1 { // InvalidationFinished
-		t.Errorf("waiting for room writes %v", got)
+		t.Errorf("waiting for room in the record writes %v", got)
 	}
 	w.clearInvalidationRecord()
-	w.now = w.now.Add(fullPause)
+	w.now = w.now.Add(recordFullRetryDelay)
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True InvalidatedBySpec") {
-		t.Errorf("with room again, Invalidated is %s", got)
+		t.Errorf("when the record has room again, Invalidated is %s", got)
 	}
 }
 
-// The deletion of a set whose invalidation cannot be recorded waits, says until when, and then goes
-// on without the record.
-func TestSetDeletionDoesNotWaitForRoomForEver(t *testing.T) {
+// The deletion of a set whose invalidation cannot be recorded waits, reports until when, and then
+// continues without the record.
+func TestSetDeletionDoesNotWaitForeverForTheRecord(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
 	w.fillRecord()
@@ -741,45 +741,45 @@ func TestSetDeletionDoesNotWaitForRoomForEver(t *testing.T) {
 	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
-	w.now = time.Now() // the deletion's time is the API server's
+	w.now = time.Now() // deletionTimestamp is set by the API server
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
 	result, err := w.plan("fw")
-	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > fullPause {
-		t.Errorf("the deletion answers %v, %v", result, err)
+	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > recordFullRetryDelay {
+		t.Errorf("the result of the deletion is %v, %v", result, err)
 	}
 	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !strings.HasPrefix(got, "True InvalidationNotRecorded: the deletion waits until ") {
 		t.Errorf("Invalidated is %s", got)
 	}
-	w.heard()
-	w.now = w.now.Add(deletionWaits + time.Second)
+	w.recordedEvents()
+	w.now = w.now.Add(deletionTimeout + time.Second)
 	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.names(&v1alpha1.DistributionSetList{}); len(got) != 0 {
-		t.Errorf("the set is still there: %v", got)
+		t.Errorf("the set still exists: %v", got)
 	}
-	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning InvalidationNotRecorded the set is deleted") {
+	if got := w.recordedEvents(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning InvalidationNotRecorded the set is deleted") {
 		t.Errorf("events %v", got)
 	}
 }
 
-func TestSetThatCannotReadInvalidationRecordIsNotReady(t *testing.T) {
+func TestSetIsNotReadyIfTheInvalidationRecordCannotBeRead(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.sets.Live = interceptor.NewClient(w.store, interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
-			return apierrors.NewServiceUnavailable("the server is away")
+			return apierrors.NewServiceUnavailable("the server is unavailable")
 		},
 	})
 	if _, err := w.plan("fw"); !apierrors.IsServiceUnavailable(err) {
 		t.Errorf("err = %v", err)
 	}
 	if got := w.condition("fw", v1alpha1.ConditionReady); got != "" {
-		t.Errorf("Ready is %s though nobody knows whether the set was invalidated", got)
+		t.Errorf("Ready is %s although the invalidation record could not be read", got)
 	}
 }
 
-// TestSetCrash tells one story once without and then with a power cut at every single write, before
-// and after it has landed. It always ends the same.
+// TestSetCrash runs one story once without a crash, and then with a crash at each write, before and
+// after the write is stored. The end is always the same.
 func TestSetCrash(t *testing.T) {
 	story := func(w *setWorld) string {
 		w.run()
@@ -810,7 +810,7 @@ func TestSetCrash(t *testing.T) {
 	calm := start()
 	want := story(calm)
 	if !strings.Contains(want, `"refused":1`) || !strings.Contains(want, `"canceling":2`) {
-		t.Fatalf("the story does not get as far as refusals: %s", want)
+		t.Fatalf("the story does not contain refused cancellations: %s", want)
 	}
 	for cut := 1; cut <= len(calm.writes); cut++ {
 		for _, after := range []bool{false, true} {
@@ -818,10 +818,10 @@ func TestSetCrash(t *testing.T) {
 				w := start()
 				w.t, w.cutAt, w.afterWrite = t, cut, after
 				if diff := cmp.Diff(want, story(w)); diff != "" {
-					t.Errorf("the story ends otherwise (-calm +cut):\n%s", diff)
+					t.Errorf("the end of the story differs (-without +with crash):\n%s", diff)
 				}
 				if w.cutAt != 0 {
-					t.Error("the power never went")
+					t.Error("the crash never happened")
 				}
 			})
 		}
@@ -832,7 +832,7 @@ var clock = func(key string) bool {
 	return strings.HasSuffix(key, "At") || strings.HasSuffix(key, "Time") || key == "resourceVersion"
 }
 
-// ending is everything that lasts, without the times that a power cut may put off.
+// ending returns all stored state, without the times that a crash may delay.
 func (w *setWorld) ending() string {
 	w.t.Helper()
 	var lines []string
@@ -896,14 +896,14 @@ func TestSetRetriesAConflictOnItsFinalizer(t *testing.T) {
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			if !refused {
 				refused = true
-				return apierrors.NewConflict(schema.GroupResource{Resource: "distributionsets"}, o.GetName(), errors.New("somebody was faster"))
+				return apierrors.NewConflict(schema.GroupResource{Resource: "distributionsets"}, o.GetName(), errors.New("another writer was faster"))
 			}
 			return c.Patch(ctx, o, p, opts...)
 		},
 	})
 	result, err := w.plan("fw")
 	if err != nil || result.RequeueAfter <= 0 || len(w.writes) != 0 {
-		t.Errorf("a lost race answers %v, %v after %v; want another look, and nothing written", result, err, w.writes)
+		t.Errorf("after a conflict the result is %v, %v, writes %v; want a requeue and no write", result, err, w.writes)
 	}
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True") {

@@ -12,25 +12,25 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// setCounts count what the targets of each set do. They follow the Targets one change at a time, so
-// that a report costs the same in a fleet of any size. They are rebuilt from the caches when the
-// process starts.
+// setCounts counts the actions of each set and the targets that run each content. Each change of a
+// Target updates the counters incrementally, so the cost of a report does not depend on the size of
+// the fleet. The counters are rebuilt from the caches when the process starts.
 type setCounts struct {
 	mu        sync.Mutex
 	actions   map[types.NamespacedName]actionCounts
 	installed map[content]int32
 }
 
-// content is what runs on targets of a namespace.
+// content identifies the content that runs on targets of a namespace.
 type content struct{ namespace, hash string }
 
 // actionCounts counts the actions of one set.
 type actionCounts struct {
-	// open actions; pending are those of them that nobody has asked to cancel because the set is
-	// invalid.
+	// open actions. pending is the number of open actions that were not asked to cancel because of
+	// the invalidation.
 	open, pending int32
-	// canceling actions are open; canceled ones are closed; refused ones go on, or closed with a
-	// result of their own.
+	// canceling actions are open, canceled actions are closed. refused actions continue, or ended
+	// with a result of their own.
 	canceling, canceled, refused int32
 }
 
@@ -41,7 +41,7 @@ func (c actionCounts) plus(o actionCounts, sign int32) actionCounts {
 	}
 }
 
-// unfolded is how many open actions an invalidation has not reached.
+// unapplied returns the number of open actions that an invalidation has not been applied to.
 func (c actionCounts) unapplied(cancellation v1alpha1.Cancellation) int32 {
 	switch cancellation {
 	case v1alpha1.CancellationSoft:
@@ -52,22 +52,22 @@ func (c actionCounts) unapplied(cancellation v1alpha1.Cancellation) int32 {
 	return 0
 }
 
-// of answers the counts of a set's actions.
+// of returns the counters of a set's actions.
 func (s *setCounts) of(key types.NamespacedName) actionCounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.actions[key]
 }
 
-// running answers how many targets of a namespace run a content.
+// running returns the number of targets of a namespace that run a content.
 func (s *setCounts) running(namespace, hash string) int32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.installed[content{namespace, hash}]
 }
 
-// observe takes one change of a target in, nil standing for before its start and after its end, and
-// answers the names of the sets and the content hashes whose counts changed.
+// observe counts one change of a target and returns the names of the sets and the content hashes
+// whose counters changed. old is nil for a new target, now is nil for a deleted one.
 func (s *setCounts) observe(old, now *v1alpha1.Target) (sets, hashes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +94,8 @@ func (s *setCounts) observe(old, now *v1alpha1.Target) (sets, hashes []string) {
 
 func (s *setCounts) countActions(old, now *v1alpha1.Target) []string {
 	difference := map[types.NamespacedName]actionCounts{}
-	weigh(difference, old, -1)
-	weigh(difference, now, 1)
+	addActionCounts(difference, old, -1)
+	addActionCounts(difference, now, 1)
 	var sets []string
 	for key, d := range difference {
 		if d == (actionCounts{}) {
@@ -108,15 +108,15 @@ func (s *setCounts) countActions(old, now *v1alpha1.Target) []string {
 	return sets
 }
 
-// weigh adds the actions of a target to the counts of their sets, or takes them away.
-func weigh(counts map[types.NamespacedName]actionCounts, t *v1alpha1.Target, sign int32) {
+// addActionCounts adds sign times the actions of a target to the counters of their sets.
+func addActionCounts(counts map[types.NamespacedName]actionCounts, t *v1alpha1.Target, sign int32) {
 	if t == nil {
 		return
 	}
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
 		key := types.NamespacedName{Namespace: t.Namespace, Name: a.DistributionSet}
-		counts[key] = counts[key].plus(countOf(a), sign)
+		counts[key] = counts[key].plus(countsOfAction(a), sign)
 	}
 }
 
@@ -129,8 +129,8 @@ func (s *setCounts) add(key types.NamespacedName, d actionCounts) {
 	}
 }
 
-// countOf is what one action counts as.
-func countOf(a *v1alpha1.Action) actionCounts {
+// countsOfAction returns the counters of a single action.
+func countsOfAction(a *v1alpha1.Action) actionCounts {
 	var c actionCounts
 	if !a.State.IsClosed() {
 		c.open = 1
@@ -138,7 +138,7 @@ func countOf(a *v1alpha1.Action) actionCounts {
 	switch {
 	case a.State == v1alpha1.ActionCanceling:
 		c.canceling = 1
-	case !heardOfInvalidation(a):
+	case !isCanceledByInvalidation(a):
 		c.pending = c.open
 	case a.State == v1alpha1.ActionCanceled:
 		c.canceled = 1
@@ -148,8 +148,9 @@ func countOf(a *v1alpha1.Action) actionCounts {
 	return c
 }
 
-// heardOfInvalidation reports whether an action was asked to cancel because its set is invalid.
-func heardOfInvalidation(a *v1alpha1.Action) bool {
+// isCanceledByInvalidation reports whether the action was asked to cancel because its set is
+// invalid.
+func isCanceledByInvalidation(a *v1alpha1.Action) bool {
 	return a.Cancel != nil && (a.Cancel.Cause == v1alpha1.CauseInvalidated || slices.Contains(a.Cancel.Causes, v1alpha1.CauseInvalidated))
 }
 

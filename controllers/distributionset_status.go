@@ -16,33 +16,32 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// setPlanner is all that one look at a set has found.
+// setPlanner holds all facts about a set for one reconcile, and computes the status from them.
 type setPlanner struct {
 	set *v1alpha1.DistributionSet
 	now time.Time
-	// older is an older set of the same identity; empty: there is none.
+	// older is the name of an older set with the same identity, or "".
 	older string
-	// invalidation entry of the set; nil: there is none, or spec.invalidation says it all.
+	// invalidationEntry of the set. It is nil if there is none, or if spec.invalidation decides.
 	invalidationEntry *InvalidationEntry
-	// unrecorded is why the invalidation of the set could not be recorded; nil: it is recorded, or
-	// there is none.
+	// unrecorded is the error that kept the invalidation of the set from being recorded, or nil.
 	unrecorded error
-	// modules in the order of spec.modules; a missing one is nil.
+	// modules in the order of spec.modules. A missing module is nil.
 	modules []*v1alpha1.SoftwareModule
 	gap     *gap
-	// user is one thing that deploys the set; empty: nothing does.
+	// user is the name of one object that deploys the set, or "".
 	user            string
 	rollouts, autos int32
 }
 
-// gap is what a set lacks.
+// gap describes what a set lacks.
 type gap struct {
 	reason, message string
-	// isPassing is true when nobody has to act.
-	isPassing bool
+	// isTransient is true if the gap goes away without user action.
+	isTransient bool
 }
 
-// gapIn finds the first thing a set lacks; nil: it is complete.
+// gapIn returns the first gap of a set, or nil if the set is complete.
 func gapIn(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *gap {
 	if len(modules) == 0 {
 		return &gap{reason: v1alpha1.ReasonIncomplete, message: "spec.modules is empty: name at least one SoftwareModule"}
@@ -64,14 +63,15 @@ func moduleGap(m *v1alpha1.SoftwareModule, name string, i int) *gap {
 	case m.Unreadable != nil:
 		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) cannot be read: %s", name, i, m.Unreadable.Message)}
 	case ready == nil:
-		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) is new and has its first look in a moment", name, i), isPassing: true}
+		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) has not been reconciled yet", name, i), isTransient: true}
 	case ready.Status != metav1.ConditionTrue:
 		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) is not ready: %s", name, i, ready.Message)}
 	}
 	return nil
 }
 
-// typeGap holds the modules against spec.moduleTypes. Without any type there, any module will do.
+// typeGap compares the modules with spec.moduleTypes. If that has no types, all modules are
+// allowed.
 func typeGap(types *v1alpha1.ModuleTypes, modules []*v1alpha1.SoftwareModule) *gap {
 	if types == nil || len(types.Mandatory)+len(types.Optional) == 0 {
 		return nil
@@ -93,55 +93,55 @@ func typeGap(types *v1alpha1.ModuleTypes, modules []*v1alpha1.SoftwareModule) *g
 	return nil
 }
 
-// ruling is an invalidation, by spec or by invalidation entry.
-type ruling struct {
+// effectiveInvalidation is an invalidation that applies, either from the spec or from the record.
+type effectiveInvalidation struct {
 	cancellation    v1alpha1.Cancellation
 	since           time.Time
 	reason, message string
 }
 
-// invalidation that applies to the set; nil: it is valid.
-func (l *setPlanner) invalidation() *ruling {
+// invalidation returns the invalidation that applies to the set, or nil if the set is valid.
+func (l *setPlanner) invalidation() *effectiveInvalidation {
 	since := l.now
 	if l.invalidationEntry != nil {
 		since = l.invalidationEntry.Since
 	}
 	switch wanted := l.set.InvalidationInForce(); {
 	case wanted != nil:
-		ruled := &ruling{wanted.Cancellation, since, v1alpha1.ReasonInvalidatedBySpec, fmt.Sprintf(
-			"spec.invalidation (%s) took the set out of circulation for good%s; create another DistributionSet", wanted.Cancellation, becauseOf(wanted.Reason))}
+		ruled := &effectiveInvalidation{wanted.Cancellation, since, v1alpha1.ReasonInvalidatedBySpec, fmt.Sprintf(
+			"the set was invalidated by spec.invalidation (%s) and cannot become valid again%s; create another DistributionSet", wanted.Cancellation, reasonSuffix(wanted.Reason))}
 		if l.unrecorded != nil {
 			ruled.reason, ruled.message = v1alpha1.ReasonInvalidationNotRecorded, ruled.message+"; "+notRecorded(l.unrecorded)
 		}
 		return ruled
 	case l.invalidationEntry != nil:
-		return &ruling{l.invalidationEntry.Cancellation, since, v1alpha1.ReasonPreviouslyInvalidated, fmt.Sprintf(
-			"a set of this namespace, name, version and type was invalidated (%s) at %s%s; give the release another version, or clear key %s of ConfigMap %s on purpose",
-			l.invalidationEntry.Cancellation, since.UTC().Format(time.RFC3339), becauseOf(l.invalidationEntry.Reason), l.invalidationEntry.Key, l.invalidationEntry.ConfigMap)}
+		return &effectiveInvalidation{l.invalidationEntry.Cancellation, since, v1alpha1.ReasonPreviouslyInvalidated, fmt.Sprintf(
+			"a set of this namespace, name, version and type was invalidated (%s) at %s%s; give the release another version, or remove key %s from ConfigMap %s to allow this one again",
+			l.invalidationEntry.Cancellation, since.UTC().Format(time.RFC3339), reasonSuffix(l.invalidationEntry.Reason), l.invalidationEntry.Key, l.invalidationEntry.ConfigMap)}
 	}
 	return nil
 }
 
-func becauseOf(reason string) string {
+func reasonSuffix(reason string) string {
 	if reason == "" {
 		return ""
 	}
 	return " (" + oneLine(reason) + ")"
 }
 
-// isWanted reports whether the set is to be locked now: it is complete and in use, or it is
-// invalidated, whether it was ever used or not.
-func (l *setPlanner) isWanted() bool {
+// mustLock reports whether the set must be locked now: it is complete and in use, or it is
+// invalidated.
+func (l *setPlanner) mustLock() bool {
 	return !l.set.Status.Locked && (l.invalidation() != nil || l.user != "" && l.gap == nil && l.older == "")
 }
 
-// lacksContent reports whether a locked set has no contentHash yet: when it was invalidated, it was
-// incomplete or its modules were not frozen.
+// lacksContent reports whether a locked set has no contentHash yet: at the time of its invalidation
+// it was incomplete, or its modules were not frozen.
 func (l *setPlanner) lacksContent() bool {
 	return l.set.Status.Locked && l.set.Status.ContentHash == ""
 }
 
-// unlocked are the names of the modules that are not frozen.
+// unlocked returns the names of the modules that are not frozen.
 func (l *setPlanner) unlocked() []string {
 	var names []string
 	for _, m := range l.modules {
@@ -152,15 +152,15 @@ func (l *setPlanner) unlocked() []string {
 	return names
 }
 
-// status is what the look comes to.
+// status computes the status of the set.
 func (l *setPlanner) status(counts actionCounts, running func(namespace, hash string) int32) v1alpha1.DistributionSetStatus {
 	status := *l.set.Status.DeepCopy()
 	status.ObservedGeneration = l.set.Generation
 	c := conditions{&status.Conditions, l.set.Generation, l.now}
 	c.complete(l.gap)
-	l.takeInvalidation(&status, c, counts)
-	l.takeContent(&status, c)
-	l.takeReady(&status, c)
+	l.updateInvalidation(&status, c, counts)
+	l.updateLock(&status, c)
+	l.updateReady(&status, c)
 	status.Targets = &v1alpha1.SetTargets{Started: counts.open}
 	if status.ContentHash != "" {
 		status.Targets.Installed = running(l.set.Namespace, status.ContentHash)
@@ -168,8 +168,8 @@ func (l *setPlanner) status(counts actionCounts, running func(namespace, hash st
 	return status
 }
 
-// takeInvalidation notes when an invalidation was first seen, and how far it has come since.
-func (l *setPlanner) takeInvalidation(status *v1alpha1.DistributionSetStatus, c conditions, counts actionCounts) {
+// updateInvalidation sets when an invalidation was first observed, and its progress.
+func (l *setPlanner) updateInvalidation(status *v1alpha1.DistributionSetStatus, c conditions, counts actionCounts) {
 	i := l.invalidation()
 	if i == nil {
 		status.Invalidation = nil
@@ -180,26 +180,26 @@ func (l *setPlanner) takeInvalidation(status *v1alpha1.DistributionSetStatus, c 
 	seen := status.Invalidation
 	isNews := seen == nil || seen.Cancellation != i.cancellation
 	if isNews {
-		seen = &v1alpha1.InvalidationStatus{Cancellation: i.cancellation, ObservedAt: second(i.since), Rollouts: l.rollouts, AutoAssignments: l.autos}
+		seen = &v1alpha1.InvalidationStatus{Cancellation: i.cancellation, ObservedAt: toSecond(i.since), Rollouts: l.rollouts, AutoAssignments: l.autos}
 	}
 	if seen.Recorded == nil {
 		seen.Recorded = l.set.Spec.Invalidation.DeepCopy()
 	}
 	seen.Actions = progress(seen.Actions, counts, i.cancellation)
 	if seen.FinishedAt == nil && (seen.Actions == nil || !isNews && counts.unapplied(i.cancellation) == 0) {
-		seen.FinishedAt = second(l.now)
+		seen.FinishedAt = toSecond(l.now)
 	}
 	status.Invalidation = seen
 }
 
-// changeOfFinal returns what spec.invalidation says otherwise than the recorded invalidation, and
-// what to do. Empty: nothing.
+// changeOfFinal returns a message if spec.invalidation differs from the recorded invalidation: the
+// difference and what to do. It returns "" if they are the same.
 func (l *setPlanner) changeOfFinal() string {
 	if l.set.Status.Invalidation == nil || l.set.Status.Invalidation.Recorded == nil {
 		return ""
 	}
 	final, now := l.set.Status.Invalidation.Recorded, l.set.Spec.Invalidation
-	const sentence = "spec.invalidation was %s, which has no effect: the set was invalidated for good; put it back as %s, or delete this DistributionSet and create another one"
+	const sentence = "spec.invalidation was %s, which has no effect, because an invalidation is final; change it back to %s, or delete this DistributionSet and create another one"
 	switch {
 	case now == nil:
 		return fmt.Sprintf(sentence, "removed", asManifest(final))
@@ -209,7 +209,7 @@ func (l *setPlanner) changeOfFinal() string {
 	return ""
 }
 
-// asManifest writes an invalidation as a manifest would, in one line.
+// asManifest returns an invalidation in the form of a manifest, in one line.
 func asManifest(i *v1alpha1.Invalidation) string {
 	fields := "cancellation: " + string(i.Cancellation)
 	if i.DeleteRollouts {
@@ -221,27 +221,27 @@ func asManifest(i *v1alpha1.Invalidation) string {
 	return "{" + fields + "}"
 }
 
-// second is a time as it will be stored.
-func second(t time.Time) *metav1.Time {
+// toSecond truncates a time to whole seconds, as the API server stores it.
+func toSecond(t time.Time) *metav1.Time {
 	return &metav1.Time{Time: t.Truncate(time.Second)}
 }
 
-// takeContent locks the set once it is in use and all its modules are frozen, and at once when it
-// is invalidated. The lock never goes back.
-func (l *setPlanner) takeContent(status *v1alpha1.DistributionSetStatus, c conditions) {
+// updateLock locks the set once it is in use and all its modules are frozen, or at once if it is
+// invalidated. A set is never unlocked.
+func (l *setPlanner) updateLock(status *v1alpha1.DistributionSetStatus, c conditions) {
 	if !status.Locked || l.lacksContent() {
 		areFrozen := len(l.unlocked()) == 0
-		status.Locked = status.Locked || l.isWanted() && (areFrozen || l.invalidation() != nil)
+		status.Locked = status.Locked || l.mustLock() && (areFrozen || l.invalidation() != nil)
 		status.ContentHash = ""
-		if l.gap == nil && (areFrozen || !status.Locked) { // of a locked set it holds for good
+		if l.gap == nil && (areFrozen || !status.Locked) { // a locked set keeps its hash
 			status.ContentHash = offer.ContentHash(l.set, l.modules)
 		}
 	}
 	switch {
 	case status.Locked && l.isLockedUnused():
-		c.locked(metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid, "the set was invalidated: what a device would install is frozen")
+		c.locked(metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid, "the set was invalidated: its content is frozen")
 	case status.Locked:
-		c.locked(metav1.ConditionTrue, v1alpha1.ReasonInUse, "the set was deployed: what a device would install is frozen")
+		c.locked(metav1.ConditionTrue, v1alpha1.ReasonInUse, "the set was deployed: its content is frozen")
 	case l.older != "":
 		c.locked(metav1.ConditionFalse, v1alpha1.ReasonDuplicate, fmt.Sprintf("DistributionSet %s is older and is used instead", l.older))
 	case l.user == "":
@@ -267,9 +267,9 @@ func (l *setPlanner) lockingMessage() string {
 	return fmt.Sprintf("%s deploys the set; waiting until its modules are frozen: %s", l.user, strings.Join(l.unlocked(), ", "))
 }
 
-// takeReady answers whether the commit is under control. An invalidated set is: nothing is left to
-// do about it.
-func (l *setPlanner) takeReady(status *v1alpha1.DistributionSetStatus, c conditions) {
+// updateReady sets Ready, Stalled and Reconciling. An invalidated set is Ready: there is nothing
+// left to do.
+func (l *setPlanner) updateReady(status *v1alpha1.DistributionSetStatus, c conditions) {
 	change := l.contentChange(status)
 	switch i := l.invalidation(); {
 	case i != nil && l.changeOfFinal() != "":
@@ -281,48 +281,49 @@ func (l *setPlanner) takeReady(status *v1alpha1.DistributionSetStatus, c conditi
 			l.older, l.set.Spec.Name, l.set.Spec.Version, l.set.Spec.Type))
 	case change != "":
 		c.stalled(v1alpha1.ReasonContentChanged, change)
-	case l.gap != nil && (l.gap.isPassing || l.grace() > 0):
+	case l.gap != nil && (l.gap.isTransient || l.remainingGrace() > 0):
 		c.reconciling(metav1.ConditionFalse, l.gap.reason, l.gap.message)
 	case l.gap != nil:
 		c.stalled(l.gap.reason, l.gap.message)
-	case l.isWanted() && !status.Locked:
+	case l.mustLock() && !status.Locked:
 		c.reconciling(metav1.ConditionTrue, v1alpha1.ReasonLocking, l.lockingMessage())
 	default:
 		c.ready(v1alpha1.ReasonReady, "the set is complete")
 	}
 }
 
-// applyGrace is how long after its creation a set may lack modules before that is a problem: Git
-// applies manifests in any order.
+// applyGrace is how long after its creation a set may lack modules without being Stalled: GitOps
+// tools apply manifests in any order.
 const applyGrace = 5 * time.Second
 
-// grace is what is left of it, while something is lacking.
-func (l *setPlanner) grace() time.Duration {
+// remainingGrace returns the remaining part of applyGrace while the set is incomplete.
+func (l *setPlanner) remainingGrace() time.Duration {
 	if l.gap == nil {
 		return 0
 	}
 	return max(0, l.set.CreationTimestamp.Add(applyGrace).Sub(l.now))
 }
 
-// contentChange says how a locked set differs from what it was locked with; empty: it does not.
+// contentChange returns a message if the content of a locked set differs from the locked content,
+// or "".
 func (l *setPlanner) contentChange(status *v1alpha1.DistributionSetStatus) string {
 	if !status.Locked || status.ContentHash == "" {
 		return ""
 	}
 	for i, m := range l.modules {
 		if m == nil {
-			return fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) is gone, and the set is locked: create it again with the same content", l.set.Spec.Modules[i].Name, i)
+			return fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) was deleted, but the set is locked: create the module again with the same content", l.set.Spec.Modules[i].Name, i)
 		}
 	}
 	if offer.ContentHash(l.set, l.modules) == status.ContentHash {
 		return ""
 	}
-	return fmt.Sprintf("%s no longer the content that the set was locked with (%s): restore it, or create another DistributionSet", l.suspects(status), status.ContentHash)
+	return fmt.Sprintf("%s changed since the set was locked (content hash %s): restore the content, or create another DistributionSet", l.changedModules(status), status.ContentHash)
 }
 
-// suspects names the modules that were created after the set was locked: frozen ones cannot have
-// changed.
-func (l *setPlanner) suspects(status *v1alpha1.DistributionSetStatus) string {
+// changedModules names the modules that were created after the set was locked. Frozen modules
+// cannot have changed.
+func (l *setPlanner) changedModules(status *v1alpha1.DistributionSetStatus) string {
 	locked := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionLocked)
 	var names []string
 	for _, m := range l.modules {

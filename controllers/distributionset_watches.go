@@ -22,35 +22,35 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// SetupWithManager watches sets, their duplicates and modules, and what deploys them. What devices
-// do reaches a set only through its counts, after a delay.
+// SetupWithManager watches sets, their duplicates and modules, and the objects that deploy them.
+// Changes of Targets reach a set only through its counters, after a delay.
 func (r *DistributionSetReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Namespace == "" {
-		return errors.New("the record of invalidated sets needs the manager's own namespace: give --namespace")
+		return errors.New("--namespace is empty: set it to the namespace of the manager, which stores the record of invalidated sets")
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("distributionset").
 		For(&v1alpha1.DistributionSet{}).
-		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(r.setDuplicates), builder.WithPredicates(concernsDuplicates)).
-		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.setsOfModule), builder.WithPredicates(concernsSets)).
-		Watches(&v1alpha1.Rollout{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
-		Watches(&v1alpha1.AutoAssignment{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
-		Watches(&v1alpha1.Target{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usesAnother)).
-		Watches(&v1alpha1.Target{}, r.counting()).
+		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(r.setDuplicates), builder.WithPredicates(affectsDuplicates)).
+		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.setsOfModule), builder.WithPredicates(affectsSets)).
+		Watches(&v1alpha1.Rollout{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usedSetChanged)).
+		Watches(&v1alpha1.AutoAssignment{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usedSetChanged)).
+		Watches(&v1alpha1.Target{}, handler.EnqueueRequestsFromMapFunc(setOfUser), builder.WithPredicates(usedSetChanged)).
+		Watches(&v1alpha1.Target{}, r.targetEvents()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{readable(mgr.GetClient(), r)})
+		Complete(ignoreRaces{readable(mgr.GetClient(), r)})
 }
 
-// concernsDuplicates lets a set through when its duplicates may have to be judged anew: it came,
-// went, or was invalidated.
-var concernsDuplicates = predicate.Funcs{
+// affectsDuplicates passes changes of a set that may affect its duplicates: it was created,
+// deleted or invalidated.
+var affectsDuplicates = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, now := e.ObjectOld.(*v1alpha1.DistributionSet), e.ObjectNew.(*v1alpha1.DistributionSet)
 		return (old.Status.Invalidation == nil) != (now.Status.Invalidation == nil)
 	},
 }
 
-// concernsSets lets a module through when it may complete or lock a set, or take that back.
-var concernsSets = predicate.Funcs{
+// affectsSets passes changes of a module that may complete or lock a set, or make it incomplete.
+var affectsSets = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, now := e.ObjectOld.(*v1alpha1.SoftwareModule), e.ObjectNew.(*v1alpha1.SoftwareModule)
 		return old.UID != now.UID || old.Generation != now.Generation || old.Status.Locked != now.Status.Locked ||
@@ -58,26 +58,27 @@ var concernsSets = predicate.Funcs{
 	},
 }
 
-// usesAnother lets through what starts, ceases or changes to deploy a set.
-var usesAnother = predicate.Funcs{
-	CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // every set has its look at the start
+// usedSetChanged passes objects that start or stop to deploy a set, or deploy another set than
+// before.
+var usedSetChanged = predicate.Funcs{
+	CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // every set is reconciled at the start anyway
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		return !slices.Equal(UsedSet(e.ObjectOld), UsedSet(e.ObjectNew)) ||
 			e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 	},
 }
 
-// setOfUser is the set that an object deploys.
+// setOfUser returns the set that an object deploys.
 func setOfUser(_ context.Context, o client.Object) []reconcile.Request {
 	return requestsFor(o.GetNamespace(), UsedSet(o))
 }
 
-// setsOfModule are the sets that contain a module.
+// setsOfModule returns the sets that contain a module.
 func (r *DistributionSetReconciler) setsOfModule(ctx context.Context, o client.Object) []reconcile.Request {
 	return requestsFor(o.GetNamespace(), r.setsBy(ctx, o.GetNamespace(), SetByModule, o.GetName()))
 }
 
-// setDuplicates are the other sets of the same identity.
+// setDuplicates returns the other sets with the same identity.
 func (r *DistributionSetReconciler) setDuplicates(ctx context.Context, o client.Object) []reconcile.Request {
 	names := r.setsBy(ctx, o.GetNamespace(), SetByIdentity, SetIdentity(o)[0])
 	return requestsFor(o.GetNamespace(), slices.DeleteFunc(names, func(name string) bool { return name == o.GetName() }))
@@ -95,18 +96,18 @@ func (r *DistributionSetReconciler) setsBy(ctx context.Context, namespace, index
 	return names
 }
 
-// counting takes every change of a target into the counts, and wakes the sets whose counts changed
-// a little later, all changes of that time together.
-func (r *DistributionSetReconciler) counting() handler.EventHandler {
+// targetEvents updates the counters with each change of a target. It enqueues the sets whose
+// counters changed after a delay, so that several changes cause one reconcile.
+func (r *DistributionSetReconciler) targetEvents() handler.EventHandler {
 	wake := func(ctx context.Context, old, now *v1alpha1.Target, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		for _, request := range r.targetChanged(ctx, old, now) {
-			queue.AddAfter(request, countsPause)
+			queue.AddAfter(request, countsInterval)
 		}
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			if e.IsInInitialList {
-				r.counts.observe(nil, e.Object.(*v1alpha1.Target)) // every set has its look at the start
+				r.counts.observe(nil, e.Object.(*v1alpha1.Target)) // every set is reconciled at the start anyway
 				return
 			}
 			wake(ctx, nil, e.Object.(*v1alpha1.Target), queue)
@@ -120,7 +121,7 @@ func (r *DistributionSetReconciler) counting() handler.EventHandler {
 	}
 }
 
-// targetChanged counts one change of a target and answers the sets whose counts changed.
+// targetChanged counts one change of a target and returns the sets whose counters changed.
 func (r *DistributionSetReconciler) targetChanged(ctx context.Context, old, now *v1alpha1.Target) []reconcile.Request {
 	sets, hashes := r.counts.observe(old, now)
 	t := now

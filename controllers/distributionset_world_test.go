@@ -38,18 +38,18 @@ const (
 	system         = "goshawk-system"
 )
 
-// dawn is when the stories of this file start.
+// dawn is the time when the stories of this file start.
 var dawn = time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)
 
-// errPowerCut is what a write meets at which the process dies.
+// errPowerCut is the error of a write during which the process crashes.
 var errPowerCut = errors.New("power cut")
 
-// setWorld is an API server, its caches, and the two controllers of sets and modules. Caches follow
-// when told to, so that every run is the same run.
+// setWorld is an API server, its caches, and the controllers of sets and modules. The caches are
+// synchronized explicitly, so that each run is deterministic.
 type setWorld struct {
 	t     *testing.T
 	store client.WithWatch // the API server itself
-	api   client.Client    // what the controllers talk to
+	api   client.Client    // the client of the controllers
 	now   time.Time
 
 	modules *SoftwareModuleReconciler
@@ -60,13 +60,13 @@ type setWorld struct {
 
 	mu     sync.Mutex
 	writes []string
-	// cutAt is the write, counted from 1, at which the power goes; 0: never. It goes after the
-	// write if afterWrite is set.
+	// cutAt is the write, counted from 1, at which the process crashes; 0 means never. It crashes
+	// after the write if afterWrite is set.
 	cutAt      int
 	afterWrite bool
-	// meddle is called before every write.
+	// meddle is called before each write.
 	meddle func(write string)
-	// onWrite is called after every write.
+	// onWrite is called after each write.
 	onWrite func(write string)
 }
 
@@ -92,7 +92,7 @@ func newSetWorld(t *testing.T, objects ...client.Object) *setWorld {
 	return w
 }
 
-// intercepted is a client that counts writes and loses power on demand.
+// intercepted returns a client that counts writes and crashes at cutAt.
 func (w *setWorld) intercepted() client.Client {
 	return interceptor.NewClient(w.store, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
@@ -137,7 +137,7 @@ func (w *setWorld) write(verb string, o client.Object, do func() error) error {
 	return nil
 }
 
-// restart is a new process: whatever was in memory only is gone.
+// restart starts a new process without the memory of the old one.
 func (w *setWorld) restart() {
 	w.t.Helper()
 	clock := func() time.Time { return w.now }
@@ -153,7 +153,7 @@ func (w *setWorld) restart() {
 	w.sync()
 }
 
-// sync lets the caches catch up, and answers the sets that changes of targets have woken.
+// sync synchronizes the caches, and returns the sets that changes of targets have enqueued.
 func (w *setWorld) sync() []string {
 	w.t.Helper()
 	for _, kind := range w.caches.kinds() {
@@ -192,7 +192,7 @@ func (w *setWorld) countTargets() []string {
 	return slices.Compact(woken)
 }
 
-// plan reconciles one set once, and lets the caches catch up.
+// plan reconciles one set once, and synchronizes the caches.
 func (w *setWorld) plan(name string) (ctrl.Result, error) {
 	w.t.Helper()
 	result, err := reconcile.AsReconciler(w.api, w.sets).Reconcile(w.t.Context(), request(name))
@@ -207,8 +207,8 @@ func (w *setWorld) reconcileModule(name string) error {
 	return err
 }
 
-// run reconciles everything until nothing is written any more and nothing wants another look soon,
-// and answers how many passes that took.
+// run reconciles everything until nothing is written any more and no reconcile is due soon. It
+// returns the number of passes.
 func (w *setWorld) run() int {
 	w.t.Helper()
 	for pass := 1; pass <= 50; pass++ {
@@ -235,7 +235,7 @@ func (w *setWorld) run() int {
 			w.now = w.now.Add(time.Second)
 		}
 	}
-	w.t.Fatalf("the world does not come to rest; last writes: %v", w.writes[max(0, len(w.writes)-8):])
+	w.t.Fatalf("the controllers do not stop writing; last writes: %v", w.writes[max(0, len(w.writes)-8):])
 	return 0
 }
 
@@ -256,7 +256,7 @@ func (w *setWorld) names(list client.ObjectList) []string {
 	return names
 }
 
-// create does what the API server does to a new object.
+// create creates an object as the API server does.
 func (w *setWorld) create(o client.Object) {
 	w.t.Helper()
 	if o.GetNamespace() == "" {
@@ -287,7 +287,7 @@ func (w *setWorld) remove(o client.Object, name string) {
 	w.sync()
 }
 
-// edit is a commit.
+// edit changes the spec of a set, like a commit does.
 func (w *setWorld) edit(name string, change func(*v1alpha1.DistributionSet)) {
 	w.t.Helper()
 	set := w.set(name)
@@ -299,7 +299,7 @@ func (w *setWorld) edit(name string, change func(*v1alpha1.DistributionSet)) {
 	w.sync()
 }
 
-// device does something to a target's status.
+// device changes the status of a target, like a device does.
 func (w *setWorld) device(name string, change func(*v1alpha1.TargetStatus)) {
 	w.t.Helper()
 	t := w.target(name)
@@ -337,7 +337,7 @@ func (w *setWorld) get(name string, o client.Object) {
 	}
 }
 
-// condition of a set as "Status Reason: message"; empty: it is absent.
+// condition returns a condition of a set as "Status Reason: message", or "" if it is absent.
 func (w *setWorld) condition(name, conditionType string) string {
 	w.t.Helper()
 	return words(w.set(name).Status.Conditions, conditionType)
@@ -351,20 +351,20 @@ func words(list []metav1.Condition, conditionType string) string {
 	return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
 }
 
-// heard are the events so far, as "Type Reason note".
-func (w *setWorld) heard() []string {
-	var heard []string
+// recordedEvents returns the events so far, as "Type Reason note".
+func (w *setWorld) recordedEvents() []string {
+	var events []string
 	for {
 		select {
 		case e := <-w.events.Events:
-			heard = append(heard, e)
+			events = append(events, e)
 		default:
-			return heard
+			return events
 		}
 	}
 }
 
-// count of writes that contain a word.
+// count returns the number of writes that contain a word.
 func (w *setWorld) count(word string) int {
 	n := 0
 	for _, line := range w.writes {
@@ -403,7 +403,7 @@ func listFor(o client.Object) client.ObjectList {
 	return &v1alpha1.DistributionSetList{}
 }
 
-// handCaches are informer caches that move only when they are told to.
+// handCaches are informer caches that are synchronized explicitly.
 type handCaches struct {
 	cache.Cache
 	informers map[string]*handInformer
@@ -417,7 +417,7 @@ func (c *handCaches) GetInformer(_ context.Context, o client.Object, _ ...cache.
 	return c.informers[kind], nil
 }
 
-// kinds in an order that does not depend on the map.
+// kinds returns the informers in a deterministic order.
 func (c *handCaches) kinds() []*handInformer {
 	var kinds []*handInformer
 	for _, informer := range c.informers {
@@ -449,7 +449,7 @@ func (i *handInformer) AddEventHandler(h toolscache.ResourceEventHandler) (tools
 	return synced{}, nil
 }
 
-// replace makes the cache hold these objects, and tells the handlers what is different.
+// replace sets the objects of the cache, and notifies the handlers of the differences.
 func (i *handInformer) replace(objects []runtime.Object) {
 	present := map[string]bool{}
 	for _, o := range objects {
@@ -503,7 +503,7 @@ func invalidated(c v1alpha1.Cancellation) func(*v1alpha1.DistributionSet) {
 	}
 }
 
-// aDeviceAtWork is a target with an open action of a set.
+// aDeviceAtWork returns a target with an open action of a set.
 func (w *setWorld) aDeviceAtWork(name, set string) *v1alpha1.Target {
 	t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	action.Create(&t.Status, action.Creation{
@@ -513,7 +513,7 @@ func (w *setWorld) aDeviceAtWork(name, set string) *v1alpha1.Target {
 	return t
 }
 
-// errBroken is what a target that cannot be written answers.
+// errBroken is the error of a write to a target that cannot be written.
 var errBroken = errors.New("this object is broken")
 
 // refusing is a client that cannot write the status of some objects.

@@ -1,6 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers brings Goshawk's rules to a cluster: each controller loads, asks a pure rule,
-// applies its answer, patches status once and records events. It decides nothing itself.
+// Package controllers applies Goshawk's rules to a cluster. Each controller loads the state, asks a
+// pure package for a plan, applies the plan, patches the status once and records events. It makes
+// no decision itself.
 package controllers

@@ -8,8 +8,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// fairQueue makes the queue of a controller in which the namespaces take turns: however much waits
-// in one of them, an object of another waits for one object of each namespace at most.
+// fairQueue returns a work queue that is fair between namespaces: an object waits for at most one
+// object of each other namespace, however many objects of one namespace are queued.
 func fairQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 	return workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{
 		Name: name,
@@ -22,18 +22,18 @@ func fairQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request
 	})
 }
 
-// byNamespace holds what waits, by namespace. Its user locks it.
+// byNamespace holds the queued objects by namespace. Its caller locks it.
 type byNamespace struct {
-	// order of the namespaces in which something waits.
+	// order of the namespaces that have queued objects.
 	order   []string
 	waiting map[string][]reconcile.Request
 	n       int
 }
 
-// Touch is called for what waits already and keeps its place.
+// Touch is called for an object that is queued already. The object keeps its place.
 func (q *byNamespace) Touch(reconcile.Request) {}
 
-// Push puts an object behind the others of its namespace.
+// Push adds an object after the other objects of its namespace.
 func (q *byNamespace) Push(r reconcile.Request) {
 	if len(q.waiting[r.Namespace]) == 0 {
 		q.order = append(q.order, r.Namespace)
@@ -42,10 +42,10 @@ func (q *byNamespace) Push(r reconcile.Request) {
 	q.n++
 }
 
-// Len is how many objects wait.
+// Len returns the number of queued objects.
 func (q *byNamespace) Len() int { return q.n }
 
-// Pop takes the first object of the namespace whose turn it is.
+// Pop returns the first object of the namespace that is next.
 func (q *byNamespace) Pop() reconcile.Request {
 	namespace := q.order[0]
 	q.order = q.order[1:]

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// Two thousand sets wait in one namespace when one comes in each of two others: they are the next
-// but one.
+// Two thousand sets are queued in one namespace when one set is added in each of two other
+// namespaces. These are the next but one.
 func TestNamespacesTakeTurns(t *testing.T) {
 	queue := fairQueue("fair-test", workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()
@@ -25,7 +25,7 @@ func TestNamespacesTakeTurns(t *testing.T) {
 	}
 	queue.Add(in("quiet", "stop"))
 	queue.Add(in("calm", "stop"))
-	queue.Add(in("quiet", "stop")) // waits already
+	queue.Add(in("quiet", "stop")) // is queued already
 	if queue.Len() != 2002 {
 		t.Errorf("%d wait", queue.Len())
 	}
@@ -44,6 +44,6 @@ func TestNamespacesTakeTurns(t *testing.T) {
 	}
 	queue.Add(in("busy", "again"))
 	if r, _ := queue.Get(); r.Name != "again" {
-		t.Errorf("after all the queue gives %v", r)
+		t.Errorf("after the last object the queue returns %v", r)
 	}
 }

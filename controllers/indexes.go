@@ -15,7 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Field indexes of the cache, by which a controller finds what concerns it without a pass over the
+// Field indexes of the cache. With them a controller finds related objects without listing the
 // fleet.
 const (
 	// TargetByOpenSet finds the targets with an open action of a DistributionSet, by its name.
@@ -24,7 +24,7 @@ const (
 	TargetByOpenSource = "openActions.source.uid"
 	// TargetByAssignedSet finds the targets whose spec.assignment names a DistributionSet.
 	TargetByAssignedSet = "assignment.distributionSet"
-	// TargetByAssignment finds the targets that have a spec.assignment, by the word Assigned.
+	// TargetByAssignment finds the targets that have a spec.assignment, by the constant Assigned.
 	TargetByAssignment = "assignment"
 	// RolloutBySet finds the Rollouts of a DistributionSet.
 	RolloutBySet = "rollout.update.distributionSet"
@@ -40,7 +40,7 @@ const (
 	ModuleByIdentity = "module.identity"
 )
 
-// fieldIndex is one index: whose, its name, and the values that an object is found by.
+// fieldIndex is one index: the type of object, the name, and the function that returns the values.
 type fieldIndex struct {
 	object  client.Object
 	name    string
@@ -62,7 +62,7 @@ func fieldIndexes() []fieldIndex {
 	}
 }
 
-// AddIndexes adds every field index of the controllers. It comes before the caches start.
+// AddIndexes adds all field indexes of the controllers. It must be called before the caches start.
 func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	for _, f := range fieldIndexes() {
 		if err := indexer.IndexField(ctx, f.object, f.name, f.extract); err != nil {
@@ -72,12 +72,12 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return nil
 }
 
-// OpenSets are the sets that a target has an open action of.
+// OpenSets returns the sets that the target has an open action of.
 func OpenSets(o client.Object) []string {
 	return ofOpenActions(o, func(a *v1alpha1.Action) string { return a.DistributionSet })
 }
 
-// OpenSources are the uids of the sources that a target has an open action of.
+// OpenSources returns the UIDs of the sources that the target has an open action of.
 func OpenSources(o client.Object) []string {
 	return ofOpenActions(o, func(a *v1alpha1.Action) string { return string(a.Source.UID) })
 }
@@ -93,7 +93,7 @@ func ofOpenActions(o client.Object, value func(*v1alpha1.Action) string) []strin
 	return values
 }
 
-// UsedSet is the set that a Rollout, an AutoAssignment or a Target's own assignment deploys.
+// UsedSet returns the set that a Rollout, an AutoAssignment or a Target's own assignment deploys.
 func UsedSet(o client.Object) []string {
 	switch user := o.(type) {
 	case *v1alpha1.Rollout:
@@ -108,10 +108,10 @@ func UsedSet(o client.Object) []string {
 	return nil
 }
 
-// Assigned is what every target with an assignment is found by.
+// Assigned is the index value of all targets that have a spec.assignment.
 const Assigned = "Assigned"
 
-// HasAssignment is Assigned for a target with an assignment.
+// HasAssignment returns Assigned for a target with a spec.assignment, else nothing.
 func HasAssignment(o client.Object) []string {
 	if o.(*v1alpha1.Target).Spec.Assignment == nil {
 		return nil
@@ -119,7 +119,7 @@ func HasAssignment(o client.Object) []string {
 	return []string{Assigned}
 }
 
-// SetModules are the modules that a set names.
+// SetModules returns the modules that a set names.
 func SetModules(o client.Object) []string {
 	set := o.(*v1alpha1.DistributionSet)
 	names := make([]string, 0, len(set.Spec.Modules))
@@ -129,7 +129,7 @@ func SetModules(o client.Object) []string {
 	return names
 }
 
-// SetContentHash is the content hash of a set that has one.
+// SetContentHash returns the content hash of a set, if it has one.
 func SetContentHash(o client.Object) []string {
 	if hash := o.(*v1alpha1.DistributionSet).Status.ContentHash; hash != "" {
 		return []string{hash}
@@ -137,20 +137,22 @@ func SetContentHash(o client.Object) []string {
 	return nil
 }
 
-// SetIdentity is what no two sets of a namespace share.
+// SetIdentity returns a value that is unique for each name, version and type of a set in a
+// namespace.
 func SetIdentity(o client.Object) []string {
 	s := o.(*v1alpha1.DistributionSet).Spec
 	return []string{digest(s.Name, s.Version, s.Type)}
 }
 
-// ModuleIdentity is what no two modules of a namespace share.
+// ModuleIdentity returns a value that is unique for each type, name and version of a module in a
+// namespace.
 func ModuleIdentity(o client.Object) []string {
 	s := o.(*v1alpha1.SoftwareModule).Spec
 	return []string{digest(s.Type, s.Name, s.Version)}
 }
 
-// digest is one fingerprint of several words that cannot be mistaken for other words: a JSON list
-// keeps their borders.
+// digest returns one hash of several values. It hashes a JSON list, so that different lists never
+// have the same input.
 func digest(words ...string) string {
 	encoded, err := json.Marshal(words)
 	if err != nil {

@@ -50,7 +50,7 @@ func TestIndexExtractors(t *testing.T) {
 	}
 }
 
-func TestIndexOfIdentityKeepsWordsApart(t *testing.T) {
+func TestIdentityIndexSeparatesItsParts(t *testing.T) {
 	a, b := aSet("x"), aSet("x")
 	a.Spec.Name, a.Spec.Version = "firm", "ware1"
 	b.Spec.Name, b.Spec.Version = "firmware", "1"

@@ -21,21 +21,22 @@ import (
 )
 
 const (
-	// invalidationPage is how many targets one look at an invalid set applies, so that other sets
-	// get their turn.
+	// invalidationPage is the number of targets that one reconcile of an invalid set writes at
+	// most, so that other sets are reconciled in between.
 	invalidationPage = 200
-	// invalidationWorkers is how many of them are written at a time.
+	// invalidationWorkers is the number of targets that are written in parallel.
 	invalidationWorkers = 8
-	// invalidationPause is how long the walk waits for the cache to show what it has written.
-	invalidationPause = 200 * time.Millisecond
+	// invalidationRetryDelay is the delay before the next page, in which the cache receives what
+	// was written.
+	invalidationRetryDelay = 200 * time.Millisecond
 )
 
-// cancelOpenActions applies an invalidation into the open actions of the set, one page at a look,
-// and answers when to look again; zero: nothing is left to apply. It remembers nothing: what is
-// left is what the targets show.
+// cancelOpenActions applies an invalidation to the open actions of the set, one page per reconcile.
+// It returns the requeue delay, or 0 if nothing is left to do. It keeps no state: what is left is
+// computed from the targets.
 //
-// It starts once the status says that the invalidation was observed, whether the record of it could
-// be written or not.
+// It starts once the status shows that the invalidation was observed, whether the invalidation
+// could be recorded or not.
 func (r *DistributionSetReconciler) cancelOpenActions(ctx context.Context, set *v1alpha1.DistributionSet) (time.Duration, error) {
 	if set.Status.Invalidation == nil {
 		return 0, nil
@@ -47,20 +48,20 @@ func (r *DistributionSetReconciler) cancelOpenActions(ctx context.Context, set *
 	}
 	names, err := r.unapplied(ctx, set, cancellation)
 	if err != nil || len(names) == 0 {
-		return invalidationPause, err
+		return invalidationRetryDelay, err
 	}
 	page := r.pageCursor.next(key, names)
-	if err := settleAll(ctx, r.Targets, set.Namespace, page); err != nil {
+	if err := applyPendingToAll(ctx, r.Targets, set.Namespace, page); err != nil {
 		return 0, fmt.Errorf("cancel actions of the invalid DistributionSet %s: %w", set.Name, err)
 	}
 	if len(names) > len(page) {
 		return time.Millisecond, nil
 	}
-	return invalidationPause, nil
+	return invalidationRetryDelay, nil
 }
 
-// unfolded are the names, sorted, of the targets whose open action of the set has not been reached,
-// by the newest that this process knows of them.
+// unapplied returns the sorted names of the targets with an open action of the set that the
+// invalidation has not been applied to, according to the newest status that this process knows.
 func (r *DistributionSetReconciler) unapplied(ctx context.Context, set *v1alpha1.DistributionSet, c v1alpha1.Cancellation) ([]string, error) {
 	var busy v1alpha1.TargetList
 	if err := r.Client.List(ctx, &busy, client.InNamespace(set.Namespace), client.MatchingFields{TargetByOpenSet: set.Name}, client.UnsafeDisableDeepCopy); err != nil {
@@ -69,7 +70,7 @@ func (r *DistributionSetReconciler) unapplied(ctx context.Context, set *v1alpha1
 	var names []string
 	for i := range busy.Items {
 		t := r.Targets.Get(client.ObjectKeyFromObject(&busy.Items[i]))
-		if t != nil && t.Unreadable == nil && awaitsApply(t, set.Name, c) {
+		if t != nil && t.Unreadable == nil && isInvalidationPending(t, set.Name, c) {
 			names = append(names, t.Name)
 		}
 	}
@@ -77,15 +78,16 @@ func (r *DistributionSetReconciler) unapplied(ctx context.Context, set *v1alpha1
 	return names, nil
 }
 
-// awaitsApply reports whether an invalidation has still to reach the open action of a target.
-func awaitsApply(t *v1alpha1.Target, set string, c v1alpha1.Cancellation) bool {
+// isInvalidationPending reports whether the invalidation must still be applied to the open action
+// of a target.
+func isInvalidationPending(t *v1alpha1.Target, set string, c v1alpha1.Cancellation) bool {
 	a := action.Open(&t.Status)
-	return a != nil && a.DistributionSet == set && countOf(a).unapplied(c) > 0
+	return a != nil && a.DistributionSet == set && countsOfAction(a).unapplied(c) > 0
 }
 
-// settleAll writes what applies to each target. One that cannot be written does not hold the
-// others.
-func settleAll(ctx context.Context, store *targetstatus.Store, namespace string, names []string) error {
+// applyPendingToAll applies pending changes to each target. A target that cannot be written does
+// not stop the others.
+func applyPendingToAll(ctx context.Context, store *targetstatus.Store, namespace string, names []string) error {
 	var work errgroup.Group
 	work.SetLimit(invalidationWorkers)
 	failures := make([]error, len(names))
@@ -96,18 +98,18 @@ func settleAll(ctx context.Context, store *targetstatus.Store, namespace string,
 			return nil
 		})
 	}
-	_ = work.Wait() // each has left its own error
+	_ = work.Wait() // the errors are collected in errs
 	return errors.Join(failures...)
 }
 
-// pageCursor remember where the last page of each walk ended, so that targets that cannot be
-// written do not keep the others waiting. Nothing depends on it.
+// pageCursor remembers where the last page of each object ended, so that targets that cannot be
+// written do not block the targets after them. Correctness does not depend on it.
 type pageCursor struct {
 	mu   sync.Mutex
 	last map[types.NamespacedName]string
 }
 
-// next is the page after the last one, start again at the first name.
+// next returns the names after the last page. After the last name it starts again with the first.
 func (t *pageCursor) next(key types.NamespacedName, names []string) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,8 +131,8 @@ func (t *pageCursor) forget(key types.NamespacedName) {
 	delete(t.last, key)
 }
 
-// progress is how far an invalidation has come. A count of what is closed never goes back: old
-// actions leave a target's history.
+// progress returns the progress of an invalidation. The counts of closed actions never decrease,
+// although old actions are removed from the history of a target.
 func progress(before *v1alpha1.InvalidatedActions, c actionCounts, cancellation v1alpha1.Cancellation) *v1alpha1.InvalidatedActions {
 	if cancellation != v1alpha1.CancellationSoft && cancellation != v1alpha1.CancellationForce {
 		return nil

@@ -26,47 +26,49 @@ import (
 )
 
 const (
-	// invalidationEntryPrefix, a namespace, a dash and a number name the ConfigMaps with the
-	// entries of that namespace. In the layout before, the first two hexadecimal digits of an
-	// entry's key followed the prefix, for all namespaces together: such a ConfigMap is read, and
-	// written no more.
+	// invalidationEntryPrefix is the prefix of the ConfigMaps with the entries of a namespace:
+	// prefix, namespace, dash, number. In an older layout the prefix was followed by the first two
+	// hexadecimal digits of the entry's key, for all namespaces together. Such ConfigMaps are read,
+	// but no longer written.
 	invalidationEntryPrefix = "goshawk-invalidated-"
-	// maxShardBytes and maxShards bound the record of one namespace: 8 MiB, and at least 14 000
-	// entries. A ConfigMap may have 1 MiB, metadata included.
+	// maxShardBytes and maxShards limit the record of one namespace to 8 MiB, which is at least 14
+	// 000 entries. A ConfigMap may have 1 MiB, including its metadata.
 	maxShardBytes = 256 << 10
 	maxShards     = 32
-	// maxEntryBytes is the longest line of an entry.
+	// maxEntryBytes is the maximum length of the line of an entry.
 	maxEntryBytes = 512
-	// maxInvalidationEntryTries is how often entries are tried against other writers of the record.
+	// maxInvalidationEntryTries is how often a write is tried when other writers change the record.
 	maxInvalidationEntryTries = 4
-	// fewShards of the old layout are read one by one; more are listed.
+	// fewShards is how many ConfigMaps of the old layout are read one by one. If more are needed,
+	// they are listed.
 	fewShards = 4
 )
 
-// errShardFull says that an invalidation cannot be recorded.
+// errShardFull is returned when the record of a namespace has no room for an entry.
 var errShardFull = errors.New("the record of invalidated sets of the namespace is full")
 
-// Tombstones remember which sets were invalidated, longer than the sets themselves live: a set that
-// is deleted and applied again is invalid from its first look. They are read past the cache.
+// InvalidationRecord stores which sets were invalidated, beyond the lifetime of the sets: a set
+// that is deleted and applied again is invalid from its first reconcile. It is read from the API
+// server, not from the cache.
 type InvalidationRecord struct {
 	Reader    client.Reader
 	Client    client.Client
 	Namespace string
 }
 
-// PreviouslyInvalidated is one invalidated set.
+// InvalidationEntry is the record of one invalidated set.
 type InvalidationEntry struct {
 	Cancellation v1alpha1.Cancellation
 	// Since is when the invalidation was first observed.
 	Since time.Time
-	// Reason for people, perhaps shortened.
+	// Reason of the invalidation, perhaps truncated.
 	Reason string
-	// ConfigMap and Key are where the entry is.
+	// ConfigMap and Key locate the entry.
 	ConfigMap types.NamespacedName
 	Key       string
 }
 
-// Find the entry of a set's namespace, name, version and type; nil: there is none.
+// Find returns the entry for a set's namespace, name, version and type, or nil if there is none.
 func (t InvalidationRecord) Find(ctx context.Context, set *v1alpha1.DistributionSet) (*InvalidationEntry, error) {
 	r, err := t.read(ctx, []*v1alpha1.DistributionSet{set})
 	if err != nil {
@@ -75,16 +77,16 @@ func (t InvalidationRecord) Find(ctx context.Context, set *v1alpha1.Distribution
 	return r.entry(set), nil
 }
 
-// Put records that a set was invalidated and answers the entry. One that exists is left as it is:
-// an invalidation is not repeatable.
+// Put records that a set was invalidated and returns the entry. An existing entry is not changed: a
+// set is invalidated only once.
 func (t InvalidationRecord) Put(ctx context.Context, set *v1alpha1.DistributionSet, now time.Time) (*InvalidationEntry, error) {
 	entries, err := t.PutAll(ctx, []*v1alpha1.DistributionSet{set}, now)
 	return entries[invalidationEntryKey(set)], err
 }
 
-// PutAll is Put for sets of one namespace, in as few writes as possible. It returns the entries
-// that are recorded by their keys, also with an error. The earlier sets of the list go first where
-// there is not room for all, and the error is errShardFull then.
+// PutAll is Put for several sets of one namespace, in as few writes as possible. It returns the
+// recorded entries by their keys, also together with an error. If there is not room for all sets,
+// the first sets of the list are recorded and the error is errShardFull.
 func (t InvalidationRecord) PutAll(ctx context.Context, sets []*v1alpha1.DistributionSet, now time.Time) (map[string]*InvalidationEntry, error) {
 	for try := 1; ; try++ {
 		entries, err := t.tryPut(ctx, sets, now)
@@ -106,7 +108,7 @@ func (t InvalidationRecord) tryPut(ctx context.Context, sets []*v1alpha1.Distrib
 	var full error
 	for _, set := range sets {
 		if r.entry(set) == nil && !r.add(set, now) {
-			full = fmt.Errorf("%w: it has %d ConfigMaps %s*, each with at most %d KiB; delete entries of sets that will never be applied again",
+			full = fmt.Errorf("%w: %d ConfigMaps %s* with at most %d KiB each; delete the entries of sets that will never be applied again",
 				errShardFull, maxShards, client.ObjectKey{Namespace: t.Namespace, Name: r.name("")}, maxShardBytes>>10)
 			break
 		}
@@ -122,13 +124,13 @@ func (t InvalidationRecord) tryPut(ctx context.Context, sets []*v1alpha1.Distrib
 	return entries, full
 }
 
-// namespaceRecord is what is recorded of one namespace, as far as it was read.
+// namespaceRecord is the record of one namespace, as far as it was read.
 type namespaceRecord struct {
 	system, namespace string
 	shards            []*corev1.ConfigMap // by number
 	sizes             map[*corev1.ConfigMap]int
 	changed           []*corev1.ConfigMap
-	// old are ConfigMaps of the layout before, by name.
+	// old contains ConfigMaps of the older layout, by name.
 	old map[string]*corev1.ConfigMap
 }
 
@@ -136,7 +138,7 @@ func (r *namespaceRecord) name(number string) string {
 	return invalidationEntryPrefix + r.namespace + "-" + number
 }
 
-// read reads all shards of a namespace, and those of the layout before that sets belong to.
+// read reads all ConfigMaps of a namespace, and those of the older layout that belong to the sets.
 func (t InvalidationRecord) read(ctx context.Context, sets []*v1alpha1.DistributionSet) (*namespaceRecord, error) {
 	r := &namespaceRecord{system: t.Namespace, namespace: sets[0].Namespace, sizes: map[*corev1.ConfigMap]int{}, old: map[string]*corev1.ConfigMap{}}
 	var list corev1.ConfigMapList
@@ -153,7 +155,7 @@ func (t InvalidationRecord) read(ctx context.Context, sets []*v1alpha1.Distribut
 	return r, t.readOld(ctx, sets, r.old)
 }
 
-// readOld reads the ConfigMaps of the layout before that sets belong to.
+// readOld reads the ConfigMaps of the older layout that belong to the sets.
 func (t InvalidationRecord) readOld(ctx context.Context, sets []*v1alpha1.DistributionSet, into map[string]*corev1.ConfigMap) error {
 	names := map[string]bool{}
 	for _, set := range sets {
@@ -188,7 +190,8 @@ func oldShard(set *v1alpha1.DistributionSet) string {
 	return invalidationEntryPrefix + invalidationEntryKey(set)[:2]
 }
 
-// entry of a set; nil: there is none. The older layout goes first: its entries are the older ones.
+// entry returns the entry of a set, or nil if there is none. The older layout is read first,
+// because its entries are older.
 func (r *namespaceRecord) entry(set *v1alpha1.DistributionSet) *InvalidationEntry {
 	if shard := r.old[oldShard(set)]; shard != nil {
 		if found := entryIn(shard, set); found != nil {
@@ -203,7 +206,7 @@ func (r *namespaceRecord) entry(set *v1alpha1.DistributionSet) *InvalidationEntr
 	return nil
 }
 
-// add adds an entry to the first shard with room, or to a new one. It reports whether there was
+// add adds an entry to the first ConfigMap with room, or to a new one. It reports whether there was
 // room.
 func (r *namespaceRecord) add(set *v1alpha1.DistributionSet, now time.Time) bool {
 	key, line := invalidationEntryKey(set), invalidationEntryLine(set, now)
@@ -240,7 +243,8 @@ func (r *namespaceRecord) put(shard *corev1.ConfigMap, key, line string) {
 	}
 }
 
-// write writes the shards that were added to, each under the lock of what was read.
+// write writes the ConfigMaps that entries were added to, each with the resource version that was
+// read.
 func (t InvalidationRecord) write(ctx context.Context, r *namespaceRecord) error {
 	for _, shard := range r.changed {
 		var err error
@@ -268,8 +272,8 @@ func invalidationEntryKey(set *v1alpha1.DistributionSet) string {
 	return digest(set.Namespace, set.Spec.Name, set.Spec.Version, set.Spec.Type)
 }
 
-// invalidationEntryLine is what an operator reads: namespace/name version (type) Force since
-// 2026-12-01T02:00:00Z: reason.
+// invalidationEntryLine returns the line of an entry, which is written for operators:
+// namespace/name version (type) Force since 2026-12-01T02:00:00Z: reason.
 func invalidationEntryLine(set *v1alpha1.DistributionSet, now time.Time) string {
 	invalidation := set.InvalidationInForce()
 	line := fmt.Sprintf("%s %s since %s", invalidationEntryLabel(set), invalidation.Cancellation, now.UTC().Format(time.RFC3339))
@@ -279,16 +283,17 @@ func invalidationEntryLine(set *v1alpha1.DistributionSet, now time.Time) string 
 	return shorten(line, maxEntryBytes)
 }
 
-// invalidationEntryLabel is a set as the entry names it, short enough to leave room for what
-// follows. The key, not the label, identifies the set.
+// invalidationEntryLabel returns the set as the entry names it, truncated to leave room for what
+// follows. The key identifies the set, not this label.
 func invalidationEntryLabel(set *v1alpha1.DistributionSet) string {
 	return fmt.Sprintf("%s/%s %s (%s)", set.Namespace, shorten(oneLine(set.Spec.Name), 128), shorten(oneLine(set.Spec.Version), 64), shorten(oneLine(set.Spec.Type), 64))
 }
 
-var invalidationEntryFacts = regexp.MustCompile(`^ ?(None|Soft|Force) since (\S+Z)(?:: (.*))?$`)
+var invalidationEntryPattern = regexp.MustCompile(`^ ?(None|Soft|Force) since (\S+Z)(?:: (.*))?$`)
 
-// entryIn reads the set's entry. What cannot be read back counts as None since the record was
-// started: the key alone says that the set is invalid, and nobody is canceled for a garbled word.
+// entryIn returns the entry of the set. An entry whose text cannot be parsed counts as None since
+// the creation of the ConfigMap: its key is enough to know that the set is invalid, but no action
+// is canceled because of a damaged text.
 func entryIn(shard *corev1.ConfigMap, set *v1alpha1.DistributionSet) *InvalidationEntry {
 	key := invalidationEntryKey(set)
 	line, ok := shard.Data[key]
@@ -296,7 +301,7 @@ func entryIn(shard *corev1.ConfigMap, set *v1alpha1.DistributionSet) *Invalidati
 		return nil
 	}
 	found := &InvalidationEntry{Cancellation: v1alpha1.CancellationNone, Since: shard.CreationTimestamp.Time, ConfigMap: client.ObjectKeyFromObject(shard), Key: key}
-	facts := invalidationEntryFacts.FindStringSubmatch(strings.TrimPrefix(line, invalidationEntryLabel(set)))
+	facts := invalidationEntryPattern.FindStringSubmatch(strings.TrimPrefix(line, invalidationEntryLabel(set)))
 	if facts == nil {
 		return found
 	}
@@ -306,7 +311,7 @@ func entryIn(shard *corev1.ConfigMap, set *v1alpha1.DistributionSet) *Invalidati
 	return found
 }
 
-// oneLine replaces what would break a line or hide in one.
+// oneLine replaces line breaks and invisible characters.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -316,7 +321,7 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// shorten cuts at a whole character.
+// shorten truncates at a character boundary.
 func shorten(s string, limit int) string {
 	if len(s) <= limit {
 		return s

@@ -56,7 +56,7 @@ func TestInvalidationEntryIsFoundAgain(t *testing.T) {
 			tombs.Client = fake.NewClientBuilder().Build()
 			tombs.Reader = tombs.Client
 			if found, err := tombs.Find(t.Context(), tc.set); found != nil || err != nil {
-				t.Fatalf("before it was recorded: %v, %v", found, err)
+				t.Fatalf("before it was recorded Find returns %v, %v", found, err)
 			}
 			put, err := tombs.Put(t.Context(), tc.set, dawn.Add(300*time.Millisecond))
 			if err != nil {
@@ -93,11 +93,11 @@ func TestInvalidationEntryLineHasBounds(t *testing.T) {
 	}
 	shard := &corev1.ConfigMap{Data: map[string]string{invalidationEntryKey(long): line}}
 	if found := entryIn(shard, long); found.Cancellation != v1alpha1.CancellationForce || !found.Since.Equal(dawn) {
-		t.Errorf("a shortened line reads back as %+v", found)
+		t.Errorf("a truncated line is parsed as %+v", found)
 	}
 }
 
-func TestInvalidationEntryKeysKeepWordsApart(t *testing.T) {
+func TestInvalidationEntryKeySeparatesItsParts(t *testing.T) {
 	keys := map[string]string{}
 	for _, set := range []*v1alpha1.DistributionSet{
 		anInvalidSet("a", "b", "c", "", ""), anInvalidSet("ab", "", "c", "", ""), anInvalidSet("a", "bc", "", "", ""),
@@ -116,18 +116,18 @@ func TestInvalidationEntryKeysKeepWordsApart(t *testing.T) {
 	}
 }
 
-func TestInvalidationEntryThatCannotBeReadStillCounts(t *testing.T) {
+func TestDamagedInvalidationEntryStillCounts(t *testing.T) {
 	set := anInvalidSet("a", "1", "t", "", v1alpha1.CancellationForce)
 	for _, line := range []string{"", "???", "fleet/a 1 (t) Utterly since 2026-11-02T06:00:00Z", "fleet/a 1 (t) Force since 2026-99-02T06:00:00Z"} {
 		shard := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(dawn)}, Data: map[string]string{invalidationEntryKey(set): line}}
 		found := entryIn(shard, set)
 		if found == nil || found.Cancellation != v1alpha1.CancellationNone || !found.Since.Equal(dawn) {
-			t.Errorf("%q reads as %+v", line, found)
+			t.Errorf("%q is parsed as %+v", line, found)
 		}
 	}
 }
 
-func TestInvalidationEntryPutIsNotRepeatable(t *testing.T) {
+func TestInvalidationEntryIsNotOverwritten(t *testing.T) {
 	c := fake.NewClientBuilder().Build()
 	tombs := InvalidationRecord{Reader: c, Client: c, Namespace: system}
 	set := anInvalidSet("a", "1", "t", "first", v1alpha1.CancellationSoft)
@@ -140,7 +140,7 @@ func TestInvalidationEntryPutIsNotRepeatable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again.Cancellation != v1alpha1.CancellationSoft || again.Reason != "first" || !again.Since.Equal(dawn) {
-		t.Errorf("the second put answers %+v", again)
+		t.Errorf("the second Put returns %+v", again)
 	}
 }
 
@@ -149,7 +149,7 @@ func TestInvalidationEntryPutAgainstOtherWriters(t *testing.T) {
 	store := fake.NewClientBuilder().Build()
 	busy := interceptor.NewClient(store, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			if lost++; lost == 1 { // somebody else creates the shard first
+			if lost++; lost == 1 { // another writer creates the ConfigMap first
 				other := o.DeepCopyObject().(*corev1.ConfigMap)
 				other.Data = map[string]string{"other": "entry"}
 				if err := c.Create(ctx, other); err != nil {
@@ -160,7 +160,7 @@ func TestInvalidationEntryPutAgainstOtherWriters(t *testing.T) {
 		},
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
 			if lost++; lost == 2 {
-				return apierrors.NewConflict(schema.GroupResource{Resource: "configmaps"}, o.GetName(), errors.New("somebody was faster"))
+				return apierrors.NewConflict(schema.GroupResource{Resource: "configmaps"}, o.GetName(), errors.New("another writer was faster"))
 			}
 			return c.Update(ctx, o, opts...)
 		},
@@ -179,9 +179,9 @@ func TestInvalidationEntryPutAgainstOtherWriters(t *testing.T) {
 	}
 }
 
-// The record of a namespace grows by a ConfigMap at a time until its bound, and that of another
-// namespace has its own.
-func TestRecordOfANamespaceGrowsToItsBound(t *testing.T) {
+// The record of a namespace grows by one ConfigMap at a time up to its limit. Another namespace has
+// a limit of its own.
+func TestRecordOfANamespaceGrowsToItsLimit(t *testing.T) {
 	c := fake.NewClientBuilder().Build()
 	tombs := InvalidationRecord{Reader: c, Client: c, Namespace: system}
 	fill := func() {
@@ -217,7 +217,7 @@ func TestRecordOfANamespaceGrowsToItsBound(t *testing.T) {
 	}
 }
 
-// A record in the layout of an earlier version is read and left as it is.
+// A record in the layout of an earlier version is read, and not changed.
 func TestRecordOfTheOlderLayoutIsRead(t *testing.T) {
 	var sets []*v1alpha1.DistributionSet
 	c := fake.NewClientBuilder().Build()
@@ -262,7 +262,7 @@ func TestRecordOfTheOlderLayoutIsRead(t *testing.T) {
 	}
 }
 
-// Many invalidations are one write.
+// Many invalidations are recorded in one write.
 func TestRecordIsWrittenOnceForMany(t *testing.T) {
 	writes := 0
 	store := fake.NewClientBuilder().Build()

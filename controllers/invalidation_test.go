@@ -20,7 +20,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// aFleetAtWork is a locked set and n devices that have started it.
+// aFleetAtWork returns a world with a locked set and n devices that have started its installation.
 func aFleetAtWork(t *testing.T, n int) *setWorld {
 	t.Helper()
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aSet("other", "linux"), aRollout("r1", "fw"))
@@ -38,11 +38,11 @@ func aFleetAtWork(t *testing.T, n int) *setWorld {
 	if got := w.set("fw").Status.Targets.Started; int(got) != n {
 		t.Fatalf("%d devices have started, want %d", got, n)
 	}
-	w.heard()
+	w.recordedEvents()
 	return w
 }
 
-func TestInvalidationWalksTheFleetPageByPage(t *testing.T) {
+func TestInvalidationIsAppliedPageByPage(t *testing.T) {
 	const fleetSize = 450
 	w := aFleetAtWork(t, fleetSize)
 	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
@@ -62,29 +62,29 @@ func TestInvalidationWalksTheFleetPageByPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := w.count("status Target") - before; got != want {
-			t.Errorf("look %d told %d devices, want %d", plan+1, got, want)
+			t.Errorf("reconcile %d asked %d devices to cancel, want %d", plan+1, got, want)
 		}
 		if want > 0 && (result.RequeueAfter <= 0 || result.RequeueAfter > time.Second) {
-			t.Errorf("look %d wants the next one in %s", plan+1, result.RequeueAfter)
+			t.Errorf("reconcile %d requeues after %s", plan+1, result.RequeueAfter)
 		}
 	}
 	if got := w.count("status DistributionSet") - statuses; w.now.Sub(started) > time.Second || got > 1 {
-		t.Errorf("%d writes of progress within %s; want the end alone", got, w.now.Sub(started))
+		t.Errorf("progress was written %d times within %s; want only the end", got, w.now.Sub(started))
 	}
 	i := w.set("fw").Status.Invalidation
 	if i.FinishedAt == nil || !cmp.Equal(i.Actions, &v1alpha1.InvalidatedActions{Total: fleetSize, Canceling: fleetSize}) {
-		t.Errorf("after the walk: finished %v, actions %+v", i.FinishedAt, i.Actions)
+		t.Errorf("after the last page: finished %v, actions %+v", i.FinishedAt, i.Actions)
 	}
 	want := []string{
-		"Warning Invalidated Soft, with 1 rollout and 0 auto-assignments of the set at this moment; its open actions are told next, and status.invalidation.actions counts them: spec.invalidation (Soft) took the set out of circulation for good (bricks the modem); create another DistributionSet",
-		"Warning InvalidationFinished 450 open actions had been met when all of them were told: 0 had been canceled, 450 were canceling, 0 went on or had ended with a result; status.invalidation.actions has the present numbers",
+		"Warning Invalidated cancellation Soft, affects 1 rollout and 0 auto-assignments; its open actions are processed next, see status.invalidation.actions: the set was invalidated by spec.invalidation (Soft) and cannot become valid again (bricks the modem); create another DistributionSet",
+		"Warning InvalidationFinished 450 open actions processed: 0 canceled, 450 waiting for their devices to confirm the cancellation, 0 continuing or ended with a result; see status.invalidation.actions for the current numbers",
 	}
-	if diff := cmp.Diff(want, w.heard()); diff != "" {
+	if diff := cmp.Diff(want, w.recordedEvents()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 
-	// A third of the devices cancel, a third refuse, of these some finish what they do; a few
-	// finish before they have heard; the rest are silent.
+	// A third of the devices cancel, a third refuse, and some of these finish. A few finish before
+	// they see the cancellation. The rest does not respond.
 	for n := range fleetSize {
 		w.device(fmt.Sprintf("dev-%03d", n), func(s *v1alpha1.TargetStatus) {
 			id, say := action.Open(s).ID, func(id int32, e action.Event) { action.Apply(s, action.Report{ID: id, Event: e, Now: w.now}) }
@@ -109,37 +109,37 @@ func TestInvalidationWalksTheFleetPageByPage(t *testing.T) {
 		t.Errorf("%d devices were asked again", got)
 	}
 	if got := w.set("fw").Status.Invalidation.Actions; !cmp.Equal(got, &v1alpha1.InvalidatedActions{Total: 450, Canceling: 140, Canceled: 150, Refused: 160}) {
-		t.Errorf("after the answers: %+v", got)
+		t.Errorf("after the responses: %+v", got)
 	}
 
-	w.device("dev-000", func(s *v1alpha1.TargetStatus) { s.Actions = nil }) // its history has become too long
+	w.device("dev-000", func(s *v1alpha1.TargetStatus) { s.Actions = nil }) // its history was pruned
 	w.sync()
 	w.now = w.now.Add(time.Second)
 	w.run()
 	if got := w.set("fw").Status.Invalidation.Actions; got.Canceled != 150 || got.Total != 450 {
-		t.Errorf("after a device's history was shortened: %+v", got)
+		t.Errorf("after the history of a device was pruned: %+v", got)
 	}
 }
 
-func TestInvalidationByForceClosesAtOnce(t *testing.T) {
+func TestForcedInvalidationClosesActionsAtOnce(t *testing.T) {
 	w := aFleetAtWork(t, 5)
 	w.edit("fw", invalidated(v1alpha1.CancellationForce))
 	w.run()
 	for n := range 5 {
 		s := w.target(fmt.Sprintf("dev-%03d", n)).Status
 		if action.Open(&s) != nil || action.PendingCancel(&s) == nil || action.IsConsistent(&s) {
-			t.Errorf("device %d: open %v, cancel on offer %v, consistent %v", n, action.Open(&s), action.PendingCancel(&s), action.IsConsistent(&s))
+			t.Errorf("device %d: open %v, cancel pending %v, consistent %v", n, action.Open(&s), action.PendingCancel(&s), action.IsConsistent(&s))
 		}
 	}
 	if got := w.set("fw").Status.Invalidation.Actions; !cmp.Equal(got, &v1alpha1.InvalidatedActions{Total: 5, Canceled: 5}) {
 		t.Errorf("actions %+v", got)
 	}
 	if got := w.set("fw").Status.Targets; got.Started != 0 {
-		t.Errorf("%d devices are still at it", got.Started)
+		t.Errorf("%d devices still have an open action", got.Started)
 	}
 }
 
-func TestInvalidationByForceDoesNotWaitForAnOlderCancel(t *testing.T) {
+func TestForcedInvalidationDoesNotWaitForAnEarlierCancel(t *testing.T) {
 	w := aFleetAtWork(t, 2)
 	w.device("dev-001", func(s *v1alpha1.TargetStatus) {
 		action.Cancel(s, action.Open(s).ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, w.now)
@@ -148,11 +148,11 @@ func TestInvalidationByForceDoesNotWaitForAnOlderCancel(t *testing.T) {
 	w.run()
 	status := w.target("dev-001").Status
 	if a := action.Open(&status); a != nil {
-		t.Errorf("a device that was asked before is still %s", a.State)
+		t.Errorf("the action of a device that was asked before is still %s", a.State)
 	}
 }
 
-func TestInvalidationWithNoneLeavesDevicesAlone(t *testing.T) {
+func TestInvalidationWithNoneDoesNotCancel(t *testing.T) {
 	w := aFleetAtWork(t, 5)
 	w.edit("fw", invalidated(v1alpha1.CancellationNone))
 	w.run()
@@ -163,12 +163,12 @@ func TestInvalidationWithNoneLeavesDevicesAlone(t *testing.T) {
 	if i.FinishedAt == nil || i.Actions != nil || i.Rollouts != 1 {
 		t.Errorf("invalidation %+v", i)
 	}
-	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning Invalidated None, with 1 rollout and 0 auto-assignments of the set at this moment:") {
+	if got := w.recordedEvents(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning Invalidated cancellation None, affects 1 rollout and 0 auto-assignments:") {
 		t.Errorf("events %v", got)
 	}
 }
 
-func TestInvalidationMeetsLatecomers(t *testing.T) {
+func TestInvalidationIsAppliedToActionsThatStartLater(t *testing.T) {
 	w := aFleetAtWork(t, 2)
 	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
 	w.run()
@@ -177,8 +177,8 @@ func TestInvalidationMeetsLatecomers(t *testing.T) {
 	w.now = w.now.Add(time.Minute)
 	w.run()
 	status := w.target("late").Status
-	if a := action.Open(&status); a.State != v1alpha1.ActionCanceling || !heardOfInvalidation(a) {
-		t.Errorf("the latecomer is %s", a.State)
+	if a := action.Open(&status); a.State != v1alpha1.ActionCanceling || !isCanceledByInvalidation(a) {
+		t.Errorf("the action that started later is %s", a.State)
 	}
 	i := w.set("fw").Status.Invalidation
 	if !i.FinishedAt.Equal(finished) || i.Actions.Total != 3 {
@@ -186,10 +186,10 @@ func TestInvalidationMeetsLatecomers(t *testing.T) {
 	}
 }
 
-func TestInvalidationOutlivesItsSet(t *testing.T) {
+func TestInvalidationContinuesAfterTheSetIsRecreated(t *testing.T) {
 	w := aFleetAtWork(t, 3)
 	w.edit("fw", invalidated(v1alpha1.CancellationForce))
-	w.remove(&v1alpha1.DistributionSet{}, "fw") // nobody has been told yet
+	w.remove(&v1alpha1.DistributionSet{}, "fw") // no device was asked to cancel yet
 	if _, err := w.plan("fw"); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestInvalidationOutlivesItsSet(t *testing.T) {
 	for n := range 3 {
 		s := w.target(fmt.Sprintf("dev-%03d", n)).Status
 		if action.Open(&s) != nil {
-			t.Errorf("device %d goes on with what the duplicate's invalidation entry forbids", n)
+			t.Errorf("device %d continues an action of an invalidated set", n)
 		}
 	}
 	if got := w.set("fw").Status.Invalidation; got.FinishedAt == nil || got.Actions.Canceled != 3 {
@@ -206,8 +206,8 @@ func TestInvalidationOutlivesItsSet(t *testing.T) {
 	}
 }
 
-func TestInvalidationIsNotHeldUpByTargetsThatCannotBeWritten(t *testing.T) {
-	const fleetSize, broken = 450, 200 // the first page is all broken
+func TestInvalidationContinuesPastTargetsThatCannotBeWritten(t *testing.T) {
+	const fleetSize, broken = 450, 200 // no target of the first page can be written
 	w := aFleetAtWork(t, fleetSize)
 	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
 	if _, err := w.plan("fw"); err != nil {
@@ -220,19 +220,19 @@ func TestInvalidationIsNotHeldUpByTargetsThatCannotBeWritten(t *testing.T) {
 		}
 	}
 	if got := w.sets.counts.of(request("fw").NamespacedName); got.canceling != fleetSize-broken {
-		t.Errorf("%d devices were told, want %d", got.canceling, fleetSize-broken)
+		t.Errorf("%d devices were asked to cancel, want %d", got.canceling, fleetSize-broken)
 	}
 	if w.set("fw").Status.Invalidation.FinishedAt != nil {
-		t.Error("the walk has finished with devices left")
+		t.Error("the invalidation has finished although targets are left")
 	}
 	w.sets.Targets.Client = w.api
 	w.run()
 	if got := w.set("fw").Status.Invalidation; got.FinishedAt == nil || got.Actions.Canceling != fleetSize {
-		t.Errorf("with the targets fixed: %+v, %+v", got, got.Actions)
+		t.Errorf("after the targets were fixed: %+v, %+v", got, got.Actions)
 	}
 }
 
-func TestInvalidationPassesOverTargetsThatAreGone(t *testing.T) {
+func TestInvalidationSkipsDeletedTargets(t *testing.T) {
 	w := aFleetAtWork(t, 3)
 	w.edit("fw", invalidated(v1alpha1.CancellationForce))
 	if _, err := w.plan("fw"); err != nil {
@@ -241,7 +241,7 @@ func TestInvalidationPassesOverTargetsThatAreGone(t *testing.T) {
 	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "targets"}, "dev-001")
 	w.sets.Targets.Client = refusing{w.api, gone, func(name string) bool { return name == "dev-001" }}
 	if result, err := w.plan("fw"); err != nil || result.RequeueAfter <= 0 {
-		t.Errorf("a target that is gone, and still in the cache, answers %v, %v", result, err)
+		t.Errorf("with a deleted target in the cache, the result is %v, %v", result, err)
 	}
 	w.remove(&v1alpha1.Target{}, "dev-001")
 	w.run()
@@ -262,18 +262,18 @@ func TestInvalidationCounts(t *testing.T) {
 		action *v1alpha1.Action
 		want   actionCounts
 	}{
-		"at work, not asked":                     {asked(v1alpha1.ActionRunning), actionCounts{open: 1, pending: 1}},
-		"at work, refused something else":        {asked(v1alpha1.ActionRunning, v1alpha1.CauseSuperseded), actionCounts{open: 1, pending: 1}},
-		"at work, refused this and then another": {asked(v1alpha1.ActionRunning, v1alpha1.CauseInvalidated, v1alpha1.CauseSuperseded), actionCounts{open: 1, refused: 1}},
+		"running, not asked":                     {asked(v1alpha1.ActionRunning), actionCounts{open: 1, pending: 1}},
+		"running, refused another cancel":        {asked(v1alpha1.ActionRunning, v1alpha1.CauseSuperseded), actionCounts{open: 1, pending: 1}},
+		"running, refused this and then another": {asked(v1alpha1.ActionRunning, v1alpha1.CauseInvalidated, v1alpha1.CauseSuperseded), actionCounts{open: 1, refused: 1}},
 		"canceling":                              {asked(v1alpha1.ActionCanceling, v1alpha1.CauseInvalidated), actionCounts{open: 1, canceling: 1}},
 		"canceling for another cause already":    {asked(v1alpha1.ActionCanceling, v1alpha1.CauseStopped), actionCounts{open: 1, canceling: 1}},
 		"canceled":                               {asked(v1alpha1.ActionCanceled, v1alpha1.CauseInvalidated), actionCounts{canceled: 1}},
 		"canceled for another cause":             {asked(v1alpha1.ActionCanceled, v1alpha1.CauseStopped), actionCounts{}},
-		"finished in spite of it":                {asked(v1alpha1.ActionFinished, v1alpha1.CauseInvalidated), actionCounts{refused: 1}},
-		"failed in spite of it":                  {asked(v1alpha1.ActionError, v1alpha1.CauseInvalidated), actionCounts{refused: 1}},
+		"finished although canceled":             {asked(v1alpha1.ActionFinished, v1alpha1.CauseInvalidated), actionCounts{refused: 1}},
+		"failed although canceled":               {asked(v1alpha1.ActionError, v1alpha1.CauseInvalidated), actionCounts{refused: 1}},
 		"finished long ago":                      {asked(v1alpha1.ActionFinished), actionCounts{}},
 	} {
-		if got := countOf(tc.action); got != tc.want {
+		if got := countsOfAction(tc.action); got != tc.want {
 			t.Errorf("%s counts as %+v, want %+v", name, got, tc.want)
 		}
 	}
@@ -302,7 +302,7 @@ func TestInvalidationCountsFollowEveryChange(t *testing.T) {
 	for i, s := range steps {
 		sets, hashes := c.observe(s.old, s.now)
 		if !slices.Equal(sets, s.sets) || !slices.Equal(hashes, s.hashes) {
-			t.Errorf("step %d wakes sets %v and contents %v, want %v and %v", i, sets, hashes, s.sets, s.hashes)
+			t.Errorf("step %d enqueues sets %v and contents %v, want %v and %v", i, sets, hashes, s.sets, s.hashes)
 		}
 		got := []int32{c.of(request("fw").NamespacedName).open, c.running(fleetNamespace, "old"), c.running(fleetNamespace, "new")}
 		if want := []int32{s.open, s.oldOn, s.newOn}; !slices.Equal(got, want) {
@@ -314,29 +314,29 @@ func TestInvalidationCountsFollowEveryChange(t *testing.T) {
 	}
 }
 
-func TestInvalidationPagesGoRound(t *testing.T) {
+func TestPageCursorStartsAgainAfterTheLastName(t *testing.T) {
 	var names []string
 	for n := range 450 {
 		names = append(names, fmt.Sprintf("dev-%03d", n))
 	}
 	var r pageCursor
-	told := map[string]int{}
-	for range 9 { // four rounds, with another walk between
+	pages := map[string]int{}
+	for range 9 { // four rounds, with pages of another object in between
 		r.next(request("between").NamespacedName, names)
 		page := r.next(request("fw").NamespacedName, names)
 		if len(page) != invalidationPage {
 			t.Fatalf("a page of %d", len(page))
 		}
 		for _, name := range page {
-			told[name]++
+			pages[name]++
 		}
 	}
 	for _, name := range names {
-		if told[name] != 4 {
-			t.Errorf("%s was told %d times in four rounds", name, told[name])
+		if pages[name] != 4 {
+			t.Errorf("%s was in %d pages in four rounds", name, pages[name])
 		}
 	}
 	if got := r.next(request("other").NamespacedName, names[:3]); !slices.Equal(got, names[:3]) {
-		t.Errorf("a small walk has the page %v", got)
+		t.Errorf("the page of a short list is %v", got)
 	}
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// readable keeps a reconciler away from objects that cannot be decoded: what is missing of them
-// must not be taken for absent, and nothing is written to them. The change that makes one readable
-// wakes its reconciler.
+// readable skips objects that cannot be decoded: fields that could not be decoded must not be taken
+// for absent, and such objects are never written. When a change makes an object decodable again, it
+// is reconciled.
 func readable[O client.Object](c client.Client, r reconcile.ObjectReconciler[O]) reconcile.Reconciler {
 	return reconcile.AsReconciler(c, readableOnly[O]{r})
 }
 
 type readableOnly[O client.Object] struct{ reconcile.ObjectReconciler[O] }
 
-// Reconcile looks at an object if it was decoded as a whole.
+// Reconcile reconciles an object that was decoded completely.
 func (r readableOnly[O]) Reconcile(ctx context.Context, object O) (ctrl.Result, error) {
 	if v1alpha1.UnreadableOf(object) != nil {
 		return ctrl.Result{}, nil

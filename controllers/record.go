@@ -19,36 +19,36 @@ import (
 )
 
 const (
-	// recordTimeout bounds how long a look at a set waits for the record of invalidated sets: the
-	// stop goes on without it.
+	// recordTimeout limits how long the reconcile of a set waits for the invalidation record. The
+	// open actions are canceled without waiting for it.
 	recordTimeout = 3 * time.Second
-	// recordPause is how long an invalidation that could not be recorded waits for the next
-	// attempt, fullPause if there was no room.
-	recordPause, fullPause = 5 * time.Second, time.Minute
-	// recordBatch is how many invalidations one write records.
+	// recordRetryDelay is the delay before an invalidation is recorded again after an error,
+	// recordFullRetryDelay if the record was full.
+	recordRetryDelay, recordFullRetryDelay = 5 * time.Second, time.Minute
+	// recordBatch is the maximum number of invalidations in one write.
 	recordBatch = 500
-	// recordHolds is how long an entry that was written for another set of the batch need not be
-	// read again.
-	recordHolds = time.Minute
-	// deletionWaits is how long the deletion of an invalidated set waits until the invalidation is
-	// recorded.
-	deletionWaits = 5 * time.Minute
+	// recordCacheTTL is how long an entry that was written for another set of the batch is used
+	// without reading it again.
+	recordCacheTTL = time.Minute
+	// deletionTimeout is how long the deletion of an invalidated set waits until the invalidation
+	// is recorded.
+	deletionTimeout = 5 * time.Minute
 )
 
-// records write invalidations, one namespace at a time and all that wait in it together. The
-// namespaces do not wait for each other.
+// records writes invalidations, all waiting ones of a namespace together. Namespaces do not wait
+// for each other.
 type records struct {
 	mu         sync.Mutex
 	namespaces map[string]*waitingRecord
 }
 
-// waitingRecord is what is known of the record of one namespace from the last batch. It is a hint:
-// whoever is not in it asks.
+// waitingRecord caches what the last batch learned about the record of one namespace. It is only a
+// cache: for a set that is not in it, the record is read.
 type waitingRecord struct {
 	mu sync.Mutex
-	// known entries by their keys, each for the looks that follow from the batch.
+	// known entries by their keys, each for the reconciles that follow the batch.
 	known map[string]knownEntry
-	// full is the error of the last batch, if there was no room, until then.
+	// full is the error of the last batch if there was no room. It is valid until the time below.
 	full  error
 	until time.Time
 }
@@ -71,10 +71,10 @@ func (r *records) of(namespace string) *waitingRecord {
 	return r.namespaces[namespace]
 }
 
-// take returns an entry that an earlier batch has written; nil: it is to be asked for.
+// take returns an entry that an earlier batch has written, or nil if the record must be read.
 func (w *waitingRecord) take(key string, now time.Time) *InvalidationEntry {
 	known, ok := w.known[key]
-	if !ok || now.Sub(known.at) > recordHolds {
+	if !ok || now.Sub(known.at) > recordCacheTTL {
 		delete(w.known, key)
 		return nil
 	}
@@ -86,8 +86,8 @@ func (w *waitingRecord) take(key string, now time.Time) *InvalidationEntry {
 	return known.entry
 }
 
-// record records the invalidation of a set, and with it those of all sets of the namespace that
-// wait for the same.
+// record records the invalidation of a set, together with all other sets of the namespace that wait
+// for it.
 func (r *DistributionSetReconciler) record(ctx context.Context, set *v1alpha1.DistributionSet) (*InvalidationEntry, error) {
 	w, now, mine := r.records.of(set.Namespace), r.Now(), invalidationEntryKey(set)
 	w.mu.Lock()
@@ -98,7 +98,7 @@ func (r *DistributionSetReconciler) record(ctx context.Context, set *v1alpha1.Di
 	if w.full != nil && now.Before(w.until) {
 		return nil, w.full
 	}
-	maps.DeleteFunc(w.known, func(_ string, k knownEntry) bool { return now.Sub(k.at) > recordHolds })
+	maps.DeleteFunc(w.known, func(_ string, k knownEntry) bool { return now.Sub(k.at) > recordCacheTTL })
 	batch, err := r.waiting(ctx, set, w.known)
 	if err != nil {
 		return nil, err
@@ -108,10 +108,10 @@ func (r *DistributionSetReconciler) record(ctx context.Context, set *v1alpha1.Di
 	entries, err := r.invalidationRecord().PutAll(ctx, batch, now)
 	w.full = nil
 	if errors.Is(err, errShardFull) {
-		w.full, w.until = err, now.Add(fullPause)
+		w.full, w.until = err, now.Add(recordFullRetryDelay)
 	}
 	for key, entry := range entries {
-		w.known[key] = knownEntry{entry, now, 2} // one that writes the status, and one that sees it written
+		w.known[key] = knownEntry{entry, now, 2} // for the reconcile that writes the status, and the one after it
 	}
 	if found := w.take(mine, now); found != nil {
 		return found, nil
@@ -119,8 +119,8 @@ func (r *DistributionSetReconciler) record(ctx context.Context, set *v1alpha1.Di
 	return nil, err
 }
 
-// waiting are the invalidated sets of a namespace whose entry is not known, this one first, then
-// those that are not recorded.
+// waiting returns the invalidated sets of a namespace whose entry is not known: first the given
+// set, then the sets that are not recorded yet.
 func (r *DistributionSetReconciler) waiting(ctx context.Context, first *v1alpha1.DistributionSet, known map[string]knownEntry) ([]*v1alpha1.DistributionSet, error) {
 	var all v1alpha1.DistributionSetList
 	if err := r.Client.List(ctx, &all, client.InNamespace(first.Namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -145,7 +145,7 @@ func (r *DistributionSetReconciler) waiting(ctx context.Context, first *v1alpha1
 	return append([]*v1alpha1.DistributionSet{first}, others[:min(len(others), recordBatch-1)]...), nil
 }
 
-// isRecorded reports whether the status says that the invalidation of a set was observed and
+// isRecorded reports whether the status says that the invalidation of the set was observed and
 // recorded.
 func isRecorded(set *v1alpha1.DistributionSet) bool {
 	seen := set.Status.Invalidation
@@ -153,19 +153,19 @@ func isRecorded(set *v1alpha1.DistributionSet) bool {
 	return seen != nil && seen.Cancellation == set.InvalidationInForce().Cancellation && said != nil && said.Reason != v1alpha1.ReasonInvalidationNotRecorded
 }
 
-// recordAgain is how long an invalidation that could not be recorded waits for the next attempt.
-func recordAgain(err error) time.Duration {
+// recordDelay returns the delay before an invalidation is recorded again after an error.
+func recordDelay(err error) time.Duration {
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errShardFull):
-		return fullPause
+		return recordFullRetryDelay
 	}
-	return recordPause
+	return recordRetryDelay
 }
 
-// notRecorded says what is wrong with the record and what to do.
+// notRecorded returns a message with the error of the record and its consequence.
 func notRecorded(err error) string {
-	return "the invalidation holds, but it is not recorded yet, so that this set would be valid again if it were deleted and applied without spec.invalidation; " +
-		"Goshawk tries again by itself: " + shorten(oneLine(err.Error()), 512)
+	return "the invalidation is in effect, but not recorded yet: if the set were deleted now and applied again without spec.invalidation, it would be valid; " +
+		"Goshawk retries automatically: " + shorten(oneLine(err.Error()), 512)
 }

@@ -17,28 +17,30 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// conflictPause is how long a controller waits for its cache after somebody else was faster.
-const conflictPause = 50 * time.Millisecond
+// conflictRetryDelay is how long a controller waits for its cache after another client changed the
+// object first.
+const conflictRetryDelay = 50 * time.Millisecond
 
-// retryConflict turns a lost race into another look: it is no error, and nobody needs to read of
-// it.
+// retryConflict turns a conflict into another reconcile, because a conflict is expected and needs
+// no error in the log.
 func retryConflict(err error) (ctrl.Result, error) {
 	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: conflictPause}, nil
+		return ctrl.Result{RequeueAfter: conflictRetryDelay}, nil
 	}
 	return ctrl.Result{}, err
 }
 
-// racePause is how long a controller waits after a race that its cache may take longer to learn of.
-const racePause = time.Second
+// raceRetryDelay is how long a controller waits after a race that its cache may take longer to
+// show.
+const raceRetryDelay = time.Second
 
-// quiet is a reconciler whose races are no errors: controller-runtime logs every error with its
-// stack, and an error in the log is something to act on.
-type quiet struct{ reconcile.Reconciler }
+// ignoreRaces is a reconciler that does not return races as errors: controller-runtime logs each
+// error with a stack trace, and the log should contain only errors that need action.
+type ignoreRaces struct{ reconcile.Reconciler }
 
-// Reconcile turns the end of the process into no error, and an error that consists of races alone
-// into another reconcile.
-func (q quiet) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+// Reconcile returns no error when the process ends, and requests another reconcile for an error
+// that consists only of races.
+func (q ignoreRaces) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	result, err := q.Reconciler.Reconcile(ctx, request)
 	switch {
 	case err == nil:
@@ -46,15 +48,15 @@ func (q quiet) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result
 	case ctx.Err() != nil:
 		return ctrl.Result{}, nil
 	case isRace(err):
-		return ctrl.Result{RequeueAfter: racePause}, nil
+		return ctrl.Result{RequeueAfter: raceRetryDelay}, nil
 	default:
 		return ctrl.Result{}, err
 	}
 }
 
-// isRace reports whether everything in err comes from another writer that was faster: it has
-// changed or deleted the object, or deletes the namespace. A kind that the API server does not know
-// is none, although it answers "not found" for that, too.
+// isRace reports whether all errors in err come from another writer: it changed or deleted the
+// object, or deletes the namespace. A kind that the API server does not know is not a race,
+// although the API server returns "not found" for it as well.
 func isRace(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, part := range joined.Unwrap() {
@@ -71,8 +73,8 @@ func isRace(err error) bool {
 	return isGone || apierrors.IsConflict(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
-// ignoreTerminating drops the refusal to create something in a namespace that is being deleted:
-// whoever wanted it goes, too, and is looked at again when it does.
+// ignoreTerminating drops the error of a create in a namespace that is being deleted. The object
+// that caused the create is deleted as well, and is reconciled then.
 func ignoreTerminating(err error) error {
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
@@ -80,7 +82,8 @@ func ignoreTerminating(err error) error {
 	return err
 }
 
-// untilSynced asks for another look while the index is not complete: nothing is decided before.
+// untilSynced returns the requeue delay while the index is not complete, because nothing may be
+// decided before.
 func untilSynced(index *fleet.Index) time.Duration {
 	if index.HasSynced() {
 		return 0

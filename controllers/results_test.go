@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// An error is logged with its stack, so it has to be something to act on.
+// An error is logged with a stack trace, so it must be something to act on.
 func TestARaceIsNoError(t *testing.T) {
 	groups := schema.GroupResource{Group: "goshawk.dev", Resource: "deploymentgroups"}
 	conflict, gone := apierrors.NewConflict(groups, "a", errors.New("changed")), apierrors.NewNotFound(groups, "a")
@@ -33,21 +33,21 @@ func TestARaceIsNoError(t *testing.T) {
 		err    error
 		logged bool
 	}{
-		"all is well":                        {ctx: t.Context()},
-		"another writer was faster":          {ctx: t.Context(), err: wrapped(conflict)},
-		"the object was deleted":             {ctx: t.Context(), err: wrapped(gone)},
-		"the namespace is being deleted":     {ctx: t.Context(), err: wrapped(terminating)},
-		"several races at once":              {ctx: t.Context(), err: errors.Join(wrapped(conflict), errors.Join(wrapped(gone)))},
-		"a race and a lack of rights":        {ctx: t.Context(), err: errors.Join(wrapped(conflict), wrapped(forbidden)), logged: true},
-		"a lack of rights":                   {ctx: t.Context(), err: wrapped(forbidden), logged: true},
-		"the kind is not installed":          {ctx: t.Context(), err: wrapped(unknownKind), logged: true},
-		"the API server does not answer":     {ctx: t.Context(), err: wrapped(context.DeadlineExceeded), logged: true},
-		"the process ends":                   {ctx: stopped, err: wrapped(context.Canceled)},
-		"a call breaks off as it ends":       {ctx: stopped, err: wrapped(errors.New("client rate limiter Wait returned an error"))},
-		"a call breaks off while it goes on": {ctx: t.Context(), err: wrapped(context.Canceled), logged: true},
+		"no error":                                      {ctx: t.Context()},
+		"another writer was faster":                     {ctx: t.Context(), err: wrapped(conflict)},
+		"the object was deleted":                        {ctx: t.Context(), err: wrapped(gone)},
+		"the namespace is being deleted":                {ctx: t.Context(), err: wrapped(terminating)},
+		"several races at once":                         {ctx: t.Context(), err: errors.Join(wrapped(conflict), errors.Join(wrapped(gone)))},
+		"a race and a lack of rights":                   {ctx: t.Context(), err: errors.Join(wrapped(conflict), wrapped(forbidden)), logged: true},
+		"a lack of rights":                              {ctx: t.Context(), err: wrapped(forbidden), logged: true},
+		"the kind is not installed":                     {ctx: t.Context(), err: wrapped(unknownKind), logged: true},
+		"the API server does not answer":                {ctx: t.Context(), err: wrapped(context.DeadlineExceeded), logged: true},
+		"the process ends":                              {ctx: stopped, err: wrapped(context.Canceled)},
+		"a call is aborted because the process ends":    {ctx: stopped, err: wrapped(errors.New("client rate limiter Wait returned an error"))},
+		"a call is aborted while the process continues": {ctx: t.Context(), err: wrapped(context.Canceled), logged: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			result, err := quiet{reconcile.Func(func(context.Context, ctrl.Request) (ctrl.Result, error) { return ctrl.Result{}, story.err })}.Reconcile(story.ctx, ctrl.Request{})
+			result, err := ignoreRaces{reconcile.Func(func(context.Context, ctrl.Request) (ctrl.Result, error) { return ctrl.Result{}, story.err })}.Reconcile(story.ctx, ctrl.Request{})
 			if logged := err != nil; logged != story.logged {
 				t.Errorf("the error is %v", err)
 			}

@@ -15,8 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// joinCandidates remembers which targets might join each dynamic rollout. The fleet is gone through
-// once for each of them; after that a target that changes is looked at alone.
+// joinCandidates remembers which targets may join each dynamic rollout. All targets are checked
+// once for each rollout; after that only targets that change are checked again.
 type joinCandidates struct {
 	mu    sync.Mutex
 	known map[types.UID]*candidates
@@ -26,18 +26,18 @@ type joinCandidates struct {
 type candidates struct {
 	namespace string
 	intake    *rollout.Intake
-	// eager ones may join, as far as is known; barred ones are selected, and something other than
-	// the target keeps them out, such as a newer rollout.
-	eager, barred map[string]struct{}
+	// eligible targets may join, as far as is known. blocked targets are selected, but something
+	// other than the target itself, such as a newer rollout, keeps them from joining.
+	eligible, blocked map[string]struct{}
 }
 
-// of are the candidates of a rollout. They are found in one pass when it is first asked for.
+// of returns the candidates of a rollout. The first call for a rollout checks all targets.
 func (j *joinCandidates) of(r *v1alpha1.Rollout, index *fleet.Index) *candidates {
 	if c := j.known[r.UID]; c != nil {
 		return c
 	}
-	c := &candidates{namespace: r.Namespace, eager: map[string]struct{}{}, barred: map[string]struct{}{}}
-	if intake, err := rollout.NewIntake(r); err == nil { // a selection that cannot be read has selected nobody, and the rollout has not started
+	c := &candidates{namespace: r.Namespace, eligible: map[string]struct{}{}, blocked: map[string]struct{}{}}
+	if intake, err := rollout.NewIntake(r); err == nil { // with an invalid selection the rollout selects no targets and has not started
 		c.intake = intake
 		for _, t := range index.Targets(r.Namespace) {
 			c.consider(r, index, t)
@@ -50,24 +50,24 @@ func (j *joinCandidates) of(r *v1alpha1.Rollout, index *fleet.Index) *candidates
 	return c
 }
 
-// consider takes a target for a candidate, or not, and reports whether it is a new one.
+// consider adds or removes a target and reports whether it is a new candidate.
 func (c *candidates) consider(r *v1alpha1.Rollout, index *fleet.Index, t *v1alpha1.Target) bool {
 	if c.intake == nil || !c.intake.Selects(t) || isMember(index, r, t) {
-		delete(c.eager, t.Name)
-		delete(c.barred, t.Name)
+		delete(c.eligible, t.Name)
+		delete(c.blocked, t.Name)
 		return false
 	}
-	_, wasEager := c.eager[t.Name]
-	_, isBarred := c.barred[t.Name]
+	_, wasEager := c.eligible[t.Name]
+	_, isBarred := c.blocked[t.Name]
 	if !isBarred {
-		c.eager[t.Name] = struct{}{}
+		c.eligible[t.Name] = struct{}{}
 	}
 	return !wasEager && !isBarred
 }
 
-// consider looks at one target for one rollout; true: it may be able to join now, and was not
-// before. What bars it may have gone when its own selection, or its type, has changed. A rollout
-// that has never been asked about finds it in its first pass.
+// consider checks one target for one rollout. It returns true if the target may be able to join
+// now, and was not before. If the target's labels, attributes or type have changed, the reason that
+// blocked it may be gone. For a rollout that was never asked for, of finds the target later.
 func (j *joinCandidates) consider(r *v1alpha1.Rollout, index *fleet.Index, t *v1alpha1.Target, changed bool) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -76,22 +76,22 @@ func (j *joinCandidates) consider(r *v1alpha1.Rollout, index *fleet.Index, t *v1
 		return false
 	}
 	if changed {
-		delete(c.barred, t.Name)
+		delete(c.blocked, t.Name)
 	}
 	return c.consider(r, index, t)
 }
 
-// reconsider gives those who were barred another look: a rollout or set of the namespace has
-// changed.
+// reconsider makes all blocked targets candidates again, because a rollout or set of the namespace
+// has changed.
 func (j *joinCandidates) reconsider(namespace string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, c := range j.known {
-		if c.namespace == namespace && len(c.barred) > 0 {
-			for name := range c.barred {
-				c.eager[name] = struct{}{}
+		if c.namespace == namespace && len(c.blocked) > 0 {
+			for name := range c.blocked {
+				c.eligible[name] = struct{}{}
 			}
-			clear(c.barred)
+			clear(c.blocked)
 		}
 	}
 }
@@ -102,14 +102,14 @@ func (j *joinCandidates) forget(uid types.UID) {
 	delete(j.known, uid)
 }
 
-// joinersOf finds up to n targets that may join a rollout now, sorted by name.
-func (r *RolloutReconciler) joinersOf(obj *v1alpha1.Rollout, n int) []*v1alpha1.Target {
+// targetsToJoin returns up to n targets that may join a rollout now, sorted by name.
+func (r *RolloutReconciler) targetsToJoin(obj *v1alpha1.Rollout, n int) []*v1alpha1.Target {
 	r.joinCandidates.mu.Lock()
 	defer r.joinCandidates.mu.Unlock()
 	c, newer := r.joinCandidates.of(obj, r.Index), r.newerThan(obj)
 	set := r.setOf(obj)
-	names := make([]string, 0, len(c.eager))
-	for name := range c.eager {
+	names := make([]string, 0, len(c.eligible))
+	for name := range c.eligible {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -121,10 +121,10 @@ func (r *RolloutReconciler) joinersOf(obj *v1alpha1.Rollout, n int) []*v1alpha1.
 		t := r.Index.Target(types.NamespacedName{Namespace: obj.Namespace, Name: name})
 		switch {
 		case t == nil || !c.intake.Selects(t) || isMember(r.Index, obj, t):
-			delete(c.eager, name)
+			delete(c.eligible, name)
 		case !c.intake.Takes(obj, set, t) || r.belongsToAny(newer, t):
-			delete(c.eager, name)
-			c.barred[name] = struct{}{}
+			delete(c.eligible, name)
+			c.blocked[name] = struct{}{}
 		default:
 			found = append(found, t)
 		}
@@ -132,8 +132,8 @@ func (r *RolloutReconciler) joinersOf(obj *v1alpha1.Rollout, n int) []*v1alpha1.
 	return found
 }
 
-// newerThan are the rollouts of the namespace that replace this one. What they have once taken is
-// theirs for good, also when they have ended.
+// newerThan returns the rollouts of the namespace that supersede this one. A target that a newer
+// rollout has taken remains with it, also after that rollout has ended.
 func (r *RolloutReconciler) newerThan(obj *v1alpha1.Rollout) []*v1alpha1.Rollout {
 	set := r.setOf(obj)
 	return slices.DeleteFunc(r.Index.Rollouts(obj.Namespace), func(other *v1alpha1.Rollout) bool {
@@ -141,8 +141,8 @@ func (r *RolloutReconciler) newerThan(obj *v1alpha1.Rollout) []*v1alpha1.Rollout
 	})
 }
 
-// belongsToAny reports whether the target is a member of one of the rollouts, or about to join one
-// that grows too: two dynamic rollouts do not race for it.
+// belongsToAny reports whether the target is a member of one of the rollouts, or is about to join
+// one of them, so that two dynamic rollouts do not compete for it.
 func (r *RolloutReconciler) belongsToAny(rollouts []*v1alpha1.Rollout, t *v1alpha1.Target) bool {
 	for _, other := range rollouts {
 		if isMember(r.Index, other, t) {

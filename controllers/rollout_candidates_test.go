@@ -17,7 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// joinWorld is a namespace in an index that tests fill by hand.
+// joinWorld is a namespace in an index that the tests fill explicitly.
 type joinWorld struct {
 	*RolloutReconciler
 	t       *testing.T
@@ -44,7 +44,7 @@ func (w *joinWorld) meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), ResourceVersion: fmt.Sprint(w.version)}
 }
 
-// put shows the cache one object more.
+// put adds an object to the cache.
 func (w *joinWorld) put(o runtime.Object) {
 	kind := fmt.Sprintf("%T", o)
 	w.objects[kind] = append(w.objects[kind], o)
@@ -59,7 +59,7 @@ func (w *joinWorld) show(kind string) {
 	}
 }
 
-// drop takes the newest object of a kind away.
+// drop removes the newest object of a kind from the cache.
 func (w *joinWorld) drop(o runtime.Object) {
 	kind := fmt.Sprintf("%T", o)
 	w.objects[kind] = w.objects[kind][:len(w.objects[kind])-1]
@@ -73,7 +73,8 @@ func (w *joinWorld) target(name, ring string) *v1alpha1.Target {
 	return target
 }
 
-// rollout that started so many minutes after ten, with members in one group.
+// rollout returns a rollout that started the given number of minutes after ten, with the members in
+// one group.
 func (w *joinWorld) rollout(name string, minutes int, dynamic bool, members ...v1alpha1.TargetName) *v1alpha1.Rollout {
 	started := metav1.NewMicroTime(startOfJoins.Add(time.Duration(minutes) * time.Minute))
 	r := &v1alpha1.Rollout{ObjectMeta: w.meta(name)}
@@ -93,7 +94,7 @@ func (w *joinWorld) rollout(name string, minutes int, dynamic bool, members ...v
 func (w *joinWorld) want(r *v1alpha1.Rollout, n int, want string) {
 	w.t.Helper()
 	var got []string
-	for _, t := range w.joinersOf(r, n) {
+	for _, t := range w.targetsToJoin(r, n) {
 		got = append(got, t.Name)
 	}
 	if strings.Join(got, " ") != want {
@@ -101,8 +102,8 @@ func (w *joinWorld) want(r *v1alpha1.Rollout, n int, want string) {
 	}
 }
 
-// The fleet is gone through once; then a target that changes is looked at alone.
-func TestJoinersAreFoundOneByOne(t *testing.T) {
+// All targets are checked once. After that, only a target that changes is checked.
+func TestJoinCandidatesAreUpdatedTargetByTarget(t *testing.T) {
 	w := newJoinWorld(t)
 	for name, ring := range map[string]string{"d": "field", "a": "field", "b": "lab", "c": "field"} {
 		w.target(name, ring)
@@ -112,10 +113,10 @@ func TestJoinersAreFoundOneByOne(t *testing.T) {
 	w.want(r, 1, "a")
 	added := w.target("e", "field")
 	if !w.joinCandidates.consider(r, w.Index, added, true) || w.joinCandidates.consider(r, w.Index, added, true) {
-		t.Error("a new target is to wake the rollout, once")
+		t.Error("a new target must enqueue the rollout, once")
 	}
 	if w.joinCandidates.consider(r, w.Index, w.target("f", "lab"), true) {
-		t.Error("a target that is not selected wakes the rollout")
+		t.Error("a target that is not selected enqueues the rollout")
 	}
 	w.want(r, 10, "a d e")
 	toaster := w.target("g", "field")
@@ -127,9 +128,9 @@ func TestJoinersAreFoundOneByOne(t *testing.T) {
 	w.want(r, 10, "d")
 }
 
-// A newer rollout has what it has for good, and what it is about to take; when it is gone, the
-// others have another look.
-func TestAYoungerRolloutBarsJoiners(t *testing.T) {
+// Targets that a newer rollout has, or is about to add, cannot join an older one. After the newer
+// rollout is deleted, they are checked again.
+func TestNewerRolloutBlocksJoinCandidates(t *testing.T) {
 	for name, tt := range map[string]struct {
 		minutes int
 		dynamic bool
@@ -159,7 +160,7 @@ func TestAYoungerRolloutBarsJoiners(t *testing.T) {
 			}
 			w.want(r, 10, tt.want)
 			if tt.want != "a b c" && w.joinCandidates.consider(r, w.Index, w.Index.Target(types.NamespacedName{Namespace: "fleet", Name: "a"}), false) {
-				t.Error("a report of one that is barred wakes the rollout")
+				t.Error("a report of a blocked target enqueues the rollout")
 			}
 			w.drop(other)
 			w.joinCandidates.reconsider("fleet")

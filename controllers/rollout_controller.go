@@ -26,8 +26,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// RolloutReconciler carries out what internal/rollout decides. Rollout.status is the one latch:
-// every decision is one optimistic-locked write of it, so an old leader loses the lock.
+// RolloutReconciler applies the plans of internal/rollout. All decisions are stored in
+// Rollout.status by one write with the resource version that was read, so a former leader cannot
+// write an outdated decision.
 type RolloutReconciler struct {
 	Client  client.Client
 	Live    client.Reader
@@ -36,7 +37,7 @@ type RolloutReconciler struct {
 	Tallies *Tallies
 	Events  events.EventRecorder
 	Now     func() time.Time
-	// RequireApproval makes spec.approvalRequired true for all.
+	// RequireApproval treats spec.approvalRequired as true for all rollouts.
 	RequireApproval bool
 
 	statusThrottle statusThrottle
@@ -46,7 +47,7 @@ type RolloutReconciler struct {
 	cancelBackoff  cancelBackoff
 }
 
-// Reconcile looks at one rollout.
+// Reconcile reconciles one Rollout.
 func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout) (ctrl.Result, error) {
 	if wait := untilSynced(r.Index); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -61,31 +62,32 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 		return retryConflict(err)
 	}
 	if lag, err := r.cacheLags(ctx, obj); lag || err != nil {
-		return ctrl.Result{RequeueAfter: conflictPause}, err
+		return ctrl.Result{RequeueAfter: conflictRetryDelay}, err
 	}
 	if err := r.ownGroups(ctx, obj); err != nil {
 		return retryConflict(err)
 	}
 	plan := r.plan(obj)
-	if wait := r.wait(obj, plan); wait > 0 {
+	if wait := r.counterDelay(obj, plan); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	untold, err := r.carryOut(ctx, obj, plan)
+	notNotified, err := r.apply(ctx, obj, plan)
 	if err != nil {
 		return retryConflict(ignoreTerminating(err))
 	}
-	if untold > 0 {
-		return ctrl.Result{RequeueAfter: r.cancelBackoff.next(obj.UID, untold)}, nil
+	if notNotified > 0 {
+		return ctrl.Result{RequeueAfter: r.cancelBackoff.next(obj.UID, notNotified)}, nil
 	}
 	return ctrl.Result{RequeueAfter: plan.RecheckAfter}, nil
 }
 
-// statusArrives is how long the status of a restored rollout may come after its object.
-const statusArrives = 5 * time.Second
+// restoredStatusTimeout is how long after its creation the status of a restored rollout may still
+// be written.
+const restoredStatusTimeout = 5 * time.Second
 
-// awaitsStatus is how long a new rollout without status is left alone: groups that name another
-// rollout of its name were restored before it, and whoever restores it writes its status next.
-// Zero: its status is not awaited.
+// awaitsStatus returns how long to wait for the status of a new rollout, or 0. If there are groups
+// that name another rollout of the same name, this rollout is being restored after its groups, and
+// the restore writes its status next.
 func (r *RolloutReconciler) awaitsStatus(obj *v1alpha1.Rollout) time.Duration {
 	if obj.Status.ObservedGeneration > 0 || obj.Status.UID != "" || obj.Status.Plan != nil {
 		return 0
@@ -94,11 +96,11 @@ func (r *RolloutReconciler) awaitsStatus(obj *v1alpha1.Rollout) time.Duration {
 	if !slices.ContainsFunc(r.Index.GroupsNaming(client.ObjectKeyFromObject(obj)), isForeign) {
 		return 0
 	}
-	return statusArrives - r.Now().Sub(obj.CreationTimestamp.Time)
+	return restoredStatusTimeout - r.Now().Sub(obj.CreationTimestamp.Time)
 }
 
-// ownGroups makes the rollout the owner of its groups where a restore has left them another one,
-// which a garbage collector would take for gone, or none.
+// ownGroups makes the rollout the owner of its groups after a restore. Restored groups have no
+// owner, or one with an old UID, which a garbage collector would treat as deleted.
 func (r *RolloutReconciler) ownGroups(ctx context.Context, obj *v1alpha1.Rollout) error {
 	for _, g := range r.Index.GroupsOf(obj) {
 		if g.Unreadable != nil || !fleet.Exists(g, obj) || metav1.IsControlledBy(g, obj) {
@@ -108,7 +110,7 @@ func (r *RolloutReconciler) ownGroups(ctx context.Context, obj *v1alpha1.Rollout
 		next.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(obj, v1alpha1.GroupVersion.WithKind("Rollout"))}
 		controllerutil.AddFinalizer(next, v1alpha1.DeploymentGroupFinalizer)
 		if !g.DeletionTimestamp.IsZero() {
-			next.Finalizers = g.Finalizers // none can be added any more
+			next.Finalizers = g.Finalizers // the API server refuses a new finalizer on an object that is being deleted
 		}
 		if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(g, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("own deployment group %s: %w", g.Name, err)
@@ -117,8 +119,8 @@ func (r *RolloutReconciler) ownGroups(ctx context.Context, obj *v1alpha1.Rollout
 	return nil
 }
 
-// plan asks the rules with the tallies at hand; what they decide is asked again after a recount,
-// and only that answer counts.
+// plan computes the plan from the incremental counters. If the plan contains a decision, the groups
+// are counted again and the plan is computed from that.
 func (r *RolloutReconciler) plan(obj *v1alpha1.Rollout) rollout.Plan {
 	plan := rollout.Next(r.snapshot(obj, r.Tallies.Of))
 	if plan.Decided {
@@ -127,9 +129,9 @@ func (r *RolloutReconciler) plan(obj *v1alpha1.Rollout) rollout.Plan {
 	return plan
 }
 
-// carryOut applies a plan in the order that survives a crash after any write, and tells how many
-// started devices had not heard of a stop.
-func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) (untold int, err error) {
+// apply applies a plan in an order that is safe after a crash at any write. It returns the
+// number of targets whose open actions still have to be canceled.
+func (r *RolloutReconciler) apply(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) (notNotified int, err error) {
 	for _, write := range []func() error{
 		func() error { return r.createGroups(ctx, plan.Create) },
 		func() error { return r.writeGroups(ctx, plan.Supersede) },
@@ -151,9 +153,9 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, obj *v1alpha1.Rollout,
 	return r.cancelOpenActions(ctx, obj)
 }
 
-// createGroups creates a plan's groups; their names make it safe to repeat.
+// createGroups creates the groups of a plan. Their names are deterministic, so it can be repeated.
 func (r *RolloutReconciler) createGroups(ctx context.Context, groups []*v1alpha1.DeploymentGroup) error {
-	var work errgroup.Group // one write that fails does not break off the others
+	var work errgroup.Group // one failed write does not stop the others
 	work.SetLimit(4)
 	for _, g := range groups {
 		work.Go(func() error {
@@ -170,8 +172,8 @@ func (r *RolloutReconciler) createGroups(ctx context.Context, groups []*v1alpha1
 	return work.Wait()
 }
 
-// writeStatus writes the decision under the lock of the Rollout that was read, and then tells
-// people of it.
+// writeStatus writes the status with the resource version that was read, and records the events
+// after the write has succeeded.
 func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) error {
 	if equality.Semantic.DeepEqual(obj.Status, plan.Status) {
 		return nil
@@ -182,7 +184,7 @@ func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollo
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of rollout %s: %w", obj.Name, err)
 	}
-	r.statusThrottle.start(obj.UID, started.Add(restAfter(r.Now().Sub(started), plan.Status)))
+	r.statusThrottle.start(obj.UID, started.Add(counterInterval(r.Now().Sub(started), plan.Status)))
 	for _, e := range plan.Events {
 		r.Events.Eventf(obj, nil, e.Type, e.Reason, "Rollout", "%s", e.Message)
 	}
@@ -190,7 +192,7 @@ func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollo
 }
 
 func (r *RolloutReconciler) writeGroups(ctx context.Context, updates []rollout.GroupStatus) error {
-	var work errgroup.Group // one write that fails does not break off the others
+	var work errgroup.Group // one failed write does not stop the others
 	work.SetLimit(4)
 	for _, u := range updates {
 		if equality.Semantic.DeepEqual(u.Object.Status, u.Status) {
@@ -208,8 +210,9 @@ func (r *RolloutReconciler) writeGroups(ctx context.Context, updates []rollout.G
 	return work.Wait()
 }
 
-// join writes when targets join, and then appends them with the lock of that write: nobody joins
-// twice, and a crash between leaves a note without effect.
+// join first writes when the targets join, and then appends them with the resource version of that
+// write. So no target joins twice, and after a crash between the writes the first one has no
+// effect.
 func (r *RolloutReconciler) join(ctx context.Context, j *rollout.Join) error {
 	if j == nil {
 		return nil
@@ -227,8 +230,8 @@ func (r *RolloutReconciler) join(ctx context.Context, j *rollout.Join) error {
 	return nil
 }
 
-// deleteGroups deletes groups and lets them go: only this controller removes their finalizer, and
-// no garbage collector is waited for.
+// deleteGroups deletes groups and removes their finalizer. Only this controller removes it, so no
+// garbage collector is needed.
 func (r *RolloutReconciler) deleteGroups(ctx context.Context, groups []*v1alpha1.DeploymentGroup) error {
 	for _, g := range groups {
 		if err := releaseGroup(ctx, r.Client, g); err != nil {
@@ -253,7 +256,7 @@ func releaseGroup(ctx context.Context, c client.Client, g *v1alpha1.DeploymentGr
 	return nil
 }
 
-// addFinalizer comes before the first side effect.
+// addFinalizer runs before the first side effect.
 func (r *RolloutReconciler) addFinalizer(ctx context.Context, obj *v1alpha1.Rollout) (bool, error) {
 	if controllerutil.ContainsFinalizer(obj, v1alpha1.RolloutFinalizer) {
 		return false, nil
@@ -263,8 +266,8 @@ func (r *RolloutReconciler) addFinalizer(ctx context.Context, obj *v1alpha1.Roll
 	return true, r.Client.Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{}))
 }
 
-// finalize carries out deletionCancellation, lets the groups go and then the rollout. It waits for
-// no device.
+// finalize applies spec.deletionCancellation, releases the groups and then the rollout. It does not
+// counterDelay for devices.
 func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(obj, v1alpha1.RolloutFinalizer) {
 		return ctrl.Result{}, nil
@@ -273,7 +276,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		return ctrl.Result{RequeueAfter: again}, err
 	}
 	for _, g := range r.Index.GroupsOf(obj) {
-		if g.Unreadable != nil { // a list that holds it cannot be read past the cache
+		if g.Unreadable != nil { // the API server's list cannot be decoded if it contains this group
 			if err := releaseGroup(ctx, r.Client, g); err != nil {
 				return retryConflict(err)
 			}
@@ -303,83 +306,83 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	return ctrl.Result{}, nil
 }
 
-// cancelForDeletion carries out deletionCancellation, of which None closes the questions that
-// nobody has answered, and answers when to be called again while targets are left to be told; zero:
-// none is. It does not wait for one that cannot be written: when it has been over all of them and
-// only errors are left, the rollout goes and people are told.
+// cancelForDeletion applies spec.deletionCancellation to the open actions of a deleted Rollout
+// (None still closes actions that wait for confirmation). It returns the requeue delay, or 0 when
+// no action is left. After deletionCancelTimeout, targets that cannot be written are given up with
+// a Warning event, so that they cannot block the deletion.
 func (r *RolloutReconciler) cancelForDeletion(ctx context.Context, obj *v1alpha1.Rollout) (again time.Duration, err error) {
 	if seen := r.Index.Rollout(client.ObjectKeyFromObject(obj)); seen == nil || seen.UID != obj.UID || seen.DeletionTimestamp.IsZero() {
-		return conflictPause, nil // what the index has not seen yet would not be applied
+		return conflictRetryDelay, nil // pending changes are computed from the index, which has not seen the deletion yet
 	}
 	left, err := r.cancelOpenActions(ctx, obj)
 	switch {
 	case left == 0:
 		return 0, err
-	case err == nil, r.Now().Sub(obj.DeletionTimestamp.Time) < deletionPatience:
+	case err == nil, r.Now().Sub(obj.DeletionTimestamp.Time) < deletionCancelTimeout:
 		return r.cancelBackoff.next(obj.UID, left), nil
 	}
-	r.Events.Eventf(obj, nil, "Warning", "CancellationIncomplete", "Delete", "%d targets could not be written within %s and have not been told of the deletion: %v", left, deletionPatience, err)
+	r.Events.Eventf(obj, nil, "Warning", "CancellationIncomplete", "Delete", "gave up updating %d targets after %s: their devices were not asked to cancel: %v", left, deletionCancelTimeout, err)
 	return 0, nil
 }
 
-// deletionPatience is how long a rollout that goes tries to tell targets that cannot be written.
-const deletionPatience = time.Minute
+// deletionCancelTimeout is how long a deleted rollout retries targets that cannot be written.
+const deletionCancelTimeout = time.Minute
 
-// cancelOpenActions applies a stop or deletion into the open actions of a rollout, a page at a
-// time, and answers how many were left before. What there is to apply the offer says; one target
-// that cannot be written does not hold the others.
+// cancelOpenActions applies a stop or deletion to the open actions of a rollout, one page per call,
+// and returns how many targets were left before. offer.ApplyPending decides what is pending. A
+// target that cannot be written does not stop the others.
 func (r *RolloutReconciler) cancelOpenActions(ctx context.Context, obj *v1alpha1.Rollout) (left int, err error) {
 	var busy v1alpha1.TargetList
 	if err := r.Client.List(ctx, &busy, client.InNamespace(obj.Namespace), client.MatchingFields{TargetByOpenSource: string(obj.Identity())}, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, fmt.Errorf("list targets at work for rollout %s: %w", obj.Name, err)
+		return 0, fmt.Errorf("list targets with an open action of rollout %s: %w", obj.Name, err)
 	}
-	var untold []string
+	var notNotified []string
 	for i := range busy.Items {
 		t := r.Targets.Get(client.ObjectKeyFromObject(&busy.Items[i]))
 		if t == nil || t.Unreadable != nil {
 			continue
 		}
 		if _, pending := offer.ApplyPending(r.Index.World(t, r.Now())); pending {
-			untold = append(untold, t.Name)
+			notNotified = append(notNotified, t.Name)
 		}
 	}
-	if len(untold) == 0 {
+	if len(notNotified) == 0 {
 		r.cancelBackoff.forget(obj.UID)
 		return 0, nil
 	}
-	slices.Sort(untold)
-	page := r.pageCursor.next(client.ObjectKeyFromObject(obj), untold)
-	return len(untold), settleAll(ctx, r.Targets, obj.Namespace, page)
+	slices.Sort(notNotified)
+	page := r.pageCursor.next(client.ObjectKeyFromObject(obj), notNotified)
+	return len(notNotified), applyPendingToAll(ctx, r.Targets, obj.Namespace, page)
 }
 
 const (
-	minRest     = time.Second
-	largeStatus = 64 << 10
-	largeRest   = 10 * time.Second
+	minCounterInterval   = time.Second
+	largeStatus          = 64 << 10
+	largeCounterInterval = 10 * time.Second
 )
 
-// wait is how long mere counts still have to wait; zero: write.
-func (r *RolloutReconciler) wait(obj *v1alpha1.Rollout, plan rollout.Plan) time.Duration {
+// counterDelay returns how long a write that changes only counters has to wait, or 0 to write now.
+func (r *RolloutReconciler) counterDelay(obj *v1alpha1.Rollout, plan rollout.Plan) time.Duration {
 	if plan.Decided || plan.CancelOpenActions || plan.DeleteSelf || plan.Join != nil ||
 		len(plan.Supersede)+len(plan.Mirror)+len(plan.Delete)+len(plan.Create) > 0 ||
-		isLastWord(plan.Status) || equality.Semantic.DeepEqual(obj.Status, plan.Status) {
+		isFinal(plan.Status) || equality.Semantic.DeepEqual(obj.Status, plan.Status) {
 		return 0
 	}
 	return r.statusThrottle.left(obj.UID, r.Now())
 }
 
-// isLastWord reports whether nothing more is awaited: the final counts of a rollout are written at
-// once, as its end was.
-func isLastWord(s v1alpha1.RolloutStatus) bool {
+// isFinal reports whether the status is final. The final counters of a rollout are written at
+// once.
+func isFinal(s v1alpha1.RolloutStatus) bool {
 	return (s.State == v1alpha1.RolloutFinished || s.State == v1alpha1.RolloutStopped) && s.Targets != nil && s.Targets.InProgress == 0
 }
 
-// restAfter is how long mere counts rest after a write: a second, longer when writes are slow, ten
-// seconds for objects above 64 KiB.
-func restAfter(took time.Duration, status v1alpha1.RolloutStatus) time.Duration {
-	rest := max(minRest, 20*took)
+// counterInterval returns the minimum time until counters are written again: a second, longer if
+// writes are slow, ten seconds for objects above 64 KiB.
+func counterInterval(took time.Duration, status v1alpha1.RolloutStatus) time.Duration {
+	rest := max(minCounterInterval, 20*took)
 	if encoded, err := json.Marshal(status); err == nil && len(encoded) > largeStatus {
-		rest = max(rest, largeRest)
+		rest = max(rest, largeCounterInterval)
 	}
 	return rest
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// A device that cannot be told of a removal keeps the rollout for a minute, not the API server
-// busy.
-func TestARemovalIsPatientWithTargetsThatCannotBeWritten(t *testing.T) {
+// A target that cannot be written delays the deletion of its rollout for a minute, with few
+// requests to the API server.
+func TestRolloutDeletionGivesUpOnTargetsThatCannotBeWritten(t *testing.T) {
 	w := newRace(t)
 	w.run()
 	w.start(w.groups()[0])
@@ -39,21 +39,21 @@ func TestARemovalIsPatientWithTargetsThatCannotBeWritten(t *testing.T) {
 	}}
 	removed := w.rollout().DeletionTimestamp.Time
 	w.now = removed
-	var told []string
+	var events []string
 	for range 100 {
 		result, said := w.plan(w.old, w.rollout())
-		told = append(told, said...)
+		events = append(events, said...)
 		if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: "r"}, &v1alpha1.Rollout{}); apierrors.IsNotFound(err) {
 			break
 		}
 		w.now = w.now.Add(result.RequeueAfter)
 		w.sync()
 	}
-	if took := w.now.Sub(removed); took < deletionPatience || took > deletionPatience+10*time.Second {
-		t.Errorf("the rollout went after %s, with %d tries", took, writes)
+	if took := w.now.Sub(removed); took < deletionCancelTimeout || took > deletionCancelTimeout+10*time.Second {
+		t.Errorf("the rollout was deleted after %s, with %d tries", took, writes)
 	}
-	if len(told) != 1 || !strings.HasPrefix(told[0], "Warning CancellationIncomplete 1 targets could not be written") {
-		t.Errorf("people are told %q", told)
+	if len(events) != 1 || !strings.HasPrefix(events[0], "Warning CancellationIncomplete gave up updating 1 targets") {
+		t.Errorf("the events are %q", events)
 	}
 	other := &v1alpha1.Target{}
 	if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: "dev-2"}, other); err != nil || action.Open(&other.Status).State != v1alpha1.ActionCanceling {
@@ -61,28 +61,28 @@ func TestARemovalIsPatientWithTargetsThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// A walk that gets on comes back at once, one that does not ever later.
-func TestPausesGrowWhileAWalkGetsNowhere(t *testing.T) {
+// The backoff is short while canceling makes progress, and increases while it does not.
+func TestCancelBackoffIncreasesWithoutProgress(t *testing.T) {
 	var p cancelBackoff
 	for i, step := range []struct {
 		left int
 		want time.Duration
 	}{
-		{500, conflictPause}, {300, conflictPause}, {100, conflictPause}, {7, conflictPause},
-		{7, 2 * conflictPause}, {7, 4 * conflictPause}, {8, 8 * conflictPause},
-		{6, conflictPause}, {6, 2 * conflictPause},
+		{500, conflictRetryDelay}, {300, conflictRetryDelay}, {100, conflictRetryDelay}, {7, conflictRetryDelay},
+		{7, 2 * conflictRetryDelay}, {7, 4 * conflictRetryDelay}, {8, 8 * conflictRetryDelay},
+		{6, conflictRetryDelay}, {6, 2 * conflictRetryDelay},
 	} {
 		if got := p.next("uid", step.left); got != step.want {
-			t.Errorf("look %d with %d left: again after %s, want %s", i, step.left, got, step.want)
+			t.Errorf("reconcile %d with %d left: requeue after %s, want %s", i, step.left, got, step.want)
 		}
 	}
 	for range 20 {
-		if got := p.next("uid", 6); got > longestPause {
-			t.Fatalf("the pause grows to %s", got)
+		if got := p.next("uid", 6); got > maxCancelBackoff {
+			t.Fatalf("the backoff grows to %s", got)
 		}
 	}
 	p.forget("uid")
-	if got := p.next("uid", 6); got != conflictPause {
-		t.Errorf("a walk that starts comes back after %s", got)
+	if got := p.next("uid", 6); got != conflictRetryDelay {
+		t.Errorf("the first backoff is %s", got)
 	}
 }

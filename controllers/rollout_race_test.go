@@ -29,8 +29,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// race is an API server and two reconcilers of rollouts that both take themselves for the leader.
-// Their caches move only when they are told to.
+// race is an API server and two rollout reconcilers that both act as leader. Their caches are
+// synchronized explicitly.
 type race struct {
 	t       *testing.T
 	store   client.WithWatch
@@ -46,7 +46,7 @@ type racer struct {
 	events *events.FakeRecorder
 }
 
-// newRace has four targets and a rollout of them in two groups.
+// newRace creates four targets and a rollout of them in two groups.
 func newRace(t *testing.T) *race {
 	b := indexedStore(t)
 	about := func(name string) metav1.ObjectMeta {
@@ -72,7 +72,7 @@ func newRace(t *testing.T) *race {
 	return w
 }
 
-// indexedStore is going to be an API server with the field indexes of our caches.
+// indexedStore returns a builder of an API server with the field indexes of our caches.
 func indexedStore(t *testing.T) *fake.ClientBuilder {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
@@ -99,7 +99,7 @@ func (w *race) racer() *racer {
 	return r
 }
 
-// sync lets both caches catch up.
+// sync synchronizes both caches.
 func (w *race) sync() {
 	w.t.Helper()
 	for _, r := range []*racer{w.old, w.new} {
@@ -129,7 +129,7 @@ func (w *race) rollout() *v1alpha1.Rollout {
 	return r
 }
 
-// groups of the rollout as they are stored, in their order.
+// groups returns the stored groups of the rollout, in their order.
 func (w *race) groups() []v1alpha1.DeploymentGroup {
 	w.t.Helper()
 	var list v1alpha1.DeploymentGroupList
@@ -140,45 +140,45 @@ func (w *race) groups() []v1alpha1.DeploymentGroup {
 	return list.Items
 }
 
-// plan is one look of one racer at the rollout as it was read, and what it tells people.
+// plan reconciles the rollout as it was read, by one racer, and returns the events.
 func (w *race) plan(r *racer, seen *v1alpha1.Rollout) (ctrl.Result, []string) {
 	w.t.Helper()
 	result, err := r.Reconcile(w.t.Context(), seen.DeepCopy())
 	if err != nil {
-		w.t.Fatalf("a lost race is no error: %v", err)
+		w.t.Fatalf("a conflict must not be an error: %v", err)
 	}
-	var told []string
+	var events []string
 	for len(r.events.Events) > 0 {
-		told = append(told, <-r.events.Events)
+		events = append(events, <-r.events.Events)
 	}
-	return result, told
+	return result, events
 }
 
-// lap lets both look at the same stale world, the faster one first, and reports whether there was
+// lap reconciles the same state by both racers, the faster one first, and reports whether there was
 // anything to do. The slower one must change nothing.
-func (w *race) lap(faster, slower *racer) (told []string, moved bool) {
+func (w *race) lap(faster, slower *racer) (events []string, moved bool) {
 	w.t.Helper()
 	stale, before := w.rollout(), w.groups()
-	_, told = w.plan(faster, stale)
+	_, events = w.plan(faster, stale)
 	won, groups := w.rollout(), w.groups()
 	if won.ResourceVersion == stale.ResourceVersion {
-		return told, !equality.Semantic.DeepEqual(before, groups)
+		return events, !equality.Semantic.DeepEqual(before, groups)
 	}
 	result, lost := w.plan(slower, stale)
-	if result.RequeueAfter != conflictPause {
-		w.t.Errorf("whoever lost looks again after %s, want %s", result.RequeueAfter, conflictPause)
+	if result.RequeueAfter != conflictRetryDelay {
+		w.t.Errorf("the slower one requeues after %s, want %s", result.RequeueAfter, conflictRetryDelay)
 	}
 	if len(lost) > 0 {
-		w.t.Errorf("whoever lost told people %q", lost)
+		w.t.Errorf("the slower one recorded events %q", lost)
 	}
 	if !equality.Semantic.DeepEqual(won, w.rollout()) || !equality.Semantic.DeepEqual(groups, w.groups()) {
-		w.t.Errorf("whoever lost changed the world:\n%+v\n%+v", won.Status, w.rollout().Status)
+		w.t.Errorf("the slower one changed the status:\n%+v\n%+v", won.Status, w.rollout().Status)
 	}
-	return told, true
+	return events, true
 }
 
-// run lets both race until nothing is left to do. They win in turns.
-func (w *race) run() (told []string) {
+// run lets both race, one faster than the other in turns, until nothing is left to do.
+func (w *race) run() (events []string) {
 	w.t.Helper()
 	for lap := range 20 {
 		faster, slower := w.old, w.new
@@ -186,24 +186,24 @@ func (w *race) run() (told []string) {
 			faster, slower = slower, faster
 		}
 		said, moved := w.lap(faster, slower)
-		told = append(told, said...)
+		events = append(events, said...)
 		w.now = w.now.Add(2 * time.Second)
 		w.sync()
 		if !moved {
-			return told
+			return events
 		}
 	}
-	w.t.Fatalf("the rollout does not come to rest: %+v", w.rollout().Status)
+	w.t.Fatalf("the rollout does not stop changing: %+v", w.rollout().Status)
 	return nil
 }
 
-// succeed makes every target of an open group install what it is offered.
+// succeed lets each target of an open group install its offer.
 func (w *race) succeed(group v1alpha1.DeploymentGroup) {
 	w.t.Helper()
 	w.start(group, action.Download, action.Succeed)
 }
 
-// start makes every target of an open group take what it is offered, and report.
+// start lets each target of an open group start its offer, and report.
 func (w *race) start(group v1alpha1.DeploymentGroup, reports ...action.Event) {
 	w.t.Helper()
 	r := w.rollout()
@@ -227,24 +227,24 @@ func (w *race) start(group v1alpha1.DeploymentGroup, reports ...action.Event) {
 	w.sync()
 }
 
-// TestW10_TwoLeadersOpenAGroupOnce: every step of a rollout is taken by one of two leaders that
-// know the same; the other meets a conflict and looks again.
+// TestW10_TwoLeadersOpenAGroupOnce: each step of a rollout is made by one of two leaders with the
+// same state. The other one gets a conflict and reconciles again.
 func TestW10_TwoLeadersOpenAGroupOnce(t *testing.T) {
 	w := newRace(t)
-	told := w.run()
+	events := w.run()
 	groups := w.groups()
 	if len(groups) != 2 || w.rollout().Status.Groups[0].State != v1alpha1.GroupRunning || w.rollout().Status.Groups[1].State != v1alpha1.GroupScheduled {
 		t.Fatalf("%d groups; the status is %+v", len(groups), w.rollout().Status)
 	}
 	for _, g := range groups {
 		w.succeed(g)
-		told = append(told, w.run()...)
+		events = append(events, w.run()...)
 	}
 	if got := w.rollout().Status; got.State != v1alpha1.RolloutFinished || got.Targets.Succeeded != 4 {
 		t.Errorf("the rollout ends %s with %+v", got.State, got.Targets)
 	}
 	opened := map[string]int{}
-	for _, event := range told {
+	for _, event := range events {
 		for _, g := range groups {
 			if strings.HasPrefix(event, "Normal GroupOpened") && strings.Contains(event, g.Spec.Group) {
 				opened[g.Spec.Group]++
@@ -253,7 +253,7 @@ func TestW10_TwoLeadersOpenAGroupOnce(t *testing.T) {
 	}
 	for _, g := range groups {
 		if opened[g.Spec.Group] != 1 {
-			t.Errorf("group %s was opened %d times: %q", g.Spec.Group, opened[g.Spec.Group], told)
+			t.Errorf("group %s was opened %d times: %q", g.Spec.Group, opened[g.Spec.Group], events)
 		}
 	}
 }

@@ -25,8 +25,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// lives is a namespace with three releases, a rollout of each, and devices that do what they are
-// offered. Objects are deleted and created again, and no device may start a release that is older
+// lives is a namespace with three releases, a rollout of each, and devices that install what they
+// are offered. Objects are deleted and created again. No device may start a release that is older
 // than the one it runs.
 type lives struct {
 	t     *testing.T
@@ -37,11 +37,11 @@ type lives struct {
 	// release of each content hash: 1 is the oldest.
 	release map[string]int
 	hashes  []string
-	// runs is the release that each device has installed; it survives its Target.
+	// runs is the release that each device has installed. It is kept when the Target is deleted.
 	runs map[string]int
-	// silent devices do not come by.
+	// silent devices do not poll.
 	silent map[string]bool
-	// deliberate: a step back is what a person asked for.
+	// deliberate is set if a user asked for an older release.
 	deliberate bool
 	log        []string
 }
@@ -91,7 +91,7 @@ func (w *lives) say(format string, args ...any) {
 	w.log = append(w.log, w.now.Format("02 15:04:05 ")+fmt.Sprintf(format, args...))
 }
 
-// sync lets the caches catch up.
+// sync synchronizes the caches.
 func (w *lives) sync() {
 	w.t.Helper()
 	for _, kind := range w.r.caches.kinds() {
@@ -112,7 +112,7 @@ func (w *lives) addTarget(name string) {
 	w.must(w.store.Create(w.t.Context(), t))
 }
 
-// recreateTargets deletes the Targets and creates them again. The devices say what they run.
+// recreateTargets deletes the Targets and creates them again. The devices report what they run.
 func (w *lives) recreateTargets() {
 	for _, t := range w.r.Index.Targets(fleetNamespace) {
 		w.must(w.store.Delete(w.t.Context(), t.DeepCopy()))
@@ -124,7 +124,7 @@ func (w *lives) recreateTargets() {
 	w.sync()
 }
 
-// report is a device's own report of what it runs.
+// report lets a device report what it runs.
 func (w *lives) report(name string, release int) {
 	t := &v1alpha1.Target{}
 	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: name}, t))
@@ -164,8 +164,7 @@ func (w *lives) remove(release int) {
 	w.say("%s is removed", r.Name)
 }
 
-// step lets every rollout be looked at and every device come by, and reports whether anything
-// happened.
+// step reconciles each rollout and lets each device poll, and reports whether anything changed.
 func (w *lives) step() bool {
 	w.t.Helper()
 	moved := false
@@ -189,14 +188,14 @@ func (w *lives) step() bool {
 	return moved
 }
 
-// comeBy is one poll of a device, which does what it is offered.
+// comeBy lets a device poll once and do what it is offered.
 func (w *lives) comeBy(name string) bool {
 	w.t.Helper()
 	key := types.NamespacedName{Namespace: fleetNamespace, Name: name}
 	t := w.r.Index.Target(key).DeepCopy()
 	before := t.Status.DeepCopy()
-	if settled, pending := offer.ApplyPending(w.r.Index.World(t, w.now)); pending {
-		t.Status = *settled
+	if stable, pending := offer.ApplyPending(w.r.Index.World(t, w.now)); pending {
+		t.Status = *stable
 	}
 	world := w.r.Index.World(t, w.now)
 	switch o := offer.For(world); {
@@ -208,7 +207,7 @@ func (w *lives) comeBy(name string) bool {
 		release := w.release[creation.ContentHash]
 		w.say("%s starts release %d by %s, and runs %d", name, release, creation.Source.Name, w.runs[name])
 		if release < w.runs[name] && !w.deliberate {
-			w.t.Fatalf("a device falls back:\n%s", strings.Join(w.log, "\n"))
+			w.t.Fatalf("a device was downgraded:\n%s", strings.Join(w.log, "\n"))
 		}
 		action.Create(&t.Status, creation)
 	default:
@@ -224,22 +223,22 @@ func (w *lives) comeBy(name string) bool {
 	return true
 }
 
-// run lets time pass until nothing has happened for two minutes.
+// run lets time pass until nothing has changed for two minutes.
 func (w *lives) run() {
 	w.t.Helper()
-	for quiet := 0; quiet < 6; quiet++ {
+	for ignoreRaces := 0; ignoreRaces < 6; ignoreRaces++ {
 		w.now = w.now.Add(time.Second)
-		if quiet > 2 {
+		if ignoreRaces > 2 {
 			w.now = w.now.Add(40 * time.Second)
 		}
 		if w.step() {
-			quiet = 0
+			ignoreRaces = 0
 		}
 	}
 }
 
-// history is the first life: three releases, one a day. The last one may be at work still, with
-// devices of its second group to come.
+// history rolls out three releases, one a day. The last one may still be running, with devices of
+// its second group to come.
 func (w *lives) history(placed [3]bool, atWork bool) (startAt [3]*metav1.Time) {
 	w.t.Helper()
 	for i := range 3 {
@@ -249,7 +248,7 @@ func (w *lives) history(placed [3]bool, atWork bool) (startAt [3]*metav1.Time) {
 			startAt[i] = &at
 		}
 		if i == 2 && atWork {
-			w.silent["dev-1"] = true // of the first group: the second does not open
+			w.silent["dev-1"] = true // a device of the first group, so the second group does not open
 		}
 		w.apply(i+1, startAt[i])
 		w.sync()
@@ -261,7 +260,7 @@ func (w *lives) history(placed [3]bool, atWork bool) (startAt [3]*metav1.Time) {
 	}
 	for name, release := range w.runs {
 		if release != want {
-			w.t.Fatalf("in its first life %s ends with release %d, want %d:\n%s", name, release, want, strings.Join(w.log, "\n"))
+			w.t.Fatalf("before the deletion %s ends with release %d, want %d:\n%s", name, release, want, strings.Join(w.log, "\n"))
 		}
 	}
 	w.silent = map[string]bool{}
@@ -269,16 +268,16 @@ func (w *lives) history(placed [3]bool, atWork bool) (startAt [3]*metav1.Time) {
 	return startAt
 }
 
-// orders are all orders in which some of three rollouts are created again.
+// orders returns all orders in which some of three rollouts are created again.
 func orders() [][]int {
 	return [][]int{{1}, {2}, {3}, {1, 2}, {2, 1}, {1, 3}, {3, 1}, {2, 3}, {3, 2}, {1, 2, 3}, {1, 3, 2}, {2, 1, 3}, {2, 3, 1}, {3, 1, 2}, {3, 2, 1}}
 }
 
-// Rollouts are deleted and created again, one, some or all of them, in any order, with and without
-// startAt. No device falls back, neither where the Targets remember what was before, and the
-// rollouts come as slowly as they like, nor where the Targets were created again, too, and the
-// devices say what they run; then the rollouts come within stabilizationSeconds.
-func TestRecreatedRolloutsTakeNoDeviceBack(t *testing.T) {
+// Rollouts are deleted and created again: one, some or all of them, in any order, with and without
+// startAt. No device is downgraded. The Targets either remain, and then the rollouts may come at
+// any time; or they are created again as well and the devices report what they run, and then the
+// rollouts come within stabilizationSeconds.
+func TestRecreatedRolloutsDowngradeNoDevice(t *testing.T) {
 	for range 40 {
 		order, placed := orders()[rand.IntN(15)], [3]bool{rand.IntN(2) == 0, rand.IntN(2) == 0, rand.IntN(2) == 0}
 		targetsToo, atWork := rand.IntN(2) == 0, rand.IntN(2) == 0
@@ -301,8 +300,7 @@ func TestRecreatedRolloutsTakeNoDeviceBack(t *testing.T) {
 	})
 }
 
-// recreate lives a first life, and then a second one in which these rollouts are created again in
-// this order.
+// recreate runs the history, and then creates these rollouts again in this order.
 func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool, gap time.Duration) {
 	w := newLives(t, 2)
 	startAt := w.history(placed, atWork)
@@ -327,12 +325,12 @@ func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool
 		}
 	}
 	if slices.Contains(order, 3) && placed == [3]bool{true, true, true} && w.rollout(3).Status.StartedAt == nil {
-		t.Errorf("the newest rollout has a startAt, as all have, and does not start:\n%s", strings.Join(w.log, "\n"))
+		t.Errorf("all rollouts have a startAt, but the newest one does not start:\n%s", strings.Join(w.log, "\n"))
 	}
 }
 
-// A person brings an old release back on purpose, by a new rollout with a startAt.
-func TestADeliberateStepBack(t *testing.T) {
+// A user deploys an old release again by a new rollout with a startAt.
+func TestDeliberateDowngrade(t *testing.T) {
 	w := newLives(t, 2)
 	w.history([3]bool{}, false)
 	w.remove(1)
@@ -359,7 +357,8 @@ func TestADeliberateStepBack(t *testing.T) {
 	}
 }
 
-// The usual way: a rollout a day, none with a startAt, also a minute after the last one ended.
+// The usual case: one rollout a day, none with a startAt. It also works a minute after the last one
+// ended.
 func TestNewReleasesNeedNoStartAt(t *testing.T) {
 	w := newLives(t, 2)
 	for i := range 3 {

@@ -19,14 +19,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// snapshot is all that one look at a rollout may know, from the caches.
+// snapshot collects all facts for one reconcile of a rollout from the caches.
 func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally) rollout.Snapshot {
 	s := rollout.Snapshot{
 		Now:        r.Now(),
 		Rollout:    obj,
 		Set:        r.setOf(obj),
 		Population: sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
-		Joiners:    func(n int) []*v1alpha1.Target { return r.joinersOf(obj, n) },
+		Joiners:    func(n int) []*v1alpha1.Target { return r.targetsToJoin(obj, n) },
 		SetNamed: func(name string) *offer.Set {
 			return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: name})
 		},
@@ -35,7 +35,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 	}
 	for _, g := range r.Index.GroupsOf(obj) {
 		if g.Unreadable != nil {
-			if mayBeOfPlan(g, obj) {
+			if mayBelongToPlan(g, obj) {
 				s.Unreadable = append(s.Unreadable, g.Name)
 			}
 			continue
@@ -50,23 +50,23 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 		}
 		s.Groups = append(s.Groups, group)
 	}
-	r.relate(&s)
+	r.addOtherRollouts(&s)
 	return s
 }
 
-// mayBeOfPlan reports whether a group that cannot be decoded belongs to the plan of its rollout, as
-// far as that is known.
-func mayBeOfPlan(g *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
+// mayBelongToPlan reports whether a group that cannot be decoded may belong to the plan of its
+// rollout.
+func mayBelongToPlan(g *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
 	return r.Status.Plan == nil || g.Unreadable.Lacks("spec.planHash") || g.Spec.PlanHash == r.Status.Plan.Hash
 }
 
-// isNamed reports whether status.groups names the group. A dynamic one is created before it does,
-// and there is nothing to count it by until then.
+// isNamed reports whether status.groups names the group. A dynamic group is created before it is
+// named, and is not counted until then.
 func isNamed(g *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
 	return int(g.Spec.Index) < len(r.Status.Groups) && r.Status.Groups[g.Spec.Index].Name == g.Spec.Group
 }
 
-// members of a group, aligned with its spec.targets; nil: the target is gone.
+// members returns the members of a group in the order of its spec.targets. A deleted target is nil.
 func (r *RolloutReconciler) members(g *v1alpha1.DeploymentGroup) []*v1alpha1.Target {
 	members := make([]*v1alpha1.Target, len(g.Spec.Targets))
 	for i, name := range g.Spec.Targets {
@@ -75,15 +75,15 @@ func (r *RolloutReconciler) members(g *v1alpha1.DeploymentGroup) []*v1alpha1.Tar
 	return members
 }
 
-// relate fills in what other rollouts of the namespace mean to this one.
-func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
+// addOtherRollouts adds the facts about other rollouts of the namespace that affect this one.
+func (r *RolloutReconciler) addOtherRollouts(s *rollout.Snapshot) {
 	self := s.Rollout
 	for _, other := range byOrder(r.Index.Rollouts(self.Namespace)) {
 		if other.UID == self.UID || !other.DeletionTimestamp.IsZero() {
 			continue
 		}
 		if other.Unreadable != nil && (self.Status.StartedAt == nil || !r.takesOver(other, self) || other.Status.Plan == nil) {
-			continue // it is held: this one waits for nothing of it, and leaves it what it has taken
+			continue // its groups cannot be decoded, so it does nothing: do not wait for it, and leave it the targets that it has taken
 		}
 		switch {
 		case self.Status.StartedAt == nil:
@@ -96,8 +96,8 @@ func (r *RolloutReconciler) relate(s *rollout.Snapshot) {
 	}
 }
 
-// sharedWith marks the members that another rollout has too or, as long as its plan is not known,
-// selects.
+// sharedWith marks the members that the other rollout has as well or, as long as its plan is not
+// known, selects as well.
 func (r *RolloutReconciler) sharedWith(groups []rollout.Group, other *v1alpha1.Rollout) [][]byte {
 	marks := make([][]byte, len(groups))
 	if r.isPlanKnown(other) {
@@ -107,7 +107,7 @@ func (r *RolloutReconciler) sharedWith(groups []rollout.Group, other *v1alpha1.R
 		return marks
 	}
 	intake, err := rollout.NewIntake(other)
-	if err != nil { // it selects no targets until somebody corrects it
+	if err != nil { // an invalid selection selects no targets
 		return marks
 	}
 	set := r.setOf(other)
@@ -126,11 +126,11 @@ func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
 	return obj.Status.Plan != nil && r.knownGroups(obj) >= len(obj.Status.Groups)
 }
 
-// knownGroups is how many of the groups that a rollout's status names the index has.
+// knownGroups returns how many of the groups in a rollout's status the index has.
 func (r *RolloutReconciler) knownGroups(obj *v1alpha1.Rollout) int {
 	known := 0
 	for _, g := range r.Index.GroupsOf(obj) {
-		if fleet.Exists(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBeOfPlan(g, obj) {
+		if fleet.Exists(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBelongToPlan(g, obj) {
 			known++
 		}
 	}
@@ -143,27 +143,28 @@ func byOrder(rollouts []*v1alpha1.Rollout) []*v1alpha1.Rollout {
 	return rollouts
 }
 
-// takesOver reports whether the newer of two rollouts replaces the older one, which has not ended.
+// takesOver reports whether the newer of two rollouts supersedes the older one, which has not
+// ended.
 func (r *RolloutReconciler) takesOver(newer, older *v1alpha1.Rollout) bool {
 	return !rollout.IsOver(older) && rollout.Replaces(newer, older, r.setOf(older))
 }
 
-// setOf is the set that a rollout brings; nil: there is none.
+// setOf returns the set that a rollout deploys, or nil if it does not exist.
 func (r *RolloutReconciler) setOf(obj *v1alpha1.Rollout) *offer.Set {
 	return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet})
 }
 
-// overlap is what a newer rollout takes from this one. It is worked out anew only when the newer
-// one has opened a group or either of them has grown.
+// overlap returns what a newer rollout takes from this one. It is computed again only when the
+// newer rollout has opened a group, or when one of the two has grown.
 func (r *RolloutReconciler) overlap(s *rollout.Snapshot, newer *v1alpha1.Rollout) rollout.Overlap {
-	basis := claimBasis{plan: newer.Status.Plan.Hash, open: openGroups(newer), groups: len(s.Groups)}
+	basis := overlapBasis{plan: newer.Status.Plan.Hash, open: openGroups(newer), groups: len(s.Groups)}
 	for _, g := range s.Groups {
 		basis.own += len(g.Object.Spec.Targets)
 	}
 	for _, g := range r.Index.GroupsOf(newer) {
 		basis.theirs += len(g.Spec.Targets)
 	}
-	return r.overlaps.get(claimKey{self: s.Rollout.UID, newer: newer.UID}, basis, func() rollout.Overlap {
+	return r.overlaps.get(overlapKey{self: s.Rollout.UID, newer: newer.UID}, basis, func() rollout.Overlap {
 		c := rollout.Overlap{Name: newer.Name, UID: string(newer.Identity()), Content: newer.Status.Plan.ContentHash, OpenGroups: int32(basis.open)}
 		started, opened := r.shared(s.Groups, newer, anyGroup), r.shared(s.Groups, newer, openGroup)
 		for i := range s.Groups {
@@ -173,24 +174,24 @@ func (r *RolloutReconciler) overlap(s *rollout.Snapshot, newer *v1alpha1.Rollout
 	})
 }
 
-// holdsShared reports whether an older rollout still has targets of this one in groups that have
-// not opened, without having given them up.
+// holdsShared reports whether an older rollout still has targets of this one in groups that are not
+// open yet, and has not given them up.
 func (r *RolloutReconciler) holdsShared(s *rollout.Snapshot, older *v1alpha1.Rollout) bool {
 	unopened := func(o *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
-		return !openGroup(o, g) && !hasCeded(g, s.Rollout.Identity())
+		return !openGroup(o, g) && !hasGivenUp(g, s.Rollout.Identity())
 	}
 	return len(r.shared(s.Groups, older, unopened)) > 0
 }
 
-// anyGroup and openGroup choose which groups of the other rollout count.
+// anyGroup and openGroup choose the groups of the other rollout that count.
 func anyGroup(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) bool { return true }
 
 func openGroup(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
 	return int(g.Spec.Index) < len(r.Status.Groups) && r.Status.Groups[g.Spec.Index].OpenedAt != nil
 }
 
-// shared marks, group by group, the members that the other rollout has too, in groups that count;
-// groups without are left out.
+// shared marks, by group index, the members that the other rollout has as well, in groups that
+// count. Groups without such members are left out.
 func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollout, counts func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) bool) map[int][]byte {
 	theirs := map[string]struct{}{}
 	for _, g := range r.Index.GroupsOf(other) {
@@ -214,57 +215,57 @@ func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollo
 	return marks
 }
 
-// hasCeded reports whether a group that has not opened has given up to a newer rollout what they
-// share.
-func hasCeded(g *v1alpha1.DeploymentGroup, newer types.UID) bool {
+// hasGivenUp reports whether a group that is not open yet has given up its shared targets to a
+// newer rollout.
+func hasGivenUp(g *v1alpha1.DeploymentGroup, newer types.UID) bool {
 	return slices.ContainsFunc(g.Status.SupersededBy, func(s v1alpha1.SupersedingRollout) bool { return s.UID == newer })
 }
 
-// overlaps remembers what newer rollouts take from each rollout.
+// overlaps caches what newer rollouts take from each rollout.
 type overlaps struct {
 	mu    sync.Mutex
-	known map[claimKey]knownClaim
+	known map[overlapKey]cachedOverlap
 }
 
-type claimKey struct{ self, newer types.UID }
+type overlapKey struct{ self, newer types.UID }
 
-// claimBasis is what a claim was worked out from.
-type claimBasis struct {
+// overlapBasis is what a cached overlap was computed from.
+type overlapBasis struct {
 	plan string
-	// open groups of the newer rollout, and groups of this one that the cache shows.
+	// open groups of the newer rollout, and groups of this one in the cache.
 	open, groups int
-	// own and theirs are how many members both have: dynamic groups grow.
+	// own and theirs are the numbers of members of both: dynamic groups grow.
 	own, theirs int
 }
 
-type knownClaim struct {
-	basis   claimBasis
+type cachedOverlap struct {
+	basis   overlapBasis
 	overlap rollout.Overlap
 }
 
-func (c *overlaps) get(key claimKey, basis claimBasis, work func() rollout.Overlap) rollout.Overlap {
+func (c *overlaps) get(key overlapKey, basis overlapBasis, work func() rollout.Overlap) rollout.Overlap {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known, ok := c.known[key]; ok && known.basis == basis {
 		return known.overlap
 	}
 	if c.known == nil {
-		c.known = map[claimKey]knownClaim{}
+		c.known = map[overlapKey]cachedOverlap{}
 	}
 	overlap := work()
-	c.known[key] = knownClaim{basis, overlap}
+	c.known[key] = cachedOverlap{basis, overlap}
 	return overlap
 }
 
-// forget drops what concerns a rollout that is gone.
+// forget drops the cached overlaps of a deleted rollout.
 func (c *overlaps) forget(uid types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.known, func(key claimKey, _ knownClaim) bool { return key.self == uid || key.newer == uid })
+	maps.DeleteFunc(c.known, func(key overlapKey, _ cachedOverlap) bool { return key.self == uid || key.newer == uid })
 }
 
-// cacheLags reports whether the cache misses groups that exist: what was just created must not be
-// taken for lost.
+// cacheLags reports whether groups exist that the cache does not have yet. A group that was just
+// created must not be treated as deleted.
 func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout) (bool, error) {
 	known := r.knownGroups(obj)
 	if obj.Status.Plan == nil || known >= len(obj.Status.Groups) {

@@ -11,8 +11,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// A newer rollout takes over what an older one has, and waits for a required migration step.
-func TestWhatANewerRolloutTakesOver(t *testing.T) {
+// A newer rollout supersedes an older one for common targets, and waits for a required migration
+// step.
+func TestNewerRolloutTakesOverTargets(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set        string
 		wantClaims int
@@ -32,7 +33,7 @@ func TestWhatANewerRolloutTakesOver(t *testing.T) {
 			newer.Status.State, newer.Status.Groups[0].State = v1alpha1.RolloutStarting, v1alpha1.GroupScheduled
 			none := func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally { return rollout.Tally{} }
 			if overlaps := w.snapshot(older, none).Claims; len(overlaps) != tt.wantClaims {
-				t.Errorf("claims on the older one are %+v", overlaps)
+				t.Errorf("overlaps of the older one are %+v", overlaps)
 			}
 			if unsettled := w.snapshot(newer, none).Unsettled; len(unsettled) != tt.wantClaims {
 				t.Errorf("the newer one waits until %v have given up", unsettled)
@@ -42,9 +43,9 @@ func TestWhatANewerRolloutTakesOver(t *testing.T) {
 	}
 }
 
-// What a rollout that is about to start shares with another one: by the groups of its plan, and as
-// long as that is not known, by its selection.
-func TestWhatNeighborsShare(t *testing.T) {
+// The targets that a rollout that is about to start shares with another one: by the groups of its
+// plan or, as long as that is not known, by its selection.
+func TestSharedTargetsOfNeighbors(t *testing.T) {
 	for name, tt := range map[string]struct {
 		edit func(other *v1alpha1.Rollout)
 		want []byte
@@ -81,7 +82,7 @@ func TestWhatNeighborsShare(t *testing.T) {
 	}
 }
 
-// marked is a bitmap over two members; nil: none is marked.
+// marked returns a bitmap over two members, or nil if none is marked.
 func marked(members ...int) []byte {
 	var bits []byte
 	for _, i := range members {

@@ -22,13 +22,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// reportDelay gathers the reports of many devices into one look at their rollout; edits of specs
-// wait for nothing.
+// reportDelay is the delay after a report of a device, so that many reports cause one reconcile of
+// their rollout. Changes of a spec are not delayed.
 const reportDelay = 100 * time.Millisecond
 
-// SetupWithManager watches all that may change a rollout's next step. All but the rollout itself is
-// watched through the index, so that a reconcile never asks an index that has not heard yet of what
-// woke it.
+// SetupWithManager watches all objects that may change the plan of a rollout. All except the
+// Rollout itself are watched through the index, so that a reconcile never uses an index that has
+// not seen the change that caused it.
 func (r *RolloutReconciler) SetupWithManager(mgr manager.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("rollout").
 		For(&v1alpha1.Rollout{}).
@@ -37,44 +37,44 @@ func (r *RolloutReconciler) SetupWithManager(mgr manager.Manager) error {
 			return nil
 		})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{readable(mgr.GetClient(), r)})
+		Complete(ignoreRaces{readable(mgr.GetClient(), r)})
 }
 
 type rolloutQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// wake looks again at the rollouts that a change concerns.
+// wake enqueues the rollouts that a change may affect.
 func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
-	any := now
-	if any == nil {
-		any = old
+	object := now
+	if object == nil {
+		object = old
 	}
-	switch any := any.(type) {
+	switch object := object.(type) {
 	case *v1alpha1.Target:
-		r.wakeForTarget(queue, asTarget(old), asTarget(now), any)
+		r.wakeForTarget(queue, asTarget(old), asTarget(now), object)
 	case *v1alpha1.Rollout:
-		queue.Add(requestFor(any))
-		if r.concernsOthers(old, now) {
-			r.joinCandidates.reconsider(any.Namespace)
-			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Name != any.Name })
+		queue.Add(requestFor(object))
+		if r.affectsOthers(old, now) {
+			r.joinCandidates.reconsider(object.Namespace)
+			r.addRollouts(queue, object.Namespace, func(other *v1alpha1.Rollout) bool { return other.Name != object.Name })
 		}
 	case *v1alpha1.DeploymentGroup:
 		if now == nil {
-			r.Tallies.Forget(client.ObjectKeyFromObject(any))
+			r.Tallies.Forget(client.ObjectKeyFromObject(object))
 		}
 		if old == nil {
-			r.wakeComparing(queue, any.Namespace)
+			r.wakeRolloutsBeforeStart(queue, object.Namespace)
 		}
-		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool {
-			return other.Name == any.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting || // which waits for groups to give targets up
+		r.addRollouts(queue, object.Namespace, func(other *v1alpha1.Rollout) bool {
+			return other.Name == object.Spec.Rollout || other.Status.State == v1alpha1.RolloutStarting || // it waits for groups to give up targets
 				hasGrown(old, now) && !rollout.IsOver(other)
 		})
 	case *v1alpha1.AutoAssignment:
-		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !fleet.OffersAlike(before, any) {
-			r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return !rollout.IsOver(other) })
+		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !fleet.OffersAlike(before, object) {
+			r.addRollouts(queue, object.Namespace, func(other *v1alpha1.Rollout) bool { return !rollout.IsOver(other) })
 		}
 	case *v1alpha1.DistributionSet:
-		r.joinCandidates.reconsider(any.Namespace)
-		r.addRollouts(queue, any.Namespace, func(other *v1alpha1.Rollout) bool { return other.Spec.Update.DistributionSet == any.Name })
+		r.joinCandidates.reconsider(object.Namespace)
+		r.addRollouts(queue, object.Namespace, func(other *v1alpha1.Rollout) bool { return other.Spec.Update.DistributionSet == object.Name })
 	}
 }
 
@@ -86,9 +86,9 @@ func (r *RolloutReconciler) addRollouts(queue rolloutQueue, namespace string, co
 	}
 }
 
-// wakeComparing wakes, after a delay, for a plan has many groups, the rollouts that may wait for
-// what another one has planned.
-func (r *RolloutReconciler) wakeComparing(queue rolloutQueue, namespace string) {
+// wakeRolloutsBeforeStart enqueues the rollouts that may wait for the plan of another rollout,
+// after a delay, because a plan has many groups.
+func (r *RolloutReconciler) wakeRolloutsBeforeStart(queue rolloutQueue, namespace string) {
 	for _, ro := range r.Index.Rollouts(namespace) {
 		if ro.Status.Plan != nil && ro.Status.StartedAt == nil {
 			queue.AddAfter(requestFor(ro), reportDelay)
@@ -96,17 +96,18 @@ func (r *RolloutReconciler) wakeComparing(queue rolloutQueue, namespace string) 
 	}
 }
 
-// hasGrown reports whether targets joined a dynamic group: they may be taken from an older rollout.
+// hasGrown reports whether targets joined a dynamic group. These may be targets of an older
+// rollout.
 func hasGrown(old, now client.Object) bool {
 	before, was := old.(*v1alpha1.DeploymentGroup)
 	after, is := now.(*v1alpha1.DeploymentGroup)
 	return was && is && len(before.Spec.Targets) != len(after.Spec.Targets)
 }
 
-// concernsOthers reports whether a change of a rollout may change what its neighbors do: its spec
-// or plan is another one, it has started, opened a group, stopped growing, ended or is going away,
-// or it can or cannot start any more. Mere counts do not.
-func (r *RolloutReconciler) concernsOthers(old, now client.Object) bool {
+// affectsOthers reports whether a change of a rollout may affect other rollouts: its spec or plan
+// has changed, it has started, opened a group, stopped growing, ended or is being deleted, or it
+// became able or unable to start. A change of counters alone does not.
+func (r *RolloutReconciler) affectsOthers(old, now client.Object) bool {
 	before, ok := old.(*v1alpha1.Rollout)
 	after, still := now.(*v1alpha1.Rollout)
 	return !ok || !still || before.Generation != after.Generation || planHash(before) != planHash(after) ||
@@ -127,15 +128,16 @@ func planHash(r *v1alpha1.Rollout) string {
 	return r.Status.Plan.Hash
 }
 
-// wakeForTarget tallies a change of a target and wakes, after a delay, the rollouts whose counts
-// changed; those without a plan when it may change whom they select; and dynamic ones that it may
-// join, whatever it was that changed: an expression may ask for anything.
-func (r *RolloutReconciler) wakeForTarget(queue rolloutQueue, old, now, any *v1alpha1.Target) {
-	for _, key := range r.Tallies.TargetChanged(client.ObjectKeyFromObject(any)) {
+// wakeForTarget counts a change of a target and enqueues, after a delay: the rollouts whose
+// counters changed; rollouts without a plan, if the change may affect their selection; and dynamic
+// rollouts that the target may join. For these every change counts, because a selection expression
+// may use any field.
+func (r *RolloutReconciler) wakeForTarget(queue rolloutQueue, old, now, object *v1alpha1.Target) {
+	for _, key := range r.Tallies.TargetChanged(client.ObjectKeyFromObject(object)) {
 		queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
 	}
 	changed := changesSelection(old, now)
-	for _, ro := range r.Index.Rollouts(any.Namespace) {
+	for _, ro := range r.Index.Rollouts(object.Namespace) {
 		switch {
 		case ro.Status.Plan == nil && changed, now != nil && rollout.Grows(ro, r.Now()) && r.joinCandidates.consider(ro, r.Index, now, changed):
 			queue.AddAfter(requestFor(ro), reportDelay)

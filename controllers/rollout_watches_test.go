@@ -16,29 +16,29 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// What a rollout says and what it has planned may end what its neighbours wait for. Its counts
-// change all day and wake nobody.
-func TestWhichChangesOfARolloutWakeItsNeighbours(t *testing.T) {
+// A change of the spec or the plan of a rollout may end the waiting of other rollouts. Its counters
+// change all the time and must enqueue no other rollout.
+func TestRolloutChangesThatAffectOtherRollouts(t *testing.T) {
 	five, six := int32(5), int32(6)
 	for name, tt := range map[string]struct {
 		edit func(*v1alpha1.Rollout)
 		want bool
 	}{
-		"it is planned only, so the order is no question": {func(r *v1alpha1.Rollout) { r.Generation, r.Spec.State = 2, v1alpha1.IntentPlanned }, true},
-		"it says which of the two is newer": {func(r *v1alpha1.Rollout) {
+		"it is only planned": {func(r *v1alpha1.Rollout) { r.Generation, r.Spec.State = 2, v1alpha1.IntentPlanned }, true},
+		"its startAt changes the order": {func(r *v1alpha1.Rollout) {
 			r.Generation, r.Spec.StartAt = 2, &metav1.Time{Time: startOfJoins}
 		}, true},
-		"it grows no more, by its spec":             {func(r *v1alpha1.Rollout) { r.Generation, r.Spec.Dynamic = 2, nil }, true},
+		"its spec stops it from growing":            {func(r *v1alpha1.Rollout) { r.Generation, r.Spec.Dynamic = 2, nil }, true},
 		"it has a plan of other targets":            {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: "another"} }, true},
-		"its plan is gone":                          {func(r *v1alpha1.Rollout) { r.Status.Plan = nil }, true},
+		"its plan was removed":                      {func(r *v1alpha1.Rollout) { r.Status.Plan = nil }, true},
 		"it is full, so others may join older ones": {func(r *v1alpha1.Rollout) { r.Status.Targets = &v1alpha1.Counts{Targets: 6} }, true},
 		"it has started":                            {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStarting }, true},
 		"a group has opened":                        {func(r *v1alpha1.Rollout) { r.Status.Groups[0].OpenedAt = &metav1.Time{Time: startOfJoins} }, true},
-		"it goes away":                              {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }, true},
-		"devices report, and it counts":             {func(r *v1alpha1.Rollout) { r.Status.Targets = &v1alpha1.Counts{Targets: five, Succeeded: 3} }, false},
-		"it says anew what it waits for":            {func(r *v1alpha1.Rollout) { r.Status.WaitingFor = &v1alpha1.WaitingFor{Message: "2 of 5"} }, false},
-		"it has planned the same once more":         {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: "r", Targets: 5} }, false},
-		"somebody puts a label on it":               {func(r *v1alpha1.Rollout) { r.Labels = map[string]string{"team": "blue"} }, false},
+		"it is being deleted":                       {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }, true},
+		"its counters change":                       {func(r *v1alpha1.Rollout) { r.Status.Targets = &v1alpha1.Counts{Targets: five, Succeeded: 3} }, false},
+		"its waitingFor changes":                    {func(r *v1alpha1.Rollout) { r.Status.WaitingFor = &v1alpha1.WaitingFor{Message: "2 of 5"} }, false},
+		"it has made the same plan again":           {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: "r", Targets: 5} }, false},
+		"its labels change":                         {func(r *v1alpha1.Rollout) { r.Labels = map[string]string{"team": "blue"} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -49,16 +49,16 @@ func TestWhichChangesOfARolloutWakeItsNeighbours(t *testing.T) {
 				now := old.DeepCopy()
 				tt.edit(now)
 				if got := w.woken(func(queue rolloutQueue) { w.wake(queue, old, now) })["older"]; got != tt.want {
-					t.Errorf("the neighbour is woken: %t, want %t", got, tt.want)
+					t.Errorf("the other rollout is enqueued: %t, want %t", got, tt.want)
 				}
 			})
 		})
 	}
 }
 
-// What a newer rollout would have taken is free for the older as soon as the newer one says that it
-// grows no more.
-func TestJoinersAreFreeWhenAYoungerRolloutIsToGrowNoMore(t *testing.T) {
+// Targets that a newer rollout would have added may join the older one as soon as the newer one
+// stops growing.
+func TestCandidatesAreFreeWhenTheNewerRolloutStopsGrowing(t *testing.T) {
 	w := newJoinWorld(t)
 	w.target("a", "field")
 	older, newer := w.rollout("older", 0, true), w.rollout("newer", 10, true)
@@ -69,9 +69,9 @@ func TestJoinersAreFreeWhenAYoungerRolloutIsToGrowNoMore(t *testing.T) {
 	w.want(older, 10, "a")
 }
 
-// A rollout that compares itself with others before its start hears of each group that becomes
-// known.
-func TestAGroupThatBecomesKnownWakesWhoCompares(t *testing.T) {
+// A rollout that compares its plan with others before its start is enqueued for each group that
+// becomes known.
+func TestNewGroupEnqueuesRolloutsBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newJoinWorld(t)
 		w.rollout("running", 0, false)
@@ -85,7 +85,7 @@ func TestAGroupThatBecomesKnownWakesWhoCompares(t *testing.T) {
 	})
 }
 
-// woken are the rollouts that something wakes, sooner or later.
+// woken returns the rollouts that are enqueued, at once or later.
 func (w *joinWorld) woken(by func(rolloutQueue)) map[string]bool {
 	names := map[string]bool{}
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())

@@ -27,15 +27,15 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// SoftwareModuleReconciler reports whether a module is the only one of its identity, and freezes it
-// once a set in use contains it.
+// SoftwareModuleReconciler reports whether a module is the only one with its identity, and freezes
+// it once a set that is in use contains it.
 type SoftwareModuleReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
 	Now    func() time.Time
 }
 
-// Reconcile looks at one module.
+// Reconcile reconciles one SoftwareModule.
 func (r *SoftwareModuleReconciler) Reconcile(ctx context.Context, module *v1alpha1.SoftwareModule) (ctrl.Result, error) {
 	if !module.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
@@ -61,7 +61,8 @@ func (r *SoftwareModuleReconciler) Reconcile(ctx context.Context, module *v1alph
 	return ctrl.Result{}, nil
 }
 
-// olderOf is the oldest other module of the same identity, if it is older than this one.
+// olderOf returns the name of the oldest other module of the same identity, if it is older than
+// this one.
 func (r *SoftwareModuleReconciler) olderOf(ctx context.Context, module *v1alpha1.SoftwareModule) (string, error) {
 	var same v1alpha1.SoftwareModuleList
 	if err := r.Client.List(ctx, &same, client.InNamespace(module.Namespace), client.MatchingFields{ModuleByIdentity: ModuleIdentity(module)[0]}, client.UnsafeDisableDeepCopy); err != nil {
@@ -74,8 +75,8 @@ func (r *SoftwareModuleReconciler) olderOf(ctx context.Context, module *v1alpha1
 	return olderAmong(module, duplicates), nil
 }
 
-// olderAmong names the oldest of several objects of one identity, unless it is the object itself.
-// Age first, then the name: the same world, the same answer.
+// olderAmong returns the name of the oldest object, unless it is the given object itself. It sorts
+// by age and then by name, so the result is deterministic.
 func olderAmong(object metav1.Object, duplicates []metav1.Object) string {
 	oldest := object
 	for _, t := range duplicates {
@@ -100,8 +101,8 @@ func byAge(a, b metav1.Object) int {
 	return 1
 }
 
-// lockedBy names a set that is in use, or about to be, and contains the module; empty: there is
-// none.
+// lockedBy returns the name of a set that contains the module and is in use or about to be, or ""
+// if there is none.
 func (r *SoftwareModuleReconciler) lockedBy(ctx context.Context, module *v1alpha1.SoftwareModule) (string, error) {
 	var sets v1alpha1.DistributionSetList
 	if err := r.Client.List(ctx, &sets, client.InNamespace(module.Namespace), client.MatchingFields{SetByModule: module.Name}, client.UnsafeDisableDeepCopy); err != nil {
@@ -119,13 +120,13 @@ func (r *SoftwareModuleReconciler) lockedBy(ctx context.Context, module *v1alpha
 	return slices.Min(names), nil
 }
 
-// freezesModules reports whether a set is locked, or waits for its modules to be.
+// freezesModules reports whether a set is locked, or waits for its modules to be frozen.
 func freezesModules(set *v1alpha1.DistributionSet) bool {
 	locked := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionLocked)
 	return set.Status.Locked || locked != nil && locked.Reason == v1alpha1.ReasonLocking
 }
 
-// moduleStatus is what one look finds. Locked never goes back.
+// moduleStatus computes the status of a module. A module is never unlocked.
 func moduleStatus(module *v1alpha1.SoftwareModule, older string, used bool, now time.Time) v1alpha1.SoftwareModuleStatus {
 	status := *module.Status.DeepCopy()
 	status.ObservedGeneration = module.Generation
@@ -140,7 +141,7 @@ func moduleStatus(module *v1alpha1.SoftwareModule, older string, used bool, now 
 	return status
 }
 
-// record announces what was stored.
+// record records events for what was stored.
 func (r *SoftwareModuleReconciler) record(module *v1alpha1.SoftwareModule, status v1alpha1.SoftwareModuleStatus, user string) {
 	if status.Locked && !module.Status.Locked {
 		r.Events.Eventf(module, nil, corev1.EventTypeNormal, "Locked", "Lock", "the module is frozen, except its downloads: DistributionSet %s is in use and contains it", user)
@@ -148,10 +149,10 @@ func (r *SoftwareModuleReconciler) record(module *v1alpha1.SoftwareModule, statu
 	recordReady(r.Events, module, module.Status.Conditions, status.Conditions)
 }
 
-// maxNoteBytes is the longest note that the API server takes in an event.
+// maxNoteBytes is the maximum length of the note of an event that the API server accepts.
 const maxNoteBytes = 1000
 
-// recordReady announces that an object cannot be used, once per cause.
+// recordReady records an event that an object cannot be used, once for each cause.
 func recordReady(recorder events.EventRecorder, object client.Object, old, now []metav1.Condition) {
 	before, after := meta.FindStatusCondition(old, v1alpha1.ConditionReady), meta.FindStatusCondition(now, v1alpha1.ConditionReady)
 	if after == nil || after.Status != metav1.ConditionFalse || meta.IsStatusConditionTrue(now, v1alpha1.ConditionReconciling) || before != nil && before.Status == after.Status && before.Reason == after.Reason {
@@ -164,17 +165,17 @@ func recordReady(recorder events.EventRecorder, object client.Object, old, now [
 func (r *SoftwareModuleReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("softwaremodule").
 		For(&v1alpha1.SoftwareModule{}).
-		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.moduleDuplicates), builder.WithPredicates(comesOrGoes)).
-		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(modulesOfSet), builder.WithPredicates(freezing)).
+		Watches(&v1alpha1.SoftwareModule{}, handler.EnqueueRequestsFromMapFunc(r.moduleDuplicates), builder.WithPredicates(createdOrDeleted)).
+		Watches(&v1alpha1.DistributionSet{}, handler.EnqueueRequestsFromMapFunc(modulesOfSet), builder.WithPredicates(freezesOtherModules)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, NewQueue: fairQueue, SkipNameValidation: new(true)}).
-		Complete(quiet{readable(mgr.GetClient(), r)})
+		Complete(ignoreRaces{readable(mgr.GetClient(), r)})
 }
 
-// comesOrGoes lets through an object's first and last moment.
-var comesOrGoes = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+// createdOrDeleted passes the creation and the deletion of an object.
+var createdOrDeleted = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
 
-// freezing lets a set through when it may ask other modules to be frozen than before.
-var freezing = predicate.Funcs{
+// freezesOtherModules passes changes of a set that may freeze other modules than before.
+var freezesOtherModules = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, now := e.ObjectOld.(*v1alpha1.DistributionSet), e.ObjectNew.(*v1alpha1.DistributionSet)
 		return freezesModules(now) && (!freezesModules(old) || old.Generation != now.Generation)
@@ -182,12 +183,12 @@ var freezing = predicate.Funcs{
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
 }
 
-// modulesOfSet are the modules that a set names.
+// modulesOfSet returns the modules that a set names.
 func modulesOfSet(_ context.Context, o client.Object) []reconcile.Request {
 	return requestsFor(o.GetNamespace(), SetModules(o))
 }
 
-// moduleDuplicates are the other modules of the same identity.
+// moduleDuplicates returns the other modules with the same identity.
 func (r *SoftwareModuleReconciler) moduleDuplicates(ctx context.Context, o client.Object) []reconcile.Request {
 	var same v1alpha1.SoftwareModuleList
 	if err := r.Client.List(ctx, &same, client.InNamespace(o.GetNamespace()), client.MatchingFields{ModuleByIdentity: ModuleIdentity(o)[0]}, client.UnsafeDisableDeepCopy); err != nil {

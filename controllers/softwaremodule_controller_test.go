@@ -23,24 +23,24 @@ func TestModuleDuplicates(t *testing.T) {
 	w.create(duplicate)
 	w.run()
 	if got := words(w.module("linux").Status.Conditions, v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
-		t.Errorf("the older is %q", got)
+		t.Errorf("the older module is %q", got)
 	}
 	got := words(w.module("linux-again").Status.Conditions, v1alpha1.ConditionReady)
 	if !strings.HasPrefix(got, "False Duplicate: SoftwareModule linux is older") {
-		t.Errorf("the newer is %q", got)
+		t.Errorf("the newer module is %q", got)
 	}
 	if got := namesOf(w.modules.moduleDuplicates(t.Context(), w.module("linux"))); !cmp.Equal(got, []string{"linux-again"}) {
-		t.Errorf("the older wakes %v, want its duplicate", got)
+		t.Errorf("the older module enqueues %v, want its duplicate", got)
 	}
 
 	w.remove(&v1alpha1.SoftwareModule{}, "linux")
 	w.run()
 	left := w.module("linux-again")
 	if got := words(left.Status.Conditions, v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
-		t.Errorf("with the older gone, the newer is %q", got)
+		t.Errorf("after the deletion of the older module, the newer is %q", got)
 	}
 	if got := words(left.Status.Conditions, v1alpha1.ConditionStalled); got != "" {
-		t.Errorf("Stalled stays behind: %q", got)
+		t.Errorf("Stalled is still set: %q", got)
 	}
 }
 
@@ -54,7 +54,7 @@ func TestModuleDuplicatesOfTheSameSecond(t *testing.T) {
 	}
 }
 
-func TestModuleLocksForASetInUseAndNeverGoesBack(t *testing.T) {
+func TestModuleIsLockedForASetInUseAndNeverUnlocked(t *testing.T) {
 	for name, tc := range map[string]struct {
 		set  v1alpha1.DistributionSetStatus
 		want bool
@@ -83,13 +83,13 @@ func TestModuleLocksForASetInUseAndNeverGoesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := w.module("linux").Status.Locked; got != tc.want {
-				t.Errorf("with the set gone, locked = %v, want %v", got, tc.want)
+				t.Errorf("after the deletion of the set, locked = %v, want %v", got, tc.want)
 			}
 		})
 	}
 }
 
-func TestModuleIdleWritesNothing(t *testing.T) {
+func TestIdleModuleWritesNothing(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"))
 	w.run()
 	before := len(w.writes)
@@ -98,11 +98,11 @@ func TestModuleIdleWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := w.writes[before:]; len(got) != 0 {
-		t.Errorf("an idle look wrote %v", got)
+		t.Errorf("a reconcile without changes wrote %v", got)
 	}
 }
 
-func TestModulePredicateLetsFreezingSetsThrough(t *testing.T) {
+func TestModulePredicatePassesFreezingSets(t *testing.T) {
 	calm, locking := aSet("fw", "linux"), aSet("fw", "linux")
 	locking.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionLocked, Reason: v1alpha1.ReasonLocking}}
 	grown := locking.DeepCopy()
@@ -112,16 +112,16 @@ func TestModulePredicateLetsFreezingSetsThrough(t *testing.T) {
 		want     bool
 	}{
 		"starts to lock":        {calm, locking, true},
-		"goes on as it is":      {locking, locking, false},
+		"does not change":       {locking, locking, false},
 		"names other modules":   {locking, grown, true},
 		"is used no longer":     {locking, calm, false},
 		"has never been in use": {calm, calm, false},
 	} {
-		if got := freezing.Update(event.UpdateEvent{ObjectOld: tc.old, ObjectNew: tc.now}); got != tc.want {
+		if got := freezesOtherModules.Update(event.UpdateEvent{ObjectOld: tc.old, ObjectNew: tc.now}); got != tc.want {
 			t.Errorf("a set that %s: %v, want %v", name, got, tc.want)
 		}
 	}
 	if got := namesOf(modulesOfSet(t.Context(), locking)); !cmp.Equal(got, []string{"linux"}) {
-		t.Errorf("the set wakes %v", got)
+		t.Errorf("the set enqueues %v", got)
 	}
 }

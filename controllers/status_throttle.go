@@ -10,21 +10,21 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// statusThrottle keep periodic status writes of each object apart. Mere counts wait for their turn;
-// decisions wait for nothing.
+// statusThrottle limits how often the status of each object is written when only counters change.
+// Decisions are written at once.
 type statusThrottle struct {
 	mu    sync.Mutex
 	until map[types.UID]time.Time
 }
 
-// left is how long an object still rests.
+// left returns how long counters of the object must not be written yet.
 func (r *statusThrottle) left(uid types.UID, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return max(0, r.until[uid].Sub(now))
 }
 
-// start lets an object rest until then.
+// start delays counter writes of the object until the given time.
 func (r *statusThrottle) start(uid types.UID, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -34,45 +34,46 @@ func (r *statusThrottle) start(uid types.UID, until time.Time) {
 	r.until[uid] = until
 }
 
-// forget an object that is gone.
+// forget drops a deleted object.
 func (r *statusThrottle) forget(uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.until, uid)
 }
 
-// cancelBackoff grow, object by object, while a walk over its targets gets nowhere.
+// cancelBackoff is a backoff for each object that increases while canceling its actions makes no
+// progress.
 type cancelBackoff struct {
 	mu    sync.Mutex
-	known map[types.UID]pause
+	known map[types.UID]backoff
 }
 
-// pause is how much was left at the last look, and how long it was to the next.
-type pause struct {
+// backoff holds how many targets were left at the last reconcile, and the delay after it.
+type backoff struct {
 	left int
 	long time.Duration
 }
 
-// longestPause is how late a walk comes back at most.
-const longestPause = 5 * time.Second
+// maxCancelBackoff is the maximum delay.
+const maxCancelBackoff = 5 * time.Second
 
-// next is how long a walk waits that has so much left: for the cache, when it has got on, else
-// twice as long as the last time.
+// next returns the delay before the next page, given how many targets are left: the shortest delay
+// if there was progress, else twice the last one.
 func (p *cancelBackoff) next(uid types.UID, left int) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	long := conflictPause
+	long := conflictRetryDelay
 	if last, ok := p.known[uid]; ok && left >= last.left {
-		long = min(2*last.long, longestPause)
+		long = min(2*last.long, maxCancelBackoff)
 	}
 	if p.known == nil {
-		p.known = map[types.UID]pause{}
+		p.known = map[types.UID]backoff{}
 	}
-	p.known[uid] = pause{left, long}
+	p.known[uid] = backoff{left, long}
 	return long
 }
 
-// forget a walk that is over.
+// forget drops an object whose actions are all canceled.
 func (p *cancelBackoff) forget(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,9 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// Tallies count, group by group, what became of the members. A report on one target costs the same
-// in a fleet of any size: its entry is taken out and put in again. The tally says when to look;
-// what is decided is recounted first.
+// Tallies counts the members of each group by bucket. A report of one target updates the counters
+// incrementally, so its cost does not depend on the size of the fleet. These counters show when a
+// decision may be due; before a decision the group is counted again.
 type Tallies struct {
 	index *fleet.Index
 
@@ -24,7 +24,7 @@ type Tallies struct {
 	groups map[types.NamespacedName]*groupTally
 }
 
-// groupTally is one group's count, with what it was counted by.
+// groupTally holds the counters of one group and the basis that they were computed from.
 type groupTally struct {
 	uid     types.UID
 	rule    rollout.Rule
@@ -40,13 +40,13 @@ type memberBits struct {
 	batches int
 }
 
-// NewTallies makes empty tallies over an index.
+// NewTallies returns empty counters over an index.
 func NewTallies(index *fleet.Index) *Tallies {
 	return &Tallies{index: index, groups: map[types.NamespacedName]*groupTally{}}
 }
 
-// Of is the tally of one group. It is counted anew when the rule or the group's bitmaps have
-// changed since, as when the group opened.
+// Of returns the counters of one group. The group is counted again when the rule or the bitmaps of
+// the group have changed, for example because the group opened.
 func (t *Tallies) Of(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Tally {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,7 +58,7 @@ func (t *Tallies) Of(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.T
 	return present.sum.Clone()
 }
 
-// Recount counts a group from the cache, whatever was tallied before.
+// Recount counts a group from the cache and ignores the existing counters.
 func (t *Tallies) Recount(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Tally {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -76,8 +76,8 @@ func (t *Tallies) count(g *v1alpha1.DeploymentGroup, rule rollout.Rule, bits mem
 	return counted
 }
 
-// TargetChanged counts one target anew in every group it is a member of, and answers the rollouts
-// whose counts changed.
+// TargetChanged updates the counters of each group that contains the target, and returns the
+// rollouts whose counters changed.
 func (t *Tallies) TargetChanged(key types.NamespacedName) []types.NamespacedName {
 	memberships := t.index.Memberships(key)
 	t.mu.Lock()
@@ -100,7 +100,7 @@ func (t *Tallies) TargetChanged(key types.NamespacedName) []types.NamespacedName
 	return changed
 }
 
-// Forget drops the tally of a group that is gone.
+// Forget drops the counters of a deleted group.
 func (t *Tallies) Forget(key types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

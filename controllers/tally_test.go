@@ -11,41 +11,41 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// How long mere counts of a rollout rest after a write.
-func TestRestAfter(t *testing.T) {
+// counterInterval is the minimum time between two writes of mere counters of a rollout.
+func TestCounterInterval(t *testing.T) {
 	large := v1alpha1.RolloutStatus{PauseMessage: strings.Repeat("x", largeStatus)}
 	tests := map[string]struct {
 		took   time.Duration
 		status v1alpha1.RolloutStatus
 		want   time.Duration
 	}{
-		"a quick write rests a second":              {10 * time.Millisecond, v1alpha1.RolloutStatus{}, time.Second},
-		"a slow write rests twenty times as long":   {200 * time.Millisecond, v1alpha1.RolloutStatus{}, 4 * time.Second},
-		"a large object rests ten seconds at least": {10 * time.Millisecond, large, 10 * time.Second},
-		"a large and slow one rests longer":         {time.Second, large, 20 * time.Second},
+		"after a quick write":                       {10 * time.Millisecond, v1alpha1.RolloutStatus{}, time.Second},
+		"after a slow write, twenty times as long":  {200 * time.Millisecond, v1alpha1.RolloutStatus{}, 4 * time.Second},
+		"with a large object, at least ten seconds": {10 * time.Millisecond, large, 10 * time.Second},
+		"with a large object and a slow write":      {time.Second, large, 20 * time.Second},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := restAfter(tt.took, tt.status); got != tt.want {
-				t.Errorf("rests %s, want %s", got, tt.want)
+			if got := counterInterval(tt.took, tt.status); got != tt.want {
+				t.Errorf("interval %s, want %s", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestTheLastWordDoesNotWait(t *testing.T) {
+func TestFinalCountersAreWrittenAtOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		status v1alpha1.RolloutStatus
 		want   bool
 	}{
 		"finished":                        {v1alpha1.RolloutStatus{State: v1alpha1.RolloutFinished, Targets: &v1alpha1.Counts{Succeeded: 9}}, true},
-		"stopped, devices still at work":  {v1alpha1.RolloutStatus{State: v1alpha1.RolloutStopped, Targets: &v1alpha1.Counts{InProgress: 1}}, false},
+		"stopped, actions still open":     {v1alpha1.RolloutStatus{State: v1alpha1.RolloutStopped, Targets: &v1alpha1.Counts{InProgress: 1}}, false},
 		"stopped, the last one has ended": {v1alpha1.RolloutStatus{State: v1alpha1.RolloutStopped, Targets: &v1alpha1.Counts{Canceled: 1}}, true},
 		"running":                         {v1alpha1.RolloutStatus{State: v1alpha1.RolloutRunning, Targets: &v1alpha1.Counts{}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := isLastWord(tt.status); got != tt.want {
-				t.Errorf("last word: %t", got)
+			if got := isFinal(tt.status); got != tt.want {
+				t.Errorf("final: %t", got)
 			}
 		})
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// TargetReconciler gives a target its first look, notes its single assignment, and applies what
-// applies to its open action while the device is away.
+// TargetReconciler initializes the status of a target, records its own assignment, and applies
+// pending changes to its open action while the device is offline.
 type TargetReconciler struct {
 	Client  client.Client
 	Index   *fleet.Index
@@ -29,7 +29,7 @@ type TargetReconciler struct {
 	Now     func() time.Time
 }
 
-// Reconcile looks at one target.
+// Reconcile reconciles one Target.
 func (r *TargetReconciler) Reconcile(ctx context.Context, target *v1alpha1.Target) (ctrl.Result, error) {
 	if !target.DeletionTimestamp.IsZero() || !r.Index.HasSynced() {
 		return ctrl.Result{RequeueAfter: untilSynced(r.Index)}, nil
@@ -41,7 +41,7 @@ func (r *TargetReconciler) Reconcile(ctx context.Context, target *v1alpha1.Targe
 	if err != nil {
 		return retryConflict(err)
 	}
-	if action.Open(&stored.Status) != nil { // what was just noted, such as an assignment, may replace it
+	if action.Open(&stored.Status) != nil { // a change that was just recorded, such as an assignment, may supersede it
 		if stored, err = r.Targets.ApplyPending(ctx, client.ObjectKeyFromObject(target)); err != nil {
 			return retryConflict(err)
 		}
@@ -49,29 +49,29 @@ func (r *TargetReconciler) Reconcile(ctx context.Context, target *v1alpha1.Targe
 	return ctrl.Result{RequeueAfter: r.recheck(stored)}, nil
 }
 
-// plan brings everything up to date that the controller owns in a target's status.
+// plan updates all fields of a target's status that this controller owns.
 func (r *TargetReconciler) plan(w offer.World, status *v1alpha1.TargetStatus) error {
 	t := w.Target
 	firstReconcile(t, status, w.Now)
 	targetstatus.NoteSelection(t, status, w.Now)
 	status.Assignment = offer.NoteAssignment(t.Spec.Assignment, status.Assignment, w.Now)
 	targetstatus.NoteReady(t, status, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
-	setOrDrop(&status.Conditions, v1alpha1.ConditionAssigned, offer.Assigned(r.Index.World(t, w.Now))) // as of what was just noted
+	setOrRemove(&status.Conditions, v1alpha1.ConditionAssigned, offer.Assigned(r.Index.World(t, w.Now))) // after the changes above
 	status.ObservedGeneration = t.Generation
 	setObservedGeneration(status.Conditions, t.Generation)
 	return nil
 }
 
-// setObservedGeneration lets what is known of the device, such as Consistent, hold for the
-// generation that was looked at: kubectl wait takes no word on an older one.
+// setObservedGeneration sets observedGeneration on all conditions, for example Consistent: kubectl
+// wait ignores conditions of older generations.
 func setObservedGeneration(conditions []metav1.Condition, generation int64) {
 	for i := range conditions {
 		conditions[i].ObservedGeneration = generation
 	}
 }
 
-// firstReconcile gives what the device API needs before it announces anything: an id, and a number
-// that no action of this name ever had.
+// firstReconcile sets the fields that the device API needs before it serves a target: an ID for the
+// target, and a first action number that no earlier target of this name has used.
 func firstReconcile(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
 	status.ControllerID, status.UID = t.ControllerID(), t.Identity()
 	if status.UpdateStatus == "" {
@@ -80,8 +80,8 @@ func firstReconcile(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.
 	action.StartIDs(status, now)
 }
 
-// recheck is when time alone changes something about a target: a deadline of its open action, what
-// is said of its assignment, or its silence.
+// recheck returns when time alone changes the status of a target: a deadline of its open action,
+// the message about its assignment, or the time since its last contact.
 func (r *TargetReconciler) recheck(t *v1alpha1.Target) time.Duration {
 	now := r.Now()
 	var times []time.Time

@@ -26,8 +26,8 @@ func assignment(set string, at *metav1.Time) *v1alpha1.Assignment {
 }
 
 // What a device did under an earlier spec is still true after an edit, and `kubectl wait
-// --for=condition=Consistent` must come back.
-func TestALookLetsWhatIsKnownOfTheDeviceHoldForTheNewSpec(t *testing.T) {
+// --for=condition=Consistent` must return.
+func TestReconcileSetsObservedGenerationOnAllConditions(t *testing.T) {
 	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", Generation: 2}}
 	target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
 	r := &TargetReconciler{Index: fleet.New()}
@@ -36,12 +36,13 @@ func TestALookLetsWhatIsKnownOfTheDeviceHoldForTheNewSpec(t *testing.T) {
 	}
 	for _, c := range target.Status.Conditions {
 		if c.ObservedGeneration != 2 {
-			t.Errorf("%s speaks of generation %d, want 2", c.Type, c.ObservedGeneration)
+			t.Errorf("%s has observedGeneration %d, want 2", c.Type, c.ObservedGeneration)
 		}
 	}
 }
 
-// An assignment that waits for its time is no secret, and is looked at again when that comes.
+// The condition of an assignment shows the time until which it waits, and the target is reconciled
+// at that time.
 func TestAnAssignmentWaitsForItsTime(t *testing.T) {
 	at := metav1.NewTime(noon.Add(time.Hour))
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
@@ -51,12 +52,12 @@ func TestAnAssignmentWaitsForItsTime(t *testing.T) {
 	}
 	r := &TargetReconciler{Index: fleet.New(), Now: func() time.Time { return noon }}
 	if got := r.recheck(target); got != time.Hour {
-		t.Errorf("it is looked at again after %s", got)
+		t.Errorf("it is requeued after %s", got)
 	}
 }
 
-// Deadlines of an open action are watched whatever the device is given meanwhile.
-func TestWhenATargetIsLookedAtAgain(t *testing.T) {
+// The deadlines of an open action are observed whatever the device is offered meanwhile.
+func TestTargetRecheck(t *testing.T) {
 	moment := func(d time.Duration) *metav1.Time { at := metav1.NewTime(noon.Add(d)); return &at }
 	tenMinutes, anHour := int32(600), int32(3600)
 	running := func(edit func(*v1alpha1.Action)) *v1alpha1.Target {
@@ -69,34 +70,33 @@ func TestWhenATargetIsLookedAtAgain(t *testing.T) {
 		target *v1alpha1.Target
 		want   time.Duration
 	}{
-		"never, while nothing is open": {&v1alpha1.Target{}, 0},
-		"at the end of its patience with a device that keeps a set that is gone": {running(func(a *v1alpha1.Action) {
+		"never, without an open action": {&v1alpha1.Target{}, 0},
+		"at the end of the timeout for a device with an action of a deleted set": {running(func(a *v1alpha1.Action) {
 			a.Cancel = &v1alpha1.CancelStatus{Cause: v1alpha1.CauseSetGone, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSetGone}, RequestedAt: moment(0), Answer: v1alpha1.AnswerRejected}
 		}), 9 * time.Minute},
-		"when the cancel must have been answered": {running(func(a *v1alpha1.Action) {
+		"at the timeout of the cancel": {running(func(a *v1alpha1.Action) {
 			a.State, a.Cancel = v1alpha1.ActionCanceling, &v1alpha1.CancelStatus{Cause: v1alpha1.CauseSetGone, RequestedAt: moment(-time.Minute)}
 		}), 59 * time.Minute},
-		"never, when it may take for ever": {running(func(a *v1alpha1.Action) { a.Update = v1alpha1.ActionUpdate{} }), 0},
-		"when an assignment that came with a rebuild has waited for others": {&v1alpha1.Target{
+		"never, without a timeout": {running(func(a *v1alpha1.Action) { a.Update = v1alpha1.ActionUpdate{} }), 0},
+		"when an assignment after a rebuild has waited for newer rollouts": {&v1alpha1.Target{
 			ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *moment(-time.Second)},
 			Spec:       v1alpha1.TargetSpec{Assignment: assignment("fw", moment(-time.Hour))},
 			Status: v1alpha1.TargetStatus{NextActionID: 100, Assignment: &v1alpha1.SeenAssignment{
 				DistributionSet: "fw", AssignedAt: moment(-time.Hour), Since: &metav1.MicroTime{Time: noon.Add(-time.Hour)}}},
 		}, 4 * time.Second},
-		"in a second, when that has passed": {running(func(a *v1alpha1.Action) { a.StartedAt = moment(-time.Hour) }), time.Second},
+		"in a second, when the time has passed": {running(func(a *v1alpha1.Action) { a.StartedAt = moment(-time.Hour) }), time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &TargetReconciler{Index: fleet.New(), Now: func() time.Time { return noon }}
 			if got := r.recheck(tt.target); got != tt.want {
-				t.Errorf("it is looked at again after %s, want %s", got, tt.want)
+				t.Errorf("it is requeued after %s, want %s", got, tt.want)
 			}
 		})
 	}
 }
 
-// A refused assignment must be seen as refused, by people and by the counters, also beside a cancel
-// that names no action.
-func TestARefusedAssignmentIsSaidBeforeAWrongCancel(t *testing.T) {
+// A refused assignment must be reported as refused, also if spec.cancel names an unknown action.
+func TestRefusedAssignmentIsReportedBeforeAWrongCancel(t *testing.T) {
 	const wrongCancel = "spec.cancel.upTo is 500, but this target was never given an id above 99, so it is ignored: copy the id from status.actions"
 	for name, tt := range map[string]struct {
 		set  *offer.Set
@@ -115,26 +115,27 @@ func TestARefusedAssignmentIsSaidBeforeAWrongCancel(t *testing.T) {
 	}
 }
 
-// ofAssignment is the intent of a target's own assignment, an hour old.
+// ofAssignment returns the intent of a target's own assignment, which is an hour old.
 func ofAssignment(t *v1alpha1.Target, set *offer.Set) offer.Intent {
 	since := metav1.NewMicroTime(noon.Add(-time.Hour))
 	return offer.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Since: &since}, Update: t.Spec.Assignment.Update,
 		Set: set, StartedAt: since.Time, OpenedAt: since.Time}
 }
 
-func TestACancelOfTheFutureIsIgnoredAndSaid(t *testing.T) {
+func TestCancelOfAFutureActionIsIgnoredAndReported(t *testing.T) {
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Cancel: &v1alpha1.CancelRequest{UpTo: 101}}, Status: v1alpha1.TargetStatus{NextActionID: 101}}
 	if c := offer.Assigned(offer.World{Now: noon, Target: target}); c == nil || c.Reason != v1alpha1.ReasonUnknownCancelID {
 		t.Errorf("condition is %+v", c)
 	}
 	target.Spec.Cancel.UpTo = 100
 	if c := offer.Assigned(offer.World{Now: noon, Target: target}); c != nil {
-		t.Errorf("an id that was given needs no words: %+v", c)
+		t.Errorf("a cancel of a known action needs no message: %+v", c)
 	}
 }
 
-// What a device says about itself may settle its assignment; without one it wakes nobody.
-func TestWhichChangesOfATargetWakeItsController(t *testing.T) {
+// A report of a device may complete its assignment. Without an assignment, reports do not enqueue
+// the target.
+func TestTargetPredicate(t *testing.T) {
 	for name, tt := range map[string]struct {
 		edit             func(*v1alpha1.Target)
 		bare, isAssigned bool
@@ -144,8 +145,8 @@ func TestWhichChangesOfATargetWakeItsController(t *testing.T) {
 		"it starts": {func(t *v1alpha1.Target) {
 			t.Status.Actions = []v1alpha1.Action{{ID: 100, State: v1alpha1.ActionRetrieved}}
 		}, false, true},
-		"it says what it runs":   {func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "fw"} }, false, true},
-		"it has been heard from": {func(t *v1alpha1.Target) { t.Status.LastSeen = &metav1.Time{Time: noon} }, false, false},
+		"it reports its installed set": {func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "fw"} }, false, true},
+		"its lastSeen changes":         {func(t *v1alpha1.Target) { t.Status.LastSeen = &metav1.Time{Time: noon} }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, assigned := range []bool{false, true} {
@@ -156,16 +157,16 @@ func TestWhichChangesOfATargetWakeItsController(t *testing.T) {
 				now := old.DeepCopy()
 				tt.edit(now)
 				if got := targetPredicate.Update(event.UpdateEvent{ObjectOld: old, ObjectNew: now}); got != want {
-					t.Errorf("with an assignment (%t): woken %t, want %t", assigned, got, want)
+					t.Errorf("with an assignment (%t): enqueued %t, want %t", assigned, got, want)
 				}
 			}
 		})
 	}
 }
 
-// What others do to a target changes what is said of its assignment. Who has none is not woken by
-// it.
-func TestWhoseAssignmentAChangeConcerns(t *testing.T) {
+// Changes of other objects change the message about a target's assignment. A target without an
+// assignment is not enqueued.
+func TestChangesThatAffectAssignments(t *testing.T) {
 	rollouts := func(edit func(old, now *v1alpha1.Rollout)) func(w *joinWorld) (old, now client.Object) {
 		return func(w *joinWorld) (client.Object, client.Object) {
 			now := w.rollout("r", 0, false, "member", "bare")
@@ -196,22 +197,22 @@ func TestWhoseAssignmentAChangeConcerns(t *testing.T) {
 		change func(w *joinWorld) (old, now client.Object)
 		want   string
 	}{
-		"a rollout opens their group":      {rollouts(func(old, _ *v1alpha1.Rollout) { old.Status.Groups[0].OpenedAt = nil }), "member"},
-		"a rollout starts":                 {rollouts(func(old, _ *v1alpha1.Rollout) { old.Status.StartedAt = nil }), "member"},
-		"a rollout is to stop":             {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.State = v1alpha1.IntentStopped }), "member"},
-		"a rollout was stopped":            {rollouts(func(_, now *v1alpha1.Rollout) { now.Status.State = v1alpha1.RolloutStopped }), "member"},
-		"a rollout is removed":             {rollouts(func(_, now *v1alpha1.Rollout) { now.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }), "member"},
-		"a rollout is to live beside them": {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.Update.Superseding = v1alpha1.SupersedingQueue }), "member"},
-		"a rollout counts":                 {rollouts(func(_, now *v1alpha1.Rollout) { now.Status.Targets = &v1alpha1.Counts{Targets: 2} }), ""},
-		"a rollout lets go of who is late": {groups(func(g *v1alpha1.DeploymentGroup) { g.Status.Skipped = []byte{1} }), "member"},
-		"a group is joined":                {groups(func(g *v1alpha1.DeploymentGroup) { g.Spec.Targets = append(g.Spec.Targets, "late") }), "member"},
-		"a group is looked at":             {groups(func(g *v1alpha1.DeploymentGroup) { g.Status.ObservedGeneration = 2 }), ""},
-		"an auto-assignment runs":          {autos(func(_, now *v1alpha1.AutoAssignment) { now.Status.State = v1alpha1.AutoAssignmentRunning }), "another lab member"},
-		"an auto-assignment counts":        {autos(func(_, now *v1alpha1.AutoAssignment) { now.Status.Targets = &v1alpha1.AutoAssignmentTargets{} }), ""},
-		"an auto-assignment has gone": {func(w *joinWorld) (client.Object, client.Object) {
+		"a rollout opens their group":               {rollouts(func(old, _ *v1alpha1.Rollout) { old.Status.Groups[0].OpenedAt = nil }), "member"},
+		"a rollout starts":                          {rollouts(func(old, _ *v1alpha1.Rollout) { old.Status.StartedAt = nil }), "member"},
+		"a rollout is to stop":                      {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.State = v1alpha1.IntentStopped }), "member"},
+		"a rollout was stopped":                     {rollouts(func(_, now *v1alpha1.Rollout) { now.Status.State = v1alpha1.RolloutStopped }), "member"},
+		"a rollout is removed":                      {rollouts(func(_, now *v1alpha1.Rollout) { now.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }), "member"},
+		"a rollout no longer supersedes":            {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.Update.Superseding = v1alpha1.SupersedingQueue }), "member"},
+		"the counters of a rollout change":          {rollouts(func(_, now *v1alpha1.Rollout) { now.Status.Targets = &v1alpha1.Counts{Targets: 2} }), ""},
+		"a rollout skips late targets":              {groups(func(g *v1alpha1.DeploymentGroup) { g.Status.Skipped = []byte{1} }), "member"},
+		"a target joins a group":                    {groups(func(g *v1alpha1.DeploymentGroup) { g.Spec.Targets = append(g.Spec.Targets, "late") }), "member"},
+		"a group is reconciled":                     {groups(func(g *v1alpha1.DeploymentGroup) { g.Status.ObservedGeneration = 2 }), ""},
+		"an auto-assignment runs":                   {autos(func(_, now *v1alpha1.AutoAssignment) { now.Status.State = v1alpha1.AutoAssignmentRunning }), "another lab member"},
+		"the counters of an auto-assignment change": {autos(func(_, now *v1alpha1.AutoAssignment) { now.Status.Targets = &v1alpha1.AutoAssignmentTargets{} }), ""},
+		"an auto-assignment was deleted": {func(w *joinWorld) (client.Object, client.Object) {
 			return &v1alpha1.AutoAssignment{ObjectMeta: w.meta("auto")}, nil
 		}, "another lab member"},
-		"their set is looked at": {func(w *joinWorld) (client.Object, client.Object) {
+		"their set is reconciled": {func(w *joinWorld) (client.Object, client.Object) {
 			return nil, &v1alpha1.DistributionSet{ObjectMeta: w.meta("own")}
 		}, "another lab member"},
 	} {
@@ -226,18 +227,18 @@ func TestWhoseAssignmentAChangeConcerns(t *testing.T) {
 				b = b.WithObjects(target.DeepCopy())
 			}
 			r := &TargetReconciler{Client: b.Build(), Index: w.Index, Now: w.Now}
-			got := namesOf(r.concerned(tt.change(w)))
+			got := namesOf(r.affectedTargets(tt.change(w)))
 			slices.Sort(got)
 			if words := strings.Join(slices.Compact(got), " "); words != tt.want {
-				t.Errorf("woken are %q, want %q", words, tt.want)
+				t.Errorf("enqueued are %q, want %q", words, tt.want)
 			}
 		})
 	}
 }
 
-// The time of an assignment may come between the look that waits for it and the question when to
-// look again.
-func TestAnAssignmentWhoseTimeHasJustComeIsLookedAtAgain(t *testing.T) {
+// The time of an assignment may come between the check of the assignment and the computation of the
+// requeue delay.
+func TestAssignmentWhoseTimeHasJustComeIsRequeued(t *testing.T) {
 	at := metav1.NewTime(noon)
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}}
 	for name, tt := range map[string]struct {
@@ -249,11 +250,11 @@ func TestAnAssignmentWhoseTimeHasJustComeIsLookedAtAgain(t *testing.T) {
 		"it came meanwhile": {noon.Add(time.Second), noon.Add(time.Second)},
 	} {
 		if got := offer.AssignedUntil(offer.World{Now: tt.now, Target: target}); !got.Equal(tt.want) {
-			t.Errorf("%s: looks again at %s, want %s", name, got, tt.want)
+			t.Errorf("%s: requeued at %s, want %s", name, got, tt.want)
 		}
 	}
 	target.Status.Assignment = offer.NoteAssignment(target.Spec.Assignment, target.Status.Assignment, noon)
 	if got := offer.AssignedUntil(offer.World{Now: noon, Target: target}); !got.IsZero() {
-		t.Errorf("once noted it is looked at again at %s", got)
+		t.Errorf("after it was recorded, it is requeued at %s", got)
 	}
 }

@@ -24,60 +24,61 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// What wakes the controller of targets: what their open actions, or the words on their assignments,
-// depend on.
+// The watches of the target controller: all objects that the open action of a target, or the
+// messages about its assignment, depend on.
 
-// SetupWithManager watches targets, and through the index what may change their open actions.
+// SetupWithManager watches targets and, through the index, the objects that may change their open
+// actions.
 func (r *TargetReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("target").
 		For(&v1alpha1.Target{}, builder.WithPredicates(targetPredicate)).
 		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 			r.Index.Watch(func(old, now client.Object) {
-				for _, request := range r.concerned(old, now) {
+				for _, request := range r.affectedTargets(old, now) {
 					queue.Add(request)
 				}
 			})
 			return nil
 		})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, SkipNameValidation: new(true)}).
-		Complete(quiet{readable(mgr.GetClient(), r)})
+		Complete(ignoreRaces{readable(mgr.GetClient(), r)})
 }
 
-// concerned are the targets that a change of something else concerns: their open action may have to
-// give way, or what is said of their assignment may be over.
-func (r *TargetReconciler) concerned(old, now client.Object) []reconcile.Request {
-	any := now
-	if any == nil {
-		any = old
+// affectedTargets returns the targets that a change of another object affects: their open action
+// may be superseded, or the message about their assignment may be outdated.
+func (r *TargetReconciler) affectedTargets(old, now client.Object) []reconcile.Request {
+	object := now
+	if object == nil {
+		object = old
 	}
-	switch any := any.(type) {
+	switch object := object.(type) {
 	case *v1alpha1.Target:
 		if now == nil {
-			return r.duplicates(any)
+			return r.duplicates(object)
 		}
 	case *v1alpha1.Rollout:
 		if now != nil {
 			before, _ := old.(*v1alpha1.Rollout)
-			return r.concernedByRollout(before, any)
+			return r.affectedByRollout(before, object)
 		}
 	case *v1alpha1.DeploymentGroup:
 		if before, ok := old.(*v1alpha1.DeploymentGroup); ok && now != nil {
-			return r.concernedByGroup(before, any)
+			return r.affectedByGroup(before, object)
 		}
 	case *v1alpha1.AutoAssignment:
-		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !fleet.OffersAlike(before, any) {
-			return r.assigned(any.Namespace, client.MatchingFields{TargetByAssignment: Assigned})
+		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !fleet.OffersAlike(before, object) {
+			return r.assigned(object.Namespace, client.MatchingFields{TargetByAssignment: Assigned})
 		}
-	case *v1alpha1.DistributionSet: // conditions say what it lacks
-		return r.assigned(any.Namespace, client.MatchingFields{TargetByAssignedSet: any.Name})
+	case *v1alpha1.DistributionSet: // its conditions change what a target may get
+		return r.assigned(object.Namespace, client.MatchingFields{TargetByAssignedSet: object.Name})
 	}
 	return nil
 }
 
-func (r *TargetReconciler) concernedByRollout(before, after *v1alpha1.Rollout) []reconcile.Request {
+func (r *TargetReconciler) affectedByRollout(before, after *v1alpha1.Rollout) []reconcile.Request {
 	var requests []reconcile.Request
 	if before == nil || openGroups(before) < openGroups(after) || isHeld(before) && !isHeld(after) {
-		requests = r.membersAtWork(after)
+		requests = r.membersWithOpenAction(after)
 	}
 	if reachOf(before) != reachOf(after) {
 		requests = append(requests, r.assignedMembers(after)...)
@@ -85,7 +86,7 @@ func (r *TargetReconciler) concernedByRollout(before, after *v1alpha1.Rollout) [
 	return requests
 }
 
-func (r *TargetReconciler) concernedByGroup(before, after *v1alpha1.DeploymentGroup) []reconcile.Request {
+func (r *TargetReconciler) affectedByGroup(before, after *v1alpha1.DeploymentGroup) []reconcile.Request {
 	ro := r.Index.Rollout(types.NamespacedName{Namespace: after.Namespace, Name: after.Spec.Rollout})
 	grown := len(before.Spec.Targets) < len(after.Spec.Targets)
 	if ro == nil || !grown && bitsOf(before) == bitsOf(after) {
@@ -93,13 +94,12 @@ func (r *TargetReconciler) concernedByGroup(before, after *v1alpha1.DeploymentGr
 	}
 	requests := r.assignedMembers(ro)
 	if grown {
-		requests = append(requests, r.membersAtWork(ro)...)
+		requests = append(requests, r.membersWithOpenAction(ro)...)
 	}
 	return requests
 }
 
-// reach is how far a rollout has come towards its members, as far as their other updates depend on
-// it.
+// reach is the progress of a rollout, as far as other updates of its members depend on it.
 type reach struct {
 	open             int
 	started, stopped bool
@@ -114,13 +114,14 @@ func reachOf(r *v1alpha1.Rollout) reach {
 	return reach{openGroups(r), r.Status.StartedAt != nil, stopped, r.Spec.Update.Superseding}
 }
 
-// isHeld reports whether a rollout offers nothing for the time being.
+// isHeld reports whether a rollout offers nothing at the moment.
 func isHeld(r *v1alpha1.Rollout) bool {
 	return r.Status.State == v1alpha1.RolloutPaused || r.Spec.State == v1alpha1.IntentPaused
 }
 
-// targetPredicate lets through what the controller answers to: spec, labels, attributes, actions
-// that opened or closed, and what an assigned device runs. Polls and progress wake nobody.
+// targetPredicate passes the changes that this controller handles: spec, labels, attributes, opened
+// or closed actions, and the installed set of a target with an assignment. Polls and progress
+// reports are ignored.
 var targetPredicate = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, now := e.ObjectOld.(*v1alpha1.Target), e.ObjectNew.(*v1alpha1.Target)
@@ -156,7 +157,8 @@ func hasDeadline(t *v1alpha1.Target) bool {
 	return a != nil && (a.Update.ProgressDeadlineSeconds != nil || a.Update.CancelDeadlineSeconds != nil)
 }
 
-// duplicates of a target that is gone: the next oldest is served from now on.
+// duplicates returns the targets with the controllerID of a deleted target: the next oldest is
+// served from now on.
 func (r *TargetReconciler) duplicates(gone *v1alpha1.Target) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, name := range r.Index.Claimants(gone.Namespace, gone.ControllerID()) {
@@ -165,9 +167,9 @@ func (r *TargetReconciler) duplicates(gone *v1alpha1.Target) []reconcile.Request
 	return requests
 }
 
-// membersAtWork are the members of a rollout's open groups that are busy with an action of another
-// source.
-func (r *TargetReconciler) membersAtWork(ro *v1alpha1.Rollout) []reconcile.Request {
+// membersWithOpenAction returns the members of a rollout's open groups that have an open action of
+// another source.
+func (r *TargetReconciler) membersWithOpenAction(ro *v1alpha1.Rollout) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, g := range r.Index.GroupsOf(ro) {
 		if !fleet.Exists(g, ro) || !openGroup(ro, g) {
@@ -185,8 +187,8 @@ func (r *TargetReconciler) membersAtWork(ro *v1alpha1.Rollout) []reconcile.Reque
 	return requests
 }
 
-// assignedMembers are the members of a rollout that have an assignment of their own. A fleet
-// without assignments costs nothing.
+// assignedMembers returns the members of a rollout that have an assignment of their own. It uses an
+// index, so it costs nothing in a fleet without assignments.
 func (r *TargetReconciler) assignedMembers(ro *v1alpha1.Rollout) []reconcile.Request {
 	return slices.DeleteFunc(r.assigned(ro.Namespace, client.MatchingFields{TargetByAssignment: Assigned}), func(request reconcile.Request) bool {
 		t := r.Index.Target(request.NamespacedName)
@@ -194,11 +196,11 @@ func (r *TargetReconciler) assignedMembers(ro *v1alpha1.Rollout) []reconcile.Req
 	})
 }
 
-// assigned are the targets of a namespace whose own assignment is found so.
+// assigned returns the targets of a namespace that match an index of assignments.
 func (r *TargetReconciler) assigned(namespace string, found client.MatchingFields) []reconcile.Request {
 	var list v1alpha1.TargetList
 	if err := r.Client.List(context.Background(), &list, client.InNamespace(namespace), found, client.UnsafeDisableDeepCopy); err != nil {
-		return nil // only a cache that is not up yet fails, and the first look at each target follows
+		return nil // a cache fails to list only before it has started, and each target is reconciled after that
 	}
 	requests := make([]reconcile.Request, len(list.Items))
 	for i := range list.Items {
