@@ -16,8 +16,8 @@ KUBECTL ?= $(or $(shell command -v kubectl),$(ASSETS)/kubectl)
 TOOL := go tool -modfile=hack/tools/go.mod
 LINTER := go tool -modfile=hack/lint/go.mod golangci-lint-kube-api-linter
 
-FUZZ ?= Partition
-FUZZTIME ?= 30s
+FUZZ ?= .
+FUZZTIME ?= 10s
 BENCH ?= .
 
 .PHONY: help
@@ -64,8 +64,13 @@ race: ## What needs no server, under the race detector (needs a C compiler).
 	fi
 
 .PHONY: fuzz
-fuzz: ## Look for a fleet that the partition into groups loses or doubles (FUZZTIME=30s).
-	go test -run '^$$' -fuzz '$(FUZZ)' -fuzztime $(FUZZTIME) ./internal/rollout
+fuzz: ## Run every fuzz test, one after the other, each for FUZZTIME=10s (FUZZ=regexp of their names).
+	@tests=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | awk '$$2 ~ /$(FUZZ)/' | sort); \
+		if [[ -z $$tests ]]; then echo "fuzz: no fuzz test has a name that matches FUZZ=$(FUZZ)" >&2; exit 1; fi; \
+		while read -r file name; do \
+			echo "$$name in $$(dirname "$$file")"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+		done <<<"$$tests"
 
 .PHONY: bench
 bench: controlplane ## Measure: rules alone, then whole rollouts on the real API server (BENCH=regexp).
