@@ -299,7 +299,7 @@ func TestTheOtherKindsSayWhatToolsExpect(t *testing.T) {
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: SoftwareModule
-metadata: {name: duplicate}
+metadata: {name: firmware-1-again} # of two that were created in the same second, the first by name is valid
 spec: {type: os, name: linux, version: "1.0"}
 ---
 apiVersion: goshawk.dev/v1alpha1
@@ -331,7 +331,7 @@ spec: {update: {distributionSet: nobody}}
 	current := func(ready string) words { return words{ready, "-", "-", "-", status.CurrentStatus} }
 	failed := func(ready string) words { return words{ready, "-", "True", "-", status.FailedStatus} }
 	eventually(t, w, "SoftwareModule", "firmware-1", current("True Ready"))
-	eventually(t, w, "SoftwareModule", "duplicate", failed("False Duplicate"))
+	eventually(t, w, "SoftwareModule", "firmware-1-again", failed("False Duplicate"))
 	eventually(t, w, "DistributionSet", "firmware-1", current("True Ready"))
 	eventually(t, w, "DistributionSet", "empty", failed("False Incomplete"))
 	eventually(t, w, "DistributionSet", "dangling", failed("False ReferenceNotFound"))
