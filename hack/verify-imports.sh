@@ -55,10 +55,12 @@ room api/v1alpha1 k8s.io/apimachinery/pkg
 room internal/text
 room internal/action "$api" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
 room internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
-room internal/offer "$api" "$mod/internal/action" "$mod/internal/query" k8s.io/apimachinery/pkg github.com/robfig/cron/v3
-room internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/offer" "$mod/internal/query" k8s.io/apimachinery/pkg
-room internal/explain "$api" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/rollout" k8s.io/apimachinery/pkg
-room internal/autoassignment "$api" "$mod/internal/offer" k8s.io/apimachinery/pkg
+room internal/window "$api" github.com/robfig/cron/v3
+room internal/eligibility "$api" "$mod/internal/action" "$mod/internal/window" "$meta"
+room internal/offer "$api" "$mod/internal/action" "$mod/internal/eligibility" "$mod/internal/window" k8s.io/apimachinery/pkg
+room internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg
+room internal/explain "$api" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/rollout" k8s.io/apimachinery/pkg
+room internal/autoassignment "$api" "$mod/internal/window" "$mod/internal/offer" k8s.io/apimachinery/pkg
 room internal/ddi "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 room internal/ddi/wire
 room internal/devicesim "$mod/internal/ddi/wire"
@@ -66,6 +68,8 @@ room internal/devicesim "$mod/internal/ddi/wire"
 pure internal/text
 pure internal/action
 pure internal/query
+pure internal/window
+pure internal/eligibility
 pure internal/offer
 pure internal/rollout
 pure internal/autoassignment

@@ -21,6 +21,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // Snapshot is all that one look at an auto-assignment may know.
@@ -120,7 +121,7 @@ func hashOf(s v1alpha1.Selection) string {
 // judge asks from what is final to what time may change.
 func judge(s Snapshot) verdict {
 	spec, name := &s.AutoAssignment.Spec, s.AutoAssignment.Spec.Update.DistributionSet
-	windowError := offer.CheckWindow(spec.Update.MaintenanceWindow, s.Now)
+	windowError := window.Check(spec.Update.MaintenanceWindow, s.Now)
 	switch {
 	case s.Set != nil && s.Set.Invalidation != "":
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
@@ -149,8 +150,8 @@ func judge(s Snapshot) verdict {
 	message := fmt.Sprintf("offers %s to %d matching targets, present and future; %d have it by this auto-assignment, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)
 	event := fmt.Sprintf("offers %s to the matching targets, present and future; status.targets counts them", name)
 	if w := spec.Update.MaintenanceWindow; w != nil {
-		window := "; devices start only in the maintenance window " + offer.WindowWords(w)
-		message, event = message+window, event+window
+		inWindow := "; devices start only in the maintenance window " + window.Words(w)
+		message, event = message+inWindow, event+inWindow
 	}
 	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning, message: message, event: event}
 }

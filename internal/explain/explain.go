@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/query"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
@@ -96,7 +97,7 @@ func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i i
 // it.
 func coverOf(w offer.World) rollout.Cover {
 	return rollout.Cover{Keeps: func(t *v1alpha1.Target, since time.Time) bool {
-		return slices.ContainsFunc(w.Intents, func(in offer.Intent) bool { return in.OpenedAt.After(since) && offer.Covers(&in, t) })
+		return slices.ContainsFunc(w.Intents, func(in offer.Intent) bool { return in.OpenedAt.After(since) && eligibility.Covers(&in, t) })
 	}}
 }
 

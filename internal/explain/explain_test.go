@@ -163,7 +163,7 @@ func TestOf(t *testing.T) {
 		"the window is closed": {func(w *world) {
 			w.r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *", DurationSeconds: 3600, TimeZone: "UTC"}
 		}, offer.CodeWindowClosed, "it opens at 2026-03-02T02:00:00Z"},
-		"Goshawk has not seen the target": {func(w *world) { w.target.Status.NextActionID = 0 }, offer.CodeNotReady, "has not looked at this target yet"},
+		"Goshawk has not seen the target": {func(w *world) { w.target.Status.NextActionID = 0 }, offer.CodeNotReady, "has not reconciled this target yet"},
 
 		"in no group: labels": {func(w *world) {
 			w.leave()
@@ -224,7 +224,7 @@ func TestOf(t *testing.T) {
 			}
 		})
 	}
-	for _, code := range codesIn(t, "../offer/reasons.go", "explain.go") {
+	for _, code := range codesIn(t, "../offer/reasons.go", "../eligibility/code.go", "explain.go") {
 		if why := notOfRollouts[code]; !reached[code] && why == "" {
 			t.Errorf("no story is explained by %s", code)
 		}

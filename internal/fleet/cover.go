@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
@@ -36,7 +37,7 @@ func (x *Index) keeps(t *v1alpha1.Target, since time.Time) bool {
 	defer x.mu.RUnlock()
 	for a := range x.started(t.Namespace) {
 		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
-		if in.OpenedAt.After(since) && offer.Covers(&in, t) && a.query.Matches(t) { // the dearest question last: every member may be asked
+		if in.OpenedAt.After(since) && eligibility.Covers(&in, t) && a.query.Matches(t) { // the dearest question last: every member may be asked
 			return true
 		}
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // What is said of a target's own assignment: one sentence for every state, from the verdict on it,
@@ -78,7 +80,7 @@ func verdictOnAssignment(w World) *Verdict {
 
 // condition is what a verdict and the action of the assignment come to.
 func (v Verdict) condition(w World) (status metav1.ConditionStatus, reason, message string) {
-	a := ownAction(&w.Target.Status, v.Intent)
+	a := eligibility.Own(&w.Target.Status, v.Intent)
 	isOpen := a != nil && !a.State.IsClosed()
 	if isOpen {
 		reason, message = v.atWork(w, a)
@@ -138,12 +140,12 @@ func (v Verdict) ahead(w World) (reason, message string) {
 
 // inWindow names a maintenance window and when it is open: the present opening, or the next one. So
 // nothing has to be written when the window opens, only once it has closed.
-func inWindow(window *v1alpha1.MaintenanceWindow, now time.Time) string {
-	if window == nil {
+func inWindow(mw *v1alpha1.MaintenanceWindow, now time.Time) string {
+	if mw == nil {
 		return ""
 	}
-	words := " in the maintenance window " + WindowWords(window)
-	if opens, closes := opening(window, now); !closes.IsZero() {
+	words := " in the maintenance window " + window.Words(mw)
+	if opens, closes := window.Opening(mw, now); !closes.IsZero() {
 		words += fmt.Sprintf(", open from %s to %s", stamp(opens), stamp(closes))
 	}
 	return words
@@ -234,11 +236,11 @@ func AssignedUntil(w World) time.Time {
 	if until := own.Reason.Until; own.Reason.Code != CodeWindowClosed && until.After(w.Now) {
 		return until
 	}
-	if a := ownAction(&w.Target.Status, own.Intent); a != nil && a.State.HasStarted() || !slices.Contains(awaitingDevice, own.Reason.Code) {
+	if a := eligibility.Own(&w.Target.Status, own.Intent); a != nil && a.State.HasStarted() || !slices.Contains(awaitingDevice, own.Reason.Code) {
 		return time.Time{}
 	}
-	if window := own.Intent.Update.MaintenanceWindow; window != nil {
-		_, closes := opening(window, w.Now)
+	if mw := own.Intent.Update.MaintenanceWindow; mw != nil {
+		_, closes := window.Opening(mw, w.Now)
 		return closes
 	}
 	return time.Time{}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // Kind is what a device is given.
@@ -76,7 +78,7 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 	}
 	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, Reason: Reason{
 		Code: CodeResume, Message: fmt.Sprintf("action %d has started and goes on", a.ID), Until: action.ProgressDeadline(a)},
-		OpensAt: NextOpening(a.Update.MaintenanceWindow, w.Now)}
+		OpensAt: window.NextOpening(a.Update.MaintenanceWindow, w.Now)}
 }
 
 // forWaiting: what waits for confirmation has not started. Nobody is asked to agree to what may not
@@ -91,7 +93,7 @@ func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	case own == nil:
 		o.Reason = Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("what action %d waits for confirmation of does not reach this target now", a.ID)}
 	case !own.mayStart():
-		o.Reason, o.OpensAt = own.words(w, own.in), own.opensAt()
+		o.Reason, o.OpensAt = own.message(w), own.opensAt()
 	default:
 		o.Kind, o.ActionID = Confirm, a.ID
 		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))}
@@ -116,14 +118,14 @@ func forVerdicts(w *World, verdicts []judged) Offer {
 		if v.mayStart() {
 			return start(w, v.in)
 		}
-		if best < 0 || verdicts[best].isFinal() && !v.isFinal() {
+		if best < 0 || verdicts[best].IsFinal() && !v.IsFinal() {
 			best = i
 		}
 	}
 	if best < 0 {
 		return Offer{Kind: Nothing, Reason: Reason{Code: CodeNothingWanted, Message: "no rollout, assignment or auto-assignment reaches this target"}}
 	}
-	return Offer{Kind: Nothing, Reason: verdicts[best].words(w, verdicts[best].in), OpensAt: firstOpening(verdicts)}
+	return Offer{Kind: Nothing, Reason: verdicts[best].message(w), OpensAt: firstOpening(verdicts)}
 }
 
 // firstOpening is when the first window opens of the intents that wait for nothing else; zero:
@@ -140,18 +142,18 @@ func firstOpening(verdicts []judged) time.Time {
 
 // opensAt is when the window opens that the intent waits for; zero: it waits for something else.
 func (j judged) opensAt() time.Time {
-	if j.code != CodeWindowClosed {
+	if j.Code != CodeWindowClosed {
 		return time.Time{}
 	}
-	return j.until
+	return j.Until
 }
 
 func start(w *World, in *Intent) Offer {
 	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set,
-		Reason: Reason{Code: CodeDeploy, Message: fmt.Sprintf("%s offers %s", in.label(), in.Update.DistributionSet)}}
+		Reason: Reason{Code: CodeDeploy, Message: fmt.Sprintf("%s offers %s", label(in), in.Update.DistributionSet)}}
 	if in.Update.ConfirmationRequired && !confirmsByItself(w.Target) {
 		o.Kind = Confirm
-		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("%s needs confirmation at the device", in.label())}
+		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("%s needs confirmation at the device", label(in))}
 	}
 	return o
 }
@@ -161,9 +163,9 @@ func (o Offer) Creation(w World) action.Creation {
 	in := o.Intent
 	source := *in.Source.DeepCopy() // what is stored shares nothing with the caches
 	source.Attempt = 1
-	if a := ownAction(&w.Target.Status, in); a != nil {
+	if a := eligibility.Own(&w.Target.Status, in); a != nil {
 		source.Attempt = max(a.Source.Attempt, 1)
-		if !isUnasked(in, a) { // a question that was taken back was no attempt
+		if !eligibility.IsTakenBack(in, a) { // a question that was taken back was no attempt
 			source.Attempt++
 		}
 	}
@@ -203,13 +205,8 @@ func IsForced(u v1alpha1.ActionUpdate, consistent bool, now time.Time) bool {
 
 // unserved says why a target is given nothing, whatever is wanted of it.
 func unserved(t *v1alpha1.Target) Reason {
-	for _, c := range t.Status.Conditions {
-		if c.Type == v1alpha1.ConditionReady && c.Status == "False" {
-			return Reason{Code: CodeNotReady, Message: c.Message}
-		}
-	}
-	if t.Status.NextActionID == 0 {
-		return Reason{Code: CodeNotReady, Message: "Goshawk has not looked at this target yet"}
+	if why := eligibility.NotServed(t); why != "" {
+		return Reason{Code: CodeNotReady, Message: why}
 	}
 	return Reason{}
 }
@@ -251,7 +248,7 @@ func answerBy(a *v1alpha1.Action) time.Time {
 func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 	update := a.Update
 	for i := range w.Intents {
-		if in := &w.Intents[i]; isOwn(a, in) {
+		if in := &w.Intents[i]; eligibility.IsOwn(a, in) {
 			update.Type, update.ForceAt = in.Update.Type, in.Update.ForceAt
 		}
 	}
@@ -260,15 +257,8 @@ func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 
 // Window is the maintenance window of an action, and whether it is open. What has started goes on
 // outside of it.
-func Window(a *v1alpha1.Action, now time.Time) (window *v1alpha1.MaintenanceWindow, open bool) {
-	window = a.Update.MaintenanceWindow
-	open, _, err := windowAt(window, now)
-	return window, open && err == nil
-}
-
-// Invalidates reports whether a set must not be started any more by what started at this time;
-// zero: by anything but a rollout.
-func Invalidates(set *Set, started time.Time) bool {
-	in := Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout}, StartedAt: started}
-	return set.Invalidation != "" && !startedBefore(&in, set)
+func Window(a *v1alpha1.Action, now time.Time) (mw *v1alpha1.MaintenanceWindow, open bool) {
+	mw = a.Update.MaintenanceWindow
+	open, _, err := window.At(mw, now)
+	return mw, open && err == nil
 }

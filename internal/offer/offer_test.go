@@ -18,6 +18,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 const (
@@ -84,26 +85,32 @@ func TestEveryReason(t *testing.T) {
 	}
 }
 
-// codesInSource reads the codes from reasons.go, so that a new one cannot be forgotten here.
+// codesInSource reads the codes from the source, so that a new one cannot be forgotten here.
 func codesInSource(t *testing.T) []Code {
-	file, err := parser.ParseFile(token.NewFileSet(), "reasons.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var codes []Code
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Code") {
-			return true
-		}
-		code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+	for _, name := range []string{"reasons.go", "../eligibility/code.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		codes = append(codes, Code(code))
-		return true
-	})
-	if len(codes) < 20 {
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || !strings.HasPrefix(spec.Names[0].Name, "Code") {
+				return true
+			}
+			literal, ok := spec.Values[0].(*ast.BasicLit)
+			if !ok { // another name for a code of package eligibility
+				return true
+			}
+			code, err := strconv.Unquote(literal.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			codes = append(codes, Code(code))
+			return true
+		})
+	}
+	if len(codes) < 25 {
 		t.Fatalf("found only %d codes", len(codes))
 	}
 	return codes
@@ -422,8 +429,8 @@ func TestConfirmation(t *testing.T) {
 			then(withdrawn("r"), func(s *story_) { s.origins["uid-r"] = Origin{Stop: none, Cause: v1alpha1.CauseDeleted} }), told{Nothing, CodeNothingWanted, 0, ""}},
 		"an assignment that is gone closes it": {
 			[]step{set("fw"), assignment(1, "fw", confirmed), takes, withdrawn("dev")}, told{Nothing, CodeNothingWanted, 0, ""}},
-		"a start deadline closes it":                    {then(rollout("r", 1, "fw", confirmed, expired)), told{Nothing, CodeCanceled, 0, ""}},
-		"a group that is left closes it":                {then(rollout("r", 1, "fw", confirmed, skipped)), told{Nothing, CodeCanceled, 0, ""}},
+		"a start deadline closes it":                    {then(rollout("r", 1, "fw", confirmed, expired)), told{Nothing, CodeDeadlinePassed, 0, ""}},
+		"a group that is left closes it":                {then(rollout("r", 1, "fw", confirmed, skipped)), told{Nothing, CodeSkipped, 0, ""}},
 		"what the device installed by itself closes it": {then(runs("fw", true)), told{Nothing, CodeCanceled, 0, ""}},
 		"a rollout that is over closes it":              {then(rollout("r", 1, "fw", confirmed, closedFor(CodeStopped))), told{Nothing, CodeCanceled, 0, ""}},
 		"a newer update closes it, also one that waits": {
@@ -586,7 +593,7 @@ func TestCovers(t *testing.T) {
 		"a rollout says so by its group, not by this": {[]step{set("fw"), rollout("a", 1, "fw"), runs("fw", true)}, false},
 	} {
 		s := tell(t, c.steps...)
-		if got := Covers(&s.intents[0], s.target); got != c.want {
+		if got := eligibility.Covers(&s.intents[0], s.target); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 		if !c.want {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // ApplyPending applies whatever stop, invalidation, cancel, newer update or deadline applies to the
@@ -124,13 +125,13 @@ func causeNotToStart(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alp
 		return origin.Cause
 	case own == nil && a.Source.Kind != v1alpha1.SourceRollout: // a rollout that is gone says so by its origin
 		return v1alpha1.CauseDeleted
-	case own != nil && own.code == CodeWaitingForStep: // a question must not keep what it waits for from start
+	case own != nil && own.Code == CodeWaitingForStep: // a question must not keep what it waits for from start
 		return v1alpha1.CauseMigrationStep
-	case own == nil || !own.isFinal():
+	case own == nil || !own.IsFinal():
 		return ""
-	case own.code == CodeSetInvalid:
+	case own.Code == CodeSetInvalid:
 		return v1alpha1.CauseInvalidated
-	case own.code == CodeStopped, own.code == CodeSkipped, own.code == CodeDeadlinePassed:
+	case own.Code == CodeStopped, own.Code == CodeSkipped, own.Code == CodeDeadlinePassed:
 		return v1alpha1.CauseStopped
 	}
 	return v1alpha1.CauseSuperseded
@@ -140,7 +141,7 @@ func causeNotToStart(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alp
 // any more.
 func ownVerdict(a *v1alpha1.Action, verdicts []judged) *judged {
 	for i := range verdicts {
-		if isOwn(a, verdicts[i].in) {
+		if eligibility.IsOwn(a, verdicts[i].in) {
 			return &verdicts[i]
 		}
 	}
@@ -195,7 +196,7 @@ func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 // isReturn reports whether the target's own assignment wants the set that the target runs already,
 // as after a revert: what was started meanwhile must not replace it.
 func isReturn(v judged) bool {
-	return v.in.Source.Kind == v1alpha1.SourceTarget && v.code == CodeAlreadyThere
+	return v.in.Source.Kind == v1alpha1.SourceTarget && v.Code == CodeAlreadyThere
 }
 
 // adopterOf finds the newest intent that wants just what the open action brings: it takes the
@@ -210,7 +211,7 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
 	}
 	var adopter *Intent
 	for _, v := range verdicts {
-		if canTakeOver(v) && v.in.Set.ContentHash == a.ContentHash && !isOwn(a, v.in) && isHeir(a, v.in) &&
+		if canTakeOver(v) && v.in.Set.ContentHash == a.ContentHash && !eligibility.IsOwn(a, v.in) && isHeir(a, v.in) &&
 			(adopter == nil || since(&v.in.Source).After(since(&adopter.Source))) {
 			adopter = v.in
 		}
@@ -219,14 +220,14 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
 }
 
 func canTakeOver(v judged) bool {
-	return v.mayStart() || v.code == CodeHold || v.code == CodeWindowClosed
+	return v.mayStart() || v.Code == CodeHold || v.Code == CodeWindowClosed
 }
 
 // isHeir: an intent is newer than the action, or it is the action's own source created again, with
 // the same startAt.
 func isHeir(a *v1alpha1.Action, in *Intent) bool {
 	c := since(&in.Source).Compare(since(&a.Source))
-	return c > 0 || c == 0 && isRecreated(a, in)
+	return c > 0 || c == 0 && eligibility.IsRecreated(a, in)
 }
 
 // adoptedBy hands the action over, with the name by which the new source knows the set: the old one
@@ -234,7 +235,7 @@ func isHeir(a *v1alpha1.Action, in *Intent) bool {
 func adoptedBy(w *World, in *Intent, a *v1alpha1.Action) change {
 	source := *in.Source.DeepCopy()
 	source.Attempt = max(a.Source.Attempt, 1)
-	if own := ownAction(&w.Target.Status, in); own != nil {
+	if own := eligibility.Own(&w.Target.Status, in); own != nil {
 		source.Attempt = max(own.Source.Attempt, 1) + 1
 	}
 	return func(s *v1alpha1.TargetStatus) bool {

@@ -114,7 +114,7 @@ func (s *story) mustBeValid(o Offer) {
 		in = ownVerdict(o.Action, judgeAll(new(s.world()))).in
 	}
 	if o.Set.Invalidation != none || in.Source.Kind != v1alpha1.SourceRollout || in.StartedAt.After(o.Set.InvalidatedAt) && !o.Set.InvalidatedAt.IsZero() {
-		s.t.Errorf("%s offers a set that was invalidated with %s", in.label(), o.Set.Invalidation)
+		s.t.Errorf("%s offers a set that was invalidated with %s", label(in), o.Set.Invalidation)
 	}
 }
 

@@ -11,62 +11,44 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// finding is a reason before it is put into words, which most never are: a device with many intents
-// is told of one.
-type finding struct {
-	code  Code
-	until time.Time
-	// action, other and err are what the words speak of, where the code has such.
-	action *v1alpha1.Action
-	other  *Intent
-	err    error
-}
-
-// isFinal reports whether a finding is final.
-func (f finding) isFinal() bool {
-	switch f.code {
-	case CodeDone, CodeCanceled, CodeFailed, CodeSuperseded, CodeSkipped, CodeDeadlinePassed, CodeAlreadyHad, CodeAlreadyThere, CodeStopped, CodeSetInvalid:
-		return true
+// message puts a result into words. Most results are never put into words: a device with many
+// intents is told of one.
+func (j *judged) message(w *World) Reason {
+	if j.Code == "" || j.Code == j.in.Closed.Code {
+		return Reason{Code: j.Code, Message: j.in.Closed.Message, Until: j.Until}
 	}
-	return false
+	return Reason{Code: j.Code, Message: j.sentence(w), Until: j.Until}
 }
 
-// words are the reason for people.
-func (f finding) words(w *World, in *Intent) Reason {
-	if f.code == "" || f.code == in.Closed.Code {
-		return Reason{Code: f.code, Message: in.Closed.Message, Until: f.until}
-	}
-	return Reason{Code: f.code, Message: f.sentence(w, in), Until: f.until}
-}
-
-func (f finding) sentence(w *World, in *Intent) string {
-	switch f.code {
+func (j *judged) sentence(w *World) string {
+	in := j.in
+	switch j.Code {
 	case CodeSetNotFound, CodeSetInvalid, CodeSetNotReady, CodeContentChanged, CodeIncompatible, CodeAlreadyThere, CodeAlreadyHad:
-		return f.aboutSet(w, in)
+		return j.aboutSet(w)
 	case CodeDone:
-		return fmt.Sprintf("%s was carried out as action %d", in.label(), f.action.ID)
+		return fmt.Sprintf("%s was carried out as action %d", label(in), j.Action.ID)
 	case CodeCanceled:
-		return fmt.Sprintf("action %d of %s was canceled", f.action.ID, in.label())
+		return fmt.Sprintf("action %d of %s was canceled", j.Action.ID, label(in))
 	case CodeFailed:
-		return fmt.Sprintf("action %d of %s failed%s and is not tried again%s", f.action.ID, in.label(), withCode(f.action), withMessage(f.action))
+		return fmt.Sprintf("action %d of %s failed%s and is not tried again%s", j.Action.ID, label(in), withCode(j.Action), withMessage(j.Action))
 	case CodeRetrying:
-		return fmt.Sprintf("action %d of %s failed; the next attempt is at %s", f.action.ID, in.label(), stamp(f.until))
+		return fmt.Sprintf("action %d of %s failed; the next attempt is at %s", j.Action.ID, label(in), stamp(j.Until))
 	case CodeBusy:
-		return fmt.Sprintf("%s waits until action %d (%s) has closed and its cancel, if any, is answered", in.label(), f.action.ID, f.action.DistributionSet)
+		return fmt.Sprintf("%s waits until action %d (%s) has closed and its cancel, if any, is answered", label(in), j.Action.ID, j.Action.DistributionSet)
 	case CodeSuperseded:
-		return f.aboutSuperseding(in)
+		return j.aboutSuperseding()
 	case CodeSkipped:
-		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and left its group", in.label())
+		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and left its group", label(in))
 	case CodeDeadlinePassed:
-		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and counts as failed", in.label())
+		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and counts as failed", label(in))
 	case CodeWaitingForStep:
-		return fmt.Sprintf("%s waits for the required migration step %s of %s", in.label(), f.other.Update.DistributionSet, f.other.label())
+		return fmt.Sprintf("%s waits for the required migration step %s of %s", label(in), j.Other.Update.DistributionSet, label(j.Other))
 	case CodeHold:
 		return "spec.hold keeps this target from start anything; set it to false to release it"
 	case CodeWindowClosed:
-		return f.aboutWindow(in)
+		return j.aboutWindow()
 	}
-	return string(f.code)
+	return string(j.Code)
 }
 
 func withCode(a *v1alpha1.Action) string {
@@ -83,33 +65,35 @@ func withMessage(a *v1alpha1.Action) string {
 	return fmt.Sprintf("; the device says: %q", a.FailureMessage)
 }
 
-func (f finding) aboutSet(w *World, in *Intent) string {
+func (j *judged) aboutSet(w *World) string {
+	in := j.in
 	set, name := in.Set, in.Update.DistributionSet
-	switch f.code {
+	switch j.Code {
 	case CodeSetNotFound:
-		return fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in %s", name, in.label())
+		return fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in %s", name, label(in))
 	case CodeSetInvalid:
 		return fmt.Sprintf("DistributionSet %s is invalidated (%s)%s and is never given to a device again", name, set.Invalidation, because(set.InvalidationReason))
 	case CodeSetNotReady:
 		return fmt.Sprintf("DistributionSet %s is not ready: %s", name, set.NotDeployable)
 	case CodeContentChanged:
-		return fmt.Sprintf("DistributionSet %s no longer has the content that %s planned", name, in.label())
+		return fmt.Sprintf("DistributionSet %s no longer has the content that %s planned", name, label(in))
 	case CodeIncompatible:
 		return fmt.Sprintf("DistributionSet %s does not fit target type %q: its compatibleTargetTypes are %v", name, w.Target.Spec.Type, set.CompatibleTargetTypes)
 	case CodeAlreadyHad:
-		return fmt.Sprintf("%s offers a set once, and this target already had %s", in.label(), name)
+		return fmt.Sprintf("%s offers a set once, and this target already had %s", label(in), name)
 	}
 	return name + " is already installed"
 }
 
-func (f finding) aboutSuperseding(in *Intent) string {
+func (j *judged) aboutSuperseding() string {
+	in := j.in
 	switch {
-	case f.action != nil:
-		return fmt.Sprintf("%s is no newer than action %d (%s), which this target has started", in.label(), f.action.ID, f.action.DistributionSet)
-	case f.other != nil:
-		return fmt.Sprintf("the newer %s replaces %s", f.other.label(), in.label())
+	case j.Action != nil:
+		return fmt.Sprintf("%s is no newer than action %d (%s), which this target has started", label(in), j.Action.ID, j.Action.DistributionSet)
+	case j.Other != nil:
+		return fmt.Sprintf("the newer %s replaces %s", label(j.Other), label(in))
 	}
-	return fmt.Sprintf("%s took this target over from %s", takers(in.SupersededBy), in.label())
+	return fmt.Sprintf("%s took this target over from %s", takers(in.SupersededBy), label(in))
 }
 
 // takers name the newer rollouts that the group gave members up to. Which of several it was is not
@@ -128,18 +112,19 @@ func takers(by []v1alpha1.SupersedingRollout) string {
 	return "a newer rollout (one of " + strings.Join(names, ", ") + ")"
 }
 
-func (f finding) aboutWindow(in *Intent) string {
+func (j *judged) aboutWindow() string {
+	in := j.in
 	switch {
-	case f.err != nil:
-		return fmt.Sprintf("maintenanceWindow of %s cannot be read: %v; correct it", in.label(), f.err)
-	case f.until.IsZero():
-		return fmt.Sprintf("the maintenance window of %s never opens: correct its schedule", in.label())
+	case j.Err != nil:
+		return fmt.Sprintf("maintenanceWindow of %s cannot be read: %v; correct it", label(in), j.Err)
+	case j.Until.IsZero():
+		return fmt.Sprintf("the maintenance window of %s never opens: correct its schedule", label(in))
 	}
-	return fmt.Sprintf("the maintenance window of %s is closed; it opens at %s", in.label(), stamp(f.until))
+	return fmt.Sprintf("the maintenance window of %s is closed; it opens at %s", label(in), stamp(j.Until))
 }
 
 // label names an intent as people know it.
-func (in *Intent) label() string {
+func label(in *Intent) string {
 	switch in.Source.Kind {
 	case v1alpha1.SourceRollout:
 		return fmt.Sprintf("rollout %s (group %s)", in.Source.Name, in.Source.Group)

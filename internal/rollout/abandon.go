@@ -8,7 +8,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // A device that failed and has another attempt ahead may never come back for it. It gets
@@ -85,7 +86,7 @@ func (l *planner) eachAttempt(g *group, event func(i int, end time.Time)) {
 			continue
 		}
 		due := later(running, l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
-		if end := offer.AfterOpenTime(l.spec.Update.MaintenanceWindow, due, long); !end.IsZero() {
+		if end := window.AfterOpenTime(l.spec.Update.MaintenanceWindow, due, long); !end.IsZero() {
 			event(i, end)
 		}
 	}
@@ -101,7 +102,7 @@ func (l *planner) nextAttempt(a *v1alpha1.Action) time.Time {
 	case a.ClosedAt.Time.Before(at) && retried.Name(action.FailureOf(a)):
 		return l.retriedSince(at)
 	case retries != nil:
-		return offer.NextAttempt(retries, a)
+		return eligibility.NextAttempt(retries, a)
 	}
 	return a.ClosedAt.Time
 }

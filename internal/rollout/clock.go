@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // The start deadline is measured by a clock of the rollout that stands still while nothing is
@@ -55,7 +55,7 @@ func (l *planner) offered() time.Duration {
 	}
 	counted := time.Duration(c.Seconds) * time.Second
 	if c.Since != nil {
-		counted += offer.OpenTime(l.spec.Update.MaintenanceWindow, c.Since.Time, l.Now)
+		counted += window.OpenTime(l.spec.Update.MaintenanceWindow, c.Since.Time, l.Now)
 	}
 	l.counted = &counted
 	return counted
@@ -73,5 +73,5 @@ func (l *planner) until(seconds int64) time.Time {
 	if c == nil || c.Since == nil {
 		return noTime
 	}
-	return offer.AfterOpenTime(l.spec.Update.MaintenanceWindow, c.Since.Time, time.Duration(seconds-c.Seconds)*time.Second)
+	return window.AfterOpenTime(l.spec.Update.MaintenanceWindow, c.Since.Time, time.Duration(seconds-c.Seconds)*time.Second)
 }

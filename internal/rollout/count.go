@@ -13,6 +13,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -98,7 +99,7 @@ func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 		rule.content = r.Status.Plan.ContentHash
 	}
 	if retries := r.Spec.Update.Retries; retries != nil {
-		rule.retryLimit, rule.retries = retries.Limit, offer.NamedBy(retries)
+		rule.retryLimit, rule.retries = retries.Limit, eligibility.NamedBy(retries)
 	}
 	if h := r.Status.Handled; h != nil && h.ResumedAt != nil {
 		rule.resumedAt = h.ResumedAt.Time

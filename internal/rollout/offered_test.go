@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -194,7 +195,7 @@ func (w *world) cover() Cover {
 	return Cover{Version: int64(len(w.autos)), Keeps: func(t *v1alpha1.Target, since time.Time) bool {
 		return slices.ContainsFunc(w.autos, func(in offer.Intent) bool {
 			in.Set = w.setNamed(in.Update.DistributionSet)
-			return in.OpenedAt.After(since) && offer.Covers(&in, t)
+			return in.OpenedAt.After(since) && eligibility.Covers(&in, t)
 		})
 	}}
 }

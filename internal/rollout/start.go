@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // prepare takes a rollout that has not started to its start: there is a set to assign, a plan of
@@ -62,7 +62,7 @@ func (l *planner) hasSet() bool {
 // hasWindow: the start freezes the maintenance window, and one that never opens would hold
 // everybody for good.
 func (l *planner) hasWindow() bool {
-	err := offer.CheckWindow(l.spec.Update.MaintenanceWindow, l.Now)
+	err := window.Check(l.spec.Update.MaintenanceWindow, l.Now)
 	if err != nil {
 		l.stall(v1alpha1.ReasonInvalidSpec, "spec.update.maintenanceWindow.%v", err)
 	}

@@ -48,15 +48,15 @@ func TestNotStarted(t *testing.T) {
 			"Creating", "False DistributionSetInvalid", false, "was invalidated (bricks the modem) and cannot be assigned again: set spec.update.distributionSet to another set", 0,
 		},
 		"the maintenance window has no such hour": {
-			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = window("0 25 * * *", "UTC") },
+			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 25 * * *", "UTC") },
 			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 25 * * *" cannot be read`, 0,
 		},
 		"the maintenance window is in no known zone": {
-			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = window("0 2 * * *", "Europe/Atlantis") },
+			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 2 * * *", "Europe/Atlantis") },
 			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.timeZone "Europe/Atlantis" is unknown: give a name of the IANA database`, 0,
 		},
 		"the maintenance window never opens": {
-			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = window("0 2 30 2 *", "") },
+			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 2 30 2 *", "") },
 			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 2 30 2 *" never comes: name a day that the calendar has`, 0,
 		},
 		"the expression does not compile": {
@@ -148,7 +148,7 @@ func TestNotStarted(t *testing.T) {
 	}
 }
 
-func window(schedule, zone string) *v1alpha1.MaintenanceWindow {
+func withWindow(schedule, zone string) *v1alpha1.MaintenanceWindow {
 	return &v1alpha1.MaintenanceWindow{Schedule: schedule, TimeZone: zone, DurationSeconds: 3600}
 }
 

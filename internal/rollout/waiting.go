@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // describeWaiting fills waitingFor, where no rule has said it: what would move next, with numbers.
@@ -70,8 +70,8 @@ func (l *planner) waitForGroup() {
 		message += fmt.Sprintf("; who has not started by %s %s", formatTime(until), l.fateOfLate())
 	}
 	if w := l.spec.Update.MaintenanceWindow; w != nil && c.Pending > 0 {
-		message += "; devices start only in the maintenance window " + offer.WindowWords(w)
-		if opens := offer.NextOpening(w, l.Now); !opens.IsZero() {
+		message += "; devices start only in the maintenance window " + window.Words(w)
+		if opens := window.NextOpening(w, l.Now); !opens.IsZero() {
 			until = opens
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
@@ -158,7 +159,7 @@ func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Acti
 		return false, "", err
 	case source.ended != "":
 		return true, source.ended, nil
-	case offer.Invalidates(fleet.Facts(set, nil), source.started):
+	case eligibility.Invalidates(fleet.Facts(set, nil), source.started):
 		return true, v1alpha1.CauseInvalidated, nil
 	}
 	return source.closed, "", nil

@@ -1,7 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package offer
+// Package window answers when a maintenance window is open. The time is a value that it is given.
+package window
 
 import (
 	"cmp"
@@ -14,11 +15,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// windowAt reports whether a maintenance window is open, and otherwise when the next one opens;
+// At reports whether a maintenance window is open, and otherwise when the next one opens;
 // zero: never. No window is always open. A window whose start the clock change swallows is not made
 // up for; one that started before the change keeps its length; one that the change repeats opens
 // again.
-func windowAt(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next time.Time, err error) {
+func At(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next time.Time, err error) {
 	if w == nil {
 		return true, time.Time{}, nil
 	}
@@ -36,7 +37,7 @@ func windowAt(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next tim
 
 // NextOpening is when a window that is closed opens; zero: it is open, or never opens.
 func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
-	if open, next, err := windowAt(w, now); !open && err == nil {
+	if open, next, err := At(w, now); !open && err == nil {
 		return next
 	}
 	return time.Time{}
@@ -46,9 +47,9 @@ func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
 // costs a write.
 const seldom = time.Hour
 
-// opening is when a window is open: the present opening, or the next one. Zero: it never opens,
+// Opening is when a window is open: the present opening, or the next one. Zero: it never opens,
 // never closes, or opens more often than once an hour.
-func opening(w *v1alpha1.MaintenanceWindow, now time.Time) (opens, closes time.Time) {
+func Opening(w *v1alpha1.MaintenanceWindow, now time.Time) (opens, closes time.Time) {
 	found, err := openingsOf(w)
 	if err != nil {
 		return time.Time{}, time.Time{}
@@ -65,10 +66,10 @@ func opening(w *v1alpha1.MaintenanceWindow, now time.Time) (opens, closes time.T
 	return opens, closes
 }
 
-// CheckWindow tells what keeps a window from ever opening again, and the fix; nil: nothing. The
-// sentence starts with the field at fault.
-func CheckWindow(w *v1alpha1.MaintenanceWindow, now time.Time) error {
-	open, next, err := windowAt(w, now)
+// Check returns what keeps a window from ever opening again, with the fix, or nil. The sentence
+// starts with the field at fault.
+func Check(w *v1alpha1.MaintenanceWindow, now time.Time) error {
+	open, next, err := At(w, now)
 	if open || !next.IsZero() {
 		return nil
 	}
@@ -81,8 +82,8 @@ func CheckWindow(w *v1alpha1.MaintenanceWindow, now time.Time) error {
 	return fmt.Errorf("schedule %q never comes: name a day that the calendar has", w.Schedule)
 }
 
-// WindowWords describe a window, the same at any hour.
-func WindowWords(w *v1alpha1.MaintenanceWindow) string {
+// Words describe a window, the same at any hour.
+func Words(w *v1alpha1.MaintenanceWindow) string {
 	return fmt.Sprintf("%q (%s, %s)", w.Schedule, cmp.Or(w.TimeZone, "UTC"), time.Duration(w.DurationSeconds)*time.Second)
 }
 

@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package offer
+package window
 
 import (
 	"testing"
@@ -51,7 +51,7 @@ func TestWindow(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := &v1alpha1.MaintenanceWindow{Schedule: c.schedule, DurationSeconds: int32(c.length / time.Second), TimeZone: c.zone}
-			open, next, err := windowAt(w, now)
+			open, next, err := At(w, now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +78,7 @@ func TestCheckWindow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := &v1alpha1.MaintenanceWindow{Schedule: c.schedule, DurationSeconds: 60, TimeZone: c.zone}
 			got := ""
-			if err := CheckWindow(w, time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)); err != nil {
+			if err := Check(w, time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)); err != nil {
 				got = err.Error()
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
@@ -86,28 +86,7 @@ func TestCheckWindow(t *testing.T) {
 			}
 		})
 	}
-	if err := CheckWindow(nil, time.Time{}); err != nil {
+	if err := Check(nil, time.Time{}); err != nil {
 		t.Errorf("no window is always open, not %v", err)
-	}
-}
-
-// TestWindowThatCannotBeRead: a device starts nothing, and somebody is told what to correct.
-func TestWindowThatCannotBeRead(t *testing.T) {
-	for name, w := range map[string]v1alpha1.MaintenanceWindow{
-		"no such zone":     {Schedule: "0 2 * * *", DurationSeconds: 60, TimeZone: "Europe/Atlantis"},
-		"no such schedule": {Schedule: "0 25 * * *", DurationSeconds: 60, TimeZone: "UTC"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := tell(t, set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.Update.MaintenanceWindow = &w }))
-			for range 2 {
-				o := s.offer()
-				if diff := cmp.Diff(told{Nothing, CodeWindowClosed, 0, ""}, o.told()); diff != "" {
-					t.Error(diff)
-				}
-				if !o.Reason.Until.IsZero() {
-					t.Errorf("time will not correct it, but it waits until %s", o.Reason.Until)
-				}
-			}
-		})
 	}
 }

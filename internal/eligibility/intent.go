@@ -1,0 +1,118 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package eligibility
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+)
+
+// Set is what the rules need to know of a distribution set.
+type Set struct {
+	Namespace, Name string
+	// ContentHash of the set; empty until it is locked or complete.
+	ContentHash string
+	// Deployable is true when the set is Ready, complete and locked with the content it was locked
+	// with.
+	Deployable bool
+	// NotDeployable says why not, as a sentence.
+	NotDeployable string
+	// Passing is true when that passes by itself: the set is new, or is being locked for its first
+	// use.
+	Passing bool
+	// Changed is true when a module is gone, or the content is not that of ContentHash any more:
+	// what has started cannot go on.
+	Changed bool
+	// Unreadable is true when the set, or a module of it, is stored and cannot be decoded: nothing
+	// of it is started, and nothing that has started is canceled because of that.
+	Unreadable bool
+	// Invalidation is what spec.invalidation or the invalidation entry asks for; empty while the
+	// set is valid.
+	Invalidation v1alpha1.Cancellation
+	// LockedAt is when the set was first used; zero: never, as far as is known.
+	LockedAt time.Time
+	// InvalidationReason is spec.invalidation.reason.
+	InvalidationReason string
+	// DeleteRollouts as in spec.invalidation.
+	DeleteRollouts bool
+	// InvalidatedAt is when the invalidation was first observed; zero until then.
+	InvalidatedAt time.Time
+	// CompatibleTargetTypes as in spec; empty: all.
+	CompatibleTargetTypes []string
+	// RequiredMigrationStep as in spec.
+	RequiredMigrationStep bool
+	// Rollback is Supported when every module declares it.
+	Rollback v1alpha1.RollbackSupport
+	// Modules of the set in the order of spec.modules.
+	Modules []*v1alpha1.SoftwareModule
+	// Metadata of the set that the device sees.
+	Metadata []v1alpha1.MetadataEntry
+}
+
+// Fits reports whether a target of this type may get the set. A target without type fits every set.
+func (s *Set) Fits(targetType string) bool {
+	if targetType == "" || len(s.CompatibleTargetTypes) == 0 {
+		return true
+	}
+	for _, t := range s.CompatibleTargetTypes {
+		if t == targetType {
+			return true
+		}
+	}
+	return false
+}
+
+// Intent is one update that reaches a target: its own assignment, membership in a group, or a
+// running auto-assignment.
+type Intent struct {
+	// Source as an action created from the intent would carry it, with Since set and Attempt zero.
+	Source v1alpha1.ActionSource
+	// Update as asked for; ConfirmationRequired is that of the group.
+	Update v1alpha1.Update
+	// Set that is wanted; nil: there is none of that name.
+	Set *Set
+	// PlannedHash is the contentHash that was planned or approved; empty: whatever the set has.
+	PlannedHash string
+	// Closed says why the intent offers nothing now, independent of the target: not started,
+	// paused, stopped, group not open. Zero: it does.
+	Closed Reason
+	// Stopped is true when the intent will never offer again.
+	Stopped bool
+	// StartedAt is when the rollout or auto-assignment started; zero: not yet. A set invalidated
+	// with None still serves what started before.
+	StartedAt time.Time
+	// CreatedAt is when the object was created that the intent stands in. IsUnplaced is true when
+	// nothing else says how new the intent is: no startAt or assignedAt, and no edit since.
+	CreatedAt  time.Time
+	IsUnplaced bool
+	// OpenedAt is when the target's group opened (when a dynamic member joined); zero: not yet.
+	OpenedAt time.Time
+	// Superseded, AlreadyThere, Skipped and Abandoned are the member's bits in its DeploymentGroup.
+	// Expired is, too, unless a retry has taken it back, which makes it Forgiven.
+	Superseded, AlreadyThere, Skipped, Abandoned, Expired, Forgiven bool
+	// SupersededBy are the newer rollouts that members of this group were given up to, for the
+	// message.
+	SupersededBy []v1alpha1.SupersedingRollout
+	// RetryAt and RetryFailures are the rollout's retry request, once its time has come.
+	RetryAt       time.Time
+	RetryFailures action.Failures
+}
+
+func since(s *v1alpha1.ActionSource) time.Time {
+	if s.Since == nil {
+		return time.Time{}
+	}
+	return s.Since.Time
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
