@@ -77,16 +77,10 @@ func (t InvalidationRecord) Find(ctx context.Context, set *v1alpha1.Distribution
 	return r.entry(set), nil
 }
 
-// Put records that a set was invalidated and returns the entry. An existing entry is not changed: a
-// set is invalidated only once.
-func (t InvalidationRecord) Put(ctx context.Context, set *v1alpha1.DistributionSet, now time.Time) (*InvalidationEntry, error) {
-	entries, err := t.PutAll(ctx, []*v1alpha1.DistributionSet{set}, now)
-	return entries[invalidationEntryKey(set)], err
-}
-
-// PutAll is Put for several sets of one namespace, in as few writes as possible. It returns the
-// recorded entries by their keys, also together with an error. If there is not room for all sets,
-// the first sets of the list are recorded and the error is errShardFull.
+// PutAll records that sets of one namespace were invalidated, in as few writes as possible. An
+// entry that exists is left as it is, because an invalidation is final. PutAll returns the recorded
+// entries by their keys, also with an error. Where there is not room for all sets, the earlier ones
+// of the list are recorded, and the error is errShardFull.
 func (t InvalidationRecord) PutAll(ctx context.Context, sets []*v1alpha1.DistributionSet, now time.Time) (map[string]*InvalidationEntry, error) {
 	for try := 1; ; try++ {
 		entries, err := t.tryPut(ctx, sets, now)

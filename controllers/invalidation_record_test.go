@@ -24,6 +24,12 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
+// putOne records the invalidation of one set and returns its entry.
+func putOne(ctx context.Context, record InvalidationRecord, set *v1alpha1.DistributionSet, now time.Time) (*InvalidationEntry, error) {
+	entries, err := record.PutAll(ctx, []*v1alpha1.DistributionSet{set}, now)
+	return entries[invalidationEntryKey(set)], err
+}
+
 func anInvalidSet(name, version, kind, reason string, c v1alpha1.Cancellation) *v1alpha1.DistributionSet {
 	return &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Namespace: fleetNamespace, Name: "object"}, Spec: v1alpha1.DistributionSetSpec{
 		Name: name, Version: version, Type: kind, Invalidation: &v1alpha1.Invalidation{Cancellation: c, Reason: reason}}}
@@ -58,7 +64,7 @@ func TestInvalidationEntryIsFoundAgain(t *testing.T) {
 			if found, err := tombs.Find(t.Context(), tc.set); found != nil || err != nil {
 				t.Fatalf("before it was recorded Find returns %v, %v", found, err)
 			}
-			put, err := tombs.Put(t.Context(), tc.set, dawn.Add(300*time.Millisecond))
+			put, err := putOne(t.Context(), tombs, tc.set, dawn.Add(300*time.Millisecond))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,11 +137,11 @@ func TestInvalidationEntryIsNotOverwritten(t *testing.T) {
 	c := fake.NewClientBuilder().Build()
 	tombs := InvalidationRecord{Reader: c, Client: c, Namespace: system}
 	set := anInvalidSet("a", "1", "t", "first", v1alpha1.CancellationSoft)
-	if _, err := tombs.Put(t.Context(), set, dawn); err != nil {
+	if _, err := putOne(t.Context(), tombs, set, dawn); err != nil {
 		t.Fatal(err)
 	}
 	set.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationForce, Reason: "second"}
-	again, err := tombs.Put(t.Context(), set, dawn.Add(time.Hour))
+	again, err := putOne(t.Context(), tombs, set, dawn.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +172,7 @@ func TestInvalidationEntryPutAgainstOtherWriters(t *testing.T) {
 		},
 	})
 	set := anInvalidSet("a", "1", "t", "", v1alpha1.CancellationForce)
-	put, err := InvalidationRecord{Reader: store, Client: busy, Namespace: system}.Put(t.Context(), set, dawn)
+	put, err := putOne(t.Context(), InvalidationRecord{Reader: store, Client: busy, Namespace: system}, set, dawn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,13 +204,13 @@ func TestRecordOfANamespaceGrowsToItsLimit(t *testing.T) {
 		}
 	}
 	for i := range maxShards {
-		put, err := tombs.Put(t.Context(), anInvalidSet("a", fmt.Sprint(i), "t", "", v1alpha1.CancellationForce), dawn)
+		put, err := putOne(t.Context(), tombs, anInvalidSet("a", fmt.Sprint(i), "t", "", v1alpha1.CancellationForce), dawn)
 		if err != nil || put.ConfigMap.Name != fmt.Sprintf("goshawk-invalidated-fleet-%d", i) {
 			t.Fatalf("entry %d is in %+v: %v", i, put, err)
 		}
 		fill()
 	}
-	if _, err := tombs.Put(t.Context(), anInvalidSet("a", "last", "t", "", v1alpha1.CancellationForce), dawn); !errors.Is(err, errShardFull) || !strings.Contains(err.Error(), "goshawk-invalidated-fleet-") {
+	if _, err := putOne(t.Context(), tombs, anInvalidSet("a", "last", "t", "", v1alpha1.CancellationForce), dawn); !errors.Is(err, errShardFull) || !strings.Contains(err.Error(), "goshawk-invalidated-fleet-") {
 		t.Errorf("err = %v, want one that names the full ConfigMaps", err)
 	}
 	if found, err := tombs.Find(t.Context(), anInvalidSet("a", "0", "t", "", v1alpha1.CancellationForce)); found == nil || err != nil {
@@ -212,7 +218,7 @@ func TestRecordOfANamespaceGrowsToItsLimit(t *testing.T) {
 	}
 	elsewhere := anInvalidSet("a", "last", "t", "", v1alpha1.CancellationForce)
 	elsewhere.Namespace = "fleet-0"
-	if put, err := tombs.Put(t.Context(), elsewhere, dawn); err != nil || put.ConfigMap.Name != "goshawk-invalidated-fleet-0-0" {
+	if put, err := putOne(t.Context(), tombs, elsewhere, dawn); err != nil || put.ConfigMap.Name != "goshawk-invalidated-fleet-0-0" {
 		t.Errorf("the entry of another namespace is in %+v: %v", put, err)
 	}
 }

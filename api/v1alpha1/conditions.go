@@ -182,8 +182,6 @@ const (
 	ReasonOrderAmbiguous = "OrderAmbiguous"
 	// ReasonUnknownCancelID says that spec.cancel.upTo names an id this target was never given.
 	ReasonUnknownCancelID = "UnknownCancelID"
-	// ReasonSetGone says that the set or a module of an open action is gone or has another content.
-	ReasonSetGone = "SetGone"
 	// ReasonUpdateFailed says that an update failed after installing may have started.
 	ReasonUpdateFailed = "UpdateFailed"
 	// ReasonCanceledWhileInstalling says that an update was canceled after the device had reported

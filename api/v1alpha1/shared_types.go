@@ -73,17 +73,6 @@ const (
 	SupersedingQueue Superseding = "Queue"
 )
 
-// Verdict is how an ambiguous result counts.
-// +kubebuilder:validation:Enum=Success;Failure
-type Verdict string
-
-const (
-	// VerdictSuccess counts it as success.
-	VerdictSuccess Verdict = "Success"
-	// VerdictFailure counts it as failure.
-	VerdictFailure Verdict = "Failure"
-)
-
 // DeadlineAction says what happens to a target that did not start in time.
 // +kubebuilder:validation:Enum=Fail;Skip
 type DeadlineAction string
@@ -148,12 +137,6 @@ type Update struct {
 	// succeeded when their group opens.
 	// +optional
 	Reinstall bool `json:"reinstall,omitempty"`
-
-	// finishedWarning is how a result "finished with warnings" counts. Default Success
-	// (SoftwareUpdatable: FINISHED_WARNING).
-	// +optional
-	// +default="Success"
-	FinishedWarning Verdict `json:"finishedWarning,omitempty"`
 
 	// startDeadlineSeconds is how long a target may stay in an open group without start; pauses and
 	// closed windows are not counted. Then startDeadlineAction is taken, with code
@@ -310,7 +293,7 @@ type Selection struct {
 
 	// targetExpression is a CEL expression over the variable `target` that must be true. It sees
 	// name, controllerID, description, address, type, labels, attributes, updateStatus,
-	// inconsistent, installed and features of a target. Absent: true. At most 1024 characters. The
+	// inconsistent and installed of a target. Absent: true. At most 1024 characters. The
 	// API server refuses an open text, a bracket without its counterpart, and single =, & and |;
 	// everything else that does not compile is Stalled (InvalidExpression). Frozen once a rollout
 	// has started.

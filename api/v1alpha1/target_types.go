@@ -131,10 +131,11 @@ const (
 	// CodeSkipped marks a success of a device that was told `update: skip` (DownloadOnly) and shows
 	// no download: it has skipped everything, as swupdate does.
 	CodeSkipped = "Skipped"
-	// CodeNoFeature marks an update with a module type that no feature of the device serves.
+	// CodeNoFeature is reserved for a device API that checks whether a device can install the type
+	// of a module. Nothing writes it yet.
 	CodeNoFeature = "NoFeature"
-	// CodeRemoveNotSupported marks a removal of software that the protocol of the device cannot
-	// carry out.
+	// CodeRemoveNotSupported is reserved for a device API that removes software. Nothing writes it
+	// yet.
 	CodeRemoveNotSupported = "RemoveNotSupported"
 	// CodeInconsistent is the code by which a device says that it is inconsistent.
 	CodeInconsistent = "INCONSISTENT"
@@ -386,9 +387,6 @@ type ActionUpdate struct {
 	// superseding as in Update.
 	// +optional
 	Superseding Superseding `json:"superseding,omitempty"`
-	// finishedWarning as in Update.
-	// +optional
-	FinishedWarning Verdict `json:"finishedWarning,omitempty"`
 	// progressDeadlineSeconds as in Update.
 	// +optional
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
@@ -584,90 +582,6 @@ type Action struct {
 	ClosedAt *metav1.Time `json:"closedAt,omitempty"`
 }
 
-// Dependency is one piece of software or hardware on a device (SoftwareUpdatable:
-// DependencyDescription).
-type Dependency struct {
-	// key is group.name:version as the device wrote it.
-	// +kubebuilder:validation:MaxLength=512
-	Key string `json:"key"`
-	// group, such as a vendor.
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	Group string `json:"group,omitempty"`
-	// name in the group.
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	Name string `json:"name,omitempty"`
-	// version of it.
-	// +optional
-	// +kubebuilder:validation:MaxLength=128
-	Version string `json:"version,omitempty"`
-	// type, such as hw-part.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	Type string `json:"type,omitempty"`
-}
-
-// OperationStatus is a SoftwareUpdatable status report as the device sent it.
-type OperationStatus struct {
-	// correlationId ties the report to an action.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	CorrelationID string `json:"correlationID,omitempty"`
-	// status is one of the 18 SoftwareUpdatable words; unknown ones are kept as they are.
-	// +kubebuilder:validation:MaxLength=64
-	Status string `json:"status"`
-	// software that the report speaks of, as name:version.
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	Software string `json:"software,omitempty"`
-	// progress in percent.
-	// +optional
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=100
-	Progress *int32 `json:"progress,omitempty"`
-	// message of the device, shortened.
-	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	Message string `json:"message,omitempty"`
-	// statusCode of the device.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	StatusCode string `json:"statusCode,omitempty"`
-	// time by the server's clock.
-	// +optional
-	Time *metav1.Time `json:"time,omitempty"`
-}
-
-// Feature is one SoftwareUpdatable feature of a device.
-type Feature struct {
-	// id of the feature.
-	// +kubebuilder:validation:MaxLength=128
-	ID string `json:"id"`
-	// softwareModuleType that the feature serves.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	SoftwareModuleType string `json:"softwareModuleType,omitempty"`
-	// installedDependencies, at most 100.
-	// +optional
-	// +listType=map
-	// +listMapKey=key
-	// +kubebuilder:validation:MaxItems=100
-	InstalledDependencies []Dependency `json:"installedDependencies,omitempty"`
-	// contextDependencies, at most 100.
-	// +optional
-	// +listType=map
-	// +listMapKey=key
-	// +kubebuilder:validation:MaxItems=100
-	ContextDependencies []Dependency `json:"contextDependencies,omitempty"`
-	// lastOperation that the device reported.
-	// +optional
-	LastOperation *OperationStatus `json:"lastOperation,omitempty"`
-	// lastFailedOperation that the device reported.
-	// +optional
-	LastFailedOperation *OperationStatus `json:"lastFailedOperation,omitempty"`
-}
-
 // AttributeValue is the value of a device attribute.
 // +kubebuilder:validation:MaxLength=128
 type AttributeValue string
@@ -766,13 +680,6 @@ type TargetStatus struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=100
 	Actions []Action `json:"actions,omitempty"`
-
-	// features are the device's SoftwareUpdatable features, at most 20.
-	// +optional
-	// +listType=map
-	// +listMapKey=id
-	// +kubebuilder:validation:MaxItems=20
-	Features []Feature `json:"features,omitempty"`
 
 	// conditions: Ready, Consistent, Online, Assigned, Stalled.
 	// +optional

@@ -560,27 +560,3 @@ func TestDDI(t *testing.T) {
 		}
 	}
 }
-
-func TestSoftwareUpdatable(t *testing.T) {
-	if got := len(softwareUpdatable); got != 18 {
-		t.Errorf("%d statuses, want 18", got)
-	}
-	cases := map[string]Event{
-		"STARTED": Start, "DOWNLOADING_WAITING": Download, "DOWNLOADED": Downloaded, "INSTALLING_WAITING": Install, "INSTALLED": EventInstalled,
-		"REMOVING": Remove, "REMOVED": Succeed, "CANCELING": Warn, "CANCEL_REJECTED": CancelRejected, "FINISHED_CANCELED": Abandon,
-		"FINISHED_SUCCESS": Succeed, "FINISHED_ERROR": Fail, "FINISHED_REJECTED": Fail,
-	}
-	for status, want := range cases {
-		if got, ok := FromSoftwareUpdatable(status, v1alpha1.VerdictSuccess); got != want || !ok {
-			t.Errorf("%s: %s, %t; want %s", status, got, ok, want)
-		}
-	}
-	for verdict, want := range map[v1alpha1.Verdict]Event{"": Succeed, v1alpha1.VerdictSuccess: Succeed, v1alpha1.VerdictFailure: Fail} {
-		if got, _ := FromSoftwareUpdatable("FINISHED_WARNING", verdict); got != want {
-			t.Errorf("FINISHED_WARNING as %q: %s, want %s", verdict, got, want)
-		}
-	}
-	if _, ok := FromSoftwareUpdatable("DOWNLOADED_FILE_STORED", v1alpha1.VerdictSuccess); ok {
-		t.Error("a word of Kanto's own is none of the 18")
-	}
-}

@@ -13,7 +13,7 @@ import (
 type Report struct {
 	ID    int32
 	Event Event
-	// Stage is the device's own word: a DDI execution or a SoftwareUpdatable status.
+	// Stage is the DDI execution that the device reported, as it wrote it.
 	Stage string
 	// StatusCode as the device sent it.
 	StatusCode string

@@ -130,8 +130,49 @@ func printPage(t *testing.T) string {
 	out.WriteString(rules)
 	printCancels(&out)
 	printDDI(&out)
-	printSoftwareUpdatable(&out)
-	return out.String()
+	return wrap(out.String())
+}
+
+// wrap breaks the paragraphs and list items of a page at 100 columns, and leaves tables and code alone.
+func wrap(page string) string {
+	var out, paragraph []string
+	flush := func() {
+		width, indent := 0, ""
+		for i, word := range paragraph {
+			switch {
+			case i == 0 && word == "*":
+				indent = "  "
+			case i > 0 && width+1+len(word) > 100:
+				out = append(out, indent+word)
+				width = len(indent) + len(word)
+				continue
+			}
+			if i == 0 {
+				out = append(out, "")
+			} else {
+				word = " " + word
+			}
+			out[len(out)-1] += word
+			width += len(word)
+		}
+		paragraph = nil
+	}
+	code := false
+	for line := range strings.SplitSeq(page, "\n") {
+		fence := strings.HasPrefix(line, "```")
+		if fence || code || line == "" || strings.ContainsAny(line[:1], "|#<") {
+			flush()
+			out = append(out, line)
+			code = code != fence
+			continue
+		}
+		if strings.HasPrefix(line, "* ") {
+			flush()
+		}
+		paragraph = append(paragraph, strings.Fields(line)...)
+	}
+	flush()
+	return strings.Join(out, "\n")
 }
 
 // printDiagram draws the states from Retrieved to Removing as one, since they share their row.
@@ -263,19 +304,4 @@ func sameForAll(execution string, results []string) bool {
 		}
 	}
 	return true
-}
-
-func printSoftwareUpdatable(out *bytes.Buffer) {
-	out.WriteString("\n## What SoftwareUpdatable's statuses mean\n\nEach speaks of one module. Other words are recorded in the feature and move nothing.\n\n| status | event |\n|---|---|\n")
-	for _, status := range []string{
-		"STARTED", "DOWNLOADING", "DOWNLOADING_WAITING", "DOWNLOADED", "INSTALLING", "INSTALLING_WAITING", "INSTALLED", "REMOVING", "REMOVING_WAITING",
-		"REMOVED", "CANCELING", "CANCELING_WAITING", "CANCEL_REJECTED", "FINISHED_CANCELED", "FINISHED_SUCCESS", "FINISHED_WARNING", "FINISHED_ERROR", "FINISHED_REJECTED",
-	} {
-		e, _ := FromSoftwareUpdatable(status, v1alpha1.VerdictSuccess)
-		if strict, _ := FromSoftwareUpdatable(status, v1alpha1.VerdictFailure); strict != e {
-			fmt.Fprintf(out, "| %s | %s, or %s with `finishedWarning: Failure` |\n", status, e, strict)
-			continue
-		}
-		fmt.Fprintf(out, "| %s | %s |\n", status, e)
-	}
 }

@@ -247,7 +247,7 @@ func TestBaseURL(t *testing.T) {
 func TestBaseURLMustBeUsable(t *testing.T) {
 	for _, base := range []string{"devices.example", "ftp://devices.example", "https://", "https://devices.example?x=y", "http://a b", "https://devices.example/a/../b",
 		"https://devices.example//a", "https://devices.example/a#b", "https://ada@devices.example", "https://devices.example:99999", "https://devices.example/a?"} {
-		if _, err := ddi.NewServer(backend(), ddi.Options{BaseURL: base}); err == nil {
+		if _, err := newServer(backend(), ddi.Options{BaseURL: base}); err == nil {
 			t.Errorf("%q was taken", base)
 		}
 	}

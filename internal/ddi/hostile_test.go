@@ -75,7 +75,7 @@ func TestNoWrongTokenKeepsOutARightOne(t *testing.T) {
 	for name, flood := range floods {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := ddi.NewServer(fleetOf(10), ddi.Options{})
+			s, err := newServer(fleetOf(10), ddi.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +99,7 @@ func TestNoWrongTokenKeepsOutARightOne(t *testing.T) {
 // client without a token there: every other device polls and reports.
 func TestAGatewayOfManyDevices(t *testing.T) {
 	const devices = 10_000
-	s, err := ddi.NewServer(fleetOf(devices), ddi.Options{})
+	s, err := newServer(fleetOf(devices), ddi.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestFloodsLogLittle(t *testing.T) {
 			t.Errorf("a line of %d bytes", len(args))
 		}
 	}, funcr.Options{Verbosity: 1})
-	s, err := ddi.NewServer(backend(), ddi.Options{Log: log})
+	s, err := newServer(backend(), ddi.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func served(t *testing.T, change func(*ddi.Options)) string {
 	if change != nil {
 		change(&options)
 	}
-	s, err := ddi.NewServer(backend(), options)
+	s, err := newServer(backend(), options)
 	if err != nil {
 		t.Fatal(err)
 	}

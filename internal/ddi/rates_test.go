@@ -136,7 +136,7 @@ func TestRateOfAll(t *testing.T) {
 }
 
 func TestDefaultRatesLetARealUpdateThrough(t *testing.T) {
-	s, err := ddi.NewServer(backend(), ddi.Options{})
+	s, err := newServer(backend(), ddi.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

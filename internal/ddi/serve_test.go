@@ -208,7 +208,7 @@ func TestDeviceAPIsOfOneProcessCountTogether(t *testing.T) {
 
 	taken := prometheus.NewRegistry()
 	taken.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "goshawk_ddi_requests_total", Help: "Something else."}))
-	if _, err := ddi.NewServer(backend(), ddi.Options{Registerer: taken}); err == nil {
+	if _, err := newServer(backend(), ddi.Options{Registerer: taken}); err == nil {
 		t.Error("a name that is taken: want an error")
 	}
 }

@@ -99,12 +99,6 @@ type Server struct {
 	log         logr.Logger
 }
 
-// NewServer makes a device API in front of one backend, which serves every
-// tenant. The error says which option is wrong.
-func NewServer(backend Backend, options Options) (*Server, error) {
-	return NewTenantServer(func(string) (Backend, error) { return backend, nil }, options)
-}
-
 // NewTenantServer makes a device API with a backend for each tenant. The error
 // says which option is wrong.
 func NewTenantServer(tenants Tenants, options Options) (*Server, error) {

@@ -70,7 +70,12 @@ func backend() *dditest.Backend {
 	}
 }
 
-// device API is unhurried: rates have tests of their own.
+// newServer makes a device API with one backend, which serves every tenant.
+func newServer(b ddi.Backend, options ddi.Options) (*ddi.Server, error) {
+	return ddi.NewTenantServer(func(string) (ddi.Backend, error) { return b, nil }, options)
+}
+
+// deviceAPI makes a device API without limits of rates, which have tests of their own.
 func deviceAPI(t testing.TB, b ddi.Backend, change ...func(*ddi.Options)) *ddi.Server {
 	t.Helper()
 	boundless := ddi.Rate{PerSecond: -1}
@@ -78,7 +83,7 @@ func deviceAPI(t testing.TB, b ddi.Backend, change ...func(*ddi.Options)) *ddi.S
 	for _, c := range change {
 		c(&options)
 	}
-	s, err := ddi.NewServer(b, options)
+	s, err := newServer(b, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,5 +33,4 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[v1alpha1.Superseding]():           []string{"Replace", "Queue"},
 	reflect.TypeFor[v1alpha1.UpdateStatus]():          []string{"Unknown", "Registered", "Pending", "InSync", "Error"},
 	reflect.TypeFor[v1alpha1.UpdateType]():            []string{"Forced", "Soft", "TimeForced", "DownloadOnly"},
-	reflect.TypeFor[v1alpha1.Verdict]():               []string{"Success", "Failure"},
 }

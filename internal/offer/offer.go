@@ -184,7 +184,7 @@ func lasting(in *Intent) v1alpha1.ActionUpdate {
 	u := in.Update.DeepCopy()
 	return v1alpha1.ActionUpdate{
 		Type: u.Type, ForceAt: u.ForceAt, Weight: u.Weight, MaintenanceWindow: u.MaintenanceWindow,
-		Superseding: u.Superseding, FinishedWarning: u.FinishedWarning,
+		Superseding:             u.Superseding,
 		ProgressDeadlineSeconds: u.ProgressDeadlineSeconds, CancelDeadlineSeconds: u.CancelDeadlineSeconds,
 		Rollback: in.Set.Rollback, RequiredMigrationStep: in.Set.RequiredMigrationStep,
 	}

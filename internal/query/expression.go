@@ -127,7 +127,7 @@ func checkCost(cels *cel.Env, ast *cel.Ast) error {
 		return fmt.Errorf("targetExpression: %w", err)
 	}
 	if cost.Max > maxCost {
-		return fmt.Errorf("targetExpression: it could take too long for one target with the largest labels, attributes and features: look keys up instead of going through all of them, or put the answer into a label")
+		return fmt.Errorf("targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label")
 	}
 	return nil
 }
@@ -163,10 +163,10 @@ func complaint(errs []*cel.Error) error {
 
 // fixes say what to do about CEL's messages, by how those start.
 var cures = []struct{ start, cure string }{
-	{"undefined field", fmt.Sprintf(": target has %s; target.installed has %s; target.features[id] has %s",
-		fieldNames(targetType), fieldNames(installedType), fieldNames(featureType))},
+	{"undefined field", fmt.Sprintf(": target has %s; target.installed has %s",
+		fieldNames(targetType), fieldNames(installedType))},
 	{"undeclared reference", ": the only variable is target, as in target.labels[\"site\"]; there is no clock, so that the same plan can be made again"},
-	{"found no matching overload", ": both sides must be of the same type, and labels, attributes and versions are strings"},
+	{"found no matching overload", ": both sides must be of the same type, and labels and attributes are strings"},
 	{"Syntax error", ": write it as in target.attributes[\"hw\"] == \"B\" && !target.inconsistent"},
 	{"comprehension exceeds", fmt.Sprintf(": write at most %d of exists, all, filter and map within or after each other", maxNesting)},
 	{"invalid matches argument", ": it is no regular expression as RE2 has them"},

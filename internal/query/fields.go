@@ -16,14 +16,12 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// The three types an expression can see.
+// The two types that an expression can see.
 var (
 	targetType    = types.NewObjectType("goshawk.Target")
 	installedType = types.NewObjectType("goshawk.Installed")
-	featureType   = types.NewObjectType("goshawk.Feature")
 
-	stringsType  = types.NewMapType(types.StringType, types.StringType)
-	featuresType = types.NewMapType(types.StringType, featureType)
+	stringsType = types.NewMapType(types.StringType, types.StringType)
 )
 
 // fields says what an expression can see of each type. This table is the whole surface.
@@ -45,46 +43,30 @@ var fields = map[string]map[string]*types.FieldType{
 		"hold":      truth(func(t *v1alpha1.Target) bool { return t.Spec.Hold }),
 		"lastSeen":  instant(func(t *v1alpha1.Target) *metav1.Time { return t.Status.LastSeen }),
 		"createdAt": instant(func(t *v1alpha1.Target) *metav1.Time { return &t.CreationTimestamp }),
-		"features": field(featuresType, func(t *v1alpha1.Target) bool { return len(t.Status.Features) > 0 },
-			func(t *v1alpha1.Target) (any, error) { return featuresOf(t), nil }),
 	},
 	installedType.TypeName(): {
 		"distributionSet": text(func(i *v1alpha1.InstalledSet) string { return i.DistributionSet }),
 		"contentHash":     text(func(i *v1alpha1.InstalledSet) string { return i.ContentHash }),
-	},
-	featureType.TypeName(): {
-		"softwareModuleType": text(func(f *v1alpha1.Feature) string { return f.SoftwareModuleType }),
-		"installed":          versions(func(f *v1alpha1.Feature) []v1alpha1.Dependency { return f.InstalledDependencies }),
-		"context":            versions(func(f *v1alpha1.Feature) []v1alpha1.Dependency { return f.ContextDependencies }),
 	},
 }
 
 // bounds are the largest sizes that the schema allows, by path; the cost of an expression is
 // reckoned with them. Kubernetes does not bound the number of labels: 100 is plenty.
 var bounds = map[string]uint64{
-	"target.name":                                253,
-	"target.controllerID":                        256,
-	"target.description":                         512,
-	"target.address":                             512,
-	"target.type":                                64,
-	"target.updateStatus":                        16,
-	"target.labels":                              100,
-	"target.labels.@keys":                        317,
-	"target.labels.@values":                      63,
-	"target.attributes":                          v1alpha1.MaxAttributes,
-	"target.attributes.@keys":                    128,
-	"target.attributes.@values":                  128,
-	"target.installed.distributionSet":           253,
-	"target.installed.contentHash":               64,
-	"target.features":                            20,
-	"target.features.@keys":                      128,
-	"target.features.@values.installed":          100,
-	"target.features.@values.context":            100,
-	"target.features.@values.installed.@keys":    512,
-	"target.features.@values.installed.@values":  128,
-	"target.features.@values.context.@keys":      512,
-	"target.features.@values.context.@values":    128,
-	"target.features.@values.softwareModuleType": 64,
+	"target.name":                      253,
+	"target.controllerID":              256,
+	"target.description":               512,
+	"target.address":                   512,
+	"target.type":                      64,
+	"target.updateStatus":              16,
+	"target.labels":                    100,
+	"target.labels.@keys":              317,
+	"target.labels.@values":            63,
+	"target.attributes":                v1alpha1.MaxAttributes,
+	"target.attributes.@keys":          128,
+	"target.attributes.@values":        128,
+	"target.installed.distributionSet": 253,
+	"target.installed.contentHash":     64,
 }
 
 // field builds one line of the table over objects of Go type *T.
@@ -124,16 +106,6 @@ func instant[T any](get func(*T) *metav1.Time) *types.FieldType {
 	})
 }
 
-func versions(get func(*v1alpha1.Feature) []v1alpha1.Dependency) *types.FieldType {
-	return field(stringsType, func(f *v1alpha1.Feature) bool { return len(get(f)) > 0 }, func(f *v1alpha1.Feature) (any, error) {
-		byKey := make(map[string]string, len(get(f)))
-		for _, d := range get(f) {
-			byKey[d.Key] = d.Version
-		}
-		return byKey, nil
-	})
-}
-
 func isInconsistent(t *v1alpha1.Target) bool {
 	for i := range t.Status.Conditions {
 		if c := &t.Status.Conditions[i]; c.Type == v1alpha1.ConditionConsistent {
@@ -151,14 +123,6 @@ func installedOf(t *v1alpha1.Target) ref.Val {
 		return object{installedType, nothingInstalled}
 	}
 	return object{installedType, t.Status.Installed}
-}
-
-func featuresOf(t *v1alpha1.Target) map[string]ref.Val {
-	byID := make(map[string]ref.Val, len(t.Status.Features))
-	for i := range t.Status.Features {
-		byID[t.Status.Features[i].ID] = object{featureType, &t.Status.Features[i]}
-	}
-	return byID
 }
 
 // provider adds our types to those that CEL knows.

@@ -48,9 +48,6 @@ func (q *Query) Matches(t *v1alpha1.Target) bool {
 	return q.labels.Matches(labels.Set(t.Labels)) && (q.expression == nil || q.expression.holds(t))
 }
 
-// MatchesAll reports whether the selection means every target, because it says nothing.
-func (q *Query) MatchesAll() bool { return q.labels.Empty() && q.expression == nil }
-
 // String is the same for selections that say the same, however their labels are ordered.
 func (q *Query) String() string {
 	if q.expression == nil {

@@ -33,12 +33,7 @@ func gateway() *v1alpha1.Target {
 			Installed:    &v1alpha1.InstalledSet{DistributionSet: "fw-1", ContentHash: "abc"},
 			LastSeen:     &seen,
 			Attributes:   map[string]v1alpha1.AttributeValue{"hw": "B", "os.version": "6.1", "tags": "beta,lab"},
-			Features: []v1alpha1.Feature{{
-				ID: "SoftwareUpdatable", SoftwareModuleType: "os",
-				InstalledDependencies: []v1alpha1.Dependency{{Key: "acme.linux:6.1", Group: "acme", Name: "linux", Version: "6.1"}},
-				ContextDependencies:   []v1alpha1.Dependency{{Key: "acme.board:B", Version: "B"}},
-			}},
-			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionFalse}},
+			Conditions:   []metav1.Condition{{Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionFalse}},
 		},
 	}
 }
@@ -59,28 +54,24 @@ func mustCompile(t testing.TB, sel v1alpha1.Selection) *Query {
 func TestEveryFieldIsSeen(t *testing.T) {
 	bare := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "bare", CreationTimestamp: metav1.NewTime(noon.Add(-time.Hour))}}
 	questions := map[string]struct{ ofGateway, ofBare string }{
-		"name":                       {`target.name == "gw-1"`, `target.name == "bare"`},
-		"controllerID":               {`target.controllerID == "SN:1"`, `target.controllerID == "bare"`},
-		"description":                {`target.description.contains("device")`, `target.description == ""`},
-		"address":                    {`target.address == "hall 3"`, `!has(target.address)`},
-		"type":                       {`target.type in ["gateway", "router"]`, `!has(target.type)`},
-		"labels":                     {`target.labels["example.com/ring"] == "early"`, `!("site" in target.labels)`},
-		"labels by field":            {`target.labels.site == "ulm"`, `!has(target.labels.site)`},
-		"attributes":                 {`target.attributes["hw"] == "B"`, `!("hw" in target.attributes)`},
-		"attributes taken apart":     {`int(target.attributes["os.version"].split(".")[0]) >= 6`, `target.attributes.size() == 0`},
-		"attributes with a list":     {`target.attributes["tags"].split(",").exists(tag, tag == "lab")`, `!has(target.attributes)`},
-		"updateStatus":               {`target.updateStatus == "InSync"`, `target.updateStatus != "InSync"`},
-		"inconsistent":               {`target.inconsistent`, `!target.inconsistent`},
-		"installed":                  {`has(target.installed)`, `!has(target.installed)`},
-		"installed.distributionSet":  {`target.installed.distributionSet == "fw-1"`, `target.installed.distributionSet != "fw-1"`},
-		"installed.contentHash":      {`target.installed.contentHash == "abc"`, `target.installed.contentHash == ""`},
-		"hold":                       {`target.hold`, `!target.hold`},
-		"lastSeen":                   {`target.lastSeen > timestamp("2026-05-04T12:30:00Z")`, `!has(target.lastSeen)`},
-		"createdAt":                  {`target.createdAt == timestamp("2026-05-04T12:00:00Z")`, `target.createdAt.getHours() == 11`},
-		"features":                   {`"SoftwareUpdatable" in target.features`, `target.features.size() == 0`},
-		"feature.softwareModuleType": {`target.features["SoftwareUpdatable"].softwareModuleType == "os"`, `!target.features.exists(id, target.features[id].softwareModuleType == "os")`},
-		"feature.installed":          {`target.features["SoftwareUpdatable"].installed["acme.linux:6.1"] == "6.1"`, `!target.features.exists(id, target.features[id].installed.exists(key, key.startsWith("acme.linux:")))`},
-		"feature.context":            {`target.features.exists(id, "acme.board:B" in target.features[id].context)`, `target.features.all(id, !has(target.features[id].context))`},
+		"name":                      {`target.name == "gw-1"`, `target.name == "bare"`},
+		"controllerID":              {`target.controllerID == "SN:1"`, `target.controllerID == "bare"`},
+		"description":               {`target.description.contains("device")`, `target.description == ""`},
+		"address":                   {`target.address == "hall 3"`, `!has(target.address)`},
+		"type":                      {`target.type in ["gateway", "router"]`, `!has(target.type)`},
+		"labels":                    {`target.labels["example.com/ring"] == "early"`, `!("site" in target.labels)`},
+		"labels by field":           {`target.labels.site == "ulm"`, `!has(target.labels.site)`},
+		"attributes":                {`target.attributes["hw"] == "B"`, `!("hw" in target.attributes)`},
+		"attributes taken apart":    {`int(target.attributes["os.version"].split(".")[0]) >= 6`, `target.attributes.size() == 0`},
+		"attributes with a list":    {`target.attributes["tags"].split(",").exists(tag, tag == "lab")`, `!has(target.attributes)`},
+		"updateStatus":              {`target.updateStatus == "InSync"`, `target.updateStatus != "InSync"`},
+		"inconsistent":              {`target.inconsistent`, `!target.inconsistent`},
+		"installed":                 {`has(target.installed)`, `!has(target.installed)`},
+		"installed.distributionSet": {`target.installed.distributionSet == "fw-1"`, `target.installed.distributionSet != "fw-1"`},
+		"installed.contentHash":     {`target.installed.contentHash == "abc"`, `target.installed.contentHash == ""`},
+		"hold":                      {`target.hold`, `!target.hold`},
+		"lastSeen":                  {`target.lastSeen > timestamp("2026-05-04T12:30:00Z")`, `!has(target.lastSeen)`},
+		"createdAt":                 {`target.createdAt == timestamp("2026-05-04T12:00:00Z")`, `target.createdAt.getHours() == 11`},
 	}
 	for name, q := range questions {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +109,6 @@ func TestWhatATargetCannotAnswerIsNo(t *testing.T) {
 		"a target never seen is not seen long ago":    {`target.lastSeen < timestamp("2100-01-01T00:00:00Z")`, false},
 		"a number that is none":                       {`int(target.name) > 0`, false},
 		"a division by zero":                          {`1 / target.labels.size() == 1`, false},
-		"a feature that is not there":                 {`target.features["SoftwareUpdatable"].softwareModuleType == ""`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := mustCompile(t, expressionOf(c.text)).Matches(bare); got != c.want {
@@ -176,8 +166,8 @@ func TestSelectorAndExpressionMustBothHold(t *testing.T) {
 }
 
 func TestErrorsNameTheFieldThePlaceAndTheCure(t *testing.T) {
-	const known = "target has address, attributes, controllerID, createdAt, description, features, hold, inconsistent, installed, labels, lastSeen, name, type, updateStatus; " +
-		"target.installed has contentHash, distributionSet; target.features[id] has context, installed, softwareModuleType"
+	const known = "target has address, attributes, controllerID, createdAt, description, hold, inconsistent, installed, labels, lastSeen, name, type, updateStatus; " +
+		"target.installed has contentHash, distributionSet"
 	const onlyTarget = `the only variable is target, as in target.labels["site"]; there is no clock, so that the same plan can be made again`
 	for name, c := range map[string]struct{ text, want string }{
 		"a misspelt field":                    {`target.lables["site"] == "ulm"`, "targetExpression, line 1, column 7: undefined field 'lables': " + known},
@@ -188,15 +178,15 @@ func TestErrorsNameTheFieldThePlaceAndTheCure(t *testing.T) {
 		"dyn would hide misspelling":          {`dyn(target).lables == "x"`, "targetExpression, line 1, column 4: undeclared reference to 'dyn': " + onlyTarget},
 		"format":                              {`"%s".format([target.name]) == "x"`, "targetExpression, line 1, column 12: undeclared reference to 'format': " + onlyTarget},
 		"unfinished":                          {`target.name ==`, "targetExpression, line 1, column 15: Syntax error: mismatched input '<EOF>': write it as in target.attributes[\"hw\"] == \"B\" && !target.inconsistent"},
-		"a string and a number":               {`target.attributes["hw"] == 1`, "targetExpression, line 1, column 25: found no matching overload for '_==_' applied to '(string, int)': both sides must be of the same type, and labels, attributes and versions are strings"},
+		"a string and a number":               {`target.attributes["hw"] == 1`, "targetExpression, line 1, column 25: found no matching overload for '_==_' applied to '(string, int)': both sides must be of the same type, and labels and attributes are strings"},
 		"no answer":                           {`target.type`, "targetExpression: it is a string and must be true or false: compare it with something, as in target.type == \"gateway\""},
 		"a broken pattern":                    {`target.name.matches("(")`, "targetExpression, line 1, column 21: invalid matches argument: it is no regular expression as RE2 has them"},
 		"a broken time":                       {`target.lastSeen > timestamp("yesterday")`, "targetExpression, line 1, column 29: invalid timestamp argument: write it as in timestamp(\"2026-12-01T02:00:00Z\")"},
 		"a broken duration":                   {`target.lastSeen - target.createdAt > duration("1 day")`, "targetExpression, line 1, column 47: invalid duration argument: write it as in duration(\"36h\")"},
 		"an object of its own":                {`goshawk.Target{name: "x"}.name == "x"`, "targetExpression: it builds an object and may only read target: remove the part in braces"},
 		"three loops":                         {`target.labels.exists(a, target.labels.exists(b, target.labels.exists(c, a == c)))`, "targetExpression, line 1, column 69: comprehension exceeds nesting limit: write at most 2 of exists, all, filter and map within or after each other"},
-		"a string that explodes":              {`target.name` + strings.Repeat(`.replace("a", "aaaaaaaaaaaaaaaa")`, 20) + ` == "a"`, "targetExpression: it could take too long for one target with the largest labels, attributes and features: look keys up instead of going through all of them, or put the answer into a label"},
-		"a loop in a loop that compares much": {`target.labels.all(k, target.attributes.exists(a, target.attributes[a].matches(target.labels[k])))`, "targetExpression: it could take too long for one target with the largest labels, attributes and features: look keys up instead of going through all of them, or put the answer into a label"},
+		"a string that explodes":              {`target.name` + strings.Repeat(`.replace("a", "aaaaaaaaaaaaaaaa")`, 20) + ` == "a"`, "targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label"},
+		"a loop in a loop that compares much": {`target.labels.all(k, target.attributes.exists(a, target.attributes[a].matches(target.labels[k])))`, "targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label"},
 		"too long":                            {`target.name == "` + strings.Repeat("x", 1024) + `"`, "targetExpression: it has 1041 characters and may have 1024: put part of the selection into labels and targetSelector"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,8 +243,8 @@ func TestSameSelectionSameString(t *testing.T) {
 	if one == three {
 		t.Errorf("%q says two things", one)
 	}
-	if everybody := mustCompile(t, v1alpha1.Selection{TargetSelector: &v1alpha1.TargetSelector{}}); everybody.String() != "" || !everybody.MatchesAll() {
-		t.Errorf("an empty selection is %q, want the empty string and everybody", everybody)
+	if all := mustCompile(t, v1alpha1.Selection{TargetSelector: &v1alpha1.TargetSelector{}}); all.String() != "" || !all.Matches(&v1alpha1.Target{}) {
+		t.Errorf("an empty selection is %q, want the empty string and every target", all)
 	}
 }
 

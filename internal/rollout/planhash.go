@@ -139,7 +139,6 @@ func updateDefaults(u *v1alpha1.Update) {
 	u.Type = cmp.Or(u.Type, v1alpha1.UpdateTypeForced)
 	u.Weight = cmp.Or(u.Weight, new(int32(1000)))
 	u.Superseding = cmp.Or(u.Superseding, v1alpha1.SupersedingReplace)
-	u.FinishedWarning = cmp.Or(u.FinishedWarning, v1alpha1.VerdictSuccess)
 	u.StartDeadlineAction = cmp.Or(u.StartDeadlineAction, v1alpha1.DeadlineActionFail)
 	if u.MaintenanceWindow != nil {
 		u.MaintenanceWindow.TimeZone = cmp.Or(u.MaintenanceWindow.TimeZone, "UTC")

@@ -201,7 +201,6 @@ func TestADefaultWrittenOutIsNoChange(t *testing.T) {
 		"update.type":                   func(s *v1alpha1.RolloutSpec) { s.Update.Type = "Forced" },
 		"update.weight":                 func(s *v1alpha1.RolloutSpec) { s.Update.Weight = new(int32(1000)) },
 		"update.superseding":            func(s *v1alpha1.RolloutSpec) { s.Update.Superseding = "Replace" },
-		"update.finishedWarning":        func(s *v1alpha1.RolloutSpec) { s.Update.FinishedWarning = "Success" },
 		"update.startDeadlineAction":    func(s *v1alpha1.RolloutSpec) { s.Update.StartDeadlineAction = "Fail" },
 		"update.confirmationRequired":   func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = false },
 		"the window's timeZone":         func(s *v1alpha1.RolloutSpec) { s.Update.MaintenanceWindow.TimeZone = "UTC" },

@@ -29,7 +29,7 @@ var older = map[string]struct {
 	refused string // today, and still, when the wrong part itself is edited
 }{
 	"Rollout": {
-		given: `{update: {distributionSet: "", type: TimeForced, weight: 5000, superseding: Never, finishedWarning: Perhaps,
+		given: `{update: {distributionSet: "", type: TimeForced, weight: 5000, superseding: Never,
 				maintenanceWindow: {schedule: "@daily", durationSeconds: 1, timeZone: Local}, retries: {limit: 99, statusCodes: [a, a]}},
 			groupCount: 900, groups: [{name: a, percentage: 500}, {name: a}, {name: "Not a label"}], groupOrder: Random, successThreshold: 200,
 			errorAction: Stop, errorBudget: {}, targetExpression: "", approval: {planHash: "yes"}, stabilizationSeconds: 100000}`,

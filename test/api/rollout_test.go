@@ -142,7 +142,7 @@ const hash64 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
 // beforeStart is a rollout that uses every field that is frozen later.
 const beforeStart = `{
 	update: {distributionSet: firmware-2-1, type: Soft, weight: 500, confirmationRequired: true,
-		maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 3600}, superseding: Queue, reinstall: true, finishedWarning: Failure,
+		maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 3600}, superseding: Queue, reinstall: true,
 		startDeadlineSeconds: 60, startDeadlineAction: Skip, progressDeadlineSeconds: 60, cancelDeadlineSeconds: 60,
 		retries: {limit: 2, statusCodes: ["17", "18"]}},
 	targetSelector: {matchLabels: {site: canary}}, targetExpression: "true", groupOrder: Name,
@@ -181,7 +181,6 @@ func frozenLaws() map[string]law {
 		`{update: {maintenanceWindow: {timeZone: Europe/Berlin}}}`, `{update: {maintenanceWindow: null}}`,
 		`{update: {superseding: null}}`,
 		`{update: {reinstall: false}}`, `{update: {reinstall: null}}`,
-		`{update: {finishedWarning: null}}`,
 		`{update: {startDeadlineSeconds: 61}}`, `{update: {startDeadlineSeconds: null}}`, `{update: {startDeadlineAction: null}}`,
 		`{update: {progressDeadlineSeconds: 61}}`, `{update: {progressDeadlineSeconds: null}}`,
 		`{update: {cancelDeadlineSeconds: 61}}`, `{update: {cancelDeadlineSeconds: null}}`,

@@ -35,8 +35,6 @@ func updateLaws(at, noDeadline string, wrap func(update string) string) map[stri
 		"a negative weight":                     {given: wrap(`{weight: -1}`), refused: bound("weight", "greater", 0)},
 		"queued behind others":                  {given: wrap(`{superseding: Queue}`)},
 		"superseding of an unknown kind":        {given: wrap(`{superseding: Never}`), refused: refusedAt("superseding", `Unsupported value: "Never": supported values: "Replace", "Queue"`)},
-		"a warning is a failure":                {given: wrap(`{finishedWarning: Failure}`)},
-		"a warning is no riddle":                {given: wrap(`{finishedWarning: Unknown}`), refused: refusedAt("finishedWarning", `Unsupported value: "Unknown": supported values: "Success", "Failure"`)},
 		"a deadline to start":                   {given: wrap(`{startDeadlineSeconds: 31536000, startDeadlineAction: Skip}`), refused: refusedDeadline},
 		"a deadline to start in over a year":    {given: wrap(`{startDeadlineSeconds: 31536001}`), refused: bound("startDeadlineSeconds", "less", 31536000)},
 		"a deadline to start at once":           {given: wrap(`{startDeadlineSeconds: 0}`), refused: bound("startDeadlineSeconds", "greater", 1)},

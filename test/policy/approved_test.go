@@ -50,7 +50,6 @@ var guards = map[string]guard{
 	"update.maintenanceWindow.timeZone":        frozen(window, `{update: {maintenanceWindow: {timeZone: UTC}}}`),
 	"update.superseding":                       frozen(`update: {superseding: Queue}`, `{update: {superseding: Replace}}`),
 	"update.reinstall":                         frozen(``, `{update: {reinstall: true}}`),
-	"update.finishedWarning":                   frozen(`update: {finishedWarning: Failure}`, `{update: {finishedWarning: Success}}`),
 	"update.startDeadlineSeconds":              frozen(`update: {startDeadlineSeconds: 60}`, `{update: {startDeadlineSeconds: null}}`),
 	"update.startDeadlineAction":               frozen(`update: {startDeadlineSeconds: 60}`, `{update: {startDeadlineAction: Skip}}`),
 	"update.progressDeadlineSeconds":           frozen(`update: {progressDeadlineSeconds: 60}`, `{update: {progressDeadlineSeconds: 600}}`),

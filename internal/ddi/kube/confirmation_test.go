@@ -469,7 +469,7 @@ func TestTemperamentsThatAreAsked(t *testing.T) {
 	} {
 		t.Run(string(temperament), func(t *testing.T) {
 			w, d := careful(t)
-			server, err := ddi.NewServer(d.Backend, ddi.Options{DeviceRate: ddi.Rate{PerSecond: -1}})
+			server, err := ddi.NewTenantServer(func(string) (ddi.Backend, error) { return d.Backend, nil }, ddi.Options{DeviceRate: ddi.Rate{PerSecond: -1}})
 			if err != nil {
 				t.Fatal(err)
 			}
