@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
@@ -84,10 +85,19 @@ func (r *AutoAssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.
 		return fmt.Errorf("write status of auto-assignment %s: %w", a.Name, err)
 	}
 	r.statusThrottle.start(a.UID, r.Now().Add(countsInterval))
-	for _, e := range plan.Events {
-		r.Events.Eventf(a, nil, e.Type, e.Reason, "AutoAssign", "%s", e.Message)
-	}
+	r.announce(ctx, a, plan)
 	return nil
+}
+
+// announce announces what was stored: the events or, if there is none, a change of Ready.
+func (r *AutoAssignmentReconciler) announce(ctx context.Context, obj *v1alpha1.AutoAssignment, plan autoassignment.Plan) {
+	a := announcement{ctx: ctx, events: r.Events, object: obj, from: string(obj.Status.State), to: string(plan.Status.State)}
+	for _, e := range plan.Events {
+		a.event(e.Type, e.Reason, "AutoAssign", e.Message)
+	}
+	if ready := meta.FindStatusCondition(plan.Status.Conditions, v1alpha1.ConditionReady); ready != nil && !a.announced && readyReason(obj.Status.Conditions) != ready.Reason {
+		a.log(ready.Reason, ready.Message)
+	}
 }
 
 // SetupWithManager watches AutoAssignments and, through the index, their DistributionSets and

@@ -19,11 +19,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/logging"
 )
 
 // restoreQuietPeriod is how long no object of a namespace must have been created before a group
@@ -57,7 +59,12 @@ func (r *DeploymentGroupReconciler) Reconcile(ctx context.Context, g *v1alpha1.D
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	r.Tallies.Forget(client.ObjectKeyFromObject(g))
-	return retryConflict(releaseGroup(ctx, r.Client, g))
+	if err := releaseGroup(ctx, r.Client, g); err != nil {
+		return retryConflict(err)
+	}
+	logging.Decided(logf.FromContext(ctx), logging.Decision{Reason: deleted, From: string(g.Status.State), To: deleted,
+		Message: fmt.Sprintf("the deployment group was deleted: there is no Rollout %s with uid %s", g.Spec.Rollout, g.Spec.RolloutUID)})
+	return ctrl.Result{}, nil
 }
 
 // isOwned asks the API server, not the cache, because the group is released if it returns false.

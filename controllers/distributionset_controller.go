@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,9 +19,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
@@ -77,7 +78,7 @@ func (r *DistributionSetReconciler) Reconcile(ctx context.Context, set *v1alpha1
 	if err := r.writeStatus(ctx, set, status); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	r.recordEvents(set, status)
+	r.announce(ctx, set, status)
 	return withRequeue(ctrl.Result{RequeueAfter: plan.remainingGrace()}, again, cancelErr)
 }
 
@@ -126,8 +127,8 @@ func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.
 			if end := set.DeletionTimestamp.Add(deletionTimeout); r.Now().Before(end) {
 				return r.delayDeletion(ctx, set, end, err)
 			}
-			r.Events.Eventf(set, nil, corev1.EventTypeWarning, v1alpha1.ReasonInvalidationNotRecorded, "Delete",
-				"the set is deleted, but its invalidation could not be recorded: if the set is applied again without spec.invalidation, it is valid; %s", shorten(oneLine(err.Error()), 512))
+			a := announcement{ctx: ctx, events: r.Events, object: set, from: readyReason(set.Status.Conditions), to: deleted}
+			a.warning(v1alpha1.ReasonInvalidationNotRecorded, "Delete", "the set is deleted, but its invalidation could not be recorded: if the set is applied again without spec.invalidation, it is valid; "+shorten(oneLine(err.Error()), 512))
 		}
 	}
 	next := set.DeepCopy()
@@ -135,6 +136,7 @@ func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.
 	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{})); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
+	logging.Decided(logf.FromContext(ctx), logging.Decision{Reason: deleted, From: readyReason(set.Status.Conditions), To: deleted, Message: "the distribution set was deleted"})
 	r.pageCursor.forget(client.ObjectKeyFromObject(set))
 	r.statusThrottle.forget(set.UID)
 	return ctrl.Result{}, nil
@@ -293,34 +295,32 @@ func (r *DistributionSetReconciler) writeStatus(ctx context.Context, set *v1alph
 	return nil
 }
 
-// recordEvents records one event for each decision that was stored.
-func (r *DistributionSetReconciler) recordEvents(set *v1alpha1.DistributionSet, now v1alpha1.DistributionSetStatus) {
+// announce announces what was stored, one event per decision.
+func (r *DistributionSetReconciler) announce(ctx context.Context, set *v1alpha1.DistributionSet, now v1alpha1.DistributionSetStatus) {
 	old := set.Status
-	warn := func(reason, act, note string, words ...any) {
-		r.Events.Eventf(set, nil, corev1.EventTypeWarning, reason, act, note, words...)
-	}
+	a := announcement{ctx: ctx, events: r.Events, object: set, from: readyReason(old.Conditions), to: readyReason(now.Conditions)}
 	switch {
 	case !now.Locked || old.Locked:
 	case now.ContentHash == "":
-		r.Events.Eventf(set, nil, corev1.EventTypeNormal, "Locked", "Lock", "the set is invalidated: it is frozen as it is, and so are its modules")
+		a.normal("Locked", "Lock", "the set is invalidated: it is frozen as it is, and so are its modules")
 	default:
-		r.Events.Eventf(set, nil, corev1.EventTypeNormal, "Locked", "Lock", "the set and its modules are frozen with content %s", now.ContentHash)
+		a.normal("Locked", "Lock", "the set and its modules are frozen with content "+now.ContentHash)
 	}
 	was, is := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionInvalidated), meta.FindStatusCondition(now.Conditions, v1alpha1.ConditionInvalidated)
 	if is != nil && is.Reason == v1alpha1.ReasonInvalidationNotRecorded && (was == nil || was.Reason != is.Reason) {
-		warn(v1alpha1.ReasonInvalidationNotRecorded, "Invalidate", "%s", shorten(is.Message, maxNoteBytes))
+		a.warning(v1alpha1.ReasonInvalidationNotRecorded, "Invalidate", is.Message)
 	}
 	switch {
 	case was == nil && is != nil:
-		warn("Invalidated", "Invalidate", "%s", invalidationNote(now.Invalidation, is.Message))
+		a.warning("Invalidated", "Invalidate", invalidationNote(now.Invalidation, is.Message))
 	case was != nil && is == nil:
-		warn("InvalidationEntryCleared", "Validate", "an operator cleared the invalidation record of this set: the set may be deployed again")
+		a.warning("InvalidationEntryCleared", "Validate", "an operator cleared the invalidation record of this set: the set may be deployed again")
 	case is != nil && now.Invalidation.Actions != nil && now.Invalidation.FinishedAt != nil && (old.Invalidation == nil || old.Invalidation.FinishedAt == nil):
-		a := now.Invalidation.Actions
-		warn("InvalidationFinished", "Invalidate", "%s processed: %d canceled, %d waiting for their devices to confirm the cancellation, %d continuing or ended with a result; see status.invalidation.actions for the current numbers",
-			counted(a.Total, "open action"), a.Canceled, a.Canceling, a.Refused)
+		n := now.Invalidation.Actions
+		a.warning("InvalidationFinished", "Invalidate", fmt.Sprintf("%s processed: %d canceled, %d waiting for their devices to confirm the cancellation, %d continuing or ended with a result; see status.invalidation.actions for the current numbers",
+			counted(n.Total, "open action"), n.Canceled, n.Canceling, n.Refused))
 	}
-	recordReady(r.Events, set, old.Conditions, now.Conditions)
+	a.readiness(old.Conditions, now.Conditions)
 }
 
 // invalidationNote returns the message of the event Invalidated. It does not contain the number of

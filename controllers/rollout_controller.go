@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,14 +14,17 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
@@ -68,6 +72,7 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 		return retryConflict(err)
 	}
 	plan := r.plan(obj)
+	logf.FromContext(ctx).V(1).Info("Made a plan", "steps", plan.Steps, "state", plan.Status.State, "decided", plan.Decided, "recheckAfter", plan.RecheckAfter)
 	if wait := r.counterDelay(obj, plan); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
@@ -185,10 +190,33 @@ func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollo
 		return fmt.Errorf("write status of rollout %s: %w", obj.Name, err)
 	}
 	r.statusThrottle.start(obj.UID, started.Add(counterInterval(r.Now().Sub(started), plan.Status)))
-	for _, e := range plan.Events {
-		r.Events.Eventf(obj, nil, e.Type, e.Reason, "Rollout", "%s", e.Message)
-	}
+	r.announce(ctx, obj, plan)
 	return nil
+}
+
+// announce announces what was stored: each event of the plan and, if there is none, a change of
+// the state, of what the rollout waits for, or of its condition Ready.
+func (r *RolloutReconciler) announce(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) {
+	old, now := obj.Status, plan.Status
+	a := announcement{ctx: ctx, events: r.Events, object: obj, from: string(old.State), to: string(now.State)}
+	for _, e := range plan.Events {
+		a.event(e.Type, e.Reason, "Rollout", e.Message)
+	}
+	reason, message := awaited(now)
+	if before, _ := awaited(old); !a.announced && (old.State != now.State || before != reason) {
+		a.log(reason, message)
+	}
+}
+
+// awaited is what a rollout waits for, else what its condition Ready says.
+func awaited(s v1alpha1.RolloutStatus) (reason, message string) {
+	if s.WaitingFor != nil {
+		return s.WaitingFor.Reason, s.WaitingFor.Message
+	}
+	if ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason, ready.Message
+	}
+	return "", ""
 }
 
 func (r *RolloutReconciler) writeGroups(ctx context.Context, updates []rollout.GroupStatus) error {
@@ -298,6 +326,8 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	if err := r.Client.Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{})); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
+	logging.Decided(logf.FromContext(ctx), logging.Decision{Reason: deleted, From: string(obj.Status.State), To: deleted,
+		Message: fmt.Sprintf("the rollout was deleted with its %s; deletionCancellation was %s", counted(int32(len(groups.Items)), "deployment group"), cmp.Or(obj.Spec.DeletionCancellation, v1alpha1.CancellationNone))})
 	r.statusThrottle.forget(obj.UID)
 	r.overlaps.forget(obj.UID)
 	r.pageCursor.forget(client.ObjectKeyFromObject(obj))
@@ -321,7 +351,8 @@ func (r *RolloutReconciler) cancelForDeletion(ctx context.Context, obj *v1alpha1
 	case err == nil, r.Now().Sub(obj.DeletionTimestamp.Time) < deletionCancelTimeout:
 		return r.cancelBackoff.next(obj.UID, left), nil
 	}
-	r.Events.Eventf(obj, nil, "Warning", "CancellationIncomplete", "Delete", "gave up updating %d targets after %s: their devices were not asked to cancel: %v", left, deletionCancelTimeout, err)
+	a := announcement{ctx: ctx, events: r.Events, object: obj, from: string(obj.Status.State), to: deleted}
+	a.warning("CancellationIncomplete", "Delete", fmt.Sprintf("gave up updating %d targets after %s: their devices were not asked to cancel: %v", left, deletionCancelTimeout, err))
 	return 0, nil
 }
 

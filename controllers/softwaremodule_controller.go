@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,7 +56,7 @@ func (r *SoftwareModuleReconciler) Reconcile(ctx context.Context, module *v1alph
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(module, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return retryConflict(client.IgnoreNotFound(err))
 	}
-	r.record(module, status, user)
+	r.announce(ctx, module, status, user)
 	return ctrl.Result{}, nil
 }
 
@@ -141,25 +140,17 @@ func moduleStatus(module *v1alpha1.SoftwareModule, older string, used bool, now 
 	return status
 }
 
-// record records events for what was stored.
-func (r *SoftwareModuleReconciler) record(module *v1alpha1.SoftwareModule, status v1alpha1.SoftwareModuleStatus, user string) {
+// announce announces what was stored.
+func (r *SoftwareModuleReconciler) announce(ctx context.Context, module *v1alpha1.SoftwareModule, status v1alpha1.SoftwareModuleStatus, user string) {
+	a := announcement{ctx: ctx, events: r.Events, object: module, from: readyReason(module.Status.Conditions), to: readyReason(status.Conditions)}
 	if status.Locked && !module.Status.Locked {
-		r.Events.Eventf(module, nil, corev1.EventTypeNormal, "Locked", "Lock", "the module is frozen, except its downloads: DistributionSet %s is in use and contains it", user)
+		a.normal("Locked", "Lock", fmt.Sprintf("the module is frozen, except its downloads: DistributionSet %s is in use and contains it", user))
 	}
-	recordReady(r.Events, module, module.Status.Conditions, status.Conditions)
+	a.readiness(module.Status.Conditions, status.Conditions)
 }
 
 // maxNoteBytes is the maximum length of the note of an event that the API server accepts.
 const maxNoteBytes = 1000
-
-// recordReady records an event that an object cannot be used, once for each cause.
-func recordReady(recorder events.EventRecorder, object client.Object, old, now []metav1.Condition) {
-	before, after := meta.FindStatusCondition(old, v1alpha1.ConditionReady), meta.FindStatusCondition(now, v1alpha1.ConditionReady)
-	if after == nil || after.Status != metav1.ConditionFalse || meta.IsStatusConditionTrue(now, v1alpha1.ConditionReconciling) || before != nil && before.Status == after.Status && before.Reason == after.Reason {
-		return
-	}
-	recorder.Eventf(object, nil, corev1.EventTypeWarning, after.Reason, "Look", "%s", shorten(after.Message, maxNoteBytes))
-}
 
 // SetupWithManager watches modules, their duplicates, and the sets that contain them.
 func (r *SoftwareModuleReconciler) SetupWithManager(mgr ctrl.Manager) error {

@@ -75,6 +75,7 @@ pure internal/rollout
 pure internal/autoassignment
 pure internal/explain
 
+forbid internal/logging "$mod"
 forbid internal/fleet "$mod/controllers" "$mod/internal/ddi"
 
 exit $status

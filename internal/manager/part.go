@@ -29,6 +29,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
 	"github.com/goshawk-dev/goshawk/internal/decode"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
@@ -193,7 +194,7 @@ func (p *part) managerOptions(now *running, objects *cache.Cache) manager.Option
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:  "0",
 		GracefulShutdownTimeout: &grace,
-		NewClient:               p.process.o.NewClient,
+		NewClient:               logging.NewClient(p.process.o.NewClient),
 		Cache:                   p.cacheOptions(now, fields.Everything()),
 		NewCache: func(config *rest.Config, options cache.Options) (cache.Cache, error) {
 			made, err := cache.New(config, options)

@@ -19,33 +19,37 @@ import (
 // several looks.
 func Next(s Snapshot) Plan {
 	l := newPlanner(s)
-	for _, rule := range rules {
-		if rule(l) {
+	for _, s := range steps {
+		l.plan.Steps = append(l.plan.Steps, s.name)
+		if s.run(l) {
 			break
 		}
 	}
 	return l.write()
 }
 
-// rules are asked in this order; the first that says true has the last word.
-var rules = []func(*planner) bool{
-	(*planner).supersedeMembers,     // members that a newer rollout took are never offered again
-	(*planner).refuseInvalid,        // a set out of circulation is not assigned any more
-	(*planner).stop,                 // by spec or by invalidation; final
-	(*planner).prepare,              // not started: plan, approval, startAt
-	(*planner).missGroups,           // a lost group stops everything
-	(*planner).missSet,              // a lost set opens nothing
-	(*planner).retry,                // may take a finished rollout back
-	(*planner).rest,                 // finished
-	(*planner).expire,               // who has not started in time is left behind
-	(*planner).abandon,              // nor does anybody wait for ever for another attempt
-	(*planner).pause,                // by spec, or lifted by resumedAt
-	(*planner).openFirstGroup,       // older rollouts give up first
-	(*planner).checkErrorConditions, // errors are asked before anything is offered
-	(*planner).grow,                 // a dynamic rollout has a group at the end that takes targets in
-	(*planner).advance,              // somebody wants groups open whatever the conditions say
-	(*planner).evaluate,             // groups finish, groups open
-	(*planner).finish,               // nothing left to open, nobody awaited
+// steps are taken in this order; the first that returns true is the last one.
+var steps = []struct {
+	name string
+	run  func(*planner) bool
+}{
+	{"supersedeMembers", (*planner).supersedeMembers},         // members that a newer rollout took are never offered again
+	{"refuseInvalid", (*planner).refuseInvalid},               // a set out of circulation is not assigned any more
+	{"stop", (*planner).stop},                                 // by spec or by invalidation; final
+	{"prepare", (*planner).prepare},                           // not started: plan, approval, startAt
+	{"missGroups", (*planner).missGroups},                     // a lost group stops everything
+	{"missSet", (*planner).missSet},                           // a lost set opens nothing
+	{"retry", (*planner).retry},                               // may take a finished rollout back
+	{"rest", (*planner).rest},                                 // finished
+	{"expire", (*planner).expire},                             // members that have not started in time are left behind
+	{"abandon", (*planner).abandon},                           // another attempt is not awaited for ever either
+	{"pause", (*planner).pause},                               // by spec, or lifted by resumedAt
+	{"openFirstGroup", (*planner).openFirstGroup},             // older rollouts give up first
+	{"checkErrorConditions", (*planner).checkErrorConditions}, // before anything is offered
+	{"grow", (*planner).grow},                                 // a dynamic rollout has a group at the end that takes targets in
+	{"advance", (*planner).advance},                           // spec.advance opens groups whatever the conditions say
+	{"evaluate", (*planner).evaluate},                         // groups finish, groups open
+	{"finish", (*planner).finish},                             // nothing left to open or to wait for
 }
 
 // planner is one look at a rollout: what is seen, and what is wanted so far.

@@ -127,6 +127,8 @@ type Plan struct {
 	Events []Event
 	// RecheckAfter is when time alone changes something; zero: only an event can.
 	RecheckAfter time.Duration
+	// Steps are the names of the steps that made the plan, in their order, for the log.
+	Steps []string
 }
 
 // GroupStatus is a status to be written to a DeploymentGroup.

@@ -134,10 +134,11 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 // write patches the status under the lock of the target that was read.
 func (s *Store) write(ctx context.Context, old, next *v1alpha1.Target) (*v1alpha1.Target, error) {
 	patch := client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})
-	if err := s.Client.Status().Patch(ctx, next, patch, client.FieldOwner("goshawk")); err != nil {
+	if err := s.Client.Status().Patch(withTarget(ctx, old, next), next, patch, client.FieldOwner("goshawk")); err != nil {
 		return nil, fmt.Errorf("write status of target %s: %w", key(old), err)
 	}
 	s.recent.remember(next)
+	logDecisions(ctx, old, next)
 	return next, nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
@@ -74,6 +75,7 @@ type Backend struct {
 	targetLocks *targetLocks
 	attribute   *attributeRounds
 	budgets     *writeBudgets
+	logLimits   logLimits
 }
 
 var _ ddi.Backend = (*Backend)(nil)
@@ -83,6 +85,7 @@ func New(store *targetstatus.Store, live client.Reader, recorder events.EventRec
 	b := &Backend{
 		targets: store, index: store.Index, tokens: newTokenDigests(), live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
 		progress: newProgress(store.Now, options.Reports), targetLocks: newTargetLocks(), attribute: newAttributeRounds(), budgets: newWriteBudgets(),
+		logLimits: newLogLimits(),
 	}
 	b.index.Watch(b.attribute.forget)
 	return b
@@ -158,6 +161,8 @@ func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (dd
 		return p, nil
 	}
 	switch s.offer.Kind {
+	case offer.Nothing:
+		b.logNothing(s)
 	case offer.Cancel:
 		p.CancelID = s.offer.ActionID
 	case offer.Confirm:
@@ -272,7 +277,7 @@ func installedID(t *v1alpha1.Target) int32 {
 // update writes to a target what was gathered about it, and then what change adds. The error is
 // TooMany if the write is counted and the device has used up its budget.
 func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight weight, change targetstatus.Change) (*v1alpha1.Target, error) {
-	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	ctx, cancel := context.WithTimeout(logf.IntoContext(ctx, deviceLog), updateTimeout)
 	defer cancel()
 	targetLock, err := b.targetLocks.take(ctx, key, weight.isFirst())
 	if err != nil {
@@ -300,7 +305,7 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight w
 		t, err = b.targets.UpdateLater(ctx, key, apply, targetLock.hurry)
 	}
 	if err != nil {
-		return nil, deviceError(err)
+		return nil, b.logFailed(key, deviceError(err))
 	}
 	if weight.isCounted() && t.ResourceVersion != before {
 		b.budgets.count(key, b.now())

@@ -69,7 +69,7 @@ func (b *Backend) Confirmation(ctx context.Context, d ddi.Device, id int32) (ddi
 func (b *Backend) question(ctx context.Context, s deviceState, id int32) (deviceState, *v1alpha1.Action, error) {
 	switch {
 	case s.offer.Kind != offer.Confirm || s.offer.ActionID != id:
-		return s, nil, ddi.ErrNotFound
+		return s, nil, notOffered(s.offer, id)
 	case s.offer.Action != nil:
 		return s, s.offer.Action, nil
 	}

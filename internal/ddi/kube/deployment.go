@@ -36,7 +36,7 @@ func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.D
 	case a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError):
 		return b.document(s, a) // W-27: it is shown, and nothing is changed by it
 	case s.offer.Kind != offer.Deploy || s.offer.ActionID != id:
-		return ddi.Deployment{}, ddi.ErrNotFound
+		return ddi.Deployment{}, notOffered(s.offer, id)
 	case s.offer.Action == nil:
 		return b.start(ctx, s, id)
 	case isDownloadOnly(s, a) != a.ToldToSkip:
@@ -92,7 +92,7 @@ func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind off
 		created = false
 		switch {
 		case o.Kind != kind || o.ActionID != id:
-			return ddi.ErrNotFound
+			return notOffered(o, id)
 		case o.Action != nil:
 			return nil // another device API was faster: the action is created, once
 		}
@@ -140,7 +140,8 @@ func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1al
 	}); err != nil {
 		return err
 	}
-	return ddi.ErrNotFound
+	logWithdrawn(s.key, a, cause)
+	return fmt.Errorf("action %d was withdrawn: its source or its set has been stopped meanwhile: %w", a.ID, ddi.ErrNotFound)
 }
 
 // isStopped asks the API server whether what an action was created from still stands; cause is

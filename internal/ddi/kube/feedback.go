@@ -6,10 +6,10 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
@@ -118,7 +118,7 @@ func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f 
 	}
 	if s.offer.Kind != offer.Cancel || s.offer.ActionID != id {
 		if action.ByID(&s.target().Status, id) == nil {
-			return ddi.ErrNotFound
+			return notOffered(s.offer, id)
 		}
 		return ddi.ErrNotAllowed
 	}
@@ -140,7 +140,7 @@ func (b *Backend) Cancel(ctx context.Context, d ddi.Device, id int32) error {
 		return err
 	}
 	if s.offer.Kind != offer.Cancel || s.offer.ActionID != id {
-		return ddi.ErrNotFound
+		return notOffered(s.offer, id)
 	}
 	return nil
 }
@@ -178,12 +178,19 @@ func (b *Backend) notify(t *v1alpha1.Target, r action.Report, outcome action.Out
 			b.tellFailure(t, a)
 		}
 	case action.FirstDropped:
-		b.events.Eventf(t, nil, "Warning", "ReportsDropped", "Report", "action %d has sent more than %d reports; further ones are dropped until its result", r.ID, v1alpha1.MaxReports)
+		b.tell(t, "Warning", "ReportsDropped", fmt.Sprintf("action %d has sent more than %d reports; further ones are dropped until its result", r.ID, v1alpha1.MaxReports))
 	case action.LateFinal:
-		b.events.Eventf(t, nil, "Normal", "LateResult", "Report", "the device reported a result for action %d, which was already closed; the action stays as it is", r.ID)
+		b.tell(t, "Normal", "LateResult", fmt.Sprintf("the device reported a result for action %d, which was already closed; the action stays as it is", r.ID))
 	case action.Unknown:
-		b.events.Eventf(t, nil, "Warning", "UnknownAction", "Report", "the device reported on action %d, which this target was never given; was an older backup restored?", r.ID)
+		b.tell(t, "Warning", "UnknownAction", fmt.Sprintf("the device reported on action %d, which this target was never given; was an older backup restored?", r.ID))
 	}
+}
+
+// tell records an event of a target, and a line of the log at V(1): a device can cause both again
+// and again.
+func (b *Backend) tell(t *v1alpha1.Target, eventType, reason, message string) {
+	b.events.Eventf(t, nil, eventType, reason, "Report", "%s", message)
+	deviceLog.V(1).Info("Report without effect", "target", client.ObjectKeyFromObject(t), "reason", reason, "message", message)
 }
 
 // tellFailure says, once, why an update failed: in an event of the Target and in the log.
@@ -192,7 +199,7 @@ func (b *Backend) tellFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 		return
 	}
 	b.events.Eventf(t, nil, "Warning", "UpdateFailed", "Report", "action %d (%s of %s %s) failed%s", a.ID, a.DistributionSet, a.Source.Kind, a.Source.Name, action.Because(a))
-	logf.Log.WithName("device-api").Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, "distributionSet", a.DistributionSet,
+	deviceLog.Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, "distributionSet", a.DistributionSet,
 		"source", string(a.Source.Kind)+"/"+a.Source.Name, "statusCode", a.StatusCode, "message", a.FailureMessage)
 }
 

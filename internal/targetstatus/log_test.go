@@ -1,0 +1,46 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package targetstatus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/go-logr/logr/funcr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+)
+
+// TestATargetThatIsNotServedIsInTheLogOnce: that a target is a duplicate, and that it is not any
+// more, are decisions; that a new target is Ready is none, and neither is any other write.
+func TestATargetThatIsNotServedIsInTheLogOnce(t *testing.T) {
+	s := newServer(t, &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: dev.Namespace, Name: dev.Name, UID: "uid"}})
+	store := s.deviceAPI(1)
+	var lines []string
+	ctx := logf.IntoContext(context.Background(), funcr.NewJSON(func(text string) {
+		var line map[string]any
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, fmt.Sprintf("%v %v->%v", line["target"], line["from"], line["to"]))
+	}, funcr.Options{}))
+	for _, claimants := range [][]string{{"dev"}, {"older", "dev"}, {"older", "dev"}, {"dev"}} {
+		_, err := store.Update(ctx, dev, func(w offer.World, status *v1alpha1.TargetStatus) error {
+			NoteReady(w.Target, status, claimants, w.Now)
+			status.Address += "."
+			return nil
+		})
+		must(t, err)
+	}
+	target := "map[name:dev namespace:fleet]"
+	if want := []string{target + " Ready->Duplicate", target + " Duplicate->Ready"}; !slices.Equal(lines, want) {
+		t.Errorf("the log has\n%q, want\n%q", lines, want)
+	}
+}
