@@ -110,7 +110,7 @@ func reachOf(r *v1alpha1.Rollout) reach {
 	if r == nil {
 		return reach{}
 	}
-	_, stopped := fleet.Gate(r, 0)
+	_, stopped := fleet.ClosedReason(r, 0)
 	return reach{openGroups(r), r.Status.StartedAt != nil, stopped, r.Spec.Update.Superseding}
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/query"
 )
 
-// auto is an auto-assignment with its selection ready to be asked.
+// auto is an auto-assignment with its compiled selection.
 type auto struct {
 	object *v1alpha1.AutoAssignment
 	query  *query.Query
@@ -39,8 +39,8 @@ func (x *Index) setAutoAssignment(old, new client.Object) {
 	a := new.(*v1alpha1.AutoAssignment)
 	key := client.ObjectKeyFromObject(a)
 	present := x.autos[key]
-	if a.Unreadable.Lacks("spec.targetSelector", "spec.targetExpression", "spec.update") { // whom it selects is not known
-		x.autos[key] = &auto{object: a, err: fmt.Errorf("the auto-assignment cannot be read: %s", a.Unreadable.Message)}
+	if a.Unreadable.Lacks("spec.targetSelector", "spec.targetExpression", "spec.update") { // its selection is not known
+		x.autos[key] = &auto{object: a, err: fmt.Errorf("the auto-assignment cannot be decoded: %s", a.Unreadable.Message)}
 		return
 	}
 	if present != nil && present.object.Unreadable == nil && present.object.UID == a.UID && present.object.Generation == a.Generation {
@@ -51,7 +51,7 @@ func (x *Index) setAutoAssignment(old, new client.Object) {
 	x.autos[key] = &auto{a, q, err}
 }
 
-// AutoAssignment as the index knows it; nil: there is none.
+// AutoAssignment returns an auto-assignment as the index knows it, or nil if there is none.
 func (x *Index) AutoAssignment(key types.NamespacedName) *v1alpha1.AutoAssignment {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -61,7 +61,7 @@ func (x *Index) AutoAssignment(key types.NamespacedName) *v1alpha1.AutoAssignmen
 	return nil
 }
 
-// AutoAssignments of a namespace, sorted by name.
+// AutoAssignments returns the auto-assignments of a namespace, sorted by name.
 func (x *Index) AutoAssignments(namespace string) []*v1alpha1.AutoAssignment {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -75,7 +75,8 @@ func (x *Index) AutoAssignments(namespace string) []*v1alpha1.AutoAssignment {
 	return list
 }
 
-// SelectionError says why the selection of an auto-assignment cannot be evaluated; nil: it can.
+// SelectionError returns the error of the selection of an auto-assignment, or nil if it can be
+// evaluated.
 func (x *Index) SelectionError(key types.NamespacedName) error {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -85,7 +86,8 @@ func (x *Index) SelectionError(key types.NamespacedName) error {
 	return nil
 }
 
-// Selects reports whether an auto-assignment means this target: selection and type both fit.
+// Selects reports whether an auto-assignment selects the target: the selection and the type of the
+// target match.
 func (x *Index) Selects(key types.NamespacedName, t *v1alpha1.Target) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -98,8 +100,8 @@ func (x *Index) fits(a *auto, t *v1alpha1.Target) bool {
 	return set != nil && set.Fits(t.Spec.Type)
 }
 
-// started are the auto-assignments of a namespace that have started and can be asked whom they
-// select, in no order. The caller holds the lock.
+// started iterates over the auto-assignments of a namespace that have started and have a valid
+// selection, in no defined order. The caller holds the lock.
 func (x *Index) started(namespace string) iter.Seq[*auto] {
 	return func(yield func(*auto) bool) {
 		for key, a := range x.autos {
@@ -110,8 +112,8 @@ func (x *Index) started(namespace string) iter.Seq[*auto] {
 	}
 }
 
-// autoIntents are the intents of the auto-assignments that select a target. The caller holds the
-// lock.
+// autoIntents returns the intents of the auto-assignments that select a target. The caller holds
+// the lock.
 func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
 	var intents []offer.Intent
 	for a := range x.started(t.Namespace) {
@@ -120,7 +122,7 @@ func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
 		}
 		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
 		if in.Closed.IsZero() {
-			in.Closed = x.settling(t, "auto-assignment "+a.object.Name, &in, now)
+			in.Closed = x.stabilizing(t, "auto-assignment "+a.object.Name, &in, now)
 		}
 		intents = append(intents, in)
 	}
@@ -136,27 +138,27 @@ func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) of
 		StartedAt:  placeOf(a),
 		OpenedAt:   since,
 		CreatedAt:  a.CreationTimestamp.Time,
-		IsUnplaced: a.Spec.StartAt == nil && placeOf(a).Sub(a.CreationTimestamp.Time) < rebuilt,
+		IsUnplaced: a.Spec.StartAt == nil && placeOf(a).Sub(a.CreationTimestamp.Time) < rebuildWindow,
 	}
-	in.Closed, in.Stopped = GateOfAuto(a)
+	in.Closed, in.Stopped = AutoClosedReason(a)
 	return in
 }
 
-// autoSince is the place of an auto-assignment in the order of a target's intents, whichever is the
-// latest: its own place, when the target was created, and when it started to select the target, by
-// a change of either. With a startAt, what was created together with the auto-assignment has its
-// place: a cluster that is rebuilt from Git has only new targets, and an old set must not be newer
-// to them than what newer rollouts bring.
+// autoSince returns the place of an auto-assignment in the order of a target's intents. It is the
+// latest of: the place of the auto-assignment itself, the creation of the target, and the time when
+// it started to select the target after a change of either. If it has a startAt, the creation of a
+// target that was created together with it does not count: in a cluster that is rebuilt from Git
+// all targets are new, and an old set must not be newer for them than the sets of newer rollouts.
 func autoSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
 	since := latest(placeOf(a), selectedSince(a, t))
-	if a.Spec.StartAt != nil && !t.CreationTimestamp.After(a.CreationTimestamp.Add(rebuilt)) {
+	if a.Spec.StartAt != nil && !t.CreationTimestamp.After(a.CreationTimestamp.Add(rebuildWindow)) {
 		return since
 	}
 	return latest(since, t.CreationTimestamp.Time)
 }
 
-// placeOf is an auto-assignment's own place in the order of updates: startAt if given, else its
-// start, or when it was last given another set.
+// placeOf returns an auto-assignment's own place in the order of updates: startAt if given, else
+// the time of its start or of the last change of its set.
 func placeOf(a *v1alpha1.AutoAssignment) time.Time {
 	place := a.Status.StartedAt.Time
 	if a.Spec.StartAt != nil {
@@ -168,8 +170,8 @@ func placeOf(a *v1alpha1.AutoAssignment) time.Time {
 	return place
 }
 
-// selectedSince is when a running auto-assignment started to select a target, if it did not from
-// the first; else zero.
+// selectedSince returns when a running auto-assignment started to select a target, or zero if it
+// has selected the target since its own start.
 func selectedSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
 	for i := range t.Status.SelectedBy {
 		if s := &t.Status.SelectedBy[i]; s.UID == a.Identity() {
@@ -177,7 +179,7 @@ func selectedSince(a *v1alpha1.AutoAssignment, t *v1alpha1.Target) time.Time {
 		}
 	}
 	if at := t.Status.SelectedAt; at == nil || at.Time.Before(a.Status.StartedAt.Time) || a.Status.Selecting == nil {
-		return time.Time{} // nobody has asked
+		return time.Time{} // no selection was evaluated since the start
 	}
 	return microTime(a.Status.Selecting.Since)
 }
@@ -189,8 +191,8 @@ func microTime(t *metav1.MicroTime) time.Time {
 	return t.Time
 }
 
-// Selecting are the auto-assignments that have started and select a target as it is given, sorted
-// by uid.
+// Selecting returns the auto-assignments that have started and select the target as it is given,
+// sorted by UID.
 func (x *Index) Selecting(t *v1alpha1.Target) []*v1alpha1.AutoAssignment {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -206,18 +208,18 @@ func (x *Index) Selecting(t *v1alpha1.Target) []*v1alpha1.AutoAssignment {
 	return list
 }
 
-// GateOfAuto says what keeps an auto-assignment from offering, and whether that is for good. Spec
-// counts before status.
-func GateOfAuto(a *v1alpha1.AutoAssignment) (closed offer.Reason, stopped bool) {
+// AutoClosedReason returns the reason why an auto-assignment offers nothing, and whether that is
+// final. The spec takes precedence over the status.
+func AutoClosedReason(a *v1alpha1.AutoAssignment) (closed offer.Reason, stopped bool) {
 	switch {
 	case !a.DeletionTimestamp.IsZero(), a.Status.State == v1alpha1.AutoAssignmentStopped:
 		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("auto-assignment %s was stopped", a.Name)}, true
 	case a.Unreadable != nil:
-		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s cannot be read and is held: %s", a.Name, a.Unreadable.Message)}, false
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s cannot be decoded and is treated as paused: %s", a.Name, a.Unreadable.Message)}, false
 	case a.Spec.State == v1alpha1.AutoAssignmentIntentPaused, a.Status.State == v1alpha1.AutoAssignmentPaused:
 		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s is paused: spec.state is Paused", a.Name)}, false
 	case a.Status.State != v1alpha1.AutoAssignmentRunning:
-		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("auto-assignment %s does not run yet", a.Name)}, false
+		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("auto-assignment %s has not started yet", a.Name)}, false
 	}
 	return offer.Reason{}, false
 }

@@ -23,25 +23,25 @@ func TestAutoSince(t *testing.T) {
 		edit            func(*v1alpha1.TargetStatus)
 		want            time.Time
 	}{
-		"a target that was there counts from the start": {created: noon, target: lastYear, want: noon},
-		"a target that came later counts from then":     {created: lastYear, target: noon.Add(time.Hour), want: noon.Add(time.Hour)},
-		"a target that it selected from the first, whatever changed since": {
+		"an existing target: from the start": {created: noon, target: lastYear, want: noon},
+		"a later target: from its creation":  {created: lastYear, target: noon.Add(time.Hour), want: noon.Add(time.Hour)},
+		"a target that was selected from the start, whatever changed since": {
 			created: noon, target: lastYear, edit: selectedAt(noon.Add(2*time.Hour), time.Time{}), want: noon},
-		"a target that it selects since a change": {
+		"a target that is selected since a change": {
 			created: noon, target: lastYear, edit: selectedAt(noon.Add(3*time.Hour), noon.Add(2*time.Hour)), want: noon.Add(2 * time.Hour)},
-		"a target that it did not select when last asked, before another selection": {
+		"a target that was not selected before the selection changed": {
 			created: noon, target: lastYear, edit: notSelectedAt(noon.Add(time.Hour)), auto: selectingSince(noon.Add(2 * time.Hour)), want: noon.Add(2 * time.Hour)},
-		"a target that was not asked since the start": {
+		"a target that was not evaluated since the start": {
 			created: noon, target: lastYear, edit: notSelectedAt(noon.Add(-time.Hour)), auto: selectingSince(noon.Add(2 * time.Hour)), want: noon},
-		"another set counts from when it was given, on every target": {
+		"another set: from the change, on every target": {
 			created: noon, target: lastYear, edit: selectedAt(noon.Add(time.Hour), time.Time{}), auto: offeringSince(noon.Add(2 * time.Hour)), want: noon.Add(2 * time.Hour)},
 		"rebuilt together, startAt is the place": {startAt: lastYear, created: noon, target: noon.Add(20 * time.Second), want: lastYear},
 		"rebuilt together, a device that first reports after five minutes": {
 			startAt: lastYear, created: noon, target: noon, edit: selectedAt(noon.Add(5*time.Minute), time.Time{}), want: lastYear},
 		"rebuilt together, a later change counts": {
 			startAt: lastYear, created: noon, target: noon, edit: selectedAt(noon.Add(time.Hour), noon.Add(time.Hour)), want: noon.Add(time.Hour)},
-		"with startAt, a target that came later counts from then": {startAt: lastYear, created: lastYear, target: noon, want: noon},
-		"without startAt a rebuild is a new start":                {created: noon, target: noon.Add(20 * time.Second), want: noon.Add(20 * time.Second)},
+		"with startAt, a later target: from its creation": {startAt: lastYear, created: lastYear, target: noon, want: noon},
+		"without startAt a rebuild is a new start":        {created: noon, target: noon.Add(20 * time.Second), want: noon.Add(20 * time.Second)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestAutoSince(t *testing.T) {
 				tt.edit(&target.Status)
 			}
 			if got := autoSince(a, target); !got.Equal(tt.want) {
-				t.Errorf("counts from %s, want %s", got, tt.want)
+				t.Errorf("since %s, want %s", got, tt.want)
 			}
 		})
 	}
@@ -95,8 +95,8 @@ func offeringSince(at time.Time) func(*v1alpha1.AutoAssignment) {
 	return func(a *v1alpha1.AutoAssignment) { a.Status.Offering = &v1alpha1.OfferedSet{Since: moment(at)} }
 }
 
-// Two auto-assignments meet a new target at once: the newer of them goes first, whatever their
-// names are.
+// Two auto-assignments select a new target at the same time. The newer of them goes first,
+// independent of their names.
 func TestTheNewerAutoAssignmentGoesFirst(t *testing.T) {
 	f := newFleet(t)
 	sw, other := module("linux"), module("linux-2")

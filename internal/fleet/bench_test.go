@@ -13,7 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// fleetOf has n targets and ten rollouts over all of them, in groups of at most 20 000.
+// fleetOf returns an index with n targets and ten rollouts over all of them, in groups of at most
+// 20 000.
 func fleetOf(b *testing.B, n int) *fleet {
 	const maxGroup = 20000
 	f := newFleet(b)
@@ -39,7 +40,7 @@ func fleetOf(b *testing.B, n int) *fleet {
 	return f
 }
 
-// poll is what a device API does for a device that polls.
+// poll does what the device API does for one poll of a device.
 func poll(b *testing.B, f *fleet, i int) {
 	t := f.Device("fleet", fmt.Sprintf("dev-%06d", i))
 	w := f.World(t, noon.Add(time.Hour))
@@ -51,15 +52,16 @@ func poll(b *testing.B, f *fleet, i int) {
 	}
 }
 
-// BenchmarkWorldAndOffer reports, beside the time of one poll among 100 000 targets, how much
-// longer it takes than among 1 000. Medians, since the machine may have other things to do.
+// BenchmarkWorldAndOffer reports, beside the time of one poll among 100 000 targets, the ratio to
+// the time among 1 000. It uses medians because the machine may be busy.
 func BenchmarkWorldAndOffer(b *testing.B) {
 	const few, many = 1000, 100000
 	small, large := fleetOf(b, few), fleetOf(b, many)
 	var inLarge, inSmall []time.Duration
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		// As many different devices in both, so that the processor's caches do not decide.
+		// The same number of devices in both, so that the caches of the processor have the same
+		// effect.
 		started := time.Now()
 		poll(b, large, i%few*(many/few))
 		half := time.Now()

@@ -16,9 +16,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// Cover is what the auto-assignments of a namespace keep from older rollouts. No action tells of
-// that before the device starts, and none ever does where it runs already what the auto-assignment
-// brings; such a rollout must not wait for it.
+// Cover returns which targets the auto-assignments of a namespace keep from older rollouts. This
+// cannot be seen from actions: there is no action before the device starts, and none at all if the
+// device already runs the set of the auto-assignment. An older rollout must not wait for such
+// targets.
 func (x *Index) Cover(namespace string) rollout.Cover {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -32,20 +33,22 @@ func (x *Index) Cover(namespace string) rollout.Cover {
 	return cover
 }
 
+// keeps reports whether an auto-assignment that is newer than since has superseded older updates
+// of the target.
 func (x *Index) keeps(t *v1alpha1.Target, since time.Time) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for a := range x.started(t.Namespace) {
 		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
-		if in.OpenedAt.After(since) && eligibility.Covers(&in, t) && a.query.Matches(t) { // the dearest question last: every member may be asked
+		if in.OpenedAt.After(since) && eligibility.Covers(&in, t) && a.query.Matches(t) { // the most expensive check last, because it may run for every member
 			return true
 		}
 	}
 	return false
 }
 
-// noteCover notes that an auto-assignment came, went, or offers something else. Mere counts change
-// nothing.
+// noteCover increments the version of the cover if an auto-assignment was created or deleted, or
+// offers something else. A change of counters does not count.
 func (x *Index) noteCover(old, new client.Object) {
 	before, was := old.(*v1alpha1.AutoAssignment)
 	after, is := new.(*v1alpha1.AutoAssignment)
@@ -58,16 +61,16 @@ func (x *Index) noteCover(old, new client.Object) {
 	}
 }
 
-// OffersAlike reports whether nothing has changed in what an auto-assignment offers.
+// OffersAlike reports whether two versions of an auto-assignment offer the same.
 func OffersAlike(a, b *v1alpha1.AutoAssignment) bool {
 	return a.UID == b.UID && a.Generation == b.Generation && a.Status.State == b.Status.State && a.Status.StartedAt.Equal(b.Status.StartedAt) &&
 		equality.Semantic.DeepEqual(a.Status.Offering, b.Status.Offering) && equality.Semantic.DeepEqual(a.Status.Selecting, b.Status.Selecting) &&
 		a.DeletionTimestamp.Equal(b.DeletionTimestamp)
 }
 
-// noteCoverOf is asked before the index takes a change of a set in; what it answers, called
-// afterwards, notes whether an auto-assignment of the set offers something else now. Mere counts
-// change nothing.
+// noteCoverOf must be called before the index applies a change of a set, and the returned function
+// after it. The function increments the version of the cover if an auto-assignment of the set
+// offers something else now. A change of counters does not count.
 func (x *Index) noteCoverOf(old, new client.Object) func() {
 	set := new
 	if set == nil {

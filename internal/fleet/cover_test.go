@@ -13,8 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// What a newer auto-assignment has reached is kept from older rollouts, and every change of that
-// has them count anew.
+// Targets that a newer auto-assignment has reached are kept from older rollouts. Each change of
+// that makes the rollouts count again.
 func TestCover(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
@@ -23,7 +23,7 @@ func TestCover(t *testing.T) {
 		t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: old.Status.ContentHash}
 	}
 	if c := f.Cover("fleet"); c.Keeps != nil {
-		t.Error("without auto-assignments something is kept")
+		t.Error("without auto-assignments a target is kept")
 	}
 	auto := autoFrom(noon.Add(-time.Hour))
 	auto.Spec.TargetExpression = `!("site" in target.labels)`
@@ -40,12 +40,12 @@ func TestCover(t *testing.T) {
 		since  time.Time
 		want   bool
 	}{
-		"an older rollout":           {"there", noon.Add(-2 * time.Hour), true},
-		"a newer rollout":            {"there", noon, false},
-		"one of the same age":        {"there", noon.Add(-time.Hour), false},
-		"a target that runs another": {"elsewhere", noon.Add(-2 * time.Hour), true},
-		"a target that had it once":  {"past", noon.Add(-2 * time.Hour), false},
-		"a target that is not meant": {"south", noon.Add(-2 * time.Hour), false},
+		"an older rollout":              {"there", noon.Add(-2 * time.Hour), true},
+		"a newer rollout":               {"there", noon, false},
+		"one of the same age":           {"there", noon.Add(-time.Hour), false},
+		"a target that runs another":    {"elsewhere", noon.Add(-2 * time.Hour), true},
+		"a target that had it once":     {"past", noon.Add(-2 * time.Hour), false},
+		"a target that is not selected": {"south", noon.Add(-2 * time.Hour), false},
 	} {
 		if got := keeps(c.target, c.since); got != c.want {
 			t.Errorf("%s: kept %t", name, got)
@@ -75,7 +75,7 @@ func TestCover(t *testing.T) {
 	if keeps("there", noon.Add(-2*time.Hour)) {
 		t.Error("a paused auto-assignment keeps a target")
 	}
-	change("it goes on", true, update(func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentRunning }))
+	change("it continues", true, update(func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentRunning }))
 	change("counts of its set", false, func() {
 		counted := old.DeepCopy()
 		counted.Status.Targets = &v1alpha1.SetTargets{Installed: 1}
@@ -88,15 +88,15 @@ func TestCover(t *testing.T) {
 		f.put(invalid)
 	})
 	change("its set is valid, in a cluster where it is another", true, func() { f.put(old) })
-	change("a module of its set is gone", true, func() { f.remove(sw) })
-	change("the module is back", true, func() { f.put(sw) })
-	change("it is gone", true, func() { f.setAutoAssignment(auto, nil) })
+	change("a module of its set was deleted", true, func() { f.remove(sw) })
+	change("the module was created again", true, func() { f.put(sw) })
+	change("it was deleted", true, func() { f.setAutoAssignment(auto, nil) })
 	if keeps("there", noon.Add(-2*time.Hour)) {
-		t.Error("an auto-assignment that is gone keeps a target")
+		t.Error("a deleted auto-assignment keeps a target")
 	}
 }
 
-// The cover says what the offer says.
+// The cover and the offer agree.
 func TestCoverAndOfferAgree(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
@@ -116,7 +116,7 @@ func TestCoverAndOfferAgree(t *testing.T) {
 		}
 		for _, v := range offer.Judge(f.World(dev, noon.Add(time.Hour))) {
 			if v.Intent.Source.Kind == v1alpha1.SourceRollout && (v.Reason.Code == offer.CodeSuperseded) != want {
-				t.Errorf("%s: the rollout is judged %s: %s", name, v.Reason.Code, v.Reason.Message)
+				t.Errorf("%s: the verdict on the rollout is %s: %s", name, v.Reason.Code, v.Reason.Message)
 			}
 		}
 	}

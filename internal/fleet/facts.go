@@ -15,8 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Facts works out what the rules need to know of a set from the set and its modules, in the order
-// of spec.modules; a missing module is nil.
+// Facts computes the facts about a set that the rules need, from the set and its modules in the
+// order of spec.modules. A missing module is nil.
 func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *offer.Set {
 	facts := &offer.Set{
 		Namespace:             set.Namespace,
@@ -31,7 +31,7 @@ func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *o
 	facts.Changed = changed != ""
 	facts.NotDeployable = cmp.Or(notDeployable(set), changed)
 	facts.Deployable = facts.NotDeployable == ""
-	facts.Passing = isPassing(set)
+	facts.Passing = isTransient(set)
 	for _, m := range modules {
 		if m == nil || m.Spec.Rollback != v1alpha1.RollbackSupported {
 			facts.Rollback = v1alpha1.RollbackNone
@@ -50,21 +50,20 @@ func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *o
 	return facts
 }
 
-// unreadable says which part of a set cannot be decoded, and why; empty: none.
+// unreadable returns which part of a set cannot be decoded, and why, or "".
 func unreadable(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) string {
 	if set.Unreadable != nil {
-		return fmt.Sprintf("DistributionSet %s cannot be read: %s", set.Name, set.Unreadable.Message)
+		return fmt.Sprintf("DistributionSet %s cannot be decoded: %s", set.Name, set.Unreadable.Message)
 	}
 	for _, m := range modules {
 		if m != nil && m.Unreadable != nil {
-			return fmt.Sprintf("SoftwareModule %s cannot be read: %s", m.Name, m.Unreadable.Message)
+			return fmt.Sprintf("SoftwareModule %s cannot be decoded: %s", m.Name, m.Unreadable.Message)
 		}
 	}
 	return ""
 }
 
-// invalidate takes over the invalidation that was committed on the set, or that the record of an
-// earlier set says.
+// invalidate sets the invalidation of the set's spec, or that of the invalidation record.
 func invalidate(facts *offer.Set, set *v1alpha1.DistributionSet) {
 	if s := set.Status.Invalidation; s != nil {
 		facts.Invalidation = cmp.Or(s.Cancellation, v1alpha1.CancellationNone)
@@ -77,14 +76,14 @@ func invalidate(facts *offer.Set, set *v1alpha1.DistributionSet) {
 	}
 }
 
-// notDeployable says what keeps a set from being deployed, whatever its content; empty: nothing.
+// notDeployable returns why a set cannot be deployed, apart from its content, or "".
 func notDeployable(set *v1alpha1.DistributionSet) string {
 	ready := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionReady)
 	switch {
 	case !set.DeletionTimestamp.IsZero():
 		return "it is being deleted"
 	case ready == nil:
-		return "Goshawk has not looked at it yet"
+		return "it has not been reconciled yet"
 	case ready.Status != metav1.ConditionTrue:
 		return ready.Message
 	case !set.Status.Locked || set.Status.ContentHash == "":
@@ -93,15 +92,15 @@ func notDeployable(set *v1alpha1.DistributionSet) string {
 	return ""
 }
 
-// isPassing reports whether a set that cannot be deployed yet needs nobody to act: it has not been
-// looked at, or Goshawk is at it.
-func isPassing(set *v1alpha1.DistributionSet) bool {
+// isTransient reports whether a set that cannot be deployed yet needs no user action: it has not
+// been reconciled yet, or Goshawk is working on it.
+func isTransient(set *v1alpha1.DistributionSet) bool {
 	ready := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionReady)
 	return set.DeletionTimestamp.IsZero() && (ready == nil || meta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionReconciling) ||
 		ready.Status == metav1.ConditionTrue && !set.Status.Locked)
 }
 
-// contentProblem says why the content is not what its hash says; empty: it is.
+// contentProblem returns how the content differs from the locked content, or "".
 func contentProblem(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) string {
 	for i, m := range modules {
 		if m == nil {
@@ -109,12 +108,12 @@ func contentProblem(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareM
 		}
 	}
 	if offer.ContentHash(set, modules) != set.Status.ContentHash {
-		return "it no longer has the content that it was locked with"
+		return "its content has changed since it was locked"
 	}
 	return ""
 }
 
-// World is everything an offer to this target depends on.
+// World returns everything that an offer to this target depends on.
 func (x *Index) World(target *v1alpha1.Target, now time.Time) offer.World {
 	return offer.World{
 		Now:     now,

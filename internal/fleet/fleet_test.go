@@ -20,8 +20,8 @@ import (
 
 var noon = time.Date(2026, time.March, 2, 12, 0, 0, 0, time.UTC)
 
-// fleet is an index that is told of objects as informers tell of them: the store of targets first,
-// then the handler.
+// fleet is an index that is notified of objects as informers notify it: first the store of targets
+// is changed, then the handler is called.
 type fleet struct {
 	*Index
 	t     testing.TB
@@ -33,7 +33,7 @@ func newFleet(t testing.TB) *fleet {
 	return &fleet{Index: x, t: t, store: x.targets}
 }
 
-// put adds an object, or replaces the one of its kind and name.
+// put adds an object, or replaces the object of the same kind and name.
 func (f *fleet) put(objects ...client.Object) {
 	f.t.Helper()
 	for _, o := range objects {
@@ -75,7 +75,7 @@ func (f *fleet) remove(o client.Object) {
 	}
 }
 
-// orNil is an interface without a value for a pointer without one, as informers give it.
+// orNil returns a nil interface for a nil pointer, as informers pass it.
 func orNil[T any, P interface {
 	*T
 	client.Object
@@ -117,7 +117,7 @@ func module(name string, edits ...func(*v1alpha1.SoftwareModule)) *v1alpha1.Soft
 	return m
 }
 
-// set is Ready and locked with the content of its modules.
+// set returns a set that is Ready and locked with the content of its modules.
 func set(name string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
 	s := &v1alpha1.DistributionSet{ObjectMeta: named(name), Spec: v1alpha1.DistributionSetSpec{Name: name, Version: "1", Type: "full"}}
 	for _, m := range modules {
@@ -128,8 +128,8 @@ func set(name string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.Distributio
 	return s
 }
 
-// running is a rollout of the set that started at noon and has these groups, all of them open
-// since.
+// running returns a rollout of the set that started at noon and has these groups, all opened at
+// noon.
 func running(name string, s *v1alpha1.DistributionSet, groups ...*v1alpha1.DeploymentGroup) *v1alpha1.Rollout {
 	opened, started := metav1.NewTime(noon), metav1.NewMicroTime(noon)
 	r := &v1alpha1.Rollout{ObjectMeta: named(name)}
@@ -141,7 +141,7 @@ func running(name string, s *v1alpha1.DistributionSet, groups ...*v1alpha1.Deplo
 	return r
 }
 
-// group of the rollout with this name and uid-name.
+// group returns a group of the rollout with this name and the UID uid-name.
 func group(of string, index int32, members ...string) *v1alpha1.DeploymentGroup {
 	g := &v1alpha1.DeploymentGroup{ObjectMeta: named(fmt.Sprintf("%s-group-%d", of, index+1))}
 	g.Spec = v1alpha1.DeploymentGroupSpec{Rollout: of, RolloutUID: types.UID("uid-" + of), Group: fmt.Sprintf("group-%d", index+1), Index: index, PlanHash: "plan"}
@@ -151,7 +151,7 @@ func group(of string, index int32, members ...string) *v1alpha1.DeploymentGroup 
 	return g
 }
 
-// reach names what reaches a target, as kind/name/group.
+// reach returns the intents that reach a target, as kind/name/group.
 func (f *fleet) reach(name string) []string {
 	f.t.Helper()
 	var names []string

@@ -1,9 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package intents knows, from memory alone, which intents reach a target. It follows the informer
-// caches and never asks the API server, so that a device API answers each poll without a call and a
-// fleet of any size costs a poll the same.
+// Package fleet is an index over the informer caches. It returns the intents that reach a target
+// without a call to the API server, so the cost of a poll does not depend on the size of the fleet.
 package fleet
 
 import (
@@ -23,8 +22,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Index holds rollouts, groups and sets by what a target needs of them. Its objects are those of
-// the caches: read them, never change them.
+// Index holds rollouts, groups, sets and auto-assignments by what a target needs of them. Its
+// objects are those of the caches: do not change them.
 type Index struct {
 	mu       sync.RWMutex
 	targets  toolscache.Store
@@ -45,12 +44,12 @@ type Index struct {
 	watchers []Watcher
 }
 
-// Watcher is told of a change after the index has taken it in: who asks the index then, gets the
-// new answer. old is nil for what is new, now for what is gone. When a module changes, the sets
-// that contain it are told of as well, old and now being the same.
+// Watcher is notified of a change after the index has applied it, so a query of the index sees the
+// change. old is nil for a new object, now is nil for a deleted one. When a module changes, the
+// watcher is also called for the sets that contain it, with the same object as old and now.
 type Watcher func(old, now client.Object)
 
-// Watch tells a watcher of every change from now on.
+// Watch adds a watcher, which is notified of every change from now on.
 func (x *Index) Watch(w Watcher) {
 	x.watching.Lock()
 	defer x.watching.Unlock()
@@ -65,13 +64,13 @@ func (x *Index) notify(old, now client.Object) {
 	}
 }
 
-// membership is a target's place in a group.
+// membership is a target's position in a group.
 type membership struct {
 	group    types.NamespacedName
 	position int32
 }
 
-// New returns an empty index; Follow fills it.
+// New returns an empty index. Follow fills it.
 func New() *Index {
 	return &Index{
 		targets:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
@@ -144,18 +143,19 @@ func (x *Index) follow(ctx context.Context, caches cache.Cache, object client.Ob
 	return nil
 }
 
-// HasSynced reports whether everything that existed at the start has been taken in. Nothing may be
+// HasSynced reports whether the index contains everything that existed at its start. Nothing may be
 // decided before.
 func (x *Index) HasSynced() bool {
 	return len(x.synced) > 0 && !slices.ContainsFunc(x.synced, func(s toolscache.InformerSynced) bool { return !s() })
 }
 
-// WaitForSync blocks until HasSynced or the end of ctx.
+// WaitForSync blocks until HasSynced is true or ctx is done, and reports whether the index is
+// synced.
 func (x *Index) WaitForSync(ctx context.Context) bool {
 	return toolscache.WaitForCacheSync(ctx.Done(), x.HasSynced)
 }
 
-// Target of a name, as the cache has it; nil: there is none.
+// Target returns a target from the cache, or nil if there is none.
 func (x *Index) Target(key types.NamespacedName) *v1alpha1.Target {
 	x.mu.RLock()
 	store := x.targets
@@ -166,7 +166,8 @@ func (x *Index) Target(key types.NamespacedName) *v1alpha1.Target {
 	return nil
 }
 
-// storeKey is the key of client-go's stores, without the formatting cost of NamespacedName.String.
+// storeKey returns the key of client-go's stores, without the formatting cost of
+// NamespacedName.String.
 func storeKey(key types.NamespacedName) string {
 	if key.Namespace == "" {
 		return key.Name
@@ -174,7 +175,7 @@ func storeKey(key types.NamespacedName) string {
 	return key.Namespace + "/" + key.Name
 }
 
-// Targets of a namespace, sorted by name.
+// Targets returns the targets of a namespace, sorted by name.
 func (x *Index) Targets(namespace string) []*v1alpha1.Target {
 	x.mu.RLock()
 	store := x.targets
@@ -189,10 +190,11 @@ func (x *Index) Targets(namespace string) []*v1alpha1.Target {
 	return targets
 }
 
-// Device finds the target that serves a controllerID: the oldest one that claims it.
+// Device returns the target that serves a controllerID: the oldest one that has it.
 func (x *Index) Device(namespace, controllerID string) *v1alpha1.Target {
 	for _, name := range x.Claimants(namespace, controllerID) {
-		// A target that has just gone, or come again as another device, may still be listed.
+		// A target that was just deleted, or created again with another controllerID, may still be
+		// listed.
 		if t := x.Target(types.NamespacedName{Namespace: namespace, Name: name}); t != nil && t.ControllerID() == controllerID {
 			return t
 		}
@@ -200,21 +202,21 @@ func (x *Index) Device(namespace, controllerID string) *v1alpha1.Target {
 	return nil
 }
 
-// Claimants of a controllerID, the oldest first.
+// Claimants returns the targets with a controllerID, the oldest first.
 func (x *Index) Claimants(namespace, controllerID string) []string {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return slices.Clone(x.devices[types.NamespacedName{Namespace: namespace, Name: controllerID}])
 }
 
-// Rollout of a name; nil: there is none.
+// Rollout returns a rollout, or nil if there is none.
 func (x *Index) Rollout(key types.NamespacedName) *v1alpha1.Rollout {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.rollouts[key]
 }
 
-// Rollouts of a namespace, sorted by name.
+// Rollouts returns the rollouts of a namespace, sorted by name.
 func (x *Index) Rollouts(namespace string) []*v1alpha1.Rollout {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -228,7 +230,7 @@ func (x *Index) Rollouts(namespace string) []*v1alpha1.Rollout {
 	return rollouts
 }
 
-// Groups of a rollout's uid, by index, then by name.
+// Groups returns the groups of a rollout's UID, by index, then by name.
 func (x *Index) Groups(uid types.UID) []*v1alpha1.DeploymentGroup {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -240,16 +242,16 @@ func (x *Index) Groups(uid types.UID) []*v1alpha1.DeploymentGroup {
 	return groups
 }
 
-// Group returns the group of a name; nil: there is none.
+// Group returns a group, or nil if there is none.
 func (x *Index) Group(key types.NamespacedName) *v1alpha1.DeploymentGroup {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.groups[key]
 }
 
-// GroupsOf returns the groups that name a rollout by its identity, by index, then by name. A
-// rollout that has a plan and whose status says no uid has those of its plan as well, whatever uid
-// they name.
+// GroupsOf returns the groups that name a rollout by its identity, by index, then by name. If the
+// status of a rollout with a plan has no UID, the groups of its plan are included whatever UID they
+// name.
 func (x *Index) GroupsOf(r *v1alpha1.Rollout) []*v1alpha1.DeploymentGroup {
 	isOther := func(g *v1alpha1.DeploymentGroup) bool {
 		return g.Namespace != r.Namespace || g.Spec.Rollout != r.Name && !g.Unreadable.Lacks("spec.rollout")
@@ -267,7 +269,7 @@ func (x *Index) GroupsOf(r *v1alpha1.Rollout) []*v1alpha1.DeploymentGroup {
 	return groups
 }
 
-// GroupsNaming returns the groups that name a rollout, of whatever uid and plan.
+// GroupsNaming returns the groups that name a rollout, with any UID and plan.
 func (x *Index) GroupsNaming(rollout types.NamespacedName) []*v1alpha1.DeploymentGroup {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -286,8 +288,8 @@ func byPlace(a, b *v1alpha1.DeploymentGroup) int {
 	return cmp.Or(cmp.Compare(a.Spec.Index, b.Spec.Index), compareNames(a.Name, b.Name))
 }
 
-// LastArrival returns when the newest group, rollout or set of a namespace was created: a restore
-// creates one after the other.
+// LastArrival returns when the newest group, rollout or set of a namespace was created. It shows
+// whether a restore is still creating objects.
 func (x *Index) LastArrival(namespace string) time.Time {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -309,13 +311,13 @@ func (x *Index) LastArrival(namespace string) time.Time {
 	return last
 }
 
-// Membership is a target's place in a group of a rollout.
+// Membership is a target's position in a group of a rollout.
 type Membership struct {
 	Group    *v1alpha1.DeploymentGroup
 	Position int32
 }
 
-// Memberships of a target, in no group twice, sorted by the group's name.
+// Memberships returns the memberships of a target, each group once, sorted by the group's name.
 func (x *Index) Memberships(target types.NamespacedName) []Membership {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -327,15 +329,15 @@ func (x *Index) Memberships(target types.NamespacedName) []Membership {
 	return memberships
 }
 
-// Set is what the rules need to know of a distribution set; nil: there is none.
+// Set returns the facts about a distribution set, or nil if there is none.
 func (x *Index) Set(key types.NamespacedName) *offer.Set {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.facts[key]
 }
 
-// SetOfVersion is the oldest valid set of a name and version, whatever its type; an invalidated one
-// only if there is no other. Nil: there is none.
+// SetOfVersion returns the oldest valid set with a name and version, whatever its type. It returns
+// an invalidated set only if there is no other, and nil if there is none.
 func (x *Index) SetOfVersion(namespace, name, version string) *offer.Set {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -351,7 +353,8 @@ func (x *Index) SetOfVersion(namespace, name, version string) *offer.Set {
 	return x.facts[client.ObjectKeyFromObject(found)]
 }
 
-// IsSameRelease reports whether two sets have one name and version, and so differ by type.
+// IsSameRelease reports whether two sets have the same name and version, so that they differ only
+// by type.
 func (x *Index) IsSameRelease(namespace, one, other string) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -390,14 +393,14 @@ func (x *Index) setTarget(old, new client.Object) {
 	}
 }
 
-// sameDevice reports whether an update leaves the claim to a controllerID alone: the same object,
-// by the same id.
+// sameDevice reports whether an update does not change the controllerID: it is the same object with
+// the same controllerID.
 func sameDevice(t *v1alpha1.Target, other client.Object) bool {
 	o, ok := other.(*v1alpha1.Target)
 	return ok && o.UID == t.UID && o.ControllerID() == t.ControllerID()
 }
 
-// byAge sorts names of targets, the oldest first, then by name.
+// byAge sorts names of targets by age, the oldest first, then by name.
 func (x *Index) byAge(namespace string, names []string) []string {
 	if len(names) < 2 {
 		return names
@@ -437,8 +440,8 @@ func (x *Index) setGroup(old, new client.Object) {
 	replace(x.groups, old, new)
 }
 
-// sameMembers reports whether an update leaves the membership alone, as all but a dynamic group's
-// growth do.
+// sameMembers reports whether an update does not change the members. Only growth of a dynamic group
+// changes them.
 func sameMembers(g *v1alpha1.DeploymentGroup, other client.Object) bool {
 	o, ok := other.(*v1alpha1.DeploymentGroup)
 	return ok && o.UID == g.UID && o.Spec.RolloutUID == g.Spec.RolloutUID && len(o.Spec.Targets) == len(g.Spec.Targets)
@@ -484,7 +487,7 @@ func (x *Index) setSet(old, new client.Object) {
 		delete(x.facts, client.ObjectKeyFromObject(gone))
 	}
 	if set, ok := new.(*v1alpha1.DistributionSet); ok {
-		x.learn(set)
+		x.updateFacts(set)
 	}
 }
 
@@ -494,7 +497,7 @@ func (x *Index) setModule(old, new client.Object) {
 	}
 }
 
-// moduleChanged takes a module in and answers the sets that contain it.
+// moduleChanged applies a change of a module and returns the sets that contain it.
 func (x *Index) moduleChanged(old, new client.Object) []*v1alpha1.DistributionSet {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -507,7 +510,7 @@ func (x *Index) moduleChanged(old, new client.Object) []*v1alpha1.DistributionSe
 	for key, set := range x.sets {
 		if key.Namespace == changed.GetNamespace() && slices.Contains(set.Spec.Modules, v1alpha1.ModuleReference{Name: changed.GetName()}) {
 			noteCover := x.noteCoverOf(set, set)
-			x.learn(set)
+			x.updateFacts(set)
 			noteCover()
 			containing = append(containing, set)
 		}
@@ -515,8 +518,8 @@ func (x *Index) moduleChanged(old, new client.Object) []*v1alpha1.DistributionSe
 	return containing
 }
 
-// learn works out what the rules need to know of a set.
-func (x *Index) learn(set *v1alpha1.DistributionSet) {
+// updateFacts computes the facts about a set.
+func (x *Index) updateFacts(set *v1alpha1.DistributionSet) {
 	modules := make([]*v1alpha1.SoftwareModule, 0, len(set.Spec.Modules))
 	for _, ref := range set.Spec.Modules {
 		modules = append(modules, x.modules[types.NamespacedName{Namespace: set.Namespace, Name: ref.Name}])
@@ -524,7 +527,8 @@ func (x *Index) learn(set *v1alpha1.DistributionSet) {
 	x.facts[client.ObjectKeyFromObject(set)] = Facts(set, modules)
 }
 
-// replace keeps the newest object of a name; a deletion only counts for the object it speaks of.
+// replace keeps the newest object of a name. A deletion counts only for the object with the same
+// UID.
 func replace[T client.Object](objects map[types.NamespacedName]T, old, new client.Object) {
 	if new != nil {
 		objects[client.ObjectKeyFromObject(new)] = new.(T)

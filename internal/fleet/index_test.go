@@ -17,7 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// TestMembership: what reaches a target follows the groups as they come, grow and go.
+// TestMembership: the intents that reach a target follow the groups when they are created, grow and
+// are deleted.
 func TestMembership(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
@@ -27,7 +28,7 @@ func TestMembership(t *testing.T) {
 	reaches := func(when, name string, want ...string) {
 		t.Helper()
 		if diff := cmp.Diff(want, f.reach(name)); diff != "" {
-			t.Errorf("%s, what reaches %s is wrong (-want +got):\n%s", when, name, diff)
+			t.Errorf("%s, intents of %s (-want +got):\n%s", when, name, diff)
 		}
 	}
 
@@ -58,7 +59,7 @@ func TestMembership(t *testing.T) {
 	again.UID = "uid-r-again"
 	f.remove(r)
 	f.put(again)
-	reaches("after the rollout was restored with a status that says no uid", "a", "r/group-1")
+	reaches("after the rollout was restored with a status without UID", "a", "r/group-1")
 	if groups := f.GroupsOf(again); len(groups) != 2 || groups[0].Spec.Index != 0 {
 		t.Errorf("the restored rollout has the groups %v", groups)
 	}
@@ -98,11 +99,12 @@ func TestMembership(t *testing.T) {
 	f.remove(replaced)
 	f.remove(grown)
 	if len(f.members)+len(f.byUID)+len(f.groups) != 0 {
-		t.Errorf("left behind: %v %v %v", f.members, f.byUID, f.groups)
+		t.Errorf("left over: %v %v %v", f.members, f.byUID, f.groups)
 	}
 }
 
-// TestMembershipsAreSorted: by the group's name, in whatever order the groups came.
+// TestMembershipsAreSorted: memberships are sorted by the group's name, independent of the order of
+// creation.
 func TestMembershipsAreSorted(t *testing.T) {
 	f := newFleet(t)
 	fw := set("fw")
@@ -118,8 +120,8 @@ func TestMembershipsAreSorted(t *testing.T) {
 	}
 }
 
-// TestDevice: of several targets that claim a controllerID the oldest is served, and its heir when
-// it goes.
+// TestDevice: the oldest of several targets with a controllerID is served, and after its deletion
+// the next oldest.
 func TestDevice(t *testing.T) {
 	as := func(id string, age time.Duration) func(*v1alpha1.Target) {
 		return func(t *v1alpha1.Target) {
@@ -163,7 +165,7 @@ func TestDevice(t *testing.T) {
 	serves("plain", "")
 	serves("XYZ", "plain")
 
-	must(t, f.store.Delete(young)) // the store knows before the handler does
+	must(t, f.store.Delete(young)) // the store changes before the handler is called
 	serves("ABC", "old")
 	must(t, f.store.Add(target("old", as("other", 0))))
 	serves("ABC", "")
@@ -172,14 +174,14 @@ func TestDevice(t *testing.T) {
 	f.remove(again)
 	f.remove(renamed)
 	if len(f.devices) != 0 {
-		t.Errorf("left behind: %v", f.devices)
+		t.Errorf("left over: %v", f.devices)
 	}
 	if f.Device("other", "ABC") != nil {
 		t.Error("a device is served in another namespace")
 	}
 }
 
-// TestFacts follow the set and its modules, in whatever order they come.
+// TestFacts: the facts follow the set and its modules, in whatever order they are created.
 func TestFacts(t *testing.T) {
 	f := newFleet(t)
 	linux, app := module("linux"), module("app")
@@ -202,11 +204,11 @@ func TestFacts(t *testing.T) {
 	whole := offer.Set{Deployable: true, Rollback: v1alpha1.RollbackSupported}
 
 	f.put(fw)
-	is("before its modules come", missing("linux", 0))
+	is("before its modules exist", missing("linux", 0))
 	f.put(linux)
-	is("when one has come", missing("app", 1))
+	is("when one exists", missing("app", 1))
 	f.put(app)
-	is("when both have come", whole)
+	is("when both exist", whole)
 	if got := f.Set(fleetKey("fw")).Modules; len(got) != 2 || got[0] != linux || got[1] != app {
 		t.Errorf("modules are not in the order of the set: %v", got)
 	}
@@ -214,28 +216,28 @@ func TestFacts(t *testing.T) {
 	changed := app.DeepCopy()
 	changed.Spec.Version = "2"
 	f.put(changed)
-	is("when a module has another content", offer.Set{NotDeployable: "it no longer has the content that it was locked with", Changed: true, Rollback: v1alpha1.RollbackSupported})
+	is("when a module has another content", offer.Set{NotDeployable: "its content has changed since it was locked", Changed: true, Rollback: v1alpha1.RollbackSupported})
 	f.put(app)
 	f.remove(linux)
-	is("when a module goes", missing("linux", 0))
+	is("when a module is deleted", missing("linux", 0))
 	plain := linux.DeepCopy()
 	plain.Spec.Rollback = v1alpha1.RollbackNone
 	f.put(plain)
-	is("when it comes back without rollback", offer.Set{Deployable: true, Rollback: v1alpha1.RollbackNone})
+	is("when it is created again without rollback", offer.Set{Deployable: true, Rollback: v1alpha1.RollbackNone})
 	f.put(linux)
 
 	for name, c := range map[string]struct {
 		edit func(*v1alpha1.DistributionSet)
 		want offer.Set
 	}{
-		"not looked at": {func(s *v1alpha1.DistributionSet) { s.Status.Conditions = nil }, offer.Set{NotDeployable: "Goshawk has not looked at it yet"}},
+		"not reconciled": {func(s *v1alpha1.DistributionSet) { s.Status.Conditions = nil }, offer.Set{NotDeployable: "it has not been reconciled yet"}},
 		"not Ready": {func(s *v1alpha1.DistributionSet) {
 			s.Status.Conditions[0].Status, s.Status.Conditions[0].Message = metav1.ConditionFalse, "it is a duplicate"
 		}, offer.Set{NotDeployable: "it is a duplicate"}},
 		"not locked":    {func(s *v1alpha1.DistributionSet) { s.Status.Locked = false }, offer.Set{NotDeployable: "it is being locked for its first use"}},
 		"being deleted": {func(s *v1alpha1.DistributionSet) { s.DeletionTimestamp = &metav1.Time{Time: noon} }, offer.Set{NotDeployable: "it is being deleted"}},
 		"invalidated":   {func(s *v1alpha1.DistributionSet) { s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: "Soft"} }, offer.Set{Deployable: true, Invalidation: "Soft"}},
-		"by a invalidation entry": {func(s *v1alpha1.DistributionSet) {
+		"by an invalidation entry": {func(s *v1alpha1.DistributionSet) {
 			s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: "Force"}
 		}, offer.Set{Deployable: true, Invalidation: "Force"}},
 		"its recorded invalidation was reverted": {func(s *v1alpha1.DistributionSet) {
@@ -245,7 +247,7 @@ func TestFacts(t *testing.T) {
 			s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: "None"}
 			s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: "Force", Recorded: &v1alpha1.Invalidation{Cancellation: "Force"}}
 		}, offer.Set{Deployable: true, Invalidation: "Force"}},
-		"by a invalidation entry that says no more": {func(s *v1alpha1.DistributionSet) { s.Status.Invalidation = &v1alpha1.InvalidationStatus{} }, offer.Set{Deployable: true, Invalidation: "None"}},
+		"by an invalidation entry without a cancellation": {func(s *v1alpha1.DistributionSet) { s.Status.Invalidation = &v1alpha1.InvalidationStatus{} }, offer.Set{Deployable: true, Invalidation: "None"}},
 	} {
 		edited := fw.DeepCopy()
 		c.edit(edited)
@@ -256,15 +258,16 @@ func TestFacts(t *testing.T) {
 
 	f.remove(fw)
 	if f.Set(fleetKey("fw")) != nil {
-		t.Error("a set that is gone is still known")
+		t.Error("a deleted set is still known")
 	}
 	f.put(app.DeepCopy())
 	if f.Set(fleetKey("fw")) != nil {
-		t.Error("a module brought a set back that is gone")
+		t.Error("a module restored a deleted set")
 	}
 }
 
-// TestSetOfVersion: the oldest valid set; an invalidated one only if there is no other.
+// TestSetOfVersion: the oldest valid set is returned, and an invalidated one only if there is no
+// other.
 func TestSetOfVersion(t *testing.T) {
 	f := newFleet(t)
 	aged := func(name string, age time.Duration) *v1alpha1.DistributionSet {
@@ -284,11 +287,11 @@ func TestSetOfVersion(t *testing.T) {
 		}
 	}
 	if f.SetOfVersion("fleet", "release", "2") != nil || f.SetOfVersion("other", "release", "1") != nil {
-		t.Error("found what is not there")
+		t.Error("found a set that does not exist")
 	}
 }
 
-// TestTogether reads and writes at the same time; run it with -race.
+// TestTogether reads and writes concurrently. Run it with -race.
 func TestTogether(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
@@ -330,6 +333,6 @@ func TestTogether(t *testing.T) {
 	}
 	work.Wait()
 	if len(f.members)+len(f.groups)+len(f.rollouts)+len(f.devices)+len(f.byUID) != 0 {
-		t.Errorf("left behind: %v %v %v %v", f.members, f.groups, f.rollouts, f.devices)
+		t.Errorf("left over: %v %v %v %v", f.members, f.groups, f.rollouts, f.devices)
 	}
 }

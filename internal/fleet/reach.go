@@ -15,8 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// For lists the intents that reach a target: its own assignment, the groups it is a member of, and
-// the auto-assignments that select it.
+// For returns the intents that reach a target: its own assignment, the groups that it is a member
+// of, and the auto-assignments that select it.
 func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 	assigned, ok := x.assignment(target)
 	x.mu.RLock()
@@ -24,7 +24,7 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 	members := x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}]
 	intents := make([]offer.Intent, 0, len(members)+1)
 	if ok {
-		assigned.Closed = x.settling(target, "spec.assignment", &assigned, now)
+		assigned.Closed = x.stabilizing(target, "spec.assignment", &assigned, now)
 		intents = append(intents, assigned)
 	}
 	for _, m := range members {
@@ -35,7 +35,7 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 		}
 		in := FromRollout(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}])
 		if in.Closed.IsZero() {
-			in.Closed = x.behind(target, r, now)
+			in.Closed = x.waitForNewerRollout(target, r, now)
 		}
 		intents = append(intents, in)
 	}
@@ -43,15 +43,15 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
 }
 
 // Exists reports whether a group belongs to the plan of a rollout: it names the rollout, the hash
-// of its plan, and the uid that the rollout's status says. A rollout whose status says none, as it
-// was restored from elsewhere, is taken by name and hash alone. Groups of another plan, or of a
-// rollout of the same name that is gone, do not exist for anybody.
+// of its plan, and the UID in the rollout's status. If the status has no UID, because it was
+// restored from another cluster, name and hash are enough. Groups of another plan, or of a deleted
+// rollout with the same name, are ignored everywhere.
 func Exists(group *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
 	return r != nil && r.Name == group.Spec.Rollout && r.Namespace == group.Namespace && r.Status.Plan != nil && r.Status.Plan.Hash == group.Spec.PlanHash &&
 		(r.Status.UID == "" || r.Status.UID == group.Spec.RolloutUID)
 }
 
-// FromRollout is the intent of one membership.
+// FromRollout returns the intent of one membership.
 func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int32, set *offer.Set) offer.Intent {
 	member := rollout.MemberOf(group, int(position))
 	in := offer.Intent{
@@ -68,12 +68,12 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 		IsUnplaced:   r.Spec.StartAt == nil,
 	}
 	in.Update.ConfirmationRequired = group.Spec.Conditions.ConfirmationRequired
-	in.Closed, in.Stopped = Gate(r, group.Spec.Index)
+	in.Closed, in.Stopped = ClosedReason(r, group.Spec.Index)
 	in.RetryAt, in.RetryFailures = rollout.RetryOf(r)
 	in.Expired = member.HasExpired(in.RetryAt, in.RetryFailures)
 	in.Forgiven = !member.Expired.IsZero() && !in.Expired
 	if in.Closed.IsZero() && group.Unreadable != nil {
-		in.Closed = offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("DeploymentGroup %s cannot be read: %s", group.Name, group.Unreadable.Message)}
+		in.Closed = offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("DeploymentGroup %s cannot be decoded: %s", group.Name, group.Unreadable.Message)}
 	}
 	if r.Status.StartedAt != nil {
 		in.StartedAt, in.Source.Since = r.Status.StartedAt.Time, sinceOf(r, member.Joined)
@@ -84,8 +84,8 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 	return in
 }
 
-// sinceOf is the place of a member of a started rollout in the order of updates: who joined later
-// is as old as that.
+// sinceOf returns the place of a member of a started rollout in the order of updates: the start of
+// the rollout, or the time when the member joined if that is later.
 func sinceOf(r *v1alpha1.Rollout, joined time.Time) *metav1.MicroTime {
 	since := latest(rollout.Since(r), joined)
 	if since.Equal(r.Status.StartedAt.Time) {
@@ -101,10 +101,10 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// Gate says what keeps a group of a rollout from being offered to any member, and whether that is
-// for good. Spec counts before status: a stop acts as soon as it is seen, not when a controller has
-// written it down.
-func Gate(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) {
+// ClosedReason returns the reason why a group of a rollout is not offered to any member, and
+// whether that is final. The spec takes precedence over the status: a stop is effective as soon as
+// it is seen, before a controller has written it to the status.
+func ClosedReason(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) {
 	group := groupStatus(r, index)
 	switch {
 	case !r.DeletionTimestamp.IsZero():
@@ -114,8 +114,8 @@ func Gate(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) 
 	case r.Status.StartedAt == nil:
 		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("rollout %s has not started%s", r.Name, waiting(r)), Until: until(r)}, false
 	case r.Unreadable != nil:
-		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s cannot be read and is held: %s", r.Name, r.Unreadable.Message)}, false
-	case r.Spec.State == v1alpha1.IntentPaused, r.Spec.State == v1alpha1.IntentPlanned: // on a rollout that has started, Planned cannot mean less
+		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s cannot be decoded and is treated as paused: %s", r.Name, r.Unreadable.Message)}, false
+	case r.Spec.State == v1alpha1.IntentPaused, r.Spec.State == v1alpha1.IntentPlanned: // a rollout that has started cannot return to Planned
 		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: spec.state is %s", r.Name, r.Spec.State)}, false
 	case r.Status.State == v1alpha1.RolloutPaused:
 		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: %s", r.Name, r.Status.PauseMessage)}, false
@@ -127,14 +127,14 @@ func Gate(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) 
 	return offer.Reason{}, false
 }
 
-// GateOfGroup is Gate for a group known by its name.
-func GateOfGroup(r *v1alpha1.Rollout, name string) (closed offer.Reason, stopped bool) {
+// GroupClosedReason is ClosedReason for a group given by its name.
+func GroupClosedReason(r *v1alpha1.Rollout, name string) (closed offer.Reason, stopped bool) {
 	for i := range r.Status.Groups {
 		if r.Status.Groups[i].Name == name {
-			return Gate(r, int32(i))
+			return ClosedReason(r, int32(i))
 		}
 	}
-	return Gate(r, int32(len(r.Status.Groups)))
+	return ClosedReason(r, int32(len(r.Status.Groups)))
 }
 
 func groupStatus(r *v1alpha1.Rollout, index int32) *v1alpha1.GroupStatus {
@@ -158,8 +158,8 @@ func until(r *v1alpha1.Rollout) time.Time {
 	return r.Status.WaitingFor.Until.Time
 }
 
-// assignment is the intent of the target's own spec.assignment, once its controller has noted when
-// it first saw it.
+// assignment returns the intent of the target's own spec.assignment, once its controller has
+// recorded when it first saw it.
 func (x *Index) assignment(target *v1alpha1.Target) (offer.Intent, bool) {
 	wanted, seen := target.Spec.Assignment, target.Status.Assignment
 	if wanted == nil || seen == nil || seen.Since == nil || !offer.IsSeen(wanted, seen) {
@@ -172,12 +172,12 @@ func (x *Index) assignment(target *v1alpha1.Target) (offer.Intent, bool) {
 		StartedAt:  seen.Since.Time,
 		OpenedAt:   seen.Since.Time,
 		CreatedAt:  target.CreationTimestamp.Time,
-		IsUnplaced: wanted.AssignedAt == nil && seen.Since.Sub(target.CreationTimestamp.Time) < rebuilt,
+		IsUnplaced: wanted.AssignedAt == nil && seen.Since.Sub(target.CreationTimestamp.Time) < rebuildWindow,
 	}, true
 }
 
-// origin is what the source of an open action wants done with it now. One that is gone lets go on
-// what has started: its deletionCancellation was carried out before it went.
+// origin returns what the source of an open action requires for that action now. A deleted source
+// requires nothing: its deletionCancellation was applied before it was removed.
 func (x *Index) origin(namespace string, source v1alpha1.ActionSource) offer.Origin {
 	if source.Kind != v1alpha1.SourceRollout {
 		return offer.Origin{}
@@ -189,8 +189,8 @@ func (x *Index) origin(namespace string, source v1alpha1.ActionSource) offer.Ori
 	return OriginOf(r)
 }
 
-// OriginOf is what a rollout wants done with what its devices have started: of a stop and a
-// deletion the stronger word counts.
+// OriginOf returns what a rollout requires for started actions. If it is stopped and deleted, the
+// stronger cancellation applies.
 func OriginOf(r *v1alpha1.Rollout) offer.Origin {
 	var wanted offer.Origin
 	if told, isStopped := rollout.StopOf(r); isStopped {

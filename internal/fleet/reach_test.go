@@ -16,8 +16,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// TestGate: spec counts before status, so that a stop acts as soon as it is seen.
-func TestGate(t *testing.T) {
+// TestClosedReason: the spec takes precedence over the status, so a stop is effective as soon as it
+// is seen.
+func TestClosedReason(t *testing.T) {
 	deleted := metav1.NewTime(noon)
 	for name, c := range map[string]struct {
 		edit    func(*v1alpha1.Rollout)
@@ -25,13 +26,13 @@ func TestGate(t *testing.T) {
 		stopped bool
 		says    string
 	}{
-		"running":                        {func(*v1alpha1.Rollout) {}, "", false, ""},
-		"running, the group in Error":    {func(r *v1alpha1.Rollout) { r.Status.Groups[0].State = v1alpha1.GroupError }, "", false, ""},
-		"running, the group is finished": {func(r *v1alpha1.Rollout) { r.Status.Groups[0].State = v1alpha1.GroupFinished }, "", false, ""},
-		"being deleted":                  {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &deleted }, offer.CodeStopped, true, "deleted"},
-		"stopped by spec, not noted yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, offer.CodeStopped, true, "stopped"},
-		"stopping":                       {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopping }, offer.CodeStopped, true, "stopped"},
-		"stopped, whatever spec says":    {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopped }, offer.CodeStopped, true, "stopped"},
+		"running":                                {func(*v1alpha1.Rollout) {}, "", false, ""},
+		"running, the group in Error":            {func(r *v1alpha1.Rollout) { r.Status.Groups[0].State = v1alpha1.GroupError }, "", false, ""},
+		"running, the group is finished":         {func(r *v1alpha1.Rollout) { r.Status.Groups[0].State = v1alpha1.GroupFinished }, "", false, ""},
+		"being deleted":                          {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &deleted }, offer.CodeStopped, true, "deleted"},
+		"stopped by spec, not in the status yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, offer.CodeStopped, true, "stopped"},
+		"stopping":                               {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopping }, offer.CodeStopped, true, "stopped"},
+		"stopped by status":                      {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopped }, offer.CodeStopped, true, "stopped"},
 		"stopped before the start": {func(r *v1alpha1.Rollout) {
 			r.Status.StartedAt, r.Spec.State = nil, v1alpha1.IntentStopped
 		}, offer.CodeStopped, true, "stopped"},
@@ -39,9 +40,9 @@ func TestGate(t *testing.T) {
 			r.Status.StartedAt = nil
 			r.Status.WaitingFor = &v1alpha1.WaitingFor{Message: "starts tomorrow", Until: &deleted}
 		}, offer.CodeNotStarted, false, "starts tomorrow"},
-		"paused by spec, not noted yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, offer.CodePaused, false, "spec.state is Paused"},
-		"planned again after the start": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, offer.CodePaused, false, "spec.state is Planned"},
-		"paused by its automatic pause": {func(r *v1alpha1.Rollout) {
+		"paused by spec, not in the status yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, offer.CodePaused, false, "spec.state is Paused"},
+		"planned again after the start":         {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, offer.CodePaused, false, "spec.state is Planned"},
+		"paused automatically": {func(r *v1alpha1.Rollout) {
 			r.Status.State, r.Status.PauseMessage = v1alpha1.RolloutPaused, "3 of 5 failed"
 		}, offer.CodePaused, false, "3 of 5 failed"},
 		"the group has not opened": {func(r *v1alpha1.Rollout) { r.Status.Groups[0].OpenedAt = nil }, offer.CodeGroupNotOpen, false, "has not opened"},
@@ -51,22 +52,22 @@ func TestGate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := running("r", set("fw"), group("r", 0))
 			c.edit(r)
-			closed, stopped := Gate(r, 0)
+			closed, stopped := ClosedReason(r, 0)
 			if closed.Code != c.code || stopped != c.stopped || !strings.Contains(closed.Message, c.says) {
 				t.Errorf("got %+v, stopped %v", closed, stopped)
 			}
-			byName, byNameStopped := GateOfGroup(r, "group-1")
+			byName, byNameStopped := GroupClosedReason(r, "group-1")
 			if diff := cmp.Diff(closed, byName); diff != "" || stopped != byNameStopped {
-				t.Errorf("by its name the group has another gate:\n%s", diff)
+				t.Errorf("the reason by the group's name differs:\n%s", diff)
 			}
 		})
 	}
-	if closed, _ := GateOfGroup(running("r", set("fw"), group("r", 0)), "nobody"); closed.Code != offer.CodeGroupNotOpen {
+	if closed, _ := GroupClosedReason(running("r", set("fw"), group("r", 0)), "unknown"); closed.Code != offer.CodeGroupNotOpen {
 		t.Errorf("a group that does not exist: %+v", closed)
 	}
 }
 
-// TestOriginOf: what a rollout wants done with what its devices have started.
+// TestOriginOf: what a rollout requires for started actions.
 func TestOriginOf(t *testing.T) {
 	deleted := metav1.NewTime(noon)
 	const none, soft, force = v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce
@@ -74,12 +75,12 @@ func TestOriginOf(t *testing.T) {
 		edit func(*v1alpha1.Rollout)
 		want offer.Origin
 	}{
-		"running":               {func(*v1alpha1.Rollout) {}, offer.Origin{}},
-		"paused":                {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, offer.Origin{}},
-		"stopped, nothing said": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, offer.Origin{Stop: soft, Cause: v1alpha1.CauseStopped}},
+		"running":             {func(*v1alpha1.Rollout) {}, offer.Origin{}},
+		"paused":              {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, offer.Origin{}},
+		"stopped, by default": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, offer.Origin{Stop: soft, Cause: v1alpha1.CauseStopped}},
 		"stopped with None": {func(r *v1alpha1.Rollout) { r.Spec.State, r.Spec.StopCancellation = v1alpha1.IntentStopped, none },
 			offer.Origin{Stop: none, Cause: v1alpha1.CauseStopped}},
-		"deleted, nothing said": {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &deleted }, offer.Origin{Stop: none, Cause: v1alpha1.CauseDeleted}},
+		"deleted, by default": {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &deleted }, offer.Origin{Stop: none, Cause: v1alpha1.CauseDeleted}},
 		"deleted with Force": {func(r *v1alpha1.Rollout) { r.DeletionTimestamp, r.Spec.DeletionCancellation = &deleted, force },
 			offer.Origin{Stop: force, Cause: v1alpha1.CauseDeleted}},
 		"stopped with Force, then deleted": {func(r *v1alpha1.Rollout) {
@@ -102,7 +103,7 @@ func TestOriginOf(t *testing.T) {
 	}
 }
 
-// TestWorld: all three questions of an offer are answered for the target's own namespace.
+// TestWorld: intents, sets and origins are those of the target's own namespace.
 func TestWorld(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
@@ -151,7 +152,7 @@ func TestWorld(t *testing.T) {
 		want   offer.Origin
 	}{
 		"the rollout runs":                   {v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-r"}, offer.Origin{}},
-		"the rollout is gone":                {v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "s", UID: "uid-s"}, gone},
+		"the rollout was deleted":            {v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "s", UID: "uid-s"}, gone},
 		"another rollout has its name":       {v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-old"}, gone},
 		"a single assignment stops by spec":  {v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev"}, offer.Origin{}},
 		"an auto-assignment stops no action": {v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: "a"}, offer.Origin{}},
@@ -162,8 +163,8 @@ func TestWorld(t *testing.T) {
 	}
 }
 
-// TestAssignmentIsSeen: an assignment is an intent from when its controller has noted it, and only
-// as long as it says the same.
+// TestAssignmentIsSeen: an assignment is an intent once its controller has recorded it, and only
+// while it is unchanged.
 func TestAssignmentIsSeen(t *testing.T) {
 	seenAt, first, second := metav1.NewMicroTime(noon), metav1.NewTime(noon.Add(-time.Hour)), metav1.NewTime(noon)
 	wanted := func(at *metav1.Time) *v1alpha1.Assignment {
@@ -174,14 +175,14 @@ func TestAssignmentIsSeen(t *testing.T) {
 		seen   *v1alpha1.SeenAssignment
 		want   int
 	}{
-		"not noted yet":                {wanted(nil), nil, 0},
-		"noted":                        {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "fw", Since: &seenAt}, 1},
-		"another set was noted":        {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "old", Since: &seenAt}, 0},
-		"noted with its assignedAt":    {wanted(&first), &v1alpha1.SeenAssignment{DistributionSet: "fw", AssignedAt: &first, Since: &seenAt}, 1},
-		"assigned anew, not noted":     {wanted(&second), &v1alpha1.SeenAssignment{DistributionSet: "fw", AssignedAt: &first, Since: &seenAt}, 0},
-		"assignedAt came, not noted":   {wanted(&first), &v1alpha1.SeenAssignment{DistributionSet: "fw", Since: &seenAt}, 0},
-		"removed, and not noted":       {nil, &v1alpha1.SeenAssignment{DistributionSet: "fw", Since: &seenAt}, 0},
-		"noted by an older controller": {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "fw"}, 0},
+		"not recorded yet":                   {wanted(nil), nil, 0},
+		"noted":                              {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "fw", Since: &seenAt}, 1},
+		"another set was recorded":           {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "old", Since: &seenAt}, 0},
+		"recorded with its assignedAt":       {wanted(&first), &v1alpha1.SeenAssignment{DistributionSet: "fw", AssignedAt: &first, Since: &seenAt}, 1},
+		"assigned again, not recorded":       {wanted(&second), &v1alpha1.SeenAssignment{DistributionSet: "fw", AssignedAt: &first, Since: &seenAt}, 0},
+		"assignedAt was added, not recorded": {wanted(&first), &v1alpha1.SeenAssignment{DistributionSet: "fw", Since: &seenAt}, 0},
+		"removed, not recorded":              {nil, &v1alpha1.SeenAssignment{DistributionSet: "fw", Since: &seenAt}, 0},
+		"recorded by an older controller":    {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "fw"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dev := target("dev", func(t *v1alpha1.Target) { t.Spec.Assignment, t.Status.Assignment = c.wanted, c.seen })
@@ -192,7 +193,7 @@ func TestAssignmentIsSeen(t *testing.T) {
 	}
 }
 
-// TestDynamicMember: a member that joined later is as old as its joining.
+// TestDynamicMember: the place of a member that joined later is the time when it joined.
 func TestDynamicMember(t *testing.T) {
 	f := newFleet(t)
 	g := group("r", 0, "first", "second", "third")
@@ -207,7 +208,7 @@ func TestDynamicMember(t *testing.T) {
 	}
 }
 
-// TestNotStarted: without a start there is no age, and nothing is open.
+// TestNotStarted: before the start a rollout has no place in the order, and nothing is open.
 func TestNotStarted(t *testing.T) {
 	f := newFleet(t)
 	g := group("r", 0, "dev")
@@ -220,7 +221,7 @@ func TestNotStarted(t *testing.T) {
 	}
 }
 
-// TestExpiredMember: who did not start in time has failed, until a retry takes that back.
+// TestExpiredMember: a member that did not start in time has failed, until it is retried.
 func TestExpiredMember(t *testing.T) {
 	f := newFleet(t)
 	g := group("r", 0, "late", "other")
@@ -236,6 +237,6 @@ func TestExpiredMember(t *testing.T) {
 	again.Status.Handled = &v1alpha1.HandledRequests{RetryAt: &metav1.MicroTime{Time: noon.Add(2 * time.Hour)}}
 	f.put(again)
 	if f.For(target("late"), noon)[0].Expired {
-		t.Error("the retry has not taken it back")
+		t.Error("the retry has not reset it")
 	}
 }

@@ -17,25 +17,26 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
-// A cluster that is rebuilt from Git gets everything at once, in any order, and without a history.
-// What is old by its own word must then not reach a device before the newer rollouts that came with
-// it have started and show that the device has been past this.
+// When a cluster is rebuildWindow from Git, all objects are created at once, in any order and
+// without history. An intent that is old by its own time must not reach a device before the newer
+// rollouts that were applied together with it have started: these show that the device has already
+// left the old version waitForNewerRollout.
 const (
-	// arrives is how long the rest of a rebuild may take to be applied.
-	arrives = 5 * time.Second
-	// rebuilt is how close to each other two objects must have been created to count as applied
-	// together, and how long one waits for the other.
-	rebuilt = time.Minute
+	// rebuildArrival is how long the other objects of a rebuild may take to be applied.
+	rebuildArrival = 5 * time.Second
+	// rebuildWindow is the maximum difference between the creation of two objects that count as
+	// applied together, and how long an intent waits for the others.
+	rebuildWindow = time.Minute
 )
 
-// candidate is a rollout that has not started, with its selection ready to be asked.
+// candidate is a rollout that has not started, with its compiled selection.
 type candidate struct {
 	rollout *v1alpha1.Rollout
 	query   *query.Query
 }
 
-// noteCandidate keeps the rollouts that have not started. One whose selection cannot be evaluated
-// never will.
+// noteCandidate keeps the rollouts that have not started. A rollout with an invalid selection is
+// left out, because it never startingBeside.
 func (x *Index) noteCandidate(old, new client.Object) {
 	r, ok := new.(*v1alpha1.Rollout)
 	if !ok {
@@ -62,36 +63,37 @@ func (x *Index) noteCandidate(old, new client.Object) {
 	x.starting[key] = candidate{r, q}
 }
 
-// stabilizing keeps an intent that is older than the object it comes from until newer rollouts that
-// were created together with it have started, for a minute at most. Zero: nothing keeps it. The
-// caller holds the lock.
-func (x *Index) settling(t *v1alpha1.Target, what string, in *offer.Intent, now time.Time) offer.Reason {
+// stabilizing closes an intent that is older than the object it comes from until newer rollouts
+// that were created together with it have started, for a minute at most. It returns an empty reason
+// if there is nothing to wait for. The caller holds the lock.
+func (x *Index) stabilizing(t *v1alpha1.Target, what string, in *offer.Intent, now time.Time) offer.Reason {
 	since, created := in.OpenedAt, in.CreatedAt
-	end := created.Add(rebuilt)
+	end := created.Add(rebuildWindow)
 	if in.IsUnplaced {
 		if in.Set != nil && action.Installed(&t.Status, in.Set.ContentHash) {
 			return offer.Reason{}
 		}
-		return x.besideHome(t, what, created)
+		return x.waitForRunningSet(t, what, created)
 	}
 	if !since.Before(created) || !now.Before(end) {
 		return offer.Reason{}
 	}
-	if soon := created.Add(arrives); now.Before(soon) {
+	if soon := created.Add(rebuildArrival); now.Before(soon) {
 		return offer.Reason{Code: offer.CodeStabilizing, Until: soon, Message: fmt.Sprintf(
-			"%s is older than the object it stands in, as after a rebuild from Git: it waits until %s for newer rollouts that may come with it", what, stamp(soon))}
+			"%s is older than its object (cluster rebuilt from Git?): waiting until %s for newer rollouts to be applied", what, formatTime(soon))}
 	}
-	if x.starts(t, created, now, func(r *v1alpha1.Rollout) bool { return isNewerAtStart(r, since, now) }) != "" {
+	if x.startingBeside(t, created, now, func(r *v1alpha1.Rollout) bool { return isNewerAtStart(r, since, now) }) != "" {
 		return offer.Reason{Code: offer.CodeStabilizing, Until: end, Message: fmt.Sprintf(
-			"%s is older than rollouts that were created together with it, as after a rebuild from Git: it waits until they have started, at most until %s", what, stamp(end))}
+			"%s is older than rollouts that were created together with it (cluster rebuilt from Git?): waiting for them to start, at most until %s", what, formatTime(end))}
 	}
 	return offer.Reason{}
 }
 
-// besideHome keeps an intent that nothing places in the order from a target that runs, by its own
-// report, what a rollout brings which was created together with it and has not started: the device
-// may have been past the intent. Zero: there is none. The caller holds the lock.
-func (x *Index) besideHome(t *v1alpha1.Target, what string, created time.Time) offer.Reason {
+// waitForRunningSet closes an intent without a place in the order for a target that runs, by its
+// own report, the set of a rollout that was created together with the intent and has not started:
+// the device may have left the set of the intent waitForNewerRollout. It returns an empty reason if
+// there is no such rollout. The caller holds the lock.
+func (x *Index) waitForRunningSet(t *v1alpha1.Target, what string, created time.Time) offer.Reason {
 	if runs := t.Status.Installed; runs == nil || runs.ActionID != 0 || runs.ContentHash == "" {
 		return offer.Reason{}
 	}
@@ -99,7 +101,7 @@ func (x *Index) besideHome(t *v1alpha1.Target, what string, created time.Time) o
 	for key, c := range x.starting {
 		r := c.rollout
 		set := x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]
-		if key.Namespace == t.Namespace && r.CreationTimestamp.Sub(created).Abs() < rebuilt && (first == "" || r.Name < first) &&
+		if key.Namespace == t.Namespace && r.CreationTimestamp.Sub(created).Abs() < rebuildWindow && (first == "" || r.Name < first) &&
 			r.Spec.State != v1alpha1.IntentPlanned && !rollout.IsStopped(r) && set != nil && action.Installed(&t.Status, set.ContentHash) && c.query.Matches(t) {
 			first = r.Name
 		}
@@ -108,36 +110,37 @@ func (x *Index) besideHome(t *v1alpha1.Target, what string, created time.Time) o
 		return offer.Reason{}
 	}
 	return offer.Reason{Code: offer.CodeStabilizing, Message: fmt.Sprintf(
-		"%s has no time that says how new it is, and the device runs what rollout %s brings, which was created together with it: it waits until that has started or is gone", what, first)}
+		"%s has no startAt or assignedAt, and the device already runs the set of rollout %s, which was created together with it: waiting until that rollout has started or is deleted", what, first)}
 }
 
-// behind keeps a rollout with a startAt from a target until newer ones by their startAt, which were
-// created together with it and select the target, have started, for a minute at most: a device that
-// runs what the newer one brings must not get the older one's set because that started a moment
-// earlier. Zero: nothing keeps it. The caller holds the lock.
-func (x *Index) behind(t *v1alpha1.Target, r *v1alpha1.Rollout, now time.Time) offer.Reason {
-	end := r.CreationTimestamp.Add(rebuilt)
+// waitForNewerRollout closes a rollout with a startAt for a target until rollouts with a later
+// startAt that were created together with it and select the target have started, for a minute at
+// most. Otherwise a device that runs the set of the newer rollout could be downgraded because the
+// older one started a moment earlier. It returns an empty reason if there is nothing to wait for.
+// The caller holds the lock.
+func (x *Index) waitForNewerRollout(t *v1alpha1.Target, r *v1alpha1.Rollout, now time.Time) offer.Reason {
+	end := r.CreationTimestamp.Add(rebuildWindow)
 	if r.Spec.StartAt == nil || !now.Before(end) {
 		return offer.Reason{}
 	}
-	newer := x.starts(t, r.CreationTimestamp.Time, now, func(o *v1alpha1.Rollout) bool {
+	newer := x.startingBeside(t, r.CreationTimestamp.Time, now, func(o *v1alpha1.Rollout) bool {
 		return o.Spec.StartAt != nil && o.Spec.Update.Superseding != v1alpha1.SupersedingQueue && isNewerAtStart(o, r.Spec.StartAt.Time, now)
 	})
 	if newer == "" {
 		return offer.Reason{}
 	}
 	return offer.Reason{Code: offer.CodeStabilizing, Until: end, Message: fmt.Sprintf(
-		"rollout %s is older by spec.startAt than rollout %s, which was created together with it and selects this target: the target waits until that has started, at most until %s",
-		r.Name, newer, stamp(end))}
+		"rollout %s has an earlier spec.startAt than rollout %s, which was created together with it and selects this target: waiting for the newer rollout to start, at most until %s",
+		r.Name, newer, formatTime(end))}
 }
 
-// starts returns the name of a rollout that was created within a minute of created, selects the
-// target, can still start, and is such a one; empty: there is none. The caller holds the lock.
-func (x *Index) starts(t *v1alpha1.Target, created, now time.Time, is func(*v1alpha1.Rollout) bool) string {
+// startingBeside returns the name of a rollout that was created within a minute of created, selects
+// the target, can still start, and satisfies is; or "". The caller holds the lock.
+func (x *Index) startingBeside(t *v1alpha1.Target, created, now time.Time, is func(*v1alpha1.Rollout) bool) string {
 	first := ""
 	for key, c := range x.starting {
 		r := c.rollout
-		if key.Namespace == t.Namespace && r.CreationTimestamp.Sub(created).Abs() <= rebuilt && (first == "" || r.Name < first) &&
+		if key.Namespace == t.Namespace && r.CreationTimestamp.Sub(created).Abs() <= rebuildWindow && (first == "" || r.Name < first) &&
 			is(r) && rollout.CanStart(r, x.awaited(r), now) && c.query.Matches(t) {
 			first = r.Name
 		}
@@ -145,9 +148,9 @@ func (x *Index) starts(t *v1alpha1.Target, created, now time.Time, is func(*v1al
 	return first
 }
 
-// awaited is the set of a rollout that has not started. One that is missing may arrive until the
-// rollout is Stalled: to wait for it costs a minute, and a device that has fallen back costs more.
-// The caller holds the lock.
+// awaited returns the set of a rollout that has not started. A missing set may still be applied
+// until the rollout is Stalled: waiting for it costs a minute, and a downgrade of a device costs
+// more. The caller holds the lock.
 func (x *Index) awaited(r *v1alpha1.Rollout) *offer.Set {
 	if set := x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]; set != nil {
 		return set
@@ -155,11 +158,11 @@ func (x *Index) awaited(r *v1alpha1.Rollout) *offer.Set {
 	return &offer.Set{Passing: true}
 }
 
-// isNewerAtStart reports whether a rollout would be newer than an intent of that age if it started
+// isNewerAtStart reports whether a rollout would be newer than an intent of that time if it started
 // now.
 func isNewerAtStart(r *v1alpha1.Rollout, since, now time.Time) bool {
 	at := r.Spec.StartAt
 	return at == nil || at.After(since) && !at.After(now)
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }

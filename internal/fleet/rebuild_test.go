@@ -16,7 +16,7 @@ import (
 
 var lastYear = noon.AddDate(-1, 0, 0)
 
-// autoFrom is an auto-assignment of the set that was created at noon and is as old as that.
+// autoFrom returns an auto-assignment of the set that was created at noon, with the given time.
 func autoFrom(since time.Time) *v1alpha1.AutoAssignment {
 	started := metav1.NewMicroTime(noon)
 	a := &v1alpha1.AutoAssignment{ObjectMeta: named("auto")}
@@ -29,7 +29,7 @@ func autoFrom(since time.Time) *v1alpha1.AutoAssignment {
 	return a
 }
 
-// assignedFrom gives a target, created at noon, an assignment as old as that.
+// assignedFrom gives a target, created at noon, an assignment with the given time.
 func assignedFrom(since time.Time) func(*v1alpha1.Target) {
 	return func(t *v1alpha1.Target) {
 		at := metav1.NewTime(since)
@@ -38,8 +38,8 @@ func assignedFrom(since time.Time) func(*v1alpha1.Target) {
 	}
 }
 
-// waitingToStart is a rollout of everything that was created at noon, has a startAt, and has not
-// started.
+// waitingToStart returns a rollout of all targets that was created at noon, has a startAt, and has
+// not started.
 func waitingToStart(startAt time.Time) *v1alpha1.Rollout {
 	r := running("newer", set("new"))
 	r.Status = v1alpha1.RolloutStatus{State: v1alpha1.RolloutCreating}
@@ -48,8 +48,8 @@ func waitingToStart(startAt time.Time) *v1alpha1.Rollout {
 	return r
 }
 
-// What is old by its own word and came with a rebuild waits for what is newer and came with it,
-// too.
+// Intents that are old by their own time and were applied in a rebuild wait for newer rollouts of
+// the same rebuild.
 func TestRebuild(t *testing.T) {
 	lastMonth := noon.AddDate(0, -1, 0)
 	south := &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "south"}}
@@ -60,20 +60,20 @@ func TestRebuild(t *testing.T) {
 		after   time.Duration
 		want    offer.Code
 	}{
-		"at first nobody knows what else will come":       {since: lastYear, without: true, after: 2 * time.Second, want: offer.CodeStabilizing},
-		"nothing has come":                                {since: lastYear, without: true, after: 6 * time.Second},
-		"a newer rollout has come and will start":         {since: lastYear, after: 6 * time.Second, want: offer.CodeStabilizing},
-		"it does not start in time":                       {since: lastYear, after: time.Minute},
-		"it has started":                                  {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Status = running("newer", set("new")).Status }, after: 6 * time.Second},
-		"it is older":                                     {since: lastYear, rollout: startsAt(lastYear.AddDate(0, -1, 0)), after: 6 * time.Second},
-		"it starts much later":                            {since: lastYear, rollout: startsAt(noon.Add(time.Hour)), after: 6 * time.Second},
-		"it starts when it can, which is newer":           {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.StartAt = nil }, after: 6 * time.Second, want: offer.CodeStabilizing},
-		"it means others":                                 {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetSelector = south }, after: 6 * time.Second},
-		"it cannot be evaluated, and so never starts":     {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetExpression = "target.tpye" }, after: 6 * time.Second},
-		"it is only planned":                              {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, after: 6 * time.Second},
-		"it was there long before":                        {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.CreationTimestamp = metav1.NewTime(lastMonth) }, after: 6 * time.Second},
-		"it is being deleted":                             {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &r.CreationTimestamp }, after: 6 * time.Second},
-		"what is as new as the cluster waits for nothing": {since: noon, after: 2 * time.Second},
+		"at first other objects may still be applied":   {since: lastYear, without: true, after: 2 * time.Second, want: offer.CodeStabilizing},
+		"no rollout was applied":                        {since: lastYear, without: true, after: 6 * time.Second},
+		"a newer rollout was applied and will start":    {since: lastYear, after: 6 * time.Second, want: offer.CodeStabilizing},
+		"it does not start in time":                     {since: lastYear, after: time.Minute},
+		"it has started":                                {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Status = running("newer", set("new")).Status }, after: 6 * time.Second},
+		"it is older":                                   {since: lastYear, rollout: startsAt(lastYear.AddDate(0, -1, 0)), after: 6 * time.Second},
+		"it starts much later":                          {since: lastYear, rollout: startsAt(noon.Add(time.Hour)), after: 6 * time.Second},
+		"it starts as soon as it can, which is newer":   {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.StartAt = nil }, after: 6 * time.Second, want: offer.CodeStabilizing},
+		"it selects other targets":                      {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetSelector = south }, after: 6 * time.Second},
+		"it cannot be evaluated, and so never starts":   {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetExpression = "target.tpye" }, after: 6 * time.Second},
+		"it is only planned":                            {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, after: 6 * time.Second},
+		"it was created long before":                    {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.CreationTimestamp = metav1.NewTime(lastMonth) }, after: 6 * time.Second},
+		"it is being deleted":                           {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &r.CreationTimestamp }, after: 6 * time.Second},
+		"an intent as new as the cluster does not wait": {since: noon, after: 2 * time.Second},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -91,9 +91,9 @@ func TestRebuild(t *testing.T) {
 			}
 			for _, in := range f.For(f.Target(fleetKey("dev")), noon.Add(tt.after)) {
 				if in.Closed.Code != tt.want {
-					t.Errorf("%s is kept back by %q (%s), want %q", in.Source.Kind, in.Closed.Code, in.Closed.Message, tt.want)
+					t.Errorf("%s is closed by %q (%s), want %q", in.Source.Kind, in.Closed.Code, in.Closed.Message, tt.want)
 				}
-				if tt.want != "" && (!in.Closed.Until.After(noon.Add(tt.after)) || !strings.Contains(in.Closed.Message, stamp(in.Closed.Until))) {
+				if tt.want != "" && (!in.Closed.Until.After(noon.Add(tt.after)) || !strings.Contains(in.Closed.Message, formatTime(in.Closed.Until))) {
 					t.Errorf("%s: until %s, %q", in.Source.Kind, in.Closed.Until, in.Closed.Message)
 				}
 			}
@@ -105,20 +105,19 @@ func startsAt(at time.Time) func(*v1alpha1.Rollout) {
 	return func(r *v1alpha1.Rollout) { r.Spec.StartAt = &metav1.Time{Time: at} }
 }
 
-// A rollout that is gone keeps nobody waiting, and its like, created again under the same name, is
-// another.
+// A deleted rollout delays no intent, and a new rollout with the same name is a different one.
 func TestRebuildForgetsRollouts(t *testing.T) {
 	f := newFleet(t)
 	f.put(set("old"), autoFrom(lastYear), target("dev"))
 	first, second := waitingToStart(noon.AddDate(0, -1, 0)), waitingToStart(noon.AddDate(0, -1, 0))
 	second.UID = "uid-second"
 	f.put(first, second)
-	f.remove(first) // the news of the deletion comes late
+	f.remove(first) // the deletion is seen late
 	if in := f.For(f.Target(fleetKey("dev")), noon.Add(6*time.Second))[0]; in.Closed.Code != offer.CodeStabilizing {
-		t.Errorf("the second rollout is forgotten with the first: %+v", in.Closed)
+		t.Errorf("the second rollout was removed with the first: %+v", in.Closed)
 	}
 	f.remove(second)
 	if in := f.For(f.Target(fleetKey("dev")), noon.Add(6*time.Second))[0]; !in.Closed.IsZero() {
-		t.Errorf("a rollout that is gone keeps it waiting: %+v", in.Closed)
+		t.Errorf("a deleted rollout delays it: %+v", in.Closed)
 	}
 }

@@ -15,9 +15,9 @@ import (
 )
 
 // An assignment and an auto-assignment of an old set, both without a time of their own, were
-// created again at noon, together with a rollout. The device says that it runs what the rollout
-// brings.
-func TestRecreatedAssignmentsTakeNoDeviceBack(t *testing.T) {
+// created again at noon, together with a rollout. The device reports that it runs the set of the
+// rollout.
+func TestRecreatedAssignmentsDowngradeNoDevice(t *testing.T) {
 	newModule := module("os-new", func(m *v1alpha1.SoftwareModule) { m.Spec.Version = "2" })
 	newSet, oldModule := set("new", newModule), module("os-old")
 	oldSet := set("old", oldModule)
@@ -39,12 +39,12 @@ func TestRecreatedAssignmentsTakeNoDeviceBack(t *testing.T) {
 		"the rollout is Stalled, since its order is ambiguous": {rollout: func(r *v1alpha1.Rollout) {
 			r.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonOrderAmbiguous}}
 		}, want: offer.Nothing},
-		"the rollout was stopped":                                  {rollout: func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, want: offer.Deploy},
-		"the rollout is from last week":                            {rollout: func(r *v1alpha1.Rollout) { started(r); r.CreationTimestamp = lastWeek }, want: offer.Deploy},
-		"the rollout selects others":                               {rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetExpression = "target.name == 'x'" }, want: offer.Deploy},
-		"the device runs something else":                           {target: func(t *v1alpha1.Target) { action.ReportInstalled(&t.Status, "other", "hash-of-other", noon) }, want: offer.Deploy},
-		"the device has not said a thing":                          {target: func(t *v1alpha1.Target) { t.Status.Installed = nil }, want: offer.Deploy},
-		"the rollout brought it in this life, and they came after": {rollout: started, target: func(t *v1alpha1.Target) { t.Status.Installed.ActionID = 99 }, want: offer.Deploy},
+		"the rollout was stopped":                                       {rollout: func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, want: offer.Deploy},
+		"the rollout is from last week":                                 {rollout: func(r *v1alpha1.Rollout) { started(r); r.CreationTimestamp = lastWeek }, want: offer.Deploy},
+		"the rollout selects other targets":                             {rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetExpression = "target.name == 'x'" }, want: offer.Deploy},
+		"the device runs something else":                                {target: func(t *v1alpha1.Target) { action.ReportInstalled(&t.Status, "other", "hash-of-other", noon) }, want: offer.Deploy},
+		"the device has reported nothing":                               {target: func(t *v1alpha1.Target) { t.Status.Installed = nil }, want: offer.Deploy},
+		"the rollout installed it in this cluster, and they came after": {rollout: started, target: func(t *v1alpha1.Target) { t.Status.Installed.ActionID = 99 }, want: offer.Deploy},
 		"both were assigned later": {rollout: started, auto: func(a *v1alpha1.AutoAssignment) {
 			since := metav1.NewMicroTime(noon.Add(time.Hour))
 			a.Status.Offering = &v1alpha1.OfferedSet{DistributionSet: "old", Since: &since}

@@ -15,8 +15,8 @@ func mark(fields ...string) *v1alpha1.Unreadable {
 	return &v1alpha1.Unreadable{Message: "odd", Fields: fields}
 }
 
-// A set or a module that cannot be read is neither valid nor gone.
-func TestASetThatCannotBeReadIsNeitherValidNorGone(t *testing.T) {
+// A set or a module that cannot be decoded is neither valid nor deleted.
+func TestUndecodableSetIsNeitherValidNorDeleted(t *testing.T) {
 	linux := module("linux")
 	fw := set("fw", linux)
 	oddSet, oddModule := fw.DeepCopy(), linux.DeepCopy()
@@ -29,7 +29,7 @@ func TestASetThatCannotBeReadIsNeitherValidNorGone(t *testing.T) {
 		f := newFleet(t)
 		put(f)
 		got := f.Set(fleetKey("fw"))
-		if got == nil || !got.Unreadable || got.Deployable || got.Changed || got.Passing || !strings.Contains(got.NotDeployable, "cannot be read: odd") {
+		if got == nil || !got.Unreadable || got.Deployable || got.Changed || got.Passing || !strings.Contains(got.NotDeployable, "cannot be decoded: odd") {
 			t.Errorf("%s: %+v", name, got)
 		}
 		f.put(linux, fw)
@@ -39,8 +39,8 @@ func TestASetThatCannotBeReadIsNeitherValidNorGone(t *testing.T) {
 	}
 }
 
-// An invalidation that can be read stays in force.
-func TestAnInvalidSetThatCannotBeReadStaysInvalid(t *testing.T) {
+// An invalidation that can be decoded stays in effect.
+func TestUndecodableInvalidSetStaysInvalid(t *testing.T) {
 	fw := set("fw")
 	fw.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: v1alpha1.CancellationForce}
 	fw.Unreadable = mark("spec.modules", "spec.invalidation")
@@ -51,23 +51,23 @@ func TestAnInvalidSetThatCannotBeReadStaysInvalid(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsHeldAsIfPaused(t *testing.T) {
+func TestUndecodableSourcesAreTreatedAsPaused(t *testing.T) {
 	fw := set("fw")
 	r, g := running("r", fw, group("r", 0)), group("r", 0)
 	r.Unreadable = mark("spec.retry")
-	if closed, stopped := Gate(r, 0); closed.Code != offer.CodePaused || stopped || !strings.Contains(closed.Message, "cannot be read") {
+	if closed, stopped := ClosedReason(r, 0); closed.Code != offer.CodePaused || stopped || !strings.Contains(closed.Message, "cannot be decoded") {
 		t.Errorf("the rollout: %+v, %t", closed, stopped)
 	}
 	r.Spec.State = v1alpha1.IntentStopped
-	if closed, stopped := Gate(r, 0); closed.Code != offer.CodeStopped || !stopped {
+	if closed, stopped := ClosedReason(r, 0); closed.Code != offer.CodeStopped || !stopped {
 		t.Errorf("its stop: %+v, %t", closed, stopped)
 	}
 	r.Unreadable, r.Spec.State, g.Unreadable = nil, "", mark("status.openedAt")
-	if in := FromRollout(r, g, 0, &offer.Set{}); in.Closed.Code != offer.CodePaused || !strings.Contains(in.Closed.Message, "cannot be read") {
+	if in := FromRollout(r, g, 0, &offer.Set{}); in.Closed.Code != offer.CodePaused || !strings.Contains(in.Closed.Message, "cannot be decoded") {
 		t.Errorf("a member of the group: %+v", in.Closed)
 	}
 	a := &v1alpha1.AutoAssignment{Status: v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning}, Unreadable: mark("spec.startAt")}
-	if closed, stopped := GateOfAuto(a); closed.Code != offer.CodePaused || stopped {
+	if closed, stopped := AutoClosedReason(a); closed.Code != offer.CodePaused || stopped {
 		t.Errorf("the auto-assignment: %+v, %t", closed, stopped)
 	}
 }

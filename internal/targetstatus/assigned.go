@@ -12,10 +12,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// noteAssigned lets what is said of the target's own assignment ride on a write that happens
-// anyway, such as a report of its device. Without it the controller would write once more after
-// each of them. An assignment that the controller has not noted yet is left to it, and so is a
-// cancel alone.
+// noteAssigned updates the condition Assigned in a write that happens anyway, such as a report of
+// the device, so that the controller does not have to write once more after each of them. If the
+// controller has not recorded the assignment yet, or if there is only a spec.cancel, it is left to
+// the controller.
 func (s *Store) noteAssigned(t *v1alpha1.Target, now time.Time) {
 	if wanted := t.Spec.Assignment; wanted == nil || !offer.IsSeen(wanted, t.Status.Assignment) {
 		return

@@ -13,18 +13,18 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// The sentence names the time that it is of: a time that is written once a day looks old although
-// the device comes by.
-func TestOnlineSaysHowOldItIs(t *testing.T) {
+// The message contains the time that it is based on. lastSeen is written once a day, so it looks
+// old although the device is in contact.
+func TestOnlineMessageContainsItsTime(t *testing.T) {
 	seen := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct {
 		after  time.Duration
 		status metav1.ConditionStatus
 		says   string
 	}{
-		"just written":   {0, metav1.ConditionTrue, "the device was heard of at 2026-03-01T10:00:00Z, and perhaps since: this time is written with other reports, else at most once a day"},
-		"a day later":    {25 * time.Hour, metav1.ConditionTrue, "the device was heard of at 2026-03-01T10:00:00Z, and perhaps since: this time is written with other reports, else at most once a day"},
-		"two days later": {OfflineAfter, metav1.ConditionFalse, "the device was last heard of between 2026-03-01T10:00:00Z and a day later: it has been silent for at least a day"},
+		"just written":   {0, metav1.ConditionTrue, "last contact recorded at 2026-03-01T10:00:00Z; without other reports this time is updated at most once a day, so the device may have been in contact since"},
+		"a day later":    {25 * time.Hour, metav1.ConditionTrue, "last contact recorded at 2026-03-01T10:00:00Z; without other reports this time is updated at most once a day, so the device may have been in contact since"},
+		"two days later": {OfflineAfter, metav1.ConditionFalse, "last contact between 2026-03-01T10:00:00Z and a day later: the device has been silent for at least a day"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := &v1alpha1.Target{}
@@ -38,13 +38,14 @@ func TestOnlineSaysHowOldItIs(t *testing.T) {
 	}
 }
 
-// What is said of a device never claims to know a manifest that the controller has not looked at.
-func TestOnlineSpeaksOfTheGenerationThatWasObserved(t *testing.T) {
+// The observedGeneration of a condition is never newer than the generation that the controller has
+// reconciled.
+func TestOnlineHasTheObservedGeneration(t *testing.T) {
 	now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct{ generation, observed, want int64 }{
 		"looked at":                         {2, 2, 2},
 		"edited since":                      {2, 1, 1},
-		"polled before the very first look": {1, -1, 1},
+		"polled before the first reconcile": {1, -1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Generation: tt.generation}}

@@ -14,8 +14,8 @@ import (
 )
 
 // NoteReady sets Ready and Stalled: whether a device can be served as this target. claimants are
-// the targets of its controllerID, the oldest first. The condition TokenUsable is taken as the
-// device API has left it.
+// the targets with its controllerID, the oldest first. The condition TokenUsable is set by the
+// device API and is only read here.
 func NoteReady(t *v1alpha1.Target, status *v1alpha1.TargetStatus, claimants []string, now time.Time) {
 	if t.Spec.TokenSecretRef == nil {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTokenUsable)
@@ -31,7 +31,8 @@ func NoteReady(t *v1alpha1.Target, status *v1alpha1.TargetStatus, claimants []st
 	meta.SetStatusCondition(&status.Conditions, ready)
 }
 
-// readiness of a target: the oldest one of a controllerID is served, if a token can be right.
+// readiness returns the condition Ready of a target: the oldest target of a controllerID is served,
+// if its token is usable.
 func readiness(t *v1alpha1.Target, token *metav1.Condition, claimants []string) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, Message: "the device API serves this target"}
 	switch {

@@ -27,7 +27,7 @@ func TestNoteReady(t *testing.T) {
 	}{
 		"the oldest of its controllerID": {ref: ref, claimants: []string{"gw", "later"}, reason: v1alpha1.ReasonReady, message: "the device API serves this target"},
 		"no token at all":                {reason: v1alpha1.ReasonReady, message: "no device can authenticate as this target: spec.tokenSecretRef is not set"},
-		"a token that cannot be right":   {ref: ref, token: []metav1.Condition{noSecret}, reason: v1alpha1.ReasonTokenSecretNotFound, message: "no Secret", stalled: true},
+		"a token that is not usable":     {ref: ref, token: []metav1.Condition{noSecret}, reason: v1alpha1.ReasonTokenSecretNotFound, message: "no Secret", stalled: true},
 		"a newer duplicate, whatever its token": {ref: ref, token: []metav1.Condition{noSecret}, claimants: []string{"earlier", "gw"}, reason: v1alpha1.ReasonDuplicate,
 			message: `target earlier is older and has the same controllerID "gw": delete one of the two (controllerID is immutable)`, stalled: true},
 		"a reference that was removed": {token: []metav1.Condition{noSecret}, reason: v1alpha1.ReasonReady,
@@ -45,7 +45,7 @@ func TestNoteReady(t *testing.T) {
 				t.Errorf("Stalled is %+v", stalled)
 			}
 			if tc.ref == nil && meta.FindStatusCondition(target.Status.Conditions, v1alpha1.ConditionTokenUsable) != nil {
-				t.Error("TokenUsable speaks of a Secret that is not referenced any more")
+				t.Error("TokenUsable is about a Secret that is not referenced any more")
 			}
 		})
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// sweepAt is how many own writes are remembered before those that the cache shows are forgotten.
-const sweepAt = 1024
+// maxRecent is the number of remembered writes at which those that the cache shows are dropped.
+const maxRecent = 1024
 
-// recent remembers own writes that the cache may not show yet: a device reports at once on the
-// action it has just been given.
+// recent remembers own writes that the cache may not show yet, because a device may report at once
+// on the action that it was just given.
 type recent struct {
 	mu      sync.Mutex
 	targets map[types.NamespacedName]*v1alpha1.Target
@@ -32,7 +32,7 @@ func (r *recent) remember(t *v1alpha1.Target) {
 	if present := r.targets[key(t)]; present == nil || isNewer(t, present) {
 		r.targets[key(t)] = t
 	}
-	if len(r.targets) > sweepAt {
+	if len(r.targets) > maxRecent {
 		for k := range r.targets {
 			r.newest(k)
 		}
@@ -45,15 +45,15 @@ func (r *recent) forget(k types.NamespacedName) {
 	delete(r.targets, k)
 }
 
-// get is the newer of what the cache has and what was written.
+// get returns the newer of the cached target and the last write.
 func (r *recent) get(k types.NamespacedName) *v1alpha1.Target {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.newest(k)
 }
 
-// newest forgets what the cache has caught up with. A target that the cache no longer has is
-// deleted: every write was to one that it had.
+// newest drops a write that the cache has caught up with. A target that is missing in the cache was
+// deleted, because every write was to a target in the cache.
 func (r *recent) newest(k types.NamespacedName) *v1alpha1.Target {
 	cached, written := r.cached(k), r.targets[k]
 	if written == nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// An auto-assignment that starts to select a target is as new to it as that; what it selected
-// before, it selects as before.
+// An auto-assignment that starts to select a target gets that time as its place in the order. One
+// that has selected the target before keeps its place.
 func TestNoteSelecting(t *testing.T) {
 	before, now := noon, noon.Add(time.Hour)
 	auto := func() *v1alpha1.AutoAssignment {
@@ -28,18 +28,18 @@ func TestNoteSelecting(t *testing.T) {
 	tests := map[string]struct {
 		auto      func(*v1alpha1.AutoAssignment)
 		old, next map[string]v1alpha1.AttributeValue
-		asked     bool // the target was written before, when the auto-assignment ran
-		known     bool // and selected it
+		asked     bool // the target was written before, while the auto-assignment was running
+		known     bool // and the auto-assignment selected it
 		want      *time.Time
 		none      bool
 	}{
 		"the target has changed":                        {old: attributes("lab"), next: attributes("prod"), asked: true, want: &now},
 		"it was selected before":                        {old: attributes("prod"), next: attributes("prod"), asked: true, known: true},
 		"a device's first attributes are no change":     {next: attributes("prod"), asked: true},
-		"nobody has asked before":                       {old: attributes("lab"), next: attributes("prod")},
+		"no selection was evaluated before":             {old: attributes("lab"), next: attributes("prod")},
 		"the auto-assignment has started since":         {auto: func(a *v1alpha1.AutoAssignment) { a.Status.StartedAt.Time = before.Add(time.Minute) }, old: attributes("lab"), next: attributes("prod"), asked: true},
 		"the selection has changed, and not the target": {old: attributes("prod"), next: attributes("prod"), asked: true, want: func() *time.Time { at := before.Add(30 * time.Minute); return &at }()},
-		"it selects the target no more":                 {old: attributes("prod"), next: attributes("lab"), asked: true, known: true, none: true},
+		"it no longer selects the target":               {old: attributes("prod"), next: attributes("lab"), asked: true, known: true, none: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestNoteSelecting(t *testing.T) {
 			}
 			noteSelecting(selecting, old, next, now)
 			if !next.Status.SelectedAt.Time.Equal(now) {
-				t.Errorf("asked at %s", next.Status.SelectedAt)
+				t.Errorf("evaluated at %s", next.Status.SelectedAt)
 			}
 			list := next.Status.SelectedBy
 			if tt.none != (len(list) == 0) {

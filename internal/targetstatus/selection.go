@@ -15,8 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// NoteSelection remembers when labels, type or attributes last changed: what selects the target may
-// be new since then.
+// NoteSelection records when labels, type or attributes last changed: other sources may select the
+// target since then.
 func NoteSelection(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
 	hash := selectionHash(t, status)
 	if status.SelectionHash == hash {
@@ -28,12 +28,12 @@ func NoteSelection(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.T
 	status.SelectionHash = hash
 }
 
-// maxSelectedBy is how many auto-assignments are remembered.
+// maxSelectedBy is the maximum number of auto-assignments that are recorded.
 const maxSelectedBy = 50
 
-// noteSelecting remembers which auto-assignments, of those that run, select a target that is about
-// to be written. One that was there and did not select it before has started to, because the target
-// has changed; but the first attributes of a device are no change: they are what it always was.
+// noteSelecting records which running auto-assignments select a target that is about to be written.
+// One that did not select the target before has started to, because the target has changed. The
+// first attributes of a device do not count as a change.
 func noteSelecting(selecting []*v1alpha1.AutoAssignment, old, next *v1alpha1.Target, now time.Time) {
 	status := &next.Status
 	changed := status.SelectionHash != old.Status.SelectionHash && old.Status.SelectionHash != ""
@@ -44,10 +44,10 @@ func noteSelecting(selecting []*v1alpha1.AutoAssignment, old, next *v1alpha1.Tar
 		switch i := slices.IndexFunc(status.SelectedBy, func(s v1alpha1.SelectingAutoAssignment) bool { return s.UID == a.Identity() }); {
 		case i >= 0:
 			entry = status.SelectedBy[i]
-		case status.SelectedAt == nil, status.SelectedAt.Time.Before(a.Status.StartedAt.Time): // nobody has asked before
+		case status.SelectedAt == nil, status.SelectedAt.Time.Before(a.Status.StartedAt.Time): // no selection was evaluated before
 		case changed && !isFirst:
 			entry.Since = &metav1.MicroTime{Time: now}
-		case !changed && a.Status.Selecting != nil: // not the target has changed, but the selection
+		case !changed && a.Status.Selecting != nil: // the selection has changed, not the target
 			entry.Since = a.Status.Selecting.Since.DeepCopy()
 		}
 		if len(list) < maxSelectedBy {

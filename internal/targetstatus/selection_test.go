@@ -9,12 +9,12 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestNoteSelection: the first look is no change; labels, type and attributes are.
+// TestNoteSelection: the first reconcile is no change; labels, type and attributes are.
 func TestNoteSelection(t *testing.T) {
 	dev := target()
 	NoteSelection(dev, &dev.Status, noon)
 	if dev.Status.SelectionHash == "" || dev.Status.SelectionChangedAt != nil {
-		t.Fatalf("after the first look: %+v", dev.Status)
+		t.Fatalf("after the first reconcile: %+v", dev.Status)
 	}
 	for name, edit := range map[string]func(*v1alpha1.Target){
 		"a label":      func(t *v1alpha1.Target) { t.Labels = map[string]string{"ring": "canary"} },
@@ -25,13 +25,13 @@ func TestNoteSelection(t *testing.T) {
 		edit(changed)
 		NoteSelection(changed, &changed.Status, noon)
 		if at := changed.Status.SelectionChangedAt; at == nil || !at.Time.Equal(noon) {
-			t.Errorf("%s changed, and it is noted as of %v", name, at)
+			t.Errorf("%s changed, recorded at %v", name, at)
 		}
 	}
 	same := dev.DeepCopy()
 	same.Status.Address, same.Spec.Hold = "elsewhere", true
 	NoteSelection(same, &same.Status, noon)
 	if same.Status.SelectionChangedAt != nil {
-		t.Error("an address selects nothing")
+		t.Error("a changed address was recorded as a change of the selection")
 	}
 }

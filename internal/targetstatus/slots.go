@@ -9,39 +9,38 @@ import (
 	"sync"
 )
 
-// fairShare is after how many grants to others a write that can wait is granted a slot, if none of
-// its kind has one.
+// fairShare is the number of grants to other writes after which a write that can wait is granted a
+// slot, if none of its kind has one.
 const fairShare = 16
 
-// Slots bound the writes in flight of all Stores that share them. Writes that can wait take at most
-// half of the slots, and stand behind all others, but are never passed by for good. Make one with
-// NewSlots.
+// Slots limits the writes in flight of all Stores that share it. Writes that can wait take at most
+// half of the slots and queue behind all others, but do not wait forever. Create it with NewSlots.
 type Slots struct {
 	mu sync.Mutex
-	// free slots, and how many of them writes that can wait may take.
+	// free slots, and how many of them may be taken by writes that can wait.
 	free, freeForLater int
 	mostForLater       int
-	// waiting are the writes in the order in which they came.
+	// waiting writes in the order of their arrival.
 	waiting, waitingForLater []chan struct{}
-	// passedBy counts grants since a write that can wait had a slot, while one waits.
+	// passedBy counts the grants since the last slot of a write that can wait, while one waits.
 	passedBy int
 }
 
-// NewSlots makes n slots.
+// NewSlots returns n slots.
 func NewSlots(n int) *Slots {
 	half := max(1, n/2)
 	return &Slots{free: n, freeForLater: half, mostForLater: half}
 }
 
-// slot is a slot that was granted, or is waited for.
+// slot is a slot that was granted or is waited for.
 type slot struct {
 	slots *Slots
 	later bool
 	turn  chan struct{}
 }
 
-// take waits for a slot. A write that can wait stands in the first queue from the moment that hurry
-// is closed. release gives the slot back.
+// take waits for a slot. When hurry is closed, a write that can wait moves to the first queue.
+// release returns the slot.
 func (s *Slots) take(ctx context.Context, later bool, hurry <-chan struct{}) (release func(), err error) {
 	mine := s.enqueue(later)
 	for {
@@ -71,7 +70,7 @@ func (s *Slots) enqueue(later bool) *slot {
 	return mine
 }
 
-// grant gives free slots to the writes that are next.
+// grant gives free slots to the next writes.
 func (s *Slots) grant() {
 	for s.free > 0 {
 		mayLater := len(s.waitingForLater) > 0 && s.freeForLater > 0
@@ -95,7 +94,7 @@ func (s *Slots) grant() {
 	}
 }
 
-// move takes a write that waits for a slot to the end of the first queue.
+// move moves a waiting write to the end of the first queue.
 func (m *slot) move() {
 	m.slots.mu.Lock()
 	defer m.slots.mu.Unlock()
@@ -108,7 +107,7 @@ func (m *slot) move() {
 	m.slots.grant()
 }
 
-// leave gives up waiting.
+// leave stops waiting.
 func (m *slot) leave() {
 	m.slots.mu.Lock()
 	defer m.slots.mu.Unlock()

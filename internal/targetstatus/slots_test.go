@@ -14,7 +14,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// taken takes a slot in the background, and reports when it has it.
+// taken takes a slot in the background, and sends its release function when it has the slot.
 func taken(t *testing.T, s *Slots, later bool, hurry <-chan struct{}) <-chan func() {
 	t.Helper()
 	s.mu.Lock()
@@ -26,7 +26,7 @@ func taken(t *testing.T, s *Slots, later bool, hurry <-chan struct{}) <-chan fun
 			got <- release
 		}
 	}()
-	for { // until it stands in its queue, or has a slot
+	for { // until it is queued, or has a slot
 		s.mu.Lock()
 		now := len(s.waiting) + len(s.waitingForLater) - s.free
 		s.mu.Unlock()
@@ -57,7 +57,7 @@ func hasNot(t *testing.T, got <-chan func(), what string) {
 	}
 }
 
-// TestWritesThatCanWaitGiveWay: they take half of the slots at most, and stand behind all others.
+// TestWritesThatCanWaitGiveWay: they take at most half of the slots, and queue behind all others.
 func TestWritesThatCanWaitGiveWay(t *testing.T) {
 	s := NewSlots(4)
 	first, second := taken(t, s, true, nil), taken(t, s, true, nil)
@@ -81,8 +81,8 @@ func TestWritesThatCanWaitGiveWay(t *testing.T) {
 	}
 }
 
-// TestAWriteThatIsHurriedGoesFirst: it stands behind the others that go first, and no longer behind
-// those that can wait.
+// TestAWriteThatIsHurriedGoesFirst: it queues behind the other writes that go first, and no longer
+// behind those that can wait.
 func TestAWriteThatIsHurriedGoesFirst(t *testing.T) {
 	s := NewSlots(1)
 	release := has(t, taken(t, s, false, nil))
@@ -101,9 +101,9 @@ func TestAWriteThatIsHurriedGoesFirst(t *testing.T) {
 	has(t, patient)
 }
 
-// TestWritesThatCanWaitAreNotPassedByForGood: while there is always another write that goes first,
-// one that can wait has its slot at last.
-func TestWritesThatCanWaitAreNotPassedByForGood(t *testing.T) {
+// TestWritesThatCanWaitDoNotWaitForever: although there is always another write that goes first, a
+// write that can wait gets a slot in the end.
+func TestWritesThatCanWaitDoNotWaitForever(t *testing.T) {
 	s := NewSlots(1)
 	release := has(t, taken(t, s, false, nil))
 	patient := taken(t, s, true, nil)
@@ -119,7 +119,7 @@ func TestWritesThatCanWaitAreNotPassedByForGood(t *testing.T) {
 	t.Errorf("it was passed by %d times", fairShare+1)
 }
 
-// TestAWriteThatGivesUpLeavesNothing: whether it waits, was granted a slot, or was hurried.
+// TestAWriteThatGivesUpLeavesNothing: it waits, was granted a slot, or was hurried.
 func TestAWriteThatGivesUpLeavesNothing(t *testing.T) {
 	s := NewSlots(2)
 	var all sync.WaitGroup
@@ -146,7 +146,7 @@ func TestAWriteThatGivesUpLeavesNothing(t *testing.T) {
 }
 
 // TestAResultBesideAHundredPushingDevices: the API server takes 100 ms for a write, 100 devices
-// push attributes all the time, and a result is stored within a second.
+// send attributes all the time, and a result is stored within a second.
 func TestAResultBesideAHundredPushingDevices(t *testing.T) {
 	s := newServer(t, target())
 	for i := range 100 {

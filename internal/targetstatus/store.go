@@ -1,9 +1,10 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package targets writes what happened on a device, once: read, settle, apply, write under an
-// optimistic lock, and when somebody else was faster, read again from the API server, not the
-// cache, and apply again.
+// Package targetstatus is the only writer of Target status. A write reads the target, applies
+// pending changes and then the given change, and patches the status with the resource version that
+// was read. After a conflict it reads the target from the API server, not from the cache, and
+// applies the changes again.
 package targetstatus
 
 import (
@@ -26,15 +27,15 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// maxTries is how often a write is tried against other writers before the caller is told to come
-// again.
+// maxTries is how often a write is tried against other writers before the conflict is returned to
+// the caller.
 const maxTries = 8
 
-// Store reads and writes Targets. Make one per process: it remembers its own newest writes until
-// the cache shows them, and keeps the process's writes in flight within bounds.
+// Store reads and writes Targets. Create one per process: it remembers its own newest writes until
+// the cache shows them, and limits the process's writes in flight.
 type Store struct {
 	Index *fleet.Index
-	// Client writes; Live reads past the cache.
+	// Client writes; Live reads from the API server.
 	Client client.Client
 	Live   client.Reader
 	// Now is the server's clock.
@@ -44,38 +45,39 @@ type Store struct {
 	recent *recent
 }
 
-// NewStore makes a Store with at most inFlight writes at a time: the API server ends slow watches
-// beyond about eight.
+// NewStore returns a Store with at most inFlight writes at a time, because the API server ends slow
+// watches above about eight.
 func NewStore(index *fleet.Index, c client.Client, live client.Reader, now func() time.Time, inFlight int) *Store {
 	return &Store{Index: index, Client: c, Live: live, Now: now, slots: NewSlots(inFlight), recent: newRecent(index.Target)}
 }
 
-// Share makes the store take its turns with others.
+// Share makes the store share slots with other stores.
 func (s *Store) Share(slots *Slots) { s.slots = slots }
 
-// Get is the newest this process knows of a target: the cache, or its own last write if the cache
-// does not show it yet. Nil: there is none. Do not change it.
+// Get returns the newest state of a target that this process knows: the cache, or its own last
+// write if the cache does not show that yet. It returns nil if there is no target. Do not change
+// the returned object.
 func (s *Store) Get(key types.NamespacedName) *v1alpha1.Target {
 	return s.recent.get(key)
 }
 
-// Change applies something into a target's status. It is given the world with all pending applies
-// settled and the status to change, and may be called again when another writer was faster. It
-// returns an error to give up.
+// Change applies a change to a target's status. It gets the world, with all pending changes
+// applied, and the status to change. It may be called again after a conflict. If it returns an
+// error, nothing is written.
 type Change func(w offer.World, status *v1alpha1.TargetStatus) error
 
-// Update settles the target, lets change apply something in, and writes the status if anything is
-// different. It answers the target as it is now stored; a target that does not exist is a NotFound
-// error.
+// Update applies pending changes to the target, calls change, and writes the status if it differs.
+// It returns the target as it is now stored. If the target does not exist, the error is NotFound.
 //
-// It waits for one of the process's slots before it looks, not before it writes: what was asked
-// before a stop and waited its turn is judged after the stop.
+// It waits for one of the process's slots before it computes the change, not before it writes: a
+// report that was received before a stop and waited for a slot is processed with the state after
+// the stop.
 func (s *Store) Update(ctx context.Context, key types.NamespacedName, change Change) (*v1alpha1.Target, error) {
 	return s.update(ctx, key, change, false, nil)
 }
 
-// UpdateLater is Update for a write that can wait: it gives way to the writes of Update, until
-// hurry is closed.
+// UpdateLater is Update for a write that can wait: it gives way to the writes of Update until hurry
+// is closed.
 func (s *Store) UpdateLater(ctx context.Context, key types.NamespacedName, change Change, hurry <-chan struct{}) (*v1alpha1.Target, error) {
 	return s.update(ctx, key, change, true, hurry)
 }
@@ -96,7 +98,7 @@ func (s *Store) update(ctx context.Context, key types.NamespacedName, change Cha
 			target = live
 		}
 		if target.Unreadable != nil {
-			return target, fmt.Errorf("target %s cannot be read and is held as it is: %s", key, target.Unreadable.Message)
+			return target, fmt.Errorf("target %s cannot be decoded and is not changed: %s", key, target.Unreadable.Message)
 		}
 		stored, err := s.try(ctx, target, change)
 		if !apierrors.IsConflict(err) || try == maxTries {
@@ -107,12 +109,12 @@ func (s *Store) update(ctx context.Context, key types.NamespacedName, change Cha
 	}
 }
 
-// try applies and writes once.
+// try applies the changes and writes once.
 func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change) (*v1alpha1.Target, error) {
 	w := s.Index.World(target, s.Now())
 	next := target.DeepCopy()
-	if settled, pending := offer.ApplyPending(w); pending {
-		next.Status = *settled
+	if current, pending := offer.ApplyPending(w); pending {
+		next.Status = *current
 	}
 	w.Target = next
 	if err := change(w, &next.Status); err != nil {
@@ -122,16 +124,16 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 		s.noteAssigned(next, w.Now)
 	}
 	noteOnline(next, w.Now)
-	slices.SortFunc(next.Status.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) }) // whoever added them
+	slices.SortFunc(next.Status.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) }) // sorted, whatever code added them
 	if equality.Semantic.DeepEqual(next.Status, target.Status) {
 		return target, nil
 	}
 	noteSelecting(s.Index.Selecting(next), target, next, w.Now)
-	action.Prune(&next.Status, s.lives(target))
+	action.Prune(&next.Status, s.sourceExists(target))
 	return s.write(ctx, target, next)
 }
 
-// write patches the status under the lock of the target that was read.
+// write patches the status with the resource version of the target that was read.
 func (s *Store) write(ctx context.Context, old, next *v1alpha1.Target) (*v1alpha1.Target, error) {
 	patch := client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})
 	if err := s.Client.Status().Patch(withTarget(ctx, old, next), next, patch, client.FieldOwner("goshawk")); err != nil {
@@ -142,15 +144,16 @@ func (s *Store) write(ctx context.Context, old, next *v1alpha1.Target) (*v1alpha
 	return next, nil
 }
 
-// ApplyPending writes whatever stop, invalidation, cancel, newer update or deadline applies to the
-// target, and nothing if none does.
+// ApplyPending writes the stop, invalidation, cancel, newer update or deadline that applies to the
+// target, or nothing if none does.
 func (s *Store) ApplyPending(ctx context.Context, key types.NamespacedName) (*v1alpha1.Target, error) {
 	return s.Update(ctx, key, func(offer.World, *v1alpha1.TargetStatus) error { return nil })
 }
 
-// lives tells which sources still live, so that their newest action on the target is kept:
-// rollouts, and the target itself, whose assignment may be done.
-func (s *Store) lives(t *v1alpha1.Target) func(types.UID) bool {
+// sourceExists returns a function that reports whether a source still exists, so that its newest
+// action on the target is kept. Sources are rollouts and the target itself, whose assignment may be
+// complete.
+func (s *Store) sourceExists(t *v1alpha1.Target) func(types.UID) bool {
 	alive := map[types.UID]struct{}{t.Identity(): {}}
 	for _, r := range s.Index.Rollouts(t.Namespace) {
 		alive[r.Identity()] = struct{}{}
@@ -160,8 +163,8 @@ func (s *Store) lives(t *v1alpha1.Target) func(types.UID) bool {
 
 func key(t *v1alpha1.Target) types.NamespacedName { return client.ObjectKeyFromObject(t) }
 
-// isNewer compares two states of one object; an object of another uid is compared by its
-// resourceVersion, too.
+// isNewer compares two states of one object. Objects with different UIDs are compared by
+// resourceVersion as well.
 func isNewer(a, b *v1alpha1.Target) bool {
 	order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
 	return err == nil && order > 0

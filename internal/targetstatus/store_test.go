@@ -32,8 +32,8 @@ var (
 	dev  = types.NamespacedName{Namespace: "fleet", Name: "dev"}
 )
 
-// server is an API server that tests can disturb, and a cache that shows its targets only when it
-// is told to.
+// server is an API server whose requests tests can intercept, and a cache that shows its targets
+// only after show.
 type server struct {
 	t      testing.TB
 	client client.WithWatch
@@ -41,7 +41,7 @@ type server struct {
 	cached sync.Map // types.NamespacedName to *v1alpha1.Target
 
 	writes, reads atomic.Int32
-	// onWrite runs instead of a write, if it is there; write carries it out.
+	// onWrite runs instead of a write if it is set. It calls write to execute the write.
 	onWrite func(write func() error) error
 }
 
@@ -68,7 +68,8 @@ func newServer(t testing.TB, objects ...client.Object) *server {
 	return s
 }
 
-// device API is a process of its own: it shares the server, and the cache, and nothing else.
+// deviceAPI returns the store of another process: it shares the API server and the cache, and
+// nothing else.
 func (s *server) deviceAPI(inFlight int) *Store {
 	store := NewStore(s.index, s.client, s.client, func() time.Time { return noon }, inFlight)
 	store.recent.cached = func(key types.NamespacedName) *v1alpha1.Target {
@@ -80,7 +81,7 @@ func (s *server) deviceAPI(inFlight int) *Store {
 	return store
 }
 
-// show brings the cache up to date.
+// show synchronizes the cache.
 func (s *server) show() {
 	s.t.Helper()
 	s.cached.Clear()
@@ -116,15 +117,15 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// starts is what a device API does when a device takes an offer: it starts the action that was
-// announced, unless somebody else was faster.
+// starts returns the change of a device API when a device takes an offer: it creates the announced
+// action, unless another writer was faster.
 func starts(id int32) Change {
 	return func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if a := action.Open(status); a != nil {
 			return nil
 		}
 		if status.NextActionID != id {
-			return fmt.Errorf("action %d is not on offer", id)
+			return fmt.Errorf("action %d is not offered", id)
 		}
 		action.Create(status, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-r"}, DistributionSet: "fw", ContentHash: "hash", Now: w.Now})
 		return nil
@@ -138,8 +139,8 @@ func notes(address string) Change {
 	}
 }
 
-// TestW11_ConflictAppliesAgain: somebody else was faster, so the target is read past the cache and
-// the change is applied again into what is there.
+// TestW11_ConflictAppliesAgain: another writer was faster, so the target is read from the API
+// server and the change is applied again.
 func TestW11_ConflictAppliesAgain(t *testing.T) {
 	s := newServer(t, target())
 	other := s.deviceAPI(1)
@@ -158,14 +159,14 @@ func TestW11_ConflictAppliesAgain(t *testing.T) {
 		t.Errorf("applied %d times with %d reads", applies, s.reads.Load())
 	}
 	if diff := cmp.Diff(s.stored(), stored); diff != "" {
-		t.Errorf("the answer is not what is stored:\n%s", diff)
+		t.Errorf("the returned target is not the stored one:\n%s", diff)
 	}
 	if stored.Status.Address != "with 1 actions" || len(stored.Status.Actions) != 1 {
 		t.Errorf("the other writer's change is lost: %+v", stored.Status)
 	}
 }
 
-// TestEndlessConflict: the caller is told to come again.
+// TestEndlessConflict: the conflict is returned to the caller.
 func TestEndlessConflict(t *testing.T) {
 	s := newServer(t, target())
 	s.onWrite = func(func() error) error {
@@ -179,15 +180,15 @@ func TestEndlessConflict(t *testing.T) {
 	}
 }
 
-// TestOwnWrite is seen before the cache shows it, and the cache counts again as soon as it is
-// newer.
+// TestOwnWrite: an own write is seen before the cache shows it, and the cache is used again as soon
+// as it is newer.
 func TestOwnWrite(t *testing.T) {
 	s := newServer(t, target())
 	store := s.deviceAPI(1)
 	_, err := store.Update(t.Context(), dev, starts(100))
 	must(t, err)
 	if a := action.Open(&store.Get(dev).Status); a == nil || a.ID != 100 {
-		t.Fatalf("the action that was just started is not there: %+v", store.Get(dev).Status)
+		t.Fatalf("the action that was just started is missing: %+v", store.Get(dev).Status)
 	}
 	s.reads.Store(0)
 	_, err = store.Update(t.Context(), dev, func(_ offer.World, status *v1alpha1.TargetStatus) error {
@@ -196,7 +197,7 @@ func TestOwnWrite(t *testing.T) {
 	})
 	must(t, err)
 	if s.reads.Load() != 0 {
-		t.Error("a report on what was just started had to be read back")
+		t.Error("a report on the action that was just started read from the API server")
 	}
 	s.show()
 	if got := store.Get(dev); !got.Status.Actions[0].InstallingStarted || len(store.recent.targets) != 0 {
@@ -210,7 +211,7 @@ func TestOwnWrite(t *testing.T) {
 	}
 }
 
-// TestDeletedTarget is forgotten, also if the last word on it was ours.
+// TestDeletedTarget: a deleted target is dropped, also if its last write was ours.
 func TestDeletedTarget(t *testing.T) {
 	s := newServer(t, target())
 	store := s.deviceAPI(1)
@@ -219,7 +220,7 @@ func TestDeletedTarget(t *testing.T) {
 	must(t, s.client.Delete(t.Context(), target()))
 	s.show()
 	if got := store.Get(dev); got != nil {
-		t.Errorf("the target is still there: %+v", got)
+		t.Errorf("the target still exists: %+v", got)
 	}
 	if _, err := store.Update(t.Context(), dev, notes("there")); !apierrors.IsNotFound(err) {
 		t.Errorf("got %v", err)
@@ -233,8 +234,8 @@ func TestDeletedTarget(t *testing.T) {
 	}
 }
 
-// TestCreatedAgainUnseen: the cache still shows a target that has been deleted and created again.
-// Nothing of the old one is written into the new one.
+// TestCreatedAgainUnseen: the cache still shows a target that was deleted and created again.
+// Nothing of the old target is written to the new one.
 func TestCreatedAgainUnseen(t *testing.T) {
 	s := newServer(t, target(func(t *v1alpha1.Target) { t.Status.Address = "old" }))
 	store := s.deviceAPI(1)
@@ -252,7 +253,7 @@ func TestCreatedAgainUnseen(t *testing.T) {
 	}
 }
 
-// TestUnseenTarget: a target that the cache does not show yet is read live.
+// TestUnseenTarget: a target that the cache does not show yet is read from the API server.
 func TestUnseenTarget(t *testing.T) {
 	s := newServer(t)
 	must(t, s.client.Create(t.Context(), target()))
@@ -263,7 +264,7 @@ func TestUnseenTarget(t *testing.T) {
 	}
 }
 
-// TestNothingToWrite: an idle look costs nothing.
+// TestNothingToWrite: a change without effect costs nothing.
 func TestNothingToWrite(t *testing.T) {
 	s := newServer(t, target(func(t *v1alpha1.Target) { t.Status.Address = "here" }))
 	store := s.deviceAPI(1)
@@ -278,8 +279,8 @@ func TestNothingToWrite(t *testing.T) {
 	}
 }
 
-// TestChangeGivesUp: its error is the answer, and nothing is written, also nothing it had changed
-// before.
+// TestChangeGivesUp: the error of the change is returned, and nothing is written, also nothing that
+// it changed before.
 func TestChangeGivesUp(t *testing.T) {
 	s := newServer(t, target())
 	sorry := errors.New("not now")
@@ -293,12 +294,12 @@ func TestChangeGivesUp(t *testing.T) {
 		t.Errorf("got %v after %d writes", err, s.writes.Load())
 	}
 	if diff := cmp.Diff(before, store.Get(dev)); diff != "" {
-		t.Errorf("what is remembered has changed:\n%s", diff)
+		t.Errorf("the remembered target has changed:\n%s", diff)
 	}
 }
 
-// TestSettle writes a pending apply, once, and shows it to the change that comes with it.
-func TestSettle(t *testing.T) {
+// TestApplyPending writes a pending change once, and shows it to the given change.
+func TestApplyPending(t *testing.T) {
 	s := newServer(t, target(func(t *v1alpha1.Target) {
 		action.Create(&t.Status, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev"}, DistributionSet: "fw", ContentHash: "hash", Now: noon})
 		t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: 100, Cancellation: v1alpha1.CancellationForce}
@@ -307,7 +308,7 @@ func TestSettle(t *testing.T) {
 	store := s.deviceAPI(1)
 	stored, err := store.Update(t.Context(), dev, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if w.Target.Status.Actions[0].State != v1alpha1.ActionCanceled || status.Actions[0].State != v1alpha1.ActionCanceled {
-			t.Error("the change is shown a target with applies pending")
+			t.Error("the change gets a target with pending changes")
 		}
 		return nil
 	})
@@ -326,8 +327,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestInFlight: no more writes at a time than the store was made for, and who is not patient leaves
-// the queue.
+// TestInFlight: there are no more writes at a time than configured, and a canceled write leaves the
+// queue.
 func TestInFlight(t *testing.T) {
 	const most, devices = 3, 12
 	var objects []client.Object
@@ -392,18 +393,18 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
-// TestTwoDeviceAPIs start the same action at the same time: it is created once, and both answer
-// with it.
+// TestTwoDeviceAPIs: two processes start the same action at the same time. It is created once, and
+// both return it.
 func TestTwoDeviceAPIs(t *testing.T) {
 	s := newServer(t, target())
-	var meet sync.WaitGroup
-	meet.Add(2)
+	var bothApplied sync.WaitGroup
+	bothApplied.Add(2)
 	var first sync.Map
 	s.onWrite = func(write func() error) error {
 		if n := s.writes.Load(); n <= 2 {
 			if _, met := first.LoadOrStore(n, true); !met {
-				meet.Done()
-				meet.Wait() // both have applied before either has written
+				bothApplied.Done()
+				bothApplied.Wait() // both have applied before either has written
 			}
 		}
 		return write()
@@ -422,7 +423,7 @@ func TestTwoDeviceAPIs(t *testing.T) {
 	work.Wait()
 	for i, answer := range answers {
 		if answer == nil || len(answer.Status.Actions) != 1 || answer.Status.Actions[0].ID != 100 {
-			t.Errorf("device API %d answers %+v", i, answer)
+			t.Errorf("device API %d returns %+v", i, answer)
 		}
 	}
 	if got := s.stored().Status; len(got.Actions) != 1 || got.NextActionID != 101 {
@@ -430,21 +431,21 @@ func TestTwoDeviceAPIs(t *testing.T) {
 	}
 }
 
-// TestSweep: what is remembered does not grow with the fleet.
+// TestSweep: the number of remembered writes does not grow with the fleet.
 func TestSweep(t *testing.T) {
 	shown := map[types.NamespacedName]*v1alpha1.Target{}
 	r := newRecent(func(key types.NamespacedName) *v1alpha1.Target { return shown[key] })
-	for i := range 3 * sweepAt {
+	for i := range 3 * maxRecent {
 		written := target(func(t *v1alpha1.Target) { t.Name, t.ResourceVersion = fmt.Sprintf("dev-%d", i), "2" })
 		shown[key(written)] = written
 		r.remember(written)
 	}
-	if got := len(r.targets); got > sweepAt {
+	if got := len(r.targets); got > maxRecent {
 		t.Errorf("%d writes are remembered", got)
 	}
 }
 
-// TestNewestWriteCounts: replies may overtake one another.
+// TestNewestWriteCounts: replies may arrive in another order than the writes.
 func TestNewestWriteCounts(t *testing.T) {
 	at := func(version string) *v1alpha1.Target {
 		return target(func(t *v1alpha1.Target) { t.ResourceVersion = version })
@@ -457,8 +458,8 @@ func TestNewestWriteCounts(t *testing.T) {
 	}
 }
 
-// What became of the target's own assignment is remembered, whatever came after it: it would else
-// be carried out again.
+// The last action of the target's own assignment is kept, whatever came after it. Otherwise the
+// assignment would be executed again.
 func TestTheOwnAssignmentIsRemembered(t *testing.T) {
 	closed := func(id int32, source v1alpha1.ActionSource) v1alpha1.Action {
 		return v1alpha1.Action{ID: id, Source: source, State: v1alpha1.ActionFinished, DistributionSet: "fw"}

@@ -184,7 +184,7 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 		if err != nil || r == nil || r.Identity() != source.UID {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
-		closed, forGood := fleet.GateOfGroup(r, source.Group)
+		closed, forGood := fleet.GroupClosedReason(r, source.Group)
 		return standsAs(r.Status.StartedAt, closed, forGood), nil
 	case v1alpha1.SourceAutoAssignment:
 		a, err := b.live.auto(ctx, key)
@@ -194,7 +194,7 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 		if a.Spec.Update.DistributionSet != created.DistributionSet { // it brings another set by now
 			return liveSource{ended: v1alpha1.CauseSuperseded}, nil
 		}
-		closed, forGood := fleet.GateOfAuto(a)
+		closed, forGood := fleet.AutoClosedReason(a)
 		return standsAs(nil, closed, forGood), nil
 	}
 	return liveSource{}, nil
