@@ -141,6 +141,7 @@ func (p *part) once(ctx context.Context) error {
 	if err := decode.Isolate(&options.Cache, p.process.config, options.Scheme, p.process.unreadable); err != nil {
 		return err
 	}
+	options.Logger = withoutRaces(ctrl.Log)
 	mgr, err := ctrl.NewManager(p.process.config, options)
 	if err != nil {
 		return fmt.Errorf("make manager: %w", err)

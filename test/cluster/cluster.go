@@ -210,15 +210,14 @@ func start() error {
 func BeforeStop(f func() error) { shared.beforeStop = append(shared.beforeStop, f) }
 
 func stop() error {
+	var err error
 	for _, f := range shared.beforeStop {
-		if err := f(); err != nil {
-			return err
-		}
+		err = errors.Join(err, f())
 	}
 	if shared.environment == nil {
-		return nil
+		return err
 	}
-	return errors.Join(shared.environment.Stop(), os.RemoveAll(shared.folder))
+	return errors.Join(err, shared.environment.Stop(), os.RemoveAll(shared.folder))
 }
 
 var notDNS = regexp.MustCompile(`[^a-z0-9]+`)

@@ -229,6 +229,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, deletionC
 // as a policy of the cluster may, until it is lifted.
 func refuse(w *world.World, resource string, object client.Object, label string) (lift func()) {
 	w.T.Helper()
+	world.ExpectErrors("the cluster does not want it") // an operator has to act on it
 	policy := fmt.Sprintf(`
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy

@@ -64,7 +64,7 @@ func New(t testing.TB) *World {
 		if shared.err = EnsureSystemNamespace(c); shared.err != nil {
 			return
 		}
-		ctrl.SetLogger(logr.Discard()) // a story speaks by what it sees
+		ctrl.SetLogger(logr.New(&errorLog{errorLines: logged})) // no effect where the package has set another
 		for _, wrap := range shared.wraps {
 			config.Wrap(wrap)
 		}
@@ -74,12 +74,15 @@ func New(t testing.TB) *World {
 		})
 		if shared.err == nil {
 			cluster.BeforeStop(stop)
+			cluster.BeforeStop(otherErrors) // the end of the process logs none, either
 		}
 	})
 	if shared.err != nil {
 		t.Fatalf("starting Goshawk: %v", shared.err)
 	}
-	return &World{T: t, Client: c, Namespace: cluster.Namespace(t), DeviceAPI: shared.deviceAPI}
+	w := &World{T: t, Client: c, Namespace: cluster.Namespace(t), DeviceAPI: shared.deviceAPI}
+	t.Cleanup(func() { failOnErrors(t, w.Namespace) })
+	return w
 }
 
 // Start runs a process with what o leaves open filled in for tests: controllers and device API

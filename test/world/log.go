@@ -1,0 +1,90 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package world
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-logr/logr"
+)
+
+// errorLog is a log sink that keeps the lines of level error and drops the others. An error in the
+// log is something to act on, so a story that logs one has failed unless it has named it.
+type errorLog struct {
+	*errorLines
+	context string
+}
+
+type errorLines struct {
+	mu       sync.Mutex
+	lines    []string
+	expected []string
+}
+
+var logged = &errorLines{}
+
+var _ logr.LogSink = (*errorLog)(nil)
+
+func (l *errorLog) Init(logr.RuntimeInfo)    {}
+func (l *errorLog) Enabled(int) bool         { return false }
+func (l *errorLog) Info(int, string, ...any) {}
+func (l *errorLog) WithName(name string) logr.LogSink {
+	return &errorLog{l.errorLines, l.context + " " + name}
+}
+func (l *errorLog) WithValues(values ...any) logr.LogSink {
+	return &errorLog{l.errorLines, l.context + fmt.Sprintf(" %+v", values)}
+}
+
+func (l *errorLog) Error(err error, message string, values ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprintf("%s: %v%s %+v", message, err, l.context, values))
+}
+
+// ExpectErrors names a part of the error lines that a story causes on purpose. Lines with it fail
+// no story of the test binary.
+func ExpectErrors(part string) {
+	logged.mu.Lock()
+	defer logged.mu.Unlock()
+	logged.expected = append(logged.expected, part)
+}
+
+// take returns and removes the lines that match and that no story has expected.
+func (l *errorLines) take(match func(line string) bool) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	l.lines = slices.DeleteFunc(l.lines, func(line string) bool {
+		if slices.ContainsFunc(l.expected, func(part string) bool { return strings.Contains(line, part) }) {
+			return true
+		}
+		if match(line) {
+			out = append(out, line)
+			return true
+		}
+		return false
+	})
+	return out
+}
+
+// failOnErrors fails the test for each error line about its namespace.
+func failOnErrors(t testing.TB, namespace string) {
+	about := regexp.MustCompile(regexp.QuoteMeta(namespace) + `(\D|$)`)
+	for _, line := range logged.take(about.MatchString) {
+		t.Errorf("an error was logged: %s", line)
+	}
+}
+
+// otherErrors returns the error lines that no test has answered for.
+func otherErrors() error {
+	if lines := logged.take(func(string) bool { return true }); len(lines) > 0 {
+		return fmt.Errorf("%d errors were logged:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+	return nil
+}
