@@ -1,0 +1,315 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package docs
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const root, operations = "../..", "../../docs/operations.md"
+
+// libraryFlags are registered by controller-runtime and zap, not by main.go.
+var libraryFlags = regexp.MustCompile(`^--(kubeconfig|zap-.*)$`)
+
+// TestTheTableOfFlagsIsComplete compares the table in docs/operations.md with the flags of main.go:
+// the names, and each default that the table gives in code font.
+func TestTheTableOfFlagsIsComplete(t *testing.T) {
+	registered := flagsOfMain(t)
+	documented := map[string]string{}
+	for _, row := range rows(read(t, operations), "| flag | default |") {
+		inCode := codeWords(row[1])
+		for _, name := range codeWords(row[0]) {
+			if libraryFlags.MatchString(name) {
+				continue
+			}
+			documented[name] = registered[name] // a default in words is not compared
+			if len(inCode) == 1 {
+				documented[name] = inCode[0]
+			}
+		}
+	}
+	if diff := cmp.Diff(registered, documented); diff != "" {
+		t.Errorf("flags of main.go (-) and of docs/operations.md (+):\n%s", diff)
+	}
+}
+
+// TestManifestsUseFlagsThatExist looks at every argument of config/ that is a flag.
+func TestManifestsUseFlagsThatExist(t *testing.T) {
+	registered, found := flagsOfMain(t), 0
+	for _, file := range files(t, filepath.Join(root, "config"), ".yaml") {
+		for _, m := range regexp.MustCompile(`(?m)^\s*(?:-|value:) (--[a-z-]+)`).FindAllStringSubmatch(read(t, file), -1) {
+			found++
+			if _, ok := registered[m[1]]; !ok && !libraryFlags.MatchString(m[1]) {
+				t.Errorf("%s gives %s, which main.go does not have", file, m[1])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no manifest gives a flag")
+	}
+}
+
+// TestTheTableOfMetricsIsComplete compares the table in docs/operations.md with the metrics that
+// the code names.
+func TestTheTableOfMetricsIsComplete(t *testing.T) {
+	var registered, documented []string
+	for _, file := range sources(t) {
+		for _, m := range regexp.MustCompile(`Name:\s+"(goshawk_\w+)"`).FindAllStringSubmatch(read(t, file), -1) {
+			registered = append(registered, m[1])
+		}
+	}
+	for _, row := range rows(read(t, operations), "| metric | labels |") {
+		if name := codeWords(row[0])[0]; strings.HasPrefix(name, "goshawk_") {
+			documented = append(documented, name)
+		}
+	}
+	if diff := cmp.Diff(unique(registered), unique(documented)); diff != "" {
+		t.Errorf("metrics of the code (-) and of docs/operations.md (+):\n%s", diff)
+	}
+}
+
+// TestTheTableOfEventsIsComplete compares the table in docs/operations.md with the reasons of
+// events that the code names: those of rollouts, and those that are written out where an event is
+// recorded.
+func TestTheTableOfEventsIsComplete(t *testing.T) {
+	constants := map[string]string{}
+	var calls []ast.Expr
+	for _, file := range sources(t) {
+		ast.Inspect(parse(t, file), func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				if len(n.Values) == 1 {
+					constants[n.Names[0].Name] = literal(n.Values[0])
+				}
+			case *ast.CallExpr:
+				if i, ok := map[string]int{"Eventf": 3, "warn": 0}[name(n.Fun)]; ok && len(n.Args) > i {
+					calls = append(calls, n.Args[i])
+				}
+			}
+			return true
+		})
+	}
+	var recorded, documented []string
+	for _, reason := range calls {
+		if word := literal(reason); word != "" {
+			recorded = append(recorded, word)
+		} else if word := constants[name(reason)]; word != "" {
+			recorded = append(recorded, word)
+		}
+	}
+	for _, spec := range specs(parse(t, filepath.Join(root, "internal", "rollout", "events.go"))) {
+		if constant := spec.Names[0].Name; strings.HasPrefix(constant, "Event") {
+			word := literal(spec.Values[0])
+			if word == "" {
+				word = constants[name(spec.Values[0])]
+			}
+			recorded = append(recorded, word)
+		}
+	}
+	for _, row := range rows(read(t, operations), "| object | events |") {
+		documented = append(documented, codeWords(row[1])...)
+	}
+	if diff := cmp.Diff(unique(recorded), unique(documented)); diff != "" {
+		t.Errorf("events of the code (-) and of docs/operations.md (+):\n%s", diff)
+	}
+}
+
+// TestReasonsInThePagesExist requires that each reason, state and condition in code font, such as
+// `PausedBySpec`, is a word of the code or of a manifest.
+func TestReasonsInThePagesExist(t *testing.T) {
+	words := map[string]bool{}
+	for _, file := range append(sources(t), files(t, filepath.Join(root, "config"), ".yaml")...) {
+		for _, word := range regexp.MustCompile(`[A-Z][A-Za-z]+`).FindAllString(read(t, file), -1) {
+			words[word] = true
+		}
+	}
+	pages := append(files(t, filepath.Join(root, "docs"), ".md"), filepath.Join(root, "README.md"), filepath.Join(root, "CHANGELOG.md"))
+	for _, page := range pages {
+		for _, m := range regexp.MustCompile("`([A-Z][a-z]+(?:[A-Z][A-Za-z]*)+)`").FindAllStringSubmatch(read(t, page), -1) {
+			if !words[m[1]] && !strings.HasPrefix(m[1], "Test") {
+				t.Errorf("%s: the code has no word %s", page, m[1])
+			}
+		}
+	}
+}
+
+// TestLinksInThePagesLead follows every relative link of the pages to a file and, if it has one, to
+// a heading.
+func TestLinksInThePagesLead(t *testing.T) {
+	pages := append(files(t, filepath.Join(root, "docs"), ".md"), filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md"))
+	for _, page := range pages {
+		for _, m := range regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]+))?\)`).FindAllStringSubmatch(read(t, page), -1) {
+			target := page
+			if m[1] != "" {
+				target = filepath.Join(filepath.Dir(page), m[1])
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+			} else if m[2] != "" && !slices.Contains(headings(read(t, target)), m[2]) {
+				t.Errorf("%s links to %s#%s: no such heading", page, m[1], m[2])
+			}
+		}
+	}
+}
+
+// flagsOfMain returns the flags that main.go registers, with their defaults.
+func flagsOfMain(t *testing.T) map[string]string {
+	t.Helper()
+	flags := map[string]string{}
+	ast.Inspect(parse(t, filepath.Join(root, "main.go")), func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		if s, ok := call.Fun.(*ast.SelectorExpr); !ok || name(s.X) != "flag" {
+			return true
+		}
+		switch kind := name(call.Fun); {
+		case kind == "Func":
+			flags["--"+literal(call.Args[0])] = ""
+		case strings.HasSuffix(kind, "Var"):
+			flags["--"+literal(call.Args[1])] = value(call.Args[2])
+		}
+		return true
+	})
+	if len(flags) == 0 {
+		t.Fatal("main.go registers no flags")
+	}
+	return flags
+}
+
+// value returns a default as the pages write it: 10_000 as 10000, 5*time.Minute as 5m.
+func value(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.BinaryExpr:
+		return value(e.X) + map[string]string{"Second": "s", "Minute": "m", "Hour": "h"}[name(e.Y)]
+	case *ast.BasicLit:
+		if e.Kind == token.STRING {
+			return literal(e)
+		}
+		return strings.ReplaceAll(e.Value, "_", "")
+	}
+	return name(e)
+}
+
+// literal returns the value of a text in the code, and nothing for anything else.
+func literal(e ast.Expr) string {
+	if l, ok := e.(*ast.BasicLit); ok && l.Kind == token.STRING {
+		if text, err := strconv.Unquote(l.Value); err == nil {
+			return text
+		}
+	}
+	return ""
+}
+
+// name returns the last part of an identifier: Minute of time.Minute.
+func name(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return e.Name
+	case *ast.SelectorExpr:
+		return e.Sel.Name
+	}
+	return ""
+}
+
+func specs(file *ast.File) []*ast.ValueSpec {
+	var list []*ast.ValueSpec
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
+			list = append(list, spec)
+		}
+		return true
+	})
+	return list
+}
+
+func parse(t *testing.T, file string) *ast.File {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// rows returns the cells of the table below a header, row by row.
+func rows(page, header string) [][]string {
+	var list [][]string
+	_, table, _ := strings.Cut(page, "\n"+header)
+	_, table, _ = strings.Cut(table, "\n|---")
+	_, table, _ = strings.Cut(table, "\n")
+	for line := range strings.Lines(table) {
+		if !strings.HasPrefix(line, "| ") {
+			break
+		}
+		list = append(list, strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | "))
+	}
+	return list
+}
+
+// codeWords returns what a cell has in code font.
+func codeWords(cell string) []string {
+	var list []string
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+// headings returns the anchors of a page, as GitHub makes them.
+func headings(page string) []string {
+	var list []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		kept := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		list = append(list, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return list
+}
+
+// sources returns the Go files of the product: no tests, no helpers of tests.
+func sources(t *testing.T) []string {
+	t.Helper()
+	var list []string
+	for _, folder := range []string{"api", "controllers", "internal", "cmd"} {
+		list = append(list, files(t, filepath.Join(root, folder), ".go")...)
+	}
+	return slices.DeleteFunc(append(list, filepath.Join(root, "main.go")), func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+}
+
+func files(t *testing.T, folder, extension string) []string {
+	t.Helper()
+	var list []string
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && strings.HasSuffix(path, extension) {
+			list = append(list, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
