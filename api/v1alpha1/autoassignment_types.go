@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// AutoAssignmentIntent is what is wanted of an auto-assignment.
+// AutoAssignmentIntent is the state that the user wants for an auto-assignment.
 // +kubebuilder:validation:Enum=Running;Paused
 type AutoAssignmentIntent string
 
@@ -19,7 +19,7 @@ const (
 	AutoAssignmentIntentPaused AutoAssignmentIntent = "Paused"
 )
 
-// AutoAssignmentState is one word for where an auto-assignment stands (hawkBit).
+// AutoAssignmentState is the state of an auto-assignment (hawkBit: auto assignment).
 // +kubebuilder:validation:Enum=Ready;Running;Paused;Stopped
 type AutoAssignmentState string
 
@@ -31,14 +31,15 @@ const (
 	// AutoAssignmentPaused offers nothing.
 	AutoAssignmentPaused AutoAssignmentState = "Paused"
 	// AutoAssignmentStopped offers nothing any more: the set was invalidated, which is final, or
-	// deleted, which ends when it is restored.
+	// deleted, which ends when the set is restored.
 	AutoAssignmentStopped AutoAssignmentState = "Stopped"
 )
 
 // AutoAssignmentSpec offers a set to every matching target, present or future.
 type AutoAssignmentSpec struct {
-	// update is what is brought to a device. A missing set is Stalled and recovers; an invalidated
-	// one stops the auto-assignment for good.
+	// update is the set that is offered and how it is installed. If the set does not exist, the
+	// auto-assignment is Stalled until the set appears. If the set is invalidated, the
+	// auto-assignment is stopped for good.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'TimeForced'",message="update.type TimeForced does not fit an auto-assignment: targets join at any time; choose Forced or Soft",fieldPath=".type"
 	// +kubebuilder:validation:XValidation:rule="!has(self.startDeadlineSeconds)",message="startDeadlineSeconds is for the groups of a rollout: an auto-assignment waits for its devices; remove it",fieldPath=".startDeadlineSeconds"
@@ -46,80 +47,93 @@ type AutoAssignmentSpec struct {
 
 	Selection `json:",inline"`
 
-	// state is what is wanted now. Default Running.
+	// state is the wanted state: Running or Paused. Paused offers nothing to devices that have not
+	// started. Default Running.
 	// +optional
 	// +default="Running"
 	State AutoAssignmentIntent `json:"state,omitempty"`
 
-	// startAt is when to start, and the place in the order of updates: the newer wins. Give it in
-	// production: it survives a rebuild from Git. Absent: at once.
+	// startAt is when the auto-assignment starts, and its place in the order of updates: a newer
+	// update replaces an older one. Set it in production, because it survives a rebuild of the
+	// cluster from Git. Absent: the auto-assignment starts at once.
 	// +optional
 	StartAt *metav1.Time `json:"startAt,omitempty"`
 }
 
 // AutoAssignmentTargets counts targets.
 type AutoAssignmentTargets struct {
-	// matched targets that are compatible.
+	// matched is the number of selected targets that fit the set.
+	// +required
 	Matched int32 `json:"matched"`
-	// started: an action of this auto-assignment is open.
+	// started is the number of targets with an open action of this auto-assignment.
+	// +required
 	Started int32 `json:"started"`
-	// succeeded: the newest action of this auto-assignment finished.
+	// succeeded is the number of targets whose newest action of this auto-assignment is Finished.
+	// +required
 	Succeeded int32 `json:"succeeded"`
-	// failed: it ended in Error.
+	// failed is the number of targets whose newest action of this auto-assignment is in state
+	// Error.
+	// +required
 	Failed int32 `json:"failed"`
 }
 
-// OfferedSet is what an auto-assignment offers.
+// OfferedSet is the set that an auto-assignment offers, and since when.
 type OfferedSet struct {
-	// distributionSet as in spec.update.
+	// distributionSet is the name of the set, as in spec.update.distributionSet.
+	// +required
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet"`
-	// since when, if another one was offered before.
+	// since is when the auto-assignment started to offer this set. Absent: it has not offered
+	// another set before.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
-// SelectionMark tells selections apart.
+// SelectionMark identifies a selection by a hash.
 type SelectionMark struct {
-	// hash of targetSelector and targetExpression.
+	// hash is a fingerprint of targetSelector and targetExpression.
+	// +required
 	// +kubebuilder:validation:MaxLength=16
 	Hash string `json:"hash"`
-	// since when, if it was another one before.
+	// since is when the selection changed to this one. Absent: it has not changed.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
-// AutoAssignmentStatus is what Goshawk decided and counted. Written by the AutoAssignment
+// AutoAssignmentStatus is the observed state of an AutoAssignment. Written by the AutoAssignment
 // controller.
 type AutoAssignmentStatus struct {
-	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// observedGeneration is the metadata.generation that the conditions describe. -1 before the
+	// first reconcile.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// uid is by what the actions of targets name this object: its metadata.uid. After a restore
-	// with status it stays that of the object that was backed up, so that they still belong to it.
-	// Written at the first look, then never changed.
+	// uid identifies this object in the actions of targets. It is metadata.uid at the first
+	// reconcile and never changes. After a restore from a backup with status it is still the uid of
+	// the object that was backed up, so that they still belong to it.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`
-	// state is one word for where it stands.
+	// state is the state of the auto-assignment: Ready, Running, Paused or Stopped.
 	// +optional
 	State AutoAssignmentState `json:"state,omitempty"`
-	// startedAt is when it first ran.
+	// startedAt is when the auto-assignment first ran. Absent: it has not run yet.
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
-	// offering is the set that it offers, and since when, if it offered another one before: from
-	// then on it is as new as that.
+	// offering is the set that is offered. If another set was offered before, offering.since is its
+	// place in the order of updates.
 	// +optional
 	Offering *OfferedSet `json:"offering,omitempty"`
-	// selecting is a fingerprint of the selection, and since when, if it selected by another one
-	// before: to targets that it did not select then, it is as new as that.
+	// selecting identifies the present selection. If there was another selection before,
+	// selecting.since is the place in the order of updates for targets that the earlier selection
+	// did not select.
 	// +optional
 	Selecting *SelectionMark `json:"selecting,omitempty"`
-	// targets counts devices.
+	// targets counts the selected targets.
 	// +optional
 	Targets *AutoAssignmentTargets `json:"targets,omitempty"`
-	// conditions: Ready, Reconciling, Stalled, Paused, Overlapping, Invalidated.
+	// conditions are the conditions of the object: Ready, Reconciling, Stalled, Paused,
+	// Overlapping, Invalidated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -145,6 +159,7 @@ type AutoAssignmentStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type AutoAssignment struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of a Kubernetes object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -156,8 +171,8 @@ type AutoAssignment struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status AutoAssignmentStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
-	// it can.
+	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
+	// decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 

@@ -3,215 +3,218 @@
 
 package v1alpha1
 
-// Condition types. Ready, Reconciling and Stalled follow kstatus: Ready answers "is this commit
-// under control?"; Reconciling and Stalled are present only while True, and never both.
+// Condition types. Ready, Reconciling and Stalled follow kstatus. Reconciling and Stalled are
+// present only while True, and never both.
 const (
-	// ConditionReady is True when the object was accepted and is under control. On a Rollout that
-	// does not mean that the fleet is done: ask Succeeded for that.
+	// ConditionReady is True if the object was accepted and is under control. For a Rollout it does
+	// not mean that all devices are updated: see Succeeded.
 	ConditionReady = "Ready"
-	// ConditionReconciling is True while the controller still takes over what was committed. Absent
+	// ConditionReconciling is True while the controller processes the committed spec. Absent
 	// otherwise.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is True when nothing will move until somebody acts; its message names the
-	// field and the fix. Absent otherwise.
+	// ConditionStalled is True if nothing moves until a person changes something; its message names
+	// the field and the fix. Absent otherwise.
 	ConditionStalled = "Stalled"
-	// ConditionSucceeded is Unknown while a Rollout is active; True when all groups closed without
-	// an Error group and the update has reached at least one target, or there was none; False
-	// otherwise.
+	// ConditionSucceeded is Unknown while a Rollout is active. It is True if all groups closed
+	// without an Error group and the update has reached at least one target, or there was none. It
+	// is False otherwise.
 	ConditionSucceeded = "Succeeded"
-	// ConditionPaused is True while a Rollout holds back devices that have not started, by spec or
-	// by a automatic pause.
+	// ConditionPaused is True while a Rollout or an AutoAssignment holds back devices that have not
+	// started, by spec or by an automatic pause.
 	ConditionPaused = "Paused"
-	// ConditionInvalidated is True, for good, once the distribution set was taken out of
-	// circulation.
+	// ConditionInvalidated is True, for good, once the distribution set was invalidated.
 	ConditionInvalidated = "Invalidated"
-	// ConditionComplete is True when a set has modules, all of them Ready, and every mandatory type
-	// among them.
+	// ConditionComplete is True if a set has modules, all of them are Ready, and every mandatory
+	// module type is among them.
 	ConditionComplete = "Complete"
-	// ConditionLocked is True once a set or module is in use; what a device would install is frozen
-	// from then on.
+	// ConditionLocked is True once a set or module is in use. From then on its content is frozen.
 	ConditionLocked = "Locked"
-	// ConditionConsistent is False when nobody knows for certain what runs on the device (Mender:
-	// inconsistent). The next success clears it.
+	// ConditionConsistent is False if it is not certain what runs on the device (Mender:
+	// inconsistent). The next successful update sets it to True.
 	ConditionConsistent = "Consistent"
-	// ConditionOnline reports whether the device was heard of lately. It is only as fresh as the
-	// writes it rides on.
+	// ConditionOnline reports whether the device polled recently. It is only as fresh as the last
+	// write of the status: see lastSeen.
 	ConditionOnline = "Online"
-	// ConditionOverlapping is True on an AutoAssignment that shares targets with another one of
-	// another set. Absent otherwise.
+	// ConditionOverlapping is True on an AutoAssignment that shares targets with an AutoAssignment
+	// of another set. Absent otherwise.
 	ConditionOverlapping = "Overlapping"
-	// ConditionAssigned tells what became of spec.assignment and spec.cancel of a Target. Absent
-	// when neither is set.
+	// ConditionAssigned reports the progress of spec.assignment and spec.cancel of a Target. Absent
+	// if neither is set.
 	ConditionAssigned = "Assigned"
-	// ConditionTokenUsable is False on a Target whose spec.tokenSecretRef leads to no token, so
-	// that no device can authenticate. Absent otherwise. The device API writes it, the only part of
-	// Goshawk that reads Secrets; Ready and Stalled have its reason.
+	// ConditionTokenUsable is False on a Target if spec.tokenSecretRef leads to no token, so that
+	// no device can authenticate. Absent otherwise. It is written by the device API, the only part
+	// of Goshawk that reads Secrets; Ready and Stalled repeat its reason.
 	ConditionTokenUsable = "TokenUsable"
 )
 
 // Reasons of conditions and of waitingFor. Each is the cause, not the effect.
 const (
-	// ReasonReady says that nothing is wrong.
+	// ReasonReady means that nothing is wrong.
 	ReasonReady = "Ready"
-	// ReasonReferenceNotFound says that a referenced object does not exist; it recovers when the
+	// ReasonReferenceNotFound means that a referenced object does not exist; it recovers when the
 	// object appears.
 	ReasonReferenceNotFound = "ReferenceNotFound"
-	// ReasonDuplicate says that an older object already has this identity.
+	// ReasonDuplicate means that an older object already has this identity.
 	ReasonDuplicate = "Duplicate"
-	// ReasonIncomplete says that a set lacks modules or a mandatory type.
+	// ReasonIncomplete means that a set lacks modules or a mandatory type.
 	ReasonIncomplete = "Incomplete"
-	// ReasonModuleNotReady says that a module of the set is missing or not Ready.
+	// ReasonModuleNotReady means that a module of the set is missing or not Ready.
 	ReasonModuleNotReady = "ModuleNotReady"
-	// ReasonUnknownModuleType says that a module's type is neither mandatory nor optional in the
+	// ReasonUnknownModuleType means that a module's type is neither mandatory nor optional in the
 	// set.
 	ReasonUnknownModuleType = "UnknownModuleType"
-	// ReasonLocking says that the set waits for its modules to be frozen.
+	// ReasonLocking means that the set waits for its modules to be frozen.
 	ReasonLocking = "Locking"
-	// ReasonInUse says that a set or module is locked because something deploys it.
+	// ReasonInUse means that a set or module is locked because something deploys it.
 	ReasonInUse = "InUse"
-	// ReasonNotUsed says that nothing deploys the set or module yet.
+	// ReasonNotUsed means that nothing deploys the set or module yet.
 	ReasonNotUsed = "NotUsed"
-	// ReasonContentChanged says that a locked set no longer has the content it was locked with.
+	// ReasonContentChanged means that a locked set no longer has the content it was locked with.
 	ReasonContentChanged = "ContentChanged"
-	// ReasonDistributionSetInvalid says that the set was invalidated and cannot be assigned again.
+	// ReasonDistributionSetInvalid means that the set was invalidated and cannot be assigned again.
 	ReasonDistributionSetInvalid = "DistributionSetInvalid"
-	// ReasonInvalidatedBySpec says that spec.invalidation took the set out of circulation.
+	// ReasonInvalidatedBySpec means that spec.invalidation invalidated the set.
 	ReasonInvalidatedBySpec = "InvalidatedBySpec"
-	// ReasonInvalidationIsFinal says that spec.invalidation was changed or removed after it was
+	// ReasonInvalidationIsFinal means that spec.invalidation was changed or removed after it was
 	// recorded, without effect.
 	ReasonInvalidationIsFinal = "InvalidationIsFinal"
-	// ReasonStopIsFinal says that spec.state or spec.stopCancellation takes back a recorded stop,
+	// ReasonStopIsFinal means that spec.state or spec.stopCancellation takes back a recorded stop,
 	// without effect.
 	ReasonStopIsFinal = "StopIsFinal"
-	// ReasonForcedIsFinal says that spec.update.type was changed back to Soft after Forced was
+	// ReasonForcedIsFinal means that spec.update.type was changed back to Soft after Forced was
 	// recorded, without effect.
 	ReasonForcedIsFinal = "ForcedIsFinal"
-	// ReasonInvalidationNotRecorded says that spec.invalidation holds, but that the record that
-	// outlives the set could not be written yet.
+	// ReasonInvalidationNotRecorded means that spec.invalidation is in force, but that the
+	// invalidation record, which outlives the set, could not be written yet.
 	ReasonInvalidationNotRecorded = "InvalidationNotRecorded"
-	// ReasonPreviouslyInvalidated says that a set of the same namespace, name, version and type was
-	// invalidated before this object existed.
+	// ReasonPreviouslyInvalidated means that a set of the same namespace, name, version and type
+	// was invalidated before this object existed.
 	ReasonPreviouslyInvalidated = "PreviouslyInvalidated"
-	// ReasonDistributionSetNotReady says that the rollout waits for its set to become complete and
+	// ReasonDistributionSetNotReady means that the rollout waits for its set to become complete and
 	// Ready.
 	ReasonDistributionSetNotReady = "DistributionSetNotReady"
-	// ReasonInvalidExpression says that a target expression or selector cannot be evaluated.
+	// ReasonInvalidExpression means that a target expression or selector cannot be evaluated.
 	ReasonInvalidExpression = "InvalidExpression"
-	// ReasonNoTargets says that the selection matches no compatible target. A dynamic rollout
+	// ReasonNoTargets means that the selection matches no compatible target. A dynamic rollout
 	// starts without targets. Of a finished rollout: all its targets were deleted before it
 	// finished.
 	ReasonNoTargets = "NoTargets"
-	// ReasonTargetsLeftOver says that explicit groups leave targets without a group.
+	// ReasonTargetsLeftOver means that explicit groups leave targets without a group.
 	ReasonTargetsLeftOver = "TargetsLeftOver"
-	// ReasonTooManyGroups says that a plan would have more than 500 groups.
+	// ReasonTooManyGroups means that a plan would have more than 500 groups.
 	ReasonTooManyGroups = "TooManyGroups"
-	// ReasonGroupTooLarge says that a group would have more than 20 000 targets or 700 KiB of
+	// ReasonGroupTooLarge means that a group would have more than 20 000 targets or 700 KiB of
 	// names.
 	ReasonGroupTooLarge = "GroupTooLarge"
-	// ReasonInvalidSpec says that fields contradict each other in a way the schema could not see.
+	// ReasonInvalidSpec means that fields contradict each other in a way that the schema cannot
+	// check.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonStabilizing says that membership is still changing; the plan is made when it has been
-	// quiet for stabilizationSeconds.
+	// ReasonStabilizing means that the matching targets still change. The plan is made when they
+	// have not changed for stabilizationSeconds.
 	ReasonStabilizing = "Stabilizing"
-	// ReasonPlanning says that the plan is being written down.
+	// ReasonPlanning means that the plan is being written.
 	ReasonPlanning = "Planning"
-	// ReasonPlanned says that the plan is ready and spec.state is Planned.
+	// ReasonPlanned means that the plan is ready and spec.state is Planned.
 	ReasonPlanned = "Planned"
-	// ReasonAwaitingApproval says that spec.approval.planHash is not (or no longer) the hash of the
-	// plan.
+	// ReasonAwaitingApproval means that spec.approval.planHash is not (or no longer) the hash of
+	// the plan.
 	ReasonAwaitingApproval = "AwaitingApproval"
-	// ReasonWaitingForDevice says that an assignment may start and its device has not fetched it.
+	// ReasonWaitingForDevice means that an assignment may start and its device has not fetched it.
 	ReasonWaitingForDevice = "WaitingForDevice"
-	// ReasonAwaitingConfirmation says that a person at the device has to agree to an assignment.
+	// ReasonAwaitingConfirmation means that a person at the device has to agree to an assignment.
 	ReasonAwaitingConfirmation = "AwaitingConfirmation"
-	// ReasonDenied says that a person at the device has refused an assignment, and may still agree.
+	// ReasonDenied means that a person at the device has refused an assignment, and may still
+	// agree.
 	ReasonDenied = "Denied"
-	// ReasonCanceling says that the device is asked to cancel an assignment.
+	// ReasonCanceling means that the device is asked to cancel an assignment.
 	ReasonCanceling = "Canceling"
-	// ReasonWaitingForStart says that spec.startAt, or assignedAt of a Target's assignment, lies in
-	// the future.
+	// ReasonWaitingForStart means that spec.startAt, or assignedAt of a Target's assignment, lies
+	// in the future.
 	ReasonWaitingForStart = "WaitingForStart"
-	// ReasonSuperseding says that a starting rollout waits until older ones gave up shared targets.
+	// ReasonSuperseding means that a starting rollout waits until older ones have released shared
+	// targets.
 	ReasonSuperseding = "Superseding"
-	// ReasonProgressing says that devices are being updated.
+	// ReasonProgressing means that devices are being updated.
 	ReasonProgressing = "Progressing"
-	// ReasonPausedBySpec says that spec.state is Paused.
+	// ReasonPausedBySpec means that spec.state is Paused.
 	ReasonPausedBySpec = "PausedBySpec"
-	// ReasonSuccessActionPause says that a group with successAction Pause succeeded and the next
+	// ReasonSuccessActionPause means that a group with successAction Pause succeeded and the next
 	// one waits for resumedAt.
 	ReasonSuccessActionPause = "SuccessActionPause"
-	// ReasonErrorThresholdExceeded says that more members of a group failed than errorThreshold
+	// ReasonErrorThresholdExceeded means that more members of a group failed than errorThreshold
 	// allows.
 	ReasonErrorThresholdExceeded = "ErrorThresholdExceeded"
-	// ReasonErrorBudgetExceeded says that more targets failed over the whole rollout than
+	// ReasonErrorBudgetExceeded means that more targets failed over the whole rollout than
 	// errorBudget allows.
 	ReasonErrorBudgetExceeded = "ErrorBudgetExceeded"
-	// ReasonGroupWithoutResults says that a group was planned with members and has no result left,
-	// or that more than half of its members were removed, while others wait for their turn behind
-	// it.
+	// ReasonGroupWithoutResults means that a group was planned with members and has no result left,
+	// or that more than half of its members were removed, while other groups wait behind it.
 	ReasonGroupWithoutResults = "GroupWithoutResults"
-	// ReasonStopping says that devices that have started are being asked to cancel.
+	// ReasonStopping means that devices that have started are being asked to cancel.
 	ReasonStopping = "Stopping"
-	// ReasonStopped says that the rollout was stopped for good, by spec or by an invalidation.
+	// ReasonStopped means that the rollout was stopped for good, by spec or by an invalidation.
 	ReasonStopped = "Stopped"
-	// ReasonSucceeded says that all groups closed without an Error group, and at least one target
+	// ReasonSucceeded means that all groups closed without an Error group, and at least one target
 	// succeeded, or there was none.
 	ReasonSucceeded = "Succeeded"
-	// ReasonSuperseded says that a rollout has finished without a success, and newer updates took
+	// ReasonSuperseded means that a rollout has finished without a success, and newer updates took
 	// most of its targets over.
 	ReasonSuperseded = "Superseded"
-	// ReasonFailed says that a rollout has finished without a success, and most of its targets
+	// ReasonFailed means that a rollout has finished without a success, and most of its targets
 	// failed within errorThreshold.
 	ReasonFailed = "Failed"
-	// ReasonCanceled says that a rollout has finished without a success, and most of its targets
+	// ReasonCanceled means that a rollout has finished without a success, and most of its targets
 	// were canceled.
 	ReasonCanceled = "Canceled"
-	// ReasonSkipped says that a rollout has finished without a success, and most of its targets did
-	// not start in time (startDeadlineAction Skip).
+	// ReasonSkipped means that a rollout has finished without a success, and most of its targets
+	// did not start in time (startDeadlineAction Skip).
 	ReasonSkipped = "Skipped"
-	// ReasonFinishedWithErrors says that all groups closed and at least one ended in Error.
+	// ReasonFinishedWithErrors means that all groups closed and at least one ended in Error.
 	ReasonFinishedWithErrors = "FinishedWithErrors"
-	// ReasonGroupLost says that a DeploymentGroup of the running plan is gone; Goshawk never
-	// replaces it silently by another.
+	// ReasonGroupLost means that a DeploymentGroup of the running plan was deleted. Goshawk never
+	// replaces it by another one.
 	ReasonGroupLost = "GroupLost"
-	// ReasonGroupUnreadable says that a stored DeploymentGroup of the running plan cannot be
-	// decoded. Nothing further opens until it can; it recovers by itself.
+	// ReasonGroupUnreadable means that a stored DeploymentGroup of the running plan cannot be
+	// decoded. No further group opens until it can be decoded; the rollout then continues by
+	// itself.
 	ReasonGroupUnreadable = "GroupUnreadable"
-	// ReasonOrderAmbiguous says that nothing shows that a rollout is newer than another one over
-	// shared targets, or that its content is newer than what its targets run: a startAt decides.
+	// ReasonOrderAmbiguous means that nothing shows that a rollout is newer than another one with
+	// shared targets, or that its content is newer than the content that its targets run. Set
+	// spec.startAt to decide.
 	ReasonOrderAmbiguous = "OrderAmbiguous"
-	// ReasonUnknownCancelID says that spec.cancel.upTo names an id this target was never given.
+	// ReasonUnknownCancelID means that spec.cancel.upTo is an id that this target has never used.
 	ReasonUnknownCancelID = "UnknownCancelID"
-	// ReasonUpdateFailed says that an update failed after installing may have started.
+	// ReasonUpdateFailed means that an update failed after installing may have started.
 	ReasonUpdateFailed = "UpdateFailed"
-	// ReasonCanceledWhileInstalling says that an update was canceled after the device had reported
+	// ReasonCanceledWhileInstalling means that an update was canceled after the device had reported
 	// that it was installing.
 	ReasonCanceledWhileInstalling = "CanceledWhileInstalling"
-	// ReasonUpdateCanceled says that an update was canceled while the device was at work, and no
-	// report says whether installing had started. The device accepted the cancel, so updateStatus
-	// is as before the update.
+	// ReasonUpdateCanceled means that an update was canceled while the device worked on it, and
+	// that no report says whether the installation had started. The device accepted the cancel, so
+	// updateStatus is as before the update.
 	ReasonUpdateCanceled = "UpdateCanceled"
-	// ReasonRollbackFailed says that the device could not return to its old state.
+	// ReasonRollbackFailed means that the device could not return to its old state.
 	ReasonRollbackFailed = "RollbackFailed"
-	// ReasonReportedByDevice says that the device itself reports to be inconsistent.
+	// ReasonReportedByDevice means that the device itself reports to be inconsistent.
 	ReasonReportedByDevice = "ReportedByDevice"
-	// ReasonClosedWhileRunning says that Goshawk closed an action after the device had started it.
+	// ReasonClosedWhileRunning means that Goshawk closed an action after the device had started it.
 	ReasonClosedWhileRunning = "ClosedWhileRunning"
-	// ReasonUpdateSucceeded says that the last update succeeded.
+	// ReasonUpdateSucceeded means that the last update succeeded.
 	ReasonUpdateSucceeded = "UpdateSucceeded"
-	// ReasonTokenSecretNotFound says that the Secret of spec.tokenSecretRef does not exist in the
+	// ReasonTokenSecretNotFound means that the Secret of spec.tokenSecretRef does not exist in the
 	// namespace of the Target.
 	ReasonTokenSecretNotFound = "TokenSecretNotFound"
-	// ReasonTokenSecretWrongType says that this Secret is not of type goshawk.dev/device-tokens.
+	// ReasonTokenSecretWrongType means that this Secret is not of type goshawk.dev/device-tokens.
 	ReasonTokenSecretWrongType = "TokenSecretWrongType"
-	// ReasonTokenKeyMissing says that this Secret lacks the key.
+	// ReasonTokenKeyMissing means that this Secret lacks the key.
 	ReasonTokenKeyMissing = "TokenKeyMissing"
-	// ReasonTokenEmpty says that there is nothing but blanks under this key.
+	// ReasonTokenEmpty means that the value of this key is empty or consists of white space.
 	ReasonTokenEmpty = "TokenEmpty"
-	// ReasonTokenInvalid says that the token has a character that no HTTP header can hold.
+	// ReasonTokenInvalid means that the token has a character that is not allowed in an HTTP
+	// header.
 	ReasonTokenInvalid = "TokenInvalid"
-	// ReasonSharedTargets says that auto-assignments of different sets match the same targets.
+	// ReasonSharedTargets means that auto-assignments of different sets match the same targets.
 	ReasonSharedTargets = "SharedTargets"
-	// ReasonRunning says that an AutoAssignment offers its set.
+	// ReasonRunning means that an AutoAssignment offers its set.
 	ReasonRunning = "Running"
 )

@@ -13,125 +13,145 @@ import (
 // +kubebuilder:validation:MaxLength=253
 type TargetName string
 
-// GroupConditions are the conditions of a group as planned.
+// GroupConditions are the conditions of a group in the plan.
 type GroupConditions struct {
-	// successThreshold in percent.
+	// successThreshold is the share of targets in percent, 0 to 100, that must succeed.
+	// +required
 	SuccessThreshold int32 `json:"successThreshold"`
-	// successAction when it is reached.
+	// successAction is what happens when successThreshold is reached.
+	// +required
 	SuccessAction SuccessAction `json:"successAction"`
-	// errorThreshold in percent.
+	// errorThreshold is the share of targets in percent, 0 to 100, that may fail.
+	// +required
 	ErrorThreshold int32 `json:"errorThreshold"`
-	// errorAction when it trips.
+	// errorAction is what happens when errorThreshold is exceeded.
+	// +required
 	ErrorAction ErrorAction `json:"errorAction"`
-	// confirmationRequired of members.
+	// confirmationRequired is true if a person at the device has to agree before a member starts.
 	// +optional
 	ConfirmationRequired bool `json:"confirmationRequired,omitempty"`
 }
 
-// DeploymentGroupSpec is the frozen membership of one group. Generated; immutable, except that a
-// dynamic group's targets may be appended to.
+// DeploymentGroupSpec is the frozen membership of one group. It is generated and immutable, except
+// that targets can be appended to a dynamic group. Written by the Rollout controller.
 // +kubebuilder:validation:XValidation:rule="self.rolloutUID == oldSelf.rolloutUID && self.rollout == oldSelf.rollout && self.group == oldSelf.group && self.index == oldSelf.index && self.planHash == oldSelf.planHash && (has(self.dynamic) && self.dynamic) == (has(oldSelf.dynamic) && oldSelf.dynamic) && self.conditions.successThreshold == oldSelf.conditions.successThreshold && self.conditions.successAction == oldSelf.conditions.successAction && self.conditions.errorThreshold == oldSelf.conditions.errorThreshold && self.conditions.errorAction == oldSelf.conditions.errorAction && (has(self.conditions.confirmationRequired) && self.conditions.confirmationRequired) == (has(oldSelf.conditions.confirmationRequired) && oldSelf.conditions.confirmationRequired)",message="a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.targets) || (has(self.targets) && self.targets.size() >= oldSelf.targets.size() && oldSelf.targets.all(i, name, self.targets[i] == name))",message="targets is immutable, except that a dynamic group appends: membership was frozen with the plan; create another Rollout",fieldPath=".targets"
 // +kubebuilder:validation:XValidation:rule="(has(self.dynamic) && self.dynamic) || (has(self.targets) ? self.targets : []).size() <= (has(oldSelf.targets) ? oldSelf.targets : []).size()",message="targets is immutable: membership was frozen with the plan; only a dynamic group appends",fieldPath=".targets"
 type DeploymentGroupSpec struct {
-	// rollout that the group belongs to.
+	// rollout is the name of the Rollout that the group belongs to.
+	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Rollout string `json:"rollout"`
-	// rolloutUID is status.uid of that Rollout: a rollout of the same name that is created later
+	// rolloutUID is status.uid of that Rollout. A rollout of the same name that is created later
 	// does not own the group, unless it was restored with its status.
+	// +required
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	RolloutUID types.UID `json:"rolloutUID"`
-	// group is the group's name in the rollout.
+	// group is the name of the group in the rollout.
+	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Group string `json:"group"`
-	// index of the group, from 0, in the order the groups open.
+	// index is the position of the group in the order in which groups open, from 0.
+	// +required
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=499
 	Index int32 `json:"index"`
-	// planHash of the plan. A group whose planHash is not the rollout's status.plan.hash does not
-	// exist for anybody.
+	// planHash is the hash of the plan. A group is ignored if its planHash differs from
+	// status.plan.hash of the rollout.
+	// +required
 	// +kubebuilder:validation:MaxLength=71
 	PlanHash string `json:"planHash"`
-	// dynamic groups take in targets that appear later.
+	// dynamic is true for a group that targets can join later.
 	// +optional
 	Dynamic bool `json:"dynamic,omitempty"`
-	// conditions as planned; the rollout's spec may have changed them since.
+	// conditions are the conditions at the time of the plan. The spec of the rollout may have
+	// changed them since.
+	// +required
 	Conditions GroupConditions `json:"conditions"`
-	// targets that belong to the group, in the order of the plan. At most 20 000 names and 700 KiB.
+	// targets are the names of the members, in the order of the plan. At most 20 000 names and 700
+	// KiB.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20000
 	Targets []TargetName `json:"targets,omitempty"`
 }
 
-// JoinedBatch is when targets joined a dynamic group.
+// JoinedBatch describes targets that joined a dynamic group together.
 type JoinedBatch struct {
 	// first is the position in spec.targets of the first target of the batch.
+	// +required
 	First int32 `json:"first"`
 	// at is when they joined.
+	// +required
 	At metav1.MicroTime `json:"at"`
-	// offering is what the rollout's status.offering read then.
+	// offering is the value of status.offering of the rollout in seconds when they joined.
 	// +optional
 	Offering int64 `json:"offering,omitempty"`
 }
 
-// ExpiredBatch is when members counted as failed because they had not started in time.
+// ExpiredBatch describes members that were counted as failed together because they had not started
+// in time.
 type ExpiredBatch struct {
-	// through is the position in spec.targets before which marked members belong to this batch or
-	// an earlier one.
+	// through is a position in spec.targets: marked members before it belong to this batch or to an
+	// earlier one.
+	// +required
 	Through int32 `json:"through"`
-	// at is when.
+	// at is when they were counted as failed.
+	// +required
 	At metav1.MicroTime `json:"at"`
-	// members is a bitmap of those of this batch that lie before through of an earlier one: a newer
-	// update had taken them over, and was withdrawn. The newest 20 batches with such members keep
-	// it.
+	// members is a bitmap of the members of this batch that lie before through of an earlier batch:
+	// a newer update had taken them over and was withdrawn. Only the newest 20 batches with such
+	// members keep it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Members []byte `json:"members,omitempty"`
 }
 
-// SupersedingRollout is a newer rollout that took targets of this group over before they started.
+// SupersedingRollout is a newer rollout that took over targets of this group before they started.
 type SupersedingRollout struct {
-	// name of the newer rollout.
+	// name is the name of the newer rollout.
+	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// uid of it.
+	// uid is status.uid of the newer rollout.
+	// +required
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid"`
-	// openGroups is how many of its groups, by their order, have been looked at; more open groups
-	// are looked at again.
+	// openGroups is the number of its groups, in their order, that have been taken into account. If
+	// more groups are open, they are taken into account at the next reconcile.
 	// +optional
 	OpenGroups int32 `json:"openGroups,omitempty"`
 }
 
-// DeploymentGroupStatus mirrors the group for people and keeps what must be remembered about
-// members that have no action. Written by the Rollout controller only when the group's state
-// changes or members are superseded, never periodically.
+// DeploymentGroupStatus mirrors the state of the group and stores facts about members that have no
+// action. Written by the Rollout controller when the state of the group changes or members are
+// superseded, never periodically.
 type DeploymentGroupStatus struct {
-	// observedGeneration of the spec; -1 before the first look.
+	// observedGeneration is the metadata.generation that the conditions describe. -1 before the
+	// first reconcile.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// state of the group, mirrored from the Rollout's status, which decides.
+	// state is the state of the group, copied from the status of the Rollout, which decides.
 	// +optional
 	State GroupState `json:"state,omitempty"`
-	// openedAt as in the Rollout's status.
+	// openedAt is when the group opened, copied from the status of the Rollout.
 	// +optional
 	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
-	// targets is the number of members, the length of spec.targets. For the column of `kubectl
-	// get`.
+	// targets is the number of members, which is the length of spec.targets. It is shown by
+	// `kubectl get`.
 	// +optional
 	Targets int32 `json:"targets"`
 	// countedAt is when counts was written.
 	// +optional
 	CountedAt *metav1.Time `json:"countedAt,omitempty"`
-	// counts at countedAt, which is when the group last changed its state or what it remembers of
-	// its members. They are not live: the present counts are in status.groups of the Rollout.
+	// counts are the counts at countedAt, when the group last changed its state or a stored fact
+	// about its members. They are not live: the present counts are in status.groups of the Rollout.
 	// +optional
 	Counts *Counts `json:"counts,omitempty"`
-	// failures by statusCode, or by message where there is no code; the 10 most frequent, once
-	// every member has a result: a target that is deleted later does not rewrite them.
+	// failures are the 10 most frequent failures, by statusCode, or by message if there is no code.
+	// Written once every member has a result; a target that is deleted later does not change them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
@@ -154,25 +174,25 @@ type DeploymentGroupStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Expired []byte `json:"expired,omitempty"`
-	// expiredAt says when, at most 1020.
+	// expiredAt lists when members expired. At most 1020 entries.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1020
 	ExpiredAt []ExpiredBatch `json:"expiredAt,omitempty"`
-	// abandoned is a bitmap of members that failed, had another attempt ahead and did not start it
-	// within startDeadlineSeconds of when they could: they count as failed with the code of their
-	// last attempt. spec.retry takes it back.
+	// abandoned is a bitmap of members that failed, had another attempt left and did not start it
+	// within startDeadlineSeconds. They count as failed with the code of their last attempt.
+	// spec.retry clears it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=3400
 	Abandoned []byte `json:"abandoned,omitempty"`
-	// supersededBy are the newer rollouts that have been taken into account, at most 100.
+	// supersededBy lists the newer rollouts that have been taken into account, at most 100.
 	// +optional
 	// +listType=map
 	// +listMapKey=uid
 	// +kubebuilder:validation:MaxItems=100
 	SupersededBy []SupersedingRollout `json:"supersededBy,omitempty"`
-	// joined says when the batches of a dynamic group joined, at most 1000. Written before the
-	// batch is appended to spec.targets.
+	// joined lists when targets joined a dynamic group, at most 1000 batches. An entry is written
+	// before its batch is appended to spec.targets.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
@@ -195,6 +215,7 @@ type DeploymentGroupStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type DeploymentGroup struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of a Kubernetes object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -206,8 +227,8 @@ type DeploymentGroup struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DeploymentGroupStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
-	// it can.
+	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
+	// decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 

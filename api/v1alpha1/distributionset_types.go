@@ -9,24 +9,26 @@ import (
 
 // ModuleReference names a SoftwareModule of the same namespace.
 type ModuleReference struct {
-	// name of the SoftwareModule.
+	// name is the metadata.name of the SoftwareModule.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 }
 
-// ModuleTypes says which types of modules a set must and may have (hawkBit: distribution set type).
+// ModuleTypes lists the types of modules that a set must have and may have (hawkBit: distribution
+// set type).
 type ModuleTypes struct {
-	// mandatory types must each be present; the set is incomplete without. At most 50.
+	// mandatory lists module types that must all be present; otherwise the set is incomplete. At
+	// most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	Mandatory []string `json:"mandatory,omitempty"`
 
-	// optional types may be present; a module of a type in neither list makes the set incomplete.
-	// At most 50.
+	// optional lists module types that may be present. A module whose type is in neither list makes
+	// the set incomplete. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
@@ -34,39 +36,42 @@ type ModuleTypes struct {
 	Optional []string `json:"optional,omitempty"`
 }
 
-// Invalidation takes a set out of circulation, for good.
+// Invalidation invalidates a set, for good.
 // +kubebuilder:validation:XValidation:rule="!has(self.deleteRollouts) || !self.deleteRollouts || self.cancellation == 'Force'",message="deleteRollouts goes with cancellation Force only: choose Force, or remove deleteRollouts",fieldPath=".deleteRollouts"
 type Invalidation struct {
-	// cancellation says what happens to rollouts and to devices that have started. None: they go
-	// on. Soft: rollouts are stopped and devices asked to cancel. Force: rollouts are stopped and
-	// actions closed at once. Needs, beyond update on distributionsets, for Soft and Force update
-	// on targets and rollouts (Bosch IoT Rollouts: UPDATE_TARGET, UPDATE_ROLLOUT).
+	// cancellation is what happens to rollouts of the set and to devices that have started. None:
+	// they continue. Soft: rollouts are stopped and devices are asked to cancel. Force: rollouts
+	// are stopped and actions are closed at once. With config/policy, Soft and Force need the right
+	// to update targets and rollouts, in addition to update on distributionsets (Bosch IoT
+	// Rollouts: UPDATE_TARGET, UPDATE_ROLLOUT).
 	// +required
 	Cancellation Cancellation `json:"cancellation"`
 
-	// deleteRollouts also deletes, once, the set's rollouts that were created before the
-	// invalidation. Goes with Force only and needs delete on rollouts (Bosch IoT Rollouts:
-	// DELETE_ROLLOUT). Default false.
+	// deleteRollouts deletes, once, the rollouts of the set that were created before the
+	// invalidation. Only with cancellation Force. With config/policy it needs the right to delete
+	// rollouts (Bosch IoT Rollouts: DELETE_ROLLOUT). Default false.
 	// +optional
 	DeleteRollouts bool `json:"deleteRollouts,omitempty"`
 
-	// reason is for people: why. It is shown in conditions and kept in the invalidation entry.
+	// reason is a text for people that says why. It is shown in conditions and stored in the
+	// invalidation record. At most 256 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Reason string `json:"reason,omitempty"`
 }
 
-// DistributionSetSpec is one release: modules that belong together.
+// DistributionSetSpec describes one release: modules that are installed together. Written by the
+// user.
 type DistributionSetSpec struct {
-	// name of the release. (name, version, type) is unique in the namespace: the newer duplicate is
-	// Ready=False, Duplicate. Immutable.
+	// name is the name of the release. The combination of name, version and type is unique in the
+	// namespace: a newer duplicate has Ready=False with reason Duplicate. Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="name is immutable: create another DistributionSet"
 	Name string `json:"name"`
 
-	// version of the release. Immutable.
+	// version is the version of the release. Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -81,133 +86,141 @@ type DistributionSetSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="type is immutable: create another DistributionSet"
 	Type string `json:"type"`
 
-	// description is for people. Optional.
+	// description is a text for people. Optional.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Description string `json:"description,omitempty"`
 
-	// modules are the SoftwareModules of the release, at most 100. None yet is legal: the set is
-	// incomplete until it has one. Frozen once the set is locked.
+	// modules are the SoftwareModules of the release, at most 100. A set without modules is
+	// accepted and is incomplete until it has one. Frozen once the set is locked.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=100
 	Modules []ModuleReference `json:"modules,omitempty"`
 
-	// moduleTypes says which module types the set must and may have. Absent: any.
+	// moduleTypes lists the module types that the set must have and may have. Absent: any.
 	// +optional
 	ModuleTypes *ModuleTypes `json:"moduleTypes,omitempty"`
 
-	// compatibleTargetTypes are the target types that the set fits, at most 50. Absent: all. A
-	// target without type fits every set (hawkBit).
+	// compatibleTargetTypes are the target types that the set fits, at most 50. Absent: all types.
+	// A target without a type fits every set (hawkBit).
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	CompatibleTargetTypes []string `json:"compatibleTargetTypes,omitempty"`
 
-	// requiredMigrationStep marks a release that must not be skipped: newer updates do not
-	// supersede it and wait for it (hawkBit), from when it has reached the device, its group being
-	// open, until it succeeds, fails for good or is canceled. Default false. Frozen once the set is
-	// locked.
+	// requiredMigrationStep marks a release that a device must not skip. Once its group has opened
+	// for a device, newer updates do not supersede it and wait (hawkBit) until it succeeds, fails
+	// without another attempt or is canceled. Default false. Frozen once the set is locked.
 	// +optional
 	RequiredMigrationStep bool `json:"requiredMigrationStep,omitempty"`
 
-	// metadata are free words about the set, at most 100. Those that are visibleToDevice are frozen
-	// once the set is locked.
+	// metadata are key-value pairs about the set, at most 100. Entries that are visibleToDevice are
+	// frozen once the set is locked.
 	// +optional
 	// +listType=map
 	// +listMapKey=key
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// invalidation takes the set out of circulation, for good (Bosch IoT Rollouts: not repeatable,
-	// never valid again). It can be set once: a change or removal is refused until
-	// status.invalidation.recorded repeats the field, and has no effect from then on (Ready=False,
-	// reason InvalidationIsFinal). A set of the same namespace, name, version and type that is
-	// created later is invalid, too.
+	// invalidation invalidates the set, for good (Bosch IoT Rollouts: not repeatable, never valid
+	// again). It can be set once: a change or removal is refused until status.invalidation.recorded
+	// has the value, and has no effect afterwards (Ready=False, reason InvalidationIsFinal). A set
+	// with the same namespace, name, version and type that is created later is invalid as well.
 	// +optional
 	Invalidation *Invalidation `json:"invalidation,omitempty"`
 }
 
-// InvalidatedActions counts the actions that an invalidation met.
+// InvalidatedActions counts the actions that an invalidation affects.
 type InvalidatedActions struct {
-	// total is how many open actions of the set were met.
+	// total is the number of actions of the set that were open.
+	// +required
 	Total int32 `json:"total"`
-	// canceling is how many devices have been asked to cancel and have not answered.
+	// canceling is the number of actions whose device has been asked to cancel and has not
+	// answered.
+	// +required
 	Canceling int32 `json:"canceling"`
-	// canceled is how many are closed as Canceled.
+	// canceled is the number of actions that are closed as Canceled.
+	// +required
 	Canceled int32 `json:"canceled"`
-	// refused is how many devices refused the cancel, or closed with a result of their own.
+	// refused is the number of actions whose device refused the cancel or closed the action with a
+	// result.
+	// +required
 	Refused int32 `json:"refused"`
 }
 
-// InvalidationStatus is how far an invalidation has come.
+// InvalidationStatus is the progress of an invalidation.
 type InvalidationStatus struct {
-	// cancellation is what was asked for.
+	// cancellation is the cancellation that is carried out.
 	// +optional
 	Cancellation Cancellation `json:"cancellation,omitempty"`
-	// recorded is spec.invalidation as it is carried out. It is final and decides from then on,
-	// whatever spec.invalidation says. Absent: spec.invalidation was not seen yet, or the set is
-	// invalid because an earlier set of the same identity was invalidated.
+	// recorded is a copy of spec.invalidation at the time it was first observed. It is final: later
+	// changes of spec.invalidation have no effect. Absent: spec.invalidation was not observed yet,
+	// or the set is invalid because an earlier set with the same identity was invalidated.
 	// +optional
 	Recorded *Invalidation `json:"recorded,omitempty"`
-	// observedAt is when Goshawk first saw the invalidation; rollouts created later are never
-	// deleted by it.
+	// observedAt is when the invalidation was first observed. Rollouts that were created later are
+	// not deleted.
 	// +optional
 	ObservedAt *metav1.Time `json:"observedAt,omitempty"`
-	// finishedAt is when the walk over all open actions had been through. Actions met later are
-	// applied all the same.
+	// finishedAt is when the cancellation had been applied to all open actions. It is also applied
+	// to actions that are found later.
 	// +optional
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
-	// autoAssignments is how many AutoAssignments of the set there are; all are Stopped.
+	// autoAssignments is the number of AutoAssignments of the set. All of them are Stopped.
 	// +optional
 	AutoAssignments int32 `json:"autoAssignments,omitempty"`
-	// rollouts is how many Rollouts of the set there were when the invalidation was observed.
+	// rollouts is the number of Rollouts of the set when the invalidation was observed.
 	// +optional
 	Rollouts int32 `json:"rollouts,omitempty"`
-	// actions counts the device actions met.
+	// actions counts the actions that are affected.
 	// +optional
 	Actions *InvalidatedActions `json:"actions,omitempty"`
 }
 
 // SetTargets counts the targets of a set.
 type SetTargets struct {
-	// started is how many targets have an open action of the set.
+	// started is the number of targets with an open action of the set.
+	// +required
 	Started int32 `json:"started"`
-	// installed is how many targets run the set, as far as they have reported.
+	// installed is the number of targets that have reported that they run the set.
+	// +required
 	Installed int32 `json:"installed"`
 }
 
-// DistributionSetStatus is what Goshawk knows of the set. Written by the DistributionSet
+// DistributionSetStatus is the observed state of a DistributionSet. Written by the DistributionSet
 // controller.
 type DistributionSetStatus struct {
-	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// observedGeneration is the metadata.generation that the conditions describe. -1 before the
+	// first reconcile.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// contentHash is a SHA-256 over modules, artifacts (without URLs) and device-visible metadata,
-	// in hexadecimal: what "installed" means. Two sets with the same content have the same hash.
+	// contentHash is a SHA-256 of modules, artifacts (without URLs) and metadata that is
+	// visibleToDevice, in hexadecimal. Two sets with the same content have the same hash. A set
+	// counts as installed on every device that runs this content.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
 
-	// locked is true from the first use on (a rollout, an auto-assignment or a single assignment),
-	// or from the invalidation on, also of a set that was never used or is incomplete. Never goes
-	// back.
+	// locked is true once a rollout, an auto-assignment or a single assignment uses the set, or
+	// once it is invalidated, even if it was never used or is incomplete. It never becomes false
+	// again.
 	// +optional
 	Locked bool `json:"locked,omitempty"`
 
-	// invalidation is how far spec.invalidation has come, or the invalidation entry that this set
-	// was created under.
+	// invalidation is the progress of spec.invalidation, or the entry of the invalidation record
+	// under which this set was created.
 	// +optional
 	Invalidation *InvalidationStatus `json:"invalidation,omitempty"`
 
-	// targets counts devices; refreshed about once a second while it changes.
+	// targets counts targets that use the set. Updated about once a second while it changes.
 	// +optional
 	Targets *SetTargets `json:"targets,omitempty"`
 
-	// conditions: Ready, Complete, Locked, Invalidated, Stalled.
+	// conditions are the conditions of the object: Ready, Complete, Locked, Invalidated, Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -239,6 +252,7 @@ type DistributionSetStatus struct {
 // +kubebuilder:validation:XValidation:rule=`!has(oldSelf.spec.invalidation) || !has(self.spec.invalidation) || (has(oldSelf.status) && has(oldSelf.status.invalidation) && has(oldSelf.status.invalidation.recorded)) || (self.spec.invalidation.cancellation == oldSelf.spec.invalidation.cancellation && (has(self.spec.invalidation.deleteRollouts) && self.spec.invalidation.deleteRollouts) == (has(oldSelf.spec.invalidation.deleteRollouts) && oldSelf.spec.invalidation.deleteRollouts) && (has(self.spec.invalidation.reason) ? self.spec.invalidation.reason : "") == (has(oldSelf.spec.invalidation.reason) ? oldSelf.spec.invalidation.reason : ""))`,message="invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancellation of the rollouts)",fieldPath=".spec.invalidation"
 type DistributionSet struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of a Kubernetes object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -250,8 +264,8 @@ type DistributionSet struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DistributionSetStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
-	// it can.
+	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
+	// decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 

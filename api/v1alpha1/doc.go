@@ -1,12 +1,10 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package v1alpha1 is Goshawk's vocabulary: the six kinds a fleet is described with, their words
-// and their bounds.
+// Package v1alpha1 contains the API types of Goshawk: six kinds, with their limits and defaults.
 //
-// Intent is spec, progress is status: people and GitOps tools write spec, Goshawk writes status
-// and, of the rest, only its own finalizers. Words are hawkBit's in PascalCase wherever hawkBit has
-// a word.
+// People and GitOps tools write spec. Goshawk writes status and its own finalizers, and nothing
+// else. Values have the names that hawkBit uses, in PascalCase, if hawkBit has a name.
 //
 // +kubebuilder:object:generate=true
 // +groupName=goshawk.dev

@@ -4,28 +4,28 @@
 package v1alpha1
 
 const (
-	// RolloutFinalizer holds a Rollout until its deletionCancellation has been carried out and its
-	// DeploymentGroups are gone. The Rollout's controller adds and removes it; it waits for no
+	// RolloutFinalizer keeps a Rollout until its deletionCancellation has been carried out and its
+	// DeploymentGroups are deleted. The Rollout controller adds and removes it; it waits for no
 	// device.
 	RolloutFinalizer = "goshawk.dev/rollout"
-	// DeploymentGroupFinalizer protects a frozen membership from being deleted by hand. Only the
-	// Rollout's controller removes it.
+	// DeploymentGroupFinalizer protects a DeploymentGroup from being deleted by hand. Only the
+	// Rollout controller removes it.
 	DeploymentGroupFinalizer = "goshawk.dev/deploymentgroup"
-	// DistributionSetFinalizer makes sure that an invalidation is written to the invalidation
-	// record before the set can vanish.
+	// DistributionSetFinalizer keeps a DistributionSet until its invalidation is in the
+	// invalidation record.
 	DistributionSetFinalizer = "goshawk.dev/distributionset"
 
-	// RolloutLabel names, on a DeploymentGroup, the Rollout it belongs to (shortened to 63
-	// characters; the owner's uid decides).
+	// RolloutLabel is the label of a DeploymentGroup with the name of its Rollout, shortened to 63
+	// characters. The uid of the owner decides.
 	RolloutLabel = "goshawk.dev/rollout"
-	// ManagedByLabel and ManagedByValue mark what Goshawk generates.
+	// ManagedByLabel is the label of all objects that Goshawk generates.
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	// ManagedByValue is the value of ManagedByLabel.
 	ManagedByValue = "goshawk"
-	// InvalidatedNamespaceLabel names, on a ConfigMap with a part of the record of invalidated
-	// sets, the namespace of those sets.
+	// InvalidatedNamespaceLabel is the label of a ConfigMap of the invalidation record with the
+	// namespace of the invalidated sets.
 	InvalidatedNamespaceLabel = "goshawk.dev/invalidated-namespace"
-	// ArgoIgnoreAnnotation keeps Argo CD from refreshing an application each time a generated
+	// ArgoIgnoreAnnotation prevents Argo CD from refreshing an application each time a generated
 	// object changes.
 	ArgoIgnoreAnnotation = "argocd.argoproj.io/ignore-resource-updates"
 )

@@ -8,69 +8,71 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// SuccessAction is what a group's success leads to (hawkBit: success action).
+// SuccessAction is what happens when a group succeeds (hawkBit: success action).
 // +kubebuilder:validation:Enum=NextGroup;Pause
 type SuccessAction string
 
 const (
 	// SuccessActionNextGroup opens the next group.
 	SuccessActionNextGroup SuccessAction = "NextGroup"
-	// SuccessActionPause pauses the rollout before the next group; resumedAt lifts the pause.
+	// SuccessActionPause pauses the rollout before the next group until resumedAt.
 	SuccessActionPause SuccessAction = "Pause"
 )
 
-// ErrorAction is what a tripped error condition leads to (hawkBit: error action).
+// ErrorAction is what happens when an error threshold or the error budget is exceeded (hawkBit:
+// error action).
 // +kubebuilder:validation:Enum=Pause
 type ErrorAction string
 
-// ErrorActionPause pauses the whole rollout; resumedAt lifts the pause.
+// ErrorActionPause pauses the whole rollout until resumedAt.
 const ErrorActionPause ErrorAction = "Pause"
 
-// GroupOrder is how targets are spread over groups.
+// GroupOrder is how targets are distributed over groups.
 // +kubebuilder:validation:Enum=Hash;Name
 type GroupOrder string
 
 const (
-	// GroupOrderHash spreads targets by a stable hash salted with the rollout's name, so that not
-	// always the same devices go first.
+	// GroupOrderHash orders targets by a stable hash salted with the name of the rollout, so that
+	// different rollouts start with different devices.
 	GroupOrderHash GroupOrder = "Hash"
 	// GroupOrderName fills groups in alphabetical order of the targets' names.
 	GroupOrderName GroupOrder = "Name"
 )
 
-// RolloutIntent is what is wanted of a rollout.
+// RolloutIntent is the state that the user wants for a rollout.
 // +kubebuilder:validation:Enum=Planned;Running;Paused;Stopped
 type RolloutIntent string
 
 const (
-	// IntentPlanned makes and shows the plan and does not start it.
+	// IntentPlanned makes and shows the plan and does not start the rollout.
 	IntentPlanned RolloutIntent = "Planned"
-	// IntentRunning starts the rollout, or lets it go on.
+	// IntentRunning starts or continues the rollout.
 	IntentRunning RolloutIntent = "Running"
 	// IntentPaused holds back all devices that have not started.
 	IntentPaused RolloutIntent = "Paused"
-	// IntentStopped ends the rollout for good; stopCancellation says what started devices do.
+	// IntentStopped ends the rollout for good; stopCancellation decides what happens to devices
+	// that have started.
 	IntentStopped RolloutIntent = "Stopped"
 )
 
-// RolloutState is one word for where a rollout stands (hawkBit: rollout status).
+// RolloutState is the state of a rollout (hawkBit: rollout status).
 // +kubebuilder:validation:Enum=Creating;WaitingForApproval;Ready;Starting;Running;Paused;Stopping;Stopped;Finished
 type RolloutState string
 
 const (
 	// RolloutCreating has no plan yet.
 	RolloutCreating RolloutState = "Creating"
-	// RolloutWaitingForApproval has a plan that nobody has approved.
+	// RolloutWaitingForApproval has a plan that is not approved.
 	RolloutWaitingForApproval RolloutState = "WaitingForApproval"
 	// RolloutReady has a plan and waits for state Running or startAt.
 	RolloutReady RolloutState = "Ready"
-	// RolloutStarting takes shared targets over from older rollouts, then opens its first group.
+	// RolloutStarting takes over shared targets from older rollouts, then opens its first group.
 	RolloutStarting RolloutState = "Starting"
 	// RolloutRunning opens groups and offers the update to members of open groups.
 	RolloutRunning RolloutState = "Running"
 	// RolloutPaused offers nothing to devices that have not started.
 	RolloutPaused RolloutState = "Paused"
-	// RolloutStopping is asking started devices to cancel.
+	// RolloutStopping asks devices that have started to cancel.
 	RolloutStopping RolloutState = "Stopping"
 	// RolloutStopped ended early, for good.
 	RolloutStopped RolloutState = "Stopped"
@@ -78,21 +80,21 @@ const (
 	RolloutFinished RolloutState = "Finished"
 )
 
-// GroupState is one word for where a group stands (hawkBit: rollout group status).
+// GroupState is the state of a group (hawkBit: rollout group status).
 // +kubebuilder:validation:Enum=Ready;Scheduled;Running;Finished;Error
 type GroupState string
 
 const (
 	// GroupReady is planned; the rollout has not started.
 	GroupReady GroupState = "Ready"
-	// GroupScheduled waits for its turn in a rollout that has started.
+	// GroupScheduled waits to open, in a rollout that has started.
 	GroupScheduled GroupState = "Scheduled"
 	// GroupRunning is open.
 	GroupRunning GroupState = "Running"
 	// GroupFinished is closed: every member has a result.
 	GroupFinished GroupState = "Finished"
-	// GroupError tripped its error condition. It stays open to its members once the pause is
-	// lifted.
+	// GroupError has exceeded its error threshold. The group stays open to its members once the
+	// pause is lifted.
 	GroupError GroupState = "Error"
 )
 
@@ -103,32 +105,35 @@ type PauseReason string
 const (
 	// PauseBySpec is a pause by spec.state; state Running lifts it.
 	PauseBySpec PauseReason = ReasonPausedBySpec
-	// PauseBySuccessAction is a gate between groups; resumedAt lifts it.
+	// PauseBySuccessAction is a pause after a group with successAction Pause; resumedAt lifts it.
 	PauseBySuccessAction PauseReason = ReasonSuccessActionPause
-	// PauseByErrorThreshold is a group's automatic pause; resumedAt lifts it.
+	// PauseByErrorThreshold is an automatic pause because of the error threshold of a group;
+	// resumedAt lifts it.
 	PauseByErrorThreshold PauseReason = ReasonErrorThresholdExceeded
-	// PauseByErrorBudget is the rollout's automatic pause; resumedAt lifts it.
+	// PauseByErrorBudget is an automatic pause because of the error budget of the rollout;
+	// resumedAt lifts it.
 	PauseByErrorBudget PauseReason = ReasonErrorBudgetExceeded
-	// PauseByWeakGroup holds the group behind one that has lost all its results or more than half
-	// of its members; resumedAt lifts it.
+	// PauseByWeakGroup is an automatic pause behind a group that has lost all its results or more
+	// than half of its members; resumedAt lifts it.
 	PauseByWeakGroup PauseReason = ReasonGroupWithoutResults
 )
 
-// IsAutomatic reports whether Goshawk paused by itself, so that only resumedAt lifts the pause.
+// IsAutomatic reports whether Goshawk paused the rollout by itself, so that only resumedAt lifts
+// the pause.
 func (r PauseReason) IsAutomatic() bool { return r != "" && r != PauseBySpec }
 
 // Group is one explicit deployment group.
 type Group struct {
-	// name of the group, unique in the rollout: a DNS label of at most 40 characters.
+	// name is the name of the group, unique in the rollout: a DNS label of at most 40 characters.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=40
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name"`
 
-	// percentage of the targets that match this group's selection and that no earlier group took;
-	// of the whole, not of the rest, among groups with the same selection (hawkbit 2.3). 1 to 100;
-	// absent: 100, which takes all that are left.
+	// percentage is the share of targets, 1 to 100, that the group takes. Among groups with the
+	// same selection it is a share of all matching targets, not of those that earlier groups left
+	// (hawkbit 2.3). Absent: 100, which takes all that are left.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
@@ -136,86 +141,91 @@ type Group struct {
 
 	Selection `json:",inline"`
 
-	// successThreshold of this group; absent: the rollout's.
+	// successThreshold overrides spec.successThreshold for this group. Absent: the value of the
+	// rollout.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	SuccessThreshold *int32 `json:"successThreshold,omitempty"`
 
-	// successAction of this group; absent: the rollout's.
+	// successAction overrides spec.successAction for this group. Absent: the value of the rollout.
 	// +optional
 	SuccessAction SuccessAction `json:"successAction,omitempty"`
 
-	// errorThreshold of this group; absent: the rollout's.
+	// errorThreshold overrides spec.errorThreshold for this group. Absent: the value of the
+	// rollout.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	ErrorThreshold *int32 `json:"errorThreshold,omitempty"`
 
-	// errorAction of this group; absent: the rollout's.
+	// errorAction overrides spec.errorAction for this group. Absent: the value of the rollout.
 	// +optional
 	ErrorAction ErrorAction `json:"errorAction,omitempty"`
 
-	// confirmationRequired of this group; absent: the update's.
+	// confirmationRequired overrides spec.update.confirmationRequired for this group. Absent: the
+	// value of the update.
 	// +optional
 	ConfirmationRequired *bool `json:"confirmationRequired,omitempty"`
 }
 
-// ErrorBudget is how much may fail over the whole rollout; whichever limit is passed first trips
-// the automatic pause.
+// ErrorBudget limits the failures of the whole rollout. The limit that is exceeded first pauses the
+// rollout.
 // +kubebuilder:validation:XValidation:rule="has(self.percent) || has(self.count)",message="errorBudget needs percent, count or both; remove errorBudget for none"
 type ErrorBudget struct {
-	// percent of the rollout's targets that may fail; tripped when strictly more have failed. 0 to
-	// 100.
+	// percent is the share of all targets of the rollout, 0 to 100, that may fail. The rollout is
+	// paused if more have failed.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	Percent *int32 `json:"percent,omitempty"`
 
-	// count of targets that may fail; tripped when strictly more have failed.
+	// count is the number of targets that may fail, 0 to 10000000. The rollout is paused if more
+	// have failed.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000000
 	Count *int32 `json:"count,omitempty"`
 }
 
-// Dynamic lets targets that appear later, and that the rollout's selection means, join trailing
-// groups. They are named on after the last planned group: group-4, group-5 and so on, or dynamic-1,
-// dynamic-2 and so on after explicit groups, whose last one gives them its conditions. Limits, and
-// removing dynamic, end the growth, never the evaluation: the rollout is Finished when growth has
-// ended and all groups have closed.
+// Dynamic lets targets that appear later, and that the selection of the rollout matches, join
+// further groups. These groups are numbered after the last planned group: group-4, group-5 and so
+// on. After explicit groups they are dynamic-1, dynamic-2 and so on, with the conditions of the
+// last explicit group. A limit that is reached, or the removal of dynamic, only ends the growth:
+// the rollout is Finished when the growth has ended and all groups have closed.
 type Dynamic struct {
-	// groupSize is the capacity of each trailing group. 1 to 20000; absent: the size of the last
-	// planned group, or 100 if the rollout was planned without targets (hawkBit: dynamic group
-	// template).
+	// groupSize is the maximum number of targets in each further group. 1 to 20000; absent: the
+	// size of the last planned group, or 100 if the rollout was planned without targets (hawkBit:
+	// dynamic group template).
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=20000
 	GroupSize *int32 `json:"groupSize,omitempty"`
 
-	// maxTargets ends the growth, and so the rollout, at this many targets in all. Absent: no limit
-	// but 500 groups.
+	// maxTargets ends the growth when the rollout has this many targets. 1 to 10000000; absent:
+	// limited by 500 groups only.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000000
 	MaxTargets *int32 `json:"maxTargets,omitempty"`
 
-	// until ends the growth, and so the rollout, at this time. Absent: never.
+	// until ends the growth at this time. Absent: never.
 	// +optional
 	Until *metav1.Time `json:"until,omitempty"`
 }
 
-// Approval agrees to one plan.
+// Approval approves one plan.
 type Approval struct {
-	// planHash must equal status.plan.hash, written as sha256: and 64 hexadecimal digits; the
-	// rollout starts only with exactly this plan.
+	// planHash must equal status.plan.hash: sha256: and 64 hexadecimal digits. The rollout starts
+	// only with exactly this plan.
 	// +required
 	// +kubebuilder:validation:MaxLength=71
 	// +kubebuilder:validation:XValidation:rule="self.matches('^sha256:[0-9a-f]{64}$')",message="planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"
 	PlanHash string `json:"planHash"`
 }
 
-// Advance opens groups whatever the conditions say (hawkBit: trigger next group).
+// Advance opens groups even if the conditions for opening them are not met (hawkBit: trigger next
+// group).
 type Advance struct {
 	// to is the name of the last group to open.
 	// +required
@@ -223,29 +233,31 @@ type Advance struct {
 	// +kubebuilder:validation:MaxLength=63
 	To string `json:"to"`
 
-	// at is when; a new time is a new request. It counts only if it lies after the start, so that a
-	// rebuilt cluster does not repeat it.
+	// at is the time of the request; a new time is a new request. It only has an effect if it is
+	// later than the start of the rollout, so that a cluster that is rebuilt from Git does not
+	// repeat it.
 	// +required
 	At metav1.Time `json:"at"`
 }
 
-// Retry tries failed targets again.
+// Retry retries failed targets.
 type Retry struct {
-	// at is when; targets that failed before are tried again. A new time is a new request.
+	// at is the time of the request: targets that failed before it are retried. A new time is a new
+	// request.
 	// +required
 	At metav1.Time `json:"at"`
 
-	// statusCodes limits the retry to failures with one of these codes, or one of messages. Absent:
-	// all, unless messages is given. At most 50.
+	// statusCodes limits the retry to failures with one of these codes, in addition to those that
+	// messages lists. Absent: all failures, unless messages is set. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	StatusCodes []string `json:"statusCodes,omitempty"`
 
-	// messages limits the retry to failures without a code whose message, as
-	// status.failures[].message writes it, is one of these, or that have one of statusCodes.
-	// Absent: all, unless statusCodes is given. At most 50.
+	// messages limits the retry to failures without a code whose message, as in
+	// status.failures[].message, is one of these, in addition to those that statusCodes lists.
+	// Absent: all failures, unless statusCodes is set. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
@@ -255,26 +267,27 @@ type Retry struct {
 	Messages []string `json:"messages,omitempty"`
 }
 
-// RolloutSpec says what is brought to which targets, in which groups, and what is wanted now.
+// RolloutSpec is the update, its targets, its groups and the wanted state. Written by the user.
 // +kubebuilder:validation:XValidation:rule="!(has(self.groupCount) && has(self.groups)) || (oldSelf.hasValue() && has(oldSelf.value().groupCount) && has(oldSelf.value().groups))",optionalOldSelf=true,message="give groupCount or groups, not both",fieldPath=".groupCount"
 type RolloutSpec struct {
-	// update is what is brought to a device. Frozen once the rollout has started, except type from
-	// Soft to Forced.
+	// update is the set that is installed and how. Frozen once the rollout has started, except that
+	// type may change from Soft to Forced.
 	// +required
 	Update Update `json:"update"`
 
 	Selection `json:",inline"`
 
-	// groupCount splits the targets into this many equal groups named group-1 and so on. 1 to 500;
-	// goes without groups. Neither: one group. Frozen once started (hawkBit: amountGroups).
+	// groupCount splits the targets into this many groups of equal size, named group-1, group-2 and
+	// so on. 1 to 500. Not together with groups; without both there is one group. Frozen once the
+	// rollout has started (hawkBit: amountGroups).
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500
 	GroupCount *int32 `json:"groupCount,omitempty"`
 
-	// groups are explicit groups in the order they open, at most 500. Together they must take every
-	// selected target. Names, percentages and selections are frozen once started; conditions may
-	// change.
+	// groups are explicit groups in the order in which they open, at most 500. Together they must
+	// take every selected target. Names, percentages and selections are frozen once the rollout has
+	// started; conditions may change.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -282,228 +295,239 @@ type RolloutSpec struct {
 	// +kubebuilder:validation:XValidation:rule="[self.map(g, g.name)].all(names, names.all(i, name, names.indexOf(name) == i))",message="group names must be unique"
 	Groups []Group `json:"groups,omitempty"`
 
-	// groupOrder is how targets are spread over groups. Default Hash. Frozen once started.
+	// groupOrder is how targets are distributed over groups: Hash or Name. Default Hash. Frozen
+	// once the rollout has started.
 	// +optional
 	// +default="Hash"
 	GroupOrder GroupOrder `json:"groupOrder,omitempty"`
 
-	// successThreshold is the share of a group's targets, in whole percent, that must have
-	// succeeded for successAction; reached means >=. A group whose members all closed fires
-	// successAction even below. 0 to 100, default 50 (hawkBit: success condition THRESHOLD). May
-	// change while running.
+	// successThreshold is the share of the targets of a group, in whole percent, that must have
+	// succeeded (>=) before successAction happens. It also happens, even below the threshold, when
+	// all members have a result. 0 to 100, default 50 (hawkBit: success condition THRESHOLD). May
+	// change while the rollout runs.
 	// +optional
 	// +default=50
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	SuccessThreshold *int32 `json:"successThreshold,omitempty"`
 
-	// successAction is what a group's success leads to. Default NextGroup. May change while
-	// running.
+	// successAction is what happens when a group succeeds: NextGroup opens the next group, Pause
+	// waits for resumedAt. Default NextGroup. May change while the rollout runs.
 	// +optional
 	// +default="NextGroup"
 	SuccessAction SuccessAction `json:"successAction,omitempty"`
 
-	// errorThreshold is the share of a group's targets, in whole percent, that may fail; it trips
-	// when strictly more have failed. 0 trips on the first failure, 100 never. Default 50 (hawkBit:
-	// error condition THRESHOLD). May change while running.
+	// errorThreshold is the share of the targets of a group, in whole percent, that may fail.
+	// errorAction happens if more have failed: with 0 at the first failure, with 100 never. 0 to
+	// 100, default 50 (hawkBit: error condition THRESHOLD). May change while the rollout runs.
 	// +optional
 	// +default=50
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	ErrorThreshold *int32 `json:"errorThreshold,omitempty"`
 
-	// errorAction is what a tripped errorThreshold or errorBudget leads to. Default Pause, the only
-	// one.
+	// errorAction is what happens when errorThreshold or errorBudget is exceeded. Only Pause is
+	// supported. Default Pause.
 	// +optional
 	// +default="Pause"
 	ErrorAction ErrorAction `json:"errorAction,omitempty"`
 
-	// minimumReports is how many results a group must have before its error threshold can trip,
-	// unless all its members closed. 0 to 20000, default 0.
+	// minimumReports is the number of results that a group must have before errorThreshold is
+	// evaluated; it is always evaluated when all members have a result. 0 to 20000, default 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=20000
 	MinimumReports int32 `json:"minimumReports,omitempty"`
 
-	// errorBudget is how much may fail over the whole rollout. Absent: no limit beyond the groups'.
-	// May change while running.
+	// errorBudget limits the failures of the whole rollout. Absent: only the thresholds of the
+	// groups apply. May change while the rollout runs.
 	// +optional
 	ErrorBudget *ErrorBudget `json:"errorBudget,omitempty"`
 
-	// dynamic lets targets that appear later join trailing groups. Absent: membership is frozen
-	// when the plan is made. May change while running.
+	// dynamic lets targets that appear later join further groups. Absent: the members are frozen
+	// when the plan is made. May change while the rollout runs.
 	// +optional
 	Dynamic *Dynamic `json:"dynamic,omitempty"`
 
-	// stabilizationSeconds is how long matching membership must have been quiet before the plan is
-	// made, since Git applies manifests in any order. Membership that is never quiet is waited for
-	// ten minutes longer, and then planned as it is. 0 to 3600 seconds, default 5.
+	// stabilizationSeconds is how long the matching targets must not have changed before the plan
+	// is made, because GitOps tools apply manifests in any order. If they keep changing for ten
+	// minutes longer, the plan is made with the targets that match then. 0 to 3600 seconds, default
+	// 5.
 	// +optional
 	// +default=5
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=3600
 	StabilizationSeconds *int32 `json:"stabilizationSeconds,omitempty"`
 
-	// state is what is wanted now. Default Running. Stopped is final: another state is refused
-	// until status.stop records the stop, and has no effect from then on (Ready=False, reason
-	// StopIsFinal).
+	// state is the wanted state: Planned, Running, Paused or Stopped. Default Running. Stopped is
+	// final: another value is refused until status.stop records the stop, and has no effect
+	// afterwards (Ready=False, reason StopIsFinal).
 	// +optional
 	// +default="Running"
 	State RolloutIntent `json:"state,omitempty"`
 
-	// startAt is when to start, and the rollout's place in the order of updates: the newer wins.
-	// Give it in production: it survives a rebuild from Git. Absent: when it first can; the rollout
-	// is then as new as its start, unless something shows that its object was only created again
-	// (reason OrderAmbiguous). May be added or changed later; a time after the start orders
-	// nothing.
+	// startAt is when the rollout starts, and its place in the order of updates: a newer update
+	// replaces an older one. Set it in production, because it survives a rebuild of the cluster
+	// from Git. Absent: the rollout starts as soon as it can, and its start is its place in the
+	// order, unless something shows that the object was only created again (reason OrderAmbiguous).
+	// It may be added or changed later; a time after the start does not change the order.
 	// +optional
 	StartAt *metav1.Time `json:"startAt,omitempty"`
 
-	// approvalRequired keeps the rollout from starting without approval. The manager's
-	// --require-approval makes it true for all. Default false.
+	// approvalRequired prevents the rollout from starting without an approval. The flag
+	// --require-approval of the manager sets it for all rollouts. Default false.
 	// +optional
 	ApprovalRequired bool `json:"approvalRequired,omitempty"`
 
-	// approval agrees to exactly one plan. An edit of the spec before the start makes another plan,
-	// except of state, startAt, stabilizationSeconds, approvalRequired, resumedAt and retry; a plan
-	// that changes needs a new approval.
+	// approval approves exactly one plan. Before the start, a change of the spec makes a new plan,
+	// which needs a new approval; changes of state, startAt, stabilizationSeconds,
+	// approvalRequired, resumedAt and retry do not.
 	// +optional
 	Approval *Approval `json:"approval,omitempty"`
 
 	// resumedAt lifts automatic pauses that started at or before this time, once that time has
-	// come: copy status.pausedAt, or write the present time. Later pauses have later times, so a
-	// rebuilt cluster never inherits it.
+	// come. Copy status.pausedAt, or write the present time. Later pauses start later, so it does
+	// not lift them in a rebuilt cluster either.
 	// +optional
 	ResumedAt *metav1.Time `json:"resumedAt,omitempty"`
 
-	// advance opens groups up to and including one whatever the conditions say. It lifts no pause.
+	// advance opens groups up to and including one group, even if their conditions are not met. It
+	// lifts no pause.
 	// +optional
 	Advance *Advance `json:"advance,omitempty"`
 
-	// retry tries failed targets again.
+	// retry retries failed targets.
 	// +optional
 	Retry *Retry `json:"retry,omitempty"`
 
-	// stopCancellation says what started devices do when state is Stopped: None lets them finish,
-	// Soft asks them to cancel, Force closes at once. Default Soft. After the stop it may be
-	// raised. Lowering it is refused until status.stop.cancellation records the value, and has no
-	// effect from then on (Ready=False, reason StopIsFinal).
+	// stopCancellation is what happens to devices that have started when state is Stopped. None:
+	// they finish. Soft: they are asked to cancel. Force: their actions are closed at once. Default
+	// Soft. After the stop it may be raised. A lower value is refused until
+	// status.stop.cancellation records the value, and has no effect afterwards (Ready=False, reason
+	// StopIsFinal).
 	// +optional
 	// +default="Soft"
 	StopCancellation Cancellation `json:"stopCancellation,omitempty"`
 
-	// deletionCancellation says what started devices do when the manifest is removed. Default None,
-	// the safe one: Flux may delete and re-create an object because of a typo.
+	// deletionCancellation is what happens to devices that have started when the Rollout is
+	// deleted: None, Soft or Force as for stopCancellation. Default None, because a GitOps tool may
+	// delete and re-create an object by mistake.
 	// +optional
 	// +default="None"
 	DeletionCancellation Cancellation `json:"deletionCancellation,omitempty"`
 }
 
-// PlanStatus is the plan as it will run.
+// PlanStatus is the plan of a rollout.
 type PlanStatus struct {
-	// hash is sha256: and the SHA-256 over the set's contentHash, specHash and the ordered groups
-	// with names, conditions and target names. An approval agrees to it. Written last, after all
-	// groups: groups with another hash do not exist for anybody.
+	// hash is sha256: and a SHA-256 of the contentHash of the set, specHash, and the ordered groups
+	// with their names, conditions and target names. An approval refers to it. It is written last:
+	// groups with another hash are ignored.
 	// +optional
 	// +kubebuilder:validation:MaxLength=71
 	Hash string `json:"hash,omitempty"`
-	// contentHash of the set when the plan was made.
+	// contentHash is status.contentHash of the set when the plan was made.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
-	// specHash is a fingerprint of the spec without the fields that an approval does not bind
-	// (state, startAt, stabilizationSeconds, approvalRequired, approval, resumedAt, retry); until
-	// the start another one makes a new plan.
+	// specHash is a fingerprint of the spec without the fields that an approval does not cover
+	// (state, startAt, stabilizationSeconds, approvalRequired, approval, resumedAt, retry). Before
+	// the start, a change of it makes a new plan.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SpecHash string `json:"specHash,omitempty"`
 	// createdAt is when the plan was made.
 	// +optional
 	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
-	// targets in all groups.
+	// targets is the number of targets in all groups.
 	// +optional
 	Targets int32 `json:"targets,omitempty"`
-	// groups in the plan.
+	// groups is the number of groups.
 	// +optional
 	Groups int32 `json:"groups,omitempty"`
 }
 
-// Counts are targets by what became of them. They always add up to targets. Zeros are written: a
-// column of `kubectl get` is empty where the field is absent.
+// Counts are numbers of targets by result. The other numbers add up to targets. Zeros are written,
+// because a column of `kubectl get` is empty if the field is absent.
 type Counts struct {
-	// targets that were planned.
+	// targets is the number of planned targets.
+	// +required
 	Targets int32 `json:"targets"`
-	// scheduled: the group has not opened.
+	// scheduled is the number of targets whose group has not opened.
 	// +optional
 	Scheduled int32 `json:"scheduled"`
-	// pending: the group is open and the device has not started.
+	// pending is the number of targets whose group is open and whose device has not started.
 	// +optional
 	Pending int32 `json:"pending"`
-	// inProgress: the device has started.
+	// inProgress is the number of targets whose device has started.
 	// +optional
 	InProgress int32 `json:"inProgress"`
-	// succeeded: the update is installed, or was already there.
+	// succeeded is the number of targets on which the update is installed, or was already
+	// installed.
 	// +optional
 	Succeeded int32 `json:"succeeded"`
-	// failed: after all retries.
+	// failed is the number of targets that failed after all retries.
 	// +optional
 	Failed int32 `json:"failed"`
-	// canceled: by the device, by force, or superseded by a newer update before it started.
+	// canceled is the number of targets whose update was canceled by the device or by force, or
+	// superseded by a newer update before it started.
 	// +optional
 	Canceled int32 `json:"canceled"`
-	// skipped: did not start within startDeadlineSeconds, with startDeadlineAction Skip.
+	// skipped is the number of targets that did not start within startDeadlineSeconds, with
+	// startDeadlineAction Skip.
 	// +optional
 	Skipped int32 `json:"skipped"`
-	// removed: the Target is gone.
+	// removed is the number of targets that were deleted.
 	// +optional
 	Removed int32 `json:"removed"`
 }
 
-// GroupStatus is one group as the rollout sees it: the one authority on what is open, and the live
-// counts.
+// GroupStatus is the state of one group and its live counts. It decides whether the group is open.
 type GroupStatus struct {
-	// name of the group.
+	// name is the name of the group.
+	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
-	// state of the group.
+	// state is the state of the group.
+	// +required
 	State GroupState `json:"state"`
-	// openedAt is when the group opened. From then on its members are offered the update.
+	// openedAt is when the group opened. From then on the update is offered to its members.
 	// +optional
 	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
-	// openedAtOffering is what status.offering read when the group opened.
+	// openedAtOffering is the value of status.offering in seconds when the group opened.
 	// +optional
 	OpenedAtOffering int64 `json:"openedAtOffering,omitempty"`
-	// passed: spec.resumedAt has lifted the pause behind this group, and the next group opens as
-	// soon as nothing else holds it.
+	// passed is true once spec.resumedAt has lifted the pause behind this group. The next group
+	// then opens as soon as nothing else prevents it.
 	// +optional
 	Passed bool `json:"passed,omitempty"`
-	// countedFailures is how many failures errorThreshold and errorBudget count in this group:
-	// those after the last resumedAt, with removedFailures.
+	// countedFailures is the number of failures in this group that errorThreshold and errorBudget
+	// count: those after the last resumedAt, including removedFailures.
 	// +optional
 	CountedFailures int32 `json:"countedFailures,omitempty"`
-	// removedFailures are those of them whose Target was removed, or created anew, after it had
-	// failed. They count until the next resumedAt: a retry concerns those that are there to be
-	// tried again.
+	// removedFailures is the number of those failures whose Target was deleted, or created again,
+	// after it had failed. They count until the next resumedAt; a retry does not remove them.
 	// +optional
 	RemovedFailures int32 `json:"removedFailures,omitempty"`
 
 	Counts `json:",inline"`
 }
 
-// FailureCount is one line of the failure table.
+// FailureCount counts failures with the same statusCode or message.
 type FailureCount struct {
-	// statusCode that the devices reported; empty: none.
+	// statusCode is the code that the devices reported. Empty: they reported none.
+	// +required
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode"`
-	// message that the devices reported, where there is no code: the one that says most about the
-	// cause, with numbers, times, paths and ids replaced (<n>, <time>, <path>, <id>).
-	// retry.messages and update.retries.messages name it.
+	// message is the most meaningful line that the devices reported, if there is no code. Numbers,
+	// times, paths and ids are replaced by <n>, <time>, <path> and <id>. Copy it to retry.messages
+	// or update.retries.messages.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Message string `json:"message,omitempty"`
-	// count of targets.
+	// count is the number of targets.
+	// +required
 	Count int32 `json:"count"`
-	// examples: the names of up to 3 targets.
+	// examples are the names of up to 3 of these targets.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=3
@@ -517,182 +541,195 @@ type FailureCount struct {
 	LastSeen *metav1.Time `json:"lastSeen,omitempty"`
 }
 
-// WaitingFor says what would move next, and when time alone moves it.
+// WaitingFor is what the rollout waits for, and until when.
 type WaitingFor struct {
-	// reason is one word.
+	// reason is the cause in CamelCase.
+	// +required
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason"`
-	// message is one sentence for people.
+	// message is a sentence for people.
+	// +required
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message"`
-	// until is when time alone changes something. Absent: only an event can.
+	// until is when the wait ends by itself. Absent: it ends with an event only.
 	// +optional
 	Until *metav1.Time `json:"until,omitempty"`
 }
 
-// StopStatus is spec.state Stopped as it is carried out.
+// StopStatus records spec.state Stopped.
 type StopStatus struct {
-	// cancellation is the strongest stopCancellation that was seen together with spec.state
-	// Stopped.
+	// cancellation is the strongest value of stopCancellation that was observed together with
+	// spec.state Stopped.
+	// +required
 	Cancellation Cancellation `json:"cancellation"`
-	// observedAt is when spec.state Stopped was first seen.
+	// observedAt is when spec.state Stopped was first observed.
+	// +required
 	ObservedAt metav1.MicroTime `json:"observedAt"`
 }
 
-// HandledRequests echo the requests of spec that have been carried out.
+// HandledRequests records the requests in spec that have been carried out.
 type HandledRequests struct {
-	// resumedAt that lifted a pause last.
+	// resumedAt is the last spec.resumedAt that lifted a pause.
 	// +optional
 	ResumedAt *metav1.MicroTime `json:"resumedAt,omitempty"`
-	// advanceAt that opened groups last.
+	// advanceAt is the last spec.advance.at that opened groups.
 	// +optional
 	AdvanceAt *metav1.MicroTime `json:"advanceAt,omitempty"`
-	// retryAt that retried targets last.
+	// retryAt is the last spec.retry.at that retried targets.
 	// +optional
 	RetryAt *metav1.MicroTime `json:"retryAt,omitempty"`
-	// retriedAt is when that was carried out. Those retried have startDeadlineSeconds from then.
+	// retriedAt is when that retry was carried out. The startDeadlineSeconds of retried targets
+	// start then.
 	// +optional
 	RetriedAt *metav1.MicroTime `json:"retriedAt,omitempty"`
 }
 
-// RolloutColumns are texts and numbers for the columns of `kubectl get`, which can show a field and
-// compute nothing. They are for people and are written with the fields that they are made of;
-// programs read those: status.groups, status.plan and status.targets.
+// RolloutColumns are the columns of `kubectl get` that are computed. They are for people; programs
+// read status.groups, status.plan and status.targets.
 type RolloutColumns struct {
 	// group is how many groups have opened, such as "2 of 5". Empty before the start.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	Group string `json:"group,omitempty"`
-	// plan is the start of status.plan.hash, 12 hexadecimal digits without sha256:. An approval
+	// plan is the first 12 hexadecimal digits of status.plan.hash, without sha256:. An approval
 	// needs the whole hash.
 	// +optional
 	// +kubebuilder:validation:MaxLength=12
 	Plan string `json:"plan,omitempty"`
-	// targets that count: status.targets.targets without skipped and removed. The counts scheduled,
-	// pending, inProgress, succeeded, failed and canceled add up to it.
+	// targets is status.targets.targets without skipped and removed: the sum of scheduled, pending,
+	// inProgress, succeeded, failed and canceled.
+	// +required
 	Targets int32 `json:"targets"`
 }
 
-// OfferingClock counts how long a rollout has been offering its update, in whole seconds: pauses,
-// closed maintenance windows and times in which there was nothing to offer are left out. What
-// startDeadlineSeconds means is read from it. It is written when it starts or stops to run, never
-// periodically.
+// OfferingClock measures how long a rollout has offered its update, in whole seconds. Pauses,
+// closed maintenance windows and times without anything to offer do not count. startDeadlineSeconds
+// is measured with it. It is written when it starts or stops, never periodically.
 type OfferingClock struct {
-	// seconds that it had counted at since, or until it was stopped.
+	// seconds is the number of seconds that had been measured at since, or when the clock stopped.
+	// +required
 	Seconds int64 `json:"seconds"`
-	// since is from when on it has been running, by the open time of the maintenance window if
-	// there is one. Absent: it is stopped.
+	// since is when the clock started, moved by the closed times of the maintenance window if there
+	// is one. Absent: the clock is stopped.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
-	// runningSince is when it was last started. The deadline of another attempt counts from then,
-	// or from when the attempt was due, whichever is later.
+	// runningSince is when the clock last started. The deadline of another attempt counts from
+	// then, or from when the attempt is due, whichever is later.
 	// +optional
 	RunningSince *metav1.MicroTime `json:"runningSince,omitempty"`
-	// retriedAt is what it read when spec.retry last gave more time to who had not started.
+	// retriedAt is the value of the clock in seconds when spec.retry last gave more time to targets
+	// that had not started.
 	// +optional
 	RetriedAt int64 `json:"retriedAt,omitempty"`
 }
 
-// Stabilizing is what a rollout remembers of matching membership that was not quiet.
-type Settling struct {
-	// plan is a fingerprint of the plan that would be made now, or of why there would be none.
+// Stabilizing records how long the matching targets have not changed.
+type Stabilizing struct {
+	// plan is a fingerprint of the plan that would be made now, or of the reason why there would be
+	// none.
+	// +required
 	// +kubebuilder:validation:MaxLength=71
 	Plan string `json:"plan"`
-	// since is since when it has been this one. It counts as quiet from then on.
+	// since is when this plan was first computed: the matching targets have not changed since then.
+	// +required
 	Since metav1.MicroTime `json:"since"`
-	// started is when it was last quiet no more. Ten minutes and stabilizationSeconds later the
-	// plan is made with who is there.
+	// started is when the present period of changes started. The plan is made at the latest ten
+	// minutes and stabilizationSeconds later, with the targets that match then.
+	// +required
 	Started metav1.MicroTime `json:"started"`
 }
 
-// RolloutStatus is what Goshawk decided and counted. Written by the Rollout controller, with an
+// RolloutStatus is the observed state of a Rollout. Written by the Rollout controller, with an
 // optimistic lock.
 type RolloutStatus struct {
-	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// observedGeneration is the metadata.generation that the conditions describe. -1 before the
+	// first reconcile.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// uid is by what deployment groups and the actions of targets name this object: its
-	// metadata.uid. After a restore with status it stays that of the object that was backed up, so
-	// that they still belong to it. Written at the first look, then never changed.
+	// uid identifies this object in deployment groups and in the actions of targets. It is
+	// metadata.uid at the first reconcile and never changes. After a restore from a backup with
+	// status it is still the uid of the object that was backed up, so that they still belong to it.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`
 
-	// state is one word for where the rollout stands.
+	// state is the state of the rollout.
 	// +optional
 	State RolloutState `json:"state,omitempty"`
 
-	// plan as it will run, or runs.
+	// plan is the plan that will run or runs. Absent: there is none yet.
 	// +optional
 	Plan *PlanStatus `json:"plan,omitempty"`
 
-	// stabilizing remembers, until there is a plan, since when matching membership has been quiet.
+	// stabilizing records how long the matching targets have not changed. Absent once there is a
+	// plan.
 	// +optional
-	Settling *Settling `json:"stabilizing,omitempty"`
+	Stabilizing *Stabilizing `json:"stabilizing,omitempty"`
 
-	// groups in the order they open, at most 500. The one authority on what is open.
+	// groups are the groups in the order in which they open, at most 500. They decide which group
+	// is open.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500
 	Groups []GroupStatus `json:"groups,omitempty"`
 
-	// targets over all groups.
+	// targets counts the targets of all groups.
 	// +optional
 	Targets *Counts `json:"targets,omitempty"`
 
-	// columns are what `kubectl get` shows beside the counts; for people. Absent without a plan.
+	// columns are the computed columns of `kubectl get`. Absent without a plan.
 	// +optional
 	Columns *RolloutColumns `json:"columns,omitempty"`
 
-	// failures by statusCode, or by message where there is no code; the 10 most frequent.
+	// failures are the 10 most frequent failures, by statusCode, or by message if there is no code.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Failures []FailureCount `json:"failures,omitempty"`
 
-	// waitingFor says what would move next.
+	// waitingFor is what the rollout waits for. Absent: nothing.
 	// +optional
 	WaitingFor *WaitingFor `json:"waitingFor,omitempty"`
 
-	// startedAt is when the rollout started; the spec is frozen from then on. Written before the
-	// first side effect.
+	// startedAt is when the rollout started; the spec is frozen from then on. It is written before
+	// the first effect on a device.
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
 	// pausedAt is when the present pause started.
 	// +optional
 	PausedAt *metav1.MicroTime `json:"pausedAt,omitempty"`
-	// pauseReason is why.
+	// pauseReason is why the rollout is paused.
 	// +optional
 	PauseReason PauseReason `json:"pauseReason,omitempty"`
-	// pauseMessage says why in a sentence. Its numbers are those of the moment of the pause,
-	// pausedAt; the present ones are in targets and groups.
+	// pauseMessage is a sentence about the pause. Its numbers are those of pausedAt; the present
+	// numbers are in targets and groups.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	PauseMessage string `json:"pauseMessage,omitempty"`
-	// stop records spec.state Stopped. It is final and decides from then on, whatever spec.state
-	// says. Absent: the rollout was not stopped by spec.state.
+	// stop records spec.state Stopped. It is final: later changes of spec.state have no effect.
+	// Absent: the rollout was not stopped by spec.state.
 	// +optional
 	Stop *StopStatus `json:"stop,omitempty"`
 	// updateType is Soft for a rollout that started with update.type Soft, and Forced once
-	// update.type was raised; that is final. Absent: the rollout has not started, or has started
-	// with another type.
+	// update.type was changed to Forced, which is final. Absent: the rollout has not started, or
+	// has started with another type.
 	// +optional
 	UpdateType UpdateType `json:"updateType,omitempty"`
 	// finishedAt is when the rollout reached Finished or Stopped.
 	// +optional
 	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
 
-	// offering is the clock that startDeadlineSeconds is measured by. Absent without
-	// startDeadlineSeconds.
+	// offering is the clock for startDeadlineSeconds. Absent without startDeadlineSeconds.
 	// +optional
 	Offering *OfferingClock `json:"offering,omitempty"`
 
-	// handled echoes requests of spec that have been carried out.
+	// handled records the requests in spec that have been carried out.
 	// +optional
 	Handled *HandledRequests `json:"handled,omitempty"`
 
-	// conditions: Ready, Reconciling, Stalled, Succeeded, Paused, Invalidated.
+	// conditions are the conditions of the object: Ready, Reconciling, Stalled, Succeeded, Paused,
+	// Invalidated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -700,7 +737,7 @@ type RolloutStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Rollout brings a distribution set to selected targets, group by group (hawkBit: Rollout).
+// Rollout installs a distribution set on selected targets, group by group (hawkBit: Rollout).
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -733,6 +770,7 @@ type RolloutStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.spec.state) || oldSelf.spec.state != 'Stopped' || {'None': 0, 'Soft': 1, 'Force': 2}[has(self.spec.stopCancellation) ? self.spec.stopCancellation : 'Soft'] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancellation) ? oldSelf.spec.stopCancellation : 'Soft'] || (has(oldSelf.status) && (has(oldSelf.status.state) && oldSelf.status.state == 'Finished' || has(oldSelf.status.stop) && {'None': 0, 'Soft': 1, 'Force': 2}[oldSelf.status.stop.cancellation] >= {'None': 0, 'Soft': 1, 'Force': 2}[has(oldSelf.spec.stopCancellation) ? oldSelf.spec.stopCancellation : 'Soft']))",message="stopCancellation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it",fieldPath=".spec.stopCancellation"
 type Rollout struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of a Kubernetes object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -744,8 +782,8 @@ type Rollout struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status RolloutStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
-	// it can.
+	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
+	// decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 

@@ -13,22 +13,22 @@ const (
 	MaxGroups = 500
 	// MaxGroupTargets is the largest number of targets of one group (hawkBit: 20 000).
 	MaxGroupTargets = 20000
-	// MaxGroupBytes is how many bytes the names of one group may take together, so that a
-	// DeploymentGroup stays below etcd's limit.
+	// MaxGroupBytes is the maximum number of bytes of the target names of one group, so that a
+	// DeploymentGroup stays below the limit of etcd.
 	MaxGroupBytes = 700 << 10
-	// MaxReports is how many reports of one action are counted; further intermediate ones are
-	// dropped, final ones always count.
+	// MaxReports is the maximum number of counted reports of one action. Further intermediate
+	// reports are dropped; final reports are always applied.
 	MaxReports = 1000
 	// MaxAttributes is the largest number of attributes of one target (hawkBit: 100).
 	MaxAttributes = 100
 	// MaxAttributeBytes is how many bytes the attributes of one target may take as JSON.
 	MaxAttributeBytes = 8 << 10
-	// MaxActionBytes is how many bytes the actions of one target may take together in its status.
+	// MaxActionBytes is the maximum number of bytes of all actions in the status of one target.
 	MaxActionBytes = 32 << 10
 )
 
-// Cancellation says what happens to an update that a device has already started. Devices that have
-// not started never start, whatever the word.
+// Cancellation is what happens to an update that a device has already started. Devices that have
+// not started never start, with every value.
 // +kubebuilder:validation:Enum=None;Soft;Force
 type Cancellation string
 
@@ -37,21 +37,21 @@ const (
 	CancellationNone Cancellation = "None"
 	// CancellationSoft asks the device to cancel. It may refuse, or finish first.
 	CancellationSoft Cancellation = "Soft"
-	// CancellationForce closes the action at once, without waiting for the device; the cancel stays
-	// on offer until the device answers, and the device counts as inconsistent, since nobody knows
-	// how far it got.
+	// CancellationForce closes the action at once, without waiting for the device. The cancel is
+	// offered until the device answers, and the target is inconsistent, because it is not known how
+	// far the device got.
 	CancellationForce Cancellation = "Force"
 )
 
-// UpdateType is a word for the device about how urgent an update is. It decides nothing in Goshawk
-// (hawkBit: action type).
+// UpdateType informs the device how urgent an update is. It decides nothing in Goshawk (hawkBit:
+// action type).
 // +kubebuilder:validation:Enum=Forced;Soft;TimeForced;DownloadOnly
 type UpdateType string
 
 const (
 	// UpdateTypeForced asks the device to install at once.
 	UpdateTypeForced UpdateType = "Forced"
-	// UpdateTypeSoft lets the device choose its moment.
+	// UpdateTypeSoft lets the device choose the time.
 	UpdateTypeSoft UpdateType = "Soft"
 	// UpdateTypeTimeForced is Soft until forceAt and Forced from then on.
 	UpdateTypeTimeForced UpdateType = "TimeForced"
@@ -60,75 +60,77 @@ const (
 	UpdateTypeDownloadOnly UpdateType = "DownloadOnly"
 )
 
-// Superseding says what a newer update does to older ones of the same target.
+// Superseding is what a newer update does to older updates of the same target.
 // +kubebuilder:validation:Enum=Replace;Queue
 type Superseding string
 
 const (
-	// SupersedingReplace lets the newer update replace the older: what has not started is never
-	// offered again, what has started is asked to cancel.
+	// SupersedingReplace replaces older updates: what has not started is never offered again, what
+	// has started is asked to cancel.
 	SupersedingReplace Superseding = "Replace"
-	// SupersedingQueue wants both: updates go by weight, then the oldest first (Bosch IoT Rollouts:
-	// multi-assignment).
+	// SupersedingQueue keeps older updates: the updates are installed by weight, then the oldest
+	// first (Bosch IoT Rollouts: multi-assignment).
 	SupersedingQueue Superseding = "Queue"
 )
 
-// DeadlineAction says what happens to a target that did not start in time.
+// DeadlineAction is what happens to a target that did not start in time.
 // +kubebuilder:validation:Enum=Fail;Skip
 type DeadlineAction string
 
 const (
 	// DeadlineActionFail counts the target as failed with code StartDeadlineExceeded.
 	DeadlineActionFail DeadlineAction = "Fail"
-	// DeadlineActionSkip takes the target out of the group, uncounted: an offline device does not
-	// look like a bad update.
+	// DeadlineActionSkip removes the target from the group without counting it as failed, so that
+	// an offline device does not look like a bad update.
 	DeadlineActionSkip DeadlineAction = "Skip"
 )
 
-// Update is what is brought to a device: the same words for a Rollout, an AutoAssignment and a
-// single assignment.
+// Update is the set to install and how to install it. A Rollout, an AutoAssignment and a single
+// assignment use the same fields.
 // +kubebuilder:validation:XValidation:rule="has(self.forceAt) == (has(self.type) && self.type == 'TimeForced')",message="forceAt goes with type TimeForced, and only with it: give forceAt, or choose another type",fieldPath=".forceAt"
 type Update struct {
-	// distributionSet names the DistributionSet, in the same namespace, that targets are to run.
-	// Required. A missing set is Stalled (ReferenceNotFound) and recovers; an invalidated one never
-	// does. Written by the user; frozen once a rollout has started.
+	// distributionSet is the name of the DistributionSet, in the same namespace, that targets are
+	// to run. If it does not exist, the object is Stalled (ReferenceNotFound) until it appears. An
+	// invalidated set is never offered again. Written by the user; frozen once a rollout has
+	// started.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet"`
 
-	// type tells the device how urgent the update is; it decides nothing in Goshawk. Default
-	// Forced. Written by the user; on a rollout that has started it may still change from Soft to
-	// Forced (hawkBit: action type). To change it back is refused until status.updateType records
-	// Forced, and has no effect from then on (Ready=False, reason ForcedIsFinal).
+	// type informs the device how urgent the update is; it decides nothing in Goshawk. Default
+	// Forced. Written by the user. On a rollout that has started it may change from Soft to Forced
+	// only (hawkBit: action type). A change back is refused until status.updateType records Forced,
+	// and has no effect afterwards (Ready=False, reason ForcedIsFinal).
 	// +optional
 	// +default="Forced"
 	Type UpdateType `json:"type,omitempty"`
 
-	// forceAt is when a TimeForced update turns from Soft to Forced. Goes with type TimeForced only
-	// (hawkBit: forcetime).
+	// forceAt is when a TimeForced update changes from Soft to Forced. Required with type
+	// TimeForced, refused otherwise (hawkBit: forcetime).
 	// +optional
 	ForceAt *metav1.Time `json:"forceAt,omitempty"`
 
-	// weight orders updates that are queued for the same target: the higher goes first. 0 to 1000,
-	// default 1000 (hawkBit: weight).
+	// weight is the priority among updates that are queued for the same target: the highest is
+	// installed first. 0 to 1000, default 1000 (hawkBit: weight).
 	// +optional
 	// +default=1000
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	Weight *int32 `json:"weight,omitempty"`
 
-	// confirmationRequired asks somebody at the device before it starts (hawkBit: user consent).
-	// Default false. A group of a rollout may differ.
+	// confirmationRequired asks a person at the device to agree before the update starts (hawkBit:
+	// user consent). Default false. A group of a rollout can override it.
 	// +optional
 	ConfirmationRequired bool `json:"confirmationRequired,omitempty"`
 
-	// maintenanceWindow limits when a device may start. Outside it the device API offers nothing;
-	// work started may finish. Absent: any time.
+	// maintenanceWindow limits when a device may start. Outside the window nothing is offered to
+	// devices that have not started; started updates may finish. Absent: any time.
 	// +optional
 	MaintenanceWindow *MaintenanceWindow `json:"maintenanceWindow,omitempty"`
 
-	// superseding says what this update does to older ones of the same target. Default Replace.
+	// superseding is what this update does to older updates of the same target: Replace or Queue.
+	// Default Replace.
 	// +optional
 	// +default="Replace"
 	Superseding Superseding `json:"superseding,omitempty"`
@@ -138,44 +140,45 @@ type Update struct {
 	// +optional
 	Reinstall bool `json:"reinstall,omitempty"`
 
-	// startDeadlineSeconds is how long a target may stay in an open group without start; pauses and
-	// closed windows are not counted. Then startDeadlineAction is taken, with code
-	// StartDeadlineExceeded. One that failed and has another attempt gets as long for it, from when
-	// the attempt is due; then it has failed, with the code of its last attempt. Rollouts only. 1
-	// to 31536000 seconds; absent: for ever.
+	// startDeadlineSeconds is how long a target in an open group may take to start; pauses and
+	// closed maintenance windows do not count. After that, startDeadlineAction happens with code
+	// StartDeadlineExceeded. A further attempt of a failed target has the same time from when the
+	// attempt is due; after that the target has failed with the code of its last attempt. For
+	// rollouts only. 1 to 31536000 seconds; absent: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
 	StartDeadlineSeconds *int32 `json:"startDeadlineSeconds,omitempty"`
 
-	// startDeadlineAction says what happens when startDeadlineSeconds have passed. Default Fail.
+	// startDeadlineAction is what happens when startDeadlineSeconds have passed: Fail or Skip.
+	// Default Fail.
 	// +optional
 	// +default="Fail"
 	StartDeadlineAction DeadlineAction `json:"startDeadlineAction,omitempty"`
 
 	// progressDeadlineSeconds is how long a target that has started may take to report a result.
-	// Then the action is failed with code ProgressDeadlineExceeded. 1 to 31536000 seconds; absent:
-	// for ever.
+	// After that, the action fails with code ProgressDeadlineExceeded. 1 to 31536000 seconds;
+	// absent: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
 
-	// cancelDeadlineSeconds is how long a device may leave a cancel unanswered. Then the action is
-	// Canceled and the target inconsistent, so that a silent device does not block the next update
-	// for ever. 1 to 31536000 seconds; absent: for ever.
+	// cancelDeadlineSeconds is how long a device may take to answer a cancel. After that, the
+	// action is Canceled and the target is inconsistent, so that a silent device does not block the
+	// next update. 1 to 31536000 seconds; absent: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
 	CancelDeadlineSeconds *int32 `json:"cancelDeadlineSeconds,omitempty"`
 
-	// retries says how often, and after which failures, a target is tried again by itself. Absent:
+	// retries is how often, and after which failures, a target is retried automatically. Absent:
 	// never.
 	// +optional
 	Retries *Retries `json:"retries,omitempty"`
 }
 
-// MaintenanceWindow is a repeating time in which devices may start.
+// MaintenanceWindow is a repeating period in which devices may start.
 type MaintenanceWindow struct {
 	// schedule is when a window opens: a cron expression of five fields (minute, hour, day of
 	// month, month, day of week) as Kubernetes' CronJob takes it, without a time zone of its own:
@@ -191,8 +194,7 @@ type MaintenanceWindow struct {
 	// +kubebuilder:validation:Maximum=604800
 	DurationSeconds int32 `json:"durationSeconds"`
 
-	// timeZone is the name of the time zone that schedule is read in, from the IANA database.
-	// Default UTC.
+	// timeZone is the name of the time zone of schedule, from the IANA database. Default UTC.
 	// +optional
 	// +default="UTC"
 	// +kubebuilder:validation:MinLength=1
@@ -201,32 +203,33 @@ type MaintenanceWindow struct {
 	TimeZone string `json:"timeZone,omitempty"`
 }
 
-// Retries says how a failed target is tried again.
+// Retries is how failed targets are retried automatically.
 type Retries struct {
-	// limit is how many further attempts a target gets. 1 to 10.
+	// limit is the number of further attempts for each target. 1 to 10.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10
 	Limit int32 `json:"limit"`
 
-	// backoffSeconds is the pause before the next attempt. 0 to 604800 seconds, default 600.
+	// backoffSeconds is the time between a failure and the next attempt. 0 to 604800 seconds,
+	// default 600.
 	// +optional
 	// +default=600
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=604800
 	BackoffSeconds *int32 `json:"backoffSeconds,omitempty"`
 
-	// statusCodes limits retries to failures with one of these codes, or one of messages. Absent:
-	// any code, unless messages is given. At most 50.
+	// statusCodes limits retries to failures with one of these codes, in addition to those that
+	// messages lists. Absent: all failures, unless messages is set. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=64
 	StatusCodes []string `json:"statusCodes,omitempty"`
 
-	// messages limits retries to failures without a code whose message, as
-	// status.failures[].message of a Rollout writes it, is one of these, or that have one of
-	// statusCodes. Absent: any message, unless statusCodes is given. At most 50.
+	// messages limits retries to failures without a code whose message, as in
+	// status.failures[].message of a Rollout, is one of these, in addition to those that
+	// statusCodes lists. Absent: all failures, unless statusCodes is set. At most 50.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=50
@@ -278,25 +281,24 @@ type TargetSelectorRequirement struct {
 	Values []LabelValue `json:"values,omitempty"`
 }
 
-// LabelSelectorOperator is Kubernetes' word for how a label is compared.
+// LabelSelectorOperator is how a label is compared, as in Kubernetes.
 // +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
 type LabelSelectorOperator string
 
-// Selection says which targets are meant: labels and expression must both hold; an absent one holds
-// for every target. It is not a type of the API on its own; Rollout, group and AutoAssignment
-// inline it.
+// Selection selects targets: labels and expression must both match; an absent one matches every
+// target. It is inlined in Rollout, Group and AutoAssignment.
 type Selection struct {
-	// targetSelector selects targets by label. Absent: every target of the namespace. Written by
+	// targetSelector selects targets by labels. Absent: every target of the namespace. Written by
 	// the user; frozen once a rollout has started.
 	// +optional
 	TargetSelector *TargetSelector `json:"targetSelector,omitempty"`
 
-	// targetExpression is a CEL expression over the variable `target` that must be true. It sees
-	// name, controllerID, description, address, type, labels, attributes, updateStatus,
-	// inconsistent and installed of a target. Absent: true. At most 1024 characters. The
-	// API server refuses an open text, a bracket without its counterpart, and single =, & and |;
-	// everything else that does not compile is Stalled (InvalidExpression). Frozen once a rollout
-	// has started.
+	// targetExpression is a CEL expression over the variable `target` that must be true. The fields
+	// of `target` are name, controllerID, description, address, type, labels, attributes,
+	// updateStatus, inconsistent, installed, hold, lastSeen and createdAt. Absent: true. At most
+	// 1024 characters. The API server refuses unclosed texts and brackets, and single =, & and |;
+	// with any other expression that does not compile the object is Stalled (InvalidExpression).
+	// Frozen once a rollout has started.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
@@ -304,21 +306,21 @@ type Selection struct {
 	TargetExpression string `json:"targetExpression,omitempty"`
 }
 
-// MetadataEntry is a free word about a module or set.
+// MetadataEntry is a key-value pair about a module or set.
 type MetadataEntry struct {
-	// key names the entry.
+	// key is the key of the entry, unique in its list. 1 to 128 characters.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	Key string `json:"key"`
 
-	// value is what it says, at most 4000 characters.
+	// value is the value of the entry, at most 4000 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4000
 	Value string `json:"value,omitempty"`
 
-	// visibleToDevice sends the entry to the device with every deployment; it then counts as
-	// content. Absent: false.
+	// visibleToDevice sends the entry to the device with every deployment; the entry is then part
+	// of the content. Default false.
 	// +optional
 	VisibleToDevice bool `json:"visibleToDevice,omitempty"`
 }

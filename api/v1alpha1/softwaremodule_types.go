@@ -7,59 +7,64 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Protocol is how an artifact is fetched.
+// Protocol is the protocol by which an artifact is fetched.
 // +kubebuilder:validation:Enum=HTTP;HTTPS;FTP;SFTP
 type Protocol string
 
-// Protocols a download may name (SoftwareUpdatable: Protocol).
 const (
-	ProtocolHTTP  Protocol = "HTTP"
+	// ProtocolHTTP is HTTP without encryption.
+	ProtocolHTTP Protocol = "HTTP"
+	// ProtocolHTTPS is HTTP over TLS.
 	ProtocolHTTPS Protocol = "HTTPS"
-	ProtocolFTP   Protocol = "FTP"
-	ProtocolSFTP  Protocol = "SFTP"
+	// ProtocolFTP is the File Transfer Protocol.
+	ProtocolFTP Protocol = "FTP"
+	// ProtocolSFTP is the SSH File Transfer Protocol.
+	ProtocolSFTP Protocol = "SFTP"
 )
 
-// RollbackSupport says whether a device returns to its old state by itself.
+// RollbackSupport reports whether a device returns to its old state by itself.
 // +kubebuilder:validation:Enum=None;Supported
 type RollbackSupport string
 
 const (
 	// RollbackNone means that it is not certain what the device runs after an update that failed or
-	// was canceled while it worked.
+	// was canceled during the installation.
 	RollbackNone RollbackSupport = "None"
 	// RollbackSupported means that a device whose update fails or is canceled runs what it ran
 	// before.
 	RollbackSupported RollbackSupport = "Supported"
 )
 
-// Checksums of an artifact, as lower-case hexadecimal digits.
+// Checksums are the checksums of an artifact, as lower-case hexadecimal digits.
 type Checksums struct {
-	// sha256 pins the artifact's bytes wherever its URL points. Required.
+	// sha256 is the SHA-256 of the file. It identifies the content wherever the URL points.
+	// Required.
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f]{64}$')",message="sha256 must be 64 lower-case hexadecimal digits, as sha256sum prints them"
 	SHA256 string `json:"sha256"`
 
-	// sha1 is what some clients check instead (RAUC's needs it). Optional.
+	// sha1 is the SHA-1 of the file, for clients that check it instead, such as
+	// rauc-hawkbit-updater. Optional.
 	// +optional
 	// +kubebuilder:validation:MaxLength=40
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f]{40}$')",message="sha1 must be 40 lower-case hexadecimal digits, as sha1sum prints them"
 	SHA1 string `json:"sha1,omitempty"`
 
-	// md5 serves DDI's .MD5SUM resource. Optional.
+	// md5 is the MD5 of the file, for the .MD5SUM resource of DDI. Optional.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f]{32}$')",message="md5 must be 32 lower-case hexadecimal digits, as md5sum prints them"
 	MD5 string `json:"md5,omitempty"`
 }
 
-// Download is one place an artifact can be fetched from.
+// Download is one place from which an artifact can be fetched.
 type Download struct {
-	// protocol is how it is fetched; a device ignores those it does not speak.
+	// protocol is how the file is fetched; a device ignores protocols that it does not support.
 	// +required
 	Protocol Protocol `json:"protocol"`
 
-	// url is where the bytes are. Goshawk hands it out unchanged and fetches nothing itself. At
+	// url is where the file is. It is given to devices unchanged; Goshawk does not fetch it. At
 	// most 2048 characters.
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -67,8 +72,8 @@ type Download struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|s?ftp)://[^/ ]+(/[^ ]*)?$')",message="url must be an absolute URL with a host, such as https://cdn.example.com/rootfs.swu"
 	URL string `json:"url"`
 
-	// md5URL is where a file with the MD5 sum can be fetched. Optional; without it the device API
-	// serves the sum itself.
+	// md5URL is where a file with the MD5 sum can be fetched. Absent: the device API serves the MD5
+	// sum. At most 2048 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|s?ftp)://[^/ ]+(/[^ ]*)?$')",message="md5URL must be an absolute URL with a host"
@@ -77,25 +82,26 @@ type Download struct {
 
 // Artifact is one file of a module.
 type Artifact struct {
-	// fileName is the file's name as the device sees it; unique in the module.
+	// fileName is the name of the file as the device sees it, unique in the module. 1 to 256
+	// characters without slashes and white space.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^/\\\\s]+$')",message="fileName must be a plain file name without slashes or blanks"
 	FileName string `json:"fileName"`
 
-	// size is the file's length in bytes.
+	// size is the length of the file in bytes. At most 1 TiB.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1099511627776
 	Size int64 `json:"size"`
 
-	// checksums pin the file's content.
+	// checksums identify the content of the file.
 	// +required
 	Checksums Checksums `json:"checksums"`
 
-	// downloads say where the file can be fetched, in order of preference; at least one, at most
-	// 10. They may change at any time, also when the module is locked: URLs expire, checksums pin.
+	// downloads are the places from which the file can be fetched, in order of preference; 1 to 10.
+	// They may change at any time, even if the module is locked.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -103,37 +109,36 @@ type Artifact struct {
 	Downloads []Download `json:"downloads"`
 }
 
-// SoftwareModuleSpec is one piece of software: what it is and where its files are.
+// SoftwareModuleSpec describes one piece of software and its files. Written by the user.
 type SoftwareModuleSpec struct {
-	// type is the kind of software, such as os or app; DDI's chunk part and SoftwareUpdatable's
-	// softwareModuleType. Immutable.
+	// type is the kind of software, such as os or app (DDI: the part of a chunk). Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="type is immutable: create another SoftwareModule"
 	Type string `json:"type"`
 
-	// name of the software. (type, name, version) is unique in the namespace: the newer duplicate
-	// is Ready=False, Duplicate. Immutable.
+	// name is the name of the software. The combination of type, name and version is unique in the
+	// namespace: a newer duplicate has Ready=False with reason Duplicate. Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="name is immutable: create another SoftwareModule"
 	Name string `json:"name"`
 
-	// version of the software. Immutable.
+	// version is the version of the software. Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="version is immutable: create another SoftwareModule"
 	Version string `json:"version"`
 
-	// vendor says who made it. Optional, for people.
+	// vendor is the vendor of the software, for people. Optional.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Vendor string `json:"vendor,omitempty"`
 
-	// description is for people. Optional.
+	// description is a text for people. Optional.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Description string `json:"description,omitempty"`
@@ -146,35 +151,37 @@ type SoftwareModuleSpec struct {
 	// +kubebuilder:validation:MaxItems=50
 	Artifacts []Artifact `json:"artifacts,omitempty"`
 
-	// metadata are free words about the module, at most 100. Those that are visibleToDevice are
-	// frozen once the module is locked.
+	// metadata are key-value pairs about the module, at most 100. Entries that are visibleToDevice
+	// are frozen once the module is locked.
 	// +optional
 	// +listType=map
 	// +listMapKey=key
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// rollback says whether a device returns to its old state by itself when this module's update
-	// fails or is canceled (Mender: inconsistent). Set Supported for devices with two slots (A/B).
-	// Default None: a target whose update failed or was canceled after installing may have started
-	// is then inconsistent.
+	// rollback declares whether a device returns to its old state by itself when an update with
+	// this module fails or is canceled (Mender: inconsistent). Set Supported for devices with two
+	// slots (A/B). Default None: a target whose update failed or was canceled after the
+	// installation may have started is inconsistent.
 	// +optional
 	// +default="None"
 	Rollback RollbackSupport `json:"rollback,omitempty"`
 }
 
-// SoftwareModuleStatus is what Goshawk knows of the module. Written by the SoftwareModule
+// SoftwareModuleStatus is the observed state of a SoftwareModule. Written by the SoftwareModule
 // controller.
 type SoftwareModuleStatus struct {
-	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// observedGeneration is the metadata.generation that the conditions describe. -1 before the
+	// first reconcile.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// locked is true once a DistributionSet in use contains the module. Never goes back.
+	// locked is true once a DistributionSet that is in use or invalidated contains the module. It
+	// never becomes false again.
 	// +optional
 	Locked bool `json:"locked,omitempty"`
 
-	// conditions: Ready.
+	// conditions are the conditions of the object: Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -182,8 +189,8 @@ type SoftwareModuleStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// SoftwareModule is one piece of software with its files (hawkBit: Software Module). Artifacts live
-// where their URLs say; Goshawk distributes references and checksums, not bytes.
+// SoftwareModule is one piece of software with its files (hawkBit: Software Module). Goshawk
+// distributes URLs and checksums of artifacts, not their bytes.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -200,6 +207,7 @@ type SoftwareModuleStatus struct {
 // +kubebuilder:validation:XValidation:rule=`!has(oldSelf.status) || !has(oldSelf.status.locked) || !oldSelf.status.locked || (has(self.spec.metadata) ? self.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""}) == (has(oldSelf.spec.metadata) ? oldSelf.spec.metadata : []).transformMapEntry(i, m, has(m.visibleToDevice) && m.visibleToDevice, {m.key: has(m.value) ? m.value : ""})`,message="metadata that is visibleToDevice is immutable once the module is locked: a DistributionSet in use or invalidated contains it; create another SoftwareModule",fieldPath=".spec.metadata"
 type SoftwareModule struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of a Kubernetes object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -211,8 +219,8 @@ type SoftwareModule struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status SoftwareModuleStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
-	// it can.
+	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
+	// decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 

@@ -8,46 +8,48 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// UpdateStatus is one word about a target (hawkBit: TargetUpdateStatus).
+// UpdateStatus is the update status of a target (hawkBit: TargetUpdateStatus).
 // +kubebuilder:validation:Enum=Unknown;Registered;Pending;InSync;Error
 type UpdateStatus string
 
 const (
-	// UpdateStatusUnknown means that the device was never heard of.
+	// UpdateStatusUnknown means that the device has never contacted the device API.
 	UpdateStatusUnknown UpdateStatus = "Unknown"
-	// UpdateStatusRegistered means that the device was heard of and has not been updated yet.
+	// UpdateStatusRegistered means that the device has contacted the device API and has not been
+	// updated yet.
 	UpdateStatusRegistered UpdateStatus = "Registered"
-	// UpdateStatusPending means that an action is open. A target whose group is open but that has
-	// not come by yet is not Pending here; it is counted pending in its group.
+	// UpdateStatusPending means that an action is open. A target whose group is open and whose
+	// device has not polled yet is not Pending; its group counts it as pending.
 	UpdateStatusPending UpdateStatus = "Pending"
-	// UpdateStatusInSync means that the device runs what it was last told to run.
+	// UpdateStatusInSync means that no update is open and that the device runs the set in
+	// status.installed.
 	UpdateStatusInSync UpdateStatus = "InSync"
 	// UpdateStatusError means that the last update that was not canceled failed, or that the device
-	// may run something else than what status says (condition Consistent is False, with another
+	// may run something else than the status says (condition Consistent is False, with another
 	// reason than UpdateCanceled).
 	UpdateStatusError UpdateStatus = "Error"
 )
 
-// ActionState is where the life of one update on one device stands (hawkBit: action status).
+// ActionState is the state of one update on one device (hawkBit: action status).
 // +kubebuilder:validation:Enum=WaitingForConfirmation;Retrieved;Running;Downloading;Downloaded;Installing;Removing;Canceling;Finished;Error;Canceled
 type ActionState string
 
 const (
-	// ActionWaitingForConfirmation waits for somebody at the device to agree. The device has not
+	// ActionWaitingForConfirmation waits for a person at the device to agree. The device has not
 	// started.
 	ActionWaitingForConfirmation ActionState = "WaitingForConfirmation"
-	// ActionRetrieved means that the device has fetched the deployment. From here on it has started
-	// and nobody may assume otherwise.
+	// ActionRetrieved means that the device has fetched the deployment. From then on the device
+	// counts as started.
 	ActionRetrieved ActionState = "Retrieved"
-	// ActionRunning means that the device is at work, at a stage it does not tell.
+	// ActionRunning means that the device works on the update and does not report at which stage.
 	ActionRunning ActionState = "Running"
 	// ActionDownloading means that artifacts are being fetched.
 	ActionDownloading ActionState = "Downloading"
 	// ActionDownloaded means that all artifacts are on the device.
 	ActionDownloaded ActionState = "Downloaded"
-	// ActionInstalling means that the device changes itself.
+	// ActionInstalling means that the device installs software.
 	ActionInstalling ActionState = "Installing"
-	// ActionRemoving means that software is being removed.
+	// ActionRemoving means that the device removes software.
 	ActionRemoving ActionState = "Removing"
 	// ActionCanceling means that the device has been, or will be, asked to cancel; it may refuse or
 	// finish first.
@@ -60,7 +62,7 @@ const (
 	ActionCanceled ActionState = "Canceled"
 )
 
-// IsClosed reports whether the state is absorbing.
+// IsClosed reports whether the state is final: Finished, Error or Canceled.
 func (s ActionState) IsClosed() bool {
 	return s == ActionFinished || s == ActionError || s == ActionCanceled
 }
@@ -69,7 +71,7 @@ func (s ActionState) IsClosed() bool {
 // closed actions count as started.
 func (s ActionState) HasStarted() bool { return s != ActionWaitingForConfirmation }
 
-// SourceKind is what kind of intent an action comes from.
+// SourceKind is the kind of object that an action comes from.
 // +kubebuilder:validation:Enum=Target;Rollout;AutoAssignment
 type SourceKind string
 
@@ -82,7 +84,7 @@ const (
 	SourceAutoAssignment SourceKind = "AutoAssignment"
 )
 
-// CancelCause is why an action is to be canceled.
+// CancelCause is why an action is canceled.
 // +kubebuilder:validation:Enum=Requested;Stopped;Deleted;Invalidated;Superseded;SetGone;MigrationStep
 type CancelCause string
 
@@ -99,37 +101,37 @@ const (
 	CauseSuperseded CancelCause = "Superseded"
 	// CauseSetGone means that the set or a module is gone or has another content.
 	CauseSetGone CancelCause = "SetGone"
-	// CauseMigrationStep means that a question is taken back because a required migration step goes
-	// first. It is asked again afterwards.
+	// CauseMigrationStep means that a request for confirmation is withdrawn because a required
+	// migration step goes first. The request is made again afterwards.
 	CauseMigrationStep CancelCause = "MigrationStep"
 )
 
-// CancelAnswer is what became of a cancel.
+// CancelAnswer is the result of a cancel.
 // +kubebuilder:validation:Enum=Accepted;Rejected;Overtaken;DeadlineExceeded
 type CancelAnswer string
 
 const (
 	// AnswerAccepted means that the device canceled.
 	AnswerAccepted CancelAnswer = "Accepted"
-	// AnswerRejected means that the device refused; the action goes on and is not asked again for
-	// the same cause.
+	// AnswerRejected means that the device refused. The action continues, and the device is not
+	// asked again for the same cause.
 	AnswerRejected CancelAnswer = "Rejected"
-	// AnswerOvertaken means that the device reported a result, or started something newer, instead
-	// of an answer.
+	// AnswerOvertaken means that the device reported a result, or started a newer update, instead
+	// of answering.
 	AnswerOvertaken CancelAnswer = "Overtaken"
 	// AnswerDeadlineExceeded means that cancelDeadlineSeconds passed without an answer.
 	AnswerDeadlineExceeded CancelAnswer = "DeadlineExceeded"
 )
 
-// Codes in statusCode. Goshawk writes all of them but CodeInconsistent. A device that sends one of
-// Goshawk's codes is not trusted: its code is stored with the prefix "device:".
+// Codes in statusCode. Only Goshawk writes them, except CodeInconsistent. If a device reports one
+// of Goshawk's codes, it is stored with the prefix "device:".
 const (
 	// CodeStartDeadlineExceeded marks a target that did not start within startDeadlineSeconds.
 	CodeStartDeadlineExceeded = "StartDeadlineExceeded"
 	// CodeProgressDeadlineExceeded marks an action without a result within progressDeadlineSeconds.
 	CodeProgressDeadlineExceeded = "ProgressDeadlineExceeded"
-	// CodeSkipped marks a success of a device that was told `update: skip` (DownloadOnly) and shows
-	// no download: it has skipped everything, as swupdate does.
+	// CodeSkipped marks a success of a device that received `update: skip` (DownloadOnly) and
+	// reported no download: it has skipped everything, as swupdate does.
 	CodeSkipped = "Skipped"
 	// CodeNoFeature is reserved for a device API that checks whether a device can install the type
 	// of a module. Nothing writes it yet.
@@ -141,69 +143,70 @@ const (
 	CodeInconsistent = "INCONSISTENT"
 )
 
-// AutoConfirm says who agrees to an update that requires confirmation.
+// AutoConfirm is how an update that requires confirmation is confirmed.
 // +kubebuilder:validation:Enum=Device;Always
 type AutoConfirm string
 
 const (
-	// AutoConfirmDevice asks the device, unless it has activated auto-confirmation over DDI.
+	// AutoConfirmDevice asks the device, unless the device has activated auto-confirmation with
+	// DDI.
 	AutoConfirmDevice AutoConfirm = "Device"
-	// AutoConfirmAlways never asks.
+	// AutoConfirmAlways never asks the device.
 	AutoConfirmAlways AutoConfirm = "Always"
 )
 
-// SecretKeyReference names one key of a Secret of the same namespace.
+// SecretKeyReference refers to one key of a Secret in the same namespace.
 type SecretKeyReference struct {
-	// name of the Secret. One Secret may hold the tokens of many targets.
+	// name is the name of the Secret. One Secret may hold the tokens of many targets.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// key in the Secret's data.
+	// key is the key in the data of the Secret.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Key string `json:"key"`
 }
 
-// Assignment brings one distribution set to one target.
+// Assignment assigns one distribution set to one target.
 type Assignment struct {
 	Update `json:",inline"`
 
-	// assignedAt makes the same set a new assignment when it changes. It is also the assignment's
-	// place in the order of updates, if it is later than the places of all earlier assignments of
-	// this target; else that is the moment the change was seen, so that a patch or a revert that
-	// keeps an old time works. Give it in production: it survives a rebuild from Git. Until a time
-	// to come, nothing is assigned. Optional.
+	// assignedAt makes the same set a new assignment when it changes. It is also the place of the
+	// assignment in the order of updates if it is later than all earlier assignments of this
+	// target. Otherwise that place is the time when the change was observed, so that a patch or a
+	// revert that keeps an old time works. If it is in the future, nothing is assigned until then.
+	// Set it in production, because it survives a rebuild of the cluster from Git. Optional.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
 }
 
 // CancelRequest cancels actions of one target.
 type CancelRequest struct {
-	// upTo cancels every open action with an id up to this one (see status.actions). An id that was
-	// never given is ignored, with a condition, so that a request copied from elsewhere cannot
-	// cancel the future.
+	// upTo cancels every open action whose id is at most this one (see status.actions). An id that
+	// was never used has no effect and is reported by a condition, so that a copied request cannot
+	// cancel future actions. 1 to 2147483647.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483647
 	UpTo int32 `json:"upTo"`
 
-	// cancellation is Soft (the device is asked) or Force (closed at once; hawkBit: force quit).
-	// Default Soft.
+	// cancellation is Soft, which asks the device to cancel, or Force, which closes the actions at
+	// once (hawkBit: force quit). Default Soft.
 	// +optional
 	// +default="Soft"
 	// +kubebuilder:validation:XValidation:rule="self != 'None'",message="cancellation of a cancel must be Soft or Force: remove spec.cancel to cancel nothing"
 	Cancellation Cancellation `json:"cancellation,omitempty"`
 }
 
-// TargetSpec is one device and what is wanted of it alone.
+// TargetSpec describes one device and what applies to it alone. Written by the user.
 type TargetSpec struct {
-	// controllerID is the device's own id, as it says it to the device API. Absent: metadata.name.
-	// Unique in the namespace: the newer duplicate is Ready=False, Duplicate, and the device API
-	// does not serve it. 1 to 256 characters without blanks, slashes and control characters, and
-	// not . or .., as the device API takes it. Immutable (hawkBit: controllerId).
+	// controllerID is the id that the device uses in the device API. Absent: metadata.name. Unique
+	// in the namespace: a newer duplicate has Ready=False with reason Duplicate, and the device API
+	// does not serve it. 1 to 256 characters without white space, slashes and control characters,
+	// and not . or .. Immutable (hawkBit: controllerId).
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -217,55 +220,55 @@ type TargetSpec struct {
 	// +kubebuilder:validation:MaxLength=128
 	Name string `json:"name,omitempty"`
 
-	// description is for people. Optional.
+	// description is a text for people. Optional.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Description string `json:"description,omitempty"`
 
-	// address is where the device is, for people. What the device API sees is status.address.
-	// Optional.
+	// address is the address of the device, for people. The address that the device API sees is in
+	// status.address. Optional.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Address string `json:"address,omitempty"`
 
-	// type decides which sets fit (DistributionSet.spec.compatibleTargetTypes). Absent: every set
-	// fits (hawkBit: target type).
+	// type decides which sets fit the target (spec.compatibleTargetTypes of a DistributionSet).
+	// Absent: every set fits (hawkBit: target type).
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Type string `json:"type,omitempty"`
 
-	// tokenSecretRef is where the device's token is: it authenticates with `Authorization:
-	// TargetToken <token>`. The Secret's type must be goshawk.dev/device-tokens; the device API
-	// reads no others. Absent: no token is accepted.
+	// tokenSecretRef refers to the token of the device, which authenticates with `Authorization:
+	// TargetToken <token>`. The type of the Secret must be goshawk.dev/device-tokens; the device
+	// API reads no other Secrets. Absent: no token is accepted.
 	// +optional
 	TokenSecretRef *SecretKeyReference `json:"tokenSecretRef,omitempty"`
 
-	// assignment brings one set to this target alone. Another set, another assignedAt, or an
-	// assignment that is put back after its removal is a new assignment, newer than every update
-	// the target has met, unless its assignedAt says an earlier time. The other fields only change
-	// how it is carried out, as long as the device has not started; type and a confirmation that is
-	// not required any more also count later. Removing it takes nothing back: a device that has
-	// started finishes (use cancel).
+	// assignment assigns one set to this target alone. Another set, another assignedAt, or an
+	// assignment that is added again after its removal is a new assignment. It is newer than every
+	// update of the target so far, unless assignedAt is an earlier time. Changes of other fields
+	// apply while the device has not started; changes of type, and of confirmationRequired to
+	// false, also apply later. Removing it does not stop a device that has started: use cancel.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.startDeadlineSeconds)",message="startDeadlineSeconds is for the groups of a rollout: an assignment waits for its device; remove it",fieldPath=".startDeadlineSeconds"
 	Assignment *Assignment `json:"assignment,omitempty"`
 
-	// cancel cancels this target's open actions up to an id.
+	// cancel cancels the open actions of this target up to an id.
 	// +optional
 	Cancel *CancelRequest `json:"cancel,omitempty"`
 
-	// autoConfirm says who agrees to updates that require confirmation. Default Device.
+	// autoConfirm is how updates that require confirmation are confirmed: Device asks the device,
+	// Always does not. Default Device.
 	// +optional
 	// +default="Device"
 	AutoConfirm AutoConfirm `json:"autoConfirm,omitempty"`
 
-	// hold keeps this device from start anything until it is released. What has started goes on.
+	// hold prevents this device from starting any update. Updates that have started continue.
 	// Default false.
 	// +optional
 	Hold bool `json:"hold,omitempty"`
 }
 
-// InstalledSource names the party that says what a device runs.
+// InstalledSource is the source of the information about what a device runs.
 // +kubebuilder:validation:Enum=Action;Device
 type InstalledSource string
 
@@ -279,302 +282,323 @@ const (
 
 // InstalledSet is what a device runs.
 type InstalledSet struct {
-	// distributionSet is the name of the set when it was installed; the object may be gone.
+	// distributionSet is the name of the set when it was installed. The object may have been
+	// deleted since.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet,omitempty"`
-	// contentHash of the set: what "already there" compares.
+	// contentHash is status.contentHash of the set. An update with the same contentHash is already
+	// installed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
-	// since is when the device API learned of it, by the server's clock.
+	// since is when the device API received the information.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
-	// actionID is the action that installed it; 0 when the device reported it by itself.
+	// actionID is the id of the action that installed the set. 0: the device reported the set by
+	// itself.
 	// +optional
 	ActionID int32 `json:"actionID,omitempty"`
 	// source is Action if an action of Goshawk installed the set, or Device if the device reported
-	// by itself that it runs it. A set that only the device reported counts as installed, but gives
-	// the device no access to artifacts. Written by Goshawk.
+	// by itself that it runs the set. A set that only the device reported counts as installed, but
+	// the device gets no access to its artifacts.
 	// +optional
 	Source InstalledSource `json:"source,omitempty"`
 }
 
 // SelectingAutoAssignment is an auto-assignment that selects a target.
 type SelectingAutoAssignment struct {
-	// uid of it.
+	// uid is status.uid of the AutoAssignment.
+	// +required
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid"`
-	// since when, if it does so because labels, type or attributes of the target have changed: its
-	// place in the order of the target's updates. Absent: that is its start, or when the target was
-	// created.
+	// since is when the auto-assignment started to select the target because labels, type or
+	// attributes of the target had changed. It is the place in the order of the target's updates.
+	// Absent: that place is the start of the auto-assignment, or the creation of the target.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
-// SeenAssignment is the single assignment that was seen last. Without one, or until its assignedAt
-// comes, only since is left.
+// SeenAssignment is the single assignment that was observed last. Without an assignment, or until
+// its assignedAt, only since is set.
 type SeenAssignment struct {
-	// distributionSet as in spec.assignment.
+	// distributionSet is spec.assignment.distributionSet.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet,omitempty"`
-	// assignedAt as in spec.assignment.
+	// assignedAt is spec.assignment.assignedAt.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
-	// since is the assignment's place in the order of intents: assignedAt if that is later than the
-	// places of all earlier assignments, else when it was first seen. It only grows.
+	// since is the place of the assignment in the order of updates: assignedAt if it is later than
+	// all earlier assignments, else when the assignment was first observed. It only increases.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
-// AutoConfirmStatus is what the device said about confirming by itself.
+// AutoConfirmStatus is the auto-confirmation that the device activated with DDI.
 type AutoConfirmStatus struct {
-	// active is true while the device confirms everything by itself.
+	// active is true while the device confirms all updates by itself.
+	// +required
 	Active bool `json:"active"`
-	// initiator is who activated it.
+	// initiator is who activated it, as the device reported it. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Initiator string `json:"initiator,omitempty"`
-	// remark is why.
+	// remark is the text that the device reported with it. At most 512 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Remark string `json:"remark,omitempty"`
-	// activatedAt is when, by the server's clock.
+	// activatedAt is when it was activated.
 	// +optional
 	ActivatedAt *metav1.Time `json:"activatedAt,omitempty"`
 }
 
-// ActionSource is the intent that an action was created from.
+// ActionSource is the object that an action comes from.
 type ActionSource struct {
-	// kind of the intent.
+	// kind is the kind of the object.
+	// +required
 	Kind SourceKind `json:"kind"`
-	// name of the Rollout or AutoAssignment; the target's own name for an assignment.
+	// name is the name of the Rollout or AutoAssignment. For an assignment it is the name of the
+	// target.
+	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// uid of that object.
+	// uid is status.uid of that object.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`
-	// group of the rollout.
+	// group is the name of the group of the rollout.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Group string `json:"group,omitempty"`
-	// attempt counts the tries of this intent on this target, from 1.
+	// attempt is the number of the attempt on this target, from 1.
 	// +optional
 	Attempt int32 `json:"attempt,omitempty"`
-	// since is the intent's place in the order of intents.
+	// since is the place of the update in the order of updates.
 	// +optional
 	Since *metav1.MicroTime `json:"since,omitempty"`
 }
 
-// ActionUpdate is what an action needs of its Update when its source is gone.
+// ActionUpdate is the part of Update that an action needs after its source was deleted.
 type ActionUpdate struct {
-	// type as in Update.
+	// type is the value of update.type of the source.
 	// +optional
 	Type UpdateType `json:"type,omitempty"`
-	// forceAt as in Update.
+	// forceAt is the value of update.forceAt of the source.
 	// +optional
 	ForceAt *metav1.Time `json:"forceAt,omitempty"`
-	// weight as in Update.
+	// weight is the value of update.weight of the source.
 	// +optional
 	Weight *int32 `json:"weight,omitempty"`
-	// maintenanceWindow as in Update.
+	// maintenanceWindow is the value of update.maintenanceWindow of the source.
 	// +optional
 	MaintenanceWindow *MaintenanceWindow `json:"maintenanceWindow,omitempty"`
-	// superseding as in Update.
+	// superseding is the value of update.superseding of the source.
 	// +optional
 	Superseding Superseding `json:"superseding,omitempty"`
-	// progressDeadlineSeconds as in Update.
+	// progressDeadlineSeconds is the value of update.progressDeadlineSeconds of the source.
 	// +optional
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
-	// cancelDeadlineSeconds as in Update.
+	// cancelDeadlineSeconds is the value of update.cancelDeadlineSeconds of the source.
 	// +optional
 	CancelDeadlineSeconds *int32 `json:"cancelDeadlineSeconds,omitempty"`
-	// rollback is Supported when every module of the set declares it.
+	// rollback is Supported if every module of the set declares it.
 	// +optional
 	Rollback RollbackSupport `json:"rollback,omitempty"`
-	// requiredMigrationStep of the set at creation.
+	// requiredMigrationStep is the value of the set when the action was created.
 	// +optional
 	RequiredMigrationStep bool `json:"requiredMigrationStep,omitempty"`
 }
 
 // ModuleState is the result of one module of an action.
 type ModuleState struct {
-	// name of the software (SoftwareModule.spec.name, with ":" and version).
+	// name is the name of the software: spec.name of the SoftwareModule, a colon and the version.
+	// +required
 	// +kubebuilder:validation:MaxLength=256
 	Name string `json:"name"`
-	// state that the device reported last for it.
+	// state is the state that the device last reported for the module.
+	// +required
 	State ActionState `json:"state"`
 }
 
-// CancelStatus is what became of a cancel of one action.
+// CancelStatus is the progress of the cancel of one action.
 type CancelStatus struct {
-	// cause is why.
+	// cause is why the action is canceled.
+	// +required
 	Cause CancelCause `json:"cause"`
 	// cancellation is Soft or Force.
+	// +required
 	Cancellation Cancellation `json:"cancellation"`
-	// requestedAt is when it was asked, by the server's clock.
+	// requestedAt is when the cancel was requested.
 	// +optional
 	RequestedAt *metav1.Time `json:"requestedAt,omitempty"`
-	// answer is empty until there is one.
+	// answer is the result of the cancel. Empty: there is none yet.
 	// +optional
 	Answer CancelAnswer `json:"answer,omitempty"`
-	// from is the state the action was in when it was asked; a refusal returns to it.
+	// from is the state of the action when the cancel was requested. The action returns to it if
+	// the device refuses.
 	// +optional
 	From ActionState `json:"from,omitempty"`
-	// causes are all causes asked so far, so that none is asked twice. At most 7.
+	// causes are all causes for which the device was asked so far: it is asked once for each. At
+	// most 7.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=7
 	Causes []CancelCause `json:"causes,omitempty"`
 }
 
-// ActionEvent is one line of an action's history.
+// ActionEvent is one entry in the history of an action.
 type ActionEvent struct {
-	// time by the server's clock.
+	// time is when the state was reached.
+	// +required
 	Time metav1.Time `json:"time"`
-	// state that was reached.
+	// state is the state that was reached.
+	// +required
 	State ActionState `json:"state"`
-	// statusCode of the report.
+	// statusCode is the code of the report.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode,omitempty"`
-	// message of the report, shortened.
+	// message is the message of the report, shortened to 256 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Message string `json:"message,omitempty"`
 }
 
-// Action is one update on one device, from the moment the device fetched it (hawkBit: Action).
+// Action is one update on one device. It is created when the device fetches the deployment, or is
+// asked for confirmation (hawkBit: Action). All times are times of the server. Written by the
+// device API and the Target controller.
 type Action struct {
-	// id is what the device calls the action. It counts up per target and is never used again, also
-	// not by a Target of the same name that is created later. 1 to 2147483647: DDI clients read it
-	// as a C int.
+	// id is the id that the device uses for the action. It increases for each target and is never
+	// used again, not even by a Target of the same name that is created later. 1 to 2147483647,
+	// because DDI clients read it as a C int.
+	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483647
 	ID int32 `json:"id"`
 
-	// source is the intent that it was created from, or that adopted it.
+	// source is the object that the action was created for, or that took the action over because it
+	// wants the same content.
+	// +required
 	Source ActionSource `json:"source"`
 
 	// distributionSet is the name of the set.
+	// +required
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet"`
 
-	// contentHash of the set at creation.
+	// contentHash is status.contentHash of the set when the action was created.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
 
-	// update is what the action needs when its source is gone.
+	// update is the part of the update that the action needs after its source was deleted.
 	// +optional
 	Update ActionUpdate `json:"update,omitempty"`
 
-	// state of the action. Closed states (Finished, Error, Canceled) are absorbing.
+	// state is the state of the action. Finished, Error and Canceled are final.
+	// +required
 	State ActionState `json:"state"`
 
-	// stage is the device's last word for what it does: a DDI execution or a SoftwareUpdatable
-	// status.
+	// stage is the DDI execution that the device reported last, as the device wrote it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Stage string `json:"stage,omitempty"`
 
-	// modules are the results module by module, where the device tells them apart. At most 100.
+	// modules are the results of the modules, if the device reports them one by one. At most 100.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=100
 	Modules []ModuleState `json:"modules,omitempty"`
 
-	// statusCode is the device's last code, or one of Goshawk's (StartDeadlineExceeded,
-	// ProgressDeadlineExceeded, Skipped). One of Goshawk's codes that a device sends is stored with
-	// the prefix "device:".
+	// statusCode is the last code that the device reported, or a code of Goshawk:
+	// StartDeadlineExceeded, ProgressDeadlineExceeded or Skipped. If a device reports a code of
+	// Goshawk, it is stored with the prefix "device:".
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode,omitempty"`
 
-	// message is the device's last message, shortened. It is untrusted text, without user
-	// information and query of URLs.
+	// message is the last message that the device reported, shortened to 512 characters. It is
+	// untrusted text; user information and queries are removed from URLs.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
 
-	// messages are the last lines that the device sent before the result, oldest first, each
-	// shortened. At most 5; absent when the update succeeded, and on all but open actions and the
-	// newest 2 closed ones.
+	// messages are the last lines that the device reported before the result, oldest first, each
+	// shortened to 256 characters. At most 5. Absent if the update succeeded, and on all but open
+	// actions and the newest 2 closed ones.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=5
 	// +kubebuilder:validation:items:MaxLength=256
 	Messages []string `json:"messages,omitempty"`
 
-	// failureMessage is the line of the device that says most about why the update failed: of its
-	// last lines that look like an error, or of its closing message if that says more. While the
-	// action is open: so far. Absent when the update succeeded.
+	// failureMessage is the reported line that best explains why the update failed: one of the last
+	// lines that look like an error, or the closing message. While the action is open it is the
+	// best line so far. Absent if the update succeeded.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	FailureMessage string `json:"failureMessage,omitempty"`
 
-	// failureGroup is failureMessage with what differs from device to device replaced: times by
-	// <time>, numbers by <n>, and so on. Failures without statusCode are counted by it
-	// (status.failures[].message of a Rollout), and retry.messages names it. Absent unless the
-	// state is Error and there is no statusCode.
+	// failureGroup is failureMessage in which the parts that differ from device to device are
+	// replaced: times by <time>, numbers by <n>, and so on. Failures without a statusCode are
+	// counted by it (status.failures[].message of a Rollout), and retry.messages refers to it.
+	// Absent unless the state is Error and there is no statusCode.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	FailureGroup string `json:"failureGroup,omitempty"`
 
-	// progress in percent, as far as the device tells.
+	// progress is the progress in percent, 0 to 100. Absent: the device reports none.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	Progress *int32 `json:"progress,omitempty"`
 
-	// reports counts the device's reports. Beyond 1000 intermediate ones are dropped; final ones
-	// always count.
+	// reports is the number of reports of the device. After 1000 reports, intermediate reports are
+	// dropped; final reports are always applied.
 	// +optional
 	Reports int32 `json:"reports,omitempty"`
 
-	// hadBefore: the content was in hadSets when the action started, and stays there when it is
-	// taken back.
+	// hadBefore is true if the content was in hadSets when the action was created. It stays there
+	// if the action is withdrawn.
 	// +optional
 	HadBefore bool `json:"hadBefore,omitempty"`
-	// installingStarted is true once the device may have started to change itself: it reported that
-	// it installs, or work of no particular kind.
+	// installingStarted is true once the device may have started the installation: it reported that
+	// it installs, or that it works without a stage.
 	// +optional
 	InstallingStarted bool `json:"installingStarted,omitempty"`
 
-	// toldToSkip is true if the deployment that the device fetched last said `update: skip`, which
-	// is so for DownloadOnly. A success without a sign of a download is then the error Skipped.
+	// skipRequested is true if the deployment that the device fetched last had `update: skip`, as
+	// with DownloadOnly. A success without a sign of a download is then the error Skipped.
 	// +optional
-	ToldToSkip bool `json:"toldToSkip,omitempty"`
+	SkipRequested bool `json:"skipRequested,omitempty"`
 
 	// downloadSeen is true once the device reported a download or any progress, or fetched an
 	// artifact through the device API.
 	// +optional
 	DownloadSeen bool `json:"downloadSeen,omitempty"`
 
-	// cancel is what became of a cancel.
+	// cancel is the progress of the cancel. Absent: the action is not canceled.
 	// +optional
 	Cancel *CancelStatus `json:"cancel,omitempty"`
 
-	// history holds the first of each state, newest 10, for open actions and the newest 2 closed
-	// ones.
+	// history is the first report of each state, the newest 10, for open actions and the newest 2
+	// closed ones.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	History []ActionEvent `json:"history,omitempty"`
 
-	// startedAt is when the device fetched the deployment (or was asked to confirm), by the
-	// server's clock, as all times here.
+	// startedAt is when the device fetched the deployment or was asked for confirmation.
 	// +optional
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
-	// firstReportedAt is when the first report came.
+	// firstReportedAt is when the first report arrived.
 	// +optional
 	FirstReportedAt *metav1.Time `json:"firstReportedAt,omitempty"`
-	// reportedAt is when the last report came.
+	// reportedAt is when the last report arrived.
 	// +optional
 	ReportedAt *metav1.Time `json:"reportedAt,omitempty"`
 	// closedAt is when the action closed.
@@ -586,105 +610,108 @@ type Action struct {
 // +kubebuilder:validation:MaxLength=128
 type AttributeValue string
 
-// TargetStatus is what is known of one device. Written by the device API replicas and the Target
-// controller, each with an optimistic lock.
+// TargetStatus is the observed state of one device. Written by the device API and the Target
+// controller, with an optimistic lock.
 type TargetStatus struct {
-	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// observedGeneration is the metadata.generation that the conditions describe. -1 before the
+	// first reconcile.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// uid is by what the actions of its own assignment name this object: its metadata.uid. After a
-	// restore with status it stays that of the object that was backed up, so that they still belong
-	// to it. Written at the first look, then never changed.
+	// uid identifies this object in the actions of the target's own assignment. It is metadata.uid
+	// at the first reconcile and never changes. After a restore from a backup with status it is
+	// still the uid of the object that was backed up, so that they still belong to it.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`
 
-	// controllerID is the id that the device API serves this target under. A selectable field.
+	// controllerID is the id under which the device API serves this target. A selectable field.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	ControllerID string `json:"controllerID,omitempty"`
 
-	// updateStatus is one word about the target. A selectable field.
+	// updateStatus is the update status of the target. A selectable field.
 	// +optional
 	UpdateStatus UpdateStatus `json:"updateStatus,omitempty"`
 
-	// installed is what the device runs, by its reports. Absent: unknown.
+	// installed is what the device runs, according to its reports. Absent: unknown.
 	// +optional
 	Installed *InstalledSet `json:"installed,omitempty"`
 
-	// lastSeen is when the device was last heard of, as of the last write: it rides on other
-	// writes, else at most once a day.
+	// lastSeen is when the device last contacted the device API, as of the last write of the
+	// status. It is written together with other changes, otherwise at most once a day.
 	// +optional
 	LastSeen *metav1.Time `json:"lastSeen,omitempty"`
 
-	// address that the device last came from, as of the last write.
+	// address is the network address that the device last used, as of the last write of the status.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Address string `json:"address,omitempty"`
 
-	// attributes that the device reported, at most 100 (hawkBit: configData). Keys and values have at
-	// most 128 characters each, and all of them together take at most 8 KiB as JSON: the device API
-	// refuses more, and stores nothing of such a request.
+	// attributes are the attributes that the device reported, at most 100 (hawkBit: configData). Keys
+	// and values have at most 128 characters each, and all of them together take at most 8 KiB as
+	// JSON. The device API refuses more, and stores nothing of such a request.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=100
 	// +kubebuilder:validation:XValidation:rule="self.map(k, size(k) + size(self[k])).sum() <= 8192",message="attributes must have at most 8192 characters in all"
 	Attributes map[string]AttributeValue `json:"attributes,omitempty"`
 
-	// assignment is the spec.assignment that was seen last, and since when.
+	// assignment is the spec.assignment that was observed last.
 	// +optional
 	Assignment *SeenAssignment `json:"assignment,omitempty"`
 
 	// selectedBy lists the auto-assignments that selected this target at selectedAt, at most 50. It
-	// rides on other writes.
+	// is written together with other changes.
 	// +optional
 	// +listType=map
 	// +listMapKey=uid
 	// +kubebuilder:validation:MaxItems=50
 	SelectedBy []SelectingAutoAssignment `json:"selectedBy,omitempty"`
 
-	// selectedAt is when selectedBy was noted: an auto-assignment that has started since was not
-	// asked.
+	// selectedAt is when selectedBy was computed. It says nothing about auto-assignments that
+	// started later.
 	// +optional
 	SelectedAt *metav1.MicroTime `json:"selectedAt,omitempty"`
 
-	// selectionChangedAt is when labels, type or attributes last changed: what selects this target
-	// may be new since then.
+	// selectionChangedAt is when labels, type or attributes last changed.
 	// +optional
 	SelectionChangedAt *metav1.MicroTime `json:"selectionChangedAt,omitempty"`
 
-	// selectionHash is a fingerprint of labels, type and attributes, by which a change is noticed.
+	// selectionHash is a fingerprint of labels, type and attributes. A change of it changes
+	// selectionChangedAt.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	SelectionHash string `json:"selectionHash,omitempty"`
 
-	// autoConfirm is what the device said about confirming by itself.
+	// autoConfirm is the auto-confirmation that the device activated with DDI. Absent: the device
+	// reported none.
 	// +optional
 	AutoConfirm *AutoConfirmStatus `json:"autoConfirm,omitempty"`
 
-	// hadSets are the first 16 hexadecimal digits of the contentHashes this target had actions for,
-	// newest 50, newest last.
+	// hadSets are the first 16 hexadecimal digits of the contentHash of each set that this target
+	// had an action for. The newest 50, newest last.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=16
 	HadSets []string `json:"hadSets,omitempty"`
 
-	// nextActionID is the id that the next action will have. It is stored before it is first
-	// announced and starts at the seconds since 2020, so that a target that is deleted and created
-	// again never uses an id twice.
+	// nextActionID is the id of the next action. It is stored before it is used, and starts at the
+	// number of seconds since 2020, so that a target that is deleted and created again never uses
+	// an id twice.
 	// +optional
 	NextActionID int32 `json:"nextActionID,omitempty"`
 
-	// actions: open ones, the newest one of every rollout that still lives, and the newest 10
-	// closed; 32 KiB in all.
+	// actions are the open actions, the newest action of every rollout that exists, and the newest
+	// 10 closed actions; at most 100 and 32 KiB.
 	// +optional
 	// +listType=map
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=100
 	Actions []Action `json:"actions,omitempty"`
 
-	// conditions: Ready, Consistent, Online, Assigned, Stalled.
+	// conditions are the conditions of the object: Ready, Consistent, Online, Assigned,
+	// TokenUsable, Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -716,6 +743,7 @@ type TargetStatus struct {
 // +kubebuilder:validation:XValidation:rule="(has(self.spec) && has(self.spec.controllerID)) == (has(oldSelf.spec) && has(oldSelf.spec.controllerID))",message="controllerID is immutable: delete the Target and create another",fieldPath=".spec.controllerID"
 type Target struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of a Kubernetes object.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -727,13 +755,13 @@ type Target struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status TargetStatus `json:"status,omitempty"`
 
-	// Unreadable is set in memory only, where the stored object cannot be decoded as a whole; nil:
-	// it can.
+	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
+	// decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 
-// ControllerID is the id under which the device comes to the device API. It is immutable, so status
-// has it where spec cannot be decoded.
+// ControllerID returns the id that the device uses in the device API. It is immutable, so it is
+// read from status if spec cannot be decoded.
 func (t *Target) ControllerID() string {
 	if t.Spec.ControllerID != "" {
 		return t.Spec.ControllerID

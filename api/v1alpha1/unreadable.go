@@ -10,19 +10,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Unreadable marks an object in memory that is stored and cannot be decoded as a whole: an older or
-// newer CRD, or none of its rules, let in a value that this version cannot read. It is never
-// stored. The object then has its metadata and those fields of spec and status that could be
-// decoded, each as a whole or not at all.
-//
-// Such an object is not a missing one. Nothing is started, written, deleted or released because of
-// it, and nothing is written to it.
+// Unreadable marks an object in memory that is stored but cannot be decoded as a whole, because a
+// CRD of an older or newer version accepted a value that this version cannot read. It is never
+// stored. The object has its metadata and the fields of spec and status that could be decoded, each
+// as a whole or not at all. Such an object is not missing: nothing is started, written, deleted or
+// released because of it, and nothing is written to it.
 type Unreadable struct {
-	// Message says which field cannot be read, and why.
-	Message string
-	// Fields that could not be decoded, such as spec.startAt or status.actions; spec or status if
-	// all of it could not. Sorted.
-	Fields []string
+	// Message names the field that cannot be decoded, and why.
+	Message string `json:"-"`
+	// Fields lists the fields that cannot be decoded, such as spec.startAt or status.actions, or
+	// spec or status if all of it cannot be decoded. Sorted.
+	Fields []string `json:"-"`
 }
 
 // Lacks reports whether one of these fields, such as spec.startAt, could not be decoded.
@@ -36,8 +34,7 @@ func (u *Unreadable) Lacks(fields ...string) bool {
 	})
 }
 
-// UnreadableOf is the mark of an object of any kind of this group; nil: the object was decoded as a
-// whole.
+// UnreadableOf returns the mark of an object of this group. nil: the object was decoded as a whole.
 func UnreadableOf(object any) *Unreadable {
 	if mark := unreadableIn(object); mark != nil {
 		return *mark
@@ -52,7 +49,8 @@ func MarkUnreadable(object runtime.Object, mark *Unreadable) {
 	}
 }
 
-// unreadableIn is where an object keeps its mark; nil: it is of another group.
+// unreadableIn returns the field of an object that holds its mark. nil: the object is of another
+// group.
 func unreadableIn(object any) **Unreadable {
 	switch o := object.(type) {
 	case *SoftwareModule:

@@ -80,10 +80,10 @@ func Apply(s *v1alpha1.TargetStatus, r Report) Outcome {
 // only where the adopted one was not, or the other way round.
 func TellToSkip(s *v1alpha1.TargetStatus, id int32, skip bool) bool {
 	a := find(s, id)
-	if a == nil || a.State.IsClosed() || a.ToldToSkip == skip {
+	if a == nil || a.State.IsClosed() || a.SkipRequested == skip {
 		return false
 	}
-	a.ToldToSkip = skip
+	a.SkipRequested = skip
 	return true
 }
 
@@ -93,7 +93,7 @@ func TellToSkip(s *v1alpha1.TargetStatus, id int32, skip bool) bool {
 // the device inconsistent because its modules declare no rollback. In every other case a result
 // means the same whether the sign is known or not.
 func IsEvidence(a *v1alpha1.Action, e Event) bool {
-	return a.ToldToSkip && !a.DownloadSeen && e.isDownload() ||
+	return a.SkipRequested && !a.DownloadSeen && e.isDownload() ||
 		a.Update.Rollback != v1alpha1.RollbackSupported && !a.InstallingStarted && mayInstall(a, e)
 }
 
@@ -266,7 +266,7 @@ func drop(a *v1alpha1.Action) Outcome {
 // it fetched told it to skip the installation, and nothing shows a download. swupdate reports this.
 // In every other case a success is a success, whatever was reported before: many clients report
 // only once, and artifacts may come from anywhere.
-func hasSkipped(a *v1alpha1.Action) bool { return a.ToldToSkip && !a.DownloadSeen }
+func hasSkipped(a *v1alpha1.Action) bool { return a.SkipRequested && !a.DownloadSeen }
 
 func downloadOnly(a *v1alpha1.Action) bool { return a.Update.Type == v1alpha1.UpdateTypeDownloadOnly }
 

@@ -86,7 +86,7 @@ func Create(s *v1alpha1.TargetStatus, b Creation) *v1alpha1.Action {
 		Modules:         unreported(b.Modules),
 		History:         []v1alpha1.ActionEvent{{Time: now, State: state}},
 		StartedAt:       &now,
-		ToldToSkip:      b.Update.Type == v1alpha1.UpdateTypeDownloadOnly,
+		SkipRequested:   b.Update.Type == v1alpha1.UpdateTypeDownloadOnly,
 		HadBefore:       Had(s, b.ContentHash),
 	})
 	a := &s.Actions[len(s.Actions)-1]

@@ -15,7 +15,7 @@ import (
 func (l *planner) hasPlan() bool {
 	old := l.status.Plan
 	if old != nil && old.SpecHash == specHash(l.Rollout) && old.ContentHash == l.Set.ContentHash {
-		l.status.Settling = nil
+		l.status.Stabilizing = nil
 		return true
 	}
 	if l.isHeldByGroups() {
@@ -54,7 +54,7 @@ func (l *planner) stallWith(err error) {
 
 // adopt makes a plan the plan. Groups of other plans are leftovers from here on.
 func (l *planner) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStatus, population []*v1alpha1.Target) {
-	l.status.Settling = nil
+	l.status.Stabilizing = nil
 	l.announcePlan(made, created)
 	if old := l.status.Plan; old != nil && old.Hash == made.Hash {
 		made.CreatedAt = old.CreatedAt

@@ -60,18 +60,18 @@ func (l *planner) fingerprint(selected []*v1alpha1.Target, problem error) string
 
 // trackStabilization remembers since when the plan would be this one, and when the present disquiet
 // started: one that follows a time of quiet is another.
-func (l *planner) trackStabilization(plan string) *v1alpha1.Settling {
-	s := l.status.Settling
+func (l *planner) trackStabilization(plan string) *v1alpha1.Stabilizing {
+	s := l.status.Stabilizing
 	switch now := *micro(l.Now); {
 	case s == nil:
-		s = &v1alpha1.Settling{Plan: plan, Since: now, Started: now}
+		s = &v1alpha1.Stabilizing{Plan: plan, Since: now, Started: now}
 	case s.Plan == plan:
 	case l.isQuiet(s.Since.Time):
-		s = &v1alpha1.Settling{Plan: plan, Since: now, Started: now}
+		s = &v1alpha1.Stabilizing{Plan: plan, Since: now, Started: now}
 	default:
-		s = &v1alpha1.Settling{Plan: plan, Since: now, Started: s.Started}
+		s = &v1alpha1.Stabilizing{Plan: plan, Since: now, Started: s.Started}
 	}
-	l.status.Settling = s
+	l.status.Stabilizing = s
 	return s
 }
 

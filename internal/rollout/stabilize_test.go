@@ -51,8 +51,8 @@ func TestThePlanIsMadeWhileDevicesReportWhatDoesNotMatter(t *testing.T) {
 	if took := w.chats(func(i int) string { return fmt.Sprint(i) }); took > 8*time.Second {
 		t.Errorf("the plan was made after %s; %s", took, w.waitingFor())
 	}
-	if w.rollout.Status.Settling != nil {
-		t.Errorf("it has a plan and remembers %+v", w.rollout.Status.Settling)
+	if w.rollout.Status.Stabilizing != nil {
+		t.Errorf("it has a plan and remembers %+v", w.rollout.Status.Stabilizing)
 	}
 }
 

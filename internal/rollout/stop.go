@@ -161,7 +161,7 @@ func (l *planner) closeGroups() bool {
 		}
 	}
 	l.unpause()
-	l.status.State, l.status.Settling = v1alpha1.RolloutStopping, nil
+	l.status.State, l.status.Stabilizing = v1alpha1.RolloutStopping, nil
 	return true
 }
 

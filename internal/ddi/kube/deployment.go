@@ -39,7 +39,7 @@ func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.D
 		return ddi.Deployment{}, notOffered(s.offer, id)
 	case s.offer.Action == nil:
 		return b.start(ctx, s, id)
-	case isDownloadOnly(s, a) != a.ToldToSkip:
+	case isDownloadOnly(s, a) != a.SkipRequested:
 		return b.tellToSkip(ctx, s, a)
 	case action.IsSilent(a) && b.now().Sub(a.StartedAt.Time) < justCreated:
 		return b.verified(ctx, s, a)
