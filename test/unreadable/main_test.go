@@ -63,6 +63,12 @@ func start(t *testing.T, worlds ...*world.World) *goshawk {
 
 func run(t *testing.T, config *rest.Config) (g *goshawk, deviceAPI string, stop func()) {
 	t.Helper()
+	return runWith(t, config, nil)
+}
+
+// runWith runs a process with changed options; nil changes nothing.
+func runWith(t *testing.T, config *rest.Config, change func(*manager.Options)) (g *goshawk, deviceAPI string, stop func()) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +78,9 @@ func run(t *testing.T, config *rest.Config) (g *goshawk, deviceAPI string, stop 
 		Controllers: true, DeviceAPI: true, Namespace: world.SystemNamespace, MetricsAddress: g.metrics, HealthAddress: g.health, WritesInFlight: 8, DeviceAPIListener: listener,
 		Backend:          kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second},
 		DeviceAPIOptions: ddi.Options{DeviceRate: ddi.Rate{PerSecond: 1000, Burst: 1000}},
+	}
+	if change != nil {
+		change(&o)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
