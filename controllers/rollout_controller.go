@@ -71,6 +71,9 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, obj *v1alpha1.Rollout
 	if err := r.ownGroups(ctx, obj); err != nil {
 		return retryConflict(err)
 	}
+	if wait := r.awaitsTargets(obj); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
 	plan := r.plan(obj)
 	logf.FromContext(ctx).V(1).Info("Made a plan", "steps", plan.Steps, "state", plan.Status.State, "decided", plan.Decided, "recheckAfter", plan.RecheckAfter)
 	if wait := r.counterDelay(obj, plan); wait > 0 {
@@ -102,6 +105,35 @@ func (r *RolloutReconciler) awaitsStatus(obj *v1alpha1.Rollout) time.Duration {
 		return 0
 	}
 	return restoredStatusTimeout - r.Now().Sub(obj.CreationTimestamp.Time)
+}
+
+// restoredTargetsTimeout is how long after its creation the Targets of a restored rollout may still
+// be created.
+const restoredTargetsTimeout = time.Minute
+
+// awaitsTargets returns how long to wait for Targets of a restored rollout, or 0. If Targets of its
+// groups are missing that existed when the backup was taken, the restore may create them later;
+// without them the groups would finish.
+func (r *RolloutReconciler) awaitsTargets(obj *v1alpha1.Rollout) time.Duration {
+	left := restoredTargetsTimeout - r.Now().Sub(obj.CreationTimestamp.Time)
+	if left <= 0 || obj.Status.Targets == nil {
+		return 0
+	}
+	missing := -obj.Status.Targets.Removed
+	for _, g := range r.Index.GroupsOf(obj) {
+		if g.Unreadable != nil || !fleet.Exists(g, obj) || g.Spec.RolloutUID == obj.UID {
+			continue
+		}
+		for _, t := range r.members(g) {
+			if t == nil {
+				missing++
+			}
+		}
+	}
+	if missing <= 0 {
+		return 0
+	}
+	return left
 }
 
 // ownGroups makes the rollout the owner of its groups after a restore. Restored groups have no

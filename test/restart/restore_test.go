@@ -60,10 +60,13 @@ func (b backup) lose(w *world.World) {
 }
 
 // restore brings everything back in an order of kinds, as Velero does: the object without uid and
-// owner, then its status. As kubectl does, the owner is kept.
-func (b backup) restore(w *world.World, order []string, withStatus, keepOwner bool) {
+// owner, then its status. As kubectl does, the owner is kept. Targets come after a pause.
+func (b backup) restore(w *world.World, order []string, withStatus, keepOwner bool, pause time.Duration) {
 	w.T.Helper()
 	for _, kind := range order {
+		if kind == "Target" {
+			time.Sleep(pause)
+		}
 		for i := range b[kind] {
 			o := b[kind][i].DeepCopy()
 			status := o.Object["status"]
@@ -106,12 +109,13 @@ func TestARestoreWithStatusGoesOn(t *testing.T) {
 		order     []string
 		up        bool // Goshawk runs while the backup comes back; its devices do not come by
 		keepOwner bool
+		pause     time.Duration // before the Targets, long enough for every controller to act
 	}{
-		"groups first, Goshawk down":                   {byName, false, false},
-		"rollouts first, Goshawk down":                 {rolloutFirst, false, false},
-		"by kubectl, with the old owners":              {byName, false, true},
-		"groups first, Goshawk up":                     {byName, true, false},
-		"groups first with the old owners, Goshawk up": {byName, true, true},
+		"groups first, Goshawk down":                   {byName, false, false, 0},
+		"rollouts first, Goshawk down":                 {rolloutFirst, false, false, 0},
+		"by kubectl, with the old owners":              {byName, false, true, 0},
+		"groups first, Goshawk up, Targets late":       {byName, true, false, 5 * time.Second},
+		"groups first with the old owners, Goshawk up": {byName, true, true, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, g := newWorld(t, manager.Options{})
@@ -165,7 +169,7 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 			if c.up {
 				g.start()
 			}
-			b.restore(w, c.order, true, c.keepOwner)
+			b.restore(w, c.order, true, c.keepOwner, c.pause)
 			restored := time.Now()
 			if !c.up {
 				g.start()
@@ -236,7 +240,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCoun
 	b := takeBackup(w)
 	b.lose(w)
 	g.start()
-	b.restore(w, byName, false, false)
+	b.restore(w, byName, false, false, 0)
 	now := w.EventuallyRollout("firmware-1", "runs again", world.InState(v1alpha1.RolloutRunning))
 	if now.Identity() == r.UID || now.Status.UID != now.UID {
 		t.Errorf("it goes by %s, is %s, was %s", now.Identity(), now.UID, r.UID)
