@@ -14,6 +14,7 @@ import (
 // A manager with --require-approval starts nothing that nobody has approved, whatever the manifest
 // says.
 func TestNothingStartsUnapproved(t *testing.T) {
+	t.Parallel()
 	w, _ := newWorld(t, manager.Options{RequireApproval: true})
 	w.Set("firmware-1", "1.0")
 	w.Targets("device", 2, nil)

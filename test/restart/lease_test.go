@@ -18,7 +18,8 @@ import (
 
 // Somebody else takes the lease of the leader. Its controllers end, and stand for election again;
 // its device API goes on answering all the time.
-func TestALostLeaseNeverEndsADoor(t *testing.T) {
+func TestALostLeaseNeverEndsADeviceAPI(t *testing.T) {
+	t.Parallel()
 	w, _ := newWorld(t, manager.Options{LeaderElect: true})
 	names := w.Targets("device", 1, nil)
 	w.Eventually("the elected leader looks at the target", func() string {
@@ -28,7 +29,7 @@ func TestALostLeaseNeverEndsADoor(t *testing.T) {
 		return ""
 	})
 
-	key := types.NamespacedName{Namespace: world.SystemNamespace, Name: "goshawk-controllers"}
+	key := types.NamespacedName{Namespace: w.Namespace, Name: "goshawk-controllers"}
 	lease := &coordinationv1.Lease{}
 	w.Eventually("the lease is taken away", func() string {
 		if err := w.Client.Get(t.Context(), key, lease); err != nil {

@@ -6,9 +6,15 @@
 package restart
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "6"); err != nil { // a story mostly waits for its devices; -parallel says otherwise
+		panic(err)
+	}
+	cluster.Main(m)
+}

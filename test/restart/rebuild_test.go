@@ -20,6 +20,7 @@ import (
 // the newest release and say so by their attributes. Nobody is updated twice, and nobody falls back
 // to what an older rollout brings.
 func TestARebuildFromGitUpdatesNobodyTwice(t *testing.T) {
+	t.Parallel()
 	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
 	}})
@@ -63,6 +64,7 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 // come before the rollouts do. They are older than the rollouts by their own word, and reach nobody
 // who is past them.
 func TestARebuildFromGitGoesBackBehindNoRollout(t *testing.T) {
+	t.Parallel()
 	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
 	}})
@@ -104,6 +106,7 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 // The same rebuild, where the newest release came by an auto-assignment. The older rollout learns
 // that nobody is left for it, and is done.
 func TestARebuildFromGitEndsWhatAnAutoAssignmentHasReplaced(t *testing.T) {
+	t.Parallel()
 	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
 	}})

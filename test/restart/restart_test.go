@@ -19,26 +19,25 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// goshawk is one that can be ended and started again at the same address. Its tests do not run at
-// the same time: two sets of controllers would work against each other.
+// goshawk is a process that can be ended and started again at the same address. It works in the
+// namespace of its test alone, which holds its lease and its record, too: so the tests run at the
+// same time, and no controllers work against each other.
 type goshawk struct {
-	t       *testing.T
-	config  *rest.Config
-	options manager.Options
-	address string
-	stop    func() error
+	t         *testing.T
+	config    *rest.Config
+	options   manager.Options
+	namespace string
+	address   string
+	stop      func() error
 }
 
 func newWorld(t *testing.T, o manager.Options) (*world.World, *goshawk) {
 	t.Helper()
 	config, c := cluster.Start(t)
-	if err := world.EnsureSystemNamespace(c); err != nil {
-		t.Fatal(err)
-	}
-	g := &goshawk{t: t, config: config, options: o, address: "127.0.0.1:0"}
+	g := &goshawk{t: t, config: config, options: o, namespace: cluster.Namespace(t), address: "127.0.0.1:0"}
 	g.start()
 	t.Cleanup(g.end)
-	return &world.World{T: t, Client: c, Namespace: cluster.Namespace(t), DeviceAPI: "http://" + g.address}, g
+	return &world.World{T: t, Client: c, Namespace: g.namespace, DeviceAPI: "http://" + g.address}, g
 }
 
 func (g *goshawk) start() {
@@ -49,12 +48,15 @@ func (g *goshawk) start() {
 	}
 	g.address = listener.Addr().String()
 	g.options.DeviceAPIListener = listener
-	_, g.stop, err = world.Start(context.Background(), g.options, func(ctx context.Context, o manager.Options) error {
-		return manager.Run(ctx, g.config, o)
-	})
-	if err != nil {
+	if _, g.stop, err = world.Start(context.Background(), g.options, g.run); err != nil {
 		g.t.Fatal(err)
 	}
+}
+
+// run runs a process that works in the namespace of the test alone.
+func (g *goshawk) run(ctx context.Context, o manager.Options) error {
+	o.Namespace, o.WatchNamespaces = g.namespace, []string{g.namespace}
+	return manager.Run(ctx, g.config, o)
 }
 
 func (g *goshawk) end() {
@@ -96,6 +98,7 @@ func away(w *world.World, devices *devicesim.Recorder, since time.Time) {
 // Goshawk is ended in every group while its devices are at work. It ends as if nothing had
 // happened, and nobody installs twice.
 func TestRolloutSurvivesRestarts(t *testing.T) {
+	t.Parallel()
 	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 12, nil)
@@ -144,6 +147,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 // A set is invalidated while Goshawk is down. When it is up again, nobody starts, before it has
 // looked around or after.
 func TestInvalidationThatIsCommittedWhileGoshawkIsDownHolds(t *testing.T) {
+	t.Parallel()
 	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 8, nil)

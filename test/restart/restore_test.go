@@ -105,6 +105,7 @@ func (b backup) restore(w *world.World, order []string, withStatus, keepOwner bo
 // nobody is updated twice, no result is lost, and whoever was at work finishes for the same
 // rollout.
 func TestARestoreWithStatusGoesOn(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		order     []string
 		up        bool // Goshawk runs while the backup comes back; its devices do not come by
@@ -118,6 +119,7 @@ func TestARestoreWithStatusGoesOn(t *testing.T) {
 		"groups first with the old owners, Goshawk up": {byName, true, true, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w, g := newWorld(t, manager.Options{})
 			w.Set("firmware-1", "1.0")
 			w.Set("firmware-2", "2.0")
@@ -226,6 +228,7 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 // The same backup without status is a rebuild: the rollout plans anew, and the groups of the one
 // that is gone go.
 func TestARestoreWithoutStatusPlansAnew(t *testing.T) {
+	t.Parallel()
 	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
 	w.Targets("device", 4, nil)
@@ -261,8 +264,10 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCoun
 
 // A group whose rollout is really gone is let go, whether Goshawk saw it go or not.
 func TestAGroupWithoutRolloutIsLetGo(t *testing.T) {
+	t.Parallel()
 	for name, down := range map[string]bool{"while Goshawk is up": false, "while Goshawk is down": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w, g := newWorld(t, manager.Options{})
 			w.Set("firmware-1", "1.0")
 			w.Targets("device", 2, nil)

@@ -20,6 +20,7 @@ import (
 // The controllers are down when a stop or an invalidation is committed and reverted. The revert is
 // refused, so the stop is carried out when they are back, and is accepted from then on.
 func TestARevertWhileGoshawkIsDownLosesNoStop(t *testing.T) {
+	t.Parallel()
 	for name, stop := range map[string]struct {
 		resource, object, commit, revert, refused, says string
 	}{
@@ -33,6 +34,7 @@ func TestARevertWhileGoshawkIsDownLosesNoStop(t *testing.T) {
 			"stopCancellation is immutable", v1alpha1.ReasonStopIsFinal},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w, g := newWorld(t, manager.Options{})
 			w.Set("firmware-1", "1.0")
 			names := w.Targets("device", 4, nil)

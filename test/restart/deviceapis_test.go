@@ -25,14 +25,13 @@ import (
 // Two device API replicas serve one fleet behind a balancer that takes turns and, where a
 // deployment is fetched, asks both at once, as an impatient network does. Every action is created
 // once.
-func TestTwoDeviceAPIsGiveCreationToAnActionOnce(t *testing.T) {
+func TestTwoDeviceAPIsCreateEachActionOnce(t *testing.T) {
+	t.Parallel()
 	backend := kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second, Replicated: true}
 	w, g := newWorld(t, manager.Options{Backend: backend})
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 12, nil)
-	second, stop, err := world.Start(context.Background(), manager.Options{DeviceAPI: true, Backend: backend}, func(ctx context.Context, o manager.Options) error {
-		return manager.Run(ctx, g.config, o)
-	})
+	second, stop, err := world.Start(context.Background(), manager.Options{DeviceAPI: true, Backend: backend}, g.run)
 	if err != nil {
 		t.Fatal(err)
 	}
