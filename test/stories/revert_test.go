@@ -240,7 +240,7 @@ func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 	f.nobodyStarted(committed)
 	f.isRefused()
 	if message := world.Condition(f.DistributionSet("firmware-1").Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(message,
-		`put it back as {cancellation: Force, reason: "bricks the modem"}`) {
+		`change it back to {cancellation: Force, reason: "bricks the modem"}`) {
 		t.Errorf("people are told %q", message)
 	}
 	if told := eventsOf(f.World, v1alpha1.ReasonInvalidationIsFinal); told != 1 {
