@@ -202,7 +202,7 @@ func TestTwoPeople(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	const told = "WHO may approve rollouts and so may change only approval, approvalRequired, resumedAt, advance, state, stopCancellation of one: " +
-		"let somebody without the verb approve commit the rest"
+		"a person without the verb approve must commit the rest"
 	deeds := map[string]struct{ person, when, refused string }{
 		"an approver approves":               {"approver", `{approval: {planHash: ` + plan + `}}`, ""},
 		"an approver resumes and pauses":     {"approver", `{resumedAt: "2026-12-01T02:00:00Z", state: Paused}`, ""},
