@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )

@@ -4,6 +4,7 @@
 package ddi
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // answer is a response that has not been written yet.
@@ -89,19 +91,19 @@ var refusals = []struct {
 	err error
 	refusal
 }{
-	{ErrUnauthorized, refusal{status: http.StatusUnauthorized, code: "unauthorized",
+	{deviceapi.ErrUnauthorized, refusal{status: http.StatusUnauthorized, code: "unauthorized",
 		message: "the device is unknown or its token is wrong; send Authorization: TargetToken and the token of this device"}},
-	{ErrNotServed, refusal{status: http.StatusNotFound, code: "tenantNotServed",
+	{deviceapi.ErrNotServed, refusal{status: http.StatusNotFound, code: "tenantNotServed",
 		message: "this device API does not serve the tenant in the path; correct the tenant, or add its namespace to --watch-namespaces"}},
-	{ErrNotFound, refusal{status: http.StatusNotFound, code: "notFound",
+	{deviceapi.ErrNotFound, refusal{status: http.StatusNotFound, code: "notFound",
 		message: "there is no such resource for this device; its base resource links to what there is"}},
-	{ErrNotAllowed, refusal{status: http.StatusMethodNotAllowed, code: "cancelNotOffered",
+	{deviceapi.ErrNotAllowed, refusal{status: http.StatusMethodNotAllowed, code: "cancelNotOffered",
 		message: "no cancel of this action is on offer; poll the base resource"}},
-	{ErrConflict, refusal{status: http.StatusConflict, code: "conflict",
+	{deviceapi.ErrConflict, refusal{status: http.StatusConflict, code: "conflict",
 		message: "something else has changed at the same moment; try again"}},
-	{ErrGone, refusal{status: http.StatusGone, code: "gone",
+	{deviceapi.ErrGone, refusal{status: http.StatusGone, code: "gone",
 		message: "this action is closed; stop reporting on it and poll the base resource"}},
-	{ErrTooMany, refusal{status: http.StatusTooManyRequests, code: "quotaExceeded",
+	{deviceapi.ErrTooMany, refusal{status: http.StatusTooManyRequests, code: "quotaExceeded",
 		message: "a quota of this device is used up; send less"}},
 }
 
@@ -110,19 +112,19 @@ func refusalOf(err error) refusal {
 	if known, ok := errors.AsType[refusal](err); ok {
 		return known
 	}
-	if bad, ok := errors.AsType[BadRequest](err); ok {
+	if bad, ok := errors.AsType[deviceapi.BadRequest](err); ok {
 		return refusal{status: http.StatusBadRequest, code: "badRequest", message: shorten(bad.Reason)}
 	}
-	if tooMany, ok := errors.AsType[TooMany](err); ok {
+	if tooMany, ok := errors.AsType[deviceapi.TooMany](err); ok {
 		r := refusal{status: http.StatusTooManyRequests, code: "quotaExceeded", message: shorten(tooMany.Reason), retryAfter: tooMany.RetryAfter}
 		if r.retryAfter > 0 {
 			r.code = "tooManyRequests"
 		}
 		return r
 	}
-	if unavailable, ok := errors.AsType[Unavailable](err); ok {
+	if unavailable, ok := errors.AsType[deviceapi.Unavailable](err); ok {
 		return refusal{status: http.StatusServiceUnavailable, code: "unavailable",
-			message: "the device API is not ready; try again later", retryAfter: unavailable.retryAfter()}
+			message: "the device API is not ready; try again later", retryAfter: cmp.Or(unavailable.RetryAfter, unavailableRetry)}
 	}
 	for _, known := range refusals {
 		if errors.Is(err, known.err) {
@@ -132,12 +134,8 @@ func refusalOf(err error) refusal {
 	return failed
 }
 
-func (e Unavailable) retryAfter() time.Duration {
-	if e.RetryAfter <= 0 {
-		return 10 * time.Second
-	}
-	return e.RetryAfter
-}
+// unavailableRetry is after which time a device comes back if the backend names none.
+const unavailableRetry = 10 * time.Second
 
 // shorten keeps a reason from echoing a whole body.
 func shorten(reason string) string {

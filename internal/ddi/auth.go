@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // maxID is hawkBit's limit for a controller id.
@@ -16,9 +18,9 @@ const maxID = 256
 
 // deviceOf reads the device from the path. Tenants are compared without regard to case, as in
 // hawkBit.
-func deviceOf(r *http.Request) (Device, error) {
-	device := Device{Tenant: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
-	if err := checkID("the tenant", device.Tenant); err != nil {
+func deviceOf(r *http.Request) (deviceapi.Device, error) {
+	device := deviceapi.Device{Namespace: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
+	if err := checkID("the tenant", device.Namespace); err != nil {
 		return device, err
 	}
 	return device, checkID("the controllerId", device.ControllerID)
@@ -29,13 +31,13 @@ func deviceOf(r *http.Request) (Device, error) {
 func checkID(name, id string) error {
 	switch {
 	case id == "." || id == "..":
-		return BadRequest{name + " in the path is a dot or two, which clients and proxies take for a step in the path"}
+		return deviceapi.BadRequest{Reason: name + " in the path is a dot or two, which clients and proxies take for a step in the path"}
 	case !utf8.ValidString(id):
-		return BadRequest{name + " in the path is not UTF-8"}
+		return deviceapi.BadRequest{Reason: name + " in the path is not UTF-8"}
 	case utf8.RuneCountInString(id) > maxID:
-		return BadRequest{name + " in the path has more than 256 characters"}
+		return deviceapi.BadRequest{Reason: name + " in the path has more than 256 characters"}
 	case strings.ContainsFunc(id, unprintable):
-		return BadRequest{name + " in the path holds a blank or a control character; it may hold neither"}
+		return deviceapi.BadRequest{Reason: name + " in the path holds a blank or a control character; it may hold neither"}
 	}
 	return nil
 }
@@ -69,14 +71,14 @@ func (v *visit) noteGuesses() {
 	v.guessNotes.Do(func() {
 		v.log.Info("Requests with wrong credentials come so often that some are answered 429. Devices with the right token are not affected. "+
 			"This is logged once a minute at most, with one of the requests",
-			"tenant", shorten(v.device.Tenant), "controllerID", shorten(v.device.ControllerID), "address", v.origin.address)
+			"tenant", shorten(v.device.Namespace), "controllerID", shorten(v.device.ControllerID), "address", v.origin.address)
 	})
 }
 
 // isOurs reports whether an error says nothing about the request.
 func isOurs(err error) bool {
-	_, isBad := errors.AsType[BadRequest](err)
-	return !isBad && !errors.Is(err, ErrUnauthorized) && !errors.Is(err, ErrNotServed) && !errors.Is(err, ErrNotFound)
+	_, isBad := errors.AsType[deviceapi.BadRequest](err)
+	return !isBad && !errors.Is(err, deviceapi.ErrUnauthorized) && !errors.Is(err, deviceapi.ErrNotServed) && !errors.Is(err, deviceapi.ErrNotFound)
 }
 
 // authorize asks the backend of the device's tenant. A path that names no device has no credentials
@@ -85,17 +87,17 @@ func (v *visit) authorize(namesDevice bool) (err error) {
 	token := targetToken(v.Header.Get("Authorization"))
 	if !namesDevice {
 		if token == "" {
-			return ErrUnauthorized
+			return deviceapi.ErrUnauthorized
 		}
-		return ErrNotFound
+		return deviceapi.ErrNotFound
 	}
 	if v.device, err = deviceOf(v.Request); err != nil {
 		return err
 	}
 	if token == "" {
-		return ErrUnauthorized
+		return deviceapi.ErrUnauthorized
 	}
-	if v.backend, err = v.tenants(v.device.Tenant); err != nil {
+	if v.backend, err = v.namespaces(v.device.Namespace); err != nil {
 		return err
 	}
 	return v.backend.Authorize(v.Context(), v.device, token)

@@ -18,15 +18,16 @@ import (
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // idleBackend has nothing for anybody and remembers nothing.
-type idleBackend struct{ ddi.Backend }
+type idleBackend struct{ deviceapi.Backend }
 
-func (idleBackend) Authorize(context.Context, ddi.Device, string) error { return nil }
+func (idleBackend) Authorize(context.Context, deviceapi.Device, string) error { return nil }
 
-func (idleBackend) Poll(context.Context, ddi.Device, string) (ddi.Poll, error) {
-	return ddi.Poll{Sleep: 5 * time.Minute, InstalledID: 173000017}, nil
+func (idleBackend) State(context.Context, deviceapi.Device, string) (deviceapi.State, error) {
+	return deviceapi.State{Sleep: 5 * time.Minute, InstalledID: 173000017}, nil
 }
 
 // bare answers the same bytes as the device API and does nothing else.

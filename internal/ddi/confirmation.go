@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // How long the words of whoever activates auto-confirm may be, in characters.
@@ -33,7 +34,7 @@ func consent(v *visit) (any, error) {
 
 // confirmationBaseOf writes how the device stands to updates that need consent,
 // and links to what it may do about it.
-func (v *visit) confirmationBaseOf(c Consent) wire.ConfirmationBase {
+func (v *visit) confirmationBaseOf(c deviceapi.Consent) wire.ConfirmationBase {
 	document := wire.ConfirmationBase{AutoConfirm: wire.AutoConfirm{Active: c.Active}}
 	if c.ConfirmID != 0 {
 		document.Links.ConfirmationBase = v.offered("/confirmationBase/", c.ConfirmID, c.CacheBuster)
@@ -58,7 +59,7 @@ func millis(t time.Time) int64 {
 
 // confirmationOf writes an action that waits for consent: what a deployment
 // would say, under another key.
-func (v *visit) confirmationOf(d Deployment, messages int) wire.ConfirmationAction {
+func (v *visit) confirmationOf(d deviceapi.Deployment, messages int) wire.ConfirmationAction {
 	base := v.deploymentBaseOf(d, messages)
 	return wire.ConfirmationAction{ID: base.ID, Confirmation: base.Deployment, ActionHistory: base.ActionHistory}
 }
@@ -90,7 +91,7 @@ func activateAutoConfirm(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	err = v.backend.ActivateAutoConfirm(v.Context(), v.device, request)
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, deviceapi.ErrConflict) {
 		err = alreadyActive
 	}
 	return done, err
@@ -106,10 +107,10 @@ func readActivation(v *visit) (wire.ActivateAutoConfirm, error) {
 		return wire.ActivateAutoConfirm{}, err
 	}
 	if utf8.RuneCountInString(request.Initiator) > maxInitiator {
-		return wire.ActivateAutoConfirm{}, BadRequest{fmt.Sprintf("initiator is too long: it has at most %d characters", maxInitiator)}
+		return wire.ActivateAutoConfirm{}, deviceapi.BadRequest{Reason: fmt.Sprintf("initiator is too long: it has at most %d characters", maxInitiator)}
 	}
 	if utf8.RuneCountInString(request.Remark) > maxRemark {
-		return wire.ActivateAutoConfirm{}, BadRequest{fmt.Sprintf("remark is too long: it has at most %d characters", maxRemark)}
+		return wire.ActivateAutoConfirm{}, deviceapi.BadRequest{Reason: fmt.Sprintf("remark is too long: it has at most %d characters", maxRemark)}
 	}
 	return request, nil
 }

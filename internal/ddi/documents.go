@@ -8,26 +8,27 @@ import (
 	"strconv"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 const md5Suffix = ".MD5SUM"
 
-// baseOf writes the answer to a poll. Every link is absolute.
-func (v *visit) baseOf(poll Poll) wire.Base {
-	document := wire.Base{Config: wire.Config{Polling: wire.Polling{Sleep: wire.Sleep(poll.Sleep)}}}
+// baseOf writes the answer to a state. Every link is absolute.
+func (v *visit) baseOf(state deviceapi.State) wire.Base {
+	document := wire.Base{Config: wire.Config{Polling: wire.Polling{Sleep: wire.Sleep(state.Sleep)}}}
 	links := &document.Links
 	switch {
-	case poll.CancelID != 0:
-		links.CancelAction = v.action("/cancelAction/", poll.CancelID)
-	case poll.ConfirmID != 0:
-		links.ConfirmationBase = v.offered("/confirmationBase/", poll.ConfirmID, poll.CacheBuster)
-	case poll.DeployID != 0:
-		links.DeploymentBase = v.offered("/deploymentBase/", poll.DeployID, poll.CacheBuster)
+	case state.CancelID != 0:
+		links.CancelAction = v.action("/cancelAction/", state.CancelID)
+	case state.ConfirmID != 0:
+		links.ConfirmationBase = v.offered("/confirmationBase/", state.ConfirmID, state.CacheBuster)
+	case state.DeployID != 0:
+		links.DeploymentBase = v.offered("/deploymentBase/", state.DeployID, state.CacheBuster)
 	}
-	if poll.InstalledID != 0 {
-		links.InstalledBase = v.action("/installedBase/", poll.InstalledID)
+	if state.InstalledID != 0 {
+		links.InstalledBase = v.action("/installedBase/", state.InstalledID)
 	}
-	if poll.WantAttributes {
+	if state.WantAttributes {
 		links.ConfigData = wire.Link{Href: v.root() + "/configData"}
 	}
 	return document
@@ -52,35 +53,72 @@ func (v *visit) root() string {
 }
 
 // deploymentBaseOf writes one action, with as many of its messages as wanted.
-func (v *visit) deploymentBaseOf(d Deployment, messages int) wire.DeploymentBase {
-	chunks := make(wire.List[wire.Chunk], len(d.Chunks))
-	for i, module := range d.Chunks {
+func (v *visit) deploymentBaseOf(d deviceapi.Deployment, messages int) wire.DeploymentBase {
+	chunks := make(wire.List[wire.Chunk], len(d.Modules))
+	for i, module := range d.Modules {
 		chunks[i] = v.chunkOf(module)
 	}
+	download, update := handlingOf(d)
 	return wire.DeploymentBase{
 		ID: strconv.Itoa(int(d.ID)),
 		Deployment: wire.Deployment{
-			Download: d.Download, Update: d.Update, MaintenanceWindow: d.Window, Chunks: chunks,
+			Download: download, Update: update, MaintenanceWindow: maintenanceWindow(d.Window), Chunks: chunks,
 		},
-		ActionHistory: d.History.newest(messages),
+		ActionHistory: newest(d.History, messages),
 	}
 }
 
-func (h *History) newest(messages int) *wire.ActionHistory {
-	if h == nil || messages == 0 {
+// handlingOf returns how the device treats the download and the installation. Outside of the
+// maintenance window update is not skip, as it is in hawkBit: an action starts only inside its
+// window, and a device that gets skip aborts what it has started, or closes the action without
+// having installed anything.
+func handlingOf(d deviceapi.Deployment) (download, update wire.Handling) {
+	download, update = wire.HandlingAttempt, wire.HandlingAttempt
+	if d.Forced {
+		download, update = wire.HandlingForced, wire.HandlingForced
+	}
+	if d.DownloadOnly {
+		update = wire.HandlingSkip
+	}
+	return download, update
+}
+
+// maintenanceWindow returns a window as DDI writes it; empty: the action has none.
+func maintenanceWindow(w deviceapi.Window) wire.MaintenanceWindow {
+	switch w {
+	case deviceapi.WindowOpen:
+		return wire.WindowAvailable
+	case deviceapi.WindowClosed:
+		return wire.WindowUnavailable
+	}
+	return ""
+}
+
+// newest returns the newest messages of a history; nil: the device asked for none.
+func newest(h deviceapi.History, messages int) *wire.ActionHistory {
+	if messages == 0 {
 		return nil
 	}
-	return &wire.ActionHistory{Status: h.Status, Messages: h.Messages[:min(messages, len(h.Messages))]}
+	return &wire.ActionHistory{Status: h.State, Messages: h.Messages[:min(messages, len(h.Messages))]}
 }
 
-func (v *visit) chunkOf(module Module) wire.Chunk {
+func (v *visit) chunkOf(module deviceapi.Module) wire.Chunk {
 	return wire.Chunk{
-		Part: wire.PartOf(module.Part), Version: module.Version, Name: module.Name,
-		Artifacts: v.artifactsOf(module), Metadata: module.Metadata,
+		Part: wire.PartOf(module.Type), Version: module.Version, Name: module.Name,
+		Artifacts: v.artifactsOf(module), Metadata: metadataOf(module),
 	}
 }
 
-func (v *visit) artifactsOf(module Module) wire.List[wire.Artifact] {
+// metadataOf returns the metadata of a module as DDI writes it.
+func metadataOf(module deviceapi.Module) []wire.Metadata {
+	var entries []wire.Metadata
+	for _, e := range module.Metadata {
+		entries = append(entries, wire.Metadata{Key: e.Key, Value: e.Value})
+	}
+	return entries
+}
+
+func (v *visit) artifactsOf(module deviceapi.Module) wire.List[wire.Artifact] {
 	files := make(wire.List[wire.Artifact], len(module.Artifacts))
 	for i, file := range module.Artifacts {
 		files[i] = wire.Artifact{
@@ -94,8 +132,8 @@ func (v *visit) artifactsOf(module Module) wire.List[wire.Artifact] {
 
 // artifactLinks writes both relations whatever the protocol: some clients know
 // only one of them.
-func (v *visit) artifactLinks(moduleID string, file Artifact) wire.ArtifactLinks {
-	secure, plain := file.from(HTTPS, HTTP), file.from(HTTP, HTTPS)
+func (v *visit) artifactLinks(moduleID string, file deviceapi.Artifact) wire.ArtifactLinks {
+	secure, plain := downloadOf(file, deviceapi.HTTPS, deviceapi.HTTP), downloadOf(file, deviceapi.HTTP, deviceapi.HTTPS)
 	return wire.ArtifactLinks{
 		Download: wire.Link{Href: secure.URL}, DownloadHTTP: wire.Link{Href: plain.URL},
 		MD5Sum: v.md5Sum(moduleID, file, secure), MD5SumHTTP: v.md5Sum(moduleID, file, plain),
@@ -103,7 +141,7 @@ func (v *visit) artifactLinks(moduleID string, file Artifact) wire.ArtifactLinks
 }
 
 // md5Sum links to the sum beside the file, or else to the device API's own.
-func (v *visit) md5Sum(moduleID string, file Artifact, place Download) wire.Link {
+func (v *visit) md5Sum(moduleID string, file deviceapi.Artifact, place deviceapi.Download) wire.Link {
 	switch {
 	case place.MD5URL != "":
 		return wire.Link{Href: place.MD5URL}
@@ -114,9 +152,9 @@ func (v *visit) md5Sum(moduleID string, file Artifact, place Download) wire.Link
 		"/artifacts/" + url.PathEscape(file.FileName+md5Suffix)}
 }
 
-// from is the first place with the first of the protocols that any has, or
-// else the first place; empty if there is none.
-func (a Artifact) from(protocols ...Protocol) Download {
+// downloadOf returns the first download with the first of the protocols that any download has.
+// Without one it returns the first download; it is empty if there is none.
+func downloadOf(a deviceapi.Artifact, protocols ...deviceapi.Protocol) deviceapi.Download {
 	for _, protocol := range protocols {
 		for _, place := range a.Downloads {
 			if place.Protocol == protocol {
@@ -125,7 +163,7 @@ func (a Artifact) from(protocols ...Protocol) Download {
 		}
 	}
 	if len(a.Downloads) == 0 {
-		return Download{}
+		return deviceapi.Download{}
 	}
 	return a.Downloads[0]
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
 // trust trusts these proxies; requests in these tests come from 192.0.2.7.
@@ -141,7 +141,7 @@ func TestWhereLinksLead(t *testing.T) {
 					t.Errorf("link %s, want %s", got, want)
 				}
 			}
-			if diff := cmp.Diff(dditest.Call{Method: "Poll", Device: device, Args: []any{tc.address}}, b.Calls()[0]); diff != "" {
+			if diff := cmp.Diff(deviceapitest.Call{Method: "State", Device: device, Args: []any{tc.address}}, b.Calls()[0]); diff != "" {
 				t.Errorf("calls (-want +got):\n%s", diff)
 			}
 			want := map[string]float64{}

@@ -24,14 +24,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
 // fleetOf returns a backend with this many devices more, named honest-0 and so on.
-func fleetOf(n int) *dditest.Backend {
+func fleetOf(n int) *deviceapitest.Backend {
 	b := backend()
 	for i := range n {
-		b.Tokens[ddi.Device{Tenant: "acme", ControllerID: fmt.Sprint("honest-", i)}] = token
+		b.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: fmt.Sprint("honest-", i)}] = token
 	}
 	return b
 }

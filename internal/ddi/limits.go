@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // Rate is a token bucket. The zero Rate means the default; with PerSecond
@@ -41,11 +43,11 @@ const maxBuckets = 1 << 14
 // authorized, and no credential that is right is ever refused because of wrong ones: those have
 // limits of their own.
 type limits struct {
-	devices *buckets[Device]
+	devices *buckets[deviceapi.Device]
 	// bodies has room for large reports of a device that asks too often, in pieces of 4 KiB: only a
 	// report that has been read is known to be a result. results has room for the results among
 	// them, allResults for those of all devices.
-	bodies, results *buckets[Device]
+	bodies, results *buckets[deviceapi.Device]
 	all, allResults *rate.Limiter
 
 	// guesses, addresses and refusals count wrong credentials: of one address for one device, of
@@ -62,8 +64,8 @@ type limits struct {
 	// underWay counts the requests of each device that has some, and readsLarge has the devices of
 	// which a large body is read.
 	entering   sync.Mutex
-	underWay   map[Device]int
-	readsLarge map[Device]bool
+	underWay   map[deviceapi.Device]int
+	readsLarge map[deviceapi.Device]bool
 }
 
 // maxUnderWay is how many requests of one device are worked on at the same time, so that one that
@@ -71,7 +73,7 @@ type limits struct {
 const maxUnderWay = 8
 
 // enter reports whether one more request of an authorized device is worked on; leave ends it.
-func (l *limits) enter(device Device) bool {
+func (l *limits) enter(device deviceapi.Device) bool {
 	l.entering.Lock()
 	defer l.entering.Unlock()
 	if l.underWay[device] >= maxUnderWay {
@@ -81,7 +83,7 @@ func (l *limits) enter(device Device) bool {
 	return true
 }
 
-func (l *limits) leave(device Device) {
+func (l *limits) leave(device deviceapi.Device) {
 	l.entering.Lock()
 	defer l.entering.Unlock()
 	if l.underWay[device]--; l.underWay[device] == 0 {
@@ -93,7 +95,7 @@ func (l *limits) leave(device Device) {
 // a path that names none.
 type guess struct {
 	from   netip.Prefix
-	device Device
+	device deviceapi.Device
 }
 
 const (
@@ -110,9 +112,9 @@ func newLimits(options Options) *limits {
 	refusals := options.RefusalRate.or(Rate{PerSecond: 100, Burst: 1000})
 	bodies := Rate{PerSecond: device.PerSecond * piecesPerRequest, Burst: device.Burst * piecesPerRequest}
 	return &limits{
-		devices:    newBuckets[Device](device, maxBuckets),
-		bodies:     newBuckets[Device](bodies, maxBuckets),
-		results:    newBuckets[Device](device, maxBuckets),
+		devices:    newBuckets[deviceapi.Device](device, maxBuckets),
+		bodies:     newBuckets[deviceapi.Device](bodies, maxBuckets),
+		results:    newBuckets[deviceapi.Device](device, maxBuckets),
 		all:        rate.NewLimiter(all.limit(), all.Burst),
 		allResults: rate.NewLimiter(all.limit(), all.Burst),
 		guesses:    newBuckets[guess](options.GuessRate.or(Rate{PerSecond: 1, Burst: 10}), maxBuckets),
@@ -120,14 +122,14 @@ func newLimits(options Options) *limits {
 		refusals:   rate.NewLimiter(refusals.limit(), refusals.Burst),
 		notes:      rate.NewLimiter(100, 1000),
 		large:      make(chan struct{}, maxLarge),
-		underWay:   map[Device]int{},
-		readsLarge: map[Device]bool{},
+		underWay:   map[deviceapi.Device]int{},
+		readsLarge: map[deviceapi.Device]bool{},
 	}
 }
 
 // admit counts a request of an authorized device. It returns the refusal if the device, or all
 // devices together, ask too often.
-func (l *limits) admit(device Device, now time.Time) error {
+func (l *limits) admit(device deviceapi.Device, now time.Time) error {
 	if !l.devices.take(device, now) {
 		return tooFast
 	}
@@ -139,7 +141,7 @@ func (l *limits) admit(device Device, now time.Time) error {
 
 // admitBody reports whether a report is read that admit would have refused. length is that of its
 // body, negative if it is not known.
-func (l *limits) admitBody(device Device, length int64, now time.Time) bool {
+func (l *limits) admitBody(device deviceapi.Device, length int64, now time.Time) bool {
 	if length < 0 {
 		length = maxBody
 	}
@@ -148,14 +150,14 @@ func (l *limits) admitBody(device Device, length int64, now time.Time) bool {
 }
 
 // admitResult reports whether a result is taken that admit would have refused.
-func (l *limits) admitResult(device Device, now time.Time) bool {
+func (l *limits) admitResult(device deviceapi.Device, now time.Time) bool {
 	return l.results.take(device, now) && l.allResults.AllowN(now, 1)
 }
 
 // explains counts a wrong credential, and reports whether it is answered with what is wrong about
 // it. A flood for one device leaves room for other devices of its address, and a flood from one
 // address for other addresses.
-func (l *limits) explains(address netip.Addr, device Device, now time.Time) bool {
+func (l *limits) explains(address netip.Addr, device deviceapi.Device, now time.Time) bool {
 	from := neighbours(address)
 	return l.guesses.take(guess{from, device}, now) && l.addresses.take(from, now) && l.refusals.AllowN(now, 1)
 }

@@ -28,8 +28,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
 // requireNginx finds nginx, or skips the test where there is none, except where
@@ -160,7 +161,7 @@ func TestBehindNginx(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := backend()
-			b.Tokens[ddi.Device{Tenant: "acme", ControllerID: tc.id}] = token
+			b.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: tc.id}] = token
 			b.Offer.DeployID = 31
 			upstream := httptest.NewServer(deviceAPI(t, b, tc.options))
 			defer upstream.Close()
@@ -212,7 +213,7 @@ func TestBehindNginx(t *testing.T) {
 			if code, body := send("POST", asked+"/deploymentBase/31/feedback", `{"status":`+success+`}`); code != http.StatusOK {
 				t.Errorf("the report is answered %d %s", code, body)
 			}
-			want := dditest.Call{Method: "Poll", Device: ddi.Device{Tenant: "acme", ControllerID: tc.id}, Args: []any{tc.address}}
+			want := deviceapitest.Call{Method: "State", Device: deviceapi.Device{Namespace: "acme", ControllerID: tc.id}, Args: []any{tc.address}}
 			if diff := cmp.Diff(want, b.Calls()[0]); diff != "" {
 				t.Errorf("the poll (-want +got):\n%s", diff)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // thrice lets through that many requests at once and then, as far as a test
@@ -42,7 +43,7 @@ func otherDevice() *http.Request { return ask("GET /acme/controller/v1/dev2") }
 
 func TestRatePerDevice(t *testing.T) {
 	b := backend()
-	b.Tokens[ddi.Device{Tenant: "acme", ControllerID: "dev2"}] = token
+	b.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: "dev2"}] = token
 	s := deviceAPI(t, b, func(o *ddi.Options) { o.DeviceRate = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), otherDevice())
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 200}, got); diff != "" {
@@ -127,7 +128,7 @@ func TestRatesOfWrongCredentials(t *testing.T) {
 
 func TestRateOfAll(t *testing.T) {
 	b := backend()
-	b.Tokens[ddi.Device{Tenant: "acme", ControllerID: "dev2"}] = token
+	b.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: "dev2"}] = token
 	s := deviceAPI(t, b, func(o *ddi.Options) { o.GlobalRate = thrice() })
 	got := codes(s, poll("Authorization: TargetToken wrong"), poll(), otherDevice(), poll(), otherDevice())
 	if diff := cmp.Diff([]int{401, 200, 200, 200, 429}, got); diff != "" {
@@ -155,7 +156,7 @@ func TestDefaultRatesLetARealUpdateThrough(t *testing.T) {
 // often, within a bound.
 func TestRateOfAllKeepsResults(t *testing.T) {
 	b := backend()
-	b.Tokens[ddi.Device{Tenant: "acme", ControllerID: "dev2"}] = token
+	b.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: "dev2"}] = token
 	confirmed := func() *http.Request {
 		return ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)
 	}

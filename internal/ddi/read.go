@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // restWasCut is the last detail of a result that is larger than maxResult.
@@ -39,7 +40,7 @@ func decoded[T any](body []byte, decode func([]byte) (T, error)) (T, error) {
 		document, err = decode(wire.Salvage(body))
 	}
 	if err != nil {
-		err = BadRequest{err.Error()}
+		err = deviceapi.BadRequest{Reason: err.Error()}
 	}
 	return document, err
 }
@@ -115,14 +116,14 @@ func (v *visit) checkContent(most int64) error {
 func (v *visit) readBody(most int) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(v.Body, int64(most)+1))
 	if err != nil {
-		return nil, BadRequest{fmt.Sprintf("the body could not be read: %v", err)}
+		return nil, deviceapi.BadRequest{Reason: fmt.Sprintf("the body could not be read: %v", err)}
 	}
 	return body, nil
 }
 
 // takeLarge waits for room for a large body: together they may not fill the memory. A device has
 // one at a time, so that no single one takes the room of all by sending slowly.
-func (l *limits) takeLarge(device Device, gone <-chan struct{}) (release func(), err error) {
+func (l *limits) takeLarge(device deviceapi.Device, gone <-chan struct{}) (release func(), err error) {
 	l.entering.Lock()
 	isSecond := l.readsLarge[device]
 	l.readsLarge[device] = true

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // resource is one path of DDI.
@@ -38,8 +39,8 @@ type visit struct {
 	*Server
 	*http.Request
 	origin  origin
-	backend Backend
-	device  Device
+	backend deviceapi.Backend
+	device  deviceapi.Device
 	now     time.Time
 	// isRefused: the credentials are wrong.
 	isRefused bool
@@ -53,17 +54,17 @@ type visit struct {
 var resources = withSegments([]resource{
 	{name: "base", path: "", methods: readable(conditional(document(base)))},
 	{name: "deploymentBase", path: "/deploymentBase/{actionId}",
-		methods: methods{http.MethodGet: document(action(Backend.Deployment, (*visit).deploymentBaseOf))}},
+		methods: methods{http.MethodGet: document(action(deviceapi.Backend.Deployment, (*visit).deploymentBaseOf))}},
 	{name: "deploymentBaseFeedback", path: "/deploymentBase/{actionId}/feedback", judgesHurry: true,
-		methods: methods{http.MethodPost: feedback(Backend.Feedback)}},
+		methods: methods{http.MethodPost: feedback(deviceapi.Backend.Feedback)}},
 	{name: "cancelAction", path: "/cancelAction/{actionId}",
 		methods: methods{http.MethodGet: document(cancelAction)}},
 	{name: "cancelActionFeedback", path: "/cancelAction/{actionId}/feedback", judgesHurry: true,
-		methods: methods{http.MethodPost: feedback(Backend.CancelFeedback)}},
+		methods: methods{http.MethodPost: feedback(deviceapi.Backend.CancelFeedback)}},
 	{name: "configData", path: "/configData",
 		methods: methods{http.MethodPut: configData}},
 	{name: "installedBase", path: "/installedBase/{actionId}",
-		methods: readable(document(action(Backend.Installed, (*visit).deploymentBaseOf)))},
+		methods: readable(document(action(deviceapi.Backend.Installed, (*visit).deploymentBaseOf)))},
 	{name: "installedBaseReport", path: "/installedBase",
 		methods: methods{http.MethodPut: installedBase}},
 	{name: "confirmationBase", path: "/confirmationBase",
@@ -73,7 +74,7 @@ var resources = withSegments([]resource{
 	{name: "deactivateAutoConfirm", path: "/confirmationBase/deactivateAutoConfirm",
 		methods: methods{http.MethodPost: deactivateAutoConfirm}},
 	{name: "confirmation", path: "/confirmationBase/{actionId}",
-		methods: methods{http.MethodGet: document(action(Backend.Confirmation, (*visit).confirmationOf))}},
+		methods: methods{http.MethodGet: document(action(deviceapi.Backend.Confirmation, (*visit).confirmationOf))}},
 	{name: "confirmationFeedback", path: "/confirmationBase/{actionId}/feedback", judgesHurry: true,
 		methods: methods{http.MethodPost: confirmationFeedback}},
 	{name: "artifacts", path: "/softwaremodules/{moduleId}/artifacts",
@@ -169,11 +170,11 @@ func hasETag(ifNoneMatch []string, etag string) bool {
 }
 
 func base(v *visit) (any, error) {
-	poll, err := v.backend.Poll(v.Context(), v.device, v.remote())
+	state, err := v.backend.State(v.Context(), v.device, v.remote())
 	if err != nil {
 		return nil, err
 	}
-	return v.baseOf(poll), nil
+	return v.baseOf(state), nil
 }
 
 // remote is the address that the device comes from, or empty.
@@ -185,7 +186,7 @@ func (v *visit) remote() string {
 }
 
 // action finds an action and writes it with as much history as is asked for.
-func action[D any](find func(Backend, context.Context, Device, int32) (Deployment, error), write func(*visit, Deployment, int) D) func(*visit) (any, error) {
+func action[D any](find func(deviceapi.Backend, context.Context, deviceapi.Device, int32) (deviceapi.Deployment, error), write func(*visit, deviceapi.Deployment, int) D) func(*visit) (any, error) {
 	return func(v *visit) (any, error) {
 		id, err := v.actionID()
 		if err != nil {
@@ -214,7 +215,7 @@ func cancelAction(v *visit) (any, error) {
 	return wire.NewCancelAction(strconv.Itoa(int(id))), nil
 }
 
-func feedback(take func(Backend, context.Context, Device, int32, wire.Feedback) error) handler {
+func feedback(take func(deviceapi.Backend, context.Context, deviceapi.Device, int32, wire.Feedback) error) handler {
 	return func(v *visit) (answer, error) {
 		id, err := v.actionID()
 		if err != nil {
@@ -311,20 +312,20 @@ func artifact(v *visit) (answer, error) {
 		body := []byte(wire.MD5SumLine(file.MD5, file.FileName))
 		return answer{status: http.StatusOK, headers: []header{{"Content-Type", "text/plain; charset=utf-8"}}, body: body}, nil
 	}
-	return answer{}, ErrNotFound
+	return answer{}, deviceapi.ErrNotFound
 }
 
-func fileNamed(module Module, name string) (Artifact, bool) {
+func fileNamed(module deviceapi.Module, name string) (deviceapi.Artifact, bool) {
 	for _, file := range module.Artifacts {
 		if file.FileName == name {
 			return file, true
 		}
 	}
-	return Artifact{}, false
+	return deviceapi.Artifact{}, false
 }
 
 // fetch notes a download. A HEAD is none: clients ask by it how large a file is.
-func (v *visit) fetch(module Module, file Artifact) (answer, error) {
+func (v *visit) fetch(module deviceapi.Module, file deviceapi.Artifact) (answer, error) {
 	to, err := v.redirect(file)
 	if err == nil && v.Method == http.MethodGet {
 		err = v.backend.ArtifactFetched(v.Context(), v.device, module.ID)
@@ -333,13 +334,13 @@ func (v *visit) fetch(module Module, file Artifact) (answer, error) {
 }
 
 // redirect keeps method and range of the request.
-func (v *visit) redirect(file Artifact) (answer, error) {
-	place := file.from(HTTP, HTTPS)
+func (v *visit) redirect(file deviceapi.Artifact) (answer, error) {
+	place := downloadOf(file, deviceapi.HTTP, deviceapi.HTTPS)
 	if strings.HasPrefix(v.origin.base, "https:") {
-		place = file.from(HTTPS, HTTP)
+		place = downloadOf(file, deviceapi.HTTPS, deviceapi.HTTP)
 	}
 	if place.URL == "" {
-		return answer{}, ErrNotFound
+		return answer{}, deviceapi.ErrNotFound
 	}
 	return answer{status: http.StatusTemporaryRedirect, headers: []header{{"Location", place.URL}}}, nil
 }
@@ -349,11 +350,11 @@ func (v *visit) redirect(file Artifact) (answer, error) {
 func (v *visit) actionID() (int32, error) {
 	text := v.PathValue("actionId")
 	if strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' }) {
-		return 0, BadRequest{"the id of the action in the path must be a decimal number"}
+		return 0, deviceapi.BadRequest{Reason: "the id of the action in the path must be a decimal number"}
 	}
 	id, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || id == 0 {
-		return 0, ErrNotFound
+		return 0, deviceapi.ErrNotFound
 	}
 	return int32(id), nil
 }
@@ -370,7 +371,7 @@ func (v *visit) wantedMessages() (int, error) {
 	n, err := strconv.ParseInt(text, 10, 32)
 	switch {
 	case err != nil:
-		return 0, BadRequest{"the query parameter actionHistory must be a number: 0 for none, -1 for all, n for the newest n"}
+		return 0, deviceapi.BadRequest{Reason: "the query parameter actionHistory must be a number: 0 for none, -1 for all, n for the newest n"}
 	case n < 0:
 		return maxMessages, nil
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
 // TestOddPaths: each is asked with the token of acme/dev1, with a wrong token and without one. No
@@ -82,7 +82,7 @@ func TestOddPaths(t *testing.T) {
 			}
 			var asked string
 			for _, call := range b.Calls() {
-				asked = call.Device.Tenant + "/" + call.Device.ControllerID
+				asked = call.Device.Namespace + "/" + call.Device.ControllerID
 			}
 			if asked != tc.asked {
 				t.Errorf("the backend was asked about %q, want %q", asked, tc.asked)
@@ -155,7 +155,7 @@ func TestNothingIsAnsweredBeforeTheDeviceAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &dditest.Backend{Tokens: backend().Tokens}
+	b := &deviceapitest.Backend{Tokens: backend().Tokens}
 	go func() {
 		_ = deviceAPI(t, b, func(o *ddi.Options) { o.Registerer = registry }).Serve(t.Context(), listener)
 	}()

@@ -18,19 +18,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
 // slowBackend holds a poll until it is released.
 type slowBackend struct {
-	*dditest.Backend
+	*deviceapitest.Backend
 	started, release chan struct{}
 }
 
-func (b slowBackend) Poll(ctx context.Context, device ddi.Device, remoteAddr string) (ddi.Poll, error) {
+func (b slowBackend) State(ctx context.Context, device deviceapi.Device, remoteAddr string) (deviceapi.State, error) {
 	close(b.started)
 	<-b.release
-	return b.Backend.Poll(ctx, device, remoteAddr)
+	return b.Backend.State(ctx, device, remoteAddr)
 }
 
 // TestServeLetsRequestsFinish: a device whose request is under way when the
@@ -104,9 +105,9 @@ func TestLog(t *testing.T) {
 	}{
 		"a failure": {0, errors.New("etcd is on fire"), poll(),
 			`"logger"="device-api" "msg"="The device API failed" "error"="etcd is on fire" "resource"="base" "method"="GET" "status"=500 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7"`},
-		"not ready is no failure": {0, ddi.Unavailable{}, poll(), ""},
+		"not ready is no failure": {0, deviceapi.Unavailable{}, poll(), ""},
 		"a refusal, quietly":      {0, nil, poll("Authorization: TargetToken wrong"), ""},
-		"a refusal, closely": {1, fmt.Errorf("target dev1: %w", ddi.ErrNotFound), poll(),
+		"a refusal, closely": {1, fmt.Errorf("target dev1: %w", deviceapi.ErrNotFound), poll(),
 			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=404 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7" "reason"="target dev1: not found"`},
 		"an id that looks like a log": {1, nil, ask("GET " + strings.ReplaceAll(strings.ReplaceAll(forged, `"`, "%22"), " ", "%0A")),
 			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=400 "tenant"="acme" "controllerID"="dev1\u200b\"msg\"=\"all\nis\nwell\"" "address"="192.0.2.7" "reason"="bad request: the controllerId in the path holds a blank or a control character; it may hold neither"`},
@@ -119,7 +120,7 @@ func TestLog(t *testing.T) {
 				lines = append(lines, fmt.Sprintf(`"logger"=%q %s`, prefix, args))
 			}, funcr.Options{Verbosity: tc.verbosity}).WithName("device-api")
 			b := backend()
-			b.Errors = map[string]error{"Poll": tc.fails}
+			b.Errors = map[string]error{"State": tc.fails}
 			w := answered(deviceAPI(t, b, func(o *ddi.Options) { o.Log = log }), tc.request)
 			if strings.Contains(w.Body.String(), "fire") {
 				t.Errorf("the device was told %s", w.Body)
@@ -133,7 +134,7 @@ func TestLog(t *testing.T) {
 
 func TestADeviceThatGoesAwayIsNoFailure(t *testing.T) {
 	b := backend()
-	b.Errors = map[string]error{"Poll": context.Canceled}
+	b.Errors = map[string]error{"State": context.Canceled}
 	if diff := cmp.Diff([]int{499, 500}, codes(deviceAPI(t, b), gone(poll()), poll())); diff != "" {
 		t.Errorf("codes (-want +got):\n%s", diff)
 	}

@@ -24,6 +24,8 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
+
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 const (
@@ -84,7 +86,7 @@ type Options struct {
 
 // Server is the device API as an http.Handler. Every replica may have one.
 type Server struct {
-	tenants Tenants
+	namespaces deviceapi.Namespaces
 	// baseURL has no slash at its end; basePath is its path.
 	baseURL, basePath string
 	proxies           []netip.Prefix
@@ -99,9 +101,9 @@ type Server struct {
 	log         logr.Logger
 }
 
-// NewTenantServer makes a device API with a backend for each tenant. The error
-// says which option is wrong.
-func NewTenantServer(tenants Tenants, options Options) (*Server, error) {
+// NewServer makes a device API whose tenants are namespaces, each with its backend. The error says
+// which option is wrong.
+func NewServer(namespaces deviceapi.Namespaces, options Options) (*Server, error) {
 	baseURL, basePath, err := readBaseURL(options.BaseURL)
 	if err != nil {
 		return nil, err
@@ -111,7 +113,7 @@ func NewTenantServer(tenants Tenants, options Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		tenants:       tenants,
+		namespaces:    namespaces,
 		baseURL:       baseURL,
 		basePath:      basePath,
 		proxies:       options.TrustedProxies,
@@ -213,7 +215,7 @@ func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
 		return answer{}, v.hurry
 	}
 	if resource.methods == nil {
-		return answer{}, ErrNotFound
+		return answer{}, deviceapi.ErrNotFound
 	}
 	serve, ok := resource.methods[v.Method]
 	if !ok {

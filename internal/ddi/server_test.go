@@ -25,8 +25,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/dditest"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -36,47 +37,47 @@ const (
 	token = "secret"
 )
 
-var device = ddi.Device{Tenant: "acme", ControllerID: "dev1"}
+var device = deviceapi.Device{Namespace: "acme", ControllerID: "dev1"}
 
-func backend() *dditest.Backend {
-	module := ddi.Module{
-		ID: "9", Part: "application", Name: "rootfs", Version: "1.2",
-		Artifacts: []ddi.Artifact{
-			{FileName: "bundle 1.raucb", Size: 734003200, SHA1: "a1", MD5: "B2", SHA256: "c3", Downloads: []ddi.Download{
+func backend() *deviceapitest.Backend {
+	module := deviceapi.Module{
+		ID: "9", Type: "application", Name: "rootfs", Version: "1.2",
+		Artifacts: []deviceapi.Artifact{
+			{FileName: "bundle 1.raucb", Size: 734003200, SHA1: "a1", MD5: "B2", SHA256: "c3", Downloads: []deviceapi.Download{
 				{Protocol: "FTP", URL: "ftp://files.example/bundle"},
-				{Protocol: ddi.HTTP, URL: "http://files.example/bundle?a=1&b=2"},
-				{Protocol: ddi.HTTPS, URL: "https://files.example/bundle", MD5URL: "https://files.example/bundle.md5"},
+				{Protocol: deviceapi.HTTP, URL: "http://files.example/bundle?a=1&b=2"},
+				{Protocol: deviceapi.HTTPS, URL: "https://files.example/bundle", MD5URL: "https://files.example/bundle.md5"},
 			}},
-			{FileName: "delta.swu", Size: 5, SHA256: "d4", Downloads: []ddi.Download{
+			{FileName: "delta.swu", Size: 5, SHA256: "d4", Downloads: []deviceapi.Download{
 				{Protocol: "SFTP", URL: "sftp://files.example/delta"},
-				{Protocol: ddi.HTTPS, URL: "https://files.example/delta"},
+				{Protocol: deviceapi.HTTPS, URL: "https://files.example/delta"},
 			}},
-			{FileName: "odd.swu", Size: 7, SHA256: "a7", Downloads: []ddi.Download{
+			{FileName: "odd.swu", Size: 7, SHA256: "a7", Downloads: []deviceapi.Download{
 				{Protocol: "FTP", URL: "ftp://files.example/odd"},
 			}},
 			{FileName: "nowhere.swu", Size: 6, MD5: "e5", SHA256: "f6"},
 		},
-		Metadata: []wire.Metadata{{Key: "k", Value: "v"}},
+		Metadata: []deviceapi.Metadata{{Key: "k", Value: "v"}},
 	}
-	return &dditest.Backend{
-		Tokens: map[ddi.Device]string{device: token},
-		Offer:  ddi.Poll{Sleep: 5 * time.Minute},
+	return &deviceapitest.Backend{
+		Tokens: map[deviceapi.Device]string{device: token},
+		Offer:  deviceapi.State{Sleep: 5 * time.Minute},
 		Module: module,
-		Action: ddi.Deployment{
-			ID: 31, Download: wire.HandlingForced, Update: wire.HandlingAttempt, Window: wire.WindowAvailable,
-			Chunks:  []ddi.Module{module, {Part: "os", Name: "empty", Version: "1"}},
-			History: &ddi.History{Status: "RETRIEVED", Messages: []string{"third", "second", "first"}},
+		Action: deviceapi.Deployment{
+			ID: 31, Forced: true, Window: deviceapi.WindowOpen,
+			Modules: []deviceapi.Module{module, {Type: "os", Name: "empty", Version: "1"}},
+			History: deviceapi.History{State: "RETRIEVED", Messages: []string{"third", "second", "first"}},
 		},
 	}
 }
 
 // newServer makes a device API with one backend, which serves every tenant.
-func newServer(b ddi.Backend, options ddi.Options) (*ddi.Server, error) {
-	return ddi.NewTenantServer(func(string) (ddi.Backend, error) { return b, nil }, options)
+func newServer(b deviceapi.Backend, options ddi.Options) (*ddi.Server, error) {
+	return ddi.NewServer(func(string) (deviceapi.Backend, error) { return b, nil }, options)
 }
 
 // deviceAPI makes a device API without limits of rates, which have tests of their own.
-func deviceAPI(t testing.TB, b ddi.Backend, change ...func(*ddi.Options)) *ddi.Server {
+func deviceAPI(t testing.TB, b deviceapi.Backend, change ...func(*ddi.Options)) *ddi.Server {
 	t.Helper()
 	boundless := ddi.Rate{PerSecond: -1}
 	options := ddi.Options{DeviceRate: boundless, GuessRate: boundless, AddressRate: boundless, RefusalRate: boundless, GlobalRate: boundless}
@@ -118,37 +119,44 @@ func answered(s http.Handler, r *http.Request) *httptest.ResponseRecorder {
 }
 
 func TestResources(t *testing.T) {
-	offer := func(change func(*ddi.Poll)) func(*dditest.Backend) {
-		return func(b *dditest.Backend) { change(&b.Offer) }
+	offer := func(change func(*deviceapi.State)) func(*deviceapitest.Backend) {
+		return func(b *deviceapitest.Backend) { change(&b.Offer) }
 	}
-	as := func(*dditest.Backend) {}
+	as := func(*deviceapitest.Backend) {}
 	const closed = `{"id":31,"status":{"execution":"closed","result":{"finished":"success"}}}`
 	tests := map[string]struct {
-		script  func(*dditest.Backend)
+		script  func(*deviceapitest.Backend)
 		request *http.Request
 	}{
 		"base idle":                      {as, ask("GET " + root)},
 		"base as plain JSON":             {as, ask("GET "+root, "Accept: application/json;charset=UTF-8")},
 		"base asked by HEAD":             {as, ask("HEAD " + root)},
 		"base unchanged":                 {as, ask("GET "+root, `If-None-Match: "old", W/"ee4ec36d972720e6"`)},
-		"base offers a deployment":       {offer(func(p *ddi.Poll) { p.DeployID, p.CacheBuster, p.InstalledID = 31, "-217&x", 17 }), ask("GET " + root)},
-		"base offers without a buster":   {offer(func(p *ddi.Poll) { p.DeployID = 2147483647 }), ask("GET " + root)},
-		"base offers a cancel first":     {offer(func(p *ddi.Poll) { p.CancelID, p.ConfirmID, p.DeployID = 30, 31, 32 }), ask("GET " + root)},
-		"base asks for consent second":   {offer(func(p *ddi.Poll) { p.ConfirmID, p.DeployID = 31, 32 }), ask("GET " + root)},
-		"base wants attributes":          {offer(func(p *ddi.Poll) { p.WantAttributes = true }), ask("GET " + root)},
+		"base offers a deployment":       {offer(func(p *deviceapi.State) { p.DeployID, p.CacheBuster, p.InstalledID = 31, "-217&x", 17 }), ask("GET " + root)},
+		"base offers without a buster":   {offer(func(p *deviceapi.State) { p.DeployID = 2147483647 }), ask("GET " + root)},
+		"base offers a cancel first":     {offer(func(p *deviceapi.State) { p.CancelID, p.ConfirmID, p.DeployID = 30, 31, 32 }), ask("GET " + root)},
+		"base asks for consent second":   {offer(func(p *deviceapi.State) { p.ConfirmID, p.DeployID = 31, 32 }), ask("GET " + root)},
+		"base wants attributes":          {offer(func(p *deviceapi.State) { p.WantAttributes = true }), ask("GET " + root)},
 		"deploymentBase":                 {as, ask("GET " + root + "/deploymentBase/31?c=whatever")},
 		"deploymentBase with history":    {as, ask("GET " + root + "/deploymentBase/31?actionHistory=2")},
 		"deploymentBase with everything": {as, ask("GET " + root + "/deploymentBase/31?actionHistory=-1")},
 		"deploymentBase without chunks": {
-			func(b *dditest.Backend) { b.Action = ddi.Deployment{ID: 7, Download: "forced", Update: "skip"} },
+			func(b *deviceapitest.Backend) {
+				b.Action = deviceapi.Deployment{ID: 7, Forced: true, DownloadOnly: true}
+			},
 			ask("GET " + root + "/deploymentBase/7?actionHistory=0")},
+		"deploymentBase soft outside its window": {
+			func(b *deviceapitest.Backend) {
+				b.Action = deviceapi.Deployment{ID: 7, Window: deviceapi.WindowClosed}
+			},
+			ask("GET " + root + "/deploymentBase/7")},
 		"deploymentBase feedback":       {as, ask("POST "+root+"/deploymentBase/31/feedback", closed)},
 		"cancelAction":                  {as, ask("GET " + root + "/cancelAction/31")},
 		"cancelAction feedback":         {as, ask("POST "+root+"/cancelAction/31/feedback", closed)},
 		"configData":                    {as, ask("PUT "+root+"/configData", `{"mode":"replace","data":{"hw":"B","n":4,"old":null}}`)},
 		"installedBase":                 {as, ask("GET " + root + "/installedBase/31?actionHistory=1")},
 		"installedBase known":           {as, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
-		"installedBase new":             {func(b *dditest.Backend) { b.Created = true }, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
+		"installedBase new":             {func(b *deviceapitest.Backend) { b.Created = true }, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
 		"artifacts":                     {as, ask("GET " + root + "/softwaremodules/9/artifacts")},
 		"artifact over HTTP":            {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
 		"artifact over HTTPS":           {as, ask("GET https://devices.example" + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
@@ -157,16 +165,16 @@ func TestResources(t *testing.T) {
 		"artifact unknown":              {as, ask("GET " + root + "/softwaremodules/9/artifacts/other.swu")},
 		"MD5 sum":                       {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
 		"MD5 sum not known":             {as, ask("GET " + root + "/softwaremodules/9/artifacts/delta.swu.MD5SUM")},
-		"MD5 sum that is itself a file": {func(b *dditest.Backend) { b.Module.Artifacts[1].FileName = "bundle 1.raucb.MD5SUM" }, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
+		"MD5 sum that is itself a file": {func(b *deviceapitest.Backend) { b.Module.Artifacts[1].FileName = "bundle 1.raucb.MD5SUM" }, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
 		"module unknown":                {as, ask("GET " + root + "/softwaremodules/8/artifacts")},
 		"consent is asked for":          {as, ask("GET " + root + "/confirmationBase")},
 		"consent by HEAD":               {as, ask("HEAD " + root + "/confirmationBase")},
-		"consent is awaited":            {func(b *dditest.Backend) { b.Stance = ddi.Consent{ConfirmID: 31, CacheBuster: "-217&x"} }, ask("GET " + root + "/confirmationBase")},
-		"consent is given": {func(b *dditest.Backend) {
-			b.Stance = ddi.Consent{Active: true, Initiator: "ada", Remark: "night shift <&>", ActivatedAt: time.UnixMilli(1700000000123)}
+		"consent is awaited":            {func(b *deviceapitest.Backend) { b.Stance = deviceapi.Consent{ConfirmID: 31, CacheBuster: "-217&x"} }, ask("GET " + root + "/confirmationBase")},
+		"consent is given": {func(b *deviceapitest.Backend) {
+			b.Stance = deviceapi.Consent{Active: true, Initiator: "ada", Remark: "night shift <&>", ActivatedAt: time.UnixMilli(1700000000123)}
 		}, ask("GET " + root + "/confirmationBase")},
-		"consent is given by nobody":           {func(b *dditest.Backend) { b.Stance = ddi.Consent{Active: true} }, ask("GET " + root + "/confirmationBase")},
-		"base asks for consent with a buster":  {offer(func(p *ddi.Poll) { p.ConfirmID, p.CacheBuster = 31, "-217&x" }), ask("GET " + root)},
+		"consent is given by nobody":           {func(b *deviceapitest.Backend) { b.Stance = deviceapi.Consent{Active: true} }, ask("GET " + root + "/confirmationBase")},
+		"base asks for consent with a buster":  {offer(func(p *deviceapi.State) { p.ConfirmID, p.CacheBuster = 31, "-217&x" }), ask("GET " + root)},
 		"confirmation":                         {as, ask("GET " + root + "/confirmationBase/31?c=whatever")},
 		"confirmation with history":            {as, ask("GET " + root + "/confirmationBase/31?actionHistory=2")},
 		"confirmation given":                   {as, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed","code":1,"details":["yes"]}`)},
@@ -176,7 +184,9 @@ func TestResources(t *testing.T) {
 		"auto-confirm activated with no names": {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{}`)},
 		"auto-confirm activated at length": {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm",
 			fmt.Sprintf(`{"initiator":%q,"remark":%q}`, strings.Repeat("é", 64), strings.Repeat("é", 512)))},
-		"auto-confirm activated twice": {func(b *dditest.Backend) { b.Errors = map[string]error{"ActivateAutoConfirm": ddi.ErrConflict} },
+		"auto-confirm activated twice": {func(b *deviceapitest.Backend) {
+			b.Errors = map[string]error{"ActivateAutoConfirm": deviceapi.ErrConflict}
+		},
 			ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{}`)},
 		"auto-confirm deactivated": {as, ask("POST "+root+"/confirmationBase/deactivateAutoConfirm", "")},
 	}
@@ -200,15 +210,15 @@ func TestRefusals(t *testing.T) {
 		fails   error
 		request *http.Request
 	}{
-		"backend unauthorized":        {ddi.ErrUnauthorized, fetch()},
-		"backend not found":           {fmt.Errorf("target %q: %w", "dev1", ddi.ErrNotFound), fetch()},
-		"backend gone":                {ddi.ErrGone, report(intermediate)},
-		"backend not allowed":         {ddi.ErrNotAllowed, ask("POST "+root+"/cancelAction/31/feedback", intermediate)},
-		"backend conflict":            {ddi.ErrConflict, report(intermediate)},
-		"backend quota":               {ddi.ErrTooMany, ask("PUT "+root+"/configData", `{"data":{"a":"b"}}`)},
-		"backend bad request":         {ddi.BadRequest{Reason: `data["a b"]: a name may not hold blanks`}, ask("PUT "+root+"/configData", `{"data":{"a b":"c"}}`)},
-		"backend not synced":          {ddi.Unavailable{}, ask("GET " + root)},
-		"backend unavailable a while": {fmt.Errorf("poll: %w", ddi.Unavailable{RetryAfter: 1500 * time.Millisecond, Cause: errors.New("etcd")}), ask("GET " + root)},
+		"backend unauthorized":        {deviceapi.ErrUnauthorized, fetch()},
+		"backend not found":           {fmt.Errorf("target %q: %w", "dev1", deviceapi.ErrNotFound), fetch()},
+		"backend gone":                {deviceapi.ErrGone, report(intermediate)},
+		"backend not allowed":         {deviceapi.ErrNotAllowed, ask("POST "+root+"/cancelAction/31/feedback", intermediate)},
+		"backend conflict":            {deviceapi.ErrConflict, report(intermediate)},
+		"backend quota":               {deviceapi.ErrTooMany, ask("PUT "+root+"/configData", `{"data":{"a":"b"}}`)},
+		"backend bad request":         {deviceapi.BadRequest{Reason: `data["a b"]: a name may not hold blanks`}, ask("PUT "+root+"/configData", `{"data":{"a b":"c"}}`)},
+		"backend not synced":          {deviceapi.Unavailable{}, ask("GET " + root)},
+		"backend unavailable a while": {fmt.Errorf("poll: %w", deviceapi.Unavailable{RetryAfter: 1500 * time.Millisecond, Cause: errors.New("etcd")}), ask("GET " + root)},
 		"backend fails":               {errors.New("secret internals"), fetch()},
 		"no such path":                {nil, ask("GET /acme/controller/v2/dev1")},
 		"no such path below a device": {nil, ask("GET " + root + "/")},
@@ -243,8 +253,8 @@ func TestRefusals(t *testing.T) {
 		"sends an endless word":       {nil, report(`{"status":{"execution":"` + strings.Repeat("é", 4000) + `","result":{"finished":"success"}}}`)},
 		"sends no data":               {nil, ask("PUT "+root+"/configData", `{"mode":"merge"}`)},
 		"sends a set without version": {nil, ask("PUT "+root+"/installedBase", `{"name":"firmware"}`)},
-		"nobody confirmed":            {ddi.ErrNotFound, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
-		"confirmed when all was over": {ddi.ErrGone, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
+		"nobody confirmed":            {deviceapi.ErrNotFound, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
+		"confirmed when all was over": {deviceapi.ErrGone, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
 		"sends no confirmation":       {nil, ask("POST "+root+"/confirmationBase/31/feedback", `{"code":1}`)},
 		"sends another confirmation":  {nil, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"maybe"}`)},
 		"confirms what cannot be":     {nil, ask("POST "+root+"/confirmationBase/all/feedback", `{"confirmation":"confirmed"}`)},
@@ -261,7 +271,7 @@ func TestRefusals(t *testing.T) {
 			b := backend()
 			if tc.fails != nil {
 				b.Errors = map[string]error{}
-				for _, method := range []string{"Poll", "Deployment", "Feedback", "CancelFeedback", "ConfirmationFeedback", "Attributes"} {
+				for _, method := range []string{"State", "Deployment", "Feedback", "CancelFeedback", "ConfirmationFeedback", "Attributes"} {
 					b.Errors[method] = tc.fails
 				}
 			}
@@ -275,7 +285,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // exchange is a request, its answer and what the backend was asked meanwhile.
-func exchange(r *http.Request, w *httptest.ResponseRecorder, calls []dditest.Call) []byte {
+func exchange(r *http.Request, w *httptest.ResponseRecorder, calls []deviceapitest.Call) []byte {
 	var out bytes.Buffer
 	target := r.URL.RequestURI()
 	if len(target) > 100 {
@@ -295,7 +305,7 @@ func exchange(r *http.Request, w *httptest.ResponseRecorder, calls []dditest.Cal
 	}
 	for _, call := range calls {
 		args, _ := json.Marshal(call.Args)
-		fmt.Fprintf(&out, "\nbackend: %s %s/%s %s\n", call.Method, call.Device.Tenant, call.Device.ControllerID, args)
+		fmt.Fprintf(&out, "\nbackend: %s %s/%s %s\n", call.Method, call.Device.Namespace, call.Device.ControllerID, args)
 	}
 	return out.Bytes()
 }
@@ -346,11 +356,11 @@ func TestTokenSchemeIsCaseInsensitive(t *testing.T) {
 func TestEscapedIDs(t *testing.T) {
 	for _, id := range []string{"ABC:123", "a/b", "ü", "50%", "a+b", "q?x#y", `"<&>"`, "...", strings.Repeat("é", 256)} {
 		b := backend()
-		odd := ddi.Device{Tenant: "acme", ControllerID: id}
+		odd := deviceapi.Device{Namespace: "acme", ControllerID: id}
 		b.Tokens[odd] = token
 		b.Offer.DeployID = 31
 		s := deviceAPI(t, b)
-		w := answered(s, ask("GET "+wire.RootPath(odd.Tenant, odd.ControllerID)))
+		w := answered(s, ask("GET "+wire.RootPath(odd.Namespace, odd.ControllerID)))
 		if w.Code != http.StatusOK {
 			t.Errorf("%q: %d %s", id, w.Code, w.Body)
 			continue
@@ -466,7 +476,7 @@ func TestOverTheNetwork(t *testing.T) {
 	defer files.Close()
 	b := backend()
 	b.Module.Artifacts[1].Downloads[1].URL = files.URL
-	b.Action.Chunks = slices.Repeat(b.Action.Chunks, 20)
+	b.Action.Modules = slices.Repeat(b.Action.Modules, 20)
 	server := httptest.NewServer(deviceAPI(t, b))
 	defer server.Close()
 	send := func(method, path, body string, headers ...string) *http.Response {

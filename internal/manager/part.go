@@ -25,9 +25,9 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/goshawk-dev/goshawk/controllers"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
 	"github.com/goshawk-dev/goshawk/internal/decode"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
@@ -349,14 +349,14 @@ func (p *part) state() (state, error) {
 }
 
 // serving returns the backend for devices, or Unavailable while not all that it needs is known.
-func (p *part) serving() (ddi.Backend, error) {
+func (p *part) serving() (deviceapi.Backend, error) {
 	switch state, err := p.state(); state {
 	case stateReady:
 		if now := p.current.Load(); now != nil {
 			return now.backend, nil
 		}
 	case stateBlocked:
-		return nil, ddi.Unavailable{RetryAfter: refusedRetry, Cause: err}
+		return nil, deviceapi.Unavailable{RetryAfter: refusedRetry, Cause: err}
 	}
-	return nil, ddi.Unavailable{RetryAfter: syncRetry, Cause: errors.New("the caches have not synced yet")}
+	return nil, deviceapi.Unavailable{RetryAfter: syncRetry, Cause: errors.New("the caches have not synced yet")}
 }

@@ -30,8 +30,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/controllers"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
 	"github.com/goshawk-dev/goshawk/internal/decode"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
@@ -164,7 +165,7 @@ func (p *process) runParts(ctx context.Context, parts []*part) error {
 func (p *process) serve(ctx context.Context) error {
 	options := p.o.DeviceAPIOptions
 	options.Log, options.Registerer = ctrl.Log.WithName("device-api"), metrics.Registry
-	server, err := ddi.NewTenantServer(p.tenant, options)
+	server, err := ddi.NewServer(p.tenant, options)
 	if err != nil {
 		return errors.Join(fmt.Errorf("make the device API: %w", err), p.o.DeviceAPIListener.Close())
 	}
@@ -172,13 +173,13 @@ func (p *process) serve(ctx context.Context) error {
 }
 
 // tenant returns the backend of the namespace that a tenant is.
-func (p *process) tenant(name string) (ddi.Backend, error) {
+func (p *process) tenant(name string) (deviceapi.Backend, error) {
 	for _, part := range p.devices {
 		if part.namespace == metav1.NamespaceAll || part.namespace == name {
 			return part.serving()
 		}
 	}
-	return nil, ddi.ErrNotServed
+	return nil, deviceapi.ErrNotServed
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/rest"
 
-	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/world"

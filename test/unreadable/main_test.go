@@ -21,7 +21,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/kube"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"

@@ -21,6 +21,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 )
 
@@ -63,7 +64,7 @@ func (d *deviceAPI) wantAnswer(want error, id int32, f wire.ConfirmationFeedback
 	}
 }
 
-func (d *deviceAPI) consent() ddi.Consent {
+func (d *deviceAPI) consent() deviceapi.Consent {
 	d.w.t.Helper()
 	c, err := d.Consent(context.Background(), dev0, "192.0.2.7")
 	if err != nil {
@@ -88,7 +89,7 @@ func TestQuestionIsCreatedByTheFirstLook(t *testing.T) {
 	if p.ConfirmID != firstID || p.DeployID != 0 || p.CancelID != 0 {
 		t.Fatalf("the poll announces %+v, want confirmation %d alone", p, firstID)
 	}
-	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("its deployment is answered %v, want not found", err)
 	}
 	got, err := d.Confirmation(context.Background(), dev0, firstID)
@@ -96,7 +97,7 @@ func TestQuestionIsCreatedByTheFirstLook(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantWrites(1, "the question")
-	if got.ID != firstID || got.Download != wire.HandlingForced || len(got.Chunks) != 1 || len(got.Chunks[0].Artifacts) != 1 {
+	if got.ID != firstID || !got.Forced || len(got.Modules) != 1 || len(got.Modules[0].Artifacts) != 1 {
 		t.Errorf("the device is asked about %+v", got)
 	}
 	a := w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
@@ -115,8 +116,8 @@ func TestQuestionIsCreatedByTheFirstLook(t *testing.T) {
 	if n := w.reads["*v1alpha1.Rollout"]; n != 0 {
 		t.Errorf("asking cost %d reads past the cache; nothing starts by it", n)
 	}
-	d.wantReport(ddi.ErrNotFound, firstID, succeeded)
-	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, ddi.ErrNotFound) {
+	d.wantReport(deviceapi.ErrNotFound, firstID, succeeded)
+	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("the artifacts of what waits are answered %v, want not found", err)
 	}
 	w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
@@ -134,17 +135,17 @@ func TestYesStartsTheUpdate(t *testing.T) {
 	if p := d.poll(); p.DeployID != firstID || p.ConfirmID != 0 {
 		t.Errorf("the poll announces %+v, want deployment %d", p, firstID)
 	}
-	d.wantAnswer(ddi.ErrNotFound, firstID, yes)
-	d.wantAnswer(ddi.ErrNotFound, firstID, no)
-	if _, err := d.Confirmation(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+	d.wantAnswer(deviceapi.ErrNotFound, firstID, yes)
+	d.wantAnswer(deviceapi.ErrNotFound, firstID, no)
+	if _, err := d.Confirmation(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("what was confirmed is asked about: %v", err)
 	}
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
-	d.wantAnswer(ddi.ErrGone, firstID, yes)
-	d.wantAnswer(ddi.ErrGone, firstID, no)
+	d.wantAnswer(deviceapi.ErrGone, firstID, yes)
+	d.wantAnswer(deviceapi.ErrGone, firstID, no)
 }
 
 func TestNoGoesOnWaiting(t *testing.T) {
@@ -169,7 +170,7 @@ func TestAnswerWithoutALook(t *testing.T) {
 		w.wantState(firstID, want)
 	}
 	w, d := careful(t)
-	d.wantAnswer(ddi.ErrNotFound, firstID+1, yes)
+	d.wantAnswer(deviceapi.ErrNotFound, firstID+1, yes)
 	if n := len(w.target("dev-0").Status.Actions); n != 0 {
 		t.Errorf("an answer to nothing made %d actions", n)
 	}
@@ -183,10 +184,10 @@ func TestWhatIsHeldBackIsNotConfirmed(t *testing.T) {
 	if p := d.poll(); p.ConfirmID != 0 || p.DeployID != 0 || p.CancelID != 0 {
 		t.Errorf("the poll announces %+v, want nothing", p)
 	}
-	if _, err := d.Confirmation(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Confirmation(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("the question is answered %v, want not found", err)
 	}
-	d.wantAnswer(ddi.ErrNotFound, firstID, yes)
+	d.wantAnswer(deviceapi.ErrNotFound, firstID, yes)
 	d.wantAnswer(nil, firstID, no)
 	w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentRunning })
@@ -215,12 +216,12 @@ func TestWhateverStopsClosesWhatWaits(t *testing.T) {
 			w, d := asked(t)
 			c.stop(w)
 			d.sync()
-			d.wantAnswer(ddi.ErrGone, firstID, yes)
+			d.wantAnswer(deviceapi.ErrGone, firstID, yes)
 			a := w.wantState(firstID, v1alpha1.ActionCanceled)
 			if a.Cancel == nil || a.Cancel.Cause != c.cause || w.isInDoubt() {
 				t.Errorf("the cancel is %+v, in doubt: %t; want the cause %s and no doubt", a.Cancel, w.isInDoubt(), c.cause)
 			}
-			d.wantAnswer(ddi.ErrGone, firstID, no)
+			d.wantAnswer(deviceapi.ErrGone, firstID, no)
 			if p := d.poll(); p.ConfirmID != 0 || p.DeployID != 0 || p.CancelID != 0 {
 				t.Errorf("the poll announces %+v, want nothing", p)
 			}
@@ -239,11 +240,11 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 		cause     v1alpha1.CancelCause
 	}{
 		"nothing happens":              {func(*world) {}, nil, v1alpha1.ActionRunning, ""},
-		"the rollout is paused":        {paused, ddi.ErrNotFound, v1alpha1.ActionWaitingForConfirmation, ""},
-		"the rollout is stopped":       {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
-		"it is stopped, started go on": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
-		"the rollout is deleted":       {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseDeleted},
-		"the set is invalidated":       {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, ddi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseInvalidated},
+		"the rollout is paused":        {paused, deviceapi.ErrNotFound, v1alpha1.ActionWaitingForConfirmation, ""},
+		"the rollout is stopped":       {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
+		"it is stopped, started go on": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
+		"the rollout is deleted":       {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseDeleted},
+		"the set is invalidated":       {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseInvalidated},
 		"the set is invalidated None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, nil, v1alpha1.ActionRunning, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -274,7 +275,7 @@ func TestConfirmationWithoutTheSecondLook(t *testing.T) {
 	}
 	w.set(func(w *world) { w.beforeRead = nil })
 	w.editRollout(stop(v1alpha1.CancellationNone))
-	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("the deployment is answered %v, want not found", err)
 	}
 	w.wantState(firstID, v1alpha1.ActionCanceled)
@@ -295,8 +296,8 @@ func TestTwoDeviceAPIsTakeOneYes(t *testing.T) {
 	w, one := asked(t)
 	other := w.deviceAPI(Options{})
 	one.wantAnswer(nil, firstID, yes)
-	other.wantAnswer(ddi.ErrNotFound, firstID, yes)
-	other.wantAnswer(ddi.ErrNotFound, firstID, no)
+	other.wantAnswer(deviceapi.ErrNotFound, firstID, yes)
+	other.wantAnswer(deviceapi.ErrNotFound, firstID, no)
 	if a := w.wantState(firstID, v1alpha1.ActionRunning); a.Reports != 1 {
 		t.Errorf("%d words were counted, want one", a.Reports)
 	}
@@ -306,7 +307,7 @@ func TestTwoDeviceAPIsTakeOneYes(t *testing.T) {
 func TestConsentRegisters(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
-	if diff := cmp.Diff(ddi.Consent{}, d.consent()); diff != "" {
+	if diff := cmp.Diff(deviceapi.Consent{}, d.consent()); diff != "" {
 		t.Errorf("consent (-want +got):\n%s", diff)
 	}
 	w.wantWrites(1, "the first word of a device")
@@ -344,11 +345,11 @@ func TestAutoConfirm(t *testing.T) {
 	if a := w.wantState(firstID, v1alpha1.ActionRunning); !strings.HasSuffix(a.Message, "activated by ada") {
 		t.Errorf("the action says %q", a.Message)
 	}
-	want := ddi.Consent{Active: true, Initiator: "ada", Remark: "night shift", ActivatedAt: w.clock()}
+	want := deviceapi.Consent{Active: true, Initiator: "ada", Remark: "night shift", ActivatedAt: w.clock()}
 	if diff := cmp.Diff(want, d.consent()); diff != "" {
 		t.Errorf("consent (-want +got):\n%s", diff)
 	}
-	if err := d.activate("bob", ""); !errors.Is(err, ddi.ErrConflict) {
+	if err := d.activate("bob", ""); !errors.Is(err, deviceapi.ErrConflict) {
 		t.Errorf("the second activation is answered %v, want a conflict", err)
 	}
 	if got := w.target("dev-0").Status.AutoConfirm; got == nil || got.Initiator != "ada" {
@@ -363,7 +364,7 @@ func TestAutoConfirm(t *testing.T) {
 		w.wantWrites(writes, "a deactivation")
 	}
 	w.wantState(firstID, v1alpha1.ActionRunning)
-	if c := d.consent(); c != (ddi.Consent{}) {
+	if c := d.consent(); c != (deviceapi.Consent{}) {
 		t.Errorf("consent is %+v after the deactivation", c)
 	}
 }
@@ -420,7 +421,7 @@ func TestAutoConfirmIsWithdrawn(t *testing.T) {
 		if p := d.poll(); p.DeployID != firstID {
 			t.Fatalf("the poll announces %+v", p)
 		}
-		if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+		if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 			t.Errorf("the deployment is answered %v, want not found", err)
 		}
 		w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
@@ -469,7 +470,7 @@ func TestTemperamentsThatAreAsked(t *testing.T) {
 	} {
 		t.Run(string(temperament), func(t *testing.T) {
 			w, d := careful(t)
-			server, err := ddi.NewTenantServer(func(string) (ddi.Backend, error) { return d.Backend, nil }, ddi.Options{DeviceRate: ddi.Rate{PerSecond: -1}})
+			server, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return d.Backend, nil }, ddi.Options{DeviceRate: ddi.Rate{PerSecond: -1}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,8 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -53,8 +53,8 @@ func TestAuthorize(t *testing.T) {
 				w.editTarget(c.change)
 			}
 			d := w.deviceAPI(Options{})
-			err := d.Authorize(context.Background(), ddi.Device{Tenant: fleetNamespace, ControllerID: c.device}, c.token)
-			if c.ok && err != nil || !c.ok && err != ddi.ErrUnauthorized { // the very same error: nothing in it tells why
+			err := d.Authorize(context.Background(), deviceapi.Device{Namespace: fleetNamespace, ControllerID: c.device}, c.token)
+			if c.ok && err != nil || !c.ok && err != deviceapi.ErrUnauthorized { // the very same error: nothing in it tells why
 				t.Errorf("the answer is %v", err)
 			}
 		})
@@ -66,7 +66,7 @@ func TestTokenIsRotated(t *testing.T) {
 	d := w.deviceAPI(Options{})
 	edit(w, "tokens", &corev1.Secret{}, func(s *corev1.Secret) { s.Data["all"] = []byte("new") })
 	d.sync()
-	if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != ddi.ErrUnauthorized {
+	if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != deviceapi.ErrUnauthorized {
 		t.Errorf("the old token: %v", err)
 	}
 	if err := d.Authorize(context.Background(), dev0, "new"); err != nil {
@@ -76,11 +76,11 @@ func TestTokenIsRotated(t *testing.T) {
 
 func TestTenantsAreNamespaces(t *testing.T) {
 	d := newWorld(t, 1).deviceAPI(Options{})
-	elsewhere := ddi.Device{Tenant: "elsewhere", ControllerID: "dev-0"}
-	if err := d.Authorize(context.Background(), elsewhere, "let-me-in"); err != ddi.ErrUnauthorized {
+	elsewhere := deviceapi.Device{Namespace: "elsewhere", ControllerID: "dev-0"}
+	if err := d.Authorize(context.Background(), elsewhere, "let-me-in"); err != deviceapi.ErrUnauthorized {
 		t.Errorf("authorize: %v", err)
 	}
-	if _, err := d.Poll(context.Background(), elsewhere, ""); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.State(context.Background(), elsewhere, ""); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("poll: %v", err)
 	}
 }
@@ -97,7 +97,7 @@ func TestDeviceAPIThatHasNotSynced(t *testing.T) {
 	ctx := context.Background()
 	for name, ask := range map[string]func() error{
 		"authorize":  func() error { return d.Authorize(ctx, dev0, "let-me-in") },
-		"poll":       func() error { _, err := d.Poll(ctx, dev0, ""); return err },
+		"poll":       func() error { _, err := d.State(ctx, dev0, ""); return err },
 		"deployment": func() error { _, err := d.Deployment(ctx, dev0, firstID); return err },
 		"feedback":   func() error { return d.Feedback(ctx, dev0, firstID, succeeded) },
 		"attributes": func() error { return d.Attributes(ctx, dev0, wire.ConfigData{}) },
@@ -140,7 +140,7 @@ func TestSleepIsSpread(t *testing.T) {
 	d := newWorld(t, 1).deviceAPI(Options{PollInterval: 5 * time.Minute, ProgressInterval: time.Second})
 	tenths := map[time.Duration]int{}
 	for i := range 1000 {
-		device := ddi.Device{Tenant: fleetNamespace, ControllerID: deviceName(i)}
+		device := deviceapi.Device{Namespace: fleetNamespace, ControllerID: deviceName(i)}
 		sleep := d.usualSleep(device)
 		if sleep != d.usualSleep(device) {
 			t.Fatal("one device is told two intervals")
@@ -203,7 +203,7 @@ func TestAttributes(t *testing.T) {
 		"two keys that become one": {data(wire.ModeMerge, map[string]string{"b": "exact", "b\x00": "other", "\x00b": "other"}), attributes{"a": "1", "b": "exact"}, 1, nil},
 		"a key with a control character is removed by its clean name": {data(wire.ModeRemove, map[string]string{"\x07a": ""}), nil, 1, nil},
 		"a key of nothing but control characters":                     {data(wire.ModeMerge, map[string]string{"\x1b\u202e ": "1"}), attributes{"a": "1"}, 0, isBadRequest},
-		"too many": {data(wire.ModeMerge, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, ddi.ErrTooMany) }},
+		"too many": {data(wire.ModeMerge, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, deviceapi.ErrTooMany) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -283,7 +283,7 @@ func TestReportInstalled(t *testing.T) {
 	}{
 		"a set":                          {nil, "firmware", "1.0", true, nil},
 		"a set, with control characters": {nil, "\x00firm\u200bware\n", " 1.0\x1b", true, nil},
-		"another version":                {nil, "firmware", "2.0", false, func(err error) bool { return errors.Is(err, ddi.ErrNotFound) }},
+		"another version":                {nil, "firmware", "2.0", false, func(err error) bool { return errors.Is(err, deviceapi.ErrNotFound) }},
 		"an invalidated set":             {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { invalidate(v1alpha1.CancellationSoft)(s) }, "firmware", "1.0", false, isBadRequest},
 		"a set without content":          {func(_ *v1alpha1.Rollout, s *v1alpha1.DistributionSet) { s.Status.ContentHash = "" }, "firmware", "1.0", false, isBadRequest},
 	} {
@@ -413,14 +413,14 @@ func TestArtifacts(t *testing.T) {
 	ask := func(when string, want bool) {
 		t.Helper()
 		m, err := d.Artifacts(context.Background(), dev0, "linux")
-		if want && (err != nil || m.ID != "linux" || len(m.Artifacts) != 1) || !want && !errors.Is(err, ddi.ErrNotFound) {
+		if want && (err != nil || m.ID != "linux" || len(m.Artifacts) != 1) || !want && !errors.Is(err, deviceapi.ErrNotFound) {
 			t.Errorf("%s: %+v, %v", when, m, err)
 		}
 	}
 	ask("before the creation", false)
 	d.start()
 	ask("at work", true)
-	if _, err := d.Artifacts(context.Background(), dev0, "windows"); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Artifacts(context.Background(), dev0, "windows"); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("a module of nobody: %v", err)
 	}
 	d.wantReport(nil, firstID, proceeding)
@@ -441,7 +441,7 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 			t.Status.Attributes = map[string]v1alpha1.AttributeValue{"fw": "firmware", "ver": "1.0"}
 		})
 		d.sync()
-		_, err := d.Poll(ctx, dev0, "")
+		_, err := d.State(ctx, dev0, "")
 		return err
 	}
 	installs := func(d *deviceAPI) {
@@ -488,7 +488,7 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 			if i == nil || i.DistributionSet != "firmware" || i.Source != c.source {
 				t.Fatalf("the target says %+v, want firmware by %s", i, c.source)
 			}
-			if m, err := d.Artifacts(ctx, dev0, "linux"); c.served && (err != nil || m.ID != "linux") || !c.served && !errors.Is(err, ddi.ErrNotFound) {
+			if m, err := d.Artifacts(ctx, dev0, "linux"); c.served && (err != nil || m.ID != "linux") || !c.served && !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Errorf("the artifacts are %+v, %v; served: want %t", m, err, c.served)
 			}
 		})
@@ -506,7 +506,7 @@ func TestArtifactsOfAnotherContent(t *testing.T) {
 		t.Status.Installed.ContentHash, t.Status.Actions[0].ContentHash = "older", "older"
 	})
 	d.sync()
-	if m, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, ddi.ErrNotFound) {
+	if m, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("the artifacts are %+v, %v", m, err)
 	}
 }
@@ -517,7 +517,7 @@ func TestArtifactsOfACanceledUpdate(t *testing.T) {
 	d.start()
 	w.editRollout(stop(v1alpha1.CancellationSoft))
 	d.sync()
-	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("a device that is to cancel still gets the files: %v", err)
 	}
 }
@@ -529,7 +529,7 @@ func TestTargetIsDeletedMeanwhile(t *testing.T) {
 	d := w.deviceAPI(Options{})
 	d.start()
 	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
-	d.wantReport(ddi.ErrNotFound, firstID, succeeded)
+	d.wantReport(deviceapi.ErrNotFound, firstID, succeeded)
 }
 
 func TestDeviceWithSeveralTargets(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // Every word of DDI with every result, from a device that is at work.
@@ -276,7 +276,7 @@ func TestResultIsStoredBeforeItIsAnswered(t *testing.T) {
 		t.Errorf("%d reports are stored, want 2", a.Reports)
 	}
 	w.wantWrites(1, "the result that got through")
-	d.wantReport(ddi.ErrGone, firstID, succeeded)
+	d.wantReport(deviceapi.ErrGone, firstID, succeeded)
 }
 
 func TestLateReports(t *testing.T) {
@@ -287,7 +287,7 @@ func TestLateReports(t *testing.T) {
 		d.wantReport(nil, firstID, proceeding)
 		d.wantReport(nil, firstID, hasFailed)
 		for _, f := range []wire.Feedback{proceeding, succeeded, hasFailed, says(wire.ExecutionRejected, wire.FinishedNone)} {
-			d.wantReport(ddi.ErrGone, firstID, f)
+			d.wantReport(deviceapi.ErrGone, firstID, f)
 		}
 		d.flushAll()
 		w.wantState(firstID, v1alpha1.ActionError)
@@ -302,7 +302,7 @@ func TestLateReports(t *testing.T) {
 		d.wantReport(nil, firstID, proceeding)
 		w.editRollout(stop(v1alpha1.CancellationForce))
 		d.sync()
-		d.wantReport(ddi.ErrGone, firstID, succeeded)
+		d.wantReport(deviceapi.ErrGone, firstID, succeeded)
 		w.wantState(firstID, v1alpha1.ActionCanceled)
 		if i := w.target("dev-0").Status.Installed; i == nil || i.ActionID != firstID || w.isInDoubt() {
 			t.Errorf("installed is %+v, in doubt %t; want what the device says", i, w.isInDoubt())
@@ -353,7 +353,7 @@ func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
 				t.Errorf("installed is %+v, the target %s, in doubt %t", s.Installed, s.UpdateStatus, w.isInDoubt())
 			}
 			for _, f := range []wire.Feedback{downloaded, proceeding, succeeded, hasFailed} {
-				d.wantReport(ddi.ErrGone, firstID, f)
+				d.wantReport(deviceapi.ErrGone, firstID, f)
 			}
 		})
 	}
@@ -365,7 +365,7 @@ func TestReportOnAnUnknownAction(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.poll()
-	d.wantReport(ddi.ErrNotFound, firstID+7, succeeded)
+	d.wantReport(deviceapi.ErrNotFound, firstID+7, succeeded)
 	if got := w.target("dev-0").Status.NextActionID; got != firstID+8 {
 		t.Errorf("the next id is %d, want %d", got, firstID+8)
 	}
@@ -376,7 +376,7 @@ func TestReportOnAnUnknownAction(t *testing.T) {
 		t.Errorf("the device is offered %d, want %d", got, firstID+8)
 	}
 	w.wrote()
-	d.wantReport(ddi.ErrGone, firstID-1, succeeded)
+	d.wantReport(deviceapi.ErrGone, firstID-1, succeeded)
 	w.wantWrites(0, "a report on an action that is long forgotten")
 }
 
@@ -390,7 +390,7 @@ func TestTooManyReports(t *testing.T) {
 		}
 	}
 	for range 3 {
-		d.wantReport(ddi.ErrTooMany, firstID, step(1, 1))
+		d.wantReport(deviceapi.ErrTooMany, firstID, step(1, 1))
 	}
 	if told := d.told(); len(told) != 1 || !strings.Contains(told[0], "ReportsDropped") {
 		t.Errorf("people are told %q, want one event", told)
@@ -403,7 +403,7 @@ func TestTooManyReports(t *testing.T) {
 	w.wrote()
 	w.wait(time.Minute)
 	for range 2 * maxGathered {
-		d.wantReport(ddi.ErrGone, firstID, proceeding)
+		d.wantReport(deviceapi.ErrGone, firstID, proceeding)
 	}
 	d.flushAll()
 	w.wantWrites(0, "late reports beyond the quota")
@@ -626,8 +626,8 @@ func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
 			d.sync()
 			for range c.fetches {
 				doc, err := d.Deployment(t.Context(), dev0, firstID)
-				if err != nil || (doc.Update == wire.HandlingSkip) != (c.then == v1alpha1.UpdateTypeDownloadOnly) {
-					t.Fatalf("the device is told %s, %v", doc.Update, err)
+				if err != nil || doc.DownloadOnly != (c.then == v1alpha1.UpdateTypeDownloadOnly) {
+					t.Fatalf("download only is %t, %v", doc.DownloadOnly, err)
 				}
 			}
 			w.wantWrites(c.writes, "telling the device")

@@ -13,14 +13,14 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 // Feedback takes a report on an action. A result is stored before it is answered; what comes before
 // it is gathered.
-func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.Feedback) error {
+func (b *Backend) Feedback(ctx context.Context, d deviceapi.Device, id int32, f wire.Feedback) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func (b *Backend) Feedback(ctx context.Context, d ddi.Device, id int32, f wire.F
 	case a == nil:
 		return b.applyNow(ctx, s.key, ordinary, r)
 	case a.State == v1alpha1.ActionWaitingForConfirmation:
-		return ddi.ErrNotFound
+		return deviceapi.ErrNotFound
 	case !action.MayClose(a, r.Event):
 		return b.gather(ctx, s, a, r)
 	case a.State.IsClosed():
@@ -56,12 +56,12 @@ func (b *Backend) gather(ctx context.Context, s deviceState, a *v1alpha1.Action,
 		return b.applyNow(ctx, s.key, ordinary, r)
 	}
 	if full {
-		if _, err := b.update(ctx, s.key, ordinary, nil); err != nil && !errors.Is(err, ddi.ErrTooMany) {
+		if _, err := b.update(ctx, s.key, ordinary, nil); err != nil && !errors.Is(err, deviceapi.ErrTooMany) {
 			return err
 		}
 	}
 	if a.State.IsClosed() && !action.AwaitsInstallation(&s.target().Status, a.ID) {
-		return ddi.ErrGone
+		return deviceapi.ErrGone
 	}
 	return nil
 }
@@ -88,11 +88,11 @@ func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, weight
 		if awaited {
 			return nil // W-21: what was only downloaded may be installed later, and its device must be heard
 		}
-		return ddi.ErrGone
+		return deviceapi.ErrGone
 	case action.Unknown, action.Refused:
-		return ddi.ErrNotFound
+		return deviceapi.ErrNotFound
 	case action.Dropped, action.FirstDropped:
-		return ddi.ErrTooMany
+		return deviceapi.ErrTooMany
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (b *Backend) assumeWork(status *v1alpha1.TargetStatus, r action.Report) {
 }
 
 // CancelFeedback takes the answer to a cancel.
-func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f wire.Feedback) error {
+func (b *Backend) CancelFeedback(ctx context.Context, d deviceapi.Device, id int32, f wire.Feedback) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
@@ -120,21 +120,21 @@ func (b *Backend) CancelFeedback(ctx context.Context, d ddi.Device, id int32, f 
 		if action.ByID(&s.target().Status, id) == nil {
 			return notOffered(s.offer, id)
 		}
-		return ddi.ErrNotAllowed
+		return deviceapi.ErrNotAllowed
 	}
 	r := b.report(id, action.FromDDICancel(string(f.Status.Execution), string(f.Status.Result.Finished)), f)
 	weight := ordinary
 	if a := action.ByID(&s.target().Status, id); r.Event == action.CancelRejected || action.MayClose(a, r.Event) {
 		weight = decisive
 	}
-	if err := b.applyNow(ctx, s.key, weight, r); r.Event != action.Warn || !errors.Is(err, ddi.ErrGone) {
+	if err := b.applyNow(ctx, s.key, weight, r); r.Event != action.Warn || !errors.Is(err, deviceapi.ErrGone) {
 		return err
 	}
 	return nil // a word about the cancel of an action that was closed by force: the cancel stays on offer
 }
 
 // Cancel returns nil if the cancel of the action is on offer.
-func (b *Backend) Cancel(ctx context.Context, d ddi.Device, id int32) error {
+func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err

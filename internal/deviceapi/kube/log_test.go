@@ -18,8 +18,8 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // logged are the lines of the device API in this test binary, up to V(1).
@@ -84,7 +84,7 @@ func TestThePollsOfAFleetAreNotInTheLog(t *testing.T) {
 
 func poll(t *testing.T, d *deviceAPI) {
 	t.Helper()
-	if _, err := d.Poll(context.Background(), dev0, ""); err != nil {
+	if _, err := d.State(context.Background(), dev0, ""); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -101,7 +101,7 @@ func TestARefusedOfferSaysWhyInTheLog(t *testing.T) {
 		},
 	} {
 		err := ask(newWorld(t, 1, pausedRollout).deviceAPI(Options{}))
-		if !errors.Is(err, ddi.ErrNotFound) || !strings.Contains(fmt.Sprint(err), "Paused: ") {
+		if !errors.Is(err, deviceapi.ErrNotFound) || !strings.Contains(fmt.Sprint(err), "Paused: ") {
 			t.Errorf("%s of a paused rollout: %v", name, err)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
@@ -26,14 +26,14 @@ const (
 )
 
 // Consent says whether the device agrees to updates by itself, and what waits for its word.
-func (b *Backend) Consent(ctx context.Context, d ddi.Device, remoteAddr string) (ddi.Consent, error) {
+func (b *Backend) Consent(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceapi.Consent, error) {
 	s, err := b.recordContact(ctx, d, remoteAddr)
 	if err != nil {
-		return ddi.Consent{}, err
+		return deviceapi.Consent{}, err
 	}
-	var c ddi.Consent
+	var c deviceapi.Consent
 	if auto := s.target().Status.AutoConfirm; isActive(auto) {
-		c = ddi.Consent{Active: true, Initiator: auto.Initiator, Remark: auto.Remark, ActivatedAt: timeOf(auto.ActivatedAt)}
+		c = deviceapi.Consent{Active: true, Initiator: auto.Initiator, Remark: auto.Remark, ActivatedAt: timeOf(auto.ActivatedAt)}
 	}
 	if s.offer.Kind == offer.Confirm {
 		c.ConfirmID, c.CacheBuster = s.offer.ActionID, cacheBuster(s)
@@ -52,14 +52,14 @@ func timeOf(t *metav1.Time) time.Time {
 
 // Confirmation returns an action that waits for consent; the first fetch is its creation. Nothing
 // starts by it, so the API server is not asked.
-func (b *Backend) Confirmation(ctx context.Context, d ddi.Device, id int32) (ddi.Deployment, error) {
+func (b *Backend) Confirmation(ctx context.Context, d deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
-		return ddi.Deployment{}, err
+		return deviceapi.Deployment{}, err
 	}
 	s, a, err := b.question(ctx, s, id)
 	if err != nil {
-		return ddi.Deployment{}, err
+		return deviceapi.Deployment{}, err
 	}
 	return b.document(s, a)
 }
@@ -78,7 +78,7 @@ func (b *Backend) question(ctx context.Context, s deviceState, id int32) (device
 
 // ConfirmationFeedback takes somebody's word on an action that waits for it. A no is always taken;
 // a yes only while the action may start.
-func (b *Backend) ConfirmationFeedback(ctx context.Context, d ddi.Device, id int32, f wire.ConfirmationFeedback) error {
+func (b *Backend) ConfirmationFeedback(ctx context.Context, d deviceapi.Device, id int32, f wire.ConfirmationFeedback) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
@@ -104,9 +104,9 @@ func (b *Backend) ConfirmationFeedback(ctx context.Context, d ddi.Device, id int
 // notAwaited is the answer to a word on an action that does not wait for one.
 func notAwaited(a *v1alpha1.Action) error {
 	if a.State.IsClosed() {
-		return ddi.ErrGone
+		return deviceapi.ErrGone
 	}
-	return ddi.ErrNotFound
+	return deviceapi.ErrNotFound
 }
 
 // word is somebody's answer in the words of the rules.
@@ -142,7 +142,7 @@ func refused(status *v1alpha1.TargetStatus, id int32) error {
 	if a := action.ByID(status, id); a != nil {
 		return notAwaited(a)
 	}
-	return ddi.ErrNotFound
+	return deviceapi.ErrNotFound
 }
 
 // verifyConfirmed takes back what has just been confirmed if its source or set no longer stands.
@@ -153,7 +153,7 @@ func (b *Backend) verifyConfirmed(ctx context.Context, key types.NamespacedName,
 	}
 	actionsStarted.Inc()
 	err := b.verifyStillOffered(ctx, deviceState{key: key, world: b.index.World(t, b.now())}, a)
-	if now := b.targets.Get(key); errors.Is(err, ddi.ErrNotFound) && now != nil {
+	if now := b.targets.Get(key); errors.Is(err, deviceapi.ErrNotFound) && now != nil {
 		return refused(&now.Status, a.ID)
 	}
 	return err
@@ -162,7 +162,7 @@ func (b *Backend) verifyConfirmed(ctx context.Context, key types.NamespacedName,
 // ActivateAutoConfirm makes the device agree to everything by itself, from what waits now on. A
 // confirmation that turns out to be void takes nothing back of that: the action is closed, or waits
 // until its source goes on.
-func (b *Backend) ActivateAutoConfirm(ctx context.Context, d ddi.Device, request wire.ActivateAutoConfirm) error {
+func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, request wire.ActivateAutoConfirm) error {
 	t, err := b.find(d)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d ddi.Device, request
 	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Name}
 	t, err = b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if isActive(status.AutoConfirm) {
-			return ddi.ErrConflict
+			return deviceapi.ErrConflict
 		}
 		at := metav1.NewTime(w.Now.Truncate(time.Second))
 		status.AutoConfirm = &v1alpha1.AutoConfirmStatus{
@@ -186,14 +186,14 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d ddi.Device, request
 	if err != nil || !confirmed {
 		return err
 	}
-	if err := b.verifyConfirmed(ctx, key, t); err != nil && !errors.Is(err, ddi.ErrNotFound) && !errors.Is(err, ddi.ErrGone) {
+	if err := b.verifyConfirmed(ctx, key, t); err != nil && !errors.Is(err, deviceapi.ErrNotFound) && !errors.Is(err, deviceapi.ErrGone) {
 		return err
 	}
 	return nil
 }
 
 // DeactivateAutoConfirm asks the device again. What has been agreed to stays so.
-func (b *Backend) DeactivateAutoConfirm(ctx context.Context, d ddi.Device) error {
+func (b *Backend) DeactivateAutoConfirm(ctx context.Context, d deviceapi.Device) error {
 	t, err := b.find(d)
 	if err != nil || t.Status.AutoConfirm == nil {
 		return err

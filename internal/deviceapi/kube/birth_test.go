@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 func TestFirstFetchIsTheCreation(t *testing.T) {
@@ -35,12 +35,12 @@ func TestFirstFetchIsTheCreation(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantWrites(1, "the creation")
-	want := ddi.Deployment{ID: firstID, Download: wire.HandlingForced, Update: wire.HandlingForced,
-		Chunks: []ddi.Module{{ID: "linux", Part: "os", Name: "linux", Version: "6.6", Metadata: []wire.Metadata{{Key: "shown", Value: "v"}},
-			Artifacts: []ddi.Artifact{{FileName: "rootfs.swu", Size: 4,
+	want := deviceapi.Deployment{ID: firstID, Forced: true,
+		Modules: []deviceapi.Module{{ID: "linux", Type: "os", Name: "linux", Version: "6.6", Metadata: []deviceapi.Metadata{{Key: "shown", Value: "v"}},
+			Artifacts: []deviceapi.Artifact{{FileName: "rootfs.swu", Size: 4,
 				SHA256: "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a", SHA1: "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b",
-				Downloads: []ddi.Download{{Protocol: ddi.HTTP, URL: "http://files.example/rootfs.swu"}}}}}},
-		History: &ddi.History{Status: "Retrieved", Messages: []string{"2026-11-02T06:01:00Z Retrieved"}}}
+				Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: "http://files.example/rootfs.swu"}}}}}},
+		History: deviceapi.History{State: "Retrieved", Messages: []string{"2026-11-02T06:01:00Z Retrieved"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the deployment is not as wanted (-want +got):\n%s", diff)
 	}
@@ -110,7 +110,7 @@ func TestCreationIsWithdrawn(t *testing.T) {
 				w.wantState(firstID, v1alpha1.ActionRetrieved)
 				return
 			}
-			if !errors.Is(err, ddi.ErrNotFound) {
+			if !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Fatalf("the answer is %v, want not found", err)
 			}
 			status := w.target("dev-0").Status
@@ -174,7 +174,7 @@ func TestCreationOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
 				}
 			})
 			_, err := d.Deployment(context.Background(), dev0, firstID)
-			if c.answered != (err == nil) || err != nil && !errors.Is(err, ddi.ErrNotFound) {
+			if c.answered != (err == nil) || err != nil && !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Fatalf("the answer is %v", err)
 			}
 			if c.cause != "" {
@@ -199,7 +199,7 @@ func TestCreationAfterAPause(t *testing.T) {
 			once.Do(func() { w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }) })
 		}
 	})
-	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Fatalf("the answer is %v, want not found", err)
 	}
 	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentRunning })
@@ -302,8 +302,8 @@ func TestManyCreationsShareTheirReads(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range devices {
 		all.Go(func() {
-			_, err := d.Deployment(context.Background(), ddi.Device{Tenant: fleetNamespace, ControllerID: deviceName(i)}, firstID)
-			if err != nil && !errors.Is(err, ddi.ErrNotFound) {
+			_, err := d.Deployment(context.Background(), deviceapi.Device{Namespace: fleetNamespace, ControllerID: deviceName(i)}, firstID)
+			if err != nil && !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Errorf("%s: %v", deviceName(i), err)
 			}
 			answers.Store(deviceName(i), err == nil)
@@ -337,7 +337,7 @@ func TestW28_AGuessedIDOpensNothing(t *testing.T) {
 	}
 	w.wrote()
 	for _, id := range []int32{firstID, firstID - 1, firstID + 1} {
-		if _, err := d.Deployment(context.Background(), dev0, id); !errors.Is(err, ddi.ErrNotFound) {
+		if _, err := d.Deployment(context.Background(), dev0, id); !errors.Is(err, deviceapi.ErrNotFound) {
 			t.Errorf("action %d: %v, want not found", id, err)
 		}
 	}
@@ -355,7 +355,7 @@ func TestFetchingWhatIsNotOffered(t *testing.T) {
 			d.wantReport(nil, firstID, result)
 			before := w.target("dev-0")
 			w.wrote()
-			for what, fetch := range map[string]func(context.Context, ddi.Device, int32) (ddi.Deployment, error){"deploymentBase": d.Deployment, "installedBase": d.Installed} {
+			for what, fetch := range map[string]func(context.Context, deviceapi.Device, int32) (deviceapi.Deployment, error){"deploymentBase": d.Deployment, "installedBase": d.Installed} {
 				if doc, err := fetch(context.Background(), dev0, firstID); err != nil || doc.ID != firstID {
 					t.Errorf("%s answers action %d and %v", what, doc.ID, err)
 				}
@@ -369,7 +369,7 @@ func TestFetchingWhatIsNotOffered(t *testing.T) {
 	t.Run("what is open is not installed", func(t *testing.T) {
 		d := newWorld(t, 1).deviceAPI(Options{})
 		d.start()
-		if _, err := d.Installed(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+		if _, err := d.Installed(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 			t.Errorf("installedBase of an open action: %v, want not found", err)
 		}
 	})
@@ -378,15 +378,15 @@ func TestFetchingWhatIsNotOffered(t *testing.T) {
 func TestHandling(t *testing.T) {
 	at := func(t time.Time) *metav1.Time { m := metav1.NewTime(t); return &m }
 	for name, c := range map[string]struct {
-		update           v1alpha1.Update
-		download, handle wire.Handling
-		buster           byte
+		update               v1alpha1.Update
+		forced, downloadOnly bool
+		buster               byte
 	}{
-		"forced":              {v1alpha1.Update{Type: v1alpha1.UpdateTypeForced}, wire.HandlingForced, wire.HandlingForced, 'f'},
-		"soft":                {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, wire.HandlingAttempt, wire.HandlingAttempt, 'a'},
-		"forced from then on": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(dawn.Add(time.Hour))}, wire.HandlingAttempt, wire.HandlingAttempt, 'a'},
-		"forced since then":   {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(dawn)}, wire.HandlingForced, wire.HandlingForced, 'f'},
-		"download only":       {v1alpha1.Update{Type: v1alpha1.UpdateTypeDownloadOnly}, wire.HandlingForced, wire.HandlingSkip, 'f'},
+		"forced":              {v1alpha1.Update{Type: v1alpha1.UpdateTypeForced}, true, false, 'f'},
+		"soft":                {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, false, false, 'a'},
+		"forced from then on": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(dawn.Add(time.Hour))}, false, false, 'a'},
+		"forced since then":   {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(dawn)}, true, false, 'f'},
+		"download only":       {v1alpha1.Update{Type: v1alpha1.UpdateTypeDownloadOnly}, true, true, 'f'},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
@@ -395,8 +395,8 @@ func TestHandling(t *testing.T) {
 			})
 			d := w.deviceAPI(Options{})
 			announced := d.poll().CacheBuster
-			if doc := d.start(); doc.Download != c.download || doc.Update != c.handle {
-				t.Errorf("download is %s and update %s, want %s and %s", doc.Download, doc.Update, c.download, c.handle)
+			if doc := d.start(); doc.Forced != c.forced || doc.DownloadOnly != c.downloadOnly {
+				t.Errorf("forced is %t and download only %t, want %t and %t", doc.Forced, doc.DownloadOnly, c.forced, c.downloadOnly)
 			}
 			if resumed := d.poll().CacheBuster; announced != resumed || announced[len(announced)-1] != c.buster {
 				t.Errorf("the cache buster is %s before and %s after the creation, want the end %c", announced, resumed, c.buster)
@@ -405,18 +405,16 @@ func TestHandling(t *testing.T) {
 	}
 }
 
-// urgency is what the device is told of its first action, and how the poll announces it.
-func (d *deviceAPI) urgency() (wire.Handling, string) {
+// urgency returns whether the first action of the device is forced, and the cache buster of its
+// offer.
+func (d *deviceAPI) urgency() (bool, string) {
 	d.w.t.Helper()
 	p := d.poll()
 	doc, err := d.Deployment(context.Background(), dev0, firstID)
 	if err != nil || p.DeployID != firstID {
 		d.w.t.Fatalf("the poll announces %d, and fetching %d: %v", p.DeployID, firstID, err)
 	}
-	if doc.Download != doc.Update {
-		d.w.t.Errorf("download is %s and update %s", doc.Download, doc.Update)
-	}
-	return doc.Update, p.CacheBuster
+	return doc.Forced, p.CacheBuster
 }
 
 // What has started Soft becomes urgent without a write, and the device sees a link that it has not
@@ -443,8 +441,8 @@ func TestWhatHasStartedIsForced(t *testing.T) {
 			before, announced := d.urgency()
 			c.later(w, d)
 			after, announcedNow := d.urgency()
-			if before != wire.HandlingAttempt || after != wire.HandlingForced || announced == announcedNow {
-				t.Errorf("first %s (%s), then %s (%s); want attempt, then forced, announced anew", before, announced, after, announcedNow)
+			if before || !after || announced == announcedNow {
+				t.Errorf("forced is first %t (%s), then %t (%s); want false, then true, with another cache buster", before, announced, after, announcedNow)
 			}
 			w.wantWrites(0, "becoming urgent")
 		})
@@ -468,7 +466,7 @@ func TestMaintenanceWindow(t *testing.T) {
 	}
 	w.set(func(w *world) { w.now = dawn.Add(time.Hour - time.Second) })
 	wantOffered(0, "before the window")
-	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("fetching before the window: %v, want not found", err)
 	}
 	w.wait(time.Second)
@@ -477,13 +475,13 @@ func TestMaintenanceWindow(t *testing.T) {
 	wantOffered(0, "as the window closes")
 	w.set(func(w *world) { w.now = dawn.Add(2*time.Hour - time.Second) })
 	wantOffered(firstID, "before the window closes")
-	wantTold := func(doc ddi.Deployment, window wire.MaintenanceWindow, when string) {
+	wantTold := func(doc deviceapi.Deployment, window deviceapi.Window, when string) {
 		t.Helper()
-		if doc.Window != window || doc.Download != wire.HandlingForced || doc.Update != wire.HandlingForced {
-			t.Errorf("%s the device is told window %q, download %s, update %s", when, doc.Window, doc.Download, doc.Update)
+		if doc.Window != window || !doc.Forced || doc.DownloadOnly {
+			t.Errorf("%s the window is %q, forced %t and download only %t", when, doc.Window, doc.Forced, doc.DownloadOnly)
 		}
 	}
-	wantTold(d.start(), wire.WindowAvailable, "in the window")
+	wantTold(d.start(), deviceapi.WindowOpen, "in the window")
 	inside := d.poll().CacheBuster
 	w.wait(time.Second)
 	wantOffered(firstID, "after the window, with the update started,")
@@ -494,26 +492,25 @@ func TestMaintenanceWindow(t *testing.T) {
 	if err != nil {
 		t.Errorf("fetching on after the window: %v", err)
 	}
-	wantTold(doc, wire.WindowUnavailable, "after the window")
+	wantTold(doc, deviceapi.WindowClosed, "after the window")
 	w.wantWrites(0, "going on after the window")
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
 }
 
-// What has no window says nothing of one, and one that can no longer be read is not open.
-func TestWindowOnTheWire(t *testing.T) {
+// An action without a window has none in its deployment, too.
+func TestWindowOfDeployment(t *testing.T) {
 	for name, c := range map[string]struct {
 		window *v1alpha1.MaintenanceWindow
 		kind   v1alpha1.UpdateType
-		want   wire.MaintenanceWindow
-		update wire.Handling
+		want   deviceapi.Window
 	}{
-		"no window":                       {nil, v1alpha1.UpdateTypeForced, "", wire.HandlingForced},
-		"an open window":                  {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeForced, wire.WindowAvailable, wire.HandlingForced},
-		"a soft update in an open window": {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeSoft, wire.WindowAvailable, wire.HandlingAttempt},
-		"a download only in a window":     {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeDownloadOnly, wire.WindowAvailable, wire.HandlingSkip},
-		"a window in another time zone":   {&v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600, TimeZone: "Europe/Berlin"}, v1alpha1.UpdateTypeForced, wire.WindowAvailable, wire.HandlingForced},
+		"no window":                       {nil, v1alpha1.UpdateTypeForced, deviceapi.NoWindow},
+		"an open window":                  {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeForced, deviceapi.WindowOpen},
+		"a soft update in an open window": {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeSoft, deviceapi.WindowOpen},
+		"a download only in a window":     {&v1alpha1.MaintenanceWindow{Schedule: "0 6 * * *", DurationSeconds: 3600}, v1alpha1.UpdateTypeDownloadOnly, deviceapi.WindowOpen},
+		"a window in another time zone":   {&v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600, TimeZone: "Europe/Berlin"}, v1alpha1.UpdateTypeForced, deviceapi.WindowOpen},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
@@ -521,8 +518,8 @@ func TestWindowOnTheWire(t *testing.T) {
 			})
 			d := w.deviceAPI(Options{})
 			doc := d.start()
-			if doc.Window != c.want || doc.Update != c.update {
-				t.Errorf("the device is told window %q and update %s, want %q and %s", doc.Window, doc.Update, c.want, c.update)
+			if doc.Window != c.want {
+				t.Errorf("the window is %q, want %q", doc.Window, c.want)
 			}
 			d.wantReport(nil, firstID, hasFailed)
 			if doc, err := d.Installed(t.Context(), dev0, firstID); err != nil || doc.Window != c.want {

@@ -18,7 +18,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // manyKeys is how many tokens of 43 characters fit into one Secret, roughly.
@@ -36,18 +36,18 @@ func fullSecret() *corev1.Secret {
 // questions are what a device, or a client that is none, can ask with.
 var questions = []struct {
 	name   string
-	device ddi.Device
+	device deviceapi.Device
 	token  string
 	want   error
 }{
 	{"right", dev0, "let-me-in", nil},
-	{"wrong", dev0, "let-me-on", ddi.ErrUnauthorized},
-	{"none", dev0, "", ddi.ErrUnauthorized},
-	{"unknown device", ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-9"}, "let-me-in", ddi.ErrUnauthorized},
-	{"unknown tenant", ddi.Device{Tenant: "elsewhere", ControllerID: "dev-0"}, "let-me-in", ddi.ErrUnauthorized},
-	{"no reference", ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-1"}, "let-me-in", ddi.ErrUnauthorized},
-	{"missing Secret", ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-2"}, "let-me-in", ddi.ErrUnauthorized},
-	{"missing key", ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-3"}, "let-me-in", ddi.ErrUnauthorized},
+	{"wrong", dev0, "let-me-on", deviceapi.ErrUnauthorized},
+	{"none", dev0, "", deviceapi.ErrUnauthorized},
+	{"unknown device", deviceapi.Device{Namespace: fleetNamespace, ControllerID: "dev-9"}, "let-me-in", deviceapi.ErrUnauthorized},
+	{"unknown tenant", deviceapi.Device{Namespace: "elsewhere", ControllerID: "dev-0"}, "let-me-in", deviceapi.ErrUnauthorized},
+	{"no reference", deviceapi.Device{Namespace: fleetNamespace, ControllerID: "dev-1"}, "let-me-in", deviceapi.ErrUnauthorized},
+	{"missing Secret", deviceapi.Device{Namespace: fleetNamespace, ControllerID: "dev-2"}, "let-me-in", deviceapi.ErrUnauthorized},
+	{"missing key", deviceapi.Device{Namespace: fleetNamespace, ControllerID: "dev-3"}, "let-me-in", deviceapi.ErrUnauthorized},
 }
 
 // guardedBy is a device API of the devices of questions, and a Secret with this content.
@@ -208,7 +208,7 @@ func TestTokensThatAreTakenAway(t *testing.T) {
 			}
 			take(d.tokens, tokens("tokens", TokenSecretType))
 			for _, token := range []string{"let-me-in", "", "let-me-in\n"} {
-				if err := d.Authorize(context.Background(), dev0, token); !errors.Is(err, ddi.ErrUnauthorized) {
+				if err := d.Authorize(context.Background(), dev0, token); !errors.Is(err, deviceapi.ErrUnauthorized) {
 					t.Errorf("%q: the answer is %v", token, err)
 				}
 			}

@@ -16,8 +16,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // wantCancel fails the test if the answer to a report on a cancel is another one.
@@ -32,11 +32,11 @@ func TestCancelIsOffered(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
-	if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+	if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("a cancel that nobody wants: %v, want not found", err)
 	}
-	d.wantCancel(ddi.ErrNotAllowed, firstID, succeeded)
-	d.wantCancel(ddi.ErrNotFound, firstID+1, succeeded)
+	d.wantCancel(deviceapi.ErrNotAllowed, firstID, succeeded)
+	d.wantCancel(deviceapi.ErrNotFound, firstID+1, succeeded)
 
 	w.editRollout(stop(v1alpha1.CancellationSoft))
 	d.sync()
@@ -48,10 +48,10 @@ func TestCancelIsOffered(t *testing.T) {
 	if err := d.Cancel(context.Background(), dev0, firstID); err != nil {
 		t.Errorf("the cancel that was announced: %v", err)
 	}
-	if err := d.Cancel(context.Background(), dev0, firstID+1); !errors.Is(err, ddi.ErrNotFound) {
+	if err := d.Cancel(context.Background(), dev0, firstID+1); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("the cancel of another action: %v, want not found", err)
 	}
-	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("the deployment of what is to be canceled: %v, want not found", err)
 	}
 	w.wantWrites(0, "looking at the cancel")
@@ -72,7 +72,7 @@ func TestW14_WhoHasNotStartedIsNotAskedToCancel(t *testing.T) {
 			if p := d.poll(); p.DeployID != 0 || p.CancelID != 0 {
 				t.Errorf("the poll announces deployment %d and cancel %d, want neither", p.DeployID, p.CancelID)
 			}
-			if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrNotFound) {
+			if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Errorf("the cancel: %v, want not found", err)
 			}
 			w.wantWrites(0, "stopping what has not started")
@@ -102,7 +102,7 @@ func TestW20_ACancelGoesBeforeAnyDeployment(t *testing.T) {
 	if p := d.poll(); p.CancelID != firstID || p.DeployID != 0 {
 		t.Fatalf("the poll announces cancel %d and deployment %d, want %d and none", p.CancelID, p.DeployID, firstID)
 	}
-	if _, err := d.Deployment(context.Background(), dev0, firstID+1); !errors.Is(err, ddi.ErrNotFound) {
+	if _, err := d.Deployment(context.Background(), dev0, firstID+1); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("the deployment that is to come: %v, want not found", err)
 	}
 	d.wantCancel(nil, firstID, succeeded)
@@ -264,7 +264,7 @@ func TestCancelByForce(t *testing.T) {
 	if p := d.poll(); p.CancelID != 0 || p.DeployID != 0 {
 		t.Errorf("after its answer the device is offered %+v", p)
 	}
-	d.wantCancel(ddi.ErrNotAllowed, firstID, succeeded)
+	d.wantCancel(deviceapi.ErrNotAllowed, firstID, succeeded)
 	if a := w.wantState(firstID, v1alpha1.ActionCanceled); a.Cancel.Answer != v1alpha1.AnswerAccepted {
 		t.Errorf("the answer is %q, want Accepted", a.Cancel.Answer)
 	}
@@ -293,7 +293,7 @@ func TestPendingAppliesComeFirst(t *testing.T) {
 			c.change(w)
 			d.sync()
 			w.set(func(w *world) { w.writes = 0 })
-			if _, err := d.Deployment(context.Background(), dev0, firstID); c.state == v1alpha1.ActionCanceling && !errors.Is(err, ddi.ErrNotFound) {
+			if _, err := d.Deployment(context.Background(), dev0, firstID); c.state == v1alpha1.ActionCanceling && !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Errorf("the deployment: %v, want not found", err)
 			}
 			w.wantState(firstID, c.state)

@@ -14,7 +14,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
@@ -35,7 +35,7 @@ func notOffered(o offer.Offer, id int32) error {
 	if o.Kind != offer.Nothing {
 		given = fmt.Sprintf("%s of action %d", o.Kind, o.ActionID)
 	}
-	return fmt.Errorf("action %d is not offered, but %s (%s: %s): %w", id, given, o.Reason.Code, o.Reason.Message, ddi.ErrNotFound)
+	return fmt.Errorf("action %d is not offered, but %s (%s: %s): %w", id, given, o.Reason.Code, o.Reason.Message, deviceapi.ErrNotFound)
 }
 
 // logNothing logs at V(1) why an update that reaches the device is not offered to it.
@@ -59,7 +59,7 @@ func logWithdrawn(key types.NamespacedName, a *v1alpha1.Action, cause v1alpha1.C
 // logFailed logs an error for which the device gets 503, and returns it. A device that has gone
 // away and another writer that was faster are none.
 func (b *Backend) logFailed(key types.NamespacedName, err error) error {
-	var unavailable ddi.Unavailable
+	var unavailable deviceapi.Unavailable
 	if errors.As(err, &unavailable) && !errors.Is(err, context.Canceled) && !apierrors.IsConflict(err) && b.logLimits.failures.Allow() {
 		deviceLog.Error(err, "A write for a device failed; the device gets 503 and tries again", "target", key)
 	}

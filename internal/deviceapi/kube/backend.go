@@ -23,7 +23,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
@@ -78,7 +78,7 @@ type Backend struct {
 	logLimits   logLimits
 }
 
-var _ ddi.Backend = (*Backend)(nil)
+var _ deviceapi.Backend = (*Backend)(nil)
 
 // New makes a Backend, which serves no device before FollowSecrets. live reads past every cache.
 func New(store *targetstatus.Store, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
@@ -114,7 +114,7 @@ func (s deviceState) target() *v1alpha1.Target { return s.world.Target }
 
 // stateOf stores whatever stop, invalidation, cancel or deadline applies to the device before
 // anything is answered, then asks for the offer.
-func (b *Backend) stateOf(ctx context.Context, d ddi.Device) (deviceState, error) {
+func (b *Backend) stateOf(ctx context.Context, d deviceapi.Device) (deviceState, error) {
 	t, err := b.find(d)
 	if err != nil {
 		return deviceState{}, err
@@ -131,32 +131,32 @@ func (b *Backend) stateOf(ctx context.Context, d ddi.Device) (deviceState, error
 }
 
 // find is the target that serves a controllerID, as new as this process knows it.
-func (b *Backend) find(d ddi.Device) (*v1alpha1.Target, error) {
+func (b *Backend) find(d deviceapi.Device) (*v1alpha1.Target, error) {
 	if !b.index.HasSynced() {
-		return nil, ddi.Unavailable{RetryAfter: 2 * time.Second}
+		return nil, deviceapi.Unavailable{RetryAfter: 2 * time.Second}
 	}
-	cached := b.index.Device(d.Tenant, d.ControllerID)
+	cached := b.index.Device(d.Namespace, d.ControllerID)
 	if cached == nil {
-		return nil, ddi.ErrNotFound
+		return nil, deviceapi.ErrNotFound
 	}
 	t := b.targets.Get(client.ObjectKeyFromObject(cached))
 	switch {
 	case t == nil:
 	case t.Unreadable != nil:
-		return nil, ddi.Unavailable{Cause: fmt.Errorf("target %s cannot be read: %s", t.Name, t.Unreadable.Message), RetryAfter: unreadablePause}
+		return nil, deviceapi.Unavailable{Cause: fmt.Errorf("target %s cannot be read: %s", t.Name, t.Unreadable.Message), RetryAfter: unreadablePause}
 	default:
 		return t, nil
 	}
-	return nil, ddi.ErrNotFound
+	return nil, deviceapi.ErrNotFound
 }
 
-// Poll says what the device should do next.
-func (b *Backend) Poll(ctx context.Context, d ddi.Device, remoteAddr string) (ddi.Poll, error) {
+// State returns what the device should do next.
+func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceapi.State, error) {
 	s, err := b.recordContact(ctx, d, remoteAddr)
 	if err != nil {
-		return ddi.Poll{}, err
+		return deviceapi.State{}, err
 	}
-	p := ddi.Poll{Sleep: b.sleep(d, s.offer.OpensAt), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
+	p := deviceapi.State{Sleep: b.sleep(d, s.offer.OpensAt), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
 	if b.mayRunAnything(s.target()) {
 		return p, nil
 	}
@@ -191,7 +191,7 @@ func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
 }
 
 // recordContact is stand for a device that comes by only to ask.
-func (b *Backend) recordContact(ctx context.Context, d ddi.Device, remoteAddr string) (deviceState, error) {
+func (b *Backend) recordContact(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceState, error) {
 	s, err := b.stateOf(ctx, d)
 	if err == nil && isNews(s.target(), b.now()) {
 		err = b.noteSeen(ctx, s.key, remoteAddr)
@@ -215,7 +215,7 @@ func (b *Backend) noteSeen(ctx context.Context, key types.NamespacedName, remote
 		}
 		return nil
 	})
-	if errors.Is(err, ddi.ErrTooMany) {
+	if errors.Is(err, deviceapi.ErrTooMany) {
 		return nil
 	}
 	return err
@@ -241,7 +241,7 @@ const (
 
 // sleep is the time until the next poll of a device. If a window opens before, the device comes
 // soon after that.
-func (b *Backend) sleep(d ddi.Device, opensAt time.Time) time.Duration {
+func (b *Backend) sleep(d deviceapi.Device, opensAt time.Time) time.Duration {
 	usual := b.usualSleep(d)
 	if opensAt.IsZero() {
 		return usual
@@ -251,7 +251,7 @@ func (b *Backend) sleep(d ddi.Device, opensAt time.Time) time.Duration {
 }
 
 // usualSleep spreads the interval by up to a tenth either way, always alike for one device.
-func (b *Backend) usualSleep(d ddi.Device) time.Duration {
+func (b *Backend) usualSleep(d deviceapi.Device) time.Duration {
 	tenth := b.options.PollInterval / 10
 	if tenth < time.Second {
 		return b.options.PollInterval
@@ -285,7 +285,7 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight w
 	}
 	defer targetLock.release()
 	if wait := b.budgets.wait(key, b.now()); weight.isCounted() && wait > 0 {
-		return nil, ddi.TooMany{Reason: "this device has changed too much too often; what it sent was not stored. Send it again after the time in Retry-After, and only when it changes", RetryAfter: wait}
+		return nil, deviceapi.TooMany{Reason: "this device has changed too much too often; what it sent was not stored. Send it again after the time in Retry-After, and only when it changes", RetryAfter: wait}
 	}
 	gathered := b.progress.of(key)
 	outcomes := make([]action.Outcome, len(gathered))
@@ -319,14 +319,14 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight w
 
 // deviceError says in the device API's words what went wrong behind it.
 func deviceError(err error) error {
-	var bad ddi.BadRequest
+	var bad deviceapi.BadRequest
 	switch {
-	case errors.Is(err, ddi.ErrNotFound), errors.Is(err, ddi.ErrGone), errors.Is(err, ddi.ErrNotAllowed), errors.Is(err, ddi.ErrTooMany),
-		errors.Is(err, ddi.ErrConflict), errors.As(err, &bad):
+	case errors.Is(err, deviceapi.ErrNotFound), errors.Is(err, deviceapi.ErrGone), errors.Is(err, deviceapi.ErrNotAllowed), errors.Is(err, deviceapi.ErrTooMany),
+		errors.Is(err, deviceapi.ErrConflict), errors.As(err, &bad):
 		return err
 	case apierrors.IsNotFound(err):
-		return ddi.ErrNotFound
+		return deviceapi.ErrNotFound
 	default:
-		return ddi.Unavailable{Cause: err}
+		return deviceapi.Unavailable{Cause: err}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 const (
@@ -211,7 +211,7 @@ func (p *progress) flush(ctx context.Context, interval time.Duration, isLast boo
 	writers.SetLimit(flushWriters)
 	for _, key := range p.due(interval) {
 		writers.Go(func() error {
-			if err := write(ctx, key, isLast); errors.Is(err, ddi.ErrNotFound) {
+			if err := write(ctx, key, isLast); errors.Is(err, deviceapi.ErrNotFound) {
 				p.drop(key)
 			}
 			return nil

@@ -17,8 +17,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 	"github.com/goshawk-dev/goshawk/internal/text"
@@ -32,7 +32,7 @@ const maxAttribute = 128
 const maxSetWord = 256
 
 // Attributes takes what the device says about itself. The same again is no write.
-func (b *Backend) Attributes(ctx context.Context, d ddi.Device, data wire.ConfigData) error {
+func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, data wire.ConfigData) error {
 	t, err := b.find(d)
 	if err != nil {
 		return err
@@ -71,19 +71,19 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 	for _, key := range slices.Sorted(maps.Keys(sent)) {
 		value := sent[key]
 		if key == "" || utf8.RuneCountInString(key) > maxAttribute {
-			return nil, ddi.BadRequest{Reason: fmt.Sprintf("data has the key %.32q: a key has 1 to %d characters", key, maxAttribute)}
+			return nil, deviceapi.BadRequest{Reason: fmt.Sprintf("data has the key %.32q: a key has 1 to %d characters", key, maxAttribute)}
 		}
 		if data.Mode == wire.ModeRemove || value == nil {
 			delete(next, key)
 			continue
 		}
 		if utf8.RuneCountInString(*value) > maxAttribute {
-			return nil, ddi.BadRequest{Reason: fmt.Sprintf("data[%.32q] is too long: a value has at most %d characters", key, maxAttribute)}
+			return nil, deviceapi.BadRequest{Reason: fmt.Sprintf("data[%.32q] is too long: a value has at most %d characters", key, maxAttribute)}
 		}
 		next[key] = v1alpha1.AttributeValue(*value)
 	}
 	if len(next) > v1alpha1.MaxAttributes {
-		return nil, ddi.TooMany{Reason: fmt.Sprintf("the device would have %d attributes, of at most %d; remove some, or send them with mode replace", len(next), v1alpha1.MaxAttributes)}
+		return nil, deviceapi.TooMany{Reason: fmt.Sprintf("the device would have %d attributes, of at most %d; remove some, or send them with mode replace", len(next), v1alpha1.MaxAttributes)}
 	}
 	if len(next) == 0 {
 		return nil, nil
@@ -93,7 +93,7 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 		return nil, fmt.Errorf("encode attributes: %w", err) // texts always can be
 	}
 	if len(encoded) > v1alpha1.MaxAttributeBytes {
-		return nil, ddi.TooMany{Reason: fmt.Sprintf("the attributes of the device would take %d bytes as JSON, of at most %d in all; send fewer or shorter ones, or remove some", len(encoded), v1alpha1.MaxAttributeBytes)}
+		return nil, deviceapi.TooMany{Reason: fmt.Sprintf("the attributes of the device would take %d bytes as JSON, of at most %d in all; send fewer or shorter ones, or remove some", len(encoded), v1alpha1.MaxAttributeBytes)}
 	}
 	return next, nil
 }
@@ -160,7 +160,7 @@ func (b *Backend) namedSet(namespace string, attributes map[string]v1alpha1.Attr
 }
 
 // ReportInstalled takes the device's word on the set it runs.
-func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, version string) (bool, error) {
+func (b *Backend) ReportInstalled(ctx context.Context, d deviceapi.Device, name, version string) (bool, error) {
 	t, err := b.find(d)
 	if err != nil {
 		return false, err
@@ -169,11 +169,11 @@ func (b *Backend) ReportInstalled(ctx context.Context, d ddi.Device, name, versi
 	set := b.index.SetOfVersion(t.Namespace, name, version)
 	switch {
 	case set == nil:
-		return false, ddi.ErrNotFound
+		return false, deviceapi.ErrNotFound
 	case set.Invalidation != "":
-		return false, ddi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is invalidated", name, version)}
+		return false, deviceapi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is invalidated", name, version)}
 	case set.ContentHash == "":
-		return false, ddi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is not complete: %s", name, version, set.NotDeployable)}
+		return false, deviceapi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is not complete: %s", name, version, set.NotDeployable)}
 	case !b.isNewsOf(&t.Status, set):
 		return false, nil
 	}

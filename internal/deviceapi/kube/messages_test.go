@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 const raucCause = "LastError: Installation error: Compatible mismatch: Expected 'demo-board' but bundle manifest has 'other-board'"
@@ -48,8 +48,8 @@ func TestTheCauseOfAFailureIsKept(t *testing.T) {
 	if len(told) != 1 || !strings.Contains(told[0], "Warning UpdateFailed action 100 (firmware of Rollout ") || !strings.HasSuffix(told[0], "failed: "+raucCause) {
 		t.Errorf("events are %q", told)
 	}
-	d.wantReport(ddi.ErrGone, firstID, says(wire.ExecutionProceeding, wire.FinishedNone, "error: something else"))
-	d.wantReport(ddi.ErrGone, firstID, says(wire.ExecutionClosed, wire.FinishedFailure, "error: something else"))
+	d.wantReport(deviceapi.ErrGone, firstID, says(wire.ExecutionProceeding, wire.FinishedNone, "error: something else"))
+	d.wantReport(deviceapi.ErrGone, firstID, says(wire.ExecutionClosed, wire.FinishedFailure, "error: something else"))
 	d.flushAll()
 	if a := w.wantState(firstID, v1alpha1.ActionError); a.FailureMessage != raucCause || len(d.told()) != 0 {
 		t.Errorf("reports after the result made the failure message %q", a.FailureMessage)
@@ -101,7 +101,7 @@ func TestTextsThatAreGatheredAreBounded(t *testing.T) {
 		switch err := d.Feedback(context.Background(), dev0, firstID, longReport(i)); {
 		case err == nil:
 			taken++
-		case !errors.Is(err, ddi.ErrTooMany):
+		case !errors.Is(err, deviceapi.ErrTooMany):
 			t.Fatal(err)
 		}
 		for _, g := range d.progress.devices {
@@ -138,7 +138,9 @@ func TestAThousandHostileDevicesFillNoMemory(t *testing.T) {
 	w := newWorld(t, hostile+1)
 	buffer := &ReportBuffer{limit: limit}
 	d := w.deviceAPI(Options{Reports: buffer})
-	device := func(i int) ddi.Device { return ddi.Device{Tenant: fleetNamespace, ControllerID: deviceName(i)} }
+	device := func(i int) deviceapi.Device {
+		return deviceapi.Device{Namespace: fleetNamespace, ControllerID: deviceName(i)}
+	}
 	for i := range hostile + 1 {
 		if _, err := d.Deployment(t.Context(), device(i), firstID); err != nil {
 			t.Fatal(err)

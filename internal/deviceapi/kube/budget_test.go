@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // hostileWays are the ways in which a device can cause one write after the other, for ever. Each
@@ -107,11 +107,11 @@ func TestADeviceCausesFewWrites(t *testing.T) {
 				way.before(d)
 			}
 			w.wrote()
-			var refusal ddi.TooMany
+			var refusal deviceapi.TooMany
 			const steps = 600
 			for n := range steps {
 				w.wait(200 * time.Millisecond)
-				if refused, ok := errors.AsType[ddi.TooMany](way.step(d, n)); ok {
+				if refused, ok := errors.AsType[deviceapi.TooMany](way.step(d, n)); ok {
 					refusal = refused
 				}
 				if n%30 == 0 {
@@ -125,7 +125,7 @@ func TestADeviceCausesFewWrites(t *testing.T) {
 				t.Fatalf("the device is refused with %+v", refusal)
 			}
 			w.wait(writeEvery)
-			if err := way.step(d, steps); errors.Is(err, ddi.ErrTooMany) {
+			if err := way.step(d, steps); errors.Is(err, deviceapi.ErrTooMany) {
 				t.Errorf("after Retry-After the device is refused again: %v", err)
 			}
 		})
@@ -139,7 +139,7 @@ func TestABudgetRefusesNoResult(t *testing.T) {
 		for n := range 2 * writeBurst {
 			_ = hostileWays["attributes that change"].step(d, n)
 		}
-		if err := hostileWays["attributes that change"].step(d, -1); !errors.Is(err, ddi.ErrTooMany) {
+		if err := hostileWays["attributes that change"].step(d, -1); !errors.Is(err, deviceapi.ErrTooMany) {
 			d.w.t.Fatalf("the budget is not used up: %v", err)
 		}
 	}
@@ -195,7 +195,7 @@ func TestAStartWaitsForTheBudget(t *testing.T) {
 	for n := range 2 * writeBurst {
 		_ = hostileWays["attributes that change"].step(d, n)
 	}
-	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, ddi.ErrTooMany) {
+	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrTooMany) {
 		t.Errorf("the answer is %v", err)
 	}
 	w.wait(writeEvery)
@@ -263,7 +263,7 @@ func TestAttributesHaveABoundInAll(t *testing.T) {
 				}
 				err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, pairs))
 				last := len(pairs) == len(c.then)
-				if refused := errors.Is(err, ddi.ErrTooMany); last && refused != c.refused && pairs["000"] == c.then["000"] || err != nil && !refused {
+				if refused := errors.Is(err, deviceapi.ErrTooMany); last && refused != c.refused && pairs["000"] == c.then["000"] || err != nil && !refused {
 					t.Errorf("the answer is %v", err)
 				}
 				if c.refused && err != nil && !strings.Contains(err.Error(), "8192") {

@@ -15,8 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
@@ -27,16 +26,16 @@ import (
 const justCreated = 10 * time.Second
 
 // Deployment returns an open action; the first fetch is its creation.
-func (b *Backend) Deployment(ctx context.Context, d ddi.Device, id int32) (ddi.Deployment, error) {
+func (b *Backend) Deployment(ctx context.Context, d deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
-		return ddi.Deployment{}, err
+		return deviceapi.Deployment{}, err
 	}
 	switch a := action.ByID(&s.target().Status, id); {
 	case a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError):
 		return b.document(s, a) // W-27: it is shown, and nothing is changed by it
 	case s.offer.Kind != offer.Deploy || s.offer.ActionID != id:
-		return ddi.Deployment{}, notOffered(s.offer, id)
+		return deviceapi.Deployment{}, notOffered(s.offer, id)
 	case s.offer.Action == nil:
 		return b.start(ctx, s, id)
 	case isDownloadOnly(s, a) != a.SkipRequested:
@@ -54,31 +53,31 @@ func isDownloadOnly(s deviceState, a *v1alpha1.Action) bool {
 
 // tellToSkip answers the deployment of an action that was adopted by an update of another kind, and
 // stores first what the device is told: its success is judged by that.
-func (b *Backend) tellToSkip(ctx context.Context, s deviceState, a *v1alpha1.Action) (ddi.Deployment, error) {
+func (b *Backend) tellToSkip(ctx context.Context, s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
 	t, err := b.update(ctx, s.key, starting, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if now := action.ByID(status, a.ID); now == nil || now.State.IsClosed() {
-			return ddi.ErrNotFound
+			return deviceapi.ErrNotFound
 		}
 		action.TellToSkip(status, a.ID, isDownloadOnly(deviceState{world: w}, a))
 		seen(status, w.Now)
 		return nil
 	})
 	if err != nil {
-		return ddi.Deployment{}, err
+		return deviceapi.Deployment{}, err
 	}
 	s.world = b.index.World(t, b.now())
 	if a = action.ByID(&t.Status, a.ID); a == nil {
-		return ddi.Deployment{}, ddi.ErrNotFound
+		return deviceapi.Deployment{}, deviceapi.ErrNotFound
 	}
 	return b.verified(ctx, s, a)
 }
 
 // start stores the creation, then looks at source and set past the cache; if they have been stopped
 // meanwhile the creation is taken back and nothing answered.
-func (b *Backend) start(ctx context.Context, s deviceState, id int32) (ddi.Deployment, error) {
+func (b *Backend) start(ctx context.Context, s deviceState, id int32) (deviceapi.Deployment, error) {
 	s, a, err := b.created(ctx, s, id, offer.Deploy)
 	if err != nil {
-		return ddi.Deployment{}, err
+		return deviceapi.Deployment{}, err
 	}
 	return b.verified(ctx, s, a)
 }
@@ -97,7 +96,7 @@ func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind off
 			return nil // another device API was faster: the action is created, once
 		}
 		if created = action.Create(status, o.Creation(w)) != nil; !created {
-			return ddi.ErrNotFound
+			return deviceapi.ErrNotFound
 		}
 		seen(status, w.Now)
 		return nil
@@ -111,15 +110,15 @@ func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind off
 	s.world = b.index.World(t, b.now())
 	a := action.ByID(&t.Status, id)
 	if a == nil {
-		return s, nil, ddi.ErrNotFound
+		return s, nil, deviceapi.ErrNotFound
 	}
 	return s, a, nil
 }
 
 // verified answers a young action only if the API server vouches for it.
-func (b *Backend) verified(ctx context.Context, s deviceState, a *v1alpha1.Action) (ddi.Deployment, error) {
+func (b *Backend) verified(ctx context.Context, s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
 	if err := b.verifyStillOffered(ctx, s, a); err != nil {
-		return ddi.Deployment{}, err
+		return deviceapi.Deployment{}, err
 	}
 	return b.document(s, a)
 }
@@ -129,7 +128,7 @@ func (b *Backend) verified(ctx context.Context, s deviceState, a *v1alpha1.Actio
 func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1alpha1.Action) error {
 	stopped, cause, err := b.isStopped(ctx, s, a)
 	if err != nil {
-		return ddi.Unavailable{Cause: err}
+		return deviceapi.Unavailable{Cause: err}
 	}
 	if !stopped {
 		return nil
@@ -141,7 +140,7 @@ func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1al
 		return err
 	}
 	logWithdrawn(s.key, a, cause)
-	return fmt.Errorf("action %d was withdrawn: its source or its set has been stopped meanwhile: %w", a.ID, ddi.ErrNotFound)
+	return fmt.Errorf("action %d was withdrawn: its source or its set has been stopped meanwhile: %w", a.ID, deviceapi.ErrNotFound)
 }
 
 // isStopped asks the API server whether what an action was created from still stands; cause is
@@ -212,62 +211,58 @@ func standsAs(started *metav1.MicroTime, closed offer.Reason, forGood bool) live
 }
 
 // document is an action as its device may see it.
-func (b *Backend) document(s deviceState, a *v1alpha1.Action) (ddi.Deployment, error) {
+func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
 	set := s.world.Set(a.DistributionSet)
 	if set != nil && set.Unreadable {
-		return ddi.Deployment{}, ddi.Unavailable{Cause: errors.New(set.NotDeployable), RetryAfter: unreadablePause}
+		return deviceapi.Deployment{}, deviceapi.Unavailable{Cause: errors.New(set.NotDeployable), RetryAfter: unreadablePause}
 	}
 	if set == nil || set.ContentHash != a.ContentHash {
-		return ddi.Deployment{}, ddi.ErrNotFound
+		return deviceapi.Deployment{}, deviceapi.ErrNotFound
 	}
 	update := offer.Live(s.world, a)
-	doc := ddi.Deployment{ID: a.ID, Download: wire.HandlingAttempt, Update: wire.HandlingAttempt, History: history(a)}
-	if offer.IsForced(update, action.IsConsistent(&s.target().Status), b.now()) {
-		doc.Download, doc.Update = wire.HandlingForced, wire.HandlingForced
+	doc := deviceapi.Deployment{
+		ID:           a.ID,
+		Forced:       offer.IsForced(update, action.IsConsistent(&s.target().Status), b.now()),
+		DownloadOnly: update.Type == v1alpha1.UpdateTypeDownloadOnly,
+		Window:       windowOf(a, b.now()),
+		History:      history(a),
 	}
-	if update.Type == v1alpha1.UpdateTypeDownloadOnly {
-		doc.Update = wire.HandlingSkip
-	}
-	doc.Window = windowOf(a, b.now())
 	for _, m := range set.Modules {
-		doc.Chunks = append(doc.Chunks, module(m))
+		doc.Modules = append(doc.Modules, module(m))
 	}
 	return doc, nil
 }
 
-// windowOf is what hawkBit says of the maintenance window of an action; empty: it has none. Outside
-// of the window `update` is not skip, as it would be in hawkBit: an action starts only inside its
-// window, and a device that is told to skip aborts what it has started, or closes it without having
-// installed anything.
-func windowOf(a *v1alpha1.Action, now time.Time) wire.MaintenanceWindow {
+// windowOf returns whether the maintenance window of an action is open.
+func windowOf(a *v1alpha1.Action, now time.Time) deviceapi.Window {
 	switch window, open := offer.Window(a, now); {
 	case window == nil:
-		return ""
+		return deviceapi.NoWindow
 	case open:
-		return wire.WindowAvailable
+		return deviceapi.WindowOpen
 	}
-	return wire.WindowUnavailable
+	return deviceapi.WindowClosed
 }
 
-// module is a SoftwareModule in the device API's words.
-func module(m *v1alpha1.SoftwareModule) ddi.Module {
-	out := ddi.Module{ID: m.Name, Part: m.Spec.Type, Name: m.Spec.Name, Version: m.Spec.Version}
+// module returns a SoftwareModule as the device API offers it.
+func module(m *v1alpha1.SoftwareModule) deviceapi.Module {
+	out := deviceapi.Module{ID: m.Name, Type: m.Spec.Type, Name: m.Spec.Name, Version: m.Spec.Version}
 	for _, f := range m.Spec.Artifacts {
-		file := ddi.Artifact{FileName: f.FileName, Size: f.Size, SHA1: f.Checksums.SHA1, MD5: f.Checksums.MD5, SHA256: f.Checksums.SHA256}
+		file := deviceapi.Artifact{FileName: f.FileName, Size: f.Size, SHA1: f.Checksums.SHA1, MD5: f.Checksums.MD5, SHA256: f.Checksums.SHA256}
 		for _, d := range f.Downloads {
-			file.Downloads = append(file.Downloads, ddi.Download{Protocol: ddi.Protocol(d.Protocol), URL: d.URL, MD5URL: d.MD5URL})
+			file.Downloads = append(file.Downloads, deviceapi.Download{Protocol: deviceapi.Protocol(d.Protocol), URL: d.URL, MD5URL: d.MD5URL})
 		}
 		out.Artifacts = append(out.Artifacts, file)
 	}
 	for _, e := range offer.Visible(m.Spec.Metadata) {
-		out.Metadata = append(out.Metadata, wire.Metadata{Key: e.Key, Value: e.Value})
+		out.Metadata = append(out.Metadata, deviceapi.Metadata{Key: e.Key, Value: e.Value})
 	}
 	return out
 }
 
 // history is how far an action has come, newest first.
-func history(a *v1alpha1.Action) *ddi.History {
-	h := &ddi.History{Status: string(a.State)}
+func history(a *v1alpha1.Action) deviceapi.History {
+	h := deviceapi.History{State: string(a.State)}
 	for _, e := range slices.Backward(a.History) {
 		line := fmt.Sprintf("%s %s", e.Time.UTC().Format(time.RFC3339), e.State)
 		if e.Message != "" {
@@ -280,7 +275,7 @@ func history(a *v1alpha1.Action) *ddi.History {
 
 // cacheBuster changes when the content, the urgency or the window of the announced deployment does.
 func cacheBuster(s deviceState) string {
-	if s.offer.Action != nil && windowOf(s.offer.Action, s.world.Now) == wire.WindowUnavailable {
+	if s.offer.Action != nil && windowOf(s.offer.Action, s.world.Now) == deviceapi.WindowClosed {
 		return bustedBy(s) + "w"
 	}
 	return bustedBy(s)
@@ -303,21 +298,21 @@ func bustedBy(s deviceState) string {
 }
 
 // Installed returns a closed action as it was offered.
-func (b *Backend) Installed(ctx context.Context, d ddi.Device, id int32) (ddi.Deployment, error) {
+func (b *Backend) Installed(ctx context.Context, d deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
-		return ddi.Deployment{}, err
+		return deviceapi.Deployment{}, err
 	}
 	a := action.ByID(&s.target().Status, id)
 	if a == nil || !a.State.IsClosed() || a.State == v1alpha1.ActionCanceled {
-		return ddi.Deployment{}, ddi.ErrNotFound
+		return deviceapi.Deployment{}, deviceapi.ErrNotFound
 	}
 	return b.document(s, a)
 }
 
 // ArtifactFetched notes that the device fetches an artifact of its open action. Only the first sign
 // of a download is new.
-func (b *Backend) ArtifactFetched(ctx context.Context, d ddi.Device, moduleID string) error {
+func (b *Backend) ArtifactFetched(ctx context.Context, d deviceapi.Device, moduleID string) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
@@ -335,10 +330,10 @@ func hasModule(set *offer.Set, name string) bool {
 
 // Artifacts returns a module of the open action, or of the installed set if an action brought it.
 // What the device only reports to run opens no artifacts to it: it may report any set.
-func (b *Backend) Artifacts(ctx context.Context, d ddi.Device, moduleID string) (ddi.Module, error) {
+func (b *Backend) Artifacts(ctx context.Context, d deviceapi.Device, moduleID string) (deviceapi.Module, error) {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
-		return ddi.Module{}, err
+		return deviceapi.Module{}, err
 	}
 	status := &s.target().Status
 	var names []string
@@ -359,5 +354,5 @@ func (b *Backend) Artifacts(ctx context.Context, d ddi.Device, moduleID string) 
 			}
 		}
 	}
-	return ddi.Module{}, ddi.ErrNotFound
+	return deviceapi.Module{}, deviceapi.ErrNotFound
 }

@@ -25,8 +25,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
@@ -344,11 +344,11 @@ func (d *deviceAPI) told() []string {
 	}
 }
 
-var dev0 = ddi.Device{Tenant: fleetNamespace, ControllerID: "dev-0"}
+var dev0 = deviceapi.Device{Namespace: fleetNamespace, ControllerID: "dev-0"}
 
-func (d *deviceAPI) poll() ddi.Poll {
+func (d *deviceAPI) poll() deviceapi.State {
 	d.w.t.Helper()
-	p, err := d.Poll(context.Background(), dev0, "192.0.2.7")
+	p, err := d.State(context.Background(), dev0, "192.0.2.7")
 	if err != nil {
 		d.w.t.Fatalf("poll: %v", err)
 	}
@@ -356,7 +356,7 @@ func (d *deviceAPI) poll() ddi.Poll {
 }
 
 // start lets the first device fetch what it is offered.
-func (d *deviceAPI) start() ddi.Deployment {
+func (d *deviceAPI) start() deviceapi.Deployment {
 	d.w.t.Helper()
 	doc, err := d.Deployment(context.Background(), dev0, d.poll().DeployID)
 	if err != nil {
@@ -404,12 +404,12 @@ func (w *world) isInDoubt() bool {
 }
 
 func isUnavailable(err error) bool {
-	_, ok := errors.AsType[ddi.Unavailable](err)
+	_, ok := errors.AsType[deviceapi.Unavailable](err)
 	return ok
 }
 
 func isBadRequest(err error) bool {
-	_, ok := errors.AsType[ddi.BadRequest](err)
+	_, ok := errors.AsType[deviceapi.BadRequest](err)
 	return ok
 }
 

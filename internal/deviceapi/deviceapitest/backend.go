@@ -1,0 +1,137 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package deviceapitest holds a Backend that answers what it is told and remembers
+// what it was asked, for tests of the device API.
+package deviceapitest
+
+import (
+	"context"
+	"sync"
+
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+)
+
+// Call is one question of the device API.
+type Call struct {
+	Method string
+	Device deviceapi.Device
+	Args   []any
+}
+
+// Backend is a script. Whatever Errors names by method fails.
+type Backend struct {
+	Tokens  map[deviceapi.Device]string
+	Offer   deviceapi.State
+	Action  deviceapi.Deployment
+	Stance  deviceapi.Consent
+	Module  deviceapi.Module
+	Created bool
+	Errors  map[string]error
+
+	mu    sync.Mutex
+	calls []Call
+}
+
+var _ deviceapi.Backend = (*Backend)(nil)
+
+// Calls are all questions so far, without those for authorization.
+func (b *Backend) Calls() []Call {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]Call(nil), b.calls...)
+}
+
+func (b *Backend) asked(method string, device deviceapi.Device, args ...any) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls = append(b.calls, Call{method, device, args})
+	return b.Errors[method]
+}
+
+// Authorize knows the devices in Tokens.
+func (b *Backend) Authorize(_ context.Context, device deviceapi.Device, token string) error {
+	if known, ok := b.Tokens[device]; !ok || known != token {
+		return deviceapi.ErrUnauthorized
+	}
+	return b.Errors["Authorize"]
+}
+
+// State returns Offer.
+func (b *Backend) State(_ context.Context, device deviceapi.Device, remoteAddr string) (deviceapi.State, error) {
+	return b.Offer, b.asked("State", device, remoteAddr)
+}
+
+// Deployment answers Action.
+func (b *Backend) Deployment(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
+	return b.Action, b.asked("Deployment", device, id)
+}
+
+// Installed answers Action.
+func (b *Backend) Installed(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
+	return b.Action, b.asked("Installed", device, id)
+}
+
+// Cancel agrees.
+func (b *Backend) Cancel(_ context.Context, device deviceapi.Device, id int32) error {
+	return b.asked("Cancel", device, id)
+}
+
+// Feedback agrees.
+func (b *Backend) Feedback(_ context.Context, device deviceapi.Device, id int32, feedback wire.Feedback) error {
+	return b.asked("Feedback", device, id, feedback)
+}
+
+// CancelFeedback agrees.
+func (b *Backend) CancelFeedback(_ context.Context, device deviceapi.Device, id int32, feedback wire.Feedback) error {
+	return b.asked("CancelFeedback", device, id, feedback)
+}
+
+// Consent answers Stance.
+func (b *Backend) Consent(_ context.Context, device deviceapi.Device, remoteAddr string) (deviceapi.Consent, error) {
+	return b.Stance, b.asked("Consent", device, remoteAddr)
+}
+
+// Confirmation answers Action.
+func (b *Backend) Confirmation(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
+	return b.Action, b.asked("Confirmation", device, id)
+}
+
+// ConfirmationFeedback agrees.
+func (b *Backend) ConfirmationFeedback(_ context.Context, device deviceapi.Device, id int32, feedback wire.ConfirmationFeedback) error {
+	return b.asked("ConfirmationFeedback", device, id, feedback)
+}
+
+// ActivateAutoConfirm agrees.
+func (b *Backend) ActivateAutoConfirm(_ context.Context, device deviceapi.Device, request wire.ActivateAutoConfirm) error {
+	return b.asked("ActivateAutoConfirm", device, request)
+}
+
+// DeactivateAutoConfirm agrees.
+func (b *Backend) DeactivateAutoConfirm(_ context.Context, device deviceapi.Device) error {
+	return b.asked("DeactivateAutoConfirm", device)
+}
+
+// Attributes agrees.
+func (b *Backend) Attributes(_ context.Context, device deviceapi.Device, data wire.ConfigData) error {
+	return b.asked("Attributes", device, data)
+}
+
+// ReportInstalled answers Created.
+func (b *Backend) ReportInstalled(_ context.Context, device deviceapi.Device, name, version string) (bool, error) {
+	return b.Created, b.asked("ReportInstalled", device, name, version)
+}
+
+// ArtifactFetched agrees.
+func (b *Backend) ArtifactFetched(_ context.Context, device deviceapi.Device, moduleID string) error {
+	return b.asked("ArtifactFetched", device, moduleID)
+}
+
+// Artifacts answers Module, if it has that id.
+func (b *Backend) Artifacts(_ context.Context, device deviceapi.Device, moduleID string) (deviceapi.Module, error) {
+	if moduleID != b.Module.ID {
+		return deviceapi.Module{}, deviceapi.ErrNotFound
+	}
+	return b.Module, b.asked("Artifacts", device, moduleID)
+}

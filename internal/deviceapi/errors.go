@@ -1,0 +1,67 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package deviceapi
+
+import (
+	"errors"
+	"time"
+)
+
+// Errors of a Backend. They may be wrapped; the text around them is logged and not sent. A protocol
+// decides what a device gets for each of them; for DDI this is an HTTP status.
+var (
+	// ErrUnauthorized: the device is unknown, or its credentials are wrong.
+	ErrUnauthorized = errors.New("unauthorized")
+	// ErrNotServed: the device API does not serve the namespace. Only Namespaces returns it.
+	ErrNotServed = errors.New("namespace not served")
+	// ErrNotFound: the device has no such action, module or set.
+	ErrNotFound = errors.New("not found")
+	// ErrNotAllowed: no cancel of the action is on offer.
+	ErrNotAllowed = errors.New("not allowed")
+	// ErrConflict: what is asked for is so already.
+	ErrConflict = errors.New("conflict")
+	// ErrGone: the action is closed.
+	ErrGone = errors.New("gone")
+	// ErrTooMany: a rate or a quota is used up.
+	ErrTooMany = errors.New("too many requests")
+)
+
+// BadRequest refuses what a device has sent. Reason is a sentence for the person who debugs the
+// device: it names the field and the fix, and it is sent.
+type BadRequest struct{ Reason string }
+
+func (e BadRequest) Error() string { return "bad request: " + e.Reason }
+
+// TooMany says which quota or rate is used up. It is ErrTooMany.
+type TooMany struct {
+	// Reason is a sentence for the person who debugs the device: what is too much, and what to do.
+	// It is sent.
+	Reason string
+	// RetryAfter is after which time the device may try again; zero: waiting does not help.
+	RetryAfter time.Duration
+}
+
+func (e TooMany) Error() string { return "too many requests: " + e.Reason }
+
+// Is reports whether target is ErrTooMany.
+func (e TooMany) Is(target error) bool { return target == ErrTooMany }
+
+// Unavailable asks the device to come back: the backend has not synced yet, or its storage does not
+// respond.
+type Unavailable struct {
+	// RetryAfter is after which time the device may try again; zero: the protocol decides.
+	RetryAfter time.Duration
+	// Cause is logged and not sent.
+	Cause error
+}
+
+func (e Unavailable) Error() string {
+	if e.Cause == nil {
+		return "unavailable"
+	}
+	return "unavailable: " + e.Cause.Error()
+}
+
+// Unwrap returns the cause.
+func (e Unavailable) Unwrap() error { return e.Cause }

@@ -1,0 +1,101 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package deviceapi
+
+import "time"
+
+// State is what a device should do next. Of CancelID, ConfirmID and DeployID the first one that is
+// not zero is on offer; a device never gets two of them.
+type State struct {
+	// Sleep is the time until the device should ask again. It is already spread over the fleet.
+	Sleep                         time.Duration
+	CancelID, ConfirmID, DeployID int32
+	// InstalledID is the action that installed what the device runs; zero: none is known.
+	InstalledID int32
+	// CacheBuster changes when the content of the offered deployment does.
+	CacheBuster string
+	// WantAttributes asks the device for its attributes.
+	WantAttributes bool
+}
+
+// Consent is how a device handles updates that need confirmation.
+type Consent struct {
+	// Active: the device confirms every update by itself, since ActivatedAt. Initiator and Remark
+	// are what was sent with the activation.
+	Active            bool
+	Initiator, Remark string
+	ActivatedAt       time.Time
+	// ConfirmID is the action that waits for confirmation, or zero; CacheBuster is as in State.
+	ConfirmID   int32
+	CacheBuster string
+}
+
+// Deployment is one action as its device may see it.
+type Deployment struct {
+	ID int32
+	// Forced: the device does it now. Otherwise the device, or its user, decides when.
+	Forced bool
+	// DownloadOnly: the device downloads the modules and does not install them.
+	DownloadOnly bool
+	Window       Window
+	Modules      []Module
+	// History is how far the action has come.
+	History History
+}
+
+// Window is whether the maintenance window of an action is open.
+type Window string
+
+const (
+	// NoWindow: the action has no maintenance window.
+	NoWindow Window = ""
+	// WindowOpen: the device may install.
+	WindowOpen Window = "open"
+	// WindowClosed: the device may download, and waits with the installation.
+	WindowClosed Window = "closed"
+)
+
+// History is the state of an action, and its messages, newest first.
+type History struct {
+	State    string
+	Messages []string
+}
+
+// Module is one software module.
+type Module struct {
+	// ID names the module in requests of the device.
+	ID                  string
+	Type, Name, Version string
+	Artifacts           []Artifact
+	// Metadata is what the device may see.
+	Metadata []Metadata
+}
+
+// Metadata is one entry of the metadata of a module.
+type Metadata struct{ Key, Value string }
+
+// Artifact is one file of a module. Checksums are hexadecimal; an empty one is not known.
+type Artifact struct {
+	FileName          string
+	Size              int64
+	SHA1, MD5, SHA256 string
+	Downloads         []Download
+}
+
+// Download is one place that an artifact can be downloaded from.
+type Download struct {
+	Protocol Protocol
+	URL      string
+	// MD5URL is the URL of a file with the MD5 sum; empty: there is none.
+	MD5URL string
+}
+
+// Protocol is how a download is fetched, in capitals. Other values than those below are possible.
+type Protocol string
+
+// Protocols that DDI and SoftwareUpdatable have links for.
+const (
+	HTTP  Protocol = "HTTP"
+	HTTPS Protocol = "HTTPS"
+)
