@@ -59,7 +59,7 @@ room internal/window "$api" github.com/robfig/cron/v3
 room internal/eligibility "$api" "$mod/internal/action" "$mod/internal/window" "$meta"
 room internal/offer "$api" "$mod/internal/action" "$mod/internal/eligibility" "$mod/internal/window" k8s.io/apimachinery/pkg
 room internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg
-room internal/explain "$api" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/rollout" k8s.io/apimachinery/pkg
+room internal/explain "$api" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/rollout" k8s.io/apimachinery/pkg
 room internal/autoassignment "$api" "$mod/internal/window" "$mod/internal/offer" k8s.io/apimachinery/pkg
 room internal/deviceapi "$mod/internal/ddi/wire"
 room internal/ddi "$mod/internal/deviceapi" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr

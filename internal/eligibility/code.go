@@ -18,7 +18,8 @@ const (
 	CodeSuperseded     Code = "Superseded"     // a newer update took the target over
 	CodeSkipped        Code = "Skipped"        // did not start in time and left its group
 	CodeDeadlinePassed Code = "DeadlinePassed" // did not start in time and counts as failed
-	CodeStopped        Code = "Stopped"        // the source was stopped, or has finished
+	CodeStopped        Code = "Stopped"        // the source was stopped
+	CodeFinished       Code = "Finished"       // the rollout has finished
 	CodeSetInvalid     Code = "SetInvalid"     // the set is invalidated
 
 	CodeNotStarted     Code = "NotStarted"     // the source has not started
@@ -42,11 +43,14 @@ const (
 // IsFinal reports whether the update will not start on the target any more.
 func (c Code) IsFinal() bool {
 	switch c {
-	case CodeDone, CodeAlreadyThere, CodeAlreadyHad, CodeFailed, CodeCanceled, CodeSuperseded, CodeSkipped, CodeDeadlinePassed, CodeStopped, CodeSetInvalid:
+	case CodeDone, CodeAlreadyThere, CodeAlreadyHad, CodeFailed, CodeCanceled, CodeSuperseded, CodeSkipped, CodeDeadlinePassed, CodeStopped, CodeFinished, CodeSetInvalid:
 		return true
 	}
 	return false
 }
+
+// isEndOfSource reports whether the source of the update is over, for all its targets.
+func (c Code) isEndOfSource() bool { return c == CodeStopped || c == CodeFinished }
 
 // Reason is a code in words, and until when it holds if time alone changes it.
 type Reason struct {

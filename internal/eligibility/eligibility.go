@@ -63,8 +63,10 @@ func Check(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
 
 // Lasting is Check without what passes by time or by a person. It is what the counters need: it
 // does not read the state of the set, a pause, a hold or a maintenance window.
-func Lasting(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
-	return replaced(t, in, newer, lasting(t, in, newer, now))
+// Whether the next attempt still waits for its backoff is not read either: Again is true in both
+// cases.
+func Lasting(t *v1alpha1.Target, in *Intent, newer *Newer) Result {
+	return replaced(t, in, newer, lasting(t, in, newer, time.Time{}))
 }
 
 // lasting asks, in this order: has the update had its action; do the member's bits say that it is

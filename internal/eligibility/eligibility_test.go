@@ -153,8 +153,8 @@ func TestBrought(t *testing.T) {
 			if c.target != nil {
 				c.target(target)
 			}
-			for _, check := range []func(*v1alpha1.Target, *Intent, *Newer, time.Time) Result{Check, Lasting} {
-				if got := check(target, c.in, &c.newer, noon); got.Code != CodeSuperseded || got.Brought != c.brought {
+			for _, got := range []Result{Check(target, c.in, &c.newer, noon), Lasting(target, c.in, &c.newer)} {
+				if got.Code != CodeSuperseded || got.Brought != c.brought {
 					t.Errorf("got %q, brought %t; want %q, brought %t", got.Code, got.Brought, CodeSuperseded, c.brought)
 				}
 			}

@@ -49,10 +49,10 @@ func first(sorted []*Intent, is func(*Intent) bool) *Intent {
 }
 
 // replaced returns r, or that a newer update takes the target over. What is final stays as it is,
-// but for a stop and for what a newer update brings anyway. A required migration step is not
+// but for the end of the source and for what a newer update brings anyway. A required migration step is not
 // replaced, nor is an assignment that has to be fixed: its condition says so whatever is newer.
 func replaced(t *v1alpha1.Target, in *Intent, newer *Newer, r Result) Result {
-	if r.IsFinal() && r.Code != CodeStopped && !r.Brought || IsStep(in) || since(&in.Source).IsZero() || isMistaken(in, &r) {
+	if r.IsFinal() && !r.Code.isEndOfSource() && !r.Brought || IsStep(in) || since(&in.Source).IsZero() || isMistaken(in, &r) {
 		return r
 	}
 	other, brought := newer.over(t, in)

@@ -2,17 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package explain says of one target and one rollout which group it is in and what it waits for, or
-// the exact reason why it is in none. The reasons are those of package offer, made readable; there
-// is no second opinion.
+// the exact reason why it is in none. Bucket and reason follow from the result of package
+// eligibility.
 package explain
 
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/query"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
@@ -64,27 +62,24 @@ func Of(w offer.World, r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, 
 	return Explanation{Reason: absent(w, r, set)}
 }
 
-// member explains one who is in a group: what the device is given now if it comes from this
-// rollout, else what the rules say to this rollout's wish.
+// member explains a target that is in a group: what the device is given now if it comes from this
+// rollout, else what the rule says about this rollout's update. The bucket follows from the same
+// result.
 func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i int, set *offer.Set) Explanation {
-	e := Explanation{Group: g.Spec.Group, Bucket: rollout.RuleOf(r, set, int(g.Spec.Index)).Under(coverOf(w)).BucketOf(w.Target, rollout.MemberOf(g, i))}
-	o := offer.For(w)
-	if a := o.Action; a != nil && a.Source.UID == r.Identity() {
+	e, o := Explanation{Group: g.Spec.Group}, offer.For(w)
+	if v := verdictOn(w, r); v != nil {
+		e.Bucket, e.Reason = rollout.BucketOf(&v.Result, !v.Intent.OpenedAt.IsZero()), v.Reason
+	} else { // the caller's groups are ahead of its intents
+		rule := rollout.RuleOf(r, set, int(g.Spec.Index))
+		e.Bucket = rule.BucketOf(w.Target, rollout.MemberOf(g, i))
+	}
+	switch {
+	case o.Action != nil && o.Action.Source.UID == r.Identity():
 		e.Winning, e.Reason = o.Kind != offer.Nothing, o.Reason
 		return e
-	}
-	for _, v := range offer.Judge(w) {
-		if v.Intent.Source.UID != r.Identity() {
-			continue
-		}
-		e.Reason = v.Reason
-		if o.Intent != nil && o.Intent.Source.UID == r.Identity() {
-			e.Winning, e.Reason = true, o.Reason
-		} else if v.Reason.IsZero() {
-			e.Reason = o.Reason // something else goes first, and says why
-		}
-	}
-	if e.Reason.IsZero() { // the caller's groups are ahead of its intents
+	case o.Intent != nil && o.Intent.Source.UID == r.Identity():
+		e.Winning, e.Reason = true, o.Reason
+	case e.Reason.IsZero(): // something else goes first, and says why
 		e.Reason = o.Reason
 	}
 	if e.Reason.Code == offer.CodePaused && r.Status.PauseReason == v1alpha1.PauseByErrorBudget {
@@ -93,12 +88,14 @@ func member(w offer.World, r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup, i i
 	return e
 }
 
-// coverOf is what the auto-assignments of this world keep from older rollouts, as the counters know
-// it.
-func coverOf(w offer.World) rollout.Cover {
-	return rollout.Cover{Keeps: func(t *v1alpha1.Target, since time.Time) bool {
-		return slices.ContainsFunc(w.Intents, func(in offer.Intent) bool { return in.OpenedAt.After(since) && eligibility.Covers(&in, t) })
-	}}
+// verdictOn returns the verdict on the update of a rollout; nil: it does not reach the target.
+func verdictOn(w offer.World, r *v1alpha1.Rollout) *offer.Verdict {
+	for _, v := range offer.Judge(w) {
+		if v.Intent.Source.UID == r.Identity() {
+			return &v
+		}
+	}
+	return nil
 }
 
 // absent explains one who is in no group, from what keeps everybody out to what keeps this one out.

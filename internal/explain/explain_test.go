@@ -115,6 +115,7 @@ func TestOf(t *testing.T) {
 		"the rollout is paused by its budget": {func(w *world) {
 			w.r.Status.State, w.r.Status.PauseReason, w.r.Status.PauseMessage = v1alpha1.RolloutPaused, v1alpha1.PauseByErrorBudget, "7 of 100 failed"
 		}, CodeBudgetExhausted, "7 of 100 failed"},
+		"the rollout has finished":    {func(w *world) { w.r.Status.State = v1alpha1.RolloutFinished }, offer.CodeFinished, "rollout fw2 has finished"},
 		"the rollout was stopped":     {func(w *world) { w.r.Spec.State = v1alpha1.IntentStopped }, offer.CodeStopped, "rollout fw2 was stopped"},
 		"the rollout has not started": {func(w *world) { w.r.Status.StartedAt = nil }, offer.CodeNotStarted, "rollout fw2 has not started"},
 		"the target is held":          {func(w *world) { w.target.Spec.Hold = true }, offer.CodeHold, "spec.hold"},

@@ -59,19 +59,14 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 		Update:       rollout.UpdateOf(r),
 		Set:          set,
 		PlannedHash:  r.Status.Plan.ContentHash,
-		Superseded:   member.Superseded,
 		SupersededBy: group.Status.SupersededBy,
-		AlreadyThere: member.AlreadyThere,
-		Skipped:      member.Skipped,
-		Abandoned:    member.Abandoned,
 		CreatedAt:    r.CreationTimestamp.Time,
 		IsUnplaced:   r.Spec.StartAt == nil,
 	}
 	in.Update.ConfirmationRequired = group.Spec.Conditions.ConfirmationRequired
 	in.Closed, in.Stopped = ClosedReason(r, group.Spec.Index)
 	in.RetryAt, in.RetryFailures = rollout.RetryOf(r)
-	in.Expired = member.HasExpired(in.RetryAt, in.RetryFailures)
-	in.Forgiven = !member.Expired.IsZero() && !in.Expired
+	member.Mark(&in)
 	if in.Closed.IsZero() && group.Unreadable != nil {
 		in.Closed = offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("DeploymentGroup %s cannot be decoded: %s", group.Name, group.Unreadable.Message)}
 	}
@@ -122,7 +117,7 @@ func ClosedReason(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stoppe
 	case group == nil || group.OpenedAt == nil:
 		return offer.Reason{Code: offer.CodeGroupNotOpen, Message: fmt.Sprintf("the target's group of rollout %s has not opened%s", r.Name, waiting(r)), Until: until(r)}, false
 	case r.Status.State == v1alpha1.RolloutFinished:
-		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s has finished", r.Name)}, false
+		return offer.Reason{Code: offer.CodeFinished, Message: fmt.Sprintf("rollout %s has finished", r.Name)}, false
 	}
 	return offer.Reason{}, false
 }

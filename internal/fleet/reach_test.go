@@ -47,7 +47,7 @@ func TestClosedReason(t *testing.T) {
 		}, offer.CodePaused, false, "3 of 5 failed"},
 		"the group has not opened": {func(r *v1alpha1.Rollout) { r.Status.Groups[0].OpenedAt = nil }, offer.CodeGroupNotOpen, false, "has not opened"},
 		"there is no such group":   {func(r *v1alpha1.Rollout) { r.Status.Groups = nil }, offer.CodeGroupNotOpen, false, "has not opened"},
-		"finished":                 {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, offer.CodeStopped, false, "finished"},
+		"finished":                 {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, offer.CodeFinished, false, "finished"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := running("r", set("fw"), group("r", 0))

@@ -60,7 +60,7 @@ func holdBehindSteps(list []judged) {
 		}
 		for k := i + 1; k < len(list); k++ {
 			if v := &list[k]; v.mayStart() && since(&v.in.Source).After(since(&step.in.Source)) {
-				v.Result = eligibility.Result{Code: CodeWaitingForStep, Other: step.in}
+				v.Code, v.Other = CodeWaitingForStep, step.in
 			}
 		}
 	}

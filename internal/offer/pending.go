@@ -131,7 +131,7 @@ func causeNotToStart(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alp
 		return ""
 	case own.Code == CodeSetInvalid:
 		return v1alpha1.CauseInvalidated
-	case own.Code == CodeStopped, own.Code == CodeSkipped, own.Code == CodeDeadlinePassed:
+	case own.Code == CodeStopped, own.Code == CodeFinished, own.Code == CodeSkipped, own.Code == CodeDeadlinePassed:
 		return v1alpha1.CauseStopped
 	}
 	return v1alpha1.CauseSuperseded

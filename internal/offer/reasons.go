@@ -39,6 +39,7 @@ const (
 	CodeSkipped        = eligibility.CodeSkipped
 	CodeDeadlinePassed = eligibility.CodeDeadlinePassed
 	CodeStopped        = eligibility.CodeStopped
+	CodeFinished       = eligibility.CodeFinished
 	CodeSetInvalid     = eligibility.CodeSetInvalid
 	CodeNotStarted     = eligibility.CodeNotStarted
 	CodeStabilizing    = eligibility.CodeStabilizing

@@ -17,28 +17,6 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Bucket is what became of one member of a group. Every member is in exactly one.
-type Bucket uint8
-
-// Buckets, as Counts names them.
-const (
-	Scheduled Bucket = iota
-	Pending
-	InProgress
-	Succeeded
-	Failed
-	Canceled
-	Skipped
-	Removed
-)
-
-var bucketNames = [...]string{"Scheduled", "Pending", "InProgress", "Succeeded", "Failed", "Canceled", "Skipped", "Removed"}
-
-func (b Bucket) String() string { return bucketNames[b] }
-
-// IsClosed reports whether nothing more is awaited of the member.
-func (b Bucket) IsClosed() bool { return b >= Succeeded }
-
 // Rule is all that decides into which bucket a member of one group falls, besides the Target and
 // the member's bits. A tally holds as long as its Rule is Equal to that of the Rollout; else the
 // group is counted anew.
@@ -48,6 +26,7 @@ type Rule struct {
 	// since is the rollout's place in the order of updates; zero: it has not started, and nothing
 	// is newer.
 	since         time.Time
+	started       *metav1.MicroTime // of the rollout; most members have the place in the order that it says
 	open, stopped bool
 	// content that was planned, and whether it is installed also where it is already.
 	content       string
@@ -55,13 +34,13 @@ type Rule struct {
 	migrationStep bool
 	setGone       bool
 	// types of targets that the set fits; empty: all.
-	types      []string
-	resumedAt  time.Time
-	retryLimit int32
-	retries    action.Failures
-	retryAt    time.Time
-	retried    action.Failures
-	cover      Cover
+	types     []string
+	resumedAt time.Time
+	// retries as in spec.update; nil: a failed action is not tried again.
+	retries *v1alpha1.Retries
+	retryAt time.Time
+	retried action.Failures
+	cover   Cover
 }
 
 // Cover is what auto-assignments keep from older rollouts.
@@ -86,20 +65,19 @@ func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int) Rule {
 		name:          r.Name,
 		set:           r.Spec.Update.DistributionSet,
 		since:         Since(r),
+		started:       r.Status.StartedAt,
 		open:          isOpen(r.Status.Groups[group].State),
 		stopped:       r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped,
 		reinstall:     r.Spec.Update.Reinstall,
 		migrationStep: set != nil && set.RequiredMigrationStep,
 		setGone:       set == nil,
+		retries:       r.Spec.Update.Retries,
 	}
 	if set != nil {
 		rule.types = set.CompatibleTargetTypes
 	}
 	if r.Status.Plan != nil {
 		rule.content = r.Status.Plan.ContentHash
-	}
-	if retries := r.Spec.Update.Retries; retries != nil {
-		rule.retryLimit, rule.retries = retries.Limit, eligibility.NamedBy(retries)
 	}
 	if h := r.Status.Handled; h != nil && h.ResumedAt != nil {
 		rule.resumedAt = h.ResumedAt.Time
@@ -142,139 +120,81 @@ func isOpen(s v1alpha1.GroupState) bool {
 // Equal reports whether both rules count alike.
 func (r Rule) Equal(o Rule) bool {
 	return r.cover.Version == o.cover.Version && r.uid == o.uid && r.set == o.set && r.since.Equal(o.since) && r.open == o.open && r.stopped == o.stopped &&
-		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.setGone == o.setGone && r.resumedAt.Equal(o.resumedAt) && r.retryLimit == o.retryLimit &&
-		slices.Equal(r.types, o.types) && r.retries.Equal(o.retries) && r.retryAt.Equal(o.retryAt) && r.retried.Equal(o.retried)
+		r.content == o.content && r.reinstall == o.reinstall && r.migrationStep == o.migrationStep && r.setGone == o.setGone && r.resumedAt.Equal(o.resumedAt) &&
+		slices.Equal(r.types, o.types) && retriesAlike(r.retries, o.retries) && r.retryAt.Equal(o.retryAt) && r.retried.Equal(o.retried)
 }
 
-// BucketOf says what became of one member; t is nil when the Target is gone. An action that has
-// started outranks what the group remembers.
-func (r Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
+// retriesAlike reports whether both allow the same attempts. When those are made changes no bucket.
+func retriesAlike(a, b *v1alpha1.Retries) bool {
+	if a == nil || b == nil || a == b {
+		return a == b
+	}
+	return a.Limit == b.Limit && eligibility.NamedBy(a).Equal(eligibility.NamedBy(b))
+}
+
+// BucketOf returns the bucket of one member. The target is nil when it is gone.
+func (r *Rule) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 	if t == nil {
 		return Removed
 	}
-	own := action.OfSource(&t.Status, r.uid)
-	switch {
-	case own != nil && !(isUnconfirmed(own) && (m.Skipped || r.hasExpired(m) || r.isForgiven(own, m))):
-		b := r.bucketOfAction(own, func() bool { return m.Abandoned || m.Superseded || r.stopped || r.isTakenOver(t, m) })
-		if own.State.IsClosed() && !b.IsClosed() && r.isThere(t) { // another attempt is not needed any more
-			return Succeeded
-		}
-		return b
-	case r.hasExpired(m): // it had failed before anybody took it over
-		return Failed
-	case m.Superseded:
-		return Canceled
-	case m.Skipped:
-		return Skipped
-	case m.AlreadyThere:
-		return Succeeded
-	case r.isTakenOver(t, m), r.stopped:
-		return Canceled
-	case r.open && r.isThere(t): // it came by the set in another way since its group opened
-		return Succeeded
-	case r.open:
-		return Pending
-	}
-	return Scheduled
+	result := r.check(t, m)
+	return BucketOf(&result, r.open)
 }
 
-// isThere reports whether the target runs the planned content and nobody asks for it to be
-// installed again.
-func (r Rule) isThere(t *v1alpha1.Target) bool {
-	return !r.reinstall && r.content != "" && action.Installed(&t.Status, r.content)
-}
-
-// isUnconfirmed: what waits for confirmation has not started, nor has what was closed while it did.
-func isUnconfirmed(a *v1alpha1.Action) bool {
-	return a.State == v1alpha1.ActionWaitingForConfirmation ||
-		a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.From == v1alpha1.ActionWaitingForConfirmation
-}
-
-// hasExpired reports whether a member failed because it did not start in time, and no retry has
-// given it more.
-func (r Rule) hasExpired(m Member) bool { return m.HasExpired(r.retryAt, r.retried) }
-
-// isForgiven reports whether a question that was taken back is going to be asked again: a required
-// migration step went first, or nobody agreed in time and a retry has given more.
-func (r Rule) isForgiven(own *v1alpha1.Action, m Member) bool {
-	return own.Cancel != nil && (own.Cancel.Cause == v1alpha1.CauseMigrationStep || own.Cancel.Cause == v1alpha1.CauseStopped && !m.Expired.IsZero() && !r.hasExpired(m))
-}
-
-// bucketOfAction asks isFinal only of what failed.
-func (r Rule) bucketOfAction(a *v1alpha1.Action, isFinal func() bool) Bucket {
-	switch a.State {
-	case v1alpha1.ActionWaitingForConfirmation:
-		return Pending
-	case v1alpha1.ActionFinished:
-		return Succeeded
-	case v1alpha1.ActionCanceled:
-		return Canceled
-	case v1alpha1.ActionError:
-		return r.bucketOfFailure(a, isFinal())
-	}
-	return InProgress
-}
-
-// bucketOfFailure is Failed only when nobody is going to try again.
-func (r Rule) bucketOfFailure(a *v1alpha1.Action, final bool) Bucket {
-	switch {
-	case final:
-		return Failed
-	case a.Source.Attempt <= r.retryLimit && r.retries.Name(action.FailureOf(a)):
-		return InProgress
-	case a.ClosedAt != nil && a.ClosedAt.Time.Before(r.retryAt) && r.retried.Name(action.FailureOf(a)):
-		return Pending
-	}
-	return Failed
-}
-
-// isTakenOver reports whether a newer update has replaced this one on the target: dead and
-// superseded are the same thing.
-func (r Rule) isTakenOver(t *v1alpha1.Target, m Member) bool {
-	if r.since.IsZero() {
-		return false
+// check asks whether the rollout's update may still go to a member. What passes by time or by a
+// person is not asked: it changes no bucket. A device at work has been given the update, so nothing
+// is asked about it.
+func (r *Rule) check(t *v1alpha1.Target, m Member) eligibility.Result {
+	if own := action.OfSource(&t.Status, r.uid); own != nil && own.State.HasStarted() && !own.State.IsClosed() {
+		return eligibility.Result{Own: own}
 	}
 	since := later(r.since, m.Joined)
-	return r.isOlderThanStarted(t, since) || r.isReassigned(t, since) || !r.migrationStep && r.cover.Keeps != nil && r.cover.Keeps(t, since)
-}
-
-// isOlderThanStarted reports whether the target has started a newer update, or one of the same age,
-// that replaces this one: a device never falls back. A required migration step is dead only once
-// the newer set is installed.
-func (r Rule) isOlderThanStarted(t *v1alpha1.Target, since time.Time) bool {
-	for i := range t.Status.Actions {
-		a := &t.Status.Actions[i]
-		if a.Source.UID == r.uid || a.Source.Since == nil || a.Source.Since.Time.Before(since) || a.Update.Superseding == v1alpha1.SupersedingQueue || r.isRecreated(a) {
-			continue
-		}
-		if (!r.migrationStep || a.State == v1alpha1.ActionFinished) && !r.isDelivery(t, a) {
-			return true
-		}
+	in := eligibility.Intent{
+		Source:      v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.name, UID: r.uid},
+		Update:      v1alpha1.Update{DistributionSet: r.set, Reinstall: r.reinstall, Retries: r.retries},
+		PlannedHash: r.content,
+		RetryAt:     r.retryAt, RetryFailures: r.retried,
+		Stopped: r.stopped,
 	}
-	return false
+	m.Mark(&in)
+	if r.stopped {
+		in.Closed.Code = eligibility.CodeStopped
+	}
+	if r.migrationStep {
+		in.Set = &migrationStep
+	}
+	switch {
+	case r.since.IsZero():
+	case r.started != nil && r.started.Time.Equal(since):
+		in.Source.Since = r.started
+	default:
+		in.Source.Since = &metav1.MicroTime{Time: since}
+	}
+	if r.open {
+		in.OpenedAt = since
+	}
+	return eligibility.Lasting(t, &in, &eligibility.Newer{Reached: reassigned(t, since), Keeps: r.cover.Keeps})
 }
 
-// isDelivery reports whether another update brings, or has brought, just what this rollout is to
-// bring.
-func (r Rule) isDelivery(t *v1alpha1.Target, a *v1alpha1.Action) bool {
-	return r.content != "" && a.ContentHash == r.content && !r.reinstall && (!a.State.IsClosed() || r.isThere(t))
-}
+// migrationStep is all that the counters need to know of such a set.
+var migrationStep = eligibility.Set{RequiredMigrationStep: true}
 
-// isRecreated reports whether an action comes from an earlier rollout of this name and startAt: the
-// manifest was removed and applied again, and goes on.
-func (r Rule) isRecreated(a *v1alpha1.Action) bool {
-	return a.Source.Kind == v1alpha1.SourceRollout && a.Source.Name == r.name && a.Source.Since.Time.Equal(r.since)
-}
-
-// isReassigned reports whether the target's own assignment is newer and brings another set. One
-// that cannot be carried out, by the target's own word, replaces nothing.
-func (r Rule) isReassigned(t *v1alpha1.Target, since time.Time) bool {
+// reassigned returns the target's own assignment as an update, if it is newer than since and
+// replaces what is older; else nil. Whether its set can be given to the target is what the condition
+// Assigned of the target says, because the counters know only the set of their rollout.
+func reassigned(t *v1alpha1.Target, since time.Time) *eligibility.Intent {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
-	return wanted != nil && seen != nil && !isRefused(t) && seen.Since != nil && offer.IsSeen(wanted, seen) &&
-		seen.Since.After(since) && wanted.DistributionSet != r.set && wanted.Superseding != v1alpha1.SupersedingQueue && !r.migrationStep
+	if wanted == nil || seen == nil || seen.Since == nil || !seen.Since.After(since) || !offer.IsSeen(wanted, seen) ||
+		wanted.Superseding == v1alpha1.SupersedingQueue || isRefused(t) {
+		return nil
+	}
+	return &eligibility.Intent{
+		Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: t.Name, UID: t.Identity(), Since: seen.Since},
+		Update: v1alpha1.Update{DistributionSet: wanted.DistributionSet},
+	}
 }
 
-// isRefused reports whether the target's own assignment waits for somebody to fix it.
+// isRefused reports whether the target's own assignment waits for a person to fix it.
 func isRefused(t *v1alpha1.Target) bool {
 	c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionAssigned)
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonUnknownCancelID

@@ -21,7 +21,7 @@ import (
 // act is an action of a source, whose intent is so many minutes newer than the rollout.
 func act(id int32, uid types.UID, minutes int, state v1alpha1.ActionState) v1alpha1.Action {
 	since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
-	a := v1alpha1.Action{ID: id, Source: v1alpha1.ActionSource{UID: uid, Attempt: 1, Since: &since}, State: state}
+	a := v1alpha1.Action{ID: id, Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: string(uid), UID: uid, Attempt: 1, Since: &since}, State: state}
 	if state.IsClosed() {
 		a.ClosedAt = at(epoch.Add(time.Hour))
 	}
@@ -74,11 +74,11 @@ func TestBucketOf(t *testing.T) {
 	again := with(func(r *Rule) { r.name = "fw" })
 	notStarted := with(func(r *Rule) { r.open, r.since = false, time.Time{} })
 	step := with(func(r *Rule) { r.migrationStep = true })
-	retries := with(func(r *Rule) { r.retryLimit, r.retries.Codes = 2, []string{"17"} })
+	retries := with(func(r *Rule) { r.retries = &v1alpha1.Retries{Limit: 2, StatusCodes: []string{"17"}} })
 	retry := with(func(r *Rule) { r.retryAt, r.retried.Codes = epoch.Add(2*time.Hour), []string{"17"} })
 
 	there := with(func(r *Rule) { r.content = "c0ffee" })
-	thereRetries := with(func(r *Rule) { r.content, r.retryLimit = "c0ffee", 2 })
+	thereRetries := with(func(r *Rule) { r.content, r.retries = "c0ffee", &v1alpha1.Retries{Limit: 2} })
 	again2 := with(func(r *Rule) { r.content, r.reinstall = "c0ffee", true })
 	keeps := Cover{Version: 1, Keeps: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(epoch) }}
 	kept, keptRetries, keptStep := open.Under(keeps), retries.Under(keeps), step.Under(keeps)
@@ -142,7 +142,7 @@ func TestBucketOf(t *testing.T) {
 		"its question was taken back by a person":               {open, []v1alpha1.Action{takenBack(v1alpha1.CauseRequested, act(1, "r", 0, "Canceled"))}, nil, bits{}, Canceled},
 		"it failed and did not come back to try again":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{abandoned: true}, Failed},
 		"it came back just in time":                             {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "r", 0, "Running")}, nil, bits{abandoned: true}, InProgress},
-		"it failed, and came by the set in another way":         {thereRetries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Succeeded},
+		"it failed, and came by the set in another way":         {thereRetries, []v1alpha1.Action{bringing("c0ffee", failedWith(act(1, "r", 0, "Error"), "17", 1))}, runs, bits{}, Succeeded},
 		"it failed for good, and came by the set later":         {there, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Failed},
 		"it failed the last of its tries":                       {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 3)}, nil, bits{}, Failed},
 		"it failed with a code that is not tried again":         {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
@@ -295,7 +295,7 @@ func TestRulesThatCountAlikeAreEqual(t *testing.T) {
 func BenchmarkApplyOneReport(b *testing.B) {
 	for _, n := range []int{1000, 100000} {
 		b.Run(fmt.Sprintf("%d targets", n), func(b *testing.B) {
-			rule := Rule{uid: "r", set: "firmware-2", since: epoch, open: true}
+			rule := Rule{uid: "r", set: "firmware-2", since: epoch, started: &metav1.MicroTime{Time: epoch}, open: true}
 			var tally Tally
 			targets, names, entries := make([]*v1alpha1.Target, n), make([]string, n), make([]Entry, n)
 			for i := range n {

@@ -113,7 +113,7 @@ const maxStragglers = 20
 // because something newer that had taken the member over was withdrawn, is noted one by one.
 func (l *planner) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int) {
 	at, retried := RetryOf(l.next)
-	if k := len(s.ExpiredAt); k > 0 && !(Member{Expired: s.ExpiredAt[k-1].At.Time}).HasExpired(at, retried) {
+	if k := len(s.ExpiredAt); k > 0 && !(Member{Expired: s.ExpiredAt[k-1].At.Time}).hasExpired(at, retried) {
 		s.Expired, s.ExpiredAt = nil, nil
 	}
 	batch, before := v1alpha1.ExpiredBatch{Through: int32(n), At: *micro(l.Now)}, 0

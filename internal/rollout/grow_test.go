@@ -144,17 +144,21 @@ func TestWhoDoesNotJoin(t *testing.T) {
 		target func(*v1alpha1.Target)
 		joins  bool
 	}{
-		"an ordinary one":                          {nil, true},
-		"one with another label":                   {func(t *v1alpha1.Target) { t.Labels["fleet"] = "b" }, false},
-		"one that the set does not fit":            {func(t *v1alpha1.Target) { t.Spec.Type = "toaster" }, false},
-		"one without a type fits everything":       {func(t *v1alpha1.Target) { t.Spec.Type = "" }, true},
-		"one that is being deleted":                {func(t *v1alpha1.Target) { t.DeletionTimestamp = at(epoch) }, false},
-		"the duplicate of an older one":            {duplicate, false},
-		"one with an action of an older rollout":   {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{ofRollout("older", older)} }, true},
-		"one with an action of a newer rollout":    {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{newer} }, false},
-		"also when it wants both":                  {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{queued(newer)} }, true},
-		"one with an action of its own assignment": {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{act(1, "uid-t", 60, "Finished")} }, true},
-		"one that is held":                         {func(t *v1alpha1.Target) { t.Spec.Hold = true }, true},
+		"an ordinary one":                        {nil, true},
+		"one with another label":                 {func(t *v1alpha1.Target) { t.Labels["fleet"] = "b" }, false},
+		"one that the set does not fit":          {func(t *v1alpha1.Target) { t.Spec.Type = "toaster" }, false},
+		"one without a type fits everything":     {func(t *v1alpha1.Target) { t.Spec.Type = "" }, true},
+		"one that is being deleted":              {func(t *v1alpha1.Target) { t.DeletionTimestamp = at(epoch) }, false},
+		"the duplicate of an older one":          {duplicate, false},
+		"one with an action of an older rollout": {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{ofRollout("older", older)} }, true},
+		"one with an action of a newer rollout":  {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{newer} }, false},
+		"also when it wants both":                {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{queued(newer)} }, true},
+		"one with an action of its own assignment": {func(t *v1alpha1.Target) {
+			own := act(1, "uid-t", 60, "Finished")
+			own.Source.Kind = v1alpha1.SourceTarget
+			t.Status.Actions = []v1alpha1.Action{own}
+		}, true},
+		"one that is held": {func(t *v1alpha1.Target) { t.Spec.Hold = true }, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // Member is what a group remembers of one of its members.
@@ -34,9 +35,19 @@ func MemberOf(g *v1alpha1.DeploymentGroup, i int) Member {
 	return m
 }
 
-// HasExpired reports whether the member failed because it did not start in time, unless a retry has
+// Mark sets on an intent of the member what its group remembers of it. The retry request of the
+// intent is set before.
+func (m Member) Mark(in *eligibility.Intent) {
+	in.Superseded, in.AlreadyThere, in.Skipped, in.Abandoned = m.Superseded, m.AlreadyThere, m.Skipped, m.Abandoned
+	if !m.Expired.IsZero() {
+		in.Expired = m.hasExpired(in.RetryAt, in.RetryFailures)
+		in.Forgiven = !in.Expired
+	}
+}
+
+// hasExpired reports whether the member failed because it did not start in time, unless a retry has
 // taken that back since.
-func (m Member) HasExpired(retryAt time.Time, retried action.Failures) bool {
+func (m Member) hasExpired(retryAt time.Time, retried action.Failures) bool {
 	return !m.Expired.IsZero() && !(m.Expired.Before(retryAt) && retried.Name(notStarted))
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // Obstacle is what keeps a member that has no result from getting one, as far as its own Target
@@ -46,9 +46,12 @@ var obstacleNames = [obstacles]string{
 	Canceling:   "asked to cancel",
 }
 
-// obstacleOf says what keeps a member in this bucket.
-func (r Rule) obstacleOf(t *v1alpha1.Target, b Bucket) Obstacle {
-	own, open := action.OfSource(&t.Status, r.uid), action.Open(&t.Status)
+// obstacleOf returns what keeps a member in this bucket; own is the newest action of the rollout.
+func (r *Rule) obstacleOf(t *v1alpha1.Target, own *v1alpha1.Action, b Bucket) Obstacle {
+	if b != Pending && b != InProgress {
+		return Clear
+	}
+	open := action.Open(&t.Status)
 	switch {
 	case b == InProgress && own.State == v1alpha1.ActionCanceling:
 		return Canceling
@@ -72,8 +75,8 @@ func (r Rule) obstacleOf(t *v1alpha1.Target, b Bucket) Obstacle {
 	return Clear
 }
 
-func (r Rule) fits(t *v1alpha1.Target) bool {
-	set := offer.Set{CompatibleTargetTypes: r.types}
+func (r *Rule) fits(t *v1alpha1.Target) bool {
+	set := eligibility.Set{CompatibleTargetTypes: r.types}
 	return set.Fits(t.Spec.Type)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // What a group's members add up to, one change at a time.
@@ -38,15 +39,15 @@ type Entry struct {
 	FailedAt int64
 }
 
-// EntryOf says what one member adds to the tally of its group.
-func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
-	e := Entry{Bucket: r.BucketOf(t, m)}
+// EntryOf returns what one member adds to the tally of its group.
+func (r *Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 	if t == nil {
-		return e
+		return Entry{Bucket: Removed}
 	}
-	own := action.OfSource(&t.Status, r.uid)
+	result := r.check(t, m)
+	e, own := Entry{Bucket: BucketOf(&result, r.open)}, result.Own
 	if own == nil {
-		e.Superseded = e.Bucket == Canceled && (m.Superseded || r.isTakenOver(t, m))
+		e.Superseded = e.Bucket == Canceled && result.Code == eligibility.CodeSuperseded
 	} else {
 		e.Open = !own.State.IsClosed()
 		e.Canceling = e.Open && r.needsNoAsking(own)
@@ -55,7 +56,7 @@ func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 	if t.Unreadable != nil { // it is held as it is: no deadline runs, and a stop does not wait for it
 		e.Open, e.Canceling = false, false
 	}
-	e.Obstacle = r.obstacleOf(t, e.Bucket)
+	e.Obstacle = r.obstacleOf(t, own, e.Bucket)
 	e.Again = t.Unreadable == nil && !e.Bucket.IsClosed() && own != nil && own.State == v1alpha1.ActionError
 	switch e.Bucket {
 	case Pending:
@@ -67,7 +68,7 @@ func (r Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 }
 
 // addFailure says how a member failed, and when.
-func (r Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
+func (r *Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 	var failed time.Time
 	switch {
 	case own == nil || isUnconfirmed(own):
@@ -83,7 +84,7 @@ func (r Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 
 // needsNoAsking reports whether the device of an open action knows of the stop: it is being asked,
 // or it has refused. Once the set is gone, that is the last cause there may be to ask.
-func (r Rule) needsNoAsking(a *v1alpha1.Action) bool {
+func (r *Rule) needsNoAsking(a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionCanceling {
 		return true
 	}

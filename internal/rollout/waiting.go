@@ -147,11 +147,11 @@ func (l *planner) awaited(g *group, c v1alpha1.Counts) []string {
 	}
 	rule, found := l.ruleOf(g), map[Bucket][]string{}
 	for i, t := range g.members() {
-		bucket := rule.BucketOf(t, MemberOf(g.object, i))
-		if bucket.IsClosed() || len(found[bucket]) == maxExamples {
+		entry := rule.EntryOf(t, MemberOf(g.object, i))
+		if entry.Bucket.IsClosed() || len(found[entry.Bucket]) == maxExamples {
 			continue
 		}
-		found[bucket] = append(found[bucket], l.nameWith(string(g.object.Spec.Targets[i]), t, rule.obstacleOf(t, bucket)))
+		found[entry.Bucket] = append(found[entry.Bucket], l.nameWith(string(g.object.Spec.Targets[i]), t, entry.Obstacle))
 	}
 	names := append(found[Pending], found[InProgress]...)
 	return names[:min(len(names), maxExamples)]

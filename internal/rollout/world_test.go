@@ -423,7 +423,8 @@ func (w *world) groupOf(name string) (g *v1alpha1.DeploymentGroup, place int) {
 
 func (w *world) bucket(name string) Bucket {
 	g, i := w.groupOf(name)
-	return w.rule(int(g.Spec.Index)).BucketOf(w.targets[name], MemberOf(g, i))
+	rule := w.rule(int(g.Spec.Index))
+	return rule.BucketOf(w.targets[name], MemberOf(g, i))
 }
 
 func (w *world) rule(group int) Rule { return RuleOf(w.rollout, w.set, group).Under(w.cover()) }
