@@ -54,11 +54,10 @@ func (r *Result) IsFinal() bool { return r.Code.IsFinal() }
 func Check(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
 	r := lasting(t, in, newer, now)
 	if r.Code == "" {
-		p := passing(t, in, now)
-		p.Own, p.Again = r.Own, r.Again
-		r = p
+		passing(&r, t, in, now)
 	}
-	return replaced(t, in, newer, r)
+	replaced(&r, t, in, newer)
+	return r
 }
 
 // Lasting is Check without what passes by time or by a person. It is what the counters need: it
@@ -66,33 +65,34 @@ func Check(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
 // Whether the next attempt still waits for its backoff is not read either: Again is true in both
 // cases.
 func Lasting(t *v1alpha1.Target, in *Intent, newer *Newer) Result {
-	return replaced(t, in, newer, lasting(t, in, newer, time.Time{}))
+	r := lasting(t, in, newer, time.Time{})
+	replaced(&r, t, in, newer)
+	return r
 }
 
 // lasting asks, in this order: has the update had its action; do the member's bits say that it is
 // over; was the set installed before; has the target started something newer; was the source
 // stopped; has the planned content been installed in another way.
 func lasting(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
-	own := Own(&t.Status, in)
-	r := spent(t, in, newer, own, now)
-	if r.Code == "" {
-		again := r.Again
-		r = displaced(in, newer, own)
-		r.Again = again
+	r := Result{Own: Own(&t.Status, in)}
+	spent(&r, t, in, newer, now)
+	if r.Code != "" {
+		return r
 	}
-	if r.Code == "" && in.AlreadyThere && own == nil {
+	displaced(&r, in, newer)
+	switch {
+	case r.Code != "":
+	case in.AlreadyThere && r.Own == nil:
 		r.Code = CodeAlreadyThere
+	default:
+		leftBehind(&r, t, in, newer)
 	}
-	if r.Code == "" {
-		r = leftBehind(t, in, newer, r)
-	}
-	r.Own = own
 	return r
 }
 
 // leftBehind: a newer update has started, the source was stopped, or the planned content came in
 // another way. An update that brings the same content leaves nothing behind once it is there.
-func leftBehind(t *v1alpha1.Target, in *Intent, newer *Newer, r Result) Result {
+func leftBehind(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
 	dead, brought := olderThanStarted(t, in, newer)
 	switch {
 	case dead != nil && !brought:
@@ -104,52 +104,53 @@ func leftBehind(t *v1alpha1.Target, in *Intent, newer *Newer, r Result) Result {
 	case dead != nil:
 		r.Code, r.Action, r.Brought = CodeSuperseded, dead, true
 	}
-	return r
 }
 
 // passing asks what ends by time or by a person: is the source held back, can the set be given to
 // this target, does the target run it, is the target on hold, is the maintenance window open.
-func passing(t *v1alpha1.Target, in *Intent, now time.Time) Result {
+func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 	if in.Closed.Code != "" {
-		return Result{Code: in.Closed.Code, Until: in.Closed.Until}
+		r.Code, r.Until = in.Closed.Code, in.Closed.Until
+		return
 	}
-	if code := setProblem(in, t); code != "" {
-		return Result{Code: code}
+	if r.Code = setProblem(in, t); r.Code != "" {
+		return
 	}
 	if in.AlreadyThere || !in.Update.Reinstall && action.Installed(&t.Status, in.Set.ContentHash) {
-		return Result{Code: CodeAlreadyThere}
+		r.Code = CodeAlreadyThere
+		return
 	}
 	if t.Spec.Hold {
-		return Result{Code: CodeHold}
+		r.Code = CodeHold
+		return
 	}
 	if open, next, err := window.At(in.Update.MaintenanceWindow, now); !open {
-		return Result{Code: CodeWindowClosed, Until: next, Err: err}
+		r.Code, r.Until, r.Err = CodeWindowClosed, next, err
 	}
-	return Result{}
 }
 
 // spent: the update had its action. Finished and Canceled spend it; Error does unless attempts are
 // left or a retry names it.
-func spent(t *v1alpha1.Target, in *Intent, newer *Newer, own *v1alpha1.Action, now time.Time) Result {
+func spent(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) {
+	own := r.Own
 	if own == nil {
 		if in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Set != nil && action.Had(&t.Status, in.Set.ContentHash) {
-			return Result{Code: CodeAlreadyHad}
+			r.Code = CodeAlreadyHad
 		}
-		return Result{}
+		return
 	}
 	switch own.State {
 	case v1alpha1.ActionFinished:
 		if !isOnlyDownloaded(in, own) {
-			return Result{Code: CodeDone, Action: own}
+			r.Code, r.Action = CodeDone, own
 		}
 	case v1alpha1.ActionCanceled:
 		if !IsTakenBack(in, own) && !(isUnconfirmed(own) && (in.Expired || in.Skipped)) {
-			return Result{Code: CodeCanceled, Action: own}
+			r.Code, r.Action = CodeCanceled, own
 		}
 	case v1alpha1.ActionError:
-		return afterFailure(t, in, newer, own, now)
+		afterFailure(r, t, in, newer, now)
 	}
-	return Result{}
 }
 
 // isOnlyDownloaded reports whether an assignment wants installed what its action only downloaded:
@@ -177,29 +178,32 @@ func isUnconfirmed(a *v1alpha1.Action) bool {
 
 // afterFailure: a failed action is tried again while attempts are left, after the backoff, or when
 // the rollout's retry names it.
-func afterFailure(t *v1alpha1.Target, in *Intent, newer *Newer, a *v1alpha1.Action, now time.Time) Result {
-	closed, failure := timeOf(a.ClosedAt), action.FailureOf(a)
+func afterFailure(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) {
+	own, retries := r.Own, in.Update.Retries
+	fail := func() { r.Code, r.Action, r.Again = CodeFailed, own, false }
 	if in.Abandoned {
-		return Result{Code: CodeFailed, Action: a}
+		fail()
+		return
 	}
-	retries := in.Update.Retries
-	again := retries != nil && max(a.Source.Attempt, 1) <= retries.Limit && NamedBy(retries).Name(failure)
-	if !in.RetryAt.IsZero() && closed.Before(in.RetryAt) && in.RetryFailures.Name(failure) {
-		return Result{Again: again}
+	r.Again = retries != nil && max(own.Source.Attempt, 1) <= retries.Limit && NamedBy(retries).Name(action.FailureOf(own))
+	if !in.RetryAt.IsZero() && timeOf(own.ClosedAt).Before(in.RetryAt) && in.RetryFailures.Name(action.FailureOf(own)) {
+		return
 	}
-	if in.Stopped || in.Superseded || !again {
-		return Result{Code: CodeFailed, Action: a}
+	if in.Stopped || in.Superseded || !r.Again {
+		fail()
+		return
 	}
-	if !in.Update.Reinstall && action.Installed(&t.Status, a.ContentHash) { // it came by the set in another way
-		return Result{Code: CodeAlreadyThere}
+	if !in.Update.Reinstall && action.Installed(&t.Status, own.ContentHash) { // it came by the set in another way
+		r.Code = CodeAlreadyThere
+		return
 	}
 	if dead, brought := olderThanStarted(t, in, newer); dead != nil && !brought {
-		return Result{Code: CodeFailed, Action: a}
+		fail()
+		return
 	}
-	if next := NextAttempt(retries, a); now.Before(next) {
-		return Result{Code: CodeRetrying, Action: a, Until: next, Again: true}
+	if next := NextAttempt(retries, own); now.Before(next) {
+		r.Code, r.Action, r.Until = CodeRetrying, own, next
 	}
-	return Result{Again: true}
 }
 
 // NamedBy returns the failures after which retries tries again.
@@ -220,17 +224,16 @@ func NextAttempt(r *v1alpha1.Retries, a *v1alpha1.Action) time.Time {
 // displaced: the member's bits say that its part in the rollout is over. The start deadline counts
 // before a newer update, because the member had failed before that came. What has started was in
 // time, whatever a bit says that was written meanwhile.
-func displaced(in *Intent, newer *Newer, own *v1alpha1.Action) Result {
-	started := own != nil && !isUnconfirmed(own)
+func displaced(r *Result, in *Intent, newer *Newer) {
+	started := r.Own != nil && !isUnconfirmed(r.Own)
 	switch {
 	case in.Expired && !started:
-		return Result{Code: CodeDeadlinePassed}
+		r.Code = CodeDeadlinePassed
 	case in.Superseded:
-		return Result{Code: CodeSuperseded, Other: newer.successor(in)}
+		r.Code, r.Other = CodeSuperseded, newer.successor(in)
 	case in.Skipped && !started:
-		return Result{Code: CodeSkipped}
+		r.Code = CodeSkipped
 	}
-	return Result{}
 }
 
 // olderThanStarted returns an action by which the target has started something newer, or of the

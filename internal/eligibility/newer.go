@@ -48,22 +48,22 @@ func first(sorted []*Intent, is func(*Intent) bool) *Intent {
 	return nil
 }
 
-// replaced returns r, or that a newer update takes the target over. What is final stays as it is,
+// replaced sets in r that a newer update takes the target over, if one does. What is final stays as it is,
 // but for the end of the source and for what a newer update brings anyway. A required migration step is not
 // replaced, nor is an assignment that has to be fixed: its condition says so whatever is newer.
-func replaced(t *v1alpha1.Target, in *Intent, newer *Newer, r Result) Result {
-	if r.IsFinal() && !r.Code.isEndOfSource() && !r.Brought || IsStep(in) || since(&in.Source).IsZero() || isMistaken(in, &r) {
-		return r
+func replaced(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
+	if r.IsFinal() && !r.Code.isEndOfSource() && !r.Brought || IsStep(in) || since(&in.Source).IsZero() || isMistaken(in, r) {
+		return
 	}
 	other, brought := newer.over(t, in)
 	if brought || other == nil {
 		if newer.keeps(t, in, other) {
 			other, brought = nil, false
 		} else if other == nil || r.IsFinal() {
-			return r
+			return
 		}
 	}
-	return Result{Code: CodeSuperseded, Other: other, Own: r.Own, Again: r.Again, Brought: brought}
+	*r = Result{Code: CodeSuperseded, Other: other, Own: r.Own, Again: r.Again, Brought: brought}
 }
 
 // over returns the newer update that keeps this one from the target; nil: none does. Brought is

@@ -50,6 +50,7 @@ func TestEveryReason(t *testing.T) {
 		CodeNotStarted:     {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeNotStarted))}, "", "closed"},
 		CodeStabilizing:    {[]step{set("fw"), assignment(1, "fw", closedFor(CodeStabilizing))}, "", "closed"},
 		CodePaused:         {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodePaused))}, "", "closed"},
+		CodeFinished:       {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeFinished))}, "", "closed"},
 		CodeStopped:        {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeStopped))}, "", "closed"},
 		CodeGroupNotOpen:   {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeGroupNotOpen))}, "", "closed"},
 		CodeSuperseded:     {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), rollout("s", 2, "new")}, "r", "the newer rollout s (group group-1) replaces rollout r"},

@@ -40,45 +40,40 @@ type row struct {
 	keepsFailure bool
 }
 
-// buckets is the only place that says which bucket follows from which code.
-var buckets = map[eligibility.Code]row{
-	"": {awaited: true},
-
-	// The end of a pause, of a hold and of a wait is awaited, as are a set, a type and a
-	// controllerID that a person still has to correct: the start deadline ends the wait, and
-	// waitingFor names the obstacle.
-	eligibility.CodeNotStarted:     {awaited: true},
-	eligibility.CodeStabilizing:    {awaited: true},
-	eligibility.CodePaused:         {awaited: true},
-	eligibility.CodeGroupNotOpen:   {awaited: true},
-	eligibility.CodeSetNotFound:    {awaited: true},
-	eligibility.CodeSetNotReady:    {awaited: true},
-	eligibility.CodeContentChanged: {awaited: true},
-	eligibility.CodeIncompatible:   {awaited: true},
-	eligibility.CodeHold:           {awaited: true},
-	eligibility.CodeWindowClosed:   {awaited: true},
-	eligibility.CodeRetrying:       {awaited: true},
-	eligibility.CodeNotReady:       {awaited: true},
-	eligibility.CodeBusy:           {awaited: true},
-	eligibility.CodeWaitingForStep: {awaited: true},
-
-	eligibility.CodeDone:           {bucket: Succeeded},
-	eligibility.CodeAlreadyThere:   {bucket: Succeeded},
-	eligibility.CodeFailed:         {bucket: Failed},
-	eligibility.CodeDeadlinePassed: {bucket: Failed},
-	eligibility.CodeSkipped:        {bucket: Skipped},
-	eligibility.CodeCanceled:       {bucket: Canceled},
-
-	// A result stays a result when the member is taken over, or when the rollout ends.
-	eligibility.CodeSuperseded: {bucket: Canceled, keepsFailure: true},
-	eligibility.CodeStopped:    {bucket: Canceled, keepsFailure: true},
-	eligibility.CodeSetInvalid: {bucket: Canceled, keepsFailure: true}, // the rollout is about to stop
-
-	// The counts of a finished rollout are history and are not counted again. A member that has lost
-	// the set since changes no number.
-	eligibility.CodeFinished: {awaited: true},
-
-	eligibility.CodeAlreadyHad: {bucket: Canceled}, // of auto-assignments, which have no groups
+// rowOf is the table of codes, and the only place that says which bucket follows from which code.
+// It is a switch because it is asked about each of 100 000 members. It returns false for a code
+// without a row.
+func rowOf(code eligibility.Code) (row, bool) {
+	switch code {
+	case "",
+		// The end of a pause, of a hold and of a wait is awaited, as are a set, a type and a
+		// controllerID that a person still has to correct: the start deadline ends the wait, and
+		// waitingFor names the obstacle.
+		eligibility.CodeNotStarted, eligibility.CodeStabilizing, eligibility.CodePaused, eligibility.CodeGroupNotOpen,
+		eligibility.CodeSetNotFound, eligibility.CodeSetNotReady, eligibility.CodeContentChanged, eligibility.CodeIncompatible,
+		eligibility.CodeHold, eligibility.CodeWindowClosed, eligibility.CodeRetrying, eligibility.CodeNotReady,
+		eligibility.CodeBusy, eligibility.CodeWaitingForStep:
+		return row{awaited: true}, true
+	case eligibility.CodeFinished:
+		// The counts of a finished rollout are history and are not counted again. A member that has
+		// lost the set since changes no number.
+		return row{awaited: true}, true
+	case eligibility.CodeDone, eligibility.CodeAlreadyThere:
+		return row{bucket: Succeeded}, true
+	case eligibility.CodeFailed, eligibility.CodeDeadlinePassed:
+		return row{bucket: Failed}, true
+	case eligibility.CodeSkipped:
+		return row{bucket: Skipped}, true
+	case eligibility.CodeCanceled:
+		return row{bucket: Canceled}, true
+	case eligibility.CodeSuperseded, eligibility.CodeStopped, eligibility.CodeSetInvalid:
+		// A result stays a result when the member is taken over, or when the rollout ends. A rollout
+		// whose set is invalid is about to stop.
+		return row{bucket: Canceled, keepsFailure: true}, true
+	case eligibility.CodeAlreadyHad: // of auto-assignments, which have no groups
+		return row{bucket: Canceled}, true
+	}
+	return row{}, false
 }
 
 // BucketOf returns the bucket that follows from what package eligibility says about a member. An
@@ -92,11 +87,8 @@ func BucketOf(r *eligibility.Result, open bool) Bucket {
 		}
 		return InProgress
 	}
-	if r.Code == "" || r.Brought {
-		return awaited(r, open)
-	}
-	switch row := buckets[r.Code]; {
-	case row.awaited:
+	switch row, _ := rowOf(r.Code); {
+	case row.awaited, r.Brought: // what brings the same is awaited until it has ended
 		return awaited(r, open)
 	case row.keepsFailure && own != nil && own.State == v1alpha1.ActionError:
 		return Failed

@@ -61,11 +61,11 @@ func TestEveryCodeHasABucket(t *testing.T) {
 		}
 		return true
 	})
-	if len(codes) < 20 || len(codes) != len(buckets) {
-		t.Errorf("%d codes, %d rows", len(codes), len(buckets))
+	if len(codes) < 20 {
+		t.Fatalf("found only %d codes", len(codes))
 	}
 	for _, code := range codes {
-		row, ok := buckets[code]
+		row, ok := rowOf(code)
 		switch {
 		case !ok:
 			t.Errorf("no row for %q", code)

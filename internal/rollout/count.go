@@ -173,7 +173,11 @@ func (r *Rule) check(t *v1alpha1.Target, m Member) eligibility.Result {
 	if r.open {
 		in.OpenedAt = since
 	}
-	return eligibility.Lasting(t, &in, &eligibility.Newer{Reached: reassigned(t, since), Keeps: r.cover.Keeps})
+	newer := eligibility.Newer{Keeps: r.cover.Keeps}
+	if t.Spec.Assignment != nil {
+		newer.Reached = reassigned(t, since)
+	}
+	return eligibility.Lasting(t, &in, &newer)
 }
 
 // migrationStep is all that the counters need to know of such a set.
