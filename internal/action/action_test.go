@@ -17,7 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-func TestEveryPairIsAnswered(t *testing.T) {
+func TestEveryPairOfStateAndEvent(t *testing.T) {
 	for _, s := range states {
 		if got, want := len(table[s]), len(events); got != want {
 			t.Errorf("%s answers %d events of %d", s, got, want)
@@ -40,7 +40,7 @@ func TestEveryPairIsAnswered(t *testing.T) {
 	}
 }
 
-func TestNextRefusesWhatIsNotInTheTable(t *testing.T) {
+func TestNextRefusesUnknownStatesAndEvents(t *testing.T) {
 	if s, answer := Next("Sleeping", Succeed); s != "Sleeping" || answer != Refused {
 		t.Errorf("an unknown state: %s, %s", s, answer)
 	}
@@ -49,7 +49,7 @@ func TestNextRefusesWhatIsNotInTheTable(t *testing.T) {
 	}
 }
 
-func TestStartWritesDownTheCreation(t *testing.T) {
+func TestCreateRecordsTheCreation(t *testing.T) {
 	weight := int32(7)
 	l := live(starts("one", func(b *Creation) { b.Update.Weight = &weight; b.Modules = []string{"os:1"} }))
 	at := metav1.NewTime(noon.Add(time.Minute))
@@ -75,7 +75,7 @@ func TestStartWritesDownTheCreation(t *testing.T) {
 	}
 }
 
-func TestStartIsRefusedWhileAnActionIsOpen(t *testing.T) {
+func TestCreateIsRefusedWhileAnActionIsOpen(t *testing.T) {
 	l := live(starts("one"))
 	before := l.s.DeepCopy()
 	if a := Create(&l.s, Creation{DistributionSet: "two", ContentHash: hash("two"), Now: l.now}); a != nil {
@@ -94,14 +94,14 @@ func TestIDs(t *testing.T) {
 		want int32
 	}{
 		"a new target starts at the seconds since 2020":      {0, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, now},
-		"an old target goes on":                              {5, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, 5},
+		"an old target continues":                            {5, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, 5},
 		"a creation takes one id":                            {5, func(s *v1alpha1.TargetStatus) { Create(s, Creation{Now: noon}) }, 6},
 		"the last id is never given":                         {math.MaxInt32, func(s *v1alpha1.TargetStatus) { Create(s, Creation{Now: noon}) }, math.MaxInt32},
 		"raising goes above the id":                          {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 5) }, 6},
 		"raising never lowers":                               {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 3) }, 5},
 		"a report on an unknown id raises":                   {5, reportOn(now + 1000), now + 1001},
 		"a report on a known id does not":                    {5, reportOn(4), 5},
-		"a report on an id that a client made up":            {5, reportOn(math.MaxInt32), 5},
+		"a report on an invented id":                         {5, reportOn(math.MaxInt32), 5},
 		"a report on an id that the clock cannot have given": {5, reportOn(now + idSlack + 1), 5},
 		"a report on no id":                                  {5, reportOn(0), 5},
 		"a report on a target without ids":                   {0, reportOn(7), now},
@@ -138,7 +138,7 @@ func TestHadSets(t *testing.T) {
 		"a skip of what is installed": {
 			then(then([]does{starts("one")}, installed...), func(l *life) { l.s.Actions = nil }, starts("one"), reports(Succeed)), []string{"one"},
 		},
-		"a skip of what it had before, and nobody remembers how": {
+		"a skip of a set that it had before, without a record of the action": {
 			then(then(then([]does{starts("one")}, installed...), then([]does{starts("two")}, installed...)...), func(l *life) { l.s.Actions = nil }, starts("one"), reports(Succeed)), []string{"two", "one"},
 		},
 		"two skips": {
@@ -171,7 +171,7 @@ func TestHadSetsAreBounded(t *testing.T) {
 	}
 }
 
-func TestReportsKeepTheDevicesWords(t *testing.T) {
+func TestReportsKeepTheTextsOfTheDevice(t *testing.T) {
 	l := live(starts("one"), reports(Download, staging("DOWNLOADING"), code("206"), saying("half way"), percent(50)), reports(Install, staging("INSTALLING")))
 	a := Newest(&l.s)
 	first, last := metav1.NewTime(noon.Add(2*time.Minute)), metav1.NewTime(noon.Add(3*time.Minute))
@@ -189,7 +189,7 @@ func TestReportsKeepTheDevicesWords(t *testing.T) {
 	}
 }
 
-func TestSignsOfWork(t *testing.T) {
+func TestEvidenceOfWork(t *testing.T) {
 	cases := map[Event]struct{ download, install bool }{
 		Start: {true, false}, Download: {true, false}, Downloaded: {true, false},
 		Proceed: {true, true}, Install: {true, true}, EventInstalled: {true, true}, Remove: {true, true},
@@ -295,7 +295,7 @@ func TestLateReportsAreCounted(t *testing.T) {
 	}
 }
 
-func TestEachCauseIsAskedOnce(t *testing.T) {
+func TestDeviceIsAskedOncePerCause(t *testing.T) {
 	l := live(starts("one"))
 	for _, cause := range []v1alpha1.CancelCause{v1alpha1.CauseStopped, v1alpha1.CauseSuperseded, v1alpha1.CauseInvalidated} {
 		ask := cancels(cause, v1alpha1.CancellationSoft)
@@ -331,7 +331,7 @@ func TestEachCauseIsAskedOnce(t *testing.T) {
 	}
 }
 
-func TestACauseThatCameWhileCancelingIsAskedAfterTheRefusal(t *testing.T) {
+func TestSecondCauseIsAskedAfterTheRefusal(t *testing.T) {
 	invalidated := cancels(v1alpha1.CauseInvalidated, v1alpha1.CancellationSoft)
 	l := live(starts("one"), stopped, invalidated, reports(CancelRejected), invalidated)
 	if a := Newest(&l.s); a.State != v1alpha1.ActionCanceling || a.Cancel.Cause != v1alpha1.CauseInvalidated {
@@ -339,7 +339,7 @@ func TestACauseThatCameWhileCancelingIsAskedAfterTheRefusal(t *testing.T) {
 	}
 }
 
-func TestForceRemembersWhereTheCancelStarted(t *testing.T) {
+func TestForceKeepsTheStateBeforeTheCancel(t *testing.T) {
 	a := Newest(&live(starts("one"), reports(Install), stopped, forced).s)
 	if a.Cancel.From != v1alpha1.ActionInstalling {
 		t.Errorf("cancel.from is %s, want Installing", a.Cancel.From)
@@ -355,7 +355,7 @@ func TestPendingCancel(t *testing.T) {
 		"not after a soft one":                              {[]does{starts("one"), stopped, reports(CancelAccepted)}, 0},
 		"not for what had not started":                      {[]does{starts("one", asksToConfirm), forced}, 0},
 		"not once there is a result":                        {[]does{starts("one"), reports(Proceed), forced, reports(Fail)}, 0},
-		"in spite of late stages":                           {[]does{starts("one"), forced, reports(Install)}, 1},
+		"after late progress reports":                       {[]does{starts("one"), forced, reports(Install)}, 1},
 		"not once something newer has started":              {[]does{starts("one"), forced, starts("two")}, 0},
 		"while something newer waits for confirmation":      {[]does{starts("one"), forced, starts("two", asksToConfirm)}, 1},
 		"not once something newer was confirmed":            {[]does{starts("one"), forced, starts("two", asksToConfirm), reports(Confirm)}, 0},
@@ -410,7 +410,7 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-func TestTheNewSourceOfAnAdoptedActionMayAskForItself(t *testing.T) {
+func TestNewSourceOfAdoptedActionMayCancel(t *testing.T) {
 	adopt := func(l *life) { Adopt(&l.s, 1, v1alpha1.ActionSource{UID: "uid-2"}, v1alpha1.ActionUpdate{}) }
 	requested := cancels(v1alpha1.CauseRequested, v1alpha1.CancellationSoft)
 	l := live(starts("one"), stopped, reports(CancelRejected), requested, reports(CancelRejected), adopt, requested)
@@ -433,8 +433,8 @@ func TestLookups(t *testing.T) {
 	if a := OfSource(&l.s, "uid-of-one"); a == nil || a.ID != 3 {
 		t.Errorf("OfSource one: %+v", a)
 	}
-	if a := OfSource(&l.s, "uid-of-nobody"); a != nil {
-		t.Errorf("OfSource nobody: %+v", a)
+	if a := OfSource(&l.s, "uid-of-none"); a != nil {
+		t.Errorf("OfSource of an unknown source: %+v", a)
 	}
 	if reports(Fail)(l); Open(&l.s) != nil || Newest(&l.s).ID != 3 {
 		t.Errorf("Open: %+v, Newest: %+v", Open(&l.s), Newest(&l.s))
@@ -462,7 +462,7 @@ func TestConditionConsistent(t *testing.T) {
 		Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUpdateFailed,
 		ObservedGeneration: 3, LastTransitionTime: at,
 		Message: `Action 1 (set "one") failed after installing may have started, and its modules declare no rollback. Code: 7. Message: "no space left". ` +
-			`It is not certain what the device runs; install a set, the same one or another: a success clears this.`,
+			`It is not certain what the device runs: install this set again, or another one; a success clears this condition.`,
 	}
 	if diff := cmp.Diff(want, l.condition(t)); diff != "" {
 		t.Errorf("condition (-want +got):\n%s", diff)
@@ -503,11 +503,11 @@ func TestInstalledIsWhatCertainlyRuns(t *testing.T) {
 		do(l)
 	}
 	if Installed(&l.s, hash("one")) {
-		t.Error("nobody knows what it runs")
+		t.Error("it is unknown what the device runs")
 	}
 }
 
-func TestALateSuccessIsBelievedOnce(t *testing.T) {
+func TestLateSuccessCountsOnce(t *testing.T) {
 	l := live(starts("one"), reports(Install), forced, reports(Succeed))
 	before := l.s.Installed.DeepCopy()
 	for _, do := range []does{waits(time.Hour), reports(Succeed)} {
@@ -518,7 +518,7 @@ func TestALateSuccessIsBelievedOnce(t *testing.T) {
 	}
 }
 
-func TestADeviceThatRepeatsWhatItRunsChangesNothing(t *testing.T) {
+func TestRepeatedReportOfInstalledSetChangesNothing(t *testing.T) {
 	l := live(then([]does{starts("one")}, installed...)...)
 	before := l.s.DeepCopy()
 	ReportInstalled(&l.s, "one", hash("one"), l.now.Add(time.Hour))

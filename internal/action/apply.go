@@ -9,58 +9,58 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Report is what a device does or says about one action, in Goshawk's words.
+// Report is a report of a device about one action, translated to Goshawk's events.
 type Report struct {
 	ID    int32
 	Event Event
-	// Stage is the DDI execution that the device reported, as it wrote it.
+	// Stage is the DDI execution as the device sent it.
 	Stage string
 	// StatusCode as the device sent it.
 	StatusCode string
-	// Details are the device's lines of text as it sent them, oldest first. They are cleaned and
-	// shortened here; see Condense.
+	// Details are the device's lines of text as it sent them, oldest first. Condense cleans and
+	// shortens them.
 	Details []string
-	// Progress in percent; nil: the device tells none.
+	// Progress in percent, or nil if the device reports none.
 	Progress *int32
-	// Module that the report speaks of, as name:version; empty: the whole action.
+	// Module that the report is about, as name:version. It is empty for the whole action.
 	Module string
-	// ModuleCount is how many modules the action has; 0: unknown, or one result for all of them
-	// (DDI). Unless Creation.Modules named them, the first names that are reported are taken for
-	// them.
+	// ModuleCount is the number of modules of the action. 0 means unknown, or one result for all
+	// modules (DDI). If Creation.Modules is not set, the first reported names are used.
 	ModuleCount int
-	// Now is the server's time. A device's clock decides nothing.
+	// Now is the time of the server. The clock of a device is never used.
 	Now time.Time
 
-	// condensed: Condense has made the texts ready and set what follows.
+	// condensed is set if Condense has prepared the texts and set the fields below.
 	condensed bool
 	// message is Details in one line.
 	message string
-	// inconsistent: the device says that it is.
+	// inconsistent is set if the device reports that it is inconsistent.
 	inconsistent bool
-	// inconsistencyReason is the reason to doubt the device after what it says about itself; empty:
-	// none.
+	// inconsistencyReason is the condition reason for an inconsistent device according to its own
+	// report, or "".
 	inconsistencyReason string
 }
 
-// What became of a report, beside Late and Refused.
+// Outcomes of a report, in addition to Late and Refused.
 const (
-	// Folded is a report that has changed the action, or confirmed it.
-	Applied Outcome = "Folded"
+	// Applied is a report that has changed the action, or confirmed its state.
+	Applied Outcome = "Applied"
 	// Closed is a report that has closed the action.
 	Closed Outcome = "Closed"
-	// LateFinal is a result for an action that Goshawk had closed, or of an installation after a
-	// mere download. The action stays closed, but what is known of the device may have changed.
+	// LateFinal is a result for an action that Goshawk had closed, or the result of an installation
+	// after a download-only update. The action stays closed, but the state of the device may have
+	// changed.
 	LateFinal Outcome = "LateFinal"
-	// FirstDropped is the first report beyond the quota. Tell people once.
+	// FirstDropped is the first report beyond the quota. It is worth one event.
 	FirstDropped Outcome = "FirstDropped"
 	// Dropped is any further report beyond the quota. Nothing has changed.
 	Dropped Outcome = "Dropped"
-	// Unknown is a report for an id that was never given. The next id is above it now: an older
-	// state of the cluster was restored.
+	// Unknown is a report for an id that was never assigned, for example because an older state of
+	// the cluster was restored. The next id is now above it.
 	Unknown Outcome = "Unknown"
 )
 
-// Fold takes one report into the status and tells what became of it.
+// Apply applies one report to the status and returns its outcome.
 func Apply(s *v1alpha1.TargetStatus, r Report) Outcome {
 	a := find(s, r.ID)
 	switch {
@@ -75,9 +75,9 @@ func Apply(s *v1alpha1.TargetStatus, r Report) Outcome {
 	}
 }
 
-// TellToSkip notes whether the deployment that the device has fetched now says `update: skip`. It
-// reports whether that is another answer than the last one: an adopting update may be for download
-// only where the adopted one was not, or the other way round.
+// TellToSkip records whether the deployment that the device has just fetched contains `update:
+// skip`. It reports whether this differs from the last response: an action can be adopted by an
+// update that is download-only while the first one was not, or the other way round.
 func TellToSkip(s *v1alpha1.TargetStatus, id int32, skip bool) bool {
 	a := find(s, id)
 	if a == nil || a.State.IsClosed() || a.SkipRequested == skip {
@@ -87,19 +87,18 @@ func TellToSkip(s *v1alpha1.TargetStatus, id int32, skip bool) bool {
 	return true
 }
 
-// IsEvidence reports whether an event is the first sign of something that a later result is judged
-// by: of a download, where the device was told to skip the installation and a success could mean
-// that it skipped everything; and of an installation, where a failure or a cancel half-way leaves
-// the device inconsistent because its modules declare no rollback. In every other case a result
-// means the same whether the sign is known or not.
+// IsEvidence reports whether an event must be known to interpret a later result: a download, if the
+// device was told to skip the installation and a success could mean that it skipped everything; and
+// an installation, if a failure or cancel during it leaves the device inconsistent because its
+// modules declare no rollback. In all other cases the event does not change the meaning of a
+// result.
 func IsEvidence(a *v1alpha1.Action, e Event) bool {
 	return a.SkipRequested && !a.DownloadSeen && e.isDownload() ||
 		a.Update.Rollback != v1alpha1.RollbackSupported && !a.InstallingStarted && mayInstall(a, e)
 }
 
-// AssumeWork is for a device API that cannot know what the device has shown before a result, since
-// the process that took its reports has forgotten them: the device may have worked, and may have
-// started to change itself.
+// AssumeWork is for a device API that has lost the earlier reports of a device in a restart: it
+// assumes that the device has worked and may have started to install.
 func AssumeWork(s *v1alpha1.TargetStatus, id int32) {
 	if a := find(s, id); a != nil && !a.State.IsClosed() && a.State.HasStarted() {
 		a.DownloadSeen, a.InstallingStarted = true, a.InstallingStarted || !downloadOnly(a)
@@ -127,16 +126,16 @@ func applyOpen(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	case beyondQuota(a, r.Event):
 		return drop(a)
 	}
-	r = heard(a, r)
-	see(a, r.Event)
-	settledCode := hasFailed(a)
+	r = prepared(a, r)
+	recordEvidence(a, r.Event)
+	keepCode := hasFailed(a)
 	e := verdict(a, r)
 	if e == Succeed && hasSkipped(a) {
 		e, r.StatusCode = Fail, v1alpha1.CodeSkipped
 		forget(s, a)
 	}
 	next, _ := Next(a.State, e)
-	note(a, r, next, settledCode)
+	recordReport(a, r, next, keepCode)
 	if next.IsClosed() {
 		conclude(s, a, e, next, r)
 		return Closed
@@ -145,7 +144,7 @@ func applyOpen(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	return Applied
 }
 
-// proceed keeps the action open.
+// proceed applies a report that keeps the action open.
 func proceed(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, next v1alpha1.ActionState, r Report) {
 	before := a.State
 	if e == CancelRejected && a.Cancel != nil {
@@ -156,7 +155,7 @@ func proceed(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, next v1alpha
 	}
 	enter(a, next, r)
 	if next == v1alpha1.ActionCanceling && working[e].to != "" {
-		// The device goes on while it is asked to cancel; history keeps how far it got.
+		// The device continues while it is asked to cancel; the history records its progress.
 		record(a, working[e].to, r)
 	}
 	if !before.HasStarted() && next.HasStarted() {
@@ -169,7 +168,7 @@ func proceed(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, next v1alpha
 	}
 }
 
-// conclude closes the action by the device's own word.
+// conclude closes the action with the result that the device reported.
 func conclude(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, next v1alpha1.ActionState, r Report) {
 	if a.State == v1alpha1.ActionCanceling && a.Cancel != nil {
 		a.Cancel.Answer = v1alpha1.AnswerOvertaken
@@ -178,12 +177,12 @@ func conclude(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, next v
 		}
 	}
 	enter(a, next, r)
-	settleMessages(s, a)
-	judge(s, a, result, result == Succeed && !downloadOnly(a), r)
-	s.UpdateStatus = settled(s)
+	finalizeMessages(s, a)
+	updateInstalled(s, a, result, result == Succeed && !downloadOnly(a), r)
+	s.UpdateStatus = updateStatusOf(s)
 }
 
-// enter takes the action to a state.
+// enter moves the action to a state.
 func enter(a *v1alpha1.Action, next v1alpha1.ActionState, r Report) {
 	a.State = next
 	if next.IsClosed() {
@@ -193,9 +192,9 @@ func enter(a *v1alpha1.Action, next v1alpha1.ActionState, r Report) {
 	record(a, next, r)
 }
 
-// note keeps what a report says. Once a module has failed, its code and message stay: what other
-// modules say later must not hide them.
-func note(a *v1alpha1.Action, r Report, next v1alpha1.ActionState, settledCode bool) {
+// recordReport stores the texts of a report. After a module has failed, its code and message are
+// kept, so that later reports of other modules do not hide them.
+func recordReport(a *v1alpha1.Action, r Report, next v1alpha1.ActionState, keepCode bool) {
 	if a.Reports < v1alpha1.MaxReports || next.IsClosed() {
 		a.Reports++
 	}
@@ -211,7 +210,7 @@ func note(a *v1alpha1.Action, r Report, next v1alpha1.ActionState, settledCode b
 	if r.Progress != nil {
 		a.Progress = r.Progress
 	}
-	if settledCode {
+	if keepCode {
 		return
 	}
 	switch {
@@ -226,34 +225,34 @@ func note(a *v1alpha1.Action, r Report, next v1alpha1.ActionState, settledCode b
 	}
 }
 
-// see notes how far the device may have got.
-func see(a *v1alpha1.Action, e Event) {
+// recordEvidence records how far the device may have got.
+func recordEvidence(a *v1alpha1.Action, e Event) {
 	a.DownloadSeen = a.DownloadSeen || e.isDownload()
 	a.InstallingStarted = a.InstallingStarted || mayInstall(a, e)
 }
 
-// mayInstall reports whether the event shows that the device may have started to change itself. A
-// device that is only to download proceeds with just that.
+// mayInstall reports whether the event shows that the device may have started to install. A
+// download-only device reports Proceed for the download.
 func mayInstall(a *v1alpha1.Action, e Event) bool {
 	downloading := e == Proceed && downloadOnly(a) && !a.State.IsClosed()
 	return e.isInstall() && !downloading
 }
 
 // MayClose reports whether an event may close the action by the device's own report: a result, an
-// answer to a cancel that accepts it, or the end of the download where nothing more is asked for. A
-// device API stores it at once.
+// accepted cancel, or the end of the download of a download-only update. A device API stores such a
+// report at once.
 func MayClose(a *v1alpha1.Action, e Event) bool {
 	return e.isResult() || e == Downloaded && downloadOnly(a)
 }
 
-// beyondQuota reports whether a report is one too many. A report that decides something, or first
-// shows how far the device may have got, never is.
+// beyondQuota reports whether a report exceeds the quota. A report that decides something, or is
+// the first evidence of how far the device may have got, never does.
 func beyondQuota(a *v1alpha1.Action, e Event) bool {
 	decides := MayClose(a, e) || e == CancelRejected || e == Confirm
 	return a.Reports >= v1alpha1.MaxReports && !decides && !IsEvidence(a, e)
 }
 
-// drop tells the first report beyond the quota from the others: only the first is still counted.
+// drop distinguishes the first report beyond the quota from later ones: only the first is counted.
 func drop(a *v1alpha1.Action) Outcome {
 	if a.Reports > v1alpha1.MaxReports {
 		return Dropped
@@ -262,17 +261,17 @@ func drop(a *v1alpha1.Action) Outcome {
 	return FirstDropped
 }
 
-// hasSkipped reports whether a success of the device means that it did nothing: the deployment that
-// it fetched told it to skip the installation, and nothing shows a download. swupdate reports this.
-// In every other case a success is a success, whatever was reported before: many clients report
-// only once, and artifacts may come from anywhere.
+// hasSkipped reports whether a success means that the device did nothing: the deployment that it
+// fetched told it to skip the installation, and nothing indicates a download. swupdate reports
+// this. In all other cases a success is a success, whatever was reported before: many clients
+// report only once, and artifacts may come from anywhere.
 func hasSkipped(a *v1alpha1.Action) bool { return a.SkipRequested && !a.DownloadSeen }
 
 func downloadOnly(a *v1alpha1.Action) bool { return a.Update.Type == v1alpha1.UpdateTypeDownloadOnly }
 
-// heard is the report with its texts cleaned, its progress in bounds, and with what the device says
-// about its own consistency.
-func heard(a *v1alpha1.Action, r Report) Report {
+// prepared returns the report with cleaned texts, with its progress within limits, and with what
+// the device reports about its own consistency.
+func prepared(a *v1alpha1.Action, r Report) Report {
 	r = Condense(r)
 	r.inconsistencyReason = inconsistencyReason(a, r)
 	if r.Progress != nil {

@@ -10,9 +10,10 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Cancel wants an open action canceled, and reports whether that changed anything. What has not
-// started is Canceled at once. What has started is asked (Soft), once per cause, or closed without
-// waiting (Force), which leaves the device in doubt and the cancel on offer.
+// Cancel cancels an open action, and reports whether anything changed. An action that has not
+// started is Canceled at once. For a started action the device is asked (Soft), once per cause, or
+// the action is closed without waiting (Force), which makes the device inconsistent and keeps the
+// cancel offered.
 func Cancel(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, c v1alpha1.Cancellation, now time.Time) bool {
 	a := find(s, id)
 	if a == nil || (c != v1alpha1.CancellationSoft && c != v1alpha1.CancellationForce) {
@@ -32,12 +33,12 @@ func Cancel(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, c v1
 	if next.IsClosed() && from.HasStarted() {
 		markInconsistent(s, a, v1alpha1.ReasonClosedWhileRunning, "was canceled by force after the device had started", now)
 	}
-	s.UpdateStatus = settled(s)
+	s.UpdateStatus = updateStatusOf(s)
 	return true
 }
 
-// ExpireCancel closes an action whose cancel was left unanswered until its deadline, and reports
-// whether it did.
+// ExpireCancel closes an action whose cancel was not answered by the deadline, and reports whether
+// it did.
 func ExpireCancel(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
 	a := find(s, id)
 	if a == nil || !passed(CancelDeadline(a), now) {
@@ -46,13 +47,13 @@ func ExpireCancel(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
 	next, _ := Next(a.State, CancelExpired)
 	a.Cancel.Answer = v1alpha1.AnswerDeadlineExceeded
 	enter(a, next, Report{Now: now})
-	markInconsistent(s, a, v1alpha1.ReasonClosedWhileRunning, "was closed because the device left its cancel unanswered", now)
-	s.UpdateStatus = settled(s)
+	markInconsistent(s, a, v1alpha1.ReasonClosedWhileRunning, "was closed because the device did not answer its cancel in time", now)
+	s.UpdateStatus = updateStatusOf(s)
 	return true
 }
 
-// ask notes the cancel. A cancel that was under way keeps the state that the action was in before
-// it.
+// ask records the cancel. If a cancel was already in progress, the state from before that cancel is
+// kept.
 func ask(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancellation, now time.Time) {
 	from, causes := a.State, []v1alpha1.CancelCause(nil)
 	if a.Cancel != nil {
@@ -68,24 +69,23 @@ func ask(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancellation
 	a.Cancel = &v1alpha1.CancelStatus{Cause: cause, Cancellation: c, RequestedAt: &requested, From: from, Causes: causes}
 }
 
-// asked reports whether the device has already been asked for this cause.
+// asked reports whether the device was already asked to cancel for this cause.
 func asked(a *v1alpha1.Action, cause v1alpha1.CancelCause) bool {
 	return a.Cancel != nil && slices.Contains(a.Cancel.Causes, cause)
 }
 
-// cancelOnOffer reports whether the action was closed by force and the device has not yet shown
-// that it knows.
+// cancelOnOffer reports whether the action was closed by force and the device has not yet reacted.
 func cancelOnOffer(a *v1alpha1.Action) bool {
 	return closedByForce(a) && a.Cancel.Answer == ""
 }
 
-// closedByForce leaves out what had not started: there is nothing to tell such a device.
+// closedByForce excludes actions that had not started, because their devices need no cancel.
 func closedByForce(a *v1alpha1.Action) bool {
 	return a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.Cancellation == v1alpha1.CancellationForce && a.Cancel.From.HasStarted()
 }
 
-// overtake ends cancels that are still on offer for actions older than id: the device has started
-// something newer.
+// overtake ends cancels that are still offered for actions older than id, because the device has
+// started a newer action.
 func overtake(s *v1alpha1.TargetStatus, id int32) {
 	for i := range s.Actions {
 		if a := &s.Actions[i]; a.ID < id && cancelOnOffer(a) {

@@ -13,7 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// evidence is what a device has reported of an update before its cancel.
+// evidence are the reports of a device about an update before its cancel.
 var evidence = []struct {
 	name, ddi string
 	events    []Event
@@ -29,7 +29,7 @@ var evidence = []struct {
 	{"Remove", "", []Event{Start, Remove}},
 }
 
-// endings are the ways in which the cancel goes.
+// endings are the results of a cancel.
 var endings = []struct {
 	name  string
 	steps []does
@@ -41,7 +41,7 @@ var endings = []struct {
 	{"unanswered", []does{stopped, waits(time.Hour), expires}},
 }
 
-// before is what the target was before the update, by updateStatus.
+// before are the states of the target before the update, by updateStatus.
 var before = []struct {
 	status v1alpha1.UpdateStatus
 	steps  []does
@@ -58,9 +58,9 @@ func endOf(was []does, creations []birthing, events []Event, ending []does) fact
 	return live(then(then(steps, allOf(events...)...), ending...)...).facts()
 }
 
-// Every cancel, after everything that a device may have reported, before every state of the target.
-// The expectation is written out: a status "as before", and the reason of Consistent=False.
-func TestWhatACancelLeavesBehind(t *testing.T) {
+// Every cancel, after all reports of a device, and for all states of the target. The expected
+// values are written out: a status "as before", and the reason of Consistent=False.
+func TestStatusAfterACancel(t *testing.T) {
 	const (
 		open    = "Pending"
 		asWas   = "as before"
@@ -121,8 +121,8 @@ func TestWhatACancelLeavesBehind(t *testing.T) {
 	}
 }
 
-// A cancel that leaves little doubt does not hide a graver one, nor clear it.
-func TestACancelHidesNoGraverDoubt(t *testing.T) {
+// A cancel does not replace or clear a stronger reason for an inconsistent device.
+func TestCancelKeepsAStrongerReason(t *testing.T) {
 	for name, earlier := range map[string][]does{
 		v1alpha1.ReasonUpdateFailed:            {starts("old"), reports(Install), reports(Fail)},
 		v1alpha1.ReasonClosedWhileRunning:      {starts("old"), reports(Download), forced},
@@ -140,10 +140,10 @@ func TestACancelHidesNoGraverDoubt(t *testing.T) {
 	}
 }
 
-// printCancels prints what the table of evidence and endings comes to.
+// printCancels prints the results for the table of evidence and endings.
 func printCancels(out *bytes.Buffer) {
-	out.WriteString("## What a cancel leaves behind\n\nA cell has `updateStatus` (*before*: as before the update) and, where `Consistent` is False, its reason. " +
-		"`installed` stays as it was. A cancel by force and\none that is left unanswered close the action without the device, and a refused one leaves it open.\n\n")
+	out.WriteString("## Status after a cancel\n\nA cell has `updateStatus` (*before*: as before the update) and, where `Consistent` is False, its reason. " +
+		"`installed` does not change. A cancel by force and\none that is not answered in time close the action without the device, and a refused one leaves it open.\n\n")
 	for _, kind := range []struct {
 		title     string
 		creations []birthing
@@ -168,7 +168,7 @@ func printCancels(out *bytes.Buffer) {
 	}
 }
 
-// cancelCell is the outcome in a target that was in sync.
+// cancelCell returns the result for a target that was in sync.
 func cancelCell(creations []birthing, events []Event, ending []does) string {
 	old := then([]does{starts("old")}, installed...)
 	if live(then(then(old, starts("new", creations...)), allOf(events...)...)...).facts().State.IsClosed() {

@@ -11,13 +11,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// devicePrefix marks a code that a device sent although it is one of Goshawk's own.
+// devicePrefix marks a code of a device that is equal to one of Goshawk's own codes.
 const devicePrefix = "device:"
 
-// reservedCodes are the codes that only Goshawk writes into statusCode, with the package that
-// writes each. A rule, a retry or a reader may rely on them, so a device cannot send them: see
-// deviceCode. The device API over MQTT closes an action with the last two by itself; they are
-// reserved now because a device could otherwise prepare for that.
+// reservedCodes are the codes that only Goshawk writes to statusCode, each with the package that
+// writes it. Retry rules and users rely on them, so a device cannot send them: see deviceCode. The
+// device API over MQTT closes actions with the last two itself; they are reserved already, so that
+// no device sends them before.
 var reservedCodes = []string{
 	v1alpha1.CodeStartDeadlineExceeded,    // internal/rollout
 	v1alpha1.CodeProgressDeadlineExceeded, // internal/action
@@ -27,7 +27,7 @@ var reservedCodes = []string{
 }
 
 // deviceCode returns a code of a device as it is stored: clean, at most 64 characters, and with the
-// prefix "device:" if it is one of Goshawk's own codes, in capital or small letters.
+// prefix "device:" if it is one of Goshawk's own codes, in any case.
 func deviceCode(code string) string {
 	code = text.Clean(code, maxWord)
 	if slices.ContainsFunc(reservedCodes, func(reserved string) bool { return strings.EqualFold(reserved, code) }) {

@@ -15,7 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-func TestADeviceCannotSendGoshawksOwnCodes(t *testing.T) {
+func TestDeviceCannotSendReservedCodes(t *testing.T) {
 	for _, own := range reservedCodes {
 		for name, sent := range map[string]string{
 			"as it is":                      own,
@@ -44,9 +44,9 @@ func TestADeviceCannotSendGoshawksOwnCodes(t *testing.T) {
 	}
 }
 
-// A device that claims a passed deadline is not treated as one whose action Goshawk closed: its
-// failure is final, and a later success of the same action is late.
-func TestADeviceThatClaimsADeadlineIsNotHeardAgain(t *testing.T) {
+// A device that sends the code of an exceeded deadline is not treated like an action that Goshawk
+// closed: its failure is final, and a later success of the same action is late.
+func TestResultWithDeadlineCodeIsFinal(t *testing.T) {
 	l := live(starts("one"), reports(Proceed), reports(Fail, code(v1alpha1.CodeProgressDeadlineExceeded)), reports(Succeed))
 	if l.outcome != Late || l.s.Installed != nil {
 		t.Errorf("outcome %s, installed %+v; want Late and nothing installed", l.outcome, l.s.Installed)
@@ -64,7 +64,7 @@ func TestOtherCodesAreKept(t *testing.T) {
 	}
 }
 
-// TestEveryCodeOfGoshawkIsReserved reads the constants: a code that is added to the API and not to
+// TestEveryCodeOfGoshawkIsReserved reads the constants. A code that is added to the API but not to
 // the table fails here.
 func TestEveryCodeOfGoshawkIsReserved(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "../../api/v1alpha1/target_types.go", nil, 0)

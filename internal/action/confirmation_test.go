@@ -16,8 +16,8 @@ func withdrawn(cause v1alpha1.CancelCause) does {
 	return func(l *life) { l.changed = Withdraw(&l.s, Newest(&l.s).ID, cause, l.now) }
 }
 
-// What was agreed to a moment ago may turn out to be void. It is as if nobody had agreed, unless
-// the device has been heard of since.
+// A confirmation may become void a moment later. Then the action is as if it was not confirmed,
+// unless the device has reported since.
 func TestConfirmationIsWithdrawn(t *testing.T) {
 	asked := []does{starts("one", asksToConfirm)}
 	agreed := then(asked, reports(Deny), reports(Confirm, staging("confirmed"), code("7")))
@@ -34,12 +34,12 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 			[]v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Canceled"}},
 		"and may be confirmed again": {then(agreed, withdrawn(""), reports(Confirm)), true, v1alpha1.ActionRunning, "",
 			[]v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
-		"not what still waits":              {then(asked, withdrawn("")), false, v1alpha1.ActionWaitingForConfirmation, "", []v1alpha1.ActionState{"WaitingForConfirmation"}},
-		"not once the device has warned":    {then(agreed, reports(Warn), withdrawn("")), false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
-		"not once it is at work":            {then(agreed, reports(Proceed), withdrawn("")), false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
-		"not once it refused a cancel":      {then(agreed, stopped, reports(CancelRejected), withdrawn("")), false, v1alpha1.ActionRunning, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
-		"not once it was asked to cancel":   {then(agreed, stopped, withdrawn("")), false, v1alpha1.ActionCanceling, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
-		"not what runs without having been": {[]does{starts("one"), reports(Proceed), withdrawn("")}, false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"Retrieved", "Running"}},
+		"not what still waits":                      {then(asked, withdrawn("")), false, v1alpha1.ActionWaitingForConfirmation, "", []v1alpha1.ActionState{"WaitingForConfirmation"}},
+		"not after a warning of the device":         {then(agreed, reports(Warn), withdrawn("")), false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
+		"not once it is at work":                    {then(agreed, reports(Proceed), withdrawn("")), false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
+		"not once it refused a cancel":              {then(agreed, stopped, reports(CancelRejected), withdrawn("")), false, v1alpha1.ActionRunning, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
+		"not once it was asked to cancel":           {then(agreed, stopped, withdrawn("")), false, v1alpha1.ActionCanceling, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
+		"not an action that needed no confirmation": {[]does{starts("one"), reports(Proceed), withdrawn("")}, false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"Retrieved", "Running"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := live(c.steps...)
@@ -58,7 +58,7 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 				t.Errorf("history (-want +got):\n%s", diff)
 			}
 			if !IsConsistent(&l.s) {
-				t.Error("the device is in doubt")
+				t.Error("the device is inconsistent")
 			}
 		})
 	}
@@ -71,7 +71,7 @@ func causeOf(a *v1alpha1.Action) v1alpha1.CancelCause {
 	return a.Cancel.Cause
 }
 
-// The time that counts is again that of the question.
+// The time that counts is that of the question again.
 func TestConfirmationThatIsWithdrawnLeavesNoTrace(t *testing.T) {
 	l := live(starts("one", asksToConfirm))
 	before := *Newest(&l.s).DeepCopy()
@@ -79,7 +79,7 @@ func TestConfirmationThatIsWithdrawnLeavesNoTrace(t *testing.T) {
 		do(l)
 	}
 	after := *Newest(&l.s)
-	after.Reports, after.FirstReportedAt, after.ReportedAt = 0, nil, nil // somebody was heard, after all
+	after.Reports, after.FirstReportedAt, after.ReportedAt = 0, nil, nil // the confirmation was a report
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("the action is not what it was (-before +after):\n%s", diff)
 	}
@@ -88,7 +88,8 @@ func TestConfirmationThatIsWithdrawnLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// Whoever looks at an action that waits sees when it was asked for, and the newest no.
+// The history of an action that waits for confirmation shows when it was requested, and the newest
+// denial.
 func TestHistoryOfDenials(t *testing.T) {
 	steps := []does{starts("one", asksToConfirm), reports(Deny, saying("not during the shift"), staging("denied"))}
 	for range 20 {

@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// CodeRollbackFailed is the code by which a device says that it could not return to what it ran
-	// before.
+	// CodeRollbackFailed is the code by which a device reports that it could not return to its
+	// previous state.
 	CodeRollbackFailed = "ROLLBACK_FAILED"
-	// inconsistentSuffix ends the name of what an inconsistent device runs, and words such as
-	// INCOMPLETE_INCONSISTENT.
+	// inconsistentSuffix is the end of the name of an inconsistent installation, and of words such
+	// as INCOMPLETE_INCONSISTENT.
 	inconsistentSuffix = "_INCONSISTENT"
 
-	saysSo = "left the device inconsistent, as it says itself"
+	saysSo = "left the device inconsistent, according to its own report"
 )
 
-// IsConsistent reports whether nothing speaks against the device running what it is said to run.
+// IsConsistent reports whether there is no doubt about what the device runs.
 func IsConsistent(s *v1alpha1.TargetStatus) bool {
 	return !meta.IsStatusConditionFalse(s.Conditions, v1alpha1.ConditionConsistent)
 }
 
-// hasGraveDoubt reports whether it is not known what the device runs, for more than a cancel that
-// the device accepted before any report said that it was installing.
+// hasGraveDoubt reports whether it is unknown what the device runs, for a stronger reason than
+// UpdateCanceled.
 func hasGraveDoubt(s *v1alpha1.TargetStatus) bool {
 	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConsistent)
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonUpdateCanceled
@@ -46,8 +46,8 @@ func Installed(s *v1alpha1.TargetStatus, hash string) bool {
 	return hash != "" && s.Installed != nil && s.Installed.ContentHash == hash && IsConsistent(s)
 }
 
-// HasInstalled reports whether the device says that it has installed what an open action brings,
-// whose result is still to come.
+// HasInstalled reports whether the device has reported that the content of an open action is
+// installed, before its final result.
 func HasInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionWaitingForConfirmation || a.State == v1alpha1.ActionCanceling || a.State.IsClosed() {
 		return false
@@ -56,9 +56,9 @@ func HasInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
 		a.StartedAt != nil && !s.Installed.Since.Time.Before(a.StartedAt.Time)
 }
 
-// ReportInstalled takes the device's own word for what it runs, outside of any action. A name that
-// ends in _INCONSISTENT puts the device in doubt; a name that does not clears no doubt, only a
-// success does.
+// ReportInstalled records what the device runs according to its own report, outside of any action.
+// A name with the suffix _INCONSISTENT makes the device inconsistent. Any other name does not make
+// it consistent again; only a success does.
 func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) {
 	set, doubtful := strings.CutSuffix(strings.TrimSpace(set), inconsistentSuffix)
 	set = text.Clean(set, maxSetName)
@@ -67,15 +67,15 @@ func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) 
 		s.Installed = &v1alpha1.InstalledSet{DistributionSet: set, ContentHash: hash, Since: &since, Source: v1alpha1.InstalledByReport}
 	}
 	if doubtful {
-		message := fmt.Sprintf("The device reports by itself that it runs %q in an inconsistent state. Install a set: a success clears this.", set)
+		message := fmt.Sprintf("The device reports that it runs %q in an inconsistent state: install a set; a success clears this condition.", set)
 		setConsistent(s, metav1.ConditionFalse, v1alpha1.ReasonReportedByDevice, message, now)
 	}
-	s.UpdateStatus = settled(s)
+	s.UpdateStatus = updateStatusOf(s)
 }
 
-// Brought reports whether an action of Goshawk brought this content to the device: it is what the
-// open action brings, once that has started, or what an action has installed. What the device only
-// reports by itself is not brought.
+// Brought reports whether an action of Goshawk installed this content on the device: an open action
+// that has started, or the action of the present installation. A content that the device only
+// reports by itself does not count.
 func Brought(s *v1alpha1.TargetStatus, hash string) bool {
 	if hash == "" {
 		return false
@@ -91,9 +91,9 @@ func Brought(s *v1alpha1.TargetStatus, hash string) bool {
 	})
 }
 
-// judge draws the conclusions of a result: what runs, and whether that is certain. A success that
-// installed nothing was a download.
-func judge(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, installed bool, r Report) {
+// updateInstalled applies a result to the target: what runs, and whether that is certain. A success
+// that installed nothing was a download.
+func updateInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, installed bool, r Report) {
 	if installed {
 		since := stamp(r.Now)
 		s.Installed = &v1alpha1.InstalledSet{DistributionSet: a.DistributionSet, ContentHash: a.ContentHash, Since: &since, ActionID: a.ID, Source: v1alpha1.InstalledByAction}
@@ -110,8 +110,8 @@ func judge(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, installed
 	}
 }
 
-// undone returns why a device is in doubt after an update that was not finished: the reason of the
-// condition, and the cause in words.
+// undone returns why a device is inconsistent after an update that did not finish: the reason of
+// the condition, and a text.
 func undone(a *v1alpha1.Action) (reason, cause string) {
 	switch {
 	case a.State != v1alpha1.ActionCanceled:
@@ -119,13 +119,13 @@ func undone(a *v1alpha1.Action) (reason, cause string) {
 	case hasReportedInstalling(a):
 		return v1alpha1.ReasonCanceledWhileInstalling, "was canceled while the device was installing, and its modules declare no rollback"
 	}
-	return v1alpha1.ReasonUpdateCanceled, "was canceled while the device was at work; no report says whether installing had started, and its modules declare no rollback " +
+	return v1alpha1.ReasonUpdateCanceled, "was canceled while the device was working on it; no report says whether installing had started, and its modules declare no rollback " +
 		"(set rollback: Supported in the modules of devices that can return to their old state, such as those with A/B slots)"
 }
 
-// hasReportedInstalling reports whether the device has reported that it changes itself, as opposed
-// to work of no particular kind. The history has the first of each state. An action that had to
-// give up its history counts as one that has.
+// hasReportedInstalling reports whether the device has reported that it is installing or removing,
+// as opposed to unspecified work. The history has the first report of each state. An action whose
+// history was pruned counts as installing.
 func hasReportedInstalling(a *v1alpha1.Action) bool {
 	if !a.InstallingStarted {
 		return false
@@ -135,8 +135,8 @@ func hasReportedInstalling(a *v1alpha1.Action) bool {
 	})
 }
 
-// inconsistencyReason is the reason to doubt the device by its own word; empty: it says nothing of
-// the kind.
+// inconsistencyReason returns the condition reason for an inconsistent device according to its own
+// report, or "".
 func inconsistencyReason(a *v1alpha1.Action, r Report) string {
 	switch {
 	case r.StatusCode == CodeRollbackFailed, r.inconsistent && a.Update.Rollback == v1alpha1.RollbackSupported:
@@ -148,13 +148,13 @@ func inconsistencyReason(a *v1alpha1.Action, r Report) string {
 }
 
 // saysInconsistent reports whether a report says that the device is inconsistent, by its code or by
-// a word in any of its texts.
+// a word in one of its texts.
 func saysInconsistent(r Report) bool {
 	return strings.TrimSpace(r.StatusCode) == v1alpha1.CodeInconsistent || namesInconsistent(r.StatusCode) || namesInconsistent(r.Stage) ||
 		slices.ContainsFunc(r.Details, namesInconsistent)
 }
 
-// namesInconsistent looks for a word with the suffix; a full stop may end the sentence.
+// namesInconsistent reports whether a text contains a word with the suffix. A full stop may follow.
 func namesInconsistent(text string) bool {
 	if !strings.Contains(text, inconsistentSuffix) {
 		return false
@@ -170,18 +170,18 @@ func namesInconsistent(text string) bool {
 	return false
 }
 
-// markInconsistent sets Consistent to False. A graver doubt from before stays in place of
+// markInconsistent sets Consistent to False. A stronger reason from before is not replaced by
 // UpdateCanceled.
 func markInconsistent(s *v1alpha1.TargetStatus, a *v1alpha1.Action, reason, cause string, now time.Time) {
 	if reason == v1alpha1.ReasonUpdateCanceled && hasGraveDoubt(s) {
 		return
 	}
-	message := fmt.Sprintf("Action %d (set %q) %s.%s It is not certain what the device runs; install a set, the same one or another: a success clears this.",
+	message := fmt.Sprintf("Action %d (set %q) %s.%s It is not certain what the device runs: install this set again, or another one; a success clears this condition.",
 		a.ID, a.DistributionSet, cause, lastMessages(a))
 	setConsistent(s, metav1.ConditionFalse, reason, message, now)
 }
 
-// lastMessages are the device's, if it had any.
+// lastMessages returns the code and message of the device, if any, as sentences.
 func lastMessages(a *v1alpha1.Action) string {
 	words := ""
 	if a.StatusCode != "" {

@@ -14,28 +14,29 @@ import (
 )
 
 const (
-	// maxHadSets is how many contentHashes a target remembers.
+	// maxHadSets is the maximum number of contentHashes in hadSets.
 	maxHadSets = 50
-	// hadSetDigits is how much of a contentHash is remembered.
+	// hadSetDigits is how many digits of a contentHash are stored.
 	hadSetDigits = 16
-	// idSlack is how far beyond the clock's own id (see FirstID) a reported id is still trusted:
-	// some two years. swupdate turns an id that it cannot read into 2147483647; believing that
-	// would leave the target no id to go on with.
+	// idSlack is how far above the id of the present time (see FirstID) a reported id is still
+	// accepted: about two years. swupdate reports 2147483647 for an id that it cannot parse;
+	// accepting that would leave no further ids for the target.
 	idSlack = 1 << 26
 )
 
-// epoch is where ids start to count seconds.
+// epoch is the time from which ids count seconds.
 var epoch = time.Date(2020, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// FirstID is the first id of a target that is created now: the seconds since 2020. As no device
-// starts an update every second, a target that is deleted and created again never uses an id twice.
+// FirstID returns the first action id of a target that is created now: the seconds since 2020.
+// Because no device starts an update every second, a target that is deleted and created again never
+// uses an id twice.
 func FirstID(now time.Time) int32 {
 	seconds := int64(now.Sub(epoch) / time.Second)
 	return int32(min(max(seconds, 1), math.MaxInt32))
 }
 
-// StartIDs gives a new target its first id, and reports whether that was needed. It has to be
-// stored before an id is announced.
+// StartIDs sets the first id of a new target, and reports whether that was needed. It must be
+// stored before an id is offered to a device.
 func StartIDs(s *v1alpha1.TargetStatus, now time.Time) bool {
 	if s.NextActionID > 0 {
 		return false
@@ -44,28 +45,28 @@ func StartIDs(s *v1alpha1.TargetStatus, now time.Time) bool {
 	return true
 }
 
-// RaiseNextID makes sure that id is not given any more.
+// RaiseNextID makes sure that id is not assigned again.
 func RaiseNextID(s *v1alpha1.TargetStatus, id int32) {
 	if id >= s.NextActionID && id < math.MaxInt32 {
 		s.NextActionID = id + 1
 	}
 }
 
-// Creation is what an action is created with.
+// Creation contains the values of a new action.
 type Creation struct {
 	Source                       v1alpha1.ActionSource
 	DistributionSet, ContentHash string
 	Update                       v1alpha1.ActionUpdate
-	// Confirm asks somebody at the device first.
+	// Confirm makes the action wait for a confirmation at the device.
 	Confirm bool
-	// Modules of the set as name:version, where the device reports module by module. Optional; see
+	// Modules of the set as name:version, if the device reports module by module. Optional; see
 	// Report.ModuleCount.
 	Modules []string
 	Now     time.Time
 }
 
-// Create creates the action that the next id was announced for. It returns nil, and changes
-// nothing, while another action is open or when the target has used up all ids.
+// Create creates the action for the next id. It returns nil and changes nothing while another
+// action is open, or when the target has used all ids.
 func Create(s *v1alpha1.TargetStatus, b Creation) *v1alpha1.Action {
 	StartIDs(s, b.Now)
 	if Open(s) != nil || s.NextActionID == math.MaxInt32 {
@@ -95,12 +96,12 @@ func Create(s *v1alpha1.TargetStatus, b Creation) *v1alpha1.Action {
 		overtake(s, a.ID)
 	}
 	remember(s, b.ContentHash)
-	s.UpdateStatus = settled(s)
+	s.UpdateStatus = updateStatusOf(s)
 	return a
 }
 
-// Adopt gives an open action to a newer intent for the same content, instead of canceling it and
-// installing the same again. It reports whether anything changed; an action that is closed or being
+// Adopt moves an open action to a newer intent for the same content, instead of canceling it and
+// installing the same again. It reports whether anything changed. An action that is closed or being
 // canceled is not adopted.
 func Adopt(s *v1alpha1.TargetStatus, id int32, source v1alpha1.ActionSource, update v1alpha1.ActionUpdate) bool {
 	a := find(s, id)
@@ -109,7 +110,7 @@ func Adopt(s *v1alpha1.TargetStatus, id int32, source v1alpha1.ActionSource, upd
 	}
 	a.Source, a.Update = source, update
 	if a.Cancel != nil {
-		// What the old source asked for is not what the new one will ask for.
+		// A cancel of the old source does not count as one of the new source.
 		a.Cancel.Causes = slices.DeleteFunc(a.Cancel.Causes, causeOfSource)
 	}
 	return true
@@ -123,14 +124,14 @@ func sameSource(a, b v1alpha1.ActionSource) bool {
 	return a.Kind == b.Kind && a.Name == b.Name && a.UID == b.UID && a.Group == b.Group && a.Attempt == b.Attempt && a.Since.Equal(b.Since)
 }
 
-// Had reports whether the target had an action for this content. Auto-assignments ask it.
+// Had reports whether the target had an action for this content. It is used for auto-assignments.
 func Had(s *v1alpha1.TargetStatus, hash string) bool {
 	return hash != "" && slices.Contains(s.HadSets, digits(hash))
 }
 
-// HasLeft reports whether the target had the content before and has gone on to another one since: a
-// newer update started, or the device says that it runs something else. A target that runs the
-// content and is not at work on another one has come back to it.
+// HasLeft reports whether the target had the content before and has left it since: a newer update
+// started, or the device reports that it runs something else. A target that runs the content, and
+// has no open action for another one, has not left it.
 func HasLeft(s *v1alpha1.TargetStatus, hash string) bool {
 	if !Had(s, hash) {
 		return false
@@ -156,7 +157,7 @@ func remember(s *v1alpha1.TargetStatus, hash string) {
 	}
 }
 
-// forget takes back what remember did for a, unless something else had the same content.
+// forget undoes remember for a, unless another action had the same content.
 func forget(s *v1alpha1.TargetStatus, a *v1alpha1.Action) {
 	if a.HadBefore || s.Installed != nil && digits(s.Installed.ContentHash) == digits(a.ContentHash) {
 		return
@@ -176,6 +177,6 @@ func dropHad(s *v1alpha1.TargetStatus, hash string) {
 
 func digits(hash string) string { return hash[:min(len(hash), hadSetDigits)] }
 
-// stamp is a time as it is stored: whole seconds, so that what is held in memory equals what is
-// read back.
+// stamp truncates a time to whole seconds, as it is stored, so that the status in memory equals the
+// stored one.
 func stamp(now time.Time) metav1.Time { return metav1.NewTime(now.Truncate(time.Second)) }

@@ -3,9 +3,9 @@
 
 package action
 
-// FromDDI returns the event that feedback on deploymentBase means. Only `closed` ends an update:
-// `rejected` and `canceled` leave it open, as in hawkBit, and so does an execution that is not
-// known. `scheduled` says that the command has arrived: the device has not started to work at it.
+// FromDDI returns the event of feedback on deploymentBase. Only `closed` ends an update: `rejected`
+// and `canceled` leave it open, as in hawkBit, and so does an unknown execution. `scheduled` means
+// that the device has received the command but has not started to work.
 func FromDDI(execution, finished string) Event {
 	switch execution {
 	case "closed":
@@ -25,9 +25,9 @@ func FromDDI(execution, finished string) Event {
 	return Warn
 }
 
-// FromDDICancel is what feedback on cancelAction means. Only `closed` ends an update and only
-// `closed` with failure, or `rejected`, refuses. Every other word is about the cancel, not about
-// the update, and is noted.
+// FromDDICancel returns the event of feedback on cancelAction. Only `closed` ends an update, and
+// only `closed` with failure, or `rejected`, refuses the cancel. Any other execution is about the
+// cancel, not about the update, and is only recorded.
 func FromDDICancel(execution, finished string) Event {
 	switch {
 	case execution == "rejected", execution == "closed" && finished == "failure":

@@ -11,8 +11,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// ProgressDeadline is when an action must have had its result; zero: it may take for ever. What
-// waits for confirmation has not started and has none; what is asked to cancel has another, see
+// ProgressDeadline returns when an action must have a result, or zero if there is no deadline. An
+// action that waits for confirmation has not started and has no deadline; for a cancel see
 // CancelDeadline.
 func ProgressDeadline(a *v1alpha1.Action) time.Time {
 	if _, answer := Next(a.State, ProgressExpired); answer != Moved {
@@ -21,8 +21,8 @@ func ProgressDeadline(a *v1alpha1.Action) time.Time {
 	return after(a.StartedAt, a.Update.ProgressDeadlineSeconds)
 }
 
-// CancelDeadline is when a cancel must have been answered; zero: it may take for ever, or none is
-// under way.
+// CancelDeadline returns when a cancel must be answered, or zero if there is no deadline or no
+// cancel.
 func CancelDeadline(a *v1alpha1.Action) time.Time {
 	if a.State != v1alpha1.ActionCanceling || a.Cancel == nil {
 		return time.Time{}
@@ -30,8 +30,7 @@ func CancelDeadline(a *v1alpha1.Action) time.Time {
 	return after(a.Cancel.RequestedAt, a.Update.CancelDeadlineSeconds)
 }
 
-// ExpireProgress closes an action that had no result until its deadline, and reports whether it
-// did.
+// ExpireProgress closes an action that has no result by its deadline, and reports whether it did.
 func ExpireProgress(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
 	a := find(s, id)
 	if a == nil || !passed(ProgressDeadline(a), now) {
@@ -41,7 +40,7 @@ func ExpireProgress(s *v1alpha1.TargetStatus, id int32, now time.Time) bool {
 	a.StatusCode = v1alpha1.CodeProgressDeadlineExceeded
 	enter(a, next, Report{Now: now, StatusCode: a.StatusCode})
 	markInconsistent(s, a, v1alpha1.ReasonClosedWhileRunning, "was closed because the device reported no result in time", now)
-	s.UpdateStatus = settled(s)
+	s.UpdateStatus = updateStatusOf(s)
 	return true
 }
 

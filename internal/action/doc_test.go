@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "write the pages that are printed from t
 
 const page = "../../docs/states/action.md"
 
-// TestThePageIsWhatTheTablesSay prints the whole matrix. A changed cell shows as a changed page.
-func TestThePageIsWhatTheTablesSay(t *testing.T) {
+// TestActionPageMatchesTheTables prints the whole table. A changed cell changes the page.
+func TestActionPageMatchesTheTables(t *testing.T) {
 	want := printPage(t)
 	if *update {
 		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
@@ -39,43 +39,43 @@ func TestThePageIsWhatTheTablesSay(t *testing.T) {
 }
 
 var stateSentences = map[v1alpha1.ActionState]string{
-	v1alpha1.ActionWaitingForConfirmation: "Somebody at the device has to agree first. The device has not started, so any cancel closes the action at once.",
-	v1alpha1.ActionRetrieved:              "The device has fetched the deployment. From here on it has started, and nobody may assume otherwise.",
-	v1alpha1.ActionRunning:                "The device is at work, at a stage it does not tell.",
+	v1alpha1.ActionWaitingForConfirmation: "The update must be confirmed at the device first. The device has not started, so any cancel closes the action at once.",
+	v1alpha1.ActionRetrieved:              "The device has fetched the deployment. From here on the action has started.",
+	v1alpha1.ActionRunning:                "The device is working, at an unknown stage.",
 	v1alpha1.ActionDownloading:            "Artifacts are being fetched.",
 	v1alpha1.ActionDownloaded:             "All artifacts are on the device.",
-	v1alpha1.ActionInstalling:             "The device changes itself.",
+	v1alpha1.ActionInstalling:             "The device is installing.",
 	v1alpha1.ActionRemoving:               "Software is being removed.",
 	v1alpha1.ActionCanceling:              "The device is asked to cancel; it may agree, refuse, or finish first. What it reports meanwhile is kept.",
 	v1alpha1.ActionFinished:               "Closed: the update succeeded.",
 	v1alpha1.ActionError:                  "Closed: the update failed.",
-	v1alpha1.ActionCanceled:               "Closed: the update was canceled, by the device, by force, or because its cancel was left unanswered.",
+	v1alpha1.ActionCanceled:               "Closed: the update was canceled, by the device, by force, or because its cancel was not answered in time.",
 }
 
 var eventSentences = map[Event]string{
 	Retrieve:        "the device fetches the deployment",
-	Start:           "the device says that the command has arrived",
-	Confirm:         "somebody at the device agrees",
-	Deny:            "somebody at the device does not agree, or not yet",
-	Proceed:         "the device works, at a stage it does not tell",
+	Start:           "the device has received the command",
+	Confirm:         "the update is confirmed at the device",
+	Deny:            "the update is denied at the device, or not confirmed yet",
+	Proceed:         "the device is working, at an unknown stage",
 	Download:        "the device fetches artifacts",
 	Downloaded:      "the device has all artifacts",
-	Install:         "the device changes itself",
-	EventInstalled:  "the device has changed itself; the result is still to come",
+	Install:         "the device is installing",
+	EventInstalled:  "the device has installed the update; the result is still to come",
 	Remove:          "the device removes software",
-	Warn:            "a word that is noted and moves nothing",
-	Succeed:         "the device's result: done",
-	Fail:            "the device's result: failed",
+	Warn:            "a message that is recorded and has no other effect",
+	Succeed:         "the device's result: success",
+	Fail:            "the device's result: failure",
 	Abandon:         "the device's result: canceled, asked to or not",
 	CancelAccepted:  "the device answers a cancel: it has canceled",
-	CancelRejected:  "the device answers a cancel: it goes on",
+	CancelRejected:  "the device answers a cancel: it continues",
 	AskCancel:       "Goshawk asks the device to cancel",
 	ForceCancel:     "Goshawk closes the action without waiting for the device",
-	CancelExpired:   "the cancel was left unanswered for cancelDeadlineSeconds",
-	ProgressExpired: "there was no result for progressDeadlineSeconds",
+	CancelExpired:   "the cancel was not answered within cancelDeadlineSeconds",
+	ProgressExpired: "there was no result within progressDeadlineSeconds",
 }
 
-const preface = `# The life of one action
+const preface = `# States of an action
 
 <!-- Printed from the tables of internal/action by its tests: go test ./internal/action -update -->
 
@@ -113,8 +113,8 @@ The target is not consistent (condition ` + "`Consistent`" + ` is False) until t
 |---|---|
 | UpdateFailed | an update failed after installing may have started, and its modules do not declare ` + "`rollback: Supported`" + ` |
 | CanceledWhileInstalling | the device accepted a cancel, or canceled by itself, after it had reported that it was installing or removing; no ` + "`rollback: Supported`" + ` |
-| UpdateCanceled | the same after it had reported work of no particular kind (DDI: ` + "`proceeding`" + `), so that installing may have started; no ` + "`rollback: Supported`" + ` |
-| RollbackFailed | the device says ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` in spite of modules that declare ` + "`rollback: Supported`" + ` |
+| UpdateCanceled | the same after it had reported unspecified work (DDI: ` + "`proceeding`" + `), so that installing may have started; no ` + "`rollback: Supported`" + ` |
+| RollbackFailed | the device says ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` although its modules declare ` + "`rollback: Supported`" + ` |
 | ReportedByDevice | the device says so: status code ` + "`INCONSISTENT`" + `, or a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of what it runs |
 | ClosedWhileRunning | Goshawk closed an action that the device had started: by force, or at a deadline |
 
@@ -133,7 +133,8 @@ func printPage(t *testing.T) string {
 	return wrap(out.String())
 }
 
-// wrap breaks the paragraphs and list items of a page at 100 columns, and leaves tables and code alone.
+// wrap breaks the paragraphs and list items of a page at 100 columns, and leaves tables and code
+// alone.
 func wrap(page string) string {
 	var out, paragraph []string
 	flush := func() {
@@ -284,7 +285,7 @@ func printEvents(t *testing.T, out *bytes.Buffer) {
 }
 
 func printDDI(out *bytes.Buffer) {
-	out.WriteString("## What DDI's words mean\n\n| execution | result.finished | on deploymentBase | on cancelAction |\n|---|---|---|---|\n")
+	out.WriteString("## Events of DDI feedback\n\n| execution | result.finished | on deploymentBase | on cancelAction |\n|---|---|---|---|\n")
 	for _, execution := range []string{"proceeding", "scheduled", "resumed", "download", "downloaded", "rejected", "canceled", "closed"} {
 		results := []string{"success", "none", "failure"}
 		if sameForAll(execution, results) {

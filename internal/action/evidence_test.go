@@ -9,10 +9,10 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestEvidenceIsWhatAResultIsJudgedBy: with the sign and without it, the result means something
-// else; in every other case it means the same, so that the sign need not be stored before the
-// result comes.
-func TestEvidenceIsWhatAResultIsJudgedBy(t *testing.T) {
+// TestEvidenceChangesTheResult: with the evidence, the result has another meaning than without it.
+// For all other events it has the same meaning, so that such an event need not be stored before the
+// result.
+func TestEvidenceChangesTheResult(t *testing.T) {
 	type shape struct {
 		name     string
 		creation []func(*Creation)

@@ -10,11 +10,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Failure is what failed updates are counted by: the code, or without one the normalized message.
-// Both are empty where the device sent neither. Failures can be compared with ==.
+// Failure is the key by which failed updates are counted: the code or, without a code, the
+// normalized message. Both are empty if the device sent neither. Failures are comparable with ==.
 type Failure struct{ Code, Message string }
 
-// FailureOf returns by what a failed action is counted.
+// FailureOf returns the key of a failed action.
 func FailureOf(a *v1alpha1.Action) Failure {
 	if a.StatusCode != "" {
 		return Failure{Code: a.StatusCode}
@@ -22,8 +22,8 @@ func FailureOf(a *v1alpha1.Action) Failure {
 	return Failure{Message: a.FailureGroup}
 }
 
-// Because says why an action failed, as the end of a sentence; empty: the device gave no code and
-// no message.
+// Because returns why an action failed, as the end of a sentence, or "" if the device sent neither
+// code nor message.
 func Because(a *v1alpha1.Action) string {
 	switch {
 	case a.StatusCode != "" && a.FailureMessage != "":
@@ -36,11 +36,11 @@ func Because(a *v1alpha1.Action) string {
 	return ""
 }
 
-// Failures names failures to be tried again: those with one of the codes, and those without a code
-// with one of the messages. Without codes and messages it names all.
+// Failures selects failures for a retry: those with one of the codes, and those without a code but
+// with one of the messages. Without codes and messages it selects all.
 type Failures struct{ Codes, Messages []string }
 
-// Name reports whether a failure is among those named.
+// Name reports whether a failure is selected.
 func (n Failures) Name(f Failure) bool {
 	switch {
 	case len(n.Codes) == 0 && len(n.Messages) == 0:
@@ -51,7 +51,7 @@ func (n Failures) Name(f Failure) bool {
 	return slices.Contains(n.Codes, f.Code)
 }
 
-// Equal reports whether both name the same failures in the same order.
+// Equal reports whether both select the same failures in the same order.
 func (n Failures) Equal(o Failures) bool {
 	return slices.Equal(n.Codes, o.Codes) && slices.Equal(n.Messages, o.Messages)
 }

@@ -9,29 +9,29 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Open is the target's open action; nil: there is none.
+// Open returns the target's open action, or nil.
 func Open(s *v1alpha1.TargetStatus) *v1alpha1.Action {
 	return newest(s, func(a *v1alpha1.Action) bool { return !a.State.IsClosed() })
 }
 
-// Newest is the action with the highest id; nil: there is none.
+// Newest returns the action with the highest id, or nil.
 func Newest(s *v1alpha1.TargetStatus) *v1alpha1.Action {
 	return newest(s, func(*v1alpha1.Action) bool { return true })
 }
 
-// OfSource is the newest action that was created from, or adopted by, this source; nil: there is
-// none.
+// OfSource returns the newest action that was created from, or adopted by, this source, or nil.
 func OfSource(s *v1alpha1.TargetStatus, uid types.UID) *v1alpha1.Action {
 	return newest(s, func(a *v1alpha1.Action) bool { return a.Source.UID == uid })
 }
 
-// OfContent is the newest action that brought this content; nil: there is none.
+// OfContent returns the newest action for this content, or nil.
 func OfContent(s *v1alpha1.TargetStatus, hash string) *v1alpha1.Action {
 	return newest(s, func(a *v1alpha1.Action) bool { return hash != "" && a.ContentHash == hash })
 }
 
-// PendingCancel is the action that was closed by force and whose cancel is still on offer: the
-// device has not answered, reported no result and started nothing newer. nil: there is none.
+// PendingCancel returns the action that was closed by force and whose cancel is still offered,
+// because the device has not answered it, reported no result and started nothing newer. It returns
+// nil if there is none.
 func PendingCancel(s *v1alpha1.TargetStatus) *v1alpha1.Action { return newest(s, cancelOnOffer) }
 
 func find(s *v1alpha1.TargetStatus, id int32) *v1alpha1.Action {

@@ -10,10 +10,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// maxHistory is how many lines an action keeps.
+// maxHistory is the maximum number of lines in the history of an action.
 const maxHistory = 10
 
-// record writes a line for the first time that a state is reached; the newest lines are kept.
+// record adds a line when a state is reached for the first time. The newest lines are kept.
 func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
 	if r.Event == Deny {
 		recordDenial(a, r)
@@ -35,8 +35,8 @@ func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
 	}
 }
 
-// recordDenial keeps the newest denial beside the question, which stands first. A denial reaches no
-// state, and people want to know of it.
+// recordDenial keeps the newest denial after the line of the question, because a denial reaches no
+// state but is of interest to users.
 func recordDenial(a *v1alpha1.Action, r Report) {
 	words := "denied"
 	if r.message != "" {

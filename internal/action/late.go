@@ -9,9 +9,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// applyLate takes a report for an action that has closed. It never changes the state. The answer to
-// a cancel that is still on offer is kept; a result is the truth about the device where Goshawk
-// closed the action without waiting for it.
+// applyLate applies a report for a closed action. It never changes the state. The answer to a
+// cancel that is still offered is recorded. If Goshawk closed the action without waiting, a result
+// still updates what is known about the device.
 func applyLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	if r.Event == Retrieve {
 		return Late
@@ -19,20 +19,19 @@ func applyLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	if a.Reports < v1alpha1.MaxReports {
 		a.Reports++
 	}
-	if cancelOnOffer(a) && answered(a, r.Event) {
+	if cancelOnOffer(a) && recordAnswer(a, r.Event) {
 		return Applied
 	}
 	if !closedByUs(a) && !hasDownloadedOnly(a) {
 		return Late
 	}
-	r = heard(a, r)
-	see(a, r.Event)
+	r = prepared(a, r)
+	recordEvidence(a, r.Event)
 	listenLate(a, r)
 	return lateResult(s, a, verdict(a, r), r)
 }
 
-// listenLate keeps what a device says about its work after Goshawk has closed the action, as long
-// as reports are counted.
+// listenLate records messages of the device after Goshawk has closed the action, within the quota.
 func listenLate(a *v1alpha1.Action, r Report) {
 	switch {
 	case r.Event == Fail:
@@ -42,8 +41,8 @@ func listenLate(a *v1alpha1.Action, r Report) {
 	}
 }
 
-// answered takes the answer to a cancel.
-func answered(a *v1alpha1.Action, e Event) bool {
+// recordAnswer records the answer to a cancel.
+func recordAnswer(a *v1alpha1.Action, e Event) bool {
 	switch e {
 	case CancelAccepted, Abandon:
 		a.Cancel.Answer = v1alpha1.AnswerAccepted
@@ -57,9 +56,9 @@ func answered(a *v1alpha1.Action, e Event) bool {
 
 func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report) Outcome {
 	downloaded := hasDownloadedOnly(a)
-	// A success of a device that was told to skip and shows no download proves nothing. A
-	// module-wise success that follows a mere download is the end of that download, and so is its
-	// end told again.
+	// A success of a device that was told to skip and reported no download proves nothing. A
+	// success of a module after a download-only update is the end of that download, and so is its
+	// repetition.
 	mute := (e == Succeed && hasSkipped(a)) || (downloadOnly(a) && r.Module != "" && !a.InstallingStarted) || (downloaded && r.Event == Downloaded)
 	if (e != Succeed && e != Fail) || mute {
 		return Late
@@ -75,20 +74,20 @@ func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report)
 	}
 	switch {
 	case e == Succeed || downloaded:
-		judge(s, a, e, e == Succeed && (downloaded || !downloadOnly(a)), r)
+		updateInstalled(s, a, e, e == Succeed && (downloaded || !downloadOnly(a)), r)
 	case r.inconsistencyReason != "":
 		markInconsistent(s, a, r.inconsistencyReason, saysSo, r.Now)
 	}
-	s.UpdateStatus = settled(s)
+	s.UpdateStatus = updateStatusOf(s)
 	if e == Fail && downloaded && Open(s) == nil {
 		s.UpdateStatus = v1alpha1.UpdateStatusError
 	}
 	return LateFinal
 }
 
-// AwaitsInstallation reports whether the action finished with a mere download whose installation
-// may still be reported: neither its result nor that of anything newer is known. A failed
-// installation is a line of the history, for the action stays Finished.
+// AwaitsInstallation reports whether the action finished with a download whose installation may
+// still be reported: neither its result nor that of a newer action is known. A failed installation
+// is a line in the history, because the action stays Finished.
 func AwaitsInstallation(s *v1alpha1.TargetStatus, id int32) bool {
 	a := find(s, id)
 	return a != nil && hasDownloadedOnly(a) && !outdated(s, a) &&
@@ -101,7 +100,7 @@ func hasDownloadedOnly(a *v1alpha1.Action) bool {
 	return downloadOnly(a) && a.State == v1alpha1.ActionFinished
 }
 
-// closedByUs reports whether Goshawk closed the action without a word of the device: by force, or
+// closedByUs reports whether Goshawk closed the action without a result of the device: by force, or
 // because a deadline passed.
 func closedByUs(a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionError {
@@ -110,7 +109,7 @@ func closedByUs(a *v1alpha1.Action) bool {
 	return closedByForce(a) || (a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerDeadlineExceeded)
 }
 
-// outdated reports whether more is known already: this action has succeeded late, or a newer one
+// outdated reports whether a newer result is known: this action has succeeded late, or a newer one
 // has succeeded since.
 func outdated(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
 	if s.Installed != nil && s.Installed.ActionID >= a.ID {

@@ -10,7 +10,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// What a target remembers of a content that it had.
+// The record of a content that a target had.
 func TestHasLeft(t *testing.T) {
 	now := time.Date(2026, time.March, 1, 10, 0, 0, 0, time.UTC)
 	const mine, other = "1111111111111111-mine", "2222222222222222-other"
@@ -38,18 +38,18 @@ func TestHasLeft(t *testing.T) {
 		life events
 		want bool
 	}{
-		"it never had it":                         {events{start(other), end(Succeed)}, false},
-		"it runs it":                              {events{start(mine), end(Succeed)}, false},
-		"it is at work on it":                     {events{start(other), end(Succeed), start(mine)}, false},
-		"it failed last":                          {events{start(other), end(Succeed), start(mine), end(Fail)}, false},
-		"it ran it and then another one":          {events{start(mine), end(Succeed), start(other), end(Succeed)}, true},
-		"it failed, and another one succeeded":    {events{start(mine), end(Fail), start(other), end(Succeed)}, true},
-		"it ran it, and is at work on another":    {events{start(mine), end(Succeed), start(other)}, true},
-		"it ran it, and another one failed":       {events{start(mine), end(Succeed), start(other), end(Fail)}, false},
-		"it came back to it":                      {events{start(mine), end(Succeed), start(other), end(Succeed), start(mine), end(Succeed)}, false},
-		"the device says that it came back to it": {events{start(mine), end(Succeed), start(other), end(Succeed), says(mine)}, false},
-		"the device installed another by itself":  {events{start(mine), end(Succeed), says(other)}, true},
-		"the device said before what it ran":      {events{says(other), start(mine), end(Fail)}, false},
+		"it never had it":                               {events{start(other), end(Succeed)}, false},
+		"it runs it":                                    {events{start(mine), end(Succeed)}, false},
+		"it has an open action for it":                  {events{start(other), end(Succeed), start(mine)}, false},
+		"it failed last":                                {events{start(other), end(Succeed), start(mine), end(Fail)}, false},
+		"it ran it and then another one":                {events{start(mine), end(Succeed), start(other), end(Succeed)}, true},
+		"it failed, and another one succeeded":          {events{start(mine), end(Fail), start(other), end(Succeed)}, true},
+		"it ran it, and has an open action for another": {events{start(mine), end(Succeed), start(other)}, true},
+		"it ran it, and another one failed":             {events{start(mine), end(Succeed), start(other), end(Fail)}, false},
+		"it came back to it":                            {events{start(mine), end(Succeed), start(other), end(Succeed), start(mine), end(Succeed)}, false},
+		"the device says that it came back to it":       {events{start(mine), end(Succeed), start(other), end(Succeed), says(mine)}, false},
+		"the device installed another by itself":        {events{start(mine), end(Succeed), says(other)}, true},
+		"the device said before what it ran":            {events{says(other), start(mine), end(Fail)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &v1alpha1.TargetStatus{}

@@ -17,7 +17,7 @@ import (
 
 var noon = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
-// life is one target with its clock. Every step takes a minute.
+// life is one target with its clock. Each step takes a minute.
 type life struct {
 	s       v1alpha1.TargetStatus
 	now     time.Time
@@ -36,7 +36,8 @@ func live(steps ...does) *life {
 	return l
 }
 
-// facts are what people and other rules see of a target's newest action and of the target.
+// facts are the values of a target's newest action and of the target that users and other rules
+// recordEvidence.
 type facts struct {
 	State     v1alpha1.ActionState
 	Answer    v1alpha1.CancelAnswer
@@ -73,7 +74,7 @@ func (l *life) condition(t *testing.T) metav1.Condition {
 	return *c
 }
 
-// hash is the contentHash of a set in these tests.
+// hash returns the contentHash of a set in these tests.
 func hash(set string) string {
 	const pad = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	return (set + pad)[:64]
@@ -118,7 +119,7 @@ func reports(e Event, changes ...func(*Report)) does {
 	}
 }
 
-// adopted hands the newest action to another source that wants the same content in its own way.
+// adopted moves the newest action to another source that wants the same content with other options.
 func adopted(changes ...func(*Creation)) does {
 	return func(l *life) {
 		b := Creation{Update: v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeForced}}
@@ -174,7 +175,7 @@ func TestStories(t *testing.T) {
 		inSync, failed, pending, registered = v1alpha1.UpdateStatusInSync, v1alpha1.UpdateStatusError, v1alpha1.UpdateStatusPending, v1alpha1.UpdateStatusRegistered
 	)
 	stories := map[string]story{
-		// The straight road.
+		// Without faults.
 		"a creation is Retrieved and Pending": {
 			[]does{starts("one")},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending},
@@ -187,7 +188,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one"), reports(Install), reports(Download)},
 			facts{State: v1alpha1.ActionDownloading, Status: pending, Outcome: Applied},
 		},
-		"a failure while downloading leaves no doubt": {
+		"after a failure while downloading the device is consistent": {
 			[]does{starts("one"), reports(Download), reports(Fail, code("404"))},
 			facts{State: v1alpha1.ActionError, Code: "404", Status: failed, Outcome: Closed},
 		},
@@ -197,7 +198,7 @@ func TestStories(t *testing.T) {
 		},
 
 		// Confirmation.
-		"what waits for confirmation is not handed out": {
+		"an action that waits for confirmation is not deployed": {
 			[]does{starts("one", asksToConfirm), reports(Retrieve)},
 			facts{State: v1alpha1.ActionWaitingForConfirmation, Status: pending, Outcome: Refused},
 		},
@@ -205,7 +206,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", asksToConfirm), reports(Confirm), reports(Retrieve)},
 			facts{State: v1alpha1.ActionRunning, Status: pending, Outcome: Applied},
 		},
-		"denying goes on waiting": {
+		"a denied action continues to wait": {
 			[]does{starts("one", asksToConfirm), reports(Deny, saying("not during the shift"))},
 			facts{State: v1alpha1.ActionWaitingForConfirmation, Status: pending, Outcome: Applied},
 		},
@@ -213,7 +214,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", asksToConfirm), stopped},
 			facts{State: v1alpha1.ActionCanceled, Status: registered},
 		},
-		"a forced cancel of what has not started leaves no doubt": {
+		"after a forced cancel before the start the device is consistent": {
 			[]does{starts("one", asksToConfirm), forced},
 			facts{State: v1alpha1.ActionCanceled, Status: registered},
 		},
@@ -221,7 +222,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", asksToConfirm), reports(Confirm), reports(Confirm)},
 			facts{State: v1alpha1.ActionRunning, Status: pending, Outcome: Refused},
 		},
-		"a device that goes to work unasked has started": {
+		"a device that works without confirmation has started": {
 			[]does{starts("one", asksToConfirm), reports(Install), forced},
 			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Applied},
 		},
@@ -308,7 +309,7 @@ func TestStories(t *testing.T) {
 			facts{State: v1alpha1.ActionRetrieved, Status: pending},
 		},
 
-		// What came too late.
+		// Late reports.
 		"a late stage is dropped": {
 			[]does{starts("one"), reports(Download), reports(Fail), reports(Install)},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Late},
@@ -317,19 +318,19 @@ func TestStories(t *testing.T) {
 			[]does{starts("one"), reports(Download), reports(Fail), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Late},
 		},
-		"a late success after a forced cancel is the truth about the device": {
+		"a late success after a forced cancel updates the state of the device": {
 			[]does{starts("one"), reports(Install), forced, reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
-		"a late failure after a forced cancel leaves the doubt": {
+		"a late failure after a forced cancel keeps the device inconsistent": {
 			[]does{starts("one"), reports(Install), forced, reports(Fail)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerOvertaken, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: LateFinal},
 		},
-		"a late success after a cancel deadline is the truth": {
+		"a late success after a cancel deadline counts": {
 			[]does{starts("one", within(600)), reports(Install), stopped, waits(time.Hour), expires, reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerDeadlineExceeded, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
-		"a late success after a progress deadline is the truth": {
+		"a late success after a progress deadline counts": {
 			[]does{starts("one", within(600)), reports(Install), waits(time.Hour), expires, reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeProgressDeadlineExceeded, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
@@ -348,7 +349,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one"), reports(Install), forced, starts("two"), reports(Succeed, of(1))},
 			facts{State: v1alpha1.ActionRetrieved, Status: pending, Installed: "one", Outcome: LateFinal},
 		},
-		"a late success is the truth, also where nothing was reported before it": {
+		"a late success counts, also where nothing was reported before it": {
 			[]does{starts("one"), forced, reports(Succeed)},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerOvertaken, Status: inSync, Installed: "one", Outcome: LateFinal},
 		},
@@ -369,7 +370,7 @@ func TestStories(t *testing.T) {
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerAccepted, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Applied},
 		},
 
-		// Success that is none.
+		// A success that installed nothing.
 		"a device that reports once, after its reboot, has succeeded": {
 			[]does{starts("one"), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
@@ -402,12 +403,12 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", downloadsOnly), adopted(), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Outcome: Closed},
 		},
-		"a device that is told anew to install, and succeeds, has installed": {
+		"a device that is told again to install, and succeeds, has installed": {
 			[]does{starts("one", downloadsOnly), adopted(), func(l *life) { l.changed = TellToSkip(&l.s, 1, false) }, reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
 
-		// Doubt.
+		// Consistency.
 		"a failure after installing started": {
 			[]does{starts("one"), reports(Install), reports(Fail, code("7"))},
 			facts{State: v1alpha1.ActionError, Code: "7", Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
@@ -424,7 +425,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", canRollBack), reports(Install), reports(Fail, code(CodeRollbackFailed))},
 			facts{State: v1alpha1.ActionError, Code: CodeRollbackFailed, Status: failed, Doubt: v1alpha1.ReasonRollbackFailed, Outcome: Closed},
 		},
-		"inconsistent in spite of modules that roll back": {
+		"inconsistent although modules roll back": {
 			[]does{starts("one", canRollBack), reports(Install), reports(Fail, code(v1alpha1.CodeInconsistent))},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeInconsistent, Status: failed, Doubt: v1alpha1.ReasonRollbackFailed, Outcome: Closed},
 		},
@@ -444,7 +445,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one"), reports(Download), reports(Fail, saying("the _INCONSISTENT_ marker was not set"))},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Closed},
 		},
-		"doubt is known before the result": {
+		"the device is inconsistent before the result": {
 			[]does{starts("one"), reports(Warn, code(v1alpha1.CodeInconsistent))},
 			facts{State: v1alpha1.ActionRetrieved, Code: v1alpha1.CodeInconsistent, Status: pending, Doubt: v1alpha1.ReasonReportedByDevice, Outcome: Applied},
 		},
@@ -452,11 +453,11 @@ func TestStories(t *testing.T) {
 			[]does{starts("one"), reports(Install), reports(Succeed, code(v1alpha1.CodeInconsistent))},
 			facts{State: v1alpha1.ActionFinished, Code: v1alpha1.CodeInconsistent, Status: failed, Installed: "one", Doubt: v1alpha1.ReasonReportedByDevice, Outcome: Closed},
 		},
-		"the next success clears the doubt": {
+		"after the next success the device is consistent": {
 			then([]does{starts("one"), reports(Install), reports(Fail), starts("one")}, installed...),
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
-		"a skip clears no doubt": {
+		"after a skip the device is still inconsistent": {
 			[]does{starts("one"), reports(Install), reports(Fail), starts("one", downloadsOnly), reports(Succeed)},
 			facts{State: v1alpha1.ActionError, Code: v1alpha1.CodeSkipped, Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
@@ -468,7 +469,7 @@ func TestStories(t *testing.T) {
 			[]does{func(l *life) { ReportInstalled(&l.s, "app-2.0_INCONSISTENT", "", l.now) }},
 			facts{Status: failed, Installed: "app-2.0", Doubt: v1alpha1.ReasonReportedByDevice},
 		},
-		"a device's own word clears no doubt": {
+		"after its own report the device is still inconsistent": {
 			[]does{starts("one"), reports(Install), reports(Fail), func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }},
 			facts{State: v1alpha1.ActionError, Status: failed, Installed: "one", Doubt: v1alpha1.ReasonUpdateFailed, Outcome: Closed},
 		},
@@ -476,7 +477,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one"), reports(Download), reports(Fail), func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }},
 			facts{State: v1alpha1.ActionError, Status: inSync, Installed: "one", Outcome: Closed},
 		},
-		"what a device ran before it failed excuses nothing": {
+		"a device that runs the set from before the failure is in Error": {
 			[]does{func(l *life) { ReportInstalled(&l.s, "one", hash("one"), l.now) }, starts("one"), reports(Download), reports(Fail)},
 			facts{State: v1alpha1.ActionError, Status: failed, Installed: "one", Outcome: Closed},
 		},
@@ -502,7 +503,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", downloadsOnly), reports(Download), reports(Succeed)},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Closed},
 		},
-		"the end of a download, told again, is no installation": {
+		"the end of a download, reported again, is no installation": {
 			[]does{starts("one", downloadsOnly), reports(Download), reports(Downloaded), reports(Downloaded)},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Late},
 		},
@@ -510,11 +511,11 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", downloadsOnly), reports(Downloaded), reports(Install), reports(Fail)},
 			facts{State: v1alpha1.ActionFinished, Status: failed, Doubt: v1alpha1.ReasonUpdateFailed, Outcome: LateFinal},
 		},
-		"a later failure before anything was installed leaves no doubt": {
+		"a later failure before anything was installed leaves the device consistent": {
 			[]does{starts("one", downloadsOnly), reports(Downloaded), reports(Fail)},
 			facts{State: v1alpha1.ActionFinished, Status: failed, Outcome: LateFinal},
 		},
-		"a download that fails while proceeding leaves no doubt": {
+		"a download that fails while proceeding leaves the device consistent": {
 			[]does{starts("one", downloadsOnly), reports(Proceed), reports(Fail)},
 			facts{State: v1alpha1.ActionError, Status: failed, Outcome: Closed},
 		},
@@ -522,7 +523,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", downloadsOnly), reports(Downloaded, about("os:1")), reports(Succeed, about("os:1"))},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Late},
 		},
-		"the end of a download, told module by module, is no installation": {
+		"the end of a download, reported module by module, is no installation": {
 			[]does{starts("one", downloadsOnly), reports(Downloaded), reports(Succeed, about("os:1"))},
 			facts{State: v1alpha1.ActionFinished, Status: registered, Outcome: Late},
 		},
@@ -571,7 +572,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one", knows("app:2", "os:2")), both(Remove, "app:1"), both(Install, "app:2"), both(Succeed, "app:2"), both(Succeed, "os:2")},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
-		"a stray word about a module that is done moves nothing": {
+		"a late report about a module that is done has no effect": {
 			[]does{starts("one"), both(Install, "os:1"), both(Succeed, "os:1"), both(Download, "os:1")},
 			facts{State: v1alpha1.ActionInstalling, Status: pending, Outcome: Applied},
 		},
@@ -591,7 +592,7 @@ func TestStories(t *testing.T) {
 			[]does{starts("one"), reports(Install, about("os:1")), reports(Succeed, about("os:1"))},
 			facts{State: v1alpha1.ActionFinished, Status: inSync, Installed: "one", Outcome: Closed},
 		},
-		"a late success of one module is not yet the truth": {
+		"a late success of one module does not count yet": {
 			[]does{starts("one"), both(Install, "os:1"), forced, both(Succeed, "os:1")},
 			facts{State: v1alpha1.ActionCanceled, Status: failed, Doubt: v1alpha1.ReasonClosedWhileRunning, Outcome: Late},
 		},
@@ -623,17 +624,17 @@ func TestStories(t *testing.T) {
 	}
 }
 
-func TestADoorThatForgotAssumesTheMost(t *testing.T) {
+func TestAssumeWork(t *testing.T) {
 	for name, tt := range map[string]struct {
 		update         v1alpha1.ActionUpdate
 		event          Event
 		wantState      v1alpha1.ActionState
 		wantConsistent bool
 	}{
-		"a success is no skip":                        {event: Succeed, wantState: v1alpha1.ActionFinished, wantConsistent: true},
-		"a failure may have come half-way":            {event: Fail, wantState: v1alpha1.ActionError},
-		"so may one that the device rolls back":       {update: v1alpha1.ActionUpdate{Rollback: v1alpha1.RollbackSupported}, event: Fail, wantState: v1alpha1.ActionError, wantConsistent: true},
-		"a mere download changes nothing on a device": {update: v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeDownloadOnly}, event: Fail, wantState: v1alpha1.ActionError, wantConsistent: true},
+		"a success is no skip":                         {event: Succeed, wantState: v1alpha1.ActionFinished, wantConsistent: true},
+		"a failure may have happened while installing": {event: Fail, wantState: v1alpha1.ActionError},
+		"so may one that the device rolls back":        {update: v1alpha1.ActionUpdate{Rollback: v1alpha1.RollbackSupported}, event: Fail, wantState: v1alpha1.ActionError, wantConsistent: true},
+		"a mere download changes nothing on a device":  {update: v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeDownloadOnly}, event: Fail, wantState: v1alpha1.ActionError, wantConsistent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)

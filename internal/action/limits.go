@@ -3,7 +3,7 @@
 
 package action
 
-// What the schema allows, in characters.
+// Limits of the schema, in characters.
 const (
 	maxWord           = 64
 	maxHistoryMessage = 256

@@ -12,16 +12,17 @@ import (
 )
 
 const (
-	// maxMessages is how many lines of a device an action keeps, and how many of one report are
-	// kept beside the most telling one.
+	// maxMessages is the maximum number of lines of a device in an action, and of one report in
+	// addition to its most specific one.
 	maxMessages = 5
-	// maxLine is how long each of them, and a failure message, may be.
+	// maxLine is the maximum length of each line, and of a failure message.
 	maxLine = 256
 )
 
-// Condense returns a report with its texts cleaned, shortened and without credentials, and with no
-// more lines than an action keeps: the last ones, and before them the one that says most about an
-// error. It may then be kept in memory. Fold condenses what is not yet condensed.
+// Condense returns a report whose texts are cleaned, shortened and without credentials, and that
+// has at most as many lines as an action keeps: the last ones, and before them the one that
+// describes an error best. Such a report is small enough to be buffered. Apply condenses a report
+// that is not condensed yet.
 func Condense(r Report) Report {
 	if r.condensed {
 		return r
@@ -35,7 +36,7 @@ func Condense(r Report) Report {
 	return r
 }
 
-// Size returns how many bytes the texts of a report take.
+// Size returns the size of the texts of a report in bytes.
 func (r Report) Size() int {
 	n := len(r.Stage) + len(r.StatusCode) + len(r.Module) + len(r.message)
 	for _, line := range r.Details {
@@ -44,7 +45,7 @@ func (r Report) Size() int {
 	return n
 }
 
-// condensed are the lines of a report that are kept, and all of them as one line, shortened.
+// condensed returns the lines of a report that are kept, and all lines as one shortened line.
 func condensed(details []string) (kept []string, message string) {
 	var lines, said []string
 	for _, detail := range details {
@@ -70,9 +71,9 @@ func condensed(details []string) (kept []string, message string) {
 
 func isLineEnd(r rune) bool { return r == '\n' || r == '\r' || r == '\u2028' || r == '\u2029' }
 
-// telling returns the most telling of the last error messages: lines that look like an error and
-// follow one another are about one error, of which the line that says most counts; a later error
-// counts instead of an earlier one. so is what was told before, and last the line before these.
+// telling returns the most specific of the last error messages. Consecutive lines that look like an
+// error are about one error, and the most specific of them counts; a later error replaces an
+// earlier one. so is the result for the lines before, last the last line before these.
 func telling(so, last string, lines []string) string {
 	follows := text.LooksLikeError(last)
 	for _, line := range lines {
@@ -84,14 +85,14 @@ func telling(so, last string, lines []string) string {
 	return so
 }
 
-// listen keeps the lines of a report that is not the result.
+// listen records the lines of a report that is not a result.
 func listen(a *v1alpha1.Action, r Report) {
 	a.FailureMessage = text.Clean(telling(a.FailureMessage, lastOf(a.Messages), r.Details), maxLine)
 	keepLines(a, r.Details)
 }
 
-// keepLines keeps the newest lines. A line that differs from the one before in numbers only, such
-// as a progress, takes its place.
+// keepLines keeps the newest lines. A line that differs from the one before only in numbers, such
+// as a progress, replaces it.
 func keepLines(a *v1alpha1.Action, lines []string) {
 	for _, line := range lines {
 		line = text.Clean(line, maxLine)
@@ -122,10 +123,10 @@ func lastOf(lines []string) string {
 	return lines[len(lines)-1]
 }
 
-// explain chooses the message that says why the update failed. closing are the lines of the result.
-// A closing message that says no more than an error before it, as "Failed to install software
-// bundle." does, gives way to that one; one that looks like no error, such as "disk full", counts
-// where no error was reported before.
+// explain chooses the message that explains the failed update. closing are the lines of the result.
+// A closing message that is less specific than an error before it, such as "Failed to install
+// software bundle.", is replaced by that error. A closing message that does not look like an error,
+// such as "disk full", is used if no error was reported before.
 func explain(a *v1alpha1.Action, closing []string) {
 	before, best := a.FailureMessage, telling("", "", closing)
 	switch {
@@ -139,7 +140,7 @@ func explain(a *v1alpha1.Action, closing []string) {
 	a.FailureMessage = text.Clean(a.FailureMessage, maxLine)
 }
 
-// lastError is the last line that looks like an error, if any.
+// lastError returns the last line that looks like an error, or "".
 func lastError(lines []string) string {
 	for _, line := range slices.Backward(lines) {
 		if text.LooksLikeError(line) {
@@ -149,8 +150,8 @@ func lastError(lines []string) string {
 	return ""
 }
 
-// settleMessages gives the messages of an action that has closed their final form.
-func settleMessages(s *v1alpha1.TargetStatus, a *v1alpha1.Action) {
+// finalizeMessages gives the messages of a closed action their final form.
+func finalizeMessages(s *v1alpha1.TargetStatus, a *v1alpha1.Action) {
 	switch {
 	case a.State == v1alpha1.ActionFinished:
 		a.Messages, a.FailureMessage = nil, ""

@@ -21,7 +21,7 @@ func lines(details ...string) func(*Report) { return func(r *Report) { r.Details
 // says is an intermediate report with these lines.
 func says(details ...string) does { return reports(Proceed, lines(details...)) }
 
-// Real clients give the cause in an intermediate report and close with a sentence that fits every
+// Real clients report the cause in an intermediate report and close with a message that fits every
 // failure.
 func TestTheMostTellingMessage(t *testing.T) {
 	rauc := says("LastError: Installation error: Compatible mismatch: Expected 'demo-board' but bundle manifest has 'other-board'")
@@ -65,26 +65,26 @@ func TestTheMostTellingMessage(t *testing.T) {
 			[]string{"No suitable .swu image found"}, "[ERROR] : cannot find device /dev/mtd3", "[ERROR] : cannot find device <path>"},
 		"Kanto": {
 			[]does{reports(Install, lines("half way"))}, []string{"fail to execute install script"}, "fail to execute install script", ""},
-		"a client that says nothing before": {
+		"a client without earlier messages": {
 			nil, []string{"Checksum mismatch: expected 1a2b3c4d, got 5e6f7a8b"}, "Checksum mismatch: expected 1a2b3c4d, got 5e6f7a8b", "Checksum mismatch: expected <hex>, got <hex>"},
-		"a closing message without a word for error": {
+		"a closing message without the word error": {
 			[]does{says("downloading")}, []string{"disk full: 12 MB needed"}, "disk full: 12 MB needed", "disk full: <n> MB needed"},
-		"a closing message that says more than a passing error": {
+		"a closing message that is more specific than an earlier error": {
 			[]does{says("Error: connection lost, retry 1")}, []string{"Fatal: signature of partition rootfs.ext4 expired on 2026-01-01"},
 			"Fatal: signature of partition rootfs.ext4 expired on 2026-01-01", "Fatal: signature of partition rootfs.ext<n> expired on <time>"},
 		"the last of two errors": {
 			[]does{says("download error: connection reset by peer"), says("downloading again"), says("post.sh: error: calibration data lost"), says("cleaning up")},
 			[]string{"Update failed"}, "post.sh: error: calibration data lost", ""},
-		"an error before the download counts where nothing else says why": {
+		"an error before the download counts if there is no other message": {
 			[]does{reports(Start, lines("error: battery below 15%")), reports(Download)}, nil, "error: battery below 15%", "error: battery below <n>%"},
 		"lines that deny an error": {
 			[]does{says("0 errors, 0 failed", "verification: no errors found")}, []string{"Update failed"}, "Update failed", ""},
 		"nothing but the usual": {
 			[]does{says("Installation failed")}, []string{"Failed to install software bundle."}, "Failed to install software bundle.", ""},
-		"an end without a word": {
+		"a result without a message": {
 			[]does{says("installing"), says("installation error 17")}, nil, "installation error 17", "installation error <n>"},
-		"no word at all":         {nil, nil, "", ""},
-		"no word about an error": {[]does{says("40% done")}, nil, "", ""},
+		"no message at all":         {nil, nil, "", ""},
+		"no message about an error": {[]does{says("40% done")}, nil, "", ""},
 		"a secret in a URL": {
 			[]does{says("Error: GET https://ada:s3cret@cdn.example.com/fw-1.swu?X-Sig=abc returned forbidden, Authorization: TargetToken 0123456789")}, []string{"failed"},
 			"Error: GET https://cdn.example.com/fw-1.swu returned forbidden, Authorization: TargetToken <secret>",
@@ -138,8 +138,8 @@ func TestMessagesOfAnAction(t *testing.T) {
 	}
 }
 
-// A code is what failures are counted by; the message is kept for people.
-func TestACodeOutweighsAMessage(t *testing.T) {
+// Failures are counted by code; the message is kept for users.
+func TestFailureIsCountedByCodeBeforeMessage(t *testing.T) {
 	l := live(starts("one"), says("error: modem lost"), reports(Fail, code("7"), saying("failed")))
 	a := Newest(&l.s)
 	if got := FailureOf(a); got != (Failure{Code: "7"}) || a.FailureMessage != "error: modem lost" || a.FailureGroup != "" {
@@ -150,9 +150,9 @@ func TestACodeOutweighsAMessage(t *testing.T) {
 	}
 }
 
-// The controllerID of the device is in its messages; it must not make every device a group of its
+// The messages of a device contain its controllerID, which must not make each device a group of its
 // own.
-func TestTheNameOfTheDeviceIsNoCause(t *testing.T) {
+func TestDeviceNameIsNotPartOfTheFailure(t *testing.T) {
 	named := func(id string) does { return func(l *life) { l.s.ControllerID = id } }
 	groups := map[string]bool{}
 	for _, id := range []string{"gw-north", "gw-south", "Ωmega"} {
@@ -165,7 +165,7 @@ func TestTheNameOfTheDeviceIsNoCause(t *testing.T) {
 }
 
 func TestMessagesAfterTheClose(t *testing.T) {
-	// By the device's own result: nothing is kept.
+	// Closed by the device's own result: nothing is recorded.
 	l := live(starts("one"), reports(Proceed), reports(Fail, saying("failed to boot slot A")))
 	before := *Newest(&l.s).DeepCopy()
 	for _, e := range []Event{Proceed, Fail, Warn} {
@@ -175,14 +175,14 @@ func TestMessagesAfterTheClose(t *testing.T) {
 	if diff := cmp.Diff(before, *Newest(&l.s)); diff != "" {
 		t.Errorf("reports after the result changed:\n%s", diff)
 	}
-	// By Goshawk: the device's late words are all there is.
+	// Closed by Goshawk: the late messages of the device are recorded.
 	l = live(starts("one", within(60)), waits(time.Hour), expires, says("error: modem lost"), reports(Fail, saying("failed")))
 	if a := Newest(&l.s); a.FailureMessage != "error: modem lost" || a.FailureGroup != "" || a.StatusCode != v1alpha1.CodeProgressDeadlineExceeded {
 		t.Errorf("after a deadline: code %q, failure message %q, group %q", a.StatusCode, a.FailureMessage, a.FailureGroup)
 	}
 }
 
-// Once a module has failed, its message stays.
+// After a module has failed, its message is kept.
 func TestTheMessageOfTheModuleThatFailedStays(t *testing.T) {
 	l := live(starts("one"), reports(Install, about("os:1"), among(2), saying("error: modem lost")), reports(Fail, about("os:1"), among(2), saying("failed")),
 		reports(Install, about("app:1"), among(2), saying("error: nothing to do with the modem, quite another thing")), reports(Succeed, about("app:1"), among(2), saying("done")))
@@ -191,7 +191,7 @@ func TestTheMessageOfTheModuleThatFailedStays(t *testing.T) {
 	}
 }
 
-// What waits in memory is small, and says the same as the whole report.
+// A buffered report is small and has the same effect as the whole report.
 func TestCondensedReports(t *testing.T) {
 	var details []string
 	for i := range 48 {

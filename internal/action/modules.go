@@ -15,14 +15,14 @@ import (
 const (
 	maxModules    = 100
 	maxModuleName = 256
-	// maxModuleBytes is what one name may take as JSON: a hundred of them have to fit into the
-	// status of one target.
+	// maxModuleBytes is the maximum size of one name as JSON, because a hundred names must fit into
+	// the status of one target.
 	maxModuleBytes = 160
 )
 
-// verdict is what a report means for the whole action. A result of one module is none of the action
-// while another module is not done; then an error outweighs a cancel, and a cancel outweighs a
-// success. A download-only update is done when it is downloaded.
+// verdict returns what a report means for the whole action. A result of one module is not a result
+// of the action while another module is not done. Then a failure takes precedence over a cancel,
+// and a cancel over a success. A download-only update is done when it is downloaded.
 func verdict(a *v1alpha1.Action, r Report) Event {
 	e := r.Event
 	if e == Downloaded && downloadOnly(a) {
@@ -46,7 +46,7 @@ func verdict(a *v1alpha1.Action, r Report) Event {
 	return together(a.Modules)
 }
 
-// verdictForAll speaks for every module that has no result of its own.
+// verdictForAll applies a report to each module that has no result of its own.
 func verdictForAll(a *v1alpha1.Action, e Event) Event {
 	if !e.isResult() || len(a.Modules) == 0 {
 		return e
@@ -57,8 +57,8 @@ func verdictForAll(a *v1alpha1.Action, e Event) Event {
 	return together(a.Modules)
 }
 
-// meanwhile is a report about software that is not, or no longer, part of the action: it is noted
-// and moves nothing.
+// meanwhile returns the event of a report about software that is not, or no longer, part of the
+// action: it is recorded and has no effect.
 func meanwhile(e Event) Event {
 	if e == CancelRejected {
 		return e
@@ -66,8 +66,8 @@ func meanwhile(e Event) Event {
 	return Warn
 }
 
-// module is the module of this name. A name that comes new is taken up as long as the action has
-// fewer modules than it needs.
+// module returns the module with the name. A new name is added while the action has fewer modules
+// than needed.
 func module(a *v1alpha1.Action, name string, needed int) *v1alpha1.ModuleState {
 	for i := range a.Modules {
 		if a.Modules[i].Name == name {
@@ -81,8 +81,8 @@ func module(a *v1alpha1.Action, name string, needed int) *v1alpha1.ModuleState {
 	return &a.Modules[len(a.Modules)-1]
 }
 
-// moduleState is where a report takes one module. It is asked to cancel with its action, so it has
-// no Canceling of its own.
+// moduleState returns the next state of one module. Modules are canceled together with the action,
+// so there is no Canceling of a module.
 func moduleState(s v1alpha1.ActionState, e Event) v1alpha1.ActionState {
 	if e == CancelAccepted {
 		e = Abandon
@@ -130,8 +130,8 @@ func unreported(names []string) []v1alpha1.ModuleState {
 	return modules
 }
 
-// moduleName is the name as it is stored: the same for the same name, and a name that is too long
-// stays distinct.
+// moduleName returns the name as it is stored: always the same for the same name, and distinct for
+// names that are too long.
 func moduleName(name string) string {
 	short := text.Clean(name, maxModuleName)
 	if encoded, err := json.Marshal(short); err == nil && len(encoded) <= maxModuleBytes {

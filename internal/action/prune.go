@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	// maxActions is how many entries status.actions may have.
+	// maxActions is the maximum number of entries in status.actions.
 	maxActions = 100
-	// maxClosed is how many closed actions are kept for their own sake.
+	// maxClosed is the number of closed actions that are kept in any case.
 	maxClosed = 10
-	// maxClosedHistories is how many closed actions keep their history.
+	// maxClosedHistories is the number of closed actions that keep their history.
 	maxClosedHistories = 2
 )
 
-// Prune keeps the actions of a target within bounds: open ones, the newest one of every source that
-// is alive, the newest 10 closed, and history and messages for the open and the newest 2 closed. If
-// that is still more than 32 KiB, the oldest give way first: their history and failureMessage, then
-// those nobody asks for, then details, then the rest. What failures are counted by always stays.
-// The newest action always stays: an intent older than it is dead.
+// Prune limits the size of a target's actions. It keeps open actions, the newest action of each
+// existing source, the newest 10 closed actions, and history and messages of the open and the
+// newest 2 closed ones. If these are still more than 32 KiB, the oldest are reduced first: their
+// history and failureMessage, then actions of deleted sources, then details, then the rest. The
+// keys by which failures are counted are always kept. The newest action is always kept, because
+// intents older than it must not be offered.
 func Prune(s *v1alpha1.TargetStatus, alive func(uid types.UID) bool) {
 	slices.SortFunc(s.Actions, func(a, b v1alpha1.Action) int { return cmp.Compare(a.ID, b.ID) })
 	p := pruning{actions: s.Actions, sources: newestOfSources(s.Actions, alive)}
@@ -38,7 +39,7 @@ func Prune(s *v1alpha1.TargetStatus, alive func(uid types.UID) bool) {
 type pruning struct {
 	// actions by id, oldest first.
 	actions []v1alpha1.Action
-	// sources are the ids of the newest action of every living source.
+	// sources are the ids of the newest action of each existing source.
 	sources map[int32]bool
 }
 
@@ -56,7 +57,7 @@ func newestOfSources(actions []v1alpha1.Action, alive func(uid types.UID) bool) 
 	return ids
 }
 
-// keepWanted drops what is too old, and the histories that nobody reads any more.
+// keepWanted drops old actions and histories.
 func (p *pruning) keepWanted() {
 	newer := 0
 	for i := len(p.actions) - 1; i >= 0; i-- {
@@ -74,7 +75,7 @@ func (p *pruning) keepWanted() {
 	}
 }
 
-// shed makes the actions lighter, one by one and the oldest first, until they fit.
+// shed reduces the actions one by one, the oldest first, until they fit.
 func (p *pruning) shed() {
 	if p.fits() {
 		return

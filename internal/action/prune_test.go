@@ -16,9 +16,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-func nobody(types.UID) bool { return false }
+func noSource(types.UID) bool { return false }
 
-// aged is a target with so many closed actions; texts make them heavy.
+// aged returns a target with the given number of closed actions. texts make them large.
 func aged(count int, text string) *v1alpha1.TargetStatus {
 	l := live()
 	for i := range count {
@@ -49,7 +49,7 @@ func sizeOf(t *testing.T, s *v1alpha1.TargetStatus) int {
 func TestW22_PruneKeepsWhatIsAskedFor(t *testing.T) {
 	s := aged(14, "")
 	Create(s, Creation{DistributionSet: "last", Now: noon})
-	s.Actions[2], s.Actions[9] = s.Actions[9], s.Actions[2] // whatever order it is read in
+	s.Actions[2], s.Actions[9] = s.Actions[9], s.Actions[2] // in any order
 	s.Actions[0].Source.UID = "uid-of-set-1"                // not the newest of its source
 	Prune(s, func(uid types.UID) bool { return uid == "uid-of-set-1" || uid == "uid-of-set-13" })
 	want := []int32{2, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
@@ -66,12 +66,12 @@ func TestW22_PruneKeepsWhatIsAskedFor(t *testing.T) {
 func TestPruneLeavesASmallStatusAlone(t *testing.T) {
 	s := aged(2, "short")
 	before := s.DeepCopy()
-	Prune(s, nobody)
+	Prune(s, noSource)
 	if diff := cmp.Diff(before, s); diff != "" {
 		t.Errorf("it changed:\n%s", diff)
 	}
 	empty := &v1alpha1.TargetStatus{}
-	if Prune(empty, nobody); len(empty.Actions) != 0 {
+	if Prune(empty, noSource); len(empty.Actions) != 0 {
 		t.Errorf("%d actions out of nothing", len(empty.Actions))
 	}
 }
@@ -82,13 +82,13 @@ func TestPruneBelow32KiB(t *testing.T) {
 	cases := map[string]struct {
 		status *v1alpha1.TargetStatus
 		alive  func(types.UID) bool
-		// kept must stay, gone must not.
+		// kept must be kept, gone must be dropped.
 		kept, gone []int32
 	}{
-		"closed actions nobody asks for give way":            {aged(14, heavy), func(uid types.UID) bool { return uid == "uid-of-set-0" }, []int32{1, 14}, []int32{4, 5}},
-		"many living sources give way, the oldest first":     {aged(90, heavy), everybody, []int32{90}, []int32{1}},
-		"messages of living sources give way before results": {aged(20, heavy), everybody, []int32{1, 20}, nil},
-		"more than a hundred entries":                        {aged(130, ""), everybody, []int32{130}, []int32{1}},
+		"closed actions of deleted sources are dropped":                  {aged(14, heavy), func(uid types.UID) bool { return uid == "uid-of-set-0" }, []int32{1, 14}, []int32{4, 5}},
+		"actions of many existing sources are dropped, the oldest first": {aged(90, heavy), everybody, []int32{90}, []int32{1}},
+		"messages of existing sources are dropped before results":        {aged(20, heavy), everybody, []int32{1, 20}, nil},
+		"more than a hundred entries":                                    {aged(130, ""), everybody, []int32{130}, []int32{1}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestPruneBelow32KiB(t *testing.T) {
 			}
 			for _, id := range tc.kept {
 				if find(tc.status, id) == nil {
-					t.Errorf("action %d is gone", id)
+					t.Errorf("action %d was dropped", id)
 				}
 			}
 			for _, id := range tc.gone {
@@ -110,15 +110,15 @@ func TestPruneBelow32KiB(t *testing.T) {
 	}
 }
 
-func TestPruneTakesHistoriesFirst(t *testing.T) {
+func TestPruneDropsHistoriesFirst(t *testing.T) {
 	s := aged(10, strings.Repeat("<", 230))
-	Prune(s, nobody)
+	Prune(s, noSource)
 	if size := sizeOf(t, s); size > v1alpha1.MaxActionBytes || len(s.Actions) != 10 || s.Actions[0].Message == "" {
 		t.Errorf("%d bytes, %d actions; the oldest one's message: %q", size, len(s.Actions), s.Actions[0].Message)
 	}
 }
 
-func TestPruneOpensTheWayForAHundredModules(t *testing.T) {
+func TestPruneMakesRoomForAHundredModules(t *testing.T) {
 	s := aged(12, strings.Repeat("<", 600))
 	var modules []string
 	for i := range 100 {
@@ -131,7 +131,7 @@ func TestPruneOpensTheWayForAHundredModules(t *testing.T) {
 	if size := sizeOf(t, &v1alpha1.TargetStatus{Actions: s.Actions[12:]}); size <= v1alpha1.MaxActionBytes {
 		t.Fatalf("the open action alone has only %d bytes", size)
 	}
-	Prune(s, nobody)
+	Prune(s, noSource)
 	a := Open(s)
 	if size := sizeOf(t, s); size > v1alpha1.MaxActionBytes || a == nil || len(a.Modules) != 100 {
 		t.Fatalf("%d bytes; open: %v; its modules must all be kept", size, a != nil)

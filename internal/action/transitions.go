@@ -1,11 +1,11 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package action is the life of one update on one device: every event has an answer in every state,
-// and closed is closed.
+// Package action is the state machine of one action, which is one update on one device. Each event
+// has a defined effect in each state, and a closed action stays closed.
 //
-// The rules are pure. They change the TargetStatus they are given (callers pass a copy), know no
-// client, no clock and no log, and take time as a value.
+// The rules are pure. They change the TargetStatus that is passed (callers pass a copy), use no
+// client, clock or log, and take the time as a value.
 package action
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -13,74 +13,74 @@ import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 // Event is something that happens to an action.
 type Event string
 
-// What a device does or says.
+// Events of a device.
 const (
-	// Retrieve is a device fetching the deployment. It is no report.
+	// Retrieve means that the device fetched the deployment. It is not a report.
 	Retrieve Event = "Retrieve"
-	// Start is a device saying that the command has arrived and that it turns to it. Installing has
-	// not started.
+	// Start means that the device has received the command and will work on it. Installing has not
+	// started.
 	Start Event = "Start"
-	// Confirm is somebody at the device agreeing to the update.
+	// Confirm means that the update was confirmed at the device.
 	Confirm Event = "Confirm"
-	// Deny is somebody at the device not agreeing, or not yet.
+	// Deny means that the update was denied at the device, or not confirmed yet.
 	Deny Event = "Deny"
-	// Proceed is a device at work, at a stage it does not tell.
+	// Proceed means that the device is working, at an unknown stage.
 	Proceed Event = "Proceed"
-	// Download is a device fetching artifacts.
+	// Download means that the device is downloading artifacts.
 	Download Event = "Download"
-	// Downloaded is a device that has all artifacts.
+	// Downloaded means that the device has all artifacts.
 	Downloaded Event = "Downloaded"
-	// Install is a device changing itself.
+	// Install means that the device is installing.
 	Install Event = "Install"
-	// EventInstalled is a device that has changed itself; its result is still to come. (Installed
-	// asks what a target runs.)
+	// EventInstalled means that the device has installed the update; its result is still to come.
+	// (The function Installed returns what a target runs.)
 	EventInstalled Event = "Installed"
-	// Remove is a device removing software.
+	// Remove means that the device is removing software.
 	Remove Event = "Remove"
-	// Warn is a word that is noted and changes nothing.
+	// Warn is a message that is recorded and has no other effect.
 	Warn Event = "Warn"
-	// Succeed is the device's result: done.
+	// Succeed is the device's result: success.
 	Succeed Event = "Succeed"
-	// Fail is the device's result: failed.
+	// Fail is the device's result: failure.
 	Fail Event = "Fail"
-	// Abandon is the device's result: canceled, whether it was asked to or not.
+	// Abandon is the device's result: canceled, whether it was asked to cancel or not.
 	Abandon Event = "Abandon"
-	// CancelAccepted answers a cancel: the device has canceled.
+	// CancelAccepted is the answer to a cancel: the device has canceled.
 	CancelAccepted Event = "CancelAccepted"
-	// CancelRejected answers a cancel: the device goes on.
+	// CancelRejected is the answer to a cancel: the device continues.
 	CancelRejected Event = "CancelRejected"
 )
 
-// What Goshawk does.
+// Events of Goshawk.
 const (
 	// AskCancel asks the device to cancel.
 	AskCancel Event = "AskCancel"
 	// ForceCancel closes the action without waiting for the device.
 	ForceCancel Event = "ForceCancel"
-	// CancelExpired is a cancel that was left unanswered for too long.
+	// CancelExpired means that a cancel was not answered in time.
 	CancelExpired Event = "CancelExpired"
-	// ProgressExpired is a result that was not reported in time.
+	// ProgressExpired means that no result was reported in time.
 	ProgressExpired Event = "ProgressExpired"
 )
 
-// Outcome is what became of an event.
+// Outcome is the effect of an event.
 type Outcome string
 
-// Answer is an Outcome as the table of transitions gives it: Moved, Kept, Late or Refused.
+// Answer is an Outcome in the table of transitions: Moved, Kept, Late or Refused.
 type Answer = Outcome
 
 const (
-	// Moved takes the action to another state.
+	// Moved means that the action moves to another state.
 	Moved Answer = "Moved"
-	// Kept leaves the state as it is; the report itself is kept.
+	// Kept means that the state does not change, and the report is recorded.
 	Kept Answer = "Kept"
-	// Late comes after the action has closed. It is counted at most.
+	// Late means that the action was already closed. At most the report is counted.
 	Late Outcome = "Late"
-	// Refused makes no sense in this state; nothing changes.
+	// Refused means that the event is not valid in this state. Nothing changes.
 	Refused Outcome = "Refused"
 )
 
-// states and events in the order in which people read them.
+// states and events in the order in which the documentation lists them.
 var (
 	states = []v1alpha1.ActionState{
 		v1alpha1.ActionWaitingForConfirmation, v1alpha1.ActionRetrieved, v1alpha1.ActionRunning, v1alpha1.ActionDownloading,
@@ -93,7 +93,7 @@ var (
 	}
 )
 
-// step is one cell of the table. Without a state to go to, the action stays where it is.
+// step is one cell of the table. Without a next state, the state does not change.
 type step struct {
 	to     v1alpha1.ActionState
 	answer Answer
@@ -109,8 +109,8 @@ var (
 
 func to(s v1alpha1.ActionState) step { return step{to: s, answer: Moved} }
 
-// waiting has not started, so every cancel closes it at once. A device that goes to work unasked
-// has started all the same.
+// waiting is the row of an action that has not started, so any cancel closes it at once. If the
+// device starts to work without confirmation, the action has started.
 var waiting = row{
 	Retrieve:        refuse,
 	Start:           to(v1alpha1.ActionRetrieved),
@@ -134,8 +134,8 @@ var waiting = row{
 	ProgressExpired: refuse,
 }
 
-// working is the row of everything between Retrieved and Removing: a device repeats stages after a
-// crash, so it may go back and forth.
+// working is the row of all states between Retrieved and Removing. A device repeats stages after a
+// crash, so it may move back and forth.
 var working = row{
 	Retrieve:        stay,
 	Start:           stay,
@@ -159,9 +159,9 @@ var working = row{
 	ProgressExpired: to(v1alpha1.ActionError),
 }
 
-// canceling waits for the device: it may report on, finish first, cancel or refuse. A refusal leads
-// to Running unless the state the action was asked in is known (cancel.from). The cancel has a
-// deadline of its own.
+// canceling waits for the device, which may report progress, finish first, cancel or refuse. A
+// refusal leads to Running, unless the state before the cancel is known (cancel.from). The cancel
+// has its own deadline.
 var canceling = row{
 	Retrieve:        stay,
 	Start:           stay,
@@ -185,7 +185,7 @@ var canceling = row{
 	ProgressExpired: refuse,
 }
 
-// closed is absorbing.
+// closed is final.
 var closed = row{
 	Retrieve:        tooLate,
 	Start:           tooLate,
@@ -223,8 +223,8 @@ var table = map[v1alpha1.ActionState]row{
 	v1alpha1.ActionCanceled:               closed,
 }
 
-// Next is where an event takes an action, and how it is answered. A state or event that is not in
-// the table is refused.
+// Next returns the state after an event, and the effect of the event. A state or event that is not
+// in the table is refused.
 func Next(s v1alpha1.ActionState, e Event) (v1alpha1.ActionState, Answer) {
 	found, ok := table[s][e]
 	switch {
@@ -248,14 +248,13 @@ func (e Event) fromDevice() bool {
 	return known
 }
 
-// isResult reports whether the event ends the update, or one module of it, by the device's own
-// word.
+// isResult reports whether the event is a device's result for the update, or for one module of it.
 func (e Event) isResult() bool {
 	return e == Succeed || e == Fail || e == Abandon || e == CancelAccepted
 }
 
-// isDownload reports whether the event shows that the device is really at work, as opposed to
-// closing without having done anything.
+// isDownload reports whether the event shows that the device is really working, as opposed to a
+// device that only reports a result.
 func (e Event) isDownload() bool {
 	switch e {
 	case Start, Proceed, Download, Downloaded, Install, EventInstalled, Remove:
@@ -264,8 +263,8 @@ func (e Event) isDownload() bool {
 	return false
 }
 
-// isAboutWork reports whether the text beside the event speaks of the update, as against a question
-// or a cancel.
+// isAboutWork reports whether the text of the event is about the update, as opposed to a
+// confirmation or a cancel.
 func (e Event) isAboutWork() bool {
 	switch e {
 	case Confirm, Deny, CancelAccepted, CancelRejected:
@@ -274,8 +273,8 @@ func (e Event) isAboutWork() bool {
 	return true
 }
 
-// isInstall reports whether the device may have started to change itself. Proceed tells no stage,
-// so it may.
+// isInstall reports whether the device may have started to install. Proceed has no stage, so it may
+// have.
 func (e Event) isInstall() bool {
 	switch e {
 	case Proceed, Install, EventInstalled, Remove:

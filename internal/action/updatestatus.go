@@ -5,10 +5,10 @@ package action
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
-// settled is the one word about the target that follows from its actions. After a canceled update
-// it is what it was before, unless the device may have changed: never InSync where a report or
-// Goshawk itself gives reason to doubt what runs.
-func settled(s *v1alpha1.TargetStatus) v1alpha1.UpdateStatus {
+// updateStatusOf derives the updateStatus of a target from its actions. After a canceled update it
+// is the same as before, unless the device may have changed: it is never InSync while it is
+// uncertain what the device runs.
+func updateStatusOf(s *v1alpha1.TargetStatus) v1alpha1.UpdateStatus {
 	switch {
 	case Open(s) != nil:
 		return v1alpha1.UpdateStatusPending
@@ -20,8 +20,8 @@ func settled(s *v1alpha1.TargetStatus) v1alpha1.UpdateStatus {
 	return v1alpha1.UpdateStatusRegistered
 }
 
-// lastFailed reports whether the newest action that was not canceled failed, and the device has not
-// been found to run its content since.
+// lastFailed reports whether the newest action that was not canceled has failed, and the device was
+// not found to run its content since.
 func lastFailed(s *v1alpha1.TargetStatus) bool {
 	a := newest(s, func(a *v1alpha1.Action) bool { return a.State != v1alpha1.ActionCanceled })
 	if a == nil || a.State != v1alpha1.ActionError {

@@ -16,7 +16,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestAnyLife lives many lives at random and asks, after every step, what must hold in all of them.
+// TestAnyLife executes many random sequences of events, and checks after each step what must always
+// hold.
 func TestAnyLife(t *testing.T) {
 	for seed := range uint64(12) {
 		walk := &walk{
@@ -38,7 +39,7 @@ func TestAnyLife(t *testing.T) {
 type walk struct {
 	*life
 	random *rand.Rand
-	// closed and counts are what was seen of each action before.
+	// closed and counts are the states and counters of each action before the step.
 	closed map[int32]v1alpha1.ActionState
 	counts map[int32]int32
 }
@@ -115,7 +116,7 @@ func (w *walk) cancel() string {
 	return fmt.Sprintf("cancel %d, %s, %s: %t", id, cause, c, Cancel(&w.s, id, cause, c, w.now))
 }
 
-// anyID is mostly that of the newest action, sometimes one of the past or the future.
+// anyID returns mostly the id of the newest action, sometimes a past or future one.
 func (w *walk) anyID() int32 {
 	a := Newest(&w.s)
 	if a == nil || w.random.IntN(4) == 0 {
@@ -130,7 +131,7 @@ func (w *walk) text() string {
 
 func pick[T any](w *walk, options ...T) T { return options[w.random.IntN(len(options))] }
 
-// holds says what is wrong with the status, if anything.
+// holds returns what is wrong with the status, or nil.
 func (w *walk) holds(nextBefore int32) error {
 	open := 0
 	for i := range w.s.Actions {
@@ -164,7 +165,7 @@ func (w *walk) holds(nextBefore int32) error {
 	return w.prunes()
 }
 
-// prunes prunes every time, as callers do before they write.
+// prunes prunes the status in each step, as callers do before a write.
 func (w *walk) prunes() error {
 	before := Newest(&w.s)
 	var newest int32

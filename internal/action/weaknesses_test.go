@@ -25,7 +25,7 @@ func TestW09_LateCancelAnswerReopensNothing(t *testing.T) {
 			reports(e)(l)
 			a := Newest(&l.s)
 			if a.State != v1alpha1.ActionCanceled || l.outcome != Applied || a.Cancel.Answer == "" {
-				t.Errorf("got state %s, outcome %s, answer %q; want Canceled, Folded and an answer", a.State, l.outcome, a.Cancel.Answer)
+				t.Errorf("got state %s, outcome %s, answer %q; want Canceled, Applied and an answer", a.State, l.outcome, a.Cancel.Answer)
 			}
 			if PendingCancel(&l.s) != nil {
 				t.Error("an answered cancel is on offer")
@@ -116,11 +116,10 @@ func TestW21_WhatAwaitsItsInstallation(t *testing.T) {
 	}
 }
 
-// hawkBit: a device whose clock was behind reported success, and the target stayed PENDING for
-// ever.
+// hawkBit: a device with a slow clock reported success, and the target stayed PENDING.
 func TestW26_ServerTimeDecides(t *testing.T) {
 	l := live(starts("one"), reports(Proceed), reports(Succeed), starts("two"), reports(Proceed))
-	l.now = noon.Add(-24 * time.Hour) // whatever goes wrong with a clock, a result is a result
+	l.now = noon.Add(-24 * time.Hour) // a wrong clock does not change a result
 	reports(Succeed)(l)
 	if l.s.UpdateStatus != v1alpha1.UpdateStatusInSync || !Installed(&l.s, hash("two")) {
 		t.Errorf("updateStatus is %s, installed %+v", l.s.UpdateStatus, l.s.Installed)

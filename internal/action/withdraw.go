@@ -10,23 +10,23 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// IsSilent reports whether an action has only just started: the device has fetched it, or somebody
-// has agreed to it, and nothing has been heard since.
+// IsSilent reports whether an action has only just started: the device fetched it, or it was
+// confirmed at the device, and there was no report since.
 func IsSilent(a *v1alpha1.Action) bool {
 	switch a.State {
 	case v1alpha1.ActionRetrieved:
 		return a.Reports == 0
-	case v1alpha1.ActionRunning: // without a sign of work it was confirmed
+	case v1alpha1.ActionRunning: // confirmed, but no work was reported
 		return !a.DownloadSeen && a.Cancel == nil && a.ReportedAt != nil && a.ReportedAt.Equal(a.StartedAt)
 	}
 	return false
 }
 
-// Withdraw takes back a start that the device was never told of, because its source turned out to
-// be stopped or paused between the start and the answer. It reports whether it did: an action that
-// the device has reported on is left alone. With a cause the action is closed as Canceled and the
-// device not in doubt. Without one, as for a pause, the intent is not spent: a creation is as if it
-// had never been, though its id is used up, and what was confirmed waits for confirmation again.
+// Withdraw undoes a start before the device gets the response, because the source was stopped or
+// paused between the start and the response. It reports whether it did: an action with a report of
+// the device is not changed. With a cause, the action is closed as Canceled and the device stays
+// consistent. Without a cause, as for a pause, the intent can be offered again: a new action is
+// removed, although its id is used up, and a confirmed action waits for confirmation again.
 func Withdraw(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, now time.Time) bool {
 	a := find(s, id)
 	if a == nil || !IsSilent(a) {
@@ -47,11 +47,11 @@ func Withdraw(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, no
 		a.Cancel.Answer = v1alpha1.AnswerAccepted
 		enter(a, v1alpha1.ActionCanceled, Report{Now: now})
 	}
-	s.UpdateStatus = settled(s)
+	s.UpdateStatus = updateStatusOf(s)
 	return true
 }
 
-// unconfirm makes an action wait again as it did before somebody agreed to it.
+// unconfirm makes an action wait for confirmation again.
 func unconfirm(a *v1alpha1.Action) {
 	a.State, a.Stage = v1alpha1.ActionWaitingForConfirmation, ""
 	a.History = slices.DeleteFunc(a.History, func(e v1alpha1.ActionEvent) bool { return e.State != v1alpha1.ActionWaitingForConfirmation })
@@ -61,5 +61,5 @@ func unconfirm(a *v1alpha1.Action) {
 	}
 }
 
-// ByID is the action with this id; nil: it is not listed.
+// ByID returns the action with this id, or nil if it is not listed.
 func ByID(s *v1alpha1.TargetStatus, id int32) *v1alpha1.Action { return find(s, id) }

@@ -1,9 +1,9 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package autoassignment decides what an auto-assignment does next: it waits for its set and its
-// time, offers while it runs, and stops for good when its set is invalidated. Whom it offers to is
-// the business of package offer; nobody is walked over and nothing written until a device starts.
+// Package autoassignment computes the next state of an AutoAssignment: it waits for its set and its
+// startAt, offers updates while it runs, and stops when its set is invalidated. Package offer
+// decides which targets get the offer. Nothing is written for a target before its device starts.
 package autoassignment
 
 import (
@@ -24,51 +24,52 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// Snapshot is all that one look at an auto-assignment may know.
+// Snapshot holds all facts for one reconcile of an AutoAssignment.
 type Snapshot struct {
 	Now            time.Time
 	AutoAssignment *v1alpha1.AutoAssignment
-	// Set that spec.update names; nil: there is none.
+	// Set is the set that spec.update names, or nil if it does not exist.
 	Set *offer.Set
-	// SelectionError says why the selection cannot be evaluated; empty: it can.
+	// SelectionError is the error of the selection, or "".
 	SelectionError string
 	// Counts of targets.
 	Counts v1alpha1.AutoAssignmentTargets
-	// Overlaps says how many matched targets each other running auto-assignment of another set
-	// matches too.
+	// Overlaps is the number of matched targets that each other running AutoAssignment of another
+	// set matches as well, by name.
 	Overlaps map[string]int32
 }
 
-// Plan is what is wanted next.
+// Plan is the wanted status, and what to do after it was written.
 type Plan struct {
 	Status v1alpha1.AutoAssignmentStatus
-	// Events tell people, once the status has landed.
+	// Events to record after the status was written.
 	Events []Event
-	// RecheckAfter is when time alone changes something; zero: only an event can.
+	// RecheckAfter is the delay after which time alone changes the plan. 0 means that only an event
+	// can.
 	RecheckAfter time.Duration
 }
 
-// Event is one decision, told to people.
+// Event is a Kubernetes event about one decision.
 type Event struct{ Type, Reason, Message string }
 
-// verdict is where an auto-assignment stands, and why.
+// verdict is the state of an AutoAssignment, and why.
 type verdict struct {
 	state           v1alpha1.AutoAssignmentState
 	reason, message string
-	// event is the message without numbers, which would be those of the first moment for good;
-	// empty: the message has none.
+	// event is the message without numbers, because an event would keep the numbers of the first
+	// moment. It is "" if the message has no numbers.
 	event   string
 	stalled bool
-	// passing: nobody has to act.
-	passing bool
-	until   time.Time
+	// isTransient is true if no user action is needed.
+	isTransient bool
+	until       time.Time
 }
 
-// Next decides.
+// Next computes the plan.
 func Next(s Snapshot) Plan {
 	status := *s.AutoAssignment.Status.DeepCopy()
 	status.UID = s.AutoAssignment.Identity()
-	v := judge(s)
+	v := evaluate(s)
 	if v.state == v1alpha1.AutoAssignmentRunning && status.StartedAt == nil {
 		now := metav1.NewMicroTime(s.Now.Truncate(time.Microsecond))
 		status.StartedAt = &now
@@ -89,8 +90,8 @@ func Next(s Snapshot) Plan {
 	return plan
 }
 
-// noteOffer remembers since when another set is offered, or by another selection. What was offered
-// first is as old as the start.
+// noteOffer records since when the present set is offered, and since when with the present
+// selection. The first set and selection count from the start.
 func noteOffer(status *v1alpha1.AutoAssignmentStatus, spec *v1alpha1.AutoAssignmentSpec, now time.Time) {
 	at := metav1.NewMicroTime(now.Truncate(time.Microsecond))
 	switch o := status.Offering; {
@@ -107,7 +108,7 @@ func noteOffer(status *v1alpha1.AutoAssignmentStatus, spec *v1alpha1.AutoAssignm
 	}
 }
 
-// hashOf is a fingerprint of a selection.
+// hashOf returns a hash of a selection.
 func hashOf(s v1alpha1.Selection) string {
 	encoded, err := json.Marshal(s) // encoding/json sorts the keys of maps
 	if err != nil {
@@ -118,37 +119,37 @@ func hashOf(s v1alpha1.Selection) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// judge asks from what is final to what time may change.
-func judge(s Snapshot) verdict {
+// evaluate checks the final states first, and last those that time may change.
+func evaluate(s Snapshot) verdict {
 	spec, name := &s.AutoAssignment.Spec, s.AutoAssignment.Spec.Update.DistributionSet
 	windowError := window.Check(spec.Update.MaintenanceWindow, s.Now)
 	switch {
 	case s.Set != nil && s.Set.Invalidation != "":
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
-			message: fmt.Sprintf("DistributionSet %s was invalidated (%s): stopped for good; create another AutoAssignment", name, s.Set.Invalidation)}
+			message: fmt.Sprintf("DistributionSet %s was invalidated (%s), so this AutoAssignment cannot run again: create another AutoAssignment", name, s.Set.Invalidation)}
 	case wasInvalidated(s.AutoAssignment):
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
-			message: "stopped for good because its distribution set was invalidated: create another AutoAssignment"}
+			message: "its DistributionSet was invalidated, so this AutoAssignment cannot run again: create another AutoAssignment"}
 	case s.SelectionError != "":
-		return mistaken(v1alpha1.ReasonInvalidExpression, s.SelectionError)
+		return invalidSpec(v1alpha1.ReasonInvalidExpression, s.SelectionError)
 	case windowError != nil:
-		return mistaken(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.update.maintenanceWindow.%v", windowError))
+		return invalidSpec(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.update.maintenanceWindow.%v", windowError))
 	case s.Set == nil && s.AutoAssignment.Status.StartedAt != nil:
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonReferenceNotFound, stalled: true,
-			message: fmt.Sprintf("stopped: DistributionSet %s was deleted; restore it to go on, or name another in spec.update.distributionSet", name)}
+			message: fmt.Sprintf("stopped: DistributionSet %s was deleted; create it again, or name another one in spec.update.distributionSet", name)}
 	case s.Set == nil:
-		return waiting(s, v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in spec.update.distributionSet", name))
+		return waiting(s, v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("DistributionSet %s does not exist: create it, or name another one in spec.update.distributionSet", name))
 	case !s.Set.Deployable:
 		return waiting(s, v1alpha1.ReasonDistributionSetNotReady, fmt.Sprintf("DistributionSet %s is not ready: %s", name, s.Set.NotDeployable))
 	case spec.StartAt != nil && s.Now.Before(spec.StartAt.Time):
 		return verdict{state: v1alpha1.AutoAssignmentReady, reason: v1alpha1.ReasonWaitingForStart, until: spec.StartAt.Time,
-			message: fmt.Sprintf("waits for spec.startAt, %s", spec.StartAt.UTC().Format(time.RFC3339))}
+			message: fmt.Sprintf("waiting for spec.startAt (%s)", spec.StartAt.UTC().Format(time.RFC3339))}
 	case spec.State == v1alpha1.AutoAssignmentIntentPaused:
 		return verdict{state: v1alpha1.AutoAssignmentPaused, reason: v1alpha1.ReasonPausedBySpec,
-			message: "spec.state is Paused: devices that have not started are held back; set it to Running to go on"}
+			message: "spec.state is Paused: no further device starts; set it to Running to continue"}
 	}
-	message := fmt.Sprintf("offers %s to %d matching targets, present and future; %d have it by this auto-assignment, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)
-	event := fmt.Sprintf("offers %s to the matching targets, present and future; status.targets counts them", name)
+	message := fmt.Sprintf("offering %s to %d matching targets and to future ones; %d installed it, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)
+	event := fmt.Sprintf("offering %s to all present and future matching targets; see status.targets", name)
 	if w := spec.Update.MaintenanceWindow; w != nil {
 		inWindow := "; devices start only in the maintenance window " + window.Words(w)
 		message, event = message+inWindow, event+inWindow
@@ -156,31 +157,31 @@ func judge(s Snapshot) verdict {
 	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning, message: message, event: event}
 }
 
-// wasInvalidated reports whether the set of an auto-assignment was invalidated, however long ago,
-// and whatever has become of the set.
+// wasInvalidated reports whether the set of an AutoAssignment was ever invalidated, also if the set
+// was deleted since.
 func wasInvalidated(a *v1alpha1.AutoAssignment) bool {
 	return meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionInvalidated)
 }
 
-// grace is how long after its creation an auto-assignment may lack its set before that is a
-// problem: Git applies manifests in any order.
-const grace = 5 * time.Second
+// applyGrace is how long after its creation an AutoAssignment may lack its set without being
+// Stalled: GitOps tools apply manifests in any order.
+const applyGrace = 5 * time.Second
 
-// mistaken is a spec that somebody has to correct.
-func mistaken(reason, message string) verdict {
+// invalidSpec is a problem in the spec that a user must correct.
+func invalidSpec(reason, message string) verdict {
 	return verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message, stalled: true}
 }
 
-// waiting is a problem that somebody has to fix and that goes away when it is fixed. What had run
-// before offers nothing meanwhile. What may still be on its way is no problem yet.
+// waiting is a problem that a user must fix. The AutoAssignment continues when it is fixed, and
+// offers nothing meanwhile. While the set may still be applied, it is not Stalled.
 func waiting(s Snapshot, reason, message string) verdict {
 	v := verdict{state: v1alpha1.AutoAssignmentReady, reason: reason, message: message}
-	end := s.AutoAssignment.CreationTimestamp.Add(grace)
+	end := s.AutoAssignment.CreationTimestamp.Add(applyGrace)
 	switch {
 	case s.Now.Before(end):
-		v.passing, v.until = true, end
+		v.isTransient, v.until = true, end
 	case s.Set != nil && s.Set.Passing:
-		v.passing = true
+		v.isTransient = true
 	default:
 		v.stalled = true
 	}
@@ -197,8 +198,8 @@ func conditions(s Snapshot, v verdict) []metav1.Condition {
 		meta.SetStatusCondition(&list, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
 			ObservedGeneration: s.AutoAssignment.Generation, LastTransitionTime: metav1.NewTime(s.Now.Truncate(time.Second))})
 	}
-	set(v1alpha1.ConditionReady, !v.stalled && !v.passing, v.reason, v.message)
-	if v.passing {
+	set(v1alpha1.ConditionReady, !v.stalled && !v.isTransient, v.reason, v.message)
+	if v.isTransient {
 		set(v1alpha1.ConditionReconciling, true, v.reason, v.message)
 	} else {
 		meta.RemoveStatusCondition(&list, v1alpha1.ConditionReconciling)
@@ -221,7 +222,8 @@ func conditions(s Snapshot, v verdict) []metav1.Condition {
 	return list
 }
 
-// overlap says which others want other sets on the same targets, and what comes of it.
+// overlap returns a message about other AutoAssignments with other sets for the same targets, or
+// "".
 func overlap(s Snapshot) string {
 	var parts []string
 	for name, n := range s.Overlaps {
@@ -233,12 +235,12 @@ func overlap(s Snapshot) string {
 		return ""
 	}
 	slices.Sort(parts)
-	return "targets are matched by other auto-assignments of other sets, too: " + strings.Join(parts, ", ") +
-		"; on each of them the newest one goes first, each offers its set once, and none returns to an older set"
+	return "targets also match other auto-assignments with other sets: " + strings.Join(parts, ", ") +
+		"; on each target the newest auto-assignment goes first, each offers its set once, and no target returns to an older set"
 }
 
 func events(before v1alpha1.AutoAssignmentState, v verdict) []Event {
-	if before == v.state || v.passing {
+	if before == v.state || v.isTransient {
 		return nil
 	}
 	kind := "Normal"

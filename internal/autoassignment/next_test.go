@@ -19,7 +19,7 @@ import (
 
 var now = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
-// world is an auto-assignment that runs, of a set that can be deployed.
+// world returns a running AutoAssignment of a set that can be deployed.
 func world() Snapshot {
 	a := &v1alpha1.AutoAssignment{ObjectMeta: metav1.ObjectMeta{Name: "gateways", Namespace: "fleet", Generation: 3}}
 	a.Spec.Update.DistributionSet = "firmware-2"
@@ -35,10 +35,10 @@ func TestNext(t *testing.T) {
 		wantRecheck time.Duration
 	}{
 		"it runs": {
-			func(*Snapshot) {}, "Running", "True Running", "offers firmware-2 to 12 matching targets, present and future; 7 have it by this auto-assignment, 2 failed", 0},
+			func(*Snapshot) {}, "Running", "True Running", "offering firmware-2 to 12 matching targets and to future ones; 7 installed it, 2 failed", 0},
 		"its set does not exist": {
-			func(s *Snapshot) { s.Set = nil }, "Ready", "False ReferenceNotFound", "create it, or name another in spec.update.distributionSet", 0},
-		"its set may still be on its way": {
+			func(s *Snapshot) { s.Set = nil }, "Ready", "False ReferenceNotFound", "create it, or name another one in spec.update.distributionSet", 0},
+		"its set may still be applied": {
 			func(s *Snapshot) {
 				s.Set, s.AutoAssignment.CreationTimestamp = nil, metav1.NewTime(now.Add(-2*time.Second))
 			}, "Ready", "False ReferenceNotFound", "create it", 3 * time.Second},
@@ -63,15 +63,15 @@ func TestNext(t *testing.T) {
 			func(s *Snapshot) {
 				at := metav1.NewTime(now.Add(time.Hour))
 				s.AutoAssignment.Spec.StartAt = &at
-			}, "Ready", "True WaitingForStart", "waits for spec.startAt, 2026-03-01T11:00:00Z", time.Hour},
+			}, "Ready", "True WaitingForStart", "waiting for spec.startAt (2026-03-01T11:00:00Z)", time.Hour},
 		"it is paused": {
-			func(s *Snapshot) { s.AutoAssignment.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "Paused", "True PausedBySpec", "set it to Running to go on", 0},
+			func(s *Snapshot) { s.AutoAssignment.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "Paused", "True PausedBySpec", "set it to Running to continue", 0},
 		"its set is invalidated with None": {
-			func(s *Snapshot) { s.Set.Invalidation = v1alpha1.CancellationNone }, "Stopped", "False DistributionSetInvalid", "stopped for good; create another AutoAssignment", 0},
+			func(s *Snapshot) { s.Set.Invalidation = v1alpha1.CancellationNone }, "Stopped", "False DistributionSetInvalid", "cannot run again: create another AutoAssignment", 0},
 		"it was stopped, and a set of that name is valid again": {
 			func(s *Snapshot) {
 				s.AutoAssignment.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionInvalidated, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(now)}}
-			}, "Stopped", "False DistributionSetInvalid", "stopped for good", 0},
+			}, "Stopped", "False DistributionSetInvalid", "cannot run again", 0},
 		"an invalidation stops it also while it is paused": {
 			func(s *Snapshot) {
 				s.AutoAssignment.Spec.State, s.Set.Invalidation = v1alpha1.AutoAssignmentIntentPaused, v1alpha1.CancellationForce
@@ -87,16 +87,16 @@ func TestNext(t *testing.T) {
 				t.Errorf("%s, Ready %s %s; want %s, Ready %s", p.Status.State, ready.Status, ready.Reason, tt.wantState, tt.wantReady)
 			}
 			if !strings.Contains(ready.Message, tt.wantSays) {
-				t.Errorf("%q does not say %q", ready.Message, tt.wantSays)
+				t.Errorf("%q does not contain %q", ready.Message, tt.wantSays)
 			}
 			if stalled := meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled); stalled != (strings.HasPrefix(tt.wantReady, "False") && !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReconciling)) {
 				t.Errorf("Stalled: %v", stalled)
 			}
-			if reconciling := meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReconciling); reconciling != strings.Contains(name, "on its way") && !strings.Contains(name, "being locked") {
+			if reconciling := meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReconciling); reconciling != strings.Contains(name, "still be applied") && !strings.Contains(name, "being locked") {
 				t.Errorf("Reconciling: %v", reconciling)
 			}
 			if p.RecheckAfter != tt.wantRecheck {
-				t.Errorf("looks again after %s, want %s", p.RecheckAfter, tt.wantRecheck)
+				t.Errorf("recheck after %s, want %s", p.RecheckAfter, tt.wantRecheck)
 			}
 			if (p.Status.StartedAt != nil) != (tt.wantState == v1alpha1.AutoAssignmentRunning) {
 				t.Errorf("startedAt is %v", p.Status.StartedAt)
@@ -104,13 +104,13 @@ func TestNext(t *testing.T) {
 			s.AutoAssignment.Status = p.Status
 			s.Now = now.Add(time.Minute)
 			if again := Next(s); tt.wantRecheck == 0 && (!cmp.Equal(again.Status, p.Status) || len(again.Events) > 0) {
-				t.Errorf("a second look wants something: %s", cmp.Diff(p.Status, again.Status))
+				t.Errorf("a second reconcile changes the status: %s", cmp.Diff(p.Status, again.Status))
 			}
 		})
 	}
 }
 
-func TestStartIsRememberedOverAPause(t *testing.T) {
+func TestPauseDoesNotChangeStartedAt(t *testing.T) {
 	s := world()
 	s.AutoAssignment.Status = Next(s).Status
 	started := s.AutoAssignment.Status.StartedAt
@@ -122,7 +122,7 @@ func TestStartIsRememberedOverAPause(t *testing.T) {
 	}
 }
 
-func TestOverlapIsSaidInACondition(t *testing.T) {
+func TestOverlapCondition(t *testing.T) {
 	s := world()
 	s.Overlaps = map[string]int32{"meters": 3, "others": 0, "all": 12}
 	c := meta.FindStatusCondition(Next(s).Status.Conditions, v1alpha1.ConditionOverlapping)
@@ -132,72 +132,72 @@ func TestOverlapIsSaidInACondition(t *testing.T) {
 	s.AutoAssignment.Status = Next(s).Status
 	s.Overlaps = map[string]int32{"meters": 0}
 	if c := meta.FindStatusCondition(Next(s).Status.Conditions, v1alpha1.ConditionOverlapping); c != nil {
-		t.Errorf("still says %q", c.Message)
+		t.Errorf("the message is still %q", c.Message)
 	}
 }
 
-// A set that is deleted stops what offered it, until it is there again. That it was invalidated
-// outlives it.
+// If its set is deleted, an AutoAssignment is stopped until the set is created again. If the set
+// was invalidated, it stays stopped, also after the deletion of the set.
 func TestADeletedSetStopsUntilItIsRestored(t *testing.T) {
 	s := world()
-	look := func() string {
+	reconcile := func() string {
 		p := Next(s)
 		s.AutoAssignment.Status = p.Status
 		ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
 		return string(p.Status.State) + " " + ready.Reason
 	}
-	if got := look(); got != "Running Running" {
+	if got := reconcile(); got != "Running Running" {
 		t.Fatalf("it is %s", got)
 	}
 	set := s.Set
 	s.Set = nil
-	if got := look(); got != "Stopped ReferenceNotFound" {
+	if got := reconcile(); got != "Stopped ReferenceNotFound" {
 		t.Errorf("without its set it is %s", got)
 	}
 	if meta.FindStatusCondition(s.AutoAssignment.Status.Conditions, v1alpha1.ConditionInvalidated) != nil {
 		t.Error("a deleted set is taken for an invalid one")
 	}
 	s.Set = set
-	if got := look(); got != "Running Running" {
+	if got := reconcile(); got != "Running Running" {
 		t.Errorf("with its set restored it is %s", got)
 	}
 	set.Invalidation = v1alpha1.CancellationSoft
-	look()
+	reconcile()
 	s.Set = nil
-	if got := look(); got != "Stopped DistributionSetInvalid" {
+	if got := reconcile(); got != "Stopped DistributionSetInvalid" {
 		t.Errorf("once the invalid set is deleted it is %s", got)
 	}
 }
 
-// Another set, or another selection, is remembered with since when: what was offered first is as
-// old as the start.
-func TestAnotherSetIsAsNewAsTheCommit(t *testing.T) {
+// A change of the set or of the selection is recorded with its time. The first set and selection
+// count from the start.
+func TestChangedSetIsAsNewAsTheChange(t *testing.T) {
 	s := world()
-	look := func() v1alpha1.AutoAssignmentStatus {
+	reconcile := func() v1alpha1.AutoAssignmentStatus {
 		s.AutoAssignment.Status = Next(s).Status
 		return s.AutoAssignment.Status
 	}
-	if got := look(); got.Offering.DistributionSet != "firmware-2" || got.Offering.Since != nil || got.Selecting.Since != nil {
+	if got := reconcile(); got.Offering.DistributionSet != "firmware-2" || got.Offering.Since != nil || got.Selecting.Since != nil {
 		t.Errorf("at first it has %+v, %+v", got.Offering, got.Selecting)
 	}
 	s.Now = now.Add(time.Hour)
 	s.AutoAssignment.Spec.Update.DistributionSet = "firmware-3"
-	if got := look(); got.Offering.DistributionSet != "firmware-3" || got.Offering.Since == nil || !got.Offering.Since.Time.Equal(s.Now) || got.Selecting.Since != nil {
+	if got := reconcile(); got.Offering.DistributionSet != "firmware-3" || got.Offering.Since == nil || !got.Offering.Since.Time.Equal(s.Now) || got.Selecting.Since != nil {
 		t.Errorf("with another set it has %+v, %+v", got.Offering, got.Selecting)
 	}
 	s.Now = now.Add(2 * time.Hour)
 	s.AutoAssignment.Spec.TargetExpression = "true"
-	if got := look(); !got.Offering.Since.Time.Equal(now.Add(time.Hour)) || got.Selecting.Since == nil || !got.Selecting.Since.Time.Equal(s.Now) {
+	if got := reconcile(); !got.Offering.Since.Time.Equal(now.Add(time.Hour)) || got.Selecting.Since == nil || !got.Selecting.Since.Time.Equal(s.Now) {
 		t.Errorf("with another selection it has %+v, %+v", got.Offering, got.Selecting)
 	}
 	s = world()
 	s.AutoAssignment.Spec.State = v1alpha1.AutoAssignmentIntentPaused
-	if got := look(); got.Offering != nil || got.Selecting != nil {
+	if got := reconcile(); got.Offering != nil || got.Selecting != nil {
 		t.Errorf("before its start it has %+v, %+v", got.Offering, got.Selecting)
 	}
 }
 
-// An event keeps the numbers of its moment for good, and the first moment knows none.
+// An event keeps the numbers of its moment, and at the start there are none yet.
 func TestTheEventOfTheStartHasNoCounts(t *testing.T) {
 	s := world()
 	s.Counts = v1alpha1.AutoAssignmentTargets{Matched: 31, Succeeded: 29, Failed: 28}

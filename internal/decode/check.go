@@ -14,17 +14,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Values that Go decodes and this version still cannot work with: a word that is none of an enum's
-// values, and a time that cannot be written back in UTC.
+// Values that Go can decode but that this version cannot work with: a string that is not a value of
+// its enum, and a time that cannot be encoded in UTC.
 
-// check returns what is wrong with a value; empty: nothing. It adds the path below it.
+// check returns what is wrong with a value, or "", and the path of it below the value.
 type check func(v reflect.Value) (path, problem string)
 
-// checks of the types of this group's kinds; a type without one holds neither enum nor time.
+// checks of the types of this group's kinds. A type without a check contains neither enum nor time.
 var checks = map[reflect.Type]check{}
 
-// checkOf builds the check of a type; nil: there is nothing to check in it. Building happens while
-// the package starts.
+// checkOf returns the check of a type, or nil if there is nothing to check. The checks are built
+// during the initialization of the package.
 func checkOf(t reflect.Type) check {
 	if known, ok := checks[t]; ok {
 		return known

@@ -1,10 +1,10 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package decode keeps one stored object that cannot be decoded from stopping all others of its
+// Package decode keeps one stored object that cannot be decoded from blocking all others of its
 // kind. client-go decodes a list as a whole and ends a watch at the first object that it cannot
-// decode; here such an object becomes one that is marked (v1alpha1.Unreadable) and holds what could
-// be read of it, and everything else goes on.
+// decode. This package returns such an object with a mark (v1alpha1.Unreadable) and with all fields
+// that could be decoded, and the others normally.
 package decode
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// kinds are those whose objects are isolated, with the check of each.
+// kinds whose objects are isolated, with the check of each.
 var kinds = func() map[reflect.Type]check {
 	byType := map[reflect.Type]check{}
 	for _, object := range []runtime.Object{
@@ -44,7 +44,7 @@ func IsIsolated(object runtime.Object) bool {
 	return ok
 }
 
-// serializerFor is client-go's serializer with decoders that isolate.
+// serializerFor returns client-go's serializer with isolating decoders.
 func serializerFor(scheme *runtime.Scheme) runtime.NegotiatedSerializer {
 	return isolatingSerializer{serializer.NewCodecFactory(scheme).WithoutConversion()}
 }
@@ -58,15 +58,15 @@ func (s isolatingSerializer) DecoderToVersion(d runtime.Decoder, v runtime.Group
 
 type isolatingDecoder struct{ runtime.Decoder }
 
-// Decode decodes as client-go does. Only if that fails, or the result holds what this version
-// cannot work with, objects are looked at one by one, so that the usual case costs what it always
-// did.
+// Decode decodes as client-go does. Only if that fails, or the result contains a value that this
+// version cannot work with, the objects are decoded one by one, so the usual case has no extra
+// cost.
 func (d isolatingDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
 	object, gvk, err := d.Decoder.Decode(data, defaults, into)
 	if object == nil {
 		object = into
 	}
-	if object == nil && gvk != nil && gvk.Group == v1alpha1.GroupVersion.Group { // a watch says nowhere what it expects
+	if object == nil && gvk != nil && gvk.Group == v1alpha1.GroupVersion.Group { // a watch does not pass the expected type
 		object = newOf(gvk.Kind)
 	}
 	switch {
@@ -76,7 +76,7 @@ func (d isolatingDecoder) Decode(data []byte, defaults *schema.GroupVersionKind,
 		if err == nil && problemOf(object) == "" {
 			return object, gvk, nil
 		}
-		return object, gvk, salvage(data, object, err)
+		return object, gvk, decodeReadable(data, object, err)
 	case !isList(object):
 		return object, gvk, err
 	}
@@ -95,7 +95,7 @@ func newOf(kind string) runtime.Object {
 	return nil
 }
 
-// newListOf is an empty list of the kind of an object.
+// newListOf returns an empty list of the kind of an object.
 func newListOf(object runtime.Object) runtime.Object {
 	switch object.(type) {
 	case *v1alpha1.SoftwareModule:
@@ -112,7 +112,7 @@ func newListOf(object runtime.Object) runtime.Object {
 	return &v1alpha1.AutoAssignmentList{}
 }
 
-// itemsOf is the Items of a list of an isolated kind; not valid: it is none.
+// itemsOf returns the Items of a list of an isolated kind, or an invalid value for other objects.
 func itemsOf(list runtime.Object) reflect.Value {
 	v := reflect.ValueOf(list).Elem()
 	if v.Kind() != reflect.Struct {
@@ -141,7 +141,7 @@ func hasProblem(list runtime.Object) bool {
 	return false
 }
 
-// problemOf says what a decoded object holds that this version cannot work with; empty: nothing.
+// problemOf returns what this version cannot work with in a decoded object, or "".
 func problemOf(object runtime.Object) string {
 	v := reflect.ValueOf(object).Elem()
 	path, problem := kinds[v.Type()](v)
@@ -169,7 +169,7 @@ func decodeList(data []byte, list runtime.Object) error {
 		if err == nil && problemOf(object) == "" {
 			continue
 		}
-		if err := salvage(text, object, err); err != nil {
+		if err := decodeReadable(text, object, err); err != nil {
 			return err
 		}
 	}
@@ -189,10 +189,10 @@ func unmarshal(data []byte, into any) error {
 	return utiljson.Unmarshal(data, into)
 }
 
-// salvage fills an object with what can be read of it, and marks it. cause is why it cannot be
-// decoded; nil: it can, but holds what this version cannot work with. The error says that not even
-// its metadata can be read.
-func salvage(data []byte, object runtime.Object, cause error) error {
+// decodeReadable fills an object with the fields that can be decoded, and marks it. cause is the
+// error of decoding the whole object, or nil if it was decoded but contains a value that this
+// version cannot work with. The returned error means that not even the metadata can be decoded.
+func decodeReadable(data []byte, object runtime.Object, cause error) error {
 	v := reflect.ValueOf(object).Elem()
 	v.SetZero()
 	var raw struct {
@@ -212,10 +212,10 @@ func salvage(data []byte, object runtime.Object, cause error) error {
 		name string
 		text json.RawMessage
 	}{{"spec", raw.Spec}, {"status", raw.Status}} {
-		fields, why := salvagePart(part.name, part.text, v.FieldByName(strings.ToUpper(part.name[:1])+part.name[1:]))
+		fields, why := decodeReadablePart(part.name, part.text, v.FieldByName(strings.ToUpper(part.name[:1])+part.name[1:]))
 		mark.Fields, reasons = append(mark.Fields, fields...), append(reasons, why...)
 	}
-	if len(reasons) == 0 { // nothing is wrong below spec and status; the cause is all there is to say
+	if len(reasons) == 0 { // spec and status are correct: report the cause
 		reasons = append(reasons, fmt.Sprint(cause))
 	}
 	mark.Message = shorten(strings.Join(reasons, "; "))
@@ -234,18 +234,18 @@ func firstError(errs ...error) error {
 			return err
 		}
 	}
-	return fmt.Errorf("it has no name")
+	return fmt.Errorf("the object has no name")
 }
 
-// salvagePart fills spec or status field by field, and returns the fields that cannot be read and
-// why.
-func salvagePart(name string, text json.RawMessage, into reflect.Value) (fields, why []string) {
+// decodeReadablePart fills spec or status field by field, and returns the fields that cannot be
+// decoded, and why.
+func decodeReadablePart(name string, text json.RawMessage, into reflect.Value) (fields, why []string) {
 	if len(text) == 0 || string(text) == "null" {
 		return nil, nil
 	}
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(text, &values); err != nil {
-		return []string{name}, []string{fmt.Sprintf("%s is no object", name)}
+		return []string{name}, []string{fmt.Sprintf("%s is not an object", name)}
 	}
 	c := checkOf(into.Type())
 	for _, field := range sortedKeys(values) {
@@ -280,7 +280,7 @@ func sortedKeys(m map[string]json.RawMessage) []string {
 	return keys
 }
 
-// maxMessage bounds what is kept, logged and announced of one object.
+// maxMessage limits what is kept, logged and recorded in an event for one object.
 const maxMessage = 700
 
 func shorten(text string) string {

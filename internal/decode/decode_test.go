@@ -26,12 +26,12 @@ func decoder(t testing.TB) runtime.Decoder {
 	return s.DecoderToVersion(s.SupportedMediaTypes()[0].Serializer, v1alpha1.GroupVersion)
 }
 
-// object is the JSON of an object named o.
+// object returns the JSON of an object named o.
 func object(kind, spec, status string) string {
 	return fmt.Sprintf(`{"apiVersion":"goshawk.dev/v1alpha1","kind":%q,"metadata":{"name":"o","namespace":"n","uid":"u","resourceVersion":"7","labels":{"a":"b"},"finalizers":["f"]},"spec":%s,"status":%s}`, kind, spec, status)
 }
 
-func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
+func TestUndecodableFieldsAreNamedAndTheOthersKept(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind, spec, status string
 		lacks              []string
@@ -44,7 +44,7 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
 					t.Errorf("kept %+v", r)
 				}
 			}},
-		"a time that cannot be written back": {kind: "AutoAssignment", spec: `{"startAt":"9999-12-31T23:59:59-01:00"}`, status: `{}`,
+		"a time that cannot be encoded": {kind: "AutoAssignment", spec: `{"startAt":"9999-12-31T23:59:59-01:00"}`, status: `{}`,
 			lacks: []string{"spec.startAt"}, says: "its year is 10000 in UTC"},
 		"a time deep in a list of the status": {kind: "Target", spec: `{"hold":true}`, status: `{"lastSeen":"2026-01-01T00:00:00Z","actions":[{"id":1},{"id":2,"closedAt":"2026-01-01T24:00:00Z"}]}`,
 			lacks: []string{"status.actions"}, says: "status.actions", check: func(t *testing.T, o runtime.Object) {
@@ -52,25 +52,25 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
 					t.Errorf("kept %+v", target)
 				}
 			}},
-		"a condition's time":               {kind: "SoftwareModule", spec: `{}`, status: `{"conditions":[{"type":"Ready","lastTransitionTime":"soon"}]}`, lacks: []string{"status.conditions"}, says: "status.conditions"},
-		"a time without its six digits":    {kind: "Rollout", spec: `{}`, status: `{"startedAt":"2026-01-01T00:00:00Z"}`, lacks: []string{"status.startedAt"}, says: "status.startedAt"},
-		"a word of a newer version":        {kind: "Rollout", spec: `{"state":"Frozen","groupCount":3}`, status: `{}`, lacks: []string{"spec.state"}, says: `spec.state: "Frozen" is none of the values that this version knows (Planned, `},
-		"a word deep in a list":            {kind: "Target", spec: `{}`, status: `{"actions":[{"id":1,"state":"Finished"},{"id":2,"state":"Dreaming"}]}`, lacks: []string{"status.actions"}, says: `status.actions[1].state: "Dreaming"`},
-		"a word in an inlined part":        {kind: "Target", spec: `{"assignment":{"distributionSet":"s","superseding":"Maybe"}}`, status: `{}`, lacks: []string{"spec.assignment"}, says: `spec.assignment.superseding: "Maybe"`},
-		"a number too large":               {kind: "Rollout", spec: `{"groupCount":4294967296}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
-		"a number beyond all":              {kind: "DistributionSet", spec: `{"name":"x"}`, status: `{"observedGeneration":99999999999999999999}`, lacks: []string{"status.observedGeneration"}, says: "status.observedGeneration"},
-		"a broken number":                  {kind: "Rollout", spec: `{"groupCount":1.5}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
-		"a string for a number":            {kind: "Rollout", spec: `{"groupCount":"3"}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
-		"an object for a list":             {kind: "DistributionSet", spec: `{"name":"x","modules":{"a":"b"}}`, status: `{}`, lacks: []string{"spec.modules"}, says: "spec.modules"},
-		"a list for an object":             {kind: "Target", spec: `[]`, status: `{"updateStatus":"InSync"}`, lacks: []string{"spec", "spec.controllerID"}, says: "spec is no object"},
-		"a string for a flag":              {kind: "Target", spec: `{"hold":"yes","type":"a"}`, status: `{}`, lacks: []string{"spec.hold"}, says: "spec.hold"},
-		"a group without its rollout":      {kind: "DeploymentGroup", spec: `{"rolloutUID":7,"targets":["a"]}`, status: `{}`, lacks: []string{"spec.rolloutUID"}, says: "spec.rolloutUID"},
-		"several at once":                  {kind: "Rollout", spec: `{"startAt":"x","resumedAt":"y"}`, status: `{"state":"Odd"}`, lacks: []string{"spec.startAt", "spec.resumedAt", "status.state"}, says: "spec.resumedAt"},
-		"nothing but the status is broken": {kind: "AutoAssignment", spec: `{"state":"Paused"}`, status: `"gone"`, lacks: []string{"status", "status.startedAt"}, says: "status is no object"},
+		"a condition's time":                 {kind: "SoftwareModule", spec: `{}`, status: `{"conditions":[{"type":"Ready","lastTransitionTime":"soon"}]}`, lacks: []string{"status.conditions"}, says: "status.conditions"},
+		"a time without its six digits":      {kind: "Rollout", spec: `{}`, status: `{"startedAt":"2026-01-01T00:00:00Z"}`, lacks: []string{"status.startedAt"}, says: "status.startedAt"},
+		"an enum value of a newer version":   {kind: "Rollout", spec: `{"state":"Frozen","groupCount":3}`, status: `{}`, lacks: []string{"spec.state"}, says: `spec.state: "Frozen" is none of the values that this version knows (Planned, `},
+		"an enum value deep in a list":       {kind: "Target", spec: `{}`, status: `{"actions":[{"id":1,"state":"Finished"},{"id":2,"state":"Dreaming"}]}`, lacks: []string{"status.actions"}, says: `status.actions[1].state: "Dreaming"`},
+		"an enum value in an inlined struct": {kind: "Target", spec: `{"assignment":{"distributionSet":"s","superseding":"Maybe"}}`, status: `{}`, lacks: []string{"spec.assignment"}, says: `spec.assignment.superseding: "Maybe"`},
+		"a number too large":                 {kind: "Rollout", spec: `{"groupCount":4294967296}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
+		"a number beyond all":                {kind: "DistributionSet", spec: `{"name":"x"}`, status: `{"observedGeneration":99999999999999999999}`, lacks: []string{"status.observedGeneration"}, says: "status.observedGeneration"},
+		"a broken number":                    {kind: "Rollout", spec: `{"groupCount":1.5}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
+		"a string for a number":              {kind: "Rollout", spec: `{"groupCount":"3"}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
+		"an object for a list":               {kind: "DistributionSet", spec: `{"name":"x","modules":{"a":"b"}}`, status: `{}`, lacks: []string{"spec.modules"}, says: "spec.modules"},
+		"a list for an object":               {kind: "Target", spec: `[]`, status: `{"updateStatus":"InSync"}`, lacks: []string{"spec", "spec.controllerID"}, says: "spec is not an object"},
+		"a string for a flag":                {kind: "Target", spec: `{"hold":"yes","type":"a"}`, status: `{}`, lacks: []string{"spec.hold"}, says: "spec.hold"},
+		"a group without its rollout":        {kind: "DeploymentGroup", spec: `{"rolloutUID":7,"targets":["a"]}`, status: `{}`, lacks: []string{"spec.rolloutUID"}, says: "spec.rolloutUID"},
+		"several at once":                    {kind: "Rollout", spec: `{"startAt":"x","resumedAt":"y"}`, status: `{"state":"Odd"}`, lacks: []string{"spec.startAt", "spec.resumedAt", "status.state"}, says: "spec.resumedAt"},
+		"nothing but the status is broken":   {kind: "AutoAssignment", spec: `{"state":"Paused"}`, status: `"gone"`, lacks: []string{"status", "status.startedAt"}, says: "status is not an object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := object(tt.kind, tt.spec, tt.status)
-			// A watch says nowhere what it expects; a list says so; a read gives the object to
+			// A watch does not pass the expected type, a list does, and a get passes the object to
 			// fill.
 			watched, _, err := decoder(t).Decode([]byte(text), nil, nil)
 			if err != nil {
@@ -84,7 +84,7 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
 			}
 			items := itemsOf(list)
 			if items.Len() != 3 || v1alpha1.UnreadableOf(items.Index(0).Addr().Interface()) != nil || v1alpha1.UnreadableOf(items.Index(2).Addr().Interface()) != nil {
-				t.Fatalf("the neighbours in the list: %+v", list)
+				t.Fatalf("the other items of the list: %+v", list)
 			}
 			if diff := cmp.Diff(watched, items.Index(1).Addr().Interface()); diff != "" {
 				t.Errorf("watched and listed differ:\n%s", diff)
@@ -99,7 +99,7 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
 			}
 			for _, field := range tt.lacks {
 				if !mark.Lacks(field) {
-					t.Errorf("does not lack %s: %v", field, mark.Fields)
+					t.Errorf("%s is not reported as missing: %v", field, mark.Fields)
 				}
 			}
 			if mark.Lacks("spec.description") && tt.spec != "[]" {
@@ -112,14 +112,14 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
 				t.Error("a copy loses the mark")
 			}
 			if written, err := json.Marshal(watched); err != nil || strings.Contains(string(written), "nreadable") {
-				t.Errorf("the mark is written: %s %v", written, err)
+				t.Errorf("the mark is encoded: %s %v", written, err)
 			}
 		})
 	}
 }
 
-// Fields that this version does not know are no reason to mark an object.
-func TestWhatIsAllRightIsNotTouched(t *testing.T) {
+// An object is not marked because of fields that this version does not know.
+func TestDecodableObjectsAreNotMarked(t *testing.T) {
 	for kind, spec := range map[string]string{
 		"Rollout": `{"startAt":"2026-12-01T02:00:00+01:00","state":"Paused","update":{"distributionSet":"s","type":"Soft"}}`, "Target": `{"assignment":{"distributionSet":"s","assignedAt":"2026-12-01T02:00:00Z"}}`,
 		"SoftwareModule": `{"rollback":"Supported"}`, "DistributionSet": `{"invalidation":{"cancellation":"Force"}}`, "AutoAssignment": `{"state":""}`, "DeploymentGroup": `{"targets":["a"]}`,
@@ -131,8 +131,8 @@ func TestWhatIsAllRightIsNotTouched(t *testing.T) {
 	}
 }
 
-// What is no object of ours stays client-go's matter.
-func TestOtherAnswersAreLeftAlone(t *testing.T) {
+// Other objects than ours are left to client-go.
+func TestOtherObjectsAreLeftToClientGo(t *testing.T) {
 	status := `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}`
 	if o, _, err := decoder(t).Decode([]byte(status), nil, nil); err == nil && v1alpha1.UnreadableOf(o) != nil {
 		t.Errorf("a status was marked")

@@ -22,7 +22,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// informers makes informers that isolate what cannot be decoded, and report it.
+// informers creates informers that isolate objects that cannot be decoded, and report them.
 type informers struct {
 	report *Report
 	client rest.Interface
@@ -32,14 +32,14 @@ type informers struct {
 // Isolate makes the caches of a manager isolate objects of this group that cannot be decoded, and
 // report them.
 //
-// controller-runtime builds the decoders of its caches itself, so the list and the watch of these
-// kinds are done here. What they ask for (path, selectors, and so the namespaces that a manager is
-// limited to) stays controller-runtime's: its own list is asked, and the request is taken from it
+// controller-runtime creates the decoders of its caches itself, so this package lists and watches
+// these kinds. The parameters of the requests (path, selectors, and thereby the namespaces of a
+// manager) remain those of controller-runtime: its own list is called, and the request is recorded
 // instead of being sent.
 func Isolate(options *cache.Options, config *rest.Config, scheme *runtime.Scheme, report *Report) error {
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return fmt.Errorf("make HTTP client: %w", err)
+		return fmt.Errorf("create HTTP client: %w", err)
 	}
 	config = rest.CopyConfig(config)
 	config.GroupVersion, config.APIPath, config.NegotiatedSerializer = &v1alpha1.GroupVersion, "/apis", serializerFor(scheme)
@@ -49,7 +49,7 @@ func Isolate(options *cache.Options, config *rest.Config, scheme *runtime.Scheme
 	}
 	client, err := rest.RESTClientForConfigAndClient(config, httpClient)
 	if err != nil {
-		return fmt.Errorf("make the client of the caches: %w", err)
+		return fmt.Errorf("create the client of the caches: %w", err)
 	}
 	probing := *httpClient
 	probing.Transport = probe{httpClient.Transport}
@@ -91,20 +91,20 @@ func (i *informers) newInformer(lw toolscache.ListerWatcher, example runtime.Obj
 		},
 	}, example, resync, indexers)
 	if _, err := informer.AddEventHandler(i.report.handler()); err != nil {
-		panic(err) // only a stopped informer refuses, and this one has not started
+		panic(err) // only a stopped informer returns an error, and this one has not started
 	}
 	return informer
 }
 
-// probed is the context key of a request that is to be told of instead of being sent.
+// probed is the context key of a request that is recorded instead of being sent.
 type probed struct{}
 
-var errProbed = errors.New("the request was taken, not sent")
+var errProbed = errors.New("the request was recorded, not sent")
 
-// probe is a transport that sends all requests but those that are only asked for.
+// probe is a transport that records requests with the key probed, and sends all others.
 type probe struct{ http.RoundTripper }
 
-// RoundTrip sends a request, or takes note of it.
+// RoundTrip sends or records a request.
 func (p probe) RoundTrip(r *http.Request) (*http.Response, error) {
 	if at, ok := r.Context().Value(probed{}).(*url.URL); ok {
 		*at = *r.URL
@@ -113,12 +113,12 @@ func (p probe) RoundTrip(r *http.Request) (*http.Response, error) {
 	return p.RoundTripper.RoundTrip(r)
 }
 
-// requestOf is what a list would ask for.
+// requestOf returns the URL that a list would request.
 func requestOf(lw toolscache.ListerWatcher) (*url.URL, error) {
 	at := &url.URL{}
 	_, err := toolscache.ToListerWithContext(lw).ListWithContext(context.WithValue(context.Background(), probed{}, at), metav1.ListOptions{})
 	if at.Path == "" {
-		return nil, fmt.Errorf("find out what controller-runtime lists: %w", err)
+		return nil, fmt.Errorf("record the list request of controller-runtime: %w", err)
 	}
 	return at, nil
 }

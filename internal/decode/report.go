@@ -20,21 +20,22 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Report names the objects that cannot be decoded: in the log and in a metric, and in an event
-// where Announce runs. All caches of a process share one: several may follow the same object.
+// Report reports the objects that cannot be decoded: in the log, in a metric, and in events while
+// Announce runs. All caches of a process share one Report, because several may contain the same
+// object.
 type Report struct {
 	mu      sync.Mutex
 	objects map[identity]client.Object
-	// recorders announce, by namespace; the empty one is for all.
+	// recorders of events by namespace. The empty namespace means all.
 	recorders map[string]events.EventRecorder
 }
 
-// identity is kind, namespace and name of an object.
+// identity is the kind, namespace and name of an object.
 type identity struct{ kind, namespace, name string }
 
-// unreadable is how many objects cannot be decoded now, by kind.
+// unreadable is the number of objects that cannot be decoded now, by kind.
 var unreadable = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-	Name: "goshawk_unreadable_objects", Help: "Stored objects that cannot be decoded, by kind. They are held as they are until they are fixed.",
+	Name: "goshawk_unreadable_objects", Help: "Number of stored objects that cannot be decoded, by kind. Goshawk does not change them until they are fixed.",
 }, []string{"kind"})
 
 func init() { metrics.Registry.MustRegister(unreadable) }
@@ -51,23 +52,23 @@ func NewReport() *Report {
 // handler follows the objects of one kind.
 func (r *Report) handler() toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { r.see(o.(client.Object)) },
-		UpdateFunc: func(_, o any) { r.see(o.(client.Object)) },
+		AddFunc:    func(o any) { r.update(o.(client.Object)) },
+		UpdateFunc: func(_, o any) { r.update(o.(client.Object)) },
 		DeleteFunc: func(o any) {
 			if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 				o = gone.Obj
 			}
-			r.drop(o.(client.Object))
+			r.remove(o.(client.Object))
 		},
 	}
 }
 
-// see notes an object. One that cannot be read is reported when that is new, or its resourceVersion
-// and the message are.
-func (r *Report) see(o client.Object) {
+// update records an object. An object that cannot be decoded is reported when that is new, or when
+// its resourceVersion and the message have changed.
+func (r *Report) update(o client.Object) {
 	mark := v1alpha1.UnreadableOf(o)
 	if mark == nil {
-		r.drop(o)
+		r.remove(o)
 		return
 	}
 	r.mu.Lock()
@@ -84,8 +85,8 @@ func (r *Report) see(o client.Object) {
 	r.announce(o)
 }
 
-// drop forgets an object that is gone or can be read.
-func (r *Report) drop(o client.Object) {
+// remove removes an object that was deleted or can be decoded.
+func (r *Report) remove(o client.Object) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.objects[identityOf(o)] == nil {
@@ -107,19 +108,19 @@ func (r *Report) count(kind string) {
 	unreadable.WithLabelValues(kind).Set(float64(n))
 }
 
-// announce writes an event about an object, if its namespace is announced.
+// announce records an event about an object, if the events of its namespace are enabled.
 func (r *Report) announce(o client.Object) {
 	recorder := r.recorders[o.GetNamespace()]
 	if recorder == nil {
 		recorder = r.recorders[""]
 	}
 	if recorder != nil {
-		recorder.Eventf(o, nil, corev1.EventTypeWarning, "Unreadable", "Decode", "%s: Goshawk holds this object as it is and changes nothing because of it; fix the field", v1alpha1.UnreadableOf(o).Message)
+		recorder.Eventf(o, nil, corev1.EventTypeWarning, "Unreadable", "Decode", "%s: Goshawk does not change this object until the field is fixed", v1alpha1.UnreadableOf(o).Message)
 	}
 }
 
-// Announce writes an event for every object of a namespace that cannot be read, until ctx ends. An
-// empty namespace stands for all. One process does so: the one that runs the controllers.
+// Announce records an event for each object of a namespace that cannot be decoded, until ctx ends.
+// An empty namespace means all. Only the process that runs the controllers calls it.
 func (r *Report) Announce(ctx context.Context, namespace string, recorder events.EventRecorder) {
 	r.mu.Lock()
 	r.recorders[namespace] = recorder

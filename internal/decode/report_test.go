@@ -14,8 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Once for each cause, whatever is written to the object and however many caches follow it.
-func TestAnObjectIsAnnouncedOncePerCause(t *testing.T) {
+// There is one event for each cause, however often the object is written and however many caches
+// contain it.
+func TestUndecodableObjectHasOneEventPerCause(t *testing.T) {
 	r, recorder := NewReport(), events.NewFakeRecorder(100)
 	object := func(version, why string) *v1alpha1.Rollout {
 		o := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "o", UID: "u", ResourceVersion: version}}
@@ -33,7 +34,7 @@ func TestAnObjectIsAnnouncedOncePerCause(t *testing.T) {
 			<-recorder.Events
 		}
 	}
-	r.see(object("1", "a"))
+	r.update(object("1", "a"))
 	announced("before this process leads", 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -43,18 +44,18 @@ func TestAnObjectIsAnnouncedOncePerCause(t *testing.T) {
 	}
 	announced("when it leads", 1)
 	for _, version := range []string{"1", "2", "3", "1"} {
-		r.see(object(version, "a"))
+		r.update(object(version, "a"))
 	}
 	announced("the same cause", 0)
-	r.see(object("4", "b"))
+	r.update(object("4", "b"))
 	announced("another cause", 1)
-	r.see(object("5", ""))
-	r.see(object("6", "b"))
+	r.update(object("5", ""))
+	r.update(object("6", "b"))
 	announced("fixed and broken again", 1)
-	r.drop(object("6", "b"))
-	r.drop(object("6", "b"))
+	r.remove(object("6", "b"))
+	r.remove(object("6", "b"))
 	cancel()
 	<-done
-	r.see(object("7", "c"))
-	announced("when it leads no more", 0)
+	r.update(object("7", "c"))
+	announced("when it no longer leads", 0)
 }

@@ -188,8 +188,8 @@ func (x *Index) origin(namespace string, source v1alpha1.ActionSource) offer.Ori
 // stronger cancellation applies.
 func OriginOf(r *v1alpha1.Rollout) offer.Origin {
 	var wanted offer.Origin
-	if told, isStopped := rollout.StopOf(r); isStopped {
-		wanted = offer.Origin{Stop: told, Cause: v1alpha1.CauseStopped}
+	if stop, isStopped := rollout.StopOf(r); isStopped {
+		wanted = offer.Origin{Stop: stop, Cause: v1alpha1.CauseStopped}
 	}
 	if !r.DeletionTimestamp.IsZero() && (wanted.Cause == "" || rollout.Stronger(r.Spec.DeletionCancellation, wanted.Stop)) {
 		wanted = offer.Origin{Stop: orDefault(r.Spec.DeletionCancellation, v1alpha1.CancellationNone), Cause: v1alpha1.CauseDeleted}

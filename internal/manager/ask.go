@@ -15,13 +15,13 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// askTimeout bounds the question to an API server that does not answer.
-const askTimeout = 5 * time.Second
+// checkTimeout limits a request to an API server that does not respond.
+const checkTimeout = 5 * time.Second
 
-// ask returns nil when the API server answers and serves Goshawk's kinds, and otherwise what is
-// waited for.
-func ask(ctx context.Context, config *rest.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+// checkAPIServer returns nil when the API server responds and serves Goshawk's kinds, and otherwise
+// an error that says what the process waits for.
+func checkAPIServer(ctx context.Context, config *rest.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -47,5 +47,5 @@ func ask(ctx context.Context, config *rest.Config) error {
 	case http.StatusNotFound:
 		return errors.New("waiting for the CustomResourceDefinitions of " + v1alpha1.GroupVersion.String() + ": install config/crd")
 	}
-	return fmt.Errorf("waiting for the API server: %s answers %s", kinds, response.Status)
+	return fmt.Errorf("waiting for the API server: %s returns %s", kinds, response.Status)
 }

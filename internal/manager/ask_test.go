@@ -18,23 +18,23 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// heard is what the log said.
-var heard struct {
+// logged collects the log.
+var logged struct {
 	sync.Mutex
 	text string
 }
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(funcr.New(func(_, args string) {
-		heard.Lock()
-		defer heard.Unlock()
-		heard.text += args + "\n"
+		logged.Lock()
+		defer logged.Unlock()
+		logged.text += args + "\n"
 	}, funcr.Options{}))
 	m.Run()
 }
 
-// A process whose API server is away, broken or mute does not end: it says what it waits for,
-// lives, and is not ready.
+// A process whose API server is unavailable, broken or silent does not end: it logs what it waits
+// for, and is live but not ready.
 func TestAProcessWaitsForItsAPIServer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc
@@ -63,11 +63,11 @@ func TestAProcessWaitsForItsAPIServer(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- Run(ctx, &rest.Config{Host: "http://" + address}, o) }()
-			eventually(t, "the log says what is waited for", func() bool {
-				heard.Lock()
-				defer heard.Unlock()
-				for line := range strings.Lines(heard.text) {
-					if strings.Contains(line, "cannot work at present and tries again") && strings.Contains(line, tt.says) {
+			eventually(t, "the log says what the process waits for", func() bool {
+				logged.Lock()
+				defer logged.Unlock()
+				for line := range strings.Lines(logged.text) {
+					if strings.Contains(line, "cannot work at the moment and retries") && strings.Contains(line, tt.says) {
 						return true
 					}
 				}
@@ -83,7 +83,7 @@ func TestAProcessWaitsForItsAPIServer(t *testing.T) {
 			}
 			cancel()
 			if err := <-done; err != nil {
-				t.Errorf("told to end, it ends with %v", err)
+				t.Errorf("when its context ends, the process ends with %v", err)
 			}
 		})
 	}
@@ -99,7 +99,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// code of an answer; 0: there is none.
+// code returns the status code of a request, or 0 if there is no response.
 func code(address, path string) int {
 	response, err := http.Get("http://" + address + path)
 	if err != nil {
@@ -113,7 +113,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited for: %s", what)
+			t.Fatalf("timeout while waiting for: %s", what)
 		}
 	}
 }

@@ -21,18 +21,19 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// reportEvery is how often the states of the parts are looked at for the log and the metric.
-const reportEvery = time.Second
+// reportInterval is the interval at which the states of the parts are logged and exported as a
+// metric.
+const reportInterval = time.Second
 
 var namespaceReady = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 	Name: "goshawk_namespace_ready",
-	Help: "1 if all that Goshawk needs in a namespace has been read, 0 while it waits for caches or rights; an empty namespace stands for all of them.",
+	Help: "1 if Goshawk has read all objects that it needs in a namespace, 0 while it waits for caches or permissions; the empty namespace means all namespaces.",
 }, []string{"namespace", "role"})
 
 func init() { metrics.Registry.MustRegister(namespaceReady) }
 
-// front makes a manager with probes and metrics. It has no caches, so that it answers from the
-// first moment.
+// front returns a manager with probes and metrics. It has no caches, so that it responds from the
+// start.
 func (p *process) front() (manager.Manager, error) {
 	front, err := ctrl.NewManager(p.config, manager.Options{
 		Scheme:                 Scheme(),
@@ -48,12 +49,12 @@ func (p *process) front() (manager.Manager, error) {
 	)
 }
 
-// parts of the process, of both roles.
+// parts returns the parts of the process, of both roles.
 func (p *process) parts() []*part { return slices.Concat(p.devices, p.leading) }
 
-// ready returns nil when every part of one role has synced. A part that is blocked holds the
-// process up only if all parts of its role are: a namespace with a missing right is not served, and
-// the others are.
+// ready returns nil when each part of one role has synced. A blocked part keeps the process from
+// being ready only if all parts of its role are blocked: a namespace with a missing permission is
+// not served, and the others are.
 func (p *process) ready() error {
 	parts := p.devices
 	if len(parts) == 0 {
@@ -77,7 +78,7 @@ func (p *process) ready() error {
 	return nil
 }
 
-// report logs every change of the state of a part, and keeps the metric, until ctx ends.
+// report logs each change of the state of a part, and sets the metric, until ctx ends.
 func (p *process) report(ctx context.Context) error {
 	known := map[*part]state{}
 	for ctx.Err() == nil {
@@ -91,12 +92,12 @@ func (p *process) report(ctx context.Context) error {
 			log := ctrl.Log.WithName("process").WithValues("in", part.place(), "role", part.role())
 			switch state {
 			case stateBlocked:
-				log.Error(err, "Goshawk cannot read what it needs here: grant the rights of config/rbac, see docs/rights.md; devices get 503 until then, and no restart is needed")
+				log.Error(err, "Goshawk cannot read the objects that it needs: grant the permissions in config/rbac, see docs/rights.md; devices get 503 until then, and no restart is needed")
 			case stateReady:
-				log.Info("Goshawk has read all that it needs here")
+				log.Info("Goshawk has read all objects that it needs")
 			}
 		}
-		pause(ctx, reportEvery)
+		pause(ctx, reportInterval)
 	}
 	return nil
 }
@@ -108,8 +109,8 @@ func (p *part) role() string {
 	return "controllers"
 }
 
-// lead runs the controllers: at once, or while this process holds the lease. A lost lease ends
-// them, and the process stands for election again.
+// lead runs the controllers: at once, or while this process holds the lease. When the lease is
+// lost, the controllers end and the process waits for the lease again.
 func (p *process) lead(ctx context.Context) error {
 	if !p.o.LeaderElect {
 		return p.runParts(ctx, p.leading)
@@ -117,9 +118,9 @@ func (p *process) lead(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := p.term(ctx); err != nil && ctx.Err() == nil {
 			if lostLease(err) {
-				ctrl.Log.Info("another process has the lease; standing for election again")
+				ctrl.Log.Info("another process has the lease; waiting for the lease again")
 			} else {
-				ctrl.Log.Error(err, "controllers ended; standing for election again")
+				ctrl.Log.Error(err, "controllers ended; waiting for the lease again")
 			}
 			pause(ctx, time.Second)
 		}
@@ -128,7 +129,7 @@ func (p *process) lead(ctx context.Context) error {
 }
 
 // term fills the caches, waits for the lease and runs the controllers until ctx ends or the lease
-// is lost. The lease is released after they have ended.
+// is lost. The lease is released after the controllers have ended.
 func (p *process) term(ctx context.Context) error {
 	grace := 20 * time.Second
 	election, err := ctrl.NewManager(p.config, manager.Options{
@@ -142,7 +143,7 @@ func (p *process) term(ctx context.Context) error {
 		GracefulShutdownTimeout:       &grace,
 	})
 	if err != nil {
-		return fmt.Errorf("make the election: %w", err)
+		return fmt.Errorf("create the leader election: %w", err)
 	}
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -151,7 +152,7 @@ func (p *process) term(ctx context.Context) error {
 		part.elected = elected
 	}
 	var parts sync.WaitGroup
-	parts.Go(func() { _ = p.runParts(working, p.leading) }) // a part tries again and has no error
+	parts.Go(func() { _ = p.runParts(working, p.leading) }) // a part retries and returns no error
 	if err := election.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		close(elected)
 		<-ctx.Done()
@@ -167,6 +168,6 @@ func (p *process) term(ctx context.Context) error {
 	return err
 }
 
-// lostLease reports whether controllers ended because another process leads: controller-runtime has
-// no type for it.
+// lostLease reports whether the controllers ended because another process is the leader.
+// controller-runtime has no error type for it.
 func lostLease(err error) bool { return strings.Contains(err.Error(), "leader election lost") }

@@ -34,25 +34,25 @@ import (
 )
 
 const (
-	// restartPause is how long a part waits before it is set up again after a failure.
-	restartPause = 2 * time.Second
-	// sayEvery is how often the log repeats why while that does not change.
-	sayEvery = 30 * time.Second
-	// refusalHolds is how long a refused read counts if it is not refused again: a reflector tries
-	// again within a minute.
-	refusalHolds = 65 * time.Second
-	// syncRetry and refusedRetry tell a device when to come again: while caches fill, and while a
-	// right is missing.
+	// restartDelay is the delay before a part is set up again after a failure.
+	restartDelay = 2 * time.Second
+	// logInterval is the interval at which an unchanged failure is logged again.
+	logInterval = 30 * time.Second
+	// refusalTTL is how long a refused read counts if it is not refused again. A reflector
+	// retries within a minute.
+	refusalTTL = 65 * time.Second
+	// syncRetry and refusedRetry are the values of Retry-After for devices: while caches fill, and
+	// while a permission is missing.
 	syncRetry, refusedRetry = 2 * time.Second, 30 * time.Second
 )
 
-// part is what a process does in one namespace, or in all of them: its caches, and on top of them
-// controllers, the backend for devices, or both.
+// part is the work of a process in one namespace, or in all of them: its caches, and on top of them
+// the controllers, the backend for devices, or both.
 type part struct {
 	process              *process
 	namespace            string
 	devices, controllers bool
-	// elected is closed when the controllers may start; nil: they may at once.
+	// elected is closed when the controllers may start. If it is nil they may start at once.
 	elected <-chan struct{}
 
 	current atomic.Pointer[running]
@@ -60,23 +60,23 @@ type part struct {
 	failure error // of the last attempt to set the part up
 }
 
-// running is a part that has been set up.
+// running holds the objects of a part that has been set up.
 type running struct {
 	backend *kube.Backend // nil: the part serves no devices
 	synced  []toolscache.InformerSynced
-	// whole remembers that all have synced, once they have.
+	// whole is set once all caches have synced.
 	whole atomic.Bool
 
 	mu      sync.Mutex
-	refused map[string]refusal // by what is read
-	// refusals is how many of them there are: a poll of a device takes no lock.
+	refused map[string]refusal // by the kind that is read
+	// refusals is the number of refused reads, so that a poll of a device takes no lock.
 	refusals atomic.Int32
 }
 
-// refusal is a list or watch that the API server has refused.
+// refusal is a list or watch that the API server refused.
 type refusal struct {
 	reflector *toolscache.Reflector
-	// version that the reflector had seen by then: another one means that it has read again since.
+	// version of the reflector at that time. Another version means that it has read again since.
 	version string
 	at      time.Time
 	err     error
@@ -86,7 +86,7 @@ func newPart(p *process, namespace string, devices, controllers bool) *part {
 	return &part{process: p, namespace: namespace, devices: devices, controllers: controllers}
 }
 
-// place names the namespace for people.
+// place returns the namespace as it is written in messages.
 func (p *part) place() string {
 	if p.namespace == metav1.NamespaceAll {
 		return "all namespaces"
@@ -94,7 +94,7 @@ func (p *part) place() string {
 	return "namespace " + p.namespace
 }
 
-// run sets the part up and runs it until ctx ends. What fails is tried again.
+// run sets the part up and runs it until ctx ends. After a failure it starts again.
 func (p *part) run(ctx context.Context) error {
 	said, saidAt := "", time.Time{}
 	for ctx.Err() == nil {
@@ -104,14 +104,14 @@ func (p *part) run(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			err = errors.New("it ended by itself")
+			err = errors.New("it ended unexpectedly")
 		}
 		p.fail(err)
-		if err.Error() != said || time.Since(saidAt) >= sayEvery {
+		if err.Error() != said || time.Since(saidAt) >= logInterval {
 			said, saidAt = err.Error(), time.Now()
-			ctrl.Log.Error(err, "Goshawk cannot work at present and tries again", "in", p.place())
+			ctrl.Log.Error(err, "Goshawk cannot work at the moment and retries", "in", p.place())
 		}
-		pause(ctx, restartPause)
+		pause(ctx, restartDelay)
 	}
 	return nil
 }
@@ -123,18 +123,18 @@ func (p *part) fail(err error) {
 }
 
 // once sets the part up and runs it until ctx ends or something fails. The caches run beside the
-// manager, which starts when they have synced: a manager that is told to end while it waits for its
-// caches never does.
+// manager, which starts when they have synced: a manager that is stopped while it waits for its
+// caches never ends.
 func (p *part) once(ctx context.Context) error {
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var caches sync.WaitGroup
 	defer caches.Wait()
 	defer stop()
-	start := func(c cache.Cache) { caches.Go(func() { _ = c.Start(reading) }) } // it ends with its context and has no other error
+	start := func(c cache.Cache) { caches.Go(func() { _ = c.Start(reading) }) } // it returns only when its context ends
 
 	now := &running{refused: map[string]refusal{}}
 	var objects cache.Cache
-	if err := ask(ctx, p.process.config); err != nil {
+	if err := checkAPIServer(ctx, p.process.config); err != nil {
 		return err
 	}
 	options := p.managerOptions(now, &objects)
@@ -177,7 +177,7 @@ func (p *part) once(ctx context.Context) error {
 	return mgr.Start(ctx)
 }
 
-// started is a cache that runs already.
+// started is a cache that is already running.
 type started struct{ cache.Cache }
 
 // Start waits for the end of ctx.
@@ -186,8 +186,8 @@ func (started) Start(ctx context.Context) error {
 	return nil
 }
 
-// managerOptions let the manager use a cache of the part's, which is left in objects and not
-// started by the manager.
+// managerOptions returns options with which the manager uses a cache of the part. The cache is
+// returned in objects, and not started by the manager.
 func (p *part) managerOptions(now *running, objects *cache.Cache) manager.Options {
 	grace := 15 * time.Second
 	return manager.Options{
@@ -206,8 +206,8 @@ func (p *part) managerOptions(now *running, objects *cache.Cache) manager.Option
 	}
 }
 
-// cacheOptions limit a cache to the namespace of the part: a selector for one namespace makes
-// controller-runtime ask in that namespace only.
+// cacheOptions limits a cache to the namespace of the part. With a selector for one namespace,
+// controller-runtime sends requests only for that namespace.
 func (p *part) cacheOptions(now *running, selector fields.Selector) cache.Options {
 	if p.namespace != metav1.NamespaceAll {
 		selector = fields.AndSelectors(selector, fields.OneTermEqualSelector("metadata.namespace", p.namespace))
@@ -217,13 +217,13 @@ func (p *part) cacheOptions(now *running, selector fields.Selector) cache.Option
 		DefaultFieldSelector: selector,
 		DefaultWatchErrorHandler: func(ctx context.Context, r *toolscache.Reflector, err error) {
 			toolscache.DefaultWatchErrorHandler(ctx, r, err)
-			now.note(r, err, time.Now())
+			now.recordRefusal(r, err, time.Now())
 		},
 	}
 }
 
-// addDevices makes the backend for devices. The Secrets with their tokens have a cache of their
-// own, which only this needs: the controllers wait for no Secret.
+// addDevices creates the backend for devices. The Secrets with the tokens have a separate cache, so
+// that the controllers do not wait for Secrets.
 func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targetstatus.Store, now *running) (cache.Cache, error) {
 	options := p.cacheOptions(now, fields.OneTermEqualSelector("type", string(kube.TokenSecretType)))
 	options.Scheme, options.Mapper, options.HTTPClient = mgr.GetScheme(), mgr.GetRESTMapper(), mgr.GetHTTPClient()
@@ -250,7 +250,7 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 	)
 }
 
-// addControllers adds the controllers now, or when the process is elected: the caches are warm by
+// addControllers adds the controllers now, or when the process is elected. The caches are filled by
 // then.
 func (p *part) addControllers(mgr manager.Manager, index *fleet.Index, store *targetstatus.Store) error {
 	elected := p.elected
@@ -279,8 +279,8 @@ func (p *part) addControllers(mgr manager.Manager, index *fleet.Index, store *ta
 	}))
 }
 
-// note keeps a refused read, which lasts until the reflector has read again.
-func (r *running) note(reflector *toolscache.Reflector, err error, at time.Time) {
+// recordRefusal records a refused read until the reflector has read again.
+func (r *running) recordRefusal(reflector *toolscache.Reflector, err error, at time.Time) {
 	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
 		return
 	}
@@ -290,7 +290,7 @@ func (r *running) note(reflector *toolscache.Reflector, err error, at time.Time)
 	r.refusals.Store(int32(len(r.refused)))
 }
 
-// denied returns the error of a read that is refused at present; nil if none is.
+// denied returns the error of a read that is refused at the moment, or nil.
 func (r *running) denied(now time.Time) error {
 	if r.refusals.Load() == 0 {
 		return nil
@@ -299,7 +299,7 @@ func (r *running) denied(now time.Time) error {
 	defer r.mu.Unlock()
 	var kinds []string
 	for kind, refused := range r.refused {
-		if refused.reflector.LastSyncResourceVersion() != refused.version || now.Sub(refused.at) > refusalHolds {
+		if refused.reflector.LastSyncResourceVersion() != refused.version || now.Sub(refused.at) > refusalTTL {
 			delete(r.refused, kind)
 			continue
 		}
@@ -323,12 +323,12 @@ func (r *running) hasSynced() bool {
 type state string
 
 const (
-	stateReady   state = "ready"   // everything is read and followed
-	stateSyncing state = "syncing" // its caches fill
-	stateBlocked state = "blocked" // something refuses to be read, or the part cannot be set up
+	stateReady   state = "ready"   // all caches have synced
+	stateSyncing state = "syncing" // the caches are being filled
+	stateBlocked state = "blocked" // a read is refused, or the part cannot be set up
 )
 
-// state returns the state of the part and what blocks it.
+// state returns the state of the part, and the error that blocks it.
 func (p *part) state() (state, error) {
 	now := p.current.Load()
 	if now == nil {
@@ -348,7 +348,7 @@ func (p *part) state() (state, error) {
 	return stateReady, nil
 }
 
-// serving returns the backend for devices, or Unavailable while not all that it needs is known.
+// serving returns the backend for devices, or Unavailable while the caches have not synced.
 func (p *part) serving() (deviceapi.Backend, error) {
 	switch state, err := p.state(); state {
 	case stateReady:

@@ -1,12 +1,12 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package process wires Goshawk's controllers and its device API into one process: the same wiring
+// Package manager wires Goshawk's controllers and its device API into one process: the same wiring
 // for the binary, the stories and the benchmarks.
 //
 // A process has a part for each namespace that it watches, or one for all of them. Each part has
-// its own caches and controllers, so that a namespace whose objects cannot be read stops no other
-// one.
+// its own caches and controllers, so that a namespace whose objects cannot be read does not stop
+// the others.
 package manager
 
 import (
@@ -39,34 +39,36 @@ import (
 
 // Options are the settings of a process.
 type Options struct {
-	// Controllers and Device API say what the process runs.
+	// Controllers and DeviceAPI select what the process runs.
 	Controllers, DeviceAPI bool
 	// Namespace of Goshawk's own objects: leases and the record of invalidated sets.
 	Namespace string
-	// WatchNamespaces are the namespaces that the process works in: what it reads, what its
-	// controllers act on and which devices it serves. Empty: all. No right is needed anywhere else
-	// but in Namespace.
+	// WatchNamespaces are the namespaces that the process reads, reconciles and serves devices of.
+	// If it is empty, these are all namespaces. Outside of them the process needs permissions only
+	// in Namespace.
 	WatchNamespaces []string
-	// LeaderElect lets one of several processes run the controllers. A device API is served by all.
+	// LeaderElect lets one of several processes run the controllers. The device API is served by
+	// all.
 	LeaderElect bool
-	// MetricsAddress and HealthAddress; "0" serves none.
+	// MetricsAddress and HealthAddress are bind addresses. "0" disables the server.
 	MetricsAddress, HealthAddress string
-	// DeviceAPIListener that devices come to; needed with Device API.
+	// DeviceAPIListener accepts the connections of devices. It is required with DeviceAPI.
 	DeviceAPIListener net.Listener
-	// DeviceAPIOptions of the HTTP server, Backend of what is behind it.
+	// DeviceAPIOptions of the HTTP server. Its Backend is set by the process.
 	DeviceAPIOptions ddi.Options
 	Backend          kube.Options
-	// RequireApproval makes spec.approvalRequired true for all rollouts.
+	// RequireApproval treats spec.approvalRequired as true for all rollouts.
 	RequireApproval bool
-	// WritesInFlight bounds this process's writes to Targets.
+	// WritesInFlight is the maximum number of parallel writes of this process to Targets.
 	WritesInFlight int
-	// Now is the clock; nil: the machine's.
+	// Now is the clock. If it is nil, the clock of the machine is used.
 	Now func() time.Time
-	// NewClient makes the clients that write; nil: controller-runtime's. Tests put faults here.
+	// NewClient creates the clients that write. If it is nil, they are controller-runtime's. Tests
+	// inject faults here.
 	NewClient client.NewClientFunc
 }
 
-// Scheme knows all kinds that Goshawk reads or writes.
+// Scheme returns a scheme with all kinds that Goshawk reads or writes.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
@@ -77,11 +79,11 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// Run runs until ctx ends. It waits for what it cannot reach or read, such as an API server that is
-// away or a right that is missing, and tries again.
+// Run runs until ctx ends. It waits and retries when the API server is unavailable or a permission
+// is missing.
 //
-// With controllers and device API in one process under leader election, a lost lease ends the
-// controllers, which stand for election again, and never the device API.
+// With controllers and device API in one process under leader election, a lost lease ends only the
+// controllers, which wait for the lease again, and never the device API.
 func Run(ctx context.Context, config *rest.Config, o Options) error {
 	p, err := newProcess(config, o)
 	if err != nil {
@@ -97,7 +99,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	running.Go(func() error { return front.Start(ctx) })
 	running.Go(func() error { return p.report(ctx) })
 	if p.o.DeviceAPI {
-		// The parts go on until the last device has its answer.
+		// The parts continue until the last device has its response.
 		serving, served := context.WithCancel(context.WithoutCancel(ctx))
 		running.Go(func() error {
 			defer served()
@@ -111,15 +113,15 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	return running.Wait()
 }
 
-// process is what the parts of a process share.
+// process is the state that the parts of a process share.
 type process struct {
 	config *rest.Config
 	o      Options
 	slots  *targetstatus.Slots
-	// unreadable are the objects that cannot be decoded.
+	// unreadable reports the objects that cannot be decoded.
 	unreadable *decode.Report
-	// devices are the parts that serve devices, and run the controllers, too, if no election
-	// decides on that; leading are those of the elected leader.
+	// devices are the parts that serve devices. Without leader election they run the controllers as
+	// well. leading are the parts of the elected leader.
 	devices, leading []*part
 }
 
@@ -128,13 +130,13 @@ func newProcess(config *rest.Config, o Options) (*process, error) {
 		o.Now = time.Now
 	}
 	if o.Controllers && o.Namespace == "" {
-		return nil, errors.New("the controllers need a namespace for their lease and the record of invalidated sets: give --namespace")
+		return nil, errors.New("--namespace is empty: the controllers need a namespace for their lease and the record of invalidated sets")
 	}
 	if o.Backend.Reports == nil {
 		o.Backend.Reports = kube.NewReportBuffer()
 	}
 	config = rest.CopyConfig(config)
-	config.QPS = -1 // WritesInFlight and API priority and fairness bound what is asked; a client-side rate would only delay a stop
+	config.QPS = -1 // WritesInFlight and API priority and fairness limit the requests; a client-side rate would only delay a stop
 	p := &process{config: config, o: o, slots: targetstatus.NewSlots(o.WritesInFlight), unreadable: decode.NewReport()}
 	namespaces := o.WatchNamespaces
 	if len(namespaces) == 0 {
@@ -161,18 +163,18 @@ func (p *process) runParts(ctx context.Context, parts []*part) error {
 	return running.Wait()
 }
 
-// serve answers devices from the first moment: a namespace that has not synced yet is Unavailable.
+// serve serves devices from the start. A namespace that has not synced yet is Unavailable.
 func (p *process) serve(ctx context.Context) error {
 	options := p.o.DeviceAPIOptions
 	options.Log, options.Registerer = ctrl.Log.WithName("device-api"), metrics.Registry
 	server, err := ddi.NewServer(p.tenant, options)
 	if err != nil {
-		return errors.Join(fmt.Errorf("make the device API: %w", err), p.o.DeviceAPIListener.Close())
+		return errors.Join(fmt.Errorf("create the device API: %w", err), p.o.DeviceAPIListener.Close())
 	}
 	return server.Serve(ctx, p.o.DeviceAPIListener)
 }
 
-// tenant returns the backend of the namespace that a tenant is.
+// tenant returns the backend of the namespace with the name of the tenant.
 func (p *process) tenant(name string) (deviceapi.Backend, error) {
 	for _, part := range p.devices {
 		if part.namespace == metav1.NamespaceAll || part.namespace == name {
@@ -189,7 +191,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// slim drops from the caches what nobody here reads and what fleets pay for in memory.
+// slim drops fields from the caches that Goshawk does not read and that need much memory in a large
+// fleet.
 func slim(o any) (any, error) {
 	if object, ok := o.(metav1.Object); ok {
 		object.SetManagedFields(nil)

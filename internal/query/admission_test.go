@@ -19,7 +19,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// admission is the schema's rule about spec.targetExpression, as the API server reads it.
+// admission returns the schema's rule for spec.targetExpression, as the API server evaluates it.
 func admission(t *testing.T) func(text string) bool {
 	t.Helper()
 	crd, err := os.ReadFile("../../config/crd/bases/goshawk.dev_autoassignments.yaml")
@@ -72,9 +72,9 @@ func compiles(text string) bool {
 	return err == nil
 }
 
-// The API server refuses nothing that the controllers would take. The expressions are all that the
-// other tests of this package write down.
-func TestAdmissionTakesEveryExpression(t *testing.T) {
+// The API server accepts every expression that the controllers accept. The expressions are all
+// those in the other tests of this package.
+func TestAdmissionAcceptsEveryExpression(t *testing.T) {
 	accepts, taken := admission(t), 0
 	more := []string{
 		`target.name == "it's"`, `target.name == 'say "hi"'`, `target.name == "a\"b"`, `target.name == 'a\'b'`, `target.name == "a = b & c | d (e"`,
@@ -95,12 +95,12 @@ func TestAdmissionTakesEveryExpression(t *testing.T) {
 	}
 	for _, text := range more {
 		if !compiles(text) {
-			t.Errorf("%s does not compile, so that it says nothing", text)
+			t.Errorf("%s does not compile, so it tests nothing", text)
 		}
 	}
 }
 
-// literals are the texts in a Go file.
+// literals returns the string literals in a Go file.
 func literals(t *testing.T, path string) []string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
@@ -122,21 +122,21 @@ func literals(t *testing.T, path string) []string {
 func TestAdmissionRefusesObviousErrors(t *testing.T) {
 	accepts := admission(t)
 	for name, text := range map[string]string{
-		"an open text":               `target.type == "gateway`,
-		"an open text in apostrophe": `target.type == 'gateway`,
-		"a text of two marks":        `target.type == "gateway'`,
-		"an open bracket":            `(target.type == "a" && target.hold`,
-		"a bracket too many":         `target.type == "a")`,
-		"an open list":               `target.type in ["a", "b"`,
-		"an open index":              `target.labels["a" == "b"`,
-		"one equals sign":            `target.type = "a"`,
-		"three equals signs":         `target.type === "a"`,
-		"one ampersand":              `target.hold & target.inconsistent`,
-		"one bar":                    `target.hold | target.inconsistent`,
-		"an arrow":                   `target.size => 5`,
+		"an unterminated string":                `target.type == "gateway`,
+		"an unterminated string in apostrophes": `target.type == 'gateway`,
+		"a string with two different quotes":    `target.type == "gateway'`,
+		"an open bracket":                       `(target.type == "a" && target.hold`,
+		"a bracket too many":                    `target.type == "a")`,
+		"an open list":                          `target.type in ["a", "b"`,
+		"an open index":                         `target.labels["a" == "b"`,
+		"one equals sign":                       `target.type = "a"`,
+		"three equals signs":                    `target.type === "a"`,
+		"one ampersand":                         `target.hold & target.inconsistent`,
+		"one bar":                               `target.hold | target.inconsistent`,
+		"an arrow":                              `target.size => 5`,
 	} {
 		if accepts(text) {
-			t.Errorf("%s: the schema takes %s", name, text)
+			t.Errorf("%s: the schema accepts %s", name, text)
 		}
 		if compiles(text) {
 			t.Errorf("%s: %s compiles", name, text)
@@ -144,7 +144,7 @@ func TestAdmissionRefusesObviousErrors(t *testing.T) {
 	}
 }
 
-func FuzzAdmissionTakesEveryExpression(f *testing.F) {
+func FuzzAdmissionAcceptsEveryExpression(f *testing.F) {
 	f.Add(`target.type == "a" && (target.hold || target.name in ["b", 'c'])`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) <= maxExpression && compiles(text) && !admission(t)(text) {

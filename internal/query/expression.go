@@ -22,11 +22,12 @@ import (
 )
 
 const (
-	// maxExpression is how many characters an expression may have; the schema says the same.
+	// maxExpression is the maximum number of characters of an expression. The schema has the same
+	// limit.
 	maxExpression = 1024
-	// maxCost is what an expression may cost for one target at worst, in CEL's units.
+	// maxCost is the maximum worst-case cost of an expression for one target, in CEL's units.
 	maxCost = 250_000
-	// maxNesting is how many of exists, all, filter and map may stand within each other.
+	// maxNesting is the maximum nesting depth of exists, all, filter and map.
 	maxNesting = 2
 )
 
@@ -36,13 +37,13 @@ type expression struct {
 	program cel.Program
 }
 
-// holds reports whether the expression is true; what cannot be answered is not true.
+// holds reports whether the expression is true for the target. An evaluation error counts as false.
 func (e *expression) holds(t *v1alpha1.Target) bool {
 	out, _, err := e.program.Eval(subject{t})
 	return err == nil && out == types.True
 }
 
-// subject is the one variable of an expression.
+// subject provides the only variable of an expression.
 type subject struct{ target *v1alpha1.Target }
 
 func (s subject) ResolveName(name string) (any, bool) {
@@ -54,9 +55,9 @@ func (s subject) ResolveName(name string) (any, bool) {
 
 func (s subject) Parent() cel.Activation { return nil }
 
-// language is CEL as a targetExpression may use it. What would hide a wrong field name until it
-// silently matches nothing is left out (dyn, type), and so are the string functions whose cost CEL
-// cannot reckon (format, strings.quote).
+// language is CEL as a targetExpression may use it. Functions that would hide a wrong field name
+// until it silently matches nothing are left out (dyn, type), and so are the string functions whose
+// cost CEL cannot estimate (format, strings.quote).
 var language = sync.OnceValues(func() (*cel.Env, error) {
 	registry, err := types.NewRegistry()
 	if err != nil {
@@ -86,7 +87,7 @@ var language = sync.OnceValues(func() (*cel.Env, error) {
 
 func compileExpression(text string) (*expression, error) {
 	if n := len([]rune(text)); n > maxExpression {
-		return nil, fmt.Errorf("targetExpression: it has %d characters and may have %d: put part of the selection into labels and targetSelector", n, maxExpression)
+		return nil, fmt.Errorf("targetExpression: it has %d characters, the maximum is %d: move a part of the selection to labels and targetSelector", n, maxExpression)
 	}
 	cels, err := language()
 	if err != nil {
@@ -94,13 +95,13 @@ func compileExpression(text string) (*expression, error) {
 	}
 	ast, issues := cels.Compile(text)
 	if issues.Err() != nil {
-		return nil, complaint(issues.Errors())
+		return nil, errorOf(issues.Errors())
 	}
 	if builds(ast) {
-		return nil, errors.New("targetExpression: it builds an object and may only read target: remove the part in braces")
+		return nil, errors.New("targetExpression: it creates an object, but may only read target: remove the part in braces")
 	}
 	if out := ast.OutputType(); !out.IsExactType(types.BoolType) {
-		return nil, fmt.Errorf("targetExpression: it is a %s and must be true or false: compare it with something, as in target.type == \"gateway\"", cel.FormatCELType(out))
+		return nil, fmt.Errorf("targetExpression: the result is a %s, but must be true or false: compare it with a value, as in target.type == \"gateway\"", cel.FormatCELType(out))
 	}
 	if err := checkCost(cels, ast); err != nil {
 		return nil, err
@@ -112,15 +113,14 @@ func compileExpression(text string) (*expression, error) {
 	return &expression{text: strings.TrimSpace(text), program: program}, nil
 }
 
-// builds reports whether the expression makes an object of its own, which could only ever match
-// nothing.
+// builds reports whether the expression creates an object, which could never match anything.
 func builds(ast *cel.Ast) bool {
 	root := celast.NavigateAST(ast.NativeRep())
 	return len(celast.MatchDescendants(root, celast.KindMatcher(celast.StructKind))) > 0
 }
 
-// checkCost refuses what could be expensive for one target with the largest values the schema
-// allows, so that no evaluation has to be watched and none can hold up the fleet.
+// checkCost refuses expressions that could be expensive for one target with the largest values that
+// the schema allows, so that no evaluation needs a limit and none can delay the fleet.
 func checkCost(cels *cel.Env, ast *cel.Ast) error {
 	cost, err := cels.EstimateCost(ast, estimator{})
 	if err != nil {
@@ -132,7 +132,7 @@ func checkCost(cels *cel.Env, ast *cel.Ast) error {
 	return nil
 }
 
-// estimator tells CEL how large the fields of a target can be.
+// estimator tells CEL the maximum sizes of the fields of a target.
 type estimator struct{}
 
 func (estimator) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
@@ -146,8 +146,8 @@ func (estimator) EstimateCallCost(string, string, *checker.AstNode, []checker.As
 	return nil
 }
 
-// complaint makes a sentence of the first of CEL's errors.
-func complaint(errs []*cel.Error) error {
+// errorOf returns an error with a sentence from the first of CEL's errors.
+func errorOf(errs []*cel.Error) error {
 	first := slices.MinFunc(errs, func(a, b *cel.Error) int {
 		return cmp.Or(cmp.Compare(a.Location.Line(), b.Location.Line()), cmp.Compare(a.Location.Column(), b.Location.Column()))
 	})
@@ -156,28 +156,28 @@ func complaint(errs []*cel.Error) error {
 		said, _, _ = strings.Cut(said, noise)
 	}
 	if first.Location.Line() < 1 {
-		return fmt.Errorf("targetExpression: %s%s", said, cure(said))
+		return fmt.Errorf("targetExpression: %s%s", said, hint(said))
 	}
-	return fmt.Errorf("targetExpression, line %d, column %d: %s%s", first.Location.Line(), first.Location.Column()+1, said, cure(said))
+	return fmt.Errorf("targetExpression, line %d, column %d: %s%s", first.Location.Line(), first.Location.Column()+1, said, hint(said))
 }
 
-// fixes say what to do about CEL's messages, by how those start.
-var cures = []struct{ start, cure string }{
+// fixes are hints for CEL's messages, by the start of the message.
+var hints = []struct{ start, hint string }{
 	{"undefined field", fmt.Sprintf(": target has %s; target.installed has %s",
 		fieldNames(targetType), fieldNames(installedType))},
-	{"undeclared reference", ": the only variable is target, as in target.labels[\"site\"]; there is no clock, so that the same plan can be made again"},
+	{"undeclared reference", ": the only variable is target, as in target.labels[\"site\"]; there is no clock, so that plans are reproducible"},
 	{"found no matching overload", ": both sides must be of the same type, and labels and attributes are strings"},
 	{"Syntax error", ": write it as in target.attributes[\"hw\"] == \"B\" && !target.inconsistent"},
 	{"comprehension exceeds", fmt.Sprintf(": write at most %d of exists, all, filter and map within or after each other", maxNesting)},
-	{"invalid matches argument", ": it is no regular expression as RE2 has them"},
+	{"invalid matches argument", ": it is not a regular expression in RE2 syntax"},
 	{"invalid timestamp argument", ": write it as in timestamp(\"2026-12-01T02:00:00Z\")"},
 	{"invalid duration argument", ": write it as in duration(\"36h\")"},
 }
 
-func cure(message string) string {
-	for _, c := range cures {
+func hint(message string) string {
+	for _, c := range hints {
 		if strings.HasPrefix(message, c.start) {
-			return c.cure
+			return c.hint
 		}
 	}
 	return ""

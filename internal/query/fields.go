@@ -24,7 +24,7 @@ var (
 	stringsType = types.NewMapType(types.StringType, types.StringType)
 )
 
-// fields says what an expression can see of each type. This table is the whole surface.
+// fields lists the fields of each type that an expression can use. No other fields are accessible.
 var fields = map[string]map[string]*types.FieldType{
 	targetType.TypeName(): {
 		"name":         text(func(t *v1alpha1.Target) string { return t.Name }),
@@ -50,8 +50,8 @@ var fields = map[string]map[string]*types.FieldType{
 	},
 }
 
-// bounds are the largest sizes that the schema allows, by path; the cost of an expression is
-// reckoned with them. Kubernetes does not bound the number of labels: 100 is plenty.
+// bounds are the maximum sizes that the schema allows, by path. The cost of an expression is
+// estimated with them. Kubernetes does not limit the number of labels; 100 is assumed.
 var bounds = map[string]uint64{
 	"target.name":                      253,
 	"target.controllerID":              256,
@@ -69,7 +69,7 @@ var bounds = map[string]uint64{
 	"target.installed.contentHash":     64,
 }
 
-// field builds one line of the table over objects of Go type *T.
+// field returns one entry of the table for objects of Go type *T.
 func field[T any](t *types.Type, isSet func(*T) bool, get func(*T) (any, error)) *types.FieldType {
 	return &types.FieldType{
 		Type: t,
@@ -95,7 +95,7 @@ func truth[T any](get func(*T) bool) *types.FieldType {
 	return field(types.BoolType, get, func(o *T) (any, error) { return get(o), nil })
 }
 
-var errNever = errors.New("there is no such time yet")
+var errNever = errors.New("the time is not set yet")
 
 func instant[T any](get func(*T) *metav1.Time) *types.FieldType {
 	return field(types.TimestampType, func(o *T) bool { return !get(o).IsZero() }, func(o *T) (any, error) {
@@ -117,7 +117,7 @@ func isInconsistent(t *v1alpha1.Target) bool {
 
 var nothingInstalled = &v1alpha1.InstalledSet{}
 
-// installedOf answers with empty strings for a device of which nobody knows what it runs.
+// installedOf returns empty strings for a device whose installed set is unknown.
 func installedOf(t *v1alpha1.Target) ref.Val {
 	if t.Status.Installed == nil {
 		return object{installedType, nothingInstalled}
@@ -125,7 +125,7 @@ func installedOf(t *v1alpha1.Target) ref.Val {
 	return object{installedType, t.Status.Installed}
 }
 
-// provider adds our types to those that CEL knows.
+// provider adds our types to those of CEL.
 type provider struct{ types.Provider }
 
 func (p provider) FindStructType(name string) (*types.Type, bool) {
@@ -150,7 +150,7 @@ func (p provider) FindStructFieldType(name, field string) (*types.FieldType, boo
 	return p.Provider.FindStructFieldType(name, field)
 }
 
-// object is a value of one of our types. It is read through the table of fields only.
+// object is a value of one of our types. It is read only through the table of fields.
 type object struct {
 	is *types.Type
 	of any

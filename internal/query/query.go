@@ -1,14 +1,14 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package query says which targets are meant: a label selector and a CEL expression over `target`,
-// which must both hold.
+// Package query selects targets by a label selector and a CEL expression over `target`, which must
+// both match.
 //
-// The same Target is always answered the same way: an expression sees no clock and nothing but the
-// target. A question that a target cannot answer (an attribute that it never reported, a lastSeen
-// before it was ever seen) is answered no. So `target.attributes["hw"] != "B"` means the targets
-// that report a hw other than B; to include those that report none, say `!("hw" in
-// target.attributes) || ...`.
+// The result depends only on the target: an expression has no clock. An expression that cannot be
+// evaluated for a target (because of an attribute that it never reported, or lastSeen before the
+// first contact) does not match it. So `target.attributes["hw"] != "B"` matches the targets that
+// report a hw other than B. To include those that report none, write `!("hw" in target.attributes)
+// || ...`.
 package query
 
 import (
@@ -19,15 +19,15 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// Query is a compiled Selection. It may be used by many at once.
+// Query is a compiled Selection. It is safe for concurrent use.
 type Query struct {
 	labels labels.Selector
 	// expression is nil when the selection has none.
 	expression *expression
 }
 
-// Compile reads a selection. Its error is a sentence that starts with the field at fault, as seen
-// from where the selection is written.
+// Compile compiles a selection. Its error is a sentence that starts with the path of the wrong
+// field, relative to the selection.
 func Compile(sel v1alpha1.Selection) (*Query, error) {
 	selector, err := compileSelector(sel.TargetSelector)
 	if err != nil {
@@ -43,12 +43,12 @@ func Compile(sel v1alpha1.Selection) (*Query, error) {
 	return q, nil
 }
 
-// Matches reports whether the selection means this target.
+// Matches reports whether the selection matches the target.
 func (q *Query) Matches(t *v1alpha1.Target) bool {
 	return q.labels.Matches(labels.Set(t.Labels)) && (q.expression == nil || q.expression.holds(t))
 }
 
-// String is the same for selections that say the same, however their labels are ordered.
+// String returns the same text for equal selections, independent of the order of their labels.
 func (q *Query) String() string {
 	if q.expression == nil {
 		return q.labels.String()

@@ -17,7 +17,7 @@ import (
 
 var noon = metav1.Date(2026, time.May, 4, 12, 0, 0, 0, time.UTC)
 
-// gateway is a target with something in every field that an expression can see.
+// gateway returns a target with a value in each field that an expression can use.
 func gateway() *v1alpha1.Target {
 	seen := metav1.NewTime(noon.Add(time.Hour))
 	return &v1alpha1.Target{
@@ -49,8 +49,8 @@ func mustCompile(t testing.TB, sel v1alpha1.Selection) *Query {
 	return q
 }
 
-// TestEveryFieldIsSeen asks for the value of the gateway and for what a bare target has; each
-// question is true of exactly one of them.
+// TestEveryFieldIsSeen evaluates, for each field, an expression for the value of the gateway and
+// one for an empty target. Each expression is true for exactly one of them.
 func TestEveryFieldIsSeen(t *testing.T) {
 	bare := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "bare", CreationTimestamp: metav1.NewTime(noon.Add(-time.Hour))}}
 	questions := map[string]struct{ ofGateway, ofBare string }{
@@ -91,12 +91,12 @@ func TestEveryFieldIsSeen(t *testing.T) {
 	}
 	for name := range fields[targetType.TypeName()] {
 		if _, asked := questions[name]; !asked {
-			t.Errorf("field %s is not asked for", name)
+			t.Errorf("field %s is not tested", name)
 		}
 	}
 }
 
-func TestWhatATargetCannotAnswerIsNo(t *testing.T) {
+func TestEvaluationErrorsDoNotMatch(t *testing.T) {
 	bare := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "bare"}}
 	for name, c := range map[string]struct {
 		text string
@@ -106,8 +106,8 @@ func TestWhatATargetCannotAnswerIsNo(t *testing.T) {
 		"an attribute never reported, negated":        {`!(target.attributes["hw"] == "B")`, false},
 		"an attribute never reported, guarded":        {`!("hw" in target.attributes) || target.attributes["hw"] != "B"`, true},
 		"an attribute never reported, or another way": {`target.attributes["hw"] == "B" || target.name == "bare"`, true},
-		"a target never seen is not seen long ago":    {`target.lastSeen < timestamp("2100-01-01T00:00:00Z")`, false},
-		"a number that is none":                       {`int(target.name) > 0`, false},
+		"lastSeen of a target without contact":        {`target.lastSeen < timestamp("2100-01-01T00:00:00Z")`, false},
+		"not a number":                                {`int(target.name) > 0`, false},
 		"a division by zero":                          {`1 / target.labels.size() == 1`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,8 +126,8 @@ func TestSelector(t *testing.T) {
 		sel  *v1alpha1.TargetSelector
 		want bool
 	}{
-		"no selector means everybody":            {nil, true},
-		"an empty selector means everybody":      {&v1alpha1.TargetSelector{}, true},
+		"no selector matches all targets":        {nil, true},
+		"an empty selector matches all targets":  {&v1alpha1.TargetSelector{}, true},
 		"a label that is there":                  {&v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "ulm"}}, true},
 		"one of two labels differs":              {&v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "ulm", "example.com/ring": "late"}}, false},
 		"In":                                     {where("site", "In", "bonn", "ulm"), true},
@@ -165,10 +165,10 @@ func TestSelectorAndExpressionMustBothHold(t *testing.T) {
 	}
 }
 
-func TestErrorsNameTheFieldThePlaceAndTheCure(t *testing.T) {
+func TestErrorsNameFieldPositionAndFix(t *testing.T) {
 	const known = "target has address, attributes, controllerID, createdAt, description, hold, inconsistent, installed, labels, lastSeen, name, type, updateStatus; " +
 		"target.installed has contentHash, distributionSet"
-	const onlyTarget = `the only variable is target, as in target.labels["site"]; there is no clock, so that the same plan can be made again`
+	const onlyTarget = `the only variable is target, as in target.labels["site"]; there is no clock, so that plans are reproducible`
 	for name, c := range map[string]struct{ text, want string }{
 		"a misspelt field":                    {`target.lables["site"] == "ulm"`, "targetExpression, line 1, column 7: undefined field 'lables': " + known},
 		"a misspelt field, line three":        {"target.hold ||\n  target.inconsistent ||\n  target.installed.set == 'fw'", "targetExpression, line 3, column 19: undefined field 'set': " + known},
@@ -179,15 +179,15 @@ func TestErrorsNameTheFieldThePlaceAndTheCure(t *testing.T) {
 		"format":                              {`"%s".format([target.name]) == "x"`, "targetExpression, line 1, column 12: undeclared reference to 'format': " + onlyTarget},
 		"unfinished":                          {`target.name ==`, "targetExpression, line 1, column 15: Syntax error: mismatched input '<EOF>': write it as in target.attributes[\"hw\"] == \"B\" && !target.inconsistent"},
 		"a string and a number":               {`target.attributes["hw"] == 1`, "targetExpression, line 1, column 25: found no matching overload for '_==_' applied to '(string, int)': both sides must be of the same type, and labels and attributes are strings"},
-		"no answer":                           {`target.type`, "targetExpression: it is a string and must be true or false: compare it with something, as in target.type == \"gateway\""},
-		"a broken pattern":                    {`target.name.matches("(")`, "targetExpression, line 1, column 21: invalid matches argument: it is no regular expression as RE2 has them"},
+		"no boolean":                          {`target.type`, "targetExpression: the result is a string, but must be true or false: compare it with a value, as in target.type == \"gateway\""},
+		"a broken pattern":                    {`target.name.matches("(")`, "targetExpression, line 1, column 21: invalid matches argument: it is not a regular expression in RE2 syntax"},
 		"a broken time":                       {`target.lastSeen > timestamp("yesterday")`, "targetExpression, line 1, column 29: invalid timestamp argument: write it as in timestamp(\"2026-12-01T02:00:00Z\")"},
 		"a broken duration":                   {`target.lastSeen - target.createdAt > duration("1 day")`, "targetExpression, line 1, column 47: invalid duration argument: write it as in duration(\"36h\")"},
-		"an object of its own":                {`goshawk.Target{name: "x"}.name == "x"`, "targetExpression: it builds an object and may only read target: remove the part in braces"},
+		"an object of its own":                {`goshawk.Target{name: "x"}.name == "x"`, "targetExpression: it creates an object, but may only read target: remove the part in braces"},
 		"three loops":                         {`target.labels.exists(a, target.labels.exists(b, target.labels.exists(c, a == c)))`, "targetExpression, line 1, column 69: comprehension exceeds nesting limit: write at most 2 of exists, all, filter and map within or after each other"},
 		"a string that explodes":              {`target.name` + strings.Repeat(`.replace("a", "aaaaaaaaaaaaaaaa")`, 20) + ` == "a"`, "targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label"},
 		"a loop in a loop that compares much": {`target.labels.all(k, target.attributes.exists(a, target.attributes[a].matches(target.labels[k])))`, "targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label"},
-		"too long":                            {`target.name == "` + strings.Repeat("x", 1024) + `"`, "targetExpression: it has 1041 characters and may have 1024: put part of the selection into labels and targetSelector"},
+		"too long":                            {`target.name == "` + strings.Repeat("x", 1024) + `"`, "targetExpression: it has 1041 characters, the maximum is 1024: move a part of the selection to labels and targetSelector"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Compile(expressionOf(c.text))
@@ -209,12 +209,12 @@ func TestSelectorErrorsNameTheRequirement(t *testing.T) {
 		sel  *v1alpha1.TargetSelector
 		want string
 	}{
-		"In without values":    {second(v1alpha1.TargetSelectorRequirement{Key: "ring", Operator: "In"}), "targetSelector.matchExpressions[1]: operator In compares with values and there are none: give values, or use Exists or DoesNotExist"},
-		"Exists with values":   {second(v1alpha1.TargetSelectorRequirement{Key: "ring", Operator: "Exists", Values: []v1alpha1.LabelValue{"x"}}), "targetSelector.matchExpressions[1]: operator Exists looks at the key alone: remove values, or use In or NotIn"},
-		"an unknown operator":  {second(v1alpha1.TargetSelectorRequirement{Key: "ring", Operator: "Gt"}), `targetSelector.matchExpressions[1]: operator "Gt" is unknown: use In, NotIn, Exists or DoesNotExist`},
-		"a key that is none":   {second(v1alpha1.TargetSelectorRequirement{Key: "a b", Operator: "Exists"}), `targetSelector.matchExpressions[1]: key "a b" is not a label key: `},
-		"a value that is none": {second(v1alpha1.TargetSelectorRequirement{Key: "ring", Operator: "In", Values: []v1alpha1.LabelValue{"ok", "a b"}}), `targetSelector.matchExpressions[1]: value "a b" is not a label value: `},
-		"a label that is none": {&v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "-"}}, `targetSelector.matchLabels["ring"]: value "-" is not a label value: `},
+		"In without values":   {second(v1alpha1.TargetSelectorRequirement{Key: "ring", Operator: "In"}), "targetSelector.matchExpressions[1]: operator In needs values: add values, or use Exists or DoesNotExist"},
+		"Exists with values":  {second(v1alpha1.TargetSelectorRequirement{Key: "ring", Operator: "Exists", Values: []v1alpha1.LabelValue{"x"}}), "targetSelector.matchExpressions[1]: operator Exists has no values: remove values, or use In or NotIn"},
+		"an unknown operator": {second(v1alpha1.TargetSelectorRequirement{Key: "ring", Operator: "Gt"}), `targetSelector.matchExpressions[1]: operator "Gt" is unknown: use In, NotIn, Exists or DoesNotExist`},
+		"an invalid key":      {second(v1alpha1.TargetSelectorRequirement{Key: "a b", Operator: "Exists"}), `targetSelector.matchExpressions[1]: key "a b" is not a label key: `},
+		"an invalid value":    {second(v1alpha1.TargetSelectorRequirement{Key: "ring", Operator: "In", Values: []v1alpha1.LabelValue{"ok", "a b"}}), `targetSelector.matchExpressions[1]: value "a b" is not a label value: `},
+		"an invalid label":    {&v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "-"}}, `targetSelector.matchLabels["ring"]: value "-" is not a label value: `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Compile(v1alpha1.Selection{TargetSelector: c.sel})
@@ -238,17 +238,17 @@ func TestSameSelectionSameString(t *testing.T) {
 	other.TargetExpression = "!target.hold"
 	one, two, three := mustCompile(t, ab).String(), mustCompile(t, ba).String(), mustCompile(t, other).String()
 	if one != two {
-		t.Errorf("%q and %q say the same", one, two)
+		t.Errorf("%q and %q are the same", one, two)
 	}
 	if one == three {
-		t.Errorf("%q says two things", one)
+		t.Errorf("%q is ambiguous", one)
 	}
 	if all := mustCompile(t, v1alpha1.Selection{TargetSelector: &v1alpha1.TargetSelector{}}); all.String() != "" || !all.Matches(&v1alpha1.Target{}) {
 		t.Errorf("an empty selection is %q, want the empty string and every target", all)
 	}
 }
 
-func TestManyMayAskAtOnce(t *testing.T) {
+func TestConcurrentUse(t *testing.T) {
 	q := mustCompile(t, expressionOf(`target.attributes["hw"] == "B" && target.labels.exists(k, target.labels[k] == "ulm")`))
 	yes, no := gateway(), &v1alpha1.Target{}
 	var wrong sync.Map
@@ -264,7 +264,7 @@ func TestManyMayAskAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	wrong.Range(func(worker, _ any) bool {
-		t.Errorf("worker %v got a wrong answer", worker)
+		t.Errorf("worker %v got a wrong result", worker)
 		return true
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// operators are Kubernetes' words for v1alpha1's.
+// operators maps the operators of v1alpha1 to those of Kubernetes.
 var operators = map[v1alpha1.LabelSelectorOperator]selection.Operator{
 	"In":           selection.In,
 	"NotIn":        selection.NotIn,
@@ -47,7 +47,7 @@ func compileSelector(sel *v1alpha1.TargetSelector) (labels.Selector, error) {
 	return all, nil
 }
 
-// require checks one requirement in our words before it becomes Kubernetes' own.
+// require checks one requirement, with our messages, and converts it.
 func require(path, key string, operator v1alpha1.LabelSelectorOperator, values []v1alpha1.LabelValue) (*labels.Requirement, error) {
 	op, known := operators[operator]
 	if !known {
@@ -73,10 +73,10 @@ func require(path, key string, operator v1alpha1.LabelSelectorOperator, values [
 func checkValues(path string, operator v1alpha1.LabelSelectorOperator, values []v1alpha1.LabelValue) error {
 	compares := operator == "In" || operator == "NotIn"
 	if compares && len(values) == 0 {
-		return fmt.Errorf("%s: operator %s compares with values and there are none: give values, or use Exists or DoesNotExist", path, operator)
+		return fmt.Errorf("%s: operator %s needs values: add values, or use Exists or DoesNotExist", path, operator)
 	}
 	if !compares && len(values) > 0 {
-		return fmt.Errorf("%s: operator %s looks at the key alone: remove values, or use In or NotIn", path, operator)
+		return fmt.Errorf("%s: operator %s has no values: remove values, or use In or NotIn", path, operator)
 	}
 	for _, v := range values {
 		if faults := validation.IsValidLabelValue(string(v)); len(faults) > 0 {

@@ -4,7 +4,7 @@
 // Package text makes text that devices send fit to be stored, shown and compared. Every text of a
 // device, whatever the protocol, passes Clean before it is stored.
 //
-// The functions are pure, and deterministic: the same text gives the same result in every process.
+// The functions are pure and deterministic: the same text gives the same result in every process.
 package text
 
 import (
@@ -49,9 +49,9 @@ func cut(s string, limit int) string {
 	return strings.TrimRight(string(runes), " ") + "…"
 }
 
-// isInvisible reports whether a character shows nothing by itself, and could steer a terminal, turn
-// the direction of a text, or make two texts that look alike differ. The two joiners stay: some
-// scripts, and emoji, need them.
+// isInvisible reports whether a character has no visible form and could control a terminal, change
+// the direction of a text, or make two texts that look the same differ. The two joiners are kept,
+// because some scripts and emoji need them.
 func isInvisible(r rune) bool {
 	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
 	if r == zeroWidthNonJoiner || r == zeroWidthJoiner {

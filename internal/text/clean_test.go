@@ -21,17 +21,17 @@ func TestClean(t *testing.T) {
 		"ESC cannot steer a terminal":                  {"\x1b[31mred\x1b[0m \x1b]0;title\x07", 64, "[31mred[0m ]0;title"},
 		"nor can the control characters of 8 bits":     {"a\u009b31mb\u0085c", 64, "a31mb c"},
 		"NUL and DEL":                                  {"a\x00b\x7fc", 64, "abc"},
-		"characters that turn the direction":           {"a\u202eb\u2066c\u2069d\u200fe\u061cf", 64, "abcdef"},
+		"characters that change the direction":         {"a\u202eb\u2066c\u2069d\u200fe\u061cf", 64, "abcdef"},
 		"invisible characters":                         {"a\u200bb\ufeffc\u00add\u2060e\U000e0041f", 64, "abcdef"},
 		"invalid UTF-8 is marked":                      {"a\xff\xfeb\xc3", 64, "a\uFFFDb\uFFFD"},
 		"a surrogate as three bytes is invalid":        {"a\xed\xa0\x80b", 64, "a\uFFFDb"},
 		"white space is one blank":                     {" \t a \r\n\n b\u00a0\u2028c\v\f ", 64, "a b c"},
-		"nothing but white space is nothing":           {" \r\n\t\u2029", 64, ""},
+		"only white space becomes empty":               {" \r\n\t\u2029", 64, ""},
 		"blanks around an invisible character are one": {"a \u200b b", 64, "a b"},
 		"a text of just the limit is not cut":          {"ü€𝄞", 3, "ü€𝄞"},
 		"one more is cut between characters":           {"ü€𝄞x", 3, "ü€…"},
 		"a cut leaves no blank before the ellipsis":    {"ab cd", 4, "ab…"},
-		"the limit counts what is left":                {"\x1b\x1b\x1babc", 3, "abc"},
+		"the limit counts the remaining characters":    {"\x1b\x1b\x1babc", 3, "abc"},
 		"without a limit nothing is cut":               {strings.Repeat("a", 5000), 0, strings.Repeat("a", 5000)},
 	}
 	for name, tc := range cases {
@@ -51,7 +51,7 @@ func FuzzClean(f *testing.F) {
 		got := Clean(s, limit)
 		switch {
 		case !utf8.ValidString(got):
-			t.Errorf("%q is no text", got)
+			t.Errorf("%q is not valid UTF-8", got)
 		case limit > 0 && utf8.RuneCountInString(got) > limit:
 			t.Errorf("%q has more than %d characters", got, limit)
 		case strings.ContainsFunc(got, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }):

@@ -17,9 +17,9 @@ var (
 	assigned = regexp.MustCompile(`(?i)\b([a-z_-]*(?:token|passw(?:or)?d|passphrase|secret|api[_-]?key))(["']?\s*=\s*)("[^"]*"|'[^']*'|[^\s"',;&]+)`)
 )
 
-// Redact removes what gives access from a text of a device: user information, query and fragment of
-// URLs, the tokens of an Authorization header, and values that are assigned to a name such as
-// password or token. The rest stays as it is.
+// Redact removes credentials from a text of a device: user information, query and fragment of URLs,
+// the tokens of an Authorization header, and values that are assigned to a name such as password or
+// token. The rest is not changed.
 func Redact(s string) string {
 	if strings.Contains(s, "://") {
 		s = url.ReplaceAllString(s, "$1$3$4")
@@ -28,7 +28,7 @@ func Redact(s string) string {
 	return assigned.ReplaceAllString(s, "$1$2<secret>")
 }
 
-// The order matters: what is longer and more particular goes first.
+// The order matters: longer and more specific patterns go first.
 var (
 	times = regexp.MustCompile(strings.Join([]string{
 		`\d{4}[-/]\d{2}[-/]\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)?(?: ?(?:Z\b|UTC\b|GMT\b|[+-]\d{2}:?\d{2}\b))?`,
@@ -38,7 +38,8 @@ var (
 		`\b(?:\d+(?:\.\d+)?(?:ms|us|µs|ns|h|m|s))+\b`,
 	}, "|"))
 	ids = regexp.MustCompile(`(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5,7}\b`)
-	// paths are absolute, or start in the working or home folder. The character before is kept.
+	// paths are absolute, or start in the working or home directory. The character before the path
+	// is kept.
 	paths     = regexp.MustCompile(`(^|[\s"'(\[{=,;:|<>])(?:(?:~|\.{1,2})?/[^\s/"'()\[\]{},;:|][^\s"'(),;:|]*|[A-Za-z]:\\[^\s"',;|]*)`)
 	addresses = regexp.MustCompile(`[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]+`)
 	long      = regexp.MustCompile(`[A-Za-z0-9+/_-]{24,}={0,2}`)
@@ -48,11 +49,10 @@ var (
 	numbers   = regexp.MustCompile(`<n>(?:(?:[.,:/*+-]|,? )<n>)+`)
 )
 
-// Normalize returns what texts about the same thing have in common, by which they can be grouped:
-// times, numbers, hexadecimal numbers, ids, IP addresses and absolute paths give way to <time>,
-// <n>, <hex>, <id>, <ip> and <path>, URLs keep scheme and host only, and each of the given names of
-// the device itself becomes <id>. The result is clean, holds no digit and has at most limit
-// characters.
+// Normalize returns a text by which texts about the same thing can be grouped: times, numbers,
+// hexadecimal numbers, IDs, IP addresses and absolute paths are replaced by <time>, <n>, <hex>,
+// <id>, <ip> and <path>, URLs keep only scheme and host, and each of the given names of the device
+// itself becomes <id>. The result is clean, contains no digit and has at most limit characters.
 func Normalize(s string, limit int, own ...string) string {
 	s = Redact(Clean(s, 0))
 	for _, name := range own {
@@ -70,7 +70,7 @@ func Normalize(s string, limit int, own ...string) string {
 	return cut(Clean(s, 0), limit)
 }
 
-// withoutName replaces a name of the device where it stands for itself.
+// withoutName replaces a name of the device where it is a whole word.
 func withoutName(s, name string) string {
 	const shortest = 3
 	if utf8.RuneCountInString(name) < shortest {
@@ -96,7 +96,7 @@ func withoutName(s, name string) string {
 
 func isWord(r rune) bool { return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsNumber(r)) }
 
-// hostOnly is a URL with its path, if it has one, replaced.
+// hostOnly returns a URL with its path, if any, replaced.
 func hostOnly(match string) string {
 	parts := url.FindStringSubmatch(match)
 	scheme, host, path := parts[1], parts[3], parts[4]
@@ -126,7 +126,8 @@ func address(match string) string {
 	return match
 }
 
-// longWord replaces what looks like a token or a sum: long, with digits, small and capital letters.
+// longWord replaces a word that looks like a token or a checksum: long, with digits, lower case and
+// upper case letters.
 func longWord(w string) string {
 	if strings.ContainsFunc(w, unicode.IsDigit) && strings.ContainsFunc(w, unicode.IsLower) && strings.ContainsFunc(w, unicode.IsUpper) {
 		return "<id>"
@@ -134,7 +135,7 @@ func longWord(w string) string {
 	return w
 }
 
-// word replaces the numbers in a word, and the whole word if it is a number or an id.
+// word replaces the numbers in a word, or the whole word if it is a number or an ID.
 func word(w string) string {
 	count, turns, hex, was := 0, 0, true, false
 	for i, r := range w {

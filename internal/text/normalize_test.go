@@ -28,7 +28,7 @@ func TestNormalize(t *testing.T) {
 		"uuids and MACs":         {"part 3F2504E0-4f89-11d3-9a0c-0305e82c3301, eth 0a:1b:2c:3d:4e:5f", "part <id>, eth <id>"},
 		"serial numbers":         {"device SN12AB34CD56 said no", "device <id> said no"},
 		"paths":                  {`cannot open "/tmp/swupdate-Xy12/fw.bin": no such file, ~/a, ./b/c, (/var/lib/rauc) C:\Temp\fw.bin`, `cannot open "<path>": no such file, <path>, <path>, (<path>) <path>`},
-		"what is no path":        {"and/or n/a 1/3 http", "and/or n/a <n> http"},
+		"not a path":             {"and/or n/a 1/3 http", "and/or n/a <n> http"},
 		"times":                  {"2026-11-26T06:10:00.123Z failed, 2026-11-26 06:10:00 +0100 too, Nov 26 06:10:00 too, at 06:10:59, after 3m20s and 12.5ms", "<time> failed, <time> too, <time> too, at <time>, after <time> and <time>"},
 		"addresses":              {"connect to 192.168.1.20:8080 and fe80::1, [2001:db8::2]:443: refused", "connect to <ip>:<n> and <ip>, [<ip>]:<n>: refused"},
 		"a URL":                  {"GET https://cdn.example.com/fw/2.1/image-17.swu: 404", "GET https://cdn.example.com/<path> <n>"},
@@ -49,8 +49,8 @@ func TestNormalize(t *testing.T) {
 	}
 }
 
-// What differs between two devices with the same fault must not keep their messages apart.
-func TestTheSameFaultIsOneGroup(t *testing.T) {
+// Texts of two devices with the same fault must have the same normal form.
+func TestSameFaultHasSameNormalForm(t *testing.T) {
 	for name, pair := range map[string][2]string{
 		"time and process id":   {"Nov 26 06:10:00 gw app[123]: download failed", "Dec  1 16:40:59 gw app[98765]: download failed"},
 		"temporary file":        {"cannot unpack /tmp/tmp.aBc123/x.tar", "cannot unpack /var/tmp/fw-99/y.tar"},

@@ -8,23 +8,23 @@ import (
 	"strings"
 )
 
-// signs are parts of words that a message about an error has.
+// signs are parts of words in messages about an error.
 var signs = []string{
 	"error", "fail", "fatal", "panic", "exception", "abort", "critical", "denied", "refused", "reject", "cannot", "can't", "could not", "unable",
 	"impossible", "mismatch", "invalid", "corrupt", "timeout", "timed out", "not found", "no such", "no space", "not enough", "unsupported",
 	"not supported", "incompatible", "missing", "unreachable", "unexpected", "segfault", "killed", "fehler", "erreur",
 }
 
-// noError is how a message says that there was none.
+// noError matches texts that report the absence of errors.
 var noError = regexp.MustCompile(`\b(?:no|0|zero|without|any) (?:\w+ )?(?:errors?|failures?|failed|fails)\b|\b(?:errors?|failures?|failed)(?: code| count)? ?[:=]? ?(?:0|none|no|null|false|success)\b|\berror[- ]free\b`)
 
-// exit is how a program ended that failed.
+// exit matches texts about the exit code of a failed program.
 var exit = regexp.MustCompile(`\b(?:returned|exit(?:ed)?|exit code|exit status|return code|status|rc|errno)(?: with)?(?: code| status| value)?[ :=]+-?(?:0x)?[1-9]\d*\b`)
 
-// files are paths, and the paths of URLs. Their names say nothing of an error.
+// files matches paths, and the paths of URLs. Their names do not indicate an error.
 var files = regexp.MustCompile(`/[^\s"',;:]*`)
 
-// LooksLikeError reports whether a message seems to speak of an error.
+// LooksLikeError reports whether a message seems to be about an error.
 func LooksLikeError(s string) bool {
 	s = files.ReplaceAllString(strings.ToLower(s), "")
 	if !hasSign(s) {
@@ -43,8 +43,8 @@ func hasSign(s string) bool {
 	return false
 }
 
-// common are words that say nothing of the cause, since every failed update could be described with
-// them.
+// common are words that do not describe the cause of an error, because they occur in messages about
+// any failed update.
 var common = func() map[string]bool {
 	set := map[string]bool{}
 	for _, w := range strings.Fields(`a an and any are as at be been but by can could did do does during for from got had has have in into is it its
@@ -63,12 +63,12 @@ var common = func() map[string]bool {
 	return set
 }()
 
-// summary starts the line in which RAUC sums an error up.
+// summary is the start of the line in which RAUC summarizes an error.
 const summary = "lasterror:"
 
-// Telling reports how much a message says of the cause of an error: 0 for a message that looks like
-// no error, and for one that every failed update could end with, such as "Failed to install
-// software bundle."; else more the more it says, at most 12.
+// Telling returns a score of how well a message describes the cause of an error, at most 12. It is
+// 0 for a message that does not look like an error, and for one that any failed update could end
+// with, such as "Failed to install software bundle."
 func Telling(s string) int {
 	if !LooksLikeError(s) {
 		return 0
@@ -82,8 +82,8 @@ func Telling(s string) int {
 
 const mostWords = 6
 
-// Specific reports how many different words of a message are about this update rather than about
-// any, at most 6. Names of files and functions, and numbers, are no words.
+// Specific returns how many different words of a message are specific to this update, at most 6.
+// Names of files and functions, and numbers, are not counted.
 func Specific(s string) int {
 	seen := map[string]bool{}
 	for _, w := range strings.Fields(strings.ToLower(s)) {

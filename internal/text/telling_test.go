@@ -41,20 +41,20 @@ func TestLooksLikeError(t *testing.T) {
 	}
 }
 
-// Texts that every failed update of a client ends with say nothing of the cause.
-func TestGenericTextsTellNothing(t *testing.T) {
+// Messages that end every failed update of a client do not describe the cause.
+func TestGenericTextsHaveScoreZero(t *testing.T) {
 	for _, s := range []string{
 		"Failed to install software bundle.", "No suitable .swu image found", "Image invalid or corrupted. Not installing ...", "Update failed", "Update Failed.",
 		"Installation failed with error code 7", "Error: installation aborted.", "failure", "unknown error", "An error occurred during the update, see the logs.",
 		"SWUPDATE failed [0] ERROR", "Software update process failed: internal error (17)", "",
 	} {
 		if n := Telling(s); n != 0 {
-			t.Errorf("%q tells %d, want nothing", s, n)
+			t.Errorf("%q has score %d, want 0", s, n)
 		}
 	}
 }
 
-func TestMoreTellingTexts(t *testing.T) {
+func TestSpecificTextsHaveHigherScore(t *testing.T) {
 	for _, tc := range []struct{ more, less string }{
 		{"LastError: signature verification failed: self-signed certificate", "Verifying signature failed."},
 		{"LastError: Compatible mismatch", "Checking bundle failed, and this line has quite many other words indeed: modem firmware rejected"},
@@ -62,7 +62,7 @@ func TestMoreTellingTexts(t *testing.T) {
 		{"no space left on data partition", "Failed to install software bundle."},
 	} {
 		if Telling(tc.more) <= Telling(tc.less) {
-			t.Errorf("%q tells %d, %q tells %d; want more", tc.more, Telling(tc.more), tc.less, Telling(tc.less))
+			t.Errorf("%q has score %d, %q has %d; want a higher score for the first", tc.more, Telling(tc.more), tc.less, Telling(tc.less))
 		}
 	}
 }
