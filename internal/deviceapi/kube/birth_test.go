@@ -274,7 +274,16 @@ func TestManyCreationsShareTheirReads(t *testing.T) {
 	var creations atomic.Int32
 	var stopped sync.Map // the devices that were created after the stop
 	var isStopped atomic.Bool
-	allStored := make(chan struct{})
+	// A device is decided once it was stored or, because the pause came first, refused. The reads of
+	// the set wait until all are.
+	var decided atomic.Int32
+	allDecided := make(chan struct{})
+	decide := func() {
+		if decided.Add(1) == devices {
+			close(allDecided)
+		}
+	}
+	var stored sync.Map
 	w.set(func(w *world) {
 		w.beforeWrite = func(o client.Object) error {
 			if t := o.(*v1alpha1.Target); isStopped.Load() && len(t.Status.Actions) == 1 {
@@ -283,17 +292,18 @@ func TestManyCreationsShareTheirReads(t *testing.T) {
 			return nil
 		}
 		w.afterWrite = func(o client.Object) {
-			switch n := creations.Add(1); n {
-			case devices / 2:
+			if _, again := stored.LoadOrStore(o.GetName(), true); again {
+				return
+			}
+			if creations.Add(1) == devices/2 {
 				w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })
 				isStopped.Store(true)
-			case devices:
-				close(allStored)
 			}
+			decide()
 		}
 		w.beforeRead = func(o client.Object) error {
 			if _, ok := o.(*v1alpha1.DistributionSet); ok {
-				<-allStored
+				<-allDecided
 			}
 			return nil
 		}
@@ -305,6 +315,9 @@ func TestManyCreationsShareTheirReads(t *testing.T) {
 			_, err := d.Deployment(context.Background(), deviceapi.Device{Namespace: fleetNamespace, ControllerID: deviceName(i)}, firstID)
 			if err != nil && !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Errorf("%s: %v", deviceName(i), err)
+			}
+			if _, isStored := stored.Load(deviceName(i)); !isStored {
+				decide()
 			}
 			answers.Store(deviceName(i), err == nil)
 		})
