@@ -26,10 +26,10 @@ type answer struct {
 
 type header struct{ name, value string }
 
-// done is the empty answer that clients want to be exactly 200.
+// done is the empty response. Clients require that its status is exactly 200.
 var done = answer{status: http.StatusOK}
 
-// write always names the length: small clients cannot read chunks.
+// write always sets Content-Length, because small clients cannot read chunked responses.
 func (a answer) write(w http.ResponseWriter) {
 	to := w.Header()
 	for _, h := range a.headers {
@@ -41,10 +41,10 @@ func (a answer) write(w http.ResponseWriter) {
 	}
 	to.Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // the client may be gone; there is nobody left to tell
+	_, _ = w.Write(a.body) // the client may have disconnected
 }
 
-// refusal is an error that knows how it is told to a device.
+// refusal is an error with its response to the device.
 type refusal struct {
 	status     int
 	code       string
@@ -81,12 +81,12 @@ var (
 		message: "the token or the path of this request is wrong, and so were those of many before; correct them, then try again"}
 	failed = refusal{status: http.StatusInternalServerError, code: "internal",
 		message: "the device API failed; its log says why"}
-	// hungUp is heard by nobody but the metrics, which must not take a device
-	// that has gone away for a failure of the device API.
+	// hungUp is never received, but counted in the metrics, which must not count a disconnected
+	// device as a failure of the device API.
 	hungUp = refusal{status: 499, code: "hungUp", message: "the device has gone away"}
 )
 
-// refusals are the words for the errors of a Backend.
+// refusals are the responses for the errors of a Backend.
 var refusals = []struct {
 	err error
 	refusal
@@ -107,7 +107,7 @@ var refusals = []struct {
 		message: "a quota of this device is used up; send less"}},
 }
 
-// refusalOf finds the words for an error.
+// refusalOf returns the response for an error.
 func refusalOf(err error) refusal {
 	if known, ok := errors.AsType[refusal](err); ok {
 		return known
@@ -137,7 +137,7 @@ func refusalOf(err error) refusal {
 // unavailableRetry is after which time a device comes back if the backend names none.
 const unavailableRetry = 10 * time.Second
 
-// shorten keeps a reason from echoing a whole body.
+// shorten limits the length of a reason, so that it does not contain a whole body.
 func shorten(reason string) string {
 	const most = 400
 	if len(reason) <= most {
@@ -146,8 +146,8 @@ func shorten(reason string) string {
 	return strings.ToValidUTF8(reason[:most], "") + "…"
 }
 
-// refuse turns an error into an answer and logs it: a failure as an error,
-// whatever a device can provoke only for those who look closely.
+// refuse converts an error to a response and logs it: a failure as an error, and everything that a
+// device can cause at V(1).
 func (v *visit) refuse(resource resource, err error) answer {
 	refusal := refusalOf(err)
 	if refusal == failed && v.Context().Err() != nil {
@@ -161,7 +161,8 @@ func (v *visit) refuse(resource resource, err error) answer {
 	return refusal.answer(resource)
 }
 
-// about is the log for one refusal. What the device has sent is always a value.
+// about returns the logger for one refusal. Everything that the device has sent is logged as a
+// value.
 func (v *visit) about(resource resource, refusal refusal) logr.Logger {
 	return v.log.WithValues("resource", resource.name, "method", v.Method, "status", refusal.status,
 		"tenant", v.PathValue("tenant"), "controllerID", v.PathValue("controllerId"), "address", v.origin.address)

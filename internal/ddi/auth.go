@@ -16,8 +16,7 @@ import (
 // maxID is hawkBit's limit for a controller id.
 const maxID = 256
 
-// deviceOf reads the device from the path. Tenants are compared without regard to case, as in
-// hawkBit.
+// deviceOf reads the device from the path. Tenants are compared case-insensitively, as in hawkBit.
 func deviceOf(r *http.Request) (deviceapi.Device, error) {
 	device := deviceapi.Device{Namespace: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
 	if err := checkID("the tenant", device.Namespace); err != nil {
@@ -26,8 +25,8 @@ func deviceOf(r *http.Request) (deviceapi.Device, error) {
 	return device, checkID("the controllerId", device.ControllerID)
 }
 
-// checkID refuses what no Target can have as its id: the schema of spec.controllerID has the same
-// rule. An escaped slash, which the schema refuses, too, names a device that is not there.
+// checkID refuses IDs that no Target can have; the schema of spec.controllerID has the same rule.
+// An ID with an escaped slash, which the schema refuses as well, is an unknown device.
 func checkID(name, id string) error {
 	switch {
 	case id == "." || id == "..":
@@ -42,16 +41,15 @@ func checkID(name, id string) error {
 	return nil
 }
 
-// unprintable reports whether a character is a blank, a control character, or one that only changes
-// how others look.
+// unprintable reports whether a character is white space, a control character, or one that only
+// changes the appearance of others.
 func unprintable(r rune) bool {
 	return unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf)
 }
 
-// identify finds the device that the request comes from. Its credentials are checked first, so that
-// wrong ones, of whatever number and address, never keep out a device whose token is right. The
-// check is cheap. Beyond the rates of wrong credentials the answer only no longer says what is
-// wrong.
+// identify finds the device of the request. Its credentials are checked first, so that wrong
+// credentials, however many and from any address, never block a device with the right token. The
+// check is cheap. Beyond the rates of wrong credentials, the response no longer says what is wrong.
 func (v *visit) identify(namesDevice bool) error {
 	err := v.authorize(namesDevice)
 	if err == nil || isOurs(err) {
@@ -65,8 +63,8 @@ func (v *visit) identify(namesDevice bool) error {
 	return err
 }
 
-// noteGuesses logs, once a minute at most, that wrong credentials come faster than they are
-// answered.
+// noteGuesses logs, at most once a minute, that wrong credentials arrive faster than the rates
+// allow.
 func (v *visit) noteGuesses() {
 	v.guessNotes.Do(func() {
 		v.log.Info("Requests with wrong credentials come so often that some are answered 429. Devices with the right token are not affected. "+
@@ -75,14 +73,14 @@ func (v *visit) noteGuesses() {
 	})
 }
 
-// isOurs reports whether an error says nothing about the request.
+// isOurs reports whether an error is not caused by the request.
 func isOurs(err error) bool {
 	_, isBad := errors.AsType[deviceapi.BadRequest](err)
 	return !isBad && !errors.Is(err, deviceapi.ErrUnauthorized) && !errors.Is(err, deviceapi.ErrNotServed) && !errors.Is(err, deviceapi.ErrNotFound)
 }
 
-// authorize asks the backend of the device's tenant. A path that names no device has no credentials
-// that could be right, but a request without any is refused like everywhere else.
+// authorize asks the backend of the device's tenant. A path without a device has no valid
+// credentials, but a request without credentials is refused in the same way as elsewhere.
 func (v *visit) authorize(namesDevice bool) (err error) {
 	token := targetToken(v.Header.Get("Authorization"))
 	if !namesDevice {
@@ -103,7 +101,7 @@ func (v *visit) authorize(namesDevice bool) (err error) {
 	return v.backend.Authorize(v.Context(), v.device, token)
 }
 
-// targetToken is the token of an Authorization header, or empty.
+// targetToken returns the token of an Authorization header, or "".
 func targetToken(authorization string) string {
 	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "TargetToken") {

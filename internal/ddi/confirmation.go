@@ -14,13 +14,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// How long the words of whoever activates auto-confirm may be, in characters.
+// Limits of the texts in an activation of auto-confirm, in characters.
 const (
 	maxInitiator = 64
 	maxRemark    = 512
 )
 
-// alreadyActive is what a second activation is told.
+// alreadyActive is the response to a second activation.
 var alreadyActive = refusal{status: http.StatusConflict, code: "autoConfirmActive",
 	message: "auto-confirm is active already; deactivate it first to change its initiator or remark"}
 
@@ -32,8 +32,8 @@ func consent(v *visit) (any, error) {
 	return v.confirmationBaseOf(found), nil
 }
 
-// confirmationBaseOf writes how the device stands to updates that need consent,
-// and links to what it may do about it.
+// confirmationBaseOf returns the device's state with regard to confirmations, with links to what it
+// may do.
 func (v *visit) confirmationBaseOf(c deviceapi.Consent) wire.ConfirmationBase {
 	document := wire.ConfirmationBase{AutoConfirm: wire.AutoConfirm{Active: c.Active}}
 	if c.ConfirmID != 0 {
@@ -49,7 +49,7 @@ func (v *visit) confirmationBaseOf(c deviceapi.Consent) wire.ConfirmationBase {
 	return document
 }
 
-// millis are the milliseconds since 1970; zero: the time is not known.
+// millis returns the milliseconds since 1970, or 0 if the time is not known.
 func millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -57,15 +57,15 @@ func millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// confirmationOf writes an action that waits for consent: what a deployment
-// would say, under another key.
+// confirmationOf returns an action that waits for confirmation: the content of a deployment under
+// another key.
 func (v *visit) confirmationOf(d deviceapi.Deployment, messages int) wire.ConfirmationAction {
 	base := v.deploymentBaseOf(d, messages)
 	return wire.ConfirmationAction{ID: base.ID, Confirmation: base.Deployment, ActionHistory: base.ActionHistory}
 }
 
-// confirmationFeedback takes somebody's word. Like a result it is not lost to a
-// device in a hurry, and not refused for its details.
+// confirmationFeedback processes an answer. Like a result it is accepted beyond the rate of the
+// device, and not refused because of its details.
 func confirmationFeedback(v *visit) (answer, error) {
 	id, err := v.actionID()
 	if err != nil {
@@ -97,7 +97,7 @@ func activateAutoConfirm(v *visit) (answer, error) {
 	return done, err
 }
 
-// readActivation reads a body that may be missing.
+// readActivation reads the body, which may be missing.
 func readActivation(v *visit) (wire.ActivateAutoConfirm, error) {
 	if v.ContentLength == 0 {
 		return wire.ActivateAutoConfirm{}, nil

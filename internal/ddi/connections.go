@@ -14,21 +14,22 @@ import (
 )
 
 const (
-	// defaultConnections and defaultAddressConnections are the bounds that Options leave open.
+	// defaultConnections and defaultAddressConnections are the default limits of Options.
 	defaultConnections        = 10_000
 	defaultAddressConnections = 1000
-	// deviceIdleTimeout is how long a connection of a device stays open after an answer. Those of a
-	// trusted proxy stay for idleTimeout: a proxy that sends a report on a connection at the moment
-	// in which it is closed may lose it, so this has to be longer than proxies keep theirs.
+	// deviceIdleTimeout is how long a connection of a device stays open after a response.
+	// Connections of a trusted proxy stay open for idleTimeout, which must be longer than the
+	// proxies keep theirs: a proxy that sends a report on a connection while it is being closed may
+	// lose the report.
 	deviceIdleTimeout = 30 * time.Second
 )
 
-// connections bounds the open connections. At a bound, the one that has waited longest for a
-// request makes room, and only if all of them are at work the new one is closed.
+// connections limits the open connections. At a limit, the connection that has waited longest for a
+// request is closed, and the new one is closed only if all others are processing requests.
 //
-// A connection that has sent no request yet may be one of a client without a token, and one that
-// waits for the next request is not: wrong credentials close it. So neither kind makes room as long
-// as it has less than half of the places and the other can.
+// A connection without a request may belong to a client without a token. A connection that waits
+// for its next request does not, because wrong credentials close it. So neither kind is closed
+// while it has less than half of the places and there is one of the other kind.
 type connections struct {
 	most, mostOfAddress int
 	isProxy             func(netip.Addr) bool
@@ -40,13 +41,13 @@ type connections struct {
 	addresses map[netip.Prefix]*waiting // without trusted proxies
 }
 
-// connection is an open one.
+// connection is an open connection.
 type connection struct {
 	net.Conn
 	isProxied bool
-	// places are where it is counted: among all, and among those of its address.
+	// places are the counters that include it: that of all connections, and that of its address.
 	places []*place
-	// kind says in which list of its places it is; since when, since says.
+	// kind selects the list in its places; since is when it was put there.
 	kind  waitingKind
 	since time.Time
 	from  netip.Prefix
@@ -61,8 +62,8 @@ const (
 	atWork
 )
 
-// waiting are connections that share a bound; lists has those of each kind, the one that has waited
-// longest first.
+// waiting are connections that share a limit. lists has the connections of each kind, the one that
+// has waited longest first.
 type waiting struct {
 	bound string
 	open  int
@@ -115,8 +116,9 @@ func withConnection(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, conn)
 }
 
-// refused makes the connection of a request with wrong credentials one that makes room like those that
-// have sent no request: net/http keeps it for a while after the answer if a body was to come.
+// refused marks the connection of a request with wrong credentials like one without a request, so
+// that it is closed first. net/http keeps it open for a while after the response if a body was
+// announced.
 func (c *connections) refused(request context.Context) {
 	conn, ok := request.Value(connectionKey{}).(net.Conn)
 	if !ok {
@@ -127,7 +129,7 @@ func (c *connections) refused(request context.Context) {
 	c.move(c.open[conn], waitsForFirst)
 }
 
-// admit takes a new connection, or closes it.
+// admit accepts a new connection, or closes it.
 func (c *connections) admit(conn net.Conn) {
 	peer, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
 	address := peer.Addr().Unmap().WithZone("")
@@ -160,7 +162,7 @@ func (c *connections) admit(conn net.Conn) {
 	c.move(made, waitsForFirst)
 }
 
-// makeRoom closes the connection that makes room, and reports whether there was one.
+// makeRoom closes the connection that has waited longest, and reports whether there was one.
 func (c *connections) makeRoom(in *waiting, most int) bool {
 	first, next := in.lists[waitsForFirst], in.lists[waitsForNext]
 	kind, from := "idle", next
@@ -178,8 +180,8 @@ func (c *connections) makeRoom(in *waiting, most int) bool {
 	return true
 }
 
-// move puts a connection into the lists of another kind. One that is not counted, because it was
-// closed here, stays so.
+// move puts a connection into the lists of another kind. A connection that was closed here is not
+// counted again.
 func (c *connections) move(conn *connection, kind waitingKind) {
 	if conn == nil {
 		return
@@ -212,7 +214,7 @@ func (c *connections) forget(conn *connection) {
 }
 
 // sweep closes the connections of devices that have waited too long for the next request, until
-// done.
+// done is closed.
 func (c *connections) sweep(done <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -38,7 +38,7 @@ func (v *visit) action(path string, id int32) wire.Link {
 	return wire.Link{Href: v.root() + path + strconv.Itoa(int(id))}
 }
 
-// offered links to what is on offer, by another URL whenever its content has changed.
+// offered returns the link to an offered action. Its URL changes with the content of the action.
 func (v *visit) offered(path string, id int32, cacheBuster string) wire.Link {
 	link := v.action(path, id)
 	if cacheBuster != "" {
@@ -47,12 +47,12 @@ func (v *visit) offered(path string, id int32, cacheBuster string) wire.Link {
 	return link
 }
 
-// root is where all links to this device's resources start.
+// root returns the URL of the device, with which all its links start.
 func (v *visit) root() string {
 	return v.origin.base + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
 }
 
-// deploymentBaseOf writes one action, with as many of its messages as wanted.
+// deploymentBaseOf returns one action, with the requested number of messages.
 func (v *visit) deploymentBaseOf(d deviceapi.Deployment, messages int) wire.DeploymentBase {
 	chunks := make(wire.List[wire.Chunk], len(d.Modules))
 	for i, module := range d.Modules {
@@ -130,8 +130,8 @@ func (v *visit) artifactsOf(module deviceapi.Module) wire.List[wire.Artifact] {
 	return files
 }
 
-// artifactLinks writes both relations whatever the protocol: some clients know
-// only one of them.
+// artifactLinks returns both relations whatever the protocol, because some clients know only one of
+// them.
 func (v *visit) artifactLinks(moduleID string, file deviceapi.Artifact) wire.ArtifactLinks {
 	secure, plain := downloadOf(file, deviceapi.HTTPS, deviceapi.HTTP), downloadOf(file, deviceapi.HTTP, deviceapi.HTTPS)
 	return wire.ArtifactLinks{
@@ -140,7 +140,7 @@ func (v *visit) artifactLinks(moduleID string, file deviceapi.Artifact) wire.Art
 	}
 }
 
-// md5Sum links to the sum beside the file, or else to the device API's own.
+// md5Sum links to the checksum next to the file, or else to that of the device API.
 func (v *visit) md5Sum(moduleID string, file deviceapi.Artifact, place deviceapi.Download) wire.Link {
 	switch {
 	case place.MD5URL != "":

@@ -48,20 +48,20 @@ func parseProxy(entry string) (netip.Prefix, error) {
 	return prefix.Masked(), err
 }
 
-// origin is where a request comes from and where links for it lead.
+// origin is the source of a request and the base of the links in its response.
 type origin struct {
-	// address of the device, or of its router; not valid if it is not known.
+	// address of the device, or of its router. It is not valid if it is not known.
 	address netip.Addr
-	// isProxied: the connection is one of a trusted proxy.
+	// isProxied means that the connection is one of a trusted proxy.
 	isProxied bool
 	// base is scheme, host and path prefix, without a slash at the end.
 	base string
-	// prefix is what a proxy may have left in front of the path.
+	// prefix is the path prefix that a proxy may have left in the path.
 	prefix string
 }
 
-// originOf reads a request. What its headers say of the way here counts only if a trusted proxy
-// sent them; values that cannot be understood are ignored. Both are warned of.
+// originOf returns the origin of a request. Forwarded headers count only if a trusted proxy sent
+// them, and invalid values are ignored. Both cases are logged as warnings.
 func (s *Server) originOf(r *http.Request) origin {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	o := origin{address: peer.Addr().Unmap().WithZone("")}
@@ -97,7 +97,7 @@ func (s *Server) isProxy(address netip.Addr) bool {
 	return slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// forwardedHeaders are the headers by which proxies say what they were asked.
+// forwardedHeaders are the headers in which proxies pass on the original request.
 var forwardedHeaders = []string{
 	"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "Forwarded",
 }
@@ -106,8 +106,8 @@ func isForwarded(h http.Header) bool {
 	return slices.ContainsFunc(forwardedHeaders, func(name string) bool { return len(h[name]) > 0 })
 }
 
-// forwarding reads the headers of a trusted proxy. X-Forwarded-* come before the same in Forwarded,
-// because proxies that set only the former often hand on the latter as the client sent it.
+// forwarding reads the headers of a trusted proxy. X-Forwarded-* take precedence over Forwarded,
+// because proxies that set only the former often pass on the latter as the client sent it.
 type forwarding struct {
 	header  http.Header
 	isProxy func(netip.Addr) bool
@@ -121,8 +121,8 @@ func (f *forwarding) ignore(header, value string) {
 	}
 }
 
-// address is the nearest one that is not a proxy. Each proxy appends the address that it was asked
-// from, so everything before the first one that is not trusted may come from the device itself.
+// address returns the nearest address that is not a proxy. Each proxy appends the address of its
+// client, so entries before the first untrusted one may come from the device itself.
 func (f *forwarding) address(peer netip.Addr) netip.Addr {
 	name, hops := "X-Forwarded-For", entries(f.header["X-Forwarded-For"])
 	if len(hops) == 0 {
@@ -167,8 +167,8 @@ func (f *forwarding) base(scheme, host string) (string, string, string) {
 	return scheme, host, f.prefix()
 }
 
-// first is the first entry of a header, or else of a parameter of Forwarded: what the proxy was
-// asked that is nearest to the device. A value that is not valid is ignored.
+// first returns the first valid entry of a header, or else of a parameter of Forwarded: the value
+// of the proxy that is nearest to the device.
 func (f *forwarding) first(header, parameter string, isValid func(string) bool) (string, bool) {
 	name, found := header, entries(f.header[header])
 	if len(found) == 0 && parameter != "" {
@@ -185,7 +185,7 @@ func (f *forwarding) first(header, parameter string, isValid func(string) bool) 
 	return value, true
 }
 
-// prefix joins the path prefixes that proxies have taken away, the outermost first.
+// prefix joins the path prefixes that proxies have removed, the outermost first.
 func (f *forwarding) prefix() string {
 	joined := ""
 	for _, prefix := range entries(f.header["X-Forwarded-Prefix"]) {
@@ -198,7 +198,7 @@ func (f *forwarding) prefix() string {
 	return joined
 }
 
-// entries splits the lines of a header at commas and drops what is empty.
+// entries splits the lines of a header at commas and drops empty entries.
 func entries(lines []string) []string {
 	var found []string
 	for _, line := range lines {
@@ -211,8 +211,8 @@ func entries(lines []string) []string {
 	return found
 }
 
-// elements are the values of one parameter of Forwarded (RFC 7239), the outermost proxy first. No
-// value that is valid here holds a comma or a semicolon, so quotes are not looked at.
+// elements returns the values of one parameter of Forwarded (RFC 7239), the outermost proxy first.
+// Valid values contain no comma or semicolon, so quotes are ignored.
 func (f *forwarding) elements(parameter string) []string {
 	var found []string
 	for _, element := range entries(f.header["Forwarded"]) {
@@ -230,8 +230,8 @@ func isScheme(text string) bool {
 	return strings.EqualFold(text, "http") || strings.EqualFold(text, "https")
 }
 
-// isHost accepts a name or an address, with or without port, and nothing that would lead a link
-// elsewhere.
+// isHost accepts a name or an address, with or without port, and nothing that would change the
+// target of a link.
 func isHost(text string) bool {
 	if text == "" || len(text) > 255+6 || strings.ContainsFunc(text, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune(`/\@?#<>"'%^{}|,;`+"`", r)
@@ -260,10 +260,10 @@ func withPort(scheme, host, port string) string {
 	return name + ":" + port
 }
 
-// maxPrefix is how long the path prefixes of all proxies together may be.
+// maxPrefix is the maximum length of the path prefixes of all proxies together.
 const maxPrefix = 256
 
-// isPathPrefix accepts an absolute path without steps, empty segments, query or fragment.
+// isPathPrefix accepts an absolute path without dot segments, empty segments, query or fragment.
 func isPathPrefix(text string) bool {
 	if text == "/" {
 		return true
@@ -280,15 +280,15 @@ func isPathPrefix(text string) bool {
 	return !strings.HasPrefix(text, "//") && !strings.HasSuffix(text, "//")
 }
 
-// proxyWarnings say once what keeps a proxy from being understood, because devices behind it get
-// links that lead nowhere and nothing else says why. A metric counts every request.
+// proxyWarnings logs once why the headers of a proxy are ignored, because devices behind it get
+// wrong links and nothing else shows the reason. A metric counts all requests.
 type proxyWarnings struct {
 	mu sync.Mutex
-	// warned are the addresses of proxies that were warned of, and "" for values.
+	// warned are the addresses of proxies that were logged, and "" for values.
 	warned map[string]bool
 }
 
-// maxWarnings bounds the addresses that are warned of.
+// maxWarnings limits the number of logged addresses.
 const maxWarnings = 16
 
 func (w *proxyWarnings) untrusted(s *Server, r *http.Request, address netip.Addr) {

@@ -467,9 +467,9 @@ func TestSlowLargeResultsOfOneDevice(t *testing.T) {
 	}
 }
 
-// The rest of a body is waited for after a refusal. Clients that send wrong tokens and never a body,
-// on one connection after the other, have more of those than the bound, and a device at their address
-// gets a connection all the same.
+// The rest of a body is waited for after a refusal. Clients that send wrong tokens and never a
+// body, on one connection after the other, have more of those than the bound, and a device at their
+// address gets a connection all the same.
 func TestRefusedConnectionsKeepNoDeviceOut(t *testing.T) {
 	const most = 100
 	for name, bound := range map[string]func(*ddi.Options){

@@ -16,8 +16,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// Rate is a token bucket. The zero Rate means the default; with PerSecond
-// below zero nothing is bounded.
+// Rate is a token bucket. The zero Rate means the default. A negative PerSecond means no limit.
 type Rate struct {
 	PerSecond float64
 	Burst     int
@@ -34,45 +33,44 @@ func (r Rate) limit() rate.Limit {
 	return rate.Limit(r.PerSecond)
 }
 
-// maxBuckets bounds the memory of each set of buckets. One that has not been
-// touched for as long as it takes to fill is no different from a new one, so
-// only those that were busy in the last seconds matter.
+// maxBuckets limits the memory of each set of buckets. A bucket that was not used for as long as it
+// takes to fill is equal to a new one, so only the buckets of the last seconds matter.
 const maxBuckets = 1 << 14
 
-// limits are the rates of one device API. A device has buckets of its own only once it is
-// authorized, and no credential that is right is ever refused because of wrong ones: those have
-// limits of their own.
+// limits are the rates of one device API. A device has its own buckets only after authorization.
+// Right credentials are never refused because of wrong ones, which have their own limits.
 type limits struct {
 	devices *buckets[deviceapi.Device]
-	// bodies has room for large reports of a device that asks too often, in pieces of 4 KiB: only a
-	// report that has been read is known to be a result. results has room for the results among
-	// them, allResults for those of all devices.
+	// bodies limits the large reports of a device beyond its rate that are read, in pieces of 4
+	// KiB: only after reading is it known whether a report is a result. results limits the results
+	// among them, allResults those of all devices.
 	bodies, results *buckets[deviceapi.Device]
 	all, allResults *rate.Limiter
 
 	// guesses, addresses and refusals count wrong credentials: of one address for one device, of
-	// one address, and all of them.
+	// one address, and all.
 	guesses   *buckets[guess]
 	addresses *buckets[netip.Prefix]
 	refusals  *rate.Limiter
-	// notes bounds the lines about refusals in the log.
+	// notes limits the log lines about refusals.
 	notes *rate.Limiter
 
 	// large has room for maxLarge bodies.
 	large chan struct{}
 
-	// underWay counts the requests of each device that has some, and readsLarge has the devices of
-	// which a large body is read.
+	// underWay counts the present requests of each device, and readsLarge contains the devices of
+	// which a large body is being read.
 	entering   sync.Mutex
 	underWay   map[deviceapi.Device]int
 	readsLarge map[deviceapi.Device]bool
 }
 
-// maxUnderWay is how many requests of one device are worked on at the same time, so that one that
-// sends its bodies slowly holds no more connections.
+// maxUnderWay is the maximum number of parallel requests of one device, so that a device that sends
+// its bodies slowly does not use more connections.
 const maxUnderWay = 8
 
-// enter reports whether one more request of an authorized device is worked on; leave ends it.
+// enter reports whether another request of an authorized device is accepted. leave ends the
+// request.
 func (l *limits) enter(device deviceapi.Device) bool {
 	l.entering.Lock()
 	defer l.entering.Unlock()
@@ -91,18 +89,18 @@ func (l *limits) leave(device deviceapi.Device) {
 	}
 }
 
-// guess is where a wrong credential comes from, and the device that it is for: the zero Device for
-// a path that names none.
+// guess is the source of wrong credentials and their device, which is the zero Device for a path
+// without a device.
 type guess struct {
 	from   netip.Prefix
 	device deviceapi.Device
 }
 
 const (
-	// bodyPiece is what a request may have in its body at no cost beyond that of any request.
+	// bodyPiece is the part of a body that is not counted separately.
 	bodyPiece = 4 << 10
-	// piecesPerRequest is how many pieces of bodies of a device that asks too often are read for
-	// each request that it may send.
+	// piecesPerRequest is the number of pieces of bodies that are read for each request within the
+	// rate, if a device exceeds its rate.
 	piecesPerRequest = 10
 )
 
@@ -128,7 +126,7 @@ func newLimits(options Options) *limits {
 }
 
 // admit counts a request of an authorized device. It returns the refusal if the device, or all
-// devices together, ask too often.
+// devices together, exceed their rate.
 func (l *limits) admit(device deviceapi.Device, now time.Time) error {
 	if !l.devices.take(device, now) {
 		return tooFast
@@ -139,8 +137,8 @@ func (l *limits) admit(device deviceapi.Device, now time.Time) error {
 	return nil
 }
 
-// admitBody reports whether a report is read that admit would have refused. length is that of its
-// body, negative if it is not known.
+// admitBody reports whether a report beyond the rate is read. length is that of its body, negative
+// if it is not known.
 func (l *limits) admitBody(device deviceapi.Device, length int64, now time.Time) bool {
 	if length < 0 {
 		length = maxBody
@@ -149,21 +147,21 @@ func (l *limits) admitBody(device deviceapi.Device, length int64, now time.Time)
 	return pieces == 0 || l.bodies.takeN(device, now, pieces)
 }
 
-// admitResult reports whether a result is taken that admit would have refused.
+// admitResult reports whether a result beyond the rate is accepted.
 func (l *limits) admitResult(device deviceapi.Device, now time.Time) bool {
 	return l.results.take(device, now) && l.allResults.AllowN(now, 1)
 }
 
-// explains counts a wrong credential, and reports whether it is answered with what is wrong about
-// it. A flood for one device leaves room for other devices of its address, and a flood from one
-// address for other addresses.
+// explains counts wrong credentials, and reports whether the response says what is wrong. A flood
+// for one device does not affect other devices of its address, and a flood from one address does
+// not affect other addresses.
 func (l *limits) explains(address netip.Addr, device deviceapi.Device, now time.Time) bool {
 	from := neighbours(address)
 	return l.guesses.take(guess{from, device}, now) && l.addresses.take(from, now) && l.refusals.AllowN(now, 1)
 }
 
-// neighbours are the addresses that one customer of a provider has: the one in
-// IPv4, a /64 in IPv6.
+// neighbours returns the addresses of one customer of a provider: one address in IPv4, a /64 in
+// IPv6.
 func neighbours(address netip.Addr) netip.Prefix {
 	bits := address.BitLen()
 	if address.Is6() {
@@ -173,8 +171,8 @@ func neighbours(address netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// buckets are token buckets by key, at most max; the one that was taken from longest ago makes
-// room. They hold hashes of the keys, so that their memory does not depend on the length of an id.
+// buckets are at most max token buckets by key. The one that was used least recently is dropped.
+// They store hashes of the keys, so that their memory does not depend on the length of an ID.
 type buckets[K comparable] struct {
 	rate Rate
 	max  int

@@ -12,13 +12,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics count by resource, never by device: a fleet is too large for labels.
+// metrics are labeled by resource, never by device, because a fleet is too large for labels.
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
-	// forwardedIgnored counts headers that were not trusted.
+	// forwardedIgnored counts ignored headers.
 	forwardedIgnored *prometheus.CounterVec
-	// connections that are open, and those that a bound has closed.
+	// connections that are open, and those that were closed at a limit.
 	connections prometheus.Gauge
 	dropped     *prometheus.CounterVec
 }
@@ -58,7 +58,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	return m, errors.Join(errs[:]...)
 }
 
-// register shares what an earlier device API of the same process has registered.
+// register returns the collector that an earlier device API of the same process has registered, if
+// any.
 func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) (C, error) {
 	err := registerer.Register(collector)
 	if present := new(prometheus.AlreadyRegisteredError); errors.As(err, present) {

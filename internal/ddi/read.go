@@ -18,7 +18,7 @@ import (
 // restWasCut is the last detail of a result that is larger than maxResult.
 const restWasCut = "[… the report is larger than 1 MiB, and the rest of it was cut …]"
 
-// read takes a body of at most maxBody, if it says that it is JSON.
+// read reads a JSON body of at most maxBody.
 func read[T any](v *visit, decode func([]byte) (T, error)) (document T, err error) {
 	if err := v.checkContent(maxBody); err != nil {
 		return document, err
@@ -33,7 +33,7 @@ func read[T any](v *visit, decode func([]byte) (T, error)) (document T, err erro
 	return decoded(body, decode)
 }
 
-// decoded reads a document. One that is nested too deep is read without its depths.
+// decoded decodes a document. If it is nested too deeply, the deep parts are ignored.
 func decoded[T any](body []byte, decode func([]byte) (T, error)) (T, error) {
 	document, err := decode(body)
 	if errors.Is(err, wire.ErrTooDeep) {
@@ -45,9 +45,9 @@ func decoded[T any](body []byte, decode func([]byte) (T, error)) (T, error) {
 	return document, err
 }
 
-// readResult takes a body of at most maxBody or, if it is a result, of maxResult. Results are not
-// refused for their size: of a larger one, the start is taken if it says what the result is, and
-// isWhole is false.
+// readResult reads a body of at most maxBody or, for a result, of at most maxResult. Results are
+// not refused because of their size: of a larger one the start is used if it contains the result,
+// and isWhole is false.
 func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T) bool) (document T, isWhole bool, err error) {
 	if err := v.checkContent(maxPast); err != nil {
 		return document, false, err
@@ -70,7 +70,7 @@ func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T
 	return document, isWhole, err
 }
 
-// readLarge reads on where more than maxBody has been read. What cannot be understood is too large.
+// readLarge continues to read a body larger than maxBody. If it cannot be decoded, it is too large.
 func readLarge[T any](v *visit, body []byte, decode func([]byte) (T, error)) (document T, isWhole bool, err error) {
 	release, err := v.limits.takeLarge(v.device, v.Context().Done())
 	if err != nil {
@@ -91,11 +91,11 @@ func readLarge[T any](v *visit, body []byte, decode func([]byte) (T, error)) (do
 	if document, err = decode(wire.Salvage(body[:maxResult])); err != nil {
 		return document, false, cutResult
 	}
-	_, _ = io.CopyN(io.Discard, v.Body, maxPast-maxResult) // a client that is still writing would not read the answer
+	_, _ = io.CopyN(io.Discard, v.Body, maxPast-maxResult) // a client that is still writing would not read the response
 	return document, false, nil
 }
 
-// checkContent refuses what is not plain JSON, and what says that it is larger than it may be.
+// checkContent refuses bodies that are not plain JSON, or that are announced to be too large.
 func (v *visit) checkContent(most int64) error {
 	if mediaType, _, err := mime.ParseMediaType(v.Header.Get("Content-Type")); err != nil || mediaType != wire.MediaType {
 		return notJSON
@@ -110,9 +110,9 @@ func (v *visit) checkContent(most int64) error {
 	return nil
 }
 
-// readBody reads on until it has more than most bytes, or all. The body of the request is not
-// replaced: net/http has to recognize one that waits for 100-continue, or it would wait for what
-// the client never sends.
+// readBody reads until it has more than most bytes, or all. It does not replace the body of the
+// request, because net/http must recognize a body that waits for 100-continue. Otherwise it would
+// wait for data that the client never sends.
 func (v *visit) readBody(most int) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(v.Body, int64(most)+1))
 	if err != nil {
@@ -121,8 +121,9 @@ func (v *visit) readBody(most int) ([]byte, error) {
 	return body, nil
 }
 
-// takeLarge waits for room for a large body: together they may not fill the memory. A device has
-// one at a time, so that no single one takes the room of all by sending slowly.
+// takeLarge waits for room for a large body, because all large bodies together must fit into
+// memory. Each device has at most one at a time, so that a single device cannot take all the room
+// by sending slowly.
 func (l *limits) takeLarge(device deviceapi.Device, gone <-chan struct{}) (release func(), err error) {
 	l.entering.Lock()
 	isSecond := l.readsLarge[device]
@@ -148,8 +149,8 @@ func (l *limits) takeLarge(device deviceapi.Device, gone <-chan struct{}) (relea
 	return nil, err
 }
 
-// noteTooLarge says in the log, a few times and then once a minute, that a report was refused for
-// its size: if it was a result, its action stays open.
+// noteTooLarge logs, a few times and then once a minute, that a report was refused because of its
+// size. If it was a result, its action stays open.
 func (v *visit) noteTooLarge() {
 	v.tooLargeNotes.Do(func() {
 		v.log.Info("Refused a report because of its size. If it was a result, its action stays open until the device sends a smaller one",

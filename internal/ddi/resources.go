@@ -24,17 +24,17 @@ type resource struct {
 	// segments of path; see route.
 	segments []string
 	methods  methods
-	// judgesHurry: a device that asks too often is not refused before its
-	// report has been read, for a result must not get lost.
-	judgesHurry bool
+	// readsBeyondRate means that a report of a device beyond its rate is read before it is refused,
+	// because a result must not be lost.
+	readsBeyondRate bool
 }
 
 type methods map[string]handler
 
-// handler answers a device that is authorized.
+// handler processes a request of an authorized device.
 type handler func(*visit) (answer, error)
 
-// visit is one request. Handlers get it once its device is authorized.
+// visit is one request. Handlers get it after authorization.
 type visit struct {
 	*Server
 	*http.Request
@@ -42,24 +42,24 @@ type visit struct {
 	backend deviceapi.Backend
 	device  deviceapi.Device
 	now     time.Time
-	// isRefused: the credentials are wrong.
+	// isRefused means that the credentials are wrong.
 	isRefused bool
-	// hurry is the refusal of what is no result, because the device, or all devices together, ask
-	// too often.
+	// hurry is the refusal of reports that are not results, because the device, or all devices
+	// together, exceed their rate.
 	hurry error
 }
 
-// resources are all paths below a device. HEAD goes where GET starts nothing. Of two paths that
-// match, the first one counts.
+// resources are all paths below a device. HEAD is allowed where GET starts nothing. Of two matching
+// paths, the first one counts.
 var resources = withSegments([]resource{
 	{name: "base", path: "", methods: readable(conditional(document(base)))},
 	{name: "deploymentBase", path: "/deploymentBase/{actionId}",
 		methods: methods{http.MethodGet: document(action(deviceapi.Backend.Deployment, (*visit).deploymentBaseOf))}},
-	{name: "deploymentBaseFeedback", path: "/deploymentBase/{actionId}/feedback", judgesHurry: true,
+	{name: "deploymentBaseFeedback", path: "/deploymentBase/{actionId}/feedback", readsBeyondRate: true,
 		methods: methods{http.MethodPost: feedback(deviceapi.Backend.Feedback)}},
 	{name: "cancelAction", path: "/cancelAction/{actionId}",
 		methods: methods{http.MethodGet: document(cancelAction)}},
-	{name: "cancelActionFeedback", path: "/cancelAction/{actionId}/feedback", judgesHurry: true,
+	{name: "cancelActionFeedback", path: "/cancelAction/{actionId}/feedback", readsBeyondRate: true,
 		methods: methods{http.MethodPost: feedback(deviceapi.Backend.CancelFeedback)}},
 	{name: "configData", path: "/configData",
 		methods: methods{http.MethodPut: configData}},
@@ -75,7 +75,7 @@ var resources = withSegments([]resource{
 		methods: methods{http.MethodPost: deactivateAutoConfirm}},
 	{name: "confirmation", path: "/confirmationBase/{actionId}",
 		methods: methods{http.MethodGet: document(action(deviceapi.Backend.Confirmation, (*visit).confirmationOf))}},
-	{name: "confirmationFeedback", path: "/confirmationBase/{actionId}/feedback", judgesHurry: true,
+	{name: "confirmationFeedback", path: "/confirmationBase/{actionId}/feedback", readsBeyondRate: true,
 		methods: methods{http.MethodPost: confirmationFeedback}},
 	{name: "artifacts", path: "/softwaremodules/{moduleId}/artifacts",
 		methods: readable(document(artifacts))},
@@ -90,7 +90,7 @@ func withSegments(list []resource) []resource {
 	return list
 }
 
-// nowhere is every other path.
+// nowhere is any other path.
 var nowhere = resource{name: "unknown"}
 
 func readable(get handler) methods { return methods{http.MethodGet: get, http.MethodHead: get} }
@@ -100,8 +100,8 @@ func (r resource) allow() string {
 	return strings.Join(slices.Sorted(maps.Keys(r.methods)), ", ")
 }
 
-// document answers what find finds, in the media type the device asks for. That
-// is settled first: finding may start an action.
+// document responds with the result of find, in the media type that the device accepts. The media
+// type is checked first, because find may start an action.
 func document(find func(*visit) (any, error)) handler {
 	return func(v *visit) (answer, error) {
 		mediaType, ok := negotiate(v.Header.Values("Accept"))
@@ -117,7 +117,7 @@ func document(find func(*visit) (any, error)) handler {
 	}
 }
 
-// negotiate picks the first media type the device API can write.
+// negotiate returns the first accepted media type that the device API can write.
 func negotiate(accept []string) (mediaType string, ok bool) {
 	for _, line := range accept {
 		for part := range strings.SplitSeq(line, ",") {
@@ -133,8 +133,7 @@ func negotiate(accept []string) (mediaType string, ok bool) {
 	return wire.HALMediaType, len(accept) == 0
 }
 
-// conditional adds an ETag and answers 304 to a device that has this very
-// document already.
+// conditional adds an ETag, and responds with 304 if the device already has the document.
 func conditional(get handler) handler {
 	return func(v *visit) (answer, error) {
 		a, err := get(v)
@@ -150,7 +149,7 @@ func conditional(get handler) handler {
 	}
 }
 
-// etagOf is the same on every replica.
+// etagOf returns the ETag of a body, which is the same on all replicas.
 func etagOf(body []byte) string {
 	sum := fnv.New64a()
 	_, _ = sum.Write(body) // a hash never fails
@@ -177,7 +176,7 @@ func base(v *visit) (any, error) {
 	return v.baseOf(state), nil
 }
 
-// remote is the address that the device comes from, or empty.
+// remote returns the address of the device, or "".
 func (v *visit) remote() string {
 	if v.origin.address.IsValid() {
 		return v.origin.address.String()
@@ -185,7 +184,7 @@ func (v *visit) remote() string {
 	return ""
 }
 
-// action finds an action and writes it with as much history as is asked for.
+// action finds an action and writes it with the requested history.
 func action[D any](find func(deviceapi.Backend, context.Context, deviceapi.Device, int32) (deviceapi.Deployment, error), write func(*visit, deviceapi.Deployment, int) D) func(*visit) (any, error) {
 	return func(v *visit) (any, error) {
 		id, err := v.actionID()
@@ -238,15 +237,15 @@ func feedback(take func(deviceapi.Backend, context.Context, deviceapi.Device, in
 // maxDetails is hawkBit's quota of messages in one report.
 const maxDetails = 50
 
-// intermediates are reports a device may lose without losing the truth.
+// intermediates are executions of reports that may be lost without losing a result.
 var intermediates = []wire.Execution{
 	wire.ExecutionProceeding, wire.ExecutionScheduled, wire.ExecutionResumed, wire.ExecutionDownload,
 }
 
 func isIntermediate(f wire.Feedback) bool { return slices.Contains(intermediates, f.Status.Execution) }
 
-// bound refuses an intermediate report that is too much. A result is taken
-// also from a hurried device, and without the details that are too many.
+// bound refuses an intermediate report that exceeds a limit. A result is accepted also beyond the
+// rate, but without details that are too many.
 func (v *visit) bound(status *wire.Status) error {
 	intermediate := slices.Contains(intermediates, status.Execution)
 	switch {
@@ -297,8 +296,8 @@ func artifacts(v *visit) (any, error) {
 	return v.artifactsOf(module), nil
 }
 
-// artifact sends a client that asks by hawkBit's path to where the file lies.
-// A name that ends in .MD5SUM is a file of that name or else the sum of one.
+// artifact redirects a request for hawkBit's path to the location of the file. A name that ends in
+// .MD5SUM is a file with that name, or else the checksum of a file.
 func artifact(v *visit) (answer, error) {
 	module, err := v.backend.Artifacts(v.Context(), v.device, v.PathValue("moduleId"))
 	if err != nil {
@@ -324,7 +323,8 @@ func fileNamed(module deviceapi.Module, name string) (deviceapi.Artifact, bool) 
 	return deviceapi.Artifact{}, false
 }
 
-// fetch notes a download. A HEAD is none: clients ask by it how large a file is.
+// fetch records a download. A HEAD request is not a download: clients use it to ask for the size of
+// a file.
 func (v *visit) fetch(module deviceapi.Module, file deviceapi.Artifact) (answer, error) {
 	to, err := v.redirect(file)
 	if err == nil && v.Method == http.MethodGet {
@@ -333,7 +333,7 @@ func (v *visit) fetch(module deviceapi.Module, file deviceapi.Artifact) (answer,
 	return to, err
 }
 
-// redirect keeps method and range of the request.
+// redirect keeps the method and the range of the request.
 func (v *visit) redirect(file deviceapi.Artifact) (answer, error) {
 	place := downloadOf(file, deviceapi.HTTP, deviceapi.HTTPS)
 	if strings.HasPrefix(v.origin.base, "https:") {
@@ -345,8 +345,8 @@ func (v *visit) redirect(file deviceapi.Artifact) (answer, error) {
 	return answer{status: http.StatusTemporaryRedirect, headers: []header{{"Location", place.URL}}}, nil
 }
 
-// actionID reads the id in the path: digits, or the device is confused; an id
-// that cannot have been given is not found.
+// actionID reads the ID in the path. If it is not a number, the request is wrong; an ID that cannot
+// exist is not found.
 func (v *visit) actionID() (int32, error) {
 	text := v.PathValue("actionId")
 	if strings.ContainsFunc(text, func(r rune) bool { return r < '0' || r > '9' }) {
@@ -359,10 +359,10 @@ func (v *visit) actionID() (int32, error) {
 	return int32(id), nil
 }
 
-// maxMessages is how much history hawkBit sends at most.
+// maxMessages is the maximum number of messages in a history, as in hawkBit.
 const maxMessages = 100
 
-// wantedMessages reads actionHistory: how much history to send, 0 for none.
+// wantedMessages reads actionHistory: how many messages to send, 0 for none.
 func (v *visit) wantedMessages() (int, error) {
 	text := v.URL.Query().Get("actionHistory")
 	if text == "" {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// devicePattern is wire.RootPath, segment by segment.
+// devicePattern contains the segments of wire.RootPath.
 var devicePattern = segmentsOf("/{tenant}/controller/v1/{controllerId}")
 
 // segmentsOf splits a pattern that starts with a slash.
@@ -20,14 +20,13 @@ func segmentsOf(pattern string) []string {
 	return strings.Split(pattern[1:], "/")
 }
 
-// route finds the resource that a path names, and notes the values of the path in the request. A
-// path that names a device and nothing that the device has is an unknown resource of that device.
+// route finds the resource of a path, and sets the values of the path in the request. A path with a
+// device and without a known resource is an unknown resource of that device.
 //
-// http.ServeMux is not used, because it answers every path that is not clean with a redirect,
-// before credentials, rates and metrics. Here a path means what is written in it: dot segments are
-// ids like any other text, an escaped slash separates nothing, and only empty segments are skipped,
-// since base URLs that end in a slash lead to them. An empty segment at the end is kept: no
-// resource ends in one.
+// http.ServeMux is not used, because it redirects every path that is not clean, before credentials,
+// rates and metrics. This function uses the path as it is: dot segments are IDs like any other
+// text, an escaped slash is not a separator, and only empty segments are skipped, because base URLs
+// that end in a slash cause them. An empty segment at the end is kept: no resource ends with one.
 func route(r *http.Request, prefix string) (found resource, namesDevice bool) {
 	segments, ok := pathSegments(r.URL)
 	if !ok {
@@ -51,10 +50,11 @@ func route(r *http.Request, prefix string) (found resource, namesDevice bool) {
 	return nowhere, true
 }
 
-// pathSegments are the unescaped segments of a path; false: one of them cannot be unescaped.
+// pathSegments returns the unescaped segments of a path. ok is false if one of them cannot be
+// unescaped.
 func pathSegments(u *url.URL) (segments []string, ok bool) {
 	path, isEscaped := u.Path, false
-	if u.RawPath != "" { // set only if the path is not escaped in Go's way, as with an escaped slash
+	if u.RawPath != "" { // set only if the path differs from Go's escaping, as with an escaped slash
 		path, isEscaped = u.RawPath, true
 	}
 	last := strings.LastIndexByte(path, '/')
@@ -83,7 +83,7 @@ func pathSegments(u *url.URL) (segments []string, ok bool) {
 	return segments, true
 }
 
-// withoutPrefix drops the path prefix that a proxy has left in place; without it, the path stays.
+// withoutPrefix removes the path prefix that a proxy has left in the path, if it is there.
 func withoutPrefix(segments []string, prefix string) []string {
 	if prefix == "" {
 		return segments
@@ -102,8 +102,8 @@ func withoutPrefix(segments []string, prefix string) []string {
 
 func firstOf(segments []string, n int) []string { return segments[:min(n, len(segments))] }
 
-// matches reports whether the segments are those of a pattern, in which a name in braces stands for
-// any text that is not empty.
+// matches reports whether the segments match a pattern, in which a name in braces matches any text
+// that is not empty.
 func matches(pattern, segments []string) bool {
 	if len(pattern) != len(segments) {
 		return false

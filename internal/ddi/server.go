@@ -1,13 +1,12 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ddi is the device API: it speaks hawkBit's DDI with devices over HTTP.
+// Package ddi is the device API with hawkBit's DDI over HTTP.
 //
-// It knows paths, JSON, status codes and rates, and asks a Backend everything
-// else. Every request goes one way: its route, its device, the credentials, the
-// rates, the method, the resource; each step answers or refuses, and an
-// answer is data until it is written. Nothing a device sends is trusted: it is
-// bounded before it is read and logged only as a value.
+// It handles paths, JSON, status codes and rates, and gets everything else from a Backend. Each
+// request passes the same steps: route, device, credentials, rates, method, resource. Each step
+// continues or refuses, and a response is data until it is written. Nothing that a device sends is
+// trusted: its size is limited before it is read, and it is logged only as a value.
 package ddi
 
 import (
@@ -29,17 +28,16 @@ import (
 )
 
 const (
-	// refusedWait is how long the rest of a body is waited for after a refusal of credentials.
+	// refusedWait is how long the rest of a body is read after credentials were refused.
 	refusedWait = time.Second
-	// maxBody is an order of magnitude above the largest report that a real
-	// client has been seen to send.
+	// maxBody is ten times the size of the largest report that was observed of a real client.
 	maxBody = 64 << 10
-	// maxResult is how much of a result is read. More than that is read past, up
-	// to maxPast, so that the client gets its answer.
+	// maxResult is the maximum size of a result that is used. More is read and discarded, up to
+	// maxPast, so that the client gets its response.
 	maxResult = 1 << 20
 	maxPast   = 8 << 20
-	// maxLarge is how many bodies above maxBody are read at the same time, and
-	// largeWait how long another one waits for that.
+	// maxLarge is the maximum number of bodies above maxBody that are read in parallel, and
+	// largeWait how long another one waits for room.
 	maxLarge  = 32
 	largeWait = 5 * time.Second
 
@@ -53,47 +51,45 @@ const (
 
 // Options of a Server. The zero value works.
 type Options struct {
-	// BaseURL is how devices reach the device API, such as
-	// https://devices.example/goshawk; links are built on it. Empty: every device
-	// gets links to the host that it asked.
+	// BaseURL is the URL of the device API for devices, such as https://devices.example/goshawk.
+	// Links start with it. If it is empty, links start with the host of the request.
 	BaseURL string
-	// TrustedProxies are the addresses whose X-Forwarded-For, -Proto, -Host, -Port
-	// and -Prefix, and Forwarded, headers are trusted. Of every other address
-	// they are ignored, with a warning. Default: none.
+	// TrustedProxies are the addresses whose X-Forwarded-For, -Proto, -Host, -Port and -Prefix, and
+	// Forwarded, headers are trusted. From other addresses they are ignored, with a warning.
+	// Default: none.
 	TrustedProxies []netip.Prefix
 
-	// DeviceRate bounds the requests of one device. Default: 5 a second, 30 at
-	// once.
+	// DeviceRate limits the requests of one device. Default: 5 a second, 30 at once.
 	DeviceRate Rate
-	// GuessRate bounds how many wrong credentials of one address (an IPv6 /64) for one
-	// controllerID are answered with what is wrong, AddressRate how many of one
-	// address, and RefusalRate how many in all; further ones get 429. Paths that name
-	// no device count as one more controllerID. No rate of wrong credentials keeps
-	// out a right one. Default: 1 a second and 10 at once, 10 and 100, 100 and 1000.
+	// GuessRate limits how many wrong credentials of one address (an IPv6 /64) for one controllerID
+	// get a response that says what is wrong, AddressRate how many of one address, and RefusalRate
+	// how many in all. Further ones get 429. Paths without a device count as one more controllerID.
+	// Right credentials are never refused because of wrong ones. Default: 1 a second and 10 at
+	// once, 10 and 100, 100 and 1000.
 	GuessRate, AddressRate, RefusalRate Rate
-	// MaxConnections bounds the open connections, and MaxAddressConnections those of one
-	// address (an IPv6 /64) that is not a trusted proxy. Default: 10 000 and 1000.
+	// MaxConnections limits the open connections, and MaxAddressConnections those of one address
+	// (an IPv6 /64) that is not a trusted proxy. Default: 10 000 and 1000.
 	MaxConnections, MaxAddressConnections int
-	// GlobalRate bounds all authorized requests of this process. Results beyond it are
-	// taken at the same rate once more. Default: 10 000 a second, 20 000 at once.
+	// GlobalRate limits all authorized requests of this process. The same rate applies once more to
+	// results beyond it. Default: 10 000 a second, 20 000 at once.
 	GlobalRate Rate
 
-	// Log takes refusals at level 1 and failures as errors. Default: none.
+	// Log gets refusals at V(1) and failures as errors. Default: none.
 	Log logr.Logger
-	// Registerer takes the device API's metrics. Default: none.
+	// Registerer registers the device API's metrics. Default: none.
 	Registerer prometheus.Registerer
 }
 
-// Server is the device API as an http.Handler. Every replica may have one.
+// Server is the device API as an http.Handler. Each replica has one.
 type Server struct {
 	namespaces deviceapi.Namespaces
-	// baseURL has no slash at its end; basePath is its path.
+	// baseURL has no slash at its end. basePath is its path.
 	baseURL, basePath string
 	proxies           []netip.Prefix
 	proxyWarnings     proxyWarnings
-	// tooLargeNotes bounds what is logged of reports that are too large.
+	// tooLargeNotes limits the log lines about reports that are too large.
 	tooLargeNotes rate.Sometimes
-	// guessNotes bounds what is logged of floods of wrong credentials.
+	// guessNotes limits the log lines about wrong credentials.
 	guessNotes  rate.Sometimes
 	limits      *limits
 	connections *connections
@@ -142,7 +138,7 @@ func readBaseURL(base string) (baseURL, path string, err error) {
 	return strings.TrimSuffix(base, "/"), path, nil
 }
 
-// ServeHTTP answers one request: ask, write, count. No path, method or header goes another way.
+// ServeHTTP processes one request: ask, write, count. All requests pass these steps.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	v := &visit{Server: s, Request: r, origin: s.originOf(r), now: started}
@@ -161,16 +157,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.metrics.observe(resource.name, answer.status, time.Since(started))
 }
 
-// last makes an answer the last one on its connection, so that a client without the right token
-// holds none. The connections of a trusted proxy are not its clients' and stay.
+// last makes a response the last one on its connection, so that a client without the right token
+// does not keep a connection. Connections of a trusted proxy stay open, because other clients share
+// them.
 func (v *visit) last(w http.ResponseWriter, a answer) answer {
 	_ = http.NewResponseController(w).SetReadDeadline(v.now.Add(refusedWait)) // only a test has a writer without a connection
 	a.headers = append(a.headers, header{"Connection", "close"})
 	return a
 }
 
-// Serve answers on the listener until ctx is done, then lets the requests in
-// flight finish. It closes the listener.
+// Serve serves requests on the listener until ctx is done, and then waits for the present requests.
+// It closes the listener.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
@@ -181,7 +178,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ConnState:         s.connections.changed,
 		ConnContext:       withConnection,
 		MaxHeaderBytes:    maxHeader,
-		// net/http would answer OPTIONS * by itself.
+		// net/http would respond to OPTIONS * itself.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelDebug),
 	}
@@ -200,8 +197,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return server.Shutdown(grace)
 }
 
-// ask goes to the resource; what is in the way is an error. Credentials come first, so that a
-// stranger does not learn which paths and methods there are.
+// ask calls the resource, or returns an error. Credentials are checked first, so that an
+// unauthorized client does not learn which paths and methods exist.
 func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
 	if err := v.identify(namesDevice); err != nil {
 		return answer{}, err
@@ -211,7 +208,7 @@ func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
 	}
 	defer v.limits.leave(v.device)
 	v.hurry = v.limits.admit(v.device, v.now)
-	if v.hurry != nil && (!resource.judgesHurry || !v.limits.admitBody(v.device, v.ContentLength, v.now)) {
+	if v.hurry != nil && (!resource.readsBeyondRate || !v.limits.admitBody(v.device, v.ContentLength, v.now)) {
 		return answer{}, v.hurry
 	}
 	if resource.methods == nil {

@@ -47,7 +47,7 @@ type Backend interface {
 	// Cancel returns nil if the cancel of the action is on offer, and otherwise ErrNotFound.
 	Cancel(ctx context.Context, device Device, actionID int32) error
 
-	// Feedback takes a report on an action; a result is stored when it returns.
+	// Feedback processes a report on an action. A result is stored when it returns.
 	Feedback(ctx context.Context, device Device, actionID int32, feedback wire.Feedback) error
 
 	// CancelFeedback takes the response to a cancel; it is stored when it returns.

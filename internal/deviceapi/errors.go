@@ -35,8 +35,8 @@ func (e BadRequest) Error() string { return "bad request: " + e.Reason }
 
 // TooMany says which quota or rate is used up. It is ErrTooMany.
 type TooMany struct {
-	// Reason is a sentence for the person who debugs the device: what is too much, and what to do.
-	// It is sent.
+	// Reason is a sentence for the developer of the device: what is too much, and what to do. It is
+	// sent.
 	Reason string
 	// RetryAfter is after which time the device may try again; zero: waiting does not help.
 	RetryAfter time.Duration

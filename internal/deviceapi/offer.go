@@ -31,7 +31,7 @@ type Consent struct {
 	CacheBuster string
 }
 
-// Deployment is one action as its device may see it.
+// Deployment is one action as it is sent to its device.
 type Deployment struct {
 	ID int32
 	// Forced: the device does it now. Otherwise the device, or its user, decides when.
@@ -68,7 +68,7 @@ type Module struct {
 	ID                  string
 	Type, Name, Version string
 	Artifacts           []Artifact
-	// Metadata is what the device may see.
+	// Metadata is the metadata that the device may see.
 	Metadata []Metadata
 }
 

@@ -24,14 +24,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// maxAttribute is how long a key or value of an attribute may be (hawkBit: 128).
+// maxAttribute is the maximum length of a key or value of an attribute (hawkBit: 128).
 const maxAttribute = 128
 
-// maxSetWord is how much is read of the name or version of a set that a device says it runs; the
-// schema allows less.
+// maxSetWord is the number of characters that are read of the name or version of a set that a
+// device reports. The schema allows less.
 const maxSetWord = 256
 
-// Attributes takes what the device says about itself. The same again is no write.
+// Attributes stores the attributes of a device. Unchanged attributes cause no write.
 func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, data wire.ConfigData) error {
 	t, err := b.find(d)
 	if err != nil {
@@ -61,7 +61,7 @@ func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, data wire.
 	return err
 }
 
-// merged are the attributes after an update of them.
+// merged returns the attributes after an update.
 func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[string]v1alpha1.AttributeValue, error) {
 	next := map[string]v1alpha1.AttributeValue{}
 	if data.Mode != wire.ModeReplace {
@@ -90,7 +90,7 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 	}
 	encoded, err := json.Marshal(next)
 	if err != nil {
-		return nil, fmt.Errorf("encode attributes: %w", err) // texts always can be
+		return nil, fmt.Errorf("encode attributes: %w", err) // strings can always be encoded
 	}
 	if len(encoded) > v1alpha1.MaxAttributeBytes {
 		return nil, deviceapi.TooMany{Reason: fmt.Sprintf("the attributes of the device would take %d bytes as JSON, of at most %d in all; send fewer or shorter ones, or remove some", len(encoded), v1alpha1.MaxAttributeBytes)}
@@ -98,8 +98,8 @@ func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[s
 	return next, nil
 }
 
-// cleaned are attributes with their keys and values as they may be stored. Where two keys become
-// one, the key that needed no cleaning counts, else the last one in alphabetical order.
+// cleaned returns attributes with clean keys and values. If two keys become the same, the key that
+// needed no cleaning takes precedence, else the last one in alphabetical order.
 func cleaned(sent map[string]*string) map[string]*string {
 	clean := make(map[string]*string, len(sent))
 	for _, key := range slices.Sorted(maps.Keys(sent)) {
@@ -116,14 +116,13 @@ func cleaned(sent map[string]*string) map[string]*string {
 	return clean
 }
 
-// reportsNews reports whether the attributes say that the device runs something it was not known to
-// run.
+// reportsNews reports whether the attributes name an installed set that was not known before.
 func (b *Backend) reportsNews(t *v1alpha1.Target, attributes map[string]v1alpha1.AttributeValue) bool {
 	return b.isNewsOf(&t.Status, b.namedSet(t.Namespace, attributes))
 }
 
-// isNewsOf reports whether a device that runs the set was not known to. A device in doubt may say
-// so again and again: its word clears no doubt.
+// isNewsOf reports whether it was not known before that the device runs the set. An inconsistent
+// device may report it repeatedly, because its report does not make it consistent again.
 func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
 	switch i := s.Installed; {
 	case set == nil || set.ContentHash == "":
@@ -131,19 +130,19 @@ func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
 	case i == nil:
 		return true
 	case i.ActionID != 0 && i.DistributionSet != set.Name && b.index.IsSameRelease(set.Namespace, i.DistributionSet, set.Name):
-		return false // what was installed has this name and version, too, and another type
+		return false // the installed set has the same name and version, and another type
 	default:
 		return i.DistributionSet != set.Name || i.ContentHash != set.ContentHash
 	}
 }
 
-// learnsLate reports whether the set that a device's attributes name has become known since they
-// were sent: in a rebuild a device may be there before its set.
+// learnsLate reports whether the set in a device's attributes was created after the attributes were
+// sent: in a rebuild a device may report before its set exists.
 func (b *Backend) learnsLate(t *v1alpha1.Target) bool {
 	return t.Status.Installed == nil && len(t.Status.Attributes) > 0 && b.reportsNews(t, t.Status.Attributes)
 }
 
-// learnLate takes the device's earlier word for what it runs, if it says anything new.
+// learnLate applies the device's earlier report of its installed set, if it is new.
 func (b *Backend) learnLate(w offer.World, status *v1alpha1.TargetStatus) error {
 	if set := b.namedSet(w.Target.Namespace, status.Attributes); status.Installed == nil && b.isNewsOf(status, set) {
 		action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
@@ -151,7 +150,7 @@ func (b *Backend) learnLate(w offer.World, status *v1alpha1.TargetStatus) error 
 	return nil
 }
 
-// namedSet is the set that two attributes name; nil: they name none.
+// namedSet returns the set that two attributes name, or nil.
 func (b *Backend) namedSet(namespace string, attributes map[string]v1alpha1.AttributeValue) *offer.Set {
 	if b.options.InstalledName == "" || b.options.InstalledVersion == "" {
 		return nil
@@ -159,7 +158,7 @@ func (b *Backend) namedSet(namespace string, attributes map[string]v1alpha1.Attr
 	return b.index.SetOfVersion(namespace, string(attributes[b.options.InstalledName]), string(attributes[b.options.InstalledVersion]))
 }
 
-// ReportInstalled takes the device's word on the set it runs.
+// ReportInstalled stores which set the device reports to run.
 func (b *Backend) ReportInstalled(ctx context.Context, d deviceapi.Device, name, version string) (bool, error) {
 	t, err := b.find(d)
 	if err != nil {
@@ -185,8 +184,9 @@ func (b *Backend) ReportInstalled(ctx context.Context, d deviceapi.Device, name,
 	return err == nil, err
 }
 
-// attributeRounds remembers after which update a device last sent its attributes. It is a hint: a
-// device API that has forgotten asks once more, and the same answer is no write.
+// attributeRounds remembers after which update a device last sent its attributes. It is only a
+// cache: after a restart the attributes are requested once more, and unchanged attributes cause no
+// write.
 type attributeRounds struct {
 	mu   sync.Mutex
 	last map[types.UID]int32
@@ -196,7 +196,8 @@ func newAttributeRounds() *attributeRounds {
 	return &attributeRounds{last: map[types.UID]int32{}}
 }
 
-// wanted: attributes are asked of a device that never sent any, and after each success.
+// wanted reports whether the device should send its attributes: if it never sent any, and after
+// each success.
 func (r *attributeRounds) wanted(t *v1alpha1.Target) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -207,7 +208,7 @@ func (r *attributeRounds) wanted(t *v1alpha1.Target) bool {
 	return lastSuccess(t) > after
 }
 
-// forget forgets a target that is deleted.
+// forget drops a deleted target.
 func (r *attributeRounds) forget(old, now client.Object) {
 	before, wasTarget := old.(*v1alpha1.Target)
 	if after, isTarget := now.(*v1alpha1.Target); !wasTarget || before == nil || isTarget && after != nil && after.UID == before.UID {

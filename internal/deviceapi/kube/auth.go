@@ -15,13 +15,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// TokenSecretType is the type of the Secrets that hold device tokens. Only these are read, so that
-// the device API never holds other secrets in memory.
+// TokenSecretType is the type of the Secrets that contain device tokens. Only these are read, so
+// that the device API never has other Secrets in memory.
 const TokenSecretType corev1.SecretType = "goshawk.dev/device-tokens"
 
 // Authorize compares the device's token with the one in its Secret, from memory. An unknown device,
-// one without a token and a wrong token look and last the same, however many keys a Secret has. It
-// returns Unavailable while the Secrets have not been read.
+// one without a token and a wrong token cause the same response and take the same time, however
+// many keys a Secret has. It returns Unavailable while the Secrets have not been read.
 func (b *Backend) Authorize(_ context.Context, d deviceapi.Device, token string) error {
 	if !b.index.HasSynced() || !b.tokens.hasSynced() {
 		return deviceapi.Unavailable{}
@@ -34,8 +34,8 @@ func (b *Backend) Authorize(_ context.Context, d deviceapi.Device, token string)
 	return nil
 }
 
-// tokenOf returns the digest of the token of the target that serves the device, one with a fault if
-// it has none. For a device that does not exist it does the same work.
+// tokenOf returns the digest of the token of the target that serves the device, or a digest with a
+// fault. For an unknown device it does the same work.
 func (b *Backend) tokenOf(d deviceapi.Device) tokenDigest {
 	t := b.index.Device(d.Namespace, d.ControllerID)
 	ref := &v1alpha1.SecretKeyReference{Key: d.ControllerID}

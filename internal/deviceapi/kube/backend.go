@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kube is the device API's backend on the Kubernetes API: it answers polls from memory, and
-// writes a device's creation and result into its Target.
+// Package kube is the backend of the device API on the Kubernetes API: it answers polls from
+// memory, and writes the start and the result of an action to the Target.
 package kube
 
 import (
@@ -29,37 +29,38 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// seenEvery is how often a device that only polls is written down; up to a tenth later, so that a
-// fleet that came in one day does not come in one wave every day.
+// seenEvery is the interval at which lastSeen of a device that only polls is written. Up to a tenth
+// is added, so that a fleet that was registered on one day does not cause one wave of writes every
+// day.
 const seenEvery = 24 * time.Hour
 
-// updateTimeout bounds one write for a device, its turn and its retries included.
+// updateTimeout limits one write for a device, including waiting and retries.
 const updateTimeout = 20 * time.Second
 
-// unreadablePause is after how long a device is told to come back whose Target, or set, cannot be
-// decoded.
+// unreadablePause is the value of Retry-After for a device whose Target or set cannot be decoded.
 const unreadablePause = time.Minute
 
 // Options are the settings of a Backend.
 type Options struct {
-	// PollInterval is told to devices, spread by a tenth so that a fleet does not poll in step.
+	// PollInterval is sent to devices, changed by up to a tenth so that a fleet does not poll at
+	// the same time.
 	PollInterval time.Duration
-	// ProgressInterval is how long intermediate reports of a device are gathered before they are
-	// written; results are written at once, and take them along.
+	// ProgressInterval is how long intermediate reports of a device are buffered before they are
+	// written. Results are written at once, together with the buffered reports.
 	ProgressInterval time.Duration
-	// Replicated serve the same devices. The result of an update may then come to another one than
-	// the reports before it, so a report that the result is judged by is stored at once: see
-	// action.IsEvidence.
+	// Replicated is set if several processes serve the same devices. The result of an update may
+	// then be received by another process than the reports before it, so a report that changes the
+	// meaning of the result is stored at once: see action.IsEvidence.
 	Replicated bool
-	// InstalledName and InstalledVersion are the device attributes by which a device tells what it
-	// runs; empty: none.
+	// InstalledName and InstalledVersion are the names of the attributes by which a device reports
+	// its installed set. If they are empty, devices do not report it.
 	InstalledName, InstalledVersion string
-	// Reports bounds the memory of gathered reports, over all backends that have the same one. Nil:
-	// the backend has its own.
+	// Reports limits the memory of buffered reports, over all backends with the same ReportBuffer.
+	// If it is nil, the backend has its own.
 	Reports *ReportBuffer
 }
 
-// Backend answers the device API from the caches and writes through targets.Store.
+// Backend answers requests of the device API from the caches and writes through targetstatus.Store.
 type Backend struct {
 	targets *targetstatus.Store
 	index   *fleet.Index
@@ -68,7 +69,7 @@ type Backend struct {
 	events  events.EventRecorder
 	now     func() time.Time
 	options Options
-	// opened is when this device API was.
+	// opened is when this process started to serve devices.
 	opened time.Time
 
 	progress    *progress
@@ -80,7 +81,8 @@ type Backend struct {
 
 var _ deviceapi.Backend = (*Backend)(nil)
 
-// New makes a Backend, which serves no device before FollowSecrets. live reads past every cache.
+// New returns a Backend, which serves no device before FollowSecrets. live reads from the API
+// server.
 func New(store *targetstatus.Store, live client.Reader, recorder events.EventRecorder, options Options) *Backend {
 	b := &Backend{
 		targets: store, index: store.Index, tokens: newTokenDigests(), live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
@@ -91,9 +93,9 @@ func New(store *targetstatus.Store, live client.Reader, recorder events.EventRec
 	return b
 }
 
-// FollowSecrets makes the backend follow a cache of the Secrets of TokenSecretType. It comes after
-// NewTokens, and before the cache starts. The function that it returns reports whether the tokens
-// of all Secrets are known.
+// FollowSecrets makes the backend follow a cache of the Secrets of TokenSecretType. It must be
+// called after NewTokens and before the cache starts. The returned function reports whether the
+// tokens of all Secrets are known.
 func (b *Backend) FollowSecrets(secrets cache.Informer) (toolscache.InformerSynced, error) {
 	synced, err := b.tokens.follow(secrets)
 	if err != nil {
@@ -102,8 +104,8 @@ func (b *Backend) FollowSecrets(secrets cache.Informer) (toolscache.InformerSync
 	return synced, nil
 }
 
-// deviceState is how a device stands now: its target with all pending applies stored, and what it
-// is offered.
+// deviceState is the present state of a device: its target, with all pending changes stored, and
+// its offer.
 type deviceState struct {
 	key   types.NamespacedName
 	world offer.World
@@ -112,8 +114,8 @@ type deviceState struct {
 
 func (s deviceState) target() *v1alpha1.Target { return s.world.Target }
 
-// stateOf stores whatever stop, invalidation, cancel or deadline applies to the device before
-// anything is answered, then asks for the offer.
+// stateOf stores each stop, invalidation, cancel or deadline that applies to the device, and then
+// computes the offer.
 func (b *Backend) stateOf(ctx context.Context, d deviceapi.Device) (deviceState, error) {
 	t, err := b.find(d)
 	if err != nil {
@@ -130,7 +132,7 @@ func (b *Backend) stateOf(ctx context.Context, d deviceapi.Device) (deviceState,
 	return s, nil
 }
 
-// find is the target that serves a controllerID, as new as this process knows it.
+// find returns the target that serves a controllerID, in the newest state that this process knows.
 func (b *Backend) find(d deviceapi.Device) (*v1alpha1.Target, error) {
 	if !b.index.HasSynced() {
 		return nil, deviceapi.Unavailable{RetryAfter: 2 * time.Second}
@@ -173,10 +175,10 @@ func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr stri
 	return p, nil
 }
 
-// mayRunAnything reports whether nobody knows yet what a device of a fleet that says what it runs
-// has: it comes for the very first time, and is asked for its attributes before it is offered
-// anything, or the set that they name has not been looked at. A cluster that is rebuilt from Git
-// would else update what has been updated.
+// mayRunAnything reports whether the device should report its installed set but the set is not
+// known yet: the device polls for the first time and must send its attributes before it gets an
+// offer, or the set that they name has not been reconciled. Otherwise a cluster that is rebuilt
+// from Git would update devices again.
 func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
 	switch {
 	case b.options.InstalledName == "":
@@ -190,7 +192,7 @@ func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
 	return set != nil && set.ContentHash == "" && set.Passing
 }
 
-// recordContact is stand for a device that comes by only to ask.
+// recordContact is stateOf for a device that only polls. It records the contact.
 func (b *Backend) recordContact(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceState, error) {
 	s, err := b.stateOf(ctx, d)
 	if err == nil && isNews(s.target(), b.now()) {
@@ -199,14 +201,14 @@ func (b *Backend) recordContact(ctx context.Context, d deviceapi.Device, remoteA
 	return s, err
 }
 
-// isNews reports whether a mere poll is worth a write: the first one, and one a day.
+// isNews reports whether a poll must be written: the first one, and one a day.
 func isNews(t *v1alpha1.Target, now time.Time) bool {
 	return t.Status.UpdateStatus == "" || t.Status.UpdateStatus == v1alpha1.UpdateStatusUnknown ||
 		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= seenEvery+spread(t.ControllerID(), seenEvery/10)
 }
 
-// noteSeen writes that the device was heard of. A device that has used up its budget of writes has
-// been heard of by them.
+// noteSeen writes lastSeen and the address of the device. If a device has used its budget of
+// writes, these writes contain them already.
 func (b *Backend) noteSeen(ctx context.Context, key types.NamespacedName, remoteAddr string) error {
 	_, err := b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		seen(status, w.Now)
@@ -221,7 +223,7 @@ func (b *Backend) noteSeen(ctx context.Context, key types.NamespacedName, remote
 	return err
 }
 
-// seen rides on every write that the device causes.
+// seen sets lastSeen in every write that the device causes.
 func seen(status *v1alpha1.TargetStatus, now time.Time) {
 	at := metav1.NewTime(now.Truncate(time.Second))
 	status.LastSeen = &at
@@ -231,16 +233,16 @@ func seen(status *v1alpha1.TargetStatus, now time.Time) {
 }
 
 const (
-	// shortestSleep is how soon a device is told to poll again because a window opens: a device
-	// whose clock runs fast must not poll in a loop.
+	// shortestSleep is the shortest poll interval before a window opens, so that a device with a
+	// fast clock does not poll in a loop.
 	shortestSleep = 5 * time.Second
-	// openingSpread is over how long the devices that wait for a window come after it has opened.
-	// The schema allows no window shorter than twice that.
+	// openingSpread is the time over which the devices that wait for a window are spread after its
+	// opening. The schema allows no window shorter than twice that.
 	openingSpread = 30 * time.Second
 )
 
-// sleep is the time until the next poll of a device. If a window opens before, the device comes
-// soon after that.
+// sleep returns the time until the next poll of a device. If a window opens before, the device
+// polls soon after that.
 func (b *Backend) sleep(d deviceapi.Device, opensAt time.Time) time.Duration {
 	usual := b.usualSleep(d)
 	if opensAt.IsZero() {
@@ -250,7 +252,7 @@ func (b *Backend) sleep(d deviceapi.Device, opensAt time.Time) time.Duration {
 	return min(usual, max(opensAt.Sub(b.now())+after, shortestSleep))
 }
 
-// usualSleep spreads the interval by up to a tenth either way, always alike for one device.
+// usualSleep changes the interval by up to a tenth, always by the same amount for one device.
 func (b *Backend) usualSleep(d deviceapi.Device) time.Duration {
 	tenth := b.options.PollInterval / 10
 	if tenth < time.Second {
@@ -259,14 +261,14 @@ func (b *Backend) usualSleep(d deviceapi.Device) time.Duration {
 	return b.options.PollInterval - tenth + spread(d.ControllerID, 2*tenth)
 }
 
-// spread is a time below width, always the same for one device.
+// spread returns a duration below width, always the same for one device.
 func spread(controllerID string, width time.Duration) time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(controllerID))
 	return time.Duration(h.Sum64() % uint64(width))
 }
 
-// installedID is the action that installed what the device runs, while it is listed.
+// installedID returns the action that installed what the device runs, if it is still listed.
 func installedID(t *v1alpha1.Target) int32 {
 	if t.Status.Installed == nil || action.ByID(&t.Status, t.Status.Installed.ActionID) == nil {
 		return 0
@@ -274,8 +276,8 @@ func installedID(t *v1alpha1.Target) int32 {
 	return t.Status.Installed.ActionID
 }
 
-// update writes to a target what was gathered about it, and then what change adds. The error is
-// TooMany if the write is counted and the device has used up its budget.
+// update writes to a target: first the buffered reports, and then the change. The error is TooMany
+// if the write is counted and the device has used up its budget.
 func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight weight, change targetstatus.Change) (*v1alpha1.Target, error) {
 	ctx, cancel := context.WithTimeout(logf.IntoContext(ctx, deviceLog), updateTimeout)
 	defer cancel()
@@ -317,7 +319,7 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight w
 	return t, nil
 }
 
-// deviceError says in the device API's words what went wrong behind it.
+// deviceError converts an error of the backend to an error of the device API.
 func deviceError(err error) error {
 	var bad deviceapi.BadRequest
 	switch {

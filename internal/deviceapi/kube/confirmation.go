@@ -19,13 +19,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// What the schema allows of an activation of auto-confirm, in characters.
+// Limits of the schema for an activation of auto-confirm, in characters.
 const (
 	maxInitiator = 64
 	maxRemark    = 512
 )
 
-// Consent says whether the device agrees to updates by itself, and what waits for its word.
+// Consent returns whether the device confirms updates automatically, and which action waits for
+// confirmation.
 func (b *Backend) Consent(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceapi.Consent, error) {
 	s, err := b.recordContact(ctx, d, remoteAddr)
 	if err != nil {
@@ -50,8 +51,8 @@ func timeOf(t *metav1.Time) time.Time {
 	return t.Time
 }
 
-// Confirmation returns an action that waits for consent; the first fetch is its creation. Nothing
-// starts by it, so the API server is not asked.
+// Confirmation returns an action that waits for confirmation. The first request creates it. It does
+// not start the action, so the API server is not asked.
 func (b *Backend) Confirmation(ctx context.Context, d deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
@@ -64,8 +65,7 @@ func (b *Backend) Confirmation(ctx context.Context, d deviceapi.Device, id int32
 	return b.document(s, a)
 }
 
-// question is the action that the device is asked about now; it is created if nobody has asked
-// before.
+// question returns the action that waits for confirmation, and creates it if it does not exist yet.
 func (b *Backend) question(ctx context.Context, s deviceState, id int32) (deviceState, *v1alpha1.Action, error) {
 	switch {
 	case s.offer.Kind != offer.Confirm || s.offer.ActionID != id:
@@ -76,20 +76,20 @@ func (b *Backend) question(ctx context.Context, s deviceState, id int32) (device
 	return b.created(ctx, s, id, offer.Confirm)
 }
 
-// ConfirmationFeedback takes somebody's word on an action that waits for it. A no is always taken;
-// a yes only while the action may start.
+// ConfirmationFeedback stores the answer to a confirmation. A denial is always accepted, a
+// confirmation only while the action may start.
 func (b *Backend) ConfirmationFeedback(ctx context.Context, d deviceapi.Device, id int32, f wire.ConfirmationFeedback) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
 	a := action.ByID(&s.target().Status, id)
-	if a == nil && s.offer.Kind == offer.Confirm && s.offer.ActionID == id { // announced, and answered without a look at it
+	if a == nil && s.offer.Kind == offer.Confirm && s.offer.ActionID == id { // offered, and answered before the device has fetched it
 		if s, a, err = b.question(ctx, s, id); err != nil {
 			return err
 		}
 	}
-	switch r := b.word(id, f); {
+	switch r := b.confirmationReport(id, f); {
 	case a == nil:
 		return b.applyNow(ctx, s.key, ordinary, r)
 	case a.State != v1alpha1.ActionWaitingForConfirmation:
@@ -101,7 +101,7 @@ func (b *Backend) ConfirmationFeedback(ctx context.Context, d deviceapi.Device, 
 	}
 }
 
-// notAwaited is the answer to a word on an action that does not wait for one.
+// notAwaited returns the error for an answer to an action that does not wait for confirmation.
 func notAwaited(a *v1alpha1.Action) error {
 	if a.State.IsClosed() {
 		return deviceapi.ErrGone
@@ -109,8 +109,8 @@ func notAwaited(a *v1alpha1.Action) error {
 	return deviceapi.ErrNotFound
 }
 
-// word is somebody's answer in the words of the rules.
-func (b *Backend) word(id int32, f wire.ConfirmationFeedback) action.Report {
+// confirmationReport converts an answer to a report.
+func (b *Backend) confirmationReport(id int32, f wire.ConfirmationFeedback) action.Report {
 	e := action.Deny
 	if f.Confirmation == wire.Confirmed {
 		e = action.Confirm
@@ -118,9 +118,9 @@ func (b *Backend) word(id int32, f wire.ConfirmationFeedback) action.Report {
 	return action.Report{ID: id, Event: e, Stage: string(f.Confirmation), StatusCode: string(f.Code), Details: f.Details, Now: b.now()}
 }
 
-// agree stores the consent, with which the action starts, then looks at source and set past the
-// cache as at a creation: what has been stopped meanwhile is closed, and what has been paused waits
-// for consent again. The device is told neither way that it may start.
+// agree stores the confirmation, with which the action starts. Then it reads source and set from
+// the API server as for a new action: if they were stopped, the action is closed, and if they were
+// paused, it waits for confirmation again. In both cases the device is not told to start.
 func (b *Backend) agree(ctx context.Context, s deviceState, r action.Report) error {
 	t, err := b.update(ctx, s.key, decisive, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
@@ -137,7 +137,7 @@ func (b *Backend) agree(ctx context.Context, s deviceState, r action.Report) err
 	return b.verifyConfirmed(ctx, s.key, t)
 }
 
-// refused is why there is nothing to agree to: it is closed, or held back.
+// refused returns why an action cannot be confirmed: it is closed, or its source is held.
 func refused(status *v1alpha1.TargetStatus, id int32) error {
 	if a := action.ByID(status, id); a != nil {
 		return notAwaited(a)
@@ -145,7 +145,7 @@ func refused(status *v1alpha1.TargetStatus, id int32) error {
 	return deviceapi.ErrNotFound
 }
 
-// verifyConfirmed takes back what has just been confirmed if its source or set no longer stands.
+// verifyConfirmed undoes a confirmation if its source or set was stopped.
 func (b *Backend) verifyConfirmed(ctx context.Context, key types.NamespacedName, t *v1alpha1.Target) error {
 	a := action.Open(&t.Status)
 	if a == nil || !action.IsSilent(a) {
@@ -159,9 +159,9 @@ func (b *Backend) verifyConfirmed(ctx context.Context, key types.NamespacedName,
 	return err
 }
 
-// ActivateAutoConfirm makes the device agree to everything by itself, from what waits now on. A
-// confirmation that turns out to be void takes nothing back of that: the action is closed, or waits
-// until its source goes on.
+// ActivateAutoConfirm makes the device confirm all updates automatically, including the one that
+// waits now. If that confirmation must be undone, auto-confirm stays active: the action is closed,
+// or waits until its source continues.
 func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, request wire.ActivateAutoConfirm) error {
 	t, err := b.find(d)
 	if err != nil {
@@ -192,7 +192,7 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, r
 	return nil
 }
 
-// DeactivateAutoConfirm asks the device again. What has been agreed to stays so.
+// DeactivateAutoConfirm ends auto-confirm. Confirmed actions stay confirmed.
 func (b *Backend) DeactivateAutoConfirm(ctx context.Context, d deviceapi.Device) error {
 	t, err := b.find(d)
 	if err != nil || t.Status.AutoConfirm == nil {

@@ -21,11 +21,11 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// justCreated is how long after its creation an action that has not been reported on is checked
-// against the API server each time it is fetched: another device API may be about to withdraw it.
+// justCreated is how long a new action without reports is checked against the API server each time
+// it is fetched, because another process may be about to withdraw it.
 const justCreated = 10 * time.Second
 
-// Deployment returns an open action; the first fetch is its creation.
+// Deployment returns an open action. The first request creates it.
 func (b *Backend) Deployment(ctx context.Context, d deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
@@ -33,7 +33,7 @@ func (b *Backend) Deployment(ctx context.Context, d deviceapi.Device, id int32) 
 	}
 	switch a := action.ByID(&s.target().Status, id); {
 	case a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError):
-		return b.document(s, a) // W-27: it is shown, and nothing is changed by it
+		return b.document(s, a) // W-27: it is returned, and nothing changes
 	case s.offer.Kind != offer.Deploy || s.offer.ActionID != id:
 		return deviceapi.Deployment{}, notOffered(s.offer, id)
 	case s.offer.Action == nil:
@@ -51,8 +51,8 @@ func isDownloadOnly(s deviceState, a *v1alpha1.Action) bool {
 	return offer.Live(s.world, a).Type == v1alpha1.UpdateTypeDownloadOnly
 }
 
-// tellToSkip answers the deployment of an action that was adopted by an update of another kind, and
-// stores first what the device is told: its success is judged by that.
+// tellToSkip returns the deployment of an action that was adopted by an update of another type. It
+// first stores what the device is told, because that changes the meaning of a success.
 func (b *Backend) tellToSkip(ctx context.Context, s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
 	t, err := b.update(ctx, s.key, starting, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if now := action.ByID(status, a.ID); now == nil || now.State.IsClosed() {
@@ -72,8 +72,8 @@ func (b *Backend) tellToSkip(ctx context.Context, s deviceState, a *v1alpha1.Act
 	return b.verified(ctx, s, a)
 }
 
-// start stores the creation, then looks at source and set past the cache; if they have been stopped
-// meanwhile the creation is taken back and nothing answered.
+// start stores a new action, and then reads source and set from the API server. If they were
+// stopped, the action is removed and the device gets nothing.
 func (b *Backend) start(ctx context.Context, s deviceState, id int32) (deviceapi.Deployment, error) {
 	s, a, err := b.created(ctx, s, id, offer.Deploy)
 	if err != nil {
@@ -82,8 +82,7 @@ func (b *Backend) start(ctx context.Context, s deviceState, id int32) (deviceapi
 	return b.verified(ctx, s, a)
 }
 
-// created stores the creation of the action that is offered in this way and under this id, and
-// answers how the device stands then.
+// created stores the new action for the offer, and returns the state of the device after that.
 func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind offer.Kind) (deviceState, *v1alpha1.Action, error) {
 	created := false
 	t, err := b.update(ctx, s.key, starting, func(w offer.World, status *v1alpha1.TargetStatus) error {
@@ -93,7 +92,7 @@ func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind off
 		case o.Kind != kind || o.ActionID != id:
 			return notOffered(o, id)
 		case o.Action != nil:
-			return nil // another device API was faster: the action is created, once
+			return nil // another process was faster: the action is created only once
 		}
 		if created = action.Create(status, o.Creation(w)) != nil; !created {
 			return deviceapi.ErrNotFound
@@ -115,7 +114,7 @@ func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind off
 	return s, a, nil
 }
 
-// verified answers a young action only if the API server vouches for it.
+// verified returns a new action only if the API server confirms that it is still offered.
 func (b *Backend) verified(ctx context.Context, s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
 	if err := b.verifyStillOffered(ctx, s, a); err != nil {
 		return deviceapi.Deployment{}, err
@@ -123,8 +122,8 @@ func (b *Backend) verified(ctx context.Context, s deviceState, a *v1alpha1.Actio
 	return b.document(s, a)
 }
 
-// verifyStillOffered takes back a start unless the API server, too, says that its source runs and
-// its set is valid; it is not found then.
+// verifyStillOffered undoes a start unless source and set are still valid at the API server. If
+// they are not, the error is ErrNotFound.
 func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1alpha1.Action) error {
 	stopped, cause, err := b.isStopped(ctx, s, a)
 	if err != nil {
@@ -143,8 +142,8 @@ func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1al
 	return fmt.Errorf("action %d was withdrawn: its source or its set has been stopped meanwhile: %w", a.ID, deviceapi.ErrNotFound)
 }
 
-// isStopped asks the API server whether what an action was created from still stands; cause is
-// empty when it is only held back.
+// isStopped asks the API server whether the source and the set of an action are still valid. cause
+// is empty if the source is only paused.
 func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Action) (bool, v1alpha1.CancelCause, error) {
 	set, err := b.live.set(ctx, types.NamespacedName{Namespace: s.key.Namespace, Name: a.DistributionSet})
 	if err != nil {
@@ -165,15 +164,15 @@ func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Acti
 	return source.closed, "", nil
 }
 
-// liveSource is how the source of an action stands at the API server.
+// liveSource is the state of the source of an action at the API server.
 type liveSource struct {
 	started time.Time            // of a rollout
-	ended   v1alpha1.CancelCause // for good; empty: not
-	closed  bool                 // held back
+	ended   v1alpha1.CancelCause // why it has ended; empty if it has not
+	closed  bool                 // offers nothing at the moment
 }
 
-// liveSource reads the source of an action past the cache. A single assignment needs no second
-// look: the lock of the target guards it.
+// liveSource reads the source of an action from the API server. An assignment of the target itself
+// needs no read, because the resource version of the target guards it.
 func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1alpha1.Action) (liveSource, error) {
 	source := created.Source
 	key := types.NamespacedName{Namespace: namespace, Name: source.Name}
@@ -184,22 +183,22 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
 		closed, forGood := fleet.GroupClosedReason(r, source.Group)
-		return standsAs(r.Status.StartedAt, closed, forGood), nil
+		return stateOfSource(r.Status.StartedAt, closed, forGood), nil
 	case v1alpha1.SourceAutoAssignment:
 		a, err := b.live.auto(ctx, key)
 		if err != nil || a == nil || a.Identity() != source.UID {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
-		if a.Spec.Update.DistributionSet != created.DistributionSet { // it brings another set by now
+		if a.Spec.Update.DistributionSet != created.DistributionSet { // its set was changed
 			return liveSource{ended: v1alpha1.CauseSuperseded}, nil
 		}
 		closed, forGood := fleet.AutoClosedReason(a)
-		return standsAs(nil, closed, forGood), nil
+		return stateOfSource(nil, closed, forGood), nil
 	}
 	return liveSource{}, nil
 }
 
-func standsAs(started *metav1.MicroTime, closed offer.Reason, forGood bool) liveSource {
+func stateOfSource(started *metav1.MicroTime, closed offer.Reason, forGood bool) liveSource {
 	s := liveSource{closed: !closed.IsZero()}
 	if forGood {
 		s.ended = v1alpha1.CauseStopped
@@ -210,7 +209,7 @@ func standsAs(started *metav1.MicroTime, closed offer.Reason, forGood bool) live
 	return s
 }
 
-// document is an action as its device may see it.
+// document returns an action in the form for its device.
 func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
 	set := s.world.Set(a.DistributionSet)
 	if set != nil && set.Unreadable {
@@ -260,7 +259,7 @@ func module(m *v1alpha1.SoftwareModule) deviceapi.Module {
 	return out
 }
 
-// history is how far an action has come, newest first.
+// history returns the history of an action, newest first.
 func history(a *v1alpha1.Action) deviceapi.History {
 	h := deviceapi.History{State: string(a.State)}
 	for _, e := range slices.Backward(a.History) {
@@ -273,7 +272,8 @@ func history(a *v1alpha1.Action) deviceapi.History {
 	return h
 }
 
-// cacheBuster changes when the content, the urgency or the window of the announced deployment does.
+// cacheBuster returns a value that changes with the content, the urgency or the window of the
+// offered deployment.
 func cacheBuster(s deviceState) string {
 	if s.offer.Action != nil && windowOf(s.offer.Action, s.world.Now) == deviceapi.WindowClosed {
 		return bustedBy(s) + "w"
@@ -310,8 +310,8 @@ func (b *Backend) Installed(ctx context.Context, d deviceapi.Device, id int32) (
 	return b.document(s, a)
 }
 
-// ArtifactFetched notes that the device fetches an artifact of its open action. Only the first sign
-// of a download is new.
+// ArtifactFetched records that the device downloads an artifact of its open action. Only the first
+// download is recorded.
 func (b *Backend) ArtifactFetched(ctx context.Context, d deviceapi.Device, moduleID string) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
@@ -321,15 +321,15 @@ func (b *Backend) ArtifactFetched(ctx context.Context, d deviceapi.Device, modul
 	if a == nil || !a.State.HasStarted() || a.DownloadSeen || b.progress.showsDownload(s.key, a.ID) || !hasModule(s.world.Set(a.DistributionSet), moduleID) {
 		return nil
 	}
-	return b.gather(ctx, s, a, action.Report{ID: a.ID, Event: action.Download, Now: b.now()})
+	return b.bufferReport(ctx, s, a, action.Report{ID: a.ID, Event: action.Download, Now: b.now()})
 }
 
 func hasModule(set *offer.Set, name string) bool {
 	return set != nil && slices.ContainsFunc(set.Modules, func(m *v1alpha1.SoftwareModule) bool { return m.Name == name })
 }
 
-// Artifacts returns a module of the open action, or of the installed set if an action brought it.
-// What the device only reports to run opens no artifacts to it: it may report any set.
+// Artifacts returns a module of the open action, or of the installed set if an action installed it.
+// A set that the device only reports does not count, because it may report any set.
 func (b *Backend) Artifacts(ctx context.Context, d deviceapi.Device, moduleID string) (deviceapi.Module, error) {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {

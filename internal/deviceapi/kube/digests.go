@@ -17,26 +17,26 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// tokenDigest is what a request is compared with.
+// tokenDigest is compared with the token of a request.
 type tokenDigest struct {
-	// sum is the SHA-256 of the token, without blanks at its ends.
+	// sum is the SHA-256 of the token without leading and trailing white space.
 	sum [sha256.Size]byte
-	// fault is the reason why no device can authenticate with the token, one of the reasons of
-	// TokenUsable; empty if there is none.
+	// fault is the reason why the token is not usable, one of the reasons of the condition
+	// TokenUsable, or "".
 	fault string
 }
 
-// tokenDigests hold the digest of every token by Secret and key. They follow the cache of Secrets,
-// so that a request costs the same however many keys a Secret has, and copies none of them.
+// tokenDigests holds the digest of every token by Secret and key. It follows the cache of Secrets,
+// so that the cost of a request does not depend on the number of keys, and no Secret is copied.
 type tokenDigests struct {
-	// changed is told of a Secret in which keys have another fault than before. It is set before
-	// the digests follow a cache.
+	// changed is called for a Secret with keys whose fault has changed. It must be set before the
+	// digests follow a cache.
 	changed func(secret types.NamespacedName, isChanged func(key string) bool)
 
 	mu       sync.RWMutex
 	bySecret map[types.NamespacedName]map[string]tokenDigest
 	synced   toolscache.InformerSynced
-	// nothing is looked into where there is no Secret: that takes as long.
+	// nothing is searched if there is no Secret, so that this takes the same time.
 	nothing map[string]tokenDigest
 }
 
@@ -48,12 +48,12 @@ func newTokenDigests() *tokenDigests {
 	}
 }
 
-// follow makes the digests follow a cache of Secrets. The function that it returns reports whether
-// they have all that the cache has read first.
+// follow makes the digests follow a cache of Secrets. The returned function reports whether the
+// digests have everything that the cache has read first.
 func (d *tokenDigests) follow(secrets cache.Informer) (toolscache.InformerSynced, error) {
 	following, err := secrets.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
-		// Every target has its look when the caches have synced, so what is read first is told to
-		// nobody.
+		// Every target is checked when the caches have synced, so changed is not called for the
+		// initial list.
 		AddFunc:    func(o any, isInInitialList bool) { d.set(o.(*corev1.Secret), !isInInitialList) },
 		UpdateFunc: func(_, o any) { d.set(o.(*corev1.Secret), true) },
 		DeleteFunc: d.remove,
@@ -74,8 +74,8 @@ func (d *tokenDigests) hasSynced() bool {
 	return synced != nil && synced()
 }
 
-// find returns the digest of one token. Where there is no such Secret, or no such key, its fault
-// says so, and its sum is that of no token.
+// find returns the digest of one token. If there is no such Secret or key, the digest has that
+// fault, and a sum that matches no token.
 func (d *tokenDigests) find(secret types.NamespacedName, key string) tokenDigest {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -120,12 +120,12 @@ func (d *tokenDigests) remove(o any) {
 	d.changed(name, func(string) bool { return true })
 }
 
-// digestsOf a Secret of TokenSecretType. A Secret has at most 1 MiB, so this takes a few
-// milliseconds at most.
+// digestsOf returns the digests of a Secret of TokenSecretType. A Secret has at most 1 MiB, so this
+// takes a few milliseconds at most.
 func digestsOf(secret *corev1.Secret) map[string]tokenDigest {
 	keys := make(map[string]tokenDigest, len(secret.Data))
 	for key, token := range secret.Data {
-		token = bytes.TrimSpace(token) // files end in a newline, headers cannot hold one
+		token = bytes.TrimSpace(token) // files end in a newline, headers cannot contain one
 		digest := tokenDigest{sum: sha256.Sum256(token)}
 		switch {
 		case len(token) == 0:

@@ -18,8 +18,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Feedback takes a report on an action. A result is stored before it is answered; what comes before
-// it is gathered.
+// Feedback processes a report on an action. A result is stored before the response; intermediate
+// reports are buffered.
 func (b *Backend) Feedback(ctx context.Context, d deviceapi.Device, id int32, f wire.Feedback) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
@@ -33,7 +33,7 @@ func (b *Backend) Feedback(ctx context.Context, d deviceapi.Device, id int32, f 
 	case a.State == v1alpha1.ActionWaitingForConfirmation:
 		return deviceapi.ErrNotFound
 	case !action.MayClose(a, r.Event):
-		return b.gather(ctx, s, a, r)
+		return b.bufferReport(ctx, s, a, r)
 	case a.State.IsClosed():
 		return b.applyNow(ctx, s.key, ordinary, r)
 	default:
@@ -41,10 +41,10 @@ func (b *Backend) Feedback(ctx context.Context, d deviceapi.Device, id int32, f 
 	}
 }
 
-// gather keeps an intermediate report until the next write. Beyond the quota it is refused. Where
-// there is no room for it, it is written at once with those before it, as far as the device's
-// budget of writes goes.
-func (b *Backend) gather(ctx context.Context, s deviceState, a *v1alpha1.Action, r action.Report) error {
+// bufferReport keeps an intermediate report until the next write. Beyond the quota it is refused.
+// If the buffer has no room, it is written at once with the reports before it, within the device's
+// budget of writes.
+func (b *Backend) bufferReport(ctx context.Context, s deviceState, a *v1alpha1.Action, r action.Report) error {
 	if b.options.Replicated && action.IsEvidence(a, r.Event) {
 		return b.applyNow(ctx, s.key, decisive, r)
 	}
@@ -66,7 +66,7 @@ func (b *Backend) gather(ctx context.Context, s deviceState, a *v1alpha1.Action,
 	return nil
 }
 
-// applyNow stores a report and answers what became of it.
+// applyNow stores a report and returns the error for its outcome.
 func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, weight weight, r action.Report) error {
 	var outcome action.Outcome
 	var awaited bool
@@ -86,7 +86,7 @@ func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, weight
 	switch outcome {
 	case action.Late, action.LateFinal:
 		if awaited {
-			return nil // W-21: what was only downloaded may be installed later, and its device must be heard
+			return nil // W-21: a downloaded update may be installed later, and that report must be accepted
 		}
 		return deviceapi.ErrGone
 	case action.Unknown, action.Refused:
@@ -97,10 +97,10 @@ func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, weight
 	return nil
 }
 
-// assumeWork assumes the most of a device that reports the result of an action that it started
-// before this process: the process before may have died with the reports in its memory. Without
-// that a failure half-way would count as one that left the device alone, and a download only as a
-// skip.
+// assumeWork assumes that a device has downloaded and installed if it reports the result of an
+// action that it started before this process: the reports that the previous process had buffered
+// are lost. Otherwise a failure during the installation would count as one before it, and a
+// download as a skip.
 func (b *Backend) assumeWork(status *v1alpha1.TargetStatus, r action.Report) {
 	if b.options.Replicated {
 		return // evidence is stored at once
@@ -110,7 +110,7 @@ func (b *Backend) assumeWork(status *v1alpha1.TargetStatus, r action.Report) {
 	}
 }
 
-// CancelFeedback takes the answer to a cancel.
+// CancelFeedback processes the answer to a cancel.
 func (b *Backend) CancelFeedback(ctx context.Context, d deviceapi.Device, id int32, f wire.Feedback) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
@@ -130,10 +130,10 @@ func (b *Backend) CancelFeedback(ctx context.Context, d deviceapi.Device, id int
 	if err := b.applyNow(ctx, s.key, weight, r); r.Event != action.Warn || !errors.Is(err, deviceapi.ErrGone) {
 		return err
 	}
-	return nil // a word about the cancel of an action that was closed by force: the cancel stays on offer
+	return nil // an intermediate report about the cancel of an action that was closed by force: the cancel is still offered
 }
 
-// Cancel returns nil if the cancel of the action is on offer.
+// Cancel returns nil if the cancel of the action is offered.
 func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
@@ -145,7 +145,7 @@ func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) erro
 	return nil
 }
 
-// report is a feedback in the words of the rules.
+// report converts a feedback to a report.
 func (b *Backend) report(id int32, e action.Event, f wire.Feedback) action.Report {
 	r := action.Report{
 		ID: id, Event: e, Now: b.now(),
@@ -160,7 +160,7 @@ func (b *Backend) report(id int32, e action.Event, f wire.Feedback) action.Repor
 	return r
 }
 
-// applyGathered applies what was gathered, in the order it came.
+// applyGathered applies the buffered reports in the order of their arrival.
 func applyGathered(w offer.World, status *v1alpha1.TargetStatus, gathered []action.Report, outcomes []action.Outcome) {
 	for i, r := range gathered {
 		if outcomes[i] = action.Apply(status, r); outcomes[i] == action.Applied {
@@ -169,32 +169,32 @@ func applyGathered(w offer.World, status *v1alpha1.TargetStatus, gathered []acti
 	}
 }
 
-// notify people what they must know of a report, once.
+// notify records an event for an outcome that users must know, once.
 func (b *Backend) notify(t *v1alpha1.Target, r action.Report, outcome action.Outcome) {
 	switch outcome {
 	case action.Closed:
 		if a := action.ByID(&t.Status, r.ID); a != nil {
 			actionsClosed.WithLabelValues(string(a.State)).Inc()
-			b.tellFailure(t, a)
+			b.recordFailure(t, a)
 		}
 	case action.FirstDropped:
-		b.tell(t, "Warning", "ReportsDropped", fmt.Sprintf("action %d has sent more than %d reports; further ones are dropped until its result", r.ID, v1alpha1.MaxReports))
+		b.recordEvent(t, "Warning", "ReportsDropped", fmt.Sprintf("action %d has more than %d reports; further reports are dropped until its result", r.ID, v1alpha1.MaxReports))
 	case action.LateFinal:
-		b.tell(t, "Normal", "LateResult", fmt.Sprintf("the device reported a result for action %d, which was already closed; the action stays as it is", r.ID))
+		b.recordEvent(t, "Normal", "LateResult", fmt.Sprintf("the device reported a result for action %d, which was already closed; the action does not change", r.ID))
 	case action.Unknown:
-		b.tell(t, "Warning", "UnknownAction", fmt.Sprintf("the device reported on action %d, which this target was never given; was an older backup restored?", r.ID))
+		b.recordEvent(t, "Warning", "UnknownAction", fmt.Sprintf("the device reported on action %d, which was never assigned to this target (was an older backup restored?)", r.ID))
 	}
 }
 
-// tell records an event of a target, and a line of the log at V(1): a device can cause both again
-// and again.
-func (b *Backend) tell(t *v1alpha1.Target, eventType, reason, message string) {
+// recordEvent records an event of a target, and a log line at V(1), because a device can cause both
+// repeatedly.
+func (b *Backend) recordEvent(t *v1alpha1.Target, eventType, reason, message string) {
 	b.events.Eventf(t, nil, eventType, reason, "Report", "%s", message)
 	deviceLog.V(1).Info("Report without effect", "target", client.ObjectKeyFromObject(t), "reason", reason, "message", message)
 }
 
-// tellFailure says, once, why an update failed: in an event of the Target and in the log.
-func (b *Backend) tellFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
+// recordFailure reports why an update failed, once: in an event of the Target and in the log.
+func (b *Backend) recordFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 	if a.State != v1alpha1.ActionError {
 		return
 	}
@@ -203,8 +203,8 @@ func (b *Backend) tellFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 		"source", string(a.Source.Kind)+"/"+a.Source.Name, "statusCode", a.StatusCode, "message", a.FailureMessage)
 }
 
-// Flush writes what was gathered too long ago, as far as the devices' budgets of writes go, until
-// ctx ends; then everything that is left, within a few seconds.
+// Flush writes reports that were buffered for too long, within the devices' budgets of writes,
+// until ctx ends. Then it writes all remaining reports within a few seconds.
 func (b *Backend) Flush(ctx context.Context) error {
 	return b.progress.run(ctx, b.options.ProgressInterval, func(ctx context.Context, key types.NamespacedName, isLast bool) error {
 		weight := ordinary

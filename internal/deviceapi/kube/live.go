@@ -16,12 +16,12 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// liveTimeout bounds one read of the API server.
+// liveTimeout limits one read from the API server.
 const liveTimeout = 5 * time.Second
 
-// liveReads reads rollouts, auto-assignments and sets past the cache. One read serves all creations
-// that were stored before it started, so that a group of thousands that starts at once costs a few
-// reads and not thousands.
+// liveReads reads rollouts, auto-assignments and sets from the API server. One read serves all
+// actions that were stored before it started, so a group of thousands of devices that starts at
+// once costs a few reads and not thousands.
 type liveReads struct {
 	reader   client.Reader
 	rollouts shared[*v1alpha1.Rollout]
@@ -31,7 +31,7 @@ type liveReads struct {
 
 func newLiveReads(reader client.Reader) *liveReads { return &liveReads{reader: reader} }
 
-// rollout as the API server has it now; nil: there is none.
+// rollout returns a rollout from the API server, or nil if there is none.
 func (l *liveReads) rollout(ctx context.Context, key types.NamespacedName) (*v1alpha1.Rollout, error) {
 	return l.rollouts.get(ctx, key, func(ctx context.Context) (*v1alpha1.Rollout, error) {
 		r := &v1alpha1.Rollout{}
@@ -39,7 +39,7 @@ func (l *liveReads) rollout(ctx context.Context, key types.NamespacedName) (*v1a
 	})
 }
 
-// set as the API server has it now; nil: there is none.
+// set returns a set from the API server, or nil if there is none.
 func (l *liveReads) set(ctx context.Context, key types.NamespacedName) (*v1alpha1.DistributionSet, error) {
 	return l.sets.get(ctx, key, func(ctx context.Context) (*v1alpha1.DistributionSet, error) {
 		s := &v1alpha1.DistributionSet{}
@@ -47,7 +47,7 @@ func (l *liveReads) set(ctx context.Context, key types.NamespacedName) (*v1alpha
 	})
 }
 
-// auto-assignment as the API server has it now; nil: there is none.
+// auto returns an auto-assignment from the API server, or nil if there is none.
 func (l *liveReads) auto(ctx context.Context, key types.NamespacedName) (*v1alpha1.AutoAssignment, error) {
 	return l.autos.get(ctx, key, func(ctx context.Context) (*v1alpha1.AutoAssignment, error) {
 		a := &v1alpha1.AutoAssignment{}
@@ -55,13 +55,13 @@ func (l *liveReads) auto(ctx context.Context, key types.NamespacedName) (*v1alph
 	})
 }
 
-// shared lets callers share reads, but only reads that start after they asked.
+// shared lets callers share reads, but only reads that start after their call.
 type shared[T any] struct {
 	mu    sync.Mutex
 	lanes map[types.NamespacedName]*lane[T]
 }
 
-// lane is the read that runs for one object, and the one that starts when it is done.
+// lane is the running read of one object, and the one that starts after it.
 type lane[T any] struct{ next *read[T] }
 
 type read[T any] struct {
@@ -81,7 +81,7 @@ func (s *shared[T]) get(ctx context.Context, key types.NamespacedName, fetch fun
 	}
 }
 
-// join takes part in the next read of an object, which starts at once if none is running.
+// join joins the next read of an object, which starts at once if none is running.
 func (s *shared[T]) join(key types.NamespacedName, fetch func(context.Context) (T, error)) *read[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +103,7 @@ func (s *shared[T]) join(key types.NamespacedName, fetch func(context.Context) (
 	return mine
 }
 
-// drive reads until nobody waits for another read.
+// drive reads until no caller waits for another read.
 func (s *shared[T]) drive(key types.NamespacedName, l *lane[T], fetch func(context.Context) (T, error)) {
 	for {
 		s.mu.Lock()

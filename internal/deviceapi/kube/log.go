@@ -21,15 +21,15 @@ import (
 
 var deviceLog = logf.Log.WithName("device-api")
 
-// logLimits bound the lines that devices can cause in the log.
+// logLimits limits the log lines that devices can cause.
 type logLimits struct{ offers, failures *rate.Limiter }
 
 func newLogLimits() logLimits {
 	return logLimits{offers: rate.NewLimiter(100, 1000), failures: rate.NewLimiter(1, 10)}
 }
 
-// notOffered is the error for a request for an action that the device is not offered. The device
-// reads that it was not found; the log at V(1) has the reason.
+// notOffered is the error for a request for an action that is not offered to the device. The
+// response is "not found"; the log at V(1) contains the reason.
 func notOffered(o offer.Offer, id int32) error {
 	given := "nothing"
 	if o.Kind != offer.Nothing {
@@ -38,30 +38,30 @@ func notOffered(o offer.Offer, id int32) error {
 	return fmt.Errorf("action %d is not offered, but %s (%s: %s): %w", id, given, o.Reason.Code, o.Reason.Message, deviceapi.ErrNotFound)
 }
 
-// logNothing logs at V(1) why an update that reaches the device is not offered to it.
+// logNothing logs at V(1) why the device is not offered an update that reaches it.
 func (b *Backend) logNothing(s deviceState) {
 	if log := deviceLog.V(1); log.Enabled() && s.offer.Reason.Code != offer.CodeNothingWanted && b.logLimits.offers.AllowN(s.world.Now, 1) {
 		log.Info("Offered nothing", "target", s.key, "reason", s.offer.Reason.Code, "message", s.offer.Reason.Message)
 	}
 }
 
-// logWithdrawn logs that an action was taken back right after its creation, because its source or
-// its set had been stopped. No cause: its source is held back.
+// logWithdrawn logs that an action was removed directly after its creation, because its source or
+// its set was stopped. Without a cause, its source is paused.
 func logWithdrawn(key types.NamespacedName, a *v1alpha1.Action, cause v1alpha1.CancelCause) {
 	reason := string(cause)
 	if reason == "" {
 		reason = "HeldBack"
 	}
 	logging.Decided(deviceLog.WithValues("target", key, "action", a.ID), logging.Decision{Reason: reason, From: string(a.State), To: "Withdrawn",
-		Message: fmt.Sprintf("the API server says that the source or the set of action %d has been stopped; the device does not get it", a.ID)})
+		Message: fmt.Sprintf("the source or the set of action %d was stopped; the device does not get the action", a.ID)})
 }
 
-// logFailed logs an error for which the device gets 503, and returns it. A device that has gone
-// away and another writer that was faster are none.
+// logFailed logs an error that causes a 503, and returns it. A disconnected device and a conflict
+// with another writer are not logged.
 func (b *Backend) logFailed(key types.NamespacedName, err error) error {
 	var unavailable deviceapi.Unavailable
 	if errors.As(err, &unavailable) && !errors.Is(err, context.Canceled) && !apierrors.IsConflict(err) && b.logLimits.failures.Allow() {
-		deviceLog.Error(err, "A write for a device failed; the device gets 503 and tries again", "target", key)
+		deviceLog.Error(err, "A write for a device failed; the device gets 503 and retries", "target", key)
 	}
 	return err
 }

@@ -19,31 +19,32 @@ import (
 )
 
 const (
-	// maxGathered is how many reports of one device are gathered before they are written.
+	// maxGathered is the maximum number of reports of one device in the buffer.
 	maxGathered = 100
-	// maxGatheredBytes is how much memory they may take.
+	// maxGatheredBytes is the maximum memory of these reports.
 	maxGatheredBytes = 32 << 10
-	// maxBuffer is how much memory the gathered reports of all devices of a process may take.
+	// maxBuffer is the maximum memory of the buffered reports of all devices of a process.
 	maxBuffer = 64 << 20
-	// gatheringSize, reportSize and lineSize are what a device, a report and a line of it take in
-	// memory beside their texts.
+	// gatheringSize, reportSize and lineSize are the memory of a device, a report and a line in
+	// addition to their texts.
 	gatheringSize, reportSize, lineSize = 512, 256, 32
-	// lastFlush is how long a device API that ends may take to write what it has gathered.
+	// lastFlush is the time that a process has at its end to write the buffered reports.
 	lastFlush = 5 * time.Second
-	// flushWriters is how many devices are written at a time; targets.Store bounds them further.
+	// flushWriters is the number of devices that are written in parallel; targetstatus.Store limits
+	// them further.
 	flushWriters = 8
 )
 
-// ReportBuffer bounds the memory of the gathered reports of all backends that share it.
+// ReportBuffer limits the memory of the buffered reports of all backends that share it.
 type ReportBuffer struct {
 	limit int64
 	used  atomic.Int64
 }
 
-// NewReportBuffer makes the buffer of a process: it holds 64 MiB.
+// NewReportBuffer returns the buffer of a process, which holds 64 MiB.
 func NewReportBuffer() *ReportBuffer { return &ReportBuffer{limit: maxBuffer} }
 
-// take reports whether there is room for so many bytes, and takes it.
+// take reserves the given number of bytes, and reports whether there was room.
 func (b *ReportBuffer) take(bytes int) bool {
 	if b.used.Add(int64(bytes)) > b.limit {
 		b.give(bytes)
@@ -54,21 +55,21 @@ func (b *ReportBuffer) take(bytes int) bool {
 
 func (b *ReportBuffer) give(bytes int) { b.used.Add(-int64(bytes)) }
 
-// progress gathers intermediate reports until the device's next write takes them along: a device
-// costs one write when it starts and one when it ends.
+// progress buffers intermediate reports until the next write of the device, so that an action costs
+// one write at its start and one at its end.
 type progress struct {
 	now    func() time.Time
 	buffer *ReportBuffer
 
 	mu      sync.Mutex
 	devices map[types.NamespacedName]*gathering
-	ended   bool // nobody will come by to write any more
+	ended   bool // no further write will happen
 }
 
 type gathering struct {
 	since   time.Time
 	reports []action.Report
-	// bytes that it takes in memory.
+	// bytes is its size in memory.
 	bytes int
 }
 
@@ -79,12 +80,12 @@ func newProgress(now func() time.Time, buffer *ReportBuffer) *progress {
 	return &progress{now: now, buffer: buffer, devices: map[types.NamespacedName]*gathering{}}
 }
 
-// sizeOf returns how many bytes a condensed report takes in memory.
+// sizeOf returns the size of a condensed report in memory.
 func sizeOf(r action.Report) int { return reportSize + r.Size() + lineSize*len(r.Details) }
 
-// add keeps a condensed report. It returns whether no more should be gathered before the next
-// write, and whether the report was kept: it is not when the process ends, when what was gathered
-// of the device is full, or when there is no room for more of all devices.
+// add buffers a condensed report. It returns whether the buffer should be written before further
+// reports are added, and whether the report was kept. It is not kept when the process ends, when
+// the buffer of the device is full, or when there is no room for more reports of all devices.
 func (p *progress) add(key types.NamespacedName, r action.Report) (full, kept bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +109,7 @@ func (g *gathering) isFull() bool {
 	return g != nil && (len(g.reports) >= maxGathered || g.bytes >= maxGatheredBytes)
 }
 
-// end keeps nothing from now on.
+// end stops buffering.
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,13 +118,13 @@ func (p *progress) end() {
 
 func (p *progress) count(key types.NamespacedName) int { return len(p.of(key)) }
 
-// showsDownload reports whether a gathered report on the action shows a download. Of what is
-// gathered only a warning does not.
+// showsDownload reports whether a buffered report on the action indicates a download. Of the
+// buffered events only a warning does not.
 func (p *progress) showsDownload(key types.NamespacedName, id int32) bool {
 	return slices.ContainsFunc(p.of(key), func(r action.Report) bool { return r.ID == id && r.Event != action.Warn })
 }
 
-// of are the reports gathered for a device, oldest first.
+// of returns the buffered reports of a device, oldest first.
 func (p *progress) of(key types.NamespacedName) []action.Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +134,7 @@ func (p *progress) of(key types.NamespacedName) []action.Report {
 	return nil
 }
 
-// done drops the first n reports: they are stored.
+// done drops the first n reports, because they are stored.
 func (p *progress) done(key types.NamespacedName, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,7 +154,7 @@ func (p *progress) done(key types.NamespacedName, n int) {
 	p.buffer.give(before - g.bytes)
 }
 
-// drop forgets what was gathered for a device that is gone.
+// drop drops the reports of a deleted device.
 func (p *progress) drop(key types.NamespacedName) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -167,7 +168,7 @@ func (p *progress) remove(key types.NamespacedName, g *gathering) {
 	p.buffer.give(g.bytes)
 }
 
-// due are the devices whose oldest report has waited for this long.
+// due returns the devices whose oldest report was buffered for this long.
 func (p *progress) due(interval time.Duration) []types.NamespacedName {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -180,11 +181,11 @@ func (p *progress) due(interval time.Duration) []types.NamespacedName {
 	return due
 }
 
-// flushWrite writes what was gathered about a device. isLast: it is the last chance to do so.
+// flushWrite writes the buffered reports of a device. isLast means that there is no later attempt.
 type flushWrite func(ctx context.Context, key types.NamespacedName, isLast bool) error
 
-// run writes what is due until ctx ends, and then the rest. What could not be written by then is
-// lost.
+// run writes due reports until ctx ends, and then all others. Reports that could not be written by
+// then are lost.
 func (p *progress) run(ctx context.Context, interval time.Duration, write flushWrite) error {
 	tick := time.NewTicker(max(interval/10, 100*time.Millisecond))
 	defer tick.Stop()
@@ -205,7 +206,7 @@ func (p *progress) run(ctx context.Context, interval time.Duration, write flushW
 	}
 }
 
-// flush writes what is due. What cannot be written waits for the next time.
+// flush writes due reports. Reports that cannot be written are retried the next time.
 func (p *progress) flush(ctx context.Context, interval time.Duration, isLast bool, write flushWrite) {
 	var writers errgroup.Group
 	writers.SetLimit(flushWriters)
@@ -220,19 +221,18 @@ func (p *progress) flush(ctx context.Context, interval time.Duration, isLast boo
 	_ = writers.Wait() // no writer returns an error
 }
 
-// targetLocks lets one writer at a time go to a device: two at once would both take along what was
-// gathered, and count it twice or drop what came between.
+// targetLocks is a lock for each device, so that only one writer writes the buffered reports. Two
+// writers would both include them, and count them twice or drop reports that arrived in between.
 type targetLocks struct {
 	mu      sync.Mutex
 	devices map[types.NamespacedName]*targetLock
 }
 
-// targetLock is one writer's turn at a device.
+// targetLock is the lock of one writer for a device.
 type targetLock struct {
 	taken chan struct{}
 	users int
-	// hurry is closed once a writer that goes first waits: the one whose turn it is must not keep
-	// it waiting.
+	// hurry is closed when a writer with priority waits, so that the present writer finishes soon.
 	hurry   chan struct{}
 	hurried bool
 	release func()
@@ -242,8 +242,8 @@ func newTargetLocks() *targetLocks {
 	return &targetLocks{devices: map[types.NamespacedName]*targetLock{}}
 }
 
-// take waits for the device's turn, whose release ends it. A writer that goes first hurries the one
-// before it.
+// take waits for the lock of the device, which its release ends. A writer with priority closes
+// hurry of the writer before it.
 func (t *targetLocks) take(ctx context.Context, key types.NamespacedName, isFirst bool) (*targetLock, error) {
 	t.mu.Lock()
 	mine := t.devices[key]

@@ -25,29 +25,29 @@ import (
 )
 
 const (
-	// tokenGrace is how long a token must have been unusable, or usable again, before that is
-	// written: Git applies Targets and Secrets in any order, and a rotation may delete a Secret and
-	// create it again.
+	// tokenGrace is how long a token must be unusable, or usable again, before that is written:
+	// Targets and Secrets are applied in any order, and a rotation may delete a Secret and create
+	// it again.
 	tokenGrace = 3 * time.Second
-	// tokenLookupTimeout bounds one look for a Secret past the cache.
+	// tokenLookupTimeout limits one request for a Secret to the API server.
 	tokenLookupTimeout = 5 * time.Second
-	// tokenRecheck is how often a missing Secret is asked for past the cache, which shows the
-	// Secrets of one type only.
+	// tokenRecheck is the interval at which a missing Secret is requested from the API server,
+	// because the cache has only Secrets of one type.
 	tokenRecheck = time.Minute
 )
 
 var (
-	// tokenWrites bounds the writes of TokenUsable of this process: many targets may refer to one
+	// tokenWrites limits the writes of TokenUsable of this process: many targets may refer to one
 	// Secret.
 	tokenWrites = rate.NewLimiter(20, 20)
-	// tokenLookups bounds how often this process asks for missing Secrets past the cache.
+	// tokenLookups limits how often this process requests missing Secrets from the API server.
 	tokenLookups = rate.NewLimiter(5, 20)
 )
 
-// TargetByTokenSecret finds the targets whose token is in a Secret, by its name.
+// TargetByTokenSecret finds the targets whose token is in a Secret, by the name of the Secret.
 const TargetByTokenSecret = "tokenSecretRef.name"
 
-// AddIndexes adds the field index of the device API. It comes before the caches start.
+// AddIndexes adds the field index of the device API. It must be called before the caches start.
 func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := indexer.IndexField(ctx, &v1alpha1.Target{}, TargetByTokenSecret, func(o client.Object) []string {
 		if ref := o.(*v1alpha1.Target).Spec.TokenSecretRef; ref != nil {
@@ -60,13 +60,13 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return nil
 }
 
-// tokenProblem says why no device can authenticate with a token.
+// tokenProblem is the reason why a token is not usable.
 type tokenProblem struct{ reason, message string }
 
-// judgeToken returns what is wrong with the token that a reference names; nil if nothing is. fault
-// is that of its digest, and isOther reports whether the namespace has a Secret of that name which
-// is not of TokenSecretType.
-func judgeToken(namespace string, ref *v1alpha1.SecretKeyReference, fault string, isOther bool) *tokenProblem {
+// checkToken returns what is wrong with the token of a reference, or nil. fault is that of its
+// digest, and isOther reports whether the namespace has a Secret with that name of another type
+// than TokenSecretType.
+func checkToken(namespace string, ref *v1alpha1.SecretKeyReference, fault string, isOther bool) *tokenProblem {
 	named := fmt.Sprintf("Secret %s in namespace %s (spec.tokenSecretRef.name)", ref.Name, namespace)
 	switch fault {
 	case "":
@@ -87,7 +87,7 @@ func judgeToken(namespace string, ref *v1alpha1.SecretKeyReference, fault string
 	}
 }
 
-// condition is TokenUsable with a problem; nil without one.
+// condition returns the condition TokenUsable for a problem, or nil without a problem.
 func (p *tokenProblem) condition(t *v1alpha1.Target, now time.Time) *metav1.Condition {
 	if p == nil {
 		return nil
@@ -96,9 +96,9 @@ func (p *tokenProblem) condition(t *v1alpha1.Target, now time.Time) *metav1.Cond
 		ObservedGeneration: t.Generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second))}
 }
 
-// Tokens keeps the condition TokenUsable of the targets, and Ready with it. The device API does
-// this, since only it may read Secrets. Several replicas come to the same conditions, and the one
-// that is first writes.
+// Tokens maintains the condition TokenUsable of the targets, and Ready with it. The device API does
+// this, because only it may read Secrets. All replicas compute the same conditions, and the first
+// one writes them.
 type Tokens struct {
 	backend *Backend
 	targets client.Reader
@@ -108,19 +108,19 @@ type Tokens struct {
 	others map[types.NamespacedName]otherSecret
 }
 
-// otherSecret is what a look past the cache has found.
+// otherSecret is the result of a request for a Secret to the API server.
 type otherSecret struct {
 	exists bool
 	at     time.Time
 }
 
-// NewTokens makes Tokens for the targets that a backend serves; targets lists them from a cache
+// NewTokens returns Tokens for the targets that a backend serves. targets lists them from a cache
 // with AddIndexes.
 func NewTokens(b *Backend, targets client.Reader) *Tokens {
 	return &Tokens{backend: b, targets: targets, queue: workqueue.NewTypedDelayingQueue[types.NamespacedName](), others: map[types.NamespacedName]otherSecret{}}
 }
 
-// Follow makes Tokens follow the tokens and the targets of the backend. It comes before
+// Follow makes Tokens follow the tokens and the targets of the backend. It must be called before
 // FollowSecrets.
 func (k *Tokens) Follow() {
 	k.backend.index.Watch(func(old, now client.Object) {
@@ -133,15 +133,15 @@ func (k *Tokens) Follow() {
 	k.backend.tokens.changed = k.secretChanged
 }
 
-// secretChanged looks at the targets whose token has another fault now. A token that is replaced by
-// another one concerns none of them.
+// secretChanged checks the targets whose token has another fault than before. A token that is
+// replaced by another usable token affects no target.
 func (k *Tokens) secretChanged(secret types.NamespacedName, isChanged func(key string) bool) {
 	k.mu.Lock()
 	delete(k.others, secret)
 	k.mu.Unlock()
 	var list v1alpha1.TargetList
 	if err := k.targets.List(context.Background(), &list, client.InNamespace(secret.Namespace), client.MatchingFields{TargetByTokenSecret: secret.Name}, client.UnsafeDisableDeepCopy); err != nil {
-		return // a cache fails to list only while it starts or ends, and every target has its look when it has started
+		return // a cache fails to list only while it starts or ends, and every target is checked after its start
 	}
 	for i := range list.Items {
 		if t := &list.Items[i]; t.Spec.TokenSecretRef != nil && isChanged(t.Spec.TokenSecretRef.Key) {
@@ -150,7 +150,7 @@ func (k *Tokens) secretChanged(secret types.NamespacedName, isChanged func(key s
 	}
 }
 
-// Run looks at every target once the Secrets have synced, and then at what changes, until ctx ends.
+// Run checks all targets once the Secrets have synced, and then those that change, until ctx ends.
 func (k *Tokens) Run(ctx context.Context) error {
 	defer k.queue.ShutDown()
 	if !toolscache.WaitForCacheSync(ctx.Done(), k.backend.tokens.hasSynced) {
@@ -169,16 +169,16 @@ func (k *Tokens) Run(ctx context.Context) error {
 		if shutdown {
 			return nil
 		}
-		if again := k.look(ctx, key); again > 0 {
+		if again := k.check(ctx, key); again > 0 {
 			k.queue.AddAfter(key, again)
 		}
 		k.queue.Done(key)
 	}
 }
 
-// look writes what is wrong with the token of one target, or that nothing is any more. It returns
-// when to look again; zero: at the next change.
-func (k *Tokens) look(ctx context.Context, key types.NamespacedName) time.Duration {
+// check writes the problem of the token of one target, or that there is no problem any more. It
+// returns the delay until the next check, or 0 if only a change requires one.
+func (k *Tokens) check(ctx context.Context, key types.NamespacedName) time.Duration {
 	t := k.backend.targets.Get(key)
 	if t == nil {
 		return 0
@@ -207,7 +207,7 @@ func (k *Tokens) look(ctx context.Context, key types.NamespacedName) time.Durati
 	return 0
 }
 
-// isNoted reports whether the target says already what is wrong with its token.
+// isNoted reports whether the target's status already has the problem.
 func isNoted(t *v1alpha1.Target, problem *tokenProblem) bool {
 	noted := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
 	if noted == nil || problem == nil {
@@ -216,19 +216,19 @@ func isNoted(t *v1alpha1.Target, problem *tokenProblem) bool {
 	return noted.Reason == problem.reason && noted.Message == problem.message
 }
 
-// problemOf returns what is wrong with the token of a target.
+// problemOf returns the problem of the token of a target.
 func (k *Tokens) problemOf(ctx context.Context, t *v1alpha1.Target) *tokenProblem {
 	ref := t.Spec.TokenSecretRef
 	if ref == nil {
 		return nil
 	}
 	fault := k.backend.tokens.find(types.NamespacedName{Namespace: t.Namespace, Name: ref.Name}, ref.Key).fault
-	return judgeToken(t.Namespace, ref, fault, fault == v1alpha1.ReasonTokenSecretNotFound && k.isOther(ctx, t))
+	return checkToken(t.Namespace, ref, fault, fault == v1alpha1.ReasonTokenSecretNotFound && k.isOther(ctx, t))
 }
 
-// isOther reports whether a Secret that the cache does not show exists with another type. It asks
-// for metadata: the content of other Secrets is never read. What was found lasts a while, and
-// beyond the rate of tokenLookups the target goes on saying what it says.
+// isOther reports whether a Secret that the cache does not have exists with another type. It
+// requests only metadata: the content of other Secrets is never read. The result is cached, and
+// beyond the rate of tokenLookups the condition of the target does not change.
 func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
 	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}
 	now := k.backend.now()
@@ -252,7 +252,7 @@ func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
 	found := otherSecret{len(list.Items) > 0, now}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.others) >= 1<<12 { // no more than a hint: start again rather than grow
+	if len(k.others) >= 1<<12 { // it is only a cache: clear it instead of letting it grow
 		clear(k.others)
 	}
 	k.others[key] = found

@@ -41,7 +41,7 @@ func TestJudgeToken(t *testing.T) {
 		"a token that is no UTF-8 text": {ref: ref, secret: with("dev-0", "\xff\xfe")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			problem := judgeToken("fleet", tc.ref, faultIn(tc.secret, tc.ref.Key), tc.isOther)
+			problem := checkToken("fleet", tc.ref, faultIn(tc.secret, tc.ref.Key), tc.isOther)
 			if tc.reason == "" {
 				if problem != nil {
 					t.Errorf("it is said to be %+v", problem)
