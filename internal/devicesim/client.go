@@ -18,10 +18,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// maxBody bounds how much of an answer a device reads.
+// maxBody is the maximum size of a response that a device reads.
 const maxBody = 1 << 20
 
-// newTransport shares few connections among many devices.
+// newTransport returns a transport that shares few connections among many devices.
 func newTransport(connections int) *http.Transport {
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -33,23 +33,23 @@ func newTransport(connections int) *http.Transport {
 	}
 }
 
-// exchange is one request and its answer.
+// exchange is one request and its response.
 type exchange struct {
 	method, url string
 	asked, at   time.Time
 	http        int
-	err         error // why there is no usable answer
+	err         error // why there is no usable response
 }
 
-// ok is the only answer real clients are content with.
+// ok reports whether the status is 200, the only one that real clients accept.
 func (x exchange) ok() bool { return x.err == nil && x.http == http.StatusOK }
 
-// gone: the device API does not, or no longer, want to hear about this action.
+// gone reports whether the device API does not accept reports about this action, or no longer.
 func (x exchange) gone() bool {
 	return x.http == http.StatusNotFound || x.http == http.StatusMethodNotAllowed || x.http == http.StatusGone
 }
 
-// pointless: the same request will be refused again.
+// pointless reports whether the same request would be refused again.
 func (x exchange) pointless() bool {
 	switch x.http {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
@@ -69,7 +69,7 @@ func (f *Fleet) get(ctx context.Context, d *device, href string, into any) excha
 	return f.call(ctx, d, http.MethodGet, href, nil, into)
 }
 
-// call sends document, if any, and reads the answer into into, if any.
+// call sends document, if any, and decodes the response into into, if any.
 func (f *Fleet) call(ctx context.Context, d *device, method, href string, document, into any) exchange {
 	ctx, cancel := context.WithTimeout(ctx, f.config.RequestTimeout)
 	defer cancel()
@@ -120,8 +120,8 @@ func (f *Fleet) request(ctx context.Context, d *device, method, href string, doc
 	return request, nil
 }
 
-// authorize adds the device's token, but never for a foreign host: artifacts
-// may live anywhere.
+// authorize adds the device's token, but never for another host, because artifacts may be stored
+// anywhere.
 func (f *Fleet) authorize(request *http.Request, d *device) {
 	if request.URL.Host != f.base.Host {
 		return
@@ -134,7 +134,7 @@ func (f *Fleet) authorize(request *http.Request, d *device) {
 	}
 }
 
-// bare drops method and URL, which message adds, from an error of net/http.
+// bare removes method and URL, which message adds, from an error of net/http.
 func bare(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -143,14 +143,14 @@ func bare(err error) error {
 	return err
 }
 
-// feedbackURL is where to report on the resource of a link: its path, without
-// the cache-buster, and /feedback.
+// feedbackURL returns the URL for reports on the resource of a link: its path, without the
+// cache-buster, and /feedback.
 func feedbackURL(href string) string {
 	path, _, _ := strings.Cut(href, "?")
 	return strings.TrimSuffix(path, "/") + "/feedback"
 }
 
-// actionIn is the action id a link ends in.
+// actionIn returns the action ID at the end of a link.
 func actionIn(href string) string {
 	path, _, _ := strings.Cut(href, "?")
 	return path[strings.LastIndexByte(path, '/')+1:]

@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// retryInterval is how soon a device polls again that has never learnt an
-	// interval from the device API.
+	// retryInterval is the poll interval of a device that has not received an interval from the
+	// device API yet.
 	retryInterval = 10 * time.Second
-	// busyInterval is the longest a busy device waits before it asks whether
-	// its action was canceled.
+	// busyInterval is the maximum poll interval of a device with an action, because the action may
+	// be canceled.
 	busyInterval = 5 * time.Second
-	// memory is how many closed actions a device remembers.
+	// memory is the number of closed actions that a device remembers.
 	memory = 8
 )
 
-// device is a Device on duty.
+// device is the state of a Device in a running fleet.
 type device struct {
 	Device
 
@@ -34,10 +34,10 @@ type device struct {
 	poked   bool        // poll at the next visit
 	wish    Temperament // to become at the next visit
 
-	// The rest belongs to whoever visits the device.
+	// The other fields belong to the worker that visits the device.
 	dice     rand.PCG
 	nextPoll time.Time
-	sleep    time.Duration // what the device API asked for last
+	sleep    time.Duration // the last interval of the device API
 	work     *work
 	closed   []outcome // newest last
 	denied   string    // action the user has denied
@@ -45,7 +45,7 @@ type device struct {
 	tried    string
 }
 
-// work is the action a device is busy with.
+// work is the action that a device is working on.
 type work struct {
 	id        string
 	report    string // URL
@@ -59,7 +59,7 @@ type work struct {
 	released  bool      // a late report may go
 }
 
-// outcome is what a device answers when it is offered a closed action again.
+// outcome is the response of a device that is offered a closed action again.
 type outcome struct {
 	id     string
 	status wire.Status
@@ -72,15 +72,15 @@ func newDevice(spec Device, seed int64) *device {
 	}
 }
 
-// random is the device's next number in [0, 1).
+// random returns the device's next random number in [0, 1).
 func (d *device) random() float64 { return rand.New(&d.dice).Float64() }
 
-// asleep devices do nothing until their temperament changes.
+// asleep reports whether the device does nothing until its temperament changes.
 func (d *device) asleep() bool {
 	return d.Temperament == Offline || d.Temperament == Vanishes && d.work != nil
 }
 
-// next is when the device wants to be visited again.
+// next returns the time of the next visit of the device.
 func (d *device) next() time.Time {
 	if d.work != nil && !d.work.waits() && d.work.due.Before(d.nextPoll) {
 		return d.work.due
@@ -88,7 +88,7 @@ func (d *device) next() time.Time {
 	return d.nextPoll
 }
 
-// interval is the time to the next poll, before jitter.
+// interval returns the time to the next poll, before jitter.
 func (d *device) interval(override time.Duration) time.Duration {
 	interval := d.sleep
 	if override > 0 {
@@ -103,7 +103,7 @@ func (d *device) interval(override time.Duration) time.Duration {
 	return interval
 }
 
-// waits: the next step cannot be taken whatever the time.
+// waits reports whether the next step must wait for another event than time.
 func (w *work) waits() bool {
 	if w.done >= len(w.steps) {
 		return true
@@ -114,13 +114,13 @@ func (w *work) waits() bool {
 		next.phase == installing && w.update == wire.HandlingSkip
 }
 
-// held: a maintenance window or the like keeps the next step back, so that it
-// is worth asking the device API again.
+// held reports whether a maintenance window or the handling holds the next step, so that the
+// deployment should be fetched again.
 func (w *work) held() bool {
 	return w.waits() && w.done < len(w.steps) && !w.steps[w.done].late
 }
 
-// installs: the device has started to change its software.
+// installs reports whether the device has started to change its software.
 func (w *work) installs() bool {
 	return w.done > 0 && w.steps[w.done-1].phase == installing
 }
@@ -140,8 +140,7 @@ func (d *device) remember(actionID string, status wire.Status) {
 	}
 }
 
-// attempt counts the tries at the same software and says how many there were
-// before this one.
+// attempt counts the attempts at the same software and returns the number of earlier ones.
 func (d *device) attempt(software []Software) int {
 	if key := join(software); key != d.tried {
 		d.tried, d.attempts = key, 0

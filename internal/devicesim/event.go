@@ -13,35 +13,35 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// Kind is what happened to a device.
+// Kind is the kind of an event.
 type Kind string
 
 const (
-	// Polled: the device API answered a poll.
+	// Polled: a poll was successful.
 	Polled Kind = "Polled"
-	// Started: the device fetched a deployment; Software says of what. From here
-	// on nobody may assume that the device has not started.
+	// Started: the device fetched a deployment, with the modules in Software. From here on the
+	// device has started.
 	Started Kind = "Started"
-	// Reported: the device API took a report; Status has it.
+	// Reported: the device API accepted a report, which is in Status.
 	Reported Kind = "Reported"
-	// Closed: the device API took the report that closes the action; Status has it.
-	// It follows the Reported of the same report.
+	// Closed: the device API accepted the report that closes the action, which is in Status. It
+	// follows the Reported of the same report.
 	Closed Kind = "Closed"
-	// Canceled: the device gave up its action and the device API took the answer.
+	// Canceled: the device canceled its action and the device API accepted the answer.
 	Canceled Kind = "Canceled"
-	// CancelRejected: the device refused to give up and the device API took the answer.
+	// CancelRejected: the device rejected the cancel and the device API accepted the answer.
 	CancelRejected Kind = "CancelRejected"
-	// Confirmed: the device consented to an update, or denied it; Message says which.
+	// Confirmed: the device confirmed or denied an update, as Message says.
 	Confirmed Kind = "Confirmed"
-	// AttributesSent: the device API took the device's attributes.
+	// AttributesSent: the device API accepted the device's attributes.
 	AttributesSent Kind = "AttributesSent"
-	// Downloaded: one artifact was fetched and its checksum is right.
+	// Downloaded: one artifact was downloaded and its checksum is right.
 	Downloaded Kind = "Downloaded"
-	// Dropped: the device API no longer knows the action (404, 405 or 410), and the
-	// device has given it up, or had already closed it.
+	// Dropped: the device API no longer knows the action (404, 405 or 410), and the device has
+	// dropped it, or had already closed it.
 	Dropped Kind = "Dropped"
-	// HTTPError: the device API gave another answer than 200, or none. The device
-	// tries again at its next poll.
+	// HTTPError: the device API responded with another status than 200, or not at all. The device
+	// retries at its next poll.
 	HTTPError Kind = "HTTPError"
 )
 
@@ -52,20 +52,20 @@ type Software struct {
 
 func (s Software) String() string { return s.Part + ":" + s.Name + ":" + s.Version }
 
-// Event is one thing that happened to one device.
+// Event is an event of one device.
 type Event struct {
 	Kind   Kind
 	Device string
-	// Asked is when the request that led here was sent, At when it was answered.
+	// Asked is when the request was sent, At when its response was received.
 	Asked, At time.Time
 	Action    string
 	Software  []Software  // Started
 	Status    wire.Status // Reported, Closed
 	HTTP      int         // status code of the device API's answer, 0 without one
-	Message   string      // one sentence for people
+	Message   string      // one sentence
 }
 
-// String is the event in one line.
+// String returns the event in one line.
 func (e Event) String() string {
 	parts := []string{e.At.Format("15:04:05.000"), e.Device, string(e.Kind)}
 	if e.Action != "" {
@@ -86,8 +86,8 @@ func (e Event) String() string {
 	return strings.Join(parts, " ")
 }
 
-// Recorder keeps every event; its Observe method is an Observer. The zero
-// value is ready. It grows without bound: use it in tests, not in long runs.
+// Recorder keeps all events. Its Observe method is an Observer. The zero value is ready for use. It
+// grows without limit: use it in tests, not in long runs.
 type Recorder struct {
 	mu     sync.Mutex
 	events []Event
@@ -100,19 +100,19 @@ func (r *Recorder) Observe(e Event) {
 	r.events = append(r.events, e)
 }
 
-// Events are all events so far, in the order in which they were observed.
+// Events returns all events so far, in the order in which they were observed.
 func (r *Recorder) Events() []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.events)
 }
 
-// Of are the events of one kind so far.
+// Of returns the events of one kind so far.
 func (r *Recorder) Of(kind Kind) []Event {
 	return slices.DeleteFunc(r.Events(), func(e Event) bool { return e.Kind != kind })
 }
 
-// StartedAfter are the devices' beginnings that were asked for after t.
+// StartedAfter returns the Started events whose request was sent after t.
 func (r *Recorder) StartedAfter(t time.Time) []Event {
 	return slices.DeleteFunc(r.Of(Started), func(e Event) bool { return !e.Asked.After(t) })
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// fetchAll downloads every artifact of the work and throws it away. The error
-// is what the device reports as the reason of its failure.
+// fetchAll downloads all artifacts of the action and discards them. The error is what the device
+// reports as the reason of its failure.
 func (f *Fleet) fetchAll(ctx context.Context, d *device) error {
 	for _, artifact := range d.work.artifacts {
 		asked := time.Now()
@@ -62,7 +62,7 @@ func (f *Fleet) fetch(ctx context.Context, d *device, artifact wire.Artifact) (i
 	return size, nil
 }
 
-// checksum picks the strongest hash that was given.
+// checksum returns the strongest hash that was given.
 func checksum(hashes wire.Hashes) (hash.Hash, string) {
 	if hashes.SHA256 == "" && hashes.SHA1 != "" {
 		return sha1.New(), hashes.SHA1

@@ -1,17 +1,16 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package devicesim plays a fleet of devices against a DDI device API over real
-// HTTP. A device does only what its temperament and the device API's answers tell
-// it: it polls, obeys links, reports, and knows nothing of the server's
-// insides.
+// Package devicesim simulates a fleet of devices that use a DDI device API over real HTTP. A device
+// does only what its temperament and the responses of the device API require: it polls, follows
+// links and reports. It knows nothing about the implementation of the server.
 //
-// Devices are cheap: an idle one is an entry in a queue, without a goroutine
-// of its own, and all of them share a few workers and connections. Everything
-// random depends on the seed and the device's id alone.
+// Devices are cheap: an idle one is an entry in a queue, without a goroutine of its own, and all
+// devices share a few workers and connections. All random choices depend only on the seed and the
+// device's ID.
 //
-// There is no clock to inject: tests that need exact times run in a
-// testing/synctest bubble with Config.Transport calling the device API's handler.
+// There is no clock to inject: tests that need exact times run in a testing/synctest bubble with a
+// Config.Transport that calls the device API's handler.
 package devicesim
 
 import (
@@ -26,67 +25,67 @@ import (
 	"time"
 )
 
-// Device is one simulated device. Only ID is mandatory.
+// Device is one simulated device. Only ID is required.
 type Device struct {
-	// ID is the controller id, unique in its tenant.
+	// ID is the controllerID, unique in its tenant.
 	ID string
 	// Tenant overrides Config.Tenant.
 	Tenant string
 	// Token is sent as TargetToken.
 	Token string
-	// Temperament is chosen by Config.Mix when empty.
+	// Temperament is chosen by Config.Mix if it is empty.
 	Temperament Temperament
-	// Attributes are sent when the device API asks for them. Devices may share a map;
-	// nobody may change it afterwards.
+	// Attributes are sent when the device API requests them. Devices may share a map, which must
+	// not be changed afterwards.
 	Attributes map[string]string
-	// FailCode is the code of this device's failures; Config.FailCode when empty.
+	// FailCode is the code of this device's failures. If it is empty, Config.FailCode is used.
 	FailCode string
-	// Installed is the software the device runs at the start, in the form of
+	// Installed is the software that the device runs at the start, in the format of
 	// Fleet.Installed.
 	Installed string
 }
 
-// Config describes a fleet. BaseURL is mandatory; zero values are sensible.
+// Config describes a fleet. BaseURL is required; zero values are useful defaults.
 type Config struct {
-	// BaseURL is the device API's address, to which /{tenant}/controller/v1/{id} is added.
+	// BaseURL is the address of the device API, to which /{tenant}/controller/v1/{id} is added.
 	BaseURL string
-	// Tenant of devices that name none. Default "default".
+	// Tenant of devices without a tenant. Default "default".
 	Tenant  string
 	Devices []Device
 	// GatewayToken is sent as GatewayToken by devices without a Token.
 	GatewayToken string
-	// Mix chooses the temperament of devices that have none. Default: all obedient.
+	// Mix chooses the temperament of devices without one. Default: all obedient.
 	Mix Mix
-	// Seed fixes every random choice.
+	// Seed determines all random choices.
 	Seed int64
-	// PollInterval overrides what the device API asks for. First polls are spread over
-	// it, or over one second without it.
+	// PollInterval overrides the interval of the device API. The first polls are spread over it, or
+	// over one second if it is 0.
 	PollInterval time.Duration
-	// Jitter varies every interval by up to this share of it, 0 to 1.
+	// Jitter changes each interval by up to this share of it, 0 to 1.
 	Jitter float64
-	// StepTime is how long each step of an update takes: the download, each
-	// installation step, the finish.
+	// StepTime is the duration of each step of an update: the download, each installation step, the
+	// end.
 	StepTime time.Duration
 	// Steps is the number of progress reports between downloaded and the result.
 	Steps int
 	// FailCode is the status code of failures. Default "1".
 	FailCode string
-	// FlakyFailures is how many attempts at a software a Flaky device fails. Default 1.
+	// FlakyFailures is the number of failed attempts at a software of a Flaky device. Default 1.
 	FlakyFailures int
-	// FetchArtifacts really downloads artifacts and checks size and checksum.
+	// FetchArtifacts downloads artifacts and checks size and checksum.
 	FetchArtifacts bool
-	// Concurrency caps the requests in flight, and connections. Default 64.
+	// Concurrency limits the parallel requests and the connections. Default 64.
 	Concurrency int
-	// RequestTimeout bounds one request, downloads excepted. Default 30 s.
+	// RequestTimeout limits one request, except downloads. Default 30 s.
 	RequestTimeout time.Duration
-	// Transport replaces the fleet's own, for tests and for client certificates.
+	// Transport replaces the fleet's transport, for tests and for client certificates.
 	Transport http.RoundTripper
-	// Observer is told everything that happens. It is called by several
-	// goroutines at once, though never for the same device, and should be quick.
+	// Observer is called for each event. It is called by several goroutines concurrently, though
+	// never for the same device, and should be fast.
 	Observer func(Event)
 }
 
-// Fleet is a set of devices. All its methods may be called at any time.
+// Fleet is a set of devices. Its methods are safe for concurrent use.
 type Fleet struct {
 	config Config
 	base   *url.URL
@@ -94,14 +93,14 @@ type Fleet struct {
 	tally  tally
 
 	running atomic.Bool
-	wake    chan struct{} // something became due earlier
+	wake    chan struct{} // a device became due earlier
 
-	mu      sync.Mutex // guards what follows, and the scheduling half of each device
+	mu      sync.Mutex // guards the fields below, and the scheduling fields of each device
 	devices map[string]*device
 	queue   queue
 }
 
-// New makes a fleet that does nothing until Run.
+// New returns a fleet that does nothing until Run.
 func New(config Config) (*Fleet, error) {
 	setDefaults(&config)
 	base, err := parseBase(config.BaseURL)
@@ -154,7 +153,7 @@ func parseBase(text string) (*url.URL, error) {
 	return base, nil
 }
 
-// Add puts one more device into the fleet; it starts to poll like the others.
+// Add adds a device to the fleet. It starts to poll like the others.
 func (f *Fleet) Add(spec Device) error {
 	if spec.ID == "" {
 		return errors.New("a device has no ID; every device needs one")
@@ -184,8 +183,8 @@ func (f *Fleet) Add(spec Device) error {
 	return nil
 }
 
-// Run plays the fleet until ctx ends, which is no error. Requests in flight
-// are broken off. A fleet may run again afterwards and goes on where it was.
+// Run runs the fleet until ctx ends, which is not an error. Requests in flight are aborted. A fleet
+// may run again afterwards and continues where it was.
 func (f *Fleet) Run(ctx context.Context) error {
 	if !f.running.CompareAndSwap(false, true) {
 		return errors.New("the fleet is running already; run it once at a time")
@@ -207,7 +206,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	return nil
 }
 
-// dispatch hands every device to a worker when it is due.
+// dispatch passes each device to a worker when it is due.
 func (f *Fleet) dispatch(ctx context.Context, due chan<- *device) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -232,10 +231,10 @@ func (f *Fleet) dispatch(ctx context.Context, due chan<- *device) {
 	}
 }
 
-// longWait is how long an empty queue sleeps; a wake ends it early.
+// longWait is how long an empty queue waits; wake ends it early.
 const longWait = time.Hour
 
-// next takes the first device that is due, or says how long to wait for one.
+// next returns the first device that is due, or the time until one is.
 func (f *Fleet) next(now time.Time) (*device, time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -259,8 +258,7 @@ func (f *Fleet) serve(ctx context.Context, d *device) {
 	f.giveBack(d)
 }
 
-// applyWishes does what Poke and SetTemperament asked for; the device is
-// between two visits.
+// applyWishes applies the calls of Poke and SetTemperament between two visits of the device.
 func (f *Fleet) applyWishes(d *device) {
 	if d.poked {
 		d.poked = false
@@ -279,7 +277,7 @@ func (f *Fleet) giveBack(d *device) {
 	f.enqueue(d)
 }
 
-// enqueue queues the device for its next visit, unless it sleeps for good.
+// enqueue queues the device for its next visit, unless it is asleep.
 func (f *Fleet) enqueue(d *device) {
 	switch {
 	case d.wish == "" && d.asleep():
@@ -296,7 +294,7 @@ func (f *Fleet) enqueue(d *device) {
 	}
 }
 
-// stir makes the dispatcher look at the queue again.
+// stir makes the dispatcher check the queue again.
 func (f *Fleet) stir() {
 	select {
 	case f.wake <- struct{}{}:
@@ -304,14 +302,13 @@ func (f *Fleet) stir() {
 	}
 }
 
-// Poke makes the device poll now. Offline and vanished devices hear nothing.
+// Poke makes the device poll now. It has no effect on offline and vanished devices.
 func (f *Fleet) Poke(id string) error {
 	return f.tell(id, func(d *device) { d.poked = true })
 }
 
-// SetTemperament changes what the device is like from its next visit on, at
-// once, and makes it poll, as after a restart: it forgets an update it has not
-// finished, and remembers what it has closed and installed.
+// SetTemperament changes the temperament of the device at once, and makes it poll, as after a
+// restart: it drops an unfinished update, and remembers what it has closed and installed.
 func (f *Fleet) SetTemperament(id string, t Temperament) error {
 	if _, err := ParseTemperament(string(t)); err != nil {
 		return err
@@ -333,8 +330,8 @@ func (f *Fleet) tell(id string, change func(*device)) error {
 	return nil
 }
 
-// Installed is the software the device runs, as part:name:version joined by
-// commas; empty if it never installed any.
+// Installed returns the software that the device runs, as part:name:version joined by commas, or ""
+// if it never installed any.
 func (f *Fleet) Installed(id string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -344,7 +341,7 @@ func (f *Fleet) Installed(id string) string {
 	return ""
 }
 
-// Temperament is what the device is like; empty for an unknown id.
+// Temperament returns the temperament of the device, or "" for an unknown ID.
 func (f *Fleet) Temperament(id string) Temperament {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Mix is a weighted choice of temperaments. A device's temperament depends on
-// the seed and its id alone, so adding devices changes none of the others.
+// Mix is a weighted choice of temperaments. A device's temperament depends only on the seed and its
+// ID, so adding devices does not change the others.
 type Mix struct {
 	shares []share
 	total  uint64
@@ -23,11 +23,11 @@ type share struct {
 	weight      uint64
 }
 
-// maxWeight keeps the sum of weights far from overflowing.
+// maxWeight keeps the sum of weights far from an overflow.
 const maxWeight = 1_000_000
 
-// ParseMix reads weights such as "obedient=90,failing=5,silent=5". A word
-// without a weight counts once.
+// ParseMix parses weights such as "obedient=90,failing=5,silent=5". A name without a weight has
+// weight 1.
 func ParseMix(text string) (Mix, error) {
 	var m Mix
 	for part := range strings.SplitSeq(text, ",") {
@@ -69,7 +69,7 @@ func (m Mix) has(t Temperament) bool {
 	return false
 }
 
-// Choose is the temperament of one device; Obedient from an empty mix.
+// Choose returns the temperament of one device, or Obedient for an empty mix.
 func (m Mix) Choose(seed int64, deviceID string) Temperament {
 	if m.total == 0 {
 		return Obedient
@@ -84,7 +84,7 @@ func (m Mix) Choose(seed int64, deviceID string) Temperament {
 	return Obedient
 }
 
-// draw is a random number fixed by seed, purpose and device id.
+// draw returns a random number that is determined by seed, purpose and device ID.
 func draw(seed int64, purpose, deviceID string) uint64 {
 	hash := fnv.New64a()
 	var word [8]byte
@@ -96,8 +96,8 @@ func draw(seed int64, purpose, deviceID string) uint64 {
 	return scramble(hash.Sum64())
 }
 
-// scramble spreads the last bytes over all bits, which FNV alone does not:
-// ids that differ in their last digit would otherwise share a temperament.
+// scramble spreads the last bytes over all bits, which FNV alone does not: IDs that differ in their
+// last digit would otherwise have the same temperament.
 func scramble(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9

@@ -5,8 +5,8 @@ package devicesim
 
 import "container/heap"
 
-// queue orders devices by when they are due: a min-heap in which every device
-// knows its place. A device is in it unless it is being visited or asleep.
+// queue orders devices by due time: a min-heap in which every device knows its place. A device is
+// in it unless it is being visited or asleep.
 type queue []*device
 
 func (q queue) Len() int           { return len(q) }

@@ -10,11 +10,11 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// slowness is how much longer a Slow device takes.
+// slowness is the factor by which a Slow device is slower.
 const slowness = 10
 
-// phase is what a device is doing during a step. Handling and maintenance
-// windows hold back a phase, never a step without one.
+// phase is the phase of a step. Handling and maintenance windows hold a phase, never a step without
+// one.
 type phase int
 
 const (
@@ -23,29 +23,29 @@ const (
 	installing
 )
 
-// step is one thing a device does with an action: wait, act, report.
+// step is one step of a device in an action: wait, act, report.
 type step struct {
 	after    time.Duration
 	phase    phase
 	fetch    bool // download the artifacts first
-	installs bool // from here on the device runs the new software
-	late     bool // hold the report back until the device API has closed the action
+	installs bool // after it the device runs the new software
+	late     bool // delay the report until the device API has closed the action
 	final    bool // the report closes the action
 	status   wire.Status
 }
 
-// order is what shapes a script beside the temperament.
+// order contains the parameters of a script in addition to the temperament.
 type order struct {
 	stepTime time.Duration
 	steps    int    // proceeding reports between downloaded and the result
 	failCode string // code of a failure
 	fails    bool   // this attempt of a Flaky device fails
-	// downloadOnly: the device API wants the software on the device, not installed.
+	// downloadOnly: the device API wants the software to be downloaded, not installed.
 	downloadOnly bool
 }
 
-// script is all a device of this temperament will do with an action, if
-// nobody interferes. Mute devices do nothing.
+// script returns all steps of a device of this temperament for an action without interference. Mute
+// devices have no steps.
 func script(t Temperament, o order) []step {
 	if t == Slow {
 		o.stepTime *= slowness

@@ -9,8 +9,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// Stats are a fleet's counts since it was made, except Devices and Busy, which
-// are as of now.
+// Stats are a fleet's counters since its creation, except Devices and Busy, which are present
+// values.
 type Stats struct {
 	Devices         int64
 	Busy            int64 // devices with an open action
@@ -27,7 +27,7 @@ type Stats struct {
 	DownloadedBytes int64
 	Dropped         int64
 	HTTPErrors      int64
-	// LastError is the newest HTTPError in one sentence, empty if there was none.
+	// LastError is the newest HTTPError in one sentence, or "".
 	LastError string
 }
 
@@ -78,7 +78,7 @@ func (t *tally) countResult(finished wire.Finished) {
 	}
 }
 
-// Stats may be called at any time.
+// Stats returns the counters. It may be called at any time.
 func (f *Fleet) Stats() Stats {
 	t := &f.tally
 	s := Stats{

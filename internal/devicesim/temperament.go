@@ -9,12 +9,11 @@ import (
 	"strings"
 )
 
-// Temperament is how a device behaves. The zero value lets the fleet's Mix
-// choose.
+// Temperament is the behavior of a device. For the zero value, the fleet's Mix chooses.
 type Temperament string
 
 const (
-	// Obedient installs what it is offered and gives up when asked to cancel.
+	// Obedient installs each offered update and cancels when asked to.
 	Obedient Temperament = "obedient"
 	// Slow is obedient and takes ten times as long.
 	Slow Temperament = "slow"
@@ -22,18 +21,18 @@ const (
 	Failing Temperament = "failing"
 	// Flaky fails the first attempts at each software, then succeeds.
 	Flaky Temperament = "flaky"
-	// DownloadFails gives up while downloading.
+	// DownloadFails fails while downloading.
 	DownloadFails Temperament = "download-fails"
-	// Inconsistent fails with code INCONSISTENT: neither old nor new software runs whole.
+	// Inconsistent fails with code INCONSISTENT: neither the old nor the new software is complete.
 	Inconsistent Temperament = "inconsistent"
-	// RejectsCancel rejects every cancel and goes on.
+	// RejectsCancel rejects every cancel and continues.
 	RejectsCancel Temperament = "rejects-cancel"
-	// FinishesInstall gives up while downloading and rejects a cancel once it installs, as RAUC's
+	// FinishesInstall cancels while downloading, and rejects a cancel once it installs, as RAUC's
 	// client does.
 	FinishesInstall Temperament = "finishes-install"
-	// Silent fetches its deployment, goes on polling, and never reports or answers a cancel.
+	// Silent fetches its deployment, continues polling, and never reports or answers a cancel.
 	Silent Temperament = "silent"
-	// Vanishes fetches its deployment and is never heard of again.
+	// Vanishes fetches its deployment and then sends no further requests.
 	Vanishes Temperament = "vanishes"
 	// Offline never polls.
 	Offline Temperament = "offline"
@@ -41,11 +40,11 @@ const (
 	ReportsTwice Temperament = "reports-twice"
 	// ReportsLate installs, and reports the result only after its action was closed without it.
 	ReportsLate Temperament = "reports-late"
-	// SkipsUpdate reports success without downloading, as swupdate does when told to skip.
+	// SkipsUpdate reports success without a download, as swupdate does when told to skip.
 	SkipsUpdate Temperament = "skips-update"
-	// Denies answers no when asked to confirm an update.
+	// Denies denies each update that needs confirmation.
 	Denies Temperament = "denies"
-	// Unconfirmed never answers when asked to confirm, as most clients do.
+	// Unconfirmed never answers a request for confirmation, as most clients do.
 	Unconfirmed Temperament = "unconfirmed"
 )
 
@@ -72,7 +71,7 @@ var stories = []struct {
 	{Unconfirmed, "never answers when asked to confirm"},
 }
 
-// Temperaments lists all of them, most ordinary first.
+// Temperaments returns all temperaments, the most common first.
 func Temperaments() []Temperament {
 	all := make([]Temperament, len(stories))
 	for i, s := range stories {
@@ -81,7 +80,7 @@ func Temperaments() []Temperament {
 	return all
 }
 
-// Story says in a few words what the device does; empty for an unknown word.
+// Story returns a short description of the behavior, or "" for an unknown temperament.
 func (t Temperament) Story() string {
 	for _, s := range stories {
 		if s.temperament == t {
@@ -91,7 +90,7 @@ func (t Temperament) Story() string {
 	return ""
 }
 
-// ParseTemperament reads one word.
+// ParseTemperament parses a temperament.
 func ParseTemperament(word string) (Temperament, error) {
 	all := Temperaments()
 	if t := Temperament(strings.TrimSpace(word)); slices.Contains(all, t) {
@@ -104,5 +103,6 @@ func ParseTemperament(word string) (Temperament, error) {
 	return "", fmt.Errorf("unknown temperament %q; known are %s", word, strings.Join(words, ", "))
 }
 
-// mute devices never answer anything about the action they have started.
+// mute reports whether devices of this temperament never answer anything about an action that they
+// have started.
 func (t Temperament) mute() bool { return t == Silent || t == Vanishes }

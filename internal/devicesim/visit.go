@@ -11,8 +11,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// visit does what is due: the poll first, so that a cancel is seen before the
-// next step, then the next step.
+// visit does everything that is due: first the poll, so that a cancel is seen before the next step,
+// then the next step.
 func (f *Fleet) visit(ctx context.Context, d *device) {
 	if d.asleep() {
 		return
@@ -45,7 +45,7 @@ func (f *Fleet) poll(ctx context.Context, d *device) {
 	f.follow(ctx, d, base.Links)
 }
 
-// follow does what the links ask for, a cancel before anything else.
+// follow follows the links, a cancel before anything else.
 func (f *Fleet) follow(ctx context.Context, d *device, links wire.BaseLinks) {
 	d.release(links)
 	switch {
@@ -61,8 +61,8 @@ func (f *Fleet) follow(ctx context.Context, d *device, links wire.BaseLinks) {
 	}
 }
 
-// release notices that the device API has closed the action whose report is held
-// back, or which a silent device is sitting on.
+// release detects that the device API has closed an action with a delayed report, or the action of
+// a silent device.
 func (d *device) release(links wire.BaseLinks) {
 	if d.work == nil {
 		return
@@ -84,8 +84,8 @@ func (f *Fleet) sendAttributes(ctx context.Context, d *device, href string) {
 	f.emit(Event{Kind: AttributesSent, Device: d.ID, Asked: x.asked, At: x.at, HTTP: x.http})
 }
 
-// offered looks at a deployment: new work, work at hand that may now go on, or
-// an action that was closed and whose report the device API must have lost.
+// offered handles a deployment: a new action, a present action that may now continue, or a closed
+// action whose report the device API must have lost.
 func (f *Fleet) offered(ctx context.Context, d *device, href string) {
 	id := actionIn(href)
 	if d.work != nil && d.work.released && d.Temperament.mute() {
@@ -112,7 +112,7 @@ func (f *Fleet) offered(ctx context.Context, d *device, href string) {
 	}
 }
 
-// start takes on an action.
+// start accepts an action.
 func (f *Fleet) start(d *device, report string, offer wire.DeploymentBase, x exchange) {
 	deployment := offer.Deployment
 	w := &work{id: offer.ID, report: report, download: deployment.Download, update: deployment.Update}
@@ -146,8 +146,7 @@ func (f *Fleet) failCode(d *device) string {
 	return f.config.FailCode
 }
 
-// advance takes the next step. A report that does not get through is repeated
-// at the next poll, with the same step.
+// advance executes the next step. If its report fails, the step is repeated at the next poll.
 func (f *Fleet) advance(ctx context.Context, d *device) {
 	w := d.work
 	if w.steps[w.done].fetch && !f.download(ctx, d) {
@@ -170,8 +169,8 @@ func (f *Fleet) advance(ctx context.Context, d *device) {
 	}
 }
 
-// download fetches what the next step needs; what goes wrong becomes the
-// result of the action. It says no only when the fleet is stopping.
+// download downloads what the next step needs. An error becomes the result of the action. It
+// returns false only when the fleet is stopping.
 func (f *Fleet) download(ctx context.Context, d *device) bool {
 	err := f.fetchAll(ctx, d)
 	if ctx.Err() != nil {
@@ -180,12 +179,12 @@ func (f *Fleet) download(ctx context.Context, d *device) bool {
 	if err != nil {
 		d.work.done, d.work.steps = 0, []step{{final: true, status: failure(f.failCode(d), err.Error())}}
 	}
-	d.work.artifacts = nil // once is enough, should the report have to be repeated
+	d.work.artifacts = nil // not again if the report must be repeated
 	return true
 }
 
-// proceed goes on after a step, or ends the work with its last one. A device
-// remembers what it has closed itself, not what the device API took away from it.
+// proceed continues after a step, or ends the work with its last one. A device remembers the
+// actions that it has closed itself, not those that the device API has closed.
 func (f *Fleet) proceed(d *device, after step) {
 	w := d.work
 	if after.final {
@@ -197,8 +196,8 @@ func (f *Fleet) proceed(d *device, after step) {
 	w.due = time.Now().Add(w.steps[w.done].after)
 }
 
-// abandon ends work that the device API has canceled or closed, except that a late
-// reporter now tells how it went after all.
+// abandon ends work that the device API has canceled or closed. A ReportsLate device now reports
+// its result.
 func (f *Fleet) abandon(d *device) {
 	w := d.work
 	last := len(w.steps) - 1
@@ -210,7 +209,7 @@ func (f *Fleet) abandon(d *device) {
 	w.due = time.Now()
 }
 
-// send reports on an action, twice if that is the device's way.
+// send reports on an action, twice for a ReportsTwice device.
 func (f *Fleet) send(ctx context.Context, d *device, id, href string, status wire.Status) exchange {
 	x := f.sendOnce(ctx, d, id, href, status)
 	if x.ok() && closes(status) {
@@ -239,13 +238,13 @@ func (f *Fleet) post(ctx context.Context, d *device, href string, status wire.St
 	return f.call(ctx, d, http.MethodPost, href, wire.Feedback{Timestamp: wire.TextOfTime(time.Now()), Status: status}, nil)
 }
 
-// closes: the report ends its action.
+// closes reports whether the report ends its action.
 func closes(status wire.Status) bool {
 	return status.Execution == wire.ExecutionClosed ||
 		status.Execution == wire.ExecutionDownloaded && status.Result.Finished == wire.FinishedSuccess
 }
 
-// cancel answers a cancel, each device in its way.
+// cancel answers a cancel, as the temperament requires.
 func (f *Fleet) cancel(ctx context.Context, d *device, href string) {
 	if d.Temperament.mute() {
 		return
@@ -292,7 +291,7 @@ func (f *Fleet) answerCancel(ctx context.Context, d *device, href, id string, ki
 	return x.ok()
 }
 
-// confirm answers for the user.
+// confirm answers a request for confirmation.
 func (f *Fleet) confirm(ctx context.Context, d *device, href string) {
 	id := actionIn(href)
 	if d.Temperament == Unconfirmed || d.denied == id {
@@ -320,7 +319,7 @@ func (f *Fleet) confirm(ctx context.Context, d *device, href string) {
 	})
 }
 
-// complain tells of an exchange that went wrong, unless the fleet is stopping.
+// complain records a failed exchange, unless the fleet is stopping.
 func (f *Fleet) complain(ctx context.Context, d *device, x exchange) {
 	if ctx.Err() != nil {
 		return
@@ -342,7 +341,7 @@ func (f *Fleet) setWork(d *device, w *work) {
 	d.work = w
 }
 
-// setInstalled is what the device runs now, whatever the device API learns of it.
+// setInstalled sets what the device runs, independent of its reports.
 func (f *Fleet) setInstalled(d *device, software string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
