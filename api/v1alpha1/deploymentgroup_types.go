@@ -28,13 +28,14 @@ type GroupConditions struct {
 	// +required
 	ErrorAction ErrorAction `json:"errorAction"`
 	// confirmationRequired is true if a person at the device has to agree before a member starts.
+	// +kubebuilder:default=false
 	// +optional
 	ConfirmationRequired bool `json:"confirmationRequired,omitempty"`
 }
 
 // DeploymentGroupSpec is the frozen membership of one group. It is generated and immutable, except
 // that targets can be appended to a dynamic group. Written by the Rollout controller.
-// +kubebuilder:validation:XValidation:rule="self.rolloutUID == oldSelf.rolloutUID && self.rollout == oldSelf.rollout && self.group == oldSelf.group && self.index == oldSelf.index && self.planHash == oldSelf.planHash && (has(self.dynamic) && self.dynamic) == (has(oldSelf.dynamic) && oldSelf.dynamic) && self.conditions.successThreshold == oldSelf.conditions.successThreshold && self.conditions.successAction == oldSelf.conditions.successAction && self.conditions.errorThreshold == oldSelf.conditions.errorThreshold && self.conditions.errorAction == oldSelf.conditions.errorAction && (has(self.conditions.confirmationRequired) && self.conditions.confirmationRequired) == (has(oldSelf.conditions.confirmationRequired) && oldSelf.conditions.confirmationRequired)",message="a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
+// +kubebuilder:validation:XValidation:rule="self.rolloutUID == oldSelf.rolloutUID && self.rollout == oldSelf.rollout && self.group == oldSelf.group && self.index == oldSelf.index && self.planHash == oldSelf.planHash && (has(self.dynamic) && self.dynamic) == (has(oldSelf.dynamic) && oldSelf.dynamic)",message="a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.targets) || (has(self.targets) && self.targets.size() >= oldSelf.targets.size() && oldSelf.targets.all(i, name, self.targets[i] == name))",message="targets is immutable, except that a dynamic group appends: membership was frozen with the plan; create another Rollout",fieldPath=".targets"
 // +kubebuilder:validation:XValidation:rule="(has(self.dynamic) && self.dynamic) || (has(self.targets) ? self.targets : []).size() <= (has(oldSelf.targets) ? oldSelf.targets : []).size()",message="targets is immutable: membership was frozen with the plan; only a dynamic group appends",fieldPath=".targets"
 type DeploymentGroupSpec struct {
@@ -68,6 +69,7 @@ type DeploymentGroupSpec struct {
 	// conditions are the conditions at the time of the plan. The spec of the rollout may have
 	// changed them since.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
 	Conditions GroupConditions `json:"conditions"`
 	// targets are the names of the members, in the order of the plan. At most 20 000 names and 700
 	// KiB.

@@ -481,6 +481,19 @@ type Counts struct {
 	Removed int32 `json:"removed"`
 }
 
+// Add adds the counts of other targets.
+func (c *Counts) Add(other Counts) {
+	c.Targets += other.Targets
+	c.Scheduled += other.Scheduled
+	c.Pending += other.Pending
+	c.InProgress += other.InProgress
+	c.Succeeded += other.Succeeded
+	c.Failed += other.Failed
+	c.Canceled += other.Canceled
+	c.Skipped += other.Skipped
+	c.Removed += other.Removed
+}
+
 // GroupStatus is the state of one group and its live counts. It decides whether the group is open.
 type GroupStatus struct {
 	// name is the name of the group.

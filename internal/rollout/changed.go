@@ -5,6 +5,7 @@ package rollout
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -40,23 +41,28 @@ func groupOf(groups []*v1alpha1.DeploymentGroup, name string) *v1alpha1.Deployme
 	return nil
 }
 
-func conditionsChanged(old, now v1alpha1.GroupConditions) string {
+// conditionsChanged names the fields in which two structs of conditions differ, by their names in
+// the API and with both values.
+func conditionsChanged[C any](old, now C) string {
 	var out []string
-	for _, c := range []struct {
-		field    string
-		old, now any
-	}{
-		{"successThreshold", old.SuccessThreshold, now.SuccessThreshold},
-		{"successAction", old.SuccessAction, now.SuccessAction},
-		{"errorThreshold", old.ErrorThreshold, now.ErrorThreshold},
-		{"errorAction", old.ErrorAction, now.ErrorAction},
-		{"confirmationRequired", old.ConfirmationRequired, now.ConfirmationRequired},
-	} {
-		if c.old != c.now {
-			out = append(out, fmt.Sprintf("%s %v instead of %v", c.field, c.now, c.old))
+	was, is := reflect.ValueOf(old), reflect.ValueOf(now)
+	for i := range was.NumField() {
+		before, after := reflect.Indirect(was.Field(i)), reflect.Indirect(is.Field(i))
+		if before.IsValid() == after.IsValid() && (!before.IsValid() || reflect.DeepEqual(before.Interface(), after.Interface())) {
+			continue
 		}
+		name, _, _ := strings.Cut(was.Type().Field(i).Tag.Get("json"), ",")
+		out = append(out, fmt.Sprintf("%s %s instead of %s", name, shown(after), shown(before)))
 	}
 	return strings.Join(out, ", ")
+}
+
+// shown is the value of a condition as text. An invalid value is an absent one.
+func shown(v reflect.Value) string {
+	if !v.IsValid() {
+		return "none"
+	}
+	return fmt.Sprint(v.Interface())
 }
 
 // membersChanged counts who is new, who is not meant any more, and who has another group.

@@ -4,6 +4,8 @@
 package rollout
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -53,4 +55,28 @@ func TestAnEditOfAConditionUnapprovesAndSaysSo(t *testing.T) {
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready")
 	w.wantSays(w.log[len(w.log)-1], "spec changed (group group-1: errorThreshold 100 instead of 50; group group-2: errorThreshold 100 instead of 50)")
+}
+
+// TestConditionsAreComparedFieldByField: every field of the struct counts, one that was added later
+// and one that is absent too.
+func TestConditionsAreComparedFieldByField(t *testing.T) {
+	type grown struct {
+		v1alpha1.GroupConditions `json:",inline"`
+		SoakSeconds              *int32 `json:"soakSeconds,omitempty"`
+	}
+	if got := conditionsChanged(grown{}, grown{SoakSeconds: num(600)}); got != "soakSeconds 600 instead of none" {
+		t.Errorf("a new condition: %q", got)
+	}
+	if got := conditionsChanged(grown{SoakSeconds: num(600)}, grown{SoakSeconds: num(600)}); got != "" {
+		t.Errorf("two pointers to the same value differ: %q", got)
+	}
+	fields := reflect.TypeFor[v1alpha1.GroupConditions]()
+	for i := range fields.NumField() {
+		var old, now v1alpha1.GroupConditions
+		vary(reflect.ValueOf(&now).Elem().Field(i))
+		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
+		if got := conditionsChanged(old, now); !strings.HasPrefix(got, name+" ") || strings.Contains(got, ", ") {
+			t.Errorf("another %s is named as %q", name, got)
+		}
+	}
 }

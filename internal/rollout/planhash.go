@@ -15,11 +15,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// PlanHash is what an approval agrees to: SHA-256 over the set's contentHash, the fingerprint of
-// the spec that was planned, and the ordered groups with names, conditions and target names. The
-// spec is part of it because an edit of, for example, a maintenance window or the errorBudget
-// before the start needs a new approval, too. Every text goes in with its length before it, every
-// list with its count, so that no two plans read alike.
+// PlanHash returns what an approval agrees to: SHA-256 over the contentHash of the set, the hash of
+// the spec that was planned, and the groups in their order with the names of their targets. The
+// conditions of the groups follow from the spec, and the hash of the spec covers them, so a new
+// condition changes no hash of a plan that does not use it. Every text is written after its length
+// and every list after its count, so that two different plans are never written alike.
 func PlanHash(contentHash, specHash string, groups []PlannedGroup) string {
 	d := digest{sha256.New()}
 	d.text(contentHash)
@@ -27,7 +27,6 @@ func PlanHash(contentHash, specHash string, groups []PlannedGroup) string {
 	d.number(len(groups))
 	for _, g := range groups {
 		d.text(g.Name)
-		d.conditions(g.Conditions)
 		d.number(len(g.Targets))
 		for _, name := range g.Targets {
 			d.text(name)
@@ -47,18 +46,6 @@ func (d digest) number(n int) {
 func (d digest) text(s string) {
 	d.number(len(s))
 	io.WriteString(d, s)
-}
-
-func (d digest) conditions(c v1alpha1.GroupConditions) {
-	d.number(int(c.SuccessThreshold))
-	d.text(string(c.SuccessAction))
-	d.number(int(c.ErrorThreshold))
-	d.text(string(c.ErrorAction))
-	confirmation := 0
-	if c.ConfirmationRequired {
-		confirmation = 1
-	}
-	d.number(confirmation)
 }
 
 // notApproved removes the fields that an approval does not bind from a spec, each for its reason.
@@ -83,16 +70,33 @@ var notApproved = []struct {
 		func(s *v1alpha1.RolloutSpec) { s.Retry = nil }},
 }
 
-// SpecHash is a fingerprint of what an approver of the spec agrees to: all of it without
+// SpecHash returns the hash of what an approver of the spec agrees to: all of it without
 // notApproved. A value that is written out and the default that it repeats are the same.
+//
+// An upgrade must not change the hash of a spec that does not use what is new. So a new field is
+// optional and left out of the JSON when it is absent; if it has a default, SpecHash removes the
+// default instead of filling it in.
 func SpecHash(spec *v1alpha1.RolloutSpec) string {
 	bound := withDefaults(spec)
 	for _, f := range notApproved {
 		f.remove(bound)
 	}
-	text, err := json.Marshal(bound)
+	return hashOfJSON(bound)
+}
+
+// hashOfJSON returns the SHA-256 of a value as JSON with the keys of all objects sorted: where a
+// field is in its Go struct does not matter.
+func hashOfJSON(value any) string {
+	var sorted any
+	text, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(text, &sorted)
+	}
+	if err == nil {
+		text, err = json.Marshal(sorted)
+	}
 	if err != nil {
-		panic("a RolloutSpec cannot be written as JSON: " + err.Error())
+		panic("a spec cannot be written as JSON: " + err.Error())
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])

@@ -22,7 +22,7 @@ func hashedGroups() []PlannedGroup {
 // TestPlanHashStaysWhatItIs: an approval is written down in Git, so the same plan must have the
 // same hash in every version.
 func TestPlanHashStaysWhatItIs(t *testing.T) {
-	const want = "sha256:20b68dc0508051593f5bdca77043d6ce7ae46f53e6e587f784be967c973c2c4d"
+	const want = "sha256:156f53613f76780e348998af63043c302cb3e4ee98c08b695a60cfd89fbe06c7"
 	if got := PlanHash("c0ffee", "5bec", hashedGroups()); got != want {
 		t.Errorf("hash is %s, want %s", got, want)
 	}
@@ -37,16 +37,10 @@ func TestPlanHashSeesEveryDifference(t *testing.T) {
 			g[0].Targets, g[1].Targets = []string{"a"}, []string{"bc", "d"}
 			return g
 		},
-		"letters moved between targets":     func(g []PlannedGroup) []PlannedGroup { g[0].Targets = []string{"ab", "c"}; return g },
-		"the other order of targets":        func(g []PlannedGroup) []PlannedGroup { g[0].Targets = []string{"bc", "a"}; return g },
-		"the other order of groups":         func(g []PlannedGroup) []PlannedGroup { g[0], g[1] = g[1], g[0]; return g },
-		"another name of a group":           func(g []PlannedGroup) []PlannedGroup { g[0].Name = "canary"; return g },
-		"another success threshold":         func(g []PlannedGroup) []PlannedGroup { g[0].Conditions.SuccessThreshold = 51; return g },
-		"another success action":            func(g []PlannedGroup) []PlannedGroup { g[0].Conditions.SuccessAction = "Pause"; return g },
-		"another error threshold":           func(g []PlannedGroup) []PlannedGroup { g[0].Conditions.ErrorThreshold = 51; return g },
-		"another error action":              func(g []PlannedGroup) []PlannedGroup { g[0].Conditions.ErrorAction = ""; return g },
-		"confirmation":                      func(g []PlannedGroup) []PlannedGroup { g[0].Conditions.ConfirmationRequired = true; return g },
-		"the conditions of the other group": func(g []PlannedGroup) []PlannedGroup { g[1].Conditions.SuccessThreshold = 51; return g },
+		"letters moved between targets": func(g []PlannedGroup) []PlannedGroup { g[0].Targets = []string{"ab", "c"}; return g },
+		"the other order of targets":    func(g []PlannedGroup) []PlannedGroup { g[0].Targets = []string{"bc", "a"}; return g },
+		"the other order of groups":     func(g []PlannedGroup) []PlannedGroup { g[0], g[1] = g[1], g[0]; return g },
+		"another name of a group":       func(g []PlannedGroup) []PlannedGroup { g[0].Name = "canary"; return g },
 	} {
 		hash := PlanHash("c0ffee", "5bec", change(hashedGroups()))
 		if other, twice := seen[hash]; twice {
@@ -61,6 +55,86 @@ func TestPlanHashSeesEveryDifference(t *testing.T) {
 		t.Error("another content of the set has the same hash")
 	}
 }
+
+// TestThePlanHashTakesConditionsFromTheSpecOnly: the hash of the spec covers them, so a new condition
+// changes no plan hash.
+func TestThePlanHashTakesConditionsFromTheSpecOnly(t *testing.T) {
+	groups := hashedGroups()
+	numbers := int64(60)
+	fill(reflect.ValueOf(&groups[0].Conditions).Elem(), &numbers)
+	if PlanHash("c0ffee", "5bec", groups) != PlanHash("c0ffee", "5bec", hashedGroups()) {
+		t.Error("the plan hash depends on the conditions of a group beside the hash of the spec")
+	}
+}
+
+// TestEveryConditionOfAGroupIsBoundByItsSpec: whatever the conditions of a planned group are made
+// of, another value needs another approval.
+func TestEveryConditionOfAGroupIsBoundByItsSpec(t *testing.T) {
+	spec := fullSpec()
+	before := conditionsOf(spec, &spec.Groups[0])
+	bound := map[string]bool{}
+	for _, edit := range editsOf("", reflect.ValueOf(spec).Elem(), func(s *v1alpha1.RolloutSpec) reflect.Value { return reflect.ValueOf(s).Elem() }) {
+		edited := spec.DeepCopy()
+		edit.apply(edited)
+		if len(edited.Groups) == 0 {
+			continue
+		}
+		after := conditionsOf(edited, &edited.Groups[0])
+		for i := range reflect.TypeFor[v1alpha1.GroupConditions]().NumField() {
+			if reflect.DeepEqual(reflect.ValueOf(before).Field(i).Interface(), reflect.ValueOf(after).Field(i).Interface()) {
+				continue
+			}
+			bound[reflect.TypeFor[v1alpha1.GroupConditions]().Field(i).Name] = true
+			if SpecHash(edited) == SpecHash(spec) {
+				t.Errorf("%s: the edit changes a condition of a group and not the hash of the spec", edit.path)
+			}
+		}
+	}
+	for i := range reflect.TypeFor[v1alpha1.GroupConditions]().NumField() {
+		if name := reflect.TypeFor[v1alpha1.GroupConditions]().Field(i).Name; !bound[name] {
+			t.Errorf("no field of the spec makes the condition %s", name)
+		}
+	}
+}
+
+// TestAnUpgradeKeepsTheSpecHash: a version with one more optional field gives a spec that does not
+// use it the same hash, wherever the field is; and the hash of a spec stays what it is.
+func TestAnUpgradeKeepsTheSpecHash(t *testing.T) {
+	type grownGroup struct {
+		SoakSeconds    *int32 `json:"soakSeconds,omitempty"`
+		v1alpha1.Group `json:",inline"`
+	}
+	type grownSpec struct {
+		SoakSeconds          *int32 `json:"soakSeconds,omitempty"`
+		v1alpha1.RolloutSpec `json:",inline"`
+		Groups               []grownGroup `json:"groups,omitempty"`
+		Pace                 string       `json:"pace,omitempty"`
+	}
+	grown := func(spec *v1alpha1.RolloutSpec) *grownSpec {
+		out := &grownSpec{RolloutSpec: *spec}
+		for _, g := range spec.Groups {
+			out.Groups = append(out.Groups, grownGroup{Group: g})
+		}
+		return out
+	}
+	short := v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: "fw"}}
+	for name, spec := range map[string]*v1alpha1.RolloutSpec{"a short spec": &short, "a full spec": fullSpec()} {
+		if hashOfJSON(grown(spec)) != hashOfJSON(spec) {
+			t.Errorf("%s: a new field that is absent changes the hash", name)
+		}
+		used := grown(spec)
+		used.SoakSeconds = new(int32(600))
+		if hashOfJSON(used) == hashOfJSON(spec) {
+			t.Errorf("%s: a new field that is given does not change the hash", name)
+		}
+	}
+	if got := SpecHash(&short); got != hashOfShort {
+		t.Errorf("the hash of a spec was %s and is %s: approvals in Git would not hold after the upgrade", hashOfShort, got)
+	}
+}
+
+// hashOfShort is the hash of a spec with spec.update.distributionSet alone.
+const hashOfShort = "4456585cf6a252602c21e97e863a416e989f3f8e6e9822d0d763e2ed72acd556"
 
 // fullSpec has a value in every field, new ones included. No group says what it would inherit.
 func fullSpec() *v1alpha1.RolloutSpec {

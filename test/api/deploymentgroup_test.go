@@ -8,6 +8,7 @@ import "testing"
 func TestDeploymentGroup(t *testing.T) {
 	const (
 		frozen  = "spec: a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
+		planned = "spec.conditions: a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
 		members = "spec.targets: targets is immutable, except that a dynamic group appends: membership was frozen with the plan; create another Rollout"
 		grown   = "spec.targets: targets is immutable: membership was frozen with the plan; only a dynamic group appends"
 	)
@@ -23,10 +24,10 @@ func TestDeploymentGroup(t *testing.T) {
 		"its name does not change":                          {when: `{group: group-2}`, refused: frozen},
 		"its place does not change":                         {when: `{index: 1}`, refused: frozen},
 		"its plan does not change":                          {when: `{planHash: "sha256:01"}`, refused: frozen},
-		"its success threshold does not change":             {when: `{conditions: {successThreshold: 51}}`, refused: frozen},
-		"its success action does not change":                {when: `{conditions: {successAction: Pause}}`, refused: frozen},
-		"its error threshold does not change":               {when: `{conditions: {errorThreshold: 51}}`, refused: frozen},
-		"its confirmation does not change":                  {when: `{conditions: {confirmationRequired: true}}`, refused: frozen},
+		"its success threshold does not change":             {when: `{conditions: {successThreshold: 51}}`, refused: planned},
+		"its success action does not change":                {when: `{conditions: {successAction: Pause}}`, refused: planned},
+		"its error threshold does not change":               {when: `{conditions: {errorThreshold: 51}}`, refused: planned},
+		"its confirmation does not change":                  {when: `{conditions: {confirmationRequired: true}}`, refused: planned},
 		"it does not become dynamic":                        {when: `{dynamic: true}`, refused: frozen},
 		"a dynamic group stays so":                          {given: `{dynamic: true}`, when: `{dynamic: null}`, refused: frozen},
 		"no is no change":                                   {when: `{dynamic: false, conditions: {confirmationRequired: false}}`},
