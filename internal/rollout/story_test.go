@@ -23,7 +23,7 @@ import (
 
 var (
 	update = flag.Bool("update", false, "write the golden decision logs")
-	seeds  = flag.Int("seeds", 50, "in how many random orders each story is played")
+	seeds  = flag.Int("seeds", 10, "in how many random orders each story is played")
 )
 
 // story is a whole rollout: a fleet, what its devices are like, and what a person commits when.
