@@ -18,7 +18,7 @@ import (
 
 // abandon marks those whose time for another attempt is up. Each group is one write, however many
 // there are in it.
-func (l *planner) abandon() bool {
+func (l *planner) abandon() next {
 	lost := 0
 	for _, g := range l.awaitingAttempts() {
 		var late []int
@@ -41,7 +41,7 @@ func (l *planner) abandon() bool {
 	if lost > 0 {
 		l.warningEvent(EventExpired, "%s did not start another attempt within startDeadlineSeconds %d and failed for good", targets(lost), *l.spec.Update.StartDeadlineSeconds)
 	}
-	return false
+	return goOn
 }
 
 // nextAbandonment is when the time of the next one is up; zero: nobody's is, or the clock stands

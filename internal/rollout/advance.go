@@ -7,29 +7,29 @@ import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
 // advance opens groups whatever the conditions say. It lifts no pause, and a request from before
 // the start is of no concern: a cluster that is rebuilt does not repeat it.
-func (l *planner) advance() bool {
+func (l *planner) advance() next {
 	if l.spec.Advance == nil {
-		return false
+		return goOn
 	}
 	at, h := requested(l.spec.Advance.At), l.status.Handled
 	if !at.After(l.status.StartedAt.Time) || h != nil && h.AdvanceAt != nil && h.AdvanceAt.Time.Equal(at) {
-		return false
+		return goOn
 	}
 	to := l.groupNamed(l.spec.Advance.To)
 	if to < 0 {
 		l.stall(v1alpha1.ReasonInvalidSpec, "spec.advance.to: there is no group %s; the groups are %s", l.spec.Advance.To, list(l.groupNames()))
-		return false
+		return goOn
 	}
 	l.recheck(at)
 	if l.held || at.After(l.Now) {
-		return false
+		return goOn
 	}
 	l.handled().AdvanceAt = micro(at)
 	l.event(EventAdvanced, "spec.advance opens the groups up to %s whatever their conditions say", l.spec.Advance.To)
 	for i := l.opened(); i <= to; i++ {
 		l.open(i)
 	}
-	return false
+	return goOn
 }
 
 func (l *planner) groupNamed(name string) int {

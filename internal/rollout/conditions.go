@@ -71,8 +71,8 @@ func (l *planner) readyCondition() *metav1.Condition {
 	switch {
 	case l.problem != nil:
 		return condition(v1alpha1.ConditionReady, metav1.ConditionFalse, l.problem.Reason, l.problem.Message)
-	case l.takingOver != "":
-		return condition(v1alpha1.ConditionReady, metav1.ConditionUnknown, l.takingOver, l.status.WaitingFor.Message)
+	case l.reconciling != "":
+		return condition(v1alpha1.ConditionReady, metav1.ConditionUnknown, l.reconciling, l.status.WaitingFor.Message)
 	}
 	reason, message := l.currentReason()
 	return condition(v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
@@ -105,7 +105,7 @@ func (l *planner) retryIsRefused() bool {
 
 // reconcilingCondition is there while the commit is being taken over. Never together with Stalled.
 func (l *planner) reconcilingCondition(ready *metav1.Condition) *metav1.Condition {
-	if l.problem != nil || l.takingOver == "" {
+	if l.problem != nil || l.reconciling == "" {
 		return nil
 	}
 	return condition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, ready.Reason, ready.Message)

@@ -11,7 +11,7 @@ import (
 
 // checkErrorConditions asks for errors, before anything else is decided: group by group, then over
 // the whole rollout. A group in Error is asked again after a resume.
-func (l *planner) checkErrorConditions() bool {
+func (l *planner) checkErrorConditions() next {
 	for _, g := range l.groups[:l.opened()] {
 		if l.at(g.index).State != v1alpha1.GroupFinished && l.hasFailed(g) {
 			l.takeErrorAction(g)
@@ -20,7 +20,7 @@ func (l *planner) checkErrorConditions() bool {
 	if !l.isPaused() {
 		l.checkErrorBudget()
 	}
-	return l.isPaused()
+	return doneIf(l.isPaused())
 }
 
 // hasFailed is the error condition of a group. It holds its peace on fewer results than

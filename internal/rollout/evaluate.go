@@ -13,21 +13,21 @@ import (
 // openFirstGroup opens the first group, once older rollouts have given up the targets that this one
 // shares with them. They are asked for a rollout that is Starting: one that comes out of a pause is
 // Starting again first.
-func (l *planner) openFirstGroup() bool {
+func (l *planner) openFirstGroup() next {
 	if l.opened() > 0 || l.held {
-		return false
+		return goOn
 	}
-	l.status.State = v1alpha1.RolloutStarting
+	l.enter(v1alpha1.RolloutStarting)
 	if l.Rollout.Status.State != v1alpha1.RolloutStarting {
-		return true
+		return done
 	}
 	if len(l.Unsettled) > 0 {
 		l.wait(v1alpha1.ReasonSuperseding, noTime, "waits until older rollouts have given up the targets they share with this one: %s", list(l.Unsettled))
-		return true
+		return done
 	}
-	l.status.State = v1alpha1.RolloutRunning
+	l.enter(v1alpha1.RolloutRunning)
 	l.open(0)
-	return false
+	return goOn
 }
 
 // open lets the members of a group have the update, and remembers who has it already.
@@ -82,7 +82,7 @@ func reached(succeeded, n, percent int32) bool {
 // evaluate finishes groups whose members all have a result, and opens the next group when the last
 // open one lets it: by its success, because nobody is awaited any more, or because the pause behind
 // it has been lifted. A group that opens is asked at once, so empty ones pass.
-func (l *planner) evaluate() bool {
+func (l *planner) evaluate() next {
 	for i := 0; i < l.opened(); i++ {
 		g := l.groups[i]
 		had := l.at(i).State
@@ -94,7 +94,7 @@ func (l *planner) evaluate() bool {
 			l.applySuccessAction(g, had, closed)
 		}
 	}
-	return l.isPaused()
+	return doneIf(l.isPaused())
 }
 
 // isComplete reports whether every member has a result and no more join.
@@ -136,9 +136,9 @@ func (l *planner) applySuccessAction(g *group, had v1alpha1.GroupState, closed b
 
 // finish ends a rollout that has nothing left to open and awaits nobody, nor anybody who might
 // still appear.
-func (l *planner) finish() bool {
+func (l *planner) finish() next {
 	if l.spec.Dynamic != nil && l.growthEnd() == "" {
-		return false
+		return goOn
 	}
 	failed := 0
 	for i, g := range l.groups {
@@ -147,18 +147,19 @@ func (l *planner) finish() bool {
 		case v1alpha1.GroupError:
 			failed++
 			if !isClosed(l.counts(g)) {
-				return false
+				return goOn
 			}
 		default:
-			return false
+			return goOn
 		}
 	}
-	l.status.State, l.status.FinishedAt = v1alpha1.RolloutFinished, micro(l.Now)
+	l.status.FinishedAt = micro(l.Now)
+	l.enter(v1alpha1.RolloutFinished)
 	if failed > 0 {
 		total := l.total()
 		l.warningEvent(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, counted(len(l.groups), "group"), total.Succeeded, targets(existing(total)), total.Failed,
 			mostOften(l.failures()))
-		return true
+		return done
 	}
 	outcome := l.outcome()
 	say := l.event
@@ -166,23 +167,14 @@ func (l *planner) finish() bool {
 		say = l.warningEvent
 	}
 	say(EventFinished, "finished: %s", outcome.Message)
-	return true
+	return done
 }
 
 // total adds up the counts of all groups.
 func (l *planner) total() v1alpha1.Counts {
 	var sum v1alpha1.Counts
 	for _, g := range l.groups {
-		c := l.counts(g)
-		sum.Targets += c.Targets
-		sum.Scheduled += c.Scheduled
-		sum.Pending += c.Pending
-		sum.InProgress += c.InProgress
-		sum.Succeeded += c.Succeeded
-		sum.Failed += c.Failed
-		sum.Canceled += c.Canceled
-		sum.Skipped += c.Skipped
-		sum.Removed += c.Removed
+		sum.Add(l.counts(g))
 	}
 	return sum
 }

@@ -14,9 +14,9 @@ import (
 // startDeadlineSeconds of the opening, or of when they joined: they count as failed, or not at all.
 // Whoever is late in a group is marked in one write; time that passed while nobody looked has
 // passed.
-func (l *planner) expire() bool {
+func (l *planner) expire() next {
 	if !l.hasDeadline() || l.status.Offering == nil {
-		return false
+		return goOn
 	}
 	late := 0
 	for _, g := range l.groups[:l.opened()] {
@@ -25,14 +25,14 @@ func (l *planner) expire() bool {
 		}
 	}
 	if late == 0 {
-		return false
+		return goOn
 	}
 	if l.isSkipping() {
 		l.event(EventSkipped, "%s did not start within startDeadlineSeconds %d and left their groups, uncounted", targets(late), *l.spec.Update.StartDeadlineSeconds)
 	} else {
 		l.warningEvent(EventExpired, "%s did not start within startDeadlineSeconds %d and counted as failed", targets(late), *l.spec.Update.StartDeadlineSeconds)
 	}
-	return false
+	return goOn
 }
 
 func (l *planner) isSkipping() bool {

@@ -15,9 +15,9 @@ import (
 // It is created before status.groups names it, and exists for nobody until then, so that the plan
 // and its hash stay what they were. A group that is full, or has ended in Error, is succeeded by
 // another.
-func (l *planner) grow() bool {
+func (l *planner) grow() next {
 	if l.spec.Dynamic == nil || l.held || l.growthEnd() != "" {
-		return false
+		return goOn
 	}
 	if until := l.spec.Dynamic.Until; until != nil {
 		l.recheck(until.Time)
@@ -25,7 +25,7 @@ func (l *planner) grow() bool {
 	if l.trailing() == nil {
 		l.appendGroup()
 	}
-	return false
+	return goOn
 }
 
 // growthEnd says why no targets join any more; empty: they do. It ends the growth, never the

@@ -13,19 +13,19 @@ import (
 
 // refuseInvalid keeps a rollout from assigning a set that was taken out of circulation. What has
 // started goes on with None; Soft and Force stop it (see stop). What has not started never does.
-func (l *planner) refuseInvalid() bool {
-	l.invalid = l.isConcerned()
+func (l *planner) refuseInvalid() next {
+	l.noteInvalid()
 	if !l.invalid || l.isStruck() || l.isStoppedBySpec() || l.isOver() || l.startedInTime() {
-		return false
+		return goOn
 	}
-	l.held = true
+	l.hold()
 	l.stall(v1alpha1.ReasonDistributionSetInvalid, "DistributionSet %s was invalidated%s and cannot be assigned again: %s",
 		l.Set.Name, because(l.Set.InvalidationReason), l.cureOfInvalid())
 	if l.hasStarted() {
-		return false
+		return goOn
 	}
-	l.status.State = v1alpha1.RolloutCreating
-	return true
+	l.enter(v1alpha1.RolloutCreating)
+	return done
 }
 
 func (l *planner) cureOfInvalid() string {

@@ -7,15 +7,15 @@ import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
 // missGroups stops everything when a group of a started rollout is gone, except that a person may
 // still pause. There is never a new plan.
-func (l *planner) missGroups() bool {
+func (l *planner) missGroups() next {
 	missing := l.missing()
 	if len(missing) == 0 || l.isOver() {
-		return false
+		return goOn
 	}
 	l.missNow(missing)
-	l.held = true
+	l.hold()
 	l.pause()
-	return true
+	return done
 }
 
 // missing are the names of groups that the plan has and nobody sees.
@@ -50,12 +50,14 @@ func (l *planner) loseGroups(missing []string) {
 }
 
 // missSet holds back groups when the set of a started rollout is not what was planned. It recovers.
-func (l *planner) missSet() bool {
+func (l *planner) missSet() next {
 	if !l.isOver() {
 		l.missSetNow()
 	}
-	l.held = l.held || l.problem != nil
-	return false
+	if l.problem != nil {
+		l.hold()
+	}
+	return goOn
 }
 
 func (l *planner) missSetNow() {

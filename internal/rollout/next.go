@@ -21,17 +21,32 @@ func Next(s Snapshot) Plan {
 	l := newPlanner(s)
 	for _, s := range steps {
 		l.plan.Steps = append(l.plan.Steps, s.name)
-		if s.run(l) {
+		if s.run(l) == done {
 			break
 		}
 	}
 	return l.write()
 }
 
-// steps are taken in this order; the first that returns true is the last one.
+// next is what follows a step.
+type next int
+
+const (
+	goOn next = iota // the next step
+	done             // no further step: the plan is made
+)
+
+func doneIf(is bool) next {
+	if is {
+		return done
+	}
+	return goOn
+}
+
+// steps are taken in this order.
 var steps = []struct {
 	name string
-	run  func(*planner) bool
+	run  func(*planner) next
 }{
 	{"supersedeMembers", (*planner).supersedeMembers},         // members that a newer rollout took are never offered again
 	{"refuseInvalid", (*planner).refuseInvalid},               // a set out of circulation is not assigned any more
@@ -62,16 +77,8 @@ type planner struct {
 	groups []*group
 	plan   Plan
 
-	// problem that does not go away by itself: Stalled.
-	problem *Problem
-	// takingOver says what of the spec has not been taken over yet: Reconciling.
-	takingOver string
-	// waiting says what would move next, where a rule knows it better than the counts.
-	waiting *v1alpha1.WaitingFor
-	// held: no group may open in this look.
-	held bool
-	// invalid: the set's invalidation concerns this rollout.
-	invalid bool
+	// verdict is what the steps have found, beside what they have changed.
+	verdict
 	// counted is what the offering clock reads; nil: it has not been asked.
 	counted *time.Duration
 }
@@ -193,22 +200,6 @@ func (l *planner) isOver() bool {
 }
 
 func (l *planner) hasStarted() bool { return l.status.StartedAt != nil }
-
-// stall says what does not go away by itself. The first problem counts.
-func (l *planner) stall(reason, format string, args ...any) {
-	if l.problem == nil {
-		l.problem = &Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
-	}
-}
-
-// wait says what would move next, and when time alone moves it.
-func (l *planner) wait(reason string, until time.Time, format string, args ...any) {
-	l.waiting = &v1alpha1.WaitingFor{Reason: reason, Message: fmt.Sprintf(format, args...)}
-	if !until.IsZero() {
-		l.waiting.Until = second(until)
-		l.recheck(until)
-	}
-}
 
 // writeAhead has the group's status written before the rollout's.
 func (l *planner) writeAhead(g *group) {

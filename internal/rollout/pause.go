@@ -14,7 +14,7 @@ import (
 // pause holds back everybody who has not started. Goshawk's own pauses are lifted by resumedAt
 // only, and not while spec.state is Paused: a person's pause on top of a automatic pause does not
 // forget the automatic pause.
-func (l *planner) pause() bool {
+func (l *planner) pause() next {
 	bySpec := l.isHeldBySpec()
 	switch {
 	case bySpec && !l.isPaused():
@@ -26,7 +26,7 @@ func (l *planner) pause() bool {
 	case !bySpec && l.status.PauseReason.IsAutomatic() && !l.held && l.isResumed():
 		l.resume()
 	}
-	return l.isPaused()
+	return doneIf(l.isPaused())
 }
 
 // isHeldBySpec: Planned, on a rollout that has started, cannot mean less than Paused.
@@ -36,7 +36,7 @@ func (l *planner) isHeldBySpec() bool {
 
 // pauseFor is the latch of every pause.
 func (l *planner) pauseFor(reason v1alpha1.PauseReason, format string, args ...any) {
-	l.status.State = v1alpha1.RolloutPaused
+	l.enter(v1alpha1.RolloutPaused)
 	l.status.PausedAt = micro(l.Now)
 	l.status.PauseReason = reason
 	l.status.PauseMessage = truncate(fmt.Sprintf(format, args...), 512)
@@ -45,7 +45,7 @@ func (l *planner) pauseFor(reason v1alpha1.PauseReason, format string, args ...a
 func (l *planner) unpause() {
 	l.status.PausedAt, l.status.PauseReason, l.status.PauseMessage = nil, "", ""
 	if l.status.State == v1alpha1.RolloutPaused {
-		l.status.State = v1alpha1.RolloutRunning
+		l.enter(v1alpha1.RolloutRunning)
 	}
 }
 

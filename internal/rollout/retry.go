@@ -9,14 +9,14 @@ import (
 
 // retry takes up spec.retry once its time has come: members that failed before it are pending
 // again, and a finished rollout runs again.
-func (l *planner) retry() bool {
+func (l *planner) retry() next {
 	if !l.isRetryDue() {
-		return false
+		return goOn
 	}
 	if l.invalid || l.Set != nil && l.Set.Invalidation != "" {
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "spec.retry is refused: DistributionSet %s was invalidated%s; remove spec.retry, and create a Rollout of another set",
 			l.spec.Update.DistributionSet, because(l.reasonOfInvalid()))
-		return false
+		return goOn
 	}
 	failed := make([]int32, len(l.groups))
 	for i, g := range l.groups {
@@ -35,9 +35,10 @@ func (l *planner) retry() bool {
 	}
 	l.event(EventRetried, "spec.retry of %s: %s to be tried again", formatTime(l.spec.Retry.At.Time), targets(again))
 	if again > 0 && l.status.State == v1alpha1.RolloutFinished {
-		l.status.State, l.status.FinishedAt = v1alpha1.RolloutRunning, nil
+		l.status.FinishedAt = nil
+		l.enter(v1alpha1.RolloutRunning)
 	}
-	return false
+	return goOn
 }
 
 // isRetryDue reports whether spec.retry asks for something that has not been carried out. A request

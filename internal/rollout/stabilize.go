@@ -29,8 +29,7 @@ func (l *planner) isStable(population []*v1alpha1.Target) bool {
 		return true
 	}
 	end := earliest(since.Add(l.stabilizationPeriod()), s.Since.Add(l.stabilizationPeriod()), last)
-	l.takingOver = v1alpha1.ReasonStabilizing
-	l.wait(v1alpha1.ReasonStabilizing, end, "%s selected so far; the plan is made when membership has been quiet for %s", targets(len(selected)), counted(int(l.stabilizationPeriod().Seconds()), "second"))
+	l.reconcile(v1alpha1.ReasonStabilizing, end, "%s selected so far; the plan is made when membership has been quiet for %s", targets(len(selected)), counted(int(l.stabilizationPeriod().Seconds()), "second"))
 	return false
 }
 

@@ -15,22 +15,23 @@ import (
 
 // prepare takes a rollout that has not started to its start: there is a set to assign, a plan of
 // it, agreement to the plan, and it is time.
-func (l *planner) prepare() bool {
+func (l *planner) prepare() next {
 	if l.hasStarted() || l.isOver() {
-		return false
+		return goOn
 	}
-	l.status.State = v1alpha1.RolloutCreating
-	for _, gate := range gates {
-		if !gate(l) {
-			return true
+	l.enter(v1alpha1.RolloutCreating)
+	for _, isMet := range preconditions {
+		if !isMet(l) {
+			return done
 		}
 	}
 	l.start()
-	return true
+	return done
 }
 
-// gates before the start, in order.
-var gates = []func(*planner) bool{
+// preconditions of the start, in their order. Each reports whether it is met, and else records what
+// is awaited.
+var preconditions = []func(*planner) bool{
 	(*planner).hasSet,
 	(*planner).hasWindow,
 	(*planner).hasPlan,
@@ -51,9 +52,7 @@ func (l *planner) hasSet() bool {
 		end = noTime
 	}
 	if l.problem != nil && (isNew || l.Set != nil && l.Set.Passing) {
-		l.takingOver = l.problem.Reason
-		l.wait(l.problem.Reason, end, "%s", l.problem.Message)
-		l.problem = nil
+		l.reconcile(l.problem.Reason, end, "%s", l.problem.Message)
 		return false
 	}
 	return l.problem == nil
@@ -82,13 +81,13 @@ func (l *planner) isApproved() bool {
 	default:
 		return true
 	}
-	l.status.State = v1alpha1.RolloutWaitingForApproval
+	l.enter(v1alpha1.RolloutWaitingForApproval)
 	return false
 }
 
 // isWanted asks what spec.state wants.
 func (l *planner) isWanted() bool {
-	l.status.State = v1alpha1.RolloutReady
+	l.enter(v1alpha1.RolloutReady)
 	switch l.spec.State {
 	case v1alpha1.IntentPlanned:
 		l.wait(v1alpha1.ReasonPlanned, noTime, "%s", l.withEmptyGroups("the plan is ready: to start, set spec.state to Running"))
@@ -119,8 +118,7 @@ func (l *planner) hasGroups() bool {
 		return true
 	}
 	if end := l.status.Plan.CreatedAt.Add(grace); l.Now.Before(end) && !l.hadGroups() && len(l.Unreadable) == 0 {
-		l.takingOver = v1alpha1.ReasonPlanning
-		l.wait(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %s so far", len(l.groups)-len(missing), counted(len(l.groups), "group"))
+		l.reconcile(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %s so far", len(l.groups)-len(missing), counted(len(l.groups), "group"))
 		return false
 	}
 	l.missNow(missing)
@@ -140,7 +138,8 @@ func (l *planner) hadGroups() bool {
 // start is the first write of a rollout that starts. It freezes the spec, and comes before any side
 // effect.
 func (l *planner) start() {
-	l.status.State, l.status.StartedAt = v1alpha1.RolloutStarting, micro(l.Now)
+	l.status.StartedAt = micro(l.Now)
+	l.enter(v1alpha1.RolloutStarting)
 	for i := range l.status.Groups {
 		l.at(i).State = v1alpha1.GroupScheduled
 	}
@@ -149,4 +148,4 @@ func (l *planner) start() {
 }
 
 // rest: a finished rollout wants nothing.
-func (l *planner) rest() bool { return l.isOver() }
+func (l *planner) rest() next { return doneIf(l.isOver()) }

@@ -40,6 +40,10 @@ func (l *planner) write() Plan {
 	return l.plan
 }
 
+// enter records the state that a step wants. The last step that wants one decides; no other
+// function writes status.state.
+func (l *planner) enter(state v1alpha1.RolloutState) { l.status.State = state }
+
 // recordType writes down that a rollout started as Soft and, once it was raised, that it is Forced.
 func (l *planner) recordType() {
 	switch s := l.status; {

@@ -12,9 +12,9 @@ import (
 // stop ends the rollout for good: by spec, or because its set was invalidated with Soft or Force.
 // Groups that have not opened never do; devices that have started are told as the cancellation
 // says, also when it is raised after the stop.
-func (l *planner) stop() bool {
+func (l *planner) stop() next {
 	if !l.isToStop() {
-		return false
+		return goOn
 	}
 	isNew, told := l.closeGroups(), l.cancellation()
 	l.recordStop()
@@ -25,7 +25,8 @@ func (l *planner) stop() bool {
 	switch {
 	case l.status.State == v1alpha1.RolloutStopped:
 	case notNotified == 0, l.isStruck() && l.Set.Invalidation == v1alpha1.CancellationForce:
-		l.status.State, l.status.FinishedAt = v1alpha1.RolloutStopped, micro(l.Now)
+		l.status.FinishedAt = micro(l.Now)
+		l.enter(v1alpha1.RolloutStopped)
 		l.event(EventStopped, "%s; groups that had not opened never open", l.whyStopped())
 	default:
 		if isNew {
@@ -36,7 +37,7 @@ func (l *planner) stop() bool {
 	if l.invalid && !l.isStoppedBySpec() {
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "%s; create a Rollout of another set and set spec.state of this one to Stopped, or delete it", l.whyStopped())
 	}
-	return true
+	return done
 }
 
 func (l *planner) isToStop() bool {
@@ -161,7 +162,8 @@ func (l *planner) closeGroups() bool {
 		}
 	}
 	l.unpause()
-	l.status.State, l.status.Stabilizing = v1alpha1.RolloutStopping, nil
+	l.status.Stabilizing = nil
+	l.enter(v1alpha1.RolloutStopping)
 	return true
 }
 

@@ -15,9 +15,9 @@ import (
 // supersedeMembers marks, for good, the members that newer rollouts have taken: in groups that have
 // not opened as soon as the newer one has started, in open groups as soon as the member's group
 // there opens. It decides nothing else.
-func (l *planner) supersedeMembers() bool {
+func (l *planner) supersedeMembers() next {
 	if !l.hasStarted() || l.isOver() || l.status.State == v1alpha1.RolloutStopping {
-		return false
+		return goOn
 	}
 	taken := make([]int, len(l.Claims))
 	for _, g := range l.groups {
@@ -30,7 +30,7 @@ func (l *planner) supersedeMembers() bool {
 			l.event(EventSuperseded, "rollout %s, which is newer, took %s over", claim.Name, targets(taken[i]))
 		}
 	}
-	return false
+	return goOn
 }
 
 // supersedeIn reports whether the group's status has anything new to remember.

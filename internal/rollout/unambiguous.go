@@ -146,8 +146,7 @@ func (l *planner) inDoubt(n *Neighbor, e *evidence, besides string) string {
 func (l *planner) waitForNeighbor(n *Neighbor) {
 	self, other := l.Rollout, n.Rollout
 	end := self.CreationTimestamp.Add(together)
-	l.takingOver = v1alpha1.ReasonStabilizing
-	l.wait(v1alpha1.ReasonStabilizing, end, "waits, at most until %s, for rollout %s to start: it shares targets with this one and was created at %s, within a minute of this one (%s)",
+	l.reconcile(v1alpha1.ReasonStabilizing, end, "waits, at most until %s, for rollout %s to start: it shares targets with this one and was created at %s, within a minute of this one (%s)",
 		formatTime(end), other.Name, formatTime(other.CreationTimestamp.Time), formatTime(self.CreationTimestamp.Time))
 	l.recheck(other.CreationTimestamp.Add(arrives))
 }

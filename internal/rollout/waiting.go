@@ -75,10 +75,7 @@ func (l *planner) waitForGroup() {
 			until = opens
 		}
 	}
-	l.waiting = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonProgressing, Message: message + l.growthMessage()}
-	if !until.IsZero() {
-		l.waiting.Until = second(until)
-	}
+	l.waitUntil(v1alpha1.ReasonProgressing, until, message+l.growthMessage())
 }
 
 func (l *planner) fateOfLate() string {
