@@ -48,9 +48,10 @@ func first(sorted []*Intent, is func(*Intent) bool) *Intent {
 	return nil
 }
 
-// replaced sets in r that a newer update takes the target over, if one does. What is final stays as it is,
-// but for the end of the source and for what a newer update brings anyway. A required migration step is not
-// replaced, nor is an assignment that has to be fixed: its condition says so whatever is newer.
+// replaced sets in r that a newer update takes the target over, if one does. What is final stays as
+// it is, but for the end of the source and for what a newer update brings anyway. A required
+// migration step is not replaced, nor is an assignment that has to be fixed: its condition says so
+// whatever is newer.
 func replaced(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
 	if r.IsFinal() && !r.Code.isEndOfSource() && !r.Brought || IsStep(in) || since(&in.Source).IsZero() || isMistaken(in, r) {
 		return

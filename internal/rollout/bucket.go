@@ -33,8 +33,8 @@ func (b Bucket) IsClosed() bool { return b >= Succeeded }
 // row says what a code of package eligibility means for the counts.
 type row struct {
 	bucket Bucket
-	// awaited: the update may still start. The bucket is Scheduled until the group opens, InProgress
-	// after a failure that is tried again, and else Pending.
+	// awaited: the update may still start. The bucket is Scheduled until the group opens,
+	// InProgress after a failure that is tried again, and else Pending.
 	awaited bool
 	// keepsFailure: a member whose last action failed stays Failed, because a result stays one.
 	keepsFailure bool
@@ -67,8 +67,8 @@ func rowOf(code eligibility.Code) (row, bool) {
 	case eligibility.CodeCanceled:
 		return row{bucket: Canceled}, true
 	case eligibility.CodeSuperseded, eligibility.CodeStopped, eligibility.CodeSetInvalid:
-		// A result stays a result when the member is taken over, or when the rollout ends. A rollout
-		// whose set is invalid is about to stop.
+		// A result stays a result when the member is taken over, or when the rollout ends. A
+		// rollout whose set is invalid is about to stop.
 		return row{bucket: Canceled, keepsFailure: true}, true
 	case eligibility.CodeAlreadyHad: // of auto-assignments, which have no groups
 		return row{bucket: Canceled}, true

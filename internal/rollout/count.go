@@ -184,8 +184,8 @@ func (r *Rule) check(t *v1alpha1.Target, m Member) eligibility.Result {
 var migrationStep = eligibility.Set{RequiredMigrationStep: true}
 
 // reassigned returns the target's own assignment as an update, if it is newer than since and
-// replaces what is older; else nil. Whether its set can be given to the target is what the condition
-// Assigned of the target says, because the counters know only the set of their rollout.
+// replaces what is older; else nil. Whether its set can be given to the target is read from the
+// condition Assigned of the target, because the counters know only the set of their rollout.
 func reassigned(t *v1alpha1.Target, since time.Time) *eligibility.Intent {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
 	if wanted == nil || seen == nil || seen.Since == nil || !seen.Since.After(since) || !offer.IsSeen(wanted, seen) ||

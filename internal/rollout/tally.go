@@ -181,7 +181,23 @@ func addIf(applies bool, counter *int32, n int32) {
 }
 
 func (t *Tally) bucket(b Bucket) *int32 {
-	return [...]*int32{&t.Scheduled, &t.Pending, &t.InProgress, &t.Succeeded, &t.Failed, &t.Canceled, &t.Counts.Skipped, &t.Counts.Removed}[b]
+	switch b {
+	case Scheduled:
+		return &t.Scheduled
+	case Pending:
+		return &t.Pending
+	case InProgress:
+		return &t.InProgress
+	case Succeeded:
+		return &t.Succeeded
+	case Failed:
+		return &t.Failed
+	case Canceled:
+		return &t.Canceled
+	case Skipped:
+		return &t.Counts.Skipped
+	}
+	return &t.Counts.Removed
 }
 
 // existing is how many members have not vanished: what percentages are of.
