@@ -78,10 +78,11 @@ func normalised(o *unstructured.Unstructured, namespace string) string {
 	if o.GetKind() == "ConfigMap" {
 		name = "invalidation-record"
 	}
+	labels, _, _ := unstructured.NestedMap(o.Object, "metadata", "labels") // one of them names the namespace
 	finalizers := o.GetFinalizers()
 	sort.Strings(finalizers)
 	shown := map[string]any{
-		"kind": o.GetKind(), "name": name, "finalizers": finalizers, "labels": o.GetLabels(), "owners": len(o.GetOwnerReferences()), "isGoing": o.GetDeletionTimestamp() != nil,
+		"kind": o.GetKind(), "name": name, "finalizers": finalizers, "labels": plain(labels, namespace), "owners": len(o.GetOwnerReferences()), "isGoing": o.GetDeletionTimestamp() != nil,
 	}
 	for _, part := range []string{"spec", "status", "data"} {
 		if found, ok := o.Object[part]; ok {
