@@ -40,9 +40,9 @@ func TestAProcessWaitsForItsAPIServer(t *testing.T) {
 		answer http.HandlerFunc
 		says   string
 	}{
-		"503":              {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "answers 503"},
+		"503":              {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "returns 503"},
 		"without CRDs":     {http.NotFound, "CustomResourceDefinitions of goshawk.dev/v1alpha1"},
-		"without rights":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "answers 403"},
+		"without rights":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "returns 403"},
 		"hangs":            {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "deadline exceeded"},
 		"closes the line":  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 		"refuses the line": {nil, "refused"},
