@@ -61,8 +61,8 @@ room internal/offer "$api" "$mod/internal/action" "$mod/internal/eligibility" "$
 room internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg
 room internal/explain "$api" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/rollout" k8s.io/apimachinery/pkg
 room internal/autoassignment "$api" "$mod/internal/window" "$mod/internal/offer" k8s.io/apimachinery/pkg
-room internal/deviceapi "$mod/internal/ddi/wire"
-room internal/ddi "$mod/internal/deviceapi" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
+room internal/deviceapi "$mod/internal/action"
+room internal/ddi "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 room internal/ddi/wire
 room internal/devicesim "$mod/internal/ddi/wire"
 
@@ -79,6 +79,6 @@ pure internal/explain
 forbid internal/logging "$mod"
 forbid internal/fleet "$mod/controllers" "$mod/internal/ddi" "$mod/internal/deviceapi"
 forbid internal/ddi "$mod/internal/deviceapi/kube"
-forbid internal/deviceapi/kube "$mod/controllers"
+forbid internal/deviceapi/kube "$mod/controllers" "$mod/internal/ddi"
 
 exit $status

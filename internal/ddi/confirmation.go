@@ -82,7 +82,7 @@ func confirmationFeedback(v *visit) (answer, error) {
 		word.Details = append(word.Details, restWasCut)
 	}
 	word.Details = fewer(word.Details)
-	return done, v.backend.ConfirmationFeedback(v.Context(), v.device, id, word)
+	return done, v.backend.Confirm(v.Context(), v.device, ConfirmationReportOf(id, word))
 }
 
 func activateAutoConfirm(v *visit) (answer, error) {
@@ -90,7 +90,7 @@ func activateAutoConfirm(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	err = v.backend.ActivateAutoConfirm(v.Context(), v.device, request)
+	err = v.backend.ActivateAutoConfirm(v.Context(), v.device, deviceapi.AutoConfirm{Initiator: request.Initiator, Remark: request.Remark})
 	if errors.Is(err, deviceapi.ErrConflict) {
 		err = alreadyActive
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
-	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
 // body writes a report with some details; before comes in front of the status.
@@ -77,9 +77,9 @@ func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
 					if w := answered(deviceAPI(t, b), r); w.Code != http.StatusOK || len(b.Calls()) != 1 {
 						t.Fatalf("%s, %s: %d %s", resource, length, w.Code, w.Body)
 					}
-					got := b.Calls()[0].Args[1].(wire.Feedback).Status
-					if got.Execution != wire.ExecutionClosed || got.Result.Finished != wire.FinishedFailure || got.Code != "7" {
-						t.Errorf("the backend hears %s %s %s", got.Execution, got.Result.Finished, got.Code)
+					got := b.Calls()[0].Args[0].(action.Report)
+					if event := map[string]action.Event{"deploymentBase": action.Fail, "cancelAction": action.CancelRejected}[resource]; got.Event != event || got.Stage != "closed" || got.StatusCode != "7" {
+						t.Errorf("the backend gets %s %s %s, want %s", got.Event, got.Stage, got.StatusCode, event)
 					}
 					if n := len(got.Details); n != tc.details || !strings.HasPrefix(got.Details[0], tc.first) || !strings.HasPrefix(got.Details[n-1], tc.last) {
 						t.Fatalf("%d details, want %d: from %.40q to %.40q", n, tc.details, got.Details[0], got.Details[n-1])
@@ -107,9 +107,9 @@ func TestConsentIsTakenWhateverItsSize(t *testing.T) {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			continue
 		}
-		got := b.Calls()[0].Args[1].(wire.ConfirmationFeedback)
-		if n := len(got.Details); got.Confirmation != wire.Confirmed || n > 50 || got.Details[n-1] != "last" && !strings.Contains(got.Details[n-1], "larger than 1 MiB") {
-			t.Errorf("%s: %s with %d details that end in %.40q", name, got.Confirmation, n, got.Details[n-1])
+		got := b.Calls()[0].Args[0].(action.Report)
+		if n := len(got.Details); got.Event != action.Confirm || n > 50 || got.Details[n-1] != "last" && !strings.Contains(got.Details[n-1], "larger than 1 MiB") {
+			t.Errorf("%s: %s with %d details that end in %.40q", name, got.Event, n, got.Details[n-1])
 		}
 	}
 }
@@ -162,17 +162,17 @@ func TestReportsThatAreRefused(t *testing.T) {
 // TestOddProgress: what is no number of steps is no progress, and never a reason to refuse a
 // report.
 func TestOddProgress(t *testing.T) {
-	for text, want := range map[string]*wire.Progress{
-		`{"cnt":2.5,"of":5}`:                      {Count: 2, Of: 5},
-		`{"cnt":"50","of":"100"}`:                 {Count: 50, Of: 100},
-		`{"cnt":5000000000,"of":10000000000}`:     {Count: 5_000_000_000, Of: 10_000_000_000},
-		`{"cnt":1e2,"of":1e3}`:                    {Count: 100, Of: 1000},
-		`{"cnt":-1,"of":1}`:                       {Count: -1, Of: 1},
-		`{"cnt":1e400,"of":1}`:                    {Of: 1},
-		`{"cnt":99999999999999999999,"of":"NaN"}`: {},
-		`{"cnt":null,"of":[]}`:                    {},
-		`50`:                                      {},
-		`"50%"`:                                   {},
+	for text, want := range map[string]*int32{
+		`{"cnt":2.5,"of":5}`:                      new(int32(40)),
+		`{"cnt":"50","of":"100"}`:                 new(int32(50)),
+		`{"cnt":5000000000,"of":10000000000}`:     new(int32(50)),
+		`{"cnt":1e2,"of":1e3}`:                    new(int32(10)),
+		`{"cnt":-1,"of":1}`:                       nil,
+		`{"cnt":1e400,"of":1}`:                    new(int32(0)),
+		`{"cnt":99999999999999999999,"of":"NaN"}`: nil,
+		`{"cnt":null,"of":[]}`:                    nil,
+		`50`:                                      nil,
+		`"50%"`:                                   nil,
 		`null`:                                    nil,
 	} {
 		b := backend()
@@ -181,9 +181,9 @@ func TestOddProgress(t *testing.T) {
 			t.Errorf("%s: %d %s", text, w.Code, w.Body)
 			continue
 		}
-		got := b.Calls()[0].Args[1].(wire.Feedback).Status
-		if diff := cmp.Diff(want, got.Result.Progress); diff != "" || got.Code != "99999999999999999999" {
-			t.Errorf("%s: code %s, progress (-want +got):\n%s", text, got.Code, diff)
+		got := b.Calls()[0].Args[0].(action.Report)
+		if diff := cmp.Diff(want, got.Progress); diff != "" || got.StatusCode != "99999999999999999999" {
+			t.Errorf("%s: code %s, progress (-want +got):\n%s", text, got.StatusCode, diff)
 		}
 	}
 }

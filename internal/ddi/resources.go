@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
@@ -54,17 +55,17 @@ type visit struct {
 var resources = withSegments([]resource{
 	{name: "base", path: "", methods: readable(conditional(document(base)))},
 	{name: "deploymentBase", path: "/deploymentBase/{actionId}",
-		methods: methods{http.MethodGet: document(action(deviceapi.Backend.Deployment, (*visit).deploymentBaseOf))}},
+		methods: methods{http.MethodGet: document(actionDocument(deviceapi.Backend.Deployment, (*visit).deploymentBaseOf))}},
 	{name: "deploymentBaseFeedback", path: "/deploymentBase/{actionId}/feedback", readsBeyondRate: true,
-		methods: methods{http.MethodPost: feedback(deviceapi.Backend.Feedback)}},
+		methods: methods{http.MethodPost: feedback(ReportOf, deviceapi.Backend.Report)}},
 	{name: "cancelAction", path: "/cancelAction/{actionId}",
 		methods: methods{http.MethodGet: document(cancelAction)}},
 	{name: "cancelActionFeedback", path: "/cancelAction/{actionId}/feedback", readsBeyondRate: true,
-		methods: methods{http.MethodPost: feedback(deviceapi.Backend.CancelFeedback)}},
+		methods: methods{http.MethodPost: feedback(CancelReportOf, deviceapi.Backend.AnswerCancel)}},
 	{name: "configData", path: "/configData",
 		methods: methods{http.MethodPut: configData}},
 	{name: "installedBase", path: "/installedBase/{actionId}",
-		methods: readable(document(action(deviceapi.Backend.Installed, (*visit).deploymentBaseOf)))},
+		methods: readable(document(actionDocument(deviceapi.Backend.Installed, (*visit).deploymentBaseOf)))},
 	{name: "installedBaseReport", path: "/installedBase",
 		methods: methods{http.MethodPut: installedBase}},
 	{name: "confirmationBase", path: "/confirmationBase",
@@ -74,7 +75,7 @@ var resources = withSegments([]resource{
 	{name: "deactivateAutoConfirm", path: "/confirmationBase/deactivateAutoConfirm",
 		methods: methods{http.MethodPost: deactivateAutoConfirm}},
 	{name: "confirmation", path: "/confirmationBase/{actionId}",
-		methods: methods{http.MethodGet: document(action(deviceapi.Backend.Confirmation, (*visit).confirmationOf))}},
+		methods: methods{http.MethodGet: document(actionDocument(deviceapi.Backend.Confirmation, (*visit).confirmationOf))}},
 	{name: "confirmationFeedback", path: "/confirmationBase/{actionId}/feedback", readsBeyondRate: true,
 		methods: methods{http.MethodPost: confirmationFeedback}},
 	{name: "artifacts", path: "/softwaremodules/{moduleId}/artifacts",
@@ -184,8 +185,8 @@ func (v *visit) remote() string {
 	return ""
 }
 
-// action finds an action and writes it with the requested history.
-func action[D any](find func(deviceapi.Backend, context.Context, deviceapi.Device, int32) (deviceapi.Deployment, error), write func(*visit, deviceapi.Deployment, int) D) func(*visit) (any, error) {
+// actionDocument finds an action and writes it with the requested history.
+func actionDocument[D any](find func(deviceapi.Backend, context.Context, deviceapi.Device, int32) (deviceapi.Deployment, error), write func(*visit, deviceapi.Deployment, int) D) func(*visit) (any, error) {
 	return func(v *visit) (any, error) {
 		id, err := v.actionID()
 		if err != nil {
@@ -214,7 +215,8 @@ func cancelAction(v *visit) (any, error) {
 	return wire.NewCancelAction(strconv.Itoa(int(id))), nil
 }
 
-func feedback(take func(deviceapi.Backend, context.Context, deviceapi.Device, int32, wire.Feedback) error) handler {
+// feedback takes a report, translated for the backend.
+func feedback(translate func(int32, wire.Feedback) action.Report, take func(deviceapi.Backend, context.Context, deviceapi.Device, action.Report) error) handler {
 	return func(v *visit) (answer, error) {
 		id, err := v.actionID()
 		if err != nil {
@@ -230,7 +232,7 @@ func feedback(take func(deviceapi.Backend, context.Context, deviceapi.Device, in
 		if err := v.bound(&report.Status); err != nil {
 			return answer{}, err
 		}
-		return done, take(v.backend, v.Context(), v.device, id, report)
+		return done, take(v.backend, v.Context(), v.device, translate(id, report))
 	}
 }
 
@@ -273,7 +275,7 @@ func configData(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return done, v.backend.Attributes(v.Context(), v.device, data)
+	return done, v.backend.Attributes(v.Context(), v.device, attributesOf(data))
 }
 
 func installedBase(v *visit) (answer, error) {

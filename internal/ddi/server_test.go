@@ -23,7 +23,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
@@ -271,7 +273,7 @@ func TestRefusals(t *testing.T) {
 			b := backend()
 			if tc.fails != nil {
 				b.Errors = map[string]error{}
-				for _, method := range []string{"State", "Deployment", "Feedback", "CancelFeedback", "ConfirmationFeedback", "Attributes"} {
+				for _, method := range []string{"State", "Deployment", "Report", "AnswerCancel", "Confirm", "Attributes"} {
 					b.Errors[method] = tc.fails
 				}
 			}
@@ -383,24 +385,24 @@ func TestEscapedIDs(t *testing.T) {
 
 // TestReportsOfRealClients sends bodies as swupdate 2022.12 and
 // rauc-hawkbit-updater write them, in an order no rule of the device API forbids: it
-// hands on what it hears, as it hears it.
+// translates what it gets, and hands it on.
 func TestReportsOfRealClients(t *testing.T) {
 	reports := []struct {
 		path, body string
-		want       wire.Status
+		want       action.Report
 	}{
 		{"deploymentBase/17", `{ "id": 17, "time": "20240311T091500", "status": { "result": { "progress": { "cnt" : 1, "of" : 0 }, "finished": "success" }, "execution": "closed", "details" : [ "Update Installed." ] } }`,
-			wire.Status{Execution: "closed", Result: wire.Result{Finished: "success", Progress: &wire.Progress{Count: 1}}, Details: wire.Details{"Update Installed."}}},
+			action.Report{ID: 17, Event: action.Succeed, Stage: "closed", Details: []string{"Update Installed."}}},
 		{"deploymentBase/17", `{ "id": 17, "time": "20240311T091400", "status": { "result": { "progress": { "cnt" : 0, "of" : 1 }, "finished": "none" }, "execution": "proceeding", "details" : [ "Installing Update Chunk Artifacts." ] } }`,
-			wire.Status{Execution: "proceeding", Result: wire.Result{Finished: "none", Progress: &wire.Progress{Of: 1}}, Details: wire.Details{"Installing Update Chunk Artifacts."}}},
+			action.Report{ID: 17, Event: action.Proceed, Stage: "proceeding", Progress: new(int32(0)), Details: []string{"Installing Update Chunk Artifacts."}}},
 		{"cancelAction/17", `{"id":"18","time":"20240311T081500","status":{"result":{"finished":"success"},"execution":"rejected","details":["Cancellation impossible, installation started already."]}}`,
-			wire.Status{Execution: "rejected", Result: wire.Result{Finished: "success"}, Details: wire.Details{"Cancellation impossible, installation started already."}}},
+			action.Report{ID: 17, Event: action.CancelRejected, Stage: "rejected", Details: []string{"Cancellation impossible, installation started already."}}},
 		{"deploymentBase/17", `{"id":"17","time":"20240311T081500","status":{"result":{"finished":"none"},"execution":"proceeding","details":["Copying image to rootfs.1"]}}`,
-			wire.Status{Execution: "proceeding", Result: wire.Result{Finished: "none"}, Details: wire.Details{"Copying image to rootfs.1"}}},
+			action.Report{ID: 17, Event: action.Proceed, Stage: "proceeding", Details: []string{"Copying image to rootfs.1"}}},
 		{"cancelAction/17", `{ "id": 17, "time": "20240311T091500", "status": { "result": { "finished": "success" }, "execution": "closed", "details" : [ "cancellation acknowledged." ] } }`,
-			wire.Status{Execution: "closed", Result: wire.Result{Finished: "success"}, Details: wire.Details{"cancellation acknowledged."}}},
+			action.Report{ID: 17, Event: action.CancelAccepted, Stage: "closed", Details: []string{"cancellation acknowledged."}}},
 		{"deploymentBase/17", `{"status":{"execution":"closed","result":{"finished":"failure"},"code":17}}`,
-			wire.Status{Execution: "closed", Result: wire.Result{Finished: "failure"}, Code: "17"}},
+			action.Report{ID: 17, Event: action.Fail, Stage: "closed", StatusCode: "17"}},
 	}
 	b := backend()
 	s := deviceAPI(t, b)
@@ -410,11 +412,11 @@ func TestReportsOfRealClients(t *testing.T) {
 			t.Fatalf("%s: %d %s", report.body, w.Code, w.Body)
 		}
 		call := b.Calls()[i]
-		method := map[bool]string{true: "Feedback", false: "CancelFeedback"}[strings.HasPrefix(report.path, "deployment")]
-		if call.Method != method || call.Args[0] != int32(17) {
-			t.Errorf("%s went to %s of action %v", report.body, call.Method, call.Args[0])
+		method := map[bool]string{true: "Report", false: "AnswerCancel"}[strings.HasPrefix(report.path, "deployment")]
+		if call.Method != method {
+			t.Errorf("%s went to %s", report.body, call.Method)
 		}
-		if diff := cmp.Diff(report.want, call.Args[1].(wire.Feedback).Status); diff != "" {
+		if diff := cmp.Diff(report.want, call.Args[0].(action.Report), cmpopts.IgnoreUnexported(action.Report{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", report.body, diff)
 		}
 	}

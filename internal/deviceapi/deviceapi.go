@@ -9,7 +9,7 @@ package deviceapi
 import (
 	"context"
 
-	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 // Device is a device as it identifies itself. Both ids are not empty, contain no white space and no
@@ -47,11 +47,12 @@ type Backend interface {
 	// Cancel returns nil if the cancel of the action is on offer, and otherwise ErrNotFound.
 	Cancel(ctx context.Context, device Device, actionID int32) error
 
-	// Feedback processes a report on an action. A result is stored when it returns.
-	Feedback(ctx context.Context, device Device, actionID int32, feedback wire.Feedback) error
+	// Report processes a report on an action. A result is stored when it returns. The backend sets
+	// report.Now, as in AnswerCancel and Confirm.
+	Report(ctx context.Context, device Device, report action.Report) error
 
-	// CancelFeedback takes the response to a cancel; it is stored when it returns.
-	CancelFeedback(ctx context.Context, device Device, actionID int32, feedback wire.Feedback) error
+	// AnswerCancel takes the response to a cancel; it is stored when it returns.
+	AnswerCancel(ctx context.Context, device Device, report action.Report) error
 
 	// Consent returns whether the device confirms updates by itself, and the action that waits for
 	// confirmation. The contact is recorded as by State.
@@ -61,20 +62,20 @@ type Backend interface {
 	// nothing starts by it.
 	Confirmation(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
-	// ConfirmationFeedback takes a confirmation, with which the action starts, or a denial, with
-	// which it goes on waiting; it is stored when it returns.
-	ConfirmationFeedback(ctx context.Context, device Device, actionID int32, feedback wire.ConfirmationFeedback) error
+	// Confirm takes a report with action.Confirm, with which the action starts, or action.Deny,
+	// with which it goes on waiting; it is stored when it returns.
+	Confirm(ctx context.Context, device Device, report action.Report) error
 
 	// ActivateAutoConfirm makes the device confirm every update by itself, and the one that waits
 	// now. It returns ErrConflict if that is so already.
-	ActivateAutoConfirm(ctx context.Context, device Device, request wire.ActivateAutoConfirm) error
+	ActivateAutoConfirm(ctx context.Context, device Device, auto AutoConfirm) error
 
 	// DeactivateAutoConfirm makes updates wait for confirmation again, from the next one on.
 	DeactivateAutoConfirm(ctx context.Context, device Device) error
 
 	// Attributes takes what the device reports about itself. Names and values that cannot be stored
 	// are a BadRequest; too many of them, or too frequent ones, are TooMany.
-	Attributes(ctx context.Context, device Device, data wire.ConfigData) error
+	Attributes(ctx context.Context, device Device, attributes Attributes) error
 
 	// ReportInstalled takes the set that the device reports to run. created is false if that was
 	// known already.

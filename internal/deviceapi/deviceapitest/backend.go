@@ -9,7 +9,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
@@ -78,14 +78,14 @@ func (b *Backend) Cancel(_ context.Context, device deviceapi.Device, id int32) e
 	return b.asked("Cancel", device, id)
 }
 
-// Feedback agrees.
-func (b *Backend) Feedback(_ context.Context, device deviceapi.Device, id int32, feedback wire.Feedback) error {
-	return b.asked("Feedback", device, id, feedback)
+// Report agrees.
+func (b *Backend) Report(_ context.Context, device deviceapi.Device, report action.Report) error {
+	return b.asked("Report", device, report)
 }
 
-// CancelFeedback agrees.
-func (b *Backend) CancelFeedback(_ context.Context, device deviceapi.Device, id int32, feedback wire.Feedback) error {
-	return b.asked("CancelFeedback", device, id, feedback)
+// AnswerCancel agrees.
+func (b *Backend) AnswerCancel(_ context.Context, device deviceapi.Device, report action.Report) error {
+	return b.asked("AnswerCancel", device, report)
 }
 
 // Consent answers Stance.
@@ -98,14 +98,14 @@ func (b *Backend) Confirmation(_ context.Context, device deviceapi.Device, id in
 	return b.Action, b.asked("Confirmation", device, id)
 }
 
-// ConfirmationFeedback agrees.
-func (b *Backend) ConfirmationFeedback(_ context.Context, device deviceapi.Device, id int32, feedback wire.ConfirmationFeedback) error {
-	return b.asked("ConfirmationFeedback", device, id, feedback)
+// Confirm agrees.
+func (b *Backend) Confirm(_ context.Context, device deviceapi.Device, report action.Report) error {
+	return b.asked("Confirm", device, report)
 }
 
 // ActivateAutoConfirm agrees.
-func (b *Backend) ActivateAutoConfirm(_ context.Context, device deviceapi.Device, request wire.ActivateAutoConfirm) error {
-	return b.asked("ActivateAutoConfirm", device, request)
+func (b *Backend) ActivateAutoConfirm(_ context.Context, device deviceapi.Device, auto deviceapi.AutoConfirm) error {
+	return b.asked("ActivateAutoConfirm", device, auto)
 }
 
 // DeactivateAutoConfirm agrees.
@@ -114,8 +114,8 @@ func (b *Backend) DeactivateAutoConfirm(_ context.Context, device deviceapi.Devi
 }
 
 // Attributes agrees.
-func (b *Backend) Attributes(_ context.Context, device deviceapi.Device, data wire.ConfigData) error {
-	return b.asked("Attributes", device, data)
+func (b *Backend) Attributes(_ context.Context, device deviceapi.Device, attributes deviceapi.Attributes) error {
+	return b.asked("Attributes", device, attributes)
 }
 
 // ReportInstalled answers Created.

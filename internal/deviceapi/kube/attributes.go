@@ -17,7 +17,6 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
@@ -32,19 +31,19 @@ const maxAttribute = 128
 const maxSetWord = 256
 
 // Attributes stores the attributes of a device. Unchanged attributes cause no write.
-func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, data wire.ConfigData) error {
+func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, reported deviceapi.Attributes) error {
 	t, err := b.find(d)
 	if err != nil {
 		return err
 	}
-	next, err := merged(t.Status.Attributes, data)
+	next, err := merged(t.Status.Attributes, reported)
 	if err != nil {
 		return err
 	}
 	key := client.ObjectKeyFromObject(t)
 	if !maps.Equal(next, t.Status.Attributes) || b.reportsNews(t, next) {
 		_, err = b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
-			if status.Attributes, err = merged(status.Attributes, data); err != nil {
+			if status.Attributes, err = merged(status.Attributes, reported); err != nil {
 				return err
 			}
 			targetstatus.NoteSelection(w.Target, status, w.Now)
@@ -62,18 +61,18 @@ func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, data wire.
 }
 
 // merged returns the attributes after an update.
-func merged(old map[string]v1alpha1.AttributeValue, data wire.ConfigData) (map[string]v1alpha1.AttributeValue, error) {
+func merged(old map[string]v1alpha1.AttributeValue, reported deviceapi.Attributes) (map[string]v1alpha1.AttributeValue, error) {
 	next := map[string]v1alpha1.AttributeValue{}
-	if data.Mode != wire.ModeReplace {
+	if reported.Mode != deviceapi.ReplaceAttributes {
 		maps.Copy(next, old)
 	}
-	sent := cleaned(data.Data)
+	sent := cleaned(reported.Values)
 	for _, key := range slices.Sorted(maps.Keys(sent)) {
 		value := sent[key]
 		if key == "" || utf8.RuneCountInString(key) > maxAttribute {
 			return nil, deviceapi.BadRequest{Reason: fmt.Sprintf("data has the key %.32q: a key has 1 to %d characters", key, maxAttribute)}
 		}
-		if data.Mode == wire.ModeRemove || value == nil {
+		if reported.Mode == deviceapi.RemoveAttributes || value == nil {
 			delete(next, key)
 			continue
 		}

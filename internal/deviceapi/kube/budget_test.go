@@ -25,15 +25,15 @@ var hostileWays = map[string]struct {
 	step   func(*deviceAPI, int) error
 }{
 	"attributes that change": {step: func(d *deviceAPI, n int) error {
-		return d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"n": fmt.Sprint(n)}))
+		return d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"n": fmt.Sprint(n)}))
 	}},
 	"attributes that come and go": {step: func(d *deviceAPI, n int) error {
-		mode := []wire.Mode{wire.ModeMerge, wire.ModeRemove}[n%2]
+		mode := []deviceapi.AttributesMode{deviceapi.MergeAttributes, deviceapi.RemoveAttributes}[n%2]
 		return d.Attributes(context.Background(), dev0, data(mode, map[string]string{"n": "1"}))
 	}},
 	"automatic confirmation, on and off": {step: func(d *deviceAPI, n int) error {
 		if n%2 == 0 {
-			return d.ActivateAutoConfirm(context.Background(), dev0, wire.ActivateAutoConfirm{Initiator: fmt.Sprint(n)})
+			return d.ActivateAutoConfirm(context.Background(), dev0, deviceapi.AutoConfirm{Initiator: fmt.Sprint(n)})
 		}
 		return d.DeactivateAutoConfirm(context.Background(), dev0)
 	}},
@@ -261,7 +261,7 @@ func TestAttributesHaveABoundInAll(t *testing.T) {
 				if pairs == nil {
 					continue
 				}
-				err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, pairs))
+				err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, pairs))
 				last := len(pairs) == len(c.then)
 				if refused := errors.Is(err, deviceapi.ErrTooMany); last && refused != c.refused && pairs["000"] == c.then["000"] || err != nil && !refused {
 					t.Errorf("the answer is %v", err)

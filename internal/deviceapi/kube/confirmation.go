@@ -13,7 +13,6 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/text"
@@ -76,20 +75,21 @@ func (b *Backend) question(ctx context.Context, s deviceState, id int32) (device
 	return b.created(ctx, s, id, offer.Confirm)
 }
 
-// ConfirmationFeedback stores the answer to a confirmation. A denial is always accepted, a
+// Confirm stores the answer to a confirmation. A denial is always accepted, a
 // confirmation only while the action may start.
-func (b *Backend) ConfirmationFeedback(ctx context.Context, d deviceapi.Device, id int32, f wire.ConfirmationFeedback) error {
+func (b *Backend) Confirm(ctx context.Context, d deviceapi.Device, r action.Report) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
-	a := action.ByID(&s.target().Status, id)
-	if a == nil && s.offer.Kind == offer.Confirm && s.offer.ActionID == id { // offered, and answered before the device has fetched it
-		if s, a, err = b.question(ctx, s, id); err != nil {
+	r.Now = b.now()
+	a := action.ByID(&s.target().Status, r.ID)
+	if a == nil && s.offer.Kind == offer.Confirm && s.offer.ActionID == r.ID { // offered, and answered before the device has fetched it
+		if s, a, err = b.question(ctx, s, r.ID); err != nil {
 			return err
 		}
 	}
-	switch r := b.confirmationReport(id, f); {
+	switch {
 	case a == nil:
 		return b.applyNow(ctx, s.key, ordinary, r)
 	case a.State != v1alpha1.ActionWaitingForConfirmation:
@@ -107,15 +107,6 @@ func notAwaited(a *v1alpha1.Action) error {
 		return deviceapi.ErrGone
 	}
 	return deviceapi.ErrNotFound
-}
-
-// confirmationReport converts an answer to a report.
-func (b *Backend) confirmationReport(id int32, f wire.ConfirmationFeedback) action.Report {
-	e := action.Deny
-	if f.Confirmation == wire.Confirmed {
-		e = action.Confirm
-	}
-	return action.Report{ID: id, Event: e, Stage: string(f.Confirmation), StatusCode: string(f.Code), Details: f.Details, Now: b.now()}
 }
 
 // agree stores the confirmation, with which the action starts. Then it reads source and set from
@@ -162,7 +153,7 @@ func (b *Backend) verifyConfirmed(ctx context.Context, key types.NamespacedName,
 // ActivateAutoConfirm makes the device confirm all updates automatically, including the one that
 // waits now. If that confirmation must be undone, auto-confirm stays active: the action is closed,
 // or waits until its source continues.
-func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, request wire.ActivateAutoConfirm) error {
+func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, auto deviceapi.AutoConfirm) error {
 	t, err := b.find(d)
 	if err != nil {
 		return err
@@ -175,7 +166,7 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, r
 		}
 		at := metav1.NewTime(w.Now.Truncate(time.Second))
 		status.AutoConfirm = &v1alpha1.AutoConfirmStatus{
-			Active: true, Initiator: text.Clean(request.Initiator, maxInitiator), Remark: text.Clean(request.Remark, maxRemark), ActivatedAt: &at}
+			Active: true, Initiator: text.Clean(auto.Initiator, maxInitiator), Remark: text.Clean(auto.Remark, maxRemark), ActivatedAt: &at}
 		seen(status, w.Now)
 		var settled *v1alpha1.TargetStatus
 		if settled, confirmed = offer.ApplyPending(w); confirmed {

@@ -74,7 +74,7 @@ func (d *deviceAPI) consent() deviceapi.Consent {
 }
 
 func (d *deviceAPI) activate(initiator, remark string) error {
-	return d.ActivateAutoConfirm(context.Background(), dev0, wire.ActivateAutoConfirm{Initiator: initiator, Remark: remark})
+	return d.ActivateAutoConfirm(context.Background(), dev0, deviceapi.AutoConfirm{Initiator: initiator, Remark: remark})
 }
 
 // meanwhile does something once, right after the next write.

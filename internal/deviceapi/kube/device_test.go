@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
@@ -100,7 +99,7 @@ func TestDeviceAPIThatHasNotSynced(t *testing.T) {
 		"poll":       func() error { _, err := d.State(ctx, dev0, ""); return err },
 		"deployment": func() error { _, err := d.Deployment(ctx, dev0, firstID); return err },
 		"feedback":   func() error { return d.Feedback(ctx, dev0, firstID, succeeded) },
-		"attributes": func() error { return d.Attributes(ctx, dev0, wire.ConfigData{}) },
+		"attributes": func() error { return d.Attributes(ctx, dev0, deviceapi.Attributes{}) },
 		"installed":  func() error { _, err := d.ReportInstalled(ctx, dev0, "firmware", "1.0"); return err },
 	} {
 		if err := ask(); !isUnavailable(err) {
@@ -160,13 +159,13 @@ func TestSleepIsSpread(t *testing.T) {
 	}
 }
 
-func data(mode wire.Mode, pairs map[string]string, remove ...string) wire.ConfigData {
-	d := wire.ConfigData{Mode: mode, Data: map[string]*string{}}
+func data(mode deviceapi.AttributesMode, pairs map[string]string, remove ...string) deviceapi.Attributes {
+	d := deviceapi.Attributes{Mode: mode, Values: map[string]*string{}}
 	for k, v := range pairs {
-		d.Data[k] = &v
+		d.Values[k] = &v
 	}
 	for _, k := range remove {
-		d.Data[k] = nil
+		d.Values[k] = nil
 	}
 	return d
 }
@@ -179,31 +178,31 @@ func TestAttributes(t *testing.T) {
 	}
 	long := strings.Repeat("ä", 128)
 	for name, c := range map[string]struct {
-		data   wire.ConfigData
+		data   deviceapi.Attributes
 		want   attributes
 		writes int
 		err    func(error) bool
 	}{
-		"merged":                   {data(wire.ModeMerge, map[string]string{"b": "2"}), attributes{"a": "1", "b": "2"}, 1, nil},
+		"merged":                   {data(deviceapi.MergeAttributes, map[string]string{"b": "2"}), attributes{"a": "1", "b": "2"}, 1, nil},
 		"merged by default":        {data("", map[string]string{"b": "2"}), attributes{"a": "1", "b": "2"}, 1, nil},
-		"changed":                  {data(wire.ModeMerge, map[string]string{"a": "2"}), attributes{"a": "2"}, 1, nil},
-		"the same again":           {data(wire.ModeMerge, map[string]string{"a": "1"}), attributes{"a": "1"}, 0, nil},
-		"null removes":             {data(wire.ModeMerge, nil, "a"), nil, 1, nil},
-		"replaced":                 {data(wire.ModeReplace, map[string]string{"b": "2"}), attributes{"b": "2"}, 1, nil},
-		"replaced by the same":     {data(wire.ModeReplace, map[string]string{"a": "1"}), attributes{"a": "1"}, 0, nil},
-		"replaced by nothing":      {data(wire.ModeReplace, nil), nil, 1, nil},
-		"removed":                  {data(wire.ModeRemove, map[string]string{"a": "whatever"}), nil, 1, nil},
-		"what is not there":        {data(wire.ModeRemove, map[string]string{"b": ""}), attributes{"a": "1"}, 0, nil},
-		"128 characters":           {data(wire.ModeReplace, map[string]string{long: long}), attributes{long: v1alpha1.AttributeValue(long)}, 1, nil},
-		"a key that is too long":   {data(wire.ModeMerge, map[string]string{long + "x": "1"}), attributes{"a": "1"}, 0, isBadRequest},
-		"an empty key":             {data(wire.ModeMerge, map[string]string{"": "1"}), attributes{"a": "1"}, 0, isBadRequest},
-		"a value that is too long": {data(wire.ModeMerge, map[string]string{"b": long + "x"}), attributes{"a": "1"}, 0, isBadRequest},
-		"steering a terminal":      {data(wire.ModeMerge, map[string]string{"c\x1b\u202e": " x\x1b[31m\n\ty\xff "}), attributes{"a": "1", "c": "x[31m y\uFFFD"}, 1, nil},
-		"the same again, steering": {data(wire.ModeMerge, map[string]string{"a\u200b": "\x001"}), attributes{"a": "1"}, 0, nil},
-		"two keys that become one": {data(wire.ModeMerge, map[string]string{"b": "exact", "b\x00": "other", "\x00b": "other"}), attributes{"a": "1", "b": "exact"}, 1, nil},
-		"a key with a control character is removed by its clean name": {data(wire.ModeRemove, map[string]string{"\x07a": ""}), nil, 1, nil},
-		"a key of nothing but control characters":                     {data(wire.ModeMerge, map[string]string{"\x1b\u202e ": "1"}), attributes{"a": "1"}, 0, isBadRequest},
-		"too many": {data(wire.ModeMerge, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, deviceapi.ErrTooMany) }},
+		"changed":                  {data(deviceapi.MergeAttributes, map[string]string{"a": "2"}), attributes{"a": "2"}, 1, nil},
+		"the same again":           {data(deviceapi.MergeAttributes, map[string]string{"a": "1"}), attributes{"a": "1"}, 0, nil},
+		"null removes":             {data(deviceapi.MergeAttributes, nil, "a"), nil, 1, nil},
+		"replaced":                 {data(deviceapi.ReplaceAttributes, map[string]string{"b": "2"}), attributes{"b": "2"}, 1, nil},
+		"replaced by the same":     {data(deviceapi.ReplaceAttributes, map[string]string{"a": "1"}), attributes{"a": "1"}, 0, nil},
+		"replaced by nothing":      {data(deviceapi.ReplaceAttributes, nil), nil, 1, nil},
+		"removed":                  {data(deviceapi.RemoveAttributes, map[string]string{"a": "whatever"}), nil, 1, nil},
+		"what is not there":        {data(deviceapi.RemoveAttributes, map[string]string{"b": ""}), attributes{"a": "1"}, 0, nil},
+		"128 characters":           {data(deviceapi.ReplaceAttributes, map[string]string{long: long}), attributes{long: v1alpha1.AttributeValue(long)}, 1, nil},
+		"a key that is too long":   {data(deviceapi.MergeAttributes, map[string]string{long + "x": "1"}), attributes{"a": "1"}, 0, isBadRequest},
+		"an empty key":             {data(deviceapi.MergeAttributes, map[string]string{"": "1"}), attributes{"a": "1"}, 0, isBadRequest},
+		"a value that is too long": {data(deviceapi.MergeAttributes, map[string]string{"b": long + "x"}), attributes{"a": "1"}, 0, isBadRequest},
+		"steering a terminal":      {data(deviceapi.MergeAttributes, map[string]string{"c\x1b\u202e": " x\x1b[31m\n\ty\xff "}), attributes{"a": "1", "c": "x[31m y\uFFFD"}, 1, nil},
+		"the same again, steering": {data(deviceapi.MergeAttributes, map[string]string{"a\u200b": "\x001"}), attributes{"a": "1"}, 0, nil},
+		"two keys that become one": {data(deviceapi.MergeAttributes, map[string]string{"b": "exact", "b\x00": "other", "\x00b": "other"}), attributes{"a": "1", "b": "exact"}, 1, nil},
+		"a key with a control character is removed by its clean name": {data(deviceapi.RemoveAttributes, map[string]string{"\x07a": ""}), nil, 1, nil},
+		"a key of nothing but control characters":                     {data(deviceapi.MergeAttributes, map[string]string{"\x1b\u202e ": "1"}), attributes{"a": "1"}, 0, isBadRequest},
+		"too many": {data(deviceapi.MergeAttributes, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, deviceapi.ErrTooMany) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -233,7 +232,7 @@ func TestAttributesAreAskedFor(t *testing.T) {
 	}
 	send := func() {
 		t.Helper()
-		if err := d.Attributes(context.Background(), dev0, data(wire.ModeReplace, map[string]string{"hw": "B"})); err != nil {
+		if err := d.Attributes(context.Background(), dev0, data(deviceapi.ReplaceAttributes, map[string]string{"hw": "B"})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -264,7 +263,7 @@ func TestSelectionIsNoted(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	for i, hw := range []string{"A", "B"} {
-		if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"hw": hw})); err != nil {
+		if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"hw": hw})); err != nil {
 			t.Fatal(err)
 		}
 		s := w.target("dev-0").Status
@@ -337,7 +336,7 @@ func TestReportInstalledInDoubt(t *testing.T) {
 		t.Fatalf("the first word is answered with %t and %v", created, err)
 	}
 	words := map[string]string{"set": "firmware", "version": "1.0"}
-	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, words)); err != nil {
+	if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, words)); err != nil {
 		t.Fatal(err)
 	}
 	w.wrote()
@@ -346,7 +345,7 @@ func TestReportInstalledInDoubt(t *testing.T) {
 		if created, err := d.ReportInstalled(context.Background(), dev0, "firmware", "1.0"); created || err != nil {
 			t.Errorf("the same again is answered with %t and %v", created, err)
 		}
-		if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, words)); err != nil {
+		if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, words)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -368,7 +367,7 @@ func TestAttributesTellWhatIsInstalled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
 			d := w.deviceAPI(Options{InstalledName: "set", InstalledVersion: "version"})
-			if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, c.attributes)); err != nil {
+			if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, c.attributes)); err != nil {
 				t.Fatal(err)
 			}
 			i := w.target("dev-0").Status.Installed
@@ -383,7 +382,7 @@ func TestAttributesTellWhatIsInstalled(t *testing.T) {
 	}
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
-	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"": "x"})); !isBadRequest(err) {
+	if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"": "x"})); !isBadRequest(err) {
 		t.Errorf("without names of attributes an empty key is %v", err)
 	}
 	if i := w.target("dev-0").Status.Installed; i != nil {
@@ -434,7 +433,7 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 	ctx := context.Background()
 	report := func(d *deviceAPI) error { _, err := d.ReportInstalled(ctx, dev0, "firmware", "1.0"); return err }
 	attributes := func(d *deviceAPI) error {
-		return d.Attributes(ctx, dev0, data(wire.ModeMerge, map[string]string{"fw": "firmware", "ver": "1.0"}))
+		return d.Attributes(ctx, dev0, data(deviceapi.MergeAttributes, map[string]string{"fw": "firmware", "ver": "1.0"}))
 	}
 	late := func(d *deviceAPI) error { // the attributes came before the set
 		d.w.editTarget(func(t *v1alpha1.Target) {
@@ -581,7 +580,7 @@ func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
 		s.Status = v1alpha1.DistributionSetStatus{}
 	})
 	d := w.deviceAPI(Options{InstalledName: "set", InstalledVersion: "version"})
-	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"set": "firmware", "version": "1.0"})); err != nil {
+	if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"set": "firmware", "version": "1.0"})); err != nil {
 		t.Fatal(err)
 	}
 	d.sync()
@@ -624,7 +623,7 @@ func TestAttributesDoNotSayWhichTypeIsInstalled(t *testing.T) {
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	d.sync()
-	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"set": "firmware", "version": "1.0"})); err != nil {
+	if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"set": "firmware", "version": "1.0"})); err != nil {
 		t.Fatal(err)
 	}
 	if i := w.target("dev-0").Status.Installed; i == nil || i.DistributionSet != "firmware" || i.ActionID != firstID {
@@ -656,7 +655,7 @@ func TestAttributesTakeNoDeviceBack(t *testing.T) {
 	d.wantReport(nil, firstID, succeeded)
 	for i, version := range []string{"0.9", "1.0"} {
 		w.wait(time.Hour)
-		if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"sw": version, "ring": "lab"})); err != nil {
+		if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"sw": version, "ring": "lab"})); err != nil {
 			t.Fatal(err)
 		}
 		d.sync()
@@ -664,7 +663,7 @@ func TestAttributesTakeNoDeviceBack(t *testing.T) {
 			t.Errorf("after %d reports of attributes the device is offered something", i+1)
 		}
 	}
-	if err := d.Attributes(context.Background(), dev0, data(wire.ModeMerge, map[string]string{"ring": "prod"})); err != nil {
+	if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"ring": "prod"})); err != nil {
 		t.Fatal(err)
 	}
 	d.sync()

@@ -13,20 +13,19 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Feedback processes a report on an action. A result is stored before the response; intermediate
+// Report processes a report on an action. A result is stored before the response; intermediate
 // reports are buffered.
-func (b *Backend) Feedback(ctx context.Context, d deviceapi.Device, id int32, f wire.Feedback) error {
+func (b *Backend) Report(ctx context.Context, d deviceapi.Device, r action.Report) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
-	r := b.report(id, action.FromDDI(string(f.Status.Execution), string(f.Status.Result.Finished)), f)
-	a := action.ByID(&s.target().Status, id)
+	r.Now = b.now()
+	a := action.ByID(&s.target().Status, r.ID)
 	switch {
 	case a == nil:
 		return b.applyNow(ctx, s.key, ordinary, r)
@@ -110,21 +109,21 @@ func (b *Backend) assumeWork(status *v1alpha1.TargetStatus, r action.Report) {
 	}
 }
 
-// CancelFeedback processes the answer to a cancel.
-func (b *Backend) CancelFeedback(ctx context.Context, d deviceapi.Device, id int32, f wire.Feedback) error {
+// AnswerCancel processes the answer to a cancel.
+func (b *Backend) AnswerCancel(ctx context.Context, d deviceapi.Device, r action.Report) error {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return err
 	}
-	if s.offer.Kind != offer.Cancel || s.offer.ActionID != id {
-		if action.ByID(&s.target().Status, id) == nil {
-			return notOffered(s.offer, id)
+	if s.offer.Kind != offer.Cancel || s.offer.ActionID != r.ID {
+		if action.ByID(&s.target().Status, r.ID) == nil {
+			return notOffered(s.offer, r.ID)
 		}
 		return deviceapi.ErrNotAllowed
 	}
-	r := b.report(id, action.FromDDICancel(string(f.Status.Execution), string(f.Status.Result.Finished)), f)
+	r.Now = b.now()
 	weight := ordinary
-	if a := action.ByID(&s.target().Status, id); r.Event == action.CancelRejected || action.MayClose(a, r.Event) {
+	if a := action.ByID(&s.target().Status, r.ID); r.Event == action.CancelRejected || action.MayClose(a, r.Event) {
 		weight = decisive
 	}
 	if err := b.applyNow(ctx, s.key, weight, r); r.Event != action.Warn || !errors.Is(err, deviceapi.ErrGone) {
@@ -143,21 +142,6 @@ func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) erro
 		return notOffered(s.offer, id)
 	}
 	return nil
-}
-
-// report converts a feedback to a report.
-func (b *Backend) report(id int32, e action.Event, f wire.Feedback) action.Report {
-	r := action.Report{
-		ID: id, Event: e, Now: b.now(),
-		Stage:      string(f.Status.Execution),
-		StatusCode: string(f.Status.Code),
-		Details:    f.Status.Details,
-	}
-	if percent, ok := f.Status.Result.Progress.Percent(); ok {
-		p := int32(percent)
-		r.Progress = &p
-	}
-	return r
 }
 
 // applyGathered applies the buffered reports in the order of their arrival.

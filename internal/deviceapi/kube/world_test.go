@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
@@ -369,6 +370,20 @@ func (d *deviceAPI) start() deviceapi.Deployment {
 // report answers what the device API answers to a report of the first device.
 func (d *deviceAPI) report(id int32, f wire.Feedback) error {
 	return d.Feedback(context.Background(), dev0, id, f)
+}
+
+// Feedback, CancelFeedback and ConfirmationFeedback take reports as devices send them over DDI.
+
+func (d *deviceAPI) Feedback(ctx context.Context, device deviceapi.Device, id int32, f wire.Feedback) error {
+	return d.Report(ctx, device, ddi.ReportOf(id, f))
+}
+
+func (d *deviceAPI) CancelFeedback(ctx context.Context, device deviceapi.Device, id int32, f wire.Feedback) error {
+	return d.AnswerCancel(ctx, device, ddi.CancelReportOf(id, f))
+}
+
+func (d *deviceAPI) ConfirmationFeedback(ctx context.Context, device deviceapi.Device, id int32, f wire.ConfirmationFeedback) error {
+	return d.Confirm(ctx, device, ddi.ConfirmationReportOf(id, f))
 }
 
 // wantReport fails the test if the answer is another one.
