@@ -27,7 +27,7 @@ help: ## List the targets.
 
 .PHONY: generate
 generate: ## Write what is generated: deep copies, CRDs, and what `go generate` writes.
-	$(TOOL) controller-gen object paths=./api/...
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(TOOL) controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/crdtypes config/crd/bases internal/decode/zz_generated.enums.go
 	go generate ./...
@@ -39,11 +39,12 @@ verify: ## Fail, with the difference, if `make generate` would change anything.
 .PHONY: lint
 lint: ## Check format, code (golangci-lint), API types (kube-api-linter), imports, versions and prose.
 	@unformatted=$$(gofmt -l .); if [[ -n $$unformatted ]]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
-	go vet ./...
-	$(TOOL) staticcheck ./...
+	$(LINTER) run ./...
+	$(LINTER) run -c .golangci-api.yml ./api/...
 	hack/verify-imports.sh
 	hack/verify-versions.sh
 	hack/verify-files.sh
+	hack/verify-prose.sh header width
 
 
 .PHONY: test

@@ -48,8 +48,9 @@ func (c actionCounts) unapplied(cancellation v1alpha1.Cancellation) int32 {
 		return c.pending
 	case v1alpha1.CancellationForce:
 		return c.open
+	default:
+		return 0
 	}
-	return 0
 }
 
 // of returns the counters of a set's actions.

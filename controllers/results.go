@@ -46,7 +46,7 @@ func (q ignoreRaces) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	case err == nil:
 		return result, nil
 	case ctx.Err() != nil:
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, nil //nolint:nilerr // the process ends: this is no error
 	case isRace(err):
 		return ctrl.Result{RequeueAfter: raceRetryDelay}, nil
 	default:

@@ -343,7 +343,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		}
 	}
 	var groups v1alpha1.DeploymentGroupList
-	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.RolloutLabelValue(obj.Name)}); err != nil {
+	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.LabelValue(obj.Name)}); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
 	}
 	for i := range groups.Items {

@@ -272,7 +272,7 @@ func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout
 		return false, nil
 	}
 	var live v1alpha1.DeploymentGroupList
-	if err := r.Live.List(ctx, &live, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.RolloutLabelValue(obj.Name)}); err != nil {
+	if err := r.Live.List(ctx, &live, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.LabelValue(obj.Name)}); err != nil {
 		return false, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
 	}
 	exist := 0

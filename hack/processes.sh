@@ -17,8 +17,8 @@ command_of() {
 	fi
 }
 
-# running NAME: true if its process lives. A process id can be given to somebody else after a reboot, so the command
-# line has to name our state folder, as that of all three does.
+# running NAME: true if its process lives. After a reboot another process can have its id, so the command
+# line must contain the path of the state folder, as the command lines of all three do.
 running() {
 	local pid
 	[[ -s $state/$1.pid ]] || return 1

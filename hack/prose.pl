@@ -24,6 +24,7 @@ sub width {
             next if $fence || $line =~ /^\s*(\||```|<|\[[^\]]+\]:)/ || $line =~ /^ {4}/ || $line !~ / \S+ /;
         }
         else {
+            next if $line =~ m{^\s*//\t}; # a block of code
             next unless $line =~ m{^\s*// ?[^+]} && $line !~ m{^\s*//\s*(\+|go:|nolint)} && $line !~ m{https?://};
         }
         print "$file:$.: ", length($wide), " columns\n" if length($wide) > $limit;
@@ -31,7 +32,7 @@ sub width {
     close $in;
 }
 
-# The list has a line for each word: word, a tab, what to write instead. A line that begins with "!" is
+# The list has a line for each word: word, a tab, what to write instead. A line with "!" at its start is
 # an exception: a regular expression for text that may stay.
 sub read_list {
     my ($file) = @_;
@@ -47,7 +48,7 @@ sub read_list {
     return ( \%words, \@exceptions );
 }
 
-# Words are looked for in prose and in the parts of identifiers: hasBegun is has, Begun.
+# Words are looked for in prose and in the parts of identifiers: hasStarted is has, Started.
 sub words {
     my ( $file, $words, $exceptions ) = @_;
     open my $in, '<', $file or return;

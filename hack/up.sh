@@ -112,7 +112,7 @@ check_programs() {
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# check_ports NAME: a port that somebody else has is told before anything is started.
+# check_ports NAME: reports a port that another process uses before anything is started.
 check_ports() {
 	local port variable purpose
 	while read -r port variable purpose; do

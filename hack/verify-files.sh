@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# No file of the repository names a path of somebody's machine, and no manifest has a dollar sign before a brace:
-# Flux's variable substitution would replace it.
+# No file of the repository contains a path of a developer's machine, and no manifest has a dollar sign before a brace,
+# because Flux's variable substitution would replace it.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,10 +14,13 @@ refuse() {
 	status=1
 }
 
-here=$(files | xargs -0 grep -sInF -e "$PWD/" -e "${HOME:-$PWD}/" || true)
+# literal TEXT: the text as an extended regular expression.
+literal() { sed 's/[][\.*^$()+?{}|]/\\&/g' <<<"$1"; }
+
+here=$(files | xargs -0 grep -sInE "(^|[^[:alnum:]_./~-])($(literal "$PWD")|$(literal "${HOME:-$PWD}"))/" || true)
 homes=$(files | xargs -0 grep -sInE '(^|[^[:alnum:]_./~-])/(home|Users)/[[:alnum:]]' -- || true)
 refuse "the path of this machine's checkout or home" "$here"
-refuse "a path of somebody's home" "$homes"
+refuse "a path in a home directory" "$homes"
 # shellcheck disable=SC2016 # those two characters are what is looked for
 refuse "Flux would substitute this" "$(files 'config/*.yaml' | xargs -0 -r grep -sInF '${' || true)"
 

@@ -648,9 +648,9 @@ type TargetStatus struct {
 	// +kubebuilder:validation:MaxLength=512
 	Address string `json:"address,omitempty"`
 
-	// attributes are the attributes that the device reported, at most 100 (hawkBit: configData). Keys
-	// and values have at most 128 characters each, and all of them together take at most 8 KiB as
-	// JSON. The device API refuses more, and stores nothing of such a request.
+	// attributes are the attributes that the device reported, at most 100 (hawkBit: configData).
+	// Keys and values have at most 128 characters each, and all of them together take at most 8 KiB
+	// as JSON. The device API refuses more, and stores nothing of such a request.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=100
 	// +kubebuilder:validation:XValidation:rule="self.map(k, size(k) + size(self[k])).sum() <= 8192",message="attributes must have at most 8192 characters in all"

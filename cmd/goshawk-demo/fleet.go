@@ -104,7 +104,7 @@ func releases(namespace string) []client.Object {
 
 func setName(version string) string { return "firmware-" + version }
 
-// module names an artifact that nobody fetches: these devices only pretend.
+// module returns a module with an artifact that is never fetched: the devices are simulated.
 func module(namespace, kind, version string) *v1alpha1.SoftwareModule {
 	file := fmt.Sprintf("%s-%s.img", kind, version)
 	sum := sha256.Sum256([]byte(file))

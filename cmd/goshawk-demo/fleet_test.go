@@ -80,7 +80,7 @@ func TestFreeName(t *testing.T) {
 	}{
 		"the first time":        {[]string{"default", "demolition"}, "demo"},
 		"the third":             {[]string{"default", "demo", "demo-2"}, "demo-3"},
-		"somebody deleted one":  {[]string{"demo", "demo-3"}, "demo-2"},
+		"one was deleted":       {[]string{"demo", "demo-3"}, "demo-2"},
 		"the first one is gone": {[]string{"demo-2"}, "demo"},
 	}
 	for name, tc := range tests {

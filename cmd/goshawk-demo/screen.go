@@ -21,8 +21,8 @@ const (
 	pulse = time.Second
 )
 
-// screen is where the demo is told: a terminal in which the view is drawn over itself, or a log
-// that gets a line now and then.
+// screen shows the demo: in a terminal the view is redrawn in place, in a log a line is written now
+// and then.
 type screen struct {
 	out      *os.File
 	terminal bool
@@ -70,10 +70,10 @@ func (s *screen) title(text string) {
 // rarer sign of life else.
 func (s *screen) show(r *v1alpha1.Rollout, now time.Time) {
 	if s.terminal {
-		s.live.Show(progress.Progress(r, now, s.style()))
+		_ = s.live.Show(progress.Progress(r, now, s.style()))
 		return
 	}
-	text := progress.ProgressLine(r)
+	text := progress.Line(r)
 	if quiet := now.Sub(s.saidAt); quiet < pulse || text == s.said && quiet < 5*pulse {
 		return
 	}
@@ -81,10 +81,10 @@ func (s *screen) show(r *v1alpha1.Rollout, now time.Time) {
 	fmt.Fprintln(s.out, now.Format("15:04:05"), text)
 }
 
-// settle draws the rollout for the last time.
-func (s *screen) settle(r *v1alpha1.Rollout, now time.Time) {
+// finish draws the rollout for the last time.
+func (s *screen) finish(r *v1alpha1.Rollout, now time.Time) {
 	if s.terminal {
-		s.live.Show(progress.Progress(r, now, s.style()))
+		_ = s.live.Show(progress.Progress(r, now, s.style()))
 	} else {
 		fmt.Fprint(s.out, progress.Progress(r, now, s.style()))
 	}

@@ -68,7 +68,7 @@ func (d *demo) play(ctx context.Context) error {
 	return <-ended
 }
 
-// knock reports whether somebody answers at the device API.
+// knock returns an error if the device API does not answer.
 func (d *demo) knock(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.deviceAPI, nil)
 	if err != nil {
@@ -149,7 +149,7 @@ func (d *demo) tempers() string {
 	for _, device := range d.fleet.devices {
 		counts[d.devices.Temperament(device.ID)]++
 	}
-	return fmt.Sprintf("%d do as they are told, %d are slow, %d fail every update",
+	return fmt.Sprintf("%d install every update, %d are slow, %d fail every update",
 		counts[devicesim.Obedient], counts[devicesim.Slow], counts[devicesim.Failing])
 }
 
@@ -176,7 +176,7 @@ func (d *demo) follow(ctx context.Context, r *v1alpha1.Rollout, done func() bool
 			return fmt.Errorf("look at Rollout %s: %w", r.Name, err)
 		}
 		if done() {
-			d.screen.settle(r, time.Now())
+			d.screen.finish(r, time.Now())
 			return nil
 		}
 		d.screen.show(r, time.Now())

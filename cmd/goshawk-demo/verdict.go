@@ -20,7 +20,7 @@ const tolerance = time.Second
 type verdict struct {
 	devices int
 	// started devices got the update. Of them, finished were done before they heard of the stop,
-	// gaveUp canceled it; others told their result when it was too late.
+	// gaveUp canceled it; others reported their result when it was too late.
 	started, finished, gaveUp int
 	// lastStart is when the last device got the update; zero: none did.
 	lastStart time.Time
@@ -89,9 +89,9 @@ func (v verdict) text(c stopCommit, stopped time.Time) string {
 }
 
 func (v verdict) fates() string {
-	text := fmt.Sprintf("%d were done, %d gave up when told to", v.finished, v.gaveUp)
+	text := fmt.Sprintf("%d were done, %d canceled when asked", v.finished, v.gaveUp)
 	if n := v.started - v.gaveUp - v.finished; n > 0 {
-		text += fmt.Sprintf(", %d told their result too late", n)
+		text += fmt.Sprintf(", %d reported their result too late", n)
 	}
 	return text
 }

@@ -47,7 +47,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestAStopThatDoesNotHoldIsTold(t *testing.T) {
+func TestAStopThatDoesNotHoldIsReported(t *testing.T) {
 	good := verdict{devices: 5, started: 3, lastStart: at(3000), lastAsked: at(990)}
 	tests := map[string]struct {
 		change func(*verdict)
@@ -57,7 +57,7 @@ func TestAStopThatDoesNotHoldIsTold(t *testing.T) {
 		"a device asks much later and starts": {func(v *verdict) { v.lastAsked = at(2540) }, "the stop failed: a device asked for the update 1.5 s after the commit, and got it"},
 		"an action stays open":                {func(v *verdict) { v.books.open = 2 }, "the stop failed: 2 actions of the invalidated set are still open"},
 		"everybody was faster":                {func(v *verdict) { v.started = 5 }, "the stop shows nothing: no device, or every device, had started before it"},
-		"nobody had started":                  {func(v *verdict) { v.started, v.lastAsked = 0, time.Time{} }, "the stop shows nothing: no device, or every device, had started before it"},
+		"no device had started":               {func(v *verdict) { v.started, v.lastAsked = 0, time.Time{} }, "the stop shows nothing: no device, or every device, had started before it"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -76,6 +76,6 @@ func TestAStopThatDoesNotHoldIsTold(t *testing.T) {
 func TestALateStartIsCounted(t *testing.T) {
 	v := judge([]devicesim.Event{event(devicesim.Started, "a", 1041, 1050)}, 5, noon, committed)
 	if v.late != 1 || !strings.Contains(v.text(committed, at(1020)), "   1 started after the commit") {
-		t.Errorf("a device that asked after the commit was acknowledged and started is not told of:\n%s", v.text(committed, at(1020)))
+		t.Errorf("a device that asked after the commit was acknowledged and started is not reported:\n%s", v.text(committed, at(1020)))
 	}
 }

@@ -99,6 +99,7 @@ func together(modules []v1alpha1.ModuleState) Event {
 			return Fail
 		case v1alpha1.ActionCanceled:
 			e = Abandon
+		default:
 		}
 	}
 	return e

@@ -243,6 +243,7 @@ func (e Event) fromDevice() bool {
 	switch e {
 	case AskCancel, ForceCancel, CancelExpired, ProgressExpired:
 		return false
+	default:
 	}
 	_, known := working[e]
 	return known
@@ -259,8 +260,9 @@ func (e Event) isDownload() bool {
 	switch e {
 	case Start, Proceed, Download, Downloaded, Install, EventInstalled, Remove:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // isAboutWork reports whether the text of the event is about the update, as opposed to a
@@ -269,8 +271,9 @@ func (e Event) isAboutWork() bool {
 	switch e {
 	case Confirm, Deny, CancelAccepted, CancelRejected:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // isInstall reports whether the device may have started to install. Proceed has no stage, so it may
@@ -279,6 +282,7 @@ func (e Event) isInstall() bool {
 	switch e {
 	case Proceed, Install, EventInstalled, Remove:
 		return true
+	default:
+		return false
 	}
-	return false
 }

@@ -18,8 +18,9 @@ func IsSilent(a *v1alpha1.Action) bool {
 		return a.Reports == 0
 	case v1alpha1.ActionRunning: // confirmed, but no work was reported
 		return !a.DownloadSeen && a.Cancel == nil && a.ReportedAt != nil && a.ReportedAt.Equal(a.StartedAt)
+	default:
+		return false
 	}
-	return false
 }
 
 // Withdraw undoes a start before the device gets the response, because the source was stopped or

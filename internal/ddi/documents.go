@@ -90,8 +90,9 @@ func maintenanceWindow(w deviceapi.Window) wire.MaintenanceWindow {
 		return wire.WindowAvailable
 	case deviceapi.WindowClosed:
 		return wire.WindowUnavailable
+	default:
+		return ""
 	}
-	return ""
 }
 
 // newest returns the newest messages of a history; nil: the device asked for none.

@@ -48,11 +48,11 @@ type Deployment struct {
 type Window string
 
 const (
-	// NoWindow: the action has no maintenance window.
+	// NoWindow means that the action has no maintenance window.
 	NoWindow Window = ""
-	// WindowOpen: the device may install.
+	// WindowOpen means that the device may install.
 	WindowOpen Window = "open"
-	// WindowClosed: the device may download, and waits with the installation.
+	// WindowClosed means that the device may download, and waits with the installation.
 	WindowClosed Window = "closed"
 )
 

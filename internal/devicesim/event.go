@@ -17,31 +17,32 @@ import (
 type Kind string
 
 const (
-	// Polled: a poll was successful.
+	// Polled means that a poll was successful.
 	Polled Kind = "Polled"
-	// Started: the device fetched a deployment, with the modules in Software. From here on the
-	// device has started.
+	// Started means that the device fetched a deployment, with the modules in Software. From here
+	// on the device has started.
 	Started Kind = "Started"
-	// Reported: the device API accepted a report, which is in Status.
+	// Reported means that the device API accepted a report, which is in Status.
 	Reported Kind = "Reported"
-	// Closed: the device API accepted the report that closes the action, which is in Status. It
-	// follows the Reported of the same report.
+	// Closed means that the device API accepted the report that closes the action, which is in
+	// Status. It follows the Reported of the same report.
 	Closed Kind = "Closed"
-	// Canceled: the device canceled its action and the device API accepted the answer.
+	// Canceled means that the device canceled its action and the device API accepted the answer.
 	Canceled Kind = "Canceled"
-	// CancelRejected: the device rejected the cancel and the device API accepted the answer.
+	// CancelRejected means that the device rejected the cancel and the device API accepted the
+	// answer.
 	CancelRejected Kind = "CancelRejected"
-	// Confirmed: the device confirmed or denied an update, as Message says.
+	// Confirmed means that the device confirmed or denied an update, as Message says.
 	Confirmed Kind = "Confirmed"
-	// AttributesSent: the device API accepted the device's attributes.
+	// AttributesSent means that the device API accepted the device's attributes.
 	AttributesSent Kind = "AttributesSent"
-	// Downloaded: one artifact was downloaded and its checksum is right.
+	// Downloaded means that one artifact was downloaded and its checksum is right.
 	Downloaded Kind = "Downloaded"
-	// Dropped: the device API no longer knows the action (404, 405 or 410), and the device has
-	// dropped it, or had already closed it.
+	// Dropped means that the device API no longer knows the action (404, 405 or 410), and the
+	// device has dropped it, or had already closed it.
 	Dropped Kind = "Dropped"
-	// HTTPError: the device API responded with another status than 200, or not at all. The device
-	// retries at its next poll.
+	// HTTPError means that the device API responded with another status than 200, or not at all.
+	// The device retries at its next poll.
 	HTTPError Kind = "HTTPError"
 )
 

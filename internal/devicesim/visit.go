@@ -274,8 +274,9 @@ func (d *device) refuses(stopID string) bool {
 		return true
 	case FinishesInstall:
 		return d.work != nil && d.work.id == stopID && d.work.installs()
+	default:
+		return false
 	}
-	return false
 }
 
 func (f *Fleet) answerCancel(ctx context.Context, d *device, href, id string, kind Kind, status wire.Status) bool {

@@ -45,8 +45,9 @@ func (c Code) IsFinal() bool {
 	switch c {
 	case CodeDone, CodeAlreadyThere, CodeAlreadyHad, CodeFailed, CodeCanceled, CodeSuperseded, CodeSkipped, CodeDeadlinePassed, CodeStopped, CodeFinished, CodeSetInvalid:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // isEndOfSource reports whether the source of the update is over, for all its targets.

@@ -150,6 +150,7 @@ func spent(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Tim
 		}
 	case v1alpha1.ActionError:
 		afterFailure(r, t, in, newer, now)
+	default:
 	}
 }
 
@@ -352,6 +353,7 @@ func IsOwn(a *v1alpha1.Action, in *Intent) bool {
 		return since(&a.Source).Equal(since(&in.Source))
 	case v1alpha1.SourceAutoAssignment:
 		return in.Set != nil && in.Set.ContentHash == a.ContentHash
+	default:
+		return true
 	}
-	return true
 }

@@ -207,8 +207,9 @@ func isMistaken(in *Intent, r *Result) bool {
 	switch r.Code {
 	case CodeSetNotFound, CodeSetNotReady, CodeContentChanged, CodeIncompatible:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // IsStep reports whether an update is a required migration step.

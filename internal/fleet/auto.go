@@ -25,18 +25,18 @@ type auto struct {
 	err    error
 }
 
-func (x *Index) setAutoAssignment(old, new client.Object) {
+func (x *Index) setAutoAssignment(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.noteCover(old, new)
-	if gone, ok := old.(*v1alpha1.AutoAssignment); ok && new == nil {
+	x.noteCover(old, now)
+	if gone, ok := old.(*v1alpha1.AutoAssignment); ok && now == nil {
 		key := client.ObjectKeyFromObject(gone)
 		if present := x.autos[key]; present != nil && present.object.UID == gone.UID {
 			delete(x.autos, key)
 		}
 		return
 	}
-	a := new.(*v1alpha1.AutoAssignment)
+	a := now.(*v1alpha1.AutoAssignment)
 	key := client.ObjectKeyFromObject(a)
 	present := x.autos[key]
 	if a.Unreadable.Lacks("spec.targetSelector", "spec.targetExpression", "spec.update") { // its selection is not known

@@ -49,9 +49,9 @@ func (x *Index) keeps(t *v1alpha1.Target, since time.Time) bool {
 
 // noteCover increments the version of the cover if an auto-assignment was created or deleted, or
 // offers something else. A change of counters does not count.
-func (x *Index) noteCover(old, new client.Object) {
+func (x *Index) noteCover(old, now client.Object) {
 	before, was := old.(*v1alpha1.AutoAssignment)
-	after, is := new.(*v1alpha1.AutoAssignment)
+	after, is := now.(*v1alpha1.AutoAssignment)
 	switch {
 	case was && is && OffersAlike(before, after):
 	case is:
@@ -71,8 +71,8 @@ func OffersAlike(a, b *v1alpha1.AutoAssignment) bool {
 // noteCoverOf must be called before the index applies a change of a set, and the returned function
 // after it. The function increments the version of the cover if an auto-assignment of the set
 // offers something else now. A change of counters does not count.
-func (x *Index) noteCoverOf(old, new client.Object) func() {
-	set := new
+func (x *Index) noteCoverOf(old, now client.Object) func() {
+	set := now
 	if set == nil {
 		set = old
 	}

@@ -92,7 +92,7 @@ func New() *Index {
 func (x *Index) Follow(ctx context.Context, caches cache.Cache) error {
 	for _, f := range []struct {
 		object client.Object
-		set    func(old, new client.Object)
+		set    func(old, now client.Object)
 	}{
 		{&v1alpha1.Target{}, x.setTarget},
 		{&v1alpha1.Rollout{}, x.setRollout},
@@ -108,7 +108,7 @@ func (x *Index) Follow(ctx context.Context, caches cache.Cache) error {
 	return nil
 }
 
-func (x *Index) follow(ctx context.Context, caches cache.Cache, object client.Object, set func(old, new client.Object)) error {
+func (x *Index) follow(ctx context.Context, caches cache.Cache, object client.Object, set func(old, now client.Object)) error {
 	informer, err := caches.GetInformer(ctx, object, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("follow %T: %w", object, err)
@@ -373,10 +373,10 @@ func (x *Index) isPreferred(a, b *v1alpha1.DistributionSet) bool {
 	return a.Name < b.Name
 }
 
-func (x *Index) setTarget(old, new client.Object) {
+func (x *Index) setTarget(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if old, ok := old.(*v1alpha1.Target); ok && !sameDevice(old, new) {
+	if old, ok := old.(*v1alpha1.Target); ok && !sameDevice(old, now) {
 		key := types.NamespacedName{Namespace: old.Namespace, Name: old.ControllerID()}
 		left := slices.DeleteFunc(slices.Clone(x.devices[key]), func(name string) bool { return name == old.Name })
 		if len(left) == 0 {
@@ -385,7 +385,7 @@ func (x *Index) setTarget(old, new client.Object) {
 			x.devices[key] = left
 		}
 	}
-	if t, ok := new.(*v1alpha1.Target); ok {
+	if t, ok := now.(*v1alpha1.Target); ok {
 		key := types.NamespacedName{Namespace: t.Namespace, Name: t.ControllerID()}
 		if !slices.Contains(x.devices[key], t.Name) {
 			x.devices[key] = x.byAge(t.Namespace, append(slices.Clone(x.devices[key]), t.Name))
@@ -421,23 +421,23 @@ func (x *Index) byAge(namespace string, names []string) []string {
 	return names
 }
 
-func (x *Index) setRollout(old, new client.Object) {
+func (x *Index) setRollout(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	replace(x.rollouts, old, new)
-	x.noteCandidate(old, new)
+	replace(x.rollouts, old, now)
+	x.noteCandidate(old, now)
 }
 
-func (x *Index) setGroup(old, new client.Object) {
+func (x *Index) setGroup(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if g, ok := old.(*v1alpha1.DeploymentGroup); ok && !sameMembers(g, new) {
+	if g, ok := old.(*v1alpha1.DeploymentGroup); ok && !sameMembers(g, now) {
 		x.dropMembers(g)
 	}
-	if g, ok := new.(*v1alpha1.DeploymentGroup); ok && !sameMembers(g, old) {
+	if g, ok := now.(*v1alpha1.DeploymentGroup); ok && !sameMembers(g, old) {
 		x.addMembers(g)
 	}
-	replace(x.groups, old, new)
+	replace(x.groups, old, now)
 }
 
 // sameMembers reports whether an update does not change the members. Only growth of a dynamic group
@@ -478,31 +478,31 @@ func (x *Index) dropMembers(g *v1alpha1.DeploymentGroup) {
 	}
 }
 
-func (x *Index) setSet(old, new client.Object) {
+func (x *Index) setSet(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	defer x.noteCoverOf(old, new)()
-	replace(x.sets, old, new)
+	defer x.noteCoverOf(old, now)()
+	replace(x.sets, old, now)
 	if gone, ok := old.(*v1alpha1.DistributionSet); ok && x.sets[client.ObjectKeyFromObject(gone)] == nil {
 		delete(x.facts, client.ObjectKeyFromObject(gone))
 	}
-	if set, ok := new.(*v1alpha1.DistributionSet); ok {
+	if set, ok := now.(*v1alpha1.DistributionSet); ok {
 		x.updateFacts(set)
 	}
 }
 
-func (x *Index) setModule(old, new client.Object) {
-	for _, set := range x.moduleChanged(old, new) {
+func (x *Index) setModule(old, now client.Object) {
+	for _, set := range x.moduleChanged(old, now) {
 		x.notify(set, set)
 	}
 }
 
 // moduleChanged applies a change of a module and returns the sets that contain it.
-func (x *Index) moduleChanged(old, new client.Object) []*v1alpha1.DistributionSet {
+func (x *Index) moduleChanged(old, now client.Object) []*v1alpha1.DistributionSet {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	replace(x.modules, old, new)
-	changed := new
+	replace(x.modules, old, now)
+	changed := now
 	if changed == nil {
 		changed = old
 	}
@@ -529,9 +529,9 @@ func (x *Index) updateFacts(set *v1alpha1.DistributionSet) {
 
 // replace keeps the newest object of a name. A deletion counts only for the object with the same
 // UID.
-func replace[T client.Object](objects map[types.NamespacedName]T, old, new client.Object) {
-	if new != nil {
-		objects[client.ObjectKeyFromObject(new)] = new.(T)
+func replace[T client.Object](objects map[types.NamespacedName]T, old, now client.Object) {
+	if now != nil {
+		objects[client.ObjectKeyFromObject(now)] = now.(T)
 		return
 	}
 	key := client.ObjectKeyFromObject(old)

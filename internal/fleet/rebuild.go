@@ -37,8 +37,8 @@ type candidate struct {
 
 // noteCandidate keeps the rollouts that have not started. A rollout with an invalid selection is
 // left out, because it never startingBeside.
-func (x *Index) noteCandidate(old, new client.Object) {
-	r, ok := new.(*v1alpha1.Rollout)
+func (x *Index) noteCandidate(old, now client.Object) {
+	r, ok := now.(*v1alpha1.Rollout)
 	if !ok {
 		gone := old.(*v1alpha1.Rollout)
 		if known, ok := x.starting[client.ObjectKeyFromObject(gone)]; ok && known.rollout.UID == gone.UID {

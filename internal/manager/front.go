@@ -95,6 +95,7 @@ func (p *process) report(ctx context.Context) error {
 				log.Error(err, "Goshawk cannot read the objects that it needs: grant the permissions in config/rbac, see docs/rights.md; devices get 503 until then, and no restart is needed")
 			case stateReady:
 				log.Info("Goshawk has read all objects that it needs")
+			default:
 			}
 		}
 		pause(ctx, reportInterval)

@@ -101,7 +101,7 @@ func (p *part) run(ctx context.Context) error {
 		err := p.once(ctx)
 		p.current.Store(nil)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the process ends: this is no error
 		}
 		if err == nil {
 			err = errors.New("it ended unexpectedly")
@@ -357,6 +357,7 @@ func (p *part) serving() (deviceapi.Backend, error) {
 		}
 	case stateBlocked:
 		return nil, deviceapi.Unavailable{RetryAfter: refusedRetry, Cause: err}
+	default:
 	}
 	return nil, deviceapi.Unavailable{RetryAfter: syncRetry, Cause: errors.New("the caches have not synced yet")}
 }

@@ -101,8 +101,9 @@ func (v Verdict) condition(w World) (status metav1.ConditionStatus, reason, mess
 		return metav1.ConditionFalse, string(v.Reason.Code), v.Reason.Message + again(v)
 	case CodeDone, CodeCanceled, CodeSuperseded:
 		return metav1.ConditionTrue, string(v.Reason.Code), v.closing(w, a) + again(v)
+	default:
+		return metav1.ConditionTrue, string(v.Reason.Code), v.Reason.Message
 	}
-	return metav1.ConditionTrue, string(v.Reason.Code), v.Reason.Message
 }
 
 // toFix is the reason of an assignment that a person has to fix; empty: none has to.
@@ -118,6 +119,7 @@ func (v Verdict) toFix() string {
 		return v1alpha1.ReasonReferenceNotFound
 	case CodeSetNotReady, CodeIncompatible, CodeContentChanged:
 		return string(v.Reason.Code)
+	default:
 	}
 	return ""
 }

@@ -25,10 +25,6 @@ func during(schedule, zone string, d time.Duration) edit {
 	}
 }
 
-func withDeadlines(progress, cancel int32) edit {
-	return func(a *v1alpha1.Assignment) { a.ProgressDeadlineSeconds, a.CancelDeadlineSeconds = &progress, &cancel }
-}
-
 // stabilizing keeps the assignment back as a rebuild from Git does.
 func settling(s *story) {
 	s.intents[0].Closed = Reason{Code: CodeStabilizing, Message: "waits until 12:00:05 for newer rollouts", Until: s.now.Add(5 * time.Second)}

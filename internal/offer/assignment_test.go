@@ -62,7 +62,7 @@ func (s *story) noteAssignment() {
 func TestPlacesOfAssignments(t *testing.T) {
 	early, late := assignedAt(noon.Add(-48*time.Hour)), assignedAt(noon.Add(-24*time.Hour))
 	ahead := assignedAt(noon.Add(90 * time.Minute))
-	seen := func(h time.Duration) time.Time { return noon.Add(h * time.Hour) }
+	seen := func(hours int) time.Time { return noon.Add(time.Duration(hours) * time.Hour) }
 	never := time.Time{}
 	type places = []time.Time // zero: no assignment counts
 	for name, c := range map[string]struct {

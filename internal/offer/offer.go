@@ -70,6 +70,7 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 			Code: CodeCancel, Message: fmt.Sprintf("action %d is to be canceled (%s)", a.ID, a.Cancel.Cause), Until: action.CancelDeadline(a)}}
 	case v1alpha1.ActionWaitingForConfirmation:
 		return forWaiting(w, a)
+	default:
 	}
 	set := w.Set(a.DistributionSet)
 	if !sameContent(set, a) {

@@ -47,8 +47,9 @@ func (j *judged) sentence(w *World) string {
 		return "spec.hold keeps this target from start anything; set it to false to release it"
 	case CodeWindowClosed:
 		return j.aboutWindow()
+	default:
+		return string(j.Code)
 	}
-	return string(j.Code)
 }
 
 func withCode(a *v1alpha1.Action) string {
@@ -81,8 +82,9 @@ func (j *judged) aboutSet(w *World) string {
 		return fmt.Sprintf("DistributionSet %s does not fit target type %q: its compatibleTargetTypes are %v", name, w.Target.Spec.Type, set.CompatibleTargetTypes)
 	case CodeAlreadyHad:
 		return fmt.Sprintf("%s offers a set once, and this target already had %s", label(in), name)
+	default:
+		return name + " is already installed"
 	}
-	return name + " is already installed"
 }
 
 func (j *judged) aboutSuperseding() string {

@@ -90,6 +90,7 @@ func (l *planner) currentReason() (reason, message string) {
 			message += "; " + retryRefused
 		}
 		return v1alpha1.ReasonStopped, message
+	default:
 	}
 	if w := l.status.WaitingFor; w != nil {
 		return w.Reason, w.Message

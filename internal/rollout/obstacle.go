@@ -106,6 +106,7 @@ func (l *planner) nameWith(name string, t *v1alpha1.Target, o Obstacle) string {
 		words = "busy with " + action.Open(&t.Status).DistributionSet
 	case Retrying: // in words that hold before and after, or the hour alone would cost a write
 		words = "tried again from " + formatTime(l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
+	default:
 	}
 	return fmt.Sprintf("%s (%s)", name, words)
 }

@@ -161,7 +161,7 @@ func NewDeploymentGroup(r *v1alpha1.Rollout, planHash string, index int, g Plann
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       r.Namespace,
 			Name:            deploymentGroupName(r, planHash, g.Name),
-			Labels:          map[string]string{v1alpha1.RolloutLabel: RolloutLabelValue(r.Name), v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue},
+			Labels:          map[string]string{v1alpha1.RolloutLabel: LabelValue(r.Name), v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue},
 			Annotations:     map[string]string{v1alpha1.ArgoIgnoreAnnotation: "true"},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(r, v1alpha1.GroupVersion.WithKind("Rollout"))},
 			Finalizers:      []string{v1alpha1.DeploymentGroupFinalizer},
@@ -186,8 +186,8 @@ func deploymentGroupName(r *v1alpha1.Rollout, planHash, group string) string {
 	return shortened(r.Name, 253-len(tail)) + tail
 }
 
-// RolloutLabelValue is what RolloutLabel says on the groups of a rollout of this name.
-func RolloutLabelValue(name string) string { return shortened(name, 63) }
+// LabelValue is what RolloutLabel says on the groups of a rollout of this name.
+func LabelValue(name string) string { return shortened(name, 63) }
 
 // shortened cuts a name so that it still ends as a name may end.
 func shortened(name string, length int) string {

@@ -45,7 +45,7 @@ func (d digest) number(n int) {
 
 func (d digest) text(s string) {
 	d.number(len(s))
-	io.WriteString(d, s)
+	_, _ = io.WriteString(d, s)
 }
 
 // notApproved removes the fields that an approval does not bind from a spec, each for its reason.

@@ -56,8 +56,8 @@ func TestPlanHashSeesEveryDifference(t *testing.T) {
 	}
 }
 
-// TestThePlanHashTakesConditionsFromTheSpecOnly: the hash of the spec covers them, so a new condition
-// changes no plan hash.
+// TestThePlanHashTakesConditionsFromTheSpecOnly: the hash of the spec covers them, so a new
+// condition changes no plan hash.
 func TestThePlanHashTakesConditionsFromTheSpecOnly(t *testing.T) {
 	groups := hashedGroups()
 	numbers := int64(60)

@@ -46,8 +46,9 @@ func (l *planner) isToStop() bool {
 		return false
 	case v1alpha1.RolloutStopping, v1alpha1.RolloutStopped:
 		return true
+	default:
+		return l.isStoppedBySpec() || l.isStruck()
 	}
-	return l.isStoppedBySpec() || l.isStruck()
 }
 
 // StopOf returns what devices that have started are told by a stop by spec.state, and whether there
@@ -142,8 +143,9 @@ func (l *planner) notNotified(told v1alpha1.Cancellation) int {
 		return int(open)
 	case v1alpha1.CancellationSoft:
 		return int(open - asked)
+	default:
+		return int(notStarted) // of a rollout that is stopping, nobody else is
 	}
-	return int(notStarted) // of a rollout that is stopping, nobody else is
 }
 
 // closeGroups ends every group and with it what held the rollout, which is Stopping from here on.

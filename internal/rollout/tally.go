@@ -63,6 +63,7 @@ func (r *Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 		e.NotStarted = t.Unreadable == nil && (own == nil || isUnconfirmed(own))
 	case Failed:
 		r.addFailure(&e, own, m)
+	default:
 	}
 	return e
 }
@@ -168,6 +169,7 @@ func (t *Tally) count(e Entry, n int32) {
 		t.OfPending[e.Obstacle] += n
 	case InProgress:
 		t.OfInProgress[e.Obstacle] += n
+	default:
 	}
 	addIf(e.Open, &t.Open, n)
 	addIf(e.Canceling, &t.Canceling, n)

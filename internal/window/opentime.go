@@ -40,11 +40,11 @@ func AfterOpenTime(w *v1alpha1.MaintenanceWindow, from time.Time, long time.Dura
 	}
 	last, n := time.Time{}, 0
 	for started, ended := range stretches(w, from) {
-		if length := ended.Sub(started); length >= long {
+		length := ended.Sub(started)
+		if length >= long {
 			return started.Add(long)
-		} else {
-			long -= length
 		}
+		long -= length
 		if last, n = ended, n+1; n == mostStretches {
 			break
 		}

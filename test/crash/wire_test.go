@@ -173,8 +173,8 @@ func (l *life) unlessDead(response *http.Response, err error) (*http.Response, e
 }
 
 // store sends a write and records it if the API server took it.
-func (w *life) store(r *http.Request, what string, body []byte) (*http.Response, error) {
-	response, err := w.next.RoundTrip(r)
+func (l *life) store(r *http.Request, what string, body []byte) (*http.Response, error) {
+	response, err := l.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
@@ -184,12 +184,12 @@ func (w *life) store(r *http.Request, what string, body []byte) (*http.Response,
 	}
 	response.Body = io.NopCloser(bytes.NewReader(read))
 	if response.StatusCode < 300 {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.last = time.Now()
-		if w.armed {
-			w.times[what]++
-			w.stored, w.bodies = append(w.stored, fmt.Sprintf("%s #%d", what, w.times[what])), append(w.bodies, body)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.last = time.Now()
+		if l.armed {
+			l.times[what]++
+			l.stored, l.bodies = append(l.stored, fmt.Sprintf("%s #%d", what, l.times[what])), append(l.bodies, body)
 		}
 	}
 	return response, nil

@@ -22,7 +22,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// asks sends one request of a device and returns status and body of the answer. id is escaped into the path.
+// asks sends one request of a device and returns status and body of the answer. id is escaped into
+// the path.
 func asks(w *world.World, method, id, path, body string) (status int, answer string) {
 	w.T.Helper()
 	address := w.DeviceAPI + "/" + w.Namespace + "/controller/v1/" + url.PathEscape(id) + path
@@ -44,8 +45,8 @@ func asks(w *world.World, method, id, path, body string) (status int, answer str
 	return response.StatusCode, string(read)
 }
 
-// TestOneRuleForControllerIDs: an id that the API server takes is one that a device can come with, and the other way round. Each id of
-// the table goes to both.
+// TestOneRuleForControllerIDs: an id that the API server takes is one that a device can come with,
+// and the other way round. Each id of the table goes to both.
 func TestOneRuleForControllerIDs(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -87,11 +88,13 @@ func TestOneRuleForControllerIDs(t *testing.T) {
 	}
 }
 
-// mostTargetBytes is what a Target takes at most, as JSON with its managed fields: docs/operations.md says so.
+// mostTargetBytes is what a Target takes at most, as JSON with its managed fields:
+// docs/operations.md says so.
 const mostTargetBytes = 96 << 10
 
-// TestAHostileDeviceMakesNoLargeTarget: a device sends the largest of everything, through many updates that all fail. Its Target stays below
-// the bound, the device is refused with Retry-After when it goes on, and its results are stored all the time.
+// TestAHostileDeviceMakesNoLargeTarget: a device sends the largest of everything, through many
+// updates that all fail. Its Target stays below the bound, the device is refused with Retry-After
+// when it goes on, and its results are stored all the time.
 func TestAHostileDeviceMakesNoLargeTarget(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)

@@ -21,8 +21,8 @@ import (
 )
 
 // apply applies one manifest or more, in one of kubectl's ways, and returns what the API server
-// says. `kubectl replace` reads the resourceVersion and writes with it: a status that Goshawk writes
-// in between makes it fail with a conflict, and a user runs it again. So does apply.
+// says. `kubectl replace` reads the resourceVersion and writes with it: a status that Goshawk
+// writes in between makes it fail with a conflict, and a user runs it again. So does apply.
 func apply(w *world.World, manifests, way string) error {
 	w.T.Helper()
 	arguments := append(append([]string{"-n", w.Namespace}, strings.Fields(way)...), "-f", "-")

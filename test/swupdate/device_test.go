@@ -55,7 +55,7 @@ type pairing struct{ deviceAPI, tenant, id, token, certificate string }
 // start runs swupdate until the test ends. More arguments are for suricatta, swupdate's client.
 func start(t testing.TB, p pairing, suricatta string) *device {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "swu") // not t.TempDir: the path of a socket has at most 107 characters
+	folder, err := os.MkdirTemp("", "swu") //nolint:usetesting // the path of a socket has at most 107 characters, and that of t.TempDir has more
 	if err != nil {
 		t.Fatal(err)
 	}

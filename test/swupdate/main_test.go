@@ -7,7 +7,8 @@
 // What swupdate does differently from what one expects, and what these stories therefore hold
 // Goshawk to:
 //   - it fetches one action three times before it turns to it;
-//   - after the installation it waits to be confirmed (by a restart into the new system, here by its IPC tool) and ignores every other action until then;
+//   - after the installation it waits to be confirmed (by a restart into the new system, here by
+//     its IPC tool) and ignores every other action until then;
 //   - it closes an action as a success when it is told to skip it, so it must never be told so.
 package swupdate
 

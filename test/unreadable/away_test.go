@@ -22,7 +22,7 @@ import (
 func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	w := newWorld(t)
 	config, _ := cluster.Start(t)
-	real, err := url.Parse(config.Host)
+	server, err := url.Parse(config.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	}
 	waits("nothing answers")
 	_ = mute.Close()
-	go forward(listener, real.Host)
+	go forward(listener, server.Host)
 	t.Cleanup(func() { _ = listener.Close() })
 	g.ready(w)
 	w.Set("firmware-1", "1.0")

@@ -365,7 +365,7 @@ func (w *World) EventuallyStarted(devices *devicesim.Recorder, names ...string) 
 	})
 }
 
-// Beginnings counts how often each device fetched a deployment and took it on.
+// Starts counts how often each device fetched a deployment and took it on.
 func Starts(devices *devicesim.Recorder) map[string]int {
 	started := map[string]int{}
 	for _, e := range devices.Of(devicesim.Started) {

@@ -34,9 +34,8 @@ func Progress(r *v1alpha1.Rollout, now time.Time, s Style) string {
 	return s.render(append(lines, waiting(r, s)...))
 }
 
-// ProgressLine is the same in one line, for logs. Two of them differ only if something has
-// happened.
-func ProgressLine(r *v1alpha1.Rollout) string {
+// Line returns the same in one line, for logs. Two lines differ only if something has happened.
+func Line(r *v1alpha1.Rollout) string {
 	parts := []string{strings.Join(countsOf(totals(r)), ", "), strings.Join(groupsOf(r), ", ")}
 	if w := r.Status.WaitingFor; w != nil && w.Reason != v1alpha1.ReasonProgressing { // of what moves, the numbers say what it waits for
 		parts = append(parts, "waits: "+w.Message)

@@ -144,7 +144,7 @@ func withoutColor(text string) string {
 	return out.String()
 }
 
-func TestProgressLine(t *testing.T) {
+func TestLine(t *testing.T) {
 	paused := midway()
 	paused.Status.State = v1alpha1.RolloutPaused
 	paused.Status.WaitingFor = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonPausedBySpec, Message: "paused by spec.state"}
@@ -160,20 +160,20 @@ func TestProgressLine(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, ProgressLine(tc.rollout)); diff != "" {
+			if diff := cmp.Diff(tc.want, Line(tc.rollout)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestShareIsExactAndForgetsNobody(t *testing.T) {
+func TestSharesAreExactAndNeverRoundedToZero(t *testing.T) {
 	tests := map[string]struct {
 		counts  []int32
 		columns int
 		want    []int
 	}{
-		"nobody":                     {[]int32{0, 0}, 10, []int{0, 0}},
+		"no target":                  {[]int32{0, 0}, 10, []int{0, 0}},
 		"halves":                     {[]int32{5, 5}, 10, []int{5, 5}},
 		"one of many is seen":        {[]int32{1, 19998, 1}, 10, []int{1, 8, 1}},
 		"one at the end is seen":     {[]int32{999, 1}, 40, []int{39, 1}},

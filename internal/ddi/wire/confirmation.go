@@ -33,8 +33,10 @@ type ConfirmationLinks struct {
 type Confirmation string
 
 const (
+	// Confirmed means that the user agrees to the update.
 	Confirmed Confirmation = "confirmed"
-	Denied    Confirmation = "denied"
+	// Denied means that the user does not agree to the update.
+	Denied Confirmation = "denied"
 )
 
 // ConfirmationFeedback answers a waiting action (resource 11).

@@ -12,11 +12,11 @@ import (
 type Handling string
 
 const (
-	// HandlingSkip: do not do this step now.
+	// HandlingSkip asks the device not to do this step now.
 	HandlingSkip Handling = "skip"
-	// HandlingAttempt: do it when the device or its user finds it convenient.
+	// HandlingAttempt asks the device to do this step when it is convenient for it or its user.
 	HandlingAttempt Handling = "attempt"
-	// HandlingForced: do it now.
+	// HandlingForced asks the device to do this step now.
 	HandlingForced Handling = "forced"
 )
 
@@ -25,9 +25,9 @@ const (
 type MaintenanceWindow string
 
 const (
-	// WindowAvailable: the window is open.
+	// WindowAvailable means that the window is open.
 	WindowAvailable MaintenanceWindow = "available"
-	// WindowUnavailable: download, but wait with the installation.
+	// WindowUnavailable asks the device to download, and to wait with the installation.
 	WindowUnavailable MaintenanceWindow = "unavailable"
 )
 

@@ -37,9 +37,12 @@ var executions = []Execution{
 type Finished string
 
 const (
+	// FinishedSuccess means that the action succeeded.
 	FinishedSuccess Finished = "success"
+	// FinishedFailure means that the action failed.
 	FinishedFailure Finished = "failure"
-	FinishedNone    Finished = "none"
+	// FinishedNone means that the action has no result yet.
+	FinishedNone Finished = "none"
 )
 
 var finishes = []Finished{FinishedSuccess, FinishedFailure, FinishedNone}
@@ -93,7 +96,7 @@ func (p *Progress) UnmarshalJSON(data []byte) error {
 	var counts struct{ Cnt, Of Text }
 	*p = Progress{}
 	if json.Unmarshal(data, &counts) != nil {
-		return nil
+		return nil //nolint:nilerr // progress is not a reason to refuse a report
 	}
 	p.Count, p.Of = counts.Cnt.integer(), counts.Of.integer()
 	return nil

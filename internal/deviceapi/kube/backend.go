@@ -171,6 +171,7 @@ func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr stri
 		p.ConfirmID, p.CacheBuster = s.offer.ActionID, cacheBuster(s)
 	case offer.Deploy:
 		p.DeployID, p.CacheBuster = s.offer.ActionID, cacheBuster(s)
+	default:
 	}
 	return p, nil
 }

@@ -274,8 +274,8 @@ func TestManyCreationsShareTheirReads(t *testing.T) {
 	var creations atomic.Int32
 	var stopped sync.Map // the devices that were created after the stop
 	var isStopped atomic.Bool
-	// A device is decided once it was stored or, because the pause came first, refused. The reads of
-	// the set wait until all are.
+	// A device is decided once it was stored or, because the pause came first, refused. The reads
+	// of the set wait until all are.
 	var decided atomic.Int32
 	allDecided := make(chan struct{})
 	decide := func() {

@@ -194,8 +194,9 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 		}
 		closed, forGood := fleet.AutoClosedReason(a)
 		return stateOfSource(nil, closed, forGood), nil
+	default:
+		return liveSource{}, nil
 	}
-	return liveSource{}, nil
 }
 
 func stateOfSource(started *metav1.MicroTime, closed offer.Reason, forGood bool) liveSource {

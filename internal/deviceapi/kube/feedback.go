@@ -92,8 +92,9 @@ func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, weight
 		return deviceapi.ErrNotFound
 	case action.Dropped, action.FirstDropped:
 		return deviceapi.ErrTooMany
+	default:
+		return nil
 	}
-	return nil
 }
 
 // assumeWork assumes that a device has downloaded and installed if it reports the result of an
@@ -167,6 +168,7 @@ func (b *Backend) notify(t *v1alpha1.Target, r action.Report, outcome action.Out
 		b.recordEvent(t, "Normal", "LateResult", fmt.Sprintf("the device reported a result for action %d, which was already closed; the action does not change", r.ID))
 	case action.Unknown:
 		b.recordEvent(t, "Warning", "UnknownAction", fmt.Sprintf("the device reported on action %d, which was never assigned to this target (was an older backup restored?)", r.ID))
+	default:
 	}
 }
 
