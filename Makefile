@@ -54,14 +54,14 @@ test: test-unit ## Everything: first what needs no server, then the stories on a
 
 .PHONY: test-unit
 test-unit: ## What needs no server: rules, device API, devices, controllers on a fake client.
-	@packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then go test $$packages; fi
+	@packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then go test -timeout 20m $$packages; fi
 
 .PHONY: race
 race: ## What needs no server, under the race detector (needs a C compiler).
 	@if ! command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null; then \
 		echo "race: skipped, because the race detector needs a C compiler and there is none: install gcc or clang"; \
 	else \
-		packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then CGO_ENABLED=1 go test -race $$packages; fi; \
+		packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then CGO_ENABLED=1 go test -race -timeout 30m $$packages; fi; \
 	fi
 
 .PHONY: fuzz
