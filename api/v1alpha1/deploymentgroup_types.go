@@ -69,7 +69,7 @@ type DeploymentGroupSpec struct {
 	// conditions are the conditions at the time of the plan. The spec of the rollout may have
 	// changed them since.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="conditions is immutable: a DeploymentGroup is the frozen record of one plan; change the Rollout instead"
 	Conditions GroupConditions `json:"conditions"`
 	// targets are the names of the members, in the order of the plan. At most 20 000 names and 700
 	// KiB.

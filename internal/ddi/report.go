@@ -45,6 +45,7 @@ func attributesOf(d wire.ConfigData) deviceapi.Attributes {
 		a.Mode = deviceapi.ReplaceAttributes
 	case wire.ModeRemove:
 		a.Mode = deviceapi.RemoveAttributes
+	case wire.ModeMerge: // the default
 	}
 	return a
 }

@@ -198,8 +198,9 @@ func (t *Tally) bucket(b Bucket) *int32 {
 		return &t.Canceled
 	case Skipped:
 		return &t.Counts.Skipped
+	default:
+		return &t.Counts.Removed
 	}
-	return &t.Counts.Removed
 }
 
 // existing is how many members have not vanished: what percentages are of.

@@ -8,7 +8,7 @@ import "testing"
 func TestDeploymentGroup(t *testing.T) {
 	const (
 		frozen  = "spec: a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
-		planned = "spec.conditions: a DeploymentGroup is immutable: it is the frozen record of one plan; change the Rollout instead"
+		planned = "spec.conditions: conditions is immutable: a DeploymentGroup is the frozen record of one plan; change the Rollout instead"
 		members = "spec.targets: targets is immutable, except that a dynamic group appends: membership was frozen with the plan; create another Rollout"
 		grown   = "spec.targets: targets is immutable: membership was frozen with the plan; only a dynamic group appends"
 	)
