@@ -112,6 +112,19 @@ spec: {update: {distributionSet: firmware-3}, targetSelector: {matchLabels: {fle
 		t.Errorf("the hostile clients were answered %v: they were not what they should be", answers.byStatus)
 	}
 	checkSizes(t, honest, hostile)
+
+	none := map[string]int{}
+	for kind, fix := range fixes {
+		for _, w := range []*world.World{honest, tenant} {
+			if kind == "DeploymentGroup" { // its spec is immutable
+				world.Loosely(t, w.Client, func() { w.Force(kind, "odd", fix) })
+			} else {
+				w.Force(kind, "odd", fix)
+			}
+		}
+		none[kind] = 0
+	}
+	g.counted(honest, none)
 }
 
 func rolloutOf(name string) string {
