@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +27,7 @@ func TestAFloodFromTheAddressOfTheFleet(t *testing.T) {
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 200, nil)
-	timed := &timedTransport{RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64}}
+	timed := &world.TimedTransport{RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64}}
 	fleet, devices := w.Play(func(c *devicesim.Config) { c.Transport, c.PollInterval = timed, time.Second }, devicesim.Obedient, names...)
 	w.EventuallyPolled(devices, 1, time.Time{}, names...)
 
@@ -76,7 +75,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 	if answers["429"] < 10*answers["401"] || answers["429"] < 1000 {
 		t.Errorf("the flood was answered %v", answers)
 	}
-	polls, results := timed.polls.sorted(), timed.reports.sorted()
+	polls, results := timed.Sorted()
 	t.Logf("flood %v; %d polls: median %s, slowest %s; %d reports: median %s, slowest %s", answers,
 		len(polls), polls[len(polls)/2], polls[len(polls)-1], len(results), results[len(results)/2], results[len(results)-1])
 	for what, took := range map[string][]time.Duration{"polls": polls, "reports": results} {
@@ -105,38 +104,4 @@ func attack(address, request string) string {
 		return fields[1]
 	}
 	return "no answer"
-}
-
-// timedTransport remembers how long requests took.
-type timedTransport struct {
-	http.RoundTripper
-	polls, reports times
-}
-
-type times struct {
-	mu   sync.Mutex
-	took []time.Duration
-}
-
-func (l *times) add(d time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.took = append(l.took, d)
-}
-
-func (l *times) sorted() []time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Sorted(slices.Values(l.took))
-}
-
-func (t *timedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	started := time.Now()
-	response, err := t.RoundTripper.RoundTrip(r)
-	if r.Method == http.MethodGet {
-		t.polls.add(time.Since(started))
-	} else {
-		t.reports.add(time.Since(started))
-	}
-	return response, err
 }

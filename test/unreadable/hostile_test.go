@@ -74,7 +74,7 @@ spec: {update: {distributionSet: firmware-3}, targetSelector: {matchLabels: {fle
 	}
 	attackers.Go(func() { hostileTenant(ctx, tenant) })
 
-	timed := &timedTransport{next: &http.Transport{MaxIdleConnsPerHost: 64}}
+	timed := &world.TimedTransport{RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64}}
 	fleet, devices := honest.Play(func(c *devicesim.Config) { c.Transport, c.PollInterval = timed, time.Second }, devicesim.Obedient, names...)
 	honest.EventuallyPolled(devices, 1, time.Time{}, names...)
 
@@ -100,7 +100,7 @@ spec: {update: {distributionSet: firmware-3}, targetSelector: {matchLabels: {fle
 	if s := fleet.Stats(); s.HTTPErrors > 0 {
 		t.Errorf("%d requests of honest devices failed, the last one: %s", s.HTTPErrors, s.LastError)
 	}
-	polls, reports := timed.sorted()
+	polls, reports := timed.Sorted()
 	t.Logf("the hostile clients were answered %v; %d polls: median %s, slowest %s; %d reports: median %s, slowest %s", answers.byStatus,
 		len(polls), polls[len(polls)/2], polls[len(polls)-1], len(reports), reports[len(reports)/2], reports[len(reports)-1])
 	for what, took := range map[string][]time.Duration{"polls": polls, "reports": reports} {
@@ -258,30 +258,4 @@ func hostileTenant(ctx context.Context, w *world.World) {
 		})
 	}
 	work.Wait()
-}
-
-// timedTransport remembers how long the requests of honest devices took.
-type timedTransport struct {
-	next           http.RoundTripper
-	mu             sync.Mutex
-	polls, reports []time.Duration
-}
-
-func (t *timedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	started := time.Now()
-	response, err := t.next.RoundTrip(r)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if took := time.Since(started); r.Method == http.MethodGet {
-		t.polls = append(t.polls, took)
-	} else {
-		t.reports = append(t.reports, took)
-	}
-	return response, err
-}
-
-func (t *timedTransport) sorted() (polls, reports []time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.Sorted(slices.Values(t.polls)), slices.Sorted(slices.Values(t.reports))
 }
