@@ -93,7 +93,7 @@ func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
 	}
 }
 
-// TestConsentIsTakenWhateverItsSize: nobody has to agree twice because of a long explanation.
+// TestConsentIsTakenWhateverItsSize: a long explanation does not cause a second question.
 func TestConsentIsTakenWhateverItsSize(t *testing.T) {
 	for name, text := range map[string]string{
 		"61 details":          `{"confirmation":"confirmed","details":[` + strings.Repeat(`"x",`, 60) + `"last"]}`,

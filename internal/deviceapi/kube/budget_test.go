@@ -204,8 +204,8 @@ func TestAStartWaitsForTheBudget(t *testing.T) {
 	}
 }
 
-// TestBudgetsOfDevicesAreTheirOwn: nobody pays for another device, and a device that has been quiet
-// is forgotten.
+// TestBudgetsOfDevicesAreTheirOwn: one device does not use up the budget of another, and a quiet
+// device is forgotten.
 func TestBudgetsOfDevicesAreTheirOwn(t *testing.T) {
 	b, now := newWriteBudgets(), dawn
 	key := func(i int) types.NamespacedName {

@@ -176,7 +176,8 @@ func TestAnswerWithoutALook(t *testing.T) {
 	}
 }
 
-// Whoever may not start now is asked nothing, and a yes starts nothing. A no is taken.
+// A device that may not start now is not asked for confirmation. Its yes starts nothing; its no is
+// stored.
 func TestWhatIsHeldBackIsNotConfirmed(t *testing.T) {
 	w, d := asked(t)
 	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })

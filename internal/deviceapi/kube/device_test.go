@@ -323,8 +323,8 @@ func TestReportInstalled(t *testing.T) {
 	}
 }
 
-// A device that nobody is sure about may say what it runs as often as it likes: that clears no
-// doubt and costs nothing.
+// A device whose state is not known reports its installed set again and again. The reports do not
+// make it consistent and cause no write.
 func TestReportInstalledInDoubt(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{InstalledName: "set", InstalledVersion: "version"})

@@ -142,7 +142,7 @@ func TestMemoryOfTokens(t *testing.T) {
 	runtime.KeepAlive(d)
 }
 
-// Whoever follows the tokens is told only of keys whose fault is another one: a rotation in a full
+// A follower of the tokens is notified only of keys whose fault has changed: a rotation in a full
 // Secret concerns no other target.
 func TestRotationConcernsNoOtherToken(t *testing.T) {
 	name := types.NamespacedName{Namespace: fleetNamespace, Name: "tokens"}

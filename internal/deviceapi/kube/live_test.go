@@ -60,7 +60,7 @@ func ask(ctx context.Context, s *shared[int], key types.NamespacedName, server *
 	return got
 }
 
-// Whoever asks gets a read that started afterwards, and all who wait share it.
+// A caller gets a read that started after its call, and all waiting callers share that read.
 func TestSharedReads(t *testing.T) {
 	var s shared[int]
 	server := newSlowServer()
