@@ -16,16 +16,23 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestAnyStory plays stories that nobody has thought of: any spec, any devices, any commits in any
-// order. The invariants hold in them, too.
+// TestAnyStory plays stories of random specs, devices and commits, in random order, and checks the
+// invariants. The first seeds are fixed: they also show that such stories start updates at all.
 func TestAnyStory(t *testing.T) {
+	const fixed = 10
 	started := 0
-	for range *seeds {
-		seed := rand.Uint64()
+	for i := range fixed + *seeds {
+		seed := uint64(i)
+		if i >= fixed {
+			seed = rand.Uint64()
+		}
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 3))
 			s := anyStory(random)
 			s.end = func(s *stage) {
+				if i >= fixed {
+					return
+				}
 				for _, target := range s.targets {
 					started += len(target.Status.Actions)
 				}
@@ -33,8 +40,8 @@ func TestAnyStory(t *testing.T) {
 			s.play(t, random, random.IntN(2) == 0)
 		})
 	}
-	if started < *seeds {
-		t.Errorf("only %d actions started in all these stories: they are too sleepy to prove anything", started)
+	if started < fixed {
+		t.Errorf("only %d actions started in the %d stories with fixed seeds: they prove too little", started, fixed)
 	}
 }
 
