@@ -145,8 +145,15 @@ spec:
 	wake(t, fleet, late...)
 	w.EventuallyPolled(devices, 5, closed, late...)
 	w.EventuallyTarget(busy[0], "finishes", inSync("firmware-1"))
+	// The device notes its result when it has the response, which may come after the status is written.
+	w.Eventually("the device notes its result", func() string {
+		if len(working.Of(devicesim.Closed)) == 0 {
+			return "no closed action"
+		}
+		return ""
+	})
 	if last := working.Of(devicesim.Closed); len(last) != 1 || last[0].At.Before(closes) {
-		t.Errorf("it was to finish after %s: %v", closes, last)
+		t.Errorf("the action was to be closed once, after %s: %v", closes, last)
 	}
 	r := w.EventuallyRollout("firmware-1", "counts", counts(v1alpha1.Counts{Targets: 2, Pending: 1, Succeeded: 1}))
 	if waits := r.Status.WaitingFor; waits.Until == nil || !waits.Until.Time.Equal(opened.Add(24*time.Hour)) {
