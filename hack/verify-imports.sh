@@ -60,7 +60,7 @@ allow internal/eligibility "$api" "$mod/internal/action" "$mod/internal/window" 
 allow internal/offer "$api" "$mod/internal/action" "$mod/internal/eligibility" "$mod/internal/window" k8s.io/apimachinery/pkg
 allow internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg
 allow internal/autoassignment "$api" "$mod/internal/window" "$mod/internal/offer" k8s.io/apimachinery/pkg
-allow internal/deviceapi "$mod/internal/action"
+allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/ddi "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ddi/wire
 allow internal/devicesim "$mod/internal/ddi/wire"

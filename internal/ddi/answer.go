@@ -69,21 +69,17 @@ var (
 		message: "the device API reads bodies as they are; send no Content-Encoding"}
 	tooManyDetails = refusal{status: http.StatusTooManyRequests, code: "quotaExceeded",
 		message: "status.details has more than 50 lines; send fewer"}
-	tooFast = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
-		message: "this device asks too often; keep to config.polling.sleep"}
 	tooMany = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
 		message: "this device has 8 requests under way; wait for their answers"}
 	secondLarge = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
 		message: "another report of this device with more than 64 KiB is being read; wait for its answer"}
-	tooBusy = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
-		message: "the device API is busy; try again later"}
 	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
 		message: "the token or the path of this request is wrong, and so were those of many before; correct them, then try again"}
 	failed = refusal{status: http.StatusInternalServerError, code: "internal",
 		message: "the device API failed; its log says why"}
-	// hungUp is never received, but counted in the metrics, which must not count a disconnected
+	// clientGone is never received, but counted in the metrics, which must not count a disconnected
 	// device as a failure of the device API.
-	hungUp = refusal{status: 499, code: "hungUp", message: "the device has gone away"}
+	clientGone = refusal{status: 499, code: "clientGone", message: "the device has closed the connection"}
 )
 
 // refusals are the responses for the errors of a Backend.
@@ -151,7 +147,7 @@ func shorten(reason string) string {
 func (v *visit) refuse(resource resource, err error) answer {
 	refusal := refusalOf(err)
 	if refusal == failed && v.Context().Err() != nil {
-		refusal = hungUp
+		refusal = clientGone
 	}
 	if refusal == failed {
 		v.about(resource, refusal).Error(err, "The device API failed")

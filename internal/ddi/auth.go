@@ -7,44 +7,17 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// maxID is hawkBit's limit for a controller id.
-const maxID = 256
-
 // deviceOf reads the device from the path. Tenants are compared case-insensitively, as in hawkBit.
 func deviceOf(r *http.Request) (deviceapi.Device, error) {
 	device := deviceapi.Device{Namespace: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
-	if err := checkID("the tenant", device.Namespace); err != nil {
+	if err := deviceapi.CheckID("the tenant in the path", device.Namespace); err != nil {
 		return device, err
 	}
-	return device, checkID("the controllerId", device.ControllerID)
-}
-
-// checkID refuses IDs that no Target can have; the schema of spec.controllerID has the same rule.
-// An ID with an escaped slash, which the schema refuses as well, is an unknown device.
-func checkID(name, id string) error {
-	switch {
-	case id == "." || id == "..":
-		return deviceapi.BadRequest{Reason: name + " in the path is a dot or two, which clients and proxies take for a step in the path"}
-	case !utf8.ValidString(id):
-		return deviceapi.BadRequest{Reason: name + " in the path is not UTF-8"}
-	case utf8.RuneCountInString(id) > maxID:
-		return deviceapi.BadRequest{Reason: name + " in the path has more than 256 characters"}
-	case strings.ContainsFunc(id, unprintable):
-		return deviceapi.BadRequest{Reason: name + " in the path holds a blank or a control character; it may hold neither"}
-	}
-	return nil
-}
-
-// unprintable reports whether a character is white space, a control character, or one that only
-// changes the appearance of others.
-func unprintable(r rune) bool {
-	return unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf)
+	return device, deviceapi.CheckID("the controllerId in the path", device.ControllerID)
 }
 
 // identify finds the device of the request. Its credentials are checked first, so that wrong
@@ -56,7 +29,7 @@ func (v *visit) identify(namesDevice bool) error {
 		return err
 	}
 	v.isRefused = true
-	if !v.limits.explains(v.origin.address, v.device, v.now) {
+	if !v.limits.ExplainRefusal(v.origin.address, v.device, v.now) {
 		v.noteGuesses()
 		return tooManyRefusals
 	}

@@ -46,7 +46,7 @@ func bare(of http.Handler) http.Handler {
 func idleDeviceAPI(b *testing.B) http.Handler {
 	return deviceAPI(b, idleBackend{}, func(o *ddi.Options) {
 		o.BaseURL = "https://devices.example"
-		o.DeviceRate = ddi.Rate{PerSecond: 1e6, Burst: 1e6}
+		o.Rates.Device = deviceapi.Rate{PerSecond: 1e6, Burst: 1e6}
 	})
 }
 

@@ -75,8 +75,8 @@ func confirmationFeedback(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if v.hurry != nil && !v.limits.admitResult(v.device, v.now) {
-		return answer{}, v.hurry
+	if v.beyondRate != nil && !v.limits.AdmitResult(v.device, v.now) {
+		return answer{}, v.beyondRate
 	}
 	if !isWhole {
 		word.Details = append(word.Details, restWasCut)

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 const (
@@ -133,7 +135,7 @@ func (c *connections) refused(request context.Context) {
 func (c *connections) admit(conn net.Conn) {
 	peer, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
 	address := peer.Addr().Unmap().WithZone("")
-	made := &connection{Conn: conn, isProxied: c.isProxy(address), from: neighbours(address), kind: atWork}
+	made := &connection{Conn: conn, isProxied: c.isProxy(address), from: deviceapi.SourceOf(address), kind: atWork}
 	if !made.isProxied {
 		there := c.addresses[made.from]
 		if there != nil && there.open >= c.mostOfAddress && !c.makeRoom(there, c.mostOfAddress) {

@@ -198,7 +198,7 @@ func TestWarningsAreBounded(t *testing.T) {
 // TestRatesSeeThroughProxies: a stranger behind a proxy bars itself and not the proxy, and cannot
 // hide behind invented addresses.
 func TestRatesSeeThroughProxies(t *testing.T) {
-	s := deviceAPI(t, backend(), trust("192.0.2.7"), func(o *ddi.Options) { o.AddressRate = thrice() })
+	s := deviceAPI(t, backend(), trust("192.0.2.7"), func(o *ddi.Options) { o.Rates.Address = thrice() })
 	from := func(address string, headers ...string) *http.Request {
 		return poll(append(headers, "X-Forwarded-For: "+address)...)
 	}

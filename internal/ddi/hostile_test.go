@@ -237,7 +237,7 @@ func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	address := served(t, func(o *ddi.Options) {
 		o.MaxConnections, o.MaxAddressConnections, o.Registerer = most, most, registry
-		o.DeviceRate = ddi.Rate{PerSecond: -1}
+		o.Rates.Device = deviceapi.Rate{PerSecond: -1}
 	})
 	pollOn := func(conn net.Conn, answers *bufio.Reader) (int, error) {
 		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
@@ -354,7 +354,7 @@ func TestMemoryOfSlowConnections(t *testing.T) {
 
 // What is in front of a body is bounded, in whatever way it is large.
 func TestHeadersAreBounded(t *testing.T) {
-	address := served(t, func(o *ddi.Options) { o.DeviceRate = ddi.Rate{PerSecond: -1} })
+	address := served(t, func(o *ddi.Options) { o.Rates.Device = deviceapi.Rate{PerSecond: -1} })
 	right := "Authorization: TargetToken " + token + "\r\n"
 	for name, tc := range map[string]struct {
 		line, headers string
@@ -388,7 +388,7 @@ func TestHeadersAreBounded(t *testing.T) {
 // Requests that a device sends without waiting for answers are answered one by one, within its
 // rate.
 func TestPipelinedRequestsAreBounded(t *testing.T) {
-	conn := dialed(t, served(t, func(o *ddi.Options) { o.DeviceRate = thrice() }))
+	conn := dialed(t, served(t, func(o *ddi.Options) { o.Rates.Device = thrice() }))
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	request := "GET " + root + " HTTP/1.1\r\nHost: devices\r\nAuthorization: TargetToken " + token + "\r\n\r\n"
 	go func() { _, _ = io.WriteString(conn, strings.Repeat(request, 200)) }()
@@ -480,7 +480,7 @@ func TestRefusedConnectionsKeepNoDeviceOut(t *testing.T) {
 			registry := prometheus.NewRegistry()
 			address := served(t, func(o *ddi.Options) {
 				bound(o)
-				o.DeviceRate, o.Registerer = ddi.Rate{PerSecond: -1}, registry
+				o.Rates.Device, o.Registerer = deviceapi.Rate{PerSecond: -1}, registry
 			})
 			send := func(token, length string) (int, error) {
 				conn, err := net.Dial("tcp", address)

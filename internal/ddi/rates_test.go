@@ -17,7 +17,7 @@ import (
 
 // thrice lets through that many requests at once and then, as far as a test
 // lives, none.
-func thrice() ddi.Rate { return ddi.Rate{PerSecond: 1e-6, Burst: 3} }
+func thrice() deviceapi.Rate { return deviceapi.Rate{PerSecond: 1e-6, Burst: 3} }
 
 func codes(s http.Handler, requests ...*http.Request) []int {
 	var codes []int
@@ -44,7 +44,7 @@ func otherDevice() *http.Request { return ask("GET /acme/controller/v1/dev2") }
 func TestRatePerDevice(t *testing.T) {
 	b := backend()
 	b.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: "dev2"}] = token
-	s := deviceAPI(t, b, func(o *ddi.Options) { o.DeviceRate = thrice() })
+	s := deviceAPI(t, b, func(o *ddi.Options) { o.Rates.Device = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), otherDevice())
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 200}, got); diff != "" {
 		t.Errorf("three polls at once are fine, and other devices do not suffer (-want +got):\n%s", diff)
@@ -72,7 +72,7 @@ func TestRatesKeepConsent(t *testing.T) {
 	word := func(text string) *http.Request {
 		return ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"`+text+`"}`)
 	}
-	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), word("denied"), word("confirmed"), word("denied"), word("confirmed"), ask("GET "+root+"/confirmationBase/31"))
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 200, 200, 200, 429, 429}, got); diff != "" {
 		t.Errorf("a hurried device loses no word, but words are bounded too (-want +got):\n%s", diff)
@@ -94,22 +94,26 @@ func TestRatesOfWrongCredentials(t *testing.T) {
 		requests []*http.Request
 		want     []int
 	}{
-		"of one address for one device": {func(o *ddi.Options) { o.GuessRate = thrice() },
+		"of one address for one device": {func(o *ddi.Options) { o.Rates.Guess = thrice() },
 			[]*http.Request{poll(wrong), poll(), poll(wrong), poll(wrong), poll(wrong), poll(), wrongFor("dev2", here), wrongFor("dev1", there), poll(wrong)},
 			[]int{401, 200, 401, 401, 429, 200, 401, 401, 429}},
-		"of one address": {func(o *ddi.Options) { o.AddressRate = thrice() },
+		"of one address": {func(o *ddi.Options) { o.Rates.Address = thrice() },
 			[]*http.Request{poll(wrong), wrongFor("dev2", here), wrongFor("dev3", here), wrongFor("dev4", here), poll(), wrongFor("dev4", there)},
 			[]int{401, 401, 401, 429, 200, 401}},
-		"of all addresses": {func(o *ddi.Options) { o.RefusalRate = thrice() },
+		"of all addresses": {func(o *ddi.Options) { o.Rates.Refusal = thrice() },
 			[]*http.Request{poll(wrong), wrongFor("dev2", there), wrongFor("dev3", here), wrongFor("dev4", there), poll(wrong), poll()},
 			[]int{401, 401, 401, 429, 429, 200}},
-		"of an IPv6 network": {func(o *ddi.Options) { o.AddressRate = thrice() },
+		"of an IPv6 network": {func(o *ddi.Options) { o.Rates.Address = thrice() },
 			[]*http.Request{wrongFor("a", "[2001:db8::1]:1"), wrongFor("b", "[2001:db8::2]:1"), wrongFor("c", "[2001:db8::ffff:0:0:1]:1"), wrongFor("d", "[2001:db8::4]:1"), wrongFor("e", "[2001:db8:0:1::1]:1")},
 			[]int{401, 401, 401, 429, 401}},
-		"of one device, whose flood leaves the rate of its address to others": {func(o *ddi.Options) { o.GuessRate, o.AddressRate = ddi.Rate{PerSecond: 1e-6, Burst: 1}, thrice() },
+		"of one device, whose flood leaves the rate of its address to others": {func(o *ddi.Options) {
+			o.Rates.Guess, o.Rates.Address = deviceapi.Rate{PerSecond: 1e-6, Burst: 1}, thrice()
+		},
 			[]*http.Request{poll(wrong), poll(wrong), poll(wrong), poll(wrong), wrongFor("dev2", here), wrongFor("dev3", here)},
 			[]int{401, 429, 429, 429, 401, 401}},
-		"of one address, whose flood leaves the rate of all to others": {func(o *ddi.Options) { o.AddressRate, o.RefusalRate = ddi.Rate{PerSecond: 1e-6, Burst: 1}, thrice() },
+		"of one address, whose flood leaves the rate of all to others": {func(o *ddi.Options) {
+			o.Rates.Address, o.Rates.Refusal = deviceapi.Rate{PerSecond: 1e-6, Burst: 1}, thrice()
+		},
 			[]*http.Request{poll(wrong), wrongFor("dev2", here), wrongFor("dev3", here), wrongFor("dev4", here), poll(wrong), wrongFor("dev2", there)},
 			[]int{401, 429, 429, 429, 429, 401}},
 	} {
@@ -119,7 +123,7 @@ func TestRatesOfWrongCredentials(t *testing.T) {
 			}
 		})
 	}
-	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Address = thrice() })
 	codes(s, poll(wrong), poll(wrong), poll(wrong))
 	if h := answered(s, poll(wrong)).Header(); h.Get("Retry-After") != "10" || h.Get("Connection") != "close" {
 		t.Errorf("Retry-After is %q, want 10; Connection is %q, want close", h.Get("Retry-After"), h.Get("Connection"))
@@ -129,7 +133,7 @@ func TestRatesOfWrongCredentials(t *testing.T) {
 func TestRateOfAll(t *testing.T) {
 	b := backend()
 	b.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: "dev2"}] = token
-	s := deviceAPI(t, b, func(o *ddi.Options) { o.GlobalRate = thrice() })
+	s := deviceAPI(t, b, func(o *ddi.Options) { o.Rates.Global = thrice() })
 	got := codes(s, poll("Authorization: TargetToken wrong"), poll(), otherDevice(), poll(), otherDevice())
 	if diff := cmp.Diff([]int{401, 200, 200, 200, 429}, got); diff != "" {
 		t.Errorf("strangers do not count, devices together do (-want +got):\n%s", diff)
@@ -160,7 +164,7 @@ func TestRateOfAllKeepsResults(t *testing.T) {
 	confirmed := func() *http.Request {
 		return ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)
 	}
-	s := deviceAPI(t, b, func(o *ddi.Options) { o.GlobalRate = thrice() })
+	s := deviceAPI(t, b, func(o *ddi.Options) { o.Rates.Global = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), otherDevice(), report("deploymentBase", proceeding), ask("PUT "+root+"/configData", `{"data":{}}`),
 		report("deploymentBase", success), report("cancelAction", rejected), confirmed(), report("deploymentBase", success))
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 429, 429, 429, 200, 200, 200, 429}, got); diff != "" {
@@ -173,7 +177,7 @@ func TestRateOfAllKeepsResults(t *testing.T) {
 func TestLargeReportsOfAHurriedDeviceAreNotAllRead(t *testing.T) {
 	large := `{"status":{"details":["` + strings.Repeat("x", 60<<10) + `"],"execution":"proceeding","result":{"finished":"none"}}}`
 	for name, length := range map[string]int64{"declared": int64(len(large)), "chunked": -1} {
-		s := deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+		s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = thrice() })
 		read := 0
 		for range 1000 {
 			body := &counter{Reader: strings.NewReader(large)}

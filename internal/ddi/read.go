@@ -141,9 +141,9 @@ func (l *limits) takeLarge(device deviceapi.Device, gone <-chan struct{}) (relea
 	case l.large <- struct{}{}:
 		return func() { <-l.large; leave() }, nil
 	case <-gone:
-		err = hungUp
+		err = clientGone
 	case <-time.After(largeWait):
-		err = tooBusy
+		err = deviceapi.ErrGlobalRate
 	}
 	leave()
 	return nil, err

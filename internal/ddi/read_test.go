@@ -18,6 +18,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 // body writes a report with some details; before comes in front of the status.
@@ -209,7 +210,7 @@ func TestLargeBodies(t *testing.T) {
 
 // TestAResultIsNotRefusedForGood: a device in a hurry gets its result through when it tries again.
 func TestAResultIsNotRefusedForGood(t *testing.T) {
-	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = ddi.Rate{PerSecond: 50, Burst: 1} })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = deviceapi.Rate{PerSecond: 50, Burst: 1} })
 	for range 200 {
 		answered(s, poll())
 		answered(s, report("deploymentBase", proceeding))

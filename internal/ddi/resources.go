@@ -45,9 +45,9 @@ type visit struct {
 	now     time.Time
 	// isRefused means that the credentials are wrong.
 	isRefused bool
-	// hurry is the refusal of reports that are not results, because the device, or all devices
-	// together, exceed their rate.
-	hurry error
+	// beyondRate is the refusal of reports that are not results, because the device, or all devices
+	// together, exceed their rate; nil: they do not.
+	beyondRate error
 }
 
 // resources are all paths below a device. HEAD is allowed where GET starts nothing. Of two matching
@@ -251,8 +251,8 @@ func isIntermediate(f wire.Feedback) bool { return slices.Contains(intermediates
 func (v *visit) bound(status *wire.Status) error {
 	intermediate := slices.Contains(intermediates, status.Execution)
 	switch {
-	case v.hurry != nil && (intermediate || !v.limits.admitResult(v.device, v.now)):
-		return v.hurry
+	case v.beyondRate != nil && (intermediate || !v.limits.AdmitResult(v.device, v.now)):
+		return v.beyondRate
 	case len(status.Details) > maxDetails && intermediate:
 		return tooManyDetails
 	}

@@ -135,12 +135,12 @@ func TestOddMethods(t *testing.T) {
 // TestOddPathsAreBounded: paths that name no device count against an address like wrong
 // credentials, and what an authorized device asks for in vain counts against the device.
 func TestOddPathsAreBounded(t *testing.T) {
-	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.AddressRate = thrice() })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Address = thrice() })
 	got := codes(s, ask("GET /"), ask("GET /robots.txt"), ask("GET /acme/controller/v1/%20"), ask("GET /"), poll())
 	if want := fmt.Sprint([]int{404, 404, 400, 429, 200}); fmt.Sprint(got) != want {
 		t.Errorf("an address that guesses paths gets %v, want %v", got, want)
 	}
-	s = deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	s = deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = thrice() })
 	got = codes(s, ask("GET "+root+"/x"), ask("DELETE "+root), ask("GET "+root+"/../dev2"), ask("GET "+root+"/x"))
 	if want := fmt.Sprint([]int{404, 405, 404, 429}); fmt.Sprint(got) != want {
 		t.Errorf("a device that guesses paths gets %v, want %v", got, want)
@@ -202,7 +202,7 @@ func TestLinksKeepTheTenantAsWritten(t *testing.T) {
 
 // TestCaseOfTheTenantGivesNoSecondRate: the same device in another spelling is the same device.
 func TestCaseOfTheTenantGivesNoSecondRate(t *testing.T) {
-	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.DeviceRate = thrice() })
+	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = thrice() })
 	got := codes(s, poll(), ask("GET /ACME/controller/v1/dev1"), ask("GET /Acme/controller/v1/dev1"), ask("GET /aCME/controller/v1/dev1"))
 	if want := fmt.Sprint([]int{200, 200, 200, 429}); fmt.Sprint(got) != want {
 		t.Errorf("%v, want %v", got, want)

@@ -59,20 +59,12 @@ type Options struct {
 	// Default: none.
 	TrustedProxies []netip.Prefix
 
-	// DeviceRate limits the requests of one device. Default: 5 a second, 30 at once.
-	DeviceRate Rate
-	// GuessRate limits how many wrong credentials of one address (an IPv6 /64) for one controllerID
-	// get a response that says what is wrong, AddressRate how many of one address, and RefusalRate
-	// how many in all. Further ones get 429. Paths without a device count as one more controllerID.
-	// Right credentials are never refused because of wrong ones. Default: 1 a second and 10 at
-	// once, 10 and 100, 100 and 1000.
-	GuessRate, AddressRate, RefusalRate Rate
+	// Rates limit the requests of devices. Wrong credentials beyond theirs get 429; a path without
+	// a device counts as one more controllerID.
+	Rates deviceapi.Rates
 	// MaxConnections limits the open connections, and MaxAddressConnections those of one address
 	// (an IPv6 /64) that is not a trusted proxy. Default: 10 000 and 1000.
 	MaxConnections, MaxAddressConnections int
-	// GlobalRate limits all authorized requests of this process. The same rate applies once more to
-	// results beyond it. Default: 10 000 a second, 20 000 at once.
-	GlobalRate Rate
 
 	// Log gets refusals at V(1) and failures as errors. Default: none.
 	Log logr.Logger
@@ -115,7 +107,7 @@ func NewServer(namespaces deviceapi.Namespaces, options Options) (*Server, error
 		proxies:       options.TrustedProxies,
 		tooLargeNotes: rate.Sometimes{First: 10, Interval: time.Minute},
 		guessNotes:    rate.Sometimes{Interval: time.Minute},
-		limits:        newLimits(options),
+		limits:        newLimits(options.Rates),
 		metrics:       metrics,
 		log:           options.Log,
 	}
@@ -207,9 +199,9 @@ func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
 		return answer{}, tooMany
 	}
 	defer v.limits.leave(v.device)
-	v.hurry = v.limits.admit(v.device, v.now)
-	if v.hurry != nil && (!resource.readsBeyondRate || !v.limits.admitBody(v.device, v.ContentLength, v.now)) {
-		return answer{}, v.hurry
+	v.beyondRate = v.limits.Admit(v.device, v.now)
+	if v.beyondRate != nil && (!resource.readsBeyondRate || !v.limits.admitBody(v.device, v.ContentLength, v.now)) {
+		return answer{}, v.beyondRate
 	}
 	if resource.methods == nil {
 		return answer{}, deviceapi.ErrNotFound

@@ -81,8 +81,8 @@ func newServer(b deviceapi.Backend, options ddi.Options) (*ddi.Server, error) {
 // deviceAPI makes a device API without limits of rates, which have tests of their own.
 func deviceAPI(t testing.TB, b deviceapi.Backend, change ...func(*ddi.Options)) *ddi.Server {
 	t.Helper()
-	boundless := ddi.Rate{PerSecond: -1}
-	options := ddi.Options{DeviceRate: boundless, GuessRate: boundless, AddressRate: boundless, RefusalRate: boundless, GlobalRate: boundless}
+	boundless := deviceapi.Rate{PerSecond: -1}
+	options := ddi.Options{Rates: deviceapi.Rates{Device: boundless, Guess: boundless, Address: boundless, Refusal: boundless, Global: boundless}}
 	for _, c := range change {
 		c(&options)
 	}

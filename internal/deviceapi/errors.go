@@ -47,6 +47,14 @@ func (e TooMany) Error() string { return "too many requests: " + e.Reason }
 // Is reports whether target is ErrTooMany.
 func (e TooMany) Is(target error) bool { return target == ErrTooMany }
 
+// Errors of Limits. They are TooMany.
+var (
+	// ErrDeviceRate: the device exceeds its rate.
+	ErrDeviceRate = TooMany{Reason: "this device sends requests too often; keep to its poll interval", RetryAfter: time.Second}
+	// ErrGlobalRate: all devices together exceed the rate of this process.
+	ErrGlobalRate = TooMany{Reason: "the device API is busy; try again later", RetryAfter: 10 * time.Second}
+)
+
 // Unavailable asks the device to come back: the backend has not synced yet, or its storage does not
 // respond.
 type Unavailable struct {

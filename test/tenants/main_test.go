@@ -27,7 +27,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
@@ -147,7 +147,7 @@ func start(t *testing.T, account string, o manager.Options) *goshawk {
 		}
 		g.deviceAPI = "http://" + o.DeviceAPIListener.Addr().String()
 		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second}
-		o.DeviceAPIOptions.DeviceRate = ddi.Rate{PerSecond: 1000, Burst: 1000}
+		o.DeviceAPIOptions.Rates.Device = deviceapi.Rate{PerSecond: 1000, Burst: 1000}
 	}
 	o.Namespace, o.MetricsAddress, o.HealthAddress, o.WritesInFlight = world.SystemNamespace, "0", g.health, 8
 	ctx, stop := context.WithCancel(context.Background())

@@ -21,6 +21,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/test/cluster"
@@ -77,7 +78,7 @@ func runWith(t *testing.T, config *rest.Config, change func(*manager.Options)) (
 	o := manager.Options{
 		Controllers: true, DeviceAPI: true, Namespace: world.SystemNamespace, MetricsAddress: g.metrics, HealthAddress: g.health, WritesInFlight: 8, DeviceAPIListener: listener,
 		Backend:          kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second},
-		DeviceAPIOptions: ddi.Options{DeviceRate: ddi.Rate{PerSecond: 1000, Burst: 1000}},
+		DeviceAPIOptions: ddi.Options{Rates: deviceapi.Rates{Device: deviceapi.Rate{PerSecond: 1000, Burst: 1000}}},
 	}
 	if change != nil {
 		change(&o)

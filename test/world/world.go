@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/internal/manager"
@@ -104,7 +104,7 @@ func Start(ctx context.Context, o manager.Options, run func(context.Context, man
 	if o.Backend == (kube.Options{}) {
 		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second}
 	}
-	o.DeviceAPIOptions.DeviceRate = ddi.Rate{PerSecond: 1000, Burst: 1000}
+	o.DeviceAPIOptions.Rates.Device = deviceapi.Rate{PerSecond: 1000, Burst: 1000}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, o) }()

@@ -471,7 +471,7 @@ func TestTemperamentsThatAreAsked(t *testing.T) {
 	} {
 		t.Run(string(temperament), func(t *testing.T) {
 			w, d := careful(t)
-			server, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return d.Backend, nil }, ddi.Options{DeviceRate: ddi.Rate{PerSecond: -1}})
+			server, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return d.Backend, nil }, ddi.Options{Rates: deviceapi.Rates{Device: deviceapi.Rate{PerSecond: -1}}})
 			if err != nil {
 				t.Fatal(err)
 			}
