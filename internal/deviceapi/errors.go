@@ -17,9 +17,9 @@ var (
 	ErrNotServed = errors.New("namespace not served")
 	// ErrNotFound: the device has no such action, module or set.
 	ErrNotFound = errors.New("not found")
-	// ErrNotAllowed: no cancel of the action is on offer.
+	// ErrNotAllowed: no cancel of the action is offered to the device.
 	ErrNotAllowed = errors.New("not allowed")
-	// ErrConflict: what is asked for is so already.
+	// ErrConflict: the requested state exists already.
 	ErrConflict = errors.New("conflict")
 	// ErrGone: the action is closed.
 	ErrGone = errors.New("gone")
@@ -27,8 +27,8 @@ var (
 	ErrTooMany = errors.New("too many requests")
 )
 
-// BadRequest refuses what a device has sent. Reason is a sentence for the person who debugs the
-// device: it names the field and the fix, and it is sent.
+// BadRequest is the error for a request with wrong content. Reason is a sentence for the developer
+// of the device: it names the field and the fix, and it is sent.
 type BadRequest struct{ Reason string }
 
 func (e BadRequest) Error() string { return "bad request: " + e.Reason }
@@ -38,7 +38,8 @@ type TooMany struct {
 	// Reason is a sentence for the developer of the device: what is too much, and what to do. It is
 	// sent.
 	Reason string
-	// RetryAfter is after which time the device may try again; zero: waiting does not help.
+	// RetryAfter is the time after which the device may try again. If it is zero, waiting does not
+	// help.
 	RetryAfter time.Duration
 }
 
@@ -55,10 +56,11 @@ var (
 	ErrGlobalRate = TooMany{Reason: "the device API is busy; try again later", RetryAfter: 10 * time.Second}
 )
 
-// Unavailable asks the device to come back: the backend has not synced yet, or its storage does not
-// respond.
+// Unavailable asks the device to try again later: the backend has not synced yet, or its storage
+// does not respond.
 type Unavailable struct {
-	// RetryAfter is after which time the device may try again; zero: the protocol decides.
+	// RetryAfter is the time after which the device may try again. If it is zero, the protocol
+	// decides.
 	RetryAfter time.Duration
 	// Cause is logged and not sent.
 	Cause error

@@ -6,12 +6,13 @@ package deviceapi
 import "time"
 
 // State is what a device should do next. Of CancelID, ConfirmID and DeployID the first one that is
-// not zero is on offer; a device never gets two of them.
+// not zero is offered; a device never gets two of them.
 type State struct {
 	// Sleep is the time until the device should ask again. It is already spread over the fleet.
 	Sleep                         time.Duration
 	CancelID, ConfirmID, DeployID int32
-	// InstalledID is the action that installed what the device runs; zero: none is known.
+	// InstalledID is the action that installed the set that the device runs, or zero if none is
+	// known.
 	InstalledID int32
 	// CacheBuster changes when the content of the offered deployment does.
 	CacheBuster string
@@ -21,8 +22,8 @@ type State struct {
 
 // Consent is how a device handles updates that need confirmation.
 type Consent struct {
-	// Active: the device confirms every update by itself, since ActivatedAt. Initiator and Remark
-	// are what was sent with the activation.
+	// Active means that the device confirms all updates automatically, since ActivatedAt. Initiator
+	// and Remark were sent with the activation.
 	Active            bool
 	Initiator, Remark string
 	ActivatedAt       time.Time
@@ -34,9 +35,9 @@ type Consent struct {
 // Deployment is one action as it is sent to its device.
 type Deployment struct {
 	ID int32
-	// Forced: the device does it now. Otherwise the device, or its user, decides when.
+	// Forced means that the device installs now. Otherwise the device, or its user, decides when.
 	Forced bool
-	// DownloadOnly: the device downloads the modules and does not install them.
+	// DownloadOnly means that the device downloads the modules and does not install them.
 	DownloadOnly bool
 	Window       Window
 	Modules      []Module
@@ -75,7 +76,7 @@ type Module struct {
 // Metadata is one entry of the metadata of a module.
 type Metadata struct{ Key, Value string }
 
-// Artifact is one file of a module. Checksums are hexadecimal; an empty one is not known.
+// Artifact is one file of a module. Checksums are hexadecimal; an empty checksum is not known.
 type Artifact struct {
 	FileName          string
 	Size              int64
@@ -87,7 +88,7 @@ type Artifact struct {
 type Download struct {
 	Protocol Protocol
 	URL      string
-	// MD5URL is the URL of a file with the MD5 sum; empty: there is none.
+	// MD5URL is the URL of a file with the MD5 sum, or empty if there is none.
 	MD5URL string
 }
 

@@ -3,7 +3,7 @@
 
 package deviceapi
 
-// AutoConfirm is what is sent with the activation of auto-confirm. Both texts are optional.
+// AutoConfirm is the content of an activation of auto-confirm. Both texts are optional.
 type AutoConfirm struct{ Initiator, Remark string }
 
 // Attributes are what a device reports about itself.

@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package deviceapitest holds a Backend that answers what it is told and remembers
-// what it was asked, for tests of the device API.
+// Package deviceapitest holds a Backend for tests of the device API. It returns configured values
+// and records its calls.
 package deviceapitest
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// Call is one question of the device API.
+// Call is one call of a method of the Backend.
 type Call struct {
 	Method string
 	Device deviceapi.Device
 	Args   []any
 }
 
-// Backend is a script. Whatever Errors names by method fails.
+// Backend returns its fields. A method whose name is in Errors returns that error.
 type Backend struct {
 	Tokens  map[deviceapi.Device]string
 	Offer   deviceapi.State
@@ -36,7 +36,7 @@ type Backend struct {
 
 var _ deviceapi.Backend = (*Backend)(nil)
 
-// Calls are all questions so far, without those for authorization.
+// Calls returns all calls so far, without those of Authorize.
 func (b *Backend) Calls() []Call {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,7 +50,7 @@ func (b *Backend) asked(method string, device deviceapi.Device, args ...any) err
 	return b.Errors[method]
 }
 
-// Authorize knows the devices in Tokens.
+// Authorize accepts the devices in Tokens with their tokens.
 func (b *Backend) Authorize(_ context.Context, device deviceapi.Device, token string) error {
 	if known, ok := b.Tokens[device]; !ok || known != token {
 		return deviceapi.ErrUnauthorized
@@ -63,72 +63,72 @@ func (b *Backend) State(_ context.Context, device deviceapi.Device, remoteAddr s
 	return b.Offer, b.asked("State", device, remoteAddr)
 }
 
-// Deployment answers Action.
+// Deployment returns Action.
 func (b *Backend) Deployment(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	return b.Action, b.asked("Deployment", device, id)
 }
 
-// Installed answers Action.
+// Installed returns Action.
 func (b *Backend) Installed(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	return b.Action, b.asked("Installed", device, id)
 }
 
-// Cancel agrees.
+// Cancel records the call.
 func (b *Backend) Cancel(_ context.Context, device deviceapi.Device, id int32) error {
 	return b.asked("Cancel", device, id)
 }
 
-// Report agrees.
+// Report records the call.
 func (b *Backend) Report(_ context.Context, device deviceapi.Device, report action.Report) error {
 	return b.asked("Report", device, report)
 }
 
-// AnswerCancel agrees.
+// AnswerCancel records the call.
 func (b *Backend) AnswerCancel(_ context.Context, device deviceapi.Device, report action.Report) error {
 	return b.asked("AnswerCancel", device, report)
 }
 
-// Consent answers Stance.
+// Consent returns Stance.
 func (b *Backend) Consent(_ context.Context, device deviceapi.Device, remoteAddr string) (deviceapi.Consent, error) {
 	return b.Stance, b.asked("Consent", device, remoteAddr)
 }
 
-// Confirmation answers Action.
+// Confirmation returns Action.
 func (b *Backend) Confirmation(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	return b.Action, b.asked("Confirmation", device, id)
 }
 
-// Confirm agrees.
+// Confirm records the call.
 func (b *Backend) Confirm(_ context.Context, device deviceapi.Device, report action.Report) error {
 	return b.asked("Confirm", device, report)
 }
 
-// ActivateAutoConfirm agrees.
+// ActivateAutoConfirm records the call.
 func (b *Backend) ActivateAutoConfirm(_ context.Context, device deviceapi.Device, auto deviceapi.AutoConfirm) error {
 	return b.asked("ActivateAutoConfirm", device, auto)
 }
 
-// DeactivateAutoConfirm agrees.
+// DeactivateAutoConfirm records the call.
 func (b *Backend) DeactivateAutoConfirm(_ context.Context, device deviceapi.Device) error {
 	return b.asked("DeactivateAutoConfirm", device)
 }
 
-// Attributes agrees.
+// Attributes records the call.
 func (b *Backend) Attributes(_ context.Context, device deviceapi.Device, attributes deviceapi.Attributes) error {
 	return b.asked("Attributes", device, attributes)
 }
 
-// ReportInstalled answers Created.
+// ReportInstalled returns Created.
 func (b *Backend) ReportInstalled(_ context.Context, device deviceapi.Device, name, version string) (bool, error) {
 	return b.Created, b.asked("ReportInstalled", device, name, version)
 }
 
-// ArtifactFetched agrees.
+// ArtifactFetched records the call.
 func (b *Backend) ArtifactFetched(_ context.Context, device deviceapi.Device, moduleID string) error {
 	return b.asked("ArtifactFetched", device, moduleID)
 }
 
-// Artifacts answers Module, if it has that id.
+// Artifacts returns Module if it has that id, and otherwise ErrNotFound.
 func (b *Backend) Artifacts(_ context.Context, device deviceapi.Device, moduleID string) (deviceapi.Module, error) {
 	if moduleID != b.Module.ID {
 		return deviceapi.Module{}, deviceapi.ErrNotFound

@@ -305,7 +305,7 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight w
 	if weight.isFirst() {
 		t, err = b.targets.Update(ctx, key, apply)
 	} else {
-		t, err = b.targets.UpdateLater(ctx, key, apply, targetLock.hurry)
+		t, err = b.targets.UpdateLater(ctx, key, apply, targetLock.urgent)
 	}
 	if err != nil {
 		return nil, b.logFailed(key, deviceError(err))

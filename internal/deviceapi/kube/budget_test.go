@@ -18,8 +18,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// hostileWays are the ways in which a device can cause one write after the other, for ever. Each
-// returns the n-th step.
+// hostileWays are the ways in which a device can cause writes without end. step takes the n-th step
+// and returns the error of the device API.
 var hostileWays = map[string]struct {
 	before func(*deviceAPI)
 	step   func(*deviceAPI, int) error
@@ -27,20 +27,20 @@ var hostileWays = map[string]struct {
 	"attributes that change": {step: func(d *deviceAPI, n int) error {
 		return d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"n": fmt.Sprint(n)}))
 	}},
-	"attributes that come and go": {step: func(d *deviceAPI, n int) error {
+	"an attribute that is added and removed": {step: func(d *deviceAPI, n int) error {
 		mode := []deviceapi.AttributesMode{deviceapi.MergeAttributes, deviceapi.RemoveAttributes}[n%2]
 		return d.Attributes(context.Background(), dev0, data(mode, map[string]string{"n": "1"}))
 	}},
-	"automatic confirmation, on and off": {step: func(d *deviceAPI, n int) error {
+	"auto-confirm that is activated and deactivated": {step: func(d *deviceAPI, n int) error {
 		if n%2 == 0 {
 			return d.ActivateAutoConfirm(context.Background(), dev0, deviceapi.AutoConfirm{Initiator: fmt.Sprint(n)})
 		}
 		return d.DeactivateAutoConfirm(context.Background(), dev0)
 	}},
-	"one installed set, and another one": {
+	"two installed sets in turn": {
 		before: func(d *deviceAPI) {
 			for _, version := range []string{"2.0", "3.0"} {
-				if err := d.w.server.Create(context.Background(), aSet("firmware-"+version[:1], version, &v1alpha1.SoftwareModule{ObjectMeta: about("linux")})); err != nil {
+				if err := d.w.server.Create(context.Background(), aSet("firmware-"+version[:1], version, &v1alpha1.SoftwareModule{ObjectMeta: metadataOf("linux")})); err != nil {
 					d.w.t.Fatal(err)
 				}
 			}
@@ -50,20 +50,20 @@ var hostileWays = map[string]struct {
 			_, err := d.ReportInstalled(context.Background(), dev0, "firmware", []string{"2.0", "3.0"}[n%2])
 			return err
 		}},
-	"reports on actions that it was never given": {step: func(d *deviceAPI, n int) error {
+	"reports on actions that were never assigned": {step: func(d *deviceAPI, n int) error {
 		return d.report(int32(firstID+1000+n), succeeded)
 	}},
 	"results of an action that is closed": {
 		before: func(d *deviceAPI) {
 			d.start()
-			d.wantReport(nil, firstID, hasFailed)
+			d.wantReport(nil, firstID, failed)
 		},
 		step: func(d *deviceAPI, n int) error {
-			return d.report(firstID, []wire.Feedback{succeeded, hasFailed}[n%2])
+			return d.report(firstID, []wire.Feedback{succeeded, failed}[n%2])
 		}},
-	"no, again and again": {
+	"repeated denials": {
 		before: func(d *deviceAPI) {
-			d.w.asksFirst()
+			d.w.requireConfirmation()
 			d.sync()
 			if _, err := d.Confirmation(context.Background(), dev0, firstID); err != nil {
 				d.w.t.Fatal(err)
@@ -72,12 +72,12 @@ var hostileWays = map[string]struct {
 		step: func(d *deviceAPI, n int) error {
 			return d.ConfirmationFeedback(context.Background(), dev0, firstID, wire.ConfirmationFeedback{Confirmation: wire.Denied, Details: []string{fmt.Sprint(n)}})
 		}},
-	"reports without end": {
+	"many long reports": {
 		before: func(d *deviceAPI) { d.start() },
 		step: func(d *deviceAPI, n int) error {
-			return d.report(firstID, says(wire.ExecutionProceeding, wire.FinishedNone, strings.Repeat("x", 500), strings.Repeat("y", 500), strings.Repeat("z", 500)))
+			return d.report(firstID, feedback(wire.ExecutionProceeding, wire.FinishedNone, strings.Repeat("x", 500), strings.Repeat("y", 500), strings.Repeat("z", 500)))
 		}},
-	"remarks about a cancel": {
+	"intermediate reports on a cancel": {
 		before: func(d *deviceAPI) {
 			d.start()
 			d.w.editRollout(stop(v1alpha1.CancellationSoft))
@@ -85,18 +85,18 @@ var hostileWays = map[string]struct {
 			d.poll()
 		},
 		step: func(d *deviceAPI, n int) error {
-			return d.CancelFeedback(context.Background(), dev0, firstID, says(wire.ExecutionProceeding, wire.FinishedNone, fmt.Sprint(n)))
+			return d.CancelFeedback(context.Background(), dev0, firstID, feedback(wire.ExecutionProceeding, wire.FinishedNone, fmt.Sprint(n)))
 		}},
 }
 
-// asksFirst makes the update of the rollout one that needs a confirmation.
-func (w *world) asksFirst() {
+// requireConfirmation makes the update of the rollout one that needs a confirmation.
+func (w *world) requireConfirmation() {
 	edit(w, "rollout-group-1", &v1alpha1.DeploymentGroup{}, func(g *v1alpha1.DeploymentGroup) { g.Spec.Conditions.ConfirmationRequired = true })
 }
 
-// TestADeviceCausesFewWrites: whatever a device does 5 times a second for 2 minutes, it causes at
-// most 20 writes at once and 6 a minute, is told when to come again, and the first word after that
-// is stored. Polls are answered all the time.
+// TestADeviceCausesFewWrites: a device that sends 5 requests a second for 2 minutes causes at most
+// 20 writes at once and 6 a minute. The refusal has a time for the next attempt, and the first
+// report after that time is stored. Polls succeed all the time.
 func TestADeviceCausesFewWrites(t *testing.T) {
 	for name, way := range hostileWays {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestADeviceCausesFewWrites(t *testing.T) {
 			if way.before != nil {
 				way.before(d)
 			}
-			w.wrote()
+			w.takeWrites()
 			var refusal deviceapi.TooMany
 			const steps = 600
 			for n := range steps {
@@ -118,7 +118,7 @@ func TestADeviceCausesFewWrites(t *testing.T) {
 					d.poll()
 				}
 			}
-			if wrote, most := w.wrote(), writeBurst+2*6+1; wrote > most || wrote < 2 {
+			if wrote, most := w.takeWrites(), writeBurst+2*6+1; wrote > most || wrote < 2 {
 				t.Errorf("%d writes in two minutes, want at most %d", wrote, most)
 			}
 			if refusal.RetryAfter <= 0 || refusal.RetryAfter > writeEvery || refusal.Reason == "" {
@@ -133,7 +133,7 @@ func TestADeviceCausesFewWrites(t *testing.T) {
 }
 
 // TestABudgetRefusesNoResult: a device that has used up its budget can still fetch nothing new, but
-// every result, every answer to a cancel and every yes is stored at once.
+// every result, every answer to a cancel and every confirmation is stored at once.
 func TestABudgetRefusesNoResult(t *testing.T) {
 	exhaust := func(d *deviceAPI) {
 		for n := range 2 * writeBurst {
@@ -149,18 +149,18 @@ func TestABudgetRefusesNoResult(t *testing.T) {
 		want   v1alpha1.ActionState
 	}{
 		"a success": {notify: func(d *deviceAPI) error { return d.report(firstID, succeeded) }, want: v1alpha1.ActionFinished},
-		"a failure": {notify: func(d *deviceAPI) error { return d.report(firstID, hasFailed) }, want: v1alpha1.ActionError},
+		"a failure": {notify: func(d *deviceAPI) error { return d.report(firstID, failed) }, want: v1alpha1.ActionError},
 		"a cancel that is accepted": {notify: func(d *deviceAPI) error {
 			d.w.editRollout(stop(v1alpha1.CancellationSoft))
 			d.sync()
-			return d.CancelFeedback(context.Background(), dev0, firstID, says(wire.ExecutionClosed, wire.FinishedSuccess))
+			return d.CancelFeedback(context.Background(), dev0, firstID, feedback(wire.ExecutionClosed, wire.FinishedSuccess))
 		}, want: v1alpha1.ActionCanceled},
 		"a cancel that is refused": {notify: func(d *deviceAPI) error {
 			d.w.editRollout(stop(v1alpha1.CancellationSoft))
 			d.sync()
-			return d.CancelFeedback(context.Background(), dev0, firstID, says(wire.ExecutionRejected, wire.FinishedNone))
+			return d.CancelFeedback(context.Background(), dev0, firstID, feedback(wire.ExecutionRejected, wire.FinishedNone))
 		}, want: v1alpha1.ActionRunning},
-		"a yes": {
+		"a confirmation": {
 			asks: true,
 			notify: func(d *deviceAPI) error {
 				return d.ConfirmationFeedback(context.Background(), dev0, firstID, wire.ConfirmationFeedback{Confirmation: wire.Confirmed})
@@ -169,7 +169,7 @@ func TestABudgetRefusesNoResult(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
 			if c.asks {
-				w.asksFirst()
+				w.requireConfirmation()
 			}
 			d := w.deviceAPI(Options{})
 			if !c.asks {
@@ -180,14 +180,15 @@ func TestABudgetRefusesNoResult(t *testing.T) {
 			}
 			exhaust(d)
 			if err := c.notify(d); err != nil {
-				t.Errorf("the answer is %v", err)
+				t.Errorf("the error is %v", err)
 			}
 			w.wantState(firstID, c.want)
 		})
 	}
 }
 
-// TestAStartWaitsForTheBudget: fetching a deployment is a write that a device causes, too.
+// TestAStartWaitsForTheBudget: the first fetch of a deployment is a write that counts for the
+// budget.
 func TestAStartWaitsForTheBudget(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
@@ -196,32 +197,32 @@ func TestAStartWaitsForTheBudget(t *testing.T) {
 		_ = hostileWays["attributes that change"].step(d, n)
 	}
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrTooMany) {
-		t.Errorf("the answer is %v", err)
+		t.Errorf("the error is %v", err)
 	}
 	w.wait(writeEvery)
 	if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
-		t.Errorf("after Retry-After the answer is %v", err)
+		t.Errorf("after Retry-After the error is %v", err)
 	}
 }
 
-// TestBudgetsOfDevicesAreTheirOwn: one device does not use up the budget of another, and a quiet
-// device is forgotten.
-func TestBudgetsOfDevicesAreTheirOwn(t *testing.T) {
-	b, now := newWriteBudgets(), dawn
+// TestEachDeviceHasItsOwnBudget: one device does not use up the budget of another, and a device
+// with a full budget is not remembered.
+func TestEachDeviceHasItsOwnBudget(t *testing.T) {
+	b, now := newWriteBudgets(), rolloutStart
 	key := func(i int) types.NamespacedName {
 		return types.NamespacedName{Namespace: fleetNamespace, Name: deviceName(i)}
 	}
 	for range writeBurst {
 		if wait := b.wait(key(0), now); wait != 0 {
-			t.Fatalf("the device is to wait for %s", wait)
+			t.Fatalf("the device must wait for %s", wait)
 		}
 		b.count(key(0), now)
 	}
 	if wait := b.wait(key(0), now); wait != writeEvery {
-		t.Errorf("the device is to wait for %s", wait)
+		t.Errorf("the device must wait for %s", wait)
 	}
 	if wait := b.wait(key(1), now); wait != 0 {
-		t.Errorf("another device is to wait for %s", wait)
+		t.Errorf("another device must wait for %s", wait)
 	}
 	for i := range 100_000 {
 		now = now.Add(writeEvery)
@@ -232,9 +233,9 @@ func TestBudgetsOfDevicesAreTheirOwn(t *testing.T) {
 	}
 }
 
-// TestAttributesHaveABoundInAll: not only are keys and values bounded, and their number, but also
-// all of them together, as they are stored.
-func TestAttributesHaveABoundInAll(t *testing.T) {
+// TestAttributesHaveATotalBound: the number of attributes and the length of keys and values are
+// bounded, and so is the total size of the attributes as JSON.
+func TestAttributesHaveATotalBound(t *testing.T) {
 	some := func(n int, value string) map[string]string {
 		pairs := map[string]string{}
 		for i := range n {
@@ -246,13 +247,13 @@ func TestAttributesHaveABoundInAll(t *testing.T) {
 		first, then map[string]string
 		refused     bool
 	}{
-		"a hundred of fair size":       {then: some(100, strings.Repeat("v", 70))},
-		"a hundred of the longest":     {then: some(100, strings.Repeat("v", 128)), refused: true},
-		"characters of several bytes":  {then: some(60, strings.Repeat("型", 100)), refused: true},
-		"characters that JSON escapes": {then: some(60, strings.Repeat("<", 100)), refused: true},
-		"added to what is there":       {first: some(50, strings.Repeat("v", 128)), then: map[string]string{"x": strings.Repeat("v", 128), "y": strings.Repeat("v", 128), "z": strings.Repeat("v", 128), "1": strings.Repeat("v", 128), "2": strings.Repeat("v", 128), "3": strings.Repeat("v", 128), "4": strings.Repeat("v", 128), "5": strings.Repeat("v", 128), "6": strings.Repeat("v", 128), "7": strings.Repeat("v", 128), "8": strings.Repeat("v", 128), "9": strings.Repeat("v", 128)}, refused: true},
-		"in place of what is there":    {first: some(50, strings.Repeat("v", 128)), then: some(50, strings.Repeat("w", 128))},
-		"keys take part":               {then: map[string]string{strings.Repeat("k", 128): strings.Repeat("v", 128)}},
+		"100 attributes of 70 characters":   {then: some(100, strings.Repeat("v", 70))},
+		"100 attributes of 128 characters":  {then: some(100, strings.Repeat("v", 128)), refused: true},
+		"characters of several bytes":       {then: some(60, strings.Repeat("型", 100)), refused: true},
+		"characters that JSON escapes":      {then: some(60, strings.Repeat("<", 100)), refused: true},
+		"added to the stored attributes":    {first: some(50, strings.Repeat("v", 128)), then: map[string]string{"x": strings.Repeat("v", 128), "y": strings.Repeat("v", 128), "z": strings.Repeat("v", 128), "1": strings.Repeat("v", 128), "2": strings.Repeat("v", 128), "3": strings.Repeat("v", 128), "4": strings.Repeat("v", 128), "5": strings.Repeat("v", 128), "6": strings.Repeat("v", 128), "7": strings.Repeat("v", 128), "8": strings.Repeat("v", 128), "9": strings.Repeat("v", 128)}, refused: true},
+		"in place of the stored attributes": {first: some(50, strings.Repeat("v", 128)), then: some(50, strings.Repeat("w", 128))},
+		"the longest key and value":         {then: map[string]string{strings.Repeat("k", 128): strings.Repeat("v", 128)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -264,10 +265,10 @@ func TestAttributesHaveABoundInAll(t *testing.T) {
 				err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, pairs))
 				last := len(pairs) == len(c.then)
 				if refused := errors.Is(err, deviceapi.ErrTooMany); last && refused != c.refused && pairs["000"] == c.then["000"] || err != nil && !refused {
-					t.Errorf("the answer is %v", err)
+					t.Errorf("the error is %v", err)
 				}
 				if c.refused && err != nil && !strings.Contains(err.Error(), "8192") {
-					t.Errorf("the answer does not name the bound: %v", err)
+					t.Errorf("the error does not name the bound: %v", err)
 				}
 			}
 			stored := w.target("dev-0").Status.Attributes

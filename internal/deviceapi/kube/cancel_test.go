@@ -20,11 +20,12 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// wantCancel fails the test if the answer to a report on a cancel is another one.
+// wantCancel sends an answer to a cancel of the first device. The test fails if the error is not
+// want.
 func (d *deviceAPI) wantCancel(want error, id int32, f wire.Feedback) {
 	d.w.t.Helper()
 	if got := d.CancelFeedback(context.Background(), dev0, id, f); !errors.Is(got, want) || want == nil && got != nil {
-		d.w.t.Errorf("the answer to %s/%s is %v, want %v", f.Status.Execution, f.Status.Result.Finished, got, want)
+		d.w.t.Errorf("the error for the answer %s/%s is %v, want %v", f.Status.Execution, f.Status.Result.Finished, got, want)
 	}
 }
 
@@ -33,7 +34,7 @@ func TestCancelIsOffered(t *testing.T) {
 	d := w.deviceAPI(Options{})
 	d.start()
 	if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("a cancel that nobody wants: %v, want not found", err)
+		t.Errorf("the cancel before the stop: %v, want not found", err)
 	}
 	d.wantCancel(deviceapi.ErrNotAllowed, firstID, succeeded)
 	d.wantCancel(deviceapi.ErrNotFound, firstID+1, succeeded)
@@ -44,21 +45,21 @@ func TestCancelIsOffered(t *testing.T) {
 		t.Fatalf("the poll announces cancel %d and deployment %d, want %d and none", p.CancelID, p.DeployID, firstID)
 	}
 	w.wantState(firstID, v1alpha1.ActionCanceling)
-	w.wantWrites(1, "asking for the cancel")
+	w.wantWrites(1, "the poll that announces the cancel")
 	if err := d.Cancel(context.Background(), dev0, firstID); err != nil {
-		t.Errorf("the cancel that was announced: %v", err)
+		t.Errorf("the announced cancel: %v", err)
 	}
 	if err := d.Cancel(context.Background(), dev0, firstID+1); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("the cancel of another action: %v, want not found", err)
 	}
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("the deployment of what is to be canceled: %v, want not found", err)
+		t.Errorf("the deployment of the action that must be canceled: %v, want not found", err)
 	}
-	w.wantWrites(0, "looking at the cancel")
+	w.wantWrites(0, "fetching the cancel")
 }
 
-// hawkBit: devices that had never seen an update were asked to cancel it.
-func TestW14_WhoHasNotStartedIsNotAskedToCancel(t *testing.T) {
+// hawkBit asks a device to cancel an update that the device has never seen.
+func TestW14_ADeviceThatHasNotStartedIsNotAskedToCancel(t *testing.T) {
 	for _, c := range []v1alpha1.Cancellation{v1alpha1.CancellationSoft, v1alpha1.CancellationForce} {
 		t.Run(string(c), func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -66,7 +67,7 @@ func TestW14_WhoHasNotStartedIsNotAskedToCancel(t *testing.T) {
 			if p := d.poll(); p.DeployID != firstID {
 				t.Fatalf("the poll announces %d, want %d", p.DeployID, firstID)
 			}
-			w.wrote()
+			w.takeWrites()
 			w.editRollout(stop(c))
 			d.sync()
 			if p := d.poll(); p.DeployID != 0 || p.CancelID != 0 {
@@ -75,25 +76,26 @@ func TestW14_WhoHasNotStartedIsNotAskedToCancel(t *testing.T) {
 			if err := d.Cancel(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Errorf("the cancel: %v, want not found", err)
 			}
-			w.wantWrites(0, "stopping what has not started")
+			w.wantWrites(0, "stopping an update that has not started")
 		})
 	}
 }
 
-// hawkBit: a newer update of more weight hid the cancel of an older one until it had ended.
+// In hawkBit a newer update with more weight hides the cancel of an older one until the newer one
+// is closed.
 func TestW20_ACancelGoesBeforeAnyDeployment(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
-	module := &v1alpha1.SoftwareModule{ObjectMeta: about("linux-next"), Spec: v1alpha1.SoftwareModuleSpec{Type: "os", Name: "linux", Version: "6.7"}}
+	module := &v1alpha1.SoftwareModule{ObjectMeta: metadataOf("linux-next"), Spec: v1alpha1.SoftwareModuleSpec{Type: "os", Name: "linux", Version: "6.7"}}
 	for _, o := range []client.Object{module, aSet("next", "2.0", module)} {
 		if err := w.server.Create(context.Background(), o); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.editRollout(stop(v1alpha1.CancellationSoft))
-	since, weight := metav1.NewMicroTime(dawn.Add(time.Minute)), int32(1000)
+	since, weight := metav1.NewMicroTime(rolloutStart.Add(time.Minute)), int32(1000)
 	w.editTarget(func(t *v1alpha1.Target) {
 		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "next", Weight: &weight, Superseding: v1alpha1.SupersedingQueue}}
 		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "next", Since: &since}
@@ -103,11 +105,11 @@ func TestW20_ACancelGoesBeforeAnyDeployment(t *testing.T) {
 		t.Fatalf("the poll announces cancel %d and deployment %d, want %d and none", p.CancelID, p.DeployID, firstID)
 	}
 	if _, err := d.Deployment(context.Background(), dev0, firstID+1); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("the deployment that is to come: %v, want not found", err)
+		t.Errorf("the next deployment: %v, want not found", err)
 	}
 	d.wantCancel(nil, firstID, succeeded)
 	if p := d.poll(); p.DeployID != firstID+1 || p.CancelID != 0 {
-		t.Errorf("after the answer the poll announces deployment %d and cancel %d, want %d and none", p.DeployID, p.CancelID, firstID+1)
+		t.Errorf("after the answer to the cancel the poll announces deployment %d and cancel %d, want %d and none", p.DeployID, p.CancelID, firstID+1)
 	}
 }
 
@@ -118,16 +120,16 @@ func TestCancelIsAnswered(t *testing.T) {
 		said   v1alpha1.CancelAnswer
 		status v1alpha1.UpdateStatus
 	}{
-		"accepted":                 {succeeded, v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusRegistered},
-		"accepted without a word":  {says(wire.ExecutionClosed, wire.FinishedNone), v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusRegistered},
-		"rejected":                 {says(wire.ExecutionRejected, wire.FinishedSuccess), v1alpha1.ActionRunning, v1alpha1.AnswerRejected, v1alpha1.UpdateStatusPending},
-		"failed":                   {hasFailed, v1alpha1.ActionRunning, v1alpha1.AnswerRejected, v1alpha1.UpdateStatusPending},
-		"canceled is no DDI":       {says(wire.ExecutionCanceled, wire.FinishedSuccess), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
-		"proceeding is no answer":  {proceeding, v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
-		"scheduled is no answer":   {says(wire.ExecutionScheduled, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
-		"download is no answer":    {says(wire.ExecutionDownload, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
-		"downloaded is no answer":  {says(wire.ExecutionDownloaded, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
-		"resumed is not an answer": {says(wire.ExecutionResumed, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"accepted":                    {succeeded, v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusRegistered},
+		"accepted without a result":   {feedback(wire.ExecutionClosed, wire.FinishedNone), v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted, v1alpha1.UpdateStatusRegistered},
+		"rejected":                    {feedback(wire.ExecutionRejected, wire.FinishedSuccess), v1alpha1.ActionRunning, v1alpha1.AnswerRejected, v1alpha1.UpdateStatusPending},
+		"failed":                      {failed, v1alpha1.ActionRunning, v1alpha1.AnswerRejected, v1alpha1.UpdateStatusPending},
+		"canceled is not an answer":   {feedback(wire.ExecutionCanceled, wire.FinishedSuccess), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"proceeding is not an answer": {proceeding, v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"scheduled is not an answer":  {feedback(wire.ExecutionScheduled, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"download is not an answer":   {feedback(wire.ExecutionDownload, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"downloaded is not an answer": {feedback(wire.ExecutionDownloaded, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
+		"resumed is not an answer":    {feedback(wire.ExecutionResumed, wire.FinishedNone), v1alpha1.ActionCanceling, "", v1alpha1.UpdateStatusPending},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -138,7 +140,7 @@ func TestCancelIsAnswered(t *testing.T) {
 			w.editRollout(stop(v1alpha1.CancellationSoft))
 			d.sync()
 			d.poll()
-			w.wrote()
+			w.takeWrites()
 			d.wantCancel(nil, firstID, c.answer)
 			w.wantWrites(1, "the answer")
 			a := w.wantState(firstID, c.state)
@@ -152,11 +154,11 @@ func TestCancelIsAnswered(t *testing.T) {
 	}
 }
 
-// What is known of a device that accepts a cancel depends on what it reported before. The reports
-// are gathered in memory and reach the Target together with the answer to the cancel, or with the
-// request for it.
-func TestWhatADeviceRunsAfterItAcceptedACancel(t *testing.T) {
-	report := func(e wire.Execution) wire.Feedback { return says(e, wire.FinishedNone) }
+// Whether a device is consistent after it accepted a cancel depends on its reports before the
+// cancel. The reports are buffered in memory, and are written together with the answer to the
+// cancel, or with the poll that announces it.
+func TestConsistencyAfterAnAcceptedCancel(t *testing.T) {
+	report := func(e wire.Execution) wire.Feedback { return feedback(e, wire.FinishedNone) }
 	scheduled, download, downloaded, resumed := report(wire.ExecutionScheduled), report(wire.ExecutionDownload), report(wire.ExecutionDownloaded), report(wire.ExecutionResumed)
 	type reports = []wire.Feedback
 	for name, c := range map[string]struct {
@@ -164,19 +166,19 @@ func TestWhatADeviceRunsAfterItAcceptedACancel(t *testing.T) {
 		back    v1alpha1.RollbackSupport
 		reason  string // of Consistent=False; empty: the condition is not False
 	}{
-		"nothing but the fetch of the deployment": {nil, "", ""},
-		"scheduled":                                   {reports{scheduled}, "", ""},
-		"scheduled, again and again":                  {reports{scheduled, scheduled, scheduled}, "", ""},
-		"scheduled, then a download":                  {reports{scheduled, download, download}, "", ""},
-		"downloaded":                                  {reports{download, downloaded}, "", ""},
-		"rejected and canceled are no work":           {reports{report(wire.ExecutionRejected), report(wire.ExecutionCanceled)}, "", ""},
-		"proceeding, as swupdate while it downloads":  {reports{proceeding, proceeding}, "", v1alpha1.ReasonUpdateCanceled},
-		"a download, then proceeding":                 {reports{scheduled, download, proceeding}, "", v1alpha1.ReasonUpdateCanceled},
-		"resumed":                                     {reports{resumed}, "", v1alpha1.ReasonUpdateCanceled},
-		"proceeding, then scheduled":                  {reports{proceeding, scheduled}, "", v1alpha1.ReasonUpdateCanceled},
-		"proceeding of a device with A/B slots":       {reports{proceeding}, v1alpha1.RollbackSupported, ""},
-		"everything before, of one that rolls back":   {reports{scheduled, download, downloaded, proceeding}, v1alpha1.RollbackSupported, ""},
-		"proceeding, as it is the download that runs": {reports{download, proceeding, downloaded}, "", v1alpha1.ReasonUpdateCanceled},
+		"only the fetch of the deployment":           {nil, "", ""},
+		"scheduled":                                  {reports{scheduled}, "", ""},
+		"scheduled, three times":                     {reports{scheduled, scheduled, scheduled}, "", ""},
+		"scheduled, then a download":                 {reports{scheduled, download, download}, "", ""},
+		"downloaded":                                 {reports{download, downloaded}, "", ""},
+		"rejected and canceled, which show no work":  {reports{report(wire.ExecutionRejected), report(wire.ExecutionCanceled)}, "", ""},
+		"proceeding, as swupdate while it downloads": {reports{proceeding, proceeding}, "", v1alpha1.ReasonUpdateCanceled},
+		"a download, then proceeding":                {reports{scheduled, download, proceeding}, "", v1alpha1.ReasonUpdateCanceled},
+		"resumed":                                    {reports{resumed}, "", v1alpha1.ReasonUpdateCanceled},
+		"proceeding, then scheduled":                 {reports{proceeding, scheduled}, "", v1alpha1.ReasonUpdateCanceled},
+		"proceeding of a device with A/B slots":      {reports{proceeding}, v1alpha1.RollbackSupported, ""},
+		"all steps, of a device that rolls back":     {reports{scheduled, download, downloaded, proceeding}, v1alpha1.RollbackSupported, ""},
+		"proceeding between download and downloaded": {reports{download, proceeding, downloaded}, "", v1alpha1.ReasonUpdateCanceled},
 	} {
 		for _, flush := range []bool{false, true} {
 			for _, before := range []v1alpha1.UpdateStatus{v1alpha1.UpdateStatusRegistered, v1alpha1.UpdateStatusInSync} {
@@ -217,7 +219,7 @@ func TestWhatADeviceRunsAfterItAcceptedACancel(t *testing.T) {
 	}
 }
 
-// A device that refuses goes on, and is not asked the same again.
+// A device that rejects a cancel continues with the update, and is not asked to cancel it again.
 func TestRejectedCancel(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
@@ -227,19 +229,19 @@ func TestRejectedCancel(t *testing.T) {
 	w.editRollout(stop(v1alpha1.CancellationSoft))
 	d.sync()
 	d.poll()
-	d.wantCancel(nil, firstID, says(wire.ExecutionRejected, wire.FinishedSuccess))
+	d.wantCancel(nil, firstID, feedback(wire.ExecutionRejected, wire.FinishedSuccess))
 	d.sync()
 	if p := d.poll(); p.DeployID != firstID || p.CancelID != 0 {
 		t.Errorf("the poll announces %+v, want deployment %d again", p, firstID)
 	}
 	if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
-		t.Errorf("fetching on: %v", err)
+		t.Errorf("fetching again: %v", err)
 	}
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
 }
 
-// Force stops no less than Soft: the action is closed, and the device still told.
+// Force closes the action at once, and the device is still asked to cancel.
 func TestCancelByForce(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
@@ -250,15 +252,15 @@ func TestCancelByForce(t *testing.T) {
 		t.Fatalf("the poll announces %+v, want the cancel of %d", p, firstID)
 	}
 	w.wantState(firstID, v1alpha1.ActionCanceled)
-	if !w.isInDoubt() {
-		t.Error("nobody knows how far the device got, yet it counts as consistent")
+	if !w.isInconsistent() {
+		t.Error("the progress of the device is not known, but it counts as consistent")
 	}
 	if err := d.Cancel(context.Background(), dev0, firstID); err != nil {
-		t.Errorf("the cancel that was announced: %v", err)
+		t.Errorf("the announced cancel: %v", err)
 	}
 	d.wantCancel(nil, firstID, proceeding)
 	if p := d.poll(); p.CancelID != firstID {
-		t.Error("a word that is no answer ended the cancel")
+		t.Error("a report that is not an answer ended the cancel")
 	}
 	d.wantCancel(nil, firstID, succeeded)
 	if p := d.poll(); p.CancelID != 0 || p.DeployID != 0 {
@@ -270,9 +272,9 @@ func TestCancelByForce(t *testing.T) {
 	}
 }
 
-// Whatever applies to an action is stored before the device is answered, also when no controller
-// has come by.
-func TestPendingAppliesComeFirst(t *testing.T) {
+// A pending change of an action is stored before the response to the device, also without a
+// controller.
+func TestPendingChangesAreStoredBeforeTheResponse(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(w *world)
 		state  v1alpha1.ActionState

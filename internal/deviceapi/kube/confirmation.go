@@ -51,21 +51,22 @@ func timeOf(t *metav1.Time) time.Time {
 }
 
 // Confirmation returns an action that waits for confirmation. The first request creates it. It does
-// not start the action, so the API server is not asked.
+// not start the action, so nothing is read from the API server.
 func (b *Backend) Confirmation(ctx context.Context, d deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	s, err := b.stateOf(ctx, d)
 	if err != nil {
 		return deviceapi.Deployment{}, err
 	}
-	s, a, err := b.question(ctx, s, id)
+	s, a, err := b.waitingAction(ctx, s, id)
 	if err != nil {
 		return deviceapi.Deployment{}, err
 	}
 	return b.document(s, a)
 }
 
-// question returns the action that waits for confirmation, and creates it if it does not exist yet.
-func (b *Backend) question(ctx context.Context, s deviceState, id int32) (deviceState, *v1alpha1.Action, error) {
+// waitingAction returns the action that waits for confirmation, and creates it if it does not exist
+// yet.
+func (b *Backend) waitingAction(ctx context.Context, s deviceState, id int32) (deviceState, *v1alpha1.Action, error) {
 	switch {
 	case s.offer.Kind != offer.Confirm || s.offer.ActionID != id:
 		return s, nil, notOffered(s.offer, id)
@@ -85,7 +86,7 @@ func (b *Backend) Confirm(ctx context.Context, d deviceapi.Device, r action.Repo
 	r.Now = b.now()
 	a := action.ByID(&s.target().Status, r.ID)
 	if a == nil && s.offer.Kind == offer.Confirm && s.offer.ActionID == r.ID { // offered, and answered before the device has fetched it
-		if s, a, err = b.question(ctx, s, r.ID); err != nil {
+		if s, a, err = b.waitingAction(ctx, s, r.ID); err != nil {
 			return err
 		}
 	}
@@ -97,7 +98,7 @@ func (b *Backend) Confirm(ctx context.Context, d deviceapi.Device, r action.Repo
 	case r.Event == action.Deny:
 		return b.applyNow(ctx, s.key, ordinary, r)
 	default:
-		return b.agree(ctx, s, r)
+		return b.storeConfirmation(ctx, s, r)
 	}
 }
 
@@ -109,10 +110,11 @@ func notAwaited(a *v1alpha1.Action) error {
 	return deviceapi.ErrNotFound
 }
 
-// agree stores the confirmation, with which the action starts. Then it reads source and set from
-// the API server as for a new action: if they were stopped, the action is closed, and if they were
-// paused, it waits for confirmation again. In both cases the device is not told to start.
-func (b *Backend) agree(ctx context.Context, s deviceState, r action.Report) error {
+// storeConfirmation stores the confirmation, with which the action starts. Then it reads source and
+// set from the API server as for a new action: if they were stopped, the action is closed, and if
+// they were paused, it waits for confirmation again. In both cases the device is not asked to
+// start.
+func (b *Backend) storeConfirmation(ctx context.Context, s deviceState, r action.Report) error {
 	t, err := b.update(ctx, s.key, decisive, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
 		if o := offer.For(w); o.Kind != offer.Confirm || o.ActionID != r.ID {
@@ -168,9 +170,9 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, a
 		status.AutoConfirm = &v1alpha1.AutoConfirmStatus{
 			Active: true, Initiator: text.Clean(auto.Initiator, maxInitiator), Remark: text.Clean(auto.Remark, maxRemark), ActivatedAt: &at}
 		seen(status, w.Now)
-		var settled *v1alpha1.TargetStatus
-		if settled, confirmed = offer.ApplyPending(w); confirmed {
-			*status = *settled
+		var next *v1alpha1.TargetStatus
+		if next, confirmed = offer.ApplyPending(w); confirmed {
+			*status = *next
 		}
 		return nil
 	})

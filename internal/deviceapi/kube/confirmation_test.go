@@ -26,29 +26,30 @@ import (
 )
 
 var (
-	yes = wire.ConfirmationFeedback{Confirmation: wire.Confirmed, Code: "1", Details: []string{"go", "ahead"}}
-	no  = wire.ConfirmationFeedback{Confirmation: wire.Denied, Details: []string{"not during the shift"}}
+	confirmed = wire.ConfirmationFeedback{Confirmation: wire.Confirmed, Code: "1", Details: []string{"go", "ahead"}}
+	denied    = wire.ConfirmationFeedback{Confirmation: wire.Denied, Details: []string{"not during the shift"}}
 )
 
-// careful is a world whose devices are asked first.
-func careful(t *testing.T) (*world, *deviceAPI) {
+// newConfirmationWorld returns a world whose rollout needs a confirmation of each device.
+func newConfirmationWorld(t *testing.T) (*world, *deviceAPI) {
 	t.Helper()
 	w := newWorld(t, 1)
 	edit(w, "rollout-group-1", &v1alpha1.DeploymentGroup{}, func(g *v1alpha1.DeploymentGroup) { g.Spec.Conditions.ConfirmationRequired = true })
 	d := w.deviceAPI(Options{})
 	d.poll()
-	w.wrote()
+	w.takeWrites()
 	return w, d
 }
 
-// asked is a careful world whose device has looked at what it is asked about.
-func asked(t *testing.T) (*world, *deviceAPI) {
+// newWaitingWorld returns a world as newConfirmationWorld, whose first device has an action that
+// waits for confirmation.
+func newWaitingWorld(t *testing.T) (*world, *deviceAPI) {
 	t.Helper()
-	w, d := careful(t)
+	w, d := newConfirmationWorld(t)
 	if _, err := d.Confirmation(context.Background(), dev0, firstID); err != nil {
 		t.Fatal(err)
 	}
-	w.wrote()
+	w.takeWrites()
 	return w, d
 }
 
@@ -56,11 +57,12 @@ func (d *deviceAPI) answer(id int32, f wire.ConfirmationFeedback) error {
 	return d.ConfirmationFeedback(context.Background(), dev0, id, f)
 }
 
-// wantAnswer fails the test if the device API answers otherwise.
+// wantAnswer sends the answer of the first device to a confirmation. The test fails if the error is
+// not want.
 func (d *deviceAPI) wantAnswer(want error, id int32, f wire.ConfirmationFeedback) {
 	d.w.t.Helper()
 	if got := d.answer(id, f); !errors.Is(got, want) || want == nil && got != nil {
-		d.w.t.Errorf("the answer to %s is %v, want %v", f.Confirmation, got, want)
+		d.w.t.Errorf("the error for the answer %s is %v, want %v", f.Confirmation, got, want)
 	}
 }
 
@@ -77,28 +79,28 @@ func (d *deviceAPI) activate(initiator, remark string) error {
 	return d.ActivateAutoConfirm(context.Background(), dev0, deviceapi.AutoConfirm{Initiator: initiator, Remark: remark})
 }
 
-// meanwhile does something once, right after the next write.
-func (w *world) meanwhile(do func(w *world)) {
+// afterNextWrite calls do once, directly after the next write.
+func (w *world) afterNextWrite(do func(w *world)) {
 	var once sync.Once
 	w.set(func(w *world) { w.afterWrite = func(client.Object) { once.Do(func() { do(w) }) } })
 }
 
-func TestQuestionIsCreatedByTheFirstLook(t *testing.T) {
-	w, d := careful(t)
+func TestFirstFetchCreatesTheConfirmation(t *testing.T) {
+	w, d := newConfirmationWorld(t)
 	p := d.poll()
 	if p.ConfirmID != firstID || p.DeployID != 0 || p.CancelID != 0 {
 		t.Fatalf("the poll announces %+v, want confirmation %d alone", p, firstID)
 	}
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("its deployment is answered %v, want not found", err)
+		t.Errorf("the error for its deployment is %v, want not found", err)
 	}
 	got, err := d.Confirmation(context.Background(), dev0, firstID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.wantWrites(1, "the question")
+	w.wantWrites(1, "the first fetch of the confirmation")
 	if got.ID != firstID || !got.Forced || len(got.Modules) != 1 || len(got.Modules[0].Artifacts) != 1 {
-		t.Errorf("the device is asked about %+v", got)
+		t.Errorf("the confirmation has the deployment %+v", got)
 	}
 	a := w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 	if a.Source.Group != "group-1" || a.StartedAt == nil {
@@ -112,22 +114,22 @@ func TestQuestionIsCreatedByTheFirstLook(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	w.wantWrites(0, "looking again")
+	w.wantWrites(0, "fetching the confirmation again")
 	if n := w.reads["*v1alpha1.Rollout"]; n != 0 {
-		t.Errorf("asking cost %d reads past the cache; nothing starts by it", n)
+		t.Errorf("the confirmation caused %d reads from the API server, want none, because it starts nothing", n)
 	}
 	d.wantReport(deviceapi.ErrNotFound, firstID, succeeded)
 	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("the artifacts of what waits are answered %v, want not found", err)
+		t.Errorf("the error for the artifacts of an action that waits is %v, want not found", err)
 	}
 	w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 }
 
-func TestYesStartsTheUpdate(t *testing.T) {
-	w, d := asked(t)
+func TestConfirmationStartsTheUpdate(t *testing.T) {
+	w, d := newWaitingWorld(t)
 	w.wait(time.Hour)
-	d.wantAnswer(nil, firstID, yes)
-	w.wantWrites(1, "a yes")
+	d.wantAnswer(nil, firstID, confirmed)
+	w.wantWrites(1, "a confirmation")
 	a := w.wantState(firstID, v1alpha1.ActionRunning)
 	if a.StatusCode != "1" || a.Message != "go; ahead" || a.Stage != "confirmed" || !a.StartedAt.Time.Equal(w.clock()) {
 		t.Errorf("the action is %+v", a)
@@ -135,22 +137,22 @@ func TestYesStartsTheUpdate(t *testing.T) {
 	if p := d.poll(); p.DeployID != firstID || p.ConfirmID != 0 {
 		t.Errorf("the poll announces %+v, want deployment %d", p, firstID)
 	}
-	d.wantAnswer(deviceapi.ErrNotFound, firstID, yes)
-	d.wantAnswer(deviceapi.ErrNotFound, firstID, no)
+	d.wantAnswer(deviceapi.ErrNotFound, firstID, confirmed)
+	d.wantAnswer(deviceapi.ErrNotFound, firstID, denied)
 	if _, err := d.Confirmation(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("what was confirmed is asked about: %v", err)
+		t.Errorf("the confirmation of a confirmed action: %v", err)
 	}
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
-	d.wantAnswer(deviceapi.ErrGone, firstID, yes)
-	d.wantAnswer(deviceapi.ErrGone, firstID, no)
+	d.wantAnswer(deviceapi.ErrGone, firstID, confirmed)
+	d.wantAnswer(deviceapi.ErrGone, firstID, denied)
 }
 
-func TestNoGoesOnWaiting(t *testing.T) {
-	w, d := asked(t)
-	d.wantAnswer(nil, firstID, no)
+func TestActionWaitsAfterADenial(t *testing.T) {
+	w, d := newWaitingWorld(t)
+	d.wantAnswer(nil, firstID, denied)
 	a := w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 	if last := a.History[len(a.History)-1]; a.Stage != "denied" || last.Message != "denied: not during the shift" {
 		t.Errorf("the action is %+v", a)
@@ -158,48 +160,48 @@ func TestNoGoesOnWaiting(t *testing.T) {
 	if p := d.poll(); p.ConfirmID != firstID {
 		t.Errorf("the poll announces %+v, want confirmation %d", p, firstID)
 	}
-	d.wantAnswer(nil, firstID, yes)
+	d.wantAnswer(nil, firstID, confirmed)
 	w.wantState(firstID, v1alpha1.ActionRunning)
 }
 
-// An answer may come without a look at the question, which was announced.
-func TestAnswerWithoutALook(t *testing.T) {
+// A device may answer a confirmation that the poll announced without fetching it.
+func TestAnswerWithoutAFetch(t *testing.T) {
 	for f, want := range map[wire.Confirmation]v1alpha1.ActionState{wire.Confirmed: v1alpha1.ActionRunning, wire.Denied: v1alpha1.ActionWaitingForConfirmation} {
-		w, d := careful(t)
+		w, d := newConfirmationWorld(t)
 		d.wantAnswer(nil, firstID, wire.ConfirmationFeedback{Confirmation: f})
 		w.wantState(firstID, want)
 	}
-	w, d := careful(t)
-	d.wantAnswer(deviceapi.ErrNotFound, firstID+1, yes)
+	w, d := newConfirmationWorld(t)
+	d.wantAnswer(deviceapi.ErrNotFound, firstID+1, confirmed)
 	if n := len(w.target("dev-0").Status.Actions); n != 0 {
-		t.Errorf("an answer to nothing made %d actions", n)
+		t.Errorf("the answer for an unknown action created %d actions", n)
 	}
 }
 
-// A device that may not start now is not asked for confirmation. Its yes starts nothing; its no is
-// stored.
-func TestWhatIsHeldBackIsNotConfirmed(t *testing.T) {
-	w, d := asked(t)
+// A device that may not start now is not asked for confirmation. Its confirmation starts nothing;
+// its denial is stored.
+func TestHeldActionCannotBeConfirmed(t *testing.T) {
+	w, d := newWaitingWorld(t)
 	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })
 	d.sync()
 	if p := d.poll(); p.ConfirmID != 0 || p.DeployID != 0 || p.CancelID != 0 {
 		t.Errorf("the poll announces %+v, want nothing", p)
 	}
 	if _, err := d.Confirmation(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("the question is answered %v, want not found", err)
+		t.Errorf("the error for the confirmation is %v, want not found", err)
 	}
-	d.wantAnswer(deviceapi.ErrNotFound, firstID, yes)
-	d.wantAnswer(nil, firstID, no)
+	d.wantAnswer(deviceapi.ErrNotFound, firstID, confirmed)
+	d.wantAnswer(nil, firstID, denied)
 	w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentRunning })
 	d.sync()
-	d.wantAnswer(nil, firstID, yes)
+	d.wantAnswer(nil, firstID, confirmed)
 	w.wantState(firstID, v1alpha1.ActionRunning)
 }
 
-// What waits has not started: whatever ends its source closes it at once, also what lets started
-// devices go on, and there is no cancel to answer.
-func TestWhateverStopsClosesWhatWaits(t *testing.T) {
+// An action that waits for confirmation has not started: every stop closes it at once, also one
+// with None, and the device is not asked to cancel.
+func TestEveryStopClosesAWaitingAction(t *testing.T) {
 	for name, c := range map[string]struct {
 		stop  func(w *world)
 		cause v1alpha1.CancelCause
@@ -207,22 +209,22 @@ func TestWhateverStopsClosesWhatWaits(t *testing.T) {
 		"the rollout is stopped with None":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, v1alpha1.CauseStopped},
 		"the rollout is stopped with Soft":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.CauseStopped},
 		"the rollout is stopped with Force": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationForce)) }, v1alpha1.CauseStopped},
-		"the rollout is deleted":            {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, v1alpha1.CauseDeleted},
+		"the rollout is deleted":            {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: metadataOf("rollout")}) }, v1alpha1.CauseDeleted},
 		"the set is invalidated with Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationSoft)) }, v1alpha1.CauseInvalidated},
-		"the target's cancel names it": {func(w *world) {
+		"spec.cancel of the target names the action": {func(w *world) {
 			w.editTarget(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: firstID} })
 		}, v1alpha1.CauseRequested},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, d := asked(t)
+			w, d := newWaitingWorld(t)
 			c.stop(w)
 			d.sync()
-			d.wantAnswer(deviceapi.ErrGone, firstID, yes)
+			d.wantAnswer(deviceapi.ErrGone, firstID, confirmed)
 			a := w.wantState(firstID, v1alpha1.ActionCanceled)
-			if a.Cancel == nil || a.Cancel.Cause != c.cause || w.isInDoubt() {
-				t.Errorf("the cancel is %+v, in doubt: %t; want the cause %s and no doubt", a.Cancel, w.isInDoubt(), c.cause)
+			if a.Cancel == nil || a.Cancel.Cause != c.cause || w.isInconsistent() {
+				t.Errorf("the cancel is %+v, inconsistent: %t; want the cause %s and a consistent target", a.Cancel, w.isInconsistent(), c.cause)
 			}
-			d.wantAnswer(deviceapi.ErrGone, firstID, no)
+			d.wantAnswer(deviceapi.ErrGone, firstID, denied)
 			if p := d.poll(); p.ConfirmID != 0 || p.DeployID != 0 || p.CancelID != 0 {
 				t.Errorf("the poll announces %+v, want nothing", p)
 			}
@@ -230,8 +232,8 @@ func TestWhateverStopsClosesWhatWaits(t *testing.T) {
 	}
 }
 
-// What is stopped between the yes and its answer does not start, and the device is not told that it
-// may.
+// If the source or the set is stopped between the confirmation and the response, the action does
+// not start, and the device gets an error.
 func TestConfirmationIsWithdrawn(t *testing.T) {
 	paused := func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }) }
 	for name, c := range map[string]struct {
@@ -240,24 +242,24 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 		state     v1alpha1.ActionState
 		cause     v1alpha1.CancelCause
 	}{
-		"nothing happens":              {func(*world) {}, nil, v1alpha1.ActionRunning, ""},
-		"the rollout is paused":        {paused, deviceapi.ErrNotFound, v1alpha1.ActionWaitingForConfirmation, ""},
-		"the rollout is stopped":       {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
-		"it is stopped, started go on": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
-		"the rollout is deleted":       {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseDeleted},
-		"the set is invalidated":       {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseInvalidated},
-		"the set is invalidated None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, nil, v1alpha1.ActionRunning, ""},
+		"nothing changes":                   {func(*world) {}, nil, v1alpha1.ActionRunning, ""},
+		"the rollout is paused":             {paused, deviceapi.ErrNotFound, v1alpha1.ActionWaitingForConfirmation, ""},
+		"the rollout is stopped":            {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
+		"the rollout is stopped with None":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
+		"the rollout is deleted":            {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: metadataOf("rollout")}) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseDeleted},
+		"the set is invalidated with Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseInvalidated},
+		"the set is invalidated with None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, nil, v1alpha1.ActionRunning, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, d := asked(t)
-			w.meanwhile(c.meanwhile)
-			d.wantAnswer(c.answer, firstID, yes)
+			w, d := newWaitingWorld(t)
+			w.afterNextWrite(c.meanwhile)
+			d.wantAnswer(c.answer, firstID, confirmed)
 			a := w.wantState(firstID, c.state)
 			switch {
 			case c.cause != "" && (a.Cancel == nil || a.Cancel.Cause != c.cause):
 				t.Errorf("the cancel is %+v, want the cause %s", a.Cancel, c.cause)
-			case w.isInDoubt():
-				t.Error("the device is in doubt about what it never started")
+			case w.isInconsistent():
+				t.Error("the device is inconsistent, but never started the update")
 			}
 			d.sync()
 			if p := d.poll(); c.answer != nil && (p.DeployID != 0 || p.CancelID != 0 || p.ConfirmID != 0) {
@@ -267,51 +269,52 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 	}
 }
 
-// A device API that dies between the yes and its answer leaves the second look to the next fetch.
-func TestConfirmationWithoutTheSecondLook(t *testing.T) {
-	w, d := asked(t)
-	w.set(func(w *world) { w.beforeRead = func(client.Object) error { return errPowerCut } })
-	if err := d.answer(firstID, yes); !isUnavailable(err) {
-		t.Fatalf("the answer is %v, want unavailable", err)
+// If the device API ends between the write of the confirmation and the response, the next fetch of
+// the deployment reads source and set from the API server.
+func TestConfirmationWhenTheReadAfterItFails(t *testing.T) {
+	w, d := newWaitingWorld(t)
+	w.set(func(w *world) { w.beforeRead = func(client.Object) error { return errInjected } })
+	if err := d.answer(firstID, confirmed); !isUnavailable(err) {
+		t.Fatalf("the error is %v, want unavailable", err)
 	}
 	w.set(func(w *world) { w.beforeRead = nil })
 	w.editRollout(stop(v1alpha1.CancellationNone))
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("the deployment is answered %v, want not found", err)
+		t.Errorf("the error for the deployment is %v, want not found", err)
 	}
 	w.wantState(firstID, v1alpha1.ActionCanceled)
 }
 
-func TestYesIsStoredBeforeItIsAnswered(t *testing.T) {
-	w, d := asked(t)
-	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errPowerCut } })
-	if err := d.answer(firstID, yes); !isUnavailable(err) {
-		t.Fatalf("the answer is %v, want unavailable", err)
+func TestConfirmationIsStoredBeforeTheResponse(t *testing.T) {
+	w, d := newWaitingWorld(t)
+	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errInjected } })
+	if err := d.answer(firstID, confirmed); !isUnavailable(err) {
+		t.Fatalf("the error is %v, want unavailable", err)
 	}
 	w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 }
 
-// Two device API replicas take one yes: nothing starts twice, and the slower one hears that nothing
-// waits.
-func TestTwoDeviceAPIsTakeOneYes(t *testing.T) {
-	w, one := asked(t)
+// Two device API replicas get the same confirmation: the action starts once, and the second replica
+// returns "not found".
+func TestTwoReplicasStoreOneConfirmation(t *testing.T) {
+	w, one := newWaitingWorld(t)
 	other := w.deviceAPI(Options{})
-	one.wantAnswer(nil, firstID, yes)
-	other.wantAnswer(deviceapi.ErrNotFound, firstID, yes)
-	other.wantAnswer(deviceapi.ErrNotFound, firstID, no)
+	one.wantAnswer(nil, firstID, confirmed)
+	other.wantAnswer(deviceapi.ErrNotFound, firstID, confirmed)
+	other.wantAnswer(deviceapi.ErrNotFound, firstID, denied)
 	if a := w.wantState(firstID, v1alpha1.ActionRunning); a.Reports != 1 {
-		t.Errorf("%d words were counted, want one", a.Reports)
+		t.Errorf("%d reports were counted, want one", a.Reports)
 	}
 }
 
-// A device that is only ever heard of here is registered, as by a poll.
+// A device that only asks for its consent is registered, as by a poll.
 func TestConsentRegisters(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	if diff := cmp.Diff(deviceapi.Consent{}, d.consent()); diff != "" {
 		t.Errorf("consent (-want +got):\n%s", diff)
 	}
-	w.wantWrites(1, "the first word of a device")
+	w.wantWrites(1, "the first request of a device")
 	if s := w.target("dev-0").Status; s.UpdateStatus != v1alpha1.UpdateStatusRegistered || s.Address != "192.0.2.7" {
 		t.Errorf("the target is %s at %q", s.UpdateStatus, s.Address)
 	}
@@ -319,9 +322,9 @@ func TestConsentRegisters(t *testing.T) {
 	w.wantWrites(0, "the second")
 }
 
-// What a device says beside an activation is cleaned like all of its texts.
+// Initiator and remark of an activation are cleaned like all texts of a device.
 func TestAutoConfirmIsCleaned(t *testing.T) {
-	w, d := asked(t)
+	w, d := newWaitingWorld(t)
 	if err := d.activate(" ada\x1b[2J\u202e\n"+strings.Repeat("ü", 80), "night\r\n\tshift \xff"); err != nil {
 		t.Fatal(err)
 	}
@@ -330,31 +333,31 @@ func TestAutoConfirmIsCleaned(t *testing.T) {
 		t.Errorf("stored are %q and %q, want %q and %q", got.Initiator, got.Remark, want, "night shift \uFFFD")
 	}
 	if message := w.wantState(firstID, v1alpha1.ActionRunning).Message; strings.ContainsAny(message, "\x1b\u202e\n") {
-		t.Errorf("the action says %q", message)
+		t.Errorf("the message of the action is %q", message)
 	}
 }
 
 func TestAutoConfirm(t *testing.T) {
-	w, d := asked(t)
+	w, d := newWaitingWorld(t)
 	if c := d.consent(); c.Active || c.ConfirmID != firstID {
-		t.Errorf("consent is %+v, want %d to wait", c, firstID)
+		t.Errorf("consent is %+v, want action %d to wait", c, firstID)
 	}
 	if err := d.activate("ada", "night shift"); err != nil {
 		t.Fatal(err)
 	}
-	w.wantWrites(1, "the activation, together with what it confirms")
+	w.wantWrites(1, "the activation, together with the confirmation")
 	if a := w.wantState(firstID, v1alpha1.ActionRunning); !strings.HasSuffix(a.Message, "activated by ada") {
-		t.Errorf("the action says %q", a.Message)
+		t.Errorf("the message of the action is %q", a.Message)
 	}
 	want := deviceapi.Consent{Active: true, Initiator: "ada", Remark: "night shift", ActivatedAt: w.clock()}
 	if diff := cmp.Diff(want, d.consent()); diff != "" {
 		t.Errorf("consent (-want +got):\n%s", diff)
 	}
 	if err := d.activate("bob", ""); !errors.Is(err, deviceapi.ErrConflict) {
-		t.Errorf("the second activation is answered %v, want a conflict", err)
+		t.Errorf("the error for the second activation is %v, want a conflict", err)
 	}
 	if got := w.target("dev-0").Status.AutoConfirm; got == nil || got.Initiator != "ada" {
-		t.Errorf("a refused activation left %+v", got)
+		t.Errorf("after a refused activation autoConfirm is %+v", got)
 	}
 	d.start()
 	w.wantState(firstID, v1alpha1.ActionRunning)
@@ -370,27 +373,27 @@ func TestAutoConfirm(t *testing.T) {
 	}
 }
 
-// Who agrees to everything is not asked.
-func TestWhoConfirmsByItselfIsNotAsked(t *testing.T) {
+// A device with auto-confirm is not asked for confirmation.
+func TestDeviceWithAutoConfirmIsNotAsked(t *testing.T) {
 	for name, agrees := range map[string]func(w *world, d *deviceAPI){
-		"the device has said so": func(_ *world, d *deviceAPI) {
+		"activated by the device": func(_ *world, d *deviceAPI) {
 			if err := d.activate("", ""); err != nil {
 				t.Error(err)
 			}
 		},
-		"the manifest says so": func(w *world, d *deviceAPI) {
+		"activated in the manifest": func(w *world, d *deviceAPI) {
 			w.editTarget(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways })
 			d.sync()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, d := careful(t)
+			w, d := newConfirmationWorld(t)
 			agrees(w, d)
 			d.start()
 			w.wantState(firstID, v1alpha1.ActionRetrieved)
 		})
 		t.Run(name+", late", func(t *testing.T) {
-			w, d := asked(t)
+			w, d := newWaitingWorld(t)
 			agrees(w, d)
 			if p := d.poll(); p.DeployID != firstID {
 				t.Errorf("the poll announces %+v, want deployment %d", p, firstID)
@@ -400,14 +403,14 @@ func TestWhoConfirmsByItselfIsNotAsked(t *testing.T) {
 	}
 }
 
-// What auto-confirm has agreed to is looked at a second time, too: at the activation, and when the
-// device comes for it.
+// After a confirmation by auto-confirm, source and set are read from the API server, too: at the
+// activation, and when the device fetches the deployment.
 func TestAutoConfirmIsWithdrawn(t *testing.T) {
 	t.Run("at the activation", func(t *testing.T) {
-		w, d := asked(t)
-		w.meanwhile(func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) })
+		w, d := newWaitingWorld(t)
+		w.afterNextWrite(func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) })
 		if err := d.activate("ada", ""); err != nil {
-			t.Errorf("the activation is answered %v", err)
+			t.Errorf("the error for the activation is %v", err)
 		}
 		w.wantState(firstID, v1alpha1.ActionCanceled)
 		if !d.consent().Active {
@@ -415,7 +418,7 @@ func TestAutoConfirmIsWithdrawn(t *testing.T) {
 		}
 	})
 	t.Run("at the fetch", func(t *testing.T) {
-		w, d := asked(t)
+		w, d := newWaitingWorld(t)
 		w.editTarget(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways })
 		d.sync()
 		w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })
@@ -423,16 +426,16 @@ func TestAutoConfirmIsWithdrawn(t *testing.T) {
 			t.Fatalf("the poll announces %+v", p)
 		}
 		if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
-			t.Errorf("the deployment is answered %v, want not found", err)
+			t.Errorf("the error for the deployment is %v, want not found", err)
 		}
 		w.wantState(firstID, v1alpha1.ActionWaitingForConfirmation)
 	})
 }
 
-// A single assignment is asked about like a rollout.
+// An assignment in the Target needs a confirmation like a rollout.
 func TestAssignmentIsConfirmed(t *testing.T) {
 	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
-	since := metav1.NewMicroTime(dawn)
+	since := metav1.NewMicroTime(rolloutStart)
 	w.editTarget(func(t *v1alpha1.Target) {
 		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "firmware", ConfirmationRequired: true}}
 		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "firmware", Since: &since}
@@ -441,12 +444,12 @@ func TestAssignmentIsConfirmed(t *testing.T) {
 	if p := d.poll(); p.ConfirmID != firstID {
 		t.Fatalf("the poll announces %+v, want confirmation %d", p, firstID)
 	}
-	d.wantAnswer(nil, firstID, yes)
+	d.wantAnswer(nil, firstID, confirmed)
 	w.wantState(firstID, v1alpha1.ActionRunning)
 	d.start()
 }
 
-// inProcess lets simulated devices speak with a device API without a network.
+// inProcess is a transport from simulated devices to a device API without a network.
 type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -458,8 +461,8 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// Simulated devices know nothing but the wire; the device API and its backend are the real ones.
-func TestTemperamentsThatAreAsked(t *testing.T) {
+// Simulated devices use only HTTP; the device API and its backend are the real ones.
+func TestSimulatedDevicesAnswerConfirmations(t *testing.T) {
 	for temperament, c := range map[devicesim.Temperament]struct {
 		state v1alpha1.ActionState // empty: never created
 		stage string
@@ -470,7 +473,7 @@ func TestTemperamentsThatAreAsked(t *testing.T) {
 		devicesim.Unconfirmed: {"", ""},
 	} {
 		t.Run(string(temperament), func(t *testing.T) {
-			w, d := careful(t)
+			w, d := newConfirmationWorld(t)
 			server, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return d.Backend, nil }, ddi.Options{Rates: deviceapi.Rates{Device: deviceapi.Rate{PerSecond: -1}}})
 			if err != nil {
 				t.Fatal(err)
@@ -500,7 +503,7 @@ func TestTemperamentsThatAreAsked(t *testing.T) {
 			a := action.Newest(&w.target("dev-0").Status)
 			switch {
 			case c.state == "" && a != nil:
-				t.Errorf("nobody looked, and still there is %+v", a)
+				t.Errorf("the device did not fetch the confirmation, but there is the action %+v", a)
 			case c.state != "" && (a == nil || a.State != c.state || a.Stage != c.stage):
 				t.Errorf("the action is %+v, want %s and %s", a, c.state, c.stage)
 			}

@@ -39,7 +39,7 @@ func (b *Backend) Deployment(ctx context.Context, d deviceapi.Device, id int32) 
 	case s.offer.Action == nil:
 		return b.start(ctx, s, id)
 	case isDownloadOnly(s, a) != a.SkipRequested:
-		return b.tellToSkip(ctx, s, a)
+		return b.storeSkipRequest(ctx, s, a)
 	case action.IsSilent(a) && b.now().Sub(a.StartedAt.Time) < justCreated:
 		return b.verified(ctx, s, a)
 	default:
@@ -51,9 +51,10 @@ func isDownloadOnly(s deviceState, a *v1alpha1.Action) bool {
 	return offer.Live(s.world, a).Type == v1alpha1.UpdateTypeDownloadOnly
 }
 
-// tellToSkip returns the deployment of an action that was adopted by an update of another type. It
-// first stores what the device is told, because that changes the meaning of a success.
-func (b *Backend) tellToSkip(ctx context.Context, s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
+// storeSkipRequest returns the deployment of an action that was adopted by an update of another
+// type. It first stores whether the device is asked to skip the installation, because that changes
+// the meaning of a success.
+func (b *Backend) storeSkipRequest(ctx context.Context, s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
 	t, err := b.update(ctx, s.key, starting, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if now := action.ByID(status, a.ID); now == nil || now.State.IsClosed() {
 			return deviceapi.ErrNotFound
@@ -142,8 +143,8 @@ func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1al
 	return fmt.Errorf("action %d was withdrawn: its source or its set has been stopped meanwhile: %w", a.ID, deviceapi.ErrNotFound)
 }
 
-// isStopped asks the API server whether the source and the set of an action are still valid. cause
-// is empty if the source is only paused.
+// isStopped asks the API server whether the source and the set of an action are still valid. The
+// The cause is empty if the source is only paused.
 func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Action) (bool, v1alpha1.CancelCause, error) {
 	set, err := b.live.set(ctx, types.NamespacedName{Namespace: s.key.Namespace, Name: a.DistributionSet})
 	if err != nil {
@@ -277,12 +278,12 @@ func history(a *v1alpha1.Action) deviceapi.History {
 // offered deployment.
 func cacheBuster(s deviceState) string {
 	if s.offer.Action != nil && windowOf(s.offer.Action, s.world.Now) == deviceapi.WindowClosed {
-		return bustedBy(s) + "w"
+		return contentAndUrgency(s) + "w"
 	}
-	return bustedBy(s)
+	return contentAndUrgency(s)
 }
 
-func bustedBy(s deviceState) string {
+func contentAndUrgency(s deviceState) string {
 	if s.offer.Set == nil || len(s.offer.Set.ContentHash) < 8 {
 		return "0"
 	}

@@ -30,18 +30,18 @@ func TestAuthorize(t *testing.T) {
 		token  string
 		ok     bool
 	}{
-		"the device's token":                 {nil, "dev-0", "let-me-in", true},
-		"a wrong one":                        {nil, "dev-0", "let-me-out", false},
-		"the start of it":                    {nil, "dev-0", "let-me-i", false},
-		"none":                               {nil, "dev-0", "", false},
-		"an unknown device":                  {nil, "dev-7", "let-me-in", false},
-		"the target's name is not its id":    {func(t *v1alpha1.Target) { t.Spec.ControllerID = "serial-1" }, "dev-0", "let-me-in", false},
-		"its id":                             {func(t *v1alpha1.Target) { t.Spec.ControllerID = "serial-1" }, "serial-1", "let-me-in", true},
-		"a target without a token":           {func(t *v1alpha1.Target) { t.Spec.TokenSecretRef = nil }, "dev-0", "", false},
-		"a key that the Secret has not":      {ref("tokens", "other"), "dev-0", "", false},
-		"an empty value":                     {ref("tokens", "empty"), "dev-0", "", false},
-		"a Secret that does not exist":       {ref("gone", "all"), "dev-0", "let-me-in", false},
-		"a Secret that holds something else": {ref("opaque", "all"), "dev-0", "let-me-in", false},
+		"the device's token":     {nil, "dev-0", "let-me-in", true},
+		"a wrong token":          {nil, "dev-0", "let-me-out", false},
+		"the start of the token": {nil, "dev-0", "let-me-i", false},
+		"no token":               {nil, "dev-0", "", false},
+		"an unknown device":      {nil, "dev-7", "let-me-in", false},
+		"the name of a target with another controllerID": {func(t *v1alpha1.Target) { t.Spec.ControllerID = "serial-1" }, "dev-0", "let-me-in", false},
+		"the controllerID of that target":                {func(t *v1alpha1.Target) { t.Spec.ControllerID = "serial-1" }, "serial-1", "let-me-in", true},
+		"a target without a token":                       {func(t *v1alpha1.Target) { t.Spec.TokenSecretRef = nil }, "dev-0", "", false},
+		"a key that is not in the Secret":                {ref("tokens", "other"), "dev-0", "", false},
+		"an empty value":                                 {ref("tokens", "empty"), "dev-0", "", false},
+		"a Secret that does not exist":                   {ref("gone", "all"), "dev-0", "let-me-in", false},
+		"a Secret of another type":                       {ref("opaque", "all"), "dev-0", "let-me-in", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -53,8 +53,8 @@ func TestAuthorize(t *testing.T) {
 			}
 			d := w.deviceAPI(Options{})
 			err := d.Authorize(context.Background(), deviceapi.Device{Namespace: fleetNamespace, ControllerID: c.device}, c.token)
-			if c.ok && err != nil || !c.ok && err != deviceapi.ErrUnauthorized { // the very same error: nothing in it tells why
-				t.Errorf("the answer is %v", err)
+			if c.ok && err != nil || !c.ok && err != deviceapi.ErrUnauthorized { // the same error value, so the device cannot see the reason
+				t.Errorf("the error is %v", err)
 			}
 		})
 	}
@@ -84,7 +84,7 @@ func TestTenantsAreNamespaces(t *testing.T) {
 	}
 }
 
-// Before the caches have synced nothing is known, and nothing refused or promised.
+// Before the caches have synced every request gets "unavailable".
 func TestDeviceAPIThatHasNotSynced(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
@@ -113,12 +113,12 @@ func TestPollsOfAnIdleDevice(t *testing.T) {
 	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Spec.State = v1alpha1.IntentPaused })
 	d := w.deviceAPI(Options{})
 	if p := d.poll(); !p.WantAttributes || p.DeployID != 0 {
-		t.Errorf("the first poll answers %+v", p)
+		t.Errorf("the first poll returns %+v", p)
 	}
 	w.wantWrites(1, "the first poll")
 	s := w.target("dev-0").Status
 	if s.UpdateStatus != v1alpha1.UpdateStatusRegistered || s.Address != "192.0.2.7" || s.LastSeen == nil || !s.LastSeen.Time.Equal(w.clock()) {
-		t.Errorf("the first poll stores %s, %s, %v", s.UpdateStatus, s.Address, s.LastSeen)
+		t.Errorf("after the first poll the target has %s, %s, %v", s.UpdateStatus, s.Address, s.LastSeen)
 	}
 	for range 20 {
 		w.wait(time.Hour)
@@ -134,7 +134,7 @@ func TestPollsOfAnIdleDevice(t *testing.T) {
 	w.wantWrites(0, "a poll at a device API that has just started")
 }
 
-// A fleet that polls in step would come in waves.
+// The poll intervals of devices differ, so that a fleet does not poll at the same time.
 func TestSleepIsSpread(t *testing.T) {
 	d := newWorld(t, 1).deviceAPI(Options{PollInterval: 5 * time.Minute, ProgressInterval: time.Second})
 	tenths := map[time.Duration]int{}
@@ -142,7 +142,7 @@ func TestSleepIsSpread(t *testing.T) {
 		device := deviceapi.Device{Namespace: fleetNamespace, ControllerID: deviceName(i)}
 		sleep := d.usualSleep(device)
 		if sleep != d.usualSleep(device) {
-			t.Fatal("one device is told two intervals")
+			t.Fatal("one device gets two intervals")
 		}
 		if sleep < 270*time.Second || sleep >= 330*time.Second {
 			t.Fatalf("%s is more than a tenth away from the interval", sleep)
@@ -155,7 +155,7 @@ func TestSleepIsSpread(t *testing.T) {
 		}
 	}
 	if got := newWorld(t, 1).deviceAPI(Options{PollInterval: time.Second, ProgressInterval: time.Second}).usualSleep(dev0); got != time.Second {
-		t.Errorf("an interval of a second is told as %s", got)
+		t.Errorf("an interval of a second becomes %s", got)
 	}
 }
 
@@ -192,17 +192,17 @@ func TestAttributes(t *testing.T) {
 		"replaced by the same":     {data(deviceapi.ReplaceAttributes, map[string]string{"a": "1"}), attributes{"a": "1"}, 0, nil},
 		"replaced by nothing":      {data(deviceapi.ReplaceAttributes, nil), nil, 1, nil},
 		"removed":                  {data(deviceapi.RemoveAttributes, map[string]string{"a": "whatever"}), nil, 1, nil},
-		"what is not there":        {data(deviceapi.RemoveAttributes, map[string]string{"b": ""}), attributes{"a": "1"}, 0, nil},
+		"removed, but not stored":  {data(deviceapi.RemoveAttributes, map[string]string{"b": ""}), attributes{"a": "1"}, 0, nil},
 		"128 characters":           {data(deviceapi.ReplaceAttributes, map[string]string{long: long}), attributes{long: v1alpha1.AttributeValue(long)}, 1, nil},
 		"a key that is too long":   {data(deviceapi.MergeAttributes, map[string]string{long + "x": "1"}), attributes{"a": "1"}, 0, isBadRequest},
 		"an empty key":             {data(deviceapi.MergeAttributes, map[string]string{"": "1"}), attributes{"a": "1"}, 0, isBadRequest},
 		"a value that is too long": {data(deviceapi.MergeAttributes, map[string]string{"b": long + "x"}), attributes{"a": "1"}, 0, isBadRequest},
-		"steering a terminal":      {data(deviceapi.MergeAttributes, map[string]string{"c\x1b\u202e": " x\x1b[31m\n\ty\xff "}), attributes{"a": "1", "c": "x[31m y\uFFFD"}, 1, nil},
-		"the same again, steering": {data(deviceapi.MergeAttributes, map[string]string{"a\u200b": "\x001"}), attributes{"a": "1"}, 0, nil},
-		"two keys that become one": {data(deviceapi.MergeAttributes, map[string]string{"b": "exact", "b\x00": "other", "\x00b": "other"}), attributes{"a": "1", "b": "exact"}, 1, nil},
+		"control characters":       {data(deviceapi.MergeAttributes, map[string]string{"c\x1b\u202e": " x\x1b[31m\n\ty\xff "}), attributes{"a": "1", "c": "x[31m y\uFFFD"}, 1, nil},
+		"the same again, with control characters":                     {data(deviceapi.MergeAttributes, map[string]string{"a\u200b": "\x001"}), attributes{"a": "1"}, 0, nil},
+		"keys that are the same after cleaning":                       {data(deviceapi.MergeAttributes, map[string]string{"b": "exact", "b\x00": "other", "\x00b": "other"}), attributes{"a": "1", "b": "exact"}, 1, nil},
 		"a key with a control character is removed by its clean name": {data(deviceapi.RemoveAttributes, map[string]string{"\x07a": ""}), nil, 1, nil},
-		"a key of nothing but control characters":                     {data(deviceapi.MergeAttributes, map[string]string{"\x1b\u202e ": "1"}), attributes{"a": "1"}, 0, isBadRequest},
-		"too many": {data(deviceapi.MergeAttributes, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, deviceapi.ErrTooMany) }},
+		"a key of only control characters":                            {data(deviceapi.MergeAttributes, map[string]string{"\x1b\u202e ": "1"}), attributes{"a": "1"}, 0, isBadRequest},
+		"too many":                                                    {data(deviceapi.MergeAttributes, many), attributes{"a": "1"}, 0, func(err error) bool { return errors.Is(err, deviceapi.ErrTooMany) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -210,7 +210,7 @@ func TestAttributes(t *testing.T) {
 			d := w.deviceAPI(Options{})
 			err := d.Attributes(context.Background(), dev0, c.data)
 			if c.err == nil && err != nil || c.err != nil && !c.err(err) {
-				t.Errorf("the answer is %v", err)
+				t.Errorf("the error is %v", err)
 			}
 			if diff := cmp.Diff(c.want, w.target("dev-0").Status.Attributes); diff != "" {
 				t.Errorf("the attributes are not as wanted (-want +got):\n%s", diff)
@@ -220,14 +220,14 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-// Attributes are asked of a device that never sent any, and once after each success.
-func TestAttributesAreAskedFor(t *testing.T) {
+// A device is asked for its attributes if it never sent any, and once after each success.
+func TestWhenAttributesAreRequested(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
-	asked := func(when string, want bool) {
+	wantRequested := func(when string, want bool) {
 		t.Helper()
 		if got := d.poll().WantAttributes; got != want {
-			t.Errorf("%s: attributes asked for: %t, want %t", when, got, want)
+			t.Errorf("%s: attributes requested: %t, want %t", when, got, want)
 		}
 	}
 	send := func() {
@@ -236,27 +236,27 @@ func TestAttributesAreAskedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	asked("at first", true)
+	wantRequested("at first", true)
 	send()
-	asked("once sent", false)
+	wantRequested("after they were sent", false)
 	d.start()
-	asked("at work", false)
+	wantRequested("during an update", false)
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
-	asked("after a success", true)
-	w.wrote()
+	wantRequested("after a success", true)
+	w.takeWrites()
 	send()
 	w.wantWrites(0, "the same attributes")
-	asked("once sent again", false)
+	wantRequested("after they were sent again", false)
 
-	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
+	w.remove(&v1alpha1.Target{ObjectMeta: metadataOf("dev-0")})
 	again := aTarget("dev-0")
 	again.UID, again.Status.NextActionID = "another", firstID+1000
 	if err := w.server.Create(context.Background(), again); err != nil {
 		t.Fatal(err)
 	}
 	d.sync()
-	asked("a new target of the same name", true)
+	wantRequested("a new target of the same name", true)
 }
 
 func TestSelectionIsNoted(t *testing.T) {
@@ -298,10 +298,10 @@ func TestReportInstalled(t *testing.T) {
 				w.wait(time.Minute)
 				created, err := d.ReportInstalled(context.Background(), dev0, c.name, c.version)
 				if c.err == nil && err != nil || c.err != nil && !c.err(err) {
-					t.Errorf("the answer is %v", err)
+					t.Errorf("the error is %v", err)
 				}
 				if want := first && c.installed; created != want {
-					t.Errorf("news: %t, want %t", created, want)
+					t.Errorf("created is %t, want %t", created, want)
 				}
 			}
 			s := w.target("dev-0").Status
@@ -309,59 +309,59 @@ func TestReportInstalled(t *testing.T) {
 				t.Fatalf("installed is %+v", s.Installed)
 			}
 			if !c.installed {
-				w.wantWrites(0, "what is refused")
+				w.wantWrites(0, "a refused report")
 				return
 			}
-			w.wantWrites(1, "saying it twice")
+			w.wantWrites(1, "the same report twice")
 			if s.UpdateStatus != v1alpha1.UpdateStatusInSync {
 				t.Errorf("the target is %s, want InSync", s.UpdateStatus)
 			}
 			if p := d.poll(); p.InstalledID != 0 {
-				t.Errorf("the poll links to action %d, but none installed it", p.InstalledID)
+				t.Errorf("the poll links to action %d, but no action installed the set", p.InstalledID)
 			}
 		})
 	}
 }
 
-// A device whose state is not known reports its installed set again and again. The reports do not
-// make it consistent and cause no write.
-func TestReportInstalledInDoubt(t *testing.T) {
+// An inconsistent device reports its installed set repeatedly. The reports do not make it
+// consistent, and cause no write.
+func TestReportInstalledOfAnInconsistentDevice(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{InstalledName: "set", InstalledVersion: "version"})
-	d.poll() // the very first poll only asks for attributes
+	d.poll() // the first poll only requests attributes
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
-	d.wantReport(nil, firstID, hasFailed)
+	d.wantReport(nil, firstID, failed)
 	if created, err := d.ReportInstalled(context.Background(), dev0, "firmware", "1.0"); !created || err != nil {
-		t.Fatalf("the first word is answered with %t and %v", created, err)
+		t.Fatalf("the first report returns %t and %v", created, err)
 	}
 	words := map[string]string{"set": "firmware", "version": "1.0"}
 	if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, words)); err != nil {
 		t.Fatal(err)
 	}
-	w.wrote()
+	w.takeWrites()
 	for range 3 {
 		w.wait(time.Minute)
 		if created, err := d.ReportInstalled(context.Background(), dev0, "firmware", "1.0"); created || err != nil {
-			t.Errorf("the same again is answered with %t and %v", created, err)
+			t.Errorf("the same report again returns %t and %v", created, err)
 		}
 		if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, words)); err != nil {
 			t.Error(err)
 		}
 	}
-	w.wantWrites(0, "saying the same")
-	if !w.isInDoubt() {
-		t.Error("a word cleared the doubt")
+	w.wantWrites(0, "the same report")
+	if !w.isInconsistent() {
+		t.Error("the report made the device consistent")
 	}
 }
 
-func TestAttributesTellWhatIsInstalled(t *testing.T) {
+func TestAttributesReportTheInstalledSet(t *testing.T) {
 	for name, c := range map[string]struct {
 		attributes map[string]string
 		installed  bool
 	}{
-		"both words":       {map[string]string{"set": "firmware", "version": "1.0", "hw": "B"}, true},
-		"only one of them": {map[string]string{"set": "firmware"}, false},
+		"name and version": {map[string]string{"set": "firmware", "version": "1.0", "hw": "B"}, true},
+		"only the name":    {map[string]string{"set": "firmware"}, false},
 		"an unknown set":   {map[string]string{"set": "firmware", "version": "3.0"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -374,23 +374,23 @@ func TestAttributesTellWhatIsInstalled(t *testing.T) {
 			if (i != nil) != c.installed {
 				t.Fatalf("installed is %+v", i)
 			}
-			w.wantWrites(1, "attributes and what they tell")
+			w.wantWrites(1, "attributes and the installed set")
 			if offered := d.poll().DeployID != 0; offered == c.installed {
-				t.Errorf("the set that is installed: %t is offered: %t", c.installed, offered)
+				t.Errorf("the set is installed: %t, and offered: %t", c.installed, offered)
 			}
 		})
 	}
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"": "x"})); !isBadRequest(err) {
-		t.Errorf("without names of attributes an empty key is %v", err)
+		t.Errorf("without configured names of attributes the error for an empty key is %v", err)
 	}
 	if i := w.target("dev-0").Status.Installed; i != nil {
 		t.Errorf("installed is %+v", i)
 	}
 }
 
-func TestPollLinksToWhatInstalled(t *testing.T) {
+func TestPollLinksToTheActionThatInstalled(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
@@ -402,34 +402,34 @@ func TestPollLinksToWhatInstalled(t *testing.T) {
 	w.editTarget(func(t *v1alpha1.Target) { t.Status.Actions = nil })
 	d.sync()
 	if got := d.poll().InstalledID; got != 0 {
-		t.Errorf("the poll links to action %d, which is listed no more", got)
+		t.Errorf("the poll links to action %d, which is no longer listed", got)
 	}
 }
 
 func TestArtifacts(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
-	ask := func(when string, want bool) {
+	wantArtifacts := func(when string, want bool) {
 		t.Helper()
 		m, err := d.Artifacts(context.Background(), dev0, "linux")
 		if want && (err != nil || m.ID != "linux" || len(m.Artifacts) != 1) || !want && !errors.Is(err, deviceapi.ErrNotFound) {
 			t.Errorf("%s: %+v, %v", when, m, err)
 		}
 	}
-	ask("before the creation", false)
+	wantArtifacts("before the creation", false)
 	d.start()
-	ask("at work", true)
+	wantArtifacts("at work", true)
 	if _, err := d.Artifacts(context.Background(), dev0, "windows"); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("a module of nobody: %v", err)
+		t.Errorf("an unknown module: %v", err)
 	}
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
-	ask("installed", true)
+	wantArtifacts("installed", true)
 }
 
-// TestReportOpensNoArtifacts: a device may report that it runs any set of its namespace. That
-// counts as installed, is marked as the device's own report, and gives it no artifact.
-func TestReportOpensNoArtifacts(t *testing.T) {
+// TestReportedSetGivesNoArtifacts: a device may report that it runs any set of its namespace. The
+// set counts as installed with source Report, and the device cannot download its artifacts.
+func TestReportedSetGivesNoArtifacts(t *testing.T) {
 	ctx := context.Background()
 	report := func(d *deviceAPI) error { _, err := d.ReportInstalled(ctx, dev0, "firmware", "1.0"); return err }
 	attributes := func(d *deviceAPI) error {
@@ -453,19 +453,19 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 		source v1alpha1.InstalledSource
 		served bool
 	}{
-		"by PUT installedBase":                    {func(*deviceAPI) {}, report, v1alpha1.InstalledByReport, false},
-		"by attributes":                           {func(*deviceAPI) {}, attributes, v1alpha1.InstalledByReport, false},
-		"by attributes that came before the set":  {func(*deviceAPI) {}, late, v1alpha1.InstalledByReport, false},
-		"an action installed it":                  {installs, func(*deviceAPI) error { return nil }, v1alpha1.InstalledByAction, true},
-		"an action installed it, and it says so":  {installs, report, v1alpha1.InstalledByAction, true},
-		"an action installed it, by attributes":   {installs, attributes, v1alpha1.InstalledByAction, true},
-		"while the action is open":                {func(d *deviceAPI) { d.start() }, report, v1alpha1.InstalledByReport, true},
-		"while the action is open, by attributes": {func(d *deviceAPI) { d.start() }, attributes, v1alpha1.InstalledByReport, true},
+		"by PUT installedBase":                         {func(*deviceAPI) {}, report, v1alpha1.InstalledByReport, false},
+		"by attributes":                                {func(*deviceAPI) {}, attributes, v1alpha1.InstalledByReport, false},
+		"by attributes that came before the set":       {func(*deviceAPI) {}, late, v1alpha1.InstalledByReport, false},
+		"an action installed it":                       {installs, func(*deviceAPI) error { return nil }, v1alpha1.InstalledByAction, true},
+		"an action installed it, by PUT installedBase": {installs, report, v1alpha1.InstalledByAction, true},
+		"an action installed it, by attributes":        {installs, attributes, v1alpha1.InstalledByAction, true},
+		"while the action is open":                     {func(d *deviceAPI) { d.start() }, report, v1alpha1.InstalledByReport, true},
+		"while the action is open, by attributes":      {func(d *deviceAPI) { d.start() }, attributes, v1alpha1.InstalledByReport, true},
 		"after the update failed": {func(d *deviceAPI) {
 			d.start()
-			d.wantReport(nil, firstID, hasFailed)
+			d.wantReport(nil, firstID, failed)
 		}, report, v1alpha1.InstalledByReport, false},
-		"an action installed it, and something else ran since": {func(d *deviceAPI) {
+		"an action installed it, and the device ran another set since": {func(d *deviceAPI) {
 			installs(d)
 			d.w.editTarget(func(t *v1alpha1.Target) {
 				t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "other", ContentHash: "other", Source: v1alpha1.InstalledByReport}
@@ -477,7 +477,7 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 			w := newWorld(t, 1)
 			d := w.deviceAPI(Options{InstalledName: "fw", InstalledVersion: "ver"})
 			if name != "by attributes that came before the set" {
-				d.poll() // the first poll only asks for attributes
+				d.poll() // the first poll only requests attributes
 			}
 			c.before(d)
 			if err := c.report(d); err != nil {
@@ -485,7 +485,7 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 			}
 			i := w.target("dev-0").Status.Installed
 			if i == nil || i.DistributionSet != "firmware" || i.Source != c.source {
-				t.Fatalf("the target says %+v, want firmware by %s", i, c.source)
+				t.Fatalf("installed is %+v, want firmware by %s", i, c.source)
 			}
 			if m, err := d.Artifacts(ctx, dev0, "linux"); c.served && (err != nil || m.ID != "linux") || !c.served && !errors.Is(err, deviceapi.ErrNotFound) {
 				t.Errorf("the artifacts are %+v, %v; served: want %t", m, err, c.served)
@@ -494,8 +494,8 @@ func TestReportOpensNoArtifacts(t *testing.T) {
 	}
 }
 
-// TestArtifactsOfAnotherContent: a set that was created again with other content was not brought by
-// the action that had its name.
+// TestArtifactsOfAnotherContent: an action did not install a set that was created again with the
+// same name and other content.
 func TestArtifactsOfAnotherContent(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
@@ -517,17 +517,16 @@ func TestArtifactsOfACanceledUpdate(t *testing.T) {
 	w.editRollout(stop(v1alpha1.CancellationSoft))
 	d.sync()
 	if _, err := d.Artifacts(context.Background(), dev0, "linux"); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Errorf("a device that is to cancel still gets the files: %v", err)
+		t.Errorf("a device that must cancel still gets the artifacts: %v", err)
 	}
 }
 
-// A target that is gone, and a name that is too, in the moment between the device API's look and
-// its write.
+// The target is deleted between the read of the cache and the write.
 func TestTargetIsDeletedMeanwhile(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
-	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
+	w.remove(&v1alpha1.Target{ObjectMeta: metadataOf("dev-0")})
 	d.wantReport(deviceapi.ErrNotFound, firstID, succeeded)
 }
 
@@ -547,32 +546,32 @@ func TestDeviceWithSeveralTargets(t *testing.T) {
 	w.wantState(firstID, v1alpha1.ActionRetrieved)
 }
 
-// A fleet that says what it runs is asked before it is offered anything: a rebuilt cluster knows
-// nothing of it.
-func TestANewDeviceSaysWhatItRunsFirst(t *testing.T) {
+// If devices report their installed set, a new device must report it before it is offered an
+// update: a rebuilt cluster does not know the set.
+func TestANewDeviceReportsItsSetFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	w.editTarget(func(target *v1alpha1.Target) { target.Status.LastSeen, target.Status.Attributes = nil, nil })
 	d := w.deviceAPI(Options{InstalledName: "software", InstalledVersion: "release"})
 	d.sync()
 	if p := d.poll(); p.DeployID != 0 || !p.WantAttributes {
-		t.Errorf("the first poll offers %d, wants attributes: %t; want only its attributes", p.DeployID, p.WantAttributes)
+		t.Errorf("the first poll offers %d, requests attributes: %t; want only the request for attributes", p.DeployID, p.WantAttributes)
 	}
 	d.sync()
 	if p := d.poll(); p.DeployID == 0 {
-		t.Error("a device that says nothing is never offered anything")
+		t.Error("a device that reports nothing is never offered an update")
 	}
 	w = newWorld(t, 1)
 	w.editTarget(func(target *v1alpha1.Target) { target.Status.LastSeen, target.Status.Attributes = nil, nil })
 	d = w.deviceAPI(Options{})
 	d.sync()
 	if p := d.poll(); p.DeployID == 0 {
-		t.Error("where devices need not say what they run, the first poll offers")
+		t.Error("if devices do not report their installed set, the first poll must offer the update")
 	}
 }
 
-// In a rebuild a device may be there before the set that it says it runs. Its word counts once the
-// set is known, and until then it is given nothing else.
-func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
+// In a rebuild a device may report a set that does not exist yet or is not reconciled. The report
+// counts when the set is reconciled, and until then the device is offered nothing.
+func TestReportOfASetThatIsNotReconciled(t *testing.T) {
 	w := newWorld(t, 1)
 	var known v1alpha1.DistributionSetStatus
 	w.editSet(func(s *v1alpha1.DistributionSet) {
@@ -585,18 +584,18 @@ func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
 	}
 	d.sync()
 	if i := w.target("dev-0").Status.Installed; i != nil {
-		t.Fatalf("of a set that nobody has looked at, %+v is installed", i)
+		t.Fatalf("the set is not reconciled, but %+v is installed", i)
 	}
 	if !d.mayRunAnything(w.target("dev-0")) {
-		t.Error("a device may be offered something while the set that it says it runs is being looked at")
+		t.Error("a device may be offered an update while the set that it reports is not reconciled")
 	}
 	w.editSet(func(s *v1alpha1.DistributionSet) { s.Status = known })
 	d.sync()
-	w.wrote()
+	w.takeWrites()
 	if p := d.poll(); p.DeployID != 0 {
-		t.Error("a device is offered what it runs")
+		t.Error("a device is offered the set that it runs")
 	}
-	w.wantWrites(1, "the device's earlier word")
+	w.wantWrites(1, "the device's earlier report")
 	if i := w.target("dev-0").Status.Installed; i == nil || i.ContentHash != known.ContentHash {
 		t.Errorf("installed is %+v", i)
 	}
@@ -605,12 +604,12 @@ func TestADeviceThatIsThereBeforeItsSet(t *testing.T) {
 	w.wantWrites(0, "another poll")
 }
 
-// Two sets have one name and version, and different types. A device that has just installed the
-// one, and says name and version, does not run the other.
-func TestAttributesDoNotSayWhichTypeIsInstalled(t *testing.T) {
+// Two sets have the same name and version, and different types. A device that has just installed
+// one of them, and reports name and version, does not run the other.
+func TestAttributesDoNotChangeTheTypeOfTheInstalledSet(t *testing.T) {
 	w := newWorld(t, 1)
 	older := aSet("earlier", "1.0")
-	older.CreationTimestamp.Time = dawn.Add(-48 * time.Hour)
+	older.CreationTimestamp.Time = rolloutStart.Add(-48 * time.Hour)
 	older.Status.ContentHash = strings.Repeat("0c", 32)
 	if err := w.server.Create(context.Background(), older); err != nil {
 		t.Fatal(err)
@@ -631,24 +630,24 @@ func TestAttributesDoNotSayWhichTypeIsInstalled(t *testing.T) {
 	}
 }
 
-// An older auto-assignment of an older set selects everything. A device that reports what it runs,
-// after a newer rollout has updated it, is not taken back; one that starts to match another
-// auto-assignment is given what that brings.
-func TestAttributesTakeNoDeviceBack(t *testing.T) {
+// An older auto-assignment of an older set selects all targets. A device that a newer rollout has
+// updated, and that reports what it runs, is not downgraded. A device that starts to match another
+// auto-assignment is offered the set of that one.
+func TestAttributesDowngradeNoDevice(t *testing.T) {
 	w := newWorld(t, 1)
-	before := metav1.NewMicroTime(dawn.Add(-time.Hour))
+	before := metav1.NewMicroTime(rolloutStart.Add(-time.Hour))
 	for name, expression := range map[string]string{"default": "true", "prod": `target.attributes["ring"] == "prod"`} {
 		set := aSet("set-of-"+name, name)
 		set.Spec.Metadata = []v1alpha1.MetadataEntry{{Key: "content", Value: name, VisibleToDevice: true}}
 		set.Status.ContentHash = offer.ContentHash(set, nil)
-		auto := &v1alpha1.AutoAssignment{ObjectMeta: about(name)}
+		auto := &v1alpha1.AutoAssignment{ObjectMeta: metadataOf(name)}
 		auto.Spec.Update.DistributionSet, auto.Spec.TargetExpression = set.Name, expression
 		auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &before}
 		if err := errors.Join(w.server.Create(context.Background(), set), w.server.Create(context.Background(), auto)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.editTarget(func(t *v1alpha1.Target) { t.CreationTimestamp = metav1.NewTime(dawn.Add(-24 * time.Hour)) })
+	w.editTarget(func(t *v1alpha1.Target) { t.CreationTimestamp = metav1.NewTime(rolloutStart.Add(-24 * time.Hour)) })
 	d := w.deviceAPI(Options{})
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
@@ -660,7 +659,7 @@ func TestAttributesTakeNoDeviceBack(t *testing.T) {
 		}
 		d.sync()
 		if p := d.poll(); p.DeployID != 0 {
-			t.Errorf("after %d reports of attributes the device is offered something", i+1)
+			t.Errorf("after %d reports of attributes the device is offered an update", i+1)
 		}
 	}
 	if err := d.Attributes(context.Background(), dev0, data(deviceapi.MergeAttributes, map[string]string{"ring": "prod"})); err != nil {
@@ -668,6 +667,6 @@ func TestAttributesTakeNoDeviceBack(t *testing.T) {
 	}
 	d.sync()
 	if p := d.poll(); p.DeployID != firstID+1 {
-		t.Errorf("the device has come into another ring, and is offered %d", p.DeployID)
+		t.Errorf("the device has moved to another ring, and is offered %d", p.DeployID)
 	}
 }

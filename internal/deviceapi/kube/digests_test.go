@@ -33,16 +33,16 @@ func fullSecret() *corev1.Secret {
 	return s
 }
 
-// questions are what a device, or a client that is none, can ask with.
+// questions are the credentials that a device or another client can send.
 var questions = []struct {
 	name   string
 	device deviceapi.Device
 	token  string
 	want   error
 }{
-	{"right", dev0, "let-me-in", nil},
-	{"wrong", dev0, "let-me-on", deviceapi.ErrUnauthorized},
-	{"none", dev0, "", deviceapi.ErrUnauthorized},
+	{"right token", dev0, "let-me-in", nil},
+	{"wrong token", dev0, "let-me-on", deviceapi.ErrUnauthorized},
+	{"no token", dev0, "", deviceapi.ErrUnauthorized},
 	{"unknown device", deviceapi.Device{Namespace: fleetNamespace, ControllerID: "dev-9"}, "let-me-in", deviceapi.ErrUnauthorized},
 	{"unknown tenant", deviceapi.Device{Namespace: "elsewhere", ControllerID: "dev-0"}, "let-me-in", deviceapi.ErrUnauthorized},
 	{"no reference", deviceapi.Device{Namespace: fleetNamespace, ControllerID: "dev-1"}, "let-me-in", deviceapi.ErrUnauthorized},
@@ -50,7 +50,7 @@ var questions = []struct {
 	{"missing key", deviceapi.Device{Namespace: fleetNamespace, ControllerID: "dev-3"}, "let-me-in", deviceapi.ErrUnauthorized},
 }
 
-// guardedBy is a device API of the devices of questions, and a Secret with this content.
+// guardedBy returns a device API with the devices of questions and the given Secret.
 func guardedBy(t testing.TB, secret *corev1.Secret) *deviceAPI {
 	w := newWorld(t, 4)
 	for name, ref := range map[string]*v1alpha1.SecretKeyReference{"dev-1": nil, "dev-2": {Name: "missing", Key: "all"}, "dev-3": {Name: "tokens", Key: "missing"}} {
@@ -61,8 +61,8 @@ func guardedBy(t testing.TB, secret *corev1.Secret) *deviceAPI {
 	return d
 }
 
-// took returns how long each question takes: the shortest of several turns, since whatever else the
-// machine does only makes one longer.
+// took returns how long each question takes: the shortest of several runs, because other load of
+// the machine only makes a run longer.
 func took(t testing.TB, d *deviceAPI, targetLocks, asks int) []time.Duration {
 	best := slices.Repeat([]time.Duration{time.Hour}, len(questions))
 	for range targetLocks {
@@ -70,7 +70,7 @@ func took(t testing.TB, d *deviceAPI, targetLocks, asks int) []time.Duration {
 			started := time.Now()
 			for range asks {
 				if err := d.Authorize(context.Background(), q.device, q.token); !errors.Is(err, q.want) {
-					t.Fatalf("%s: the answer is %v", q.name, err)
+					t.Fatalf("%s: the error is %v", q.name, err)
 				}
 			}
 			best[i] = min(best[i], time.Since(started)/time.Duration(asks))
@@ -79,8 +79,8 @@ func took(t testing.TB, d *deviceAPI, targetLocks, asks int) []time.Duration {
 	return best
 }
 
-// No answer, and not its time, says whether a device exists, and none depends on how many tokens
-// the Secret holds.
+// Neither the response nor its time depends on whether the device exists or on the number of tokens
+// in the Secret.
 func TestAuthorizeDoesTheSameWorkForAll(t *testing.T) {
 	few, many := guardedBy(t, tokens("tokens", TokenSecretType)), guardedBy(t, fullSecret())
 	times, timesOfMany := took(t, few, 50, 200), took(t, many, 50, 200)
@@ -97,7 +97,7 @@ func TestAuthorizeDoesTheSameWorkForAll(t *testing.T) {
 	}
 }
 
-// BenchmarkAuthorize shows the time of all answers side by side, beside a Secret that is full.
+// BenchmarkAuthorize measures each question with a full Secret.
 func BenchmarkAuthorize(b *testing.B) {
 	d := guardedBy(b, fullSecret())
 	sums, targetLocks := make([]time.Duration, len(questions)), 0
@@ -112,7 +112,7 @@ func BenchmarkAuthorize(b *testing.B) {
 	}
 }
 
-// BenchmarkRotation is what the change of one key of a full Secret costs before the next request.
+// BenchmarkRotation measures the change of one key of a full Secret.
 func BenchmarkRotation(b *testing.B) {
 	d, secret := newTokenDigests(), fullSecret()
 	for b.Loop() {
@@ -121,7 +121,7 @@ func BenchmarkRotation(b *testing.B) {
 	b.ReportMetric(float64(len(secret.Data)), "keys")
 }
 
-// A token in memory costs what docs/operations.md says.
+// A token takes no more memory than docs/operations.md says.
 func TestMemoryOfTokens(t *testing.T) {
 	secret := fullSecret()
 	heap := func() uint64 {
@@ -142,9 +142,9 @@ func TestMemoryOfTokens(t *testing.T) {
 	runtime.KeepAlive(d)
 }
 
-// A follower of the tokens is notified only of keys whose fault has changed: a rotation in a full
-// Secret concerns no other target.
-func TestRotationConcernsNoOtherToken(t *testing.T) {
+// changed is called only for keys whose fault has changed: a rotation in a full Secret affects no
+// other target.
+func TestRotationAffectsNoOtherToken(t *testing.T) {
 	name := types.NamespacedName{Namespace: fleetNamespace, Name: "tokens"}
 	change := func(key, token string) func(*corev1.Secret) {
 		return func(s *corev1.Secret) { s.Data[key] = []byte(token) }
@@ -153,28 +153,28 @@ func TestRotationConcernsNoOtherToken(t *testing.T) {
 		change func(*corev1.Secret)
 		want   []string
 	}{
-		"another token":          {change("device-00007", "new"), nil},
-		"another key":            {change("another", "new"), []string{"another"}},
-		"a key that is gone":     {func(s *corev1.Secret) { delete(s.Data, "device-00007") }, []string{"device-00007"}},
-		"a token of blanks":      {change("device-00007", " \n"), []string{"device-00007"}},
-		"a token of 2 lines":     {change("device-00007", "a\nb"), []string{"device-00007"}},
-		"a token where none was": {change("empty", "a"), []string{"empty"}},
-		"nothing":                {func(*corev1.Secret) {}, nil},
+		"another token":                    {change("device-00007", "new"), nil},
+		"another key":                      {change("another", "new"), []string{"another"}},
+		"a removed key":                    {func(s *corev1.Secret) { delete(s.Data, "device-00007") }, []string{"device-00007"}},
+		"a token of blanks":                {change("device-00007", " \n"), []string{"device-00007"}},
+		"a token of 2 lines":               {change("device-00007", "a\nb"), []string{"device-00007"}},
+		"a token in place of an empty one": {change("empty", "a"), []string{"empty"}},
+		"nothing":                          {func(*corev1.Secret) {}, nil},
 	} {
 		t.Run(what, func(t *testing.T) {
 			d, secret := newTokenDigests(), fullSecret()
 			d.set(secret, false)
 			after := secret.DeepCopy()
 			tc.change(after)
-			var told []string
+			var changed []string
 			d.changed = func(of types.NamespacedName, isChanged func(string) bool) {
 				for _, key := range append([]string{"another", "empty", "all"}, "device-00000", "device-00007") {
 					if isChanged(key) {
-						told = append(told, key)
+						changed = append(changed, key)
 					}
 				}
 				if of != name {
-					t.Errorf("told of %s", of)
+					t.Errorf("the Secret is %s", of)
 				}
 			}
 			started := time.Now()
@@ -182,16 +182,15 @@ func TestRotationConcernsNoOtherToken(t *testing.T) {
 			if took := time.Since(started); took > time.Second {
 				t.Errorf("it took %s", took)
 			}
-			if !slices.Equal(told, tc.want) {
-				t.Errorf("told of %q, want %q", told, tc.want)
+			if !slices.Equal(changed, tc.want) {
+				t.Errorf("the changed keys are %q, want %q", changed, tc.want)
 			}
 		})
 	}
 }
 
-// The digests are those of the Secret that was read last: a token that was taken away does not open
-// any more, however it went.
-func TestTokensThatAreTakenAway(t *testing.T) {
+// The digests are those of the latest Secret: a token that was removed in any way is refused.
+func TestRemovedTokensAreRefused(t *testing.T) {
 	for what, take := range map[string]func(*tokenDigests, *corev1.Secret){
 		"another token": func(d *tokenDigests, s *corev1.Secret) { s.Data["all"] = []byte("new"); d.set(s, true) },
 		"no key":        func(d *tokenDigests, s *corev1.Secret) { delete(s.Data, "all"); d.set(s, true) },
@@ -209,7 +208,7 @@ func TestTokensThatAreTakenAway(t *testing.T) {
 			take(d.tokens, tokens("tokens", TokenSecretType))
 			for _, token := range []string{"let-me-in", "", "let-me-in\n"} {
 				if err := d.Authorize(context.Background(), dev0, token); !errors.Is(err, deviceapi.ErrUnauthorized) {
-					t.Errorf("%q: the answer is %v", token, err)
+					t.Errorf("%q: the error is %v", token, err)
 				}
 			}
 		})

@@ -22,7 +22,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// Every word of DDI with every result, from a device that is at work.
+// Every execution of DDI with every result, from a device that has started.
 func TestFeedback(t *testing.T) {
 	anyResult := []wire.Finished{wire.FinishedSuccess, wire.FinishedFailure, wire.FinishedNone}
 	for execution, states := range map[wire.Execution][]v1alpha1.ActionState{ // in the order of anyResult
@@ -41,13 +41,13 @@ func TestFeedback(t *testing.T) {
 				d := w.deviceAPI(Options{})
 				d.start()
 				d.wantReport(nil, firstID, proceeding)
-				d.wantReport(nil, firstID, says(execution, finished))
+				d.wantReport(nil, firstID, feedback(execution, finished))
 				if states[i].IsClosed() {
 					w.wantState(firstID, states[i])
 					w.wantWrites(1, "a result")
 					return
 				}
-				w.wantWrites(0, "what comes before the result")
+				w.wantWrites(0, "the report before the result")
 				d.flushAll()
 				if a := w.wantState(firstID, states[i]); a.Reports != 2 || a.Stage != string(execution) {
 					t.Errorf("stored are %d reports, the last one of stage %q; want 2 and %s", a.Reports, a.Stage, execution)
@@ -57,7 +57,7 @@ func TestFeedback(t *testing.T) {
 	}
 }
 
-// flushAll writes everything that was gathered.
+// flushAll writes all buffered reports.
 func (d *deviceAPI) flushAll() {
 	d.w.t.Helper()
 	ended, end := context.WithCancel(context.Background())
@@ -68,7 +68,7 @@ func (d *deviceAPI) flushAll() {
 }
 
 func TestResultsOfADevice(t *testing.T) {
-	downloading, downloaded := says(wire.ExecutionDownload, wire.FinishedNone), says(wire.ExecutionDownloaded, wire.FinishedSuccess)
+	downloading, downloaded := feedback(wire.ExecutionDownload, wire.FinishedNone), feedback(wire.ExecutionDownloaded, wire.FinishedSuccess)
 	type reports []wire.Feedback
 	for name, c := range map[string]struct {
 		kind      v1alpha1.UpdateType
@@ -81,26 +81,26 @@ func TestResultsOfADevice(t *testing.T) {
 	}{
 		"a success installs": {
 			"", reports{proceeding, succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
-		"a failure leaves doubt": {
-			"", reports{proceeding, hasFailed}, v1alpha1.ActionError, "", v1alpha1.UpdateStatusError, false, true},
-		"a failed download leaves none": {
-			"", reports{downloading, hasFailed}, v1alpha1.ActionError, "", v1alpha1.UpdateStatusError, false, false},
+		"a failure makes the device inconsistent": {
+			"", reports{proceeding, failed}, v1alpha1.ActionError, "", v1alpha1.UpdateStatusError, false, true},
+		"a failed download leaves the device consistent": {
+			"", reports{downloading, failed}, v1alpha1.ActionError, "", v1alpha1.UpdateStatusError, false, false},
 		"a success that is the only report installs": {
 			"", reports{succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
 		"a closed report without a result, as hawkBit takes it, installs": {
-			"", reports{says(wire.ExecutionClosed, wire.FinishedNone)}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
-		"a lone success of a soft update installs": {
+			"", reports{feedback(wire.ExecutionClosed, wire.FinishedNone)}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
+		"a success as the only report on a soft update installs": {
 			v1alpha1.UpdateTypeSoft, reports{succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
-		"a lone success after a rejected report installs": {
-			"", reports{says(wire.ExecutionRejected, wire.FinishedNone), succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
-		"a download-only whose download is reported, and then its end": {
+		"a success directly after a rejected report installs": {
+			"", reports{feedback(wire.ExecutionRejected, wire.FinishedNone), succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusInSync, true, false},
+		"a download-only with reports on the download and on its end": {
 			v1alpha1.UpdateTypeDownloadOnly, reports{downloading, succeeded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusRegistered, false, false},
 		"a download ends a download-only": {
 			v1alpha1.UpdateTypeDownloadOnly, reports{downloaded}, v1alpha1.ActionFinished, "", v1alpha1.UpdateStatusRegistered, false, false},
 		"swupdate skips a download-only": {
 			v1alpha1.UpdateTypeDownloadOnly, reports{succeeded}, v1alpha1.ActionError, v1alpha1.CodeSkipped, v1alpha1.UpdateStatusError, false, false},
-		"a device says that it is inconsistent": {
-			"", reports{proceeding, coded(hasFailed, "INCONSISTENT")}, v1alpha1.ActionError, "INCONSISTENT", v1alpha1.UpdateStatusError, false, true},
+		"a device reports that it is inconsistent": {
+			"", reports{proceeding, coded(failed, "INCONSISTENT")}, v1alpha1.ActionError, "INCONSISTENT", v1alpha1.UpdateStatusError, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Spec.Update.Type = c.kind })
@@ -110,8 +110,8 @@ func TestResultsOfADevice(t *testing.T) {
 				d.wantReport(nil, firstID, f)
 			}
 			a, s := w.wantState(firstID, c.state), w.target("dev-0").Status
-			if a.StatusCode != c.code || s.UpdateStatus != c.status || (s.Installed != nil) != c.installed || w.isInDoubt() != c.doubt {
-				t.Errorf("code %q, target %s, installed %+v, in doubt %t", a.StatusCode, s.UpdateStatus, s.Installed, w.isInDoubt())
+			if a.StatusCode != c.code || s.UpdateStatus != c.status || (s.Installed != nil) != c.installed || w.isInconsistent() != c.doubt {
+				t.Errorf("code %q, target %s, installed %+v, inconsistent: %t", a.StatusCode, s.UpdateStatus, s.Installed, w.isInconsistent())
 			}
 			w.wantWrites(1, "the result")
 		})
@@ -124,19 +124,19 @@ func coded(f wire.Feedback, code string) wire.Feedback {
 }
 
 func step(cnt, of int, details ...string) wire.Feedback {
-	f := says(wire.ExecutionProceeding, wire.FinishedNone, details...)
+	f := feedback(wire.ExecutionProceeding, wire.FinishedNone, details...)
 	f.Status.Result.Progress = &wire.Progress{Count: cnt, Of: of}
 	return f
 }
 
-// What comes before the result is written with it, in the order and with the times at which it
-// came.
-func TestReportsRideOnTheResult(t *testing.T) {
+// Reports before the result are written together with it, in their order and with the times of
+// their arrival.
+func TestReportsAreWrittenWithTheResult(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
 	started := w.clock()
-	downloading, downloaded := says(wire.ExecutionDownload, wire.FinishedNone), says(wire.ExecutionDownloaded, wire.FinishedNone)
+	downloading, downloaded := feedback(wire.ExecutionDownload, wire.FinishedNone), feedback(wire.ExecutionDownloaded, wire.FinishedNone)
 	for i, f := range []wire.Feedback{downloading, downloaded, step(1, 4, "a"), step(3, 4, "b", "c")} {
 		w.wait(time.Second)
 		d.wantReport(nil, firstID, f)
@@ -167,8 +167,8 @@ func TestReportsRideOnTheResult(t *testing.T) {
 	}
 }
 
-// A device that works for long is written down now and then, and once more when the device API
-// closes.
+// The reports of a device that works for long are written after the progress interval, and once
+// more when the device API ends.
 func TestFlush(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{PollInterval: time.Minute, ProgressInterval: time.Second})
@@ -178,12 +178,12 @@ func TestFlush(t *testing.T) {
 	go func() { closed <- d.Flush(ctx) }()
 
 	d.wantReport(nil, firstID, step(1, 10))
-	time.Sleep(250 * time.Millisecond) // two looks of the flusher, at which nothing is due: the clock of the world stands still
-	w.wantWrites(0, "a report that has not waited for long")
+	time.Sleep(250 * time.Millisecond) // the flusher runs twice, and nothing is due, because the clock of the world does not advance
+	w.wantWrites(0, "a report that is not due")
 	w.wait(time.Second)
 	written := 0
 	for deadline := time.Now().Add(30 * time.Second); written == 0; time.Sleep(5 * time.Millisecond) {
-		if written = w.wrote(); time.Now().After(deadline) {
+		if written = w.takeWrites(); time.Now().After(deadline) {
 			t.Fatal("a report was never written")
 		}
 	}
@@ -196,23 +196,23 @@ func TestFlush(t *testing.T) {
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
-	w.wantWrites(1, "closing the device API")
+	w.wantWrites(1, "the end of the device API")
 	d.wantReport(nil, firstID, step(3, 10))
-	w.wantWrites(1, "a report while the device API closes, which nobody would write later")
+	w.wantWrites(1, "a report after the last flush, which would not be written later")
 	if a := w.wantState(firstID, v1alpha1.ActionRunning); a.Reports != 3 || *a.Progress != 30 {
 		t.Errorf("%d reports with progress %d are stored, want 3 with 30", a.Reports, *a.Progress)
 	}
 }
 
-func TestReportsOfATargetThatIsGoneAreForgotten(t *testing.T) {
+func TestReportsOfADeletedTargetAreDropped(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
-	w.remove(&v1alpha1.Target{ObjectMeta: about("dev-0")})
+	w.remove(&v1alpha1.Target{ObjectMeta: metadataOf("dev-0")})
 	d.flushAll()
 	if n := len(d.progress.due(0)); n != 0 {
-		t.Errorf("%d devices are waited for, want none", n)
+		t.Errorf("the reports of %d devices are buffered, want none", n)
 	}
 }
 
@@ -227,12 +227,12 @@ func TestReportsSurviveAConflict(t *testing.T) {
 		t.Errorf("%d reports are stored, want 2", a.Reports)
 	}
 	if got := w.target("dev-0").Status.Address; got != "192.0.2.99" {
-		t.Errorf("the other writer's address is gone: %q", got)
+		t.Errorf("the address of the other writer was overwritten: %q", got)
 	}
 }
 
-// A flush and a result of the same device at the same time: nothing counts twice, and the result is
-// no skip because its evidence is on its way elsewhere.
+// A flush and a result of the same device at the same time: no report counts twice, and the result
+// does not count as a skip while the evidence is being written.
 func TestFlushAndResultAtOnce(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
@@ -250,7 +250,7 @@ func TestFlushAndResultAtOnce(t *testing.T) {
 	both.Go(d.flushAll)
 	<-flushing
 	both.Go(func() { d.wantReport(nil, firstID, succeeded) })
-	time.Sleep(20 * time.Millisecond) // the result is at the device API; without this it is only less of a race
+	time.Sleep(20 * time.Millisecond) // lets the result arrive at the device API before the flush ends
 	close(goOn)
 	both.Wait()
 	if a := w.wantState(firstID, v1alpha1.ActionFinished); a.Reports != 2 {
@@ -258,15 +258,15 @@ func TestFlushAndResultAtOnce(t *testing.T) {
 	}
 }
 
-func TestResultIsStoredBeforeItIsAnswered(t *testing.T) {
+func TestResultIsStoredBeforeTheResponse(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
-	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errPowerCut } })
+	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errInjected } })
 	for range 2 {
 		if err := d.report(firstID, succeeded); !isUnavailable(err) {
-			t.Fatalf("the answer is %v, want unavailable", err)
+			t.Fatalf("the error is %v, want unavailable", err)
 		}
 	}
 	w.wantState(firstID, v1alpha1.ActionRetrieved)
@@ -275,7 +275,7 @@ func TestResultIsStoredBeforeItIsAnswered(t *testing.T) {
 	if a := w.wantState(firstID, v1alpha1.ActionFinished); a.Reports != 2 {
 		t.Errorf("%d reports are stored, want 2", a.Reports)
 	}
-	w.wantWrites(1, "the result that got through")
+	w.wantWrites(1, "the second attempt")
 	d.wantReport(deviceapi.ErrGone, firstID, succeeded)
 }
 
@@ -285,8 +285,8 @@ func TestLateReports(t *testing.T) {
 		d := w.deviceAPI(Options{})
 		d.start()
 		d.wantReport(nil, firstID, proceeding)
-		d.wantReport(nil, firstID, hasFailed)
-		for _, f := range []wire.Feedback{proceeding, succeeded, hasFailed, says(wire.ExecutionRejected, wire.FinishedNone)} {
+		d.wantReport(nil, firstID, failed)
+		for _, f := range []wire.Feedback{proceeding, succeeded, failed, feedback(wire.ExecutionRejected, wire.FinishedNone)} {
 			d.wantReport(deviceapi.ErrGone, firstID, f)
 		}
 		d.flushAll()
@@ -295,7 +295,7 @@ func TestLateReports(t *testing.T) {
 			t.Errorf("a success after the failure was trusted: %+v", i)
 		}
 	})
-	t.Run("a success after a cancel by force is the truth", func(t *testing.T) {
+	t.Run("a success after a cancel by force counts", func(t *testing.T) {
 		w := newWorld(t, 1)
 		d := w.deviceAPI(Options{})
 		d.start()
@@ -304,19 +304,19 @@ func TestLateReports(t *testing.T) {
 		d.sync()
 		d.wantReport(deviceapi.ErrGone, firstID, succeeded)
 		w.wantState(firstID, v1alpha1.ActionCanceled)
-		if i := w.target("dev-0").Status.Installed; i == nil || i.ActionID != firstID || w.isInDoubt() {
-			t.Errorf("installed is %+v, in doubt %t; want what the device says", i, w.isInDoubt())
+		if i := w.target("dev-0").Status.Installed; i == nil || i.ActionID != firstID || w.isInconsistent() {
+			t.Errorf("installed is %+v, inconsistent: %t; want the set that the device reports", i, w.isInconsistent())
 		}
 		if p := d.poll(); p.CancelID != 0 {
-			t.Errorf("the cancel of %d is still on offer", p.CancelID)
+			t.Errorf("the cancel of %d is still offered", p.CancelID)
 		}
-		if told := strings.Join(d.told(), "\n"); !strings.Contains(told, "LateResult") {
-			t.Errorf("nobody is told: %s", told)
+		if events := strings.Join(d.newEvents(), "\n"); !strings.Contains(events, "LateResult") {
+			t.Errorf("the event is missing: %s", events)
 		}
 	})
 }
 
-// hawkBit: a device that was told to download only could never report that it installed later.
+// In hawkBit a device with a download-only update cannot report that it installed the set later.
 func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
 	for name, c := range map[string]struct {
 		options Options
@@ -325,9 +325,9 @@ func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
 		doubt   bool
 	}{
 		"it succeeds": {Options{}, succeeded, v1alpha1.UpdateStatusInSync, false},
-		"it fails":    {Options{}, hasFailed, v1alpha1.UpdateStatusError, true},
-		"it succeeds, and another device API hears it": {Options{Replicated: true}, succeeded, v1alpha1.UpdateStatusInSync, false},
-		"it fails, and another device API hears it":    {Options{Replicated: true}, hasFailed, v1alpha1.UpdateStatusError, true},
+		"it fails":    {Options{}, failed, v1alpha1.UpdateStatusError, true},
+		"it succeeds, and the report goes to another replica": {Options{Replicated: true}, succeeded, v1alpha1.UpdateStatusInSync, false},
+		"it fails, and the report goes to another replica":    {Options{Replicated: true}, failed, v1alpha1.UpdateStatusError, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
@@ -335,12 +335,12 @@ func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
 			})
 			d := w.deviceAPI(c.options)
 			d.start()
-			downloaded := says(wire.ExecutionDownloaded, wire.FinishedNone)
-			for range 2 { // the first answer may be lost
+			downloaded := feedback(wire.ExecutionDownloaded, wire.FinishedNone)
+			for range 2 { // the first response may be lost
 				d.wantReport(nil, firstID, downloaded)
 			}
 			if s := w.target("dev-0").Status; s.Installed != nil {
-				t.Fatalf("a download told twice installed %+v", s.Installed)
+				t.Fatalf("two reports on the download installed %+v", s.Installed)
 			}
 			d.wantReport(nil, firstID, proceeding)
 			if c.options.Replicated {
@@ -349,18 +349,18 @@ func TestW21_InstallationAfterADownloadOnly(t *testing.T) {
 			d.wantReport(nil, firstID, c.result)
 			w.wantState(firstID, v1alpha1.ActionFinished)
 			s := w.target("dev-0").Status
-			if isInstalled := s.Installed != nil && s.Installed.ActionID == firstID; isInstalled == c.doubt || s.UpdateStatus != c.status || w.isInDoubt() != c.doubt {
-				t.Errorf("installed is %+v, the target %s, in doubt %t", s.Installed, s.UpdateStatus, w.isInDoubt())
+			if isInstalled := s.Installed != nil && s.Installed.ActionID == firstID; isInstalled == c.doubt || s.UpdateStatus != c.status || w.isInconsistent() != c.doubt {
+				t.Errorf("installed is %+v, the target %s, inconsistent: %t", s.Installed, s.UpdateStatus, w.isInconsistent())
 			}
-			for _, f := range []wire.Feedback{downloaded, proceeding, succeeded, hasFailed} {
+			for _, f := range []wire.Feedback{downloaded, proceeding, succeeded, failed} {
 				d.wantReport(deviceapi.ErrGone, firstID, f)
 			}
 		})
 	}
 }
 
-// A report on an action that was never given comes from a device that knows more than an older
-// backup of the cluster.
+// A report on an unknown action comes from a device whose action is not in the restored backup of
+// the cluster.
 func TestReportOnAnUnknownAction(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
@@ -369,15 +369,15 @@ func TestReportOnAnUnknownAction(t *testing.T) {
 	if got := w.target("dev-0").Status.NextActionID; got != firstID+8 {
 		t.Errorf("the next id is %d, want %d", got, firstID+8)
 	}
-	if told := strings.Join(d.told(), "\n"); !strings.Contains(told, "UnknownAction") {
-		t.Errorf("nobody is told: %s", told)
+	if events := strings.Join(d.newEvents(), "\n"); !strings.Contains(events, "UnknownAction") {
+		t.Errorf("the event is missing: %s", events)
 	}
 	if got := d.poll().DeployID; got != firstID+8 {
 		t.Errorf("the device is offered %d, want %d", got, firstID+8)
 	}
-	w.wrote()
+	w.takeWrites()
 	d.wantReport(deviceapi.ErrGone, firstID-1, succeeded)
-	w.wantWrites(0, "a report on an action that is long forgotten")
+	w.wantWrites(0, "a report on an action that is no longer listed")
 }
 
 func TestTooManyReports(t *testing.T) {
@@ -392,15 +392,15 @@ func TestTooManyReports(t *testing.T) {
 	for range 3 {
 		d.wantReport(deviceapi.ErrTooMany, firstID, step(1, 1))
 	}
-	if told := d.told(); len(told) != 1 || !strings.Contains(told[0], "ReportsDropped") {
-		t.Errorf("people are told %q, want one event", told)
+	if events := d.newEvents(); len(events) != 1 || !strings.Contains(events[0], "ReportsDropped") {
+		t.Errorf("people are events %q, want one event", events)
 	}
-	if n := w.wrote(); n > v1alpha1.MaxReports/maxGathered+1 {
+	if n := w.takeWrites(); n > v1alpha1.MaxReports/maxGathered+1 {
 		t.Errorf("%d reports cost %d writes", v1alpha1.MaxReports, n)
 	}
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
-	w.wrote()
+	w.takeWrites()
 	w.wait(time.Minute)
 	for range 2 * maxGathered {
 		d.wantReport(deviceapi.ErrGone, firstID, proceeding)
@@ -409,10 +409,10 @@ func TestTooManyReports(t *testing.T) {
 	w.wantWrites(0, "late reports beyond the quota")
 }
 
-// Where other device API replicas serve the same device, the result may come to another one than
-// the progress.
-func TestResultComesToAnotherDeviceAPI(t *testing.T) {
-	downloading, downloaded := says(wire.ExecutionDownload, wire.FinishedNone), says(wire.ExecutionDownloaded, wire.FinishedNone)
+// If several replicas serve the same device, the result may arrive at another replica than the
+// progress.
+func TestResultArrivesAtAnotherReplica(t *testing.T) {
+	downloading, downloaded := feedback(wire.ExecutionDownload, wire.FinishedNone), feedback(wire.ExecutionDownloaded, wire.FinishedNone)
 	type reports []wire.Feedback
 	for name, c := range map[string]struct {
 		before reports
@@ -421,12 +421,12 @@ func TestResultComesToAnotherDeviceAPI(t *testing.T) {
 		doubt  bool
 		writes int
 	}{
-		"a success is no skip":                    {reports{proceeding, proceeding, proceeding}, succeeded, v1alpha1.ActionFinished, false, 2},
-		"a failure leaves doubt":                  {reports{proceeding}, hasFailed, v1alpha1.ActionError, true, 2},
-		"a failure while installing leaves doubt": {reports{downloading, downloaded, proceeding}, hasFailed, v1alpha1.ActionError, true, 2},
-		"a success after a download is no skip":   {reports{downloaded}, succeeded, v1alpha1.ActionFinished, false, 1},
-		"a success without a report is no skip":   {nil, succeeded, v1alpha1.ActionFinished, false, 1},
-		"a failed download leaves none":           {reports{downloading, downloaded}, hasFailed, v1alpha1.ActionError, false, 1},
+		"a success does not count as a skip":                       {reports{proceeding, proceeding, proceeding}, succeeded, v1alpha1.ActionFinished, false, 2},
+		"a failure makes the device inconsistent":                  {reports{proceeding}, failed, v1alpha1.ActionError, true, 2},
+		"a failure while installing makes the device inconsistent": {reports{downloading, downloaded, proceeding}, failed, v1alpha1.ActionError, true, 2},
+		"a success after a download does not count as a skip":      {reports{downloaded}, succeeded, v1alpha1.ActionFinished, false, 1},
+		"a success as the only report does not count as a skip":    {nil, succeeded, v1alpha1.ActionFinished, false, 1},
+		"a failed download leaves the device consistent":           {reports{downloading, downloaded}, failed, v1alpha1.ActionError, false, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -438,17 +438,17 @@ func TestResultComesToAnotherDeviceAPI(t *testing.T) {
 			}
 			other.wantReport(nil, firstID, c.result)
 			w.wantState(firstID, c.state)
-			if w.isInDoubt() != c.doubt {
-				t.Errorf("in doubt: %t, want %t", w.isInDoubt(), c.doubt)
+			if w.isInconsistent() != c.doubt {
+				t.Errorf("inconsistent: %t, want %t", w.isInconsistent(), c.doubt)
 			}
-			w.wantWrites(c.writes, "work and result")
+			w.wantWrites(c.writes, "reports and result")
 		})
 	}
 }
 
-// What the modules roll back needs no evidence, and a download-only needs that of its download.
-func TestEvidenceForAnotherDeviceAPIIsStoredOnlyWhereItCounts(t *testing.T) {
-	downloading := says(wire.ExecutionDownload, wire.FinishedNone)
+// With modules that roll back no evidence is stored, and with a download-only that of the download.
+func TestEvidenceForOtherReplicasIsStoredOnlyWhereItCounts(t *testing.T) {
+	downloading := feedback(wire.ExecutionDownload, wire.FinishedNone)
 	for name, c := range map[string]struct {
 		change func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)
 		roll   bool
@@ -457,9 +457,9 @@ func TestEvidenceForAnotherDeviceAPIIsStoredOnlyWhereItCounts(t *testing.T) {
 		state  v1alpha1.ActionState
 		writes int
 	}{
-		"modules that roll back, a success": {nil, true, []wire.Feedback{downloading, proceeding, proceeding}, succeeded, v1alpha1.ActionFinished, 1},
-		"modules that roll back, a failure": {nil, true, []wire.Feedback{downloading, proceeding, proceeding}, hasFailed, v1alpha1.ActionError, 1},
-		"a download-only that says so":      {onlyDownloads, true, []wire.Feedback{downloading, proceeding}, succeeded, v1alpha1.ActionFinished, 2},
+		"modules that roll back, a success":        {nil, true, []wire.Feedback{downloading, proceeding, proceeding}, succeeded, v1alpha1.ActionFinished, 1},
+		"modules that roll back, a failure":        {nil, true, []wire.Feedback{downloading, proceeding, proceeding}, failed, v1alpha1.ActionError, 1},
+		"a download-only with a reported download": {onlyDownloads, true, []wire.Feedback{downloading, proceeding}, succeeded, v1alpha1.ActionFinished, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, s *v1alpha1.DistributionSet) {
@@ -478,7 +478,7 @@ func TestEvidenceForAnotherDeviceAPIIsStoredOnlyWhereItCounts(t *testing.T) {
 			}
 			other.wantReport(nil, firstID, c.result)
 			w.wantState(firstID, c.state)
-			if w.isInDoubt() {
+			if w.isInconsistent() {
 				t.Error("in doubt")
 			}
 			w.wantWrites(c.writes, "evidence and result")
@@ -486,7 +486,7 @@ func TestEvidenceForAnotherDeviceAPIIsStoredOnlyWhereItCounts(t *testing.T) {
 	}
 }
 
-// rollsBack makes the module declare that it returns to its old state by itself.
+// rollsBack makes the module declare that it supports a rollback.
 func (w *world) rollsBack() {
 	edit(w, "linux", &v1alpha1.SoftwareModule{}, func(m *v1alpha1.SoftwareModule) { m.Spec.Rollback = v1alpha1.RollbackSupported })
 }
@@ -495,17 +495,17 @@ func onlyDownloads(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 	r.Spec.Update.Type = v1alpha1.UpdateTypeDownloadOnly
 }
 
-// Zephyr's client and many scripts report once, after the reboot. Whatever the update came from,
-// that is a success.
-func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
-	since := metav1.NewMicroTime(dawn)
-	without := func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }
+// Zephyr's client and many scripts send one report, after the reboot. It is a success for every
+// source of the update.
+func TestASuccessAsTheOnlyReportForEverySource(t *testing.T) {
+	since := metav1.NewMicroTime(rolloutStart)
+	without := func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: metadataOf("rollout")}) }
 	for name, start := range map[string]func(t *testing.T) (*world, *deviceAPI){
 		"a rollout": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
 			return w, w.deviceAPI(Options{})
 		},
-		"a rollout, to another device API": func(t *testing.T) (*world, *deviceAPI) {
+		"a rollout, with the result at another replica": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
 			w.deviceAPI(Options{Replicated: true}).start()
 			return w, w.deviceAPI(Options{Replicated: true})
@@ -517,12 +517,12 @@ func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
 			return w, w.deviceAPI(Options{})
 		},
 		"a confirmation": func(t *testing.T) (*world, *deviceAPI) {
-			w, d := asked(t)
-			d.wantAnswer(nil, firstID, yes)
+			w, d := newWaitingWorld(t)
+			d.wantAnswer(nil, firstID, confirmed)
 			return w, d
 		},
 		"an automatic confirmation": func(t *testing.T) (*world, *deviceAPI) {
-			w, d := asked(t)
+			w, d := newWaitingWorld(t)
 			if err := d.activate("ada", ""); err != nil {
 				t.Fatal(err)
 			}
@@ -540,7 +540,7 @@ func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
 		"an auto-assignment": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
 			without(w)
-			auto := &v1alpha1.AutoAssignment{ObjectMeta: about("auto")}
+			auto := &v1alpha1.AutoAssignment{ObjectMeta: metadataOf("auto")}
 			auto.Spec.Update.DistributionSet = "firmware"
 			auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &since}
 			if err := w.server.Create(t.Context(), auto); err != nil {
@@ -566,23 +566,23 @@ func TestALoneSuccessWhateverItCameFrom(t *testing.T) {
 			}
 			d.wantReport(nil, firstID, succeeded)
 			w.wantState(firstID, v1alpha1.ActionFinished)
-			if i := w.target("dev-0").Status.Installed; i == nil || i.DistributionSet != "firmware" || w.isInDoubt() {
-				t.Errorf("installed is %+v, in doubt %t", i, w.isInDoubt())
+			if i := w.target("dev-0").Status.Installed; i == nil || i.DistributionSet != "firmware" || w.isInconsistent() {
+				t.Errorf("installed is %+v, inconsistent: %t", i, w.isInconsistent())
 			}
 		})
 	}
 }
 
-// A long log says its cause at its start or at its end; both are kept, of reports that come at once
-// and of gathered ones, and so is what the device says about its consistency in between.
+// The cause of a failure is at the start or at the end of a long log. Both are kept, of a result
+// and of a buffered report, and so is the marker of an inconsistent device in between.
 func TestLongMessagesKeepBothEnds(t *testing.T) {
 	long := append([]string{"first cause"}, strings.Repeat("x", 2048), "device runs app-2.0_INCONSISTENT", strings.Repeat("y", 2048), "last words")
 	for name, c := range map[string]struct {
 		report wire.Feedback
 		state  v1alpha1.ActionState
 	}{
-		"a result":          {says(wire.ExecutionClosed, wire.FinishedFailure, long...), v1alpha1.ActionError},
-		"a gathered report": {says(wire.ExecutionDownload, wire.FinishedNone, long...), v1alpha1.ActionDownloading},
+		"a result":          {feedback(wire.ExecutionClosed, wire.FinishedFailure, long...), v1alpha1.ActionError},
+		"a buffered report": {feedback(wire.ExecutionDownload, wire.FinishedNone, long...), v1alpha1.ActionDownloading},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -594,16 +594,16 @@ func TestLongMessagesKeepBothEnds(t *testing.T) {
 			if len([]rune(a.Message)) > 512 || !strings.HasPrefix(a.Message, "first cause; xxx") || !strings.HasSuffix(a.Message, "yyy; last words") || !strings.Contains(a.Message, "characters were cut") {
 				t.Errorf("the message is %q", a.Message)
 			}
-			if !w.isInDoubt() {
-				t.Error("what the device says of its consistency is lost")
+			if !w.isInconsistent() {
+				t.Error("the marker of an inconsistent device is lost")
 			}
 		})
 	}
 }
 
-// What a device was told last decides what its lone success means, and it is stored before it is
-// told.
-func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
+// A success as the only report is a skip or an installation, depending on what the device was asked
+// to do last. That is stored before the response.
+func TestSkipDependsOnTheLastDeployment(t *testing.T) {
 	to := func(kind v1alpha1.UpdateType) func(*v1alpha1.Rollout) {
 		return func(r *v1alpha1.Rollout) { r.Spec.Update.Type = kind }
 	}
@@ -613,10 +613,10 @@ func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
 		state       v1alpha1.ActionState
 		writes      int
 	}{
-		"told to install, and to skip before it asks again": {v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeDownloadOnly, 0, v1alpha1.ActionFinished, 0},
-		"told to install, then to skip":                     {v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeDownloadOnly, 3, v1alpha1.ActionError, 1},
-		"told to skip, then to install":                     {v1alpha1.UpdateTypeDownloadOnly, v1alpha1.UpdateTypeForced, 3, v1alpha1.ActionFinished, 1},
-		"told to skip, and to install before it asks again": {v1alpha1.UpdateTypeDownloadOnly, v1alpha1.UpdateTypeForced, 0, v1alpha1.ActionError, 0},
+		"asked to install, and changed to skip without another fetch": {v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeDownloadOnly, 0, v1alpha1.ActionFinished, 0},
+		"asked to install, then to skip":                              {v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeDownloadOnly, 3, v1alpha1.ActionError, 1},
+		"asked to skip, then to install":                              {v1alpha1.UpdateTypeDownloadOnly, v1alpha1.UpdateTypeForced, 3, v1alpha1.ActionFinished, 1},
+		"asked to skip, and changed to install without another fetch": {v1alpha1.UpdateTypeDownloadOnly, v1alpha1.UpdateTypeForced, 0, v1alpha1.ActionError, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { to(c.first)(r) })
@@ -630,16 +630,15 @@ func TestSkipIsWhatTheDeviceWasTold(t *testing.T) {
 					t.Fatalf("download only is %t, %v", doc.DownloadOnly, err)
 				}
 			}
-			w.wantWrites(c.writes, "telling the device")
+			w.wantWrites(c.writes, "fetching the deployment")
 			d.wantReport(nil, firstID, succeeded)
 			w.wantState(firstID, c.state)
 		})
 	}
 }
 
-// A fetch by hawkBit's own path is a sign of a download, whether the device reports anything or
-// not.
-func TestArtifactFetchIsADownload(t *testing.T) {
+// A fetch of an artifact by hawkBit's path counts as a download, also if the device reports none.
+func TestArtifactFetchCountsAsADownload(t *testing.T) {
 	for name, c := range map[string]struct {
 		options Options
 		module  string
@@ -648,10 +647,10 @@ func TestArtifactFetchIsADownload(t *testing.T) {
 		code    string
 		writes  int
 	}{
-		"and rides on the result":                  {Options{}, "", nil, v1alpha1.ActionFinished, "", 1},
-		"also to another device API, at once":      {Options{Replicated: true}, "", nil, v1alpha1.ActionFinished, "", 2},
-		"after a warning, which is no sign of one": {Options{}, "", []wire.Feedback{says(wire.ExecutionRejected, wire.FinishedNone)}, v1alpha1.ActionFinished, "", 1},
-		"but not of a module of another set":       {Options{}, "other", nil, v1alpha1.ActionError, v1alpha1.CodeSkipped, 1},
+		"written with the result":                         {Options{}, "", nil, v1alpha1.ActionFinished, "", 1},
+		"written at once, with several replicas":          {Options{Replicated: true}, "", nil, v1alpha1.ActionFinished, "", 2},
+		"after a warning, which does not show a download": {Options{}, "", []wire.Feedback{feedback(wire.ExecutionRejected, wire.FinishedNone)}, v1alpha1.ActionFinished, "", 1},
+		"not counted for a module of another set":         {Options{}, "other", nil, v1alpha1.ActionError, v1alpha1.CodeSkipped, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, onlyDownloads)
@@ -660,7 +659,7 @@ func TestArtifactFetchIsADownload(t *testing.T) {
 			for _, f := range c.before {
 				d.wantReport(nil, firstID, f)
 			}
-			for range 3 { // a resumed download is one
+			for range 3 { // a resumed download counts once
 				if err := d.ArtifactFetched(t.Context(), dev0, stdcmp.Or(c.module, "linux")); err != nil {
 					t.Fatal(err)
 				}
@@ -672,11 +671,11 @@ func TestArtifactFetchIsADownload(t *testing.T) {
 			w.wantWrites(c.writes, "a fetch and the result")
 		})
 	}
-	t.Run("without an action it is nothing", func(t *testing.T) {
+	t.Run("without an open action it has no effect", func(t *testing.T) {
 		w := newWorld(t, 1)
 		d := w.deviceAPI(Options{})
 		d.poll()
-		w.wrote()
+		w.takeWrites()
 		if err := d.ArtifactFetched(t.Context(), dev0, "linux"); err != nil {
 			t.Fatal(err)
 		}
@@ -685,15 +684,16 @@ func TestArtifactFetchIsADownload(t *testing.T) {
 	})
 }
 
-// A device API dies with a device's reports in its memory; the next one takes the result.
-func TestANewDeviceAPIAssumesTheMostOfWhatItDidNotSee(t *testing.T) {
+// The device API ends with buffered reports in its memory, and the result arrives after the
+// restart.
+func TestAfterARestartTheBackendAssumesThatTheDeviceInstalled(t *testing.T) {
 	for name, tt := range map[string]struct {
 		result    wire.Feedback
 		wantState v1alpha1.ActionState
 		wantDoubt bool
 	}{
-		"a success is no skip":             {succeeded, v1alpha1.ActionFinished, false},
-		"a failure may have come half-way": {says(wire.ExecutionClosed, wire.FinishedFailure), v1alpha1.ActionError, true},
+		"a success does not count as a skip":              {succeeded, v1alpha1.ActionFinished, false},
+		"a failure counts as one during the installation": {feedback(wire.ExecutionClosed, wire.FinishedFailure), v1alpha1.ActionError, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -704,8 +704,8 @@ func TestANewDeviceAPIAssumesTheMostOfWhatItDidNotSee(t *testing.T) {
 			next := w.deviceAPI(Options{})
 			next.sync()
 			next.wantReport(nil, firstID, tt.result)
-			if w.wantState(firstID, tt.wantState); w.isInDoubt() != tt.wantDoubt {
-				t.Errorf("in doubt: %t, want %t", w.isInDoubt(), tt.wantDoubt)
+			if w.wantState(firstID, tt.wantState); w.isInconsistent() != tt.wantDoubt {
+				t.Errorf("inconsistent: %t, want %t", w.isInconsistent(), tt.wantDoubt)
 			}
 		})
 	}

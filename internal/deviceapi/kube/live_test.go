@@ -17,7 +17,7 @@ import (
 
 var anyKey = types.NamespacedName{Namespace: fleetNamespace, Name: "rollout"}
 
-// slowServer answers reads one by one, when a test lets it.
+// slowServer finishes reads one by one, when a test allows it.
 type slowServer struct {
 	started chan int // the number of the read that has started
 	goOn    chan error
@@ -30,7 +30,7 @@ func newSlowServer() *slowServer {
 	return &slowServer{started: make(chan int, 100), goOn: make(chan error)}
 }
 
-// read answers its own number.
+// read returns its own number.
 func (s *slowServer) read(context.Context) (int, error) {
 	s.mu.Lock()
 	s.n++
@@ -70,7 +70,7 @@ func TestSharedReads(t *testing.T) {
 	}
 	var late []chan answer
 	for range 100 {
-		late = append(late, ask(t.Context(), &s, anyKey, server)) // the first read started before they asked, so it is not for them
+		late = append(late, ask(t.Context(), &s, anyKey, server)) // the first read started before their call, so they do not share it
 	}
 	server.goOn <- nil
 	if got := <-first; got != (answer{1, nil}) {
@@ -92,7 +92,7 @@ func TestSharedReads(t *testing.T) {
 	}
 }
 
-// wantIdle waits until nothing is remembered any more.
+// wantIdle waits until no object is remembered.
 func wantIdle(t *testing.T, s *shared[int]) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -108,7 +108,7 @@ func wantIdle(t *testing.T, s *shared[int]) {
 	}
 }
 
-// One caller that goes away takes nobody's read away.
+// A caller that is canceled does not cancel the read of the others.
 func TestSharedReadOfACanceledCaller(t *testing.T) {
 	var s shared[int]
 	server := newSlowServer()
@@ -119,7 +119,7 @@ func TestSharedReadOfACanceledCaller(t *testing.T) {
 	second := ask(t.Context(), &s, anyKey, server)
 	hangUp()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("the caller that has gone away got %v", err)
+		t.Errorf("the canceled caller got %v", err)
 	}
 	server.goOn <- nil
 	<-server.started
@@ -136,7 +136,7 @@ func TestSharedReadsOfTwoObjects(t *testing.T) {
 	one := ask(t.Context(), &s, anyKey, server)
 	other := ask(t.Context(), &s, types.NamespacedName{Namespace: fleetNamespace, Name: "other"}, server)
 	<-server.started
-	<-server.started // neither waits for the other
+	<-server.started // the two reads do not wait for each other
 	server.goOn <- nil
 	server.goOn <- nil
 	<-one
@@ -150,48 +150,48 @@ func TestSharedReadThatFails(t *testing.T) {
 		err    error
 		passes bool
 	}{
-		"a power cut":               {errPowerCut, true},
-		"an object that is no more": {apierrors.NewNotFound(schema.GroupResource{Resource: "rollouts"}, "rollout"), false},
+		"an error":         {errInjected, true},
+		"a deleted object": {apierrors.NewNotFound(schema.GroupResource{Resource: "rollouts"}, "rollout"), false},
 	} {
 		got := ask(t.Context(), &s, anyKey, server)
 		<-server.started
 		server.goOn <- c.err
 		a := <-got
 		if c.passes && !errors.Is(a.err, c.err) || !c.passes && (a.err != nil || a.value != 0) {
-			t.Errorf("%s is answered as %+v", name, a)
+			t.Errorf("%s: the answer is %+v", name, a)
 		}
 		wantIdle(t, &s)
 	}
 }
 
-func TestTurns(t *testing.T) {
+func TestTargetLocks(t *testing.T) {
 	targetLocks := newTargetLocks()
 	first, err := targetLocks.take(t.Context(), anyKey, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := targetLocks.take(impatient, anyKey, false); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a second turn at the same time: %v", err)
+	if _, err := targetLocks.take(short, anyKey, false); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second lock at the same time: %v", err)
 	}
-	if first.hurried {
-		t.Error("a writer that can wait hurries the one before it")
+	if first.isUrgent {
+		t.Error("a writer without priority makes the one before it urgent")
 	}
-	if _, err := targetLocks.take(impatient, anyKey, true); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a turn of a writer that goes first, at the same time: %v", err)
+	if _, err := targetLocks.take(short, anyKey, true); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a lock of a writer with priority, at the same time: %v", err)
 	}
 	select {
-	case <-first.hurry:
+	case <-first.urgent:
 	default:
-		t.Error("a writer that goes first does not hurry the one before it")
+		t.Error("a writer with priority does not make the one before it urgent")
 	}
 	other, err := targetLocks.take(t.Context(), types.NamespacedName{Name: "other"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other.hurried {
-		t.Error("a writer without another one is hurried")
+	if other.isUrgent {
+		t.Error("a writer is urgent, but no other writer waits")
 	}
 	other.release()
 	first.release()

@@ -22,15 +22,15 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// logged are the lines of the device API in this test binary, up to V(1).
+// logged has the log lines of the device API in this test binary, up to V(1).
 var logged struct {
 	once  sync.Once
 	mu    sync.Mutex
 	lines []map[string]any
 }
 
-// logOf empties the log, lets the device API work, and returns what it has logged: errors as
-// "error", others as "info" and "V(1)", each with its message and the value of a key.
+// logOf empties the log, calls work, and returns the new lines: errors as "error", others as "info"
+// or "V(1)", each with its message and the value of a key.
 func logOf(key string, work func()) (out []string) {
 	logged.once.Do(func() {
 		logf.SetLogger(funcr.NewJSON(func(text string) {
@@ -66,19 +66,20 @@ func pausedRollout(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 	r.Spec.State = v1alpha1.IntentPaused
 }
 
-// TestThePollsOfAFleetAreNotInTheLog: a device that gets its update or has nothing to do causes no
-// line at any level; one that is held back has a line at V(1), with the reason.
-func TestThePollsOfAFleetAreNotInTheLog(t *testing.T) {
+// TestPollsAreNotLogged: a poll of a device that is offered an update, or that no update reaches,
+// causes no log line. If an update reaches the device and is held back, the poll causes one at
+// V(1), with the reason.
+func TestPollsAreNotLogged(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	if got := logOf("reason", func() { poll(t, d); poll(t, d) }); slices.ContainsFunc(got, func(s string) bool { return !strings.HasPrefix(s, "V(1)") }) {
-		t.Errorf("polls with an offer are in the log as %q", got)
+		t.Errorf("polls with an offer are logged as %q", got)
 	}
 	held := newWorld(t, 1, pausedRollout)
 	d = held.deviceAPI(Options{})
 	poll(t, d)
 	if got := logOf("reason", func() { poll(t, d) }); !slices.Equal(got, []string{"V(1): Offered nothing: Paused"}) {
-		t.Errorf("a poll of a paused rollout is in the log as %q", got)
+		t.Errorf("a poll with a paused rollout is logged as %q", got)
 	}
 }
 
@@ -89,13 +90,13 @@ func poll(t *testing.T, d *deviceAPI) {
 	}
 }
 
-// TestARefusedOfferSaysWhyInTheLog: the device gets "not found"; the error, which the device API
-// logs at V(1), has the reason.
-func TestARefusedOfferSaysWhyInTheLog(t *testing.T) {
+// TestErrorOfARefusedRequestHasTheReason: the device gets "not found"; the error, which the device
+// API logs at V(1), has the reason.
+func TestErrorOfARefusedRequestHasTheReason(t *testing.T) {
 	for name, ask := range map[string]func(*deviceAPI) error{
-		"a deployment": func(d *deviceAPI) error { _, err := d.Deployment(context.Background(), dev0, firstID); return err },
-		"a question":   func(d *deviceAPI) error { _, err := d.Confirmation(context.Background(), dev0, firstID); return err },
-		"a cancel":     func(d *deviceAPI) error { return d.Cancel(context.Background(), dev0, firstID) },
+		"a deployment":   func(d *deviceAPI) error { _, err := d.Deployment(context.Background(), dev0, firstID); return err },
+		"a confirmation": func(d *deviceAPI) error { _, err := d.Confirmation(context.Background(), dev0, firstID); return err },
+		"a cancel":       func(d *deviceAPI) error { return d.Cancel(context.Background(), dev0, firstID) },
 		"the answer to a cancel": func(d *deviceAPI) error {
 			return d.CancelFeedback(context.Background(), dev0, firstID, wire.Feedback{})
 		},
@@ -107,15 +108,14 @@ func TestARefusedOfferSaysWhyInTheLog(t *testing.T) {
 	}
 }
 
-// TestWhatTheDeviceAPIDecidesAndFailsAtIsInTheLogOnce: an update that failed, a start that was
-// withdrawn, and a write that did not get through.
-func TestWhatTheDeviceAPIDecidesAndFailsAtIsInTheLogOnce(t *testing.T) {
+// TestDecisionsAndFailuresAreLoggedOnce: a failed update, a withdrawn start, and a failed write.
+func TestDecisionsAndFailuresAreLoggedOnce(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	w.editRollout(stop(v1alpha1.CancellationNone)) // the caches do not show it yet
 	got := logOf("reason", func() { _, _ = d.Deployment(context.Background(), dev0, firstID) })
 	if !slices.Equal(got, []string{"info: Decided: Stopped"}) {
-		t.Errorf("a withdrawn start is in the log as %q", got)
+		t.Errorf("a withdrawn start is logged as %q", got)
 	}
 
 	w = newWorld(t, 1)
@@ -123,13 +123,13 @@ func TestWhatTheDeviceAPIDecidesAndFailsAtIsInTheLogOnce(t *testing.T) {
 	if _, err := d.Deployment(context.Background(), dev0, firstID); err != nil {
 		t.Fatal(err)
 	}
-	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errPowerCut } })
-	fail := func() { _ = d.report(firstID, says(wire.ExecutionClosed, wire.FinishedFailure)) }
+	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errInjected } })
+	fail := func() { _ = d.report(firstID, feedback(wire.ExecutionClosed, wire.FinishedFailure)) }
 	if got := logOf("target", fail); len(got) != 1 || !strings.HasPrefix(got[0], "error: A write for a device failed") {
-		t.Errorf("a write that fails is in the log as %q", got)
+		t.Errorf("a failed write is logged as %q", got)
 	}
 	w.set(func(w *world) { w.beforeWrite = nil })
 	if got := logOf("action", fail); !slices.Equal(got, []string{"info: An update failed: 100"}) {
-		t.Errorf("a failed update is in the log as %q", got)
+		t.Errorf("a failed update is logged as %q", got)
 	}
 }

@@ -25,7 +25,7 @@ func raucFails() []wire.Feedback {
 	return []wire.Feedback{
 		step(1, 6, "Starting download"), step(2, 6, "File checksum OK."), step(3, 6, "0% Installing"), step(4, 6, "20% Checking bundle"),
 		step(5, 6, "40% Checking bundle failed."), step(6, 6, "100% Installing failed."), step(6, 6, raucCause),
-		says(wire.ExecutionClosed, wire.FinishedFailure, "Failed to install software bundle."),
+		feedback(wire.ExecutionClosed, wire.FinishedFailure, "Failed to install software bundle."),
 	}
 }
 
@@ -35,7 +35,7 @@ func TestTheCauseOfAFailureIsKept(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
-	d.told()
+	d.newEvents()
 	for _, f := range raucFails() {
 		d.wantReport(nil, firstID, f)
 	}
@@ -44,20 +44,20 @@ func TestTheCauseOfAFailureIsKept(t *testing.T) {
 	if a.Message != "Failed to install software bundle." || a.FailureMessage != raucCause || a.FailureGroup != raucCause || len(a.Messages) != 5 || a.Messages[4] != raucCause {
 		t.Errorf("message %q, failure message %q, group %q, messages %q", a.Message, a.FailureMessage, a.FailureGroup, a.Messages)
 	}
-	told := d.told()
-	if len(told) != 1 || !strings.Contains(told[0], "Warning UpdateFailed action 100 (firmware of Rollout ") || !strings.HasSuffix(told[0], "failed: "+raucCause) {
-		t.Errorf("events are %q", told)
+	events := d.newEvents()
+	if len(events) != 1 || !strings.Contains(events[0], "Warning UpdateFailed action 100 (firmware of Rollout ") || !strings.HasSuffix(events[0], "failed: "+raucCause) {
+		t.Errorf("events are %q", events)
 	}
-	d.wantReport(deviceapi.ErrGone, firstID, says(wire.ExecutionProceeding, wire.FinishedNone, "error: something else"))
-	d.wantReport(deviceapi.ErrGone, firstID, says(wire.ExecutionClosed, wire.FinishedFailure, "error: something else"))
+	d.wantReport(deviceapi.ErrGone, firstID, feedback(wire.ExecutionProceeding, wire.FinishedNone, "error: something else"))
+	d.wantReport(deviceapi.ErrGone, firstID, feedback(wire.ExecutionClosed, wire.FinishedFailure, "error: something else"))
 	d.flushAll()
-	if a := w.wantState(firstID, v1alpha1.ActionError); a.FailureMessage != raucCause || len(d.told()) != 0 {
+	if a := w.wantState(firstID, v1alpha1.ActionError); a.FailureMessage != raucCause || len(d.newEvents()) != 0 {
 		t.Errorf("reports after the result made the failure message %q", a.FailureMessage)
 	}
 }
 
-// Wherever the process writes in between, and whether it is the same process, the cause is the
-// same. Only what another process still has in its memory is not there.
+// The cause is the same after a write at any point, by the same process or by another one. Only the
+// reports in the memory of another process are missing.
 func TestTheCauseSurvivesWritesInBetween(t *testing.T) {
 	reports := raucFails()
 	for _, others := range []bool{false, true} {
@@ -86,16 +86,16 @@ func TestTheCauseSurvivesWritesInBetween(t *testing.T) {
 	second.sync()
 	second.wantReport(nil, firstID, reports[len(reports)-1])
 	if a := w.wantState(firstID, v1alpha1.ActionError); a.FailureMessage != "Failed to install software bundle." {
-		t.Errorf("failure message %q; want the closing one, which is all that the second process has seen", a.FailureMessage)
+		t.Errorf("failure message %q; want the one of the result, the only report of the second process", a.FailureMessage)
 	}
 }
 
-// A device that talks much fills neither the memory nor the status, and causes few writes.
-func TestTextsThatAreGatheredAreBounded(t *testing.T) {
+// A device that sends many long reports is bounded in memory, status and writes.
+func TestBufferedTextsAreBounded(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
-	w.wrote()
+	w.takeWrites()
 	taken, most := 0, 0
 	for i := range 120 {
 		switch err := d.Feedback(context.Background(), dev0, firstID, longReport(i)); {
@@ -110,30 +110,30 @@ func TestTextsThatAreGatheredAreBounded(t *testing.T) {
 	}
 	const oneReport = 24 << 10
 	if most > maxGatheredBytes+oneReport {
-		t.Errorf("%d bytes were gathered, want at most %d and one report", most, maxGatheredBytes)
+		t.Errorf("%d bytes were buffered, want at most %d and one report", most, maxGatheredBytes)
 	}
-	if n := w.wrote(); n < 2 || n > writeBurst {
+	if n := w.takeWrites(); n < 2 || n > writeBurst {
 		t.Errorf("%d writes for 120 reports at once", n)
 	}
 	d.flushAll()
 	if a := w.wantState(firstID, v1alpha1.ActionRunning); len(a.Messages) > 5 || int(a.Reports) != taken {
-		t.Errorf("%d reports of %d that were taken, %d messages", a.Reports, taken, len(a.Messages))
+		t.Errorf("%d reports of %d that were accepted, %d messages", a.Reports, taken, len(a.Messages))
 	}
 	if used := d.progress.buffer.used.Load(); used != 0 {
-		t.Errorf("%d bytes are counted where nothing is gathered", used)
+		t.Errorf("%d bytes are counted, but nothing is buffered", used)
 	}
 }
 
-// longReport is an intermediate report of which as much is kept as of any: 12 KiB.
+// longReport returns an intermediate report of the maximum size in the buffer: 12 KiB.
 func longReport(i int) wire.Feedback {
 	long := slices.Repeat([]string{strings.Repeat("\U0001F980", 510)}, 6)
-	return says(wire.ExecutionProceeding, wire.FinishedNone, append([]string{"error: " + strings.Repeat("x", i)}, long...)...)
+	return feedback(wire.ExecutionProceeding, wire.FinishedNone, append([]string{"error: " + strings.Repeat("x", i)}, long...)...)
 }
 
-// TestAThousandHostileDevicesFillNoMemory: devices that send the longest reports take no more
-// memory than the buffer of the process, together. Other devices are not refused for it: their
-// reports are written at once.
-func TestAThousandHostileDevicesFillNoMemory(t *testing.T) {
+// TestHostileDevicesShareABoundedBuffer: together, devices that send the longest reports take no
+// more memory than the buffer of the process. Reports of other devices are not refused: they are
+// written at once.
+func TestHostileDevicesShareABoundedBuffer(t *testing.T) {
 	const hostile, limit = 1000, 4 << 20
 	w := newWorld(t, hostile+1)
 	buffer := &ReportBuffer{limit: limit}
@@ -147,11 +147,11 @@ func TestAThousandHostileDevicesFillNoMemory(t *testing.T) {
 		}
 	}
 	w.set(func(w *world) {
-		w.beforeWrite = func(o client.Object) error { // the API server is too slow to take what hostile devices report
+		w.beforeWrite = func(o client.Object) error { // no report of a hostile device can be written
 			if o.GetName() == deviceName(hostile) {
 				return nil
 			}
-			return errPowerCut
+			return errInjected
 		}
 	})
 	before := heap()
@@ -170,16 +170,16 @@ func TestAThousandHostileDevicesFillNoMemory(t *testing.T) {
 	if refused == 0 {
 		t.Error("no report was refused, so the buffer was never full")
 	}
-	w.wrote()
-	buffer.take(limit - int(buffer.used.Load())) // what is left is no room for one more of the long reports
+	w.takeWrites()
+	buffer.take(limit - int(buffer.used.Load())) // leaves no room for another long report
 	for range 3 {
-		if err := d.Feedback(t.Context(), device(hostile), firstID, says(wire.ExecutionProceeding, wire.FinishedNone, "50 percent")); err != nil {
-			t.Errorf("an honest device is refused: %v", err)
+		if err := d.Feedback(t.Context(), device(hostile), firstID, feedback(wire.ExecutionProceeding, wire.FinishedNone, "50 percent")); err != nil {
+			t.Errorf("another device is refused: %v", err)
 		}
 	}
-	w.wantWrites(3, "three reports without room for them")
+	w.wantWrites(3, "three reports without room in the buffer")
 	if err := d.Feedback(t.Context(), device(hostile), firstID, succeeded); err != nil {
-		t.Errorf("the result of an honest device is refused: %v", err)
+		t.Errorf("the result of another device is refused: %v", err)
 	}
 }
 

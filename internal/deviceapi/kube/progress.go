@@ -232,29 +232,29 @@ type targetLocks struct {
 type targetLock struct {
 	taken chan struct{}
 	users int
-	// hurry is closed when a writer with priority waits, so that the present writer finishes soon.
-	hurry   chan struct{}
-	hurried bool
-	release func()
+	// urgent is closed when a writer with priority waits, so that the present writer finishes soon.
+	urgent   chan struct{}
+	isUrgent bool
+	release  func()
 }
 
 func newTargetLocks() *targetLocks {
 	return &targetLocks{devices: map[types.NamespacedName]*targetLock{}}
 }
 
-// take waits for the lock of the device, which its release ends. A writer with priority closes
-// hurry of the writer before it.
+// take waits for the lock of the device; the caller must call release of the returned lock. A
+// writer with priority closes urgent of the writer before it.
 func (t *targetLocks) take(ctx context.Context, key types.NamespacedName, isFirst bool) (*targetLock, error) {
 	t.mu.Lock()
 	mine := t.devices[key]
 	if mine == nil {
-		mine = &targetLock{taken: make(chan struct{}, 1), hurry: make(chan struct{})}
+		mine = &targetLock{taken: make(chan struct{}, 1), urgent: make(chan struct{})}
 		mine.release = func() { <-mine.taken; t.leave(key, mine) }
 		t.devices[key] = mine
 	}
-	if mine.users++; isFirst && mine.users > 1 && !mine.hurried {
-		mine.hurried = true
-		close(mine.hurry)
+	if mine.users++; isFirst && mine.users > 1 && !mine.isUrgent {
+		mine.isUrgent = true
+		close(mine.urgent)
 	}
 	t.mu.Unlock()
 	select {

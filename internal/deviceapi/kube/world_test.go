@@ -39,32 +39,33 @@ const (
 	planHash       = "sha256:plan"
 )
 
-// dawn is when the rollout of every world has started and opened its group.
-var dawn = time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)
+// rolloutStart is when the rollout of every world started and opened its group.
+var rolloutStart = time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)
 
-// errPowerCut is what a write or a read meets that does not get through.
-var errPowerCut = errors.New("power cut")
+// errInjected is the error of a read or a write that a test lets fail.
+var errInjected = errors.New("injected failure")
 
 // world is an API server with one set, one running rollout of it with one open group, and targets
 // that are all its members.
 type world struct {
 	t      testing.TB
 	server client.WithWatch // the API server itself
-	api    client.Client    // what device API replicas talk to
+	api    client.Client    // the client of the device API replicas
 
 	mu     sync.Mutex
 	now    time.Time
 	writes int
 	reads  map[string]int
-	// beforeWrite and beforeRead may refuse; afterWrite sees what was stored.
+	// beforeWrite and beforeRead are called before a write or a read, which fails with their error;
+	// afterWrite is called with the stored object.
 	beforeWrite, beforeRead func(client.Object) error
 	afterWrite              func(client.Object)
 }
 
 func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)) *world {
 	t.Helper()
-	w := &world{t: t, now: dawn.Add(time.Minute), reads: map[string]int{}}
-	module := &v1alpha1.SoftwareModule{ObjectMeta: about("linux"), Spec: v1alpha1.SoftwareModuleSpec{
+	w := &world{t: t, now: rolloutStart.Add(time.Minute), reads: map[string]int{}}
+	module := &v1alpha1.SoftwareModule{ObjectMeta: metadataOf("linux"), Spec: v1alpha1.SoftwareModuleSpec{
 		Type: "os", Name: "linux", Version: "6.6",
 		Artifacts: []v1alpha1.Artifact{{FileName: "rootfs.swu", Size: 4, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("0a", 32), SHA1: strings.Repeat("0b", 20)},
 			Downloads: []v1alpha1.Download{{Protocol: "HTTP", URL: "http://files.example/rootfs.swu"}}}},
@@ -89,13 +90,13 @@ func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1al
 		WithStatusSubresource(&v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DistributionSet{}, &v1alpha1.DeploymentGroup{}).Build()
 	w.api = interceptor.NewClient(w.server, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-			if err := w.note(o, &w.beforeRead, func() { w.reads[fmt.Sprintf("%T", o)]++ }); err != nil {
+			if err := w.intercept(o, &w.beforeRead, func() { w.reads[fmt.Sprintf("%T", o)]++ }); err != nil {
 				return err
 			}
 			return c.Get(ctx, key, o, opts...)
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
-			if err := w.note(o, &w.beforeWrite, nil); err != nil {
+			if err := w.intercept(o, &w.beforeWrite, nil); err != nil {
 				return err
 			}
 			if err := c.SubResource(sub).Patch(ctx, o, p, opts...); err != nil {
@@ -114,8 +115,8 @@ func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1al
 	return w
 }
 
-// note counts what comes by, and asks whether it may.
-func (w *world) note(o client.Object, ask *func(client.Object) error, count func()) error {
+// intercept calls count and then the hook, and returns the error of the hook.
+func (w *world) intercept(o client.Object, ask *func(client.Object) error, count func()) error {
 	w.mu.Lock()
 	if count != nil {
 		count()
@@ -128,24 +129,24 @@ func (w *world) note(o client.Object, ask *func(client.Object) error, count func
 	return may(o)
 }
 
-func about(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: name, Namespace: fleetNamespace, UID: types.UID("uid-of-" + name), CreationTimestamp: metav1.NewTime(dawn.Add(-time.Hour)), Generation: 1}
+func metadataOf(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: fleetNamespace, UID: types.UID("uid-of-" + name), CreationTimestamp: metav1.NewTime(rolloutStart.Add(-time.Hour)), Generation: 1}
 }
 
 func aSet(name, version string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
-	set := &v1alpha1.DistributionSet{ObjectMeta: about(name), Spec: v1alpha1.DistributionSetSpec{Name: "firmware", Version: version, Type: "full-image"}}
+	set := &v1alpha1.DistributionSet{ObjectMeta: metadataOf(name), Spec: v1alpha1.DistributionSetSpec{Name: "firmware", Version: version, Type: "full-image"}}
 	for _, m := range modules {
 		set.Spec.Modules = append(set.Spec.Modules, v1alpha1.ModuleReference{Name: m.Name})
 	}
 	set.Status = v1alpha1.DistributionSetStatus{Locked: true, ContentHash: offer.ContentHash(set, modules), Conditions: []metav1.Condition{{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.NewTime(dawn)}}}
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.NewTime(rolloutStart)}}}
 	return set
 }
 
 func aRollout(set *v1alpha1.DistributionSet, devices int) *v1alpha1.Rollout {
-	started, opened := metav1.NewMicroTime(dawn), metav1.NewTime(dawn)
+	started, opened := metav1.NewMicroTime(rolloutStart), metav1.NewTime(rolloutStart)
 	return &v1alpha1.Rollout{
-		ObjectMeta: about("rollout"),
+		ObjectMeta: metadataOf("rollout"),
 		Spec:       v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: set.Name, Type: v1alpha1.UpdateTypeForced}},
 		Status: v1alpha1.RolloutStatus{
 			State: v1alpha1.RolloutRunning, StartedAt: &started,
@@ -156,7 +157,7 @@ func aRollout(set *v1alpha1.DistributionSet, devices int) *v1alpha1.Rollout {
 }
 
 func groupOf(r *v1alpha1.Rollout, devices int) *v1alpha1.DeploymentGroup {
-	g := &v1alpha1.DeploymentGroup{ObjectMeta: about("rollout-group-1"), Spec: v1alpha1.DeploymentGroupSpec{
+	g := &v1alpha1.DeploymentGroup{ObjectMeta: metadataOf("rollout-group-1"), Spec: v1alpha1.DeploymentGroupSpec{
 		Rollout: r.Name, RolloutUID: r.UID, Group: "group-1", PlanHash: planHash}}
 	for i := range devices {
 		g.Spec.Targets = append(g.Spec.Targets, v1alpha1.TargetName(deviceName(i)))
@@ -166,14 +167,14 @@ func groupOf(r *v1alpha1.Rollout, devices int) *v1alpha1.DeploymentGroup {
 
 func aTarget(name string) *v1alpha1.Target {
 	return &v1alpha1.Target{
-		ObjectMeta: about(name),
+		ObjectMeta: metadataOf(name),
 		Spec:       v1alpha1.TargetSpec{TokenSecretRef: &v1alpha1.SecretKeyReference{Name: "tokens", Key: "all"}},
 		Status:     v1alpha1.TargetStatus{ControllerID: name, UpdateStatus: v1alpha1.UpdateStatusUnknown, NextActionID: firstID},
 	}
 }
 
 func tokens(name string, kind corev1.SecretType) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: about(name), Type: kind, Data: map[string][]byte{"all": []byte("let-me-in\n"), "empty": nil}}
+	return &corev1.Secret{ObjectMeta: metadataOf(name), Type: kind, Data: map[string][]byte{"all": []byte("let-me-in\n"), "empty": nil}}
 }
 
 func deviceName(i int) string { return fmt.Sprintf("dev-%d", i) }
@@ -191,8 +192,8 @@ func (w *world) wait(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
-// wrote answers how many writes got through since it was last asked.
-func (w *world) wrote() int {
+// takeWrites returns the number of successful writes since its last call.
+func (w *world) takeWrites() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.writes
@@ -200,15 +201,16 @@ func (w *world) wrote() int {
 	return n
 }
 
-// wantWrites fails the test if the step that was just taken did not cost this many writes.
+// wantWrites fails the test unless n writes succeeded since the last call of takeWrites. step names
+// what was done in between.
 func (w *world) wantWrites(n int, step string) {
 	w.t.Helper()
-	if got := w.wrote(); got != n {
+	if got := w.takeWrites(); got != n {
 		w.t.Errorf("%s cost %d writes, want %d", step, got, n)
 	}
 }
 
-// set a hook, from now on.
+// set changes the hooks of the world.
 func (w *world) set(hook func(w *world)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -224,7 +226,7 @@ func (w *world) target(name string) *v1alpha1.Target {
 	return t
 }
 
-// action of the first device; the test fails if there is none of that id.
+// action returns an action of the first device. The test fails if there is none with that id.
 func (w *world) action(id int32) v1alpha1.Action {
 	w.t.Helper()
 	for _, a := range w.target("dev-0").Status.Actions {
@@ -236,7 +238,7 @@ func (w *world) action(id int32) v1alpha1.Action {
 	return v1alpha1.Action{}
 }
 
-// edit changes spec and status of an object past every device API.
+// edit changes spec and status of an object on the API server, without any hook.
 func edit[T client.Object](w *world, name string, object T, change func(T)) {
 	w.t.Helper()
 	key := types.NamespacedName{Namespace: fleetNamespace, Name: name}
@@ -256,7 +258,7 @@ func edit[T client.Object](w *world, name string, object T, change func(T)) {
 	}
 }
 
-// editRollout and editSet change what a device's action comes from.
+// editRollout and editSet change the source and the set of the action of a device.
 func (w *world) editRollout(change func(*v1alpha1.Rollout)) {
 	edit(w, "rollout", &v1alpha1.Rollout{}, change)
 }
@@ -277,17 +279,17 @@ func invalidate(c v1alpha1.Cancellation) func(*v1alpha1.DistributionSet) {
 	}
 }
 
-// device API is one process with caches of its own, which follow when told to.
+// deviceAPI is one process with its own caches, which change only when sync is called.
 type deviceAPI struct {
 	*Backend
 	w      *world
-	caches *handCaches
+	caches *manualCaches
 	events *events.FakeRecorder
 }
 
 func (w *world) deviceAPI(options Options) *deviceAPI {
 	w.t.Helper()
-	d := &deviceAPI{w: w, caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(1 << 12)}
+	d := &deviceAPI{w: w, caches: &manualCaches{informers: map[string]*manualInformer{}}, events: events.NewFakeRecorder(1 << 12)}
 	index := fleet.New()
 	if err := index.Follow(context.Background(), d.caches); err != nil {
 		w.t.Fatal(err)
@@ -307,7 +309,7 @@ func (w *world) deviceAPI(options Options) *deviceAPI {
 	return d
 }
 
-// sync lets the caches of the device API catch up.
+// sync updates the caches of the device API from the API server.
 func (d *deviceAPI) sync() {
 	d.w.t.Helper()
 	for _, informer := range d.caches.informers {
@@ -332,15 +334,15 @@ func (d *deviceAPI) sync() {
 	}
 }
 
-// told answers the events since it was last asked.
-func (d *deviceAPI) told() []string {
-	var told []string
+// newEvents returns the events since its last call.
+func (d *deviceAPI) newEvents() []string {
+	var recorded []string
 	for {
 		select {
 		case e := <-d.events.Events:
-			told = append(told, e)
+			recorded = append(recorded, e)
 		default:
-			return told
+			return recorded
 		}
 	}
 }
@@ -356,18 +358,18 @@ func (d *deviceAPI) poll() deviceapi.State {
 	return p
 }
 
-// start lets the first device fetch what it is offered.
+// start lets the first device poll and fetch the deployment that it is offered.
 func (d *deviceAPI) start() deviceapi.Deployment {
 	d.w.t.Helper()
 	doc, err := d.Deployment(context.Background(), dev0, d.poll().DeployID)
 	if err != nil {
 		d.w.t.Fatalf("start: %v", err)
 	}
-	d.w.wrote()
+	d.w.takeWrites()
 	return doc
 }
 
-// report answers what the device API answers to a report of the first device.
+// report sends a report of the first device and returns the error of the device API.
 func (d *deviceAPI) report(id int32, f wire.Feedback) error {
 	return d.Feedback(context.Background(), dev0, id, f)
 }
@@ -386,25 +388,25 @@ func (d *deviceAPI) ConfirmationFeedback(ctx context.Context, device deviceapi.D
 	return d.Confirm(ctx, device, ddi.ConfirmationReportOf(id, f))
 }
 
-// wantReport fails the test if the answer is another one.
+// wantReport sends a report of the first device. The test fails if the error is not want.
 func (d *deviceAPI) wantReport(want error, id int32, f wire.Feedback) {
 	d.w.t.Helper()
 	if got := d.report(id, f); !errors.Is(got, want) || want == nil && got != nil {
-		d.w.t.Errorf("the answer to %s/%s is %v, want %v", f.Status.Execution, f.Status.Result.Finished, got, want)
+		d.w.t.Errorf("the error for the report %s/%s is %v, want %v", f.Status.Execution, f.Status.Result.Finished, got, want)
 	}
 }
 
-func says(execution wire.Execution, finished wire.Finished, details ...string) wire.Feedback {
+func feedback(execution wire.Execution, finished wire.Finished, details ...string) wire.Feedback {
 	return wire.Feedback{Status: wire.Status{Execution: execution, Result: wire.Result{Finished: finished}, Details: details}}
 }
 
 var (
-	proceeding = says(wire.ExecutionProceeding, wire.FinishedNone)
-	succeeded  = says(wire.ExecutionClosed, wire.FinishedSuccess)
-	hasFailed  = says(wire.ExecutionClosed, wire.FinishedFailure)
+	proceeding = feedback(wire.ExecutionProceeding, wire.FinishedNone)
+	succeeded  = feedback(wire.ExecutionClosed, wire.FinishedSuccess)
+	failed     = feedback(wire.ExecutionClosed, wire.FinishedFailure)
 )
 
-// wantState of the first device's action.
+// wantState returns an action of the first device. The test fails if its state is not want.
 func (w *world) wantState(id int32, want v1alpha1.ActionState) v1alpha1.Action {
 	w.t.Helper()
 	a := w.action(id)
@@ -414,7 +416,7 @@ func (w *world) wantState(id int32, want v1alpha1.ActionState) v1alpha1.Action {
 	return a
 }
 
-func (w *world) isInDoubt() bool {
+func (w *world) isInconsistent() bool {
 	return meta.IsStatusConditionFalse(w.target("dev-0").Status.Conditions, v1alpha1.ConditionConsistent)
 }
 
@@ -428,21 +430,21 @@ func isBadRequest(err error) bool {
 	return ok
 }
 
-// handCaches are caches that follow when a test says so.
-type handCaches struct {
+// manualCaches are caches that change only when a test calls replace.
+type manualCaches struct {
 	cache.Cache
-	informers map[string]*handInformer
+	informers map[string]*manualInformer
 }
 
-func (c *handCaches) GetInformer(_ context.Context, o client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
+func (c *manualCaches) GetInformer(_ context.Context, o client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
 	kind := fmt.Sprintf("%T", o)
 	if c.informers[kind] == nil {
-		c.informers[kind] = &handInformer{object: o, store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)}
+		c.informers[kind] = &manualInformer{object: o, store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)}
 	}
 	return c.informers[kind], nil
 }
 
-type handInformer struct {
+type manualInformer struct {
 	toolscache.SharedIndexInformer
 	object  client.Object
 	store   toolscache.Store
@@ -450,22 +452,23 @@ type handInformer struct {
 	synced  bool
 }
 
-func (i *handInformer) GetStore() toolscache.Store { return i.store }
+func (i *manualInformer) GetStore() toolscache.Store { return i.store }
 
-func (i *handInformer) AddEventHandler(h toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
+func (i *manualInformer) AddEventHandler(h toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
 	i.handler = h
 	return registration{informer: i}, nil
 }
 
 type registration struct {
 	toolscache.ResourceEventHandlerRegistration
-	informer *handInformer
+	informer *manualInformer
 }
 
 func (r registration) HasSynced() bool { return r.informer.synced }
 
-// replace makes the cache hold these objects, and tells of what is different.
-func (i *handInformer) replace(objects []runtime.Object) {
+// replace makes the cache hold these objects, and calls the handler for all of them and for those
+// that it held before.
+func (i *manualInformer) replace(objects []runtime.Object) {
 	present := map[string]bool{}
 	for _, o := range objects {
 		key, _ := toolscache.MetaNamespaceKeyFunc(o)

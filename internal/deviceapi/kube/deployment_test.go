@@ -21,14 +21,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-func TestFirstFetchIsTheCreation(t *testing.T) {
+func TestFirstFetchCreatesTheAction(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	p := d.poll()
 	if p.DeployID != firstID || p.CancelID != 0 {
 		t.Fatalf("the poll announces deployment %d and cancel %d, want %d and none", p.DeployID, p.CancelID, firstID)
 	}
-	w.wrote()
+	w.takeWrites()
 
 	got, err := d.Deployment(context.Background(), dev0, p.DeployID)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestFirstFetchIsTheCreation(t *testing.T) {
 	}
 }
 
-// swupdate fetches every action three times.
+// swupdate fetches the deployment of each action three times.
 func TestFurtherFetchesWriteNothing(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
@@ -67,32 +67,33 @@ func TestFurtherFetchesWriteNothing(t *testing.T) {
 			t.Errorf("%s later: %v", wait, err)
 		}
 	}
-	w.wantWrites(0, "fetching what has started")
+	w.wantWrites(0, "fetching a deployment that has started")
 	if got := w.reads["*v1alpha1.Rollout"]; got != 3 {
-		t.Errorf("the rollout was read %d times past the cache, want 3: at the creation, and while the action is just created", got)
+		t.Errorf("the rollout was read %d times from the API server, want 3: at the creation of the action, and for two fetches within justCreated", got)
 	}
 }
 
-// What is stopped between the creation and the answer is not answered, and no trace of it speaks
-// against the device.
-func TestCreationIsWithdrawn(t *testing.T) {
+// If the source or the set of an action is stopped between the creation of the action and the
+// response, the device does not get the deployment, and the status of the Target is as if the
+// device had never had the action.
+func TestActionIsWithdrawnDirectlyAfterItsCreation(t *testing.T) {
 	for name, c := range map[string]struct {
 		meanwhile func(w *world)
 		cause     v1alpha1.CancelCause // empty: as if never created
 		answered  bool
 	}{
-		"nothing happens":              {func(*world) {}, "", true},
-		"somebody pauses the rollout":  {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }) }, "", false},
-		"an error pauses the rollout":  {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutPaused }) }, "", false},
-		"the rollout is stopped":       {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.CauseStopped, false},
-		"it is stopped, started go on": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, v1alpha1.CauseStopped, false},
-		"the rollout is deleted":       {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: about("rollout")}) }, v1alpha1.CauseDeleted, false},
-		"the rollout is another one":   {func(w *world) { w.recreateRollout() }, v1alpha1.CauseDeleted, false},
-		"the set is invalidated Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationSoft)) }, v1alpha1.CauseInvalidated, false},
-		"the set is invalidated Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, v1alpha1.CauseInvalidated, false},
-		"the set is invalidated None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, "", true},
-		"the set is deleted":           {func(w *world) { w.remove(&v1alpha1.DistributionSet{ObjectMeta: about("firmware")}) }, v1alpha1.CauseSetGone, false},
-		"the set has another content":  {func(w *world) { w.editSet(func(s *v1alpha1.DistributionSet) { s.Status.ContentHash = "another" }) }, v1alpha1.CauseSetGone, false},
+		"nothing changes":                   {func(*world) {}, "", true},
+		"a user pauses the rollout":         {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }) }, "", false},
+		"an error pauses the rollout":       {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutPaused }) }, "", false},
+		"the rollout is stopped":            {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.CauseStopped, false},
+		"the rollout is stopped with None":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, v1alpha1.CauseStopped, false},
+		"the rollout is deleted":            {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: metadataOf("rollout")}) }, v1alpha1.CauseDeleted, false},
+		"the rollout is created again":      {func(w *world) { w.recreateRollout() }, v1alpha1.CauseDeleted, false},
+		"the set is invalidated with Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationSoft)) }, v1alpha1.CauseInvalidated, false},
+		"the set is invalidated with Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, v1alpha1.CauseInvalidated, false},
+		"the set is invalidated with None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, "", true},
+		"the set is deleted":                {func(w *world) { w.remove(&v1alpha1.DistributionSet{ObjectMeta: metadataOf("firmware")}) }, v1alpha1.CauseSetGone, false},
+		"the set has another content":       {func(w *world) { w.editSet(func(s *v1alpha1.DistributionSet) { s.Status.ContentHash = "another" }) }, v1alpha1.CauseSetGone, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -111,15 +112,15 @@ func TestCreationIsWithdrawn(t *testing.T) {
 				return
 			}
 			if !errors.Is(err, deviceapi.ErrNotFound) {
-				t.Fatalf("the answer is %v, want not found", err)
+				t.Fatalf("the error is %v, want not found", err)
 			}
 			status := w.target("dev-0").Status
-			if len(status.HadSets) != 0 || w.isInDoubt() || status.UpdateStatus == v1alpha1.UpdateStatusPending {
-				t.Errorf("the device never heard of it, yet it had %v, is %s, in doubt: %t", status.HadSets, status.UpdateStatus, w.isInDoubt())
+			if len(status.HadSets) != 0 || w.isInconsistent() || status.UpdateStatus == v1alpha1.UpdateStatusPending {
+				t.Errorf("the device never got the deployment, but its status has hadSets %v, updateStatus %s, inconsistent: %t", status.HadSets, status.UpdateStatus, w.isInconsistent())
 			}
 			switch {
 			case c.cause == "" && len(status.Actions) != 0:
-				t.Errorf("the intent is spent by %+v", status.Actions)
+				t.Errorf("want no action, so that the update is offered again, got %+v", status.Actions)
 			case c.cause != "":
 				if a := w.wantState(firstID, v1alpha1.ActionCanceled); a.Cancel == nil || a.Cancel.Cause != c.cause {
 					t.Errorf("the cancel is %+v, want the cause %s", a.Cancel, c.cause)
@@ -133,24 +134,24 @@ func TestCreationIsWithdrawn(t *testing.T) {
 	}
 }
 
-// An auto-assignment is looked at as closely as a rollout.
-func TestCreationOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
+// An auto-assignment is read from the API server like a rollout.
+func TestActionOfAnAutoAssignmentIsWithdrawnDirectlyAfterItsCreation(t *testing.T) {
 	for name, c := range map[string]struct {
 		change   func(*v1alpha1.AutoAssignment)
 		cause    v1alpha1.CancelCause
 		answered bool
 	}{
-		"nothing happens":         {func(*v1alpha1.AutoAssignment) {}, "", true},
-		"it is paused":            {func(a *v1alpha1.AutoAssignment) { a.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "", false},
-		"it has stopped":          {func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentStopped }, v1alpha1.CauseStopped, false},
-		"it is deleted":           {nil, v1alpha1.CauseDeleted, false},
-		"it is given another set": {func(a *v1alpha1.AutoAssignment) { a.Spec.Update.DistributionSet = "firmware-2" }, v1alpha1.CauseSuperseded, false},
+		"nothing changes":                      {func(*v1alpha1.AutoAssignment) {}, "", true},
+		"the auto-assignment is paused":        {func(a *v1alpha1.AutoAssignment) { a.Spec.State = v1alpha1.AutoAssignmentIntentPaused }, "", false},
+		"the auto-assignment has stopped":      {func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentStopped }, v1alpha1.CauseStopped, false},
+		"the auto-assignment is deleted":       {nil, v1alpha1.CauseDeleted, false},
+		"the auto-assignment gets another set": {func(a *v1alpha1.AutoAssignment) { a.Spec.Update.DistributionSet = "firmware-2" }, v1alpha1.CauseSuperseded, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
 			w.editTarget(func(t *v1alpha1.Target) { t.Labels = map[string]string{"site": "lab"} })
-			started := metav1.NewMicroTime(dawn)
-			auto := &v1alpha1.AutoAssignment{ObjectMeta: about("auto")}
+			started := metav1.NewMicroTime(rolloutStart)
+			auto := &v1alpha1.AutoAssignment{ObjectMeta: metadataOf("auto")}
 			auto.Spec.Update.DistributionSet = "firmware"
 			auto.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "lab"}}
 			auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &started}
@@ -175,7 +176,7 @@ func TestCreationOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
 			})
 			_, err := d.Deployment(context.Background(), dev0, firstID)
 			if c.answered != (err == nil) || err != nil && !errors.Is(err, deviceapi.ErrNotFound) {
-				t.Fatalf("the answer is %v", err)
+				t.Fatalf("the error is %v", err)
 			}
 			if c.cause != "" {
 				if a := w.wantState(firstID, v1alpha1.ActionCanceled); a.Cancel.Cause != c.cause {
@@ -188,8 +189,8 @@ func TestCreationOfAnAutoAssignmentIsWithdrawn(t *testing.T) {
 	}
 }
 
-// A pause costs an id, not the update.
-func TestCreationAfterAPause(t *testing.T) {
+// After a pause between creation and response the update is offered again, with the next id.
+func TestUpdateIsOfferedAgainAfterAPause(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.poll()
@@ -200,7 +201,7 @@ func TestCreationAfterAPause(t *testing.T) {
 		}
 	})
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
-		t.Fatalf("the answer is %v, want not found", err)
+		t.Fatalf("the error is %v, want not found", err)
 	}
 	w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentRunning })
 	d.sync()
@@ -209,15 +210,15 @@ func TestCreationAfterAPause(t *testing.T) {
 	}
 }
 
-// An API server that does not answer the second look keeps the device waiting; the action is
-// created all the same, and answered when it does.
-func TestCreationWithoutTheSecondLook(t *testing.T) {
+// If the API server does not respond to the read after the creation, the device gets "unavailable".
+// The action exists, and the device gets it when the API server responds.
+func TestActionIsCreatedWhenTheReadAfterItFails(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.poll()
-	w.set(func(w *world) { w.beforeRead = func(client.Object) error { return errPowerCut } })
+	w.set(func(w *world) { w.beforeRead = func(client.Object) error { return errInjected } })
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !isUnavailable(err) {
-		t.Fatalf("the answer is %v, want unavailable", err)
+		t.Fatalf("the error is %v, want unavailable", err)
 	}
 	w.wantState(firstID, v1alpha1.ActionRetrieved)
 	w.set(func(w *world) { w.beforeRead = nil })
@@ -229,53 +230,53 @@ func TestCreationWithoutTheSecondLook(t *testing.T) {
 	}
 }
 
-func TestCreationIsStoredBeforeItIsAnswered(t *testing.T) {
+func TestActionIsStoredBeforeTheResponse(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.poll()
-	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errPowerCut } })
+	w.set(func(w *world) { w.beforeWrite = func(client.Object) error { return errInjected } })
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !isUnavailable(err) {
-		t.Fatalf("the answer is %v, want unavailable", err)
+		t.Fatalf("the error is %v, want unavailable", err)
 	}
 	if n := len(w.target("dev-0").Status.Actions); n != 0 {
 		t.Errorf("the device has %d actions, want none", n)
 	}
 }
 
-// Two device API replicas that know nothing of each other's newest write.
-func TestTwoDeviceAPIsGiveCreationOnce(t *testing.T) {
+// The caches of two device API replicas do not have the newest write of the other one.
+func TestTwoReplicasCreateOneAction(t *testing.T) {
 	w := newWorld(t, 1)
 	one, other := w.deviceAPI(Options{}), w.deviceAPI(Options{})
 	one.poll()
 	one.sync()
 	other.sync()
-	w.wrote()
+	w.takeWrites()
 	var both sync.WaitGroup
 	for _, d := range []*deviceAPI{one, other, one, other} {
 		both.Go(func() {
 			if doc, err := d.Deployment(context.Background(), dev0, firstID); err != nil || doc.ID != firstID {
-				t.Errorf("a device API answers action %d and %v, want %d", doc.ID, err, firstID)
+				t.Errorf("a replica returns action %d and error %v, want %d", doc.ID, err, firstID)
 			}
 		})
 	}
 	both.Wait()
-	w.wantWrites(1, "a creation at two device API replicas")
+	w.wantWrites(1, "fetching a deployment from two replicas")
 	if n := len(w.target("dev-0").Status.Actions); n != 1 {
 		t.Errorf("the device has %d actions, want one", n)
 	}
 }
 
-// The group's newest stop counts for every device, however many start at once and however few reads
-// that costs.
-func TestManyCreationsShareTheirReads(t *testing.T) {
+// When many devices start at once, their reads of the rollout are shared, and each device that was
+// stored after a pause is refused.
+func TestManyStartsShareTheirReads(t *testing.T) {
 	const devices = 100 // a store under the race detector is slow, and a write has a timeout
 	w := newWorld(t, devices)
 	d := w.deviceAPI(Options{})
 	var creations atomic.Int32
 	var stopped sync.Map // the devices that were created after the stop
 	var isStopped atomic.Bool
-	// A device is decided once it was stored or, because the pause came first, refused. The reads
-	// of the set wait until all are.
+	// A device is decided when its action was stored or, after the pause, refused. The reads of the
+	// set wait until all devices are decided.
 	var decided atomic.Int32
 	allDecided := make(chan struct{})
 	decide := func() {
@@ -327,28 +328,28 @@ func TestManyCreationsShareTheirReads(t *testing.T) {
 	stopped.Range(func(name, _ any) bool {
 		late++
 		if answered, _ := answers.Load(name); answered == true {
-			t.Errorf("%s was created after the pause and answered", name)
+			t.Errorf("the action of %s was stored after the pause, and the device got it", name)
 		}
 		return true
 	})
 	if late == 0 {
-		t.Error("no device was created after the pause")
+		t.Error("no action was stored after the pause")
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if sets, rollouts := w.reads["*v1alpha1.DistributionSet"], w.reads["*v1alpha1.Rollout"]; sets > 10 || rollouts > devices/5 {
-		t.Errorf("%d creations cost %d reads of the set and %d of the rollout", devices, sets, rollouts)
+		t.Errorf("%d starts caused %d reads of the set and %d of the rollout", devices, sets, rollouts)
 	}
 }
 
-// A guess of the next id is no way into a group that has not opened.
+// A device that guesses the next action id gets nothing while its group is not open.
 func TestW28_AGuessedIDOpensNothing(t *testing.T) {
 	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
 	d := w.deviceAPI(Options{})
 	if p := d.poll(); p.DeployID != 0 {
 		t.Fatalf("the poll announces %d", p.DeployID)
 	}
-	w.wrote()
+	w.takeWrites()
 	for _, id := range []int32{firstID, firstID - 1, firstID + 1} {
 		if _, err := d.Deployment(context.Background(), dev0, id); !errors.Is(err, deviceapi.ErrNotFound) {
 			t.Errorf("action %d: %v, want not found", id, err)
@@ -357,9 +358,9 @@ func TestW28_AGuessedIDOpensNothing(t *testing.T) {
 	w.wantWrites(0, "guessing")
 }
 
-// What is over can be looked at without changing it (W-27).
-func TestFetchingWhatIsNotOffered(t *testing.T) {
-	for name, result := range map[string]wire.Feedback{"finished": succeeded, "failed": hasFailed} {
+// A closed action can be fetched, and the fetch does not change it (W-27).
+func TestFetchOfAClosedAction(t *testing.T) {
+	for name, result := range map[string]wire.Feedback{"finished": succeeded, "failed": failed} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
 			d := w.deviceAPI(Options{})
@@ -367,19 +368,19 @@ func TestFetchingWhatIsNotOffered(t *testing.T) {
 			d.wantReport(nil, firstID, proceeding)
 			d.wantReport(nil, firstID, result)
 			before := w.target("dev-0")
-			w.wrote()
+			w.takeWrites()
 			for what, fetch := range map[string]func(context.Context, deviceapi.Device, int32) (deviceapi.Deployment, error){"deploymentBase": d.Deployment, "installedBase": d.Installed} {
 				if doc, err := fetch(context.Background(), dev0, firstID); err != nil || doc.ID != firstID {
-					t.Errorf("%s answers action %d and %v", what, doc.ID, err)
+					t.Errorf("%s returns action %d and error %v", what, doc.ID, err)
 				}
 			}
-			w.wantWrites(0, "looking at what is over")
+			w.wantWrites(0, "fetching a closed action")
 			if diff := cmp.Diff(before.Status, w.target("dev-0").Status); diff != "" {
-				t.Errorf("looking changed the target:\n%s", diff)
+				t.Errorf("the fetch changed the target:\n%s", diff)
 			}
 		})
 	}
-	t.Run("what is open is not installed", func(t *testing.T) {
+	t.Run("an open action is not found under installedBase", func(t *testing.T) {
 		d := newWorld(t, 1).deviceAPI(Options{})
 		d.start()
 		if _, err := d.Installed(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
@@ -395,11 +396,11 @@ func TestHandling(t *testing.T) {
 		forced, downloadOnly bool
 		buster               byte
 	}{
-		"forced":              {v1alpha1.Update{Type: v1alpha1.UpdateTypeForced}, true, false, 'f'},
-		"soft":                {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, false, false, 'a'},
-		"forced from then on": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(dawn.Add(time.Hour))}, false, false, 'a'},
-		"forced since then":   {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(dawn)}, true, false, 'f'},
-		"download only":       {v1alpha1.Update{Type: v1alpha1.UpdateTypeDownloadOnly}, true, true, 'f'},
+		"forced":               {v1alpha1.Update{Type: v1alpha1.UpdateTypeForced}, true, false, 'f'},
+		"soft":                 {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, false, false, 'a'},
+		"forced in the future": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(rolloutStart.Add(time.Hour))}, false, false, 'a'},
+		"forced since now":     {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: at(rolloutStart)}, true, false, 'f'},
+		"download only":        {v1alpha1.Update{Type: v1alpha1.UpdateTypeDownloadOnly}, true, true, 'f'},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
@@ -430,19 +431,19 @@ func (d *deviceAPI) urgency() (bool, string) {
 	return doc.Forced, p.CacheBuster
 }
 
-// What has started Soft becomes urgent without a write, and the device sees a link that it has not
-// fetched yet.
-func TestWhatHasStartedIsForced(t *testing.T) {
-	forceAt := metav1.NewTime(dawn.Add(time.Hour))
+// An action that started as Soft becomes forced without a write, and the next poll has a link with
+// another cache buster.
+func TestStartedActionBecomesForced(t *testing.T) {
+	forceAt := metav1.NewTime(rolloutStart.Add(time.Hour))
 	for name, c := range map[string]struct {
 		update v1alpha1.Update
 		later  func(w *world, d *deviceAPI)
 	}{
-		"people edit the rollout": {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, func(w *world, d *deviceAPI) {
+		"a user edits the rollout": {v1alpha1.Update{Type: v1alpha1.UpdateTypeSoft}, func(w *world, d *deviceAPI) {
 			w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.Update.Type = v1alpha1.UpdateTypeForced })
 			d.sync()
 		}},
-		"its time has come": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &forceAt}, func(w *world, _ *deviceAPI) { w.wait(time.Hour) }},
+		"forceAt is reached": {v1alpha1.Update{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &forceAt}, func(w *world, _ *deviceAPI) { w.wait(time.Hour) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
@@ -457,19 +458,20 @@ func TestWhatHasStartedIsForced(t *testing.T) {
 			if before || !after || announced == announcedNow {
 				t.Errorf("forced is first %t (%s), then %t (%s); want false, then true, with another cache buster", before, announced, after, announcedNow)
 			}
-			w.wantWrites(0, "becoming urgent")
+			w.wantWrites(0, "becoming forced")
 		})
 	}
 }
 
-// A window limits when a device may start, and not when it may go on. Its edges cost nothing.
+// A window limits when a device may start, and not when it may continue. Its start and end cause no
+// write.
 func TestMaintenanceWindow(t *testing.T) {
 	w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 		r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
 	})
 	d := w.deviceAPI(Options{})
 	d.poll()
-	w.wrote()
+	w.takeWrites()
 	wantOffered := func(id int32, when string) {
 		t.Helper()
 		if p := d.poll(); p.DeployID != id || p.CancelID != 0 {
@@ -477,7 +479,7 @@ func TestMaintenanceWindow(t *testing.T) {
 		}
 		w.wantWrites(0, when)
 	}
-	w.set(func(w *world) { w.now = dawn.Add(time.Hour - time.Second) })
+	w.set(func(w *world) { w.now = rolloutStart.Add(time.Hour - time.Second) })
 	wantOffered(0, "before the window")
 	if _, err := d.Deployment(context.Background(), dev0, firstID); !errors.Is(err, deviceapi.ErrNotFound) {
 		t.Errorf("fetching before the window: %v, want not found", err)
@@ -486,15 +488,15 @@ func TestMaintenanceWindow(t *testing.T) {
 	wantOffered(firstID, "as the window opens")
 	w.wait(time.Hour)
 	wantOffered(0, "as the window closes")
-	w.set(func(w *world) { w.now = dawn.Add(2*time.Hour - time.Second) })
+	w.set(func(w *world) { w.now = rolloutStart.Add(2*time.Hour - time.Second) })
 	wantOffered(firstID, "before the window closes")
-	wantTold := func(doc deviceapi.Deployment, window deviceapi.Window, when string) {
+	wantDeployment := func(doc deviceapi.Deployment, window deviceapi.Window, when string) {
 		t.Helper()
 		if doc.Window != window || !doc.Forced || doc.DownloadOnly {
 			t.Errorf("%s the window is %q, forced %t and download only %t", when, doc.Window, doc.Forced, doc.DownloadOnly)
 		}
 	}
-	wantTold(d.start(), deviceapi.WindowOpen, "in the window")
+	wantDeployment(d.start(), deviceapi.WindowOpen, "in the window")
 	inside := d.poll().CacheBuster
 	w.wait(time.Second)
 	wantOffered(firstID, "after the window, with the update started,")
@@ -503,16 +505,16 @@ func TestMaintenanceWindow(t *testing.T) {
 	}
 	doc, err := d.Deployment(context.Background(), dev0, firstID)
 	if err != nil {
-		t.Errorf("fetching on after the window: %v", err)
+		t.Errorf("fetching again after the window: %v", err)
 	}
-	wantTold(doc, deviceapi.WindowClosed, "after the window")
-	w.wantWrites(0, "going on after the window")
+	wantDeployment(doc, deviceapi.WindowClosed, "after the window")
+	w.wantWrites(0, "continuing after the window")
 	d.wantReport(nil, firstID, proceeding)
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
 }
 
-// An action without a window has none in its deployment, too.
+// The deployment of an action without a maintenance window has no window.
 func TestWindowOfDeployment(t *testing.T) {
 	for name, c := range map[string]struct {
 		window *v1alpha1.MaintenanceWindow
@@ -534,18 +536,18 @@ func TestWindowOfDeployment(t *testing.T) {
 			if doc.Window != c.want {
 				t.Errorf("the window is %q, want %q", doc.Window, c.want)
 			}
-			d.wantReport(nil, firstID, hasFailed)
+			d.wantReport(nil, firstID, failed)
 			if doc, err := d.Installed(t.Context(), dev0, firstID); err != nil || doc.Window != c.want {
-				t.Errorf("afterwards the window is %q, %v", doc.Window, err)
+				t.Errorf("after the window it is %q, error %v", doc.Window, err)
 			}
 		})
 	}
 }
 
-// Before a window opens, devices are told to come by soon after that, without a write and never in
-// a loop.
+// Before a window opens, the poll interval ends soon after the opening, without a write, and is
+// never too short.
 func TestPollsBeforeAWindow(t *testing.T) {
-	opening := dawn.Add(time.Hour)
+	opening := rolloutStart.Add(time.Hour)
 	type span struct{ from, to time.Duration }
 	usual := span{270 * time.Second, 330 * time.Second}
 	for name, c := range map[string]struct {
@@ -553,16 +555,16 @@ func TestPollsBeforeAWindow(t *testing.T) {
 		change func(w *world)
 		want   span
 	}{
-		"long before":                      {30 * time.Minute, nil, usual},
-		"two minutes before":               {2 * time.Minute, nil, span{2 * time.Minute, 2*time.Minute + 30*time.Second}},
-		"ten seconds before":               {10 * time.Second, nil, span{10 * time.Second, 40 * time.Second}},
-		"a moment before":                  {time.Millisecond, nil, span{5 * time.Second, 31 * time.Second}},
-		"while it is open":                 {0, nil, usual},
-		"held, so that it does not matter": {2 * time.Minute, func(w *world) { w.editTarget(func(t *v1alpha1.Target) { t.Spec.Hold = true }) }, usual},
-		"paused, so that it does not matter": {2 * time.Minute, func(w *world) {
+		"long before":          {30 * time.Minute, nil, usual},
+		"two minutes before":   {2 * time.Minute, nil, span{2 * time.Minute, 2*time.Minute + 30*time.Second}},
+		"ten seconds before":   {10 * time.Second, nil, span{10 * time.Second, 40 * time.Second}},
+		"a millisecond before": {time.Millisecond, nil, span{5 * time.Second, 31 * time.Second}},
+		"while it is open":     {0, nil, usual},
+		"the target is held, so the window has no effect": {2 * time.Minute, func(w *world) { w.editTarget(func(t *v1alpha1.Target) { t.Spec.Hold = true }) }, usual},
+		"the rollout is paused, so the window has no effect": {2 * time.Minute, func(w *world) {
 			w.editRollout(func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused })
 		}, usual},
-		"with another update that waits for something else": {2 * time.Minute, func(w *world) {
+		"another update waits for something else": {2 * time.Minute, func(w *world) {
 			w.editTarget(func(t *v1alpha1.Target) {
 				t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "missing"}}
 			})
@@ -577,17 +579,17 @@ func TestPollsBeforeAWindow(t *testing.T) {
 			}
 			d := w.deviceAPI(Options{})
 			d.poll()
-			w.wrote()
+			w.takeWrites()
 			w.set(func(w *world) { w.now = opening.Add(-c.at) })
 			for range 3 {
 				if got := d.poll().Sleep; got < c.want.from || got > c.want.to {
-					t.Errorf("the device is told to sleep %s, want %s to %s", got, c.want.from, c.want.to)
+					t.Errorf("the poll interval is %s, want %s to %s", got, c.want.from, c.want.to)
 				}
 			}
 			w.wantWrites(0, "polling before a window")
 		})
 	}
-	t.Run("an update that goes on outside its window", func(t *testing.T) {
+	t.Run("an update that continues outside its window", func(t *testing.T) {
 		w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 			r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
 		})
@@ -596,16 +598,16 @@ func TestPollsBeforeAWindow(t *testing.T) {
 		d.start()
 		w.wait(24*time.Hour - time.Minute)
 		if got := d.poll().Sleep; got < time.Minute || got > time.Minute+30*time.Second {
-			t.Errorf("the device is told to sleep %s, want until its window opens again", got)
+			t.Errorf("the poll interval is %s, want one that ends when the window opens again", got)
 		}
 	})
-	t.Run("an interval that is shorter than everything", func(t *testing.T) {
+	t.Run("a configured interval that is shorter than all limits", func(t *testing.T) {
 		w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 			r.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 7 * * *", DurationSeconds: 3600}
 		})
 		d := w.deviceAPI(Options{PollInterval: 2 * time.Second, ProgressInterval: time.Second})
 		if got := d.poll().Sleep; got != 2*time.Second {
-			t.Errorf("the device is told to sleep %s", got)
+			t.Errorf("the poll interval is %s", got)
 		}
 	})
 }
@@ -616,7 +618,7 @@ func (w *world) remove(o client.Object) {
 	}
 }
 
-// recreateRollout is a rollout of the same name and another uid.
+// recreateRollout replaces the rollout by one with the same name and another UID.
 func (w *world) recreateRollout() {
 	r := &v1alpha1.Rollout{}
 	if err := w.server.Get(context.Background(), client.ObjectKey{Namespace: fleetNamespace, Name: "rollout"}, r); err != nil {
