@@ -145,7 +145,8 @@ spec:
 	wake(t, fleet, late...)
 	w.EventuallyPolled(devices, 5, closed, late...)
 	w.EventuallyTarget(busy[0], "finishes", inSync("firmware-1"))
-	// The device notes its result when it has the response, which may come after the status is written.
+	// The device notes its result when it has the response, which may come after the status is
+	// written.
 	w.Eventually("the device notes its result", func() string {
 		if len(working.Of(devicesim.Closed)) == 0 {
 			return "no closed action"
