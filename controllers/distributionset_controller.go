@@ -25,6 +25,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 const (
@@ -318,7 +319,7 @@ func (r *DistributionSetReconciler) announce(ctx context.Context, set *v1alpha1.
 	case is != nil && now.Invalidation.Actions != nil && now.Invalidation.FinishedAt != nil && (old.Invalidation == nil || old.Invalidation.FinishedAt == nil):
 		n := now.Invalidation.Actions
 		a.warning("InvalidationFinished", "Invalidate", fmt.Sprintf("%s processed: %d canceled, %d waiting for their devices to confirm the cancellation, %d continuing or ended with a result; see status.invalidation.actions for the current numbers",
-			counted(n.Total, "open action"), n.Canceled, n.Canceling, n.Refused))
+			text.Count(n.Total, "open action"), n.Canceled, n.Canceling, n.Refused))
 	}
 	a.readiness(old.Conditions, now.Conditions)
 }
@@ -332,15 +333,7 @@ func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
 		actions = "; its open actions are processed next, see status.invalidation.actions"
 	}
 	return shorten(fmt.Sprintf("cancellation %s, affects %s and %s%s: %s", i.Cancellation,
-		counted(i.Rollouts, "rollout"), counted(i.AutoAssignments, "auto-assignment"), actions, message), maxNoteBytes)
-}
-
-// counted returns the number followed by the noun, in plural if needed.
-func counted(n int32, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
+		text.Count(i.Rollouts, "rollout"), text.Count(i.AutoAssignments, "auto-assignment"), actions, message), maxNoteBytes)
 }
 
 // counterDelay returns how long a write that changes only counters has to wait, or 0 to write now.

@@ -27,7 +27,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // RolloutReconciler applies the plans of internal/rollout. All decisions are stored in
@@ -343,7 +345,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		}
 	}
 	var groups v1alpha1.DeploymentGroupList
-	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.LabelValue(obj.Name)}); err != nil {
+	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: grouping.LabelValue(obj.Name)}); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
 	}
 	for i := range groups.Items {
@@ -359,7 +361,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		return retryConflict(client.IgnoreNotFound(err))
 	}
 	logging.Decided(logf.FromContext(ctx), logging.Decision{Reason: deleted, From: string(obj.Status.State), To: deleted,
-		Message: fmt.Sprintf("the rollout was deleted with its %s; deletionCancellation was %s", counted(int32(len(groups.Items)), "deployment group"), cmp.Or(obj.Spec.DeletionCancellation, v1alpha1.CancellationNone))})
+		Message: fmt.Sprintf("the rollout was deleted with its %s; deletionCancellation was %s", text.Count(int32(len(groups.Items)), "deployment group"), cmp.Or(obj.Spec.DeletionCancellation, v1alpha1.CancellationNone))})
 	r.statusThrottle.forget(obj.UID)
 	r.overlaps.forget(obj.UID)
 	r.pageCursor.forget(client.ObjectKeyFromObject(obj))

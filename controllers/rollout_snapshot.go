@@ -17,10 +17,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // snapshot collects all facts for one reconcile of a rollout from the caches.
-func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally) rollout.Snapshot {
+func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) counting.Tally) rollout.Snapshot {
 	s := rollout.Snapshot{
 		Now:        r.Now(),
 		Rollout:    obj,
@@ -30,7 +33,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 		SetNamed: func(name string) *offer.Set {
 			return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: name})
 		},
-		Cover:           r.Index.Cover(obj.Namespace),
+		AutoAssignments: r.Index.AutoAssignmentReach(obj.Namespace),
 		RequireApproval: r.RequireApproval,
 	}
 	for _, g := range r.Index.GroupsOf(obj) {
@@ -114,7 +117,7 @@ func (r *RolloutReconciler) sharedWith(groups []rollout.Group, other *v1alpha1.R
 	for i, g := range groups {
 		for position, t := range g.Members() {
 			if t != nil && (set == nil || set.Fits(t.Spec.Type)) && intake.Selects(t) {
-				marks[i] = rollout.Marked(marks[i], position, len(g.Object.Spec.Targets))
+				marks[i] = bitmap.Set(marks[i], position, len(g.Object.Spec.Targets))
 			}
 		}
 	}
@@ -208,7 +211,7 @@ func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollo
 	for i, g := range groups {
 		for position, name := range g.Object.Spec.Targets {
 			if _, ok := theirs[string(name)]; ok {
-				marks[i] = rollout.Marked(marks[i], position, len(g.Object.Spec.Targets))
+				marks[i] = bitmap.Set(marks[i], position, len(g.Object.Spec.Targets))
 			}
 		}
 	}
@@ -272,7 +275,7 @@ func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout
 		return false, nil
 	}
 	var live v1alpha1.DeploymentGroupList
-	if err := r.Live.List(ctx, &live, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: rollout.LabelValue(obj.Name)}); err != nil {
+	if err := r.Live.List(ctx, &live, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: grouping.LabelValue(obj.Name)}); err != nil {
 		return false, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
 	}
 	exist := 0

@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // A newer rollout supersedes an older one for common targets, and waits for a required migration
@@ -31,7 +32,7 @@ func TestNewerRolloutTakesOverTargets(t *testing.T) {
 			older.Spec.Update.DistributionSet = tt.set
 			newer := w.rollout("newer", 10, false, "a", "b")
 			newer.Status.State, newer.Status.Groups[0].State = v1alpha1.RolloutStarting, v1alpha1.GroupScheduled
-			none := func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally { return rollout.Tally{} }
+			none := func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) counting.Tally { return counting.Tally{} }
 			if overlaps := w.snapshot(older, none).Claims; len(overlaps) != tt.wantClaims {
 				t.Errorf("overlaps of the older one are %+v", overlaps)
 			}
@@ -71,7 +72,7 @@ func TestSharedTargetsOfNeighbors(t *testing.T) {
 				r.Status.StartedAt, r.Status.State = nil, v1alpha1.RolloutReady
 			}
 			tt.edit(other)
-			s := w.snapshot(self, func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) rollout.Tally { return rollout.Tally{} })
+			s := w.snapshot(self, func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) counting.Tally { return counting.Tally{} })
 			if len(s.Neighbors) != 1 || s.Neighbors[0].Rollout.Name != "other" {
 				t.Fatalf("neighbors are %+v", s.Neighbors)
 			}
@@ -86,7 +87,7 @@ func TestSharedTargetsOfNeighbors(t *testing.T) {
 func marked(members ...int) []byte {
 	var bits []byte
 	for _, i := range members {
-		bits = rollout.Marked(bits, i, 2)
+		bits = bitmap.Set(bits, i, 2)
 	}
 	return bits
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // Tallies counts the members of each group by bucket. A report of one target updates the counters
@@ -27,10 +28,10 @@ type Tallies struct {
 // groupTally holds the counters of one group and the basis that they were computed from.
 type groupTally struct {
 	uid     types.UID
-	rule    rollout.Rule
+	rule    counting.Rule
 	bits    memberBits
-	entries []rollout.Entry
-	sum     rollout.Tally
+	entries []counting.Entry
+	sum     counting.Tally
 }
 
 // memberBits are the bitmaps of a group at the time it was counted.
@@ -47,7 +48,7 @@ func NewTallies(index *fleet.Index) *Tallies {
 
 // Of returns the counters of one group. The group is counted again when the rule or the bitmaps of
 // the group have changed, for example because the group opened.
-func (t *Tallies) Of(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Tally {
+func (t *Tallies) Of(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) counting.Tally {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	rule, bits := t.ruleOf(r, g), bitsOf(g)
@@ -59,14 +60,14 @@ func (t *Tallies) Of(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.T
 }
 
 // Recount counts a group from the cache and ignores the existing counters.
-func (t *Tallies) Recount(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Tally {
+func (t *Tallies) Recount(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) counting.Tally {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.count(g, t.ruleOf(r, g), bitsOf(g)).sum.Clone()
 }
 
-func (t *Tallies) count(g *v1alpha1.DeploymentGroup, rule rollout.Rule, bits memberBits) *groupTally {
-	counted := &groupTally{uid: g.UID, rule: rule, bits: bits, entries: make([]rollout.Entry, len(g.Spec.Targets))}
+func (t *Tallies) count(g *v1alpha1.DeploymentGroup, rule counting.Rule, bits memberBits) *groupTally {
+	counted := &groupTally{uid: g.UID, rule: rule, bits: bits, entries: make([]counting.Entry, len(g.Spec.Targets))}
 	for i, name := range g.Spec.Targets {
 		target := t.index.Target(types.NamespacedName{Namespace: g.Namespace, Name: string(name)})
 		counted.entries[i] = entryOf(rule, target, g, i)
@@ -107,13 +108,13 @@ func (t *Tallies) Forget(key types.NamespacedName) {
 	delete(t.groups, key)
 }
 
-func (t *Tallies) ruleOf(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) rollout.Rule {
+func (t *Tallies) ruleOf(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) counting.Rule {
 	set := t.index.Set(types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet})
-	return rollout.RuleOf(r, set, int(g.Spec.Index)).Under(t.index.Cover(r.Namespace))
+	return rollout.RuleOf(r, set, int(g.Spec.Index), t.index.AutoAssignmentReach(r.Namespace))
 }
 
-func entryOf(rule rollout.Rule, target *v1alpha1.Target, g *v1alpha1.DeploymentGroup, i int) rollout.Entry {
-	return rule.EntryOf(target, rollout.MemberOf(g, i))
+func entryOf(rule counting.Rule, target *v1alpha1.Target, g *v1alpha1.DeploymentGroup, i int) counting.Entry {
+	return rule.EntryOf(target, counting.MemberOf(g, i))
 }
 
 func bitsOf(g *v1alpha1.DeploymentGroup) memberBits {

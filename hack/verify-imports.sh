@@ -58,7 +58,11 @@ allow internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
 allow internal/window "$api" github.com/robfig/cron/v3
 allow internal/eligibility "$api" "$mod/internal/action" "$mod/internal/window" "$meta"
 allow internal/offer "$api" "$mod/internal/action" "$mod/internal/eligibility" "$mod/internal/window" k8s.io/apimachinery/pkg
-allow internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg
+allow internal/rollout/bitmap
+allow internal/rollout/grouping "$api" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/query" k8s.io/apimachinery/pkg
+allow internal/rollout/counting "$api" "$mod/internal/action" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/rollout/bitmap" k8s.io/apimachinery/pkg
+allow internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg \
+	"$mod/internal/rollout/bitmap" "$mod/internal/rollout/grouping" "$mod/internal/rollout/counting"
 allow internal/autoassignment "$api" "$mod/internal/window" "$mod/internal/offer" k8s.io/apimachinery/pkg
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/ddi "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
@@ -71,6 +75,9 @@ pure internal/query
 pure internal/window
 pure internal/eligibility
 pure internal/offer
+pure internal/rollout/bitmap
+pure internal/rollout/grouping
+pure internal/rollout/counting
 pure internal/rollout
 pure internal/autoassignment
 

@@ -13,7 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
-	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 func TestEveryDeviceHasItsTargetAndToken(t *testing.T) {
@@ -46,7 +46,7 @@ func TestTheSeedSuitsTheStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := goodRollout("demo", noon)
-	groups, err := rollout.Partition(r, newFleet("demo", o.devices).targets)
+	groups, err := grouping.Partition(r, newFleet("demo", o.devices).targets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestTheSeedSuitsTheStory(t *testing.T) {
 }
 
 func TestTheBadRolloutTakesEverybody(t *testing.T) {
-	groups, err := rollout.Partition(badRollout("demo", noon), newFleet("demo", 200).targets)
+	groups, err := grouping.Partition(badRollout("demo", noon), newFleet("demo", 200).targets)
 	if err != nil || len(groups) != 1 || len(groups[0].Targets) != 200 {
 		t.Errorf("%d groups, error %v; want one group of 200", len(groups), err)
 	}

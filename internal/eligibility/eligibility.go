@@ -145,7 +145,7 @@ func spent(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Tim
 			r.Code, r.Action = CodeDone, own
 		}
 	case v1alpha1.ActionCanceled:
-		if !IsTakenBack(in, own) && !(isUnconfirmed(own) && (in.Expired || in.Skipped)) {
+		if !IsTakenBack(in, own) && !(action.IsUnconfirmed(own) && (in.Expired || in.Skipped)) {
 			r.Code, r.Action = CodeCanceled, own
 		}
 	case v1alpha1.ActionError:
@@ -168,13 +168,6 @@ func IsTakenBack(in *Intent, a *v1alpha1.Action) bool {
 		return false
 	}
 	return a.Cancel.Cause == v1alpha1.CauseMigrationStep || in.Forgiven && a.Cancel.Cause == v1alpha1.CauseStopped
-}
-
-// isUnconfirmed reports whether an action waits for confirmation, or was closed while it did: it
-// has not started.
-func isUnconfirmed(a *v1alpha1.Action) bool {
-	return a.State == v1alpha1.ActionWaitingForConfirmation ||
-		a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.From == v1alpha1.ActionWaitingForConfirmation
 }
 
 // afterFailure: a failed action is tried again while attempts are left, after the backoff, or when
@@ -226,7 +219,7 @@ func NextAttempt(r *v1alpha1.Retries, a *v1alpha1.Action) time.Time {
 // before a newer update, because the member had failed before that came. What has started was in
 // time, whatever a bit says that was written meanwhile.
 func displaced(r *Result, in *Intent, newer *Newer) {
-	started := r.Own != nil && !isUnconfirmed(r.Own)
+	started := r.Own != nil && !action.IsUnconfirmed(r.Own)
 	switch {
 	case in.Expired && !started:
 		r.Code = CodeDeadlinePassed
@@ -327,6 +320,16 @@ func NotServed(t *v1alpha1.Target) string {
 		return "Goshawk has not reconciled this target yet"
 	}
 	return ""
+}
+
+// IsDuplicate reports whether an older target has the same controllerID.
+func IsDuplicate(t *v1alpha1.Target) bool {
+	for i := range t.Status.Conditions {
+		if c := &t.Status.Conditions[i]; c.Type == v1alpha1.ConditionReady {
+			return c.Status == "False" && c.Reason == v1alpha1.ReasonDuplicate
+		}
+	}
+	return false
 }
 
 // Own returns the newest action that an update created or adopted; nil: there is none.

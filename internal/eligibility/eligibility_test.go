@@ -107,7 +107,7 @@ func TestCheck(t *testing.T) {
 
 		"the target's own assignment is newer":                           {member(), nil, Newer{Reached: assigned("hotfix")}, CodeSuperseded},
 		"the assignment is newer, and the content is there":              {member(), []target{runs("c1")}, Newer{Reached: assigned("hotfix")}, CodeAlreadyThere},
-		"an auto-assignment that the counters only ask about is newer":   {member(), nil, Newer{Keeps: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(noon) }}, CodeSuperseded},
+		"an auto-assignment that the counters only ask about is newer":   {member(), nil, Newer{AutoHasReached: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(noon) }}, CodeSuperseded},
 		"a newer update replaces what waits while the rollout is paused": {member(paused), nil, Newer{Reached: assigned("hotfix")}, CodeSuperseded},
 		"a newer update does not replace a member before the start":      {member(func(in *Intent) { in.Source.Since = nil }), nil, Newer{Reached: assigned("hotfix")}, ""},
 		"a newer update does not replace a required migration step":      {member(func(in *Intent) { in.Set.RequiredMigrationStep = true }), nil, Newer{Reached: assigned("hotfix")}, ""},
@@ -129,7 +129,7 @@ func TestBrought(t *testing.T) {
 	since := metav1.NewMicroTime(noon.Add(time.Hour))
 	assigned := &Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", Since: &since}, Update: v1alpha1.Update{DistributionSet: "fw"}}
 	auto := func(hours int) Newer {
-		return Newer{Reached: assigned, Keeps: func(_ *v1alpha1.Target, since time.Time) bool {
+		return Newer{Reached: assigned, AutoHasReached: func(_ *v1alpha1.Target, since time.Time) bool {
 			return noon.Add(time.Duration(hours) * time.Hour).After(since)
 		}}
 	}

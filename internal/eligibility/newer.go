@@ -24,10 +24,10 @@ type Newer struct {
 	Installed *Intent
 	// Running is the newest auto-assignment that runs and replaces what is older.
 	Running *Intent
-	// Keeps reports whether an auto-assignment that is newer than since has reached the target. The
-	// counters set it in place of Reached and Running, because they do not list the
+	// AutoHasReached reports whether an auto-assignment that is newer than since has reached the
+	// target. The counters set it in place of Reached and Running, because they do not list the
 	// auto-assignments of every member. It is asked last.
-	Keeps func(t *v1alpha1.Target, since time.Time) bool
+	AutoHasReached func(t *v1alpha1.Target, since time.Time) bool
 }
 
 // NewerAmong finds, among the updates that reach a target, those that keep older ones from it. The
@@ -58,7 +58,7 @@ func replaced(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
 	}
 	other, brought := newer.over(t, in)
 	if brought || other == nil {
-		if newer.keeps(t, in, other) {
+		if newer.autoHasReached(t, in, other) {
 			other, brought = nil, false
 		} else if other == nil || r.IsFinal() {
 			return
@@ -88,16 +88,16 @@ func (n *Newer) over(t *v1alpha1.Target, in *Intent) (other *Intent, brought boo
 	return other, brought
 }
 
-// keeps asks Keeps about auto-assignments that are newer than the update, and than the other one
-// that is about to bring the same.
-func (n *Newer) keeps(t *v1alpha1.Target, in, other *Intent) bool {
-	if n.Keeps == nil {
+// autoHasReached asks AutoHasReached about auto-assignments that are newer than the update, and
+// than the other one that is about to bring the same.
+func (n *Newer) autoHasReached(t *v1alpha1.Target, in, other *Intent) bool {
+	if n.AutoHasReached == nil {
 		return false
 	}
 	if other != nil {
-		return n.Keeps(t, since(&other.Source))
+		return n.AutoHasReached(t, since(&other.Source))
 	}
-	return n.Keeps(t, since(&in.Source))
+	return n.AutoHasReached(t, since(&in.Source))
 }
 
 // NewestFirst orders by since, then by source, so that the same world always gives the same result.
@@ -157,10 +157,10 @@ func everOpens(in *Intent, now time.Time) bool {
 	return open || !next.IsZero()
 }
 
-// Covers reports whether an auto-assignment has reached the target and replaces what is older: that
-// is not offered, also where nothing of the auto-assignment will ever start because the target runs
-// its set already.
-func Covers(in *Intent, t *v1alpha1.Target) bool {
+// AutoHasReached reports whether an intent is an auto-assignment that has reached the target and
+// replaces older updates. These are not offered any more, also if the auto-assignment never starts
+// because the target runs its set already.
+func AutoHasReached(in *Intent, t *v1alpha1.Target) bool {
 	return in.Source.Kind == v1alpha1.SourceAutoAssignment && !isQueued(in) && hasReached(t, in, time.Time{})
 }
 

@@ -28,7 +28,7 @@ type auto struct {
 func (x *Index) setAutoAssignment(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.noteCover(old, now)
+	x.noteAutos(old, now)
 	if gone, ok := old.(*v1alpha1.AutoAssignment); ok && now == nil {
 		key := client.ObjectKeyFromObject(gone)
 		if present := x.autos[key]; present != nil && present.object.UID == gone.UID {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
 var noon = time.Date(2026, time.March, 2, 12, 0, 0, 0, time.UTC)
@@ -164,7 +164,7 @@ func (f *fleet) reach(name string) []string {
 func marked(n int, members ...int) []byte {
 	var bits []byte
 	for _, m := range members {
-		bits = rollout.Marked(bits, m, n)
+		bits = bitmap.Set(bits, m, n)
 	}
 	return bits
 }

@@ -25,20 +25,20 @@ import (
 // Index holds rollouts, groups, sets and auto-assignments by what a target needs of them. Its
 // objects are those of the caches: do not change them.
 type Index struct {
-	mu       sync.RWMutex
-	targets  toolscache.Store
-	rollouts map[types.NamespacedName]*v1alpha1.Rollout
-	starting map[types.NamespacedName]candidate
-	groups   map[types.NamespacedName]*v1alpha1.DeploymentGroup
-	members  map[types.NamespacedName][]membership
-	byUID    map[types.UID]map[types.NamespacedName]struct{} // rollout uid to its groups
-	sets     map[types.NamespacedName]*v1alpha1.DistributionSet
-	modules  map[types.NamespacedName]*v1alpha1.SoftwareModule
-	facts    map[types.NamespacedName]*offer.Set
-	autos    map[types.NamespacedName]*auto
-	covers   map[string]int64                  // namespace to how often its auto-assignments changed what they offer
-	devices  map[types.NamespacedName][]string // controllerID to names of targets, oldest first
-	synced   []toolscache.InformerSynced
+	mu           sync.RWMutex
+	targets      toolscache.Store
+	rollouts     map[types.NamespacedName]*v1alpha1.Rollout
+	starting     map[types.NamespacedName]candidate
+	groups       map[types.NamespacedName]*v1alpha1.DeploymentGroup
+	members      map[types.NamespacedName][]membership
+	byUID        map[types.UID]map[types.NamespacedName]struct{} // rollout uid to its groups
+	sets         map[types.NamespacedName]*v1alpha1.DistributionSet
+	modules      map[types.NamespacedName]*v1alpha1.SoftwareModule
+	facts        map[types.NamespacedName]*offer.Set
+	autos        map[types.NamespacedName]*auto
+	autoVersions map[string]int64                  // namespace to how often its auto-assignments changed what they offer
+	devices      map[types.NamespacedName][]string // controllerID to names of targets, oldest first
+	synced       []toolscache.InformerSynced
 
 	watching sync.RWMutex
 	watchers []Watcher
@@ -73,18 +73,18 @@ type membership struct {
 // New returns an empty index. Follow fills it.
 func New() *Index {
 	return &Index{
-		targets:  toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
-		rollouts: map[types.NamespacedName]*v1alpha1.Rollout{},
-		starting: map[types.NamespacedName]candidate{},
-		groups:   map[types.NamespacedName]*v1alpha1.DeploymentGroup{},
-		members:  map[types.NamespacedName][]membership{},
-		byUID:    map[types.UID]map[types.NamespacedName]struct{}{},
-		sets:     map[types.NamespacedName]*v1alpha1.DistributionSet{},
-		modules:  map[types.NamespacedName]*v1alpha1.SoftwareModule{},
-		facts:    map[types.NamespacedName]*offer.Set{},
-		autos:    map[types.NamespacedName]*auto{},
-		covers:   map[string]int64{},
-		devices:  map[types.NamespacedName][]string{},
+		targets:      toolscache.NewStore(toolscache.MetaNamespaceKeyFunc),
+		rollouts:     map[types.NamespacedName]*v1alpha1.Rollout{},
+		starting:     map[types.NamespacedName]candidate{},
+		groups:       map[types.NamespacedName]*v1alpha1.DeploymentGroup{},
+		members:      map[types.NamespacedName][]membership{},
+		byUID:        map[types.UID]map[types.NamespacedName]struct{}{},
+		sets:         map[types.NamespacedName]*v1alpha1.DistributionSet{},
+		modules:      map[types.NamespacedName]*v1alpha1.SoftwareModule{},
+		facts:        map[types.NamespacedName]*offer.Set{},
+		autos:        map[types.NamespacedName]*auto{},
+		autoVersions: map[string]int64{},
+		devices:      map[types.NamespacedName][]string{},
 	}
 }
 
@@ -481,7 +481,7 @@ func (x *Index) dropMembers(g *v1alpha1.DeploymentGroup) {
 func (x *Index) setSet(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	defer x.noteCoverOf(old, now)()
+	defer x.noteSetOfAutos(old, now)()
 	replace(x.sets, old, now)
 	if gone, ok := old.(*v1alpha1.DistributionSet); ok && x.sets[client.ObjectKeyFromObject(gone)] == nil {
 		delete(x.facts, client.ObjectKeyFromObject(gone))
@@ -509,9 +509,9 @@ func (x *Index) moduleChanged(old, now client.Object) []*v1alpha1.DistributionSe
 	var containing []*v1alpha1.DistributionSet
 	for key, set := range x.sets {
 		if key.Namespace == changed.GetNamespace() && slices.Contains(set.Spec.Modules, v1alpha1.ModuleReference{Name: changed.GetName()}) {
-			noteCover := x.noteCoverOf(set, set)
+			noteAutos := x.noteSetOfAutos(set, set)
 			x.updateFacts(set)
-			noteCover()
+			noteAutos()
 			containing = append(containing, set)
 		}
 	}

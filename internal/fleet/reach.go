@@ -13,6 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // For returns the intents that reach a target: its own assignment, the groups that it is a member
@@ -53,7 +54,7 @@ func Exists(group *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
 
 // FromRollout returns the intent of one membership.
 func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int32, set *offer.Set) offer.Intent {
-	member := rollout.MemberOf(group, int(position))
+	member := counting.MemberOf(group, int(position))
 	in := offer.Intent{
 		Source:       v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: group.Spec.RolloutUID, Group: group.Spec.Group},
 		Update:       rollout.UpdateOf(r),

@@ -594,7 +594,7 @@ func TestCovers(t *testing.T) {
 		"a rollout says so by its group, not by this": {[]step{set("fw"), rollout("a", 1, "fw"), runs("fw", true)}, false},
 	} {
 		s := tell(t, c.steps...)
-		if got := eligibility.Covers(&s.intents[0], s.target); got != c.want {
+		if got := eligibility.AutoHasReached(&s.intents[0], s.target); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 		if !c.want {

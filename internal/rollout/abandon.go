@@ -9,6 +9,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
@@ -32,7 +34,7 @@ func (l *planner) abandon() next {
 		}
 		s := &g.object.Status
 		for _, i := range late {
-			s.Abandoned = Marked(s.Abandoned, i, len(g.object.Spec.Targets))
+			s.Abandoned = bitmap.Set(s.Abandoned, i, len(g.object.Spec.Targets))
 		}
 		g.stale = true
 		l.writeAhead(g)
@@ -82,7 +84,7 @@ func (l *planner) eachAttempt(g *group, event func(i int, end time.Time)) {
 		running = c.RunningSince.Time
 	}
 	for i, t := range g.members() {
-		if t == nil || !rule.EntryOf(t, MemberOf(g.object, i)).Again {
+		if t == nil || !rule.EntryOf(t, counting.MemberOf(g.object, i)).Again {
 			continue
 		}
 		due := later(running, l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
@@ -123,11 +125,11 @@ func (l *planner) takeBack(g *group) {
 	}
 	var left []byte
 	for i, t := range g.members() {
-		if t == nil || !Bit(g.object.Status.Abandoned, i) {
+		if t == nil || !bitmap.Has(g.object.Status.Abandoned, i) {
 			continue
 		}
 		if a := action.OfSource(&t.Status, l.next.Identity()); a == nil || !retriedBy(l.spec.Retry).Name(action.FailureOf(a)) {
-			left = Marked(left, i, len(g.object.Spec.Targets))
+			left = bitmap.Set(left, i, len(g.object.Spec.Targets))
 		}
 	}
 	g.object.Status.Abandoned, g.stale = left, true

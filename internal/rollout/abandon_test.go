@@ -12,6 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // attempts is a rollout in which a device gets two attempts, ten minutes apart, and an hour to
@@ -154,16 +155,16 @@ func TestARetryThatLooksBackGivesNoLessTime(t *testing.T) {
 	w.tick(3 * time.Hour)
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(failed.Add(time.Minute))} })
 	w.stabilizationPeriod()
-	if got := w.bucket("dev-01"); got != Pending || !w.isOffered("dev-01") {
+	if got := w.bucket("dev-01"); got != counting.Pending || !w.isOffered("dev-01") {
 		t.Fatalf("it is %s\n%s", got, strings.Join(w.log, "\n"))
 	}
 	w.tick(time.Hour - time.Second)
-	if p := w.stabilizationPeriod(); p.RecheckAfter != time.Second || w.bucket("dev-01") != Pending {
+	if p := w.stabilizationPeriod(); p.RecheckAfter != time.Second || w.bucket("dev-01") != counting.Pending {
 		t.Errorf("it is %s, and the next look is after %s", w.bucket("dev-01"), p.RecheckAfter)
 	}
 	w.tick(time.Second)
 	w.stabilizationPeriod()
-	if got := w.bucket("dev-01"); got != Failed {
+	if got := w.bucket("dev-01"); got != counting.Failed {
 		t.Errorf("in the end it is %s", got)
 	}
 }
@@ -186,13 +187,13 @@ func TestARetryAsksAgainWhereNobodyAgreed(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
-	if got := w.bucket("dev-01"); got != Pending {
+	if got := w.bucket("dev-01"); got != counting.Pending {
 		t.Errorf("it is %s", got)
 	}
 	w.tick(time.Hour)
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutFinished, "Finished")
-	if got := w.bucket("dev-01"); got != Failed {
+	if got := w.bucket("dev-01"); got != counting.Failed {
 		t.Errorf("in the end it is %s", got)
 	}
 }

@@ -8,13 +8,15 @@ import (
 	"slices"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // hasPlan makes the plan, once. Until the start another spec or another content of the set makes a
 // new one; targets that appear or vanish do not.
 func (l *planner) hasPlan() bool {
 	old := l.status.Plan
-	if old != nil && old.SpecHash == specHash(l.Rollout) && old.ContentHash == l.Set.ContentHash {
+	if old != nil && old.SpecHash == grouping.SpecHash(l.Rollout) && old.ContentHash == l.Set.ContentHash {
 		l.status.Stabilizing = nil
 		return true
 	}
@@ -29,7 +31,7 @@ func (l *planner) hasPlan() bool {
 	if !l.isStable(population) {
 		return false
 	}
-	created, made, err := MakePlan(l.Rollout, l.Set, population, l.Now)
+	created, made, err := grouping.MakePlan(l.Rollout, l.Set, population, l.Now)
 	if err != nil {
 		l.stallWith(err)
 		return false
@@ -45,7 +47,7 @@ func (l *planner) hasForgotten() bool {
 }
 
 func (l *planner) stallWith(err error) {
-	if problem := new(Problem); errors.As(err, &problem) {
+	if problem := new(grouping.Problem); errors.As(err, &problem) {
 		l.stall(problem.Reason, "%s", problem.Message)
 		return
 	}
@@ -121,7 +123,7 @@ func (l *planner) sweep() {
 func (l *planner) announcePlan(made v1alpha1.PlanStatus, created []*v1alpha1.DeploymentGroup) {
 	old := l.status.Plan
 	if old == nil {
-		l.event(EventPlanned, "planned %s in %s, plan %s", targets(made.Targets), counted(made.Groups, "group"), made.Hash)
+		l.event(EventPlanned, "planned %s in %s, plan %s", targets(made.Targets), text.Count(made.Groups, "group"), made.Hash)
 		return
 	}
 	why := "spec changed"
@@ -136,9 +138,9 @@ func (l *planner) announcePlan(made v1alpha1.PlanStatus, created []*v1alpha1.Dep
 	for _, g := range l.Groups {
 		before = append(before, g.Object)
 	}
-	if difference := whatChanged(before, created); difference != "" {
+	if difference := grouping.Changes(before, created); difference != "" {
 		why += " (" + truncate(difference, 500) + ")"
 	}
 	l.event(EventPlanChanged, "%s: planned %s in %s instead of %d in %d, plan %s; an approval of plan %s does not hold any more",
-		why, targets(made.Targets), counted(made.Groups, "group"), old.Targets, old.Groups, made.Hash, old.Hash)
+		why, targets(made.Targets), text.Count(made.Groups, "group"), old.Targets, old.Groups, made.Hash, old.Hash)
 }

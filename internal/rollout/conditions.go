@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // judge finds what the state itself says to be wrong, where no rule has: a tripped automatic pause
@@ -28,7 +29,7 @@ func (l *planner) judge() {
 	case l.status.State == v1alpha1.RolloutFinished && l.hasErrors():
 		c := l.total()
 		l.stall(v1alpha1.ReasonFinishedWithErrors, "%d of %s succeeded, %d failed, and a group ended in Error: see status.failures; to try them again, set spec.retry.at",
-			c.Succeeded, targets(existing(c)), c.Failed)
+			c.Succeeded, targets(counting.Existing(c)), c.Failed)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // checkErrorConditions asks for errors, before anything else is decided: group by group, then over
@@ -71,7 +72,7 @@ func (l *planner) checkErrorBudget() {
 	}
 	var failed, total, lost int32
 	for _, g := range l.groups {
-		failed, total, lost = failed+l.failed(g), total+existing(l.counts(g)), lost+l.lost(g)
+		failed, total, lost = failed+l.failed(g), total+counting.Existing(l.counts(g)), lost+l.lost(g)
 		if !l.isHistory(g) {
 			total += l.lostAndRemoved(g)
 		}

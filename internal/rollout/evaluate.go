@@ -8,6 +8,10 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // openFirstGroup opens the first group, once older rollouts have given up the targets that this one
@@ -41,7 +45,7 @@ func (l *planner) open(i int) {
 		st.OpenedAtOffering = l.reading()
 	}
 	there := l.markAlreadyInstalled(g)
-	l.event(EventGroupOpened, "group %s opened: %s, %d of them have the set already", g.name, targets(existing(l.tally(g).Counts)), there)
+	l.event(EventGroupOpened, "group %s opened: %s, %d of them have the set already", g.name, targets(counting.Existing(l.tally(g).Counts)), there)
 }
 
 // markAlreadyInstalled marks the members that run the planned content when their group opens. It
@@ -54,7 +58,7 @@ func (l *planner) markAlreadyInstalled(g *group) int {
 	there, n := 0, len(g.object.Spec.Targets)
 	for i, t := range g.members() {
 		if t != nil && action.Installed(&t.Status, l.status.Plan.ContentHash) {
-			g.object.Status.AlreadyThere = Marked(g.object.Status.AlreadyThere, i, n)
+			g.object.Status.AlreadyThere = bitmap.Set(g.object.Status.AlreadyThere, i, n)
 			g.stale = true
 			there++
 		}
@@ -68,10 +72,10 @@ func (l *planner) conditions(g *group) v1alpha1.GroupConditions {
 	}
 	for i := range l.spec.Groups {
 		if l.spec.Groups[i].Name == g.name {
-			return conditionsOf(l.spec, &l.spec.Groups[i])
+			return grouping.Conditions(l.spec, &l.spec.Groups[i])
 		}
 	}
-	return conditionsOf(l.spec, nil)
+	return grouping.Conditions(l.spec, nil)
 }
 
 // reached: at least percent of n. Nothing of nothing is.
@@ -99,14 +103,14 @@ func (l *planner) evaluate() next {
 
 // isComplete reports whether every member has a result and no more join.
 func (l *planner) isComplete(g *group) bool {
-	return isClosed(l.tally(g).Counts) && !l.isTrailing(g)
+	return counting.AllClosed(l.tally(g).Counts) && !l.isTrailing(g)
 }
 
 func (l *planner) finishGroup(g *group) {
 	l.at(g.index).State = v1alpha1.GroupFinished
 	t := l.tally(g)
 	l.event(EventGroupFinished, "group %s finished: %d of %d succeeded, %d failed, %d canceled, %d skipped",
-		g.name, t.Succeeded, existing(t.Counts), t.Failed, t.Canceled, t.Counts.Skipped)
+		g.name, t.Succeeded, counting.Existing(t.Counts), t.Failed, t.Canceled, t.Counts.Skipped)
 }
 
 // applySuccessAction takes the success action of the last open group: the next group opens, or the
@@ -114,7 +118,7 @@ func (l *planner) finishGroup(g *group) {
 // gone does, whatever its success action is.
 func (l *planner) applySuccessAction(g *group, had v1alpha1.GroupState, closed bool) {
 	t, c := l.tally(g), l.conditions(g)
-	total := existing(t.Counts)
+	total := counting.Existing(t.Counts)
 	switch {
 	case had == v1alpha1.GroupError, l.at(g.index).Passed:
 	case !closed && !reached(t.Succeeded, total, c.SuccessThreshold):
@@ -146,7 +150,7 @@ func (l *planner) finish() next {
 		case v1alpha1.GroupFinished:
 		case v1alpha1.GroupError:
 			failed++
-			if !isClosed(l.counts(g)) {
+			if !counting.AllClosed(l.counts(g)) {
 				return goOn
 			}
 		default:
@@ -157,7 +161,7 @@ func (l *planner) finish() next {
 	l.enter(v1alpha1.RolloutFinished)
 	if failed > 0 {
 		total := l.total()
-		l.warningEvent(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, counted(len(l.groups), "group"), total.Succeeded, targets(existing(total)), total.Failed,
+		l.warningEvent(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, text.Count(len(l.groups), "group"), total.Succeeded, targets(counting.Existing(total)), total.Failed,
 			mostOften(l.failures()))
 		return done
 	}

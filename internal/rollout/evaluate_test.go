@@ -12,6 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // hawkBit's threshold arithmetic (float32 there) in whole numbers, at the edges.
@@ -237,14 +238,14 @@ func TestAlreadyInstalledMembersCountAsSucceededWhenTheirGroupOpens(t *testing.T
 	// What was latched stays, whatever the device says later.
 	w.targets["dev-03"].Status.Installed = nil
 	w.stabilizationPeriod()
-	if got := w.bucket("dev-03"); got != Succeeded {
+	if got := w.bucket("dev-03"); got != counting.Succeeded {
 		t.Errorf("dev-03 is %s", got)
 	}
 
 	w = newWorld(t, 2, func(s *v1alpha1.RolloutSpec) { s.Update.Reinstall = true })
 	w.targets["dev-01"].Status.Installed = &v1alpha1.InstalledSet{ContentHash: w.set.ContentHash, Since: &since}
 	w.stabilizationPeriod()
-	if got := w.bucket("dev-01"); got != Pending {
+	if got := w.bucket("dev-01"); got != counting.Pending {
 		t.Errorf("with reinstall dev-01 is %s", got)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // What a group says about an update when its members are gone: an editor who removes Targets must
@@ -55,11 +57,11 @@ func (l *planner) createdAnew(g *group) int32 {
 	}
 	rule := l.ruleOf(g)
 	for i, t := range g.members() {
-		m := MemberOf(g.object, i)
+		m := counting.MemberOf(g.object, i)
 		if t == nil || !t.CreationTimestamp.After(later(l.at(g.index).OpenedAt.Time, m.Joined)) {
 			continue
 		}
-		if b := rule.BucketOf(t, m); b != Succeeded && b != Failed {
+		if b := rule.BucketOf(t, m); b != counting.Succeeded && b != counting.Failed {
 			n++
 		}
 	}
@@ -82,7 +84,7 @@ func (l *planner) weakness(g *group) string {
 	}
 	removed := t.Counts.Removed - l.lostAndRemoved(g)
 	switch results := t.Succeeded + t.Failed + l.lost(g); {
-	case results == 0 && isClosed(t.Counts):
+	case results == 0 && counting.AllClosed(t.Counts):
 		return fmt.Sprintf("group %s: no result is left of %s that %s planned: %s", g.name, targets(planned), wasWere(planned), without(t))
 	case 2*removed > planned:
 		return fmt.Sprintf("group %s: %d of %s that were planned %s removed; %d of the others succeeded, %d failed",
@@ -103,7 +105,7 @@ func (l *planner) isAwaitedBehind(g *group) bool {
 }
 
 // without says what became of members without a result.
-func without(t *Tally) string {
+func without(t *counting.Tally) string {
 	var out []string
 	for _, part := range []struct {
 		n    int32
@@ -143,7 +145,7 @@ func (l *planner) emptyGroups() string {
 		}
 	}
 	if more > 0 {
-		out = append(out, fmt.Sprintf("and %s more", counted(more, "group")))
+		out = append(out, fmt.Sprintf("and %s more", text.Count(more, "group")))
 	}
 	return strings.Join(out, "; ")
 }
@@ -154,7 +156,7 @@ func (l *planner) whyEmpty(i int) string {
 	case planned == 0:
 		return "no target is selected"
 	case i >= len(l.spec.Groups):
-		return fmt.Sprintf("%s in %s", targets(planned), counted(int(l.status.Plan.Groups), "group"))
+		return fmt.Sprintf("%s in %s", targets(planned), text.Count(int(l.status.Plan.Groups), "group"))
 	}
 	g := &l.spec.Groups[i]
 	switch selects := g.TargetSelector != nil || g.TargetExpression != ""; {

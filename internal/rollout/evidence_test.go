@@ -96,11 +96,11 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 			w.stabilizationPeriod()
 		}, state: running, groups: "Finished Running"},
 		"it is taken over by a newer rollout": {then: func(w *world) {
-			w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
+			w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{marked(0, 1, 2, 3)}}}
 			w.stabilizationPeriod()
 		}, state: paused, groups: "Finished Scheduled", says: "no result is left of 4 targets that were planned: 4 taken over by a newer update"},
 		"the whole rollout is taken over": {then: func(w *world) {
-			w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{bitmap(0, 1, 2, 3), bitmap(0, 1, 2, 3, 4, 5)}, Open: [][]byte{bitmap(0, 1, 2, 3), nil}}}
+			w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{marked(0, 1, 2, 3), marked(0, 1, 2, 3, 4, 5)}, Open: [][]byte{marked(0, 1, 2, 3), nil}}}
 			w.stabilizationPeriod()
 		}, state: v1alpha1.RolloutFinished, groups: "Finished Finished"},
 		"all of it is skipped": {edit: func(s *v1alpha1.RolloutSpec) {

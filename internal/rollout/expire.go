@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // expire leaves behind, for good, the members of open groups that have not started within
@@ -83,7 +85,7 @@ func (l *planner) expireIn(g *group, n int) int {
 	rule, members, s := l.ruleOf(g), g.members(), &g.object.Status
 	var late []int
 	for i := range n {
-		if rule.EntryOf(members[i], MemberOf(g.object, i)).NotStarted {
+		if rule.EntryOf(members[i], counting.MemberOf(g.object, i)).NotStarted {
 			late = append(late, i)
 		}
 	}
@@ -95,9 +97,9 @@ func (l *planner) expireIn(g *group, n int) int {
 	}
 	for _, i := range late {
 		if l.isSkipping() {
-			s.Skipped = Marked(s.Skipped, i, len(members))
+			s.Skipped = bitmap.Set(s.Skipped, i, len(members))
 		} else {
-			s.Expired = Marked(s.Expired, i, len(members))
+			s.Expired = bitmap.Set(s.Expired, i, len(members))
 		}
 	}
 	g.stale = true
@@ -113,7 +115,7 @@ const maxStragglers = 20
 // because something newer that had taken the member over was withdrawn, is noted one by one.
 func (l *planner) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int) {
 	at, retried := RetryOf(l.next)
-	if k := len(s.ExpiredAt); k > 0 && !(Member{Expired: s.ExpiredAt[k-1].At.Time}).hasExpired(at, retried) {
+	if k := len(s.ExpiredAt); k > 0 && !(counting.Member{Expired: s.ExpiredAt[k-1].At.Time}).HasExpired(at, retried) {
 		s.Expired, s.ExpiredAt = nil, nil
 	}
 	batch, before := v1alpha1.ExpiredBatch{Through: int32(n), At: *micro(l.Now)}, 0
@@ -123,7 +125,7 @@ func (l *planner) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int
 	}
 	for _, i := range late {
 		if i < before {
-			batch.Members = Marked(batch.Members, i, before)
+			batch.Members = bitmap.Set(batch.Members, i, before)
 		}
 	}
 	if n > before || batch.Members != nil {

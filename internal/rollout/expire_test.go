@@ -12,6 +12,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // deadline gives devices so long to start; nothing trips over those who do not.
@@ -184,13 +186,13 @@ func TestEveryCohortHasItsOwnTime(t *testing.T) {
 	if got := w.last.RecheckAfter; got != 30*time.Minute+time.Second {
 		t.Errorf("the next look is after %s, not at the next deadline", got)
 	}
-	for name, want := range map[string]Bucket{"new-1": Failed, "new-2": Failed, "new-3": Pending} {
+	for name, want := range map[string]counting.Bucket{"new-1": counting.Failed, "new-2": counting.Failed, "new-3": counting.Pending} {
 		if got := w.bucket(name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
 	}
 	w.passes(time.Hour)
-	if got := w.bucket("new-3"); got != Failed {
+	if got := w.bucket("new-3"); got != counting.Failed {
 		t.Errorf("new-3 is %s", got)
 	}
 	g, _ := w.groupOf("new-1")
@@ -207,11 +209,11 @@ func TestNobodyExpiresEarly(t *testing.T) {
 	w.tick(700 * time.Millisecond)
 	w.adds("new-1")
 	w.passes(time.Hour - time.Millisecond)
-	if got := w.bucket("new-1"); got != Pending {
+	if got := w.bucket("new-1"); got != counting.Pending {
 		t.Errorf("new-1 is %s before its hour is over", got)
 	}
 	w.passes(time.Second)
-	if got := w.bucket("new-1"); got != Failed {
+	if got := w.bucket("new-1"); got != counting.Failed {
 		t.Errorf("new-1 is %s", got)
 	}
 }
@@ -268,7 +270,7 @@ func TestAGroupRemembersTheLastOfThoseGivenBack(t *testing.T) {
 	expires := func(i int) {
 		l.Now = epoch.Add(time.Duration(i) * time.Hour)
 		l.openBatch(&g.Status, 100, []int{i})
-		g.Status.Expired = Marked(g.Status.Expired, i, 100)
+		g.Status.Expired = bitmap.Set(g.Status.Expired, i, 100)
 	}
 	for i := range 50 {
 		expires(i)
@@ -277,7 +279,7 @@ func TestAGroupRemembersTheLastOfThoseGivenBack(t *testing.T) {
 		t.Errorf("it remembers %d batches", n)
 	}
 	for i, want := range map[int]int{0: 0, 1: 0, 49 - maxStragglers: 0, 50 - maxStragglers: 50 - maxStragglers, 49: 49} {
-		if got := MemberOf(g, i).Expired; !got.Equal(epoch.Add(time.Duration(want) * time.Hour)) {
+		if got := counting.MemberOf(g, i).Expired; !got.Equal(epoch.Add(time.Duration(want) * time.Hour)) {
 			t.Errorf("member %d expired at %s, want hour %d", i, got, want)
 		}
 	}
@@ -286,11 +288,11 @@ func TestAGroupRemembersTheLastOfThoseGivenBack(t *testing.T) {
 func TestRetryGivesMoreTime(t *testing.T) {
 	tests := map[string]struct {
 		codes []string
-		want  Bucket
+		want  counting.Bucket
 	}{
-		"of any code":     {nil, Pending},
-		"of this code":    {[]string{"17", v1alpha1.CodeStartDeadlineExceeded}, Pending},
-		"of another code": {[]string{"17"}, Failed},
+		"of any code":     {nil, counting.Pending},
+		"of this code":    {[]string{"17", v1alpha1.CodeStartDeadlineExceeded}, counting.Pending},
+		"of another code": {[]string{"17"}, counting.Failed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -305,7 +307,7 @@ func TestRetryGivesMoreTime(t *testing.T) {
 			if got := w.bucket("dev-01"); got != tt.want {
 				t.Fatalf("dev-01 is %s, want %s", got, tt.want)
 			}
-			if tt.want == Failed {
+			if tt.want == counting.Failed {
 				return
 			}
 			w.want(v1alpha1.RolloutRunning, "Running Finished")
@@ -325,13 +327,13 @@ func TestRetryGivesMoreTime(t *testing.T) {
 // meanwhile.
 func TestWhoHasNotStarted(t *testing.T) {
 	w := running(t, 2, deadline(time.Hour, v1alpha1.DeadlineActionFail))
-	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{act(1, "uid-r", 1, v1alpha1.ActionWaitingForConfirmation)}
+	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{ofRollout("r", 1, v1alpha1.ActionWaitingForConfirmation)}
 	w.passes(time.Hour)
-	if got := w.bucket("dev-01"); got != Failed {
+	if got := w.bucket("dev-01"); got != counting.Failed {
 		t.Errorf("who waits for confirmation is %s", got)
 	}
-	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{act(1, "uid-r", 1, v1alpha1.ActionRunning)}
-	if got := w.bucket("dev-01"); got != InProgress {
+	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{ofRollout("r", 1, v1alpha1.ActionRunning)}
+	if got := w.bucket("dev-01"); got != counting.InProgress {
 		t.Errorf("who has started all the same is %s", got)
 	}
 }

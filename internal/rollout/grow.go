@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // grow keeps a group at the end that takes in targets that appear later (hawkBit: dynamic group).
@@ -125,7 +127,7 @@ func (l *planner) isTrailing(g *group) bool {
 // denominator is what percentages of a group are of: the members that exist or, in a dynamic group
 // that no other has succeeded, its capacity, so that the first few decide nothing.
 func (l *planner) denominator(g *group) int32 {
-	n := existing(l.counts(g))
+	n := counting.Existing(l.counts(g))
 	if g.isDynamic() && g.index == len(l.groups)-1 && l.spec.Dynamic != nil {
 		n = max(n, int32(l.capacity()))
 	}
@@ -133,8 +135,8 @@ func (l *planner) denominator(g *group) int32 {
 }
 
 func (l *planner) appendGroup() {
-	planned := PlannedGroup{Name: l.nextName(), Conditions: l.trailingConditions()}
-	object := NewDeploymentGroup(l.Rollout, l.status.Plan.Hash, len(l.groups), planned)
+	planned := grouping.Group{Name: l.nextName(), Conditions: l.trailingConditions()}
+	object := grouping.NewDeploymentGroup(l.Rollout, l.status.Plan.Hash, len(l.groups), planned)
 	object.Spec.Dynamic = true
 	if !slices.ContainsFunc(l.Groups, func(g Group) bool { return g.Object.Name == object.Name }) { // else a look did not live to name it
 		l.plan.Create = append(l.plan.Create, object)
@@ -159,9 +161,9 @@ func (l *planner) nextName() string {
 // trailingConditions are those of the last planned group.
 func (l *planner) trailingConditions() v1alpha1.GroupConditions {
 	if n := len(l.spec.Groups); n > 0 {
-		return conditionsOf(l.spec, &l.spec.Groups[n-1])
+		return grouping.Conditions(l.spec, &l.spec.Groups[n-1])
 	}
-	return conditionsOf(l.spec, nil)
+	return grouping.Conditions(l.spec, nil)
 }
 
 // Grows reports whether targets that appear later join a rollout, as far as its status and its set

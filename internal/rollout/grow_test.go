@@ -14,6 +14,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // dynamic takes in later targets, so many in a group.
@@ -118,7 +119,7 @@ func emptyLast(s *v1alpha1.RolloutSpec) {
 func TestTrailingGroupsAfterExplicitOnes(t *testing.T) {
 	w := running(t, 2, func(s *v1alpha1.RolloutSpec) {
 		emptyLast(s)
-		s.Groups[1].ErrorThreshold, s.Groups[1].ConfirmationRequired = num(7), ptr(true)
+		s.Groups[1].ErrorThreshold, s.Groups[1].ConfirmationRequired = num(7), new(true)
 	})
 	w.adds("new-1")
 	w.tick(time.Second)
@@ -139,7 +140,7 @@ func TestTrailingGroupsAfterExplicitOnes(t *testing.T) {
 
 // Nothing joins that must not, and nobody is lost over it.
 func TestWhoDoesNotJoin(t *testing.T) {
-	older, newer := act(1, "uid-o", -60, "Finished"), ofRollout("newer", act(1, "uid-y", 60, "Error"))
+	older, newer := ofRollout("older", -60, "Finished"), ofRollout("newer", 60, "Error")
 	tests := map[string]struct {
 		target func(*v1alpha1.Target)
 		joins  bool
@@ -150,11 +151,14 @@ func TestWhoDoesNotJoin(t *testing.T) {
 		"one without a type fits everything":     {func(t *v1alpha1.Target) { t.Spec.Type = "" }, true},
 		"one that is being deleted":              {func(t *v1alpha1.Target) { t.DeletionTimestamp = at(epoch) }, false},
 		"the duplicate of an older one":          {duplicate, false},
-		"one with an action of an older rollout": {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{ofRollout("older", older)} }, true},
+		"one with an action of an older rollout": {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{older} }, true},
 		"one with an action of a newer rollout":  {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{newer} }, false},
-		"also when it wants both":                {func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{queued(newer)} }, true},
+		"also when it wants both": {func(t *v1alpha1.Target) {
+			t.Status.Actions = []v1alpha1.Action{newer}
+			t.Status.Actions[0].Update.Superseding = v1alpha1.SupersedingQueue
+		}, true},
 		"one with an action of its own assignment": {func(t *v1alpha1.Target) {
-			own := act(1, "uid-t", 60, "Finished")
+			own := ofRollout("t", 60, "Finished")
 			own.Source.Kind = v1alpha1.SourceTarget
 			t.Status.Actions = []v1alpha1.Action{own}
 		}, true},
@@ -417,7 +421,7 @@ func TestW16_WhoJoinsHasTheRightStatus(t *testing.T) {
 	w.targets["new-2"].Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "firmware-2", ContentHash: w.set.ContentHash}
 	w.adds("new-1", "new-3")
 	w.adds("new-4")
-	for name, want := range map[string]Bucket{"new-1": Pending, "new-2": Succeeded, "new-3": Pending, "new-4": Pending} {
+	for name, want := range map[string]counting.Bucket{"new-1": counting.Pending, "new-2": counting.Succeeded, "new-3": counting.Pending, "new-4": counting.Pending} {
 		if got := w.bucket(name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
@@ -427,11 +431,11 @@ func TestW16_WhoJoinsHasTheRightStatus(t *testing.T) {
 	}
 	// An auto-assignment that started after the rollout started and before the target joined does
 	// not make the newer membership dead.
-	started := act(1, "uid-auto", 0, v1alpha1.ActionFinished)
+	started := ofRollout("auto", 0, v1alpha1.ActionFinished)
 	since := metav1.NewMicroTime(w.now.Add(-time.Second))
 	started.Source.Since = &since
 	w.targets["new-4"].Status.Actions = []v1alpha1.Action{started}
-	if got := w.bucket("new-4"); got != Pending {
+	if got := w.bucket("new-4"); got != counting.Pending {
 		t.Errorf("new-4 is %s: it joined after that action's source", got)
 	}
 }
@@ -443,7 +447,7 @@ func TestAMigrationStepTakesWhatAYoungerRolloutHasNotFinished(t *testing.T) {
 		w := running(t, 1, dynamic(1, 10))
 		w.set.RequiredMigrationStep = true
 		w.addTarget("new")
-		w.targets["new"].Status.Actions = []v1alpha1.Action{ofRollout("newer", act(1, "uid-y", 60, state))}
+		w.targets["new"].Status.Actions = []v1alpha1.Action{ofRollout("newer", 60, state)}
 		w.tick(time.Second)
 		w.stabilizationPeriod()
 		if g, _ := w.groupOf("new"); (g != nil) != want {
@@ -459,13 +463,13 @@ func TestW16_ADynamicGroupDoesNotOverrideAYoungerRollout(t *testing.T) {
 	w.newer = map[string]bool{"new-1": true}
 	w.adds("new-1", "new-2", "new-3")
 	w.wantSizes("2 2")
-	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{nil, bitmap(1)}, Open: [][]byte{nil, bitmap(1)}, OpenGroups: 1}}
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{nil, marked(1)}, Open: [][]byte{nil, marked(1)}, OpenGroups: 1}}
 	w.stabilizationPeriod()
-	if got := w.bucket("new-3"); got != Canceled {
+	if got := w.bucket("new-3"); got != counting.Canceled {
 		t.Errorf("new-3 is %s and belongs to the newer rollout", got)
 	}
 	w.adds("new-4", "new-5", "new-6", "new-7", "new-8", "new-9") // the bitmap is shorter than the group now
-	if got := w.bucket("new-9"); got != Scheduled {
+	if got := w.bucket("new-9"); got != counting.Scheduled {
 		t.Errorf("new-9 is %s", got)
 	}
 }
@@ -490,7 +494,7 @@ func TestW02_TheGroupLimitEndsGrowthNotEvaluation(t *testing.T) {
 	w.resume()
 	w.stabilizationPeriod()
 	for _, target := range w.population() {
-		if w.isMemberOf(target.Name) && w.bucket(target.Name) == Pending {
+		if w.isMemberOf(target.Name) && w.bucket(target.Name) == counting.Pending {
 			w.succeed(target.Name)
 		}
 	}
@@ -549,7 +553,7 @@ func TestAJoinSurvivesACrashAfterEachWrite(t *testing.T) {
 			w.tick(time.Second)
 			w.stabilizationPeriod()
 			for _, name := range []string{"new-1", "new-3"} {
-				if got := w.bucket(name); got != Pending {
+				if got := w.bucket(name); got != counting.Pending {
 					t.Errorf("%s is %s", name, got)
 				}
 			}
@@ -639,7 +643,7 @@ func TestALaterUntilDoesNotBringAFinishedRolloutBack(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *at(w.now)} })
 	w.passes(2 * time.Second)
 	w.want(v1alpha1.RolloutRunning, "Running Finished Running")
-	if got := w.bucket("new-1"); got != Pending {
+	if got := w.bucket("new-1"); got != counting.Pending {
 		t.Errorf("new-1 is %s", got)
 	}
 }

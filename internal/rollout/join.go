@@ -10,6 +10,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/query"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // Join lets targets join a dynamic group. Status is written first: it says when they joined, and is
@@ -96,11 +98,11 @@ func (l *planner) statusWith(g *group, joiners []*v1alpha1.Target) v1alpha1.Depl
 		status.Joined = status.Joined[:k-1]
 	}
 	status.Joined = append(status.Joined, v1alpha1.JoinedBatch{First: int32(n), At: *micro(l.Now), Offering: l.reading()})
-	status.AlreadyThere = firstOf(status.AlreadyThere, n)
+	status.AlreadyThere = bitmap.First(status.AlreadyThere, n)
 	if isOpen(l.at(g.index).State) && !l.spec.Update.Reinstall {
 		for i, t := range joiners {
 			if action.Installed(&t.Status, l.status.Plan.ContentHash) {
-				status.AlreadyThere = Marked(status.AlreadyThere, n+i, n+len(joiners))
+				status.AlreadyThere = bitmap.Set(status.AlreadyThere, n+i, n+len(joiners))
 			}
 		}
 	}
@@ -132,13 +134,15 @@ type Intake struct{ query *query.Query }
 func NewIntake(r *v1alpha1.Rollout) (*Intake, error) {
 	q, err := query.Compile(r.Spec.Selection)
 	if err != nil {
-		return nil, &Problem{v1alpha1.ReasonInvalidExpression, "spec." + err.Error()}
+		return nil, &grouping.Problem{Reason: v1alpha1.ReasonInvalidExpression, Message: "spec." + err.Error()}
 	}
 	return &Intake{q}, nil
 }
 
 // Selects reports whether the rollout means the target and the device API serves it.
-func (in *Intake) Selects(t *v1alpha1.Target) bool { return canBePlanned(t) && in.query.Matches(t) }
+func (in *Intake) Selects(t *v1alpha1.Target) bool {
+	return grouping.CanBePlanned(t) && in.query.Matches(t)
+}
 
 // Takes reports whether the target may join, as far as the target and the set say.
 func (in *Intake) Takes(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {

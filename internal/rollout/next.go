@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // Next decides what the rollout does next. Applied to a world in which its plan has been carried
@@ -94,9 +95,9 @@ type group struct {
 	// stored is the object's status as far as it has been written.
 	stored  v1alpha1.DeploymentGroupStatus
 	members func() []*v1alpha1.Target
-	tally   Tally
+	tally   counting.Tally
 	// rule by which tally was counted.
-	rule Rule
+	rule counting.Rule
 	// ahead: its status is written before the rollout's.
 	ahead bool
 	// kept are the lost failures that a resume or a retry in this look has left; nil: there was
@@ -137,7 +138,7 @@ func (l *planner) seeGroups() {
 			object := *found.Object
 			object.Status = *found.Object.Status.DeepCopy()
 			g.object, g.seen, g.stored, g.members = &object, found.Object, found.Object.Status, found.Members
-			g.tally, g.rule = found.Tally, RuleOf(l.Rollout, l.Set, i).Under(l.Cover)
+			g.tally, g.rule = found.Tally, RuleOf(l.Rollout, l.Set, i, l.AutoAssignments)
 			g.stale = int(found.Tally.Targets) != len(object.Spec.Targets)
 		}
 		l.groups = append(l.groups, g)
@@ -152,16 +153,18 @@ func (l *planner) at(i int) *v1alpha1.GroupStatus { return &l.status.Groups[i] }
 
 // tally of a group by the rule and the bitmaps as they are going to be: the group is counted anew
 // only when they have changed.
-func (l *planner) tally(g *group) *Tally {
+func (l *planner) tally(g *group) *counting.Tally {
 	rule := l.ruleOf(g)
 	if g.object != nil && g.members != nil && (g.stale || !rule.Equal(g.rule)) {
-		g.tally = Recount(g.object, rule, g.members())
+		g.tally = counting.Recount(g.object, rule, g.members())
 		g.rule, g.stale = rule, false
 	}
 	return &g.tally
 }
 
-func (l *planner) ruleOf(g *group) Rule { return RuleOf(l.next, l.Set, g.index).Under(l.Cover) }
+func (l *planner) ruleOf(g *group) counting.Rule {
+	return RuleOf(l.next, l.Set, g.index, l.AutoAssignments)
+}
 
 // counts of a group. Once closed, they are history: a target that is deleted later does not rewrite
 // them.
@@ -176,7 +179,7 @@ func (l *planner) counts(g *group) v1alpha1.Counts {
 // later.
 func (l *planner) isHistory(g *group) bool {
 	st := l.at(g.index)
-	return g.index < len(l.Rollout.Status.Groups) && isEnded(l.Rollout.Status.Groups[g.index].State) && isEnded(st.State) && isClosed(st.Counts) && st.Targets > 0
+	return g.index < len(l.Rollout.Status.Groups) && isEnded(l.Rollout.Status.Groups[g.index].State) && isEnded(st.State) && counting.AllClosed(st.Counts) && st.Targets > 0
 }
 
 func isEnded(s v1alpha1.GroupState) bool {

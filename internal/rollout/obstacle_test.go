@@ -11,6 +11,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // A group that does not move says what keeps each of its members, in numbers and by name; what goes
@@ -102,9 +103,9 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 // wakes its rollout.
 func TestObstaclesAreCountedAnew(t *testing.T) {
 	w := running(t, 2, nil)
-	rule, dev, member := RuleOf(w.rollout, w.set, 0), w.targets["dev-01"], MemberOf(w.groups[0], 0)
+	rule, dev, member := RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{}), w.targets["dev-01"], counting.MemberOf(w.groups[0], 0)
 	w.set.CompatibleTargetTypes = []string{"gateway"}
-	if rule.Equal(RuleOf(w.rollout, w.set, 0)) {
+	if rule.Equal(RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{})) {
 		t.Error("the types that a set fits do not count")
 	}
 	before := rule.EntryOf(dev, member)

@@ -17,6 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // The device API's own rules, see door_test.go.
@@ -187,15 +189,15 @@ func (w *world) addAuto(set string, how v1alpha1.Superseding) {
 	})
 }
 
-// cover is what auto-assignments keep from the rollout.
-func (w *world) cover() Cover {
+// autoAssignments are what the snapshot knows of w.autos.
+func (w *world) autoAssignments() counting.AutoAssignments {
 	if len(w.autos) == 0 {
-		return Cover{}
+		return counting.AutoAssignments{}
 	}
-	return Cover{Version: int64(len(w.autos)), Keeps: func(t *v1alpha1.Target, since time.Time) bool {
+	return counting.AutoAssignments{Version: int64(len(w.autos)), HaveReached: func(t *v1alpha1.Target, since time.Time) bool {
 		return slices.ContainsFunc(w.autos, func(in offer.Intent) bool {
 			in.Set = w.setNamed(in.Update.DistributionSet)
-			return in.OpenedAt.After(since) && eligibility.Covers(&in, t)
+			return in.OpenedAt.After(since) && eligibility.AutoHasReached(&in, t)
 		})
 	}}
 }
@@ -246,7 +248,7 @@ func (w *world) shared(names []string) [][]byte {
 	marks := make([][]byte, len(w.rollout.Status.Groups))
 	for _, name := range names {
 		if g, i := w.groupOf(name); g != nil && int(g.Spec.Index) < len(marks) {
-			marks[g.Spec.Index] = Marked(marks[g.Spec.Index], i, len(g.Spec.Targets))
+			marks[g.Spec.Index] = bitmap.Set(marks[g.Spec.Index], i, len(g.Spec.Targets))
 		}
 	}
 	return marks

@@ -11,6 +11,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
 // The order of rollouts: which of two is newer, and when nothing says so. docs/decisions/order.md
@@ -196,11 +197,11 @@ func contentOf(n *Neighbor) string {
 func (l *planner) eachShared(n *Neighbor, f func(*v1alpha1.Target)) {
 	marks := n.Shared()
 	for i, g := range l.groups {
-		if i >= len(marks) || isEmpty(marks[i]) {
+		if i >= len(marks) || bitmap.IsEmpty(marks[i]) {
 			continue
 		}
 		for position, t := range g.members() {
-			if t != nil && Bit(marks[i], position) {
+			if t != nil && bitmap.Has(marks[i], position) {
 				f(t)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // outcome is the condition Succeeded of a finished rollout without a group in Error: True if it has
@@ -25,7 +26,7 @@ func (l *planner) outcome() *metav1.Condition {
 	}
 	c := l.total()
 	superseded := l.superseded()
-	switch n := existing(c); {
+	switch n := counting.Existing(c); {
 	case c.Targets == 0:
 		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "there was no target to update")
 	case n == 0:
@@ -110,7 +111,7 @@ func (l *planner) successors() []string {
 		}
 		rule := l.ruleOf(g)
 		for i, t := range g.members() {
-			if m := MemberOf(g.object, i); t != nil && !m.Superseded && rule.EntryOf(t, m).Superseded {
+			if m := counting.MemberOf(g.object, i); t != nil && !m.Superseded && rule.EntryOf(t, m).Superseded {
 				add(l.successorOn(t))
 			}
 		}

@@ -17,7 +17,7 @@ import (
 func TestOutcome(t *testing.T) {
 	supersede := func(places ...int) func(*world) {
 		return func(w *world) {
-			w.claims = []Overlap{{Name: "newer", UID: "uid-n", OpenGroups: 1, Started: [][]byte{bitmap(places...)}, Open: [][]byte{bitmap(places...)}}}
+			w.claims = []Overlap{{Name: "newer", UID: "uid-n", OpenGroups: 1, Started: [][]byte{marked(places...)}, Open: [][]byte{marked(places...)}}}
 		}
 	}
 	cancel := func(names ...string) func(*world) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 func TestAPauseBySpecHoldsBackAndIsLiftedBySpec(t *testing.T) {
@@ -198,7 +199,7 @@ func TestRetry(t *testing.T) {
 		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutRunning, "Running Finished")
 		w.wantCondition(v1alpha1.ConditionSucceeded, "Unknown Progressing")
-		if w.bucket("dev-01") != Pending || w.bucket("dev-02") != Failed {
+		if w.bucket("dev-01") != counting.Pending || w.bucket("dev-02") != counting.Failed {
 			t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 		}
 		w.succeed("dev-01")
@@ -328,13 +329,13 @@ func TestAutomaticRetriesKeepAMemberInProgress(t *testing.T) {
 	w.fail("17", "dev-01")
 	w.fail("flash", "dev-02")
 	w.stabilizationPeriod()
-	if w.bucket("dev-01") != InProgress || w.bucket("dev-02") != Failed {
+	if w.bucket("dev-01") != counting.InProgress || w.bucket("dev-02") != counting.Failed {
 		t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutStopped, "Finished")
-	if w.bucket("dev-01") != Failed {
+	if w.bucket("dev-01") != counting.Failed {
 		t.Errorf("in a stopped rollout dev-01 is %s", w.bucket("dev-01"))
 	}
 }

@@ -5,6 +5,7 @@ package rollout
 
 import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // retry takes up spec.retry once its time has come: members that failed before it are pending
@@ -25,7 +26,7 @@ func (l *planner) retry() next {
 	l.keepLost(false)
 	h := l.handled()
 	h.RetryAt, h.RetriedAt = micro(l.spec.Retry.At.Time), micro(l.Now)
-	if c := l.status.Offering; c != nil && retriedBy(l.spec.Retry).Name(notStarted) {
+	if c := l.status.Offering; c != nil && retriedBy(l.spec.Retry).Name(counting.DeadlineExceeded) {
 		c.RetriedAt = l.reading()
 	}
 	again := 0

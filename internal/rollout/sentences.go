@@ -7,18 +7,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // targets counts targets in a sentence.
-func targets[N int | int32](n N) string { return counted(n, "target") }
-
-// counted puts a noun behind its number.
-func counted[N int | int32](n N, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}
+func targets[N int | int32](n N) string { return text.Count(n, "target") }
 
 // list names the first five.
 func list(names []string) string {

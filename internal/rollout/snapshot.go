@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // Snapshot is all that one look at a rollout may know.
@@ -49,8 +49,8 @@ type Snapshot struct {
 	Neighbors []Neighbor
 	// SetNamed is a set of the namespace; nil: there is none. Asked before the start.
 	SetNamed func(name string) *offer.Set
-	// Cover is what auto-assignments keep from older rollouts.
-	Cover Cover
+	// AutoAssignments of the namespace.
+	AutoAssignments counting.AutoAssignments
 	// RequireApproval is the manager's --require-approval.
 	RequireApproval bool
 }
@@ -62,29 +62,7 @@ type Group struct {
 	// tally does not suffice.
 	Members func() []*v1alpha1.Target
 	// Tally of the members, by the Rule of the Rollout as it was read and the bitmaps of Object.
-	Tally Tally
-}
-
-// Tally is what is counted about a group's members.
-type Tally struct {
-	v1alpha1.Counts
-	// Superseded members; they are part of Canceled.
-	Superseded int32
-	// Unbegun members could start and never have; they are part of Pending.
-	NotStarted int32
-	// Again counts those that failed and have another attempt ahead; they are InProgress by
-	// update.retries, Pending by spec.retry.
-	Again int32
-	// OfPending and OfInProgress count the obstacles of those.
-	OfPending, OfInProgress [obstacles]int32
-	// Open actions of the rollout in this group, and how many of them need not be asked to cancel
-	// any more: they are Canceling, or the device has refused.
-	Open, Canceling int32
-	// FailedSinceResume is how many failed after the last handled resumedAt; all that failed, when
-	// nothing has been resumed.
-	FailedSinceResume int32
-	// Failures by code or message; nil: none.
-	Failures map[action.Failure]v1alpha1.FailureCount
+	Tally counting.Tally
 }
 
 // Overlap is what one newer rollout takes from this one.

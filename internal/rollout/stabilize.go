@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // Git applies manifests in any order, so a plan waits until matching membership has been quiet. It
@@ -19,8 +21,8 @@ const patience = 10 * time.Minute
 
 // isStable reports whether membership has been quiet long enough, or will never be.
 func (l *planner) isStable(population []*v1alpha1.Target) bool {
-	selected, since, err := Select(l.Rollout, l.Set, population)
-	if err != nil && !isNoTargets(err) || l.isQuiet(since) {
+	selected, since, err := grouping.Select(l.Rollout, l.Set, population)
+	if err != nil && !grouping.IsNoTargets(err) || l.isQuiet(since) {
 		return true
 	}
 	s := l.trackStabilization(l.fingerprint(selected, err))
@@ -29,7 +31,7 @@ func (l *planner) isStable(population []*v1alpha1.Target) bool {
 		return true
 	}
 	end := earliest(since.Add(l.stabilizationPeriod()), s.Since.Add(l.stabilizationPeriod()), last)
-	l.reconcile(v1alpha1.ReasonStabilizing, end, "%s selected so far; the plan is made when membership has been quiet for %s", targets(len(selected)), counted(int(l.stabilizationPeriod().Seconds()), "second"))
+	l.reconcile(v1alpha1.ReasonStabilizing, end, "%s selected so far; the plan is made when membership has been quiet for %s", targets(len(selected)), text.Count(int(l.stabilizationPeriod().Seconds()), "second"))
 	return false
 }
 
@@ -48,13 +50,13 @@ func (l *planner) stabilizationPeriod() time.Duration {
 // fingerprint of the plan that would be made of these targets, or of what keeps it from being made.
 func (l *planner) fingerprint(selected []*v1alpha1.Target, problem error) string {
 	if problem == nil {
-		planned, err := Partition(l.Rollout, selected)
+		planned, err := grouping.Partition(l.Rollout, selected)
 		if err == nil {
-			return PlanHash(l.Set.ContentHash, specHash(l.Rollout), planned)
+			return grouping.PlanHash(l.Set.ContentHash, grouping.SpecHash(l.Rollout), planned)
 		}
 		problem = err
 	}
-	return PlanHash(problem.Error(), specHash(l.Rollout), nil)
+	return grouping.PlanHash(problem.Error(), grouping.SpecHash(l.Rollout), nil)
 }
 
 // trackStabilization remembers since when the plan would be this one, and when the present disquiet

@@ -18,6 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // play lets devices, controllers and person take turns until nobody has anything to do. Without
@@ -306,7 +307,7 @@ func (s *stage) checkCreation(name string, o offer.Offer) {
 	if s.spec().Update.MaintenanceWindow != nil && !isNight(s.world) {
 		s.t.Errorf("%s starts at %s, outside the window", name, s.now)
 	}
-	if b := s.bucket(name); s.current && b != Pending && b != InProgress {
+	if b := s.bucket(name); s.current && b != counting.Pending && b != counting.InProgress {
 		s.t.Errorf("%s starts and was counted %s", name, b)
 	}
 }
@@ -363,7 +364,7 @@ func (s *stage) checkAttempt(key string, last, a *v1alpha1.Action) {
 	s.t.Helper()
 	retries, asked := s.spec().Update.Retries, s.spec().Retry != nil
 	switch {
-	case last != nil && isUnconfirmed(last) && a.Source.Attempt == last.Source.Attempt: // a question that is asked again is no other attempt
+	case last != nil && action.IsUnconfirmed(last) && a.Source.Attempt == last.Source.Attempt: // a question that is asked again is no other attempt
 		return
 	case last == nil && a.Source.Attempt != 1, last != nil && a.Source.Attempt != last.Source.Attempt+1:
 		s.t.Errorf("%s is attempt %d", key, a.Source.Attempt)
@@ -399,7 +400,7 @@ func (s *stage) checkRecount() {
 	s.t.Helper()
 	for i, g := range s.snapshot().Groups[:len(s.rollout.Status.Groups)] {
 		status := s.rollout.Status.Groups[i]
-		if !isClosed(status.Counts) || status.State == v1alpha1.GroupRunning {
+		if !counting.AllClosed(status.Counts) || status.State == v1alpha1.GroupRunning {
 			if diff := cmp.Diff(g.Tally.Counts, status.Counts, cmpopts.EquateEmpty()); diff != "" {
 				s.t.Errorf("group %s, -recount +status:\n%s", status.Name, diff)
 			}
@@ -455,7 +456,7 @@ func (s *stage) wantCounts(want v1alpha1.Counts) {
 	}
 }
 
-func (s *stage) wantBucket(name string, want Bucket) {
+func (s *stage) wantBucket(name string, want counting.Bucket) {
 	s.t.Helper()
 	if got := s.bucket(name); got != want {
 		s.t.Errorf("%s ends %s, want %s", name, got, want)
@@ -463,7 +464,7 @@ func (s *stage) wantBucket(name string, want Bucket) {
 }
 
 // wantAttempts fails the story if a device has made another number of attempts, or another end.
-func (s *stage) wantAttempts(name string, want Bucket, attempts int32) {
+func (s *stage) wantAttempts(name string, want counting.Bucket, attempts int32) {
 	s.t.Helper()
 	s.wantBucket(name, want)
 	got := int32(0)

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
@@ -118,7 +119,7 @@ func (l *planner) hasGroups() bool {
 		return true
 	}
 	if end := l.status.Plan.CreatedAt.Add(grace); l.Now.Before(end) && !l.hadGroups() && len(l.Unreadable) == 0 {
-		l.reconcile(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %s so far", len(l.groups)-len(missing), counted(len(l.groups), "group"))
+		l.reconcile(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %s so far", len(l.groups)-len(missing), text.Count(len(l.groups), "group"))
 		return false
 	}
 	l.missNow(missing)
@@ -144,7 +145,7 @@ func (l *planner) start() {
 		l.at(i).State = v1alpha1.GroupScheduled
 	}
 	l.wait(v1alpha1.ReasonProgressing, noTime, "the first group is about to open")
-	l.event(EventStarted, "started: %s in %s", targets(l.status.Plan.Targets), counted(len(l.groups), "group"))
+	l.event(EventStarted, "started: %s in %s", targets(l.status.Plan.Targets), text.Count(len(l.groups), "group"))
 }
 
 // rest: a finished rollout wants nothing.

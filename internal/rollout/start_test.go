@@ -371,3 +371,19 @@ func TestAWipedStatusIsNotAFreshStart(t *testing.T) {
 		t.Errorf("%d groups are left", len(w.groups))
 	}
 }
+
+// An edit of a condition withdraws the approval, and the event names the condition with both
+// values.
+func TestEditOfAConditionWithdrawsTheApproval(t *testing.T) {
+	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ApprovalRequired = num(2), true })
+	w.stabilizationPeriod()
+	w.edit(func(s *v1alpha1.RolloutSpec) {
+		s.Approval, s.State = &v1alpha1.Approval{PlanHash: w.planHash()}, v1alpha1.IntentPlanned
+	})
+	w.stabilizationPeriod()
+	w.want(v1alpha1.RolloutReady, "Ready Ready")
+	w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold, s.State = num(100), v1alpha1.IntentRunning })
+	w.stabilizationPeriod()
+	w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready")
+	w.wantSays(w.log[len(w.log)-1], "spec changed (group group-1: errorThreshold 100 instead of 50; group group-2: errorThreshold 100 instead of 50)")
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -143,7 +144,7 @@ func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {
 		return b
 	}
 	a.Count += b.Count
-	room := min(maxExamples-len(a.Examples), len(b.Examples))
+	room := min(counting.MaxExamples-len(a.Examples), len(b.Examples))
 	a.Examples = append(slices.Clone(a.Examples), b.Examples[:room]...)
 	if b.FirstSeen.Before(a.FirstSeen) {
 		a.FirstSeen = b.FirstSeen
@@ -172,7 +173,7 @@ func (l *planner) mirror() {
 			want.Targets = int32(len(g.seen.Spec.Targets))
 		}
 		want.Failures = nil
-		if isEnded(want.State) && isClosed(l.at(i).Counts) {
+		if isEnded(want.State) && counting.AllClosed(l.at(i).Counts) {
 			want.Failures = table(l.failuresOf(g))
 		}
 		if equality.Semantic.DeepEqual(want, g.stored) {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // stop ends the rollout for good: by spec, or because its set was invalidated with Soft or Force.
@@ -123,7 +124,7 @@ func (l *planner) cancellation() v1alpha1.Cancellation {
 // waitForCancellations says whom the stop has not reached yet.
 func (l *planner) waitForCancellations(told v1alpha1.Cancellation, notNotified int) {
 	if told == v1alpha1.CancellationNone {
-		l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be closed: %s that nobody has answered", l.whyStopped(), counted(notNotified, "question"))
+		l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be closed: %s that nobody has answered", l.whyStopped(), text.Count(notNotified, "question"))
 		return
 	}
 	l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be told: %s that had started (cancellation %s)", l.whyStopped(), targets(notNotified), told)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 func TestStop(t *testing.T) {
@@ -97,7 +98,7 @@ func TestStop(t *testing.T) {
 		w.report("dev-02", action.CancelAccepted, "")
 		w.stabilizationPeriod()
 		w.want(v1alpha1.RolloutStopped, "Finished")
-		if w.bucket("dev-01") != InProgress || w.bucket("dev-02") != Canceled {
+		if w.bucket("dev-01") != counting.InProgress || w.bucket("dev-02") != counting.Canceled {
 			t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 		}
 	})
@@ -112,7 +113,7 @@ func TestStop(t *testing.T) {
 		}
 		w.want(v1alpha1.RolloutStopped, "Finished")
 		w.walk(v1alpha1.CancellationForce, v1alpha1.CauseStopped)
-		if p := w.stabilizationPeriod(); p.CancelOpenActions || w.bucket("dev-01") != Canceled {
+		if p := w.stabilizationPeriod(); p.CancelOpenActions || w.bucket("dev-01") != counting.Canceled {
 			t.Errorf("walk %v, dev-01 %s", p.CancelOpenActions, w.bucket("dev-01"))
 		}
 	})

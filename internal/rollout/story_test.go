@@ -19,6 +19,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 var (
@@ -229,8 +231,8 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 		end: func(s *stage) {
-			s.wantAttempts("dev-03", Failed, 3)
-			s.wantAttempts("dev-05", Failed, 3)
+			s.wantAttempts("dev-03", counting.Failed, 3)
+			s.wantAttempts("dev-05", counting.Failed, 3)
 		},
 	},
 	"only what fails with one code is tried again": {
@@ -249,8 +251,8 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished",
 		end: func(s *stage) {
-			s.wantAttempts("dev-02", Succeeded, 2)
-			s.wantAttempts("dev-03", Succeeded, 2)
+			s.wantAttempts("dev-02", counting.Succeeded, 2)
+			s.wantAttempts("dev-03", counting.Succeeded, 2)
 		},
 	},
 	"only what fails with one message is tried again": {
@@ -272,11 +274,11 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished",
 		end: func(s *stage) {
-			s.wantAttempts("dev-01", Succeeded, 2)
-			s.wantAttempts("dev-02", Failed, 2)
-			s.wantAttempts("dev-03", Succeeded, 2)
-			s.wantAttempts("dev-04", Failed, 1)
-			s.wantAttempts("dev-05", Succeeded, 2)
+			s.wantAttempts("dev-01", counting.Succeeded, 2)
+			s.wantAttempts("dev-02", counting.Failed, 2)
+			s.wantAttempts("dev-03", counting.Succeeded, 2)
+			s.wantAttempts("dev-04", counting.Failed, 1)
+			s.wantAttempts("dev-05", counting.Succeeded, 2)
 		},
 	},
 	"nights in which devices may start": {
@@ -291,7 +293,7 @@ var stories = map[string]story{
 			{"sees the night end while devices are at work", isNight, func(w *world) { w.tick(3 * time.Hour) }},
 			{"lets a day pass", always, func(w *world) { w.tick(24 * time.Hour) }},
 		},
-		end: func(s *stage) { s.wantAttempts("dev-04", Failed, 0) }, // it had five hours in three nights
+		end: func(s *stage) { s.wantAttempts("dev-04", counting.Failed, 0) }, // it had five hours in three nights
 	},
 	"somebody at the device has to agree": {
 		targets: 8,
@@ -312,7 +314,7 @@ var stories = map[string]story{
 			if a := action.Newest(&s.targets["dev-02"].Status); a.State != v1alpha1.ActionCanceled || a.Cancel.From != v1alpha1.ActionWaitingForConfirmation {
 				s.t.Errorf("what waited for confirmation at the stop is %s: %+v", a.State, a.Cancel)
 			}
-			s.wantAttempts("dev-02", Canceled, 1)
+			s.wantAttempts("dev-02", counting.Canceled, 1)
 		},
 	},
 	"who does not agree in time leaves the group": {
@@ -331,8 +333,8 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 		end: func(s *stage) {
-			s.wantBucket("dev-01", Skipped)
-			s.wantAttempts("dev-05", Skipped, 0)
+			s.wantBucket("dev-01", counting.Skipped)
+			s.wantAttempts("dev-05", counting.Skipped, 0)
 		},
 	},
 	"who did not agree in time is asked again": {
@@ -350,7 +352,7 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished",
 		end: func(s *stage) {
-			if got := s.bucket("dev-01"); got != Succeeded && got != Failed { // it may be late again
+			if got := s.bucket("dev-01"); got != counting.Succeeded && got != counting.Failed { // it may be late again
 				s.t.Errorf("dev-01 ends %s", got)
 			}
 		},
@@ -366,8 +368,8 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 		end: func(s *stage) {
-			s.wantBucket("dev-02", Failed)
-			s.wantBucket("dev-04", Failed)
+			s.wantBucket("dev-02", counting.Failed)
+			s.wantBucket("dev-04", counting.Failed)
 		},
 	},
 	"devices that never come leave the group": {
@@ -379,8 +381,8 @@ var stories = map[string]story{
 		devices:   map[string]temperament{"dev-01": {slow: never}, "dev-03": {slow: 2}, "dev-06": {slow: never}},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 		end: func(s *stage) {
-			s.wantAttempts("dev-01", Skipped, 0)
-			s.wantAttempts("dev-06", Skipped, 0)
+			s.wantAttempts("dev-01", counting.Skipped, 0)
+			s.wantAttempts("dev-06", counting.Skipped, 0)
 		},
 	},
 	"single targets are assigned other sets meanwhile": {
@@ -397,8 +399,8 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 		end: func(s *stage) {
-			s.wantAttempts("dev-07", Succeeded, 1)
-			s.wantAttempts("dev-03", Succeeded, 1)
+			s.wantAttempts("dev-07", counting.Succeeded, 1)
+			s.wantAttempts("dev-03", counting.Succeeded, 1)
 		},
 	},
 	"a single target is assigned what the rollout brings": {
@@ -428,8 +430,8 @@ var stories = map[string]story{
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished",
 		end: func(s *stage) {
-			s.wantAttempts("dev-01", Succeeded, 1)
-			s.wantAttempts("dev-02", Succeeded, 1)
+			s.wantAttempts("dev-01", counting.Succeeded, 1)
+			s.wantAttempts("dev-02", counting.Succeeded, 1)
 		},
 	},
 	"a required migration step is not replaced": {
@@ -589,7 +591,7 @@ func or(a, b func(*world) bool) func(*world) bool {
 
 // isPlanned reports whether the plan is that of the spec as it is now.
 func isPlanned(w *world) bool {
-	return w.rollout.Status.Plan != nil && w.rollout.Status.Plan.SpecHash == specHash(w.rollout)
+	return w.rollout.Status.Plan != nil && w.rollout.Status.Plan.SpecHash == grouping.SpecHash(w.rollout)
 }
 
 func (w *world) approve(hash string) {

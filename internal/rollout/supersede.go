@@ -10,6 +10,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
 // supersedeMembers marks, for good, the members that newer rollouts have taken: in groups that have
@@ -38,8 +39,8 @@ func (l *planner) supersedeIn(g *group, taken []int) bool {
 	changed := false
 	for i, claim := range l.Claims {
 		bits, n := l.overlapOf(claim, g), len(g.object.Spec.Targets)
-		all, added := union(g.object.Status.Superseded, bits, n)
-		if added == 0 && (isEmpty(bits) || !l.isToBeNamed(&g.object.Status, claim)) {
+		all, added := bitmap.Union(g.object.Status.Superseded, bits, n)
+		if added == 0 && (bitmap.IsEmpty(bits) || !l.isToBeNamed(&g.object.Status, claim)) {
 			continue
 		}
 		g.object.Status.Superseded, g.stale, changed = all, true, true
@@ -56,13 +57,13 @@ func (l *planner) overlapOf(c Overlap, g *group) []byte {
 		return bitsOf(c.Started, g.index)
 	}
 	bits, started := bitsOf(c.Open, g.index), bitsOf(c.Started, g.index)
-	if isEmpty(started) || c.Content == l.status.Plan.ContentHash {
+	if bitmap.IsEmpty(started) || c.Content == l.status.Plan.ContentHash {
 		return bits
 	}
 	bits = slices.Clone(bits)
 	for i, t := range g.members() {
-		if t != nil && Bit(started, i) && !Bit(bits, i) && action.Installed(&t.Status, c.Content) && action.OfSource(&t.Status, l.next.Identity()) == nil {
-			bits = Marked(bits, i, len(g.object.Spec.Targets))
+		if t != nil && bitmap.Has(started, i) && !bitmap.Has(bits, i) && action.Installed(&t.Status, c.Content) && action.OfSource(&t.Status, l.next.Identity()) == nil {
+			bits = bitmap.Set(bits, i, len(g.object.Spec.Targets))
 		}
 	}
 	return bits

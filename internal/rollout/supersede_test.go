@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// bitmap over four members.
-func bitmap(places ...int) []byte {
+// marked returns a bitmap over four members.
+func marked(places ...int) []byte {
 	var out []byte
 	for _, i := range places {
-		out = Marked(out, i, 4)
+		out = bitmap.Set(out, i, 4)
 	}
 	return out
 }
@@ -26,7 +28,7 @@ func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 
 	// The newer rollout starts: it shares dev-01, dev-02 of the open group and dev-05, dev-06 of
 	// the other.
-	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{bitmap(0, 1), bitmap(0, 1)}}}
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{marked(0, 1), marked(0, 1)}}}
 	p := w.planner()
 	if len(p.Supersede) != 1 || p.Supersede[0].Object.Spec.Group != "group-2" {
 		t.Fatalf("writes %d groups, want only the one that has not opened", len(p.Supersede))
@@ -38,14 +40,14 @@ func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 		t.Errorf("the same look counts %+v", got.Counts)
 	}
 	w.stabilizationPeriod()
-	if w.bucket("dev-01") != Pending {
+	if w.bucket("dev-01") != counting.Pending {
 		t.Errorf("dev-01 is %s before the newer group opens", w.bucket("dev-01"))
 	}
 
 	// Its group opens.
-	w.claims[0].Open, w.claims[0].OpenGroups = [][]byte{bitmap(0, 1), nil}, 1
+	w.claims[0].Open, w.claims[0].OpenGroups = [][]byte{marked(0, 1), nil}, 1
 	w.stabilizationPeriod()
-	if w.bucket("dev-01") != Canceled || w.bucket("dev-02") != InProgress {
+	if w.bucket("dev-01") != counting.Canceled || w.bucket("dev-02") != counting.InProgress {
 		t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 	}
 	// For good: also when the newer rollout is gone.
@@ -53,7 +55,7 @@ func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 	if p := w.stabilizationPeriod(); len(p.Supersede) > 0 {
 		t.Error("writes although nothing is new")
 	}
-	if w.bucket("dev-01") != Canceled || w.bucket("dev-05") != Canceled {
+	if w.bucket("dev-01") != counting.Canceled || w.bucket("dev-05") != counting.Canceled {
 		t.Errorf("dev-01 %s, dev-05 %s", w.bucket("dev-01"), w.bucket("dev-05"))
 	}
 }
@@ -65,7 +67,7 @@ func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
 	w.fail("17", "dev-01")
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
-	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{bitmap(1, 2, 3)}}}
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{marked(1, 2, 3)}}}
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
 	w.wantSays(w.rollout.Status.PauseMessage, "group group-1 went into Error when 1 of 1 had failed")
@@ -73,7 +75,7 @@ func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
 
 func TestAGroupThatWasTakenWholeIsClosedAndHoldsTheNext(t *testing.T) {
 	w := running(t, 8, groupCount(2))
-	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{bitmap(0, 1, 2, 3)}}}
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{marked(0, 1, 2, 3)}}}
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Scheduled")
 	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 4 targets that were planned: 4 taken over by a newer update")
@@ -88,9 +90,9 @@ func TestAGroupThatWasTakenWholeIsClosedAndHoldsTheNext(t *testing.T) {
 func TestOnlyAStartedRolloutGivesUp(t *testing.T) {
 	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned })
 	w.stabilizationPeriod()
-	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{bitmap(0)}}}
+	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{marked(0)}}}
 	w.stabilizationPeriod()
-	if w.bucket("dev-01") != Scheduled {
+	if w.bucket("dev-01") != counting.Scheduled {
 		t.Errorf("dev-01 is %s", w.bucket("dev-01"))
 	}
 }
@@ -98,7 +100,7 @@ func TestOnlyAStartedRolloutGivesUp(t *testing.T) {
 func TestTheListOfNewerRolloutsIsBounded(t *testing.T) {
 	w := running(t, 4, nil)
 	newer := func(i int) Overlap {
-		return Overlap{Name: "newer", UID: fmt.Sprint("uid-", i), OpenGroups: 1, Open: [][]byte{bitmap(0)}}
+		return Overlap{Name: "newer", UID: fmt.Sprint("uid-", i), OpenGroups: 1, Open: [][]byte{marked(0)}}
 	}
 	for i := range maxSupersededBy + 1 {
 		w.claims = append(w.claims, newer(i))
@@ -112,43 +114,5 @@ func TestTheListOfNewerRolloutsIsBounded(t *testing.T) {
 	named := w.groups[0].Status.SupersededBy
 	if len(named) != maxSupersededBy || named[0].UID != "uid-1" || named[maxSupersededBy-1].UID != "uid-100" {
 		t.Errorf("%d named, from %s to %s", len(named), named[0].UID, named[len(named)-1].UID)
-	}
-}
-
-// wide is a bitmap over 16 members.
-func wide(marks ...int) []byte {
-	var out []byte
-	for _, i := range marks {
-		out = Marked(out, i, 16)
-	}
-	return out
-}
-
-func TestBitmaps(t *testing.T) {
-	all, added := union(bitmap(0), bitmap(0, 3), 4)
-	if added != 1 || !Bit(all, 0) || Bit(all, 1) || !Bit(all, 3) || Bit(all, 99) {
-		t.Errorf("union %08b, %d new", all, added)
-	}
-	given := bitmap(0)
-	if union(given, bitmap(1), 4); Bit(given, 1) {
-		t.Error("union changed what it was given")
-	}
-	if !isEmpty(nil) || isEmpty(bitmap(2)) {
-		t.Error("isEmpty")
-	}
-	if got := Marked(nil, 9, 10); len(got) != 2 || got[1] != 2 {
-		t.Errorf("lowest bit first: %08b", got)
-	}
-	if got := Marked(Marked(nil, 2, 3), 20, 21); !Bit(got, 2) || !Bit(got, 20) || len(got) != 3 {
-		t.Errorf("a bitmap grows with its group: %08b", got)
-	}
-	if got := firstOf(wide(1, 7, 9), 8); !Bit(got, 1) || !Bit(got, 7) || Bit(got, 9) {
-		t.Errorf("the first eight: %08b", got)
-	}
-	if got := firstOf(wide(1, 7, 9), 7); !Bit(got, 1) || Bit(got, 7) || Bit(got, 9) {
-		t.Errorf("the first seven: %08b", got)
-	}
-	if got := firstOf(wide(9), 3); got != nil {
-		t.Errorf("nobody: %08b", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // isUnambiguous is the last question before the start: may this rollout be the newest on its
@@ -102,7 +103,7 @@ func (l *planner) doubtOf(n *Neighbor) (against string, first bool) {
 	switch {
 	case e.shared == 0:
 	case unordered && e.runTheirs > 0:
-		return l.inDoubt(n, e, fmt.Sprintf("%s of them, e.g. %s, had the content of %s when both were created", counted(e.runTheirs, "target"), e.example, other.Name)), false
+		return l.inDoubt(n, e, fmt.Sprintf("%s of them, e.g. %s, had the content of %s when both were created", text.Count(e.runTheirs, "target"), e.example, other.Name)), false
 	case returns && e.returned > 0:
 		return fmt.Sprintf("%s that it shares with rollout %s, e.g. %s, had the content of DistributionSet %s before that rollout, which is at work, and without spec.startAt "+
 			"a manifest that was deleted and created again looks like a new one: to bring this content back, set spec.startAt to the present time; otherwise set it to the time of the first start",

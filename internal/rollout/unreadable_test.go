@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // hide takes groups out of a snapshot, as if they could not be decoded.
@@ -72,8 +74,8 @@ func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
 	if n := w.rollout.Status.Plan.Targets; n != 2 {
 		t.Errorf("%d targets are planned when members turn unreadable", n)
 	}
-	none := noTargets(w.rollout, w.set, w.population())
-	w.wantSays(none.Message, "3 that cannot be read")
+	_, _, none := grouping.Select(w.rollout, w.set, w.population())
+	w.wantSays(none.Error(), "3 that cannot be read")
 }
 
 // A target that cannot be read counts by what is known of it. No deadline runs for it, and a stop
@@ -88,12 +90,12 @@ func TestATargetThatCannotBeReadIsNotLate(t *testing.T) {
 	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"status.actions"}}
 	w.tick(time.Hour)
 	w.stabilizationPeriod()
-	if one, two := w.bucket("dev-01"), w.bucket("dev-02"); one != Succeeded || two != Pending {
+	if one, two := w.bucket("dev-01"), w.bucket("dev-02"); one != counting.Succeeded || two != counting.Pending {
 		t.Errorf("they count as %s and %s", one, two)
 	}
 	w.targets["dev-02"].Unreadable = nil
 	w.stabilizationPeriod()
-	if two := w.bucket("dev-02"); two != Failed {
+	if two := w.bucket("dev-02"); two != counting.Failed {
 		t.Errorf("when it can be read, it counts as %s", two)
 	}
 }

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // verdict is what the steps find and hand over to the status. Each field has one writer, below; it
 // is read anywhere.
 type verdict struct {
 	// problem that does not go away by itself: condition Stalled. nil: there is none.
-	problem *Problem
+	problem *grouping.Problem
 	// reconciling is why the spec has not been taken over yet, which passes by itself: condition
 	// Reconciling. Empty: it has been.
 	reconciling string
@@ -29,7 +30,7 @@ type verdict struct {
 // stall records a problem that does not go away by itself. The first one counts.
 func (l *planner) stall(reason, format string, args ...any) {
 	if l.problem == nil {
-		l.problem = &Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
+		l.problem = &grouping.Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
 }
 

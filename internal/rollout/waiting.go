@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
@@ -49,7 +50,7 @@ func (l *planner) waitForGroup() {
 		return
 	}
 	c, conditions := l.counts(g), l.conditions(g)
-	message := fmt.Sprintf("group %s: %d of %d succeeded", g.name, c.Succeeded, existing(c))
+	message := fmt.Sprintf("group %s: %d of %d succeeded", g.name, c.Succeeded, counting.Existing(c))
 	if c.Failed > 0 {
 		message += fmt.Sprintf(", %d failed", c.Failed)
 	}
@@ -116,7 +117,7 @@ func (l *planner) decisive() *group {
 		return l.groups[n-1]
 	}
 	for _, g := range l.groups {
-		if !isClosed(l.counts(g)) {
+		if !counting.AllClosed(l.counts(g)) {
 			return g
 		}
 	}
@@ -142,14 +143,14 @@ func (l *planner) awaited(g *group, c v1alpha1.Counts) []string {
 	if g.members == nil || c.Pending+c.InProgress > maxSought {
 		return nil
 	}
-	rule, found := l.ruleOf(g), map[Bucket][]string{}
+	rule, found := l.ruleOf(g), map[counting.Bucket][]string{}
 	for i, t := range g.members() {
-		entry := rule.EntryOf(t, MemberOf(g.object, i))
-		if entry.Bucket.IsClosed() || len(found[entry.Bucket]) == maxExamples {
+		entry := rule.EntryOf(t, counting.MemberOf(g.object, i))
+		if entry.Bucket.IsClosed() || len(found[entry.Bucket]) == counting.MaxExamples {
 			continue
 		}
 		found[entry.Bucket] = append(found[entry.Bucket], l.nameWith(string(g.object.Spec.Targets[i]), t, entry.Obstacle))
 	}
-	names := append(found[Pending], found[InProgress]...)
-	return names[:min(len(names), maxExamples)]
+	names := append(found[counting.Pending], found[counting.InProgress]...)
+	return names[:min(len(names), counting.MaxExamples)]
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // world is a toy fleet with one rollout: what the API server would hold, and a clock that only the
@@ -111,7 +113,7 @@ func (w *world) population() []*v1alpha1.Target {
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{
 		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Claims: append(w.claimsOfRivals(), w.claims...),
-		Unsettled: w.unsettled, Neighbors: w.neighbors, SetNamed: w.setNamed, RequireApproval: w.requireApproval, Joiners: w.joiners, Cover: w.cover(),
+		Unsettled: w.unsettled, Neighbors: w.neighbors, SetNamed: w.setNamed, RequireApproval: w.requireApproval, Joiners: w.joiners, AutoAssignments: w.autoAssignments(),
 	}
 	for _, g := range w.groups {
 		if w.rollout.Status.Plan == nil || g.Spec.PlanHash != w.rollout.Status.Plan.Hash {
@@ -120,7 +122,7 @@ func (w *world) snapshot() Snapshot {
 		}
 		group := Group{Object: g, Members: func() []*v1alpha1.Target { return w.members(g) }}
 		if i := int(g.Spec.Index); i < len(w.rollout.Status.Groups) {
-			group.Tally = Recount(g, w.rule(i), w.members(g))
+			group.Tally = counting.Recount(g, w.rule(i), w.members(g))
 		}
 		s.Groups = append(s.Groups, group)
 	}
@@ -309,7 +311,7 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 func (w *world) checkStart(plan *v1alpha1.PlanStatus) {
 	w.t.Helper()
 	spec := &w.rollout.Spec
-	if plan.SpecHash != specHash(w.rollout) {
+	if plan.SpecHash != grouping.SpecHash(w.rollout) {
 		w.t.Error("a plan of another spec started")
 	}
 	if (spec.ApprovalRequired || w.requireApproval) && (spec.Approval == nil || spec.Approval.PlanHash != plan.Hash) {
@@ -328,10 +330,10 @@ func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 		return
 	}
 	before := status.Groups[i-1]
-	conditions := conditionsOf(&w.rollout.Spec, nil)
+	conditions := grouping.Conditions(&w.rollout.Spec, nil)
 	for j := range w.rollout.Spec.Groups {
 		if w.rollout.Spec.Groups[j].Name == before.Name {
-			conditions = conditionsOf(&w.rollout.Spec, &w.rollout.Spec.Groups[j])
+			conditions = grouping.Conditions(&w.rollout.Spec, &w.rollout.Spec.Groups[j])
 		}
 	}
 	succeeded := 100*before.Succeeded >= conditions.SuccessThreshold*(before.Targets-before.Removed)
@@ -339,7 +341,7 @@ func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	resumed := handledTimes(status)["resumed"]
 	lifted := isBehindGroup(old.PauseReason) && resumed != handledTimes(old)["resumed"]
 	passed := lifted || i <= len(old.Groups) && old.Groups[i-1].Passed // whatever the threshold has become since
-	if conditions.SuccessAction == v1alpha1.SuccessActionPause && existing(before.Counts) > 0 && !passed && before.State != v1alpha1.GroupError {
+	if conditions.SuccessAction == v1alpha1.SuccessActionPause && counting.Existing(before.Counts) > 0 && !passed && before.State != v1alpha1.GroupError {
 		w.t.Errorf("group %s opened, and nobody has lifted the pause behind %s", status.Groups[i].Name, before.Name)
 	}
 	if results := before.Succeeded + before.Failed; closed && results == 0 && before.Targets > 0 && awaits(status.Groups[i:]) && !passed && before.State != v1alpha1.GroupError {
@@ -425,13 +427,25 @@ func (w *world) groupOf(name string) (g *v1alpha1.DeploymentGroup, place int) {
 	return nil, 0
 }
 
-func (w *world) bucket(name string) Bucket {
+func (w *world) bucket(name string) counting.Bucket {
 	g, i := w.groupOf(name)
 	rule := w.rule(int(g.Spec.Index))
-	return rule.BucketOf(w.targets[name], MemberOf(g, i))
+	return rule.BucketOf(w.targets[name], counting.MemberOf(g, i))
 }
 
-func (w *world) rule(group int) Rule { return RuleOf(w.rollout, w.set, group).Under(w.cover()) }
+func (w *world) rule(group int) counting.Rule {
+	return RuleOf(w.rollout, w.set, group, w.autoAssignments())
+}
+
+// ofRollout is an action of a rollout that started so many minutes after epoch.
+func ofRollout(name string, minutes int, state v1alpha1.ActionState) v1alpha1.Action {
+	since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
+	a := v1alpha1.Action{ID: 1, Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name, UID: types.UID("uid-" + name), Attempt: 1, Since: &since}, State: state}
+	if state.IsClosed() {
+		a.ClosedAt = at(epoch.Add(time.Hour))
+	}
+	return a
+}
 
 func (w *world) report(name string, e action.Event, code string) {
 	s := &w.targets[name].Status

@@ -22,6 +22,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -373,11 +374,11 @@ func (o *observer) count(r *v1alpha1.Rollout, name string) v1alpha1.Counts {
 			switch t := o.targets[string(member)]; {
 			case newestOf(t, r) != nil:
 				*bucketOf(&c, newestOf(t, r))++
-			case rollout.Bit(g.Status.AlreadyThere, i):
+			case bitmap.Has(g.Status.AlreadyThere, i):
 				c.Succeeded++
-			case rollout.Bit(g.Status.Skipped, i):
+			case bitmap.Has(g.Status.Skipped, i):
 				c.Skipped++
-			case isStopped, rollout.Bit(g.Status.Superseded, i), isTaken(t, r):
+			case isStopped, bitmap.Has(g.Status.Superseded, i), isTaken(t, r):
 				c.Canceled++
 			case isOpen && action.Installed(&t.Status, r.Status.Plan.ContentHash): // before the group remembers it
 				c.Succeeded++

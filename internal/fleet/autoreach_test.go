@@ -13,27 +13,27 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Targets that a newer auto-assignment has reached are kept from older rollouts. Each change of
-// that makes the rollouts count again.
-func TestCover(t *testing.T) {
+// A target that a newer auto-assignment has reached is no longer offered an older rollout. Each
+// change of what is reached makes the rollouts count again.
+func TestAutoAssignmentReach(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
 	old := set("old", sw)
 	runs := func(t *v1alpha1.Target) {
 		t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: old.Status.ContentHash}
 	}
-	if c := f.Cover("fleet"); c.Keeps != nil {
-		t.Error("without auto-assignments a target is kept")
+	if c := f.AutoAssignmentReach("fleet"); c.HaveReached != nil {
+		t.Error("without auto-assignments a target is reached")
 	}
 	auto := autoFrom(noon.Add(-time.Hour))
 	auto.Spec.TargetExpression = `!("site" in target.labels)`
 	south := func(t *v1alpha1.Target) { t.Labels = map[string]string{"site": "south"} }
 	past := func(t *v1alpha1.Target) { t.Status.HadSets = []string{old.Status.ContentHash[:16]} }
 	f.put(sw, old, auto, target("there", runs), target("elsewhere"), target("past", past), target("south", south))
-	version := f.Cover("fleet").Version
-	keeps := func(name string, since time.Time) bool {
-		c := f.Cover("fleet")
-		return c.Keeps != nil && c.Keeps(f.Target(fleetKey(name)), since)
+	version := f.AutoAssignmentReach("fleet").Version
+	reached := func(name string, since time.Time) bool {
+		c := f.AutoAssignmentReach("fleet")
+		return c.HaveReached != nil && c.HaveReached(f.Target(fleetKey(name)), since)
 	}
 	for name, c := range map[string]struct {
 		target string
@@ -47,15 +47,15 @@ func TestCover(t *testing.T) {
 		"a target that had it once":     {"past", noon.Add(-2 * time.Hour), false},
 		"a target that is not selected": {"south", noon.Add(-2 * time.Hour), false},
 	} {
-		if got := keeps(c.target, c.since); got != c.want {
-			t.Errorf("%s: kept %t", name, got)
+		if got := reached(c.target, c.since); got != c.want {
+			t.Errorf("%s: reached %t", name, got)
 		}
 	}
 
 	change := func(what string, counts bool, do func()) {
 		t.Helper()
 		do()
-		now := f.Cover("fleet").Version
+		now := f.AutoAssignmentReach("fleet").Version
 		if (now != version) != counts {
 			t.Errorf("%s: version went from %d to %d", what, version, now)
 		}
@@ -72,8 +72,8 @@ func TestCover(t *testing.T) {
 	change("mere counts", false, update(func(a *v1alpha1.AutoAssignment) { a.Status.Targets = &v1alpha1.AutoAssignmentTargets{Matched: 7} }))
 	change("another spec", true, update(func(a *v1alpha1.AutoAssignment) { a.Generation++ }))
 	change("a pause", true, update(func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentPaused }))
-	if keeps("there", noon.Add(-2*time.Hour)) {
-		t.Error("a paused auto-assignment keeps a target")
+	if reached("there", noon.Add(-2*time.Hour)) {
+		t.Error("a paused auto-assignment has reached a target")
 	}
 	change("it continues", true, update(func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentRunning }))
 	change("counts of its set", false, func() {
@@ -91,13 +91,13 @@ func TestCover(t *testing.T) {
 	change("a module of its set was deleted", true, func() { f.remove(sw) })
 	change("the module was created again", true, func() { f.put(sw) })
 	change("it was deleted", true, func() { f.setAutoAssignment(auto, nil) })
-	if keeps("there", noon.Add(-2*time.Hour)) {
-		t.Error("a deleted auto-assignment keeps a target")
+	if reached("there", noon.Add(-2*time.Hour)) {
+		t.Error("a deleted auto-assignment has reached a target")
 	}
 }
 
-// The cover and the offer agree.
-func TestCoverAndOfferAgree(t *testing.T) {
+// The counters and the offer agree about targets that an auto-assignment has reached.
+func TestAutoAssignmentReachAndOfferAgree(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
 	fw, next := set("old", sw), set("new", module("linux-2"))
@@ -111,8 +111,8 @@ func TestCoverAndOfferAgree(t *testing.T) {
 	f.put(target("past", func(t *v1alpha1.Target) { t.Status.HadSets = []string{fw.Status.ContentHash[:16]} }))
 	for name, want := range map[string]bool{"there": true, "elsewhere": true, "past": false} {
 		dev := f.Target(fleetKey(name))
-		if got := f.Cover("fleet").Keeps(dev, r.Status.StartedAt.Time); got != want {
-			t.Errorf("%s is kept: %t", name, got)
+		if got := f.AutoAssignmentReach("fleet").HaveReached(dev, r.Status.StartedAt.Time); got != want {
+			t.Errorf("%s is reached: %t", name, got)
 		}
 		for _, v := range offer.Judge(f.World(dev, noon.Add(time.Hour))) {
 			if v.Intent.Source.Kind == v1alpha1.SourceRollout && (v.Reason.Code == offer.CodeSuperseded) != want {

@@ -13,51 +13,50 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// Cover returns which targets the auto-assignments of a namespace keep from older rollouts. This
-// cannot be seen from actions: there is no action before the device starts, and none at all if the
-// device already runs the set of the auto-assignment. An older rollout must not wait for such
-// targets.
-func (x *Index) Cover(namespace string) rollout.Cover {
+// AutoAssignmentReach returns what the counters must know of the auto-assignments of a namespace.
+// Which targets they have reached cannot be seen from actions: there is no action before the device
+// starts, and none at all if the device already runs the set of the auto-assignment.
+func (x *Index) AutoAssignmentReach(namespace string) counting.AutoAssignments {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	cover := rollout.Cover{Version: x.covers[namespace]}
+	autos := counting.AutoAssignments{Version: x.autoVersions[namespace]}
 	for key := range x.autos {
 		if key.Namespace == namespace {
-			cover.Keeps = x.keeps
+			autos.HaveReached = x.autoHasReached
 			break
 		}
 	}
-	return cover
+	return autos
 }
 
-// keeps reports whether an auto-assignment that is newer than since has superseded older updates
-// of the target.
-func (x *Index) keeps(t *v1alpha1.Target, since time.Time) bool {
+// autoHasReached reports whether an auto-assignment that is newer than since has reached the target
+// and replaces older updates.
+func (x *Index) autoHasReached(t *v1alpha1.Target, since time.Time) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for a := range x.started(t.Namespace) {
 		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
-		if in.OpenedAt.After(since) && eligibility.Covers(&in, t) && a.query.Matches(t) { // the most expensive check last, because it may run for every member
+		if in.OpenedAt.After(since) && eligibility.AutoHasReached(&in, t) && a.query.Matches(t) { // the most expensive check last, because it may run for every member
 			return true
 		}
 	}
 	return false
 }
 
-// noteCover increments the version of the cover if an auto-assignment was created or deleted, or
-// offers something else. A change of counters does not count.
-func (x *Index) noteCover(old, now client.Object) {
+// noteAutos increments the version of AutoAssignmentReach if an auto-assignment was created or
+// deleted, or offers something else. A change of counters does not count.
+func (x *Index) noteAutos(old, now client.Object) {
 	before, was := old.(*v1alpha1.AutoAssignment)
 	after, is := now.(*v1alpha1.AutoAssignment)
 	switch {
 	case was && is && OffersAlike(before, after):
 	case is:
-		x.covers[after.Namespace]++
+		x.autoVersions[after.Namespace]++
 	case was:
-		x.covers[before.Namespace]++
+		x.autoVersions[before.Namespace]++
 	}
 }
 
@@ -68,10 +67,10 @@ func OffersAlike(a, b *v1alpha1.AutoAssignment) bool {
 		a.DeletionTimestamp.Equal(b.DeletionTimestamp)
 }
 
-// noteCoverOf must be called before the index applies a change of a set, and the returned function
-// after it. The function increments the version of the cover if an auto-assignment of the set
-// offers something else now. A change of counters does not count.
-func (x *Index) noteCoverOf(old, now client.Object) func() {
+// noteSetOfAutos must be called before the index applies a change of a set, and the returned
+// function after it. The function increments the version of AutoAssignmentReach if an
+// auto-assignment of the set offers something else now. A change of counters does not count.
+func (x *Index) noteSetOfAutos(old, now client.Object) func() {
 	set := now
 	if set == nil {
 		set = old
@@ -84,7 +83,7 @@ func (x *Index) noteCoverOf(old, now client.Object) func() {
 		}
 		for auto, a := range x.autos {
 			if auto.Namespace == key.Namespace && a.object.Spec.Update.DistributionSet == key.Name {
-				x.covers[key.Namespace]++
+				x.autoVersions[key.Namespace]++
 				return
 			}
 		}

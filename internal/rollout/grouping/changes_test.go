@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package grouping
 
 import (
 	"reflect"
@@ -11,7 +11,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-func TestWhatChanged(t *testing.T) {
+func TestChanges(t *testing.T) {
 	plan := func(groups ...*v1alpha1.DeploymentGroup) []*v1alpha1.DeploymentGroup { return groups }
 	group := func(name string, errorThreshold int32, targets ...v1alpha1.TargetName) *v1alpha1.DeploymentGroup {
 		return &v1alpha1.DeploymentGroup{Spec: v1alpha1.DeploymentGroupSpec{
@@ -35,26 +35,11 @@ func TestWhatChanged(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := whatChanged(old, tt.now); got != tt.want {
+			if got := Changes(old, tt.now); got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
 	}
-}
-
-// Whoever approved a plan reads which automatic pause was loosened since.
-func TestAnEditOfAConditionUnapprovesAndSaysSo(t *testing.T) {
-	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ApprovalRequired = num(2), true })
-	w.stabilizationPeriod()
-	w.edit(func(s *v1alpha1.RolloutSpec) {
-		s.Approval, s.State = &v1alpha1.Approval{PlanHash: w.planHash()}, v1alpha1.IntentPlanned
-	})
-	w.stabilizationPeriod()
-	w.want(v1alpha1.RolloutReady, "Ready Ready")
-	w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold, s.State = num(100), v1alpha1.IntentRunning })
-	w.stabilizationPeriod()
-	w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready")
-	w.wantSays(w.log[len(w.log)-1], "spec changed (group group-1: errorThreshold 100 instead of 50; group group-2: errorThreshold 100 instead of 50)")
 }
 
 // TestConditionsAreComparedFieldByField: every field of the struct counts, one that was added later
@@ -64,10 +49,10 @@ func TestConditionsAreComparedFieldByField(t *testing.T) {
 		v1alpha1.GroupConditions `json:",inline"`
 		SoakSeconds              *int32 `json:"soakSeconds,omitempty"`
 	}
-	if got := conditionsChanged(grown{}, grown{SoakSeconds: num(600)}); got != "soakSeconds 600 instead of none" {
+	if got := conditionsChanged(grown{}, grown{SoakSeconds: new(int32(600))}); got != "soakSeconds 600 instead of none" {
 		t.Errorf("a new condition: %q", got)
 	}
-	if got := conditionsChanged(grown{SoakSeconds: num(600)}, grown{SoakSeconds: num(600)}); got != "" {
+	if got := conditionsChanged(grown{SoakSeconds: new(int32(600))}, grown{SoakSeconds: new(int32(600))}); got != "" {
 		t.Errorf("two pointers to the same value differ: %q", got)
 	}
 	fields := reflect.TypeFor[v1alpha1.GroupConditions]()

@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package counting
 
 import (
 	"maps"
@@ -15,23 +15,43 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// What a group's members add up to, one change at a time.
+// Tally is the sum of the entries of the members of a group.
+type Tally struct {
+	v1alpha1.Counts
+	// Superseded members; they are part of Canceled.
+	Superseded int32
+	// NotStarted members may start and never have; they are part of Pending.
+	NotStarted int32
+	// Again counts the members that failed and have another attempt ahead; they are InProgress by
+	// update.retries, Pending by spec.retry.
+	Again int32
+	// OfPending and OfInProgress count the obstacles of the members that are Pending, and of those
+	// that are InProgress.
+	OfPending, OfInProgress [Obstacles]int32
+	// Open actions of the rollout in this group, and how many of them need not be asked to cancel:
+	// they are Canceling, or the device has refused.
+	Open, Canceling int32
+	// FailedSinceResume counts the members that failed after the last resumedAt that took effect;
+	// without one, all that failed.
+	FailedSinceResume int32
+	// Failures by code or message; nil: none.
+	Failures map[action.Failure]v1alpha1.FailureCount
+}
 
 // Entry is what one member adds to a tally. Entries can be compared with ==.
 type Entry struct {
 	Bucket Bucket
-	// Open: the newest action of the rollout is not closed. Canceling: nor need it be asked to
-	// cancel.
+	// Open: the newest action of the rollout is open. Canceling: it need not be asked to cancel.
 	Open, Canceling bool
 	// Superseded: a newer update took the member over.
 	Superseded bool
-	// Unbegun: it could start and never has; the start deadline is for those.
+	// NotStarted: the member may start and never has. The start deadline is for these members.
 	NotStarted bool
 	// Again: it failed and has another attempt ahead.
 	Again bool
 	// Obstacle that keeps it from a result.
 	Obstacle Obstacle
-	// FailedSinceResume: it failed after the last handled resumedAt.
+	// FailedSinceResume: it failed after the last resumedAt that took effect.
 	FailedSinceResume bool
 	// Failure by which a failed member is counted, and when it failed by the server's clock, in
 	// seconds since 1970.
@@ -45,22 +65,22 @@ func (r *Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 		return Entry{Bucket: Removed}
 	}
 	result := r.check(t, m)
-	e, own := Entry{Bucket: BucketOf(&result, r.open)}, result.Own
+	e, own := Entry{Bucket: BucketOf(&result, r.Open)}, result.Own
 	if own == nil {
 		e.Superseded = e.Bucket == Canceled && result.Code == eligibility.CodeSuperseded
 	} else {
 		e.Open = !own.State.IsClosed()
-		e.Canceling = e.Open && r.needsNoAsking(own)
+		e.Canceling = e.Open && r.needsNoRequest(own)
 		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
 	}
-	if t.Unreadable != nil { // it is held as it is: no deadline runs, and a stop does not wait for it
+	if t.Unreadable != nil { // it stays as it is: no deadline runs, and a stop does not wait for it
 		e.Open, e.Canceling = false, false
 	}
 	e.Obstacle = r.obstacleOf(t, own, e.Bucket)
 	e.Again = t.Unreadable == nil && !e.Bucket.IsClosed() && own != nil && own.State == v1alpha1.ActionError
 	switch e.Bucket {
 	case Pending:
-		e.NotStarted = t.Unreadable == nil && (own == nil || isUnconfirmed(own))
+		e.NotStarted = t.Unreadable == nil && (own == nil || action.IsUnconfirmed(own))
 	case Failed:
 		r.addFailure(&e, own, m)
 	default:
@@ -68,38 +88,38 @@ func (r *Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
 	return e
 }
 
-// addFailure says how a member failed, and when.
+// addFailure sets how a member failed, and when.
 func (r *Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 	var failed time.Time
 	switch {
-	case own == nil || isUnconfirmed(own):
-		e.Failure, failed = notStarted, m.Expired
+	case own == nil || action.IsUnconfirmed(own):
+		e.Failure, failed = DeadlineExceeded, m.Expired
 	case own.ClosedAt != nil:
 		e.Failure, failed = action.FailureOf(own), own.ClosedAt.Time
 	default:
 		e.Failure = action.FailureOf(own)
 		return
 	}
-	e.FailedSinceResume, e.FailedAt = failed.After(r.resumedAt), failed.Unix()
+	e.FailedSinceResume, e.FailedAt = failed.After(r.ResumedAt), failed.Unix()
 }
 
-// needsNoAsking reports whether the device of an open action knows of the stop: it is being asked,
-// or it has refused. Once the set is gone, that is the last cause there may be to ask.
-func (r *Rule) needsNoAsking(a *v1alpha1.Action) bool {
+// needsNoRequest reports whether the device of an open action has got the request to cancel: it is
+// being asked, or it has refused. Once the set is gone, no other cause to ask it will follow.
+func (r *Rule) needsNoRequest(a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionCanceling {
 		return true
 	}
 	return a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerRejected &&
-		(slices.ContainsFunc(a.Cancel.Causes, stops) || r.setGone && slices.Contains(a.Cancel.Causes, v1alpha1.CauseSetGone))
+		(slices.ContainsFunc(a.Cancel.Causes, stops) || r.SetGone && slices.Contains(a.Cancel.Causes, v1alpha1.CauseSetGone))
 }
 
-// stops reports whether a cause ends the whole rollout, as against a single device's part in it.
+// stops reports whether a cause ends the whole rollout, and not only the action of one device.
 func stops(c v1alpha1.CancelCause) bool {
 	return c == v1alpha1.CauseStopped || c == v1alpha1.CauseDeleted || c == v1alpha1.CauseInvalidated
 }
 
-// Recount tallies the members of a group, which are aligned with its spec.targets; nil: the Target
-// is gone.
+// Recount returns the tally of a group. The members are aligned with its spec.targets; nil: the
+// Target was deleted.
 func Recount(g *v1alpha1.DeploymentGroup, rule Rule, members []*v1alpha1.Target) Tally {
 	var tally Tally
 	for i, name := range g.Spec.Targets {
@@ -108,7 +128,7 @@ func Recount(g *v1alpha1.DeploymentGroup, rule Rule, members []*v1alpha1.Target)
 	return tally
 }
 
-// Add counts a member in. Its cost does not depend on the size of the group.
+// Add adds a member. Its cost does not depend on the size of the group.
 func (t *Tally) Add(e Entry, name string) {
 	t.count(e, 1)
 	if e.Bucket != Failed {
@@ -120,7 +140,7 @@ func (t *Tally) Add(e Entry, name string) {
 	line, at := t.Failures[e.Failure], metav1.Unix(e.FailedAt, 0)
 	line.StatusCode, line.Message = e.Failure.Code, e.Failure.Message
 	line.Count++
-	if len(line.Examples) < maxExamples {
+	if len(line.Examples) < MaxExamples {
 		line.Examples = append(slices.Clone(line.Examples), name)
 	}
 	if line.FirstSeen == nil || at.Before(line.FirstSeen) {
@@ -132,11 +152,11 @@ func (t *Tally) Add(e Entry, name string) {
 	t.Failures[e.Failure] = line
 }
 
-// maxExamples is how many names a line of the failure table carries.
-const maxExamples = 3
+// MaxExamples is how many names a line of the failure table has at the most.
+const MaxExamples = 3
 
-// Remove takes back what Add counted. The first and last time of a failure stay as they were seen;
-// an example that leaves is not replaced before the next one fails.
+// Remove takes back what Add added. The first and the last time of a failure stay as they are, and
+// an example that is removed is not replaced before the next failure.
 func (t *Tally) Remove(e Entry, name string) {
 	t.count(e, -1)
 	if e.Bucket != Failed {
@@ -152,7 +172,7 @@ func (t *Tally) Remove(e Entry, name string) {
 	t.Failures[e.Failure] = line
 }
 
-// Clone is a tally that does not change when this one does.
+// Clone returns a tally that does not change when this one does.
 func (t Tally) Clone() Tally {
 	t.Failures = maps.Clone(t.Failures)
 	return t
@@ -202,9 +222,3 @@ func (t *Tally) bucket(b Bucket) *int32 {
 		return &t.Counts.Removed
 	}
 }
-
-// existing is how many members have not vanished: what percentages are of.
-func existing(c v1alpha1.Counts) int32 { return c.Targets - c.Removed }
-
-// isClosed reports whether every member that exists has a result. An empty group is closed.
-func isClosed(c v1alpha1.Counts) bool { return c.Scheduled+c.Pending+c.InProgress == 0 }

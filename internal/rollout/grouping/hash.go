@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package grouping
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"hash"
 	"io"
+	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
@@ -20,7 +21,7 @@ import (
 // conditions of the groups follow from the spec, and the hash of the spec covers them, so a new
 // condition changes no hash of a plan that does not use it. Every text is written after its length
 // and every list after its count, so that two different plans are never written alike.
-func PlanHash(contentHash, specHash string, groups []PlannedGroup) string {
+func PlanHash(contentHash, specHash string, groups []Group) string {
 	d := digest{sha256.New()}
 	d.text(contentHash)
 	d.text(specHash)
@@ -70,13 +71,13 @@ var notApproved = []struct {
 		func(s *v1alpha1.RolloutSpec) { s.Retry = nil }},
 }
 
-// SpecHash returns the hash of what an approver of the spec agrees to: all of it without
+// hashOfSpec returns the hash of what an approver of the spec agrees to: all of it without
 // notApproved. A value that is written out and the default that it repeats are the same.
 //
 // An upgrade must not change the hash of a spec that does not use what is new. So a new field is
-// optional and left out of the JSON when it is absent; if it has a default, SpecHash removes the
+// optional and left out of the JSON when it is absent; if it has a default, hashOfSpec removes the
 // default instead of filling it in.
-func SpecHash(spec *v1alpha1.RolloutSpec) string {
+func hashOfSpec(spec *v1alpha1.RolloutSpec) string {
 	bound := withDefaults(spec)
 	for _, f := range notApproved {
 		f.remove(bound)
@@ -102,14 +103,14 @@ func hashOfJSON(value any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// specHash of a rollout leaves out an advance from before the rollout was created: it opens
+// SpecHash of a rollout leaves out an advance from before the rollout was created: it opens
 // nothing, so that a cluster that is rebuilt from Git keeps its approvals.
-func specHash(r *v1alpha1.Rollout) string {
+func SpecHash(r *v1alpha1.Rollout) string {
 	spec := r.Spec
-	if spec.Advance != nil && !requested(spec.Advance.At).After(r.CreationTimestamp.Time) {
+	if spec.Advance != nil && !spec.Advance.At.Truncate(time.Microsecond).After(r.CreationTimestamp.Time) {
 		spec.Advance = nil
 	}
-	return SpecHash(&spec)
+	return hashOfSpec(&spec)
 }
 
 // withDefaults is a copy of the spec in which every absent field that has a default says it. The
@@ -123,14 +124,14 @@ func withDefaults(spec *v1alpha1.RolloutSpec) *v1alpha1.RolloutSpec {
 	}
 	for i := range s.Groups {
 		g := &s.Groups[i]
-		conditions := conditionsOf(spec, g)
+		conditions := Conditions(spec, g)
 		selectionDefaults(&g.Selection)
 		g.Percentage = cmp.Or(g.Percentage, new(int32(100)))
 		g.SuccessThreshold, g.SuccessAction = &conditions.SuccessThreshold, conditions.SuccessAction
 		g.ErrorThreshold, g.ErrorAction = &conditions.ErrorThreshold, conditions.ErrorAction
 		g.ConfirmationRequired = &conditions.ConfirmationRequired
 	}
-	conditions := conditionsOf(spec, nil)
+	conditions := Conditions(spec, nil)
 	s.SuccessThreshold, s.SuccessAction = &conditions.SuccessThreshold, conditions.SuccessAction
 	s.ErrorThreshold, s.ErrorAction = &conditions.ErrorThreshold, conditions.ErrorAction
 	s.GroupOrder = cmp.Or(s.GroupOrder, v1alpha1.GroupOrderHash)

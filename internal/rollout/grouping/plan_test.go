@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package grouping
 
 import (
 	"errors"
@@ -15,12 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 var (
 	planNoon   = time.Date(2026, time.May, 4, 12, 0, 0, 0, time.UTC)
-	fittingSet = &offer.Set{Name: "fw-2", ContentHash: "c0ffee", CompatibleTargetTypes: []string{"gateway", "router"}}
+	fittingSet = &eligibility.Set{Name: "fw-2", ContentHash: "c0ffee", CompatibleTargetTypes: []string{"gateway", "router"}}
 )
 
 // mixedTargets are one target for each way to be in or out.
@@ -73,7 +73,7 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-func TestQuietSince(t *testing.T) {
+func TestSelectReturnsQuietSince(t *testing.T) {
 	at := func(minutes int) time.Time { return planNoon.Add(time.Duration(minutes) * time.Minute) }
 	target := func(created, changed int, site string) *v1alpha1.Target {
 		t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: site, Labels: map[string]string{"site": site}, CreationTimestamp: metav1.NewTime(at(created))}}
@@ -87,10 +87,10 @@ func TestQuietSince(t *testing.T) {
 		targets []*v1alpha1.Target
 		want    int
 	}{
-		"the rollout is the youngest":                 {[]*v1alpha1.Target{target(-9, 0, "ulm")}, 0},
+		"the rollout is the newest":                   {[]*v1alpha1.Target{target(-9, 0, "ulm")}, 0},
 		"a target came later":                         {[]*v1alpha1.Target{target(-9, 0, "ulm"), target(3, 0, "ulm")}, 3},
 		"a label changed later":                       {[]*v1alpha1.Target{target(-9, 5, "ulm"), target(3, 0, "ulm")}, 5},
-		"what is not selected disturbs nobody":        {[]*v1alpha1.Target{target(-9, 0, "ulm"), target(7, 8, "bonn")}, 0},
+		"a target that is not selected has no effect": {[]*v1alpha1.Target{target(-9, 0, "ulm"), target(7, 8, "bonn")}, 0},
 		"an old change counts less than the creation": {[]*v1alpha1.Target{target(4, 2, "ulm")}, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,16 +107,16 @@ func TestQuietSince(t *testing.T) {
 	}
 }
 
-func TestSelectSaysWhyNobodyIsLeft(t *testing.T) {
-	nobody := labelled("site", "rome")
+func TestSelectSaysWhyNoTargetIsSelected(t *testing.T) {
+	rome := labelled("site", "rome")
 	noneHolds := v1alpha1.Selection{TargetExpression: `target.type == "submarine"`}
 	for name, c := range map[string]struct {
 		sel        v1alpha1.Selection
 		population []*v1alpha1.Target
 		want       Problem
 	}{
-		"an empty namespace": {nobody, nil, Problem{v1alpha1.ReasonNoTargets, "namespace factory has no targets: create Targets, or let the devices register"}},
-		"by selector": {nobody, mixedTargets(), Problem{v1alpha1.ReasonNoTargets,
+		"an empty namespace": {rome, nil, Problem{v1alpha1.ReasonNoTargets, "namespace factory has no targets: create Targets, or let the devices register"}},
+		"by selector": {rome, mixedTargets(), Problem{v1alpha1.ReasonNoTargets,
 			"none of the 9 targets of namespace factory is selected: 7 not matched by spec.targetSelector, 1 with the controllerID of an older target, 1 being deleted; widen the selection, or label the targets"}},
 		"by expression and type": {noneHolds, mixedTargets(), Problem{v1alpha1.ReasonNoTargets,
 			"none of the 9 targets of namespace factory is selected: 6 not matched by spec.targetExpression, 1 of a type that is not in compatibleTargetTypes of DistributionSet fw-2 (gateway, router), 1 with the controllerID of an older target, 1 being deleted; widen the selection, or label the targets"}},
@@ -141,7 +141,7 @@ func TestSelectSaysWhyNobodyIsLeft(t *testing.T) {
 	}
 }
 
-func TestMakePlanWritesThePlanDown(t *testing.T) {
+func TestMakePlan(t *testing.T) {
 	two := int32(2)
 	r := planRollout(v1alpha1.RolloutSpec{GroupCount: &two, GroupOrder: v1alpha1.GroupOrderName})
 	r.Labels = map[string]string{"argocd.argoproj.io/instance": "fleet"}
@@ -151,7 +151,7 @@ func TestMakePlanWritesThePlanDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := metav1.NewTime(planNoon)
-	wantStatus := v1alpha1.PlanStatus{Hash: status.Hash, ContentHash: "c0ffee", SpecHash: specHash(r), CreatedAt: &at, Targets: 3, Groups: 2}
+	wantStatus := v1alpha1.PlanStatus{Hash: status.Hash, ContentHash: "c0ffee", SpecHash: SpecHash(r), CreatedAt: &at, Targets: 3, Groups: 2}
 	if diff := cmp.Diff(wantStatus, status); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}
@@ -185,7 +185,7 @@ func TestMakePlanWritesThePlanDown(t *testing.T) {
 	}
 }
 
-func TestNamesOfGroupsAreValidAndTheirOwn(t *testing.T) {
+func TestNamesOfGroupsAreValidAndUnique(t *testing.T) {
 	for name, rollout := range map[string]string{
 		"short":                     "a",
 		"with dots":                 "fw-2.1.0",
@@ -195,7 +195,7 @@ func TestNamesOfGroupsAreValidAndTheirOwn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := planRollout(v1alpha1.RolloutSpec{})
 			r.Name = rollout
-			g := PlannedGroup{Name: strings.Repeat("g", 40)}
+			g := Group{Name: strings.Repeat("g", 40)}
 			object := NewDeploymentGroup(r, "sha256:1", 0, g)
 			if faults := validation.IsDNS1123Subdomain(object.Name); len(faults) > 0 {
 				t.Errorf("%s: %s", object.Name, faults)
@@ -217,7 +217,7 @@ func TestNamesOfGroupsAreValidAndTheirOwn(t *testing.T) {
 	}
 }
 
-func TestMakePlanHandsProblemsOn(t *testing.T) {
+func TestMakePlanReturnsProblems(t *testing.T) {
 	r := planRollout(v1alpha1.RolloutSpec{Groups: []v1alpha1.Group{shareGroup("canary", 5, v1alpha1.Selection{})}})
 	for want, population := range map[string][]*v1alpha1.Target{
 		v1alpha1.ReasonNoTargets:       nil,

@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package grouping
 
 import (
 	"fmt"
@@ -10,11 +10,12 @@ import (
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// whatChanged says how one plan differs from another, for whoever approved the old one: groups,
-// their conditions, and who is in them.
-func whatChanged(old, now []*v1alpha1.DeploymentGroup) string {
+// Changes lists how one plan differs from another: the groups, their conditions, and their members.
+// The approver of the old plan reads it in an event. Empty: the plans are the same.
+func Changes(old, now []*v1alpha1.DeploymentGroup) string {
 	var out []string
 	for _, g := range now {
 		was := groupOf(old, g.Spec.Group)
@@ -57,7 +58,7 @@ func conditionsChanged[C any](old, now C) string {
 	return strings.Join(out, ", ")
 }
 
-// shown is the value of a condition as text. An invalid value is an absent one.
+// shown returns the value of a condition as text. An invalid value stands for an absent field.
 func shown(v reflect.Value) string {
 	if !v.IsValid() {
 		return "none"
@@ -65,7 +66,8 @@ func shown(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// membersChanged counts who is new, who is not meant any more, and who has another group.
+// membersChanged counts the targets that are new, that are no longer members, and that are in
+// another group.
 func membersChanged(old, now []*v1alpha1.DeploymentGroup) []string {
 	was, added, moved := map[v1alpha1.TargetName]string{}, 0, 0
 	for _, g := range old {
@@ -90,7 +92,7 @@ func membersChanged(old, now []*v1alpha1.DeploymentGroup) []string {
 		what string
 	}{{added, "more"}, {len(was), "fewer"}, {moved, "in another group"}} {
 		if c.n > 0 {
-			out = append(out, targets(c.n)+" "+c.what)
+			out = append(out, text.Count(c.n, "target")+" "+c.what)
 		}
 	}
 	return out

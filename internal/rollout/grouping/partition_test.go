@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package grouping
 
 import (
 	"errors"
@@ -51,7 +51,7 @@ func shareGroup(name string, percent int32, sel v1alpha1.Selection) v1alpha1.Gro
 	return g
 }
 
-func sizesOf(groups []PlannedGroup) []int {
+func sizesOf(groups []Group) []int {
 	sizes := make([]int, len(groups))
 	for i, g := range groups {
 		sizes[i] = len(g.Targets)
@@ -59,7 +59,7 @@ func sizesOf(groups []PlannedGroup) []int {
 	return sizes
 }
 
-func plannedNames(groups []PlannedGroup) [][]string {
+func plannedNames(groups []Group) [][]string {
 	members := make([][]string, len(groups))
 	for i, g := range groups {
 		members[i] = g.Targets
@@ -67,8 +67,8 @@ func plannedNames(groups []PlannedGroup) [][]string {
 	return members
 }
 
-// everybodyOnce fails unless every target is in exactly one group.
-func everybodyOnce(t testing.TB, groups []PlannedGroup, targets []*v1alpha1.Target) {
+// checkEachTargetOnce fails unless every target is in exactly one group.
+func checkEachTargetOnce(t testing.TB, groups []Group, targets []*v1alpha1.Target) {
 	t.Helper()
 	seen := map[string]int{}
 	for _, g := range groups {
@@ -111,7 +111,7 @@ func TestEqualGroups(t *testing.T) {
 			if diff := cmp.Diff(c.want, sizesOf(groups)); diff != "" {
 				t.Errorf("sizes (-want +got):\n%s", diff)
 			}
-			everybodyOnce(t, groups, targets)
+			checkEachTargetOnce(t, groups, targets)
 			if last := groups[len(groups)-1].Name; last != fmt.Sprintf("group-%d", c.groups) {
 				t.Errorf("the last group is called %s", last)
 			}
@@ -168,7 +168,7 @@ func TestExplicitGroups(t *testing.T) {
 				shareGroup("c", 50, labelled("filter", "A")), shareGroup("d", 75, everybody),
 			}, []int{5, 6, 5, 14}},
 		"a group may stay empty": {30,
-			[]v1alpha1.Group{shareGroup("nobody", 100, labelled("filter", "Z")), shareGroup("rest", 0, everybody)}, []int{0, 30}},
+			[]v1alpha1.Group{shareGroup("none", 100, labelled("filter", "Z")), shareGroup("rest", 0, everybody)}, []int{0, 30}},
 		"an empty selector and none are the same selection": {10,
 			[]v1alpha1.Group{shareGroup("a", 50, v1alpha1.Selection{TargetSelector: &v1alpha1.TargetSelector{}}), shareGroup("b", 50, everybody)}, []int{5, 5}},
 		"an expression": {30,
@@ -183,7 +183,7 @@ func TestExplicitGroups(t *testing.T) {
 			if diff := cmp.Diff(c.want, sizesOf(groups)); diff != "" {
 				t.Errorf("sizes (-want +got):\n%s", diff)
 			}
-			everybodyOnce(t, groups, targets)
+			checkEachTargetOnce(t, groups, targets)
 		})
 	}
 }
@@ -218,9 +218,9 @@ func TestW12_OrderStaysWhatItIs(t *testing.T) {
 	}
 }
 
-// TestNeighboursAreSpread: devices of one batch have names in a row, and no tenth of them may end
+// TestNeighborsAreSpread: devices of one batch have names in a row, and no tenth of them may end
 // up in the first group of ten.
-func TestNeighboursAreSpread(t *testing.T) {
+func TestNeighborsAreSpread(t *testing.T) {
 	groups, err := Partition(planRollout(inEqualGroups(10)), planTargets(10_000, nil))
 	if err != nil {
 		t.Fatal(err)
@@ -241,7 +241,7 @@ func TestNeitherGroupCountNorGroupsIsOneGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []PlannedGroup{{
+	want := []Group{{
 		Name:       "group-1",
 		Conditions: v1alpha1.GroupConditions{SuccessThreshold: 50, SuccessAction: "NextGroup", ErrorThreshold: 50, ErrorAction: "Pause"},
 		Targets:    []string{"dev-0000", "dev-0001", "dev-0002"},
@@ -345,7 +345,7 @@ func TestExplicitGroupsFollowTheFormula(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			everybodyOnce(t, planned, targets)
+			checkEachTargetOnce(t, planned, targets)
 			if diff := cmp.Diff(sizesByFormula(groups, planned, targets), sizesOf(planned)); diff != "" {
 				t.Errorf("sizes (-formula +got):\n%s", diff)
 			}
@@ -354,7 +354,7 @@ func TestExplicitGroupsFollowTheFormula(t *testing.T) {
 }
 
 // sizesByFormula reckons each size from those who are in the groups before it.
-func sizesByFormula(groups []v1alpha1.Group, planned []PlannedGroup, targets []*v1alpha1.Target) []int {
+func sizesByFormula(groups []v1alpha1.Group, planned []Group, targets []*v1alpha1.Target) []int {
 	ring := func(g v1alpha1.Group) string {
 		if g.TargetSelector == nil {
 			return ""
@@ -428,7 +428,7 @@ func FuzzPartition(f *testing.F) {
 			}
 			return
 		}
-		everybodyOnce(t, groups, fleet)
+		checkEachTargetOnce(t, groups, fleet)
 		if sizes := sizesOf(groups); len(spec.Groups) == 0 && slices.Max(sizes)-slices.Min(sizes) > 1 {
 			t.Fatalf("equal groups of sizes %v", sizes)
 		}

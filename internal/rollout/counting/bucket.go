@@ -1,14 +1,21 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+// Package counting sorts the members of a group into buckets and adds them up. Which bucket a
+// member is in follows from what package eligibility says about it; this package has the table. A
+// Rule holds what is the same for all members of a group, a Member what the status of the group
+// says about one of them, an Entry what one member adds, and a Tally the sum.
+//
+// The package is pure: it knows no client, no clock and no log.
+package counting
 
 import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// Bucket is what became of one member of a group. Every member is in exactly one.
+// Bucket says how one member of a group is counted. Every member is in exactly one bucket.
 type Bucket uint8
 
 // Buckets, as Counts names them.
@@ -27,7 +34,7 @@ var bucketNames = [...]string{"Scheduled", "Pending", "InProgress", "Succeeded",
 
 func (b Bucket) String() string { return bucketNames[b] }
 
-// IsClosed reports whether nothing more is awaited of the member.
+// IsClosed reports whether the member has a result, or will not get one.
 func (b Bucket) IsClosed() bool { return b >= Succeeded }
 
 // row says what a code of package eligibility means for the counts.
@@ -81,8 +88,8 @@ func rowOf(code eligibility.Code) (row, bool) {
 // not outrank a start deadline.
 func BucketOf(r *eligibility.Result, open bool) Bucket {
 	own := r.Own
-	if own != nil && !own.State.IsClosed() && !(isUnconfirmed(own) && (r.Code == eligibility.CodeDeadlinePassed || r.Code == eligibility.CodeSkipped)) {
-		if isUnconfirmed(own) {
+	if own != nil && !own.State.IsClosed() && !(action.IsUnconfirmed(own) && (r.Code == eligibility.CodeDeadlinePassed || r.Code == eligibility.CodeSkipped)) {
+		if action.IsUnconfirmed(own) {
 			return Pending
 		}
 		return InProgress
@@ -105,11 +112,4 @@ func awaited(r *eligibility.Result, open bool) Bucket {
 		return Pending
 	}
 	return Scheduled
-}
-
-// isUnconfirmed reports whether an action has not started: it waits for confirmation, or was closed
-// while it did.
-func isUnconfirmed(a *v1alpha1.Action) bool {
-	return a.State == v1alpha1.ActionWaitingForConfirmation ||
-		a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.From == v1alpha1.ActionWaitingForConfirmation
 }

@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package grouping
 
 import (
 	"reflect"
@@ -14,9 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-func hashedGroups() []PlannedGroup {
+func hashedGroups() []Group {
 	conditions := v1alpha1.GroupConditions{SuccessThreshold: 50, SuccessAction: "NextGroup", ErrorThreshold: 50, ErrorAction: "Pause"}
-	return []PlannedGroup{{"group-1", conditions, []string{"a", "bc"}}, {"group-2", conditions, []string{"d"}}}
+	return []Group{{"group-1", conditions, []string{"a", "bc"}}, {"group-2", conditions, []string{"d"}}}
 }
 
 // TestPlanHashStaysWhatItIs: an approval is written down in Git, so the same plan must have the
@@ -30,17 +30,17 @@ func TestPlanHashStaysWhatItIs(t *testing.T) {
 
 func TestPlanHashSeesEveryDifference(t *testing.T) {
 	seen := map[string]string{PlanHash("c0ffee", "5bec", hashedGroups()): "the plan as it was"}
-	for name, change := range map[string]func([]PlannedGroup) []PlannedGroup{
-		"a target more":       func(g []PlannedGroup) []PlannedGroup { g[1].Targets = []string{"d", "e"}; return g },
-		"an empty group more": func(g []PlannedGroup) []PlannedGroup { return append(g, PlannedGroup{Name: "group-3"}) },
-		"a target moved to the next group": func(g []PlannedGroup) []PlannedGroup {
+	for name, change := range map[string]func([]Group) []Group{
+		"a target more":       func(g []Group) []Group { g[1].Targets = []string{"d", "e"}; return g },
+		"an empty group more": func(g []Group) []Group { return append(g, Group{Name: "group-3"}) },
+		"a target moved to the next group": func(g []Group) []Group {
 			g[0].Targets, g[1].Targets = []string{"a"}, []string{"bc", "d"}
 			return g
 		},
-		"letters moved between targets": func(g []PlannedGroup) []PlannedGroup { g[0].Targets = []string{"ab", "c"}; return g },
-		"the other order of targets":    func(g []PlannedGroup) []PlannedGroup { g[0].Targets = []string{"bc", "a"}; return g },
-		"the other order of groups":     func(g []PlannedGroup) []PlannedGroup { g[0], g[1] = g[1], g[0]; return g },
-		"another name of a group":       func(g []PlannedGroup) []PlannedGroup { g[0].Name = "canary"; return g },
+		"letters moved between targets": func(g []Group) []Group { g[0].Targets = []string{"ab", "c"}; return g },
+		"the other order of targets":    func(g []Group) []Group { g[0].Targets = []string{"bc", "a"}; return g },
+		"the other order of groups":     func(g []Group) []Group { g[0], g[1] = g[1], g[0]; return g },
+		"another name of a group":       func(g []Group) []Group { g[0].Name = "canary"; return g },
 	} {
 		hash := PlanHash("c0ffee", "5bec", change(hashedGroups()))
 		if other, twice := seen[hash]; twice {
@@ -71,7 +71,7 @@ func TestThePlanHashTakesConditionsFromTheSpecOnly(t *testing.T) {
 // of, another value needs another approval.
 func TestEveryConditionOfAGroupIsBoundByItsSpec(t *testing.T) {
 	spec := fullSpec()
-	before := conditionsOf(spec, &spec.Groups[0])
+	before := Conditions(spec, &spec.Groups[0])
 	bound := map[string]bool{}
 	for _, edit := range editsOf("", reflect.ValueOf(spec).Elem(), func(s *v1alpha1.RolloutSpec) reflect.Value { return reflect.ValueOf(s).Elem() }) {
 		edited := spec.DeepCopy()
@@ -79,13 +79,13 @@ func TestEveryConditionOfAGroupIsBoundByItsSpec(t *testing.T) {
 		if len(edited.Groups) == 0 {
 			continue
 		}
-		after := conditionsOf(edited, &edited.Groups[0])
+		after := Conditions(edited, &edited.Groups[0])
 		for i := range reflect.TypeFor[v1alpha1.GroupConditions]().NumField() {
 			if reflect.DeepEqual(reflect.ValueOf(before).Field(i).Interface(), reflect.ValueOf(after).Field(i).Interface()) {
 				continue
 			}
 			bound[reflect.TypeFor[v1alpha1.GroupConditions]().Field(i).Name] = true
-			if SpecHash(edited) == SpecHash(spec) {
+			if hashOfSpec(edited) == hashOfSpec(spec) {
 				t.Errorf("%s: the edit changes a condition of a group and not the hash of the spec", edit.path)
 			}
 		}
@@ -128,7 +128,7 @@ func TestAnUpgradeKeepsTheSpecHash(t *testing.T) {
 			t.Errorf("%s: a new field that is given does not change the hash", name)
 		}
 	}
-	if got := SpecHash(&short); got != hashOfShort {
+	if got := hashOfSpec(&short); got != hashOfShort {
 		t.Errorf("the hash of a spec was %s and is %s: approvals in Git would not hold after the upgrade", hashOfShort, got)
 	}
 }
@@ -242,7 +242,7 @@ func TestAnApprovalBindsEveryField(t *testing.T) {
 		}
 	}
 	rollout := &v1alpha1.Rollout{Spec: *fullSpec()}
-	before, edits := specHash(rollout), editsOf("", reflect.ValueOf(&rollout.Spec).Elem(), func(s *v1alpha1.RolloutSpec) reflect.Value { return reflect.ValueOf(s).Elem() })
+	before, edits := SpecHash(rollout), editsOf("", reflect.ValueOf(&rollout.Spec).Elem(), func(s *v1alpha1.RolloutSpec) reflect.Value { return reflect.ValueOf(s).Elem() })
 	if len(edits) < 60 {
 		t.Fatalf("the walk found only %d edits", len(edits))
 	}
@@ -252,7 +252,7 @@ func TestAnApprovalBindsEveryField(t *testing.T) {
 		seen[field] = true
 		edited := rollout.DeepCopy()
 		edit.apply(&edited.Spec)
-		if bound := specHash(edited) != before; bound == isException[field] {
+		if bound := SpecHash(edited) != before; bound == isException[field] {
 			t.Errorf("%s: the edit changes the plan hash: %t", edit.path, bound)
 		}
 	}
@@ -296,23 +296,23 @@ func TestADefaultWrittenOutIsNoChange(t *testing.T) {
 	} {
 		long := short.DeepCopy()
 		write(long)
-		if SpecHash(long) != SpecHash(&short) {
+		if hashOfSpec(long) != hashOfSpec(&short) {
 			t.Errorf("%s written out makes another plan", name)
 		}
 	}
 	one := v1alpha1.RolloutSpec{GroupCount: new(int32(1))}
-	if SpecHash(&one) != SpecHash(&v1alpha1.RolloutSpec{}) {
+	if hashOfSpec(&one) != hashOfSpec(&v1alpha1.RolloutSpec{}) {
 		t.Error("groupCount 1 written out makes another plan")
 	}
 }
 
-// TestAnAdvanceOfAnotherLifeIsNotBound: an advance counts only after the start. One from before the
-// rollout was created has opened groups of a rollout that a rebuild from Git replaces, and the
-// approval holds.
-func TestAnAdvanceOfAnotherLifeIsNotBound(t *testing.T) {
+// TestAnAdvanceFromBeforeTheCreationIsNotBound: an advance counts only after the start. One from
+// before the rollout was created has opened groups of a rollout that a rebuild from Git replaces,
+// and the approval holds.
+func TestAnAdvanceFromBeforeTheCreationIsNotBound(t *testing.T) {
 	created := time.Unix(1_800_000_000, 0)
 	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(created)}}
-	before := specHash(r)
+	before := SpecHash(r)
 	for _, c := range []struct {
 		name  string
 		at    time.Time
@@ -322,7 +322,7 @@ func TestAnAdvanceOfAnotherLifeIsNotBound(t *testing.T) {
 		{"after the creation", created.Add(time.Hour), true},
 	} {
 		r.Spec.Advance = &v1alpha1.Advance{To: "group-2", At: metav1.NewTime(c.at)}
-		if bound := specHash(r) != before; bound != c.bound {
+		if bound := SpecHash(r) != before; bound != c.bound {
 			t.Errorf("an advance %s is bound: %t", c.name, bound)
 		}
 	}

@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package grouping
 
 import (
 	"cmp"
@@ -15,24 +15,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/query"
 )
 
-// Problem is why there is no plan: a reason of the Stalled condition and a sentence with the field
-// and the fix.
-type Problem struct{ Reason, Message string }
-
-func (p *Problem) Error() string { return p.Message }
-
-// PlannedGroup is one group of a plan.
-type PlannedGroup struct {
-	Name       string
-	Conditions v1alpha1.GroupConditions
-	// Targets are the names of the members, in the order of the plan.
-	Targets []string
-}
-
 // Partition spreads the candidates, which are selected and compatible, over the groups that the
 // spec asks for. The order of the candidates does not matter. Every candidate gets into exactly one
-// group, or there is a *Problem.
-func Partition(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) ([]PlannedGroup, error) {
+// group; otherwise the error is a *Problem.
+func Partition(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) ([]Group, error) {
 	if n := wantedGroups(&r.Spec); n > v1alpha1.MaxGroups {
 		return nil, &Problem{v1alpha1.ReasonTooManyGroups,
 			fmt.Sprintf("the spec asks for %d groups and a rollout may have %d: lower spec.groupCount or shorten spec.groups", n, v1alpha1.MaxGroups)}
@@ -49,7 +35,7 @@ func Partition(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) ([]PlannedGro
 	return groups, nil
 }
 
-func spread(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) ([]PlannedGroup, error) {
+func spread(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) ([]Group, error) {
 	if len(r.Spec.Groups) == 0 {
 		return equalGroups(r, ordered), nil
 	}
@@ -66,8 +52,8 @@ func wantedGroups(spec *v1alpha1.RolloutSpec) int {
 	return 1
 }
 
-// inPlanOrder sorts by a hash salted with the rollout's name, so that not always the same devices
-// go first, or by name.
+// inPlanOrder sorts the candidates by name, or by a hash that is salted with the name of the
+// rollout, so that not the same devices are first in every rollout.
 func inPlanOrder(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) []*v1alpha1.Target {
 	if r.Spec.GroupOrder == v1alpha1.GroupOrderName {
 		ordered := slices.Clone(candidates)
@@ -94,15 +80,15 @@ func inPlanOrder(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) []*v1alpha1
 	return ordered
 }
 
-// equalGroups fills group-1 to group-n, each with its share of what is left.
-func equalGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) []PlannedGroup {
+// equalGroups fills group-1 to group-n, each with its share of the targets that are left.
+func equalGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) []Group {
 	n := wantedGroups(&r.Spec)
-	groups := make([]PlannedGroup, n)
+	groups := make([]Group, n)
 	for i := range groups {
 		size := share(len(ordered), 1, n-i)
-		groups[i] = PlannedGroup{
+		groups[i] = Group{
 			Name:       fmt.Sprintf("group-%d", i+1),
-			Conditions: conditionsOf(&r.Spec, nil),
+			Conditions: Conditions(&r.Spec, nil),
 			Targets:    namesOf(ordered[:size]),
 		}
 		ordered = ordered[size:]
@@ -113,13 +99,13 @@ func equalGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) []PlannedGroup
 // share is part/whole of n, rounded half up.
 func share(n, part, whole int) int { return (2*n*part + whole) / (2 * whole) }
 
-// explicitGroups fills spec.groups in their order, each from what its selection matches and no
-// earlier group took. A percentage is of the whole among groups with the same selection; the one
-// that brings them to 100 takes all that is left, so that rounding loses nobody.
-func explicitGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) ([]PlannedGroup, error) {
+// explicitGroups fills spec.groups in their order, each from the targets that its selection matches
+// and no earlier group took. Percentages of groups with the same selection add up: the group that
+// brings them to 100 takes all targets that are left, so that rounding leaves none out.
+func explicitGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) ([]Group, error) {
 	p := pool{all: ordered, taken: make([]bool, len(ordered)), matching: map[string][]int{}}
 	spent := map[string]int{}
-	groups := make([]PlannedGroup, len(r.Spec.Groups))
+	groups := make([]Group, len(r.Spec.Groups))
 	for i := range r.Spec.Groups {
 		g := &r.Spec.Groups[i]
 		q, err := query.Compile(g.Selection)
@@ -132,7 +118,7 @@ func explicitGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) ([]PlannedG
 			size = share(len(left), percentage, 100-before)
 		}
 		spent[q.String()] += percentage
-		groups[i] = PlannedGroup{Name: g.Name, Conditions: conditionsOf(&r.Spec, g), Targets: p.take(left[:size])}
+		groups[i] = Group{Name: g.Name, Conditions: Conditions(&r.Spec, g), Targets: p.take(left[:size])}
 	}
 	return groups, leftOver(p.rest(), len(ordered))
 }
@@ -144,15 +130,15 @@ func percentageOf(g *v1alpha1.Group) int {
 	return int(*g.Percentage)
 }
 
-// pool is what groups take from: it remembers who is taken, and who matches each selection, so that
-// nobody is evaluated twice.
+// pool holds the targets that groups are filled from. It remembers which targets are taken and
+// which match each selection, so that no target is evaluated twice for the same selection.
 type pool struct {
 	all      []*v1alpha1.Target
 	taken    []bool
 	matching map[string][]int
 }
 
-// of returns the places of those that match and are not taken.
+// of returns the places of the targets that match and are not taken.
 func (p *pool) of(q *query.Query) []int {
 	left, evaluated := p.matching[q.String()]
 	if evaluated {
@@ -168,7 +154,7 @@ func (p *pool) of(q *query.Query) []int {
 	return left
 }
 
-// take marks the places and returns the names there.
+// take marks the targets at these places as taken and returns their names.
 func (p *pool) take(places []int) []string {
 	names := make([]string, len(places))
 	for n, i := range places {
@@ -188,7 +174,7 @@ func (p *pool) rest() []string {
 	return names
 }
 
-// leftOver is the problem of targets that no group took.
+// leftOver returns the problem that no group took these targets; nil if there are none.
 func leftOver(rest []string, total int) error {
 	if len(rest) == 0 {
 		return nil
@@ -198,7 +184,7 @@ func leftOver(rest []string, total int) error {
 		total-len(rest), total, len(rest), examples(rest))}
 }
 
-// examples names at most three, in alphabetical order.
+// examples lists at most three of the names, in alphabetical order.
 func examples(names []string) string {
 	names = slices.Sorted(slices.Values(names))
 	if len(names) <= 3 {
@@ -215,8 +201,8 @@ func namesOf(targets []*v1alpha1.Target) []string {
 	return names
 }
 
-// checkGroupSize refuses a group that one DeploymentGroup cannot hold.
-func checkGroupSize(g *PlannedGroup) error {
+// checkGroupSize returns a problem if a group is larger than one DeploymentGroup may be.
+func checkGroupSize(g *Group) error {
 	bytes := 0
 	for _, name := range g.Targets {
 		bytes += len(name)
@@ -227,20 +213,4 @@ func checkGroupSize(g *PlannedGroup) error {
 	return &Problem{v1alpha1.ReasonGroupTooLarge, fmt.Sprintf(
 		"group %s would have %d targets with %d KiB of names and may have %d targets and %d KiB: raise spec.groupCount, or give spec.groups more groups with lower percentages",
 		g.Name, len(g.Targets), (bytes+1023)>>10, v1alpha1.MaxGroupTargets, v1alpha1.MaxGroupBytes>>10)}
-}
-
-// conditionsOf inherits field by field: group, then rollout, then hawkBit's defaults. No group
-// means an equal one.
-func conditionsOf(spec *v1alpha1.RolloutSpec, g *v1alpha1.Group) v1alpha1.GroupConditions {
-	if g == nil {
-		g = &v1alpha1.Group{}
-	}
-	half, update := int32(50), spec.Update.ConfirmationRequired
-	return v1alpha1.GroupConditions{
-		SuccessThreshold:     *cmp.Or(g.SuccessThreshold, spec.SuccessThreshold, &half),
-		SuccessAction:        cmp.Or(g.SuccessAction, spec.SuccessAction, v1alpha1.SuccessActionNextGroup),
-		ErrorThreshold:       *cmp.Or(g.ErrorThreshold, spec.ErrorThreshold, &half),
-		ErrorAction:          cmp.Or(g.ErrorAction, spec.ErrorAction, v1alpha1.ErrorActionPause),
-		ConfirmationRequired: *cmp.Or(g.ConfirmationRequired, &update),
-	}
 }

@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rollout
+package counting
 
 import (
 	"fmt"
@@ -18,12 +18,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
+var epoch = time.Date(2026, 10, 1, 10, 0, 0, 0, time.UTC)
+
 // act is an action of a source, whose intent is so many minutes newer than the rollout.
 func act(id int32, uid types.UID, minutes int, state v1alpha1.ActionState) v1alpha1.Action {
 	since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
 	a := v1alpha1.Action{ID: id, Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: string(uid), UID: uid, Attempt: 1, Since: &since}, State: state}
 	if state.IsClosed() {
-		a.ClosedAt = at(epoch.Add(time.Hour))
+		a.ClosedAt = &metav1.Time{Time: epoch.Add(time.Hour)}
 	}
 	return a
 }
@@ -63,25 +65,26 @@ func assigned(set string, minutes int, mode v1alpha1.Superseding) func(*v1alpha1
 
 // What became of one member of an open group of a rollout that started at 10:00.
 func TestBucketOf(t *testing.T) {
-	open := Rule{uid: "r", set: "firmware-2", since: epoch, open: true}
+	open := Rule{UID: "r", DistributionSet: "firmware-2", Since: epoch, Open: true}
 	with := func(edit func(*Rule)) Rule {
 		r := open
 		edit(&r)
 		return r
 	}
-	closed := with(func(r *Rule) { r.open = false })
-	stopped := with(func(r *Rule) { r.stopped = true })
-	again := with(func(r *Rule) { r.name = "fw" })
-	notStarted := with(func(r *Rule) { r.open, r.since = false, time.Time{} })
-	step := with(func(r *Rule) { r.migrationStep = true })
-	retries := with(func(r *Rule) { r.retries = &v1alpha1.Retries{Limit: 2, StatusCodes: []string{"17"}} })
-	retry := with(func(r *Rule) { r.retryAt, r.retried.Codes = epoch.Add(2*time.Hour), []string{"17"} })
+	closed := with(func(r *Rule) { r.Open = false })
+	stopped := with(func(r *Rule) { r.Stopped = true })
+	again := with(func(r *Rule) { r.Name = "fw" })
+	notStarted := with(func(r *Rule) { r.Open, r.Since = false, time.Time{} })
+	step := with(func(r *Rule) { r.RequiredMigrationStep = true })
+	retries := with(func(r *Rule) { r.Retries = &v1alpha1.Retries{Limit: 2, StatusCodes: []string{"17"}} })
+	retry := with(func(r *Rule) { r.RetryAt, r.RetryFailures.Codes = epoch.Add(2*time.Hour), []string{"17"} })
 
-	there := with(func(r *Rule) { r.content = "c0ffee" })
-	thereRetries := with(func(r *Rule) { r.content, r.retries = "c0ffee", &v1alpha1.Retries{Limit: 2} })
-	again2 := with(func(r *Rule) { r.content, r.reinstall = "c0ffee", true })
-	keeps := Cover{Version: 1, Keeps: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(epoch) }}
-	kept, keptRetries, keptStep := open.Under(keeps), retries.Under(keeps), step.Under(keeps)
+	there := with(func(r *Rule) { r.ContentHash = "c0ffee" })
+	thereRetries := with(func(r *Rule) { r.ContentHash, r.Retries = "c0ffee", &v1alpha1.Retries{Limit: 2} })
+	again2 := with(func(r *Rule) { r.ContentHash, r.Reinstall = "c0ffee", true })
+	reached := AutoAssignments{Version: 1, HaveReached: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(epoch) }}
+	under := func(r Rule) Rule { r.AutoAssignments = reached; return r }
+	kept, keptRetries, keptStep := under(open), under(retries), under(step)
 	runs := func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: "c0ffee"} }
 	const newer, same, older = 5, 0, -5
 	type bits struct{ superseded, alreadyThere, skipped, abandoned bool }
@@ -97,7 +100,7 @@ func TestBucketOf(t *testing.T) {
 		"it came by the set in another way":                       {there, nil, runs, bits{}, Succeeded},
 		"it came by the set, which is to be installed again":      {again2, nil, runs, bits{}, Pending},
 		"an older replacing action hides behind a queued one":     {open, []v1alpha1.Action{act(1, "q", newer, "Finished"), queued(act(2, "q2", newer+1, "Running"))}, nil, bits{}, Canceled},
-		"somebody at the device is asked":                         {open, []v1alpha1.Action{act(1, "r", 0, "WaitingForConfirmation")}, nil, bits{}, Pending},
+		"it waits for confirmation":                               {open, []v1alpha1.Action{act(1, "r", 0, "WaitingForConfirmation")}, nil, bits{}, Pending},
 		"it has started":                                          {open, []v1alpha1.Action{act(1, "r", 0, "Retrieved")}, nil, bits{}, InProgress},
 		"it is asked to cancel":                                   {open, []v1alpha1.Action{act(1, "r", 0, "Canceling")}, nil, bits{}, InProgress},
 		"it has the update":                                       {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{}, Succeeded},
@@ -168,9 +171,9 @@ func TestBucketOf(t *testing.T) {
 }
 
 func TestEntryOf(t *testing.T) {
-	rule := Rule{uid: "r", set: "firmware-2", since: epoch, open: true}
+	rule := Rule{UID: "r", DistributionSet: "firmware-2", Since: epoch, Open: true}
 	resumed := rule
-	resumed.resumedAt = epoch.Add(time.Hour)
+	resumed.ResumedAt = epoch.Add(time.Hour)
 	asked := act(1, "r", 0, v1alpha1.ActionCanceling)
 	refused := act(1, "r", 0, v1alpha1.ActionRunning)
 	refused.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerRejected, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSuperseded, v1alpha1.CauseStopped}}
@@ -179,7 +182,7 @@ func TestEntryOf(t *testing.T) {
 	refusedGone := act(1, "r", 0, v1alpha1.ActionRunning)
 	refusedGone.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerRejected, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSetGone}}
 	gone := rule
-	gone.setGone = true
+	gone.SetGone = true
 	replaced := act(1, "r", 0, v1alpha1.ActionCanceled)
 	replaced.Cancel = &v1alpha1.CancelStatus{Answer: v1alpha1.AnswerAccepted, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSuperseded}}
 	failure := failedWith(act(1, "r", 0, v1alpha1.ActionError), "17", 1)
@@ -194,7 +197,7 @@ func TestEntryOf(t *testing.T) {
 		"nothing":                       {rule, nil, false, Entry{Bucket: Pending, NotStarted: true}},
 		"taken before it started":       {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
 		"canceled because it was taken": {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
-		"at work":                       {rule, ptr(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
+		"at work":                       {rule, new(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
 		"asked to cancel":               {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true, Obstacle: Canceling}},
 		"refused the stop":              {rule, &refused, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
 		"refused because the set is gone, and it still is": {gone, &refusedGone, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
@@ -216,15 +219,13 @@ func TestEntryOf(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // A tally that is kept up to date report by report equals a recount, but for the examples and times
 // of failures.
 func TestTheTallyEqualsARecount(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		rule := Rule{uid: "r", since: epoch, open: true}
+		rule := Rule{UID: "r", Since: epoch, Open: true}
 		g := &v1alpha1.DeploymentGroup{}
 		members := make([]*v1alpha1.Target, 50)
 		entries := make([]Entry, 50)
@@ -256,7 +257,7 @@ func TestTheTallyEqualsARecount(t *testing.T) {
 				t.Fatalf("-recount +tally:\n%s", diff)
 			}
 			for code, line := range tally.Failures {
-				if len(line.Examples) > maxExamples || len(line.Examples) > int(line.Count) {
+				if len(line.Examples) > MaxExamples || len(line.Examples) > int(line.Count) {
 					t.Fatalf("%+v: %d examples of %d", code, len(line.Examples), line.Count)
 				}
 			}
@@ -264,7 +265,7 @@ func TestTheTallyEqualsARecount(t *testing.T) {
 	})
 }
 
-func TestACloneOfATallyStandsStill(t *testing.T) {
+func TestCloneDoesNotChangeWithItsTally(t *testing.T) {
 	var tally Tally
 	failure := Entry{Bucket: Failed, Failure: action.Failure{Code: "17"}, FailedAt: epoch.Unix()}
 	tally.Add(failure, "dev-1")
@@ -276,26 +277,11 @@ func TestACloneOfATallyStandsStill(t *testing.T) {
 	}
 }
 
-func TestRulesThatCountAlikeAreEqual(t *testing.T) {
-	w := running(t, 2, func(s *v1alpha1.RolloutSpec) {
-		s.Update.Retries = &v1alpha1.Retries{Limit: 1, StatusCodes: []string{"17"}}
-	})
-	rule := RuleOf(w.rollout, w.set, 0)
-	if !rule.Equal(RuleOf(w.rollout.DeepCopy(), w.set, 0)) {
-		t.Error("a rule differs from itself")
-	}
-	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
-	w.stabilizationPeriod()
-	if rule.Equal(RuleOf(w.rollout, w.set, 0)) {
-		t.Error("a stopped rollout counts like a running one")
-	}
-}
-
 // Folding one report costs the same whatever the size of the group: compare ns/op of the two.
 func BenchmarkApplyOneReport(b *testing.B) {
 	for _, n := range []int{1000, 100000} {
 		b.Run(fmt.Sprintf("%d targets", n), func(b *testing.B) {
-			rule := Rule{uid: "r", set: "firmware-2", since: epoch, started: &metav1.MicroTime{Time: epoch}, open: true}
+			rule := Rule{UID: "r", DistributionSet: "firmware-2", Since: epoch, StartedAt: &metav1.MicroTime{Time: epoch}, Open: true}
 			var tally Tally
 			targets, names, entries := make([]*v1alpha1.Target, n), make([]string, n), make([]Entry, n)
 			for i := range n {
@@ -323,25 +309,5 @@ func BenchmarkApplyOneReport(b *testing.B) {
 				i++
 			}
 		})
-	}
-}
-
-// One look at a rollout of 100 000 targets in 500 groups in which nothing has happened but new
-// counts.
-func BenchmarkNext(b *testing.B) {
-	w := newWorld(b, 0, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.SuccessThreshold = num(500), num(0) })
-	for i := range 100000 {
-		w.addTarget(fmt.Sprintf("dev-%06d", i))
-	}
-	for w.state() != v1alpha1.RolloutRunning {
-		w.apply(Next(w.snapshot()))
-	}
-	w.apply(Next(w.snapshot()))
-	s := w.snapshot()
-	b.ReportAllocs()
-	for b.Loop() {
-		if p := Next(s); p.Decided {
-			b.Fatal("something was decided")
-		}
 	}
 }

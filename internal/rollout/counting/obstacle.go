@@ -1,0 +1,62 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package counting
+
+import (
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
+)
+
+// Obstacle is what keeps a member without a result from getting one, as far as its Target shows.
+type Obstacle uint8
+
+// Obstacles. A member with several has the first in this order. Clear: only the device is awaited.
+const (
+	Clear Obstacle = iota
+	Duplicate
+	OnHold
+	Incompatible
+	Busy
+	WaitingForConfirmation
+	Retrying
+	Canceling
+	// Obstacles is how many there are.
+	Obstacles
+)
+
+// obstacleOf returns the obstacle of a member in this bucket; own is the newest action of the
+// rollout.
+func (r *Rule) obstacleOf(t *v1alpha1.Target, own *v1alpha1.Action, b Bucket) Obstacle {
+	if b != Pending && b != InProgress {
+		return Clear
+	}
+	open := action.Open(&t.Status)
+	switch {
+	case b == InProgress && own.State == v1alpha1.ActionCanceling:
+		return Canceling
+	case b == InProgress && own.State == v1alpha1.ActionError:
+		return Retrying
+	case b != Pending:
+		return Clear
+	case eligibility.IsDuplicate(t):
+		return Duplicate
+	case t.Spec.Hold:
+		return OnHold
+	case !r.fits(t):
+		return Incompatible
+	case open != nil && open != own:
+		return Busy
+	case open != nil:
+		return WaitingForConfirmation
+	case own != nil && own.State == v1alpha1.ActionError:
+		return Retrying
+	}
+	return Clear
+}
+
+func (r *Rule) fits(t *v1alpha1.Target) bool {
+	set := eligibility.Set{CompatibleTargetTypes: r.CompatibleTargetTypes}
+	return set.Fits(t.Spec.Type)
+}

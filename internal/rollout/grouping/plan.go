@@ -1,0 +1,97 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grouping
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
+)
+
+// MakePlan selects the targets and spreads them over groups. It returns the DeploymentGroups to
+// create and the status.plan that makes them exist. An error is a *Problem.
+func MakePlan(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.Target, now time.Time) ([]*v1alpha1.DeploymentGroup, v1alpha1.PlanStatus, error) {
+	selected, _, err := Select(r, set, population)
+	if err != nil && !(IsNoTargets(err) && mayStartEmpty(r, now)) {
+		return nil, v1alpha1.PlanStatus{}, err
+	}
+	planned, err := Partition(r, selected)
+	if err != nil {
+		return nil, v1alpha1.PlanStatus{}, err
+	}
+	at := metav1.NewTime(now)
+	status := v1alpha1.PlanStatus{
+		Hash:        PlanHash(set.ContentHash, SpecHash(r), planned),
+		ContentHash: set.ContentHash,
+		SpecHash:    SpecHash(r),
+		CreatedAt:   &at,
+		Targets:     int32(len(selected)),
+		Groups:      int32(len(planned)),
+	}
+	groups := make([]*v1alpha1.DeploymentGroup, len(planned))
+	for i := range planned {
+		groups[i] = NewDeploymentGroup(r, status.Hash, i, planned[i])
+	}
+	return groups, status, nil
+}
+
+// mayStartEmpty reports whether a rollout may be planned without targets: it is dynamic, and takes
+// in those that appear later.
+func mayStartEmpty(r *v1alpha1.Rollout, now time.Time) bool {
+	d := r.Spec.Dynamic
+	return d != nil && (d.Until == nil || d.Until.After(now))
+}
+
+// NewDeploymentGroup returns the object of a planned group. It has none of the labels and
+// annotations of the rollout: a GitOps tool would take the object for one of its own.
+func NewDeploymentGroup(r *v1alpha1.Rollout, planHash string, index int, g Group) *v1alpha1.DeploymentGroup {
+	targets := make([]v1alpha1.TargetName, len(g.Targets))
+	for i, name := range g.Targets {
+		targets[i] = v1alpha1.TargetName(name)
+	}
+	return &v1alpha1.DeploymentGroup{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:       r.Namespace,
+			Name:            deploymentGroupName(r, planHash, g.Name),
+			Labels:          map[string]string{v1alpha1.RolloutLabel: LabelValue(r.Name), v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue},
+			Annotations:     map[string]string{v1alpha1.ArgoIgnoreAnnotation: "true"},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(r, v1alpha1.GroupVersion.WithKind("Rollout"))},
+			Finalizers:      []string{v1alpha1.DeploymentGroupFinalizer},
+		},
+		Spec: v1alpha1.DeploymentGroupSpec{
+			Rollout:    r.Name,
+			RolloutUID: r.Identity(),
+			Group:      g.Name,
+			Index:      int32(index),
+			PlanHash:   planHash,
+			Conditions: g.Conditions,
+			Targets:    targets,
+		},
+	}
+}
+
+// deploymentGroupName returns <rollout>-<group>-<hash>. The name of the rollout is shortened where
+// the whole would be too long for a name.
+func deploymentGroupName(r *v1alpha1.Rollout, planHash, group string) string {
+	sum := sha256.Sum256([]byte(planHash + string(r.Identity())))
+	tail := "-" + group + "-" + hex.EncodeToString(sum[:5])
+	return shortened(r.Name, 253-len(tail)) + tail
+}
+
+// LabelValue returns the value of RolloutLabel on the groups of a rollout of this name.
+func LabelValue(name string) string { return shortened(name, 63) }
+
+// shortened cuts a name to a length, and more if the last character may not end a name.
+func shortened(name string, length int) string {
+	if len(name) <= length {
+		return name
+	}
+	return strings.TrimRight(name[:length], "-.")
+}
