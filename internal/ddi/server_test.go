@@ -63,12 +63,14 @@ func backend() *deviceapitest.Backend {
 	}
 	return &deviceapitest.Backend{
 		Tokens: map[deviceapi.Device]string{device: token},
-		Offer:  deviceapi.State{Sleep: 5 * time.Minute},
-		Module: module,
-		Action: deviceapi.Deployment{
-			ID: 31, Forced: true, Window: deviceapi.WindowOpen,
-			Modules: []deviceapi.Module{module, {Type: "os", Name: "empty", Version: "1"}},
-			History: deviceapi.History{State: "RETRIEVED", Messages: []string{"third", "second", "first"}},
+		Script: &deviceapitest.Script{
+			Offer:  deviceapi.State{Sleep: 5 * time.Minute},
+			Module: module,
+			Action: deviceapi.Deployment{
+				ID: 31, Forced: true, Window: deviceapi.WindowOpen,
+				Modules: []deviceapi.Module{module, {Type: "os", Name: "empty", Version: "1"}},
+				History: deviceapi.History{State: "RETRIEVED", Messages: []string{"third", "second", "first"}},
+			},
 		},
 	}
 }

@@ -22,12 +22,19 @@ type Device struct{ Namespace, ControllerID string }
 // is called for each request, before the device is authorized, and returns without waiting.
 type Namespaces func(namespace string) (Backend, error)
 
-// Backend serves the requests of devices for all protocols of the device API.
+// Backend serves the requests of devices for all protocols of the device API. deviceapitest.Run
+// tests it.
 //
 // Its methods are called concurrently. All of them except Authorize are called only for a device
 // that has been authorized. They return one of the errors of this package. Any other error is a
 // failure of the device API: it is logged, and not sent to the device. The id of an action is
 // between 1 and 2147483647.
+//
+// Each method returns Unavailable while the backend cannot serve the device, and each one except
+// Authorize returns ErrNotFound for a device that was deleted meanwhile. Further errors are
+// documented with the method. A method that writes what the device may send at any time returns
+// TooMany, with a time after which to try again, if the device causes too many writes. The result
+// of an open action and the answer to a cancel are never refused for that reason.
 type Backend interface {
 	// Authorize returns ErrUnauthorized both for an unknown device and for a wrong token, and
 	// compares in constant time.
@@ -37,11 +44,13 @@ type Backend interface {
 	// writes nothing when nothing has changed. remoteAddr is an IP address without port, or empty.
 	State(ctx context.Context, device Device, remoteAddr string) (State, error)
 
-	// Deployment returns an open action. The first call creates it: when it returns without error,
-	// the action has started and is stored.
+	// Deployment returns an action that is offered or open, or that has finished or failed. The
+	// first call creates it: when it returns without error, the action has started and is stored.
+	// The error is ErrNotFound for any other action, and TooMany if it would create one.
 	Deployment(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
-	// Installed returns a closed action as it was offered.
+	// Installed returns an action that has finished or failed, as it was offered. The error is
+	// ErrNotFound for any other action.
 	Installed(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
 	// Cancel returns nil if the cancel of the action is offered to the device, and otherwise
@@ -49,11 +58,15 @@ type Backend interface {
 	Cancel(ctx context.Context, device Device, actionID int32) error
 
 	// Report processes a report on an action. A result is stored when it returns. The backend sets
-	// report.Now, as in AnswerCancel and Confirm.
+	// report.Now, as in AnswerCancel and Confirm. The error is ErrNotFound for an unknown action
+	// and for one that waits for confirmation, ErrGone for a closed action, unless it was a
+	// download whose installation is reported, and ErrTooMany for an intermediate report beyond the
+	// quota of the action.
 	Report(ctx context.Context, device Device, report action.Report) error
 
 	// AnswerCancel processes the answer to a cancel. The answer is stored when AnswerCancel
-	// returns.
+	// returns. The error is ErrNotFound for an unknown action, ErrNotAllowed if no cancel of the
+	// action is offered, and TooMany for an intermediate report.
 	AnswerCancel(ctx context.Context, device Device, report action.Report) error
 
 	// Consent returns whether the device confirms updates automatically, and the action that waits
@@ -61,33 +74,40 @@ type Backend interface {
 	Consent(ctx context.Context, device Device, remoteAddr string) (Consent, error)
 
 	// Confirmation returns an action that waits for confirmation. The first call creates the
-	// action, but does not start it.
+	// action, but does not start it. The error is ErrNotFound for any other action, and TooMany if
+	// it would create one.
 	Confirmation(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
 	// Confirm processes a report with action.Confirm, which starts the action, or action.Deny,
-	// after which the action still waits. The report is stored when Confirm returns.
+	// after which the action still waits. The report is stored when Confirm returns. The error is
+	// ErrNotFound for an action that does not wait for confirmation, ErrGone for one that is
+	// closed, and TooMany for a denial, or if it would create the action.
 	Confirm(ctx context.Context, device Device, report action.Report) error
 
 	// ActivateAutoConfirm makes the device confirm all updates automatically, including the one
-	// that waits now. It returns ErrConflict if auto-confirm is active already.
+	// that waits now. It returns ErrConflict if auto-confirm is active already, and
+	// TooMany.
 	ActivateAutoConfirm(ctx context.Context, device Device, auto AutoConfirm) error
 
-	// DeactivateAutoConfirm makes updates wait for confirmation again, from the next one on.
+	// DeactivateAutoConfirm makes updates wait for confirmation again, from the next one on. It
+	// returns TooMany.
 	DeactivateAutoConfirm(ctx context.Context, device Device) error
 
 	// Attributes stores the attributes that the device reports. The error is BadRequest for names
-	// and values that cannot be stored, and TooMany for too many or too frequent ones.
+	// and values that cannot be stored. It is TooMany, without a time after which to try again, for
+	// too many of them, and with one for too frequent ones.
 	Attributes(ctx context.Context, device Device, attributes Attributes) error
 
 	// ReportInstalled stores the set that the device reports to run. created is false if that was
-	// stored already.
+	// stored already. The error is ErrNotFound for an unknown set, BadRequest for one that is not
+	// complete or is invalidated, and TooMany.
 	ReportInstalled(ctx context.Context, device Device, name, version string) (created bool, err error)
 
 	// Artifacts returns a module of the open action, or of the installed set if an action installed
-	// it.
+	// it. The error is ErrNotFound for any other module.
 	Artifacts(ctx context.Context, device Device, moduleID string) (Module, error)
 
 	// ArtifactFetched records that the device fetches an artifact of this module: the download has
-	// started.
+	// started. It has no effect for a module that the open action does not have.
 	ArtifactFetched(ctx context.Context, device Device, moduleID string) error
 }

@@ -1,40 +1,99 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package deviceapitest holds a Backend for tests of the device API. It returns configured values
-// and records its calls.
+// Package deviceapitest has a Backend in memory for tests of protocols, and the contract that this
+// Backend and the one on Kubernetes both keep.
 package deviceapitest
 
 import (
-	"context"
 	"sync"
+	"time"
 
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// Call is one call of a method of the Backend.
+// Call is one call of a method of a Backend.
 type Call struct {
 	Method string
 	Device deviceapi.Device
 	Args   []any
 }
 
-// Backend returns its fields. A method whose name is in Errors returns that error.
+// Backend serves devices from memory. Its actions follow the rules of internal/action, as those of
+// the real backend do, and it keeps the contract of Run.
 type Backend struct {
-	Tokens  map[deviceapi.Device]string
+	// Tokens are the known devices. They are read with each call.
+	Tokens map[deviceapi.Device]string
+	// Update is wanted on each device; nil: none.
+	Update *Update
+	// Sets are the sets that a device may report as installed, in addition to that of Update.
+	Sets []Set
+	// Starting means that the backend has not read its objects yet.
+	Starting bool
+	// Now is the clock. Default: a fixed time.
+	Now func() time.Time
+
+	// Script replaces all of this. With it, the methods return its values, and keep no state.
+	*Script
+	// Errors are returned by the methods of these names.
+	Errors map[string]error
+
+	mu      sync.Mutex
+	calls   []Call
+	devices map[deviceapi.Device]*record
+	budgets *deviceapi.Buckets[deviceapi.Device]
+}
+
+// Script is what the methods of a Backend return to a known device, for tests of the translation of
+// values that are rare.
+type Script struct {
+	// Offer is returned by State, Action by Deployment, Installed and Confirmation, Stance by
+	// Consent, and Created by ReportInstalled. Module is the only module that Artifacts knows.
 	Offer   deviceapi.State
 	Action  deviceapi.Deployment
 	Stance  deviceapi.Consent
 	Module  deviceapi.Module
 	Created bool
-	Errors  map[string]error
+}
 
-	mu    sync.Mutex
-	calls []Call
+// Update is an update that a user wants on a device.
+type Update struct {
+	Set
+	// Confirm means that it needs a confirmation at the device.
+	Confirm bool
+	// DownloadOnly means that the device does not install it.
+	DownloadOnly bool
+}
+
+// Set is a distribution set.
+type Set struct {
+	Name, Version string
+	Modules       []deviceapi.Module
+	// Fault is why the set cannot be deployed, such as "its module os is missing", or "".
+	Fault string
+}
+
+func (s Set) hash() string { return "content of " + s.Name + " " + s.Version }
+
+// record is what the backend knows about one device.
+type record struct {
+	status v1alpha1.TargetStatus
+	// hasAttributes means that the device has sent its attributes, and attributesAfter is the id of
+	// its last successful action before that.
+	hasAttributes   bool
+	attributesAfter int32
 }
 
 var _ deviceapi.Backend = (*Backend)(nil)
+
+const (
+	firstID      = 100
+	pollInterval = 5 * time.Minute
+	writeBurst   = 20
+	writeEvery   = 10 * time.Second
+)
 
 // Calls returns all calls so far, without those of Authorize.
 func (b *Backend) Calls() []Call {
@@ -43,95 +102,147 @@ func (b *Backend) Calls() []Call {
 	return append([]Call(nil), b.calls...)
 }
 
-func (b *Backend) asked(method string, device deviceapi.Device, args ...any) error {
+// CancelUpdate makes the user cancel Update. A device that has started it is asked to cancel.
+func (b *Backend) CancelUpdate(device deviceapi.Device) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Update != nil {
+		b.Sets, b.Update = append(b.Sets, b.Update.Set), nil
+	}
+	s := &b.recordOf(device).status
+	if a := action.Open(s); a != nil {
+		action.Cancel(s, a.ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, b.now())
+	}
+}
+
+func (b *Backend) now() time.Time {
+	if b.Now == nil {
+		return time.Date(2026, 11, 2, 6, 1, 0, 0, time.UTC)
+	}
+	return b.Now()
+}
+
+func (b *Backend) recordOf(device deviceapi.Device) *record {
+	if b.devices == nil {
+		b.devices = map[deviceapi.Device]*record{}
+	}
+	if b.devices[device] == nil {
+		b.devices[device] = &record{status: v1alpha1.TargetStatus{NextActionID: firstID}}
+	}
+	return b.devices[device]
+}
+
+// serve records the call, and processes it if there is no script.
+func (b *Backend) serve(method string, device deviceapi.Device, process func(*record) error, args ...any) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls = append(b.calls, Call{method, device, args})
-	return b.Errors[method]
-}
-
-// Authorize accepts the devices in Tokens with their tokens.
-func (b *Backend) Authorize(_ context.Context, device deviceapi.Device, token string) error {
-	if known, ok := b.Tokens[device]; !ok || known != token {
-		return deviceapi.ErrUnauthorized
+	if err := b.Errors[method]; err != nil || b.Script != nil {
+		return err
 	}
-	return b.Errors["Authorize"]
-}
-
-// State returns Offer.
-func (b *Backend) State(_ context.Context, device deviceapi.Device, remoteAddr string) (deviceapi.State, error) {
-	return b.Offer, b.asked("State", device, remoteAddr)
-}
-
-// Deployment returns Action.
-func (b *Backend) Deployment(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
-	return b.Action, b.asked("Deployment", device, id)
-}
-
-// Installed returns Action.
-func (b *Backend) Installed(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
-	return b.Action, b.asked("Installed", device, id)
-}
-
-// Cancel records the call.
-func (b *Backend) Cancel(_ context.Context, device deviceapi.Device, id int32) error {
-	return b.asked("Cancel", device, id)
-}
-
-// Report records the call.
-func (b *Backend) Report(_ context.Context, device deviceapi.Device, report action.Report) error {
-	return b.asked("Report", device, report)
-}
-
-// AnswerCancel records the call.
-func (b *Backend) AnswerCancel(_ context.Context, device deviceapi.Device, report action.Report) error {
-	return b.asked("AnswerCancel", device, report)
-}
-
-// Consent returns Stance.
-func (b *Backend) Consent(_ context.Context, device deviceapi.Device, remoteAddr string) (deviceapi.Consent, error) {
-	return b.Stance, b.asked("Consent", device, remoteAddr)
-}
-
-// Confirmation returns Action.
-func (b *Backend) Confirmation(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
-	return b.Action, b.asked("Confirmation", device, id)
-}
-
-// Confirm records the call.
-func (b *Backend) Confirm(_ context.Context, device deviceapi.Device, report action.Report) error {
-	return b.asked("Confirm", device, report)
-}
-
-// ActivateAutoConfirm records the call.
-func (b *Backend) ActivateAutoConfirm(_ context.Context, device deviceapi.Device, auto deviceapi.AutoConfirm) error {
-	return b.asked("ActivateAutoConfirm", device, auto)
-}
-
-// DeactivateAutoConfirm records the call.
-func (b *Backend) DeactivateAutoConfirm(_ context.Context, device deviceapi.Device) error {
-	return b.asked("DeactivateAutoConfirm", device)
-}
-
-// Attributes records the call.
-func (b *Backend) Attributes(_ context.Context, device deviceapi.Device, attributes deviceapi.Attributes) error {
-	return b.asked("Attributes", device, attributes)
-}
-
-// ReportInstalled returns Created.
-func (b *Backend) ReportInstalled(_ context.Context, device deviceapi.Device, name, version string) (bool, error) {
-	return b.Created, b.asked("ReportInstalled", device, name, version)
-}
-
-// ArtifactFetched records the call.
-func (b *Backend) ArtifactFetched(_ context.Context, device deviceapi.Device, moduleID string) error {
-	return b.asked("ArtifactFetched", device, moduleID)
-}
-
-// Artifacts returns Module if it has that id, and otherwise ErrNotFound.
-func (b *Backend) Artifacts(_ context.Context, device deviceapi.Device, moduleID string) (deviceapi.Module, error) {
-	if moduleID != b.Module.ID {
-		return deviceapi.Module{}, deviceapi.ErrNotFound
+	if b.Starting {
+		return deviceapi.Unavailable{RetryAfter: 2 * time.Second}
 	}
-	return b.Module, b.asked("Artifacts", device, moduleID)
+	if _, isKnown := b.Tokens[device]; !isKnown {
+		return deviceapi.ErrNotFound
+	}
+	r := b.recordOf(device)
+	b.confirmByItself(r)
+	return process(r)
+}
+
+// write counts a write that the device can cause at any time.
+func (b *Backend) write(device deviceapi.Device) error {
+	if b.budgets == nil {
+		b.budgets = deviceapi.NewBuckets[deviceapi.Device](deviceapi.Rate{PerSecond: 1 / writeEvery.Seconds(), Burst: writeBurst})
+	}
+	if !b.budgets.Take(device, b.now()) {
+		return deviceapi.TooMany{Reason: "this device has changed too much too often", RetryAfter: writeEvery}
+	}
+	return nil
+}
+
+// confirmByItself starts the action that waits for confirmation, if the device confirms by itself.
+func (b *Backend) confirmByItself(r *record) {
+	if a := action.Open(&r.status); a != nil && a.State == v1alpha1.ActionWaitingForConfirmation && r.status.AutoConfirm != nil {
+		action.Apply(&r.status, action.Report{ID: a.ID, Event: action.Confirm, Now: b.now()})
+	}
+}
+
+// offer is what the device gets now. At most one of the ids is not zero.
+type offer struct{ cancel, confirm, deploy int32 }
+
+func (b *Backend) offer(r *record) offer {
+	a := action.Open(&r.status)
+	switch {
+	case a != nil && a.State == v1alpha1.ActionCanceling:
+		return offer{cancel: a.ID}
+	case a != nil && a.State == v1alpha1.ActionWaitingForConfirmation:
+		return offer{confirm: a.ID}
+	case a != nil:
+		return offer{deploy: a.ID}
+	}
+	if a := action.PendingCancel(&r.status); a != nil {
+		return offer{cancel: a.ID}
+	}
+	switch u := b.Update; {
+	case u == nil, action.Installed(&r.status, u.hash()), action.OfContent(&r.status, u.hash()) != nil:
+		return offer{}
+	case u.Confirm && r.status.AutoConfirm == nil:
+		return offer{confirm: r.status.NextActionID}
+	}
+	return offer{deploy: r.status.NextActionID}
+}
+
+// create creates the action that is offered, and returns it.
+func (b *Backend) create(device deviceapi.Device, r *record, confirm bool) (*v1alpha1.Action, error) {
+	if err := b.write(device); err != nil {
+		return nil, err
+	}
+	made := action.Creation{DistributionSet: b.Update.Name, ContentHash: b.Update.hash(), Confirm: confirm, Now: b.now()}
+	if b.Update.DownloadOnly {
+		made.Update.Type = v1alpha1.UpdateTypeDownloadOnly
+	}
+	return action.Create(&r.status, made), nil
+}
+
+// document returns an action as it is sent to the device.
+func (b *Backend) document(a *v1alpha1.Action) deviceapi.Deployment {
+	d := deviceapi.Deployment{ID: a.ID, Forced: true, DownloadOnly: a.Update.Type == v1alpha1.UpdateTypeDownloadOnly}
+	d.History.State = string(a.State)
+	for i := len(a.History) - 1; i >= 0; i-- {
+		d.History.Messages = append(d.History.Messages, string(a.History[i].State)+": "+a.History[i].Message)
+	}
+	for _, set := range b.sets() {
+		if set.hash() == a.ContentHash {
+			d.Modules = set.Modules
+		}
+	}
+	return d
+}
+
+func (b *Backend) sets() []Set {
+	if b.Update == nil {
+		return b.Sets
+	}
+	return append([]Set{b.Update.Set}, b.Sets...)
+}
+
+// apply applies a report, and returns the error for its outcome.
+func (b *Backend) apply(r *record, report action.Report) error {
+	report.Now = b.now()
+	isAwaited := action.AwaitsInstallation(&r.status, report.ID)
+	switch action.Apply(&r.status, report) {
+	case action.Late, action.LateFinal:
+		if isAwaited {
+			return nil
+		}
+		return deviceapi.ErrGone
+	case action.Unknown, action.Refused:
+		return deviceapi.ErrNotFound
+	case action.Dropped, action.FirstDropped:
+		return deviceapi.ErrTooMany
+	default:
+		return nil
+	}
 }

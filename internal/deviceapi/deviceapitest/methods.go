@@ -1,0 +1,322 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package deviceapitest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+)
+
+// maxAttribute is the maximum length of a name or value of an attribute.
+const maxAttribute = 128
+
+// Authorize accepts the devices in Tokens.
+func (b *Backend) Authorize(_ context.Context, device deviceapi.Device, token string) error {
+	if b.Starting {
+		return deviceapi.Unavailable{}
+	}
+	if known, ok := b.Tokens[device]; !ok || known != token {
+		return deviceapi.ErrUnauthorized
+	}
+	return b.Errors["Authorize"]
+}
+
+// State returns what the device should do next.
+func (b *Backend) State(_ context.Context, device deviceapi.Device, remoteAddr string) (state deviceapi.State, err error) {
+	if b.Script != nil {
+		state = b.Offer
+	}
+	err = b.serve("State", device, func(r *record) error {
+		o := b.offer(r)
+		state = deviceapi.State{Sleep: pollInterval, CancelID: o.cancel, ConfirmID: o.confirm, DeployID: o.deploy,
+			WantAttributes: !r.hasAttributes || lastSuccess(r) > r.attributesAfter}
+		if o.confirm+o.deploy != 0 {
+			state.CacheBuster = "1"
+		}
+		if r.status.Installed != nil {
+			state.InstalledID = r.status.Installed.ActionID
+		}
+		return nil
+	}, remoteAddr)
+	return state, err
+}
+
+func lastSuccess(r *record) (last int32) {
+	for _, a := range r.status.Actions {
+		if a.State == v1alpha1.ActionFinished {
+			last = max(last, a.ID)
+		}
+	}
+	return last
+}
+
+// Deployment returns an open action, and creates it if it is offered.
+func (b *Backend) Deployment(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
+	return b.find("Deployment", device, id, func(r *record) (*v1alpha1.Action, error) {
+		if a := action.ByID(&r.status, id); a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError) {
+			return a, nil
+		}
+		switch a := action.ByID(&r.status, id); {
+		case b.offer(r).deploy != id:
+			return nil, deviceapi.ErrNotFound
+		case a != nil:
+			return a, nil
+		}
+		return b.create(device, r, false)
+	})
+}
+
+// Installed returns a closed action.
+func (b *Backend) Installed(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
+	return b.find("Installed", device, id, func(r *record) (*v1alpha1.Action, error) {
+		a := action.ByID(&r.status, id)
+		if a == nil || !a.State.IsClosed() || a.State == v1alpha1.ActionCanceled {
+			return nil, deviceapi.ErrNotFound
+		}
+		return a, nil
+	})
+}
+
+// Confirmation returns an action that waits for confirmation, and creates it if it is offered.
+func (b *Backend) Confirmation(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
+	return b.find("Confirmation", device, id, func(r *record) (*v1alpha1.Action, error) {
+		switch a := action.ByID(&r.status, id); {
+		case b.offer(r).confirm != id:
+			return nil, deviceapi.ErrNotFound
+		case a != nil:
+			return a, nil
+		}
+		return b.create(device, r, true)
+	})
+}
+
+func (b *Backend) find(method string, device deviceapi.Device, id int32, find func(*record) (*v1alpha1.Action, error)) (found deviceapi.Deployment, err error) {
+	if b.Script != nil {
+		found = b.Action
+	}
+	err = b.serve(method, device, func(r *record) error {
+		a, err := find(r)
+		if err == nil {
+			found = b.document(a)
+		}
+		return err
+	}, id)
+	return found, err
+}
+
+// Cancel reports whether the cancel of the action is on offer.
+func (b *Backend) Cancel(_ context.Context, device deviceapi.Device, id int32) error {
+	return b.serve("Cancel", device, func(r *record) error {
+		if b.offer(r).cancel != id {
+			return deviceapi.ErrNotFound
+		}
+		return nil
+	}, id)
+}
+
+// Report applies a report.
+func (b *Backend) Report(_ context.Context, device deviceapi.Device, report action.Report) error {
+	return b.serve("Report", device, func(r *record) error {
+		a := action.ByID(&r.status, report.ID)
+		if a != nil && a.State == v1alpha1.ActionWaitingForConfirmation {
+			return deviceapi.ErrNotFound
+		}
+		if a == nil || a.State.IsClosed() {
+			if err := b.write(device); err != nil {
+				return err
+			}
+		}
+		return b.apply(r, report)
+	}, report)
+}
+
+// AnswerCancel applies the answer to a cancel that is on offer.
+func (b *Backend) AnswerCancel(_ context.Context, device deviceapi.Device, report action.Report) error {
+	return b.serve("AnswerCancel", device, func(r *record) error {
+		switch a := action.ByID(&r.status, report.ID); {
+		case a == nil:
+			return deviceapi.ErrNotFound
+		case b.offer(r).cancel != report.ID:
+			return deviceapi.ErrNotAllowed
+		}
+		if report.Event == action.Warn {
+			if err := b.write(device); err != nil {
+				return err
+			}
+		}
+		return b.apply(r, report)
+	}, report)
+}
+
+// Consent returns whether the device confirms by itself, and which action waits.
+func (b *Backend) Consent(_ context.Context, device deviceapi.Device, remoteAddr string) (consent deviceapi.Consent, err error) {
+	if b.Script != nil {
+		consent = b.Stance
+	}
+	err = b.serve("Consent", device, func(r *record) error {
+		if auto := r.status.AutoConfirm; auto != nil {
+			consent = deviceapi.Consent{Active: true, Initiator: auto.Initiator, Remark: auto.Remark, ActivatedAt: auto.ActivatedAt.Time}
+		}
+		if consent.ConfirmID = b.offer(r).confirm; consent.ConfirmID != 0 {
+			consent.CacheBuster = "1"
+		}
+		return nil
+	}, remoteAddr)
+	return consent, err
+}
+
+// Confirm applies a confirmation or a denial.
+func (b *Backend) Confirm(_ context.Context, device deviceapi.Device, report action.Report) error {
+	return b.serve("Confirm", device, func(r *record) error {
+		a := action.ByID(&r.status, report.ID)
+		if a == nil && b.offer(r).confirm == report.ID {
+			var err error
+			if a, err = b.create(device, r, true); err != nil {
+				return err
+			}
+		}
+		switch {
+		case a == nil:
+			if err := b.write(device); err != nil {
+				return err
+			}
+		case a.State.IsClosed():
+			return deviceapi.ErrGone
+		case a.State != v1alpha1.ActionWaitingForConfirmation:
+			return deviceapi.ErrNotFound
+		case report.Event == action.Deny:
+			if err := b.write(device); err != nil {
+				return err
+			}
+		}
+		return b.apply(r, report)
+	}, report)
+}
+
+// ActivateAutoConfirm makes the device confirm by itself.
+func (b *Backend) ActivateAutoConfirm(_ context.Context, device deviceapi.Device, auto deviceapi.AutoConfirm) error {
+	return b.serve("ActivateAutoConfirm", device, func(r *record) error {
+		if r.status.AutoConfirm != nil {
+			return deviceapi.ErrConflict
+		}
+		if err := b.write(device); err != nil {
+			return err
+		}
+		at := metav1.NewTime(b.now().Truncate(time.Second))
+		r.status.AutoConfirm = &v1alpha1.AutoConfirmStatus{Active: true, Initiator: auto.Initiator, Remark: auto.Remark, ActivatedAt: &at}
+		b.confirmByItself(r)
+		return nil
+	}, auto)
+}
+
+// DeactivateAutoConfirm makes updates wait for confirmation again.
+func (b *Backend) DeactivateAutoConfirm(_ context.Context, device deviceapi.Device) error {
+	return b.serve("DeactivateAutoConfirm", device, func(r *record) error {
+		if r.status.AutoConfirm == nil {
+			return nil
+		}
+		if err := b.write(device); err != nil {
+			return err
+		}
+		r.status.AutoConfirm = nil
+		return nil
+	})
+}
+
+// Attributes stores attributes.
+func (b *Backend) Attributes(_ context.Context, device deviceapi.Device, attributes deviceapi.Attributes) error {
+	return b.serve("Attributes", device, func(r *record) error {
+		next := map[string]v1alpha1.AttributeValue{}
+		if attributes.Mode != deviceapi.ReplaceAttributes {
+			maps.Copy(next, r.status.Attributes)
+		}
+		for name, value := range attributes.Values {
+			if name == "" || utf8.RuneCountInString(name) > maxAttribute || value != nil && utf8.RuneCountInString(*value) > maxAttribute {
+				return deviceapi.BadRequest{Reason: "an attribute has a name or a value that is too long, or no name"}
+			}
+			if delete(next, name); value != nil && attributes.Mode != deviceapi.RemoveAttributes {
+				next[name] = v1alpha1.AttributeValue(*value)
+			}
+		}
+		if len(next) > v1alpha1.MaxAttributes {
+			return deviceapi.TooMany{Reason: "the device has too many attributes"}
+		}
+		if !maps.Equal(next, r.status.Attributes) {
+			if err := b.write(device); err != nil {
+				return err
+			}
+		}
+		r.status.Attributes, r.hasAttributes, r.attributesAfter = next, true, lastSuccess(r)
+		return nil
+	}, attributes)
+}
+
+// ReportInstalled stores which set the device runs.
+func (b *Backend) ReportInstalled(_ context.Context, device deviceapi.Device, name, version string) (created bool, err error) {
+	err = b.serve("ReportInstalled", device, func(r *record) error {
+		sets := b.sets()
+		at := slices.IndexFunc(sets, func(s Set) bool { return s.Name == name && s.Version == version })
+		switch {
+		case at < 0:
+			return deviceapi.ErrNotFound
+		case sets[at].Fault != "":
+			return deviceapi.BadRequest{Reason: "the set cannot be deployed: " + sets[at].Fault}
+		case r.status.Installed != nil && r.status.Installed.ContentHash == sets[at].hash():
+			return nil
+		}
+		if err := b.write(device); err != nil {
+			return err
+		}
+		action.ReportInstalled(&r.status, name, sets[at].hash(), b.now())
+		created = true
+		return nil
+	}, name, version)
+	return created || b.Script != nil && b.Created, err
+}
+
+// ArtifactFetched records the start of a download.
+func (b *Backend) ArtifactFetched(_ context.Context, device deviceapi.Device, moduleID string) error {
+	return b.serve("ArtifactFetched", device, func(r *record) error {
+		a := action.Open(&r.status)
+		if a == nil || !a.State.HasStarted() || a.DownloadSeen {
+			return nil
+		}
+		for _, m := range b.document(a).Modules {
+			if m.ID == moduleID {
+				return b.apply(r, action.Report{ID: a.ID, Event: action.Download})
+			}
+		}
+		return nil
+	}, moduleID)
+}
+
+// Artifacts returns a module of the open action or of the installed set.
+func (b *Backend) Artifacts(_ context.Context, device deviceapi.Device, moduleID string) (module deviceapi.Module, err error) {
+	if b.Script != nil && moduleID != b.Module.ID {
+		return module, deviceapi.ErrNotFound
+	}
+	if b.Script != nil {
+		module = b.Module
+	}
+	err = b.serve("Artifacts", device, func(r *record) error {
+		for _, set := range b.sets() {
+			at := slices.IndexFunc(set.Modules, func(m deviceapi.Module) bool { return m.ID == moduleID })
+			if at >= 0 && action.Brought(&r.status, set.hash()) {
+				module = set.Modules[at]
+				return nil
+			}
+		}
+		return deviceapi.ErrNotFound
+	}, moduleID)
+	return module, err
+}
