@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager runs Goshawk: its controllers, its device API for devices, or both.
+// Command manager runs Goshawk: its controllers, its device API, or both.
 package main
 
 import (
@@ -34,26 +34,26 @@ func run() error {
 	var o manager.Options
 	var deviceAPI string
 	flag.BoolVar(&o.Controllers, "controllers", true, "run the controllers")
-	flag.BoolVar(&o.DeviceAPI, "device-api", true, "serve the device API for devices (hawkBit's DDI)")
+	flag.BoolVar(&o.DeviceAPI, "device-api", true, "serve the device API (hawkBit's DDI)")
 	flag.StringVar(&o.Namespace, "namespace", "goshawk-system", "namespace of Goshawk's own objects: leases and the record of invalidated sets")
-	flag.Func("watch-namespaces", "namespaces to work in, separated by commas: their objects are read, acted on and their devices served, and no others (default: all)", watchNamespaces(&o))
-	flag.BoolVar(&o.LeaderElect, "leader-elect", true, "let one of several processes run the controllers; the device API is served by all")
+	flag.Func("watch-namespaces", "namespaces to work in, separated by commas: only their objects are reconciled and only their devices are served (default: all)", watchNamespaces(&o))
+	flag.BoolVar(&o.LeaderElect, "leader-elect", true, "let only one of several processes run the controllers; all of them serve the device API")
 	flag.StringVar(&deviceAPI, "ddi-bind-address", ":8080", "address of the device API")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8081", "address of the metrics; 0 serves none")
 	flag.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8082", "address of /healthz and /readyz; 0 serves none")
-	flag.BoolVar(&o.RequireApproval, "require-approval", false, "let no rollout start without spec.approval")
-	flag.IntVar(&o.WritesInFlight, "writes-in-flight", 8, "how many writes to Targets may be under way at once; the API server drops slow watches beyond about eight on small machines")
-	flag.StringVar(&o.DeviceAPIOptions.BaseURL, "ddi-base-url", "", "how devices reach the device API, such as https://devices.example.com or https://example.com/goshawk; links are built on it (default: the host a device asked)")
+	flag.BoolVar(&o.RequireApproval, "require-approval", false, "require spec.approval for the start of every rollout")
+	flag.IntVar(&o.WritesInFlight, "writes-in-flight", 8, "maximum number of parallel writes to Targets; on small machines more than about eight make the API server drop slow watches")
+	flag.StringVar(&o.DeviceAPIOptions.BaseURL, "ddi-base-url", "", "URL of the device API for devices, such as https://devices.example.com or https://example.com/goshawk; links start with it (default: the host in the request of the device)")
 	flag.Func("trusted-proxies", "addresses and ranges of the proxies in front of the device API, such as 10.0.0.0/8,fd00::/8; the X-Forwarded-* and Forwarded headers of these, and of no other address, are trusted (default: none)", func(list string) (err error) {
 		o.DeviceAPIOptions.TrustedProxies, err = ddi.ParseProxies(list)
 		return err
 	})
-	flag.IntVar(&o.DeviceAPIOptions.MaxConnections, "device-api-max-connections", 10_000, "how many connections of devices and proxies may be open at once")
-	flag.IntVar(&o.DeviceAPIOptions.MaxAddressConnections, "device-api-max-connections-per-address", 1000, "how many of them from one address, an IPv6 /64 as a whole; addresses of --trusted-proxies are exempt")
-	flag.DurationVar(&o.Backend.PollInterval, "ddi-poll-interval", 5*time.Minute, "how often devices are told to poll, at least 1s, spread by a tenth")
-	flag.DurationVar(&o.Backend.ProgressInterval, "ddi-progress-interval", 30*time.Second, "how long a device's intermediate reports are gathered before they are written; results are written at once")
-	flag.BoolVar(&o.Backend.Replicated, "device-api-replicated", false, "other device API replicas serve the same devices: a device's first sign of work is then written at once, for its result may come to another device API")
-	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute that names the distribution set the device runs; a new device is then asked for it before it is offered anything (default: none)")
+	flag.IntVar(&o.DeviceAPIOptions.MaxConnections, "device-api-max-connections", 10_000, "maximum number of open connections of devices and proxies")
+	flag.IntVar(&o.DeviceAPIOptions.MaxAddressConnections, "device-api-max-connections-per-address", 1000, "maximum number of them from one address, an IPv6 /64 as a whole; addresses of --trusted-proxies are exempt")
+	flag.DurationVar(&o.Backend.PollInterval, "ddi-poll-interval", 5*time.Minute, "poll interval that devices get, at least 1s; it is changed by up to a tenth for each device")
+	flag.DurationVar(&o.Backend.ProgressInterval, "ddi-progress-interval", 30*time.Second, "how long intermediate reports of a device are buffered before they are written; results are written at once")
+	flag.BoolVar(&o.Backend.Replicated, "device-api-replicated", false, "other replicas serve the same devices: the first sign of work of a device is written at once, because its result may arrive at another replica")
+	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute with the name of the distribution set that the device runs; a new device must send it before it is offered an update (default: none)")
 	flag.StringVar(&o.Backend.InstalledVersion, "device-api-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
@@ -69,14 +69,14 @@ func run() error {
 	}
 	if o.DeviceAPI {
 		if o.DeviceAPIListener, err = net.Listen("tcp", deviceAPI); err != nil {
-			return fmt.Errorf("open the device API on %s (--ddi-bind-address): %w", deviceAPI, err)
+			return fmt.Errorf("listen for devices on %s (--ddi-bind-address): %w", deviceAPI, err)
 		}
 	}
 	return manager.Run(ctrl.SetupSignalHandler(), config, o)
 }
 
-// watchNamespaces reads a list of namespaces. A list that names none is an error: it would mean all
-// of them.
+// watchNamespaces returns a function that parses a list of namespaces. An empty list is an error,
+// because it would mean all namespaces.
 func watchNamespaces(o *manager.Options) func(string) error {
 	return func(list string) error {
 		o.WatchNamespaces = nil

@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command devicesim plays a fleet of devices against a DDI device API. It is wiring:
-// how devices behave is the business of internal/devicesim.
+// Command devicesim simulates a fleet of devices that use a DDI device API. The behavior of the
+// devices is implemented in internal/devicesim.
 package main
 
 import (
@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-// run plays until ctx ends or the time is up, and prints the last counts.
+// run runs the fleet until ctx or the time of --for ends, and then prints the counts.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	out = &lineWriter{out: out}
 	o, err := parse(args, out)
@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return play(ctx, fleet, o.quiet, out)
 }
 
-// lineWriter keeps lines whole that are printed by several workers.
+// lineWriter writes each line as a whole, also if several workers print at the same time.
 type lineWriter struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -86,7 +86,7 @@ func play(ctx context.Context, fleet *devicesim.Fleet, quiet bool, out io.Writer
 	}
 }
 
-// printStats writes one line. Counts that are rare appear once they happen.
+// printStats writes one line. Rare counts are left out while they are 0.
 func printStats(out io.Writer, since time.Duration, s devicesim.Stats) {
 	line := fmt.Sprintf("%s devices=%d polls=%d started=%d busy=%d succeeded=%d failed=%d canceled=%d",
 		since.Round(time.Second), s.Devices, s.Polls, s.Started, s.Busy, s.Succeeded, s.Failed, s.Canceled)

@@ -21,7 +21,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 )
 
-func TestRunPrintsCountsUntilTheTimeIsUp(t *testing.T) {
+func TestRunPrintsCountsUntilTheTimeEnds(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[string]string{}
 	deviceAPI := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -64,9 +64,9 @@ func TestHelp(t *testing.T) {
 	if err := run(t.Context(), []string{"--help"}, &out); !errors.Is(err, flag.ErrHelp) {
 		t.Fatalf("error %v, want %v", err, flag.ErrHelp)
 	}
-	for _, temperament := range devicesim.Temperaments() {
-		if !strings.Contains(out.String(), "  "+string(temperament)+" ") {
-			t.Errorf("help does not tell of %s", temperament)
+	for _, behavior := range devicesim.Behaviors() {
+		if !strings.Contains(out.String(), "  "+string(behavior)+" ") {
+			t.Errorf("help does not list %s", behavior)
 		}
 	}
 	for _, line := range []string{
@@ -79,14 +79,14 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-func TestFlagsThatAreRefused(t *testing.T) {
+func TestWrongFlagsAreRefused(t *testing.T) {
 	tests := map[string]string{
 		"--devices 0":              "--devices is 0; give at least 1",
 		"--steps -1":               "--steps is -1; give 0 or more",
 		"--step -1s":               "--step, --poll and --for must not be negative",
 		"extra":                    `"extra" is not a flag; see --help`,
 		"--token a --token-file b": "--token and --token-file are both given; give one of them",
-		"--mix moody":              `--mix: mix "moody": unknown temperament "moody"; known are`,
+		"--mix other":              `--mix: mix "other": unknown behavior "other"; known are`,
 		"--name-format device":     `--name-format: "device" does not take one number; give one like device-%04d`,
 		"--name-format %d-%d":      `--name-format: "%d-%d" does not take one number; give one like device-%04d`,
 		"--gateway":                "--gateway needs --token or --token-file",
@@ -108,13 +108,13 @@ func TestTokenFile(t *testing.T) {
 		want    []string // tokens of device-0001 and device-0002
 		wantErr string
 	}{
-		"one for each":                  {"# lab\n\ndevice-0002=two\ndevice-0001=one==\n", []string{"one==", "two"}, ""},
-		"one for all":                   {"secret\n", []string{"secret", "secret"}, ""},
-		"one for all that ends in =":    {"c2VjcmV0==\n", []string{"c2VjcmV0==", "c2VjcmV0=="}, ""},
-		"one is missing":                {"device-0001=one\ndevice-0003=three\n", nil, "has no token for device-0002; add a line device-0002=TOKEN"},
-		"only the first is there":       {"device-0001=one\n", nil, "has no token for device-0002; add a line device-0002=TOKEN"},
-		"a line that is only a secret":  {"device-0001=one\nhush\n", nil, "entry 2 is not id=token"},
-		"nothing but a line of comment": {"# lab\n", nil, "has no token for device-0001; add a line device-0001=TOKEN"},
+		"one token for each device":                  {"# lab\n\ndevice-0002=two\ndevice-0001=one==\n", []string{"one==", "two"}, ""},
+		"one token for all devices":                  {"secret\n", []string{"secret", "secret"}, ""},
+		"one token for all devices, which ends in =": {"c2VjcmV0==\n", []string{"c2VjcmV0==", "c2VjcmV0=="}, ""},
+		"the token of the second device is missing":  {"device-0001=one\ndevice-0003=three\n", nil, "has no token for device-0002; add a line device-0002=TOKEN"},
+		"only the token of the first device":         {"device-0001=one\n", nil, "has no token for device-0002; add a line device-0002=TOKEN"},
+		"a line without an ID":                       {"device-0001=one\nhush\n", nil, "entry 2 is not id=token"},
+		"only a comment":                             {"# lab\n", nil, "has no token for device-0001; add a line device-0001=TOKEN"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestTokenFile(t *testing.T) {
 			config, err := o.config(new(bytes.Buffer))
 			if tc.wantErr != "" {
 				if err == nil || !strings.HasSuffix(err.Error(), tc.wantErr) || strings.Contains(err.Error(), "hush") {
-					t.Errorf("error %v\ndoes not end in %s, or tells a secret", err, tc.wantErr)
+					t.Errorf("error %v\ndoes not end in %s, or contains a token", err, tc.wantErr)
 				}
 				return
 			}
@@ -144,7 +144,7 @@ func TestTokenFile(t *testing.T) {
 	}
 }
 
-func TestFlagsReachTheFleet(t *testing.T) {
+func TestFlagsBecomeTheConfigOfTheFleet(t *testing.T) {
 	o, err := parse(strings.Fields("--devices 1 --gateway --token g --attribute hw=B --attribute site=x=y --seed 7 --steps 0 --fail-code 17"), new(bytes.Buffer))
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestFlagsReachTheFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.GatewayToken != "g" || got.Seed != 7 || got.Steps != 0 || got.FailCode != "17" {
-		t.Errorf("config %+v does not have what the flags said", got)
+		t.Errorf("config %+v does not have the values of the flags", got)
 	}
 	want := []devicesim.Device{{ID: "device-0001", Attributes: map[string]string{"hw": "B", "site": "x=y"}}}
 	if diff := cmp.Diff(want, got.Devices); diff != "" {

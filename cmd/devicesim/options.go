@@ -24,7 +24,7 @@ Usage:
 Every second it prints one line with counts. It runs until it is interrupted,
 or for the time given with --for.
 
-Temperaments, for --mix:
+Behaviors, for --mix:
 
 %s
 Flags:
@@ -51,7 +51,7 @@ type options struct {
 	quiet, verbose   bool
 }
 
-// parse reads the command line; flag.ErrHelp means that help was printed.
+// parse parses the command line. The error is flag.ErrHelp if help was printed.
 func parse(args []string, out io.Writer) (options, error) {
 	o := options{attributes: attributes{}}
 	flags := flag.NewFlagSet("devicesim", flag.ContinueOnError)
@@ -64,18 +64,18 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&o.tokenFile, "token-file", "", "`file` with a line id=token per device, or with one token for all")
 	flags.BoolVar(&o.gateway, "gateway", false, "send the shared token as GatewayToken instead of TargetToken")
 	flags.Var(o.attributes, "attribute", "attribute `key=value` that every device reports; may be repeated")
-	flags.StringVar(&o.mix, "mix", "obedient", "temperaments and their `weights`, such as obedient=90,failing=5,silent=5")
-	flags.Int64Var(&o.seed, "seed", 1, "`number` that fixes every random choice")
-	flags.DurationVar(&o.poll, "poll", 0, "polling `interval`; 0: what the device API asks for")
+	flags.StringVar(&o.mix, "mix", "obedient", "behaviors and their `weights`, such as obedient=90,failing=5,silent=5")
+	flags.Int64Var(&o.seed, "seed", 1, "`number` that determines all random choices")
+	flags.DurationVar(&o.poll, "poll", 0, "polling `interval`; 0: the interval of the device API")
 	flags.Float64Var(&o.jitter, "jitter", 0.1, "`share` of the polling interval by which it varies, 0 to 1")
-	flags.DurationVar(&o.step, "step", time.Second, "`time` that each step of an update takes")
+	flags.DurationVar(&o.step, "step", time.Second, "`time` of each step of an update")
 	flags.IntVar(&o.steps, "steps", 3, "`number` of progress reports while installing")
 	flags.StringVar(&o.failCode, "fail-code", "1", "status `code` of failures")
-	flags.BoolVar(&o.fetchArtifacts, "fetch-artifacts", false, "really download artifacts and check them")
+	flags.BoolVar(&o.fetchArtifacts, "fetch-artifacts", false, "download artifacts and check size and checksum")
 	flags.IntVar(&o.concurrency, "concurrency", 64, "largest `number` of requests at a time")
 	flags.DurationVar(&o.duration, "for", 0, "stop after this `time`; 0: run until interrupted")
 	flags.BoolVar(&o.quiet, "quiet", false, "print the counts only at the end")
-	flags.BoolVar(&o.verbose, "verbose", false, "print what happens to each device, polls excepted")
+	flags.BoolVar(&o.verbose, "verbose", false, "print the events of each device, except polls")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		printHelp(flags, out)
@@ -88,8 +88,8 @@ func parse(args []string, out io.Writer) (options, error) {
 
 func printHelp(flags *flag.FlagSet, out io.Writer) {
 	var list strings.Builder
-	for _, t := range devicesim.Temperaments() {
-		fmt.Fprintf(&list, "  %-17s %s\n", t, t.Story())
+	for _, t := range devicesim.Behaviors() {
+		fmt.Fprintf(&list, "  %-17s %s\n", t, t.Description())
 	}
 	fmt.Fprintf(out, usage, list.String())
 	flags.VisitAll(func(f *flag.Flag) {
@@ -118,7 +118,7 @@ func (o options) check(rest []string) error {
 	return nil
 }
 
-// config turns the command line into a fleet.
+// config returns the config of the fleet for the command line.
 func (o options) config(out io.Writer) (devicesim.Config, error) {
 	mix, err := devicesim.ParseMix(o.mix)
 	if err != nil {
@@ -142,8 +142,8 @@ func (o options) config(out io.Writer) (devicesim.Config, error) {
 	return config, err
 }
 
-// gatewayToken takes the shared token away from the devices: one that has a
-// token of its own would send that.
+// gatewayToken returns the shared token and removes it from the devices, because a device with its
+// own token sends that one.
 func (o options) gatewayToken(devices []devicesim.Device) (string, error) {
 	token := devices[0].Token
 	for i := range devices {
@@ -176,7 +176,7 @@ func (o options) fleet() ([]devicesim.Device, error) {
 	return devices, nil
 }
 
-// names numbers the devices from 1.
+// names returns the names of n devices, numbered from 1.
 func names(format string, n int) ([]string, error) {
 	ids := make([]string, n)
 	for i := range ids {
@@ -212,7 +212,7 @@ func tokensByID(file string, lines, ids []string) (func(id string) string, error
 	for _, line := range lines {
 		id, token, found := strings.Cut(line, "=")
 		if !found || token == "" {
-			// The line may be a token: it is not repeated here.
+			// The line may be a token, so it is not part of the error.
 			return nil, fmt.Errorf("%s: entry %d is not id=token", file, len(tokens)+1)
 		}
 		tokens[id] = token
@@ -225,7 +225,7 @@ func tokensByID(file string, lines, ids []string) (func(id string) string, error
 	return func(id string) string { return tokens[id] }, nil
 }
 
-// narrator prints events, one line each.
+// narrator returns a function that prints an event in one line.
 func narrator(out io.Writer) func(devicesim.Event) {
 	return func(e devicesim.Event) {
 		if e.Kind != devicesim.Polled {

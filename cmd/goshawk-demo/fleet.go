@@ -32,10 +32,10 @@ const (
 	badVersion  = "2.2"
 )
 
-// mix is what the fleet is like: a few devices are slow, a few fail every update.
+// mix has the behaviors of the fleet: a few devices are slow, a few fail every update.
 const mix = "obedient=90,slow=6,failing=4"
 
-// fleet is the devices and what makes them known to the cluster.
+// fleet has the devices, and the objects that make them known to the cluster.
 type fleet struct {
 	namespace string
 	devices   []devicesim.Device
@@ -43,7 +43,8 @@ type fleet struct {
 	tokens    *corev1.Secret
 }
 
-// newFleet makes count devices: three gateways to two sensors, one of twenty of either in the lab.
+// newFleet returns a fleet of count devices: three gateways to two sensors. Of both, one of twenty
+// is in the lab.
 func newFleet(namespace string, count int) fleet {
 	f := fleet{namespace: namespace, tokens: &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: tokensName},
@@ -84,8 +85,7 @@ func (f *fleet) add(hardware string, i int) {
 	})
 }
 
-// releases are the modules and sets: firmware that works, and firmware that will have to be
-// stopped.
+// releases returns the modules and sets of two versions: a good one, and a bad one that is stopped.
 func releases(namespace string) []client.Object {
 	var objects []client.Object
 	for _, version := range []string{goodVersion, badVersion} {
@@ -104,7 +104,7 @@ func releases(namespace string) []client.Object {
 
 func setName(version string) string { return "firmware-" + version }
 
-// module returns a module with an artifact that is never fetched: the devices are simulated.
+// module returns a module with an artifact that the simulated devices never fetch.
 func module(namespace, kind, version string) *v1alpha1.SoftwareModule {
 	file := fmt.Sprintf("%s-%s.img", kind, version)
 	sum := sha256.Sum256([]byte(file))
@@ -121,7 +121,8 @@ func module(namespace, kind, version string) *v1alpha1.SoftwareModule {
 	}
 }
 
-// goodRollout goes from the lab to a quarter of the fleet, to the sensors, to the rest.
+// goodRollout returns the rollout of the good version: to the lab, a quarter of the fleet, the
+// sensors, the rest.
 func goodRollout(namespace string, start time.Time) *v1alpha1.Rollout {
 	return newRollout(namespace, goodVersion, start, []v1alpha1.Group{
 		{Name: "canary", Selection: labeled(siteLabel, canarySite)},
@@ -131,13 +132,14 @@ func goodRollout(namespace string, start time.Time) *v1alpha1.Rollout {
 	})
 }
 
-// badRollout brings the bad firmware to everybody at once, as one should not.
+// badRollout returns the rollout of the bad version. It has one group, which a real rollout should
+// not.
 func badRollout(namespace string, start time.Time) *v1alpha1.Rollout {
-	return newRollout(namespace, badVersion, start, []v1alpha1.Group{{Name: "everybody"}})
+	return newRollout(namespace, badVersion, start, []v1alpha1.Group{{Name: "all"}})
 }
 
-// newRollout has a startAt, as every rollout should: it says which of two over the same devices is
-// the newer.
+// newRollout returns a rollout with a startAt. All rollouts should have it: of two rollouts with
+// the same targets, it decides which one is newer.
 func newRollout(namespace, version string, start time.Time, groups []v1alpha1.Group) *v1alpha1.Rollout {
 	return &v1alpha1.Rollout{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: setName(version)},

@@ -34,14 +34,14 @@ func TestEveryDeviceHasItsTargetAndToken(t *testing.T) {
 	}
 }
 
-// The story needs a canary group without failures, and failures elsewhere that trip no automatic
-// pause.
-func TestTheSeedSuitsTheStory(t *testing.T) {
+// The demo needs a canary group without failures, and failures in other groups that cause no
+// automatic pause.
+func TestDefaultSeedCausesNoAutomaticPause(t *testing.T) {
 	o, err := parse(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	temperaments, err := devicesim.ParseMix(mix)
+	behaviors, err := devicesim.ParseMix(mix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestTheSeedSuitsTheStory(t *testing.T) {
 	failing := map[string]int{}
 	for _, g := range groups {
 		for _, name := range g.Targets {
-			if temperaments.Choose(o.seed, name) == devicesim.Failing {
+			if behaviors.Choose(o.seed, name) == devicesim.Failing {
 				failing[g.Name]++
 			}
 		}
@@ -66,7 +66,7 @@ func TestTheSeedSuitsTheStory(t *testing.T) {
 	}
 }
 
-func TestTheBadRolloutTakesEverybody(t *testing.T) {
+func TestBadRolloutHasAllTargets(t *testing.T) {
 	groups, err := grouping.Partition(badRollout("demo", noon), newFleet("demo", 200).targets)
 	if err != nil || len(groups) != 1 || len(groups[0].Targets) != 200 {
 		t.Errorf("%d groups, error %v; want one group of 200", len(groups), err)
@@ -78,10 +78,10 @@ func TestFreeName(t *testing.T) {
 		taken []string
 		want  string
 	}{
-		"the first time":        {[]string{"default", "demolition"}, "demo"},
-		"the third":             {[]string{"default", "demo", "demo-2"}, "demo-3"},
-		"one was deleted":       {[]string{"demo", "demo-3"}, "demo-2"},
-		"the first one is gone": {[]string{"demo-2"}, "demo"},
+		"the first demo":                   {[]string{"default", "demolition"}, "demo"},
+		"the third demo":                   {[]string{"default", "demo", "demo-2"}, "demo-3"},
+		"the second namespace was deleted": {[]string{"demo", "demo-3"}, "demo-2"},
+		"the first namespace was deleted":  {[]string{"demo-2"}, "demo"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestBothReleasesDifferInContent(t *testing.T) {
 		if m, ok := object.(*v1alpha1.SoftwareModule); ok {
 			sum := m.Spec.Artifacts[0].Checksums.SHA256
 			if other, twice := sums[sum]; twice {
-				t.Errorf("modules %s and %s have the same content, so nothing would be installed", m.Name, other)
+				t.Errorf("modules %s and %s have the same content, so no device would install an update", m.Name, other)
 			}
 			sums[sum] = m.Name
 		}

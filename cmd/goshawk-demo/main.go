@@ -1,9 +1,9 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command goshawk-demo shows Goshawk at work: a fleet of simulated devices, a rollout that goes
-// through it group by group, and a bad update that one commit stops everywhere. It needs a cluster
-// with Goshawk in it, such as `make up` starts, and leaves its objects there to look at.
+// Command goshawk-demo shows what Goshawk does: a fleet of simulated devices, a rollout that
+// updates it group by group, and a bad update that one commit stops on all devices. It needs a
+// cluster with Goshawk, such as `make up` starts, and does not delete its objects.
 package main
 
 import (
@@ -52,10 +52,10 @@ type options struct {
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("goshawk-demo", flag.ContinueOnError)
-	flags.StringVar(&o.deviceAPI, "device-api", "http://127.0.0.1:8080", "where the devices find Goshawk's device API")
-	flags.Int64Var(&o.seed, "seed", 7, "what the devices are like")
-	flags.IntVar(&o.devices, "devices", 200, "how many devices, 20 to 2000")
-	flags.DurationVar(&o.patience, "patience", 3*time.Minute, "how long a rollout may take before the demo gives up")
+	flags.StringVar(&o.deviceAPI, "device-api", "http://127.0.0.1:8080", "URL of Goshawk's device API")
+	flags.Int64Var(&o.seed, "seed", 7, "number that determines the behavior of the devices")
+	flags.IntVar(&o.devices, "devices", 200, "number of devices, 20 to 2000")
+	flags.DurationVar(&o.patience, "patience", 3*time.Minute, "maximum time of a rollout, after which the demo fails")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -75,17 +75,17 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	d := demo{options: o, cluster: cluster, screen: newScreen(os.Stdout, term.IsTerminal(int(os.Stdout.Fd())), os.Getenv)}
-	return d.play(ctx)
+	return d.run(ctx)
 }
 
-// connect makes a client for the cluster of KUBECONFIG.
+// connect returns a client for the cluster of KUBECONFIG.
 func connect() (client.Client, error) {
 	ctrl.SetLogger(logr.Discard())
 	rest, err := config.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the cluster: %w; start one with make up, and set KUBECONFIG", err)
 	}
-	rest.QPS = -1 // writers bounds what is under way
+	rest.QPS = -1 // the number of writers limits the requests
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err

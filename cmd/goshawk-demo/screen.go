@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// frame is how often a terminal is drawn, and pulse how often a line is written where there is
-	// none.
-	frame = 200 * time.Millisecond
-	pulse = time.Second
+	// frameInterval is the time between two drawings in a terminal, and logInterval the time
+	// between two lines in a log.
+	frameInterval = 200 * time.Millisecond
+	logInterval   = time.Second
 )
 
-// screen shows the demo: in a terminal the view is redrawn in place, in a log a line is written now
-// and then.
+// screen shows the progress of the demo: in a terminal the view is redrawn in place, in a log lines
+// are written.
 type screen struct {
-	out      *os.File
-	terminal bool
-	getenv   func(string) string
-	live     progress.Live
-	said     string // last line of a log, without its time
-	saidAt   time.Time
+	out       *os.File
+	terminal  bool
+	getenv    func(string) string
+	live      progress.Live
+	printed   string // last line of a log, without its time
+	printedAt time.Time
 }
 
 func newScreen(out *os.File, terminal bool, getenv func(string) string) *screen {
@@ -39,7 +39,7 @@ func newScreen(out *os.File, terminal bool, getenv func(string) string) *screen 
 	}
 }
 
-// style asks for the size each time: people resize windows.
+// style returns the style for the present size of the terminal.
 func (s *screen) style() progress.Style {
 	width, height := 100, 0
 	if s.terminal {
@@ -52,36 +52,36 @@ func (s *screen) style() progress.Style {
 	return style
 }
 
-// say writes lines that stay.
-func (s *screen) say(format string, arguments ...any) {
+// print writes lines that are not redrawn.
+func (s *screen) print(format string, arguments ...any) {
 	s.live.Keep()
 	fmt.Fprintf(s.out, format+"\n", arguments...)
 }
 
-// title starts a chapter.
+// title prints the title of a part of the demo.
 func (s *screen) title(text string) {
 	if s.style().Color {
 		text = "\x1b[1m" + text + "\x1b[0m"
 	}
-	s.say("\n%s", text)
+	s.print("\n%s", text)
 }
 
-// show draws the rollout as it stands. A log gets a line a pulse while something changes, and a
-// rarer sign of life else.
+// show shows the present state of the rollout. A log gets one line in each logInterval if the line
+// has changed, and otherwise one in five.
 func (s *screen) show(r *v1alpha1.Rollout, now time.Time) {
 	if s.terminal {
 		_ = s.live.Show(progress.Progress(r, now, s.style()))
 		return
 	}
 	text := progress.Line(r)
-	if quiet := now.Sub(s.saidAt); quiet < pulse || text == s.said && quiet < 5*pulse {
+	if quiet := now.Sub(s.printedAt); quiet < logInterval || text == s.printed && quiet < 5*logInterval {
 		return
 	}
-	s.said, s.saidAt = text, now
+	s.printed, s.printedAt = text, now
 	fmt.Fprintln(s.out, now.Format("15:04:05"), text)
 }
 
-// finish draws the rollout for the last time.
+// finish shows the final state of the rollout.
 func (s *screen) finish(r *v1alpha1.Rollout, now time.Time) {
 	if s.terminal {
 		_ = s.live.Show(progress.Progress(r, now, s.style()))

@@ -14,16 +14,16 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// commit is what a person would commit: one field of the bad set.
+// commit is the patch that a user would commit: one field of the bad set.
 const commit = `{"spec":{"invalidation":{"cancellation":"Force","reason":"bricks the modem"}}}`
 
-// longestWatch is how long the demo waits until every device has asked again.
+// longestWatch is the maximum time until every device has polled twice.
 const longestWatch = 40 * time.Second
 
-// stop starts the bad update, stops it when some devices have started and others not, and tells
-// what the devices saw.
+// stop starts the bad update, invalidates its set when half of the devices have started, and prints
+// what the devices recorded.
 func (d *demo) stop(ctx context.Context) error {
-	d.screen.say(`Firmware %s goes to everybody at once. When half of the devices have started we
+	d.screen.print(`Firmware %s goes to all devices at once. When half of the devices have started, we
 learn that it is bad, and commit one field of its DistributionSet:
 
   spec:
@@ -41,33 +41,34 @@ learn that it is bad, and commit one field of its DistributionSet:
 	if err != nil {
 		return err
 	}
-	d.screen.say("\nCommitted at %s, when %d devices had started. Each may ask for work twice more.\n", c.sent.Format("15:04:05.000"), started)
+	d.screen.print("\nCommitted at %s, when %d devices had started. Each device polls twice more.\n", c.sent.Format("15:04:05.000"), started)
 	v, err := d.watch(ctx, r, startTime, c)
 	if err != nil {
 		return err
 	}
-	d.screen.say("\n%s", v.text(c, r.Status.FinishedAt.Time))
+	d.screen.print("\n%s", v.text(c, r.Status.FinishedAt.Time))
 	return v.err(c)
 }
 
-// watch follows the rollout until it is Stopped and every device has asked twice since the commit.
+// watch shows the rollout until it is Stopped and every device has polled twice since the commit.
 func (d *demo) watch(ctx context.Context, r *v1alpha1.Rollout, startTime time.Time, c stopCommit) (v verdict, err error) {
 	err = d.follow(ctx, r, func() bool {
 		if r.Status.State != v1alpha1.RolloutStopped || r.Status.FinishedAt == nil {
 			return false
 		}
-		v = judge(d.recorder.Events(), len(d.fleet.devices), startTime, c)
+		v = evaluate(d.recorder.Events(), len(d.fleet.devices), startTime, c)
 		return v.askedTwice == v.devices || time.Since(c.acknowledged) > longestWatch
 	})
 	if err != nil {
 		return v, err
 	}
-	v.books, err = d.readBooks(ctx, setName(badVersion))
+	v.record, err = d.readRecord(ctx, setName(badVersion))
 	return v, err
 }
 
-// runUntilHalf starts the bad rollout and returns when half of the devices have started, with how
-// many that are. The devices know it first: status counts are gathered for a second or more.
+// runUntilHalf starts the bad rollout and returns when half of the devices have started. It returns
+// the number of started devices, which the simulated devices count, because the counts in status
+// are written with a delay of a second or more.
 func (d *demo) runUntilHalf(ctx context.Context, r *v1alpha1.Rollout) (started int64, err error) {
 	before, half := d.devices.Stats().Started, int64(len(d.fleet.devices)/2)
 	if err := d.cluster.Create(ctx, r); err != nil {
@@ -80,7 +81,8 @@ func (d *demo) runUntilHalf(ctx context.Context, r *v1alpha1.Rollout) (started i
 	return started, err
 }
 
-// stopCommit is when the commit was sent to the API server, and when that had stored it.
+// stopCommit has the times when the commit was sent to the API server and when the API server had
+// stored it.
 type stopCommit struct{ sent, acknowledged time.Time }
 
 func (d *demo) invalidate(ctx context.Context) (c stopCommit, err error) {
@@ -94,15 +96,15 @@ func (d *demo) invalidate(ctx context.Context) (c stopCommit, err error) {
 	return c, nil
 }
 
-// books are what Goshawk has written down of a set in its Targets.
-type books struct{ started, open int }
+// record counts the actions for a set in the status of all Targets.
+type record struct{ started, open int }
 
-func (d *demo) readBooks(ctx context.Context, set string) (books, error) {
+func (d *demo) readRecord(ctx context.Context, set string) (record, error) {
 	var targets v1alpha1.TargetList
 	if err := d.cluster.List(ctx, &targets, client.InNamespace(d.fleet.namespace)); err != nil {
-		return books{}, fmt.Errorf("read the targets: %w", err)
+		return record{}, fmt.Errorf("read the targets: %w", err)
 	}
-	var b books
+	var b record
 	for i := range targets.Items {
 		for _, a := range targets.Items[i].Status.Actions {
 			if a.DistributionSet != set {

@@ -23,10 +23,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 )
 
-// writers is how many requests the demo has under way at once.
+// writers is the number of parallel requests of the demo.
 const writers = 8
 
-// demo is the whole story.
+// demo is the state of the demo.
 type demo struct {
 	options
 	cluster client.Client
@@ -37,39 +37,39 @@ type demo struct {
 	devices  *devicesim.Fleet
 }
 
-// play tells the story from the first device to the commands for the reader.
-func (d *demo) play(ctx context.Context) error {
+// run runs all parts of the demo.
+func (d *demo) run(ctx context.Context) error {
 	namespace, err := d.freeNamespace(ctx)
 	if err != nil {
-		return fmt.Errorf("look at the cluster: %w; is it up? make up starts it", err)
+		return fmt.Errorf("list namespaces: %w; start a cluster with make up", err)
 	}
-	if err := d.knock(ctx); err != nil {
-		return fmt.Errorf("no device API at %s: %w; make up opens one, and --device-api says where it is", d.deviceAPI, err)
+	if err := d.checkDeviceAPI(ctx); err != nil {
+		return fmt.Errorf("no device API at %s: %w; start one with make up, or set --device-api", d.deviceAPI, err)
 	}
 	d.fleet = newFleet(namespace, d.options.devices)
 	d.screen.title("1. A fleet")
-	if err := d.furnish(ctx); err != nil {
+	if err := d.createFleet(ctx); err != nil {
 		return err
 	}
-	playing, quit := context.WithCancel(ctx)
-	defer quit()
+	running, end := context.WithCancel(ctx)
+	defer end()
 	ended := make(chan error, 1)
-	go func() { ended <- d.devices.Run(playing) }()
+	go func() { ended <- d.devices.Run(running) }()
 	d.screen.title("2. A rollout")
-	if err := d.rollOut(ctx); err != nil {
+	if err := d.runGoodRollout(ctx); err != nil {
 		return err
 	}
 	d.screen.title("3. A bad update, and the stop")
 	if err := d.stop(ctx); err != nil {
 		return err
 	}
-	d.farewell()
-	quit()
+	d.printCommands()
+	end()
 	return <-ended
 }
 
-// knock returns an error if the device API does not answer.
-func (d *demo) knock(ctx context.Context) error {
+// checkDeviceAPI returns an error if the device API does not respond.
+func (d *demo) checkDeviceAPI(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.deviceAPI, nil)
 	if err != nil {
 		return err
@@ -81,8 +81,8 @@ func (d *demo) knock(ctx context.Context) error {
 	return response.Body.Close()
 }
 
-// freeNamespace is demo, or demo-2 and so on if the demo was here before: what it did then stays to
-// be looked at.
+// freeNamespace returns demo, or demo-2 and so on if the namespace exists, because the objects of
+// earlier demos are kept.
 func (d *demo) freeNamespace(ctx context.Context) (string, error) {
 	var namespaces corev1.NamespaceList
 	if err := d.cluster.List(ctx, &namespaces); err != nil {
@@ -99,8 +99,8 @@ func freeName(taken []corev1.Namespace) string {
 	return name
 }
 
-// furnish applies the fleet and makes its devices.
-func (d *demo) furnish(ctx context.Context) error {
+// createFleet creates the objects of the fleet, and its simulated devices.
+func (d *demo) createFleet(ctx context.Context) error {
 	start, namespace := time.Now(), d.fleet.namespace
 	first := append([]client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, d.fleet.tokens}, releases(namespace)...)
 	for _, object := range first {
@@ -108,28 +108,28 @@ func (d *demo) furnish(ctx context.Context) error {
 			return fmt.Errorf("create %T %s: %w", object, object.GetName(), err)
 		}
 	}
-	if err := d.enroll(ctx); err != nil {
+	if err := d.createTargets(ctx); err != nil {
 		return err
 	}
-	temperaments, err := devicesim.ParseMix(mix)
+	behaviors, err := devicesim.ParseMix(mix)
 	if err != nil {
 		return err
 	}
 	d.devices, err = devicesim.New(devicesim.Config{
-		BaseURL: d.deviceAPI, Tenant: namespace, Devices: d.fleet.devices, Mix: temperaments, Seed: d.seed,
+		BaseURL: d.deviceAPI, Tenant: namespace, Devices: d.fleet.devices, Mix: behaviors, Seed: d.seed,
 		Jitter: 0.2, StepTime: 300 * time.Millisecond, Steps: 3, Observer: d.recorder.Observe,
 	})
 	if err != nil {
 		return err
 	}
-	d.screen.say(`Namespace %s has %d Targets now, gateways and sensors (%s).
+	d.screen.print(`Namespace %s has %d Targets now, gateways and sensors (%s).
 As many simulated devices poll %s:
-%s.`, namespace, len(d.fleet.targets), seconds(time.Since(start)), d.deviceAPI, d.tempers())
+%s.`, namespace, len(d.fleet.targets), seconds(time.Since(start)), d.deviceAPI, d.behaviorCounts())
 	return nil
 }
 
-// enroll creates the targets.
-func (d *demo) enroll(ctx context.Context) error {
+// createTargets creates the Targets.
+func (d *demo) createTargets(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
 	for _, t := range d.fleet.targets {
@@ -143,22 +143,22 @@ func (d *demo) enroll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// tempers says what the devices are like.
-func (d *demo) tempers() string {
-	counts := map[devicesim.Temperament]int{}
+// behaviorCounts returns how many devices have each behavior.
+func (d *demo) behaviorCounts() string {
+	counts := map[devicesim.Behavior]int{}
 	for _, device := range d.fleet.devices {
-		counts[d.devices.Temperament(device.ID)]++
+		counts[d.devices.Behavior(device.ID)]++
 	}
 	return fmt.Sprintf("%d install every update, %d are slow, %d fail every update",
 		counts[devicesim.Obedient], counts[devicesim.Slow], counts[devicesim.Failing])
 }
 
-// rollOut brings the good firmware to the fleet.
-func (d *demo) rollOut(ctx context.Context) error {
+// runGoodRollout creates the rollout of the good version and waits until it is Finished.
+func (d *demo) runGoodRollout(ctx context.Context) error {
 	r := goodRollout(d.fleet.namespace, time.Now())
-	d.screen.say(`Firmware %s goes to the lab first, then to a quarter of all, to the sensors, and
+	d.screen.print(`Firmware %s goes to the lab first, then to a quarter of all, to the sensors, and
 to the rest. A group opens when %d %% of the one before have succeeded. If more
-than %d %% of a group fail, the rollout pauses by itself.
+than %d %% of a group fail, the rollout pauses automatically.
 `, goodVersion, *r.Spec.SuccessThreshold, *r.Spec.ErrorThreshold)
 	if err := d.cluster.Create(ctx, r); err != nil {
 		return fmt.Errorf("create Rollout %s: %w", r.Name, err)
@@ -166,14 +166,14 @@ than %d %% of a group fail, the rollout pauses by itself.
 	return d.follow(ctx, r, func() bool { return r.Status.State == v1alpha1.RolloutFinished })
 }
 
-// follow shows a rollout until it is done.
+// follow shows a rollout until done returns true.
 func (d *demo) follow(ctx context.Context, r *v1alpha1.Rollout, done func() bool) error {
-	tick := time.NewTicker(frame)
+	tick := time.NewTicker(frameInterval)
 	defer tick.Stop()
 	deadline := time.Now().Add(d.patience)
 	for {
 		if err := d.cluster.Get(ctx, client.ObjectKeyFromObject(r), r); err != nil {
-			return fmt.Errorf("look at Rollout %s: %w", r.Name, err)
+			return fmt.Errorf("get Rollout %s: %w", r.Name, err)
 		}
 		if done() {
 			d.screen.finish(r, time.Now())
@@ -181,7 +181,7 @@ func (d *demo) follow(ctx context.Context, r *v1alpha1.Rollout, done func() bool
 		}
 		d.screen.show(r, time.Now())
 		if time.Now().After(deadline) {
-			return fmt.Errorf("rollout %s is still %s after %s: %s; the manager's log may say more", r.Name, r.Status.State, d.patience, reason(r))
+			return fmt.Errorf("rollout %s is still %s after %s: %s; see the log of the manager", r.Name, r.Status.State, d.patience, reason(r))
 		}
 		select {
 		case <-ctx.Done():
@@ -191,29 +191,29 @@ func (d *demo) follow(ctx context.Context, r *v1alpha1.Rollout, done func() bool
 	}
 }
 
-// reason is the rollout's own word on why it does not move.
+// reason returns what the rollout waits for.
 func reason(r *v1alpha1.Rollout) string {
 	if r.Status.WaitingFor == nil {
-		return "it does not say what it waits for"
+		return "status.waitingFor is not set"
 	}
-	return "it waits: " + r.Status.WaitingFor.Message
+	return "waiting: " + r.Status.WaitingFor.Message
 }
 
-// farewell tells where to look.
-func (d *demo) farewell() {
+// printCommands prints commands that show the objects of the demo.
+func (d *demo) printCommands() {
 	namespace := d.fleet.namespace
-	d.screen.title("Look around")
+	d.screen.title("See the objects")
 	if kubeconfig := os.Getenv("KUBECONFIG"); kubeconfig != "" {
-		d.screen.say("  export KUBECONFIG=%s%s", kubeconfig, path())
+		d.screen.print("  export KUBECONFIG=%s%s", kubeconfig, path())
 	}
-	d.screen.say(`  kubectl get goshawk -n %[1]s
+	d.screen.print(`  kubectl get goshawk -n %[1]s
   kubectl describe rollouts.goshawk.dev %[2]s -n %[1]s
   kubectl get events -n %[1]s --sort-by=.metadata.creationTimestamp
 
-and make down when you have seen enough.`, namespace, setName(badVersion))
+Stop the control plane with make down.`, namespace, setName(badVersion))
 }
 
-// path helps those who have no kubectl to the one that came with the control plane.
+// path returns the PATH for the kubectl of the control plane if there is no other one.
 func path() string {
 	assets := os.Getenv("KUBEBUILDER_ASSETS")
 	if _, err := exec.LookPath("kubectl"); err == nil || assets == "" {
@@ -222,7 +222,7 @@ func path() string {
 	return " PATH=$PATH:" + assets
 }
 
-// seconds is a duration as people read it.
+// seconds returns a duration in milliseconds or seconds.
 func seconds(d time.Duration) string {
 	if d < time.Second {
 		return fmt.Sprintf("%d ms", d.Milliseconds())

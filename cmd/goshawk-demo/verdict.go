@@ -12,30 +12,32 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 )
 
-// tolerance is how long after the commit a device may still ask for the update and get it before
-// the demo calls the stop broken.
+// tolerance is the time after the commit within which a device may still fetch the update. A later
+// fetch is an error.
 const tolerance = time.Second
 
-// verdict is what the devices saw of a stop, and what Goshawk has written down of it.
+// verdict is what the devices and Goshawk recorded about a stop.
 type verdict struct {
 	devices int
-	// started devices got the update. Of them, finished were done before they heard of the stop,
-	// gaveUp canceled it; others reported their result when it was too late.
-	started, finished, gaveUp int
-	// lastStart is when the last device got the update; zero: none did.
+	// started is the number of devices that got the update. Of them, finished reported a result
+	// before the cancel reached them, canceled accepted the cancel, and the others reported a
+	// result after the action was closed.
+	started, finished, canceled int
+	// lastStart is when the last device got the update, or zero if none did.
 	lastStart time.Time
-	// late is how many asked for the update after the commit was acknowledged, and got it;
-	// lastAsked is when the last that got it had asked.
+	// late is the number of devices that sent their request for the update after the commit was
+	// acknowledged, and got it. lastAsked is when the last device that got the update sent its
+	// request.
 	late      int
 	lastAsked time.Time
-	// polls is how often devices asked for work since, and askedTwice how many of them did so at
-	// least twice.
+	// polls is the number of polls since the commit, and askedTwice the number of devices with at
+	// least two of them.
 	polls, askedTwice int
-	books             books
+	record            record
 }
 
-// judge looks at what the devices recorded since the update started.
-func judge(events []devicesim.Event, devices int, startTime time.Time, c stopCommit) verdict {
+// evaluate returns the verdict for the events since the start of the update, without record.
+func evaluate(events []devicesim.Event, devices int, startTime time.Time, c stopCommit) verdict {
 	v := verdict{devices: devices}
 	started, polls := map[string]bool{}, map[string]int{}
 	for _, e := range events {
@@ -53,7 +55,7 @@ func judge(events []devicesim.Event, devices int, startTime time.Time, c stopCom
 		case e.Kind == devicesim.Closed && started[e.Device]:
 			v.finished++
 		case e.Kind == devicesim.Canceled && started[e.Device]:
-			v.gaveUp++
+			v.canceled++
 		case e.Kind == devicesim.Polled && late:
 			v.polls++
 			polls[e.Device]++
@@ -73,38 +75,38 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// text is the verdict in words; stopped is when the rollout was Stopped.
+// text returns the verdict for people. stopped is when the rollout was Stopped.
 func (v verdict) text(c stopCommit, stopped time.Time) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "What the devices saw:\n  %4d had started: %s\n", v.started, v.fates())
-	if n := v.books.started - v.started; n > 0 {
-		fmt.Fprintf(&out, "  %4d were just asking: Goshawk took their start back and gave them nothing\n", n)
+	fmt.Fprintf(&out, "Devices:\n  %4d had started: %s\n", v.started, v.results())
+	if n := v.record.started - v.started; n > 0 {
+		fmt.Fprintf(&out, "  %4d were fetching the deployment at that moment and got 404\n", n)
 	}
-	fmt.Fprintf(&out, "  %4d never came that far\n", v.devices-max(v.started, v.books.started))
-	fmt.Fprintf(&out, "  %4d started after the commit, in %d polls: %d of %d devices asked twice since\n", v.late, v.polls, v.askedTwice, v.devices)
-	fmt.Fprintf(&out, "From sending the commit, which the API server had after %s:\n", seconds(c.acknowledged.Sub(c.sent)))
+	fmt.Fprintf(&out, "  %4d had not asked for it\n", v.devices-max(v.started, v.record.started))
+	fmt.Fprintf(&out, "  %4d started after the commit; since then %d of %d devices have polled at least twice, %d polls in all\n", v.late, v.askedTwice, v.devices, v.polls)
+	fmt.Fprintf(&out, "After the commit was sent (the API server had stored it after %s):\n", seconds(c.acknowledged.Sub(c.sent)))
 	fmt.Fprintf(&out, "  %s until the last device started\n", seconds(max(v.lastStart.Sub(c.sent), 0)))
 	fmt.Fprintf(&out, "  %s until the rollout was Stopped", seconds(stopped.Sub(c.sent)))
 	return out.String()
 }
 
-func (v verdict) fates() string {
-	text := fmt.Sprintf("%d were done, %d canceled when asked", v.finished, v.gaveUp)
-	if n := v.started - v.gaveUp - v.finished; n > 0 {
-		text += fmt.Sprintf(", %d reported their result too late", n)
+func (v verdict) results() string {
+	text := fmt.Sprintf("%d finished before the cancel, %d canceled", v.finished, v.canceled)
+	if n := v.started - v.canceled - v.finished; n > 0 {
+		text += fmt.Sprintf(", %d reported a result after the action was closed", n)
 	}
 	return text
 }
 
-// err says what is wrong with the stop.
+// err returns an error if the stop did not work or shows nothing.
 func (v verdict) err(c stopCommit) error {
 	switch after := v.lastAsked.Sub(c.acknowledged); {
 	case after > tolerance:
 		return fmt.Errorf("the stop failed: a device asked for the update %s after the commit, and got it", seconds(after))
-	case v.books.open > 0:
-		return fmt.Errorf("the stop failed: %d actions of the invalidated set are still open", v.books.open)
+	case v.record.open > 0:
+		return fmt.Errorf("the stop failed: %d actions of the invalidated set are still open", v.record.open)
 	case v.started == 0 || v.started == v.devices:
-		return errors.New("the stop shows nothing: no device, or every device, had started before it")
+		return errors.New("the demo shows no stop: no device, or every device, had started before the commit")
 	}
 	return nil
 }

@@ -1,14 +1,14 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command apidoc keeps the reference tables of docs/spec true: it reads the CRDs and writes, into
-// the page of each kind, what stands between a marker and its end:
+// Command apidoc generates the reference tables of docs/spec: it reads the CRDs and replaces, in
+// the page of each kind, the text between a marker and its end:
 //
 //	<!-- apidoc spec --> ... <!-- end -->     the fields below spec
 //	<!-- apidoc status --> ... <!-- end -->   the fields below status
 //	<!-- apidoc rules --> ... <!-- end -->    what the API server refuses, with the sentence the user sees
 //
-// Everything else on a page is written by people.
+// The other text of a page is not changed.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 
 //go:generate go run . ../../config/crd/bases ../../docs/spec/v1alpha1
 
-// definition is as much of a CRD as a page needs.
+// definition has the fields of a CRD that a page needs.
 type definition struct {
 	Spec struct {
 		Names    struct{ Singular string }
@@ -36,7 +36,7 @@ type definition struct {
 	}
 }
 
-// schema is as much of an OpenAPI schema as a line of a table needs.
+// schema has the fields of an OpenAPI schema that a line of a table needs.
 type schema struct {
 	Type, Description, Pattern string
 	Properties                 map[string]schema
@@ -76,7 +76,7 @@ func main() {
 	}
 }
 
-// refresh rewrites the tables on the page of one kind.
+// refresh writes the tables on the page of one kind.
 func refresh(crd, pages string) error {
 	text, err := os.ReadFile(crd)
 	if err != nil {
@@ -105,7 +105,7 @@ func refresh(crd, pages string) error {
 	return os.WriteFile(path, []byte(fresh), 0o644)
 }
 
-// replace puts a table between a marker and its end.
+// replace returns the page with a table between a marker and its end.
 func replace(page, marker, table string) (string, error) {
 	start := "<!-- apidoc " + marker + " -->\n"
 	head, rest, found := strings.Cut(page, start)
@@ -116,7 +116,7 @@ func replace(page, marker, table string) (string, error) {
 	return head + start + table + "<!-- end -->" + tail, nil
 }
 
-// fields is the table of everything below a schema.
+// fields returns the table of all fields below a schema.
 func fields(top schema) string {
 	var lines strings.Builder
 	lines.WriteString("| field | type and limits | meaning |\n|---|---|---|\n")
@@ -130,11 +130,11 @@ func fields(top schema) string {
 	return lines.String()
 }
 
-// refusals is the table of all rules, at the field that the API server names.
+// refusals returns the table of all rules, by the field that the API server names.
 func refusals(root schema) string {
 	sentences := map[string][]string{}
 	note := func(path string, field schema) {
-		if field.isTime() { // one rule for all of them
+		if field.isTime() { // all times have the same rule
 			sentence := field.Rules[0].Message
 			sentences["every time"] = []string{"the field " + sentence[strings.Index(sentence, "must"):]}
 			return
@@ -157,8 +157,8 @@ func refusals(root schema) string {
 	return lines.String()
 }
 
-// walk visits the fields below a schema in alphabetical order, required ones first. What Kubernetes
-// defines is left to Kubernetes.
+// walk visits the fields below a schema in alphabetical order, required ones first. It does not
+// visit the fields of types that Kubernetes defines.
 func walk(path string, parent schema, visit func(path string, required bool, field schema)) {
 	names := slices.Sorted(maps.Keys(parent.Properties))
 	slices.SortStableFunc(names, func(a, b string) int {
@@ -185,7 +185,7 @@ func order(required bool) int {
 	return 1
 }
 
-// limits says in a few words what a field takes.
+// limits returns type and limits of a field as a short text.
 func (s schema) limits() string {
 	words := []string{s.kind()}
 	if s.isTime() {
@@ -235,7 +235,7 @@ func (s schema) kind() string {
 
 var blanks = regexp.MustCompile(`\s+`)
 
-// cell makes a text fit into one cell of a Markdown table.
+// cell returns a text as one cell of a Markdown table.
 func cell(text string) string {
 	return strings.ReplaceAll(blanks.ReplaceAllString(strings.TrimSpace(text), " "), "|", `\|`)
 }

@@ -1,9 +1,9 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command controlplane is a Kubernetes control plane in one file: linked once, it acts as etcd,
-// kube-apiserver or kubectl, whichever name it is called by. One link of one binary costs a third
-// of three, and `make` links the names to it.
+// Command controlplane is a Kubernetes control plane in one file: it runs as etcd, kube-apiserver
+// or kubectl, depending on the name by which it is called. `make controlplane` creates the links
+// with these names. To link one binary takes a third of the time of three.
 package main
 
 import (

@@ -1,15 +1,15 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command crdtypes generates what controller-gen has no marker for. It reads the Go types of the
-// kinds together with their schemas, and
+// Command crdtypes generates rules and tables for which controller-gen has no marker. It reads the
+// Go types of the kinds together with their schemas, and
 //
 //   - adds one rule to every time field of the CRDs, in spec and in status. The API server's
 //     date-time accepts forms that Go cannot read (a lower-case t, an offset of 25 hours, a leap
 //     second) and times that Go cannot write back (after the year 9999 in UTC). An object with such
 //     a time can be stored and then cannot be read by any controller;
-//   - writes the values of every enum into a Go table. Stored objects that an older or newer CRD
-//     accepted are checked by it.
+//   - writes the values of every enum into a Go table. It is used to check stored objects
+//     that an older or newer CRD accepted.
 package main
 
 import (
@@ -87,7 +87,7 @@ func rewrite(folder string, kind reflect.Type, enums map[string][]string) error 
 	return os.WriteFile(path, append([]byte("---\n"), out...), 0o644)
 }
 
-// walk adds the rule to every time below a Go type and its schema, and notes its enums.
+// walk adds the rule to every time below a Go type and its schema, and adds the enums to the table.
 func walk(t reflect.Type, schema map[string]any, path string, enums map[string][]string) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -115,7 +115,7 @@ func walk(t reflect.Type, schema map[string]any, path string, enums map[string][
 		}
 		enums[t.Name()] = values
 	case schema["format"] == "date-time":
-		return fmt.Errorf("%s has the format date-time and is no Go time", path)
+		return fmt.Errorf("%s has the format date-time and is not a Go time", path)
 	}
 	return nil
 }
@@ -140,8 +140,8 @@ func walkStruct(t reflect.Type, schema map[string]any, path string, enums map[st
 	return nil
 }
 
-// limit replaces the schema of one time field. The format goes: with it CEL gets a time, which
-// hides how it was written, and a text that is no time at all is refused without this sentence.
+// limit replaces the schema of one time field. It removes the format: with it CEL gets a time and
+// not the text, and the API server refuses a text that is not a time with another message.
 func limit(schema map[string]any, path string, micro bool) {
 	field := path[strings.LastIndex(path, ".")+1:]
 	delete(schema, "format")
@@ -149,12 +149,12 @@ func limit(schema map[string]any, path string, micro bool) {
 	schema["x-kubernetes-validations"] = []any{map[string]any{"rule": rule(micro), "message": message(field, micro)}}
 }
 
-// rule accepts what both metav1.Time (metav1.MicroTime) and the API server read, and what stays
-// writable in UTC.
+// rule returns a rule that accepts the times that both metav1.Time (metav1.MicroTime) and the API
+// server can read, and that can be written in UTC.
 func rule(micro bool) string {
 	const (
 		year = `(19[7-9]|[2-9][0-9]{2})[0-9]`
-		// Years divisible by four, but of full centuries only those divisible by 400.
+		// Leap years: divisible by four, but of full centuries only those divisible by 400.
 		leapYear = `([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)`
 		day      = `((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)`
 		clock    = `([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]`

@@ -14,8 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The rule takes every day that exists from 1970 to 9999, and no other.
-func TestTheRuleKnowsTheCalendar(t *testing.T) {
+// The rule accepts every existing day from 1970 to 9999, and no other.
+func TestTimeRuleAcceptsExistingDays(t *testing.T) {
 	takes := taker(t, rule(false))
 	for year := 1960; year <= 9999; year++ {
 		if year > 2110 && year%97 != 0 && year < 9990 {
@@ -33,8 +33,8 @@ func TestTheRuleKnowsTheCalendar(t *testing.T) {
 	}
 }
 
-// What the rule takes, Go reads, and what Go then writes, the rule takes.
-func TestWhatTheRuleTakesGoReadsAndWritesBack(t *testing.T) {
+// Go can read all times that the rule accepts, and the rule accepts what Go writes for them.
+func TestAcceptedTimesSurviveGo(t *testing.T) {
 	for _, micro := range []bool{false, true} {
 		takes, taken := taker(t, rule(micro)), 0
 		for _, date := range []string{"1970-01-01", "2028-02-29", "2026-12-31", "9999-12-31"} {
@@ -48,7 +48,7 @@ func TestWhatTheRuleTakesGoReadsAndWritesBack(t *testing.T) {
 							}
 							taken++
 							if again, err := reread(text, micro); err != nil || !takes(again) {
-								t.Errorf("%s is taken and written back as %q: %v", text, again, err)
+								t.Errorf("%s is accepted and written back as %q: %v", text, again, err)
 							}
 						}
 					}
@@ -56,7 +56,7 @@ func TestWhatTheRuleTakesGoReadsAndWritesBack(t *testing.T) {
 			}
 		}
 		if taken < 20 {
-			t.Errorf("only %d forms were taken", taken)
+			t.Errorf("only %d forms were accepted", taken)
 		}
 	}
 }
@@ -74,7 +74,8 @@ func reread(text string, micro bool) (string, error) {
 	return strings.Trim(string(written), `"`), err
 }
 
-// taker evaluates the rule as CEL would: its parts are matches, contains, and, or, not.
+// taker returns a function that evaluates the rule like CEL: its parts are matches, contains, and,
+// or, not.
 func taker(t *testing.T, rule string) func(string) bool {
 	t.Helper()
 	found := regexp.MustCompile(`matches\('([^']*)'\)`).FindAllStringSubmatch(rule, -1)

@@ -44,13 +44,14 @@ type exchange struct {
 // ok reports whether the status is 200, the only one that real clients accept.
 func (x exchange) ok() bool { return x.err == nil && x.http == http.StatusOK }
 
-// gone reports whether the device API does not accept reports about this action, or no longer.
-func (x exchange) gone() bool {
+// isRejected reports whether the device API does not accept reports about this action, or no
+// longer.
+func (x exchange) isRejected() bool {
 	return x.http == http.StatusNotFound || x.http == http.StatusMethodNotAllowed || x.http == http.StatusGone
 }
 
-// pointless reports whether the same request would be refused again.
-func (x exchange) pointless() bool {
+// isPermanent reports whether the same request would be refused again.
+func (x exchange) isPermanent() bool {
 	switch x.http {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return false
@@ -94,7 +95,7 @@ func (f *Fleet) roundTrip(ctx context.Context, d *device, method, href string, d
 		return response.StatusCode, err
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return response.StatusCode, fmt.Errorf("the answer cannot be read: %w", err)
+		return response.StatusCode, fmt.Errorf("the response cannot be read: %w", err)
 	}
 	return response.StatusCode, nil
 }

@@ -28,14 +28,14 @@ type device struct {
 	Device
 
 	// Scheduling, guarded by the fleet.
-	due     time.Time
-	place   int         // in the queue
-	visited bool        // a worker has it
-	poked   bool        // poll at the next visit
-	wish    Temperament // to become at the next visit
+	due          time.Time
+	index        int      // in the queue
+	visited      bool     // while a worker visits the device
+	pollNow      bool     // poll at the next visit
+	nextBehavior Behavior // from the next visit on
 
 	// The other fields belong to the worker that visits the device.
-	dice     rand.PCG
+	rng      rand.PCG
 	nextPoll time.Time
 	sleep    time.Duration // the last interval of the device API
 	work     *work
@@ -56,7 +56,7 @@ type work struct {
 	steps     []step
 	done      int       // steps
 	due       time.Time // of the next step
-	released  bool      // a late report may go
+	released  bool      // a late report may be sent
 }
 
 // outcome is the response of a device that is offered a closed action again.
@@ -67,17 +67,17 @@ type outcome struct {
 
 func newDevice(spec Device, seed int64) *device {
 	return &device{
-		Device: spec, place: nowhere,
-		dice: *rand.NewPCG(uint64(seed), draw(seed, "dice", spec.ID)),
+		Device: spec, index: notQueued,
+		rng: *rand.NewPCG(uint64(seed), draw(seed, "dice", spec.ID)),
 	}
 }
 
 // random returns the device's next random number in [0, 1).
-func (d *device) random() float64 { return rand.New(&d.dice).Float64() }
+func (d *device) random() float64 { return rand.New(&d.rng).Float64() }
 
-// asleep reports whether the device does nothing until its temperament changes.
-func (d *device) asleep() bool {
-	return d.Temperament == Offline || d.Temperament == Vanishes && d.work != nil
+// isInactive reports whether the device does nothing until its behavior changes.
+func (d *device) isInactive() bool {
+	return d.Behavior == Offline || d.Behavior == Vanishes && d.work != nil
 }
 
 // next returns the time of the next visit of the device.

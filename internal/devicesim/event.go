@@ -19,8 +19,8 @@ type Kind string
 const (
 	// Polled means that a poll was successful.
 	Polled Kind = "Polled"
-	// Started means that the device fetched a deployment, with the modules in Software. From here
-	// on the device has started.
+	// Started means that the device fetched a deployment, with the modules in Software, and has
+	// started the update.
 	Started Kind = "Started"
 	// Reported means that the device API accepted a report, which is in Status.
 	Reported Kind = "Reported"
@@ -62,7 +62,7 @@ type Event struct {
 	Action    string
 	Software  []Software  // Started
 	Status    wire.Status // Reported, Closed
-	HTTP      int         // status code of the device API's answer, 0 without one
+	HTTP      int         // status code of the response, 0 without a response
 	Message   string      // one sentence
 }
 

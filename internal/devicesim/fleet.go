@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package devicesim simulates a fleet of devices that use a DDI device API over real HTTP. A device
-// does only what its temperament and the responses of the device API require: it polls, follows
-// links and reports. It knows nothing about the implementation of the server.
+// does only what its behavior and the responses of the device API require: it polls, follows links
+// and reports. It does not depend on the implementation of the server.
 //
-// Devices are cheap: an idle one is an entry in a queue, without a goroutine of its own, and all
-// devices share a few workers and connections. All random choices depend only on the seed and the
-// device's ID.
+// An idle device is an entry in a queue without its own goroutine, and all devices share a few
+// workers and connections, so that one process can simulate many devices. All random choices depend
+// only on the seed and the device's ID.
 //
-// There is no clock to inject: tests that need exact times run in a testing/synctest bubble with a
+// The clock cannot be replaced: tests that need exact times run in a testing/synctest bubble with a
 // Config.Transport that calls the device API's handler.
 package devicesim
 
@@ -33,8 +33,8 @@ type Device struct {
 	Tenant string
 	// Token is sent as TargetToken.
 	Token string
-	// Temperament is chosen by Config.Mix if it is empty.
-	Temperament Temperament
+	// Behavior is chosen by Config.Mix if it is empty.
+	Behavior Behavior
 	// Attributes are sent when the device API requests them. Devices may share a map, which must
 	// not be changed afterwards.
 	Attributes map[string]string
@@ -54,7 +54,7 @@ type Config struct {
 	Devices []Device
 	// GatewayToken is sent as GatewayToken by devices without a Token.
 	GatewayToken string
-	// Mix chooses the temperament of devices without one. Default: all obedient.
+	// Mix chooses the behavior of devices without one. Default: all obedient.
 	Mix Mix
 	// Seed determines all random choices.
 	Seed int64
@@ -115,7 +115,7 @@ func New(config Config) (*Fleet, error) {
 		wake: make(chan struct{}, 1), devices: make(map[string]*device, len(config.Devices)),
 		queue: make(queue, 0, len(config.Devices)),
 	}
-	f.config.Devices = nil // the fleet keeps its own, one copy is enough
+	f.config.Devices = nil // the fleet has them in f.devices
 	for _, d := range config.Devices {
 		if err := f.Add(d); err != nil {
 			return nil, err
@@ -158,10 +158,10 @@ func (f *Fleet) Add(spec Device) error {
 	if spec.ID == "" {
 		return errors.New("a device has no ID; every device needs one")
 	}
-	if spec.Temperament == "" {
-		spec.Temperament = f.config.Mix.Choose(f.config.Seed, spec.ID)
+	if spec.Behavior == "" {
+		spec.Behavior = f.config.Mix.Choose(f.config.Seed, spec.ID)
 	}
-	if _, err := ParseTemperament(string(spec.Temperament)); err != nil {
+	if _, err := ParseBehavior(string(spec.Behavior)); err != nil {
 		return fmt.Errorf("device %s: %w", spec.ID, err)
 	}
 	if spec.Tenant == "" {
@@ -176,7 +176,7 @@ func (f *Fleet) Add(spec Device) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.devices[spec.ID] != nil {
-		return fmt.Errorf("device %s is there twice; ids must be unique in a fleet", spec.ID)
+		return fmt.Errorf("device %s is given twice; ids must be unique in a fleet", spec.ID)
 	}
 	f.devices[spec.ID] = d
 	f.enqueue(d)
@@ -184,7 +184,7 @@ func (f *Fleet) Add(spec Device) error {
 }
 
 // Run runs the fleet until ctx ends, which is not an error. Requests in flight are aborted. A fleet
-// may run again afterwards and continues where it was.
+// may run again afterwards and continues with the same state.
 func (f *Fleet) Run(ctx context.Context) error {
 	if !f.running.CompareAndSwap(false, true) {
 		return errors.New("the fleet is running already; run it once at a time")
@@ -225,7 +225,7 @@ func (f *Fleet) dispatch(ctx context.Context, due chan<- *device) {
 		select {
 		case due <- d:
 		case <-ctx.Done():
-			f.giveBack(d)
+			f.requeue(d)
 			return
 		}
 	}
@@ -252,71 +252,71 @@ func (f *Fleet) next(now time.Time) (*device, time.Duration) {
 // serve visits a device once and queues it for the next time.
 func (f *Fleet) serve(ctx context.Context, d *device) {
 	f.mu.Lock()
-	f.applyWishes(d)
+	f.applyChanges(d)
 	f.mu.Unlock()
 	f.visit(ctx, d)
-	f.giveBack(d)
+	f.requeue(d)
 }
 
-// applyWishes applies the calls of Poke and SetTemperament between two visits of the device.
-func (f *Fleet) applyWishes(d *device) {
-	if d.poked {
-		d.poked = false
+// applyChanges applies the calls of PollNow and SetBehavior between two visits of the device.
+func (f *Fleet) applyChanges(d *device) {
+	if d.pollNow {
+		d.pollNow = false
 		d.nextPoll = time.Now()
 	}
-	if d.wish != "" {
-		d.Temperament, d.wish = d.wish, ""
+	if d.nextBehavior != "" {
+		d.Behavior, d.nextBehavior = d.nextBehavior, ""
 		f.setWork(d, nil)
 	}
 }
 
-func (f *Fleet) giveBack(d *device) {
+func (f *Fleet) requeue(d *device) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d.visited = false
 	f.enqueue(d)
 }
 
-// enqueue queues the device for its next visit, unless it is asleep.
+// enqueue queues the device for its next visit, unless it is isInactive.
 func (f *Fleet) enqueue(d *device) {
 	switch {
-	case d.wish == "" && d.asleep():
-		d.poked = false
+	case d.nextBehavior == "" && d.isInactive():
+		d.pollNow = false
 		return
-	case d.wish != "" || d.poked:
+	case d.nextBehavior != "" || d.pollNow:
 		d.due = time.Now()
 	default:
 		d.due = d.next()
 	}
 	f.queue.put(d)
-	if d.place == 0 {
-		f.stir()
+	if d.index == 0 {
+		f.wakeDispatcher()
 	}
 }
 
-// stir makes the dispatcher check the queue again.
-func (f *Fleet) stir() {
+// wakeDispatcher makes the dispatcher check the queue again.
+func (f *Fleet) wakeDispatcher() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Poke makes the device poll now. It has no effect on offline and vanished devices.
-func (f *Fleet) Poke(id string) error {
-	return f.tell(id, func(d *device) { d.poked = true })
+// PollNow makes the device poll now. It has no effect on offline and vanished devices.
+func (f *Fleet) PollNow(id string) error {
+	return f.change(id, func(d *device) { d.pollNow = true })
 }
 
-// SetTemperament changes the temperament of the device at once, and makes it poll, as after a
+// SetBehavior changes the behavior of the device at once, and makes it poll, as after a
 // restart: it drops an unfinished update, and remembers what it has closed and installed.
-func (f *Fleet) SetTemperament(id string, t Temperament) error {
-	if _, err := ParseTemperament(string(t)); err != nil {
+func (f *Fleet) SetBehavior(id string, t Behavior) error {
+	if _, err := ParseBehavior(string(t)); err != nil {
 		return err
 	}
-	return f.tell(id, func(d *device) { d.wish, d.poked = t, true })
+	return f.change(id, func(d *device) { d.nextBehavior, d.pollNow = t, true })
 }
 
-func (f *Fleet) tell(id string, change func(*device)) error {
+func (f *Fleet) change(id string, change func(*device)) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d := f.devices[id]
@@ -341,12 +341,12 @@ func (f *Fleet) Installed(id string) string {
 	return ""
 }
 
-// Temperament returns the temperament of the device, or "" for an unknown ID.
-func (f *Fleet) Temperament(id string) Temperament {
+// Behavior returns the behavior of the device, or "" for an unknown ID.
+func (f *Fleet) Behavior(id string) Behavior {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d := f.devices[id]; d != nil {
-		return d.Temperament
+		return d.Behavior
 	}
 	return ""
 }

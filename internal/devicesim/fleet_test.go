@@ -21,21 +21,21 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
 
-// play is one device in a bubble where time is exact: it polls at 0 s, 10 s,
-// 20 s…, every step takes 1 s and there are two progress reports.
-type play struct {
+// simulation is one device in a synctest bubble: it polls at 0 s, 10 s, 20 s…, every step takes 1 s
+// and there are two progress reports.
+type simulation struct {
 	t         *testing.T
 	deviceAPI *deviceAPI
 	fleet     *Fleet
 	record    *Recorder
 }
 
-func stage(t *testing.T, temperament Temperament, change func(*Config)) *play {
+func newSimulation(t *testing.T, behavior Behavior, change func(*Config)) *simulation {
 	t.Helper()
-	p := &play{t: t, deviceAPI: newDeviceAPI(), record: &Recorder{}}
+	p := &simulation{t: t, deviceAPI: newDeviceAPI(), record: &Recorder{}}
 	config := Config{
 		BaseURL: deviceAPIURL, Transport: p.deviceAPI, Observer: p.record.Observe, Concurrency: 2,
-		Devices:      []Device{{ID: "d", Token: "secret", Temperament: temperament}},
+		Devices:      []Device{{ID: "d", Token: "secret", Behavior: behavior}},
 		PollInterval: 10 * time.Second, StepTime: time.Second, Steps: 2,
 	}
 	if change != nil {
@@ -53,8 +53,8 @@ func stage(t *testing.T, temperament Temperament, change func(*Config)) *play {
 	return p
 }
 
-// run lets the play go on until the given time since its start.
-func (p *play) run(until time.Duration) {
+// run runs the fleet until the given time since the start.
+func (p *simulation) run(until time.Duration) {
 	p.t.Helper()
 	ctx, cancel := context.WithDeadline(p.t.Context(), p.deviceAPI.start.Add(until+time.Millisecond))
 	defer cancel()
@@ -63,23 +63,23 @@ func (p *play) run(until time.Duration) {
 	}
 }
 
-func (p *play) wantLog(want ...string) {
+func (p *simulation) wantLog(want ...string) {
 	p.t.Helper()
 	if diff := cmp.Diff(want, p.deviceAPI.lines()); diff != "" {
-		p.t.Errorf("what the device API heard (-want +got):\n%s", diff)
+		p.t.Errorf("requests to the device API (-want +got):\n%s", diff)
 	}
 }
 
-// TestTemperaments shows what the device API hears of each temperament when it
-// offers one forced update, within 25 seconds.
-func TestTemperaments(t *testing.T) {
+// TestBehaviors lists the requests of a device of each behavior to which one forced update is
+// offered, within 25 seconds.
+func TestBehaviors(t *testing.T) {
 	starts := []string{"0s d GET deploymentBase/1", "0s d deploymentBase download/none"}
 	installs := append(starts[:2:2],
 		"1s d deploymentBase downloaded/none",
 		"2s d deploymentBase proceeding/none 1 of 2",
 		"3s d deploymentBase proceeding/none 2 of 2")
 	with := func(lines []string, more ...string) []string { return append(lines[:len(lines):len(lines)], more...) }
-	tests := map[Temperament]struct {
+	tests := map[Behavior]struct {
 		want      []string
 		installed string
 		stats     Stats
@@ -110,18 +110,18 @@ func TestTemperaments(t *testing.T) {
 		Denies:      {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
 		Unconfirmed: {with(installs, "4s d deploymentBase closed/success"), "os:linux:6.6", Stats{Reports: 5, Succeeded: 1}},
 	}
-	for _, temperament := range Temperaments() {
-		tc, known := tests[temperament]
-		if temperament == Offline {
+	for _, behavior := range Behaviors() {
+		tc, known := tests[behavior]
+		if behavior == Offline {
 			continue // TestOffline
 		}
 		if !known {
-			t.Errorf("%s has no case here", temperament)
+			t.Errorf("%s has no case in this test", behavior)
 			continue
 		}
-		t.Run(string(temperament), func(t *testing.T) {
+		t.Run(string(behavior), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := stage(t, temperament, nil)
+				p := newSimulation(t, behavior, nil)
 				p.deviceAPI.offer("d", "1")
 				p.run(25 * time.Second)
 				p.wantLog(tc.want...)
@@ -141,10 +141,10 @@ func TestTemperaments(t *testing.T) {
 
 func TestOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Offline, nil)
+		p := newSimulation(t, Offline, nil)
 		p.deviceAPI.offer("d", "1")
 		p.run(time.Hour)
-		if err := p.fleet.Poke("d"); err != nil {
+		if err := p.fleet.PollNow("d"); err != nil {
 			t.Fatal(err)
 		}
 		p.run(2 * time.Hour)
@@ -152,17 +152,17 @@ func TestOffline(t *testing.T) {
 		if n := p.deviceAPI.polls["d"]; n != 0 {
 			t.Errorf("an offline device polled %d times", n)
 		}
-		if err := p.fleet.SetTemperament("d", Obedient); err != nil {
+		if err := p.fleet.SetBehavior("d", Obedient); err != nil {
 			t.Fatal(err)
 		}
 		p.run(2*time.Hour + time.Minute)
 		if got := p.fleet.Installed("d"); got != "os:linux:6.6" {
-			t.Errorf("after it came back, it runs %q", got)
+			t.Errorf("after the change to obedient the device runs %q", got)
 		}
 	})
 }
 
-// TestCancel asks to cancel at 1.5 s, seen by the device when poked at once.
+// TestCancel offers a cancel at 1.5 s and lets the device poll at once.
 func TestCancel(t *testing.T) {
 	starts := []string{"0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/none"}
 	with := func(more ...string) []string { return append(starts[:3:3], more...) }
@@ -171,34 +171,34 @@ func TestCancel(t *testing.T) {
 		"4s d deploymentBase closed/success",
 	}
 	tests := map[string]struct {
-		temperament Temperament
-		at          time.Duration
-		want        []string
-		kinds       map[Kind]int
+		behavior Behavior
+		at       time.Duration
+		want     []string
+		kinds    map[Kind]int
 	}{
-		"obedient gives up": {Obedient, 1500 * time.Millisecond,
+		"obedient cancels": {Obedient, 1500 * time.Millisecond,
 			with("1.5s d cancelAction closed/success"), map[Kind]int{Canceled: 1}},
-		"obedient gives up even while installing": {Obedient, 2500 * time.Millisecond,
+		"obedient cancels also while installing": {Obedient, 2500 * time.Millisecond,
 			with(install[0], "2.5s d cancelAction closed/success"), map[Kind]int{Canceled: 1}},
-		"rejects and goes on": {RejectsCancel, 1500 * time.Millisecond,
+		"rejects-cancel continues": {RejectsCancel, 1500 * time.Millisecond,
 			with(append([]string{"1.5s d cancelAction rejected/success"}, install...)...), map[Kind]int{CancelRejected: 1, Closed: 1}},
-		"finishes-install gives up while downloading": {FinishesInstall, 1500 * time.Millisecond,
+		"finishes-install cancels while downloading": {FinishesInstall, 1500 * time.Millisecond,
 			with("1.5s d cancelAction closed/success"), map[Kind]int{Canceled: 1}},
 		"finishes-install rejects while installing": {FinishesInstall, 2500 * time.Millisecond,
 			with(install[0], "2.5s d cancelAction rejected/success", install[1], install[2]), map[Kind]int{CancelRejected: 1, Closed: 1}},
-		"silent does not answer": {Silent, 1500 * time.Millisecond, starts[:1], map[Kind]int{}},
-		"reports-late cancels and reports success after all": {ReportsLate, 1500 * time.Millisecond,
+		"silent sends no answer": {Silent, 1500 * time.Millisecond, starts[:1], map[Kind]int{}},
+		"reports-late cancels, and reports success after that": {ReportsLate, 1500 * time.Millisecond,
 			with("1.5s d cancelAction closed/success", "1.5s d deploymentBase closed/success answered 410"), map[Kind]int{Canceled: 1, Dropped: 1}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := stage(t, tc.temperament, nil)
+				p := newSimulation(t, tc.behavior, nil)
 				offer := p.deviceAPI.offer("d", "1")
 				p.run(tc.at - 100*time.Millisecond)
 				p.sleepUntil(tc.at)
 				p.deviceAPI.change(func() { offer.state = canceling })
-				if err := p.fleet.Poke("d"); err != nil {
+				if err := p.fleet.PollNow("d"); err != nil {
 					t.Fatal(err)
 				}
 				p.run(25 * time.Second)
@@ -213,20 +213,20 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-func (p *play) sleepUntil(at time.Duration) { time.Sleep(time.Until(p.deviceAPI.start.Add(at))) }
+func (p *simulation) sleepUntil(at time.Duration) { time.Sleep(time.Until(p.deviceAPI.start.Add(at))) }
 
-func TestCancelOfAnActionNeverSeenIsAcknowledged(t *testing.T) {
+func TestCancelOfAnUnknownActionIsAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Obedient, nil)
+		p := newSimulation(t, Obedient, nil)
 		p.deviceAPI.offer("d", "9").state = canceling
 		p.run(15 * time.Second)
 		p.wantLog("0s d cancelAction closed/success")
 	})
 }
 
-func TestCancelIsSeenAtABusyPoll(t *testing.T) {
+func TestCancelIsFoundByAPollDuringAnUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Slow, nil)
+		p := newSimulation(t, Slow, nil)
 		offer := p.deviceAPI.offer("d", "1")
 		p.run(time.Second)
 		p.deviceAPI.change(func() { offer.state = canceling })
@@ -235,9 +235,9 @@ func TestCancelIsSeenAtABusyPoll(t *testing.T) {
 	})
 }
 
-func TestReportsLateWaitsUntilTheDeviceAPIHasClosed(t *testing.T) {
+func TestReportsLateReportsAfterTheActionIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, ReportsLate, nil)
+		p := newSimulation(t, ReportsLate, nil)
 		offer := p.deviceAPI.offer("d", "1")
 		p.run(31 * time.Second)
 		before := len(p.deviceAPI.lines())
@@ -245,7 +245,7 @@ func TestReportsLateWaitsUntilTheDeviceAPIHasClosed(t *testing.T) {
 		p.run(45 * time.Second)
 		got := p.deviceAPI.lines()[before:]
 		if diff := cmp.Diff([]string{"35s d deploymentBase closed/success answered 410"}, got); diff != "" {
-			t.Errorf("after the device API closed (-want +got):\n%s", diff)
+			t.Errorf("requests after the action was closed (-want +got):\n%s", diff)
 		}
 		if got := p.fleet.Installed("d"); got != "os:linux:6.6" {
 			t.Errorf("installed %q", got)
@@ -253,9 +253,9 @@ func TestReportsLateWaitsUntilTheDeviceAPIHasClosed(t *testing.T) {
 	})
 }
 
-func TestFlakySucceedsAtTheSecondAttemptAndForgetsForOtherSoftware(t *testing.T) {
+func TestFlakyCountsAttemptsPerSoftware(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Flaky, func(c *Config) { c.Steps = 0; c.StepTime = 0 })
+		p := newSimulation(t, Flaky, func(c *Config) { c.Steps = 0; c.StepTime = 0 })
 		for i, version := range []string{"6.6", "6.6", "6.7"} {
 			p.deviceAPI.offer("d", fmt.Sprint(i+1)).chunks[0].Version = version
 			p.run(time.Duration(i)*10*time.Second + 5*time.Second)
@@ -270,9 +270,9 @@ func TestFlakySucceedsAtTheSecondAttemptAndForgetsForOtherSoftware(t *testing.T)
 	})
 }
 
-func TestSilentTakesUpNewWorkOnceTheOldIsClosed(t *testing.T) {
+func TestSilentStartsTheNextActionWhenTheOldIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Silent, nil)
+		p := newSimulation(t, Silent, nil)
 		p.deviceAPI.offer("d", "1")
 		p.run(12 * time.Second)
 		p.deviceAPI.offer("d", "2")
@@ -282,7 +282,7 @@ func TestSilentTakesUpNewWorkOnceTheOldIsClosed(t *testing.T) {
 }
 
 func TestConfirmation(t *testing.T) {
-	tests := map[Temperament][]string{
+	tests := map[Behavior][]string{
 		Obedient: {
 			"0s d confirmationBase confirmed, error <nil>", "10s d GET deploymentBase/1",
 			"10s d deploymentBase download/none", "11s d deploymentBase downloaded/none",
@@ -290,10 +290,10 @@ func TestConfirmation(t *testing.T) {
 		Denies:      {"0s d confirmationBase denied, error <nil>"},
 		Unconfirmed: nil,
 	}
-	for temperament, want := range tests {
-		t.Run(string(temperament), func(t *testing.T) {
+	for behavior, want := range tests {
+		t.Run(string(behavior), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := stage(t, temperament, nil)
+				p := newSimulation(t, behavior, nil)
 				p.deviceAPI.offer("d", "1").state = confirming
 				p.run(11500 * time.Millisecond)
 				p.wantLog(want...)
@@ -304,19 +304,19 @@ func TestConfirmation(t *testing.T) {
 
 func TestDownloadOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Obedient, nil)
+		p := newSimulation(t, Obedient, nil)
 		p.deviceAPI.offer("d", "1").update = wire.HandlingSkip
 		p.run(25 * time.Second)
 		p.wantLog("0s d GET deploymentBase/1", "0s d deploymentBase download/none", "1s d deploymentBase downloaded/success")
 		if got := p.fleet.Installed("d"); got != "" {
-			t.Errorf("installed %q though it was to download only", got)
+			t.Errorf("a download-only update installed %q", got)
 		}
 	})
 }
 
 func TestMaintenanceWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Obedient, nil)
+		p := newSimulation(t, Obedient, nil)
 		offer := p.deviceAPI.offer("d", "1")
 		offer.update, offer.window = wire.HandlingSkip, wire.WindowUnavailable
 		p.run(7 * time.Second)
@@ -331,9 +331,9 @@ func TestMaintenanceWindow(t *testing.T) {
 	})
 }
 
-func TestAttributesAreSentWhenAsked(t *testing.T) {
+func TestAttributesAreSentWhenRequested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Obedient, func(c *Config) { c.Devices[0].Attributes = map[string]string{"hw": "B", "site": "x"} })
+		p := newSimulation(t, Obedient, func(c *Config) { c.Devices[0].Attributes = map[string]string{"hw": "B", "site": "x"} })
 		p.deviceAPI.wants["d"] = true
 		p.run(25 * time.Second)
 		p.wantLog("0s d configData 2 attributes, error <nil>")
@@ -343,9 +343,9 @@ func TestAttributesAreSentWhenAsked(t *testing.T) {
 	})
 }
 
-// TestTrouble answers one resource with an error until 12 s; no device gives
-// up on a device API that is only ill.
-func TestTrouble(t *testing.T) {
+// TestErrorsOfTheDeviceAPI returns an error for one resource until 12 s. The device retries, unless
+// the error says that the action is closed.
+func TestErrorsOfTheDeviceAPI(t *testing.T) {
 	report := "POST deploymentBase/1/feedback"
 	tests := map[string]struct {
 		request string
@@ -354,9 +354,9 @@ func TestTrouble(t *testing.T) {
 		want    []string
 		errors  int64
 	}{
-		"a poll that is refused is repeated": {"GET ", 401, 20 * time.Second,
+		"an unauthorized poll is repeated": {"GET ", 401, 20 * time.Second,
 			[]string{"0s d GET  answered 401", "10s d GET  answered 401", "20s d GET deploymentBase/1", "20s d deploymentBase download/none"}, 2},
-		"a poll that is too much is repeated": {"GET ", 429, 20 * time.Second,
+		"a poll above the rate is repeated": {"GET ", 429, 20 * time.Second,
 			[]string{"0s d GET  answered 429", "10s d GET  answered 429", "20s d GET deploymentBase/1", "20s d deploymentBase download/none"}, 2},
 		"a deployment that fails is fetched again": {"GET deploymentBase/1", 503, 20 * time.Second,
 			[]string{"0s d GET deploymentBase/1 answered 503", "10s d GET deploymentBase/1 answered 503", "20s d GET deploymentBase/1", "20s d deploymentBase download/none"}, 2},
@@ -364,25 +364,25 @@ func TestTrouble(t *testing.T) {
 			[]string{"0s d GET deploymentBase/1", "0s d " + report + " answered 500", "5s d " + report + " answered 500",
 				"10s d " + report + " answered 500", "15s d deploymentBase download/none", "16s d deploymentBase downloaded/none",
 				"17s d deploymentBase proceeding/none 1 of 2", "18s d deploymentBase proceeding/none 2 of 2", "19s d deploymentBase closed/success"}, 3},
-		"a report that is not understood is left out": {report, 400, 4500 * time.Millisecond,
+		"a report with wrong content is left out": {report, 400, 4500 * time.Millisecond,
 			[]string{"0s d GET deploymentBase/1", "0s d " + report + " answered 400", "1s d " + report + " answered 400",
 				"2s d " + report + " answered 400", "3s d " + report + " answered 400", "4s d " + report + " answered 400"}, 5},
-		"a report on a closed action ends the work": {report, 410, 15 * time.Second,
+		"a report on a closed action ends the update": {report, 410, 15 * time.Second,
 			[]string{"0s d GET deploymentBase/1", "0s d " + report + " answered 410",
 				"5s d GET deploymentBase/1", "5s d " + report + " answered 410",
 				"10s d GET deploymentBase/1", "10s d " + report + " answered 410",
 				"15s d GET deploymentBase/1", "15s d deploymentBase download/none"}, 0},
-		"a deployment that is gone is no error": {"GET deploymentBase/1", 404, 20 * time.Second,
+		"a deployment that is not found is not an error": {"GET deploymentBase/1", 404, 20 * time.Second,
 			[]string{"0s d GET deploymentBase/1 answered 404", "10s d GET deploymentBase/1 answered 404", "20s d GET deploymentBase/1", "20s d deploymentBase download/none"}, 0},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := stage(t, Obedient, nil)
+				p := newSimulation(t, Obedient, nil)
 				p.deviceAPI.offer("d", "1")
-				p.deviceAPI.answers[tc.request] = tc.status
+				p.deviceAPI.statuses[tc.request] = tc.status
 				p.run(min(12*time.Second, tc.until))
-				p.deviceAPI.change(func() { clear(p.deviceAPI.answers) })
+				p.deviceAPI.change(func() { clear(p.deviceAPI.statuses) })
 				p.run(tc.until)
 				p.wantLog(tc.want...)
 				if stats := p.fleet.Stats(); stats.HTTPErrors != tc.errors {
@@ -393,9 +393,9 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
-func TestAClosedActionIsReportedAgainButNotRepeated(t *testing.T) {
+func TestAClosedActionIsReportedAgainAndNotInstalledAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Obedient, func(c *Config) { c.Steps = 0 })
+		p := newSimulation(t, Obedient, func(c *Config) { c.Steps = 0 })
 		p.deviceAPI.offer("d", "1").state = stuck
 		p.run(15 * time.Second)
 		p.wantLog(
@@ -413,14 +413,14 @@ func TestPolling(t *testing.T) {
 		change      func(*Config)
 		least, most int // polls in 300 s
 	}{
-		"the device API's interval, 60 s": {func(c *Config) { c.PollInterval = 0 }, 6, 6},
-		"an interval of its own":          {func(c *Config) { c.PollInterval = 20 * time.Second }, 16, 16},
-		"jitter keeps the mean, ±30%":     {func(c *Config) { c.PollInterval = 3 * time.Second; c.Jitter = 0.3 }, 90, 112},
+		"the interval of the device API, 60 s": {func(c *Config) { c.PollInterval = 0 }, 6, 6},
+		"the interval of the fleet":            {func(c *Config) { c.PollInterval = 20 * time.Second }, 16, 16},
+		"jitter keeps the mean, ±30%":          {func(c *Config) { c.PollInterval = 3 * time.Second; c.Jitter = 0.3 }, 90, 112},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := stage(t, Obedient, tc.change)
+				p := newSimulation(t, Obedient, tc.change)
 				p.run(300 * time.Second)
 				if got := p.deviceAPI.polls["d"]; got < tc.least || got > tc.most {
 					t.Errorf("%d polls, want %d to %d", got, tc.least, tc.most)
@@ -430,9 +430,9 @@ func TestPolling(t *testing.T) {
 	}
 }
 
-// TestSameSeedSamePlay: two runs of a jittery mixed fleet are the same to the
-// millisecond, another seed is not.
-func TestSameSeedSamePlay(t *testing.T) {
+// TestSameSeedSameRequests: two runs of a mixed fleet with jitter send the same requests at the
+// same millisecond, and a run with another seed does not.
+func TestSameSeedSameRequests(t *testing.T) {
 	run := func(seed int64) string {
 		var log string
 		synctest.Test(t, func(t *testing.T) {
@@ -465,16 +465,16 @@ func TestSameSeedSamePlay(t *testing.T) {
 	}
 	first := run(1)
 	if diff := cmp.Diff(first, run(1)); diff != "" {
-		t.Errorf("the same seed played differently (-first +second):\n%s", diff)
+		t.Errorf("requests with the same seed (-first +second):\n%s", diff)
 	}
 	if first == run(2) {
-		t.Error("another seed played the same")
+		t.Error("another seed sent the same requests")
 	}
 }
 
 func TestStartedAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := stage(t, Obedient, nil)
+		p := newSimulation(t, Obedient, nil)
 		p.run(5 * time.Second)
 		p.deviceAPI.offer("d", "1")
 		stop := time.Now()
@@ -498,10 +498,10 @@ func TestArtifactsAreFetchedAndChecked(t *testing.T) {
 		status int
 		want   string
 	}{
-		"right":           {8, right, 200, "closed/success"},
-		"wrong checksum":  {8, strings.Repeat("0", 64), 200, "closed/failure code 1"},
-		"wrong size":      {9, right, 200, "closed/failure code 1"},
-		"not to be found": {8, right, 404, "closed/failure code 1"},
+		"right size and checksum": {8, right, 200, "closed/success"},
+		"wrong checksum":          {8, strings.Repeat("0", 64), 200, "closed/failure code 1"},
+		"wrong size":              {9, right, 200, "closed/failure code 1"},
+		"not found":               {8, right, 404, "closed/failure code 1"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -530,16 +530,16 @@ func TestArtifactsAreFetchedAndChecked(t *testing.T) {
 				t.Errorf("the last report was %q, want %s", last, tc.want)
 			}
 			if leaked != "" {
-				t.Errorf("the token %q was shown to a foreign host", leaked)
+				t.Errorf("the token %q was sent to another host", leaked)
 			}
 			if !deviceAPI.tokens["TargetToken secret"] || len(deviceAPI.tokens) != 1 {
-				t.Errorf("the device API saw %v, want only the token", deviceAPI.tokens)
+				t.Errorf("the device API got %v, want only the token", deviceAPI.tokens)
 			}
 		})
 	}
 }
 
-// runUntil runs a fleet over a real network until the counts are as wanted.
+// runUntil runs a fleet over a real network until enough returns true.
 func runUntil(t *testing.T, config Config, enough func(*Fleet) bool) {
 	t.Helper()
 	fleet, err := New(config)
@@ -558,13 +558,13 @@ func runUntil(t *testing.T, config Config, enough func(*Fleet) bool) {
 		t.Fatal(err)
 	}
 	if !enough(fleet) {
-		t.Fatalf("not there after 30 s: %+v", fleet.Stats())
+		t.Fatalf("the counts after 30 s are %+v", fleet.Stats())
 	}
 }
 
-// TestTwoThousandDevices plays against a real server: one half is offered an
-// update, the other is poked and changed all the time. Meant for the race
-// detector as much as for the counts.
+// TestTwoThousandDevices runs a fleet against a real server: one half is offered an update, and
+// devices of the other half poll at once and change their behavior all the time. It checks the
+// counts, and the race detector checks the locks.
 func TestTwoThousandDevices(t *testing.T) {
 	deviceAPI := newDeviceAPI()
 	server := httptest.NewServer(deviceAPI)
@@ -575,7 +575,7 @@ func TestTwoThousandDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := Config{BaseURL: server.URL, Mix: mix, PollInterval: 400 * time.Millisecond, Jitter: 0.2}
-	want := map[Temperament]int64{}
+	want := map[Behavior]int64{}
 	for i := range 2000 {
 		id := fmt.Sprintf("device-%04d", i)
 		config.Devices = append(config.Devices, Device{ID: id})
@@ -584,13 +584,13 @@ func TestTwoThousandDevices(t *testing.T) {
 			want[mix.Choose(0, id)]++
 		}
 	}
-	restless := 0
+	i := 0
 	runUntil(t, config, func(f *Fleet) bool {
-		id := fmt.Sprintf("device-%04d", restless%1000)
-		restless++
-		_ = f.Poke(id)
-		_ = f.SetTemperament(id, Temperaments()[restless%8])
-		_, _ = f.Installed(id), f.Temperament(id)
+		id := fmt.Sprintf("device-%04d", i%1000)
+		i++
+		_ = f.PollNow(id)
+		_ = f.SetBehavior(id, Behaviors()[i%8])
+		_, _ = f.Installed(id), f.Behavior(id)
 		s := f.Stats()
 		if s.HTTPErrors != 0 {
 			t.Errorf("%d errors, the last: %s", s.HTTPErrors, s.LastError)
@@ -600,16 +600,16 @@ func TestTwoThousandDevices(t *testing.T) {
 	})
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestNewRefusesWrongConfigs(t *testing.T) {
 	tests := map[string]struct {
 		config Config
 		want   string
 	}{
-		"no address":        {Config{}, `base URL "" is not usable; give one like http://127.0.0.1:8080`},
-		"a bare host":       {Config{BaseURL: "localhost:8080"}, `base URL "localhost:8080" is not usable; give one like http://127.0.0.1:8080`},
-		"too much jitter":   {Config{BaseURL: deviceAPIURL, Jitter: 2}, "jitter is 2; give a share from 0 to 1"},
-		"a nameless device": {Config{BaseURL: deviceAPIURL, Devices: []Device{{}}}, "a device has no ID; every device needs one"},
-		"a duplicate":       {Config{BaseURL: deviceAPIURL, Devices: []Device{{ID: "a"}, {ID: "a"}}}, "device a is there twice; ids must be unique in a fleet"},
+		"no address":                  {Config{}, `base URL "" is not usable; give one like http://127.0.0.1:8080`},
+		"an address without a scheme": {Config{BaseURL: "localhost:8080"}, `base URL "localhost:8080" is not usable; give one like http://127.0.0.1:8080`},
+		"too much jitter":             {Config{BaseURL: deviceAPIURL, Jitter: 2}, "jitter is 2; give a share from 0 to 1"},
+		"a device without an ID":      {Config{BaseURL: deviceAPIURL, Devices: []Device{{}}}, "a device has no ID; every device needs one"},
+		"a duplicate":                 {Config{BaseURL: deviceAPIURL, Devices: []Device{{ID: "a"}, {ID: "a"}}}, "device a is given twice; ids must be unique in a fleet"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -619,13 +619,13 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
-	_, err := New(Config{BaseURL: deviceAPIURL, Devices: []Device{{ID: "a", Temperament: "moody"}}})
-	if err == nil || !strings.HasPrefix(err.Error(), `device a: unknown temperament "moody"; known are obedient, slow,`) {
-		t.Errorf("error %v does not name device and temperament", err)
+	_, err := New(Config{BaseURL: deviceAPIURL, Devices: []Device{{ID: "a", Behavior: "unknown"}}})
+	if err == nil || !strings.HasPrefix(err.Error(), `device a: unknown behavior "unknown"; known are obedient, slow,`) {
+		t.Errorf("error %v does not name device and behavior", err)
 	}
 }
 
-// BenchmarkMemory says what an idle device costs in memory, its id included.
+// BenchmarkMemory measures the memory of an idle device, including its ID.
 func BenchmarkMemory(b *testing.B) {
 	const devices = 20000
 	for b.Loop() {
@@ -648,8 +648,8 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// BenchmarkPolls says how many polls a second one process makes against a
-// handler that only answers.
+// BenchmarkPolls measures the polls per second of one process against a handler that returns a
+// constant response.
 func BenchmarkPolls(b *testing.B) {
 	body, err := wire.Marshal(wire.Base{})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Mix is a weighted choice of temperaments. A device's temperament depends only on the seed and its
+// Mix is a weighted choice of behaviors. A device's behavior depends only on the seed and its
 // ID, so adding devices does not change the others.
 type Mix struct {
 	shares []share
@@ -19,8 +19,8 @@ type Mix struct {
 }
 
 type share struct {
-	temperament Temperament
-	weight      uint64
+	behavior Behavior
+	weight   uint64
 }
 
 // maxWeight keeps the sum of weights far from an overflow.
@@ -35,8 +35,8 @@ func ParseMix(text string) (Mix, error) {
 		if err != nil {
 			return Mix{}, fmt.Errorf("mix %q: %w", text, err)
 		}
-		if m.has(s.temperament) {
-			return Mix{}, fmt.Errorf("mix %q: %s is named twice; add the weights up", text, s.temperament)
+		if m.has(s.behavior) {
+			return Mix{}, fmt.Errorf("mix %q: %s is named twice; add the weights up", text, s.behavior)
 		}
 		m.shares = append(m.shares, s)
 		m.total += s.weight
@@ -49,7 +49,7 @@ func ParseMix(text string) (Mix, error) {
 
 func parseShare(part string) (share, error) {
 	word, number, weighted := strings.Cut(part, "=")
-	t, err := ParseTemperament(word)
+	t, err := ParseBehavior(word)
 	if err != nil || !weighted {
 		return share{t, 1}, err
 	}
@@ -60,31 +60,32 @@ func parseShare(part string) (share, error) {
 	return share{t, weight}, nil
 }
 
-func (m Mix) has(t Temperament) bool {
+func (m Mix) has(t Behavior) bool {
 	for _, s := range m.shares {
-		if s.temperament == t {
+		if s.behavior == t {
 			return true
 		}
 	}
 	return false
 }
 
-// Choose returns the temperament of one device, or Obedient for an empty mix.
-func (m Mix) Choose(seed int64, deviceID string) Temperament {
+// Choose returns the behavior of one device, or Obedient for an empty mix.
+func (m Mix) Choose(seed int64, deviceID string) Behavior {
 	if m.total == 0 {
 		return Obedient
 	}
-	drawn := draw(seed, "temperament", deviceID) % m.total
+	drawn := draw(seed, "behavior", deviceID) % m.total
 	for _, s := range m.shares {
 		if drawn < s.weight {
-			return s.temperament
+			return s.behavior
 		}
 		drawn -= s.weight
 	}
 	return Obedient
 }
 
-// draw returns a random number that is determined by seed, purpose and device ID.
+// draw returns a random number that is determined by seed, purpose and device ID. A change of a
+// purpose changes the results of all seeds.
 func draw(seed int64, purpose, deviceID string) uint64 {
 	hash := fnv.New64a()
 	var word [8]byte
@@ -93,12 +94,12 @@ func draw(seed int64, purpose, deviceID string) uint64 {
 	hash.Write([]byte(purpose))
 	hash.Write([]byte{0})
 	hash.Write([]byte(deviceID))
-	return scramble(hash.Sum64())
+	return spreadBits(hash.Sum64())
 }
 
-// scramble spreads the last bytes over all bits, which FNV alone does not: IDs that differ in their
-// last digit would otherwise have the same temperament.
-func scramble(x uint64) uint64 {
+// spreadBits spreads the last bytes over all bits, which FNV alone does not: IDs that differ in
+// their last digit would otherwise have the same behavior.
+func spreadBits(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9
 	x ^= x >> 27

@@ -14,20 +14,20 @@ func TestMixFollowsItsWeights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := map[Temperament]int{}
+	counts := map[Behavior]int{}
 	for i := range 10000 {
 		counts[mix.Choose(7, fmt.Sprintf("device-%04d", i))]++
 	}
-	for temperament, bounds := range map[Temperament][2]int{
+	for behavior, bounds := range map[Behavior][2]int{
 		Obedient: {8880, 9120}, Failing: {400, 600}, Silent: {400, 600}, Offline: {0, 0},
 	} {
-		if n := counts[temperament]; n < bounds[0] || n > bounds[1] {
-			t.Errorf("%d of 10000 are %s, want %d to %d", n, temperament, bounds[0], bounds[1])
+		if n := counts[behavior]; n < bounds[0] || n > bounds[1] {
+			t.Errorf("%d of 10000 are %s, want %d to %d", n, behavior, bounds[0], bounds[1])
 		}
 	}
 }
 
-func TestMixDependsOnSeedAndIdAlone(t *testing.T) {
+func TestMixDependsOnlyOnSeedAndID(t *testing.T) {
 	mix, err := ParseMix("obedient,failing")
 	if err != nil {
 		t.Fatal(err)
@@ -50,8 +50,8 @@ func TestMixDependsOnSeedAndIdAlone(t *testing.T) {
 
 func TestMixErrors(t *testing.T) {
 	tests := map[string]string{
-		"moody=3":               `mix "moody=3": unknown temperament "moody"; known are obedient, slow, failing`,
-		"":                      `mix "": unknown temperament ""; known are`,
+		"unknown=3":             `mix "unknown=3": unknown behavior "unknown"; known are obedient, slow, failing`,
+		"":                      `mix "": unknown behavior ""; known are`,
 		"obedient=many":         `mix "obedient=many": the weight of obedient is "many"; give a whole number from 0 to 1000000`,
 		"obedient=-1":           `mix "obedient=-1": the weight of obedient is "-1"; give a whole number`,
 		"obedient=1,obedient=2": `mix "obedient=1,obedient=2": obedient is named twice; add the weights up`,
@@ -65,16 +65,16 @@ func TestMixErrors(t *testing.T) {
 	}
 }
 
-func TestEveryTemperamentHasAStory(t *testing.T) {
-	for _, temperament := range Temperaments() {
-		if temperament.Story() == "" {
-			t.Errorf("%s has no story", temperament)
+func TestEveryBehaviorHasADescription(t *testing.T) {
+	for _, behavior := range Behaviors() {
+		if behavior.Description() == "" {
+			t.Errorf("%s has no description", behavior)
 		}
-		if got, err := ParseTemperament(" " + string(temperament)); got != temperament || err != nil {
-			t.Errorf("ParseTemperament(%s) = %s, %v", temperament, got, err)
+		if got, err := ParseBehavior(" " + string(behavior)); got != behavior || err != nil {
+			t.Errorf("ParseBehavior(%s) = %s, %v", behavior, got, err)
 		}
 	}
-	if Temperament("moody").Story() != "" {
-		t.Error("an unknown temperament has a story")
+	if Behavior("unknown").Description() != "" {
+		t.Error("an unknown behavior has a description")
 	}
 }

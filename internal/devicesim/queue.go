@@ -5,8 +5,8 @@ package devicesim
 
 import "container/heap"
 
-// queue orders devices by due time: a min-heap in which every device knows its place. A device is
-// in it unless it is being visited or asleep.
+// queue orders devices by due time: a min-heap in which each device has its index. A device is in
+// it unless it is being visited or isInactive.
 type queue []*device
 
 func (q queue) Len() int           { return len(q) }
@@ -14,12 +14,12 @@ func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
+	q[i].index, q[j].index = i, j
 }
 
 func (q *queue) Push(x any) {
 	d := x.(*device)
-	d.place = len(*q)
+	d.index = len(*q)
 	*q = append(*q, d)
 }
 
@@ -28,18 +28,18 @@ func (q *queue) Pop() any {
 	d := old[len(old)-1]
 	old[len(old)-1] = nil
 	*q = old[:len(old)-1]
-	d.place = nowhere
+	d.index = notQueued
 	return d
 }
 
-// nowhere is the place of a device that is not queued.
-const nowhere = -1
+// notQueued is the index of a device that is not queued.
+const notQueued = -1
 
 func (q *queue) put(d *device) {
-	if d.place == nowhere {
+	if d.index == notQueued {
 		heap.Push(q, d)
 	} else {
-		heap.Fix(q, d.place)
+		heap.Fix(q, d.index)
 	}
 }
 

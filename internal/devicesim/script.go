@@ -34,24 +34,24 @@ type step struct {
 	status   wire.Status
 }
 
-// order contains the parameters of a script in addition to the temperament.
-type order struct {
+// scriptOptions are the parameters of a script in addition to the behavior.
+type scriptOptions struct {
 	stepTime time.Duration
 	steps    int    // proceeding reports between downloaded and the result
 	failCode string // code of a failure
 	fails    bool   // this attempt of a Flaky device fails
-	// downloadOnly: the device API wants the software to be downloaded, not installed.
+	// downloadOnly means that the deployment must be downloaded and not installed.
 	downloadOnly bool
 }
 
-// script returns all steps of a device of this temperament for an action without interference. Mute
-// devices have no steps.
-func script(t Temperament, o order) []step {
+// script returns all steps of a device of this behavior for an action without interference. Devices
+// that never report have no steps.
+func script(t Behavior, o scriptOptions) []step {
 	if t == Slow {
 		o.stepTime *= slowness
 	}
 	switch {
-	case t.mute():
+	case t.neverReports():
 		return nil
 	case t == SkipsUpdate:
 		return []step{{final: true, status: success("Skipped Update.")}}
@@ -68,7 +68,7 @@ func script(t Temperament, o order) []step {
 	return installation(t, o)
 }
 
-func installation(t Temperament, o order) []step {
+func installation(t Behavior, o scriptOptions) []step {
 	steps := []step{startDownload(), {
 		after: o.stepTime, phase: downloading, fetch: true,
 		status: report(wire.ExecutionDownloaded, wire.FinishedNone, "Downloaded."),
@@ -81,7 +81,7 @@ func installation(t Temperament, o order) []step {
 	return append(steps, result(t, o))
 }
 
-func result(t Temperament, o order) step {
+func result(t Behavior, o scriptOptions) step {
 	last := step{after: o.stepTime, phase: installing, final: true, late: t == ReportsLate}
 	switch {
 	case t == Failing, t == Flaky && o.fails:

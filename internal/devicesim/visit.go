@@ -14,7 +14,7 @@ import (
 // visit does everything that is due: first the poll, so that a cancel is seen before the next step,
 // then the next step.
 func (f *Fleet) visit(ctx context.Context, d *device) {
-	if d.asleep() {
+	if d.isInactive() {
 		return
 	}
 	if !d.nextPoll.After(time.Now()) {
@@ -37,7 +37,7 @@ func (f *Fleet) poll(ctx context.Context, d *device) {
 	root := f.base.String() + wire.RootPath(d.Tenant, d.ID)
 	x := f.get(ctx, d, root, &base)
 	if !x.ok() {
-		f.complain(ctx, d, x)
+		f.recordFailure(ctx, d, x)
 		return
 	}
 	d.sleep = time.Duration(base.Config.Polling.Sleep)
@@ -78,7 +78,7 @@ func (d *device) release(links wire.BaseLinks) {
 func (f *Fleet) sendAttributes(ctx context.Context, d *device, href string) {
 	x := f.call(ctx, d, http.MethodPut, href, wire.NewConfigData(wire.ModeMerge, d.Attributes), nil)
 	if !x.ok() {
-		f.complain(ctx, d, x)
+		f.recordFailure(ctx, d, x)
 		return
 	}
 	f.emit(Event{Kind: AttributesSent, Device: d.ID, Asked: x.asked, At: x.at, HTTP: x.http})
@@ -88,7 +88,7 @@ func (f *Fleet) sendAttributes(ctx context.Context, d *device, href string) {
 // action whose report the device API must have lost.
 func (f *Fleet) offered(ctx context.Context, d *device, href string) {
 	id := actionIn(href)
-	if d.work != nil && d.work.released && d.Temperament.mute() {
+	if d.work != nil && d.work.released && d.Behavior.neverReports() {
 		f.setWork(d, nil)
 	}
 	if status, closed := d.outcome(id); closed {
@@ -104,7 +104,7 @@ func (f *Fleet) offered(ctx context.Context, d *device, href string) {
 	case x.http == http.StatusNotFound:
 		f.drop(d, id, x)
 	case !x.ok():
-		f.complain(ctx, d, x)
+		f.recordFailure(ctx, d, x)
 	case d.work != nil:
 		d.work.download, d.work.update = offer.Deployment.Download, offer.Deployment.Update
 	default:
@@ -120,7 +120,7 @@ func (f *Fleet) start(d *device, report string, offer wire.DeploymentBase, x exc
 	if !f.config.FetchArtifacts {
 		w.artifacts = nil
 	}
-	w.steps = script(d.Temperament, f.order(d, w, deployment))
+	w.steps = script(d.Behavior, f.scriptOptions(d, w, deployment))
 	if len(w.steps) > 0 {
 		w.due = x.at.Add(w.steps[0].after)
 	}
@@ -131,10 +131,10 @@ func (f *Fleet) start(d *device, report string, offer wire.DeploymentBase, x exc
 	})
 }
 
-func (f *Fleet) order(d *device, w *work, deployment wire.Deployment) order {
-	return order{
+func (f *Fleet) scriptOptions(d *device, w *work, deployment wire.Deployment) scriptOptions {
+	return scriptOptions{
 		stepTime: f.config.StepTime, steps: f.config.Steps, failCode: f.failCode(d),
-		fails:        d.Temperament == Flaky && d.attempt(w.software) < f.config.FlakyFailures,
+		fails:        d.Behavior == Flaky && d.attempt(w.software) < f.config.FlakyFailures,
 		downloadOnly: deployment.Update == wire.HandlingSkip && deployment.MaintenanceWindow == "",
 	}
 }
@@ -158,11 +158,11 @@ func (f *Fleet) advance(ctx context.Context, d *device) {
 	}
 	x := f.send(ctx, d, w.id, w.report, now.status)
 	switch {
-	case x.ok(), x.pointless() && !x.gone():
+	case x.ok(), x.isPermanent() && !x.isRejected():
 		f.proceed(d, now)
-	case x.gone() && now.final:
+	case x.isRejected() && now.final:
 		f.proceed(d, now)
-	case x.gone():
+	case x.isRejected():
 		f.abandon(d)
 	default:
 		w.due = d.nextPoll
@@ -215,7 +215,7 @@ func (f *Fleet) send(ctx context.Context, d *device, id, href string, status wir
 	if x.ok() && closes(status) {
 		f.emit(Event{Kind: Closed, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
 	}
-	if d.Temperament == ReportsTwice {
+	if d.Behavior == ReportsTwice {
 		f.sendOnce(ctx, d, id, href, status)
 	}
 	return x
@@ -226,10 +226,10 @@ func (f *Fleet) sendOnce(ctx context.Context, d *device, id, href string, status
 	switch {
 	case x.ok():
 		f.emit(Event{Kind: Reported, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
-	case x.gone():
+	case x.isRejected():
 		f.drop(d, id, x)
 	default:
-		f.complain(ctx, d, x)
+		f.recordFailure(ctx, d, x)
 	}
 	return x
 }
@@ -244,20 +244,20 @@ func closes(status wire.Status) bool {
 		status.Execution == wire.ExecutionDownloaded && status.Result.Finished == wire.FinishedSuccess
 }
 
-// cancel answers a cancel, as the temperament requires.
+// cancel answers a cancel, as the behavior requires.
 func (f *Fleet) cancel(ctx context.Context, d *device, href string) {
-	if d.Temperament.mute() {
+	if d.Behavior.neverReports() {
 		return
 	}
 	var asked wire.CancelAction
 	x := f.get(ctx, d, href, &asked)
 	if !x.ok() {
-		f.complain(ctx, d, x)
+		f.recordFailure(ctx, d, x)
 		return
 	}
 	stopID := asked.CancelAction.StopID
 	if d.refuses(stopID) {
-		// RAUC's client says "success" too when it refuses.
+		// RAUC's client sends "success", too, when it rejects a cancel.
 		f.answerCancel(ctx, d, href, stopID, CancelRejected,
 			report(wire.ExecutionRejected, wire.FinishedSuccess, "Cannot cancel, installation started already."))
 		return
@@ -269,7 +269,7 @@ func (f *Fleet) cancel(ctx context.Context, d *device, href string) {
 }
 
 func (d *device) refuses(stopID string) bool {
-	switch d.Temperament {
+	switch d.Behavior {
 	case RejectsCancel:
 		return true
 	case FinishesInstall:
@@ -284,10 +284,10 @@ func (f *Fleet) answerCancel(ctx context.Context, d *device, href, id string, ki
 	switch {
 	case x.ok():
 		f.emit(Event{Kind: kind, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
-	case x.gone():
+	case x.isRejected():
 		f.drop(d, id, x)
 	default:
-		f.complain(ctx, d, x)
+		f.recordFailure(ctx, d, x)
 	}
 	return x.ok()
 }
@@ -295,11 +295,11 @@ func (f *Fleet) answerCancel(ctx context.Context, d *device, href, id string, ki
 // confirm answers a request for confirmation.
 func (f *Fleet) confirm(ctx context.Context, d *device, href string) {
 	id := actionIn(href)
-	if d.Temperament == Unconfirmed || d.denied == id {
+	if d.Behavior == Unconfirmed || d.denied == id {
 		return
 	}
 	answer := wire.ConfirmationFeedback{Confirmation: wire.Confirmed}
-	if d.Temperament == Denies {
+	if d.Behavior == Denies {
 		answer.Confirmation = wire.Denied
 	}
 	var waiting wire.ConfirmationAction
@@ -308,10 +308,10 @@ func (f *Fleet) confirm(ctx context.Context, d *device, href string) {
 		x = f.call(ctx, d, http.MethodPost, feedbackURL(href), answer, nil)
 	}
 	if !x.ok() {
-		f.complain(ctx, d, x)
+		f.recordFailure(ctx, d, x)
 		return
 	}
-	if d.Temperament == Denies {
+	if d.Behavior == Denies {
 		d.denied = id
 	}
 	f.emit(Event{
@@ -320,8 +320,8 @@ func (f *Fleet) confirm(ctx context.Context, d *device, href string) {
 	})
 }
 
-// complain records a failed exchange, unless the fleet is stopping.
-func (f *Fleet) complain(ctx context.Context, d *device, x exchange) {
+// recordFailure records a failed exchange, unless the fleet is stopping.
+func (f *Fleet) recordFailure(ctx context.Context, d *device, x exchange) {
 	if ctx.Err() != nil {
 		return
 	}

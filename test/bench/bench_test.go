@@ -117,7 +117,7 @@ func BenchmarkCommitToOffer(b *testing.B) {
 		started := time.Now()
 		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Running}")
 		for len(recorder.Of(devicesim.Started)) == 0 {
-			device.Poke(names[len(names)-1])
+			device.PollNow(names[len(names)-1])
 			time.Sleep(5 * time.Millisecond)
 			if time.Since(started) > time.Minute {
 				b.Fatal("nothing was offered within a minute")
@@ -245,7 +245,7 @@ func one(w *world.World, name string) (*devicesim.Fleet, *devicesim.Recorder) {
 func makeFleet(w *world.World, names []string, steps int) (*devicesim.Fleet, *devicesim.Recorder) {
 	list := make([]devicesim.Device, len(names))
 	for i, name := range names {
-		list[i] = devicesim.Device{ID: name, Token: world.Token, Temperament: devicesim.Obedient, Attributes: map[string]string{"hw": "bench"}}
+		list[i] = devicesim.Device{ID: name, Token: world.Token, Behavior: devicesim.Obedient, Attributes: map[string]string{"hw": "bench"}}
 	}
 	recorder := &devicesim.Recorder{}
 	fleet, err := devicesim.New(devicesim.Config{

@@ -71,10 +71,10 @@ const tomorrow = "2999-01-01T00:00:00Z"
 func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 	t.Parallel()
 	for name, story := range map[string]struct {
-		temperament devicesim.Temperament
-		spec        string // beside update
-		then        func(w *world.World)
-		want        words
+		behavior devicesim.Behavior
+		spec     string // beside update
+		then     func(w *world.World)
+		want     words
 	}{
 		"membership is stabilizing": {
 			spec: "stabilizationSeconds: 3600",
@@ -97,11 +97,11 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			want: words{"True PausedBySpec", "-", "-", "Unknown", status.CurrentStatus},
 		},
 		"it runs": {
-			temperament: devicesim.Silent,
-			want:        words{"True Progressing", "-", "-", "Unknown", status.CurrentStatus},
+			behavior: devicesim.Silent,
+			want:     words{"True Progressing", "-", "-", "Unknown", status.CurrentStatus},
 		},
 		"it is paused while it runs": {
-			temperament: devicesim.Silent,
+			behavior: devicesim.Silent,
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 				w.CommitRollout("firmware-1", "spec: {state: Paused}")
@@ -109,15 +109,15 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			want: words{"True PausedBySpec", "-", "-", "Unknown", status.CurrentStatus},
 		},
 		"a gate holds the next group": {
-			temperament: devicesim.Obedient, spec: "groupCount: 2\n  successAction: Pause",
+			behavior: devicesim.Obedient, spec: "groupCount: 2\n  successAction: Pause",
 			want: words{"True SuccessActionPause", "-", "-", "Unknown", status.CurrentStatus},
 		},
 		"the error condition has tripped": {
-			temperament: devicesim.Failing, spec: "groupCount: 2",
+			behavior: devicesim.Failing, spec: "groupCount: 2",
 			want: words{"False ErrorThresholdExceeded", "-", "True", "Unknown", status.FailedStatus},
 		},
 		"the error budget is used up": {
-			temperament: devicesim.Failing, spec: "groupCount: 2\n  errorThreshold: 100\n  errorBudget: {count: 0}",
+			behavior: devicesim.Failing, spec: "groupCount: 2\n  errorThreshold: 100\n  errorBudget: {count: 0}",
 			want: words{"False ErrorBudgetExceeded", "-", "True", "Unknown", status.FailedStatus},
 		},
 		"the expression is wrong": {
@@ -137,7 +137,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			want: words{"False DistributionSetInvalid", "-", "True", "Unknown", status.FailedStatus},
 		},
 		"the set is invalidated while it runs": {
-			temperament: devicesim.Silent,
+			behavior: devicesim.Silent,
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 				invalidate(w, v1alpha1.CancellationForce)
@@ -145,11 +145,11 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			want: words{"False DistributionSetInvalid", "-", "True", "False", status.FailedStatus},
 		},
 		"it has finished": {
-			temperament: devicesim.Obedient,
-			want:        words{"True Succeeded", "-", "-", "True", status.CurrentStatus},
+			behavior: devicesim.Obedient,
+			want:     words{"True Succeeded", "-", "-", "True", status.CurrentStatus},
 		},
 		"it has finished with a group in Error": {
-			temperament: devicesim.Failing,
+			behavior: devicesim.Failing,
 			then: func(w *world.World) {
 				r := w.EventuallyRollout("firmware-1", "pauses", world.InState(v1alpha1.RolloutPaused))
 				w.CommitRollout("firmware-1", "spec: {resumedAt: "+r.Status.PausedAt.Add(time.Second).UTC().Format(time.RFC3339Nano)+"}")
@@ -159,7 +159,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 		// A stop is what the commit asked for: the commit is under control, and the fleet will
 		// never be done.
 		"it was stopped": {
-			temperament: devicesim.Silent,
+			behavior: devicesim.Silent,
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 				w.CommitRollout("firmware-1", "spec: {state: Stopped}")
@@ -168,7 +168,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 		},
 		// A revert of a stop is accepted and has no effect: somebody has to put the field back.
 		"its stop was reverted": {
-			temperament: devicesim.Silent,
+			behavior: devicesim.Silent,
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 				w.CommitRollout("firmware-1", "spec: {state: Stopped}")
@@ -178,7 +178,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			want: words{"False StopIsFinal", "-", "True", "False", status.FailedStatus},
 		},
 		"its stop was reverted and put back": {
-			temperament: devicesim.Silent,
+			behavior: devicesim.Silent,
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 				for _, state := range []string{"Stopped", "Running", "Stopped"} {
@@ -189,7 +189,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			want: words{"True Stopped", "-", "-", "False", status.CurrentStatus},
 		},
 		"Forced was reverted to Soft while it runs": {
-			temperament: devicesim.Silent, spec: "state: Planned",
+			behavior: devicesim.Silent, spec: "state: Planned",
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "is planned", world.InState(v1alpha1.RolloutReady))
 				w.CommitRollout("firmware-1", "spec: {update: {type: Soft}, state: Running}")
@@ -207,8 +207,8 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			w := audited(t)
 			w.Set("firmware-1", "1.0")
 			names := w.Targets("device", 4, nil)
-			if story.temperament != "" {
-				w.Devices(story.temperament, names...)
+			if story.behavior != "" {
+				w.Devices(story.behavior, names...)
 			}
 			settle := "stabilizationSeconds: 1\n  "
 			if strings.Contains(story.spec, "stabilizationSeconds") {

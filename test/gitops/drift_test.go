@@ -88,7 +88,7 @@ func playSamples(t *testing.T, w *world.World) {
 	w.Play(func(c *devicesim.Config) {
 		for _, target := range targets.Items {
 			c.Devices = append(c.Devices, devicesim.Device{
-				ID: target.ControllerID(), Temperament: devicesim.Obedient,
+				ID: target.ControllerID(), Behavior: devicesim.Obedient,
 				Token: string(tokens.Data[target.Spec.TokenSecretRef.Key]),
 			})
 		}

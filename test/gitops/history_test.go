@@ -94,7 +94,7 @@ func manyCommits(t *testing.T, w *world.World, fleet *devicesim.Fleet, apply fun
 func wake(t *testing.T, fleet *devicesim.Fleet, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
-		if err := fleet.SetTemperament(fmt.Sprintf("gw-%03d", i), devicesim.Obedient); err != nil {
+		if err := fleet.SetBehavior(fmt.Sprintf("gw-%03d", i), devicesim.Obedient); err != nil {
 			t.Error(err)
 		}
 	}

@@ -146,7 +146,7 @@ func runReportingRelease(w *world.World, names []string, release string) *device
 	w.T.Helper()
 	list := make([]devicesim.Device, len(names))
 	for i, name := range names {
-		list[i] = devicesim.Device{ID: name, Token: world.Token, Temperament: devicesim.Obedient, Attributes: map[string]string{"software": "firmware", "release": release}}
+		list[i] = devicesim.Device{ID: name, Token: world.Token, Behavior: devicesim.Obedient, Attributes: map[string]string{"software": "firmware", "release": release}}
 	}
 	recorder := &devicesim.Recorder{}
 	fleet, err := devicesim.New(devicesim.Config{BaseURL: w.DeviceAPI, Tenant: w.Namespace, Devices: list, Seed: 1, PollInterval: 200 * time.Millisecond,

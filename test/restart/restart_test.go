@@ -164,7 +164,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 	g.end()
 	w.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":{"cancellation":"Force"}}}`)
 	for _, name := range late {
-		if err := fleet.SetTemperament(name, devicesim.Obedient); err != nil {
+		if err := fleet.SetBehavior(name, devicesim.Obedient); err != nil {
 			t.Fatal(err)
 		}
 	}

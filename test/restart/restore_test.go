@@ -153,9 +153,9 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 				})
 			}
 			// The second group opens; one of its devices is at work when the cluster is lost.
-			temper := func(temperament devicesim.Temperament, names ...string) {
+			temper := func(behavior devicesim.Behavior, names ...string) {
 				for _, name := range names {
-					if err := fleet.SetTemperament(name, temperament); err != nil {
+					if err := fleet.SetBehavior(name, behavior); err != nil {
 						t.Fatal(err)
 					}
 				}

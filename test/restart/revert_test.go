@@ -67,7 +67,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 				return ""
 			})
 			for _, name := range late {
-				if err := fleet.SetTemperament(name, devicesim.Obedient); err != nil {
+				if err := fleet.SetBehavior(name, devicesim.Obedient); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -40,11 +40,11 @@ func TestAssignedSaysWhereAnAssignmentStands(t *testing.T) {
 	commitTo(w, names[0], "spec: {assignment: {maintenanceWindow: "+window(opens, time.Hour)+"}}")
 	reads("names its window", v1alpha1.ReasonWaitingForDevice, "open from "+opens.UTC().Format(time.RFC3339)+" to "+opens.Add(time.Hour).UTC().Format(time.RFC3339))
 	commitTo(w, names[0], "spec: {assignment: {maintenanceWindow: null}}")
-	if err := fleet.SetTemperament(names[0], devicesim.Denies); err != nil {
+	if err := fleet.SetBehavior(names[0], devicesim.Denies); err != nil {
 		t.Fatal(err)
 	}
 	reads("was denied", v1alpha1.ReasonDenied, "waits for confirmation at the device, where it was denied at ")
-	if err := fleet.SetTemperament(names[0], devicesim.Obedient); err != nil {
+	if err := fleet.SetBehavior(names[0], devicesim.Obedient); err != nil {
 		t.Fatal(err)
 	}
 	commitTo(w, names[0], "spec: {assignment: {confirmationRequired: false}}")

@@ -85,7 +85,7 @@ spec:
 	}
 	w.EventuallyRollout("firmware-1", "counts who waited as canceled", counts(v1alpha1.Counts{Targets: 9, Succeeded: 7, Canceled: 2}))
 	stopped := time.Now()
-	if err := silent.SetTemperament(mute[0], devicesim.Obedient); err != nil {
+	if err := silent.SetBehavior(mute[0], devicesim.Obedient); err != nil {
 		t.Fatal(err)
 	}
 	w.EventuallyPolled(silence, 3, stopped, mute...)

@@ -85,7 +85,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThre
 		w.Kubectl("delete", "tgt", name, "--wait=true", "--timeout=30s")
 		w.EventuallyRollout("firmware-1", "goes on counting them", counted(2, int32(i+1)))
 	}
-	if err := fleet.SetTemperament(late[0], devicesim.Failing); err != nil {
+	if err := fleet.SetBehavior(late[0], devicesim.Failing); err != nil {
 		t.Fatal(err)
 	}
 	r := w.EventuallyRollout("firmware-1", "pauses", world.InState(v1alpha1.RolloutPaused))

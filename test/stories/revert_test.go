@@ -83,11 +83,11 @@ func TestNoRevertIsRefused(t *testing.T) {
 			t.Parallel()
 			w := world.New(t)
 			w.Set("firmware-1", "1.0")
-			temperament := devicesim.Silent
+			behavior := devicesim.Silent
 			if !verb.silent {
-				temperament = devicesim.Obedient
+				behavior = devicesim.Obedient
 			}
-			w.Devices(temperament, w.Targets("device", 2, nil)...)
+			w.Devices(behavior, w.Targets("device", 2, nil)...)
 			needed := map[string]string{
 				"Rollout": "update: {distributionSet: firmware-1}, stabilizationSeconds: 1", "Target": "name: Object", "AutoAssignment": "update: {distributionSet: firmware-1}",
 				"DistributionSet": `name: firmware, version: "2.0", type: full-image, modules: [{name: firmware-1}]`,

@@ -27,7 +27,7 @@ func stepsOf(d time.Duration) func(*devicesim.Config) {
 func wake(t testing.TB, fleet *devicesim.Fleet, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if err := fleet.SetTemperament(name, devicesim.Obedient); err != nil {
+		if err := fleet.SetBehavior(name, devicesim.Obedient); err != nil {
 			t.Error(err)
 		}
 	}

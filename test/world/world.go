@@ -190,17 +190,17 @@ func (w *World) Targets(prefix string, n int, labels map[string]string) []string
 }
 
 // Devices runs one simulated device for each name until the test ends, and records what they do.
-func (w *World) Devices(temperament devicesim.Temperament, names ...string) (*devicesim.Fleet, *devicesim.Recorder) {
+func (w *World) Devices(behavior devicesim.Behavior, names ...string) (*devicesim.Fleet, *devicesim.Recorder) {
 	w.T.Helper()
-	return w.Play(nil, temperament, names...)
+	return w.Play(nil, behavior, names...)
 }
 
 // Play is Devices with another configuration; nil changes nothing.
-func (w *World) Play(change func(*devicesim.Config), temperament devicesim.Temperament, names ...string) (*devicesim.Fleet, *devicesim.Recorder) {
+func (w *World) Play(change func(*devicesim.Config), behavior devicesim.Behavior, names ...string) (*devicesim.Fleet, *devicesim.Recorder) {
 	w.T.Helper()
 	devices := make([]devicesim.Device, len(names))
 	for i, name := range names {
-		devices[i] = devicesim.Device{ID: name, Token: Token, Temperament: temperament}
+		devices[i] = devicesim.Device{ID: name, Token: Token, Behavior: behavior}
 	}
 	recorder := &devicesim.Recorder{}
 	config := devicesim.Config{

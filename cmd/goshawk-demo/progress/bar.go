@@ -9,17 +9,16 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// bucket is one way a target of a rollout may stand, and how it is drawn.
+// bucket is one of the counts of a rollout, and how it is drawn.
 type bucket struct {
 	name           string
 	count          func(v1alpha1.Counts) int32
 	unicode, ascii string
 	hue            hue
-	rare           bool // not worth a word while it is 0
+	rare           bool // left out while it is 0
 }
 
-// buckets in the order in which a bar is filled: what is over before what is under way before what
-// has not started.
+// buckets has the counts in the order in which a bar is filled: closed, in progress, not started.
 var buckets = []bucket{
 	{"succeeded", func(c v1alpha1.Counts) int32 { return c.Succeeded }, "█", "#", green, false},
 	{"failed", func(c v1alpha1.Counts) int32 { return c.Failed }, "×", "x", red, false},
@@ -30,7 +29,7 @@ var buckets = []bucket{
 	{"scheduled", func(c v1alpha1.Counts) int32 { return c.Scheduled }, "·", " ", dim, false},
 }
 
-// bar draws counts over this many columns.
+// bar returns the counts drawn in the given number of columns.
 func (s Style) bar(c v1alpha1.Counts, columns int) line {
 	counts := make([]int32, len(buckets))
 	for i, b := range buckets {
@@ -52,11 +51,11 @@ func (s Style) bar(c v1alpha1.Counts, columns int) line {
 	return append(append(line{{"[", plain}}, drawn...), span{"]", plain})
 }
 
-// barColumns is how wide a drawn bar is, with its frame.
+// barColumns returns the width of a drawn bar with its frame.
 func (s Style) barColumns(columns int) int { return columns + len(s.word("", "[]")) }
 
-// share divides columns by counts. What there is has at least one column, so that one failure among
-// thousands is seen; those are taken from the widest.
+// share divides the columns in proportion to the counts. Each count above 0 gets at least one
+// column, which is taken from the widest part, so that one failure among thousands is visible.
 func share(counts []int32, columns int) []int {
 	widths := make([]int, len(counts))
 	var whole int64

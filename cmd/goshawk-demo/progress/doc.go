@@ -1,6 +1,6 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cli says in a terminal what an object's status says: what it prints is a function of the
-// object, the time and the terminal's looks.
+// Package progress shows the status of a rollout in a terminal. The text depends only on the
+// object, the time and the style of the terminal.
 package progress

@@ -9,13 +9,14 @@ import (
 	"strings"
 )
 
-// Live draws one text over another in a terminal.
+// Live replaces one text by another in a terminal.
 type Live struct {
 	Out   io.Writer
 	lines int
 }
 
-// Show replaces what the last Show has drawn. It is one write, so that nothing flickers.
+// Show replaces the text of the last Show. It uses one write, so that the terminal does not
+// flicker.
 func (l *Live) Show(text string) error {
 	var out strings.Builder
 	if l.lines > 0 {
@@ -28,5 +29,5 @@ func (l *Live) Show(text string) error {
 	return err
 }
 
-// Keep leaves the last text where it is; the next Show starts below it.
+// Keep keeps the last text; the next Show writes below it.
 func (l *Live) Keep() { l.lines = 0 }

@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	// longestName is how many characters of a group's name are shown.
+	// longestName is the maximum number of characters shown of a group's name.
 	longestName = 24
-	// longestBar is how many columns a bar takes at most.
+	// longestBar is the maximum number of columns of a bar.
 	longestBar  = 40
 	shortestBar = 8
-	// besides is how many rows of the terminal are kept for what is not a group.
+	// besides is the number of rows of the terminal that are reserved for lines other than groups.
 	besides = 10
 )
 
-// Progress is a rollout at a glance: a bar for each group, the counts, which explain the bars, what
-// failed, and what it waits for.
+// Progress returns a view of a rollout: a bar for each group, the counts, which explain the bars,
+// the failures, and what the rollout waits for.
 func Progress(r *v1alpha1.Rollout, now time.Time, s Style) string {
 	lines := []line{heading(r, now, s)}
 	lines = append(lines, rows(r, s)...)
@@ -34,17 +34,17 @@ func Progress(r *v1alpha1.Rollout, now time.Time, s Style) string {
 	return s.render(append(lines, waiting(r, s)...))
 }
 
-// Line returns the same in one line, for logs. Two lines differ only if something has happened.
+// Line returns the same in one line, for logs. Two lines differ only if the status has changed.
 func Line(r *v1alpha1.Rollout) string {
 	parts := []string{strings.Join(countsOf(totals(r)), ", "), strings.Join(groupsOf(r), ", ")}
-	if w := r.Status.WaitingFor; w != nil && w.Reason != v1alpha1.ReasonProgressing { // of what moves, the numbers say what it waits for
+	if w := r.Status.WaitingFor; w != nil && w.Reason != v1alpha1.ReasonProgressing { // while it progresses, the counts show what it waits for
 		parts = append(parts, "waits: "+w.Message)
 	}
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 	return strings.TrimSuffix(r.Name+" "+stateOf(r)+": "+strings.Join(parts, "; "), ": ")
 }
 
-// countsOf are those that are not 0, the farthest from the end first.
+// countsOf returns the counts that are not 0, not started ones first.
 func countsOf(c v1alpha1.Counts) []string {
 	var counts []string
 	for _, b := range slices.Backward(buckets) {
@@ -55,7 +55,7 @@ func countsOf(c v1alpha1.Counts) []string {
 	return counts
 }
 
-// groupsOf are those that have opened, with what has succeeded.
+// groupsOf returns the groups that have opened, each with the number of succeeded targets.
 func groupsOf(r *v1alpha1.Rollout) []string {
 	var groups []string
 	for i := range r.Status.Groups {
@@ -66,8 +66,8 @@ func groupsOf(r *v1alpha1.Rollout) []string {
 	return groups
 }
 
-// heading names the rollout, its state, how long it has been running, and its set, unless that has
-// the same name.
+// heading returns the name of the rollout, its state, how long it has been running, and its set if
+// that has another name.
 func heading(r *v1alpha1.Rollout, now time.Time, s Style) line {
 	dot := span{s.word("  ·  ", "  -  "), dim}
 	l := line{{r.Name, bold}, dot, {stateOf(r), hueOfRollout(r)}}
@@ -80,7 +80,7 @@ func heading(r *v1alpha1.Rollout, now time.Time, s Style) line {
 	return l
 }
 
-// stateOf is empty only before the controller's first look.
+// stateOf returns the state of the rollout, which is empty before the first reconcile.
 func stateOf(r *v1alpha1.Rollout) string {
 	if r.Status.State == "" {
 		return string(v1alpha1.RolloutCreating)
@@ -95,7 +95,7 @@ func totals(r *v1alpha1.Rollout) v1alpha1.Counts {
 	return *r.Status.Targets
 }
 
-// elapsed is how long the rollout has been running, or ran.
+// elapsed returns how long the rollout has been running, or ran.
 func elapsed(r *v1alpha1.Rollout, now time.Time) string {
 	if r.Status.StartedAt == nil {
 		return ""
@@ -110,7 +110,8 @@ func elapsed(r *v1alpha1.Rollout, now time.Time) string {
 	return strings.TrimSuffix(age.String(), "0s")
 }
 
-// rows are the groups; of many, those that are neither over nor far ahead.
+// rows returns a line for each group. If there are too many groups, it returns those around the
+// running one.
 func rows(r *v1alpha1.Rollout, s Style) []line {
 	groups := r.Status.Groups
 	from, to := 0, len(groups)
@@ -134,7 +135,8 @@ func rows(r *v1alpha1.Rollout, s Style) []line {
 	return lines
 }
 
-// window is the part of the groups that fits: it starts with the last of those that are over.
+// window returns the range of groups that fits into the terminal. It starts with the last group
+// that is finished.
 func window(groups []v1alpha1.GroupStatus, room int) (from, to int) {
 	if len(groups) <= room {
 		return 0, len(groups)
@@ -160,10 +162,10 @@ func row(g *v1alpha1.GroupStatus, names int, s Style) line {
 		span{string(g.State), hueOfGroup(g.State)})
 }
 
-// done is how many of those that still exist have succeeded.
+// done returns how many of the existing targets have succeeded.
 func done(c v1alpha1.Counts) string { return fmt.Sprintf("%d/%d", c.Succeeded, c.Targets-c.Removed) }
 
-// legend are the counts, each with the character that stands for it in the bars.
+// legend returns the counts, each with its character in the bars.
 func legend(c v1alpha1.Counts, s Style) []line {
 	var items []line
 	for _, b := range slices.Backward(buckets) {
@@ -183,7 +185,7 @@ func legend(c v1alpha1.Counts, s Style) []line {
 	return items
 }
 
-// failures are the three most frequent.
+// failures returns the three most frequent failures.
 func failures(r *v1alpha1.Rollout, s Style) []line {
 	var lines []line
 	for _, f := range r.Status.Failures[:min(len(r.Status.Failures), 3)] {
@@ -196,7 +198,7 @@ func failures(r *v1alpha1.Rollout, s Style) []line {
 	return lines
 }
 
-// reported is what the devices of a line of the failure table said.
+// reported returns the code or message that the devices of one entry of status.failures reported.
 func reported(f v1alpha1.FailureCount) string {
 	switch {
 	case f.StatusCode != "":
@@ -207,7 +209,7 @@ func reported(f v1alpha1.FailureCount) string {
 	return "without a code"
 }
 
-// waiting is the rollout's own sentence on what would move it.
+// waiting returns what the rollout waits for.
 func waiting(r *v1alpha1.Rollout, s Style) []line {
 	w := r.Status.WaitingFor
 	if w == nil {

@@ -18,7 +18,7 @@ import (
 
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// midway is a rollout that has come as far as its second group.
+// midway returns a rollout whose second group is running.
 func midway() *v1alpha1.Rollout {
 	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "firmware-2.1"}}
 	r.Spec.Update.DistributionSet = "gateway-firmware-2.1"
@@ -74,7 +74,7 @@ firmware-2.1  -  Running  -  1m35s  -  set gateway-f
   waits: group early: 20 of 48 succeeded, 2 failed,
   waits for 80 percent; 12 pending, 14 in progress
 `},
-		"before the controller's first look": {&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "new"}, Spec: specOf("new")}, Style{Width: 100, Unicode: true}, `
+		"before the first reconcile": {&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "new"}, Spec: specOf("new")}, Style{Width: 100, Unicode: true}, `
 new  ·  Creating
   · 0 scheduled  ░ 0 pending  ▒ 0 in progress  – 0 canceled  × 0 failed  █ 0 succeeded
 `},
@@ -104,7 +104,7 @@ long  ·  Creating
 	}
 }
 
-// manyGroups is a rollout of n groups of one, the first half of them done.
+// manyGroups returns a rollout with n groups of one target, of which the first half is finished.
 func manyGroups(n int) *v1alpha1.Rollout {
 	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "long"}, Spec: specOf("long")}
 	for i := range n {
@@ -117,12 +117,12 @@ func manyGroups(n int) *v1alpha1.Rollout {
 	return r
 }
 
-func TestColorSaysNothingNew(t *testing.T) {
+func TestColorsDoNotChangeTheText(t *testing.T) {
 	r := midway()
 	r.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue}}
 	colored := Progress(r, noon, Style{Width: 60, Unicode: true, Color: true})
 	if !strings.Contains(colored, "\x1b[31mwaits:\x1b[0m") {
-		t.Errorf("what a stalled rollout waits for is not red:\n%q", colored)
+		t.Errorf("the waiting message of a stalled rollout is not red:\n%q", colored)
 	}
 	bare := Progress(r, noon, Style{Width: 60, Unicode: true})
 	if diff := cmp.Diff(bare, withoutColor(colored)); diff != "" {
@@ -130,7 +130,7 @@ func TestColorSaysNothingNew(t *testing.T) {
 	}
 }
 
-// withoutColor drops escape sequences, which all end in m.
+// withoutColor returns the text without escape sequences, which all end in m.
 func withoutColor(text string) string {
 	var out strings.Builder
 	for text != "" {
@@ -173,12 +173,12 @@ func TestSharesAreExactAndNeverRoundedToZero(t *testing.T) {
 		columns int
 		want    []int
 	}{
-		"no target":                  {[]int32{0, 0}, 10, []int{0, 0}},
-		"halves":                     {[]int32{5, 5}, 10, []int{5, 5}},
-		"one of many is seen":        {[]int32{1, 19998, 1}, 10, []int{1, 8, 1}},
-		"one at the end is seen":     {[]int32{999, 1}, 40, []int{39, 1}},
-		"more kinds than columns":    {[]int32{1, 1, 1}, 2, []int{1, 0, 1}},
-		"thirds, without any column": {[]int32{1, 1, 1}, 0, []int{0, 0, 0}},
+		"no target":                 {[]int32{0, 0}, 10, []int{0, 0}},
+		"halves":                    {[]int32{5, 5}, 10, []int{5, 5}},
+		"one of many is visible":    {[]int32{1, 19998, 1}, 10, []int{1, 8, 1}},
+		"one at the end is visible": {[]int32{999, 1}, 40, []int{39, 1}},
+		"more kinds than columns":   {[]int32{1, 1, 1}, 2, []int{1, 0, 1}},
+		"thirds of no columns":      {[]int32{1, 1, 1}, 0, []int{0, 0, 0}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -194,10 +194,10 @@ func TestStyleFor(t *testing.T) {
 		environment map[string]string
 		want        Style
 	}{
-		"nothing is known":          {nil, Style{Width: 80, Height: 24, Color: true}},
-		"UTF-8":                     {map[string]string{"LANG": "de_DE.UTF-8"}, Style{Width: 80, Height: 24, Unicode: true, Color: true}},
-		"LC_ALL outweighs LANG":     {map[string]string{"LANG": "de_DE.UTF-8", "LC_ALL": "C"}, Style{Width: 80, Height: 24, Color: true}},
-		"no colour, whatever it is": {map[string]string{"LANG": "C.utf8", "NO_COLOR": "1"}, Style{Width: 80, Height: 24, Unicode: true}},
+		"no variable is set":                {nil, Style{Width: 80, Height: 24, Color: true}},
+		"UTF-8":                             {map[string]string{"LANG": "de_DE.UTF-8"}, Style{Width: 80, Height: 24, Unicode: true, Color: true}},
+		"LC_ALL takes precedence over LANG": {map[string]string{"LANG": "de_DE.UTF-8", "LC_ALL": "C"}, Style{Width: 80, Height: 24, Color: true}},
+		"NO_COLOR is set":                   {map[string]string{"LANG": "C.utf8", "NO_COLOR": "1"}, Style{Width: 80, Height: 24, Unicode: true}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestStyleFor(t *testing.T) {
 	}
 }
 
-func TestLiveDrawsOverWhatItHasDrawn(t *testing.T) {
+func TestLiveReplacesItsLastText(t *testing.T) {
 	var out bytes.Buffer
 	l := Live{Out: &out}
 	for _, step := range []func() error{

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// Style is what a terminal can show.
+// Style describes what a terminal can show.
 type Style struct {
 	// Width in columns; no line is longer. 0: 80.
 	Width int
-	// Height in rows, which the bars of a long rollout are applied into. 0: no limit.
+	// Height in rows, which limits the number of bars of a long rollout. 0: no limit.
 	Height int
 	// Unicode draws with block characters instead of ASCII.
 	Unicode bool
-	// Color marks what went well and what did not. Nothing is said by colour alone.
+	// Color marks successes and failures. The text has the same information without it.
 	Color bool
 }
 
-// StyleFor reads what the environment says about a terminal of this size.
+// StyleFor returns the style of a terminal of this size for the environment variables.
 func StyleFor(getenv func(string) string, width, height int) Style {
 	return Style{
 		Width: width, Height: height,
@@ -28,7 +28,8 @@ func StyleFor(getenv func(string) string, width, height int) Style {
 	}
 }
 
-// speaksUTF8: the first of these variables that is set decides, as in every C library.
+// speaksUTF8 reports whether the locale uses UTF-8. The first of these variables that is set
+// decides, as in C libraries.
 func speaksUTF8(getenv func(string) string) bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if value := getenv(name); value != "" {
@@ -46,7 +47,7 @@ func (s Style) width() int {
 	return s.Width
 }
 
-// word chooses between what Unicode and what ASCII has.
+// word returns one of its arguments, depending on Unicode.
 func (s Style) word(unicode, ascii string) string {
 	if s.Unicode {
 		return unicode
@@ -54,7 +55,7 @@ func (s Style) word(unicode, ascii string) string {
 	return ascii
 }
 
-// hue is a colour of the terminal's own palette, as the code that turns it on.
+// hue is a color of the terminal's palette, as its escape code.
 type hue string
 
 const (
@@ -67,7 +68,7 @@ const (
 	cyan   hue = "36"
 )
 
-// span is a piece of a line in one colour.
+// span is a part of a line in one color.
 type span struct {
 	text string
 	hue  hue
@@ -86,8 +87,8 @@ func (l line) columns() int {
 	return n
 }
 
-// render writes the lines, none of them wider than the terminal: a line that the terminal would
-// break cannot be drawn over.
+// render returns the lines as text, none of them wider than the terminal, because a broken line
+// could not be replaced.
 func (s Style) render(lines []line) string {
 	var out strings.Builder
 	for _, l := range lines {
@@ -114,8 +115,8 @@ func (s Style) renderLine(out *strings.Builder, l line) {
 	}
 }
 
-// flow puts items one after another, gap columns apart, and starts a new line, indented, where the
-// terminal ends.
+// flow returns lines with the items one after another, gap columns apart. A line that would be too
+// wide is broken before an item.
 func (s Style) flow(indent, gap int, items []line) []line {
 	var lines []line
 	current := line{{strings.Repeat(" ", indent), plain}}
@@ -132,7 +133,7 @@ func (s Style) flow(indent, gap int, items []line) []line {
 	return append(lines, current)
 }
 
-// paragraph breaks a sentence between words.
+// paragraph returns lines with the text, broken between words.
 func (s Style) paragraph(indent int, text string, h hue) []line {
 	var words []line
 	for _, word := range strings.Fields(text) {

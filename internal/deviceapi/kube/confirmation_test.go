@@ -463,7 +463,7 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // Simulated devices use only HTTP; the device API and its backend are the real ones.
 func TestSimulatedDevicesAnswerConfirmations(t *testing.T) {
-	for temperament, c := range map[devicesim.Temperament]struct {
+	for behavior, c := range map[devicesim.Behavior]struct {
 		state v1alpha1.ActionState // empty: never created
 		stage string
 	}{
@@ -472,7 +472,7 @@ func TestSimulatedDevicesAnswerConfirmations(t *testing.T) {
 		devicesim.Denies:      {v1alpha1.ActionWaitingForConfirmation, "denied"},
 		devicesim.Unconfirmed: {"", ""},
 	} {
-		t.Run(string(temperament), func(t *testing.T) {
+		t.Run(string(behavior), func(t *testing.T) {
 			w, d := newConfirmationWorld(t)
 			server, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return d.Backend, nil }, ddi.Options{Rates: deviceapi.Rates{Device: deviceapi.Rate{PerSecond: -1}}})
 			if err != nil {
@@ -481,7 +481,7 @@ func TestSimulatedDevicesAnswerConfirmations(t *testing.T) {
 			var recorder devicesim.Recorder
 			fleetNamespace, err := devicesim.New(devicesim.Config{
 				BaseURL: "http://devices.example", Tenant: fleetNamespace, Transport: inProcess{server}, Seed: 1, PollInterval: 5 * time.Millisecond, Steps: 1, Concurrency: 1,
-				Devices: []devicesim.Device{{ID: "dev-0", Token: "let-me-in", Temperament: temperament}}, Observer: recorder.Observe,
+				Devices: []devicesim.Device{{ID: "dev-0", Token: "let-me-in", Behavior: behavior}}, Observer: recorder.Observe,
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -18,22 +18,22 @@ import (
 
 const deviceAPIURL = "http://devices.test"
 
-// device API is a scripted DDI server: it offers each device at most one action and
-// keeps a log of all that devices say, in words short enough for a table.
+// deviceAPI is a scripted DDI server: it offers each device at most one action and keeps a log of
+// all requests that are not polls.
 type deviceAPI struct {
-	mu      sync.Mutex
-	url     string // for links
-	start   time.Time
-	sleep   time.Duration
-	offers  map[string]*offer
-	wants   map[string]bool // attributes
-	answers map[string]int  // status instead of 200, by "METHOD resource"
-	polls   map[string]int
-	tokens  map[string]bool // Authorization headers seen
-	log     []string
+	mu       sync.Mutex
+	url      string // for links
+	start    time.Time
+	sleep    time.Duration
+	offers   map[string]*offer
+	wants    map[string]bool // attributes
+	statuses map[string]int  // status instead of 200, by "METHOD resource"
+	polls    map[string]int
+	tokens   map[string]bool // Authorization headers seen
+	log      []string
 }
 
-// offer is one action as the device API plays it.
+// offer is one action and its state at the device API.
 type offer struct {
 	id       string
 	state    offerState
@@ -50,17 +50,17 @@ const (
 	confirming
 	canceling
 	closed
-	stuck // offers the deployment for ever, as a device API that lost the result
+	stuck // the deployment is always offered, as by a device API that lost the result
 )
 
 func newDeviceAPI() *deviceAPI {
 	return &deviceAPI{
 		url: deviceAPIURL, start: time.Now(), sleep: time.Minute, offers: map[string]*offer{}, wants: map[string]bool{},
-		answers: map[string]int{}, polls: map[string]int{}, tokens: map[string]bool{},
+		statuses: map[string]int{}, polls: map[string]int{}, tokens: map[string]bool{},
 	}
 }
 
-// offer gives the device an ordinary forced update.
+// offer makes the device API offer a forced update to the device.
 func (d *deviceAPI) offer(device, id string) *offer {
 	o := &offer{
 		id: id, download: wire.HandlingForced, update: wire.HandlingForced,
@@ -72,7 +72,7 @@ func (d *deviceAPI) offer(device, id string) *offer {
 	return o
 }
 
-// change alters the script between two requests.
+// change calls f between two requests.
 func (d *deviceAPI) change(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,13 +85,12 @@ func (d *deviceAPI) lines() []string {
 	return slices.Clone(d.log)
 }
 
-func (d *deviceAPI) note(device, format string, args ...any) {
+func (d *deviceAPI) logf(device, format string, args ...any) {
 	since := time.Since(d.start).Round(time.Millisecond)
 	d.log = append(d.log, fmt.Sprintf("%s %s ", since, device)+fmt.Sprintf(format, args...))
 }
 
-// RoundTrip serves a request without a network, so that a synctest bubble can
-// own the time.
+// RoundTrip serves a request without a network, so that it can be used in a synctest bubble.
 func (d *deviceAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
@@ -114,8 +113,8 @@ func (d *deviceAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(parts) == 5 {
 		resource = parts[4]
 	}
-	if status := d.answers[r.Method+" "+resource]; status != 0 {
-		d.note(device, "%s %s answered %d", r.Method, resource, status)
+	if status := d.statuses[r.Method+" "+resource]; status != 0 {
+		d.logf(device, "%s %s answered %d", r.Method, resource, status)
 		w.WriteHeader(status)
 		return
 	}
@@ -135,7 +134,7 @@ func (d *deviceAPI) serve(device, request string, body []byte) (int, any) {
 		return 200, d.base(device, o)
 	case request == "PUT configData":
 		config, err := wire.DecodeConfigData(body)
-		d.note(device, "configData %d attributes, error %v", len(config.Data), err)
+		d.logf(device, "configData %d attributes, error %v", len(config.Data), err)
 		d.wants[device] = false
 		return 200, nil
 	case o == nil || !strings.Contains(request, "/"+o.id):
@@ -143,7 +142,7 @@ func (d *deviceAPI) serve(device, request string, body []byte) (int, any) {
 	case strings.HasSuffix(request, "/feedback"):
 		return d.feedback(device, o, request, body), nil
 	case strings.HasPrefix(request, "GET deploymentBase"):
-		d.note(device, "GET deploymentBase/%s", o.id)
+		d.logf(device, "GET deploymentBase/%s", o.id)
 		return 200, wire.DeploymentBase{ID: o.id, Deployment: wire.Deployment{
 			Download: o.download, Update: o.update, MaintenanceWindow: o.window, Chunks: o.chunks,
 		}}
@@ -179,7 +178,7 @@ func (d *deviceAPI) feedback(device string, o *offer, request string, body []byt
 	resource := strings.TrimPrefix(strings.TrimSuffix(request, "/"+o.id+"/feedback"), "POST ")
 	if resource == "confirmationBase" {
 		answer, err := wire.DecodeConfirmationFeedback(body)
-		d.note(device, "%s %s, error %v", resource, answer.Confirmation, err)
+		d.logf(device, "%s %s, error %v", resource, answer.Confirmation, err)
 		if answer.Confirmation == wire.Confirmed {
 			o.state = deploying
 		}
@@ -187,7 +186,7 @@ func (d *deviceAPI) feedback(device string, o *offer, request string, body []byt
 	}
 	report, err := wire.DecodeFeedback(body)
 	if err != nil {
-		d.note(device, "%s refused: %v", resource, err)
+		d.logf(device, "%s refused: %v", resource, err)
 		return 400
 	}
 	status := d.apply(o, resource, report.Status)
@@ -201,7 +200,7 @@ func (d *deviceAPI) feedback(device string, o *offer, request string, body []byt
 	if status != 200 {
 		line += fmt.Sprintf(" answered %d", status)
 	}
-	d.note(device, "%s", line)
+	d.logf(device, "%s", line)
 	return status
 }
 
