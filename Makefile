@@ -5,12 +5,13 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# One set of compile flags for every module of this repository: hack/controlplane, hack/tools and the product then
-# share the Go build cache. Only `race` needs cgo.
+# All modules of this repository have the same compile flags, so that hack/controlplane, hack/tools
+# and the product share the Go build cache. Only `race` needs cgo.
 export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
 
-# Where etcd, kube-apiserver and kubectl are: yours if you set KUBEBUILDER_ASSETS, else the ones built here.
+# The folder of etcd, kube-apiserver and kubectl: KUBEBUILDER_ASSETS if it is set, else the folder
+# of those built here.
 ASSETS := $(abspath $(or $(KUBEBUILDER_ASSETS),bin/k8s))
 KUBECTL ?= $(or $(shell command -v kubectl),$(ASSETS)/kubectl)
 TOOL := go tool -modfile=hack/tools/go.mod
@@ -26,7 +27,7 @@ help: ## List the targets.
 
 
 .PHONY: generate
-generate: ## Write what is generated: deep copies, CRDs, and what `go generate` writes.
+generate: ## Write all generated files: deep copies, CRDs, and the output of `go generate`.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(TOOL) controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/crdtypes config/crd/bases internal/decode/zz_generated.enums.go
@@ -48,16 +49,16 @@ lint: ## Check format, code (golangci-lint), API types (kube-api-linter), import
 
 
 .PHONY: test
-test: test-unit ## Everything: first what needs no server, then the stories on a real API server.
+test: test-unit ## Run all tests: first those without a server, then the stories on a real API server.
 	@$(MAKE) controlplane
 	KUBEBUILDER_ASSETS="$(ASSETS)" go test -p 2 -timeout 30m ./test/...
 
 .PHONY: test-unit
-test-unit: ## What needs no server: rules, device API, devices, controllers on a fake client.
+test-unit: ## Run the tests without a server: rules, device API, devices, controllers on a fake client.
 	@packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then go test -timeout 20m $$packages; fi
 
 .PHONY: race
-race: ## What needs no server, under the race detector (needs a C compiler).
+race: ## Run the tests without a server under the race detector (needs a C compiler).
 	@if ! command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null; then \
 		echo "race: skipped, because the race detector needs a C compiler and there is none: install gcc or clang"; \
 	else \
@@ -74,7 +75,7 @@ fuzz: ## Run every fuzz test, one after the other, each for FUZZTIME=10s (FUZZ=r
 		done <<<"$$tests"
 
 .PHONY: bench
-bench: controlplane ## Measure: rules alone, then whole rollouts on the real API server (BENCH=regexp).
+bench: controlplane ## Run the benchmarks: of the rules, then of whole rollouts on a real API server (BENCH=regexp).
 	@packages=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u | grep -v '^\./test/' || true); \
 		if [[ -n $$packages ]]; then go test -run '^$$' -bench '$(BENCH)' -benchmem $$packages; fi
 	KUBEBUILDER_ASSETS="$(ASSETS)" go test -run '^$$' -bench '$(BENCH)' -benchtime=1x -p 1 -timeout 60m -v ./test/bench/...
@@ -94,19 +95,19 @@ up: controlplane build ## Start etcd, kube-apiserver and Goshawk on loopback in 
 	@KUBEBUILDER_ASSETS="$(ASSETS)" hack/up.sh
 
 .PHONY: down
-down: ## Stop what `make up` started; CLEAN=1 throws its data away too.
+down: ## Stop what `make up` started; CLEAN=1 also removes its data.
 	@CLEAN="$(CLEAN)" hack/down.sh
 
 .PHONY: demo
 demo: export GOSHAWK_MANAGER_FLAGS += --ddi-poll-interval=4s
-demo: up ## A fleet of simulated devices, a rollout, and a stop, live in the terminal.
+demo: up ## Show a fleet of simulated devices, a rollout, and a stop in the terminal.
 	@go build -o bin/goshawk-demo ./cmd/goshawk-demo
 	@$(ASSETS)/kubectl --kubeconfig=.goshawk/kubeconfig apply --server-side --force-conflicts -k config/samples >/dev/null
-	@echo "samples: applied to namespace fleet, to look at"
+	@echo "samples: applied to namespace fleet"
 	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" KUBEBUILDER_ASSETS="$(ASSETS)" bin/goshawk-demo --device-api="http://127.0.0.1:$(or $(GOSHAWK_DEVICE_API_PORT),8080)"
 
 .PHONY: clean
-clean: ## Stop what runs and remove bin/ and .goshawk/ (the next `make controlplane` is short: Go's cache stays).
+clean: ## Stop all processes and remove bin/ and .goshawk/ (Go's cache stays, so the next `make controlplane` is short).
 	@CLEAN=1 hack/down.sh
 	rm -rf bin coverage
 
@@ -120,7 +121,7 @@ install: kubectl ## Apply the CRDs.
 	$(KUBECTL) apply --server-side --force-conflicts -k config/crd
 
 .PHONY: uninstall
-uninstall: kubectl ## Delete the CRDs and with them every Goshawk object; do it before undeploy, the controllers release finalizers.
+uninstall: kubectl ## Delete the CRDs and with them every Goshawk object; do it before undeploy, because the controllers remove finalizers.
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy

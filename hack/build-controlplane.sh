@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds etcd, kube-apiserver and kubectl as one file, bin/controlplane, and links their names to it in bin/k8s.
-# Builds nothing if that file is there and hack/controlplane has not changed since, or if KUBEBUILDER_ASSETS names
-# a folder with those three programs.
+# Builds etcd, kube-apiserver and kubectl as one file, bin/controlplane, and links their names to it
+# in bin/k8s. Builds nothing if that file exists and hack/controlplane has not changed since, or if
+# KUBEBUILDER_ASSETS names a folder with those three programs.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -33,7 +33,7 @@ elapsed() { printf '%dm%02ds' $((SECONDS / 60)) $((SECONDS % 60)); }
 
 compiled() { grep -vc '^go: ' "$log" || true; }
 
-# report PACKAGES: a line every 20 seconds until killed.
+# report PACKAGES: prints a line every 20 seconds until it is killed.
 report() {
 	while sleep 20 >/dev/null 2>&1 9>&-; do
 		echo "  $(elapsed): $(compiled) packages compiled (at most $1; those in Go's cache are not counted)"
@@ -74,7 +74,7 @@ if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
 	exit
 fi
 mkdir -p bin
-if command -v flock >/dev/null; then # a second caller waits for the first instead of compiling the same again
+if command -v flock >/dev/null; then # a second call waits for the first one and then finds the file
 	exec 9>bin/controlplane.lock
 	flock 9
 fi

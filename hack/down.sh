@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stops what up.sh started, whatever part of it runs. Data stays for the next start; CLEAN=1 removes it.
+# Stops the processes that up.sh started. Data stays for the next start; CLEAN=1 removes it.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=hack/processes.sh
@@ -15,7 +15,7 @@ for ((i = ${#processes[@]} - 1; i >= 0; i--)); do
 		stop "$name"
 		echo "$name: stopped"
 	else
-		stop "$name" # removes what a process that died left behind
+		stop "$name" # removes the files of a process that has ended
 	fi
 done
 if [[ ${CLEAN:-} == 1 ]]; then

@@ -1,14 +1,13 @@
-# shellcheck shell=bash
-# What up.sh and down.sh know about a process that outlives them: .goshawk/NAME.pid holds its id, .goshawk/NAME.is what
-# it was started as, .goshawk/NAME.log what it says.
+# shellcheck shell=bash Processes that up.sh starts and down.sh stops: .goshawk/NAME.pid has the
+# process id, .goshawk/NAME.is the program and its arguments, .goshawk/NAME.log the output.
 
 state=$PWD/.goshawk
 
-# names, in the order they start; down stops them in the opposite order.
-# shellcheck disable=SC2034 # used by those who source this
+# names in the order of their start; down.sh stops them in the opposite order. shellcheck
+# disable=SC2034 # used by the scripts that source this file
 readonly processes=(etcd kube-apiserver manager)
 
-# command_of PID: its command line, empty if there is no such process.
+# command_of PID: prints the command line, or nothing if there is no such process.
 command_of() {
 	if [[ -d /proc/self ]]; then
 		tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null || true
@@ -17,8 +16,9 @@ command_of() {
 	fi
 }
 
-# running NAME: true if its process lives. After a reboot another process can have its id, so the command
-# line must contain the path of the state folder, as the command lines of all three do.
+# running NAME: true if the process runs. After a reboot another process can have the same id, so
+# the command line must contain the path of the state folder, as the command lines of all three
+# processes do.
 running() {
 	local pid
 	[[ -s $state/$1.pid ]] || return 1
@@ -26,7 +26,7 @@ running() {
 	kill -0 "$pid" 2>/dev/null && [[ $(command_of "$pid") == *"$state/"* ]]
 }
 
-# stop NAME: asks, waits 20 seconds, then insists.
+# stop NAME: sends TERM, and KILL after 20 seconds.
 stop() {
 	local pid tenths
 	if running "$1"; then

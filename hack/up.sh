@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Starts etcd, kube-apiserver and Goshawk's manager on loopback, in the background. What runs already is left alone
-# unless its program or its arguments have changed; what died is started again. State is in .goshawk/.
+# Starts etcd, kube-apiserver and Goshawk's manager on loopback, in the background. A process that
+# runs already is restarted only if its program or its arguments have changed. State is in
+# .goshawk/.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=hack/processes.sh
@@ -15,7 +16,7 @@ apiserver_port=${GOSHAWK_APISERVER_PORT:-16443}
 device_api_port=${GOSHAWK_DEVICE_API_PORT:-8080}
 metrics_port=${GOSHAWK_METRICS_PORT:-8081}
 health_port=${GOSHAWK_HEALTH_PORT:-8082}
-read -ra manager_flags <<<"${GOSHAWK_MANAGER_FLAGS:-}" # further flags for the manager, apart by blanks
+read -ra manager_flags <<<"${GOSHAWK_MANAGER_FLAGS:-}" # further flags for the manager, separated by blanks
 
 program_of() {
 	case $1 in
@@ -24,7 +25,7 @@ program_of() {
 	esac
 }
 
-# arguments_of NAME: one a line.
+# arguments_of NAME: prints one argument per line.
 arguments_of() {
 	case $1 in
 	etcd)
@@ -38,7 +39,8 @@ arguments_of() {
 			--log-level=warn
 		;;
 	kube-apiserver)
-		# The key that the server makes for its own certificate signs service account tokens too: one file less to make.
+		# The key that the server creates for its certificate also signs service account tokens, so
+		# no other key is needed.
 		printf '%s\n' \
 			"--etcd-servers=http://127.0.0.1:$etcd_port" \
 			--bind-address=127.0.0.1 \
@@ -67,7 +69,7 @@ arguments_of() {
 	esac
 }
 
-# ports_of NAME: "PORT VARIABLE what for", one a line.
+# ports_of NAME: prints lines "PORT VARIABLE PURPOSE".
 ports_of() {
 	case $1 in
 	etcd)
@@ -78,7 +80,7 @@ ports_of() {
 		echo "$apiserver_port GOSHAWK_APISERVER_PORT the API server"
 		;;
 	manager)
-		echo "$device_api_port GOSHAWK_DEVICE_API_PORT the device API for devices"
+		echo "$device_api_port GOSHAWK_DEVICE_API_PORT the device API"
 		echo "$metrics_port GOSHAWK_METRICS_PORT metrics"
 		echo "$health_port GOSHAWK_HEALTH_PORT health"
 		;;
@@ -87,7 +89,8 @@ ports_of() {
 
 kubectl() { "$assets/kubectl" --kubeconfig="$kubeconfig" "$@"; }
 
-# identity_of NAME: program and arguments; when this differs from what was started, the process is an old one.
+# identity_of NAME: prints a checksum of the program, and its arguments. A process with another
+# identity must be restarted.
 identity_of() {
 	cksum <"$(program_of "$1")"
 	program_of "$1"
@@ -112,13 +115,13 @@ check_programs() {
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# check_ports NAME: reports a port that another process uses before anything is started.
+# check_ports NAME: fails if another process uses a port, before anything is started.
 check_ports() {
 	local port variable purpose
 	while read -r port variable purpose; do
 		if listens "$port"; then
 			cat >&2 <<-END
-				port $port on 127.0.0.1, wanted for $purpose, is taken by another program.
+				port $port on 127.0.0.1, which $purpose needs, is used by another program.
 				Stop that program, or choose another port: $variable=$((port + 1000)) make up
 			END
 			exit 1
@@ -126,8 +129,9 @@ check_ports() {
 	done < <(ports_of "$1")
 }
 
-# start NAME: in a session of its own, so that a Ctrl-C meant for the caller does not reach it. It writes its own id
-# before it becomes the program, so that there is no moment in which it runs unknown to `make down`.
+# start NAME: starts the process in its own session, so that Ctrl-C does not stop it. The shell
+# writes its process id before it executes the program, so that `make down` always finds the
+# process.
 start() {
 	local detach=(nohup) arguments=() argument
 	while IFS= read -r argument; do arguments+=("$argument"); done < <(arguments_of "$1")
@@ -141,7 +145,7 @@ start() {
 	while [[ ! -s $state/$1.pid ]]; do sleep 0.05; done
 }
 
-# answers PORT PATH: true if a GET is answered with 200.
+# answers PORT PATH: true if the response to a GET is 200.
 answers() (
 	exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
 	printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$2" >&3
@@ -169,7 +173,7 @@ wait_ready() {
 give_up() {
 	echo "$1 $2. The end of .goshawk/$1.log:" >&2
 	tail -n 20 "$state/$1.log" >&2
-	echo "'make down' stops what did start; 'make up' tries again." >&2
+	echo "'make down' stops the processes that have started; 'make up' tries again." >&2
 	exit 1
 }
 
@@ -184,8 +188,9 @@ raise() {
 	echo "$1: $did (process $(<"$state/$1.pid"))"
 }
 
-# write_credentials: a token for the administrator, made once, and the kubeconfig that carries it. The server's own
-# certificate, which it makes at its first start, is the authority.
+# write_credentials: creates a token for the administrator once, and writes the kubeconfig with it.
+# The certificate authority is the server's own certificate, which the server creates at its first
+# start.
 write_credentials() {
 	mkdir -p "$state/pki"
 	if [[ ! -s $state/pki/tokens.csv ]]; then
@@ -208,7 +213,7 @@ write_credentials() {
 	mv "$kubeconfig.new" "$kubeconfig"
 }
 
-# apply FOLDER: with kustomize if it has a kustomization, else all its files.
+# apply FOLDER: applies the folder with kustomize if it has a kustomization, else all its files.
 apply() {
 	local how=-f
 	[[ ! -f $1/kustomization.yaml ]] || how=-k
@@ -218,13 +223,13 @@ apply() {
 wait_for_namespace() {
 	local deadline=$((SECONDS + 60))
 	until kubectl get namespace "$1" >/dev/null 2>&1; do
-		((SECONDS < deadline)) || give_up kube-apiserver "has not made the namespace $1 within 60 seconds"
+		((SECONDS < deadline)) || give_up kube-apiserver "has not created the namespace $1 within 60 seconds"
 		sleep 0.3
 	done
 }
 
-# furnish: the namespaces and definitions that the manager needs.
-furnish() {
+# create_prerequisites: creates the namespaces and definitions that the manager needs.
+create_prerequisites() {
 	wait_for_namespace default
 	kubectl get namespace goshawk-system >/dev/null 2>&1 || kubectl create namespace goshawk-system >/dev/null
 	local definitions
@@ -237,7 +242,7 @@ furnish() {
 
 umask 077
 mkdir -p "$state"
-if command -v flock >/dev/null; then # two callers at once would start everything twice
+if command -v flock >/dev/null; then # two calls at the same time would start everything twice
 	exec 9>"$state/lock"
 	flock 9
 fi
@@ -252,7 +257,7 @@ done
 write_credentials
 raise etcd 60
 raise kube-apiserver 180
-furnish
+create_prerequisites
 raise manager 90
 cat <<END
 

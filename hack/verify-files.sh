@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# No file of the repository contains a path of a developer's machine, and no manifest has a dollar sign before a brace,
-# because Flux's variable substitution would replace it.
+# Checks that no file of the repository contains a path of a developer's machine, and that no
+# manifest has a dollar sign before a brace, which Flux's variable substitution would replace.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ here=$(files | xargs -0 grep -sInE "(^|[^[:alnum:]_./~-])($(literal "$PWD")|$(li
 homes=$(files | xargs -0 grep -sInE '(^|[^[:alnum:]_./~-])/(home|Users)/[[:alnum:]]' -- || true)
 refuse "the path of this machine's checkout or home" "$here"
 refuse "a path in a home directory" "$homes"
-# shellcheck disable=SC2016 # those two characters are what is looked for
+# shellcheck disable=SC2016 # the pattern must contain these two characters
 refuse "Flux would substitute this" "$(files 'config/*.yaml' | xargs -0 -r grep -sInF '${' || true)"
 
 exit $status

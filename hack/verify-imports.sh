@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Checks which package may import which, and that packages with pure rules use no clock, no log and no network. Test
-# files may import anything. A package that does not exist yet is skipped.
+# Checks the imports of each package, and that pure packages use no clock, no log and no network.
+# Test files may import anything. A package that does not exist yet is skipped.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 
 mod=$(go list -m)
 status=0
 
-# imports PACKAGE: what its files other than tests import, one a line.
+# imports PACKAGE: prints the imports of its files other than tests, one per line.
 imports() { go list -f '{{join .Imports "\n"}}' "./$1"; }
 
 built() { [[ -d $1 ]] && compgen -G "$1/*.go" >/dev/null; }
@@ -18,7 +18,8 @@ complain() {
 	status=1
 }
 
-# allow PACKAGE PATH...: an import outside the standard library is one of the paths or below one.
+# allow PACKAGE PATH...: each import outside the standard library must be one of the paths or below
+# one.
 allow() {
 	local package=$1 allowed stray
 	shift
@@ -28,7 +29,7 @@ allow() {
 	[[ -z $stray ]] || complain "$package" "may not import" "$stray"
 }
 
-# pure PACKAGE: neither clock nor log nor network.
+# pure PACKAGE: the package must not import a clock, a log or the network.
 pure() {
 	local package=$1 found
 	built "$package" || return 0
@@ -39,7 +40,7 @@ pure() {
 	[[ -z $found ]] || complain "$package" "is pure; time is a value that it is given, not a clock that it asks" "$found"
 }
 
-# forbid PACKAGE PATH...: none of these, whatever else it imports.
+# forbid PACKAGE PATH...: the package must not import these paths.
 forbid() {
 	local package=$1 found
 	shift

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A module that two of our go.mod files list has one version in both: the Go build cache is keyed by version, so a
-# difference makes thousands of packages be compiled twice. hack/lint/go.mod is not compared: the linter shares few
-# packages with the product, and its versions follow golangci-lint.
+# Checks that a module in two of our go.mod files has the same version in both. The Go build cache
+# is keyed by version, so with different versions thousands of packages are compiled twice.
+# hack/lint/go.mod is not compared: the linter shares few packages with the product, and its
+# versions follow golangci-lint.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 
-# versions GO_MOD: "module version" for everything it requires, sorted for join.
+# versions GO_MOD: prints "module version" for each required module, sorted for join.
 versions() {
 	[[ -f $1 ]] || {
 		echo "$1 is missing: run this in a complete checkout" >&2
@@ -14,17 +15,18 @@ versions() {
 	sed -nE 's#^(require)?[[:space:]]+([^[:space:]]+\.[^[:space:]]*/?[^[:space:]]*) (v[^[:space:]]+).*#\2 \3#p' "$1" | LC_ALL=C sort -u
 }
 
-# replaced GO_MOD: the versions that its replace directives put in the place of the required ones.
+# replaced GO_MOD: prints the versions of its replace directives.
 replaced() {
 	sed -nE 's#^(replace)?[[:space:]]+([^[:space:]]+) => ([^[:space:]]+) (v[^[:space:]]+)$#\2 \4#p' "$1" | LC_ALL=C sort -u
 }
 
-# effective GO_MOD: what is compiled: the replacement where there is one, else the requirement.
+# effective GO_MOD: prints the versions that are compiled: the replacement if there is one, else the
+# required version.
 effective() {
 	LC_ALL=C join -a 1 <(versions "$1") <(replaced "$1") | awk '{print $1, (NF > 2 ? $3 : $2)}'
 }
 
-# compare ONE OTHER: prints what differs.
+# compare ONE OTHER: prints the modules with different versions.
 compare() {
 	LC_ALL=C join <(effective "$1") <(effective "$2") |
 		awk -v one="$1" -v other="$2" '$2 != $3 {printf "%s: %s in %s, %s in %s\n", $1, $2, one, $3, other}'
