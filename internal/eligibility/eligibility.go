@@ -27,11 +27,10 @@ type Result struct {
 	Code Code
 	// Until is when time alone changes the result. Zero: time alone does not.
 	Until time.Time
-	// Action, Other and Err are what the code is about, where it is about such: an action of the
-	// target, another update, an error in the maintenance window.
+	// Action and Other are what the code is about, where it is about such: an action of the target,
+	// another update.
 	Action *v1alpha1.Action
 	Other  *Intent
-	Err    error
 	// Own is the newest action that the update created or adopted. Nil: there is none.
 	Own *v1alpha1.Action
 	// Again is true when the newest action of the update failed and update.retries allows another
@@ -124,8 +123,8 @@ func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 		r.Code = CodeHold
 		return
 	}
-	if open, next, err := window.At(in.Update.MaintenanceWindow, now); !open {
-		r.Code, r.Until, r.Err = CodeWindowClosed, next, err
+	if open, next, _ := window.At(in.Update.MaintenanceWindow, now); !open { // also a window that cannot be read
+		r.Code, r.Until = CodeWindowClosed, next
 	}
 }
 
@@ -241,10 +240,11 @@ func olderThanStarted(t *v1alpha1.Target, in *Intent, newer *Newer) (dead *v1alp
 	}
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
-		if a.Update.Superseding == v1alpha1.SupersedingQueue || IsOwn(a, in) || IsStep(in) && a.State != v1alpha1.ActionFinished {
+		c := age.Compare(since(&a.Source))
+		if c > 0 || a.Update.Superseding == v1alpha1.SupersedingQueue || IsOwn(a, in) || IsStep(in) && a.State != v1alpha1.ActionFinished {
 			continue
 		}
-		if c := age.Compare(since(&a.Source)); c > 0 || c == 0 && (IsRecreated(a, in) || newer.isNewerAuto(in, a)) {
+		if c == 0 && (IsRecreated(a, in) || newer.isNewerAuto(in, a)) {
 			continue
 		}
 		if dead == nil {

@@ -27,7 +27,8 @@ func Judge(w World) []Verdict {
 	judged := judgeAll(&w)
 	busy := blocking(&w)
 	verdicts := make([]Verdict, len(judged))
-	for i, j := range judged {
+	for i := range judged {
+		j := &judged[i]
 		v := Verdict{Intent: j.in, Result: j.Result}
 		if busy != nil && j.mayStart() && !eligibility.IsOwn(busy, j.in) {
 			j.Result = eligibility.Result{Code: CodeBusy, Action: busy}
@@ -63,11 +64,11 @@ func judgeAll(w *World) []judged {
 	}
 	slices.SortFunc(intents, eligibility.NewestFirst)
 	newer := eligibility.NewerAmong(w.Target, intents, w.Now)
+	slices.SortStableFunc(intents, func(a, b *Intent) int { return byTurn(a, b, newer.Reached) })
 	list := make([]judged, len(intents))
 	for i, in := range intents {
-		list[i] = judged{in, eligibility.Check(w.Target, in, &newer, w.Now)}
+		list[i].in, list[i].Result = in, eligibility.Check(w.Target, in, &newer, w.Now)
 	}
-	slices.SortStableFunc(list, func(a, b judged) int { return byTurn(a.in, b.in, newer.Reached) })
 	holdBehindSteps(list)
 	return list
 }

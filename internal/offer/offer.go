@@ -115,7 +115,8 @@ func denial(a *v1alpha1.Action) string {
 // reason that is not final says most.
 func forVerdicts(w *World, verdicts []judged) Offer {
 	best := -1
-	for i, v := range verdicts {
+	for i := range verdicts {
+		v := &verdicts[i]
 		if v.mayStart() {
 			return start(w, v.in)
 		}
@@ -133,8 +134,8 @@ func forVerdicts(w *World, verdicts []judged) Offer {
 // there is none.
 func firstOpening(verdicts []judged) time.Time {
 	var first time.Time
-	for _, v := range verdicts {
-		if at := v.opensAt(); !at.IsZero() && (first.IsZero() || at.Before(first)) {
+	for i := range verdicts {
+		if at := verdicts[i].opensAt(); !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}
 	}
@@ -142,7 +143,7 @@ func firstOpening(verdicts []judged) time.Time {
 }
 
 // opensAt is when the window opens that the intent waits for; zero: it waits for something else.
-func (j judged) opensAt() time.Time {
+func (j *judged) opensAt() time.Time {
 	if j.Code != CodeWindowClosed {
 		return time.Time{}
 	}

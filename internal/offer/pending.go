@@ -184,7 +184,8 @@ func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 	if a.Update.RequiredMigrationStep || !unserved(w.Target).IsZero() {
 		return false
 	}
-	for _, v := range verdicts {
+	for i := range verdicts {
+		v := &verdicts[i]
 		if (v.mayStart() || isReturn(v)) && v.in.Source.Kind != v1alpha1.SourceAutoAssignment && v.in.Update.Superseding != v1alpha1.SupersedingQueue &&
 			v.in.Set.ContentHash != a.ContentHash && since(&v.in.Source).After(since(&a.Source)) {
 			return true
@@ -195,7 +196,7 @@ func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 
 // isReturn reports whether the target's own assignment wants the set that the target runs already,
 // as after a revert: what was started meanwhile must not replace it.
-func isReturn(v judged) bool {
+func isReturn(v *judged) bool {
 	return v.in.Source.Kind == v1alpha1.SourceTarget && v.Code == CodeAlreadyThere
 }
 
@@ -210,7 +211,8 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
 		return nil
 	}
 	var adopter *Intent
-	for _, v := range verdicts {
+	for i := range verdicts {
+		v := &verdicts[i]
 		if canTakeOver(v) && v.in.Set.ContentHash == a.ContentHash && !eligibility.IsOwn(a, v.in) && isHeir(a, v.in) &&
 			(adopter == nil || since(&v.in.Source).After(since(&adopter.Source))) {
 			adopter = v.in
@@ -219,7 +221,7 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
 	return adopter
 }
 
-func canTakeOver(v judged) bool {
+func canTakeOver(v *judged) bool {
 	return v.mayStart() || v.Code == CodeHold || v.Code == CodeWindowClosed
 }
 

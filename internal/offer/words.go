@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // message puts a result into words. Most results are never put into words: a device with many
@@ -46,7 +47,7 @@ func (j *judged) sentence(w *World) string {
 	case CodeHold:
 		return "spec.hold keeps this target from start anything; set it to false to release it"
 	case CodeWindowClosed:
-		return j.aboutWindow()
+		return j.aboutWindow(w.Now)
 	default:
 		return string(j.Code)
 	}
@@ -114,15 +115,15 @@ func takers(by []v1alpha1.SupersedingRollout) string {
 	return "a newer rollout (one of " + strings.Join(names, ", ") + ")"
 }
 
-func (j *judged) aboutWindow() string {
+func (j *judged) aboutWindow(now time.Time) string {
 	in := j.in
-	switch {
-	case j.Err != nil:
-		return fmt.Sprintf("maintenanceWindow of %s cannot be read: %v; correct it", label(in), j.Err)
-	case j.Until.IsZero():
-		return fmt.Sprintf("the maintenance window of %s never opens: correct its schedule", label(in))
+	if !j.Until.IsZero() {
+		return fmt.Sprintf("the maintenance window of %s is closed; it opens at %s", label(in), stamp(j.Until))
 	}
-	return fmt.Sprintf("the maintenance window of %s is closed; it opens at %s", label(in), stamp(j.Until))
+	if _, _, err := window.At(in.Update.MaintenanceWindow, now); err != nil {
+		return fmt.Sprintf("maintenanceWindow of %s cannot be read: %v; correct it", label(in), err)
+	}
+	return fmt.Sprintf("the maintenance window of %s never opens: correct its schedule", label(in))
 }
 
 // label names an intent as people know it.
