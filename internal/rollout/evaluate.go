@@ -87,15 +87,17 @@ func reached(succeeded, n, percent int32) bool {
 // open one lets it: by its success, because nobody is awaited any more, or because the pause behind
 // it has been lifted. A group that opens is asked at once, so empty ones pass.
 func (l *planner) evaluate() next {
-	for i := 0; i < l.opened(); i++ {
+	opened := l.opened()
+	for i := 0; i < opened; i++ {
 		g := l.groups[i]
 		had := l.at(i).State
 		closed := l.isComplete(g)
 		if had == v1alpha1.GroupRunning && closed {
 			l.finishGroup(g)
 		}
-		if i+1 < len(l.groups) && i+1 == l.opened() && !l.held {
+		if i+1 == opened && opened < len(l.groups) && !l.held {
 			l.applySuccessAction(g, had, closed)
+			opened = l.opened()
 		}
 	}
 	return doneIf(l.isPaused())

@@ -128,13 +128,13 @@ func (l *planner) identity() types.UID {
 
 // seeGroups aligns the groups that are there with those that the status knows.
 func (l *planner) seeGroups() {
-	seen := map[string]Group{}
-	for _, g := range l.Groups {
-		seen[g.Object.Spec.Group] = g
+	seen := make(map[string]*Group, len(l.Groups))
+	for i := range l.Groups {
+		seen[l.Groups[i].Object.Spec.Group] = &l.Groups[i]
 	}
 	for i := range l.status.Groups {
 		g := &group{index: i, name: l.status.Groups[i].Name}
-		if found, ok := seen[g.name]; ok {
+		if found := seen[g.name]; found != nil {
 			object := *found.Object
 			object.Status = *found.Object.Status.DeepCopy()
 			g.object, g.seen, g.stored, g.members = &object, found.Object, found.Object.Status, found.Members

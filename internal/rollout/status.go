@@ -35,9 +35,9 @@ func (l *planner) write() Plan {
 	l.mirror()
 	l.sweep()
 	l.join()
-	l.stayQuiet()
+	changed := l.stayQuiet()
 	l.plan.Status = *l.status
-	l.plan.Decided = !equality.Semantic.DeepEqual(bare(l.Rollout.Status), bare(*l.status))
+	l.plan.Decided = changed && !equality.Semantic.DeepEqual(bare(&l.Rollout.Status), bare(l.status))
 	return l.plan
 }
 
@@ -176,7 +176,7 @@ func (l *planner) mirror() {
 		if isEnded(want.State) && counting.AllClosed(l.at(i).Counts) {
 			want.Failures = table(l.failuresOf(g))
 		}
-		if equality.Semantic.DeepEqual(want, g.stored) {
+		if equality.Semantic.DeepEqual(&want, &g.stored) {
 			continue
 		}
 		counts := l.at(i).Counts
@@ -186,24 +186,25 @@ func (l *planner) mirror() {
 }
 
 // stayQuiet leaves alone what changes with the hour, unless something else is written: no window
-// costs a write when it opens or closes.
-func (l *planner) stayQuiet() {
-	if w, old := l.status.WaitingFor, l.Rollout.Status.WaitingFor; w != nil && old != nil && l.spec.Update.MaintenanceWindow != nil {
-		until := w.Until
-		w.Until = old.Until
-		if equality.Semantic.DeepEqual(l.Rollout.Status, *l.status) {
-			return
-		}
-		w.Until = until
+// costs a write when it opens or closes. It reports whether something else is written.
+func (l *planner) stayQuiet() bool {
+	waiting, old := l.status.WaitingFor, l.Rollout.Status.WaitingFor
+	if waiting != nil && old != nil && l.spec.Update.MaintenanceWindow != nil {
+		quiet := *waiting
+		quiet.Until = old.Until
+		l.status.WaitingFor = &quiet
 	}
-	if !equality.Semantic.DeepEqual(l.Rollout.Status, *l.status) {
-		l.advanceClock()
+	if equality.Semantic.DeepEqual(&l.Rollout.Status, l.status) {
+		return false
 	}
+	l.status.WaitingFor = waiting
+	l.advanceClock()
+	return true
 }
 
 // bare is a status without what merely counts: numbers, and sentences with numbers.
-func bare(s v1alpha1.RolloutStatus) v1alpha1.RolloutStatus {
-	s = *s.DeepCopy()
+func bare(status *v1alpha1.RolloutStatus) *v1alpha1.RolloutStatus {
+	s := status.DeepCopy()
 	for i := range s.Groups {
 		s.Groups[i].Counts, s.Groups[i].CountedFailures, s.Groups[i].RemovedFailures = v1alpha1.Counts{}, 0, 0
 	}
