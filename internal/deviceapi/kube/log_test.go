@@ -22,27 +22,31 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// logged has the log lines of the device API in this test binary, up to V(1).
+// logged has the log lines of the device API in this test binary, up to V(1), since the last call
+// of logOf.
 var logged struct {
-	once  sync.Once
 	mu    sync.Mutex
 	lines []map[string]any
+}
+
+// TestMain sets the logger before the first test: controller-runtime discards the lines of all
+// loggers for good if no logger is set within 30 seconds.
+func TestMain(m *testing.M) {
+	logf.SetLogger(funcr.NewJSON(func(text string) {
+		var line map[string]any
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			panic(err)
+		}
+		logged.mu.Lock()
+		defer logged.mu.Unlock()
+		logged.lines = append(logged.lines, line)
+	}, funcr.Options{Verbosity: 1}))
+	m.Run()
 }
 
 // logOf empties the log, calls work, and returns the new lines: errors as "error", others as "info"
 // or "V(1)", each with its message and the value of a key.
 func logOf(key string, work func()) (out []string) {
-	logged.once.Do(func() {
-		logf.SetLogger(funcr.NewJSON(func(text string) {
-			var line map[string]any
-			if err := json.Unmarshal([]byte(text), &line); err != nil {
-				panic(err)
-			}
-			logged.mu.Lock()
-			defer logged.mu.Unlock()
-			logged.lines = append(logged.lines, line)
-		}, funcr.Options{Verbosity: 1}))
-	})
 	logged.mu.Lock()
 	logged.lines = nil
 	logged.mu.Unlock()
