@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
-	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
@@ -30,7 +30,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 		Set:        r.setOf(obj),
 		Population: sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
 		Joiners:    func(n int) []*v1alpha1.Target { return r.targetsToJoin(obj, n) },
-		SetNamed: func(name string) *offer.Set {
+		SetNamed: func(name string) *eligibility.Set {
 			return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: name})
 		},
 		AutoAssignments: r.Index.AutoAssignmentReach(obj.Namespace),
@@ -153,7 +153,7 @@ func (r *RolloutReconciler) takesOver(newer, older *v1alpha1.Rollout) bool {
 }
 
 // setOf returns the set that a rollout deploys, or nil if it does not exist.
-func (r *RolloutReconciler) setOf(obj *v1alpha1.Rollout) *offer.Set {
+func (r *RolloutReconciler) setOf(obj *v1alpha1.Rollout) *eligibility.Set {
 	return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet})
 }
 

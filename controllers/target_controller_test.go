@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
@@ -99,15 +100,15 @@ func TestTargetRecheck(t *testing.T) {
 func TestRefusedAssignmentIsReportedBeforeAWrongCancel(t *testing.T) {
 	const wrongCancel = "spec.cancel.upTo is 500, but this target was never given an id above 99, so it is ignored: copy the id from status.actions"
 	for name, tt := range map[string]struct {
-		set  *offer.Set
+		set  *eligibility.Set
 		want string
 	}{
 		"its set is missing": {nil, "False ReferenceNotFound: DistributionSet fw does not exist: create it, or name another in spec.assignment; besides, " + wrongCancel},
-		"it is offered":      {&offer.Set{Name: "fw", ContentHash: "content", Deployable: true}, "False UnknownCancelID: " + wrongCancel},
+		"it is offered":      {&eligibility.Set{Name: "fw", ContentHash: "content", Deployable: true}, "False UnknownCancelID: " + wrongCancel},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", nil), Cancel: &v1alpha1.CancelRequest{UpTo: 500}}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
-			c := offer.Assigned(offer.World{Now: noon, Target: target, Intents: []offer.Intent{ofAssignment(target, tt.set)}})
+			c := offer.Assigned(offer.World{Now: noon, Target: target, Intents: []eligibility.Intent{ofAssignment(target, tt.set)}})
 			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -116,9 +117,9 @@ func TestRefusedAssignmentIsReportedBeforeAWrongCancel(t *testing.T) {
 }
 
 // ofAssignment returns the intent of a target's own assignment, which is an hour old.
-func ofAssignment(t *v1alpha1.Target, set *offer.Set) offer.Intent {
+func ofAssignment(t *v1alpha1.Target, set *eligibility.Set) eligibility.Intent {
 	since := metav1.NewMicroTime(noon.Add(-time.Hour))
-	return offer.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Since: &since}, Update: t.Spec.Assignment.Update,
+	return eligibility.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Since: &since}, Update: t.Spec.Assignment.Update,
 		Set: set, StartedAt: since.Time, OpenedAt: since.Time}
 }
 

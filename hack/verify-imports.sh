@@ -62,9 +62,9 @@ allow internal/offer "$api" "$mod/internal/action" "$mod/internal/eligibility" "
 allow internal/rollout/bitmap
 allow internal/rollout/grouping "$api" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/query" k8s.io/apimachinery/pkg
 allow internal/rollout/counting "$api" "$mod/internal/action" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/rollout/bitmap" k8s.io/apimachinery/pkg
-allow internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg \
+allow internal/rollout "$api" "$mod/internal/action" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg \
 	"$mod/internal/rollout/bitmap" "$mod/internal/rollout/grouping" "$mod/internal/rollout/counting"
-allow internal/autoassignment "$api" "$mod/internal/window" "$mod/internal/offer" k8s.io/apimachinery/pkg
+allow internal/autoassignment "$api" "$mod/internal/window" "$mod/internal/eligibility" k8s.io/apimachinery/pkg
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/ddi "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ddi/wire

@@ -20,7 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
@@ -29,7 +29,7 @@ type Snapshot struct {
 	Now            time.Time
 	AutoAssignment *v1alpha1.AutoAssignment
 	// Set is the set that spec.update names, or nil if it does not exist.
-	Set *offer.Set
+	Set *eligibility.Set
 	// SelectionError is the error of the selection, or "".
 	SelectionError string
 	// Counts of targets.

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 var now = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
@@ -23,7 +23,7 @@ var now = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 func world() Snapshot {
 	a := &v1alpha1.AutoAssignment{ObjectMeta: metav1.ObjectMeta{Name: "gateways", Namespace: "fleet", Generation: 3}}
 	a.Spec.Update.DistributionSet = "firmware-2"
-	return Snapshot{Now: now, AutoAssignment: a, Set: &offer.Set{Name: "firmware-2", Deployable: true}, Counts: v1alpha1.AutoAssignmentTargets{Matched: 12, Started: 1, Succeeded: 7, Failed: 2}}
+	return Snapshot{Now: now, AutoAssignment: a, Set: &eligibility.Set{Name: "firmware-2", Deployable: true}, Counts: v1alpha1.AutoAssignmentTargets{Matched: 12, Started: 1, Succeeded: 7, Failed: 2}}
 }
 
 func TestNext(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/query"
 )
 
@@ -114,8 +114,8 @@ func (x *Index) started(namespace string) iter.Seq[*auto] {
 
 // autoIntents returns the intents of the auto-assignments that select a target. The caller holds
 // the lock.
-func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
-	var intents []offer.Intent
+func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []eligibility.Intent {
+	var intents []eligibility.Intent
 	for a := range x.started(t.Namespace) {
 		if !a.query.Matches(t) {
 			continue
@@ -129,9 +129,9 @@ func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []offer.Intent {
 	return intents
 }
 
-func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *offer.Set) offer.Intent {
+func fromAuto(a *v1alpha1.AutoAssignment, t *v1alpha1.Target, set *eligibility.Set) eligibility.Intent {
 	since := autoSince(a, t)
-	in := offer.Intent{
+	in := eligibility.Intent{
 		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: a.Name, UID: a.Identity(), Since: &metav1.MicroTime{Time: since}},
 		Update:     a.Spec.Update,
 		Set:        set,
@@ -210,16 +210,16 @@ func (x *Index) Selecting(t *v1alpha1.Target) []*v1alpha1.AutoAssignment {
 
 // AutoClosedReason returns the reason why an auto-assignment offers nothing, and whether that is
 // final. The spec takes precedence over the status.
-func AutoClosedReason(a *v1alpha1.AutoAssignment) (closed offer.Reason, stopped bool) {
+func AutoClosedReason(a *v1alpha1.AutoAssignment) (closed eligibility.Reason, stopped bool) {
 	switch {
 	case !a.DeletionTimestamp.IsZero(), a.Status.State == v1alpha1.AutoAssignmentStopped:
-		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("auto-assignment %s was stopped", a.Name)}, true
+		return eligibility.Reason{Code: eligibility.CodeStopped, Message: fmt.Sprintf("auto-assignment %s was stopped", a.Name)}, true
 	case a.Unreadable != nil:
-		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s cannot be decoded and is treated as paused: %s", a.Name, a.Unreadable.Message)}, false
+		return eligibility.Reason{Code: eligibility.CodePaused, Message: fmt.Sprintf("auto-assignment %s cannot be decoded and is treated as paused: %s", a.Name, a.Unreadable.Message)}, false
 	case a.Spec.State == v1alpha1.AutoAssignmentIntentPaused, a.Status.State == v1alpha1.AutoAssignmentPaused:
-		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("auto-assignment %s is paused: spec.state is Paused", a.Name)}, false
+		return eligibility.Reason{Code: eligibility.CodePaused, Message: fmt.Sprintf("auto-assignment %s is paused: spec.state is Paused", a.Name)}, false
 	case a.Status.State != v1alpha1.AutoAssignmentRunning:
-		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("auto-assignment %s has not started yet", a.Name)}, false
+		return eligibility.Reason{Code: eligibility.CodeNotStarted, Message: fmt.Sprintf("auto-assignment %s has not started yet", a.Name)}, false
 	}
-	return offer.Reason{}, false
+	return eligibility.Reason{}, false
 }

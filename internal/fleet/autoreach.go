@@ -12,7 +12,6 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
-	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
@@ -90,7 +89,7 @@ func (x *Index) noteSetOfAutos(old, now client.Object) func() {
 	}
 }
 
-func isOfferedAlike(a, b *offer.Set) bool {
+func isOfferedAlike(a, b *eligibility.Set) bool {
 	if a == nil || b == nil {
 		return a == b
 	}

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -115,7 +116,7 @@ func TestAutoAssignmentReachAndOfferAgree(t *testing.T) {
 			t.Errorf("%s is reached: %t", name, got)
 		}
 		for _, v := range offer.Judge(f.World(dev, noon.Add(time.Hour))) {
-			if v.Intent.Source.Kind == v1alpha1.SourceRollout && (v.Reason.Code == offer.CodeSuperseded) != want {
+			if v.Intent.Source.Kind == v1alpha1.SourceRollout && (v.Reason.Code == eligibility.CodeSuperseded) != want {
 				t.Errorf("%s: the verdict on the rollout is %s: %s", name, v.Reason.Code, v.Reason.Message)
 			}
 		}

@@ -12,13 +12,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 // Facts computes the facts about a set that the rules need, from the set and its modules in the
 // order of spec.modules. A missing module is nil.
-func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *offer.Set {
-	facts := &offer.Set{
+func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *eligibility.Set {
+	facts := &eligibility.Set{
 		Namespace:             set.Namespace,
 		Name:                  set.Name,
 		ContentHash:           set.Status.ContentHash,
@@ -64,7 +65,7 @@ func unreadable(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModul
 }
 
 // invalidate sets the invalidation of the set's spec, or that of the invalidation record.
-func invalidate(facts *offer.Set, set *v1alpha1.DistributionSet) {
+func invalidate(facts *eligibility.Set, set *v1alpha1.DistributionSet) {
 	if s := set.Status.Invalidation; s != nil {
 		facts.Invalidation = cmp.Or(s.Cancellation, v1alpha1.CancellationNone)
 		if s.ObservedAt != nil {
@@ -119,7 +120,7 @@ func (x *Index) World(target *v1alpha1.Target, now time.Time) offer.World {
 		Now:     now,
 		Target:  target,
 		Intents: x.For(target, now),
-		Set: func(name string) *offer.Set {
+		Set: func(name string) *eligibility.Set {
 			return x.Set(sibling(target, name))
 		},
 		Origin: func(source v1alpha1.ActionSource) offer.Origin {

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // Index holds rollouts, groups, sets and auto-assignments by what a target needs of them. Its
@@ -34,7 +34,7 @@ type Index struct {
 	byUID        map[types.UID]map[types.NamespacedName]struct{} // rollout uid to its groups
 	sets         map[types.NamespacedName]*v1alpha1.DistributionSet
 	modules      map[types.NamespacedName]*v1alpha1.SoftwareModule
-	facts        map[types.NamespacedName]*offer.Set
+	facts        map[types.NamespacedName]*eligibility.Set
 	autos        map[types.NamespacedName]*auto
 	autoVersions map[string]int64                  // namespace to how often its auto-assignments changed what they offer
 	devices      map[types.NamespacedName][]string // controllerID to names of targets, oldest first
@@ -81,7 +81,7 @@ func New() *Index {
 		byUID:        map[types.UID]map[types.NamespacedName]struct{}{},
 		sets:         map[types.NamespacedName]*v1alpha1.DistributionSet{},
 		modules:      map[types.NamespacedName]*v1alpha1.SoftwareModule{},
-		facts:        map[types.NamespacedName]*offer.Set{},
+		facts:        map[types.NamespacedName]*eligibility.Set{},
 		autos:        map[types.NamespacedName]*auto{},
 		autoVersions: map[string]int64{},
 		devices:      map[types.NamespacedName][]string{},
@@ -330,7 +330,7 @@ func (x *Index) Memberships(target types.NamespacedName) []Membership {
 }
 
 // Set returns the facts about a distribution set, or nil if there is none.
-func (x *Index) Set(key types.NamespacedName) *offer.Set {
+func (x *Index) Set(key types.NamespacedName) *eligibility.Set {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.facts[key]
@@ -338,7 +338,7 @@ func (x *Index) Set(key types.NamespacedName) *offer.Set {
 
 // SetOfVersion returns the oldest valid set with a name and version, whatever its type. It returns
 // an invalidated set only if there is no other, and nil if there is none.
-func (x *Index) SetOfVersion(namespace, name, version string) *offer.Set {
+func (x *Index) SetOfVersion(namespace, name, version string) *eligibility.Set {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var found *v1alpha1.DistributionSet

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -187,21 +188,21 @@ func TestFacts(t *testing.T) {
 	linux, app := module("linux"), module("app")
 	linux.Spec.Rollback, app.Spec.Rollback = v1alpha1.RollbackSupported, v1alpha1.RollbackSupported
 	fw := set("fw", linux, app)
-	is := func(when string, want offer.Set) {
+	is := func(when string, want eligibility.Set) {
 		t.Helper()
 		got := f.Set(fleetKey("fw"))
 		if got == nil {
 			t.Fatalf("%s, there is no such set", when)
 		}
-		brief := offer.Set{Deployable: got.Deployable, NotDeployable: got.NotDeployable, Changed: got.Changed, Rollback: got.Rollback, Invalidation: got.Invalidation}
+		brief := eligibility.Set{Deployable: got.Deployable, NotDeployable: got.NotDeployable, Changed: got.Changed, Rollback: got.Rollback, Invalidation: got.Invalidation}
 		if diff := cmp.Diff(want, brief); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", when, diff)
 		}
 	}
-	missing := func(name string, i int) offer.Set {
-		return offer.Set{NotDeployable: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) does not exist", name, i), Changed: true, Rollback: v1alpha1.RollbackNone}
+	missing := func(name string, i int) eligibility.Set {
+		return eligibility.Set{NotDeployable: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) does not exist", name, i), Changed: true, Rollback: v1alpha1.RollbackNone}
 	}
-	whole := offer.Set{Deployable: true, Rollback: v1alpha1.RollbackSupported}
+	whole := eligibility.Set{Deployable: true, Rollback: v1alpha1.RollbackSupported}
 
 	f.put(fw)
 	is("before its modules exist", missing("linux", 0))
@@ -216,38 +217,38 @@ func TestFacts(t *testing.T) {
 	changed := app.DeepCopy()
 	changed.Spec.Version = "2"
 	f.put(changed)
-	is("when a module has another content", offer.Set{NotDeployable: "its content has changed since it was locked", Changed: true, Rollback: v1alpha1.RollbackSupported})
+	is("when a module has another content", eligibility.Set{NotDeployable: "its content has changed since it was locked", Changed: true, Rollback: v1alpha1.RollbackSupported})
 	f.put(app)
 	f.remove(linux)
 	is("when a module is deleted", missing("linux", 0))
 	plain := linux.DeepCopy()
 	plain.Spec.Rollback = v1alpha1.RollbackNone
 	f.put(plain)
-	is("when it is created again without rollback", offer.Set{Deployable: true, Rollback: v1alpha1.RollbackNone})
+	is("when it is created again without rollback", eligibility.Set{Deployable: true, Rollback: v1alpha1.RollbackNone})
 	f.put(linux)
 
 	for name, c := range map[string]struct {
 		edit func(*v1alpha1.DistributionSet)
-		want offer.Set
+		want eligibility.Set
 	}{
-		"not reconciled": {func(s *v1alpha1.DistributionSet) { s.Status.Conditions = nil }, offer.Set{NotDeployable: "it has not been reconciled yet"}},
+		"not reconciled": {func(s *v1alpha1.DistributionSet) { s.Status.Conditions = nil }, eligibility.Set{NotDeployable: "it has not been reconciled yet"}},
 		"not Ready": {func(s *v1alpha1.DistributionSet) {
 			s.Status.Conditions[0].Status, s.Status.Conditions[0].Message = metav1.ConditionFalse, "it is a duplicate"
-		}, offer.Set{NotDeployable: "it is a duplicate"}},
-		"not locked":    {func(s *v1alpha1.DistributionSet) { s.Status.Locked = false }, offer.Set{NotDeployable: "it is being locked for its first use"}},
-		"being deleted": {func(s *v1alpha1.DistributionSet) { s.DeletionTimestamp = &metav1.Time{Time: noon} }, offer.Set{NotDeployable: "it is being deleted"}},
-		"invalidated":   {func(s *v1alpha1.DistributionSet) { s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: "Soft"} }, offer.Set{Deployable: true, Invalidation: "Soft"}},
+		}, eligibility.Set{NotDeployable: "it is a duplicate"}},
+		"not locked":    {func(s *v1alpha1.DistributionSet) { s.Status.Locked = false }, eligibility.Set{NotDeployable: "it is being locked for its first use"}},
+		"being deleted": {func(s *v1alpha1.DistributionSet) { s.DeletionTimestamp = &metav1.Time{Time: noon} }, eligibility.Set{NotDeployable: "it is being deleted"}},
+		"invalidated":   {func(s *v1alpha1.DistributionSet) { s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: "Soft"} }, eligibility.Set{Deployable: true, Invalidation: "Soft"}},
 		"by an invalidation entry": {func(s *v1alpha1.DistributionSet) {
 			s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: "Force"}
-		}, offer.Set{Deployable: true, Invalidation: "Force"}},
+		}, eligibility.Set{Deployable: true, Invalidation: "Force"}},
 		"its recorded invalidation was reverted": {func(s *v1alpha1.DistributionSet) {
 			s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: "Force", Recorded: &v1alpha1.Invalidation{Cancellation: "Force", DeleteRollouts: true, Reason: "bricks"}}
-		}, offer.Set{Deployable: true, Invalidation: "Force"}},
+		}, eligibility.Set{Deployable: true, Invalidation: "Force"}},
 		"its recorded invalidation was lowered": {func(s *v1alpha1.DistributionSet) {
 			s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: "None"}
 			s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: "Force", Recorded: &v1alpha1.Invalidation{Cancellation: "Force"}}
-		}, offer.Set{Deployable: true, Invalidation: "Force"}},
-		"by an invalidation entry without a cancellation": {func(s *v1alpha1.DistributionSet) { s.Status.Invalidation = &v1alpha1.InvalidationStatus{} }, offer.Set{Deployable: true, Invalidation: "None"}},
+		}, eligibility.Set{Deployable: true, Invalidation: "Force"}},
+		"by an invalidation entry without a cancellation": {func(s *v1alpha1.DistributionSet) { s.Status.Invalidation = &v1alpha1.InvalidationStatus{} }, eligibility.Set{Deployable: true, Invalidation: "None"}},
 	} {
 		edited := fw.DeepCopy()
 		c.edit(edited)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
@@ -18,12 +19,12 @@ import (
 
 // For returns the intents that reach a target: its own assignment, the groups that it is a member
 // of, and the auto-assignments that select it.
-func (x *Index) For(target *v1alpha1.Target, now time.Time) []offer.Intent {
+func (x *Index) For(target *v1alpha1.Target, now time.Time) []eligibility.Intent {
 	assigned, ok := x.assignment(target)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	members := x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}]
-	intents := make([]offer.Intent, 0, len(members)+1)
+	intents := make([]eligibility.Intent, 0, len(members)+1)
 	if ok {
 		assigned.Closed = x.stabilizing(target, "spec.assignment", &assigned, now)
 		intents = append(intents, assigned)
@@ -53,9 +54,9 @@ func Exists(group *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
 }
 
 // FromRollout returns the intent of one membership.
-func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int32, set *offer.Set) offer.Intent {
+func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int32, set *eligibility.Set) eligibility.Intent {
 	member := counting.MemberOf(group, int(position))
-	in := offer.Intent{
+	in := eligibility.Intent{
 		Source:       v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: group.Spec.RolloutUID, Group: group.Spec.Group},
 		Update:       rollout.UpdateOf(r),
 		Set:          set,
@@ -69,7 +70,7 @@ func FromRollout(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position 
 	in.RetryAt, in.RetryFailures = rollout.RetryOf(r)
 	member.Mark(&in)
 	if in.Closed.IsZero() && group.Unreadable != nil {
-		in.Closed = offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("DeploymentGroup %s cannot be decoded: %s", group.Name, group.Unreadable.Message)}
+		in.Closed = eligibility.Reason{Code: eligibility.CodePaused, Message: fmt.Sprintf("DeploymentGroup %s cannot be decoded: %s", group.Name, group.Unreadable.Message)}
 	}
 	if r.Status.StartedAt != nil {
 		in.StartedAt, in.Source.Since = r.Status.StartedAt.Time, sinceOf(r, member.Joined)
@@ -100,31 +101,31 @@ func latest(a, b time.Time) time.Time {
 // ClosedReason returns the reason why a group of a rollout is not offered to any member, and
 // whether that is final. The spec takes precedence over the status: a stop is effective as soon as
 // it is seen, before a controller has written it to the status.
-func ClosedReason(r *v1alpha1.Rollout, index int32) (closed offer.Reason, stopped bool) {
+func ClosedReason(r *v1alpha1.Rollout, index int32) (closed eligibility.Reason, stopped bool) {
 	group := groupStatus(r, index)
 	switch {
 	case !r.DeletionTimestamp.IsZero():
-		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s is being deleted", r.Name)}, true
+		return eligibility.Reason{Code: eligibility.CodeStopped, Message: fmt.Sprintf("rollout %s is being deleted", r.Name)}, true
 	case rollout.IsStopped(r):
-		return offer.Reason{Code: offer.CodeStopped, Message: fmt.Sprintf("rollout %s was stopped", r.Name)}, true
+		return eligibility.Reason{Code: eligibility.CodeStopped, Message: fmt.Sprintf("rollout %s was stopped", r.Name)}, true
 	case r.Status.StartedAt == nil:
-		return offer.Reason{Code: offer.CodeNotStarted, Message: fmt.Sprintf("rollout %s has not started%s", r.Name, waiting(r)), Until: until(r)}, false
+		return eligibility.Reason{Code: eligibility.CodeNotStarted, Message: fmt.Sprintf("rollout %s has not started%s", r.Name, waiting(r)), Until: until(r)}, false
 	case r.Unreadable != nil:
-		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s cannot be decoded and is treated as paused: %s", r.Name, r.Unreadable.Message)}, false
+		return eligibility.Reason{Code: eligibility.CodePaused, Message: fmt.Sprintf("rollout %s cannot be decoded and is treated as paused: %s", r.Name, r.Unreadable.Message)}, false
 	case r.Spec.State == v1alpha1.IntentPaused, r.Spec.State == v1alpha1.IntentPlanned: // a rollout that has started cannot return to Planned
-		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: spec.state is %s", r.Name, r.Spec.State)}, false
+		return eligibility.Reason{Code: eligibility.CodePaused, Message: fmt.Sprintf("rollout %s is paused: spec.state is %s", r.Name, r.Spec.State)}, false
 	case r.Status.State == v1alpha1.RolloutPaused:
-		return offer.Reason{Code: offer.CodePaused, Message: fmt.Sprintf("rollout %s is paused: %s", r.Name, r.Status.PauseMessage)}, false
+		return eligibility.Reason{Code: eligibility.CodePaused, Message: fmt.Sprintf("rollout %s is paused: %s", r.Name, r.Status.PauseMessage)}, false
 	case group == nil || group.OpenedAt == nil:
-		return offer.Reason{Code: offer.CodeGroupNotOpen, Message: fmt.Sprintf("the target's group of rollout %s has not opened%s", r.Name, waiting(r)), Until: until(r)}, false
+		return eligibility.Reason{Code: eligibility.CodeGroupNotOpen, Message: fmt.Sprintf("the target's group of rollout %s has not opened%s", r.Name, waiting(r)), Until: until(r)}, false
 	case r.Status.State == v1alpha1.RolloutFinished:
-		return offer.Reason{Code: offer.CodeFinished, Message: fmt.Sprintf("rollout %s has finished", r.Name)}, false
+		return eligibility.Reason{Code: eligibility.CodeFinished, Message: fmt.Sprintf("rollout %s has finished", r.Name)}, false
 	}
-	return offer.Reason{}, false
+	return eligibility.Reason{}, false
 }
 
 // GroupClosedReason is ClosedReason for a group given by its name.
-func GroupClosedReason(r *v1alpha1.Rollout, name string) (closed offer.Reason, stopped bool) {
+func GroupClosedReason(r *v1alpha1.Rollout, name string) (closed eligibility.Reason, stopped bool) {
 	for i := range r.Status.Groups {
 		if r.Status.Groups[i].Name == name {
 			return ClosedReason(r, int32(i))
@@ -156,12 +157,12 @@ func until(r *v1alpha1.Rollout) time.Time {
 
 // assignment returns the intent of the target's own spec.assignment, once its controller has
 // recorded when it first saw it.
-func (x *Index) assignment(target *v1alpha1.Target) (offer.Intent, bool) {
+func (x *Index) assignment(target *v1alpha1.Target) (eligibility.Intent, bool) {
 	wanted, seen := target.Spec.Assignment, target.Status.Assignment
 	if wanted == nil || seen == nil || seen.Since == nil || !offer.IsSeen(wanted, seen) {
-		return offer.Intent{}, false
+		return eligibility.Intent{}, false
 	}
-	return offer.Intent{
+	return eligibility.Intent{
 		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: target.Name, UID: target.Identity(), Since: seen.Since},
 		Update:     wanted.Update,
 		Set:        x.Set(sibling(target, wanted.DistributionSet)),

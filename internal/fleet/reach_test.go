@@ -13,6 +13,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -22,32 +23,32 @@ func TestClosedReason(t *testing.T) {
 	deleted := metav1.NewTime(noon)
 	for name, c := range map[string]struct {
 		edit    func(*v1alpha1.Rollout)
-		code    offer.Code
+		code    eligibility.Code
 		stopped bool
 		says    string
 	}{
 		"running":                                {func(*v1alpha1.Rollout) {}, "", false, ""},
 		"running, the group in Error":            {func(r *v1alpha1.Rollout) { r.Status.Groups[0].State = v1alpha1.GroupError }, "", false, ""},
 		"running, the group is finished":         {func(r *v1alpha1.Rollout) { r.Status.Groups[0].State = v1alpha1.GroupFinished }, "", false, ""},
-		"being deleted":                          {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &deleted }, offer.CodeStopped, true, "deleted"},
-		"stopped by spec, not in the status yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, offer.CodeStopped, true, "stopped"},
-		"stopping":                               {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopping }, offer.CodeStopped, true, "stopped"},
-		"stopped by status":                      {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopped }, offer.CodeStopped, true, "stopped"},
+		"being deleted":                          {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &deleted }, eligibility.CodeStopped, true, "deleted"},
+		"stopped by spec, not in the status yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, eligibility.CodeStopped, true, "stopped"},
+		"stopping":                               {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopping }, eligibility.CodeStopped, true, "stopped"},
+		"stopped by status":                      {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopped }, eligibility.CodeStopped, true, "stopped"},
 		"stopped before the start": {func(r *v1alpha1.Rollout) {
 			r.Status.StartedAt, r.Spec.State = nil, v1alpha1.IntentStopped
-		}, offer.CodeStopped, true, "stopped"},
+		}, eligibility.CodeStopped, true, "stopped"},
 		"not started": {func(r *v1alpha1.Rollout) {
 			r.Status.StartedAt = nil
 			r.Status.WaitingFor = &v1alpha1.WaitingFor{Message: "starts tomorrow", Until: &deleted}
-		}, offer.CodeNotStarted, false, "starts tomorrow"},
-		"paused by spec, not in the status yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, offer.CodePaused, false, "spec.state is Paused"},
-		"planned again after the start":         {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, offer.CodePaused, false, "spec.state is Planned"},
+		}, eligibility.CodeNotStarted, false, "starts tomorrow"},
+		"paused by spec, not in the status yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, eligibility.CodePaused, false, "spec.state is Paused"},
+		"planned again after the start":         {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, eligibility.CodePaused, false, "spec.state is Planned"},
 		"paused automatically": {func(r *v1alpha1.Rollout) {
 			r.Status.State, r.Status.PauseMessage = v1alpha1.RolloutPaused, "3 of 5 failed"
-		}, offer.CodePaused, false, "3 of 5 failed"},
-		"the group has not opened": {func(r *v1alpha1.Rollout) { r.Status.Groups[0].OpenedAt = nil }, offer.CodeGroupNotOpen, false, "has not opened"},
-		"there is no such group":   {func(r *v1alpha1.Rollout) { r.Status.Groups = nil }, offer.CodeGroupNotOpen, false, "has not opened"},
-		"finished":                 {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, offer.CodeFinished, false, "finished"},
+		}, eligibility.CodePaused, false, "3 of 5 failed"},
+		"the group has not opened": {func(r *v1alpha1.Rollout) { r.Status.Groups[0].OpenedAt = nil }, eligibility.CodeGroupNotOpen, false, "has not opened"},
+		"there is no such group":   {func(r *v1alpha1.Rollout) { r.Status.Groups = nil }, eligibility.CodeGroupNotOpen, false, "has not opened"},
+		"finished":                 {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, eligibility.CodeFinished, false, "finished"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := running("r", set("fw"), group("r", 0))
@@ -62,7 +63,7 @@ func TestClosedReason(t *testing.T) {
 			}
 		})
 	}
-	if closed, _ := GroupClosedReason(running("r", set("fw"), group("r", 0)), "unknown"); closed.Code != offer.CodeGroupNotOpen {
+	if closed, _ := GroupClosedReason(running("r", set("fw"), group("r", 0)), "unknown"); closed.Code != eligibility.CodeGroupNotOpen {
 		t.Errorf("a group that does not exist: %+v", closed)
 	}
 }
@@ -124,7 +125,7 @@ func TestWorld(t *testing.T) {
 	})
 	w := f.World(dev, noon.Add(2*time.Hour))
 	since := metav1.NewMicroTime(noon.Add(-time.Hour))
-	want := []offer.Intent{
+	want := []eligibility.Intent{
 		{
 			Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev", Since: &seen},
 			Update:    v1alpha1.Update{DistributionSet: "missing"},
@@ -216,7 +217,7 @@ func TestNotStarted(t *testing.T) {
 	r.Status.StartedAt, r.Status.Groups[0].OpenedAt = nil, nil
 	f.put(g, r)
 	in := f.For(target("dev"), noon)[0]
-	if in.Source.Since != nil || !in.StartedAt.IsZero() || !in.OpenedAt.IsZero() || in.Closed.Code != offer.CodeNotStarted {
+	if in.Source.Since != nil || !in.StartedAt.IsZero() || !in.OpenedAt.IsZero() || in.Closed.Code != eligibility.CodeNotStarted {
 		t.Errorf("got %+v", in)
 	}
 }

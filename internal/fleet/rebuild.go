@@ -12,7 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/query"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
@@ -66,36 +66,36 @@ func (x *Index) noteCandidate(old, now client.Object) {
 // stabilizing closes an intent that is older than the object it comes from until newer rollouts
 // that were created together with it have started, for a minute at most. It returns an empty reason
 // if there is nothing to wait for. The caller holds the lock.
-func (x *Index) stabilizing(t *v1alpha1.Target, what string, in *offer.Intent, now time.Time) offer.Reason {
+func (x *Index) stabilizing(t *v1alpha1.Target, what string, in *eligibility.Intent, now time.Time) eligibility.Reason {
 	since, created := in.OpenedAt, in.CreatedAt
 	end := created.Add(rebuildWindow)
 	if in.IsUnplaced {
 		if in.Set != nil && action.Installed(&t.Status, in.Set.ContentHash) {
-			return offer.Reason{}
+			return eligibility.Reason{}
 		}
 		return x.waitForRunningSet(t, what, created)
 	}
 	if !since.Before(created) || !now.Before(end) {
-		return offer.Reason{}
+		return eligibility.Reason{}
 	}
 	if soon := created.Add(rebuildArrival); now.Before(soon) {
-		return offer.Reason{Code: offer.CodeStabilizing, Until: soon, Message: fmt.Sprintf(
+		return eligibility.Reason{Code: eligibility.CodeStabilizing, Until: soon, Message: fmt.Sprintf(
 			"%s is older than its object (cluster rebuilt from Git?): waiting until %s for newer rollouts to be applied", what, formatTime(soon))}
 	}
 	if x.startingBeside(t, created, now, func(r *v1alpha1.Rollout) bool { return isNewerAtStart(r, since, now) }) != "" {
-		return offer.Reason{Code: offer.CodeStabilizing, Until: end, Message: fmt.Sprintf(
+		return eligibility.Reason{Code: eligibility.CodeStabilizing, Until: end, Message: fmt.Sprintf(
 			"%s is older than rollouts that were created together with it (cluster rebuilt from Git?): waiting for them to start, at most until %s", what, formatTime(end))}
 	}
-	return offer.Reason{}
+	return eligibility.Reason{}
 }
 
 // waitForRunningSet closes an intent without a place in the order for a target that runs, by its
 // own report, the set of a rollout that was created together with the intent and has not started:
 // the device may have left the set of the intent waitForNewerRollout. It returns an empty reason if
 // there is no such rollout. The caller holds the lock.
-func (x *Index) waitForRunningSet(t *v1alpha1.Target, what string, created time.Time) offer.Reason {
+func (x *Index) waitForRunningSet(t *v1alpha1.Target, what string, created time.Time) eligibility.Reason {
 	if runs := t.Status.Installed; runs == nil || runs.ActionID != 0 || runs.ContentHash == "" {
-		return offer.Reason{}
+		return eligibility.Reason{}
 	}
 	first := ""
 	for key, c := range x.starting {
@@ -107,9 +107,9 @@ func (x *Index) waitForRunningSet(t *v1alpha1.Target, what string, created time.
 		}
 	}
 	if first == "" {
-		return offer.Reason{}
+		return eligibility.Reason{}
 	}
-	return offer.Reason{Code: offer.CodeStabilizing, Message: fmt.Sprintf(
+	return eligibility.Reason{Code: eligibility.CodeStabilizing, Message: fmt.Sprintf(
 		"%s has no startAt or assignedAt, and the device already runs the set of rollout %s, which was created together with it: waiting until that rollout has started or is deleted", what, first)}
 }
 
@@ -118,18 +118,18 @@ func (x *Index) waitForRunningSet(t *v1alpha1.Target, what string, created time.
 // most. Otherwise a device that runs the set of the newer rollout could be downgraded because the
 // older one started a moment earlier. It returns an empty reason if there is nothing to wait for.
 // The caller holds the lock.
-func (x *Index) waitForNewerRollout(t *v1alpha1.Target, r *v1alpha1.Rollout, now time.Time) offer.Reason {
+func (x *Index) waitForNewerRollout(t *v1alpha1.Target, r *v1alpha1.Rollout, now time.Time) eligibility.Reason {
 	end := r.CreationTimestamp.Add(rebuildWindow)
 	if r.Spec.StartAt == nil || !now.Before(end) {
-		return offer.Reason{}
+		return eligibility.Reason{}
 	}
 	newer := x.startingBeside(t, r.CreationTimestamp.Time, now, func(o *v1alpha1.Rollout) bool {
 		return o.Spec.StartAt != nil && o.Spec.Update.Superseding != v1alpha1.SupersedingQueue && isNewerAtStart(o, r.Spec.StartAt.Time, now)
 	})
 	if newer == "" {
-		return offer.Reason{}
+		return eligibility.Reason{}
 	}
-	return offer.Reason{Code: offer.CodeStabilizing, Until: end, Message: fmt.Sprintf(
+	return eligibility.Reason{Code: eligibility.CodeStabilizing, Until: end, Message: fmt.Sprintf(
 		"rollout %s has an earlier spec.startAt than rollout %s, which was created together with it and selects this target: waiting for the newer rollout to start, at most until %s",
 		r.Name, newer, formatTime(end))}
 }
@@ -151,11 +151,11 @@ func (x *Index) startingBeside(t *v1alpha1.Target, created, now time.Time, is fu
 // awaited returns the set of a rollout that has not started. A missing set may still be applied
 // until the rollout is Stalled: waiting for it costs a minute, and a downgrade of a device costs
 // more. The caller holds the lock.
-func (x *Index) awaited(r *v1alpha1.Rollout) *offer.Set {
+func (x *Index) awaited(r *v1alpha1.Rollout) *eligibility.Set {
 	if set := x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}]; set != nil {
 		return set
 	}
-	return &offer.Set{Passing: true}
+	return &eligibility.Set{Passing: true}
 }
 
 // isNewerAtStart reports whether a rollout would be newer than an intent of that time if it started

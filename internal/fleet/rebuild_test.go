@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 var lastYear = noon.AddDate(-1, 0, 0)
@@ -58,16 +58,16 @@ func TestRebuild(t *testing.T) {
 		rollout func(*v1alpha1.Rollout)
 		without bool // no rollout
 		after   time.Duration
-		want    offer.Code
+		want    eligibility.Code
 	}{
-		"at first other objects may still be applied":   {since: lastYear, without: true, after: 2 * time.Second, want: offer.CodeStabilizing},
+		"at first other objects may still be applied":   {since: lastYear, without: true, after: 2 * time.Second, want: eligibility.CodeStabilizing},
 		"no rollout was applied":                        {since: lastYear, without: true, after: 6 * time.Second},
-		"a newer rollout was applied and will start":    {since: lastYear, after: 6 * time.Second, want: offer.CodeStabilizing},
+		"a newer rollout was applied and will start":    {since: lastYear, after: 6 * time.Second, want: eligibility.CodeStabilizing},
 		"it does not start in time":                     {since: lastYear, after: time.Minute},
 		"it has started":                                {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Status = running("newer", set("new")).Status }, after: 6 * time.Second},
 		"it is older":                                   {since: lastYear, rollout: startsAt(lastYear.AddDate(0, -1, 0)), after: 6 * time.Second},
 		"it starts much later":                          {since: lastYear, rollout: startsAt(noon.Add(time.Hour)), after: 6 * time.Second},
-		"it starts as soon as it can, which is newer":   {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.StartAt = nil }, after: 6 * time.Second, want: offer.CodeStabilizing},
+		"it starts as soon as it can, which is newer":   {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.StartAt = nil }, after: 6 * time.Second, want: eligibility.CodeStabilizing},
 		"it selects other targets":                      {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetSelector = south }, after: 6 * time.Second},
 		"it cannot be evaluated, and so never starts":   {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetExpression = "target.tpye" }, after: 6 * time.Second},
 		"it is only planned":                            {since: lastYear, rollout: func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, after: 6 * time.Second},
@@ -113,7 +113,7 @@ func TestRebuildForgetsRollouts(t *testing.T) {
 	second.UID = "uid-second"
 	f.put(first, second)
 	f.remove(first) // the deletion is seen late
-	if in := f.For(f.Target(fleetKey("dev")), noon.Add(6*time.Second))[0]; in.Closed.Code != offer.CodeStabilizing {
+	if in := f.For(f.Target(fleetKey("dev")), noon.Add(6*time.Second))[0]; in.Closed.Code != eligibility.CodeStabilizing {
 		t.Errorf("the second rollout was removed with the first: %+v", in.Closed)
 	}
 	f.remove(second)

@@ -94,12 +94,12 @@ func (v Verdict) condition(w World) (status metav1.ConditionStatus, reason, mess
 		return metav1.ConditionTrue, reason, message
 	}
 	switch v.Reason.Code {
-	case "", CodeWindowClosed:
+	case "", eligibility.CodeWindowClosed:
 		reason, message = v.ahead(w)
 		return metav1.ConditionTrue, reason, message
-	case CodeFailed:
+	case eligibility.CodeFailed:
 		return metav1.ConditionFalse, string(v.Reason.Code), v.Reason.Message + again(v)
-	case CodeDone, CodeCanceled, CodeSuperseded:
+	case eligibility.CodeDone, eligibility.CodeCanceled, eligibility.CodeSuperseded:
 		return metav1.ConditionTrue, string(v.Reason.Code), v.closing(w, a) + again(v)
 	default:
 		return metav1.ConditionTrue, string(v.Reason.Code), v.Reason.Message
@@ -109,15 +109,15 @@ func (v Verdict) condition(w World) (status metav1.ConditionStatus, reason, mess
 // toFix is the reason of an assignment that a person has to fix; empty: none has to.
 func (v Verdict) toFix() string {
 	switch v.Reason.Code {
-	case CodeWindowClosed:
+	case eligibility.CodeWindowClosed:
 		if v.Reason.Until.IsZero() { // it never opens
 			return v1alpha1.ReasonInvalidSpec
 		}
-	case CodeSetInvalid:
+	case eligibility.CodeSetInvalid:
 		return v1alpha1.ReasonDistributionSetInvalid
-	case CodeSetNotFound:
+	case eligibility.CodeSetNotFound:
 		return v1alpha1.ReasonReferenceNotFound
-	case CodeSetNotReady, CodeIncompatible, CodeContentChanged:
+	case eligibility.CodeSetNotReady, eligibility.CodeIncompatible, eligibility.CodeContentChanged:
 		return string(v.Reason.Code)
 	default:
 	}
@@ -128,7 +128,7 @@ func (v Verdict) toFix() string {
 // device has not fetched.
 func (v Verdict) ahead(w World) (reason, message string) {
 	update := &v.Intent.Update
-	if o := For(w); o.Reason.Code == CodeNotReady {
+	if o := For(w); o.Reason.Code == eligibility.CodeNotReady {
 		return string(o.Reason.Code), fmt.Sprintf("%s waits: %s", update.DistributionSet, o.Reason.Message)
 	} else if v.Reason.IsZero() && o.Intent != nil && o.Intent.Source.Kind != v1alpha1.SourceTarget {
 		return v1alpha1.ReasonWaitingForDevice, fmt.Sprintf("%s waits: %s first", update.DistributionSet, o.Reason.Message)
@@ -190,7 +190,7 @@ func (v Verdict) confirmation(w World, a *v1alpha1.Action) (reason, message stri
 	switch o.Reason.Code {
 	case CodeConfirm:
 		message = o.Reason.Message
-	case CodeWindowClosed:
+	case eligibility.CodeWindowClosed:
 		message = fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))
 	default:
 		return string(o.Reason.Code), fmt.Sprintf("action %d (%s) waits for confirmation and the device is not asked: %s", a.ID, a.DistributionSet, o.Reason.Message)
@@ -205,7 +205,7 @@ func (v Verdict) confirmation(w World, a *v1alpha1.Action) (reason, message stri
 // closing speaks of an assignment that is over.
 func (v Verdict) closing(w World, a *v1alpha1.Action) string {
 	switch now := w.Target.Status.Installed; {
-	case v.Reason.Code != CodeDone || a == nil:
+	case v.Reason.Code != eligibility.CodeDone || a == nil:
 	case a.Update.Type == v1alpha1.UpdateTypeDownloadOnly:
 		return fmt.Sprintf("%s was downloaded as action %d and is not installed: spec.assignment.type is DownloadOnly", a.DistributionSet, a.ID)
 	case now != nil && now.ContentHash != a.ContentHash && now.DistributionSet != "":
@@ -235,7 +235,7 @@ func AssignedUntil(w World) time.Time {
 	if own == nil {
 		return time.Time{}
 	}
-	if until := own.Reason.Until; own.Reason.Code != CodeWindowClosed && until.After(w.Now) {
+	if until := own.Reason.Until; own.Reason.Code != eligibility.CodeWindowClosed && until.After(w.Now) {
 		return until
 	}
 	if a := eligibility.Own(&w.Target.Status, own.Intent); a != nil && a.State.HasStarted() || !slices.Contains(awaitingDevice, own.Reason.Code) {
@@ -249,4 +249,4 @@ func AssignedUntil(w World) time.Time {
 }
 
 // awaitingDevice are the verdicts whose sentence names the opening of a maintenance window.
-var awaitingDevice = []Code{"", CodeWindowClosed}
+var awaitingDevice = []eligibility.Code{"", eligibility.CodeWindowClosed}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 func inNights(zone string) edit {
@@ -27,7 +28,7 @@ func during(schedule, zone string, d time.Duration) edit {
 
 // stabilizing keeps the assignment back as a rebuild from Git does.
 func settling(s *story) {
-	s.intents[0].Closed = Reason{Code: CodeStabilizing, Message: "waits until 12:00:05 for newer rollouts", Until: s.now.Add(5 * time.Second)}
+	s.intents[0].Closed = eligibility.Reason{Code: eligibility.CodeStabilizing, Message: "waits until 12:00:05 for newer rollouts", Until: s.now.Add(5 * time.Second)}
 }
 
 func stage(word string) step {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // edit is what a person changes of spec.assignment.
@@ -50,7 +51,7 @@ func (s *story) noteAssignment() {
 	status.Assignment = NoteAssignment(s.target.Spec.Assignment, status.Assignment, s.now)
 	s.intents = nil
 	if wanted := s.target.Spec.Assignment; wanted != nil && IsSeen(wanted, status.Assignment) {
-		s.intents = []Intent{{
+		s.intents = []eligibility.Intent{{
 			Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev", Since: status.Assignment.Since},
 			Update: wanted.Update, Set: s.sets[wanted.DistributionSet],
 			StartedAt: status.Assignment.Since.Time, OpenedAt: status.Assignment.Since.Time,
@@ -143,18 +144,18 @@ func TestAChangedAssignmentIsOffered(t *testing.T) {
 		"back to the first, with its time":                      {sets(carriesOut, soon, assigns("b", early), carriesOut, soon, assigns("a", early)), gives("a", 102)},
 		"a revert to the first and its earlier time":            {sets(carriesOut, soon, assigns("b", late), carriesOut, soon, assigns("a", early)), gives("a", 102)},
 		"a revert while the second is at work":                  {sets(carriesOut, soon, assigns("b", late), takes, soon, assigns("a", early)), told{Cancel, CodeCancel, 101, ""}},
-		"a revert before the second was fetched":                {sets(carriesOut, soon, assigns("b", late), soon, assigns("a", early)), told{Nothing, CodeAlreadyThere, 0, ""}},
+		"a revert before the second was fetched":                {sets(carriesOut, soon, assigns("b", late), soon, assigns("a", early)), told{Nothing, eligibility.CodeAlreadyThere, 0, ""}},
 		"a revert before the first was canceled":                {sets(takes, soon, assigns("b", early), soon, assigns("a", early)), told{Deploy, CodeResume, 100, "a"}},
 		"a revert while the first is being canceled":            {sets(takes, soon, assigns("b", early), comesBy, soon, assigns("a", early)), cancel},
 		"a revert after the first was canceled":                 {sets(takes, soon, assigns("b", early), comesBy, reports(action.CancelAccepted), soon, assigns("a", early)), gives("a", 101)},
 		"the same, applied again while it is at work":           {sets(takes, soon, assigns("a", early)), told{Deploy, CodeResume, 100, "a"}},
-		"the same, applied again when it is done":               {sets(carriesOut, soon, assigns("a", early)), told{Nothing, CodeDone, 0, ""}},
-		"the same, applied again when it has failed":            {sets(fails, soon, assigns("a", early)), told{Nothing, CodeFailed, 0, ""}},
+		"the same, applied again when it is done":               {sets(carriesOut, soon, assigns("a", early)), told{Nothing, eligibility.CodeDone, 0, ""}},
+		"the same, applied again when it has failed":            {sets(fails, soon, assigns("a", early)), told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"removed and put back when it has failed":               {sets(fails, soon, assignsNothing, soon, assigns("a", early)), gives("a", 101)},
 		"removed and put back while it is at work":              {sets(takes, soon, assignsNothing, soon, assigns("a", early)), told{Deploy, CodeResume, 100, "a"}},
 		"a confirmation that is not needed any more":            {sets(assigns("b", late, mustBeConfirmed), takes, assigns("b", late)), told{Deploy, CodeResume, 100, "b"}},
 		"a confirmation is required before it was fetched":      {sets(assigns("b", late), assigns("b", late, mustBeConfirmed)), told{Confirm, CodeConfirm, 100, "b"}},
 		"what was downloaded only is installed at another type": {sets(assigns("b", late, ofUpdate(v1alpha1.UpdateTypeDownloadOnly)), takes, reports(action.Downloaded), assigns("b", late)), gives("b", 101)},
-		"what was downloaded only, applied again":               {sets(assigns("b", late, ofUpdate(v1alpha1.UpdateTypeDownloadOnly)), takes, reports(action.Downloaded), assigns("b", late, ofUpdate(v1alpha1.UpdateTypeDownloadOnly))), told{Nothing, CodeDone, 0, ""}},
+		"what was downloaded only, applied again":               {sets(assigns("b", late, ofUpdate(v1alpha1.UpdateTypeDownloadOnly)), takes, reports(action.Downloaded), assigns("b", late, ofUpdate(v1alpha1.UpdateTypeDownloadOnly))), told{Nothing, eligibility.CodeDone, 0, ""}},
 	})
 }

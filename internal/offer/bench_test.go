@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // busyWorld has ten rollouts and an assignment over one target that has been through a few of them.
@@ -29,11 +30,11 @@ func busyWorld(b *testing.B) *story {
 func BenchmarkOffer(b *testing.B) {
 	cases := map[string]struct {
 		steps []step
-		want  Code
+		want  eligibility.Code
 	}{
 		"deploys":               {nil, CodeDeploy},
-		"window closed":         {[]step{assignment(20, "mine", within("0 2 * * *", time.Hour))}, CodeWindowClosed},
-		"nothing left":          {[]step{carriesOut}, CodeDone},
+		"window closed":         {[]step{assignment(20, "mine", within("0 2 * * *", time.Hour))}, eligibility.CodeWindowClosed},
+		"nothing left":          {[]step{carriesOut}, eligibility.CodeDone},
 		"goes on":               {[]step{takes}, CodeResume},
 		"asked to cancel":       {[]step{takes, cancels(2147483, v1alpha1.CancellationSoft), func(s *story) { s.target.Spec.Cancel.UpTo = s.target.Status.NextActionID - 1 }, comesBy}, CodeCancel},
 		"waits to be confirmed": {[]step{assignment(20, "mine", confirmed), takes}, CodeConfirm},

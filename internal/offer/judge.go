@@ -14,10 +14,10 @@ import (
 
 // Verdict is what one intent would give the target now. A zero Reason means that it may be offered.
 type Verdict struct {
-	Intent *Intent
+	Intent *eligibility.Intent
 	// Result of the rule on this intent, before the order of intents is applied.
 	Result eligibility.Result
-	Reason Reason
+	Reason eligibility.Reason
 }
 
 // Judge returns for every intent whether it may be offered now, in the order in which they would
@@ -31,7 +31,7 @@ func Judge(w World) []Verdict {
 		j := &judged[i]
 		v := Verdict{Intent: j.in, Result: j.Result}
 		if busy != nil && j.mayStart() && !eligibility.IsOwn(busy, j.in) {
-			j.Result = eligibility.Result{Code: CodeBusy, Action: busy}
+			j.Result = eligibility.Result{Code: eligibility.CodeBusy, Action: busy}
 		}
 		v.Reason = j.message(&w)
 		verdicts[i] = v
@@ -50,7 +50,7 @@ func blocking(w *World) *v1alpha1.Action {
 
 // judged is the result on one intent, without its message.
 type judged struct {
-	in *Intent
+	in *eligibility.Intent
 	eligibility.Result
 }
 
@@ -58,13 +58,13 @@ func (j *judged) mayStart() bool { return j.MayStart() }
 
 // judgeAll asks the rule about every intent. An open action is not asked about here.
 func judgeAll(w *World) []judged {
-	intents := make([]*Intent, len(w.Intents))
+	intents := make([]*eligibility.Intent, len(w.Intents))
 	for i := range w.Intents {
 		intents[i] = &w.Intents[i]
 	}
 	slices.SortFunc(intents, eligibility.NewestFirst)
 	newer := eligibility.NewerAmong(w.Target, intents, w.Now)
-	slices.SortStableFunc(intents, func(a, b *Intent) int { return byTurn(a, b, newer.Reached) })
+	slices.SortStableFunc(intents, func(a, b *eligibility.Intent) int { return byTurn(a, b, newer.Reached) })
 	list := make([]judged, len(intents))
 	for i, in := range intents {
 		list[i].in, list[i].Result = in, eligibility.Check(w.Target, in, &newer, w.Now)
@@ -73,7 +73,7 @@ func judgeAll(w *World) []judged {
 	return list
 }
 
-func weight(in *Intent) int32 {
+func weight(in *eligibility.Intent) int32 {
 	if in.Update.Weight == nil {
 		return 1000
 	}

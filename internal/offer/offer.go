@@ -35,11 +35,11 @@ type Offer struct {
 	// Action that is open or, with Cancel, may be closed by force; nil: the offer would create it.
 	Action *v1alpha1.Action
 	// Intent that would be created; nil when Action is given.
-	Intent *Intent
+	Intent *eligibility.Intent
 	// Set that is deployed; nil: it is gone.
-	Set *Set
+	Set *eligibility.Set
 	// Reason why.
-	Reason Reason
+	Reason eligibility.Reason
 	// OpensAt is when the next maintenance window opens that the target waits for: to start an
 	// update that nothing else holds back, or, for an action that has started, to be inside its
 	// window again. Zero: it waits for none.
@@ -53,7 +53,7 @@ func For(w World) Offer {
 		return forOpen(&w, a)
 	}
 	if a := pendingCancel(&w); a != nil {
-		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: Reason{Code: CodeCancel, Until: answerBy(a), Message: fmt.Sprintf(
+		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: eligibility.Reason{Code: CodeCancel, Until: answerBy(a), Message: fmt.Sprintf(
 			"action %d was closed by force (%s); its cancel stays on offer until the device answers", a.ID, a.Cancel.Cause)}}
 	}
 	if r := unserved(w.Target); !r.IsZero() {
@@ -66,7 +66,7 @@ func For(w World) Offer {
 func forOpen(w *World, a *v1alpha1.Action) Offer {
 	switch a.State {
 	case v1alpha1.ActionCanceling:
-		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: Reason{
+		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: eligibility.Reason{
 			Code: CodeCancel, Message: fmt.Sprintf("action %d is to be canceled (%s)", a.ID, a.Cancel.Cause), Until: action.CancelDeadline(a)}}
 	case v1alpha1.ActionWaitingForConfirmation:
 		return forWaiting(w, a)
@@ -74,10 +74,10 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 	}
 	set := w.Set(a.DistributionSet)
 	if !sameContent(set, a) {
-		return Offer{Kind: Nothing, Action: a, Set: set, Reason: Reason{
+		return Offer{Kind: Nothing, Action: a, Set: set, Reason: eligibility.Reason{
 			Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d is gone or has another content", a.DistributionSet, a.ID)}}
 	}
-	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, Reason: Reason{
+	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, Reason: eligibility.Reason{
 		Code: CodeResume, Message: fmt.Sprintf("action %d has started and goes on", a.ID), Until: action.ProgressDeadline(a)},
 		OpensAt: window.NextOpening(a.Update.MaintenanceWindow, w.Now)}
 }
@@ -92,12 +92,12 @@ func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	own := ownVerdict(a, judgeAll(w))
 	switch {
 	case own == nil:
-		o.Reason = Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("what action %d waits for confirmation of does not reach this target now", a.ID)}
+		o.Reason = eligibility.Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("what action %d waits for confirmation of does not reach this target now", a.ID)}
 	case !own.mayStart():
 		o.Reason, o.OpensAt = own.message(w), own.opensAt()
 	default:
 		o.Kind, o.ActionID = Confirm, a.ID
-		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))}
+		o.Reason = eligibility.Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))}
 	}
 	return o
 }
@@ -125,7 +125,7 @@ func forVerdicts(w *World, verdicts []judged) Offer {
 		}
 	}
 	if best < 0 {
-		return Offer{Kind: Nothing, Reason: Reason{Code: CodeNothingWanted, Message: "no rollout, assignment or auto-assignment reaches this target"}}
+		return Offer{Kind: Nothing, Reason: eligibility.Reason{Code: CodeNothingWanted, Message: "no rollout, assignment or auto-assignment reaches this target"}}
 	}
 	return Offer{Kind: Nothing, Reason: verdicts[best].message(w), OpensAt: firstOpening(verdicts)}
 }
@@ -144,18 +144,18 @@ func firstOpening(verdicts []judged) time.Time {
 
 // opensAt is when the window opens that the intent waits for; zero: it waits for something else.
 func (j *judged) opensAt() time.Time {
-	if j.Code != CodeWindowClosed {
+	if j.Code != eligibility.CodeWindowClosed {
 		return time.Time{}
 	}
 	return j.Until
 }
 
-func start(w *World, in *Intent) Offer {
+func start(w *World, in *eligibility.Intent) Offer {
 	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set,
-		Reason: Reason{Code: CodeDeploy, Message: fmt.Sprintf("%s offers %s", label(in), in.Update.DistributionSet)}}
+		Reason: eligibility.Reason{Code: CodeDeploy, Message: fmt.Sprintf("%s offers %s", label(in), in.Update.DistributionSet)}}
 	if in.Update.ConfirmationRequired && !confirmsByItself(w.Target) {
 		o.Kind = Confirm
-		o.Reason = Reason{Code: CodeConfirm, Message: fmt.Sprintf("%s needs confirmation at the device", label(in))}
+		o.Reason = eligibility.Reason{Code: CodeConfirm, Message: fmt.Sprintf("%s needs confirmation at the device", label(in))}
 	}
 	return o
 }
@@ -182,7 +182,7 @@ func (o Offer) Creation(w World) action.Creation {
 }
 
 // lasting is what an action keeps of its update for the time when its source is gone.
-func lasting(in *Intent) v1alpha1.ActionUpdate {
+func lasting(in *eligibility.Intent) v1alpha1.ActionUpdate {
 	u := in.Update.DeepCopy()
 	return v1alpha1.ActionUpdate{
 		Type: u.Type, ForceAt: u.ForceAt, Weight: u.Weight, MaintenanceWindow: u.MaintenanceWindow,
@@ -206,11 +206,11 @@ func IsForced(u v1alpha1.ActionUpdate, consistent bool, now time.Time) bool {
 }
 
 // unserved says why a target is given nothing, whatever is wanted of it.
-func unserved(t *v1alpha1.Target) Reason {
+func unserved(t *v1alpha1.Target) eligibility.Reason {
 	if why := eligibility.NotServed(t); why != "" {
-		return Reason{Code: CodeNotReady, Message: why}
+		return eligibility.Reason{Code: eligibility.CodeNotReady, Message: why}
 	}
-	return Reason{}
+	return eligibility.Reason{}
 }
 
 func confirmsByItself(t *v1alpha1.Target) bool {
@@ -219,7 +219,7 @@ func confirmsByItself(t *v1alpha1.Target) bool {
 
 // sameContent reports whether what an action was created with is still there to be deployed. What
 // cannot be decoded is still there.
-func sameContent(set *Set, a *v1alpha1.Action) bool {
+func sameContent(set *eligibility.Set, a *v1alpha1.Action) bool {
 	return set != nil && (set.Unreadable || !set.Changed && set.ContentHash == a.ContentHash)
 }
 

@@ -30,42 +30,42 @@ const (
 // TestEveryReason reaches each code by the smallest story there is. Of is the intent whose verdict
 // is meant; empty: the offer.
 func TestEveryReason(t *testing.T) {
-	stories := map[Code]struct {
+	stories := map[eligibility.Code]struct {
 		steps []step
 		of    string
 		says  string
 	}{
-		CodeDeploy:         {[]step{set("fw"), rollout("r", 1, "fw")}, "", "rollout r (group group-1) offers fw"},
-		CodeResume:         {[]step{set("fw"), rollout("r", 1, "fw"), takes}, "", "action 100 has started"},
-		CodeCancel:         {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft)}, "", "action 100 is to be canceled (Requested)"},
-		CodeConfirm:        {[]step{set("fw"), rollout("r", 1, "fw", confirmed)}, "", "needs confirmation"},
-		CodeNothingWanted:  {nil, "", "no rollout"},
-		CodeHold:           {[]step{set("fw"), rollout("r", 1, "fw"), holds(true)}, "", "spec.hold"},
-		CodeNotReady:       {[]step{set("fw"), rollout("r", 1, "fw"), duplicate}, "", "older"},
-		CodeSetNotFound:    {[]step{rollout("r", 1, "fw")}, "", "fw does not exist: create it"},
-		CodeSetNotReady:    {[]step{set("fw", notReady), rollout("r", 1, "fw")}, "", "not ready: it has no modules"},
-		CodeSetInvalid:     {[]step{set("fw", invalid(soft, hour(2))), assignment(1, "fw")}, "", "invalidated (Soft)"},
-		CodeContentChanged: {[]step{set("fw"), rollout("r", 1, "fw", planned("other"))}, "", "planned"},
-		CodeIncompatible:   {[]step{set("fw", fits("gateway")), rollout("r", 1, "fw"), ofType("router")}, "", `target type "router": its compatibleTargetTypes are [gateway]`},
-		CodeNotStarted:     {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeNotStarted))}, "", "closed"},
-		CodeStabilizing:    {[]step{set("fw"), assignment(1, "fw", closedFor(CodeStabilizing))}, "", "closed"},
-		CodePaused:         {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodePaused))}, "", "closed"},
-		CodeFinished:       {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeFinished))}, "", "closed"},
-		CodeStopped:        {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeStopped))}, "", "closed"},
-		CodeGroupNotOpen:   {[]step{set("fw"), rollout("r", 1, "fw", closedFor(CodeGroupNotOpen))}, "", "closed"},
-		CodeSuperseded:     {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), rollout("s", 2, "new")}, "r", "the newer rollout s (group group-1) replaces rollout r"},
-		CodeSkipped:        {[]step{set("fw"), rollout("r", 1, "fw", skipped)}, "", "left its group"},
-		CodeWindowClosed:   {[]step{set("fw"), rollout("r", 1, "fw", within("0 2 * * *", time.Hour))}, "", "opens at 2026-03-03T02:00:00Z"},
-		CodeDeadlinePassed: {[]step{set("fw"), rollout("r", 1, "fw", expired)}, "", "counts as failed"},
-		CodeAlreadyThere:   {[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", true)}, "", "already installed"},
-		CodeDone:           {[]step{set("fw"), rollout("r", 1, "fw"), carriesOut}, "", "carried out as action 100"},
-		CodeFailed:         {[]step{set("fw"), rollout("r", 1, "fw"), fails}, "", `failed with code "17"`},
-		CodeRetrying:       {[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails}, "", "next attempt is at 2026-03-02T12:01:00Z"},
-		CodeCanceled:       {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), comesBy, reports(action.CancelAccepted)}, "", "action 100 of rollout r (group group-1) was canceled"},
-		CodeBusy:           {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), takes, rollout("s", 2, "new", queued(1))}, "s", "waits until action 100 (fw)"},
-		CodeWaitingForStep: {[]step{set("mig", migrationStep), set("new"), rollout("r", 1, "mig", closedFor(CodePaused)), rollout("s", 2, "new")}, "s", "required migration step mig of rollout r"},
-		CodeAlreadyHad:     {[]step{set("fw"), auto("a", 1, "fw"), had("fw")}, "", "offers a set once"},
-		CodeSetGone:        {[]step{set("fw"), rollout("r", 1, "fw"), takes, loseSet("fw"), comesBy, reports(action.CancelRejected)}, "", "fw of action 100 is gone"},
+		CodeDeploy:                     {[]step{set("fw"), rollout("r", 1, "fw")}, "", "rollout r (group group-1) offers fw"},
+		CodeResume:                     {[]step{set("fw"), rollout("r", 1, "fw"), takes}, "", "action 100 has started"},
+		CodeCancel:                     {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft)}, "", "action 100 is to be canceled (Requested)"},
+		CodeConfirm:                    {[]step{set("fw"), rollout("r", 1, "fw", confirmed)}, "", "needs confirmation"},
+		CodeNothingWanted:              {nil, "", "no rollout"},
+		eligibility.CodeHold:           {[]step{set("fw"), rollout("r", 1, "fw"), holds(true)}, "", "spec.hold"},
+		eligibility.CodeNotReady:       {[]step{set("fw"), rollout("r", 1, "fw"), duplicate}, "", "older"},
+		eligibility.CodeSetNotFound:    {[]step{rollout("r", 1, "fw")}, "", "fw does not exist: create it"},
+		eligibility.CodeSetNotReady:    {[]step{set("fw", notReady), rollout("r", 1, "fw")}, "", "not ready: it has no modules"},
+		eligibility.CodeSetInvalid:     {[]step{set("fw", invalid(soft, hour(2))), assignment(1, "fw")}, "", "invalidated (Soft)"},
+		eligibility.CodeContentChanged: {[]step{set("fw"), rollout("r", 1, "fw", planned("other"))}, "", "planned"},
+		eligibility.CodeIncompatible:   {[]step{set("fw", fits("gateway")), rollout("r", 1, "fw"), ofType("router")}, "", `target type "router": its compatibleTargetTypes are [gateway]`},
+		eligibility.CodeNotStarted:     {[]step{set("fw"), rollout("r", 1, "fw", closedFor(eligibility.CodeNotStarted))}, "", "closed"},
+		eligibility.CodeStabilizing:    {[]step{set("fw"), assignment(1, "fw", closedFor(eligibility.CodeStabilizing))}, "", "closed"},
+		eligibility.CodePaused:         {[]step{set("fw"), rollout("r", 1, "fw", closedFor(eligibility.CodePaused))}, "", "closed"},
+		eligibility.CodeFinished:       {[]step{set("fw"), rollout("r", 1, "fw", closedFor(eligibility.CodeFinished))}, "", "closed"},
+		eligibility.CodeStopped:        {[]step{set("fw"), rollout("r", 1, "fw", closedFor(eligibility.CodeStopped))}, "", "closed"},
+		eligibility.CodeGroupNotOpen:   {[]step{set("fw"), rollout("r", 1, "fw", closedFor(eligibility.CodeGroupNotOpen))}, "", "closed"},
+		eligibility.CodeSuperseded:     {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), rollout("s", 2, "new")}, "r", "the newer rollout s (group group-1) replaces rollout r"},
+		eligibility.CodeSkipped:        {[]step{set("fw"), rollout("r", 1, "fw", skipped)}, "", "left its group"},
+		eligibility.CodeWindowClosed:   {[]step{set("fw"), rollout("r", 1, "fw", within("0 2 * * *", time.Hour))}, "", "opens at 2026-03-03T02:00:00Z"},
+		eligibility.CodeDeadlinePassed: {[]step{set("fw"), rollout("r", 1, "fw", expired)}, "", "counts as failed"},
+		eligibility.CodeAlreadyThere:   {[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", true)}, "", "already installed"},
+		eligibility.CodeDone:           {[]step{set("fw"), rollout("r", 1, "fw"), carriesOut}, "", "carried out as action 100"},
+		eligibility.CodeFailed:         {[]step{set("fw"), rollout("r", 1, "fw"), fails}, "", `failed with code "17"`},
+		eligibility.CodeRetrying:       {[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails}, "", "next attempt is at 2026-03-02T12:01:00Z"},
+		eligibility.CodeCanceled:       {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), comesBy, reports(action.CancelAccepted)}, "", "action 100 of rollout r (group group-1) was canceled"},
+		eligibility.CodeBusy:           {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), takes, rollout("s", 2, "new", queued(1))}, "s", "waits until action 100 (fw)"},
+		eligibility.CodeWaitingForStep: {[]step{set("mig", migrationStep), set("new"), rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "new")}, "s", "required migration step mig of rollout r"},
+		eligibility.CodeAlreadyHad:     {[]step{set("fw"), auto("a", 1, "fw"), had("fw")}, "", "offers a set once"},
+		CodeSetGone:                    {[]step{set("fw"), rollout("r", 1, "fw"), takes, loseSet("fw"), comesBy, reports(action.CancelRejected)}, "", "fw of action 100 is gone"},
 	}
 	for code, c := range stories {
 		t.Run(string(code), func(t *testing.T) {
@@ -87,9 +87,9 @@ func TestEveryReason(t *testing.T) {
 }
 
 // codesInSource reads the codes from the source, so that a new one cannot be forgotten here.
-func codesInSource(t *testing.T) []Code {
-	var codes []Code
-	for _, name := range []string{"reasons.go", "../eligibility/code.go"} {
+func codesInSource(t *testing.T) []eligibility.Code {
+	var codes []eligibility.Code
+	for _, name := range []string{"codes.go", "../eligibility/code.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -99,15 +99,11 @@ func codesInSource(t *testing.T) []Code {
 			if !ok || !strings.HasPrefix(spec.Names[0].Name, "Code") {
 				return true
 			}
-			literal, ok := spec.Values[0].(*ast.BasicLit)
-			if !ok { // another name for a code of package eligibility
-				return true
-			}
-			code, err := strconv.Unquote(literal.Value)
+			code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
 			if err != nil {
 				t.Fatal(err)
 			}
-			codes = append(codes, Code(code))
+			codes = append(codes, eligibility.Code(code))
 			return true
 		})
 	}
@@ -117,7 +113,7 @@ func codesInSource(t *testing.T) []Code {
 	return codes
 }
 
-func (s *story) verdict(name string) Reason {
+func (s *story) verdict(name string) eligibility.Reason {
 	s.t.Helper()
 	for _, v := range Judge(s.world()) {
 		if v.Intent.Source.Name == name {
@@ -125,7 +121,7 @@ func (s *story) verdict(name string) Reason {
 		}
 	}
 	s.t.Fatalf("no verdict on %s", name)
-	return Reason{}
+	return eligibility.Reason{}
 }
 
 func duplicate(s *story) {
@@ -133,13 +129,15 @@ func duplicate(s *story) {
 		metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Message: "target dev-0 is older"})
 }
 
-func notReady(x *Set) { x.Deployable, x.NotDeployable = false, "it has no modules" }
+func notReady(x *eligibility.Set) { x.Deployable, x.NotDeployable = false, "it has no modules" }
 
-func planned(content string) func(*Intent) {
-	return func(in *Intent) { in.PlannedHash = hash(content) }
+func planned(content string) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) { in.PlannedHash = hash(content) }
 }
 
-func fits(types ...string) func(*Set) { return func(x *Set) { x.CompatibleTargetTypes = types } }
+func fits(types ...string) func(*eligibility.Set) {
+	return func(x *eligibility.Set) { x.CompatibleTargetTypes = types }
+}
 
 func ofType(name string) step { return spec(func(t *v1alpha1.Target) { t.Spec.Type = name }) }
 
@@ -163,15 +161,15 @@ func TestOrder(t *testing.T) {
 		"a stopped newest update gives way to the one before": {
 			then(stops("s", soft, v1alpha1.CauseStopped)), told{Deploy, CodeDeploy, 100, "old"}},
 		"a paused newest update holds, and nobody falls back": {
-			then(pauses("s")), told{Nothing, CodePaused, 0, ""}},
+			then(pauses("s")), told{Nothing, eligibility.CodePaused, 0, ""}},
 		"an older update is dead once a newer one was carried out": {
-			then(carriesOut, withdrawn("s")), told{Nothing, CodeSuperseded, 0, ""}},
+			then(carriesOut, withdrawn("s")), told{Nothing, eligibility.CodeSuperseded, 0, ""}},
 		"an older update is dead also when the newer one failed": {
-			then(fails, withdrawn("s")), told{Nothing, CodeSuperseded, 0, ""}},
+			then(fails, withdrawn("s")), told{Nothing, eligibility.CodeSuperseded, 0, ""}},
 		"an update of equal age from another source is dead": {
-			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, withdrawn("r"), rollout("s", 1, "b")}, told{Nothing, CodeSuperseded, 0, ""}},
+			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, withdrawn("r"), rollout("s", 1, "b")}, told{Nothing, eligibility.CodeSuperseded, 0, ""}},
 		"an update that has not started is neither dead nor superseded": {
-			then(carriesOut, withdrawn("r"), set("next"), rollout("t", 9, "next", closedFor(CodeNotStarted))), told{Nothing, CodeNotStarted, 0, ""}},
+			then(carriesOut, withdrawn("r"), set("next"), rollout("t", 9, "next", closedFor(eligibility.CodeNotStarted))), told{Nothing, eligibility.CodeNotStarted, 0, ""}},
 		"what has started goes on outside its window": {
 			[]step{set("fw"), rollout("r", 1, "fw", within("0 12 * * *", time.Minute)), takes, later(time.Hour)}, told{Deploy, CodeResume, 100, "fw"}},
 		"what has started goes on while the target is on hold": {
@@ -202,17 +200,17 @@ func TestOrder(t *testing.T) {
 		"the set of what has started is gone": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, loseSet("fw")}, told{Cancel, CodeCancel, 100, ""}},
 		"a module of what has started is gone": {
-			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", func(x *Set) { x.Changed = true })}, told{Cancel, CodeCancel, 100, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", func(x *eligibility.Set) { x.Changed = true })}, told{Cancel, CodeCancel, 100, ""}},
 		"the set of what has started has another content": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", content("other"))}, told{Cancel, CodeCancel, 100, ""}},
 		"a set of what has started that is only not Ready any more goes on": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", notReady)}, told{Deploy, CodeResume, 100, "fw"}},
 		"a duplicate target starts nothing": {
-			then(duplicate), told{Nothing, CodeNotReady, 0, ""}},
+			then(duplicate), told{Nothing, eligibility.CodeNotReady, 0, ""}},
 		"a target without an id starts nothing": {
-			then(spec(func(t *v1alpha1.Target) { t.Status.NextActionID = 0 })), told{Nothing, CodeNotReady, 0, ""}},
+			then(spec(func(t *v1alpha1.Target) { t.Status.NextActionID = 0 })), told{Nothing, eligibility.CodeNotReady, 0, ""}},
 		"a target on hold starts nothing": {
-			then(holds(true)), told{Nothing, CodeHold, 0, ""}},
+			then(holds(true)), told{Nothing, eligibility.CodeHold, 0, ""}},
 		"a target that is released starts": {
 			then(holds(true), comesBy, holds(false)), told{Deploy, CodeDeploy, 100, "new"}},
 		"a target without a type fits every set": {
@@ -220,33 +218,33 @@ func TestOrder(t *testing.T) {
 		"a target of the right type fits": {
 			[]step{set("fw", fits("router", "gateway")), rollout("r", 1, "fw"), ofType("gateway")}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"what was already there when the group opened stays that, whatever runs now": {
-			[]step{set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.AlreadyThere = true }), runs("other", true)}, told{Nothing, CodeAlreadyThere, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.AlreadyThere = true }), runs("other", true)}, told{Nothing, eligibility.CodeAlreadyThere, 0, ""}},
 		"an older assignment does not bring back what a newer rollout, whose group has not opened, is past": {
-			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Nothing, CodeGroupNotOpen, 0, ""}},
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, told{Nothing, eligibility.CodeGroupNotOpen, 0, ""}},
 		"nor does an older auto-assignment": {
-			[]step{set("old"), set("new"), auto("a", 1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Nothing, CodeGroupNotOpen, 0, ""}},
+			[]step{set("old"), set("new"), auto("a", 1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, told{Nothing, eligibility.CodeGroupNotOpen, 0, ""}},
 		"an auto-assignment that waits for newer rollouts keeps older ones away": {
-			[]step{set("old"), set("new"), rollout("r", 1, "old"), auto("a", 2, "new", closedFor(CodeStabilizing))}, told{Nothing, CodeStabilizing, 0, ""}},
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), auto("a", 2, "new", closedFor(eligibility.CodeStabilizing))}, told{Nothing, eligibility.CodeStabilizing, 0, ""}},
 		"an older auto-assignment stays behind a newer one whose set the target had": {
-			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, told{Nothing, CodeSuperseded, 0, ""}},
+			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, told{Nothing, eligibility.CodeSuperseded, 0, ""}},
 		"unless the newer one is paused": {
-			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new", closedFor(CodePaused)), had("new")}, told{Deploy, CodeDeploy, 100, "old"}},
+			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new", closedFor(eligibility.CodePaused)), had("new")}, told{Deploy, CodeDeploy, 100, "old"}},
 		"or its set is invalid": {
 			[]step{set("old"), set("new", invalid(soft, hour(3))), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a newer auto-assignment follows an older one that was faster on a new target": {
 			[]step{set("old"), set("new"), auto("a", 5, "old", placed(1)), takes, reports(action.Install), reports(action.Succeed), auto("b", 5, "new", placed(2))}, told{Deploy, CodeDeploy, 101, "new"}},
 		"and an older one does not follow a newer": {
-			[]step{set("old"), set("new"), auto("b", 5, "new", placed(2)), takes, reports(action.Install), reports(action.Succeed), auto("a", 5, "old", placed(1))}, told{Nothing, CodeSuperseded, 0, ""}},
+			[]step{set("old"), set("new"), auto("b", 5, "new", placed(2)), takes, reports(action.Install), reports(action.Succeed), auto("a", 5, "old", placed(1))}, told{Nothing, eligibility.CodeSuperseded, 0, ""}},
 		"until that group opens, an older assignment is given to who runs something else": {
-			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("other", true)}, told{Deploy, CodeDeploy, 100, "old"}},
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("other", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a newer rollout that was stopped keeps no older assignment away": {
-			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeStopped)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeStopped)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a newer rollout of an invalid set keeps no older assignment away": {
-			[]step{set("old"), set("new", invalid(soft, hour(3))), assignment(1, "old"), rollout("r", 2, "new", closedFor(CodeGroupNotOpen)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
+			[]step{set("old"), set("new", invalid(soft, hour(3))), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a newer assignment whose window never opens keeps nothing older away": {
 			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 30 2 *", time.Hour))}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a newer assignment whose window opens tonight does": {
-			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 * * *", time.Hour))}, told{Nothing, CodeWindowClosed, 0, ""}},
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 * * *", time.Hour))}, told{Nothing, eligibility.CodeWindowClosed, 0, ""}},
 		"a newer assignment brings back what is older than the rollout": {
 			[]step{set("old"), set("new"), rollout("r", 1, "new"), assignment(2, "old"), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
 		"a reinstallation does not ask what is there": {
@@ -254,7 +252,7 @@ func TestOrder(t *testing.T) {
 		"an inconsistent target gets again what it runs": {
 			[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", false)}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"another set with the same content is already there": {
-			[]step{set("duplicate", content("fw")), rollout("r", 1, "duplicate"), runs("fw", true)}, told{Nothing, CodeAlreadyThere, 0, ""}},
+			[]step{set("duplicate", content("fw")), rollout("r", 1, "duplicate"), runs("fw", true)}, told{Nothing, eligibility.CodeAlreadyThere, 0, ""}},
 		"a start deadline does not end what has started, and is retried": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, rollout("r", 1, "fw", retries(1, 0), expired)}, told{Deploy, CodeDeploy, 101, "fw"}},
 		"a member that missed its start keeps nothing older away": {
@@ -272,48 +270,48 @@ func TestSpent(t *testing.T) {
 		"an attempt is left, and its backoff is over": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, later(time.Minute)}, told{Deploy, CodeDeploy, 101, "fw"}},
 		"all attempts are used up": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, fails}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"two further attempts are three in all": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(2, 0)), fails, fails, fails}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(2, 0)), fails, fails, fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"a failure of another code is not tried again": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18")), fails}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18")), fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"a failure of a named code is tried again": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18", "17")), fails}, told{Deploy, CodeDeploy, 101, "fw"}},
 		"an absent backoff is ten minutes": {
-			[]step{set("fw"), rollout("r", 1, "fw", func(in *Intent) { in.Update.Retries = &v1alpha1.Retries{Limit: 1} }), fails, later(599 * time.Second)}, told{Nothing, CodeRetrying, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.Update.Retries = &v1alpha1.Retries{Limit: 1} }), fails, later(599 * time.Second)}, told{Nothing, eligibility.CodeRetrying, 0, ""}},
 		"a retry names a failure from before it": {
 			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute))), later(time.Hour)}, told{Deploy, CodeDeploy, 101, "fw"}},
 		"a retry is no licence for failures after it": {
-			[]step{set("fw"), rollout("r", 1, "fw", retryAsked(noon)), fails}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retryAsked(noon)), fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"a retry of other codes is none of this target": {
-			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute), "99")), later(time.Hour)}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute), "99")), later(time.Hour)}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"a retry brings back nothing that was canceled": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), comesBy, reports(action.CancelAccepted), rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute))), later(time.Hour)},
-			told{Nothing, CodeCanceled, 0, ""}},
+			told{Nothing, eligibility.CodeCanceled, 0, ""}},
 		"a retry does not bring back what a newer rollout took over": {
-			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), func(in *Intent) { in.Superseded = true }), later(time.Hour)},
-			told{Nothing, CodeSuperseded, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), func(in *eligibility.Intent) { in.Superseded = true }), later(time.Hour)},
+			told{Nothing, eligibility.CodeSuperseded, 0, ""}},
 		"nor when a newer update has started since": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, set("new"), assignment(2, "new"), fails}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, set("new"), assignment(2, "new"), fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"who did not come back for an attempt in time gets none": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), abandoned), later(time.Hour)}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), abandoned), later(time.Hour)}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"nor by a retry from before": {
-			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), abandoned), later(time.Hour)}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), abandoned), later(time.Hour)}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"a retry asks again where nobody agreed in time": {
 			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, rollout("r", 1, "fw", confirmed, expired), comesBy, rollout("r", 1, "fw", confirmed, forgiven)},
 			told{Confirm, CodeConfirm, 101, "fw"}},
 		"but not where somebody canceled the question": {
-			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, cancels(100, soft), comesBy, rollout("r", 1, "fw", confirmed, forgiven)}, told{Nothing, CodeCanceled, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, cancels(100, soft), comesBy, rollout("r", 1, "fw", confirmed, forgiven)}, told{Nothing, eligibility.CodeCanceled, 0, ""}},
 		"an attempt that is left is none when the rollout is stopped": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, stops("r", soft, v1alpha1.CauseStopped)}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, stops("r", soft, v1alpha1.CauseStopped)}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"nor when a newer rollout took the target over": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), func(in *Intent) { in.Superseded = true })}, told{Nothing, CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), func(in *eligibility.Intent) { in.Superseded = true })}, told{Nothing, eligibility.CodeFailed, 0, ""}},
 		"the same set assigned anew is a new assignment": {
 			[]step{set("fw"), assignment(1, "fw"), fails, assignment(2, "fw")}, told{Deploy, CodeDeploy, 101, "fw"}},
 		"an auto-assignment that is given another set offers it": {
 			[]step{set("fw"), auto("a", 1, "fw"), carriesOut, set("next"), auto("a", 1, "next")}, told{Deploy, CodeDeploy, 101, "next"}},
 		"an auto-assignment offers nothing a rollout has brought before": {
-			[]step{set("fw"), rollout("r", 1, "fw"), fails, withdrawn("r"), auto("a", 2, "fw")}, told{Nothing, CodeAlreadyHad, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, withdrawn("r"), auto("a", 2, "fw")}, told{Nothing, eligibility.CodeAlreadyHad, 0, ""}},
 	})
 }
 
@@ -341,14 +339,14 @@ func TestQueue(t *testing.T) {
 	check(t, map[string]story{
 		"the heavier campaign goes first":         {campaigns, told{Deploy, CodeDeploy, 100, "base"}},
 		"then the lighter one":                    {then(carriesOut), told{Deploy, CodeDeploy, 101, "addon"}},
-		"then nothing is left":                    {then(carriesOut, carriesOut), told{Nothing, CodeDone, 0, ""}},
+		"then nothing is left":                    {then(carriesOut, carriesOut), told{Nothing, eligibility.CodeDone, 0, ""}},
 		"the lighter one also after a failure":    {then(fails), told{Deploy, CodeDeploy, 101, "addon"}},
 		"the lighter one while the first waits":   {then(pauses("first")), told{Deploy, CodeDeploy, 100, "addon"}},
 		"the first is not dead after the lighter": {then(pauses("first"), carriesOut, rollout("first", 1, "base", weighing(90))), told{Deploy, CodeDeploy, 101, "base"}},
 		"queued updates of equal weight go oldest first": {
 			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(50)), rollout("second", 2, "addon", queued(50))}, told{Deploy, CodeDeploy, 100, "base"}},
 		"a weight that is absent is 1000": {
-			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(999)), rollout("second", 2, "addon", func(in *Intent) { in.Update.Superseding = v1alpha1.SupersedingQueue })},
+			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(999)), rollout("second", 2, "addon", func(in *eligibility.Intent) { in.Update.Superseding = v1alpha1.SupersedingQueue })},
 			told{Deploy, CodeDeploy, 100, "addon"}},
 		"a queued update does not touch what has started": {
 			then(takes), told{Deploy, CodeResume, 100, "base"}},
@@ -360,7 +358,7 @@ func TestQueue(t *testing.T) {
 			[]step{set("old"), rollout("zero", 1, "old"), takes, set("base"), set("addon"), rollout("first", 2, "base", weighing(1)), rollout("second", 3, "addon", queued(900))},
 			told{Cancel, CodeCancel, 100, ""}},
 		"a newer update that has not opened yet leaves the queue as it is": {
-			then(set("hotfix"), rollout("third", 3, "hotfix", closedFor(CodeGroupNotOpen))), told{Deploy, CodeDeploy, 100, "base"}},
+			then(set("hotfix"), rollout("third", 3, "hotfix", closedFor(eligibility.CodeGroupNotOpen))), told{Deploy, CodeDeploy, 100, "base"}},
 	})
 }
 
@@ -378,9 +376,9 @@ func TestMigrationStep(t *testing.T) {
 		"newer updates follow": {
 			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), carriesOut), told{Deploy, CodeDeploy, 101, "new"}},
 		"newer updates wait while it is paused": {
-			then(rollout("r", 1, "mig", closedFor(CodePaused)), rollout("s", 2, "new")), told{Nothing, CodePaused, 0, ""}},
+			then(rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "new")), told{Nothing, eligibility.CodePaused, 0, ""}},
 		"newer updates do not wait for a group that has not opened": {
-			then(rollout("r", 1, "mig", closedFor(CodeGroupNotOpen)), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
+			then(rollout("r", 1, "mig", closedFor(eligibility.CodeGroupNotOpen)), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
 		"newer updates do not wait for what does not fit": {
 			then(set("mig", migrationStep, fits("gateway")), ofType("router"), rollout("r", 1, "mig"), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
 		"newer updates do not wait for what was invalidated": {
@@ -390,7 +388,7 @@ func TestMigrationStep(t *testing.T) {
 		"of two, the older goes first": {
 			then(rollout("r", 1, "mig"), rollout("s", 2, "mig2"), rollout("t", 3, "new")), told{Deploy, CodeDeploy, 100, "mig"}},
 		"of two, the newer waits while the older does": {
-			then(rollout("r", 1, "mig", closedFor(CodePaused)), rollout("s", 2, "mig2")), told{Nothing, CodePaused, 0, ""}},
+			then(rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "mig2")), told{Nothing, eligibility.CodePaused, 0, ""}},
 		"it is not superseded once it has started": {
 			then(rollout("r", 1, "mig"), takes, rollout("s", 2, "new")), told{Deploy, CodeResume, 100, "mig"}},
 		"it is not superseded, also when its rollout is gone": {
@@ -398,7 +396,7 @@ func TestMigrationStep(t *testing.T) {
 		"it is not dead when a newer update failed": {
 			then(rollout("s", 2, "new"), fails, rollout("r", 1, "mig")), told{Deploy, CodeDeploy, 101, "mig"}},
 		"it is dead once a newer update has succeeded": {
-			then(rollout("s", 2, "new"), carriesOut, rollout("r", 1, "mig")), told{Nothing, CodeSuperseded, 0, ""}},
+			then(rollout("s", 2, "new"), carriesOut, rollout("r", 1, "mig")), told{Nothing, eligibility.CodeSuperseded, 0, ""}},
 	})
 }
 
@@ -419,27 +417,27 @@ func TestConfirmation(t *testing.T) {
 		"a device that confirms by itself is not asked":     {[]step{asked[0], asked[1], active}, told{Deploy, CodeDeploy, 100, "fw"}},
 		"one that starts to confirm by itself goes on":      {then(active), told{Deploy, CodeResume, 100, "fw"}},
 		"spec.autoConfirm Always confirms what waits":       {then(always), told{Deploy, CodeResume, 100, "fw"}},
-		"but not what is paused":                            {then(pauses("r"), always), told{Nothing, CodePaused, 0, ""}},
-		"nor what is stopped, whatever started ones do":     {then(stops("r", none, v1alpha1.CauseStopped), always), told{Nothing, CodeCanceled, 0, ""}},
+		"but not what is paused":                            {then(pauses("r"), always), told{Nothing, eligibility.CodePaused, 0, ""}},
+		"nor what is stopped, whatever started ones do":     {then(stops("r", none, v1alpha1.CauseStopped), always), told{Nothing, eligibility.CodeCanceled, 0, ""}},
 		"agreed, it goes on":                                {then(reports(action.Confirm)), told{Deploy, CodeResume, 100, "fw"}},
 		"denied, it stays asked for":                        {then(reports(action.Deny)), told{Confirm, CodeConfirm, 100, "fw"}},
-		"a pause asks nobody":                               {then(pauses("r")), told{Nothing, CodePaused, 0, ""}},
-		"a hold asks nobody, also who confirms by itself":   {then(active, holds(true)), told{Nothing, CodeHold, 0, ""}},
-		"a stop that lets go on what has started closes it": {then(stops("r", none, v1alpha1.CauseStopped)), told{Nothing, CodeCanceled, 0, ""}},
+		"a pause asks nobody":                               {then(pauses("r")), told{Nothing, eligibility.CodePaused, 0, ""}},
+		"a hold asks nobody, also who confirms by itself":   {then(active, holds(true)), told{Nothing, eligibility.CodeHold, 0, ""}},
+		"a stop that lets go on what has started closes it": {then(stops("r", none, v1alpha1.CauseStopped)), told{Nothing, eligibility.CodeCanceled, 0, ""}},
 		"a rollout that is gone closes it": {
 			then(withdrawn("r"), func(s *story_) { s.origins["uid-r"] = Origin{Stop: none, Cause: v1alpha1.CauseDeleted} }), told{Nothing, CodeNothingWanted, 0, ""}},
 		"an assignment that is gone closes it": {
 			[]step{set("fw"), assignment(1, "fw", confirmed), takes, withdrawn("dev")}, told{Nothing, CodeNothingWanted, 0, ""}},
-		"a start deadline closes it":                    {then(rollout("r", 1, "fw", confirmed, expired)), told{Nothing, CodeDeadlinePassed, 0, ""}},
-		"a group that is left closes it":                {then(rollout("r", 1, "fw", confirmed, skipped)), told{Nothing, CodeSkipped, 0, ""}},
-		"what the device installed by itself closes it": {then(runs("fw", true)), told{Nothing, CodeCanceled, 0, ""}},
-		"a rollout that is over closes it":              {then(rollout("r", 1, "fw", confirmed, closedFor(CodeStopped))), told{Nothing, CodeCanceled, 0, ""}},
+		"a start deadline closes it":                    {then(rollout("r", 1, "fw", confirmed, expired)), told{Nothing, eligibility.CodeDeadlinePassed, 0, ""}},
+		"a group that is left closes it":                {then(rollout("r", 1, "fw", confirmed, skipped)), told{Nothing, eligibility.CodeSkipped, 0, ""}},
+		"what the device installed by itself closes it": {then(runs("fw", true)), told{Nothing, eligibility.CodeCanceled, 0, ""}},
+		"a rollout that is over closes it":              {then(rollout("r", 1, "fw", confirmed, closedFor(eligibility.CodeStopped))), told{Nothing, eligibility.CodeCanceled, 0, ""}},
 		"a newer update closes it, also one that waits": {
-			then(set("new"), rollout("s", 2, "new", closedFor(CodePaused))), told{Nothing, CodePaused, 0, ""}},
+			then(set("new"), rollout("s", 2, "new", closedFor(eligibility.CodePaused))), told{Nothing, eligibility.CodePaused, 0, ""}},
 		"a newer update for the same content is asked for anew": {
 			then(set("duplicate", content("fw")), rollout("s", 2, "duplicate", confirmed)), told{Confirm, CodeConfirm, 101, "duplicate"}},
 		"an invalidation with None closes what did not start before": {
-			[]step{set("fw"), assignment(1, "fw", confirmed), takes, editSet("fw", invalid(none, noon))}, told{Nothing, CodeCanceled, 0, ""}},
+			[]step{set("fw"), assignment(1, "fw", confirmed), takes, editSet("fw", invalid(none, noon))}, told{Nothing, eligibility.CodeCanceled, 0, ""}},
 		"an invalidation with None leaves what started before": {
 			then(editSet("fw", invalid(none, noon))), told{Confirm, CodeConfirm, 100, "fw"}},
 	})
@@ -494,11 +492,11 @@ func TestW19_WhatHasNotStartedOfAnInvalidSet(t *testing.T) {
 		steps []step
 		want  told
 	}
-	deploy, refused := told{Deploy, CodeDeploy, 100, "fw"}, told{Nothing, CodeSetInvalid, 0, ""}
+	deploy, refused := told{Deploy, CodeDeploy, 100, "fw"}, told{Nothing, eligibility.CodeSetInvalid, 0, ""}
 	check(t, map[string]story{
 		"None, the rollout started before":      {[]step{set("fw", invalid(none, hour(5))), rollout("r", 1, "fw")}, deploy},
 		"None, the rollout started after":       {[]step{set("fw", invalid(none, hour(5))), rollout("r", 6, "fw")}, refused},
-		"None, the rollout started that second": {[]step{set("fw", invalid(none, hour(1))), rollout("r", 1, "fw", func(in *Intent) { in.StartedAt = hour(1).Add(time.Second - 1) })}, deploy},
+		"None, the rollout started that second": {[]step{set("fw", invalid(none, hour(1))), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.StartedAt = hour(1).Add(time.Second - 1) })}, deploy},
 		"None, not noted yet, and has started":  {[]step{set("fw", invalid(none, time.Time{})), rollout("r", 1, "fw")}, deploy},
 		"None, a single assignment from before": {[]step{set("fw", invalid(none, hour(5))), assignment(1, "fw")}, refused},
 		"None, an auto-assignment from before":  {[]step{set("fw", invalid(none, hour(5))), auto("a", 1, "fw")}, refused},
@@ -549,7 +547,9 @@ func TestUrgency(t *testing.T) {
 // TestLive: a rollout that turns from Soft to Forced hurries what has started; one that is gone
 // does not.
 func TestLive(t *testing.T) {
-	as := func(u v1alpha1.UpdateType) func(*Intent) { return func(in *Intent) { in.Update.Type = u } }
+	as := func(u v1alpha1.UpdateType) func(*eligibility.Intent) {
+		return func(in *eligibility.Intent) { in.Update.Type = u }
+	}
 	s := tell(t, set("fw"), rollout("r", 1, "fw", as(v1alpha1.UpdateTypeSoft)), takes, rollout("r", 1, "fw", as(v1alpha1.UpdateTypeForced)))
 	if got := Live(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeForced {
 		t.Errorf("type is %s", got)
@@ -586,8 +586,8 @@ func TestCovers(t *testing.T) {
 		"it runs something else":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("other", true)}, true},
 		"nobody knows what runs":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", false)}, true},
 		"the auto-assignment brought it before":       {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true), had("fw")}, false},
-		"the auto-assignment is paused":               {[]step{set("fw"), auto("a", 1, "fw", closedFor(CodePaused)), runs("fw", true)}, false},
-		"it was stopped":                              {[]step{set("fw"), auto("a", 1, "fw", closedFor(CodeStopped)), runs("fw", true)}, false},
+		"the auto-assignment is paused":               {[]step{set("fw"), auto("a", 1, "fw", closedFor(eligibility.CodePaused)), runs("fw", true)}, false},
+		"it was stopped":                              {[]step{set("fw"), auto("a", 1, "fw", closedFor(eligibility.CodeStopped)), runs("fw", true)}, false},
 		"it wants both":                               {[]step{set("fw"), auto("a", 1, "fw", queued(1)), runs("fw", true)}, false},
 		"the set is invalid":                          {[]step{set("fw", invalid(soft, hour(2))), auto("a", 1, "fw"), runs("fw", true)}, false},
 		"the set does not exist":                      {[]step{auto("a", 1, "fw"), runs("fw", true)}, false},
@@ -602,7 +602,7 @@ func TestCovers(t *testing.T) {
 		}
 		set("old")(s)
 		rollout("old", 0, "old")(s)
-		if r := s.verdict("old"); r.Code != CodeSuperseded {
+		if r := s.verdict("old"); r.Code != eligibility.CodeSuperseded {
 			t.Errorf("%s, and the older rollout is not superseded but %s", name, r.Code)
 		}
 	}
@@ -612,7 +612,7 @@ func TestCovers(t *testing.T) {
 // migration step first, and is asked again then.
 func TestQuestionsGiveWayToSteps(t *testing.T) {
 	s := tell(t, set("step", migrationStep), set("new"), rollout("n", 5, "new", confirmed, retries(1, 0)), takes)
-	rollout("s", 2, "step", func(in *Intent) { in.OpenedAt = hour(6) })(s)
+	rollout("s", 2, "step", func(in *eligibility.Intent) { in.OpenedAt = hour(6) })(s)
 	if got := s.offer().told(); got != (told{Deploy, CodeDeploy, 101, "step"}) {
 		t.Fatalf("got %+v: %s", got, s.offer().Reason.Message)
 	}
@@ -632,7 +632,7 @@ func TestQuestionsGiveWayToSteps(t *testing.T) {
 // that something is newer.
 func TestAMistakenAssignmentSaysSo(t *testing.T) {
 	s := tell(t, set("fw"), assignment(1, "missing"), auto("a", 2, "fw"))
-	if r := s.verdict("dev"); r.Code != CodeSetNotFound {
+	if r := s.verdict("dev"); r.Code != eligibility.CodeSetNotFound {
 		t.Errorf("the assignment is judged %s: %s", r.Code, r.Message)
 	}
 }

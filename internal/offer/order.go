@@ -14,7 +14,7 @@ import (
 
 // byTurn puts required migration steps first, the oldest of them before the others, then what is
 // queued by weight and age. The rest stays as it is.
-func byTurn(a, b *Intent, cover *Intent) int {
+func byTurn(a, b *eligibility.Intent, cover *eligibility.Intent) int {
 	rank := rankOf(a, cover)
 	if c := cmp.Compare(rank, rankOf(b, cover)); c != 0 {
 		return c
@@ -37,7 +37,7 @@ const (
 
 // rankOf: an intent is queued when it asks for that, or when it is the one that the queued ones
 // live beside.
-func rankOf(in, cover *Intent) int {
+func rankOf(in, cover *eligibility.Intent) int {
 	switch {
 	case eligibility.IsStep(in):
 		return rankStep
@@ -55,12 +55,12 @@ func holdBehindSteps(list []judged) {
 		if !eligibility.IsStep(step.in) {
 			return
 		}
-		if step.in.OpenedAt.IsZero() && step.in.Source.Kind == v1alpha1.SourceRollout || step.IsFinal() || step.Code == CodeIncompatible {
+		if step.in.OpenedAt.IsZero() && step.in.Source.Kind == v1alpha1.SourceRollout || step.IsFinal() || step.Code == eligibility.CodeIncompatible {
 			continue
 		}
 		for k := i + 1; k < len(list); k++ {
 			if v := &list[k]; v.mayStart() && since(&v.in.Source).After(since(&step.in.Source)) {
-				v.Code, v.Other = CodeWaitingForStep, step.in
+				v.Code, v.Other = eligibility.CodeWaitingForStep, step.in
 			}
 		}
 	}

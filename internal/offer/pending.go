@@ -125,13 +125,13 @@ func causeNotToStart(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alp
 		return origin.Cause
 	case own == nil && a.Source.Kind != v1alpha1.SourceRollout: // a rollout that is gone says so by its origin
 		return v1alpha1.CauseDeleted
-	case own != nil && own.Code == CodeWaitingForStep: // a question must not keep what it waits for from start
+	case own != nil && own.Code == eligibility.CodeWaitingForStep: // a question must not keep what it waits for from start
 		return v1alpha1.CauseMigrationStep
 	case own == nil || !own.IsFinal():
 		return ""
-	case own.Code == CodeSetInvalid:
+	case own.Code == eligibility.CodeSetInvalid:
 		return v1alpha1.CauseInvalidated
-	case own.Code == CodeStopped, own.Code == CodeFinished, own.Code == CodeSkipped, own.Code == CodeDeadlinePassed:
+	case own.Code == eligibility.CodeStopped, own.Code == eligibility.CodeFinished, own.Code == eligibility.CodeSkipped, own.Code == eligibility.CodeDeadlinePassed:
 		return v1alpha1.CauseStopped
 	}
 	return v1alpha1.CauseSuperseded
@@ -197,20 +197,20 @@ func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 // isReturn reports whether the target's own assignment wants the set that the target runs already,
 // as after a revert: what was started meanwhile must not replace it.
 func isReturn(v *judged) bool {
-	return v.in.Source.Kind == v1alpha1.SourceTarget && v.Code == CodeAlreadyThere
+	return v.in.Source.Kind == v1alpha1.SourceTarget && v.Code == eligibility.CodeAlreadyThere
 }
 
 // adopterOf finds the newest intent that wants just what the open action brings: it takes the
 // action over instead of canceling and installing the same again. To take over is not to start, so
 // neither spec.hold nor a window stands in the way.
-func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
+func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *eligibility.Intent {
 	if a.State == v1alpha1.ActionCanceling || !a.State.HasStarted() || !unserved(w.Target).IsZero() {
 		return nil
 	}
 	if set := w.Set(a.DistributionSet); set != nil && isFirm(set.Invalidation) {
 		return nil
 	}
-	var adopter *Intent
+	var adopter *eligibility.Intent
 	for i := range verdicts {
 		v := &verdicts[i]
 		if canTakeOver(v) && v.in.Set.ContentHash == a.ContentHash && !eligibility.IsOwn(a, v.in) && isHeir(a, v.in) &&
@@ -222,19 +222,19 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *Intent {
 }
 
 func canTakeOver(v *judged) bool {
-	return v.mayStart() || v.Code == CodeHold || v.Code == CodeWindowClosed
+	return v.mayStart() || v.Code == eligibility.CodeHold || v.Code == eligibility.CodeWindowClosed
 }
 
 // isHeir: an intent is newer than the action, or it is the action's own source created again, with
 // the same startAt.
-func isHeir(a *v1alpha1.Action, in *Intent) bool {
+func isHeir(a *v1alpha1.Action, in *eligibility.Intent) bool {
 	c := since(&in.Source).Compare(since(&a.Source))
 	return c > 0 || c == 0 && eligibility.IsRecreated(a, in)
 }
 
 // adoptedBy hands the action over, with the name by which the new source knows the set: the old one
 // may be about to vanish. If the new source has tried before, this is its next attempt.
-func adoptedBy(w *World, in *Intent, a *v1alpha1.Action) change {
+func adoptedBy(w *World, in *eligibility.Intent, a *v1alpha1.Action) change {
 	source := *in.Source.DeepCopy()
 	source.Attempt = max(a.Source.Attempt, 1)
 	if own := eligibility.Own(&w.Target.Status, in); own != nil {

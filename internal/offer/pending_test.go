@@ -12,6 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // outcome is what became of the action with the lowest id.
@@ -56,8 +57,8 @@ func TestSettle(t *testing.T) {
 		"a newer rollout on a target on hold":        {[]step{rollout("s", 2, "new"), holds(true)}, goesOn},
 		"a newer rollout whose window is closed":     {[]step{rollout("s", 2, "new", within("0 2 * * *", time.Hour))}, goesOn},
 		"a newer rollout whose window has opened":    {[]step{rollout("s", 2, "new", within("0 2 * * *", time.Hour)), at(noon.Add(14 * time.Hour))}, superseded},
-		"a newer rollout that is paused":             {[]step{rollout("s", 2, "new", closedFor(CodePaused))}, goesOn},
-		"a newer rollout whose group is not open":    {[]step{rollout("s", 2, "new", closedFor(CodeGroupNotOpen))}, goesOn},
+		"a newer rollout that is paused":             {[]step{rollout("s", 2, "new", closedFor(eligibility.CodePaused))}, goesOn},
+		"a newer rollout whose group is not open":    {[]step{rollout("s", 2, "new", closedFor(eligibility.CodeGroupNotOpen))}, goesOn},
 		"a newer rollout of an invalid set":          {[]step{editSet("new", invalid(soft, noon)), rollout("s", 2, "new")}, goesOn},
 		"a newer rollout of a set that does not fit": {[]step{editSet("new", fits("gateway")), ofType("router"), rollout("s", 2, "new")}, goesOn},
 		"a newer rollout that wants to queue":        {[]step{rollout("s", 2, "new", queued(1000))}, goesOn},
@@ -114,7 +115,7 @@ func TestSettle(t *testing.T) {
 		"another rollout of equal age and the same content": {
 			[]step{set("duplicate", content("old")), rollout("s", 1, "duplicate")}, goesOn},
 		"a newer rollout of the same content that is paused": {
-			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate", closedFor(CodePaused))}, goesOn},
+			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate", closedFor(eligibility.CodePaused))}, goesOn},
 		"a cancel under way is not adopted": {
 			[]step{cancels(100, soft), comesBy, rollout("r", 2, "old", asCreatedAgain)}, isAsked(v1alpha1.CauseRequested)},
 		"a refusal to the old source is forgotten by the new one": {
@@ -148,7 +149,7 @@ func TestAdoption(t *testing.T) {
 	}
 	reports(action.Install)(s)
 	reports(action.Succeed)(s)
-	if got := s.offer().told(); got != (told{Nothing, CodeDone, 0, ""}) {
+	if got := s.offer().told(); got != (told{Nothing, eligibility.CodeDone, 0, ""}) {
 		t.Errorf("the new rollout does not take it for its own: %+v", got)
 	}
 }
@@ -176,7 +177,7 @@ func TestAdoptionIsAnAttempt(t *testing.T) {
 		t.Errorf("it belongs to %s as attempt %d, want r's second", a.Source.Name, a.Source.Attempt)
 	}
 	reports(action.Fail)(s)
-	if r := s.verdict("r"); r.Code != CodeFailed {
+	if r := s.verdict("r"); r.Code != eligibility.CodeFailed {
 		t.Errorf("after its second attempt of two it is %s: %s", r.Code, r.Message)
 	}
 }

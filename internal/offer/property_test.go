@@ -14,6 +14,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // TestAnyWorld tells long random stories and asks, at each point, for what must hold in every
@@ -87,7 +88,7 @@ func (s *story) mustBeOneThing(o Offer) {
 func (s *story) mustNotDependOnOrder(random *rand.Rand, o Offer) {
 	s.t.Helper()
 	w := s.world()
-	w.Intents = append([]Intent(nil), s.intents...)
+	w.Intents = append([]eligibility.Intent(nil), s.intents...)
 	random.Shuffle(len(w.Intents), func(i, j int) { w.Intents[i], w.Intents[j] = w.Intents[j], w.Intents[i] })
 	again := For(w)
 	if diff := cmp.Diff([]any{o.told(), o.Reason}, []any{again.told(), again.Reason}); diff != "" {
@@ -138,7 +139,7 @@ func (s *story) mustResume(o Offer) {
 }
 
 func randomSet(random *rand.Rand, name string) step {
-	return set(name, func(x *Set) {
+	return set(name, func(x *eligibility.Set) {
 		x.ContentHash = hash(pick(random, "a", "b", "c"))
 		x.RequiredMigrationStep = random.IntN(6) == 0
 		x.Changed = random.IntN(20) == 0
@@ -190,17 +191,17 @@ func randomStep(random *rand.Rand) step {
 	}
 }
 
-func randomIntent(random *rand.Rand) func(*Intent) {
-	edits := []func(*Intent){queued(random.Int32N(100)), reinstalls, confirmed, closedFor(CodePaused), closedFor(CodeGroupNotOpen), closedFor(CodeNotStarted),
-		closedFor(CodeStopped), retries(2, 60), retryAsked(noon), within("30 * * * *", 20*time.Minute), deadlines(3600, 1800), asCreatedAgain}
-	return func(in *Intent) {
+func randomIntent(random *rand.Rand) func(*eligibility.Intent) {
+	edits := []func(*eligibility.Intent){queued(random.Int32N(100)), reinstalls, confirmed, closedFor(eligibility.CodePaused), closedFor(eligibility.CodeGroupNotOpen), closedFor(eligibility.CodeNotStarted),
+		closedFor(eligibility.CodeStopped), retries(2, 60), retryAsked(noon), within("30 * * * *", 20*time.Minute), deadlines(3600, 1800), asCreatedAgain}
+	return func(in *eligibility.Intent) {
 		for _, edit := range edits {
 			if random.IntN(8) == 0 {
 				edit(in)
 			}
 		}
 		if in.Source.Kind != v1alpha1.SourceRollout && in.Source.Since == nil {
-			in.Closed = Reason{}
+			in.Closed = eligibility.Reason{}
 			in.Source.Since = &metav1.MicroTime{Time: noon}
 		}
 		in.Superseded, in.AlreadyThere, in.Expired = random.IntN(12) == 0, random.IntN(12) == 0, random.IntN(12) == 0

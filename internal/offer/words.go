@@ -9,44 +9,45 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
 // message puts a result into words. Most results are never put into words: a device with many
 // intents is told of one.
-func (j *judged) message(w *World) Reason {
+func (j *judged) message(w *World) eligibility.Reason {
 	if j.Code == "" || j.Code == j.in.Closed.Code {
-		return Reason{Code: j.Code, Message: j.in.Closed.Message, Until: j.Until}
+		return eligibility.Reason{Code: j.Code, Message: j.in.Closed.Message, Until: j.Until}
 	}
-	return Reason{Code: j.Code, Message: j.sentence(w), Until: j.Until}
+	return eligibility.Reason{Code: j.Code, Message: j.sentence(w), Until: j.Until}
 }
 
 func (j *judged) sentence(w *World) string {
 	in := j.in
 	switch j.Code {
-	case CodeSetNotFound, CodeSetInvalid, CodeSetNotReady, CodeContentChanged, CodeIncompatible, CodeAlreadyThere, CodeAlreadyHad:
+	case eligibility.CodeSetNotFound, eligibility.CodeSetInvalid, eligibility.CodeSetNotReady, eligibility.CodeContentChanged, eligibility.CodeIncompatible, eligibility.CodeAlreadyThere, eligibility.CodeAlreadyHad:
 		return j.aboutSet(w)
-	case CodeDone:
+	case eligibility.CodeDone:
 		return fmt.Sprintf("%s was carried out as action %d", label(in), j.Action.ID)
-	case CodeCanceled:
+	case eligibility.CodeCanceled:
 		return fmt.Sprintf("action %d of %s was canceled", j.Action.ID, label(in))
-	case CodeFailed:
+	case eligibility.CodeFailed:
 		return fmt.Sprintf("action %d of %s failed%s and is not tried again%s", j.Action.ID, label(in), withCode(j.Action), withMessage(j.Action))
-	case CodeRetrying:
+	case eligibility.CodeRetrying:
 		return fmt.Sprintf("action %d of %s failed; the next attempt is at %s", j.Action.ID, label(in), stamp(j.Until))
-	case CodeBusy:
+	case eligibility.CodeBusy:
 		return fmt.Sprintf("%s waits until action %d (%s) has closed and its cancel, if any, is answered", label(in), j.Action.ID, j.Action.DistributionSet)
-	case CodeSuperseded:
+	case eligibility.CodeSuperseded:
 		return j.aboutSuperseding()
-	case CodeSkipped:
+	case eligibility.CodeSkipped:
 		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and left its group", label(in))
-	case CodeDeadlinePassed:
+	case eligibility.CodeDeadlinePassed:
 		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and counts as failed", label(in))
-	case CodeWaitingForStep:
+	case eligibility.CodeWaitingForStep:
 		return fmt.Sprintf("%s waits for the required migration step %s of %s", label(in), j.Other.Update.DistributionSet, label(j.Other))
-	case CodeHold:
+	case eligibility.CodeHold:
 		return "spec.hold keeps this target from start anything; set it to false to release it"
-	case CodeWindowClosed:
+	case eligibility.CodeWindowClosed:
 		return j.aboutWindow(w.Now)
 	default:
 		return string(j.Code)
@@ -71,17 +72,17 @@ func (j *judged) aboutSet(w *World) string {
 	in := j.in
 	set, name := in.Set, in.Update.DistributionSet
 	switch j.Code {
-	case CodeSetNotFound:
+	case eligibility.CodeSetNotFound:
 		return fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in %s", name, label(in))
-	case CodeSetInvalid:
+	case eligibility.CodeSetInvalid:
 		return fmt.Sprintf("DistributionSet %s is invalidated (%s)%s and is never given to a device again", name, set.Invalidation, because(set.InvalidationReason))
-	case CodeSetNotReady:
+	case eligibility.CodeSetNotReady:
 		return fmt.Sprintf("DistributionSet %s is not ready: %s", name, set.NotDeployable)
-	case CodeContentChanged:
+	case eligibility.CodeContentChanged:
 		return fmt.Sprintf("DistributionSet %s no longer has the content that %s planned", name, label(in))
-	case CodeIncompatible:
+	case eligibility.CodeIncompatible:
 		return fmt.Sprintf("DistributionSet %s does not fit target type %q: its compatibleTargetTypes are %v", name, w.Target.Spec.Type, set.CompatibleTargetTypes)
-	case CodeAlreadyHad:
+	case eligibility.CodeAlreadyHad:
 		return fmt.Sprintf("%s offers a set once, and this target already had %s", label(in), name)
 	default:
 		return name + " is already installed"
@@ -127,7 +128,7 @@ func (j *judged) aboutWindow(now time.Time) string {
 }
 
 // label names an intent as people know it.
-func label(in *Intent) string {
+func label(in *eligibility.Intent) string {
 	switch in.Source.Kind {
 	case v1alpha1.SourceRollout:
 		return fmt.Sprintf("rollout %s (group %s)", in.Source.Name, in.Source.Group)

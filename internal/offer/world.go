@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // Origin is what is known of the source of an open action.
@@ -30,10 +31,10 @@ type World struct {
 	Now    time.Time
 	Target *v1alpha1.Target
 	// Intents that reach the target, in any order.
-	Intents []Intent
+	Intents []eligibility.Intent
 	// Set by name in the target's namespace; nil: there is none. Asked for the set of an open
 	// action.
-	Set func(name string) *Set
+	Set func(name string) *eligibility.Set
 	// Origin of an action's source, also when the source is gone. Asked for open actions.
 	Origin func(v1alpha1.ActionSource) Origin
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 var noon = time.Date(2026, time.March, 2, 12, 0, 0, 0, time.UTC)
@@ -27,8 +28,8 @@ type story struct {
 	t       testing.TB
 	now     time.Time
 	target  *v1alpha1.Target
-	intents []Intent
-	sets    map[string]*Set
+	intents []eligibility.Intent
+	sets    map[string]*eligibility.Set
 	origins map[types.UID]Origin
 }
 
@@ -36,7 +37,7 @@ type step func(*story)
 
 func tell(t testing.TB, steps ...step) *story {
 	t.Helper()
-	s := &story{t: t, now: noon, sets: map[string]*Set{}, origins: map[types.UID]Origin{}, target: &v1alpha1.Target{
+	s := &story{t: t, now: noon, sets: map[string]*eligibility.Set{}, origins: map[types.UID]Origin{}, target: &v1alpha1.Target{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", UID: "uid-dev"},
 		Status:     v1alpha1.TargetStatus{NextActionID: 100, UpdateStatus: v1alpha1.UpdateStatusRegistered},
 	}}
@@ -49,7 +50,7 @@ func tell(t testing.TB, steps ...step) *story {
 func (s *story) world() World {
 	return World{
 		Now: s.now, Target: s.target, Intents: s.intents,
-		Set:    func(name string) *Set { return s.sets[name] },
+		Set:    func(name string) *eligibility.Set { return s.sets[name] },
 		Origin: func(source v1alpha1.ActionSource) Origin { return s.origins[source.UID] },
 	}
 }
@@ -75,9 +76,9 @@ func hash(content string) string {
 }
 
 // set makes a deployable set of that name and content.
-func set(name string, edits ...func(*Set)) step {
+func set(name string, edits ...func(*eligibility.Set)) step {
 	return func(s *story) {
-		x := &Set{Namespace: "fleet", Name: name, ContentHash: hash(name), Deployable: true}
+		x := &eligibility.Set{Namespace: "fleet", Name: name, ContentHash: hash(name), Deployable: true}
 		for _, edit := range edits {
 			edit(x)
 		}
@@ -87,7 +88,7 @@ func set(name string, edits ...func(*Set)) step {
 }
 
 // editSet changes a copy, as an informer would hand out a new object.
-func editSet(name string, edit func(*Set)) step {
+func editSet(name string, edit func(*eligibility.Set)) step {
 	return func(s *story) {
 		x := *s.sets[name]
 		edit(&x)
@@ -106,17 +107,19 @@ func (s *story) relink() {
 	}
 }
 
-func invalid(c v1alpha1.Cancellation, at time.Time) func(*Set) {
-	return func(x *Set) { x.Invalidation, x.InvalidatedAt = c, at }
+func invalid(c v1alpha1.Cancellation, at time.Time) func(*eligibility.Set) {
+	return func(x *eligibility.Set) { x.Invalidation, x.InvalidatedAt = c, at }
 }
 
-func migrationStep(x *Set) { x.RequiredMigrationStep = true }
+func migrationStep(x *eligibility.Set) { x.RequiredMigrationStep = true }
 
 // content makes a set the same to a device as another one.
-func content(c string) func(*Set) { return func(x *Set) { x.ContentHash = hash(c) } }
+func content(c string) func(*eligibility.Set) {
+	return func(x *eligibility.Set) { x.ContentHash = hash(c) }
+}
 
 // wants adds an intent, or replaces that of the same kind and name.
-func wants(in Intent, edits []func(*Intent)) step {
+func wants(in eligibility.Intent, edits []func(*eligibility.Intent)) step {
 	return func(s *story) {
 		in := in
 		in.Set = s.sets[in.Update.DistributionSet]
@@ -135,24 +138,24 @@ func wants(in Intent, edits []func(*Intent)) step {
 }
 
 // rollout that started and opened the target's group at that hour.
-func rollout(name string, h int, set string, edits ...func(*Intent)) step {
-	return wants(Intent{
+func rollout(name string, h int, set string, edits ...func(*eligibility.Intent)) step {
+	return wants(eligibility.Intent{
 		Source:   v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name, UID: types.UID("uid-" + name), Group: "group-1", Since: &metav1.MicroTime{Time: hour(h)}},
 		Update:   v1alpha1.Update{DistributionSet: set, Type: v1alpha1.UpdateTypeForced},
 		OpenedAt: hour(h), StartedAt: hour(h),
 	}, edits)
 }
 
-func assignment(h int, set string, edits ...func(*Intent)) step {
-	return wants(Intent{
+func assignment(h int, set string, edits ...func(*eligibility.Intent)) step {
+	return wants(eligibility.Intent{
 		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev", Since: &metav1.MicroTime{Time: hour(h)}},
 		Update:    v1alpha1.Update{DistributionSet: set},
 		StartedAt: hour(h), OpenedAt: hour(h),
 	}, edits)
 }
 
-func auto(name string, h int, set string, edits ...func(*Intent)) step {
-	return wants(Intent{
+func auto(name string, h int, set string, edits ...func(*eligibility.Intent)) step {
+	return wants(eligibility.Intent{
 		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: name, UID: types.UID("uid-" + name), Since: &metav1.MicroTime{Time: hour(h)}},
 		Update:    v1alpha1.Update{DistributionSet: set},
 		StartedAt: hour(h),
@@ -171,51 +174,57 @@ func withdrawn(name string) step {
 	}
 }
 
-func queued(weight int32) func(*Intent) {
-	return func(in *Intent) { in.Update.Superseding, in.Update.Weight = v1alpha1.SupersedingQueue, &weight }
+func queued(weight int32) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) {
+		in.Update.Superseding, in.Update.Weight = v1alpha1.SupersedingQueue, &weight
+	}
 }
 
-func weighing(weight int32) func(*Intent) { return func(in *Intent) { in.Update.Weight = &weight } }
-func reinstalls(in *Intent)               { in.Update.Reinstall = true }
-func confirmed(in *Intent)                { in.Update.ConfirmationRequired = true }
-func asCreatedAgain(in *Intent)           { in.Source.UID += "-again" }
-func expired(in *Intent)                  { in.Expired = true }
-func placed(h int) func(*Intent)          { return func(in *Intent) { in.StartedAt = hour(h) } }
-func abandoned(in *Intent)                { in.Abandoned = true }
-func forgiven(in *Intent)                 { in.Forgiven = true }
-func skipped(in *Intent)                  { in.Skipped = true }
+func weighing(weight int32) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) { in.Update.Weight = &weight }
+}
+func reinstalls(in *eligibility.Intent)     { in.Update.Reinstall = true }
+func confirmed(in *eligibility.Intent)      { in.Update.ConfirmationRequired = true }
+func asCreatedAgain(in *eligibility.Intent) { in.Source.UID += "-again" }
+func expired(in *eligibility.Intent)        { in.Expired = true }
+func placed(h int) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) { in.StartedAt = hour(h) }
+}
+func abandoned(in *eligibility.Intent) { in.Abandoned = true }
+func forgiven(in *eligibility.Intent)  { in.Forgiven = true }
+func skipped(in *eligibility.Intent)   { in.Skipped = true }
 
-func closedFor(code Code) func(*Intent) {
-	return func(in *Intent) {
-		in.Closed = Reason{Code: code, Message: "closed"}
-		in.Stopped = code == CodeStopped
+func closedFor(code eligibility.Code) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) {
+		in.Closed = eligibility.Reason{Code: code, Message: "closed"}
+		in.Stopped = code == eligibility.CodeStopped
 		switch code {
-		case CodeNotStarted:
+		case eligibility.CodeNotStarted:
 			in.StartedAt, in.OpenedAt, in.Source.Since = time.Time{}, time.Time{}, nil
-		case CodeGroupNotOpen:
+		case eligibility.CodeGroupNotOpen:
 			in.OpenedAt = time.Time{}
 		}
 	}
 }
 
-func retries(limit, backoff int32, codes ...string) func(*Intent) {
-	return func(in *Intent) {
+func retries(limit, backoff int32, codes ...string) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) {
 		in.Update.Retries = &v1alpha1.Retries{Limit: limit, BackoffSeconds: &backoff, StatusCodes: codes}
 	}
 }
 
-func retryAsked(at time.Time, codes ...string) func(*Intent) {
-	return func(in *Intent) { in.RetryAt, in.RetryFailures = at, action.Failures{Codes: codes} }
+func retryAsked(at time.Time, codes ...string) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) { in.RetryAt, in.RetryFailures = at, action.Failures{Codes: codes} }
 }
 
-func within(schedule string, d time.Duration) func(*Intent) {
-	return func(in *Intent) {
+func within(schedule string, d time.Duration) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) {
 		in.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: schedule, DurationSeconds: int32(d / time.Second), TimeZone: "UTC"}
 	}
 }
 
-func deadlines(progress, cancel int32) func(*Intent) {
-	return func(in *Intent) {
+func deadlines(progress, cancel int32) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) {
 		in.Update.ProgressDeadlineSeconds, in.Update.CancelDeadlineSeconds = &progress, &cancel
 	}
 }
@@ -226,7 +235,7 @@ func stops(name string, c v1alpha1.Cancellation, cause v1alpha1.CancelCause) ste
 		s.origins[types.UID("uid-"+name)] = Origin{Stop: c, Cause: cause}
 		for i := range s.intents {
 			if s.intents[i].Source.Name == name {
-				s.intents[i].Closed, s.intents[i].Stopped = Reason{Code: CodeStopped, Message: "stopped"}, true
+				s.intents[i].Closed, s.intents[i].Stopped = eligibility.Reason{Code: eligibility.CodeStopped, Message: "stopped"}, true
 			}
 		}
 	}
@@ -237,7 +246,7 @@ func pauses(name string) step {
 	return func(s *story) {
 		for i := range s.intents {
 			if s.intents[i].Source.Name == name {
-				s.intents[i].Closed = Reason{Code: CodePaused, Message: "paused"}
+				s.intents[i].Closed = eligibility.Reason{Code: eligibility.CodePaused, Message: "paused"}
 			}
 		}
 	}
@@ -300,7 +309,7 @@ func runs(content string, consistent bool) step {
 // told is an offer as short as a test wants it.
 type told struct {
 	Kind Kind
-	Code Code
+	Code eligibility.Code
 	ID   int32
 	Set  string
 }
@@ -340,8 +349,8 @@ func (s *story) mustBeLeftAlone() {
 	s.t.Helper()
 	before := struct {
 		Target  *v1alpha1.Target
-		Intents []Intent
-		Sets    map[string]*Set
+		Intents []eligibility.Intent
+		Sets    map[string]*eligibility.Set
 	}{s.target.DeepCopy(), copied(s.intents), maps.Clone(s.sets)}
 	status, changed := ApplyPending(s.world())
 	if changed && status == &s.target.Status {
@@ -358,7 +367,7 @@ func (s *story) mustBeLeftAlone() {
 
 // copied shares no pointer of the updates with the original; sets are compared by what they point
 // at.
-func copied(intents []Intent) []Intent {
+func copied(intents []eligibility.Intent) []eligibility.Intent {
 	out := slices.Clone(intents)
 	for i := range out {
 		out[i].Update = *out[i].Update.DeepCopy()

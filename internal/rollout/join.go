@@ -8,7 +8,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/query"
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
@@ -145,13 +145,13 @@ func (in *Intake) Selects(t *v1alpha1.Target) bool {
 }
 
 // Takes reports whether the target may join, as far as the target and the set say.
-func (in *Intake) Takes(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
+func (in *Intake) Takes(r *v1alpha1.Rollout, set *eligibility.Set, t *v1alpha1.Target) bool {
 	return set != nil && set.Fits(t.Spec.Type) && in.Selects(t) && !isTakenByNewer(r, set, t)
 }
 
 // isTakenByNewer reports whether the target has had an action of a newer rollout: it wins for good,
 // over a required migration step only once it has finished.
-func isTakenByNewer(r *v1alpha1.Rollout, set *offer.Set, t *v1alpha1.Target) bool {
+func isTakenByNewer(r *v1alpha1.Rollout, set *eligibility.Set, t *v1alpha1.Target) bool {
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
 		if a.Source.Kind == v1alpha1.SourceRollout && a.Source.UID != r.Identity() && a.Source.Name != r.Name &&

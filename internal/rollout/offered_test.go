@@ -23,13 +23,13 @@ import (
 
 // The device API's own rules, see door_test.go.
 var (
-	FromRollout func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup, int32, *offer.Set) offer.Intent
+	FromRollout func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup, int32, *eligibility.Set) eligibility.Intent
 	OriginOf    func(*v1alpha1.Rollout) offer.Origin
 )
 
 // rival is a newer rollout, as far as the device API knows of it.
 type rival struct {
-	intent  offer.Intent
+	intent  eligibility.Intent
 	members []string
 }
 
@@ -40,11 +40,11 @@ func (w *world) asks(name string) offer.World {
 
 // intents that reach a target: its own assignment, its membership, and its membership in newer
 // rollouts.
-func (w *world) intents(name string) []offer.Intent {
-	var out []offer.Intent
+func (w *world) intents(name string) []eligibility.Intent {
+	var out []eligibility.Intent
 	t := w.targets[name]
 	if wanted, seen := t.Spec.Assignment, t.Status.Assignment; wanted != nil && offer.IsSeen(wanted, seen) {
-		out = append(out, offer.Intent{
+		out = append(out, eligibility.Intent{
 			Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: name, UID: t.UID, Since: seen.Since},
 			Update: wanted.Update, StartedAt: seen.Since.Time, OpenedAt: seen.Since.Time,
 		})
@@ -64,7 +64,7 @@ func (w *world) intents(name string) []offer.Intent {
 	return out
 }
 
-func (w *world) setNamed(name string) *offer.Set {
+func (w *world) setNamed(name string) *eligibility.Set {
 	if w.set != nil && w.set.Name == name {
 		return w.set
 	}
@@ -91,13 +91,13 @@ func (w *world) applyReport(name string) bool {
 func (w *world) offer(name string) offer.Offer { return offer.For(w.asks(name)) }
 
 // judgement on this rollout's intent for a member.
-func (w *world) judgement(name string) offer.Reason {
+func (w *world) judgement(name string) eligibility.Reason {
 	for _, v := range offer.Judge(w.asks(name)) {
 		if v.Intent.Source.UID == w.rollout.UID {
 			return v.Reason
 		}
 	}
-	return offer.Reason{Code: offer.CodeNothingWanted}
+	return eligibility.Reason{Code: offer.CodeNothingWanted}
 }
 
 // isOffered reports whether a device would start something of this rollout, or be asked to agree to
@@ -147,8 +147,8 @@ func (w *world) noteAssignment(t *v1alpha1.Target) {
 }
 
 // toBeMended are the judgements on an assignment that somebody has to fix.
-var toBeMended = []offer.Code{
-	offer.CodeSetInvalid, offer.CodeSetNotFound, offer.CodeSetNotReady, offer.CodeIncompatible, offer.CodeFailed, offer.CodeContentChanged,
+var toBeMended = []eligibility.Code{
+	eligibility.CodeSetInvalid, eligibility.CodeSetNotFound, eligibility.CodeSetNotReady, eligibility.CodeIncompatible, eligibility.CodeFailed, eligibility.CodeContentChanged,
 }
 
 // assigned is False where somebody has to fix the assignment.
@@ -172,9 +172,9 @@ func (w *world) assign(name, set string, how v1alpha1.Superseding) {
 }
 
 // addSet makes sure that there is a set of this name.
-func (w *world) addSet(name string) *offer.Set {
+func (w *world) addSet(name string) *eligibility.Set {
 	if w.setNamed(name) == nil && (w.deleted == nil || w.deleted.Name != name) {
-		w.sets[name] = &offer.Set{Namespace: "fleet", Name: name, ContentHash: "hash-of-" + name, Deployable: true}
+		w.sets[name] = &eligibility.Set{Namespace: "fleet", Name: name, ContentHash: "hash-of-" + name, Deployable: true}
 	}
 	return w.setNamed(name)
 }
@@ -183,7 +183,7 @@ func (w *world) addSet(name string) *offer.Set {
 func (w *world) addAuto(set string, how v1alpha1.Superseding) {
 	name, since := fmt.Sprintf("auto-%d", len(w.autos)), metav1.NewMicroTime(w.now)
 	w.addSet(set)
-	w.autos = append(w.autos, offer.Intent{
+	w.autos = append(w.autos, eligibility.Intent{
 		Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: name, UID: types.UID("uid-" + name), Since: &since},
 		Update: v1alpha1.Update{DistributionSet: set, Superseding: how}, StartedAt: w.now, OpenedAt: w.now,
 	})
@@ -195,7 +195,7 @@ func (w *world) autoAssignments() counting.AutoAssignments {
 		return counting.AutoAssignments{}
 	}
 	return counting.AutoAssignments{Version: int64(len(w.autos)), HaveReached: func(t *v1alpha1.Target, since time.Time) bool {
-		return slices.ContainsFunc(w.autos, func(in offer.Intent) bool {
+		return slices.ContainsFunc(w.autos, func(in eligibility.Intent) bool {
 			in.Set = w.setNamed(in.Update.DistributionSet)
 			return in.OpenedAt.After(since) && eligibility.AutoHasReached(&in, t)
 		})
@@ -206,11 +206,11 @@ func (w *world) autoAssignments() counting.AutoAssignments {
 func (w *world) addRival(name, set string, members ...string) {
 	since := metav1.NewMicroTime(w.now)
 	w.addSet(set)
-	w.rivals = append(w.rivals, rival{members: members, intent: offer.Intent{
+	w.rivals = append(w.rivals, rival{members: members, intent: eligibility.Intent{
 		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name, UID: types.UID("uid-" + name), Group: "group-1", Since: &since},
 		Update:    v1alpha1.Update{DistributionSet: set},
 		StartedAt: w.now,
-		Closed:    offer.Reason{Code: offer.CodeGroupNotOpen, Message: "the group of " + name + " has not opened"},
+		Closed:    eligibility.Reason{Code: eligibility.CodeGroupNotOpen, Message: "the group of " + name + " has not opened"},
 	}})
 }
 
@@ -257,7 +257,7 @@ func (w *world) shared(names []string) [][]byte {
 // openRivals opens the groups of newer rollouts.
 func (w *world) openRivals() {
 	for i := range w.rivals {
-		w.rivals[i].intent.Closed, w.rivals[i].intent.OpenedAt = offer.Reason{}, w.now
+		w.rivals[i].intent.Closed, w.rivals[i].intent.OpenedAt = eligibility.Reason{}, w.now
 	}
 }
 

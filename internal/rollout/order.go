@@ -10,7 +10,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
@@ -21,7 +21,7 @@ import (
 type Neighbor struct {
 	Rollout *v1alpha1.Rollout
 	// Set that it brings; nil: there is none.
-	Set *offer.Set
+	Set *eligibility.Set
 	// Shared returns bitmaps over spec.targets, one for each of Snapshot.Groups, of the members
 	// that the neighbor has too or, as long as its plan is not known, selects. nil: none.
 	Shared func() [][]byte
@@ -39,7 +39,7 @@ const (
 // Replaces reports whether the newer of two started rollouts replaces the older one on the targets
 // that they share. older brings the set; nil: it is gone. A required migration step is not replaced
 // but waited for.
-func Replaces(newer, older *v1alpha1.Rollout, set *offer.Set) bool {
+func Replaces(newer, older *v1alpha1.Rollout, set *eligibility.Set) bool {
 	return newer.Status.StartedAt != nil && older.Status.StartedAt != nil && Since(newer).After(Since(older)) &&
 		!isQueued(newer) && !(set != nil && set.RequiredMigrationStep)
 }
@@ -51,7 +51,7 @@ func IsOver(r *v1alpha1.Rollout) bool {
 
 // CanStart reports whether a rollout that has not started may still start without another commit.
 // set is the one that it brings; nil: there is none.
-func CanStart(r *v1alpha1.Rollout, set *offer.Set, now time.Time) bool {
+func CanStart(r *v1alpha1.Rollout, set *eligibility.Set, now time.Time) bool {
 	stalled := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionStalled)
 	isNew := now.Before(r.CreationTimestamp.Add(arrives))
 	switch {

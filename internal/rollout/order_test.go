@@ -13,7 +13,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // started is a rollout that has started.
@@ -25,12 +25,12 @@ func started(name string) *v1alpha1.Rollout {
 func TestReplaces(t *testing.T) {
 	for name, tt := range map[string]struct {
 		edit func(newer, older *v1alpha1.Rollout)
-		set  *offer.Set
+		set  *eligibility.Set
 		want bool
 	}{
-		"the newer has started later": {func(_, _ *v1alpha1.Rollout) {}, &offer.Set{}, true},
+		"the newer has started later": {func(_, _ *v1alpha1.Rollout) {}, &eligibility.Set{}, true},
 		"the older one's set is gone": {func(_, _ *v1alpha1.Rollout) {}, nil, true},
-		"the older one is a step":     {func(_, _ *v1alpha1.Rollout) {}, &offer.Set{RequiredMigrationStep: true}, false},
+		"the older one is a step":     {func(_, _ *v1alpha1.Rollout) {}, &eligibility.Set{RequiredMigrationStep: true}, false},
 		"the newer wants both":        {func(newer, _ *v1alpha1.Rollout) { newer.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, nil, false},
 		"the older wants both":        {func(_, older *v1alpha1.Rollout) { older.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, nil, true},
 		"the newer has not started":   {func(newer, _ *v1alpha1.Rollout) { newer.Status.StartedAt = nil }, nil, false},

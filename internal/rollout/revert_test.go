@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // stopWith is a commit of a stop; the empty cancellation is the default.
@@ -157,7 +157,7 @@ func TestAStoppedRolloutIsNotWaitedFor(t *testing.T) {
 	now := epoch.Add(time.Hour)
 	newer := &v1alpha1.Rollout{}
 	newer.CreationTimestamp, newer.Spec.State = metav1.NewTime(now), v1alpha1.IntentRunning
-	set := &offer.Set{Deployable: true}
+	set := &eligibility.Set{Deployable: true}
 	if !CanStart(newer, set, now) {
 		t.Error("one that is about to start cannot start")
 	}

@@ -8,13 +8,13 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // RuleOf returns the rule by which the group at this index of status.groups is counted, in a
 // namespace with these auto-assignments. The set may be nil.
-func RuleOf(r *v1alpha1.Rollout, set *offer.Set, group int, autos counting.AutoAssignments) counting.Rule {
+func RuleOf(r *v1alpha1.Rollout, set *eligibility.Set, group int, autos counting.AutoAssignments) counting.Rule {
 	rule := counting.Rule{
 		AutoAssignments:       autos,
 		UID:                   r.Identity(),

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
@@ -23,7 +23,7 @@ type Snapshot struct {
 	Now     time.Time
 	Rollout *v1alpha1.Rollout
 	// Set named by spec.update.distributionSet; nil: there is none.
-	Set *offer.Set
+	Set *eligibility.Set
 	// Population is every target of the namespace, sorted by name. Asked only while a plan is made.
 	Population func() []*v1alpha1.Target
 	// Joiners are up to n targets that may join a dynamic rollout now, sorted by name: the
@@ -48,7 +48,7 @@ type Snapshot struct {
 	// before the start.
 	Neighbors []Neighbor
 	// SetNamed is a set of the namespace; nil: there is none. Asked before the start.
-	SetNamed func(name string) *offer.Set
+	SetNamed func(name string) *eligibility.Set
 	// AutoAssignments of the namespace.
 	AutoAssignments counting.AutoAssignments
 	// RequireApproval is the manager's --require-approval.

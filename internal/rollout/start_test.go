@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // What keeps a rollout from starting, and what a person reads about it.
@@ -333,7 +333,7 @@ func TestAStartedRolloutOpensNothingWithoutItsSet(t *testing.T) {
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Scheduled")
 	w.wantCondition(v1alpha1.ConditionStalled, "True ReferenceNotFound")
-	w.set = &offer.Set{Name: set.Name, ContentHash: set.ContentHash, Deployable: true}
+	w.set = &eligibility.Set{Name: set.Name, ContentHash: set.ContentHash, Deployable: true}
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }

@@ -20,7 +20,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
@@ -31,17 +31,17 @@ type world struct {
 	t       testing.TB
 	now     time.Time
 	rollout *v1alpha1.Rollout
-	set     *offer.Set
+	set     *eligibility.Set
 	// deleted is the set as it was; nil: it is there.
-	deleted *offer.Set
+	deleted *eligibility.Set
 	targets map[string]*v1alpha1.Target
 	groups  []*v1alpha1.DeploymentGroup
 	claims  []Overlap
 	// sets other than the rollout's, by name, and newer rollouts that bring them.
-	sets   map[string]*offer.Set
+	sets   map[string]*eligibility.Set
 	rivals []rival
 	// autos are the intents of auto-assignments, which mean every target.
-	autos []offer.Intent
+	autos []eligibility.Intent
 
 	unsettled       []string
 	neighbors       []Neighbor
@@ -63,11 +63,11 @@ var epoch = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 // newWorld has n targets dev-01, dev-02, ... and a rollout of them in alphabetical order, not yet
 // looked at.
 func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
-	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}, sets: map[string]*offer.Set{}}
+	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}, sets: map[string]*eligibility.Set{}}
 	for i := range n {
 		w.addTarget(fmt.Sprintf("dev-%02d", i+1))
 	}
-	w.set = &offer.Set{Namespace: "fleet", Name: "firmware-2", ContentHash: "hash-of-firmware-2", Deployable: true}
+	w.set = &eligibility.Set{Namespace: "fleet", Name: "firmware-2", ContentHash: "hash-of-firmware-2", Deployable: true}
 	zero := int32(0)
 	w.rollout = &v1alpha1.Rollout{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "r", UID: "uid-r", Generation: 1, CreationTimestamp: metav1.NewTime(epoch)},

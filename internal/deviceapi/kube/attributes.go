@@ -18,6 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 	"github.com/goshawk-dev/goshawk/internal/text"
@@ -122,7 +123,7 @@ func (b *Backend) reportsNews(t *v1alpha1.Target, attributes map[string]v1alpha1
 
 // isNewsOf reports whether it was not known before that the device runs the set. An inconsistent
 // device may report it repeatedly, because its report does not make it consistent again.
-func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *offer.Set) bool {
+func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *eligibility.Set) bool {
 	switch i := s.Installed; {
 	case set == nil || set.ContentHash == "":
 		return false
@@ -150,7 +151,7 @@ func (b *Backend) learnLate(w offer.World, status *v1alpha1.TargetStatus) error 
 }
 
 // namedSet returns the set that two attributes name, or nil.
-func (b *Backend) namedSet(namespace string, attributes map[string]v1alpha1.AttributeValue) *offer.Set {
+func (b *Backend) namedSet(namespace string, attributes map[string]v1alpha1.AttributeValue) *eligibility.Set {
 	if b.options.InstalledName == "" || b.options.InstalledVersion == "" {
 		return nil
 	}

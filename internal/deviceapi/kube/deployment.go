@@ -200,7 +200,7 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 	}
 }
 
-func stateOfSource(started *metav1.MicroTime, closed offer.Reason, forGood bool) liveSource {
+func stateOfSource(started *metav1.MicroTime, closed eligibility.Reason, forGood bool) liveSource {
 	s := liveSource{closed: !closed.IsZero()}
 	if forGood {
 		s.ended = v1alpha1.CauseStopped
@@ -326,7 +326,7 @@ func (b *Backend) ArtifactFetched(ctx context.Context, d deviceapi.Device, modul
 	return b.bufferReport(ctx, s, a, action.Report{ID: a.ID, Event: action.Download, Now: b.now()})
 }
 
-func hasModule(set *offer.Set, name string) bool {
+func hasModule(set *eligibility.Set, name string) bool {
 	return set != nil && slices.ContainsFunc(set.Modules, func(m *v1alpha1.SoftwareModule) bool { return m.Name == name })
 }
 
