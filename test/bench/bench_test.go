@@ -22,11 +22,11 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// writers is the concurrency of everything that writes: the API server ends slow watches beyond it
-// on two cores.
+// writers is the number of parallel writes of the benchmarks: with more of them the API server ends
+// slow watches on two cores.
 const writers = 8
 
-// BenchmarkDevicesFinishing lets a part of the fleet go through a whole rollout, with start, five
+// BenchmarkDevicesFinishing runs a whole rollout over a part of the fleet, with start, five
 // progress steps and a result each, against half the rate at which the bare API server patches the
 // same objects with as much in each patch, in the same run. Goal: a ratio of 0.9 and at most 2.1
 // writes a target. The rate of the devices is that of the middle four fifths: at both ends most
@@ -39,7 +39,7 @@ func BenchmarkDevicesFinishing(b *testing.B) {
 		w.Set(name, fmt.Sprintf("1.%d", i))
 		rollout(w, name, names[:size], "state: Planned")
 		recorder, stop := devices(w, names[:size], 5)
-		settle(w) // every device has polled, which registers it
+		waitUntilQuiet(w) // until every device has polled, which registers it
 		before := shared.writes.read()
 		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Running}")
 		r := w.EventuallyRollout(name, "finishes", world.InState(v1alpha1.RolloutFinished))
@@ -47,7 +47,7 @@ func BenchmarkDevicesFinishing(b *testing.B) {
 		if r.Status.Targets.Succeeded != size {
 			b.Fatalf("counts are %+v", *r.Status.Targets)
 		}
-		settle(w)
+		waitUntilQuiet(w)
 		writes, sum := shared.writes.since(before)
 		rate := middleRate(recorder.Of(devicesim.Closed))
 		bare := barePatchRate(b, w, names[:size])
@@ -59,15 +59,15 @@ func BenchmarkDevicesFinishing(b *testing.B) {
 	}
 }
 
-// middleRate is how many events a second came between the first tenth and the last.
+// middleRate returns the events per second between the first tenth and the last.
 func middleRate(events []devicesim.Event) float64 {
 	slices.SortFunc(events, func(a, b devicesim.Event) int { return a.At.Compare(b.At) })
 	first, last := len(events)/10, len(events)*9/10
 	return float64(last-first) / events[last].At.Sub(events[first].At).Seconds()
 }
 
-// barePatchRate patches the status of targets as often as Goshawk would, each patch carrying the
-// actions as Goshawk's do, while only Goshawk's own informer listens.
+// barePatchRate patches the status of targets as often as Goshawk does, with the same actions in
+// each patch, while only Goshawk's informer watches. It returns the patches per second.
 func barePatchRate(b *testing.B, w *world.World, names []string) float64 {
 	b.Helper()
 	patches := make(map[string][]byte, len(names))
@@ -103,8 +103,9 @@ func barePatchRate(b *testing.B, w *world.World, names []string) float64 {
 	return float64(len(names)) / time.Since(started).Seconds()
 }
 
-// BenchmarkCommitToOffer is the time from the commit that opens a group of 5 000 until the device
-// API offers to its members, and the writes it takes. Goal: under a second, at most 3 writes.
+// BenchmarkCommitToOffer measures the time from the commit that opens a group of 5 000 targets
+// until the device API offers the update to its members, and the number of writes. Goal: under a
+// second, at most 3 writes.
 func BenchmarkCommitToOffer(b *testing.B) {
 	w, names := fleet(b)
 	for i := range b.N {
@@ -112,7 +113,7 @@ func BenchmarkCommitToOffer(b *testing.B) {
 		w.Set(name, fmt.Sprintf("2.%d", i))
 		rollout(w, name, names, "state: Planned")
 		device, recorder := one(w, names[len(names)-1])
-		settle(w)
+		waitUntilQuiet(w)
 		before := shared.writes.read()
 		started := time.Now()
 		w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {state: Running}")
@@ -120,13 +121,13 @@ func BenchmarkCommitToOffer(b *testing.B) {
 			device.PollNow(names[len(names)-1])
 			time.Sleep(5 * time.Millisecond)
 			if time.Since(started) > time.Minute {
-				b.Fatal("nothing was offered within a minute")
+				b.Fatal("no update was offered within a minute")
 			}
 		}
 		took := time.Since(started)
 		writes, _ := shared.writes.since(before)
 		until := opening(writes)
-		time.Sleep(2 * time.Second) // what is mirrored afterwards is counted, too
+		time.Sleep(2 * time.Second) // later writes of group status are counted, too
 		writes, _ = shared.writes.since(before)
 		b.Logf("offered after %s and %d writes; all writes %s", took.Round(time.Millisecond), until, show(writes))
 		b.ReportMetric(took.Seconds()*1000, "ms-to-offer")
@@ -136,14 +137,14 @@ func BenchmarkCommitToOffer(b *testing.B) {
 	}
 }
 
-// opening are the writes that a rollout and its groups took.
+// opening returns the number of writes of rollouts and groups.
 func opening(writes map[string]int) int {
 	return writes["PATCH rollouts/status"] + writes["PATCH deploymentgroups/status"]
 }
 
-// BenchmarkInvalidationToLastStart is the time from the commit of a Force invalidation until the
-// last device that was still able to start, while the fleet starts as fast as it can. Goal: under a
-// second, whatever the fleet's size.
+// BenchmarkInvalidationToLastStart measures the time from the commit of a Force invalidation until
+// the last device starts, while the fleet starts as fast as it can. Goal: under a second for a
+// fleet of any size.
 func BenchmarkInvalidationToLastStart(b *testing.B) {
 	w, names := fleet(b)
 	for i := range b.N {
@@ -173,8 +174,8 @@ func BenchmarkInvalidationToLastStart(b *testing.B) {
 	}
 }
 
-// BenchmarkMemoryPerIdleTarget is what controllers and device API together hold in memory for a
-// target at rest. Goal: at most 4 KiB.
+// BenchmarkMemoryPerIdleTarget measures the memory of controllers and device API together for an
+// idle target. Goal: at most 4 KiB.
 func BenchmarkMemoryPerIdleTarget(b *testing.B) {
 	fleet(b)
 	for range b.N {
@@ -193,7 +194,7 @@ func BenchmarkIdlePollsWriteNothing(b *testing.B) {
 			}
 			return ""
 		})
-		settle(w) // devices that were told to cancel have answered
+		waitUntilQuiet(w) // until devices that were asked to cancel have answered
 		before, polls := shared.writes.read(), len(recorder.Of(devicesim.Polled))
 		time.Sleep(5 * time.Second)
 		writes, sum := shared.writes.since(before)
@@ -231,7 +232,7 @@ func devices(w *world.World, names []string, steps int) (*devicesim.Recorder, fu
 	return recorder, func() { cancel(); <-ended }
 }
 
-// one runs a single device that polls when it is poked.
+// one runs a single device that polls when PollNow is called.
 func one(w *world.World, name string) (*devicesim.Fleet, *devicesim.Recorder) {
 	w.T.Helper()
 	fleet, recorder := makeFleet(w, []string{name}, 1)

@@ -137,7 +137,7 @@ func (c *counter) read() map[string]int {
 }
 
 // settle waits until nothing has been written for three seconds.
-func settle(w *world.World) {
+func waitUntilQuiet(w *world.World) {
 	w.T.Helper()
 	quiet, last := time.Now(), -1
 	w.Eventually("quiet", func() string {

@@ -18,15 +18,15 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// devices are driven one at a time, each step by hand. They speak only the wire, and repeat a
-// request until a device API answers it.
+// devices are simulated devices whose steps the scenario calls one by one. They use only HTTP, and
+// repeat a request until a device API responds.
 type devices struct {
 	t         *testing.T
 	namespace string
-	// device API is where they find one now.
+	// deviceAPI returns the URL of the present device API.
 	deviceAPI func() string
-	// at are the links of what each device has started; given all that was ever handed out, by
-	// device and action id.
+	// at has the link of the deployment that each device has started; given has all deployments
+	// that devices got, by device and action id.
 	at    map[string]string
 	given map[string]map[int32]bool
 }
@@ -35,7 +35,7 @@ func newDevices(t *testing.T, namespace string, deviceAPI func() string) *device
 	return &devices{t: t, namespace: namespace, deviceAPI: deviceAPI, at: map[string]string{}, given: map[string]map[int32]bool{}}
 }
 
-// patience is how long a device waits for what must come.
+// patience is the maximum time that a device waits for an expected response.
 const patience = 60 * time.Second
 
 func (d *devices) until(what string, done func() bool) {
@@ -50,11 +50,11 @@ func (d *devices) until(what string, done func() bool) {
 // take waits until the device is offered a deployment and fetches it.
 func (d *devices) take(name string) {
 	d.t.Helper()
-	d.until(name+" is given a deployment", func() bool { return d.fetch(name) })
+	d.until(name+" gets a deployment", func() bool { return d.fetch(name) })
 }
 
-// start takes a deployment and says that the device downloads and then that it is at work. The
-// device API may keep these words in memory, so a crash may lose them.
+// start takes a deployment and reports the download and then the installation. The device API may
+// buffer these reports in memory, so a crash may lose them.
 func (d *devices) start(name string) {
 	d.t.Helper()
 	d.take(name)
@@ -62,7 +62,7 @@ func (d *devices) start(name string) {
 	d.report(name, wire.ExecutionProceeding, wire.FinishedNone, "")
 }
 
-// fetch takes what is offered, if anything is.
+// fetch fetches the offered deployment and reports whether there is one.
 func (d *devices) fetch(name string) bool {
 	link := d.poll(name).Links.DeploymentBase.Href
 	if link == "" {
@@ -77,7 +77,7 @@ func (d *devices) fetch(name string) bool {
 	return true
 }
 
-// wasGiven notes an action that was handed out.
+// wasGiven records an action whose deployment the device got.
 func (d *devices) wasGiven(name, action string) {
 	d.t.Helper()
 	id, err := strconv.ParseInt(action, 10, 32)
@@ -90,17 +90,18 @@ func (d *devices) wasGiven(name, action string) {
 	d.given[name][int32(id)] = true
 }
 
-// wereGiven tells of every device that was handed out another number of actions than this.
+// wereGiven fails the test for every device that did not get exactly n actions.
 func (d *devices) wereGiven(n int, names ...string) {
 	d.t.Helper()
 	for _, name := range names {
 		if len(d.given[name]) != n {
-			d.t.Errorf("%s was given %d actions, want %d", name, len(d.given[name]), n)
+			d.t.Errorf("%s got %d actions, want %d", name, len(d.given[name]), n)
 		}
 	}
 }
 
-// isAsked waits until somebody at the device is asked to confirm, and looks at what it is about.
+// isAsked waits until the device is asked to confirm, fetches the confirmation, and returns its
+// link.
 func (d *devices) isAsked(name string) (link string) {
 	d.t.Helper()
 	d.until(name+" is asked to confirm", func() bool {
@@ -115,29 +116,29 @@ func (d *devices) isAsked(name string) (link string) {
 	return link
 }
 
-// says answers the question whether the device may start.
-func (d *devices) says(name string, word wire.Confirmation) {
+// answer sends the answer to a request for confirmation.
+func (d *devices) answer(name string, word wire.Confirmation) {
 	d.t.Helper()
 	link := d.isAsked(name)
 	code := d.call(name, http.MethodPost, link+"/feedback", wire.ConfirmationFeedback{Confirmation: word}, nil)
-	// 404: the yes was stored, and its answer lost.
+	// 404: the confirmation was stored, and its response was lost.
 	if code != http.StatusOK && (code != http.StatusNotFound || word != wire.Confirmed) {
-		d.t.Fatalf("%s said %s and was answered %d", name, word, code)
+		d.t.Fatalf("%s sent %s and got status %d", name, word, code)
 	}
 }
 
-// agreeToAll makes the device confirm by itself from now on.
-func (d *devices) agreeToAll(name string) {
+// confirmAll activates auto-confirm of the device.
+func (d *devices) confirmAll(name string) {
 	d.t.Helper()
 	path := fmt.Sprintf("/%s/controller/v1/%s/confirmationBase/activateAutoConfirm", d.namespace, name)
 	switch code := d.call(name, http.MethodPost, path, wire.ActivateAutoConfirm{Initiator: "ada"}, nil); code {
-	case http.StatusOK, http.StatusConflict: // the latter: it was stored, and its answer lost
+	case http.StatusOK, http.StatusConflict: // conflict: the activation was stored, and its response was lost
 	default:
-		d.t.Fatalf("%s agreed to everything and was answered %d", name, code)
+		d.t.Fatalf("%s activated auto-confirm and got status %d", name, code)
 	}
 }
 
-// succeed and fail end what the device has started.
+// succeed and fail report the result of the started action.
 func (d *devices) succeed(name string) {
 	d.t.Helper()
 	d.report(name, wire.ExecutionClosed, wire.FinishedSuccess, "")
@@ -148,7 +149,7 @@ func (d *devices) fail(name, code string) {
 	d.report(name, wire.ExecutionClosed, wire.FinishedFailure, code)
 }
 
-// install starts and succeeds.
+// install starts the action and reports success.
 func (d *devices) install(names ...string) {
 	d.t.Helper()
 	for _, name := range names {
@@ -160,9 +161,9 @@ func (d *devices) install(names ...string) {
 func (d *devices) report(name string, execution wire.Execution, finished wire.Finished, code string) {
 	d.t.Helper()
 	body := wire.Feedback{Status: wire.Status{Execution: execution, Result: wire.Result{Finished: finished}, Code: wire.Text(code)}}
-	// 410: the report was stored, and its answer lost.
+	// 410: the report was stored, and its response was lost.
 	if code := d.call(name, http.MethodPost, d.at[name]+"/feedback", body, nil); code != http.StatusOK && code != http.StatusGone {
-		d.t.Fatalf("%s reported %s and was answered %d", name, execution, code)
+		d.t.Fatalf("%s reported %s and got status %d", name, execution, code)
 	}
 }
 
@@ -176,20 +177,19 @@ func (d *devices) cancel(name string, execution wire.Execution) {
 	})
 	body := wire.Feedback{Status: wire.Status{Execution: execution, Result: wire.Result{Finished: wire.FinishedSuccess}}}
 	switch code := d.call(name, http.MethodPost, link+"/feedback", body, nil); code {
-	case http.StatusOK, http.StatusGone, http.StatusNotFound, http.StatusMethodNotAllowed: // all but the first: it was stored, and its answer lost
+	case http.StatusOK, http.StatusGone, http.StatusNotFound, http.StatusMethodNotAllowed: // all but OK: the answer was stored, and its response was lost
 	default:
-		d.t.Fatalf("%s answered a cancel and was answered %d", name, code)
+		d.t.Fatalf("%s answered a cancel and got status %d", name, code)
 	}
 }
 
-// findNothing lets devices ask, and take what they are offered. What they must not be given the
-// invariants find.
+// findNothing lets devices poll, and fails the test if a device gets a deployment.
 func (d *devices) findNothing(names ...string) {
 	d.t.Helper()
 	for range 3 {
 		for _, name := range names {
 			if d.fetch(name) {
-				d.t.Errorf("%s was given %s", name, d.at[name])
+				d.t.Errorf("%s got %s", name, d.at[name])
 			}
 		}
 	}
@@ -199,17 +199,18 @@ func (d *devices) poll(name string) wire.Base {
 	d.t.Helper()
 	var base wire.Base
 	path := fmt.Sprintf("/%s/controller/v1/%s", d.namespace, name)
-	d.until(name+" is answered", func() bool { return d.call(name, http.MethodGet, path, nil, &base) == http.StatusOK })
+	d.until(name+" gets a response", func() bool { return d.call(name, http.MethodGet, path, nil, &base) == http.StatusOK })
 	return base
 }
 
 var deviceClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// call asks the present device API for a path until a device API answers, whatever it answers.
+// call sends a request to the present device API until a device API responds, and returns the
+// status.
 func (d *devices) call(name, method, link string, document, into any) int {
 	d.t.Helper()
 	code := 0
-	d.until("a device API answers "+name, func() bool {
+	d.until("a device API responds to "+name, func() bool {
 		var err error
 		code, err = d.try(method, d.deviceAPI()+path(link), document, into)
 		return err == nil && code != http.StatusServiceUnavailable && code != http.StatusInternalServerError
@@ -244,8 +245,8 @@ func (d *devices) try(method, url string, document, into any) (int, error) {
 	return response.StatusCode, json.NewDecoder(response.Body).Decode(into)
 }
 
-// path of a link: a device that is told of a new device API goes there with what the old one gave
-// it.
+// path returns the path of a link, because a device uses the links of the device API that ended
+// with the next one.
 func path(link string) string {
 	if _, rest, ok := strings.Cut(link, "://"); ok {
 		return rest[strings.Index(rest, "/"):]

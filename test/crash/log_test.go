@@ -12,10 +12,10 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// complaints are the error lines that the processes of this binary have logged.
+// complaints has the error lines that the processes of this binary have logged.
 var complaints = &errorLog{book: &book{}}
 
-// errorLog is a sink that keeps errors and drops the rest.
+// errorLog is a sink that keeps errors and drops other lines.
 type errorLog struct {
 	*book
 	context string
@@ -24,7 +24,7 @@ type errorLog struct {
 type book struct {
 	mu    sync.Mutex
 	lines []string
-	// read are the lines that a run has accounted for.
+	// read are the lines that a run has checked.
 	read map[int]bool
 }
 
@@ -44,13 +44,13 @@ func (l *errorLog) Error(err error, message string, values ...any) {
 	l.lines = append(l.lines, fmt.Sprintf("%s: %v%s %+v", message, err, l.context, values))
 }
 
-// isFaults reports whether an error is the fault's doing, or that of a process that dies: its calls
-// break off, its device API is shut.
+// isFaults reports whether an error is caused by the fault or by the end of a process, whose calls
+// are canceled and whose device API is closed.
 func isFaults(line string) bool {
 	return strings.Contains(line, injected) || strings.Contains(line, "context canceled") || strings.Contains(line, "use of closed network connection")
 }
 
-// of are the error lines about a namespace that no fault explains.
+// of returns the error lines about a namespace that no fault explains.
 func (b *book) of(namespace string) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,8 +71,8 @@ func (b *book) of(namespace string) []string {
 	return bad
 }
 
-// ofNobody complains of error lines that belong to no run.
-func (b *book) ofNobody() error {
+// withoutRun returns an error if there are error lines that belong to no run.
+func (b *book) withoutRun() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var bad []string

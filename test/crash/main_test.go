@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	ctrl.SetLogger(logr.New(complaints))
-	cluster.BeforeStop(complaints.ofNobody)
+	cluster.BeforeStop(complaints.withoutRun)
 	cluster.Main(m, otherCRDs)
 }
 
@@ -57,19 +57,19 @@ func isDefault(name string) bool {
 	return !given
 }
 
-func TestPlan(t *testing.T)           { survives(t, plan) }
-func TestStart(t *testing.T)          { survives(t, start) }
-func TestEvaluate(t *testing.T)       { survives(t, evaluate) }
-func TestInvalidateSoft(t *testing.T) { survives(t, invalidateSoft) }
+func TestPlan(t *testing.T)           { testFaults(t, plan) }
+func TestStart(t *testing.T)          { testFaults(t, start) }
+func TestEvaluate(t *testing.T)       { testFaults(t, evaluate) }
+func TestInvalidateSoft(t *testing.T) { testFaults(t, invalidateSoft) }
 
-func TestInvalidateForce(t *testing.T) { survives(t, invalidateForce) }
+func TestInvalidateForce(t *testing.T) { testFaults(t, invalidateForce) }
 
-func TestRemove(t *testing.T)    { survives(t, remove) }
-func TestJoin(t *testing.T)      { survives(t, join) }
-func TestApprove(t *testing.T)   { survives(t, approve) }
-func TestConfirm(t *testing.T)   { survives(t, confirm) }
-func TestSingle(t *testing.T)    { survives(t, single) }
-func TestAuto(t *testing.T)      { survives(t, auto) }
-func TestRetry(t *testing.T)     { survives(t, retry) }
-func TestDeadlines(t *testing.T) { survives(t, deadlines) }
-func TestBudget(t *testing.T)    { survives(t, budget) }
+func TestRemove(t *testing.T)    { testFaults(t, remove) }
+func TestJoin(t *testing.T)      { testFaults(t, join) }
+func TestApprove(t *testing.T)   { testFaults(t, approve) }
+func TestConfirm(t *testing.T)   { testFaults(t, confirm) }
+func TestSingle(t *testing.T)    { testFaults(t, single) }
+func TestAuto(t *testing.T)      { testFaults(t, auto) }
+func TestRetry(t *testing.T)     { testFaults(t, retry) }
+func TestDeadlines(t *testing.T) { testFaults(t, deadlines) }
+func TestBudget(t *testing.T)    { testFaults(t, budget) }

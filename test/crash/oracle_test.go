@@ -15,37 +15,37 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// The invariants find what they are there for: each history breaks one of them, and a sound one
-// breaks none.
-func TestInvariantsFindBreaches(t *testing.T) {
+// Each invariant finds the history that violates it, and no invariant finds a problem in a correct
+// history.
+func TestInvariantsFindViolations(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		history []moment
 		want    string
 	}{
-		"a sound rollout":                          {history: historyOf(done()...)},
-		"an invalid set is started":                {want: "S2", history: historyOf(roll("", 1, 0), invalidSet(), created("dev-0", 1, "first"))},
-		"an action in a group that is not open":    {want: "S3", history: historyOf(roll("", 1, 0), created("dev-1", 1, "second"))},
-		"a group opens before the one before it":   {want: "S3", history: historyOf(roll("", 1, 0), roll("", 2, 0))},
-		"an action while an error threshold holds": {want: "S4", history: historyOf(roll("", 1, 0), roll(v1alpha1.PauseByErrorThreshold, 1, 0), created("dev-0", 1, "first"))},
-		"an action is created twice":               {want: "S5", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), created("dev-0", 2, "first"))},
-		"a closed action goes on": {want: "S7", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionCanceled),
+		"a correct rollout":                              {history: historyOf(done()...)},
+		"an invalid set is started":                      {want: "S2", history: historyOf(roll("", 1, 0), invalidSet(), created("dev-0", 1, "first"))},
+		"an action in a group that is not open":          {want: "S3", history: historyOf(roll("", 1, 0), created("dev-1", 1, "second"))},
+		"a group opens before the one before it":         {want: "S3", history: historyOf(roll("", 1, 0), roll("", 2, 0))},
+		"an action during a pause by an error threshold": {want: "S4", history: historyOf(roll("", 1, 0), roll(v1alpha1.PauseByErrorThreshold, 1, 0), created("dev-0", 1, "first"))},
+		"an action is created twice":                     {want: "S5", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), created("dev-0", 2, "first"))},
+		"a closed action changes its state": {want: "S7", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionCanceled),
 			closed("dev-0", 1, v1alpha1.ActionFinished))},
-		"a group that had opened is closed again":       {want: "S7", history: historyOf(roll("", 1, 0), roll("", 0, 0))},
-		"what a rollout counts is not what targets say": {want: "S8", history: historyOf(roll("", 1, 1))},
+		"a group that had opened is closed again":         {want: "S7", history: historyOf(roll("", 1, 0), roll("", 0, 0))},
+		"the counts of a rollout differ from its targets": {want: "S8", history: historyOf(roll("", 1, 1))},
 
-		"an auto-assignment and an assignment are wanted": {history: historyOf(autoIn(v1alpha1.AutoAssignmentRunning), given("dev-0", 1, v1alpha1.SourceAutoAssignment, ""),
+		"an action of an auto-assignment and one of an assignment": {history: historyOf(autoIn(v1alpha1.AutoAssignmentRunning), given("dev-0", 1, v1alpha1.SourceAutoAssignment, ""),
 			given("dev-1", 1, v1alpha1.SourceTarget, "set"))},
-		"an auto-assignment is paused":   {want: "S3", history: historyOf(autoIn(v1alpha1.AutoAssignmentPaused), given("dev-0", 1, v1alpha1.SourceAutoAssignment, ""))},
-		"an assignment is there no more": {want: "S3", history: historyOf(given("dev-0", 1, v1alpha1.SourceTarget, ""))},
-		"somebody agrees while an error threshold holds": {want: "S4", history: historyOf(roll("", 1, 0), closed("dev-0", 1, v1alpha1.ActionWaitingForConfirmation),
+		"an auto-assignment is paused": {want: "S3", history: historyOf(autoIn(v1alpha1.AutoAssignmentPaused), given("dev-0", 1, v1alpha1.SourceAutoAssignment, ""))},
+		"an assignment was removed":    {want: "S3", history: historyOf(given("dev-0", 1, v1alpha1.SourceTarget, ""))},
+		"a confirmation during a pause by an error threshold": {want: "S4", history: historyOf(roll("", 1, 0), closed("dev-0", 1, v1alpha1.ActionWaitingForConfirmation),
 			roll(v1alpha1.PauseByErrorThreshold, 1, 0), created("dev-0", 1, "first"))},
-		"an action starts beside another":            {want: "S5", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), given("dev-0", 2, v1alpha1.SourceTarget, "set"))},
-		"a device is given what it runs":             {want: "S5", history: historyOf(roll("", 1, 0), running("dev-0"), created("dev-0", 1, "first"))},
-		"a retry takes a finished rollout back":      {history: historyOf(append(done(), ended(), retried())...)},
-		"a finished rollout goes on by itself":       {want: "S7", history: historyOf(append(done(), ended(), roll("", 2, 2))...)},
-		"a dynamic rollout adds a group":             {history: historyOf(roll("", 1, 0), grown(&v1alpha1.Dynamic{}))},
-		"a rollout that is not dynamic adds a group": {want: "S7", history: historyOf(roll("", 1, 0), grown(nil))},
+		"an action starts while another one is open":    {want: "S5", history: historyOf(roll("", 1, 0), created("dev-0", 1, "first"), given("dev-0", 2, v1alpha1.SourceTarget, "set"))},
+		"a device gets the set that it runs":            {want: "S5", history: historyOf(roll("", 1, 0), running("dev-0"), created("dev-0", 1, "first"))},
+		"a retry makes a finished rollout run again":    {history: historyOf(append(done(), ended(), retried())...)},
+		"a finished rollout runs again without a retry": {want: "S7", history: historyOf(append(done(), ended(), roll("", 2, 2))...)},
+		"a dynamic rollout adds a group":                {history: historyOf(roll("", 1, 0), grown(&v1alpha1.Dynamic{}))},
+		"a rollout that is not dynamic adds a group":    {want: "S7", history: historyOf(roll("", 1, 0), grown(nil))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &truth{moments: c.history}
@@ -57,8 +57,8 @@ func TestInvariantsFindBreaches(t *testing.T) {
 	}
 }
 
-// historyOf starts with a set, two targets, and a rollout of two groups of one target each. Each
-// rollout in it counts what it says and no more.
+// historyOf returns a history that starts with a set, two targets, and a rollout with two groups of
+// one target each.
 func historyOf(states ...any) []moment {
 	all := []any{
 		&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "set"}}, target("dev-0"), target("dev-1"), group("first", 0, "dev-0"), group("second", 1, "dev-1"), roll("", 0, 0),
@@ -70,7 +70,7 @@ func historyOf(states ...any) []moment {
 	return out
 }
 
-// done is a rollout that both targets have finished.
+// done returns the states of a rollout that both targets have finished.
 func done() []any {
 	return []any{
 		roll("", 1, 0), created("dev-0", 1, "first"), closed("dev-0", 1, v1alpha1.ActionFinished),
@@ -86,8 +86,8 @@ func created(name string, id int32, group string) *v1alpha1.Target {
 	return target(name, v1alpha1.Action{ID: id, DistributionSet: "set", ContentHash: "content", State: v1alpha1.ActionRetrieved, Source: v1alpha1.ActionSource{Name: "roll", UID: "roll", Group: group}})
 }
 
-// given is a target that started the set for another source than the rollout, and is assigned a
-// set, if any.
+// given returns a target that started the set for another source than the rollout. If assigned is
+// not empty, the target has an assignment of that set.
 func given(name string, id int32, kind v1alpha1.SourceKind, assigned string) *v1alpha1.Target {
 	since := metav1.NewMicroTime(time.Unix(0, 0))
 	t := target(name, v1alpha1.Action{ID: id, DistributionSet: "set", ContentHash: "content", State: v1alpha1.ActionRetrieved,
@@ -98,7 +98,7 @@ func given(name string, id int32, kind v1alpha1.SourceKind, assigned string) *v1
 	return t
 }
 
-// running is a target that has the set.
+// running returns a target that has the set installed.
 func running(name string) *v1alpha1.Target {
 	t := target(name)
 	t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "set", ContentHash: "content"}
@@ -125,8 +125,7 @@ func group(name string, index int32, member v1alpha1.TargetName) *v1alpha1.Deplo
 		Spec: v1alpha1.DeploymentGroupSpec{RolloutUID: "roll", Group: name, Index: index, Targets: []v1alpha1.TargetName{member}}}
 }
 
-// roll is the rollout with so many groups open, of whose targets so many have succeeded, the first
-// ones.
+// roll returns the rollout with these numbers of open groups and of succeeded targets.
 func roll(pause v1alpha1.PauseReason, opened, succeeded int) *v1alpha1.Rollout {
 	at := metav1.Unix(1, 0)
 	started := metav1.NewMicroTime(at.Time)
@@ -150,7 +149,7 @@ func roll(pause v1alpha1.PauseReason, opened, succeeded int) *v1alpha1.Rollout {
 	return r
 }
 
-// ended is the rollout when it has finished, retried when it has then taken up a retry.
+// ended returns the finished rollout, and retried the same with a retry.
 func ended() *v1alpha1.Rollout {
 	r := roll("", 2, 2)
 	r.Status.State = v1alpha1.RolloutFinished
@@ -166,7 +165,7 @@ func retried() *v1alpha1.Rollout {
 	return r
 }
 
-// grown is the rollout with one group more, which is empty.
+// grown returns the rollout with one more group, which is empty.
 func grown(dynamic *v1alpha1.Dynamic) *v1alpha1.Rollout {
 	r := roll("", 1, 0)
 	r.Spec.Dynamic = dynamic
@@ -174,21 +173,22 @@ func grown(dynamic *v1alpha1.Dynamic) *v1alpha1.Rollout {
 	return r
 }
 
-// What users apply is Git's: the wire finds every write to it but Goshawk's own finalizer.
-func TestWireFindsWritesToWhatBelongsToGit(t *testing.T) {
+// The objects that users apply belong to Git: the wire finds every write to them, except that of
+// Goshawk's own finalizer.
+func TestWireFindsWritesToObjectsOfGit(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		method, path, body string
 		isOffence          bool
 	}{
-		"status":                 {http.MethodPatch, "rollouts/roll/status", `{"status":{}}`, false},
-		"the finalizer":          {http.MethodPatch, "rollouts/roll", `{"metadata":{"finalizers":["x"],"resourceVersion":"7"}}`, false},
-		"a generated group":      {http.MethodPost, "deploymentgroups", `{"metadata":{"name":"roll-first-0a0a"},"spec":{}}`, false},
-		"a deletion that is due": {http.MethodDelete, "rollouts/roll", `{}`, false},
-		"spec":                   {http.MethodPatch, "rollouts/roll", `{"spec":{"state":"Stopped"}}`, true},
-		"labels":                 {http.MethodPatch, "targets/dev-0", `{"metadata":{"labels":{"a":"b"}}}`, true},
-		"a whole object":         {http.MethodPut, "distributionsets/set", `{"metadata":{"finalizers":[]},"spec":{}}`, true},
-		"a target's deletion":    {http.MethodDelete, "targets/dev-0", `{}`, true},
+		"status":                    {http.MethodPatch, "rollouts/roll/status", `{"status":{}}`, false},
+		"the finalizer":             {http.MethodPatch, "rollouts/roll", `{"metadata":{"finalizers":["x"],"resourceVersion":"7"}}`, false},
+		"a generated group":         {http.MethodPost, "deploymentgroups", `{"metadata":{"name":"roll-first-0a0a"},"spec":{}}`, false},
+		"the deletion of a rollout": {http.MethodDelete, "rollouts/roll", `{}`, false},
+		"spec":                      {http.MethodPatch, "rollouts/roll", `{"spec":{"state":"Stopped"}}`, true},
+		"labels":                    {http.MethodPatch, "targets/dev-0", `{"metadata":{"labels":{"a":"b"}}}`, true},
+		"a whole object":            {http.MethodPut, "distributionsets/set", `{"metadata":{"finalizers":[]},"spec":{}}`, true},
+		"a target's deletion":       {http.MethodDelete, "targets/dev-0", `{}`, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), c.method, "http://127.0.0.1/apis/goshawk.dev/v1alpha1/namespaces/fleet/"+c.path, strings.NewReader(c.body))
@@ -200,8 +200,8 @@ func TestWireFindsWritesToWhatBelongsToGit(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := &line{}
-			if w.police(what, body); (len(w.offences) > 0) != c.isOffence {
-				t.Errorf("%s: offences are %v", what, w.offences)
+			if w.checkOwner(what, body); (len(w.offences) > 0) != c.isOffence {
+				t.Errorf("%s: the reported writes are %v", what, w.offences)
 			}
 		})
 	}

@@ -25,15 +25,15 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Scenario is a piece of a fleet's life. Its writes are counted, and disturbed, from the end of
-// prepare on.
+// Scenario is a sequence of commits and steps of devices. Its writes are counted, and faults are
+// injected, after prepare.
 type Scenario struct {
 	prepare, act func(*run)
-	// oneIn is how many of its faults there are to one that is told, unless all are.
+	// oneIn says that one of so many faults is run, unless all are.
 	oneIn int
 }
 
-// run is one telling of a scenario.
+// run is one run of a scenario.
 type run struct {
 	*world.World
 	wire    *line
@@ -43,22 +43,22 @@ type run struct {
 	config    *rest.Config
 	deviceAPI atomic.Value // string
 	lives     sync.WaitGroup
-	// stop ends the life that is going on.
+	// stop ends the running process.
 	mu     sync.Mutex
 	stop   func() error
 	ending bool
 }
 
-// result is what a run comes to.
+// result is the end of a run.
 type result struct {
 	state  string
 	writes []string
 	took   time.Duration
 }
 
-// tell runs a scenario with a fault, holds it against the invariants, and waits for the end that it
-// should come to (L1). An undisturbed run ends when it has been quiet for long.
-func tell(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool) {
+// runScenario runs a scenario with a fault, checks the invariants, and waits for the expected end
+// (L1). A run without a fault ends when there were no writes for a long time.
+func runScenario(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool) {
 	t.Helper()
 	config, c := cluster.Start(t)
 	r := &run{World: &world.World{T: t, Client: c, Namespace: cluster.Namespace(t)}, config: config}
@@ -66,20 +66,20 @@ func tell(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool)
 	r.devices = newDevices(t, r.Namespace, func() string { return r.deviceAPI.Load().(string) })
 	r.addOdd()
 	r.truth = follow(t, config, r.Namespace)
-	r.live()
+	r.startProcess()
 	defer r.end()
 	s.prepare(r)
-	r.rest(shortRest)
+	r.waitUntilQuiet(shortRest)
 	r.wire.arm(f)
 	started := time.Now()
 	s.act(r)
 	took := time.Since(started)
 	if f.Kind == None {
-		r.rest(longRest)
-		r.wakeAgain()
+		r.waitUntilQuiet(longRest)
+		r.restartWritesNothing()
 	} else {
-		r.comesTo(want)
-		r.rest(shortRest)
+		r.waitForEnd(want)
+		r.waitUntilQuiet(shortRest)
 	}
 	got = result{state: r.state(), writes: r.wire.writes(), took: took}
 	for _, problem := range slices.Concat(r.truth.problems(r.devices.given), r.wire.offences, complaints.of(r.Namespace)) {
@@ -88,13 +88,13 @@ func tell(t *testing.T, s Scenario, f Fault, want string) (got result, hit bool)
 	return got, r.wire.wasHit()
 }
 
-// endsWithin is how long a disturbed run may take from its last step to its end: counts may rest
-// for a while on a busy machine.
+// endsWithin is the maximum time of a run with a fault from its last step to its end: on a busy
+// machine counts are written late.
 const endsWithin = 30 * time.Second
 
-// comesTo waits for an end, and looks again when something has been written. What another end looks
-// like the caller shows.
-func (r *run) comesTo(want string) {
+// waitForEnd waits until the state is want, and compares again after each write. It does not fail
+// the test: the caller compares the states.
+func (r *run) waitForEnd(want string) {
 	r.T.Helper()
 	seen := -1
 	for deadline := time.Now().Add(endsWithin); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
@@ -107,8 +107,8 @@ func (r *run) comesTo(want string) {
 	}
 }
 
-// live starts a process, and another one when it dies.
-func (r *run) live() {
+// startProcess starts a process, and another one when it ends.
+func (r *run) startProcess() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending {
@@ -125,15 +125,15 @@ func (r *run) live() {
 	l.die = func() {
 		once.Do(func() {
 			cancel()
-			_ = listener.Close() // what is dead answers nobody
-			r.lives.Go(r.live)
+			_ = listener.Close() // an ended process accepts no connections
+			r.lives.Go(r.startProcess)
 		})
 	}
 	config := rest.CopyConfig(r.config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { l.next = next; return l })
 	backend := kube.Options{PollInterval: time.Second, ProgressInterval: time.Minute}
 	deviceAPI, stop, err := world.Start(ctx, manager.Options{DeviceAPIListener: listener, Backend: backend}, func(ctx context.Context, o manager.Options) error {
-		o.Namespace = r.Namespace // invalidation record, too, belong to the run alone
+		o.Namespace = r.Namespace // each run has its own lease and invalidation record
 		err := manager.Run(ctx, config, o)
 		if err != nil && ctx.Err() == nil {
 			r.T.Errorf("a process ended by itself: %v", err)
@@ -145,13 +145,13 @@ func (r *run) live() {
 		return
 	}
 	if before := r.stop; before != nil {
-		r.lives.Go(func() { _ = before() }) // what a dying process says is of no interest
+		r.lives.Go(func() { _ = before() }) // the error of an ended process does not matter
 	}
 	r.stop = stop
 	r.deviceAPI.Store(deviceAPI)
 }
 
-// end lets the last process go in peace.
+// end ends the last process without a fault.
 func (r *run) end() {
 	r.mu.Lock()
 	r.ending = true
@@ -162,15 +162,16 @@ func (r *run) end() {
 	r.lives.Wait()
 }
 
-// Counts wait for a second before they are written, and longer where writes take long. An
-// undisturbed run, which the others are held against, waits for all.
+// Counts are written after a second, and later if writes are slow. The run without a fault, with
+// which the others are compared, waits for all of them.
 const (
 	shortRest = 1100 * time.Millisecond
 	longRest  = 5 * time.Second
 )
 
-// rest waits until nothing has been written for a while (L1). What never comes to rest fails.
-func (r *run) rest(enough time.Duration) {
+// waitUntilQuiet waits until there were no writes for the given time (L1), and fails the test if
+// that takes too long.
+func (r *run) waitUntilQuiet(enough time.Duration) {
 	r.T.Helper()
 	r.wire.touch()
 	deadline := time.Now().Add(patience)
@@ -184,28 +185,27 @@ func (r *run) rest(enough time.Duration) {
 
 func lastOf(list []string, n int) []string { return list[max(0, len(list)-n):] }
 
-// wakeAgain starts another process over what has settled: it has nothing to write.
-func (r *run) wakeAgain() {
+// restartWritesNothing starts another process after the end, and fails the test if it writes.
+func (r *run) restartWritesNothing() {
 	before := len(r.wire.writes())
 	if err := r.stop(); err != nil {
 		r.T.Errorf("the process ended: %v", err)
 	}
 	r.stop = nil
-	r.live()
+	r.startProcess()
 	r.devices.poll("dev-0")
-	r.rest(longRest)
+	r.waitUntilQuiet(longRest)
 	if more := r.wire.since(before); len(more) > 0 {
-		r.T.Errorf("L1: a new process over a settled world writes\n%s", strings.Join(more, "\n"))
+		r.T.Errorf("L1: a new process after the end writes\n%s", strings.Join(more, "\n"))
 	}
 }
 
-// slack is how many writes of one object a fault may add, beside those that were refused and so not
-// stored (L2): the repeated one, a count that came between, and what a restart shows in another
-// order.
+// slack is the number of writes of one object that a fault may add, not counting refused ones (L2):
+// the repeated write, a count in between, and changes of order after a restart.
 const slack = 3
 
-// overdone are the objects that were written more often than undisturbed plus a little. Counts are
-// written at most once a second: the longer a run takes, the less of them is gathered.
+// overdone returns the objects that were written more often than without a fault plus slack. Counts
+// are written at most once a second, so a longer run has more writes of counts.
 func overdone(free, now result) []string {
 	usual, got := tally(free.writes), tally(now.writes)
 	var out []string
@@ -215,7 +215,7 @@ func overdone(free, now result) []string {
 			allowed = max(usual[what], 1)
 		}
 		if n > allowed {
-			out = append(out, fmt.Sprintf("L2: %s was stored %d times, undisturbed %d times", what, n, usual[what]))
+			out = append(out, fmt.Sprintf("L2: %s was stored %d times, without a fault %d times", what, n, usual[what]))
 		}
 	}
 	slices.Sort(out)
@@ -231,17 +231,17 @@ func tally(writes []string) map[string]int {
 	return n
 }
 
-// every fault is told if GOSHAWK_CRASH says so, else one in so many: one in three means of each
-// kind every third write, and of each write every third kind.
+// every says whether all faults are run (GOSHAWK_CRASH=every). Otherwise one in oneIn is run: one
+// in three means each kind at every third write, and at each write every third kind.
 var every = os.Getenv("GOSHAWK_CRASH") == "every"
 
 func (s Scenario) isChosen(write, kind int) bool { return every || (write+kind)%s.oneIn == 0 }
 
-// survives tells a scenario undisturbed, and then with each fault at each of its writes.
-func survives(t *testing.T, s Scenario) {
+// testFaults runs a scenario without a fault, and then with each fault at each of its writes.
+func testFaults(t *testing.T, s Scenario) {
 	t.Parallel()
-	free, _ := tell(t, s, Fault{Kind: None}, "")
-	t.Logf("%d writes undisturbed:\n%s", len(free.writes), strings.Join(free.writes, "\n"))
+	free, _ := runScenario(t, s, Fault{Kind: None}, "")
+	t.Logf("%d writes without a fault:\n%s", len(free.writes), strings.Join(free.writes, "\n"))
 	if t.Failed() {
 		return
 	}
@@ -255,10 +255,10 @@ func survives(t *testing.T, s Scenario) {
 			}
 			t.Run(fmt.Sprintf("%s/%02d", kind, i+1), func(t *testing.T) {
 				t.Parallel()
-				now, hit := tell(t, s, f, free.state)
+				now, hit := runScenario(t, s, f, free.state)
 				missed.note(f, hit)
 				if diff := cmp.Diff(free.state, now.state); diff != "" {
-					t.Errorf("%s at %s leads to another end (-undisturbed +now):\n%s", f.Kind, f.At, diff)
+					t.Errorf("%s at %s leads to another end (-without fault +with fault):\n%s", f.Kind, f.At, diff)
 				}
 				for _, problem := range overdone(free, now) {
 					t.Error(problem)
@@ -271,26 +271,25 @@ func survives(t *testing.T, s Scenario) {
 	}
 }
 
-// missedFaults are those whose write did not come: counts that were gathered into fewer writes this
-// time.
+// missedFaults has the faults whose write did not happen, because counts were written together.
 type missedFaults struct {
 	mu     sync.Mutex
-	told   int
+	ran    int
 	missed []string
 }
 
 func (m *missedFaults) note(f Fault, hit bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.told++
+	m.ran++
 	if !hit {
 		m.missed = append(m.missed, fmt.Sprintf("%s at %s", f.Kind, f.At))
 	}
 }
 
 func (m *missedFaults) report(t *testing.T, possible int) {
-	t.Logf("told %d of %d faults (GOSHAWK_CRASH=every tells all); %d found no such write this time: %s", m.told, possible, len(m.missed), strings.Join(m.missed, ", "))
-	if 5*len(m.missed) > m.told {
+	t.Logf("ran %d of %d faults (GOSHAWK_CRASH=every runs all); %d did not happen in this run: %s", m.ran, possible, len(m.missed), strings.Join(m.missed, ", "))
+	if 5*len(m.missed) > m.ran {
 		t.Error("more than a fifth of the faults never happened: the scenario is not the same from run to run")
 	}
 }

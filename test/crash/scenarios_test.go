@@ -23,7 +23,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// plan: a rollout over eight targets is planned in three groups; then, before its start, in two.
+// plan: a rollout of eight targets is planned with three groups, and then, before its start, with
+// two.
 var plan = Scenario{
 	oneIn: 3,
 	prepare: func(r *run) {
@@ -39,7 +40,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupOrde
 		r.rollout("roll", "is planned", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutReady && len(s.Groups) == 3 })
 		r.devices.findNothing("dev-0")
 		r.CommitRollout("roll", "spec: {groupCount: 2}")
-		r.rollout("roll", "is planned anew", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutReady && len(s.Groups) == 2 })
+		r.rollout("roll", "is planned again", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutReady && len(s.Groups) == 2 })
 		r.Eventually("only the groups of the new plan", func() string {
 			if groups := r.Groups(); len(groups) != 2 {
 				return fmt.Sprintf("%d groups", len(groups))
@@ -49,9 +50,9 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupOrde
 	},
 }
 
-// start: a newer rollout starts over targets of an older one. In the older one's open group dev-0
-// is done, dev-1 at work and dev-2 has not started; dev-3 and dev-4 are in its second group. The
-// newer one takes dev-1 to dev-4 over, in two groups.
+// start: a newer rollout starts with targets of an older one. In the open group of the older one
+// dev-0 has finished, dev-1 has started and dev-2 has not; dev-3 and dev-4 are in its second group.
+// The newer one supersedes it on dev-1 to dev-4, in two groups.
 var start = Scenario{
 	oneIn: 3,
 	prepare: func(r *run) {
@@ -96,8 +97,8 @@ spec:
 	},
 }
 
-// evaluate: the first of three groups finishes and the second opens; there one of two devices
-// fails, which holds the rollout. A person resumes it.
+// evaluate: the first of three groups finishes and the second opens. There one of two devices
+// fails, and the rollout pauses. A user resumes it.
 var evaluate = Scenario{
 	oneIn: 3,
 	prepare: func(r *run) {
@@ -124,8 +125,8 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupOrde
 	},
 }
 
-// inUse: a rollout half way. Of its open group dev-0 is done, dev-1 and dev-2 are at work, dev-3
-// has not started; dev-4 and dev-5 are in the second group.
+// inUse creates a running rollout. In its open group dev-0 has finished, dev-1 and dev-2 have
+// started, and dev-3 has not; dev-4 and dev-5 are in the second group.
 func inUse(r *run) {
 	r.fleet(6)
 	r.set("firmware-1", "1.0")
@@ -140,8 +141,8 @@ spec:
 	r.devices.start("dev-2")
 }
 
-// invalidateSoft: started devices are asked; dev-1 gives up, dev-2 refuses and finishes. The commit
-// is reverted meanwhile, which has no effect.
+// invalidateSoft: started devices are asked to cancel; dev-1 cancels, dev-2 rejects it and
+// finishes. The commit is reverted meanwhile, which has no effect.
 var invalidateSoft = Scenario{
 	oneIn:   3,
 	prepare: inUse,
@@ -149,7 +150,7 @@ var invalidateSoft = Scenario{
 		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: {cancellation: Soft, reason: bricks the modem}}")
 		r.isInvalid("firmware-1")
 		r.Commit(r.named(&v1alpha1.DistributionSet{}, "firmware-1"), "spec: {invalidation: null}")
-		r.Eventually("the set says that it was reverted", func() string {
+		r.Eventually("the set has a condition about the revert", func() string {
 			s := r.DistributionSet("firmware-1")
 			if !world.Says(s.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalidationIsFinal) {
 				return show(s.Status)
@@ -166,8 +167,8 @@ var invalidateSoft = Scenario{
 	},
 }
 
-// invalidateForce: everything is closed at once and the rollout deleted. Started devices hear of it
-// when they ask.
+// invalidateForce: all actions are closed at once, and the rollout is deleted. Started devices get
+// the cancel when they poll.
 var invalidateForce = Scenario{
 	oneIn:   3,
 	prepare: inUse,
@@ -183,7 +184,8 @@ var invalidateForce = Scenario{
 	},
 }
 
-// isInvalid waits until the set shows that its invalidation has reached everybody.
+// isInvalid waits until the status of the set shows that its invalidation has been applied to all
+// actions.
 func (r *run) isInvalid(name string) {
 	r.T.Helper()
 	r.Eventually("set "+name+" is invalidated", func() string {
@@ -194,7 +196,8 @@ func (r *run) isInvalid(name string) {
 	})
 }
 
-// isRefused: another rollout of the invalid set never starts.
+// isRefused creates another rollout of the invalid set, and checks that it is Stalled and offers
+// nothing.
 func (r *run) isRefused() {
 	r.T.Helper()
 	r.create(`
@@ -208,12 +211,13 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, startAt: 
 	r.devices.findNothing("dev-3")
 }
 
-// isInvalidAgain: the set is deleted, and created again by somebody who knows nothing.
+// isInvalidAgain deletes the set, creates it again without the invalidation, and waits until it is
+// invalid.
 func (r *run) isInvalidAgain() {
 	r.T.Helper()
 	r.delete(&v1alpha1.DistributionSet{}, "firmware-1")
 	r.create(setOf("firmware-1", "1.0"))
-	r.Eventually("the set is invalid from its first look", func() string {
+	r.Eventually("the set is invalid from its first reconcile", func() string {
 		s := r.DistributionSet("firmware-1")
 		if !world.Says(s.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonPreviouslyInvalidated) {
 			return show(s.Status)
@@ -242,7 +246,7 @@ func (r *run) isGone(o client.Object, name string) {
 		case err != nil:
 			return err.Error()
 		}
-		return "it is there"
+		return "it exists"
 	})
 }
 
@@ -251,8 +255,8 @@ func (r *run) named(o client.Object, name string) client.Object {
 	return o
 }
 
-// fleet creates targets dev-0 and so on and waits for the first look at each; those named by number
-// are shared.
+// fleet creates targets dev-0 and so on and waits until each is reconciled. The targets with the
+// numbers in shared have the label shared: "true".
 func (r *run) fleet(n int, shared ...int) {
 	r.T.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tokens", Namespace: r.Namespace}, Type: kube.TokenSecretType, Data: map[string][]byte{"all": []byte(world.Token)}}
@@ -273,14 +277,14 @@ metadata: {name: dev-%d, labels: {shared: "%t"}}
 spec: {tokenSecretRef: {name: tokens, key: all}}
 `
 
-// meet waits for the first look at a target and lets its device come by.
+// meet waits until a target is reconciled and lets its device poll.
 func (r *run) meet(name string) {
 	r.T.Helper()
-	r.EventuallyTarget(name, "has had its first look", func(t *v1alpha1.Target) bool { return t.Status.NextActionID > 0 })
+	r.EventuallyTarget(name, "is reconciled", func(t *v1alpha1.Target) bool { return t.Status.NextActionID > 0 })
 	r.devices.poll(name)
 }
 
-// later creates a target while the scenario goes on.
+// later creates a target during the scenario.
 func (r *run) later(i int) {
 	r.T.Helper()
 	r.create(fmt.Sprintf(targetOf, i, false))

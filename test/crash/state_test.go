@@ -17,8 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// state is all that is stored in the namespace, without what differs from run to run: uids, times,
-// ids, and what rests on them.
+// state returns all objects of the namespace, without values that differ from run to run: uids,
+// times, ids, and values that depend on them.
 func (r *run) state() string {
 	r.T.Helper()
 	var out []string
@@ -42,8 +42,8 @@ func (r *run) state() string {
 	return strings.Join(out, "---\n")
 }
 
-// dropWithdrawn leaves out actions that were stored, taken back, and given to nobody: a device API
-// that was a moment behind.
+// dropWithdrawn removes actions that were stored and withdrawn, and that no device got, because the
+// cache of a device API was late.
 func (r *run) dropWithdrawn(o *unstructured.Unstructured) {
 	actions, ok, err := unstructured.NestedSlice(o.Object, "status", "actions")
 	if err != nil || !ok {
@@ -61,9 +61,9 @@ func (r *run) dropWithdrawn(o *unstructured.Unstructured) {
 	}
 }
 
-// passing are fields that differ without harm: identities, ids, when somebody was heard of, for how
-// many seconds a rollout has been offered, and how intermediate reports were gathered into writes,
-// which a crash may lose; what follows from them, such as a device in doubt, counts.
+// passing are fields that may differ: identities, ids, the time of contacts, the number of seconds
+// of an offer, and intermediate reports, which a crash may lose. Fields that depend on them, such
+// as the condition Consistent, are compared.
 var passing = map[string]bool{
 	"uid": true, "rolloutUID": true, "id": true, "actionID": true, "nextActionID": true, "upTo": true, "seconds": true, "lastSeen": true, "address": true,
 	"reports": true, "history": true, "firstReportedAt": true, "reportedAt": true, "downloadSeen": true, "installingStarted": true, "stage": true, "from": true,
@@ -73,12 +73,12 @@ func normalised(o *unstructured.Unstructured, namespace string) string {
 	name := o.GetName()
 	if o.GetKind() == "DeploymentGroup" && name != "odd" {
 		name = name[:strings.LastIndex(name, "-")]
-		unstructured.RemoveNestedField(o.Object, "status", "counts") // those of its last change of state; the rollout's are the live ones
+		unstructured.RemoveNestedField(o.Object, "status", "counts") // they are from the last change of state; the counts of the rollout are current
 	}
 	if o.GetKind() == "ConfigMap" {
 		name = "invalidation-record"
 	}
-	labels, _, _ := unstructured.NestedMap(o.Object, "metadata", "labels") // one of them names the namespace
+	labels, _, _ := unstructured.NestedMap(o.Object, "metadata", "labels") // one of them contains the namespace
 	finalizers := o.GetFinalizers()
 	sort.Strings(finalizers)
 	shown := map[string]any{
@@ -125,7 +125,7 @@ var differing = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC)?`), "TIME"},
 	{regexp.MustCompile(`[Aa]ction \d+`), "action N"},
-	{regexp.MustCompile(`goshawk-invalidated-[0-9a-z-]+`), "TOMBSTONES"},
+	{regexp.MustCompile(`goshawk-invalidated-[0-9a-z-]+`), "RECORD"},
 	{regexp.MustCompile(`^[0-9a-f]{64}$|key [0-9a-f]{64}`), "HASH"},
 }
 
@@ -137,7 +137,7 @@ func plainText(text, namespace string) string {
 	return text
 }
 
-// show is an object's status in a few words, for a message.
+// show returns an object's status as a short text for a message.
 func show(status any) string {
 	encoded, err := json.Marshal(status)
 	if err != nil {

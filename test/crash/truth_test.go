@@ -27,8 +27,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// truth is every state that every object of a namespace was ever in, in the order in which the API
-// server stored them: resourceVersions of all kinds are revisions of one etcd.
+// truth has every state of every object of a namespace, in the order in which the API server stored
+// them: resourceVersions of all kinds are revisions of one etcd.
 //
 // The invariants, after each state:
 //
@@ -51,7 +51,7 @@ type moment struct {
 	object   client.Object
 }
 
-// follow records from now on.
+// follow starts to record.
 func follow(t *testing.T, config *rest.Config, namespace string) *truth {
 	t.Helper()
 	c, err := client.NewWithWatch(config, client.Options{Scheme: cluster.Scheme()})
@@ -74,7 +74,7 @@ func follow(t *testing.T, config *rest.Config, namespace string) *truth {
 				if o, ok := e.Object.(client.Object); ok {
 					all.add(e.Type, o)
 				} else if ctx.Err() == nil {
-					t.Errorf("the record of what is true broke off: %+v", e.Object)
+					t.Errorf("the watch that records all states ended: %+v", e.Object)
 				}
 			}
 		})
@@ -92,7 +92,7 @@ func (h *truth) add(what watch.EventType, o client.Object) {
 	h.moments = append(h.moments, moment{revision, what == watch.Deleted, o})
 }
 
-// observer walks through the moments.
+// observer checks the states one after the other.
 type observer struct {
 	given     map[string]map[int32]bool
 	targets   map[string]*v1alpha1.Target
@@ -104,7 +104,7 @@ type observer struct {
 	out       []string
 }
 
-// problems are all breaches of the invariants. given is what devices were handed out.
+// problems returns all violations of the invariants. given has the actions that devices got.
 func (h *truth) problems(given map[string]map[int32]bool) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -156,9 +156,9 @@ func (o *observer) seeTarget(before, now *v1alpha1.Target) {
 		a := &now.Status.Actions[i]
 		was := actionIn(before, a.ID)
 		switch {
-		case was == nil && o.given[now.Name][a.ID]: // what was stored and taken back has never started
+		case was == nil && o.given[now.Name][a.ID]: // an action that was stored and withdrawn has never started
 			o.seeCreation(before, now, a)
-		case was != nil && !was.State.HasStarted() && a.State.HasStarted() && !a.State.IsClosed(): // somebody has agreed to it
+		case was != nil && !was.State.HasStarted() && a.State.HasStarted() && !a.State.IsClosed(): // it was confirmed
 			o.seeStart(now, a)
 		case was != nil && was.State.IsClosed() && was.State != a.State:
 			o.breach("S7", "action %d of %s went from %s to %s", a.ID, now.Name, was.State, a.State)
@@ -192,24 +192,24 @@ func (o *observer) seeCreation(before, t *v1alpha1.Target, a *v1alpha1.Action) {
 		return
 	}
 	if open := action.Open(&before.Status); open != nil {
-		o.breach("S5", "%s started action %d beside action %d", t.Name, a.ID, open.ID)
+		o.breach("S5", "%s started action %d while action %d was open", t.Name, a.ID, open.ID)
 	}
 	if action.Installed(&before.Status, a.ContentHash) {
 		o.breach("S5", "%s runs %s, and started it as action %d", t.Name, a.DistributionSet, a.ID)
 	}
 }
 
-// seeStart asks whether what is given may start, or be asked about, now.
+// seeStart checks that the action may start, or wait for confirmation, now.
 func (o *observer) seeStart(t *v1alpha1.Target, a *v1alpha1.Action) {
 	if set := o.sets[a.DistributionSet]; set == nil {
-		o.breach("S2", "%s started %s, which there is not", t.Name, a.DistributionSet)
+		o.breach("S2", "%s started %s, which does not exist", t.Name, a.DistributionSet)
 	} else if i := set.Status.Invalidation; i != nil && i.Cancellation != v1alpha1.CancellationNone {
 		o.breach("S2", "%s started %s after the set showed its invalidation", t.Name, a.DistributionSet)
 	}
 	switch a.Source.Kind {
 	case v1alpha1.SourceTarget:
 		if wanted := t.Spec.Assignment; wanted == nil || wanted.DistributionSet != a.DistributionSet {
-			o.breach("S3", "%s started action %d of an assignment, which there is not", t.Name, a.ID)
+			o.breach("S3", "%s started action %d of an assignment that does not exist", t.Name, a.ID)
 		}
 	case v1alpha1.SourceAutoAssignment:
 		if auto := o.autos[a.Source.UID]; auto == nil || auto.Status.State != v1alpha1.AutoAssignmentRunning {
@@ -223,11 +223,11 @@ func (o *observer) seeStart(t *v1alpha1.Target, a *v1alpha1.Action) {
 func (o *observer) seeMemberStart(t *v1alpha1.Target, a *v1alpha1.Action) {
 	r := o.rollouts[a.Source.UID]
 	if r == nil {
-		o.breach("S3", "%s started action %d of rollout %s, which there is not", t.Name, a.ID, a.Source.Name)
+		o.breach("S3", "%s started action %d of rollout %s, which does not exist", t.Name, a.ID, a.Source.Name)
 		return
 	}
 	if r.Status.PauseReason == v1alpha1.PauseByErrorThreshold || r.Status.PauseReason == v1alpha1.PauseByErrorBudget {
-		o.breach("S4", "%s started an action of rollout %s, which is held: %s", t.Name, r.Name, r.Status.PauseReason)
+		o.breach("S4", "%s started an action of rollout %s, which is paused: %s", t.Name, r.Name, r.Status.PauseReason)
 	}
 	if i := groupNamed(r, a.Source.Group); i < 0 || r.Status.Groups[i].OpenedAt == nil {
 		o.breach("S3", "%s started in group %s of rollout %s, which has not opened", t.Name, a.Source.Group, r.Name)
@@ -258,13 +258,13 @@ func (o *observer) seeRollout(before, now *v1alpha1.Rollout) {
 	}
 }
 
-// hasGrown: a dynamic rollout adds groups behind those that were planned.
+// hasGrown reports whether a dynamic rollout has added groups after the planned ones.
 func hasGrown(before, now *v1alpha1.Rollout) bool {
 	return now.Spec.Dynamic != nil && len(before.Status.Groups) < len(now.Status.Groups)
 }
 
-// isRetried reports whether the rollout has just taken up a retry, which takes it and its groups
-// back to Running.
+// isRetried reports whether the rollout has just carried out a retry, after which it and its groups
+// are Running again.
 func isRetried(before, now *v1alpha1.Rollout) bool {
 	return retriedAt(now) != nil && !retriedAt(now).Equal(retriedAt(before))
 }
@@ -276,7 +276,7 @@ func retriedAt(r *v1alpha1.Rollout) *metav1.MicroTime {
 	return r.Status.Handled.RetryAt
 }
 
-// isAdvanced reports whether groups have just opened because somebody asked for them.
+// isAdvanced reports whether groups have just opened because of spec.advance.
 func isAdvanced(before, now *v1alpha1.Rollout) bool {
 	return advancedAt(now) != nil && !advancedAt(now).Equal(advancedAt(before))
 }
@@ -293,7 +293,7 @@ func isOver(r *v1alpha1.Rollout) bool {
 }
 
 func (o *observer) seeGroup(earlier, r *v1alpha1.Rollout, i int) {
-	var before v1alpha1.GroupStatus // of a group that was not there: nothing
+	var before v1alpha1.GroupStatus // empty for a group that did not exist
 	if i < len(earlier.Status.Groups) {
 		before = earlier.Status.Groups[i]
 	}
@@ -312,7 +312,7 @@ func (o *observer) seeGroup(earlier, r *v1alpha1.Rollout, i int) {
 	}
 	c := o.count(r, r.Status.Groups[i-1].Name)
 	if 100*c.Succeeded < successThreshold(r)*c.Targets && c.Scheduled+c.Pending+c.InProgress > 0 {
-		o.breach("S3", "group %s of rollout %s opened while the one before it stood at %s", now.Name, r.Name, show(c))
+		o.breach("S3", "group %s of rollout %s opened while the counts of the one before were %s", now.Name, r.Name, show(c))
 	}
 }
 
@@ -323,7 +323,7 @@ func successThreshold(r *v1alpha1.Rollout) int32 {
 	return *r.Spec.SuccessThreshold
 }
 
-// addUp: the counts of each group, and of all of them.
+// addUp checks the sums of the counts of each group and of the rollout.
 func (o *observer) addUp(r *v1alpha1.Rollout) {
 	var sum v1alpha1.Counts
 	for _, g := range r.Status.Groups {
@@ -348,19 +348,19 @@ func plus(a, b v1alpha1.Counts) v1alpha1.Counts {
 	}
 }
 
-// recount compares what the rollouts say in the end with what the targets say.
+// recount compares the final counts of the rollouts with the targets.
 func (o *observer) recount() {
 	for _, r := range o.rollouts {
 		for _, g := range r.Status.Groups {
 			if want := o.count(r, g.Name); !equality.Semantic.DeepEqual(g.Counts, want) {
-				o.breach("S8", "group %s of rollout %s counts %s in the end, and its targets say %s", g.Name, r.Name, show(g.Counts), show(want))
+				o.breach("S8", "the final counts of group %s of rollout %s are %s, but those of its targets %s", g.Name, r.Name, show(g.Counts), show(want))
 			}
 		}
 	}
 }
 
-// count is a plain count of a group's members, by what they did and by what was taken from them. It
-// knows what these scenarios have, and no more.
+// count counts the members of a group by their actions and their bitmaps. It supports only the
+// cases of these scenarios.
 func (o *observer) count(r *v1alpha1.Rollout, name string) v1alpha1.Counts {
 	var c v1alpha1.Counts
 	for _, g := range o.groups {
@@ -380,7 +380,7 @@ func (o *observer) count(r *v1alpha1.Rollout, name string) v1alpha1.Counts {
 				c.Skipped++
 			case isStopped, bitmap.Has(g.Status.Superseded, i), isTaken(t, r):
 				c.Canceled++
-			case isOpen && action.Installed(&t.Status, r.Status.Plan.ContentHash): // before the group remembers it
+			case isOpen && action.Installed(&t.Status, r.Status.Plan.ContentHash): // before the group has recorded it
 				c.Succeeded++
 			case isOpen:
 				c.Pending++
@@ -392,7 +392,7 @@ func (o *observer) count(r *v1alpha1.Rollout, name string) v1alpha1.Counts {
 	return c
 }
 
-// newestOf is the newest action that a target had of a rollout; nil: it had none.
+// newestOf returns the newest action of a rollout on a target, or nil.
 func newestOf(t *v1alpha1.Target, r *v1alpha1.Rollout) *v1alpha1.Action {
 	var newest *v1alpha1.Action
 	for i := range t.Status.Actions {
@@ -403,7 +403,7 @@ func newestOf(t *v1alpha1.Target, r *v1alpha1.Rollout) *v1alpha1.Action {
 	return newest
 }
 
-// isTaken reports whether a target has started something newer than a rollout.
+// isTaken reports whether a target has started an update that is newer than a rollout.
 func isTaken(t *v1alpha1.Target, r *v1alpha1.Rollout) bool {
 	return slices.ContainsFunc(t.Status.Actions, func(a v1alpha1.Action) bool {
 		return a.Source.UID != r.UID && r.Status.StartedAt != nil && a.Source.Since != nil && a.Source.Since.After(rollout.Since(r))

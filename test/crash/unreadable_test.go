@@ -19,15 +19,14 @@ import (
 )
 
 // In every run an object of each kind exists that cannot be decoded: its status was written by
-// another CRD. What becomes of it is part of the end that is compared, and nothing ever writes to
-// it.
+// another CRD. It is part of the state that is compared, so no process may write to it.
 
-// otherCRDs lets the status of each kind hold anything where the processes read a list of
-// conditions, or a time.
+// otherCRDs changes the CRDs so that the status of each kind may have any value in place of a list
+// of conditions or a time.
 func otherCRDs(environment *envtest.Environment) {
 	folder, err := os.MkdirTemp("", "goshawk-crds-")
 	if err != nil {
-		panic(err) // no test can run
+		panic(err) // without the CRDs no test can run
 	}
 	paths, err := filepath.Glob(filepath.Join(cluster.Root(), "config/crd/bases/*.yaml"))
 	if err != nil || len(paths) == 0 {
@@ -64,7 +63,7 @@ func otherCRDs(environment *envtest.Environment) {
 	environment.CRDDirectoryPaths = []string{folder}
 }
 
-// oddSpecs are of objects that nothing else in a run names.
+// oddSpecs are the specs of objects that no other object of a run refers to.
 var oddSpecs = map[string]string{
 	"SoftwareModule": `{type: os, name: odd, version: "1"}`, "DistributionSet": `{name: odd, version: "1", type: t, modules: [{name: odd}]}`,
 	"Target": `{}`, "Rollout": `{update: {distributionSet: odd}}`, "AutoAssignment": `{update: {distributionSet: odd}}`,

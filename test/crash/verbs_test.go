@@ -29,9 +29,9 @@ spec:
   startAt: "2026-01-01T00:00:00Z"
 `
 
-// remove: a rollout half way is deleted, and lets go on what has started: dev-1 finishes meanwhile.
-// Created again it takes dev-2 over, which is still at work, and goes on where it was. Deleted
-// again, with Force, it closes what dev-4 has started. Nobody is given anything twice.
+// remove: a running rollout is deleted, and started devices continue: dev-1 finishes meanwhile.
+// Created again, the rollout adopts the open action of dev-2 and continues. Deleted again, with
+// Force, it closes the action of dev-4. No device gets an update twice.
 var remove = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -48,7 +48,7 @@ var remove = Scenario{
 		r.devices.succeed("dev-1")
 		r.create(removed)
 		again := r.rollout("roll", "opens its first group", opened(0))
-		r.EventuallyTarget("dev-2", "goes on for the new rollout", func(t *v1alpha1.Target) bool { return action.Newest(&t.Status).Source.UID == again.UID })
+		r.EventuallyTarget("dev-2", "continues for the new rollout", func(t *v1alpha1.Target) bool { return action.Newest(&t.Status).Source.UID == again.UID })
 		r.devices.findNothing("dev-0", "dev-1", "dev-3")
 		r.devices.succeed("dev-2")
 		r.rollout("roll", "opens its second group", opened(1))
@@ -61,17 +61,17 @@ var remove = Scenario{
 	},
 }
 
-// removeRollout deletes a rollout, which leaves no group behind.
+// removeRollout deletes a rollout, and fails the test if one of its groups still exists.
 func (r *run) removeRollout(name string) {
 	r.T.Helper()
 	r.delete(&v1alpha1.Rollout{}, name)
 	if groups := r.Groups(); len(groups) > 0 {
-		r.T.Errorf("rollout %s is gone and has left %d groups", name, len(groups))
+		r.T.Errorf("rollout %s is deleted, but %d of its groups exist", name, len(groups))
 	}
 }
 
-// join: targets appear while a dynamic rollout runs. Two join the group behind the planned one and
-// fill it, the third joins another, with which it is complete.
+// join: targets are created while a dynamic rollout runs. Two join the group after the planned one
+// and fill it, the third joins another group, after which maxTargets is reached.
 var join = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -97,8 +97,8 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, successTh
 	},
 }
 
-// approve: a plan is approved; then an edit of the spec makes another one, which waits for an
-// approval of its own and starts with it.
+// approve: a plan is approved; then an edit of the spec makes another one, which waits for its own
+// approval and starts with it.
 var approve = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -117,7 +117,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCoun
 		r.CommitRollout("roll", "spec: {groupCount: 1, state: Running}")
 		second := r.awaitsApproval(1)
 		if first == second {
-			r.T.Errorf("both plans are called %s", first)
+			r.T.Errorf("both plans have the hash %s", first)
 		}
 		r.devices.findNothing("dev-0", "dev-1")
 		r.CommitRollout("roll", fmt.Sprintf("spec: {approval: {planHash: %q}}", second))
@@ -126,8 +126,8 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCoun
 	},
 }
 
-// awaitsApproval waits until a plan of so many groups waits for its approval, and answers what it
-// says has to be approved.
+// awaitsApproval waits until a plan with this number of groups waits for approval, and returns the
+// plan hash in its message.
 func (r *run) awaitsApproval(groups int) (hash string) {
 	r.T.Helper()
 	return r.rollout("roll", "awaits approval", func(s *v1alpha1.RolloutStatus) bool {
@@ -135,8 +135,9 @@ func (r *run) awaitsApproval(groups int) (hash string) {
 	}).Status.Plan.Hash
 }
 
-// confirm: at four devices somebody is asked. The first one agrees; the second one does not, and
-// then does; for the third a commit agrees to everything, and the fourth does so itself.
+// confirm: four devices are asked to confirm. The first one confirms; the second one denies, and
+// then confirms; for the third a commit sets autoConfirm: Always, and the fourth activates
+// auto-confirm.
 var confirm = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -150,23 +151,24 @@ spec: {update: {distributionSet: firmware-1, confirmationRequired: true}, stabil
 		r.rollout("roll", "opens its group", opened(0))
 	},
 	act: func(r *run) {
-		r.devices.says("dev-0", wire.Confirmed)
-		r.devices.says("dev-1", wire.Denied)
+		r.devices.answer("dev-0", wire.Confirmed)
+		r.devices.answer("dev-1", wire.Denied)
 		r.devices.isAsked("dev-2")
 		r.devices.isAsked("dev-3")
 		r.devices.findNothing("dev-1", "dev-2", "dev-3")
-		r.devices.says("dev-1", wire.Confirmed)
+		r.devices.answer("dev-1", wire.Confirmed)
 		r.Commit(r.named(&v1alpha1.Target{}, "dev-2"), "spec: {autoConfirm: Always}")
-		r.devices.agreeToAll("dev-3")
+		r.devices.confirmAll("dev-3")
 		r.devices.install("dev-0", "dev-1", "dev-2", "dev-3")
 		r.rollout("roll", "finishes", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutFinished })
 		r.devices.wereGiven(1, "dev-0", "dev-1", "dev-2", "dev-3")
 	},
 }
 
-// single: two targets of a running rollout are assigned a newer set. dev-0, at work for the
-// rollout, gives that up and starts it; it refuses to cancel when it is asked and is canceled by
-// force, then assigned the same again. dev-1 had not started, and never hears of the rollout.
+// single: a newer set is assigned to two targets of a running rollout. dev-0 has started the update
+// of the rollout; it cancels that and starts the assigned one. It rejects a cancel, is canceled by
+// force, and the same set is assigned again. dev-1 had not started, and never gets the update of
+// the rollout.
 var single = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -208,9 +210,9 @@ func (r *run) commitTarget(name, patch string) {
 	r.Commit(r.named(&v1alpha1.Target{}, name), patch)
 }
 
-// auto: an auto-assignment serves dev-0 and is at work on dev-1 when a newer one of another set
-// comes, which waits for dev-1. Its set is then invalidated, which stops it. The older one still
-// serves whoever appears, and nobody who had its set before.
+// auto: an auto-assignment has updated dev-0, and dev-1 has started, when a newer one of another
+// set is created, which waits for dev-1. Its set is then invalidated, which stops it. The older one
+// still updates new targets, and no target that had its set before.
 var auto = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -263,8 +265,8 @@ func (r *run) auto(name string, want v1alpha1.AutoAssignmentState) {
 	})
 }
 
-// retry: dev-0 fails, is tried again by itself, fails again and has failed then. A commit takes the
-// finished rollout back, and dev-0 has a third attempt.
+// retry: dev-0 fails, is retried automatically, and fails again, after which it counts as failed. A
+// commit retries the finished rollout, and dev-0 has a third attempt.
 var retry = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -297,9 +299,9 @@ spec: {update: {distributionSet: firmware-1, retries: {limit: 1, backoffSeconds:
 	},
 }
 
-// deadlines: three devices let time pass. That of dev-1, which stays away, goes on when a pause
-// ends: it leaves the group, uncounted, where dev-0 was in time. dev-2 starts and says nothing, and
-// has failed; dev-3 is asked to cancel and says nothing, and is canceled.
+// deadlines: three devices exceed a deadline. dev-1 is offline; its start deadline continues after
+// a pause, and then it is skipped, while dev-0 starts in time. dev-2 starts and reports nothing,
+// and fails. dev-3 is asked to cancel and does not answer, and is canceled.
 var deadlines = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -340,9 +342,10 @@ spec:
 	},
 }
 
-// budget: dev-0 fails, which is more than the rollout may cost. A person resumes it, and opens the
-// last group without waiting for dev-1; then it is stopped. dev-1 gives up when it is asked. dev-2
-// does not answer. The stop is reverted, which has no effect, then put back and raised to Force.
+// budget: dev-0 fails, which exceeds the error budget. A user resumes the rollout, advances to the
+// last group without waiting for dev-1, and then stops it. dev-1 cancels when it is asked; dev-2
+// does not answer. The stop is reverted, which has no effect, and then set again and raised to
+// Force.
 var budget = Scenario{
 	oneIn: 8,
 	prepare: func(r *run) {
@@ -369,7 +372,7 @@ spec:
 		r.devices.cancel("dev-1", wire.ExecutionClosed)
 		r.rollout("roll", "stops", func(s *v1alpha1.RolloutStatus) bool { return s.State == v1alpha1.RolloutStopped })
 		r.CommitRollout("roll", "spec: {state: Running}")
-		r.rollout("roll", "says that the stop is final", func(s *v1alpha1.RolloutStatus) bool {
+		r.rollout("roll", "has a condition that the stop is final", func(s *v1alpha1.RolloutStatus) bool {
 			return world.Says(s.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonStopIsFinal)
 		})
 		r.devices.findNothing("dev-0")

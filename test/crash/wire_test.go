@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Kind of a fault.
+// Kind is the kind of a fault.
 type Kind string
 
 const (
@@ -31,8 +31,8 @@ const (
 
 var kinds = []Kind{CrashAfter, CrashBefore, ReplyLost, Refused}
 
-// Fault happens at one write, named by object, verb and occurrence: unlike its number, that name
-// means the same write in every run.
+// Fault happens at one write, which is identified by object, verb and occurrence. In every run this
+// is the same write, which is not so for its number.
 type Fault struct {
 	Kind Kind
 	At   string
@@ -40,17 +40,17 @@ type Fault struct {
 	GatewayTimeout bool
 }
 
-// injected marks every error that a fault causes, down to the log.
+// injected is part of every error that a fault causes, so that it can be found in the log.
 const injected = "injected fault"
 
-var errDead = errors.New(injected + ": this process is dead")
+var errDead = errors.New(injected + ": this process has ended")
 
-// refusals come one after the other. Only the last asks to wait: the client would else try again by
-// itself and the process would not hear of it.
+// refusals are returned one after the other. Only the last has Retry-After, because with it the
+// client retries and the process does not get the error.
 var refusals = []int{http.StatusConflict, http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusTooManyRequests}
 
-// line is between the API server and the processes of one run. It shows them one namespace, records
-// what they write, and does the fault.
+// line is the transport between the processes of one run and the API server. It restricts them to
+// one namespace, records their writes, and injects the fault.
 type line struct {
 	namespace string
 
@@ -73,14 +73,14 @@ func (w *line) arm(f Fault) {
 	w.fault, w.armed, w.stored, w.bodies, w.times = f, true, nil, nil, map[string]int{}
 }
 
-// writes that were stored since the wire was armed, in order.
+// writes returns the writes that were stored since arm, in order.
 func (w *line) writes() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]string(nil), w.stored...)
 }
 
-// since are the writes from the n-th on, with what they said.
+// since returns the writes from the n-th on, with their content.
 func (w *line) since(n int) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -97,25 +97,25 @@ func (w *line) wasHit() bool {
 	return w.hit
 }
 
-// quietFor is how long nothing has been written.
+// quietFor returns the time since the last write.
 func (w *line) quietFor() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return time.Since(w.last)
 }
 
-// touch counts as a write: what somebody else does is about to be answered.
+// touch counts as a write, because a change by the test will cause writes.
 func (w *line) touch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last = time.Now()
 }
 
-// life is one process's end of the wire.
+// life is the transport of one process.
 type life struct {
 	*line
 	next http.RoundTripper
-	// die ends the process; dead is closed by it.
+	// die ends the process and closes dead.
 	die  func()
 	dead <-chan struct{}
 }
@@ -129,7 +129,7 @@ func (l *life) isDead() bool {
 	}
 }
 
-// RoundTrip passes a request on unless the process is dead, before or after.
+// RoundTrip forwards a request unless the process has ended, before or after the request.
 func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.isDead() {
 		return nil, errDead
@@ -142,7 +142,7 @@ func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
 	if what == "" {
 		return l.unlessDead(l.next.RoundTrip(r))
 	}
-	l.police(what, body)
+	l.checkOwner(what, body)
 	switch l.faultAt(what) {
 	case CrashBefore:
 		l.die()
@@ -172,7 +172,7 @@ func (l *life) unlessDead(response *http.Response, err error) (*http.Response, e
 	return response, err
 }
 
-// store sends a write and records it if the API server took it.
+// store sends a write and records it if the API server accepts it.
 func (l *life) store(r *http.Request, what string, body []byte) (*http.Response, error) {
 	response, err := l.next.RoundTrip(r)
 	if err != nil {
@@ -195,7 +195,7 @@ func (l *life) store(r *http.Request, what string, body []byte) (*http.Response,
 	return response, nil
 }
 
-// faultAt tells what happens to a write. A crash and a lost reply happen once, a refusal as often
+// faultAt returns the fault for a write. A crash and a lost reply happen once, a refusal as often
 // as there are kinds of it.
 func (w *line) faultAt(what string) Kind {
 	w.mu.Lock()
@@ -238,14 +238,14 @@ var reasons = map[int]metav1.StatusReason{
 	http.StatusGatewayTimeout: metav1.StatusReasonTimeout,
 }
 
-// answer is what an API server says in this case.
+// answer returns the response of an API server for this code.
 func answer(r *http.Request, code int) *http.Response {
 	body, err := json.Marshal(metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reasons[code],
 		Message: fmt.Sprintf("%s: %s", injected, http.StatusText(code)),
 	})
 	if err != nil {
-		panic(err) // a Status always encodes
+		panic(err) // a Status can always be encoded
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	if code == http.StatusTooManyRequests {
@@ -259,8 +259,8 @@ func answer(r *http.Request, code int) *http.Response {
 
 var everywhere = regexp.MustCompile(`^(/apis/goshawk\.dev/v1alpha1|/api/v1)/([a-z]+)$`)
 
-// narrow asks for the objects of one namespace where those of all are asked for: runs go on side by
-// side, and two processes that see the same objects would work against each other.
+// narrow changes a request for all namespaces to one for the namespace of the run, because runs are
+// parallel, and two processes with the same objects would work against each other.
 func (w *line) narrow(r *http.Request) *http.Request {
 	if r.Method != http.MethodGet || !everywhere.MatchString(r.URL.Path) {
 		return r
@@ -272,7 +272,7 @@ func (w *line) narrow(r *http.Request) *http.Request {
 
 var named = regexp.MustCompile(`/namespaces/[^/]+/([a-z]+)(?:/([^/]+))?(?:/([a-z]+))?$`)
 
-// describe names a write; empty: it is none, or an event, which nothing depends on.
+// describe returns the name of a write, or "" for reads and events.
 func describe(r *http.Request) (what string, body []byte, err error) {
 	parts := named.FindStringSubmatch(r.URL.Path)
 	if r.Method == http.MethodGet || parts == nil || parts[1] == "events" {
@@ -292,8 +292,8 @@ func describe(r *http.Request) (what string, body []byte, err error) {
 	return strings.TrimSuffix(fmt.Sprintf("%s %s/%s/%s", r.Method, kind, stable(kind, name), sub), "/"), body, nil
 }
 
-// stable is what of a name is the same in every run: names of groups end in a hash over a uid,
-// those of the invalidation record in one over a namespace.
+// stable returns the part of a name that is the same in every run: names of groups end with a hash
+// of a uid, those of the invalidation record with one of a namespace.
 func stable(kind, name string) string {
 	if kind == "deploymentgroups" {
 		return name[:strings.LastIndex(name, "-")]
@@ -304,13 +304,12 @@ func stable(kind, name string) string {
 	return name
 }
 
-// isOwn reports whether a write is to what belongs to Goshawk: status, groups and the
-// invalidation record; and it may delete a rollout.
+// isOwn matches writes that Goshawk may make: of status, groups and the invalidation record, and
+// the deletion of a rollout.
 var isOwn = regexp.MustCompile(`/status$|^[A-Z]+ (deploymentgroups|configmaps)/|^DELETE rollouts/`)
 
-// police notes a write to what belongs to Git (S6). Of that, Goshawk writes its own finalizer and
-// nothing else.
-func (w *line) police(what string, body []byte) {
+// checkOwner records a write to an object of Git (S6), except that of Goshawk's own finalizer.
+func (w *line) checkOwner(what string, body []byte) {
 	if isOwn.MatchString(what) || isFinalizer(body) {
 		return
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // TestArchitectureHasARowForEveryPackage requires a row in the table of packages for each package
-// of the product. A package below another one needs none of its own if its parent's row names it.
+// of the product. A package below another one needs no row if the row of its parent names it.
 func TestArchitectureHasARowForEveryPackage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {

@@ -36,7 +36,7 @@ func TestTheTableOfFlagsIsComplete(t *testing.T) {
 			if libraryFlags.MatchString(name) {
 				continue
 			}
-			documented[name] = registered[name] // a default in words is not compared
+			documented[name] = registered[name] // a default that is not in code font is not compared
 			if len(inCode) == 1 {
 				documented[name] = inCode[0]
 			}
@@ -47,19 +47,19 @@ func TestTheTableOfFlagsIsComplete(t *testing.T) {
 	}
 }
 
-// TestManifestsUseFlagsThatExist looks at every argument of config/ that is a flag.
+// TestManifestsUseFlagsThatExist checks every argument of config/ that is a flag.
 func TestManifestsUseFlagsThatExist(t *testing.T) {
 	registered, found := flagsOfMain(t), 0
 	for _, file := range files(t, filepath.Join(root, "config"), ".yaml") {
 		for _, m := range regexp.MustCompile(`(?m)^\s*(?:-|value:) (--[a-z-]+)`).FindAllStringSubmatch(read(t, file), -1) {
 			found++
 			if _, ok := registered[m[1]]; !ok && !libraryFlags.MatchString(m[1]) {
-				t.Errorf("%s gives %s, which main.go does not have", file, m[1])
+				t.Errorf("%s uses %s, which main.go does not have", file, m[1])
 			}
 		}
 	}
 	if found == 0 {
-		t.Error("no manifest gives a flag")
+		t.Error("no manifest uses a flag")
 	}
 }
 
@@ -82,12 +82,12 @@ func TestTheTableOfMetricsIsComplete(t *testing.T) {
 	}
 }
 
-// reasonAfter has the functions that record an event, and where their argument reason is.
+// reasonAfter has the functions that record an event, with the index of their argument reason.
 var reasonAfter = map[string]int{"Eventf": 3, "tell": 2, "normal": 0, "warning": 0}
 
 // TestTheTableOfEventsIsComplete compares the table in docs/operations.md with the reasons of
-// events that the code names: those of rollouts, and those that are written out where an event is
-// recorded. The table has all of them, and no word that the code does not have.
+// events that the code names: those of rollouts, and literals in calls that record an event. The
+// table has all of them, and no other word.
 func TestTheTableOfEventsIsComplete(t *testing.T) {
 	constants, words := map[string]string{}, map[string]bool{}
 	var reasons []ast.Expr
@@ -151,9 +151,9 @@ func TestReasonsInThePagesExist(t *testing.T) {
 	}
 }
 
-// TestLinksInThePagesLead follows every relative link of the pages to a file and, if it has one, to
-// a heading.
-func TestLinksInThePagesLead(t *testing.T) {
+// TestLinksInThePagesExist checks that every relative link of the pages leads to a file and, if it
+// has an anchor, to a heading.
+func TestLinksInThePagesExist(t *testing.T) {
 	pages := append(files(t, filepath.Join(root, "docs"), ".md"), filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md"))
 	for _, page := range pages {
 		for _, m := range regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]+))?\)`).FindAllStringSubmatch(read(t, page), -1) {
@@ -196,7 +196,7 @@ func flagsOfMain(t *testing.T) map[string]string {
 	return flags
 }
 
-// value returns a default as the pages write it: 10_000 as 10000, 5*time.Minute as 5m.
+// value returns a default in the form of the pages: 10_000 as 10000, 5*time.Minute as 5m.
 func value(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.BinaryExpr:
@@ -210,7 +210,7 @@ func value(e ast.Expr) string {
 	return name(e)
 }
 
-// literal returns the value of a text in the code, and nothing for anything else.
+// literal returns the value of a string literal, and "" for other expressions.
 func literal(e ast.Expr) string {
 	if l, ok := e.(*ast.BasicLit); ok && l.Kind == token.STRING {
 		if text, err := strconv.Unquote(l.Value); err == nil {
@@ -266,7 +266,7 @@ func rows(page, header string) [][]string {
 	return list
 }
 
-// codeWords returns what a cell has in code font.
+// codeWords returns the words of a cell in code font.
 func codeWords(cell string) []string {
 	var list []string
 	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {

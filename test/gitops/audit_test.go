@@ -23,8 +23,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// audited is a world in which everything that Goshawk writes, and every state that any of its
-// objects is ever in, is looked at.
+// audited returns a world that checks every write of Goshawk and every state of every object.
 func audited(t *testing.T) *world.World {
 	t.Helper()
 	w := world.New(t)
@@ -64,65 +63,65 @@ func audited(t *testing.T) *world.World {
 	return w
 }
 
-// faults are what no object may ever show.
+// faults returns what is wrong with an object in any state.
 func faults(object *unstructured.Unstructured) []string {
 	var found []string
-	complain := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	report := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	if object.GetKind() == "DeploymentGroup" {
-		generatedFaults(object, complain)
+		generatedFaults(object, report)
 	} else if owners := object.GetOwnerReferences(); len(owners) > 0 {
-		complain("Git may own it, and it has owners %v", owners)
+		report("Git may own it, but it has owners %v", owners)
 	}
 	status := struct {
 		ObservedGeneration int64              `json:"observedGeneration"`
 		Conditions         []metav1.Condition `json:"conditions"`
 	}{}
 	into(object, &status, "status")
-	conditionFaults(object.GetGeneration(), status.ObservedGeneration, status.Conditions, complain)
+	conditionFaults(object.GetGeneration(), status.ObservedGeneration, status.Conditions, report)
 	if object.GetKind() == "Rollout" {
-		countFaults(object, complain)
+		countFaults(object, report)
 	}
 	return found
 }
 
-func conditionFaults(generation, observed int64, list []metav1.Condition, complain func(string, ...any)) {
+func conditionFaults(generation, observed int64, list []metav1.Condition, report func(string, ...any)) {
 	if !slices.IsSortedFunc(list, func(a, b metav1.Condition) int { return cmp.Compare(a.Type, b.Type) }) {
-		complain("the conditions are not sorted: %v", list)
+		report("the conditions are not sorted: %v", list)
 	}
 	if observed > generation {
-		complain("observedGeneration %d is above generation %d", observed, generation)
+		report("observedGeneration %d is above generation %d", observed, generation)
 	}
 	present := map[string]metav1.Condition{}
 	for _, c := range list {
 		present[c.Type] = c
 		if c.Reason == "" || c.Message == "" || c.LastTransitionTime.IsZero() {
-			complain("condition %+v lacks a word", c)
+			report("condition %+v has an empty field", c)
 		}
 		if c.ObservedGeneration > observed && observed >= 0 || c.ObservedGeneration == 0 {
-			complain("condition %s speaks of generation %d, the status of %d", c.Type, c.ObservedGeneration, observed)
+			report("condition %s has observedGeneration %d, the status has %d", c.Type, c.ObservedGeneration, observed)
 		}
 	}
 	for _, name := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		if c, ok := present[name]; ok && c.Status != metav1.ConditionTrue {
-			complain("%s is %s and should be absent", name, c.Status)
+			report("%s is %s and should be absent", name, c.Status)
 		}
 		if _, ok := present[name]; ok && present[v1alpha1.ConditionReady].ObservedGeneration != observed {
-			complain("Ready speaks of generation %d, the status of %d", present[v1alpha1.ConditionReady].ObservedGeneration, observed)
+			report("Ready has observedGeneration %d, the status has %d", present[v1alpha1.ConditionReady].ObservedGeneration, observed)
 		}
 	}
 	_, reconciling := present[v1alpha1.ConditionReconciling]
 	_, stalled := present[v1alpha1.ConditionStalled]
 	if reconciling && stalled {
-		complain("Reconciling and Stalled are both there: %v", list)
+		report("Reconciling and Stalled both exist: %v", list)
 	}
 	if ready, ok := present[v1alpha1.ConditionReady]; stalled && (!ok || ready.Status != metav1.ConditionFalse) {
-		complain("Stalled with Ready %+v", ready)
+		report("Stalled with Ready %+v", ready)
 	}
 }
 
-// countFaults: the counts of each group add up to its targets, and those of the groups to the
-// rollout's.
-func countFaults(object *unstructured.Unstructured, complain func(string, ...any)) {
+// countFaults checks that the counts of each group add up to its targets, and those of the groups
+// to the rollout's.
+func countFaults(object *unstructured.Unstructured, report func(string, ...any)) {
 	var status v1alpha1.RolloutStatus
 	into(object, &status, "status")
 	if status.Targets == nil {
@@ -131,12 +130,12 @@ func countFaults(object *unstructured.Unstructured, complain func(string, ...any
 	var sum int32
 	for _, g := range status.Groups {
 		if added(g.Counts) != g.Targets {
-			complain("the counts of group %s do not add up: %+v", g.Name, g.Counts)
+			report("the counts of group %s do not add up: %+v", g.Name, g.Counts)
 		}
 		sum += g.Targets
 	}
 	if added(*status.Targets) != status.Targets.Targets || sum != status.Targets.Targets {
-		complain("the counts do not add up: %+v, groups have %d", *status.Targets, sum)
+		report("the counts do not add up: %+v, groups have %d", *status.Targets, sum)
 	}
 }
 
@@ -144,18 +143,19 @@ func added(c v1alpha1.Counts) int32 {
 	return c.Scheduled + c.Pending + c.InProgress + c.Succeeded + c.Failed + c.Canceled + c.Skipped + c.Removed
 }
 
-// generatedFaults: what Goshawk generates says whose it is, and no word of Git's tools reaches it.
-func generatedFaults(object *unstructured.Unstructured, complain func(string, ...any)) {
+// generatedFaults checks that a generated object has owner and labels of Goshawk, and no label or
+// annotation of GitOps tools.
+func generatedFaults(object *unstructured.Unstructured, report func(string, ...any)) {
 	if owner := metav1.GetControllerOf(object); owner == nil || owner.Kind != "Rollout" {
-		complain("its controller is %+v, want a Rollout", owner)
+		report("its controller is %+v, want a Rollout", owner)
 	}
 	if object.GetLabels()[v1alpha1.ManagedByLabel] != v1alpha1.ManagedByValue || object.GetAnnotations()[v1alpha1.ArgoIgnoreAnnotation] != "true" {
-		complain("labels %v and annotations %v do not mark it as generated", object.GetLabels(), object.GetAnnotations())
+		report("labels %v and annotations %v do not mark it as generated", object.GetLabels(), object.GetAnnotations())
 	}
 	for _, words := range []map[string]string{object.GetLabels(), object.GetAnnotations()} {
 		for key := range words {
 			if !slices.Contains([]string{v1alpha1.ManagedByLabel, v1alpha1.RolloutLabel, v1alpha1.ArgoIgnoreAnnotation, foreignNote}, key) && !strings.HasPrefix(key, "goshawk.dev/") {
-				complain("it carries %s", key)
+				report("it has %s", key)
 			}
 		}
 	}
@@ -168,6 +168,6 @@ func into(object *unstructured.Unstructured, value any, field string) {
 		err = json.Unmarshal(encoded, value)
 	}
 	if err != nil {
-		panic(err) // it came from the API server as JSON
+		panic(err) // the API server sent it as JSON
 	}
 }

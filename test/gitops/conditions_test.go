@@ -21,14 +21,13 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// words are what tools read off an object: the conditions that decide, and what kstatus makes of
-// them.
+// words are the values that tools read from an object: the conditions, and the result of kstatus.
 type words struct {
 	Ready, Reconciling, Stalled, Succeeded string
 	Kstatus                                status.Status
 }
 
-// read waits for nothing: it is what the object says now. Absent conditions are "-".
+// read returns the present values of an object. Absent conditions are "-".
 func read(t *testing.T, object *unstructured.Unstructured) words {
 	t.Helper()
 	result, err := status.Compute(object)
@@ -52,7 +51,7 @@ func read(t *testing.T, object *unstructured.Unstructured) words {
 	return words{say(v1alpha1.ConditionReady), say(v1alpha1.ConditionReconciling), say(v1alpha1.ConditionStalled), say(v1alpha1.ConditionSucceeded), result.Status}
 }
 
-// eventually waits until an object says it.
+// eventually waits until an object has these values.
 func eventually(t *testing.T, w *world.World, kind, name string, want words) {
 	t.Helper()
 	w.Eventually(fmt.Sprintf("%s %s", kind, name), func() string {
@@ -67,12 +66,12 @@ func eventually(t *testing.T, w *world.World, kind, name string, want words) {
 
 const tomorrow = "2999-01-01T00:00:00Z"
 
-// Every situation that a rollout can be in, as Flux and Argo CD see it.
-func TestRolloutsSayWhatToolsExpect(t *testing.T) {
+// Every situation of a rollout, as Flux and Argo CD see it.
+func TestConditionsOfRolloutsForTools(t *testing.T) {
 	t.Parallel()
 	for name, story := range map[string]struct {
 		behavior devicesim.Behavior
-		spec     string // beside update
+		spec     string // without update
 		then     func(w *world.World)
 		want     words
 	}{
@@ -80,7 +79,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			spec: "stabilizationSeconds: 3600",
 			want: words{"Unknown Stabilizing", "True", "-", "Unknown", status.InProgressStatus},
 		},
-		"it awaits approval": {
+		"it waits for approval": {
 			spec: "approvalRequired: true",
 			want: words{"True AwaitingApproval", "-", "-", "Unknown", status.CurrentStatus},
 		},
@@ -108,15 +107,15 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			},
 			want: words{"True PausedBySpec", "-", "-", "Unknown", status.CurrentStatus},
 		},
-		"a gate holds the next group": {
+		"successAction Pause holds the next group": {
 			behavior: devicesim.Obedient, spec: "groupCount: 2\n  successAction: Pause",
 			want: words{"True SuccessActionPause", "-", "-", "Unknown", status.CurrentStatus},
 		},
-		"the error condition has tripped": {
+		"the error threshold is exceeded": {
 			behavior: devicesim.Failing, spec: "groupCount: 2",
 			want: words{"False ErrorThresholdExceeded", "-", "True", "Unknown", status.FailedStatus},
 		},
-		"the error budget is used up": {
+		"the error budget is exceeded": {
 			behavior: devicesim.Failing, spec: "groupCount: 2\n  errorThreshold: 100\n  errorBudget: {count: 0}",
 			want: words{"False ErrorBudgetExceeded", "-", "True", "Unknown", status.FailedStatus},
 		},
@@ -124,7 +123,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			spec: `targetExpression: "target.colour"`,
 			want: words{"False InvalidExpression", "-", "True", "Unknown", status.FailedStatus},
 		},
-		"nothing is selected": {
+		"no target is selected": {
 			spec: "targetSelector: {matchLabels: {site: nowhere}}",
 			want: words{"False NoTargets", "-", "True", "Unknown", status.FailedStatus},
 		},
@@ -156,8 +155,8 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			},
 			want: words{"False FinishedWithErrors", "-", "True", "False", status.FailedStatus},
 		},
-		// A stop is what the commit asked for: the commit is under control, and the fleet will
-		// never be done.
+		// The commit asked for the stop, so Ready is True; the fleet will never be done, so
+		// Succeeded is False.
 		"it was stopped": {
 			behavior: devicesim.Silent,
 			then: func(w *world.World) {
@@ -166,7 +165,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			},
 			want: words{"True Stopped", "-", "-", "False", status.CurrentStatus},
 		},
-		// A revert of a stop is accepted and has no effect: somebody has to put the field back.
+		// A revert of a stop is accepted and has no effect: a user must set the field again.
 		"its stop was reverted": {
 			behavior: devicesim.Silent,
 			then: func(w *world.World) {
@@ -177,7 +176,7 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			},
 			want: words{"False StopIsFinal", "-", "True", "False", status.FailedStatus},
 		},
-		"its stop was reverted and put back": {
+		"its stop was reverted and set again": {
 			behavior: devicesim.Silent,
 			then: func(w *world.World) {
 				w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
@@ -210,11 +209,11 @@ func TestRolloutsSayWhatToolsExpect(t *testing.T) {
 			if story.behavior != "" {
 				w.Devices(story.behavior, names...)
 			}
-			settle := "stabilizationSeconds: 1\n  "
+			stabilize := "stabilizationSeconds: 1\n  "
 			if strings.Contains(story.spec, "stabilizationSeconds") {
-				settle = ""
+				stabilize = ""
 			}
-			w.Apply(rollout("firmware-1", settle+story.spec))
+			w.Apply(rollout("firmware-1", stabilize+story.spec))
 			if story.then != nil {
 				story.then(w)
 			}
@@ -237,9 +236,9 @@ func invalidate(w *world.World, c v1alpha1.Cancellation) {
 	w.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware-1"}}, "spec: {invalidation: {cancellation: "+string(c)+"}}")
 }
 
-// What Git has just applied and nobody has seen is in progress: a tool that waits does not go on
-// too early.
-func TestWhatNobodyHasSeenIsInProgress(t *testing.T) {
+// An object that was applied and is not reconciled yet is InProgress, so that a tool that waits
+// does not continue too early.
+func TestObjectBeforeItsFirstReconcileIsInProgress(t *testing.T) {
 	t.Parallel()
 	namespace := cluster.Namespace(t)
 	for kind, spec := range map[string]string{
@@ -264,7 +263,7 @@ func TestWhatNobodyHasSeenIsInProgress(t *testing.T) {
 	}
 }
 
-// What is being deleted says so, and a finalizer of somebody else is left alone.
+// An object that is being deleted is Terminating, and Goshawk does not remove finalizers of others.
 func TestARolloutThatIsBeingDeletedIsTerminating(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
@@ -273,7 +272,7 @@ func TestARolloutThatIsBeingDeletedIsTerminating(t *testing.T) {
 	w.Apply(strings.Replace(rollout("firmware-1", "stabilizationSeconds: 0"), "metadata: {", "metadata: {finalizers: ["+foreignFinalizer+"], ", 1))
 	w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 	w.Kubectl("delete", "grollout", "firmware-1", "--wait=false")
-	w.EventuallyRollout("firmware-1", "is let go by Goshawk", func(r *v1alpha1.Rollout) bool {
+	w.EventuallyRollout("firmware-1", "has no finalizer of Goshawk", func(r *v1alpha1.Rollout) bool {
 		return len(r.Finalizers) == 1 && r.Finalizers[0] == foreignFinalizer
 	})
 	object := &unstructured.Unstructured{}
@@ -285,13 +284,13 @@ func TestARolloutThatIsBeingDeletedIsTerminating(t *testing.T) {
 		t.Errorf("kstatus says %s", got)
 	}
 	if groups := w.Groups(); len(groups) > 0 {
-		t.Errorf("%d groups are left behind", len(groups))
+		t.Errorf("%d groups still exist", len(groups))
 	}
 	w.CommitRollout("firmware-1", "metadata: {finalizers: null}")
 }
 
-// The other kinds, good and bad.
-func TestTheOtherKindsSayWhatToolsExpect(t *testing.T) {
+// The conditions of the other kinds, with and without a problem.
+func TestConditionsOfOtherKindsForTools(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
 	w.Set("firmware-1", "1.0")
@@ -310,7 +309,7 @@ spec: {name: empty, version: "1.0", type: full-image}
 apiVersion: goshawk.dev/v1alpha1
 kind: DistributionSet
 metadata: {name: dangling}
-spec: {name: dangling, version: "1.0", type: full-image, modules: [{name: nobody}]}
+spec: {name: dangling, version: "1.0", type: full-image, modules: [{name: missing}]}
 `)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
@@ -326,7 +325,7 @@ spec: {update: {distributionSet: firmware-1}, state: Paused}
 apiVersion: goshawk.dev/v1alpha1
 kind: AutoAssignment
 metadata: {name: dangling}
-spec: {update: {distributionSet: nobody}}
+spec: {update: {distributionSet: missing}}
 `)
 	current := func(ready string) words { return words{ready, "-", "-", "-", status.CurrentStatus} }
 	failed := func(ready string) words { return words{ready, "-", "True", "-", status.FailedStatus} }

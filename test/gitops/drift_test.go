@@ -20,8 +20,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// The sample fleet takes its sample rollout from the first canary to the end, with two more commits
-// on the way. What Git has is what the cluster has.
+// The rollout of config/samples runs from the first canary to the end, with two more commits in
+// between. The cluster has the same specs as Git.
 func TestSamplesDoNotDrift(t *testing.T) {
 	t.Parallel()
 	for name, flags := range map[string][]string{"client-side": nil, "server-side": {"--server-side"}} {
@@ -39,7 +39,7 @@ func TestSamplesDoNotDrift(t *testing.T) {
 			}
 			kubectl("apply")
 			playSamples(t, w)
-			r := w.EventuallyRollout("gateway-2-1", "shows its canaries", world.InState(v1alpha1.RolloutPaused))
+			r := w.EventuallyRollout("gateway-2-1", "pauses after its canaries", world.InState(v1alpha1.RolloutPaused))
 
 			manifests = commit(t, manifests, "  startAt:", "  resumedAt: "+r.Status.PausedAt.UTC().Format(time.RFC3339Nano)+"\n  startAt:")
 			manifests = commit(t, manifests, "  hold: true\n", "")
@@ -58,23 +58,23 @@ func TestSamplesDoNotDrift(t *testing.T) {
 	}
 }
 
-// samples are config/samples as kustomize builds them, for a namespace of the test.
+// samples returns config/samples, built by kustomize for the namespace of the test.
 func samples(t *testing.T, namespace string) string {
 	t.Helper()
 	built := cluster.Kubectl(t, "kustomize", cluster.Root()+"/config/samples")
 	return strings.NewReplacer("namespace: fleet\n", "namespace: "+namespace+"\n", "name: fleet\n", "name: "+namespace+"\n").Replace(built)
 }
 
-// commit edits manifests as a person would.
+// commit returns the manifests with old replaced by now. The test fails unless old occurs once.
 func commit(t *testing.T, manifests, old, now string) string {
 	t.Helper()
 	if n := strings.Count(manifests, old); n != 1 {
-		t.Fatalf("%q is there %d times", old, n)
+		t.Fatalf("%q occurs %d times", old, n)
 	}
 	return strings.Replace(manifests, old, now, 1)
 }
 
-// playSamples runs a device for every target, with the token that the samples give it.
+// playSamples runs a device for every target, with its token of the samples.
 func playSamples(t *testing.T, w *world.World) {
 	t.Helper()
 	var targets v1alpha1.TargetList
@@ -95,7 +95,7 @@ func playSamples(t *testing.T, w *world.World) {
 	}, devicesim.Obedient)
 }
 
-// generations are those of every object of a fleet.
+// generations returns the generation of every object of a fleet.
 func generations(w *world.World) map[string]string {
 	w.T.Helper()
 	printed := w.Kubectl("get", "goshawk", "-o", `jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.generation}{"\n"}{end}`)
@@ -107,9 +107,9 @@ func generations(w *world.World) map[string]string {
 	return found
 }
 
-// kubectl wait comes back when the object is there and not before, also when it is asked right
-// after the apply.
-func TestKubectlWaitComesBackInTime(t *testing.T) {
+// kubectl wait returns when the object has the condition and not before, also directly after the
+// apply.
+func TestKubectlWaitReturnsInTime(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
 	w.Set("firmware-1", "1.0")
@@ -123,19 +123,19 @@ func TestKubectlWaitComesBackInTime(t *testing.T) {
 	w.Kubectl("wait", "--for=condition=Succeeded", "grollout/firmware-1", "--timeout=60s")
 	for _, name := range names {
 		if target := w.Target(name); target.Status.UpdateStatus != v1alpha1.UpdateStatusInSync {
-			t.Errorf("Succeeded, and target %s is %s", name, target.Status.UpdateStatus)
+			t.Errorf("Succeeded is True, but target %s is %s", name, target.Status.UpdateStatus)
 		}
 	}
 	w.CommitRollout("firmware-1", "spec: {successThreshold: 70}")
 	w.Kubectl("wait", "--for=condition=Succeeded", "grollout/firmware-1", "--timeout=60s")
 	if r := w.Rollout("firmware-1"); r.Status.ObservedGeneration != r.Generation {
-		t.Errorf("kubectl wait came back for generation %d of %d", r.Status.ObservedGeneration, r.Generation)
+		t.Errorf("kubectl wait returned for generation %d of %d", r.Status.ObservedGeneration, r.Generation)
 	}
 }
 
-// Git's tools mark what they own; generated objects must not look as if they were theirs. The audit
-// looks at every group.
-func TestMarksOfGitToolsStayOnWhatTheyOwn(t *testing.T) {
+// GitOps tools mark objects that they own. Generated objects must not have these marks; the audit
+// checks every group.
+func TestMarksOfGitToolsAreNotCopied(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
 	w.Set("firmware-1", "1.0")
@@ -155,8 +155,8 @@ func TestMarksOfGitToolsStayOnWhatTheyOwn(t *testing.T) {
 	}
 }
 
-// Devices poll, one rollout has ended, one waits for a device in a drawer, one is Stalled: nothing
-// is written.
+// Devices poll, one rollout has ended, one waits for an offline device, one is Stalled: there are
+// no writes.
 func TestAnIdleWorldWritesNothing(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
@@ -170,7 +170,7 @@ func TestAnIdleWorldWritesNothing(t *testing.T) {
 	w.Apply(rollout("firmware-2", "stabilizationSeconds: 1\n  startAt: \"2026-01-02T00:00:00Z\""))
 	w.Apply(rollout("firmware-3", "stabilizationSeconds: 1"))
 	w.EventuallyStarted(silent, "silent-000")
-	w.EventuallyRollout("firmware-2", "waits for the drawer", func(r *v1alpha1.Rollout) bool {
+	w.EventuallyRollout("firmware-2", "waits for the offline device", func(r *v1alpha1.Rollout) bool {
 		return r.Status.Targets != nil && *r.Status.Targets == (v1alpha1.Counts{Targets: 8, Succeeded: 6, Pending: 1, InProgress: 1})
 	})
 	everybody := func(n int) { w.EventuallyPolled(devices, n, time.Now(), names...) }
@@ -183,13 +183,13 @@ func TestAnIdleWorldWritesNothing(t *testing.T) {
 	})
 	before := len(ledger.In(w.Namespace))
 	everybody(20)
-	// Somebody notes something on every object, so that every controller looks again.
+	// An annotation on every object makes every controller reconcile again.
 	w.Kubectl("annotate", "swmod,distset,tgt,grollout,autoassign,dgroup", "--all", foreignNote+"=looked")
 	everybody(10)
 	for _, write := range ledger.In(w.Namespace)[before:] {
-		t.Errorf("in a quiet time Goshawk wrote %s", write)
+		t.Errorf("in the idle world Goshawk wrote %s", write)
 	}
 	if before < len(names)+len(drawer) {
-		t.Errorf("the ledger has %d writes: it does not see what is written", before)
+		t.Errorf("the ledger has %d writes, so it does not record writes", before)
 	}
 }

@@ -17,10 +17,10 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// One fleet gets its rollout by a single commit; the other sees it planned, edited, approved,
-// un-approved, paused, and removed and applied again half-way. Both end with the same manifest, and
-// so with the same status of everything.
-func TestTwoHistoriesOfOneManifestEndAlike(t *testing.T) {
+// In one fleet a rollout is applied by a single commit. In the other one it is planned, edited,
+// approved, the approval is withdrawn, it is paused, and is removed and applied again while it
+// runs. Both end with the same manifest, and so with the same status of all objects.
+func TestTwoHistoriesOfOneManifestHaveTheSameEnd(t *testing.T) {
 	t.Parallel()
 	want := endOf(t, oneCommit)
 	if diff := cmp.Diff(want, endOf(t, manyCommits)); diff != "" {
@@ -29,10 +29,10 @@ func TestTwoHistoriesOfOneManifestEndAlike(t *testing.T) {
 }
 
 // history applies the rollout with further fields of its spec, as often as it wants to, and the
-// last time with lastWord.
+// last time with lastSpec.
 type history func(t *testing.T, w *world.World, fleet *devicesim.Fleet, apply func(string))
 
-// endOf is what is left of a history, without when it happened.
+// endOf runs a history and returns the final status of all objects, without times.
 func endOf(t *testing.T, tell history) map[string]any {
 	t.Helper()
 	w := audited(t)
@@ -48,7 +48,7 @@ spec: {update: {distributionSet: firmware-1}, startAt: "2026-01-01T00:00:00Z", s
 `, fields))
 	})
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
-	w.Eventually("the set counts all", func() string {
+	w.Eventually("the set counts all targets", func() string {
 		if s := w.DistributionSet("firmware-1").Status.Targets; s == nil || int(s.Installed) != len(names) {
 			return fmt.Sprintf("%+v", s)
 		}
@@ -57,12 +57,12 @@ spec: {update: {distributionSet: firmware-1}, startAt: "2026-01-01T00:00:00Z", s
 	return timelessEnd(t, w, names)
 }
 
-// lastWord is what every history ends with.
-const lastWord = `groupCount: 3`
+// lastSpec has the fields with which every history ends.
+const lastSpec = `groupCount: 3`
 
 func oneCommit(t *testing.T, _ *world.World, fleet *devicesim.Fleet, apply func(string)) {
-	apply(lastWord)
-	wake(t, fleet, 0, 6)
+	apply(lastSpec)
+	bringOnline(t, fleet, 0, 6)
 }
 
 func manyCommits(t *testing.T, w *world.World, fleet *devicesim.Fleet, apply func(string)) {
@@ -72,26 +72,26 @@ func manyCommits(t *testing.T, w *world.World, fleet *devicesim.Fleet, apply fun
 	apply(`groupCount: 2, state: Planned`)
 	first := w.EventuallyRollout("firmware-1", "is planned", planned(2))
 	apply(`groupCount: 3, approvalRequired: true, approval: {planHash: "` + first.Status.Plan.Hash + `"}`)
-	second := w.EventuallyRollout("firmware-1", "is planned anew and not approved", func(r *v1alpha1.Rollout) bool {
+	second := w.EventuallyRollout("firmware-1", "is planned again and not approved", func(r *v1alpha1.Rollout) bool {
 		return planned(3)(r) && r.Status.State == v1alpha1.RolloutWaitingForApproval
 	})
 	apply(`groupCount: 3, approvalRequired: true, approval: {planHash: "` + second.Status.Plan.Hash + `"}`)
 	w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
-	wake(t, fleet, 0, 2)
+	bringOnline(t, fleet, 0, 2)
 	w.EventuallyRollout("firmware-1", "opens its second group", func(r *v1alpha1.Rollout) bool { return r.Status.Groups[1].OpenedAt != nil })
 	apply(`groupCount: 3, approvalRequired: true, approval: {planHash: "` + second.Status.Plan.Hash + `"}, state: Paused`)
 	w.EventuallyRollout("firmware-1", "is paused", world.InState(v1alpha1.RolloutPaused))
-	apply(lastWord)
+	apply(lastSpec)
 	w.EventuallyRollout("firmware-1", "goes on", world.InState(v1alpha1.RolloutRunning))
-	wake(t, fleet, 2, 4)
+	bringOnline(t, fleet, 2, 4)
 	w.EventuallyRollout("firmware-1", "opens its last group", func(r *v1alpha1.Rollout) bool { return r.Status.Groups[2].OpenedAt != nil })
 	w.Kubectl("delete", "grollout", "firmware-1", "--wait=true", "--timeout=60s")
-	apply(lastWord)
-	wake(t, fleet, 4, 6)
+	apply(lastSpec)
+	bringOnline(t, fleet, 4, 6)
 }
 
-// wake lets devices from one number to another come online and do as they are told.
-func wake(t *testing.T, fleet *devicesim.Fleet, from, to int) {
+// bringOnline makes the devices from one number to another obedient.
+func bringOnline(t *testing.T, fleet *devicesim.Fleet, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
 		if err := fleet.SetBehavior(fmt.Sprintf("gw-%03d", i), devicesim.Obedient); err != nil {
@@ -100,8 +100,7 @@ func wake(t *testing.T, fleet *devicesim.Fleet, from, to int) {
 	}
 }
 
-// timelessEnd is what rollout, groups, set and targets say in the end, without when it happened and
-// under which ids.
+// timelessEnd returns the status of rollout, groups, set and targets without times and ids.
 func timelessEnd(t *testing.T, w *world.World, names []string) map[string]any {
 	t.Helper()
 	end := map[string]any{}
@@ -130,7 +129,7 @@ func timelessEnd(t *testing.T, w *world.World, names []string) map[string]any {
 
 func timeless(v any) any {
 	fleeting := []string{"lastTransitionTime", "observedGeneration", "since", "handled", "offering", "openedAtOffering", "nextActionID", "actionID", "uid", "hash", "message",
-		"alreadyThere", // who had the set when the rollout was applied again
+		"alreadyThere", // the targets that had the set when the rollout was applied again
 	}
 	switch v := v.(type) {
 	case map[string]any:

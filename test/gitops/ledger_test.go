@@ -20,7 +20,7 @@ var ledger world.Ledger
 // userKinds are those that Git may own.
 var userKinds = []string{"softwaremodules", "distributionsets", "targets", "rollouts", "autoassignments"}
 
-// trespass says what is wrong about a write; empty: nothing.
+// trespass returns what is wrong with a write, or "".
 func trespass(w world.Write) string {
 	switch {
 	case !slices.Contains(userKinds, w.Resource), w.Subresource == "status":
@@ -57,13 +57,13 @@ func asList(v any) []any {
 	return list
 }
 
-// What somebody else puts on objects, and Goshawk has to leave alone.
+// Finalizer and other marks of other programs, which Goshawk must not change.
 const (
 	foreignFinalizer = "example.com/hold"
 	foreignNote      = "example.com/note"
 )
 
-// The judge of writes is judged: it lets through what is allowed and nothing else.
+// trespass accepts the writes that are allowed, and no others.
 func TestTrespasses(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -72,10 +72,10 @@ func TestTrespasses(t *testing.T) {
 	}{
 		"status":                      {world.Write{Method: "PATCH", Resource: "rollouts", Subresource: "status", Body: []byte(`{"status":{}}`)}, false},
 		"own finalizer":               {world.Write{Method: "PATCH", Resource: "rollouts", Body: []byte(`{"metadata":{"finalizers":["goshawk.dev/rollout"],"resourceVersion":"1"}}`)}, false},
-		"last finalizer goes":         {world.Write{Method: "PATCH", Resource: "rollouts", Body: []byte(`{"metadata":{"finalizers":null,"resourceVersion":"1"}}`)}, false},
+		"last finalizer is removed":   {world.Write{Method: "PATCH", Resource: "rollouts", Body: []byte(`{"metadata":{"finalizers":null,"resourceVersion":"1"}}`)}, false},
 		"group":                       {world.Write{Method: "POST", Resource: "deploymentgroups", Body: []byte(`{"spec":{}}`)}, false},
 		"rollout of an invalid set":   {world.Write{Method: "DELETE", Resource: "rollouts"}, false},
-		"somebody's finalizer":        {world.Write{Method: "PATCH", Resource: "targets", Body: []byte(`{"metadata":{"finalizers":["other"]}}`)}, true},
+		"another program's finalizer": {world.Write{Method: "PATCH", Resource: "targets", Body: []byte(`{"metadata":{"finalizers":["other"]}}`)}, true},
 		"spec":                        {world.Write{Method: "PATCH", Resource: "rollouts", Body: []byte(`{"spec":{"state":"Paused"}}`)}, true},
 		"label":                       {world.Write{Method: "PATCH", Resource: "targets", Body: []byte(`{"metadata":{"labels":{"a":"b"}}}`)}, true},
 		"annotation":                  {world.Write{Method: "PATCH", Resource: "distributionsets", Body: []byte(`{"metadata":{"annotations":{"a":"b"}}}`)}, true},
@@ -87,7 +87,7 @@ func TestTrespasses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := trespass(tt.write); (got != "") != tt.is {
-				t.Errorf("trespass says %q", got)
+				t.Errorf("trespass returns %q", got)
 			}
 		})
 	}

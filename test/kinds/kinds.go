@@ -1,9 +1,9 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kinds reads Goshawk's CRDs for tests that walk over every field: samples with everything
-// in them, variants of a sample that lack one part, and definitions that know the fields and no
-// rule, so that objects of an older schema can be stored.
+// Package kinds reads Goshawk's CRDs for tests that visit every field. It returns samples with all
+// fields, variants of a sample without one part, and definitions with all fields and no rules, so
+// that objects of an older schema can be stored.
 package kinds
 
 import (
@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Definitions reads the CRDs below a repository's root, by kind.
+// Definitions returns the CRDs below the root of the repository, by kind.
 func Definitions(root string) (map[string]*unstructured.Unstructured, error) {
 	paths, err := filepath.Glob(filepath.Join(root, "config", "crd", "bases", "*.yaml"))
 	if err != nil || len(paths) == 0 {
@@ -42,14 +42,14 @@ func Definitions(root string) (map[string]*unstructured.Unstructured, error) {
 	return byKind, nil
 }
 
-// Schema is the schema of the one version of a definition.
+// Schema returns the schema of the only version of a definition.
 func Schema(crd *unstructured.Unstructured) map[string]any {
 	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
 	schema, _, _ := unstructured.NestedMap(versions[0].(map[string]any), "schema", "openAPIV3Schema")
 	return schema
 }
 
-// In is a definition as it would be in another API group.
+// In returns a definition in another API group.
 func In(group string, crd *unstructured.Unstructured) *unstructured.Unstructured {
 	copied := crd.DeepCopy()
 	plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
@@ -62,8 +62,7 @@ func In(group string, crd *unstructured.Unstructured) *unstructured.Unstructured
 	return copied
 }
 
-// Loosened is a definition that knows the fields and no rule about them; nothing is required
-// either.
+// Loosened returns a definition with all fields, without rules and required fields.
 func Loosened(crd *unstructured.Unstructured) *unstructured.Unstructured {
 	loose := crd.DeepCopy()
 	version := loose.Object["spec"].(map[string]any)["versions"].([]any)[0].(map[string]any)
@@ -76,7 +75,7 @@ func loosen(schema map[string]any) {
 		delete(schema, rule)
 	}
 	switch schema["x-kubernetes-list-type"] {
-	case "set", "map": // A key of a list must be required, and may be absent here.
+	case "set", "map": // A key of a list would have to be required.
 		schema["x-kubernetes-list-type"] = "atomic"
 		delete(schema, "x-kubernetes-list-map-keys")
 	}
@@ -86,7 +85,7 @@ func loosen(schema map[string]any) {
 	}
 }
 
-// below are the schemas of a schema's parts.
+// below returns the schemas of the parts of a schema.
 func below(schema map[string]any) []map[string]any {
 	var parts []map[string]any
 	properties, _ := schema["properties"].(map[string]any)
@@ -101,8 +100,8 @@ func below(schema map[string]any) []map[string]any {
 	return parts
 }
 
-// Sample is a value with everything that the schema has; lists and maps have one item. Of an enum
-// it has the value that choose takes.
+// Sample returns a value with all fields of the schema; lists and maps have one item. choose
+// selects the value of an enum.
 func Sample(schema map[string]any, choose func(enum []any) any) any {
 	if enum, ok := schema["enum"].([]any); ok {
 		return choose(enum)
@@ -137,13 +136,13 @@ func Sample(schema map[string]any, choose func(enum []any) any) any {
 	}
 }
 
-// A Variant is a sample that lacks one part.
+// A Variant is a sample without one part.
 type Variant struct {
 	Path   string
 	Sample map[string]any
 }
 
-// Variants lists a sample once without each of its parts, and once with null in the place of each.
+// Variants returns the sample without each of its parts, and with null in place of each of them.
 func Variants(sample map[string]any) []Variant {
 	var variants []Variant
 	cut("", sample, func(path string, edit func(root map[string]any, null bool)) {
@@ -159,8 +158,8 @@ func Variants(sample map[string]any) []Variant {
 	return variants
 }
 
-// cut visits every part of a map. The edit takes the part out of a copy of the map, or puts null
-// there.
+// cut visits every part of a map. The edit removes the part from a copy of the map, or replaces it
+// by null.
 func cut(path string, value any, visit func(path string, edit func(root map[string]any, null bool))) {
 	var walk func(path string, value any, find func(root map[string]any) any)
 	walk = func(path string, value any, find func(root map[string]any) any) {
@@ -182,7 +181,7 @@ func cut(path string, value any, visit func(path string, edit func(root map[stri
 	walk(path, value, func(root map[string]any) any { return root })
 }
 
-// IsOptional reports whether a schema lets the part at a variant's path be absent.
+// IsOptional reports whether the part at a variant's path may be absent in the schema.
 func IsOptional(schema map[string]any, path string) bool {
 	parts := strings.Split(strings.TrimSuffix(path, " is null"), ".")
 	for i, part := range parts {

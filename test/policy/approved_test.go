@@ -20,15 +20,15 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// A guard says what keeps one field of an approved rollout that has started from being changed
+// A guard is the rule that protects one field of an approved rollout that has started from a change
 // without the approver.
 type guard struct {
-	given  string // beside the approval
-	when   string // what an editor commits
-	back   string // the same field the other way, which takes no approval; empty: there is none
-	as     string // the name by which the policy refuses; empty: see frozen and free
-	frozen bool   // the schema refuses it after the start, for everybody
-	free   string // why nothing guards it
+	given  string // fields in addition to the approval
+	when   string // the change that an editor commits
+	back   string // the opposite change, which needs no approval, or ""
+	as     string // the name in the refusal of the policy, or "": see frozen and free
+	frozen bool   // the schema refuses the change after the start, for all users
+	free   string // why the field needs no guard
 }
 
 const (
@@ -91,12 +91,12 @@ var guards = map[string]guard{
 	"dynamic.maxTargets":  {given: `dynamic: {maxTargets: 5}`, when: `{dynamic: {maxTargets: 6}}`, back: `{dynamic: {maxTargets: 4}}`, as: "dynamic"},
 	"dynamic.until":       {given: `dynamic: {until: "2026-12-01T02:00:00Z"}`, when: `{dynamic: {until: "2026-12-01T02:00:01Z"}}`, back: `{dynamic: {until: "2026-12-01T01:59:59Z"}}`, as: "dynamic"},
 
-	"stabilizationSeconds": {when: `{stabilizationSeconds: 0}`, free: "it has done its work when the plan is made"},
-	"state":                {when: `{state: Paused}`, free: "everybody who may write a rollout may pause it; a stop takes rights over targets"},
+	"stabilizationSeconds": {when: `{stabilizationSeconds: 0}`, free: "it has no effect after the plan is made"},
+	"state":                {when: `{state: Paused}`, free: "every user who may write a rollout may pause it; a stop needs rights over targets"},
 	"startAt":              {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00Z"}`, back: `{startAt: "2026-12-01T03:00:00+01:00"}`, as: "startAt"},
-	"approvalRequired":     {when: `{approvalRequired: true}`, free: "its withdrawal takes approve on its own"},
-	"approval.planHash":    {when: `{approval: {planHash: ` + plan + `}}`, free: "its change takes approve on its own"},
-	"resumedAt":            {given: `resumedAt: "2026-12-01T02:00:00Z"`, when: `{resumedAt: null}`, free: "a new one takes resume on its own"},
+	"approvalRequired":     {when: `{approvalRequired: true}`, free: "its withdrawal needs approve"},
+	"approval.planHash":    {when: `{approval: {planHash: ` + plan + `}}`, free: "its change needs approve"},
+	"resumedAt":            {given: `resumedAt: "2026-12-01T02:00:00Z"`, when: `{resumedAt: null}`, free: "a new one needs resume"},
 	"advance.to":           {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {to: b}}`, back: `{advance: null}`, as: "advance"},
 	"advance.at":           {given: `advance: {to: a, at: "2026-12-01T02:00:00Z"}`, when: `{advance: {at: "2026-12-01T03:00:00Z"}}`, as: "advance"},
 	"retry.at":             {when: `{retry: {at: "2026-12-01T02:00:00Z"}}`, free: "it offers the approved update to approved members again"},
@@ -124,16 +124,16 @@ func pathsOf(path string, typ reflect.Type) []string {
 	return paths
 }
 
-// TestEveryFieldOfAnApprovedRolloutIsGuarded: after the start the plan hash binds nothing any more.
-// What an approver relied on is frozen by the schema or weighed by the policy; a new field fails
-// here until one of them knows it, or guards says why neither has to.
+// TestEveryFieldOfAnApprovedRolloutIsGuarded: after the start the plan hash has no effect. The
+// fields that an approver relied on are frozen by the schema or checked by the policy. A new field
+// fails this test until one of them has it, or guards says why it needs no guard.
 func TestEveryFieldOfAnApprovedRolloutIsGuarded(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	paths := pathsOf("", reflect.TypeFor[v1alpha1.RolloutSpec]())
 	for _, path := range paths {
 		if _, ok := guards[path]; !ok {
-			t.Errorf("spec.%s: nothing says what guards it after an approval", path)
+			t.Errorf("spec.%s: guards has no entry for it", path)
 		}
 	}
 	if len(guards) != len(paths) {
@@ -154,10 +154,10 @@ func TestEveryFieldOfAnApprovedRolloutIsGuarded(t *testing.T) {
 				f.wantRefused(t, commit("approver", g.when), "approver", "")
 			case g.frozen:
 				if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "is immutable once the rollout has started") {
-					t.Errorf("the edit answers %v, want it frozen", err)
+					t.Errorf("the error for the edit is %v, want it frozen", err)
 				}
 			case g.free == "":
-				t.Error("neither guarded nor free for a reason")
+				t.Error("the field is neither guarded nor free with a reason")
 			default:
 				f.wantRefused(t, err, "editor", "")
 			}
@@ -168,56 +168,58 @@ func TestEveryFieldOfAnApprovedRolloutIsGuarded(t *testing.T) {
 	}
 }
 
-// TestASafeguardOfAnApprovedRollout: what the walk over the fields cannot say with one edit.
-func TestASafeguardOfAnApprovedRollout(t *testing.T) {
+// TestLoosenedConditionsOfAnApprovedRollout has the cases that
+// TestEveryFieldOfAnApprovedRolloutIsGuarded cannot test with one edit.
+func TestLoosenedConditionsOfAnApprovedRollout(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	for name, deed := range map[string]deed{
-		"it is to start earlier":              {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T01:00:00Z"}`, may: "approver", refused: loosens("startAt")},
-		"it is to start when it can":          {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: null}`, may: "approver", refused: loosens("startAt")},
-		"it is to start later":                {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00Z"}`, may: "editor approver stopper"},
-		"its start is given after all":        {when: `{startAt: "2026-12-01T02:00:00Z"}`, may: "editor approver stopper"},
-		"its start in another notation":       {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00+01:00"}`, may: "editor approver stopper"},
-		"a place among others is given":       {status: started, when: `{startAt: "2026-12-01T02:00:00Z"}`, may: "approver", refused: loosens("startAt")},
-		"a place among others is taken away":  {given: `startAt: "2026-12-01T02:00:00Z"`, status: started, when: `{startAt: null}`, may: "approver", refused: loosens("startAt")},
-		"a stop is to be gentler":             {given: `stopCancellation: Force`, status: started, when: `{stopCancellation: Soft}`, may: "approver", refused: loosens("stopCancellation")},
-		"a stop with None is a stop":          {given: `stopCancellation: Force`, status: started, when: `{state: Stopped, stopCancellation: None}`, may: "editor approver stopper"},
-		"removal is to leave devices alone":   {given: `deletionCancellation: Force`, status: started, when: `{deletionCancellation: None}`, may: "approver", refused: loosens("deletionCancellation")},
-		"a default is written out":            {status: started, when: `{errorThreshold: 50, successThreshold: 50, successAction: NextGroup, minimumReports: 0, update: {type: Forced}, stopCancellation: Soft, deletionCancellation: None}`, may: "editor approver stopper"},
-		"a strict value gives way to default": {given: `minimumReports: 5, errorThreshold: 60`, status: started, when: `{minimumReports: null, errorThreshold: null}`, may: "editor approver stopper"},
+	for name, edit := range map[string]edit{
+		"an earlier start":                    {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T01:00:00Z"}`, may: "approver", refused: loosens("startAt")},
+		"the start time is removed":           {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: null}`, may: "approver", refused: loosens("startAt")},
+		"a later start":                       {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00Z"}`, may: "editor approver stopper"},
+		"a start time is added":               {when: `{startAt: "2026-12-01T02:00:00Z"}`, may: "editor approver stopper"},
+		"the same start in another notation":  {given: `startAt: "2026-12-01T02:00:00Z"`, when: `{startAt: "2026-12-01T03:00:00+01:00"}`, may: "editor approver stopper"},
+		"startAt is added after the start":    {status: started, when: `{startAt: "2026-12-01T02:00:00Z"}`, may: "approver", refused: loosens("startAt")},
+		"startAt is removed after the start":  {given: `startAt: "2026-12-01T02:00:00Z"`, status: started, when: `{startAt: null}`, may: "approver", refused: loosens("startAt")},
+		"a lower stopCancellation":            {given: `stopCancellation: Force`, status: started, when: `{stopCancellation: Soft}`, may: "approver", refused: loosens("stopCancellation")},
+		"a stop with None":                    {given: `stopCancellation: Force`, status: started, when: `{state: Stopped, stopCancellation: None}`, may: "editor approver stopper"},
+		"a lower deletionCancellation":        {given: `deletionCancellation: Force`, status: started, when: `{deletionCancellation: None}`, may: "approver", refused: loosens("deletionCancellation")},
+		"default values are written":          {status: started, when: `{errorThreshold: 50, successThreshold: 50, successAction: NextGroup, minimumReports: 0, update: {type: Forced}, stopCancellation: Soft, deletionCancellation: None}`, may: "editor approver stopper"},
+		"a stricter default replaces a value": {given: `minimumReports: 5, errorThreshold: 60`, status: started, when: `{minimumReports: null, errorThreshold: null}`, may: "editor approver stopper"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			deed.given = `{approval: {planHash: ` + plan + `}, ` + deed.given + `}`
+			edit.given = `{approval: {planHash: ` + plan + `}, ` + edit.given + `}`
 			for _, person := range writers["Rollout"] {
-				f.change(t, "server-side apply", roads["server-side apply"], "Rollout", person, deed)
+				f.change(t, "server-side apply", writeFuncs["server-side apply"], "Rollout", person, edit)
 			}
 		})
 	}
 }
 
 // TestTwoPeople applies the example of docs/rights.md: an approver does not edit, and an editor
-// does not approve. The policy reaches one namespace here, so that it leaves the other tests alone.
+// does not approve. The policy applies to one namespace here, so that it does not affect the other
+// tests.
 func TestTwoPeople(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	const told = "WHO may approve rollouts and so may change only approval, approvalRequired, resumedAt, advance, state, stopCancellation of one: " +
+	const refusal = "WHO may approve rollouts and so may change only approval, approvalRequired, resumedAt, advance, state, stopCancellation of one: " +
 		"a person without the verb approve must commit the rest"
-	deeds := map[string]struct{ person, when, refused string }{
-		"an approver approves":               {"approver", `{approval: {planHash: ` + plan + `}}`, ""},
-		"an approver resumes and pauses":     {"approver", `{resumedAt: "2026-12-01T02:00:00Z", state: Paused}`, ""},
-		"an approver edits":                  {"approver", `{errorThreshold: 1}`, told},
-		"an approver removes a field":        {"approver", `{errorBudget: null}`, told},
-		"an approver edits and approves":     {"approver", `{approval: {planHash: ` + plan + `}, groupCount: 9}`, told},
-		"an editor and approver edits":       {"editor-approver", `{groupCount: 9}`, told},
-		"an editor edits":                    {"editor", `{groupCount: 9}`, ""},
-		"an editor approves":                 {"editor", `{approval: {planHash: ` + plan + `}}`, approves},
-		"an on-call without approval pauses": {"stopper", `{state: Paused}`, ""},
+	edits := map[string]struct{ person, when, refused string }{
+		"an approver approves":           {"approver", `{approval: {planHash: ` + plan + `}}`, ""},
+		"an approver resumes and pauses": {"approver", `{resumedAt: "2026-12-01T02:00:00Z", state: Paused}`, ""},
+		"an approver edits":              {"approver", `{errorThreshold: 1}`, refusal},
+		"an approver removes a field":    {"approver", `{errorBudget: null}`, refusal},
+		"an approver edits and approves": {"approver", `{approval: {planHash: ` + plan + `}, groupCount: 9}`, refusal},
+		"an editor and approver edits":   {"editor-approver", `{groupCount: 9}`, refusal},
+		"an editor edits":                {"editor", `{groupCount: 9}`, ""},
+		"an editor approves":             {"editor", `{approval: {planHash: ` + plan + `}}`, approves},
+		"a stopper pauses":               {"stopper", `{state: Paused}`, ""},
 	}
-	// The policy refuses the administrator's edits, too, so that all rollouts come first.
+	// The policy also refuses edits of the administrator, so all rollouts are created first.
 	const given = `{approvalRequired: true, errorBudget: {count: 5}}`
 	rollouts := map[string]string{}
-	for name := range deeds {
+	for name := range edits {
 		rollouts[name] = newName("Rollout")
 		f.give(t, f.object(t, "Rollout", rollouts[name], given), "")
 	}
@@ -228,20 +230,19 @@ func TestTwoPeople(t *testing.T) {
 	}
 	f.eventually(t, "the policy refuses", func() error {
 		if err := f.as(t, "editor-approver").Create(t.Context(), f.object(t, "Rollout", newName("Rollout")), client.DryRunAll); err == nil {
-			return errors.New("an approver creates a rollout")
+			return errors.New("an approver can create a rollout")
 		}
 		return nil
 	})
-	for name, deed := range deeds {
+	for name, edit := range edits {
 		t.Run(name, func(t *testing.T) {
-			manifest := f.object(t, "Rollout", rollouts[name], given, deed.when)
-			f.wantRefused(t, serverSideApply(t.Context(), f.as(t, deed.person), manifest), deed.person, deed.refused)
+			manifest := f.object(t, "Rollout", rollouts[name], given, edit.when)
+			f.wantRefused(t, serverSideApply(t.Context(), f.as(t, edit.person), manifest), edit.person, edit.refused)
 		})
 	}
 }
 
-// recipe is the code block of a page that contains a text, without the indentation that it has
-// there.
+// recipe returns the code block of a page that contains a text, without its indentation.
 func recipe(t *testing.T, page, contains string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(cluster.Root(), page))

@@ -13,7 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// deleters may delete everything. What else they have is in their name.
+// deleters may delete all kinds. Their names say what other rights they have.
 var deleters = map[string][]rbacv1.PolicyRule{
 	"deleter":              nil,
 	"deleter-canceler":     {rule("cancel", "targets")},
@@ -46,8 +46,8 @@ const (
 	forcers   = "deleter-forcer deleter-all"
 )
 
-// deletions of objects with this spec and status, by who may.
-var deletions = map[string]map[string]deed{
+// deletions are deletions of objects with this spec and status, with the users who may make them.
+var deletions = map[string]map[string]edit{
 	"SoftwareModule": {
 		"a module that was never deployed": {may: anyone},
 		"a module of a set in use":         {status: `{locked: true}`, may: cancelers, refused: deletesModule},
@@ -59,20 +59,20 @@ var deletions = map[string]map[string]deed{
 		"an invalid set that was never in use": {given: `{invalidation: {cancellation: None}}`, may: anyone},
 	},
 	"Target": {
-		"a target that was never seen":         {may: anyone},
-		"a target whose device has started":    {status: actions(`{id: 1, state: Finished}, {id: 2, state: Downloading}`), may: cancelers, refused: deletesTarget},
-		"a target whose device was asked":      {status: actions(`{id: 2, state: Canceling}`), may: cancelers, refused: deletesTarget},
-		"a target that waits for confirmation": {status: actions(`{id: 2, state: WaitingForConfirmation}`), may: anyone},
-		"a target whose updates are over":      {status: actions(`{id: 1, state: Error}, {id: 2, state: Canceled}, {id: 3, state: Finished}`), may: anyone},
+		"a target without status":                  {may: anyone},
+		"a target whose device has started":        {status: actions(`{id: 1, state: Finished}, {id: 2, state: Downloading}`), may: cancelers, refused: deletesTarget},
+		"a target whose device is asked to cancel": {status: actions(`{id: 2, state: Canceling}`), may: cancelers, refused: deletesTarget},
+		"a target that waits for confirmation":     {status: actions(`{id: 2, state: WaitingForConfirmation}`), may: anyone},
+		"a target whose actions are closed":        {status: actions(`{id: 1, state: Error}, {id: 2, state: Canceled}, {id: 3, state: Finished}`), may: anyone},
 	},
 	"Rollout": {
-		"one that has not started: Force":     {given: `{deletionCancellation: Force}`, may: anyone},
-		"one that runs":                       {status: started, may: anyone},
-		"one that runs: Soft":                 {given: `{deletionCancellation: Soft}`, status: started, may: cancelers, refused: deletesSoft},
-		"one that runs: Force":                {given: `{deletionCancellation: Force}`, status: started, may: forcers, refused: deletesForce},
-		"one that was stopped with None":      {given: `{state: Stopped, stopCancellation: None, deletionCancellation: Soft}`, status: stoppedStatus, may: cancelers, refused: deletesSoft},
-		"one that has finished: Force":        {given: `{deletionCancellation: Force}`, status: finishedStatus, may: anyone},
-		"one that runs, and is said to: None": {given: `{deletionCancellation: None}`, status: started, may: anyone},
+		"a rollout that has not started: Force": {given: `{deletionCancellation: Force}`, may: anyone},
+		"a running rollout":                     {status: started, may: anyone},
+		"a running rollout: Soft":               {given: `{deletionCancellation: Soft}`, status: started, may: cancelers, refused: deletesSoft},
+		"a running rollout: Force":              {given: `{deletionCancellation: Force}`, status: started, may: forcers, refused: deletesForce},
+		"a rollout that was stopped with None":  {given: `{state: Stopped, stopCancellation: None, deletionCancellation: Soft}`, status: stoppedStatus, may: cancelers, refused: deletesSoft},
+		"a finished rollout: Force":             {given: `{deletionCancellation: Force}`, status: finishedStatus, may: anyone},
+		"a running rollout: None":               {given: `{deletionCancellation: None}`, status: started, may: anyone},
 	},
 }
 
@@ -81,24 +81,24 @@ const (
 	finishedStatus = `{startedAt: "2026-12-01T02:00:00.000000Z", state: Finished}`
 )
 
-// actions is the status of a target with these, each as far as a test is concerned with it.
+// actions returns the status of a target with these actions, completed with required fields.
 func actions(items string) string {
 	more := `, source: {kind: Target, name: a}, distributionSet: firmware-2-1}`
 	return `{actions: [` + strings.ReplaceAll(items, "}", more) + `]}`
 }
 
-func TestWhoMayDeleteWhat(t *testing.T) {
+func TestRightsForDeletions(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.bindDeleters(t)
-	for kind, deeds := range deletions {
-		for name, deed := range deeds {
+	for kind, edits := range deletions {
+		for name, edit := range edits {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				for person := range deleters {
-					object := f.object(t, kind, newName(kind), orEmpty(deed.given))
-					f.give(t, object, deed.status)
-					refusal := strings.ReplaceAll(deed.refusal(person), "NAME", object.GetName())
+					object := f.object(t, kind, newName(kind), orEmpty(edit.given))
+					f.give(t, object, edit.status)
+					refusal := strings.ReplaceAll(edit.refusal(person), "NAME", object.GetName())
 					f.wantRefused(t, f.as(t, person).Delete(t.Context(), object, client.DryRunAll), person, refusal)
 					f.wantRefused(t, f.as(t, person).Delete(t.Context(), object), person, refusal)
 				}
@@ -107,8 +107,8 @@ func TestWhoMayDeleteWhat(t *testing.T) {
 	}
 }
 
-// A deletion of many asks about each of them, as kubectl and as one request.
-func TestADeletionOfManyIsNoWayAround(t *testing.T) {
+// In a deletion of many objects each one is checked, with kubectl and with one request.
+func TestDeletionOfACollectionChecksEachObject(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(t *testing.T, f *fleet, person string) error{
 		"kubectl delete --all": func(t *testing.T, f *fleet, person string) error {
@@ -128,7 +128,7 @@ func TestADeletionOfManyIsNoWayAround(t *testing.T) {
 				f.give(t, f.object(t, "DistributionSet", newName("set"), `{version: "`+newName("v")+`"}`), status)
 			}
 			if err := remove(t, f, "deleter"); err == nil || !strings.Contains(err.Error(), "needs the verb cancel on targets in namespace "+f.namespace+", which deleter lacks") {
-				t.Errorf("the deletion answers %v, want it refused for the set in use", err)
+				t.Errorf("the error for the deletion is %v, want it refused for the set in use", err)
 			}
 			f.wantRefused(t, remove(t, f, "deleter-canceler"), "deleter-canceler", "")
 			if list := listOf("DistributionSet"); f.admin.List(t.Context(), list, client.InNamespace(f.namespace)) != nil || len(list.Items) != 0 {
@@ -138,8 +138,8 @@ func TestADeletionOfManyIsNoWayAround(t *testing.T) {
 	}
 }
 
-// The namespace controller deletes what is in a namespace that somebody has deleted. It has the
-// right to delete everything and none of ours, and must not be held up.
+// The namespace controller deletes the objects of a deleted namespace. It has the right to delete
+// all objects and none of Goshawk's verbs, and must not be refused.
 func TestADeletedNamespaceBecomesEmpty(t *testing.T) {
 	t.Parallel()
 	for _, account := range []string{
@@ -164,8 +164,8 @@ func TestADeletedNamespaceBecomesEmpty(t *testing.T) {
 	}
 }
 
-// A finalizer keeps an object that is deleted. To delete it once more decides nothing.
-func TestWhatIsDeletedIsNotAskedAboutAgain(t *testing.T) {
+// An object with a finalizer that is being deleted can be deleted again without further rights.
+func TestSecondDeletionNeedsNoRight(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.bindDeleters(t)
@@ -175,6 +175,6 @@ func TestWhatIsDeletedIsNotAskedAboutAgain(t *testing.T) {
 	f.wantRefused(t, f.as(t, "deleter-canceler").Delete(t.Context(), set), "deleter-canceler", "")
 	f.wantRefused(t, f.as(t, "deleter").Delete(t.Context(), set), "deleter", "")
 	if err := f.admin.Patch(t.Context(), set, mergePatch(t, map[string]any{"metadata": map[string]any{"finalizers": nil}})); err != nil {
-		t.Errorf("the finalizer is not taken off: %v", err)
+		t.Errorf("the finalizer cannot be removed: %v", err)
 	}
 }

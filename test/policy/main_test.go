@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policy holds config/policy and the roles of config/rbac to their word on a real API
-// server: who may commit which word, by which road, and with which sentence the others are refused.
+// Package policy tests config/policy and the roles of config/rbac on a real API server: which users
+// may commit which fields, with which commands, and the refusals for the others.
 package policy
 
 import (
@@ -227,7 +227,7 @@ func (f *fleet) object(t *testing.T, kind, name string, specs ...string) *unstru
 func newName(kind string) string { return fmt.Sprintf("%s-%d", strings.ToLower(kind), names.Add(1)) }
 
 // give brings an object and its status there, in the administrator's name, as the field manager
-// that the roads use.
+// that the writeFuncs use.
 func (f *fleet) give(t *testing.T, object *unstructured.Unstructured, status string) {
 	t.Helper()
 	if err := serverSideApply(t.Context(), f.admin, object); err != nil {

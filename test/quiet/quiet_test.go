@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package quiet holds the log to its word: a line of level error is something to act on, so that
-// races, deletions and the end of the process write none.
+// Package quiet checks the log: a line of level error needs an action, so conflicts between
+// writers, deletions and the end of the process cause none.
 package quiet
 
 import (
@@ -22,9 +22,9 @@ import (
 
 func TestMain(m *testing.M) { cluster.Main(m) }
 
-// Somebody else writes to every object all the time, targets, groups and rollouts are deleted in
-// the middle of their work, and then the process ends. The world fails on each error line.
-func TestRacesDeletionsAndTheEndLogNoError(t *testing.T) {
+// Another program writes to every object all the time, targets, groups and rollouts are deleted
+// during updates, and then the process ends. The world fails the test for each error line.
+func TestConflictsDeletionsAndTheEndLogNoError(t *testing.T) {
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 24, nil)
@@ -52,7 +52,7 @@ spec: {update: {distributionSet: firmware-1, reinstall: true}, groupCount: 8, st
 	w.Kubectl("delete", "--wait=false", "distset", "--all")
 	w.Kubectl("delete", "--wait=false", "swmod", "--all")
 	w.Kubectl("delete", "--wait=false", "grollout", "--all")
-	time.Sleep(time.Second) // what comes of it
+	time.Sleep(time.Second) // time for the effects
 	stop()
 	meddlers.Wait()
 }
@@ -67,7 +67,7 @@ func meddle(ctx context.Context, w *world.World, list client.ObjectList) {
 		switch list := list.(type) {
 		case *v1alpha1.RolloutList:
 			for i := range list.Items {
-				_ = w.Client.Patch(ctx, &list.Items[i], patch) // it may be gone
+				_ = w.Client.Patch(ctx, &list.Items[i], patch) // it may be deleted
 			}
 		case *v1alpha1.DeploymentGroupList:
 			for i := range list.Items {

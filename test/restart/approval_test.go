@@ -11,8 +11,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A manager with --require-approval starts nothing that nobody has approved, whatever the manifest
-// says.
+// A manager with --require-approval starts no rollout without an approval, also if its manifest
+// does not require one.
 func TestNothingStartsUnapproved(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorld(t, manager.Options{RequireApproval: true})

@@ -22,9 +22,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Two device API replicas serve one fleet behind a balancer that takes turns and, where a
-// deployment is fetched, asks both at once, as an impatient network does. Every action is created
-// once.
+// Two device API replicas serve one fleet behind a balancer that uses them in turn and sends each
+// fetch of a deployment to both, as a network that repeats requests. Every action is created once.
 func TestTwoDeviceAPIsCreateEachActionOnce(t *testing.T) {
 	t.Parallel()
 	backend := kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second, Replicated: true}
@@ -70,7 +69,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 	for _, e := range devices.Of(devicesim.Started) {
 		actions := w.Target(e.Device).Status.Actions
 		if len(actions) != 1 || strconv.Itoa(int(actions[0].ID)) != e.Action {
-			t.Errorf("device %s started action %s and its target has %+v", e.Device, e.Action, actions)
+			t.Errorf("device %s started action %s, but its target has %+v", e.Device, e.Action, actions)
 		}
 	}
 }
@@ -100,7 +99,7 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, errors.Join(err, <-other)
 }
 
-// ask sends a request to one of the device API replicas under the address that devices know.
+// ask sends a request to one of the replicas, with the host that devices use.
 func (b *balancer) ask(r *http.Request, deviceAPI int) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Host, r.URL.Host = r.URL.Host, b.deviceAPIs[deviceAPI]

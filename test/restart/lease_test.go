@@ -16,15 +16,15 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Somebody else takes the lease of the leader. Its controllers end, and stand for election again;
-// its device API goes on answering all the time.
+// Another holder takes the lease of the leader. The controllers end and take part in the election
+// again; the device API serves devices all the time.
 func TestALostLeaseNeverEndsADeviceAPI(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorld(t, manager.Options{LeaderElect: true})
 	names := w.Targets("device", 1, nil)
-	w.Eventually("the elected leader looks at the target", func() string {
+	w.Eventually("the leader reconciles the target", func() string {
 		if w.Target(names[0]).Status.NextActionID == 0 {
-			return "it has not"
+			return "it is not reconciled"
 		}
 		return ""
 	})
@@ -48,23 +48,23 @@ func TestALostLeaseNeverEndsADeviceAPI(t *testing.T) {
 			refused++
 		}
 		if err := w.Client.Get(t.Context(), key, lease); err != nil || *lease.Spec.HolderIdentity == "thief" {
-			return "the thief holds it"
+			return "another holder has it"
 		}
 		return ""
 	})
 	if refused > 0 {
-		t.Errorf("the device API refused %d polls while nobody led", refused)
+		t.Errorf("the device API refused %d polls while there was no leader", refused)
 	}
 	later := w.Targets("later", 1, nil)
-	w.Eventually("the leader looks at a new target", func() string {
+	w.Eventually("the leader reconciles a new target", func() string {
 		if w.Target(later[0]).Status.NextActionID == 0 {
-			return "it has not"
+			return "it is not reconciled"
 		}
 		return ""
 	})
 }
 
-// pollOnce asks the device API once, as the device would.
+// pollOnce sends one poll of the device and returns the status.
 func pollOnce(t *testing.T, w *world.World, device string) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.DeviceAPI+"/"+w.Namespace+"/controller/v1/"+device, nil)

@@ -16,10 +16,10 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A cluster is rebuilt from Git: everything is applied at once and has no history. The devices run
-// the newest release and say so by their attributes. Nobody is updated twice, and nobody falls back
-// to what an older rollout brings.
-func TestARebuildFromGitUpdatesNobodyTwice(t *testing.T) {
+// A cluster is rebuilt from Git: all manifests are applied at once and have no history. The devices
+// run the newest release and report it by their attributes. No device is updated twice, and none is
+// downgraded by an older rollout.
+func TestARebuildFromGitUpdatesNoDeviceTwice(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
@@ -48,7 +48,7 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 		return ""
 	})
 	if started := world.Starts(devices); len(started) > 0 {
-		t.Errorf("devices started anew: %v", started)
+		t.Errorf("devices started again: %v", started)
 	}
 	for _, name := range names {
 		if i := w.Target(name).Status.Installed; i == nil || i.DistributionSet != "firmware-2" {
@@ -56,14 +56,14 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 		}
 	}
 	if got := *w.Rollout("firmware-2").Status.Targets; got.Succeeded != int32(len(names)) {
-		t.Errorf("counts are %+v, want everybody succeeded: it was there already", got)
+		t.Errorf("counts are %+v, want all targets succeeded, because they have the set", got)
 	}
 }
 
-// The same rebuild, with an auto-assignment and a single assignment of the older release, which
-// come before the rollouts do. They are older than the rollouts by their own word, and reach nobody
-// who is past them.
-func TestARebuildFromGitGoesBackBehindNoRollout(t *testing.T) {
+// The same rebuild, with an auto-assignment and a single assignment of the older release, which are
+// applied before the rollouts. They are older than the rollouts by startAt and assignedAt, and
+// downgrade no device.
+func TestARebuildFromGitDowngradesNoDevice(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
@@ -94,18 +94,18 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", s
 	w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
 	w.EventuallyPolled(devices, 20, time.Now(), names...)
 	if started := world.Starts(devices); len(started) > 0 {
-		t.Errorf("devices started anew: %v", started)
+		t.Errorf("devices started again: %v", started)
 	}
-	w.Targets("fresh", 1, nil) // who comes later is given what the auto-assignment brings
+	w.Targets("fresh", 1, nil) // a new device gets the set of the auto-assignment
 	runReportingRelease(w, []string{"fresh-000"}, "0.9")
 	w.EventuallyTarget("fresh-000", "is updated", func(t *v1alpha1.Target) bool {
 		return t.Status.Installed != nil && t.Status.Installed.DistributionSet == "firmware-1"
 	})
 }
 
-// The same rebuild, where the newest release came by an auto-assignment. The older rollout learns
-// that nobody is left for it, and is done.
-func TestARebuildFromGitEndsWhatAnAutoAssignmentHasReplaced(t *testing.T) {
+// The same rebuild, where the newest release was installed by an auto-assignment. All targets of
+// the older rollout count as superseded, and it finishes.
+func TestARebuildFromGitFinishesASupersededRollout(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorld(t, manager.Options{Backend: kube.Options{
 		PollInterval: time.Second, ProgressInterval: 5 * time.Second, InstalledName: "software", InstalledVersion: "release",
@@ -127,11 +127,11 @@ spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z"}
 	devices := runReporting(w, names)
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got, want := *r.Status.Targets, (v1alpha1.Counts{Targets: 4, Canceled: 4}); got != want {
-		t.Errorf("counts are %+v, want %+v: what is newer has replaced it everywhere", got, want)
+		t.Errorf("counts are %+v, want %+v, because the newer set supersedes it on all targets", got, want)
 	}
 	w.EventuallyPolled(devices, 20, time.Now(), names...)
 	if started := world.Starts(devices); len(started) > 0 {
-		t.Errorf("devices started anew: %v", started)
+		t.Errorf("devices started again: %v", started)
 	}
 }
 

@@ -19,9 +19,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// goshawk is a process that can be ended and started again at the same address. It works in the
-// namespace of its test alone, which holds its lease and its record, too: so the tests run at the
-// same time, and no controllers work against each other.
+// goshawk is a process that can be ended and started again at the same address. It works only in
+// the namespace of its test, which also has its lease and its record, so that tests can run in
+// parallel.
 type goshawk struct {
 	t         *testing.T
 	config    *rest.Config
@@ -53,7 +53,7 @@ func (g *goshawk) start() {
 	}
 }
 
-// run runs a process that works in the namespace of the test alone.
+// run runs a process that works only in the namespace of the test.
 func (g *goshawk) run(ctx context.Context, o manager.Options) error {
 	o.Namespace, o.WatchNamespaces = g.namespace, []string{g.namespace}
 	return manager.Run(ctx, g.config, o)
@@ -67,7 +67,7 @@ func (g *goshawk) end() {
 	g.stop = func() error { return nil }
 }
 
-// atStarts waits until so many devices have started.
+// atStarts waits until n devices have started.
 func atStarts(w *world.World, devices *devicesim.Recorder, n int) {
 	w.T.Helper()
 	w.Eventually(fmt.Sprintf("%d beginnings", n), func() string {
@@ -78,7 +78,7 @@ func atStarts(w *world.World, devices *devicesim.Recorder, n int) {
 	})
 }
 
-// away waits until so many requests of devices have failed since a moment.
+// away waits until ten requests of devices have failed since the given time.
 func away(w *world.World, devices *devicesim.Recorder, since time.Time) {
 	w.T.Helper()
 	w.Eventually("devices that find the device API closed", func() string {
@@ -95,8 +95,8 @@ func away(w *world.World, devices *devicesim.Recorder, since time.Time) {
 	})
 }
 
-// Goshawk is ended in every group while its devices are at work. It ends as if nothing had
-// happened, and nobody installs twice.
+// Goshawk is restarted in every group while devices have open actions. The rollout ends as without
+// restarts, and no device installs twice.
 func TestRolloutSurvivesRestarts(t *testing.T) {
 	t.Parallel()
 	w, g := newWorld(t, manager.Options{})
@@ -144,9 +144,9 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 	}
 }
 
-// A set is invalidated while Goshawk is down. When it is up again, nobody starts, before it has
-// looked around or after.
-func TestInvalidationThatIsCommittedWhileGoshawkIsDownHolds(t *testing.T) {
+// A set is invalidated while Goshawk is down. After the start of Goshawk no device starts, before
+// and after the caches have synced.
+func TestInvalidationWhileGoshawkIsDownHasItsEffect(t *testing.T) {
 	t.Parallel()
 	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
@@ -176,5 +176,5 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 		t.Errorf("devices started: %v", started)
 	}
 	want := v1alpha1.Counts{Targets: 8, Canceled: 8}
-	w.EventuallyRollout(r.Name, "counts everybody as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
+	w.EventuallyRollout(r.Name, "counts all targets as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
 }

@@ -20,13 +20,13 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Orders in which a backup comes back. Velero restores the kinds by name.
+// Orders in which the kinds of a backup are restored. Velero restores them by name.
 var (
 	byName       = []string{"AutoAssignment", "DeploymentGroup", "DistributionSet", "Rollout", "SoftwareModule", "Target"}
 	rolloutFirst = []string{"Rollout", "Target", "SoftwareModule", "DistributionSet", "DeploymentGroup", "AutoAssignment"}
 )
 
-// backup is all of Goshawk's objects in a namespace.
+// backup has all of Goshawk's objects in a namespace.
 type backup map[string][]unstructured.Unstructured
 
 func takeBackup(w *world.World) backup {
@@ -43,7 +43,7 @@ func takeBackup(w *world.World) backup {
 	return b
 }
 
-// lose deletes everything, without anybody having a say, as a lost cluster would.
+// lose removes all objects and their finalizers, as the loss of a cluster does.
 func (b backup) lose(w *world.World) {
 	w.T.Helper()
 	for _, kind := range byName {
@@ -59,8 +59,9 @@ func (b backup) lose(w *world.World) {
 	}
 }
 
-// restore brings everything back in an order of kinds, as Velero does: the object without uid and
-// owner, then its status. As kubectl does, the owner is kept. Targets come after a pause.
+// restore creates all objects in an order of kinds, as Velero does: the object without uid and
+// owner, then its status. With keepOwner the owner is kept, as with kubectl. Targets are created
+// after a pause.
 func (b backup) restore(w *world.World, order []string, withStatus, keepOwner bool, pause time.Duration) {
 	w.T.Helper()
 	for _, kind := range order {
@@ -85,14 +86,14 @@ func (b backup) restore(w *world.World, order []string, withStatus, keepOwner bo
 			}
 			o.Object["status"] = status
 			err := w.Client.Status().Update(w.T.Context(), o)
-			for apierrors.IsConflict(err) && kind == "Target" { // of which every one has its first look at once
+			for apierrors.IsConflict(err) && kind == "Target" { // Goshawk reconciles every new Target at once
 				if err = w.Client.Get(w.T.Context(), client.ObjectKeyFromObject(o), o); err == nil {
 					o.Object["status"] = status
 					err = w.Client.Status().Update(w.T.Context(), o)
 				}
 			}
 			if apierrors.IsConflict(err) && kind != "Rollout" && kind != "DeploymentGroup" {
-				continue // Velero warns and goes on: Goshawk was faster, and works such a status out anew
+				continue // Velero warns and continues: Goshawk was faster, and computes this status again
 			}
 			if err != nil {
 				w.T.Fatalf("restore the status of %s %s: %v", kind, o.GetName(), err)
@@ -101,16 +102,16 @@ func (b backup) restore(w *world.World, order []string, withStatus, keepOwner bo
 	}
 }
 
-// A cluster is lost and restored from a backup with status. The rollout goes on where it was:
-// nobody is updated twice, no result is lost, and whoever was at work finishes for the same
+// A cluster is lost and restored from a backup with status. The rollout continues from the same
+// state: no device is updated twice, no result is lost, and open actions are finished for the same
 // rollout.
-func TestARestoreWithStatusGoesOn(t *testing.T) {
+func TestRolloutContinuesAfterARestoreWithStatus(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		order     []string
-		up        bool // Goshawk runs while the backup comes back; its devices do not come by
+		up        bool // Goshawk runs during the restore; devices do not poll
 		keepOwner bool
-		pause     time.Duration // before the Targets, long enough for every controller to act
+		pause     time.Duration // before the Targets, long enough for a reconcile of every controller
 	}{
 		"groups first, Goshawk down":                   {byName, false, false, 0},
 		"rollouts first, Goshawk down":                 {rolloutFirst, false, false, 0},
@@ -146,14 +147,14 @@ metadata: {name: firmware-2}
 spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by: auto}}}
 `)
 			w.Commit(w.Target(single[0]), "spec: {assignment: {distributionSet: firmware-2}}")
-			r := w.EventuallyRollout("firmware-1", "pauses behind its first group", world.InState(v1alpha1.RolloutPaused))
+			r := w.EventuallyRollout("firmware-1", "pauses after its first group", world.InState(v1alpha1.RolloutPaused))
 			for _, name := range slices.Concat(auto, single) {
 				w.EventuallyTarget(name, "is done", func(t *v1alpha1.Target) bool {
 					return t.Status.UpdateStatus == v1alpha1.UpdateStatusInSync && t.Status.Installed != nil
 				})
 			}
-			// The second group opens; one of its devices is at work when the cluster is lost.
-			temper := func(behavior devicesim.Behavior, names ...string) {
+			// The second group opens; one of its devices has started when the cluster is lost.
+			setBehavior := func(behavior devicesim.Behavior, names ...string) {
 				for _, name := range names {
 					if err := fleet.SetBehavior(name, behavior); err != nil {
 						t.Fatal(err)
@@ -161,10 +162,10 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 				}
 			}
 			idle := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return w.Target(name).Status.Installed != nil })
-			temper(devicesim.Silent, idle...)
+			setBehavior(devicesim.Silent, idle...)
 			w.CommitRollout("firmware-1", fmt.Sprintf("spec: {resumedAt: %q}", r.Status.PausedAt.UTC().Add(time.Second).Format(time.RFC3339)))
-			r = w.EventuallyRollout("firmware-1", "has two devices at work", func(r *v1alpha1.Rollout) bool { return r.Status.Targets.InProgress == 2 })
-			temper(devicesim.Offline, all...)
+			r = w.EventuallyRollout("firmware-1", "has two devices in progress", func(r *v1alpha1.Rollout) bool { return r.Status.Targets.InProgress == 2 })
+			setBehavior(devicesim.Offline, all...)
 			g.end()
 			b := takeBackup(w)
 			b.lose(w)
@@ -176,7 +177,7 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 			if !c.up {
 				g.start()
 			}
-			w.EventuallyRollout("firmware-1", "runs on with the counts it had", func(now *v1alpha1.Rollout) bool {
+			w.EventuallyRollout("firmware-1", "has its counts again", func(now *v1alpha1.Rollout) bool {
 				return now.UID != r.UID && now.Identity() == r.UID && now.Status.State == v1alpha1.RolloutRunning && *now.Status.Targets == *r.Status.Targets
 			})
 			w.Eventually("the groups are those of the plan, and owned by the rollout", func() string {
@@ -191,7 +192,7 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 				}
 				return ""
 			})
-			temper(devicesim.Obedient, all...)
+			setBehavior(devicesim.Obedient, all...)
 			w.EventuallyPolled(devices, 3, restored, all...)
 			for range 2 {
 				now := w.EventuallyRollout("firmware-1", "pauses or ends", func(r *v1alpha1.Rollout) bool {
@@ -213,7 +214,7 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 					t.Errorf("target %s ends with %d actions: %+v", name, n, target.Status.Actions)
 				}
 			}
-			// What was restored goes away like any other.
+			// Restored objects can be deleted as usual.
 			w.Kubectl("delete", "rollouts.goshawk.dev", "firmware-1")
 			w.Eventually("no group is left", func() string {
 				if groups := w.Groups(); len(groups) > 0 {
@@ -225,9 +226,9 @@ spec: {update: {distributionSet: firmware-2}, targetSelector: {matchLabels: {by:
 	}
 }
 
-// The same backup without status is a rebuild: the rollout plans anew, and the groups of the one
-// that is gone go.
-func TestARestoreWithoutStatusPlansAnew(t *testing.T) {
+// The same backup without status is a rebuild: the rollout makes a new plan, and the groups of the
+// old one are deleted.
+func TestARestoreWithoutStatusMakesANewPlan(t *testing.T) {
 	t.Parallel()
 	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
@@ -246,7 +247,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCoun
 	b.restore(w, byName, false, false, 0)
 	now := w.EventuallyRollout("firmware-1", "runs again", world.InState(v1alpha1.RolloutRunning))
 	if now.Identity() == r.UID || now.Status.UID != now.UID {
-		t.Errorf("it goes by %s, is %s, was %s", now.Identity(), now.UID, r.UID)
+		t.Errorf("its identity is %s, its uid %s, the old uid %s", now.Identity(), now.UID, r.UID)
 	}
 	w.Eventually("only its own groups", func() string {
 		groups := w.Groups()
@@ -262,8 +263,8 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCoun
 	})
 }
 
-// A group whose rollout is really gone is let go, whether Goshawk saw it go or not.
-func TestAGroupWithoutRolloutIsLetGo(t *testing.T) {
+// A group whose rollout was deleted is deleted, also if Goshawk was down at the deletion.
+func TestAGroupWithoutRolloutIsDeleted(t *testing.T) {
 	t.Parallel()
 	for name, down := range map[string]bool{"while Goshawk is up": false, "while Goshawk is down": true} {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 )
 
 // The controllers are down when a stop or an invalidation is committed and reverted. The revert is
-// refused, so the stop is carried out when they are back, and is accepted from then on.
+// refused, so the stop is carried out when they run again, and from then on the revert is accepted.
 func TestARevertWhileGoshawkIsDownLosesNoStop(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]struct {
@@ -57,7 +57,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 				t.Fatal(err)
 			}
 			if err := patch(stop.revert); err == nil || !strings.Contains(err.Error(), stop.refused) {
-				t.Fatalf("the revert is answered %v before anybody has seen the stop", err)
+				t.Fatalf("the error for the revert is %v before the stop is recorded", err)
 			}
 			g.start()
 			w.Eventually("the revert is accepted", func() string {
@@ -72,17 +72,17 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 				}
 			}
 			want := v1alpha1.Counts{Targets: 4, Canceled: 4}
-			w.EventuallyRollout("firmware-1", "stops and counts everybody as canceled", func(r *v1alpha1.Rollout) bool {
+			w.EventuallyRollout("firmware-1", "stops and counts all targets as canceled", func(r *v1alpha1.Rollout) bool {
 				return r.Status.State == v1alpha1.RolloutStopped && *r.Status.Targets == want
 			})
-			// Another process, which knows only what was recorded, comes to the same end.
+			// Another process, which has only the recorded state, reaches the same end.
 			g.end()
 			g.start()
 			w.EventuallyPolled(devices, 5, time.Now(), late...)
 			if started := devices.Of(devicesim.Started); len(started) > 0 {
 				t.Errorf("devices started: %v", started)
 			}
-			w.Eventually("it says so", func() string {
+			w.Eventually("it has the condition", func() string {
 				conditions := w.Rollout("firmware-1").Status.Conditions
 				if stop.resource == "distributionsets" {
 					conditions = w.DistributionSet("firmware-1").Status.Conditions

@@ -16,10 +16,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// The condition Assigned of one device, read along the way: not fetched, outside the window,
-// denied, at work, carried out. What a device reports is written once: the condition rides on the
-// report.
-func TestAssignedSaysWhereAnAssignmentStands(t *testing.T) {
+// The condition Assigned of one target in each stage: not fetched, outside the window, denied, in
+// progress, done. A report of the device causes one write, which includes the condition.
+func TestAssignedNamesTheStageOfAnAssignment(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -55,20 +54,20 @@ func TestAssignedSaysWhereAnAssignmentStands(t *testing.T) {
 		t.Errorf("%d actions, the newest is %+v", len(got.Status.Actions), a)
 	}
 
-	quiet(w)
+	writesUntilQuiet(w)
 	before := len(written.In(w.Namespace))
 	commitTo(w, names[0], "spec: {assignment: {distributionSet: firmware-2}}")
 	reads("is done with the next", "Done", "spec.assignment was carried out as action "+decimal(action.Newest(&w.EventuallyTarget(names[0], "runs the next", inSync("firmware-2")).Status).ID))
-	quiet(w)
+	writesUntilQuiet(w)
 	started := false
 	for _, write := range written.In(w.Namespace)[before:] {
 		reported := strings.Contains(string(write.Body), `"actions":`)
 		if write.Resource == "targets" && started && !reported && write.Succeeded() {
-			t.Errorf("the condition was written by itself: %s", write)
+			t.Errorf("the condition caused a separate write: %s", write)
 		}
 		started = started || reported
 	}
 	if !started {
-		t.Error("nothing of the device was written")
+		t.Error("no report of the device was written")
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// autoAssignment offers a set to the targets with this label.
+// autoAssignment returns the manifest of an AutoAssignment that offers a set to the targets with
+// this label.
 func autoAssignment(name, set, label, value string) string {
 	return fmt.Sprintf(`
 apiVersion: goshawk.dev/v1alpha1
@@ -27,7 +28,7 @@ spec: {update: {distributionSet: %s}, targetSelector: {matchLabels: {%s: %q}}}
 `, name, set, label, value)
 }
 
-// autoAssigned reads an auto-assignment.
+// autoAssigned returns an auto-assignment from the API server.
 func autoAssigned(w *world.World, name string) *v1alpha1.AutoAssignment {
 	w.T.Helper()
 	a := &v1alpha1.AutoAssignment{}
@@ -59,7 +60,7 @@ func TestAnAutoAssignmentReachesPresentAndFutureTargetsOnce(t *testing.T) {
 	_, late := w.Devices(devicesim.Obedient, future...)
 	w.Eventually("the future gateways have it, too", succeeded(5))
 
-	// A target that starts to match by an edit of its labels is looked at alone.
+	// Only the target whose labels changed is reconciled.
 	w.Commit(&v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: other[0]}}, "metadata: {labels: {kind: gateway}}")
 	w.Eventually("the meter that became a gateway has it", succeeded(6))
 	for _, recorder := range []*devicesim.Recorder{devices, late} {
@@ -73,21 +74,21 @@ func TestAnAutoAssignmentReachesPresentAndFutureTargetsOnce(t *testing.T) {
 	}
 }
 
-// An auto-assignment reaches fifty targets whose devices are silent, and later one that is new and
-// one whose label has changed. Nobody is written to for it: a target has its own first look and
-// nothing else until its device comes.
-func TestAnAutoAssignmentCostsNoWriteUntilADeviceComes(t *testing.T) {
+// An auto-assignment matches fifty targets whose devices never report, later a new target, and one
+// whose label has changed. It causes no write to targets: a target is written at its first
+// reconcile, and again only when its device polls.
+func TestAnAutoAssignmentCausesNoWriteUntilADevicePolls(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	gateway := map[string]string{"kind": "gateway"}
 	silent, other := w.Targets("silent", 50, gateway), w.Targets("other", 1, map[string]string{"kind": "meter"})
 	for _, name := range together(silent, other) {
-		w.EventuallyTarget(name, "has had its first look", hasBeenSeen)
+		w.EventuallyTarget(name, "is reconciled", isReconciled)
 	}
 	matches := func(n int32) {
 		t.Helper()
-		w.Eventually("everybody is counted", func() string {
+		w.Eventually("all targets are counted", func() string {
 			if got := autoAssigned(w, "gateways").Status.Targets; got == nil || got.Matched != n {
 				return fmt.Sprintf("counts are %+v, want %d matched", got, n)
 			}
@@ -98,7 +99,7 @@ func TestAnAutoAssignmentCostsNoWriteUntilADeviceComes(t *testing.T) {
 		t.Helper()
 		before := len(written.In(w.Namespace))
 		do()
-		quiet(w)
+		writesUntilQuiet(w)
 		got := map[string]int{}
 		for _, write := range written.In(w.Namespace)[before:] {
 			if write.Resource == "targets" && write.Succeeded() {
@@ -121,17 +122,17 @@ func TestAnAutoAssignmentCostsNoWriteUntilADeviceComes(t *testing.T) {
 		commitTo(w, other[0], "metadata: {labels: {kind: gateway}}")
 		matches(52)
 	})
-	costs("a device that is heard of for the first time, and starts", map[string]int{silent[7]: 2}, func() {
+	costs("a device that polls for the first time, and starts", map[string]int{silent[7]: 2}, func() {
 		_, devices := w.Devices(devicesim.Silent, silent[7])
 		w.EventuallyStarted(devices, silent[7])
 		w.EventuallyPolled(devices, 5, time.Now(), silent[7])
 	})
 }
 
-// hasBeenSeen: the controller has looked at a target.
-func hasBeenSeen(t *v1alpha1.Target) bool { return t.Status.NextActionID > 0 }
+// isReconciled reports whether the controller has reconciled a target.
+func isReconciled(t *v1alpha1.Target) bool { return t.Status.NextActionID > 0 }
 
-func TestOverlappingAutoAssignmentsEndStableAndSaySo(t *testing.T) {
+func TestOverlappingAutoAssignmentsReachAStableState(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -150,7 +151,7 @@ func TestOverlappingAutoAssignmentsEndStableAndSaySo(t *testing.T) {
 		}
 		return ""
 	})
-	w.Eventually("both say that they overlap", func() string {
+	w.Eventually("both have the condition Overlapping", func() string {
 		for _, name := range []string{"by-kind", "by-site"} {
 			if c := world.Condition(autoAssigned(w, name).Status.Conditions, v1alpha1.ConditionOverlapping); c == nil {
 				return name + " does not"
@@ -159,11 +160,11 @@ func TestOverlappingAutoAssignmentsEndStableAndSaySo(t *testing.T) {
 		return ""
 	})
 	if n := len(devices.Of(devicesim.Started)); n != len(names) {
-		t.Errorf("%d starts for %d devices: the older auto-assignment must not be offered behind the newer one", n, len(names))
+		t.Errorf("%d starts for %d devices: the older auto-assignment must not be offered after the newer one", n, len(names))
 	}
 }
 
-func TestAnInvalidatedSetStopsItsAutoAssignmentForGood(t *testing.T) {
+func TestAnInvalidatedSetStopsItsAutoAssignment(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")

@@ -19,10 +19,10 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// In each of five small groups one of two devices fails, which no group minds. The budget of the
-// whole rollout does: it automatic pauses behind the second group, and after a person has looked,
-// with what has failed since, behind the fourth.
-func TestErrorBudgetBrakesOverManySmallGroups(t *testing.T) {
+// In each of five small groups one of two devices fails, which is within the error threshold of the
+// groups. The budget of the whole rollout is exceeded: it pauses after the second group, and again
+// after the fourth, when it was resumed and more devices have failed.
+func TestErrorBudgetPausesOverManySmallGroups(t *testing.T) {
 	t.Parallel()
 	for budget, words := range map[string]string{"{count: 1}": "errorBudget count 1", "{percent: 15}": "errorBudget 15 percent", "{count: 1, percent: 90}": "errorBudget count 1"} {
 		t.Run(budget, func(t *testing.T) {
@@ -55,15 +55,15 @@ spec:
   errorBudget: ` + budget + `
   groups:` + groups)
 
-			r := brakes(w, "2 of 10 targets of the rollout had failed, more than "+words, 2, 6)
+			r := pausesAutomatically(w, "2 of 10 targets of the rollout had failed, more than "+words, 2, 6)
 			failed(t, r, line("17", bad[0]), line("42", bad[1]))
 			w.EventuallyPolled(devices, 3, r.Status.PausedAt.Time, good[2:]...)
 			if started := world.Starts(devices); started[good[2]] > 0 {
-				t.Error("the third group was offered something")
+				t.Error("a device of the third group was offered an update")
 			}
 
 			r = resume(w, r)
-			r = brakesAgain(w, r, "2 of 10 targets of the rollout had failed since ", 4, 2)
+			r = pausesAgain(w, r, "2 of 10 targets of the rollout had failed since ", 4, 2)
 			failed(t, r, line("17", bad[0], bad[2]), line("42", bad[1]), line("99", bad[3]))
 
 			resume(w, r)
@@ -72,20 +72,20 @@ spec:
 				t.Errorf("counts are %+v", got)
 			}
 			failed(t, r, line("17", bad[0], bad[2], bad[4]), line("42", bad[1]), line("99", bad[3]))
-			once(t, devices, good...)
+			startedOnce(t, devices, good...)
 		})
 	}
 }
 
-// automatic pauses waits until the budget has stopped the rollout, with this sentence, when so many
-// have failed and so many wait for their group to open.
-func brakes(w *world.World, sentence string, failed, scheduled int32) *v1alpha1.Rollout {
+// pausesAutomatically waits until the rollout is paused by its budget, with this sentence in its
+// message and these counts.
+func pausesAutomatically(w *world.World, sentence string, failed, scheduled int32) *v1alpha1.Rollout {
 	w.T.Helper()
-	return brakesAgain(w, &v1alpha1.Rollout{}, sentence, failed, scheduled)
+	return pausesAgain(w, &v1alpha1.Rollout{}, sentence, failed, scheduled)
 }
 
-// brakesAgain waits for a pause that is newer than the one before.
-func brakesAgain(w *world.World, before *v1alpha1.Rollout, sentence string, failed, scheduled int32) *v1alpha1.Rollout {
+// pausesAgain waits for a pause that is newer than the one of before.
+func pausesAgain(w *world.World, before *v1alpha1.Rollout, sentence string, failed, scheduled int32) *v1alpha1.Rollout {
 	w.T.Helper()
 	r := w.EventuallyRollout("firmware-1", "automatic pauses", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutPaused && !r.Status.PausedAt.Equal(before.Status.PausedAt)
@@ -101,7 +101,7 @@ func brakesAgain(w *world.World, before *v1alpha1.Rollout, sentence string, fail
 	return r
 }
 
-// resume copies status.pausedAt to spec.resumedAt, as the sentence says, and waits until it is
+// resume copies status.pausedAt to spec.resumedAt, as the message says, and waits until it is
 // handled.
 func resume(w *world.World, r *v1alpha1.Rollout) *v1alpha1.Rollout {
 	w.T.Helper()
@@ -112,12 +112,12 @@ func resume(w *world.World, r *v1alpha1.Rollout) *v1alpha1.Rollout {
 	return r
 }
 
-// line of the failure table.
+// line returns an entry of status.failures.
 func line(code string, examples ...string) v1alpha1.FailureCount {
 	return v1alpha1.FailureCount{StatusCode: code, Count: int32(len(examples)), Examples: examples}
 }
 
-// failed compares the failure table: the most frequent codes first.
+// failed compares status.failures, in which the most frequent codes come first.
 func failed(t *testing.T, r *v1alpha1.Rollout, want ...v1alpha1.FailureCount) {
 	t.Helper()
 	sorted := cmpopts.SortSlices(func(a, b string) bool { return a < b })
@@ -129,8 +129,8 @@ func failed(t *testing.T, r *v1alpha1.Rollout, want ...v1alpha1.FailureCount) {
 	}
 }
 
-// One failure among few results says little: the error threshold holds its peace until so many have
-// reported, and then it speaks.
+// With few results the error threshold is not evaluated. It is evaluated when minimumReports
+// targets have a result.
 func TestErrorThresholdWaitsForMinimumReports(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -150,17 +150,17 @@ spec:
   minimumReports: 4
 `)
 	w.EventuallyRollout("firmware-1", "has two failures", counts(v1alpha1.Counts{Targets: 8, Pending: 6, Failed: 2}))
-	wake(t, away, good[0])
-	w.EventuallyRollout("firmware-1", "goes on with three results", counts(v1alpha1.Counts{Targets: 8, Pending: 5, Succeeded: 1, Failed: 2}))
+	bringOnline(t, away, good[0])
+	w.EventuallyRollout("firmware-1", "continues with three results", counts(v1alpha1.Counts{Targets: 8, Pending: 5, Succeeded: 1, Failed: 2}))
 	if r := w.Rollout("firmware-1"); r.Status.State != v1alpha1.RolloutRunning {
 		t.Fatalf("two of three results are failures, fewer than minimumReports, and it is %s", r.Status.State)
 	}
-	wake(t, away, good[1])
-	r := w.EventuallyRollout("firmware-1", "automatic pauses with the fourth", world.InState(v1alpha1.RolloutPaused))
+	bringOnline(t, away, good[1])
+	r := w.EventuallyRollout("firmware-1", "pauses with the fourth result", world.InState(v1alpha1.RolloutPaused))
 	if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled); m == nil || !strings.Contains(m.Message, "2 of 8 had failed, more than errorThreshold 20 percent") {
 		t.Errorf("Stalled is %+v", m)
 	}
-	wake(t, away, good[2:]...)
+	bringOnline(t, away, good[2:]...)
 	w.EventuallyPolled(devices, 3, time.Now(), good[2:]...)
 	if n := len(devices.Of(devicesim.Started)); n != 2 {
 		t.Errorf("%d devices started, want the two before the automatic pause", n)

@@ -18,21 +18,21 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A rollout asks at every device but those of its first group. Some agree, some do not, one agrees
-// to everything by its manifest and one never looks. Those who denied change their minds: one
-// activates auto-confirm, one is told by a commit, and one is still denying when the rollout is
-// stopped.
+// A rollout needs a confirmation of all devices except those of its first group. Some devices
+// confirm, some deny, one target has autoConfirm: Always, and one device never fetches the
+// confirmation. Of those that denied, one activates auto-confirm, one gets autoConfirm by a commit,
+// and one still denies when the rollout is stopped.
 func TestConfirmation(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	ring := map[string]string{"ring": "first"}
-	unasked, agreeing, denying, always, mute :=
-		w.Targets("unasked", 2, ring), w.Targets("agreeing", 2, nil), w.Targets("denying", 3, nil), w.Targets("always", 1, nil), w.Targets("mute", 1, nil)
+	unasked, agreeing, denying, always, unanswered :=
+		w.Targets("unasked", 2, ring), w.Targets("agreeing", 2, nil), w.Targets("denying", 3, nil), w.Targets("always", 1, nil), w.Targets("unanswered", 1, nil)
 	commitAutoConfirm(w, always[0])
 	_, willing := w.Devices(devicesim.Obedient, agreeing...)
 	_, unwilling := w.Devices(devicesim.Denies, together(unasked, denying, always)...)
-	silent, silence := w.Devices(devicesim.Unconfirmed, mute...)
+	silent, silence := w.Devices(devicesim.Unconfirmed, unanswered...)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
@@ -51,24 +51,24 @@ spec:
 	for _, name := range denying {
 		w.EventuallyTarget(name, "has denied", hasDenied)
 	}
-	w.EventuallyRollout("firmware-1", "counts who waits as pending", counts(v1alpha1.Counts{Targets: 9, Succeeded: 5, Pending: 4}))
+	w.EventuallyRollout("firmware-1", "counts waiting targets as pending", counts(v1alpha1.Counts{Targets: 9, Succeeded: 5, Pending: 4}))
 	for _, name := range together(unasked, always) {
-		if words := wordsOf(unwilling, name); len(words) > 0 {
-			t.Errorf("%s was asked: %v", name, words)
+		if answers := answersOf(unwilling, name); len(answers) > 0 {
+			t.Errorf("%s was asked: %v", name, answers)
 		}
 	}
 	for _, name := range agreeing {
-		if words := wordsOf(willing, name); len(words) != 1 || words[0] != "confirmed" {
-			t.Errorf("%s was asked and said %v, want one confirmed", name, words)
+		if answers := answersOf(willing, name); len(answers) != 1 || answers[0] != "confirmed" {
+			t.Errorf("%s was asked and answered %v, want one confirmed", name, answers)
 		}
 	}
 
 	activateAutoConfirm(w, denying[0])
 	commitAutoConfirm(w, denying[1])
 	for _, name := range denying[:2] {
-		target := w.EventuallyTarget(name, "is done after all", inSync("firmware-1"))
+		target := w.EventuallyTarget(name, "is done after the change", inSync("firmware-1"))
 		if n := len(target.Status.Actions); n != 1 {
-			t.Errorf("%s has %d actions, want the one that was asked about", name, n)
+			t.Errorf("%s has %d actions, want only the one that waited for confirmation", name, n)
 		}
 	}
 	if auto := w.Target(denying[0]).Status.AutoConfirm; auto == nil || !auto.Active || auto.Initiator != "ada" {
@@ -78,27 +78,27 @@ spec:
 
 	w.CommitRollout("firmware-1", "spec: {state: Stopped, stopCancellation: None}")
 	w.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
-	target := w.EventuallyTarget(denying[2], "waits no more", newest(v1alpha1.ActionCanceled))
+	target := w.EventuallyTarget(denying[2], "is canceled", newest(v1alpha1.ActionCanceled))
 	if a := action.Newest(&target.Status); a.Cancel == nil || a.Cancel.Cause != v1alpha1.CauseStopped ||
 		world.Says(target.Status.Conditions, v1alpha1.ConditionConsistent, metav1.ConditionFalse, v1alpha1.ReasonClosedWhileRunning) {
 		t.Errorf("%s: %+v", denying[2], target.Status)
 	}
-	w.EventuallyRollout("firmware-1", "counts who waited as canceled", counts(v1alpha1.Counts{Targets: 9, Succeeded: 7, Canceled: 2}))
+	w.EventuallyRollout("firmware-1", "counts waiting targets as canceled", counts(v1alpha1.Counts{Targets: 9, Succeeded: 7, Canceled: 2}))
 	stopped := time.Now()
-	if err := silent.SetBehavior(mute[0], devicesim.Obedient); err != nil {
+	if err := silent.SetBehavior(unanswered[0], devicesim.Obedient); err != nil {
 		t.Fatal(err)
 	}
-	w.EventuallyPolled(silence, 3, stopped, mute...)
+	w.EventuallyPolled(silence, 3, stopped, unanswered...)
 	w.EventuallyPolled(unwilling, 3, stopped, denying[2])
 	started := world.Starts(unwilling)
 	if started[denying[2]] != 0 || len(silence.Of(devicesim.Started)) != 0 || len(silence.Of(devicesim.Confirmed)) != 0 {
-		t.Errorf("devices started, or were asked about, what is stopped: %v, %v", started, silence.Of(devicesim.Confirmed))
+		t.Errorf("devices started, or were asked to confirm, a stopped update: %v, %v", started, silence.Of(devicesim.Confirmed))
 	}
-	once(t, unwilling, together(unasked, always, denying[:2])...)
-	once(t, willing, agreeing...)
+	startedOnce(t, unwilling, together(unasked, always, denying[:2])...)
+	startedOnce(t, willing, agreeing...)
 }
 
-// hasDenied: somebody at the device said no, and the action waits.
+// hasDenied reports whether the update was denied at the device and still waits for confirmation.
 func hasDenied(t *v1alpha1.Target) bool {
 	a := action.Newest(&t.Status)
 	return a != nil && a.State == v1alpha1.ActionWaitingForConfirmation && a.Stage == "denied" && t.Status.UpdateStatus == v1alpha1.UpdateStatusPending
@@ -108,8 +108,8 @@ func counts(want v1alpha1.Counts) func(*v1alpha1.Rollout) bool {
 	return func(r *v1alpha1.Rollout) bool { return r.Status.Targets != nil && *r.Status.Targets == want }
 }
 
-// wordsOf are the answers of one device.
-func wordsOf(devices *devicesim.Recorder, name string) []string {
+// answersOf returns the answers of one device.
+func answersOf(devices *devicesim.Recorder, name string) []string {
 	var words []string
 	for _, e := range devices.Of(devicesim.Confirmed) {
 		if e.Device == name {
@@ -119,13 +119,13 @@ func wordsOf(devices *devicesim.Recorder, name string) []string {
 	return words
 }
 
-// commitAutoConfirm never asks at a target again.
+// commitAutoConfirm sets autoConfirm: Always on a target.
 func commitAutoConfirm(w *world.World, name string) {
 	w.T.Helper()
 	w.Commit(&v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name}}, "spec: {autoConfirm: Always}")
 }
 
-// activateAutoConfirm does so in the device's own name.
+// activateAutoConfirm activates auto-confirm with a request of the device.
 func activateAutoConfirm(w *world.World, name string) {
 	w.T.Helper()
 	path := w.DeviceAPI + wire.RootPath(w.Namespace, name) + "/confirmationBase/activateAutoConfirm"

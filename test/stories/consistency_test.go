@@ -14,9 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A device fails after installing has started: nobody knows what it runs. A rollout of the same set
-// to all such devices installs it again and ends the doubt.
-func TestInconsistentDeviceIsMadeWholeByASecondRollout(t *testing.T) {
+// A device fails after the installation has started, so it is not known what it runs. A rollout of
+// the same set to all inconsistent devices installs it again and makes the device consistent.
+func TestInconsistentDeviceIsFixedByASecondRollout(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -43,7 +43,7 @@ spec:
 		t.Errorf("kubectl shows Consistent %q, want False and True", got)
 	}
 
-	wake(t, fleet, broken)
+	bringOnline(t, fleet, broken)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
@@ -65,10 +65,10 @@ spec:
 	if got := column(w, broken, "CONSISTENT"); got != "True" {
 		t.Errorf("kubectl shows Consistent %q, want True", got)
 	}
-	once(t, others, whole)
+	startedOnce(t, others, whole)
 }
 
-// column is what `kubectl get targets` shows of one target.
+// column returns a column of `kubectl get targets` for one target.
 func column(w *world.World, target, heading string) string {
 	w.T.Helper()
 	table := w.Kubectl("get", "targets", target)

@@ -21,18 +21,18 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A rollout goes when its manifest does, in whatever state it is, with devices at work that will
-// never answer, and leaves neither groups nor itself behind. Those at work are told what the
-// deletion says, and nothing milder than a stop has told them before.
-func TestRolloutGoesInEveryState(t *testing.T) {
+// A rollout in any state is deleted with its manifest and with its groups, also if started devices
+// never answer. Open actions are canceled by the stronger one of deletionCancellation and an
+// earlier stop.
+func TestRolloutIsDeletedInEveryState(t *testing.T) {
 	t.Parallel()
 	const none, soft, force = v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce
 	states := map[string]struct {
-		spec   string
-		starts bool // its devices start, and say nothing after that
-		then   func(*world.World)
-		is     func(*v1alpha1.Rollout) bool
-		mild   v1alpha1.Cancellation // what its devices have been told before
+		spec    string
+		starts  bool // its devices start, and report nothing after that
+		then    func(*world.World)
+		is      func(*v1alpha1.Rollout) bool
+		earlier v1alpha1.Cancellation // the cancellation of an earlier stop
 	}{
 		"creating": {spec: "stabilizationSeconds: 3600", is: world.InState(v1alpha1.RolloutCreating)},
 		"refused":  {spec: "targetExpression: target.colour", is: isStalled(v1alpha1.ReasonInvalidExpression)},
@@ -45,8 +45,8 @@ func TestRolloutGoesInEveryState(t *testing.T) {
 		"paused-automatically": {spec: "errorThreshold: 0", starts: true, is: isStalled(v1alpha1.ReasonErrorThresholdExceeded), then: func(w *world.World) {
 			w.Devices(devicesim.Failing, "paused-automatically-002")
 		}},
-		"lost": {starts: true, is: isStalled(v1alpha1.ReasonGroupLost), then: func(w *world.World) { loseGroups(w, "lost") }},
-		"stopped": {starts: true, is: world.InState(v1alpha1.RolloutStopped), mild: soft, then: func(w *world.World) {
+		"lost": {starts: true, is: isStalled(v1alpha1.ReasonGroupLost), then: func(w *world.World) { removeGroupsByForce(w, "lost") }},
+		"stopped": {starts: true, is: world.InState(v1alpha1.RolloutStopped), earlier: soft, then: func(w *world.World) {
 			w.CommitRollout("stopped", "spec: {state: Stopped}")
 		}},
 		"finished": {is: world.InState(v1alpha1.RolloutFinished), then: func(w *world.World) {
@@ -86,7 +86,7 @@ spec:
 				if state.then != nil {
 					state.then(w)
 				}
-				w.EventuallyRollout(name, "has come there", state.is)
+				w.EventuallyRollout(name, "reaches its state", state.is)
 			}
 			w.Kubectl("delete", "grollout", "--all", "--wait=true", "--timeout=60s")
 			for name := range states {
@@ -96,14 +96,14 @@ spec:
 			for name, was := range states {
 				want := state
 				if cancellation == none {
-					want = becomes[cmp.Or(was.mild, none)]
+					want = becomes[cmp.Or(was.earlier, none)]
 				}
 				for _, target := range []string{name + "-000", name + "-001"} {
 					switch a := action.Newest(&w.Target(target).Status); {
 					case was.starts:
 						w.EventuallyTarget(target, "is "+string(want), newest(want))
 					case a != nil && a.State != v1alpha1.ActionFinished:
-						t.Errorf("%s, to which nothing was offered, has action %+v", target, a)
+						t.Errorf("%s was offered no update, but has action %+v", target, a)
 					}
 				}
 			}
@@ -111,14 +111,14 @@ spec:
 	}
 }
 
-// isStalled reports whether a rollout needs somebody for this reason.
+// isStalled reports whether a rollout is Stalled with this reason.
 func isStalled(reason string) func(*v1alpha1.Rollout) bool {
 	return func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason)
 	}
 }
 
-// isGone complains of an object that is still there.
+// isGone fails the test if an object exists.
 func isGone(w *world.World, object client.Object, name string) {
 	w.T.Helper()
 	if err := w.Client.Get(w.T.Context(), types.NamespacedName{Namespace: w.Namespace, Name: name}, object); !apierrors.IsNotFound(err) {
@@ -126,8 +126,8 @@ func isGone(w *world.World, object client.Object, name string) {
 	}
 }
 
-// loseGroups removes the deployment groups of a rollout by force: their finalizer is taken away.
-func loseGroups(w *world.World, rollout string) {
+// removeGroupsByForce deletes the deployment groups of a rollout and removes their finalizers.
+func removeGroupsByForce(w *world.World, rollout string) {
 	w.T.Helper()
 	for _, g := range w.Groups() {
 		if g.Spec.Rollout == rollout {
@@ -137,10 +137,10 @@ func loseGroups(w *world.World, rollout string) {
 	}
 }
 
-// A newer rollout waits for an older one to give up what they share, which the API server does not
-// let it write down. Deleted meanwhile, it goes, and it is as if it had never been: the older one
-// keeps its targets.
-func TestRolloutThatIsStartingGoesAndTakesNothing(t *testing.T) {
+// A newer rollout waits until an older one releases shared targets, which it cannot because its
+// status writes are refused. If the newer one is deleted meanwhile, the older one keeps its
+// targets.
+func TestRolloutDeletedBeforeItsStartSupersedesNothing(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -160,7 +160,7 @@ spec:
 `)
 	w.EventuallyStarted(silent, busy...)
 	w.EventuallyRollout("older", "has opened its first group", groupIs(0, v1alpha1.GroupRunning))
-	lift := refuse(w, "deploymentgroups", &w.Groups()[0], v1alpha1.RolloutLabel)
+	lift := refuseStatusWrites(w, "deploymentgroups", &w.Groups()[0], v1alpha1.RolloutLabel)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
@@ -174,23 +174,24 @@ spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 0, startAt: 
 	isGone(w, &v1alpha1.Rollout{}, "newer")
 	for _, g := range w.Groups() {
 		if g.Spec.Rollout != "older" {
-			t.Errorf("group %s is an orphan", g.Name)
+			t.Errorf("group %s has no rollout", g.Name)
 		}
 	}
 	lift()
 	w.CommitRollout("older", `spec: {advance: {to: rest, at: "`+time.Now().UTC().Format(time.RFC3339Nano)+`"}}`)
 	for _, name := range shared {
-		w.EventuallyTarget(name, "is served by the older rollout", inSync("firmware-1"))
+		w.EventuallyTarget(name, "is updated by the older rollout", inSync("firmware-1"))
 	}
-	once(t, devices, shared...)
+	startedOnce(t, devices, shared...)
 	if a := action.Newest(&w.Target(busy[0]).Status); a.State != v1alpha1.ActionRetrieved || a.Cancel != nil {
-		t.Errorf("the device that was at work for the older one: %+v", a)
+		t.Errorf("the action of the older rollout is %+v", a)
 	}
 }
 
-// A stop has not reached everybody, for one target cannot be written, when the manifest is removed,
-// too. The rollout goes once it has told that one, and it is told the stronger of both words.
-func TestRolloutThatIsStoppingGoes(t *testing.T) {
+// A stop has not canceled all actions, because one target cannot be written, when the manifest is
+// removed. The rollout is deleted when that target can be written, and the stronger cancellation
+// applies to it.
+func TestStoppingRolloutIsDeleted(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -204,9 +205,9 @@ metadata: {name: firmware-1}
 spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, deletionCancellation: Force}
 `)
 	w.EventuallyStarted(devices, together(names, stuck)...)
-	lift := refuse(w, "targets", w.Target(stuck[0]), "stuck")
+	lift := refuseStatusWrites(w, "targets", w.Target(stuck[0]), "stuck")
 	w.CommitRollout("firmware-1", "spec: {state: Stopped}")
-	r := w.EventuallyRollout("firmware-1", "waits for one target to be told", func(r *v1alpha1.Rollout) bool {
+	r := w.EventuallyRollout("firmware-1", "waits for one target", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutStopping && strings.Contains(r.Status.WaitingFor.Message, "still to be told: 1 target")
 	})
 	for _, name := range names {
@@ -225,11 +226,11 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, deletionC
 	w.EventuallyTarget(stuck[0], "is closed by the deletion", newest(v1alpha1.ActionCanceled))
 }
 
-// refuse keeps everybody from writing the status of an object and of all that has this label of it,
-// as a policy of the cluster may, until it is lifted.
-func refuse(w *world.World, resource string, object client.Object, label string) (lift func()) {
+// refuseStatusWrites refuses all writes of the status of an object, and of objects with the same
+// value of the label, by an admission policy. The returned function removes the policy.
+func refuseStatusWrites(w *world.World, resource string, object client.Object, label string) (lift func()) {
 	w.T.Helper()
-	world.ExpectErrors("the cluster does not want it") // an operator has to act on it
+	world.ExpectErrors("the cluster does not want it") // the error is logged, because an operator must act
 	policy := fmt.Sprintf(`
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
@@ -271,9 +272,9 @@ spec: {policyName: %[1]s-%[2]s, validationActions: [Deny]}
 	}
 }
 
-// Somebody deletes a target and the set of a running rollout. The rollout counts the one as
-// removed, says what it misses of the other, and goes on when it is back.
-func TestRolloutOutlivesWhatItNeeds(t *testing.T) {
+// A target and the set of a running rollout are deleted. The rollout counts the target as removed,
+// names the missing set, and continues when the set exists again.
+func TestRolloutContinuesAfterItsSetIsRestored(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -293,18 +294,18 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 	w.EventuallyRollout("firmware-1", "counts it as removed", func(r *v1alpha1.Rollout) bool { return r.Status.Targets.Removed == 1 })
 	w.Kubectl("delete", "distset", "firmware-1", "--wait=true", "--timeout=30s")
 	w.Kubectl("delete", "swmod", "firmware-1", "--wait=true", "--timeout=30s")
-	w.EventuallyRollout("firmware-1", "misses its set", func(r *v1alpha1.Rollout) bool {
+	w.EventuallyRollout("firmware-1", "names its missing set", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReferenceNotFound)
 	})
-	wake(t, fleet, late[1:]...)
+	bringOnline(t, fleet, late[1:]...)
 	w.EventuallyPolled(devices, 3, w.Rollout("firmware-1").CreationTimestamp.Time, late[1:]...)
 	if started := devices.Of(devicesim.Started); len(started) > 0 {
-		t.Errorf("devices started a set that is gone: %v", started)
+		t.Errorf("devices started a deleted set: %v", started)
 	}
 	w.Set("firmware-1", "1.0")
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 5, Succeeded: 4, Removed: 1}) {
 		t.Errorf("counts are %+v", got)
 	}
-	once(t, devices, late[1:]...)
+	startedOnce(t, devices, late[1:]...)
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Devices that are added, or labelled, while a dynamic rollout runs are brought the update too,
-// without anybody touching the rollout, until it has as many as it wants. Who runs it already is
-// counted, who does not match is left alone.
+// Targets that are created, or labeled, while a dynamic rollout runs join it without a change of
+// the rollout, up to maxTargets. Targets that have the set already count as succeeded; targets that
+// do not match do not join.
 func TestLaterTargetsJoinADynamicRollout(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -35,34 +35,34 @@ spec:
   groupCount: 2
   dynamic: {groupSize: 3, maxTargets: 10}
 `)
-	planned := w.EventuallyRollout("firmware-2", "has served the first", succeeded(4)).Status.Plan
+	planned := w.EventuallyRollout("firmware-2", "has updated the first targets", succeeded(4)).Status.Plan
 	later := w.Targets("later", 4, ring)
 	_, others := w.Devices(devicesim.Obedient, later...)
-	w.EventuallyRollout("firmware-2", "serves those that were added", succeeded(8))
+	w.EventuallyRollout("firmware-2", "updates the added targets", succeeded(8))
 	commitTo(w, stranger[0], "metadata: {labels: {ring: field}}")
-	r := w.EventuallyRollout("firmware-2", "serves the one that was labelled", succeeded(9))
+	r := w.EventuallyRollout("firmware-2", "updates the labeled target", succeeded(9))
 	if r.Status.State != v1alpha1.RolloutRunning || *r.Status.Plan != *planned && r.Status.Plan.Hash != planned.Hash {
 		t.Errorf("it is %s, with plan %+v", r.Status.State, r.Status.Plan)
 	}
 	last := w.Targets("last", 2, ring)
 	_, latest := w.Devices(devicesim.Obedient, last...)
-	r = w.EventuallyRollout("firmware-2", "ends with as many as it wants", world.InState(v1alpha1.RolloutFinished))
+	r = w.EventuallyRollout("firmware-2", "finishes with maxTargets targets", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 10, Succeeded: 10}) {
 		t.Errorf("counts are %+v", got)
 	}
 	if got := namesAndSizes(r); !slices.Equal(got, []string{"group-1 2", "group-2 2", "group-3 3", "group-4 3"}) {
 		t.Errorf("the groups are %v", got)
 	}
-	once(t, devices, slices.Concat(first, stranger)...)
-	once(t, others, later...)
+	startedOnce(t, devices, slices.Concat(first, stranger)...)
+	startedOnce(t, others, later...)
 	if n := len(latest.Of(devicesim.Started)); n != 1 {
-		t.Errorf("%d of the last two were served, and there was room for one", n)
+		t.Errorf("%d of the last two targets were updated, want one, because of maxTargets", n)
 	}
 }
 
-// A dynamic rollout that matches no target yet is a legal start: it says so, starts, and serves
-// those that appear.
-func TestADynamicRolloutThatMatchesNobodyYet(t *testing.T) {
+// A dynamic rollout that matches no target may start. It says so, starts, and updates targets that
+// appear later.
+func TestADynamicRolloutWithoutTargets(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-2", "2.0")
@@ -83,14 +83,14 @@ spec:
 	}
 	later := w.Targets("later", 3, map[string]string{"ring": "field"})
 	_, devices := w.Devices(devicesim.Obedient, later...)
-	r = w.EventuallyRollout("firmware-2", "ends with as many as it wants", world.InState(v1alpha1.RolloutFinished))
+	r = w.EventuallyRollout("firmware-2", "finishes with maxTargets targets", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 3, Succeeded: 3}) {
 		t.Errorf("counts are %+v", got)
 	}
 	if got := namesAndSizes(r); !slices.Equal(got, []string{"group-1 0", "group-2 2", "group-3 1"}) {
 		t.Errorf("the groups are %v", got)
 	}
-	once(t, devices, later...)
+	startedOnce(t, devices, later...)
 }
 
 func succeeded(n int32) func(*v1alpha1.Rollout) bool {
@@ -105,7 +105,7 @@ func namesAndSizes(r *v1alpha1.Rollout) []string {
 	return out
 }
 
-// Two dynamic rollouts over the same devices do not race for a new one: the newer has it.
+// Of two dynamic rollouts with the same selection, a new target joins the newer one.
 func TestTheNewerDynamicRolloutGetsTheNewDevice(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -120,23 +120,22 @@ kind: Rollout
 metadata: {name: %[1]s}
 spec: {update: {distributionSet: %[1]s}, stabilizationSeconds: 1, startAt: "2026-01-0%[2]dT00:00:00Z", dynamic: {groupSize: 3}}
 `, set, i+1))
-		w.EventuallyRollout(set, "has served the first", succeeded(2))
+		w.EventuallyRollout(set, "has updated the first targets", succeeded(2))
 	}
 	later := w.Targets("later", 5, nil)
 	_, devices := w.Devices(devicesim.Obedient, later...)
-	w.EventuallyRollout("firmware-2", "serves those that were added", succeeded(7))
+	w.EventuallyRollout("firmware-2", "updates the added targets", succeeded(7))
 	for _, name := range later {
 		w.EventuallyTarget(name, "runs the newer set", inSync("firmware-2"))
 	}
-	once(t, devices, later...)
+	startedOnce(t, devices, later...)
 	if got := *w.Rollout("firmware-1").Status.Targets; got.Targets != 2 {
-		t.Errorf("the older rollout took %+v", got)
+		t.Errorf("the older rollout has the action %+v", got)
 	}
 }
 
-// A device that never comes fails when its time is up, and no sooner: the pause between does not
-// count.
-func TestADeviceThatNeverComesHasATimeout(t *testing.T) {
+// A device that never polls fails after startDeadlineSeconds, not counting the time of a pause.
+func TestADeviceThatNeverPollsFailsAfterTheStartDeadline(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-2", "2.0")
@@ -150,7 +149,7 @@ spec:
   update: {distributionSet: firmware-2, startDeadlineSeconds: 8}
   stabilizationSeconds: 1
 `)
-	opened := w.EventuallyRollout("firmware-2", "has served those who came", succeeded(3)).Status.Groups[0].OpenedAt
+	opened := w.EventuallyRollout("firmware-2", "has updated the present devices", succeeded(3)).Status.Groups[0].OpenedAt
 	w.CommitRollout("firmware-2", "spec: {state: Paused}")
 	w.EventuallyRollout("firmware-2", "is paused", world.InState(v1alpha1.RolloutPaused))
 	time.Sleep(time.Until(opened.Add(10 * time.Second)))
@@ -158,7 +157,7 @@ spec:
 		t.Errorf("while it is paused, counts are %+v", got)
 	}
 	w.CommitRollout("firmware-2", "spec: {state: Running}")
-	r := w.EventuallyRollout("firmware-2", "finishes without it", world.InState(v1alpha1.RolloutFinished))
+	r := w.EventuallyRollout("firmware-2", "finishes without the absent device", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 4, Succeeded: 3, Failed: 1}) {
 		t.Errorf("counts are %+v", got)
 	}
@@ -168,8 +167,8 @@ spec:
 	_, late := w.Devices(devicesim.Obedient, absent...)
 	w.EventuallyPolled(late, 3, time.Now(), absent...)
 	if n := len(late.Of(devicesim.Started)); n != 0 {
-		t.Error("it came too late and was served")
+		t.Error("the device polled after the deadline and got the update")
 	}
 	w.CommitRollout("firmware-2", `spec: {retry: {at: "`+time.Now().Add(time.Second).UTC().Format(time.RFC3339)+`"}}`)
-	w.EventuallyRollout("firmware-2", "serves it after a retry", succeeded(4))
+	w.EventuallyRollout("firmware-2", "updates the device after a retry", succeeded(4))
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// An editor deletes the canary of an approved rollout. Nothing opens behind it until a person who
-// may resume says so.
+// An editor deletes the canary targets of an approved rollout. The next group does not open until
+// an account with the right to resume sets resumedAt.
 func TestAnEmptiedCanaryPauses(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -37,7 +37,7 @@ spec:
   - {name: small, percentage: 1}
   - {name: rest}
 `)
-	r := w.EventuallyRollout("firmware-1", "warns whoever approves", func(r *v1alpha1.Rollout) bool {
+	r := w.EventuallyRollout("firmware-1", "has a warning for the approver", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutWaitingForApproval && strings.Contains(r.Status.WaitingFor.Message, "; warning: group small is empty: 1 percent of 5 targets")
 	})
 	w.CommitRollout("firmware-1", "spec: {approval: {planHash: '"+r.Status.Plan.Hash+"'}}")
@@ -50,18 +50,18 @@ spec:
 	}
 	w.EventuallyPolled(devices, 3, time.Now(), rest...)
 	if started := devices.Of(devicesim.Started); len(started) > 0 {
-		t.Errorf("devices started behind an empty canary: %v", started)
+		t.Errorf("devices started after an emptied canary group: %v", started)
 	}
 	w.CommitRollout("firmware-1", `spec: {resumedAt: "`+r.Status.PausedAt.UTC().Format(time.RFC3339Nano)+`"}`)
 	r = w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 5, Succeeded: 3, Removed: 2}) {
 		t.Errorf("counts are %+v", got)
 	}
-	once(t, devices, rest...)
+	startedOnce(t, devices, rest...)
 }
 
-// An editor deletes the targets that failed. Their failures go on counting against the group, also
-// after a restart of the manager, since they are in its status.
+// An editor deletes the targets that failed. Their failures still count for the group, also after a
+// restart of the manager, because they are in its status.
 func TestRemovedFailuresStayCounted(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -83,7 +83,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThre
 	w.EventuallyRollout("firmware-1", "counts the failures", counted(2, 0))
 	for i, name := range bad {
 		w.Kubectl("delete", "tgt", name, "--wait=true", "--timeout=30s")
-		w.EventuallyRollout("firmware-1", "goes on counting them", counted(2, int32(i+1)))
+		w.EventuallyRollout("firmware-1", "still counts them", counted(2, int32(i+1)))
 	}
 	if err := fleet.SetBehavior(late[0], devicesim.Failing); err != nil {
 		t.Fatal(err)

@@ -22,9 +22,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// asks sends one request of a device and returns status and body of the answer. id is escaped into
-// the path.
-func asks(w *world.World, method, id, path, body string) (status int, answer string) {
+// sendRequest sends one request of a device and returns status and body of the response. id is
+// escaped in the path.
+func sendRequest(w *world.World, method, id, path, body string) (status int, answer string) {
 	w.T.Helper()
 	address := w.DeviceAPI + "/" + w.Namespace + "/controller/v1/" + url.PathEscape(id) + path
 	request, err := http.NewRequestWithContext(w.T.Context(), method, address, strings.NewReader(body))
@@ -45,12 +45,12 @@ func asks(w *world.World, method, id, path, body string) (status int, answer str
 	return response.StatusCode, string(read)
 }
 
-// TestOneRuleForControllerIDs: an id that the API server takes is one that a device can come with,
-// and the other way round. Each id of the table goes to both.
+// TestOneRuleForControllerIDs: the API server accepts exactly the ids that a device can use. Each
+// id of the table is sent to both.
 func TestOneRuleForControllerIDs(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
-	w.Targets("any", 1, nil) // and with it the token
+	w.Targets("any", 1, nil) // creates the token
 	ids := map[string]bool{
 		"gw-1": true, "ABC:123": true, "...": true, "-": true, "ä": true, "型番": true, "a%2Fb": true, "a?b#c": true, "a+b": true, "🦀": true,
 		strings.Repeat("x", 256): true, strings.Repeat("型", 256): true,
@@ -63,7 +63,7 @@ func TestOneRuleForControllerIDs(t *testing.T) {
 			ControllerID: id, TokenSecretRef: &v1alpha1.SecretKeyReference{Name: "tokens", Key: "all"}}}
 		err := w.Client.Create(t.Context(), target)
 		if taken := err == nil; taken != ids[id] {
-			t.Errorf("%q: the API server takes it: %t, want %t: %v", id, taken, ids[id], err)
+			t.Errorf("%q: accepted by the API server: %t, want %t: %v", id, taken, ids[id], err)
 		}
 		if err != nil && !strings.Contains(err.Error(), "controllerID") {
 			t.Errorf("%q: the message names no field: %v", id, err)
@@ -71,30 +71,30 @@ func TestOneRuleForControllerIDs(t *testing.T) {
 		switch {
 		case ids[id]:
 			w.Eventually(fmt.Sprintf("the device %q is served", id), func() string {
-				if status, answer := asks(w, http.MethodGet, id, "", ""); status != http.StatusOK {
+				if status, answer := sendRequest(w, http.MethodGet, id, "", ""); status != http.StatusOK {
 					return fmt.Sprintf("%d %s", status, answer)
 				}
 				return ""
 			})
-		case strings.Contains(id, "/"): // an escaped slash is part of an id that no Target has
-			if status, answer := asks(w, http.MethodGet, id, "", ""); status != http.StatusUnauthorized {
-				t.Errorf("%q: the device API answers %d %s", id, status, answer)
+		case strings.Contains(id, "/"): // an escaped slash is part of an id, and no Target has such an id
+			if status, answer := sendRequest(w, http.MethodGet, id, "", ""); status != http.StatusUnauthorized {
+				t.Errorf("%q: the response of the device API is %d %s", id, status, answer)
 			}
 		default:
-			if status, answer := asks(w, http.MethodGet, id, "", ""); status != http.StatusBadRequest {
-				t.Errorf("%q: the device API answers %d %s", id, status, answer)
+			if status, answer := sendRequest(w, http.MethodGet, id, "", ""); status != http.StatusBadRequest {
+				t.Errorf("%q: the response of the device API is %d %s", id, status, answer)
 			}
 		}
 	}
 }
 
-// mostTargetBytes is what a Target takes at most, as JSON with its managed fields:
-// docs/operations.md says so.
+// mostTargetBytes is the maximum size of a Target as JSON with managed fields, as in
+// docs/operations.md.
 const mostTargetBytes = 96 << 10
 
-// TestAHostileDeviceMakesNoLargeTarget: a device sends the largest of everything, through many
-// updates that all fail. Its Target stays below the bound, the device is refused with Retry-After
-// when it goes on, and its results are stored all the time.
+// TestAHostileDeviceMakesNoLargeTarget: a device sends attributes and reports of maximum size,
+// through many updates that all fail. Its Target stays below the bound, further requests are
+// refused with Retry-After, and its results are always stored.
 func TestAHostileDeviceMakesNoLargeTarget(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -110,8 +110,8 @@ func TestAHostileDeviceMakesNoLargeTarget(t *testing.T) {
 	for i := range 12 {
 		w.Commit(&v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name}}, fmt.Sprintf(`spec: {assignment: {distributionSet: firmware-1, assignedAt: "2026-01-01T00:00:%02dZ"}}`, i))
 		var id string
-		w.Eventually("the device is offered something", func() string {
-			_, answer := asks(w, http.MethodGet, name, "", "")
+		w.Eventually("the device is offered an update", func() string {
+			_, answer := sendRequest(w, http.MethodGet, name, "", "")
 			_, rest, found := strings.Cut(answer, "/deploymentBase/")
 			if !found {
 				return answer
@@ -120,16 +120,16 @@ func TestAHostileDeviceMakesNoLargeTarget(t *testing.T) {
 			return ""
 		})
 		w.Eventually("the update starts", func() string {
-			if status, answer := asks(w, http.MethodGet, name, "/deploymentBase/"+id, ""); status != http.StatusOK {
+			if status, answer := sendRequest(w, http.MethodGet, name, "/deploymentBase/"+id, ""); status != http.StatusOK {
 				return answer
 			}
 			return ""
 		})
 		for range 3 {
-			asks(w, http.MethodPost, name, "/deploymentBase/"+id+"/feedback", feedback("proceeding", "none"))
+			sendRequest(w, http.MethodPost, name, "/deploymentBase/"+id+"/feedback", feedback("proceeding", "none"))
 		}
-		if status, answer := asks(w, http.MethodPost, name, "/deploymentBase/"+id+"/feedback", feedback("closed", "failure")); status != http.StatusOK {
-			t.Errorf("result %d is answered with %d %s", i, status, answer)
+		if status, answer := sendRequest(w, http.MethodPost, name, "/deploymentBase/"+id+"/feedback", feedback("closed", "failure")); status != http.StatusOK {
+			t.Errorf("the response to result %d is %d %s", i, status, answer)
 		}
 		w.EventuallyTarget(name, "has failed", func(t *v1alpha1.Target) bool {
 			a := action.Newest(&t.Status)
@@ -149,7 +149,7 @@ func TestAHostileDeviceMakesNoLargeTarget(t *testing.T) {
 			http.MethodPut:  {"/configData", `{"data":` + string(encoded) + `}`},
 			http.MethodPost: {"/confirmationBase/activateAutoConfirm", fmt.Sprintf(`{"initiator":%q,"remark":%q}`, strings.Repeat("<", 64), widest)},
 		} {
-			if status, _ := asks(w, method, name, request.path, request.body); status == http.StatusTooManyRequests {
+			if status, _ := sendRequest(w, method, name, request.path, request.body); status == http.StatusTooManyRequests {
 				refused++
 			}
 		}
@@ -170,6 +170,6 @@ func TestAHostileDeviceMakesNoLargeTarget(t *testing.T) {
 		t.Errorf("the Target takes %d bytes, of at most %d", len(encoded), mostTargetBytes)
 	}
 	if len(target.Status.Attributes) == 0 || len(actions) < v1alpha1.MaxActionBytes/2 {
-		t.Errorf("%d attributes, %d bytes of actions: the device did not get to its bounds", len(target.Status.Attributes), len(actions))
+		t.Errorf("%d attributes, %d bytes of actions: the device did not reach the bounds", len(target.Status.Attributes), len(actions))
 	}
 }

@@ -14,27 +14,28 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A rollout that cannot run says which field is wrong and what to do, and runs once that is done.
-func TestBadInputIsNamedAndRecovers(t *testing.T) {
+// A rollout that cannot run names the field and the fix in its condition, and runs when the field
+// is fixed.
+func TestWrongSpecIsNamedAndRecovers(t *testing.T) {
 	t.Parallel()
 	for name, story := range map[string]struct {
 		prepare func(*world.World)
 		spec    string
 		reason  string
 		says    []string
-		cure    func(*world.World)
+		fix     func(*world.World)
 	}{
 		"the selector matches nothing": {
 			prepare: func(w *world.World) { w.Set("firmware-1", "1.0") },
 			spec:    `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, targetSelector: {matchLabels: {site: lyon}}}`,
 			reason:  v1alpha1.ReasonNoTargets, says: []string{"spec.targetSelector"},
-			cure: func(w *world.World) { w.Kubectl("label", "tgt", "--all", "site=lyon") },
+			fix: func(w *world.World) { w.Kubectl("label", "tgt", "--all", "site=lyon") },
 		},
 		"the set is unknown": {
 			prepare: func(*world.World) {},
 			spec:    `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`,
 			reason:  v1alpha1.ReasonReferenceNotFound, says: []string{"spec.update.distributionSet", "firmware-1", "create it"},
-			cure: func(w *world.World) { w.Set("firmware-1", "1.0") },
+			fix: func(w *world.World) { w.Set("firmware-1", "1.0") },
 		},
 		"the set is incomplete": {
 			prepare: func(w *world.World) {
@@ -47,13 +48,13 @@ spec: {name: firmware, version: "1.0", type: full-image, modules: [{name: firmwa
 			},
 			spec:   `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`,
 			reason: v1alpha1.ReasonDistributionSetNotReady, says: []string{"SoftwareModule firmware-1 (spec.modules[0]) does not exist", "create it"},
-			cure: func(w *world.World) { w.Set("firmware-1", "1.0") },
+			fix: func(w *world.World) { w.Set("firmware-1", "1.0") },
 		},
 		"the expression is wrong": {
 			prepare: func(w *world.World) { w.Set("firmware-1", "1.0") },
 			spec:    `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, targetExpression: "target.colour == 'red'"}`,
 			reason:  v1alpha1.ReasonInvalidExpression, says: []string{"targetExpression", "colour"},
-			cure: func(w *world.World) {
+			fix: func(w *world.World) {
 				w.CommitRollout("firmware-1", `spec: {targetExpression: "target.name.startsWith('device')"}`)
 			},
 		},
@@ -61,7 +62,7 @@ spec: {name: firmware, version: "1.0", type: full-image, modules: [{name: firmwa
 			prepare: func(w *world.World) { w.Set("firmware-1", "1.0") },
 			spec:    `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groups: [{name: some, percentage: 30}, {name: more, percentage: 30}]}`,
 			reason:  v1alpha1.ReasonTargetsLeftOver, says: []string{"spec.groups"},
-			cure: func(w *world.World) {
+			fix: func(w *world.World) {
 				w.CommitRollout("firmware-1", `spec: {groups: [{name: some, percentage: 30}, {name: more}]}`)
 			},
 		},
@@ -83,15 +84,15 @@ spec: ` + story.spec)
 			message := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message
 			for _, word := range story.says {
 				if !strings.Contains(message, word) {
-					t.Errorf("Stalled says %q, want it to name %q", message, word)
+					t.Errorf("the message of Stalled is %q, want it to contain %q", message, word)
 				}
 			}
-			story.cure(w)
+			story.fix(w)
 			r = w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 			if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 3, Succeeded: 3}) {
 				t.Errorf("counts are %+v", got)
 			}
-			once(t, devices, names...)
+			startedOnce(t, devices, names...)
 		})
 	}
 }

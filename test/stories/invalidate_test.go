@@ -22,36 +22,36 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// fleet is a rollout half way: the first group is open and its members are at all stages, the
-// second group has not opened.
+// fleet is a running rollout: the first group is open and its members are at all stages, the second
+// group has not opened.
 type fleet struct {
 	*world.World
-	// done have the update, gentle and stubborn are at it, mute have started and say nothing any
+	// done have the update, gentle and stubborn are at it, silent have started and say nothing any
 	// more, late are in the open group and away, and second are in the group that has not opened.
-	done, gentle, stubborn, mute, late, second []string
+	done, gentle, stubborn, silent, late, second []string
 
 	lateDevices *devicesim.Fleet
-	devices     *devicesim.Recorder // of late and second: who has not started
+	devices     *devicesim.Recorder // of late and second, which have not started
 	working     *devicesim.Recorder // of gentle and stubborn
 }
 
-// halfway makes a fleet of which mute devices are so many.
-func halfway(t *testing.T, mute int) *fleet {
+// halfway returns a fleet with the given number of silent devices.
+func halfway(t *testing.T, silent int) *fleet {
 	t.Helper()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	first := map[string]string{"ring": "first"}
 	f := &fleet{
 		World: w, done: w.Targets("done", 2, first), gentle: w.Targets("gentle", 3, first), stubborn: w.Targets("stubborn", 2, first),
-		mute: w.Targets("mute", mute, first), late: w.Targets("late", 3, first), second: w.Targets("second", 3, nil),
+		silent: w.Targets("silent", silent, first), late: w.Targets("late", 3, first), second: w.Targets("second", 3, nil),
 	}
 	w.Devices(devicesim.Obedient, f.done...)
 	_, gentle := w.Play(stepsOf(1500*time.Millisecond), devicesim.Obedient, f.gentle...)
 	_, stubborn := w.Play(stepsOf(1500*time.Millisecond), devicesim.RejectsCancel, f.stubborn...)
 	f.working = stubborn
-	if mute > 0 {
-		_, silent := w.Devices(devicesim.Silent, f.mute...)
-		defer w.EventuallyStarted(silent, f.mute...)
+	if silent > 0 {
+		_, silent := w.Devices(devicesim.Silent, f.silent...)
+		defer w.EventuallyStarted(silent, f.silent...)
 	}
 	f.devices = &devicesim.Recorder{}
 	observe := func(c *devicesim.Config) { c.Observer = f.devices.Observe }
@@ -82,16 +82,16 @@ spec:
 `)
 }
 
-// invalidate is the whole commit: one patch of one object. It answers when it was made.
+// invalidate commits spec.invalidation of the set and returns the time of the commit.
 func (f *fleet) invalidate(words string) time.Time {
 	f.T.Helper()
 	f.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":`+words+`}}`)
 	return time.Now()
 }
 
-// nobodyStarted: who asked later than a second after the commit was not given the set, and they
-// have asked often.
-func (f *fleet) nobodyStarted(committed time.Time) {
+// noneStarted fails the test if a device started that asked more than a second after the commit, or
+// if the devices have not polled often.
+func (f *fleet) noneStarted(committed time.Time) {
 	f.T.Helper()
 	others := together(f.late, f.second)
 	f.EventuallyPolled(f.devices, 5, committed.Add(time.Second), others...)
@@ -100,7 +100,7 @@ func (f *fleet) nobodyStarted(committed time.Time) {
 	}
 }
 
-// invalidation waits for the set's account of it.
+// invalidation waits until status.invalidation of the set has these counts.
 func (f *fleet) invalidation(want v1alpha1.InvalidatedActions) {
 	f.T.Helper()
 	f.Eventually("the counts of the invalidation", func() string {
@@ -112,7 +112,8 @@ func (f *fleet) invalidation(want v1alpha1.InvalidatedActions) {
 	})
 }
 
-// isRefused: a rollout and a single assignment of the invalid set are refused with the reason.
+// isRefused fails the test unless a rollout and a single assignment of the invalid set are refused
+// with the reason.
 func (f *fleet) isRefused() {
 	f.T.Helper()
 	f.Apply(`
@@ -130,8 +131,9 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, startAt: 
 	})
 }
 
-// With None the rollout that has started goes on to its end, and nothing new is ever started.
-func TestInvalidationNoneLetsWhatHasStartedGoOn(t *testing.T) {
+// With None a rollout that has started finishes, and no other rollout or assignment with the set
+// starts.
+func TestInvalidationNoneLetsStartedRolloutsFinish(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 0)
 	f.invalidate(`{"cancellation":"None","reason":"old news"}`)
@@ -142,7 +144,7 @@ func TestInvalidationNoneLetsWhatHasStartedGoOn(t *testing.T) {
 		}
 		return ""
 	})
-	wake(t, f.lateDevices, f.late...)
+	bringOnline(t, f.lateDevices, f.late...)
 	r := f.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 13, Succeeded: 13}) {
 		t.Errorf("counts are %+v", got)
@@ -150,33 +152,33 @@ func TestInvalidationNoneLetsWhatHasStartedGoOn(t *testing.T) {
 	if i := f.DistributionSet("firmware-1").Status.Invalidation; i == nil || i.Actions != nil || i.Rollouts != 1 || i.FinishedAt == nil {
 		t.Errorf("invalidation is %+v", i)
 	}
-	once(t, f.devices, together(f.late, f.second)...)
+	startedOnce(t, f.devices, together(f.late, f.second)...)
 	if asked := f.working.Of(devicesim.CancelRejected); len(asked) > 0 {
 		t.Errorf("devices were asked to cancel: %v", asked)
 	}
 	f.isRefused()
 }
 
-// With Soft started devices are asked: some give up, some refuse and finish, some say nothing.
-// Nobody else starts.
-func TestInvalidationSoftAsksWhoHasStarted(t *testing.T) {
+// With Soft started devices are asked to cancel: some cancel, some reject it and finish, some do
+// not answer. No other device starts.
+func TestInvalidationSoftAsksStartedDevicesToCancel(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 2)
 	committed := f.invalidate(`{"cancellation":"Soft","reason":"bricks the modem"}`)
-	wake(t, f.lateDevices, f.late...)
+	bringOnline(t, f.lateDevices, f.late...)
 	r := f.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
 	if !world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
 		t.Errorf("conditions are %+v", r.Status.Conditions)
 	}
-	f.nobodyStarted(committed)
+	f.noneStarted(committed)
 	f.invalidation(v1alpha1.InvalidatedActions{Total: 7, Canceling: 2, Canceled: 3, Refused: 2})
 	for _, name := range f.stubborn {
-		f.EventuallyTarget(name, "finishes all the same", inSync("firmware-1"))
+		f.EventuallyTarget(name, "finishes after it rejected the cancel", inSync("firmware-1"))
 	}
 	for _, name := range f.gentle {
 		f.EventuallyTarget(name, "gives up", newest(v1alpha1.ActionCanceled))
 	}
-	for _, name := range f.mute {
+	for _, name := range f.silent {
 		a := action.Newest(&f.Target(name).Status)
 		if a.State != v1alpha1.ActionCanceling || a.Cancel.Cause != v1alpha1.CauseInvalidated {
 			t.Errorf("action of the silent %s is %+v", name, a)
@@ -190,14 +192,14 @@ func TestInvalidationSoftAsksWhoHasStarted(t *testing.T) {
 	f.isRefused()
 }
 
-// With Force everything is closed at once, whoever asks late gets nothing, and the cancel stays on
-// offer for who has started.
-func TestInvalidationForceClosesEverythingAtOnce(t *testing.T) {
+// With Force all actions are closed at once, a device that asks later gets nothing, and started
+// devices are still asked to cancel.
+func TestInvalidationForceClosesAllActionsAtOnce(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 2)
-	open := together(f.gentle, f.stubborn, f.mute)
+	open := together(f.gentle, f.stubborn, f.silent)
 	committed := f.invalidate(`{"cancellation":"Force","reason":"bricks the modem"}`)
-	wake(t, f.lateDevices, f.late...)
+	bringOnline(t, f.lateDevices, f.late...)
 	f.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
 	for _, name := range open {
 		got := f.EventuallyTarget(name, "is closed", newest(v1alpha1.ActionCanceled))
@@ -205,16 +207,16 @@ func TestInvalidationForceClosesEverythingAtOnce(t *testing.T) {
 			t.Errorf("target %s: Consistent is %+v", name, world.Condition(got.Status.Conditions, v1alpha1.ConditionConsistent))
 		}
 	}
-	f.nobodyStarted(committed)
+	f.noneStarted(committed)
 	f.invalidation(v1alpha1.InvalidatedActions{Total: 7, Canceled: 7})
 	for _, name := range f.gentle {
 		f.EventuallyTarget(name, "answers the cancel", func(t *v1alpha1.Target) bool {
 			return action.Newest(&t.Status).Cancel.Answer == v1alpha1.AnswerAccepted
 		})
 	}
-	for _, name := range f.mute {
+	for _, name := range f.silent {
 		if a := action.PendingCancel(&f.Target(name).Status); a == nil {
-			t.Errorf("the cancel of the silent %s is no longer on offer", name)
+			t.Errorf("the cancel of the silent %s is no longer offered", name)
 		}
 	}
 	want := v1alpha1.Counts{Targets: 15, Succeeded: 2, Canceled: 13}
@@ -222,7 +224,8 @@ func TestInvalidationForceClosesEverythingAtOnce(t *testing.T) {
 	f.isRefused()
 }
 
-// deleteRollouts deletes what was there, once: a rollout that Git brings back is refused and stays.
+// deleteRollouts deletes the existing rollouts once. A rollout that Git applies again is refused,
+// and is not deleted.
 func TestInvalidationDeletesRolloutsOnce(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 0)
@@ -241,15 +244,15 @@ func TestInvalidationDeletesRolloutsOnce(t *testing.T) {
 		return r.UID != uid && world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid)
 	})
 	again := f.Rollout("firmware-1").UID
-	wake(t, f.lateDevices, f.late...)
-	f.nobodyStarted(committed)
+	bringOnline(t, f.lateDevices, f.late...)
+	f.noneStarted(committed)
 	if now := f.Rollout("firmware-1"); now.UID != again || now.DeletionTimestamp != nil {
 		t.Errorf("the rollout that was applied again was deleted, too: %+v", now.ObjectMeta)
 	}
 }
 
-// Devices come by all the time while the commit is made. Whoever asks a second later is given
-// nothing.
+// Devices start one after the other while the commit is made. A device that asks more than a second
+// later gets nothing.
 func TestInvalidationForceStopsAStreamOfStarts(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -272,7 +275,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThre
 			if i == len(names)/2 {
 				close(half)
 			}
-			wake(t, devices, name)
+			bringOnline(t, devices, name)
 			time.Sleep(100 * time.Millisecond)
 		}
 	}()
@@ -288,9 +291,9 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThre
 	}
 }
 
-// A set that was invalidated is applied again by Git after somebody deleted it. It is invalid from
-// the first look on.
-func TestInvalidatedSetComesBackInvalid(t *testing.T) {
+// An invalidated set is deleted, and applied again by Git. It is invalid from its first reconcile
+// on.
+func TestInvalidatedSetIsInvalidWhenCreatedAgain(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -305,33 +308,34 @@ kind: Rollout
 metadata: {name: firmware-1}
 spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0}
 `)
-	w.EventuallyRollout("firmware-1", "misses its set", func(r *v1alpha1.Rollout) bool {
+	w.EventuallyRollout("firmware-1", "names its missing set", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReferenceNotFound)
 	})
 	w.Set("firmware-1", "1.0")
 	var first *v1alpha1.DistributionSet
-	w.Eventually("the first look at the duplicate", func() string {
+	w.Eventually("the first reconcile of the new set", func() string {
 		if first = w.DistributionSet("firmware-1"); len(first.Status.Conditions) == 0 {
 			return "no conditions"
 		}
 		return ""
 	})
 	if !world.Says(first.Status.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonPreviouslyInvalidated) {
-		t.Errorf("after the first look the conditions are %+v", first.Status.Conditions)
+		t.Errorf("after the first reconcile the conditions are %+v", first.Status.Conditions)
 	}
 	w.EventuallyRollout("firmware-1", "is refused", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid)
 	})
 	w.EventuallyPolled(devices, 3, time.Now(), names...)
 	if started := devices.Of(devicesim.Started); len(started) > 0 {
-		t.Errorf("devices were given the duplicate: %v", started)
+		t.Errorf("devices got the new set: %v", started)
 	}
 	if entry := invalidationEntry(w, "firmware 1.0 (full-image)"); !strings.Contains(entry, "Force since") || !strings.Contains(entry, "bricks the modem") {
 		t.Errorf("invalidation entry is %q", entry)
 	}
 }
 
-// invalidation entry is the line of a set in the record of invalidated sets; empty: there is none.
+// invalidationEntry returns the line of a set in the record of invalidated sets, or "" if there is
+// none.
 func invalidationEntry(w *world.World, set string) string {
 	w.T.Helper()
 	var shards corev1.ConfigMapList
@@ -348,8 +352,8 @@ func invalidationEntry(w *world.World, set string) string {
 	return ""
 }
 
-// An auto-assignment of an invalid set is over, whatever the cancellation: a device that comes out
-// of its box later is not given it.
+// An auto-assignment of an invalid set is stopped with every cancellation: a device that polls for
+// the first time later does not get the set.
 func TestInvalidationStopsAutoAssignments(t *testing.T) {
 	t.Parallel()
 	for cancellation, want := range map[v1alpha1.Cancellation]v1alpha1.ActionState{
@@ -373,7 +377,7 @@ spec: {update: {distributionSet: firmware-1}}
 			w.EventuallyStarted(working, busy...)
 			f := &fleet{World: w, late: boxed, devices: devices}
 			committed := f.invalidate(`{"cancellation":"` + string(cancellation) + `"}`)
-			wake(t, box, boxed...)
+			bringOnline(t, box, boxed...)
 			w.Eventually("the auto-assignment is stopped", func() string {
 				a := &v1alpha1.AutoAssignment{}
 				if err := w.Client.Get(t.Context(), types.NamespacedName{Namespace: w.Namespace, Name: "newcomers"}, a); err != nil {
@@ -385,9 +389,9 @@ spec: {update: {distributionSet: firmware-1}}
 				return ""
 			})
 			for _, name := range busy {
-				w.EventuallyTarget(name, "has come to its end", newest(want))
+				w.EventuallyTarget(name, "is closed", newest(want))
 			}
-			f.nobodyStarted(committed)
+			f.noneStarted(committed)
 			if i := w.DistributionSet("firmware-1").Status.Invalidation; i == nil || i.AutoAssignments != 1 {
 				t.Errorf("invalidation is %+v", i)
 			}
@@ -395,9 +399,9 @@ spec: {update: {distributionSet: firmware-1}}
 	}
 }
 
-// A set that is invalidated before anything used it is frozen all the same, and so are its modules;
-// one that is incomplete may be invalidated, too.
-func TestAnInvalidatedSetIsFrozenAlthoughItWasNeverUsed(t *testing.T) {
+// A set that is invalidated before its first use is locked, and so are its modules. An incomplete
+// set may be invalidated, too.
+func TestAnInvalidatedSetIsLockedWithoutUse(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -410,7 +414,7 @@ spec: {name: firmware, version: "2.0", type: os, modules: [{name: missing}]}
 	for name, module := range map[string]string{"firmware-1": "firmware-1", "firmware-2": "missing"} {
 		object := &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		w.Commit(object, "spec: {invalidation: {cancellation: None, reason: bricks the modem}}")
-		w.Eventually(name+" is frozen", func() string {
+		w.Eventually(name+" is locked", func() string {
 			set := w.DistributionSet(name)
 			if !set.Status.Locked || !world.Says(set.Status.Conditions, v1alpha1.ConditionLocked, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
 				return fmt.Sprintf("locked %v, %+v", set.Status.Locked, set.Status.Conditions)
@@ -427,7 +431,7 @@ spec: {name: firmware, version: "2.0", type: os, modules: [{name: missing}]}
 			}
 		}
 	}
-	w.Eventually("its module is frozen", func() string {
+	w.Eventually("its module is locked", func() string {
 		module := &v1alpha1.SoftwareModule{}
 		if err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "firmware-1"}, module); err != nil || !module.Status.Locked {
 			return fmt.Sprintf("%v, %+v", err, module.Status)

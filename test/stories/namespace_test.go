@@ -22,7 +22,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// kinds are all that a fleet's namespace holds, by the words that kubectl knows.
+// kinds are the kinds in the namespace of a fleet, by their names for kubectl.
 var kinds = map[string]client.Object{
 	"autoassign": &v1alpha1.AutoAssignment{},
 	"dgroup":     &v1alpha1.DeploymentGroup{},
@@ -33,10 +33,10 @@ var kinds = map[string]client.Object{
 	"secret":     &corev1.Secret{},
 }
 
-// everything is a namespace with all that holds on to something: rollouts in every state, one that
-// is about to make its plan, an auto-assignment, sets that are locked, invalid and neither, and
-// targets with open actions whose devices will never answer, whatever they are asked.
-func everything(t *testing.T) *several {
+// fullNamespace returns a namespace with objects of all kinds that have finalizers or open work:
+// rollouts in every state, one that is about to make its plan, an auto-assignment, sets that are
+// locked, invalid and neither, and targets with open actions whose devices never answer.
+func fullNamespace(t *testing.T) *several {
 	t.Helper()
 	s := severalOf(t, 2, 1)
 	s.Set("bad", "0.1")
@@ -53,9 +53,9 @@ spec:
   startAt: "2026-01-01T00:00:00Z"
   deletionCancellation: Force
 `)
-	mute := together(s.Targets("gateway", 1, map[string]string{"kind": "gateway"}), s.Targets("struck", 1, map[string]string{"state": "struck"}))
-	_, devices := s.Devices(devicesim.Silent, mute...)
-	s.EventuallyStarted(devices, mute...)
+	silent := together(s.Targets("gateway", 1, map[string]string{"kind": "gateway"}), s.Targets("struck", 1, map[string]string{"state": "struck"}))
+	_, devices := s.Devices(devicesim.Silent, silent...)
+	s.EventuallyStarted(devices, silent...)
 	s.Kubectl("patch", "distset", "bad", "--type=merge", "-p", `{"spec":{"invalidation":{"cancellation":"Soft"}}}`)
 	s.CommitRollout("running", "spec: {deletionCancellation: Soft}")
 	s.EventuallyRollout("struck", "is stopped by the invalidation", world.InState(v1alpha1.RolloutStopped))
@@ -72,7 +72,7 @@ spec: {update: {distributionSet: spare}, targetSelector: {matchLabels: {state: p
 	return s
 }
 
-// left names what the namespace still holds.
+// left returns the objects that are still in the namespace.
 func (s *several) left() string {
 	s.T.Helper()
 	var names []string
@@ -93,15 +93,15 @@ func (s *several) left() string {
 	return strings.Join(names, ", ")
 }
 
-// restsInPeace: Goshawk writes nothing more into what is empty, and has not run against a wall
-// since so many writes: what it was refused it asked for again only when something had changed.
-func (s *several) restsInPeace(before int) {
+// staysQuiet waits until Goshawk writes nothing more, and fails the test if it has sent the same
+// refused write more than three times, not counting the writes before.
+func (s *several) staysQuiet(before int) {
 	s.T.Helper()
-	quiet(s.World)
+	writesUntilQuiet(s.World)
 	refused := map[string]int{}
 	for _, w := range written.In(s.Namespace)[before:] {
 		if w.Status >= 400 && w.Status != http.StatusNotFound && w.Status != http.StatusConflict {
-			w.Body = nil // whatever it wanted to write
+			w.Body = nil // the content of the write is not compared
 			refused[w.String()]++
 		}
 	}
@@ -112,11 +112,12 @@ func (s *several) restsInPeace(before int) {
 	}
 }
 
-// quiet waits until nothing has been written for a while, and answers how much was until then.
-func quiet(w *world.World) int {
+// writesUntilQuiet waits until there are no more writes, and returns the number of writes until
+// then.
+func writesUntilQuiet(w *world.World) int {
 	w.T.Helper()
 	last := -1
-	w.Eventually("nobody writes any more", func() string {
+	w.Eventually("there are no more writes", func() string {
 		writes := written.In(w.Namespace)
 		if n := len(writes); n != last {
 			last = n
@@ -128,9 +129,9 @@ func quiet(w *world.World) int {
 	return last
 }
 
-// A namespace is deleted with all that is in it. Nothing can be created in it from then on, and
-// what empties it goes by kind, in an order that nobody knows. Everything goes, and nobody has to
-// lend a hand.
+// A namespace is deleted with all its objects. From then on nothing can be created in it, and the
+// namespace controller deletes kind after kind in an unknown order. All objects are deleted without
+// help of a user.
 func TestNamespaceIsDeleted(t *testing.T) {
 	t.Parallel()
 	for name, order := range map[string][]string{
@@ -139,23 +140,23 @@ func TestNamespaceIsDeleted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := everything(t)
+			s := fullNamespace(t)
 			before := len(written.In(s.Namespace))
 			namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.Namespace}}
 			if err := s.Client.Delete(t.Context(), namespace); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Client.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "late"}}); !apierrors.IsForbidden(err) {
-				t.Fatalf("something can be created in a namespace that goes: %v", err)
+				t.Fatalf("an object was created in a namespace that is being deleted: %v", err)
 			}
-			time.Sleep(5 * time.Second) // the plan that was about to be made comes due
+			time.Sleep(5 * time.Second) // the plan that was about to be made becomes due
 			for _, kind := range order {
 				if err := s.Client.DeleteAllOf(t.Context(), kinds[kind], client.InNamespace(s.Namespace)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			s.Eventually("the namespace is empty", s.left)
-			s.restsInPeace(before)
+			s.staysQuiet(before)
 			finalize(s.World)
 			if err := s.Client.Get(t.Context(), types.NamespacedName{Name: s.Namespace}, namespace); !apierrors.IsNotFound(err) {
 				t.Errorf("the namespace is still there: %v", err)
@@ -164,7 +165,8 @@ func TestNamespaceIsDeleted(t *testing.T) {
 	}
 }
 
-// finalize lets the namespace go, as its controller does when it is empty.
+// finalize removes the finalizer of the namespace, as the namespace controller does when it is
+// empty.
 func finalize(w *world.World) {
 	w.T.Helper()
 	manifest := fmt.Sprintf(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q},"spec":{"finalizers":[]}}`, w.Namespace)
@@ -173,18 +175,18 @@ func finalize(w *world.World) {
 	}
 }
 
-// Somebody deletes all of one kind after the other by hand and waits for each, what others need
-// first or what needs others first. Deployment groups are the rollouts': they go with them, and not
+// A user deletes all objects of one kind after the other and waits for each kind, in the order of
+// references and in the opposite order. Deployment groups are deleted with their rollouts, and not
 // before.
-func TestAllOfAKindIsDeleted(t *testing.T) {
+func TestKindsAreDeletedOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	for name, order := range map[string][]string{
-		"what others need first":  {"swmod", "distset", "tgt", "dgroup", "autoassign", "grollout", "secret"},
-		"what needs others first": {"dgroup", "grollout", "autoassign", "tgt", "distset", "swmod", "secret"},
+		"referenced kinds first":  {"swmod", "distset", "tgt", "dgroup", "autoassign", "grollout", "secret"},
+		"referencing kinds first": {"dgroup", "grollout", "autoassign", "tgt", "distset", "swmod", "secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := everything(t)
+			s := fullNamespace(t)
 			before := len(written.In(s.Namespace))
 			for _, kind := range order {
 				wait := "--wait=true"
@@ -194,7 +196,7 @@ func TestAllOfAKindIsDeleted(t *testing.T) {
 				s.Kubectl("delete", kind, "--all", wait, "--timeout=60s")
 			}
 			s.Eventually("the namespace is empty", s.left)
-			s.restsInPeace(before)
+			s.staysQuiet(before)
 		})
 	}
 }

@@ -19,30 +19,30 @@ import (
 
 const longAgo, later = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
-// A rollout that cannot start delays no other one, whether they share targets or not. The other one
-// is applied together with it, comes second by its name, and is older by its startAt if it has one.
+// A rollout that cannot start delays no other one, with or without shared targets. The other one is
+// applied together with it, is second by its name, and is older by its startAt if it has one.
 func TestARolloutThatCannotStartDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		neighbor string // its spec, beside startAt and stabilizationSeconds
-		startAt  string // of the healthy one
+		neighbor string // its spec without startAt and stabilizationSeconds
+		startAt  string // of the other rollout
 		theirs   string
 	}{
-		"its set is missing":                      {neighbor: "update: {distributionSet: nowhere}"},
-		"its set is missing, both with startAt":   {neighbor: "update: {distributionSet: nowhere}", startAt: longAgo, theirs: later},
-		"its set is invalid":                      {neighbor: "update: {distributionSet: invalid}"},
-		"its set is invalid, both with startAt":   {neighbor: "update: {distributionSet: invalid}", startAt: longAgo, theirs: later},
-		"its set is invalid, only it has startAt": {neighbor: "update: {distributionSet: invalid}", theirs: later},
-		"its set lacks a module":                  {neighbor: "update: {distributionSet: incomplete}"},
-		"it awaits approval":                      {neighbor: "update: {distributionSet: firmware-2}\n  approvalRequired: true"},
-		"it awaits approval, both with startAt":   {neighbor: "update: {distributionSet: firmware-2}\n  approvalRequired: true", startAt: longAgo, theirs: later},
-		"it is planned, both with startAt":        {neighbor: "update: {distributionSet: firmware-2}\n  state: Planned", startAt: longAgo, theirs: later},
-		"it is paused":                            {neighbor: "update: {distributionSet: firmware-2}\n  state: Paused"},
-		"it is stopped":                           {neighbor: "update: {distributionSet: firmware-2}\n  state: Stopped"},
-		"it selects no targets":                   {neighbor: "update: {distributionSet: firmware-2}\n  targetSelector: {matchLabels: {site: nowhere}}"},
-		"it selects by an expression, others":     {neighbor: "update: {distributionSet: firmware-2}\n  targetExpression: target.name.startsWith('other')\n  approvalRequired: true"},
-		"its expression is invalid":               {neighbor: "update: {distributionSet: firmware-2}\n  targetExpression: target.colour == 'red'"},
-		"its membership settles for an hour":      {neighbor: "update: {distributionSet: firmware-2}\n  stabilizationSeconds: 3600\n  targetSelector: {matchLabels: {kind: other}}"},
+		"its set is missing":                        {neighbor: "update: {distributionSet: nowhere}"},
+		"its set is missing, both with startAt":     {neighbor: "update: {distributionSet: nowhere}", startAt: longAgo, theirs: later},
+		"its set is invalid":                        {neighbor: "update: {distributionSet: invalid}"},
+		"its set is invalid, both with startAt":     {neighbor: "update: {distributionSet: invalid}", startAt: longAgo, theirs: later},
+		"its set is invalid, only it has startAt":   {neighbor: "update: {distributionSet: invalid}", theirs: later},
+		"its set lacks a module":                    {neighbor: "update: {distributionSet: incomplete}"},
+		"it waits for approval":                     {neighbor: "update: {distributionSet: firmware-2}\n  approvalRequired: true"},
+		"it waits for approval, both with startAt":  {neighbor: "update: {distributionSet: firmware-2}\n  approvalRequired: true", startAt: longAgo, theirs: later},
+		"it is planned, both with startAt":          {neighbor: "update: {distributionSet: firmware-2}\n  state: Planned", startAt: longAgo, theirs: later},
+		"it is paused":                              {neighbor: "update: {distributionSet: firmware-2}\n  state: Paused"},
+		"it is stopped":                             {neighbor: "update: {distributionSet: firmware-2}\n  state: Stopped"},
+		"it selects no targets":                     {neighbor: "update: {distributionSet: firmware-2}\n  targetSelector: {matchLabels: {site: nowhere}}"},
+		"it selects other targets by an expression": {neighbor: "update: {distributionSet: firmware-2}\n  targetExpression: target.name.startsWith('other')\n  approvalRequired: true"},
+		"its expression is invalid":                 {neighbor: "update: {distributionSet: firmware-2}\n  targetExpression: target.colour == 'red'"},
+		"its stabilizationSeconds is one hour":      {neighbor: "update: {distributionSet: firmware-2}\n  stabilizationSeconds: 3600\n  targetSelector: {matchLabels: {kind: other}}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -80,8 +80,8 @@ spec: {name: firmware, version: "4.0", type: full-image, modules: [{name: nowher
 	}
 }
 
-// A new rollout that is created right after another one has ended is the newer one, without any
-// startAt.
+// A new rollout that is created directly after the end of another one is the newer one, also
+// without startAt.
 func TestANewRolloutRightAfterAFinishedOne(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -104,8 +104,8 @@ spec: {update: {distributionSet: ` + name + `}, stabilizationSeconds: 1}
 	}
 }
 
-// An old manifest is deleted and created again. Without startAt it waits for a person, who may mean
-// it.
+// A manifest of an old rollout is deleted and created again. Without startAt it waits until a user
+// sets startAt.
 func TestAnOldRolloutThatIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -137,7 +137,7 @@ spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 1}
 		if apierrors.IsNotFound(err) {
 			return ""
 		}
-		return "it is still there"
+		return "it still exists"
 	})
 	w.Apply(old)
 	w.EventuallyRollout("firmware-1", "is ambiguous", func(r *v1alpha1.Rollout) bool {
@@ -150,6 +150,6 @@ spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 1}
 	w.CommitRollout("firmware-1", `spec: {startAt: "`+time.Now().UTC().Format(time.RFC3339)+`"}`)
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	for _, name := range names {
-		w.EventuallyTarget(name, "was taken back on purpose", inSync("firmware-1"))
+		w.EventuallyTarget(name, "is downgraded by the new startAt", inSync("firmware-1"))
 	}
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// The newer of two rollouts takes everybody over: who has not started counts as canceled in the
-// older one, who has started is asked to cancel.
-func TestNewerRolloutTakesTargetsOver(t *testing.T) {
+// The newer of two rollouts supersedes the older one on all shared targets: targets that have not
+// started count as canceled in the older one, and devices that have started are asked to cancel.
+func TestNewerRolloutSupersedesTheOlderOne(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -51,7 +51,7 @@ spec:
 	if got := *older.Status.Targets; got != (v1alpha1.Counts{Targets: 8, Canceled: 8}) {
 		t.Errorf("counts of the older rollout are %+v", got)
 	}
-	wake(t, fleet, late...)
+	bringOnline(t, fleet, late...)
 	newer := w.EventuallyRollout("firmware-2", "ends", world.InState(v1alpha1.RolloutFinished))
 	if got := *newer.Status.Targets; got != (v1alpha1.Counts{Targets: 8, Succeeded: 8}) {
 		t.Errorf("counts of the newer rollout are %+v", got)
@@ -64,12 +64,12 @@ spec:
 			t.Errorf("the first action of %s was canceled by %+v", name, a.Cancel)
 		}
 	}
-	once(t, devices, late...)
-	once(t, others, second...)
+	startedOnce(t, devices, late...)
+	startedOnce(t, others, second...)
 }
 
-// Git brings two rollouts at once and neither says which is newer: the second waits for a person,
-// and downgrades nobody.
+// Git applies two rollouts at the same time, without startAt. The second one waits until a user
+// sets startAt, and no device is downgraded.
 func TestRolloutsCreatedTogetherNeedAnOrder(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -92,13 +92,13 @@ spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 1}
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonOrderAmbiguous)
 	})
 	if message := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(message, "firmware-1") || !strings.Contains(message, "spec.startAt") {
-		t.Errorf("Stalled says %q, want the other rollout and the fix", message)
+		t.Errorf("the message of Stalled is %q, want the other rollout and the fix", message)
 	}
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	for _, name := range names {
 		w.EventuallyTarget(name, "runs the first set", inSync("firmware-1"))
 	}
-	once(t, devices, names...)
+	startedOnce(t, devices, names...)
 	w.CommitRollout("firmware-2", `spec: {startAt: "`+time.Now().Add(2*time.Second).UTC().Format(time.RFC3339)+`"}`)
 	r = w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 5, Succeeded: 5}) {
@@ -106,9 +106,9 @@ spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 1}
 	}
 }
 
-// One device of a running rollout is given something newer by hand. It is asked to give the
-// rollout's update up, and the rollout counts it.
-func TestSingleAssignmentWinsOverARunningRollout(t *testing.T) {
+// A newer set is assigned to one target of a running rollout. The device is asked to cancel the
+// update of the rollout, and the rollout counts the target as canceled.
+func TestSingleAssignmentSupersedesARunningRollout(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -140,9 +140,9 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 	})
 }
 
-// A merge patch of the assigned set, and a revert of it, keep assignedAt. Each is a new assignment
-// all the same: what is at work is canceled, what was carried out is not taken for the other set,
-// and nothing moves when the same is applied again.
+// A merge patch of the assigned set, and a revert of it, do not change assignedAt. Each is a new
+// assignment: an open action is canceled, an action of the earlier set does not count for the new
+// one, and nothing changes when the same manifest is applied again.
 func TestAChangedAssignmentThatKeepsItsTime(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -164,17 +164,17 @@ func TestAChangedAssignmentThatKeepsItsTime(t *testing.T) {
 	}
 
 	commitTo(w, names[0], "spec: {assignment: {distributionSet: firmware-1}}")
-	got = w.EventuallyTarget(names[0], "is back on the first set", inSync("firmware-1"))
+	got = w.EventuallyTarget(names[0], "runs the first set again", inSync("firmware-1"))
 	if a := action.Newest(&got.Status); a.Source.Kind != v1alpha1.SourceTarget || a.DistributionSet != "firmware-1" || len(got.Status.Actions) != 3 {
 		t.Errorf("%d actions, the newest is %+v", len(got.Status.Actions), a)
 	}
-	got = w.EventuallyTarget(names[0], "says which action carried it out", func(t *v1alpha1.Target) bool {
+	got = w.EventuallyTarget(names[0], "names the action that carried it out", func(t *v1alpha1.Target) bool {
 		c := world.Condition(t.Status.Conditions, v1alpha1.ConditionAssigned)
 		return c != nil && c.Reason == "Done" && strings.Contains(c.Message, "action "+decimal(action.Newest(&t.Status).ID))
 	})
 
-	commitTo(w, names[0], "spec: {description: read again, assignment: {distributionSet: firmware-1, assignedAt: '"+at+"'}}")
-	again := w.EventuallyTarget(names[0], "is looked at again", func(t *v1alpha1.Target) bool {
+	commitTo(w, names[0], "spec: {description: applied again, assignment: {distributionSet: firmware-1, assignedAt: '"+at+"'}}")
+	again := w.EventuallyTarget(names[0], "is reconciled again", func(t *v1alpha1.Target) bool {
 		return t.Status.ObservedGeneration == t.Generation && t.Generation > got.Generation
 	})
 	w.EventuallyPolled(devices, 3, time.Now(), names...)
@@ -186,8 +186,7 @@ func TestAChangedAssignmentThatKeepsItsTime(t *testing.T) {
 	}
 }
 
-// The update of one device is canceled by hand: politely, by force, and with an id that was never
-// given.
+// spec.cancel of three targets: Soft, Force, and with an id that no action has had.
 func TestCancelOfOneTarget(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -206,18 +205,18 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 	id := func(name string) string { return decimal(action.Newest(&w.Target(name).Status).ID) }
 
 	commitTo(w, names[0], "spec: {cancel: {upTo: 2147483646, cancellation: Force}}")
-	got := w.EventuallyTarget(names[0], "was never given that id", func(t *v1alpha1.Target) bool {
+	got := w.EventuallyTarget(names[0], "has no action with that id", func(t *v1alpha1.Target) bool {
 		return world.Says(t.Status.Conditions, v1alpha1.ConditionAssigned, metav1.ConditionFalse, v1alpha1.ReasonUnknownCancelID)
 	})
 	if a := action.Newest(&got.Status); a.Cancel != nil {
-		t.Errorf("the action was canceled all the same: %+v", a.Cancel)
+		t.Errorf("the action was canceled: %+v", a.Cancel)
 	}
 	commitTo(w, names[0], "spec: {cancel: {upTo: "+id(names[0])+", cancellation: Soft}}")
 	got = w.EventuallyTarget(names[0], "is asked", newest(v1alpha1.ActionCanceling))
 	if a := action.Newest(&got.Status); a.Cancel.Cause != v1alpha1.CauseRequested {
 		t.Errorf("the cause is %s", a.Cancel.Cause)
 	}
-	w.EventuallyTarget(names[0], "has no complaint left", func(t *v1alpha1.Target) bool {
+	w.EventuallyTarget(names[0], "has no problem any more", func(t *v1alpha1.Target) bool {
 		return world.Condition(t.Status.Conditions, v1alpha1.ConditionAssigned) == nil
 	})
 	commitTo(w, names[0], "spec: {cancel: {cancellation: Force}}")

@@ -13,9 +13,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Two rollouts that replace nothing want the same devices before these come: each gets both, the
-// heavier one first although it is the newer.
-func TestQueuedRolloutsGoByWeightAndBothArrive(t *testing.T) {
+// Two rollouts with superseding: Queue select the same offline devices. Each device gets both
+// updates, the one with more weight first, although it is newer.
+func TestQueuedRolloutsAreOfferedByWeight(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")

@@ -17,17 +17,17 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// several are rollouts of one set in the states in which something may be taken from under them.
-// Each has targets of its own, named after it: of those that have started the first has started and
-// says nothing any more; the others are away.
+// several has rollouts of one set in all states in which an object that they need may be removed.
+// Each rollout has its own targets, named after it. In rollouts that have started, the first device
+// has started and reports nothing more; the other devices are offline.
 type several struct {
 	*world.World
 	away    *devicesim.Fleet
-	others  *devicesim.Recorder // of those who are away
-	started []string            // the rollouts that have started, stopped ones as well
+	others  *devicesim.Recorder // of the offline devices
+	started []string            // the rollouts that have started, also stopped ones
 }
 
-// states of several, with what they say before it happens.
+// states are the rollouts of several with their state before the removal.
 var states = map[string]struct {
 	spec, then string
 	is         v1alpha1.RolloutState
@@ -39,7 +39,7 @@ var states = map[string]struct {
 	"stopped": {then: "spec: {state: Stopped, stopCancellation: None}", is: v1alpha1.RolloutStopped},
 }
 
-// severalOf makes them, each with so many targets in so many groups.
+// severalOf creates the rollouts, each with these numbers of targets and groups.
 func severalOf(t *testing.T, targets, groups int) *several {
 	t.Helper()
 	w := world.New(t)
@@ -69,7 +69,7 @@ func severalOf(t *testing.T, targets, groups int) *several {
 	return s
 }
 
-// roll applies the manifest of one of them.
+// roll applies the manifest of one rollout.
 func (s *several) roll(name string, groups int) {
 	s.T.Helper()
 	s.Apply(fmt.Sprintf(`
@@ -88,28 +88,28 @@ spec:
 `, name, groups, states[name].spec))
 }
 
-// nobodyStarts: those who are away come back, and none is given anything.
-func (s *several) nobodyStarts(names ...string) {
+// noneStart brings the offline devices online and fails the test if one of them starts.
+func (s *several) noneStart(names ...string) {
 	s.T.Helper()
 	since := time.Now()
-	wake(s.T, s.away, names...)
+	bringOnline(s.T, s.away, names...)
 	s.EventuallyPolled(s.others, 3, since, names...)
 	if started := s.others.StartedAfter(since); len(started) > 0 {
 		s.T.Errorf("devices started: %v", started)
 	}
 }
 
-// isWell reports whether a rollout is in this state and needs nobody.
-func isWell(state v1alpha1.RolloutState) func(*v1alpha1.Rollout) bool {
+// isHealthyIn reports whether a rollout is in this state and is not Stalled.
+func isHealthyIn(state v1alpha1.RolloutState) func(*v1alpha1.Rollout) bool {
 	return func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == state && world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled) == nil
 	}
 }
 
-// Somebody removes the set, or a module of it, from under rollouts in every state. Each that still
-// wants it says what is missing, nobody starts, and who has started is asked to cancel, for nobody
-// can tell it any more what to install. When it is back as it was, each goes on with the plan that
-// it had.
+// The set of rollouts in every state, or one of its modules, is deleted. Each rollout that has not
+// ended names the missing object, no device starts, and started devices are asked to cancel,
+// because their deployment cannot be described any more. When the object is restored, each rollout
+// continues with its plan.
 func TestSetOrModuleIsRemovedInEveryState(t *testing.T) {
 	t.Parallel()
 	for kind, reason := range map[string]string{"distset": v1alpha1.ReasonReferenceNotFound, "swmod": v1alpha1.ReasonDistributionSetNotReady} {
@@ -125,7 +125,7 @@ func TestSetOrModuleIsRemovedInEveryState(t *testing.T) {
 			s.Kubectl("delete", kind, "firmware-1", "--wait=true", "--timeout=30s")
 			for name, state := range states {
 				if name == "stopped" {
-					s.EventuallyRollout(name, "is over all the same", isWell(state.is))
+					s.EventuallyRollout(name, "is stopped as before", isHealthyIn(state.is))
 					continue
 				}
 				r := s.EventuallyRollout(name, "misses something", isStalled(reason))
@@ -139,11 +139,11 @@ func TestSetOrModuleIsRemovedInEveryState(t *testing.T) {
 					t.Errorf("the action of %s is canceled by %+v", target.Name, a.Cancel)
 				}
 			}
-			s.nobodyStarts(late...)
+			s.noneStart(late...)
 
 			s.Set("firmware-1", "1.0")
 			for name, state := range states {
-				if r := s.EventuallyRollout(name, "is as before", isWell(state.is)); r.Status.Plan.Hash != plans[name] {
+				if r := s.EventuallyRollout(name, "has its state and plan again", isHealthyIn(state.is)); r.Status.Plan.Hash != plans[name] {
 					t.Errorf("%s made another plan", name)
 				}
 			}
@@ -156,9 +156,9 @@ func TestSetOrModuleIsRemovedInEveryState(t *testing.T) {
 	}
 }
 
-// A target is removed from under rollouts in every state, with its action open where there is one:
-// each counts it as removed and keeps its plan. Created again, it is a member as before, and none
-// of its actions has an id that its predecessor had.
+// A target of rollouts in every state is deleted, with its open action. Each rollout counts it as
+// removed and keeps its plan. A target that is created again is a member as before, and its actions
+// have new ids.
 func TestTargetIsRemovedInEveryState(t *testing.T) {
 	t.Parallel()
 	s := severalOf(t, 2, 1)
@@ -178,15 +178,15 @@ func TestTargetIsRemovedInEveryState(t *testing.T) {
 		"stopped": {Targets: 2, Canceled: 1, Removed: 1},
 	} {
 		r := s.EventuallyRollout(name, "counts it as removed", counts(want))
-		if r.Status.Plan.Hash != plans[name] || !isWell(states[name].is)(r) {
+		if r.Status.Plan.Hash != plans[name] || !isHealthyIn(states[name].is)(r) {
 			t.Errorf("%s: %+v", name, r.Status)
 		}
 	}
 	for name := range states {
 		s.Targets(name, 1, map[string]string{"state": name})
-		again := s.EventuallyTarget(name+"-000", "has had its first look", hasBeenSeen)
+		again := s.EventuallyTarget(name+"-000", "is reconciled", isReconciled)
 		if again.UID == uids[name] || again.Status.NextActionID <= ids[name] && name != "ready" && name != "waiting" {
-			t.Errorf("%s, created again, starts with id %d; its predecessor had up to %d", again.Name, again.Status.NextActionID, ids[name]-1)
+			t.Errorf("%s, created again, starts with id %d; the deleted target had ids up to %d", again.Name, again.Status.NextActionID, ids[name]-1)
 		}
 	}
 	again := s.EventuallyTarget("running-000", "starts again", newest(v1alpha1.ActionRetrieved))
@@ -195,18 +195,18 @@ func TestTargetIsRemovedInEveryState(t *testing.T) {
 	}
 	s.EventuallyRollout("running", "counts it again", counts(v1alpha1.Counts{Targets: 2, Pending: 1, InProgress: 1}))
 	s.CommitRollout("waiting", "spec: {approval: {planHash: '"+plans["waiting"]+"'}}")
-	wake(t, s.away, "waiting-000", "waiting-001")
-	s.EventuallyRollout("waiting", "starts by the approval of the plan that it had, and finishes", world.InState(v1alpha1.RolloutFinished))
+	bringOnline(t, s.away, "waiting-000", "waiting-001")
+	s.EventuallyRollout("waiting", "starts by the approval of its old plan, and finishes", world.InState(v1alpha1.RolloutFinished))
 	for _, name := range []string{"ready-000", "paused-000", "stopped-000"} {
 		if a := s.Target(name).Status.Actions; len(a) > 0 {
-			t.Errorf("%s was offered something: %+v", name, a)
+			t.Errorf("%s was offered an update: %+v", name, a)
 		}
 	}
 }
 
-// The group that is open is removed by force. Each rollout that has not ended says so, opens
-// nothing and makes no other plan, whatever is committed but what ends it. The fix that the
-// sentence names helps: the rollout is deleted and applied again, and nobody is served twice.
+// The open group is removed by force. Each rollout that has not ended is Stalled, opens no group
+// and makes no other plan, until it is stopped or deleted. The fix in its message works: the
+// rollout is deleted and applied again, and no device is updated twice.
 func TestGroupIsRemovedByForceInEveryState(t *testing.T) {
 	t.Parallel()
 	s := severalOf(t, 4, 2)
@@ -225,14 +225,14 @@ func TestGroupIsRemovedByForceInEveryState(t *testing.T) {
 	left := len(s.Groups())
 	isLost := func(name string) {
 		t.Helper()
-		r := s.EventuallyRollout(name, "says that a group is lost", isStalled(v1alpha1.ReasonGroupLost))
+		r := s.EventuallyRollout(name, "is Stalled with GroupLost", isStalled(v1alpha1.ReasonGroupLost))
 		if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(m, "group group-1") || !strings.Contains(m, "delete and re-create the rollout") {
 			t.Errorf("%s says %q", name, m)
 		}
 	}
 	for name, state := range states {
 		if name == "stopped" {
-			s.EventuallyRollout(name, "is over all the same", isWell(state.is))
+			s.EventuallyRollout(name, "is stopped as before", isHealthyIn(state.is))
 			continue
 		}
 		isLost(name)
@@ -241,7 +241,7 @@ func TestGroupIsRemovedByForceInEveryState(t *testing.T) {
 	s.CommitRollout("waiting", "spec: {approval: {planHash: '"+plans["waiting"]+"'}}")
 	s.CommitRollout("paused", "spec: {state: Running}")
 	s.CommitRollout("running", `spec: {advance: {to: group-2, at: "`+time.Now().UTC().Format(time.RFC3339Nano)+`"}}`)
-	s.nobodyStarts(others...)
+	s.noneStart(others...)
 	for name := range states {
 		r := s.Rollout(name)
 		if name != "stopped" {
@@ -254,47 +254,47 @@ func TestGroupIsRemovedByForceInEveryState(t *testing.T) {
 	if now := s.Groups(); len(now) != left {
 		t.Errorf("there are %d groups, want the %d that were left", len(now), left)
 	}
-	s.groupIsMended("running")
-	s.groupIsMended("waiting")
+	s.recreateRollout("running")
+	s.recreateRollout("waiting")
 }
 
-// Somebody wipes the status of rollouts, as a restore without it would. One that had opened a group
-// does not start all over again but says what was lost, and is fixed like one that has lost a
-// group; one that had only its plan makes the same again.
-func TestStatusIsWiped(t *testing.T) {
+// The status of rollouts is removed, as by a restore without status. A rollout that had opened a
+// group does not start again: it is Stalled, and is fixed like one that has lost a group. A rollout
+// that had only its plan makes the same plan again.
+func TestStatusIsRemoved(t *testing.T) {
 	t.Parallel()
 	s := severalOf(t, 4, 2)
 	plan, left := s.Rollout("ready").Status.Plan.Hash, len(s.Groups())
 	for _, name := range []string{"running", "ready"} {
 		s.Kubectl("patch", "grollout", name, "--subresource=status", "--type=merge", "-p", `{"status":null}`)
 	}
-	r := s.EventuallyRollout("running", "says that its status was lost", isStalled(v1alpha1.ReasonGroupLost))
+	r := s.EventuallyRollout("running", "is Stalled with GroupLost", isStalled(v1alpha1.ReasonGroupLost))
 	if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(m, "delete and re-create the rollout") || r.Status.Plan != nil {
 		t.Errorf("it says %q, with plan %+v", m, r.Status.Plan)
 	}
-	s.nobodyStarts("running-001", "running-002", "running-003")
-	if r = s.EventuallyRollout("ready", "is as before", isWell(v1alpha1.RolloutReady)); r.Status.Plan.Hash != plan {
+	s.noneStart("running-001", "running-002", "running-003")
+	if r = s.EventuallyRollout("ready", "has its state and plan again", isHealthyIn(v1alpha1.RolloutReady)); r.Status.Plan.Hash != plan {
 		t.Error("the plan that had not started is another one")
 	}
 	if now := s.Groups(); len(now) != left {
 		t.Errorf("there are %d groups, want the %d that were there", len(now), left)
 	}
-	s.groupIsMended("running")
+	s.recreateRollout("running")
 }
 
-// groupIsMended does what the sentence about a lost group says.
-func (s *several) groupIsMended(name string) {
+// recreateRollout applies the fix in the message about a lost group.
+func (s *several) recreateRollout(name string) {
 	s.T.Helper()
 	s.Kubectl("delete", "grollout", name, "--wait=true", "--timeout=60s")
 	s.roll(name, 2)
 	if states[name].spec != "" {
-		r := s.EventuallyRollout(name, "has a plan again", isWell(states[name].is))
+		r := s.EventuallyRollout(name, "has a plan again", isHealthyIn(states[name].is))
 		s.CommitRollout(name, "spec: {approval: {planHash: '"+r.Status.Plan.Hash+"'}}")
-		wake(s.T, s.away, name+"-000")
+		bringOnline(s.T, s.away, name+"-000")
 		s.EventuallyRollout(name, "finishes", world.InState(v1alpha1.RolloutFinished))
 		return
 	}
-	target := s.EventuallyTarget(name+"-000", "is taken over", func(t *v1alpha1.Target) bool {
+	target := s.EventuallyTarget(name+"-000", "is adopted", func(t *v1alpha1.Target) bool {
 		a := action.Newest(&t.Status)
 		return a.Source.UID == s.Rollout(name).UID
 	})
@@ -303,5 +303,5 @@ func (s *several) groupIsMended(name string) {
 	}
 	s.EventuallyTarget(name+"-001", "is served", inSync("firmware-1"))
 	s.EventuallyRollout(name, "goes on", counts(v1alpha1.Counts{Targets: 4, Scheduled: 2, InProgress: 1, Succeeded: 1}))
-	once(s.T, s.others, name+"-001")
+	startedOnce(s.T, s.others, name+"-001")
 }

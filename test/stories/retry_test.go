@@ -11,9 +11,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Each device fails once. It is tried again by itself after its backoff, and nobody counts it as
-// failed meanwhile.
-func TestADeviceThatFailsOnceIsTriedAgainByItself(t *testing.T) {
+// Each device fails once. Its update is retried after the backoff, and it does not count as failed
+// before that.
+func TestADeviceThatFailsOnceIsRetried(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -30,7 +30,7 @@ spec:
 `)
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 3, Succeeded: 3}) || len(r.Status.Failures) > 0 {
-		t.Errorf("counts are %+v, failures %+v; want 3 of 3 succeeded: a device that is tried again has not failed", got, r.Status.Failures)
+		t.Errorf("counts are %+v, failures %+v; want 3 of 3 succeeded: a device that is retried has not failed", got, r.Status.Failures)
 	}
 	started := world.Starts(devices)
 	for _, name := range names {

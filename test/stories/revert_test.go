@@ -20,9 +20,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// apply applies one manifest or more, in one of kubectl's ways, and returns what the API server
-// says. `kubectl replace` reads the resourceVersion and writes with it: a status that Goshawk
-// writes in between makes it fail with a conflict, and a user runs it again. So does apply.
+// apply applies manifests with one of kubectl's commands, and returns the error of the API server.
+// `kubectl replace` reads the resourceVersion and writes with it: a status that Goshawk writes in
+// between makes it fail with a conflict, and a user runs it again. So does apply.
 func apply(w *world.World, manifests, way string) error {
 	w.T.Helper()
 	arguments := append(append([]string{"-n", w.Namespace}, strings.Fields(way)...), "-f", "-")
@@ -34,50 +34,50 @@ func apply(w *world.World, manifests, way string) error {
 	}
 }
 
-// manifest of one of Goshawk's kinds.
+// manifest returns a manifest of one of Goshawk's kinds.
 func manifest(kind, name, spec string) string {
 	return fmt.Sprintf("apiVersion: goshawk.dev/v1alpha1\nkind: %s\nmetadata: {name: %s}\nspec: {%s}\n---\n", kind, name, spec)
 }
 
-// Every verb of docs/operations.md is committed, carried out and reverted: the older manifest is
-// applied again, in each of kubectl's ways, and never refused.
+// Every operation of docs/operations.md is committed, carried out and reverted: the older manifest
+// is applied again, with each of kubectl's commands, and never refused.
 func TestNoRevertIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, verb := range map[string]struct {
 		kind           string
-		before, commit string // of the spec, beside what is needed
-		silent         bool   // devices start and say nothing; otherwise the rollout has finished before the commit
+		before, commit string // of the spec, in addition to required fields
+		silent         bool   // devices start and report nothing; otherwise the rollout has finished before the commit
 		// done reports whether the commit was carried out.
 		done func(w *world.World) bool
-		// says is the reason of Ready after the revert; empty: not asked.
+		// says is the reason of Ready after the revert, or "" if it is not checked.
 		says string
 	}{
 		"start": {"Rollout", "state: Planned", "state: Running", true, started, ""},
 		"pause": {"Rollout", "state: Running", "state: Paused", true, func(w *world.World) bool {
 			return w.Rollout("object").Status.State == v1alpha1.RolloutPaused
 		}, ""},
-		"approve":                 {"Rollout", "approvalRequired: true", `approvalRequired: true, approval: {planHash: "sha256:` + strings.Repeat("0", 64) + `"}`, true, seen, ""},
-		"resume at a time":        {"Rollout", "", `resumedAt: "2026-01-01T00:00:00Z"`, true, started, ""},
-		"advance":                 {"Rollout", "groupCount: 2, successThreshold: 100", `groupCount: 2, successThreshold: 100, advance: {to: group-2, at: "2900-01-01T00:00:00Z"}`, true, started, ""},
-		"retry":                   {"Rollout", "", `retry: {at: "2900-01-01T00:00:00Z"}`, true, started, ""},
-		"looser conditions":       {"Rollout", "errorThreshold: 5", "errorThreshold: 50, dynamic: {}", true, started, ""},
-		"deny a plan":             {"Rollout", "state: Planned", "state: Stopped", true, stoppedBySpec(v1alpha1.CancellationSoft), v1alpha1.ReasonStopIsFinal},
-		"stop, None":              {"Rollout", "", "state: Stopped, stopCancellation: None", true, stoppedBySpec(v1alpha1.CancellationNone), v1alpha1.ReasonStopIsFinal},
-		"stop, Soft":              {"Rollout", "state: Running", "state: Stopped", true, stoppedBySpec(v1alpha1.CancellationSoft), v1alpha1.ReasonStopIsFinal},
-		"stop, Force":             {"Rollout", "", "state: Stopped, stopCancellation: Force", true, stoppedBySpec(v1alpha1.CancellationForce), v1alpha1.ReasonStopIsFinal},
-		"raise a stop":            {"Rollout", "state: Stopped", "state: Stopped, stopCancellation: Force", true, stoppedBySpec(v1alpha1.CancellationForce), v1alpha1.ReasonStopIsFinal},
-		"what a removal does":     {"Rollout", "", "deletionCancellation: Force", true, started, ""},
-		"stop a finished rollout": {"Rollout", "", "state: Stopped, stopCancellation: Force", false, finished, v1alpha1.ReasonSucceeded},
-		"assign":                  {"Target", "", "assignment: {distributionSet: firmware-1}", true, func(w *world.World) bool { return w.Target("object").Status.Assignment != nil }, v1alpha1.ReasonReady},
-		"hold":                    {"Target", "", "hold: true", true, seen, v1alpha1.ReasonReady},
-		"agree to everything":     {"Target", "", "autoConfirm: Always", true, seen, v1alpha1.ReasonReady},
-		"cancel":                  {"Target", "", "cancel: {upTo: 1, cancellation: Force}", true, seen, v1alpha1.ReasonReady},
-		"invalidate, None":        {"DistributionSet", "", "invalidation: {cancellation: None}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
-		"invalidate, Soft":        {"DistributionSet", "", "invalidation: {cancellation: Soft, reason: bricks}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
-		"invalidate, Force":       {"DistributionSet", "", "invalidation: {cancellation: Force, deleteRollouts: true}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
-		"escalate":                {"DistributionSet", "invalidation: {cancellation: None}", "invalidation: {cancellation: Force}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
-		"another reason":          {"DistributionSet", "invalidation: {cancellation: Soft, reason: a}", "invalidation: {cancellation: Soft, reason: b}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
-		"pause for new devices":   {"AutoAssignment", "", "state: Paused", true, seen, ""},
+		"approve":                       {"Rollout", "approvalRequired: true", `approvalRequired: true, approval: {planHash: "sha256:` + strings.Repeat("0", 64) + `"}`, true, seen, ""},
+		"resume at a time":              {"Rollout", "", `resumedAt: "2026-01-01T00:00:00Z"`, true, started, ""},
+		"advance":                       {"Rollout", "groupCount: 2, successThreshold: 100", `groupCount: 2, successThreshold: 100, advance: {to: group-2, at: "2900-01-01T00:00:00Z"}`, true, started, ""},
+		"retry":                         {"Rollout", "", `retry: {at: "2900-01-01T00:00:00Z"}`, true, started, ""},
+		"looser conditions":             {"Rollout", "errorThreshold: 5", "errorThreshold: 50, dynamic: {}", true, started, ""},
+		"reject a plan":                 {"Rollout", "state: Planned", "state: Stopped", true, stoppedBySpec(v1alpha1.CancellationSoft), v1alpha1.ReasonStopIsFinal},
+		"stop, None":                    {"Rollout", "", "state: Stopped, stopCancellation: None", true, stoppedBySpec(v1alpha1.CancellationNone), v1alpha1.ReasonStopIsFinal},
+		"stop, Soft":                    {"Rollout", "state: Running", "state: Stopped", true, stoppedBySpec(v1alpha1.CancellationSoft), v1alpha1.ReasonStopIsFinal},
+		"stop, Force":                   {"Rollout", "", "state: Stopped, stopCancellation: Force", true, stoppedBySpec(v1alpha1.CancellationForce), v1alpha1.ReasonStopIsFinal},
+		"raise a stop":                  {"Rollout", "state: Stopped", "state: Stopped, stopCancellation: Force", true, stoppedBySpec(v1alpha1.CancellationForce), v1alpha1.ReasonStopIsFinal},
+		"the cancellation of a removal": {"Rollout", "", "deletionCancellation: Force", true, started, ""},
+		"stop a finished rollout":       {"Rollout", "", "state: Stopped, stopCancellation: Force", false, finished, v1alpha1.ReasonSucceeded},
+		"assign":                        {"Target", "", "assignment: {distributionSet: firmware-1}", true, func(w *world.World) bool { return w.Target("object").Status.Assignment != nil }, v1alpha1.ReasonReady},
+		"hold":                          {"Target", "", "hold: true", true, seen, v1alpha1.ReasonReady},
+		"confirm all updates":           {"Target", "", "autoConfirm: Always", true, seen, v1alpha1.ReasonReady},
+		"cancel":                        {"Target", "", "cancel: {upTo: 1, cancellation: Force}", true, seen, v1alpha1.ReasonReady},
+		"invalidate, None":              {"DistributionSet", "", "invalidation: {cancellation: None}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"invalidate, Soft":              {"DistributionSet", "", "invalidation: {cancellation: Soft, reason: bricks}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"invalidate, Force":             {"DistributionSet", "", "invalidation: {cancellation: Force, deleteRollouts: true}", true, invalidated, v1alpha1.ReasonInvalidationIsFinal},
+		"a stronger cancellation":       {"DistributionSet", "invalidation: {cancellation: None}", "invalidation: {cancellation: Force}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
+		"another reason":                {"DistributionSet", "invalidation: {cancellation: Soft, reason: a}", "invalidation: {cancellation: Soft, reason: b}", true, invalidated, v1alpha1.ReasonDistributionSetInvalid},
+		"pause for new devices":         {"AutoAssignment", "", "state: Paused", true, seen, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,11 +102,11 @@ func TestNoRevertIsRefused(t *testing.T) {
 					}
 					continue
 				}
-				// The object exists as it was before, and has been seen.
+				// The object exists as before the commit, and has been reconciled.
 				if err := apply(w, of(verb.before), way); err != nil {
 					t.Fatalf("%s: %v", way, err)
 				}
-				w.Eventually("it was seen", func() string { return unseen(w, verb.kind, verb.before) })
+				w.Eventually("it was reconciled", func() string { return unseen(w, verb.kind, verb.before) })
 				if !verb.silent {
 					w.EventuallyRollout("object", "finishes", world.InState(v1alpha1.RolloutFinished))
 				}
@@ -115,7 +115,7 @@ func TestNoRevertIsRefused(t *testing.T) {
 				}
 				w.Eventually("it was carried out", func() string {
 					if !verb.done(w) {
-						return "it was not"
+						return "it was not carried out"
 					}
 					return ""
 				})
@@ -135,7 +135,7 @@ func finished(w *world.World) bool {
 	return w.Rollout("object").Status.State == v1alpha1.RolloutFinished
 }
 
-// seen: whatever was committed counts once it has been seen.
+// seen is for commits that need no other sign than a reconcile.
 func seen(*world.World) bool { return true }
 
 func stoppedBySpec(c v1alpha1.Cancellation) func(*world.World) bool {
@@ -150,7 +150,7 @@ func invalidated(w *world.World) bool {
 	return i != nil && i.Recorded != nil
 }
 
-// statusOf the object of a kind, as far as the kinds are alike.
+// statusOf returns the fields of the status that all kinds have.
 func statusOf(w *world.World, kind string) (generation, observed int64, conditions []metav1.Condition) {
 	w.T.Helper()
 	key := client.ObjectKey{Namespace: w.Namespace, Name: "object"}
@@ -178,8 +178,8 @@ func statusOf(w *world.World, kind string) (generation, observed int64, conditio
 	return o.Generation, o.Status.ObservedGeneration, o.Status.Conditions
 }
 
-// unseen says what is missing until an object was seen as it was before the commit, and what it
-// says recorded.
+// unseen returns what is missing until the object is reconciled and its decisions before the commit
+// are recorded, or "".
 func unseen(w *world.World, kind, before string) string {
 	generation, observed, _ := statusOf(w, kind)
 	switch {
@@ -202,7 +202,8 @@ func readyIsNot(w *world.World, kind, reason string) string {
 }
 
 // An emergency stop is reverted, and the same commit stops another release. The revert has no
-// effect, and the other stop is carried out. What the object says ends when the field is put back.
+// effect, and the other stop is carried out. The condition ends when the field has its old value
+// again.
 func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 2)
@@ -226,7 +227,7 @@ func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 			t.Fatalf("%s of the revert and the second stop: %v", way, err)
 		}
 	}
-	f.Eventually("both are invalid, and the first one says that it was reverted", func() string {
+	f.Eventually("both are invalid, and the first one has a condition about the revert", func() string {
 		one, two := f.DistributionSet("firmware-1").Status, f.DistributionSet("firmware-2").Status
 		if !world.Says(one.Conditions, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonInvalidatedBySpec) ||
 			!world.Says(one.Conditions, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidationIsFinal) ||
@@ -236,20 +237,20 @@ func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 		}
 		return ""
 	})
-	wake(t, f.lateDevices, f.late...)
-	f.nobodyStarted(committed)
+	bringOnline(t, f.lateDevices, f.late...)
+	f.noneStarted(committed)
 	f.isRefused()
 	if message := world.Condition(f.DistributionSet("firmware-1").Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(message,
 		`change it back to {cancellation: Force, reason: "bricks the modem"}`) {
-		t.Errorf("people are told %q", message)
+		t.Errorf("the message is %q", message)
 	}
-	if told := eventsOf(f.World, v1alpha1.ReasonInvalidationIsFinal); told != 1 {
-		t.Errorf("%d events, want one", told)
+	if n := eventsOf(f.World, v1alpha1.ReasonInvalidationIsFinal); n != 1 {
+		t.Errorf("%d events, want one", n)
 	}
 	if err := apply(f.World, stop, "replace"); err != nil {
-		t.Fatalf("what was put back is refused: %v", err)
+		t.Fatalf("the old value is refused: %v", err)
 	}
-	f.Eventually("the first one is under control again, the second one was reverted", func() string {
+	f.Eventually("the first one is Ready again, the second one was reverted", func() string {
 		one, two := f.DistributionSet("firmware-1").Status.Conditions, f.DistributionSet("firmware-2").Status.Conditions
 		if !world.Says(one, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) || world.Condition(one, v1alpha1.ConditionStalled) != nil ||
 			!world.Says(two, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidationIsFinal) {
@@ -258,12 +259,13 @@ func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 		return ""
 	})
 
-	// Deleted and created again without the field, the second set is invalid by the record.
+	// The second set, deleted and created again without the field, is invalid because of the
+	// record.
 	f.Kubectl("delete", "distset", "firmware-2")
 	if err := apply(f.World, set("firmware-2", "2.0", ""), "apply"); err != nil {
 		t.Fatal(err)
 	}
-	f.Eventually("it is invalid from its first look", func() string {
+	f.Eventually("it is invalid from its first reconcile", func() string {
 		if c := f.DistributionSet("firmware-2").Status.Conditions; !world.Says(c, v1alpha1.ConditionInvalidated, metav1.ConditionTrue, v1alpha1.ReasonPreviouslyInvalidated) ||
 			!world.Says(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) {
 			return fmt.Sprintf("%+v", c)
@@ -272,7 +274,7 @@ func TestRevertOfAnInvalidationDelaysNoOtherStop(t *testing.T) {
 	})
 }
 
-// eventsOf counts how often people were told of a reason.
+// eventsOf counts how often people were n of a reason.
 func eventsOf(w *world.World, reason string) (n int) {
 	w.T.Helper()
 	var events corev1.EventList
@@ -287,8 +289,9 @@ func eventsOf(w *world.World, reason string) (n int) {
 	return n
 }
 
-// A rollout is stopped while devices are at work, and the stop is reverted. Nobody starts, devices
-// that were asked are asked as before, and a raise still counts.
+// A rollout is stopped while devices have open actions, and the stop is reverted. No device starts,
+// devices that were asked to cancel are still asked, and a higher stopCancellation still has an
+// effect.
 func TestRevertOfAStopChangesNothingForDevices(t *testing.T) {
 	t.Parallel()
 	s := atWork(t)
@@ -305,10 +308,10 @@ func TestRevertOfAStopChangesNothingForDevices(t *testing.T) {
 	if err := apply(s.World, of(""), "apply"); err != nil {
 		t.Fatalf("the revert is refused: %v", err)
 	}
-	r := s.EventuallyRollout("firmware-1", "says that the stop is final", func(r *v1alpha1.Rollout) bool {
+	r := s.EventuallyRollout("firmware-1", "has a condition that the stop is final", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutStopped && world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonStopIsFinal)
 	})
-	wake(t, s.away, s.late...)
+	bringOnline(t, s.away, s.late...)
 	for _, name := range s.busy {
 		s.EventuallyTarget(name, "is canceled", newest(v1alpha1.ActionCanceled))
 	}
@@ -316,29 +319,29 @@ func TestRevertOfAStopChangesNothingForDevices(t *testing.T) {
 	if started := s.others.StartedAfter(committed.Add(time.Second)); len(started) > 0 {
 		t.Errorf("devices started after the stop: %v", started)
 	}
-	for _, name := range s.mute {
+	for _, name := range s.silent {
 		if a := action.Newest(&s.Target(name).Status); a.State != v1alpha1.ActionCanceling {
 			t.Errorf("%s is %s", name, a.State)
 		}
 	}
 	if err := apply(s.World, of(", state: Stopped, stopCancellation: Force"), "apply"); err != nil {
-		t.Fatalf("put back and raised: %v", err)
+		t.Fatalf("stopped again with Force: %v", err)
 	}
-	for _, name := range s.mute {
+	for _, name := range s.silent {
 		s.EventuallyTarget(name, "is closed", newest(v1alpha1.ActionCanceled))
 	}
-	r = s.EventuallyRollout(r.Name, "is under control again", func(r *v1alpha1.Rollout) bool {
+	r = s.EventuallyRollout(r.Name, "is Ready again", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonStopped)
 	})
 	if want := (v1alpha1.Counts{Targets: 8, Canceled: 8}); *r.Status.Targets != want {
-		s.EventuallyRollout(r.Name, "counts everybody as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
+		s.EventuallyRollout(r.Name, "counts all targets as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
 	}
-	if told := eventsOf(s.World, v1alpha1.ReasonStopIsFinal); told != 1 {
-		t.Errorf("%d events, want one", told)
+	if n := eventsOf(s.World, v1alpha1.ReasonStopIsFinal); n != 1 {
+		t.Errorf("%d events, want one", n)
 	}
 }
 
-// Devices that ask while the revert of Soft to Forced is in the manifest hear forced, as before it.
+// Devices that poll after the revert of Forced to Soft still get forced.
 func TestRevertOfForcedChangesNothingForDevices(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -356,16 +359,16 @@ func TestRevertOfForcedChangesNothingForDevices(t *testing.T) {
 	if err := apply(w, of("Soft"), "apply"); err != nil {
 		t.Fatalf("the revert is refused: %v", err)
 	}
-	w.EventuallyRollout("firmware-1", "says that Forced is final", func(r *v1alpha1.Rollout) bool {
+	w.EventuallyRollout("firmware-1", "has a condition that Forced is final", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonForcedIsFinal)
 	})
 	w.Devices(devicesim.Obedient, names...)
-	w.EventuallyRollout("firmware-1", "finishes, under control", func(r *v1alpha1.Rollout) bool {
+	w.EventuallyRollout("firmware-1", "finishes, and is Ready", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	})
 	for _, name := range names {
 		if a := action.Newest(&w.Target(name).Status); a.Update.Type != v1alpha1.UpdateTypeForced {
-			t.Errorf("%s was told %s", name, a.Update.Type)
+			t.Errorf("%s got an update of type %s", name, a.Update.Type)
 		}
 	}
 }

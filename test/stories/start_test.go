@@ -37,7 +37,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 		t.Errorf("%d groups can be reviewed, want 2", len(groups))
 	}
 	w.CommitRollout("firmware-1", "spec: {approval: {planHash: 'sha256:"+strings.Repeat("0", 64)+"'}}")
-	w.EventuallyRollout("firmware-1", "is approved for another plan", func(r *v1alpha1.Rollout) bool {
+	w.EventuallyRollout("firmware-1", "has an approval of another plan", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutWaitingForApproval && strings.Contains(r.Status.WaitingFor.Message, "approves another plan")
 	})
 
@@ -47,7 +47,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 		return r.Status.Plan != nil && r.Status.Plan.Hash != approved && len(r.Status.Groups) == 4
 	})
 	w.CommitRollout("firmware-1", "spec: {approval: {planHash: '"+approved+"'}}")
-	w.EventuallyRollout("firmware-1", "does not take the old approval", func(r *v1alpha1.Rollout) bool {
+	w.EventuallyRollout("firmware-1", "does not accept the old approval", func(r *v1alpha1.Rollout) bool {
 		return r.Status.ObservedGeneration == r.Generation && r.Status.State == v1alpha1.RolloutWaitingForApproval
 	})
 	w.EventuallyPolled(devices, 3, time.Now(), names...)
@@ -56,7 +56,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 	}
 	w.CommitRollout("firmware-1", "spec: {approval: {planHash: '"+r.Status.Plan.Hash+"'}}")
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
-	once(t, devices, names...)
+	startedOnce(t, devices, names...)
 	w.Eventually("the groups of the first plan are gone", func() string {
 		for _, g := range w.Groups() {
 			if g.Spec.PlanHash == approved {
@@ -67,7 +67,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 	})
 }
 
-// Planned shows the plan and starts nothing; Running starts it.
+// With state Planned the plan is made and nothing starts; Running starts it.
 func TestPlannedRolloutWaitsForRunning(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -86,14 +86,15 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, state: Pl
 	}
 	w.EventuallyPolled(devices, 3, time.Now(), names...)
 	if started := devices.Of(devicesim.Started); len(started) > 0 {
-		t.Errorf("devices started what is only planned: %v", started)
+		t.Errorf("devices started a planned rollout: %v", started)
 	}
 	w.CommitRollout("firmware-1", "spec: {state: Running}")
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
-	once(t, devices, names...)
+	startedOnce(t, devices, names...)
 }
 
-// Nobody starts before startAt, and nobody has to knock for the rollout to start then.
+// No device starts before startAt, and the rollout starts at that time without a change of an
+// object.
 func TestRolloutStartsAtItsTime(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
@@ -120,5 +121,5 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, startAt: 
 			t.Errorf("device %s started at %s, before %s", e.Device, e.At, at)
 		}
 	}
-	once(t, devices, names...)
+	startedOnce(t, devices, names...)
 }

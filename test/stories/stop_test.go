@@ -18,22 +18,22 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// stopped is a fleet whose rollout is stopped half way: busy devices are at it, mute ones have
-// started and say nothing any more, late ones have not started.
+// stopped is a fleet with a running rollout: busy devices have started, silent ones have started
+// and report nothing more, late ones have not started.
 type stopped struct {
 	*world.World
-	busy, mute, late []string
-	working, others  *devicesim.Recorder
-	away             *devicesim.Fleet
+	busy, silent, late []string
+	working, others    *devicesim.Recorder
+	away               *devicesim.Fleet
 }
 
 func atWork(t *testing.T) *stopped {
 	t.Helper()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
-	s := &stopped{World: w, busy: w.Targets("busy", 3, nil), mute: w.Targets("mute", 2, nil), late: w.Targets("late", 3, nil)}
+	s := &stopped{World: w, busy: w.Targets("busy", 3, nil), silent: w.Targets("silent", 2, nil), late: w.Targets("late", 3, nil)}
 	_, s.working = w.Play(stepsOf(time.Second), devicesim.Obedient, s.busy...)
-	_, silent := w.Devices(devicesim.Silent, s.mute...)
+	_, silent := w.Devices(devicesim.Silent, s.silent...)
 	s.away, s.others = w.Devices(devicesim.Offline, s.late...)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
@@ -42,16 +42,16 @@ metadata: {name: firmware-1}
 spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 1}
 `)
 	w.EventuallyStarted(s.working, s.busy...)
-	w.EventuallyStarted(silent, s.mute...)
+	w.EventuallyStarted(silent, s.silent...)
 	return s
 }
 
-// Whatever started devices are told, nobody else starts, and the rollout is over.
-func TestStopTellsStartedDevicesWhatItSays(t *testing.T) {
+// With every stopCancellation no other device starts, and the rollout is Stopped.
+func TestStopCancelsStartedDevicesAsStopCancellationSays(t *testing.T) {
 	t.Parallel()
 	for cancellation, want := range map[v1alpha1.Cancellation]struct {
-		busy, mute v1alpha1.ActionState
-		counts     v1alpha1.Counts
+		busy, silent v1alpha1.ActionState
+		counts       v1alpha1.Counts
 	}{
 		v1alpha1.CancellationNone:  {v1alpha1.ActionFinished, v1alpha1.ActionRetrieved, v1alpha1.Counts{Targets: 8, Succeeded: 3, InProgress: 2, Canceled: 3}},
 		v1alpha1.CancellationSoft:  {v1alpha1.ActionCanceled, v1alpha1.ActionCanceling, v1alpha1.Counts{Targets: 8, InProgress: 2, Canceled: 6}},
@@ -62,17 +62,17 @@ func TestStopTellsStartedDevicesWhatItSays(t *testing.T) {
 			s := atWork(t)
 			s.CommitRollout("firmware-1", "spec: {state: Stopped, stopCancellation: "+string(cancellation)+"}")
 			committed := time.Now()
-			wake(t, s.away, s.late...)
+			bringOnline(t, s.away, s.late...)
 			r := s.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
 			if !world.Says(r.Status.Conditions, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonStopped) ||
 				world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled) != nil {
 				t.Errorf("conditions are %+v", r.Status.Conditions)
 			}
 			for _, name := range s.busy {
-				s.EventuallyTarget(name, "has come to its end", newest(want.busy))
+				s.EventuallyTarget(name, "is closed", newest(want.busy))
 			}
-			for _, name := range s.mute {
-				s.EventuallyTarget(name, "is left as told", newest(want.mute))
+			for _, name := range s.silent {
+				s.EventuallyTarget(name, "has the state for its stopCancellation", newest(want.silent))
 			}
 			s.EventuallyPolled(s.others, 5, committed.Add(time.Second), s.late...)
 			if started := s.others.StartedAfter(committed.Add(time.Second)); len(started) > 0 {
@@ -83,32 +83,32 @@ func TestStopTellsStartedDevicesWhatItSays(t *testing.T) {
 	}
 }
 
-// Two devices do not answer the polite question. Raised to Force after the stop, it is no longer
-// one.
+// Two devices do not answer the cancel of a Soft stop. When stopCancellation is raised to Force,
+// their actions are closed.
 func TestStopMayBeRaisedFromSoftToForce(t *testing.T) {
 	t.Parallel()
 	s := atWork(t)
 	s.CommitRollout("firmware-1", "spec: {state: Stopped}")
 	s.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
-	for _, name := range s.mute {
+	for _, name := range s.silent {
 		s.EventuallyTarget(name, "is asked", newest(v1alpha1.ActionCanceling))
 	}
 	s.CommitRollout("firmware-1", "spec: {stopCancellation: Force}")
-	for _, name := range s.mute {
+	for _, name := range s.silent {
 		got := s.EventuallyTarget(name, "is closed", newest(v1alpha1.ActionCanceled))
 		if action.PendingCancel(&got.Status) == nil || !world.Says(got.Status.Conditions, v1alpha1.ConditionConsistent, metav1.ConditionFalse, v1alpha1.ReasonClosedWhileRunning) {
 			t.Errorf("target %s: %+v", name, got.Status)
 		}
 	}
 	want := v1alpha1.Counts{Targets: 8, Canceled: 8}
-	r := s.EventuallyRollout("firmware-1", "counts everybody as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
+	r := s.EventuallyRollout("firmware-1", "counts all targets as canceled", func(r *v1alpha1.Rollout) bool { return *r.Status.Targets == want })
 	if r.Status.State != v1alpha1.RolloutStopped {
 		t.Errorf("state is %s", r.Status.State)
 	}
 }
 
-// Flux deletes and re-creates a rollout over a typo. It goes on where it was: what has started is
-// taken over, what is done counts, nobody installs twice.
+// Flux deletes and re-creates a rollout because of a typo. It continues: open actions are adopted,
+// finished ones count, and no device installs twice.
 func TestRolloutThatIsDeletedAndReCreatedResumes(t *testing.T) {
 	t.Parallel()
 	for name, startAt := range map[string]string{"without startAt": "", "with startAt": `startAt: "2026-01-01T00:00:00Z"`} {
@@ -140,7 +140,7 @@ spec:
 			before := w.Rollout("firmware-1").UID
 			w.Kubectl("delete", "grollout", "firmware-1", "--wait=true")
 			for _, g := range w.Groups() {
-				t.Errorf("group %s is an orphan", g.Name)
+				t.Errorf("group %s has no rollout", g.Name)
 			}
 			w.Apply(manifest)
 			r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
@@ -153,27 +153,27 @@ spec:
 			for _, name := range busy {
 				got := w.EventuallyTarget(name, "is in sync", inSync("firmware-1"))
 				if len(got.Status.Actions) != 1 || got.Status.Actions[0].Source.UID != r.UID {
-					t.Errorf("target %s has actions %+v, want its one action taken over", name, got.Status.Actions)
+					t.Errorf("target %s has actions %+v, want its one action adopted", name, got.Status.Actions)
 				}
 			}
-			once(t, slow, busy...)
-			once(t, quick, together(done, later)...)
+			startedOnce(t, slow, busy...)
+			startedOnce(t, quick, together(done, later)...)
 		})
 	}
 }
 
-// A removed manifest that says Soft asks started devices to cancel, waits for none of them, and
-// leaves nothing behind.
+// When a rollout with deletionCancellation Soft is deleted, started devices are asked to cancel,
+// and the deletion does not wait for their answers.
 func TestRolloutThatIsDeletedWithSoftAsksToCancel(t *testing.T) {
 	t.Parallel()
 	s := atWork(t)
 	s.CommitRollout("firmware-1", "spec: {deletionCancellation: Soft}")
 	s.Kubectl("delete", "grollout", "firmware-1", "--wait=true")
 	if err := s.Client.Get(t.Context(), types.NamespacedName{Namespace: s.Namespace, Name: "firmware-1"}, &v1alpha1.Rollout{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the rollout is still there: %v", err)
+		t.Errorf("the rollout still exists: %v", err)
 	}
 	noGroups(s.World)
-	for _, name := range s.mute {
+	for _, name := range s.silent {
 		if a := action.Newest(&s.Target(name).Status); a.State != v1alpha1.ActionCanceling || a.Cancel.Cause != v1alpha1.CauseDeleted {
 			t.Errorf("action of the silent %s is %+v", name, a)
 		}
@@ -182,9 +182,9 @@ func TestRolloutThatIsDeletedWithSoftAsksToCancel(t *testing.T) {
 		s.EventuallyTarget(name, "gives up", newest(v1alpha1.ActionCanceled))
 	}
 	gone := time.Now()
-	wake(t, s.away, s.late...)
+	bringOnline(t, s.away, s.late...)
 	s.EventuallyPolled(s.others, 3, gone, s.late...)
 	if started := s.others.Of(devicesim.Started); len(started) > 0 {
-		t.Errorf("devices started what nobody wants any more: %v", started)
+		t.Errorf("devices started an update of the deleted rollout: %v", started)
 	}
 }

@@ -20,12 +20,12 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// manyInvalidations is how many sets one tenant invalidates while another one stops a single
-// update.
+// manyInvalidations is the number of sets that one tenant invalidates while another one stops a
+// single update.
 const manyInvalidations = 400
 
-// One tenant invalidates hundreds of sets at once. The stop of another tenant is carried out on its
-// device as if it were alone, and the record of the first is written in batches.
+// One tenant invalidates hundreds of sets at once. The stop of another tenant is carried out
+// without delay, and the record of the first is written in batches.
 func TestManyInvalidationsOfOneTenantDelayNoOther(t *testing.T) {
 	busy, quiet := world.New(t), world.New(t)
 	quiet.Set("firmware-1", "1.0")

@@ -17,7 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// window is a maintenance window that opens at a whole minute, once a day.
+// window returns a maintenance window that opens once a day, at a whole minute.
 func window(opens time.Time, open time.Duration) string {
 	return fmt.Sprintf(`{schedule: %q, durationSeconds: %d}`, scheduleOf(opens), int(open/time.Second))
 }
@@ -26,23 +26,23 @@ func scheduleOf(opens time.Time) string {
 	return fmt.Sprintf("%d %d * * *", opens.UTC().Minute(), opens.UTC().Hour())
 }
 
-// Before its window opens nobody is given anything, whether by a rollout, an auto-assignment or an
-// assignment of its own, and each of them says when that will be. The minute comes: who polls
-// starts, and the window itself costs no write, neither to those who do not poll nor to the rollout
-// that waits for them.
-func TestWindowWithholdsUntilItOpensAndOpensWithoutAWrite(t *testing.T) {
+// Before its window opens no device gets an update by a rollout, an auto-assignment or an
+// assignment, and each of them has the opening time in its status. After the opening, devices that
+// poll start. The opening itself causes no write, neither to targets whose devices do not poll nor
+// to their rollout.
+func TestWindowOpensWithoutAWrite(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
-	away, rolled := w.Targets("away", 3, map[string]string{"by": "nobody"}), w.Targets("rolled", 2, map[string]string{"by": "rollout"})
+	away, rolled := w.Targets("away", 3, map[string]string{"by": "away"}), w.Targets("rolled", 2, map[string]string{"by": "rollout"})
 	matched, assigned := w.Targets("matched", 2, map[string]string{"by": "auto"}), w.Targets("assigned", 1, nil)
 	_, devices := w.Devices(devicesim.Obedient, together(rolled, matched, assigned)...)
 	opens := time.Now().Truncate(time.Minute).Add(time.Minute)
 	if time.Until(opens) < 30*time.Second {
-		opens = opens.Add(time.Minute) // what is to be seen before takes its time
+		opens = opens.Add(time.Minute) // the checks before the opening take time
 	}
 	night := window(opens, time.Hour)
-	for name, by := range map[string]string{"silent": "nobody", "loud": "rollout"} {
+	for name, by := range map[string]string{"silent": "away", "loud": "rollout"} {
 		w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
@@ -73,14 +73,14 @@ spec: {update: {distributionSet: firmware-1, maintenanceWindow: ` + night + `}, 
 	})
 	w.EventuallyPolled(devices, 5, time.Now(), together(rolled, matched, assigned)...)
 	w.Eventually("the auto-assignment runs", func() string { return wantAutoState(w, "auto", v1alpha1.AutoAssignmentRunning) })
-	wrote := quiet(w)
+	wrote := writesUntilQuiet(w)
 	before := versions(w, "silent", away)
 	time.Sleep(time.Until(opens.Add(-2 * time.Second)))
 	if started := devices.Of(devicesim.Started); len(started) > 0 {
 		t.Errorf("devices started before the window opened: %v", started)
 	}
 	if n := len(written.In(w.Namespace)); n != wrote {
-		t.Errorf("there were writes while everybody waited: %v", written.In(w.Namespace)[wrote:])
+		t.Errorf("there were writes while all devices waited: %v", written.In(w.Namespace)[wrote:])
 	}
 
 	w.EventuallyStarted(devices, together(rolled, matched, assigned)...)
@@ -95,12 +95,12 @@ spec: {update: {distributionSet: firmware-1, maintenanceWindow: ` + night + `}, 
 	}
 	time.Sleep(time.Until(opens.Add(5 * time.Second)))
 	if now := versions(w, "silent", away); now != before {
-		t.Errorf("the opening of the window was written down:\nbefore: %s\nafter:  %s", before, now)
+		t.Errorf("the opening of the window caused a write:\nbefore: %s\nafter:  %s", before, now)
 	}
-	once(t, devices, together(rolled, matched, assigned)...)
+	startedOnce(t, devices, together(rolled, matched, assigned)...)
 }
 
-// versions of a rollout, its groups and its targets.
+// versions returns the resource versions of a rollout, its groups and its targets.
 func versions(w *world.World, rollout string, targets []string) string {
 	w.T.Helper()
 	objects := []client.Object{w.Rollout(rollout)}
@@ -119,9 +119,9 @@ func versions(w *world.World, rollout string, targets []string) string {
 	return strings.Join(out, ", ")
 }
 
-// A window is open, and closes while a device is at work. That one finishes; who comes after it
-// closed is given nothing, and the rollout says when it may.
-func TestWhoHasStartedFinishesOutsideTheWindow(t *testing.T) {
+// A window closes while a device installs. That device finishes; a device that polls after the
+// window closed gets nothing, and the rollout has the next opening time in its status.
+func TestStartedDeviceFinishesOutsideTheWindow(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -142,19 +142,19 @@ spec:
 	w.EventuallyStarted(working, busy...)
 	time.Sleep(time.Until(closes.Add(time.Second)))
 	closed := time.Now()
-	wake(t, fleet, late...)
+	bringOnline(t, fleet, late...)
 	w.EventuallyPolled(devices, 5, closed, late...)
 	w.EventuallyTarget(busy[0], "finishes", inSync("firmware-1"))
-	// The device notes its result when it has the response, which may come after the status is
+	// The device records its result when it has the response, which may arrive after the status is
 	// written.
-	w.Eventually("the device notes its result", func() string {
+	w.Eventually("the device records its result", func() string {
 		if len(working.Of(devicesim.Closed)) == 0 {
 			return "no closed action"
 		}
 		return ""
 	})
 	if last := working.Of(devicesim.Closed); len(last) != 1 || last[0].At.Before(closes) {
-		t.Errorf("the action was to be closed once, after %s: %v", closes, last)
+		t.Errorf("want the action closed once, after %s: %v", closes, last)
 	}
 	r := w.EventuallyRollout("firmware-1", "counts", counts(v1alpha1.Counts{Targets: 2, Pending: 1, Succeeded: 1}))
 	if waits := r.Status.WaitingFor; waits.Until == nil || !waits.Until.Time.Equal(opened.Add(24*time.Hour)) {
@@ -164,5 +164,5 @@ spec:
 	if started := devices.Of(devicesim.Started); len(started) > 0 {
 		t.Errorf("devices started after the window closed: %v", started)
 	}
-	once(t, working, busy...)
+	startedOnce(t, working, busy...)
 }

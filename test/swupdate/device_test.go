@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// requireSwupdate skips the test where there is no swupdate, except where GOSHAWK_REQUIRE_SWUPDATE
-// says that there has to be one.
+// requireSwupdate skips the test if swupdate is not installed. With GOSHAWK_REQUIRE_SWUPDATE=1 the
+// test fails instead.
 func requireSwupdate(t testing.TB) {
 	t.Helper()
 	for _, program := range []string{"swupdate", "swupdate-ipc", "cpio", "openssl"} {
@@ -31,25 +31,25 @@ func requireSwupdate(t testing.TB) {
 	}
 }
 
-// maxStarts is how often a device may start before it counts as broken. Now and then Debian's
-// swupdate dies of a broken pipe between its own processes while it installs. On a real device its
-// supervisor starts it again, and so it is here; the device API has to cope with both.
+// maxStarts is the maximum number of starts of a device. Sometimes Debian's swupdate ends with a
+// broken pipe between its own processes while it installs. On a real device its supervisor starts
+// it again, and so does this test.
 const maxStarts = 5
 
 // device is one running swupdate.
 type device struct {
 	t      testing.TB
-	folder string // its TMPDIR: the sockets of its IPC live there, so that many devices can run side by side
+	folder string // its TMPDIR with its IPC sockets, so that devices can run in parallel
 	args   []string
 	log    *os.File
 	ended  chan struct{}
 
 	mu      sync.Mutex
-	group   int // of its processes; 0: none has been started
+	group   int // process group, or 0 before the start
 	stopped bool
 }
 
-// pairing is how a device gets to its device API.
+// pairing has the values that a device needs to connect to its device API.
 type pairing struct{ deviceAPI, tenant, id, token, certificate string }
 
 // start runs swupdate until the test ends. More arguments are for suricatta, swupdate's client.
@@ -80,7 +80,7 @@ func start(t testing.TB, p pairing, suricatta string) *device {
 	return d
 }
 
-// live runs the device, and starts it again when it ends by itself.
+// live runs the device, and starts it again when it ends.
 func (d *device) live() {
 	defer close(d.ended)
 	for starts := 1; ; starts++ {
@@ -95,28 +95,28 @@ func (d *device) live() {
 		case d.isStopped():
 			return
 		case starts == maxStarts:
-			d.t.Errorf("swupdate has ended by itself %d times, the last time with %v", starts, err)
+			d.t.Errorf("swupdate has ended %d times, the last time with %v", starts, err)
 			return
 		}
-		d.t.Logf("swupdate has ended by itself (%v) and is started again", err)
+		d.t.Logf("swupdate has ended (%v) and is started again", err)
 	}
 }
 
-// launch starts swupdate once; nil: the device has been stopped.
+// launch starts swupdate once. It returns nil if the device was stopped.
 func (d *device) launch() (*exec.Cmd, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopped {
 		return nil, nil
 	}
-	d.kill(syscall.SIGKILL) // what the one before has left behind
+	d.kill(syscall.SIGKILL) // processes of the last start
 	for _, socket := range []string{"sockinstctrl", "swupdateprog"} {
 		_ = os.Remove(filepath.Join(d.folder, socket))
 	}
 	command := exec.Command("swupdate", d.args...)
 	command.Env = append(os.Environ(), "TMPDIR="+d.folder)
 	command.Stdout, command.Stderr = d.log, d.log
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it is several processes, and they are stopped together
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // swupdate has several processes, which are stopped together
 	err := command.Start()
 	if err == nil {
 		d.group = command.Process.Pid
@@ -137,7 +137,7 @@ func (d *device) isStopped() bool {
 	return d.stopped
 }
 
-// stop ends the device, as if its plug was pulled. A second stop does nothing.
+// stop kills the device, as by a power failure. A second stop does nothing.
 func (d *device) stop() {
 	if d.isStopped() {
 		return
@@ -154,7 +154,7 @@ func (d *device) stop() {
 	<-d.ended
 }
 
-// confirm tells the device that what it installed works.
+// confirm tells the device that the installed software works.
 func (d *device) confirm(id int32) {
 	d.t.Helper()
 	command := exec.CommandContext(d.t.Context(), "swupdate-ipc", "sendtohawkbit", strconv.Itoa(int(id)), "2", "success", "closed", "activated")

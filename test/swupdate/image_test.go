@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// signer makes images that devices with its certificate believe.
+// signer signs images for devices with its certificate.
 type signer struct{ folder string }
 
 func newSigner(t testing.TB) signer {
@@ -33,17 +33,18 @@ func newSigner(t testing.TB) signer {
 
 func (s signer) certificate() string { return filepath.Join(s.folder, "cert.pem") }
 
-// image installs one file, and then asks a script whether that was well.
+// image installs one file, and then runs a script whose exit code is the result.
 type image struct {
 	fileName string
 	content  []byte
-	// trickles, if there is one, makes downloads take minutes, and is told of the first.
+	// trickles, if not nil, makes downloads take minutes. After each byte a value is sent to it if
+	// the test waits for one.
 	trickles chan struct{}
-	// asked is called for every request to the host of the image; nil: nothing is.
+	// asked, if not nil, is called for every request to the host of the image.
 	asked func(*http.Request)
 }
 
-// build makes an image that brings text to the file at path and whose script ends with exitCode.
+// build returns an image that writes text to the file at path and whose script ends with exitCode.
 func (s signer) build(t testing.TB, version, path, text string, exitCode int) image {
 	t.Helper()
 	folder := t.TempDir()
@@ -62,8 +63,7 @@ func (s signer) build(t testing.TB, version, path, text string, exitCode int) im
 	return image{fileName: "image-" + version + ".swu", content: content}
 }
 
-// serve puts the image where devices can download it, and answers the artifact as a SoftwareModule
-// names it.
+// serve starts a server for the image, and returns the artifact for a SoftwareModule.
 func (i image) serve(t testing.TB) (artifact string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -82,8 +82,8 @@ func (i image) serve(t testing.TB) (artifact string) {
 		i.fileName, len(i.content), hex.EncodeToString(sum256[:]), hex.EncodeToString(sum1[:]), server.URL, i.fileName)
 }
 
-// trickle sends the image so slowly that it takes minutes. It does not stop altogether: swupdate
-// looks around only when something arrives.
+// trickle sends the image so slowly that it takes minutes. It never stops completely, because
+// swupdate checks for a cancel only when data arrives.
 func (i image) trickle(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(i.content)))
 	for at := range i.content {

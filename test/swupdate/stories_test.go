@@ -21,11 +21,11 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// An image goes from a commit to a device: it is installed, waits for its confirmation, and only
-// then counts.
+// A commit installs an image on a device. The action is open until the device confirms that the new
+// software works.
 func TestSwupdateInstallsAndConfirms(t *testing.T) {
 	for name, confirm := range map[string]func(s *story, id int32){
-		"by a word to the running device": func(s *story, id int32) { s.device.confirm(id) },
+		"by a message to the running device": func(s *story, id int32) { s.device.confirm(id) },
 		"by starting the new system": func(s *story, _ int32) {
 			s.device.stop()
 			s.device = start(s.T, s.pairing, "-c 2")
@@ -59,7 +59,7 @@ func TestSwupdateInstallsAndConfirms(t *testing.T) {
 				t.Errorf("the target is %s, want InSync", target.Status.UpdateStatus)
 			}
 			if target.Status.Attributes["hwId"] != "demo" {
-				t.Errorf("attributes are %v, want what the device identifies itself with", target.Status.Attributes)
+				t.Errorf("attributes are %v, want the identity of the device", target.Status.Attributes)
 			}
 			s.wantNothingOffered()
 			s.wantNoSkip()
@@ -68,8 +68,7 @@ func TestSwupdateInstallsAndConfirms(t *testing.T) {
 	}
 }
 
-// The script in the image fails. The device says so at once, and nobody knows any more what runs on
-// it.
+// The script in the image fails. The device reports it at once, and the target is inconsistent.
 func TestSwupdateFails(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -78,8 +77,8 @@ func TestSwupdateFails(t *testing.T) {
 	r := s.EventuallyRollout("firmware", "has one failure", func(r *v1alpha1.Rollout) bool {
 		return r.Status.Targets != nil && r.Status.Targets.Failed == 1 && len(r.Status.Failures) == 1
 	})
-	// The image's own script gives the cause, in one of the log lines before the result; swupdate
-	// closes with the same words whatever failed.
+	// The cause is the script of the image, in one of the log lines before the result; swupdate
+	// closes with the same message for every failure.
 	if f := r.Status.Failures[0]; f.Count != 1 || !slices.Equal(f.Examples, []string{s.name}) || f.StatusCode != "" || !strings.Contains(f.Message, "<path> postinst command returned <n>") {
 		t.Errorf("the table of failures has %+v, want one failure of %s, with the line of the log about the script", f, s.name)
 	}
@@ -93,15 +92,15 @@ func TestSwupdateFails(t *testing.T) {
 	if target.Status.Installed != nil {
 		t.Errorf("installed is %+v after a failure", target.Status.Installed)
 	}
-	if !isInDoubt(target) {
-		t.Errorf("the device is not in doubt, and the image declares no rollback: %+v", target.Status.Conditions)
+	if !isInconsistent(target) {
+		t.Errorf("the target is consistent, but the image declares no rollback: %+v", target.Status.Conditions)
 	}
 	s.wantNoSkip()
 	s.wantAll(http.StatusOK)
 }
 
-// The rollout is stopped when the device has only looked at its update. It is asked to cancel, and
-// does.
+// The rollout is stopped when the device has only fetched its deployment. It is asked to cancel,
+// and cancels.
 func TestSwupdateCancels(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -143,13 +142,14 @@ func TestSwupdateCancels(t *testing.T) {
 		t.Error(missing)
 	}
 	if _, err := os.Stat(s.installed()); err == nil {
-		t.Error("the device has installed what was canceled")
+		t.Error("the device has installed the canceled update")
 	}
 	s.wantNothingOffered()
 	s.wantNoSkip()
 }
 
-// The rollout is stopped while the device downloads: it hangs up, and says that it has canceled.
+// The rollout is stopped while the device downloads: it closes the connection, and reports that it
+// has canceled.
 func TestSwupdateCancelsItsDownload(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -171,16 +171,16 @@ func TestSwupdateCancelsItsDownload(t *testing.T) {
 		t.Errorf("the action is %s with cancel %+v, want Canceled and Accepted", a.State, a.Cancel)
 	}
 	if _, err := os.Stat(s.installed()); err == nil {
-		t.Error("the device has installed what was canceled")
+		t.Error("the device has installed the canceled update")
 	}
 	s.wantNothingOffered()
 	s.wantNoSkip()
 }
 
-// The set is invalidated by force when the device has it installed and waits for its confirmation.
-// The device says that it has canceled, and still has the new files: nobody may believe that it is
-// as it was. Then the next version fixes it.
-func TestSwupdateIsInvalidatedAndMended(t *testing.T) {
+// The set is invalidated with Force when the device has installed it and waits for its
+// confirmation. The device reports that it has canceled, and still has the new files, so the target
+// must be inconsistent. Then the next version makes it consistent.
+func TestSwupdateIsInvalidatedAndFixed(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.commit("firmware", s.signer.build(t, "1.4", s.installed(), "firmware 1.4", 0))
@@ -198,8 +198,8 @@ func TestSwupdateIsInvalidatedAndMended(t *testing.T) {
 	if a := s.action(); a.State != v1alpha1.ActionCanceled || a.Cancel.Cause != v1alpha1.CauseInvalidated {
 		t.Errorf("the action is %s for the cause %s, want Canceled and Invalidated", a.State, a.Cancel.Cause)
 	}
-	if target := s.Target(s.name); !isInDoubt(target) || target.Status.Installed != nil {
-		t.Errorf("in doubt: %t, installed: %+v; want a device that nobody is sure about", isInDoubt(target), target.Status.Installed)
+	if target := s.Target(s.name); !isInconsistent(target) || target.Status.Installed != nil {
+		t.Errorf("inconsistent: %t, installed: %+v; want an inconsistent device", isInconsistent(target), target.Status.Installed)
 	}
 	s.wantNothingOffered()
 
@@ -211,7 +211,7 @@ func TestSwupdateIsInvalidatedAndMended(t *testing.T) {
 				return ""
 			}
 		}
-		return "the device has not said so"
+		return "the device has not reported it"
 	})
 	good := s.Target(s.name).Status.Actions[1]
 	if good.ID == bad.ID {
@@ -220,8 +220,8 @@ func TestSwupdateIsInvalidatedAndMended(t *testing.T) {
 	s.device.confirm(good.ID)
 	s.EventuallyRollout("fixed", "finishes", world.InState(v1alpha1.RolloutFinished))
 	target := s.Target(s.name)
-	if i := target.Status.Installed; isInDoubt(target) || i == nil || i.DistributionSet != "fixed" || target.Status.UpdateStatus != v1alpha1.UpdateStatusInSync {
-		t.Errorf("in doubt: %t, %s, installed: %+v; want a device in sync with fixed", isInDoubt(target), target.Status.UpdateStatus, i)
+	if i := target.Status.Installed; isInconsistent(target) || i == nil || i.DistributionSet != "fixed" || target.Status.UpdateStatus != v1alpha1.UpdateStatusInSync {
+		t.Errorf("inconsistent: %t, %s, installed: %+v; want a device in sync with fixed", isInconsistent(target), target.Status.UpdateStatus, i)
 	}
 	if content, err := os.ReadFile(s.installed()); err != nil || string(content) != "firmware 1.5" {
 		t.Errorf("the device has %q (%v)", content, err)
@@ -230,20 +230,19 @@ func TestSwupdateIsInvalidatedAndMended(t *testing.T) {
 	s.wantAll(http.StatusOK)
 }
 
-func isInDoubt(t *v1alpha1.Target) bool {
+func isInconsistent(t *v1alpha1.Target) bool {
 	return meta.IsStatusConditionFalse(t.Status.Conditions, v1alpha1.ConditionConsistent)
 }
 
-// Images lie on another host. By default swupdate sends that host its token, by which the host
-// could act as the device; with the option that docs/devices.md names it does not, and the host
-// needs none.
+// Images are on another host. By default swupdate sends its token to that host, which could then
+// act as the device. With the option in docs/devices.md it does not.
 func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
 	for name, tt := range map[string]struct {
 		option string
 		sends  bool
 	}{
-		"by default":                         {"", true},
-		"with the option that the docs name": {"--disable-token-for-dwl", false},
+		"by default":                  {"", true},
+		"with the option in the docs": {"--disable-token-for-dwl", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -263,18 +262,18 @@ func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
 			defer mu.Unlock()
 			for _, header := range sent {
 				if (header != "") != tt.sends {
-					t.Errorf("the artifact host was sent %q", header)
+					t.Errorf("the artifact host got %q", header)
 				}
 			}
 			if len(sent) == 0 {
-				t.Error("the artifact host was not asked")
+				t.Error("the artifact host got no request")
 			}
 			s.wantAll(http.StatusOK)
 		})
 	}
 }
 
-// A device with a wrong token gets 401 and nothing else, and leaves no trace.
+// A device with a wrong token gets only 401, and its target is not changed.
 func TestSwupdateWithAWrongToken(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -291,11 +290,11 @@ func TestSwupdateWithAWrongToken(t *testing.T) {
 	s.wantAll(http.StatusUnauthorized)
 	status := s.Target(s.name).Status
 	if status.LastSeen != nil || len(status.Actions) != 0 || len(status.Attributes) != 0 || status.UpdateStatus != v1alpha1.UpdateStatusUnknown {
-		t.Errorf("a device that was refused left %+v", status)
+		t.Errorf("the status after refused requests is %+v", status)
 	}
 }
 
-// story is one device and one rollout to it.
+// story has one device and one rollout for it.
 type story struct {
 	*world.World
 	signer  signer
@@ -319,8 +318,8 @@ func newStory(t *testing.T) *story {
 // installed is the file that the images of this story install.
 func (s *story) installed() string { return filepath.Join(s.folder, "root", "app.bin") }
 
-// commit brings an image to the device by module, set and rollout of this name, which is running
-// when this returns. The time orders it among the others.
+// commit creates a module, a set and a rollout of this name for the image, and waits until the
+// rollout is running. Later rollouts are newer.
 func (s *story) commit(name string, i image) {
 	s.T.Helper()
 	s.Apply(fmt.Sprintf(`
@@ -347,7 +346,7 @@ func (s *story) start() {
 	s.device = start(s.T, s.pairing, "")
 }
 
-// action is the only one that the target ever had.
+// action returns the action of the target. The test fails unless there is exactly one.
 func (s *story) action() v1alpha1.Action {
 	s.T.Helper()
 	actions := s.Target(s.name).Status.Actions
@@ -366,17 +365,17 @@ func action(t *v1alpha1.Target, id int32) v1alpha1.Action {
 	return v1alpha1.Action{}
 }
 
-// missing says that no request of this kind has sent the words yet; empty: one has.
+// missing returns a message if no request of this kind contains the words, and otherwise "".
 func (s *story) missing(method, path, words string) string {
 	for _, e := range s.wire.find(method, path) {
 		if strings.Contains(e.asked, words) {
 			return ""
 		}
 	}
-	return fmt.Sprintf("no %s of %s has said %q", method, path, words)
+	return fmt.Sprintf("no %s of %s contains %q", method, path, words)
 }
 
-// wantNothingOffered waits for the next poll, which must find nothing to do.
+// wantNothingOffered waits for the next poll, and fails the test if it offers anything.
 func (s *story) wantNothingOffered() {
 	s.T.Helper()
 	before := len(s.wire.all())
@@ -393,7 +392,8 @@ func (s *story) wantNothingOffered() {
 	})
 }
 
-// wantNoSkip: swupdate would report a success without doing anything.
+// wantNoSkip fails the test if a deployment says skip, because swupdate then reports a success
+// without an installation.
 func (s *story) wantNoSkip() {
 	s.T.Helper()
 	fetched := s.wire.find(http.MethodGet, "/deploymentBase/")
@@ -402,7 +402,7 @@ func (s *story) wantNoSkip() {
 	}
 	for _, e := range fetched {
 		if strings.Contains(e.answered, "skip") {
-			s.T.Errorf("the device was told to skip: %s", e)
+			s.T.Errorf("the deployment says skip: %s", e)
 		}
 	}
 }

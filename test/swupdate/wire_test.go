@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// exchange is one request and what was answered.
+// exchange is one request and its response.
 type exchange struct {
 	method, path string
 	asked        string
@@ -29,7 +29,7 @@ func (e exchange) String() string {
 	return fmt.Sprintf("%s %s %s -> %d %s", e.method, e.path, e.asked, e.status, e.answered)
 }
 
-// wire stands between a device and the device API, and remembers what went over it.
+// wire is a proxy between a device and the device API that records all exchanges.
 type wire struct {
 	url string
 
@@ -38,8 +38,8 @@ type wire struct {
 	hold      func(exchange)
 }
 
-// newWire lays a wire to a device API. The device asks the wire's host, so the links that the
-// device API gives lead over the wire, too.
+// newWire returns a wire to a device API. The device uses the host of the wire, so the links of the
+// device API lead to the wire, too.
 func newWire(t testing.TB, deviceAPI string) *wire {
 	t.Helper()
 	to, err := url.Parse(deviceAPI)
@@ -79,8 +79,8 @@ func newWire(t testing.TB, deviceAPI string) *wire {
 	return w
 }
 
-// finalAnswer leaves out what comes before it: swupdate sends Expect: 100-continue, and the device
-// API says 100 first.
+// finalAnswer drops the interim response: swupdate sends Expect: 100-continue, and the device API
+// responds with 100 first.
 type finalAnswer struct{ *httptest.ResponseRecorder }
 
 func (a finalAnswer) WriteHeader(status int) {
@@ -99,7 +99,7 @@ func (w *wire) remember(e exchange) {
 	}
 }
 
-// beforeAnswering calls f with each exchange before the device gets its answer.
+// beforeAnswering calls f with each exchange before the device gets the response.
 func (w *wire) beforeAnswering(f func(exchange)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -112,7 +112,7 @@ func (w *wire) all() []exchange {
 	return slices.Clone(w.exchanges)
 }
 
-// find answers the exchanges of a method whose path holds part.
+// find returns the exchanges of a method whose path contains part.
 func (w *wire) find(method, part string) []exchange {
 	return slices.DeleteFunc(w.all(), func(e exchange) bool { return e.method != method || !strings.Contains(e.path, part) })
 }

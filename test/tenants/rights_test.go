@@ -27,7 +27,7 @@ metadata: {name: firmware-1}
 spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCount: 2, successThreshold: 100}
 `
 
-// fleet brings a set, targets and a rollout into a namespace.
+// fleet creates a set, targets and a rollout in a namespace.
 func fleet(w *world.World) []string {
 	w.T.Helper()
 	w.Set("firmware-1", "1.0")
@@ -36,17 +36,17 @@ func fleet(w *world.World) []string {
 	return names
 }
 
-// The two accounts have the rights of the overlay, and no others. Whole rollouts run in the two
-// namespaces, an invalidation is recorded in Goshawk's own, and nothing that is asked of the API
-// server is refused. A third namespace is left alone, and its devices are told so.
-func TestOverlayIsEnoughForWholeRolloutsAndForNothingElse(t *testing.T) {
+// The two accounts have only the rights of the overlay. Whole rollouts run in the two namespaces,
+// an invalidation is recorded in Goshawk's own namespace, and the API server refuses no request.
+// Objects of a third namespace are not changed, and its devices get 404.
+func TestOverlayHasTheRightsForWholeRollouts(t *testing.T) {
 	c := applyOverlay(t)
 	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-c"}}); err != nil {
 		t.Fatal(err)
 	}
 	watched := []string{"fleet-a", "fleet-b"}
 	if flag := "--watch-namespaces=" + strings.Join(watched, ","); !strings.Contains(fileOf(t, "config", "namespaced", "kustomization.yaml"), flag) {
-		t.Errorf("the overlay does not give %s", flag)
+		t.Errorf("the overlay does not set %s", flag)
 	}
 	devices := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: watched})
 	controllers := start(t, "goshawk-manager", manager.Options{Controllers: true, LeaderElect: true, WatchNamespaces: watched})
@@ -87,9 +87,9 @@ func TestOverlayIsEnoughForWholeRolloutsAndForNothingElse(t *testing.T) {
 	}
 }
 
-// In each of these namespaces something is missing. Its devices are asked to come again, at once
-// and not after a time out, and those of the whole namespace are served all the time. When the
-// right is there, the devices are served, by the same process.
+// In each of these namespaces a right, or the namespace, is missing. Its devices get 503 with
+// Retry-After at once, and those of the complete namespace are served all the time. When the right
+// is granted, the devices are served by the same process.
 func TestMissingRightsStopOneNamespaceUntilTheyAreGranted(t *testing.T) {
 	c := applyOverlay(t)
 	whole, noTokens, noKinds, nothing := cluster.Namespace(t), cluster.Namespace(t), cluster.Namespace(t), cluster.Namespace(t)
@@ -107,8 +107,8 @@ func TestMissingRightsStopOneNamespaceUntilTheyAreGranted(t *testing.T) {
 			return is("the answer in "+namespace, g.poll(namespace, "device-000").status, http.StatusOK)
 		}
 	}
-	eventually(t, "the device of the whole namespace", served(whole))
-	eventually(t, "readiness, for one namespace is served", func() string { return is("/readyz", g.ready(), http.StatusOK) })
+	eventually(t, "the device of the complete namespace", served(whole))
+	eventually(t, "readiness, because one namespace is served", func() string { return is("/readyz", g.ready(), http.StatusOK) })
 	for name, namespace := range map[string]string{
 		"no right for Secrets": noTokens, "a right for Secrets only": noKinds, "no right at all": nothing, "no namespace": late,
 	} {
@@ -132,14 +132,14 @@ func TestMissingRightsStopOneNamespaceUntilTheyAreGranted(t *testing.T) {
 	}
 }
 
-// Without any right nothing is ready: not in all namespaces, and not in one. The process lives, and
-// devices are asked to come again.
+// Without any right Goshawk is not ready, in all namespaces and in one. The process runs, and
+// devices get 503 with Retry-After.
 func TestNothingIsReadyWithoutRights(t *testing.T) {
 	applyOverlay(t)
 	for name, namespaces := range map[string][]string{"all namespaces": nil, "one namespace": {cluster.Namespace(t)}} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: namespaces})
-			eventually(t, "life", func() string { return is("/healthz", get(t, "http://"+g.health+"/healthz").status, http.StatusOK) })
+			eventually(t, "the health probe", func() string { return is("/healthz", get(t, "http://"+g.health+"/healthz").status, http.StatusOK) })
 			time.Sleep(2 * time.Second)
 			if code := g.ready(); code != http.StatusInternalServerError {
 				t.Errorf("/readyz is %d", code)
@@ -155,8 +155,8 @@ func TestNothingIsReadyWithoutRights(t *testing.T) {
 	}
 }
 
-// The right for Secrets is taken away while devices are served. Tokens that may have changed since
-// are trusted no more, and again when the right is back.
+// The right for Secrets is removed while devices are served. Tokens that may have changed since are
+// not accepted, until the right is granted again.
 func TestRightsRevokedWhileRunning(t *testing.T) {
 	c := applyOverlay(t)
 	namespace, other := cluster.Namespace(t), cluster.Namespace(t)

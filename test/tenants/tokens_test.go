@@ -20,9 +20,10 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A target says why no device can authenticate as it, in Ready and for as long as it is so,
-// whatever order things come in. The controllers have no right for Secrets: the device API says it.
-func TestTargetSaysThatItsTokenCannotWork(t *testing.T) {
+// Ready of a target says why its device cannot authenticate, as long as the cause exists and for
+// any order of creation. The device API writes it, because the controllers have no right for
+// Secrets.
+func TestReadySaysWhyATokenIsNotUsable(t *testing.T) {
 	c := applyOverlay(t)
 	namespace, elsewhere := cluster.Namespace(t), cluster.Namespace(t)
 	for account, roles := range map[string][]string{"goshawk-device-api": {"goshawk-device-api", "goshawk-device-api-tokens"}, "goshawk-manager": {"goshawk-manager"}} {
@@ -70,7 +71,7 @@ func TestTargetSaysThatItsTokenCannotWork(t *testing.T) {
 	says("blank", v1alpha1.ReasonTokenEmpty, `"blank"`)
 	says("good", v1alpha1.ReasonReady, "serves")
 
-	// Each cause goes.
+	// Each cause is removed.
 	secret(namespace, "late", kube.TokenSecretType, map[string]string{"key": world.Token})
 	if err := c.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "opaque"}}); err != nil {
 		t.Fatal(err)
@@ -88,10 +89,10 @@ func TestTargetSaysThatItsTokenCannotWork(t *testing.T) {
 		says(name, v1alpha1.ReasonReady, "serves")
 	}
 	if a := g.poll(namespace, "late"); a.status != 200 {
-		t.Errorf("the device whose Secret came late gets %+v", a)
+		t.Errorf("the device whose Secret was created late gets %+v", a)
 	}
 
-	// A Secret that is deleted and at once created again is no news; one that stays away is.
+	// A Secret that is deleted and created again at once causes no write; a deleted one does.
 	if err := c.Delete(t.Context(), tokens); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,7 @@ func TestTargetSaysThatItsTokenCannotWork(t *testing.T) {
 	before := w.Target("good").ResourceVersion
 	time.Sleep(5 * time.Second)
 	if target := w.Target("good"); target.ResourceVersion != before {
-		t.Errorf("a rotation has written into the target: %+v", target.Status.Conditions)
+		t.Errorf("a rotation has changed the target: %+v", target.Status.Conditions)
 	}
 	if err := c.Delete(t.Context(), tokens); err != nil {
 		t.Fatal(err)
@@ -111,7 +112,7 @@ func TestTargetSaysThatItsTokenCannotWork(t *testing.T) {
 }
 
 // Many targets with one missing Secret are written at a bounded rate.
-func TestMissingSecretOfManyTargetsIsNoStorm(t *testing.T) {
+func TestMissingSecretOfManyTargetsIsWrittenSlowly(t *testing.T) {
 	c := applyOverlay(t)
 	namespace := cluster.Namespace(t)
 	bind(t, c, namespace, "goshawk-device-api", "goshawk-device-api")
@@ -140,7 +141,7 @@ func TestMissingSecretOfManyTargetsIsNoStorm(t *testing.T) {
 	var started time.Time
 	eventually(t, "the first condition", func() string {
 		if written() == 0 {
-			return "there is none"
+			return "there is no condition"
 		}
 		started = time.Now()
 		return ""

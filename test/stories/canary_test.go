@@ -12,9 +12,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A fleet of twelve, two of them at a canary site, takes the whole road: the canaries first, then
-// the others in two groups.
-func TestRolloutGoesFromTheCanariesToTheWholeFleet(t *testing.T) {
+// A rollout updates a fleet of twelve targets, two of them at a canary site: the canaries first,
+// then the others in two groups.
+func TestRolloutUpdatesCanariesFirstAndThenTheFleet(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")

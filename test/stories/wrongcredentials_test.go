@@ -20,10 +20,10 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// All devices have one address, as behind an ingress. A client without a token sends from there all
-// that it can, with wrong tokens for devices that exist and for others, and results: every device
-// goes through its rollout, no request of a device is refused, and answers stay quick.
-func TestAFloodFromTheAddressOfTheFleet(t *testing.T) {
+// All devices have one address, as behind an ingress. A client without a token sends from there as
+// many requests as it can: polls and results with wrong tokens, for existing and for other devices.
+// Every device finishes its rollout, no request of a device is refused, and responses stay fast.
+func TestWrongCredentialsFromTheAddressOfTheFleet(t *testing.T) {
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 200, nil)
@@ -38,7 +38,7 @@ func TestAFloodFromTheAddressOfTheFleet(t *testing.T) {
 	for i := range 4 {
 		flood.Go(func() {
 			for n := i; flooding.Err() == nil; n += 4 {
-				path := fmt.Sprintf("/%s/controller/v1/%s", w.Namespace, []string{names[n%len(names)], fmt.Sprint("nobody-", n), names[0]}[n%3])
+				path := fmt.Sprintf("/%s/controller/v1/%s", w.Namespace, []string{names[n%len(names)], fmt.Sprint("unknown-", n), names[0]}[n%3])
 				request := "GET " + path + " HTTP/1.1\r\n"
 				body := ""
 				if n%2 == 0 {
@@ -61,7 +61,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	stop()
 	flood.Wait()
-	once(t, devices, names...)
+	startedOnce(t, devices, names...)
 	succeeded := int32(0)
 	for _, g := range r.Status.Groups {
 		succeeded += g.Counts.Succeeded
@@ -73,21 +73,20 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCoun
 		t.Errorf("%d requests of devices failed, the last one: %s", s.HTTPErrors, s.LastError)
 	}
 	if answers["429"] < 10*answers["401"] || answers["429"] < 1000 {
-		t.Errorf("the flood was answered %v", answers)
+		t.Errorf("the responses to wrong credentials are %v", answers)
 	}
 	polls, results := timed.Sorted()
-	t.Logf("flood %v; %d polls: median %s, slowest %s; %d reports: median %s, slowest %s", answers,
+	t.Logf("responses to wrong credentials %v; %d polls: median %s, slowest %s; %d reports: median %s, slowest %s", answers,
 		len(polls), polls[len(polls)/2], polls[len(polls)-1], len(results), results[len(results)/2], results[len(results)-1])
 	for what, took := range map[string][]time.Duration{"polls": polls, "reports": results} {
-		if usual := took[len(took)/2]; usual > 250*time.Millisecond { // the slowest ones wait for writes, whether there is a flood or not
+		if usual := took[len(took)/2]; usual > 250*time.Millisecond { // the slowest ones wait for writes, also without wrong credentials
 			t.Errorf("half of the %s took %s or more", what, usual)
 		}
 	}
 }
 
-// attack sends one request on a connection of its own and returns the status of the answer. The
-// connection is reset, so that it leaves nothing behind that would use up the ports of this
-// machine.
+// attack sends one request on a new connection and returns the status of the response. It resets
+// the connection, so that no port of this machine stays in use.
 func attack(address, request string) string {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {

@@ -18,13 +18,13 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// stepsOf makes each of the four steps of an update last this long.
+// stepsOf sets the duration of each of the four steps of an update.
 func stepsOf(d time.Duration) func(*devicesim.Config) {
 	return func(c *devicesim.Config) { c.StepTime = d }
 }
 
-// wake brings offline devices back as obedient ones.
-func wake(t testing.TB, fleet *devicesim.Fleet, names ...string) {
+// bringOnline makes offline devices obedient.
+func bringOnline(t testing.TB, fleet *devicesim.Fleet, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if err := fleet.SetBehavior(name, devicesim.Obedient); err != nil {
@@ -33,8 +33,8 @@ func wake(t testing.TB, fleet *devicesim.Fleet, names ...string) {
 	}
 }
 
-// once: each device has started exactly once.
-func once(t testing.TB, devices *devicesim.Recorder, names ...string) {
+// startedOnce fails the test unless each device has started exactly once.
+func startedOnce(t testing.TB, devices *devicesim.Recorder, names ...string) {
 	t.Helper()
 	started := world.Starts(devices)
 	for _, name := range names {
@@ -44,7 +44,7 @@ func once(t testing.TB, devices *devicesim.Recorder, names ...string) {
 	}
 }
 
-// inSync: the target runs this set and nothing is open.
+// inSync reports whether the target has this set installed and no open action.
 func inSync(set string) func(*v1alpha1.Target) bool {
 	return func(t *v1alpha1.Target) bool {
 		return t.Status.UpdateStatus == v1alpha1.UpdateStatusInSync && t.Status.Installed != nil && t.Status.Installed.DistributionSet == set

@@ -13,8 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A newer rollout opens while nobody has installed the migration step of the older one: it takes
-// nobody over, and every device goes by the step.
+// A newer rollout opens before any device has installed the migration step of an older one. It
+// supersedes no target, and every device installs the step first.
 func TestNewerRolloutWaitsForTheMigrationStep(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)

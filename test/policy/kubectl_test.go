@@ -21,38 +21,38 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// One deed for every guarded field, as people and robots really write: kubectl tells what was
-// refused, and why, whichever way it takes.
-func TestKubectlTellsTheSentence(t *testing.T) {
+// One edit for every guarded field with the commands that people and GitOps tools use: each command
+// of kubectl prints the refusal.
+func TestKubectlPrintsTheRefusal(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	for name, story := range map[string]struct{ command, kind, deed, may string }{
-		"a plan is approved":              {"apply", "Rollout", "a plan is approved", "approver"},
-		"a pause is lifted":               {"apply --server-side", "Rollout", "an automatic pause is lifted", "approver"},
-		"an approved rollout is loosened": {"replace", "Rollout", "one is tightened and two loosened", "approver"},
-		"a rollout is stopped by force":   {"apply", "Rollout", "stopped by force", "stopper"},
-		"removal is to be a force":        {"create", "Rollout", "removal is to close actions", "editor-stopper"},
-		"an action is force-canceled":     {"apply --server-side", "Target", "an action is force-canceled", "stopper"},
-		"and by kubectl's older apply":    {"apply", "Target", "an action is force-canceled", "stopper"},
-		"a merge request is checked":      {"apply --dry-run=server", "DistributionSet", "a set is invalidated: Soft", "stopper"},
-		"a set is invalidated":            {"apply --server-side", "DistributionSet", "a set is invalidated: Force", "stopper"},
+	for name, story := range map[string]struct{ command, kind, edit, may string }{
+		"a plan is approved":                               {"apply", "Rollout", "a plan is approved", "approver"},
+		"a pause is ended":                                 {"apply --server-side", "Rollout", "an automatic pause is ended", "approver"},
+		"an approved rollout is loosened":                  {"replace", "Rollout", "one condition is tightened and two loosened", "approver"},
+		"a rollout is stopped by force":                    {"apply", "Rollout", "a stop with Force", "stopper"},
+		"deletionCancellation is set":                      {"create", "Rollout", "deletionCancellation Force", "editor-stopper"},
+		"an action is force-canceled":                      {"apply --server-side", "Target", "an action is force-canceled", "stopper"},
+		"an action is force-canceled by client-side apply": {"apply", "Target", "an action is force-canceled", "stopper"},
+		"a dry run":            {"apply --dry-run=server", "DistributionSet", "a set is invalidated: Soft", "stopper"},
+		"a set is invalidated": {"apply --server-side", "DistributionSet", "a set is invalidated: Force", "stopper"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			deed := updates[story.kind][story.deed]
-			for person, told := range map[string]string{"editor": deed.refused, story.may: ""} {
+			edit := updates[story.kind][story.edit]
+			for person, refusal := range map[string]string{"editor": edit.refused, story.may: ""} {
 				name := newName(story.kind)
 				if story.command != "create" {
-					f.give(t, f.object(t, story.kind, name, orEmpty(deed.given)), deed.status)
+					f.give(t, f.object(t, story.kind, name, orEmpty(edit.given)), edit.status)
 				}
-				manifest := f.object(t, story.kind, name, orEmpty(deed.given), deed.when)
-				f.wantRefused(t, kubectl(t, person, manifest, story.command), person, told)
+				manifest := f.object(t, story.kind, name, orEmpty(edit.given), edit.when)
+				f.wantRefused(t, kubectl(t, person, manifest, story.command), person, refusal)
 			}
 		})
 	}
 }
 
-// kubectl runs one of kubectl's commands on a manifest, in somebody's name.
+// kubectl runs one of kubectl's commands on a manifest as a user.
 func kubectl(t *testing.T, person string, manifest *unstructured.Unstructured, command string, flags ...string) error {
 	t.Helper()
 	text, err := yaml.Marshal(manifest.Object)
@@ -64,28 +64,28 @@ func kubectl(t *testing.T, person string, manifest *unstructured.Unstructured, c
 	return err
 }
 
-// everything is a manifest of each kind with every guarded word in it, as somebody with all rights
-// has applied it.
-var everything = map[string]string{
+// fullSpecs has a spec of each kind with every guarded field, which a user with all rights has
+// applied.
+var fullSpecs = map[string]string{
 	"DistributionSet": `{invalidation: {cancellation: Force, deleteRollouts: true, reason: bricks the modem}}`,
 	"Target":          `{cancel: {upTo: 17, cancellation: Force}}`,
 	"Rollout": `{state: Stopped, stopCancellation: Force, deletionCancellation: Force, approvalRequired: true, approval: {planHash: ` + plan + `},
 		resumedAt: "2026-12-01T02:00:00Z", advance: {to: group-1, at: "2026-12-01T02:00:00Z"}, ` + strict + `}`,
 }
 
-// A robot applies its whole folder again every few minutes, with the rights that it has.
-func TestWhatHasNotChangedTakesNoRight(t *testing.T) {
+// A GitOps tool applies its whole folder again every few minutes, with its own rights.
+func TestUnchangedManifestsNeedNoRight(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	for kind, spec := range everything {
+	for kind, spec := range fullSpecs {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			manifest := f.object(t, kind, newName(kind), spec)
 			f.give(t, manifest, "")
 			before := f.generation(t.Context(), t, manifest)
-			for by, road := range roads {
+			for by, writeFunc := range writeFuncs {
 				for _, person := range writers[kind] {
-					if err := road(t, f.as(t, person), manifest, manifest); err != nil {
+					if err := writeFunc(t, f.as(t, person), manifest, manifest); err != nil {
 						t.Errorf("%s by %s: %v", by, person, err)
 					}
 				}
@@ -101,20 +101,20 @@ func TestWhatHasNotChangedTakesNoRight(t *testing.T) {
 			labelled := manifest.DeepCopy()
 			labelled.SetLabels(map[string]string{"ring": "canary"})
 			if err := serverSideApply(t.Context(), f.as(t, "editor"), labelled); err != nil {
-				t.Errorf("a label takes a right: %v", err)
+				t.Errorf("a label needs a right: %v", err)
 			}
 		})
 	}
 }
 
-// The matrix is hawkBit's: who may invalidate how. Every right is held by somebody on its own.
-func TestW18_WhoMayInvalidateHow(t *testing.T) {
+// The rights for an invalidation are those of hawkBit. Each user has another combination of them.
+func TestW18_RightsForInvalidations(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	sets, targets, rollouts := rule("create update patch", "distributionsets"), rule("update", "targets"), rule("update", "rollouts")
 	people := map[string]struct {
 		rules                       []rbacv1.PolicyRule
-		none, soft, force, deleting string // what the person is told; empty: accepted
+		none, soft, force, deleting string // the refusal, or "" if it is accepted
 	}{
 		"sets":                      {rules: []rbacv1.PolicyRule{sets}, soft: softTargets, force: forceTargets, deleting: forceTargets},
 		"sets-and-targets":          {rules: []rbacv1.PolicyRule{sets, targets}, soft: softRollouts, force: forceRollout, deleting: forceRollout},
@@ -147,8 +147,9 @@ func TestW18_WhoMayInvalidateHow(t *testing.T) {
 	}
 }
 
-// To create a set is not to invalidate its duplicate, which a set that is created invalid does.
-func TestWhoMayOnlyCreateSetsInvalidatesNone(t *testing.T) {
+// The right to create a set is not enough to create it with an invalidation, because that also
+// invalidates other sets of the same name, version and type.
+func TestRightToCreateSetsIsNotEnoughToInvalidate(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.bindRules(t, "creator", rule("create", "distributionsets"))
@@ -157,8 +158,7 @@ func TestWhoMayOnlyCreateSetsInvalidatesNone(t *testing.T) {
 	f.wantRefused(t, creator.Create(t.Context(), f.object(t, "DistributionSet", "created-invalid", `{invalidation: {cancellation: None}}`)), "creator", createdInvalid)
 }
 
-// RBAC narrows the verbs by name: somebody approves and resumes one rollout, or cancels on one
-// device.
+// With resourceNames a user may approve and resume only one rollout, or cancel only on one target.
 func TestARightMayBeGivenForOneObject(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -170,7 +170,7 @@ func TestARightMayBeGivenForOneObject(t *testing.T) {
 	f.bindRules(t, "narrow", rule("patch", "rollouts", "targets"), only("mine", "approve resume", "rollouts"), only("mine", "cancel forcecancel", "targets"))
 	c := f.as(t, "narrow")
 	for name, mine := range map[string]bool{"mine": true, "yours": false} {
-		told := func(sentence string) string {
+		refusalOf := func(sentence string) string {
 			if mine {
 				return ""
 			}
@@ -178,20 +178,20 @@ func TestARightMayBeGivenForOneObject(t *testing.T) {
 		}
 		f.give(t, f.object(t, "Rollout", name), started)
 		f.give(t, f.object(t, "Target", name), "")
-		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Rollout", name, `{approval: {planHash: `+plan+`}}`)), "narrow", told(approves))
-		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Target", name, `{cancel: {upTo: 17, cancellation: Force}}`)), "narrow", told(forceCancels))
-		// A stop reaches every device of the rollout, so a right over one device is not enough.
+		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Rollout", name, `{approval: {planHash: `+plan+`}}`)), "narrow", refusalOf(approves))
+		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Target", name, `{cancel: {upTo: 17, cancellation: Force}}`)), "narrow", refusalOf(forceCancels))
+		// A stop affects every device of the rollout, so a right over one device is not enough.
 		f.wantRefused(t, serverSideApply(t.Context(), c, f.object(t, "Rollout", name, `{state: Stopped}`)), "narrow", stopsSoft)
 	}
 }
 
-// Goshawk itself commits no guarded field. It needs no right for its own writes, whatever people
-// have committed before, and has what the deletion of a rollout takes.
-func TestGoshawksOwnWritesAreNotHeldUp(t *testing.T) {
+// Goshawk writes no guarded field. It needs no further right for its writes, whatever users have
+// committed before, and has the rights for the deletion of a rollout.
+func TestGoshawksOwnWritesAreAccepted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	manager, deviceAPI := goshawk(t, f, "goshawk-manager"), goshawk(t, f, "goshawk-device-api")
-	for kind, spec := range everything {
+	for kind, spec := range fullSpecs {
 		t.Run(kind, func(t *testing.T) {
 			object := f.object(t, kind, newName(kind), spec)
 			given := ""
@@ -201,11 +201,11 @@ func TestGoshawksOwnWritesAreNotHeldUp(t *testing.T) {
 			f.give(t, object, given)
 			status := mergePatch(t, map[string]any{"status": map[string]any{"observedGeneration": 1}})
 			if err := manager.Status().Patch(t.Context(), object.DeepCopy(), status); err != nil {
-				t.Errorf("the controllers' status: %v", err)
+				t.Errorf("a write of status by the controllers: %v", err)
 			}
 			if kind == "Target" {
 				if err := deviceAPI.Status().Patch(t.Context(), object.DeepCopy(), status); err != nil {
-					t.Errorf("the device API's status: %v", err)
+					t.Errorf("a write of status by the device API: %v", err)
 				}
 				return // A Target has no finalizer.
 			}
@@ -217,14 +217,14 @@ func TestGoshawksOwnWritesAreNotHeldUp(t *testing.T) {
 			}
 			if kind == "Rollout" {
 				if err := manager.Delete(t.Context(), object); err != nil {
-					t.Errorf("the deletion that an invalidation asks for: %v", err)
+					t.Errorf("the deletion of a rollout because of deleteRollouts: %v", err)
 				}
 			}
 		})
 	}
 }
 
-// goshawk is one of Goshawk's own service accounts with the rights of config/rbac.
+// goshawk returns a client of one of Goshawk's service accounts with the rights of config/rbac.
 func goshawk(t *testing.T, f *fleet, account string) client.Client {
 	t.Helper()
 	const system = "goshawk-system"
@@ -235,16 +235,16 @@ func goshawk(t *testing.T, f *fleet, account string) client.Client {
 	cluster.Kubectl(t, "apply", "--server-side", "-k", filepath.Join(cluster.Root(), "config", "rbac"))
 	user := "system:serviceaccount:" + system + ":" + account
 	c := f.as(t, user, "system:serviceaccounts", "system:serviceaccounts:"+system)
-	// The binding is new; the first read that is allowed shows that it counts.
+	// The first read that is allowed shows that the new binding is in force.
 	f.eventually(t, account+" may read", func() error {
 		return c.List(t.Context(), listOf("Target"), client.InNamespace(f.namespace))
 	})
 	return c
 }
 
-// The rule is the kind's own: it holds for everybody, also without any policy. Once the
-// invalidation is recorded, a removal has no effect and is accepted, of somebody without any right
-// beyond that to write the set; to set the field, or another value, takes the rights each time.
+// The schema has this rule, so it applies to all users, also without a policy. When the
+// invalidation is recorded, its removal has no effect and is accepted from every user who may write
+// the set. To set the field again, or with another value, needs the rights each time.
 func TestAnInvalidationIsRevertedOnceItIsRecorded(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -271,12 +271,12 @@ func TestAnInvalidationIsRevertedOnceItIsRecorded(t *testing.T) {
 			cluster.Kubectl(t, "-n", f.namespace, "patch", "distset", object, "--subresource=status", "--type=merge",
 				"-p", `{"status":{"invalidation":{"cancellation":"Force","recorded":{"cancellation":"Force"}}}}`)
 			forged.Object["status"] = map[string]any{"invalidation": nil}
-			wants("the revert that says it was never recorded", kubectl(t, "editor", forged, command), "")
+			wants("the revert with an empty record", kubectl(t, "editor", forged, command), "")
 			if got := cluster.Kubectl(t, "-n", f.namespace, "get", "distset", object, "-o", "jsonpath={.spec.invalidation} {.status.invalidation.recorded.cancellation}"); got != " Force" {
 				t.Errorf("spec and record are %q", got)
 			}
-			wants("an editor who puts it back", apply("editor", `{invalidation: {cancellation: Force}}`), "needs the right to update targets")
-			wants("a stopper who puts it back", apply("stopper", `{invalidation: {cancellation: Force}}`), "")
+			wants("an editor who sets it again", apply("editor", `{invalidation: {cancellation: Force}}`), "needs the right to update targets")
+			wants("a stopper who sets it again", apply("stopper", `{invalidation: {cancellation: Force}}`), "")
 			wants("an editor who changes the reason", apply("editor", `{invalidation: {cancellation: Force, reason: other}}`), "")
 			wants("an editor who wants no rollouts cancelled", apply("editor", `{invalidation: {cancellation: None}}`), "")
 			wants("an editor who deletes rollouts", apply("editor", `{invalidation: {cancellation: Force, deleteRollouts: true}}`), "needs the right to update targets")
@@ -285,8 +285,8 @@ func TestAnInvalidationIsRevertedOnceItIsRecorded(t *testing.T) {
 	}
 }
 
-// The same with a stop, of an approved rollout: its revert takes no right over devices and no
-// approval, to stop again does.
+// The same with a stop of an approved rollout: its revert needs no right over devices and no
+// approval; to stop again needs them.
 func TestAStopIsRevertedOnceItIsRecorded(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -315,14 +315,14 @@ func TestAStopIsRevertedOnceItIsRecorded(t *testing.T) {
 			wants("an editor who lowers it", apply("editor", `{state: Stopped, stopCancellation: None}`), "")
 			wants("an editor who reverts it", apply("editor", `{}`), "")
 			wants("an editor who stops by force again", apply("editor", `{state: Stopped, stopCancellation: Force}`), "needs the verb forcecancel on targets")
-			wants("a stopper who does", apply("stopper", `{state: Stopped, stopCancellation: Force}`), "")
+			wants("a stopper who stops by force again", apply("stopper", `{state: Stopped, stopCancellation: Force}`), "")
 		})
 	}
 }
 
-// An on-call writes the one word in their own name; the robot goes on applying a manifest that does
-// not mention it, and takes nothing back.
-func TestAWordWrittenPastTheRobotStays(t *testing.T) {
+// An on-call engineer writes a field with kubectl. The GitOps tool continues to apply a manifest
+// without the field, and does not remove it.
+func TestAFieldWrittenWithKubectlStays(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	set := f.object(t, "DistributionSet", "firmware-2-1")
@@ -332,16 +332,15 @@ func TestAWordWrittenPastTheRobotStays(t *testing.T) {
 	cluster.Kubectl(t, "--as", "stopper", "-n", f.namespace, "patch", "distributionset", "firmware-2-1", "--type=merge", "--field-manager=on-call",
 		"-p", `{"spec":{"invalidation":{"cancellation":"Force","reason":"bricks the modem"}}}`)
 	if err := serverSideApply(t.Context(), f.as(t, "editor"), set); err != nil {
-		t.Errorf("the robot is held up: %v", err)
+		t.Errorf("the GitOps tool is refused: %v", err)
 	}
 	if got := cluster.Kubectl(t, "-n", f.namespace, "get", "distset", "firmware-2-1", "-o", "jsonpath={.spec.invalidation.cancellation} {.spec.version}"); got != "Force 2.1" {
-		t.Errorf("the set says %q", got)
+		t.Errorf("the set has %q", got)
 	}
 }
 
-// config/default brings the policies along, also in an overlay that moves Goshawk to another
-// namespace.
-func TestTheDefaultBringsThePolicies(t *testing.T) {
+// config/default contains the policies, also in an overlay with another namespace.
+func TestDefaultContainsThePolicies(t *testing.T) {
 	t.Parallel()
 	cluster.Start(t)
 	overlay := t.TempDir()
@@ -359,7 +358,7 @@ func TestTheDefaultBringsThePolicies(t *testing.T) {
 		for _, name := range []string{"distributionsets", "targets", "rollouts", "deletions"} {
 			want := kind + ".admissionregistration.k8s.io/" + name + ".rights.goshawk.dev"
 			if !slices.Contains(applied, want) {
-				t.Errorf("config/default brings no %s", want)
+				t.Errorf("config/default does not contain %s", want)
 			}
 		}
 	}

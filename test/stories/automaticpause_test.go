@@ -17,9 +17,9 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// Three of the first five to report fail, each with a code. Neither the rest of the first group nor
-// anybody of the second starts until a person has looked.
-func TestBrakeHoldsTheSecondGroupUntilSomebodyResumes(t *testing.T) {
+// Three of the first five devices that report fail, each with a code. No other device of the first
+// group and none of the second starts until a user resumes the rollout.
+func TestAutomaticPauseHoldsTheSecondGroupUntilResumed(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -58,11 +58,11 @@ spec:
 	if diff := cmp.Diff(want, r.Status.Failures, cmpopts.IgnoreFields(v1alpha1.FailureCount{}, "FirstSeen", "LastSeen"), sorted); diff != "" {
 		t.Errorf("failure table (-want +got):\n%s", diff)
 	}
-	wake(t, away, late...)
+	bringOnline(t, away, late...)
 	w.EventuallyPolled(devices, 5, r.Status.PausedAt.Time, second...)
 	w.EventuallyPolled(others, 5, r.Status.PausedAt.Time, late...)
 	if started := append(devices.Of(devicesim.Started), others.Of(devicesim.Started)...); len(started) > 0 {
-		t.Fatalf("devices started before anybody resumed: %v", started)
+		t.Fatalf("devices started before the rollout was resumed: %v", started)
 	}
 
 	pausedAt := w.Kubectl("get", "grollout", "firmware-1", "-o", "jsonpath={.status.pausedAt}")
@@ -83,8 +83,9 @@ func failWith(code string) func(*devicesim.Config) {
 	return func(c *devicesim.Config) { c.FailCode = code }
 }
 
-// While a person pauses, who has started finishes and nobody else starts, however often it asks.
-func TestPauseHoldsBackWhoHasNotStarted(t *testing.T) {
+// While a rollout is paused by spec.state, started devices finish and no other device starts,
+// however often it polls.
+func TestPauseHoldsDevicesThatHaveNotStarted(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -105,7 +106,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 		!world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonPausedBySpec) {
 		t.Errorf("conditions are %+v", r.Status.Conditions)
 	}
-	wake(t, fleet, late...)
+	bringOnline(t, fleet, late...)
 	for _, name := range busy {
 		w.EventuallyTarget(name, "is in sync", inSync("firmware-1"))
 	}
@@ -122,13 +123,12 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 	if *r.Status.Targets != (v1alpha1.Counts{Targets: 8, Succeeded: 8}) || !world.Says(r.Status.Conditions, v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded) {
 		t.Errorf("ended with %+v, %+v", r.Status.Targets, r.Status.Conditions)
 	}
-	once(t, working, busy...)
-	once(t, devices, late...)
+	startedOnce(t, working, busy...)
+	startedOnce(t, devices, late...)
 }
 
-// A canary that is in a drawer holds the rollout; advance opens the next group all the same, and no
-// more than that.
-func TestAdvanceOpensGroupsWhateverTheConditionsSay(t *testing.T) {
+// An offline canary device holds the rollout. advance opens the next group, and no other one.
+func TestAdvanceOpensGroupsWithoutRegardToConditions(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
@@ -163,7 +163,7 @@ spec:
 	if r.Status.Handled == nil || r.Status.Handled.AdvanceAt == nil {
 		t.Errorf("handled is %+v, want the request echoed", r.Status.Handled)
 	}
-	r = w.EventuallyRollout("firmware-1", "pauses behind the second group", world.InState(v1alpha1.RolloutPaused))
+	r = w.EventuallyRollout("firmware-1", "pauses after the second group", world.InState(v1alpha1.RolloutPaused))
 	w.EventuallyPolled(devices, 3, time.Now(), others...)
 	if r.Status.Groups[2].OpenedAt != nil || len(devices.Of(devicesim.Started)) != 2 {
 		t.Errorf("the third group is %+v and %v started", r.Status.Groups[2], devices.Of(devicesim.Started))
@@ -172,11 +172,11 @@ spec:
 	w.CommitRollout("firmware-1", `spec: {advance: {to: three, at: "`+time.Now().UTC().Format(time.RFC3339Nano)+`"}}`)
 	w.EventuallyPolled(devices, 3, time.Now(), others...)
 	if r = w.Rollout("firmware-1"); r.Status.Groups[2].OpenedAt != nil {
-		t.Errorf("advance lifted a pause: %+v", r.Status.Groups[2])
+		t.Errorf("advance ended a pause: %+v", r.Status.Groups[2])
 	}
 	w.CommitRollout("firmware-1", "spec: {resumedAt: "+time.Now().UTC().Format(time.RFC3339Nano)+"}")
 	w.EventuallyStarted(devices, others...)
-	wake(t, fleet, drawer...)
+	bringOnline(t, fleet, drawer...)
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
-	once(t, devices, others...)
+	startedOnce(t, devices, others...)
 }
