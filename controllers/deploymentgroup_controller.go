@@ -26,6 +26,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/logging"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // restoreQuietPeriod is how long no object of a namespace must have been created before a group
@@ -87,7 +88,7 @@ func (r *DeploymentGroupReconciler) isOwned(ctx context.Context, g *v1alpha1.Dep
 // owns reports whether the group belongs to the plan of the Rollout, or to an earlier plan whose
 // groups the Rollout's controller deletes.
 func owns(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
-	return r != nil && (fleet.Exists(g, r) || g.Spec.RolloutUID == r.Identity())
+	return r != nil && (grouping.BelongsTo(g, r) || g.Spec.RolloutUID == r.Identity())
 }
 
 // gracePeriod returns how long to keep a group without a Rollout in case the Rollout is restored. A

@@ -27,7 +27,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 func TestSetGetsItsFinalizerBeforeAnythingElse(t *testing.T) {
@@ -232,7 +232,7 @@ func TestSetLocksWhenItIsUsed(t *testing.T) {
 			if !locked.Locked || locked.ContentHash != preview.ContentHash {
 				t.Errorf("locked %v with %q, want the content of the preview", locked.Locked, locked.ContentHash)
 			}
-			if facts := fleet.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux"), w.module("app")}); !facts.Deployable {
+			if facts := offer.SetOf(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux"), w.module("app")}); !facts.Deployable {
 				t.Errorf("not deployable: %s", facts.NotDeployable)
 			}
 			if got := w.recordedEvents(); !slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "Normal Locked") }) {
@@ -584,7 +584,7 @@ func TestSetWithAnInvalidationEntryIsNeverDeployable(t *testing.T) {
 				if !strings.Contains(write, "DistributionSet") {
 					return
 				}
-				if facts := fleet.Facts(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux")}); facts.Deployable && facts.Invalidation == "" {
+				if facts := offer.SetOf(w.set("fw"), []*v1alpha1.SoftwareModule{w.module("linux")}); facts.Deployable && facts.Invalidation == "" {
 					t.Errorf("after %q the duplicate is deployable", write)
 				}
 			}
@@ -594,7 +594,7 @@ func TestSetWithAnInvalidationEntryIsNeverDeployable(t *testing.T) {
 				t.Errorf("Invalidated is %s", got)
 			}
 			set := w.set("fw")
-			facts := fleet.Facts(set, []*v1alpha1.SoftwareModule{w.module("linux")})
+			facts := offer.SetOf(set, []*v1alpha1.SoftwareModule{w.module("linux")})
 			if facts.Invalidation != c || !facts.InvalidatedAt.Before(set.CreationTimestamp.Time) {
 				t.Errorf("the facts are %s since %s", facts.Invalidation, facts.InvalidatedAt)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // joinCandidates remembers which targets may join each dynamic rollout. All targets are checked
@@ -161,6 +162,6 @@ func (r *RolloutReconciler) belongsToAny(rollouts []*v1alpha1.Rollout, t *v1alph
 // isMember reports whether a target is in a group of the rollout's plan.
 func isMember(index *fleet.Index, r *v1alpha1.Rollout, t *v1alpha1.Target) bool {
 	return slices.ContainsFunc(index.Memberships(client.ObjectKeyFromObject(t)), func(m fleet.Membership) bool {
-		return fleet.Exists(m.Group, r)
+		return grouping.BelongsTo(m.Group, r)
 	})
 }

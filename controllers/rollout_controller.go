@@ -123,7 +123,7 @@ func (r *RolloutReconciler) awaitsTargets(obj *v1alpha1.Rollout) time.Duration {
 	}
 	missing := -obj.Status.Targets.Removed
 	for _, g := range r.Index.GroupsOf(obj) {
-		if g.Unreadable != nil || !fleet.Exists(g, obj) || g.Spec.RolloutUID == obj.UID {
+		if g.Unreadable != nil || !grouping.BelongsTo(g, obj) || g.Spec.RolloutUID == obj.UID {
 			continue
 		}
 		for _, t := range r.members(g) {
@@ -142,7 +142,7 @@ func (r *RolloutReconciler) awaitsTargets(obj *v1alpha1.Rollout) time.Duration {
 // owner, or one with an old UID, which a garbage collector would treat as deleted.
 func (r *RolloutReconciler) ownGroups(ctx context.Context, obj *v1alpha1.Rollout) error {
 	for _, g := range r.Index.GroupsOf(obj) {
-		if g.Unreadable != nil || !fleet.Exists(g, obj) || metav1.IsControlledBy(g, obj) {
+		if g.Unreadable != nil || !grouping.BelongsTo(g, obj) || metav1.IsControlledBy(g, obj) {
 			continue
 		}
 		next := g.DeepCopy()
@@ -349,7 +349,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		return ctrl.Result{}, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
 	}
 	for i := range groups.Items {
-		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID || fleet.Exists(g, obj) {
+		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID || grouping.BelongsTo(g, obj) {
 			if err := releaseGroup(ctx, r.Client, g); err != nil {
 				return retryConflict(err)
 			}

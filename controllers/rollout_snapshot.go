@@ -15,7 +15,6 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
-	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
@@ -43,7 +42,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 			}
 			continue
 		}
-		if !fleet.Exists(g, obj) {
+		if !grouping.BelongsTo(g, obj) {
 			s.Leftover = append(s.Leftover, g)
 			continue
 		}
@@ -133,7 +132,7 @@ func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
 func (r *RolloutReconciler) knownGroups(obj *v1alpha1.Rollout) int {
 	known := 0
 	for _, g := range r.Index.GroupsOf(obj) {
-		if fleet.Exists(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBelongToPlan(g, obj) {
+		if grouping.BelongsTo(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBelongToPlan(g, obj) {
 			known++
 		}
 	}
@@ -198,7 +197,7 @@ func openGroup(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) bool {
 func (r *RolloutReconciler) shared(groups []rollout.Group, other *v1alpha1.Rollout, counts func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) bool) map[int][]byte {
 	theirs := map[string]struct{}{}
 	for _, g := range r.Index.GroupsOf(other) {
-		if fleet.Exists(g, other) && counts(other, g) {
+		if grouping.BelongsTo(g, other) && counts(other, g) {
 			for _, name := range g.Spec.Targets {
 				theirs[string(name)] = struct{}{}
 			}
@@ -280,7 +279,7 @@ func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout
 	}
 	exist := 0
 	for i := range live.Items {
-		if fleet.Exists(&live.Items[i], obj) && isNamed(&live.Items[i], obj) {
+		if grouping.BelongsTo(&live.Items[i], obj) && isNamed(&live.Items[i], obj) {
 			exist++
 		}
 	}

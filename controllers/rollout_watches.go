@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/autoassignment"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
@@ -69,7 +69,7 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 				hasGrown(old, now) && !rollout.IsOver(other)
 		})
 	case *v1alpha1.AutoAssignment:
-		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !fleet.OffersAlike(before, object) {
+		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !autoassignment.OffersSame(before, object) {
 			r.addRollouts(queue, object.Namespace, func(other *v1alpha1.Rollout) bool { return !rollout.IsOver(other) })
 		}
 	case *v1alpha1.DistributionSet:

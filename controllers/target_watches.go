@@ -21,7 +21,9 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/autoassignment"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // The watches of the target controller: all objects that the open action of a target, or the
@@ -66,7 +68,7 @@ func (r *TargetReconciler) affectedTargets(old, now client.Object) []reconcile.R
 			return r.affectedByGroup(before, object)
 		}
 	case *v1alpha1.AutoAssignment:
-		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !fleet.OffersAlike(before, object) {
+		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !autoassignment.OffersSame(before, object) {
 			return r.assigned(object.Namespace, client.MatchingFields{TargetByAssignment: Assigned})
 		}
 	case *v1alpha1.DistributionSet: // its conditions change what a target may get
@@ -110,7 +112,7 @@ func reachOf(r *v1alpha1.Rollout) reach {
 	if r == nil {
 		return reach{}
 	}
-	_, stopped := fleet.ClosedReason(r, 0)
+	_, stopped := rollout.ClosedReason(r, 0)
 	return reach{openGroups(r), r.Status.StartedAt != nil, stopped, r.Spec.Update.Superseding}
 }
 
@@ -172,7 +174,7 @@ func (r *TargetReconciler) duplicates(gone *v1alpha1.Target) []reconcile.Request
 func (r *TargetReconciler) membersWithOpenAction(ro *v1alpha1.Rollout) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, g := range r.Index.GroupsOf(ro) {
-		if !fleet.Exists(g, ro) || !openGroup(ro, g) {
+		if !grouping.BelongsTo(g, ro) || !openGroup(ro, g) {
 			continue
 		}
 		for _, name := range g.Spec.Targets {

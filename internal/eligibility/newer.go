@@ -181,13 +181,13 @@ func bringsSame(a, b *Intent) bool {
 // set the target runs only because it was created again together with it: the device had the set
 // before, by its own report, and nothing says how new the update is.
 func isRecreatedBeside(t *v1alpha1.Target, in, installed *Intent) bool {
-	return in.IsUnplaced && in.Source.Kind != v1alpha1.SourceRollout && in.CreatedAt.Sub(installed.CreatedAt).Abs() < together &&
+	return in.IsUnplaced && in.Source.Kind != v1alpha1.SourceRollout && in.CreatedAt.Sub(installed.CreatedAt).Abs() < AppliedTogether &&
 		t.Status.Installed.ActionID == 0
 }
 
-// together is how close to each other two objects must have been created to count as applied
-// together.
-const together = time.Minute
+// AppliedTogether is the greatest difference between the creation of two objects that count as
+// applied together, as in a cluster that is rebuilt from Git.
+const AppliedTogether = time.Minute
 
 // isAutoInForce reports whether an update is a running auto-assignment. Older ones are superseded
 // by the newest, also where the target had its set long ago: each offers its set once, and none

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/autoassignment"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
@@ -37,7 +37,7 @@ func (x *Index) autoHasReached(t *v1alpha1.Target, since time.Time) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for a := range x.started(t.Namespace) {
-		in := fromAuto(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+		in := autoassignment.IntentOf(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
 		if in.OpenedAt.After(since) && eligibility.AutoHasReached(&in, t) && a.query.Matches(t) { // the most expensive check last, because it may run for every member
 			return true
 		}
@@ -51,19 +51,12 @@ func (x *Index) noteAutos(old, now client.Object) {
 	before, was := old.(*v1alpha1.AutoAssignment)
 	after, is := now.(*v1alpha1.AutoAssignment)
 	switch {
-	case was && is && OffersAlike(before, after):
+	case was && is && autoassignment.OffersSame(before, after):
 	case is:
 		x.autoVersions[after.Namespace]++
 	case was:
 		x.autoVersions[before.Namespace]++
 	}
-}
-
-// OffersAlike reports whether two versions of an auto-assignment offer the same.
-func OffersAlike(a, b *v1alpha1.AutoAssignment) bool {
-	return a.UID == b.UID && a.Generation == b.Generation && a.Status.State == b.Status.State && a.Status.StartedAt.Equal(b.Status.StartedAt) &&
-		equality.Semantic.DeepEqual(a.Status.Offering, b.Status.Offering) && equality.Semantic.DeepEqual(a.Status.Selecting, b.Status.Selecting) &&
-		a.DeletionTimestamp.Equal(b.DeletionTimestamp)
 }
 
 // noteSetOfAutos must be called before the index applies a change of a set, and the returned

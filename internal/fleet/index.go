@@ -20,6 +20,8 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
 // Index holds rollouts, groups, sets and auto-assignments by what a target needs of them. Its
@@ -261,7 +263,7 @@ func (x *Index) GroupsOf(r *v1alpha1.Rollout) []*v1alpha1.DeploymentGroup {
 		return groups
 	}
 	for _, g := range x.GroupsNaming(client.ObjectKeyFromObject(r)) {
-		if g.Spec.RolloutUID != r.UID && Exists(g, r) {
+		if g.Spec.RolloutUID != r.UID && grouping.BelongsTo(g, r) {
 			groups = append(groups, g)
 		}
 	}
@@ -296,7 +298,9 @@ func (x *Index) LastArrival(namespace string) time.Time {
 	var last time.Time
 	note := func(o client.Object) {
 		if o.GetNamespace() == namespace {
-			last = latest(last, o.GetCreationTimestamp().Time)
+			if at := o.GetCreationTimestamp().Time; at.After(last) {
+				last = at
+			}
 		}
 	}
 	for _, g := range x.groups {
@@ -524,7 +528,7 @@ func (x *Index) updateFacts(set *v1alpha1.DistributionSet) {
 	for _, ref := range set.Spec.Modules {
 		modules = append(modules, x.modules[types.NamespacedName{Namespace: set.Namespace, Name: ref.Name}])
 	}
-	x.facts[client.ObjectKeyFromObject(set)] = Facts(set, modules)
+	x.facts[client.ObjectKeyFromObject(set)] = offer.SetOf(set, modules)
 }
 
 // replace keeps the newest object of a name. A deletion counts only for the object with the same

@@ -4,7 +4,6 @@
 package fleet
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -13,96 +12,9 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
-	"github.com/goshawk-dev/goshawk/internal/offer"
 )
-
-// TestClosedReason: the spec takes precedence over the status, so a stop is effective as soon as it
-// is seen.
-func TestClosedReason(t *testing.T) {
-	deleted := metav1.NewTime(noon)
-	for name, c := range map[string]struct {
-		edit    func(*v1alpha1.Rollout)
-		code    eligibility.Code
-		stopped bool
-		says    string
-	}{
-		"running":                                {func(*v1alpha1.Rollout) {}, "", false, ""},
-		"running, the group in Error":            {func(r *v1alpha1.Rollout) { r.Status.Groups[0].State = v1alpha1.GroupError }, "", false, ""},
-		"running, the group is finished":         {func(r *v1alpha1.Rollout) { r.Status.Groups[0].State = v1alpha1.GroupFinished }, "", false, ""},
-		"being deleted":                          {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &deleted }, eligibility.CodeStopped, true, "deleted"},
-		"stopped by spec, not in the status yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, eligibility.CodeStopped, true, "stopped"},
-		"stopping":                               {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopping }, eligibility.CodeStopped, true, "stopped"},
-		"stopped by status":                      {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopped }, eligibility.CodeStopped, true, "stopped"},
-		"stopped before the start": {func(r *v1alpha1.Rollout) {
-			r.Status.StartedAt, r.Spec.State = nil, v1alpha1.IntentStopped
-		}, eligibility.CodeStopped, true, "stopped"},
-		"not started": {func(r *v1alpha1.Rollout) {
-			r.Status.StartedAt = nil
-			r.Status.WaitingFor = &v1alpha1.WaitingFor{Message: "starts tomorrow", Until: &deleted}
-		}, eligibility.CodeNotStarted, false, "starts tomorrow"},
-		"paused by spec, not in the status yet": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, eligibility.CodePaused, false, "spec.state is Paused"},
-		"planned again after the start":         {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }, eligibility.CodePaused, false, "spec.state is Planned"},
-		"paused automatically": {func(r *v1alpha1.Rollout) {
-			r.Status.State, r.Status.PauseMessage = v1alpha1.RolloutPaused, "3 of 5 failed"
-		}, eligibility.CodePaused, false, "3 of 5 failed"},
-		"the group has not opened": {func(r *v1alpha1.Rollout) { r.Status.Groups[0].OpenedAt = nil }, eligibility.CodeGroupNotOpen, false, "has not opened"},
-		"there is no such group":   {func(r *v1alpha1.Rollout) { r.Status.Groups = nil }, eligibility.CodeGroupNotOpen, false, "has not opened"},
-		"finished":                 {func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, eligibility.CodeFinished, false, "finished"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := running("r", set("fw"), group("r", 0))
-			c.edit(r)
-			closed, stopped := ClosedReason(r, 0)
-			if closed.Code != c.code || stopped != c.stopped || !strings.Contains(closed.Message, c.says) {
-				t.Errorf("got %+v, stopped %v", closed, stopped)
-			}
-			byName, byNameStopped := GroupClosedReason(r, "group-1")
-			if diff := cmp.Diff(closed, byName); diff != "" || stopped != byNameStopped {
-				t.Errorf("the reason by the group's name differs:\n%s", diff)
-			}
-		})
-	}
-	if closed, _ := GroupClosedReason(running("r", set("fw"), group("r", 0)), "unknown"); closed.Code != eligibility.CodeGroupNotOpen {
-		t.Errorf("a group that does not exist: %+v", closed)
-	}
-}
-
-// TestOriginOf: what a rollout requires for started actions.
-func TestOriginOf(t *testing.T) {
-	deleted := metav1.NewTime(noon)
-	const none, soft, force = v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce
-	for name, c := range map[string]struct {
-		edit func(*v1alpha1.Rollout)
-		want offer.Origin
-	}{
-		"running":             {func(*v1alpha1.Rollout) {}, offer.Origin{}},
-		"paused":              {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPaused }, offer.Origin{}},
-		"stopped, by default": {func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, offer.Origin{Stop: soft, Cause: v1alpha1.CauseStopped}},
-		"stopped with None": {func(r *v1alpha1.Rollout) { r.Spec.State, r.Spec.StopCancellation = v1alpha1.IntentStopped, none },
-			offer.Origin{Stop: none, Cause: v1alpha1.CauseStopped}},
-		"deleted, by default": {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &deleted }, offer.Origin{Stop: none, Cause: v1alpha1.CauseDeleted}},
-		"deleted with Force": {func(r *v1alpha1.Rollout) { r.DeletionTimestamp, r.Spec.DeletionCancellation = &deleted, force },
-			offer.Origin{Stop: force, Cause: v1alpha1.CauseDeleted}},
-		"stopped with Force, then deleted": {func(r *v1alpha1.Rollout) {
-			r.Spec.State, r.Spec.StopCancellation, r.DeletionTimestamp = v1alpha1.IntentStopped, force, &deleted
-		}, offer.Origin{Stop: force, Cause: v1alpha1.CauseStopped}},
-		"stopped, then deleted with Force": {func(r *v1alpha1.Rollout) {
-			r.Spec.State, r.DeletionTimestamp, r.Spec.DeletionCancellation = v1alpha1.IntentStopped, &deleted, force
-		}, offer.Origin{Stop: force, Cause: v1alpha1.CauseDeleted}},
-		"stopped with Soft, then deleted with Soft": {func(r *v1alpha1.Rollout) {
-			r.Spec.State, r.DeletionTimestamp, r.Spec.DeletionCancellation = v1alpha1.IntentStopped, &deleted, soft
-		}, offer.Origin{Stop: soft, Cause: v1alpha1.CauseStopped}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := running("r", set("fw"))
-			c.edit(r)
-			if diff := cmp.Diff(c.want, OriginOf(r)); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
 
 // TestWorld: intents, sets and origins are those of the target's own namespace.
 func TestWorld(t *testing.T) {
@@ -147,16 +59,16 @@ func TestWorld(t *testing.T) {
 	if got := w.Set("fw"); got == nil || !got.Deployable || w.Set("missing") != nil {
 		t.Errorf("sets: %v, %v", got, w.Set("missing"))
 	}
-	gone := offer.Origin{Stop: v1alpha1.CancellationNone, Cause: v1alpha1.CauseDeleted}
+	gone := cancellation.Request{Cause: v1alpha1.CauseDeleted, Cancellation: v1alpha1.CancellationNone}
 	for name, c := range map[string]struct {
 		source v1alpha1.ActionSource
-		want   offer.Origin
+		want   cancellation.Request
 	}{
-		"the rollout runs":                   {v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-r"}, offer.Origin{}},
+		"the rollout runs":                   {v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-r"}, cancellation.Request{}},
 		"the rollout was deleted":            {v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "s", UID: "uid-s"}, gone},
 		"another rollout has its name":       {v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-old"}, gone},
-		"a single assignment stops by spec":  {v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev"}, offer.Origin{}},
-		"an auto-assignment stops no action": {v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: "a"}, offer.Origin{}},
+		"a single assignment stops by spec":  {v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev"}, cancellation.Request{}},
+		"an auto-assignment stops no action": {v1alpha1.ActionSource{Kind: v1alpha1.SourceAutoAssignment, Name: "a"}, cancellation.Request{}},
 	} {
 		if diff := cmp.Diff(c.want, w.Origin(c.source)); diff != "" {
 			t.Errorf("%s: %s", name, diff)

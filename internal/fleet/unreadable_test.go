@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 func mark(fields ...string) *v1alpha1.Unreadable {
@@ -48,26 +47,5 @@ func TestUndecodableInvalidSetStaysInvalid(t *testing.T) {
 	f.put(fw)
 	if got := f.Set(fleetKey("fw")); got.Invalidation != v1alpha1.CancellationForce || got.Deployable {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestUndecodableSourcesAreTreatedAsPaused(t *testing.T) {
-	fw := set("fw")
-	r, g := running("r", fw, group("r", 0)), group("r", 0)
-	r.Unreadable = mark("spec.retry")
-	if closed, stopped := ClosedReason(r, 0); closed.Code != eligibility.CodePaused || stopped || !strings.Contains(closed.Message, "cannot be decoded") {
-		t.Errorf("the rollout: %+v, %t", closed, stopped)
-	}
-	r.Spec.State = v1alpha1.IntentStopped
-	if closed, stopped := ClosedReason(r, 0); closed.Code != eligibility.CodeStopped || !stopped {
-		t.Errorf("its stop: %+v, %t", closed, stopped)
-	}
-	r.Unreadable, r.Spec.State, g.Unreadable = nil, "", mark("status.openedAt")
-	if in := FromRollout(r, g, 0, &eligibility.Set{}); in.Closed.Code != eligibility.CodePaused || !strings.Contains(in.Closed.Message, "cannot be decoded") {
-		t.Errorf("a member of the group: %+v", in.Closed)
-	}
-	a := &v1alpha1.AutoAssignment{Status: v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning}, Unreadable: mark("spec.startAt")}
-	if closed, stopped := AutoClosedReason(a); closed.Code != eligibility.CodePaused || stopped {
-		t.Errorf("the auto-assignment: %+v, %t", closed, stopped)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
 // When a change of spec.assignment is a new wish, and its place in the order of updates.
@@ -60,4 +61,23 @@ func IsSeen(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment) bool {
 // IsAhead reports whether the assignedAt of an assignment is to come: until then it does not count.
 func IsAhead(a *v1alpha1.Assignment, now time.Time) bool {
 	return a.AssignedAt != nil && a.AssignedAt.After(now)
+}
+
+// AssignmentIntent returns the target's own spec.assignment as an update, once its controller has
+// recorded when it first saw it; false: there is none, or it is not recorded yet. setNamed returns
+// the set of a name, or nil.
+func AssignmentIntent(t *v1alpha1.Target, setNamed func(name string) *eligibility.Set) (eligibility.Intent, bool) {
+	wanted, seen := t.Spec.Assignment, t.Status.Assignment
+	if wanted == nil || seen == nil || seen.Since == nil || !IsSeen(wanted, seen) {
+		return eligibility.Intent{}, false
+	}
+	return eligibility.Intent{
+		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: t.Name, UID: t.Identity(), Since: seen.Since},
+		Update:     wanted.Update,
+		Set:        setNamed(wanted.DistributionSet),
+		StartedAt:  seen.Since.Time,
+		OpenedAt:   seen.Since.Time,
+		CreatedAt:  t.CreationTimestamp.Time,
+		IsUnplaced: wanted.AssignedAt == nil && seen.Since.Sub(t.CreationTimestamp.Time) < eligibility.AppliedTogether,
+	}, true
 }

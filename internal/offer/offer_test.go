@@ -18,6 +18,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
@@ -425,7 +426,9 @@ func TestConfirmation(t *testing.T) {
 		"a hold asks nobody, also who confirms by itself":   {then(active, holds(true)), told{Nothing, eligibility.CodeHold, 0, ""}},
 		"a stop that lets go on what has started closes it": {then(stops("r", none, v1alpha1.CauseStopped)), told{Nothing, eligibility.CodeCanceled, 0, ""}},
 		"a rollout that is gone closes it": {
-			then(withdrawn("r"), func(s *story_) { s.origins["uid-r"] = Origin{Stop: none, Cause: v1alpha1.CauseDeleted} }), told{Nothing, CodeNothingWanted, 0, ""}},
+			then(withdrawn("r"), func(s *story_) {
+				s.origins["uid-r"] = cancellation.Request{Cause: v1alpha1.CauseDeleted, Cancellation: none}
+			}), told{Nothing, CodeNothingWanted, 0, ""}},
 		"an assignment that is gone closes it": {
 			[]step{set("fw"), assignment(1, "fw", confirmed), takes, withdrawn("dev")}, told{Nothing, CodeNothingWanted, 0, ""}},
 		"a start deadline closes it":                    {then(rollout("r", 1, "fw", confirmed, expired)), told{Nothing, eligibility.CodeDeadlinePassed, 0, ""}},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
@@ -99,7 +100,7 @@ func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) 
 		return demands
 	}
 	origin := w.Origin(a.Source)
-	ask(origin.Cause, origin.Stop)
+	ask(origin.Cause, origin.Cancellation)
 	if !sameContent(set, a) {
 		ask(v1alpha1.CauseSetGone, v1alpha1.CancellationSoft)
 	}
@@ -115,7 +116,7 @@ func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) 
 // causeNotToStart: what waits for confirmation has not started, so everything that would keep its
 // source from start for good closes it, also a stop that lets go on what has started. Empty:
 // nothing does.
-func causeNotToStart(a *v1alpha1.Action, origin Origin, verdicts []judged) v1alpha1.CancelCause {
+func causeNotToStart(a *v1alpha1.Action, origin cancellation.Request, verdicts []judged) v1alpha1.CancelCause {
 	if a.State.HasStarted() {
 		return ""
 	}

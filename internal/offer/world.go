@@ -14,17 +14,9 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
-
-// Origin is what is known of the source of an open action.
-type Origin struct {
-	// Stop is what the source wants done with what has started; empty or None: let it finish.
-	Stop v1alpha1.Cancellation
-	// Cause of the stop; empty: the source is not stopped. What has not started ends with any stop,
-	// also None.
-	Cause v1alpha1.CancelCause
-}
 
 // World is everything an offer depends on.
 type World struct {
@@ -35,6 +27,6 @@ type World struct {
 	// Set by name in the target's namespace; nil: there is none. Asked for the set of an open
 	// action.
 	Set func(name string) *eligibility.Set
-	// Origin of an action's source, also when the source is gone. Asked for open actions.
-	Origin func(v1alpha1.ActionSource) Origin
+	// Origin returns what the source of an open action requires, also when the source is gone.
+	Origin func(v1alpha1.ActionSource) cancellation.Request
 }

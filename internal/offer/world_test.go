@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
@@ -30,14 +31,14 @@ type story struct {
 	target  *v1alpha1.Target
 	intents []eligibility.Intent
 	sets    map[string]*eligibility.Set
-	origins map[types.UID]Origin
+	origins map[types.UID]cancellation.Request
 }
 
 type step func(*story)
 
 func tell(t testing.TB, steps ...step) *story {
 	t.Helper()
-	s := &story{t: t, now: noon, sets: map[string]*eligibility.Set{}, origins: map[types.UID]Origin{}, target: &v1alpha1.Target{
+	s := &story{t: t, now: noon, sets: map[string]*eligibility.Set{}, origins: map[types.UID]cancellation.Request{}, target: &v1alpha1.Target{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", UID: "uid-dev"},
 		Status:     v1alpha1.TargetStatus{NextActionID: 100, UpdateStatus: v1alpha1.UpdateStatusRegistered},
 	}}
@@ -51,7 +52,7 @@ func (s *story) world() World {
 	return World{
 		Now: s.now, Target: s.target, Intents: s.intents,
 		Set:    func(name string) *eligibility.Set { return s.sets[name] },
-		Origin: func(source v1alpha1.ActionSource) Origin { return s.origins[source.UID] },
+		Origin: func(source v1alpha1.ActionSource) cancellation.Request { return s.origins[source.UID] },
 	}
 }
 
@@ -232,7 +233,7 @@ func deadlines(progress, cancel int32) func(*eligibility.Intent) {
 // stops is what a source says of its started actions, and of what it still offers.
 func stops(name string, c v1alpha1.Cancellation, cause v1alpha1.CancelCause) step {
 	return func(s *story) {
-		s.origins[types.UID("uid-"+name)] = Origin{Stop: c, Cause: cause}
+		s.origins[types.UID("uid-"+name)] = cancellation.Request{Cause: cause, Cancellation: c}
 		for i := range s.intents {
 			if s.intents[i].Source.Name == name {
 				s.intents[i].Closed, s.intents[i].Stopped = eligibility.Reason{Code: eligibility.CodeStopped, Message: "stopped"}, true

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 )
 
 // refuseInvalid keeps a rollout from assigning a set that was taken out of circulation. What has
@@ -60,7 +61,7 @@ func (l *planner) wasInvalidated() bool {
 // isStruck reports whether the invalidation stops the rollout: Soft and Force do, if it existed
 // before.
 func (l *planner) isStruck() bool {
-	if !l.invalid || l.Set == nil || !Stronger(l.Set.Invalidation, v1alpha1.CancellationNone) || l.status.State == v1alpha1.RolloutFinished {
+	if !l.invalid || l.Set == nil || !cancellation.Stronger(l.Set.Invalidation, v1alpha1.CancellationNone) || l.status.State == v1alpha1.RolloutFinished {
 		return false
 	}
 	return l.hasStarted() || l.isOlderThanInvalidation()
@@ -84,8 +85,3 @@ func (l *planner) isToBeDeleted() bool {
 	return l.isStruck() && l.Set.Invalidation == v1alpha1.CancellationForce && l.Set.DeleteRollouts &&
 		!l.Set.InvalidatedAt.IsZero() && l.isOlderThanInvalidation() && l.Rollout.DeletionTimestamp.IsZero()
 }
-
-var strength = map[v1alpha1.Cancellation]int{"": 0, v1alpha1.CancellationNone: 0, v1alpha1.CancellationSoft: 1, v1alpha1.CancellationForce: 2}
-
-// Stronger reports whether a says more to devices that have started than b; nothing said is None.
-func Stronger(a, b v1alpha1.Cancellation) bool { return strength[a] > strength[b] }

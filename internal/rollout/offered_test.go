@@ -15,16 +15,11 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
-)
-
-// The device API's own rules, see door_test.go.
-var (
-	FromRollout func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup, int32, *eligibility.Set) eligibility.Intent
-	OriginOf    func(*v1alpha1.Rollout) offer.Origin
 )
 
 // rival is a newer rollout, as far as the device API knows of it.
@@ -43,14 +38,11 @@ func (w *world) asks(name string) offer.World {
 func (w *world) intents(name string) []eligibility.Intent {
 	var out []eligibility.Intent
 	t := w.targets[name]
-	if wanted, seen := t.Spec.Assignment, t.Status.Assignment; wanted != nil && offer.IsSeen(wanted, seen) {
-		out = append(out, eligibility.Intent{
-			Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: name, UID: t.UID, Since: seen.Since},
-			Update: wanted.Update, StartedAt: seen.Since.Time, OpenedAt: seen.Since.Time,
-		})
+	if assigned, ok := offer.AssignmentIntent(t, w.setNamed); ok {
+		out = append(out, assigned)
 	}
 	if g, i := w.groupOf(name); g != nil {
-		out = append(out, FromRollout(w.rollout, g, int32(i), w.set))
+		out = append(out, IntentOf(w.rollout, g, int32(i), w.set))
 	}
 	for _, r := range w.rivals {
 		if slices.Contains(r.members, name) {
@@ -71,11 +63,11 @@ func (w *world) setNamed(name string) *eligibility.Set {
 	return w.sets[name]
 }
 
-func (w *world) origin(source v1alpha1.ActionSource) offer.Origin {
+func (w *world) origin(source v1alpha1.ActionSource) cancellation.Request {
 	if source.UID == w.rollout.UID {
-		return OriginOf(w.rollout)
+		return CancellationOf(w.rollout)
 	}
-	return offer.Origin{}
+	return cancellation.Request{}
 }
 
 // applyReport stores what applies to a target's open action, as the device API does before it

@@ -27,14 +27,9 @@ type Neighbor struct {
 	Shared func() [][]byte
 }
 
-const (
-	// together is how close to each other two rollouts must have been created to count as applied
-	// together, and how long one waits for the other.
-	together = time.Minute
-	// arrives is how long a set may take to arrive after its rollout: Git applies manifests in any
-	// order.
-	arrives = 5 * time.Second
-)
+// arrives is how long the other objects that are applied together with an object may take to
+// arrive: GitOps tools apply manifests in any order.
+const arrives = 5 * time.Second
 
 // Replaces reports whether the newer of two started rollouts replaces the older one on the targets
 // that they share. older brings the set; nil: it is gone. A required migration step is not replaced
@@ -92,7 +87,7 @@ func areUnordered(self, other *v1alpha1.Rollout, now time.Time) bool {
 	case theirs != nil && theirs.After(now):
 		return false
 	}
-	return self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < together
+	return self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < eligibility.AppliedTogether
 }
 
 // endedBefore reports whether one rollout had ended when the other one was created, which is known

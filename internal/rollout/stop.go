@@ -7,6 +7,7 @@ import (
 	"cmp"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -61,7 +62,7 @@ func StopOf(r *v1alpha1.Rollout) (told v1alpha1.Cancellation, isStopped bool) {
 	if r.Spec.State != v1alpha1.IntentStopped {
 		return told, isStopped
 	}
-	if wanted := stopCancellation(&r.Spec); !isStopped || Stronger(wanted, told) {
+	if wanted := stopCancellation(&r.Spec); !isStopped || cancellation.Stronger(wanted, told) {
 		told = wanted
 	}
 	return told, true
@@ -98,7 +99,7 @@ func (l *planner) recordStop() {
 	case l.spec.State != v1alpha1.IntentStopped:
 		l.stall(v1alpha1.ReasonStopIsFinal, "spec.state %s has no effect: the rollout was stopped for good at %s; set spec.state to Stopped and spec.stopCancellation to %s again, or delete this Rollout and create another one",
 			cmp.Or(l.spec.State, v1alpha1.IntentRunning), formatTime(l.status.Stop.ObservedAt.Time), told)
-	case Stronger(told, wanted):
+	case cancellation.Stronger(told, wanted):
 		l.stall(v1alpha1.ReasonStopIsFinal, "spec.stopCancellation %s has no effect: the rollout was stopped with %s; set spec.stopCancellation to %s again, or delete this Rollout and create another one",
 			wanted, told, told)
 	}
@@ -115,7 +116,7 @@ func (l *planner) cancellation() v1alpha1.Cancellation {
 	default:
 		told = v1alpha1.CancellationSoft
 	}
-	if l.isStruck() && Stronger(l.Set.Invalidation, told) {
+	if l.isStruck() && cancellation.Stronger(l.Set.Invalidation, told) {
 		told = l.Set.Invalidation
 	}
 	return told

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -112,7 +113,7 @@ func (l *planner) doubtOf(n *Neighbor) (against string, first bool) {
 	case other.Status.StartedAt != nil:
 		return l.inDoubt(n, e, ""), false
 	default:
-		return "", CanStart(other, n.Set, l.Now) && l.Now.Before(self.CreationTimestamp.Add(together))
+		return "", CanStart(other, n.Set, l.Now) && l.Now.Before(self.CreationTimestamp.Add(eligibility.AppliedTogether))
 	}
 	return "", false
 }
@@ -146,7 +147,7 @@ func (l *planner) inDoubt(n *Neighbor, e *evidence, besides string) string {
 // waitForNeighbor waits until a neighbor has started, cannot start any more, or has had its minute.
 func (l *planner) waitForNeighbor(n *Neighbor) {
 	self, other := l.Rollout, n.Rollout
-	end := self.CreationTimestamp.Add(together)
+	end := self.CreationTimestamp.Add(eligibility.AppliedTogether)
 	l.reconcile(v1alpha1.ReasonStabilizing, end, "waits, at most until %s, for rollout %s to start: it shares targets with this one and was created at %s, within a minute of this one (%s)",
 		formatTime(end), other.Name, formatTime(other.CreationTimestamp.Time), formatTime(self.CreationTimestamp.Time))
 	l.recheck(other.CreationTimestamp.Add(arrives))

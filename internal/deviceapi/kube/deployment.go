@@ -15,10 +15,11 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/autoassignment"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
-	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
 // justCreated is how long a new action without reports is checked against the API server each time
@@ -159,7 +160,7 @@ func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Acti
 		return false, "", err
 	case source.ended != "":
 		return true, source.ended, nil
-	case eligibility.Invalidates(fleet.Facts(set, nil), source.started):
+	case eligibility.Invalidates(offer.SetOf(set, nil), source.started):
 		return true, v1alpha1.CauseInvalidated, nil
 	}
 	return source.closed, "", nil
@@ -183,7 +184,7 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 		if err != nil || r == nil || r.Identity() != source.UID {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
-		closed, forGood := fleet.GroupClosedReason(r, source.Group)
+		closed, forGood := rollout.GroupClosedReason(r, source.Group)
 		return stateOfSource(r.Status.StartedAt, closed, forGood), nil
 	case v1alpha1.SourceAutoAssignment:
 		a, err := b.live.auto(ctx, key)
@@ -193,7 +194,7 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 		if a.Spec.Update.DistributionSet != created.DistributionSet { // its set was changed
 			return liveSource{ended: v1alpha1.CauseSuperseded}, nil
 		}
-		closed, forGood := fleet.AutoClosedReason(a)
+		closed, forGood := autoassignment.ClosedReason(a)
 		return stateOfSource(nil, closed, forGood), nil
 	default:
 		return liveSource{}, nil

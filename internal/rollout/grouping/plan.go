@@ -95,3 +95,12 @@ func shortened(name string, length int) string {
 	}
 	return strings.TrimRight(name[:length], "-.")
 }
+
+// BelongsTo reports whether a group belongs to the plan of a rollout: it names the rollout, the
+// hash of its plan, and the UID in the rollout's status. If the status has no UID, because it was
+// restored from another cluster, name and hash are enough. Groups of another plan, or of a deleted
+// rollout with the same name, are ignored everywhere.
+func BelongsTo(group *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
+	return r != nil && r.Name == group.Spec.Rollout && r.Namespace == group.Namespace && r.Status.Plan != nil && r.Status.Plan.Hash == group.Spec.PlanHash &&
+		(r.Status.UID == "" || r.Status.UID == group.Spec.RolloutUID)
+}

@@ -93,7 +93,7 @@ func TestRebuild(t *testing.T) {
 				if in.Closed.Code != tt.want {
 					t.Errorf("%s is closed by %q (%s), want %q", in.Source.Kind, in.Closed.Code, in.Closed.Message, tt.want)
 				}
-				if tt.want != "" && (!in.Closed.Until.After(noon.Add(tt.after)) || !strings.Contains(in.Closed.Message, formatTime(in.Closed.Until))) {
+				if tt.want != "" && (!in.Closed.Until.After(noon.Add(tt.after)) || !strings.Contains(in.Closed.Message, in.Closed.Until.UTC().Format(time.RFC3339))) {
 					t.Errorf("%s: until %s, %q", in.Source.Kind, in.Closed.Until, in.Closed.Message)
 				}
 			}

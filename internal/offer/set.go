@@ -1,54 +1,52 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package fleet
+package offer
 
 import (
 	"cmp"
 	"fmt"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
-	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Facts computes the facts about a set that the rules need, from the set and its modules in the
-// order of spec.modules. A missing module is nil.
-func Facts(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *eligibility.Set {
-	facts := &eligibility.Set{
+// SetOf returns what the rules need to know of a set. The modules are in the order of spec.modules;
+// a module that does not exist is nil.
+func SetOf(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *eligibility.Set {
+	s := &eligibility.Set{
 		Namespace:             set.Namespace,
 		Name:                  set.Name,
 		ContentHash:           set.Status.ContentHash,
 		CompatibleTargetTypes: set.Spec.CompatibleTargetTypes,
 		RequiredMigrationStep: set.Spec.RequiredMigrationStep,
 		Rollback:              v1alpha1.RollbackSupported,
-		Metadata:              offer.Visible(set.Spec.Metadata),
+		Metadata:              Visible(set.Spec.Metadata),
 	}
 	changed := contentProblem(set, modules)
-	facts.Changed = changed != ""
-	facts.NotDeployable = cmp.Or(notDeployable(set), changed)
-	facts.Deployable = facts.NotDeployable == ""
-	facts.Passing = isTransient(set)
+	s.Changed = changed != ""
+	s.NotDeployable = cmp.Or(notDeployable(set), changed)
+	s.Deployable = s.NotDeployable == ""
+	s.Passing = isTransient(set)
 	for _, m := range modules {
 		if m == nil || m.Spec.Rollback != v1alpha1.RollbackSupported {
-			facts.Rollback = v1alpha1.RollbackNone
+			s.Rollback = v1alpha1.RollbackNone
 		}
 		if m != nil {
-			facts.Modules = append(facts.Modules, m)
+			s.Modules = append(s.Modules, m)
 		}
 	}
 	if c := meta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionLocked); c != nil && c.Status == metav1.ConditionTrue {
-		facts.LockedAt = c.LastTransitionTime.Time
+		s.LockedAt = c.LastTransitionTime.Time
 	}
-	invalidate(facts, set)
+	invalidate(s, set)
 	if why := unreadable(set, modules); why != "" {
-		facts.Unreadable, facts.Changed, facts.Deployable, facts.Passing, facts.NotDeployable = true, false, false, false, why
+		s.Unreadable, s.Changed, s.Deployable, s.Passing, s.NotDeployable = true, false, false, false, why
 	}
-	return facts
+	return s
 }
 
 // unreadable returns which part of a set cannot be decoded, and why, or "".
@@ -65,15 +63,15 @@ func unreadable(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModul
 }
 
 // invalidate sets the invalidation of the set's spec, or that of the invalidation record.
-func invalidate(facts *eligibility.Set, set *v1alpha1.DistributionSet) {
-	if s := set.Status.Invalidation; s != nil {
-		facts.Invalidation = cmp.Or(s.Cancellation, v1alpha1.CancellationNone)
-		if s.ObservedAt != nil {
-			facts.InvalidatedAt = s.ObservedAt.Time
+func invalidate(s *eligibility.Set, set *v1alpha1.DistributionSet) {
+	if seen := set.Status.Invalidation; seen != nil {
+		s.Invalidation = cmp.Or(seen.Cancellation, v1alpha1.CancellationNone)
+		if seen.ObservedAt != nil {
+			s.InvalidatedAt = seen.ObservedAt.Time
 		}
 	}
 	if i := set.InvalidationInForce(); i != nil {
-		facts.Invalidation, facts.InvalidationReason, facts.DeleteRollouts = i.Cancellation, i.Reason, i.DeleteRollouts
+		s.Invalidation, s.InvalidationReason, s.DeleteRollouts = i.Cancellation, i.Reason, i.DeleteRollouts
 	}
 }
 
@@ -108,23 +106,8 @@ func contentProblem(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareM
 			return fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) does not exist", set.Spec.Modules[i].Name, i)
 		}
 	}
-	if offer.ContentHash(set, modules) != set.Status.ContentHash {
+	if ContentHash(set, modules) != set.Status.ContentHash {
 		return "its content has changed since it was locked"
 	}
 	return ""
-}
-
-// World returns everything that an offer to this target depends on.
-func (x *Index) World(target *v1alpha1.Target, now time.Time) offer.World {
-	return offer.World{
-		Now:     now,
-		Target:  target,
-		Intents: x.For(target, now),
-		Set: func(name string) *eligibility.Set {
-			return x.Set(sibling(target, name))
-		},
-		Origin: func(source v1alpha1.ActionSource) offer.Origin {
-			return x.origin(target.Namespace, source)
-		},
-	}
 }
