@@ -136,7 +136,7 @@ func (c *counter) read() map[string]int {
 	return copied
 }
 
-// settle waits until nothing has been written for three seconds.
+// waitUntilQuiet waits until there were no writes for three seconds.
 func waitUntilQuiet(w *world.World) {
 	w.T.Helper()
 	quiet, last := time.Now(), -1

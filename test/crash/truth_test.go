@@ -32,14 +32,18 @@ import (
 //
 // The invariants, after each state:
 //
-//	S2  once the status of a set shows its invalidation, no action of it is given to a device any more
-//	S3  no group opens before the one before it has reached its success threshold, or has closed, or is in Error and was resumed by a person, or a person has
-//	    asked for it; no action is given that its source does not want: in a group that has not opened, by an auto-assignment that does not run, by an assignment that is not there
-//	S4  no action of a rollout is given to a device while an error threshold or budget holds it
-//	S5  an action is given once for a target, source and attempt, never beside another one, and never of what the device runs already
-//	S6  nothing is written to what belongs to Git: see the wire
-//	S7  a closed action, a group that has opened, a finished group, a rollout that stopped or finished stay so, unless a retry is taken up
-//	S8  counts add up, and in the end equal a recount of the targets
+//	S2  once the status of a set shows its invalidation, no device gets an action for it
+//	S3  no group opens before the one before it has reached its success threshold, or has
+//	    closed, or is in Error and was resumed, or spec.advance names it; no device gets an
+//	    action whose source does not offer it: of a group that has not opened, an
+//	    auto-assignment that does not run, an assignment that does not exist
+//	S4  no device gets an action of a rollout that is paused by an error threshold or budget
+//	S5  an action is created once for a target, source and attempt, never while another one is
+//	    open, and never for a set that the device runs
+//	S6  no object of Git is written: see the wire
+//	S7  a closed action, an open group, a finished group, and a stopped or finished rollout do
+//	    not change their state, except by a retry
+//	S8  counts add up, and the final ones equal a recount of the targets
 type truth struct {
 	mu      sync.Mutex
 	moments []moment

@@ -26,8 +26,9 @@ import (
 // group has not opened.
 type fleet struct {
 	*world.World
-	// done have the update, gentle and stubborn are at it, silent have started and say nothing any
-	// more, late are in the open group and away, and second are in the group that has not opened.
+	// done have the update. gentle and stubborn have started: gentle ones cancel when asked,
+	// stubborn ones reject it. silent have started and report nothing more. late are in the open
+	// group and offline. second are in the group that has not opened.
 	done, gentle, stubborn, silent, late, second []string
 
 	lateDevices *devicesim.Fleet
