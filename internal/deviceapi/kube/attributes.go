@@ -42,14 +42,14 @@ func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, reported d
 		return err
 	}
 	key := client.ObjectKeyFromObject(t)
-	if !maps.Equal(next, t.Status.Attributes) || b.reportsNews(t, next) {
+	if !maps.Equal(next, t.Status.Attributes) || b.reportsNewInstalled(t, next) {
 		_, err = b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 			if status.Attributes, err = merged(status.Attributes, reported); err != nil {
 				return err
 			}
 			targetstatus.NoteSelection(w.Target, status, w.Now)
 			seen(status, w.Now)
-			if set := b.namedSet(w.Target.Namespace, status.Attributes); b.isNewsOf(status, set) {
+			if set := b.namedSet(w.Target.Namespace, status.Attributes); b.isNewInstalled(status, set) {
 				action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
 			}
 			return nil
@@ -116,14 +116,16 @@ func cleaned(sent map[string]*string) map[string]*string {
 	return clean
 }
 
-// reportsNews reports whether the attributes name an installed set that was not known before.
-func (b *Backend) reportsNews(t *v1alpha1.Target, attributes map[string]v1alpha1.AttributeValue) bool {
-	return b.isNewsOf(&t.Status, b.namedSet(t.Namespace, attributes))
+// reportsNewInstalled reports whether the attributes name an installed set that was not known
+// before.
+func (b *Backend) reportsNewInstalled(t *v1alpha1.Target, attributes map[string]v1alpha1.AttributeValue) bool {
+	return b.isNewInstalled(&t.Status, b.namedSet(t.Namespace, attributes))
 }
 
-// isNewsOf reports whether it was not known before that the device runs the set. An inconsistent
-// device may report it repeatedly, because its report does not make it consistent again.
-func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *eligibility.Set) bool {
+// isNewInstalled reports whether it was not known before that the device runs the set. An
+// inconsistent device may report it repeatedly, because its report does not make it consistent
+// again.
+func (b *Backend) isNewInstalled(s *v1alpha1.TargetStatus, set *eligibility.Set) bool {
 	switch i := s.Installed; {
 	case set == nil || set.ContentHash == "":
 		return false
@@ -136,15 +138,15 @@ func (b *Backend) isNewsOf(s *v1alpha1.TargetStatus, set *eligibility.Set) bool 
 	}
 }
 
-// learnsLate reports whether the set in a device's attributes was created after the attributes were
-// sent: in a rebuild a device may report before its set exists.
-func (b *Backend) learnsLate(t *v1alpha1.Target) bool {
-	return t.Status.Installed == nil && len(t.Status.Attributes) > 0 && b.reportsNews(t, t.Status.Attributes)
+// hasUnappliedReport reports whether the set in a device's attributes was created after the
+// attributes were sent: in a rebuild a device may report before its set exists.
+func (b *Backend) hasUnappliedReport(t *v1alpha1.Target) bool {
+	return t.Status.Installed == nil && len(t.Status.Attributes) > 0 && b.reportsNewInstalled(t, t.Status.Attributes)
 }
 
-// learnLate applies the device's earlier report of its installed set, if it is new.
-func (b *Backend) learnLate(w offer.World, status *v1alpha1.TargetStatus) error {
-	if set := b.namedSet(w.Target.Namespace, status.Attributes); status.Installed == nil && b.isNewsOf(status, set) {
+// applyEarlierReport applies the device's earlier report of its installed set, if it is new.
+func (b *Backend) applyEarlierReport(w offer.World, status *v1alpha1.TargetStatus) error {
+	if set := b.namedSet(w.Target.Namespace, status.Attributes); status.Installed == nil && b.isNewInstalled(status, set) {
 		action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)
 	}
 	return nil
@@ -173,7 +175,7 @@ func (b *Backend) ReportInstalled(ctx context.Context, d deviceapi.Device, name,
 		return false, deviceapi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is invalidated", name, version)}
 	case set.ContentHash == "":
 		return false, deviceapi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is not complete: %s", name, version, set.NotDeployable)}
-	case !b.isNewsOf(&t.Status, set):
+	case !b.isNewInstalled(&t.Status, set):
 		return false, nil
 	}
 	_, err = b.update(ctx, client.ObjectKeyFromObject(t), ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {

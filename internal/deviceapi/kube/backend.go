@@ -122,8 +122,8 @@ func (b *Backend) stateOf(ctx context.Context, d deviceapi.Device) (deviceState,
 		return deviceState{}, err
 	}
 	s := deviceState{key: client.ObjectKeyFromObject(t), world: b.index.World(t, b.now())}
-	if _, pending := offer.ApplyPending(s.world); pending || b.learnsLate(t) {
-		if t, err = b.update(ctx, s.key, decisive, b.learnLate); err != nil {
+	if _, pending := offer.ApplyPending(s.world); pending || b.hasUnappliedReport(t) {
+		if t, err = b.update(ctx, s.key, decisive, b.applyEarlierReport); err != nil {
 			return deviceState{}, err
 		}
 		s.world = b.index.World(t, b.now())
@@ -159,7 +159,7 @@ func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr stri
 		return deviceapi.State{}, err
 	}
 	p := deviceapi.State{Sleep: b.sleep(d, s.offer.OpensAt), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
-	if b.mayRunAnything(s.target()) {
+	if b.installedUnknown(s.target()) {
 		return p, nil
 	}
 	switch s.offer.Kind {
@@ -176,11 +176,11 @@ func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr stri
 	return p, nil
 }
 
-// mayRunAnything reports whether the device should report its installed set but the set is not
+// installedUnknown reports whether the device should report its installed set but the set is not
 // known yet: the device polls for the first time and must send its attributes before it gets an
 // offer, or the set that they name has not been reconciled. Otherwise a cluster that is rebuilt
 // from Git would update devices again.
-func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
+func (b *Backend) installedUnknown(t *v1alpha1.Target) bool {
 	switch {
 	case b.options.InstalledName == "":
 		return false
@@ -196,21 +196,21 @@ func (b *Backend) mayRunAnything(t *v1alpha1.Target) bool {
 // recordContact is stateOf for a device that only polls. It records the contact.
 func (b *Backend) recordContact(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceState, error) {
 	s, err := b.stateOf(ctx, d)
-	if err == nil && isNews(s.target(), b.now()) {
-		err = b.noteSeen(ctx, s.key, remoteAddr)
+	if err == nil && mustRecordContact(s.target(), b.now()) {
+		err = b.writeContact(ctx, s.key, remoteAddr)
 	}
 	return s, err
 }
 
-// isNews reports whether a poll must be written: the first one, and one a day.
-func isNews(t *v1alpha1.Target, now time.Time) bool {
+// mustRecordContact reports whether a poll must be written: the first one, and one a day.
+func mustRecordContact(t *v1alpha1.Target, now time.Time) bool {
 	return t.Status.UpdateStatus == "" || t.Status.UpdateStatus == v1alpha1.UpdateStatusUnknown ||
 		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= seenEvery+spread(t.ControllerID(), seenEvery/10)
 }
 
-// noteSeen writes lastSeen and the address of the device. If a device has used its budget of
+// writeContact writes lastSeen and the address of the device. If a device has used its budget of
 // writes, these writes contain them already.
-func (b *Backend) noteSeen(ctx context.Context, key types.NamespacedName, remoteAddr string) error {
+func (b *Backend) writeContact(ctx context.Context, key types.NamespacedName, remoteAddr string) error {
 	_, err := b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		seen(status, w.Now)
 		if remoteAddr != "" {
@@ -279,30 +279,30 @@ func installedID(t *v1alpha1.Target) int32 {
 
 // update writes to a target: first the buffered reports, and then the change. The error is TooMany
 // if the write is counted and the device has used up its budget.
-func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight weight, change targetstatus.Change) (*v1alpha1.Target, error) {
+func (b *Backend) update(ctx context.Context, key types.NamespacedName, class writeClass, change targetstatus.Change) (*v1alpha1.Target, error) {
 	ctx, cancel := context.WithTimeout(logf.IntoContext(ctx, deviceLog), updateTimeout)
 	defer cancel()
-	targetLock, err := b.targetLocks.take(ctx, key, weight.isFirst())
+	targetLock, err := b.targetLocks.take(ctx, key, class.isFirst())
 	if err != nil {
 		return nil, deviceError(err)
 	}
 	defer targetLock.release()
-	if wait := b.budgets.wait(key, b.now()); weight.isCounted() && wait > 0 {
+	if wait := b.budgets.wait(key, b.now()); class.isCounted() && wait > 0 {
 		return nil, deviceapi.TooMany{Reason: "this device has changed too much too often; what it sent was not stored. Send it again after the time in Retry-After, and only when it changes", RetryAfter: wait}
 	}
-	gathered := b.progress.of(key)
-	outcomes := make([]action.Outcome, len(gathered))
+	buffered := b.progress.of(key)
+	outcomes := make([]action.Outcome, len(buffered))
 	var before string
 	apply := func(w offer.World, status *v1alpha1.TargetStatus) error {
 		before = w.Target.ResourceVersion
-		applyGathered(w, status, gathered, outcomes)
+		applyBuffered(w, status, buffered, outcomes)
 		if change == nil {
 			return nil
 		}
 		return change(w, status)
 	}
 	var t *v1alpha1.Target
-	if weight.isFirst() {
+	if class.isFirst() {
 		t, err = b.targets.Update(ctx, key, apply)
 	} else {
 		t, err = b.targets.UpdateLater(ctx, key, apply, targetLock.urgent)
@@ -310,11 +310,11 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, weight w
 	if err != nil {
 		return nil, b.logFailed(key, deviceError(err))
 	}
-	if weight.isCounted() && t.ResourceVersion != before {
+	if class.isCounted() && t.ResourceVersion != before {
 		b.budgets.count(key, b.now())
 	}
-	b.progress.done(key, len(gathered))
-	for i, r := range gathered {
+	b.progress.done(key, len(buffered))
+	for i, r := range buffered {
 		b.notify(t, r, outcomes[i])
 	}
 	return t, nil

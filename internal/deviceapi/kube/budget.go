@@ -20,15 +20,15 @@ const (
 	sweepBudgetsAt = 1024
 )
 
-// weight says whether a write counts for the budget of the device, and its priority among the
+// writeClass says whether a write counts for the budget of the device, and its priority among the
 // writes of all devices.
-type weight int
+type writeClass int
 
 const (
 	// decisive writes are not counted and go first. Either the device can cause each of them only
 	// once (the result of an open action, the answer to its cancel, the first evidence that changes
 	// the meaning of the result), or a user caused it (a stop, an invalidation, a deadline).
-	decisive weight = iota
+	decisive writeClass = iota
 	// starting writes are counted and go first: an action starts, or waits for confirmation.
 	starting
 	// ordinary writes are counted, and give way to all others. A device can cause any number of
@@ -36,8 +36,8 @@ const (
 	ordinary
 )
 
-func (w weight) isCounted() bool { return w != decisive }
-func (w weight) isFirst() bool   { return w != ordinary }
+func (c writeClass) isCounted() bool { return c != decisive }
+func (c writeClass) isFirst() bool   { return c != ordinary }
 
 // writeBudgets limits the writes that each device causes in one process.
 type writeBudgets struct {

@@ -586,7 +586,7 @@ func TestReportOfASetThatIsNotReconciled(t *testing.T) {
 	if i := w.target("dev-0").Status.Installed; i != nil {
 		t.Fatalf("the set is not reconciled, but %+v is installed", i)
 	}
-	if !d.mayRunAnything(w.target("dev-0")) {
+	if !d.installedUnknown(w.target("dev-0")) {
 		t.Error("a device may be offered an update while the set that it reports is not reconciled")
 	}
 	w.editSet(func(s *v1alpha1.DistributionSet) { s.Status = known })

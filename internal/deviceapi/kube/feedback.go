@@ -66,10 +66,10 @@ func (b *Backend) bufferReport(ctx context.Context, s deviceState, a *v1alpha1.A
 }
 
 // applyNow stores a report and returns the error for its outcome.
-func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, weight weight, r action.Report) error {
+func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, class writeClass, r action.Report) error {
 	var outcome action.Outcome
 	var awaited bool
-	t, err := b.update(ctx, key, weight, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	t, err := b.update(ctx, key, class, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		r.Now = w.Now
 		awaited = action.AwaitsInstallation(status, r.ID)
 		b.assumeWork(status, r)
@@ -123,11 +123,11 @@ func (b *Backend) AnswerCancel(ctx context.Context, d deviceapi.Device, r action
 		return deviceapi.ErrNotAllowed
 	}
 	r.Now = b.now()
-	weight := ordinary
+	class := ordinary
 	if a := action.ByID(&s.target().Status, r.ID); r.Event == action.CancelRejected || action.MayClose(a, r.Event) {
-		weight = decisive
+		class = decisive
 	}
-	if err := b.applyNow(ctx, s.key, weight, r); r.Event != action.Warn || !errors.Is(err, deviceapi.ErrGone) {
+	if err := b.applyNow(ctx, s.key, class, r); r.Event != action.Warn || !errors.Is(err, deviceapi.ErrGone) {
 		return err
 	}
 	return nil // an intermediate report about the cancel of an action that was closed by force: the cancel is still offered
@@ -145,9 +145,9 @@ func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) erro
 	return nil
 }
 
-// applyGathered applies the buffered reports in the order of their arrival.
-func applyGathered(w offer.World, status *v1alpha1.TargetStatus, gathered []action.Report, outcomes []action.Outcome) {
-	for i, r := range gathered {
+// applyBuffered applies the buffered reports in the order of their arrival.
+func applyBuffered(w offer.World, status *v1alpha1.TargetStatus, buffered []action.Report, outcomes []action.Outcome) {
+	for i, r := range buffered {
 		if outcomes[i] = action.Apply(status, r); outcomes[i] == action.Applied {
 			seen(status, w.Now)
 		}
@@ -193,11 +193,11 @@ func (b *Backend) recordFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 // until ctx ends. Then it writes all remaining reports within a few seconds.
 func (b *Backend) Flush(ctx context.Context) error {
 	return b.progress.run(ctx, b.options.ProgressInterval, func(ctx context.Context, key types.NamespacedName, isLast bool) error {
-		weight := ordinary
+		class := ordinary
 		if isLast {
-			weight = decisive
+			class = decisive
 		}
-		_, err := b.update(ctx, key, weight, nil)
+		_, err := b.update(ctx, key, class, nil)
 		return err
 	})
 }

@@ -395,14 +395,14 @@ func TestTooManyReports(t *testing.T) {
 	if events := d.newEvents(); len(events) != 1 || !strings.Contains(events[0], "ReportsDropped") {
 		t.Errorf("people are events %q, want one event", events)
 	}
-	if n := w.takeWrites(); n > v1alpha1.MaxReports/maxGathered+1 {
+	if n := w.takeWrites(); n > v1alpha1.MaxReports/maxBuffered+1 {
 		t.Errorf("%d reports cost %d writes", v1alpha1.MaxReports, n)
 	}
 	d.wantReport(nil, firstID, succeeded)
 	w.wantState(firstID, v1alpha1.ActionFinished)
 	w.takeWrites()
 	w.wait(time.Minute)
-	for range 2 * maxGathered {
+	for range 2 * maxBuffered {
 		d.wantReport(deviceapi.ErrGone, firstID, proceeding)
 	}
 	d.flushAll()

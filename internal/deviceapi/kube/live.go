@@ -57,12 +57,12 @@ func (l *liveReads) auto(ctx context.Context, key types.NamespacedName) (*v1alph
 
 // shared lets callers share reads, but only reads that start after their call.
 type shared[T any] struct {
-	mu    sync.Mutex
-	lanes map[types.NamespacedName]*lane[T]
+	mu     sync.Mutex
+	queues map[types.NamespacedName]*readQueue[T]
 }
 
-// lane is the running read of one object, and the one that starts after it.
-type lane[T any] struct{ next *read[T] }
+// readQueue is the running read of one object, and the one that starts after it.
+type readQueue[T any] struct{ next *read[T] }
 
 type read[T any] struct {
 	done  chan struct{}
@@ -85,13 +85,13 @@ func (s *shared[T]) get(ctx context.Context, key types.NamespacedName, fetch fun
 func (s *shared[T]) join(key types.NamespacedName, fetch func(context.Context) (T, error)) *read[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lanes == nil {
-		s.lanes = map[types.NamespacedName]*lane[T]{}
+	if s.queues == nil {
+		s.queues = map[types.NamespacedName]*readQueue[T]{}
 	}
-	l, running := s.lanes[key]
+	l, running := s.queues[key]
 	if !running {
-		l = &lane[T]{}
-		s.lanes[key] = l
+		l = &readQueue[T]{}
+		s.queues[key] = l
 	}
 	if l.next == nil {
 		l.next = &read[T]{done: make(chan struct{})}
@@ -104,13 +104,13 @@ func (s *shared[T]) join(key types.NamespacedName, fetch func(context.Context) (
 }
 
 // drive reads until no caller waits for another read.
-func (s *shared[T]) drive(key types.NamespacedName, l *lane[T], fetch func(context.Context) (T, error)) {
+func (s *shared[T]) drive(key types.NamespacedName, l *readQueue[T], fetch func(context.Context) (T, error)) {
 	for {
 		s.mu.Lock()
 		current := l.next
 		l.next = nil
 		if current == nil {
-			delete(s.lanes, key)
+			delete(s.queues, key)
 			s.mu.Unlock()
 			return
 		}

@@ -97,7 +97,7 @@ func wantIdle(t *testing.T, s *shared[int]) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		s.mu.Lock()
-		left := len(s.lanes)
+		left := len(s.queues)
 		s.mu.Unlock()
 		if left == 0 {
 			return

@@ -109,8 +109,8 @@ func TestBufferedTextsAreBounded(t *testing.T) {
 		}
 	}
 	const oneReport = 24 << 10
-	if most > maxGatheredBytes+oneReport {
-		t.Errorf("%d bytes were buffered, want at most %d and one report", most, maxGatheredBytes)
+	if most > maxBufferedBytes+oneReport {
+		t.Errorf("%d bytes were buffered, want at most %d and one report", most, maxBufferedBytes)
 	}
 	if n := w.takeWrites(); n < 2 || n > writeBurst {
 		t.Errorf("%d writes for 120 reports at once", n)

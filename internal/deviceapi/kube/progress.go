@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// maxGathered is the maximum number of reports of one device in the buffer.
-	maxGathered = 100
-	// maxGatheredBytes is the maximum memory of these reports.
-	maxGatheredBytes = 32 << 10
+	// maxBuffered is the maximum number of reports of one device in the buffer.
+	maxBuffered = 100
+	// maxBufferedBytes is the maximum memory of these reports.
+	maxBufferedBytes = 32 << 10
 	// maxBuffer is the maximum memory of the buffered reports of all devices of a process.
 	maxBuffer = 64 << 20
-	// gatheringSize, reportSize and lineSize are the memory of a device, a report and a line in
+	// deviceBufferSize, reportSize and lineSize are the memory of a device, a report and a line in
 	// addition to their texts.
-	gatheringSize, reportSize, lineSize = 512, 256, 32
+	deviceBufferSize, reportSize, lineSize = 512, 256, 32
 	// lastFlush is the time that a process has at its end to write the buffered reports.
 	lastFlush = 5 * time.Second
 	// flushWriters is the number of devices that are written in parallel; targetstatus.Store limits
@@ -62,11 +62,11 @@ type progress struct {
 	buffer *ReportBuffer
 
 	mu      sync.Mutex
-	devices map[types.NamespacedName]*gathering
+	devices map[types.NamespacedName]*deviceBuffer
 	ended   bool // no further write will happen
 }
 
-type gathering struct {
+type deviceBuffer struct {
 	since   time.Time
 	reports []action.Report
 	// bytes is its size in memory.
@@ -77,7 +77,7 @@ func newProgress(now func() time.Time, buffer *ReportBuffer) *progress {
 	if buffer == nil {
 		buffer = NewReportBuffer()
 	}
-	return &progress{now: now, buffer: buffer, devices: map[types.NamespacedName]*gathering{}}
+	return &progress{now: now, buffer: buffer, devices: map[types.NamespacedName]*deviceBuffer{}}
 }
 
 // sizeOf returns the size of a condensed report in memory.
@@ -91,13 +91,13 @@ func (p *progress) add(key types.NamespacedName, r action.Report) (full, kept bo
 	defer p.mu.Unlock()
 	g, size := p.devices[key], sizeOf(r)
 	if g == nil {
-		size += gatheringSize
+		size += deviceBufferSize
 	}
 	if p.ended || g.isFull() || !p.buffer.take(size) {
 		return false, false
 	}
 	if g == nil {
-		g = &gathering{since: p.now()}
+		g = &deviceBuffer{since: p.now()}
 		p.devices[key] = g
 	}
 	g.reports = append(g.reports, r)
@@ -105,8 +105,8 @@ func (p *progress) add(key types.NamespacedName, r action.Report) (full, kept bo
 	return g.isFull(), true
 }
 
-func (g *gathering) isFull() bool {
-	return g != nil && (len(g.reports) >= maxGathered || g.bytes >= maxGatheredBytes)
+func (g *deviceBuffer) isFull() bool {
+	return g != nil && (len(g.reports) >= maxBuffered || g.bytes >= maxBufferedBytes)
 }
 
 // end stops buffering.
@@ -147,7 +147,7 @@ func (p *progress) done(key types.NamespacedName, n int) {
 		return
 	}
 	before := g.bytes
-	g.reports, g.since, g.bytes = append([]action.Report(nil), g.reports[n:]...), p.now(), gatheringSize
+	g.reports, g.since, g.bytes = append([]action.Report(nil), g.reports[n:]...), p.now(), deviceBufferSize
 	for _, r := range g.reports {
 		g.bytes += sizeOf(r)
 	}
@@ -163,7 +163,7 @@ func (p *progress) drop(key types.NamespacedName) {
 	}
 }
 
-func (p *progress) remove(key types.NamespacedName, g *gathering) {
+func (p *progress) remove(key types.NamespacedName, g *deviceBuffer) {
 	delete(p.devices, key)
 	p.buffer.give(g.bytes)
 }

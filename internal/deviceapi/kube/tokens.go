@@ -184,7 +184,7 @@ func (k *Tokens) check(ctx context.Context, key types.NamespacedName) time.Durat
 		return 0
 	}
 	problem := k.problemOf(ctx, t)
-	if !isNoted(t, problem) {
+	if !isRecorded(t, problem) {
 		if tokenWrites.Wait(ctx) != nil {
 			return 0
 		}
@@ -207,13 +207,13 @@ func (k *Tokens) check(ctx context.Context, key types.NamespacedName) time.Durat
 	return 0
 }
 
-// isNoted reports whether the target's status already has the problem.
-func isNoted(t *v1alpha1.Target, problem *tokenProblem) bool {
-	noted := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
-	if noted == nil || problem == nil {
-		return noted == nil && problem == nil
+// isRecorded reports whether the target's status already has the problem.
+func isRecorded(t *v1alpha1.Target, problem *tokenProblem) bool {
+	recorded := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
+	if recorded == nil || problem == nil {
+		return recorded == nil && problem == nil
 	}
-	return noted.Reason == problem.reason && noted.Message == problem.message
+	return recorded.Reason == problem.reason && recorded.Message == problem.message
 }
 
 // problemOf returns the problem of the token of a target.
@@ -238,16 +238,16 @@ func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
 	if ok && now.Sub(known.at) < tokenRecheck/2 {
 		return known.exists
 	}
-	noted := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
+	recorded := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
 	if !tokenLookups.Allow() {
-		return noted != nil && noted.Reason == v1alpha1.ReasonTokenSecretWrongType
+		return recorded != nil && recorded.Reason == v1alpha1.ReasonTokenSecretWrongType
 	}
 	ctx, cancel := context.WithTimeout(ctx, tokenLookupTimeout)
 	defer cancel()
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	if err := k.backend.live.reader.List(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{metav1.ObjectNameField: key.Name}); err != nil {
-		return noted != nil && noted.Reason == v1alpha1.ReasonTokenSecretWrongType
+		return recorded != nil && recorded.Reason == v1alpha1.ReasonTokenSecretWrongType
 	}
 	found := otherSecret{len(list.Items) > 0, now}
 	k.mu.Lock()
