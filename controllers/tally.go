@@ -28,7 +28,7 @@ type Tallies struct {
 // groupTally holds the counters of one group and the basis that they were computed from.
 type groupTally struct {
 	uid     types.UID
-	rule    counting.Rule
+	counter *counting.Counter
 	bits    memberBits
 	entries []counting.Entry
 	sum     counting.Tally
@@ -53,7 +53,7 @@ func (t *Tallies) Of(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) counting.
 	defer t.mu.Unlock()
 	rule, bits := t.ruleOf(r, g), bitsOf(g)
 	present := t.groups[client.ObjectKeyFromObject(g)]
-	if present == nil || present.uid != g.UID || !present.rule.Equal(rule) || present.bits != bits || len(present.entries) != len(g.Spec.Targets) {
+	if present == nil || present.uid != g.UID || !present.counter.Equal(&rule) || present.bits != bits || len(present.entries) != len(g.Spec.Targets) {
 		present = t.count(g, rule, bits)
 	}
 	return present.sum.Clone()
@@ -67,10 +67,10 @@ func (t *Tallies) Recount(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) coun
 }
 
 func (t *Tallies) count(g *v1alpha1.DeploymentGroup, rule counting.Rule, bits memberBits) *groupTally {
-	counted := &groupTally{uid: g.UID, rule: rule, bits: bits, entries: make([]counting.Entry, len(g.Spec.Targets))}
+	counted := &groupTally{uid: g.UID, counter: counting.NewCounter(rule), bits: bits, entries: make([]counting.Entry, len(g.Spec.Targets))}
 	for i, name := range g.Spec.Targets {
 		target := t.index.Target(types.NamespacedName{Namespace: g.Namespace, Name: string(name)})
-		counted.entries[i] = entryOf(rule, target, g, i)
+		counted.entries[i] = counted.counter.EntryOf(target, counting.MemberOf(g, i))
 		counted.sum.Add(counted.entries[i], string(name))
 	}
 	t.groups[client.ObjectKeyFromObject(g)] = counted
@@ -90,7 +90,7 @@ func (t *Tallies) TargetChanged(key types.NamespacedName) []types.NamespacedName
 		if counted == nil || counted.uid != m.Group.UID || int(m.Position) >= len(counted.entries) {
 			continue
 		}
-		entry := entryOf(counted.rule, target, m.Group, int(m.Position))
+		entry := counted.counter.EntryOf(target, counting.MemberOf(m.Group, int(m.Position)))
 		if before := counted.entries[m.Position]; before != entry {
 			counted.sum.Remove(before, key.Name)
 			counted.sum.Add(entry, key.Name)
@@ -111,10 +111,6 @@ func (t *Tallies) Forget(key types.NamespacedName) {
 func (t *Tallies) ruleOf(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) counting.Rule {
 	set := t.index.Set(types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet})
 	return rollout.RuleOf(r, set, int(g.Spec.Index), t.index.AutoAssignmentReach(r.Namespace))
-}
-
-func entryOf(rule counting.Rule, target *v1alpha1.Target, g *v1alpha1.DeploymentGroup, i int) counting.Entry {
-	return rule.EntryOf(target, counting.MemberOf(g, i))
 }
 
 func bitsOf(g *v1alpha1.DeploymentGroup) memberBits {

@@ -51,7 +51,8 @@ func (r *Result) IsFinal() bool { return r.Code.IsFinal() }
 // of the target is open, or whether a required migration step goes first: that is the order of
 // updates, which package offer adds.
 func Check(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
-	r := lasting(t, in, newer, now)
+	r := Result{Own: Own(&t.Status, in)}
+	lasting(&r, t, in, newer, now)
 	if r.Code == "" {
 		passing(&r, t, in, now)
 	}
@@ -62,31 +63,31 @@ func Check(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
 // Lasting is Check without what passes by time or by a person. It is what the counters need: it
 // does not read the state of the set, a pause, a hold or a maintenance window.
 // Whether the next attempt still waits for its backoff is not read either: Again is true in both
-// cases.
+// cases. Nothing is asked about a device at work, because it has been given the update.
 func Lasting(t *v1alpha1.Target, in *Intent, newer *Newer) Result {
-	r := lasting(t, in, newer, time.Time{})
-	replaced(&r, t, in, newer)
+	r := Result{Own: Own(&t.Status, in)}
+	if r.Own == nil || r.Own.State.IsClosed() || !r.Own.State.HasStarted() {
+		lasting(&r, t, in, newer, time.Time{})
+		replaced(&r, t, in, newer)
+	}
 	return r
 }
 
 // lasting asks, in this order: has the update had its action; do the member's bits say that it is
 // over; was the set installed before; has the target started something newer; was the source
 // stopped; has the planned content been installed in another way.
-func lasting(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
-	r := Result{Own: Own(&t.Status, in)}
-	spent(&r, t, in, newer, now)
-	if r.Code != "" {
-		return r
+func lasting(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) {
+	if spent(r, t, in, newer, now); r.Code != "" {
+		return
 	}
-	displaced(&r, in, newer)
+	displaced(r, in, newer)
 	switch {
 	case r.Code != "":
 	case in.AlreadyThere && r.Own == nil:
 		r.Code = CodeAlreadyThere
 	default:
-		leftBehind(&r, t, in, newer)
+		leftBehind(r, t, in, newer)
 	}
-	return r
 }
 
 // leftBehind: a newer update has started, the source was stopped, or the planned content came in

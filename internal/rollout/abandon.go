@@ -78,13 +78,13 @@ func (l *planner) awaitingAttempts() []*group {
 
 // eachAttempt tells of each of those members when its time is up.
 func (l *planner) eachAttempt(g *group, event func(i int, end time.Time)) {
-	rule, c := l.ruleOf(g), l.status.Offering
+	counter, c := l.counterOf(g), l.status.Offering
 	running, long := c.Since.Time, time.Duration(*l.spec.Update.StartDeadlineSeconds)*time.Second
 	if c.RunningSince != nil {
 		running = c.RunningSince.Time
 	}
 	for i, t := range g.members() {
-		if t == nil || !rule.EntryOf(t, counting.MemberOf(g.object, i)).Again {
+		if t == nil || !counter.EntryOf(t, counting.MemberOf(g.object, i)).Again {
 			continue
 		}
 		due := later(running, l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))

@@ -55,13 +55,13 @@ func (l *planner) createdAnew(g *group) int32 {
 	if g.members == nil || l.at(g.index).OpenedAt == nil {
 		return n
 	}
-	rule := l.ruleOf(g)
+	counter := l.counterOf(g)
 	for i, t := range g.members() {
 		m := counting.MemberOf(g.object, i)
 		if t == nil || !t.CreationTimestamp.After(later(l.at(g.index).OpenedAt.Time, m.Joined)) {
 			continue
 		}
-		if b := rule.BucketOf(t, m); b != counting.Succeeded && b != counting.Failed {
+		if b := counter.BucketOf(t, m); b != counting.Succeeded && b != counting.Failed {
 			n++
 		}
 	}

@@ -82,10 +82,10 @@ func (l *planner) expireIn(g *group, n int) int {
 	if n == 0 {
 		return 0
 	}
-	rule, members, s := l.ruleOf(g), g.members(), &g.object.Status
+	counter, members, s := l.counterOf(g), g.members(), &g.object.Status
 	var late []int
 	for i := range n {
-		if rule.EntryOf(members[i], counting.MemberOf(g.object, i)).NotStarted {
+		if counter.EntryOf(members[i], counting.MemberOf(g.object, i)).NotStarted {
 			late = append(late, i)
 		}
 	}

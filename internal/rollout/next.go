@@ -155,7 +155,7 @@ func (l *planner) at(i int) *v1alpha1.GroupStatus { return &l.status.Groups[i] }
 // only when they have changed.
 func (l *planner) tally(g *group) *counting.Tally {
 	rule := l.ruleOf(g)
-	if g.object != nil && g.members != nil && (g.stale || !rule.Equal(g.rule)) {
+	if g.object != nil && g.members != nil && (g.stale || !rule.Equal(&g.rule)) {
 		g.tally = counting.Recount(g.object, rule, g.members())
 		g.rule, g.stale = rule, false
 	}
@@ -165,6 +165,8 @@ func (l *planner) tally(g *group) *counting.Tally {
 func (l *planner) ruleOf(g *group) counting.Rule {
 	return RuleOf(l.next, l.Set, g.index, l.AutoAssignments)
 }
+
+func (l *planner) counterOf(g *group) *counting.Counter { return counting.NewCounter(l.ruleOf(g)) }
 
 // counts of a group. Once closed, they are history: a target that is deleted later does not rewrite
 // them.

@@ -109,9 +109,9 @@ func (l *planner) successors() []string {
 		if g.members == nil {
 			continue
 		}
-		rule := l.ruleOf(g)
+		counter := l.counterOf(g)
 		for i, t := range g.members() {
-			if m := counting.MemberOf(g.object, i); t != nil && !m.Superseded && rule.EntryOf(t, m).Superseded {
+			if m := counting.MemberOf(g.object, i); t != nil && !m.Superseded && counter.EntryOf(t, m).Superseded {
 				add(l.successorOn(t))
 			}
 		}

@@ -21,7 +21,6 @@ func RuleOf(r *v1alpha1.Rollout, set *eligibility.Set, group int, autos counting
 		Name:                  r.Name,
 		DistributionSet:       r.Spec.Update.DistributionSet,
 		Since:                 Since(r),
-		StartedAt:             r.Status.StartedAt,
 		Open:                  isOpen(r.Status.Groups[group].State),
 		Stopped:               r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped,
 		Reinstall:             r.Spec.Update.Reinstall,

@@ -15,12 +15,12 @@ func TestRuleOfAStoppedRolloutDiffers(t *testing.T) {
 		s.Update.Retries = &v1alpha1.Retries{Limit: 1, StatusCodes: []string{"17"}}
 	})
 	rule := RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{})
-	if !rule.Equal(RuleOf(w.rollout.DeepCopy(), w.set, 0, counting.AutoAssignments{})) {
+	if same := RuleOf(w.rollout.DeepCopy(), w.set, 0, counting.AutoAssignments{}); !rule.Equal(&same) {
 		t.Error("a rule differs from itself")
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
 	w.stabilizationPeriod()
-	if rule.Equal(RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{})) {
+	if stopped := RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{}); rule.Equal(&stopped) {
 		t.Error("a stopped rollout counts like a running one")
 	}
 }

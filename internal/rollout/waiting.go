@@ -143,9 +143,9 @@ func (l *planner) awaited(g *group, c v1alpha1.Counts) []string {
 	if g.members == nil || c.Pending+c.InProgress > maxSought {
 		return nil
 	}
-	rule, found := l.ruleOf(g), map[counting.Bucket][]string{}
+	counter, found := l.counterOf(g), map[counting.Bucket][]string{}
 	for i, t := range g.members() {
-		entry := rule.EntryOf(t, counting.MemberOf(g.object, i))
+		entry := counter.EntryOf(t, counting.MemberOf(g.object, i))
 		if entry.Bucket.IsClosed() || len(found[entry.Bucket]) == counting.MaxExamples {
 			continue
 		}

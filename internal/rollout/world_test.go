@@ -429,8 +429,7 @@ func (w *world) groupOf(name string) (g *v1alpha1.DeploymentGroup, place int) {
 
 func (w *world) bucket(name string) counting.Bucket {
 	g, i := w.groupOf(name)
-	rule := w.rule(int(g.Spec.Index))
-	return rule.BucketOf(w.targets[name], counting.MemberOf(g, i))
+	return counting.NewCounter(w.rule(int(g.Spec.Index))).BucketOf(w.targets[name], counting.MemberOf(g, i))
 }
 
 func (w *world) rule(group int) counting.Rule {

@@ -29,6 +29,11 @@ type Member struct {
 	Joined time.Time
 }
 
+// isPlain reports whether the group says nothing about the member, as about most members.
+func (m *Member) isPlain() bool {
+	return !m.Superseded && !m.AlreadyThere && !m.Skipped && !m.Abandoned && m.Expired.IsZero() && m.Joined.IsZero()
+}
+
 // MemberOf returns what the status of a group says about member i.
 func MemberOf(g *v1alpha1.DeploymentGroup, i int) Member {
 	s := &g.Status

@@ -28,23 +28,31 @@ const (
 
 // obstacleOf returns the obstacle of a member in this bucket; own is the newest action of the
 // rollout.
-func (r *Rule) obstacleOf(t *v1alpha1.Target, own *v1alpha1.Action, b Bucket) Obstacle {
-	if b != Pending && b != InProgress {
-		return Clear
+func (c *Counter) obstacleOf(t *v1alpha1.Target, own *v1alpha1.Action, b Bucket) Obstacle {
+	switch b {
+	case Pending:
+		return c.obstacleOfPending(t, own)
+	case InProgress:
+		switch own.State {
+		case v1alpha1.ActionCanceling:
+			return Canceling
+		case v1alpha1.ActionError:
+			return Retrying
+		default:
+		}
+	default:
 	}
+	return Clear
+}
+
+func (c *Counter) obstacleOfPending(t *v1alpha1.Target, own *v1alpha1.Action) Obstacle {
 	open := action.Open(&t.Status)
 	switch {
-	case b == InProgress && own.State == v1alpha1.ActionCanceling:
-		return Canceling
-	case b == InProgress && own.State == v1alpha1.ActionError:
-		return Retrying
-	case b != Pending:
-		return Clear
 	case eligibility.IsDuplicate(t):
 		return Duplicate
 	case t.Spec.Hold:
 		return OnHold
-	case !r.fits(t):
+	case !c.set.Fits(t.Spec.Type):
 		return Incompatible
 	case open != nil && open != own:
 		return Busy
@@ -54,9 +62,4 @@ func (r *Rule) obstacleOf(t *v1alpha1.Target, own *v1alpha1.Action, b Bucket) Ob
 		return Retrying
 	}
 	return Clear
-}
-
-func (r *Rule) fits(t *v1alpha1.Target) bool {
-	set := eligibility.Set{CompatibleTargetTypes: r.CompatibleTargetTypes}
-	return set.Fits(t.Spec.Type)
 }

@@ -60,36 +60,36 @@ type Entry struct {
 }
 
 // EntryOf returns what one member adds to the tally of its group.
-func (r *Rule) EntryOf(t *v1alpha1.Target, m Member) Entry {
+func (c *Counter) EntryOf(t *v1alpha1.Target, m Member) Entry {
 	if t == nil {
 		return Entry{Bucket: Removed}
 	}
-	result := r.check(t, m)
-	e, own := Entry{Bucket: BucketOf(&result, r.Open)}, result.Own
+	result := c.check(t, m)
+	e, own := Entry{Bucket: BucketOf(&result, c.Open)}, result.Own
 	if own == nil {
 		e.Superseded = e.Bucket == Canceled && result.Code == eligibility.CodeSuperseded
 	} else {
 		e.Open = !own.State.IsClosed()
-		e.Canceling = e.Open && r.needsNoRequest(own)
+		e.Canceling = e.Open && c.needsNoRequest(own)
 		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
 	}
 	if t.Unreadable != nil { // it stays as it is: no deadline runs, and a stop does not wait for it
 		e.Open, e.Canceling = false, false
 	}
-	e.Obstacle = r.obstacleOf(t, own, e.Bucket)
+	e.Obstacle = c.obstacleOf(t, own, e.Bucket)
 	e.Again = t.Unreadable == nil && !e.Bucket.IsClosed() && own != nil && own.State == v1alpha1.ActionError
 	switch e.Bucket {
 	case Pending:
 		e.NotStarted = t.Unreadable == nil && (own == nil || action.IsUnconfirmed(own))
 	case Failed:
-		r.addFailure(&e, own, m)
+		c.addFailure(&e, own, m)
 	default:
 	}
 	return e
 }
 
 // addFailure sets how a member failed, and when.
-func (r *Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
+func (c *Counter) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 	var failed time.Time
 	switch {
 	case own == nil || action.IsUnconfirmed(own):
@@ -100,17 +100,17 @@ func (r *Rule) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 		e.Failure = action.FailureOf(own)
 		return
 	}
-	e.FailedSinceResume, e.FailedAt = failed.After(r.ResumedAt), failed.Unix()
+	e.FailedSinceResume, e.FailedAt = failed.After(c.ResumedAt), failed.Unix()
 }
 
 // needsNoRequest reports whether the device of an open action has got the request to cancel: it is
 // being asked, or it has refused. Once the set is gone, no other cause to ask it will follow.
-func (r *Rule) needsNoRequest(a *v1alpha1.Action) bool {
+func (c *Counter) needsNoRequest(a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionCanceling {
 		return true
 	}
 	return a.Cancel != nil && a.Cancel.Answer == v1alpha1.AnswerRejected &&
-		(slices.ContainsFunc(a.Cancel.Causes, stops) || r.SetGone && slices.Contains(a.Cancel.Causes, v1alpha1.CauseSetGone))
+		(slices.ContainsFunc(a.Cancel.Causes, stops) || c.SetGone && slices.Contains(a.Cancel.Causes, v1alpha1.CauseSetGone))
 }
 
 // stops reports whether a cause ends the whole rollout, and not only the action of one device.
@@ -122,32 +122,33 @@ func stops(c v1alpha1.CancelCause) bool {
 // Target was deleted.
 func Recount(g *v1alpha1.DeploymentGroup, rule Rule, members []*v1alpha1.Target) Tally {
 	var tally Tally
+	counter := NewCounter(rule)
 	for i, name := range g.Spec.Targets {
-		tally.Add(rule.EntryOf(members[i], MemberOf(g, i)), string(name))
+		tally.Add(counter.EntryOf(members[i], MemberOf(g, i)), string(name))
 	}
 	return tally
 }
 
 // Add adds a member. Its cost does not depend on the size of the group.
 func (t *Tally) Add(e Entry, name string) {
-	t.count(e, 1)
+	t.count(&e, 1)
 	if e.Bucket != Failed {
 		return
 	}
 	if t.Failures == nil {
 		t.Failures = map[action.Failure]v1alpha1.FailureCount{}
 	}
-	line, at := t.Failures[e.Failure], metav1.Unix(e.FailedAt, 0)
+	line, at := t.Failures[e.Failure], time.Unix(e.FailedAt, 0)
 	line.StatusCode, line.Message = e.Failure.Code, e.Failure.Message
 	line.Count++
 	if len(line.Examples) < MaxExamples {
 		line.Examples = append(slices.Clone(line.Examples), name)
 	}
-	if line.FirstSeen == nil || at.Before(line.FirstSeen) {
-		line.FirstSeen = &at
+	if line.FirstSeen == nil || at.Before(line.FirstSeen.Time) {
+		line.FirstSeen = &metav1.Time{Time: at}
 	}
-	if line.LastSeen == nil || line.LastSeen.Before(&at) {
-		line.LastSeen = &at
+	if line.LastSeen == nil || at.After(line.LastSeen.Time) {
+		line.LastSeen = &metav1.Time{Time: at}
 	}
 	t.Failures[e.Failure] = line
 }
@@ -158,7 +159,7 @@ const MaxExamples = 3
 // Remove takes back what Add added. The first and the last time of a failure stay as they are, and
 // an example that is removed is not replaced before the next failure.
 func (t *Tally) Remove(e Entry, name string) {
-	t.count(e, -1)
+	t.count(&e, -1)
 	if e.Bucket != Failed {
 		return
 	}
@@ -168,7 +169,9 @@ func (t *Tally) Remove(e Entry, name string) {
 		delete(t.Failures, e.Failure)
 		return
 	}
-	line.Examples = slices.DeleteFunc(slices.Clone(line.Examples), func(example string) bool { return example == name })
+	if i := slices.Index(line.Examples, name); i >= 0 {
+		line.Examples = slices.Delete(slices.Clone(line.Examples), i, i+1)
+	}
 	t.Failures[e.Failure] = line
 }
 
@@ -178,7 +181,7 @@ func (t Tally) Clone() Tally {
 	return t
 }
 
-func (t *Tally) count(e Entry, n int32) {
+func (t *Tally) count(e *Entry, n int32) {
 	t.Targets += n
 	*t.bucket(e.Bucket) += n
 	addIf(e.Superseded, &t.Superseded, n)
