@@ -42,14 +42,14 @@ func (a *announcement) event(eventType, reason, action, message string) {
 	a.log(reason, message)
 }
 
-// log announces a decision that is no event.
+// log announces a decision that has no event.
 func (a *announcement) log(reason, message string) {
 	a.announced = true
 	logging.Decided(logf.FromContext(a.ctx), logging.Decision{Reason: reason, From: a.from, To: a.to, Message: message})
 }
 
-// readiness announces that an object cannot be used, once per cause, as an event. That it can be
-// used is a line of the log, unless the write has announced something else.
+// readiness announces, once per cause, that an object cannot be used, as an event. If the object
+// can be used again, it adds a line to the log, unless the write has announced something else.
 func (a *announcement) readiness(old, now []metav1.Condition) {
 	before, after := meta.FindStatusCondition(old, v1alpha1.ConditionReady), meta.FindStatusCondition(now, v1alpha1.ConditionReady)
 	switch {
@@ -64,8 +64,8 @@ func (a *announcement) readiness(old, now []metav1.Condition) {
 // deleted is the state of an object after its deletion.
 const deleted = "Deleted"
 
-// readyReason is the state of an object whose kind has no field for it: the reason of its condition
-// Ready.
+// readyReason returns the reason of the condition Ready, which is the state of an object whose kind
+// has no state field.
 func readyReason(conditions []metav1.Condition) string {
 	if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
 		return ready.Reason

@@ -25,14 +25,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/logging"
 )
 
-// logBook is a log that a test reads.
+// logBook collects lines of the log for a test.
 type logBook struct {
 	mu    sync.Mutex
 	lines []logLine
 }
 
-// logLine is one line: its message is under msg, its verbosity under level, that of an error is
-// none.
+// logLine is one line: msg is its message, level its verbosity. The line of an error has no level.
 type logLine map[string]any
 
 // into returns a context with a logger that writes into the book up to V(1).
@@ -48,8 +47,8 @@ func (b *logBook) into(ctx context.Context) context.Context {
 	}, funcr.Options{Verbosity: 1}).GetSink()))
 }
 
-// take returns the lines with this message, as "level key=value ..." of the given keys, and forgets
-// them.
+// take removes all lines and returns those with this message, as "level key=value ..." of the given
+// keys.
 func (b *logBook) take(message string, keys ...string) (out []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -83,7 +82,7 @@ func (w *race) lead(book *logBook) {
 			return
 		}
 	}
-	w.t.Fatal("the rollout does not come to rest")
+	w.t.Fatal("the rollout does not stop changing")
 }
 
 func (w *race) commit(change func(*v1alpha1.RolloutSpec)) {
@@ -97,8 +96,8 @@ func (w *race) commit(change func(*v1alpha1.RolloutSpec)) {
 	w.sync()
 }
 
-// TestEachDecisionOfARolloutIsInTheLogOnce: start, pause, resume and stop of a rollout are lines at
-// level info with the state before and after; nothing else is.
+// TestEachDecisionOfARolloutIsInTheLogOnce: only start, pause, resume, stop and the like are lines
+// at level info, with the state before and after.
 func TestEachDecisionOfARolloutIsInTheLogOnce(t *testing.T) {
 	w, book := newRace(t), &logBook{}
 	expect := func(step string, want ...string) {
@@ -109,12 +108,12 @@ func TestEachDecisionOfARolloutIsInTheLogOnce(t *testing.T) {
 		}
 		for _, line := range book.lines {
 			if line["level"] != float64(1) {
-				t.Errorf("%s: a line that is no decision is not at V(1): %v", step, line)
+				t.Errorf("%s: a line without a decision is not at V(1): %v", step, line)
 			}
 		}
 	}
 	expect("the start", " Creating Planned", "Creating Starting Started", "Starting Running GroupOpened")
-	expect("nothing happens")
+	expect("no change")
 	w.succeed(w.groups()[0])
 	expect("a group succeeds", "Running Running GroupFinished", "Running Running GroupOpened")
 	w.commit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
@@ -123,7 +122,7 @@ func TestEachDecisionOfARolloutIsInTheLogOnce(t *testing.T) {
 	expect("a resume", "Paused Running Resumed")
 	w.start(w.groups()[1], action.Download)
 	w.commit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
-	expect("a stop, which the manager notes in every open action", "Running Stopping Stopping", "Stopping Stopped Stopped")
+	expect("a stop, which is recorded in every open action", "Running Stopping Stopping", "Stopping Stopped Stopped")
 	if err := w.store.Delete(t.Context(), w.rollout()); err != nil {
 		t.Fatal(err)
 	}
@@ -136,8 +135,8 @@ func TestEachDecisionOfARolloutIsInTheLogOnce(t *testing.T) {
 	}
 }
 
-// TestEveryWriteOfARolloutIsInTheLog: the lines at V(1) are the writes that the API server has
-// taken, each once, with its object; a plan has a line with its steps.
+// TestEveryWriteOfARolloutIsInTheLog: each write that the API server has accepted is one line at
+// V(1) with its object; each plan is a line with its steps.
 func TestEveryWriteOfARolloutIsInTheLog(t *testing.T) {
 	w, book := newRace(t), &logBook{}
 	w.lead(book)
@@ -160,7 +159,7 @@ func TestEveryWriteOfARolloutIsInTheLog(t *testing.T) {
 	}
 }
 
-// TestDecisionsAboutASetAreInTheLogOnce: a set that becomes usable, is locked and invalidated.
+// TestDecisionsAboutASetAreInTheLogOnce: a set becomes usable, is locked and is invalidated.
 func TestDecisionsAboutASetAreInTheLogOnce(t *testing.T) {
 	w, book := newSetWorld(t, aModule("os", "os"), aSet("firmware-1", "os")), &logBook{}
 	reconcile := func() map[string]int {
@@ -203,7 +202,7 @@ func TestDecisionsAboutASetAreInTheLogOnce(t *testing.T) {
 		}
 	}
 	once("a set that is applied before its module", reconcile(), "ModuleNotReady", "Ready")
-	once("nothing happens", reconcile())
+	once("no change", reconcile())
 	set := &v1alpha1.DistributionSet{}
 	if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: "firmware-1"}, set); err != nil {
 		t.Fatal(err)
@@ -217,14 +216,15 @@ func TestDecisionsAboutASetAreInTheLogOnce(t *testing.T) {
 	if got["Invalidated"] != 1 || got["InvalidationFinished"] != 1 {
 		t.Errorf("an invalidation is in the log as %v", got)
 	}
-	once("nothing happens any more", reconcile())
+	once("no change after the invalidation", reconcile())
 }
 
-// TestAnErrorIsLoggedByItsCallerAlone: a write that fails is returned, and not logged as written.
+// TestAnErrorIsLoggedByItsCallerAlone: the error of a write that fails is returned, and the write
+// is not logged.
 func TestAnErrorIsLoggedByItsCallerAlone(t *testing.T) {
 	w, book := newRace(t), &logBook{}
 	w.old.Client = logging.Client(unpowered{w.store})
-	if _, err := w.old.Reconcile(book.into(t.Context()), w.rollout()); !errors.Is(err, errPowerCut) {
+	if _, err := w.old.Reconcile(book.into(t.Context()), w.rollout()); !errors.Is(err, errCrash) {
 		t.Fatalf("the error is %v", err)
 	}
 	if len(book.lines) != 0 {
@@ -235,5 +235,5 @@ func TestAnErrorIsLoggedByItsCallerAlone(t *testing.T) {
 type unpowered struct{ client.Client }
 
 func (unpowered) Patch(context.Context, client.Object, client.Patch, ...client.PatchOption) error {
-	return errPowerCut
+	return errCrash
 }

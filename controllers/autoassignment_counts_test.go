@@ -9,8 +9,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// An AutoAssignment is counted again when the index sees a change of it, of its set, or of the
-// target types that the set fits. It does not wait for a change of a target.
+// TestAutoCountsFollowTheSelection: an AutoAssignment is counted again when the index sees a change
+// of it, of its set, or of the target types that the set fits, without waiting for a change of a
+// target.
 func TestAutoCountsFollowTheSelection(t *testing.T) {
 	w := newJoinWorld(t)
 	w.target("gw-1", "field")

@@ -63,7 +63,7 @@ func TestSetCompleteness(t *testing.T) {
 		// fix makes the set complete.
 		fix func(*setWorld)
 	}{
-		"all there": {
+		"all modules exist": {
 			set:      aSet("fw", "linux", "app"),
 			complete: "True Ready: every module exists and is ready, and no mandatory type is missing",
 			ready:    "True Ready: the set is complete", kstatus: status.CurrentStatus,
@@ -248,7 +248,8 @@ func TestSetLocksWhenItIsUsed(t *testing.T) {
 	}
 }
 
-// A set that is invalidated is frozen, also if it was never used or is not complete.
+// TestSetLocksWhenItIsInvalidated: an invalidated set is frozen, also if it was never used or is
+// not complete.
 func TestSetLocksWhenItIsInvalidated(t *testing.T) {
 	const frozen = "True DistributionSetInvalid: the set was invalidated: its content is frozen"
 	older := aSet("older", "linux", "app")
@@ -258,11 +259,11 @@ func TestSetLocksWhenItIsInvalidated(t *testing.T) {
 		locked   string
 		complete bool
 	}{
-		"it was never used":   {[]client.Object{aModule("linux", "os"), aModule("app", "app")}, frozen, true},
-		"a module is missing": {[]client.Object{aModule("linux", "os")}, frozen, false},
-		"all modules are":     {nil, frozen, false},
-		"it is a duplicate":   {[]client.Object{older, aModule("linux", "os"), aModule("app", "app")}, frozen, true},
-		"it was in use":       {[]client.Object{aModule("linux", "os"), aModule("app", "app"), aRollout("r1", "fw")}, "True InUse: the set was deployed: its content is frozen", true},
+		"it was never used":       {[]client.Object{aModule("linux", "os"), aModule("app", "app")}, frozen, true},
+		"a module is missing":     {[]client.Object{aModule("linux", "os")}, frozen, false},
+		"all modules are missing": {nil, frozen, false},
+		"it is a duplicate":       {[]client.Object{older, aModule("linux", "os"), aModule("app", "app")}, frozen, true},
+		"it was in use":           {[]client.Object{aModule("linux", "os"), aModule("app", "app"), aRollout("r1", "fw")}, "True InUse: the set was deployed: its content is frozen", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newSetWorld(t, append(tt.objects, aSet("fw", "linux", "app"))...)
@@ -408,10 +409,10 @@ func TestSetConflictRequeuesWithoutError(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
 	w.edit("fw", invalidated(v1alpha1.CancellationNone))
-	meddled := false
-	w.meddle = func(write string) {
-		if write == "status DistributionSet fw" && !meddled {
-			meddled = true
+	conflicted := false
+	w.beforeWrite = func(write string) {
+		if write == "status DistributionSet fw" && !conflicted {
+			conflicted = true
 			set := w.set("fw")
 			set.Annotations = map[string]string{"another writer": "was faster"}
 			if err := w.store.Update(t.Context(), set); err != nil {
@@ -424,8 +425,8 @@ func TestSetConflictRequeuesWithoutError(t *testing.T) {
 		t.Errorf("after a conflict the result is %v, %v; want a requeue and no error", result, err)
 	}
 	w.run()
-	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !meddled || !strings.HasPrefix(got, "True InvalidatedBySpec") {
-		t.Errorf("after the race (%v) Invalidated is %s", meddled, got)
+	if got := w.condition("fw", v1alpha1.ConditionInvalidated); !conflicted || !strings.HasPrefix(got, "True InvalidatedBySpec") {
+		t.Errorf("after the race (%v) Invalidated is %s", conflicted, got)
 	}
 }
 
@@ -478,7 +479,7 @@ func TestSetCountsItsTargets(t *testing.T) {
 	for i := range 3 {
 		w.create(w.aDeviceAtWork(fmt.Sprintf("dev-%d", i), "fw"))
 	}
-	elsewhere := w.aDeviceAtWork("stranger", "fw")
+	elsewhere := w.aDeviceAtWork("other-namespace", "fw")
 	elsewhere.Namespace = "elsewhere"
 	elsewhere.Status.Installed = &v1alpha1.InstalledSet{ContentHash: hash}
 	w.create(elsewhere)
@@ -692,7 +693,8 @@ func (w *setWorld) fillRecord() {
 	}
 }
 
-// An invalidation is in effect and reaches the devices, whether there is room to record it or not.
+// TestSetInvalidationIsInEffectWhenTheRecordIsFull: an invalidation is in effect and reaches the
+// devices, also if the record has no room for it.
 func TestSetInvalidationIsInEffectWhenTheRecordIsFull(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
@@ -731,8 +733,8 @@ func TestSetInvalidationIsInEffectWhenTheRecordIsFull(t *testing.T) {
 	}
 }
 
-// The deletion of a set whose invalidation cannot be recorded waits, reports until when, and then
-// continues without the record.
+// TestSetDeletionDoesNotWaitForeverForTheRecord: the deletion of a set whose invalidation cannot be
+// recorded waits, reports until when, and then continues without the record.
 func TestSetDeletionDoesNotWaitForeverForTheRecord(t *testing.T) {
 	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"))
 	w.run()
@@ -778,8 +780,8 @@ func TestSetIsNotReadyIfTheInvalidationRecordCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestSetCrash runs one story once without a crash, and then with a crash at each write, before and
-// after the write is stored. The end is always the same.
+// TestSetCrash runs the same steps once without a crash, and then with a crash at each write,
+// before and after the write is stored. The final state is always the same.
 func TestSetCrash(t *testing.T) {
 	story := func(w *setWorld) string {
 		w.run()
@@ -810,15 +812,15 @@ func TestSetCrash(t *testing.T) {
 	calm := start()
 	want := story(calm)
 	if !strings.Contains(want, `"refused":1`) || !strings.Contains(want, `"canceling":2`) {
-		t.Fatalf("the story does not contain refused cancellations: %s", want)
+		t.Fatalf("the steps do not contain refused cancellations: %s", want)
 	}
 	for cut := 1; cut <= len(calm.writes); cut++ {
 		for _, after := range []bool{false, true} {
-			t.Run(fmt.Sprintf("write %d, landed %v: %s", cut, after, calm.writes[cut-1]), func(t *testing.T) {
+			t.Run(fmt.Sprintf("write %d, stored %v: %s", cut, after, calm.writes[cut-1]), func(t *testing.T) {
 				w := start()
 				w.t, w.cutAt, w.afterWrite = t, cut, after
 				if diff := cmp.Diff(want, story(w)); diff != "" {
-					t.Errorf("the end of the story differs (-without +with crash):\n%s", diff)
+					t.Errorf("the final state differs (-without +with crash):\n%s", diff)
 				}
 				if w.cutAt != 0 {
 					t.Error("the crash never happened")
@@ -832,7 +834,7 @@ var clock = func(key string) bool {
 	return strings.HasSuffix(key, "At") || strings.HasSuffix(key, "Time") || key == "resourceVersion"
 }
 
-// ending returns all stored state, without the times that a crash may delay.
+// ending returns the stored state of all objects, without the times that a crash may delay.
 func (w *setWorld) ending() string {
 	w.t.Helper()
 	var lines []string

@@ -61,7 +61,7 @@ func moduleGap(m *v1alpha1.SoftwareModule, name string, i int) *gap {
 	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
 	switch {
 	case m.Unreadable != nil:
-		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) cannot be read: %s", name, i, m.Unreadable.Message)}
+		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) cannot be decoded: %s", name, i, m.Unreadable.Message)}
 	case ready == nil:
 		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) has not been reconciled yet", name, i), isTransient: true}
 	case ready.Status != metav1.ConditionTrue:

@@ -61,7 +61,7 @@ var affectsSets = predicate.Funcs{
 // usedSetChanged passes objects that start or stop to deploy a set, or deploy another set than
 // before.
 var usedSetChanged = predicate.Funcs{
-	CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // every set is reconciled at the start anyway
+	CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, // at the start every set is reconciled
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		return !slices.Equal(UsedSet(e.ObjectOld), UsedSet(e.ObjectNew)) ||
 			e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
@@ -107,7 +107,7 @@ func (r *DistributionSetReconciler) targetEvents() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			if e.IsInInitialList {
-				r.counts.observe(nil, e.Object.(*v1alpha1.Target)) // every set is reconciled at the start anyway
+				r.counts.observe(nil, e.Object.(*v1alpha1.Target)) // at the start every set is reconciled
 				return
 			}
 			wake(ctx, nil, e.Object.(*v1alpha1.Target), queue)

@@ -38,11 +38,11 @@ const (
 	system         = "goshawk-system"
 )
 
-// dawn is the time when the stories of this file start.
+// dawn is the time at which these tests start.
 var dawn = time.Date(2026, 11, 2, 6, 0, 0, 0, time.UTC)
 
-// errPowerCut is the error of a write during which the process crashes.
-var errPowerCut = errors.New("power cut")
+// errCrash is the error of a write during which the process crashes.
+var errCrash = errors.New("crash")
 
 // setWorld is an API server, its caches, and the controllers of sets and modules. The caches are
 // synchronized explicitly, so that each run is deterministic.
@@ -64,8 +64,8 @@ type setWorld struct {
 	// after the write if afterWrite is set.
 	cutAt      int
 	afterWrite bool
-	// meddle is called before each write.
-	meddle func(write string)
+	// beforeWrite is called before each write.
+	beforeWrite func(write string)
 	// onWrite is called after each write.
 	onWrite func(write string)
 }
@@ -117,13 +117,13 @@ func (w *setWorld) write(verb string, o client.Object, do func() error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	line := fmt.Sprintf("%s %s %s", verb, strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1alpha1."), o.GetName())
-	if w.meddle != nil {
-		w.meddle(line)
+	if w.beforeWrite != nil {
+		w.beforeWrite(line)
 	}
 	w.writes = append(w.writes, line)
 	cut := w.cutAt > 0 && len(w.writes) >= w.cutAt
 	if cut && !(w.afterWrite && len(w.writes) == w.cutAt) {
-		return errPowerCut
+		return errCrash
 	}
 	if err := do(); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (w *setWorld) write(verb string, o client.Object, do func() error) error {
 		w.onWrite(line)
 	}
 	if cut {
-		return errPowerCut
+		return errCrash
 	}
 	return nil
 }
@@ -175,21 +175,21 @@ func (w *setWorld) countTargets() []string {
 	if err := w.store.List(w.t.Context(), &list); err != nil {
 		w.t.Fatal(err)
 	}
-	var woken []string
+	var enqueued []string
 	seen := map[string]*v1alpha1.Target{}
 	for i := range list.Items {
 		t := &list.Items[i]
 		seen[t.Name] = t
-		woken = append(woken, namesOf(w.sets.targetChanged(w.t.Context(), w.seen[t.Name], t))...)
+		enqueued = append(enqueued, namesOf(w.sets.targetChanged(w.t.Context(), w.seen[t.Name], t))...)
 	}
 	for name, gone := range w.seen {
 		if seen[name] == nil {
-			woken = append(woken, namesOf(w.sets.targetChanged(w.t.Context(), gone, nil))...)
+			enqueued = append(enqueued, namesOf(w.sets.targetChanged(w.t.Context(), gone, nil))...)
 		}
 	}
 	w.seen = seen
-	slices.Sort(woken)
-	return slices.Compact(woken)
+	slices.Sort(enqueued)
+	return slices.Compact(enqueued)
 }
 
 // plan reconciles one set once, and synchronizes the caches.
@@ -220,7 +220,7 @@ func (w *setWorld) run() int {
 			result, lookErr := w.plan(name)
 			err, soon = errors.Join(err, lookErr), soon || result.RequeueAfter > 0
 		}
-		if errors.Is(err, errPowerCut) {
+		if errors.Is(err, errCrash) {
 			w.cutAt = 0
 			w.restart()
 			continue

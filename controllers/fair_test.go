@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// Two thousand sets are queued in one namespace when one set is added in each of two other
-// namespaces. These are the next but one.
+// TestNamespacesTakeTurns: two thousand sets are queued in one namespace when one set is added in
+// each of two other namespaces. These two are next, after one set of the first namespace.
 func TestNamespacesTakeTurns(t *testing.T) {
 	queue := fairQueue("fair-test", workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()

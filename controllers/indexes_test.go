@@ -33,8 +33,8 @@ func TestIndexExtractors(t *testing.T) {
 		"an idle target is found by no set":                                       {OpenSets, &v1alpha1.Target{}, nil},
 		"a target is found by the set assigned to it":                             {UsedSet, busy, []string{"own"}},
 		"a target without assignment is found by none":                            {UsedSet, &v1alpha1.Target{}, nil},
-		"a target is found by having an assignment":                               {HasAssignment, busy, []string{Assigned}},
-		"a target without one is not":                                             {HasAssignment, &v1alpha1.Target{}, nil},
+		"a target with an assignment is found by Assigned":                        {HasAssignment, busy, []string{Assigned}},
+		"a target without assignment is not found by Assigned":                    {HasAssignment, &v1alpha1.Target{}, nil},
 		"a rollout is found by its set":                                           {UsedSet, aRollout("r", "fw"), []string{"fw"}},
 		"an auto-assignment is found by its set": {UsedSet, &v1alpha1.AutoAssignment{
 			Spec: v1alpha1.AutoAssignmentSpec{Update: v1alpha1.Update{DistributionSet: "fw"}}}, []string{"fw"}},

@@ -58,17 +58,17 @@ func TestInvalidationEntryIsFoundAgain(t *testing.T) {
 			"fleet/a 1 (t) Soft since 2026-11-02T06:00:00Z: one two", "one two"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tombs := InvalidationRecord{Namespace: system}
-			tombs.Client = fake.NewClientBuilder().Build()
-			tombs.Reader = tombs.Client
-			if found, err := tombs.Find(t.Context(), tc.set); found != nil || err != nil {
+			record := InvalidationRecord{Namespace: system}
+			record.Client = fake.NewClientBuilder().Build()
+			record.Reader = record.Client
+			if found, err := record.Find(t.Context(), tc.set); found != nil || err != nil {
 				t.Fatalf("before it was recorded Find returns %v, %v", found, err)
 			}
-			put, err := putOne(t.Context(), tombs, tc.set, dawn.Add(300*time.Millisecond))
+			put, err := putOne(t.Context(), record, tc.set, dawn.Add(300*time.Millisecond))
 			if err != nil {
 				t.Fatal(err)
 			}
-			found, err := tombs.Find(t.Context(), tc.set)
+			found, err := record.Find(t.Context(), tc.set)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,7 +77,7 @@ func TestInvalidationEntryIsFoundAgain(t *testing.T) {
 				t.Errorf("entry (-want +got):\n%s", diff)
 			}
 			var shard corev1.ConfigMap
-			if err := tombs.Client.Get(t.Context(), put.ConfigMap, &shard); err != nil {
+			if err := record.Client.Get(t.Context(), put.ConfigMap, &shard); err != nil {
 				t.Fatal(err)
 			}
 			if got := shard.Data[put.Key]; got != tc.line {
@@ -135,13 +135,13 @@ func TestDamagedInvalidationEntryStillCounts(t *testing.T) {
 
 func TestInvalidationEntryIsNotOverwritten(t *testing.T) {
 	c := fake.NewClientBuilder().Build()
-	tombs := InvalidationRecord{Reader: c, Client: c, Namespace: system}
+	record := InvalidationRecord{Reader: c, Client: c, Namespace: system}
 	set := anInvalidSet("a", "1", "t", "first", v1alpha1.CancellationSoft)
-	if _, err := putOne(t.Context(), tombs, set, dawn); err != nil {
+	if _, err := putOne(t.Context(), record, set, dawn); err != nil {
 		t.Fatal(err)
 	}
 	set.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationForce, Reason: "second"}
-	again, err := putOne(t.Context(), tombs, set, dawn.Add(time.Hour))
+	again, err := putOne(t.Context(), record, set, dawn.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestInvalidationEntryIsNotOverwritten(t *testing.T) {
 	}
 }
 
-func TestInvalidationEntryPutAgainstOtherWriters(t *testing.T) {
+func TestInvalidationEntryPutWithOtherWriters(t *testing.T) {
 	var lost int
 	store := fake.NewClientBuilder().Build()
 	busy := interceptor.NewClient(store, interceptor.Funcs{
@@ -185,11 +185,11 @@ func TestInvalidationEntryPutAgainstOtherWriters(t *testing.T) {
 	}
 }
 
-// The record of a namespace grows by one ConfigMap at a time up to its limit. Another namespace has
-// a limit of its own.
+// TestRecordOfANamespaceGrowsToItsLimit: the record of a namespace grows by one ConfigMap at a time
+// up to its limit. Each namespace has its own limit.
 func TestRecordOfANamespaceGrowsToItsLimit(t *testing.T) {
 	c := fake.NewClientBuilder().Build()
-	tombs := InvalidationRecord{Reader: c, Client: c, Namespace: system}
+	record := InvalidationRecord{Reader: c, Client: c, Namespace: system}
 	fill := func() {
 		t.Helper()
 		var list corev1.ConfigMapList
@@ -204,30 +204,31 @@ func TestRecordOfANamespaceGrowsToItsLimit(t *testing.T) {
 		}
 	}
 	for i := range maxShards {
-		put, err := putOne(t.Context(), tombs, anInvalidSet("a", fmt.Sprint(i), "t", "", v1alpha1.CancellationForce), dawn)
+		put, err := putOne(t.Context(), record, anInvalidSet("a", fmt.Sprint(i), "t", "", v1alpha1.CancellationForce), dawn)
 		if err != nil || put.ConfigMap.Name != fmt.Sprintf("goshawk-invalidated-fleet-%d", i) {
 			t.Fatalf("entry %d is in %+v: %v", i, put, err)
 		}
 		fill()
 	}
-	if _, err := putOne(t.Context(), tombs, anInvalidSet("a", "last", "t", "", v1alpha1.CancellationForce), dawn); !errors.Is(err, errShardFull) || !strings.Contains(err.Error(), "goshawk-invalidated-fleet-") {
+	if _, err := putOne(t.Context(), record, anInvalidSet("a", "last", "t", "", v1alpha1.CancellationForce), dawn); !errors.Is(err, errShardFull) || !strings.Contains(err.Error(), "goshawk-invalidated-fleet-") {
 		t.Errorf("err = %v, want one that names the full ConfigMaps", err)
 	}
-	if found, err := tombs.Find(t.Context(), anInvalidSet("a", "0", "t", "", v1alpha1.CancellationForce)); found == nil || err != nil {
+	if found, err := record.Find(t.Context(), anInvalidSet("a", "0", "t", "", v1alpha1.CancellationForce)); found == nil || err != nil {
 		t.Errorf("the first entry of a full record is %v, %v", found, err)
 	}
 	elsewhere := anInvalidSet("a", "last", "t", "", v1alpha1.CancellationForce)
 	elsewhere.Namespace = "fleet-0"
-	if put, err := putOne(t.Context(), tombs, elsewhere, dawn); err != nil || put.ConfigMap.Name != "goshawk-invalidated-fleet-0-0" {
+	if put, err := putOne(t.Context(), record, elsewhere, dawn); err != nil || put.ConfigMap.Name != "goshawk-invalidated-fleet-0-0" {
 		t.Errorf("the entry of another namespace is in %+v: %v", put, err)
 	}
 }
 
-// A record in the layout of an earlier version is read, and not changed.
+// TestRecordOfTheOlderLayoutIsRead: a record in the layout of an earlier version is read, and not
+// changed.
 func TestRecordOfTheOlderLayoutIsRead(t *testing.T) {
 	var sets []*v1alpha1.DistributionSet
 	c := fake.NewClientBuilder().Build()
-	tombs := InvalidationRecord{Reader: c, Client: c, Namespace: system}
+	record := InvalidationRecord{Reader: c, Client: c, Namespace: system}
 	for i := range 20 {
 		set := anInvalidSet("a", fmt.Sprint(i), "t", "bricks the modem", v1alpha1.CancellationForce)
 		sets = append(sets, set)
@@ -250,13 +251,13 @@ func TestRecordOfTheOlderLayoutIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if found, err := tombs.Find(t.Context(), sets[0]); err != nil || found == nil || !found.Since.Equal(dawn) || found.ConfigMap.Name != oldShard(sets[0]) {
+	if found, err := record.Find(t.Context(), sets[0]); err != nil || found == nil || !found.Since.Equal(dawn) || found.ConfigMap.Name != oldShard(sets[0]) {
 		t.Errorf("an entry of the older layout is %+v, %v", found, err)
 	}
-	if found, err := tombs.Find(t.Context(), sets[1]); err != nil || found != nil {
+	if found, err := record.Find(t.Context(), sets[1]); err != nil || found != nil {
 		t.Errorf("a set without an entry has %+v, %v", found, err)
 	}
-	entries, err := tombs.PutAll(t.Context(), sets, dawn.Add(time.Hour))
+	entries, err := record.PutAll(t.Context(), sets, dawn.Add(time.Hour))
 	if err != nil || len(entries) != len(sets) {
 		t.Fatalf("%d entries, %v", len(entries), err)
 	}
@@ -268,7 +269,7 @@ func TestRecordOfTheOlderLayoutIsRead(t *testing.T) {
 	}
 }
 
-// Many invalidations are recorded in one write.
+// TestRecordIsWrittenOnceForMany: many invalidations are recorded in one write.
 func TestRecordIsWrittenOnceForMany(t *testing.T) {
 	writes := 0
 	store := fake.NewClientBuilder().Build()

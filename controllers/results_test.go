@@ -17,7 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// An error is logged with a stack trace, so it must be something to act on.
+// TestARaceIsNoError: an error is logged with a stack trace, so only errors that need action are
+// returned.
 func TestARaceIsNoError(t *testing.T) {
 	groups := schema.GroupResource{Group: "goshawk.dev", Resource: "deploymentgroups"}
 	conflict, gone := apierrors.NewConflict(groups, "a", errors.New("changed")), apierrors.NewNotFound(groups, "a")
@@ -37,11 +38,11 @@ func TestARaceIsNoError(t *testing.T) {
 		"another writer was faster":                     {ctx: t.Context(), err: wrapped(conflict)},
 		"the object was deleted":                        {ctx: t.Context(), err: wrapped(gone)},
 		"the namespace is being deleted":                {ctx: t.Context(), err: wrapped(terminating)},
-		"several races at once":                         {ctx: t.Context(), err: errors.Join(wrapped(conflict), errors.Join(wrapped(gone)))},
-		"a race and a lack of rights":                   {ctx: t.Context(), err: errors.Join(wrapped(conflict), wrapped(forbidden)), logged: true},
-		"a lack of rights":                              {ctx: t.Context(), err: wrapped(forbidden), logged: true},
+		"several races":                                 {ctx: t.Context(), err: errors.Join(wrapped(conflict), errors.Join(wrapped(gone)))},
+		"a race and a missing permission":               {ctx: t.Context(), err: errors.Join(wrapped(conflict), wrapped(forbidden)), logged: true},
+		"a missing permission":                          {ctx: t.Context(), err: wrapped(forbidden), logged: true},
 		"the kind is not installed":                     {ctx: t.Context(), err: wrapped(unknownKind), logged: true},
-		"the API server does not answer":                {ctx: t.Context(), err: wrapped(context.DeadlineExceeded), logged: true},
+		"the API server does not respond":               {ctx: t.Context(), err: wrapped(context.DeadlineExceeded), logged: true},
 		"the process ends":                              {ctx: stopped, err: wrapped(context.Canceled)},
 		"a call is aborted because the process ends":    {ctx: stopped, err: wrapped(errors.New("client rate limiter Wait returned an error"))},
 		"a call is aborted while the process continues": {ctx: t.Context(), err: wrapped(context.Canceled), logged: true},

@@ -17,7 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// joinWorld is a namespace in an index that the tests fill explicitly.
+// joinWorld is a namespace in an index, which tests fill explicitly.
 type joinWorld struct {
 	*RolloutReconciler
 	t       *testing.T
@@ -102,7 +102,8 @@ func (w *joinWorld) want(r *v1alpha1.Rollout, n int, want string) {
 	}
 }
 
-// All targets are checked once. After that, only a target that changes is checked.
+// TestJoinCandidatesAreUpdatedTargetByTarget: all targets are checked once; after that, only a
+// target that changes is checked.
 func TestJoinCandidatesAreUpdatedTargetByTarget(t *testing.T) {
 	w := newJoinWorld(t)
 	for name, ring := range map[string]string{"d": "field", "a": "field", "b": "lab", "c": "field"} {
@@ -119,17 +120,17 @@ func TestJoinCandidatesAreUpdatedTargetByTarget(t *testing.T) {
 		t.Error("a target that is not selected enqueues the rollout")
 	}
 	w.want(r, 10, "a d e")
-	toaster := w.target("g", "field")
-	toaster.Spec.Type = "toaster"
-	w.joinCandidates.consider(r, w.Index, toaster, true)
+	otherType := w.target("g", "field")
+	otherType.Spec.Type = "otherType"
+	w.joinCandidates.consider(r, w.Index, otherType, true)
 	w.want(r, 10, "a d e")
 	w.put(&v1alpha1.DeploymentGroup{ObjectMeta: w.meta("r-2"),
 		Spec: v1alpha1.DeploymentGroupSpec{Rollout: "r", RolloutUID: r.UID, Group: "group-2", Index: 1, PlanHash: "r", Targets: []v1alpha1.TargetName{"a", "e"}}})
 	w.want(r, 10, "d")
 }
 
-// Targets that a newer rollout has, or is about to add, cannot join an older one. After the newer
-// rollout is deleted, they are checked again.
+// TestNewerRolloutBlocksJoinCandidates: targets that a newer rollout has, or is about to add,
+// cannot join an older one. After the newer rollout is deleted, they are checked again.
 func TestNewerRolloutBlocksJoinCandidates(t *testing.T) {
 	for name, tt := range map[string]struct {
 		minutes int
@@ -137,16 +138,16 @@ func TestNewerRolloutBlocksJoinCandidates(t *testing.T) {
 		edit    func(*v1alpha1.Rollout)
 		want    string
 	}{
-		"it has one of them":           {10, false, nil, "b c"},
-		"it grows, and takes them all": {10, true, nil, ""},
-		"it grows no more": {10, true, func(r *v1alpha1.Rollout) {
+		"it has one of the targets":            {10, false, nil, "b c"},
+		"it is dynamic, and takes all targets": {10, true, nil, ""},
+		"it no longer grows": {10, true, func(r *v1alpha1.Rollout) {
 			until := metav1.NewTime(startOfJoins)
 			r.Spec.Dynamic.Until = &until
 		}, "b c"},
-		"it has finished":       {10, false, func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, "b c"},
-		"it has not started":    {10, true, func(r *v1alpha1.Rollout) { r.Status.StartedAt = nil }, "a b c"},
-		"it wants both":         {10, true, func(r *v1alpha1.Rollout) { r.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, "a b c"},
-		"it is older after all": {-10, true, nil, "a b c"},
+		"it has finished":    {10, false, func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }, "b c"},
+		"it has not started": {10, true, func(r *v1alpha1.Rollout) { r.Status.StartedAt = nil }, "a b c"},
+		"it is queued":       {10, true, func(r *v1alpha1.Rollout) { r.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, "a b c"},
+		"it is older":        {-10, true, nil, "a b c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newJoinWorld(t)

@@ -242,7 +242,7 @@ func (r *RolloutReconciler) announce(ctx context.Context, obj *v1alpha1.Rollout,
 	}
 }
 
-// awaited is what a rollout waits for, else what its condition Ready says.
+// awaited returns the message about what a rollout waits for, else that of its condition Ready.
 func awaited(s v1alpha1.RolloutStatus) (reason, message string) {
 	if s.WaitingFor != nil {
 		return s.WaitingFor.Reason, s.WaitingFor.Message
@@ -329,7 +329,7 @@ func (r *RolloutReconciler) addFinalizer(ctx context.Context, obj *v1alpha1.Roll
 }
 
 // finalize applies spec.deletionCancellation, releases the groups and then the rollout. It does not
-// counterDelay for devices.
+// wait for devices.
 func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(obj, v1alpha1.RolloutFinalizer) {
 		return ctrl.Result{}, nil

@@ -15,8 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// A target that cannot be written delays the deletion of its rollout for a minute, with few
-// requests to the API server.
+// TestRolloutDeletionGivesUpOnTargetsThatCannotBeWritten: a target that cannot be written delays
+// the deletion of its rollout for a minute, with few requests to the API server.
 func TestRolloutDeletionGivesUpOnTargetsThatCannotBeWritten(t *testing.T) {
 	w := newRace(t)
 	w.run()
@@ -61,7 +61,8 @@ func TestRolloutDeletionGivesUpOnTargetsThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// The backoff is short while canceling makes progress, and increases while it does not.
+// TestCancelBackoffIncreasesWithoutProgress: the backoff is short while canceling makes progress,
+// and increases while it does not.
 func TestCancelBackoffIncreasesWithoutProgress(t *testing.T) {
 	var p cancelBackoff
 	for i, step := range []struct {

@@ -140,7 +140,7 @@ func (w *race) groups() []v1alpha1.DeploymentGroup {
 	return list.Items
 }
 
-// plan reconciles the rollout as it was read, by one racer, and returns the events.
+// plan lets one racer reconcile the rollout in the state that was read, and returns the events.
 func (w *race) plan(r *racer, seen *v1alpha1.Rollout) (ctrl.Result, []string) {
 	w.t.Helper()
 	result, err := r.Reconcile(w.t.Context(), seen.DeepCopy())
@@ -154,9 +154,9 @@ func (w *race) plan(r *racer, seen *v1alpha1.Rollout) (ctrl.Result, []string) {
 	return result, events
 }
 
-// lap reconciles the same state by both racers, the faster one first, and reports whether there was
-// anything to do. The slower one must change nothing.
-func (w *race) lap(faster, slower *racer) (events []string, moved bool) {
+// bothReconcile lets both racers reconcile the same state, the faster one first, and reports
+// whether the state changed. The slower one must change nothing.
+func (w *race) bothReconcile(faster, slower *racer) (events []string, moved bool) {
 	w.t.Helper()
 	stale, before := w.rollout(), w.groups()
 	_, events = w.plan(faster, stale)
@@ -177,7 +177,8 @@ func (w *race) lap(faster, slower *racer) (events []string, moved bool) {
 	return events, true
 }
 
-// run lets both race, one faster than the other in turns, until nothing is left to do.
+// run lets both racers reconcile, with each of them faster in turn, until the state does not
+// change.
 func (w *race) run() (events []string) {
 	w.t.Helper()
 	for lap := range 20 {
@@ -185,7 +186,7 @@ func (w *race) run() (events []string) {
 		if lap%2 == 1 {
 			faster, slower = slower, faster
 		}
-		said, moved := w.lap(faster, slower)
+		said, moved := w.bothReconcile(faster, slower)
 		events = append(events, said...)
 		w.now = w.now.Add(2 * time.Second)
 		w.sync()

@@ -25,10 +25,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
-// lives is a namespace with three releases, a rollout of each, and devices that install what they
-// are offered. Objects are deleted and created again. No device may start a release that is older
-// than the one it runs.
-type lives struct {
+// releases is a namespace with three releases, a rollout of each, and devices that install each
+// offered release. Objects are deleted and created again. No device may start a release that is
+// older than the one it runs.
+type releases struct {
 	t     *testing.T
 	store client.WithWatch
 	now   time.Time
@@ -37,7 +37,7 @@ type lives struct {
 	// release of each content hash: 1 is the oldest.
 	release map[string]int
 	hashes  []string
-	// runs is the release that each device has installed. It is kept when the Target is deleted.
+	// runs has the installed release of each device. It is kept when the Target is deleted.
 	runs map[string]int
 	// silent devices do not poll.
 	silent map[string]bool
@@ -46,8 +46,8 @@ type lives struct {
 	log        []string
 }
 
-func newLives(t *testing.T, devices int) *lives {
-	w := &lives{t: t, now: dawn, release: map[string]int{}, runs: map[string]int{}, silent: map[string]bool{}}
+func newReleases(t *testing.T, devices int) *releases {
+	w := &releases{t: t, now: dawn, release: map[string]int{}, runs: map[string]int{}, silent: map[string]bool{}}
 	b := indexedStore(t).WithStatusSubresource(&v1alpha1.AutoAssignment{})
 	for i := 1; i <= 3; i++ {
 		module, set := aModule(fmt.Sprintf("os-%d", i), "os"), aSet(fmt.Sprintf("fw-%d", i), fmt.Sprintf("os-%d", i))
@@ -75,24 +75,24 @@ func newLives(t *testing.T, devices int) *lives {
 	return w
 }
 
-func (w *lives) meta(name string) metav1.ObjectMeta {
+func (w *releases) meta(name string) metav1.ObjectMeta {
 	w.uids++
 	return metav1.ObjectMeta{Namespace: fleetNamespace, Name: name, UID: types.UID(fmt.Sprintf("uid-%d-%s", w.uids, name)), CreationTimestamp: metav1.NewTime(w.now), Generation: 1}
 }
 
-func (w *lives) must(err error) {
+func (w *releases) must(err error) {
 	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-func (w *lives) say(format string, args ...any) {
+func (w *releases) say(format string, args ...any) {
 	w.log = append(w.log, w.now.Format("02 15:04:05 ")+fmt.Sprintf(format, args...))
 }
 
 // sync synchronizes the caches.
-func (w *lives) sync() {
+func (w *releases) sync() {
 	w.t.Helper()
 	for _, kind := range w.r.caches.kinds() {
 		list := listFor(kind.object)
@@ -106,14 +106,15 @@ func (w *lives) sync() {
 	}
 }
 
-func (w *lives) addTarget(name string) {
+func (w *releases) addTarget(name string) {
 	t := &v1alpha1.Target{ObjectMeta: w.meta(name)}
 	action.StartIDs(&t.Status, w.now)
 	w.must(w.store.Create(w.t.Context(), t))
 }
 
-// recreateTargets deletes the Targets and creates them again. The devices report what they run.
-func (w *lives) recreateTargets() {
+// recreateTargets deletes the Targets and creates them again. The devices report their installed
+// sets.
+func (w *releases) recreateTargets() {
 	for _, t := range w.r.Index.Targets(fleetNamespace) {
 		w.must(w.store.Delete(w.t.Context(), t.DeepCopy()))
 		w.addTarget(t.Name)
@@ -124,8 +125,8 @@ func (w *lives) recreateTargets() {
 	w.sync()
 }
 
-// report lets a device report what it runs.
-func (w *lives) report(name string, release int) {
+// report lets a device report its installed set.
+func (w *releases) report(name string, release int) {
 	t := &v1alpha1.Target{}
 	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: name}, t))
 	w.runs[name] = release
@@ -134,7 +135,7 @@ func (w *lives) report(name string, release int) {
 }
 
 // apply creates the rollout of a release, in two groups.
-func (w *lives) apply(release int, startAt *metav1.Time) {
+func (w *releases) apply(release int, startAt *metav1.Time) {
 	r := aRollout(fmt.Sprintf("r-%d", release), fmt.Sprintf("fw-%d", release))
 	r.ObjectMeta = w.meta(r.Name)
 	two, five := int32(2), int32(5)
@@ -143,14 +144,14 @@ func (w *lives) apply(release int, startAt *metav1.Time) {
 	w.say("%s is created, startAt %v", r.Name, startAt)
 }
 
-func (w *lives) rollout(release int) *v1alpha1.Rollout {
+func (w *releases) rollout(release int) *v1alpha1.Rollout {
 	r := &v1alpha1.Rollout{}
 	w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: fmt.Sprintf("r-%d", release)}, r))
 	return r
 }
 
 // remove deletes a rollout and its groups.
-func (w *lives) remove(release int) {
+func (w *releases) remove(release int) {
 	r := w.rollout(release)
 	for _, g := range w.r.Index.Groups(r.UID) {
 		next := g.DeepCopy()
@@ -165,7 +166,7 @@ func (w *lives) remove(release int) {
 }
 
 // step reconciles each rollout and lets each device poll, and reports whether anything changed.
-func (w *lives) step() bool {
+func (w *releases) step() bool {
 	w.t.Helper()
 	moved := false
 	for _, r := range w.r.Index.Rollouts(fleetNamespace) {
@@ -183,13 +184,13 @@ func (w *lives) step() bool {
 		}
 	}
 	for _, t := range w.r.Index.Targets(fleetNamespace) {
-		moved = !w.silent[t.Name] && w.comeBy(t.Name) || moved
+		moved = !w.silent[t.Name] && w.poll(t.Name) || moved
 	}
 	return moved
 }
 
-// comeBy lets a device poll once and do what it is offered.
-func (w *lives) comeBy(name string) bool {
+// poll lets a device poll once and install the offered set.
+func (w *releases) poll(name string) bool {
 	w.t.Helper()
 	key := types.NamespacedName{Namespace: fleetNamespace, Name: name}
 	t := w.r.Index.Target(key).DeepCopy()
@@ -224,7 +225,7 @@ func (w *lives) comeBy(name string) bool {
 }
 
 // run lets time pass until nothing has changed for two minutes.
-func (w *lives) run() {
+func (w *releases) run() {
 	w.t.Helper()
 	for ignoreRaces := 0; ignoreRaces < 6; ignoreRaces++ {
 		w.now = w.now.Add(time.Second)
@@ -237,9 +238,9 @@ func (w *lives) run() {
 	}
 }
 
-// history rolls out three releases, one a day. The last one may still be running, with devices of
-// its second group to come.
-func (w *lives) history(placed [3]bool, atWork bool) (startAt [3]*metav1.Time) {
+// history rolls out three releases, one a day. The last rollout may still be running, before the
+// devices of its second group start.
+func (w *releases) history(placed [3]bool, atWork bool) (startAt [3]*metav1.Time) {
 	w.t.Helper()
 	for i := range 3 {
 		w.now = dawn.AddDate(0, 0, i+1)
@@ -273,10 +274,11 @@ func orders() [][]int {
 	return [][]int{{1}, {2}, {3}, {1, 2}, {2, 1}, {1, 3}, {3, 1}, {2, 3}, {3, 2}, {1, 2, 3}, {1, 3, 2}, {2, 1, 3}, {2, 3, 1}, {3, 1, 2}, {3, 2, 1}}
 }
 
-// Rollouts are deleted and created again: one, some or all of them, in any order, with and without
-// startAt. No device is downgraded. The Targets either remain, and then the rollouts may come at
-// any time; or they are created again as well and the devices report what they run, and then the
-// rollouts come within stabilizationSeconds.
+// TestRecreatedRolloutsDowngradeNoDevice: one, some or all rollouts are deleted and created again,
+// in any order, with and without startAt. No device is downgraded. The Targets either remain, and
+// then the rollouts are created again at any time; or the Targets are created again as well and the
+// devices report their installed sets, and then the rollouts are created within
+// stabilizationSeconds.
 func TestRecreatedRolloutsDowngradeNoDevice(t *testing.T) {
 	for range 40 {
 		order, placed := orders()[rand.IntN(15)], [3]bool{rand.IntN(2) == 0, rand.IntN(2) == 0, rand.IntN(2) == 0}
@@ -285,24 +287,24 @@ func TestRecreatedRolloutsDowngradeNoDevice(t *testing.T) {
 		if targetsToo {
 			gap = []time.Duration{time.Second / 2, 2 * time.Second}[rand.IntN(2)]
 		}
-		t.Run(fmt.Sprintf("order %v, startAt %v, Targets too %v, at work %v, gap %s", order, placed, targetsToo, atWork, gap), func(t *testing.T) {
+		t.Run(fmt.Sprintf("order %v, startAt %v, with Targets %v, running %v, gap %s", order, placed, targetsToo, atWork, gap), func(t *testing.T) {
 			recreate(t, order, placed, targetsToo, atWork, gap)
 		})
 	}
-	t.Run("a newest one without startAt", func(t *testing.T) {
+	t.Run("the newest rollout has no startAt", func(t *testing.T) {
 		recreate(t, []int{2, 3}, [3]bool{false, true, false}, true, false, time.Second)
 	})
-	t.Run("the newest one has not opened its group", func(t *testing.T) {
+	t.Run("the newest rollout has not opened its group", func(t *testing.T) {
 		recreate(t, []int{2, 3}, [3]bool{true, true, true}, true, false, 2*time.Second)
 	})
-	t.Run("the newest one has ended again", func(t *testing.T) {
+	t.Run("the newest rollout has ended again", func(t *testing.T) {
 		recreate(t, []int{3, 1}, [3]bool{false, true, true}, true, true, 20*time.Second)
 	})
 }
 
 // recreate runs the history, and then creates these rollouts again in this order.
 func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool, gap time.Duration) {
-	w := newLives(t, 2)
+	w := newReleases(t, 2)
 	startAt := w.history(placed, atWork)
 	for _, release := range order {
 		w.remove(release)
@@ -329,9 +331,9 @@ func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool
 	}
 }
 
-// A user deploys an old release again by a new rollout with a startAt.
+// TestDeliberateDowngrade: a user deploys an old release again by a new rollout with a startAt.
 func TestDeliberateDowngrade(t *testing.T) {
-	w := newLives(t, 2)
+	w := newReleases(t, 2)
 	w.history([3]bool{}, false)
 	w.remove(1)
 	w.apply(1, nil)
@@ -357,10 +359,10 @@ func TestDeliberateDowngrade(t *testing.T) {
 	}
 }
 
-// The usual case: one rollout a day, none with a startAt. It also works a minute after the last one
-// ended.
+// TestNewReleasesNeedNoStartAt: there is one rollout a day without a startAt, and another one a
+// minute after the last one ended.
 func TestNewReleasesNeedNoStartAt(t *testing.T) {
-	w := newLives(t, 2)
+	w := newReleases(t, 2)
 	for i := range 3 {
 		w.apply(i+1, nil)
 		w.sync()

@@ -12,16 +12,16 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// A newer rollout supersedes an older one for common targets, and waits for a required migration
-// step.
+// TestNewerRolloutTakesOverTargets: a newer rollout supersedes an older one for common targets, and
+// waits for a required migration step.
 func TestNewerRolloutTakesOverTargets(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set        string
 		wantClaims int
 		wantJoin   string
 	}{
-		"from a release that may be skipped": {"fw", 1, ""},
-		"nothing from a migration step":      {"step", 0, "b"},
+		"a release that may be skipped": {"fw", 1, ""},
+		"a required migration step":     {"step", 0, "b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newJoinWorld(t)
@@ -36,16 +36,16 @@ func TestNewerRolloutTakesOverTargets(t *testing.T) {
 			if overlaps := w.snapshot(older, none).Claims; len(overlaps) != tt.wantClaims {
 				t.Errorf("overlaps of the older one are %+v", overlaps)
 			}
-			if unsettled := w.snapshot(newer, none).Unsettled; len(unsettled) != tt.wantClaims {
-				t.Errorf("the newer one waits until %v have given up", unsettled)
+			if holding := w.snapshot(newer, none).Unsettled; len(holding) != tt.wantClaims {
+				t.Errorf("the newer one waits until %v have given up", holding)
 			}
 			w.want(older, 10, tt.wantJoin)
 		})
 	}
 }
 
-// The targets that a rollout that is about to start shares with another one: by the groups of its
-// plan or, as long as that is not known, by its selection.
+// TestSharedTargetsOfNeighbors checks which targets a rollout that is about to start shares with
+// another one: by the groups of the other's plan or, while that is not known, by its selection.
 func TestSharedTargetsOfNeighbors(t *testing.T) {
 	for name, tt := range map[string]struct {
 		edit func(other *v1alpha1.Rollout)
@@ -53,7 +53,7 @@ func TestSharedTargetsOfNeighbors(t *testing.T) {
 	}{
 		"its plan has the first":             {func(*v1alpha1.Rollout) {}, marked(0)},
 		"no plan, and it selects all":        {withoutPlan(nil), marked(0, 1)},
-		"groups of its plan are to come":     {func(r *v1alpha1.Rollout) { r.Status.Plan.Hash = "another" }, marked(0, 1)},
+		"groups of its plan are missing":     {func(r *v1alpha1.Rollout) { r.Status.Plan.Hash = "another" }, marked(0, 1)},
 		"no plan, and it selects by labels":  {withoutPlan(selects("lab", "")), marked()},
 		"no plan, and it selects one by CEL": {withoutPlan(selects("", "target.name == 'b'")), marked(1)},
 		"no plan, and it selects none":       {withoutPlan(selects("field", "target.name == 'z'")), marked()},

@@ -16,8 +16,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// A change of the spec or the plan of a rollout may end the waiting of other rollouts. Its counters
-// change all the time and must enqueue no other rollout.
+// TestRolloutChangesThatAffectOtherRollouts: a change of the spec or the plan of a rollout may end
+// the waiting of other rollouts. A change of its counters must enqueue no other rollout.
 func TestRolloutChangesThatAffectOtherRollouts(t *testing.T) {
 	five, six := int32(5), int32(6)
 	for name, tt := range map[string]struct {
@@ -48,7 +48,7 @@ func TestRolloutChangesThatAffectOtherRollouts(t *testing.T) {
 				old.Generation, old.Spec.Dynamic.MaxTargets, old.Status.Targets = 1, &six, &v1alpha1.Counts{Targets: five}
 				now := old.DeepCopy()
 				tt.edit(now)
-				if got := w.woken(func(queue rolloutQueue) { w.wake(queue, old, now) })["older"]; got != tt.want {
+				if got := w.enqueued(func(queue rolloutQueue) { w.wake(queue, old, now) })["older"]; got != tt.want {
 					t.Errorf("the other rollout is enqueued: %t, want %t", got, tt.want)
 				}
 			})
@@ -56,8 +56,8 @@ func TestRolloutChangesThatAffectOtherRollouts(t *testing.T) {
 	}
 }
 
-// Targets that a newer rollout would have added may join the older one as soon as the newer one
-// stops growing.
+// TestCandidatesAreFreeWhenTheNewerRolloutStopsGrowing: targets that a newer rollout would have
+// added may join the older one as soon as the newer one stops growing.
 func TestCandidatesAreFreeWhenTheNewerRolloutStopsGrowing(t *testing.T) {
 	w := newJoinWorld(t)
 	w.target("a", "field")
@@ -65,12 +65,12 @@ func TestCandidatesAreFreeWhenTheNewerRolloutStopsGrowing(t *testing.T) {
 	w.want(older, 10, "")
 	old := newer.DeepCopy()
 	newer.Generation, newer.Spec.Dynamic = 1, nil
-	w.woken(func(queue rolloutQueue) { w.wake(queue, old, newer) })
+	w.enqueued(func(queue rolloutQueue) { w.wake(queue, old, newer) })
 	w.want(older, 10, "a")
 }
 
-// A rollout that compares its plan with others before its start is enqueued for each group that
-// becomes known.
+// TestNewGroupEnqueuesRolloutsBeforeStart: a rollout that compares its plan with others before its
+// start is enqueued for each new group.
 func TestNewGroupEnqueuesRolloutsBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newJoinWorld(t)
@@ -78,15 +78,15 @@ func TestNewGroupEnqueuesRolloutsBeforeStart(t *testing.T) {
 		w.rollout("comparing", 0, false).Status.StartedAt = nil
 		w.rollout("unplanned", 0, false).Status = v1alpha1.RolloutStatus{}
 		group := &v1alpha1.DeploymentGroup{ObjectMeta: w.meta("other-1"), Spec: v1alpha1.DeploymentGroupSpec{Rollout: "other"}}
-		woken := w.woken(func(queue rolloutQueue) { w.wake(queue, nil, group) })
-		if diff := cmp.Diff(map[string]bool{"comparing": true}, woken); diff != "" {
-			t.Errorf("woken (-want +got):\n%s", diff)
+		enqueued := w.enqueued(func(queue rolloutQueue) { w.wake(queue, nil, group) })
+		if diff := cmp.Diff(map[string]bool{"comparing": true}, enqueued); diff != "" {
+			t.Errorf("enqueued (-want +got):\n%s", diff)
 		}
 	})
 }
 
-// woken returns the rollouts that are enqueued, at once or later.
-func (w *joinWorld) woken(by func(rolloutQueue)) map[string]bool {
+// enqueued returns the rollouts that are enqueued, at once or after a delay.
+func (w *joinWorld) enqueued(by func(rolloutQueue)) map[string]bool {
 	names := map[string]bool{}
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()

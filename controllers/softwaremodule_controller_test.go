@@ -59,7 +59,7 @@ func TestModuleIsLockedForASetInUseAndNeverUnlocked(t *testing.T) {
 		set  v1alpha1.DistributionSetStatus
 		want bool
 	}{
-		"a set that nothing uses leaves its modules alone": {v1alpha1.DistributionSetStatus{Conditions: []metav1.Condition{
+		"a set that is not used does not freeze its modules": {v1alpha1.DistributionSetStatus{Conditions: []metav1.Condition{
 			{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotUsed}}}, false},
 		"a set that waits for its modules freezes them": {v1alpha1.DistributionSetStatus{Conditions: []metav1.Condition{
 			{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonLocking}}}, true},
@@ -103,7 +103,7 @@ func TestIdleModuleWritesNothing(t *testing.T) {
 }
 
 func TestModulePredicatePassesFreezingSets(t *testing.T) {
-	calm, locking := aSet("fw", "linux"), aSet("fw", "linux")
+	unused, locking := aSet("fw", "linux"), aSet("fw", "linux")
 	locking.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionLocked, Reason: v1alpha1.ReasonLocking}}
 	grown := locking.DeepCopy()
 	grown.Generation++
@@ -111,11 +111,11 @@ func TestModulePredicatePassesFreezingSets(t *testing.T) {
 		old, now *v1alpha1.DistributionSet
 		want     bool
 	}{
-		"starts to lock":        {calm, locking, true},
+		"starts to lock":        {unused, locking, true},
 		"does not change":       {locking, locking, false},
 		"names other modules":   {locking, grown, true},
-		"is used no longer":     {locking, calm, false},
-		"has never been in use": {calm, calm, false},
+		"is no longer used":     {locking, unused, false},
+		"has never been in use": {unused, unused, false},
 	} {
 		if got := freezesOtherModules.Update(event.UpdateEvent{ObjectOld: tc.old, ObjectNew: tc.now}); got != tc.want {
 			t.Errorf("a set that %s: %v, want %v", name, got, tc.want)

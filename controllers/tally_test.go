@@ -11,7 +11,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// counterInterval is the minimum time between two writes of mere counters of a rollout.
+// TestCounterInterval checks the minimum time between two writes that change only counters.
 func TestCounterInterval(t *testing.T) {
 	large := v1alpha1.RolloutStatus{PauseMessage: strings.Repeat("x", largeStatus)}
 	tests := map[string]struct {

@@ -26,8 +26,9 @@ func assignment(set string, at *metav1.Time) *v1alpha1.Assignment {
 	return &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: set}, AssignedAt: at}
 }
 
-// What a device did under an earlier spec is still true after an edit, and `kubectl wait
-// --for=condition=Consistent` must return.
+// TestReconcileSetsObservedGenerationOnAllConditions: a condition that a device set under an
+// earlier spec is still true after an edit, and `kubectl wait --for=condition=Consistent` must
+// return.
 func TestReconcileSetsObservedGenerationOnAllConditions(t *testing.T) {
 	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", Generation: 2}}
 	target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
@@ -42,8 +43,8 @@ func TestReconcileSetsObservedGenerationOnAllConditions(t *testing.T) {
 	}
 }
 
-// The condition of an assignment shows the time until which it waits, and the target is reconciled
-// at that time.
+// TestAnAssignmentWaitsForItsTime: the condition of an assignment shows the time until which it
+// waits, and the target is reconciled at that time.
 func TestAnAssignmentWaitsForItsTime(t *testing.T) {
 	at := metav1.NewTime(noon.Add(time.Hour))
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
@@ -57,7 +58,8 @@ func TestAnAssignmentWaitsForItsTime(t *testing.T) {
 	}
 }
 
-// The deadlines of an open action are observed whatever the device is offered meanwhile.
+// TestTargetRecheck: a target is reconciled at the next deadline of its open action, independent of
+// the offer to the device.
 func TestTargetRecheck(t *testing.T) {
 	moment := func(d time.Duration) *metav1.Time { at := metav1.NewTime(noon.Add(d)); return &at }
 	tenMinutes, anHour := int32(600), int32(3600)
@@ -72,14 +74,14 @@ func TestTargetRecheck(t *testing.T) {
 		want   time.Duration
 	}{
 		"never, without an open action": {&v1alpha1.Target{}, 0},
-		"at the end of the timeout for a device with an action of a deleted set": {running(func(a *v1alpha1.Action) {
+		"at the progress deadline, for an action of a deleted set": {running(func(a *v1alpha1.Action) {
 			a.Cancel = &v1alpha1.CancelStatus{Cause: v1alpha1.CauseSetGone, Causes: []v1alpha1.CancelCause{v1alpha1.CauseSetGone}, RequestedAt: moment(0), Answer: v1alpha1.AnswerRejected}
 		}), 9 * time.Minute},
-		"at the timeout of the cancel": {running(func(a *v1alpha1.Action) {
+		"at the cancel deadline": {running(func(a *v1alpha1.Action) {
 			a.State, a.Cancel = v1alpha1.ActionCanceling, &v1alpha1.CancelStatus{Cause: v1alpha1.CauseSetGone, RequestedAt: moment(-time.Minute)}
 		}), 59 * time.Minute},
-		"never, without a timeout": {running(func(a *v1alpha1.Action) { a.Update = v1alpha1.ActionUpdate{} }), 0},
-		"when an assignment after a rebuild has waited for newer rollouts": {&v1alpha1.Target{
+		"never, without deadlines": {running(func(a *v1alpha1.Action) { a.Update = v1alpha1.ActionUpdate{} }), 0},
+		"at the end of the wait for newer rollouts after a rebuild": {&v1alpha1.Target{
 			ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *moment(-time.Second)},
 			Spec:       v1alpha1.TargetSpec{Assignment: assignment("fw", moment(-time.Hour))},
 			Status: v1alpha1.TargetStatus{NextActionID: 100, Assignment: &v1alpha1.SeenAssignment{
@@ -96,7 +98,8 @@ func TestTargetRecheck(t *testing.T) {
 	}
 }
 
-// A refused assignment must be reported as refused, also if spec.cancel names an unknown action.
+// TestRefusedAssignmentIsReportedBeforeAWrongCancel: an assignment that has to be fixed is
+// reported, also if spec.cancel names an unknown action.
 func TestRefusedAssignmentIsReportedBeforeAWrongCancel(t *testing.T) {
 	const wrongCancel = "spec.cancel.upTo is 500, but this target was never given an id above 99, so it is ignored: copy the id from status.actions"
 	for name, tt := range map[string]struct {
@@ -134,8 +137,8 @@ func TestCancelOfAFutureActionIsIgnoredAndReported(t *testing.T) {
 	}
 }
 
-// A report of a device may complete its assignment. Without an assignment, reports do not enqueue
-// the target.
+// TestTargetPredicate: a report of a device may complete its assignment. Without an assignment,
+// reports do not enqueue the target.
 func TestTargetPredicate(t *testing.T) {
 	for name, tt := range map[string]struct {
 		edit             func(*v1alpha1.Target)
@@ -165,8 +168,8 @@ func TestTargetPredicate(t *testing.T) {
 	}
 }
 
-// Changes of other objects change the message about a target's assignment. A target without an
-// assignment is not enqueued.
+// TestChangesThatAffectAssignments: changes of other objects change the message about a target's
+// assignment. A target without an assignment is not enqueued.
 func TestChangesThatAffectAssignments(t *testing.T) {
 	rollouts := func(edit func(old, now *v1alpha1.Rollout)) func(w *joinWorld) (old, now client.Object) {
 		return func(w *joinWorld) (client.Object, client.Object) {
@@ -200,7 +203,7 @@ func TestChangesThatAffectAssignments(t *testing.T) {
 	}{
 		"a rollout opens their group":               {rollouts(func(old, _ *v1alpha1.Rollout) { old.Status.Groups[0].OpenedAt = nil }), "member"},
 		"a rollout starts":                          {rollouts(func(old, _ *v1alpha1.Rollout) { old.Status.StartedAt = nil }), "member"},
-		"a rollout is to stop":                      {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.State = v1alpha1.IntentStopped }), "member"},
+		"a rollout is stopped by spec":              {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.State = v1alpha1.IntentStopped }), "member"},
 		"a rollout was stopped":                     {rollouts(func(_, now *v1alpha1.Rollout) { now.Status.State = v1alpha1.RolloutStopped }), "member"},
 		"a rollout is removed":                      {rollouts(func(_, now *v1alpha1.Rollout) { now.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }), "member"},
 		"a rollout no longer supersedes":            {rollouts(func(_, now *v1alpha1.Rollout) { now.Spec.Update.Superseding = v1alpha1.SupersedingQueue }), "member"},
@@ -237,8 +240,8 @@ func TestChangesThatAffectAssignments(t *testing.T) {
 	}
 }
 
-// The time of an assignment may come between the check of the assignment and the computation of the
-// requeue delay.
+// TestAssignmentWhoseTimeHasJustComeIsRequeued: assignedAt may pass between the check of the
+// assignment and the computation of the requeue delay.
 func TestAssignmentWhoseTimeHasJustComeIsRequeued(t *testing.T) {
 	at := metav1.NewTime(noon)
 	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}}
@@ -246,9 +249,9 @@ func TestAssignmentWhoseTimeHasJustComeIsRequeued(t *testing.T) {
 		now  time.Time
 		want time.Time
 	}{
-		"it is to come":     {noon.Add(-time.Minute), noon},
-		"it has just come":  {noon, noon},
-		"it came meanwhile": {noon.Add(time.Second), noon.Add(time.Second)},
+		"it is in the future": {noon.Add(-time.Minute), noon},
+		"it is now":           {noon, noon},
+		"it has passed":       {noon.Add(time.Second), noon.Add(time.Second)},
 	} {
 		if got := offer.AssignedUntil(offer.World{Now: tt.now, Target: target}); !got.Equal(tt.want) {
 			t.Errorf("%s: requeued at %s, want %s", name, got, tt.want)

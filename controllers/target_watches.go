@@ -101,7 +101,7 @@ func (r *TargetReconciler) affectedByGroup(before, after *v1alpha1.DeploymentGro
 	return requests
 }
 
-// reach is the progress of a rollout, as far as other updates of its members depend on it.
+// reach is the part of a rollout's progress that other updates of its members depend on.
 type reach struct {
 	open             int
 	started, stopped bool

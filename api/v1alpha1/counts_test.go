@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestCountsAddUpInEveryField: a new count is part of every sum.
+// TestCountsAddUpInEveryField: Add must not leave out a field that is added to Counts later.
 func TestCountsAddUpInEveryField(t *testing.T) {
 	var a, b Counts
 	fill := func(c *Counts, from int64) {

@@ -229,8 +229,8 @@ type DeploymentGroup struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DeploymentGroupStatus `json:"status,omitempty"`
 
-	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
-	// decoded. It is set in memory only and never stored.
+	// Unreadable describes a stored object that cannot be decoded as a whole. It is nil if the
+	// object was decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 

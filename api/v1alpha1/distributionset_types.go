@@ -264,13 +264,13 @@ type DistributionSet struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status DistributionSetStatus `json:"status,omitempty"`
 
-	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
-	// decoded. It is set in memory only and never stored.
+	// Unreadable describes a stored object that cannot be decoded as a whole. It is nil if the
+	// object was decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 
-// InvalidationInForce returns the invalidation that was committed on this set: the recorded one
-// once there is one, spec.invalidation until then. nil: there is none.
+// InvalidationInForce returns the invalidation that was committed on this set, or nil if there is
+// none: the recorded one if there is one, else spec.invalidation.
 func (s *DistributionSet) InvalidationInForce() *Invalidation {
 	if i := s.Status.Invalidation; i != nil && i.Recorded != nil {
 		return i.Recorded

@@ -132,8 +132,8 @@ type Group struct {
 	Name string `json:"name"`
 
 	// percentage is the share of targets, 1 to 100, that the group takes. Among groups with the
-	// same selection it is a share of all matching targets, not of those that earlier groups left
-	// (hawkbit 2.3). Absent: 100, which takes all that are left.
+	// same selection it is a share of all matching targets, not of those that earlier groups left.
+	// Absent: 100, which takes all that are left.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
@@ -420,8 +420,8 @@ type RolloutSpec struct {
 // PlanStatus is the plan of a rollout.
 type PlanStatus struct {
 	// hash is sha256: and a SHA-256 of the contentHash of the set, specHash, and the ordered groups
-	// with their names, conditions and target names. An approval refers to it. It is written last:
-	// groups with another hash are ignored.
+	// with their names and target names; specHash covers their conditions. An approval refers to
+	// hash. It is written last: groups with another hash are ignored.
 	// +optional
 	// +kubebuilder:validation:MaxLength=71
 	Hash string `json:"hash,omitempty"`
@@ -795,8 +795,8 @@ type Rollout struct {
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status RolloutStatus `json:"status,omitempty"`
 
-	// Unreadable describes a stored object that cannot be decoded as a whole. nil: the object was
-	// decoded. It is set in memory only and never stored.
+	// Unreadable describes a stored object that cannot be decoded as a whole. It is nil if the
+	// object was decoded. It is set in memory only and never stored.
 	Unreadable *Unreadable `json:"-"`
 }
 

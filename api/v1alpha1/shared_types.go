@@ -65,8 +65,8 @@ const (
 type Superseding string
 
 const (
-	// SupersedingReplace replaces older updates: what has not started is never offered again, what
-	// has started is asked to cancel.
+	// SupersedingReplace replaces older updates: they are no longer offered to devices that have
+	// not started, and devices that have started are asked to cancel.
 	SupersedingReplace Superseding = "Replace"
 	// SupersedingQueue keeps older updates: the updates are installed by weight, then the oldest
 	// first (Bosch IoT Rollouts: multi-assignment).
@@ -262,8 +262,8 @@ type LabelValue string
 // TargetSelectorRequirement is one requirement on a label.
 // +kubebuilder:validation:XValidation:rule="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",message="values must be given with operator In or NotIn, and left out with Exists or DoesNotExist",fieldPath=".values"
 type TargetSelectorRequirement struct {
-	// key is the label that is looked at: a name of at most 63 characters, with a DNS name and a
-	// slash before it if it has a prefix.
+	// key is the key of the label that is compared: a name of at most 63 characters, with a DNS
+	// name and a slash before it if it has a prefix.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317

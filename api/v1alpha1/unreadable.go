@@ -34,7 +34,7 @@ func (u *Unreadable) Lacks(fields ...string) bool {
 	})
 }
 
-// UnreadableOf returns the mark of an object of this group. nil: the object was decoded as a whole.
+// UnreadableOf returns the mark of an object of this group, or nil if it was decoded as a whole.
 func UnreadableOf(object any) *Unreadable {
 	if mark := unreadableIn(object); mark != nil {
 		return *mark
@@ -49,7 +49,7 @@ func MarkUnreadable(object runtime.Object, mark *Unreadable) {
 	}
 }
 
-// unreadableIn returns the field of an object that holds its mark. nil: the object is of another
+// unreadableIn returns the field of an object that holds its mark, or nil for an object of another
 // group.
 func unreadableIn(object any) **Unreadable {
 	switch o := object.(type) {

@@ -20,14 +20,14 @@ import (
 func TestEveryPairOfStateAndEvent(t *testing.T) {
 	for _, s := range states {
 		if got, want := len(table[s]), len(events); got != want {
-			t.Errorf("%s answers %d events of %d", s, got, want)
+			t.Errorf("%s has a row for %d events of %d", s, got, want)
 		}
 		for _, e := range events {
 			next, answer := Next(s, e)
 			_, listed := table[s][e]
 			switch {
 			case !listed:
-				t.Errorf("%s has no answer to %s", s, e)
+				t.Errorf("%s has no row for %s", s, e)
 			case s.IsClosed() && (next != s || answer != Late):
 				t.Errorf("%s is closed, but %s leads to %s, %s", s, e, next, answer)
 			case (answer == Moved) != (next != s):
@@ -51,7 +51,7 @@ func TestNextRefusesUnknownStatesAndEvents(t *testing.T) {
 
 func TestCreateRecordsTheCreation(t *testing.T) {
 	weight := int32(7)
-	l := live(starts("one", func(b *Creation) { b.Update.Weight = &weight; b.Modules = []string{"os:1"} }))
+	l := newTarget(starts("one", func(b *Creation) { b.Update.Weight = &weight; b.Modules = []string{"os:1"} }))
 	at := metav1.NewTime(noon.Add(time.Minute))
 	want := v1alpha1.TargetStatus{
 		ObservedGeneration: 3,
@@ -76,7 +76,7 @@ func TestCreateRecordsTheCreation(t *testing.T) {
 }
 
 func TestCreateIsRefusedWhileAnActionIsOpen(t *testing.T) {
-	l := live(starts("one"))
+	l := newTarget(starts("one"))
 	before := l.s.DeepCopy()
 	if a := Create(&l.s, Creation{DistributionSet: "two", ContentHash: hash("two"), Now: l.now}); a != nil {
 		t.Errorf("got action %d, want none", a.ID)
@@ -93,18 +93,18 @@ func TestIDs(t *testing.T) {
 		do   func(s *v1alpha1.TargetStatus)
 		want int32
 	}{
-		"a new target starts at the seconds since 2020":      {0, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, now},
-		"an old target continues":                            {5, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, 5},
-		"a creation takes one id":                            {5, func(s *v1alpha1.TargetStatus) { Create(s, Creation{Now: noon}) }, 6},
-		"the last id is never given":                         {math.MaxInt32, func(s *v1alpha1.TargetStatus) { Create(s, Creation{Now: noon}) }, math.MaxInt32},
-		"raising goes above the id":                          {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 5) }, 6},
-		"raising never lowers":                               {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 3) }, 5},
-		"a report on an unknown id raises":                   {5, reportOn(now + 1000), now + 1001},
-		"a report on a known id does not":                    {5, reportOn(4), 5},
-		"a report on an invented id":                         {5, reportOn(math.MaxInt32), 5},
-		"a report on an id that the clock cannot have given": {5, reportOn(now + idSlack + 1), 5},
-		"a report on no id":                                  {5, reportOn(0), 5},
-		"a report on a target without ids":                   {0, reportOn(7), now},
+		"a new target starts at the seconds since 2020": {0, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, now},
+		"an old target continues":                       {5, func(s *v1alpha1.TargetStatus) { StartIDs(s, noon) }, 5},
+		"a creation takes one id":                       {5, func(s *v1alpha1.TargetStatus) { Create(s, Creation{Now: noon}) }, 6},
+		"the last id is never assigned":                 {math.MaxInt32, func(s *v1alpha1.TargetStatus) { Create(s, Creation{Now: noon}) }, math.MaxInt32},
+		"raising goes above the id":                     {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 5) }, 6},
+		"raising never lowers":                          {5, func(s *v1alpha1.TargetStatus) { RaiseNextID(s, 3) }, 5},
+		"a report on an unknown id raises":              {5, reportOn(now + 1000), now + 1001},
+		"a report on a known id does not":               {5, reportOn(4), 5},
+		"a report on the greatest id":                   {5, reportOn(math.MaxInt32), 5},
+		"a report on an id too far in the future":       {5, reportOn(now + idSlack + 1), 5},
+		"a report on id 0":                              {5, reportOn(0), 5},
+		"a report on a target without ids":              {0, reportOn(7), now},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -123,31 +123,31 @@ func reportOn(id int32) func(*v1alpha1.TargetStatus) {
 
 func TestHadSets(t *testing.T) {
 	cases := map[string]struct {
-		steps []does
+		steps []testStep
 		want  []string
 	}{
 		"newest last, each once": {
-			then(then(then(then([]does{starts("one")}, installed...), starts("two")), installed...), starts("one")), []string{"two", "one"},
+			then(then(then(then([]testStep{starts("one")}, installed...), starts("two")), installed...), starts("one")), []string{"two", "one"},
 		},
 		"a skip does not count": {
-			then(then([]does{starts("one")}, installed...), starts("two", downloadsOnly), reports(Succeed)), []string{"one"},
+			then(then([]testStep{starts("one")}, installed...), starts("two", downloadsOnly), reports(Succeed)), []string{"one"},
 		},
 		"a skip of a set that failed before": {
-			[]does{starts("one"), reports(Download), reports(Fail), starts("one", downloadsOnly), reports(Succeed)}, []string{"one"},
+			[]testStep{starts("one"), reports(Download), reports(Fail), starts("one", downloadsOnly), reports(Succeed)}, []string{"one"},
 		},
-		"a skip of what is installed": {
-			then(then([]does{starts("one")}, installed...), func(l *life) { l.s.Actions = nil }, starts("one"), reports(Succeed)), []string{"one"},
+		"a skip of the installed set": {
+			then(then([]testStep{starts("one")}, installed...), func(l *testTarget) { l.s.Actions = nil }, starts("one"), reports(Succeed)), []string{"one"},
 		},
-		"a skip of a set that it had before, without a record of the action": {
-			then(then(then([]does{starts("one")}, installed...), then([]does{starts("two")}, installed...)...), func(l *life) { l.s.Actions = nil }, starts("one"), reports(Succeed)), []string{"two", "one"},
+		"a skip of a set that the target had before, without the action": {
+			then(then(then([]testStep{starts("one")}, installed...), then([]testStep{starts("two")}, installed...)...), func(l *testTarget) { l.s.Actions = nil }, starts("one"), reports(Succeed)), []string{"two", "one"},
 		},
 		"two skips": {
-			[]does{starts("one", downloadsOnly), reports(Succeed), starts("one", downloadsOnly), reports(Succeed)}, nil,
+			[]testStep{starts("one", downloadsOnly), reports(Succeed), starts("one", downloadsOnly), reports(Succeed)}, nil,
 		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			l := live(tc.steps...)
+			l := newTarget(tc.steps...)
 			var want []string
 			for _, set := range tc.want {
 				want = append(want, hash(set)[:16])
@@ -160,9 +160,9 @@ func TestHadSets(t *testing.T) {
 }
 
 func TestHadSetsAreBounded(t *testing.T) {
-	l := live()
+	l := newTarget()
 	for i := range 60 {
-		for _, do := range then([]does{starts(fmt.Sprintf("set-%02d-", i))}, installed...) {
+		for _, do := range then([]testStep{starts(fmt.Sprintf("set-%02d-", i))}, installed...) {
 			do(l)
 		}
 	}
@@ -172,7 +172,7 @@ func TestHadSetsAreBounded(t *testing.T) {
 }
 
 func TestReportsKeepTheTextsOfTheDevice(t *testing.T) {
-	l := live(starts("one"), reports(Download, staging("DOWNLOADING"), code("206"), saying("half way"), percent(50)), reports(Install, staging("INSTALLING")))
+	l := newTarget(starts("one"), reports(Download, staging("DOWNLOADING"), code("206"), saying("half way"), percent(50)), reports(Install, staging("INSTALLING")))
 	a := Newest(&l.s)
 	first, last := metav1.NewTime(noon.Add(2*time.Minute)), metav1.NewTime(noon.Add(3*time.Minute))
 	half := int32(50)
@@ -196,7 +196,7 @@ func TestEvidenceOfWork(t *testing.T) {
 		Warn: {false, false}, Retrieve: {false, false},
 	}
 	for e, want := range cases {
-		a := Newest(&live(starts("one"), reports(e)).s)
+		a := Newest(&newTarget(starts("one"), reports(e)).s)
 		if a.DownloadSeen != want.download || a.InstallingStarted != want.install {
 			t.Errorf("%s: downloadSeen %t, installingStarted %t; want %t, %t", e, a.DownloadSeen, a.InstallingStarted, want.download, want.install)
 		}
@@ -205,7 +205,7 @@ func TestEvidenceOfWork(t *testing.T) {
 
 func TestTextsAreCleanedAndShortened(t *testing.T) {
 	long := strings.Repeat("ü€𝄞", 400)
-	l := live(starts("one"), reports(Download, code(long), saying("a\x1b[2Jb\u202e\nc\xff"), staging(long), percent(250)))
+	l := newTarget(starts("one"), reports(Download, code(long), saying("a\x1b[2Jb\u202e\nc\xff"), staging(long), percent(250)))
 	a := Newest(&l.s)
 	if want := "a[2Jb c\uFFFD"; a.Message != want {
 		t.Errorf("message is %q, want %q", a.Message, want)
@@ -230,7 +230,7 @@ func TestTextsAreCleanedAndShortened(t *testing.T) {
 }
 
 func TestHistoryHasTheFirstOfEachState(t *testing.T) {
-	l := live(
+	l := newTarget(
 		starts("one", asksToConfirm), reports(Confirm), reports(Download), reports(Downloaded), reports(Download), stopped,
 		reports(Install, code("busy"), saying("flashing")), reports(CancelRejected), reports(Remove), reports(Install, code("again")), reports(Succeed),
 	)
@@ -258,7 +258,7 @@ func TestHistoryKeepsTheNewestTen(t *testing.T) {
 }
 
 func TestQuotaOfReports(t *testing.T) {
-	l := live(starts("one"))
+	l := newTarget(starts("one"))
 	for i := range v1alpha1.MaxReports {
 		if reports(Download)(l); l.outcome != Applied {
 			t.Fatalf("report %d: %s", i+1, l.outcome)
@@ -275,7 +275,7 @@ func TestQuotaOfReports(t *testing.T) {
 	}
 	reports(Install)(l)
 	if a := Newest(&l.s); l.outcome != Applied || !a.InstallingStarted {
-		t.Errorf("the first sign of installing: %s, installingStarted %t; a failure after it must put the device in doubt", l.outcome, a.InstallingStarted)
+		t.Errorf("the first report of installing: %s, installingStarted %t; a failure after it must make the device inconsistent", l.outcome, a.InstallingStarted)
 	}
 	stopped(l)
 	if reports(CancelRejected)(l); l.outcome != Applied {
@@ -289,14 +289,14 @@ func TestQuotaOfReports(t *testing.T) {
 }
 
 func TestLateReportsAreCounted(t *testing.T) {
-	l := live(starts("one"), reports(Proceed), reports(Fail), reports(Proceed), reports(Proceed), reports(Succeed))
+	l := newTarget(starts("one"), reports(Proceed), reports(Fail), reports(Proceed), reports(Proceed), reports(Succeed))
 	if a := Newest(&l.s); a.Reports != 5 || a.Stage != "" || !a.ReportedAt.Equal(a.ClosedAt) {
 		t.Errorf("reports %d, stage %q, reportedAt %s, closedAt %s; want 5 counted and nothing else", a.Reports, a.Stage, a.ReportedAt, a.ClosedAt)
 	}
 }
 
 func TestDeviceIsAskedOncePerCause(t *testing.T) {
-	l := live(starts("one"))
+	l := newTarget(starts("one"))
 	for _, cause := range []v1alpha1.CancelCause{v1alpha1.CauseStopped, v1alpha1.CauseSuperseded, v1alpha1.CauseInvalidated} {
 		ask := cancels(cause, v1alpha1.CancellationSoft)
 		if ask(l); !l.changed {
@@ -310,12 +310,12 @@ func TestDeviceIsAskedOncePerCause(t *testing.T) {
 			t.Errorf("%s was asked again after the refusal", cause)
 		}
 	}
-	stopped(l) // asked and refused long ago
+	stopped(l) // was requested and refused before
 	if l.changed {
 		t.Error("Stopped was asked again after other causes")
 	}
 	if forced(l); !l.changed {
-		t.Error("force is stronger than what was asked")
+		t.Error("force was not applied after a soft cancel")
 	}
 	c := *Newest(&l.s).Cancel
 	at := metav1.NewTime(l.now)
@@ -333,14 +333,14 @@ func TestDeviceIsAskedOncePerCause(t *testing.T) {
 
 func TestSecondCauseIsAskedAfterTheRefusal(t *testing.T) {
 	invalidated := cancels(v1alpha1.CauseInvalidated, v1alpha1.CancellationSoft)
-	l := live(starts("one"), stopped, invalidated, reports(CancelRejected), invalidated)
+	l := newTarget(starts("one"), stopped, invalidated, reports(CancelRejected), invalidated)
 	if a := Newest(&l.s); a.State != v1alpha1.ActionCanceling || a.Cancel.Cause != v1alpha1.CauseInvalidated {
 		t.Errorf("state %s, cause %s; want the second cause asked", a.State, a.Cancel.Cause)
 	}
 }
 
 func TestForceKeepsTheStateBeforeTheCancel(t *testing.T) {
-	a := Newest(&live(starts("one"), reports(Install), stopped, forced).s)
+	a := Newest(&newTarget(starts("one"), reports(Install), stopped, forced).s)
 	if a.Cancel.From != v1alpha1.ActionInstalling {
 		t.Errorf("cancel.from is %s, want Installing", a.Cancel.From)
 	}
@@ -348,28 +348,28 @@ func TestForceKeepsTheStateBeforeTheCancel(t *testing.T) {
 
 func TestPendingCancel(t *testing.T) {
 	cases := map[string]struct {
-		steps []does
+		steps []testStep
 		want  int32
 	}{
-		"after a forced cancel":                             {[]does{starts("one"), forced}, 1},
-		"not after a soft one":                              {[]does{starts("one"), stopped, reports(CancelAccepted)}, 0},
-		"not for what had not started":                      {[]does{starts("one", asksToConfirm), forced}, 0},
-		"not once there is a result":                        {[]does{starts("one"), reports(Proceed), forced, reports(Fail)}, 0},
-		"after late progress reports":                       {[]does{starts("one"), forced, reports(Install)}, 1},
-		"not once something newer has started":              {[]does{starts("one"), forced, starts("two")}, 0},
-		"while something newer waits for confirmation":      {[]does{starts("one"), forced, starts("two", asksToConfirm)}, 1},
-		"not once something newer was confirmed":            {[]does{starts("one"), forced, starts("two", asksToConfirm), reports(Confirm)}, 0},
-		"while something newer was canceled before started": {[]does{starts("one"), forced, starts("two", asksToConfirm), stopped}, 1},
+		"after a forced cancel":                              {[]testStep{starts("one"), forced}, 1},
+		"not after a soft one":                               {[]testStep{starts("one"), stopped, reports(CancelAccepted)}, 0},
+		"not for an action that had not started":             {[]testStep{starts("one", asksToConfirm), forced}, 0},
+		"not once there is a result":                         {[]testStep{starts("one"), reports(Proceed), forced, reports(Fail)}, 0},
+		"after late progress reports":                        {[]testStep{starts("one"), forced, reports(Install)}, 1},
+		"not once a newer action has started":                {[]testStep{starts("one"), forced, starts("two")}, 0},
+		"while a newer action waits for confirmation":        {[]testStep{starts("one"), forced, starts("two", asksToConfirm)}, 1},
+		"not once a newer action was confirmed":              {[]testStep{starts("one"), forced, starts("two", asksToConfirm), reports(Confirm)}, 0},
+		"after a newer action was canceled before its start": {[]testStep{starts("one"), forced, starts("two", asksToConfirm), stopped}, 1},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			l := live(tc.steps...)
+			l := newTarget(tc.steps...)
 			got := int32(0)
 			if a := PendingCancel(&l.s); a != nil {
 				got = a.ID
 			}
 			if got != tc.want {
-				t.Errorf("the cancel of action %d is on offer, want that of %d", got, tc.want)
+				t.Errorf("the cancel of action %d is offered, want that of %d", got, tc.want)
 			}
 			if l.s.Actions[0].Cancel.Answer == v1alpha1.AnswerOvertaken && tc.want != 0 {
 				t.Error("it counts as overtaken")
@@ -382,17 +382,17 @@ func TestAdopt(t *testing.T) {
 	newer := v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "second", UID: "uid-2", Attempt: 1}
 	update := v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeSoft}
 	cases := map[string]struct {
-		steps []does
+		steps []testStep
 		want  bool
 	}{
-		"an open action":                  {[]does{starts("one"), reports(Install)}, true},
-		"not one that is asked to cancel": {[]does{starts("one"), stopped}, false},
-		"not a closed one":                {[]does{starts("one"), reports(Fail)}, false},
-		"not a second time":               {[]does{starts("one"), func(l *life) { Adopt(&l.s, 1, newer, update) }}, false},
+		"an open action":                  {[]testStep{starts("one"), reports(Install)}, true},
+		"not one that is asked to cancel": {[]testStep{starts("one"), stopped}, false},
+		"not a closed one":                {[]testStep{starts("one"), reports(Fail)}, false},
+		"not a second time":               {[]testStep{starts("one"), func(l *testTarget) { Adopt(&l.s, 1, newer, update) }}, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			l := live(tc.steps...)
+			l := newTarget(tc.steps...)
 			before := *Newest(&l.s)
 			if got := Adopt(&l.s, 1, newer, update); got != tc.want {
 				t.Fatalf("adopted: %t, want %t", got, tc.want)
@@ -411,11 +411,11 @@ func TestAdopt(t *testing.T) {
 }
 
 func TestNewSourceOfAdoptedActionMayCancel(t *testing.T) {
-	adopt := func(l *life) { Adopt(&l.s, 1, v1alpha1.ActionSource{UID: "uid-2"}, v1alpha1.ActionUpdate{}) }
+	adopt := func(l *testTarget) { Adopt(&l.s, 1, v1alpha1.ActionSource{UID: "uid-2"}, v1alpha1.ActionUpdate{}) }
 	requested := cancels(v1alpha1.CauseRequested, v1alpha1.CancellationSoft)
-	l := live(starts("one"), stopped, reports(CancelRejected), requested, reports(CancelRejected), adopt, requested)
+	l := newTarget(starts("one"), stopped, reports(CancelRejected), requested, reports(CancelRejected), adopt, requested)
 	if l.changed {
-		t.Error("what the target's owner asked for was asked again")
+		t.Error("a cancel that was requested by spec.cancel was asked again")
 	}
 	if stopped(l); !l.changed {
 		t.Error("the stop of the new source was not asked")
@@ -423,7 +423,7 @@ func TestNewSourceOfAdoptedActionMayCancel(t *testing.T) {
 }
 
 func TestLookups(t *testing.T) {
-	l := live(then(then([]does{starts("one")}, installed...), starts("two"), reports(Fail), starts("one"))...)
+	l := newTarget(then(then([]testStep{starts("one")}, installed...), starts("two"), reports(Fail), starts("one"))...)
 	if a := Open(&l.s); a == nil || a.ID != 3 {
 		t.Errorf("Open: %+v", a)
 	}
@@ -442,11 +442,11 @@ func TestLookups(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	l := live(starts("one", within(600)))
+	l := newTarget(starts("one", within(600)))
 	started := noon.Add(time.Minute)
 	a := Newest(&l.s)
 	if got, want := ProgressDeadline(a), started.Add(10*time.Minute); !got.Equal(want) || !CancelDeadline(a).IsZero() {
-		t.Errorf("at work: progress until %s, cancel until %s; want %s and none", got, CancelDeadline(a), want)
+		t.Errorf("started: progress until %s, cancel until %s; want %s and none", got, CancelDeadline(a), want)
 	}
 	l.now = started.Add(5 * time.Minute)
 	stopped(l)
@@ -456,7 +456,7 @@ func TestDeadlines(t *testing.T) {
 }
 
 func TestConditionConsistent(t *testing.T) {
-	l := live(starts("one"), reports(Install), reports(Fail, code("7"), saying("no space left")))
+	l := newTarget(starts("one"), reports(Install), reports(Fail, code("7"), saying("no space left")))
 	at := metav1.NewTime(noon.Add(3 * time.Minute))
 	want := metav1.Condition{
 		Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonUpdateFailed,
@@ -471,15 +471,15 @@ func TestConditionConsistent(t *testing.T) {
 		t.Error("the target is consistent")
 	}
 
-	for _, do := range []does{waits(time.Minute), starts("two"), forced} {
+	for _, do := range []testStep{waits(time.Minute), starts("two"), forced} {
 		do(l)
 	}
 	if c := l.condition(t); c.Reason != v1alpha1.ReasonClosedWhileRunning || !c.LastTransitionTime.Equal(&at) {
-		t.Errorf("a second doubt: reason %s, since %s; want ClosedWhileRunning since %s", c.Reason, c.LastTransitionTime, at)
+		t.Errorf("inconsistent for a second reason: %s, since %s; want ClosedWhileRunning since %s", c.Reason, c.LastTransitionTime, at)
 	}
 
 	l.s.ObservedGeneration = -1
-	for _, do := range then([]does{waits(time.Minute), starts("two")}, installed...) {
+	for _, do := range then([]testStep{waits(time.Minute), starts("two")}, installed...) {
 		do(l)
 	}
 	c := l.condition(t)
@@ -489,28 +489,28 @@ func TestConditionConsistent(t *testing.T) {
 	}
 }
 
-func TestInstalledIsWhatCertainlyRuns(t *testing.T) {
-	l := live(then([]does{starts("one")}, installed...)...)
+func TestInstalledNeedsAConsistentTarget(t *testing.T) {
+	l := newTarget(then([]testStep{starts("one")}, installed...)...)
 	since := metav1.NewTime(l.now)
 	want := &v1alpha1.InstalledSet{DistributionSet: "one", ContentHash: hash("one"), Since: &since, ActionID: 1, Source: v1alpha1.InstalledByAction}
 	if diff := cmp.Diff(want, l.s.Installed); diff != "" {
 		t.Errorf("installed (-want +got):\n%s", diff)
 	}
 	if !Installed(&l.s, hash("one")) || Installed(&l.s, hash("two")) || Installed(&l.s, "") {
-		t.Error("it runs one, and nothing else")
+		t.Error("Installed must be true for set one only")
 	}
-	for _, do := range []does{starts("two"), forced} {
+	for _, do := range []testStep{starts("two"), forced} {
 		do(l)
 	}
 	if Installed(&l.s, hash("one")) {
-		t.Error("it is unknown what the device runs")
+		t.Error("Installed is true for an inconsistent target")
 	}
 }
 
 func TestLateSuccessCountsOnce(t *testing.T) {
-	l := live(starts("one"), reports(Install), forced, reports(Succeed))
+	l := newTarget(starts("one"), reports(Install), forced, reports(Succeed))
 	before := l.s.Installed.DeepCopy()
-	for _, do := range []does{waits(time.Hour), reports(Succeed)} {
+	for _, do := range []testStep{waits(time.Hour), reports(Succeed)} {
 		do(l)
 	}
 	if diff := cmp.Diff(before, l.s.Installed); diff != "" {
@@ -519,7 +519,7 @@ func TestLateSuccessCountsOnce(t *testing.T) {
 }
 
 func TestRepeatedReportOfInstalledSetChangesNothing(t *testing.T) {
-	l := live(then([]does{starts("one")}, installed...)...)
+	l := newTarget(then([]testStep{starts("one")}, installed...)...)
 	before := l.s.DeepCopy()
 	ReportInstalled(&l.s, "one", hash("one"), l.now.Add(time.Hour))
 	if diff := cmp.Diff(before, &l.s); diff != "" {

@@ -75,10 +75,10 @@ func Apply(s *v1alpha1.TargetStatus, r Report) Outcome {
 	}
 }
 
-// TellToSkip records whether the deployment that the device has just fetched contains `update:
-// skip`. It reports whether this differs from the last response: an action can be adopted by an
-// update that is download-only while the first one was not, or the other way round.
-func TellToSkip(s *v1alpha1.TargetStatus, id int32, skip bool) bool {
+// SetSkipRequested records whether the deployment that the device has just fetched contains
+// `update: skip`. It reports whether this differs from the last response: a download-only action
+// can be adopted by an update that is not download-only, and the other way round.
+func SetSkipRequested(s *v1alpha1.TargetStatus, id int32, skip bool) bool {
 	a := find(s, id)
 	if a == nil || a.State.IsClosed() || a.SkipRequested == skip {
 		return false
@@ -88,8 +88,8 @@ func TellToSkip(s *v1alpha1.TargetStatus, id int32, skip bool) bool {
 }
 
 // IsEvidence reports whether an event must be known to interpret a later result: a download, if the
-// device was told to skip the installation and a success could mean that it skipped everything; and
-// an installation, if a failure or cancel during it leaves the device inconsistent because its
+// device was asked to skip the installation and a success could mean that it skipped everything;
+// and an installation, if a failure or cancel during it leaves the device inconsistent because its
 // modules declare no rollback. In all other cases the event does not change the meaning of a
 // result.
 func IsEvidence(a *v1alpha1.Action, e Event) bool {
@@ -164,7 +164,7 @@ func proceed(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, next v1alpha
 		overtake(s, a.ID)
 	}
 	if r.inconsistencyReason != "" {
-		markInconsistent(s, a, r.inconsistencyReason, saysSo, r.Now)
+		markInconsistent(s, a, r.inconsistencyReason, reportedByDevice, r.Now)
 	}
 }
 
@@ -262,7 +262,7 @@ func drop(a *v1alpha1.Action) Outcome {
 }
 
 // hasSkipped reports whether a success means that the device did nothing: the deployment that it
-// fetched told it to skip the installation, and nothing indicates a download. swupdate reports
+// fetched asked it to skip the installation, and nothing indicates a download. swupdate reports
 // this. In all other cases a success is a success, whatever was reported before: many clients
 // report only once, and artifacts may come from anywhere.
 func hasSkipped(a *v1alpha1.Action) bool { return a.SkipRequested && !a.DownloadSeen }

@@ -32,34 +32,35 @@ var evidence = []struct {
 // endings are the results of a cancel.
 var endings = []struct {
 	name  string
-	steps []does
+	steps []testStep
 }{
-	{"accepted", []does{stopped, reports(CancelAccepted)}},
-	{"canceled by itself", []does{reports(Abandon)}},
-	{"refused", []does{stopped, reports(CancelRejected)}},
-	{"by force", []does{forced}},
-	{"unanswered", []does{stopped, waits(time.Hour), expires}},
+	{"accepted", []testStep{stopped, reports(CancelAccepted)}},
+	{"canceled by itself", []testStep{reports(Abandon)}},
+	{"refused", []testStep{stopped, reports(CancelRejected)}},
+	{"by force", []testStep{forced}},
+	{"unanswered", []testStep{stopped, waits(time.Hour), expires}},
 }
 
 // before are the states of the target before the update, by updateStatus.
 var before = []struct {
 	status v1alpha1.UpdateStatus
-	steps  []does
+	steps  []testStep
 }{
 	{v1alpha1.UpdateStatusRegistered, nil},
-	{v1alpha1.UpdateStatusInSync, then([]does{starts("old")}, installed...)},
-	{v1alpha1.UpdateStatusError, []does{starts("old"), reports(Download), reports(Fail)}},
+	{v1alpha1.UpdateStatusInSync, then([]testStep{starts("old")}, installed...)},
+	{v1alpha1.UpdateStatusError, []testStep{starts("old"), reports(Download), reports(Fail)}},
 }
 
 func hourly(b *Creation) { within(3600)(b) }
 
-func endOf(was []does, creations []birthing, events []Event, ending []does) facts {
+func endOf(was []testStep, creations []creationOption, events []Event, ending []testStep) facts {
 	steps := then(was, starts("new", append(creations, hourly)...))
-	return live(then(then(steps, allOf(events...)...), ending...)...).facts()
+	return newTarget(then(then(steps, allOf(events...)...), ending...)...).facts()
 }
 
-// Every cancel, after all reports of a device, and for all states of the target. The expected
-// values are written out: a status "as before", and the reason of Consistent=False.
+// TestStatusAfterACancel checks every result of a cancel, after all reports of a device, and for
+// all states of the target. An expected value is a status, or "as before", and the reason of
+// Consistent=False.
 func TestStatusAfterACancel(t *testing.T) {
 	const (
 		open    = "Pending"
@@ -74,7 +75,7 @@ func TestStatusAfterACancel(t *testing.T) {
 		"nothing":                      {untouched, untouched, untouched},
 		"Start":                        {untouched, untouched, untouched},
 		"Download":                     {untouched, untouched, untouched},
-		"Downloaded":                   {none: untouched, supported: untouched}, // that is the end of a mere download
+		"Downloaded":                   {none: untouched, supported: untouched}, // with DownloadOnly the action is closed then
 		"Proceed":                      {perhaps, untouched, untouched},
 		"Install":                      {none: changed, supported: untouched},
 		"Install, then Download again": {changed, untouched, changed},
@@ -86,12 +87,12 @@ func TestStatusAfterACancel(t *testing.T) {
 	}
 	for _, had := range evidence {
 		for kind, c := range map[string]struct {
-			creations []birthing
+			creations []creationOption
 			want      outcomes
 		}{
 			"no rollback":  {nil, want[had.name].none},
-			"rollback":     {[]birthing{canRollBack}, want[had.name].supported},
-			"DownloadOnly": {[]birthing{downloadsOnly}, want[had.name].downloadOnly},
+			"rollback":     {[]creationOption{canRollBack}, want[had.name].supported},
+			"DownloadOnly": {[]creationOption{downloadsOnly}, want[had.name].downloadOnly},
 		} {
 			for i, ending := range endings {
 				if c.want[i] == "" {
@@ -104,8 +105,8 @@ func TestStatusAfterACancel(t *testing.T) {
 						if f.Status == was.status && !strings.HasPrefix(c.want[i], "Error") {
 							got = asWas
 						}
-						if f.Doubt != "" {
-							got += ", " + f.Doubt
+						if f.Inconsistent != "" {
+							got += ", " + f.Inconsistent
 						}
 						installed := ""
 						if was.status == v1alpha1.UpdateStatusInSync {
@@ -121,19 +122,20 @@ func TestStatusAfterACancel(t *testing.T) {
 	}
 }
 
-// A cancel does not replace or clear a stronger reason for an inconsistent device.
+// TestCancelKeepsAStrongerReason checks that a cancel does not replace or clear a stronger reason
+// of Consistent=False.
 func TestCancelKeepsAStrongerReason(t *testing.T) {
-	for name, earlier := range map[string][]does{
+	for name, earlier := range map[string][]testStep{
 		v1alpha1.ReasonUpdateFailed:            {starts("old"), reports(Install), reports(Fail)},
 		v1alpha1.ReasonClosedWhileRunning:      {starts("old"), reports(Download), forced},
 		v1alpha1.ReasonCanceledWhileInstalling: {starts("old"), reports(Install), stopped, reports(CancelAccepted)},
-		v1alpha1.ReasonReportedByDevice:        {func(l *life) { ReportInstalled(&l.s, "old_INCONSISTENT", hash("old"), l.now) }},
+		v1alpha1.ReasonReportedByDevice:        {func(l *testTarget) { ReportInstalled(&l.s, "old_INCONSISTENT", hash("old"), l.now) }},
 	} {
 		for _, e := range []Event{Start, Download, Proceed} {
 			t.Run(name+" and "+string(e), func(t *testing.T) {
-				f := live(then(earlier, starts("new"), reports(e), stopped, reports(CancelAccepted))...).facts()
-				if f.Doubt != name || f.Status != v1alpha1.UpdateStatusError {
-					t.Errorf("Consistent=False has reason %s, updateStatus is %s; want %s and Error", f.Doubt, f.Status, name)
+				f := newTarget(then(earlier, starts("new"), reports(e), stopped, reports(CancelAccepted))...).facts()
+				if f.Inconsistent != name || f.Status != v1alpha1.UpdateStatusError {
+					t.Errorf("Consistent=False has reason %s, updateStatus is %s; want %s and Error", f.Inconsistent, f.Status, name)
 				}
 			})
 		}
@@ -146,11 +148,11 @@ func printCancels(out *bytes.Buffer) {
 		"`installed` does not change. A cancel by force and\none that is not answered in time close the action without the device, and a refused one leaves it open.\n\n")
 	for _, kind := range []struct {
 		title     string
-		creations []birthing
+		creations []creationOption
 	}{
 		{"Modules without `rollback: Supported`", nil},
-		{"Every module with `rollback: Supported`", []birthing{canRollBack}},
-		{"`type: DownloadOnly`, modules without `rollback: Supported`", []birthing{downloadsOnly}},
+		{"Every module with `rollback: Supported`", []creationOption{canRollBack}},
+		{"`type: DownloadOnly`, modules without `rollback: Supported`", []creationOption{downloadsOnly}},
 	} {
 		fmt.Fprintf(out, "%s:\n\n| reported before | DDI |", kind.title)
 		for _, ending := range endings {
@@ -169,9 +171,9 @@ func printCancels(out *bytes.Buffer) {
 }
 
 // cancelCell returns the result for a target that was in sync.
-func cancelCell(creations []birthing, events []Event, ending []does) string {
-	old := then([]does{starts("old")}, installed...)
-	if live(then(then(old, starts("new", creations...)), allOf(events...)...)...).facts().State.IsClosed() {
+func cancelCell(creations []creationOption, events []Event, ending []testStep) string {
+	old := then([]testStep{starts("old")}, installed...)
+	if newTarget(then(then(old, starts("new", creations...)), allOf(events...)...)...).facts().State.IsClosed() {
 		return "*closed before*"
 	}
 	f := endOf(old, creations, events, ending)
@@ -179,8 +181,8 @@ func cancelCell(creations []birthing, events []Event, ending []does) string {
 	if f.Status == v1alpha1.UpdateStatusInSync {
 		cell = "*before*"
 	}
-	if f.Doubt != "" {
-		cell += ", " + f.Doubt
+	if f.Inconsistent != "" {
+		cell += ", " + f.Inconsistent
 	}
 	return cell
 }

@@ -19,7 +19,7 @@ func TestDeviceCannotSendReservedCodes(t *testing.T) {
 	for _, own := range reservedCodes {
 		for name, sent := range map[string]string{
 			"as it is":                      own,
-			"in small letters":              strings.ToLower(own),
+			"in lower case":                 strings.ToLower(own),
 			"with blanks around it":         " " + own + "\n",
 			"with an invisible character":   own[:3] + "\u200b" + own[3:],
 			"with a control character":      "\x00" + own,
@@ -28,7 +28,7 @@ func TestDeviceCannotSendReservedCodes(t *testing.T) {
 		} {
 			t.Run(own+" "+name, func(t *testing.T) {
 				for _, e := range []Event{Proceed, Fail, CancelRejected} {
-					l := live(starts("one"), reports(Download), stopped, reports(e, code(sent)))
+					l := newTarget(starts("one"), reports(Download), stopped, reports(e, code(sent)))
 					a := Newest(&l.s)
 					if !strings.HasPrefix(a.StatusCode, devicePrefix) || len(a.StatusCode) != len(devicePrefix)+len(own) {
 						t.Errorf("after %s statusCode is %q, want %s%s", e, a.StatusCode, devicePrefix, own)
@@ -44,10 +44,11 @@ func TestDeviceCannotSendReservedCodes(t *testing.T) {
 	}
 }
 
-// A device that sends the code of an exceeded deadline is not treated like an action that Goshawk
-// closed: its failure is final, and a later success of the same action is late.
+// TestResultWithDeadlineCodeIsFinal: the code of an exceeded deadline, sent by a device, does not
+// mean that Goshawk closed the action. The failure is final, and a later success of the action is
+// late.
 func TestResultWithDeadlineCodeIsFinal(t *testing.T) {
-	l := live(starts("one"), reports(Proceed), reports(Fail, code(v1alpha1.CodeProgressDeadlineExceeded)), reports(Succeed))
+	l := newTarget(starts("one"), reports(Proceed), reports(Fail, code(v1alpha1.CodeProgressDeadlineExceeded)), reports(Succeed))
 	if l.outcome != Late || l.s.Installed != nil {
 		t.Errorf("outcome %s, installed %+v; want Late and nothing installed", l.outcome, l.s.Installed)
 	}

@@ -12,37 +12,37 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-func withdrawn(cause v1alpha1.CancelCause) does {
-	return func(l *life) { l.changed = Withdraw(&l.s, Newest(&l.s).ID, cause, l.now) }
+func withdrawn(cause v1alpha1.CancelCause) testStep {
+	return func(l *testTarget) { l.changed = Withdraw(&l.s, Newest(&l.s).ID, cause, l.now) }
 }
 
-// A confirmation may become void a moment later. Then the action is as if it was not confirmed,
-// unless the device has reported since.
+// TestConfirmationIsWithdrawn checks that Withdraw takes a confirmation back, unless the device has
+// reported since.
 func TestConfirmationIsWithdrawn(t *testing.T) {
-	asked := []does{starts("one", asksToConfirm)}
+	asked := []testStep{starts("one", asksToConfirm)}
 	agreed := then(asked, reports(Deny), reports(Confirm, staging("confirmed"), code("7")))
 	for name, c := range map[string]struct {
-		steps   []does
+		steps   []testStep
 		changed bool
 		state   v1alpha1.ActionState
 		cause   v1alpha1.CancelCause
 		history []v1alpha1.ActionState
 	}{
-		"for a pause it waits again": {then(agreed, withdrawn("")), true, v1alpha1.ActionWaitingForConfirmation, "",
+		"for a pause the action waits again": {then(agreed, withdrawn("")), true, v1alpha1.ActionWaitingForConfirmation, "",
 			[]v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation"}},
-		"for a stop it is canceled": {then(agreed, withdrawn(v1alpha1.CauseStopped)), true, v1alpha1.ActionCanceled, v1alpha1.CauseStopped,
+		"for a stop the action is canceled": {then(agreed, withdrawn(v1alpha1.CauseStopped)), true, v1alpha1.ActionCanceled, v1alpha1.CauseStopped,
 			[]v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Canceled"}},
-		"and may be confirmed again": {then(agreed, withdrawn(""), reports(Confirm)), true, v1alpha1.ActionRunning, "",
+		"a withdrawn confirmation may be repeated": {then(agreed, withdrawn(""), reports(Confirm)), true, v1alpha1.ActionRunning, "",
 			[]v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
-		"not what still waits":                      {then(asked, withdrawn("")), false, v1alpha1.ActionWaitingForConfirmation, "", []v1alpha1.ActionState{"WaitingForConfirmation"}},
+		"not an action that still waits":            {then(asked, withdrawn("")), false, v1alpha1.ActionWaitingForConfirmation, "", []v1alpha1.ActionState{"WaitingForConfirmation"}},
 		"not after a warning of the device":         {then(agreed, reports(Warn), withdrawn("")), false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
-		"not once it is at work":                    {then(agreed, reports(Proceed), withdrawn("")), false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
-		"not once it refused a cancel":              {then(agreed, stopped, reports(CancelRejected), withdrawn("")), false, v1alpha1.ActionRunning, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
-		"not once it was asked to cancel":           {then(agreed, stopped, withdrawn("")), false, v1alpha1.ActionCanceling, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
-		"not an action that needed no confirmation": {[]does{starts("one"), reports(Proceed), withdrawn("")}, false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"Retrieved", "Running"}},
+		"not after a report of work":                {then(agreed, reports(Proceed), withdrawn("")), false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running"}},
+		"not after a refused cancel":                {then(agreed, stopped, reports(CancelRejected), withdrawn("")), false, v1alpha1.ActionRunning, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
+		"not while canceling":                       {then(agreed, stopped, withdrawn("")), false, v1alpha1.ActionCanceling, v1alpha1.CauseStopped, []v1alpha1.ActionState{"WaitingForConfirmation", "WaitingForConfirmation", "Running", "Canceling"}},
+		"not an action that needed no confirmation": {[]testStep{starts("one"), reports(Proceed), withdrawn("")}, false, v1alpha1.ActionRunning, "", []v1alpha1.ActionState{"Retrieved", "Running"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := live(c.steps...)
+			l := newTarget(c.steps...)
 			a := Newest(&l.s)
 			if l.changed != c.changed || a.State != c.state {
 				t.Errorf("withdrawn: %t, the action is %s; want %t and %s", l.changed, a.State, c.changed, c.state)
@@ -71,31 +71,32 @@ func causeOf(a *v1alpha1.Action) v1alpha1.CancelCause {
 	return a.Cancel.Cause
 }
 
-// The time that counts is that of the question again.
-func TestConfirmationThatIsWithdrawnLeavesNoTrace(t *testing.T) {
-	l := live(starts("one", asksToConfirm))
+// TestWithdrawnConfirmationLeavesNoTrace checks that the action starts at the time of its creation
+// again.
+func TestWithdrawnConfirmationLeavesNoTrace(t *testing.T) {
+	l := newTarget(starts("one", asksToConfirm))
 	before := *Newest(&l.s).DeepCopy()
-	for _, do := range []does{waits(time.Hour), reports(Confirm, staging("confirmed")), withdrawn("")} {
+	for _, do := range []testStep{waits(time.Hour), reports(Confirm, staging("confirmed")), withdrawn("")} {
 		do(l)
 	}
 	after := *Newest(&l.s)
 	after.Reports, after.FirstReportedAt, after.ReportedAt = 0, nil, nil // the confirmation was a report
 	if diff := cmp.Diff(before, after); diff != "" {
-		t.Errorf("the action is not what it was (-before +after):\n%s", diff)
+		t.Errorf("the action differs (-before +after):\n%s", diff)
 	}
 	if l.s.UpdateStatus != v1alpha1.UpdateStatusPending {
 		t.Errorf("the target is %s, want Pending", l.s.UpdateStatus)
 	}
 }
 
-// The history of an action that waits for confirmation shows when it was requested, and the newest
-// denial.
+// TestHistoryOfDenials checks that the history of an action that waits for confirmation shows when
+// the confirmation was requested, and the newest denial.
 func TestHistoryOfDenials(t *testing.T) {
-	steps := []does{starts("one", asksToConfirm), reports(Deny, saying("not during the shift"), staging("denied"))}
+	steps := []testStep{starts("one", asksToConfirm), reports(Deny, saying("not during the shift"), staging("denied"))}
 	for range 20 {
 		steps = append(steps, reports(Deny, code("9")))
 	}
-	l := live(steps...)
+	l := newTarget(steps...)
 	a := Newest(&l.s)
 	want := []v1alpha1.ActionEvent{
 		{Time: stamp(noon.Add(time.Minute)), State: v1alpha1.ActionWaitingForConfirmation},
@@ -107,7 +108,7 @@ func TestHistoryOfDenials(t *testing.T) {
 	if a.Stage != "denied" || a.Message != "not during the shift" || a.Reports != 21 {
 		t.Errorf("stage is %q, message %q, reports %d", a.Stage, a.Message, a.Reports)
 	}
-	l = live(steps[:2]...)
+	l = newTarget(steps[:2]...)
 	if got := Newest(&l.s).History[1].Message; got != "denied: not during the shift" {
 		t.Errorf("the line of the denial is %q", got)
 	}

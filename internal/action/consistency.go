@@ -26,17 +26,17 @@ const (
 	// as INCOMPLETE_INCONSISTENT.
 	inconsistentSuffix = "_INCONSISTENT"
 
-	saysSo = "left the device inconsistent, according to its own report"
+	reportedByDevice = "left the device inconsistent, according to its own report"
 )
 
-// IsConsistent reports whether there is no doubt about what the device runs.
+// IsConsistent reports whether it is certain what the device runs.
 func IsConsistent(s *v1alpha1.TargetStatus) bool {
 	return !meta.IsStatusConditionFalse(s.Conditions, v1alpha1.ConditionConsistent)
 }
 
-// hasGraveDoubt reports whether it is unknown what the device runs, for a stronger reason than
-// UpdateCanceled.
-func hasGraveDoubt(s *v1alpha1.TargetStatus) bool {
+// isSeriouslyInconsistent reports whether it is unknown what the device runs, for another reason
+// than UpdateCanceled.
+func isSeriouslyInconsistent(s *v1alpha1.TargetStatus) bool {
 	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConsistent)
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonUpdateCanceled
 }
@@ -60,13 +60,13 @@ func HasInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
 // A name with the suffix _INCONSISTENT makes the device inconsistent. Any other name does not make
 // it consistent again; only a success does.
 func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) {
-	set, doubtful := strings.CutSuffix(strings.TrimSpace(set), inconsistentSuffix)
+	set, inconsistent := strings.CutSuffix(strings.TrimSpace(set), inconsistentSuffix)
 	set = text.Clean(set, maxSetName)
 	if s.Installed == nil || s.Installed.DistributionSet != set || s.Installed.ContentHash != hash {
 		since := stamp(now)
 		s.Installed = &v1alpha1.InstalledSet{DistributionSet: set, ContentHash: hash, Since: &since, Source: v1alpha1.InstalledByReport}
 	}
-	if doubtful {
+	if inconsistent {
 		message := fmt.Sprintf("The device reports that it runs %q in an inconsistent state: install a set; a success clears this condition.", set)
 		setConsistent(s, metav1.ConditionFalse, v1alpha1.ReasonReportedByDevice, message, now)
 	}
@@ -100,7 +100,7 @@ func updateInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event,
 	}
 	switch {
 	case r.inconsistencyReason != "":
-		markInconsistent(s, a, r.inconsistencyReason, saysSo, r.Now)
+		markInconsistent(s, a, r.inconsistencyReason, reportedByDevice, r.Now)
 	case installed:
 		message := fmt.Sprintf("Action %d installed set %q.", a.ID, a.DistributionSet)
 		setConsistent(s, metav1.ConditionTrue, v1alpha1.ReasonUpdateSucceeded, message, r.Now)
@@ -173,7 +173,7 @@ func namesInconsistent(text string) bool {
 // markInconsistent sets Consistent to False. A stronger reason from before is not replaced by
 // UpdateCanceled.
 func markInconsistent(s *v1alpha1.TargetStatus, a *v1alpha1.Action, reason, cause string, now time.Time) {
-	if reason == v1alpha1.ReasonUpdateCanceled && hasGraveDoubt(s) {
+	if reason == v1alpha1.ReasonUpdateCanceled && isSeriouslyInconsistent(s) {
 		return
 	}
 	message := fmt.Sprintf("Action %d (set %q) %s.%s It is not certain what the device runs: install this set again, or another one; a success clears this condition.",
@@ -183,14 +183,14 @@ func markInconsistent(s *v1alpha1.TargetStatus, a *v1alpha1.Action, reason, caus
 
 // lastMessages returns the code and message of the device, if any, as sentences.
 func lastMessages(a *v1alpha1.Action) string {
-	words := ""
+	text := ""
 	if a.StatusCode != "" {
-		words += fmt.Sprintf(" Code: %s.", a.StatusCode)
+		text += fmt.Sprintf(" Code: %s.", a.StatusCode)
 	}
 	if message := cmp.Or(a.FailureMessage, a.Message); message != "" {
-		words += fmt.Sprintf(" Message: %q.", message)
+		text += fmt.Sprintf(" Message: %q.", message)
 	}
-	return words
+	return text
 }
 
 func setConsistent(s *v1alpha1.TargetStatus, status metav1.ConditionStatus, reason, message string, now time.Time) {

@@ -46,7 +46,7 @@ var stateSentences = map[v1alpha1.ActionState]string{
 	v1alpha1.ActionDownloaded:             "All artifacts are on the device.",
 	v1alpha1.ActionInstalling:             "The device is installing.",
 	v1alpha1.ActionRemoving:               "Software is being removed.",
-	v1alpha1.ActionCanceling:              "The device is asked to cancel; it may agree, refuse, or finish first. What it reports meanwhile is kept.",
+	v1alpha1.ActionCanceling:              "The device is asked to cancel; it may agree, refuse, or finish first. Its reports are still recorded.",
 	v1alpha1.ActionFinished:               "Closed: the update succeeded.",
 	v1alpha1.ActionError:                  "Closed: the update failed.",
 	v1alpha1.ActionCanceled:               "Closed: the update was canceled, by the device, by force, or because its cancel was not answered in time.",
@@ -66,7 +66,7 @@ var eventSentences = map[Event]string{
 	Warn:            "a message that is recorded and has no other effect",
 	Succeed:         "the device's result: success",
 	Fail:            "the device's result: failure",
-	Abandon:         "the device's result: canceled, asked to or not",
+	Abandon:         "the device's result: canceled, whether it was asked to cancel or not",
 	CancelAccepted:  "the device answers a cancel: it has canceled",
 	CancelRejected:  "the device answers a cancel: it continues",
 	AskCancel:       "Goshawk asks the device to cancel",
@@ -80,42 +80,45 @@ const preface = `# States of an action
 <!-- Printed from the tables of internal/action by its tests: go test ./internal/action -update -->
 
 An action is one update on one device, an entry of ` + "`Target.status.actions`" + `. It is created when the device first fetches the deployment, or is
-asked to confirm it, and it ends closed. Closed is closed: no event takes an action out of Finished, Error or Canceled.
+asked to confirm it. It ends as Finished, Error or Canceled; no event changes one of these states.
 
 `
 
-const rules = `## Beyond the table
+const rules = `## Rules beyond the table
 
-* A refused cancel returns to the state that the action was asked in (` + "`cancel.from`" + `), and is asked once per cause: only another cause, or force, asks again.
-* A DownloadOnly action is Finished at Downloaded. That installs nothing; an installation that is reported later sets ` + "`installed`" + `, and the action stays as it is.
-* A success is a success, also where nothing was reported before it. The one exception: the deployment that the device fetched said ` + "`update: skip`" + `
-  (DownloadOnly), and neither a report nor a fetch of an artifact through the device API shows a download. That is Error with code ` + "`Skipped`" + `.
-* A cancel by force stays on offer until the device answers, reports a result, or starts something newer.
-* A late result of an action that Goshawk closed (by force, or at a deadline) is LateFinal: it moves nothing, but a success is the truth about the device
-  and sets ` + "`installed`" + `, unless a newer action has succeeded since.
-* Where results come module by module, the action closes when all its modules have one. Then an error outweighs a cancel, and a cancel outweighs a success.
-* Beyond 1000 reports, what only repeats progress is dropped. Results, answers and the first sign of installing never are.
-* All times are the server's. A device's clock decides nothing.
+* After a refused cancel the action returns to its state before the cancel (` + "`cancel.from`" + `). The device is asked once for each cause of a cancel; only another
+  cause, or force, asks again.
+* A DownloadOnly action is Finished when the device reports Downloaded. That installs nothing. If an installation is reported later, it sets ` + "`installed`" + `, and the
+  action stays Finished.
+* A success counts also if the device reported nothing before it, with one exception: the deployment that the device fetched contained ` + "`update: skip`" + `
+  (DownloadOnly), and neither a report nor a fetch of an artifact through the device API shows a download. Then the action is Error with code ` + "`Skipped`" + `.
+* The cancel of an action that was closed by force is offered until the device answers it, reports a result, or starts a newer action.
+* A late result of an action that Goshawk closed (by force, or at a deadline) is LateFinal: the state stays, but a success sets ` + "`installed`" + `, unless a newer
+  action has succeeded since.
+* If a device reports results module by module, the action is closed when all its modules have a result. An error takes precedence over a cancel, and a cancel
+  over a success.
+* After 1000 reports, further reports of progress are dropped. Results, answers to a cancel and the first report of installing are always recorded.
+* All times are times of the server. The clock of a device is not used.
 
-## What follows for the target
+## Status of the target
 
 | the action is | updateStatus |
 |---|---|
 | open | Pending |
-| Finished | InSync; after a mere download InSync if something is installed, else Registered |
+| Finished | InSync; after a DownloadOnly action InSync if something is installed, else Registered |
 | Error | Error |
 | Canceled | as before the update: Error if the last update that was not canceled failed, else InSync if something is installed, else Registered |
 | closed in any state, and the target is not consistent for another reason than UpdateCanceled | Error |
 
-The target is not consistent (condition ` + "`Consistent`" + ` is False) until the next success, when
+The target is not consistent (condition ` + "`Consistent`" + ` is False), until the next success, for these reasons:
 
-| reason | because |
+| reason | cause |
 |---|---|
 | UpdateFailed | an update failed after installing may have started, and its modules do not declare ` + "`rollback: Supported`" + ` |
 | CanceledWhileInstalling | the device accepted a cancel, or canceled by itself, after it had reported that it was installing or removing; no ` + "`rollback: Supported`" + ` |
 | UpdateCanceled | the same after it had reported unspecified work (DDI: ` + "`proceeding`" + `), so that installing may have started; no ` + "`rollback: Supported`" + ` |
-| RollbackFailed | the device says ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` although its modules declare ` + "`rollback: Supported`" + ` |
-| ReportedByDevice | the device says so: status code ` + "`INCONSISTENT`" + `, or a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of what it runs |
+| RollbackFailed | the device reports ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` although its modules declare ` + "`rollback: Supported`" + ` |
+| ReportedByDevice | the device reports it: status code ` + "`INCONSISTENT`" + `, or a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of its installed set |
 | ClosedWhileRunning | Goshawk closed an action that the device had started: by force, or at a deadline |
 
 `
@@ -187,7 +190,7 @@ func printDiagram(out *bytes.Buffer) {
 			fmt.Fprintf(out, "        %s\n", s)
 		}
 	}
-	out.WriteString("    }\n    note right of Working\n        back and forth, as the device reports:\n")
+	out.WriteString("    }\n    note right of Working\n        in any order, as the device reports:\n")
 	for _, e := range events {
 		if next := table[v1alpha1.ActionRetrieved][e].to; slices.Contains(atWork, next) {
 			fmt.Fprintf(out, "        %s leads to %s\n", e, next)
@@ -248,7 +251,7 @@ func printStates(t *testing.T, out *bytes.Buffer) {
 }
 
 func printMatrix(out *bytes.Buffer) {
-	out.WriteString("\n## Every event in every state\n\nA cell names the state that follows. *kept*: the state stays, what was reported is kept. *late*: counted at most. *refused*: nothing changes.\n\n| event |")
+	out.WriteString("\n## Every event in every state\n\nA cell has the next state. *kept*: the state stays, and the report is recorded. *late*: the report is at most counted. *refused*: nothing changes.\n\n| event |")
 	for _, s := range states {
 		fmt.Fprintf(out, " %s |", s)
 	}

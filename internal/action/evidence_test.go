@@ -9,9 +9,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestEvidenceChangesTheResult: with the evidence, the result has another meaning than without it.
-// For all other events it has the same meaning, so that such an event need not be stored before the
-// result.
+// TestEvidenceChangesTheResult checks that a result has another effect after an event that is
+// evidence, and the same effect after any other event, which therefore need not be stored before
+// the result.
 func TestEvidenceChangesTheResult(t *testing.T) {
 	type shape struct {
 		name     string
@@ -30,14 +30,14 @@ func TestEvidenceChangesTheResult(t *testing.T) {
 		for _, sign := range s.signs {
 			matters := false
 			for _, result := range s.results {
-				with, without := live(starts("one", s.creation...), reports(sign), reports(result)), live(starts("one", s.creation...), reports(result))
+				with, without := newTarget(starts("one", s.creation...), reports(sign), reports(result)), newTarget(starts("one", s.creation...), reports(result))
 				matters = matters || with.facts() != without.facts()
 			}
-			l := live(starts("one", s.creation...))
+			l := newTarget(starts("one", s.creation...))
 			if got := IsEvidence(Newest(&l.s), sign); got != matters {
 				t.Errorf("%s: %s is evidence: %t, want %t", s.name, sign, got, matters)
 			}
-			l = live(starts("one", s.creation...), reports(Download), reports(Install))
+			l = newTarget(starts("one", s.creation...), reports(Download), reports(Install))
 			if IsEvidence(Newest(&l.s), sign) {
 				t.Errorf("%s: %s is evidence again", s.name, sign)
 			}
@@ -46,12 +46,12 @@ func TestEvidenceChangesTheResult(t *testing.T) {
 }
 
 func TestTellToSkip(t *testing.T) {
-	l := live(starts("one"))
-	if TellToSkip(&l.s, 1, false) || !TellToSkip(&l.s, 1, true) || TellToSkip(&l.s, 1, true) || TellToSkip(&l.s, 7, true) {
-		t.Error("only another answer to an open action is news")
+	l := newTarget(starts("one"))
+	if SetSkipRequested(&l.s, 1, false) || !SetSkipRequested(&l.s, 1, true) || SetSkipRequested(&l.s, 1, true) || SetSkipRequested(&l.s, 7, true) {
+		t.Error("it must report only a change of an open action")
 	}
-	l = live(starts("one", downloadsOnly), reports(Downloaded))
-	if a := Newest(&l.s); a.State != v1alpha1.ActionFinished || TellToSkip(&l.s, 1, false) {
-		t.Errorf("a closed action (%s) was told something else", a.State)
+	l = newTarget(starts("one", downloadsOnly), reports(Downloaded))
+	if a := Newest(&l.s); a.State != v1alpha1.ActionFinished || SetSkipRequested(&l.s, 1, false) {
+		t.Errorf("a closed action (%s) was changed", a.State)
 	}
 }

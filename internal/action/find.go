@@ -48,8 +48,8 @@ func newest(s *v1alpha1.TargetStatus, matches func(*v1alpha1.Action) bool) *v1al
 	return found
 }
 
-// IsUnconfirmed reports whether an action waits for confirmation, or was closed while it did: the
-// device has not started.
+// IsUnconfirmed reports whether an action waits for confirmation, or was closed while it waited.
+// Such an action has not started.
 func IsUnconfirmed(a *v1alpha1.Action) bool {
 	return a.State == v1alpha1.ActionWaitingForConfirmation ||
 		a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.From == v1alpha1.ActionWaitingForConfirmation

@@ -35,13 +35,13 @@ func record(a *v1alpha1.Action, state v1alpha1.ActionState, r Report) {
 	}
 }
 
-// recordDenial keeps the newest denial after the line of the question, because a denial reaches no
-// state but is of interest to users.
+// recordDenial keeps the newest denial, after the line for WaitingForConfirmation. A denial changes
+// no state but is of interest to users.
 func recordDenial(a *v1alpha1.Action, r Report) {
-	words := "denied"
+	message := "denied"
 	if r.message != "" {
-		words += ": " + r.message
+		message += ": " + r.message
 	}
-	line := v1alpha1.ActionEvent{Time: stamp(r.Now), State: a.State, StatusCode: r.StatusCode, Message: text.Clean(words, maxHistoryMessage)}
+	line := v1alpha1.ActionEvent{Time: stamp(r.Now), State: a.State, StatusCode: r.StatusCode, Message: text.Clean(message, maxHistoryMessage)}
 	a.History = append(a.History[:min(len(a.History), 1)], line)
 }

@@ -56,11 +56,11 @@ func recordAnswer(a *v1alpha1.Action, e Event) bool {
 
 func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report) Outcome {
 	downloaded := hasDownloadedOnly(a)
-	// A success of a device that was told to skip and reported no download proves nothing. A
-	// success of a module after a download-only update is the end of that download, and so is its
-	// repetition.
-	mute := (e == Succeed && hasSkipped(a)) || (downloadOnly(a) && r.Module != "" && !a.InstallingStarted) || (downloaded && r.Event == Downloaded)
-	if (e != Succeed && e != Fail) || mute {
+	// Three reports show no installation: a success of a device that was asked to skip and reported
+	// no download, a success of a module after a download-only update, which is the end of that
+	// download, and a repeated Downloaded.
+	noInstallation := (e == Succeed && hasSkipped(a)) || (downloadOnly(a) && r.Module != "" && !a.InstallingStarted) || (downloaded && r.Event == Downloaded)
+	if (e != Succeed && e != Fail) || noInstallation {
 		return Late
 	}
 	if cancelOnOffer(a) {
@@ -76,7 +76,7 @@ func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report)
 	case e == Succeed || downloaded:
 		updateInstalled(s, a, e, e == Succeed && (downloaded || !downloadOnly(a)), r)
 	case r.inconsistencyReason != "":
-		markInconsistent(s, a, r.inconsistencyReason, saysSo, r.Now)
+		markInconsistent(s, a, r.inconsistencyReason, reportedByDevice, r.Now)
 	}
 	s.UpdateStatus = updateStatusOf(s)
 	if e == Fail && downloaded && Open(s) == nil {

@@ -63,8 +63,8 @@ func condensed(details []string) (kept []string, message string) {
 		return lines, message
 	}
 	last := lines[len(lines)-maxMessages:]
-	if told := telling("", "", lines); told != "" && !slices.Contains(last, told) {
-		return append([]string{told}, last...), message
+	if best := bestError("", "", lines); best != "" && !slices.Contains(last, best) {
+		return append([]string{best}, last...), message
 	}
 	return slices.Clone(last), message
 }
@@ -72,22 +72,22 @@ func condensed(details []string) (kept []string, message string) {
 func isLineEnd(r rune) bool { return r == '\n' || r == '\r' || r == '\u2028' || r == '\u2029' }
 
 // telling returns the most specific of the last error messages. Consecutive lines that look like an
-// error are about one error, and the most specific of them counts; a later error replaces an
-// earlier one. so is the result for the lines before, last the last line before these.
-func telling(so, last string, lines []string) string {
+// error are about one error, and the most specific of them is taken; a later error replaces an
+// earlier one. best is the result for the lines before these, and last is the last of them.
+func bestError(best, last string, lines []string) string {
 	follows := text.LooksLikeError(last)
 	for _, line := range lines {
-		if n := text.Telling(line); n > 0 && (!follows || n > text.Telling(so)) {
-			so = line
+		if n := text.Specificity(line); n > 0 && (!follows || n > text.Specificity(best)) {
+			best = line
 		}
 		follows = text.LooksLikeError(line)
 	}
-	return so
+	return best
 }
 
 // listen records the lines of a report that is not a result.
 func listen(a *v1alpha1.Action, r Report) {
-	a.FailureMessage = text.Clean(telling(a.FailureMessage, lastOf(a.Messages), r.Details), maxLine)
+	a.FailureMessage = text.Clean(bestError(a.FailureMessage, lastOf(a.Messages), r.Details), maxLine)
 	keepLines(a, r.Details)
 }
 
@@ -128,12 +128,12 @@ func lastOf(lines []string) string {
 // software bundle.", is replaced by that error. A closing message that does not look like an error,
 // such as "disk full", is used if no error was reported before.
 func explain(a *v1alpha1.Action, closing []string) {
-	before, best := a.FailureMessage, telling("", "", closing)
+	before, best := a.FailureMessage, bestError("", "", closing)
 	switch {
-	case best != "" && text.Telling(best) > text.Telling(before):
+	case best != "" && text.Specificity(best) > text.Specificity(before):
 		a.FailureMessage = best
 	case before == "" && len(closing) > 0:
-		a.FailureMessage = slices.MaxFunc(closing, func(x, y string) int { return text.Specific(x) - text.Specific(y) })
+		a.FailureMessage = slices.MaxFunc(closing, func(x, y string) int { return text.SpecificWords(x) - text.SpecificWords(y) })
 	case before == "":
 		a.FailureMessage = lastError(a.Messages)
 	}

@@ -34,7 +34,7 @@ func verdict(a *v1alpha1.Action, r Report) Event {
 	needed := min(max(r.ModuleCount, 1), maxModules)
 	m := module(a, r.Module, needed)
 	if m == nil || m.State.IsClosed() {
-		return meanwhile(e)
+		return withoutEffect(e)
 	}
 	m.State = moduleState(m.State, e)
 	switch {
@@ -43,7 +43,7 @@ func verdict(a *v1alpha1.Action, r Report) Event {
 	case len(a.Modules) < needed || !allClosed(a.Modules):
 		return Warn
 	}
-	return together(a.Modules)
+	return resultOfModules(a.Modules)
 }
 
 // verdictForAll applies a report to each module that has no result of its own.
@@ -54,12 +54,12 @@ func verdictForAll(a *v1alpha1.Action, e Event) Event {
 	for i := range a.Modules {
 		a.Modules[i].State = moduleState(a.Modules[i].State, e)
 	}
-	return together(a.Modules)
+	return resultOfModules(a.Modules)
 }
 
 // meanwhile returns the event of a report about software that is not, or no longer, part of the
 // action: it is recorded and has no effect.
-func meanwhile(e Event) Event {
+func withoutEffect(e Event) Event {
 	if e == CancelRejected {
 		return e
 	}
@@ -91,7 +91,7 @@ func moduleState(s v1alpha1.ActionState, e Event) v1alpha1.ActionState {
 	return next
 }
 
-func together(modules []v1alpha1.ModuleState) Event {
+func resultOfModules(modules []v1alpha1.ModuleState) Event {
 	e := Succeed
 	for _, m := range modules {
 		switch m.State {

@@ -31,8 +31,8 @@ const (
 func Prune(s *v1alpha1.TargetStatus, alive func(uid types.UID) bool) {
 	slices.SortFunc(s.Actions, func(a, b v1alpha1.Action) int { return cmp.Compare(a.ID, b.ID) })
 	p := pruning{actions: s.Actions, sources: newestOfSources(s.Actions, alive)}
-	p.keepWanted()
-	p.shed()
+	p.dropOld()
+	p.shrink()
 	s.Actions = p.actions
 }
 
@@ -57,8 +57,8 @@ func newestOfSources(actions []v1alpha1.Action, alive func(uid types.UID) bool) 
 	return ids
 }
 
-// keepWanted drops old actions and histories.
-func (p *pruning) keepWanted() {
+// dropOld drops old closed actions, and the histories of others.
+func (p *pruning) dropOld() {
 	newer := 0
 	for i := len(p.actions) - 1; i >= 0; i-- {
 		a := &p.actions[i]
@@ -76,13 +76,13 @@ func (p *pruning) keepWanted() {
 }
 
 // shed reduces the actions one by one, the oldest first, until they fit.
-func (p *pruning) shed() {
+func (p *pruning) shrink() {
 	if p.fits() {
 		return
 	}
-	p.lighten(func(a *v1alpha1.Action) { a.History, a.Messages, a.FailureMessage = nil, nil, "" })
+	p.strip(func(a *v1alpha1.Action) { a.History, a.Messages, a.FailureMessage = nil, nil, "" })
 	p.drop(func(a *v1alpha1.Action) bool { return !p.sources[a.ID] })
-	p.lighten(func(a *v1alpha1.Action) { a.Modules, a.Message = nil, "" })
+	p.strip(func(a *v1alpha1.Action) { a.Modules, a.Message = nil, "" })
 	p.drop(func(*v1alpha1.Action) bool { return true })
 	last := len(p.actions) - 1
 	if !p.fits() {
@@ -93,7 +93,7 @@ func (p *pruning) shed() {
 	}
 }
 
-func (p *pruning) lighten(closed func(*v1alpha1.Action)) {
+func (p *pruning) strip(closed func(*v1alpha1.Action)) {
 	for i := range p.actions {
 		if p.fits() {
 			return

@@ -18,11 +18,11 @@ import (
 
 func noSource(types.UID) bool { return false }
 
-// aged returns a target with the given number of closed actions. texts make them large.
+// aged returns a target with this many closed actions, each with the text.
 func aged(count int, text string) *v1alpha1.TargetStatus {
-	l := live()
+	l := newTarget()
 	for i := range count {
-		for _, do := range []does{starts(fmt.Sprintf("set-%d", i)), reports(Proceed, saying(text), code(text)), reports(Fail, saying(text), code(text))} {
+		for _, do := range []testStep{starts(fmt.Sprintf("set-%d", i)), reports(Proceed, saying(text), code(text)), reports(Fail, saying(text), code(text))} {
 			do(l)
 		}
 	}
@@ -46,7 +46,7 @@ func sizeOf(t *testing.T, s *v1alpha1.TargetStatus) int {
 	return len(encoded)
 }
 
-func TestW22_PruneKeepsWhatIsAskedFor(t *testing.T) {
+func TestW22_PruneKeepsTheActionsOfExistingSources(t *testing.T) {
 	s := aged(14, "")
 	Create(s, Creation{DistributionSet: "last", Now: noon})
 	s.Actions[2], s.Actions[9] = s.Actions[9], s.Actions[2] // in any order
@@ -63,7 +63,7 @@ func TestW22_PruneKeepsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestPruneLeavesASmallStatusAlone(t *testing.T) {
+func TestPruneDoesNotChangeASmallStatus(t *testing.T) {
 	s := aged(2, "short")
 	before := s.DeepCopy()
 	Prune(s, noSource)
@@ -72,13 +72,13 @@ func TestPruneLeavesASmallStatusAlone(t *testing.T) {
 	}
 	empty := &v1alpha1.TargetStatus{}
 	if Prune(empty, noSource); len(empty.Actions) != 0 {
-		t.Errorf("%d actions out of nothing", len(empty.Actions))
+		t.Errorf("an empty status has %d actions", len(empty.Actions))
 	}
 }
 
 func TestPruneBelow32KiB(t *testing.T) {
 	heavy := strings.Repeat("<", 600) // six bytes each as JSON
-	everybody := func(types.UID) bool { return true }
+	all := func(types.UID) bool { return true }
 	cases := map[string]struct {
 		status *v1alpha1.TargetStatus
 		alive  func(types.UID) bool
@@ -86,9 +86,9 @@ func TestPruneBelow32KiB(t *testing.T) {
 		kept, gone []int32
 	}{
 		"closed actions of deleted sources are dropped":                  {aged(14, heavy), func(uid types.UID) bool { return uid == "uid-of-set-0" }, []int32{1, 14}, []int32{4, 5}},
-		"actions of many existing sources are dropped, the oldest first": {aged(90, heavy), everybody, []int32{90}, []int32{1}},
-		"messages of existing sources are dropped before results":        {aged(20, heavy), everybody, []int32{1, 20}, nil},
-		"more than a hundred entries":                                    {aged(130, ""), everybody, []int32{130}, []int32{1}},
+		"actions of many existing sources are dropped, the oldest first": {aged(90, heavy), all, []int32{90}, []int32{1}},
+		"messages of existing sources are dropped before results":        {aged(20, heavy), all, []int32{1, 20}, nil},
+		"more than a hundred entries":                                    {aged(130, ""), all, []int32{130}, []int32{1}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestPruneDropsHistoriesFirst(t *testing.T) {
 	}
 }
 
-func TestPruneMakesRoomForAHundredModules(t *testing.T) {
+func TestPruneKeepsAHundredModules(t *testing.T) {
 	s := aged(12, strings.Repeat("<", 600))
 	var modules []string
 	for i := range 100 {

@@ -12,7 +12,7 @@ func updateStatusOf(s *v1alpha1.TargetStatus) v1alpha1.UpdateStatus {
 	switch {
 	case Open(s) != nil:
 		return v1alpha1.UpdateStatusPending
-	case hasGraveDoubt(s) || lastFailed(s):
+	case isSeriouslyInconsistent(s) || lastFailed(s):
 		return v1alpha1.UpdateStatusError
 	case s.Installed != nil:
 		return v1alpha1.UpdateStatusInSync

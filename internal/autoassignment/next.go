@@ -151,7 +151,7 @@ func evaluate(s Snapshot) verdict {
 	message := fmt.Sprintf("offering %s to %d matching targets and to future ones; %d installed it, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)
 	event := fmt.Sprintf("offering %s to all present and future matching targets; see status.targets", name)
 	if w := spec.Update.MaintenanceWindow; w != nil {
-		inWindow := "; devices start only in the maintenance window " + window.Words(w)
+		inWindow := "; devices start only in the maintenance window " + window.Describe(w)
 		message, event = message+inWindow, event+inWindow
 	}
 	return verdict{state: v1alpha1.AutoAssignmentRunning, reason: v1alpha1.ReasonRunning, message: message, event: event}

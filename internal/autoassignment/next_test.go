@@ -54,12 +54,12 @@ func TestNext(t *testing.T) {
 			func(s *Snapshot) {
 				s.AutoAssignment.CreationTimestamp = metav1.NewTime(now.Add(-2 * time.Second))
 				s.AutoAssignment.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 30 2 *", DurationSeconds: 3600}
-			}, "Ready", "False InvalidSpec", `spec.update.maintenanceWindow.schedule "0 2 30 2 *" never comes`, 0},
+			}, "Ready", "False InvalidSpec", `spec.update.maintenanceWindow.schedule "0 2 30 2 *" never matches`, 0},
 		"it has a window": {
 			func(s *Snapshot) {
 				s.AutoAssignment.Spec.Update.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *", DurationSeconds: 3600, TimeZone: "Europe/Berlin"}
 			}, "Running", "True Running", `2 failed; devices start only in the maintenance window "0 2 * * *" (Europe/Berlin, 1h0m0s)`, 0},
-		"its time has not come": {
+		"its startAt is in the future": {
 			func(s *Snapshot) {
 				at := metav1.NewTime(now.Add(time.Hour))
 				s.AutoAssignment.Spec.StartAt = &at
@@ -118,7 +118,7 @@ func TestPauseDoesNotChangeStartedAt(t *testing.T) {
 	s.AutoAssignment.Status = Next(s).Status
 	s.Now, s.AutoAssignment.Spec.State = now.Add(2*time.Hour), v1alpha1.AutoAssignmentIntentRunning
 	if got := Next(s).Status.StartedAt; !got.Equal(started) {
-		t.Errorf("startedAt is %s, want %s: a pause is no new start", got, started)
+		t.Errorf("startedAt is %s, want %s: a pause is not a new start", got, started)
 	}
 }
 
@@ -136,8 +136,9 @@ func TestOverlapCondition(t *testing.T) {
 	}
 }
 
-// If its set is deleted, an AutoAssignment is stopped until the set is created again. If the set
-// was invalidated, it stays stopped, also after the deletion of the set.
+// TestADeletedSetStopsUntilItIsRestored: if its set is deleted, an AutoAssignment is stopped until
+// the set is created again. If the set was invalidated, it stays stopped, also after the deletion
+// of the set.
 func TestADeletedSetStopsUntilItIsRestored(t *testing.T) {
 	s := world()
 	reconcile := func() string {
@@ -169,8 +170,8 @@ func TestADeletedSetStopsUntilItIsRestored(t *testing.T) {
 	}
 }
 
-// A change of the set or of the selection is recorded with its time. The first set and selection
-// count from the start.
+// TestChangedSetIsAsNewAsTheChange: a change of the set or of the selection is recorded with its
+// time. The first set and selection count from the start.
 func TestChangedSetIsAsNewAsTheChange(t *testing.T) {
 	s := world()
 	reconcile := func() v1alpha1.AutoAssignmentStatus {
@@ -197,7 +198,8 @@ func TestChangedSetIsAsNewAsTheChange(t *testing.T) {
 	}
 }
 
-// An event keeps the numbers of its moment, and at the start there are none yet.
+// TestTheEventOfTheStartHasNoCounts: an event is never updated, and at the start all counts are
+// zero.
 func TestTheEventOfTheStartHasNoCounts(t *testing.T) {
 	s := world()
 	s.Counts = v1alpha1.AutoAssignmentTargets{Matched: 31, Succeeded: 29, Failed: 28}
@@ -208,7 +210,7 @@ func TestTheEventOfTheStartHasNoCounts(t *testing.T) {
 	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
 	for _, n := range []string{"31", "29", "28"} {
 		if strings.Contains(p.Events[0].Message, n) || !strings.Contains(ready.Message, n) {
-			t.Errorf("the number %s belongs into the condition %q and not into the event %q", n, ready.Message, p.Events[0].Message)
+			t.Errorf("the number %s must be in the condition %q and not in the event %q", n, ready.Message, p.Events[0].Message)
 		}
 	}
 }

@@ -58,15 +58,15 @@ func TestUndecodableFieldsAreNamedAndTheOthersKept(t *testing.T) {
 		"an enum value deep in a list":       {kind: "Target", spec: `{}`, status: `{"actions":[{"id":1,"state":"Finished"},{"id":2,"state":"Dreaming"}]}`, lacks: []string{"status.actions"}, says: `status.actions[1].state: "Dreaming"`},
 		"an enum value in an inlined struct": {kind: "Target", spec: `{"assignment":{"distributionSet":"s","superseding":"Maybe"}}`, status: `{}`, lacks: []string{"spec.assignment"}, says: `spec.assignment.superseding: "Maybe"`},
 		"a number too large":                 {kind: "Rollout", spec: `{"groupCount":4294967296}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
-		"a number beyond all":                {kind: "DistributionSet", spec: `{"name":"x"}`, status: `{"observedGeneration":99999999999999999999}`, lacks: []string{"status.observedGeneration"}, says: "status.observedGeneration"},
-		"a broken number":                    {kind: "Rollout", spec: `{"groupCount":1.5}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
+		"a number too large for 64 bits":     {kind: "DistributionSet", spec: `{"name":"x"}`, status: `{"observedGeneration":99999999999999999999}`, lacks: []string{"status.observedGeneration"}, says: "status.observedGeneration"},
+		"a fraction":                         {kind: "Rollout", spec: `{"groupCount":1.5}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
 		"a string for a number":              {kind: "Rollout", spec: `{"groupCount":"3"}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
 		"an object for a list":               {kind: "DistributionSet", spec: `{"name":"x","modules":{"a":"b"}}`, status: `{}`, lacks: []string{"spec.modules"}, says: "spec.modules"},
 		"a list for an object":               {kind: "Target", spec: `[]`, status: `{"updateStatus":"InSync"}`, lacks: []string{"spec", "spec.controllerID"}, says: "spec is not an object"},
 		"a string for a flag":                {kind: "Target", spec: `{"hold":"yes","type":"a"}`, status: `{}`, lacks: []string{"spec.hold"}, says: "spec.hold"},
 		"a group without its rollout":        {kind: "DeploymentGroup", spec: `{"rolloutUID":7,"targets":["a"]}`, status: `{}`, lacks: []string{"spec.rolloutUID"}, says: "spec.rolloutUID"},
-		"several at once":                    {kind: "Rollout", spec: `{"startAt":"x","resumedAt":"y"}`, status: `{"state":"Odd"}`, lacks: []string{"spec.startAt", "spec.resumedAt", "status.state"}, says: "spec.resumedAt"},
-		"nothing but the status is broken":   {kind: "AutoAssignment", spec: `{"state":"Paused"}`, status: `"gone"`, lacks: []string{"status", "status.startedAt"}, says: "status is not an object"},
+		"several fields":                     {kind: "Rollout", spec: `{"startAt":"x","resumedAt":"y"}`, status: `{"state":"Odd"}`, lacks: []string{"spec.startAt", "spec.resumedAt", "status.state"}, says: "spec.resumedAt"},
+		"a status that is not an object":     {kind: "AutoAssignment", spec: `{"state":"Paused"}`, status: `"gone"`, lacks: []string{"status", "status.startedAt"}, says: "status is not an object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := object(tt.kind, tt.spec, tt.status)
@@ -118,7 +118,8 @@ func TestUndecodableFieldsAreNamedAndTheOthersKept(t *testing.T) {
 	}
 }
 
-// An object is not marked because of fields that this version does not know.
+// TestDecodableObjectsAreNotMarked: an object is not marked because of fields that this version
+// does not know.
 func TestDecodableObjectsAreNotMarked(t *testing.T) {
 	for kind, spec := range map[string]string{
 		"Rollout": `{"startAt":"2026-12-01T02:00:00+01:00","state":"Paused","update":{"distributionSet":"s","type":"Soft"}}`, "Target": `{"assignment":{"distributionSet":"s","assignedAt":"2026-12-01T02:00:00Z"}}`,
@@ -131,7 +132,7 @@ func TestDecodableObjectsAreNotMarked(t *testing.T) {
 	}
 }
 
-// Other objects than ours are left to client-go.
+// TestOtherObjectsAreLeftToClientGo: objects of other kinds are decoded by client-go.
 func TestOtherObjectsAreLeftToClientGo(t *testing.T) {
 	status := `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}`
 	if o, _, err := decoder(t).Decode([]byte(status), nil, nil); err == nil && v1alpha1.UnreadableOf(o) != nil {

@@ -80,7 +80,7 @@ func (r *Report) update(o client.Object) {
 	} else if known.GetUID() == o.GetUID() && v1alpha1.UnreadableOf(known).Message == mark.Message {
 		return
 	}
-	ctrl.Log.WithName("decode").Info("an object cannot be read and is held as it is; fix the field, and it goes on by itself",
+	ctrl.Log.WithName("decode").Info("an object cannot be decoded and is not changed: fix the field; Goshawk then continues without a restart",
 		"kind", kindOf(o), "namespace", o.GetNamespace(), "name", o.GetName(), "resourceVersion", o.GetResourceVersion(), "reason", mark.Message)
 	r.announce(o)
 }
@@ -94,7 +94,7 @@ func (r *Report) remove(o client.Object) {
 	}
 	delete(r.objects, identityOf(o))
 	r.count(kindOf(o))
-	ctrl.Log.WithName("decode").Info("an object that could not be read can be read, or is gone", "kind", kindOf(o), "namespace", o.GetNamespace(), "name", o.GetName())
+	ctrl.Log.WithName("decode").Info("an object that could not be decoded can be decoded now, or was deleted", "kind", kindOf(o), "namespace", o.GetNamespace(), "name", o.GetName())
 }
 
 // count sets the metric of a kind.

@@ -14,8 +14,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// There is one event for each cause, however often the object is written and however many caches
-// contain it.
+// TestUndecodableObjectHasOneEventPerCause: there is one event for each cause, independent of how
+// often the object is written and how many caches contain it.
 func TestUndecodableObjectHasOneEventPerCause(t *testing.T) {
 	r, recorder := NewReport(), events.NewFakeRecorder(100)
 	object := func(version, why string) *v1alpha1.Rollout {
@@ -35,14 +35,14 @@ func TestUndecodableObjectHasOneEventPerCause(t *testing.T) {
 		}
 	}
 	r.update(object("1", "a"))
-	announced("before this process leads", 0)
+	announced("before this process is the leader", 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); r.Announce(ctx, "", recorder) }()
 	for deadline := time.Now().Add(10 * time.Second); len(recorder.Events) == 0 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	announced("when it leads", 1)
+	announced("when it is the leader", 1)
 	for _, version := range []string{"1", "2", "3", "1"} {
 		r.update(object(version, "a"))
 	}
@@ -57,5 +57,5 @@ func TestUndecodableObjectHasOneEventPerCause(t *testing.T) {
 	cancel()
 	<-done
 	r.update(object("7", "c"))
-	announced("when it no longer leads", 0)
+	announced("when it is no longer the leader", 0)
 }

@@ -2,16 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package eligibility is the one rule about an update and a target: may this update go to this
-// target now, and if not, why not. Check returns the result as a code, without words.
+// target now, and if not, why not. Check returns the result as a code, without a message.
 //
-// Every other package reads this result. Package offer asks it about all updates that reach a
-// target, adds their order and the message. Package rollout maps it to the bucket that a member of
-// a group is counted in. So a device is never offered what the counters call closed, and a member
-// that is counted as awaited can still get its update.
+// Every other package uses this result. Package offer checks all updates that reach a target, and
+// adds their order and the message. Package rollout maps the result to the bucket that a member of
+// a group is counted in. So a device never gets an update that the counters count as closed, and a
+// member that is counted as awaited can still get its update.
 //
-// A result is lasting or passing. Lasting is what only the state of the target's actions, the
-// member's bits and newer updates decide. Passing is what ends by time or by a person: a pause, a
-// set that is not ready, a hold, a maintenance window. Lasting alone decides the bucket.
+// A result is lasting or passing. A lasting result follows from the target's actions, the member's
+// bits and newer updates. A passing result ends by time or by a change that a person makes: a
+// pause, a set that is not ready, a hold, a maintenance window. The bucket follows from lasting
+// results only.
 package eligibility
 
 import (
@@ -25,31 +26,31 @@ import (
 // Result says whether an update may start on a target. The zero Code says that it may.
 type Result struct {
 	Code Code
-	// Until is when time alone changes the result. Zero: time alone does not.
+	// Until is when time alone changes the result; zero if only an event can.
 	Until time.Time
-	// Action and Other are what the code is about, where it is about such: an action of the target,
-	// another update.
+	// Action and Other are what the code refers to, if it refers to one of them: an action of the
+	// target, another update.
 	Action *v1alpha1.Action
 	Other  *Intent
-	// Own is the newest action that the update created or adopted. Nil: there is none.
+	// Own is the newest action that the update created or adopted; nil if there is none.
 	Own *v1alpha1.Action
 	// Again is true when the newest action of the update failed and update.retries allows another
 	// attempt.
 	Again bool
-	// Brought is true with CodeSuperseded when the newer update brings just the content that this
-	// one brings: the target is about to get it without this update.
+	// Brought is true with CodeSuperseded when the newer update brings the same content as this
+	// one: the target gets it without this update.
 	Brought bool
 }
 
-// MayStart reports whether nothing stands against a start.
+// MayStart reports whether the update may start.
 func (r *Result) MayStart() bool { return r.Code == "" }
 
-// IsFinal reports whether the update will not start on the target any more.
+// IsFinal reports whether the update will never start on the target.
 func (r *Result) IsFinal() bool { return r.Code.IsFinal() }
 
-// Check reports whether an update may start on a target now. It does not ask whether another action
-// of the target is open, or whether a required migration step goes first: that is the order of
-// updates, which package offer adds.
+// Check returns whether an update may start on a target now, and if not, why not. It does not check
+// whether another action of the target is open, or whether a required migration step must be
+// carried out first: package offer adds the order of updates.
 func Check(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
 	r := Result{Own: Own(&t.Status, in)}
 	lasting(&r, t, in, newer, now)
@@ -60,10 +61,10 @@ func Check(t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) Result {
 	return r
 }
 
-// Lasting is Check without what passes by time or by a person. It is what the counters need: it
-// does not read the state of the set, a pause, a hold or a maintenance window.
-// Whether the next attempt still waits for its backoff is not read either: Again is true in both
-// cases. Nothing is asked about a device at work, because it has been given the update.
+// Lasting returns the lasting result, which the counters need. It does not depend on the state of
+// the set, a pause, a hold or a maintenance window, nor on whether the backoff before the next
+// attempt is over: Again is true in both cases. If the device has started the update, only Own is
+// set.
 func Lasting(t *v1alpha1.Target, in *Intent, newer *Newer) Result {
 	r := Result{Own: Own(&t.Status, in)}
 	if r.Own == nil || r.Own.State.IsClosed() || !r.Own.State.HasStarted() {
@@ -73,41 +74,43 @@ func Lasting(t *v1alpha1.Target, in *Intent, newer *Newer) Result {
 	return r
 }
 
-// lasting asks, in this order: has the update had its action; do the member's bits say that it is
-// over; was the set installed before; has the target started something newer; was the source
+// lasting checks, in this order: has the update had its action; do the member's bits end it; was
+// the set installed before the group opened; has the target started a newer update; was the source
 // stopped; has the planned content been installed in another way.
 func lasting(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) {
-	if spent(r, t, in, newer, now); r.Code != "" {
+	if consumed(r, t, in, newer, now); r.Code != "" {
 		return
 	}
-	displaced(r, in, newer)
+	endedByMember(r, in, newer)
 	switch {
 	case r.Code != "":
 	case in.AlreadyThere && r.Own == nil:
 		r.Code = CodeAlreadyThere
 	default:
-		leftBehind(r, t, in, newer)
+		overtaken(r, t, in, newer)
 	}
 }
 
-// leftBehind: a newer update has started, the source was stopped, or the planned content came in
-// another way. An update that brings the same content leaves nothing behind once it is there.
-func leftBehind(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
-	dead, brought := olderThanStarted(t, in, newer)
+// overtaken sets the code if a newer update has started, the source was stopped, or the planned
+// content was installed in another way. A newer update with the same content does not supersede
+// this one once the content is installed.
+func overtaken(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
+	newerAction, brought := olderThanStarted(t, in, newer)
 	switch {
-	case dead != nil && !brought:
-		r.Code, r.Action = CodeSuperseded, dead
+	case newerAction != nil && !brought:
+		r.Code, r.Action = CodeSuperseded, newerAction
 	case in.Closed.Code == CodeStopped:
 		r.Code, r.Until = CodeStopped, in.Closed.Until
 	case isThereAsPlanned(t, in):
 		r.Code = CodeAlreadyThere
-	case dead != nil:
-		r.Code, r.Action, r.Brought = CodeSuperseded, dead, true
+	case newerAction != nil:
+		r.Code, r.Action, r.Brought = CodeSuperseded, newerAction, true
 	}
 }
 
-// passing asks what ends by time or by a person: is the source held back, can the set be given to
-// this target, does the target run it, is the target on hold, is the maintenance window open.
+// passing sets the code of a passing result. It checks, in this order: the state of the source,
+// whether the set can be given to this target, whether it is installed, spec.hold, and the
+// maintenance window.
 func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 	if in.Closed.Code != "" {
 		r.Code, r.Until = in.Closed.Code, in.Closed.Until
@@ -129,9 +132,10 @@ func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 	}
 }
 
-// spent: the update had its action. Finished and Canceled spend it; Error does unless attempts are
-// left or a retry names it.
-func spent(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) {
+// consumed sets the code if the update has had its action. After Finished and Canceled there is no
+// further action; after Error there is one if attempts are left or a retry request covers the
+// failure.
+func consumed(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) {
 	own := r.Own
 	if own == nil {
 		if in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Set != nil && action.Had(&t.Status, in.Set.ContentHash) {
@@ -154,15 +158,15 @@ func spent(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Tim
 	}
 }
 
-// isOnlyDownloaded reports whether an assignment wants installed what its action only downloaded:
-// its type was changed from DownloadOnly.
+// isOnlyDownloaded reports whether the action of an assignment only downloaded the set and the type
+// of the assignment has been changed since, so that the set is to be installed.
 func isOnlyDownloaded(in *Intent, a *v1alpha1.Action) bool {
 	return in.Source.Kind == v1alpha1.SourceTarget && a.Update.Type == v1alpha1.UpdateTypeDownloadOnly && in.Update.Type != v1alpha1.UpdateTypeDownloadOnly
 }
 
-// IsTakenBack reports whether an action was closed while it waited for confirmation, in a way that
-// spends nothing: a required migration step went first, or the confirmation did not come in time
-// and a retry gives more time.
+// IsTakenBack reports whether an action was closed while it waited for confirmation, and does not
+// count as an attempt: a required migration step had to be carried out first, or the confirmation
+// did not come in time and a retry request gives more time.
 func IsTakenBack(in *Intent, a *v1alpha1.Action) bool {
 	if a.Cancel == nil || a.Cancel.From != v1alpha1.ActionWaitingForConfirmation {
 		return false
@@ -170,8 +174,8 @@ func IsTakenBack(in *Intent, a *v1alpha1.Action) bool {
 	return a.Cancel.Cause == v1alpha1.CauseMigrationStep || in.Forgiven && a.Cancel.Cause == v1alpha1.CauseStopped
 }
 
-// afterFailure: a failed action is tried again while attempts are left, after the backoff, or when
-// the rollout's retry names it.
+// afterFailure sets the code for a failed action. It is retried after the backoff while attempts
+// are left, or when the rollout's retry request covers it.
 func afterFailure(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) {
 	own, retries := r.Own, in.Update.Retries
 	fail := func() { r.Code, r.Action, r.Again = CodeFailed, own, false }
@@ -187,11 +191,11 @@ func afterFailure(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now t
 		fail()
 		return
 	}
-	if !in.Update.Reinstall && action.Installed(&t.Status, own.ContentHash) { // it came by the set in another way
+	if !in.Update.Reinstall && action.Installed(&t.Status, own.ContentHash) { // installed in another way
 		r.Code = CodeAlreadyThere
 		return
 	}
-	if dead, brought := olderThanStarted(t, in, newer); dead != nil && !brought {
+	if newerAction, brought := olderThanStarted(t, in, newer); newerAction != nil && !brought {
 		fail()
 		return
 	}
@@ -200,7 +204,7 @@ func afterFailure(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now t
 	}
 }
 
-// NamedBy returns the failures after which retries tries again.
+// NamedBy returns the failures that update.retries covers.
 func NamedBy(r *v1alpha1.Retries) action.Failures {
 	return action.Failures{Codes: r.StatusCodes, Messages: r.Messages}
 }
@@ -215,10 +219,10 @@ func NextAttempt(r *v1alpha1.Retries, a *v1alpha1.Action) time.Time {
 	return timeOf(a.ClosedAt).Add(backoff)
 }
 
-// displaced: the member's bits say that its part in the rollout is over. The start deadline counts
-// before a newer update, because the member had failed before that came. What has started was in
-// time, whatever a bit says that was written meanwhile.
-func displaced(r *Result, in *Intent, newer *Newer) {
+// endedByMember sets the code if the member's bits end its part in the rollout. Expired is checked
+// before Superseded, because the member had failed before the newer update came. A member whose
+// action has started is neither expired nor skipped, even if a bit was written meanwhile.
+func endedByMember(r *Result, in *Intent, newer *Newer) {
 	started := r.Own != nil && !action.IsUnconfirmed(r.Own)
 	switch {
 	case in.Expired && !started:
@@ -230,11 +234,12 @@ func displaced(r *Result, in *Intent, newer *Newer) {
 	}
 }
 
-// olderThanStarted returns an action by which the target has started something newer, or of the
-// same age, than the update: a device never goes back behind that. A required migration step is
-// left behind only by a newer set that has succeeded. An update that has not started has no age
-// yet. Brought is true when all such actions bring, or have brought, just what the update brings.
-func olderThanStarted(t *v1alpha1.Target, in *Intent, newer *Newer) (dead *v1alpha1.Action, brought bool) {
+// olderThanStarted returns an action of the target that is as new as the update or newer, or nil if
+// there is none: a device never goes back to an older update. A required migration step is
+// overtaken only by a newer update that has succeeded. An update that has not started has no age
+// yet, and is not overtaken. Brought is true when all such actions bring, or have brought, the
+// content of the update.
+func olderThanStarted(t *v1alpha1.Target, in *Intent, newer *Newer) (newerAction *v1alpha1.Action, brought bool) {
 	age := since(&in.Source)
 	if age.IsZero() {
 		return nil, false
@@ -248,35 +253,35 @@ func olderThanStarted(t *v1alpha1.Target, in *Intent, newer *Newer) (dead *v1alp
 		if c == 0 && (IsRecreated(a, in) || newer.isNewerAuto(in, a)) {
 			continue
 		}
-		if dead == nil {
-			dead, brought = a, true
+		if newerAction == nil {
+			newerAction, brought = a, true
 		}
 		brought = brought && brings(t, in, a)
 	}
-	return dead, brought && dead != nil
+	return newerAction, brought && newerAction != nil
 }
 
-// brings reports whether an action of another update brings, or has brought, just what this update
-// is to bring.
+// brings reports whether an action of another update brings, or has brought, the planned content of
+// this update.
 func brings(t *v1alpha1.Target, in *Intent, a *v1alpha1.Action) bool {
 	return in.PlannedHash != "" && a.ContentHash == in.PlannedHash && !in.Update.Reinstall &&
 		(!a.State.IsClosed() || action.Installed(&t.Status, in.PlannedHash))
 }
 
-// IsRecreated reports whether an update has the name of the source of an action: the manifest was
-// removed and applied again.
+// IsRecreated reports whether the source of an update has the kind and name of the source of an
+// action: the manifest was deleted and applied again.
 func IsRecreated(a *v1alpha1.Action, in *Intent) bool {
 	return a.Source.Kind == in.Source.Kind && a.Source.Name == in.Source.Name
 }
 
-// isThereAsPlanned reports whether the target runs the content that the rollout planned, since its
-// group has opened. That counts whatever has become of the set meanwhile, and while the rollout is
-// paused.
+// isThereAsPlanned reports whether the content that the rollout planned is installed, and the group
+// has opened. That counts also while the rollout is paused, and after a change or deletion of the
+// set.
 func isThereAsPlanned(t *v1alpha1.Target, in *Intent) bool {
 	return in.PlannedHash != "" && !in.OpenedAt.IsZero() && !in.Update.Reinstall && action.Installed(&t.Status, in.PlannedHash)
 }
 
-// setProblem returns what keeps the set from being given to this target; empty: nothing does.
+// setProblem returns why the set cannot be given to this target, or "" if it can.
 func setProblem(in *Intent, t *v1alpha1.Target) Code {
 	set := in.Set
 	switch {
@@ -294,23 +299,23 @@ func setProblem(in *Intent, t *v1alpha1.Target) Code {
 	return ""
 }
 
-// Invalidates reports whether a set must not be started any more by a rollout that started at this
-// time. A zero time stands for any other source.
+// Invalidates reports whether the invalidation of a set keeps a rollout that started at this time
+// from starting it on further targets. A zero time stands for any other source.
 func Invalidates(set *Set, started time.Time) bool {
 	in := Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout}, StartedAt: started}
 	return set.Invalidation != "" && !startedBefore(&in, set)
 }
 
-// startedBefore: a rollout that had started when its set was invalidated with None goes on as it
-// is. Invalidations are known to the second, and none starts once one is seen: the same second is
-// before.
+// startedBefore reports whether the update is of a rollout that had started when its set was
+// invalidated with None: it goes on. The time of an invalidation has a resolution of one second,
+// and no rollout starts after its set was seen as invalidated, so the same second counts as before.
 func startedBefore(in *Intent, set *Set) bool {
 	return set.Invalidation == v1alpha1.CancellationNone && in.Source.Kind == v1alpha1.SourceRollout &&
 		!in.StartedAt.IsZero() && (set.InvalidatedAt.IsZero() || !in.StartedAt.Truncate(time.Second).After(set.InvalidatedAt))
 }
 
-// NotServed returns why a target is given nothing, whatever update reaches it; empty: it is served.
-// Every update that reaches it waits meanwhile, and is counted so.
+// NotServed returns why a target gets no update at all, or "" if it may get one. Every update that
+// reaches such a target waits, and is counted as waiting.
 func NotServed(t *v1alpha1.Target) string {
 	for i := range t.Status.Conditions {
 		if c := &t.Status.Conditions[i]; c.Type == v1alpha1.ConditionReady && c.Status == "False" {
@@ -333,7 +338,7 @@ func IsDuplicate(t *v1alpha1.Target) bool {
 	return false
 }
 
-// Own returns the newest action that an update created or adopted; nil: there is none.
+// Own returns the newest action that an update created or adopted, or nil if there is none.
 func Own(s *v1alpha1.TargetStatus, in *Intent) *v1alpha1.Action {
 	var own *v1alpha1.Action
 	for i := range s.Actions {
@@ -344,10 +349,10 @@ func Own(s *v1alpha1.TargetStatus, in *Intent) *v1alpha1.Action {
 	return own
 }
 
-// IsOwn reports whether an action is of this update. A rollout is known by its uid, because what it
-// brings does not change; a single assignment also by its since, because the same target may be
-// assigned again; an auto-assignment also by the content it offers, because it may be given another
-// set.
+// IsOwn reports whether an action belongs to this update. For a rollout the uid of the source
+// decides, because its set does not change; for an assignment also since, because the same target
+// may be assigned another set; for an auto-assignment also the content, because its set may be
+// changed.
 func IsOwn(a *v1alpha1.Action, in *Intent) bool {
 	if a.Source.UID != in.Source.UID || a.Source.Kind != in.Source.Kind {
 		return false

@@ -47,7 +47,7 @@ func runs(content string) func(*v1alpha1.Target) {
 	return func(t *v1alpha1.Target) { t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: content} }
 }
 
-// did adds an action of a source that is so many hours newer than the rollout.
+// did adds an action of a source that is this many hours newer than the rollout.
 func did(source string, hours int, state v1alpha1.ActionState, content string) func(*v1alpha1.Target) {
 	return func(t *v1alpha1.Target) {
 		since := metav1.NewMicroTime(noon.Add(time.Duration(hours) * time.Hour))
@@ -60,7 +60,7 @@ func did(source string, hours int, state v1alpha1.ActionState, content string) f
 	}
 }
 
-// takenBack closes the newest action, which waited for confirmation until then.
+// takenBack closes the newest action while it waits for confirmation.
 func takenBack(cause v1alpha1.CancelCause) func(*v1alpha1.Target) {
 	return func(t *v1alpha1.Target) {
 		a := &t.Status.Actions[len(t.Status.Actions)-1]
@@ -80,37 +80,37 @@ func TestCheck(t *testing.T) {
 		newer  Newer
 		want   Code
 	}{
-		"nothing stands against it": {member(), nil, Newer{}, ""},
-		"the rollout is paused":     {member(paused), nil, Newer{}, CodePaused},
+		"an open group":         {member(), nil, Newer{}, ""},
+		"the rollout is paused": {member(paused), nil, Newer{}, CodePaused},
 
-		"the content came in another way":                                   {member(), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
-		"the content came in another way, and the rollout is paused":        {member(paused), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
-		"the content came in another way, and the set is gone":              {member(setGone), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
-		"the content came in another way, and the set is not ready":         {member(notReady), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
-		"the content came in another way, and the set has another one now":  {member(relocked), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
-		"the content came in another way, and the type does not fit":        {member(unfit), []target{runs("c1"), func(t *v1alpha1.Target) { t.Spec.Type = "pump" }}, Newer{}, CodeAlreadyThere},
-		"the content came in another way, and is to be installed again":     {member(reinstalls), []target{runs("c1")}, Newer{}, ""},
-		"the content came in another way, and the group has not opened":     {member(notOpen), []target{runs("c1")}, Newer{}, CodeGroupNotOpen},
-		"the content came in another way, and the rollout was stopped":      {member(stopped), []target{runs("c1")}, Newer{}, CodeStopped},
-		"the content was there when the group opened, before the stop":      {member(wasThere, stopped), nil, Newer{}, CodeAlreadyThere},
-		"the content was there, and the member had been taken over already": {member(wasThere, superseded), nil, Newer{}, CodeSuperseded},
+		"the content was installed in another way":                                  {member(), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
+		"the content was installed in another way, and the rollout is paused":       {member(paused), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
+		"the content was installed in another way, and the set is gone":             {member(setGone), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
+		"the content was installed in another way, and the set is not ready":        {member(notReady), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
+		"the content was installed in another way, and the set has another one now": {member(relocked), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
+		"the content was installed in another way, and the type does not fit":       {member(unfit), []target{runs("c1"), func(t *v1alpha1.Target) { t.Spec.Type = "pump" }}, Newer{}, CodeAlreadyThere},
+		"the content was installed in another way, and is to be installed again":    {member(reinstalls), []target{runs("c1")}, Newer{}, ""},
+		"the content was installed in another way, and the group has not opened":    {member(notOpen), []target{runs("c1")}, Newer{}, CodeGroupNotOpen},
+		"the content was installed in another way, and the rollout was stopped":     {member(stopped), []target{runs("c1")}, Newer{}, CodeStopped},
+		"the content was there when the group opened, before the stop":              {member(wasThere, stopped), nil, Newer{}, CodeAlreadyThere},
+		"the content was there, and a newer rollout has taken the member over":      {member(wasThere, superseded), nil, Newer{}, CodeSuperseded},
 
-		"it did not start in time, and was taken over later":             {member(expired, superseded), nil, Newer{}, CodeDeadlinePassed},
+		"it did not start in time, and was superseded later":             {member(expired, superseded), nil, Newer{}, CodeDeadlinePassed},
 		"it was asked to confirm until the start deadline":               {member(expired), []target{did("r", 0, "", "c1"), takenBack(v1alpha1.CauseStopped)}, Newer{}, CodeDeadlinePassed},
 		"it was asked to confirm until it left the group":                {member(skipped), []target{did("r", 0, "", "c1"), takenBack(v1alpha1.CauseStopped)}, Newer{}, CodeSkipped},
 		"it was asked to confirm until a person canceled that":           {member(), []target{did("r", 0, "", "c1"), takenBack(v1alpha1.CauseRequested)}, Newer{}, CodeCanceled},
 		"a migration step went first, and it left the group meanwhile":   {member(skipped), []target{did("r", 0, "", "c1"), takenBack(v1alpha1.CauseMigrationStep)}, Newer{}, CodeSkipped},
-		"it started in time, whatever a bit says":                        {member(expired, retries), []target{did("r", 0, v1alpha1.ActionError, "c1")}, Newer{}, ""},
+		"it started in time, and the bit was written later":              {member(expired, retries), []target{did("r", 0, v1alpha1.ActionError, "c1")}, Newer{}, ""},
 		"a newer update has started":                                     {member(), []target{did("s", 1, v1alpha1.ActionRunning, "c2")}, Newer{}, CodeSuperseded},
 		"an older update has started":                                    {member(), []target{did("s", -1, v1alpha1.ActionRunning, "c2")}, Newer{}, ""},
 		"it failed, and a newer update with another content has started": {member(retries), []target{did("r", 0, v1alpha1.ActionError, "c1"), did("s", 1, v1alpha1.ActionRunning, "c2")}, Newer{}, CodeFailed},
 
-		"the target's own assignment is newer":                           {member(), nil, Newer{Reached: assigned("hotfix")}, CodeSuperseded},
-		"the assignment is newer, and the content is there":              {member(), []target{runs("c1")}, Newer{Reached: assigned("hotfix")}, CodeAlreadyThere},
-		"an auto-assignment that the counters only ask about is newer":   {member(), nil, Newer{AutoHasReached: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(noon) }}, CodeSuperseded},
-		"a newer update replaces what waits while the rollout is paused": {member(paused), nil, Newer{Reached: assigned("hotfix")}, CodeSuperseded},
-		"a newer update does not replace a member before the start":      {member(func(in *Intent) { in.Source.Since = nil }), nil, Newer{Reached: assigned("hotfix")}, ""},
-		"a newer update does not replace a required migration step":      {member(func(in *Intent) { in.Set.RequiredMigrationStep = true }), nil, Newer{Reached: assigned("hotfix")}, ""},
+		"the target's own assignment is newer":                      {member(), nil, Newer{Reached: assigned("hotfix")}, CodeSuperseded},
+		"the assignment is newer, and the content is there":         {member(), []target{runs("c1")}, Newer{Reached: assigned("hotfix")}, CodeAlreadyThere},
+		"a newer auto-assignment that only AutoHasReached knows":    {member(), nil, Newer{AutoHasReached: func(_ *v1alpha1.Target, since time.Time) bool { return since.Equal(noon) }}, CodeSuperseded},
+		"a newer update replaces a member of a paused rollout":      {member(paused), nil, Newer{Reached: assigned("hotfix")}, CodeSuperseded},
+		"a newer update does not replace a member before the start": {member(func(in *Intent) { in.Source.Since = nil }), nil, Newer{Reached: assigned("hotfix")}, ""},
+		"a newer update does not replace a required migration step": {member(func(in *Intent) { in.Set.RequiredMigrationStep = true }), nil, Newer{Reached: assigned("hotfix")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := &v1alpha1.Target{}
@@ -124,7 +124,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What a newer update is about to bring anyway is superseded, and awaited.
+// TestBrought checks that an update is superseded, and awaited, if a newer one brings its content.
 func TestBrought(t *testing.T) {
 	since := metav1.NewMicroTime(noon.Add(time.Hour))
 	assigned := &Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", Since: &since}, Update: v1alpha1.Update{DistributionSet: "fw"}}

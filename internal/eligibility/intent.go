@@ -12,7 +12,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// Set is what the rules need to know of a distribution set.
+// Set has the facts about a distribution set that the rules need.
 type Set struct {
 	Namespace, Name string
 	// ContentHash of the set; empty until it is locked or complete.
@@ -20,21 +20,21 @@ type Set struct {
 	// Deployable is true when the set is Ready, complete and locked with the content it was locked
 	// with.
 	Deployable bool
-	// NotDeployable says why not, as a sentence.
+	// NotDeployable is the message that says why Deployable is false.
 	NotDeployable string
-	// Passing is true when that passes by itself: the set is new, or is being locked for its first
-	// use.
+	// Passing is true when Deployable becomes true without a change by a person: the set is new, or
+	// is being locked for its first use.
 	Passing bool
-	// Changed is true when a module is gone, or the content is not that of ContentHash any more:
-	// what has started cannot go on.
+	// Changed is true when a module is gone, or the content no longer has ContentHash: actions that
+	// have started cannot go on.
 	Changed bool
-	// Unreadable is true when the set, or a module of it, is stored and cannot be decoded: nothing
-	// of it is started, and nothing that has started is canceled because of that.
+	// Unreadable is true when the set, or a module of it, is stored but cannot be decoded: no
+	// action of the set is started, and no open action is canceled because of that.
 	Unreadable bool
-	// Invalidation is what spec.invalidation or the invalidation entry asks for; empty while the
-	// set is valid.
+	// Invalidation is the cancellation of spec.invalidation or of the invalidation record; empty
+	// while the set is valid.
 	Invalidation v1alpha1.Cancellation
-	// LockedAt is when the set was first used; zero: never, as far as is known.
+	// LockedAt is when the set was first used; zero if no use is known.
 	LockedAt time.Time
 	// InvalidationReason is spec.invalidation.reason.
 	InvalidationReason string
@@ -42,7 +42,7 @@ type Set struct {
 	DeleteRollouts bool
 	// InvalidatedAt is when the invalidation was first observed; zero until then.
 	InvalidatedAt time.Time
-	// CompatibleTargetTypes as in spec; empty: all.
+	// CompatibleTargetTypes as in spec; all types if empty.
 	CompatibleTargetTypes []string
 	// RequiredMigrationStep as in spec.
 	RequiredMigrationStep bool
@@ -74,29 +74,30 @@ type Intent struct {
 	Source v1alpha1.ActionSource
 	// Update as asked for; ConfirmationRequired is that of the group.
 	Update v1alpha1.Update
-	// Set that is wanted; nil: there is none of that name.
+	// Set named by Update; nil if it does not exist.
 	Set *Set
-	// PlannedHash is the contentHash that was planned or approved; empty: whatever the set has.
+	// PlannedHash is the contentHash that was planned or approved; if empty, any content is
+	// offered.
 	PlannedHash string
 	// Closed says why the intent offers nothing now, independent of the target: not started,
-	// paused, stopped, group not open. Zero: it does.
+	// paused, stopped, group not open. It is zero if the intent offers its update.
 	Closed Reason
 	// Stopped is true when the intent will never offer again.
 	Stopped bool
-	// StartedAt is when the rollout or auto-assignment started; zero: not yet. A set invalidated
-	// with None still serves what started before.
+	// StartedAt is when the rollout or auto-assignment started; zero if it has not. A set
+	// invalidated with None is still offered by rollouts that started before.
 	StartedAt time.Time
-	// CreatedAt is when the object was created that the intent stands in. IsUnplaced is true when
-	// nothing else says how new the intent is: no startAt or assignedAt, and no edit since.
+	// CreatedAt is when the object of the intent was created. IsUnplaced is true when only
+	// CreatedAt says how new the intent is: there is no startAt or assignedAt, and no edit since.
 	CreatedAt  time.Time
 	IsUnplaced bool
-	// OpenedAt is when the target's group opened (when a dynamic member joined); zero: not yet.
+	// OpenedAt is when the target's group opened, or when the target joined it; zero if not yet.
 	OpenedAt time.Time
-	// Superseded, AlreadyThere, Skipped and Abandoned are the member's bits in its DeploymentGroup.
-	// Expired is, too, unless a retry has taken it back, which makes it Forgiven.
+	// Superseded, AlreadyThere, Skipped, Abandoned and Expired are the member's bits in its
+	// DeploymentGroup. If a retry request covers an expired member, Forgiven is true in place of
+	// Expired.
 	Superseded, AlreadyThere, Skipped, Abandoned, Expired, Forgiven bool
-	// SupersededBy are the newer rollouts that members of this group were given up to, for the
-	// message.
+	// SupersededBy lists the newer rollouts that took members of this group over, for the message.
 	SupersededBy []v1alpha1.SupersedingRollout
 	// RetryAt and RetryFailures are the rollout's retry request, once its time has come.
 	RetryAt       time.Time

@@ -13,25 +13,25 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// Newer is what the caller knows of the other updates of a target. Each field that is nil keeps
-// nothing from the target.
+// Newer has the other updates of a target that may supersede an update. A nil field supersedes
+// nothing.
 type Newer struct {
 	// All updates that reach the target.
 	All []*Intent
-	// Reached is the newest update that has reached the target and replaces everything older.
+	// Reached is the newest update that has reached the target and replaces all older ones.
 	Reached *Intent
-	// Installed is the newest rollout whose set the target runs already.
+	// Installed is the newest rollout whose set is installed on the target.
 	Installed *Intent
-	// Running is the newest auto-assignment that runs and replaces what is older.
+	// Running is the newest auto-assignment that is running and replaces older ones.
 	Running *Intent
-	// AutoHasReached reports whether an auto-assignment that is newer than since has reached the
-	// target. The counters set it in place of Reached and Running, because they do not list the
-	// auto-assignments of every member. It is asked last.
+	// AutoHasReached reports whether an auto-assignment newer than since has reached the target.
+	// The counters set it in place of Reached and Running, because they do not list the
+	// auto-assignments of every member. It is called last.
 	AutoHasReached func(t *v1alpha1.Target, since time.Time) bool
 }
 
-// NewerAmong finds, among the updates that reach a target, those that keep older ones from it. The
-// updates are in the order of NewestFirst.
+// NewerAmong returns, among the updates that reach a target, those that supersede older ones. The
+// updates must be sorted by NewestFirst.
 func NewerAmong(t *v1alpha1.Target, sorted []*Intent, now time.Time) Newer {
 	return Newer{
 		All:       sorted,
@@ -48,10 +48,10 @@ func first(sorted []*Intent, is func(*Intent) bool) *Intent {
 	return nil
 }
 
-// replaced sets in r that a newer update takes the target over, if one does. What is final stays as
-// it is, but for the end of the source and for what a newer update brings anyway. A required
-// migration step is not replaced, nor is an assignment that has to be fixed: its condition says so
-// whatever is newer.
+// replaced sets CodeSuperseded in r if a newer update takes the target over. A final result stays
+// as it is, except for the end of the source, and if a newer update brings the same content. A
+// required migration step is not replaced, nor is an assignment that has to be fixed: its condition
+// must report that also if a newer update exists.
 func replaced(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
 	if r.IsFinal() && !r.Code.isEndOfSource() && !r.Brought || IsStep(in) || since(&in.Source).IsZero() || isMistaken(in, r) {
 		return
@@ -67,9 +67,9 @@ func replaced(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
 	*r = Result{Code: CodeSuperseded, Other: other, Own: r.Own, Again: r.Again, Brought: brought}
 }
 
-// over returns the newer update that keeps this one from the target; nil: none does. Brought is
-// true when that is about to bring the same set. An auto-assignment is not waited for, because it
-// brings nothing to a target that had its set once.
+// over returns the newer update that supersedes this one, or nil if none does. Brought is true when
+// the newer update is about to bring the same set; that never holds for an auto-assignment, because
+// it brings nothing to a target that had its set before.
 func (n *Newer) over(t *v1alpha1.Target, in *Intent) (other *Intent, brought bool) {
 	if n.Reached != nil && NewestFirst(n.Reached, in) < 0 {
 		other = n.Reached
@@ -88,8 +88,8 @@ func (n *Newer) over(t *v1alpha1.Target, in *Intent) (other *Intent, brought boo
 	return other, brought
 }
 
-// autoHasReached asks AutoHasReached about auto-assignments that are newer than the update, and
-// than the other one that is about to bring the same.
+// autoHasReached calls AutoHasReached for auto-assignments that are newer than the update or, if
+// another update is about to bring the same set, newer than that one.
 func (n *Newer) autoHasReached(t *v1alpha1.Target, in, other *Intent) bool {
 	if n.AutoHasReached == nil {
 		return false
@@ -100,9 +100,9 @@ func (n *Newer) autoHasReached(t *v1alpha1.Target, in, other *Intent) bool {
 	return n.AutoHasReached(t, since(&in.Source))
 }
 
-// NewestFirst orders by since, then by source, so that the same world always gives the same result.
-// What has not started comes last. Auto-assignments that came by a new target at once go by their
-// own place.
+// NewestFirst compares by since, then by source, so that the same world always gives the same
+// result. Updates that have not started come last. Auto-assignments that reached a new target at
+// the same time are compared by when they started.
 func NewestFirst(a, b *Intent) int {
 	if c := since(&b.Source).Compare(since(&a.Source)); c != 0 {
 		return c
@@ -114,8 +114,8 @@ func NewestFirst(a, b *Intent) int {
 	return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name), cmp.Compare(x.UID, y.UID), cmp.Compare(x.Group, y.Group))
 }
 
-// successor returns the newest rollout that reaches the target beside an older one that gave it up;
-// nil: it is gone, or the caller does not list the others.
+// successor returns the newest rollout that took the target over from an older one, or nil if it
+// does not exist any more or the caller does not list the other updates.
 func (n *Newer) successor(in *Intent) *Intent {
 	var newest *Intent
 	for _, o := range n.All {
@@ -126,8 +126,8 @@ func (n *Newer) successor(in *Intent) *Intent {
 	return newest
 }
 
-// isNewerAuto reports whether an auto-assignment has a later place than the one that an action came
-// from, though both came by the target at once.
+// isNewerAuto reports whether an auto-assignment started later than the one that an action was
+// created from, though both reached the target at the same time.
 func (n *Newer) isNewerAuto(in *Intent, a *v1alpha1.Action) bool {
 	if in.Source.Kind != v1alpha1.SourceAutoAssignment || a.Source.Kind != v1alpha1.SourceAutoAssignment {
 		return false
@@ -135,8 +135,8 @@ func (n *Newer) isNewerAuto(in *Intent, a *v1alpha1.Action) bool {
 	return slices.ContainsFunc(n.All, func(o *Intent) bool { return o.Source.UID == a.Source.UID && o.StartedAt.Before(in.StartedAt) })
 }
 
-// hasReached reports whether an update has come as far as this target, so that older ones give way
-// even while it waits for a window or is paused.
+// hasReached reports whether an update has reached this target, so that it replaces older ones even
+// while it waits for a window or is paused.
 func hasReached(t *v1alpha1.Target, in *Intent, now time.Time) bool {
 	if in.Stopped || in.Superseded || in.Skipped || in.Expired {
 		return false
@@ -157,16 +157,16 @@ func everOpens(in *Intent, now time.Time) bool {
 	return open || !next.IsZero()
 }
 
-// AutoHasReached reports whether an intent is an auto-assignment that has reached the target and
-// replaces older updates. These are not offered any more, also if the auto-assignment never starts
-// because the target runs its set already.
+// AutoHasReached reports whether an auto-assignment has reached the target and replaces older
+// updates. They are not offered even if the auto-assignment will never start on the target because
+// its set is installed.
 func AutoHasReached(in *Intent, t *v1alpha1.Target) bool {
 	return in.Source.Kind == v1alpha1.SourceAutoAssignment && !isQueued(in) && hasReached(t, in, time.Time{})
 }
 
-// isInstalled reports whether an update is a rollout whose set the target runs already, though its
-// group may not have opened. Everything older is superseded by the newest of these: in a cluster
-// that is rebuilt from Git nothing else shows that the device has been past it.
+// isInstalled reports whether an update is a rollout whose set is installed on the target, even if
+// its group has not opened. The newest of them supersedes all older updates: in a cluster that is
+// rebuilt from Git nothing else shows that the device has gone past them.
 func isInstalled(t *v1alpha1.Target, in *Intent) bool {
 	return in.Source.Kind == v1alpha1.SourceRollout && !isQueued(in) && !since(&in.Source).IsZero() &&
 		!in.Stopped && !in.Superseded && setProblem(in, t) == "" && action.Installed(&t.Status, in.Set.ContentHash)
@@ -177,9 +177,10 @@ func bringsSame(a, b *Intent) bool {
 	return a.Source.Kind == b.Source.Kind && b.Set != nil && a.Set.ContentHash == b.Set.ContentHash
 }
 
-// isRecreatedBeside reports whether an assignment or auto-assignment is newer than a rollout whose
-// set the target runs only because it was created again together with it: the device had the set
-// before, by its own report, and nothing says how new the update is.
+// isRecreatedBeside reports whether an assignment or auto-assignment counts as newer than a
+// rollout, whose set is installed, only because both objects were created again at about the same
+// time: the device itself reported the set as installed, and only the creation says how new the
+// update is.
 func isRecreatedBeside(t *v1alpha1.Target, in, installed *Intent) bool {
 	return in.IsUnplaced && in.Source.Kind != v1alpha1.SourceRollout && in.CreatedAt.Sub(installed.CreatedAt).Abs() < AppliedTogether &&
 		t.Status.Installed.ActionID == 0
@@ -189,17 +190,18 @@ func isRecreatedBeside(t *v1alpha1.Target, in, installed *Intent) bool {
 // applied together, as in a cluster that is rebuilt from Git.
 const AppliedTogether = time.Minute
 
-// isAutoInForce reports whether an update is a running auto-assignment. Older ones are superseded
-// by the newest, also where the target had its set long ago: each offers its set once, and none
-// returns to an older one.
+// isAutoInForce reports whether an update is a running auto-assignment whose set can be given to
+// the target. The newest of them supersedes older auto-assignments, even if the target had its set
+// long ago: each offers its set once, and a target never goes back to the set of an older one.
 func isAutoInForce(t *v1alpha1.Target, in *Intent) bool {
 	return in.Source.Kind == v1alpha1.SourceAutoAssignment && !isQueued(in) && isRunningAuto(in) && setProblem(in, t) == ""
 }
 
-// isRunningAuto: an auto-assignment that waits for the rollouts of a rebuild runs, too.
+// isRunningAuto reports whether an auto-assignment is running, or waits for newer rollouts after a
+// rebuild from Git.
 func isRunningAuto(in *Intent) bool { return in.Closed.IsZero() || in.Closed.Code == CodeStabilizing }
 
-// isMistaken reports whether a person has to fix the target's own assignment.
+// isMistaken reports whether the update is the target's own assignment and has to be fixed.
 func isMistaken(in *Intent, r *Result) bool {
 	if in.Source.Kind != v1alpha1.SourceTarget {
 		return false

@@ -13,8 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// Two auto-assignments select a new target at the same time. The newer of them goes first,
-// independent of their names.
+// TestTheNewerAutoAssignmentGoesFirst: two auto-assignments select a new target at the same time.
+// The newer one is offered first, independent of their names.
 func TestTheNewerAutoAssignmentGoesFirst(t *testing.T) {
 	f := newFleet(t)
 	sw, other := module("linux"), module("linux-2")

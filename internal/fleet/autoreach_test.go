@@ -14,8 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// A target that a newer auto-assignment has reached is no longer offered an older rollout. Each
-// change of what is reached makes the rollouts count again.
+// TestAutoAssignmentReach: a target that a newer auto-assignment has reached is no longer offered
+// an older rollout. Each change of these targets changes the version, so that the rollouts count
+// again.
 func TestAutoAssignmentReach(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")
@@ -70,14 +71,14 @@ func TestAutoAssignmentReach(t *testing.T) {
 			f.setAutoAssignment(before, auto)
 		}
 	}
-	change("mere counts", false, update(func(a *v1alpha1.AutoAssignment) { a.Status.Targets = &v1alpha1.AutoAssignmentTargets{Matched: 7} }))
+	change("counters", false, update(func(a *v1alpha1.AutoAssignment) { a.Status.Targets = &v1alpha1.AutoAssignmentTargets{Matched: 7} }))
 	change("another spec", true, update(func(a *v1alpha1.AutoAssignment) { a.Generation++ }))
 	change("a pause", true, update(func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentPaused }))
 	if reached("there", noon.Add(-2*time.Hour)) {
 		t.Error("a paused auto-assignment has reached a target")
 	}
 	change("it continues", true, update(func(a *v1alpha1.AutoAssignment) { a.Status.State = v1alpha1.AutoAssignmentRunning }))
-	change("counts of its set", false, func() {
+	change("counters of its set", false, func() {
 		counted := old.DeepCopy()
 		counted.Status.Targets = &v1alpha1.SetTargets{Installed: 1}
 		f.put(counted)
@@ -88,7 +89,7 @@ func TestAutoAssignmentReach(t *testing.T) {
 		invalid.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationSoft}
 		f.put(invalid)
 	})
-	change("its set is valid, in a cluster where it is another", true, func() { f.put(old) })
+	change("a valid set with the same name", true, func() { f.put(old) })
 	change("a module of its set was deleted", true, func() { f.remove(sw) })
 	change("the module was created again", true, func() { f.put(sw) })
 	change("it was deleted", true, func() { f.setAutoAssignment(auto, nil) })
@@ -97,7 +98,8 @@ func TestAutoAssignmentReach(t *testing.T) {
 	}
 }
 
-// The counters and the offer agree about targets that an auto-assignment has reached.
+// TestAutoAssignmentReachAndOfferAgree: an auto-assignment has reached a target if and only if the
+// verdict about an older rollout is Superseded.
 func TestAutoAssignmentReachAndOfferAgree(t *testing.T) {
 	f := newFleet(t)
 	sw := module("linux")

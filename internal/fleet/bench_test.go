@@ -45,7 +45,7 @@ func poll(b *testing.B, f *fleet, i int) {
 	t := f.Device("fleet", fmt.Sprintf("dev-%06d", i))
 	w := f.World(t, noon.Add(time.Hour))
 	if _, changed := offer.ApplyPending(w); changed {
-		b.Fatal("not settled")
+		b.Fatal("the status has pending changes")
 	}
 	if o := offer.For(w); o.Kind != offer.Deploy || o.Set.Name != "fw-9" {
 		b.Fatalf("%s: %s", o.Kind, o.Reason.Message)

@@ -48,8 +48,8 @@ func waitingToStart(startAt time.Time) *v1alpha1.Rollout {
 	return r
 }
 
-// Intents that are old by their own time and were applied in a rebuild wait for newer rollouts of
-// the same rebuild.
+// TestRebuild: intents that are old by their own time and were applied in a rebuild wait for newer
+// rollouts of the same rebuild.
 func TestRebuild(t *testing.T) {
 	lastMonth := noon.AddDate(0, -1, 0)
 	south := &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "south"}}
@@ -105,7 +105,8 @@ func startsAt(at time.Time) func(*v1alpha1.Rollout) {
 	return func(r *v1alpha1.Rollout) { r.Spec.StartAt = &metav1.Time{Time: at} }
 }
 
-// A deleted rollout delays no intent, and a new rollout with the same name is a different one.
+// TestRebuildForgetsRollouts: a deleted rollout delays no intent, and a new rollout with the same
+// name is a different one.
 func TestRebuildForgetsRollouts(t *testing.T) {
 	f := newFleet(t)
 	f.put(set("old"), autoFrom(lastYear), target("dev"))

@@ -89,7 +89,7 @@ func TestAssignmentIsSeen(t *testing.T) {
 		want   int
 	}{
 		"not recorded yet":                   {wanted(nil), nil, 0},
-		"noted":                              {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "fw", Since: &seenAt}, 1},
+		"recorded":                           {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "fw", Since: &seenAt}, 1},
 		"another set was recorded":           {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "old", Since: &seenAt}, 0},
 		"recorded with its assignedAt":       {wanted(&first), &v1alpha1.SeenAssignment{DistributionSet: "fw", AssignedAt: &first, Since: &seenAt}, 1},
 		"assigned again, not recorded":       {wanted(&second), &v1alpha1.SeenAssignment{DistributionSet: "fw", AssignedAt: &first, Since: &seenAt}, 0},

@@ -14,9 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// An assignment and an auto-assignment of an old set, both without a time of their own, were
-// created again at noon, together with a rollout. The device reports that it runs the set of the
-// rollout.
+// TestRecreatedAssignmentsDowngradeNoDevice: an assignment or an auto-assignment of an old set,
+// without assignedAt or startAt, was created again at noon, together with a rollout. The device
+// reports that it runs the set of the rollout.
 func TestRecreatedAssignmentsDowngradeNoDevice(t *testing.T) {
 	newModule := module("os-new", func(m *v1alpha1.SoftwareModule) { m.Spec.Version = "2" })
 	newSet, oldModule := set("new", newModule), module("os-old")
@@ -39,12 +39,12 @@ func TestRecreatedAssignmentsDowngradeNoDevice(t *testing.T) {
 		"the rollout is Stalled, since its order is ambiguous": {rollout: func(r *v1alpha1.Rollout) {
 			r.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonOrderAmbiguous}}
 		}, want: offer.Nothing},
-		"the rollout was stopped":                                       {rollout: func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, want: offer.Deploy},
-		"the rollout is from last week":                                 {rollout: func(r *v1alpha1.Rollout) { started(r); r.CreationTimestamp = lastWeek }, want: offer.Deploy},
-		"the rollout selects other targets":                             {rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetExpression = "target.name == 'x'" }, want: offer.Deploy},
-		"the device runs something else":                                {target: func(t *v1alpha1.Target) { action.ReportInstalled(&t.Status, "other", "hash-of-other", noon) }, want: offer.Deploy},
-		"the device has reported nothing":                               {target: func(t *v1alpha1.Target) { t.Status.Installed = nil }, want: offer.Deploy},
-		"the rollout installed it in this cluster, and they came after": {rollout: started, target: func(t *v1alpha1.Target) { t.Status.Installed.ActionID = 99 }, want: offer.Deploy},
+		"the rollout was stopped":                                                     {rollout: func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }, want: offer.Deploy},
+		"the rollout is from last week":                                               {rollout: func(r *v1alpha1.Rollout) { started(r); r.CreationTimestamp = lastWeek }, want: offer.Deploy},
+		"the rollout selects other targets":                                           {rollout: func(r *v1alpha1.Rollout) { r.Spec.TargetExpression = "target.name == 'x'" }, want: offer.Deploy},
+		"the device runs something else":                                              {target: func(t *v1alpha1.Target) { action.ReportInstalled(&t.Status, "other", "hash-of-other", noon) }, want: offer.Deploy},
+		"the device has reported nothing":                                             {target: func(t *v1alpha1.Target) { t.Status.Installed = nil }, want: offer.Deploy},
+		"the rollout installed it in this cluster, and the others were created later": {rollout: started, target: func(t *v1alpha1.Target) { t.Status.Installed.ActionID = 99 }, want: offer.Deploy},
 		"both were assigned later": {rollout: started, auto: func(a *v1alpha1.AutoAssignment) {
 			since := metav1.NewMicroTime(noon.Add(time.Hour))
 			a.Status.Offering = &v1alpha1.OfferedSet{DistributionSet: "old", Since: &since}

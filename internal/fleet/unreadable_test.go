@@ -14,7 +14,7 @@ func mark(fields ...string) *v1alpha1.Unreadable {
 	return &v1alpha1.Unreadable{Message: "odd", Fields: fields}
 }
 
-// A set or a module that cannot be decoded is neither valid nor deleted.
+// TestUndecodableSetIsNeitherValidNorDeleted puts a set or a module that cannot be decoded.
 func TestUndecodableSetIsNeitherValidNorDeleted(t *testing.T) {
 	linux := module("linux")
 	fw := set("fw", linux)
@@ -38,7 +38,7 @@ func TestUndecodableSetIsNeitherValidNorDeleted(t *testing.T) {
 	}
 }
 
-// An invalidation that can be decoded stays in effect.
+// TestUndecodableInvalidSetStaysInvalid: an invalidation that can be decoded stays in effect.
 func TestUndecodableInvalidSetStaysInvalid(t *testing.T) {
 	fw := set("fw")
 	fw.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: v1alpha1.CancellationForce}

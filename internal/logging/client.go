@@ -12,8 +12,8 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// NewClient makes the clients of a manager with newClient, nil: controller-runtime's, and logs
-// every write.
+// NewClient returns a function that creates clients with newClient and makes them log every write.
+// If newClient is nil, it uses that of controller-runtime.
 func NewClient(newClient client.NewClientFunc) client.NewClientFunc {
 	if newClient == nil {
 		newClient = client.New

@@ -33,19 +33,19 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// A process whose API server is unavailable, broken or silent does not end: it logs what it waits
-// for, and is live but not ready.
+// TestAProcessWaitsForItsAPIServer: a process whose API server is unavailable, broken or does not
+// respond does not end. It logs what it waits for, and is live but not ready.
 func TestAProcessWaitsForItsAPIServer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc
 		says   string
 	}{
-		"503":              {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "returns 503"},
-		"without CRDs":     {http.NotFound, "CustomResourceDefinitions of goshawk.dev/v1alpha1"},
-		"without rights":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "returns 403"},
-		"hangs":            {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "deadline exceeded"},
-		"closes the line":  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
-		"refuses the line": {nil, "refused"},
+		"503":                    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "returns 503"},
+		"without CRDs":           {http.NotFound, "CustomResourceDefinitions of goshawk.dev/v1alpha1"},
+		"without rights":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "returns 403"},
+		"hangs":                  {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "deadline exceeded"},
+		"closes the connection":  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		"refuses the connection": {nil, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,26 +16,27 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// An event into a namespace that is being deleted is refused, and nobody has to act on that.
-func TestARefusedEventOfANamespaceThatEndsIsNoError(t *testing.T) {
+// TestRefusedEventOfATerminatingNamespaceIsNotLogged: the refusal of an event in a namespace that
+// is being deleted needs no action, so it is no error.
+func TestRefusedEventOfATerminatingNamespaceIsNotLogged(t *testing.T) {
 	events := schema.GroupResource{Group: "events.k8s.io", Resource: "events"}
 	forbidden := apierrors.NewForbidden(events, "a", errors.New("no right"))
 	ending := apierrors.NewForbidden(events, "a", errors.New("it is being terminated"))
 	ending.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
-	for name, story := range map[string]struct {
+	for name, c := range map[string]struct {
 		err    error
 		logged bool
 	}{
 		"the namespace is being deleted": {ending, false},
-		"a lack of rights":               {forbidden, true},
+		"a missing permission":           {forbidden, true},
 		"any other error":                {errors.New("no route to host"), true},
-		"no error at all":                {nil, true},
+		"a nil error":                    {nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var lines []string
 			l := withoutRaces(funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{}))
-			l.WithName("events").WithValues("a", "b").Error(story.err, "Server rejected event (will not retry!)")
-			if logged := len(lines) > 0; logged != story.logged || logged && !strings.Contains(lines[0], `"a"="b"`) {
+			l.WithName("events").WithValues("a", "b").Error(c.err, "Server rejected event (will not retry!)")
+			if logged := len(lines) > 0; logged != c.logged || logged && !strings.Contains(lines[0], `"a"="b"`) {
 				t.Errorf("logged %q", lines)
 			}
 		})

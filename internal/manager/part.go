@@ -62,7 +62,7 @@ type part struct {
 
 // running holds the objects of a part that has been set up.
 type running struct {
-	backend *kube.Backend // nil: the part serves no devices
+	backend *kube.Backend // nil if the part serves no devices
 	synced  []toolscache.InformerSynced
 	// whole is set once all caches have synced.
 	whole atomic.Bool

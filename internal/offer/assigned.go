@@ -16,12 +16,12 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// What is said of a target's own assignment: one sentence for every state, from the verdict on it,
-// the offer and the state of its action.
+// The condition Assigned of a target: one message for every state of its own assignment, from the
+// verdict on it, the offer and the state of its action.
 
-// Assigned is the condition that says what became of spec.assignment and spec.cancel; nil: neither
-// is set, or there is nothing to say. It is False where a person has to act. An assignment that has
-// to be fixed goes before a cancel that names no action: the counters of rollouts go by its reason.
+// Assigned returns the condition that reports the state of spec.assignment and spec.cancel, or nil
+// if both are absent or there is nothing to report. It is False where a person has to act. If both
+// have to be fixed, its reason is about the assignment: the counters of rollouts use the reason.
 func Assigned(w World) *metav1.Condition {
 	assigned, wrong := assignmentNow(w), wrongCancel(w.Target)
 	if wrong == "" {
@@ -34,7 +34,7 @@ func Assigned(w World) *metav1.Condition {
 	return assignedAs(w, metav1.ConditionFalse, v1alpha1.ReasonUnknownCancelID, wrong)
 }
 
-// wrongCancel says that spec.cancel names an id that was never given; empty: it does not.
+// wrongCancel returns a message if spec.cancel names an id that no action has had yet, else "".
 func wrongCancel(t *v1alpha1.Target) string {
 	if t.Spec.Cancel == nil || t.Spec.Cancel.UpTo < t.Status.NextActionID {
 		return ""
@@ -52,7 +52,7 @@ func assignmentNow(w World) *metav1.Condition {
 		return assignedAs(w, metav1.ConditionTrue, v1alpha1.ReasonWaitingForStart, fmt.Sprintf(
 			"%s is assigned as of %s (spec.assignment.assignedAt) and waits until then", wanted.DistributionSet, stamp(wanted.AssignedAt.Time)))
 	case own == nil:
-		return assignedAs(w, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "spec.assignment has been noted")
+		return assignedAs(w, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "spec.assignment has been accepted")
 	default:
 		status, reason, message := own.condition(w)
 		return assignedAs(w, status, reason, message)
@@ -64,8 +64,8 @@ func assignedAs(w World, status metav1.ConditionStatus, reason, message string) 
 		ObservedGeneration: w.Target.Generation, LastTransitionTime: metav1.NewTime(w.Now.Truncate(time.Second))}
 }
 
-// verdictOnAssignment returns the verdict on the target's own assignment; nil: it does not reach
-// the target.
+// verdictOnAssignment returns the verdict on the target's own assignment, or nil if no assignment
+// reaches the target.
 func verdictOnAssignment(w World) *Verdict {
 	if w.Target.Spec.Assignment == nil {
 		return nil
@@ -78,7 +78,7 @@ func verdictOnAssignment(w World) *Verdict {
 	return nil
 }
 
-// condition is what a verdict and the action of the assignment come to.
+// condition returns status, reason and message for a verdict and the action of the assignment.
 func (v Verdict) condition(w World) (status metav1.ConditionStatus, reason, message string) {
 	a := eligibility.Own(&w.Target.Status, v.Intent)
 	isOpen := a != nil && !a.State.IsClosed()
@@ -106,7 +106,7 @@ func (v Verdict) condition(w World) (status metav1.ConditionStatus, reason, mess
 	}
 }
 
-// toFix is the reason of an assignment that a person has to fix; empty: none has to.
+// toFix returns the reason of an assignment that a person has to fix, or "" if it needs no fix.
 func (v Verdict) toFix() string {
 	switch v.Reason.Code {
 	case eligibility.CodeWindowClosed:
@@ -124,8 +124,8 @@ func (v Verdict) toFix() string {
 	return ""
 }
 
-// ahead speaks of an assignment that may start now or in its maintenance window, and that the
-// device has not fetched.
+// ahead returns reason and message for an assignment that may start now or in its maintenance
+// window, and that the device has not fetched.
 func (v Verdict) ahead(w World) (reason, message string) {
 	update := &v.Intent.Update
 	if o := For(w); o.Reason.Code == eligibility.CodeNotReady {
@@ -140,20 +140,20 @@ func (v Verdict) ahead(w World) (reason, message string) {
 	return v1alpha1.ReasonWaitingForDevice, message + inWindow(update.MaintenanceWindow, w.Now)
 }
 
-// inWindow names a maintenance window and when it is open: the present opening, or the next one. So
-// nothing has to be written when the window opens, only once it has closed.
+// inWindow returns the part of a message about a maintenance window: its schedule, and from when to
+// when it is open, now or next. So the message changes when the window closes, not when it opens.
 func inWindow(mw *v1alpha1.MaintenanceWindow, now time.Time) string {
 	if mw == nil {
 		return ""
 	}
-	words := " in the maintenance window " + window.Words(mw)
+	text := " in the maintenance window " + window.Describe(mw)
 	if opens, closes := window.Opening(mw, now); !closes.IsZero() {
-		words += fmt.Sprintf(", open from %s to %s", stamp(opens), stamp(closes))
+		text += fmt.Sprintf(", open from %s to %s", stamp(opens), stamp(closes))
 	}
-	return words
+	return text
 }
 
-// atWork speaks of the open action of an assignment.
+// atWork returns reason and message for the open action of an assignment.
 func (v Verdict) atWork(w World, a *v1alpha1.Action) (reason, message string) {
 	set := a.DistributionSet
 	switch a.State {
@@ -183,8 +183,8 @@ func (v Verdict) atWork(w World, a *v1alpha1.Action) (reason, message string) {
 	return v1alpha1.ReasonProgressing, message
 }
 
-// confirmation speaks of an action that a person at the device has to agree to, or is not asked
-// about now.
+// confirmation returns reason and message for an action that waits for confirmation at the device,
+// also while the device is not asked for it.
 func (v Verdict) confirmation(w World, a *v1alpha1.Action) (reason, message string) {
 	o := For(w)
 	switch o.Reason.Code {
@@ -202,7 +202,7 @@ func (v Verdict) confirmation(w World, a *v1alpha1.Action) (reason, message stri
 	return reason, a.DistributionSet + ": " + message + inWindow(v.Intent.Update.MaintenanceWindow, w.Now)
 }
 
-// closing speaks of an assignment that is over.
+// closing returns the message about an assignment that is over.
 func (v Verdict) closing(w World, a *v1alpha1.Action) string {
 	switch now := w.Target.Status.Installed; {
 	case v.Reason.Code != eligibility.CodeDone || a == nil:
@@ -214,13 +214,13 @@ func (v Verdict) closing(w World, a *v1alpha1.Action) string {
 	return v.Reason.Message
 }
 
-// again says how the same set is assigned once more.
+// again returns the part of a message that says how to assign the same set once more.
 func again(v Verdict) string {
 	return fmt.Sprintf("; to bring %s once more, give spec.assignment.assignedAt the present time", v.Intent.Update.DistributionSet)
 }
 
-// AssignedUntil is when time alone changes what Assigned says; zero: never. Of a maintenance window
-// that is when it closes, at most once an hour.
+// AssignedUntil returns when time alone changes the result of Assigned, or the zero time if it
+// never does. For a maintenance window that is when it closes, at most once an hour.
 func AssignedUntil(w World) time.Time {
 	wanted := w.Target.Spec.Assignment
 	switch {
@@ -228,7 +228,7 @@ func AssignedUntil(w World) time.Time {
 		return time.Time{}
 	case IsAhead(wanted, w.Now):
 		return wanted.AssignedAt.Time
-	case !IsSeen(wanted, w.Target.Status.Assignment): // its time has come since the last look started
+	case !IsSeen(wanted, w.Target.Status.Assignment): // assignedAt has passed since the last reconcile started
 		return w.Now
 	}
 	own := verdictOnAssignment(w)
@@ -248,5 +248,5 @@ func AssignedUntil(w World) time.Time {
 	return time.Time{}
 }
 
-// awaitingDevice are the verdicts whose sentence names the opening of a maintenance window.
+// awaitingDevice lists the codes whose message names the opening of a maintenance window.
 var awaitingDevice = []eligibility.Code{"", eligibility.CodeWindowClosed}

@@ -12,18 +12,19 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// When a change of spec.assignment is a new wish, and its place in the order of updates.
+// When a change of spec.assignment is a new assignment, and its place in the order of updates.
 
-// NoteAssignment returns what status.assignment has to hold for this spec.assignment; nil: the
+// NoteAssignment returns the value of status.assignment for this spec.assignment, or nil if the
 // target never had an assignment.
 //
-// Every change of the set or of assignedAt that is seen is a new wish, and so is an assignment that
-// was removed and put back. Its place is its assignedAt if that is later than every earlier place,
-// or if the target had no assignment before, as in a cluster that is rebuilt from Git; else the
-// moment it was seen. So the places of one target's assignments only grow: a merge patch or a
-// revert that keeps an old assignedAt is newer than what it replaces, and no action is taken for
-// that of another assignment. An assignment that is removed, or whose assignedAt is to come, leaves
-// nothing but its place.
+// A change of the set or of assignedAt makes a new assignment, and so does an assignment that was
+// removed and put back. The place of a new assignment is its assignedAt if that is later than every
+// earlier place, or if the target had no assignment before, as in a cluster that is rebuilt from
+// Git; else it is the time when the assignment was first seen. So the places of one target's
+// assignments only grow: after a merge patch or a revert that keeps an old assignedAt, the
+// assignment is newer than the one it replaces, and no action counts for another assignment than
+// its own. Of an assignment that is removed, or whose assignedAt is in the future, only the place
+// is kept.
 func NoteAssignment(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment, now time.Time) *v1alpha1.SeenAssignment {
 	switch {
 	case wanted == nil || IsAhead(wanted, now):
@@ -46,19 +47,19 @@ func placeOf(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment, now tim
 	if wanted.AssignedAt != nil && wanted.AssignedAt.After(last) {
 		place = wanted.AssignedAt.Time
 	}
-	if !place.After(last) { // the clock of another replica was ahead
+	if !place.After(last) { // the clock of another replica is ahead of this one
 		place = last.Add(time.Microsecond)
 	}
 	return &metav1.MicroTime{Time: place}
 }
 
-// IsSeen reports whether an assignment is the one that was noted last: the same set, with the same
+// IsSeen reports whether an assignment is the one in status.assignment: the same set with the same
 // assignedAt.
 func IsSeen(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment) bool {
 	return seen != nil && seen.DistributionSet == wanted.DistributionSet && seen.AssignedAt.Equal(wanted.AssignedAt)
 }
 
-// IsAhead reports whether the assignedAt of an assignment is to come: until then it does not count.
+// IsAhead reports whether assignedAt is in the future: until then the assignment has no effect.
 func IsAhead(a *v1alpha1.Assignment, now time.Time) bool {
 	return a.AssignedAt != nil && a.AssignedAt.After(now)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// busyWorld has ten rollouts and an assignment over one target that has been through a few of them.
+// busyWorld has ten rollouts and an assignment of one target, which has carried out six of them.
 func busyWorld(b *testing.B) *story {
-	s := tell(b)
+	s := newStory(b)
 	for i := range 10 {
 		set(fmt.Sprintf("fw-%d", i))(s)
 		rollout(fmt.Sprintf("rollout-%d", i), i, fmt.Sprintf("fw-%d", i))(s)
@@ -32,12 +32,12 @@ func BenchmarkOffer(b *testing.B) {
 		steps []step
 		want  eligibility.Code
 	}{
-		"deploys":               {nil, CodeDeploy},
-		"window closed":         {[]step{assignment(20, "mine", within("0 2 * * *", time.Hour))}, eligibility.CodeWindowClosed},
-		"nothing left":          {[]step{carriesOut}, eligibility.CodeDone},
-		"goes on":               {[]step{takes}, CodeResume},
-		"asked to cancel":       {[]step{takes, cancels(2147483, v1alpha1.CancellationSoft), func(s *story) { s.target.Spec.Cancel.UpTo = s.target.Status.NextActionID - 1 }, comesBy}, CodeCancel},
-		"waits to be confirmed": {[]step{assignment(20, "mine", confirmed), takes}, CodeConfirm},
+		"deploy":                   {nil, CodeDeploy},
+		"closed window":            {[]step{assignment(20, "mine", within("0 2 * * *", time.Hour))}, eligibility.CodeWindowClosed},
+		"everything done":          {[]step{carriesOut}, eligibility.CodeDone},
+		"open action":              {[]step{takes}, CodeResume},
+		"cancel":                   {[]step{takes, cancels(2147483, v1alpha1.CancellationSoft), func(s *story) { s.target.Spec.Cancel.UpTo = s.target.Status.NextActionID - 1 }, polls}, CodeCancel},
+		"waiting for confirmation": {[]step{assignment(20, "mine", confirmed), takes}, CodeConfirm},
 	}
 	for name, c := range cases {
 		b.Run(name, func(b *testing.B) {
@@ -49,7 +49,7 @@ func BenchmarkOffer(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, changed := ApplyPending(w); changed {
-					b.Fatal("not settled")
+					b.Fatal("the status has pending changes")
 				}
 				if o := For(w); o.Reason.Code != c.want {
 					b.Fatal(o.Reason)

@@ -5,10 +5,10 @@ package offer
 
 import "github.com/goshawk-dev/goshawk/internal/eligibility"
 
-// Codes of offers that come with something to do, or that speak of no single update.
+// Codes of offers other than Nothing, and codes that are about no single update.
 const (
 	CodeDeploy  eligibility.Code = "Deploy"  // the winning intent starts
-	CodeResume  eligibility.Code = "Resume"  // what has started goes on
+	CodeResume  eligibility.Code = "Resume"  // the open action goes on
 	CodeCancel  eligibility.Code = "Cancel"  // the device is asked to cancel
 	CodeConfirm eligibility.Code = "Confirm" // the device is asked for a confirmation
 

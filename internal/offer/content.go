@@ -13,9 +13,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// ContentHash is what "installed" means: a SHA-256 over the modules of a set, their artifacts
-// without URLs and all that the device sees of their metadata. Names and the order of lists do not
-// count, so that two sets with the same content are the same to a device.
+// ContentHash returns the SHA-256 by which installed sets are compared. It covers the modules of a
+// set, their artifacts without URLs, and the metadata that devices see; names of objects and the
+// order of lists are not part of it. Two sets with the same hash are the same to a device.
 func ContentHash(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) string {
 	content := struct {
 		Metadata []v1alpha1.MetadataEntry
@@ -56,7 +56,7 @@ func contentOf(m *v1alpha1.SoftwareModule) moduleContent {
 	return c
 }
 
-// Visible are the entries that a device sees, sorted by key.
+// Visible returns the entries that a device sees, sorted by key.
 func Visible(entries []v1alpha1.MetadataEntry) []v1alpha1.MetadataEntry {
 	var visible []v1alpha1.MetadataEntry
 	for _, e := range entries {

@@ -12,7 +12,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// Verdict is what one intent would give the target now. A zero Reason means that it may be offered.
+// Verdict is the result on one intent of a target. A zero Reason means that it may be offered now.
 type Verdict struct {
 	Intent *eligibility.Intent
 	// Result of the rule on this intent, before the order of intents is applied.
@@ -20,9 +20,9 @@ type Verdict struct {
 	Reason eligibility.Reason
 }
 
-// Judge returns for every intent whether it may be offered now, in the order in which they would
-// be: required migration steps, then by weight among queued updates, then the rest, newest first.
-// The first without a reason against it wins.
+// Judge returns a verdict on every intent, in the order in which intents are offered: required
+// migration steps, then queued updates by weight, then the others, newest first. The first verdict
+// with a zero Reason is offered.
 func Judge(w World) []Verdict {
 	judged := judgeAll(&w)
 	busy := blocking(&w)
@@ -39,8 +39,8 @@ func Judge(w World) []Verdict {
 	return verdicts
 }
 
-// blocking returns the action that keeps others from a start: it is open, or was closed by force
-// and its cancel is on offer.
+// blocking returns the action that must end before another one may start, or nil if there is none:
+// the open action, or the one that was closed by force and whose cancel is still offered.
 func blocking(w *World) *v1alpha1.Action {
 	if a := action.Open(&w.Target.Status); a != nil {
 		return a
@@ -56,7 +56,7 @@ type judged struct {
 
 func (j *judged) mayStart() bool { return j.MayStart() }
 
-// judgeAll asks the rule about every intent. An open action is not asked about here.
+// judgeAll checks every intent, as if no action were open.
 func judgeAll(w *World) []judged {
 	intents := make([]*eligibility.Intent, len(w.Intents))
 	for i := range w.Intents {

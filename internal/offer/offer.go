@@ -13,41 +13,43 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// Kind is what a device is given.
+// Kind says what a device is offered.
 type Kind string
 
 const (
-	// Nothing is given.
+	// Nothing is offered.
 	Nothing Kind = "Nothing"
-	// Deploy gives a set, as a new action or as the one that is open.
+	// Deploy offers a set, as a new action or as the open one.
 	Deploy Kind = "Deploy"
 	// Cancel asks the device to cancel an action.
 	Cancel Kind = "Cancel"
-	// Confirm asks somebody at the device to agree to an action.
+	// Confirm asks the device for a confirmation of an action.
 	Confirm Kind = "Confirm"
 )
 
-// Offer is what one device gets now, and why.
+// Offer is what one device gets if it asks now, and why.
 type Offer struct {
 	Kind Kind
-	// ActionID that the device knows it by; zero with Nothing.
+	// ActionID is the id that the device gets; zero with Nothing.
 	ActionID int32
-	// Action that is open or, with Cancel, may be closed by force; nil: the offer would create it.
+	// Action is the open action or, with Cancel, possibly one that was closed by force. It is nil
+	// if the device would create the action by fetching the offer.
 	Action *v1alpha1.Action
-	// Intent that would be created; nil when Action is given.
+	// Intent of the action that would be created; nil when Action is set.
 	Intent *eligibility.Intent
-	// Set that is deployed; nil: it is gone.
+	// Set that is deployed; nil if it does not exist.
 	Set *eligibility.Set
-	// Reason why.
+	// Reason says why this is offered.
 	Reason eligibility.Reason
-	// OpensAt is when the next maintenance window opens that the target waits for: to start an
-	// update that nothing else holds back, or, for an action that has started, to be inside its
-	// window again. Zero: it waits for none.
+	// OpensAt is when the next maintenance window opens that the target waits for, or zero if it
+	// waits for none: the window of an update that waits for nothing else, or the next opening of
+	// the window of the open action.
 	OpensAt time.Time
 }
 
-// For is the offer to the target of this world. Call Settle before and give its status: whatever
-// stop, invalidation or deadline applies to an open action comes first.
+// For returns the offer to the target of this world. The status of the target must be the one that
+// ApplyPending returned, so that a stop, an invalidation or a deadline of the open action is
+// already applied.
 func For(w World) Offer {
 	if a := action.Open(&w.Target.Status); a != nil {
 		return forOpen(&w, a)
@@ -62,7 +64,8 @@ func For(w World) Offer {
 	return forVerdicts(&w, judgeAll(&w))
 }
 
-// forOpen: what has started goes on, also outside a window; a cancel goes before any deployment.
+// forOpen returns the offer for an open action: the cancel if it is to be canceled, else its set,
+// also outside its maintenance window.
 func forOpen(w *World, a *v1alpha1.Action) Offer {
 	switch a.State {
 	case v1alpha1.ActionCanceling:
@@ -82,8 +85,8 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 		OpensAt: window.NextOpening(a.Update.MaintenanceWindow, w.Now)}
 }
 
-// forWaiting: what waits for confirmation has not started. Nobody is asked to agree to what may not
-// start now.
+// forWaiting returns the offer for an action that waits for confirmation. Such an action has not
+// started; the device is asked for the confirmation only while it may start.
 func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	o := Offer{Kind: Nothing, Action: a, Set: w.Set(a.DistributionSet), Reason: unserved(w.Target)}
 	if !o.Reason.IsZero() {
@@ -92,7 +95,7 @@ func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	own := ownVerdict(a, judgeAll(w))
 	switch {
 	case own == nil:
-		o.Reason = eligibility.Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("what action %d waits for confirmation of does not reach this target now", a.ID)}
+		o.Reason = eligibility.Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("action %d waits for confirmation, but its source no longer reaches this target", a.ID)}
 	case !own.mayStart():
 		o.Reason, o.OpensAt = own.message(w), own.opensAt()
 	default:
@@ -102,7 +105,8 @@ func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	return o
 }
 
-// denial says when somebody last said no; a device may still agree later.
+// denial returns the part of a message that says when the device last denied the action, or "". A
+// device may confirm after a denial.
 func denial(a *v1alpha1.Action) string {
 	if len(a.History) < 2 {
 		return ""
@@ -111,8 +115,8 @@ func denial(a *v1alpha1.Action) string {
 	return fmt.Sprintf(", where it was denied at %s", stamp(last.Time.Time))
 }
 
-// forVerdicts: the first intent without a reason against it wins; if there is none, the first
-// reason that is not final says most.
+// forVerdicts returns the offer for the first intent that may start. If none may, the reason of the
+// offer is the first that is not final, else the first.
 func forVerdicts(w *World, verdicts []judged) Offer {
 	best := -1
 	for i := range verdicts {
@@ -130,8 +134,8 @@ func forVerdicts(w *World, verdicts []judged) Offer {
 	return Offer{Kind: Nothing, Reason: verdicts[best].message(w), OpensAt: firstOpening(verdicts)}
 }
 
-// firstOpening is when the first window opens of the intents that wait for nothing else; zero:
-// there is none.
+// firstOpening returns the earliest opening of a maintenance window among the intents that wait for
+// nothing else, or the zero time if there is none.
 func firstOpening(verdicts []judged) time.Time {
 	var first time.Time
 	for i := range verdicts {
@@ -142,7 +146,8 @@ func firstOpening(verdicts []judged) time.Time {
 	return first
 }
 
-// opensAt is when the window opens that the intent waits for; zero: it waits for something else.
+// opensAt returns when the window opens that the intent waits for, or the zero time if it waits for
+// something else.
 func (j *judged) opensAt() time.Time {
 	if j.Code != eligibility.CodeWindowClosed {
 		return time.Time{}
@@ -160,14 +165,14 @@ func start(w *World, in *eligibility.Intent) Offer {
 	return o
 }
 
-// Creation is the action that taking this offer brings into the world.
+// Creation returns the action that is created when the device fetches this offer.
 func (o Offer) Creation(w World) action.Creation {
 	in := o.Intent
-	source := *in.Source.DeepCopy() // what is stored shares nothing with the caches
+	source := *in.Source.DeepCopy() // the stored status must share no pointer with the caches
 	source.Attempt = 1
 	if a := eligibility.Own(&w.Target.Status, in); a != nil {
 		source.Attempt = max(a.Source.Attempt, 1)
-		if !eligibility.IsTakenBack(in, a) { // a question that was taken back was no attempt
+		if !eligibility.IsTakenBack(in, a) { // a withdrawn request for confirmation was no attempt
 			source.Attempt++
 		}
 	}
@@ -181,7 +186,8 @@ func (o Offer) Creation(w World) action.Creation {
 	}
 }
 
-// lasting is what an action keeps of its update for the time when its source is gone.
+// lasting returns the part of the update that is stored with the action, for when its source is
+// gone.
 func lasting(in *eligibility.Intent) v1alpha1.ActionUpdate {
 	u := in.Update.DeepCopy()
 	return v1alpha1.ActionUpdate{
@@ -192,8 +198,8 @@ func lasting(in *eligibility.Intent) v1alpha1.ActionUpdate {
 	}
 }
 
-// IsForced reports whether a device is told to install at once: by the word of its update, by time,
-// or because it is not consistent.
+// IsForced reports whether a device has to install at once: because of the type of its update,
+// because forceAt has passed, or because the device is not consistent.
 func IsForced(u v1alpha1.ActionUpdate, consistent bool, now time.Time) bool {
 	switch u.Type {
 	case v1alpha1.UpdateTypeSoft:
@@ -205,7 +211,7 @@ func IsForced(u v1alpha1.ActionUpdate, consistent bool, now time.Time) bool {
 	}
 }
 
-// unserved says why a target is given nothing, whatever is wanted of it.
+// unserved returns why a target gets no offer at all, or a zero Reason if it may get one.
 func unserved(t *v1alpha1.Target) eligibility.Reason {
 	if why := eligibility.NotServed(t); why != "" {
 		return eligibility.Reason{Code: eligibility.CodeNotReady, Message: why}
@@ -217,14 +223,15 @@ func confirmsByItself(t *v1alpha1.Target) bool {
 	return t.Spec.AutoConfirm == v1alpha1.AutoConfirmAlways || t.Status.AutoConfirm != nil && t.Status.AutoConfirm.Active
 }
 
-// sameContent reports whether what an action was created with is still there to be deployed. What
-// cannot be decoded is still there.
+// sameContent reports whether the set still has the content that the action was created with. A set
+// that cannot be decoded counts as unchanged.
 func sameContent(set *eligibility.Set, a *v1alpha1.Action) bool {
 	return set != nil && (set.Unreadable || !set.Changed && set.ContentHash == a.ContentHash)
 }
 
-// pendingCancel is the action that was closed by force and whose cancel is still on offer. One that
-// nobody answers in time is given up, so that it does not block the next update for ever.
+// pendingCancel returns the action that was closed by force and whose cancel is still offered, or
+// nil if there is none. Without an answer the cancel is given up after cancelDeadlineSeconds, so
+// that it does not block the next update for ever.
 func pendingCancel(w *World) *v1alpha1.Action {
 	a := action.PendingCancel(&w.Target.Status)
 	if a == nil {
@@ -236,7 +243,7 @@ func pendingCancel(w *World) *v1alpha1.Action {
 	return a
 }
 
-// answerBy is when a cancel that stays on offer is given up; zero: never.
+// answerBy returns when a pending cancel is given up, or the zero time if it never is.
 func answerBy(a *v1alpha1.Action) time.Time {
 	seconds, asked := a.Update.CancelDeadlineSeconds, a.Cancel.RequestedAt
 	if seconds == nil || asked == nil {
@@ -245,8 +252,8 @@ func answerBy(a *v1alpha1.Action) time.Time {
 	return asked.Add(time.Duration(*seconds) * time.Second)
 }
 
-// Live is what an action was created with, and of its urgency what its source says today: a rollout
-// may turn from Soft to Forced.
+// Live returns the update that the action was created with, but with the type and forceAt that its
+// source has now: a rollout may change from Soft to Forced.
 func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 	update := a.Update
 	for i := range w.Intents {
@@ -257,8 +264,8 @@ func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 	return update
 }
 
-// Window is the maintenance window of an action, and whether it is open. What has started goes on
-// outside of it.
+// Window returns the maintenance window of an action, and whether it is open. An action that has
+// started goes on outside its window.
 func Window(a *v1alpha1.Action, now time.Time) (mw *v1alpha1.MaintenanceWindow, open bool) {
 	mw = a.Update.MaintenanceWindow
 	open, _, err := window.At(mw, now)

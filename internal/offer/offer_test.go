@@ -28,8 +28,8 @@ const (
 	none  = v1alpha1.CancellationNone
 )
 
-// TestEveryReason reaches each code by the smallest story there is. Of is the intent whose verdict
-// is meant; empty: the offer.
+// TestEveryReason reaches each code with as few steps as possible. If of is set, the code is that
+// of the verdict on this intent; else it is that of the offer.
 func TestEveryReason(t *testing.T) {
 	stories := map[eligibility.Code]struct {
 		steps []step
@@ -62,15 +62,15 @@ func TestEveryReason(t *testing.T) {
 		eligibility.CodeDone:           {[]step{set("fw"), rollout("r", 1, "fw"), carriesOut}, "", "carried out as action 100"},
 		eligibility.CodeFailed:         {[]step{set("fw"), rollout("r", 1, "fw"), fails}, "", `failed with code "17"`},
 		eligibility.CodeRetrying:       {[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails}, "", "next attempt is at 2026-03-02T12:01:00Z"},
-		eligibility.CodeCanceled:       {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), comesBy, reports(action.CancelAccepted)}, "", "action 100 of rollout r (group group-1) was canceled"},
+		eligibility.CodeCanceled:       {[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), polls, reports(action.CancelAccepted)}, "", "action 100 of rollout r (group group-1) was canceled"},
 		eligibility.CodeBusy:           {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), takes, rollout("s", 2, "new", queued(1))}, "s", "waits until action 100 (fw)"},
 		eligibility.CodeWaitingForStep: {[]step{set("mig", migrationStep), set("new"), rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "new")}, "s", "required migration step mig of rollout r"},
 		eligibility.CodeAlreadyHad:     {[]step{set("fw"), auto("a", 1, "fw"), had("fw")}, "", "offers a set once"},
-		CodeSetGone:                    {[]step{set("fw"), rollout("r", 1, "fw"), takes, loseSet("fw"), comesBy, reports(action.CancelRejected)}, "", "fw of action 100 is gone"},
+		CodeSetGone:                    {[]step{set("fw"), rollout("r", 1, "fw"), takes, deleteSet("fw"), polls, reports(action.CancelRejected)}, "", "fw of action 100 is gone"},
 	}
 	for code, c := range stories {
 		t.Run(string(code), func(t *testing.T) {
-			s := tell(t, c.steps...)
+			s := newStory(t, c.steps...)
 			reason := s.offer().Reason
 			if c.of != "" {
 				reason = s.verdict(c.of)
@@ -87,7 +87,8 @@ func TestEveryReason(t *testing.T) {
 	}
 }
 
-// codesInSource reads the codes from the source, so that a new one cannot be forgotten here.
+// codesInSource returns the codes in the source files, so that the test fails for a new code
+// without a row.
 func codesInSource(t *testing.T) []eligibility.Code {
 	var codes []eligibility.Code
 	for _, name := range []string{"codes.go", "../eligibility/code.go"} {
@@ -146,179 +147,179 @@ func had(content string) step {
 	return spec(func(t *v1alpha1.Target) { t.Status.HadSets = []string{hash(content)[:16]} })
 }
 
-// TestOrder: pending applies, then what has started, then a cancel by force, then the winning
-// intent.
+// TestOrder checks the order: pending changes, then the open action, then the cancel of an action
+// that was closed by force, then the first intent that may start.
 func TestOrder(t *testing.T) {
-	type story = struct {
+	type row = struct {
 		steps []step
-		want  told
+		want  given
 	}
 	both := []step{set("old"), set("new"), rollout("r", 1, "old"), rollout("s", 2, "new")}
 	then := func(steps ...step) []step { return slices.Concat(both, steps) }
-	check(t, map[string]story{
-		"the newest update wins": {both, told{Deploy, CodeDeploy, 100, "new"}},
+	check(t, map[string]row{
+		"the newest update wins": {both, given{Deploy, CodeDeploy, 100, "new"}},
 		"a single assignment that is newer than every rollout wins": {
-			then(set("mine"), assignment(3, "mine")), told{Deploy, CodeDeploy, 100, "mine"}},
-		"a stopped newest update gives way to the one before": {
-			then(stops("s", soft, v1alpha1.CauseStopped)), told{Deploy, CodeDeploy, 100, "old"}},
-		"a paused newest update holds, and nobody falls back": {
-			then(pauses("s")), told{Nothing, eligibility.CodePaused, 0, ""}},
-		"an older update is dead once a newer one was carried out": {
-			then(carriesOut, withdrawn("s")), told{Nothing, eligibility.CodeSuperseded, 0, ""}},
-		"an older update is dead also when the newer one failed": {
-			then(fails, withdrawn("s")), told{Nothing, eligibility.CodeSuperseded, 0, ""}},
-		"an update of equal age from another source is dead": {
-			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, withdrawn("r"), rollout("s", 1, "b")}, told{Nothing, eligibility.CodeSuperseded, 0, ""}},
-		"an update that has not started is neither dead nor superseded": {
-			then(carriesOut, withdrawn("r"), set("next"), rollout("t", 9, "next", closedFor(eligibility.CodeNotStarted))), told{Nothing, eligibility.CodeNotStarted, 0, ""}},
-		"what has started goes on outside its window": {
-			[]step{set("fw"), rollout("r", 1, "fw", within("0 12 * * *", time.Minute)), takes, later(time.Hour)}, told{Deploy, CodeResume, 100, "fw"}},
-		"what has started goes on while the target is on hold": {
-			then(takes, holds(true)), told{Deploy, CodeResume, 100, "new"}},
-		"what has started goes on while its rollout is paused": {
-			then(takes, pauses("s")), told{Deploy, CodeResume, 100, "new"}},
-		"what has started goes on after a stop without cancellation": {
-			then(takes, stops("s", none, v1alpha1.CauseStopped)), told{Deploy, CodeResume, 100, "new"}},
-		"a cancel goes before the deployment that is to come (W-20)": {
+			then(set("mine"), assignment(3, "mine")), given{Deploy, CodeDeploy, 100, "mine"}},
+		"if the newest update is stopped, the one before it is offered": {
+			then(stops("s", soft, v1alpha1.CauseStopped)), given{Deploy, CodeDeploy, 100, "old"}},
+		"if the newest update is paused, no older one is offered": {
+			then(pauses("s")), given{Nothing, eligibility.CodePaused, 0, ""}},
+		"an older update never starts after a newer one was carried out": {
+			then(carriesOut, removed("s")), given{Nothing, eligibility.CodeSuperseded, 0, ""}},
+		"an older update never starts after a newer one failed": {
+			then(fails, removed("s")), given{Nothing, eligibility.CodeSuperseded, 0, ""}},
+		"an update of equal age from another source never starts": {
+			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, removed("r"), rollout("s", 1, "b")}, given{Nothing, eligibility.CodeSuperseded, 0, ""}},
+		"a rollout that has not started is not superseded": {
+			then(carriesOut, removed("r"), set("next"), rollout("t", 9, "next", closedFor(eligibility.CodeNotStarted))), given{Nothing, eligibility.CodeNotStarted, 0, ""}},
+		"an open action goes on outside its window": {
+			[]step{set("fw"), rollout("r", 1, "fw", within("0 12 * * *", time.Minute)), takes, later(time.Hour)}, given{Deploy, CodeResume, 100, "fw"}},
+		"an open action goes on while the target is on hold": {
+			then(takes, holds(true)), given{Deploy, CodeResume, 100, "new"}},
+		"an open action goes on while its rollout is paused": {
+			then(takes, pauses("s")), given{Deploy, CodeResume, 100, "new"}},
+		"an open action goes on after a stop without cancellation": {
+			then(takes, stops("s", none, v1alpha1.CauseStopped)), given{Deploy, CodeResume, 100, "new"}},
+		"a cancel is offered before the next deployment (W-20)": {
 			[]step{set("old"), rollout("r", 1, "old"), takes, set("new"), rollout("s", 2, "new", queued(1000)), cancels(100, soft)},
-			told{Cancel, CodeCancel, 100, ""}},
-		"a stop applies before anything is answered": {
-			then(takes, stops("s", soft, v1alpha1.CauseStopped)), told{Cancel, CodeCancel, 100, ""}},
+			given{Cancel, CodeCancel, 100, ""}},
+		"a stop is applied before the offer is computed": {
+			then(takes, stops("s", soft, v1alpha1.CauseStopped)), given{Cancel, CodeCancel, 100, ""}},
 		"a cancel by force stays on offer though the action is closed": {
-			then(takes, cancels(100, force), comesBy, set("next"), rollout("t", 3, "next")), told{Cancel, CodeCancel, 100, ""}},
-		"a cancel by force that was accepted makes room": {
-			then(takes, cancels(100, force), comesBy, reports(action.CancelAccepted), set("next"), rollout("t", 3, "next")), told{Deploy, CodeDeploy, 101, "next"}},
-		"a cancel by force that was refused makes room": {
-			then(takes, cancels(100, force), comesBy, reports(action.CancelRejected), set("next"), rollout("t", 3, "next")), told{Deploy, CodeDeploy, 101, "next"}},
-		"a cancel by force that met a result makes room": {
-			then(takes, reports(action.Install), cancels(100, force), comesBy, reports(action.Succeed), set("next"), rollout("t", 3, "next")), told{Deploy, CodeDeploy, 101, "next"}},
-		"a cancel by force that nobody answers is given up at its deadline": {
-			[]step{set("fw"), rollout("r", 1, "fw", deadlines(86400, 3600)), takes, cancels(100, force), comesBy, set("next"), rollout("t", 3, "next"), later(time.Hour)},
-			told{Deploy, CodeDeploy, 101, "next"}},
-		"a cancel by force holds until just before its deadline": {
-			[]step{set("fw"), rollout("r", 1, "fw", deadlines(86400, 3600)), takes, cancels(100, force), comesBy, set("next"), rollout("t", 3, "next"), later(time.Hour - time.Second)},
-			told{Cancel, CodeCancel, 100, ""}},
-		"the set of what has started is gone": {
-			[]step{set("fw"), rollout("r", 1, "fw"), takes, loseSet("fw")}, told{Cancel, CodeCancel, 100, ""}},
-		"a module of what has started is gone": {
-			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", func(x *eligibility.Set) { x.Changed = true })}, told{Cancel, CodeCancel, 100, ""}},
-		"the set of what has started has another content": {
-			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", content("other"))}, told{Cancel, CodeCancel, 100, ""}},
-		"a set of what has started that is only not Ready any more goes on": {
-			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", notReady)}, told{Deploy, CodeResume, 100, "fw"}},
+			then(takes, cancels(100, force), polls, set("next"), rollout("t", 3, "next")), given{Cancel, CodeCancel, 100, ""}},
+		"after a cancel by force was accepted the next update starts": {
+			then(takes, cancels(100, force), polls, reports(action.CancelAccepted), set("next"), rollout("t", 3, "next")), given{Deploy, CodeDeploy, 101, "next"}},
+		"after a cancel by force was refused the next update starts": {
+			then(takes, cancels(100, force), polls, reports(action.CancelRejected), set("next"), rollout("t", 3, "next")), given{Deploy, CodeDeploy, 101, "next"}},
+		"after a result in place of an answer to a cancel by force the next update starts": {
+			then(takes, reports(action.Install), cancels(100, force), polls, reports(action.Succeed), set("next"), rollout("t", 3, "next")), given{Deploy, CodeDeploy, 101, "next"}},
+		"a cancel by force without an answer is given up at its deadline": {
+			[]step{set("fw"), rollout("r", 1, "fw", deadlines(86400, 3600)), takes, cancels(100, force), polls, set("next"), rollout("t", 3, "next"), later(time.Hour)},
+			given{Deploy, CodeDeploy, 101, "next"}},
+		"a cancel by force is offered until just before its deadline": {
+			[]step{set("fw"), rollout("r", 1, "fw", deadlines(86400, 3600)), takes, cancels(100, force), polls, set("next"), rollout("t", 3, "next"), later(time.Hour - time.Second)},
+			given{Cancel, CodeCancel, 100, ""}},
+		"the set of the open action is gone": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, deleteSet("fw")}, given{Cancel, CodeCancel, 100, ""}},
+		"a module of the open action's set is gone": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", func(x *eligibility.Set) { x.Changed = true })}, given{Cancel, CodeCancel, 100, ""}},
+		"the set of the open action has another content": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", content("other"))}, given{Cancel, CodeCancel, 100, ""}},
+		"an open action goes on when its set is no longer Ready": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", notReady)}, given{Deploy, CodeResume, 100, "fw"}},
 		"a duplicate target starts nothing": {
-			then(duplicate), told{Nothing, eligibility.CodeNotReady, 0, ""}},
+			then(duplicate), given{Nothing, eligibility.CodeNotReady, 0, ""}},
 		"a target without an id starts nothing": {
-			then(spec(func(t *v1alpha1.Target) { t.Status.NextActionID = 0 })), told{Nothing, eligibility.CodeNotReady, 0, ""}},
+			then(spec(func(t *v1alpha1.Target) { t.Status.NextActionID = 0 })), given{Nothing, eligibility.CodeNotReady, 0, ""}},
 		"a target on hold starts nothing": {
-			then(holds(true)), told{Nothing, eligibility.CodeHold, 0, ""}},
+			then(holds(true)), given{Nothing, eligibility.CodeHold, 0, ""}},
 		"a target that is released starts": {
-			then(holds(true), comesBy, holds(false)), told{Deploy, CodeDeploy, 100, "new"}},
+			then(holds(true), polls, holds(false)), given{Deploy, CodeDeploy, 100, "new"}},
 		"a target without a type fits every set": {
-			[]step{set("fw", fits("gateway")), rollout("r", 1, "fw")}, told{Deploy, CodeDeploy, 100, "fw"}},
+			[]step{set("fw", fits("gateway")), rollout("r", 1, "fw")}, given{Deploy, CodeDeploy, 100, "fw"}},
 		"a target of the right type fits": {
-			[]step{set("fw", fits("router", "gateway")), rollout("r", 1, "fw"), ofType("gateway")}, told{Deploy, CodeDeploy, 100, "fw"}},
-		"what was already there when the group opened stays that, whatever runs now": {
-			[]step{set("fw"), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.AlreadyThere = true }), runs("other", true)}, told{Nothing, eligibility.CodeAlreadyThere, 0, ""}},
-		"an older assignment does not bring back what a newer rollout, whose group has not opened, is past": {
-			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, told{Nothing, eligibility.CodeGroupNotOpen, 0, ""}},
-		"nor does an older auto-assignment": {
-			[]step{set("old"), set("new"), auto("a", 1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, told{Nothing, eligibility.CodeGroupNotOpen, 0, ""}},
-		"an auto-assignment that waits for newer rollouts keeps older ones away": {
-			[]step{set("old"), set("new"), rollout("r", 1, "old"), auto("a", 2, "new", closedFor(eligibility.CodeStabilizing))}, told{Nothing, eligibility.CodeStabilizing, 0, ""}},
-		"an older auto-assignment stays behind a newer one whose set the target had": {
-			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, told{Nothing, eligibility.CodeSuperseded, 0, ""}},
-		"unless the newer one is paused": {
-			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new", closedFor(eligibility.CodePaused)), had("new")}, told{Deploy, CodeDeploy, 100, "old"}},
-		"or its set is invalid": {
-			[]step{set("old"), set("new", invalid(soft, hour(3))), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, told{Deploy, CodeDeploy, 100, "old"}},
-		"a newer auto-assignment follows an older one that was faster on a new target": {
-			[]step{set("old"), set("new"), auto("a", 5, "old", placed(1)), takes, reports(action.Install), reports(action.Succeed), auto("b", 5, "new", placed(2))}, told{Deploy, CodeDeploy, 101, "new"}},
-		"and an older one does not follow a newer": {
-			[]step{set("old"), set("new"), auto("b", 5, "new", placed(2)), takes, reports(action.Install), reports(action.Succeed), auto("a", 5, "old", placed(1))}, told{Nothing, eligibility.CodeSuperseded, 0, ""}},
-		"until that group opens, an older assignment is given to who runs something else": {
-			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("other", true)}, told{Deploy, CodeDeploy, 100, "old"}},
-		"a newer rollout that was stopped keeps no older assignment away": {
-			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeStopped)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
-		"a newer rollout of an invalid set keeps no older assignment away": {
-			[]step{set("old"), set("new", invalid(soft, hour(3))), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
-		"a newer assignment whose window never opens keeps nothing older away": {
-			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 30 2 *", time.Hour))}, told{Deploy, CodeDeploy, 100, "old"}},
-		"a newer assignment whose window opens tonight does": {
-			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 * * *", time.Hour))}, told{Nothing, eligibility.CodeWindowClosed, 0, ""}},
-		"a newer assignment brings back what is older than the rollout": {
-			[]step{set("old"), set("new"), rollout("r", 1, "new"), assignment(2, "old"), runs("new", true)}, told{Deploy, CodeDeploy, 100, "old"}},
-		"a reinstallation does not ask what is there": {
-			[]step{set("fw"), rollout("r", 1, "fw", reinstalls), runs("fw", true)}, told{Deploy, CodeDeploy, 100, "fw"}},
-		"an inconsistent target gets again what it runs": {
-			[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", false)}, told{Deploy, CodeDeploy, 100, "fw"}},
-		"another set with the same content is already there": {
-			[]step{set("duplicate", content("fw")), rollout("r", 1, "duplicate"), runs("fw", true)}, told{Nothing, eligibility.CodeAlreadyThere, 0, ""}},
-		"a start deadline does not end what has started, and is retried": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, rollout("r", 1, "fw", retries(1, 0), expired)}, told{Deploy, CodeDeploy, 101, "fw"}},
-		"a member that missed its start keeps nothing older away": {
-			then(rollout("s", 2, "new", expired)), told{Deploy, CodeDeploy, 100, "old"}},
+			[]step{set("fw", fits("router", "gateway")), rollout("r", 1, "fw"), ofType("gateway")}, given{Deploy, CodeDeploy, 100, "fw"}},
+		"a set that was installed when the group opened is not offered, whatever is installed now": {
+			[]step{set("fw"), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.AlreadyThere = true }), runs("other", true)}, given{Nothing, eligibility.CodeAlreadyThere, 0, ""}},
+		"an older assignment is not offered when the set of a newer rollout, whose group has not opened, is installed": {
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, given{Nothing, eligibility.CodeGroupNotOpen, 0, ""}},
+		"an older auto-assignment is not offered when the set of a newer rollout is installed": {
+			[]step{set("old"), set("new"), auto("a", 1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, given{Nothing, eligibility.CodeGroupNotOpen, 0, ""}},
+		"while an auto-assignment waits for newer rollouts, no older update is offered": {
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), auto("a", 2, "new", closedFor(eligibility.CodeStabilizing))}, given{Nothing, eligibility.CodeStabilizing, 0, ""}},
+		"an older auto-assignment is superseded by a newer one whose set the target had": {
+			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, given{Nothing, eligibility.CodeSuperseded, 0, ""}},
+		"an older auto-assignment is offered if the newer one, whose set the target had, is paused": {
+			[]step{set("old"), set("new"), auto("a", 1, "old"), auto("b", 2, "new", closedFor(eligibility.CodePaused)), had("new")}, given{Deploy, CodeDeploy, 100, "old"}},
+		"an older auto-assignment is offered if the set of the newer one is invalid": {
+			[]step{set("old"), set("new", invalid(soft, hour(3))), auto("a", 1, "old"), auto("b", 2, "new"), had("new")}, given{Deploy, CodeDeploy, 100, "old"}},
+		"a newer auto-assignment is offered after an older one that a new target started first": {
+			[]step{set("old"), set("new"), auto("a", 5, "old", startedAt(1)), takes, reports(action.Install), reports(action.Succeed), auto("b", 5, "new", startedAt(2))}, given{Deploy, CodeDeploy, 101, "new"}},
+		"an older auto-assignment is not offered after a newer one": {
+			[]step{set("old"), set("new"), auto("b", 5, "new", startedAt(2)), takes, reports(action.Install), reports(action.Succeed), auto("a", 5, "old", startedAt(1))}, given{Nothing, eligibility.CodeSuperseded, 0, ""}},
+		"until the group of a newer rollout opens, an older assignment is offered to a target with another set": {
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("other", true)}, given{Deploy, CodeDeploy, 100, "old"}},
+		"an older assignment is offered if the newer rollout was stopped": {
+			[]step{set("old"), set("new"), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeStopped)), runs("new", true)}, given{Deploy, CodeDeploy, 100, "old"}},
+		"an older assignment is offered if the set of the newer rollout is invalid": {
+			[]step{set("old"), set("new", invalid(soft, hour(3))), assignment(1, "old"), rollout("r", 2, "new", closedFor(eligibility.CodeGroupNotOpen)), runs("new", true)}, given{Deploy, CodeDeploy, 100, "old"}},
+		"an older update is offered if the window of the newer assignment never opens": {
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 30 2 *", time.Hour))}, given{Deploy, CodeDeploy, 100, "old"}},
+		"an older update is not offered if the window of the newer assignment opens tonight": {
+			[]step{set("old"), set("new"), rollout("r", 1, "old"), assignment(2, "new", within("0 2 * * *", time.Hour))}, given{Nothing, eligibility.CodeWindowClosed, 0, ""}},
+		"a newer assignment brings back the set from before the rollout": {
+			[]step{set("old"), set("new"), rollout("r", 1, "new"), assignment(2, "old"), runs("new", true)}, given{Deploy, CodeDeploy, 100, "old"}},
+		"an update with reinstall is offered also when its set is installed": {
+			[]step{set("fw"), rollout("r", 1, "fw", reinstalls), runs("fw", true)}, given{Deploy, CodeDeploy, 100, "fw"}},
+		"an inconsistent target is offered the installed set again": {
+			[]step{set("fw"), rollout("r", 1, "fw"), runs("fw", false)}, given{Deploy, CodeDeploy, 100, "fw"}},
+		"another set with the installed content is not offered": {
+			[]step{set("duplicate", content("fw")), rollout("r", 1, "duplicate"), runs("fw", true)}, given{Nothing, eligibility.CodeAlreadyThere, 0, ""}},
+		"a start deadline does not end retries of an attempt that started in time": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, rollout("r", 1, "fw", retries(1, 0), expired)}, given{Deploy, CodeDeploy, 101, "fw"}},
+		"an older update is offered to a member that missed the start deadline": {
+			then(rollout("s", 2, "new", expired)), given{Deploy, CodeDeploy, 100, "old"}},
 	})
 }
 
-// TestSpent: an intent has its action, and no second one.
-func TestSpent(t *testing.T) {
-	type story = struct {
+// TestAttempts checks when an intent that has had an action gets another one.
+func TestAttempts(t *testing.T) {
+	type row = struct {
 		steps []step
-		want  told
+		want  given
 	}
-	check(t, map[string]story{
+	check(t, map[string]row{
 		"an attempt is left, and its backoff is over": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, later(time.Minute)}, told{Deploy, CodeDeploy, 101, "fw"}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, later(time.Minute)}, given{Deploy, CodeDeploy, 101, "fw"}},
 		"all attempts are used up": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0)), fails, fails}, given{Nothing, eligibility.CodeFailed, 0, ""}},
 		"two further attempts are three in all": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(2, 0)), fails, fails, fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(2, 0)), fails, fails, fails}, given{Nothing, eligibility.CodeFailed, 0, ""}},
 		"a failure of another code is not tried again": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18")), fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18")), fails}, given{Nothing, eligibility.CodeFailed, 0, ""}},
 		"a failure of a named code is tried again": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18", "17")), fails}, told{Deploy, CodeDeploy, 101, "fw"}},
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 0, "18", "17")), fails}, given{Deploy, CodeDeploy, 101, "fw"}},
 		"an absent backoff is ten minutes": {
-			[]step{set("fw"), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.Update.Retries = &v1alpha1.Retries{Limit: 1} }), fails, later(599 * time.Second)}, told{Nothing, eligibility.CodeRetrying, 0, ""}},
-		"a retry names a failure from before it": {
-			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute))), later(time.Hour)}, told{Deploy, CodeDeploy, 101, "fw"}},
-		"a retry is no licence for failures after it": {
-			[]step{set("fw"), rollout("r", 1, "fw", retryAsked(noon)), fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
-		"a retry of other codes is none of this target": {
-			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute), "99")), later(time.Hour)}, told{Nothing, eligibility.CodeFailed, 0, ""}},
-		"a retry brings back nothing that was canceled": {
-			[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), comesBy, reports(action.CancelAccepted), rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute))), later(time.Hour)},
-			told{Nothing, eligibility.CodeCanceled, 0, ""}},
-		"a retry does not bring back what a newer rollout took over": {
+			[]step{set("fw"), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.Update.Retries = &v1alpha1.Retries{Limit: 1} }), fails, later(599 * time.Second)}, given{Nothing, eligibility.CodeRetrying, 0, ""}},
+		"a retry request covers failures before it": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute))), later(time.Hour)}, given{Deploy, CodeDeploy, 101, "fw"}},
+		"a retry request does not cover failures after it": {
+			[]step{set("fw"), rollout("r", 1, "fw", retryAsked(noon)), fails}, given{Nothing, eligibility.CodeFailed, 0, ""}},
+		"a retry request with other codes does not cover the failure": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute), "99")), later(time.Hour)}, given{Nothing, eligibility.CodeFailed, 0, ""}},
+		"a retry request does not cover a canceled action": {
+			[]step{set("fw"), rollout("r", 1, "fw"), takes, cancels(100, soft), polls, reports(action.CancelAccepted), rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute))), later(time.Hour)},
+			given{Nothing, eligibility.CodeCanceled, 0, ""}},
+		"a retry request does not cover a target that a newer rollout took over": {
 			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), func(in *eligibility.Intent) { in.Superseded = true }), later(time.Hour)},
-			told{Nothing, eligibility.CodeSuperseded, 0, ""}},
-		"nor when a newer update has started since": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, set("new"), assignment(2, "new"), fails}, told{Nothing, eligibility.CodeFailed, 0, ""}},
-		"who did not come back for an attempt in time gets none": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), abandoned), later(time.Hour)}, told{Nothing, eligibility.CodeFailed, 0, ""}},
-		"nor by a retry from before": {
-			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), abandoned), later(time.Hour)}, told{Nothing, eligibility.CodeFailed, 0, ""}},
-		"a retry asks again where nobody agreed in time": {
-			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, rollout("r", 1, "fw", confirmed, expired), comesBy, rollout("r", 1, "fw", confirmed, forgiven)},
-			told{Confirm, CodeConfirm, 101, "fw"}},
-		"but not where somebody canceled the question": {
-			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, cancels(100, soft), comesBy, rollout("r", 1, "fw", confirmed, forgiven)}, told{Nothing, eligibility.CodeCanceled, 0, ""}},
-		"an attempt that is left is none when the rollout is stopped": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, stops("r", soft, v1alpha1.CauseStopped)}, told{Nothing, eligibility.CodeFailed, 0, ""}},
-		"nor when a newer rollout took the target over": {
-			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), func(in *eligibility.Intent) { in.Superseded = true })}, told{Nothing, eligibility.CodeFailed, 0, ""}},
+			given{Nothing, eligibility.CodeSuperseded, 0, ""}},
+		"no attempt is made after a newer update has started": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, set("new"), assignment(2, "new"), fails}, given{Nothing, eligibility.CodeFailed, 0, ""}},
+		"a target that did not start a retry in time gets no further attempt": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), abandoned), later(time.Hour)}, given{Nothing, eligibility.CodeFailed, 0, ""}},
+		"a target that did not start a retry in time is not covered by that retry request": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, rollout("r", 1, "fw", retryAsked(noon.Add(time.Minute)), abandoned), later(time.Hour)}, given{Nothing, eligibility.CodeFailed, 0, ""}},
+		"a retry request asks again for a confirmation that was not given in time": {
+			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, rollout("r", 1, "fw", confirmed, expired), polls, rollout("r", 1, "fw", confirmed, forgiven)},
+			given{Confirm, CodeConfirm, 101, "fw"}},
+		"a retry request does not ask again for a confirmation that was canceled": {
+			[]step{set("fw"), rollout("r", 1, "fw", confirmed), takes, cancels(100, soft), polls, rollout("r", 1, "fw", confirmed, forgiven)}, given{Nothing, eligibility.CodeCanceled, 0, ""}},
+		"no attempt is made after the rollout is stopped": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, stops("r", soft, v1alpha1.CauseStopped)}, given{Nothing, eligibility.CodeFailed, 0, ""}},
+		"no attempt is made after a newer rollout took the target over": {
+			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), func(in *eligibility.Intent) { in.Superseded = true })}, given{Nothing, eligibility.CodeFailed, 0, ""}},
 		"the same set assigned anew is a new assignment": {
-			[]step{set("fw"), assignment(1, "fw"), fails, assignment(2, "fw")}, told{Deploy, CodeDeploy, 101, "fw"}},
-		"an auto-assignment that is given another set offers it": {
-			[]step{set("fw"), auto("a", 1, "fw"), carriesOut, set("next"), auto("a", 1, "next")}, told{Deploy, CodeDeploy, 101, "next"}},
-		"an auto-assignment offers nothing a rollout has brought before": {
-			[]step{set("fw"), rollout("r", 1, "fw"), fails, withdrawn("r"), auto("a", 2, "fw")}, told{Nothing, eligibility.CodeAlreadyHad, 0, ""}},
+			[]step{set("fw"), assignment(1, "fw"), fails, assignment(2, "fw")}, given{Deploy, CodeDeploy, 101, "fw"}},
+		"an auto-assignment offers its new set after a change of the set": {
+			[]step{set("fw"), auto("a", 1, "fw"), carriesOut, set("next"), auto("a", 1, "next")}, given{Deploy, CodeDeploy, 101, "next"}},
+		"an auto-assignment does not offer a set that a rollout brought before": {
+			[]step{set("fw"), rollout("r", 1, "fw"), fails, removed("r"), auto("a", 2, "fw")}, given{Nothing, eligibility.CodeAlreadyHad, 0, ""}},
 	})
 }
 
-// TestRetryCounts: each attempt knows its number.
+// TestRetryCounts checks the number of each attempt.
 func TestRetryCounts(t *testing.T) {
-	s := tell(t, set("fw"), rollout("r", 1, "fw", retries(5, 0)), fails, fails, takes)
+	s := newStory(t, set("fw"), rollout("r", 1, "fw", retries(5, 0)), fails, fails, takes)
 	var attempts []int32
 	for _, a := range s.target.Status.Actions {
 		attempts = append(attempts, a.Source.Attempt)
@@ -328,135 +329,136 @@ func TestRetryCounts(t *testing.T) {
 	}
 }
 
-// TestQueue: the fifth seed's two campaigns, weight 90 for what goes first and 20 for what goes
-// after it.
+// TestQueue has two queued campaigns: the first has weight 90, the second has weight 20.
 func TestQueue(t *testing.T) {
 	campaigns := []step{set("base"), set("addon"), rollout("first", 1, "base", weighing(90)), rollout("second", 2, "addon", queued(20))}
 	then := func(steps ...step) []step { return slices.Concat(campaigns, steps) }
-	type story = struct {
+	type row = struct {
 		steps []step
-		want  told
+		want  given
 	}
-	check(t, map[string]story{
-		"the heavier campaign goes first":         {campaigns, told{Deploy, CodeDeploy, 100, "base"}},
-		"then the lighter one":                    {then(carriesOut), told{Deploy, CodeDeploy, 101, "addon"}},
-		"then nothing is left":                    {then(carriesOut, carriesOut), told{Nothing, eligibility.CodeDone, 0, ""}},
-		"the lighter one also after a failure":    {then(fails), told{Deploy, CodeDeploy, 101, "addon"}},
-		"the lighter one while the first waits":   {then(pauses("first")), told{Deploy, CodeDeploy, 100, "addon"}},
-		"the first is not dead after the lighter": {then(pauses("first"), carriesOut, rollout("first", 1, "base", weighing(90))), told{Deploy, CodeDeploy, 101, "base"}},
+	check(t, map[string]row{
+		"the heavier campaign goes first":                  {campaigns, given{Deploy, CodeDeploy, 100, "base"}},
+		"the lighter one follows":                          {then(carriesOut), given{Deploy, CodeDeploy, 101, "addon"}},
+		"after both nothing is offered":                    {then(carriesOut, carriesOut), given{Nothing, eligibility.CodeDone, 0, ""}},
+		"the lighter one follows also a failure":           {then(fails), given{Deploy, CodeDeploy, 101, "addon"}},
+		"the lighter one starts while the first is paused": {then(pauses("first")), given{Deploy, CodeDeploy, 100, "addon"}},
+		"the first is still offered after the lighter one": {then(pauses("first"), carriesOut, rollout("first", 1, "base", weighing(90))), given{Deploy, CodeDeploy, 101, "base"}},
 		"queued updates of equal weight go oldest first": {
-			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(50)), rollout("second", 2, "addon", queued(50))}, told{Deploy, CodeDeploy, 100, "base"}},
+			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(50)), rollout("second", 2, "addon", queued(50))}, given{Deploy, CodeDeploy, 100, "base"}},
 		"a weight that is absent is 1000": {
 			[]step{set("base"), set("addon"), rollout("first", 1, "base", queued(999)), rollout("second", 2, "addon", func(in *eligibility.Intent) { in.Update.Superseding = v1alpha1.SupersedingQueue })},
-			told{Deploy, CodeDeploy, 100, "addon"}},
-		"a queued update does not touch what has started": {
-			then(takes), told{Deploy, CodeResume, 100, "base"}},
-		"an update that replaces sweeps the queue": {
-			then(set("hotfix"), rollout("third", 3, "hotfix", weighing(1))), told{Deploy, CodeDeploy, 100, "hotfix"}},
-		"an update that replaces cancels what a queued one has started": {
-			then(carriesOut, takes, set("hotfix"), rollout("third", 3, "hotfix")), told{Cancel, CodeCancel, 101, ""}},
-		"an update that replaces does so also while a heavier one is queued beside it": {
+			given{Deploy, CodeDeploy, 100, "addon"}},
+		"a queued update leaves the open action as it is": {
+			then(takes), given{Deploy, CodeResume, 100, "base"}},
+		"an update that replaces older ones replaces the queued ones": {
+			then(set("hotfix"), rollout("third", 3, "hotfix", weighing(1))), given{Deploy, CodeDeploy, 100, "hotfix"}},
+		"an update that replaces older ones cancels the open action of a queued one": {
+			then(carriesOut, takes, set("hotfix"), rollout("third", 3, "hotfix")), given{Cancel, CodeCancel, 101, ""}},
+		"an update that replaces older ones does so also while a heavier one is queued": {
 			[]step{set("old"), rollout("zero", 1, "old"), takes, set("base"), set("addon"), rollout("first", 2, "base", weighing(1)), rollout("second", 3, "addon", queued(900))},
-			told{Cancel, CodeCancel, 100, ""}},
-		"a newer update that has not opened yet leaves the queue as it is": {
-			then(set("hotfix"), rollout("third", 3, "hotfix", closedFor(eligibility.CodeGroupNotOpen))), told{Deploy, CodeDeploy, 100, "base"}},
+			given{Cancel, CodeCancel, 100, ""}},
+		"a newer update whose group has not opened leaves the queue as it is": {
+			then(set("hotfix"), rollout("third", 3, "hotfix", closedFor(eligibility.CodeGroupNotOpen))), given{Deploy, CodeDeploy, 100, "base"}},
 	})
 }
 
-// TestMigrationStep: a release that must not be skipped.
+// TestMigrationStep checks the order of required migration steps and newer updates.
 func TestMigrationStep(t *testing.T) {
-	type story = struct {
+	type row = struct {
 		steps []step
-		want  told
+		want  given
 	}
 	sets := []step{set("mig", migrationStep), set("mig2", migrationStep), set("new")}
 	then := func(steps ...step) []step { return slices.Concat(sets, steps) }
-	check(t, map[string]story{
-		"it goes before newer updates": {
-			then(rollout("r", 1, "mig"), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "mig"}},
+	check(t, map[string]row{
+		"it is offered before newer updates": {
+			then(rollout("r", 1, "mig"), rollout("s", 2, "new")), given{Deploy, CodeDeploy, 100, "mig"}},
 		"newer updates follow": {
-			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), carriesOut), told{Deploy, CodeDeploy, 101, "new"}},
+			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), carriesOut), given{Deploy, CodeDeploy, 101, "new"}},
 		"newer updates wait while it is paused": {
-			then(rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "new")), told{Nothing, eligibility.CodePaused, 0, ""}},
+			then(rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "new")), given{Nothing, eligibility.CodePaused, 0, ""}},
 		"newer updates do not wait for a group that has not opened": {
-			then(rollout("r", 1, "mig", closedFor(eligibility.CodeGroupNotOpen)), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
-		"newer updates do not wait for what does not fit": {
-			then(set("mig", migrationStep, fits("gateway")), ofType("router"), rollout("r", 1, "mig"), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
-		"newer updates do not wait for what was invalidated": {
-			then(set("mig", migrationStep, invalid(force, hour(3))), rollout("r", 1, "mig"), rollout("s", 2, "new")), told{Deploy, CodeDeploy, 100, "new"}},
+			then(rollout("r", 1, "mig", closedFor(eligibility.CodeGroupNotOpen)), rollout("s", 2, "new")), given{Deploy, CodeDeploy, 100, "new"}},
+		"newer updates do not wait for a step that does not fit the target": {
+			then(set("mig", migrationStep, fits("gateway")), ofType("router"), rollout("r", 1, "mig"), rollout("s", 2, "new")), given{Deploy, CodeDeploy, 100, "new"}},
+		"newer updates do not wait for a step that was invalidated": {
+			then(set("mig", migrationStep, invalid(force, hour(3))), rollout("r", 1, "mig"), rollout("s", 2, "new")), given{Deploy, CodeDeploy, 100, "new"}},
 		"newer updates go on after it has failed for good": {
-			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), fails), told{Deploy, CodeDeploy, 101, "new"}},
-		"of two, the older goes first": {
-			then(rollout("r", 1, "mig"), rollout("s", 2, "mig2"), rollout("t", 3, "new")), told{Deploy, CodeDeploy, 100, "mig"}},
-		"of two, the newer waits while the older does": {
-			then(rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "mig2")), told{Nothing, eligibility.CodePaused, 0, ""}},
+			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), fails), given{Deploy, CodeDeploy, 101, "new"}},
+		"the older of two steps is offered first": {
+			then(rollout("r", 1, "mig"), rollout("s", 2, "mig2"), rollout("t", 3, "new")), given{Deploy, CodeDeploy, 100, "mig"}},
+		"the newer of two steps waits while the older one is paused": {
+			then(rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "mig2")), given{Nothing, eligibility.CodePaused, 0, ""}},
 		"it is not superseded once it has started": {
-			then(rollout("r", 1, "mig"), takes, rollout("s", 2, "new")), told{Deploy, CodeResume, 100, "mig"}},
-		"it is not superseded, also when its rollout is gone": {
-			then(rollout("r", 1, "mig"), takes, withdrawn("r"), rollout("s", 2, "new")), told{Deploy, CodeResume, 100, "mig"}},
-		"it is not dead when a newer update failed": {
-			then(rollout("s", 2, "new"), fails, rollout("r", 1, "mig")), told{Deploy, CodeDeploy, 101, "mig"}},
-		"it is dead once a newer update has succeeded": {
-			then(rollout("s", 2, "new"), carriesOut, rollout("r", 1, "mig")), told{Nothing, eligibility.CodeSuperseded, 0, ""}},
+			then(rollout("r", 1, "mig"), takes, rollout("s", 2, "new")), given{Deploy, CodeResume, 100, "mig"}},
+		"it is not superseded after its rollout was deleted": {
+			then(rollout("r", 1, "mig"), takes, removed("r"), rollout("s", 2, "new")), given{Deploy, CodeResume, 100, "mig"}},
+		"it is offered after a newer update failed": {
+			then(rollout("s", 2, "new"), fails, rollout("r", 1, "mig")), given{Deploy, CodeDeploy, 101, "mig"}},
+		"it is not offered after a newer update has succeeded": {
+			then(rollout("s", 2, "new"), carriesOut, rollout("r", 1, "mig")), given{Nothing, eligibility.CodeSuperseded, 0, ""}},
 	})
 }
 
-// TestConfirmation: what waits for a person at the device has not started.
+// TestConfirmation checks the offers of an update that has to be confirmed at the device.
 func TestConfirmation(t *testing.T) {
-	type story = struct {
+	type row = struct {
 		steps []step
-		want  told
+		want  given
 	}
 	asked := []step{set("fw"), rollout("r", 1, "fw", confirmed), takes}
 	then := func(steps ...step) []step { return slices.Concat(asked, steps) }
 	always := spec(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways })
 	active := spec(func(t *v1alpha1.Target) { t.Status.AutoConfirm = &v1alpha1.AutoConfirmStatus{Active: true} })
-	check(t, map[string]story{
-		"it is asked for under the id that will be given":   {asked[:2], told{Confirm, CodeConfirm, 100, "fw"}},
-		"it stays asked for":                                {asked, told{Confirm, CodeConfirm, 100, "fw"}},
-		"spec.autoConfirm Always asks nobody":               {[]step{asked[0], asked[1], always}, told{Deploy, CodeDeploy, 100, "fw"}},
-		"a device that confirms by itself is not asked":     {[]step{asked[0], asked[1], active}, told{Deploy, CodeDeploy, 100, "fw"}},
-		"one that starts to confirm by itself goes on":      {then(active), told{Deploy, CodeResume, 100, "fw"}},
-		"spec.autoConfirm Always confirms what waits":       {then(always), told{Deploy, CodeResume, 100, "fw"}},
-		"but not what is paused":                            {then(pauses("r"), always), told{Nothing, eligibility.CodePaused, 0, ""}},
-		"nor what is stopped, whatever started ones do":     {then(stops("r", none, v1alpha1.CauseStopped), always), told{Nothing, eligibility.CodeCanceled, 0, ""}},
-		"agreed, it goes on":                                {then(reports(action.Confirm)), told{Deploy, CodeResume, 100, "fw"}},
-		"denied, it stays asked for":                        {then(reports(action.Deny)), told{Confirm, CodeConfirm, 100, "fw"}},
-		"a pause asks nobody":                               {then(pauses("r")), told{Nothing, eligibility.CodePaused, 0, ""}},
-		"a hold asks nobody, also who confirms by itself":   {then(active, holds(true)), told{Nothing, eligibility.CodeHold, 0, ""}},
-		"a stop that lets go on what has started closes it": {then(stops("r", none, v1alpha1.CauseStopped)), told{Nothing, eligibility.CodeCanceled, 0, ""}},
-		"a rollout that is gone closes it": {
-			then(withdrawn("r"), func(s *story_) {
+	check(t, map[string]row{
+		"it is asked for with the id of the action that will be created":   {asked[:2], given{Confirm, CodeConfirm, 100, "fw"}},
+		"it is asked for until it is answered":                             {asked, given{Confirm, CodeConfirm, 100, "fw"}},
+		"with spec.autoConfirm Always it is not asked for":                 {[]step{asked[0], asked[1], always}, given{Deploy, CodeDeploy, 100, "fw"}},
+		"a device with active auto-confirm is not asked":                   {[]step{asked[0], asked[1], active}, given{Deploy, CodeDeploy, 100, "fw"}},
+		"after auto-confirm is activated the action goes on":               {then(active), given{Deploy, CodeResume, 100, "fw"}},
+		"spec.autoConfirm Always confirms the waiting action":              {then(always), given{Deploy, CodeResume, 100, "fw"}},
+		"spec.autoConfirm Always does not confirm while paused":            {then(pauses("r"), always), given{Nothing, eligibility.CodePaused, 0, ""}},
+		"spec.autoConfirm Always does not confirm after a stop":            {then(stops("r", none, v1alpha1.CauseStopped), always), given{Nothing, eligibility.CodeCanceled, 0, ""}},
+		"after a confirmation the action goes on":                          {then(reports(action.Confirm)), given{Deploy, CodeResume, 100, "fw"}},
+		"after a denial it is asked for again":                             {then(reports(action.Deny)), given{Confirm, CodeConfirm, 100, "fw"}},
+		"while paused it is not asked for":                                 {then(pauses("r")), given{Nothing, eligibility.CodePaused, 0, ""}},
+		"while on hold it is not asked for, nor confirmed by auto-confirm": {then(active, holds(true)), given{Nothing, eligibility.CodeHold, 0, ""}},
+		"a stop without cancellation closes the action":                    {then(stops("r", none, v1alpha1.CauseStopped)), given{Nothing, eligibility.CodeCanceled, 0, ""}},
+		"the deletion of the rollout closes the action": {
+			then(removed("r"), func(s *story) {
 				s.origins["uid-r"] = cancellation.Request{Cause: v1alpha1.CauseDeleted, Cancellation: none}
-			}), told{Nothing, CodeNothingWanted, 0, ""}},
-		"an assignment that is gone closes it": {
-			[]step{set("fw"), assignment(1, "fw", confirmed), takes, withdrawn("dev")}, told{Nothing, CodeNothingWanted, 0, ""}},
-		"a start deadline closes it":                    {then(rollout("r", 1, "fw", confirmed, expired)), told{Nothing, eligibility.CodeDeadlinePassed, 0, ""}},
-		"a group that is left closes it":                {then(rollout("r", 1, "fw", confirmed, skipped)), told{Nothing, eligibility.CodeSkipped, 0, ""}},
-		"what the device installed by itself closes it": {then(runs("fw", true)), told{Nothing, eligibility.CodeCanceled, 0, ""}},
-		"a rollout that is over closes it":              {then(rollout("r", 1, "fw", confirmed, closedFor(eligibility.CodeStopped))), told{Nothing, eligibility.CodeCanceled, 0, ""}},
-		"a newer update closes it, also one that waits": {
-			then(set("new"), rollout("s", 2, "new", closedFor(eligibility.CodePaused))), told{Nothing, eligibility.CodePaused, 0, ""}},
-		"a newer update for the same content is asked for anew": {
-			then(set("duplicate", content("fw")), rollout("s", 2, "duplicate", confirmed)), told{Confirm, CodeConfirm, 101, "duplicate"}},
-		"an invalidation with None closes what did not start before": {
-			[]step{set("fw"), assignment(1, "fw", confirmed), takes, editSet("fw", invalid(none, noon))}, told{Nothing, eligibility.CodeCanceled, 0, ""}},
-		"an invalidation with None leaves what started before": {
-			then(editSet("fw", invalid(none, noon))), told{Confirm, CodeConfirm, 100, "fw"}},
+			}), given{Nothing, CodeNothingWanted, 0, ""}},
+		"the removal of the assignment closes the action": {
+			[]step{set("fw"), assignment(1, "fw", confirmed), takes, removed("dev")}, given{Nothing, CodeNothingWanted, 0, ""}},
+		"the start deadline closes the action":                   {then(rollout("r", 1, "fw", confirmed, expired)), given{Nothing, eligibility.CodeDeadlinePassed, 0, ""}},
+		"leaving the group closes the action":                    {then(rollout("r", 1, "fw", confirmed, skipped)), given{Nothing, eligibility.CodeSkipped, 0, ""}},
+		"an installation by the device itself closes the action": {then(runs("fw", true)), given{Nothing, eligibility.CodeCanceled, 0, ""}},
+		"the end of the rollout closes the action":               {then(rollout("r", 1, "fw", confirmed, closedFor(eligibility.CodeStopped))), given{Nothing, eligibility.CodeCanceled, 0, ""}},
+		"a newer update closes the action, also a paused one": {
+			then(set("new"), rollout("s", 2, "new", closedFor(eligibility.CodePaused))), given{Nothing, eligibility.CodePaused, 0, ""}},
+		"a newer update with the same content is asked for again": {
+			then(set("duplicate", content("fw")), rollout("s", 2, "duplicate", confirmed)), given{Confirm, CodeConfirm, 101, "duplicate"}},
+		"an invalidation with None closes the action of an assignment": {
+			[]step{set("fw"), assignment(1, "fw", confirmed), takes, editSet("fw", invalid(none, noon))}, given{Nothing, eligibility.CodeCanceled, 0, ""}},
+		"an invalidation with None leaves the action of a rollout that started before": {
+			then(editSet("fw", invalid(none, noon))), given{Confirm, CodeConfirm, 100, "fw"}},
 	})
 }
 
-// TestWorkDoneWithoutLeave: what a hold keeps from being asked is not confirmed behind its back.
-func TestWorkDoneWithoutLeave(t *testing.T) {
-	s := tell(t, set("fw"), rollout("r", 1, "fw", confirmed), takes, holds(true),
-		spec(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways }), comesBy)
+// TestHoldPreventsAutoConfirm checks that spec.autoConfirm does not confirm an action while
+// spec.hold keeps the device from being asked.
+func TestHoldPreventsAutoConfirm(t *testing.T) {
+	s := newStory(t, set("fw"), rollout("r", 1, "fw", confirmed), takes, holds(true),
+		spec(func(t *v1alpha1.Target) { t.Spec.AutoConfirm = v1alpha1.AutoConfirmAlways }), polls)
 	if a := action.Open(&s.target.Status); a == nil || a.State.HasStarted() {
 		t.Errorf("the action has started under spec.hold: %+v", a)
 	}
 }
 
-// TestWordsOfConfirmation: people see who agreed in whose name, and who has said no.
-func TestWordsOfConfirmation(t *testing.T) {
+// TestMessagesOfConfirmation checks the messages about a confirmation: why it was given without
+// asking, and when it was denied.
+func TestMessagesOfConfirmation(t *testing.T) {
 	asked := []step{set("fw"), rollout("r", 1, "fw", confirmed), takes}
 	active := func(initiator string) step {
 		return spec(func(t *v1alpha1.Target) {
@@ -468,14 +470,14 @@ func TestWordsOfConfirmation(t *testing.T) {
 		steps           []step
 		offered, stored string
 	}{
-		"nobody has answered": {nil, "action 100 waits for confirmation at the device", ""},
-		"it was denied":       {[]step{reports(action.Deny)}, "action 100 waits for confirmation at the device, where it was denied at 2026-03-02T12:00:00Z", ""},
-		"the manifest agrees": {[]step{always}, "action 100 has started and goes on", "confirmed without asking: spec.autoConfirm is Always"},
-		"the device agrees":   {[]step{active("")}, "action 100 has started and goes on", "confirmed without asking: auto-confirm is active at the device"},
-		"somebody made it":    {[]step{active("ada")}, "action 100 has started and goes on", "confirmed without asking: auto-confirm is active at the device, activated by ada"},
+		"no answer yet":                     {nil, "action 100 waits for confirmation at the device", ""},
+		"it was denied":                     {[]step{reports(action.Deny)}, "action 100 waits for confirmation at the device, where it was denied at 2026-03-02T12:00:00Z", ""},
+		"spec.autoConfirm is Always":        {[]step{always}, "action 100 has started and goes on", "confirmed without asking: spec.autoConfirm is Always"},
+		"auto-confirm is active":            {[]step{active("")}, "action 100 has started and goes on", "confirmed without asking: auto-confirm is active at the device"},
+		"auto-confirm was activated by ada": {[]step{active("ada")}, "action 100 has started and goes on", "confirmed without asking: auto-confirm is active at the device, activated by ada"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := tell(t, slices.Concat(asked, c.steps)...)
+			s := newStory(t, slices.Concat(asked, c.steps)...)
 			if got := s.offer().Reason.Message; got != c.offered {
 				t.Errorf("the reason is %q, want %q", got, c.offered)
 			}
@@ -486,58 +488,58 @@ func TestWordsOfConfirmation(t *testing.T) {
 	}
 }
 
-// story_ lets tables name the type story for themselves.
-type story_ = story
-
-// TestW19_WhatHasNotStartedOfAnInvalidSet is the table of the first seed, for what has not started.
-func TestW19_WhatHasNotStartedOfAnInvalidSet(t *testing.T) {
-	type story = struct {
+// TestW19_OffersOfAnInvalidatedSet checks what an invalidation does to offers, for updates that
+// have not started and for open actions.
+func TestW19_OffersOfAnInvalidatedSet(t *testing.T) {
+	type row = struct {
 		steps []step
-		want  told
+		want  given
 	}
-	deploy, refused := told{Deploy, CodeDeploy, 100, "fw"}, told{Nothing, eligibility.CodeSetInvalid, 0, ""}
-	check(t, map[string]story{
-		"None, the rollout started before":      {[]step{set("fw", invalid(none, hour(5))), rollout("r", 1, "fw")}, deploy},
-		"None, the rollout started after":       {[]step{set("fw", invalid(none, hour(5))), rollout("r", 6, "fw")}, refused},
-		"None, the rollout started that second": {[]step{set("fw", invalid(none, hour(1))), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.StartedAt = hour(1).Add(time.Second - 1) })}, deploy},
-		"None, not noted yet, and has started":  {[]step{set("fw", invalid(none, time.Time{})), rollout("r", 1, "fw")}, deploy},
-		"None, a single assignment from before": {[]step{set("fw", invalid(none, hour(5))), assignment(1, "fw")}, refused},
-		"None, an auto-assignment from before":  {[]step{set("fw", invalid(none, hour(5))), auto("a", 1, "fw")}, refused},
-		"Soft, the rollout started before":      {[]step{set("fw", invalid(soft, hour(5))), rollout("r", 1, "fw")}, refused},
-		"Force, the rollout started before":     {[]step{set("fw", invalid(force, hour(5))), rollout("r", 1, "fw")}, refused},
-		"Force, a single assignment":            {[]step{set("fw", invalid(force, hour(5))), assignment(1, "fw")}, refused},
-		"None, started":                         {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(none, noon))}, told{Deploy, CodeResume, 100, "fw"}},
-		"None, started from an assignment":      {[]step{set("fw"), assignment(1, "fw"), takes, editSet("fw", invalid(none, noon))}, told{Deploy, CodeResume, 100, "fw"}},
-		"Soft, started":                         {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon))}, told{Cancel, CodeCancel, 100, ""}},
-		"Soft, started and refused":             {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon)), comesBy, reports(action.CancelRejected)}, told{Deploy, CodeResume, 100, "fw"}},
-		"Force, started":                        {[]step{set("fw"), auto("a", 1, "fw"), takes, editSet("fw", invalid(force, noon))}, told{Cancel, CodeCancel, 100, ""}},
+	deploy, refused := given{Deploy, CodeDeploy, 100, "fw"}, given{Nothing, eligibility.CodeSetInvalid, 0, ""}
+	check(t, map[string]row{
+		"None, the rollout started before":                       {[]step{set("fw", invalid(none, hour(5))), rollout("r", 1, "fw")}, deploy},
+		"None, the rollout started after":                        {[]step{set("fw", invalid(none, hour(5))), rollout("r", 6, "fw")}, refused},
+		"None, the rollout started that second":                  {[]step{set("fw", invalid(none, hour(1))), rollout("r", 1, "fw", func(in *eligibility.Intent) { in.StartedAt = hour(1).Add(time.Second - 1) })}, deploy},
+		"None, not recorded yet, the rollout has started":        {[]step{set("fw", invalid(none, time.Time{})), rollout("r", 1, "fw")}, deploy},
+		"None, a single assignment from before":                  {[]step{set("fw", invalid(none, hour(5))), assignment(1, "fw")}, refused},
+		"None, an auto-assignment from before":                   {[]step{set("fw", invalid(none, hour(5))), auto("a", 1, "fw")}, refused},
+		"Soft, the rollout started before":                       {[]step{set("fw", invalid(soft, hour(5))), rollout("r", 1, "fw")}, refused},
+		"Force, the rollout started before":                      {[]step{set("fw", invalid(force, hour(5))), rollout("r", 1, "fw")}, refused},
+		"Force, a single assignment":                             {[]step{set("fw", invalid(force, hour(5))), assignment(1, "fw")}, refused},
+		"None, an open action":                                   {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(none, noon))}, given{Deploy, CodeResume, 100, "fw"}},
+		"None, an open action of an assignment":                  {[]step{set("fw"), assignment(1, "fw"), takes, editSet("fw", invalid(none, noon))}, given{Deploy, CodeResume, 100, "fw"}},
+		"Soft, an open action":                                   {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon))}, given{Cancel, CodeCancel, 100, ""}},
+		"Soft, an open action, and the device refused to cancel": {[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(soft, noon)), polls, reports(action.CancelRejected)}, given{Deploy, CodeResume, 100, "fw"}},
+		"Force, an open action":                                  {[]step{set("fw"), auto("a", 1, "fw"), takes, editSet("fw", invalid(force, noon))}, given{Cancel, CodeCancel, 100, ""}},
 	})
 }
 
-// TestForcedByForce: Force closes at once, and nobody knows how far the device got.
-func TestForcedByForce(t *testing.T) {
-	s := tell(t, set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(force, noon)), comesBy)
+// TestForceLeavesTheTargetInconsistent checks that Force closes the action at once; what the device
+// has installed is not known then.
+func TestForceLeavesTheTargetInconsistent(t *testing.T) {
+	s := newStory(t, set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", invalid(force, noon)), polls)
 	a := action.ByID(&s.target.Status, 100)
 	if a.State != v1alpha1.ActionCanceled || action.IsConsistent(&s.target.Status) {
 		t.Errorf("action is %s, consistent %v", a.State, action.IsConsistent(&s.target.Status))
 	}
 }
 
-// TestUrgency: a device that is not consistent is served as forced.
-func TestUrgency(t *testing.T) {
+// TestIsForced checks that an update is forced by its type, by its time, or because the device is
+// not consistent.
+func TestIsForced(t *testing.T) {
 	at := metav1.NewTime(noon)
 	for name, c := range map[string]struct {
 		update     v1alpha1.ActionUpdate
 		consistent bool
 		want       bool
 	}{
-		"forced":                              {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeForced}, true, true},
-		"nothing said is forced":              {v1alpha1.ActionUpdate{}, true, true},
-		"soft":                                {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeSoft}, true, false},
-		"soft, and the device is in doubt":    {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeSoft}, false, true},
-		"time forced, its time has come":      {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &at}, true, true},
-		"time forced for later":               {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &metav1.Time{Time: noon.Add(time.Second)}}, true, false},
-		"time forced for later, but in doubt": {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &metav1.Time{Time: noon.Add(time.Second)}}, false, true},
+		"forced":                             {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeForced}, true, true},
+		"no type":                            {v1alpha1.ActionUpdate{}, true, true},
+		"soft":                               {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeSoft}, true, false},
+		"soft, the device is not consistent": {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeSoft}, false, true},
+		"time forced, at its time":           {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &at}, true, true},
+		"time forced, before its time":       {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &metav1.Time{Time: noon.Add(time.Second)}}, true, false},
+		"time forced, before its time, the device is not consistent": {v1alpha1.ActionUpdate{Type: v1alpha1.UpdateTypeTimeForced, ForceAt: &metav1.Time{Time: noon.Add(time.Second)}}, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := IsForced(c.update, c.consistent, noon); got != c.want {
@@ -547,26 +549,26 @@ func TestUrgency(t *testing.T) {
 	}
 }
 
-// TestLive: a rollout that turns from Soft to Forced hurries what has started; one that is gone
-// does not.
+// TestLive checks that the open action follows its rollout from Soft to Forced, and keeps its own
+// type after the rollout was deleted.
 func TestLive(t *testing.T) {
 	as := func(u v1alpha1.UpdateType) func(*eligibility.Intent) {
 		return func(in *eligibility.Intent) { in.Update.Type = u }
 	}
-	s := tell(t, set("fw"), rollout("r", 1, "fw", as(v1alpha1.UpdateTypeSoft)), takes, rollout("r", 1, "fw", as(v1alpha1.UpdateTypeForced)))
+	s := newStory(t, set("fw"), rollout("r", 1, "fw", as(v1alpha1.UpdateTypeSoft)), takes, rollout("r", 1, "fw", as(v1alpha1.UpdateTypeForced)))
 	if got := Live(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeForced {
 		t.Errorf("type is %s", got)
 	}
-	withdrawn("r")(s)
+	removed("r")(s)
 	if got := Live(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeSoft {
 		t.Errorf("without its source, type is %s", got)
 	}
 }
 
-// TestCreationSharesNothing: what is stored may be decoded into, and must not reach the objects of
-// the caches.
+// TestCreationSharesNothing checks that the new action shares no pointer with the intent: a client
+// may decode into the stored status, and must not change objects of the caches.
 func TestCreationSharesNothing(t *testing.T) {
-	s := tell(t, set("fw"), rollout("r", 1, "fw", within("* * * * *", time.Hour), deadlines(1, 1), queued(5)))
+	s := newStory(t, set("fw"), rollout("r", 1, "fw", within("* * * * *", time.Hour), deadlines(1, 1), queued(5)))
 	s.intents[0].Update.ForceAt = &metav1.Time{Time: noon}
 	before := copied(s.intents)
 	b := s.offer().Creation(s.world())
@@ -574,29 +576,29 @@ func TestCreationSharesNothing(t *testing.T) {
 	b.Update.MaintenanceWindow.Schedule = "changed"
 	*b.Update.Weight, *b.Update.ProgressDeadlineSeconds, *b.Update.CancelDeadlineSeconds = 7, 7, 7
 	if diff := cmp.Diff(before, s.intents); diff != "" {
-		t.Errorf("the intent was reached (-before +after):\n%s", diff)
+		t.Errorf("the intent was changed (-before +after):\n%s", diff)
 	}
 }
 
-// TestCovers: what a running auto-assignment has for a target replaces what is older, also where
-// the target runs it already.
-func TestCovers(t *testing.T) {
+// TestAutoHasReached checks that a running auto-assignment replaces older updates, also on a target
+// that has its set installed.
+func TestAutoHasReached(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps []step
 		want  bool
 	}{
-		"it runs the set":                             {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true)}, true},
-		"it runs something else":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("other", true)}, true},
-		"nobody knows what runs":                      {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", false)}, true},
-		"the auto-assignment brought it before":       {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true), had("fw")}, false},
-		"the auto-assignment is paused":               {[]step{set("fw"), auto("a", 1, "fw", closedFor(eligibility.CodePaused)), runs("fw", true)}, false},
-		"it was stopped":                              {[]step{set("fw"), auto("a", 1, "fw", closedFor(eligibility.CodeStopped)), runs("fw", true)}, false},
-		"it wants both":                               {[]step{set("fw"), auto("a", 1, "fw", queued(1)), runs("fw", true)}, false},
-		"the set is invalid":                          {[]step{set("fw", invalid(soft, hour(2))), auto("a", 1, "fw"), runs("fw", true)}, false},
-		"the set does not exist":                      {[]step{auto("a", 1, "fw"), runs("fw", true)}, false},
-		"a rollout says so by its group, not by this": {[]step{set("fw"), rollout("a", 1, "fw"), runs("fw", true)}, false},
+		"the set is installed":                  {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true)}, true},
+		"another set is installed":              {[]step{set("fw"), auto("a", 1, "fw"), runs("other", true)}, true},
+		"the target is not consistent":          {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", false)}, true},
+		"the auto-assignment brought it before": {[]step{set("fw"), auto("a", 1, "fw"), runs("fw", true), had("fw")}, false},
+		"the auto-assignment is paused":         {[]step{set("fw"), auto("a", 1, "fw", closedFor(eligibility.CodePaused)), runs("fw", true)}, false},
+		"the auto-assignment was stopped":       {[]step{set("fw"), auto("a", 1, "fw", closedFor(eligibility.CodeStopped)), runs("fw", true)}, false},
+		"the auto-assignment is queued":         {[]step{set("fw"), auto("a", 1, "fw", queued(1)), runs("fw", true)}, false},
+		"the set is invalid":                    {[]step{set("fw", invalid(soft, hour(2))), auto("a", 1, "fw"), runs("fw", true)}, false},
+		"the set does not exist":                {[]step{auto("a", 1, "fw"), runs("fw", true)}, false},
+		"a rollout is not covered by this rule": {[]step{set("fw"), rollout("a", 1, "fw"), runs("fw", true)}, false},
 	} {
-		s := tell(t, c.steps...)
+		s := newStory(t, c.steps...)
 		if got := eligibility.AutoHasReached(&s.intents[0], s.target); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
@@ -611,31 +613,31 @@ func TestCovers(t *testing.T) {
 	}
 }
 
-// TestQuestionsGiveWayToSteps: a device that is asked to agree to something newer gets the required
-// migration step first, and is asked again then.
-func TestQuestionsGiveWayToSteps(t *testing.T) {
-	s := tell(t, set("step", migrationStep), set("new"), rollout("n", 5, "new", confirmed, retries(1, 0)), takes)
+// TestMigrationStepIsOfferedBeforeAConfirmation checks that a device that is asked to confirm a
+// newer update first gets the required migration step, and is asked again after it.
+func TestMigrationStepIsOfferedBeforeAConfirmation(t *testing.T) {
+	s := newStory(t, set("step", migrationStep), set("new"), rollout("n", 5, "new", confirmed, retries(1, 0)), takes)
 	rollout("s", 2, "step", func(in *eligibility.Intent) { in.OpenedAt = hour(6) })(s)
-	if got := s.offer().told(); got != (told{Deploy, CodeDeploy, 101, "step"}) {
+	if got := s.offer().given(); got != (given{Deploy, CodeDeploy, 101, "step"}) {
 		t.Fatalf("got %+v: %s", got, s.offer().Reason.Message)
 	}
 	takes(s)
 	reports(action.Install)(s)
 	reports(action.Succeed)(s)
-	if got := s.offer().told(); got != (told{Confirm, CodeConfirm, 102, "new"}) {
+	if got := s.offer().given(); got != (given{Confirm, CodeConfirm, 102, "new"}) {
 		t.Fatalf("after the step got %+v: %s", got, s.offer().Reason.Message)
 	}
 	takes(s)
 	if a := action.Open(&s.target.Status); a.Source.Attempt != 1 {
-		t.Errorf("it is attempt %d: nobody has tried before", a.Source.Attempt)
+		t.Errorf("it is attempt %d, want the first", a.Source.Attempt)
 	}
 }
 
-// TestAMistakenAssignmentSaysSo: somebody has to fix it, and does not hear of it if all it says is
-// that something is newer.
-func TestAMistakenAssignmentSaysSo(t *testing.T) {
-	s := tell(t, set("fw"), assignment(1, "missing"), auto("a", 2, "fw"))
+// TestWrongAssignmentIsReported checks that the message about an assignment that has to be fixed is
+// not hidden by the message about a newer update.
+func TestWrongAssignmentIsReported(t *testing.T) {
+	s := newStory(t, set("fw"), assignment(1, "missing"), auto("a", 2, "fw"))
 	if r := s.verdict("dev"); r.Code != eligibility.CodeSetNotFound {
-		t.Errorf("the assignment is judged %s: %s", r.Code, r.Message)
+		t.Errorf("the verdict on the assignment is %s: %s", r.Code, r.Message)
 	}
 }

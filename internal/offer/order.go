@@ -10,10 +10,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// Which of several intents goes first.
+// The order of the intents that reach a target.
 
-// byTurn puts required migration steps first, the oldest of them before the others, then what is
-// queued by weight and age. The rest stays as it is.
+// byTurn compares two intents: required migration steps come first, the oldest of them before the
+// others, then queued updates by weight and age. The others compare as equal.
 func byTurn(a, b *eligibility.Intent, cover *eligibility.Intent) int {
 	rank := rankOf(a, cover)
 	if c := cmp.Compare(rank, rankOf(b, cover)); c != 0 {
@@ -35,8 +35,8 @@ const (
 	rankOther
 )
 
-// rankOf: an intent is queued when it asks for that, or when it is the one that the queued ones
-// live beside.
+// rankOf returns the rank of an intent. Cover, the newest intent that replaces older ones, ranks
+// like the queued updates, which are offered beside it.
 func rankOf(in, cover *eligibility.Intent) int {
 	switch {
 	case eligibility.IsStep(in):
@@ -47,8 +47,8 @@ func rankOf(in, cover *eligibility.Intent) int {
 	return rankOther
 }
 
-// holdBehindSteps makes what is newer wait for a required migration step that has reached the
-// target and is not done.
+// holdBehindSteps lets newer intents wait for a required migration step that has reached the target
+// and is not done.
 func holdBehindSteps(list []judged) {
 	for i := range list {
 		step := list[i]

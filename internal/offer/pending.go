@@ -12,9 +12,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// ApplyPending applies whatever stop, invalidation, cancel, newer update or deadline applies to the
-// target's open action, also when no controller has come by yet. It leaves w.Target alone: when
-// something changed, the new status is returned and must be stored before anything is answered.
+// ApplyPending applies to the target's open action what is pending for it: a stop, an invalidation,
+// a cancel, a newer update or a deadline, also before a controller has done so. It does not change
+// w.Target. If it reports true, the returned status is new and must be stored before the device
+// gets an answer.
 func ApplyPending(w World) (*v1alpha1.TargetStatus, bool) {
 	given := &w.Target.Status
 	for range maxRounds {
@@ -29,8 +30,8 @@ func ApplyPending(w World) (*v1alpha1.TargetStatus, bool) {
 	return &w.Target.Status, given != &w.Target.Status
 }
 
-// maxRounds bounds how often one apply leads to another, as when an action is adopted by an update
-// whose deadline has passed.
+// maxRounds bounds how often one change leads to another, for example when an action is adopted by
+// an update whose deadline has passed.
 const maxRounds = 4
 
 func applyPendingOnce(w *World) (*v1alpha1.TargetStatus, bool) {
@@ -49,10 +50,10 @@ func applyPendingOnce(w *World) (*v1alpha1.TargetStatus, bool) {
 	return status, changed
 }
 
-// change changes a status, or reports that there was nothing to change.
+// change changes a status, and reports whether it did.
 type change func(*v1alpha1.TargetStatus) bool
 
-// pendingChanges lists what applies to an open action, in order.
+// pendingChanges returns the changes that are pending for an open action, in order.
 func pendingChanges(w *World, a *v1alpha1.Action) []change {
 	verdicts := judgeAll(w)
 	adopter := adopterOf(w, a, verdicts)
@@ -80,7 +81,7 @@ type demand struct {
 	cancellation v1alpha1.Cancellation
 }
 
-// demandsOn lists the causes to cancel an action. An adopted action is not canceled for the sake of
+// demandsOn returns the causes to cancel an action. An adopted action is not canceled because of
 // its old source.
 func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) []demand {
 	var demands []demand
@@ -113,9 +114,9 @@ func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) 
 	return demands
 }
 
-// causeNotToStart: what waits for confirmation has not started, so everything that would keep its
-// source from start for good closes it, also a stop that lets go on what has started. Empty:
-// nothing does.
+// causeNotToStart returns the cause to close an action that waits for confirmation, or "" if there
+// is none. Such an action has not started, so it is closed by everything that keeps its source from
+// ever starting it, also by a stop that lets started actions go on.
 func causeNotToStart(a *v1alpha1.Action, origin cancellation.Request, verdicts []judged) v1alpha1.CancelCause {
 	if a.State.HasStarted() {
 		return ""
@@ -124,9 +125,9 @@ func causeNotToStart(a *v1alpha1.Action, origin cancellation.Request, verdicts [
 	switch {
 	case origin.Cause != "":
 		return origin.Cause
-	case own == nil && a.Source.Kind != v1alpha1.SourceRollout: // a rollout that is gone says so by its origin
+	case own == nil && a.Source.Kind != v1alpha1.SourceRollout: // of a deleted rollout, Origin has the cause
 		return v1alpha1.CauseDeleted
-	case own != nil && own.Code == eligibility.CodeWaitingForStep: // a question must not keep what it waits for from start
+	case own != nil && own.Code == eligibility.CodeWaitingForStep: // the migration step cannot start before this action is closed
 		return v1alpha1.CauseMigrationStep
 	case own == nil || !own.IsFinal():
 		return ""
@@ -138,8 +139,8 @@ func causeNotToStart(a *v1alpha1.Action, origin cancellation.Request, verdicts [
 	return v1alpha1.CauseSuperseded
 }
 
-// ownVerdict is that on the intent an action was created from; nil: it does not reach the target
-// any more.
+// ownVerdict returns the verdict on the intent that an action was created from, or nil if that
+// intent no longer reaches the target.
 func ownVerdict(a *v1alpha1.Action, verdicts []judged) *judged {
 	for i := range verdicts {
 		if eligibility.IsOwn(a, verdicts[i].in) {
@@ -153,7 +154,8 @@ func isFirm(c v1alpha1.Cancellation) bool {
 	return c == v1alpha1.CancellationSoft || c == v1alpha1.CancellationForce
 }
 
-// isNews: a cancel is asked once per cause; only a stronger cancellation asks again.
+// isNews reports whether a cancel has not been requested yet: each cause requests it once, and
+// again only with a stronger cancellation.
 func isNews(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancellation) bool {
 	if a.Cancel == nil || c == v1alpha1.CancellationForce && a.Cancel.Cancellation != v1alpha1.CancellationForce {
 		return true
@@ -166,8 +168,8 @@ func isNews(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancellat
 	return true
 }
 
-// covers: a request counts for ids that were given; one that names the future is ignored, so that
-// it cannot cancel what nobody has seen.
+// covers reports whether a cancel request applies to an action. A request with an id that no action
+// has had yet is ignored, so that it cannot cancel a future action.
 func covers(c *v1alpha1.CancelRequest, a *v1alpha1.Action, s *v1alpha1.TargetStatus) bool {
 	return c.UpTo >= a.ID && c.UpTo < s.NextActionID
 }
@@ -195,15 +197,15 @@ func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 	return false
 }
 
-// isReturn reports whether the target's own assignment wants the set that the target runs already,
-// as after a revert: what was started meanwhile must not replace it.
+// isReturn reports whether the target's own assignment names the installed set, as after a revert:
+// an action that was started meanwhile is canceled then.
 func isReturn(v *judged) bool {
 	return v.in.Source.Kind == v1alpha1.SourceTarget && v.Code == eligibility.CodeAlreadyThere
 }
 
-// adopterOf finds the newest intent that wants just what the open action brings: it takes the
-// action over instead of canceling and installing the same again. To take over is not to start, so
-// neither spec.hold nor a window stands in the way.
+// adopterOf returns the newest intent for the content of the open action, or nil if there is none:
+// it takes the action over, in place of a cancel and a second installation of the same content.
+// Adoption starts nothing on the device, so it is possible during spec.hold and outside a window.
 func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *eligibility.Intent {
 	if a.State == v1alpha1.ActionCanceling || !a.State.HasStarted() || !unserved(w.Target).IsZero() {
 		return nil
@@ -226,15 +228,16 @@ func canTakeOver(v *judged) bool {
 	return v.mayStart() || v.Code == eligibility.CodeHold || v.Code == eligibility.CodeWindowClosed
 }
 
-// isHeir: an intent is newer than the action, or it is the action's own source created again, with
-// the same startAt.
+// isHeir reports whether an intent is newer than the action, or is the action's own source, created
+// again with the same startAt.
 func isHeir(a *v1alpha1.Action, in *eligibility.Intent) bool {
 	c := since(&in.Source).Compare(since(&a.Source))
 	return c > 0 || c == 0 && eligibility.IsRecreated(a, in)
 }
 
-// adoptedBy hands the action over, with the name by which the new source knows the set: the old one
-// may be about to vanish. If the new source has tried before, this is its next attempt.
+// adoptedBy returns the change that hands the action over to a new source. The action gets the name
+// of the new source's set, because the set of the old source may be deleted next. If the new source
+// has tried before, the action is its next attempt.
 func adoptedBy(w *World, in *eligibility.Intent, a *v1alpha1.Action) change {
 	source := *in.Source.DeepCopy()
 	source.Attempt = max(a.Source.Attempt, 1)
@@ -250,7 +253,7 @@ func adoptedBy(w *World, in *eligibility.Intent, a *v1alpha1.Action) change {
 	}
 }
 
-// isAgreed reports whether a confirmation is awaited that is not needed any more.
+// isAgreed reports whether the action waits for a confirmation that is no longer needed.
 func isAgreed(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 	if a.State.HasStarted() || !unserved(w.Target).IsZero() {
 		return false
@@ -259,7 +262,7 @@ func isAgreed(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 	return own != nil && own.mayStart() && (confirmsByItself(w.Target) || !own.in.Update.ConfirmationRequired)
 }
 
-// agreement says why nobody has to be asked.
+// agreement returns the message that says why the action was confirmed without asking the device.
 func agreement(t *v1alpha1.Target) string {
 	if t.Spec.AutoConfirm == v1alpha1.AutoConfirmAlways {
 		return "confirmed without asking: spec.autoConfirm is Always"
@@ -267,14 +270,15 @@ func agreement(t *v1alpha1.Target) string {
 	if !confirmsByItself(t) {
 		return "confirmed without asking: confirmationRequired was taken back"
 	}
-	words := "confirmed without asking: auto-confirm is active at the device"
+	text := "confirmed without asking: auto-confirm is active at the device"
 	if by := t.Status.AutoConfirm.Initiator; by != "" {
-		words += ", activated by " + by
+		text += ", activated by " + by
 	}
-	return words
+	return text
 }
 
-// expiredDeadline is the apply of the deadline that has passed, if any.
+// expiredDeadline returns the function that applies the deadline that has passed, or nil if none
+// has.
 func expiredDeadline(a *v1alpha1.Action, now time.Time) func(*v1alpha1.TargetStatus, int32, time.Time) bool {
 	passed := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	switch {

@@ -15,7 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// outcome is what became of the action with the lowest id.
+// outcome is the state of the action with the lowest id.
 type outcome struct {
 	State        v1alpha1.ActionState
 	Causes       []v1alpha1.CancelCause
@@ -32,8 +32,8 @@ func (s *story) outcome() outcome {
 	return o
 }
 
-// TestSettle: each story has started action 100 from rollout r; what becomes of it?
-func TestSettle(t *testing.T) {
+// TestApplyPending checks what becomes of action 100, which was started from rollout r.
+func TestApplyPending(t *testing.T) {
 	const (
 		canceling = v1alpha1.ActionCanceling
 		canceled  = v1alpha1.ActionCanceled
@@ -69,34 +69,34 @@ func TestSettle(t *testing.T) {
 		"a stop with Soft":  {[]step{stops("r", soft, v1alpha1.CauseStopped)}, isAsked(v1alpha1.CauseStopped)},
 		"a stop with Force": {[]step{stops("r", force, v1alpha1.CauseStopped)}, outcome{canceled, causes{v1alpha1.CauseStopped}, force, "uid-r"}},
 		"a stop with Soft, refused": {
-			[]step{stops("r", soft, v1alpha1.CauseStopped), comesBy, reports(action.CancelRejected), comesBy}, outcome{retrieved, causes{v1alpha1.CauseStopped}, soft, "uid-r"}},
+			[]step{stops("r", soft, v1alpha1.CauseStopped), polls, reports(action.CancelRejected), polls}, outcome{retrieved, causes{v1alpha1.CauseStopped}, soft, "uid-r"}},
 		"a stop with Soft, refused, then raised to Force": {
-			[]step{stops("r", soft, v1alpha1.CauseStopped), comesBy, reports(action.CancelRejected), stops("r", force, v1alpha1.CauseStopped)},
+			[]step{stops("r", soft, v1alpha1.CauseStopped), polls, reports(action.CancelRejected), stops("r", force, v1alpha1.CauseStopped)},
 			outcome{canceled, causes{v1alpha1.CauseStopped}, force, "uid-r"}},
 		"a stop with Soft, refused, then an invalidation with Soft": {
-			[]step{stops("r", soft, v1alpha1.CauseStopped), comesBy, reports(action.CancelRejected), editSet("old", invalid(soft, noon))},
+			[]step{stops("r", soft, v1alpha1.CauseStopped), polls, reports(action.CancelRejected), editSet("old", invalid(soft, noon))},
 			outcome{canceling, causes{v1alpha1.CauseStopped, v1alpha1.CauseInvalidated}, soft, "uid-r"}},
-		"a newer rollout, refused, and the one after it": {
-			[]step{rollout("s", 2, "new"), comesBy, reports(action.CancelRejected), rollout("u", 3, "newest")}, outcome{retrieved, causes{v1alpha1.CauseSuperseded}, soft, "uid-r"}},
+		"a newer rollout, refused, and another newer rollout": {
+			[]step{rollout("s", 2, "new"), polls, reports(action.CancelRejected), rollout("u", 3, "newest")}, outcome{retrieved, causes{v1alpha1.CauseSuperseded}, soft, "uid-r"}},
 		"an invalidation with Force over a cancel that is under way": {
-			[]step{rollout("s", 2, "new"), comesBy, editSet("old", invalid(force, noon))},
+			[]step{rollout("s", 2, "new"), polls, editSet("old", invalid(force, noon))},
 			outcome{canceled, causes{v1alpha1.CauseSuperseded, v1alpha1.CauseInvalidated}, force, "uid-r"}},
 
-		"a cancel of this id":                  {[]step{cancels(100, soft)}, isAsked(v1alpha1.CauseRequested)},
-		"a cancel that says nothing is Soft":   {[]step{cancels(100, "")}, isAsked(v1alpha1.CauseRequested)},
-		"a cancel by force":                    {[]step{cancels(100, force)}, outcome{canceled, causes{v1alpha1.CauseRequested}, force, "uid-r"}},
-		"a cancel of older ids":                {[]step{cancels(99, force)}, goesOn},
-		"a cancel of an id never given":        {[]step{cancels(101, force)}, goesOn},
-		"a cancel of the greatest id there is": {[]step{cancels(2147483647, force)}, goesOn},
+		"a cancel of this id":                   {[]step{cancels(100, soft)}, isAsked(v1alpha1.CauseRequested)},
+		"a cancel without cancellation is Soft": {[]step{cancels(100, "")}, isAsked(v1alpha1.CauseRequested)},
+		"a cancel by force":                     {[]step{cancels(100, force)}, outcome{canceled, causes{v1alpha1.CauseRequested}, force, "uid-r"}},
+		"a cancel of older ids":                 {[]step{cancels(99, force)}, goesOn},
+		"a cancel of an id never given":         {[]step{cancels(101, force)}, goesOn},
+		"a cancel of the greatest id there is":  {[]step{cancels(2147483647, force)}, goesOn},
 
-		"the set is gone":           {[]step{loseSet("old")}, isAsked(v1alpha1.CauseSetGone)},
-		"the set is gone and again": {[]step{loseSet("old"), comesBy, reports(action.CancelRejected), comesBy}, outcome{retrieved, causes{v1alpha1.CauseSetGone}, soft, "uid-r"}},
+		"the set is gone": {[]step{deleteSet("old")}, isAsked(v1alpha1.CauseSetGone)},
+		"the set is gone, and the device refused to cancel": {[]step{deleteSet("old"), polls, reports(action.CancelRejected), polls}, outcome{retrieved, causes{v1alpha1.CauseSetGone}, soft, "uid-r"}},
 
-		"no result in time": {[]step{later(24 * time.Hour)}, outcome{v1alpha1.ActionError, nil, "", "uid-r"}},
-		"almost no time":    {[]step{later(24*time.Hour - time.Second)}, goesOn},
-		"no answer in time": {[]step{stops("r", soft, v1alpha1.CauseStopped), comesBy, later(time.Hour)}, outcome{canceled, causes{v1alpha1.CauseStopped}, soft, "uid-r"}},
-		"no result in time, but asked to cancel by then": {
-			[]step{stops("r", soft, v1alpha1.CauseStopped), comesBy, later(time.Hour - time.Second)}, isAsked(v1alpha1.CauseStopped)},
+		"no result before the progress deadline": {[]step{later(24 * time.Hour)}, outcome{v1alpha1.ActionError, nil, "", "uid-r"}},
+		"just before the progress deadline":      {[]step{later(24*time.Hour - time.Second)}, goesOn},
+		"no answer before the cancel deadline":   {[]step{stops("r", soft, v1alpha1.CauseStopped), polls, later(time.Hour)}, outcome{canceled, causes{v1alpha1.CauseStopped}, soft, "uid-r"}},
+		"just before the cancel deadline": {
+			[]step{stops("r", soft, v1alpha1.CauseStopped), polls, later(time.Hour - time.Second)}, isAsked(v1alpha1.CauseStopped)},
 
 		"the rollout was deleted and created again": {
 			[]step{rollout("r", 2, "old", asCreatedAgain)}, outcome{retrieved, nil, "", "uid-r-again"}},
@@ -109,7 +109,7 @@ func TestSettle(t *testing.T) {
 		"a newer rollout of the same content": {
 			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate")}, outcome{retrieved, nil, "", "uid-s"}},
 		"a newer rollout of the same content, and the old set is gone": {
-			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate"), loseSet("old")}, outcome{retrieved, nil, "", "uid-s"}},
+			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate"), deleteSet("old")}, outcome{retrieved, nil, "", "uid-s"}},
 		"of two newer rollouts of the same content, the newest": {
 			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate", queued(900)), rollout("u", 3, "duplicate", queued(1))}, outcome{retrieved, nil, "", "uid-u"}},
 		"another rollout of equal age and the same content": {
@@ -117,60 +117,60 @@ func TestSettle(t *testing.T) {
 		"a newer rollout of the same content that is paused": {
 			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate", closedFor(eligibility.CodePaused))}, goesOn},
 		"a cancel under way is not adopted": {
-			[]step{cancels(100, soft), comesBy, rollout("r", 2, "old", asCreatedAgain)}, isAsked(v1alpha1.CauseRequested)},
-		"a refusal to the old source is forgotten by the new one": {
-			[]step{stops("r", soft, v1alpha1.CauseStopped), comesBy, reports(action.CancelRejected), rollout("r", 2, "old", asCreatedAgain)},
+			[]step{cancels(100, soft), polls, rollout("r", 2, "old", asCreatedAgain)}, isAsked(v1alpha1.CauseRequested)},
+		"a refusal to cancel for the old source does not count for the new one": {
+			[]step{stops("r", soft, v1alpha1.CauseStopped), polls, reports(action.CancelRejected), rollout("r", 2, "old", asCreatedAgain)},
 			outcome{retrieved, causes{}, soft, "uid-r-again"}},
 		"an invalidated set is not adopted under another name": {
 			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate"), editSet("old", invalid(soft, noon))}, isAsked(v1alpha1.CauseInvalidated)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			started := []step{set("old"), set("new"), set("newest"), rollout("r", 1, "old", deadlines(86400, 3600)), takes}
-			s := tell(t, slices.Concat(started, c.steps)...)
-			s.mustBeLeftAlone()
-			s.settle()
+			s := newStory(t, slices.Concat(started, c.steps)...)
+			s.mustNotChangeInput()
+			s.applyPending()
 			if diff := cmp.Diff(c.want, s.outcome()); diff != "" {
-				t.Errorf("something else became of the action (-want +got):\n%s", diff)
+				t.Errorf("the outcome of the action differs (-want +got):\n%s", diff)
 			}
-			s.mustBeSettled()
+			s.mustHaveNothingPending()
 			For(s.world())
-			s.mustBeSettled()
+			s.mustHaveNothingPending()
 		})
 	}
 }
 
-// TestAdoption: who takes an action over is who it belongs to from then on.
+// TestAdoption checks that an adopted action belongs to the source that adopted it.
 func TestAdoption(t *testing.T) {
-	s := tell(t, set("old"), rollout("r", 1, "old", retries(3, 0)), fails, takes, set("duplicate", content("old")),
-		rollout("s", 2, "duplicate", deadlines(60, 60)), loseSet("old"), withdrawn("r"), comesBy)
+	s := newStory(t, set("old"), rollout("r", 1, "old", retries(3, 0)), fails, takes, set("duplicate", content("old")),
+		rollout("s", 2, "duplicate", deadlines(60, 60)), deleteSet("old"), removed("r"), polls)
 	a := action.Open(&s.target.Status)
 	if a == nil || a.DistributionSet != "duplicate" || a.Source.Name != "s" || a.Source.Attempt != 2 || *a.Update.ProgressDeadlineSeconds != 60 {
 		t.Fatalf("the action is not the new rollout's: %+v", a)
 	}
 	reports(action.Install)(s)
 	reports(action.Succeed)(s)
-	if got := s.offer().told(); got != (told{Nothing, eligibility.CodeDone, 0, ""}) {
-		t.Errorf("the new rollout does not take it for its own: %+v", got)
+	if got := s.offer().given(); got != (given{Nothing, eligibility.CodeDone, 0, ""}) {
+		t.Errorf("the action is not counted for the new rollout: %+v", got)
 	}
 }
 
-// TestResumesAfterFailure: a rollout that was removed and applied again tries those again that
-// failed before, also with the same startAt.
+// TestResumesAfterFailure checks that a rollout that was deleted and applied again is offered to
+// targets that failed before, also with the same startAt.
 func TestResumesAfterFailure(t *testing.T) {
-	s := tell(t, set("old"), rollout("r", 1, "old"), fails, rollout("r", 1, "old", asCreatedAgain))
-	if got := s.offer().told(); got != (told{Deploy, CodeDeploy, 101, "old"}) {
+	s := newStory(t, set("old"), rollout("r", 1, "old"), fails, rollout("r", 1, "old", asCreatedAgain))
+	if got := s.offer().given(); got != (given{Deploy, CodeDeploy, 101, "old"}) {
 		t.Errorf("got %+v: %s", got, s.offer().Reason.Message)
 	}
 }
 
-// TestAdoptionIsAnAttempt: what is adopted by a source that has tried before is its next attempt,
-// so that retries.limit stays a limit.
+// TestAdoptionIsAnAttempt checks that an adopted action counts as the next attempt of a source that
+// has tried before, so that retries.limit is respected.
 func TestAdoptionIsAnAttempt(t *testing.T) {
-	s := tell(t, set("fw"), rollout("r", 2, "fw", queued(1), retries(1, 0)), fails, pauses("r"), set("duplicate", content("fw")), assignment(3, "duplicate", queued(1000)), takes)
+	s := newStory(t, set("fw"), rollout("r", 2, "fw", queued(1), retries(1, 0)), fails, pauses("r"), set("duplicate", content("fw")), assignment(3, "duplicate", queued(1000)), takes)
 	s.intents = s.intents[:0]
 	rollout("r", 4, "fw", queued(1), retries(1, 0))(s)
-	if !s.settle() {
-		t.Fatal("nobody adopts the action")
+	if !s.applyPending() {
+		t.Fatal("the action is not adopted")
 	}
 	a := action.Open(&s.target.Status)
 	if a.Source.Name != "r" || a.Source.Attempt != 2 {

@@ -17,14 +17,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// TestAnyWorld tells long random stories and asks, at each point, for what must hold in every
-// world.
+// TestAnyWorld takes random steps and checks, after each step, what must hold in every world.
 func TestAnyWorld(t *testing.T) {
 	started := 0
 	for seed := range uint64(150) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
-			s := tell(t)
+			s := newStory(t)
 			for i := range 3 {
 				randomSet(random, fmt.Sprintf("set-%d", i))(s)
 			}
@@ -40,17 +39,17 @@ func TestAnyWorld(t *testing.T) {
 		})
 	}
 	if started < 150 {
-		t.Errorf("only %d actions started in all these worlds: they are too sleepy to prove anything", started)
+		t.Errorf("only %d actions started in all these worlds, want at least 150: too little happens in them", started)
 	}
 }
 
-// mustHoldInAnyWorld also lets the device take what it is offered, now and then, and reports
-// whether it started something.
+// mustHoldInAnyWorld checks the invariants. It also lets the device start the offered update, at
+// random, and reports whether it did.
 func (s *story) mustHoldInAnyWorld(random *rand.Rand) bool {
 	s.t.Helper()
-	s.mustBeLeftAlone()
-	s.settle()
-	s.mustBeSettled()
+	s.mustNotChangeInput()
+	s.applyPending()
+	s.mustHaveNothingPending()
 	o := For(s.world())
 	s.mustBeOneThing(o)
 	s.mustNotDependOnOrder(random, o)
@@ -61,16 +60,16 @@ func (s *story) mustHoldInAnyWorld(random *rand.Rand) bool {
 	if o.Action != nil || random.IntN(2) == 0 {
 		return false
 	}
-	s.mustResume(o)
+	s.mustGoOn(o)
 	return true
 }
 
-// mustBeOneThing: an offer is nothing, or one action under one id, and always has a reason.
+// mustBeOneThing checks that an offer is nothing, or one action with one id, and has a reason.
 func (s *story) mustBeOneThing(o Offer) {
 	s.t.Helper()
 	switch {
 	case o.Reason.Code == "" || o.Reason.Message == "":
-		s.t.Errorf("no reason: %+v", o.told())
+		s.t.Errorf("no reason: %+v", o.given())
 	case (o.Kind == Nothing) != (o.ActionID == 0):
 		s.t.Errorf("%s with id %d", o.Kind, o.ActionID)
 	case o.Kind != Nothing && (o.Action == nil) == (o.Intent == nil):
@@ -91,12 +90,12 @@ func (s *story) mustNotDependOnOrder(random *rand.Rand, o Offer) {
 	w.Intents = append([]eligibility.Intent(nil), s.intents...)
 	random.Shuffle(len(w.Intents), func(i, j int) { w.Intents[i], w.Intents[j] = w.Intents[j], w.Intents[i] })
 	again := For(w)
-	if diff := cmp.Diff([]any{o.told(), o.Reason}, []any{again.told(), again.Reason}); diff != "" {
+	if diff := cmp.Diff([]any{o.given(), o.Reason}, []any{again.given(), again.Reason}); diff != "" {
 		s.t.Errorf("another order of intents gives another offer:\n%s", diff)
 	}
 }
 
-// mustBeValid: an invalidated set is started by nobody, but by rollouts that had started when it
+// mustBeValid checks that an invalidated set is offered only by rollouts that had started when it
 // was invalidated with None.
 func (s *story) mustBeValid(o Offer) {
 	s.t.Helper()
@@ -119,22 +118,22 @@ func (s *story) mustBeValid(o Offer) {
 	}
 }
 
-// mustResume starts the offer; the same world then goes on with it.
-func (s *story) mustResume(o Offer) {
+// mustGoOn starts the offered update and checks that the same world then offers to go on with it.
+func (s *story) mustGoOn(o Offer) {
 	s.t.Helper()
 	b := o.Creation(s.world())
 	if a := action.Create(&s.target.Status, b); a == nil || a.ID != o.ActionID {
-		s.t.Fatalf("created is %v, announced was %d", a, o.ActionID)
+		s.t.Fatalf("created %v, want action %d, which was offered", a, o.ActionID)
 	}
-	s.settle() // a newer intent for the same content may adopt what has just started
-	s.mustBeSettled()
+	s.applyPending() // a newer intent for the same content may adopt what has just started
+	s.mustHaveNothingPending()
 	again := For(s.world())
 	code := CodeResume
 	if o.Kind == Confirm {
 		code = CodeConfirm
 	}
 	if again.Kind != o.Kind || again.Reason.Code != code || again.ActionID != o.ActionID || again.Set.ContentHash != o.Set.ContentHash {
-		s.t.Errorf("what has just started does not go on: %+v became %+v, %s", o.told(), again.told(), again.Reason.Message)
+		s.t.Errorf("the new action does not go on: the offer %+v became %+v, %s", o.given(), again.given(), again.Reason.Message)
 	}
 }
 
@@ -150,7 +149,7 @@ func randomSet(random *rand.Rand, name string) step {
 	})
 }
 
-// randomStep is something that happens in a fleet.
+// randomStep returns a step that may happen in a fleet.
 func randomStep(random *rand.Rand) step {
 	name, setName, h := pick(random, "r", "s", "u"), pick(random, "set-0", "set-1", "set-2"), random.IntN(6)
 	switch random.IntN(14) {
@@ -163,7 +162,7 @@ func randomStep(random *rand.Rand) step {
 	case 5:
 		return func(s *story) {
 			if len(s.intents) > 0 {
-				withdrawn(s.intents[random.IntN(len(s.intents))].Source.Name)(s)
+				removed(s.intents[random.IntN(len(s.intents))].Source.Name)(s)
 			}
 		}
 	case 6:

@@ -14,7 +14,7 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// admitted is the pattern by which the schema judges a schedule.
+// admitted returns the pattern with which the schema checks a schedule.
 func admitted(t *testing.T) *regexp.Regexp {
 	t.Helper()
 	source, err := os.ReadFile("../../api/v1alpha1/shared_types.go")
@@ -28,8 +28,8 @@ func admitted(t *testing.T) *regexp.Regexp {
 	return regexp.MustCompile(string(match[1]))
 }
 
-// The schema takes a schedule of ordinary forms exactly if it can be read, ranges that run
-// backwards excepted.
+// TestAdmissionReadsSchedules checks that the schema accepts a schedule exactly if it can be
+// parsed, except for ranges whose end is before their start.
 func TestAdmissionReadsSchedules(t *testing.T) {
 	pattern, random := admitted(t), rand.New(rand.NewSource(1))
 	names := []string{"", "", "", "JAN FEB dec", "SUN mon Sat"}
@@ -58,9 +58,9 @@ func TestAdmissionReadsSchedules(t *testing.T) {
 		_, err := cron.ParseStandard(schedule)
 		switch admitted := pattern.MatchString(schedule); {
 		case err == nil && !admitted:
-			t.Fatalf("the schema refuses %q, which can be read", schedule)
+			t.Fatalf("the schema refuses %q, which can be parsed", schedule)
 		case err != nil && admitted && !strings.Contains(err.Error(), "beyond end of range"):
-			t.Fatalf("the schema takes %q, which cannot be read: %v", schedule, err)
+			t.Fatalf("the schema accepts %q, which cannot be parsed: %v", schedule, err)
 		case err == nil:
 			read++
 		default:
@@ -68,11 +68,11 @@ func TestAdmissionReadsSchedules(t *testing.T) {
 		}
 	}
 	if read < 1000 || refused < 1000 {
-		t.Errorf("%d schedules were read and %d not", read, refused)
+		t.Errorf("%d schedules were accepted and %d refused, want at least 1000 of each", read, refused)
 	}
 	for _, schedule := range []string{"", "0 2 * *", "0 2 * * * *", "@daily", "TZ=UTC 0 2 * * *", "a b c d e", "0 2 * * SUNDAY", "*/0 * * * *", "1,,2 * * * *"} {
 		if pattern.MatchString(schedule) {
-			t.Errorf("the schema takes %q", schedule)
+			t.Errorf("the schema accepts %q", schedule)
 		}
 	}
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// message puts a result into words. Most results are never put into words: a device with many
-// intents is told of one.
+// message returns a result with its message. Messages are made only for results that are shown: of
+// many intents of a device, that is one.
 func (j *judged) message(w *World) eligibility.Reason {
 	if j.Code == "" || j.Code == j.in.Closed.Code {
 		return eligibility.Reason{Code: j.Code, Message: j.in.Closed.Message, Until: j.Until}
 	}
-	return eligibility.Reason{Code: j.Code, Message: j.sentence(w), Until: j.Until}
+	return eligibility.Reason{Code: j.Code, Message: j.text(w), Until: j.Until}
 }
 
-func (j *judged) sentence(w *World) string {
+func (j *judged) text(w *World) string {
 	in := j.in
 	switch j.Code {
 	case eligibility.CodeSetNotFound, eligibility.CodeSetInvalid, eligibility.CodeSetNotReady, eligibility.CodeContentChanged, eligibility.CodeIncompatible, eligibility.CodeAlreadyThere, eligibility.CodeAlreadyHad:
@@ -46,7 +46,7 @@ func (j *judged) sentence(w *World) string {
 	case eligibility.CodeWaitingForStep:
 		return fmt.Sprintf("%s waits for the required migration step %s of %s", label(in), j.Other.Update.DistributionSet, label(j.Other))
 	case eligibility.CodeHold:
-		return "spec.hold keeps this target from start anything; set it to false to release it"
+		return "spec.hold keeps this target from starting an update; set it to false to release it"
 	case eligibility.CodeWindowClosed:
 		return j.aboutWindow(w.Now)
 	default:
@@ -100,8 +100,8 @@ func (j *judged) aboutSuperseding() string {
 	return fmt.Sprintf("%s took this target over from %s", takers(in.SupersededBy), label(in))
 }
 
-// takers name the newer rollouts that the group gave members up to. Which of several it was is not
-// remembered.
+// takers returns the names of the newer rollouts that took members of the group over. Which of
+// several took over this target is not stored.
 func takers(by []v1alpha1.SupersedingRollout) string {
 	names := make([]string, len(by))
 	for i := range by {
@@ -122,12 +122,12 @@ func (j *judged) aboutWindow(now time.Time) string {
 		return fmt.Sprintf("the maintenance window of %s is closed; it opens at %s", label(in), stamp(j.Until))
 	}
 	if _, _, err := window.At(in.Update.MaintenanceWindow, now); err != nil {
-		return fmt.Sprintf("maintenanceWindow of %s cannot be read: %v; correct it", label(in), err)
+		return fmt.Sprintf("maintenanceWindow of %s cannot be parsed: %v; correct it", label(in), err)
 	}
 	return fmt.Sprintf("the maintenance window of %s never opens: correct its schedule", label(in))
 }
 
-// label names an intent as people know it.
+// label returns the name of an intent in messages.
 func label(in *eligibility.Intent) string {
 	switch in.Source.Kind {
 	case v1alpha1.SourceRollout:

@@ -21,10 +21,10 @@ import (
 
 var noon = time.Date(2026, time.March, 2, 12, 0, 0, 0, time.UTC)
 
-// hour of the day before noon's; intents are as old as that.
+// hour returns that hour of the day before noon. Intents are given their age with it.
 func hour(h int) time.Time { return noon.Add(time.Duration(h-36) * time.Hour) }
 
-// story is one target, what is wanted of it, and what has happened, step by step.
+// story is one target, the intents that reach it, and the objects around it. Steps change it.
 type story struct {
 	t       testing.TB
 	now     time.Time
@@ -36,7 +36,7 @@ type story struct {
 
 type step func(*story)
 
-func tell(t testing.TB, steps ...step) *story {
+func newStory(t testing.TB, steps ...step) *story {
 	t.Helper()
 	s := &story{t: t, now: noon, sets: map[string]*eligibility.Set{}, origins: map[types.UID]cancellation.Request{}, target: &v1alpha1.Target{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", UID: "uid-dev"},
@@ -56,8 +56,9 @@ func (s *story) world() World {
 	}
 }
 
-// settle stores what Settle says, as a device API does.
-func (s *story) settle() bool {
+// applyPending stores the result of ApplyPending, as the device API does, and reports whether it
+// changed the status.
+func (s *story) applyPending() bool {
 	status, changed := ApplyPending(s.world())
 	if changed {
 		s.target.Status = *status
@@ -65,9 +66,9 @@ func (s *story) settle() bool {
 	return changed
 }
 
-// offer is what the device is told now.
+// offer returns the offer for the device now, as the device API computes it.
 func (s *story) offer() Offer {
-	s.settle()
+	s.applyPending()
 	return For(s.world())
 }
 
@@ -76,7 +77,7 @@ func hash(content string) string {
 	return (content + pad)[:64]
 }
 
-// set makes a deployable set of that name and content.
+// set adds a deployable set with that name and content.
 func set(name string, edits ...func(*eligibility.Set)) step {
 	return func(s *story) {
 		x := &eligibility.Set{Namespace: "fleet", Name: name, ContentHash: hash(name), Deployable: true}
@@ -88,7 +89,7 @@ func set(name string, edits ...func(*eligibility.Set)) step {
 	}
 }
 
-// editSet changes a copy, as an informer would hand out a new object.
+// editSet replaces a set by a changed copy, as an informer does.
 func editSet(name string, edit func(*eligibility.Set)) step {
 	return func(s *story) {
 		x := *s.sets[name]
@@ -98,7 +99,7 @@ func editSet(name string, edit func(*eligibility.Set)) step {
 	}
 }
 
-func loseSet(name string) step {
+func deleteSet(name string) step {
 	return func(s *story) { delete(s.sets, name); s.relink() }
 }
 
@@ -114,7 +115,7 @@ func invalid(c v1alpha1.Cancellation, at time.Time) func(*eligibility.Set) {
 
 func migrationStep(x *eligibility.Set) { x.RequiredMigrationStep = true }
 
-// content makes a set the same to a device as another one.
+// content gives a set the content of another one.
 func content(c string) func(*eligibility.Set) {
 	return func(x *eligibility.Set) { x.ContentHash = hash(c) }
 }
@@ -138,7 +139,7 @@ func wants(in eligibility.Intent, edits []func(*eligibility.Intent)) step {
 	}
 }
 
-// rollout that started and opened the target's group at that hour.
+// rollout adds a rollout that started and opened the target's group at that hour.
 func rollout(name string, h int, set string, edits ...func(*eligibility.Intent)) step {
 	return wants(eligibility.Intent{
 		Source:   v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name, UID: types.UID("uid-" + name), Group: "group-1", Since: &metav1.MicroTime{Time: hour(h)}},
@@ -163,7 +164,7 @@ func auto(name string, h int, set string, edits ...func(*eligibility.Intent)) st
 	}, edits)
 }
 
-func withdrawn(name string) step {
+func removed(name string) step {
 	return func(s *story) {
 		for i := range s.intents {
 			if s.intents[i].Source.Name == name {
@@ -188,7 +189,7 @@ func reinstalls(in *eligibility.Intent)     { in.Update.Reinstall = true }
 func confirmed(in *eligibility.Intent)      { in.Update.ConfirmationRequired = true }
 func asCreatedAgain(in *eligibility.Intent) { in.Source.UID += "-again" }
 func expired(in *eligibility.Intent)        { in.Expired = true }
-func placed(h int) func(*eligibility.Intent) {
+func startedAt(h int) func(*eligibility.Intent) {
 	return func(in *eligibility.Intent) { in.StartedAt = hour(h) }
 }
 func abandoned(in *eligibility.Intent) { in.Abandoned = true }
@@ -230,7 +231,7 @@ func deadlines(progress, cancel int32) func(*eligibility.Intent) {
 	}
 }
 
-// stops is what a source says of its started actions, and of what it still offers.
+// stops stops a source, with this cancellation of its open actions.
 func stops(name string, c v1alpha1.Cancellation, cause v1alpha1.CancelCause) step {
 	return func(s *story) {
 		s.origins[types.UID("uid-"+name)] = cancellation.Request{Cause: cause, Cancellation: c}
@@ -242,7 +243,7 @@ func stops(name string, c v1alpha1.Cancellation, cause v1alpha1.CancelCause) ste
 	}
 }
 
-// pauses holds a source back without stopping it.
+// pauses pauses a source.
 func pauses(name string) step {
 	return func(s *story) {
 		for i := range s.intents {
@@ -253,18 +254,18 @@ func pauses(name string) step {
 	}
 }
 
-// takes is the device coming by and taking what it is offered.
+// takes lets the device fetch the offered update, which creates the action.
 func takes(s *story) {
 	o := s.offer()
 	if o.Kind != Deploy && o.Kind != Confirm || o.Action != nil {
-		s.t.Fatalf("nothing is to be started: %s %s", o.Kind, o.Reason.Message)
+		s.t.Fatalf("no new action is offered: %s %s", o.Kind, o.Reason.Message)
 	}
 	if action.Create(&s.target.Status, o.Creation(s.world())) == nil {
-		s.t.Fatal("nothing was created")
+		s.t.Fatal("no action was created")
 	}
 }
 
-// reports is a report on the newest action.
+// reports applies a report of the device on the newest action.
 func reports(e action.Event, code ...string) step {
 	return func(s *story) {
 		r := action.Report{ID: action.Newest(&s.target.Status).ID, Event: e, Now: s.now}
@@ -275,7 +276,7 @@ func reports(e action.Event, code ...string) step {
 	}
 }
 
-// carriesOut is a whole update, to its end.
+// carriesOut lets the device fetch the offered update and install it successfully.
 func carriesOut(s *story) {
 	takes(s)
 	reports(action.Install)(s)
@@ -290,7 +291,7 @@ func fails(s *story) {
 
 func later(d time.Duration) step            { return func(s *story) { s.now = s.now.Add(d) } }
 func at(now time.Time) step                 { return func(s *story) { s.now = now } }
-func comesBy(s *story)                      { s.offer() }
+func polls(s *story)                        { s.offer() }
 func spec(edit func(*v1alpha1.Target)) step { return func(s *story) { edit(s.target) } }
 func holds(on bool) step                    { return spec(func(t *v1alpha1.Target) { t.Spec.Hold = on }) }
 
@@ -307,46 +308,47 @@ func runs(content string, consistent bool) step {
 	})
 }
 
-// told is an offer as short as a test wants it.
-type told struct {
+// given is the part of an offer that tests compare.
+type given struct {
 	Kind Kind
 	Code eligibility.Code
 	ID   int32
 	Set  string
 }
 
-func (o Offer) told() told {
-	x := told{Kind: o.Kind, Code: o.Reason.Code, ID: o.ActionID}
+func (o Offer) given() given {
+	x := given{Kind: o.Kind, Code: o.Reason.Code, ID: o.ActionID}
 	if o.Kind != Nothing && o.Kind != Cancel && o.Set != nil {
 		x.Set = o.Set.Name
 	}
 	return x
 }
 
-// check runs a table of stories against what the device is told in the end.
+// check takes the steps of each row and compares the offer after them.
 func check(t *testing.T, stories map[string]struct {
 	steps []step
-	want  told
+	want  given
 }) {
 	t.Helper()
 	for name, c := range stories {
 		t.Run(name, func(t *testing.T) {
-			s := tell(t, c.steps...)
-			s.mustBeLeftAlone()
+			s := newStory(t, c.steps...)
+			s.mustNotChangeInput()
 			o := s.offer()
-			if diff := cmp.Diff(c.want, o.told()); diff != "" {
-				t.Errorf("the device is told something else (-want +got):\n%s%s", diff, o.Reason.Message)
+			if diff := cmp.Diff(c.want, o.given()); diff != "" {
+				t.Errorf("the offer differs (-want +got):\n%s%s", diff, o.Reason.Message)
 			}
 			if o.Reason.Message == "" {
-				t.Error("nobody says why")
+				t.Error("the offer has no message")
 			}
-			s.mustBeSettled()
+			s.mustHaveNothingPending()
 		})
 	}
 }
 
-// mustBeLeftAlone asks everything and compares what was asked about before and after.
-func (s *story) mustBeLeftAlone() {
+// mustNotChangeInput calls every function of the package and checks that none of them changes the
+// world that it is given.
+func (s *story) mustNotChangeInput() {
 	s.t.Helper()
 	before := struct {
 		Target  *v1alpha1.Target
@@ -355,19 +357,18 @@ func (s *story) mustBeLeftAlone() {
 	}{s.target.DeepCopy(), copied(s.intents), maps.Clone(s.sets)}
 	status, changed := ApplyPending(s.world())
 	if changed && status == &s.target.Status {
-		s.t.Error("Settle changed the status it was given")
+		s.t.Error("ApplyPending changed the status it was given")
 	}
 	For(s.world())
 	Judge(s.world())
 	after := before
 	after.Target, after.Intents, after.Sets = s.target, s.intents, s.sets
 	if diff := cmp.Diff(before, after); diff != "" {
-		s.t.Errorf("asking changed what was asked about (-before +after):\n%s", diff)
+		s.t.Errorf("the world was changed (-before +after):\n%s", diff)
 	}
 }
 
-// copied shares no pointer of the updates with the original; sets are compared by what they point
-// at.
+// copied returns a deep copy of the intents, so that they can be compared later.
 func copied(intents []eligibility.Intent) []eligibility.Intent {
 	out := slices.Clone(intents)
 	for i := range out {
@@ -381,11 +382,11 @@ func copied(intents []eligibility.Intent) []eligibility.Intent {
 	return out
 }
 
-// mustBeSettled: what has been settled has nothing left to settle.
-func (s *story) mustBeSettled() {
+// mustHaveNothingPending checks that a second call of ApplyPending changes nothing.
+func (s *story) mustHaveNothingPending() {
 	s.t.Helper()
 	before := s.target.DeepCopy()
-	if s.settle() {
-		s.t.Errorf("Settle is not done at once (-first +second):\n%s", cmp.Diff(before.Status, s.target.Status))
+	if s.applyPending() {
+		s.t.Errorf("a second call of ApplyPending changes the status (-first +second):\n%s", cmp.Diff(before.Status, s.target.Status))
 	}
 }

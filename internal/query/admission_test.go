@@ -72,8 +72,8 @@ func compiles(text string) bool {
 	return err == nil
 }
 
-// The API server accepts every expression that the controllers accept. The expressions are all
-// those in the other tests of this package.
+// TestAdmissionAcceptsEveryExpression: the API server accepts every expression that the controllers
+// accept. The expressions are all those in the other tests of this package.
 func TestAdmissionAcceptsEveryExpression(t *testing.T) {
 	accepts, taken := admission(t), 0
 	more := []string{

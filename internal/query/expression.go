@@ -132,7 +132,7 @@ func checkCost(cels *cel.Env, ast *cel.Ast) error {
 	return nil
 }
 
-// estimator tells CEL the maximum sizes of the fields of a target.
+// estimator returns the maximum sizes of the fields of a target.
 type estimator struct{}
 
 func (estimator) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
@@ -151,17 +151,17 @@ func errorOf(errs []*cel.Error) error {
 	first := slices.MinFunc(errs, func(a, b *cel.Error) int {
 		return cmp.Or(cmp.Compare(a.Location.Line(), b.Location.Line()), cmp.Compare(a.Location.Column(), b.Location.Column()))
 	})
-	said := first.Message
+	message := first.Message
 	for _, noise := range []string{" expecting {", " (in container"} {
-		said, _, _ = strings.Cut(said, noise)
+		message, _, _ = strings.Cut(message, noise)
 	}
 	if first.Location.Line() < 1 {
-		return fmt.Errorf("targetExpression: %s%s", said, hint(said))
+		return fmt.Errorf("targetExpression: %s%s", message, hint(message))
 	}
-	return fmt.Errorf("targetExpression, line %d, column %d: %s%s", first.Location.Line(), first.Location.Column()+1, said, hint(said))
+	return fmt.Errorf("targetExpression, line %d, column %d: %s%s", first.Location.Line(), first.Location.Column()+1, message, hint(message))
 }
 
-// fixes are hints for CEL's messages, by the start of the message.
+// hints for CEL's messages, by the start of the message.
 var hints = []struct{ start, hint string }{
 	{"undefined field", fmt.Sprintf(": target has %s; target.installed has %s",
 		fieldNames(targetType), fieldNames(installedType))},

@@ -53,7 +53,7 @@ func mustCompile(t testing.TB, sel v1alpha1.Selection) *Query {
 // one for an empty target. Each expression is true for exactly one of them.
 func TestEveryFieldIsSeen(t *testing.T) {
 	bare := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "bare", CreationTimestamp: metav1.NewTime(noon.Add(-time.Hour))}}
-	questions := map[string]struct{ ofGateway, ofBare string }{
+	expressions := map[string]struct{ ofGateway, ofBare string }{
 		"name":                      {`target.name == "gw-1"`, `target.name == "bare"`},
 		"controllerID":              {`target.controllerID == "SN:1"`, `target.controllerID == "bare"`},
 		"description":               {`target.description.contains("device")`, `target.description == ""`},
@@ -62,7 +62,7 @@ func TestEveryFieldIsSeen(t *testing.T) {
 		"labels":                    {`target.labels["example.com/ring"] == "early"`, `!("site" in target.labels)`},
 		"labels by field":           {`target.labels.site == "ulm"`, `!has(target.labels.site)`},
 		"attributes":                {`target.attributes["hw"] == "B"`, `!("hw" in target.attributes)`},
-		"attributes taken apart":    {`int(target.attributes["os.version"].split(".")[0]) >= 6`, `target.attributes.size() == 0`},
+		"a part of an attribute":    {`int(target.attributes["os.version"].split(".")[0]) >= 6`, `target.attributes.size() == 0`},
 		"attributes with a list":    {`target.attributes["tags"].split(",").exists(tag, tag == "lab")`, `!has(target.attributes)`},
 		"updateStatus":              {`target.updateStatus == "InSync"`, `target.updateStatus != "InSync"`},
 		"inconsistent":              {`target.inconsistent`, `!target.inconsistent`},
@@ -73,7 +73,7 @@ func TestEveryFieldIsSeen(t *testing.T) {
 		"lastSeen":                  {`target.lastSeen > timestamp("2026-05-04T12:30:00Z")`, `!has(target.lastSeen)`},
 		"createdAt":                 {`target.createdAt == timestamp("2026-05-04T12:00:00Z")`, `target.createdAt.getHours() == 11`},
 	}
-	for name, q := range questions {
+	for name, q := range expressions {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range []struct {
 				text    string
@@ -90,7 +90,7 @@ func TestEveryFieldIsSeen(t *testing.T) {
 		})
 	}
 	for name := range fields[targetType.TypeName()] {
-		if _, asked := questions[name]; !asked {
+		if _, tested := expressions[name]; !tested {
 			t.Errorf("field %s is not tested", name)
 		}
 	}
@@ -170,24 +170,24 @@ func TestErrorsNameFieldPositionAndFix(t *testing.T) {
 		"target.installed has contentHash, distributionSet"
 	const onlyTarget = `the only variable is target, as in target.labels["site"]; there is no clock, so that plans are reproducible`
 	for name, c := range map[string]struct{ text, want string }{
-		"a misspelt field":                    {`target.lables["site"] == "ulm"`, "targetExpression, line 1, column 7: undefined field 'lables': " + known},
-		"a misspelt field, line three":        {"target.hold ||\n  target.inconsistent ||\n  target.installed.set == 'fw'", "targetExpression, line 3, column 19: undefined field 'set': " + known},
-		"the first of two":                    {`target.b && target.a`, "targetExpression, line 1, column 7: undefined field 'b': " + known},
-		"target forgotten":                    {`labels["site"] == "ulm"`, "targetExpression, line 1, column 1: undeclared reference to 'labels': " + onlyTarget},
-		"a clock":                             {`target.lastSeen < now()`, "targetExpression, line 1, column 22: undeclared reference to 'now': " + onlyTarget},
-		"dyn would hide misspelling":          {`dyn(target).lables == "x"`, "targetExpression, line 1, column 4: undeclared reference to 'dyn': " + onlyTarget},
-		"format":                              {`"%s".format([target.name]) == "x"`, "targetExpression, line 1, column 12: undeclared reference to 'format': " + onlyTarget},
-		"unfinished":                          {`target.name ==`, "targetExpression, line 1, column 15: Syntax error: mismatched input '<EOF>': write it as in target.attributes[\"hw\"] == \"B\" && !target.inconsistent"},
-		"a string and a number":               {`target.attributes["hw"] == 1`, "targetExpression, line 1, column 25: found no matching overload for '_==_' applied to '(string, int)': both sides must be of the same type, and labels and attributes are strings"},
-		"no boolean":                          {`target.type`, "targetExpression: the result is a string, but must be true or false: compare it with a value, as in target.type == \"gateway\""},
-		"a broken pattern":                    {`target.name.matches("(")`, "targetExpression, line 1, column 21: invalid matches argument: it is not a regular expression in RE2 syntax"},
-		"a broken time":                       {`target.lastSeen > timestamp("yesterday")`, "targetExpression, line 1, column 29: invalid timestamp argument: write it as in timestamp(\"2026-12-01T02:00:00Z\")"},
-		"a broken duration":                   {`target.lastSeen - target.createdAt > duration("1 day")`, "targetExpression, line 1, column 47: invalid duration argument: write it as in duration(\"36h\")"},
-		"an object of its own":                {`goshawk.Target{name: "x"}.name == "x"`, "targetExpression: it creates an object, but may only read target: remove the part in braces"},
-		"three loops":                         {`target.labels.exists(a, target.labels.exists(b, target.labels.exists(c, a == c)))`, "targetExpression, line 1, column 69: comprehension exceeds nesting limit: write at most 2 of exists, all, filter and map within or after each other"},
-		"a string that explodes":              {`target.name` + strings.Repeat(`.replace("a", "aaaaaaaaaaaaaaaa")`, 20) + ` == "a"`, "targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label"},
-		"a loop in a loop that compares much": {`target.labels.all(k, target.attributes.exists(a, target.attributes[a].matches(target.labels[k])))`, "targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label"},
-		"too long":                            {`target.name == "` + strings.Repeat("x", 1024) + `"`, "targetExpression: it has 1041 characters, the maximum is 1024: move a part of the selection to labels and targetSelector"},
+		"a misspelt field":                          {`target.lables["site"] == "ulm"`, "targetExpression, line 1, column 7: undefined field 'lables': " + known},
+		"a misspelt field, line three":              {"target.hold ||\n  target.inconsistent ||\n  target.installed.set == 'fw'", "targetExpression, line 3, column 19: undefined field 'set': " + known},
+		"the first of two":                          {`target.b && target.a`, "targetExpression, line 1, column 7: undefined field 'b': " + known},
+		"without target":                            {`labels["site"] == "ulm"`, "targetExpression, line 1, column 1: undeclared reference to 'labels': " + onlyTarget},
+		"a clock":                                   {`target.lastSeen < now()`, "targetExpression, line 1, column 22: undeclared reference to 'now': " + onlyTarget},
+		"dyn, which would hide a wrong field name":  {`dyn(target).lables == "x"`, "targetExpression, line 1, column 4: undeclared reference to 'dyn': " + onlyTarget},
+		"format":                                    {`"%s".format([target.name]) == "x"`, "targetExpression, line 1, column 12: undeclared reference to 'format': " + onlyTarget},
+		"unfinished":                                {`target.name ==`, "targetExpression, line 1, column 15: Syntax error: mismatched input '<EOF>': write it as in target.attributes[\"hw\"] == \"B\" && !target.inconsistent"},
+		"a string and a number":                     {`target.attributes["hw"] == 1`, "targetExpression, line 1, column 25: found no matching overload for '_==_' applied to '(string, int)': both sides must be of the same type, and labels and attributes are strings"},
+		"no boolean":                                {`target.type`, "targetExpression: the result is a string, but must be true or false: compare it with a value, as in target.type == \"gateway\""},
+		"an invalid pattern":                        {`target.name.matches("(")`, "targetExpression, line 1, column 21: invalid matches argument: it is not a regular expression in RE2 syntax"},
+		"an invalid time":                           {`target.lastSeen > timestamp("yesterday")`, "targetExpression, line 1, column 29: invalid timestamp argument: write it as in timestamp(\"2026-12-01T02:00:00Z\")"},
+		"an invalid duration":                       {`target.lastSeen - target.createdAt > duration("1 day")`, "targetExpression, line 1, column 47: invalid duration argument: write it as in duration(\"36h\")"},
+		"an object literal":                         {`goshawk.Target{name: "x"}.name == "x"`, "targetExpression: it creates an object, but may only read target: remove the part in braces"},
+		"three loops":                               {`target.labels.exists(a, target.labels.exists(b, target.labels.exists(c, a == c)))`, "targetExpression, line 1, column 69: comprehension exceeds nesting limit: write at most 2 of exists, all, filter and map within or after each other"},
+		"a string that grows exponentially":         {`target.name` + strings.Repeat(`.replace("a", "aaaaaaaaaaaaaaaa")`, 20) + ` == "a"`, "targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label"},
+		"a loop in a loop with regular expressions": {`target.labels.all(k, target.attributes.exists(a, target.attributes[a].matches(target.labels[k])))`, "targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label"},
+		"too long":                                  {`target.name == "` + strings.Repeat("x", 1024) + `"`, "targetExpression: it has 1041 characters, the maximum is 1024: move a part of the selection to labels and targetSelector"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Compile(expressionOf(c.text))

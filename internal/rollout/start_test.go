@@ -49,7 +49,7 @@ func TestNotStarted(t *testing.T) {
 		},
 		"the maintenance window has no such hour": {
 			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 25 * * *", "UTC") },
-			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 25 * * *" cannot be read`, 0,
+			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 25 * * *" cannot be parsed`, 0,
 		},
 		"the maintenance window is in no known zone": {
 			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 2 * * *", "Europe/Atlantis") },
@@ -57,7 +57,7 @@ func TestNotStarted(t *testing.T) {
 		},
 		"the maintenance window never opens": {
 			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 2 30 2 *", "") },
-			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 2 30 2 *" never comes: name a day that the calendar has`, 0,
+			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 2 30 2 *" never matches: give a day that exists in the calendar`, 0,
 		},
 		"the expression does not compile": {
 			func(w *world) { w.rollout.Spec.TargetExpression = "target.nmae ==" },

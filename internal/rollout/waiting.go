@@ -71,7 +71,7 @@ func (l *planner) waitForGroup() {
 		message += fmt.Sprintf("; who has not started by %s %s", formatTime(until), l.fateOfLate())
 	}
 	if w := l.spec.Update.MaintenanceWindow; w != nil && c.Pending > 0 {
-		message += "; devices start only in the maintenance window " + window.Words(w)
+		message += "; devices start only in the maintenance window " + window.Describe(w)
 		if opens := window.NextOpening(w, l.Now); !opens.IsZero() {
 			until = opens
 		}

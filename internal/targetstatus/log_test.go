@@ -18,8 +18,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
-// TestATargetThatIsNotServedIsInTheLogOnce: that a target is a duplicate, and that it is not any
-// more, are decisions; that a new target is Ready is none, and neither is any other write.
+// TestATargetThatIsNotServedIsInTheLogOnce: a target that becomes a duplicate, or stops being one,
+// is a decision. A new target that is Ready is not a decision, and neither is any other write.
 func TestATargetThatIsNotServedIsInTheLogOnce(t *testing.T) {
 	s := newServer(t, &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: dev.Namespace, Name: dev.Name, UID: "uid"}})
 	store := s.deviceAPI(1)

@@ -13,8 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// The message contains the time that it is based on. lastSeen is written once a day, so it looks
-// old although the device is in contact.
+// TestOnlineMessageContainsItsTime: the message contains lastSeen, which is written at most once a
+// day, so that a reader does not take an old lastSeen for a silent device.
 func TestOnlineMessageContainsItsTime(t *testing.T) {
 	seen := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct {
@@ -38,12 +38,12 @@ func TestOnlineMessageContainsItsTime(t *testing.T) {
 	}
 }
 
-// The observedGeneration of a condition is never newer than the generation that the controller has
-// reconciled.
+// TestOnlineHasTheObservedGeneration: the observedGeneration of a condition is never newer than the
+// generation that the controller has reconciled.
 func TestOnlineHasTheObservedGeneration(t *testing.T) {
 	now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct{ generation, observed, want int64 }{
-		"looked at":                         {2, 2, 2},
+		"reconciled":                        {2, 2, 2},
 		"edited since":                      {2, 1, 1},
 		"polled before the first reconcile": {1, -1, 1},
 	} {

@@ -12,8 +12,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// An auto-assignment that starts to select a target gets that time as its place in the order. One
-// that has selected the target before keeps its place.
+// TestNoteSelecting: an auto-assignment that starts to select a target gets that time as its place
+// in the order. One that has selected the target before keeps its place.
 func TestNoteSelecting(t *testing.T) {
 	before, now := noon, noon.Add(time.Hour)
 	auto := func() *v1alpha1.AutoAssignment {
@@ -28,18 +28,18 @@ func TestNoteSelecting(t *testing.T) {
 	tests := map[string]struct {
 		auto      func(*v1alpha1.AutoAssignment)
 		old, next map[string]v1alpha1.AttributeValue
-		asked     bool // the target was written before, while the auto-assignment was running
-		known     bool // and the auto-assignment selected it
+		evaluated bool // the target was written before, while the auto-assignment was running
+		selected  bool // the auto-assignment selected it then
 		want      *time.Time
 		none      bool
 	}{
-		"the target has changed":                        {old: attributes("lab"), next: attributes("prod"), asked: true, want: &now},
-		"it was selected before":                        {old: attributes("prod"), next: attributes("prod"), asked: true, known: true},
-		"a device's first attributes are no change":     {next: attributes("prod"), asked: true},
+		"the target has changed":                        {old: attributes("lab"), next: attributes("prod"), evaluated: true, want: &now},
+		"it was selected before":                        {old: attributes("prod"), next: attributes("prod"), evaluated: true, selected: true},
+		"the first attributes of a device":              {next: attributes("prod"), evaluated: true},
 		"no selection was evaluated before":             {old: attributes("lab"), next: attributes("prod")},
-		"the auto-assignment has started since":         {auto: func(a *v1alpha1.AutoAssignment) { a.Status.StartedAt.Time = before.Add(time.Minute) }, old: attributes("lab"), next: attributes("prod"), asked: true},
-		"the selection has changed, and not the target": {old: attributes("prod"), next: attributes("prod"), asked: true, want: func() *time.Time { at := before.Add(30 * time.Minute); return &at }()},
-		"it no longer selects the target":               {old: attributes("prod"), next: attributes("lab"), asked: true, known: true, none: true},
+		"the auto-assignment has started since":         {auto: func(a *v1alpha1.AutoAssignment) { a.Status.StartedAt.Time = before.Add(time.Minute) }, old: attributes("lab"), next: attributes("prod"), evaluated: true},
+		"the selection has changed, and not the target": {old: attributes("prod"), next: attributes("prod"), evaluated: true, want: func() *time.Time { at := before.Add(30 * time.Minute); return &at }()},
+		"it no longer selects the target":               {old: attributes("prod"), next: attributes("lab"), evaluated: true, selected: true, none: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -50,10 +50,10 @@ func TestNoteSelecting(t *testing.T) {
 			old := target()
 			old.Status.Attributes = tt.old
 			NoteSelection(old, &old.Status, before)
-			if tt.asked {
+			if tt.evaluated {
 				old.Status.SelectedAt = &metav1.MicroTime{Time: before}
 			}
-			if tt.known {
+			if tt.selected {
 				old.Status.SelectedBy = []v1alpha1.SelectingAutoAssignment{{UID: "uid-auto"}}
 			}
 			next := old.DeepCopy()

@@ -57,7 +57,8 @@ func hasNot(t *testing.T, got <-chan func(), what string) {
 	}
 }
 
-// TestWritesThatCanWaitGiveWay: they take at most half of the slots, and queue behind all others.
+// TestWritesThatCanWaitGiveWay: writes that can wait take at most half of the slots, and queue
+// behind all others.
 func TestWritesThatCanWaitGiveWay(t *testing.T) {
 	s := NewSlots(4)
 	first, second := taken(t, s, true, nil), taken(t, s, true, nil)
@@ -81,8 +82,8 @@ func TestWritesThatCanWaitGiveWay(t *testing.T) {
 	}
 }
 
-// TestAWriteThatIsHurriedGoesFirst: it queues behind the other writes that go first, and no longer
-// behind those that can wait.
+// TestAWriteThatIsHurriedGoesFirst: a hurried write moves to the end of the first queue, before all
+// writes that can wait.
 func TestAWriteThatIsHurriedGoesFirst(t *testing.T) {
 	s := NewSlots(1)
 	release := has(t, taken(t, s, false, nil))
@@ -119,7 +120,8 @@ func TestWritesThatCanWaitDoNotWaitForever(t *testing.T) {
 	t.Errorf("it was passed by %d times", fairShare+1)
 }
 
-// TestAWriteThatGivesUpLeavesNothing: it waits, was granted a slot, or was hurried.
+// TestAWriteThatGivesUpLeavesNothing: a write gives up while it waits, after it was granted a slot,
+// or after it was hurried. All slots are free afterwards.
 func TestAWriteThatGivesUpLeavesNothing(t *testing.T) {
 	s := NewSlots(2)
 	var all sync.WaitGroup
@@ -145,8 +147,8 @@ func TestAWriteThatGivesUpLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestAResultBesideAHundredPushingDevices: the API server takes 100 ms for a write, 100 devices
-// send attributes all the time, and a result is stored within a second.
+// TestAResultBesideAHundredPushingDevices: the API server takes 100 ms for a write and 100 devices
+// send attributes all the time. A result is stored within a second.
 func TestAResultBesideAHundredPushingDevices(t *testing.T) {
 	s := newServer(t, target())
 	for i := range 100 {

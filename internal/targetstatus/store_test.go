@@ -117,7 +117,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// starts returns the change of a device API when a device takes an offer: it creates the announced
+// starts returns the change of a device API when a device fetches an offer: it creates the offered
 // action, unless another writer was faster.
 func starts(id int32) Change {
 	return func(w offer.World, status *v1alpha1.TargetStatus) error {
@@ -283,14 +283,14 @@ func TestNothingToWrite(t *testing.T) {
 // it changed before.
 func TestChangeGivesUp(t *testing.T) {
 	s := newServer(t, target())
-	sorry := errors.New("not now")
+	errChange := errors.New("not now")
 	before := s.deviceAPI(1).Get(dev).DeepCopy()
 	store := s.deviceAPI(1)
 	_, err := store.Update(t.Context(), dev, func(_ offer.World, status *v1alpha1.TargetStatus) error {
 		status.Address = "half"
-		return sorry
+		return errChange
 	})
-	if !errors.Is(err, sorry) || s.writes.Load() != 0 {
+	if !errors.Is(err, errChange) || s.writes.Load() != 0 {
 		t.Errorf("got %v after %d writes", err, s.writes.Load())
 	}
 	if diff := cmp.Diff(before, store.Get(dev)); diff != "" {
@@ -308,7 +308,7 @@ func TestApplyPending(t *testing.T) {
 	store := s.deviceAPI(1)
 	stored, err := store.Update(t.Context(), dev, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if w.Target.Status.Actions[0].State != v1alpha1.ActionCanceled || status.Actions[0].State != v1alpha1.ActionCanceled {
-			t.Error("the change gets a target with pending changes")
+			t.Error("the change gets a target whose pending changes are not applied")
 		}
 		return nil
 	})
@@ -431,8 +431,8 @@ func TestTwoDeviceAPIs(t *testing.T) {
 	}
 }
 
-// TestSweep: the number of remembered writes does not grow with the fleet.
-func TestSweep(t *testing.T) {
+// TestRecentIsBounded: the number of remembered writes does not grow with the fleet.
+func TestRecentIsBounded(t *testing.T) {
 	shown := map[types.NamespacedName]*v1alpha1.Target{}
 	r := newRecent(func(key types.NamespacedName) *v1alpha1.Target { return shown[key] })
 	for i := range 3 * maxRecent {
@@ -458,8 +458,8 @@ func TestNewestWriteCounts(t *testing.T) {
 	}
 }
 
-// The last action of the target's own assignment is kept, whatever came after it. Otherwise the
-// assignment would be executed again.
+// TestTheOwnAssignmentIsRemembered: the last action of the target's own assignment is kept, however
+// many actions follow. Otherwise the assignment would be executed again.
 func TestTheOwnAssignmentIsRemembered(t *testing.T) {
 	closed := func(id int32, source v1alpha1.ActionSource) v1alpha1.Action {
 		return v1alpha1.Action{ID: id, Source: source, State: v1alpha1.ActionFinished, DistributionSet: "fw"}

@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package window answers when a maintenance window is open. The time is a value that it is given.
+// Package window computes when a maintenance window is open. The time is a parameter.
 package window
 
 import (
@@ -15,10 +15,10 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// At reports whether a maintenance window is open, and otherwise when the next one opens;
-// zero: never. No window is always open. A window whose start the clock change swallows is not made
-// up for; one that started before the change keeps its length; one that the change repeats opens
-// again.
+// At reports whether a maintenance window is open, and if not, when it opens next, or the zero time
+// if it never does. A nil window is always open. At a change of the clock, a window whose start is
+// skipped does not open, a window that opened before the change keeps its length, and a window
+// whose start is repeated opens twice.
 func At(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next time.Time, err error) {
 	if w == nil {
 		return true, time.Time{}, nil
@@ -35,7 +35,7 @@ func At(w *v1alpha1.MaintenanceWindow, now time.Time) (open bool, next time.Time
 	return false, openings.schedule.Next(local), nil
 }
 
-// NextOpening is when a window that is closed opens; zero: it is open, or never opens.
+// NextOpening returns when a closed window opens, or the zero time if it is open or never opens.
 func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
 	if open, next, err := At(w, now); !open && err == nil {
 		return next
@@ -43,12 +43,12 @@ func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// seldom is how far apart the openings of a window are at least for a sentence to name them: each
-// costs a write.
-const seldom = time.Hour
+// minInterval is the shortest interval between openings at which messages name the times of an
+// opening: each change of such a message costs a write.
+const minInterval = time.Hour
 
-// Opening is when a window is open: the present opening, or the next one. Zero: it never opens,
-// never closes, or opens more often than once an hour.
+// Opening returns from when to when a window is open, now or next. It returns zero times if the
+// window never opens, never closes, or opens more often than once an hour.
 func Opening(w *v1alpha1.MaintenanceWindow, now time.Time) (opens, closes time.Time) {
 	found, err := openingsOf(w)
 	if err != nil {
@@ -60,14 +60,14 @@ func Opening(w *v1alpha1.MaintenanceWindow, now time.Time) (opens, closes time.T
 		return time.Time{}, time.Time{}
 	}
 	closes = opens.Add(length)
-	if next := found.schedule.Next(opens); !next.IsZero() && (next.Sub(opens) < seldom || !next.After(closes)) {
+	if next := found.schedule.Next(opens); !next.IsZero() && (next.Sub(opens) < minInterval || !next.After(closes)) {
 		return time.Time{}, time.Time{}
 	}
 	return opens, closes
 }
 
-// Check returns what keeps a window from ever opening again, with the fix, or nil. The sentence
-// starts with the field at fault.
+// Check returns an error if a window never opens again, with the field that is wrong and how to fix
+// it.
 func Check(w *v1alpha1.MaintenanceWindow, now time.Time) error {
 	open, next, err := At(w, now)
 	if open || !next.IsZero() {
@@ -77,29 +77,29 @@ func Check(w *v1alpha1.MaintenanceWindow, now time.Time) error {
 		return fmt.Errorf("timeZone %q is unknown: give a name of the IANA database, such as Europe/Berlin, or UTC", w.TimeZone)
 	}
 	if err != nil {
-		return fmt.Errorf("schedule %q cannot be read (%w): correct it; five fields are wanted, such as '0 2 * * *'", w.Schedule, err)
+		return fmt.Errorf("schedule %q cannot be parsed (%w): write five fields, such as '0 2 * * *'", w.Schedule, err)
 	}
-	return fmt.Errorf("schedule %q never comes: name a day that the calendar has", w.Schedule)
+	return fmt.Errorf("schedule %q never matches: give a day that exists in the calendar", w.Schedule)
 }
 
-// Words describe a window, the same at any hour.
-func Words(w *v1alpha1.MaintenanceWindow) string {
+// Describe returns the text for a window in messages. It does not depend on the time.
+func Describe(w *v1alpha1.MaintenanceWindow) string {
 	return fmt.Sprintf("%q (%s, %s)", w.Schedule, cmp.Or(w.TimeZone, "UTC"), time.Duration(w.DurationSeconds)*time.Second)
 }
 
-// openings are when windows start.
+// openings is a parsed schedule: when windows with it open.
 type openings struct {
 	zone     *time.Location
 	schedule cron.Schedule
 }
 
-// read remembers what a schedule and a zone mean, since every poll asks. There are as many as
-// people write.
-var read sync.Map // [2]string{timeZone, schedule} to openings
+// parsed caches schedules, because every poll of a device needs one. There is an entry for each
+// different schedule and time zone in a manifest.
+var parsed sync.Map // [2]string{timeZone, schedule} to openings
 
 func openingsOf(w *v1alpha1.MaintenanceWindow) (openings, error) {
 	key := [2]string{w.TimeZone, w.Schedule}
-	if known, ok := read.Load(key); ok {
+	if known, ok := parsed.Load(key); ok {
 		return known.(openings), nil
 	}
 	zone, err := time.LoadLocation(w.TimeZone)
@@ -111,6 +111,6 @@ func openingsOf(w *v1alpha1.MaintenanceWindow) (openings, error) {
 		return openings{}, err
 	}
 	found := openings{zone: zone, schedule: schedule}
-	read.Store(key, found)
+	parsed.Store(key, found)
 	return found, nil
 }

@@ -60,7 +60,7 @@ func (b *Backend) storeSkipRequest(ctx context.Context, s deviceState, a *v1alph
 		if now := action.ByID(status, a.ID); now == nil || now.State.IsClosed() {
 			return deviceapi.ErrNotFound
 		}
-		action.TellToSkip(status, a.ID, isDownloadOnly(deviceState{world: w}, a))
+		action.SetSkipRequested(status, a.ID, isDownloadOnly(deviceState{world: w}, a))
 		seen(status, w.Now)
 		return nil
 	})

@@ -66,14 +66,14 @@ var common = func() map[string]bool {
 // summary is the start of the line in which RAUC summarizes an error.
 const summary = "lasterror:"
 
-// Telling returns a score of how well a message describes the cause of an error, at most 12. It is
+// Specificity returns how well a message describes the cause of an error, from 0 to 12. It is
 // 0 for a message that does not look like an error, and for one that any failed update could end
 // with, such as "Failed to install software bundle."
-func Telling(s string) int {
+func Specificity(s string) int {
 	if !LooksLikeError(s) {
 		return 0
 	}
-	n := Specific(s)
+	n := SpecificWords(s)
 	if n > 0 && strings.HasPrefix(strings.ToLower(s), summary) {
 		n += mostWords
 	}
@@ -82,9 +82,9 @@ func Telling(s string) int {
 
 const mostWords = 6
 
-// Specific returns how many different words of a message are specific to this update, at most 6.
-// Names of files and functions, and numbers, are not counted.
-func Specific(s string) int {
+// SpecificWords returns how many different words of a message are specific to this update, at most
+// 6. Names of files and functions, and numbers, are not counted.
+func SpecificWords(s string) int {
 	seen := map[string]bool{}
 	for _, w := range strings.Fields(strings.ToLower(s)) {
 		w = strings.Trim(w, `.,;:!?()[]{}<>"'`+"`…-")

@@ -9,7 +9,7 @@ func TestLooksLikeError(t *testing.T) {
 	for s, want := range map[string]bool{
 		"LastError: Installation error: Compatible mismatch": true,
 		"Failed to install software bundle.":                 true,
-		"No suitable .swu image found":                       false, // says little: see Specific
+		"No suitable .swu image found":                       false, // says little: see SpecificWords
 		"fail to execute install script":                     true,
 		"FATAL exception in main":                            true,
 		"Verifying signature failed.":                        true,
@@ -48,7 +48,7 @@ func TestGenericTextsHaveScoreZero(t *testing.T) {
 		"Installation failed with error code 7", "Error: installation aborted.", "failure", "unknown error", "An error occurred during the update, see the logs.",
 		"SWUPDATE failed [0] ERROR", "Software update process failed: internal error (17)", "",
 	} {
-		if n := Telling(s); n != 0 {
+		if n := Specificity(s); n != 0 {
 			t.Errorf("%q has score %d, want 0", s, n)
 		}
 	}
@@ -61,8 +61,8 @@ func TestSpecificTextsHaveHigherScore(t *testing.T) {
 		{"Script post.sh: modem firmware rejected, exit 7", "Update of rootfs failed"},
 		{"no space left on data partition", "Failed to install software bundle."},
 	} {
-		if Telling(tc.more) <= Telling(tc.less) {
-			t.Errorf("%q has score %d, %q has %d; want a higher score for the first", tc.more, Telling(tc.more), tc.less, Telling(tc.less))
+		if Specificity(tc.more) <= Specificity(tc.less) {
+			t.Errorf("%q has score %d, %q has %d; want a higher score for the first", tc.more, Specificity(tc.more), tc.less, Specificity(tc.less))
 		}
 	}
 }

@@ -16,35 +16,35 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestAnyLife executes many random sequences of events, and checks after each step what must always
-// hold.
-func TestAnyLife(t *testing.T) {
+// TestRandomReports executes random sequences of events, and checks after each step what must
+// always hold.
+func TestRandomReports(t *testing.T) {
 	for seed := range uint64(12) {
-		walk := &walk{
-			life:   live(),
-			random: rand.New(rand.NewPCG(seed, 0)),
-			closed: map[int32]v1alpha1.ActionState{},
-			counts: map[int32]int32{},
+		target := &randomTarget{
+			testTarget: newTarget(),
+			random:     rand.New(rand.NewPCG(seed, 0)),
+			closed:     map[int32]v1alpha1.ActionState{},
+			counts:     map[int32]int32{},
 		}
 		for step := range 400 {
-			before := walk.s.NextActionID
-			did := walk.step()
-			if err := walk.holds(before); err != nil {
+			before := target.s.NextActionID
+			did := target.step()
+			if err := target.holds(before); err != nil {
 				t.Fatalf("seed %d, step %d, %s: %v", seed, step, did, err)
 			}
 		}
 	}
 }
 
-type walk struct {
-	*life
+type randomTarget struct {
+	*testTarget
 	random *rand.Rand
 	// closed and counts are the states and counters of each action before the step.
 	closed map[int32]v1alpha1.ActionState
 	counts map[int32]int32
 }
 
-func (w *walk) step() string {
+func (w *randomTarget) step() string {
 	w.now = w.now.Add(time.Duration(w.random.IntN(300)) * time.Second)
 	switch n := w.random.IntN(100); {
 	case n < 12:
@@ -69,7 +69,7 @@ func (w *walk) step() string {
 	}
 }
 
-func (w *walk) start() string {
+func (w *randomTarget) start() string {
 	b := Creation{
 		Source:          v1alpha1.ActionSource{UID: pick[types.UID](w, "a", "b", "c")},
 		DistributionSet: pick(w, "one", "two", "three"),
@@ -81,7 +81,7 @@ func (w *walk) start() string {
 	return fmt.Sprintf("start %s: %t", b.DistributionSet, Create(&w.s, b) != nil)
 }
 
-func (w *walk) update() v1alpha1.ActionUpdate {
+func (w *randomTarget) update() v1alpha1.ActionUpdate {
 	deadline := int32(w.random.IntN(2000))
 	return v1alpha1.ActionUpdate{
 		Type:                    pick(w, v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeForced, v1alpha1.UpdateTypeDownloadOnly),
@@ -91,7 +91,7 @@ func (w *walk) update() v1alpha1.ActionUpdate {
 	}
 }
 
-func (w *walk) report() string {
+func (w *randomTarget) report() string {
 	progress := int32(w.random.IntN(400) - 200)
 	r := Report{
 		ID:         w.anyID(),
@@ -109,7 +109,7 @@ func (w *walk) report() string {
 	return fmt.Sprintf("%s on %d: %s", r.Event, r.ID, w.outcome)
 }
 
-func (w *walk) cancel() string {
+func (w *randomTarget) cancel() string {
 	id := w.anyID()
 	cause := pick(w, v1alpha1.CauseStopped, v1alpha1.CauseInvalidated, v1alpha1.CauseSuperseded)
 	c := pick(w, v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationSoft, v1alpha1.CancellationForce)
@@ -117,7 +117,7 @@ func (w *walk) cancel() string {
 }
 
 // anyID returns mostly the id of the newest action, sometimes a past or future one.
-func (w *walk) anyID() int32 {
+func (w *randomTarget) anyID() int32 {
 	a := Newest(&w.s)
 	if a == nil || w.random.IntN(4) == 0 {
 		return max(w.s.NextActionID-int32(w.random.IntN(6)), 0) + int32(w.random.IntN(2))
@@ -125,14 +125,14 @@ func (w *walk) anyID() int32 {
 	return a.ID
 }
 
-func (w *walk) text() string {
+func (w *randomTarget) text() string {
 	return strings.Repeat(pick(w, "a", "<", "ü", "\u2028", "\x00", "\xff", "𝄞"), w.random.IntN(700))
 }
 
-func pick[T any](w *walk, options ...T) T { return options[w.random.IntN(len(options))] }
+func pick[T any](w *randomTarget, options ...T) T { return options[w.random.IntN(len(options))] }
 
 // holds returns what is wrong with the status, or nil.
-func (w *walk) holds(nextBefore int32) error {
+func (w *randomTarget) holds(nextBefore int32) error {
 	open := 0
 	for i := range w.s.Actions {
 		a := &w.s.Actions[i]
@@ -159,14 +159,14 @@ func (w *walk) holds(nextBefore int32) error {
 		return fmt.Errorf("%d actions are open", open)
 	case (u == v1alpha1.UpdateStatusPending) != (open == 1):
 		return fmt.Errorf("updateStatus is %q with %d open actions", u, open)
-	case u == v1alpha1.UpdateStatusInSync && (w.s.Installed == nil || hasGraveDoubt(&w.s)):
-		return fmt.Errorf("InSync without knowing: installed %v, consistent %t", w.s.Installed, IsConsistent(&w.s))
+	case u == v1alpha1.UpdateStatusInSync && (w.s.Installed == nil || isSeriouslyInconsistent(&w.s)):
+		return fmt.Errorf("InSync although it is not certain what runs: installed %v, consistent %t", w.s.Installed, IsConsistent(&w.s))
 	}
 	return w.prunes()
 }
 
 // prunes prunes the status in each step, as callers do before a write.
-func (w *walk) prunes() error {
+func (w *randomTarget) prunes() error {
 	before := Newest(&w.s)
 	var newest int32
 	if before != nil {
