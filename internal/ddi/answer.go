@@ -44,13 +44,47 @@ func (a answer) write(w http.ResponseWriter) {
 	_, _ = w.Write(a.body) // the client may have disconnected
 }
 
+// written returns a response with a document in one of the media types of wire.
+func written(status int, mediaType string, document any) (answer, error) {
+	marshal := wire.Marshal
+	if mediaType == wire.CBORMediaType {
+		marshal = wire.MarshalCBOR
+	}
+	body, err := marshal(document)
+	return answer{status: status, headers: []header{{"Content-Type", mediaType}}, body: body}, err
+}
+
 // refusal is an error with its response to the device.
 type refusal struct {
-	status     int
+	status int
+	// kind is how hawkBit names the error, if it has a name for it; otherwise code is its name
+	// here, without ownCode.
+	kind       exception
 	code       string
 	message    string
 	retryAfter time.Duration
 }
+
+// ownCode is the start of the codes of errors that hawkBit answers without a body.
+const ownCode = "goshawk.ddi."
+
+// exception is an error of hawkBit, as hawkBit writes it. Clients compare these texts.
+type exception struct{ class, code string }
+
+const repositoryException = "org.eclipse.hawkbit.repository.exception."
+
+var (
+	entityNotFound = exception{repositoryException + "EntityNotFoundException", "hawkbit.server.error.repo.entitiyNotFound"} // hawkBit's spelling
+	notReadable    = exception{"org.eclipse.hawkbit.rest.exception.MessageNotReadableException", "hawkbit.server.error.rest.body.notReadable"}
+	wrongID        = exception{"jakarta.validation.ConstraintViolationException", "hawkbit.server.error.repo.constraintViolation"}
+	wrongAttribute = exception{repositoryException + "InvalidTargetAttributeException", "hawkbit.server.error.repo.invalidTargetAttributes"}
+	wrongSet       = exception{repositoryException + "InvalidDistributionSetException", "hawkbit.server.error.distributionset.invalid"}
+	notCancelable  = exception{repositoryException + "CancelActionNotAllowedException", "hawkbit.server.error.action.notcancelable"}
+	autoConfirmed  = exception{repositoryException + "AutoConfirmationAlreadyActiveException", "hawkbit.server.error.repo.autoConfAlreadyActive"}
+	concurrent     = exception{repositoryException + "ConcurrentModificationException", "hawkbit.server.error.repo.concurrentModification"}
+	quotaExceeded  = exception{repositoryException + "AssignmentQuotaExceededException", "hawkbit.server.error.quota.tooManyEntries"}
+	genericError   = exception{"org.eclipse.hawkbit.exception.GenericSpServerException", "hawkbit.server.error.repo.genericError"}
+)
 
 func (r refusal) Error() string { return r.message }
 
@@ -58,16 +92,16 @@ var (
 	wrongMethod = refusal{status: http.StatusMethodNotAllowed, code: "methodNotAllowed",
 		message: "this resource does not take this method; the Allow header names those it takes"}
 	notAcceptable = refusal{status: http.StatusNotAcceptable, code: "notAcceptable",
-		message: "the device API writes application/hal+json and application/json; accept one of them"}
-	notJSON = refusal{status: http.StatusUnsupportedMediaType, code: "unsupportedMediaType",
-		message: "the device API reads JSON; send Content-Type: application/json"}
+		message: "the device API writes application/hal+json, application/json and application/cbor; accept one of them"}
+	unknownType = refusal{status: http.StatusUnsupportedMediaType, code: "unsupportedMediaType",
+		message: "the device API reads JSON and CBOR; send Content-Type: application/json or application/cbor"}
 	tooLarge = refusal{status: http.StatusRequestEntityTooLarge, code: "tooLarge",
 		message: "the body is larger than 64 KiB; send fewer or shorter details. A result may have 1 MiB"}
 	cutResult = refusal{status: http.StatusRequestEntityTooLarge, code: "tooLarge",
 		message: "the body is larger than 1 MiB, and what was read of it has no result; send fewer or shorter details, and send them last"}
 	encoded = refusal{status: http.StatusUnsupportedMediaType, code: "unsupportedMediaType",
 		message: "the device API reads bodies as they are; send no Content-Encoding"}
-	tooManyDetails = refusal{status: http.StatusTooManyRequests, code: "quotaExceeded",
+	tooManyDetails = refusal{status: http.StatusTooManyRequests, kind: quotaExceeded,
 		message: "status.details has more than 50 lines; send fewer"}
 	tooMany = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
 		message: "this device has 8 requests under way; wait for their answers"}
@@ -75,7 +109,7 @@ var (
 		message: "another report of this device with more than 64 KiB is being read; wait for its answer"}
 	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
 		message: "the token or the path of this request is wrong, and so were those of many before; correct them, then try again"}
-	failed = refusal{status: http.StatusInternalServerError, code: "internal",
+	failed = refusal{status: http.StatusInternalServerError, kind: genericError,
 		message: "the device API failed; its log says why"}
 	// clientGone is never received, but counted in the metrics, which must not count a disconnected
 	// device as a failure of the device API.
@@ -91,15 +125,15 @@ var refusals = []struct {
 		message: "the device is unknown or its token is wrong; send Authorization: TargetToken and the token of this device"}},
 	{deviceapi.ErrNotServed, refusal{status: http.StatusNotFound, code: "tenantNotServed",
 		message: "this device API does not serve the tenant in the path; correct the tenant, or add its namespace to --watch-namespaces"}},
-	{deviceapi.ErrNotFound, refusal{status: http.StatusNotFound, code: "notFound",
+	{deviceapi.ErrNotFound, refusal{status: http.StatusNotFound, kind: entityNotFound,
 		message: "there is no such resource for this device; its base resource links to what there is"}},
-	{deviceapi.ErrNotAllowed, refusal{status: http.StatusMethodNotAllowed, code: "cancelNotOffered",
+	{deviceapi.ErrNotAllowed, refusal{status: http.StatusMethodNotAllowed, kind: notCancelable,
 		message: "no cancel of this action is on offer; poll the base resource"}},
-	{deviceapi.ErrConflict, refusal{status: http.StatusConflict, code: "conflict",
+	{deviceapi.ErrConflict, refusal{status: http.StatusConflict, kind: concurrent,
 		message: "something else has changed at the same moment; try again"}},
 	{deviceapi.ErrGone, refusal{status: http.StatusGone, code: "gone",
 		message: "this action is closed; stop reporting on it and poll the base resource"}},
-	{deviceapi.ErrTooMany, refusal{status: http.StatusTooManyRequests, code: "quotaExceeded",
+	{deviceapi.ErrTooMany, refusal{status: http.StatusTooManyRequests, kind: quotaExceeded,
 		message: "a quota of this device is used up; send less"}},
 }
 
@@ -109,12 +143,16 @@ func refusalOf(err error) refusal {
 		return known
 	}
 	if bad, ok := errors.AsType[deviceapi.BadRequest](err); ok {
-		return refusal{status: http.StatusBadRequest, code: "badRequest", message: shorten(bad.Reason)}
+		r := refusal{status: http.StatusBadRequest, kind: notReadable, message: shorten(bad.Reason)}
+		if named, ok := errors.AsType[rejected](err); ok {
+			r.kind = named.kind
+		}
+		return r
 	}
 	if tooMany, ok := errors.AsType[deviceapi.TooMany](err); ok {
-		r := refusal{status: http.StatusTooManyRequests, code: "quotaExceeded", message: shorten(tooMany.Reason), retryAfter: tooMany.RetryAfter}
+		r := refusal{status: http.StatusTooManyRequests, kind: quotaExceeded, message: shorten(tooMany.Reason), retryAfter: tooMany.RetryAfter}
 		if r.retryAfter > 0 {
-			r.code = "tooManyRequests"
+			r.kind, r.code = exception{}, "tooManyRequests"
 		}
 		return r
 	}
@@ -128,6 +166,23 @@ func refusalOf(err error) refusal {
 		}
 	}
 	return failed
+}
+
+// rejected is a BadRequest that hawkBit has its own name for.
+type rejected struct {
+	deviceapi.BadRequest
+	kind exception
+}
+
+// Unwrap returns the BadRequest.
+func (r rejected) Unwrap() error { return r.BadRequest }
+
+// asKind gives a BadRequest hawkBit's name. Other errors stay as they are.
+func asKind(kind exception, err error) error {
+	if bad, ok := errors.AsType[deviceapi.BadRequest](err); ok {
+		return rejected{bad, kind}
+	}
+	return err
 }
 
 // unavailableRetry is after which time a device comes back if the backend names none.
@@ -154,7 +209,7 @@ func (v *visit) refuse(resource resource, err error) answer {
 	} else if v.log.V(1).Enabled() && v.limits.notes.AllowN(v.now, 1) {
 		v.about(resource, refusal).V(1).Info("Refused a device", "reason", shorten(err.Error()))
 	}
-	return refusal.answer(resource)
+	return refusal.answer(v, resource)
 }
 
 // about returns the logger for one refusal. Everything that the device has sent is logged as a
@@ -164,12 +219,20 @@ func (v *visit) about(resource resource, refusal refusal) logr.Logger {
 		"tenant", v.PathValue("tenant"), "controllerID", v.PathValue("controllerId"), "address", v.origin.address)
 }
 
-func (r refusal) answer(resource resource) answer {
-	body, err := wire.Marshal(wire.Error{ErrorCode: "goshawk.ddi." + r.code, Message: r.message})
+// answer returns the response, in CBOR to a device that accepts only that, and otherwise in JSON.
+func (r refusal) answer(v *visit, resource resource) answer {
+	kind := r.kind
+	if kind == (exception{}) {
+		kind.code = ownCode + r.code
+	}
+	mediaType := wire.MediaType
+	if accepted, ok := negotiate(v.Header.Values("Accept")); ok && accepted == wire.CBORMediaType {
+		mediaType = accepted
+	}
+	a, err := written(r.status, mediaType, wire.Error{ExceptionClass: kind.class, ErrorCode: kind.code, Message: r.message})
 	if err != nil {
 		return answer{status: r.status}
 	}
-	a := answer{status: r.status, body: body, headers: []header{{"Content-Type", wire.MediaType}}}
 	if r.status == http.StatusMethodNotAllowed {
 		a.headers = append(a.headers, header{"Allow", resource.allow()})
 	}

@@ -15,9 +15,9 @@ import (
 func deviceOf(r *http.Request) (deviceapi.Device, error) {
 	device := deviceapi.Device{Namespace: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
 	if err := deviceapi.CheckID("the tenant in the path", device.Namespace); err != nil {
-		return device, err
+		return device, asKind(wrongID, err)
 	}
-	return device, deviceapi.CheckID("the controllerId in the path", device.ControllerID)
+	return device, asKind(wrongID, deviceapi.CheckID("the controllerId in the path", device.ControllerID))
 }
 
 // identify finds the device of the request. Its credentials are checked first, so that wrong

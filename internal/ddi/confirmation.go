@@ -21,7 +21,7 @@ const (
 )
 
 // alreadyActive is the response to a second activation.
-var alreadyActive = refusal{status: http.StatusConflict, code: "autoConfirmActive",
+var alreadyActive = refusal{status: http.StatusConflict, kind: autoConfirmed,
 	message: "auto-confirm is active already; deactivate it first to change its initiator or remark"}
 
 func consent(v *visit) (any, error) {

@@ -6,6 +6,7 @@ package ddi
 import (
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
@@ -100,7 +101,20 @@ func newest(h deviceapi.History, messages int) *wire.ActionHistory {
 	if messages == 0 {
 		return nil
 	}
-	return &wire.ActionHistory{Status: h.State, Messages: h.Messages[:min(messages, len(h.Messages))]}
+	return &wire.ActionHistory{Status: statusOf(h.State), Messages: h.Messages[:min(messages, len(h.Messages))]}
+}
+
+// statusOf returns the state of an action as hawkBit writes it.
+func statusOf(state string) string {
+	switch state {
+	case "WaitingForConfirmation":
+		return "WAIT_FOR_CONFIRMATION"
+	case "Downloading":
+		return "DOWNLOAD"
+	case "Installing", "Removing":
+		return "RUNNING"
+	}
+	return strings.ToUpper(state)
 }
 
 func (v *visit) chunkOf(module deviceapi.Module) wire.Chunk {

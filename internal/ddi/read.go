@@ -18,7 +18,7 @@ import (
 // restWasCut is the last detail of a result that is larger than maxResult.
 const restWasCut = "[… the report is larger than 1 MiB, and the rest of it was cut …]"
 
-// read reads a JSON body of at most maxBody.
+// read reads a body of at most maxBody.
 func read[T any](v *visit, decode func([]byte) (T, error)) (document T, err error) {
 	if err := v.checkContent(maxBody); err != nil {
 		return document, err
@@ -30,12 +30,17 @@ func read[T any](v *visit, decode func([]byte) (T, error)) (document T, err erro
 	case len(body) > maxBody:
 		return document, tooLarge
 	}
-	return decoded(body, decode)
+	return decoded(v, body, decode)
 }
 
 // decoded decodes a document. If it is nested too deeply, the deep parts are ignored.
-func decoded[T any](body []byte, decode func([]byte) (T, error)) (T, error) {
-	document, err := decode(body)
+func decoded[T any](v *visit, body []byte, decode func([]byte) (T, error)) (document T, err error) {
+	if v.sentType() == wire.CBORMediaType {
+		if body, err = wire.JSONOfCBOR(body); err != nil {
+			return document, deviceapi.BadRequest{Reason: err.Error()}
+		}
+	}
+	document, err = decode(body)
 	if errors.Is(err, wire.ErrTooDeep) {
 		document, err = decode(wire.Salvage(body))
 	}
@@ -57,7 +62,7 @@ func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T
 	case err != nil:
 		return document, false, err
 	case len(body) <= maxBody:
-		document, err = decoded(body, decode)
+		document, err = decoded(v, body, decode)
 		return document, true, err
 	}
 	document, isWhole, err = readLarge(v, body, decode)
@@ -83,10 +88,13 @@ func readLarge[T any](v *visit, body []byte, decode func([]byte) (T, error)) (do
 	}
 	body = append(body, rest...)
 	if len(body) <= maxResult {
-		if document, err = decoded(body, decode); err != nil {
+		if document, err = decoded(v, body, decode); err != nil {
 			err = tooLarge
 		}
 		return document, true, err
+	}
+	if v.sentType() == wire.CBORMediaType { // the start of a CBOR document is none
+		return document, false, cutResult
 	}
 	if document, err = decode(wire.Salvage(body[:maxResult])); err != nil {
 		return document, false, cutResult
@@ -95,10 +103,17 @@ func readLarge[T any](v *visit, body []byte, decode func([]byte) (T, error)) (do
 	return document, false, nil
 }
 
-// checkContent refuses bodies that are not plain JSON, or that are announced to be too large.
+// sentType returns the media type of the body, without parameters, or "".
+func (v *visit) sentType() string {
+	mediaType, _, _ := mime.ParseMediaType(v.Header.Get("Content-Type")) // "" if it cannot be read
+	return mediaType
+}
+
+// checkContent refuses bodies that are not plain JSON or CBOR, or that are announced to be too
+// large.
 func (v *visit) checkContent(most int64) error {
-	if mediaType, _, err := mime.ParseMediaType(v.Header.Get("Content-Type")); err != nil || mediaType != wire.MediaType {
-		return notJSON
+	if sent := v.sentType(); sent != wire.MediaType && sent != wire.CBORMediaType {
+		return unknownType
 	}
 	if encoding := v.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return encoded

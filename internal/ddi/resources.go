@@ -50,22 +50,21 @@ type visit struct {
 	beyondRate error
 }
 
-// resources are all paths below a device. HEAD is allowed where GET starts nothing. Of two matching
-// paths, the first one counts.
+// resources are all paths below a device. Of two matching paths, the first one counts.
 var resources = withSegments([]resource{
-	{name: "base", path: "", methods: readable(conditional(document(base)))},
+	{name: "base", path: "", methods: readable(document(base))},
 	{name: "deploymentBase", path: "/deploymentBase/{actionId}",
-		methods: methods{http.MethodGet: document(actionDocument(deviceapi.Backend.Deployment, (*visit).deploymentBaseOf))}},
+		methods: readable(document(actionDocument(deployment, (*visit).deploymentBaseOf)))},
 	{name: "deploymentBaseFeedback", path: "/deploymentBase/{actionId}/feedback", readsBeyondRate: true,
 		methods: methods{http.MethodPost: feedback(ReportOf, deviceapi.Backend.Report)}},
 	{name: "cancelAction", path: "/cancelAction/{actionId}",
-		methods: methods{http.MethodGet: document(cancelAction)}},
+		methods: readable(document(cancelAction))},
 	{name: "cancelActionFeedback", path: "/cancelAction/{actionId}/feedback", readsBeyondRate: true,
 		methods: methods{http.MethodPost: feedback(CancelReportOf, deviceapi.Backend.AnswerCancel)}},
 	{name: "configData", path: "/configData",
 		methods: methods{http.MethodPut: configData}},
 	{name: "installedBase", path: "/installedBase/{actionId}",
-		methods: readable(document(actionDocument(deviceapi.Backend.Installed, (*visit).deploymentBaseOf)))},
+		methods: readable(document(actionDocument(installed, (*visit).deploymentBaseOf)))},
 	{name: "installedBaseReport", path: "/installedBase",
 		methods: methods{http.MethodPut: installedBase}},
 	{name: "confirmationBase", path: "/confirmationBase",
@@ -75,7 +74,7 @@ var resources = withSegments([]resource{
 	{name: "deactivateAutoConfirm", path: "/confirmationBase/deactivateAutoConfirm",
 		methods: methods{http.MethodPost: deactivateAutoConfirm}},
 	{name: "confirmation", path: "/confirmationBase/{actionId}",
-		methods: methods{http.MethodGet: document(actionDocument(deviceapi.Backend.Confirmation, (*visit).confirmationOf))}},
+		methods: readable(document(actionDocument(confirmation, (*visit).confirmationOf)))},
 	{name: "confirmationFeedback", path: "/confirmationBase/{actionId}/feedback", readsBeyondRate: true,
 		methods: methods{http.MethodPost: confirmationFeedback}},
 	{name: "artifacts", path: "/softwaremodules/{moduleId}/artifacts",
@@ -101,8 +100,9 @@ func (r resource) allow() string {
 	return strings.Join(slices.Sorted(maps.Keys(r.methods)), ", ")
 }
 
-// document responds with the result of find, in the media type that the device accepts. The media
-// type is checked first, because find may start an action.
+// document responds with the result of find, in the media type that the device accepts and with an
+// ETag, or with 304 if the device already has the document. The media type is checked first,
+// because find may start an action.
 func document(find func(*visit) (any, error)) handler {
 	return func(v *visit) (answer, error) {
 		mediaType, ok := negotiate(v.Header.Values("Accept"))
@@ -113,33 +113,9 @@ func document(find func(*visit) (any, error)) handler {
 		if err != nil {
 			return answer{}, err
 		}
-		body, err := wire.Marshal(found)
-		return answer{status: http.StatusOK, headers: []header{{"Content-Type", mediaType}}, body: body}, err
-	}
-}
-
-// negotiate returns the first accepted media type that the device API can write.
-func negotiate(accept []string) (mediaType string, ok bool) {
-	for _, line := range accept {
-		for part := range strings.SplitSeq(line, ",") {
-			name, _, _ := strings.Cut(part, ";")
-			switch strings.ToLower(strings.TrimSpace(name)) {
-			case wire.MediaType:
-				return wire.MediaType, true
-			case wire.HALMediaType, "application/*", "*/*", "":
-				return wire.HALMediaType, true
-			}
-		}
-	}
-	return wire.HALMediaType, len(accept) == 0
-}
-
-// conditional adds an ETag, and responds with 304 if the device already has the document.
-func conditional(get handler) handler {
-	return func(v *visit) (answer, error) {
-		a, err := get(v)
+		a, err := written(http.StatusOK, mediaType, found)
 		if err != nil {
-			return a, err
+			return answer{}, err
 		}
 		etag := header{"ETag", etagOf(a.body)}
 		if hasETag(v.Header.Values("If-None-Match"), etag.value) {
@@ -186,7 +162,7 @@ func (v *visit) remote() string {
 }
 
 // actionDocument finds an action and writes it with the requested history.
-func actionDocument[D any](find func(deviceapi.Backend, context.Context, deviceapi.Device, int32) (deviceapi.Deployment, error), write func(*visit, deviceapi.Deployment, int) D) func(*visit) (any, error) {
+func actionDocument[D any](find func(*visit, int32) (deviceapi.Deployment, error), write func(*visit, deviceapi.Deployment, int) D) func(*visit) (any, error) {
 	return func(v *visit) (any, error) {
 		id, err := v.actionID()
 		if err != nil {
@@ -196,12 +172,31 @@ func actionDocument[D any](find func(deviceapi.Backend, context.Context, devicea
 		if err != nil {
 			return nil, err
 		}
-		found, err := find(v.backend, v.Context(), v.device, id)
+		found, err := find(v, id)
 		if err != nil {
 			return nil, err
 		}
 		return write(v, found, messages), nil
 	}
+}
+
+// deployment starts the action if it is on offer. HEAD is answered like GET, and starts nothing.
+func deployment(v *visit, id int32) (deviceapi.Deployment, error) {
+	if v.Method == http.MethodHead {
+		return v.backend.Preview(v.Context(), v.device, id, false)
+	}
+	return v.backend.Deployment(v.Context(), v.device, id)
+}
+
+func confirmation(v *visit, id int32) (deviceapi.Deployment, error) {
+	if v.Method == http.MethodHead {
+		return v.backend.Preview(v.Context(), v.device, id, true)
+	}
+	return v.backend.Confirmation(v.Context(), v.device, id)
+}
+
+func installed(v *visit, id int32) (deviceapi.Deployment, error) {
+	return v.backend.Installed(v.Context(), v.device, id)
 }
 
 func cancelAction(v *visit) (any, error) {
@@ -275,7 +270,7 @@ func configData(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return done, v.backend.Attributes(v.Context(), v.device, attributesOf(data))
+	return done, asKind(wrongAttribute, v.backend.Attributes(v.Context(), v.device, attributesOf(data)))
 }
 
 func installedBase(v *visit) (answer, error) {
@@ -287,7 +282,7 @@ func installedBase(v *visit) (answer, error) {
 	if created {
 		return answer{status: http.StatusCreated}, err
 	}
-	return done, err
+	return done, asKind(wrongSet, err)
 }
 
 func artifacts(v *visit) (any, error) {

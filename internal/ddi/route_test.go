@@ -76,7 +76,7 @@ func TestOddPaths(t *testing.T) {
 				if w.Code != want || w.Header().Get("Location") != "" {
 					t.Errorf("with %q: %d, Location %q, want %d", what, w.Code, w.Header().Get("Location"), want)
 				}
-				if w.Code >= 400 && !strings.Contains(w.Body.String(), `"errorCode":"goshawk.ddi.`) {
+				if w.Code >= 400 && !strings.Contains(w.Body.String(), `"errorCode":"`) {
 					t.Errorf("with %q: the body is %q", what, w.Body)
 				}
 			}

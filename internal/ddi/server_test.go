@@ -69,7 +69,7 @@ func backend() *deviceapitest.Backend {
 			Action: deviceapi.Deployment{
 				ID: 31, Forced: true, Window: deviceapi.WindowOpen,
 				Modules: []deviceapi.Module{module, {Type: "os", Name: "empty", Version: "1"}},
-				History: deviceapi.History{State: "RETRIEVED", Messages: []string{"third", "second", "first"}},
+				History: deviceapi.History{State: "Retrieved", Messages: []string{"third", "second", "first"}},
 			},
 		},
 	}
@@ -122,71 +122,81 @@ func answered(s http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestResources(t *testing.T) {
+// exchangeCase is a request, and what its backend returns.
+type exchangeCase struct {
+	script  func(*deviceapitest.Backend)
+	request *http.Request
+}
+
+// resourceCases are requests of every resource.
+func resourceCases() map[string]exchangeCase {
 	offer := func(change func(*deviceapi.State)) func(*deviceapitest.Backend) {
 		return func(b *deviceapitest.Backend) { change(&b.Offer) }
 	}
 	as := func(*deviceapitest.Backend) {}
 	const closed = `{"id":31,"status":{"execution":"closed","result":{"finished":"success"}}}`
-	tests := map[string]struct {
-		script  func(*deviceapitest.Backend)
-		request *http.Request
-	}{
-		"base idle":                      {as, ask("GET " + root)},
-		"base as plain JSON":             {as, ask("GET "+root, "Accept: application/json;charset=UTF-8")},
-		"base asked by HEAD":             {as, ask("HEAD " + root)},
-		"base unchanged":                 {as, ask("GET "+root, `If-None-Match: "old", W/"ee4ec36d972720e6"`)},
-		"base offers a deployment":       {offer(func(p *deviceapi.State) { p.DeployID, p.CacheBuster, p.InstalledID = 31, "-217&x", 17 }), ask("GET " + root)},
-		"base offers without a buster":   {offer(func(p *deviceapi.State) { p.DeployID = 2147483647 }), ask("GET " + root)},
-		"base offers a cancel first":     {offer(func(p *deviceapi.State) { p.CancelID, p.ConfirmID, p.DeployID = 30, 31, 32 }), ask("GET " + root)},
-		"base asks for consent second":   {offer(func(p *deviceapi.State) { p.ConfirmID, p.DeployID = 31, 32 }), ask("GET " + root)},
-		"base wants attributes":          {offer(func(p *deviceapi.State) { p.WantAttributes = true }), ask("GET " + root)},
-		"deploymentBase":                 {as, ask("GET " + root + "/deploymentBase/31?c=whatever")},
-		"deploymentBase with history":    {as, ask("GET " + root + "/deploymentBase/31?actionHistory=2")},
-		"deploymentBase with everything": {as, ask("GET " + root + "/deploymentBase/31?actionHistory=-1")},
+	return map[string]exchangeCase{
+		"base idle":                              {as, ask("GET " + root)},
+		"base as plain JSON":                     {as, ask("GET "+root, "Accept: application/json;charset=UTF-8")},
+		"deploymentBase by HEAD":                 {as, ask("HEAD " + root + "/deploymentBase/31")},
+		"cancelAction by HEAD":                   {as, ask("HEAD " + root + "/cancelAction/31")},
+		"confirmation by HEAD":                   {as, ask("HEAD " + root + "/confirmationBase/31")},
+		"installedBase by HEAD":                  {as, ask("HEAD " + root + "/installedBase/31")},
+		"artifacts by HEAD":                      {as, ask("HEAD " + root + "/softwaremodules/9/artifacts")},
+		"deploymentBase unchanged":               {as, ask("GET "+root+"/deploymentBase/31", "If-None-Match: *")},
+		"base by HEAD":                           {as, ask("HEAD " + root)},
+		"base unchanged":                         {as, ask("GET "+root, `If-None-Match: "old", W/"ee4ec36d972720e6"`)},
+		"base offers a deployment":               {offer(func(p *deviceapi.State) { p.DeployID, p.CacheBuster, p.InstalledID = 31, "-217&x", 17 }), ask("GET " + root)},
+		"base offers one without a cache buster": {offer(func(p *deviceapi.State) { p.DeployID = 2147483647 }), ask("GET " + root)},
+		"base offers a cancel first":             {offer(func(p *deviceapi.State) { p.CancelID, p.ConfirmID, p.DeployID = 30, 31, 32 }), ask("GET " + root)},
+		"base offers a confirmation second":      {offer(func(p *deviceapi.State) { p.ConfirmID, p.DeployID = 31, 32 }), ask("GET " + root)},
+		"base asks for attributes":               {offer(func(p *deviceapi.State) { p.WantAttributes = true }), ask("GET " + root)},
+		"deploymentBase":                         {as, ask("GET " + root + "/deploymentBase/31?c=whatever")},
+		"deploymentBase with history":            {as, ask("GET " + root + "/deploymentBase/31?actionHistory=2")},
+		"deploymentBase with all messages":       {as, ask("GET " + root + "/deploymentBase/31?actionHistory=-1")},
 		"deploymentBase without chunks": {
 			func(b *deviceapitest.Backend) {
 				b.Action = deviceapi.Deployment{ID: 7, Forced: true, DownloadOnly: true}
 			},
 			ask("GET " + root + "/deploymentBase/7?actionHistory=0")},
-		"deploymentBase soft outside its window": {
+		"deploymentBase of a soft update outside of its window": {
 			func(b *deviceapitest.Backend) {
 				b.Action = deviceapi.Deployment{ID: 7, Window: deviceapi.WindowClosed}
 			},
 			ask("GET " + root + "/deploymentBase/7")},
-		"deploymentBase feedback":       {as, ask("POST "+root+"/deploymentBase/31/feedback", closed)},
-		"cancelAction":                  {as, ask("GET " + root + "/cancelAction/31")},
-		"cancelAction feedback":         {as, ask("POST "+root+"/cancelAction/31/feedback", closed)},
-		"configData":                    {as, ask("PUT "+root+"/configData", `{"mode":"replace","data":{"hw":"B","n":4,"old":null}}`)},
-		"installedBase":                 {as, ask("GET " + root + "/installedBase/31?actionHistory=1")},
-		"installedBase known":           {as, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
-		"installedBase new":             {func(b *deviceapitest.Backend) { b.Created = true }, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
-		"artifacts":                     {as, ask("GET " + root + "/softwaremodules/9/artifacts")},
-		"artifact over HTTP":            {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
-		"artifact over HTTPS":           {as, ask("GET https://devices.example" + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
-		"artifact asked by HEAD":        {as, ask("HEAD " + root + "/softwaremodules/9/artifacts/delta.swu")},
-		"artifact that lies nowhere":    {as, ask("GET " + root + "/softwaremodules/9/artifacts/nowhere.swu")},
-		"artifact unknown":              {as, ask("GET " + root + "/softwaremodules/9/artifacts/other.swu")},
-		"MD5 sum":                       {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
-		"MD5 sum not known":             {as, ask("GET " + root + "/softwaremodules/9/artifacts/delta.swu.MD5SUM")},
-		"MD5 sum that is itself a file": {func(b *deviceapitest.Backend) { b.Module.Artifacts[1].FileName = "bundle 1.raucb.MD5SUM" }, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
-		"module unknown":                {as, ask("GET " + root + "/softwaremodules/8/artifacts")},
-		"consent is asked for":          {as, ask("GET " + root + "/confirmationBase")},
-		"consent by HEAD":               {as, ask("HEAD " + root + "/confirmationBase")},
-		"consent is awaited":            {func(b *deviceapitest.Backend) { b.Stance = deviceapi.Consent{ConfirmID: 31, CacheBuster: "-217&x"} }, ask("GET " + root + "/confirmationBase")},
-		"consent is given": {func(b *deviceapitest.Backend) {
+		"deploymentBase feedback":                    {as, ask("POST "+root+"/deploymentBase/31/feedback", closed)},
+		"cancelAction":                               {as, ask("GET " + root + "/cancelAction/31")},
+		"cancelAction feedback":                      {as, ask("POST "+root+"/cancelAction/31/feedback", closed)},
+		"configData":                                 {as, ask("PUT "+root+"/configData", `{"mode":"replace","data":{"hw":"B","n":4,"old":null}}`)},
+		"installedBase":                              {as, ask("GET " + root + "/installedBase/31?actionHistory=1")},
+		"installedBase known":                        {as, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
+		"installedBase new":                          {func(b *deviceapitest.Backend) { b.Created = true }, ask("PUT "+root+"/installedBase", `{"name":"firmware","version":"2.1"}`)},
+		"artifacts":                                  {as, ask("GET " + root + "/softwaremodules/9/artifacts")},
+		"artifact over HTTP":                         {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
+		"artifact over HTTPS":                        {as, ask("GET https://devices.example" + root + "/softwaremodules/9/artifacts/bundle%201.raucb")},
+		"artifact by HEAD":                           {as, ask("HEAD " + root + "/softwaremodules/9/artifacts/delta.swu")},
+		"artifact without a download":                {as, ask("GET " + root + "/softwaremodules/9/artifacts/nowhere.swu")},
+		"artifact unknown":                           {as, ask("GET " + root + "/softwaremodules/9/artifacts/other.swu")},
+		"MD5 sum":                                    {as, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
+		"MD5 sum not known":                          {as, ask("GET " + root + "/softwaremodules/9/artifacts/delta.swu.MD5SUM")},
+		"MD5 sum that is a file of the module":       {func(b *deviceapitest.Backend) { b.Module.Artifacts[1].FileName = "bundle 1.raucb.MD5SUM" }, ask("GET " + root + "/softwaremodules/9/artifacts/bundle%201.raucb.MD5SUM")},
+		"module unknown":                             {as, ask("GET " + root + "/softwaremodules/8/artifacts")},
+		"confirmationBase":                           {as, ask("GET " + root + "/confirmationBase")},
+		"confirmationBase by HEAD":                   {as, ask("HEAD " + root + "/confirmationBase")},
+		"confirmationBase with an action that waits": {func(b *deviceapitest.Backend) { b.Stance = deviceapi.Consent{ConfirmID: 31, CacheBuster: "-217&x"} }, ask("GET " + root + "/confirmationBase")},
+		"confirmationBase with auto-confirm": {func(b *deviceapitest.Backend) {
 			b.Stance = deviceapi.Consent{Active: true, Initiator: "ada", Remark: "night shift <&>", ActivatedAt: time.UnixMilli(1700000000123)}
 		}, ask("GET " + root + "/confirmationBase")},
-		"consent is given by nobody":           {func(b *deviceapitest.Backend) { b.Stance = deviceapi.Consent{Active: true} }, ask("GET " + root + "/confirmationBase")},
-		"base asks for consent with a buster":  {offer(func(p *deviceapi.State) { p.ConfirmID, p.CacheBuster = 31, "-217&x" }), ask("GET " + root)},
-		"confirmation":                         {as, ask("GET " + root + "/confirmationBase/31?c=whatever")},
-		"confirmation with history":            {as, ask("GET " + root + "/confirmationBase/31?actionHistory=2")},
-		"confirmation given":                   {as, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed","code":1,"details":["yes"]}`)},
-		"confirmation denied":                  {as, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"denied"}`)},
-		"auto-confirm activated":               {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"initiator":"ada","remark":"night shift"}`)},
-		"auto-confirm activated by nobody":     {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", "")},
-		"auto-confirm activated with no names": {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{}`)},
-		"auto-confirm activated at length": {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm",
+		"confirmationBase with auto-confirm without texts": {func(b *deviceapitest.Backend) { b.Stance = deviceapi.Consent{Active: true} }, ask("GET " + root + "/confirmationBase")},
+		"base offers a confirmation with a cache buster":   {offer(func(p *deviceapi.State) { p.ConfirmID, p.CacheBuster = 31, "-217&x" }), ask("GET " + root)},
+		"confirmation":                          {as, ask("GET " + root + "/confirmationBase/31?c=whatever")},
+		"confirmation with history":             {as, ask("GET " + root + "/confirmationBase/31?actionHistory=2")},
+		"confirmation feedback":                 {as, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed","code":1,"details":["yes"]}`)},
+		"confirmation feedback that denies":     {as, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"denied"}`)},
+		"auto-confirm activated":                {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"initiator":"ada","remark":"night shift"}`)},
+		"auto-confirm activated without a body": {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", "")},
+		"auto-confirm activated without texts":  {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{}`)},
+		"auto-confirm activated with long texts": {as, ask("POST "+root+"/confirmationBase/activateAutoConfirm",
 			fmt.Sprintf(`{"initiator":%q,"remark":%q}`, strings.Repeat("é", 64), strings.Repeat("é", 512)))},
 		"auto-confirm activated twice": {func(b *deviceapitest.Backend) {
 			b.Errors = map[string]error{"ActivateAutoConfirm": deviceapi.ErrConflict}
@@ -194,7 +204,10 @@ func TestResources(t *testing.T) {
 			ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{}`)},
 		"auto-confirm deactivated": {as, ask("POST "+root+"/confirmationBase/deactivateAutoConfirm", "")},
 	}
-	for name, tc := range tests {
+}
+
+func TestResources(t *testing.T) {
+	for name, tc := range resourceCases() {
 		t.Run(name, func(t *testing.T) {
 			b := backend()
 			tc.script(b)
@@ -214,61 +227,63 @@ func TestRefusals(t *testing.T) {
 		fails   error
 		request *http.Request
 	}{
-		"backend unauthorized":        {deviceapi.ErrUnauthorized, fetch()},
-		"backend not found":           {fmt.Errorf("target %q: %w", "dev1", deviceapi.ErrNotFound), fetch()},
-		"backend gone":                {deviceapi.ErrGone, report(intermediate)},
-		"backend not allowed":         {deviceapi.ErrNotAllowed, ask("POST "+root+"/cancelAction/31/feedback", intermediate)},
-		"backend conflict":            {deviceapi.ErrConflict, report(intermediate)},
-		"backend quota":               {deviceapi.ErrTooMany, ask("PUT "+root+"/configData", `{"data":{"a":"b"}}`)},
-		"backend bad request":         {deviceapi.BadRequest{Reason: `data["a b"]: a name may not hold blanks`}, ask("PUT "+root+"/configData", `{"data":{"a b":"c"}}`)},
-		"backend not synced":          {deviceapi.Unavailable{}, ask("GET " + root)},
-		"backend unavailable a while": {fmt.Errorf("poll: %w", deviceapi.Unavailable{RetryAfter: 1500 * time.Millisecond, Cause: errors.New("etcd")}), ask("GET " + root)},
-		"backend fails":               {errors.New("secret internals"), fetch()},
-		"no such path":                {nil, ask("GET /acme/controller/v2/dev1")},
-		"no such path below a device": {nil, ask("GET " + root + "/")},
-		"method":                      {nil, ask("DELETE " + root)},
-		"a HEAD starts no action":     {nil, ask("HEAD " + root + "/deploymentBase/31")},
-		"no credentials":              {nil, ask("GET "+root, "Authorization: ")},
-		"another scheme":              {nil, ask("GET "+root, "Authorization: Bearer "+token)},
-		"scheme without token":        {nil, ask("GET "+root, "Authorization: TargetToken")},
-		"wrong token":                 {nil, ask("GET "+root, "Authorization: TargetToken wrong")},
-		"unknown device":              {nil, ask("GET /acme/controller/v1/dev2")},
-		"unknown tenant":              {nil, ask("GET /other/controller/v1/dev1")},
-		"id with a blank":             {nil, ask("GET /acme/controller/v1/dev%201")},
-		"id of dots":                  {nil, ask("GET /acme/controller/v1/%2e%2E")},
-		"id with a control character": {nil, ask("GET /acme/controller/v1/dev%001")},
-		"id that is not UTF-8":        {nil, ask("GET /acme/controller/v1/dev%ff")},
-		"id too long":                 {nil, ask("GET /acme/controller/v1/" + strings.Repeat("x", 257))},
-		"tenant with a blank":         {nil, ask("GET /%20/controller/v1/dev1")},
-		"action id with letters":      {nil, ask("GET " + root + "/deploymentBase/act-1")},
-		"action id with a sign":       {nil, ask("GET " + root + "/installedBase/-1")},
-		"action id that nobody gives": {nil, ask("GET " + root + "/cancelAction/2147483648")},
-		"action id zero":              {nil, report0},
-		"history in words":            {nil, ask("GET " + root + "/deploymentBase/31?actionHistory=all")},
-		"wants CBOR":                  {nil, ask("GET "+root+"/deploymentBase/31", "Accept: application/cbor")},
-		"sends CBOR":                  {nil, report("\xa0", "Content-Type: application/cbor")},
-		"sends HAL":                   {nil, report(intermediate, "Content-Type: application/hal+json")},
-		"sends a form":                {nil, ask("PUT "+root+"/configData", "Content-Type: application/x-www-form-urlencoded", "a=b")},
-		"sends nothing":               {nil, ask("PUT "+root+"/configData", "Content-Type: application/json", "")},
-		"sends no JSON":               {nil, report(`{"status":`)},
-		"sends a list":                {nil, report(`[]`)},
-		"sends no status":             {nil, report(`{}`)},
-		"sends an unknown word":       {nil, report(`{"status":{"execution":"done","result":{"finished":"success"}}}`)},
-		"sends an endless word":       {nil, report(`{"status":{"execution":"` + strings.Repeat("é", 4000) + `","result":{"finished":"success"}}}`)},
-		"sends no data":               {nil, ask("PUT "+root+"/configData", `{"mode":"merge"}`)},
-		"sends a set without version": {nil, ask("PUT "+root+"/installedBase", `{"name":"firmware"}`)},
-		"nobody confirmed":            {deviceapi.ErrNotFound, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
-		"confirmed when all was over": {deviceapi.ErrGone, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
-		"sends no confirmation":       {nil, ask("POST "+root+"/confirmationBase/31/feedback", `{"code":1}`)},
-		"sends another confirmation":  {nil, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"maybe"}`)},
-		"confirms what cannot be":     {nil, ask("POST "+root+"/confirmationBase/all/feedback", `{"confirmation":"confirmed"}`)},
-		"a HEAD asks nobody":          {nil, ask("HEAD " + root + "/confirmationBase/31")},
-		"a GET activates nothing":     {nil, ask("GET " + root + "/confirmationBase/activateAutoConfirm")},
-		"sends a long initiator":      {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"initiator":"`+strings.Repeat("é", 65)+`"}`)},
-		"sends a long remark":         {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"remark":"`+strings.Repeat("é", 513)+`"}`)},
-		"activates with a form":       {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", "Content-Type: application/x-www-form-urlencoded", "a=b")},
-		"sends too much":              {nil, report(`{"x":"` + strings.Repeat("x", 64<<10) + `"}`)},
-		"sends too many details":      {nil, report(`{"status":{"execution":"proceeding","result":{"finished":"none"},"details":[` + strings.Repeat(`"x",`, 50) + `"x"]}}`)},
+		"backend unauthorized":                {deviceapi.ErrUnauthorized, fetch()},
+		"backend not found":                   {fmt.Errorf("target %q: %w", "dev1", deviceapi.ErrNotFound), fetch()},
+		"backend gone":                        {deviceapi.ErrGone, report(intermediate)},
+		"backend not allowed":                 {deviceapi.ErrNotAllowed, ask("POST "+root+"/cancelAction/31/feedback", intermediate)},
+		"backend conflict":                    {deviceapi.ErrConflict, report(intermediate)},
+		"backend quota":                       {deviceapi.ErrTooMany, ask("PUT "+root+"/configData", `{"data":{"a":"b"}}`)},
+		"backend bad request":                 {deviceapi.BadRequest{Reason: `data["a b"]: a name may not hold blanks`}, ask("PUT "+root+"/configData", `{"data":{"a b":"c"}}`)},
+		"backend not synced":                  {deviceapi.Unavailable{}, ask("GET " + root)},
+		"backend unavailable for some time":   {fmt.Errorf("poll: %w", deviceapi.Unavailable{RetryAfter: 1500 * time.Millisecond, Cause: errors.New("etcd")}), ask("GET " + root)},
+		"backend fails":                       {errors.New("secret internals"), fetch()},
+		"no such path":                        {nil, ask("GET /acme/controller/v2/dev1")},
+		"no such path below a device":         {nil, ask("GET " + root + "/")},
+		"method":                              {nil, ask("DELETE " + root)},
+		"no credentials":                      {nil, ask("GET "+root, "Authorization: ")},
+		"another scheme":                      {nil, ask("GET "+root, "Authorization: Bearer "+token)},
+		"scheme without token":                {nil, ask("GET "+root, "Authorization: TargetToken")},
+		"wrong token":                         {nil, ask("GET "+root, "Authorization: TargetToken wrong")},
+		"unknown device":                      {nil, ask("GET /acme/controller/v1/dev2")},
+		"unknown tenant":                      {nil, ask("GET /other/controller/v1/dev1")},
+		"id with a space":                     {nil, ask("GET /acme/controller/v1/dev%201")},
+		"id of dots":                          {nil, ask("GET /acme/controller/v1/%2e%2E")},
+		"id with a control character":         {nil, ask("GET /acme/controller/v1/dev%001")},
+		"id that is not UTF-8":                {nil, ask("GET /acme/controller/v1/dev%ff")},
+		"id too long":                         {nil, ask("GET /acme/controller/v1/" + strings.Repeat("x", 257))},
+		"tenant with a space":                 {nil, ask("GET /%20/controller/v1/dev1")},
+		"action id with letters":              {nil, ask("GET " + root + "/deploymentBase/act-1")},
+		"action id with a sign":               {nil, ask("GET " + root + "/installedBase/-1")},
+		"action id too large":                 {nil, ask("GET " + root + "/cancelAction/2147483648")},
+		"action id zero":                      {nil, report0},
+		"history that is not a number":        {nil, ask("GET " + root + "/deploymentBase/31?actionHistory=all")},
+		"accepts XML":                         {nil, ask("GET "+root+"/deploymentBase/31", "Accept: application/xml")},
+		"sends JSON as CBOR":                  {nil, report(intermediate, "Content-Type: application/cbor")},
+		"sends CBOR without a status":         {nil, report("\xa0", "Content-Type: application/cbor")},
+		"sends CBOR that ends too early":      {nil, report("\xa1\x66status", "Content-Type: application/cbor")},
+		"sends CBOR with a number as name":    {nil, report("\xa1\x01\x02", "Content-Type: application/cbor")},
+		"accepts only CBOR":                   {nil, ask("GET "+root+"/deploymentBase/x", "Accept: application/cbor")},
+		"sends HAL":                           {nil, report(intermediate, "Content-Type: application/hal+json")},
+		"sends a form":                        {nil, ask("PUT "+root+"/configData", "Content-Type: application/x-www-form-urlencoded", "a=b")},
+		"sends nothing":                       {nil, ask("PUT "+root+"/configData", "Content-Type: application/json", "")},
+		"sends no JSON":                       {nil, report(`{"status":`)},
+		"sends a list":                        {nil, report(`[]`)},
+		"sends no status":                     {nil, report(`{}`)},
+		"sends an unknown execution":          {nil, report(`{"status":{"execution":"done","result":{"finished":"success"}}}`)},
+		"sends a long execution":              {nil, report(`{"status":{"execution":"` + strings.Repeat("é", 4000) + `","result":{"finished":"success"}}}`)},
+		"sends no data":                       {nil, ask("PUT "+root+"/configData", `{"mode":"merge"}`)},
+		"sends a set without version":         {nil, ask("PUT "+root+"/installedBase", `{"name":"firmware"}`)},
+		"confirms an unknown action":          {deviceapi.ErrNotFound, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
+		"confirms a closed action":            {deviceapi.ErrGone, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"confirmed"}`)},
+		"sends no confirmation":               {nil, ask("POST "+root+"/confirmationBase/31/feedback", `{"code":1}`)},
+		"sends another confirmation":          {nil, ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"maybe"}`)},
+		"confirms an id that is not a number": {nil, ask("POST "+root+"/confirmationBase/all/feedback", `{"confirmation":"confirmed"}`)},
+		"a GET of an activation":              {nil, ask("GET " + root + "/confirmationBase/activateAutoConfirm")},
+		"sends a long initiator":              {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"initiator":"`+strings.Repeat("é", 65)+`"}`)},
+		"sends a long remark":                 {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", `{"remark":"`+strings.Repeat("é", 513)+`"}`)},
+		"activates with a form":               {nil, ask("POST "+root+"/confirmationBase/activateAutoConfirm", "Content-Type: application/x-www-form-urlencoded", "a=b")},
+		"sends too much":                      {nil, report(`{"x":"` + strings.Repeat("x", 64<<10) + `"}`)},
+		"sends too many details":              {nil, report(`{"status":{"execution":"proceeding","result":{"finished":"none"},"details":[` + strings.Repeat(`"x",`, 50) + `"x"]}}`)},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -288,7 +303,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// exchange is a request, its answer and what the backend was asked meanwhile.
+// exchange returns the text of a request, its response and the calls of the backend.
 func exchange(r *http.Request, w *httptest.ResponseRecorder, calls []deviceapitest.Call) []byte {
 	var out bytes.Buffer
 	target := r.URL.RequestURI()

@@ -44,7 +44,7 @@ func TestUpdates(t *testing.T) {
 			{"GET /deploymentBase/101", 404, ""},
 			{"GET /deploymentBase/100", 200, `"update":"forced"`},
 			{"POST /deploymentBase/100/feedback" + progress, 200, ""},
-			{"GET /deploymentBase/100?actionHistory=1", 200, `"messages":["Running: writes"]`},
+			{"GET /deploymentBase/100?actionHistory=1", 200, `"actionHistory":{"status":"RUNNING","messages":["writes"]}`},
 			{"POST /cancelAction/100/feedback" + canceled, 405, "cancel"},
 			{"POST /deploymentBase/100/feedback" + succeeded, 200, ""},
 			{"POST /deploymentBase/100/feedback" + succeeded, 410, "closed"},
@@ -94,7 +94,7 @@ func TestUpdates(t *testing.T) {
 		}},
 		"auto-confirm": {confirm: true, steps: []step{
 			{"POST /confirmationBase/activateAutoConfirm" + ` {"initiator":"ada"}`, 200, ""},
-			{"POST /confirmationBase/activateAutoConfirm" + ` {"initiator":"ada"}`, 409, "autoConfirm"},
+			{"POST /confirmationBase/activateAutoConfirm" + ` {"initiator":"ada"}`, 409, "autoConfAlreadyActive"},
 			{"GET /confirmationBase", 200, `{"autoConfirm":{"active":true,"initiator":"ada","activatedAt":1793599260000},"_links":{"deactivateAutoConfirm"`},
 			{"GET ", 200, `"deploymentBase"`},
 			{"POST /confirmationBase/deactivateAutoConfirm" + ` {}`, 200, ""},

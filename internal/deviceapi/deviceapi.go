@@ -49,6 +49,10 @@ type Backend interface {
 	// The error is ErrNotFound for any other action, and TooMany if it would create one.
 	Deployment(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
+	// Preview returns what Deployment, or Confirmation if isConfirmation is set, would return now,
+	// with the same errors except TooMany. It creates nothing.
+	Preview(ctx context.Context, device Device, actionID int32, isConfirmation bool) (Deployment, error)
+
 	// Installed returns an action that has finished or failed, as it was offered. The error is
 	// ErrNotFound for any other action.
 	Installed(ctx context.Context, device Device, actionID int32) (Deployment, error)

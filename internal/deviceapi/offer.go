@@ -57,7 +57,8 @@ const (
 	WindowClosed Window = "closed"
 )
 
-// History is the state of an action, and its messages, newest first.
+// History is the state of an action, as in the status of its Target, and the messages that its
+// device has reported, newest first.
 type History struct {
 	State    string
 	Messages []string

@@ -6,6 +6,7 @@
 package deviceapitest
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -199,19 +200,25 @@ func (b *Backend) create(device deviceapi.Device, r *record, confirm bool) (*v1a
 	if err := b.write(device); err != nil {
 		return nil, err
 	}
+	return action.Create(&r.status, b.creation(confirm)), nil
+}
+
+func (b *Backend) creation(confirm bool) action.Creation {
 	made := action.Creation{DistributionSet: b.Update.Name, ContentHash: b.Update.hash(), Confirm: confirm, Now: b.now()}
 	if b.Update.DownloadOnly {
 		made.Update.Type = v1alpha1.UpdateTypeDownloadOnly
 	}
-	return action.Create(&r.status, made), nil
+	return made
 }
 
 // document returns an action as it is sent to the device.
 func (b *Backend) document(a *v1alpha1.Action) deviceapi.Deployment {
 	d := deviceapi.Deployment{ID: a.ID, Forced: true, DownloadOnly: a.Update.Type == v1alpha1.UpdateTypeDownloadOnly}
 	d.History.State = string(a.State)
-	for i := len(a.History) - 1; i >= 0; i-- {
-		d.History.Messages = append(d.History.Messages, string(a.History[i].State)+": "+a.History[i].Message)
+	for _, line := range append(slices.Clone(a.Messages), a.Message) {
+		if line != "" && !slices.Contains(d.History.Messages, line) {
+			d.History.Messages = slices.Insert(d.History.Messages, 0, line)
+		}
 	}
 	for _, set := range b.sets() {
 		if set.hash() == a.ContentHash {

@@ -53,6 +53,7 @@ var contract = map[string][]string{
 	"Authorize":             {"Unauthorized", "Unavailable"},
 	"State":                 {"NotFound", "Unavailable"},
 	"Deployment":            {"NotFound", "TooMany", "Unavailable"},
+	"Preview":               {"NotFound", "Unavailable"},
 	"Installed":             {"NotFound", "Unavailable"},
 	"Cancel":                {"NotFound", "Unavailable"},
 	"Report":                {"Gone", "NotFound", "TooMany", "Unavailable"},
@@ -174,6 +175,13 @@ func (p *player) deployment(want string, id int32) deviceapi.Deployment {
 	return d
 }
 
+func (p *player) preview(want string, id int32, isConfirmation bool) deviceapi.Deployment {
+	p.Helper()
+	d, err := p.Backend.Preview(p.Context(), p.Device, id, isConfirmation)
+	p.want(want, "Preview", err)
+	return d
+}
+
 func (p *player) installed(want string, id int32) deviceapi.Deployment {
 	p.Helper()
 	d, err := p.Backend.Installed(p.Context(), p.Device, id)
@@ -287,6 +295,8 @@ func (p *player) everyMethod(want string) {
 	_, err = p.Backend.Consent(p.Context(), p.Device, "")
 	p.want(want, "Consent", err)
 	p.deployment(want, 1)
+	p.preview(want, 1, false)
+	p.preview(want, 1, true)
 	p.installed(want, 1)
 	p.cancel(want, 1)
 	p.report(want, 1, action.Succeed)
@@ -365,6 +375,9 @@ var stories = map[string]struct {
 		p.answerCancel("NotAllowed", id, action.CancelAccepted)
 		p.report("nil", id, action.Download, "loads the image")
 		p.report("nil", id, action.Proceed, "writes the image")
+		if h := p.deployment("nil", id).History; h.State != string(v1alpha1.ActionRunning) || !slices.Equal(h.Messages, []string{"writes the image", "loads the image"}) {
+			p.Errorf("the history is %+v, want the newest message first", h)
+		}
 		p.report("nil", id, action.Succeed, "restarted")
 		p.report("Gone", id, action.Succeed)
 		p.report("Gone", id, action.Proceed)
@@ -377,12 +390,40 @@ var stories = map[string]struct {
 		if after.ID != id || len(after.Modules) == 0 || after.History.State != string(v1alpha1.ActionFinished) {
 			p.Errorf("the installed action is %+v", after)
 		}
-		if m := after.History.Messages; len(m) < 2 || !strings.Contains(m[0], "restarted") || !strings.Contains(m[1], "writes the image") {
+		if m := after.History.Messages; len(m) == 0 || m[0] != "restarted" {
 			p.Errorf("the messages are %q, want the newest first", m)
 		}
 		p.deployment("nil", id)
 		p.artifacts("nil", after.Modules[0].ID)
 		p.artifactFetched("nil", after.Modules[0].ID)
+	}},
+	"a preview": {run: func(p *player) {
+		id := p.state().DeployID
+		p.preview("NotFound", id, true)
+		p.preview("NotFound", id+1, false)
+		p.preview("nil", id, false)
+		p.report("NotFound", id, action.Proceed) // the preview has not created the action
+		id = p.state().DeployID
+		before := p.preview("nil", id, false)
+		if diff := cmp.Diff(before, p.deployment("nil", id)); diff != "" {
+			p.Errorf("the deployment differs from its preview:\n%s", diff)
+		}
+		p.preview("nil", id, false)
+		p.report("nil", id, action.Succeed)
+		if diff := cmp.Diff(p.deployment("nil", id), p.preview("nil", id, false)); diff != "" {
+			p.Errorf("the preview of a closed action differs from its deployment:\n%s", diff)
+		}
+	}},
+	"a preview of a confirmation": {setup: Setup{Confirm: true}, run: func(p *player) {
+		id := p.state().ConfirmID
+		p.preview("NotFound", id, false)
+		if diff := cmp.Diff(p.preview("nil", id, true), p.confirmation("nil", id)); diff != "" {
+			p.Errorf("the confirmation differs from its preview:\n%s", diff)
+		}
+		p.preview("nil", id, true)
+		p.confirm("nil", id, action.Confirm)
+		p.preview("NotFound", id, true)
+		p.preview("nil", id, false)
 	}},
 	"an update that fails": {run: func(p *player) {
 		id := p.start().ID

@@ -76,6 +76,22 @@ func (b *Backend) Deployment(_ context.Context, device deviceapi.Device, id int3
 	})
 }
 
+// Preview returns an action as Deployment or Confirmation would, and creates nothing.
+func (b *Backend) Preview(_ context.Context, device deviceapi.Device, id int32, isConfirmation bool) (deviceapi.Deployment, error) {
+	return b.find("Preview", device, id, func(r *record) (*v1alpha1.Action, error) {
+		a, offered := action.ByID(&r.status, id), b.offer(r)
+		switch {
+		case !isConfirmation && a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError):
+			return a, nil
+		case isConfirmation && offered.confirm != id, !isConfirmation && offered.deploy != id:
+			return nil, deviceapi.ErrNotFound
+		case a != nil:
+			return a, nil
+		}
+		return action.Create(r.status.DeepCopy(), b.creation(isConfirmation)), nil
+	})
+}
+
 // Installed returns a closed action.
 func (b *Backend) Installed(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	return b.find("Installed", device, id, func(r *record) (*v1alpha1.Action, error) {

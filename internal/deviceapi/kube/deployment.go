@@ -48,6 +48,33 @@ func (b *Backend) Deployment(ctx context.Context, d deviceapi.Device, id int32) 
 	}
 }
 
+// Preview returns an action as Deployment or Confirmation would, and creates nothing.
+func (b *Backend) Preview(ctx context.Context, d deviceapi.Device, id int32, isConfirmation bool) (deviceapi.Deployment, error) {
+	s, err := b.stateOf(ctx, d)
+	if err != nil {
+		return deviceapi.Deployment{}, err
+	}
+	kind := offer.Deploy
+	if isConfirmation {
+		kind = offer.Confirm
+	}
+	switch a := action.ByID(&s.target().Status, id); {
+	case !isConfirmation && a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError):
+		return b.document(s, a)
+	case s.offer.Kind != kind || s.offer.ActionID != id:
+		return deviceapi.Deployment{}, notOffered(s.offer, id)
+	case s.offer.Action != nil:
+		return b.document(s, s.offer.Action)
+	}
+	t := s.target().DeepCopy()
+	a := action.Create(&t.Status, s.offer.Creation(s.world))
+	if a == nil {
+		return deviceapi.Deployment{}, deviceapi.ErrNotFound
+	}
+	s.world = b.index.World(t, b.now())
+	return b.document(s, a)
+}
+
 func isDownloadOnly(s deviceState, a *v1alpha1.Action) bool {
 	return offer.Live(s.world, a).Type == v1alpha1.UpdateTypeDownloadOnly
 }
@@ -227,7 +254,7 @@ func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deploym
 		Forced:       offer.IsForced(update, action.IsConsistent(&s.target().Status), b.now()),
 		DownloadOnly: update.Type == v1alpha1.UpdateTypeDownloadOnly,
 		Window:       windowOf(a, b.now()),
-		History:      history(a),
+		History:      history(b.withBuffered(s, a)),
 	}
 	for _, m := range set.Modules {
 		doc.Modules = append(doc.Modules, module(m))
@@ -262,15 +289,35 @@ func module(m *v1alpha1.SoftwareModule) deviceapi.Module {
 	return out
 }
 
-// history returns the history of an action, newest first.
+// withBuffered returns an action with the reports that are buffered for it.
+func (b *Backend) withBuffered(s deviceState, a *v1alpha1.Action) *v1alpha1.Action {
+	buffered := b.progress.of(s.key)
+	if len(buffered) == 0 {
+		return a
+	}
+	status := s.target().Status.DeepCopy()
+	applyBuffered(s.world, status, buffered, make([]action.Outcome, len(buffered)))
+	if after := action.ByID(status, a.ID); after != nil {
+		return after
+	}
+	return a
+}
+
+// history returns the state of an action and the messages of its device that are kept, newest
+// first, each one once.
 func history(a *v1alpha1.Action) deviceapi.History {
 	h := deviceapi.History{State: string(a.State)}
-	for _, e := range slices.Backward(a.History) {
-		line := fmt.Sprintf("%s %s", e.Time.UTC().Format(time.RFC3339), e.State)
-		if e.Message != "" {
-			line += ": " + e.Message
+	add := func(message string) {
+		if message != "" && !slices.Contains(h.Messages, message) {
+			h.Messages = append(h.Messages, message)
 		}
-		h.Messages = append(h.Messages, line)
+	}
+	add(a.Message)
+	for _, line := range slices.Backward(a.Messages) {
+		add(line)
+	}
+	for _, e := range slices.Backward(a.History) {
+		add(e.Message)
 	}
 	return h
 }

@@ -40,7 +40,7 @@ func TestFirstFetchCreatesTheAction(t *testing.T) {
 			Artifacts: []deviceapi.Artifact{{FileName: "rootfs.swu", Size: 4,
 				SHA256: "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a", SHA1: "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b",
 				Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: "http://files.example/rootfs.swu"}}}}}},
-		History: deviceapi.History{State: "Retrieved", Messages: []string{"2026-11-02T06:01:00Z Retrieved"}}}
+		History: deviceapi.History{State: "Retrieved"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the deployment is not as wanted (-want +got):\n%s", diff)
 	}

@@ -1,0 +1,48 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ddi
+
+import "testing"
+
+func TestNegotiate(t *testing.T) {
+	const hal, plain, cbor = "application/hal+json", "application/json", "application/cbor"
+	for name, tc := range map[string]struct {
+		accept []string
+		want   string // empty: not acceptable
+	}{
+		"no header":                             {nil, hal},
+		"an empty header":                       {[]string{""}, hal},
+		"everything":                            {[]string{"*/*"}, hal},
+		"everything of application":             {[]string{"application/*"}, hal},
+		"JSON with a suffix":                    {[]string{"application/*+json"}, hal},
+		"HAL":                                   {[]string{hal}, hal},
+		"JSON":                                  {[]string{plain}, plain},
+		"CBOR":                                  {[]string{cbor}, cbor},
+		"JSON with parameters":                  {[]string{"application/json;charset=UTF-8"}, plain},
+		"capitals":                              {[]string{"Application/CBOR"}, cbor},
+		"the first of two":                      {[]string{"application/json, application/hal+json"}, plain},
+		"the first of two, the other way round": {[]string{"application/cbor, application/json"}, cbor},
+		"two headers":                           {[]string{"text/html", cbor}, cbor},
+		"the better one":                        {[]string{"application/cbor;q=0.5, application/json;q=0.9"}, plain},
+		"the better one, in front":              {[]string{"application/cbor, application/json;q=0.9"}, cbor},
+		"a name and everything":                 {[]string{"*/*, application/json"}, plain},
+		"a name and everything with more quality":  {[]string{"application/json;q=0.1, */*"}, hal},
+		"everything but HAL":                       {[]string{"*/*, application/hal+json;q=0"}, plain},
+		"everything but JSON and HAL":              {[]string{"*/*, application/hal+json;q=0, application/json;q=0"}, cbor},
+		"the default of Java":                      {[]string{"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"}, hal},
+		"XML":                                      {[]string{"application/xml"}, ""},
+		"a type that is refused":                   {[]string{"application/json;q=0"}, ""},
+		"a quality that is no number":              {[]string{"application/json;q=high"}, plain},
+		"a range that cannot be read":              {[]string{"application/"}, ""},
+		"a range that cannot be read, and JSON":    {[]string{"a b c, application/json"}, plain},
+		"parameters that cannot be read":           {[]string{"application/json; charset"}, plain},
+		"a type that starts like one of the known": {[]string{"application/jsonp"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, ok := negotiate(tc.accept); got != tc.want || ok != (tc.want != "") {
+				t.Errorf("%q: %q, %t, want %q", tc.accept, got, ok, tc.want)
+			}
+		})
+	}
+}
