@@ -18,11 +18,11 @@ import (
 
 const absentGroup = "absent.goshawk.dev"
 
-// TestNoRuleFailsWhereAPartIsAbsent stores samples with everything in them, and variants that lack
-// one optional part or have null for it, before the rules are there. Then each variant is created,
-// labelled, made whole, and made from the whole: whatever the answer is, it is no error of an
-// expression.
-func TestNoRuleFailsWhereAPartIsAbsent(t *testing.T) {
+// TestRulesWorkWhenAPartIsAbsent stores samples with everything in them, and variants that lack one
+// optional part or have null for it, before the rules are installed. Then each variant is created,
+// labeled, changed to the whole sample, and made from the whole sample: each request is accepted or
+// refused, but never with an error of an expression.
+func TestRulesWorkWhenAPartIsAbsent(t *testing.T) {
 	t.Parallel()
 	definitions, err := kinds.Definitions(cluster.Root())
 	if err != nil {
@@ -66,7 +66,7 @@ func TestNoRuleFailsWhereAPartIsAbsent(t *testing.T) {
 				empty.Object["spec"] = map[string]any{}
 				whole, less := c.Create(t.Context(), fresh, client.DryRunAll), c.Create(t.Context(), empty, client.DryRunAll)
 				if len(causesOf(whole))+len(causesOf(less)) == 0 {
-					return fmt.Errorf("creating another answers %v, and %v", whole, less)
+					return fmt.Errorf("creating another object: %v, and %v", whole, less)
 				}
 				return nil
 			})
@@ -86,7 +86,7 @@ func TestNoRuleFailsWhereAPartIsAbsent(t *testing.T) {
 	}
 }
 
-// keep stores an object of these parts.
+// keep stores an object with these parts.
 func keep(t *testing.T, c client.Client, kind, namespace string, parts map[string]any) *unstructured.Unstructured {
 	t.Helper()
 	object := (&unstructured.Unstructured{Object: parts}).DeepCopy()
@@ -109,7 +109,7 @@ func label(ctx context.Context, c client.Client, object *unstructured.Unstructur
 	return c.Update(ctx, next, client.DryRunAll)
 }
 
-// respec gives a stored object the spec of another one, as a trial.
+// respec changes the spec of a stored object to that of another one, as a dry run.
 func respec(ctx context.Context, c client.Client, object, like *unstructured.Unstructured) error {
 	next := object.DeepCopy()
 	delete(next.Object, "spec")

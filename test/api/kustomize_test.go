@@ -17,7 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// kustomized is a folder in which kustomize changes every name.
+// kustomized returns a folder in which kustomize changes every name.
 var kustomized = map[string]string{
 	"kustomization.yaml": `
 namePrefix: eu-
@@ -55,7 +55,8 @@ spec: {update: {distributionSet: firmware}}
 `,
 }
 
-// config/kustomize/namereference.yaml lets references follow the names that kustomize changes.
+// With config/kustomize/namereference.yaml, kustomize also changes the references to names that it
+// changes.
 func TestKustomizeRenamesReferences(t *testing.T) {
 	t.Parallel()
 	cluster.Start(t)
@@ -96,9 +97,9 @@ func TestKustomizeRenamesReferences(t *testing.T) {
 	}
 }
 
-// Every field of a spec that names another object is in the file for kustomize. Such fields say so
-// in their description.
-func TestKustomizeKnowsEveryReference(t *testing.T) {
+// Every field of a spec that refers to another object is in the file for kustomize. Such fields are
+// found by their description.
+func TestKustomizeFileHasEveryReference(t *testing.T) {
 	var config struct {
 		NameReference []struct {
 			Kind       string

@@ -15,18 +15,17 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// Objects outlive schemas. Whatever was accepted once must still take the edits of an emergency,
-// and a controller's status, when a later schema would refuse the object. To be apart from the
-// other tests the kinds live in a group of their own here.
+// Objects are kept when schemas change. An object that was accepted once must still accept the
+// edits of an emergency, and writes of status by controllers, when a later schema would refuse the
+// object. The kinds are in another API group here, so that other tests are not affected.
 const olderGroup = "older.goshawk.dev"
 
-// Everything that these specs say is refused today; the edits are what somebody commits in an
-// emergency.
+// All values of these specs are refused by the present schema; the edits are those of an emergency.
 var older = map[string]struct {
 	given   string
 	status  string
 	edits   []string
-	refused string // today, and still, when the wrong part itself is edited
+	refused string // the refusal by the present schema, also when the wrong part is edited
 }{
 	"Rollout": {
 		given: `{update: {distributionSet: "", type: TimeForced, weight: 5000, superseding: Never,
@@ -66,7 +65,7 @@ var older = map[string]struct {
 	},
 }
 
-func TestAnObjectOfAnOlderSchemaTakesTheEditsOfAnEmergency(t *testing.T) {
+func TestAnObjectOfAnOlderSchemaAcceptsTheEditsOfAnEmergency(t *testing.T) {
 	t.Parallel()
 	c := strict(t)
 	for kind, story := range older {
@@ -83,7 +82,7 @@ func TestAnObjectOfAnOlderSchemaTakesTheEditsOfAnEmergency(t *testing.T) {
 			eventually(t, "today's schema refuses such an object", func() error {
 				wrong.SetName("another")
 				if err := c.Create(t.Context(), wrong.DeepCopy(), client.DryRunAll); len(causesOf(err)) == 0 {
-					return fmt.Errorf("creating another answers %v", err)
+					return fmt.Errorf("creating another object: %v", err)
 				}
 				return nil
 			})
@@ -95,13 +94,13 @@ func TestAnObjectOfAnOlderSchemaTakesTheEditsOfAnEmergency(t *testing.T) {
 				}
 			}
 			if err := patchSpec(t, c, object, story.refused); err == nil {
-				t.Errorf("%s is accepted: the object is not looked at any more", story.refused)
+				t.Errorf("%s is accepted: the rules of the object are not evaluated any more", story.refused)
 			}
 		})
 	}
 }
 
-// copyTo is a kind's definition in another group.
+// copyTo returns the definition of a kind in another group.
 func copyTo(t *testing.T, group string, crd definition) *unstructured.Unstructured {
 	t.Helper()
 	copied := &unstructured.Unstructured{Object: deepCopy(t, crd)}
@@ -113,7 +112,7 @@ func copyTo(t *testing.T, group string, crd definition) *unstructured.Unstructur
 	return copied
 }
 
-// loosened is a definition that knows the fields and no rule about them.
+// loosened returns a definition with all fields and without rules.
 func loosened(t *testing.T, crd *unstructured.Unstructured) *unstructured.Unstructured {
 	t.Helper()
 	loose := &unstructured.Unstructured{Object: deepCopy(t, crd.Object)}
@@ -137,7 +136,7 @@ func deepCopy(t *testing.T, tree map[string]any) map[string]any {
 	return parse(t, string(text))
 }
 
-// install creates a definition or replaces the one of that name.
+// install creates a definition or replaces the one with that name.
 func install(t *testing.T, c client.Client, crd *unstructured.Unstructured) {
 	t.Helper()
 	wanted := crd.DeepCopy()
@@ -157,7 +156,8 @@ func install(t *testing.T, c client.Client, crd *unstructured.Unstructured) {
 	}
 }
 
-// eventually tries until it succeeds: the API server needs a moment to serve a new definition.
+// eventually retries until there is no error, because the API server needs some time to serve a new
+// definition.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)

@@ -15,7 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// recipesFleet is what the documents speak of, as small as it may be.
+// recipesFleet has the objects to which the documents refer, as small as possible.
 const recipesFleet = `
 apiVersion: goshawk.dev/v1alpha1
 kind: DistributionSet
@@ -32,9 +32,9 @@ kind: Target
 metadata: {name: gw-09, namespace: NAMESPACE}
 `
 
-// Every command in the documents by which a person commits a word is taken by the API server as it
-// stands, changes something, and names no field that is not there.
-func TestRecipesAreTaken(t *testing.T) {
+// The API server accepts every command in the documents that writes a field; the command changes
+// the object, and uses no unknown field.
+func TestRecipesAreAccepted(t *testing.T) {
 	t.Parallel()
 	namespace := cluster.Namespace(t)
 	if out, err := cluster.TryKubectl(t, strings.ReplaceAll(recipesFleet, "NAMESPACE", namespace), "apply", "-f", "-"); err != nil {
@@ -59,11 +59,11 @@ func TestRecipesAreTaken(t *testing.T) {
 
 var (
 	shellBlock = regexp.MustCompile("(?ms)^\\s*```sh\n(.*?)^\\s*```")
-	// word is a command by which a person writes a field of a fleet's object.
+	// word matches a command that writes a field of an object.
 	word = regexp.MustCompile(`kubectl -n fleet patch (rollouts\.goshawk\.dev|distributionset|target|autoassignment) .*`)
 )
 
-// recipes are the commands of a document that write a field, one line each.
+// recipes returns the commands of a document that write a field, one line each.
 func recipes(t *testing.T, file string) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -81,8 +81,7 @@ func recipes(t *testing.T, file string) []string {
 	return list
 }
 
-// try has a shell run a command as it stands, but in another namespace and without storing
-// anything.
+// try runs a command in a shell, in another namespace and as a dry run.
 func try(t *testing.T, command, namespace string) (string, error) {
 	t.Helper()
 	script := `kubectl() { shift 2; "$KUBECTL" -n "$NAMESPACE" "$@" --dry-run=server; }; hash=sha256:` + strings.Repeat("0a", 32) + "\n" + command

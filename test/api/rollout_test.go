@@ -17,94 +17,94 @@ func TestRollout(t *testing.T) {
 	))
 }
 
-// groupLaws are about how a rollout is divided and when it automatic pauses.
+// groupLaws are the rules for groups, thresholds and budgets.
 func groupLaws() map[string]law {
 	const xor = "spec.groupCount: give groupCount or groups, not both"
 	const unique = "spec.groups: group names must be unique"
 	return map[string]law{
-		"neither groupCount nor groups is one group": {},
-		"an update is needed":                        {given: `{update: null}`, refused: "spec.update: Required value"},
-		"500 equal groups":                           {given: `{groupCount: 500}`},
-		"501 equal groups":                           {given: `{groupCount: 501}`, refused: "spec.groupCount: spec.groupCount in body should be less than or equal to 500"},
-		"no groups":                                  {given: `{groupCount: 0}`, refused: "spec.groupCount: spec.groupCount in body should be greater than or equal to 1"},
-		"an empty list of groups":                    {given: `{groups: []}`, refused: "spec.groups: spec.groups in body should have at least 1 items"},
-		"500 explicit groups":                        {given: `{groups: ` + list(500, "{name: g%d, percentage: 1}") + `}`},
-		"501 explicit groups":                        {given: `{groups: ` + list(501, "{name: g%d, percentage: 1}") + `}`, refused: "spec.groups: Too many: 501: must have at most 500 items"},
-		"groupCount and groups":                      {given: `{groupCount: 2, groups: [{name: a}]}`, refused: xor},
-		"groups are added to groupCount":             {given: `{groupCount: 2}`, when: `{groups: [{name: a}]}`, refused: xor},
-		"groups take groupCount's place":             {given: `{groupCount: 2}`, when: `{groupCount: null, groups: [{name: a}]}`},
-		"two groups of one name":                     {given: `{groups: [{name: a, percentage: 5}, {name: b}, {name: a}]}`, refused: unique},
-		"a group takes another's name":               {given: `{groups: [{name: a, percentage: 5}, {name: b}]}`, when: `{groups: [{name: b, percentage: 5}, {name: b}]}`, refused: unique},
-		"a group's name is a DNS label":              {given: `{groups: [{name: "First wave"}]}`, refused: `spec.groups[0].name: spec.groups[0].name in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'`},
-		"a group's name of 40 characters":            {given: `{groups: [{name: ` + long(40) + `}]}`},
-		"a group's name of 41 characters":            {given: `{groups: [{name: ` + long(41) + `}]}`, refused: "spec.groups[0].name: Too long: may not be more than 40 bytes"},
-		"a group of 100 percent":                     {given: `{groups: [{name: a, percentage: 100}]}`},
-		"a group of 101 percent":                     {given: `{groups: [{name: a, percentage: 101}]}`, refused: "spec.groups[0].percentage: spec.groups[0].percentage in body should be less than or equal to 100"},
-		"a group of nothing":                         {given: `{groups: [{name: a, percentage: 0}]}`, refused: "spec.groups[0].percentage: spec.groups[0].percentage in body should be greater than or equal to 1"},
-		"a group with everything": {given: `{groups: [{name: a, percentage: 5, targetSelector: {matchLabels: {site: canary}}, targetExpression: "true",
+		"neither groupCount nor groups, which means one group": {},
+		"an update is required":                                {given: `{update: null}`, refused: "spec.update: Required value"},
+		"500 equal groups":                                     {given: `{groupCount: 500}`},
+		"501 equal groups":                                     {given: `{groupCount: 501}`, refused: "spec.groupCount: spec.groupCount in body should be less than or equal to 500"},
+		"groupCount 0":                                         {given: `{groupCount: 0}`, refused: "spec.groupCount: spec.groupCount in body should be greater than or equal to 1"},
+		"an empty list of groups":                              {given: `{groups: []}`, refused: "spec.groups: spec.groups in body should have at least 1 items"},
+		"500 explicit groups":                                  {given: `{groups: ` + list(500, "{name: g%d, percentage: 1}") + `}`},
+		"501 explicit groups":                                  {given: `{groups: ` + list(501, "{name: g%d, percentage: 1}") + `}`, refused: "spec.groups: Too many: 501: must have at most 500 items"},
+		"groupCount and groups":                                {given: `{groupCount: 2, groups: [{name: a}]}`, refused: xor},
+		"groups are added to groupCount":                       {given: `{groupCount: 2}`, when: `{groups: [{name: a}]}`, refused: xor},
+		"groups replace groupCount":                            {given: `{groupCount: 2}`, when: `{groupCount: null, groups: [{name: a}]}`},
+		"two groups with the same name":                        {given: `{groups: [{name: a, percentage: 5}, {name: b}, {name: a}]}`, refused: unique},
+		"a group gets the name of another one":                 {given: `{groups: [{name: a, percentage: 5}, {name: b}]}`, when: `{groups: [{name: b, percentage: 5}, {name: b}]}`, refused: unique},
+		"a group's name that is not a DNS label":               {given: `{groups: [{name: "First wave"}]}`, refused: `spec.groups[0].name: spec.groups[0].name in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'`},
+		"a group's name of 40 characters":                      {given: `{groups: [{name: ` + long(40) + `}]}`},
+		"a group's name of 41 characters":                      {given: `{groups: [{name: ` + long(41) + `}]}`, refused: "spec.groups[0].name: Too long: may not be more than 40 bytes"},
+		"a group of 100 percent":                               {given: `{groups: [{name: a, percentage: 100}]}`},
+		"a group of 101 percent":                               {given: `{groups: [{name: a, percentage: 101}]}`, refused: "spec.groups[0].percentage: spec.groups[0].percentage in body should be less than or equal to 100"},
+		"a group of 0 percent":                                 {given: `{groups: [{name: a, percentage: 0}]}`, refused: "spec.groups[0].percentage: spec.groups[0].percentage in body should be greater than or equal to 1"},
+		"a group with all fields": {given: `{groups: [{name: a, percentage: 5, targetSelector: {matchLabels: {site: canary}}, targetExpression: "true",
 			successThreshold: 100, successAction: Pause, errorThreshold: 0, errorAction: Pause, confirmationRequired: true}]}`},
-		"a group's unknown success action":  {given: `{groups: [{name: a, successAction: Stop}]}`, refused: `spec.groups[0].successAction: Unsupported value: "Stop": supported values: "NextGroup", "Pause"`},
-		"groups in alphabetical order":      {given: `{groupOrder: Name}`},
-		"groups in no known order":          {given: `{groupOrder: Random}`, refused: `spec.groupOrder: Unsupported value: "Random": supported values: "Hash", "Name"`},
-		"a success threshold of 101":        {given: `{successThreshold: 101}`, refused: "spec.successThreshold: spec.successThreshold in body should be less than or equal to 100"},
-		"a negative error threshold":        {given: `{errorThreshold: -1}`, refused: "spec.errorThreshold: spec.errorThreshold in body should be greater than or equal to 0"},
-		"an error threshold of 0":           {given: `{errorThreshold: 0}`},
-		"an unknown error action":           {given: `{errorAction: Stop}`, refused: `spec.errorAction: Unsupported value: "Stop": supported values: "Pause"`},
-		"reports beyond a group's size":     {given: `{minimumReports: 20001}`, refused: "spec.minimumReports: spec.minimumReports in body should be less than or equal to 20000"},
-		"an error budget in percent":        {given: `{errorBudget: {percent: 2}}`},
-		"an error budget by count":          {given: `{errorBudget: {count: 50}}`},
-		"an error budget of both":           {given: `{errorBudget: {percent: 0, count: 0}}`},
-		"an error budget of neither":        {given: `{errorBudget: {}}`, refused: "spec.errorBudget: errorBudget needs percent, count or both; remove errorBudget for none"},
-		"an error budget above 100 percent": {given: `{errorBudget: {percent: 101}}`, refused: "spec.errorBudget.percent: spec.errorBudget.percent in body should be less than or equal to 100"},
-		"dynamic without limits":            {given: `{dynamic: {}}`},
-		"dynamic groups beyond their size":  {given: `{dynamic: {groupSize: 20001}}`, refused: "spec.dynamic.groupSize: spec.dynamic.groupSize in body should be less than or equal to 20000"},
-		"a plan after an hour of quiet":     {given: `{stabilizationSeconds: 3600}`},
-		"a plan after over an hour":         {given: `{stabilizationSeconds: 3601}`, refused: "spec.stabilizationSeconds: spec.stabilizationSeconds in body should be less than or equal to 3600"},
+		"a group's unknown success action":         {given: `{groups: [{name: a, successAction: Stop}]}`, refused: `spec.groups[0].successAction: Unsupported value: "Stop": supported values: "NextGroup", "Pause"`},
+		"groups in alphabetical order":             {given: `{groupOrder: Name}`},
+		"an unknown groupOrder":                    {given: `{groupOrder: Random}`, refused: `spec.groupOrder: Unsupported value: "Random": supported values: "Hash", "Name"`},
+		"a success threshold of 101":               {given: `{successThreshold: 101}`, refused: "spec.successThreshold: spec.successThreshold in body should be less than or equal to 100"},
+		"a negative error threshold":               {given: `{errorThreshold: -1}`, refused: "spec.errorThreshold: spec.errorThreshold in body should be greater than or equal to 0"},
+		"an error threshold of 0":                  {given: `{errorThreshold: 0}`},
+		"an unknown error action":                  {given: `{errorAction: Stop}`, refused: `spec.errorAction: Unsupported value: "Stop": supported values: "Pause"`},
+		"minimumReports above the size of a group": {given: `{minimumReports: 20001}`, refused: "spec.minimumReports: spec.minimumReports in body should be less than or equal to 20000"},
+		"an error budget in percent":               {given: `{errorBudget: {percent: 2}}`},
+		"an error budget by count":                 {given: `{errorBudget: {count: 50}}`},
+		"an error budget of both":                  {given: `{errorBudget: {percent: 0, count: 0}}`},
+		"an error budget of neither":               {given: `{errorBudget: {}}`, refused: "spec.errorBudget: errorBudget needs percent, count or both; remove errorBudget for none"},
+		"an error budget above 100 percent":        {given: `{errorBudget: {percent: 101}}`, refused: "spec.errorBudget.percent: spec.errorBudget.percent in body should be less than or equal to 100"},
+		"dynamic without limits":                   {given: `{dynamic: {}}`},
+		"groupSize above the size of a group":      {given: `{dynamic: {groupSize: 20001}}`, refused: "spec.dynamic.groupSize: spec.dynamic.groupSize in body should be less than or equal to 20000"},
+		"stabilizationSeconds of an hour":          {given: `{stabilizationSeconds: 3600}`},
+		"stabilizationSeconds above an hour":       {given: `{stabilizationSeconds: 3601}`, refused: "spec.stabilizationSeconds: spec.stabilizationSeconds in body should be less than or equal to 3600"},
 	}
 }
 
-// intentLaws are about what is wanted of a rollout now.
+// intentLaws are the rules for fields that may change while the rollout runs.
 func intentLaws() map[string]law {
 	const final = "spec.state: state Stopped is final: it is immutable; put it back, and create another Rollout"
 	const upwards = "spec.stopCancellation: stopCancellation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
 	return map[string]law{
-		"an unknown state":                      {given: `{state: Suspended}`, refused: `spec.state: Unsupported value: "Suspended": supported values: "Planned", "Running", "Paused", "Stopped"`},
-		"planned, then started":                 {given: `{state: Planned}`, when: `{state: Running}`},
-		"paused and resumed":                    {given: `{state: Paused}`, when: `{state: Running}`},
-		"stopped while running":                 {when: `{state: Stopped}`},
-		"stopped for good":                      {given: `{state: Stopped}`, when: `{state: Running}`, refused: final},
-		"stopped is not paused":                 {given: `{state: Stopped}`, when: `{state: Paused}`, refused: final},
-		"stopped is not forgotten":              {given: `{state: Stopped}`, when: `{state: null}`, refused: final},
-		"stopped once more":                     {given: `{state: Stopped}`, when: `{state: Stopped, stabilizationSeconds: 6}`},
-		"a stop is raised from None to Soft":    {given: `{state: Stopped, stopCancellation: None}`, when: `{stopCancellation: Soft}`},
-		"a stop is raised from Soft to Force":   {given: `{state: Stopped}`, when: `{stopCancellation: Force}`},
-		"a stop is not lowered from Soft":       {given: `{state: Stopped}`, when: `{stopCancellation: None}`, refused: upwards},
-		"a stop is not lowered from Force":      {given: `{state: Stopped, stopCancellation: Force}`, when: `{stopCancellation: Soft}`, refused: upwards},
-		"a forced stop is not lowered silently": {given: `{state: Stopped, stopCancellation: Force}`, when: `{stopCancellation: null}`, refused: upwards},
-		"before the stop it is free":            {given: `{stopCancellation: Force}`, when: `{stopCancellation: None}`},
-		"it may be chosen with the stop":        {given: `{stopCancellation: Force}`, when: `{state: Stopped, stopCancellation: None}`},
-		"an unknown stop":                       {given: `{stopCancellation: Hard}`, refused: `spec.stopCancellation: Unsupported value: "Hard": supported values: "None", "Soft", "Force"`},
-		"a deletion that asks devices":          {given: `{state: Stopped}`, when: `{deletionCancellation: Soft}`},
-		"an approval by hash":                   {given: `{approvalRequired: true}`, when: `{approval: {planHash: "sha256:` + hash64 + `"}}`},
-		"an approval by word":                   {when: `{approval: {planHash: "yes"}}`, refused: "spec.approval.planHash: planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"},
-		"an approval without its kind of hash":  {when: `{approval: {planHash: "` + hash64 + `"}}`, refused: "spec.approval.planHash: planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"},
-		"an approval of nothing":                {when: `{approval: {}}`, refused: "spec.approval.planHash: Required value"},
-		"a resume at a time":                    {when: `{resumedAt: "2026-12-01T02:00:00Z"}`},
-		"a resume at no time":                   {when: `{resumedAt: now}`, refused: "spec.resumedAt: " + noTime("resumedAt")},
-		"an advance":                            {when: `{advance: {to: group-3, at: "2026-12-01T02:00:00Z"}}`},
-		"an advance without time":               {when: `{advance: {to: group-3}}`, refused: "spec.advance.at: Required value"},
-		"an advance to nowhere":                 {when: `{advance: {at: "2026-12-01T02:00:00Z"}}`, refused: "spec.advance.to: Required value"},
-		"a retry":                               {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ["17"]}}`},
-		"a retry of messages":                   {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: ["disk <n> is full"]}}`},
-		"a retry of a message with a number":    {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: ["disk <n> is full", "slot 1 is busy"]}}`, refused: "spec.retry.messages: messages must be copied from status.failures[].message of the Rollout, where a number is written <n>"},
-		"a retry of a message of 257":           {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: [` + long(257) + `]}}`, refused: "spec.retry.messages[0]: Too long: may not be more than 256 bytes"},
-		"a retry without time":                  {when: `{retry: {statusCodes: ["17"]}}`, refused: "spec.retry.at: Required value"},
-		"a retry of 51 codes":                   {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ` + list(51, `"%d"`) + `}}`, refused: "spec.retry.statusCodes: Too many: 51: must have at most 50 items"},
+		"an unknown state":                                 {given: `{state: Suspended}`, refused: `spec.state: Unsupported value: "Suspended": supported values: "Planned", "Running", "Paused", "Stopped"`},
+		"planned, then started":                            {given: `{state: Planned}`, when: `{state: Running}`},
+		"paused and resumed":                               {given: `{state: Paused}`, when: `{state: Running}`},
+		"stopped while running":                            {when: `{state: Stopped}`},
+		"stopped, then Running":                            {given: `{state: Stopped}`, when: `{state: Running}`, refused: final},
+		"stopped, then Paused":                             {given: `{state: Stopped}`, when: `{state: Paused}`, refused: final},
+		"stopped, then removed":                            {given: `{state: Stopped}`, when: `{state: null}`, refused: final},
+		"stopped again":                                    {given: `{state: Stopped}`, when: `{state: Stopped, stabilizationSeconds: 6}`},
+		"a stop is raised from None to Soft":               {given: `{state: Stopped, stopCancellation: None}`, when: `{stopCancellation: Soft}`},
+		"a stop is raised from Soft to Force":              {given: `{state: Stopped}`, when: `{stopCancellation: Force}`},
+		"a stop is lowered from Soft":                      {given: `{state: Stopped}`, when: `{stopCancellation: None}`, refused: upwards},
+		"a stop is lowered from Force":                     {given: `{state: Stopped, stopCancellation: Force}`, when: `{stopCancellation: Soft}`, refused: upwards},
+		"stopCancellation Force is removed after the stop": {given: `{state: Stopped, stopCancellation: Force}`, when: `{stopCancellation: null}`, refused: upwards},
+		"stopCancellation is lowered before the stop":      {given: `{stopCancellation: Force}`, when: `{stopCancellation: None}`},
+		"stopCancellation is lowered with the stop":        {given: `{stopCancellation: Force}`, when: `{state: Stopped, stopCancellation: None}`},
+		"an unknown stopCancellation":                      {given: `{stopCancellation: Hard}`, refused: `spec.stopCancellation: Unsupported value: "Hard": supported values: "None", "Soft", "Force"`},
+		"deletionCancellation Soft":                        {given: `{state: Stopped}`, when: `{deletionCancellation: Soft}`},
+		"an approval by hash":                              {given: `{approvalRequired: true}`, when: `{approval: {planHash: "sha256:` + hash64 + `"}}`},
+		"an approval without a hash":                       {when: `{approval: {planHash: "yes"}}`, refused: "spec.approval.planHash: planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"},
+		"an approval without sha256:":                      {when: `{approval: {planHash: "` + hash64 + `"}}`, refused: "spec.approval.planHash: planHash must be copied from status.plan.hash: sha256: and 64 hexadecimal digits"},
+		"an empty approval":                                {when: `{approval: {}}`, refused: "spec.approval.planHash: Required value"},
+		"a resume at a time":                               {when: `{resumedAt: "2026-12-01T02:00:00Z"}`},
+		"a resumedAt that is not a time":                   {when: `{resumedAt: now}`, refused: "spec.resumedAt: " + noTime("resumedAt")},
+		"an advance":                                       {when: `{advance: {to: group-3, at: "2026-12-01T02:00:00Z"}}`},
+		"an advance without time":                          {when: `{advance: {to: group-3}}`, refused: "spec.advance.at: Required value"},
+		"an advance without group":                         {when: `{advance: {at: "2026-12-01T02:00:00Z"}}`, refused: "spec.advance.to: Required value"},
+		"a retry":                                          {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ["17"]}}`},
+		"a retry of messages":                              {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: ["disk <n> is full"]}}`},
+		"a retry of a message with a number":               {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: ["disk <n> is full", "slot 1 is busy"]}}`, refused: "spec.retry.messages: messages must be copied from status.failures[].message of the Rollout, where a number is written <n>"},
+		"a retry of a message of 257":                      {when: `{retry: {at: "2026-12-01T02:00:00Z", messages: [` + long(257) + `]}}`, refused: "spec.retry.messages[0]: Too long: may not be more than 256 bytes"},
+		"a retry without time":                             {when: `{retry: {statusCodes: ["17"]}}`, refused: "spec.retry.at: Required value"},
+		"a retry of 51 codes":                              {when: `{retry: {at: "2026-12-01T02:00:00Z", statusCodes: ` + list(51, `"%d"`) + `}}`, refused: "spec.retry.statusCodes: Too many: 51: must have at most 50 items"},
 	}
 }
 
-// finalLaws are about what a revert may take back: nothing until it is recorded, and then without
-// effect.
+// finalLaws are the rules for reverts of final decisions: refused until the decision is recorded,
+// and then accepted without effect.
 func finalLaws() map[string]law {
 	const (
 		final   = "spec.state: state Stopped is final: it is immutable; put it back, and create another Rollout"
@@ -117,19 +117,19 @@ func finalLaws() map[string]law {
 		return `{state: Stopped, stop: {cancellation: ` + c + `, observedAt: "2026-01-01T00:00:00.000000Z"}}`
 	}
 	laws := map[string]law{
-		"a stop that is not recorded is not reverted":              {given: stopped, status: `{state: Running}`, when: `{state: Running}`, refused: final},
-		"nor is one by an invalidation a record of it":             {given: stopped, status: `{state: Stopped}`, when: `{state: Running}`, refused: final},
-		"a raise that is not recorded is not reverted":             {given: stopped, status: recorded("Soft"), when: `{stopCancellation: Soft}`, refused: upwards},
-		"nor with it the stop":                                     {given: stopped, status: recorded("None"), when: `{state: Running}`, refused: final},
-		"a finished rollout has not been stopped":                  {given: stopped, status: `{state: Finished}`, when: `{state: Running, stopCancellation: null}`},
-		"Forced that is recorded is reverted":                      {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Forced}`, when: `{update: {type: Soft}}`},
-		"Forced that is not recorded is not":                       {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Soft}`, when: `{update: {type: Soft}}`, refused: kind},
-		"nor does a recorded Forced turn into anything but Soft":   {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Forced}`, when: `{update: {type: DownloadOnly}}`, refused: kind},
-		"a stop that is recorded leaves what is frozen frozen":     {given: stopped, status: `{startedAt: "2026-01-01T00:00:00.000000Z", stop: {cancellation: Force, observedAt: "2026-01-01T00:00:00.000000Z"}}`, when: `{state: Running, groupCount: 3}`, refused: "spec.groupCount: groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another"},
-		"a stop by default cancellation is recorded by that, too":  {given: `{state: Stopped}`, status: recorded("Soft"), when: `{state: null}`},
-		"a stop that is recorded as stronger is reverted as well":  {given: `{state: Stopped}`, status: recorded("Force"), when: `{state: Running}`},
-		"a stop that was taken back without effect comes again":    {given: `{state: Running}`, status: recorded("Soft"), when: `{state: Stopped, stopCancellation: Force}`},
-		"a stop that is recorded may be lowered, removed or moved": {given: stopped, status: recorded("Force"), when: `{state: Planned, stopCancellation: None}`},
+		"a stop that is not recorded is reverted":                          {given: stopped, status: `{state: Running}`, when: `{state: Running}`, refused: final},
+		"a stop by an invalidation, which is not a record":                 {given: stopped, status: `{state: Stopped}`, when: `{state: Running}`, refused: final},
+		"a raised stopCancellation that is not recorded is reverted":       {given: stopped, status: recorded("Soft"), when: `{stopCancellation: Soft}`, refused: upwards},
+		"the stop and a raised stopCancellation are reverted":              {given: stopped, status: recorded("None"), when: `{state: Running}`, refused: final},
+		"Stopped of a finished rollout is reverted":                        {given: stopped, status: `{state: Finished}`, when: `{state: Running, stopCancellation: null}`},
+		"a recorded Forced is reverted":                                    {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Forced}`, when: `{update: {type: Soft}}`},
+		"Forced that is not recorded is reverted":                          {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Soft}`, when: `{update: {type: Soft}}`, refused: kind},
+		"a recorded Forced is changed to DownloadOnly":                     {given: forced, status: `{startedAt: "2026-01-01T00:00:00.000000Z", updateType: Forced}`, when: `{update: {type: DownloadOnly}}`, refused: kind},
+		"a frozen field after a recorded stop":                             {given: stopped, status: `{startedAt: "2026-01-01T00:00:00.000000Z", stop: {cancellation: Force, observedAt: "2026-01-01T00:00:00.000000Z"}}`, when: `{state: Running, groupCount: 3}`, refused: "spec.groupCount: groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another"},
+		"a recorded stop with the default cancellation is reverted":        {given: `{state: Stopped}`, status: recorded("Soft"), when: `{state: null}`},
+		"a stop that is recorded with a stronger cancellation is reverted": {given: `{state: Stopped}`, status: recorded("Force"), when: `{state: Running}`},
+		"a reverted stop is set again":                                     {given: `{state: Running}`, status: recorded("Soft"), when: `{state: Stopped, stopCancellation: Force}`},
+		"a recorded stop is lowered and reverted":                          {given: stopped, status: recorded("Force"), when: `{state: Planned, stopCancellation: None}`},
 	}
 	for _, edit := range []string{`{state: Running}`, `{state: Paused}`, `{state: null}`, `{state: null, stopCancellation: null}`, `{stopCancellation: Soft}`, `{stopCancellation: None}`, `{stopCancellation: null}`} {
 		laws["once recorded: "+edit] = law{given: stopped, status: recorded("Force"), when: edit}
@@ -139,7 +139,7 @@ func finalLaws() map[string]law {
 
 const hash64 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
-// beforeStart is a rollout that uses every field that is frozen later.
+// beforeStart is the spec of a rollout with every field that is frozen later.
 const beforeStart = `{
 	update: {distributionSet: firmware-2-1, type: Soft, weight: 500, confirmationRequired: true,
 		maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 3600}, superseding: Queue, reinstall: true,
@@ -150,14 +150,14 @@ const beforeStart = `{
 		{name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}, targetExpression: "true"},
 		{name: rest}]}`
 
-// everything is one of many groups, as large as they come.
+// everything is a group of maximum size.
 var everything = `{name: ` + long(36) + `-%d, percentage: 1, targetSelector: {matchLabels: {site: ` + long(60) + `}}, targetExpression: "` +
 	long(1000) + `", successThreshold: 9}`
 
 const started = `{startedAt: "2026-01-01T00:00:00.000000Z"}`
 
-// frozenLaws go through every field that decides who gets what: free before the start, refused
-// after it, changed or removed.
+// frozenLaws change and remove every field that decides which targets get the update: accepted
+// before the start, refused after it.
 func frozenLaws() map[string]law {
 	const (
 		update = "spec.update: update is immutable once the rollout has started, except type from Soft to Forced: stop this rollout and create another"
@@ -210,7 +210,7 @@ func frozenLaws() map[string]law {
 	return laws
 }
 
-// editableLaws are about what stays free after the start: conditions, budgets and intent.
+// editableLaws are the fields that may change after the start: conditions, budgets and intent.
 func editableLaws() map[string]law {
 	edits := []string{
 		`{update: {type: Forced}}`,
@@ -227,11 +227,11 @@ func editableLaws() map[string]law {
 		`{deletionCancellation: Force}`,
 	}
 	laws := map[string]law{
-		"500 groups are within the cost of the rules": {given: `{groups: ` + list(500, everything) + `}`, status: started,
+		"500 groups are within the cost limit of the rules": {given: `{groups: ` + list(500, everything) + `}`, status: started,
 			when: `{errorThreshold: 10, groups: ` + list(500, strings.Replace(everything, "successThreshold: 9", "successThreshold: 10", 1)) + `}`},
-		"what is already so may be written out": {status: started,
+		"default values are written": {status: started,
 			when: `{update: {confirmationRequired: false, reinstall: false, type: Forced, weight: 1000, superseding: Replace}, groupOrder: Hash}`},
-		"once Forced there is no way back to Soft": {given: `{update: {type: Forced}}`, status: started, when: `{update: {type: Soft}}`,
+		"Forced is changed to Soft": {given: `{update: {type: Forced}}`, status: started, when: `{update: {type: Soft}}`,
 			refused: "spec.update.type: update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another"},
 	}
 	for _, edit := range edits {

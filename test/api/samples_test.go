@@ -18,7 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// samples are config/samples as kustomize builds them, for a namespace that is not there yet.
+// samples returns config/samples, built by kustomize for a namespace that does not exist yet.
 func samples(t *testing.T, namespace string) string {
 	t.Helper()
 	cluster.Start(t)
@@ -50,7 +50,7 @@ func TestSamplesAppliedAgainChangeNothing(t *testing.T) {
 				t.Fatal("the samples created nothing")
 			}
 			if drift := apply("diff"); drift != "" {
-				t.Errorf("kubectl diff right after the apply:\n%s", drift)
+				t.Errorf("kubectl diff directly after the apply:\n%s", drift)
 			}
 			apply("apply")
 			apply("apply")
@@ -61,7 +61,7 @@ func TestSamplesAppliedAgainChangeNothing(t *testing.T) {
 	}
 }
 
-// generations are those of every object of a fleet.
+// generations returns the generation of every object of a fleet.
 func generations(t *testing.T, namespace string) map[string]string {
 	t.Helper()
 	printed := cluster.Kubectl(t, "-n", namespace, "get", "goshawk",
@@ -74,7 +74,7 @@ func generations(t *testing.T, namespace string) map[string]string {
 	return found
 }
 
-// A sample that names something that is not among the samples would teach a mistake.
+// The samples refer only to objects that are among the samples.
 func TestSamplesReferToEachOther(t *testing.T) {
 	t.Parallel()
 	there, named := map[string]bool{}, map[string]string{}
@@ -102,7 +102,7 @@ func TestSamplesReferToEachOther(t *testing.T) {
 	}
 	for name, from := range named {
 		if !there[name] {
-			t.Errorf("%s names %s, which is not there", from, name)
+			t.Errorf("%s refers to %s, which does not exist", from, name)
 		}
 	}
 	want := map[string]int{"Namespace": 1, "Secret": 1, "SoftwareModule": 7, "DistributionSet": 4, "Target": 12, "Rollout": 1, "AutoAssignment": 1}

@@ -16,10 +16,10 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// A definition is one CRD as it lies in the repository.
+// A definition is one CRD of the repository.
 type definition map[string]any
 
-// definitions are the CRDs by kind.
+// definitions returns the CRDs by kind.
 func definitions(t *testing.T) map[string]definition {
 	t.Helper()
 	byKind := map[string]definition{}
@@ -33,7 +33,7 @@ func definitions(t *testing.T) map[string]definition {
 	return byKind
 }
 
-// version is the one version of a kind.
+// version returns the only version of a kind.
 func (d definition) version() map[string]any {
 	return dig[[]any](d, "spec", "versions")[0].(map[string]any)
 }
@@ -42,7 +42,8 @@ func (d definition) schema() map[string]any {
 	return dig[map[string]any](d.version(), "schema", "openAPIV3Schema")
 }
 
-// files holds the content of the files that match a pattern below the module's root, by path.
+// files returns the content of the files that match a pattern below the root of the module, by
+// path.
 func files(t *testing.T, pattern string) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(cluster.Root(), pattern))
@@ -60,7 +61,7 @@ func files(t *testing.T, pattern string) map[string]string {
 	return content
 }
 
-// dig reads a value deep in a tree of maps; the zero value if it is not there.
+// dig returns a value in a tree of maps, or the zero value if it does not exist.
 func dig[T any](tree map[string]any, path ...string) T {
 	var value any = tree
 	for _, key := range path {
@@ -71,7 +72,7 @@ func dig[T any](tree map[string]any, path ...string) T {
 	return found
 }
 
-// walk visits a schema and everything below it. Paths look like .spec.groups[].name.
+// walk visits a schema and all schemas below it. Paths are like .spec.groups[].name.
 func walk(path string, schema map[string]any, visit func(path string, schema map[string]any)) {
 	visit(path, schema)
 	for name := range dig[map[string]any](schema, "properties") {
@@ -99,14 +100,13 @@ func TestEverythingIsBounded(t *testing.T) {
 			case schema["additionalProperties"] != nil && schema["maxProperties"] == nil:
 				t.Errorf("%s%s has no maxProperties", kind, path)
 			case strings.HasPrefix(path, ".spec") && schema["type"] == "number":
-				t.Errorf("%s%s is a float; its value would not survive as written", kind, path)
+				t.Errorf("%s%s is a float, whose value can change when it is stored", kind, path)
 			}
 		})
 	}
 }
 
-// A default inside a list item shows as drift in GitOps tools, which compare lists item by item
-// with what Git says.
+// A default in a list item is drift for GitOps tools, which compare each item of a list with Git.
 func TestNoListItemOfASpecHasADefault(t *testing.T) {
 	for kind, crd := range definitions(t) {
 		walk("", crd.schema(), func(path string, schema map[string]any) {
@@ -117,7 +117,7 @@ func TestNoListItemOfASpecHasADefault(t *testing.T) {
 	}
 }
 
-func TestEveryRuleNamesFieldAndCure(t *testing.T) {
+func TestEveryRuleNamesFieldAndFix(t *testing.T) {
 	rules := 0
 	for kind, crd := range definitions(t) {
 		walk("", crd.schema(), func(path string, schema map[string]any) {
@@ -140,7 +140,7 @@ func TestEveryRuleNamesFieldAndCure(t *testing.T) {
 	}
 }
 
-// Flux replaces such variables in whatever it applies.
+// Flux replaces such variables in all manifests.
 func TestNothingLooksLikeAVariable(t *testing.T) {
 	for _, pattern := range []string{"config/crd/bases/*.yaml", "config/samples/*.yaml"} {
 		for path, text := range files(t, pattern) {
@@ -151,7 +151,7 @@ func TestNothingLooksLikeAVariable(t *testing.T) {
 	}
 }
 
-func TestEveryKindIsDeclaredAlike(t *testing.T) {
+func TestAllKindsHaveTheSameDeclaration(t *testing.T) {
 	short := map[string]any{"SoftwareModule": "swmod", "DistributionSet": "distset", "Target": "tgt", "Rollout": "grollout",
 		"DeploymentGroup": "dgroup", "AutoAssignment": "autoassign"}
 	for kind, crd := range definitions(t) {

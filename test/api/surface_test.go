@@ -19,8 +19,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// Without this default kstatus would call an object Current before any controller has seen it.
-func TestTheVeryFirstApplyAnswersObservedGenerationMinusOne(t *testing.T) {
+// Without this default an object would be Current for kstatus before its first reconcile.
+func TestNewObjectHasObservedGenerationMinusOne(t *testing.T) {
 	t.Parallel()
 	c, namespace := strict(t), cluster.Namespace(t)
 	for kind := range smallest {
@@ -34,7 +34,7 @@ func TestTheVeryFirstApplyAnswersObservedGenerationMinusOne(t *testing.T) {
 	}
 }
 
-func TestSpecAndStatusHaveDeviceAPIsOfTheirOwn(t *testing.T) {
+func TestSpecAndStatusHaveSeparateEndpoints(t *testing.T) {
 	t.Parallel()
 	c, namespace := strict(t), cluster.Namespace(t)
 	edits := map[string]string{
@@ -70,8 +70,9 @@ func TestSpecAndStatusHaveDeviceAPIsOfTheirOwn(t *testing.T) {
 	}
 }
 
-// A user cannot lift the freeze by claiming, in the same write, that the rollout has not started.
-func TestAFreezeIsNotLiftedByWritingTheStatusToTheObject(t *testing.T) {
+// A user cannot change a frozen field by writing in the same request that the rollout has not
+// started.
+func TestStatusInAWriteOfSpecIsIgnored(t *testing.T) {
 	t.Parallel()
 	c := strict(t)
 	object := newObject(t, group, "Rollout", cluster.Namespace(t), `{groupCount: 3}`)
@@ -85,7 +86,7 @@ func TestAFreezeIsNotLiftedByWritingTheStatusToTheObject(t *testing.T) {
 		"spec.groupCount: groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another")
 }
 
-// shown is, for each kind by its short name, an object's status and what kubectl shows of it.
+// shown has, for each kind by its short name, the status of an object and its columns in kubectl.
 var shown = map[string]struct {
 	kind, spec, status string
 	narrow, wide       []string
@@ -126,7 +127,7 @@ var shown = map[string]struct {
 	},
 }
 
-// rows are what kubectl prints for the objects of shown, without name and age.
+// rows are the lines of kubectl for the objects of shown, without name and age.
 var rows = map[string]string{
 	"swmod":      "os linux 6.6.1 true True InUse why",
 	"distset":    "2.1 true 12 7 False DistributionSetInvalid firmware True why",
@@ -176,10 +177,10 @@ func TestKubectlShowsTheDeclaredColumns(t *testing.T) {
 	}
 }
 
-// maxColumns is how wide a terminal the default views need.
+// maxColumns is the width of a terminal for the default columns.
 const maxColumns = 120
 
-// crowded are objects as a large fleet has them, by the short name of their kind.
+// crowded has objects of a large fleet, by the short name of their kind.
 var crowded = map[string][]struct{ kind, name, spec, status string }{
 	"swmod": {{"SoftwareModule", "gateway-linux-rootfs-2-14-0", `{type: rootfs-image, name: gateway-linux-rootfs, version: 2.14.0-rc.1}`,
 		`{locked: true, conditions: [` + condition("Ready", "False", "Duplicate") + `]}`}},
@@ -221,8 +222,7 @@ func TestTheDefaultViewsFitInto120Columns(t *testing.T) {
 	}
 }
 
-// The counts that the default view of a rollout shows add up to the number beside them, zeros
-// included.
+// The counts in the default columns of a rollout add up to the column TARGETS, zeros included.
 func TestTheCountsInTheColumnsOfARolloutAddUp(t *testing.T) {
 	t.Parallel()
 	c, namespace := strict(t), cluster.Namespace(t)
@@ -231,7 +231,7 @@ func TestTheCountsInTheColumnsOfARolloutAddUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: object.GetName(), Namespace: namespace}}
-	for range 2 { // the second write is from numbers to zeros
+	for range 2 { // the second write changes numbers to zeros
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), r); err != nil {
 			t.Fatal(err)
 		}
@@ -270,8 +270,8 @@ var (
 	age = regexp.MustCompile(`^[0-9]+[smh]`)
 )
 
-// table takes kubectl's header and first row apart. Titles of two words are one cell; empty cells
-// of the row are left out.
+// table returns the cells of kubectl's header and first row. Titles of two words are one cell;
+// empty cells of the row are left out.
 func table(printed string) (header, row []string) {
 	lines := strings.Split(strings.TrimSpace(printed), "\n")
 	if len(lines) < 2 {

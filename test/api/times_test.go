@@ -18,13 +18,14 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// noTime is what the API server says of a field that takes metav1.Time.
+// noTime returns the message of the API server for a field with a metav1.Time.
 func noTime(field string) string {
 	return field + " must be a time such as 2026-12-01T02:00:00Z or 2026-12-01T03:00:00+01:00: a capital T and Z, an existing day, seconds up to 59, " +
 		"an offset below 24 hours, and a year from 1970 to 9999 in UTC"
 }
 
-// What the API server stores, Go has to read: otherwise one object ends the informer of its kind.
+// Go must be able to read what the API server stores; otherwise one object ends the informer of its
+// kind.
 func TestEveryTimeHasTheRuleOfTimes(t *testing.T) {
 	found := 0
 	for kind, crd := range definitions(t) {
@@ -32,7 +33,7 @@ func TestEveryTimeHasTheRuleOfTimes(t *testing.T) {
 		timesOf(goTypes[kind], "", times)
 		walk("", crd.schema(), func(path string, schema map[string]any) {
 			if strings.Contains(fmt.Sprint(schema["format"], schema["allOf"], schema["anyOf"], schema["oneOf"]), "date-time") {
-				t.Errorf("%s%s has the format date-time, which takes what Go cannot read: run make generate (hack/crdtypes)", kind, path)
+				t.Errorf("%s%s has the format date-time, which accepts times that Go cannot read: run make generate (hack/crdtypes)", kind, path)
 			}
 			micro, is := times[path]
 			if !is {
@@ -65,7 +66,7 @@ var goTypes = map[string]reflect.Type{
 	"AutoAssignment": reflect.TypeFor[v1alpha1.AutoAssignment](), "DeploymentGroup": reflect.TypeFor[v1alpha1.DeploymentGroup](),
 }
 
-// timesOf collects the paths of all times below a Go type, and whether they have microseconds.
+// timesOf returns the paths of all times below a Go type, and whether they have microseconds.
 func timesOf(t reflect.Type, path string, found map[string]bool) {
 	switch {
 	case t == reflect.TypeFor[metav1.Time](), t == reflect.TypeFor[metav1.MicroTime]():
@@ -87,7 +88,7 @@ func timesOf(t reflect.Type, path string, found map[string]bool) {
 	}
 }
 
-// forms are ways to write a time, and whether a field takes them.
+// forms are ways to write a time, and whether a field accepts them.
 var forms = map[string]bool{
 	"2026-12-01T02:00:00Z":                true,
 	"2026-12-01T02:00:00+00:00":           true,
@@ -191,12 +192,12 @@ func wantTime(t *testing.T, field, form string, accepted bool, err error) {
 		said = said || cause.Field == field && strings.Contains(cause.Message, name+" must be a time such as 2026-12-01T02:00:00")
 	}
 	if !said {
-		t.Errorf("%s: %q is refused without the sentence: %v", field, form, err)
+		t.Errorf("%s: %q is refused without the message: %v", field, form, err)
 	}
 }
 
-// rereads holds that a form that is accepted can be read, and that what Go then writes can be read
-// again.
+// rereads checks that an accepted form can be read, and that the time that Go writes for it can be
+// read again.
 func rereads(t *testing.T, form string, into interface {
 	json.Unmarshaler
 	json.Marshaler
@@ -216,7 +217,7 @@ func rereads(t *testing.T, form string, into interface {
 	}
 }
 
-// Every time that a user writes, and one of each status, as an object carries it.
+// Every time that a user writes, and one of each status.
 func TestNoTimeOfAnyKindIsStoredUnreadable(t *testing.T) {
 	t.Parallel()
 	c, namespace := strict(t), cluster.Namespace(t)
@@ -258,9 +259,9 @@ func TestNoTimeOfAnyKindIsStoredUnreadable(t *testing.T) {
 	}
 }
 
-// The same moment, written in another way, is no other forceAt.
-func TestAForceAtWrittenInAnotherWayIsTheSame(t *testing.T) {
+// The same time in another notation is not another forceAt.
+func TestForceAtInAnotherNotationIsTheSame(t *testing.T) {
 	judge(t, "Rollout", map[string]law{
-		"another way to write it": {given: `{update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}}`, status: started, when: `{update: {forceAt: "2026-12-01T03:00:00+01:00"}}`},
+		"another notation": {given: `{update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}}`, status: started, when: `{update: {forceAt: "2026-12-01T03:00:00+01:00"}}`},
 	})
 }

@@ -5,8 +5,8 @@ package api
 
 import "fmt"
 
-// updateLaws are the laws of an update wherever it stands: at is its path in the spec, given the
-// YAML that wraps one. noDeadline is why it may have no start deadline; empty: it may.
+// updateLaws returns the laws of an update in any kind: at is its path in the spec, given the YAML
+// around it. noDeadline is the message if it may have no start deadline, or "".
 func updateLaws(at, noDeadline string, wrap func(update string) string) map[string]law {
 	refusedAt := func(field, sentence string) string { return fmt.Sprintf("spec.%s.%s: %s", at, field, sentence) }
 	bound := func(field, relation string, limit int) string {
@@ -23,53 +23,53 @@ func updateLaws(at, noDeadline string, wrap func(update string) string) map[stri
 		refusedDeadline = refusedAt("startDeadlineSeconds", noDeadline)
 	}
 	return map[string]law{
-		"an update names its set":               {given: wrap(`{distributionSet: null}`), refused: refusedAt("distributionSet", "Required value")},
-		"an update's set has a name":            {given: wrap(`{distributionSet: ""}`), refused: refusedAt("distributionSet", fmt.Sprintf("spec.%s.distributionSet in body should be at least 1 chars long", at))},
-		"an update of an unknown type":          {given: wrap(`{type: forced}`), refused: refusedAt("type", `Unsupported value: "forced": supported values: "Forced", "Soft", "TimeForced", "DownloadOnly"`)},
-		"an update that only downloads":         {given: wrap(`{type: DownloadOnly}`)},
-		"Forced has no time":                    {given: wrap(`{type: Forced, forceAt: "2026-12-01T02:00:00Z"}`), refused: refusedAt("forceAt", forceAt)},
-		"no type, so Forced, has no time":       {given: wrap(`{forceAt: "2026-12-01T02:00:00Z"}`), refused: refusedAt("forceAt", forceAt)},
-		"a weight of 0":                         {given: wrap(`{weight: 0}`)},
-		"a weight of 1000":                      {given: wrap(`{weight: 1000}`)},
-		"a weight of 1001":                      {given: wrap(`{weight: 1001}`), refused: bound("weight", "less", 1000)},
-		"a negative weight":                     {given: wrap(`{weight: -1}`), refused: bound("weight", "greater", 0)},
-		"queued behind others":                  {given: wrap(`{superseding: Queue}`)},
-		"superseding of an unknown kind":        {given: wrap(`{superseding: Never}`), refused: refusedAt("superseding", `Unsupported value: "Never": supported values: "Replace", "Queue"`)},
-		"a deadline to start":                   {given: wrap(`{startDeadlineSeconds: 31536000, startDeadlineAction: Skip}`), refused: refusedDeadline},
-		"a deadline to start in over a year":    {given: wrap(`{startDeadlineSeconds: 31536001}`), refused: bound("startDeadlineSeconds", "less", 31536000)},
-		"a deadline to start at once":           {given: wrap(`{startDeadlineSeconds: 0}`), refused: bound("startDeadlineSeconds", "greater", 1)},
-		"a start deadline's unknown action":     {given: wrap(`{startDeadlineAction: Pause}`), refused: refusedAt("startDeadlineAction", `Unsupported value: "Pause": supported values: "Fail", "Skip"`)},
-		"a progress deadline of no time":        {given: wrap(`{progressDeadlineSeconds: 0}`), refused: bound("progressDeadlineSeconds", "greater", 1)},
-		"a cancel deadline of no time":          {given: wrap(`{cancelDeadlineSeconds: 0}`), refused: bound("cancelDeadlineSeconds", "greater", 1)},
-		"10 retries of known failures":          {given: wrap(`{retries: {limit: 10, backoffSeconds: 0, statusCodes: ["17", "18"]}}`)},
-		"11 retries":                            {given: wrap(`{retries: {limit: 11}}`), refused: bound("retries.limit", "less", 10)},
-		"retries without limit":                 {given: wrap(`{retries: {}}`), refused: refusedAt("retries.limit", "Required value")},
-		"retries after over a week":             {given: wrap(`{retries: {limit: 1, backoffSeconds: 604801}}`), refused: bound("retries.backoffSeconds", "less", 604800)},
-		"retries of known messages":             {given: wrap(`{retries: {limit: 1, messages: ["disk <n> is full", "LastError: Compatible mismatch"]}}`)},
-		"retries of codes and messages":         {given: wrap(`{retries: {limit: 1, statusCodes: ["17"], messages: ["disk <n> is full"]}}`)},
-		"retries of a message with a number":    {given: wrap(`{retries: {limit: 1, messages: ["disk 3 is full"]}}`), refused: refusedAt("retries.messages", "messages must be copied from status.failures[].message of the Rollout, where a number is written <n>")},
-		"retries of an empty message":           {given: wrap(`{retries: {limit: 1, messages: [""]}}`), refused: refusedAt("retries.messages[0]", fmt.Sprintf("spec.%s.retries.messages[0] in body should be at least 1 chars long", at))},
-		"retries of 51 messages":                {given: wrap(`{retries: {limit: 1, messages: ` + list(51, `"%d"`) + `}}`), refused: refusedAt("retries.messages", "Too many: 51: must have at most 50 items")},
-		"retries of 51 codes":                   {given: wrap(`{retries: {limit: 1, statusCodes: ` + list(51, `"%d"`) + `}}`), refused: refusedAt("retries.statusCodes", "Too many: 51: must have at most 50 items")},
-		"a window at an hour that no day has":   {given: window("0 25 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
-		"a window every night":                  {given: window("0 2 * * *", "Europe/Berlin")},
-		"a window at weekends, by name":         {given: window("*/30 22-23 ? JAN-MAR SAT,SUN", "UTC")},
-		"a window in the middle of America":     {given: window("0 2 1 * *", "America/Argentina/Buenos_Aires")},
-		"a window at a fixed offset":            {given: window("0 2 * * *", "Etc/GMT+3")},
-		"a schedule of six fields":              {given: window("0 0 2 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
-		"a schedule of four fields":             {given: window("0 2 * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
-		"a schedule with a time zone":           {given: window("CRON_TZ=Europe/Berlin 0 2 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
-		"a schedule by nickname":                {given: window("@daily", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
-		"a time zone of a machine":              {given: window("0 2 * * *", "Local"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
-		"a time zone by offset":                 {given: window("0 2 * * *", "+02:00"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
-		"a time zone that leads out of its box": {given: window("0 2 * * *", "../etc/passwd"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
-		"a window of a minute":                  {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 60}}`)},
-		"a window of under a minute":            {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 59}}`), refused: bound("maintenanceWindow.durationSeconds", "greater", 60)},
-		"a window of over a week":               {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 604801}}`), refused: bound("maintenanceWindow.durationSeconds", "less", 604800)},
+		"an update without a set":            {given: wrap(`{distributionSet: null}`), refused: refusedAt("distributionSet", "Required value")},
+		"an update with an empty set":        {given: wrap(`{distributionSet: ""}`), refused: refusedAt("distributionSet", fmt.Sprintf("spec.%s.distributionSet in body should be at least 1 chars long", at))},
+		"an update of an unknown type":       {given: wrap(`{type: forced}`), refused: refusedAt("type", `Unsupported value: "forced": supported values: "Forced", "Soft", "TimeForced", "DownloadOnly"`)},
+		"an update that only downloads":      {given: wrap(`{type: DownloadOnly}`)},
+		"Forced with forceAt":                {given: wrap(`{type: Forced, forceAt: "2026-12-01T02:00:00Z"}`), refused: refusedAt("forceAt", forceAt)},
+		"no type, so Forced, with forceAt":   {given: wrap(`{forceAt: "2026-12-01T02:00:00Z"}`), refused: refusedAt("forceAt", forceAt)},
+		"a weight of 0":                      {given: wrap(`{weight: 0}`)},
+		"a weight of 1000":                   {given: wrap(`{weight: 1000}`)},
+		"a weight of 1001":                   {given: wrap(`{weight: 1001}`), refused: bound("weight", "less", 1000)},
+		"a negative weight":                  {given: wrap(`{weight: -1}`), refused: bound("weight", "greater", 0)},
+		"superseding Queue":                  {given: wrap(`{superseding: Queue}`)},
+		"an unknown superseding":             {given: wrap(`{superseding: Never}`), refused: refusedAt("superseding", `Unsupported value: "Never": supported values: "Replace", "Queue"`)},
+		"a start deadline":                   {given: wrap(`{startDeadlineSeconds: 31536000, startDeadlineAction: Skip}`), refused: refusedDeadline},
+		"a start deadline above a year":      {given: wrap(`{startDeadlineSeconds: 31536001}`), refused: bound("startDeadlineSeconds", "less", 31536000)},
+		"a start deadline of 0":              {given: wrap(`{startDeadlineSeconds: 0}`), refused: bound("startDeadlineSeconds", "greater", 1)},
+		"an unknown startDeadlineAction":     {given: wrap(`{startDeadlineAction: Pause}`), refused: refusedAt("startDeadlineAction", `Unsupported value: "Pause": supported values: "Fail", "Skip"`)},
+		"a progress deadline of 0":           {given: wrap(`{progressDeadlineSeconds: 0}`), refused: bound("progressDeadlineSeconds", "greater", 1)},
+		"a cancel deadline of 0":             {given: wrap(`{cancelDeadlineSeconds: 0}`), refused: bound("cancelDeadlineSeconds", "greater", 1)},
+		"10 retries of known failures":       {given: wrap(`{retries: {limit: 10, backoffSeconds: 0, statusCodes: ["17", "18"]}}`)},
+		"11 retries":                         {given: wrap(`{retries: {limit: 11}}`), refused: bound("retries.limit", "less", 10)},
+		"retries without limit":              {given: wrap(`{retries: {}}`), refused: refusedAt("retries.limit", "Required value")},
+		"a backoff above a week":             {given: wrap(`{retries: {limit: 1, backoffSeconds: 604801}}`), refused: bound("retries.backoffSeconds", "less", 604800)},
+		"retries of known messages":          {given: wrap(`{retries: {limit: 1, messages: ["disk <n> is full", "LastError: Compatible mismatch"]}}`)},
+		"retries of codes and messages":      {given: wrap(`{retries: {limit: 1, statusCodes: ["17"], messages: ["disk <n> is full"]}}`)},
+		"retries of a message with a number": {given: wrap(`{retries: {limit: 1, messages: ["disk 3 is full"]}}`), refused: refusedAt("retries.messages", "messages must be copied from status.failures[].message of the Rollout, where a number is written <n>")},
+		"retries of an empty message":        {given: wrap(`{retries: {limit: 1, messages: [""]}}`), refused: refusedAt("retries.messages[0]", fmt.Sprintf("spec.%s.retries.messages[0] in body should be at least 1 chars long", at))},
+		"retries of 51 messages":             {given: wrap(`{retries: {limit: 1, messages: ` + list(51, `"%d"`) + `}}`), refused: refusedAt("retries.messages", "Too many: 51: must have at most 50 items")},
+		"retries of 51 codes":                {given: wrap(`{retries: {limit: 1, statusCodes: ` + list(51, `"%d"`) + `}}`), refused: refusedAt("retries.statusCodes", "Too many: 51: must have at most 50 items")},
+		"a window at hour 25":                {given: window("0 25 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"a window every night":               {given: window("0 2 * * *", "Europe/Berlin")},
+		"a window with names of days":        {given: window("*/30 22-23 ? JAN-MAR SAT,SUN", "UTC")},
+		"a time zone with two slashes":       {given: window("0 2 1 * *", "America/Argentina/Buenos_Aires")},
+		"a time zone with a fixed offset":    {given: window("0 2 * * *", "Etc/GMT+3")},
+		"a schedule of six fields":           {given: window("0 0 2 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"a schedule of four fields":          {given: window("0 2 * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"a schedule with CRON_TZ":            {given: window("CRON_TZ=Europe/Berlin 0 2 * * *", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"a schedule by nickname":             {given: window("@daily", "UTC"), refused: refusedAt("maintenanceWindow.schedule", cron)},
+		"the time zone Local":                {given: window("0 2 * * *", "Local"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
+		"a time zone by offset":              {given: window("0 2 * * *", "+02:00"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
+		"a time zone with dots":              {given: window("0 2 * * *", "../etc/passwd"), refused: refusedAt("maintenanceWindow.timeZone", zone)},
+		"a window of a minute":               {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 60}}`)},
+		"a window of under a minute":         {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 59}}`), refused: bound("maintenanceWindow.durationSeconds", "greater", 60)},
+		"a window of over a week":            {given: wrap(`{maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 604801}}`), refused: bound("maintenanceWindow.durationSeconds", "less", 604800)},
 	}
 }
 
-// timeForcedLaws are those of an update that may be TimeForced.
+// timeForcedLaws returns the laws of an update that may be TimeForced.
 func timeForcedLaws(at string, wrap func(update string) string) map[string]law {
 	refused := fmt.Sprintf("spec.%s.forceAt: forceAt goes with type TimeForced, and only with it: give forceAt, or choose another type", at)
 	return map[string]law{
@@ -78,28 +78,28 @@ func timeForcedLaws(at string, wrap func(update string) string) map[string]law {
 	}
 }
 
-// selectionLaws are the laws of a selection of targets at the top of a spec.
+// selectionLaws returns the laws of a selection of targets in a spec.
 func selectionLaws() map[string]law {
 	const values = "spec.targetSelector.matchExpressions[0].values: values must be given with operator In or NotIn, and left out with Exists or DoesNotExist"
 	const expression = "spec.targetExpression: targetExpression is no CEL expression: close every text and bracket, " +
 		"and write == for equal, && for and, || for or"
 	return map[string]law{
 		"a selector by labels": {given: `{targetSelector: {matchLabels: {site: canary}, matchExpressions: [{key: hw, operator: In, values: [a, b]}]}}`},
-		"an operator of another world": {given: `{targetSelector: {matchExpressions: [{key: hw, operator: Gt, values: ["1"]}]}}`,
+		"an unknown operator": {given: `{targetSelector: {matchExpressions: [{key: hw, operator: Gt, values: ["1"]}]}}`,
 			refused: `spec.targetSelector.matchExpressions[0].operator: Unsupported value: "Gt": supported values: "In", "NotIn", "Exists", "DoesNotExist"`},
 		"65 expressions": {given: `{targetSelector: {matchExpressions: ` + list(65, "{key: k%d, operator: Exists}") + `}}`,
 			refused: "spec.targetSelector.matchExpressions: Too many: 65: must have at most 64 items"},
-		"a label's value is as long as Kubernetes allows": {given: `{targetSelector: {matchLabels: {site: ` + long(64) + `}}}`,
+		"a label's value that is too long": {given: `{targetSelector: {matchLabels: {site: ` + long(64) + `}}}`,
 			refused: "spec.targetSelector.matchLabels.site: Too long: may not be more than 63 bytes"},
-		"a label's value of other characters": {given: `{targetSelector: {matchLabels: {site: "a b"}}}`, refused: "spec.targetSelector.matchLabels.site: spec.targetSelector.matchLabels.site in body should match '^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'"},
-		"a label's value may be empty":        {given: `{targetSelector: {matchLabels: {site: ""}}}`},
-		"a key with a prefix":                 {given: `{targetSelector: {matchExpressions: [{key: example.com/Site_1, operator: Exists}]}}`},
+		"a label's value with a blank": {given: `{targetSelector: {matchLabels: {site: "a b"}}}`, refused: "spec.targetSelector.matchLabels.site: spec.targetSelector.matchLabels.site in body should match '^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'"},
+		"an empty label's value":       {given: `{targetSelector: {matchLabels: {site: ""}}}`},
+		"a key with a prefix":          {given: `{targetSelector: {matchExpressions: [{key: example.com/Site_1, operator: Exists}]}}`},
 		"a key that no label has": {given: `{targetSelector: {matchExpressions: [{key: "a b", operator: Exists}]}}`,
 			refused: "spec.targetSelector.matchExpressions[0].key: spec.targetSelector.matchExpressions[0].key in body should match '^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'"},
-		"In compares with values":            {given: `{targetSelector: {matchExpressions: [{key: a, operator: In}]}}`, refused: values},
-		"NotIn compares with values":         {given: `{targetSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}}`, refused: values},
-		"Exists compares with nothing":       {given: `{targetSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}`, refused: values},
-		"an expression of two halves":        {given: `{targetExpression: 'target.type == "a" && (target.hold || target.name != "b")'}`},
+		"In without values":                  {given: `{targetSelector: {matchExpressions: [{key: a, operator: In}]}}`, refused: values},
+		"NotIn without values":               {given: `{targetSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}}`, refused: values},
+		"Exists with values":                 {given: `{targetSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}`, refused: values},
+		"an expression with two conditions":  {given: `{targetExpression: 'target.type == "a" && (target.hold || target.name != "b")'}`},
 		"an expression with an open text":    {given: `{targetExpression: 'target.type == "a'}`, refused: expression},
 		"an expression that assigns":         {given: `{targetExpression: 'target.type = "a"'}`, refused: expression},
 		"an expression with an open bracket": {given: `{targetExpression: 'target.type in ["a", "b"'}`, refused: expression},

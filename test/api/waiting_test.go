@@ -14,7 +14,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// The script of docs/gitops.md waits for a rollout and says by its exit code how it went.
+// The script of docs/gitops.md waits for a rollout and returns its result as exit code.
 func TestAScriptNoticesFailure(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(cluster.Root(), "docs", "gitops.md"))
@@ -35,11 +35,11 @@ func TestAScriptNoticesFailure(t *testing.T) {
 		succeeds   bool
 		says       string
 	}{
-		"the fleet is done":         {conditions: condition("Ready", "True", "all is well") + "," + condition("Succeeded", "True", "done"), timeout: "24h", succeeds: true, says: "all is well"},
-		"an automatic pause":        {conditions: condition("Ready", "False", "3 of 10 failed") + "," + condition("Stalled", "True", "3 of 10 failed") + "," + condition("Succeeded", "Unknown", "runs"), timeout: "24h", says: "3 of 10 failed"},
-		"stopped by a person":       {conditions: condition("Ready", "True", "stopped") + "," + condition("Succeeded", "False", "stopped"), timeout: "24h", says: "stopped"},
-		"it still runs at the end":  {conditions: condition("Ready", "True", "group 2 of 5") + "," + condition("Succeeded", "Unknown", "runs"), timeout: "1s", says: "group 2 of 5"},
-		"nothing looked at it ever": {conditions: "", timeout: "1s"},
+		"the fleet is done":            {conditions: condition("Ready", "True", "all is well") + "," + condition("Succeeded", "True", "done"), timeout: "24h", succeeds: true, says: "all is well"},
+		"an automatic pause":           {conditions: condition("Ready", "False", "3 of 10 failed") + "," + condition("Stalled", "True", "3 of 10 failed") + "," + condition("Succeeded", "Unknown", "runs"), timeout: "24h", says: "3 of 10 failed"},
+		"stopped by spec.state":        {conditions: condition("Ready", "True", "stopped") + "," + condition("Succeeded", "False", "stopped"), timeout: "24h", says: "stopped"},
+		"it still runs at the timeout": {conditions: condition("Ready", "True", "group 2 of 5") + "," + condition("Succeeded", "Unknown", "runs"), timeout: "1s", says: "group 2 of 5"},
+		"it was never reconciled":      {conditions: "", timeout: "1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
