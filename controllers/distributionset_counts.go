@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 )
 
 // setCounts counts the actions of each set and the targets that run each content. Each change of a
@@ -42,11 +43,11 @@ func (c actionCounts) plus(o actionCounts, sign int32) actionCounts {
 }
 
 // unapplied returns the number of open actions that an invalidation has not been applied to.
-func (c actionCounts) unapplied(cancellation v1alpha1.Cancellation) int32 {
-	switch cancellation {
-	case v1alpha1.CancellationSoft:
+func (c actionCounts) unapplied(kind v1alpha1.Cancellation) int32 {
+	switch cancellation.Of(kind).StartedActions {
+	case cancellation.Ask:
 		return c.pending
-	case v1alpha1.CancellationForce:
+	case cancellation.Close:
 		return c.open
 	default:
 		return 0

@@ -17,6 +17,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
@@ -42,11 +43,11 @@ func (r *DistributionSetReconciler) cancelOpenActions(ctx context.Context, set *
 		return 0, nil
 	}
 	key := client.ObjectKeyFromObject(set)
-	cancellation := set.Status.Invalidation.Cancellation
-	if r.counts.of(key).unapplied(cancellation) == 0 {
+	kind := set.Status.Invalidation.Cancellation
+	if r.counts.of(key).unapplied(kind) == 0 {
 		return 0, nil
 	}
-	names, err := r.unapplied(ctx, set, cancellation)
+	names, err := r.unapplied(ctx, set, kind)
 	if err != nil || len(names) == 0 {
 		return invalidationRetryDelay, err
 	}
@@ -133,8 +134,8 @@ func (t *pageCursor) forget(key types.NamespacedName) {
 
 // progress returns the progress of an invalidation. The counts of closed actions never decrease,
 // although old actions are removed from the history of a target.
-func progress(before *v1alpha1.InvalidatedActions, c actionCounts, cancellation v1alpha1.Cancellation) *v1alpha1.InvalidatedActions {
-	if cancellation != v1alpha1.CancellationSoft && cancellation != v1alpha1.CancellationForce {
+func progress(before *v1alpha1.InvalidatedActions, c actionCounts, kind v1alpha1.Cancellation) *v1alpha1.InvalidatedActions {
+	if cancellation.Of(kind).StartedActions == cancellation.Continue {
 		return nil
 	}
 	if before == nil {

@@ -150,7 +150,7 @@ func (r *RolloutReconciler) belongsToAny(rollouts []*v1alpha1.Rollout, t *v1alph
 			return true
 		}
 		set := r.setOf(other)
-		if rollout.Grows(other, r.Now()) && set != nil && set.Invalidation == "" {
+		if rollout.Grows(other, r.Now()) && set != nil && !set.IsInvalid() {
 			if c := r.joinCandidates.of(other, r.Index); c.intake != nil && c.intake.Takes(other, set, t) {
 				return true
 			}

@@ -54,18 +54,18 @@ meta=k8s.io/apimachinery/pkg/apis/meta/v1
 
 allow api/v1alpha1 k8s.io/apimachinery/pkg
 allow internal/text
-allow internal/action "$api" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
+allow internal/cancellation "$api"
+allow internal/action "$api" "$mod/internal/cancellation" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
 allow internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
 allow internal/window "$api" github.com/robfig/cron/v3
-allow internal/cancellation "$api"
-allow internal/eligibility "$api" "$mod/internal/action" "$mod/internal/window" "$meta"
+allow internal/eligibility "$api" "$mod/internal/action" "$mod/internal/cancellation" "$mod/internal/window" "$meta"
 allow internal/offer "$api" "$mod/internal/action" "$mod/internal/cancellation" "$mod/internal/eligibility" "$mod/internal/window" k8s.io/apimachinery/pkg
 allow internal/rollout/bitmap
 allow internal/rollout/grouping "$api" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/query" k8s.io/apimachinery/pkg
 allow internal/rollout/counting "$api" "$mod/internal/action" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/rollout/bitmap" k8s.io/apimachinery/pkg
 allow internal/rollout "$api" "$mod/internal/action" "$mod/internal/cancellation" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg \
 	"$mod/internal/rollout/bitmap" "$mod/internal/rollout/grouping" "$mod/internal/rollout/counting"
-allow internal/autoassignment "$api" "$mod/internal/window" "$mod/internal/eligibility" k8s.io/apimachinery/pkg
+allow internal/autoassignment "$api" "$mod/internal/cancellation" "$mod/internal/window" "$mod/internal/eligibility" k8s.io/apimachinery/pkg
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/ddi "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ddi/wire github.com/fxamacker/cbor/v2
@@ -73,10 +73,10 @@ allow internal/artifact golang.org/x/time/rate github.com/prometheus/client_gola
 allow internal/devicesim "$mod/internal/ddi/wire"
 
 pure internal/text
+pure internal/cancellation
 pure internal/action
 pure internal/query
 pure internal/window
-pure internal/cancellation
 pure internal/eligibility
 pure internal/offer
 pure internal/rollout/bitmap

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 )
 
 // Cancel cancels an open action, and reports whether anything changed. An action that has not
@@ -15,12 +16,12 @@ import (
 // the action is closed without waiting (Force), which makes the device inconsistent and keeps the
 // cancel offered.
 func Cancel(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, c v1alpha1.Cancellation, now time.Time) bool {
-	a := find(s, id)
-	if a == nil || (c != v1alpha1.CancellationSoft && c != v1alpha1.CancellationForce) {
+	a, effect := find(s, id), cancellation.Of(c).StartedActions
+	if a == nil || effect == cancellation.Continue {
 		return false
 	}
 	event := AskCancel
-	if c == v1alpha1.CancellationForce {
+	if effect == cancellation.Close {
 		event = ForceCancel
 	}
 	next, answer := Next(a.State, event)
@@ -81,7 +82,7 @@ func cancelOnOffer(a *v1alpha1.Action) bool {
 
 // closedByForce excludes actions that had not started, because their devices need no cancel.
 func closedByForce(a *v1alpha1.Action) bool {
-	return a.State == v1alpha1.ActionCanceled && a.Cancel != nil && a.Cancel.Cancellation == v1alpha1.CancellationForce && a.Cancel.From.HasStarted()
+	return a.State == v1alpha1.ActionCanceled && a.Cancel != nil && cancellation.Of(a.Cancel.Cancellation).StartedActions == cancellation.Close && a.Cancel.From.HasStarted()
 }
 
 // overtake ends cancels that are still offered for actions older than id, because the device has

@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
@@ -124,7 +125,7 @@ func evaluate(s Snapshot) verdict {
 	spec, name := &s.AutoAssignment.Spec, s.AutoAssignment.Spec.Update.DistributionSet
 	windowError := window.Check(spec.Update.MaintenanceWindow, s.Now)
 	switch {
-	case s.Set != nil && s.Set.Invalidation != "":
+	case s.Set != nil && cancellation.Of(s.Set.Invalidation).AutoAssignments == cancellation.Stop:
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: fmt.Sprintf("DistributionSet %s was invalidated (%s), so this AutoAssignment cannot run again: create another AutoAssignment", name, s.Set.Invalidation)}
 	case wasInvalidated(s.AutoAssignment):

@@ -20,6 +20,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
@@ -287,7 +288,7 @@ func setProblem(in *Intent, t *v1alpha1.Target) Code {
 	switch {
 	case set == nil:
 		return CodeSetNotFound
-	case set.Invalidation != "" && !startedBefore(in, set):
+	case Invalidates(set, rolloutStart(in)):
 		return CodeSetInvalid
 	case !set.Deployable:
 		return CodeSetNotReady
@@ -299,19 +300,18 @@ func setProblem(in *Intent, t *v1alpha1.Target) Code {
 	return ""
 }
 
+// rolloutStart returns when a rollout started, or zero for any other source.
+func rolloutStart(in *Intent) time.Time {
+	if in.Source.Kind != v1alpha1.SourceRollout {
+		return time.Time{}
+	}
+	return in.StartedAt
+}
+
 // Invalidates reports whether the invalidation of a set keeps a rollout that started at this time
 // from starting it on further targets. A zero time stands for any other source.
 func Invalidates(set *Set, started time.Time) bool {
-	in := Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout}, StartedAt: started}
-	return set.Invalidation != "" && !startedBefore(&in, set)
-}
-
-// startedBefore reports whether the update is of a rollout that had started when its set was
-// invalidated with None: it goes on. The time of an invalidation has a resolution of one second,
-// and no rollout starts after its set was seen as invalidated, so the same second counts as before.
-func startedBefore(in *Intent, set *Set) bool {
-	return set.Invalidation == v1alpha1.CancellationNone && in.Source.Kind == v1alpha1.SourceRollout &&
-		!in.StartedAt.IsZero() && (set.InvalidatedAt.IsZero() || !in.StartedAt.Truncate(time.Second).After(set.InvalidatedAt))
+	return set.IsInvalid() && (started.IsZero() || set.invalidation().OnRollout(time.Time{}, started) != cancellation.Continue)
 }
 
 // NotServed returns why a target gets no update at all, or "" if it may get one. Every update that

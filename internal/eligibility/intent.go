@@ -10,6 +10,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 )
 
 // Set has the facts about a distribution set that the rules need.
@@ -65,6 +66,24 @@ func (s *Set) Fits(targetType string) bool {
 		}
 	}
 	return false
+}
+
+// IsInvalid reports whether the set was invalidated, so that it is refused to every new use.
+func (s *Set) IsInvalid() bool {
+	return s.Invalidation != "" && cancellation.Of(s.Invalidation).NewUses == cancellation.Refuse
+}
+
+// EffectOnRollout returns what the invalidation of the set does to a rollout of it. started is zero
+// if the rollout has not started.
+func (s *Set) EffectOnRollout(created, started time.Time) cancellation.Effect {
+	return s.invalidation().OnRollout(created, started)
+}
+
+// DeletesRollout reports whether the invalidation of the set deletes a rollout of it.
+func (s *Set) DeletesRollout(created time.Time) bool { return s.invalidation().Deletes(created) }
+
+func (s *Set) invalidation() cancellation.Invalidation {
+	return cancellation.Invalidation{Cancellation: s.Invalidation, At: s.InvalidatedAt, DeleteRollouts: s.DeleteRollouts}
 }
 
 // Intent is one update that reaches a target: its own assignment, membership in a group, or a

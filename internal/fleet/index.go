@@ -367,7 +367,7 @@ func (x *Index) IsSameRelease(namespace, one, other string) bool {
 }
 
 func (x *Index) isPreferred(a, b *v1alpha1.DistributionSet) bool {
-	validA, validB := x.facts[client.ObjectKeyFromObject(a)].Invalidation == "", x.facts[client.ObjectKeyFromObject(b)].Invalidation == ""
+	validA, validB := !x.facts[client.ObjectKeyFromObject(a)].IsInvalid(), !x.facts[client.ObjectKeyFromObject(b)].IsInvalid()
 	if validA != validB {
 		return validA
 	}

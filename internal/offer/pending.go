@@ -86,7 +86,7 @@ type demand struct {
 func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) []demand {
 	var demands []demand
 	ask := func(cause v1alpha1.CancelCause, c v1alpha1.Cancellation) {
-		if isFirm(c) && isNews(a, cause, c) {
+		if cancelsStarted(c) && isNews(a, cause, c) {
 			demands = append(demands, demand{cause, c})
 		}
 	}
@@ -150,14 +150,15 @@ func ownVerdict(a *v1alpha1.Action, verdicts []judged) *judged {
 	return nil
 }
 
-func isFirm(c v1alpha1.Cancellation) bool {
-	return c == v1alpha1.CancellationSoft || c == v1alpha1.CancellationForce
+// cancelsStarted reports whether a cancellation cancels actions that have started.
+func cancelsStarted(c v1alpha1.Cancellation) bool {
+	return cancellation.Of(c).StartedActions != cancellation.Continue
 }
 
 // isNews reports whether a cancel has not been requested yet: each cause requests it once, and
 // again only with a stronger cancellation.
 func isNews(a *v1alpha1.Action, cause v1alpha1.CancelCause, c v1alpha1.Cancellation) bool {
-	if a.Cancel == nil || c == v1alpha1.CancellationForce && a.Cancel.Cancellation != v1alpha1.CancellationForce {
+	if a.Cancel == nil || cancellation.Stronger(c, a.Cancel.Cancellation) {
 		return true
 	}
 	for _, asked := range a.Cancel.Causes {
@@ -210,7 +211,7 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *eligibility.Int
 	if a.State == v1alpha1.ActionCanceling || !a.State.HasStarted() || !unserved(w.Target).IsZero() {
 		return nil
 	}
-	if set := w.Set(a.DistributionSet); set != nil && isFirm(set.Invalidation) {
+	if set := w.Set(a.DistributionSet); set != nil && cancelsStarted(set.Invalidation) {
 		return nil
 	}
 	var adopter *eligibility.Intent

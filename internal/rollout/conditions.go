@@ -36,7 +36,7 @@ func (l *planner) judge() {
 // isRefusingJoins reports whether a dynamic rollout goes on with an invalidated set, which nobody
 // joins.
 func (l *planner) isRefusingJoins() bool {
-	return l.spec.Dynamic != nil && l.hasStarted() && !l.isOver() && l.Set != nil && l.Set.Invalidation != ""
+	return l.spec.Dynamic != nil && l.hasStarted() && !l.isOver() && l.Set != nil && l.Set.IsInvalid()
 }
 
 func (l *planner) hasErrors() bool {

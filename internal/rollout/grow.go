@@ -37,7 +37,7 @@ func (l *planner) growthEnd() string {
 	switch {
 	case d == nil:
 		return "spec.dynamic was removed"
-	case l.Set != nil && l.Set.Invalidation != "":
+	case l.Set != nil && l.Set.IsInvalid():
 		return "DistributionSet " + l.Set.Name + " was invalidated"
 	case d.Until != nil && !d.Until.After(l.Now):
 		return fmt.Sprintf("spec.dynamic.until %s has passed", formatTime(d.Until.Time))

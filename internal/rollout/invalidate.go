@@ -12,16 +12,16 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/cancellation"
 )
 
-// refuseInvalid keeps a rollout from assigning a set that was taken out of circulation. What has
-// started goes on with None; Soft and Force stop it (see stop). What has not started never does.
+// refuseInvalid holds a rollout to which its invalid set is refused. The table of package
+// cancellation says when. A rollout that the invalidation stops is for stop.
 func (l *planner) refuseInvalid() next {
 	l.noteInvalid()
-	if !l.invalid || l.isStruck() || l.isStoppedBySpec() || l.isOver() || l.startedInTime() {
+	if l.effect() != cancellation.Refuse || l.isStoppedBySpec() || l.isOver() {
 		return goOn
 	}
 	l.hold()
 	l.stall(v1alpha1.ReasonDistributionSetInvalid, "DistributionSet %s was invalidated%s and cannot be assigned again: %s",
-		l.Set.Name, because(l.Set.InvalidationReason), l.cureOfInvalid())
+		l.Set.Name, because(l.Set.InvalidationReason), l.fixOfInvalid())
 	if l.hasStarted() {
 		return goOn
 	}
@@ -29,7 +29,7 @@ func (l *planner) refuseInvalid() next {
 	return done
 }
 
-func (l *planner) cureOfInvalid() string {
+func (l *planner) fixOfInvalid() string {
 	if l.hasStarted() {
 		return "the rollout started after that; set spec.state to Stopped and create a Rollout of another set"
 	}
@@ -58,30 +58,25 @@ func (l *planner) wasInvalidated() bool {
 	return meta.IsStatusConditionTrue(l.Rollout.Status.Conditions, v1alpha1.ConditionInvalidated)
 }
 
-// isStruck reports whether the invalidation stops the rollout: Soft and Force do, if it existed
-// before.
-func (l *planner) isStruck() bool {
-	if !l.invalid || l.Set == nil || !cancellation.Stronger(l.Set.Invalidation, v1alpha1.CancellationNone) || l.status.State == v1alpha1.RolloutFinished {
-		return false
+// effect returns what the invalidation of the set does to the rollout.
+func (l *planner) effect() cancellation.Effect {
+	if !l.invalid || l.Set == nil || l.status.State == v1alpha1.RolloutFinished {
+		return cancellation.Continue
 	}
-	return l.hasStarted() || l.isOlderThanInvalidation()
+	var started time.Time
+	if l.hasStarted() {
+		started = l.status.StartedAt.Time
+	}
+	return l.Set.EffectOnRollout(l.Rollout.CreationTimestamp.Time, started)
 }
 
-// isOlderThanInvalidation compares whole seconds, as creation times are kept.
-func (l *planner) isOlderThanInvalidation() bool {
-	at := l.Set.InvalidatedAt
-	return at.IsZero() || l.Rollout.CreationTimestamp.Time.Before(at.Truncate(time.Second))
+// isStoppedByInvalidation reports whether the invalidation of the set stops the rollout.
+func (l *planner) isStoppedByInvalidation() bool {
+	e := l.effect()
+	return e == cancellation.Stop || e == cancellation.StopAtOnce
 }
 
-// startedInTime reports whether the rollout started before its set was invalidated. Invalidations
-// are known to the second, and no rollout starts once one is seen: the same second is before.
-func (l *planner) startedInTime() bool {
-	return l.hasStarted() && (l.Set == nil || l.Set.InvalidatedAt.IsZero() || !l.status.StartedAt.Truncate(time.Second).After(l.Set.InvalidatedAt))
-}
-
-// isToBeDeleted reports whether deleteRollouts takes the rollout away: once, since one that is
-// created again is newer than the invalidation.
+// isToBeDeleted reports whether the invalidation of the set deletes the rollout.
 func (l *planner) isToBeDeleted() bool {
-	return l.isStruck() && l.Set.Invalidation == v1alpha1.CancellationForce && l.Set.DeleteRollouts &&
-		!l.Set.InvalidatedAt.IsZero() && l.isOlderThanInvalidation() && l.Rollout.DeletionTimestamp.IsZero()
+	return l.isStoppedByInvalidation() && l.Set.DeletesRollout(l.Rollout.CreationTimestamp.Time) && l.Rollout.DeletionTimestamp.IsZero()
 }

@@ -65,7 +65,7 @@ func (l *planner) missSetNow() {
 	switch {
 	case set == nil:
 		l.stall(v1alpha1.ReasonReferenceNotFound, "spec.update.distributionSet: there is no DistributionSet %s in namespace %s; create it%s", name, l.Rollout.Namespace, l.orCorrect())
-	case set.Invalidation == "" && !set.Deployable:
+	case !set.IsInvalid() && !set.Deployable:
 		l.stall(v1alpha1.ReasonDistributionSetNotReady, "DistributionSet %s is not ready: %s", name, set.NotDeployable)
 	case l.hasStarted() && set.ContentHash != l.status.Plan.ContentHash:
 		l.stall(v1alpha1.ReasonContentChanged, "DistributionSet %s has not the content that was planned: restore its modules, or set spec.state to Stopped and create another Rollout", name)

@@ -58,7 +58,7 @@ func CanStart(r *v1alpha1.Rollout, set *eligibility.Set, now time.Time) bool {
 	case set == nil:
 		return isNew
 	}
-	return set.Invalidation == "" && (set.Deployable || set.Passing || isNew)
+	return !set.IsInvalid() && (set.Deployable || set.Passing || isNew)
 }
 
 // isAgreedTo reports whether nothing shows that a rollout lacks an approval. The manager's

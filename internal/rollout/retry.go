@@ -14,7 +14,7 @@ func (l *planner) retry() next {
 	if !l.isRetryDue() {
 		return goOn
 	}
-	if l.invalid || l.Set != nil && l.Set.Invalidation != "" {
+	if l.invalid || l.Set != nil && l.Set.IsInvalid() {
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "spec.retry is refused: DistributionSet %s was invalidated%s; remove spec.retry, and create a Rollout of another set",
 			l.spec.Update.DistributionSet, because(l.reasonOfInvalid()))
 		return goOn

@@ -26,7 +26,7 @@ func (l *planner) stop() next {
 	l.refuseRetry()
 	switch {
 	case l.status.State == v1alpha1.RolloutStopped:
-	case notNotified == 0, l.isStruck() && l.Set.Invalidation == v1alpha1.CancellationForce:
+	case notNotified == 0, l.effect() == cancellation.StopAtOnce:
 		l.status.FinishedAt = micro(l.Now)
 		l.enter(v1alpha1.RolloutStopped)
 		l.event(EventStopped, "%s; groups that had not opened never open", l.whyStopped())
@@ -49,7 +49,7 @@ func (l *planner) isToStop() bool {
 	case v1alpha1.RolloutStopping, v1alpha1.RolloutStopped:
 		return true
 	default:
-		return l.isStoppedBySpec() || l.isStruck()
+		return l.isStoppedBySpec() || l.isStoppedByInvalidation()
 	}
 }
 
@@ -111,12 +111,12 @@ func (l *planner) cancellation() v1alpha1.Cancellation {
 	told, isStopped := StopOf(l.next)
 	switch {
 	case isStopped:
-	case l.isStruck():
+	case l.isStoppedByInvalidation():
 		told = v1alpha1.CancellationNone
 	default:
 		told = v1alpha1.CancellationSoft
 	}
-	if l.isStruck() && cancellation.Stronger(l.Set.Invalidation, told) {
+	if l.isStoppedByInvalidation() && cancellation.Stronger(l.Set.Invalidation, told) {
 		told = l.Set.Invalidation
 	}
 	return told
@@ -124,7 +124,7 @@ func (l *planner) cancellation() v1alpha1.Cancellation {
 
 // waitForCancellations says whom the stop has not reached yet.
 func (l *planner) waitForCancellations(told v1alpha1.Cancellation, notNotified int) {
-	if told == v1alpha1.CancellationNone {
+	if cancellation.Of(told).StartedActions == cancellation.Continue {
 		l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be closed: %s that nobody has answered", l.whyStopped(), text.Count(notNotified, "question"))
 		return
 	}
@@ -140,10 +140,10 @@ func (l *planner) notNotified(told v1alpha1.Cancellation) int {
 		tally := l.tally(g)
 		open, asked, notStarted = open+tally.Open, asked+tally.Canceling, notStarted+tally.NotStarted
 	}
-	switch told {
-	case v1alpha1.CancellationForce:
+	switch cancellation.Of(told).StartedActions {
+	case cancellation.Close:
 		return int(open)
-	case v1alpha1.CancellationSoft:
+	case cancellation.Ask:
 		return int(open - asked)
 	default:
 		return int(notStarted) // of a rollout that is stopping, nobody else is
@@ -175,7 +175,7 @@ func (l *planner) whyStopped() string {
 	switch {
 	case l.isStoppedBySpec():
 		return "stopped by spec.state"
-	case l.isStruck():
+	case l.isStoppedByInvalidation():
 		return "stopped because DistributionSet " + l.Set.Name + " was invalidated" + because(l.Set.InvalidationReason)
 	}
 	return "stopped because DistributionSet " + l.spec.Update.DistributionSet + " was invalidated"

@@ -171,7 +171,7 @@ func (b *Backend) ReportInstalled(ctx context.Context, d deviceapi.Device, name,
 	switch {
 	case set == nil:
 		return false, deviceapi.ErrNotFound
-	case set.Invalidation != "":
+	case set.IsInvalid():
 		return false, deviceapi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is invalidated", name, version)}
 	case set.ContentHash == "":
 		return false, deviceapi.BadRequest{Reason: fmt.Sprintf("the distribution set %s %s is not complete: %s", name, version, set.NotDeployable)}
