@@ -44,20 +44,20 @@ func (l *planner) open(i int) {
 	if l.hasDeadline() {
 		st.OpenedAtOffering = l.reading()
 	}
-	there := l.markAlreadyInstalled(g)
+	there := l.markAlreadyInstalled(g, func(*v1alpha1.Target) bool { return false })
 	l.event(EventGroupOpened, "group %s opened: %s, %d of them have the set already", g.name, targets(counting.Existing(l.tally(g).Counts)), there)
 }
 
-// markAlreadyInstalled marks the members that run the planned content when their group opens. It
-// tells how many.
-func (l *planner) markAlreadyInstalled(g *group) int {
+// markAlreadyInstalled marks the members that run the planned content when their group opens,
+// except those for which except is true. It returns how many it marks.
+func (l *planner) markAlreadyInstalled(g *group, except func(*v1alpha1.Target) bool) int {
 	g.object.Status.OpenedAt = l.at(g.index).OpenedAt
 	if l.spec.Update.Reinstall {
 		return 0
 	}
 	there, n := 0, len(g.object.Spec.Targets)
 	for i, t := range g.members() {
-		if t != nil && action.Installed(&t.Status, l.status.Plan.ContentHash) {
+		if t != nil && action.Installed(&t.Status, l.status.Plan.ContentHash) && !except(t) {
 			g.object.Status.AlreadyThere = bitmap.Set(g.object.Status.AlreadyThere, i, n)
 			g.stale = true
 			there++

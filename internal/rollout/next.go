@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
@@ -143,7 +144,9 @@ func (l *planner) seeGroups() {
 		}
 		l.groups = append(l.groups, g)
 		if g.object != nil && l.at(i).OpenedAt != nil && g.stored.OpenedAt == nil {
-			l.markAlreadyInstalled(g) // the group has opened and its mirror was never written: a little late, never wrongly
+			// The group has opened, and a crash kept its status from being written. A member that
+			// this rollout has updated in the meantime did not have the set before.
+			l.markAlreadyInstalled(g, func(t *v1alpha1.Target) bool { return action.OfSource(&t.Status, l.Rollout.Identity()) != nil })
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
 func TestNewCountsAloneDecideNothing(t *testing.T) {
@@ -69,6 +70,27 @@ func TestAGroupThatMissedItsMirrorGetsItLater(t *testing.T) {
 	}
 	if got := w.rollout.Status.Groups[0]; got.Succeeded != 1 || got.Pending != 1 {
 		t.Errorf("who had the set when the group opened is forgotten: %+v", got.Counts)
+	}
+}
+
+// The process crashes after it opened the group in the status of the rollout and before it wrote
+// the status of the group. A device that installs the set in between did not have it when the group
+// opened: the group ends as it would have without the crash.
+func TestAGroupThatMissedItsMirrorForgetsNoUpdate(t *testing.T) {
+	w := newWorld(t, 4, groupCount(2))
+	w.targets["dev-01"].Status.Installed = &v1alpha1.InstalledSet{ContentHash: w.set.ContentHash}
+	for w.state() != v1alpha1.RolloutRunning {
+		p := Next(w.snapshot())
+		p.Mirror = nil
+		w.apply(p)
+	}
+	w.succeed("dev-02")
+	w.stabilizationPeriod()
+	if s := w.groups[0].Status; !bitmap.Has(s.AlreadyThere, 0) || bitmap.Has(s.AlreadyThere, 1) {
+		t.Errorf("members marked as having had the set: %b, want the first only", s.AlreadyThere)
+	}
+	if got := w.rollout.Status.Groups[0]; got.Succeeded != 2 {
+		t.Errorf("the counts are %+v", got.Counts)
 	}
 }
 
