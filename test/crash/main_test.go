@@ -24,9 +24,6 @@
 package crash
 
 import (
-	"flag"
-	"fmt"
-	"os"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -35,26 +32,11 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-// runsAtOnce: a run mostly waits, and sees nothing of the others.
-const runsAtOnce = "16"
-
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if isDefault("test.parallel") {
-		if err := flag.Set("test.parallel", runsAtOnce); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
+	cluster.AtOnce(16) // a run mostly waits, and sees nothing of the others
 	ctrl.SetLogger(logr.New(complaints))
 	cluster.BeforeStop(complaints.withoutRun)
 	cluster.Main(m, otherCRDs)
-}
-
-func isDefault(name string) bool {
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-	return !given
 }
 
 func TestPlan(t *testing.T)           { testFaults(t, plan) }

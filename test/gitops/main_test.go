@@ -14,5 +14,6 @@ import (
 
 func TestMain(m *testing.M) {
 	world.Wrap(ledger.Wrap)
+	cluster.AtOnce(6) // a story mostly waits for its devices
 	cluster.Main(m)
 }

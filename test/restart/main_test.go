@@ -6,15 +6,12 @@
 package restart
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", "6"); err != nil { // a story mostly waits for its devices; -parallel says otherwise
-		panic(err)
-	}
+	cluster.AtOnce(6) // a story mostly waits for its devices
 	cluster.Main(m)
 }

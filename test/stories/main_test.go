@@ -6,7 +6,6 @@
 package stories
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/test/cluster"
@@ -18,8 +17,6 @@ var written world.Ledger
 
 func TestMain(m *testing.M) {
 	world.Wrap(written.Wrap)
-	if err := flag.Set("test.parallel", "6"); err != nil { // a story mostly waits for its devices; -parallel says otherwise
-		panic(err)
-	}
+	cluster.AtOnce(6) // a story mostly waits for its devices
 	cluster.Main(m)
 }

@@ -36,6 +36,7 @@ import (
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // a story is told by what devices and objects say
+	cluster.AtOnce(6)              // a story mostly waits, and its process watches only namespaces of its own
 	cluster.Main(m)
 }
 

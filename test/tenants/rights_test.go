@@ -40,6 +40,7 @@ func fleet(w *world.World) []string {
 // an invalidation is recorded in Goshawk's own namespace, and the API server refuses no request.
 // Objects of a third namespace are not changed, and its devices get 404.
 func TestOverlayHasTheRightsForWholeRollouts(t *testing.T) {
+	t.Parallel()
 	c := applyOverlay(t)
 	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-c"}}); err != nil {
 		t.Fatal(err)
@@ -91,6 +92,7 @@ func TestOverlayHasTheRightsForWholeRollouts(t *testing.T) {
 // Retry-After at once, and those of the complete namespace are served all the time. When the right
 // is granted, the devices are served by the same process.
 func TestMissingRightsStopOneNamespaceUntilTheyAreGranted(t *testing.T) {
+	t.Parallel()
 	c := applyOverlay(t)
 	whole, noTokens, noKinds, nothing := cluster.Namespace(t), cluster.Namespace(t), cluster.Namespace(t), cluster.Namespace(t)
 	late := "late-" + whole
@@ -135,9 +137,11 @@ func TestMissingRightsStopOneNamespaceUntilTheyAreGranted(t *testing.T) {
 // Without any right Goshawk is not ready, in all namespaces and in one. The process runs, and
 // devices get 503 with Retry-After.
 func TestNothingIsReadyWithoutRights(t *testing.T) {
+	t.Parallel()
 	applyOverlay(t)
 	for name, namespaces := range map[string][]string{"all namespaces": nil, "one namespace": {cluster.Namespace(t)}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: namespaces})
 			eventually(t, "the health probe", func() string { return is("/healthz", get(t, "http://"+g.health+"/healthz").status, http.StatusOK) })
 			time.Sleep(2 * time.Second)
@@ -158,6 +162,7 @@ func TestNothingIsReadyWithoutRights(t *testing.T) {
 // The right for Secrets is removed while devices are served. Tokens that may have changed since are
 // not accepted, until the right is granted again.
 func TestRightsRevokedWhileRunning(t *testing.T) {
+	t.Parallel()
 	c := applyOverlay(t)
 	namespace, other := cluster.Namespace(t), cluster.Namespace(t)
 	for _, n := range []string{namespace, other} {

@@ -24,6 +24,7 @@ import (
 // any order of creation. The device API writes it, because the controllers have no right for
 // Secrets.
 func TestReadySaysWhyATokenIsNotUsable(t *testing.T) {
+	t.Parallel()
 	c := applyOverlay(t)
 	namespace, elsewhere := cluster.Namespace(t), cluster.Namespace(t)
 	for account, roles := range map[string][]string{"goshawk-device-api": {"goshawk-device-api", "goshawk-device-api-tokens"}, "goshawk-manager": {"goshawk-manager"}} {
@@ -113,6 +114,7 @@ func TestReadySaysWhyATokenIsNotUsable(t *testing.T) {
 
 // Many targets with one missing Secret are written at a bounded rate.
 func TestMissingSecretOfManyTargetsIsWrittenSlowly(t *testing.T) {
+	t.Parallel()
 	c := applyOverlay(t)
 	namespace := cluster.Namespace(t)
 	bind(t, c, namespace, "goshawk-device-api", "goshawk-device-api")

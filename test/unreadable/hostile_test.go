@@ -117,7 +117,7 @@ spec: {update: {distributionSet: firmware-3}, targetSelector: {matchLabels: {fle
 	for kind, fix := range fixes {
 		for _, w := range []*world.World{honest, tenant} {
 			if kind == "DeploymentGroup" { // its spec is immutable
-				world.Loosely(t, w.Client, func() { w.Force(kind, "odd", fix) })
+				world.Loosely(t, w.Client, func() { w.Force(kind, "odd", fix) }, kind)
 			} else {
 				w.Force(kind, "odd", fix)
 			}

@@ -78,7 +78,7 @@ func TestAProcessThatFindsUnreadableObjectsServesAllOthers(t *testing.T) {
 
 	for _, kind := range []string{"SoftwareModule", "DistributionSet", "Target", "Rollout", "DeploymentGroup", "AutoAssignment"} {
 		if kind == "DeploymentGroup" { // its spec is immutable
-			world.Loosely(t, beside.Client, func() { beside.Force(kind, "odd", fixes[kind]) })
+			world.Loosely(t, beside.Client, func() { beside.Force(kind, "odd", fixes[kind]) }, kind)
 		} else {
 			beside.Force(kind, "odd", fixes[kind])
 		}
@@ -159,7 +159,7 @@ spec:
 		"a device to come":      {"Target", "device-001", `spec: {assignment: {distributionSet: firmware-1, assignedAt: "2026-12-01 02:00:00Z"}}`, `spec: {assignment: null}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			world.Loosely(t, w.Client, func() { w.Force(tt.kind, tt.object, tt.breaks) })
+			world.Loosely(t, w.Client, func() { w.Force(tt.kind, tt.object, tt.breaks) }, tt.kind)
 			g.counted(w, map[string]int{tt.kind: 1})
 			stored := w.Raw(tt.kind, tt.object)
 			time.Sleep(3 * time.Second) // long enough for every wrong conclusion
@@ -171,7 +171,7 @@ spec:
 					t.Errorf("its device is answered %d", code)
 				}
 			}
-			world.Loosely(t, w.Client, func() { w.Force(tt.kind, tt.object, tt.fixes) })
+			world.Loosely(t, w.Client, func() { w.Force(tt.kind, tt.object, tt.fixes) }, tt.kind)
 			g.counted(w, map[string]int{tt.kind: 0})
 			w.EventuallyRollout("firmware-1", "is as before", func(r *v1alpha1.Rollout) bool {
 				return r.Status.State == v1alpha1.RolloutRunning && !world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, "x") &&

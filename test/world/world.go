@@ -6,8 +6,11 @@
 package world
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -18,7 +21,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/transport"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -116,11 +121,34 @@ func EnsureSystemNamespace(c client.Client) error {
 	return client.IgnoreAlreadyExists(c.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: SystemNamespace}}))
 }
 
-// Apply creates or replaces objects from YAML, as `kubectl apply --server-side` would.
+// Apply creates or changes objects from YAML with the request of `kubectl apply --server-side`. It
+// sends the request itself: a kubectl costs more than all that Goshawk does with the object.
 func (w *World) Apply(manifests string) {
 	w.T.Helper()
-	if _, err := cluster.TryKubectl(w.T, manifests, "-n", w.Namespace, "apply", "--server-side", "-f", "-"); err != nil {
-		w.T.Fatal(err)
+	c := client.WithFieldValidation(w.Client, metav1.FieldValidationStrict)
+	for documents := yamlutil.NewYAMLReader(bufio.NewReader(strings.NewReader(manifests))); ; {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			w.T.Fatal(err)
+		}
+		object := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict(document, &object.Object); err != nil {
+			w.T.Fatalf("%v in\n%s", err, document)
+		}
+		if object.Object == nil {
+			continue // an empty document, such as what stands before the first separator
+		}
+		object.SetNamespace(w.Namespace)
+		body, err := object.MarshalJSON()
+		if err != nil {
+			w.T.Fatal(err)
+		}
+		if err := c.Patch(w.T.Context(), object, client.RawPatch(types.ApplyPatchType, body), client.FieldOwner("kubectl")); err != nil {
+			w.T.Fatalf("apply %s %s: %v", object.GetKind(), object.GetName(), err)
+		}
 	}
 }
 
