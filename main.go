@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 )
 
@@ -50,7 +51,8 @@ func run() error {
 	})
 	flag.IntVar(&o.DeviceAPIOptions.MaxConnections, "device-api-max-connections", 10_000, "maximum number of open connections of devices and proxies")
 	flag.IntVar(&o.DeviceAPIOptions.MaxAddressConnections, "device-api-max-connections-per-address", 1000, "maximum number of them from one address, an IPv6 /64 as a whole; addresses of --trusted-proxies are exempt")
-	flag.DurationVar(&o.Backend.PollInterval, "ddi-poll-interval", 5*time.Minute, "poll interval that devices get, at least 1s; it is changed by up to a tenth for each device")
+	flag.DurationVar(&o.Backend.PollInterval, "ddi-poll-interval", 5*time.Minute, "poll interval that devices get, 1s to 23h59m59s; it is changed by up to a tenth for each device")
+	flag.StringVar(&o.PollIntervalsFile, "ddi-poll-intervals-file", "", "file of other poll intervals by the labels of Targets, which is read again when it changes; see docs/devices.md (default: none)")
 	flag.DurationVar(&o.Backend.ProgressInterval, "ddi-progress-interval", 30*time.Second, "how long intermediate reports of a device are buffered before they are written; results are written at once")
 	flag.BoolVar(&o.Backend.Replicated, "device-api-replicated", false, "other replicas serve the same devices: the first sign of work of a device is written at once, because its result may arrive at another replica")
 	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute with the name of the distribution set that the device runs; a new device must send it before it is offered an update (default: none)")
@@ -102,8 +104,8 @@ func check(o *manager.Options) error {
 		return errors.New("--writes-in-flight must be at least 1")
 	case o.DeviceAPIOptions.MaxConnections < 1 || o.DeviceAPIOptions.MaxAddressConnections < 1:
 		return errors.New("--device-api-max-connections and --device-api-max-connections-per-address must be at least 1")
-	case o.Backend.PollInterval < time.Second:
-		return errors.New("--ddi-poll-interval must be at least 1s")
+	case o.Backend.PollInterval < kube.MinPollInterval || o.Backend.PollInterval > kube.MaxPollInterval:
+		return fmt.Errorf("--ddi-poll-interval must be %s to %s", kube.MinPollInterval, kube.MaxPollInterval)
 	case o.Backend.ProgressInterval <= 0:
 		return errors.New("--ddi-progress-interval must be more than 0")
 	case (o.Backend.InstalledName == "") != (o.Backend.InstalledVersion == ""):

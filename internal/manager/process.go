@@ -57,6 +57,9 @@ type Options struct {
 	// DeviceAPIOptions of the HTTP server. Its Backend is set by the process.
 	DeviceAPIOptions ddi.Options
 	Backend          kube.Options
+	// PollIntervalsFile is the file of poll intervals by the labels of Targets, which is read again
+	// when it changes. If it is empty, all targets have Backend.PollInterval.
+	PollIntervalsFile string
 	// RequireApproval treats spec.approvalRequired as true for all rollouts.
 	RequireApproval bool
 	// WritesInFlight is the maximum number of parallel writes of this process to Targets.
@@ -106,6 +109,9 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 			return p.serve(ctx)
 		})
 		running.Go(func() error { return p.runParts(serving, p.devices) })
+		if intervals := p.o.Backend.PollIntervals; intervals != nil {
+			running.Go(func() error { return intervals.Run(ctx) })
+		}
 	}
 	if p.o.Controllers && len(p.leading) > 0 {
 		running.Go(func() error { return p.lead(ctx) })
@@ -134,6 +140,9 @@ func newProcess(config *rest.Config, o Options) (*process, error) {
 	}
 	if o.Backend.Reports == nil {
 		o.Backend.Reports = kube.NewReportBuffer()
+	}
+	if o.DeviceAPI && o.PollIntervalsFile != "" {
+		o.Backend.PollIntervals = kube.NewPollIntervals(o.PollIntervalsFile, ctrl.Log.WithName("device-api"))
 	}
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // WritesInFlight and API priority and fairness limit the requests; a client-side rate would only delay a stop

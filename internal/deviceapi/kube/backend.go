@@ -45,6 +45,9 @@ type Options struct {
 	// PollInterval is sent to devices, changed by up to a tenth so that a fleet does not poll at
 	// the same time.
 	PollInterval time.Duration
+	// PollIntervals are the intervals of some targets instead of PollInterval, by their labels. If
+	// it is nil, all targets have PollInterval.
+	PollIntervals *PollIntervals
 	// ProgressInterval is how long intermediate reports of a device are buffered before they are
 	// written. Results are written at once, together with the buffered reports.
 	ProgressInterval time.Duration
@@ -158,7 +161,7 @@ func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr stri
 	if err != nil {
 		return deviceapi.State{}, err
 	}
-	p := deviceapi.State{Sleep: b.sleep(d, s.offer.OpensAt), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
+	p := deviceapi.State{Sleep: b.sleep(s.target(), s.offer.OpensAt), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
 	if b.installedUnknown(s.target()) {
 		return p, nil
 	}
@@ -244,22 +247,23 @@ const (
 
 // sleep returns the time until the next poll of a device. If a window opens before, the device
 // polls soon after that.
-func (b *Backend) sleep(d deviceapi.Device, opensAt time.Time) time.Duration {
-	usual := b.usualSleep(d)
+func (b *Backend) sleep(t *v1alpha1.Target, opensAt time.Time) time.Duration {
+	interval, id := b.options.PollIntervals.of(t, b.options.PollInterval), t.ControllerID()
+	usual := usualSleep(id, interval)
 	if opensAt.IsZero() {
 		return usual
 	}
-	after := spread(d.ControllerID, min(openingSpread, b.options.PollInterval/10+1))
+	after := spread(id, min(openingSpread, interval/10+1))
 	return min(usual, max(opensAt.Sub(b.now())+after, shortestSleep))
 }
 
 // usualSleep changes the interval by up to a tenth, always by the same amount for one device.
-func (b *Backend) usualSleep(d deviceapi.Device) time.Duration {
-	tenth := b.options.PollInterval / 10
+func usualSleep(controllerID string, interval time.Duration) time.Duration {
+	tenth := interval / 10
 	if tenth < time.Second {
-		return b.options.PollInterval
+		return interval
 	}
-	return b.options.PollInterval - tenth + spread(d.ControllerID, 2*tenth)
+	return min(interval-tenth+spread(controllerID, 2*tenth), MaxPollInterval)
 }
 
 // spread returns a duration below width, always the same for one device.

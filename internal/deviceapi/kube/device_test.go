@@ -136,12 +136,10 @@ func TestPollsOfAnIdleDevice(t *testing.T) {
 
 // The poll intervals of devices differ, so that a fleet does not poll at the same time.
 func TestSleepIsSpread(t *testing.T) {
-	d := newWorld(t, 1).deviceAPI(Options{PollInterval: 5 * time.Minute, ProgressInterval: time.Second})
 	tenths := map[time.Duration]int{}
 	for i := range 1000 {
-		device := deviceapi.Device{Namespace: fleetNamespace, ControllerID: deviceName(i)}
-		sleep := d.usualSleep(device)
-		if sleep != d.usualSleep(device) {
+		sleep := usualSleep(deviceName(i), 5*time.Minute)
+		if sleep != usualSleep(deviceName(i), 5*time.Minute) {
 			t.Fatal("one device gets two intervals")
 		}
 		if sleep < 270*time.Second || sleep >= 330*time.Second {
@@ -154,7 +152,7 @@ func TestSleepIsSpread(t *testing.T) {
 			t.Errorf("of 1000 devices %d are in tenth %d", tenths[i], i+1)
 		}
 	}
-	if got := newWorld(t, 1).deviceAPI(Options{PollInterval: time.Second, ProgressInterval: time.Second}).usualSleep(dev0); got != time.Second {
+	if got := usualSleep("dev-0", time.Second); got != time.Second {
 		t.Errorf("an interval of a second becomes %s", got)
 	}
 }

@@ -15,6 +15,10 @@ var (
 	actionsClosed = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "goshawk_actions_closed_total", Help: "Updates that devices have closed at this device API, by result.",
 	}, []string{"state"})
+	pollFileValid = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "goshawk_poll_intervals_valid",
+		Help: "1 if the file of poll intervals is in effect as it is, 0 while it cannot be used and the last good one stays in effect.",
+	}, []string{"file"})
 )
 
-func init() { metrics.Registry.MustRegister(actionsStarted, actionsClosed) }
+func init() { metrics.Registry.MustRegister(actionsStarted, actionsClosed, pollFileValid) }
