@@ -24,11 +24,11 @@ import (
 // snapshot collects all facts for one reconcile of a rollout from the caches.
 func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) counting.Tally) rollout.Snapshot {
 	s := rollout.Snapshot{
-		Now:        r.Now(),
-		Rollout:    obj,
-		Set:        r.setOf(obj),
-		Population: sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
-		Joiners:    func(n int) []*v1alpha1.Target { return r.targetsToJoin(obj, n) },
+		Now:            r.Now(),
+		Rollout:        obj,
+		Set:            r.setOf(obj),
+		Population:     sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
+		JoinCandidates: func(n int) []*v1alpha1.Target { return r.targetsToJoin(obj, n) },
 		SetNamed: func(name string) *eligibility.Set {
 			return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: name})
 		},
@@ -91,9 +91,9 @@ func (r *RolloutReconciler) addOtherRollouts(s *rollout.Snapshot) {
 		case self.Status.StartedAt == nil:
 			s.Neighbors = append(s.Neighbors, rollout.Neighbor{Rollout: other, Set: r.setOf(other), Shared: sync.OnceValue(func() [][]byte { return r.sharedWith(s.Groups, other) })})
 		case r.takesOver(other, self):
-			s.Claims = append(s.Claims, r.overlap(s, other))
+			s.Overlaps = append(s.Overlaps, r.overlap(s, other))
 		case self.Status.State == v1alpha1.RolloutStarting && r.takesOver(self, other) && r.holdsShared(s, other):
-			s.Unsettled = append(s.Unsettled, other.Name)
+			s.OlderRollouts = append(s.OlderRollouts, other.Name)
 		}
 	}
 }

@@ -33,10 +33,10 @@ func TestNewerRolloutTakesOverTargets(t *testing.T) {
 			newer := w.rollout("newer", 10, false, "a", "b")
 			newer.Status.State, newer.Status.Groups[0].State = v1alpha1.RolloutStarting, v1alpha1.GroupScheduled
 			none := func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) counting.Tally { return counting.Tally{} }
-			if overlaps := w.snapshot(older, none).Claims; len(overlaps) != tt.wantClaims {
+			if overlaps := w.snapshot(older, none).Overlaps; len(overlaps) != tt.wantClaims {
 				t.Errorf("overlaps of the older one are %+v", overlaps)
 			}
-			if holding := w.snapshot(newer, none).Unsettled; len(holding) != tt.wantClaims {
+			if holding := w.snapshot(newer, none).OlderRollouts; len(holding) != tt.wantClaims {
 				t.Errorf("the newer one waits until %v have given up", holding)
 			}
 			w.want(older, 10, tt.wantJoin)

@@ -14,12 +14,11 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// A device that failed and has another attempt ahead may never come back for it. It gets
-// startDeadlineSeconds for that attempt, as it did for the first, and has then failed for good. A
-// pause starts this time anew.
+// A device that failed and has another attempt left may never start it. It gets
+// startDeadlineSeconds for that attempt, as for the first one, and has then failed for good. After
+// a pause this time starts again.
 
-// abandon marks those whose time for another attempt is up. Each group is one write, however many
-// there are in it.
+// abandon marks the members whose time for another attempt is over. It is one write per group.
 func (l *planner) abandon() next {
 	lost := 0
 	for _, g := range l.awaitingAttempts() {
@@ -46,8 +45,8 @@ func (l *planner) abandon() next {
 	return goOn
 }
 
-// nextAbandonment is when the time of the next one is up; zero: nobody's is, or the clock stands
-// still.
+// nextAbandonment returns when the time of the next such member is over, or the zero time if there
+// is none or the clock is stopped.
 func (l *planner) nextAbandonment() time.Time {
 	next := noTime
 	for _, g := range l.awaitingAttempts() {
@@ -60,8 +59,8 @@ func (l *planner) nextAbandonment() time.Time {
 	return next
 }
 
-// awaitingAttempts are the groups with members that failed and have another attempt ahead, if
-// anybody's time runs.
+// awaitingAttempts returns the groups with members that failed and have another attempt left, or
+// none if the clock is stopped.
 func (l *planner) awaitingAttempts() []*group {
 	c := l.status.Offering
 	if !l.hasDeadline() || c == nil || c.Since == nil || l.isOver() {
@@ -76,7 +75,7 @@ func (l *planner) awaitingAttempts() []*group {
 	return groups
 }
 
-// eachAttempt tells of each of those members when its time is up.
+// eachAttempt calls event for each of those members, with the time when its time is over.
 func (l *planner) eachAttempt(g *group, event func(i int, end time.Time)) {
 	counter, c := l.counterOf(g), l.status.Offering
 	running, long := c.Since.Time, time.Duration(*l.spec.Update.StartDeadlineSeconds)*time.Second
@@ -94,7 +93,7 @@ func (l *planner) eachAttempt(g *group, event func(i int, end time.Time)) {
 	}
 }
 
-// nextAttempt is from when on a failed action may be tried again: by spec.retry, once that was
+// nextAttempt returns from when on a failed action may be retried: by spec.retry, after it was
 // carried out, or by update.retries.
 func (l *planner) nextAttempt(a *v1alpha1.Action) time.Time {
 	at, retried := RetryOf(l.next)
@@ -109,8 +108,8 @@ func (l *planner) nextAttempt(a *v1alpha1.Action) time.Time {
 	return a.ClosedAt.Time
 }
 
-// retriedSince is when the retry of a time was carried out: its time may have passed long before it
-// was committed.
+// retriedSince returns when the retry request with this time was carried out: the time may have
+// been in the past when the request was committed.
 func (l *planner) retriedSince(at time.Time) time.Time {
 	if retried := l.status.Handled.RetriedAt; retried != nil {
 		return later(at, retried.Time)
@@ -118,8 +117,9 @@ func (l *planner) retriedSince(at time.Time) time.Time {
 	return at
 }
 
-// takeBack gives those whom spec.retry names another chance to come back.
-func (l *planner) takeBack(g *group) {
+// clearAbandoned clears the bit of abandoned members that spec.retry selects, so that they can be
+// retried.
+func (l *planner) clearAbandoned(g *group) {
 	if g.object == nil || len(g.object.Status.Abandoned) == 0 || g.members == nil {
 		return
 	}

@@ -132,7 +132,7 @@ func TestARetryIsNotAwaitedForEver(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: metav1.NewTime(w.now)} })
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")
-	w.wantSays(w.waitingFor(), "1 pending (1 to be tried again), e.g. dev-01 (tried again from 2026-03-01T10:01:")
+	w.wantSays(w.waitingFor(), "1 pending (1 waiting for a retry), e.g. dev-01 (retried from 2026-03-01T10:01:")
 	w.tick(time.Hour - time.Second)
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running")

@@ -12,8 +12,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// hasPlan makes the plan, once. Until the start another spec or another content of the set makes a
-// new one; targets that appear or vanish do not.
+// hasPlan makes the plan if there is none, and reports whether there is one. Before the start a
+// change of the spec or of the content of the set makes a new plan; targets that are created or
+// deleted do not.
 func (l *planner) hasPlan() bool {
 	old := l.status.Plan
 	if old != nil && old.SpecHash == grouping.SpecHash(l.Rollout) && old.ContentHash == l.Set.ContentHash {
@@ -23,8 +24,8 @@ func (l *planner) hasPlan() bool {
 	if l.isHeldByGroups() {
 		return false
 	}
-	if old == nil && l.hasForgotten() {
-		l.stall(v1alpha1.ReasonGroupLost, "the status of this rollout was lost after groups had opened, and nobody knows how far it got: delete and re-create the rollout")
+	if old == nil && l.hasLostStatus() {
+		l.stall(v1alpha1.ReasonGroupLost, "the status of this rollout was lost after groups had opened, so it is not known which groups are done: delete and re-create the Rollout")
 		return false
 	}
 	population := l.Population()
@@ -40,9 +41,9 @@ func (l *planner) hasPlan() bool {
 	return true
 }
 
-// hasForgotten reports whether groups of this very rollout have opened although its status knows of
-// no plan: somebody wiped it.
-func (l *planner) hasForgotten() bool {
+// hasLostStatus reports whether groups of this rollout have opened although its status has no plan:
+// the status was deleted.
+func (l *planner) hasLostStatus() bool {
 	return slices.ContainsFunc(l.Leftover, func(g *v1alpha1.DeploymentGroup) bool { return g.Status.OpenedAt != nil })
 }
 
@@ -54,7 +55,7 @@ func (l *planner) stallWith(err error) {
 	l.stall(v1alpha1.ReasonInvalidSpec, "%s", err.Error())
 }
 
-// adopt makes a plan the plan. Groups of other plans are leftovers from here on.
+// adopt makes a plan the rollout's plan. From then on groups of other plans are leftovers.
 func (l *planner) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanStatus, population []*v1alpha1.Target) {
 	l.status.Stabilizing = nil
 	l.announcePlan(made, created)
@@ -74,7 +75,7 @@ func (l *planner) adopt(created []*v1alpha1.DeploymentGroup, made v1alpha1.PlanS
 		l.status.Groups = append(l.status.Groups, v1alpha1.GroupStatus{Name: name, State: v1alpha1.GroupReady})
 		g := &group{index: i, name: name, object: object, members: membersOf(object, byName), stale: true}
 		l.groups = append(l.groups, g)
-		if !l.isThere(object) {
+		if !l.existsAlready(object) {
 			l.plan.Create = append(l.plan.Create, object)
 		}
 	}
@@ -93,14 +94,14 @@ func membersOf(g *v1alpha1.DeploymentGroup, byName map[string]*v1alpha1.Target) 
 	}
 }
 
-// isThere reports whether the group was created before, by a look that did not live to write its
-// status.
-func (l *planner) isThere(g *v1alpha1.DeploymentGroup) bool {
+// existsAlready reports whether the group exists already, created by a reconcile that ended before
+// it wrote the status.
+func (l *planner) existsAlready(g *v1alpha1.DeploymentGroup) bool {
 	return slices.ContainsFunc(l.Leftover, func(o *v1alpha1.DeploymentGroup) bool { return o.Name == g.Name })
 }
 
-// sweep deletes the groups of other plans, as soon as there is one to compare with.
-func (l *planner) sweep() {
+// deleteOtherGroups deletes the groups of other plans, once there is a plan.
+func (l *planner) deleteOtherGroups() {
 	if l.status.Plan == nil && !l.isOver() {
 		return
 	}
@@ -141,6 +142,6 @@ func (l *planner) announcePlan(made v1alpha1.PlanStatus, created []*v1alpha1.Dep
 	if difference := grouping.Changes(before, created); difference != "" {
 		why += " (" + truncate(difference, 500) + ")"
 	}
-	l.event(EventPlanChanged, "%s: planned %s in %s instead of %d in %d, plan %s; an approval of plan %s does not hold any more",
+	l.event(EventPlanChanged, "%s: planned %s in %s instead of %d in %d, plan %s; an approval of plan %s is no longer valid",
 		why, targets(made.Targets), text.Count(made.Groups, "group"), old.Targets, old.Groups, made.Hash, old.Hash)
 }

@@ -5,8 +5,8 @@ package rollout
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
-// advance opens groups whatever the conditions say. It lifts no pause, and a request from before
-// the start is of no concern: a cluster that is rebuilt does not repeat it.
+// advance opens groups even if their conditions are not met. It lifts no pause. A request from
+// before the start is ignored, so that a cluster that is rebuilt from Git does not repeat it.
 func (l *planner) advance() next {
 	if l.spec.Advance == nil {
 		return goOn
@@ -25,7 +25,7 @@ func (l *planner) advance() next {
 		return goOn
 	}
 	l.handled().AdvanceAt = micro(at)
-	l.event(EventAdvanced, "spec.advance opens the groups up to %s whatever their conditions say", l.spec.Advance.To)
+	l.event(EventAdvanced, "spec.advance opens the groups up to %s even if their conditions are not met", l.spec.Advance.To)
 	for i := l.opened(); i <= to; i++ {
 		l.open(i)
 	}

@@ -10,14 +10,15 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// The start deadline is measured by a clock of the rollout that stands still while nothing is
-// offered, so that pauses and closed windows do not count and a controller that was away knows what
-// it missed. Groups and batches remember what it read when they opened or joined.
+// The start deadline is measured with a clock of the rollout that is stopped while nothing is
+// offered, so that pauses and closed windows do not count. It is stored, so that it is right also
+// after the controller was down. Groups and batches store its value at the time when they opened or
+// joined.
 
-// hasDeadline reports whether the clock is of use to anybody.
+// hasDeadline reports whether the clock is needed.
 func (l *planner) hasDeadline() bool { return l.spec.Update.StartDeadlineSeconds != nil }
 
-// keepClock stops or starts the clock as this look leaves the rollout.
+// keepClock stops or starts the clock according to the new state of the rollout.
 func (l *planner) keepClock() {
 	isOffering := l.status.State == v1alpha1.RolloutRunning && !l.held
 	if !l.hasDeadline() || l.status.Offering == nil && !isOffering {
@@ -34,8 +35,9 @@ func (l *planner) keepClock() {
 	}
 }
 
-// advanceClock takes what has been counted into the clock, so that the next look has fewer windows
-// to go through. Only where something else is written.
+// advanceClock moves the start of the clock to now and adds the measured time to its value, so that
+// the next reconcile has fewer windows to go through. It is called only if the status is written
+// anyway.
 func (l *planner) advanceClock() {
 	c := l.status.Offering
 	if c == nil || c.Since == nil || l.spec.Update.MaintenanceWindow == nil || l.Now.Sub(c.Since.Time) < 24*time.Hour {
@@ -44,7 +46,7 @@ func (l *planner) advanceClock() {
 	c.Seconds, c.Since, l.counted = int64(l.offered()/time.Second), micro(l.Now), nil
 }
 
-// offered is what the clock reads.
+// offered returns the value of the clock.
 func (l *planner) offered() time.Duration {
 	c := l.status.Offering
 	switch {
@@ -61,13 +63,13 @@ func (l *planner) offered() time.Duration {
 	return counted
 }
 
-// reading is what the clock reads, as groups and batches remember it: a part of a second is not
-// held against anybody.
+// reading returns the value of the clock as groups and batches store it: rounded up to whole
+// seconds, so that no deadline is too early.
 func (l *planner) reading() int64 {
 	return int64((l.offered() + time.Second - 1) / time.Second)
 }
 
-// until is when the clock will read so many seconds; zero: it stands still.
+// until returns when the clock will have this value, or the zero time if it is stopped.
 func (l *planner) until(seconds int64) time.Time {
 	c := l.status.Offering
 	if c == nil || c.Since == nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// judge finds what the state itself says to be wrong, where no rule has: a tripped automatic pause
-// and an end with errors need somebody to act.
-func (l *planner) judge() {
+// stallForState stalls the rollout if its state needs an action of a person, and no step has
+// stalled it: after an automatic pause, and after an end with errors.
+func (l *planner) stallForState() {
 	switch reason := l.status.PauseReason; {
 	case reason == v1alpha1.PauseByErrorThreshold, reason == v1alpha1.PauseByErrorBudget, reason == v1alpha1.PauseByWeakGroup:
-		l.stall(string(reason), "%s; to go on, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
+		l.stall(string(reason), "%s; to continue, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
 	case l.status.UpdateType == v1alpha1.UpdateTypeForced && l.spec.Update.Type == v1alpha1.UpdateTypeSoft && !l.isOver():
-		l.stall(v1alpha1.ReasonForcedIsFinal, "spec.update.type Soft has no effect: it was raised to Forced after the start, for good; set it to Forced again. The rollout goes on")
+		l.stall(v1alpha1.ReasonForcedIsFinal, "spec.update.type Soft has no effect: it was raised to Forced after the start, which is final; set it to Forced again. The rollout continues")
 	case l.isRefusingJoins():
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "DistributionSet %s was invalidated%s: targets that appear later do not join; remove spec.dynamic, and create a Rollout of another set",
 			l.Set.Name, because(l.Set.InvalidationReason))
@@ -33,8 +33,8 @@ func (l *planner) judge() {
 	}
 }
 
-// isRefusingJoins reports whether a dynamic rollout goes on with an invalidated set, which nobody
-// joins.
+// isRefusingJoins reports whether a dynamic rollout continues with an invalidated set: no target
+// joins it any more.
 func (l *planner) isRefusingJoins() bool {
 	return l.spec.Dynamic != nil && l.hasStarted() && !l.isOver() && l.Set != nil && l.Set.IsInvalid()
 }
@@ -43,8 +43,8 @@ func (l *planner) hasErrors() bool {
 	return slices.ContainsFunc(l.status.Groups, func(g v1alpha1.GroupStatus) bool { return g.State == v1alpha1.GroupError })
 }
 
-// allConditions are all conditions, sorted by type. A transition is as old as it was, unless the
-// answer has changed.
+// allConditions returns all conditions, sorted by type. lastTransitionTime changes only with the
+// status of a condition.
 func (l *planner) allConditions() []metav1.Condition {
 	ready := l.readyCondition()
 	all := []*metav1.Condition{ready, l.reconcilingCondition(ready), l.stalledCondition(ready), l.succeededCondition(ready), l.pausedCondition(ready), l.invalidatedCondition()}
@@ -67,7 +67,7 @@ func condition(kind string, status metav1.ConditionStatus, reason, message strin
 	return &metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
 }
 
-// readyCondition answers: is this commit under control?
+// readyCondition returns the condition Ready: whether the committed spec was accepted.
 func (l *planner) readyCondition() *metav1.Condition {
 	switch {
 	case l.problem != nil:
@@ -79,7 +79,7 @@ func (l *planner) readyCondition() *metav1.Condition {
 	return condition(v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
 }
 
-// currentReason is where a rollout stands that needs nobody.
+// currentReason returns reason and message for a rollout that needs no action of a person.
 func (l *planner) currentReason() (reason, message string) {
 	switch l.status.State {
 	case v1alpha1.RolloutFinished:
@@ -99,13 +99,14 @@ func (l *planner) currentReason() (reason, message string) {
 	return v1alpha1.ReasonProgressing, "devices are being updated"
 }
 
-// retryIsRefused reports whether spec.retry is the one that came after the stop.
+// retryIsRefused reports whether spec.retry is a request from after the stop.
 func (l *planner) retryIsRefused() bool {
 	at, _ := RetryOf(l.next)
 	return !at.IsZero() && l.status.FinishedAt != nil && at.After(l.status.FinishedAt.Time)
 }
 
-// reconcilingCondition is there while the commit is being taken over. Never together with Stalled.
+// reconcilingCondition returns the condition Reconciling while the committed spec is being
+// processed, else nil. It is never present together with Stalled.
 func (l *planner) reconcilingCondition(ready *metav1.Condition) *metav1.Condition {
 	if l.problem != nil || l.reconciling == "" {
 		return nil
@@ -113,7 +114,8 @@ func (l *planner) reconcilingCondition(ready *metav1.Condition) *metav1.Conditio
 	return condition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, ready.Reason, ready.Message)
 }
 
-// stalledCondition is there while nothing moves until somebody acts.
+// stalledCondition returns the condition Stalled while the rollout waits for an action of a person,
+// else nil.
 func (l *planner) stalledCondition(ready *metav1.Condition) *metav1.Condition {
 	if l.problem == nil {
 		return nil
@@ -121,7 +123,7 @@ func (l *planner) stalledCondition(ready *metav1.Condition) *metav1.Condition {
 	return condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, ready.Reason, ready.Message)
 }
 
-// succeededCondition answers: is the fleet done?
+// succeededCondition returns the condition Succeeded: whether the rollout has ended, and how.
 func (l *planner) succeededCondition(ready *metav1.Condition) *metav1.Condition {
 	switch {
 	case l.status.State == v1alpha1.RolloutStopped:
@@ -134,7 +136,8 @@ func (l *planner) succeededCondition(ready *metav1.Condition) *metav1.Condition 
 	return condition(v1alpha1.ConditionSucceeded, metav1.ConditionUnknown, ready.Reason, "the rollout is not over")
 }
 
-// pausedCondition reports whether devices that have not started are held back.
+// pausedCondition returns the condition Paused: whether devices that have not started are held
+// back.
 func (l *planner) pausedCondition(ready *metav1.Condition) *metav1.Condition {
 	switch {
 	case l.isPaused():
@@ -145,7 +148,8 @@ func (l *planner) pausedCondition(ready *metav1.Condition) *metav1.Condition {
 	return condition(v1alpha1.ConditionPaused, metav1.ConditionFalse, ready.Reason, "not paused")
 }
 
-// invalidatedCondition stays for good on a rollout that has started, also when the set is gone.
+// invalidatedCondition returns the condition Invalidated, or nil. On a rollout that has started it
+// is kept for good, also after the set was deleted.
 func (l *planner) invalidatedCondition() *metav1.Condition {
 	if !l.invalid {
 		return nil
@@ -157,18 +161,18 @@ func (l *planner) invalidatedCondition() *metav1.Condition {
 		fmt.Sprintf("DistributionSet %s was invalidated%s with cancellation %s", l.Set.Name, because(l.Set.InvalidationReason), l.Set.Invalidation))
 }
 
-// announceStalled says once that somebody has to act, unless a rule has told people already in this
-// look.
+// announceStalled adds an event, once per reason, that a person has to act, unless a step has added
+// a warning already.
 func (l *planner) announceStalled() {
 	now := meta.FindStatusCondition(l.status.Conditions, v1alpha1.ConditionStalled)
 	old := meta.FindStatusCondition(l.Rollout.Status.Conditions, v1alpha1.ConditionStalled)
-	told := slices.ContainsFunc(l.plan.Events, func(e Event) bool { return e.Type == warning })
-	if now != nil && !told && (old == nil || old.Reason != now.Reason) {
+	isAnnounced := slices.ContainsFunc(l.plan.Events, func(e Event) bool { return e.Type == warning })
+	if now != nil && !isAnnounced && (old == nil || old.Reason != now.Reason) {
 		l.warningEvent(now.Reason, "%s", now.Message)
 	}
 }
 
-// announceInvalidated says it once, before what it leads to.
+// announceInvalidated adds the event of the invalidation once, before the events of its effects.
 func (l *planner) announceInvalidated() {
 	if c := meta.FindStatusCondition(l.status.Conditions, v1alpha1.ConditionInvalidated); c != nil && !l.wasInvalidated() {
 		l.plan.Events = slices.Insert(l.plan.Events, 0, Event{warning, EventInvalidated, c.Message})

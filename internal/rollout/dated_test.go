@@ -52,7 +52,7 @@ func TestASentenceAboutAPauseDoesNotContradictTheCountsThatFollow(t *testing.T) 
 		"the success action": {
 			edit:  pauseAfter,
 			pause: func(w *world) { w.succeed("dev-01", "dev-02", "dev-03", "dev-04", "dev-05") }, atWork: []string{"dev-06"}, result: action.Succeed,
-			succeeded: 6, says: "since the moment when 5 of 10 had succeeded",
+			succeeded: 6, says: "5 of 10 had succeeded (as of the pause)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// checkErrorConditions asks for errors, before anything else is decided: group by group, then over
-// the whole rollout. A group in Error is asked again after a resume.
+// checkErrorConditions checks the error condition of each open group and the error budget of the
+// whole rollout, before groups finish or open. A group in Error is checked again after a resume.
 func (l *planner) checkErrorConditions() next {
 	for _, g := range l.groups[:l.opened()] {
 		if l.at(g.index).State != v1alpha1.GroupFinished && l.hasFailed(g) {
@@ -24,8 +24,8 @@ func (l *planner) checkErrorConditions() next {
 	return doneIf(l.isPaused())
 }
 
-// hasFailed is the error condition of a group. It holds its peace on fewer results than
-// minimumReports, unless no more are coming.
+// hasFailed reports whether the error condition of a group is met. It is not evaluated with fewer
+// results than minimumReports, unless the group is complete.
 func (l *planner) hasFailed(g *group) bool {
 	tally := l.tally(g)
 	if !l.isComplete(g) && tally.Succeeded+tally.Failed < l.spec.MinimumReports {
@@ -34,16 +34,16 @@ func (l *planner) hasFailed(g *group) bool {
 	return exceeded(l.failed(g), l.concerned(g), l.conditions(g).ErrorThreshold)
 }
 
-// concerned are the members whose failure would say something about the update.
+// concerned returns the number of members that errorThreshold is a share of.
 func (l *planner) concerned(g *group) int32 {
 	t := l.tally(g)
 	return l.denominator(g) - t.Superseded - t.Counts.Skipped + l.lostAndRemoved(g)
 }
 
-// failed is how many failures count, also those of members that have been removed since.
+// failed returns how many failures count, including those of members that were removed since.
 func (l *planner) failed(g *group) int32 { return l.failing(g) + l.lost(g) }
 
-// failing is how many of the members that exist have failed: after a resume, since then.
+// failing returns how many of the existing members have failed: after a resume, since then.
 func (l *planner) failing(g *group) int32 {
 	if l.status.Handled != nil && l.status.Handled.ResumedAt != nil {
 		return l.tally(g).FailedSinceResume
@@ -51,7 +51,7 @@ func (l *planner) failing(g *group) int32 {
 	return l.counts(g).Failed
 }
 
-// takeErrorAction takes the error action, of which there is one: Pause.
+// takeErrorAction sets the group to Error and pauses the rollout, which is the only error action.
 func (l *planner) takeErrorAction(g *group) {
 	l.at(g.index).State = v1alpha1.GroupError
 	message := fmt.Sprintf("group %s went into Error when %d of %d had failed%s%s, more than errorThreshold %d percent%s",
@@ -59,12 +59,12 @@ func (l *planner) takeErrorAction(g *group) {
 	l.warningEvent(EventGroupFailed, "%s", message)
 	if !l.isPaused() {
 		l.pauseFor(v1alpha1.PauseByErrorThreshold, "%s", message)
-		l.warningEvent(EventPaused, "group %s is in Error; to go on, set spec.resumedAt to status.pausedAt or later", g.name)
+		l.warningEvent(EventPaused, "group %s is in Error; to continue, set spec.resumedAt to status.pausedAt or later", g.name)
 	}
 }
 
-// checkErrorBudget asks over all groups at once: many small groups, each just under its threshold,
-// must not cost the fleet.
+// checkErrorBudget pauses the rollout if more of all its targets have failed than errorBudget
+// allows: many small groups may each stay just below their threshold.
 func (l *planner) checkErrorBudget() {
 	budget := l.spec.ErrorBudget
 	if budget == nil {
@@ -91,7 +91,7 @@ func (l *planner) checkErrorBudget() {
 	l.warningEvent(EventPaused, "%s", l.status.PauseMessage)
 }
 
-// removedSince says how many of those that failed are gone.
+// removedSince returns the part of a message that says how many of the failed targets were removed.
 func removedSince(lost int32) string {
 	if lost == 0 {
 		return ""
@@ -106,5 +106,5 @@ func (l *planner) sinceResume() string {
 	return " since " + formatTime(l.status.Handled.ResumedAt.Time)
 }
 
-// exceeded: strictly more than percent of n. Nothing of nothing is not.
+// exceeded reports whether failed is more than percent of n. It is false for 0 of 0.
 func exceeded(failed, n, percent int32) bool { return 100*int64(failed) > int64(percent)*int64(n) }

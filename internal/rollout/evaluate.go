@@ -14,9 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// openFirstGroup opens the first group, once older rollouts have given up the targets that this one
-// shares with them. They are asked for a rollout that is Starting: one that comes out of a pause is
-// Starting again first.
+// openFirstGroup opens the first group when older rollouts have given up the targets that they
+// share with this one. The snapshot has these rollouts only in state Starting, so a rollout that
+// was resumed before its first group opened is set to Starting first.
 func (l *planner) openFirstGroup() next {
 	if l.opened() > 0 || l.held {
 		return goOn
@@ -25,8 +25,8 @@ func (l *planner) openFirstGroup() next {
 	if l.Rollout.Status.State != v1alpha1.RolloutStarting {
 		return done
 	}
-	if len(l.Unsettled) > 0 {
-		l.wait(v1alpha1.ReasonSuperseding, noTime, "waits until older rollouts have given up the targets they share with this one: %s", list(l.Unsettled))
+	if len(l.OlderRollouts) > 0 {
+		l.wait(v1alpha1.ReasonSuperseding, noTime, "waiting until older rollouts have given up the targets that they share with this one: %s", list(l.OlderRollouts))
 		return done
 	}
 	l.enter(v1alpha1.RolloutRunning)
@@ -34,7 +34,8 @@ func (l *planner) openFirstGroup() next {
 	return goOn
 }
 
-// open lets the members of a group have the update, and remembers who has it already.
+// open opens a group, so that the update is offered to its members, and marks the members that have
+// it installed.
 func (l *planner) open(i int) {
 	g, st := l.groups[i], l.at(i)
 	st.State, st.OpenedAt = v1alpha1.GroupRunning, second(l.Now)
@@ -49,7 +50,7 @@ func (l *planner) open(i int) {
 }
 
 // markAlreadyInstalled marks the members that run the planned content when their group opens,
-// except those for which except is true. It returns how many it marks.
+// except those for which except returns true. It returns their number.
 func (l *planner) markAlreadyInstalled(g *group, except func(*v1alpha1.Target) bool) int {
 	g.object.Status.OpenedAt = l.at(g.index).OpenedAt
 	if l.spec.Update.Reinstall {
@@ -78,14 +79,14 @@ func (l *planner) conditions(g *group) v1alpha1.GroupConditions {
 	return grouping.Conditions(l.spec, nil)
 }
 
-// reached: at least percent of n. Nothing of nothing is.
+// reached reports whether succeeded is at least percent of n. It is true for 0 of 0.
 func reached(succeeded, n, percent int32) bool {
 	return 100*int64(succeeded) >= int64(percent)*int64(n)
 }
 
-// evaluate finishes groups whose members all have a result, and opens the next group when the last
-// open one lets it: by its success, because nobody is awaited any more, or because the pause behind
-// it has been lifted. A group that opens is asked at once, so empty ones pass.
+// evaluate finishes groups whose members all have a result. It opens the next group when the last
+// open one has succeeded or is complete, or when the pause after it was lifted. A group that was
+// just opened is evaluated as well, so an empty group finishes at once.
 func (l *planner) evaluate() next {
 	opened := l.opened()
 	for i := 0; i < opened; i++ {
@@ -103,7 +104,7 @@ func (l *planner) evaluate() next {
 	return doneIf(l.isPaused())
 }
 
-// isComplete reports whether every member has a result and no more join.
+// isComplete reports whether every member has a result and no target can join.
 func (l *planner) isComplete(g *group) bool {
 	return counting.AllClosed(l.tally(g).Counts) && !l.isTrailing(g)
 }
@@ -116,8 +117,8 @@ func (l *planner) finishGroup(g *group) {
 }
 
 // applySuccessAction takes the success action of the last open group: the next group opens, or the
-// rollout pauses before it. A group that was planned empty pauses nobody; one whose members are
-// gone does, whatever its success action is.
+// rollout pauses before it. A group that was planned empty never pauses; a group that has lost its
+// members pauses with every success action.
 func (l *planner) applySuccessAction(g *group, had v1alpha1.GroupState, closed bool) {
 	t, c := l.tally(g), l.conditions(g)
 	total := counting.Existing(t.Counts)
@@ -126,12 +127,12 @@ func (l *planner) applySuccessAction(g *group, had v1alpha1.GroupState, closed b
 	case !closed && !reached(t.Succeeded, total, c.SuccessThreshold):
 		return
 	case l.weakness(g) != "":
-		l.pauseFor(v1alpha1.PauseByWeakGroup, "%s (as of the pause); this holds group %s", l.weakness(g), l.groups[g.index+1].name)
-		l.warningEvent(EventPaused, "%s; to go on all the same, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
+		l.pauseFor(v1alpha1.PauseByWeakGroup, "%s (as of the pause); group %s does not open", l.weakness(g), l.groups[g.index+1].name)
+		l.warningEvent(EventPaused, "%s; to continue anyway, set spec.resumedAt to status.pausedAt or later", l.status.PauseMessage)
 		return
 	case c.SuccessAction == v1alpha1.SuccessActionPause && total > 0:
-		l.pauseFor(v1alpha1.PauseBySuccessAction, "group %s: successAction Pause holds group %s since the moment when %d of %d had succeeded",
-			g.name, l.groups[g.index+1].name, t.Succeeded, total)
+		l.pauseFor(v1alpha1.PauseBySuccessAction, "group %s: successAction Pause, %d of %d had succeeded (as of the pause); group %s does not open",
+			g.name, t.Succeeded, total, l.groups[g.index+1].name)
 		l.event(EventPaused, "%s", l.status.PauseMessage)
 		return
 	case had == v1alpha1.GroupRunning && !closed:
@@ -140,8 +141,7 @@ func (l *planner) applySuccessAction(g *group, had v1alpha1.GroupState, closed b
 	l.open(g.index + 1)
 }
 
-// finish ends a rollout that has nothing left to open and awaits nobody, nor anybody who might
-// still appear.
+// finish ends a rollout whose groups have all opened and closed, and that no target can join.
 func (l *planner) finish() next {
 	if l.spec.Dynamic != nil && l.growthEnd() == "" {
 		return goOn
@@ -168,11 +168,11 @@ func (l *planner) finish() next {
 		return done
 	}
 	outcome := l.outcome()
-	say := l.event
+	record := l.event
 	if outcome.Status == metav1.ConditionFalse {
-		say = l.warningEvent
+		record = l.warningEvent
 	}
-	say(EventFinished, "finished: %s", outcome.Message)
+	record(EventFinished, "finished: %s", outcome.Message)
 	return done
 }
 

@@ -130,7 +130,7 @@ func TestW01_ResumeAfterTheLastGroupFailedFinishes(t *testing.T) {
 	w.resume()
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Error")
-	w.wantSays(w.waitingFor(), "group group-1: 0 of 4 succeeded, 3 failed, waits for the rest; 1 pending, e.g. dev-04")
+	w.wantSays(w.waitingFor(), "group group-1: 0 of 4 succeeded, 3 failed, waiting for the rest; 1 pending, e.g. dev-04")
 
 	w.succeed("dev-04")
 	w.stabilizationPeriod()
@@ -221,7 +221,7 @@ func TestGroupsThatWereEmptiedPause(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Finished Scheduled Scheduled")
-	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 2 targets that were planned: 2 removed (as of the pause); this holds group group-2")
+	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 2 targets that were planned: 2 removed (as of the pause); group group-2 does not open")
 }
 
 func TestAlreadyInstalledMembersCountAsSucceededWhenTheirGroupOpens(t *testing.T) {
@@ -282,7 +282,7 @@ func TestConditionsOfGroupsComeFromTheLiveSpec(t *testing.T) {
 	w.succeed("dev-01", "dev-02", "dev-03", "dev-04", "dev-05", "dev-06", "dev-07", "dev-08")
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
-	w.wantSays(w.waitingFor(), "group canary: 8 of 10 succeeded, waits for 90 percent; 2 pending, e.g. dev-09, dev-10")
+	w.wantSays(w.waitingFor(), "group canary: 8 of 10 succeeded, waiting for 90 percent; 2 pending, e.g. dev-09, dev-10")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.Groups[0].SuccessThreshold = num(80) })
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Running")

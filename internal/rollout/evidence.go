@@ -12,13 +12,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// What a group says about an update when its members are gone: an editor who removes Targets must
-// not loosen a condition that somebody has approved.
+// The results of a group after Targets were deleted: a user who may delete Targets must not be able
+// to loosen a condition that was approved.
 
-// lost is how many failures that counted have gone with their Target, or were forgotten because it
-// was created anew. They count as failed until a resume: a retry concerns those that are there to
-// be tried again. The status remembers how many failures counted, and not whose: a failure that no
-// look has written down yet goes with its Target.
+// lost returns how many of the counted failures were of Targets that have been deleted, or deleted
+// and created again, since. They count as failed until a resume; a retry concerns only existing
+// members. The status has the number of counted failures, but not the names of the targets. A
+// failure that was not written to the status before its Target was deleted is not counted.
 func (l *planner) lost(g *group) int32 {
 	if g.object == nil || g.index >= len(l.Rollout.Status.Groups) || g.kept != nil && *g.kept == 0 {
 		return 0
@@ -36,8 +36,8 @@ func (l *planner) lost(g *group) int32 {
 	return min(lost+min(missing, since+anew), removed+anew)
 }
 
-// keepLost settles how many failures are lost before a retry lets others count no more, or a resume
-// all of them.
+// keepLost stores the number of lost failures before a retry or a resume changes the counts. After
+// a resume it is 0.
 func (l *planner) keepLost(resumed bool) {
 	for _, g := range l.groups {
 		kept := int32(0)
@@ -48,8 +48,8 @@ func (l *planner) keepLost(resumed bool) {
 	}
 }
 
-// createdAnew is how many members have no result because their Target was removed and created again
-// since they could start.
+// createdAnew returns how many members have no result because their Target was deleted and created
+// again after they could start.
 func (l *planner) createdAnew(g *group) int32 {
 	n := int32(0)
 	if g.members == nil || l.at(g.index).OpenedAt == nil {
@@ -68,15 +68,15 @@ func (l *planner) createdAnew(g *group) int32 {
 	return n
 }
 
-// lostAndRemoved are the lost failures that are no members any more: denominators have to take them
-// in.
+// lostAndRemoved returns how many lost failures are of removed members, which have to be added to
+// denominators.
 func (l *planner) lostAndRemoved(g *group) int32 {
 	return min(l.lost(g), l.tally(g).Counts.Removed)
 }
 
-// weakness says why the results of a group are no reason to open the next one; empty: they are. A
-// group that was planned empty promises nothing and passes, and nothing is held where nobody waits
-// behind it.
+// weakness returns why the results of a group are not sufficient to open the next one, or "" if
+// they are. They always are for a group that was planned empty, and if no target waits in a later
+// group.
 func (l *planner) weakness(g *group) string {
 	t, planned := l.tally(g), int32(g.size())
 	if planned == 0 || !l.isAwaitedBehind(g) {
@@ -93,8 +93,8 @@ func (l *planner) weakness(g *group) string {
 	return ""
 }
 
-// isAwaitedBehind reports whether a later group has members that wait for their turn, or takes in
-// those that appear.
+// isAwaitedBehind reports whether a later group has scheduled members, or is open for targets that
+// appear later.
 func (l *planner) isAwaitedBehind(g *group) bool {
 	for _, next := range l.groups[g.index+1:] {
 		if next.isDynamic() || l.counts(next).Scheduled > 0 {
@@ -104,7 +104,7 @@ func (l *planner) isAwaitedBehind(g *group) bool {
 	return false
 }
 
-// without says what became of members without a result.
+// without returns the part of a message that says what happened to the members without a result.
 func without(t *counting.Tally) string {
 	var out []string
 	for _, part := range []struct {
@@ -127,11 +127,11 @@ func wasWere(n int32) string {
 	return "were"
 }
 
-// maxEmpty is how many empty groups a warning names.
+// maxEmpty is the maximum number of empty groups in a warning.
 const maxEmpty = 3
 
-// emptyGroups warns of groups that were planned without members, and why; empty: there are none.
-// Such a group passes, whatever its successAction is.
+// emptyGroups returns a warning about groups that were planned without members, and why, or "" if
+// there are none. Such a group finishes at once, with every successAction.
 func (l *planner) emptyGroups() string {
 	var out []string
 	more := 0
@@ -170,23 +170,23 @@ func (l *planner) whyEmpty(i int) string {
 	return fmt.Sprintf("%d percent of %s", *g.Percentage, targets(planned))
 }
 
-// withEmptyGroups adds the warning to a sentence that an approver reads.
-func (l *planner) withEmptyGroups(describeWaiting string) string {
+// withEmptyGroups adds the warning about empty groups to a message for approvers.
+func (l *planner) withEmptyGroups(message string) string {
 	if warning := l.emptyGroups(); warning != "" {
-		describeWaiting += "; warning: " + warning
+		message += "; warning: " + warning
 	}
-	return describeWaiting
+	return message
 }
 
-// noteCounted remembers how many failures count in the conditions of a group that is open.
+// noteCounted stores how many failures of an open group count.
 func (l *planner) noteCounted(g *group) {
 	if st := l.at(g.index); isOpen(st.State) && g.object != nil {
 		st.CountedFailures, st.RemovedFailures = l.failed(g), l.lost(g)
 	}
 }
 
-// isBehindGroup reports whether a pause stands between two groups: the resume that lifts it opens
-// the next one.
+// isBehindGroup reports whether a pause is between two groups, so that its resume opens the next
+// one.
 func isBehindGroup(r v1alpha1.PauseReason) bool {
 	return r == v1alpha1.PauseBySuccessAction || r == v1alpha1.PauseByWeakGroup
 }

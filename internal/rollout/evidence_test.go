@@ -58,7 +58,7 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 		says   string
 	}{
 		"it is emptied before the start": {before: func(w *world) { w.removes(canary...) },
-			state: paused, groups: "Finished Scheduled", says: "group canary: no result is left of 4 targets that were planned: 4 removed (as of the pause); this holds group rest"},
+			state: paused, groups: "Finished Scheduled", says: "group canary: no result is left of 4 targets that were planned: 4 removed (as of the pause); group rest does not open"},
 		"it is emptied while it runs": {then: func(w *world) { w.removes(canary...) },
 			state: paused, groups: "Finished Scheduled", says: "group canary: no result is left of 4 targets that were planned: 4 removed"},
 		"it is emptied one by one": {then: func(w *world) {
@@ -77,7 +77,7 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 			w.succeed(canary...)
 			w.stabilizationPeriod()
 			w.removes(canary...)
-		}, state: paused, groups: "Finished Scheduled", says: "group canary: successAction Pause holds group rest since the moment when 4 of 4 had succeeded"},
+		}, state: paused, groups: "Finished Scheduled", says: "group canary: successAction Pause, 4 of 4 had succeeded (as of the pause); group rest does not open"},
 		"it has a gate, and is emptied": {edit: canaryOf(40, v1alpha1.SuccessActionPause), then: func(w *world) { w.removes(canary...) },
 			state: paused, groups: "Finished Scheduled", says: "no result is left"},
 		"it succeeded and was emptied afterwards": {then: func(w *world) {
@@ -178,7 +178,7 @@ func TestAGroupThatLostItsResultsPauses(t *testing.T) {
 				return
 			}
 			w.wantCondition(v1alpha1.ConditionStalled, "True GroupWithoutResults")
-			w.wantSays(w.message(v1alpha1.ConditionStalled), "to go on, set spec.resumedAt to status.pausedAt or later")
+			w.wantSays(w.message(v1alpha1.ConditionStalled), "to continue, set spec.resumedAt to status.pausedAt or later")
 			w.resume()
 			w.stabilizationPeriod()
 			if got := w.states(); !strings.HasSuffix(got, " Running") {

@@ -12,10 +12,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// expire leaves behind, for good, the members of open groups that have not started within
-// startDeadlineSeconds of the opening, or of when they joined: they count as failed, or not at all.
-// Whoever is late in a group is marked in one write; time that passed while nobody looked has
-// passed.
+// expire marks, for good, the members of open groups that have not started within
+// startDeadlineSeconds after the opening or after they joined: they count as failed or as skipped.
+// All late members of a group are marked in one write. The time also passes while the controller is
+// down.
 func (l *planner) expire() next {
 	if !l.hasDeadline() || l.status.Offering == nil {
 		return goOn
@@ -30,7 +30,7 @@ func (l *planner) expire() next {
 		return goOn
 	}
 	if l.isSkipping() {
-		l.event(EventSkipped, "%s did not start within startDeadlineSeconds %d and left their groups, uncounted", targets(late), *l.spec.Update.StartDeadlineSeconds)
+		l.event(EventSkipped, "%s did not start within startDeadlineSeconds %d and left their groups (startDeadlineAction Skip)", targets(late), *l.spec.Update.StartDeadlineSeconds)
 	} else {
 		l.warningEvent(EventExpired, "%s did not start within startDeadlineSeconds %d and counted as failed", targets(late), *l.spec.Update.StartDeadlineSeconds)
 	}
@@ -41,14 +41,14 @@ func (l *planner) isSkipping() bool {
 	return l.spec.Update.StartDeadlineAction == v1alpha1.DeadlineActionSkip
 }
 
-// cohort is a stretch of members whose time is up together.
+// cohort is a range of members with the same deadline.
 type cohort struct {
-	// through is the place after the last of them, by what the clock reads when their time is up.
+	// through is the position after the last member, by the value of the clock at their deadline.
 	through int
 	by      int64
 }
 
-// cohorts of a group, in the order of their deadlines.
+// cohorts returns the cohorts of a group, sorted by deadline.
 func (l *planner) cohorts(g *group) []cohort {
 	from, limit := max(l.at(g.index).OpenedAtOffering, l.status.Offering.RetriedAt), int64(*l.spec.Update.StartDeadlineSeconds)
 	n, joined := len(g.object.Spec.Targets), g.object.Status.Joined
@@ -65,7 +65,7 @@ func (l *planner) cohorts(g *group) []cohort {
 	return out
 }
 
-// due is how many members, from the first, had their time.
+// due returns the number of members, from the first, whose deadline has passed.
 func (l *planner) due(g *group) int {
 	due, read := 0, int64(l.offered()/time.Second)
 	for _, c := range l.cohorts(g) {
@@ -77,7 +77,7 @@ func (l *planner) due(g *group) int {
 	return due
 }
 
-// expireIn marks those of the first n members that have not started, and tells how many.
+// expireIn marks those of the first n members that have not started, and returns their number.
 func (l *planner) expireIn(g *group, n int) int {
 	if n == 0 {
 		return 0
@@ -107,12 +107,13 @@ func (l *planner) expireIn(g *group, n int) int {
 	return len(late)
 }
 
-// maxStragglers is how many batches with members by name a group remembers. Each has a bitmap.
+// maxStragglers is the maximum number of batches with a bitmap of members in a group.
 const maxStragglers = 20
 
-// openBatch notes when members up to the place n count as failed. Marks that a retry has taken back
-// are dropped: whoever bears one has started or is late again. Who is late below an earlier batch,
-// because something newer that had taken the member over was withdrawn, is noted one by one.
+// openBatch records when members before position n expire. If a retry has cleared the earlier
+// marks, they are dropped: their members have started or are late again. A late member of an
+// earlier batch, which a newer rollout had taken over and given back, is recorded in the bitmap of
+// this batch.
 func (l *planner) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int) {
 	at, retried := RetryOf(l.next)
 	if k := len(s.ExpiredAt); k > 0 && !(counting.Member{Expired: s.ExpiredAt[k-1].At.Time}).HasExpired(at, retried) {
@@ -129,13 +130,13 @@ func (l *planner) openBatch(s *v1alpha1.DeploymentGroupStatus, n int, late []int
 		}
 	}
 	if n > before || batch.Members != nil {
-		s.ExpiredAt = forgetStragglers(append(s.ExpiredAt, batch))
+		s.ExpiredAt = dropOldBitmaps(append(s.ExpiredAt, batch))
 	}
 }
 
-// forgetStragglers keeps the newest of the batches with members by name. The others' members
-// expired when their place did.
-func forgetStragglers(batches []v1alpha1.ExpiredBatch) []v1alpha1.ExpiredBatch {
+// dropOldBitmaps keeps the bitmaps of the newest batches that have one. Members of the others
+// count as expired with the batch of their position.
+func dropOldBitmaps(batches []v1alpha1.ExpiredBatch) []v1alpha1.ExpiredBatch {
 	named := 0
 	for k := len(batches) - 1; k >= 0; k-- {
 		if batches[k].Members == nil {
@@ -151,8 +152,8 @@ func forgetStragglers(batches []v1alpha1.ExpiredBatch) []v1alpha1.ExpiredBatch {
 	return batches
 }
 
-// nextDeadline is when the time of the next members is up; zero: nobody's is, or the clock stands
-// still.
+// nextDeadline returns the next deadline of members, or the zero time if there is none or the clock
+// is stopped.
 func (l *planner) nextDeadline() time.Time {
 	if !l.hasDeadline() || l.status.Offering == nil || l.isOver() {
 		return noTime

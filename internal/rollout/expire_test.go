@@ -54,7 +54,7 @@ func TestW04_ADeviceThatNeverReportsHasATimeout(t *testing.T) {
 				t.Errorf("the next look is after %s, not at the deadline", p.RecheckAfter)
 			}
 			w.want(v1alpha1.RolloutRunning, "Running Scheduled")
-			w.wantSays(w.waitingFor(), "who has not started by 2026-03-01T11:00:01Z")
+			w.wantSays(w.waitingFor(), "targets that have not started by 2026-03-01T11:00:01Z")
 			w.tick(time.Second)
 			w.stabilizationPeriod()
 			c := w.rollout.Status.Groups[0].Counts

@@ -13,10 +13,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
-// grow keeps a group at the end that takes in targets that appear later (hawkBit: dynamic group).
-// It is created before status.groups names it, and exists for nobody until then, so that the plan
-// and its hash stay what they were. A group that is full, or has ended in Error, is succeeded by
-// another.
+// grow keeps a group at the end that targets can join later (hawkBit: dynamic group). The group is
+// created before status.groups names it, and is ignored until then, so the plan and its hash do not
+// change. A group that is full, or has ended in Error, is followed by another one.
 func (l *planner) grow() next {
 	if l.spec.Dynamic == nil || l.held || l.growthEnd() != "" {
 		return goOn
@@ -30,8 +29,8 @@ func (l *planner) grow() next {
 	return goOn
 }
 
-// growthEnd says why no targets join any more; empty: they do. It ends the growth, never the
-// evaluation.
+// growthEnd returns why no targets join any more, or "" if they do. Groups are evaluated in both
+// cases.
 func (l *planner) growthEnd() string {
 	d := l.spec.Dynamic
 	switch {
@@ -49,7 +48,7 @@ func (l *planner) growthEnd() string {
 	return ""
 }
 
-// members are all that were planned or have joined.
+// members returns the number of targets that were planned or have joined.
 func (l *planner) members() int {
 	n := 0
 	for _, g := range l.groups {
@@ -67,7 +66,7 @@ func (g *group) size() int {
 
 func (g *group) isDynamic() bool { return g.object != nil && g.object.Spec.Dynamic }
 
-// trailing is the group that targets join now; nil: there is none.
+// trailing returns the group that targets can join, or nil if there is none.
 func (l *planner) trailing() *group {
 	if l.spec.Dynamic == nil || len(l.groups) == 0 {
 		return nil
@@ -86,9 +85,9 @@ func (l *planner) hasRoom(g *group) bool {
 }
 
 const (
-	// maxName is how long the name of a target may be.
+	// maxName is the maximum length of the name of a target.
 	maxName = 253
-	// maxBatches is how many times targets may join one group.
+	// maxBatches is the maximum number of batches that may join one group.
 	maxBatches = 1000
 )
 
@@ -100,11 +99,12 @@ func bytesOf(g *group) int {
 	return bytes
 }
 
-// sizeOfEmptyPlan is the capacity of trailing groups where neither the spec nor a planned group
-// gives one.
+// sizeOfEmptyPlan is the capacity of trailing groups if neither the spec nor a planned group gives
+// one.
 const sizeOfEmptyPlan = 100
 
-// capacity of a trailing group: as asked for, or as large as the last planned one.
+// capacity returns the maximum number of targets in a trailing group: dynamic.groupSize, else the
+// size of the last planned group.
 func (l *planner) capacity() int {
 	if size := l.spec.Dynamic.GroupSize; size != nil {
 		return int(*size)
@@ -124,8 +124,8 @@ func (l *planner) isTrailing(g *group) bool {
 	return g.index == len(l.groups)-1 && g == l.trailing()
 }
 
-// denominator is what percentages of a group are of: the members that exist or, in a dynamic group
-// that no other has succeeded, its capacity, so that the first few decide nothing.
+// denominator returns the number that percentages of a group refer to: its existing members or, for
+// the last dynamic group, its capacity, so that the first few results do not decide.
 func (l *planner) denominator(g *group) int32 {
 	n := counting.Existing(l.counts(g))
 	if g.isDynamic() && g.index == len(l.groups)-1 && l.spec.Dynamic != nil {
@@ -138,15 +138,15 @@ func (l *planner) appendGroup() {
 	planned := grouping.Group{Name: l.nextName(), Conditions: l.trailingConditions()}
 	object := grouping.NewDeploymentGroup(l.Rollout, l.status.Plan.Hash, len(l.groups), planned)
 	object.Spec.Dynamic = true
-	if !slices.ContainsFunc(l.Groups, func(g Group) bool { return g.Object.Name == object.Name }) { // else a look did not live to name it
+	if !slices.ContainsFunc(l.Groups, func(g Group) bool { return g.Object.Name == object.Name }) { // else an earlier reconcile has created it
 		l.plan.Create = append(l.plan.Create, object)
 	}
 	l.status.Groups = append(l.status.Groups, v1alpha1.GroupStatus{Name: planned.Name, State: v1alpha1.GroupScheduled})
 	l.groups = append(l.groups, &group{index: len(l.groups), name: planned.Name, object: object, members: func() []*v1alpha1.Target { return nil }})
-	l.event(EventGroupAdded, "group %s takes in targets that appear later, up to %d", planned.Name, l.capacity())
+	l.event(EventGroupAdded, "group %s takes up to %d targets that appear later", planned.Name, l.capacity())
 }
 
-// nextName goes on counting: group-4 after group-3, dynamic-1 after explicit groups.
+// nextName returns the next name: group-4 after group-3, dynamic-1 after explicit groups.
 func (l *planner) nextName() string {
 	if len(l.spec.Groups) == 0 {
 		return fmt.Sprintf("group-%d", len(l.groups)+1)
@@ -158,7 +158,7 @@ func (l *planner) nextName() string {
 	}
 }
 
-// trailingConditions are those of the last planned group.
+// trailingConditions returns the conditions of trailing groups: those of the last planned group.
 func (l *planner) trailingConditions() v1alpha1.GroupConditions {
 	if n := len(l.spec.Groups); n > 0 {
 		return grouping.Conditions(l.spec, &l.spec.Groups[n-1])
@@ -166,8 +166,7 @@ func (l *planner) trailingConditions() v1alpha1.GroupConditions {
 	return grouping.Conditions(l.spec, nil)
 }
 
-// Grows reports whether targets that appear later join a rollout, as far as its status and its set
-// say.
+// Grows reports whether targets that appear later join a rollout, according to its spec and status.
 func Grows(r *v1alpha1.Rollout, now time.Time) bool {
 	d, s := r.Spec.Dynamic, &r.Status
 	switch {

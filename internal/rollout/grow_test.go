@@ -440,8 +440,7 @@ func TestW16_WhoJoinsHasTheRightStatus(t *testing.T) {
 	}
 }
 
-// A device that has started something newer still needs the migration step, until that has
-// finished.
+// A target whose newer action has not finished still needs the migration step.
 func TestAMigrationStepTakesWhatAYoungerRolloutHasNotFinished(t *testing.T) {
 	for state, want := range map[v1alpha1.ActionState]bool{"Error": true, "Canceled": true, "Finished": false} {
 		w := running(t, 1, dynamic(1, 10))
@@ -674,7 +673,7 @@ func TestADynamicRolloutStartsWithoutTargets(t *testing.T) {
 				t.Fatalf("%s, with groups %s: %s", w.rollout.Status.State, got, w.waitingFor())
 			}
 			w.wantCondition(v1alpha1.ConditionStalled, "")
-			w.wantSays(w.waitingFor(), fmt.Sprintf("no target is selected yet; group %s takes in up to %d that appear later", tt.names[strings.LastIndex(tt.names, " ")+1:], tt.size))
+			w.wantSays(w.waitingFor(), fmt.Sprintf("no target is selected yet; group %s takes up to %d targets that appear later", tt.names[strings.LastIndex(tt.names, " ")+1:], tt.size))
 			w.addTarget("late")
 			w.targets["late"].Labels = map[string]string{"site": "new"}
 			w.tick(time.Second)

@@ -12,8 +12,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/cancellation"
 )
 
-// refuseInvalid holds a rollout to which its invalid set is refused. The table of package
-// cancellation says when. A rollout that the invalidation stops is for stop.
+// refuseInvalid holds a rollout that must not assign its invalidated set, by the table of package
+// cancellation. A rollout that the invalidation stops is left to stop.
 func (l *planner) refuseInvalid() next {
 	l.noteInvalid()
 	if l.effect() != cancellation.Refuse || l.isStoppedBySpec() || l.isOver() {
@@ -21,7 +21,7 @@ func (l *planner) refuseInvalid() next {
 	}
 	l.hold()
 	l.stall(v1alpha1.ReasonDistributionSetInvalid, "DistributionSet %s was invalidated%s and cannot be assigned again: %s",
-		l.Set.Name, because(l.Set.InvalidationReason), l.fixOfInvalid())
+		l.Set.Name, because(l.Set.InvalidationReason), l.fixForInvalid())
 	if l.hasStarted() {
 		return goOn
 	}
@@ -29,7 +29,7 @@ func (l *planner) refuseInvalid() next {
 	return done
 }
 
-func (l *planner) fixOfInvalid() string {
+func (l *planner) fixForInvalid() string {
 	if l.hasStarted() {
 		return "the rollout started after that; set spec.state to Stopped and create a Rollout of another set"
 	}
@@ -43,8 +43,8 @@ func because(reason string) string {
 	return " (" + reason + ")"
 }
 
-// isConcerned reports whether the set's invalidation is this rollout's business: it is not when the
-// rollout was over before, unless that is what ended it.
+// isConcerned reports whether the invalidation of the set affects this rollout. It does not affect
+// a rollout that had ended before, but a rollout that it has ended stays affected.
 func (l *planner) isConcerned() bool {
 	if l.Set == nil || l.Set.Invalidation == "" {
 		return l.wasInvalidated() && (l.hasStarted() || l.isOver())
@@ -52,8 +52,7 @@ func (l *planner) isConcerned() bool {
 	return !l.isOver() || l.wasInvalidated()
 }
 
-// wasInvalidated reports whether the condition says so already; on a rollout that has started it
-// says so for good.
+// wasInvalidated reports whether the stored status has the condition Invalidated.
 func (l *planner) wasInvalidated() bool {
 	return meta.IsStatusConditionTrue(l.Rollout.Status.Conditions, v1alpha1.ConditionInvalidated)
 }

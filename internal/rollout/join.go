@@ -14,9 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
-// Join lets targets join a dynamic group. Status is written first: it says when they joined, and is
-// of no concern to anybody until Targets are appended to spec.targets, which is the second write,
-// with the lock of the first.
+// Join lets targets join a dynamic group. Status is written first: it has the time when they
+// joined, which has no effect until Targets are appended to spec.targets. That is the second write,
+// with the resource version of the first.
 type Join struct {
 	Object  *v1alpha1.DeploymentGroup
 	Status  v1alpha1.DeploymentGroupStatus
@@ -24,17 +24,16 @@ type Join struct {
 }
 
 const (
-	// joinPause is the least time between two batches.
+	// joinPause is the minimum time between two batches.
 	joinPause = time.Second
-	// maxBatch is how many targets join at once.
+	// maxBatch is the maximum number of targets in a batch.
 	maxBatch = 5000
 )
 
-// join lets targets that have appeared since into the trailing group: at once, a batch at a time,
-// and never while the rollout holds back. A group that is written for another reason has its turn
-// in the next look.
+// join lets new targets join the trailing group, one batch per reconcile, unless the rollout is
+// held. If the status of the group is written for another reason, they join at the next reconcile.
 func (l *planner) join() {
-	if l.Joiners == nil || l.spec.Dynamic == nil || l.status.State != v1alpha1.RolloutRunning || l.held {
+	if l.JoinCandidates == nil || l.spec.Dynamic == nil || l.status.State != v1alpha1.RolloutRunning || l.held {
 		return
 	}
 	g := l.trailing()
@@ -45,12 +44,12 @@ func (l *planner) join() {
 		l.recheck(next)
 		return
 	}
-	if joiners := fitting(g, l.Joiners(l.room(g))); len(joiners) > 0 {
+	if joiners := fitting(g, l.JoinCandidates(l.room(g))); len(joiners) > 0 {
 		l.plan.Join = &Join{Object: g.seen, Status: l.statusWith(g, joiners), Targets: namesIn(joiners)}
 	}
 }
 
-// isWritten reports whether this look writes the group's status anyway.
+// isWritten reports whether the plan writes the group's status for another reason.
 func (l *planner) isWritten(g *group) bool {
 	for _, w := range l.plan.Mirror {
 		if w.Object == g.seen {
@@ -60,7 +59,7 @@ func (l *planner) isWritten(g *group) bool {
 	return g.ahead
 }
 
-// lastJoin is when targets last joined; zero: never.
+// lastJoin returns when targets last joined, or the zero time if none has.
 func (l *planner) lastJoin() time.Time {
 	for i := len(l.groups) - 1; i >= 0 && l.groups[i].isDynamic(); i-- {
 		if joined := l.groups[i].object.Status.Joined; len(joined) > 0 {
@@ -70,7 +69,7 @@ func (l *planner) lastJoin() time.Time {
 	return noTime
 }
 
-// room is how many may join the group now.
+// room returns how many targets may join the group now.
 func (l *planner) room(g *group) int {
 	n := min(maxBatch, l.capacity()-g.size())
 	if most := l.spec.Dynamic.MaxTargets; most != nil {
@@ -79,7 +78,7 @@ func (l *planner) room(g *group) int {
 	return n
 }
 
-// fitting are the first of them whose names fit into the group.
+// fitting returns the first candidates, as many as the group has room for their names.
 func fitting(g *group, joiners []*v1alpha1.Target) []*v1alpha1.Target {
 	bytes := bytesOf(g)
 	for i, t := range joiners {
@@ -90,8 +89,8 @@ func fitting(g *group, joiners []*v1alpha1.Target) []*v1alpha1.Target {
 	return joiners
 }
 
-// statusWith notes when a batch joins and, in an open group, who of them has the set already. What
-// a look that did not live to append them has noted is dropped.
+// statusWith returns the group's status with a new batch and, in an open group, with the bits of
+// the members that have the set installed. A batch whose targets were never appended is dropped.
 func (l *planner) statusWith(g *group, joiners []*v1alpha1.Target) v1alpha1.DeploymentGroupStatus {
 	status, n := *g.object.Status.DeepCopy(), g.size()
 	for k := len(status.Joined); k > 0 && int(status.Joined[k-1].First) >= n; k-- {
@@ -107,12 +106,12 @@ func (l *planner) statusWith(g *group, joiners []*v1alpha1.Target) v1alpha1.Depl
 		}
 	}
 	status.Targets = int32(n + len(joiners))
-	status.ObservedGeneration = g.seen.Generation + 1 // which appending them makes it
+	status.ObservedGeneration = g.seen.Generation + 1 // the generation after the targets were appended
 	return status
 }
 
-// hasUnappended reports whether the group's status notes a batch that spec.targets does not show
-// yet.
+// hasUnappended reports whether the group's status has a batch whose targets are not in
+// spec.targets yet.
 func (g *group) hasUnappended() bool {
 	joined := g.object.Status.Joined
 	return len(joined) > 0 && int(joined[len(joined)-1].First) >= len(g.seen.Spec.Targets)
@@ -126,7 +125,7 @@ func namesIn(joiners []*v1alpha1.Target) []v1alpha1.TargetName {
 	return names
 }
 
-// Intake decides, by the target alone, who may join a dynamic rollout.
+// Intake decides, from the target alone, whether it may join a dynamic rollout.
 type Intake struct{ query *query.Query }
 
 // NewIntake compiles the selection of a rollout, which is frozen once it has started. An error is a
@@ -139,18 +138,19 @@ func NewIntake(r *v1alpha1.Rollout) (*Intake, error) {
 	return &Intake{q}, nil
 }
 
-// Selects reports whether the rollout means the target and the device API serves it.
+// Selects reports whether the rollout selects the target and the device API serves it.
 func (in *Intake) Selects(t *v1alpha1.Target) bool {
 	return grouping.CanBePlanned(t) && in.query.Matches(t)
 }
 
-// Takes reports whether the target may join, as far as the target and the set say.
+// Takes reports whether the target may join, according to the target and the set.
 func (in *Intake) Takes(r *v1alpha1.Rollout, set *eligibility.Set, t *v1alpha1.Target) bool {
 	return set != nil && set.Fits(t.Spec.Type) && in.Selects(t) && !isTakenByNewer(r, set, t)
 }
 
-// isTakenByNewer reports whether the target has had an action of a newer rollout: it wins for good,
-// over a required migration step only once it has finished.
+// isTakenByNewer reports whether the target has had an action of a newer rollout, so that it never
+// joins the older one. If the older one brings a required migration step, the action must be
+// Finished.
 func isTakenByNewer(r *v1alpha1.Rollout, set *eligibility.Set, t *v1alpha1.Target) bool {
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]

@@ -5,20 +5,20 @@ package rollout
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
-// missGroups stops everything when a group of a started rollout is gone, except that a person may
-// still pause. There is never a new plan.
-func (l *planner) missGroups() next {
+// checkGroups stalls and holds a started rollout while a group of its plan is missing. Only a pause
+// by spec is still possible. No new plan is made.
+func (l *planner) checkGroups() next {
 	missing := l.missing()
 	if len(missing) == 0 || l.isOver() {
 		return goOn
 	}
-	l.missNow(missing)
+	l.stallForGroups(missing)
 	l.hold()
 	l.pause()
 	return done
 }
 
-// missing are the names of groups that the plan has and nobody sees.
+// missing returns the names of the groups of the plan that are not in the snapshot.
 func (l *planner) missing() []string {
 	var out []string
 	for _, g := range l.groups {
@@ -29,30 +29,31 @@ func (l *planner) missing() []string {
 	return out
 }
 
-// missNow says why groups are not there. One that cannot be decoded is not lost.
-func (l *planner) missNow(missing []string) {
+// stallForGroups stalls the rollout because of missing groups. A group that cannot be decoded is
+// not lost.
+func (l *planner) stallForGroups(missing []string) {
 	if !l.isHeldByGroups() {
-		l.loseGroups(missing)
+		l.stallForLostGroups(missing)
 	}
 }
 
-// isHeldByGroups reports whether groups that cannot be decoded hold the rollout, and says so.
+// isHeldByGroups reports whether groups cannot be decoded, and stalls the rollout if so.
 func (l *planner) isHeldByGroups() bool {
 	if len(l.Unreadable) == 0 {
 		return false
 	}
-	l.stall(v1alpha1.ReasonGroupUnreadable, "the stored DeploymentGroup %s cannot be read: its event Unreadable names the field; nothing further opens until the field is fixed", list(l.Unreadable))
+	l.stall(v1alpha1.ReasonGroupUnreadable, "the stored DeploymentGroup %s cannot be decoded: its event Unreadable names the field; no further group opens until the field is fixed", list(l.Unreadable))
 	return true
 }
 
-func (l *planner) loseGroups(missing []string) {
-	l.stall(v1alpha1.ReasonGroupLost, "the DeploymentGroup of group %s is gone and nobody else knows its members: delete and re-create the rollout", list(missing))
+func (l *planner) stallForLostGroups(missing []string) {
+	l.stall(v1alpha1.ReasonGroupLost, "the DeploymentGroup of group %s was deleted, so its list of targets is lost: delete and re-create the Rollout", list(missing))
 }
 
-// missSet holds back groups when the set of a started rollout is not what was planned. It recovers.
-func (l *planner) missSet() next {
+// checkSet holds a started rollout while its set does not have the planned content.
+func (l *planner) checkSet() next {
 	if !l.isOver() {
-		l.missSetNow()
+		l.stallForSet()
 	}
 	if l.problem != nil {
 		l.hold()
@@ -60,19 +61,19 @@ func (l *planner) missSet() next {
 	return goOn
 }
 
-func (l *planner) missSetNow() {
+func (l *planner) stallForSet() {
 	set, name := l.Set, l.spec.Update.DistributionSet
 	switch {
 	case set == nil:
-		l.stall(v1alpha1.ReasonReferenceNotFound, "spec.update.distributionSet: there is no DistributionSet %s in namespace %s; create it%s", name, l.Rollout.Namespace, l.orCorrect())
+		l.stall(v1alpha1.ReasonReferenceNotFound, "spec.update.distributionSet: there is no DistributionSet %s in namespace %s; create it%s", name, l.Rollout.Namespace, l.orSetName())
 	case !set.IsInvalid() && !set.Deployable:
 		l.stall(v1alpha1.ReasonDistributionSetNotReady, "DistributionSet %s is not ready: %s", name, set.NotDeployable)
 	case l.hasStarted() && set.ContentHash != l.status.Plan.ContentHash:
-		l.stall(v1alpha1.ReasonContentChanged, "DistributionSet %s has not the content that was planned: restore its modules, or set spec.state to Stopped and create another Rollout", name)
+		l.stall(v1alpha1.ReasonContentChanged, "the content of DistributionSet %s has changed since the plan was made: restore its modules, or set spec.state to Stopped and create another Rollout", name)
 	}
 }
 
-func (l *planner) orCorrect() string {
+func (l *planner) orSetName() string {
 	if l.hasStarted() {
 		return " again as it was"
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// Next decides what the rollout does next. Applied to a world in which its plan has been carried
-// out, it wants nothing more until something happens; a decision that takes several writes takes
-// several looks.
+// Next returns the plan for a rollout. After the plan was carried out, Next returns a plan without
+// changes until something happens. A decision that needs several writes in sequence takes several
+// reconciles.
 func Next(s Snapshot) Plan {
 	l := newPlanner(s)
 	for _, s := range steps {
@@ -30,12 +30,12 @@ func Next(s Snapshot) Plan {
 	return l.write()
 }
 
-// next is what follows a step.
+// next says what follows a step.
 type next int
 
 const (
 	goOn next = iota // the next step
-	done             // no further step: the plan is made
+	done             // no further step
 )
 
 func doneIf(is bool) next {
@@ -50,61 +50,62 @@ var steps = []struct {
 	name string
 	run  func(*planner) next
 }{
-	{"supersedeMembers", (*planner).supersedeMembers},         // members that a newer rollout took are never offered again
-	{"refuseInvalid", (*planner).refuseInvalid},               // a set out of circulation is not assigned any more
-	{"stop", (*planner).stop},                                 // by spec or by invalidation; final
-	{"prepare", (*planner).prepare},                           // not started: plan, approval, startAt
-	{"missGroups", (*planner).missGroups},                     // a lost group stops everything
-	{"missSet", (*planner).missSet},                           // a lost set opens nothing
-	{"retry", (*planner).retry},                               // may take a finished rollout back
-	{"rest", (*planner).rest},                                 // finished
-	{"expire", (*planner).expire},                             // members that have not started in time are left behind
-	{"abandon", (*planner).abandon},                           // another attempt is not awaited for ever either
-	{"pause", (*planner).pause},                               // by spec, or lifted by resumedAt
-	{"openFirstGroup", (*planner).openFirstGroup},             // older rollouts give up first
-	{"checkErrorConditions", (*planner).checkErrorConditions}, // before anything is offered
-	{"grow", (*planner).grow},                                 // a dynamic rollout has a group at the end that takes targets in
-	{"advance", (*planner).advance},                           // spec.advance opens groups whatever the conditions say
-	{"evaluate", (*planner).evaluate},                         // groups finish, groups open
-	{"finish", (*planner).finish},                             // nothing left to open or to wait for
+	{"supersedeMembers", (*planner).supersedeMembers},         // members that a newer rollout took over are never offered the update again
+	{"refuseInvalid", (*planner).refuseInvalid},               // an invalidated set is not assigned any more
+	{"stop", (*planner).stop},                                 // stops by spec or by invalidation are final
+	{"prepare", (*planner).prepare},                           // before the start: plan, approval, startAt
+	{"checkGroups", (*planner).checkGroups},                   // a missing group holds the rollout
+	{"checkSet", (*planner).checkSet},                         // a missing or changed set holds the rollout
+	{"retry", (*planner).retry},                               // may set a finished rollout to Running
+	{"endIfOver", (*planner).endIfOver},                       // nothing to do for a finished rollout
+	{"expire", (*planner).expire},                             // members that have not started in time fail or are skipped
+	{"abandon", (*planner).abandon},                           // members that have not started a retry in time fail
+	{"pause", (*planner).pause},                               // pauses by spec, and resumedAt
+	{"openFirstGroup", (*planner).openFirstGroup},             // after older rollouts have given up shared targets
+	{"checkErrorConditions", (*planner).checkErrorConditions}, // before groups finish or open
+	{"grow", (*planner).grow},                                 // a dynamic rollout has a last group that targets can join
+	{"advance", (*planner).advance},                           // spec.advance opens groups even if their conditions are not met
+	{"evaluate", (*planner).evaluate},                         // finishes and opens groups
+	{"finish", (*planner).finish},                             // all groups have opened and closed
 }
 
-// planner is one look at a rollout: what is seen, and what is wanted so far.
+// planner computes one plan: the snapshot, and the plan so far.
 type planner struct {
 	Snapshot
-	// next is the rollout with the status that is going to be written.
+	// next is the rollout with its new status.
 	next   *v1alpha1.Rollout
 	status *v1alpha1.RolloutStatus
 	spec   *v1alpha1.RolloutSpec
 	groups []*group
 	plan   Plan
 
-	// verdict is what the steps have found, beside what they have changed.
+	// verdict has the findings of the steps.
 	verdict
-	// counted is what the offering clock reads; nil: it has not been asked.
+	// counted caches the value of the offering clock; nil if it was not computed yet.
 	counted *time.Duration
 }
 
-// group is one group as it is going to be.
+// group is one group with its new status.
 type group struct {
 	index int
 	name  string
-	// object with the status that is going to be written; nil: it has not been seen.
+	// object has the new status; nil if the DeploymentGroup is not in the snapshot.
 	object *v1alpha1.DeploymentGroup
 	// seen is the object as it was read.
 	seen *v1alpha1.DeploymentGroup
-	// stored is the object's status as far as it has been written.
+	// stored is the status of the object as it was read.
 	stored  v1alpha1.DeploymentGroupStatus
 	members func() []*v1alpha1.Target
 	tally   counting.Tally
-	// rule by which tally was counted.
+	// rule with which tally was counted.
 	rule counting.Rule
-	// ahead: its status is written before the rollout's.
+	// ahead is true if the group's status is written before the rollout's.
 	ahead bool
-	// kept are the lost failures that a resume or a retry in this look has left; nil: there was
-	// none.
+	// kept is the number of lost failures after a resume or a retry in this reconcile; nil if there
+	// was neither.
 	kept *int32
-	// stale: the bitmaps have changed since, or not everybody was counted.
+	// stale is true if the tally must be counted again: bitmaps have changed, or members are
+	// missing.
 	stale bool
 }
 
@@ -118,8 +119,8 @@ func newPlanner(s Snapshot) *planner {
 	return l
 }
 
-// identity is by what the groups of the plan and the actions of targets name this rollout. A status
-// that does not say it has groups that do.
+// identity returns the uid by which the groups of the plan and the actions of targets name this
+// rollout. If the status does not have it, it is taken from the groups.
 func (l *planner) identity() types.UID {
 	if l.status.UID == "" && l.status.Plan != nil && len(l.Groups) > 0 {
 		return l.Groups[0].Object.Spec.RolloutUID
@@ -127,7 +128,7 @@ func (l *planner) identity() types.UID {
 	return l.next.Identity()
 }
 
-// seeGroups aligns the groups that are there with those that the status knows.
+// seeGroups makes the list of groups: those of the status, with their objects in the snapshot.
 func (l *planner) seeGroups() {
 	seen := make(map[string]*Group, len(l.Groups))
 	for i := range l.Groups {
@@ -144,18 +145,18 @@ func (l *planner) seeGroups() {
 		}
 		l.groups = append(l.groups, g)
 		if g.object != nil && l.at(i).OpenedAt != nil && g.stored.OpenedAt == nil {
-			// The group has opened, and a crash kept its status from being written. A member that
+			// The group has opened, but a crash prevented the write of its status. A member that
 			// this rollout has updated in the meantime did not have the set before.
 			l.markAlreadyInstalled(g, func(t *v1alpha1.Target) bool { return action.OfSource(&t.Status, l.Rollout.Identity()) != nil })
 		}
 	}
 }
 
-// group i as the status has it.
+// at returns the status of group i.
 func (l *planner) at(i int) *v1alpha1.GroupStatus { return &l.status.Groups[i] }
 
-// tally of a group by the rule and the bitmaps as they are going to be: the group is counted anew
-// only when they have changed.
+// tally returns the counters of a group by its new rule and bitmaps. The group is counted again
+// only if these have changed.
 func (l *planner) tally(g *group) *counting.Tally {
 	rule := l.ruleOf(g)
 	if g.object != nil && g.members != nil && (g.stale || !rule.Equal(&g.rule)) {
@@ -171,8 +172,8 @@ func (l *planner) ruleOf(g *group) counting.Rule {
 
 func (l *planner) counterOf(g *group) *counting.Counter { return counting.NewCounter(l.ruleOf(g)) }
 
-// counts of a group. Once closed, they are history: a target that is deleted later does not rewrite
-// them.
+// counts returns the counts of a group. Those of a closed group do not change any more, for example
+// when a target is deleted later.
 func (l *planner) counts(g *group) v1alpha1.Counts {
 	if g.object == nil || l.isHistory(g) {
 		return l.at(g.index).Counts
@@ -180,8 +181,7 @@ func (l *planner) counts(g *group) v1alpha1.Counts {
 	return l.tally(g).Counts
 }
 
-// isHistory reports whether the counts of a group are frozen: they were written when it closed, or
-// later.
+// isHistory reports whether the counts of a group are frozen: they were written after it closed.
 func (l *planner) isHistory(g *group) bool {
 	st := l.at(g.index)
 	return g.index < len(l.Rollout.Status.Groups) && isEnded(l.Rollout.Status.Groups[g.index].State) && isEnded(st.State) && counting.AllClosed(st.Counts) && st.Targets > 0
@@ -191,7 +191,7 @@ func isEnded(s v1alpha1.GroupState) bool {
 	return s == v1alpha1.GroupFinished || s == v1alpha1.GroupError
 }
 
-// opened is how many groups have opened; groups open in order.
+// opened returns how many groups have opened. Groups open in order.
 func (l *planner) opened() int {
 	for i, g := range l.status.Groups {
 		if !isOpen(g.State) {
@@ -209,7 +209,7 @@ func (l *planner) isOver() bool {
 
 func (l *planner) hasStarted() bool { return l.status.StartedAt != nil }
 
-// writeAhead has the group's status written before the rollout's.
+// writeAhead adds the group's status to those that are written before the rollout's.
 func (l *planner) writeAhead(g *group) {
 	status := GroupStatus{g.seen, *g.object.Status.DeepCopy()}
 	if i := slices.IndexFunc(l.plan.Supersede, func(s GroupStatus) bool { return s.Object == g.seen }); i >= 0 {
@@ -220,7 +220,7 @@ func (l *planner) writeAhead(g *group) {
 	g.ahead = true
 }
 
-// recheck asks for another look at that time.
+// recheck requests another reconcile at that time.
 func (l *planner) recheck(at time.Time) {
 	after := at.Sub(l.Now)
 	if after > 0 && (l.plan.RecheckAfter == 0 || after < l.plan.RecheckAfter) {
@@ -236,7 +236,7 @@ func (l *planner) warningEvent(reason, format string, args ...any) {
 	l.plan.Events = append(l.plan.Events, Event{warning, reason, fmt.Sprintf(format, args...)})
 }
 
-// handled are the requests that have been carried out, ready to be added to.
+// handled returns the record of handled requests, which is created if it is missing.
 func (l *planner) handled() *v1alpha1.HandledRequests {
 	if l.status.Handled == nil {
 		l.status.Handled = &v1alpha1.HandledRequests{}
@@ -244,13 +244,14 @@ func (l *planner) handled() *v1alpha1.HandledRequests {
 	return l.status.Handled
 }
 
-// requested is a time of spec as handled echoes it.
+// requested returns a time of the spec as status.handled stores it.
 func requested(t metav1.Time) time.Time { return t.Truncate(time.Microsecond) }
 
-// noTime: only an event moves it.
+// noTime stands for a wait that only an event ends.
 var noTime time.Time
 
-// second and micro are times as the API keeps them, so that what was written reads back the same.
+// second and micro truncate a time as the API stores it, so that the status in memory equals the
+// stored one.
 func second(t time.Time) *metav1.Time {
 	at := metav1.NewTime(t.Truncate(time.Second))
 	return &at
@@ -261,7 +262,7 @@ func micro(t time.Time) *metav1.MicroTime {
 	return &at
 }
 
-// groupNames in the order they open.
+// groupNames returns the names of the groups in the order in which they open.
 func (l *planner) groupNames() []string {
 	var out []string
 	for _, g := range l.status.Groups {

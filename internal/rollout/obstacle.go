@@ -20,16 +20,17 @@ var (
 
 // obstacleNames follow a number of members with the obstacle.
 var obstacleNames = [counting.Obstacles]string{
-	counting.Duplicate:              "with the controllerID of another target",
+	counting.Duplicate:              "with a duplicate controllerID",
 	counting.OnHold:                 "on hold",
 	counting.Incompatible:           "of a type that the set does not fit",
 	counting.Busy:                   "busy with another update",
-	counting.WaitingForConfirmation: "to be confirmed",
-	counting.Retrying:               "to be tried again",
+	counting.WaitingForConfirmation: "waiting for confirmation",
+	counting.Retrying:               "waiting for a retry",
 	counting.Canceling:              "asked to cancel",
 }
 
-// among lists how many have which of these obstacles, in brackets; nothing when none has.
+// among returns, in brackets, how many members have which of these obstacles, or "" if none has
+// one.
 func among(counts [counting.Obstacles]int32, kinds []counting.Obstacle) string {
 	var parts []string
 	for _, o := range kinds {
@@ -43,19 +44,19 @@ func among(counts [counting.Obstacles]int32, kinds []counting.Obstacle) string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
-// nameWith is the name of a member with what keeps it, in brackets.
+// nameWith returns the name of a member with its obstacle in brackets.
 func (l *planner) nameWith(name string, t *v1alpha1.Target, o counting.Obstacle) string {
-	words := obstacleNames[o]
+	text := obstacleNames[o]
 	switch o {
 	case counting.Clear:
 		return name
 	case counting.Incompatible:
-		words = fmt.Sprintf("type %s does not fit", t.Spec.Type)
+		text = fmt.Sprintf("type %s does not fit", t.Spec.Type)
 	case counting.Busy:
-		words = "busy with " + action.Open(&t.Status).DistributionSet
-	case counting.Retrying: // in words that hold before and after, or the hour alone would cost a write
-		words = "tried again from " + formatTime(l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
+		text = "busy with " + action.Open(&t.Status).DistributionSet
+	case counting.Retrying: // worded so that it is true before and after the time; a change of the text would cost a write
+		text = "retried from " + formatTime(l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
 	default:
 	}
-	return fmt.Sprintf("%s (%s)", name, words)
+	return fmt.Sprintf("%s (%s)", name, text)
 }

@@ -42,7 +42,7 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 			do: func(w *world) {
 				w.targets["dev-02"].Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDuplicate}}
 			},
-			says:       "3 pending (1 with the controllerID of another target), e.g. dev-01, dev-02 (with the controllerID of another target), dev-03",
+			says:       "3 pending (1 with a duplicate controllerID), e.g. dev-01, dev-02 (with a duplicate controllerID), dev-03",
 			afterwards: func(w *world) { w.targets["dev-02"].Status.Conditions = nil },
 			then:       "3 pending, e.g. dev-01, dev-02, dev-03",
 		},
@@ -64,16 +64,16 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 				w.openFirstGroup("dev-02")
 				action.Newest(&w.targets["dev-02"].Status).State = v1alpha1.ActionWaitingForConfirmation
 			},
-			says:       "3 pending (1 to be confirmed), e.g. dev-01, dev-02 (to be confirmed), dev-03",
+			says:       "3 pending (1 waiting for confirmation), e.g. dev-01, dev-02 (waiting for confirmation), dev-03",
 			afterwards: func(w *world) { w.report("dev-02", action.Confirm, "") },
 			then:       "2 pending, 1 in progress, e.g. dev-01, dev-03, dev-02",
 		},
 		"a device that failed and is tried again later": {
 			spec:       func(s *v1alpha1.RolloutSpec) { s.Update.Retries = &v1alpha1.Retries{Limit: 1} },
 			do:         func(w *world) { w.fail("17", "dev-02") },
-			says:       "2 pending, 1 in progress (1 to be tried again), e.g. dev-01, dev-03, dev-02 (tried again from 2026-03-01T10:10:02Z)",
+			says:       "2 pending, 1 in progress (1 waiting for a retry), e.g. dev-01, dev-03, dev-02 (retried from 2026-03-01T10:10:02Z)",
 			afterwards: func(w *world) { w.tick(10 * time.Minute) },
-			then:       "2 pending, 1 in progress (1 to be tried again), e.g. dev-01, dev-03, dev-02 (tried again from 2026-03-01T10:10:02Z)",
+			then:       "2 pending, 1 in progress (1 waiting for a retry), e.g. dev-01, dev-03, dev-02 (retried from 2026-03-01T10:10:02Z)",
 		},
 		"a device that is asked to give up": {
 			do: func(w *world) {

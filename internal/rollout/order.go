@@ -14,16 +14,17 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
-// The order of rollouts: which of two is newer, and when nothing says so. docs/decisions/order.md
+// The order of rollouts: which of two is newer, and when that is ambiguous. docs/decisions/order.md
 // has the reasons.
 
 // Neighbor is another rollout of the namespace, as a rollout that is about to start sees it.
 type Neighbor struct {
 	Rollout *v1alpha1.Rollout
-	// Set that it brings; nil: there is none.
+	// Set of the neighbor; nil if it does not exist.
 	Set *eligibility.Set
 	// Shared returns bitmaps over spec.targets, one for each of Snapshot.Groups, of the members
-	// that the neighbor has too or, as long as its plan is not known, selects. nil: none.
+	// that the neighbor has too or, while its plan is not known, selects. A bitmap is nil if it
+	// marks no member.
 	Shared func() [][]byte
 }
 
@@ -32,8 +33,8 @@ type Neighbor struct {
 const arrives = 5 * time.Second
 
 // Replaces reports whether the newer of two started rollouts replaces the older one on the targets
-// that they share. older brings the set; nil: it is gone. A required migration step is not replaced
-// but waited for.
+// that they share. set is the set of the older one; nil if it was deleted. A required migration
+// step is not replaced: the newer rollout waits for it.
 func Replaces(newer, older *v1alpha1.Rollout, set *eligibility.Set) bool {
 	return newer.Status.StartedAt != nil && older.Status.StartedAt != nil && Since(newer).After(Since(older)) &&
 		!isQueued(newer) && !(set != nil && set.RequiredMigrationStep)
@@ -45,7 +46,7 @@ func IsOver(r *v1alpha1.Rollout) bool {
 }
 
 // CanStart reports whether a rollout that has not started may still start without another commit.
-// set is the one that it brings; nil: there is none.
+// set is its set; nil if it does not exist.
 func CanStart(r *v1alpha1.Rollout, set *eligibility.Set, now time.Time) bool {
 	stalled := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionStalled)
 	isNew := now.Before(r.CreationTimestamp.Add(arrives))
@@ -53,7 +54,7 @@ func CanStart(r *v1alpha1.Rollout, set *eligibility.Set, now time.Time) bool {
 	case r.Status.StartedAt != nil, !r.DeletionTimestamp.IsZero(), IsStopped(r),
 		r.Spec.State != v1alpha1.IntentRunning && r.Spec.State != "":
 		return false
-	case stalled != nil && stalled.ObservedGeneration == r.Generation, !isAgreedTo(r):
+	case stalled != nil && stalled.ObservedGeneration == r.Generation, !isApprovedIfRequired(r):
 		return false
 	case set == nil:
 		return isNew
@@ -61,9 +62,9 @@ func CanStart(r *v1alpha1.Rollout, set *eligibility.Set, now time.Time) bool {
 	return !set.IsInvalid() && (set.Deployable || set.Passing || isNew)
 }
 
-// isAgreedTo reports whether nothing shows that a rollout lacks an approval. The manager's
-// --require-approval shows in the state only.
-func isAgreedTo(r *v1alpha1.Rollout) bool {
+// isApprovedIfRequired reports whether a rollout has the approval that it needs, as far as its
+// object shows. The manager's --require-approval is visible in the state only.
+func isApprovedIfRequired(r *v1alpha1.Rollout) bool {
 	switch {
 	case r.Status.State == v1alpha1.RolloutWaitingForApproval && r.Status.ObservedGeneration == r.Generation:
 		return false
@@ -73,10 +74,10 @@ func isAgreedTo(r *v1alpha1.Rollout) bool {
 	return r.Spec.Approval != nil && (r.Status.Plan == nil || r.Status.Plan.Hash == r.Spec.Approval.PlanHash)
 }
 
-// areUnordered reports whether the manifests of two rollouts do not say which of them is newer,
-// from the side of self, which is about to start. A rollout without startAt is as new as its start,
-// which says nothing if both were created within a minute, as after a rebuild from Git. Queued ones
-// of different weight go by that.
+// areUnordered reports whether it is ambiguous which of two rollouts is newer, when self is about
+// to start. A rollout without startAt is as new as its start, which decides nothing if both were
+// created within a minute, as after a rebuild from Git. Queued rollouts of different weight are
+// ordered by it.
 func areUnordered(self, other *v1alpha1.Rollout, now time.Time) bool {
 	mine, theirs := self.Spec.StartAt, other.Spec.StartAt
 	switch {
@@ -90,20 +91,20 @@ func areUnordered(self, other *v1alpha1.Rollout, now time.Time) bool {
 	return self.CreationTimestamp.Sub(other.CreationTimestamp.Time).Abs() < eligibility.AppliedTogether
 }
 
-// endedBefore reports whether one rollout had ended when the other one was created, which is known
-// to the second.
+// endedBefore reports whether one rollout had ended when the other one was created, with a
+// resolution of one second.
 func endedBefore(one, other *v1alpha1.Rollout) bool {
 	end := one.Status.FinishedAt
 	return end != nil && IsOver(one) && !end.Truncate(time.Second).After(other.CreationTimestamp.Time)
 }
 
-// isAtWork reports whether a rollout has started and has neither ended nor been stopped.
-func isAtWork(r *v1alpha1.Rollout) bool {
+// isRunning reports whether a rollout has started and has neither ended nor been stopped.
+func isRunning(r *v1alpha1.Rollout) bool {
 	return r.Status.StartedAt != nil && !IsOver(r) && !IsStopped(r)
 }
 
-// goesFirst reports whether, of two rollouts without an order, the other one is to start and self
-// to wait for a startAt.
+// goesFirst reports whether, of two rollouts without an order, the other one starts first, and self
+// waits for it or for a startAt.
 func goesFirst(other, self *v1alpha1.Rollout, e *evidence) bool {
 	gap := self.CreationTimestamp.Sub(other.CreationTimestamp.Time)
 	switch {
@@ -117,22 +118,22 @@ func goesFirst(other, self *v1alpha1.Rollout, e *evidence) bool {
 	return gap > 0 || gap == 0 && other.Name < self.Name
 }
 
-// evidence is what the targets that two rollouts share say about their order.
+// evidence counts what the targets that two rollouts share show about their order.
 type evidence struct {
 	shared int
-	// runTheirs and runMine count the targets that run the content of one of the two and got it
-	// from neither: they had it when the rollouts were created.
+	// runTheirs and runMine count the targets that run the content of one of the two and have no
+	// action of either: they had it when the rollouts were created.
 	runTheirs, runMine int
-	// mineIsNewer counts those whose newest update brought this rollout's content after the
+	// mineIsNewer counts the targets whose newest update brought this rollout's content after the
 	// neighbor's place in the order, or after the neighbor's content.
 	mineIsNewer int
-	// returned counts those that had this rollout's content before the neighbor started.
+	// returned counts the targets that had this rollout's content before the neighbor started.
 	returned int
-	// example of a target that speaks against this rollout, else of a shared one.
+	// example is a target that shows that this rollout is older, else any shared target.
 	example string
 }
 
-// evidenceOn asks the members that this rollout shares with a neighbor.
+// evidenceOn returns the evidence of the members that this rollout shares with a neighbor.
 func (l *planner) evidenceOn(n *Neighbor) *evidence {
 	e, other := &evidence{}, n.Rollout
 	mine, theirs := l.status.Plan.ContentHash, contentOf(n)
@@ -177,7 +178,7 @@ func isNewerOn(s *v1alpha1.TargetStatus, mine, theirs string, other *v1alpha1.Ro
 	return theirs != mine && action.Had(s, theirs)
 }
 
-// contentOf is the content that a neighbor brings; empty: nobody knows.
+// contentOf returns the content that a neighbor brings, or "" if it is not known.
 func contentOf(n *Neighbor) string {
 	switch {
 	case n.Rollout.Status.Plan != nil:
@@ -207,7 +208,7 @@ func isQueued(r *v1alpha1.Rollout) bool {
 	return r.Spec.Update.Superseding == v1alpha1.SupersedingQueue
 }
 
-// weight of a rollout's update; the highest unless it says otherwise.
+// weight returns the weight of a rollout's update, by default the highest.
 func weight(r *v1alpha1.Rollout) int32 {
 	if r.Spec.Update.Weight == nil {
 		return 1000

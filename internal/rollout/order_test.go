@@ -237,7 +237,7 @@ func TestStartBesideANeighbor(t *testing.T) {
 			action.Apply(&w.targets["dev-02"].Status, action.Report{ID: a.ID, Event: action.Fail, Now: ago(time.Hour)})
 		}, want: starts},
 		"the other one is at work and newer than what this one brought": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(8*24*time.Hour)) },
-			neighbor: all(lastWeek, isStarted), members: shared, want: ambiguous, says: "had the content of DistributionSet firmware-2 before that rollout, which is at work"},
+			neighbor: all(lastWeek, isStarted), members: shared, want: ambiguous, says: "had the content of DistributionSet firmware-2 before that rollout, which is running"},
 		"the other one is at work and older": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) },
 			neighbor: all(lastWeek, isStarted), members: shared, want: starts},
 		"the other one was newer and is being stopped": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(8*24*time.Hour)) },

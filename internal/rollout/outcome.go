@@ -16,9 +16,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// outcome is the condition Succeeded of a finished rollout without a group in Error: True if it has
-// brought its update to at least one target, or had no target at all. It is decided when the
-// rollout finishes; what becomes of the targets later changes nothing.
+// outcome returns the condition Succeeded of a finished rollout without a group in Error: True if
+// at least one target succeeded, or if there was no target. It is decided when the rollout
+// finishes, and does not change afterwards.
 func (l *planner) outcome() *metav1.Condition {
 	was := meta.FindStatusCondition(l.Rollout.Status.Conditions, v1alpha1.ConditionSucceeded)
 	if end := l.Rollout.Status.FinishedAt; end != nil && end.Equal(l.status.FinishedAt) && was != nil && was.Status != metav1.ConditionUnknown {
@@ -48,10 +48,11 @@ func (l *planner) outcome() *metav1.Condition {
 	}
 }
 
-// maxOutcome is how long the sentence on the end of a rollout may be.
+// maxOutcome is the maximum length of the message about the end of a rollout.
 const maxOutcome = 1024
 
-// reasonOfNone is what became of most targets of a rollout that has brought its update to none.
+// reasonOfNone returns the reason for a rollout without a success: the result of most of its
+// targets.
 func reasonOfNone(c v1alpha1.Counts, superseded int32) string {
 	reason, most := v1alpha1.ReasonSuperseded, superseded
 	for _, other := range []struct {
@@ -65,7 +66,7 @@ func reasonOfNone(c v1alpha1.Counts, superseded int32) string {
 	return reason
 }
 
-// partsOfRest are the numbers of the targets that neither succeeded nor failed.
+// partsOfRest returns the parts of a message about targets that neither succeeded nor failed.
 func (l *planner) partsOfRest(c v1alpha1.Counts, superseded int32) []string {
 	var parts []string
 	add := func(n int32, format string, args ...any) {
@@ -82,7 +83,7 @@ func (l *planner) partsOfRest(c v1alpha1.Counts, superseded int32) []string {
 	return parts
 }
 
-// superseded is how many of the canceled targets were taken over by newer updates.
+// superseded returns how many of the canceled targets were taken over by newer updates.
 func (l *planner) superseded() int32 {
 	var n int32
 	for _, g := range l.groups {
@@ -91,7 +92,7 @@ func (l *planner) superseded() int32 {
 	return n
 }
 
-// successors names the updates that took targets over, sorted.
+// successors returns the names of the updates that took targets over, sorted.
 func (l *planner) successors() []string {
 	var names []string
 	add := func(name string) {
@@ -120,8 +121,8 @@ func (l *planner) successors() []string {
 	return names
 }
 
-// successorOn is the update that took this target over, as its newest action or its own assignment
-// says.
+// successorOn returns the update that took this target over, according to its newest action or its
+// own assignment.
 func (l *planner) successorOn(t *v1alpha1.Target) string {
 	newest := action.Newest(&t.Status)
 	switch {

@@ -11,14 +11,13 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// pause holds back everybody who has not started. Goshawk's own pauses are lifted by resumedAt
-// only, and not while spec.state is Paused: a person's pause on top of a automatic pause does not
-// forget the automatic pause.
+// pause pauses the rollout by spec, or lifts a pause. Automatic pauses are lifted by resumedAt
+// only, and not while spec.state is Paused: a pause by spec does not end an automatic pause.
 func (l *planner) pause() next {
 	bySpec := l.isHeldBySpec()
 	switch {
 	case bySpec && !l.isPaused():
-		l.pauseFor(v1alpha1.PauseBySpec, "spec.state is %s; devices that have started go on", l.spec.State)
+		l.pauseFor(v1alpha1.PauseBySpec, "spec.state is %s; devices that have started continue", l.spec.State)
 		l.event(EventPaused, "%s", l.status.PauseMessage)
 	case !bySpec && l.status.PauseReason == v1alpha1.PauseBySpec:
 		l.unpause()
@@ -29,12 +28,13 @@ func (l *planner) pause() next {
 	return doneIf(l.isPaused())
 }
 
-// isHeldBySpec: Planned, on a rollout that has started, cannot mean less than Paused.
+// isHeldBySpec reports whether spec.state pauses the rollout. After the start Planned counts as
+// Paused.
 func (l *planner) isHeldBySpec() bool {
 	return l.spec.State == v1alpha1.IntentPaused || l.spec.State == v1alpha1.IntentPlanned
 }
 
-// pauseFor is the latch of every pause.
+// pauseFor pauses the rollout. Every pause is recorded here.
 func (l *planner) pauseFor(reason v1alpha1.PauseReason, format string, args ...any) {
 	l.enter(v1alpha1.RolloutPaused)
 	l.status.PausedAt = micro(l.Now)
@@ -49,9 +49,9 @@ func (l *planner) unpause() {
 	}
 }
 
-// isResumed reports whether resumedAt lifts the present pause: it lies at or after the pause, its
-// time has come, and it has lifted none before. A time given in whole seconds means the whole
-// second.
+// isResumed reports whether resumedAt lifts the present pause: it is not before the pause, it is
+// not in the future, and it has lifted no earlier pause. A time in whole seconds stands for the
+// whole second.
 func (l *planner) isResumed() bool {
 	if l.spec.ResumedAt == nil {
 		return false
@@ -70,27 +70,27 @@ func (l *planner) isResumed() bool {
 	return true
 }
 
-// resume ends an automatic pause. From here on error conditions and budget count only what fails
+// resume ends an automatic pause. From then on error conditions and budget count only failures
 // after resumedAt.
 func (l *planner) resume() {
 	lifted := l.status.PauseReason
 	if n := l.opened(); n > 0 && isBehindGroup(lifted) {
-		l.at(n - 1).Passed = true // remembered, since a automatic pause may come before the next group
+		l.at(n - 1).Passed = true // stored, because an automatic pause may come before the next group opens
 	}
 	l.unpause()
 	l.keepLost(true)
 	l.handled().ResumedAt = micro(l.spec.ResumedAt.Time)
-	l.event(EventResumed, "spec.resumedAt %s lifted the pause by %s; only failures after it count from here on", formatTime(l.spec.ResumedAt.Time), lifted)
+	l.event(EventResumed, "spec.resumedAt %s lifted the pause by %s; only later failures count from now on", formatTime(l.spec.ResumedAt.Time), lifted)
 }
 
-// waitForResume says what lifts a pause.
+// waitForResume records what lifts the pause.
 func (l *planner) waitForResume() {
-	var cures []string
+	var fixes []string
 	if l.isHeldBySpec() {
-		cures = append(cures, "set spec.state to Running")
+		fixes = append(fixes, "set spec.state to Running")
 	}
 	if l.status.PauseReason.IsAutomatic() {
-		cures = append(cures, fmt.Sprintf("set spec.resumedAt to status.pausedAt (%s) or later", l.status.PausedAt.UTC().Format(time.RFC3339Nano)))
+		fixes = append(fixes, fmt.Sprintf("set spec.resumedAt to status.pausedAt (%s) or later", l.status.PausedAt.UTC().Format(time.RFC3339Nano)))
 	}
-	l.wait(string(l.status.PauseReason), noTime, "%s; to go on, %s", l.status.PauseMessage, strings.Join(cures, " and "))
+	l.wait(string(l.status.PauseReason), noTime, "%s; to continue, %s", l.status.PauseMessage, strings.Join(fixes, " and "))
 }

@@ -23,7 +23,7 @@ func TestAPauseBySpecHoldsBackAndIsLiftedBySpec(t *testing.T) {
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
 	w.wantCondition(v1alpha1.ConditionPaused, "True PausedBySpec")
 	w.wantCondition(v1alpha1.ConditionReady, "True PausedBySpec")
-	w.wantSays(w.waitingFor(), "to go on, set spec.state to Running")
+	w.wantSays(w.waitingFor(), "to continue, set spec.state to Running")
 	if w.isOffered("dev-02") {
 		t.Error("a member that has not started is offered the update")
 	}
@@ -114,7 +114,7 @@ func TestPlannedAfterTheStartHoldsLikePaused(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned })
 	w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutPaused, "Running Scheduled")
-	w.wantSays(w.waitingFor(), "spec.state is Planned; devices that have started go on; to go on, set spec.state to Running")
+	w.wantSays(w.waitingFor(), "spec.state is Planned; devices that have started continue; to continue, set spec.state to Running")
 }
 
 // The group in Error goes on offering, and is asked again: only what fails after resumedAt counts.

@@ -22,7 +22,7 @@ import (
 // Candidate is a rollout of the namespace that has not started.
 type Candidate struct {
 	Rollout *v1alpha1.Rollout
-	// Set that it brings; nil: there is none.
+	// Set of the neighbor; nil if it does not exist.
 	Set *eligibility.Set
 	// Query is its selection.
 	Query *query.Query

@@ -8,8 +8,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// retry takes up spec.retry once its time has come: members that failed before it are pending
-// again, and a finished rollout runs again.
+// retry carries out spec.retry when its time has come: members that failed before it are pending
+// again, and a finished rollout is Running again.
 func (l *planner) retry() next {
 	if !l.isRetryDue() {
 		return goOn
@@ -31,10 +31,10 @@ func (l *planner) retry() next {
 	}
 	again := 0
 	for i, g := range l.groups {
-		l.takeBack(g)
+		l.clearAbandoned(g)
 		again += l.reopen(g, failed[i])
 	}
-	l.event(EventRetried, "spec.retry of %s: %s to be tried again", formatTime(l.spec.Retry.At.Time), targets(again))
+	l.event(EventRetried, "spec.retry of %s: %s can be retried", formatTime(l.spec.Retry.At.Time), targets(again))
 	if again > 0 && l.status.State == v1alpha1.RolloutFinished {
 		l.status.FinishedAt = nil
 		l.enter(v1alpha1.RolloutRunning)
@@ -42,8 +42,8 @@ func (l *planner) retry() next {
 	return goOn
 }
 
-// isRetryDue reports whether spec.retry asks for something that has not been carried out. A request
-// from before the start is of no concern.
+// isRetryDue reports whether spec.retry is a request that has not been carried out and whose time
+// has come. A request from before the start is ignored.
 func (l *planner) isRetryDue() bool {
 	if l.spec.Retry == nil || !l.hasStarted() {
 		return false
@@ -56,8 +56,8 @@ func (l *planner) isRetryDue() bool {
 	return !at.After(l.Now)
 }
 
-// reopen takes a closed group back to Running if the retry concerns any of its members, and tells
-// how many.
+// reopen sets a closed group to Running if the retry affects any of its members, and returns their
+// number.
 func (l *planner) reopen(g *group, failed int32) int {
 	st, again := l.at(g.index), int(failed-l.tally(g).Failed)
 	if !isOpen(st.State) || again <= 0 {
@@ -69,7 +69,7 @@ func (l *planner) reopen(g *group, failed int32) int {
 	return again
 }
 
-// refuseRetry says that a stopped rollout tries nothing again.
+// refuseRetry records a retry of a stopped rollout as handled, with a warning that it is refused.
 func (l *planner) refuseRetry() {
 	if l.isRetryDue() && l.isOver() {
 		l.handled().RetryAt = micro(l.spec.Retry.At.Time)

@@ -41,20 +41,20 @@ func RuleOf(r *v1alpha1.Rollout, set *eligibility.Set, group int, autos counting
 	return rule
 }
 
-// Since is the rollout's place in the order of updates: startAt if given, else its start. Zero
-// until it has started.
+// Since returns the rollout's place in the order of updates: startAt if given, else its start. It
+// returns the zero time before the start.
 func Since(r *v1alpha1.Rollout) time.Time {
 	switch {
 	case r.Status.StartedAt == nil:
 		return time.Time{}
-	case r.Spec.StartAt != nil && !r.Spec.StartAt.After(r.Status.StartedAt.Time): // moved into the future after the start, it orders nothing
+	case r.Spec.StartAt != nil && !r.Spec.StartAt.After(r.Status.StartedAt.Time): // a startAt after the start does not count
 		return r.Spec.StartAt.Time
 	}
 	return r.Status.StartedAt.Time
 }
 
-// RetryOf is the retry request that is in force: its time has come and the rollout has taken it up.
-// Zero: none.
+// RetryOf returns the retry request that the rollout has carried out last, or the zero time if
+// there is none.
 func RetryOf(r *v1alpha1.Rollout) (at time.Time, retried action.Failures) {
 	h := r.Status.Handled
 	if r.Spec.Retry == nil || h == nil || h.RetryAt == nil || !h.RetryAt.Time.Equal(requested(r.Spec.Retry.At)) {
@@ -63,7 +63,7 @@ func RetryOf(r *v1alpha1.Rollout) (at time.Time, retried action.Failures) {
 	return h.RetryAt.Time, retriedBy(r.Spec.Retry)
 }
 
-// retriedBy returns the failures that a request names.
+// retriedBy returns the failures that a retry request selects.
 func retriedBy(r *v1alpha1.Retry) action.Failures {
 	return action.Failures{Codes: r.StatusCodes, Messages: r.Messages}
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// targets counts targets in a sentence.
+// targets returns a number of targets as text.
 func targets[N int | int32](n N) string { return text.Count(n, "target") }
 
-// list names the first five.
+// list returns the first five names, and how many more there are.
 func list(names []string) string {
 	const most = 5
 	if len(names) <= most {
@@ -23,7 +23,7 @@ func list(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// truncate cuts a sentence to at most n bytes, between characters.
+// truncate shortens a message to at most n bytes, at a character boundary.
 func truncate(s string, n int) string {
 	const cut = "..."
 	if len(s) <= n {
@@ -32,5 +32,5 @@ func truncate(s string, n int) string {
 	return strings.ToValidUTF8(s[:n-len(cut)], "") + cut
 }
 
-// formatTime writes a time into a sentence.
+// formatTime formats a time for a message.
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -11,15 +11,17 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// Git applies manifests in any order, so a plan waits until matching membership has been quiet. It
-// is when nothing has changed that selects targets, and also when the plan would have stayed the
-// same meanwhile, whatever devices report of themselves.
+// GitOps tools apply manifests in any order, so a plan is made only when the matching targets have
+// not changed for stabilizationSeconds. That is the case when nothing has changed that selects
+// targets, and also when the plan would have been the same all the time, although devices reported
+// new attributes.
 
-// patience is how much longer than stabilizationSeconds membership is waited for that is never
-// quiet: one device that comes and goes does not keep an update from all.
+// patience is how much longer than stabilizationSeconds the plan waits if the matching targets keep
+// changing: one device that changes all the time must not delay the update of all others.
 const patience = 10 * time.Minute
 
-// isStable reports whether membership has been quiet long enough, or will never be.
+// isStable reports whether the matching targets have not changed for long enough, or patience is
+// over.
 func (l *planner) isStable(population []*v1alpha1.Target) bool {
 	selected, since, err := grouping.Select(l.Rollout, l.Set, population)
 	if err != nil && !grouping.IsNoTargets(err) || l.isQuiet(since) {
@@ -31,7 +33,7 @@ func (l *planner) isStable(population []*v1alpha1.Target) bool {
 		return true
 	}
 	end := earliest(since.Add(l.stabilizationPeriod()), s.Since.Add(l.stabilizationPeriod()), last)
-	l.reconcile(v1alpha1.ReasonStabilizing, end, "%s selected so far; the plan is made when membership has been quiet for %s", targets(len(selected)), text.Count(int(l.stabilizationPeriod().Seconds()), "second"))
+	l.reconcile(v1alpha1.ReasonStabilizing, end, "%s selected so far; the plan is made when the selected targets have not changed for %s", targets(len(selected)), text.Count(int(l.stabilizationPeriod().Seconds()), "second"))
 	return false
 }
 
@@ -39,7 +41,7 @@ func (l *planner) isQuiet(since time.Time) bool {
 	return !l.Now.Before(since.Add(l.stabilizationPeriod()))
 }
 
-// stabilizationPeriod is how long membership must have been quiet.
+// stabilizationPeriod returns how long the matching targets must not have changed.
 func (l *planner) stabilizationPeriod() time.Duration {
 	if l.spec.StabilizationSeconds == nil {
 		return 5 * time.Second
@@ -47,7 +49,7 @@ func (l *planner) stabilizationPeriod() time.Duration {
 	return time.Duration(*l.spec.StabilizationSeconds) * time.Second
 }
 
-// fingerprint of the plan that would be made of these targets, or of what keeps it from being made.
+// fingerprint returns a hash of the plan that would be made of these targets, or of the problem.
 func (l *planner) fingerprint(selected []*v1alpha1.Target, problem error) string {
 	if problem == nil {
 		planned, err := grouping.Partition(l.Rollout, selected)
@@ -59,8 +61,8 @@ func (l *planner) fingerprint(selected []*v1alpha1.Target, problem error) string
 	return grouping.PlanHash(problem.Error(), grouping.SpecHash(l.Rollout), nil)
 }
 
-// trackStabilization remembers since when the plan would be this one, and when the present disquiet
-// started: one that follows a time of quiet is another.
+// trackStabilization records since when the plan would be this one, and when the present period of
+// changes started. A change after stabilizationPeriod without changes starts a new period.
 func (l *planner) trackStabilization(plan string) *v1alpha1.Stabilizing {
 	s := l.status.Stabilizing
 	switch now := *micro(l.Now); {

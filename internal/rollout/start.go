@@ -14,8 +14,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// prepare takes a rollout that has not started to its start: there is a set to assign, a plan of
-// it, agreement to the plan, and it is time.
+// prepare starts a rollout when all preconditions are met: among them its set, its plan, the
+// approval and the time.
 func (l *planner) prepare() next {
 	if l.hasStarted() || l.isOver() {
 		return goOn
@@ -30,8 +30,8 @@ func (l *planner) prepare() next {
 	return done
 }
 
-// preconditions of the start, in their order. Each reports whether it is met, and else records what
-// is awaited.
+// preconditions of the start, in their order. Each reports whether it is met, and otherwise records
+// what the rollout waits for.
 var preconditions = []func(*planner) bool{
 	(*planner).hasSet,
 	(*planner).hasWindow,
@@ -43,10 +43,11 @@ var preconditions = []func(*planner) bool{
 	(*planner).isUnambiguous,
 }
 
-// hasSet: what the rollout lacks of its set may still be on its way, for Git applies manifests in
-// any order; only then is it a problem.
+// hasSet reports whether the set exists and is ready. While the set may still be applied, the
+// rollout is Reconciling, because GitOps tools apply manifests in any order; after that it is
+// Stalled.
 func (l *planner) hasSet() bool {
-	l.missSetNow()
+	l.stallForSet()
 	end := l.Rollout.CreationTimestamp.Add(l.stabilizationPeriod())
 	isNew := l.Now.Before(end)
 	if !isNew {
@@ -59,8 +60,8 @@ func (l *planner) hasSet() bool {
 	return l.problem == nil
 }
 
-// hasWindow: the start freezes the maintenance window, and one that never opens would hold
-// everybody for good.
+// hasWindow reports whether the maintenance window is valid. The start freezes it, and with a
+// window that never opens no device could start.
 func (l *planner) hasWindow() bool {
 	err := window.Check(l.spec.Update.MaintenanceWindow, l.Now)
 	if err != nil {
@@ -76,7 +77,7 @@ func (l *planner) isApproved() bool {
 	hash := l.status.Plan.Hash
 	switch {
 	case l.spec.Approval == nil:
-		l.wait(v1alpha1.ReasonAwaitingApproval, noTime, "%s", l.withEmptyGroups("waits for approval: to start, set spec.approval.planHash to "+hash))
+		l.wait(v1alpha1.ReasonAwaitingApproval, noTime, "%s", l.withEmptyGroups("waiting for approval: to start, set spec.approval.planHash to "+hash))
 	case l.spec.Approval.PlanHash != hash:
 		l.wait(v1alpha1.ReasonAwaitingApproval, noTime, "%s", l.withEmptyGroups(fmt.Sprintf("spec.approval.planHash is %s and approves another plan: to start this one, set it to %s", l.spec.Approval.PlanHash, hash)))
 	default:
@@ -86,7 +87,7 @@ func (l *planner) isApproved() bool {
 	return false
 }
 
-// isWanted asks what spec.state wants.
+// isWanted reports whether spec.state is Running.
 func (l *planner) isWanted() bool {
 	l.enter(v1alpha1.RolloutReady)
 	switch l.spec.State {
@@ -108,25 +109,26 @@ func (l *planner) isTime() bool {
 	return false
 }
 
-// grace is how long a new plan may take until its groups are seen.
+// grace is how long the cache may take to show all groups of a new plan.
 const grace = time.Minute
 
-// hasGroups waits until every group of the plan is seen: nobody can review half a plan, and a start
-// over it would take the rest for lost. Once they have been seen, a group that is missing is lost.
+// hasGroups reports whether all groups of the plan are in the snapshot. Before that the plan cannot
+// be reviewed, and a start would treat the missing groups as lost. A group that is missing after
+// all of them were in a snapshot is lost.
 func (l *planner) hasGroups() bool {
 	missing := l.missing()
 	if len(missing) == 0 {
 		return true
 	}
 	if end := l.status.Plan.CreatedAt.Add(grace); l.Now.Before(end) && !l.hadGroups() && len(l.Unreadable) == 0 {
-		l.reconcile(v1alpha1.ReasonPlanning, end, "the plan is being written down: %d of %s so far", len(l.groups)-len(missing), text.Count(len(l.groups), "group"))
+		l.reconcile(v1alpha1.ReasonPlanning, end, "the plan is being written: %d of %s so far", len(l.groups)-len(missing), text.Count(len(l.groups), "group"))
 		return false
 	}
-	l.missNow(missing)
+	l.stallForGroups(missing)
 	return false
 }
 
-// hadGroups reports whether an earlier look has seen all groups of this plan.
+// hadGroups reports whether all groups of this plan were in an earlier snapshot.
 func (l *planner) hadGroups() bool {
 	was := &l.Rollout.Status
 	if was.Plan == nil || was.Plan.Hash != l.status.Plan.Hash {
@@ -136,8 +138,7 @@ func (l *planner) hadGroups() bool {
 	return was.State != v1alpha1.RolloutCreating || stalled != nil && stalled.Reason == v1alpha1.ReasonGroupLost
 }
 
-// start is the first write of a rollout that starts. It freezes the spec, and comes before any side
-// effect.
+// start records the start, which freezes the spec. It is written before any effect on devices.
 func (l *planner) start() {
 	l.status.StartedAt = micro(l.Now)
 	l.enter(v1alpha1.RolloutStarting)
@@ -148,5 +149,5 @@ func (l *planner) start() {
 	l.event(EventStarted, "started: %s in %s", targets(l.status.Plan.Targets), text.Count(len(l.groups), "group"))
 }
 
-// rest: a finished rollout wants nothing.
-func (l *planner) rest() next { return doneIf(l.isOver()) }
+// endIfOver ends the plan of a rollout that is over.
+func (l *planner) endIfOver() next { return doneIf(l.isOver()) }

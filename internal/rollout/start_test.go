@@ -71,7 +71,7 @@ func TestNotStarted(t *testing.T) {
 		},
 		"membership is still changing": {
 			func(w *world) { w.rollout.Spec.StabilizationSeconds = num(30) },
-			"Creating", "Unknown Stabilizing", true, "4 targets selected so far; the plan is made when membership has been quiet for 30 seconds", 29 * time.Second,
+			"Creating", "Unknown Stabilizing", true, "4 targets selected so far; the plan is made when the selected targets have not changed for 30 seconds", 29 * time.Second,
 		},
 		"nothing is selected yet": {
 			func(w *world) { w.rollout.Spec.StabilizationSeconds, w.targets = num(30), nil },
@@ -79,11 +79,11 @@ func TestNotStarted(t *testing.T) {
 		},
 		"nobody has approved": {
 			func(w *world) { w.rollout.Spec.ApprovalRequired = true },
-			"WaitingForApproval", "True AwaitingApproval", false, "waits for approval: to start, set spec.approval.planHash to sha256:", 0,
+			"WaitingForApproval", "True AwaitingApproval", false, "waiting for approval: to start, set spec.approval.planHash to sha256:", 0,
 		},
 		"the manager requires approval of all": {
 			func(w *world) { w.requireApproval = true },
-			"WaitingForApproval", "True AwaitingApproval", false, "waits for approval", 0,
+			"WaitingForApproval", "True AwaitingApproval", false, "waiting for approval", 0,
 		},
 		"another plan was approved": {
 			func(w *world) {
@@ -106,16 +106,16 @@ func TestNotStarted(t *testing.T) {
 		},
 		"the order is ambiguous": {
 			func(w *world) { w.addNeighbor("older", isStarted, "dev-01", "dev-02") },
-			"Ready", "False OrderAmbiguous", false, "shares 2 targets with rollout older, and nothing says which of the two is newer: this one was created at 2026-03-01T10:00:00Z " +
+			"Ready", "False OrderAmbiguous", false, "shares 2 targets with rollout older, and it is not clear which of the two is newer: this one was created at 2026-03-01T10:00:00Z " +
 				"and older at 2026-03-01T10:00:00Z, within a minute of each other; give each a spec.startAt of its own", 0,
 		},
 		"another rollout of the same moment goes first and has not started": {
 			func(w *world) { w.addNeighbor("older", nil, "dev-01") },
-			"Ready", "Unknown Stabilizing", true, "waits, at most until 2026-03-01T10:01:00Z, for rollout older to start: it shares targets with this one and was created at 2026-03-01T10:00:00Z", 4 * time.Second,
+			"Ready", "Unknown Stabilizing", true, "waiting, at most until 2026-03-01T10:01:00Z, for rollout older to start: it shares targets with this one and was created at 2026-03-01T10:00:00Z", 4 * time.Second,
 		},
 		"an older rollout has not given up": {
 			func(w *world) { w.unsettled = []string{"older", "oldest"} },
-			"Starting", "True Superseding", false, "waits until older rollouts have given up the targets they share with this one: older, oldest", 0,
+			"Starting", "True Superseding", false, "waiting until older rollouts have given up the targets that they share with this one: older, oldest", 0,
 		},
 		"stopped before the start": {
 			func(w *world) { w.rollout.Spec.State = v1alpha1.IntentStopped },
@@ -308,7 +308,7 @@ func TestALostGroupStopsEverythingAndIsNeverReplaced(t *testing.T) {
 	p := w.stabilizationPeriod()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled")
 	w.wantCondition(v1alpha1.ConditionStalled, "True GroupLost")
-	w.wantSays(w.message(v1alpha1.ConditionStalled), "group group-2 is gone and nobody else knows its members: delete and re-create the rollout")
+	w.wantSays(w.message(v1alpha1.ConditionStalled), "the DeploymentGroup of group group-2 was deleted, so its list of targets is lost: delete and re-create the Rollout")
 	if len(p.Create) > 0 || w.planHash() != hash {
 		t.Error("the group was replaced")
 	}

@@ -18,8 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// write completes the plan: counts, what is waited for, conditions, and what the groups have to
-// mirror.
+// write completes the plan: counts, waitingFor, conditions, and the statuses of groups.
 func (l *planner) write() Plan {
 	l.countGroups()
 	l.status.Failures = l.failures()
@@ -28,24 +27,25 @@ func (l *planner) write() Plan {
 	l.recheck(l.nextDeadline())
 	l.recheck(l.nextAbandonment())
 	l.describeWaiting()
-	l.judge()
+	l.stallForState()
 	l.status.Conditions = l.allConditions()
 	l.announceInvalidated()
 	l.announceStalled()
-	l.mirror()
-	l.sweep()
+	l.writeGroups()
+	l.deleteOtherGroups()
 	l.join()
-	changed := l.stayQuiet()
+	changed := l.suppressWindowUpdates()
 	l.plan.Status = *l.status
-	l.plan.Decided = changed && !equality.Semantic.DeepEqual(bare(&l.Rollout.Status), bare(l.status))
+	l.plan.Decided = changed && !equality.Semantic.DeepEqual(withoutCounters(&l.Rollout.Status), withoutCounters(l.status))
 	return l.plan
 }
 
-// enter records the state that a step wants. The last step that wants one decides; no other
-// function writes status.state.
+// enter sets the state. If several steps set it, the last one decides. No other function writes
+// status.state.
 func (l *planner) enter(state v1alpha1.RolloutState) { l.status.State = state }
 
-// recordType writes down that a rollout started as Soft and, once it was raised, that it is Forced.
+// recordType records that a rollout started as Soft and, after a change to Forced, that it is
+// Forced.
 func (l *planner) recordType() {
 	switch s := l.status; {
 	case s.StartedAt == nil:
@@ -57,8 +57,8 @@ func (l *planner) recordType() {
 	}
 }
 
-// UpdateOf returns what a rollout brings to a device: once update.type was raised from Soft to
-// Forced, it stays Forced.
+// UpdateOf returns the update of a rollout. After update.type was raised from Soft to Forced, it
+// stays Forced.
 func UpdateOf(r *v1alpha1.Rollout) v1alpha1.Update {
 	update := r.Spec.Update
 	if r.Status.UpdateType == v1alpha1.UpdateTypeForced {
@@ -79,7 +79,7 @@ func (l *planner) countGroups() {
 	}
 }
 
-// columns returns what `kubectl get` shows beside the counts.
+// columns returns the computed columns of `kubectl get`.
 func (l *planner) columns(total v1alpha1.Counts) *v1alpha1.RolloutColumns {
 	out := &v1alpha1.RolloutColumns{Targets: total.Targets - total.Skipped - total.Removed}
 	if l.hasStarted() {
@@ -92,10 +92,10 @@ func (l *planner) columns(total v1alpha1.Counts) *v1alpha1.RolloutColumns {
 	return out
 }
 
-// maxFailures is how many lines the failure table has.
+// maxFailures is the maximum number of lines in the table of failures.
 const maxFailures = 10
 
-// failures merges the tables of all groups.
+// failures returns the merged table of failures of all groups.
 func (l *planner) failures() []v1alpha1.FailureCount {
 	lines := map[action.Failure]v1alpha1.FailureCount{}
 	for _, g := range l.groups {
@@ -107,8 +107,8 @@ func (l *planner) failures() []v1alpha1.FailureCount {
 	return table(slices.Collect(maps.Values(lines)))
 }
 
-// failuresOf a group. Once closed, they are history like its counts: what was told to the group
-// when it closed.
+// failuresOf returns the failures of a group. Like its counts, they do not change after the group
+// has closed.
 func (l *planner) failuresOf(g *group) []v1alpha1.FailureCount {
 	if l.isHistory(g) && len(g.stored.Failures) > 0 {
 		return g.stored.Failures
@@ -116,7 +116,7 @@ func (l *planner) failuresOf(g *group) []v1alpha1.FailureCount {
 	return slices.Collect(maps.Values(l.tally(g).Failures))
 }
 
-// table of failures: the most frequent first.
+// table returns the most frequent failures, the most frequent first.
 func table(lines []v1alpha1.FailureCount) []v1alpha1.FailureCount {
 	out := slices.SortedFunc(slices.Values(lines), func(a, b v1alpha1.FailureCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.StatusCode, b.StatusCode), cmp.Compare(a.Message, b.Message))
@@ -124,8 +124,8 @@ func table(lines []v1alpha1.FailureCount) []v1alpha1.FailureCount {
 	return out[:min(len(out), maxFailures)]
 }
 
-// mostOften names the most frequent of failures that are sorted, as the end of a sentence about a
-// moment. It is empty where no device gave a code or a message.
+// mostOften returns the part of a message about the most frequent of sorted failures, or "" if no
+// device reported a code or a message.
 func mostOften(failures []v1alpha1.FailureCount) string {
 	const longest = 160
 	for _, f := range failures {
@@ -155,11 +155,11 @@ func merged(a, b v1alpha1.FailureCount) v1alpha1.FailureCount {
 	return a
 }
 
-// mirror tells the groups what has become of them, when their state or bitmaps have changed, or
-// when they have closed; for counts alone it does not. A group that is written already in this look
-// gets it in the next. The look that starts leaves all of it to the next one, which opens the first
-// group and must not wait until hundreds of groups have been told that they are scheduled.
-func (l *planner) mirror() {
+// writeGroups adds the statuses of groups whose state or bitmaps have changed, or that have closed.
+// A change of counts alone is not written. A group whose status is written before Status gets the
+// rest at the next reconcile. The reconcile that starts the rollout writes no group: the next one
+// opens the first group, and must not wait for hundreds of writes of state Scheduled.
+func (l *planner) writeGroups() {
 	if l.hasStarted() && l.Rollout.Status.StartedAt == nil {
 		return
 	}
@@ -185,9 +185,10 @@ func (l *planner) mirror() {
 	}
 }
 
-// stayQuiet leaves alone what changes with the hour, unless something else is written: no window
-// costs a write when it opens or closes. It reports whether something else is written.
-func (l *planner) stayQuiet() bool {
+// suppressWindowUpdates drops a change of waitingFor.until that is caused only by a maintenance
+// window, so that the opening and closing of windows cause no writes. It reports whether something
+// else is written.
+func (l *planner) suppressWindowUpdates() bool {
 	waiting, old := l.status.WaitingFor, l.Rollout.Status.WaitingFor
 	if waiting != nil && old != nil && l.spec.Update.MaintenanceWindow != nil {
 		quiet := *waiting
@@ -202,8 +203,8 @@ func (l *planner) stayQuiet() bool {
 	return true
 }
 
-// bare is a status without what merely counts: numbers, and sentences with numbers.
-func bare(status *v1alpha1.RolloutStatus) *v1alpha1.RolloutStatus {
+// withoutCounters returns a status without counters and without messages that contain them.
+func withoutCounters(status *v1alpha1.RolloutStatus) *v1alpha1.RolloutStatus {
 	s := status.DeepCopy()
 	for i := range s.Groups {
 		s.Groups[i].Counts, s.Groups[i].CountedFailures, s.Groups[i].RemovedFailures = v1alpha1.Counts{}, 0, 0

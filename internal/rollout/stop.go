@@ -12,15 +12,15 @@ import (
 )
 
 // stop ends the rollout for good: by spec, or because its set was invalidated with Soft or Force.
-// Groups that have not opened never do; devices that have started are told as the cancellation
-// says, also when it is raised after the stop.
+// Groups that have not opened never open. The cancellation is applied to devices that have started,
+// also if it is raised after the stop.
 func (l *planner) stop() next {
 	if !l.isToStop() {
 		return goOn
 	}
-	isNew, told := l.closeGroups(), l.cancellation()
+	isNew, applied := l.closeGroups(), l.cancellation()
 	l.recordStop()
-	notNotified := l.notNotified(told)
+	notNotified := l.notNotified(applied)
 	l.plan.CancelOpenActions = notNotified > 0
 	l.plan.DeleteSelf = l.isToBeDeleted()
 	l.refuseRetry()
@@ -32,9 +32,9 @@ func (l *planner) stop() next {
 		l.event(EventStopped, "%s; groups that had not opened never open", l.whyStopped())
 	default:
 		if isNew {
-			l.event(EventStopping, "%s; devices that have started are told as cancellation %s says", l.whyStopped(), told)
+			l.event(EventStopping, "%s; cancellation %s applies to devices that have started", l.whyStopped(), applied)
 		}
-		l.waitForCancellations(told, notNotified)
+		l.waitForCancellations(applied, notNotified)
 	}
 	if l.invalid && !l.isStoppedBySpec() {
 		l.stall(v1alpha1.ReasonDistributionSetInvalid, "%s; create a Rollout of another set and set spec.state of this one to Stopped, or delete it", l.whyStopped())
@@ -53,19 +53,19 @@ func (l *planner) isToStop() bool {
 	}
 }
 
-// StopOf returns what devices that have started are told by a stop by spec.state, and whether there
-// is such a stop. Once status.stop records it, spec can only make it stronger.
-func StopOf(r *v1alpha1.Rollout) (told v1alpha1.Cancellation, isStopped bool) {
+// StopOf returns the cancellation of a stop by spec.state, and whether there is such a stop. After
+// status.stop has recorded it, the spec can only make it stronger.
+func StopOf(r *v1alpha1.Rollout) (applied v1alpha1.Cancellation, isStopped bool) {
 	if recorded := r.Status.Stop; recorded != nil {
-		told, isStopped = recorded.Cancellation, true
+		applied, isStopped = recorded.Cancellation, true
 	}
 	if r.Spec.State != v1alpha1.IntentStopped {
-		return told, isStopped
+		return applied, isStopped
 	}
-	if wanted := stopCancellation(&r.Spec); !isStopped || cancellation.Stronger(wanted, told) {
-		told = wanted
+	if wanted := stopCancellation(&r.Spec); !isStopped || cancellation.Stronger(wanted, applied) {
+		applied = wanted
 	}
-	return told, true
+	return applied, true
 }
 
 // IsStopped reports whether a rollout was stopped for good, by spec.state or by the invalidation of
@@ -84,74 +84,74 @@ func (l *planner) isStoppedBySpec() bool {
 	return isStopped
 }
 
-// recordStop writes down a stop by spec.state, which is final from then on, and names what spec
-// says against it.
+// recordStop records a stop by spec.state, which is final from then on. If the spec was changed
+// back, the rollout is Stalled.
 func (l *planner) recordStop() {
-	told, isStopped := StopOf(l.next)
+	applied, isStopped := StopOf(l.next)
 	if !isStopped {
 		return
 	}
 	if l.status.Stop == nil {
 		l.status.Stop = &v1alpha1.StopStatus{ObservedAt: *micro(l.Now)}
 	}
-	l.status.Stop.Cancellation = told
+	l.status.Stop.Cancellation = applied
 	switch wanted := stopCancellation(l.spec); {
 	case l.spec.State != v1alpha1.IntentStopped:
 		l.stall(v1alpha1.ReasonStopIsFinal, "spec.state %s has no effect: the rollout was stopped for good at %s; set spec.state to Stopped and spec.stopCancellation to %s again, or delete this Rollout and create another one",
-			cmp.Or(l.spec.State, v1alpha1.IntentRunning), formatTime(l.status.Stop.ObservedAt.Time), told)
-	case cancellation.Stronger(told, wanted):
+			cmp.Or(l.spec.State, v1alpha1.IntentRunning), formatTime(l.status.Stop.ObservedAt.Time), applied)
+	case cancellation.Stronger(applied, wanted):
 		l.stall(v1alpha1.ReasonStopIsFinal, "spec.stopCancellation %s has no effect: the rollout was stopped with %s; set spec.stopCancellation to %s again, or delete this Rollout and create another one",
-			wanted, told, told)
+			wanted, applied, applied)
 	}
 }
 
-// cancellation is the strongest word there is for devices that have started. When the set that
-// ended the rollout is gone, they are asked.
+// cancellation returns the cancellation for devices that have started: the strongest of the stop by
+// spec and of the invalidation. If the invalidated set was deleted, it is Soft.
 func (l *planner) cancellation() v1alpha1.Cancellation {
-	told, isStopped := StopOf(l.next)
+	applied, isStopped := StopOf(l.next)
 	switch {
 	case isStopped:
 	case l.isStoppedByInvalidation():
-		told = v1alpha1.CancellationNone
+		applied = v1alpha1.CancellationNone
 	default:
-		told = v1alpha1.CancellationSoft
+		applied = v1alpha1.CancellationSoft
 	}
-	if l.isStoppedByInvalidation() && cancellation.Stronger(l.Set.Invalidation, told) {
-		told = l.Set.Invalidation
+	if l.isStoppedByInvalidation() && cancellation.Stronger(l.Set.Invalidation, applied) {
+		applied = l.Set.Invalidation
 	}
-	return told
+	return applied
 }
 
-// waitForCancellations says whom the stop has not reached yet.
-func (l *planner) waitForCancellations(told v1alpha1.Cancellation, notNotified int) {
-	if cancellation.Of(told).StartedActions == cancellation.Continue {
-		l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be closed: %s that nobody has answered", l.whyStopped(), text.Count(notNotified, "question"))
+// waitForCancellations records how many actions the stop has not been applied to.
+func (l *planner) waitForCancellations(applied v1alpha1.Cancellation, notNotified int) {
+	if cancellation.Of(applied).StartedActions == cancellation.Continue {
+		l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be canceled: %s without confirmation", l.whyStopped(), text.Count(notNotified, "action"))
 		return
 	}
-	l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be told: %s that had started (cancellation %s)", l.whyStopped(), targets(notNotified), told)
+	l.wait(v1alpha1.ReasonStopping, noTime, "%s; still to be canceled: %s that had started (cancellation %s)", l.whyStopped(), targets(notNotified), applied)
 }
 
-// notNotified is how many devices with an open action the stop has still to reach. One that is
-// asked to cancel, or has refused, has heard; None is for those that wait for somebody to agree,
-// since they have not started.
-func (l *planner) notNotified(told v1alpha1.Cancellation) int {
+// notNotified returns how many open actions the stop has not been applied to. It has been applied
+// to an action that is being canceled or whose device refused. None applies only to actions that
+// wait for confirmation, because they have not started.
+func (l *planner) notNotified(applied v1alpha1.Cancellation) int {
 	var open, asked, notStarted int32
 	for _, g := range l.groups {
 		tally := l.tally(g)
 		open, asked, notStarted = open+tally.Open, asked+tally.Canceling, notStarted+tally.NotStarted
 	}
-	switch cancellation.Of(told).StartedActions {
+	switch cancellation.Of(applied).StartedActions {
 	case cancellation.Close:
 		return int(open)
 	case cancellation.Ask:
 		return int(open - asked)
 	default:
-		return int(notStarted) // of a rollout that is stopping, nobody else is
+		return int(notStarted) // in a stopping rollout these are the actions that wait for confirmation
 	}
 }
 
-// closeGroups ends every group and with it what held the rollout, which is Stopping from here on.
-// It reports whether that had not been done before.
+// closeGroups ends every group and the pause, and sets the rollout to Stopping. It reports whether
+// it had not done so before.
 func (l *planner) closeGroups() bool {
 	if l.status.State == v1alpha1.RolloutStopping || l.status.State == v1alpha1.RolloutStopped {
 		return false

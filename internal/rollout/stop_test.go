@@ -39,7 +39,7 @@ func TestStop(t *testing.T) {
 		w.wantCondition(v1alpha1.ConditionSucceeded, "False Stopped")
 		w.wantCondition(v1alpha1.ConditionStalled, "")
 	})
-	t.Run("None leaves no question open", func(t *testing.T) {
+	t.Run("None closes actions that wait for confirmation", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = true })
 		w.openFirstGroup("dev-01")
 		w.openFirstGroup("dev-02")
@@ -51,7 +51,7 @@ func TestStop(t *testing.T) {
 			t.Error("asks for no walk")
 		}
 		w.want(v1alpha1.RolloutStopping, "Finished")
-		w.wantSays(w.waitingFor(), "stopped by spec.state; still to be closed: 1 question that nobody has answered")
+		w.wantSays(w.waitingFor(), "stopped by spec.state; still to be canceled: 1 action without confirmation")
 		action.Cancel(&w.targets["dev-02"].Status, question.ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, w.now)
 		if p := w.stabilizationPeriod(); p.CancelOpenActions {
 			t.Error("walks for ever")

@@ -13,34 +13,34 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
-// supersedeMembers marks, for good, the members that newer rollouts have taken: in groups that have
-// not opened as soon as the newer one has started, in open groups as soon as the member's group
-// there opens. It decides nothing else.
+// supersedeMembers marks, for good, the members that newer rollouts have taken over: in groups that
+// have not opened, when the newer rollout has started; in open groups, when the group of the member
+// in the newer rollout has opened.
 func (l *planner) supersedeMembers() next {
 	if !l.hasStarted() || l.isOver() || l.status.State == v1alpha1.RolloutStopping {
 		return goOn
 	}
-	taken := make([]int, len(l.Claims))
+	taken := make([]int, len(l.Overlaps))
 	for _, g := range l.groups {
 		if g.object != nil && !l.isHistory(g) && l.supersedeIn(g, taken) {
 			l.writeAhead(g)
 		}
 	}
-	for i, claim := range l.Claims {
+	for i, claim := range l.Overlaps {
 		if taken[i] > 0 {
-			l.event(EventSuperseded, "rollout %s, which is newer, took %s over", claim.Name, targets(taken[i]))
+			l.event(EventSuperseded, "the newer rollout %s took %s over", claim.Name, targets(taken[i]))
 		}
 	}
 	return goOn
 }
 
-// supersedeIn reports whether the group's status has anything new to remember.
+// supersedeIn marks the members of one group, and reports whether its status has changed.
 func (l *planner) supersedeIn(g *group, taken []int) bool {
 	changed := false
-	for i, claim := range l.Claims {
+	for i, claim := range l.Overlaps {
 		bits, n := l.overlapOf(claim, g), len(g.object.Spec.Targets)
 		all, added := bitmap.Union(g.object.Status.Superseded, bits, n)
-		if added == 0 && (bitmap.IsEmpty(bits) || !l.isToBeNamed(&g.object.Status, claim)) {
+		if added == 0 && (bitmap.IsEmpty(bits) || !l.isNewSuccessor(&g.object.Status, claim)) {
 			continue
 		}
 		g.object.Status.Superseded, g.stale, changed = all, true, true
@@ -50,8 +50,8 @@ func (l *planner) supersedeIn(g *group, taken []int) bool {
 	return changed
 }
 
-// overlapOf are the members of a group that a claim takes: of an open group those whose group of
-// the newer rollout has opened, and those that run what it brings.
+// overlapOf returns the members of a group that a newer rollout takes over: in an open group those
+// whose group in the newer rollout has opened, and those that run its content.
 func (l *planner) overlapOf(c Overlap, g *group) []byte {
 	if !isOpen(l.at(g.index).State) {
 		return bitsOf(c.Started, g.index)
@@ -69,7 +69,7 @@ func (l *planner) overlapOf(c Overlap, g *group) []byte {
 	return bits
 }
 
-// bitsOf is the bitmap of a group; nil: there is none.
+// bitsOf returns the bitmap of a group, or nil if there is none.
 func bitsOf(bitmaps [][]byte, group int) []byte {
 	if group >= len(bitmaps) {
 		return nil
@@ -77,25 +77,25 @@ func bitsOf(bitmaps [][]byte, group int) []byte {
 	return bitmaps[group]
 }
 
-// maxSupersededBy is how many newer rollouts a group names.
+// maxSupersededBy is the maximum number of newer rollouts that a group names.
 const maxSupersededBy = 100
 
-// isToBeNamed reports whether the group does not name the newer rollout yet and has room for it.
-func (l *planner) isToBeNamed(s *v1alpha1.DeploymentGroupStatus, c Overlap) bool {
+// isNewSuccessor reports whether the group does not name the newer rollout yet and has room for it.
+func (l *planner) isNewSuccessor(s *v1alpha1.DeploymentGroupStatus, c Overlap) bool {
 	return !slices.ContainsFunc(s.SupersededBy, isBy(c)) && (len(s.SupersededBy) < maxSupersededBy || slices.ContainsFunc(s.SupersededBy, l.isHistoryOf))
 }
 
-// isHistoryOf reports whether a newer rollout claims nothing any more. What it took stays taken.
+// isHistoryOf reports whether a newer rollout takes no further targets from this one.
 func (l *planner) isHistoryOf(s v1alpha1.SupersedingRollout) bool {
-	return !slices.ContainsFunc(l.Claims, func(c Overlap) bool { return isBy(c)(s) })
+	return !slices.ContainsFunc(l.Overlaps, func(c Overlap) bool { return isBy(c)(s) })
 }
 
 func isBy(c Overlap) func(v1alpha1.SupersedingRollout) bool {
 	return func(s v1alpha1.SupersedingRollout) bool { return s.UID == types.UID(c.UID) }
 }
 
-// name the newer rollout; when there is no room, one that claims nothing any more leaves, else the
-// one named first.
+// name adds the newer rollout to supersededBy. If the list is full, it replaces a rollout that
+// takes no further targets, else the first one.
 func (l *planner) name(s *v1alpha1.DeploymentGroupStatus, c Overlap) {
 	by := v1alpha1.SupersedingRollout{Name: c.Name, UID: types.UID(c.UID), OpenGroups: c.OpenGroups}
 	if i := slices.IndexFunc(s.SupersededBy, isBy(c)); i >= 0 {

@@ -12,12 +12,12 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// isUnambiguous is the last question before the start: may this rollout be the newest on its
-// targets? A rollout without spec.startAt is newer than all others only because it starts later,
-// and so does a manifest that was deleted and created again. Where anything speaks against it, a
-// person says its place by spec.startAt.
+// isUnambiguous reports whether this rollout may become the newest on its targets. A rollout
+// without spec.startAt is newer than all others because it starts later; but a manifest that was
+// deleted and created again starts later as well. If the targets show that this rollout may be
+// older, a person has to set spec.startAt.
 func (l *planner) isUnambiguous() bool {
-	against, wait := l.doubts()
+	against, wait := l.ambiguity()
 	switch {
 	case against != "":
 		l.stall(v1alpha1.ReasonOrderAmbiguous, "%s", against)
@@ -29,15 +29,15 @@ func (l *planner) isUnambiguous() bool {
 	return false
 }
 
-// doubts returns what speaks against the start, in a sentence, or the neighbor that has to start
+// ambiguity returns a message about why the order is ambiguous, or the neighbor that has to start
 // first.
-func (l *planner) doubts() (against string, wait *Neighbor) {
-	if against = l.doubtOfReturn(); against != "" {
+func (l *planner) ambiguity() (against string, wait *Neighbor) {
+	if against = l.ambiguousReturn(); against != "" {
 		return against, nil
 	}
 	for i := range l.Neighbors {
 		n := &l.Neighbors[i]
-		doubt, first := l.doubtOf(n)
+		doubt, first := l.ambiguousNeighbor(n)
 		if doubt != "" {
 			return doubt, nil
 		}
@@ -48,9 +48,10 @@ func (l *planner) doubts() (against string, wait *Neighbor) {
 	return "", wait
 }
 
-// doubtOfReturn says that targets had the content before and left it for another one, or may have:
-// their Targets are newer than the use of the set, and what they run came into use after it.
-func (l *planner) doubtOfReturn() string {
+// ambiguousReturn returns a message if targets had the content before and have another one now, or
+// may have: their Target is newer than the first use of the set, and their installed set was first
+// used after it.
+func (l *planner) ambiguousReturn() string {
 	if l.spec.StartAt != nil {
 		return ""
 	}
@@ -72,8 +73,8 @@ func (l *planner) doubtOfReturn() string {
 		left, targets(l.status.Plan.Targets), l.spec.Update.DistributionSet, nameWithSet(example))
 }
 
-// mayHaveLeft reports whether a target runs a set that came into use after the rollout's, which was
-// in use before the Target was created: it remembers nothing of that time.
+// mayHaveLeft reports whether a target runs a set that was first used after the rollout's set,
+// which was first used before the Target was created. The Target has no history of that time.
 func (l *planner) mayHaveLeft(t *v1alpha1.Target) bool {
 	runs, used := t.Status.Installed, l.Set.LockedAt
 	if runs == nil || runs.ContentHash == "" || runs.ContentHash == l.status.Plan.ContentHash || used.IsZero() || !used.Before(t.CreationTimestamp.Time) {
@@ -83,7 +84,7 @@ func (l *planner) mayHaveLeft(t *v1alpha1.Target) bool {
 	return other != nil && other.ContentHash == runs.ContentHash && other.LockedAt.After(used)
 }
 
-// nameWithSet is the name of a target and what it runs.
+// nameWithSet returns the name of a target with its installed set.
 func nameWithSet(t *v1alpha1.Target) string {
 	if i := t.Status.Installed; i != nil && i.DistributionSet != "" {
 		return fmt.Sprintf("%s, which runs %s", t.Name, i.DistributionSet)
@@ -91,12 +92,12 @@ func nameWithSet(t *v1alpha1.Target) string {
 	return t.Name
 }
 
-// doubtOf says why this rollout may not be newer than a neighbor, or whether the neighbor has to
-// start first.
-func (l *planner) doubtOf(n *Neighbor) (against string, first bool) {
+// ambiguousNeighbor returns a message about why this rollout may be older than a neighbor, or
+// reports that the neighbor has to start first.
+func (l *planner) ambiguousNeighbor(n *Neighbor) (against string, first bool) {
 	self, other := l.Rollout, n.Rollout
 	unordered := areUnordered(self, other, l.Now)
-	returns := self.Spec.StartAt == nil && isAtWork(other) && !isQueued(other)
+	returns := self.Spec.StartAt == nil && isRunning(other) && !isQueued(other)
 	if !unordered && !returns {
 		return "", false
 	}
@@ -104,27 +105,28 @@ func (l *planner) doubtOf(n *Neighbor) (against string, first bool) {
 	switch {
 	case e.shared == 0:
 	case unordered && e.runTheirs > 0:
-		return l.inDoubt(n, e, fmt.Sprintf("%s of them, e.g. %s, had the content of %s when both were created", text.Count(e.runTheirs, "target"), e.example, other.Name)), false
+		return l.ambiguousMessage(n, e, fmt.Sprintf("%s of them, e.g. %s, had the content of %s when both were created", text.Count(e.runTheirs, "target"), e.example, other.Name)), false
 	case returns && e.returned > 0:
-		return fmt.Sprintf("%s that it shares with rollout %s, e.g. %s, had the content of DistributionSet %s before that rollout, which is at work, and without spec.startAt "+
+		return fmt.Sprintf("%s that it shares with rollout %s, e.g. %s, had the content of DistributionSet %s before that rollout, which is running, and without spec.startAt "+
 			"a manifest that was deleted and created again looks like a new one: to bring this content back, set spec.startAt to the present time; otherwise set it to the time of the first start",
 			targets(e.returned), other.Name, e.example, l.spec.Update.DistributionSet), false
-	case !unordered, e.mineIsNewer == e.shared, isOut(other), self.Spec.StartAt == nil && endedBefore(other, self), !goesFirst(other, self, e):
+	case !unordered, e.mineIsNewer == e.shared, isStoppedOrPlanned(other), self.Spec.StartAt == nil && endedBefore(other, self), !goesFirst(other, self, e):
 	case other.Status.StartedAt != nil:
-		return l.inDoubt(n, e, ""), false
+		return l.ambiguousMessage(n, e, ""), false
 	default:
 		return "", CanStart(other, n.Set, l.Now) && l.Now.Before(self.CreationTimestamp.Add(eligibility.AppliedTogether))
 	}
 	return "", false
 }
 
-// isOut reports whether a rollout was stopped, or is not to start.
-func isOut(r *v1alpha1.Rollout) bool {
+// isStoppedOrPlanned reports whether a rollout was stopped, or is Planned and has not started.
+func isStoppedOrPlanned(r *v1alpha1.Rollout) bool {
 	return IsStopped(r) || r.Spec.State == v1alpha1.IntentPlanned && r.Status.StartedAt == nil
 }
 
-// inDoubt says that nothing tells which of two rollouts is newer, and what would.
-func (l *planner) inDoubt(n *Neighbor, e *evidence, besides string) string {
+// ambiguousMessage returns the message that it is ambiguous which of two rollouts is newer, with
+// the fix.
+func (l *planner) ambiguousMessage(n *Neighbor, e *evidence, besides string) string {
 	self, other := l.Rollout, n.Rollout
 	why := fmt.Sprintf("this one was created at %s and %s at %s, within a minute of each other", formatTime(self.CreationTimestamp.Time), other.Name, formatTime(other.CreationTimestamp.Time))
 	fix := "give each a spec.startAt of its own"
@@ -141,14 +143,15 @@ func (l *planner) inDoubt(n *Neighbor, e *evidence, besides string) string {
 	if besides != "" {
 		why += "; " + besides
 	}
-	return fmt.Sprintf("shares %s with rollout %s, and nothing says which of the two is newer: %s; %s", targets(e.shared), other.Name, why, fix)
+	return fmt.Sprintf("shares %s with rollout %s, and it is not clear which of the two is newer: %s; %s", targets(e.shared), other.Name, why, fix)
 }
 
-// waitForNeighbor waits until a neighbor has started, cannot start any more, or has had its minute.
+// waitForNeighbor waits until a neighbor has started or cannot start any more, for one minute at
+// most.
 func (l *planner) waitForNeighbor(n *Neighbor) {
 	self, other := l.Rollout, n.Rollout
 	end := self.CreationTimestamp.Add(eligibility.AppliedTogether)
-	l.reconcile(v1alpha1.ReasonStabilizing, end, "waits, at most until %s, for rollout %s to start: it shares targets with this one and was created at %s, within a minute of this one (%s)",
+	l.reconcile(v1alpha1.ReasonStabilizing, end, "waiting, at most until %s, for rollout %s to start: it shares targets with this one and was created at %s, within a minute of this one (%s)",
 		formatTime(end), other.Name, formatTime(other.CreationTimestamp.Time), formatTime(self.CreationTimestamp.Time))
 	l.recheck(other.CreationTimestamp.Add(arrives))
 }

@@ -22,7 +22,7 @@ func hide(s Snapshot, names ...string) Snapshot {
 	return s
 }
 
-// A group that cannot be read is not lost: nothing opens, nothing is planned or deleted, and
+// A group that cannot be decoded is not lost: nothing opens, nothing is planned or deleted, and
 // afterwards all is as before.
 func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
@@ -37,7 +37,7 @@ func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
 	}
 	w.rollout.Status = p.Status
 	w.wantCondition(v1alpha1.ConditionStalled, "True "+v1alpha1.ReasonGroupUnreadable)
-	if !strings.Contains(w.message(v1alpha1.ConditionStalled), "r-group-2 cannot be read") {
+	if !strings.Contains(w.message(v1alpha1.ConditionStalled), "r-group-2 cannot be decoded") {
 		t.Errorf("it says %q", w.message(v1alpha1.ConditionStalled))
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
@@ -61,7 +61,7 @@ func TestNoPlanIsMadeBesideAGroupThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A new plan leaves out what cannot be read: it must not hold the others up.
+// A new plan leaves out what cannot be decoded: it must not hold the others up.
 func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
 	w := newWorld(t, 3, groupCount(1))
 	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"spec.assignment"}}
@@ -75,11 +75,11 @@ func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
 		t.Errorf("%d targets are planned when members turn unreadable", n)
 	}
 	_, _, none := grouping.Select(w.rollout, w.set, w.population())
-	w.wantSays(none.Error(), "3 that cannot be read")
+	w.wantSays(none.Error(), "3 that cannot be decoded")
 }
 
-// A target that cannot be read counts by what is known of it. No deadline runs for it, and a stop
-// does not wait for it.
+// A target that cannot be decoded counts by what is known of it. No deadline runs for it, and a
+// stop does not wait for it.
 func TestATargetThatCannotBeReadIsNotLate(t *testing.T) {
 	w := newWorld(t, 2, func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.Update.StartDeadlineSeconds = num(1), num(60)

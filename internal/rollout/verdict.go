@@ -11,31 +11,30 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
-// verdict is what the steps find and hand over to the status. Each field has one writer, below; it
-// is read anywhere.
+// verdict has the findings of the steps for the status. Each field is written by one function
+// below.
 type verdict struct {
-	// problem that does not go away by itself: condition Stalled. nil: there is none.
+	// problem is the cause of the condition Stalled; nil if there is none.
 	problem *grouping.Problem
-	// reconciling is why the spec has not been taken over yet, which passes by itself: condition
-	// Reconciling. Empty: it has been.
+	// reconciling is the reason of the condition Reconciling, or "" if the spec has been processed.
 	reconciling string
-	// waiting is what moves the rollout next, where a step knows it better than the counts.
+	// waiting is what the rollout waits for, if a step has recorded it.
 	waiting *v1alpha1.WaitingFor
-	// held: no group may open in this pass.
+	// held is true if no group may open in this reconcile.
 	held bool
-	// invalid: the invalidation of the set concerns this rollout.
+	// invalid is true if the invalidation of the set affects this rollout.
 	invalid bool
 }
 
-// stall records a problem that does not go away by itself. The first one counts.
+// stall records a problem that a person has to fix. If there are several, the first one counts.
 func (l *planner) stall(reason, format string, args ...any) {
 	if l.problem == nil {
 		l.problem = &grouping.Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
 }
 
-// reconcile records that the spec has not been taken over yet, for a reason that passes by itself,
-// at the given time at the latest. A problem of this reason is none then.
+// reconcile records that the spec is still being processed, at most until the given time, without
+// an action of a person. It removes a problem with the same reason.
 func (l *planner) reconcile(reason string, until time.Time, format string, args ...any) {
 	l.reconciling = reason
 	l.wait(reason, until, format, args...)
@@ -44,7 +43,7 @@ func (l *planner) reconcile(reason string, until time.Time, format string, args 
 	}
 }
 
-// wait records what moves the rollout next, and when time alone moves it.
+// wait records what the rollout waits for and until when, and requests a reconcile at that time.
 func (l *planner) wait(reason string, until time.Time, format string, args ...any) {
 	l.waitUntil(reason, until, fmt.Sprintf(format, args...))
 	if !until.IsZero() {
@@ -52,7 +51,7 @@ func (l *planner) wait(reason string, until time.Time, format string, args ...an
 	}
 }
 
-// waitUntil records what moves the rollout next, and until when it waits at most.
+// waitUntil records what the rollout waits for and until when.
 func (l *planner) waitUntil(reason string, until time.Time, message string) {
 	l.waiting = &v1alpha1.WaitingFor{Reason: reason, Message: message}
 	if !until.IsZero() {
@@ -60,8 +59,8 @@ func (l *planner) waitUntil(reason string, until time.Time, message string) {
 	}
 }
 
-// hold keeps groups from opening in this pass.
+// hold keeps groups from opening in this reconcile.
 func (l *planner) hold() { l.held = true }
 
-// noteInvalid records whether the invalidation of the set concerns this rollout.
+// noteInvalid records whether the invalidation of the set affects this rollout.
 func (l *planner) noteInvalid() { l.invalid = l.isConcerned() }

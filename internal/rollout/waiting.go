@@ -12,8 +12,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// describeWaiting fills waitingFor, where no rule has said it: what would move next, with numbers.
-// Nothing when the rollout is done.
+// describeWaiting sets waitingFor, with numbers, if no step has recorded what the rollout waits
+// for. A finished rollout waits for nothing.
 func (l *planner) describeWaiting() {
 	switch {
 	case l.waiting != nil:
@@ -34,15 +34,15 @@ func (l *planner) describeWaiting() {
 	l.status.WaitingFor = l.waiting
 }
 
-// waitForAnswers: a stopped rollout may have devices that are still at work.
+// waitForAnswers records that devices of a stopped rollout have no result yet.
 func (l *planner) waitForAnswers() {
 	if n := l.total().InProgress; n > 0 {
 		l.wait(v1alpha1.ReasonStopped, noTime, "stopped; no result yet of %s that had started", targets(n))
 	}
 }
 
-// waitForGroup speaks of the group that the next step depends on: the last open one while others
-// have not opened, else the first that is not closed.
+// waitForGroup records that the rollout waits for a group: the last open one while others have not
+// opened, else the first one that is not closed.
 func (l *planner) waitForGroup() {
 	g := l.decisive()
 	if g == nil {
@@ -55,12 +55,12 @@ func (l *planner) waitForGroup() {
 		message += fmt.Sprintf(", %d failed", c.Failed)
 	}
 	if lost := l.lost(g); lost > 0 {
-		message += fmt.Sprintf(", %d more failed and %s removed since, which counts", lost, wasWere(lost))
+		message += fmt.Sprintf(", %d more failed and %s removed since, and still count", lost, wasWere(lost))
 	}
 	if g.index+1 < len(l.groups) && !isOpen(l.at(g.index+1).State) {
-		message += fmt.Sprintf(", waits for %d percent", conditions.SuccessThreshold)
+		message += fmt.Sprintf(", waiting for %d percent", conditions.SuccessThreshold)
 	} else {
-		message += ", waits for the rest"
+		message += ", waiting for the rest"
 	}
 	message += "; " + strings.Join(l.parts(g, c), ", ")
 	if names := l.awaited(g, c); len(names) > 0 {
@@ -68,7 +68,7 @@ func (l *planner) waitForGroup() {
 	}
 	until := l.nextDeadline()
 	if !until.IsZero() {
-		message += fmt.Sprintf("; who has not started by %s %s", formatTime(until), l.fateOfLate())
+		message += fmt.Sprintf("; targets that have not started by %s %s", formatTime(until), l.effectOfDeadline())
 	}
 	if w := l.spec.Update.MaintenanceWindow; w != nil && c.Pending > 0 {
 		message += "; devices start only in the maintenance window " + window.Describe(w)
@@ -79,14 +79,14 @@ func (l *planner) waitForGroup() {
 	l.waitUntil(v1alpha1.ReasonProgressing, until, message+l.growthMessage())
 }
 
-func (l *planner) fateOfLate() string {
+func (l *planner) effectOfDeadline() string {
 	if l.isSkipping() {
-		return "leaves the group, uncounted"
+		return "are skipped (startDeadlineAction Skip)"
 	}
-	return "has failed with " + v1alpha1.CodeStartDeadlineExceeded
+	return "fail with " + v1alpha1.CodeStartDeadlineExceeded
 }
 
-// growthMessage say why nobody joins a dynamic rollout any more.
+// growthMessage returns the part of a message about why no targets join a dynamic rollout any more.
 func (l *planner) growthMessage() string {
 	if why := l.growthEnd(); l.spec.Dynamic != nil && why != "" {
 		return "; no more targets join: " + why
@@ -94,7 +94,7 @@ func (l *planner) growthMessage() string {
 	return ""
 }
 
-// waitForNewTargets: a dynamic rollout has brought the update to everybody that is there.
+// waitForNewTargets records that all members of a dynamic rollout have a result.
 func (l *planner) waitForNewTargets() {
 	g := l.trailing()
 	if g == nil {
@@ -105,10 +105,10 @@ func (l *planner) waitForNewTargets() {
 		until = l.spec.Dynamic.Until.Time
 	}
 	if l.members() == 0 {
-		l.wait(v1alpha1.ReasonProgressing, until, "no target is selected yet; group %s takes in up to %d that appear later", g.name, l.capacity())
+		l.wait(v1alpha1.ReasonProgressing, until, "no target is selected yet; group %s takes up to %d targets that appear later", g.name, l.capacity())
 		return
 	}
-	l.wait(v1alpha1.ReasonProgressing, until, "all %s have a result; group %s has %d of %d and takes in those that appear later",
+	l.wait(v1alpha1.ReasonProgressing, until, "all %s have a result; group %s has %d of %d and takes targets that appear later",
 		targets(l.members()), g.name, g.size(), l.capacity())
 }
 
@@ -124,7 +124,7 @@ func (l *planner) decisive() *group {
 	return nil
 }
 
-// parts are the numbers of those awaited, and what keeps them.
+// parts returns the parts of a message about members without a result, with their obstacles.
 func (l *planner) parts(g *group, c v1alpha1.Counts) []string {
 	t := l.tally(g)
 	out := []string{fmt.Sprintf("%d pending%s", c.Pending, among(t.OfPending, obstaclesOfPending))}
@@ -134,11 +134,11 @@ func (l *planner) parts(g *group, c v1alpha1.Counts) []string {
 	return out
 }
 
-// maxSought is up to how many awaited members are worth a walk over the group to name some.
+// maxSought is the maximum number of members without a result for which some are named.
 const maxSought = 20
 
-// awaited names up to three members without a result, once few are left: those that have not
-// started first. Each says what keeps it.
+// awaited returns the names of up to three members without a result, if few are left, with their
+// obstacles. Members that have not started come first.
 func (l *planner) awaited(g *group, c v1alpha1.Counts) []string {
 	if g.members == nil || c.Pending+c.InProgress > maxSought {
 		return nil

@@ -112,8 +112,8 @@ func (w *world) population() []*v1alpha1.Target {
 
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{
-		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Claims: append(w.claimsOfRivals(), w.claims...),
-		Unsettled: w.unsettled, Neighbors: w.neighbors, SetNamed: w.setNamed, RequireApproval: w.requireApproval, Joiners: w.joiners, AutoAssignments: w.autoAssignments(),
+		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Overlaps: append(w.claimsOfRivals(), w.claims...),
+		OlderRollouts: w.unsettled, Neighbors: w.neighbors, SetNamed: w.setNamed, RequireApproval: w.requireApproval, JoinCandidates: w.joiners, AutoAssignments: w.autoAssignments(),
 	}
 	for _, g := range w.groups {
 		if w.rollout.Status.Plan == nil || g.Spec.PlanHash != w.rollout.Status.Plan.Hash {

@@ -208,7 +208,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, deletionC
 	lift := refuseStatusWrites(w, "targets", w.Target(stuck[0]), "stuck")
 	w.CommitRollout("firmware-1", "spec: {state: Stopped}")
 	r := w.EventuallyRollout("firmware-1", "waits for one target", func(r *v1alpha1.Rollout) bool {
-		return r.Status.State == v1alpha1.RolloutStopping && strings.Contains(r.Status.WaitingFor.Message, "still to be told: 1 target")
+		return r.Status.State == v1alpha1.RolloutStopping && strings.Contains(r.Status.WaitingFor.Message, "still to be canceled: 1 target")
 	})
 	for _, name := range names {
 		w.EventuallyTarget(name, "is asked", newest(v1alpha1.ActionCanceling))

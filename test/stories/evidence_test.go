@@ -45,7 +45,7 @@ spec:
 	w.Kubectl(append([]string{"delete", "tgt", "--wait=true", "--timeout=30s"}, canary...)...)
 	r = w.EventuallyRollout("firmware-1", "pauses", func(r *v1alpha1.Rollout) bool { return r.Status.PauseReason == v1alpha1.PauseByWeakGroup })
 	if c := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled); c == nil || c.Reason != v1alpha1.ReasonGroupWithoutResults ||
-		!strings.Contains(c.Message, "group canary: no result is left of 2 targets that were planned: 2 removed (as of the pause); this holds group small; to go on, set spec.resumedAt") {
+		!strings.Contains(c.Message, "group canary: no result is left of 2 targets that were planned: 2 removed (as of the pause); group small does not open; to continue, set spec.resumedAt") {
 		t.Errorf("Stalled is %+v", c)
 	}
 	w.EventuallyPolled(devices, 3, time.Now(), rest...)

@@ -35,7 +35,7 @@ func midway() *v1alpha1.Rollout {
 			{StatusCode: "28", Count: 1, Examples: []string{"gateway-099"}},
 			{Count: 1},
 		},
-		WaitingFor: &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonProgressing, Message: "group early: 20 of 48 succeeded, 2 failed, waits for 80 percent; 12 pending, 14 in progress"},
+		WaitingFor: &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonProgressing, Message: "group early: 20 of 48 succeeded, 2 failed, waiting for 80 percent; 12 pending, 14 in progress"},
 	}
 	return r
 }
@@ -59,7 +59,8 @@ firmware-2.1  ·  Running  ·  1m35s  ·  set gateway-firmware-2.1
   1 removed
   1 failed with code 28, such as gateway-099
   1 failed without a code
-  waits: group early: 20 of 48 succeeded, 2 failed, waits for 80 percent; 12 pending, 14 in progress
+  waits: group early: 20 of 48 succeeded, 2 failed, waiting for 80 percent; 12 pending, 14 in
+  progress
 `},
 		"a narrow terminal without Unicode": {midway(), Style{Width: 52}, `
 firmware-2.1  -  Running  -  1m35s  -  set gateway-f
@@ -72,7 +73,7 @@ firmware-2.1  -  Running  -  1m35s  -  set gateway-f
   1 failed with code 28, such as gateway-099
   1 failed without a code
   waits: group early: 20 of 48 succeeded, 2 failed,
-  waits for 80 percent; 12 pending, 14 in progress
+  waiting for 80 percent; 12 pending, 14 in progress
 `},
 		"before the first reconcile": {&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "new"}, Spec: specOf("new")}, Style{Width: 100, Unicode: true}, `
 new  ·  Creating

@@ -18,7 +18,7 @@ import (
 // Bucket says how one member of a group is counted. Every member is in exactly one bucket.
 type Bucket uint8
 
-// Buckets, as Counts names them.
+// Buckets have the names of the fields of Counts.
 const (
 	Scheduled Bucket = iota
 	Pending
@@ -37,33 +37,32 @@ func (b Bucket) String() string { return bucketNames[b] }
 // IsClosed reports whether the member has a result, or will not get one.
 func (b Bucket) IsClosed() bool { return b >= Succeeded }
 
-// row says what a code of package eligibility means for the counts.
+// row says how a code of package eligibility is counted.
 type row struct {
 	bucket Bucket
-	// awaited: the update may still start. The bucket is Scheduled until the group opens,
-	// InProgress after a failure that is tried again, and else Pending.
+	// awaited is true if the update may still start. The bucket is Scheduled until the group opens,
+	// InProgress after a failure that is retried, and otherwise Pending.
 	awaited bool
-	// keepsFailure: a member whose last action failed stays Failed, because a result stays one.
+	// keepsFailure is true if a member whose last action failed stays Failed.
 	keepsFailure bool
 }
 
-// rowOf is the table of codes, and the only place that says which bucket follows from which code.
-// It is a switch because it is asked about each of 100 000 members. It returns false for a code
-// without a row.
+// rowOf is the table that maps a code to a bucket; no other place does. It is a switch because it
+// is called for each of 100 000 members. It returns false for a code without a row.
 func rowOf(code eligibility.Code) (row, bool) {
 	switch code {
 	case "",
-		// The end of a pause, of a hold and of a wait is awaited, as are a set, a type and a
-		// controllerID that a person still has to correct: the start deadline ends the wait, and
-		// waitingFor names the obstacle.
+		// The member waits for the end of a pause, a hold or another wait, or for a person to
+		// correct a set, a type or a controllerID. The start deadline ends the wait, and waitingFor
+		// names the obstacle.
 		eligibility.CodeNotStarted, eligibility.CodeStabilizing, eligibility.CodePaused, eligibility.CodeGroupNotOpen,
 		eligibility.CodeSetNotFound, eligibility.CodeSetNotReady, eligibility.CodeContentChanged, eligibility.CodeIncompatible,
 		eligibility.CodeHold, eligibility.CodeWindowClosed, eligibility.CodeRetrying, eligibility.CodeNotReady,
 		eligibility.CodeBusy, eligibility.CodeWaitingForStep:
 		return row{awaited: true}, true
 	case eligibility.CodeFinished:
-		// The counts of a finished rollout are history and are not counted again. A member that has
-		// lost the set since changes no number.
+		// The counts of a finished rollout are frozen, so a member that runs another set since
+		// changes no number.
 		return row{awaited: true}, true
 	case eligibility.CodeDone, eligibility.CodeAlreadyThere:
 		return row{bucket: Succeeded}, true
@@ -74,7 +73,7 @@ func rowOf(code eligibility.Code) (row, bool) {
 	case eligibility.CodeCanceled:
 		return row{bucket: Canceled}, true
 	case eligibility.CodeSuperseded, eligibility.CodeStopped, eligibility.CodeSetInvalid:
-		// A result stays a result when the member is taken over, or when the rollout ends. A
+		// A failure stays a failure when the member is taken over, or when the rollout ends. A
 		// rollout whose set is invalid is about to stop.
 		return row{bucket: Canceled, keepsFailure: true}, true
 	case eligibility.CodeAlreadyHad: // of auto-assignments, which have no groups
@@ -83,9 +82,9 @@ func rowOf(code eligibility.Code) (row, bool) {
 	return row{}, false
 }
 
-// BucketOf returns the bucket that follows from what package eligibility says about a member. An
-// action that is open outranks what the group remembers; but one that waits for confirmation does
-// not outrank a start deadline.
+// BucketOf returns the bucket of a member with this result of package eligibility. An open action
+// decides before the bits of the group, except that an action that waits for confirmation does not
+// count after the start deadline.
 func BucketOf(r *eligibility.Result, open bool) Bucket {
 	own := r.Own
 	if own != nil && !own.State.IsClosed() && !(action.IsUnconfirmed(own) && (r.Code == eligibility.CodeDeadlinePassed || r.Code == eligibility.CodeSkipped)) {
@@ -95,7 +94,7 @@ func BucketOf(r *eligibility.Result, open bool) Bucket {
 		return InProgress
 	}
 	switch row, _ := rowOf(r.Code); {
-	case row.awaited, r.Brought: // what brings the same is awaited until it has ended
+	case row.awaited, r.Brought: // the newer update brings the same content
 		return awaited(r, open)
 	case row.keepsFailure && own != nil && own.State == v1alpha1.ActionError:
 		return Failed

@@ -17,10 +17,9 @@ import (
 // Counter counts the members of a group by a rule.
 type Counter struct {
 	Rule
-	// intent is the update as it goes to a member that was planned and about which the group says
-	// nothing.
+	// intent is the update for a member whose Member is zero.
 	intent eligibility.Intent
-	// set is what the counters need to know of the set of the rollout.
+	// set has the fields of the set of the rollout that are counted by.
 	set eligibility.Set
 }
 
@@ -53,8 +52,8 @@ func (c *Counter) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 	return BucketOf(&result, c.Open)
 }
 
-// check asks package eligibility whether the update may still go to a member. Obstacles that a time
-// or a person removes are left out, because they change no bucket.
+// check asks package eligibility whether the update may still go to a member. Obstacles that end at
+// a time, or that a person removes, are left out, because they change no bucket.
 func (c *Counter) check(t *v1alpha1.Target, m Member) eligibility.Result {
 	if m.isPlain() {
 		newer := c.newerThan(t, &c.intent)
@@ -69,7 +68,7 @@ func (c *Counter) check(t *v1alpha1.Target, m Member) eligibility.Result {
 	return eligibility.Lasting(t, &in, &newer)
 }
 
-// setPlace sets since when an update has been on its way to a member.
+// setPlace sets the place of an update in the order of updates of a member.
 func (c *Counter) setPlace(in *eligibility.Intent, since time.Time) {
 	if !c.Since.IsZero() {
 		in.Source.Since = &metav1.MicroTime{Time: since}
@@ -79,13 +78,14 @@ func (c *Counter) setPlace(in *eligibility.Intent, since time.Time) {
 	}
 }
 
-// newerThan returns what the counters know of the updates of a target that are newer than this one.
+// newerThan returns the updates of a target that are newer than this one, as far as the counters
+// know them.
 func (c *Counter) newerThan(t *v1alpha1.Target, in *eligibility.Intent) eligibility.Newer {
 	return eligibility.Newer{AutoHasReached: c.AutoAssignments.HaveReached, Reached: reassigned(t, in)}
 }
 
-// reassigned returns the target's own assignment as an update, if it is newer than the update in
-// and replaces what is older; else nil. Whether its set can be given to the target is read from the
+// reassigned returns the target's own assignment as an update if it is newer than the given one
+// and replaces older updates, else nil. Whether its set can be given to the target is read from the
 // condition Assigned of the target, because the counters know only the set of their rollout.
 func reassigned(t *v1alpha1.Target, in *eligibility.Intent) *eligibility.Intent {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
@@ -99,7 +99,7 @@ func reassigned(t *v1alpha1.Target, in *eligibility.Intent) *eligibility.Intent 
 	}
 }
 
-// isRefused reports whether the target's own assignment waits for a person to fix it.
+// isRefused reports whether a person has to fix the target's own assignment.
 func isRefused(t *v1alpha1.Target) bool {
 	c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionAssigned)
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonUnknownCancelID

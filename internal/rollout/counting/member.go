@@ -19,13 +19,13 @@ type Member struct {
 	Superseded bool
 	// AlreadyThere: the target had the content when the group opened.
 	AlreadyThere bool
-	// Skipped: it did not start in time, and startDeadlineAction is Skip.
+	// Skipped: it did not start in time, and startDeadlineAction was Skip.
 	Skipped bool
-	// Abandoned: it failed and did not come back for another attempt.
+	// Abandoned is true if the member failed and did not start another attempt in time.
 	Abandoned bool
-	// Expired is when it counted as failed because it had not started in time; zero: it does not.
+	// Expired is when the member expired because it had not started in time; zero if it did not.
 	Expired time.Time
-	// Joined is when it joined a dynamic group; zero: it was planned.
+	// Joined is when the member joined a dynamic group; zero if it was planned.
 	Joined time.Time
 }
 
@@ -57,8 +57,8 @@ func (m Member) Mark(in *eligibility.Intent) {
 	}
 }
 
-// HasExpired reports whether the member counts as failed because it did not start in time, and no
-// retry has taken that back.
+// HasExpired reports whether the member counts as failed because it did not start in time and no
+// retry has undone that.
 func (m Member) HasExpired(retryAt time.Time, retried action.Failures) bool {
 	return !m.Expired.IsZero() && !(m.Expired.Before(retryAt) && retried.Name(DeadlineExceeded))
 }
@@ -83,7 +83,7 @@ func expiredAt(s *v1alpha1.DeploymentGroupStatus, i int) time.Time {
 	}
 	n := sort.Search(len(s.ExpiredAt), func(k int) bool { return int(s.ExpiredAt[k].Through) > i })
 	if n == len(s.ExpiredAt) {
-		return time.Unix(0, 0) // no batch says when: long ago
+		return time.Unix(0, 0) // no batch has the time: long ago
 	}
 	return s.ExpiredAt[n].At.Time
 }

@@ -9,10 +9,11 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// Obstacle is what keeps a member without a result from getting one, as far as its Target shows.
+// Obstacle is the cause, read from the Target, why a member has no result yet.
 type Obstacle uint8
 
-// Obstacles. A member with several has the first in this order. Clear: only the device is awaited.
+// Obstacles. A member with several has the first in this order. Clear: it waits for
+// the device only.
 const (
 	Clear Obstacle = iota
 	Duplicate

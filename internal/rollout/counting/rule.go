@@ -14,17 +14,17 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// Rule is all that decides in which bucket a member of one group is, besides the Target and what
-// the group remembers of the member. A tally is valid as long as its Rule is Equal to the present
-// one; otherwise the group is counted again.
+// Rule is all that decides in which bucket a member of one group is, besides the Target and the
+// Member. A tally is valid while its Rule is Equal to the present one;
+// otherwise the group is counted again.
 type Rule struct {
 	// UID and Name of the rollout.
 	UID  types.UID
 	Name string
 	// DistributionSet is the name of the set that the rollout brings.
 	DistributionSet string
-	// Since is the place of the rollout in the order of updates; zero: it has not started, and no
-	// update is newer.
+	// Since is the place of the rollout in the order of updates; zero: it has not started, so that
+	// no update counts as newer.
 	Since time.Time
 	// Open reports whether the group has opened, Stopped whether the rollout was stopped.
 	Open, Stopped bool
@@ -65,7 +65,8 @@ func (r *Rule) Equal(o *Rule) bool {
 		slices.Equal(r.CompatibleTargetTypes, o.CompatibleTargetTypes) && retriesAlike(r.Retries, o.Retries) && r.RetryAt.Equal(o.RetryAt) && r.RetryFailures.Equal(o.RetryFailures)
 }
 
-// retriesAlike reports whether both allow the same attempts. When those are made changes no bucket.
+// retriesAlike reports whether both allow the same attempts. The time of an attempt changes no
+// bucket.
 func retriesAlike(a, b *v1alpha1.Retries) bool {
 	if a == nil || b == nil || a == b {
 		return a == b

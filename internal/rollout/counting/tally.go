@@ -34,26 +34,26 @@ type Tally struct {
 	// FailedSinceResume counts the members that failed after the last resumedAt that took effect;
 	// without one, all that failed.
 	FailedSinceResume int32
-	// Failures by code or message; nil: none.
+	// Failures by code or message; nil if there are none.
 	Failures map[action.Failure]v1alpha1.FailureCount
 }
 
-// Entry is what one member adds to a tally. Entries can be compared with ==.
+// Entry is the contribution of one member to a tally. Entries can be compared with ==.
 type Entry struct {
 	Bucket Bucket
 	// Open: the newest action of the rollout is open. Canceling: it need not be asked to cancel.
 	Open, Canceling bool
-	// Superseded: a newer update took the member over.
+	// Superseded is true if a newer update took the member over.
 	Superseded bool
 	// NotStarted: the member may start and never has. The start deadline is for these members.
 	NotStarted bool
-	// Again: it failed and has another attempt ahead.
+	// Again is true if the member failed and has another attempt left.
 	Again bool
-	// Obstacle that keeps it from a result.
+	// Obstacle is the reason why the member has no result yet.
 	Obstacle Obstacle
 	// FailedSinceResume: it failed after the last resumedAt that took effect.
 	FailedSinceResume bool
-	// Failure by which a failed member is counted, and when it failed by the server's clock, in
+	// Failure is the key by which a failed member is counted, and FailedAt when it failed, in
 	// seconds since 1970.
 	Failure  action.Failure
 	FailedAt int64
@@ -73,7 +73,7 @@ func (c *Counter) EntryOf(t *v1alpha1.Target, m Member) Entry {
 		e.Canceling = e.Open && c.needsNoRequest(own)
 		e.Superseded = e.Bucket == Canceled && own.Cancel != nil && slices.Contains(own.Cancel.Causes, v1alpha1.CauseSuperseded)
 	}
-	if t.Unreadable != nil { // it stays as it is: no deadline runs, and a stop does not wait for it
+	if t.Unreadable != nil { // it is not changed: no deadline applies, and a stop does not wait for it
 		e.Open, e.Canceling = false, false
 	}
 	e.Obstacle = c.obstacleOf(t, own, e.Bucket)
@@ -103,8 +103,8 @@ func (c *Counter) addFailure(e *Entry, own *v1alpha1.Action, m Member) {
 	e.FailedSinceResume, e.FailedAt = failed.After(c.ResumedAt), failed.Unix()
 }
 
-// needsNoRequest reports whether the device of an open action has got the request to cancel: it is
-// being asked, or it has refused. Once the set is gone, no other cause to ask it will follow.
+// needsNoRequest reports whether an open action needs no (further) request to cancel: it is
+// Canceling, or the device has refused. If the set was deleted, a refusal of that cause is enough.
 func (c *Counter) needsNoRequest(a *v1alpha1.Action) bool {
 	if a.State == v1alpha1.ActionCanceling {
 		return true

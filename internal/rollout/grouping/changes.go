@@ -14,7 +14,7 @@ import (
 )
 
 // Changes lists how one plan differs from another: the groups, their conditions, and their members.
-// The approver of the old plan reads it in an event. Empty: the plans are the same.
+// It is part of an event for the approver of the old plan. Empty: the plans are the same.
 func Changes(old, now []*v1alpha1.DeploymentGroup) string {
 	var out []string
 	for _, g := range now {
@@ -42,8 +42,8 @@ func groupOf(groups []*v1alpha1.DeploymentGroup, name string) *v1alpha1.Deployme
 	return nil
 }
 
-// conditionsChanged names the fields in which two structs of conditions differ, by their names in
-// the API and with both values.
+// conditionsChanged returns the fields in which two structs of conditions differ, with their names
+// in the API and both values.
 func conditionsChanged[C any](old, now C) string {
 	var out []string
 	was, is := reflect.ValueOf(old), reflect.ValueOf(now)
@@ -58,7 +58,8 @@ func conditionsChanged[C any](old, now C) string {
 	return strings.Join(out, ", ")
 }
 
-// shown returns the value of a condition as text. An invalid value stands for an absent field.
+// shown returns the value of a condition as text; "none" if v is invalid, because the field is
+// absent.
 func shown(v reflect.Value) string {
 	if !v.IsValid() {
 		return "none"

@@ -16,11 +16,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// PlanHash returns what an approval agrees to: SHA-256 over the contentHash of the set, the hash of
-// the spec that was planned, and the groups in their order with the names of their targets. The
-// conditions of the groups follow from the spec, and the hash of the spec covers them, so a new
-// condition changes no hash of a plan that does not use it. Every text is written after its length
-// and every list after its count, so that two different plans are never written alike.
+// PlanHash returns the hash that an approval names: a SHA-256 over the contentHash of the set, the
+// hash of the spec, and the groups in their order with the names of their targets. The conditions
+// of the groups follow from the spec, whose hash covers them, so a new condition does not change
+// the hash of a plan that does not use it. The length precedes every text and the number of items
+// every list, so different plans never have the same input.
 func PlanHash(contentHash, specHash string, groups []Group) string {
 	d := digest{sha256.New()}
 	d.text(contentHash)
@@ -49,32 +49,32 @@ func (d digest) text(s string) {
 	_, _ = io.WriteString(d, s)
 }
 
-// notApproved removes the fields that an approval does not bind from a spec, each for its reason.
-// Every other field is part of the plan hash, new fields too.
+// notApproved lists the fields that an approval does not cover, each with its reason. Every other
+// field, including new ones, is part of the plan hash.
 var notApproved = []struct {
 	field, reason string
 	remove        func(*v1alpha1.RolloutSpec)
 }{
-	{"stabilizationSeconds", "has done its work when the plan is made; the plan names its members",
+	{"stabilizationSeconds", "has no effect after the plan was made, and the plan lists its members",
 		func(s *v1alpha1.RolloutSpec) { s.StabilizationSeconds = nil }},
-	{"state", "says whether the plan runs now; a plan is approved while Planned and started by Running",
+	{"state", "starts, pauses and stops the approved plan",
 		func(s *v1alpha1.RolloutSpec) { s.State = "" }},
-	{"startAt", "says when, and may be given after the approval; with an approval, config/policy guards an earlier time",
+	{"startAt", "is the time of the start, and may be set after the approval; with an approval, config/policy guards an earlier time",
 		func(s *v1alpha1.RolloutSpec) { s.StartAt = nil }},
-	{"approvalRequired", "asks for the approval; config/policy guards its withdrawal",
+	{"approvalRequired", "requires the approval; config/policy guards its removal",
 		func(s *v1alpha1.RolloutSpec) { s.ApprovalRequired = false }},
 	{"approval", "is the approval",
 		func(s *v1alpha1.RolloutSpec) { s.Approval = nil }},
-	{"resumedAt", "is a request about one pause; config/policy guards it with a right of its own at any time",
+	{"resumedAt", "is a request about one pause; config/policy guards it with a separate permission",
 		func(s *v1alpha1.RolloutSpec) { s.ResumedAt = nil }},
 	{"retry", "is a request to offer the approved update to its approved members again",
 		func(s *v1alpha1.RolloutSpec) { s.Retry = nil }},
 }
 
 // hashOfSpec returns the hash of what an approver of the spec agrees to: all of it without
-// notApproved. A value that is written out and the default that it repeats are the same.
+// notApproved. A value that equals the default of its field counts as absent.
 //
-// An upgrade must not change the hash of a spec that does not use what is new. So a new field is
+// An upgrade must not change the hash of a spec that does not use the new fields. So a new field is
 // optional and left out of the JSON when it is absent; if it has a default, hashOfSpec removes the
 // default instead of filling it in.
 func hashOfSpec(spec *v1alpha1.RolloutSpec) string {
@@ -85,8 +85,8 @@ func hashOfSpec(spec *v1alpha1.RolloutSpec) string {
 	return hashOfJSON(bound)
 }
 
-// hashOfJSON returns the SHA-256 of a value as JSON with the keys of all objects sorted: where a
-// field is in its Go struct does not matter.
+// hashOfJSON returns the SHA-256 of a value as JSON with sorted keys, so that the order of fields
+// in a Go struct does not matter.
 func hashOfJSON(value any) string {
 	var sorted any
 	text, err := json.Marshal(value)
@@ -103,8 +103,9 @@ func hashOfJSON(value any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// SpecHash of a rollout leaves out an advance from before the rollout was created: it opens
-// nothing, so that a cluster that is rebuilt from Git keeps its approvals.
+// SpecHash returns the hash of the spec of a rollout for the plan hash. It ignores an advance from
+// before the rollout was created, which opens nothing, so that approvals stay valid in a cluster
+// that is rebuilt from Git.
 func SpecHash(r *v1alpha1.Rollout) string {
 	spec := r.Spec
 	if spec.Advance != nil && !spec.Advance.At.Truncate(time.Microsecond).After(r.CreationTimestamp.Time) {
@@ -113,8 +114,8 @@ func SpecHash(r *v1alpha1.Rollout) string {
 	return hashOfSpec(&spec)
 }
 
-// withDefaults is a copy of the spec in which every absent field that has a default says it. The
-// API server writes most defaults itself, but none into the items of lists.
+// withDefaults returns a copy of the spec with all defaults filled in. The API server fills in most
+// defaults itself, but not those of items in lists.
 func withDefaults(spec *v1alpha1.RolloutSpec) *v1alpha1.RolloutSpec {
 	s := spec.DeepCopy()
 	updateDefaults(&s.Update)
@@ -153,7 +154,8 @@ func updateDefaults(u *v1alpha1.Update) {
 	}
 }
 
-// selectionDefaults: a selector without requirements selects what an absent one does.
+// selectionDefaults removes a selector without requirements, which selects the same as an absent
+// one.
 func selectionDefaults(s *v1alpha1.Selection) {
 	if t := s.TargetSelector; t != nil && len(t.MatchLabels) == 0 && len(t.MatchExpressions) == 0 {
 		s.TargetSelector = nil

@@ -53,7 +53,7 @@ func wantedGroups(spec *v1alpha1.RolloutSpec) int {
 }
 
 // inPlanOrder sorts the candidates by name, or by a hash that is salted with the name of the
-// rollout, so that not the same devices are first in every rollout.
+// rollout, so that the first devices differ from rollout to rollout.
 func inPlanOrder(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) []*v1alpha1.Target {
 	if r.Spec.GroupOrder == v1alpha1.GroupOrderName {
 		ordered := slices.Clone(candidates)
@@ -96,7 +96,7 @@ func equalGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) []Group {
 	return groups
 }
 
-// share is part/whole of n, rounded half up.
+// share returns part/whole of n, rounded half up.
 func share(n, part, whole int) int { return (2*n*part + whole) / (2 * whole) }
 
 // explicitGroups fills spec.groups in their order, each from the targets that its selection matches

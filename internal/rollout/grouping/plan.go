@@ -16,7 +16,7 @@ import (
 )
 
 // MakePlan selects the targets and spreads them over groups. It returns the DeploymentGroups to
-// create and the status.plan that makes them exist. An error is a *Problem.
+// create, and status.plan, which is written when all of them exist. An error is a *Problem.
 func MakePlan(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.Target, now time.Time) ([]*v1alpha1.DeploymentGroup, v1alpha1.PlanStatus, error) {
 	selected, _, err := Select(r, set, population)
 	if err != nil && !(IsNoTargets(err) && mayStartEmpty(r, now)) {
@@ -42,15 +42,15 @@ func MakePlan(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.
 	return groups, status, nil
 }
 
-// mayStartEmpty reports whether a rollout may be planned without targets: it is dynamic, and takes
-// in those that appear later.
+// mayStartEmpty reports whether a rollout may be planned without targets: it is dynamic, and
+// targets can join later.
 func mayStartEmpty(r *v1alpha1.Rollout, now time.Time) bool {
 	d := r.Spec.Dynamic
 	return d != nil && (d.Until == nil || d.Until.After(now))
 }
 
 // NewDeploymentGroup returns the object of a planned group. It has none of the labels and
-// annotations of the rollout: a GitOps tool would take the object for one of its own.
+// annotations of the rollout: with those, a GitOps tool would treat the object as one of its own.
 func NewDeploymentGroup(r *v1alpha1.Rollout, planHash string, index int, g Group) *v1alpha1.DeploymentGroup {
 	targets := make([]v1alpha1.TargetName, len(g.Targets))
 	for i, name := range g.Targets {
@@ -77,8 +77,8 @@ func NewDeploymentGroup(r *v1alpha1.Rollout, planHash string, index int, g Group
 	}
 }
 
-// deploymentGroupName returns <rollout>-<group>-<hash>. The name of the rollout is shortened where
-// the whole would be too long for a name.
+// deploymentGroupName returns <rollout>-<group>-<hash>. The name of the rollout is shortened if
+// the result would be too long.
 func deploymentGroupName(r *v1alpha1.Rollout, planHash, group string) string {
 	sum := sha256.Sum256([]byte(planHash + string(r.Identity())))
 	tail := "-" + group + "-" + hex.EncodeToString(sum[:5])
@@ -88,7 +88,7 @@ func deploymentGroupName(r *v1alpha1.Rollout, planHash, group string) string {
 // LabelValue returns the value of RolloutLabel on the groups of a rollout of this name.
 func LabelValue(name string) string { return shortened(name, 63) }
 
-// shortened cuts a name to a length, and more if the last character may not end a name.
+// shortened cuts a name to a length, and removes last characters that may not end a name.
 func shortened(name string, length int) string {
 	if len(name) <= length {
 		return name

@@ -38,9 +38,9 @@ func Select(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.Ta
 }
 
 // CanBePlanned reports whether a target may become a member of a group: it is not being deleted,
-// the device API serves it, and it can be decoded. What selects a target that cannot be decoded may
-// be in the part that cannot be decoded, and the target would hold up the others. A target that is
-// a member already stays one.
+// the device API serves it, and it can be decoded. A target that cannot be decoded may have lost
+// the fields by which it was selected, and its group could not finish without it. A target that is
+// already a member stays one.
 func CanBePlanned(t *v1alpha1.Target) bool {
 	return t.DeletionTimestamp.IsZero() && t.Unreadable == nil && !eligibility.IsDuplicate(t)
 }
@@ -60,7 +60,7 @@ func latest(a, b time.Time) time.Time {
 }
 
 // noTargets returns the problem that no target is selected. It counts each target of the namespace
-// under the first reason that keeps it out.
+// under the first reason why it is not selected.
 func noTargets(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.Target) *Problem {
 	if len(population) == 0 {
 		return &Problem{v1alpha1.ReasonNoTargets, fmt.Sprintf("namespace %s has no targets: create Targets, or let the devices register", r.Namespace)}
@@ -96,7 +96,7 @@ func noTargets(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1
 	count(expression, "not matched by spec.targetExpression")
 	count(unfit, fmt.Sprintf("of a type that is not in compatibleTargetTypes of DistributionSet %s (%s)", set.Name, strings.Join(set.CompatibleTargetTypes, ", ")))
 	count(duplicates, "with the controllerID of an older target")
-	count(unreadable, "that cannot be read (their events Unreadable say why)")
+	count(unreadable, "that cannot be decoded (see their events Unreadable)")
 	count(deleting, "being deleted")
 	return &Problem{v1alpha1.ReasonNoTargets, fmt.Sprintf(
 		"none of the %s of namespace %s is selected: %s; widen the selection, or label the targets", text.Count(len(population), "target"), r.Namespace, strings.Join(out, ", "))}
