@@ -21,7 +21,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
-// asCBOR returns a JSON document as CBOR.
+// asCBOR converts a JSON document to CBOR.
 func asCBOR(t testing.TB, document string) []byte {
 	t.Helper()
 	var value any
@@ -35,7 +35,7 @@ func asCBOR(t testing.TB, document string) []byte {
 	return encoded
 }
 
-// ofCBOR returns a CBOR document as the values of JSON.
+// ofCBOR decodes a CBOR document to the Go values that ofJSON returns.
 func ofCBOR(t testing.TB, document []byte) (value any) {
 	t.Helper()
 	mode, err := cbor.DecOptions{DefaultMapType: reflect.TypeFor[map[string]any]()}.DecMode()
@@ -102,8 +102,8 @@ func TestCBOR(t *testing.T) {
 	}
 }
 
-// TestResultsInCBOR: results are taken up to 1 MiB, as in JSON. Of a larger one in CBOR nothing can
-// be read.
+// TestResultsInCBOR: results up to 1 MiB are accepted, as in JSON. A larger one in CBOR is refused,
+// because its start cannot be decoded.
 func TestResultsInCBOR(t *testing.T) {
 	for name, tc := range map[string]struct {
 		details     []string

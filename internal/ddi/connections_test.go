@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// aConn is a connection of an address that remembers that it was closed.
+// aConn is a connection of an address. It records that it was closed.
 type aConn struct {
 	net.Conn
 	from   string
@@ -25,7 +25,7 @@ func (c *aConn) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(c.from), 4711))
 }
 
-// bounded is 6 connections, 4 of one address.
+// bounded returns connections with a limit of 6, and of 4 of one address.
 func bounded(t *testing.T) *connections {
 	t.Helper()
 	m, err := newMetrics(nil)
@@ -35,9 +35,9 @@ func bounded(t *testing.T) *connections {
 	return newConnections(Options{MaxConnections: 6, MaxAddressConnections: 4}, func(a netip.Addr) bool { return a == netip.MustParseAddr("10.0.0.1") }, m)
 }
 
-// At a bound, a connection that waits makes room: of two kinds the one that has more than half of
-// the places.
-func TestWhichConnectionMakesRoom(t *testing.T) {
+// At a limit, a connection that waits is closed: of two kinds one of the kind that has more than
+// half of the places.
+func TestWhichConnectionIsClosedAtALimit(t *testing.T) {
 	const device, other, proxy = "192.0.2.1", "192.0.2.2", "10.0.0.1"
 	const first, next, working = http.StateNew, http.StateIdle, http.StateActive
 	type given struct {
@@ -47,20 +47,20 @@ func TestWhichConnectionMakesRoom(t *testing.T) {
 	for name, tc := range map[string]struct {
 		open []given
 		from string
-		// closed is the one that makes room: -1 none, -2 the new one is closed.
+		// closed is the index of the connection that is closed; -1: none, -2: the new one.
 		closed int
 	}{
 		"there is room":                                 {[]given{{device, first}, {device, working}, {other, next}}, device, -1},
-		"an address at work has no more":                {[]given{{device, working}, {device, working}, {device, working}, {device, working}}, device, -2},
-		"another address has":                           {[]given{{device, working}, {device, working}, {device, working}, {device, working}}, other, -1},
-		"so has a proxy, of any number":                 {[]given{{proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}}, proxy, -1},
-		"all at work have no more":                      {[]given{{proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}}, other, -2},
-		"one that has sent nothing, of the address":     {[]given{{other, first}, {device, working}, {device, first}, {device, first}, {device, first}}, device, 2},
-		"one that is idle, of the address":              {[]given{{other, next}, {device, working}, {device, next}, {device, next}, {device, next}}, device, 2},
-		"one idle before few that have sent nothing":    {[]given{{device, first}, {device, first}, {device, next}, {device, next}}, device, 2},
-		"many that have sent nothing before one idle":   {[]given{{device, next}, {device, first}, {device, first}, {device, first}}, device, 1},
-		"of all, one that has sent nothing":             {[]given{{proxy, working}, {proxy, next}, {proxy, first}, {other, first}, {device, first}, {device, first}}, device, 2},
-		"of all, also a connection of a proxy":          {[]given{{proxy, next}, {proxy, working}, {proxy, working}, {proxy, working}, {device, working}, {device, working}}, device, 0},
+		"all of the address are working":                {[]given{{device, working}, {device, working}, {device, working}, {device, working}}, device, -2},
+		"all of another address are working":            {[]given{{device, working}, {device, working}, {device, working}, {device, working}}, other, -1},
+		"a proxy has no limit of its address":           {[]given{{proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}}, proxy, -1},
+		"all are working":                               {[]given{{proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}, {proxy, working}}, other, -2},
+		"the address has some that have sent nothing":   {[]given{{other, first}, {device, working}, {device, first}, {device, first}, {device, first}}, device, 2},
+		"the address has some that are idle":            {[]given{{other, next}, {device, working}, {device, next}, {device, next}, {device, next}}, device, 2},
+		"half have sent nothing, half are idle":         {[]given{{device, first}, {device, first}, {device, next}, {device, next}}, device, 2},
+		"more than half have sent nothing":              {[]given{{device, next}, {device, first}, {device, first}, {device, first}}, device, 1},
+		"more than half of all have sent nothing":       {[]given{{proxy, working}, {proxy, next}, {proxy, first}, {other, first}, {device, first}, {device, first}}, device, 2},
+		"one of a proxy is idle":                        {[]given{{proxy, next}, {proxy, working}, {proxy, working}, {proxy, working}, {device, working}, {device, working}}, device, 0},
 		"addresses of one IPv6 network share the bound": {[]given{{"2001:db8::1", working}, {"2001:db8::2", working}, {"2001:db8::3", working}, {"2001:db8::4", working}}, "2001:db8::5", -2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestWhichConnectionMakesRoom(t *testing.T) {
 				got = -2
 			}
 			if got != tc.closed {
-				t.Errorf("%d makes room, want %d", got, tc.closed)
+				t.Errorf("connection %d is closed, want %d", got, tc.closed)
 			}
 			for _, conn := range append(conns, made) {
 				c.changed(conn, http.StateClosed)

@@ -19,7 +19,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
-// trust trusts these proxies; requests in these tests come from 192.0.2.7.
+// trust returns an option that trusts these proxies. Requests in these tests come from 192.0.2.7.
 func trust(list string) func(*ddi.Options) {
 	return func(o *ddi.Options) {
 		var err error
@@ -29,7 +29,7 @@ func trust(list string) func(*ddi.Options) {
 	}
 }
 
-func TestWhereLinksLead(t *testing.T) {
+func TestLinksBehindProxies(t *testing.T) {
 	const proxy = "192.0.2.0/24"
 	deviceAPI8080 := "Host: devices.example:8080"
 	type headers []string
@@ -41,13 +41,13 @@ func TestWhereLinksLead(t *testing.T) {
 		// ignored is the reason of the one warning; empty: there is none.
 		ignored string
 	}{
-		"the host that was asked":           {"", nil, "http://devices.example", "192.0.2.7", ""},
-		"the port that was asked":           {"", headers{deviceAPI8080}, "http://devices.example:8080", "192.0.2.7", ""},
+		"the host of the request":           {"", nil, "http://devices.example", "192.0.2.7", ""},
+		"the port of the request":           {"", headers{deviceAPI8080}, "http://devices.example:8080", "192.0.2.7", ""},
 		"headers where no proxy is trusted": {"", headers{"X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.9"}, "http://devices.example", "192.0.2.7", "untrusted"},
 		"headers of another address":        {"192.0.2.8, 2001:db8::/32", headers{"X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.9"}, "http://devices.example", "192.0.2.7", "untrusted"},
 		"Forwarded of another address":      {"", headers{"Forwarded: for=203.0.113.9;proto=https"}, "http://devices.example", "192.0.2.7", "untrusted"},
 		"a prefix of another address":       {"", headers{"X-Forwarded-Prefix: /updates"}, "http://devices.example", "192.0.2.7", "untrusted"},
-		"a proxy that says nothing":         {proxy, nil, "http://devices.example", "192.0.2.7", ""},
+		"a proxy without headers":           {proxy, nil, "http://devices.example", "192.0.2.7", ""},
 		"a proxy named by its address":      {"192.0.2.7", headers{"X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
 		"a proxy named as IPv4 in IPv6":     {"::ffff:192.0.2.0/120", headers{"X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
 
@@ -56,7 +56,7 @@ func TestWhereLinksLead(t *testing.T) {
 		"a scheme with blanks":           {proxy, headers{"X-Forwarded-Proto:  https "}, "https://devices.example", "192.0.2.7", ""},
 		"schemes of two proxies":         {proxy, headers{"X-Forwarded-Proto: https, http"}, "https://devices.example", "192.0.2.7", ""},
 		"an empty scheme":                {proxy, headers{"X-Forwarded-Proto: "}, "http://devices.example", "192.0.2.7", ""},
-		"a scheme that is none":          {proxy, headers{"X-Forwarded-Proto: gopher"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"an unknown scheme":              {proxy, headers{"X-Forwarded-Proto: gopher"}, "http://devices.example", "192.0.2.7", "invalid"},
 		"the host":                       {proxy, headers{"X-Forwarded-Host: public.example"}, "http://public.example", "192.0.2.7", ""},
 		"a host with its port":           {proxy, headers{"X-Forwarded-Host: public.example:8443", "X-Forwarded-Proto: https"}, "https://public.example:8443", "192.0.2.7", ""},
 		"hosts of two proxies":           {proxy, headers{"X-Forwarded-Host: public.example , inner.example"}, "http://public.example", "192.0.2.7", ""},
@@ -66,26 +66,26 @@ func TestWhereLinksLead(t *testing.T) {
 		"a host with a bad port":         {proxy, headers{"X-Forwarded-Host: public.example:99999"}, "http://devices.example", "192.0.2.7", "invalid"},
 		"a host with quotes in it":       {proxy, headers{"X-Forwarded-Host: a\"b"}, "http://devices.example", "192.0.2.7", "invalid"},
 
-		"a port":                             {proxy, headers{"X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://devices.example:8443", "192.0.2.7", ""},
-		"the usual port of https":            {proxy, headers{"X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
-		"the usual port of http":             {proxy, headers{"X-Forwarded-Port: 80"}, "http://devices.example", "192.0.2.7", ""},
-		"the port of https with http":        {proxy, headers{"X-Forwarded-Port: 443"}, "http://devices.example:443", "192.0.2.7", ""},
-		"a port in place of the asked one":   {proxy, headers{deviceAPI8080, "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://devices.example:8443", "192.0.2.7", ""},
-		"the usual port in place of another": {proxy, headers{deviceAPI8080, "X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
-		"a port and a host with another":     {proxy, headers{"X-Forwarded-Host: public.example:1234", "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://public.example:8443", "192.0.2.7", ""},
-		"a port and an IPv6 address":         {proxy, headers{"X-Forwarded-Host: [2001:db8::1]", "X-Forwarded-Port: 8443"}, "http://[2001:db8::1]:8443", "192.0.2.7", ""},
-		"ports of two proxies":               {proxy, headers{"X-Forwarded-Port: 8443,8080", "X-Forwarded-Proto: https,http"}, "https://devices.example:8443", "192.0.2.7", ""},
-		"a port that is none":                {proxy, headers{"X-Forwarded-Port: 0"}, "http://devices.example", "192.0.2.7", "invalid"},
-		"a port that is too large":           {proxy, headers{"X-Forwarded-Port: 65536"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a port":                                      {proxy, headers{"X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://devices.example:8443", "192.0.2.7", ""},
+		"the usual port of https":                     {proxy, headers{"X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
+		"the usual port of http":                      {proxy, headers{"X-Forwarded-Port: 80"}, "http://devices.example", "192.0.2.7", ""},
+		"the port of https with http":                 {proxy, headers{"X-Forwarded-Port: 443"}, "http://devices.example:443", "192.0.2.7", ""},
+		"a port other than that of the request":       {proxy, headers{deviceAPI8080, "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://devices.example:8443", "192.0.2.7", ""},
+		"the usual port, with another in the request": {proxy, headers{deviceAPI8080, "X-Forwarded-Port: 443", "X-Forwarded-Proto: https"}, "https://devices.example", "192.0.2.7", ""},
+		"a port and a host with another":              {proxy, headers{"X-Forwarded-Host: public.example:1234", "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://public.example:8443", "192.0.2.7", ""},
+		"a port and an IPv6 address":                  {proxy, headers{"X-Forwarded-Host: [2001:db8::1]", "X-Forwarded-Port: 8443"}, "http://[2001:db8::1]:8443", "192.0.2.7", ""},
+		"ports of two proxies":                        {proxy, headers{"X-Forwarded-Port: 8443,8080", "X-Forwarded-Proto: https,http"}, "https://devices.example:8443", "192.0.2.7", ""},
+		"port 0":                                      {proxy, headers{"X-Forwarded-Port: 0"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a port that is too large":                    {proxy, headers{"X-Forwarded-Port: 65536"}, "http://devices.example", "192.0.2.7", "invalid"},
 
 		"a path prefix":                 {proxy, headers{"X-Forwarded-Prefix: /updates"}, "http://devices.example/updates", "192.0.2.7", ""},
 		"a prefix that ends in a slash": {proxy, headers{"X-Forwarded-Prefix: /updates/"}, "http://devices.example/updates", "192.0.2.7", ""},
 		"a prefix of two segments":      {proxy, headers{"X-Forwarded-Prefix: /edge/updates"}, "http://devices.example/edge/updates", "192.0.2.7", ""},
 		"prefixes of two proxies":       {proxy, headers{"X-Forwarded-Prefix: /edge, /updates"}, "http://devices.example/edge/updates", "192.0.2.7", ""},
-		"a prefix of nothing":           {proxy, headers{"X-Forwarded-Prefix: /"}, "http://devices.example", "192.0.2.7", ""},
+		"a prefix that is only a slash": {proxy, headers{"X-Forwarded-Prefix: /"}, "http://devices.example", "192.0.2.7", ""},
 		"an escaped prefix":             {proxy, headers{"X-Forwarded-Prefix: /up%20dates"}, "http://devices.example/up%20dates", "192.0.2.7", ""},
 		"a prefix that is relative":     {proxy, headers{"X-Forwarded-Prefix: updates"}, "http://devices.example", "192.0.2.7", "invalid"},
-		"a prefix with steps":           {proxy, headers{"X-Forwarded-Prefix: /a/../b"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a prefix with dots":            {proxy, headers{"X-Forwarded-Prefix: /a/../b"}, "http://devices.example", "192.0.2.7", "invalid"},
 		"a prefix with a query":         {proxy, headers{"X-Forwarded-Prefix: /a?b"}, "http://devices.example", "192.0.2.7", "invalid"},
 		"a prefix that names a host":    {proxy, headers{"X-Forwarded-Prefix: //evil.example"}, "http://devices.example", "192.0.2.7", "invalid"},
 		"a prefix that is too long":     {proxy, headers{"X-Forwarded-Prefix: /" + strings.Repeat("x", 300)}, "http://devices.example", "192.0.2.7", "invalid"},
@@ -96,13 +96,13 @@ func TestWhereLinksLead(t *testing.T) {
 		"an IPv6 address in brackets":        {proxy, headers{"X-Forwarded-For: [2001:db8::9]"}, "http://devices.example", "2001:db8::9", ""},
 		"an IPv6 address with a port":        {proxy, headers{"X-Forwarded-For: [2001:db8::9]:4711"}, "http://devices.example", "2001:db8::9", ""},
 		"an IPv4 address in IPv6":            {proxy, headers{"X-Forwarded-For: ::ffff:203.0.113.9"}, "http://devices.example", "203.0.113.9", ""},
-		"what the device wrote is not taken": {proxy, headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9"}, "http://devices.example", "203.0.113.9", ""},
+		"an address from the device":         {proxy, headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9"}, "http://devices.example", "203.0.113.9", ""},
 		"two trusted proxies":                {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.1.2.3"}, "http://devices.example", "203.0.113.9", ""},
 		"two lines":                          {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9", "X-Forwarded-For: 10.1.2.3"}, "http://devices.example", "203.0.113.9", ""},
-		"nothing but proxies":                {"192.0.2.0/24,10.0.0.0/8", headers{"X-Forwarded-For: 10.9.9.9, 10.1.2.3"}, "http://devices.example", "10.9.9.9", ""},
+		"addresses of proxies only":          {"192.0.2.0/24,10.0.0.0/8", headers{"X-Forwarded-For: 10.9.9.9, 10.1.2.3"}, "http://devices.example", "10.9.9.9", ""},
 		"a second proxy that is not trusted": {proxy, headers{"X-Forwarded-For: 203.0.113.9, 10.1.2.3"}, "http://devices.example", "10.1.2.3", ""},
-		"an address that is none":            {proxy, headers{"X-Forwarded-For: unknown"}, "http://devices.example", "192.0.2.7", "invalid"},
-		"one behind a proxy that is none":    {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9, unknown, 10.1.2.3"}, "http://devices.example", "10.1.2.3", "invalid"},
+		"an invalid address":                 {proxy, headers{"X-Forwarded-For: unknown"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"an invalid address behind a proxy":  {proxy + ",10.0.0.0/8", headers{"X-Forwarded-For: 203.0.113.9, unknown, 10.1.2.3"}, "http://devices.example", "10.1.2.3", "invalid"},
 		"empty entries":                      {proxy, headers{"X-Forwarded-For: , 203.0.113.9 ,,"}, "http://devices.example", "203.0.113.9", ""},
 
 		"Forwarded":                    {proxy, headers{`Forwarded: for=203.0.113.9;proto=https;host=public.example`}, "https://public.example", "203.0.113.9", ""},
@@ -110,9 +110,9 @@ func TestWhereLinksLead(t *testing.T) {
 		"Forwarded by several proxies": {proxy + ",10.0.0.0/8", headers{`Forwarded: for=198.51.100.1;proto=http, for=203.0.113.9;proto=https, for=10.1.2.3;by=10.1.2.4`}, "http://devices.example", "203.0.113.9", ""},
 		"Forwarded with a name":        {proxy, headers{`Forwarded: for=_hidden;proto=https`}, "https://devices.example", "192.0.2.7", "invalid"},
 		"X-Forwarded before Forwarded": {proxy, headers{`Forwarded: for=198.51.100.1;proto=http;host=evil.example`, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example"}, "https://public.example", "203.0.113.9", ""},
-		"Forwarded that is broken":     {proxy, headers{`Forwarded: =;;,"`}, "http://devices.example", "192.0.2.7", ""},
+		"an invalid Forwarded":         {proxy, headers{`Forwarded: =;;,"`}, "http://devices.example", "192.0.2.7", ""},
 
-		"everything together": {proxy, headers{deviceAPI8080, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /updates"},
+		"all headers": {proxy, headers{deviceAPI8080, "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example", "X-Forwarded-Port: 8443", "X-Forwarded-Prefix: /updates"},
 			"https://public.example:8443/updates", "203.0.113.9", ""},
 	}
 	for name, tc := range tests {
@@ -155,7 +155,7 @@ func TestWhereLinksLead(t *testing.T) {
 				t.Errorf("%d warnings, want %d: %q", len(warnings), len(want), warnings)
 			}
 			if text := fmt.Sprint(warnings); tc.ignored == "untrusted" && (!strings.Contains(text, "--trusted-proxies") || !strings.Contains(text, "192.0.2.7")) {
-				t.Errorf("the warning does not say what to do: %s", text)
+				t.Errorf("the warning does not contain the option and the address: %s", text)
 			}
 		})
 	}
@@ -178,7 +178,7 @@ func ignoredHeaders(t *testing.T, registry *prometheus.Registry) map[string]floa
 	return counts
 }
 
-// TestWarningsAreBounded: each address is warned of once, and not more than a few of them.
+// TestWarningsAreBounded: there is one warning for each address, and at most 16 in all.
 func TestWarningsAreBounded(t *testing.T) {
 	var warnings []string
 	log := funcr.New(func(_, args string) { warnings = append(warnings, args) }, funcr.Options{})
@@ -195,9 +195,9 @@ func TestWarningsAreBounded(t *testing.T) {
 	}
 }
 
-// TestRatesSeeThroughProxies: a stranger behind a proxy bars itself and not the proxy, and cannot
-// hide behind invented addresses.
-func TestRatesSeeThroughProxies(t *testing.T) {
+// TestRatesCountTheAddressBehindAProxy: wrong credentials count for the address that the proxy
+// reports, not for the proxy, and not for addresses that the client itself put into the header.
+func TestRatesCountTheAddressBehindAProxy(t *testing.T) {
 	s := deviceAPI(t, backend(), trust("192.0.2.7"), func(o *ddi.Options) { o.Rates.Address = thrice() })
 	from := func(address string, headers ...string) *http.Request {
 		return poll(append(headers, "X-Forwarded-For: "+address)...)
@@ -217,16 +217,16 @@ func TestBaseURL(t *testing.T) {
 		headers     []string
 		want        string
 	}{
-		"outranks what was asked":               {"https://fixed.example/", root, nil, "https://fixed.example"},
-		"outranks what a proxy says":            {"https://fixed.example", root, []string{"X-Forwarded-Proto: http", "X-Forwarded-Host: a.example", "X-Forwarded-Prefix: /x"}, "https://fixed.example"},
-		"with a path that the proxy took away":  {"https://fixed.example/updates", root, nil, "https://fixed.example/updates"},
-		"with a path that the proxy left there": {"https://fixed.example/updates", "/updates" + root, nil, "https://fixed.example/updates"},
-		"with a path of several segments":       {"https://fixed.example/a/b/", "/a/b" + root, nil, "https://fixed.example/a/b"},
-		"with an escaped path":                  {"https://fixed.example/a%20b", "/a%20b" + root, nil, "https://fixed.example/a%20b"},
-		"with a port":                           {"http://fixed.example:8080/u", root, nil, "http://fixed.example:8080/u"},
-		"none, with a prefix that was left":     {"", "/updates" + root, []string{"X-Forwarded-Prefix: /updates"}, "http://devices.example/updates"},
-		"a tenant with the name of the path":    {"https://fixed.example/acme", root, nil, "https://fixed.example/acme"},
-		"both":                                  {"https://fixed.example/acme", "/acme" + root, nil, "https://fixed.example/acme"},
+		"instead of the host of the request":                       {"https://fixed.example/", root, nil, "https://fixed.example"},
+		"instead of the headers of a proxy":                        {"https://fixed.example", root, []string{"X-Forwarded-Proto: http", "X-Forwarded-Host: a.example", "X-Forwarded-Prefix: /x"}, "https://fixed.example"},
+		"with a path that the proxy removed":                       {"https://fixed.example/updates", root, nil, "https://fixed.example/updates"},
+		"with a path that the proxy kept":                          {"https://fixed.example/updates", "/updates" + root, nil, "https://fixed.example/updates"},
+		"with a path of several segments":                          {"https://fixed.example/a/b/", "/a/b" + root, nil, "https://fixed.example/a/b"},
+		"with an escaped path":                                     {"https://fixed.example/a%20b", "/a%20b" + root, nil, "https://fixed.example/a%20b"},
+		"with a port":                                              {"http://fixed.example:8080/u", root, nil, "http://fixed.example:8080/u"},
+		"none, with a prefix that the proxy kept":                  {"", "/updates" + root, []string{"X-Forwarded-Prefix: /updates"}, "http://devices.example/updates"},
+		"a tenant with the name of the path":                       {"https://fixed.example/acme", root, nil, "https://fixed.example/acme"},
+		"a tenant with the name of the path, which the proxy kept": {"https://fixed.example/acme", "/acme" + root, nil, "https://fixed.example/acme"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestBaseURL(t *testing.T) {
 		})
 	}
 	if w := answered(deviceAPI(t, backend()), ask("GET /updates"+root, "X-Forwarded-Prefix: /updates")); w.Code != http.StatusNotFound {
-		t.Errorf("the prefix of a stranger is taken from the path: %d", w.Code)
+		t.Errorf("the prefix of an untrusted address is removed from the path: %d", w.Code)
 	}
 }
 
@@ -248,7 +248,7 @@ func TestBaseURLMustBeUsable(t *testing.T) {
 	for _, base := range []string{"devices.example", "ftp://devices.example", "https://", "https://devices.example?x=y", "http://a b", "https://devices.example/a/../b",
 		"https://devices.example//a", "https://devices.example/a#b", "https://ada@devices.example", "https://devices.example:99999", "https://devices.example/a?"} {
 		if _, err := newServer(backend(), ddi.Options{BaseURL: base}); err == nil {
-			t.Errorf("%q was taken", base)
+			t.Errorf("%q was accepted", base)
 		}
 	}
 }

@@ -26,16 +26,16 @@ func TestActionHistory(t *testing.T) {
 		query string
 		want  int // messages; negative: no history
 	}{
-		"none":                     {"", -1},
-		"an empty number":          {"?actionHistory=", -1},
-		"0":                        {"?actionHistory=0", -1},
-		"1":                        {"?actionHistory=1", 1},
-		"2, behind a cache buster": {"?c=-17&actionHistory=2", 2},
-		"100":                      {"?actionHistory=100", 100},
-		"more than the maximum":    {"?actionHistory=101", 100},
-		"the largest number":       {"?actionHistory=2147483647", 100},
-		"all":                      {"?actionHistory=-1", 100},
-		"less than -1":             {"?actionHistory=-2", 100},
+		"none":                    {"", -1},
+		"an empty number":         {"?actionHistory=", -1},
+		"0":                       {"?actionHistory=0", -1},
+		"1":                       {"?actionHistory=1", 1},
+		"2, after a cache buster": {"?c=-17&actionHistory=2", 2},
+		"100":                     {"?actionHistory=100", 100},
+		"more than the maximum":   {"?actionHistory=101", 100},
+		"the largest number":      {"?actionHistory=2147483647", 100},
+		"all":                     {"?actionHistory=-1", 100},
+		"less than -1":            {"?actionHistory=-2", 100},
 	} {
 		for _, resource := range []string{"deploymentBase", "installedBase", "confirmationBase"} {
 			t.Run(name+" of "+resource, func(t *testing.T) {

@@ -28,7 +28,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
-// fleetOf returns a backend with this many devices more, named honest-0 and so on.
+// fleetOf returns a backend with n more devices: honest-0, honest-1 and so on.
 func fleetOf(n int) *deviceapitest.Backend {
 	b := backend()
 	for i := range n {
@@ -37,27 +37,27 @@ func fleetOf(n int) *deviceapitest.Backend {
 	return b
 }
 
-// floods are what a client without a token can send. Every request comes from the address of the
-// devices, unless it says otherwise.
+// floods are requests that a client without a token can send, by what they contain. They come from
+// the address of the devices unless the name of the row says otherwise.
 var floods = map[string]func(i int) *http.Request{
-	"guesses the token of a device": func(i int) *http.Request { return poll(fmt.Sprint("Authorization: TargetToken guess-", i)) },
-	"sends no token":                func(int) *http.Request { return poll("Authorization: ") },
-	"sends the token of a gateway":  func(int) *http.Request { return poll("Authorization: GatewayToken " + token) },
-	"guesses from another address":  func(int) *http.Request { return from("198.51.100.1:1", poll("Authorization: TargetToken guess")) },
-	"guesses from many addresses": func(i int) *http.Request {
+	"wrong tokens of a device":          func(i int) *http.Request { return poll(fmt.Sprint("Authorization: TargetToken guess-", i)) },
+	"no token":                          func(int) *http.Request { return poll("Authorization: ") },
+	"the token of a gateway":            func(int) *http.Request { return poll("Authorization: GatewayToken " + token) },
+	"wrong tokens from another address": func(int) *http.Request { return from("198.51.100.1:1", poll("Authorization: TargetToken guess")) },
+	"wrong tokens from many addresses": func(i int) *http.Request {
 		return from(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255), poll("Authorization: TargetToken guess"))
 	},
-	"guesses from many IPv6 networks": func(i int) *http.Request {
+	"wrong tokens from many IPv6 networks": func(i int) *http.Request {
 		return from(fmt.Sprintf("[2001:db8:%x::1]:1", i), poll("Authorization: TargetToken guess"))
 	},
-	"invents devices":                      func(i int) *http.Request { return ask(fmt.Sprint("GET /acme/controller/v1/nobody-", i)) },
-	"invents devices with long names":      func(i int) *http.Request { return ask(fmt.Sprintf("GET /acme/controller/v1/%0256d", i)) },
-	"invents devices with names too long":  func(i int) *http.Request { return ask(fmt.Sprintf("GET /acme/controller/v1/%0300d", i)) },
-	"invents tenants":                      func(i int) *http.Request { return ask(fmt.Sprintf("GET /tenant-%d/controller/v1/dev1", i)) },
-	"asks for paths that name no device":   func(i int) *http.Request { return ask(fmt.Sprint("GET /wp-admin/", i)) },
-	"sends results with a wrong token":     func(int) *http.Request { return guessed(report("deploymentBase", success)) },
-	"answers cancels with a wrong token":   func(int) *http.Request { return guessed(report("cancelAction", rejected)) },
-	"guesses through the proxy of devices": func(int) *http.Request { return poll("Authorization: TargetToken guess", "X-Forwarded-For: 192.0.2.7") },
+	"unknown devices":                               func(i int) *http.Request { return ask(fmt.Sprint("GET /acme/controller/v1/unknown-", i)) },
+	"unknown devices with long names":               func(i int) *http.Request { return ask(fmt.Sprintf("GET /acme/controller/v1/%0256d", i)) },
+	"unknown devices with names that are too long":  func(i int) *http.Request { return ask(fmt.Sprintf("GET /acme/controller/v1/%0300d", i)) },
+	"unknown tenants":                               func(i int) *http.Request { return ask(fmt.Sprintf("GET /tenant-%d/controller/v1/dev1", i)) },
+	"paths without a device":                        func(i int) *http.Request { return ask(fmt.Sprint("GET /wp-admin/", i)) },
+	"results with a wrong token":                    func(int) *http.Request { return guessed(report("deploymentBase", success)) },
+	"answers to cancels with a wrong token":         func(int) *http.Request { return guessed(report("cancelAction", rejected)) },
+	"wrong tokens through the proxy of the devices": func(int) *http.Request { return poll("Authorization: TargetToken guess", "X-Forwarded-For: 192.0.2.7") },
 }
 
 func guessed(r *http.Request) *http.Request {
@@ -70,9 +70,9 @@ func from(address string, r *http.Request) *http.Request {
 	return r
 }
 
-// A client without a token sends what it likes, and devices behind the same address are answered as
-// ever: also the one whose name it uses.
-func TestNoWrongTokenKeepsOutARightOne(t *testing.T) {
+// A flood of requests with wrong credentials does not change the responses to devices with the
+// right token: not to devices at the same address, and not to the device whose ID it uses.
+func TestWrongTokensDoNotBlockTheRightToken(t *testing.T) {
 	for name, flood := range floods {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -85,20 +85,20 @@ func TestNoWrongTokenKeepsOutARightOne(t *testing.T) {
 				counted[answered(s, flood(i)).Code]++
 			}
 			if n := counted[http.StatusTooManyRequests]; n < 18_000 || counted[200] > 0 {
-				t.Errorf("of 20 000 answers %v", counted)
+				t.Errorf("codes of 20 000 responses: %v", counted)
 			}
 			got := codes(s, poll(), report("deploymentBase", proceeding), report("deploymentBase", success), report("cancelAction", rejected),
 				ask("GET /acme/controller/v1/honest-3"), ask("POST /acme/controller/v1/honest-4/deploymentBase/31/feedback", `{"status":`+success+`}`))
 			if diff := cmp.Diff([]int{200, 200, 200, 200, 200, 200}, got); diff != "" {
-				t.Errorf("honest devices (-want +got):\n%s", diff)
+				t.Errorf("responses to devices with the right token (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// A gateway with 10 000 devices behind one address, one of which sends all that it can, and a
-// client without a token there: every other device polls and reports.
-func TestAGatewayOfManyDevices(t *testing.T) {
+// 10 000 devices share the address of a gateway with one device that exceeds its rate all the time
+// and a client without a token. Every other device polls and reports.
+func TestManyDevicesAtOneAddress(t *testing.T) {
 	const devices = 10_000
 	s, err := newServer(fleetOf(devices), ddi.Options{})
 	if err != nil {
@@ -122,8 +122,9 @@ func TestAGatewayOfManyDevices(t *testing.T) {
 	}
 }
 
-// What a client without a token makes the device API log is bounded, also with the most lines.
-func TestFloodsLogLittle(t *testing.T) {
+// Requests of a client without a token cause few and short log lines, also at the most verbose
+// level.
+func TestFloodsCauseFewLogLines(t *testing.T) {
 	lines, warnings := 0, 0
 	log := funcr.New(func(_, args string) {
 		if lines++; strings.Contains(args, "Devices with the right token are not affected") {
@@ -147,8 +148,9 @@ func TestFloodsLogLittle(t *testing.T) {
 	}
 }
 
-// A connection with wrong credentials is closed, and what came behind the request is not answered.
-// Those of a trusted proxy, which other devices use, and of devices with the right token stay.
+// After a request with wrong credentials the connection is closed, and further requests on it get
+// no response. Connections of devices with the right token stay open, and those of a trusted proxy,
+// which other devices share.
 func TestConnectionsWithWrongCredentialsAreClosed(t *testing.T) {
 	right, wrong := "Authorization: TargetToken "+token+"\r\n", "Authorization: TargetToken guess\r\n"
 	request := func(line, headers string) string { return line + " HTTP/1.1\r\nHost: devices\r\n" + headers + "\r\n" }
@@ -158,14 +160,14 @@ func TestConnectionsWithWrongCredentialsAreClosed(t *testing.T) {
 		sent   string
 		want   []int
 	}{
-		"the right token":                        {nil, request("GET "+root, right) + request("GET "+root+"/x", right) + request("GET "+root, right), []int{200, 404, 200}},
-		"a wrong token":                          {nil, request("GET "+root, wrong) + request("GET "+root, right), []int{401}},
-		"no token":                               {nil, request("GET "+root, "") + request("GET "+root, right), []int{401}},
-		"a wrong token after a right one":        {nil, request("GET "+root, right) + request("GET "+root, wrong) + request("GET "+root, right), []int{200, 401}},
-		"a path that names no device":            {nil, request("GET /robots.txt", right) + request("GET "+root, right), []int{404}},
-		"a report with a body that never comes":  {nil, request("POST "+root+"/deploymentBase/31/feedback", wrong+"Content-Type: application/json\r\nContent-Length: 1000\r\n"), []int{401}},
-		"a wrong token through a trusted proxy":  {trusted, request("GET "+root, wrong) + request("GET "+root, right), []int{401, 200}},
-		"a wrong token of a device behind proxy": {trusted, request("GET "+root, wrong+"X-Forwarded-For: 203.0.113.9\r\n") + request("GET "+root, right), []int{401, 200}},
+		"the right token":                          {nil, request("GET "+root, right) + request("GET "+root+"/x", right) + request("GET "+root, right), []int{200, 404, 200}},
+		"a wrong token":                            {nil, request("GET "+root, wrong) + request("GET "+root, right), []int{401}},
+		"no token":                                 {nil, request("GET "+root, "") + request("GET "+root, right), []int{401}},
+		"a wrong token after a right one":          {nil, request("GET "+root, right) + request("GET "+root, wrong) + request("GET "+root, right), []int{200, 401}},
+		"a path that names no device":              {nil, request("GET /robots.txt", right) + request("GET "+root, right), []int{404}},
+		"a report whose body is never sent":        {nil, request("POST "+root+"/deploymentBase/31/feedback", wrong+"Content-Type: application/json\r\nContent-Length: 1000\r\n"), []int{401}},
+		"a wrong token through a trusted proxy":    {trusted, request("GET "+root, wrong) + request("GET "+root, right), []int{401, 200}},
+		"a wrong token of a device behind a proxy": {trusted, request("GET "+root, wrong+"X-Forwarded-For: 203.0.113.9\r\n") + request("GET "+root, right), []int{401, 200}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -230,9 +232,9 @@ func dialed(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-// Clients without a token open connections as fast as they can and send half a header, or nothing:
-// a device gets a connection and its answer all the time, and devices that have one keep it.
-func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
+// Clients without a token open connections as fast as they can, and send half a header or nothing.
+// Meanwhile a device gets a connection and its response, and devices with a connection keep it.
+func TestSlowClientsDoNotBlockDevices(t *testing.T) {
 	const most = 600
 	registry := prometheus.NewRegistry()
 	address := served(t, func(o *ddi.Options) {
@@ -282,7 +284,7 @@ func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
 	}
 	for deadline := time.Now().Add(30 * time.Second); gathered(t, registry, "goshawk_ddi_connections_dropped_total") < 100; {
 		if time.Now().After(deadline) {
-			t.Fatal("the flood does not reach the bound")
+			t.Fatal("the flood does not reach the limit")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -296,12 +298,12 @@ func TestSlowClientsKeepNoDeviceOut(t *testing.T) {
 		conn.Close()
 		time.Sleep(10 * time.Millisecond)
 	}
-	if lost > 2 { // on a machine with nothing else to do it is 0
+	if lost > 2 { // 0 on an idle machine
 		t.Errorf("of 50 polls in the flood %d were lost", lost)
 	}
 	for i, device := range fleet {
 		if code, err := pollOn(device.Conn, device.answers); code != 200 {
-			t.Errorf("device %d with a connection from before gets %d, %v", i, code, err)
+			t.Errorf("device %d with a connection older than the flood gets %d, %v", i, code, err)
 		}
 	}
 	stop()
@@ -331,7 +333,7 @@ func gathered(t *testing.T, registry *prometheus.Registry, name string) (sum flo
 	return sum
 }
 
-// A slow connection costs bounded memory, whatever it has sent of its header.
+// A slow connection uses bounded memory, however much of its header has arrived.
 func TestMemoryOfSlowConnections(t *testing.T) {
 	address := served(t, nil)
 	memory := func() uint64 {
@@ -348,11 +350,11 @@ func TestMemoryOfSlowConnections(t *testing.T) {
 	}
 	time.Sleep(500 * time.Millisecond)
 	if each := (int64(memory()) - int64(before)) / slow; each > 64<<10 {
-		t.Errorf("a slow connection costs %d bytes, want 64 KiB at most", each)
+		t.Errorf("a slow connection uses %d bytes, want 64 KiB at most", each)
 	}
 }
 
-// What is in front of a body is bounded, in whatever way it is large.
+// The request line and the headers together are bounded.
 func TestHeadersAreBounded(t *testing.T) {
 	address := served(t, func(o *ddi.Options) { o.Rates.Device = deviceapi.Rate{PerSecond: -1} })
 	right := "Authorization: TargetToken " + token + "\r\n"
@@ -385,8 +387,8 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 }
 
-// Requests that a device sends without waiting for answers are answered one by one, within its
-// rate.
+// Requests that a device sends without waiting for responses are processed one after the other,
+// within its rate.
 func TestPipelinedRequestsAreBounded(t *testing.T) {
 	conn := dialed(t, served(t, func(o *ddi.Options) { o.Rates.Device = thrice() }))
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
@@ -405,8 +407,8 @@ func TestPipelinedRequestsAreBounded(t *testing.T) {
 	}
 }
 
-// A device with the right token that sends bodies slowly holds few requests, and no other device
-// waits for it.
+// A device with the right token that sends bodies slowly has few requests at the same time, and no
+// other device waits for it.
 func TestRequestsOfOneDeviceAtTheSameTime(t *testing.T) {
 	b := fleetOf(1)
 	s := deviceAPI(t, b)
@@ -435,8 +437,8 @@ func TestRequestsOfOneDeviceAtTheSameTime(t *testing.T) {
 	}
 }
 
-// A device that sends large results slowly has one of them read at a time, and large results of
-// other devices are read.
+// Of a device that sends large results slowly, one result is read at a time. Large results of other
+// devices are read meanwhile.
 func TestSlowLargeResultsOfOneDevice(t *testing.T) {
 	s := deviceAPI(t, fleetOf(1))
 	large := func(path string, end io.Reader) *http.Request {
@@ -467,14 +469,14 @@ func TestSlowLargeResultsOfOneDevice(t *testing.T) {
 	}
 }
 
-// The rest of a body is waited for after a refusal. Clients that send wrong tokens and never a
-// body, on one connection after the other, have more of those than the bound, and a device at their
-// address gets a connection all the same.
-func TestRefusedConnectionsKeepNoDeviceOut(t *testing.T) {
+// After a refusal, net/http waits for the rest of the body. Clients with wrong tokens that announce
+// a body and never send it use up the limit of connections. A device at their address still gets a
+// connection.
+func TestRefusedConnectionsDoNotBlockDevices(t *testing.T) {
 	const most = 100
 	for name, bound := range map[string]func(*ddi.Options){
-		"of the address": func(o *ddi.Options) { o.MaxAddressConnections = most },
-		"of all":         func(o *ddi.Options) { o.MaxConnections = most },
+		"limit of the address":     func(o *ddi.Options) { o.MaxAddressConnections = most },
+		"limit of all connections": func(o *ddi.Options) { o.MaxConnections = most },
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
@@ -511,11 +513,11 @@ func TestRefusedConnectionsKeepNoDeviceOut(t *testing.T) {
 					t.Logf("a device gets %d, %v", code, err)
 				}
 			}
-			if lost > 2 { // on a machine with nothing else to do it is 0
+			if lost > 2 { // 0 on an idle machine
 				t.Errorf("of 50 polls %d were lost", lost)
 			}
 			if gathered(t, registry, "goshawk_ddi_connections_dropped_total") < 20 {
-				t.Error("the bound was not reached")
+				t.Error("the limit was not reached")
 			}
 		})
 	}

@@ -33,8 +33,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
-// requireNginx finds nginx, or skips the test where there is none, except where
-// GOSHAWK_REQUIRE_NGINX says that there has to be one.
+// requireNginx returns the path of nginx. Without nginx it skips the test, or fails it if
+// GOSHAWK_REQUIRE_NGINX is 1.
 func requireNginx(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
@@ -50,8 +50,9 @@ func requireNginx(t *testing.T) string {
 	return ""
 }
 
-// documentedProxy starts nginx with the configuration that docs/devices.md gives, changed for this
-// machine and by the pairs of change. It returns its address and the certificate to trust.
+// documentedProxy starts nginx with the configuration in docs/devices.md, with paths of this
+// machine and with the replacements in change (old, new, …). It returns its address and the
+// certificate to trust.
 func documentedProxy(t *testing.T, upstream string, change ...string) (address string, roots *x509.CertPool) {
 	t.Helper()
 	program, folder := requireNginx(t), t.TempDir()
@@ -69,7 +70,7 @@ func documentedProxy(t *testing.T, upstream string, change ...string) (address s
 		"goshawk-device-api.goshawk-system.svc:8080", upstream)
 	for ; len(pairs) > 1; pairs = pairs[2:] {
 		if !strings.Contains(server, pairs[0]) {
-			t.Fatalf("the documented configuration does not say %q", pairs[0])
+			t.Fatalf("the documented configuration does not contain %q", pairs[0])
 		}
 		server = strings.ReplaceAll(server, pairs[0], pairs[1])
 	}
@@ -136,27 +137,26 @@ func certificate(t *testing.T, name string) *x509.CertPool {
 	return roots
 }
 
-// TestBehindNginx: a device that comes by TLS and a path prefix gets links that lead back the same
-// way, whether nginx leaves the prefix or takes it away; the address is the device's. Devices are
-// at 127.0.0.2.
+// TestBehindNginx: a device that uses TLS and a path prefix gets links with both, whether nginx
+// keeps or removes the prefix. The backend gets the address of the device, which is 127.0.0.2.
 func TestBehindNginx(t *testing.T) {
 	tests := map[string]struct {
 		change  []string
 		options func(*ddi.Options)
 		prefix  string
 		id      string
-		// links start with this; empty: with what the device asked.
+		// links start with this; empty: with the URL that the device used.
 		links   string
 		address string
 	}{
-		"as documented":               {nil, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
-		"an id with an escaped slash": {nil, trust("127.0.0.1"), "/updates", "a/b", "", "127.0.0.2"},
-		"the prefix is taken away":    {[]string{":8080;", ":8080/;"}, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
-		"without a prefix":            {[]string{"location /updates/", "location /", "Prefix /updates", `Prefix ""`}, trust("127.0.0.1"), "", "dev1", "", "127.0.0.2"},
-		"by Forwarded alone":          {[]string{"X-Forwarded-For $remote_addr", `X-Forwarded-For ""`, "X-Forwarded-Proto $scheme", `X-Forwarded-Proto ""`, "X-Forwarded-Host $http_host", `X-Forwarded-Host ""`, `Forwarded ""`, `Forwarded "for=$remote_addr;proto=$scheme;host=\"$http_host\""`}, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
-		"the port comes by itself":    {[]string{"Host $http_host", "Host $host", `X-Forwarded-Port ""`, "X-Forwarded-Port $server_port"}, trust("127.0.0.0/8"), "/updates", "dev1", "", "127.0.0.2"},
-		"a base URL with a path":      {nil, func(o *ddi.Options) { o.BaseURL = "https://devices.example.com/updates" }, "/updates", "dev1", "https://devices.example.com/updates", "127.0.0.1"},
-		"a proxy that is not trusted": {[]string{"location /updates/", "location /"}, func(*ddi.Options) {}, "", "dev1", "http://", "127.0.0.1"},
+		"as documented":                   {nil, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
+		"an id with an escaped slash":     {nil, trust("127.0.0.1"), "/updates", "a/b", "", "127.0.0.2"},
+		"the prefix is removed":           {[]string{":8080;", ":8080/;"}, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
+		"without a prefix":                {[]string{"location /updates/", "location /", "Prefix /updates", `Prefix ""`}, trust("127.0.0.1"), "", "dev1", "", "127.0.0.2"},
+		"Forwarded only":                  {[]string{"X-Forwarded-For $remote_addr", `X-Forwarded-For ""`, "X-Forwarded-Proto $scheme", `X-Forwarded-Proto ""`, "X-Forwarded-Host $http_host", `X-Forwarded-Host ""`, `Forwarded ""`, `Forwarded "for=$remote_addr;proto=$scheme;host=\"$http_host\""`}, trust("127.0.0.1"), "/updates", "dev1", "", "127.0.0.2"},
+		"the port in a header of its own": {[]string{"Host $http_host", "Host $host", `X-Forwarded-Port ""`, "X-Forwarded-Port $server_port"}, trust("127.0.0.0/8"), "/updates", "dev1", "", "127.0.0.2"},
+		"a base URL with a path":          {nil, func(o *ddi.Options) { o.BaseURL = "https://devices.example.com/updates" }, "/updates", "dev1", "https://devices.example.com/updates", "127.0.0.1"},
+		"a proxy that is not trusted":     {[]string{"location /updates/", "location /"}, func(*ddi.Options) {}, "", "dev1", "http://", "127.0.0.1"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestBehindNginx(t *testing.T) {
 				}
 				r.Header.Set("Authorization", "TargetToken "+token)
 				r.Header.Set("Content-Type", "application/json")
-				r.Header.Set("X-Forwarded-For", "198.51.100.66") // what a device says of itself counts for nothing
+				r.Header.Set("X-Forwarded-For", "198.51.100.66") // the header of a device is ignored
 				r.Header.Set("X-Forwarded-Port", "1")
 				response, err := client.Do(r)
 				if err != nil {

@@ -15,8 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// thrice lets through that many requests at once and then, as far as a test
-// lives, none.
+// thrice returns a rate of three requests, and then none for longer than a test lasts.
 func thrice() deviceapi.Rate { return deviceapi.Rate{PerSecond: 1e-6, Burst: 3} }
 
 func codes(s http.Handler, requests ...*http.Request) []int {
@@ -47,40 +46,40 @@ func TestRatePerDevice(t *testing.T) {
 	s := deviceAPI(t, b, func(o *ddi.Options) { o.Rates.Device = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), otherDevice())
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 200}, got); diff != "" {
-		t.Errorf("three polls at once are fine, and other devices do not suffer (-want +got):\n%s", diff)
+		t.Errorf("codes of four polls and one of another device (-want +got):\n%s", diff)
 	}
 	if w := answered(s, poll()); w.Header().Get("Retry-After") != "1" {
 		t.Errorf("Retry-After is %q, want 1", w.Header().Get("Retry-After"))
 	}
 	for _, execution := range []string{"proceeding", "scheduled", "resumed", "download"} {
 		if got := codes(s, report("deploymentBase", `{"execution":"`+execution+`","result":{"finished":"none"}}`)); got[0] != http.StatusTooManyRequests {
-			t.Errorf("a hurried device's %s is answered %d, want 429", execution, got[0])
+			t.Errorf("beyond the rate, %s is answered %d, want 429", execution, got[0])
 		}
 	}
 	got = codes(s, report("deploymentBase", proceeding), report("cancelAction", rejected),
 		report("deploymentBase", success), report("deploymentBase", proceeding))
 	if diff := cmp.Diff([]int{429, 200, 200, 429}, got); diff != "" {
-		t.Errorf("a hurried device loses progress, but no result (-want +got):\n%s", diff)
+		t.Errorf("codes of reports beyond the rate: want 429 for progress only (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]int{200, 429}, codes(s, report("deploymentBase", success), report("deploymentBase", success))); diff != "" {
-		t.Errorf("results are bounded too (-want +got):\n%s", diff)
+		t.Errorf("codes of results beyond their own rate (-want +got):\n%s", diff)
 	}
 }
 
-// Who has said yes or no at a device in a hurry need not say it again.
-func TestRatesKeepConsent(t *testing.T) {
+// Beyond the rate of a device, its confirmations and denials are still accepted.
+func TestConfirmationsBeyondTheRate(t *testing.T) {
 	word := func(text string) *http.Request {
 		return ask("POST "+root+"/confirmationBase/31/feedback", `{"confirmation":"`+text+`"}`)
 	}
 	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = thrice() })
 	got := codes(s, poll(), poll(), poll(), poll(), word("denied"), word("confirmed"), word("denied"), word("confirmed"), ask("GET "+root+"/confirmationBase/31"))
 	if diff := cmp.Diff([]int{200, 200, 200, 429, 200, 200, 200, 429, 429}, got); diff != "" {
-		t.Errorf("a hurried device loses no word, but words are bounded too (-want +got):\n%s", diff)
+		t.Errorf("codes of confirmations beyond the rate of requests, and then beyond their own (-want +got):\n%s", diff)
 	}
 }
 
-// Wrong credentials beyond their rates are answered 429, by device, by address and in all; right
-// ones never are.
+// Wrong credentials get 429 beyond the rate of a device, of an address or of all. Right credentials
+// do not.
 func TestRatesOfWrongCredentials(t *testing.T) {
 	const wrong = "Authorization: TargetToken wrong"
 	wrongFor := func(id, address string) *http.Request {
@@ -106,12 +105,12 @@ func TestRatesOfWrongCredentials(t *testing.T) {
 		"of an IPv6 network": {func(o *ddi.Options) { o.Rates.Address = thrice() },
 			[]*http.Request{wrongFor("a", "[2001:db8::1]:1"), wrongFor("b", "[2001:db8::2]:1"), wrongFor("c", "[2001:db8::ffff:0:0:1]:1"), wrongFor("d", "[2001:db8::4]:1"), wrongFor("e", "[2001:db8:0:1::1]:1")},
 			[]int{401, 401, 401, 429, 401}},
-		"of one device, whose flood leaves the rate of its address to others": {func(o *ddi.Options) {
+		"of one device, which does not use up the rate of its address": {func(o *ddi.Options) {
 			o.Rates.Guess, o.Rates.Address = deviceapi.Rate{PerSecond: 1e-6, Burst: 1}, thrice()
 		},
 			[]*http.Request{poll(wrong), poll(wrong), poll(wrong), poll(wrong), wrongFor("dev2", here), wrongFor("dev3", here)},
 			[]int{401, 429, 429, 429, 401, 401}},
-		"of one address, whose flood leaves the rate of all to others": {func(o *ddi.Options) {
+		"of one address, which does not use up the rate of all": {func(o *ddi.Options) {
 			o.Rates.Address, o.Rates.Refusal = deviceapi.Rate{PerSecond: 1e-6, Burst: 1}, thrice()
 		},
 			[]*http.Request{poll(wrong), wrongFor("dev2", here), wrongFor("dev3", here), wrongFor("dev4", here), poll(wrong), wrongFor("dev2", there)},
@@ -136,11 +135,11 @@ func TestRateOfAll(t *testing.T) {
 	s := deviceAPI(t, b, func(o *ddi.Options) { o.Rates.Global = thrice() })
 	got := codes(s, poll("Authorization: TargetToken wrong"), poll(), otherDevice(), poll(), otherDevice())
 	if diff := cmp.Diff([]int{401, 200, 200, 200, 429}, got); diff != "" {
-		t.Errorf("strangers do not count, devices together do (-want +got):\n%s", diff)
+		t.Errorf("codes of polls; wrong credentials do not count in the rate of all (-want +got):\n%s", diff)
 	}
 }
 
-func TestDefaultRatesLetARealUpdateThrough(t *testing.T) {
+func TestDefaultRatesSufficeForAnUpdate(t *testing.T) {
 	s, err := newServer(backend(), ddi.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -156,8 +155,8 @@ func TestDefaultRatesLetARealUpdateThrough(t *testing.T) {
 	}
 }
 
-// Results, answers to cancels and confirmations are taken also when all devices together ask too
-// often, within a bound.
+// Results, answers to cancels and confirmations are accepted, within a limit, also when all devices
+// together exceed their rate.
 func TestRateOfAllKeepsResults(t *testing.T) {
 	b := backend()
 	b.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: "dev2"}] = token
@@ -172,9 +171,9 @@ func TestRateOfAllKeepsResults(t *testing.T) {
 	}
 }
 
-// Of large reports that a device sends as fast as it can, only so much is read. Small results are
-// always read.
-func TestLargeReportsOfAHurriedDeviceAreNotAllRead(t *testing.T) {
+// If a device exceeds its rate, only some of its large reports are read. Small results are always
+// read.
+func TestLargeReportsBeyondTheRateAreNotAllRead(t *testing.T) {
 	large := `{"status":{"details":["` + strings.Repeat("x", 60<<10) + `"],"execution":"proceeding","result":{"finished":"none"}}}`
 	for name, length := range map[string]int64{"declared": int64(len(large)), "chunked": -1} {
 		s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = thrice() })

@@ -21,7 +21,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// body writes a report with some details; before comes in front of the status.
+// body returns a report with the details; before is inserted before the status.
 func body(before, execution, finished string, details ...string) string {
 	quoted := make([]string, len(details))
 	for i, d := range details {
@@ -38,9 +38,9 @@ func numbered(n, length int) []string {
 	return details
 }
 
-// TestResultsAreTakenWhateverTheirSize: the backend hears of the result, with its code, and with
-// the first and the last of its details.
-func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
+// TestResultsOfAnySizeAreAccepted: the backend gets the result with its code, and the first and the
+// last of its details.
+func TestResultsOfAnySizeAreAccepted(t *testing.T) {
 	kib, mib := strings.Repeat("x", 1<<10), strings.Repeat("x", 1<<20)
 	deep := strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)
 	tests := map[string]struct {
@@ -49,22 +49,22 @@ func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
 		first, last string
 		says        string
 	}{
-		"51 details of 2048 characters":        {body("", "closed", "failure", numbered(51, 2048)...), 50, "line 1 ", "line 51 ", "[… 2 details were cut …]"},
-		"61 short details":                     {body("", "closed", "failure", numbered(61, 0)...), 50, "line 1 ", "line 61 ", "[… 12 details were cut …]"},
-		"50 details":                           {body("", "closed", "failure", numbered(50, 0)...), 50, "line 1 ", "line 50 ", ""},
-		"one detail of 900 KiB":                {body("", "closed", "failure", "start"+strings.Repeat(kib, 900)+"end"), 1, "start", "start", ""},
-		"100 000 empty details":                {body("", "closed", "failure", make([]string, 100_000)...), 50, "", "", "[… 99951 details were cut …]"},
-		"just 1 MiB":                           {body("", "closed", "failure", strings.Repeat("x", 1<<20-len(body("", "closed", "failure", "")))), 1, "xxx", "xxx", ""},
-		"one byte more":                        {body("", "closed", "failure", "first", strings.Repeat("x", 1<<20-len(body("", "closed", "failure", "first", ""))+1)), 3, "first", "[… the report is larger than 1 MiB", ""},
-		"5 MiB of lines":                       {body("", "closed", "failure", numbered(5000, 1024)...), 50, "line 1 ", "[… the report is larger than 1 MiB", "details were cut …]"},
-		"one detail of 5 MiB":                  {body("", "closed", "failure", strings.Repeat(mib, 5)), 1, "[… the report is larger", "[… the report is larger", ""},
-		"cut within an escape":                 {body("", "closed", "failure", "first")[:len(body("", "closed", "failure", "first"))-3] + `,"` + strings.Repeat(`\u00e9`, 1<<18) + `"]}}`, 2, "first", "[… the report is larger", ""},
-		"unknown fields of 500 KiB":            {body(`"log":"`+strings.Repeat(kib, 500)+`",`, "closed", "failure", "a"), 1, "a", "a", ""},
-		"an unknown field that is deep":        {body(`"x":`+deep+`,`, "closed", "failure", "a"), 1, "a", "a", ""},
-		"a deep unknown field of 2 MiB behind": {strings.TrimSuffix(body("", "closed", "failure", "a"), "}") + `,"x":` + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20) + "}", 2, "a", "[… the report is larger", ""},
-		"details that are deep":                {`{"status":{"execution":"closed","code":7,"result":{"finished":"failure"},"details":["a",` + deep + `]}}`, 2, "a", "[[[", ""},
-		"invalid UTF-8":                        {body("", "closed", "failure", "a")[:len(body("", "closed", "failure", ""))-4] + "a\xff\xfe\"]}}", 1, "a��", "a��", ""},
-		"a byte order mark":                    {"\ufeff" + body("", "closed", "failure", "a"), 1, "a", "a", ""},
+		"51 details of 2048 characters":      {body("", "closed", "failure", numbered(51, 2048)...), 50, "line 1 ", "line 51 ", "[… 2 details were cut …]"},
+		"61 short details":                   {body("", "closed", "failure", numbered(61, 0)...), 50, "line 1 ", "line 61 ", "[… 12 details were cut …]"},
+		"50 details":                         {body("", "closed", "failure", numbered(50, 0)...), 50, "line 1 ", "line 50 ", ""},
+		"one detail of 900 KiB":              {body("", "closed", "failure", "start"+strings.Repeat(kib, 900)+"end"), 1, "start", "start", ""},
+		"100 000 empty details":              {body("", "closed", "failure", make([]string, 100_000)...), 50, "", "", "[… 99951 details were cut …]"},
+		"exactly 1 MiB":                      {body("", "closed", "failure", strings.Repeat("x", 1<<20-len(body("", "closed", "failure", "")))), 1, "xxx", "xxx", ""},
+		"one byte more":                      {body("", "closed", "failure", "first", strings.Repeat("x", 1<<20-len(body("", "closed", "failure", "first", ""))+1)), 3, "first", "[… the report is larger than 1 MiB", ""},
+		"5 MiB of lines":                     {body("", "closed", "failure", numbered(5000, 1024)...), 50, "line 1 ", "[… the report is larger than 1 MiB", "details were cut …]"},
+		"one detail of 5 MiB":                {body("", "closed", "failure", strings.Repeat(mib, 5)), 1, "[… the report is larger", "[… the report is larger", ""},
+		"cut within an escape":               {body("", "closed", "failure", "first")[:len(body("", "closed", "failure", "first"))-3] + `,"` + strings.Repeat(`\u00e9`, 1<<18) + `"]}}`, 2, "first", "[… the report is larger", ""},
+		"unknown fields of 500 KiB":          {body(`"log":"`+strings.Repeat(kib, 500)+`",`, "closed", "failure", "a"), 1, "a", "a", ""},
+		"an unknown field with deep nesting": {body(`"x":`+deep+`,`, "closed", "failure", "a"), 1, "a", "a", ""},
+		"an unknown field of 2 MiB with deep nesting at the end": {strings.TrimSuffix(body("", "closed", "failure", "a"), "}") + `,"x":` + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20) + "}", 2, "a", "[… the report is larger", ""},
+		"details with deep nesting":                              {`{"status":{"execution":"closed","code":7,"result":{"finished":"failure"},"details":["a",` + deep + `]}}`, 2, "a", "[[[", ""},
+		"invalid UTF-8":                                          {body("", "closed", "failure", "a")[:len(body("", "closed", "failure", ""))-4] + "a\xff\xfe\"]}}", 1, "a��", "a��", ""},
+		"a byte order mark":                                      {"\ufeff" + body("", "closed", "failure", "a"), 1, "a", "a", ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
 						t.Fatalf("%d details, want %d: from %.40q to %.40q", n, tc.details, got.Details[0], got.Details[n-1])
 					}
 					if !strings.Contains(strings.Join(got.Details, "\n"), tc.says) {
-						t.Errorf("nothing says %q", tc.says)
+						t.Errorf("no detail contains %q", tc.says)
 					}
 				}
 			}
@@ -94,14 +94,15 @@ func TestResultsAreTakenWhateverTheirSize(t *testing.T) {
 	}
 }
 
-// TestConsentIsTakenWhateverItsSize: a long explanation does not cause a second question.
-func TestConsentIsTakenWhateverItsSize(t *testing.T) {
+// TestConfirmationsOfAnySizeAreAccepted: a confirmation is not refused because of the size of its
+// details.
+func TestConfirmationsOfAnySizeAreAccepted(t *testing.T) {
 	for name, text := range map[string]string{
-		"61 details":          `{"confirmation":"confirmed","details":[` + strings.Repeat(`"x",`, 60) + `"last"]}`,
-		"details of 200 KiB":  `{"confirmation":"confirmed","details":["` + strings.Repeat("x", 200<<10) + `","last"]}`,
-		"more than 1 MiB":     `{"confirmation":"confirmed","details":["a","` + strings.Repeat("x", 2<<20) + `"]}`,
-		"100 000 of them":     `{"confirmation":"confirmed","details":[` + strings.Repeat(`"",`, 100_000) + `"last"]}`,
-		"an unknown deep one": `{"x":` + strings.Repeat(`{"a":`, 15_000) + "1" + strings.Repeat("}", 15_000) + `,"confirmation":"confirmed","details":["last"]}`,
+		"61 details":         `{"confirmation":"confirmed","details":[` + strings.Repeat(`"x",`, 60) + `"last"]}`,
+		"details of 200 KiB": `{"confirmation":"confirmed","details":["` + strings.Repeat("x", 200<<10) + `","last"]}`,
+		"more than 1 MiB":    `{"confirmation":"confirmed","details":["a","` + strings.Repeat("x", 2<<20) + `"]}`,
+		"100 000 details":    `{"confirmation":"confirmed","details":[` + strings.Repeat(`"",`, 100_000) + `"last"]}`,
+		"an unknown field":   `{"x":` + strings.Repeat(`{"a":`, 15_000) + "1" + strings.Repeat("}", 15_000) + `,"confirmation":"confirmed","details":["last"]}`,
 	} {
 		b := backend()
 		if w := answered(deviceAPI(t, b), ask("POST "+root+"/confirmationBase/31/feedback", text)); w.Code != http.StatusOK {
@@ -115,7 +116,8 @@ func TestConsentIsTakenWhateverItsSize(t *testing.T) {
 	}
 }
 
-// TestReportsThatAreRefused: each answer says why, and a refusal for size is in the log.
+// TestReportsThatAreRefused: each response contains the reason, and a refusal because of the size
+// is logged.
 func TestReportsThatAreRefused(t *testing.T) {
 	var zipped bytes.Buffer
 	zip := gzip.NewWriter(&zipped)
@@ -129,20 +131,20 @@ func TestReportsThatAreRefused(t *testing.T) {
 		says    string
 		logged  bool
 	}{
-		"progress of 70 KiB":                {nil, body("", "proceeding", "none", big), 413, "A result may have 1 MiB", true},
-		"a download of 70 KiB":              {nil, body("", "download", "none", big), 413, "A result may have 1 MiB", true},
-		"progress of 2 MiB":                 {nil, body("", "proceeding", "none", strings.Repeat("x", 2<<20)), 413, "A result may have 1 MiB", true},
-		"a result of 9 MiB":                 {nil, body("", "closed", "success", strings.Repeat("x", 9<<20)), 413, "1 MiB", true},
-		"2 MiB with the result behind them": {nil, body(`"log":"`+strings.Repeat("x", 2<<20)+`",`, "closed", "success"), 413, "send them last", true},
-		"70 KiB that are not JSON":          {nil, big, 413, "1 MiB", true},
-		"70 KiB of JSON without a status":   {nil, `{"x":"` + big + `"}`, 413, "1 MiB", true},
-		"gzip":                              {[]string{"Content-Encoding: gzip"}, zipped.String(), 415, "Content-Encoding", false},
-		"gzip that is not named":            {nil, zipped.String(), 400, "not JSON", false},
-		"another content type":              {[]string{"Content-Type: text/plain"}, body("", "closed", "success"), 415, "application/json", false},
-		"no content type":                   {[]string{"Content-Type: "}, body("", "closed", "success"), 415, "application/json", false},
-		"a result that is cut off":          {nil, strings.TrimSuffix(body("", "closed", "success"), "}"), 400, "not JSON", false},
-		"two documents":                     {nil, body("", "closed", "success") + "{}", 400, "not JSON", false},
-		"a result that is not said":         {nil, `{"status":{"execution":"closed"}}`, 400, "status.result.finished is missing", false},
+		"progress of 70 KiB":              {nil, body("", "proceeding", "none", big), 413, "A result may have 1 MiB", true},
+		"a download of 70 KiB":            {nil, body("", "download", "none", big), 413, "A result may have 1 MiB", true},
+		"progress of 2 MiB":               {nil, body("", "proceeding", "none", strings.Repeat("x", 2<<20)), 413, "A result may have 1 MiB", true},
+		"a result of 9 MiB":               {nil, body("", "closed", "success", strings.Repeat("x", 9<<20)), 413, "1 MiB", true},
+		"2 MiB before the result":         {nil, body(`"log":"`+strings.Repeat("x", 2<<20)+`",`, "closed", "success"), 413, "send them last", true},
+		"70 KiB of text":                  {nil, big, 413, "1 MiB", true},
+		"70 KiB of JSON without a status": {nil, `{"x":"` + big + `"}`, 413, "1 MiB", true},
+		"gzip":                            {[]string{"Content-Encoding: gzip"}, zipped.String(), 415, "Content-Encoding", false},
+		"gzip without a header":           {nil, zipped.String(), 400, "not JSON", false},
+		"another content type":            {[]string{"Content-Type: text/plain"}, body("", "closed", "success"), 415, "application/json", false},
+		"no content type":                 {[]string{"Content-Type: "}, body("", "closed", "success"), 415, "application/json", false},
+		"a result that is cut off":        {nil, strings.TrimSuffix(body("", "closed", "success"), "}"), 400, "not JSON", false},
+		"two documents":                   {nil, body("", "closed", "success") + "{}", 400, "not JSON", false},
+		"no result":                       {nil, `{"status":{"execution":"closed"}}`, 400, "status.result.finished is missing", false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -160,9 +162,9 @@ func TestReportsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestOddProgress: what is no number of steps is no progress, and never a reason to refuse a
-// report.
-func TestOddProgress(t *testing.T) {
+// TestInvalidProgress: a progress that is not a number of steps is ignored, and the report is
+// accepted.
+func TestInvalidProgress(t *testing.T) {
 	for text, want := range map[string]*int32{
 		`{"cnt":2.5,"of":5}`:                      new(int32(40)),
 		`{"cnt":"50","of":"100"}`:                 new(int32(50)),
@@ -189,8 +191,8 @@ func TestOddProgress(t *testing.T) {
 	}
 }
 
-// TestLargeBodies: one that says its length is refused unread, one that does not is refused when it
-// has grown too large, which is later where it may be a result.
+// TestLargeBodies: a body with a declared length above the limit is refused unread. A chunked one
+// is refused when the limit has been read; the limit is larger where the body may be a result.
 func TestLargeBodies(t *testing.T) {
 	const size = 10 << 20
 	for request, most := range map[string]int{"POST " + root + "/deploymentBase/31/feedback": 1<<20 + 1, "PUT " + root + "/configData": 64<<10 + 1} {
@@ -208,8 +210,9 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// TestAResultIsNotRefusedForGood: a device in a hurry gets its result through when it tries again.
-func TestAResultIsNotRefusedForGood(t *testing.T) {
+// TestAResultIsAcceptedAtLast: a device that exceeds its rate and repeats a large result has it
+// accepted.
+func TestAResultIsAcceptedAtLast(t *testing.T) {
 	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = deviceapi.Rate{PerSecond: 50, Burst: 1} })
 	for range 200 {
 		answered(s, poll())

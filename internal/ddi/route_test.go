@@ -19,33 +19,34 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
-// TestOddPaths: each is asked with the token of acme/dev1, with a wrong token and without one. No
-// answer is a redirect, and the backend hears of no other device than the one that is named.
-func TestOddPaths(t *testing.T) {
+// TestUnusualPaths requests each path with the token of acme/dev1, with a wrong token and without
+// one. No response is a redirect, and the backend gets no device other than that of the row.
+func TestUnusualPaths(t *testing.T) {
 	tests := map[string]struct {
 		path        string
 		right       int
 		wrong, none int
-		// asked is the device that the backend is asked about with the right token.
+		// asked is the device of the call of the backend with the right token; empty: there is
+		// none.
 		asked string
 	}{
 		"a base URL that ends in a slash":            {"//acme/controller/v1/dev1", 200, 401, 401, "acme/dev1"},
 		"slashes in front":                           {"////acme/controller/v1/dev1", 200, 401, 401, "acme/dev1"},
 		"slashes in the middle":                      {"/acme//controller///v1//dev1", 200, 401, 401, "acme/dev1"},
-		"a resource behind two slashes":              {root + "//confirmationBase", 200, 401, 401, "acme/dev1"},
+		"a resource after two slashes":               {root + "//confirmationBase", 200, 401, 401, "acme/dev1"},
 		"a slash at the end":                         {root + "/", 404, 401, 401, ""},
 		"slashes at the end":                         {root + "//", 404, 401, 401, ""},
-		"a slash behind a resource":                  {root + "/confirmationBase/", 404, 401, 401, ""},
+		"a slash after a resource":                   {root + "/confirmationBase/", 404, 401, 401, ""},
 		"an id that is missing":                      {"/acme/controller/v1/", 404, 404, 401, ""},
 		"an id that is missing before a resource":    {"/acme/controller/v1//configData", 401, 401, 401, ""},
 		"a dot in front":                             {"/./acme/controller/v1/dev1", 404, 404, 401, ""},
-		"a dot behind":                               {root + "/.", 404, 401, 401, ""},
-		"two dots behind":                            {root + "/..", 404, 401, 401, ""},
-		"a step to another device":                   {"/acme/controller/v1/dev2/../dev1", 401, 401, 401, ""},
-		"a step from this device to another":         {root + "/../dev2", 404, 401, 401, ""},
-		"a step out and back":                        {"/x/../acme/controller/v1/dev1", 404, 404, 401, ""},
-		"an escaped step":                            {root + "/%2e%2e/dev2", 404, 401, 401, ""},
-		"an escaped slash behind the id":             {root + "%2FconfirmationBase", 401, 401, 401, ""},
+		"a dot at the end":                           {root + "/.", 404, 401, 401, ""},
+		"two dots at the end":                        {root + "/..", 404, 401, 401, ""},
+		"dots from another device to this one":       {"/acme/controller/v1/dev2/../dev1", 401, 401, 401, ""},
+		"dots from this device to another":           {root + "/../dev2", 404, 401, 401, ""},
+		"dots out of the root and back":              {"/x/../acme/controller/v1/dev1", 404, 404, 401, ""},
+		"escaped dots":                               {root + "/%2e%2e/dev2", 404, 401, 401, ""},
+		"an escaped slash after the id":              {root + "%2FconfirmationBase", 401, 401, 401, ""},
 		"an escaped slash within the root":           {"/acme%2Fcontroller/v1/dev1", 404, 404, 401, ""},
 		"a slash that is escaped twice":              {root + "%252F..", 401, 401, 401, ""},
 		"an id that need not have been escaped":      {"/acme/controller/v1/%64ev1", 200, 401, 401, "acme/dev1"},
@@ -111,8 +112,9 @@ func requestsCounted(t *testing.T, registry *prometheus.Registry) float64 {
 	return n
 }
 
-// TestOddMethods: a method that a resource does not have is refused after the credentials.
-func TestOddMethods(t *testing.T) {
+// TestUnknownMethods: a method that a resource does not have is refused with 405, after the check
+// of the credentials.
+func TestUnknownMethods(t *testing.T) {
 	for _, method := range []string{"OPTIONS", "CONNECT", "TRACE", "PATCH", "DELETE", "BREW", "PROPFIND"} {
 		for what, want := range map[string]int{token: http.StatusMethodNotAllowed, "wrong": http.StatusUnauthorized} {
 			b := backend()
@@ -132,23 +134,24 @@ func TestOddMethods(t *testing.T) {
 	}
 }
 
-// TestOddPathsAreBounded: paths that name no device count against an address like wrong
-// credentials, and what an authorized device asks for in vain counts against the device.
-func TestOddPathsAreBounded(t *testing.T) {
+// TestUnknownPathsAreBounded: a path without a device counts in the rate of its address like wrong
+// credentials. An unknown path below a device counts in the rate of the device.
+func TestUnknownPathsAreBounded(t *testing.T) {
 	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Address = thrice() })
 	got := codes(s, ask("GET /"), ask("GET /robots.txt"), ask("GET /acme/controller/v1/%20"), ask("GET /"), poll())
 	if want := fmt.Sprint([]int{404, 404, 400, 429, 200}); fmt.Sprint(got) != want {
-		t.Errorf("an address that guesses paths gets %v, want %v", got, want)
+		t.Errorf("requests of paths without a device get %v, want %v", got, want)
 	}
 	s = deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = thrice() })
 	got = codes(s, ask("GET "+root+"/x"), ask("DELETE "+root), ask("GET "+root+"/../dev2"), ask("GET "+root+"/x"))
 	if want := fmt.Sprint([]int{404, 405, 404, 429}); fmt.Sprint(got) != want {
-		t.Errorf("a device that guesses paths gets %v, want %v", got, want)
+		t.Errorf("requests of unknown paths of a device get %v, want %v", got, want)
 	}
 }
 
-// TestNothingIsAnsweredBeforeTheDeviceAPI: net/http answers OPTIONS * by itself and mux redirects;
-// over a connection all of these are counted. A header that is too large is the one exception.
+// TestNothingIsAnsweredBeforeTheDeviceAPI: net/http would answer OPTIONS * and http.ServeMux would
+// redirect some paths; the device API refuses and counts them all. A header that is too large is
+// the one exception.
 func TestNothingIsAnsweredBeforeTheDeviceAPI(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -189,8 +192,8 @@ func TestNothingIsAnsweredBeforeTheDeviceAPI(t *testing.T) {
 	}
 }
 
-// TestLinksKeepTheTenantAsWritten: a client that compares links with what it asked finds its own
-// spelling.
+// TestLinksKeepTheTenantAsWritten: links contain the tenant in the case of the request, because
+// clients may compare them with their own URL.
 func TestLinksKeepTheTenantAsWritten(t *testing.T) {
 	b := backend()
 	b.Offer.DeployID = 31
@@ -200,7 +203,8 @@ func TestLinksKeepTheTenantAsWritten(t *testing.T) {
 	}
 }
 
-// TestCaseOfTheTenantGivesNoSecondRate: the same device in another spelling is the same device.
+// TestCaseOfTheTenantGivesNoSecondRate: requests with the tenant in another case count in the rate
+// of the same device.
 func TestCaseOfTheTenantGivesNoSecondRate(t *testing.T) {
 	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Rates.Device = thrice() })
 	got := codes(s, poll(), ask("GET /ACME/controller/v1/dev1"), ask("GET /Acme/controller/v1/dev1"), ask("GET /aCME/controller/v1/dev1"))

@@ -34,8 +34,8 @@ func (b slowBackend) State(ctx context.Context, device deviceapi.Device, remoteA
 	return b.Backend.State(ctx, device, remoteAddr)
 }
 
-// TestServeLetsRequestsFinish: a device whose request is under way when the
-// device API closes gets its answer, and the next one finds the device API closed.
+// TestServeLetsRequestsFinish: a request that has started when the device API stops gets its
+// response. A later connection is refused.
 func TestServeLetsRequestsFinish(t *testing.T) {
 	b := slowBackend{backend(), make(chan struct{}), make(chan struct{})}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,7 +67,7 @@ func TestServeLetsRequestsFinish(t *testing.T) {
 	<-b.started
 	shut()
 	close(b.release)
-	for what, outcome := range map[string]chan error{"the request under way": polled, "Serve": served} {
+	for what, outcome := range map[string]chan error{"the request that had started": polled, "Serve": served} {
 		select {
 		case err := <-outcome:
 			if err != nil {
@@ -82,7 +82,7 @@ func TestServeLetsRequestsFinish(t *testing.T) {
 	}
 }
 
-func TestServeSaysWhyItCannot(t *testing.T) {
+func TestServeReturnsItsError(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -93,8 +93,9 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 	}
 }
 
-// TestLog: a failure is an error with its cause, which the device does not
-// hear; what a device can provoke is said only at level 1, and as a value.
+// TestLog: a failure is logged as an error with its cause, and the response does not contain the
+// cause. Refusals, which a device can cause, are logged at level 1, with everything from the device
+// as a value.
 func TestLog(t *testing.T) {
 	const forged = "/acme/controller/v1/dev1%E2%80%8B\"msg\"=\"all is well\""
 	tests := map[string]struct {
@@ -105,13 +106,13 @@ func TestLog(t *testing.T) {
 	}{
 		"a failure": {0, errors.New("etcd is on fire"), poll(),
 			`"logger"="device-api" "msg"="The device API failed" "error"="etcd is on fire" "resource"="base" "method"="GET" "status"=500 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7"`},
-		"not ready is no failure": {0, deviceapi.Unavailable{}, poll(), ""},
-		"a refusal, quietly":      {0, nil, poll("Authorization: TargetToken wrong"), ""},
+		"not ready":            {0, deviceapi.Unavailable{}, poll(), ""},
+		"a refusal at level 0": {0, nil, poll("Authorization: TargetToken wrong"), ""},
 		"a refusal, closely": {1, fmt.Errorf("target dev1: %w", deviceapi.ErrNotFound), poll(),
 			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=404 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7" "reason"="target dev1: not found"`},
 		"an id that looks like a log": {1, nil, ask("GET " + strings.ReplaceAll(strings.ReplaceAll(forged, `"`, "%22"), " ", "%0A")),
 			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=400 "tenant"="acme" "controllerID"="dev1\u200b\"msg\"=\"all\nis\nwell\"" "address"="192.0.2.7" "reason"="bad request: the controllerId in the path contains white space or a control character; remove it"`},
-		"a device that has gone away": {0, context.Canceled, gone(poll()), ""},
+		"a device that has disconnected": {0, context.Canceled, gone(poll()), ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +124,7 @@ func TestLog(t *testing.T) {
 			b.Errors = map[string]error{"State": tc.fails}
 			w := answered(deviceAPI(t, b, func(o *ddi.Options) { o.Log = log }), tc.request)
 			if strings.Contains(w.Body.String(), "fire") {
-				t.Errorf("the device was told %s", w.Body)
+				t.Errorf("the response contains the cause: %s", w.Body)
 			}
 			if diff := cmp.Diff(tc.want, strings.Join(lines, "\n")); diff != "" {
 				t.Errorf("log (-want +got):\n%s", diff)
@@ -132,7 +133,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-func TestADeviceThatGoesAwayIsNoFailure(t *testing.T) {
+func TestADisconnectedDeviceIsNoFailure(t *testing.T) {
 	b := backend()
 	b.Errors = map[string]error{"State": context.Canceled}
 	if diff := cmp.Diff([]int{499, 500}, codes(deviceAPI(t, b), gone(poll()), poll())); diff != "" {
@@ -146,7 +147,7 @@ func gone(r *http.Request) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// TestMetrics: by resource and code, whatever the device is called.
+// TestMetrics: the labels are resource and code, and not the device.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	s := deviceAPI(t, backend(), func(o *ddi.Options) { o.Registerer = registry })
@@ -185,9 +186,10 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestDeviceAPIsOfOneProcessCountTogether: a second device API with the same registry
-// shares the metrics of the first; a stranger's metric of the same name is told.
-func TestDeviceAPIsOfOneProcessCountTogether(t *testing.T) {
+// TestDeviceAPIsOfOneProcessShareMetrics: a second device API with the same registry counts in the
+// metrics of the first. NewServer returns an error if the registry has another metric of the same
+// name.
+func TestDeviceAPIsOfOneProcessShareMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	share := func(o *ddi.Options) { o.Registerer = registry }
 	codes(deviceAPI(t, backend(), share), poll())
@@ -210,6 +212,6 @@ func TestDeviceAPIsOfOneProcessCountTogether(t *testing.T) {
 	taken := prometheus.NewRegistry()
 	taken.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "goshawk_ddi_requests_total", Help: "Something else."}))
 	if _, err := newServer(backend(), ddi.Options{Registerer: taken}); err == nil {
-		t.Error("a name that is taken: want an error")
+		t.Error("another metric has the name: want an error")
 	}
 }

@@ -75,12 +75,12 @@ func backend() *deviceapitest.Backend {
 	}
 }
 
-// newServer makes a device API with one backend, which serves every tenant.
+// newServer returns a device API whose tenants all have this backend.
 func newServer(b deviceapi.Backend, options ddi.Options) (*ddi.Server, error) {
 	return ddi.NewServer(func(string) (deviceapi.Backend, error) { return b, nil }, options)
 }
 
-// deviceAPI makes a device API without limits of rates, which have tests of their own.
+// deviceAPI returns a device API without limits of rates; rates_test.go tests those.
 func deviceAPI(t testing.TB, b deviceapi.Backend, change ...func(*ddi.Options)) *ddi.Server {
 	t.Helper()
 	boundless := deviceapi.Rate{PerSecond: -1}
@@ -95,7 +95,8 @@ func deviceAPI(t testing.TB, b deviceapi.Backend, change ...func(*ddi.Options)) 
 	return s
 }
 
-// ask makes a request of dev1 from lines such as "GET /path" and "Name: value".
+// ask returns a request of dev1 with a request line such as "GET /path", headers such as "Name:
+// value", and a body.
 func ask(line string, rest ...string) *http.Request {
 	method, target, _ := strings.Cut(line, " ")
 	headers, body := rest, ""
@@ -122,13 +123,13 @@ func answered(s http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// exchangeCase is a request, and what its backend returns.
+// exchangeCase is a request, and what the backend returns.
 type exchangeCase struct {
 	script  func(*deviceapitest.Backend)
 	request *http.Request
 }
 
-// resourceCases are requests of every resource.
+// resourceCases returns requests of every resource.
 func resourceCases() map[string]exchangeCase {
 	offer := func(change func(*deviceapi.State)) func(*deviceapitest.Backend) {
 		return func(b *deviceapitest.Backend) { change(&b.Offer) }
@@ -346,8 +347,9 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// TestAuthorizationTellsNothing: who guesses ids learns nothing from answers.
-func TestAuthorizationTellsNothing(t *testing.T) {
+// TestAuthorizationHidesIDs: the response to a wrong token is the same for a known and an unknown
+// controllerID.
+func TestAuthorizationHidesIDs(t *testing.T) {
 	s := deviceAPI(t, backend())
 	wrong := answered(s, ask("GET "+root, "Authorization: TargetToken wrong"))
 	unknown := answered(s, ask("GET /acme/controller/v1/dev2"))
@@ -370,8 +372,7 @@ func TestTokenSchemeIsCaseInsensitive(t *testing.T) {
 	}
 }
 
-// TestEscapedIDs: the id of the device comes to the backend as it is and goes
-// back into links as the device wrote it.
+// TestEscapedIDs: the backend gets the controllerID unescaped, and links contain it escaped.
 func TestEscapedIDs(t *testing.T) {
 	for _, id := range []string{"ABC:123", "a/b", "ü", "50%", "a+b", "q?x#y", `"<&>"`, "...", strings.Repeat("é", 256)} {
 		b := backend()
@@ -400,9 +401,8 @@ func TestEscapedIDs(t *testing.T) {
 	}
 }
 
-// TestReportsOfRealClients sends bodies as swupdate 2022.12 and
-// rauc-hawkbit-updater write them, in an order no rule of the device API forbids: it
-// translates what it gets, and hands it on.
+// TestReportsOfRealClients sends bodies as swupdate 2022.12 and rauc-hawkbit-updater write them.
+// The backend gets each of them as a report, in whatever order they arrive.
 func TestReportsOfRealClients(t *testing.T) {
 	reports := []struct {
 		path, body string
@@ -450,15 +450,15 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestExpect100Continue: swupdate asks before it sends a body. It is told to go
-// on at once, or refused at once without having to send it.
+// TestExpect100Continue: swupdate sends the header Expect: 100-continue before a body. The response
+// is 100, or the refusal, before the body arrives.
 func TestExpect100Continue(t *testing.T) {
 	tests := map[string]struct {
 		token  string
 		length int
 		want   string
 	}{
-		"a welcome body":   {token, 20, "HTTP/1.1 100 Continue"},
+		"a body":           {token, 20, "HTTP/1.1 100 Continue"},
 		"a body too large": {token, 70 << 10, "HTTP/1.1 413 Request Entity Too Large"},
 		"a wrong token":    {"wrong", 20, "HTTP/1.1 401 Unauthorized"},
 	}
@@ -484,8 +484,8 @@ func TestExpect100Continue(t *testing.T) {
 	}
 }
 
-// TestOverTheNetwork is what a recorder cannot show: 100-continue, HEAD,
-// lengths, and a client that follows the redirect with its method and range.
+// TestOverTheNetwork tests what a response recorder does not do: 100-continue, HEAD, lengths, and a
+// client that follows the redirect with its method and range.
 func TestOverTheNetwork(t *testing.T) {
 	var fetched []string
 	files := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -526,7 +526,7 @@ func TestOverTheNetwork(t *testing.T) {
 		t.Errorf("a body after 100-continue: %d", r.StatusCode)
 	}
 	if r := send("GET", "/deploymentBase/31", ""); r.ContentLength < 4096 {
-		t.Errorf("a long document has the length %d; want one above what net/http measures by itself", r.ContentLength)
+		t.Errorf("a long document has the length %d; want more than net/http measures by itself", r.ContentLength)
 	}
 	if get, head := send("GET", "", ""), send("HEAD", "", ""); head.StatusCode != http.StatusOK || head.ContentLength != get.ContentLength {
 		t.Errorf("HEAD: %d with length %d, GET has %d", head.StatusCode, head.ContentLength, get.ContentLength)

@@ -15,12 +15,12 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
-// TestUpdates plays whole updates against a backend with state: each request with the status code
-// of its response and a text that the body contains.
+// TestUpdates sends the requests of whole updates to a backend with state. Each row has the
+// requests, the status codes of the responses, and a text that the body contains.
 func TestUpdates(t *testing.T) {
 	const user = "the user cancels"
 	type step struct {
-		request string // with a body behind the path
+		request string // method, path, and perhaps a body
 		code    int
 		body    string
 	}
