@@ -40,6 +40,8 @@ func run() error {
 	flag.Func("watch-namespaces", "namespaces to work in, separated by commas: only their objects are reconciled and only their devices are served (default: all)", watchNamespaces(&o))
 	flag.BoolVar(&o.LeaderElect, "leader-elect", true, "let only one of several processes run the controllers; all of them serve the device API")
 	flag.StringVar(&deviceAPI, "ddi-bind-address", ":8080", "address of the device API")
+	flag.StringVar(&o.CertificateFile, "ddi-tls-cert-file", "", "file with the certificate of the device API, and its intermediate certificates, in PEM: the device API then serves HTTPS, and accepts client certificates as a DeviceAccess says. It is read again when it changes (default: none, HTTP)")
+	flag.StringVar(&o.KeyFile, "ddi-tls-key-file", "", "file with the private key of that certificate, in PEM (default: none)")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8081", "address of the metrics; 0 serves none")
 	flag.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8082", "address of /healthz and /readyz; 0 serves none")
 	flag.BoolVar(&o.RequireApproval, "require-approval", false, "require spec.approval for the start of every rollout")
@@ -104,6 +106,8 @@ func check(o *manager.Options) error {
 		return errors.New("--writes-in-flight must be at least 1")
 	case o.DeviceAPIOptions.MaxConnections < 1 || o.DeviceAPIOptions.MaxAddressConnections < 1:
 		return errors.New("--device-api-max-connections and --device-api-max-connections-per-address must be at least 1")
+	case (o.CertificateFile == "") != (o.KeyFile == ""):
+		return errors.New("give --ddi-tls-cert-file and --ddi-tls-key-file together")
 	case o.Backend.PollInterval < kube.MinPollInterval || o.Backend.PollInterval > kube.MaxPollInterval:
 		return fmt.Errorf("--ddi-poll-interval must be %s to %s", kube.MinPollInterval, kube.MaxPollInterval)
 	case o.Backend.ProgressInterval <= 0:

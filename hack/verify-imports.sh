@@ -57,6 +57,7 @@ allow internal/text
 allow internal/cancellation "$api"
 allow internal/action "$api" "$mod/internal/cancellation" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
 allow internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
+allow internal/access "$api" "$mod/internal/query" k8s.io/apimachinery/pkg
 allow internal/window "$api" github.com/robfig/cron/v3
 allow internal/eligibility "$api" "$mod/internal/action" "$mod/internal/cancellation" "$mod/internal/window" "$meta"
 allow internal/offer "$api" "$mod/internal/action" "$mod/internal/cancellation" "$mod/internal/eligibility" "$mod/internal/window" k8s.io/apimachinery/pkg
@@ -76,6 +77,7 @@ pure internal/text
 pure internal/cancellation
 pure internal/action
 pure internal/query
+pure internal/access
 pure internal/window
 pure internal/eligibility
 pure internal/offer

@@ -45,6 +45,9 @@ const (
 	// no device can authenticate. Absent otherwise. It is written by the device API, the only part
 	// of Goshawk that reads Secrets; Ready and Stalled repeat its reason.
 	ConditionTokenUsable = "TokenUsable"
+	// ConditionRegistrationStopped is True on a DeviceAccess that registers no further device.
+	// Absent otherwise.
+	ConditionRegistrationStopped = "RegistrationStopped"
 )
 
 // Reasons of conditions and of waitingFor. Each is the cause, not the effect.
@@ -213,6 +216,22 @@ const (
 	// ReasonTokenInvalid means that the token has a character that is not allowed in an HTTP
 	// header.
 	ReasonTokenInvalid = "TokenInvalid"
+	// ReasonSecretNotFound means that a Secret that a DeviceAccess names does not exist in its
+	// namespace.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSecretWrongType means that this Secret is not of type goshawk.dev/device-tokens.
+	ReasonSecretWrongType = "SecretWrongType"
+	// ReasonSecretKeyMissing means that this Secret lacks the key, or has no key at all.
+	ReasonSecretKeyMissing = "SecretKeyMissing"
+	// ReasonCAInvalid means that the value of this key is not a list of CA certificates in PEM.
+	ReasonCAInvalid = "CAInvalid"
+	// ReasonCAExpired means that a CA certificate of this key is not valid any more.
+	ReasonCAExpired = "CAExpired"
+	// ReasonMaxTargetsReached means that a DeviceAccess has registered as many targets as
+	// registration.maxTargets allows.
+	ReasonMaxTargetsReached = "MaxTargetsReached"
+	// ReasonRegistrationFailed means that the API server has refused the Target of a new device.
+	ReasonRegistrationFailed = "RegistrationFailed"
 	// ReasonSharedTargets means that auto-assignments of different sets match the same targets.
 	ReasonSharedTargets = "SharedTargets"
 	// ReasonRunning means that an AutoAssignment offers its set.

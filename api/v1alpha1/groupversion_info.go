@@ -21,6 +21,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&Rollout{}, &RolloutList{},
 		&DeploymentGroup{}, &DeploymentGroupList{},
 		&AutoAssignment{}, &AutoAssignmentList{},
+		&DeviceAccess{}, &DeviceAccessList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -25,6 +25,9 @@ const (
 	// InvalidatedNamespaceLabel is the label of a ConfigMap of the invalidation record with the
 	// namespace of the invalidated sets.
 	InvalidatedNamespaceLabel = "goshawk.dev/invalidated-namespace"
+	// DeviceAccessAnnotation is the annotation of a Target that the device API has registered, with
+	// the name of the DeviceAccess that allowed it.
+	DeviceAccessAnnotation = "goshawk.dev/device-access"
 	// ArgoIgnoreAnnotation prevents Argo CD from refreshing an application each time a generated
 	// object changes.
 	ArgoIgnoreAnnotation = "argocd.argoproj.io/ignore-resource-updates"

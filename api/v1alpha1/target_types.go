@@ -239,7 +239,8 @@ type TargetSpec struct {
 
 	// tokenSecretRef refers to the token of the device, which authenticates with `Authorization:
 	// TargetToken <token>`. The type of the Secret must be goshawk.dev/device-tokens; the device
-	// API reads no other Secrets. Absent: no token is accepted.
+	// API reads no other Secrets. Absent: no target token is accepted, and only a DeviceAccess lets
+	// a device act for this target.
 	// +optional
 	TokenSecretRef *SecretKeyReference `json:"tokenSecretRef,omitempty"`
 

@@ -65,6 +65,8 @@ func unreadableIn(object any) **Unreadable {
 		return &o.Unreadable
 	case *AutoAssignment:
 		return &o.Unreadable
+	case *DeviceAccess:
+		return &o.Unreadable
 	}
 	return nil
 }

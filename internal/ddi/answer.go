@@ -108,7 +108,7 @@ var (
 	secondLarge = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
 		message: "another report of this device with more than 64 KiB is being read; wait for its answer"}
 	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
-		message: "the token or the path of this request is wrong, and so were those of many before; correct them, then try again"}
+		message: "the credentials or the path of this request are wrong, and so were those of many before; correct them, then try again"}
 	failed = refusal{status: http.StatusInternalServerError, kind: genericError,
 		message: "the device API failed; its log says why"}
 	// clientGone is never received, but counted in the metrics, which must not count a disconnected
@@ -122,7 +122,7 @@ var refusals = []struct {
 	refusal
 }{
 	{deviceapi.ErrUnauthorized, refusal{status: http.StatusUnauthorized, code: "unauthorized",
-		message: "the device is unknown or its token is wrong; send Authorization: TargetToken and the token of this device"}},
+		message: "the device is unknown or its credentials are wrong; send Authorization: TargetToken and the token of this device, or credentials that a DeviceAccess accepts"}},
 	{deviceapi.ErrNotServed, refusal{status: http.StatusNotFound, code: "tenantNotServed",
 		message: "this device API does not serve the tenant in the path; correct the tenant, or add its namespace to --watch-namespaces"}},
 	{deviceapi.ErrNotFound, refusal{status: http.StatusNotFound, kind: entityNotFound,
@@ -237,7 +237,7 @@ func (r refusal) answer(v *visit, resource resource) answer {
 		a.headers = append(a.headers, header{"Allow", resource.allow()})
 	}
 	if r.status == http.StatusUnauthorized {
-		a.headers = append(a.headers, header{"WWW-Authenticate", "TargetToken"})
+		a.headers = append(a.headers, header{"WWW-Authenticate", "TargetToken, GatewayToken"})
 	}
 	if r.retryAfter > 0 {
 		seconds := (r.retryAfter + time.Second - 1) / time.Second

@@ -53,11 +53,14 @@ func isOurs(err error) bool {
 }
 
 // authorize asks the backend of the device's tenant. A path without a device has no valid
-// credentials, but a request without credentials is refused in the same way as elsewhere.
+// credentials, but a request without credentials is refused in the same way as elsewhere. Only the
+// backend knows which headers are credentials, so a request without any other ones is refused as
+// one without credentials if no backend serves the tenant.
 func (v *visit) authorize(namesDevice bool) (err error) {
-	token := targetToken(v.Header.Get("Authorization"))
+	credentials := v.credentials()
+	hasSome := credentials.TargetToken != "" || credentials.GatewayToken != "" || len(credentials.Certificates) > 0
 	if !namesDevice {
-		if token == "" {
+		if !hasSome {
 			return deviceapi.ErrUnauthorized
 		}
 		return deviceapi.ErrNotFound
@@ -65,20 +68,27 @@ func (v *visit) authorize(namesDevice bool) (err error) {
 	if v.device, err = deviceOf(v.Request); err != nil {
 		return err
 	}
-	if token == "" {
-		return deviceapi.ErrUnauthorized
-	}
 	if v.backend, err = v.namespaces(v.device.Namespace); err != nil {
+		if !hasSome && errors.Is(err, deviceapi.ErrNotServed) {
+			return deviceapi.ErrUnauthorized
+		}
 		return err
 	}
-	return v.backend.Authorize(v.Context(), v.device, token)
+	return v.backend.Authorize(v.Context(), v.device, credentials)
 }
 
-// targetToken returns the token of an Authorization header, or "".
-func targetToken(authorization string) string {
-	scheme, token, _ := strings.Cut(authorization, " ")
-	if !strings.EqualFold(scheme, "TargetToken") {
-		return ""
+// credentials returns the credentials of the request.
+func (v *visit) credentials() deviceapi.Credentials {
+	c := deviceapi.Credentials{Peer: v.origin.peer, Header: v.Header}
+	scheme, token, _ := strings.Cut(v.Header.Get("Authorization"), " ")
+	switch token = strings.TrimSpace(token); {
+	case strings.EqualFold(scheme, "TargetToken"):
+		c.TargetToken = token
+	case strings.EqualFold(scheme, "GatewayToken"):
+		c.GatewayToken = token
 	}
-	return strings.TrimSpace(token)
+	if v.TLS != nil {
+		c.Certificates = v.TLS.PeerCertificates
+	}
+	return c
 }

@@ -24,7 +24,9 @@ import (
 // idleBackend has nothing for anybody and remembers nothing.
 type idleBackend struct{ deviceapi.Backend }
 
-func (idleBackend) Authorize(context.Context, deviceapi.Device, string) error { return nil }
+func (idleBackend) Authorize(context.Context, deviceapi.Device, deviceapi.Credentials) error {
+	return nil
+}
 
 func (idleBackend) State(context.Context, deviceapi.Device, string) (deviceapi.State, error) {
 	return deviceapi.State{Sleep: 5 * time.Minute, InstalledID: 173000017}, nil

@@ -50,6 +50,8 @@ func parseProxy(entry string) (netip.Prefix, error) {
 
 // origin is the source of a request and the base of the links in its response.
 type origin struct {
+	// peer is the address of the other end of the connection.
+	peer netip.Addr
 	// address of the device, or of its router. It is not valid if it is not known.
 	address netip.Addr
 	// isProxied means that the connection is one of a trusted proxy.
@@ -64,7 +66,8 @@ type origin struct {
 // them, and invalid values are ignored. Both cases are logged as warnings.
 func (s *Server) originOf(r *http.Request) origin {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	o := origin{address: peer.Addr().Unmap().WithZone("")}
+	o := origin{peer: peer.Addr().Unmap().WithZone("")}
+	o.address = o.peer
 	o.isProxied = s.isProxy(o.address)
 	scheme, host := "http", r.Host
 	if r.TLS != nil {

@@ -11,6 +11,7 @@ package ddi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -66,6 +67,10 @@ type Options struct {
 	// (an IPv6 /64) that is not a trusted proxy. Default: 10 000 and 1000.
 	MaxConnections, MaxAddressConnections int
 
+	// TLS serves HTTPS instead of HTTP, only as HTTP/1.1. The client certificates that it requests
+	// are credentials for the backend, and it need not verify them. Default: HTTP.
+	TLS *tls.Config
+
 	// Log gets refusals at V(1) and failures as errors. Default: none.
 	Log logr.Logger
 	// Registerer registers the device API's metrics. Default: none.
@@ -86,6 +91,7 @@ type Server struct {
 	limits      *limits
 	connections *connections
 	metrics     *metrics
+	tls         *tls.Config
 	log         logr.Logger
 }
 
@@ -109,6 +115,7 @@ func NewServer(namespaces deviceapi.Namespaces, options Options) (*Server, error
 		guessNotes:    rate.Sometimes{Interval: time.Minute},
 		limits:        newLimits(options.Rates),
 		metrics:       metrics,
+		tls:           options.TLS,
 		log:           options.Log,
 	}
 	s.connections = newConnections(options, s.isProxy, metrics)
@@ -178,7 +185,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer close(swept)
 	go s.connections.sweep(swept)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- s.accept(server, listener) }()
 	select {
 	case err := <-served:
 		return err
@@ -187,6 +194,18 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	return server.Shutdown(grace)
+}
+
+// accept serves HTTPS or HTTP until the server is shut down.
+func (s *Server) accept(server *http.Server, listener net.Listener) error {
+	if s.tls == nil {
+		return server.Serve(listener)
+	}
+	// The limits of connections count one request at a time on each, as in HTTP/1.1.
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.TLSConfig = s.tls
+	return server.ServeTLS(listener, "", "")
 }
 
 // ask calls the resource, or returns an error. Credentials are checked first, so that an

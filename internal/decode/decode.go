@@ -29,6 +29,7 @@ var kinds = func() map[reflect.Type]check {
 	byType := map[reflect.Type]check{}
 	for _, object := range []runtime.Object{
 		&v1alpha1.SoftwareModule{}, &v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DeploymentGroup{}, &v1alpha1.AutoAssignment{},
+		&v1alpha1.DeviceAccess{},
 	} {
 		t := reflect.TypeOf(object).Elem()
 		byType[t] = checkOf(t)
@@ -108,6 +109,8 @@ func newListOf(object runtime.Object) runtime.Object {
 		return &v1alpha1.RolloutList{}
 	case *v1alpha1.DeploymentGroup:
 		return &v1alpha1.DeploymentGroupList{}
+	case *v1alpha1.DeviceAccess:
+		return &v1alpha1.DeviceAccessList{}
 	}
 	return &v1alpha1.AutoAssignmentList{}
 }

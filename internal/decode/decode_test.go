@@ -65,6 +65,7 @@ func TestUndecodableFieldsAreNamedAndTheOthersKept(t *testing.T) {
 		"a list for an object":               {kind: "Target", spec: `[]`, status: `{"updateStatus":"InSync"}`, lacks: []string{"spec", "spec.controllerID"}, says: "spec is not an object"},
 		"a string for a flag":                {kind: "Target", spec: `{"hold":"yes","type":"a"}`, status: `{}`, lacks: []string{"spec.hold"}, says: "spec.hold"},
 		"a group without its rollout":        {kind: "DeploymentGroup", spec: `{"rolloutUID":7,"targets":["a"]}`, status: `{}`, lacks: []string{"spec.rolloutUID"}, says: "spec.rolloutUID"},
+		"an operator of a newer version":     {kind: "DeviceAccess", spec: `{"gatewayToken":{"secretName":"s"},"targetSelector":{"matchExpressions":[{"key":"a","operator":"Like"}]}}`, status: `{}`, lacks: []string{"spec.targetSelector"}, says: `"Like" is none of the values`},
 		"several fields":                     {kind: "Rollout", spec: `{"startAt":"x","resumedAt":"y"}`, status: `{"state":"Odd"}`, lacks: []string{"spec.startAt", "spec.resumedAt", "status.state"}, says: "spec.resumedAt"},
 		"a status that is not an object":     {kind: "AutoAssignment", spec: `{"state":"Paused"}`, status: `"gone"`, lacks: []string{"status", "status.startedAt"}, says: "status is not an object"},
 	} {
@@ -124,6 +125,7 @@ func TestDecodableObjectsAreNotMarked(t *testing.T) {
 	for kind, spec := range map[string]string{
 		"Rollout": `{"startAt":"2026-12-01T02:00:00+01:00","state":"Paused","update":{"distributionSet":"s","type":"Soft"}}`, "Target": `{"assignment":{"distributionSet":"s","assignedAt":"2026-12-01T02:00:00Z"}}`,
 		"SoftwareModule": `{"rollback":"Supported"}`, "DistributionSet": `{"invalidation":{"cancellation":"Force"}}`, "AutoAssignment": `{"state":""}`, "DeploymentGroup": `{"targets":["a"]}`,
+		"DeviceAccess": `{"clientCertificate":{"identity":"URI"},"targetSelector":{"matchExpressions":[{"key":"a","operator":"Exists"}]}}`,
 	} {
 		o, _, err := decoder(t).Decode([]byte(object(kind, spec, `{"unknown":{"of":"a newer version"}}`)), nil, nil)
 		if err != nil || v1alpha1.UnreadableOf(o) != nil {

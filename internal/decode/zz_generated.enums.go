@@ -20,6 +20,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[v1alpha1.CancelAnswer]():          []string{"Accepted", "Rejected", "Overtaken", "DeadlineExceeded"},
 	reflect.TypeFor[v1alpha1.CancelCause]():           []string{"Requested", "Stopped", "Deleted", "Invalidated", "Superseded", "SetGone", "MigrationStep"},
 	reflect.TypeFor[v1alpha1.Cancellation]():          []string{"None", "Soft", "Force"},
+	reflect.TypeFor[v1alpha1.CertificateIdentity]():   []string{"CommonName", "URI"},
 	reflect.TypeFor[v1alpha1.DeadlineAction]():        []string{"Fail", "Skip"},
 	reflect.TypeFor[v1alpha1.ErrorAction]():           []string{"Pause"},
 	reflect.TypeFor[v1alpha1.GroupOrder]():            []string{"Hash", "Name"},

@@ -8,6 +8,8 @@ package deviceapi
 
 import (
 	"context"
+	"crypto/x509"
+	"net/netip"
 
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
@@ -16,6 +18,21 @@ import (
 // control characters, and have at most 256 characters. Namespace is in lower case. Nothing else is
 // known about a device before Authorize has accepted it.
 type Device struct{ Namespace, ControllerID string }
+
+// Credentials are everything in a request that may show which device it is for. Nothing of it has
+// been checked, except that the peer has the key of the first certificate.
+type Credentials struct {
+	// TargetToken is the token of one device, and GatewayToken that of a gateway. "": there is
+	// none.
+	TargetToken, GatewayToken string
+	// Certificates of the TLS connection: that of the client, then intermediate ones. Empty: TLS
+	// does not end here, or the client sent none.
+	Certificates []*x509.Certificate
+	// Peer is the address of the other end of the connection: that of the proxy, if there is one.
+	Peer netip.Addr
+	// Header contains the headers by canonical name. Only those of a trusted proxy are credentials.
+	Header map[string][]string
+}
 
 // Namespaces returns the backend that serves a namespace. The error is ErrNotServed for a namespace
 // that this device API does not serve, and Unavailable for one that it cannot serve at present. It
@@ -36,9 +53,10 @@ type Namespaces func(namespace string) (Backend, error)
 // TooMany, with a time after which to try again, if the device causes too many writes. The result
 // of an open action and the answer to a cancel are never refused for that reason.
 type Backend interface {
-	// Authorize returns ErrUnauthorized both for an unknown device and for a wrong token, and
-	// compares in constant time.
-	Authorize(ctx context.Context, device Device, token string) error
+	// Authorize returns nil if one of the credentials may act for the device. It returns
+	// ErrUnauthorized alike, and after the same time, for an unknown device, for wrong credentials
+	// and for those of another device. An unknown device may be registered by it.
+	Authorize(ctx context.Context, device Device, credentials Credentials) error
 
 	// State returns what the device should do next. Idle devices call it at every poll, so it
 	// writes nothing when nothing has changed. remoteAddr is an IP address without port, or empty.

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/controllers"
 	"github.com/goshawk-dev/goshawk/internal/decode"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
@@ -243,9 +244,19 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 		return nil, err
 	}
 	now.synced = append(now.synced, synced)
+	accessStatus := kube.NewAccessStatus(now.backend, mgr.GetClient())
+	accesses, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.DeviceAccess{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("follow DeviceAccesses: %w", err)
+	}
+	if synced, err = now.backend.FollowAccesses(accesses, informer, mgr.GetClient()); err != nil {
+		return nil, err
+	}
+	now.synced = append(now.synced, synced)
 	return secrets, errors.Join(
 		kube.AddIndexes(ctx, mgr.GetFieldIndexer()),
 		mgr.Add(manager.RunnableFunc(tokens.Run)),
+		mgr.Add(manager.RunnableFunc(accessStatus.Run)),
 		mgr.Add(manager.RunnableFunc(now.backend.Flush)),
 	)
 }

@@ -11,6 +11,7 @@ package manager
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -23,6 +24,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -54,12 +56,15 @@ type Options struct {
 	MetricsAddress, HealthAddress string
 	// DeviceAPIListener accepts the connections of devices. It is required with DeviceAPI.
 	DeviceAPIListener net.Listener
-	// DeviceAPIOptions of the HTTP server. Its Backend is set by the process.
+	// DeviceAPIOptions of the HTTP server. Its TLS, Log and Registerer are set by the process.
 	DeviceAPIOptions ddi.Options
 	Backend          kube.Options
 	// PollIntervalsFile is the file of poll intervals by the labels of Targets, which is read again
 	// when it changes. If it is empty, all targets have Backend.PollInterval.
 	PollIntervalsFile string
+	// CertificateFile and KeyFile, in PEM, are the server certificate of the device API, which then
+	// serves HTTPS. They are read again when they change. If both are empty, it serves HTTP.
+	CertificateFile, KeyFile string
 	// RequireApproval treats spec.approvalRequired as true for all rollouts.
 	RequireApproval bool
 	// WritesInFlight is the maximum number of parallel writes of this process to Targets.
@@ -176,11 +181,35 @@ func (p *process) runParts(ctx context.Context, parts []*part) error {
 func (p *process) serve(ctx context.Context) error {
 	options := p.o.DeviceAPIOptions
 	options.Log, options.Registerer = ctrl.Log.WithName("device-api"), metrics.Registry
+	var err error
+	if options.TLS, err = p.serverTLS(ctx); err != nil {
+		return errors.Join(err, p.o.DeviceAPIListener.Close())
+	}
 	server, err := ddi.NewServer(p.tenant, options)
 	if err != nil {
 		return errors.Join(fmt.Errorf("create the device API: %w", err), p.o.DeviceAPIListener.Close())
 	}
 	return server.Serve(ctx, p.o.DeviceAPIListener)
+}
+
+// serverTLS returns the TLS configuration of the device API, or nil without a certificate. Until
+// ctx ends, the certificate is read again when its files change; a pair of files that cannot be
+// used is logged, and the last good one stays. Client certificates are requested from devices and
+// not verified here, because the CA depends on the namespace.
+func (p *process) serverTLS(ctx context.Context) (*tls.Config, error) {
+	if p.o.CertificateFile == "" {
+		return nil, nil
+	}
+	watcher, err := certwatcher.New(p.o.CertificateFile, p.o.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate of the device API from %s and %s: %w", p.o.CertificateFile, p.o.KeyFile, err)
+	}
+	go func() {
+		if err := watcher.Start(ctx); err != nil {
+			ctrl.Log.Error(err, "The certificate of the device API is not read again when it changes", "file", p.o.CertificateFile)
+		}
+	}()
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, ClientAuth: tls.RequestClientCert}, nil
 }
 
 // tenant returns the backend of the namespace with the name of the tenant.

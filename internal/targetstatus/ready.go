@@ -42,7 +42,7 @@ func readiness(t *v1alpha1.Target, token *metav1.Condition, claimants []string) 
 	case token != nil && token.Status == metav1.ConditionFalse:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, token.Reason, token.Message
 	case t.Spec.TokenSecretRef == nil:
-		c.Message = "no device can authenticate as this target: spec.tokenSecretRef is not set"
+		c.Message = "spec.tokenSecretRef is not set: only credentials of a DeviceAccess that selects this target are accepted"
 	}
 	return c
 }

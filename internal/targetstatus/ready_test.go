@@ -26,12 +26,12 @@ func TestNoteReady(t *testing.T) {
 		stalled   bool
 	}{
 		"the oldest of its controllerID": {ref: ref, claimants: []string{"gw", "later"}, reason: v1alpha1.ReasonReady, message: "the device API serves this target"},
-		"no token at all":                {reason: v1alpha1.ReasonReady, message: "no device can authenticate as this target: spec.tokenSecretRef is not set"},
+		"no token at all":                {reason: v1alpha1.ReasonReady, message: "spec.tokenSecretRef is not set: only credentials of a DeviceAccess that selects this target are accepted"},
 		"a token that is not usable":     {ref: ref, token: []metav1.Condition{noSecret}, reason: v1alpha1.ReasonTokenSecretNotFound, message: "no Secret", stalled: true},
 		"a newer duplicate, whatever its token": {ref: ref, token: []metav1.Condition{noSecret}, claimants: []string{"earlier", "gw"}, reason: v1alpha1.ReasonDuplicate,
 			message: `target earlier is older and has the same controllerID "gw": delete one of the two (controllerID is immutable)`, stalled: true},
 		"a reference that was removed": {token: []metav1.Condition{noSecret}, reason: v1alpha1.ReasonReady,
-			message: "no device can authenticate as this target: spec.tokenSecretRef is not set"},
+			message: "spec.tokenSecretRef is not set: only credentials of a DeviceAccess that selects this target are accepted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "gw", Generation: 3}}

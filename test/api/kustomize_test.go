@@ -52,6 +52,11 @@ apiVersion: goshawk.dev/v1alpha1
 kind: AutoAssignment
 metadata: {name: assignment}
 spec: {update: {distributionSet: firmware}}
+---
+apiVersion: goshawk.dev/v1alpha1
+kind: DeviceAccess
+metadata: {name: access}
+spec: {gatewayToken: {secretName: tokens}, clientCertificate: {caSecretRef: {name: tokens, key: ca.crt}}}
 `,
 }
 
@@ -90,6 +95,7 @@ func TestKustomizeRenamesReferences(t *testing.T) {
 		"Target":          `{controllerID: gw-1, tokenSecretRef: {name: ` + secret + `, key: gw-1}, assignment: {distributionSet: eu-firmware-a}}`,
 		"Rollout":         `{update: {distributionSet: eu-firmware-a}}`,
 		"AutoAssignment":  `{update: {distributionSet: eu-firmware-a}}`,
+		"DeviceAccess":    `{gatewayToken: {secretName: ` + secret + `}, clientCertificate: {caSecretRef: {name: ` + secret + `, key: ca.crt}}}`,
 	} {
 		if diff := cmp.Diff(parse(t, want), specs[kind]); diff != "" {
 			t.Errorf("%s (-want +built):\n%s", kind, diff)

@@ -48,6 +48,7 @@ var smallest = map[string]string{
 	"Target":          `{}`,
 	"Rollout":         `{update: {distributionSet: firmware-2-1}}`,
 	"AutoAssignment":  `{update: {distributionSet: firmware-2-1}}`,
+	"DeviceAccess":    `{gatewayToken: {secretName: gateway}}`,
 	"DeploymentGroup": `{rollout: r, rolloutUID: 8a4c, group: group-1, index: 0, planHash: "sha256:00",
 		conditions: {successThreshold: 50, successAction: NextGroup, errorThreshold: 50, errorAction: Pause}, targets: [a, b]}`,
 }

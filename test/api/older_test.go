@@ -50,6 +50,14 @@ var older = map[string]struct {
 		status:  `{state: Running}`,
 		refused: `{update: {weight: 5001}}`,
 	},
+	"DeviceAccess": {
+		given: `{gatewayToken: {secretName: ""}, trustedProxy: {addresses: [nowhere], authorities: [""]}, clientCertificate: {caSecretRef: {name: "", key: ""}, revokedSerials: [xyz]},
+			registration: {controllerIDPattern: "(", labels: {"a b": c}, maxTargets: 0}, targetSelector: {matchLabels: {site: lab}}}`,
+		edits: []string{`{clientCertificate: {revokedSerials: ["0a"]}}`, `{registration: null}`, `{targetSelector: {matchLabels: {site: none}}}`, `{trustedProxy: null}`,
+			`{clientCertificate: {caSecretRef: {name: other, key: ca.crt}}}`},
+		status:  `{registered: 1}`,
+		refused: `{gatewayToken: {secretName: ` + long(254) + `}}`,
+	},
 	"Target": {
 		given:   `{controllerID: "a b/c", name: ` + long(500) + `, assignment: {distributionSet: "", type: TimeForced}, tokenSecretRef: {name: "", key: ""}}`,
 		edits:   []string{`{hold: true}`, `{cancel: {upTo: 17, cancellation: Force}}`, `{assignment: null}`},

@@ -153,7 +153,7 @@ func TestNothingLooksLikeAVariable(t *testing.T) {
 
 func TestAllKindsHaveTheSameDeclaration(t *testing.T) {
 	short := map[string]any{"SoftwareModule": "swmod", "DistributionSet": "distset", "Target": "tgt", "Rollout": "grollout",
-		"DeploymentGroup": "dgroup", "AutoAssignment": "autoassign"}
+		"DeploymentGroup": "dgroup", "AutoAssignment": "autoassign", "DeviceAccess": "devacc"}
 	for kind, crd := range definitions(t) {
 		want := map[string]any{
 			"group": group, "scope": "Namespaced", "versions": 1, "categories": []any{"goshawk"}, "shortNames": []any{short[kind]},

@@ -43,6 +43,7 @@ func TestSpecAndStatusHaveSeparateEndpoints(t *testing.T) {
 		"Target":          `{hold: true}`,
 		"Rollout":         `{stabilizationSeconds: 1}`,
 		"AutoAssignment":  `{state: Paused}`,
+		"DeviceAccess":    `{targetSelector: {matchLabels: {site: lab}}}`,
 		"DeploymentGroup": `{targets: [c]}`,
 	}
 	for kind := range smallest {
@@ -125,6 +126,11 @@ var shown = map[string]struct {
 		narrow: []string{"NAME", "SET", "STATE", "MATCHED", "ACTIVE", "DONE", "FAILED", "READY", "AGE"},
 		wide:   []string{"NAME", "SET", "STATE", "MATCHED", "ACTIVE", "DONE", "FAILED", "READY", "REASON", "MESSAGE", "AGE"},
 	},
+	"devacc": {
+		kind: "DeviceAccess", spec: `{registration: {maxTargets: 20000}}`, status: `{registered: 12, conditions: [` + condition("Ready", "False", "SecretNotFound") + `]}`,
+		narrow: []string{"NAME", "REGISTERED", "MAX", "READY", "REASON", "AGE"},
+		wide:   []string{"NAME", "REGISTERED", "MAX", "READY", "REASON", "MESSAGE", "AGE"},
+	},
 }
 
 // rows are the lines of kubectl for the objects of shown, without name and age.
@@ -135,6 +141,7 @@ var rows = map[string]string{
 	"grollout":   "Running 2 of 5 37 0 17 5 12 3 0 firmware-2-1 2 1 True Progressing " + hash64[:12] + " devices",
 	"dgroup":     "group-1 0 Running 2 r",
 	"autoassign": "firmware-2-1 Running 9 1 2 0 True Running why",
+	"devacc":     "12 20000 False SecretNotFound why",
 }
 
 func condition(kind, status, reason string) string {
@@ -196,6 +203,7 @@ var crowded = map[string][]struct{ kind, name, spec, status string }{
 		`{state: Scheduled, targets: 20000, openedAt: "2026-01-01T00:00:00Z"}`}},
 	"autoassign": {{"AutoAssignment", "new-gateways-of-all-regions", `{update: {distributionSet: gateway-firmware-2-14-0}}`,
 		`{state: Running, targets: {matched: 100000, started: 12345, succeeded: 87654, failed: 1}, conditions: [` + condition("Ready", "False", "DistributionSetInvalid") + `]}`}},
+	"devacc": {{"DeviceAccess", "gateways-of-all-regions", `{registration: {maxTargets: 100000}}`, `{registered: 100000, conditions: [` + condition("Ready", "False", "InvalidExpression") + `]}`}},
 }
 
 func TestTheDefaultViewsFitInto120Columns(t *testing.T) {

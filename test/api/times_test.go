@@ -64,6 +64,7 @@ var goTypes = map[string]reflect.Type{
 	"SoftwareModule": reflect.TypeFor[v1alpha1.SoftwareModule](), "DistributionSet": reflect.TypeFor[v1alpha1.DistributionSet](),
 	"Target": reflect.TypeFor[v1alpha1.Target](), "Rollout": reflect.TypeFor[v1alpha1.Rollout](),
 	"AutoAssignment": reflect.TypeFor[v1alpha1.AutoAssignment](), "DeploymentGroup": reflect.TypeFor[v1alpha1.DeploymentGroup](),
+	"DeviceAccess": reflect.TypeFor[v1alpha1.DeviceAccess](),
 }
 
 // timesOf returns the paths of all times below a Go type, and whether they have microseconds.

@@ -67,6 +67,7 @@ func otherCRDs(environment *envtest.Environment) {
 var oddSpecs = map[string]string{
 	"SoftwareModule": `{type: os, name: odd, version: "1"}`, "DistributionSet": `{name: odd, version: "1", type: t, modules: [{name: odd}]}`,
 	"Target": `{}`, "Rollout": `{update: {distributionSet: odd}}`, "AutoAssignment": `{update: {distributionSet: odd}}`,
+	"DeviceAccess":    `{gatewayToken: {secretName: odd}}`,
 	"DeploymentGroup": `{rollout: odd, rolloutUID: u, group: g, index: 0, planHash: "sha256:00", conditions: {successThreshold: 50, successAction: NextGroup, errorThreshold: 50, errorAction: Pause}, targets: [odd]}`,
 }
 

@@ -34,7 +34,7 @@ func audited(t *testing.T) *world.World {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
-	for _, kind := range []string{"SoftwareModule", "DistributionSet", "Target", "Rollout", "AutoAssignment", "DeploymentGroup"} {
+	for _, kind := range []string{"SoftwareModule", "DistributionSet", "Target", "Rollout", "AutoAssignment", "DeploymentGroup", "DeviceAccess"} {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind + "List"))
 		changes, err := c.Watch(ctx, list, client.InNamespace(w.Namespace))

@@ -247,6 +247,7 @@ func TestObjectBeforeItsFirstReconcileIsInProgress(t *testing.T) {
 		"Target":          "{}",
 		"Rollout":         "{update: {distributionSet: firmware}}",
 		"AutoAssignment":  "{update: {distributionSet: firmware}}",
+		"DeviceAccess":    "{gatewayToken: {secretName: gateway}}",
 	} {
 		manifest := "apiVersion: goshawk.dev/v1alpha1\nkind: " + kind + "\nmetadata: {name: unseen}\nspec: " + spec
 		applied, err := cluster.TryKubectl(t, manifest, "-n", namespace, "apply", "--server-side", "--dry-run=server", "-o", "json", "-f", "-")

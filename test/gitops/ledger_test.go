@@ -18,7 +18,7 @@ import (
 var ledger world.Ledger
 
 // userKinds are those that Git may own.
-var userKinds = []string{"softwaremodules", "distributionsets", "targets", "rollouts", "autoassignments"}
+var userKinds = []string{"softwaremodules", "distributionsets", "targets", "rollouts", "autoassignments", "deviceaccesses"}
 
 // trespass returns what is wrong with a write, or "".
 func trespass(w world.Write) string {

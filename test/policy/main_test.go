@@ -45,6 +45,7 @@ var people = map[string][]string{
 	"editor":   {"goshawk-editor"},
 	"approver": {"goshawk-approver"},
 	"stopper":  {"goshawk-stopper"},
+	"access":   {"goshawk-access-admin"},
 	// Only an editor creates; these two are editors with one more hat.
 	"editor-approver": {"goshawk-editor", "goshawk-approver"},
 	"editor-stopper":  {"goshawk-editor", "goshawk-stopper"},
@@ -205,6 +206,7 @@ var smallest = map[string]string{
 	"DistributionSet": `{name: firmware, version: "2.1", type: full-image}`,
 	"Target":          `{}`,
 	"Rollout":         `{update: {distributionSet: firmware-2-1}}`,
+	"DeviceAccess":    `{gatewayToken: {secretName: gateway}}`,
 }
 
 // object is a manifest: the smallest spec with others merged into it one after the other; null

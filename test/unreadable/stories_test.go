@@ -34,6 +34,7 @@ var fixes = map[string]string{
 	"Rollout":         `spec: {startAt: "2026-01-01T02:00:00Z"}`,
 	"DeploymentGroup": `spec: {index: 1, conditions: {successThreshold: 50, successAction: NextGroup, errorThreshold: 50, errorAction: Pause}}`,
 	"AutoAssignment":  `spec: {startAt: "2026-01-01T02:00:00Z"}`,
+	"DeviceAccess":    `spec: {targetSelector: {matchExpressions: [{key: site, operator: Exists}]}}`,
 }
 
 // Objects that cannot be decoded are stored when Goshawk starts. Everything else goes on: in their
@@ -47,7 +48,7 @@ func TestAProcessThatFindsUnreadableObjectsServesAllOthers(t *testing.T) {
 	}
 	g := start(t, beside, other)
 	g.ready(other)
-	one := map[string]int{"SoftwareModule": 1, "DistributionSet": 1, "Target": 1, "Rollout": 1, "DeploymentGroup": 1, "AutoAssignment": 1}
+	one := map[string]int{"SoftwareModule": 1, "DistributionSet": 1, "Target": 1, "Rollout": 1, "DeploymentGroup": 1, "AutoAssignment": 1, "DeviceAccess": 1}
 	g.counted(other, one)
 
 	for _, w := range []*world.World{beside, other} {
@@ -76,7 +77,7 @@ func TestAProcessThatFindsUnreadableObjectsServesAllOthers(t *testing.T) {
 		t.Errorf("a device without a token is answered %d", code)
 	}
 
-	for _, kind := range []string{"SoftwareModule", "DistributionSet", "Target", "Rollout", "DeploymentGroup", "AutoAssignment"} {
+	for _, kind := range []string{"SoftwareModule", "DistributionSet", "Target", "Rollout", "DeploymentGroup", "AutoAssignment", "DeviceAccess"} {
 		if kind == "DeploymentGroup" { // its spec is immutable
 			world.Loosely(t, beside.Client, func() { beside.Force(kind, "odd", fixes[kind]) }, kind)
 		} else {

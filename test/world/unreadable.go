@@ -22,6 +22,7 @@ import (
 var Kinds = map[string]string{
 	"SoftwareModule": "softwaremodules", "DistributionSet": "distributionsets", "Target": "targets",
 	"Rollout": "rollouts", "DeploymentGroup": "deploymentgroups", "AutoAssignment": "autoassignments",
+	"DeviceAccess": "deviceaccesses",
 }
 
 // Readable leaves the objects of Unreadable out of a list or watch.
@@ -35,6 +36,7 @@ var Unreadable = map[string]string{
 	"Rollout":         `{update: {distributionSet: odd}, startAt: "2026-12-01t02:00:00z"}`,
 	"DeploymentGroup": `{rollout: odd, rolloutUID: u, group: g, index: 99999999999, planHash: h, targets: [odd]}`,
 	"AutoAssignment":  `{update: {distributionSet: odd}, startAt: "9999-12-31T23:59:59-01:00"}`,
+	"DeviceAccess":    `{gatewayToken: {secretName: tokens}, targetSelector: {matchExpressions: [{key: site, operator: Like}]}}`,
 }
 
 // Loosely runs what stores objects while the API server takes anything for spec and status of the

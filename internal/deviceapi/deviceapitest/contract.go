@@ -332,20 +332,22 @@ var stories = map[string]struct {
 			"an unknown device without a token": {other, "", "Unauthorized"},
 			"a device whose id differs in case": {deviceapi.Device{Namespace: p.Device.Namespace, ControllerID: strings.ToUpper(p.Device.ControllerID)}, p.Token, "Unauthorized"},
 		} {
-			err := p.Backend.Authorize(p.Context(), tc.device, tc.token)
+			err := p.Backend.Authorize(p.Context(), tc.device, deviceapi.Credentials{TargetToken: tc.token})
 			p.seen.note("Authorize", err)
 			if got := kindOf(err); got != tc.want {
 				p.Errorf("%s: %s, want %s", name, got, tc.want)
 			}
 		}
+		asGateway := p.Backend.Authorize(p.Context(), p.Device, deviceapi.Credentials{GatewayToken: p.Token})
+		p.want("Unauthorized", "Authorize", asGateway)
 	}},
 	"a backend that starts": {setup: Setup{Starting: true}, run: func(p *player) {
-		p.want("Unavailable", "Authorize", p.Backend.Authorize(p.Context(), p.Device, p.Token))
+		p.want("Unavailable", "Authorize", p.Backend.Authorize(p.Context(), p.Device, deviceapi.Credentials{TargetToken: p.Token}))
 		p.everyMethod("Unavailable")
 	}},
 	"a device that is deleted": {run: func(p *player) {
 		p.Delete()
-		p.want("Unauthorized", "Authorize", p.Backend.Authorize(p.Context(), p.Device, p.Token))
+		p.want("Unauthorized", "Authorize", p.Backend.Authorize(p.Context(), p.Device, deviceapi.Credentials{TargetToken: p.Token}))
 		p.everyMethod("NotFound")
 	}},
 	"an update that succeeds": {run: func(p *player) {

@@ -21,11 +21,11 @@ import (
 const maxAttribute = 128
 
 // Authorize accepts the devices in Tokens.
-func (b *Backend) Authorize(_ context.Context, device deviceapi.Device, token string) error {
+func (b *Backend) Authorize(_ context.Context, device deviceapi.Device, credentials deviceapi.Credentials) error {
 	if b.Starting {
 		return deviceapi.Unavailable{}
 	}
-	if known, ok := b.Tokens[device]; !ok || known != token {
+	if known, ok := b.Tokens[device]; !ok || known != credentials.TargetToken {
 		return deviceapi.ErrUnauthorized
 	}
 	return b.Errors["Authorize"]

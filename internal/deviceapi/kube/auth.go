@@ -5,39 +5,77 @@ package kube
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/access"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// TokenSecretType is the type of the Secrets that contain device tokens. Only these are read, so
-// that the device API never has other Secrets in memory.
-const TokenSecretType corev1.SecretType = "goshawk.dev/device-tokens"
+// TokenSecretType is the type of the Secrets that contain device tokens, and the CAs of device
+// certificates. Only these are read, so that the device API never has other Secrets in memory.
+const TokenSecretType corev1.SecretType = access.SecretType
 
-// Authorize compares the device's token with the one in its Secret, from memory. An unknown device,
-// one without a token and a wrong token cause the same response and take the same time, however
-// many keys a Secret has. It returns Unavailable while the Secrets have not been read.
-func (b *Backend) Authorize(_ context.Context, d deviceapi.Device, token string) error {
-	if !b.index.HasSynced() || !b.tokens.hasSynced() {
+// refusals are the errors for wrong credentials. All of them are ErrUnauthorized; only the log and
+// a metric contain the reason.
+var refusals = func() map[access.Reason]error {
+	errs := map[access.Reason]error{}
+	for reason, text := range map[access.Reason]string{
+		access.NoCredentials:     "the request has no credentials",
+		access.UntrustedProxy:    "the headers of a proxy come from an address that no DeviceAccess names in trustedProxy.addresses",
+		access.UnknownToken:      "the token is neither that of the target nor one that a DeviceAccess accepts",
+		access.UnknownAuthority:  "the client certificate, or the authority that a proxy names, is of no CA that a DeviceAccess accepts, or it is not valid now",
+		access.Revoked:           "the serial number of the client certificate is in revokedSerials of the DeviceAccess",
+		access.OtherDevice:       "the client certificate, or the header of a proxy, names another device",
+		access.NotSelected:       "the DeviceAccess does not select the target",
+		access.NotRegistered:     "the device has no target, and the DeviceAccess does not register it",
+		access.MaxTargetsReached: "the device has no target, and the DeviceAccess has registered maxTargets devices",
+	} {
+		errs[reason] = fmt.Errorf("%w: %s: %s", deviceapi.ErrUnauthorized, reason, text)
+	}
+	return errs
+}()
+
+// Authorize compares the device's token with the one in its Secret, and else lets the
+// DeviceAccesses of the namespace decide, all from memory. An unknown device, one without a token
+// and wrong credentials cause the same response and take the same time, however many Secrets and
+// keys there are. It returns Unavailable while the Secrets have not been read.
+func (b *Backend) Authorize(ctx context.Context, d deviceapi.Device, c deviceapi.Credentials) error {
+	if !b.index.HasSynced() || !b.tokens.hasSynced() || !b.accesses.hasSynced() {
 		return deviceapi.Unavailable{}
 	}
-	got, want := sha256.Sum256([]byte(token)), b.tokenOf(d)
+	t := b.index.Device(d.Namespace, d.ControllerID)
+	got, want := access.DigestOf([]byte(c.TargetToken)), b.tokenOf(d, t)
 	isEqual := subtle.ConstantTimeCompare(got[:], want.sum[:]) == 1
-	if !isEqual || want.fault != "" {
-		return deviceapi.ErrUnauthorized
+	if isEqual && want.fault == "" {
+		return nil
 	}
-	return nil
+	decision := b.accesses.rulesOf(d.Namespace).Decide(&access.Request{
+		ControllerID: d.ControllerID, Target: t, GatewayToken: c.GatewayToken, Certificates: c.Certificates, Peer: c.Peer, Header: c.Header, Now: b.now(),
+	})
+	switch {
+	case decision.Register:
+		reason, err := b.registrations.register(ctx, d, decision.Access)
+		if reason == "" {
+			return err
+		}
+		decision.Reason = reason
+	case decision.Access != nil:
+		return nil
+	case decision.Reason == access.NoCredentials && c.TargetToken != "":
+		decision.Reason = access.UnknownToken
+	}
+	devicesRefused.WithLabelValues(string(decision.Reason)).Inc()
+	return refusals[decision.Reason]
 }
 
 // tokenOf returns the digest of the token of the target that serves the device, or a digest with a
 // fault. For an unknown device it does the same work.
-func (b *Backend) tokenOf(d deviceapi.Device) tokenDigest {
-	t := b.index.Device(d.Namespace, d.ControllerID)
+func (b *Backend) tokenOf(d deviceapi.Device, t *v1alpha1.Target) tokenDigest {
 	ref := &v1alpha1.SecretKeyReference{Key: d.ControllerID}
 	switch {
 	case t == nil:

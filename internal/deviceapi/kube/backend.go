@@ -68,10 +68,14 @@ type Backend struct {
 	targets *targetstatus.Store
 	index   *fleet.Index
 	tokens  *tokenDigests
-	live    *liveReads
-	events  events.EventRecorder
-	now     func() time.Time
-	options Options
+	// accesses decides about all credentials but the tokens of targets, and registrations creates
+	// targets by them.
+	accesses      *accesses
+	registrations *registrations
+	live          *liveReads
+	events        events.EventRecorder
+	now           func() time.Time
+	options       Options
 	// opened is when this process started to serve devices.
 	opened time.Time
 
@@ -92,7 +96,10 @@ func New(store *targetstatus.Store, live client.Reader, recorder events.EventRec
 		progress: newProgress(store.Now, options.Reports), targetLocks: newTargetLocks(), attribute: newAttributeRounds(), budgets: newWriteBudgets(),
 		logLimits: newLogLimits(),
 	}
+	b.accesses = newAccesses(b.now)
+	b.registrations = newRegistrations(b.index, b.accesses, live, b.now)
 	b.index.Watch(b.attribute.forget)
+	b.index.Watch(b.accesses.count)
 	return b
 }
 
@@ -105,6 +112,15 @@ func (b *Backend) FollowSecrets(secrets cache.Informer) (toolscache.InformerSync
 		return nil, fmt.Errorf("follow Secrets: %w", err)
 	}
 	return synced, nil
+}
+
+// FollowAccesses makes the backend follow the caches of DeviceAccesses and of the Secrets of
+// TokenSecretType, and create the Targets of new devices with writer. It must be called after
+// NewAccessStatus and before the caches start. Without it no DeviceAccess has an effect. The
+// returned function reports whether all of them are known.
+func (b *Backend) FollowAccesses(objects, secrets cache.Informer, writer client.Client) (toolscache.InformerSynced, error) {
+	b.registrations.writer = writer
+	return b.accesses.follow(objects, secrets)
 }
 
 // deviceState is the present state of a device: its target, with all pending changes stored, and

@@ -52,8 +52,8 @@ func TestAuthorize(t *testing.T) {
 				w.editTarget(c.change)
 			}
 			d := w.deviceAPI(Options{})
-			err := d.Authorize(context.Background(), deviceapi.Device{Namespace: fleetNamespace, ControllerID: c.device}, c.token)
-			if c.ok && err != nil || !c.ok && err != deviceapi.ErrUnauthorized { // the same error value, so the device cannot see the reason
+			err := d.Authorize(context.Background(), deviceapi.Device{Namespace: fleetNamespace, ControllerID: c.device}, deviceapi.Credentials{TargetToken: c.token})
+			if c.ok && err != nil || !c.ok && !errors.Is(err, deviceapi.ErrUnauthorized) {
 				t.Errorf("the error is %v", err)
 			}
 		})
@@ -65,10 +65,10 @@ func TestTokenIsRotated(t *testing.T) {
 	d := w.deviceAPI(Options{})
 	edit(w, "tokens", &corev1.Secret{}, func(s *corev1.Secret) { s.Data["all"] = []byte("new") })
 	d.sync()
-	if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != deviceapi.ErrUnauthorized {
+	if err := d.Authorize(context.Background(), dev0, deviceapi.Credentials{TargetToken: "let-me-in"}); !errors.Is(err, deviceapi.ErrUnauthorized) {
 		t.Errorf("the old token: %v", err)
 	}
-	if err := d.Authorize(context.Background(), dev0, "new"); err != nil {
+	if err := d.Authorize(context.Background(), dev0, deviceapi.Credentials{TargetToken: "new"}); err != nil {
 		t.Errorf("the new token: %v", err)
 	}
 }
@@ -76,7 +76,7 @@ func TestTokenIsRotated(t *testing.T) {
 func TestTenantsAreNamespaces(t *testing.T) {
 	d := newWorld(t, 1).deviceAPI(Options{})
 	elsewhere := deviceapi.Device{Namespace: "elsewhere", ControllerID: "dev-0"}
-	if err := d.Authorize(context.Background(), elsewhere, "let-me-in"); err != deviceapi.ErrUnauthorized {
+	if err := d.Authorize(context.Background(), elsewhere, deviceapi.Credentials{TargetToken: "let-me-in"}); !errors.Is(err, deviceapi.ErrUnauthorized) {
 		t.Errorf("authorize: %v", err)
 	}
 	if _, err := d.State(context.Background(), elsewhere, ""); !errors.Is(err, deviceapi.ErrNotFound) {
@@ -95,7 +95,7 @@ func TestDeviceAPIThatHasNotSynced(t *testing.T) {
 	}
 	ctx := context.Background()
 	for name, ask := range map[string]func() error{
-		"authorize":  func() error { return d.Authorize(ctx, dev0, "let-me-in") },
+		"authorize":  func() error { return d.Authorize(ctx, dev0, deviceapi.Credentials{TargetToken: "let-me-in"}) },
 		"poll":       func() error { _, err := d.State(ctx, dev0, ""); return err },
 		"deployment": func() error { _, err := d.Deployment(ctx, dev0, firstID); return err },
 		"feedback":   func() error { return d.Feedback(ctx, dev0, firstID, succeeded) },

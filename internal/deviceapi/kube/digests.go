@@ -4,8 +4,6 @@
 package kube
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,12 +13,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/access"
 )
 
 // tokenDigest is compared with the token of a request.
 type tokenDigest struct {
-	// sum is the SHA-256 of the token without leading and trailing white space.
-	sum [sha256.Size]byte
+	sum access.Digest
 	// fault is the reason why the token is not usable, one of the reasons of the condition
 	// TokenUsable, or "".
 	fault string
@@ -125,15 +123,7 @@ func (d *tokenDigests) remove(o any) {
 func digestsOf(secret *corev1.Secret) map[string]tokenDigest {
 	keys := make(map[string]tokenDigest, len(secret.Data))
 	for key, token := range secret.Data {
-		token = bytes.TrimSpace(token) // files end in a newline, headers cannot contain one
-		digest := tokenDigest{sum: sha256.Sum256(token)}
-		switch {
-		case len(token) == 0:
-			digest.fault = v1alpha1.ReasonTokenEmpty
-		case bytes.ContainsFunc(token, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-			digest.fault = v1alpha1.ReasonTokenInvalid
-		}
-		keys[key] = digest
+		keys[key] = tokenDigest{sum: access.DigestOf(token), fault: access.TokenFault(token)}
 	}
 	return keys
 }

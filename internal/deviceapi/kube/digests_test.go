@@ -69,7 +69,7 @@ func took(t testing.TB, d *deviceAPI, targetLocks, asks int) []time.Duration {
 		for i, q := range questions {
 			started := time.Now()
 			for range asks {
-				if err := d.Authorize(context.Background(), q.device, q.token); !errors.Is(err, q.want) {
+				if err := d.Authorize(context.Background(), q.device, deviceapi.Credentials{TargetToken: q.token}); !errors.Is(err, q.want) {
 					t.Fatalf("%s: the error is %v", q.name, err)
 				}
 			}
@@ -89,7 +89,7 @@ func TestAuthorizeDoesTheSameWorkForAll(t *testing.T) {
 			t.Errorf("%s takes %s, with %d keys %s, and the right token %s", q.name, times[i], manyKeys, timesOfMany[i], times[0])
 		}
 		allocations := func(d *deviceAPI) float64 {
-			return testing.AllocsPerRun(100, func() { _ = d.Authorize(context.Background(), q.device, q.token) })
+			return testing.AllocsPerRun(100, func() { _ = d.Authorize(context.Background(), q.device, deviceapi.Credentials{TargetToken: q.token}) })
 		}
 		if a, b := allocations(few), allocations(many); a != b || a > 6 {
 			t.Errorf("%s allocates %v times, with %d keys %v times", q.name, a, manyKeys, b)
@@ -202,12 +202,12 @@ func TestRemovedTokensAreRefused(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := newWorld(t, 1).deviceAPI(Options{})
-			if err := d.Authorize(context.Background(), dev0, "let-me-in"); err != nil {
+			if err := d.Authorize(context.Background(), dev0, deviceapi.Credentials{TargetToken: "let-me-in"}); err != nil {
 				t.Fatalf("before: %v", err)
 			}
 			take(d.tokens, tokens("tokens", TokenSecretType))
 			for _, token := range []string{"let-me-in", "", "let-me-in\n"} {
-				if err := d.Authorize(context.Background(), dev0, token); !errors.Is(err, deviceapi.ErrUnauthorized) {
+				if err := d.Authorize(context.Background(), dev0, deviceapi.Credentials{TargetToken: token}); !errors.Is(err, deviceapi.ErrUnauthorized) {
 					t.Errorf("%q: the error is %v", token, err)
 				}
 			}

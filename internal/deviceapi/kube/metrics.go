@@ -19,6 +19,11 @@ var (
 		Name: "goshawk_poll_intervals_valid",
 		Help: "1 if the file of poll intervals is in effect as it is, 0 while it cannot be used and the last good one stays in effect.",
 	}, []string{"file"})
+	devicesRefused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "goshawk_devices_refused_total", Help: "Requests of devices that were refused because of their credentials, by reason.",
+	}, []string{"reason"})
 )
 
-func init() { metrics.Registry.MustRegister(actionsStarted, actionsClosed, pollFileValid) }
+func init() {
+	metrics.Registry.MustRegister(actionsStarted, actionsClosed, pollFileValid, devicesRefused)
+}

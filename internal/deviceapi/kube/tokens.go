@@ -103,9 +103,20 @@ type Tokens struct {
 	backend *Backend
 	targets client.Reader
 	queue   workqueue.TypedDelayingInterface[types.NamespacedName]
+	others  *otherSecrets
+}
 
-	mu     sync.Mutex
-	others map[types.NamespacedName]otherSecret
+// otherSecrets finds Secrets of other types than TokenSecretType, which the cache does not have.
+type otherSecrets struct {
+	reader client.Reader
+	now    func() time.Time
+
+	mu    sync.Mutex
+	known map[types.NamespacedName]otherSecret
+}
+
+func newOtherSecrets(b *Backend) *otherSecrets {
+	return &otherSecrets{reader: b.live.reader, now: b.now, known: map[types.NamespacedName]otherSecret{}}
 }
 
 // otherSecret is the result of a request for a Secret to the API server.
@@ -117,7 +128,7 @@ type otherSecret struct {
 // NewTokens returns Tokens for the targets that a backend serves. targets lists them from a cache
 // with AddIndexes.
 func NewTokens(b *Backend, targets client.Reader) *Tokens {
-	return &Tokens{backend: b, targets: targets, queue: workqueue.NewTypedDelayingQueue[types.NamespacedName](), others: map[types.NamespacedName]otherSecret{}}
+	return &Tokens{backend: b, targets: targets, queue: workqueue.NewTypedDelayingQueue[types.NamespacedName](), others: newOtherSecrets(b)}
 }
 
 // Follow makes Tokens follow the tokens and the targets of the backend. It must be called before
@@ -136,9 +147,7 @@ func (k *Tokens) Follow() {
 // secretChanged checks the targets whose token has another fault than before. A token that is
 // replaced by another usable token affects no target.
 func (k *Tokens) secretChanged(secret types.NamespacedName, isChanged func(key string) bool) {
-	k.mu.Lock()
-	delete(k.others, secret)
-	k.mu.Unlock()
+	k.others.forget(secret)
 	var list v1alpha1.TargetList
 	if err := k.targets.List(context.Background(), &list, client.InNamespace(secret.Namespace), client.MatchingFields{TargetByTokenSecret: secret.Name}, client.UnsafeDisableDeepCopy); err != nil {
 		return // a cache fails to list only while it starts or ends, and every target is checked after its start
@@ -226,35 +235,48 @@ func (k *Tokens) problemOf(ctx context.Context, t *v1alpha1.Target) *tokenProble
 	return checkToken(t.Namespace, ref, fault, fault == v1alpha1.ReasonTokenSecretNotFound && k.isOther(ctx, t))
 }
 
-// isOther reports whether a Secret that the cache does not have exists with another type. It
-// requests only metadata: the content of other Secrets is never read. The result is cached, and
-// beyond the rate of tokenLookups the condition of the target does not change.
+// isOther reports whether the Secret of a target exists with another type.
 func (k *Tokens) isOther(ctx context.Context, t *v1alpha1.Target) bool {
-	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name}
-	now := k.backend.now()
-	k.mu.Lock()
-	known, ok := k.others[key]
-	k.mu.Unlock()
+	recorded := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
+	return k.others.exists(ctx, types.NamespacedName{Namespace: t.Namespace, Name: t.Spec.TokenSecretRef.Name},
+		recorded != nil && recorded.Reason == v1alpha1.ReasonTokenSecretWrongType)
+}
+
+// forget drops what is known of a Secret that has changed.
+func (o *otherSecrets) forget(secret types.NamespacedName) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.known, secret)
+}
+
+// exists reports whether a Secret that the cache does not have exists with another type. It
+// requests only metadata: the content of other Secrets is never read. The result is cached. If the
+// request fails, or beyond the rate of tokenLookups, the result is last, the one that a condition
+// has.
+func (o *otherSecrets) exists(ctx context.Context, key types.NamespacedName, last bool) bool {
+	now := o.now()
+	o.mu.Lock()
+	known, ok := o.known[key]
+	o.mu.Unlock()
 	if ok && now.Sub(known.at) < tokenRecheck/2 {
 		return known.exists
 	}
-	recorded := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionTokenUsable)
 	if !tokenLookups.Allow() {
-		return recorded != nil && recorded.Reason == v1alpha1.ReasonTokenSecretWrongType
+		return last
 	}
 	ctx, cancel := context.WithTimeout(ctx, tokenLookupTimeout)
 	defer cancel()
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	if err := k.backend.live.reader.List(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{metav1.ObjectNameField: key.Name}); err != nil {
-		return recorded != nil && recorded.Reason == v1alpha1.ReasonTokenSecretWrongType
+	if err := o.reader.List(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{metav1.ObjectNameField: key.Name}); err != nil {
+		return last
 	}
 	found := otherSecret{len(list.Items) > 0, now}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if len(k.others) >= 1<<12 { // it is only a cache: clear it instead of letting it grow
-		clear(k.others)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.known) >= 1<<12 { // it is only a cache: clear it instead of letting it grow
+		clear(o.known)
 	}
-	k.others[key] = found
+	o.known[key] = found
 	return found.exists
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
 func TestCheckToken(t *testing.T) {
@@ -72,7 +73,7 @@ func faultIn(secret *corev1.Secret, key string) string {
 func TestSecretsThatHaveNotBeenRead(t *testing.T) {
 	d := newWorld(t, 1).deviceAPI(Options{})
 	d.tokens = newTokenDigests()
-	if err := d.Authorize(context.Background(), dev0, "let-me-in"); !isUnavailable(err) {
+	if err := d.Authorize(context.Background(), dev0, deviceapi.Credentials{TargetToken: "let-me-in"}); !isUnavailable(err) {
 		t.Errorf("the error is %v, want unavailable", err)
 	}
 }

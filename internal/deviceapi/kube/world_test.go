@@ -87,7 +87,8 @@ func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1al
 		}
 	}
 	w.server = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
-		WithStatusSubresource(&v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DistributionSet{}, &v1alpha1.DeploymentGroup{}).Build()
+		WithStatusSubresource(&v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DistributionSet{}, &v1alpha1.DeploymentGroup{}, &v1alpha1.DeviceAccess{}).
+		WithIndex(&corev1.Secret{}, metav1.ObjectNameField, func(o client.Object) []string { return []string{o.GetName()} }).Build()
 	w.api = interceptor.NewClient(w.server, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 			if err := w.intercept(o, &w.beforeRead, func() { w.reads[fmt.Sprintf("%T", o)]++ }); err != nil {
@@ -285,6 +286,11 @@ type deviceAPI struct {
 	w      *world
 	caches *manualCaches
 	events *events.FakeRecorder
+	status *AccessStatus
+	// creations counts the Targets that were created; refuseCreate may refuse one.
+	mu           sync.Mutex
+	creations    int
+	refuseCreate func(*v1alpha1.Target) error
 }
 
 func (w *world) deviceAPI(options Options) *deviceAPI {
@@ -303,6 +309,34 @@ func (w *world) deviceAPI(options Options) *deviceAPI {
 		w.t.Fatal(err)
 	}
 	if _, err := d.FollowSecrets(secrets); err != nil {
+		w.t.Fatal(err)
+	}
+	accesses, err := d.caches.GetInformer(context.Background(), &v1alpha1.DeviceAccess{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	writer := interceptor.NewClient(w.server, interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.refuseCreate != nil {
+			if err := d.refuseCreate(o.(*v1alpha1.Target)); err != nil {
+				return err
+			}
+		}
+		if err := c.Create(ctx, o, opts...); err != nil {
+			return err
+		}
+		d.creations++
+		go func() { // the caches follow later
+			time.Sleep(20 * time.Millisecond)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.sync()
+		}()
+		return nil
+	}})
+	d.status = NewAccessStatus(d.Backend, writer)
+	if _, err := d.FollowAccesses(accesses, secrets, writer); err != nil {
 		w.t.Fatal(err)
 	}
 	d.sync()
@@ -448,15 +482,36 @@ type manualInformer struct {
 	toolscache.SharedIndexInformer
 	object  client.Object
 	store   toolscache.Store
-	handler toolscache.ResourceEventHandler
+	handler handlers
 	synced  bool
 }
 
 func (i *manualInformer) GetStore() toolscache.Store { return i.store }
 
 func (i *manualInformer) AddEventHandler(h toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
-	i.handler = h
+	i.handler = append(i.handler, h)
 	return registration{informer: i}, nil
+}
+
+// handlers are all that follow one cache.
+type handlers []toolscache.ResourceEventHandler
+
+func (hs handlers) OnAdd(o any, isInInitialList bool) {
+	for _, h := range hs {
+		h.OnAdd(o, isInInitialList)
+	}
+}
+
+func (hs handlers) OnUpdate(old, now any) {
+	for _, h := range hs {
+		h.OnUpdate(old, now)
+	}
+}
+
+func (hs handlers) OnDelete(o any) {
+	for _, h := range hs {
+		h.OnDelete(o)
+	}
 }
 
 type registration struct {
