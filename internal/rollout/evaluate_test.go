@@ -5,6 +5,8 @@ package rollout
 
 import (
 	"fmt"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +100,49 @@ func TestEvaluation(t *testing.T) {
 				t.Errorf("paused by %q, want %q", got, tt.wantPauseReason)
 			}
 		})
+	}
+}
+
+// TestEveryConditionOfAGroupHasAnEffect plays the same results with the default of a condition and
+// with another value. A new field of GroupConditions fails it until a case shows what the field
+// decides.
+func TestEveryConditionOfAGroupHasAnEffect(t *testing.T) {
+	cases := map[string]struct {
+		edit          func(*v1alpha1.RolloutSpec)
+		succeed, fail int
+		// elsewhere says why the condition has no effect on the rollout itself.
+		elsewhere string
+	}{
+		"successThreshold":     {edit: thresholds(60, 50), succeed: 5},
+		"successAction":        {edit: pauseAfter, succeed: 5},
+		"errorThreshold":       {edit: thresholds(50, 0), fail: 1},
+		"errorAction":          {elsewhere: "Pause is the only value"},
+		"confirmationRequired": {elsewhere: "it decides what a device is offered: a confirmation or the update"},
+	}
+	fields := reflect.TypeFor[v1alpha1.GroupConditions]()
+	for i := range fields.NumField() {
+		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
+		c, isKnown := cases[name]
+		if !isKnown {
+			t.Errorf("no case shows what the condition %s decides: evaluate.go and error_conditions.go read the conditions of a group", name)
+		}
+		if !isKnown || c.elsewhere != "" {
+			continue
+		}
+		outcome := func(edit func(*v1alpha1.RolloutSpec)) string {
+			w := running(t, 20, func(s *v1alpha1.RolloutSpec) { s.GroupCount = num(2); edit(s) })
+			for i := range c.succeed {
+				w.succeed(fmt.Sprintf("dev-%02d", i+1))
+			}
+			for i := range c.fail {
+				w.fail("17", fmt.Sprintf("dev-%02d", c.succeed+i+1))
+			}
+			w.stabilizationPeriod()
+			return fmt.Sprint(w.rollout.Status.State, w.rollout.Status.Groups[0].State, w.rollout.Status.Groups[1].State)
+		}
+		if byDefault := outcome(func(*v1alpha1.RolloutSpec) {}); byDefault == outcome(c.edit) {
+			t.Errorf("%s has no effect: with its default and with another value, state and groups are %s", name, byDefault)
+		}
 	}
 }
 

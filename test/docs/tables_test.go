@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,6 +19,8 @@ import (
 	"testing"
 
 	diff "github.com/google/go-cmp/cmp"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
 const root, operations = "../..", "../../docs/operations.md"
@@ -147,6 +150,19 @@ func TestReasonsInThePagesExist(t *testing.T) {
 			if !words[m[1]] && !strings.HasPrefix(m[1], "Test") {
 				t.Errorf("%s: the code has no word %s", page, m[1])
 			}
+		}
+	}
+}
+
+// TestTheRightsPageNamesEveryCondition checks that the page on rights says what makes each condition
+// of a group looser.
+func TestTheRightsPageNamesEveryCondition(t *testing.T) {
+	page := read(t, filepath.Join(root, "docs", "rights.md"))
+	fields := reflect.TypeFor[v1alpha1.GroupConditions]()
+	for i := range fields.NumField() {
+		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
+		if name != "errorAction" && !strings.Contains(page, "`"+name+"`") { // errorAction has one value
+			t.Errorf("docs/rights.md does not say which change of %s loosens an approval", name)
 		}
 	}
 }

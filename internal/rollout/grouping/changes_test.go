@@ -47,12 +47,12 @@ func TestChanges(t *testing.T) {
 func TestConditionsAreComparedFieldByField(t *testing.T) {
 	type grown struct {
 		v1alpha1.GroupConditions `json:",inline"`
-		SoakSeconds              *int32 `json:"soakSeconds,omitempty"`
+		AddedLater               *int32 `json:"addedLater,omitempty"`
 	}
-	if got := conditionsChanged(grown{}, grown{SoakSeconds: new(int32(600))}); got != "soakSeconds 600 instead of none" {
+	if got := conditionsChanged(grown{}, grown{AddedLater: new(int32(600))}); got != "addedLater 600 instead of none" {
 		t.Errorf("a new condition: %q", got)
 	}
-	if got := conditionsChanged(grown{SoakSeconds: new(int32(600))}, grown{SoakSeconds: new(int32(600))}); got != "" {
+	if got := conditionsChanged(grown{AddedLater: new(int32(600))}, grown{AddedLater: new(int32(600))}); got != "" {
 		t.Errorf("two pointers to the same value differ: %q", got)
 	}
 	fields := reflect.TypeFor[v1alpha1.GroupConditions]()

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"hash"
 	"io"
+	"reflect"
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -114,31 +115,39 @@ func SpecHash(r *v1alpha1.Rollout) string {
 	return hashOfSpec(&spec)
 }
 
-// withDefaults returns a copy of the spec with all defaults filled in. The API server fills in most
-// defaults itself, but not those of items in lists.
+// withDefaults returns a copy of the spec with all defaults filled in, in which no group repeats a
+// condition of the rollout. The API server fills in most defaults itself, but not those of items in
+// lists.
 func withDefaults(spec *v1alpha1.RolloutSpec) *v1alpha1.RolloutSpec {
 	s := spec.DeepCopy()
 	updateDefaults(&s.Update)
 	selectionDefaults(&s.Selection)
+	conditions := Conditions(spec, nil)
 	if len(s.Groups) == 0 {
 		s.GroupCount = cmp.Or(s.GroupCount, new(int32(1)))
 	}
 	for i := range s.Groups {
 		g := &s.Groups[i]
-		conditions := Conditions(spec, g)
+		removeInherited(g, Conditions(spec, g), conditions)
 		selectionDefaults(&g.Selection)
 		g.Percentage = cmp.Or(g.Percentage, new(int32(100)))
-		g.SuccessThreshold, g.SuccessAction = &conditions.SuccessThreshold, conditions.SuccessAction
-		g.ErrorThreshold, g.ErrorAction = &conditions.ErrorThreshold, conditions.ErrorAction
-		g.ConfirmationRequired = &conditions.ConfirmationRequired
 	}
-	conditions := Conditions(spec, nil)
 	s.SuccessThreshold, s.SuccessAction = &conditions.SuccessThreshold, conditions.SuccessAction
 	s.ErrorThreshold, s.ErrorAction = &conditions.ErrorThreshold, conditions.ErrorAction
 	s.GroupOrder = cmp.Or(s.GroupOrder, v1alpha1.GroupOrderHash)
 	s.StopCancellation = cmp.Or(s.StopCancellation, v1alpha1.CancellationSoft)
 	s.DeletionCancellation = cmp.Or(s.DeletionCancellation, v1alpha1.CancellationNone)
 	return s
+}
+
+// removeInherited removes from a group with these conditions those that it would inherit.
+func removeInherited(g *v1alpha1.Group, conditions, inherited v1alpha1.GroupConditions) {
+	group, own, of := reflect.ValueOf(g).Elem(), reflect.ValueOf(conditions), reflect.ValueOf(inherited)
+	for i := range own.NumField() {
+		if own.Field(i).Equal(of.Field(i)) {
+			group.FieldByName(own.Type().Field(i).Name).SetZero()
+		}
+	}
 }
 
 func updateDefaults(u *v1alpha1.Update) {

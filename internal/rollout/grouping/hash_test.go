@@ -101,11 +101,11 @@ func TestEveryConditionOfAGroupIsBoundByItsSpec(t *testing.T) {
 // use it the same hash, wherever the field is; and the hash of a spec stays what it is.
 func TestAnUpgradeKeepsTheSpecHash(t *testing.T) {
 	type grownGroup struct {
-		SoakSeconds    *int32 `json:"soakSeconds,omitempty"`
+		AddedLater     *int32 `json:"addedLater,omitempty"`
 		v1alpha1.Group `json:",inline"`
 	}
 	type grownSpec struct {
-		SoakSeconds          *int32 `json:"soakSeconds,omitempty"`
+		AddedLater           *int32 `json:"addedLater,omitempty"`
 		v1alpha1.RolloutSpec `json:",inline"`
 		Groups               []grownGroup `json:"groups,omitempty"`
 		Pace                 string       `json:"pace,omitempty"`
@@ -123,7 +123,7 @@ func TestAnUpgradeKeepsTheSpecHash(t *testing.T) {
 			t.Errorf("%s: a new field that is absent changes the hash", name)
 		}
 		used := grown(spec)
-		used.SoakSeconds = new(int32(600))
+		used.AddedLater = new(int32(600))
 		if hashOfJSON(used) == hashOfJSON(spec) {
 			t.Errorf("%s: a new field that is given does not change the hash", name)
 		}
@@ -303,6 +303,35 @@ func TestADefaultWrittenOutIsNoChange(t *testing.T) {
 	one := v1alpha1.RolloutSpec{GroupCount: new(int32(1))}
 	if hashOfSpec(&one) != hashOfSpec(&v1alpha1.RolloutSpec{}) {
 		t.Error("groupCount 1 written out makes another plan")
+	}
+}
+
+// TestAGroupThatRepeatsAConditionIsNoChange: a group that gives a condition the value that it
+// inherits makes no other plan, whatever condition that is; another value does.
+func TestAGroupThatRepeatsAConditionIsNoChange(t *testing.T) {
+	spec := v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: "fw"}, SuccessThreshold: new(int32(90)), Groups: []v1alpha1.Group{{Name: "all"}}}
+	before := hashOfSpec(&spec)
+	inherited := reflect.ValueOf(Conditions(&spec, nil))
+	for i := range inherited.NumField() {
+		name := inherited.Type().Field(i).Name
+		edited := spec.DeepCopy()
+		field := reflect.ValueOf(&edited.Groups[0]).Elem().FieldByName(name)
+		if !field.IsValid() {
+			t.Errorf("a group cannot give its own %s", name)
+			continue
+		}
+		if field.Kind() == reflect.Pointer {
+			field.Set(reflect.New(field.Type().Elem()))
+			field = field.Elem()
+		}
+		field.Set(inherited.Field(i))
+		if hashOfSpec(edited) != before {
+			t.Errorf("a group that repeats %s makes another plan", name)
+		}
+		vary(field)
+		if hashOfSpec(edited) == before {
+			t.Errorf("a group with another %s makes the same plan", name)
+		}
 	}
 }
 
