@@ -4,7 +4,9 @@
 package grouping
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +96,25 @@ func TestEveryConditionOfAGroupIsBoundByItsSpec(t *testing.T) {
 		if name := reflect.TypeFor[v1alpha1.GroupConditions]().Field(i).Name; !bound[name] {
 			t.Errorf("no field of the spec makes the condition %s", name)
 		}
+	}
+}
+
+// TestEveryConditionIsKnownToTheGroup: what a group of spec.groups gives beside its name, its share
+// and its selection is a condition of its DeploymentGroup, and the other way round.
+func TestEveryConditionIsKnownToTheGroup(t *testing.T) {
+	namesOf := func(typ reflect.Type) map[string]bool {
+		names := map[string]bool{}
+		for i := range typ.NumField() {
+			names[typ.Field(i).Name] = true
+		}
+		return names
+	}
+	given, planned := namesOf(reflect.TypeFor[v1alpha1.Group]()), namesOf(reflect.TypeFor[v1alpha1.GroupConditions]())
+	for _, name := range []string{"Name", "Percentage", "Selection"} {
+		delete(given, name)
+	}
+	if !maps.Equal(given, planned) {
+		t.Errorf("a group of a rollout gives %v, the conditions of a DeploymentGroup are %v", slices.Sorted(maps.Keys(given)), slices.Sorted(maps.Keys(planned)))
 	}
 }
 
