@@ -154,8 +154,8 @@ func TestReasonsInThePagesExist(t *testing.T) {
 	}
 }
 
-// TestTheRightsPageNamesEveryCondition checks that the page on rights says what makes each condition
-// of a group looser.
+// TestTheRightsPageNamesEveryCondition checks that the page on rights says what makes each
+// condition of a group looser.
 func TestTheRightsPageNamesEveryCondition(t *testing.T) {
 	page := read(t, filepath.Join(root, "docs", "rights.md"))
 	fields := reflect.TypeFor[v1alpha1.GroupConditions]()
