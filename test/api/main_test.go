@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api holds the vocabulary to its word on a real API server: what each kind accepts and
-// refuses, with which sentence, and what kubectl and GitOps tools see of it.
+// Package api tests the kinds on a real API server: what each kind accepts and refuses, with which
+// message, and what kubectl and GitOps tools see.
 package api
 
 import (
@@ -29,19 +29,20 @@ func TestMain(m *testing.M) {
 	cluster.Main(m)
 }
 
-// group is where the kinds live; a test that needs kinds of its own copies them to another one.
+// group is the API group of the kinds; a test that needs changed kinds copies them to another
+// group.
 const group = "goshawk.dev"
 
-// A law is one thing that the API server accepts or refuses. Everything is YAML of the spec, or of
-// the status.
+// A law is one object or edit that the API server accepts or refuses. All fields are YAML of the
+// spec, or of the status.
 type law struct {
 	given   string // merged into the kind's smallest valid spec; null removes a field
-	status  string // written to the status before the edit, as a controller would
-	when    string // the edit, a merge patch; without one it is the creation that is judged
-	refused string // "field: sentence" that the user sees; empty: accepted
+	status  string // written to the status before the edit, as by a controller
+	when    string // the edit, a merge patch; if it is empty, the creation is tested
+	refused string // "field: message" that the user sees, or "" if it is accepted
 }
 
-// smallest holds the smallest valid spec of every kind.
+// smallest has the smallest valid spec of every kind.
 var smallest = map[string]string{
 	"SoftwareModule":  `{type: os, name: linux, version: 6.6.1}`,
 	"DistributionSet": `{name: firmware, version: "2.1", type: full-image}`,
@@ -53,7 +54,7 @@ var smallest = map[string]string{
 		conditions: {successThreshold: 50, successAction: NextGroup, errorThreshold: 50, errorAction: Pause}, targets: [a, b]}`,
 }
 
-// judge runs every law of a kind on an object of its own.
+// judge tests every law of a kind with a new object.
 func judge(t *testing.T, kind string, laws map[string]law) {
 	t.Helper()
 	t.Parallel()
@@ -66,7 +67,7 @@ func judge(t *testing.T, kind string, laws map[string]law) {
 			err := c.Create(t.Context(), object)
 			if law.when != "" {
 				if err != nil {
-					t.Fatalf("what was given is not accepted: %v", err)
+					t.Fatalf("the object before the edit is not accepted: %v", err)
 				}
 				patchStatus(t, c, object, law.status)
 				err = patchSpec(t, c, object, law.when)
@@ -76,7 +77,7 @@ func judge(t *testing.T, kind string, laws map[string]law) {
 	}
 }
 
-// wantVerdict compares what the API server answered with "field: sentence", or with "" for
+// wantVerdict compares the error of the API server with "field: message", or with "" for
 // acceptance.
 func wantVerdict(t *testing.T, err error, refused string) {
 	t.Helper()
@@ -102,8 +103,8 @@ func wantVerdict(t *testing.T, err error, refused string) {
 	}
 }
 
-// causesOf lists the complaints of the API server, without its remark that an object this wrong is
-// not looked at further.
+// causesOf returns the causes in an error of the API server, without the one that some rules were
+// not checked.
 func causesOf(err error) []metav1.StatusCause {
 	status, ok := err.(apierrors.APIStatus)
 	if !ok || status.Status().Details == nil {
@@ -118,8 +119,8 @@ func causesOf(err error) []metav1.StatusCause {
 	return causes
 }
 
-// strict is a client whose misspelt fields are refused instead of dropped, so that no law is kept
-// by accident.
+// strict returns a client for which the API server refuses unknown fields, so that a misspelled
+// field is found.
 func strict(t *testing.T) client.Client {
 	t.Helper()
 	_, c := cluster.Start(t)
@@ -128,8 +129,8 @@ func strict(t *testing.T) client.Client {
 
 var names atomic.Int64
 
-// newObject is the smallest valid object of a kind with given merged into its spec, under a name of
-// its own.
+// newObject returns the smallest valid object of a kind with a new name, and with given merged into
+// its spec.
 func newObject(t *testing.T, group, kind, namespace, given string) *unstructured.Unstructured {
 	t.Helper()
 	spec := parse(t, smallest[kind])
@@ -192,7 +193,7 @@ func merge(into, from map[string]any) {
 	}
 }
 
-// list writes n YAML list items, each from the format with its number.
+// list returns a YAML list of n items, each formatted with its number.
 func list(n int, format string) string {
 	items := make([]string, n)
 	for i := range items {
@@ -201,7 +202,7 @@ func list(n int, format string) string {
 	return "[" + strings.Join(items, ", ") + "]"
 }
 
-// long is a string of n characters.
+// long returns a string of n characters.
 func long(n int) string { return strings.Repeat("x", n) }
 
 // all joins tables of laws into one.

@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bench measures a whole Goshawk on a real API server. Every claim is a ratio within one
-// run, or a count: the machine's own speed moves.
+// Package bench measures a whole Goshawk on a real API server. Every result is a ratio within one
+// run, or a count, because the speed of the machine changes.
 package bench
 
 import (
@@ -26,8 +26,8 @@ import (
 
 func TestMain(m *testing.M) { cluster.Main(m) }
 
-// fleetSize is how many targets the benchmarks with an API server use; it manages some hundred
-// writes a second.
+// fleetSize is the number of targets of the benchmarks with an API server, which accepts some
+// hundred writes a second.
 const fleetSize = 5000
 
 var shared struct {
@@ -36,12 +36,12 @@ var shared struct {
 	names  []string
 	writes counter
 	err    error
-	// bytesPerTarget is how much the heap of this process grew for each idle target: caches,
-	// indexes and all.
+	// bytesPerTarget is the growth of the heap of this process for each idle target, with caches
+	// and indexes.
 	bytesPerTarget float64
 }
 
-// fleet is one Goshawk with fleetSize targets that have had their first look and poll. It is set up
+// fleet is one Goshawk with fleetSize targets that are reconciled and have polled. It is created
 // once for all benchmarks.
 func fleet(b *testing.B) (*world.World, []string) {
 	b.Helper()
@@ -61,8 +61,8 @@ func fleet(b *testing.B) (*world.World, []string) {
 		shared.world = &world.World{T: b, Client: c, Namespace: cluster.Namespace(b), DeviceAPI: deviceAPI}
 		before, started := heap(), time.Now()
 		shared.names = shared.world.Targets("device", fleetSize, map[string]string{"fleet": "bench"})
-		sort.Strings(shared.names) // a part of them is then selected by comparing names
-		shared.world.Eventually("the first look at every target", func() string {
+		sort.Strings(shared.names) // so that a part of them can be selected by comparing names
+		shared.world.Eventually("the first reconcile of every target", func() string {
 			if n := shared.writes.of("PATCH targets/status"); n < fleetSize {
 				return fmt.Sprintf("%d of %d", n, fleetSize)
 			}
@@ -79,7 +79,7 @@ func fleet(b *testing.B) (*world.World, []string) {
 	return shared.world, shared.names
 }
 
-// heap is what is in use after a collection.
+// heap returns the heap in use after a garbage collection.
 func heap() float64 {
 	runtime.GC()
 	runtime.GC()
@@ -114,7 +114,7 @@ func (c *counter) of(what string) int {
 	return c.n[what]
 }
 
-// since are the writes after an earlier reading, without events and leases, and their sum.
+// since returns the writes after an earlier reading, without events and leases, and their sum.
 func (c *counter) since(before map[string]int) (map[string]int, int) {
 	after, sum := map[string]int{}, 0
 	for what, n := range c.read() {
@@ -160,7 +160,8 @@ func show(writes map[string]int) string {
 	return strings.Join(lines, ", ")
 }
 
-// resource is the plural and subresource of a path below /apis/GROUP/VERSION/namespaces/NAMESPACE.
+// resource returns the plural and subresource of a path below
+// /apis/GROUP/VERSION/namespaces/NAMESPACE.
 func resource(path string) string {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	for i, p := range parts {

@@ -4,7 +4,7 @@
 // Package cluster gives tests one real API server: etcd and kube-apiserver on loopback, with
 // Goshawk's kinds installed.
 //
-// A test package says in its TestMain how the server is to be, and every test takes what it needs:
+// A test package configures the server in its TestMain, and its tests use it:
 //
 //	func TestMain(m *testing.M) { cluster.Main(m) }
 //
@@ -14,9 +14,9 @@
 //		cluster.Kubectl(t, "-n", namespace, "get", "goshawk")
 //	}
 //
-// The server starts with the first test that asks for it and lives until the last one of the binary
-// has ended. Nothing but the API server runs: no garbage collector, no namespace controller. So
-// namespaces are never deleted; each test takes a fresh one.
+// The server starts with the first test that calls Start and runs until the last test of the binary
+// has ended. Only the API server runs: no garbage collector, no namespace controller. So namespaces
+// are never deleted, and each test creates a new one.
 package cluster
 
 import (
@@ -45,18 +45,17 @@ import (
 	goshawk "github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// An Option says how the server of a test binary differs from the plain one.
+// An Option changes the server of a test binary.
 type Option func(*envtest.Environment)
 
-// APIServerArg gives the API server a flag, without its dashes, instead of the value that it would
-// have.
+// APIServerArg sets a flag of the API server, without its dashes.
 func APIServerArg(name string, values ...string) Option {
 	return func(environment *envtest.Environment) {
 		environment.ControlPlane.GetAPIServer().Configure().Set(name, values...)
 	}
 }
 
-// shared is the one server of this test binary.
+// shared is the only server of this test binary.
 var shared struct {
 	options []Option
 	start   sync.Once
@@ -97,9 +96,9 @@ func AtOnce(tests int) {
 	}
 }
 
-// Start returns the way to the server, which it starts if no test has done so yet. It skips the
-// test if there are no binaries to start. The configuration is the test's own copy and has no rate
-// limit; the client reads from the API server, not from a cache.
+// Start returns a configuration and a client for the server, which it starts if no test has done so
+// yet. It skips the test if there are no binaries to start. The configuration is a copy for the
+// test and has no rate limit; the client reads from the API server, not from a cache.
 func Start(t testing.TB) (*rest.Config, client.Client) {
 	t.Helper()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
@@ -112,11 +111,11 @@ func Start(t testing.TB) (*rest.Config, client.Client) {
 	return rest.CopyConfig(shared.environment.Config), shared.client
 }
 
-// Scheme knows Goshawk's kinds and Kubernetes' own.
+// Scheme returns a scheme with Goshawk's kinds and those of Kubernetes.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientscheme.AddToScheme(scheme), goshawk.AddToScheme(scheme)); err != nil {
-		panic(err) // Only a mistake in a package's AddToScheme leads here.
+		panic(err) // only a mistake in AddToScheme of a package causes this
 	}
 	return scheme
 }
@@ -145,8 +144,8 @@ func Kubectl(t testing.TB, args ...string) string {
 	return out
 }
 
-// TryKubectl runs kubectl with the given standard input. The error holds what kubectl complained
-// about and wraps *exec.ExitError.
+// TryKubectl runs kubectl with the given standard input. The error contains the error output of
+// kubectl and wraps *exec.ExitError.
 func TryKubectl(t testing.TB, stdin string, args ...string) (string, error) {
 	t.Helper()
 	Start(t)
@@ -160,27 +159,27 @@ func TryKubectl(t testing.TB, stdin string, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// Kubeconfig is the path of a kubeconfig with all rights on the server, for programs that are
-// started beside the test.
+// Kubeconfig returns the path of a kubeconfig with all rights on the server, for programs that a
+// test starts.
 func Kubeconfig(t testing.TB) string {
 	t.Helper()
 	Start(t)
 	return shared.kubeconfig
 }
 
-// KubectlPath is where the kubectl is that Kubectl runs, for scripts that are started beside the
-// test.
+// KubectlPath returns the path of the kubectl that Kubectl runs, for scripts that a test starts.
 func KubectlPath(t testing.TB) string {
 	t.Helper()
 	Start(t)
 	return shared.environment.ControlPlane.KubectlPath
 }
 
-// Root is the module's root: the nearest folder above the working directory that holds a go.mod.
+// Root returns the root of the module: the nearest folder above the working directory with a
+// go.mod.
 func Root() string {
 	folder, err := os.Getwd()
 	if err != nil {
-		panic(err) // Without a working directory no test can find its files.
+		panic(err) // without a working directory no test can find its files
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
@@ -198,8 +197,8 @@ func start() error {
 	environment := &envtest.Environment{
 		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
-		// kubectl is found beside the two servers; envtest itself looks for it only when it is
-		// asked for a command line.
+		// kubectl is in the folder of the two servers; envtest itself looks for it only when it
+		// creates a command line
 		ControlPlane: envtest.ControlPlane{KubectlPath: filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")},
 	}
 	for _, option := range shared.options {
@@ -239,8 +238,7 @@ func collectLess() error {
 	return nil
 }
 
-// BeforeStop runs f before the server is stopped: whoever watches the server has to let go of it
-// first.
+// BeforeStop calls f before the server is stopped, because watches must end first.
 func BeforeStop(f func() error) { shared.beforeStop = append(shared.beforeStop, f) }
 
 func stop() error {
@@ -256,7 +254,7 @@ func stop() error {
 
 var notDNS = regexp.MustCompile(`[^a-z0-9]+`)
 
-// dnsLabel makes a name out of a test's name, at most length characters long.
+// dnsLabel returns a DNS label for the name of a test, with at most length characters.
 func dnsLabel(name string, length int) string {
 	name = notDNS.ReplaceAllString(strings.ToLower(name), "-")
 	return strings.Trim(name[:min(len(name), length)], "-")

@@ -21,13 +21,13 @@ func TestAnAPIServerArgReachesTheServer(t *testing.T) {
 	_, c := Start(t)
 	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "nowhere", Name: "a"}}
 	if err := c.Create(t.Context(), object); err != nil {
-		t.Errorf("without NamespaceLifecycle a namespace need not exist: %v", err)
+		t.Errorf("without NamespaceLifecycle creating in a missing namespace: %v", err)
 	}
 }
 
-func TestEveryTestHasANamespaceOfItsOwn(t *testing.T) {
+func TestEveryTestHasItsOwnNamespace(t *testing.T) {
 	first, second := Namespace(t), Namespace(t)
-	if first == second || !strings.HasPrefix(first, "testeverytesthasanamespaceofitsown-") {
+	if first == second || !strings.HasPrefix(first, "testeverytesthasitsownnamespace-") {
 		t.Errorf("namespaces %q and %q", first, second)
 	}
 	if got := Kubectl(t, "get", "namespace", first, "-o", "name"); got != "namespace/"+first+"\n" {
@@ -35,11 +35,11 @@ func TestEveryTestHasANamespaceOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestKubectlTellsWhyItFailed(t *testing.T) {
+func TestErrorOfKubectlHasItsOutput(t *testing.T) {
 	_, err := TryKubectl(t, "{}", "apply", "-f", "-")
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || !strings.Contains(err.Error(), "apiVersion") {
-		t.Errorf("kubectl apply of nothing: %v", err)
+		t.Errorf("kubectl apply of an empty object: %v", err)
 	}
 }
 

@@ -1,26 +1,26 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package crash lets Goshawk die, lose replies and be refused at every write it makes, and asks
-// each time for the end that an undisturbed run comes to.
+// Package crash injects a fault at every write of Goshawk (a crash, a lost reply, a refusal), and
+// requires the same end as that of a run without a fault.
 //
-// A scenario is run once undisturbed on a real API server, which tells the writes it takes. Then it
-// is run again for each of these writes and each fault, in a fresh namespace that is all the
-// process can see:
+// A scenario is run once without a fault on a real API server, which gives the list of writes. Then
+// it is run again for each of these writes and each fault, in a new namespace to which the process
+// is restricted:
 //
-//	CrashAfter   the process dies when the write is stored, before it hears so      (Sieve: intermediate state)
-//	CrashBefore  it dies when it is about to write
-//	ReplyLost    the write is stored, and the process hears of a broken connection or of a 504
-//	Refused      the write is refused with 409, 500, 503 and 429, one after the other, and then taken
+//	CrashAfter   the process ends when the write is stored, before the response     (Sieve: intermediate state)
+//	CrashBefore  the process ends before the write
+//	ReplyLost    the write is stored, and the process gets a broken connection or a 504
+//	Refused      the write is refused with 409, 500, 503 and 429, one after the other, and then accepted
 //
-// One fault in three is told of the life of a rollout, and one in eight of the other verbs, always
-// the same ones; GOSHAWK_CRASH=every tells all of them.
+// Of the scenarios of a rollout one fault in three is run, and of the other operations one in
+// eight, always the same ones; GOSHAWK_CRASH=every runs all of them.
 //
-// All the time an object of each kind exists that cannot be decoded; see unreadable_test.go.
+// In every run an object of each kind exists that cannot be decoded; see unreadable_test.go.
 //
-// A process that died is followed by a new one on the same API server. The devices are driven by
-// hand, in a fixed order, through the device API. Meanwhile every state of every object is recorded
-// and held against the invariants; see truth_test.go.
+// After a crash a new process is started on the same API server. The scenario calls the steps of
+// the devices in a fixed order. Every state of every object is recorded and checked with the
+// invariants; see truth_test.go.
 package crash
 
 import (

@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gitops holds Goshawk to what Argo CD, Flux and kubectl expect of a controller: who writes
-// what, what conditions say, and that a manifest that is applied again changes nothing.
+// Package gitops tests what Argo CD, Flux and kubectl expect of a controller: the writers of
+// fields, the conditions, and that a manifest that is applied again changes nothing.
 package gitops
 
 import (

@@ -35,11 +35,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	log.SetLogger(logr.Discard()) // The clients would complain that nobody listens.
+	log.SetLogger(logr.Discard()) // without a logger the clients print a warning
 	cluster.Main(m)
 }
 
-// people are who is impersonated, and the roles that each is bound to in every fleet.
+// people are the impersonated users, with the roles that each is bound to in every fleet.
 var people = map[string][]string{
 	"viewer":   {"goshawk-viewer"},
 	"editor":   {"goshawk-editor"},
@@ -51,7 +51,7 @@ var people = map[string][]string{
 	"editor-stopper":  {"goshawk-editor", "goshawk-stopper"},
 }
 
-// A fleet is a namespace with policies in force and people in their roles.
+// A fleet is a namespace with the policies and with the people bound to their roles.
 type fleet struct {
 	namespace string
 	config    *rest.Config
@@ -63,7 +63,7 @@ var furnished struct {
 	err  error
 }
 
-// newFleet makes a namespace in which the people have their roles.
+// newFleet returns a new namespace in which the people have their roles.
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	config, admin := cluster.Start(t)
@@ -104,7 +104,7 @@ func furnish(t *testing.T, admin client.Client) error {
 			err := f.as(t, "probe").Create(ctx, f.object(t, kind, kind, spec), client.DryRunAll)
 			return err != nil && strings.Contains(err.Error(), "denied request: "), nil
 		}); err != nil {
-			return fmt.Errorf("the policy for %s never refused anything: %w", kind, err)
+			return fmt.Errorf("the policy for %s refused no request: %w", kind, err)
 		}
 	}
 	f.bindRules(t, "deleting-probe", rule("delete", "softwaremodules"))
@@ -114,12 +114,12 @@ func furnish(t *testing.T, admin client.Client) error {
 		err := f.as(t, "deleting-probe").Delete(ctx, module, client.DryRunAll)
 		return err != nil && strings.Contains(err.Error(), "denied request: "), nil
 	}); err != nil {
-		return fmt.Errorf("the policy for deletions never refused anything: %w", err)
+		return fmt.Errorf("the policy for deletions refused no request: %w", err)
 	}
 	return nil
 }
 
-// as is a client that writes in somebody's name.
+// as returns a client that impersonates a user.
 func (f *fleet) as(t *testing.T, person string, groups ...string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(f.config)
@@ -145,12 +145,13 @@ func (f *fleet) bind(t *testing.T, kind, role, person string) {
 	}
 }
 
-// rule gives verbs, apart by blanks, on resources of ours.
+// rule returns a rule with verbs, separated by blanks, on Goshawk's resources.
 func rule(verbs string, resources ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{"goshawk.dev"}, Resources: resources, Verbs: strings.Fields(verbs)}
 }
 
-// bindRules gives somebody a role of exactly these rules and waits until it counts.
+// bindRules binds a user to a new role with exactly these rules, and waits until the binding is in
+// force.
 func (f *fleet) bindRules(t *testing.T, person string, rules ...rbacv1.PolicyRule) {
 	t.Helper()
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: fmt.Sprintf("role-%d", names.Add(1))}, Rules: rules}
@@ -161,9 +162,9 @@ func (f *fleet) bindRules(t *testing.T, person string, rules ...rbacv1.PolicyRul
 	f.waitUntilAllowed(t, "Role", role.Name, rules[len(rules)-1])
 }
 
-// waitUntilAllowed waits until the API server has seen every role and binding made so far. It sees
-// them in their order, so a binding made now is the last: of the role that was made last, to
-// somebody new, who is then allowed the first thing that the rule gives.
+// waitUntilAllowed waits until all roles and bindings are in force. The API server reads them in
+// their order, so it creates one more binding of the last role, for a new user, and waits until
+// this user has the first right of the rule.
 func (f *fleet) waitUntilAllowed(t *testing.T, kind, role string, given rbacv1.PolicyRule) {
 	t.Helper()
 	person := fmt.Sprintf("last-%d", names.Add(1))
@@ -178,7 +179,7 @@ func (f *fleet) waitUntilAllowed(t *testing.T, kind, role string, given rbacv1.P
 		err := f.admin.Create(ctx, answer)
 		return answer.Status.Allowed, err
 	}); err != nil {
-		t.Fatalf("the role %s never counted: %v", role, err)
+		t.Fatalf("the role %s is not in force: %v", role, err)
 	}
 }
 
@@ -200,7 +201,7 @@ func listOf(kind string) *unstructured.UnstructuredList {
 	return list
 }
 
-// smallest holds the smallest valid spec of every guarded kind.
+// smallest has the smallest valid spec of every guarded kind.
 var smallest = map[string]string{
 	"SoftwareModule":  `{type: os, name: linux, version: 6.6.1}`,
 	"DistributionSet": `{name: firmware, version: "2.1", type: full-image}`,
@@ -209,7 +210,7 @@ var smallest = map[string]string{
 	"DeviceAccess":    `{gatewayToken: {secretName: gateway}}`,
 }
 
-// object is a manifest: the smallest spec with others merged into it one after the other; null
+// object returns a manifest: the smallest spec with others merged into it one after the other; null
 // removes a field.
 func (f *fleet) object(t *testing.T, kind, name string, specs ...string) *unstructured.Unstructured {
 	t.Helper()
@@ -225,15 +226,14 @@ func (f *fleet) object(t *testing.T, kind, name string, specs ...string) *unstru
 	return object
 }
 
-// newName is a name that no object of this binary has.
+// newName returns a name that no object of this test binary has.
 func newName(kind string) string { return fmt.Sprintf("%s-%d", strings.ToLower(kind), names.Add(1)) }
 
-// give brings an object and its status there, in the administrator's name, as the field manager
-// that the writeFuncs use.
+// give creates an object and its status as the administrator, with the field manager of writeFuncs.
 func (f *fleet) give(t *testing.T, object *unstructured.Unstructured, status string) {
 	t.Helper()
 	if err := serverSideApply(t.Context(), f.admin, object); err != nil {
-		t.Fatalf("what was given is not accepted: %v", err)
+		t.Fatalf("the object before the edit is not accepted: %v", err)
 	}
 	if status == "" {
 		return
@@ -260,8 +260,9 @@ func mergePatch(t *testing.T, value map[string]any) client.Patch {
 	return client.RawPatch(types.MergePatchType, text)
 }
 
-// wantRefused compares a refusal by policy with its sentence, or with "" for acceptance. It has to
-// be Forbidden: with force, Flux deletes and re-creates whatever is Invalid or a Conflict.
+// wantRefused compares the refusal of a policy with a message, or with "" for acceptance. It must
+// be Forbidden, because Flux with force deletes and re-creates objects that are Invalid or a
+// Conflict.
 func (f *fleet) wantRefused(t *testing.T, err error, person, sentence string) {
 	t.Helper()
 	if sentence == "" {

@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package restart ends Goshawk in the middle of things and starts it again, on the same API server
-// and with devices that go on polling; and it runs two of them side by side.
+// Package restart ends Goshawk during updates and starts it again, on the same API server and while
+// devices poll; and it runs two processes in parallel.
 package restart
 
 import (

@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package stories tells whole stories: manifests applied to a real API server, the controllers and
-// the device API at work, simulated devices at the device API.
+// Package stories has stories of whole rollouts: manifests are applied to a real API server,
+// controllers and device API run, and simulated devices use the device API.
 package stories
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// written has all that Goshawk writes while stories are told.
+// written has all writes of Goshawk during the stories.
 var written world.Ledger
 
 func TestMain(m *testing.M) {

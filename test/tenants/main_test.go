@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package tenants runs Goshawk with exactly the rights of config/namespaced, or with fewer, on a
-// real API server: controllers and device API as two processes with an account each.
+// real API server: controllers and device API are two processes, each with its own account.
 package tenants
 
 import (
@@ -35,7 +35,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard()) // a story is told by what devices and objects say
+	ctrl.SetLogger(logr.Discard()) // the stories do not check the log
 	cluster.AtOnce(6)              // a story mostly waits, and its process watches only namespaces of its own
 	cluster.Main(m)
 }
@@ -45,8 +45,8 @@ var overlay struct {
 	err error
 }
 
-// applyOverlay applies config/namespaced as it is shipped; its namespaces exist before, as they do
-// in a cluster.
+// applyOverlay applies config/namespaced without changes; its namespaces exist before, as in a
+// cluster.
 func applyOverlay(t *testing.T) client.Client {
 	t.Helper()
 	_, c := cluster.Start(t)
@@ -64,7 +64,7 @@ func applyOverlay(t *testing.T) client.Client {
 	return c
 }
 
-// bind gives an account of Goshawk a role in a namespace.
+// bind binds an account of Goshawk to a role in a namespace.
 func bind(t *testing.T, c client.Client, namespace, account, role string) {
 	t.Helper()
 	binding := &rbacv1.RoleBinding{
@@ -77,7 +77,7 @@ func bind(t *testing.T, c client.Client, namespace, account, role string) {
 	}
 }
 
-// refusals records what the API server has forbidden, and ends watches when asked to.
+// refusals records the requests that the API server has forbidden, and can end all watches.
 type refusals struct {
 	mu    sync.Mutex
 	paths map[string]int
@@ -131,7 +131,7 @@ type goshawk struct {
 	*refusals
 }
 
-// start runs a process in the name of one of Goshawk's accounts until the test ends.
+// start runs a process as one of Goshawk's accounts until the test ends.
 func start(t *testing.T, account string, o manager.Options) *goshawk {
 	t.Helper()
 	config, _ := cluster.Start(t)
@@ -173,7 +173,7 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// in is the world of one namespace, its devices served by a process.
+// in returns the world of one namespace, whose devices the process serves.
 func (g *goshawk) in(namespace string) *world.World {
 	_, c := cluster.Start(g.t)
 	return &world.World{T: g.t, Client: c, Namespace: namespace, DeviceAPI: g.deviceAPI}
@@ -208,7 +208,7 @@ func get(t *testing.T, url string) answer {
 	return answer{response.StatusCode, response.Header.Get("Retry-After"), problem.ErrorCode, time.Since(started)}
 }
 
-// poll asks the device API once, as the device would.
+// poll sends one poll of a device and returns the response.
 func (g *goshawk) poll(namespace, device string) answer {
 	g.t.Helper()
 	return get(g.t, g.deviceAPI+"/"+namespace+"/controller/v1/"+device)
@@ -219,7 +219,7 @@ func (g *goshawk) ready() int {
 	return get(g.t, "http://"+g.health+"/readyz").status
 }
 
-// eventually waits until ask returns nothing.
+// eventually waits until ask returns "".
 func eventually(t *testing.T, what string, ask func() (missing string)) {
 	t.Helper()
 	(&world.World{T: t}).Eventually(what, ask)
@@ -232,7 +232,7 @@ func is(what string, got, want int) string {
 	return fmt.Sprintf("%s is %d, want %d", what, got, want)
 }
 
-// fileOf reads a manifest of the repository.
+// fileOf returns the content of a file of the repository.
 func fileOf(t *testing.T, path ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(append([]string{cluster.Root()}, path...)...))

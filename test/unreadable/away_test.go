@@ -17,8 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// A process that starts before its API server waits: first nothing listens, then something that
-// never answers, then the API server.
+// A process that starts before its API server waits: first no server listens, then a server that
+// never responds, then the API server.
 func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	w := newWorld(t)
 	config, _ := cluster.Start(t)
@@ -33,16 +33,16 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	w.DeviceAPI = deviceAPI
 	waits := func(why string) {
 		t.Helper()
-		w.Eventually(why+": the process lives and is not ready", func() string {
+		w.Eventually(why+": the process runs and is not ready", func() string {
 			alive, _, err := get(g.health, "/healthz")
 			ready, _, _ := get(g.health, "/readyz")
 			if err != nil || alive != http.StatusOK || ready != http.StatusInternalServerError {
-				return "it is not so yet"
+				return "not yet"
 			}
 			return ""
 		})
 		if got := poll(t, w, "device-000"); got != http.StatusServiceUnavailable {
-			t.Errorf("%s: a device is answered %d", why, got)
+			t.Errorf("%s: a device gets %d", why, got)
 		}
 	}
 	waits("nothing listens")
@@ -50,7 +50,7 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mute, err := listener.Accept() // it tries again every two seconds
+	mute, err := listener.Accept() // the process retries every two seconds
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 }
 
-// forward passes every connection on to an address.
+// forward forwards every connection to an address.
 func forward(listener net.Listener, to string) {
 	for {
 		in, err := listener.Accept()

@@ -34,12 +34,12 @@ const (
 	hostileDevices = 100
 )
 
-// All the time there are 100 hostile devices with valid tokens, a client without a token at the
-// address of the fleet, an editor of another namespace that commits as fast as it can, and an
-// unreadable object of each kind in both namespaces. 200 honest devices go through a rollout, its
-// stop by an invalidation, and the rollout of the fixed release. They notice nothing beyond these
-// bounds: no request of them fails, half of their answers come within a quarter of a second, and
-// none of them starts later than a second after the stop.
+// There are 100 hostile devices with valid tokens, a client without a token at the address of the
+// fleet, an editor of another namespace that commits as fast as possible, and an unreadable object
+// of each kind in both namespaces. 200 honest devices go through a rollout, its stop by an
+// invalidation, and the rollout of the fixed release. They notice nothing beyond these bounds: no
+// request of them fails, half of their answers come within a quarter of a second, and none of them
+// starts later than a second after the stop.
 func TestHonestDevicesAmongHostileOnes(t *testing.T) {
 	honest, tenant := newWorld(t), newWorld(t)
 	world.StoreUnreadable(t, honest.Client, honest.Namespace, tenant.Namespace)
@@ -101,7 +101,7 @@ spec: {update: {distributionSet: firmware-3}, targetSelector: {matchLabels: {fle
 		t.Errorf("%d requests of honest devices failed, the last one: %s", s.HTTPErrors, s.LastError)
 	}
 	polls, reports := timed.Sorted()
-	t.Logf("the hostile clients were answered %v; %d polls: median %s, slowest %s; %d reports: median %s, slowest %s", answers.byStatus,
+	t.Logf("the responses to hostile clients are %v; %d polls: median %s, slowest %s; %d reports: median %s, slowest %s", answers.byStatus,
 		len(polls), polls[len(polls)/2], polls[len(polls)-1], len(reports), reports[len(reports)/2], reports[len(reports)-1])
 	for what, took := range map[string][]time.Duration{"polls": polls, "reports": reports} {
 		if usual := took[len(took)/2]; usual > 250*time.Millisecond {
@@ -109,7 +109,7 @@ spec: {update: {distributionSet: firmware-3}, targetSelector: {matchLabels: {fle
 		}
 	}
 	if answers.byStatus[http.StatusOK] < hostileDevices || answers.byStatus[http.StatusTooManyRequests] == 0 {
-		t.Errorf("the hostile clients were answered %v: they were not what they should be", answers.byStatus)
+		t.Errorf("the responses to hostile clients are %v, which are not those to hostile clients", answers.byStatus)
 	}
 	checkSizes(t, honest, hostile)
 
@@ -136,7 +136,7 @@ spec: {update: {distributionSet: %[1]s}, targetSelector: {matchLabels: {fleet: h
 `, name)
 }
 
-// checkSizes reports Targets that hostile devices made larger than the bound of
+// checkSizes fails the test for Targets of hostile devices that are larger than the bound of
 // docs/operations.md.
 func checkSizes(t *testing.T, w *world.World, names []string) {
 	t.Helper()
@@ -151,7 +151,7 @@ func checkSizes(t *testing.T, w *world.World, names []string) {
 		if size := len(cluster.Kubectl(t, "-n", w.Namespace, "get", "tgt", name, "-o", "json")); size > 96<<10 {
 			t.Errorf("target %s has %d bytes", name, size)
 		}
-		if name == names[3] { // a call of kubectl each: four of them show it
+		if name == names[3] { // each needs a call of kubectl, and four are enough
 			return
 		}
 	}
@@ -168,7 +168,7 @@ func (c *answerCounts) add(status int) {
 	c.byStatus[status]++
 }
 
-// attacker is a device with a valid token that sends whatever costs most.
+// attacker is a device with a valid token that sends the most expensive requests.
 type attacker struct {
 	url, token string
 	answers    *answerCounts

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package unreadable stores objects that Goshawk cannot decode, before it starts and while it runs,
-// and watches that everything else goes on, that nothing is lost, and that a fixed object goes on
-// by itself.
+// and tests that all other objects are handled as usual, that nothing is lost, and that an object
+// is handled again when it is fixed.
 package unreadable
 
 import (
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	cluster.Main(m)
 }
 
-// newWorld is a namespace without a process.
+// newWorld returns a namespace without a process.
 func newWorld(t *testing.T) *world.World {
 	t.Helper()
 	_, c := cluster.Start(t)
@@ -50,7 +50,7 @@ func newWorld(t *testing.T) *world.World {
 // goshawk is a running process.
 type goshawk struct{ health, metrics string }
 
-// start runs a process until the test ends, for these worlds.
+// start runs a process for these worlds until the test ends.
 func start(t *testing.T, worlds ...*world.World) *goshawk {
 	t.Helper()
 	config, _ := cluster.Start(t)
@@ -67,7 +67,7 @@ func run(t *testing.T, config *rest.Config) (g *goshawk, deviceAPI string, stop 
 	return runWith(t, config, nil)
 }
 
-// runWith runs a process with changed options; nil changes nothing.
+// runWith runs a process; change may change its options, and may be nil.
 func runWith(t *testing.T, config *rest.Config, change func(*manager.Options)) (g *goshawk, deviceAPI string, stop func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -94,7 +94,7 @@ func runWith(t *testing.T, config *rest.Config, change func(*manager.Options)) (
 	}
 }
 
-// free is an address that nothing listens on.
+// free returns an address on which no process listens.
 func free(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -105,7 +105,7 @@ func free(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// get reads a page of the process; the error says that there is none.
+// get returns the response of the process for a path.
 func get(address, path string) (int, string, error) {
 	response, err := http.Get("http://" + address + path)
 	if err != nil {
@@ -127,7 +127,7 @@ func (g *goshawk) ready(w *world.World) {
 	})
 }
 
-// counted waits until the metric has these values, for kinds that are named.
+// counted waits until the metric has these values for these kinds.
 func (g *goshawk) counted(w *world.World, want map[string]int) {
 	w.T.Helper()
 	w.Eventually("the metric", func() string {

@@ -37,9 +37,9 @@ var fixes = map[string]string{
 	"DeviceAccess":    `spec: {targetSelector: {matchExpressions: [{key: site, operator: Exists}]}}`,
 }
 
-// Objects that cannot be decoded are stored when Goshawk starts. Everything else goes on: in their
-// namespace and in another.
-func TestAProcessThatFindsUnreadableObjectsServesAllOthers(t *testing.T) {
+// Objects that cannot be decoded exist when Goshawk starts. All other objects are handled as usual,
+// in their namespace and in another one.
+func TestUnreadableObjectsAtTheStartDoNotAffectOthers(t *testing.T) {
 	beside, other := newWorld(t), newWorld(t)
 	world.StoreUnreadable(t, beside.Client, beside.Namespace)
 	before := map[string]map[string]any{}
@@ -74,7 +74,7 @@ func TestAProcessThatFindsUnreadableObjectsServesAllOthers(t *testing.T) {
 		})
 	}
 	if code := poll(t, beside, "odd"); code != http.StatusUnauthorized { // it has no token
-		t.Errorf("a device without a token is answered %d", code)
+		t.Errorf("a device without a token gets %d", code)
 	}
 
 	for _, kind := range []string{"SoftwareModule", "DistributionSet", "Target", "Rollout", "DeploymentGroup", "AutoAssignment", "DeviceAccess"} {
@@ -87,16 +87,16 @@ func TestAProcessThatFindsUnreadableObjectsServesAllOthers(t *testing.T) {
 		g.counted(beside, one)
 	}
 	beside.EventuallyRollout("odd", "starts when it is fixed", func(r *v1alpha1.Rollout) bool { return r.Status.StartedAt != nil })
-	beside.EventuallyTarget("odd", "is served when it is fixed", func(t *v1alpha1.Target) bool {
+	beside.EventuallyTarget("odd", "is reconciled when it is fixed", func(t *v1alpha1.Target) bool {
 		return world.Says(t.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 	})
 	if set := beside.DistributionSet("odd"); set.Status.ObservedGeneration < 1 {
 		t.Errorf("the fixed set has the status %+v", set.Status)
 	}
-	beside.Eventually("the group of no rollout is released when it is fixed", func() string {
+	beside.Eventually("the group without a rollout is deleted when it is fixed", func() string {
 		for _, group := range beside.Groups() {
 			if group.Name == "odd" {
-				return "it is there"
+				return "it exists"
 			}
 		}
 		return ""
@@ -118,9 +118,9 @@ func poll(t *testing.T, w *world.World, device string) int {
 	return response.StatusCode
 }
 
-// What Goshawk works with turns unreadable under its hands. Nothing is lost, nothing is planned
-// anew, nobody is canceled; what is fixed goes on.
-func TestWhatTurnsUnreadableIsHeldAndGoesOnWhenItIsFixed(t *testing.T) {
+// Objects of a running rollout become unreadable. Nothing is lost, no new plan is made, no action
+// is canceled; a fixed object is handled as before.
+func TestObjectThatBecomesUnreadableIsHeldUntilItIsFixed(t *testing.T) {
 	w := newWorld(t)
 	g := start(t, w)
 	w.Set("firmware-1", "1.0")
@@ -148,33 +148,33 @@ spec:
 	open := w.Target("busy-000").Status.Actions
 
 	for name, tt := range map[string]struct{ kind, object, breaks, fixes string }{
-		"a set":                 {"DistributionSet", "firmware-1", `spec: {modules: {name: m}}`, `spec: {modules: [{name: firmware-1}]}`},
-		"the status of a set":   {"DistributionSet", "firmware-1", `status: {locked: perhaps}`, `status: {locked: true}`},
-		"a module":              {"SoftwareModule", "firmware-1", `spec: {rollback: Perhaps}`, `spec: {rollback: None}`},
-		"the status of a group": {"DeploymentGroup", groups[0].Name, `status: {openedAt: "2026-12-01t02:00:00z"}`, `status: {openedAt: "` + openedAt(groups[0]) + `"}`},
-		"a group":               {"DeploymentGroup", groups[1].Name, `spec: {index: 99999999999}`, fmt.Sprintf(`spec: {index: %d}`, groups[1].Spec.Index)},
-		"the rollout":           {"Rollout", "firmware-1", `spec: {retry: {at: "2026-12-01T23:59:60Z"}}`, `spec: {retry: null}`},
-		"the rollout's status":  {"Rollout", "firmware-1", `status: {pausedAt: "2026-12-01T02:00:00Z"}`, `status: {pausedAt: null}`},
-		"a device that is done": {"Target", "device-000", `status: {updateStatus: Dreaming}`, `status: {updateStatus: InSync}`},
-		"a device at work":      {"Target", "busy-000", `spec: {cancel: {upTo: 99999999999}}`, `spec: {cancel: null}`},
-		"a device to come":      {"Target", "device-001", `spec: {assignment: {distributionSet: firmware-1, assignedAt: "2026-12-01 02:00:00Z"}}`, `spec: {assignment: null}`},
+		"a set":                         {"DistributionSet", "firmware-1", `spec: {modules: {name: m}}`, `spec: {modules: [{name: firmware-1}]}`},
+		"the status of a set":           {"DistributionSet", "firmware-1", `status: {locked: perhaps}`, `status: {locked: true}`},
+		"a module":                      {"SoftwareModule", "firmware-1", `spec: {rollback: Perhaps}`, `spec: {rollback: None}`},
+		"the status of a group":         {"DeploymentGroup", groups[0].Name, `status: {openedAt: "2026-12-01t02:00:00z"}`, `status: {openedAt: "` + openedAt(groups[0]) + `"}`},
+		"a group":                       {"DeploymentGroup", groups[1].Name, `spec: {index: 99999999999}`, fmt.Sprintf(`spec: {index: %d}`, groups[1].Spec.Index)},
+		"the rollout":                   {"Rollout", "firmware-1", `spec: {retry: {at: "2026-12-01T23:59:60Z"}}`, `spec: {retry: null}`},
+		"the rollout's status":          {"Rollout", "firmware-1", `status: {pausedAt: "2026-12-01T02:00:00Z"}`, `status: {pausedAt: null}`},
+		"a target that has finished":    {"Target", "device-000", `status: {updateStatus: Dreaming}`, `status: {updateStatus: InSync}`},
+		"a target that has started":     {"Target", "busy-000", `spec: {cancel: {upTo: 99999999999}}`, `spec: {cancel: null}`},
+		"a target that has not started": {"Target", "device-001", `spec: {assignment: {distributionSet: firmware-1, assignedAt: "2026-12-01 02:00:00Z"}}`, `spec: {assignment: null}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			world.Loosely(t, w.Client, func() { w.Force(tt.kind, tt.object, tt.breaks) }, tt.kind)
 			g.counted(w, map[string]int{tt.kind: 1})
 			stored := w.Raw(tt.kind, tt.object)
-			time.Sleep(3 * time.Second) // long enough for every wrong conclusion
+			time.Sleep(3 * time.Second) // long enough for wrong decisions
 			if diff := gocmp.Diff(stored, w.Raw(tt.kind, tt.object)); diff != "" {
 				t.Errorf("it was written to:\n%s", diff)
 			}
 			if tt.kind == "Target" && tt.object == "device-000" {
 				if code := poll(t, w, tt.object); code != http.StatusServiceUnavailable {
-					t.Errorf("its device is answered %d", code)
+					t.Errorf("its device gets %d", code)
 				}
 			}
 			world.Loosely(t, w.Client, func() { w.Force(tt.kind, tt.object, tt.fixes) }, tt.kind)
 			g.counted(w, map[string]int{tt.kind: 0})
-			w.EventuallyRollout("firmware-1", "is as before", func(r *v1alpha1.Rollout) bool {
+			w.EventuallyRollout("firmware-1", "has its state again", func(r *v1alpha1.Rollout) bool {
 				return r.Status.State == v1alpha1.RolloutRunning && !world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, "x") &&
 					world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled) == nil && r.Status.Targets.Succeeded == 1 && r.Status.Targets.InProgress == 1
 			})
@@ -183,10 +183,10 @@ spec:
 				t.Errorf("planned anew:\n%s", diff)
 			}
 			if left := w.Groups(); len(left) != len(groups) || left[0].UID != groups[0].UID || left[1].UID != groups[1].UID {
-				t.Errorf("the groups are others: %v", left)
+				t.Errorf("the groups have changed: %v", left)
 			}
 			if diff := gocmp.Diff(open, w.Target("busy-000").Status.Actions); diff != "" {
-				t.Errorf("the device at work:\n%s", diff)
+				t.Errorf("the actions of the started device:\n%s", diff)
 			}
 		})
 	}

@@ -12,16 +12,16 @@ import (
 	"sync"
 )
 
-// Write is one request by which Goshawk changed something, or wanted to.
+// Write is one write request of Goshawk, successful or not.
 type Write struct {
 	Method, Namespace, Resource, Name, Subresource string
 	Body                                           []byte
-	// Status of the answer; 0: there was none.
+	// Status of the response, or 0 without a response.
 	Status int
 }
 
-// Succeeded reports whether the API server carried the write out. One that met a conflict, or was
-// refused for another reason, changed nothing.
+// Succeeded reports whether the API server carried out the write. A write with a conflict, or one
+// that was refused for another reason, changed nothing.
 func (w Write) Succeeded() bool { return w.Status >= 200 && w.Status < 300 }
 
 func (w Write) String() string {
@@ -35,7 +35,7 @@ type Ledger struct {
 	writes []Write
 }
 
-// Wrap notes what passes and changes nothing.
+// Wrap records the writes and does not change them.
 func (l *Ledger) Wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodGet {
@@ -73,7 +73,7 @@ func writeTo(method, path string) Write {
 	return Write{Method: method, Namespace: parts[0], Resource: parts[1], Name: parts[2], Subresource: parts[3]}
 }
 
-// In are the writes so far in a namespace, events left out: they tell people and change nothing.
+// In returns the writes so far in a namespace, without events.
 func (l *Ledger) In(namespace string) []Write {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 )
 
 // errorLog is a log sink that keeps the lines of level error and drops the others. An error in the
-// log is something to act on, so a story that logs one has failed unless it has named it.
+// log needs an action, so a story that causes one fails unless it has called ExpectErrors.
 type errorLog struct {
 	*errorLines
 	context string
@@ -81,7 +81,7 @@ func failOnErrors(t testing.TB, namespace string) {
 	}
 }
 
-// otherErrors returns the error lines that no test has answered for.
+// otherErrors returns an error for the error lines that belong to no test.
 func otherErrors() error {
 	if lines := logged.take(func(string) bool { return true }); len(lines) > 0 {
 		return fmt.Errorf("%d errors were logged:\n%s", len(lines), strings.Join(lines, "\n"))

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TimedTransport remembers how long the requests of devices took.
+// TimedTransport records the durations of the requests of devices.
 type TimedTransport struct {
 	http.RoundTripper
 
@@ -18,7 +18,7 @@ type TimedTransport struct {
 	polls, reports []time.Duration
 }
 
-// RoundTrip sends a request and remembers its duration: a GET is a poll, anything else a report.
+// RoundTrip sends a request and records its duration: a GET is a poll, every other method a report.
 func (t *TimedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	started := time.Now()
 	response, err := t.RoundTripper.RoundTrip(r)

@@ -18,17 +18,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Kinds of Goshawk, and what their CRDs are called.
+// Kinds of Goshawk, with the names of their CRDs.
 var Kinds = map[string]string{
 	"SoftwareModule": "softwaremodules", "DistributionSet": "distributionsets", "Target": "targets",
 	"Rollout": "rollouts", "DeploymentGroup": "deploymentgroups", "AutoAssignment": "autoassignments",
 	"DeviceAccess": "deviceaccesses",
 }
 
-// Readable leaves the objects of Unreadable out of a list or watch.
+// Readable excludes the objects of Unreadable from a list or watch.
 var Readable = client.MatchingFieldsSelector{Selector: fields.OneTermNotEqualSelector("metadata.name", "odd")}
 
-// Unreadable holds, for each kind, a spec that this version cannot decode.
+// Unreadable has, for each kind, a spec that this version cannot decode.
 var Unreadable = map[string]string{
 	"SoftwareModule":  `{type: os, name: odd, version: "1", rollback: Perhaps}`,
 	"DistributionSet": `{name: odd, version: "1", type: t, modules: {name: m}}`,
@@ -39,8 +39,8 @@ var Unreadable = map[string]string{
 	"DeviceAccess":    `{gatewayToken: {secretName: tokens}, targetSelector: {matchExpressions: [{key: site, operator: Like}]}}`,
 }
 
-// Loosely runs what stores objects while the API server takes anything for spec and status of the
-// named kinds, as an older or newer CRD might.
+// Loosely calls store while the API server accepts any value for spec and status of the named
+// kinds, as an older or newer CRD might.
 func Loosely(t testing.TB, c client.Client, store func(), kinds ...string) {
 	t.Helper()
 	var kept []*unstructured.Unstructured
@@ -71,7 +71,7 @@ func readCRD(t testing.TB, c client.Client, plural string) *unstructured.Unstruc
 	return crd
 }
 
-// loosen makes a CRD take anything.
+// loosen makes a CRD accept any value.
 func loosen(crd *unstructured.Unstructured) {
 	anything := map[string]any{"x-kubernetes-preserve-unknown-fields": true}
 	for _, v := range crd.Object["spec"].(map[string]any)["versions"].([]any) {
@@ -92,16 +92,16 @@ func replaceCRD(t testing.TB, c client.Client, crd *unstructured.Unstructured) {
 			t.Fatalf("change CRD %s: %v", crd.GetName(), err)
 		}
 	}
-	t.Fatalf("change CRD %s: too many others do", crd.GetName())
+	t.Fatalf("change CRD %s: too many conflicts with other writers", crd.GetName())
 }
 
-// awaitSchema waits until the API server takes what cannot be decoded, or does not any more, for
-// each of the kinds.
+// awaitSchema waits until the API server accepts, or refuses, objects of each of the kinds that
+// cannot be decoded.
 func awaitSchema(t testing.TB, c client.Client, kinds []string, takes bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for _, kind := range kinds {
-		for streak := 0; streak < 3; { // it takes a moment until every part of the API server knows
+		for streak := 0; streak < 3; { // it takes some time until all parts of the API server use the new schema
 			err := c.Create(t.Context(), odd(t, kind, "default", "probe"), client.DryRunAll)
 			if (err == nil) == takes {
 				streak++
@@ -109,14 +109,14 @@ func awaitSchema(t testing.TB, c client.Client, kinds []string, takes bool) {
 			}
 			streak = 0
 			if time.Now().After(deadline) {
-				t.Fatalf("the API server's answer to an unreadable %s is still: %v", kind, err)
+				t.Fatalf("the API server's response to an unreadable %s is still: %v", kind, err)
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
 }
 
-// odd is an object that cannot be decoded.
+// odd returns an object that cannot be decoded.
 func odd(t testing.TB, kind, namespace, name string) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{}
@@ -128,8 +128,8 @@ func odd(t testing.TB, kind, namespace, name string) *unstructured.Unstructured 
 	return o
 }
 
-// StoreUnreadable stores an object of each kind that cannot be decoded in each of the namespaces,
-// all named odd.
+// StoreUnreadable stores in each of the namespaces an object of each kind that cannot be decoded,
+// named odd.
 func StoreUnreadable(t testing.TB, c client.Client, namespaces ...string) {
 	t.Helper()
 	kinds := slices.Sorted(maps.Keys(Kinds))
@@ -144,7 +144,7 @@ func StoreUnreadable(t testing.TB, c client.Client, namespaces ...string) {
 	}, kinds...)
 }
 
-// Force writes a JSON merge patch to an object, and to its status, as it is given.
+// Force writes a JSON merge patch to an object and its status, without validation.
 func (w *World) Force(kind, name, patch string) {
 	w.T.Helper()
 	o := &unstructured.Unstructured{}
@@ -165,7 +165,7 @@ func (w *World) Force(kind, name, patch string) {
 	}
 }
 
-// Raw reads an object as it is stored.
+// Raw returns an object as it is stored.
 func (w *World) Raw(kind, name string) map[string]any {
 	w.T.Helper()
 	o := &unstructured.Unstructured{}

@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package world puts a whole Goshawk into one test: a real API server, the controllers and the
-// device API in this process, and simulated devices that speak only HTTP with the device API.
+// Package world runs a whole Goshawk in a test: a real API server, the controllers and the device
+// API in this process, and simulated devices that use the device API over HTTP.
 package world
 
 import (
@@ -42,11 +42,11 @@ type World struct {
 	T         testing.TB
 	Client    client.Client
 	Namespace string
-	// Device API is the URL that devices come to.
+	// DeviceAPI is the URL of the device API.
 	DeviceAPI string
 }
 
-// SystemNamespace is where Goshawk keeps its own objects.
+// SystemNamespace is the namespace of Goshawk's own objects.
 const SystemNamespace = "goshawk-system"
 
 var shared struct {
@@ -56,12 +56,12 @@ var shared struct {
 	wraps     []transport.WrapperFunc
 }
 
-// Wrap puts something between Goshawk and the API server. A test package that wants it says so in
-// its TestMain.
+// Wrap puts a transport between Goshawk and the API server. A test package calls it in its
+// TestMain.
 func Wrap(wrap transport.WrapperFunc) { shared.wraps = append(shared.wraps, wrap) }
 
-// New makes a world in a fresh namespace. All worlds of a test binary share one process: the
-// controllers see every namespace, and two of them would work against each other.
+// New returns a world in a new namespace. All worlds of a test binary share one process, because
+// its controllers work in every namespace, and two processes would work against each other.
 func New(t testing.TB) *World {
 	t.Helper()
 	config, c := cluster.Start(t)
@@ -69,7 +69,7 @@ func New(t testing.TB) *World {
 		if shared.err = EnsureSystemNamespace(c); shared.err != nil {
 			return
 		}
-		ctrl.SetLogger(logr.New(&errorLog{errorLines: logged})) // no effect where the package has set another
+		ctrl.SetLogger(logr.New(&errorLog{errorLines: logged})) // no effect if the package has set another logger
 		for _, wrap := range shared.wraps {
 			config.Wrap(wrap)
 		}
@@ -79,7 +79,7 @@ func New(t testing.TB) *World {
 		})
 		if shared.err == nil {
 			cluster.BeforeStop(stop)
-			cluster.BeforeStop(otherErrors) // the end of the process logs none, either
+			cluster.BeforeStop(otherErrors) // the end of the process must not log errors, either
 		}
 	})
 	if shared.err != nil {
@@ -90,9 +90,9 @@ func New(t testing.TB) *World {
 	return w
 }
 
-// Start runs a process with what o leaves open filled in for tests: controllers and device API
-// unless o wants one of them, a free port, short intervals, no probes. It answers the device API's
-// URL and a function that ends the process and waits for its end.
+// Start runs a process with defaults for tests where o has no value: controllers and device API, a
+// free port, short intervals, no probes. It returns the URL of the device API and a function that
+// ends the process and waits for its end.
 func Start(ctx context.Context, o manager.Options, run func(context.Context, manager.Options) error) (deviceAPI string, stop func() error, err error) {
 	if o.DeviceAPIListener == nil {
 		if o.DeviceAPIListener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
@@ -122,7 +122,7 @@ func EnsureSystemNamespace(c client.Client) error {
 }
 
 // Apply creates or changes objects from YAML with the request of `kubectl apply --server-side`. It
-// sends the request itself: a kubectl costs more than all that Goshawk does with the object.
+// does not run kubectl, which takes more time than Goshawk needs for the object.
 func (w *World) Apply(manifests string) {
 	w.T.Helper()
 	c := client.WithFieldValidation(w.Client, metav1.FieldValidationStrict)
@@ -139,7 +139,7 @@ func (w *World) Apply(manifests string) {
 			w.T.Fatalf("%v in\n%s", err, document)
 		}
 		if object.Object == nil {
-			continue // an empty document, such as what stands before the first separator
+			continue // an empty document, such as the one before the first separator
 		}
 		object.SetNamespace(w.Namespace)
 		body, err := object.MarshalJSON()
@@ -152,7 +152,7 @@ func (w *World) Apply(manifests string) {
 	}
 }
 
-// Commit changes one object by a merge patch, as an edited manifest would.
+// Commit changes one object by a merge patch, as an edited manifest does.
 func (w *World) Commit(object client.Object, patch string) {
 	w.T.Helper()
 	encoded, err := yaml.YAMLToJSON([]byte(patch))
@@ -165,7 +165,7 @@ func (w *World) Commit(object client.Object, patch string) {
 	}
 }
 
-// Set creates a software module and a distribution set of it, both with this name.
+// Set creates a software module and a distribution set with this module, both with this name.
 func (w *World) Set(name, version string) {
 	w.T.Helper()
 	w.Apply(fmt.Sprintf(`
@@ -186,7 +186,7 @@ spec: {name: firmware, version: %[2]q, type: full-image, modules: [{name: %[1]s}
 // Token of every simulated device.
 const Token = "let-me-in"
 
-// Targets creates targets named <prefix>-000 and so on, with labels, and answers their names. They
+// Targets creates targets named <prefix>-000 and so on, with labels, and returns their names. They
 // share one token.
 func (w *World) Targets(prefix string, n int, labels map[string]string) []string {
 	w.T.Helper()
@@ -217,7 +217,7 @@ func (w *World) Targets(prefix string, n int, labels map[string]string) []string
 	return names
 }
 
-// Devices runs one simulated device for each name until the test ends, and records what they do.
+// Devices runs one simulated device for each name until the test ends, and records their events.
 func (w *World) Devices(behavior devicesim.Behavior, names ...string) (*devicesim.Fleet, *devicesim.Recorder) {
 	w.T.Helper()
 	return w.Play(nil, behavior, names...)
@@ -254,7 +254,7 @@ func (w *World) Play(change func(*devicesim.Config), behavior devicesim.Behavior
 	return fleet, recorder
 }
 
-// Rollout reads a rollout.
+// Rollout returns a rollout from the API server.
 func (w *World) Rollout(name string) *v1alpha1.Rollout {
 	w.T.Helper()
 	r := &v1alpha1.Rollout{}
@@ -264,7 +264,7 @@ func (w *World) Rollout(name string) *v1alpha1.Rollout {
 	return r
 }
 
-// Target reads a target.
+// Target returns a target from the API server.
 func (w *World) Target(name string) *v1alpha1.Target {
 	w.T.Helper()
 	t := &v1alpha1.Target{}
@@ -274,11 +274,11 @@ func (w *World) Target(name string) *v1alpha1.Target {
 	return t
 }
 
-// patience is how long a story waits for what must come: long enough for a loaded machine, and only
-// ever used up by a failure.
+// patience is the maximum time that a story waits for an expected state. It is long enough for a
+// loaded machine, and is reached only by a failure.
 const patience = 90 * time.Second
 
-// Eventually waits until check is content; it answers what is still missing, or nothing.
+// Eventually waits until check returns "". check returns what is missing.
 func (w *World) Eventually(what string, check func() (missing string)) {
 	w.T.Helper()
 	deadline := time.Now().Add(patience)
@@ -294,7 +294,7 @@ func (w *World) Eventually(what string, check func() (missing string)) {
 	}
 }
 
-// EventuallyRollout waits until a rollout is as wanted, and answers it.
+// EventuallyRollout waits until a rollout fulfills a condition, and returns it.
 func (w *World) EventuallyRollout(name, what string, is func(*v1alpha1.Rollout) bool) *v1alpha1.Rollout {
 	w.T.Helper()
 	var r *v1alpha1.Rollout
@@ -319,7 +319,7 @@ func (w *World) CommitRollout(name, patch string) {
 	w.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}}, patch)
 }
 
-// DistributionSet reads a set.
+// DistributionSet returns a set from the API server.
 func (w *World) DistributionSet(name string) *v1alpha1.DistributionSet {
 	w.T.Helper()
 	s := &v1alpha1.DistributionSet{}
@@ -329,7 +329,7 @@ func (w *World) DistributionSet(name string) *v1alpha1.DistributionSet {
 	return s
 }
 
-// Groups lists the deployment groups of the namespace.
+// Groups returns the deployment groups of the namespace.
 func (w *World) Groups() []v1alpha1.DeploymentGroup {
 	w.T.Helper()
 	var list v1alpha1.DeploymentGroupList
@@ -339,13 +339,13 @@ func (w *World) Groups() []v1alpha1.DeploymentGroup {
 	return list.Items
 }
 
-// Kubectl runs kubectl in the namespace and answers what it printed.
+// Kubectl runs kubectl in the namespace and returns its output.
 func (w *World) Kubectl(args ...string) string {
 	w.T.Helper()
 	return cluster.Kubectl(w.T, append([]string{"-n", w.Namespace}, args...)...)
 }
 
-// EventuallyTarget waits until a target is as wanted, and answers it.
+// EventuallyTarget waits until a target fulfills a condition, and returns it.
 func (w *World) EventuallyTarget(name, what string, is func(*v1alpha1.Target) bool) *v1alpha1.Target {
 	w.T.Helper()
 	var t *v1alpha1.Target
@@ -359,11 +359,11 @@ func (w *World) EventuallyTarget(name, what string, is func(*v1alpha1.Target) bo
 	return t
 }
 
-// EventuallyPolled waits until each device has polled n times since a moment: by then it would have
-// started whatever it was offered.
+// EventuallyPolled waits until each device has polled n times since the given time. By then it
+// would have started an offered update.
 func (w *World) EventuallyPolled(devices *devicesim.Recorder, n int, since time.Time, names ...string) {
 	w.T.Helper()
-	w.Eventually(fmt.Sprintf("%d polls of everybody", n), func() string {
+	w.Eventually(fmt.Sprintf("%d polls of each device", n), func() string {
 		polls := map[string]int{}
 		for _, e := range devices.Of(devicesim.Polled) {
 			if e.Asked.After(since) {
@@ -379,10 +379,10 @@ func (w *World) EventuallyPolled(devices *devicesim.Recorder, n int, since time.
 	})
 }
 
-// EventuallyStarted waits until each of the devices has started something.
+// EventuallyStarted waits until each of the devices has started an update.
 func (w *World) EventuallyStarted(devices *devicesim.Recorder, names ...string) {
 	w.T.Helper()
-	w.Eventually("the start of everybody", func() string {
+	w.Eventually("the start of all devices", func() string {
 		started := Starts(devices)
 		for _, name := range names {
 			if started[name] == 0 {
@@ -393,7 +393,7 @@ func (w *World) EventuallyStarted(devices *devicesim.Recorder, names ...string) 
 	})
 }
 
-// Starts counts how often each device fetched a deployment and took it on.
+// Starts returns how often each device has fetched a deployment and started it.
 func Starts(devices *devicesim.Recorder) map[string]int {
 	started := map[string]int{}
 	for _, e := range devices.Of(devicesim.Started) {
@@ -402,7 +402,7 @@ func Starts(devices *devicesim.Recorder) map[string]int {
 	return started
 }
 
-// Condition of a list; nil: there is none of this type.
+// Condition returns the condition of this type, or nil.
 func Condition(list []metav1.Condition, conditionType string) *metav1.Condition {
 	return meta.FindStatusCondition(list, conditionType)
 }
