@@ -46,7 +46,7 @@ var people = map[string][]string{
 	"approver": {"goshawk-approver"},
 	"stopper":  {"goshawk-stopper"},
 	"access":   {"goshawk-access-admin"},
-	// Only an editor creates; these two are editors with one more hat.
+	// Only an editor may create; these two are editors with one more role.
 	"editor-approver": {"goshawk-editor", "goshawk-approver"},
 	"editor-stopper":  {"goshawk-editor", "goshawk-stopper"},
 }
