@@ -38,7 +38,7 @@ func negotiate(accept []string) (mediaType string, ok bool) {
 	if len(accept) == 0 {
 		return writable[0], true
 	}
-	if len(accept) == 1 && slices.Contains(writable, accept[0]) { // what most clients send
+	if len(accept) == 1 && slices.Contains(writable, accept[0]) { // the header of most clients
 		return accept[0], true
 	}
 	ranges := strings.Split(strings.Join(accept, ","), ",")

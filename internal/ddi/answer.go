@@ -57,18 +57,17 @@ func written(status int, mediaType string, document any) (answer, error) {
 // refusal is an error with its response to the device.
 type refusal struct {
 	status int
-	// kind is how hawkBit names the error, if it has a name for it; otherwise code is its name
-	// here, without ownCode.
+	// kind is the error of hawkBit. If hawkBit has none, code is the code without ownCode.
 	kind       exception
 	code       string
 	message    string
 	retryAfter time.Duration
 }
 
-// ownCode is the start of the codes of errors that hawkBit answers without a body.
+// ownCode is the start of the codes of refusals for which hawkBit has no code.
 const ownCode = "goshawk.ddi."
 
-// exception is an error of hawkBit, as hawkBit writes it. Clients compare these texts.
+// exception is the class and code of an error of hawkBit. Some clients compare them.
 type exception struct{ class, code string }
 
 const repositoryException = "org.eclipse.hawkbit.repository.exception."
@@ -104,9 +103,9 @@ var (
 	tooManyDetails = refusal{status: http.StatusTooManyRequests, kind: quotaExceeded,
 		message: "status.details has more than 50 lines; send fewer"}
 	tooMany = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
-		message: "this device has 8 requests under way; wait for their answers"}
+		message: "8 requests of this device are in progress; wait for their responses"}
 	secondLarge = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: time.Second,
-		message: "another report of this device with more than 64 KiB is being read; wait for its answer"}
+		message: "another report of this device with more than 64 KiB is being read; wait for its response"}
 	tooManyRefusals = refusal{status: http.StatusTooManyRequests, code: "tooManyRequests", retryAfter: 10 * time.Second,
 		message: "the credentials or the path of this request are wrong, and so were those of many before; correct them, then try again"}
 	failed = refusal{status: http.StatusInternalServerError, kind: genericError,
@@ -168,7 +167,7 @@ func refusalOf(err error) refusal {
 	return failed
 }
 
-// rejected is a BadRequest that hawkBit has its own name for.
+// rejected is a BadRequest for which hawkBit has another exception than notReadable.
 type rejected struct {
 	deviceapi.BadRequest
 	kind exception
@@ -177,7 +176,7 @@ type rejected struct {
 // Unwrap returns the BadRequest.
 func (r rejected) Unwrap() error { return r.BadRequest }
 
-// asKind gives a BadRequest hawkBit's name. Other errors stay as they are.
+// asKind adds the exception of hawkBit to a BadRequest. It returns other errors unchanged.
 func asKind(kind exception, err error) error {
 	if bad, ok := errors.AsType[deviceapi.BadRequest](err); ok {
 		return rejected{bad, kind}

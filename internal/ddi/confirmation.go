@@ -32,8 +32,7 @@ func consent(v *visit) (any, error) {
 	return v.confirmationBaseOf(found), nil
 }
 
-// confirmationBaseOf returns the device's state with regard to confirmations, with links to what it
-// may do.
+// confirmationBaseOf returns the state of auto-confirm and the action that waits, with links.
 func (v *visit) confirmationBaseOf(c deviceapi.Consent) wire.ConfirmationBase {
 	document := wire.ConfirmationBase{AutoConfirm: wire.AutoConfirm{Active: c.Active}}
 	if c.ConfirmID != 0 {

@@ -17,8 +17,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
 )
 
-// situation is the state of the device before a request. Each one contains the requests that lead to
-// it; "cancel" means that a user cancels the update.
+// situation is the state of the device before a request. Each one contains the requests that lead
+// to it; "cancel" means that a user cancels the update.
 type situation struct {
 	confirm, downloadOnly bool
 	before                []string

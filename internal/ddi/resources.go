@@ -180,7 +180,7 @@ func actionDocument[D any](find func(*visit, int32) (deviceapi.Deployment, error
 	}
 }
 
-// deployment starts the action if it is on offer. HEAD is answered like GET, and starts nothing.
+// deployment returns an action, and starts it if it is offered. HEAD does not start it.
 func deployment(v *visit, id int32) (deviceapi.Deployment, error) {
 	if v.Method == http.MethodHead {
 		return v.backend.Preview(v.Context(), v.device, id, false)
@@ -188,6 +188,7 @@ func deployment(v *visit, id int32) (deviceapi.Deployment, error) {
 	return v.backend.Deployment(v.Context(), v.device, id)
 }
 
+// confirmation returns an action that waits for confirmation. HEAD does not create it.
 func confirmation(v *visit, id int32) (deviceapi.Deployment, error) {
 	if v.Method == http.MethodHead {
 		return v.backend.Preview(v.Context(), v.device, id, true)
@@ -195,6 +196,7 @@ func confirmation(v *visit, id int32) (deviceapi.Deployment, error) {
 	return v.backend.Confirmation(v.Context(), v.device, id)
 }
 
+// installed returns a closed action.
 func installed(v *visit, id int32) (deviceapi.Deployment, error) {
 	return v.backend.Installed(v.Context(), v.device, id)
 }

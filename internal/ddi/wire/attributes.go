@@ -11,28 +11,28 @@ import (
 	"slices"
 )
 
-// Mode says what sent attributes do to the stored ones.
+// Mode is the effect of sent attributes on the stored ones.
 type Mode string
 
 const (
 	// ModeMerge adds and overwrites; a null value removes its key. The default.
 	ModeMerge Mode = "merge"
-	// ModeReplace drops every attribute that is not sent.
+	// ModeReplace removes every attribute that is not sent.
 	ModeReplace Mode = "replace"
-	// ModeRemove drops the sent keys.
+	// ModeRemove removes the sent keys.
 	ModeRemove Mode = "remove"
 )
 
 var modes = []Mode{ModeMerge, ModeReplace, ModeRemove}
 
-// ConfigData carries a device's attributes (resource 6). A nil value is JSON
-// null. Older clients add id, time and status; they are not read.
+// ConfigData contains the attributes of a device (resource 6). A nil value is null. Older clients
+// also send id, time and status, which are ignored.
 type ConfigData struct {
 	Mode Mode               `json:"mode,omitempty"`
 	Data map[string]*string `json:"data"`
 }
 
-// NewConfigData sends attributes in the given mode.
+// NewConfigData returns the document that sends attributes in this mode.
 func NewConfigData(mode Mode, attributes map[string]string) ConfigData {
 	data := make(map[string]*string, len(attributes))
 	for key, value := range attributes {
@@ -41,8 +41,7 @@ func NewConfigData(mode Mode, attributes map[string]string) ConfigData {
 	return ConfigData{Mode: mode, Data: data}
 }
 
-// DecodeConfigData reads attributes. Numbers and booleans become text, an
-// absent mode becomes merge.
+// DecodeConfigData reads attributes. Numbers and booleans become texts. Without a mode it is merge.
 func DecodeConfigData(body []byte) (ConfigData, error) {
 	var loose struct {
 		Mode Mode                       `json:"mode"`
@@ -83,14 +82,13 @@ func attributeValues(raw map[string]json.RawMessage) (map[string]*string, error)
 	return values, nil
 }
 
-// InstalledSet is a device's own word on what it runs (PUT of resource 8).
+// InstalledSet is the distribution set that a device reports as installed (resource 8).
 type InstalledSet struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 }
 
-// DecodeInstalledSet reads the installed distribution set; both fields are
-// mandatory.
+// DecodeInstalledSet reads the installed distribution set. Both fields are required.
 func DecodeInstalledSet(body []byte) (InstalledSet, error) {
 	var set InstalledSet
 	if err := decode(body, &set); err != nil {

@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// Base answers a poll (resource 1): how long to sleep, and where to go now.
+// Base is the response to a poll (resource 1): the time until the next poll, and links.
 type Base struct {
 	Config Config    `json:"config"`
 	Links  BaseLinks `json:"_links,omitzero"`
 }
 
-// Config is the part of a base resource a device keeps to until the next poll.
+// Config is the configuration of a device until its next poll.
 type Config struct {
 	Polling Polling `json:"polling"`
 }
 
-// Polling carries the time until the next poll.
+// Polling is the time until the next poll.
 type Polling struct {
 	Sleep Sleep `json:"sleep"`
 }
 
-// BaseLinks are the offers of a base resource. At most one of DeploymentBase,
-// CancelAction and ConfirmationBase is set; an empty link is left out.
+// BaseLinks are the links of a base resource. At most one of DeploymentBase, CancelAction and
+// ConfirmationBase is set. An empty link is not written.
 type BaseLinks struct {
 	DeploymentBase   Link `json:"deploymentBase,omitzero"`
 	CancelAction     Link `json:"cancelAction,omitzero"`
@@ -41,24 +41,24 @@ const (
 	maxSleep = 24*time.Hour - time.Second
 )
 
-// Sleep is a polling interval, written HH:MM:SS and never as an ISO-8601
-// duration, which no known client can read. It is rounded up to whole seconds
-// and kept between 00:00:01, so that no client spins, and 23:59:59.
+// Sleep is a poll interval. It is written as HH:MM:SS and never as an ISO-8601 duration, which no
+// known client can read. It is rounded up to whole seconds, and is between 00:00:01, so that no
+// client polls in a loop, and 23:59:59.
 type Sleep time.Duration
 
-// Duration is the interval as it is written.
+// Duration returns the interval as it is written.
 func (s Sleep) Duration() time.Duration {
 	d := (time.Duration(s) + time.Second - 1).Truncate(time.Second)
 	return min(max(d, minSleep), maxSleep)
 }
 
-// String formats the interval as HH:MM:SS.
+// String returns the interval as HH:MM:SS.
 func (s Sleep) String() string {
 	seconds := int(s.Duration() / time.Second)
 	return fmt.Sprintf("%02d:%02d:%02d", seconds/3600, seconds/60%60, seconds%60)
 }
 
-// MarshalText writes HH:MM:SS.
+// MarshalText returns HH:MM:SS.
 func (s Sleep) MarshalText() ([]byte, error) {
 	return []byte(s.String()), nil
 }

@@ -11,8 +11,8 @@ type ConfirmationBase struct {
 	Links       ConfirmationLinks `json:"_links,omitzero"`
 }
 
-// AutoConfirm says whether the device consents to every update. The other
-// fields are written only while it is active.
+// AutoConfirm says whether the device confirms all updates automatically. The other fields are
+// written only while it does.
 type AutoConfirm struct {
 	Active    bool   `json:"active"`
 	Initiator string `json:"initiator,omitempty"`
@@ -21,15 +21,15 @@ type AutoConfirm struct {
 	ActivatedAt int64 `json:"activatedAt,omitempty"`
 }
 
-// ConfirmationLinks are the moves open to the device: one of activate and
-// deactivate, and the action that waits, if any.
+// ConfirmationLinks are the links to activate or deactivate auto-confirm, and to the action that
+// waits, if there is one.
 type ConfirmationLinks struct {
 	ActivateAutoConfirm   Link `json:"activateAutoConfirm,omitzero"`
 	DeactivateAutoConfirm Link `json:"deactivateAutoConfirm,omitzero"`
 	ConfirmationBase      Link `json:"confirmationBase,omitzero"`
 }
 
-// Confirmation is a user's answer.
+// Confirmation is the answer of a user.
 type Confirmation string
 
 const (
@@ -39,14 +39,14 @@ const (
 	Denied Confirmation = "denied"
 )
 
-// ConfirmationFeedback answers a waiting action (resource 11).
+// ConfirmationFeedback is the answer for an action that waits for confirmation (resource 11).
 type ConfirmationFeedback struct {
 	Confirmation Confirmation `json:"confirmation"`
 	Code         Text         `json:"code,omitempty"`
 	Details      Details      `json:"details,omitempty"`
 }
 
-// DecodeConfirmationFeedback reads an answer; confirmation is mandatory.
+// DecodeConfirmationFeedback reads an answer. The field confirmation is required.
 func DecodeConfirmationFeedback(body []byte) (ConfirmationFeedback, error) {
 	var f ConfirmationFeedback
 	if err := decode(body, &f); err != nil {
@@ -58,13 +58,13 @@ func DecodeConfirmationFeedback(body []byte) (ConfirmationFeedback, error) {
 	return f, nil
 }
 
-// ActivateAutoConfirm switches automatic consent on (resource 12).
+// ActivateAutoConfirm activates auto-confirm (resource 12).
 type ActivateAutoConfirm struct {
 	Initiator string `json:"initiator,omitempty"`
 	Remark    string `json:"remark,omitempty"`
 }
 
-// DecodeActivateAutoConfirm reads the request; no body is a valid one.
+// DecodeActivateAutoConfirm reads the request, whose body may be empty.
 func DecodeActivateAutoConfirm(body []byte) (ActivateAutoConfirm, error) {
 	var request ActivateAutoConfirm
 	if strings.TrimSpace(string(body)) == "" {

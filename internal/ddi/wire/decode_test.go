@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestFeedbackOfRealClients decodes bodies as swupdate 2022.12,
-// rauc-hawkbit-updater and hawkBit's own documentation write them.
+// TestFeedbackOfRealClients decodes bodies as swupdate 2022.12, rauc-hawkbit-updater and hawkBit's
+// documentation write them.
 func TestFeedbackOfRealClients(t *testing.T) {
 	tests := map[string]struct {
 		body string
@@ -90,7 +90,7 @@ func TestFeedbackOfRealClients(t *testing.T) {
 	}
 }
 
-func TestFeedbackTakesOddDecorationLightly(t *testing.T) {
+func TestOptionalFieldsOfFeedbackAreTolerant(t *testing.T) {
 	closed := Status{Execution: ExecutionClosed, Result: Result{Finished: FinishedSuccess}}
 	with := func(change func(*Feedback)) Feedback {
 		f := Feedback{Status: closed}
@@ -137,18 +137,18 @@ func TestFeedbackTakesOddDecorationLightly(t *testing.T) {
 
 func TestFeedbackThatIsRefusedNamesTheField(t *testing.T) {
 	tests := map[string]struct{ body, want string }{
-		"empty":                 {" ", "the body is empty; send a JSON object"},
-		"not JSON":              {`{"status":`, "the body is not JSON: unexpected end of JSON input at byte 10"},
-		"a list":                {`[]`, "the body must be a JSON object, not a list"},
-		"no status":             {`{}`, "status.execution is missing; send one of closed, proceeding, canceled, scheduled, rejected, resumed, download, downloaded"},
-		"null":                  {`null`, "status.execution is missing; send one of closed, proceeding, canceled, scheduled, rejected, resumed, download, downloaded"},
-		"status is text":        {`{"status":"closed"}`, "status must not be text"},
-		"unknown execution":     {`{"status":{"execution":"Closed","result":{"finished":"none"}}}`, `status.execution is "Closed"; send one of closed, proceeding, canceled, scheduled, rejected, resumed, download, downloaded`},
-		"execution is number":   {`{"status":{"execution":1}}`, "status.execution must not be a number"},
-		"no result":             {`{"status":{"execution":"closed"}}`, "status.result.finished is missing; send one of success, failure, none"},
-		"result without a word": {`{"status":{"execution":"closed","result":{}}}`, "status.result.finished is missing; send one of success, failure, none"},
-		"unknown result":        {`{"status":{"execution":"closed","result":{"finished":"maybe"}}}`, `status.result.finished is "maybe"; send one of success, failure, none`},
-		"result is boolean":     {`{"status":{"execution":"closed","result":true}}`, "status.result must not be true or false"},
+		"empty":               {" ", "the body is empty; send a JSON object"},
+		"not JSON":            {`{"status":`, "the body is not JSON: unexpected end of JSON input at byte 10"},
+		"a list":              {`[]`, "the body must be a JSON object, not a list"},
+		"no status":           {`{}`, "status.execution is missing; send one of closed, proceeding, canceled, scheduled, rejected, resumed, download, downloaded"},
+		"null":                {`null`, "status.execution is missing; send one of closed, proceeding, canceled, scheduled, rejected, resumed, download, downloaded"},
+		"status is text":      {`{"status":"closed"}`, "status must not be text"},
+		"unknown execution":   {`{"status":{"execution":"Closed","result":{"finished":"none"}}}`, `status.execution is "Closed"; send one of closed, proceeding, canceled, scheduled, rejected, resumed, download, downloaded`},
+		"execution is number": {`{"status":{"execution":1}}`, "status.execution must not be a number"},
+		"no result":           {`{"status":{"execution":"closed"}}`, "status.result.finished is missing; send one of success, failure, none"},
+		"empty result":        {`{"status":{"execution":"closed","result":{}}}`, "status.result.finished is missing; send one of success, failure, none"},
+		"unknown result":      {`{"status":{"execution":"closed","result":{"finished":"maybe"}}}`, `status.result.finished is "maybe"; send one of success, failure, none`},
+		"result is boolean":   {`{"status":{"execution":"closed","result":true}}`, "status.result must not be true or false"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -173,8 +173,8 @@ func TestReportedAt(t *testing.T) {
 		"timestamp before time":     {Feedback{Timestamp: "1710148500000", Time: "20010101T000000"}, march, true},
 		"unreadable, then readable": {Feedback{Timestamp: "soon", Time: "20240311T091500"}, march, true},
 		"none":                      {Feedback{}, time.Time{}, false},
-		"zero is no clock":          {Feedback{Timestamp: "0"}, time.Time{}, false},
-		"beyond all calendars":      {Feedback{Timestamp: "9223372036854775807"}, time.Time{}, false},
+		"zero":                      {Feedback{Timestamp: "0"}, time.Time{}, false},
+		"beyond the year 9999":      {Feedback{Timestamp: "9223372036854775807"}, time.Time{}, false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestReportedAt(t *testing.T) {
 	}
 }
 
-func TestPercentNeverDividesByZero(t *testing.T) {
+func TestPercent(t *testing.T) {
 	tests := map[string]struct {
 		progress *Progress
 		want     int
@@ -288,8 +288,7 @@ func TestActivateAutoConfirmNeedsNoBody(t *testing.T) {
 	}
 }
 
-// FuzzDecodeFeedback: whatever a device sends, a report that is accepted can
-// be written and read again to the same report.
+// FuzzDecodeFeedback: a report that is accepted can be written, and read again as the same report.
 func FuzzDecodeFeedback(f *testing.F) {
 	f.Add([]byte(`{"id":17,"time":"20240311T091500","status":{"result":{"progress":{"cnt":1,"of":0},"finished":"none"},"execution":"proceeding","details":["a"]}}`))
 	f.Add([]byte(`{"status":{"execution":"closed","result":{"finished":"success"},"code":-0,"details":"x"}}`))

@@ -20,8 +20,8 @@ const (
 	HandlingForced Handling = "forced"
 )
 
-// MaintenanceWindow says whether the update may be installed now. It is only
-// written for actions that have a maintenance schedule.
+// MaintenanceWindow says whether the update may be installed now. It is written only for actions
+// with a maintenance window.
 type MaintenanceWindow string
 
 const (
@@ -31,22 +31,22 @@ const (
 	WindowUnavailable MaintenanceWindow = "unavailable"
 )
 
-// DeploymentBase is one action as its device sees it (resources 2 and 7).
+// DeploymentBase is one action in the form for its device (resources 2 and 7).
 type DeploymentBase struct {
 	ID            string         `json:"id"`
 	Deployment    Deployment     `json:"deployment"`
 	ActionHistory *ActionHistory `json:"actionHistory,omitempty"`
 }
 
-// ConfirmationAction is an action that waits for its user's consent
-// (resource 10): the content of a DeploymentBase under another key.
+// ConfirmationAction is an action that waits for confirmation (resource 10). It has the content of
+// a DeploymentBase under another key.
 type ConfirmationAction struct {
 	ID            string         `json:"id"`
 	Confirmation  Deployment     `json:"confirmation"`
 	ActionHistory *ActionHistory `json:"actionHistory,omitempty"`
 }
 
-// Deployment is what to bring to the device, and how.
+// Deployment contains the modules of an update, and how the device handles them.
 type Deployment struct {
 	Download          Handling          `json:"download"`
 	Update            Handling          `json:"update"`
@@ -54,8 +54,8 @@ type Deployment struct {
 	Chunks            List[Chunk]       `json:"chunks"`
 }
 
-// ActionHistory is the tail of an action's reports, newest first, sent when
-// the device asks for it with actionHistory=n.
+// ActionHistory is the state of an action and its newest messages, newest first. It is sent if the
+// device requests it with actionHistory=n.
 type ActionHistory struct {
 	Status   string       `json:"status"`
 	Messages List[string] `json:"messages"`
@@ -63,7 +63,7 @@ type ActionHistory struct {
 
 // Chunk is one software module.
 type Chunk struct {
-	// Part is the type of the software module, as PartOf gives it.
+	// Part is the type of the software module, as PartOf returns it.
 	Part      string         `json:"part"`
 	Version   string         `json:"version"`
 	Name      string         `json:"name"`
@@ -72,14 +72,14 @@ type Chunk struct {
 	Metadata  []Metadata     `json:"metadata,omitempty"`
 }
 
-// Metadata is a device-visible entry of a software module.
+// Metadata is an entry of the metadata of a software module that the device may see.
 type Metadata struct {
 	Key   string `json:"key"`
 	Value string `json:"value"`
 }
 
-// PartOf is the chunk part of a software module type: the type itself, except
-// for two that DDI has always renamed.
+// PartOf returns the part of a chunk for the type of a software module: the type itself, except for
+// two types that DDI renames.
 func PartOf(moduleType string) string {
 	switch moduleType {
 	case "application":
@@ -90,8 +90,7 @@ func PartOf(moduleType string) string {
 	return moduleType
 }
 
-// Artifact is one file of a software module. Resource 14 answers a
-// List[Artifact].
+// Artifact is one file of a software module. Resource 14 returns a List[Artifact].
 type Artifact struct {
 	Filename string        `json:"filename"`
 	Size     int64         `json:"size"`
@@ -106,8 +105,8 @@ type Hashes struct {
 	SHA256 string `json:"sha256,omitempty"`
 }
 
-// ArtifactLinks are the ways to an artifact. Clients prefer Download and fall
-// back to DownloadHTTP; some know only one of them, so a server sets both.
+// ArtifactLinks are the links to an artifact. Clients prefer Download over DownloadHTTP. Some know
+// only one of them, so a server sets both.
 type ArtifactLinks struct {
 	Download     Link `json:"download,omitzero"`
 	DownloadHTTP Link `json:"download-http,omitzero"`
@@ -115,7 +114,7 @@ type ArtifactLinks struct {
 	MD5SumHTTP   Link `json:"md5sum-http,omitzero"`
 }
 
-// Preferred is the link a client downloads from, empty if there is none.
+// Preferred returns the link from which a client downloads, or "" if there is none.
 func (l ArtifactLinks) Preferred() string {
 	if l.Download.Href != "" {
 		return l.Download.Href
@@ -123,23 +122,23 @@ func (l ArtifactLinks) Preferred() string {
 	return l.DownloadHTTP.Href
 }
 
-// MD5SumLine is the body of resource 16, as md5sum -c reads it.
+// MD5SumLine returns the body of resource 16, as md5sum -c reads it.
 func MD5SumLine(md5, filename string) string {
 	return fmt.Sprintf("%s  %s", strings.ToLower(md5), filename)
 }
 
-// CancelAction asks a device to stop (resource 4).
+// CancelAction asks a device to cancel an action (resource 4).
 type CancelAction struct {
 	ID           string `json:"id"`
 	CancelAction Stop   `json:"cancelAction"`
 }
 
-// Stop names the action to stop.
+// Stop contains the id of the action that the device should cancel.
 type Stop struct {
 	StopID string `json:"stopId"`
 }
 
-// NewCancelAction asks to stop the action; DDI writes its id twice.
+// NewCancelAction returns the document that asks to cancel the action. DDI writes the id twice.
 func NewCancelAction(actionID string) CancelAction {
 	return CancelAction{ID: actionID, CancelAction: Stop{StopID: actionID}}
 }

@@ -12,11 +12,10 @@ import (
 	"time"
 )
 
-// Execution is what a device says it is doing with an action.
+// Execution is the stage of an action that a device reports.
 type Execution string
 
-// The eight words of DDI. What they mean depends on the resource they are
-// reported to.
+// The executions of DDI. Their meaning depends on the resource to which they are reported.
 const (
 	ExecutionClosed     Execution = "closed"
 	ExecutionProceeding Execution = "proceeding"
@@ -47,13 +46,12 @@ const (
 
 var finishes = []Finished{FinishedSuccess, FinishedFailure, FinishedNone}
 
-// Feedback is a device's report on an action or on a cancel (resources 3 and 5).
+// Feedback is the report of a device on an action or on a cancel (resources 3 and 5).
 type Feedback struct {
-	// ID and Time are what clients of older servers still send. They decide
-	// nothing: the path names the action.
+	// ID and Time are sent by older clients, and have no effect: the path contains the id.
 	ID   Text `json:"id,omitempty"`
 	Time Text `json:"time,omitempty"`
-	// Timestamp is the device's clock, usually milliseconds since 1970.
+	// Timestamp is the time of the device, usually in milliseconds since 1970.
 	Timestamp Text   `json:"timestamp,omitempty"`
 	Status    Status `json:"status"`
 }
@@ -62,24 +60,24 @@ type Feedback struct {
 type Status struct {
 	Execution Execution `json:"execution"`
 	Result    Result    `json:"result"`
-	// Code is the device's own result code, usually a number.
+	// Code is a result code of the device, usually a number.
 	Code    Text    `json:"code,omitempty"`
 	Details Details `json:"details,omitempty"`
 }
 
-// Result is the outcome and, while there is none, the progress.
+// Result is the result and, while there is none, the progress.
 type Result struct {
 	Finished Finished  `json:"finished"`
 	Progress *Progress `json:"progress,omitempty"`
 }
 
-// Progress is a step count. Real clients send "1 of 0" and "3 of 1".
+// Progress is a number of steps. Real clients send "1 of 0" and "3 of 1".
 type Progress struct {
 	Count int `json:"cnt"`
 	Of    int `json:"of"`
 }
 
-// Percent is the progress in whole percent, if the counts make sense.
+// Percent returns the progress in whole percent. ok is false if the numbers have no meaning.
 func (p *Progress) Percent() (int, bool) {
 	if p == nil || p.Of <= 0 || p.Count < 0 {
 		return 0, false
@@ -90,8 +88,8 @@ func (p *Progress) Percent() (int, bool) {
 	return int(float64(p.Count) / float64(p.Of) * 100), true
 }
 
-// UnmarshalJSON reads the counts and takes whatever is not a number for 0:
-// progress is decoration and never a reason to refuse a report.
+// UnmarshalJSON reads the numbers. A value that is not a number is read as 0, because a report is
+// never refused because of its progress.
 func (p *Progress) UnmarshalJSON(data []byte) error {
 	var counts struct{ Cnt, Of Text }
 	*p = Progress{}
@@ -105,8 +103,8 @@ func (p *Progress) UnmarshalJSON(data []byte) error {
 // Details are lines of text for people.
 type Details []string
 
-// UnmarshalJSON reads a list, as specified, or a single text. Entries that are
-// not text are kept as the JSON they are: details never refuse a report.
+// UnmarshalJSON reads a list or a single text. Entries that are not texts are kept as JSON, because
+// a report is never refused because of its details.
 func (d *Details) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		return nil
@@ -122,8 +120,8 @@ func (d *Details) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// DecodeFeedback reads a report. The error names the field that is missing or
-// wrong and what would be accepted.
+// DecodeFeedback reads a report. The error names the field that is missing or wrong, and the
+// accepted values.
 func DecodeFeedback(body []byte) (Feedback, error) {
 	var f Feedback
 	if err := decode(body, &f); err != nil {
@@ -138,8 +136,8 @@ func DecodeFeedback(body []byte) (Feedback, error) {
 	return f, nil
 }
 
-// ReportedAt is the device's own time of the report, if it sent one that can
-// be read. Devices often have no clock; treat it as information only.
+// ReportedAt returns the time of the report according to the device, if it sent one that can be
+// read. Devices often have no correct clock.
 func (f Feedback) ReportedAt() (time.Time, bool) {
 	for _, text := range []Text{f.Timestamp, f.Time} {
 		if t, ok := readTime(string(text)); ok {
@@ -149,8 +147,7 @@ func (f Feedback) ReportedAt() (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// maxMillis is the last millisecond of the year 9999, beyond which a time can
-// no longer be written as JSON.
+// maxMillis is the last millisecond of the year 9999. Later times cannot be written as JSON.
 const maxMillis = 253402300799999
 
 func readTime(text string) (time.Time, bool) {

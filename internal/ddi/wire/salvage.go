@@ -3,13 +3,12 @@
 
 package wire
 
-// maxDepth is how deep documents of DDI may be nested; nothing that DDI knows is deeper.
+// maxDepth is how deep documents of DDI may be nested. No field of DDI is nested deeper.
 const maxDepth = 64
 
-// Salvage makes a JSON document readable that was cut off, or that is nested too deep. Of a
-// document that ends too early it keeps every value that is complete, and closes what is open;
-// values that are nested deeper than any document of DDI become null. What is not JSON in any other
-// way stays so.
+// Salvage makes a JSON document readable that was cut off or is nested too deep. Of a document that
+// ends too early it keeps all complete values, and closes the open lists and objects. Values that
+// are nested too deep become null. Other faults stay.
 func Salvage(body []byte) []byte {
 	s := salvage{out: make([]byte, 0, len(body)+maxDepth)}
 	for _, c := range body {
@@ -27,7 +26,7 @@ func Salvage(body []byte) []byte {
 
 type salvage struct {
 	out []byte
-	// open are the brackets that would close what is open in out, the outermost first.
+	// open are the brackets that close the open lists and objects of out, the outermost first.
 	open []byte
 	// dropped counts the open brackets of a value that is nested too deep.
 	dropped int

@@ -12,8 +12,7 @@ import (
 const salvaged = `{"id":"31","status":{"result":{"finished":"failure","progress":{"cnt":2,"of":5}},"execution":"closed","code":-7,` +
 	`"details":["a \"quoted\" \\ line","x","éß 𝄞",["nested",{"deep":[1,2.5e3,true,null]}]]}}`
 
-// TestSalvageOfEveryStart: whatever a document is cut after, what is left is a document, and one
-// that is whole stays as it is.
+// The result for each start of a document is a document. A complete document does not change.
 func TestSalvageOfEveryStart(t *testing.T) {
 	for i := range len(salvaged) {
 		if i == 0 {
@@ -25,7 +24,7 @@ func TestSalvageOfEveryStart(t *testing.T) {
 		}
 	}
 	if got := string(Salvage([]byte(salvaged))); got != salvaged {
-		t.Errorf("the whole document has become %s", got)
+		t.Errorf("the complete document has become %s", got)
 	}
 }
 
@@ -38,8 +37,8 @@ func TestSalvage(t *testing.T) {
 		"too deep and cut off":         {`{"a":1,"b":` + strings.Repeat("[", 1000), `{"a":1,"b":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`},
 		"too deep": {`{"b":` + strings.Repeat("[", 1000) + `"[["` + strings.Repeat("]", 1000) + `,"a":1}`,
 			`{"b":` + strings.Repeat("[", maxDepth-1) + "null" + strings.Repeat("]", maxDepth-1) + `,"a":1}`},
-		"what is no JSON stays so": {`]]{"a":1`, `]]{}`},
-		"nothing":                  {"", ""},
+		"no JSON": {`]]{"a":1`, `]]{}`},
+		"nothing": {"", ""},
 	}
 	for name, tc := range tests {
 		if got := string(Salvage([]byte(tc.body))); got != tc.want {
@@ -48,7 +47,7 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
-// FuzzSalvage: what was JSON stays JSON, cut anywhere, and nothing panics.
+// FuzzSalvage: JSON stays JSON wherever it is cut, and no input causes a panic.
 func FuzzSalvage(f *testing.F) {
 	f.Add([]byte(salvaged), 40)
 	f.Add([]byte(`[[`), 1)

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// Text is a value that some clients send as a number and others as a string.
-// It reads both, takes null, true, lists and objects for absent, and writes a
-// number where the text is a plain integer, as hawkBit's own documents do.
+// Text is a value that some clients send as a number and others as a text. Null, booleans, lists
+// and objects are read as "". A text that is an integer is written as a number, as in hawkBit's
+// documents.
 type Text string
 
-// UnmarshalJSON never fails on well-formed JSON.
+// UnmarshalJSON returns no error for well-formed JSON.
 func (t *Text) UnmarshalJSON(data []byte) error {
 	*t = ""
 	switch first := data[0]; {
@@ -33,7 +33,7 @@ func (t *Text) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes a plain integer as a number and all else as a string.
+// MarshalJSON returns a number for an integer, and a text otherwise.
 func (t Text) MarshalJSON() ([]byte, error) {
 	if n, err := strconv.ParseInt(string(t), 10, 64); err == nil && strconv.FormatInt(n, 10) == string(t) {
 		return []byte(t), nil
@@ -41,8 +41,8 @@ func (t Text) MarshalJSON() ([]byte, error) {
 	return Marshal(string(t))
 }
 
-// integer is the number without its fraction, and 0 if it is none or too large
-// to be exact: clients count steps, bytes and shares alike.
+// integer returns the number without its fraction, or 0 if it is no number or too large to be
+// exact.
 func (t Text) integer() int {
 	const most = 1 << 53
 	n, err := strconv.ParseFloat(string(t), 64)
@@ -52,8 +52,7 @@ func (t Text) integer() int {
 	return int(n)
 }
 
-// plain is the text of a JSON value: a string without its quotes, else the
-// JSON itself.
+// plain returns the text of a JSON value: a string without its quotes, or else the JSON.
 func plain(data json.RawMessage) string {
 	var s string
 	if json.Unmarshal(data, &s) == nil && string(data) != "null" {
@@ -62,12 +61,12 @@ func plain(data json.RawMessage) string {
 	return string(data)
 }
 
-// ErrTooDeep is what is said of a document that is nested deeper than
-// encoding/json reads. Salvage makes it readable.
+// ErrTooDeep is the error for a document that is nested deeper than encoding/json reads. Salvage
+// makes it readable.
 var ErrTooDeep = errors.New("the body is nested too deep")
 
-// decode reads one JSON object and turns the errors of encoding/json into
-// sentences about the document rather than about Go types.
+// decode reads one JSON object. Its errors are about the document, and not about Go types as those
+// of encoding/json.
 func decode(body []byte, into any) error {
 	if len(strings.TrimSpace(string(body))) == 0 {
 		return errors.New("the body is empty; send a JSON object")
@@ -88,7 +87,7 @@ func decode(body []byte, into any) error {
 	return err
 }
 
-// article makes encoding/json's name of a JSON kind readable in a sentence.
+// article returns the name that encoding/json has for a kind of JSON value, with an article.
 func article(kind string) string {
 	word, _, _ := strings.Cut(kind, " ")
 	switch word {
@@ -104,7 +103,7 @@ func article(kind string) string {
 	return "a number"
 }
 
-// TextOfTime is a time in milliseconds since 1970, as timestamp wants it.
+// TextOfTime returns a time in milliseconds since 1970, for timestamp.
 func TextOfTime(t time.Time) Text {
 	return Text(strconv.FormatInt(t.UnixMilli(), 10))
 }

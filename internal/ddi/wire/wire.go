@@ -1,14 +1,12 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire holds the JSON words of hawkBit's Direct Device Integration
-// (DDI) API: what is written is exactly what hawkBit writes, what is read is
-// anything a known device client has been seen to send.
-//
-// The types say nothing about what a report means; that is the business of
-// the device API. Reading goes through the Decode functions, whose errors are
-// sentences that name the offending field and can be sent back to a device
+// Package wire holds the documents of hawkBit's Direct Device Integration API (DDI) in JSON and
+// CBOR. They are written as hawkBit writes them. The Decode functions accept everything that known
+// clients send. Their errors are sentences that name the wrong field and can be sent to a device
 // with status 400.
+//
+// The package does not interpret reports.
 package wire
 
 import (
@@ -17,21 +15,21 @@ import (
 	"net/url"
 )
 
-// MediaType is the content type of every document in this package.
+// MediaType is the content type of documents in JSON.
 const MediaType = "application/json"
 
-// HALMediaType is the content type hawkBit answers by default; the documents
-// are the same.
+// HALMediaType is the default content type of hawkBit's responses. The documents are those of
+// MediaType.
 const HALMediaType = "application/hal+json"
 
-// RootPath is the path of one device, with tenant and controller id escaped.
-// Clients such as swupdate build every other path from it and follow no link.
+// RootPath returns the path of one device, with tenant and controller id escaped. Clients such as
+// swupdate build all other paths from it and follow no link.
 func RootPath(tenant, controllerID string) string {
 	return "/" + url.PathEscape(tenant) + "/controller/v1/" + url.PathEscape(controllerID)
 }
 
-// Marshal writes a document compactly and leaves &, < and > in links as they
-// are: small clients match links as text.
+// Marshal returns a document as JSON without white space. It does not escape &, < and >, because
+// small clients compare links as text.
 func Marshal(document any) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -47,11 +45,10 @@ type Link struct {
 	Href string `json:"href"`
 }
 
-// List is a JSON array that is written as [] when it is empty: several
-// clients take null for a broken document.
+// List is a list that is written as [] when it is empty, because several clients cannot read null.
 type List[T any] []T
 
-// MarshalJSON writes [] for a nil list.
+// MarshalJSON returns [] for a nil list.
 func (l List[T]) MarshalJSON() ([]byte, error) {
 	if l == nil {
 		return []byte("[]"), nil
@@ -59,8 +56,7 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	return Marshal([]T(l))
 }
 
-// Error is the body of a refusal. It may be left out altogether; a client
-// only acts on the status code.
+// Error is the body of a refusal. Most clients read only the status code.
 type Error struct {
 	ExceptionClass string         `json:"exceptionClass,omitempty"`
 	ErrorCode      string         `json:"errorCode,omitempty"`

@@ -38,8 +38,8 @@ func exampleDeployment() Deployment {
 	}
 }
 
-// TestDocuments pins every document the device API or a device writes, byte for
-// byte, so that a renamed or reordered field cannot slip through.
+// TestDocuments compares the bytes of every document of the device API and of devices, so that a
+// renamed or reordered field is noticed.
 func TestDocuments(t *testing.T) {
 	windowed := exampleDeployment()
 	windowed.Update, windowed.MaintenanceWindow = HandlingSkip, WindowUnavailable
@@ -139,9 +139,8 @@ func golden(t *testing.T, name string, compact []byte) {
 	}
 }
 
-// TestDocumentsSurviveTheRoundTrip shows that the guest reads what the device API
-// writes, without loss.
-func TestDocumentsSurviveTheRoundTrip(t *testing.T) {
+// A document that is written and read again does not change.
+func TestDocumentsAreReadAsTheyAreWritten(t *testing.T) {
 	base := Base{Config: Config{Polling{Sleep(90 * time.Second)}}, Links: BaseLinks{CancelAction: Link{root + "/cancelAction/31"}}}
 	deployment := DeploymentBase{ID: "31", Deployment: exampleDeployment()}
 	roundTrip(t, base)
@@ -170,15 +169,15 @@ func TestSleep(t *testing.T) {
 		sleep time.Duration
 		want  string
 	}{
-		"five minutes":                         {5 * time.Minute, "00:05:00"},
-		"every place filled":                   {12*time.Hour + 34*time.Minute + 56*time.Second, "12:34:56"},
-		"a part of a second is rounded up":     {1500 * time.Millisecond, "00:00:02"},
-		"zero would make a client spin":        {0, "00:00:01"},
-		"negative would make a client spin":    {-time.Hour, "00:00:01"},
-		"the longest":                          {24*time.Hour - time.Second, "23:59:59"},
-		"rounding up does not reach the day":   {24*time.Hour - time.Millisecond, "23:59:59"},
-		"a day would need ISO-8601 and is cut": {24 * time.Hour, "23:59:59"},
-		"a month is cut":                       {720 * time.Hour, "23:59:59"},
+		"five minutes":                       {5 * time.Minute, "00:05:00"},
+		"hours, minutes and seconds":         {12*time.Hour + 34*time.Minute + 56*time.Second, "12:34:56"},
+		"a part of a second is rounded up":   {1500 * time.Millisecond, "00:00:02"},
+		"zero":                               {0, "00:00:01"},
+		"a negative interval":                {-time.Hour, "00:00:01"},
+		"the longest":                        {24*time.Hour - time.Second, "23:59:59"},
+		"rounding up does not reach the day": {24*time.Hour - time.Millisecond, "23:59:59"},
+		"a day":                              {24 * time.Hour, "23:59:59"},
+		"a month":                            {720 * time.Hour, "23:59:59"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
