@@ -16,8 +16,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// TestAnyStory plays stories of random specs, devices and commits, in random order, and checks the
-// invariants. The first seeds are fixed: they also show that such stories start updates at all.
+// TestAnyStory runs stories with random specs, devices and steps, in random order, and checks the
+// invariants. The first seeds are fixed: with them, the test also checks that updates start.
 func TestAnyStory(t *testing.T) {
 	const fixed = 10
 	started := 0
@@ -29,7 +29,7 @@ func TestAnyStory(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 3))
 			s := anyStory(random)
-			s.end = func(s *stage) {
+			s.end = func(s *player) {
 				if i >= fixed {
 					return
 				}
@@ -41,26 +41,26 @@ func TestAnyStory(t *testing.T) {
 		})
 	}
 	if started < fixed {
-		t.Errorf("only %d actions started in the %d stories with fixed seeds: they prove too little", started, fixed)
+		t.Errorf("only %d actions started in the %d stories with fixed seeds: too few for this test", started, fixed)
 	}
 }
 
 func anyStory(random *rand.Rand) story {
 	n := 2 + random.IntN(6)
-	s := story{targets: n, hours: always, devices: map[string]temperament{}, newcomers: []string{"new-1", "new-2"}}
+	s := story{targets: n, hours: always, devices: map[string]deviceBehavior{}, laterTargets: []string{"new-1", "new-2"}}
 	s.spec = func(spec *v1alpha1.RolloutSpec) { anySpec(random, spec) }
-	s.scene = func(w *world) { anyScene(random, w) }
-	names := slices.Clone(s.newcomers)
+	s.setup = func(w *world) { anySetup(random, w) }
+	names := slices.Clone(s.laterTargets)
 	for i := range n {
 		names = append(names, fmt.Sprintf("dev-%02d", i+1))
 	}
 	for _, name := range names {
-		s.devices[name] = anyTemperament(random)
+		s.devices[name] = anyBehavior(random)
 	}
 	for range 2 + random.IntN(10) {
-		what := anyDeeds[random.IntN(len(anyDeeds))]
+		what := anySteps[random.IntN(len(anySteps))]
 		name, other := names[random.IntN(len(names))], names[random.IntN(len(names))]
-		s.person = append(s.person, deed{strings.ReplaceAll(what.says, "$", name), always, func(w *world) {
+		s.person = append(s.person, step{strings.ReplaceAll(what.says, "$", name), always, func(w *world) {
 			if w.targets[name] != nil && w.targets[other] != nil {
 				what.do(w, random, name, other)
 			}
@@ -69,7 +69,7 @@ func anyStory(random *rand.Rand) story {
 	return s
 }
 
-// sometimes calls one in n times.
+// sometimes calls do with a probability of 1/n.
 func sometimes(random *rand.Rand, n int, do func()) {
 	if random.IntN(n) == 0 {
 		do()
@@ -103,17 +103,17 @@ func anySpec(random *rand.Rand, s *v1alpha1.RolloutSpec) {
 	})
 }
 
-func anyScene(random *rand.Rand, w *world) {
+func anySetup(random *rand.Rand, w *world) {
 	sometimes(random, 5, func() { w.set.RequiredMigrationStep = true })
 	sometimes(random, 2, func() { w.set.Rollback = v1alpha1.RollbackSupported })
 	sometimes(random, 8, func() { w.requireApproval = true })
 	w.set.CompatibleTargetTypes = []string{"gateway"}
 }
 
-func anyTemperament(random *rand.Rand) temperament {
-	var is temperament
+func anyBehavior(random *rand.Rand) deviceBehavior {
+	var is deviceBehavior
 	sometimes(random, 3, func() {
-		is.code, is.times = []string{"17", "flash", fmt.Sprintf("%sdisk %d is full", saysOnly, random.IntN(9))}[random.IntN(3)], 1+random.IntN(3)
+		is.code, is.times = []string{"17", "flash", fmt.Sprintf("%sdisk %d is full", messageOnly, random.IntN(9))}[random.IntN(3)], 1+random.IntN(3)
 	})
 	sometimes(random, 6, func() { is.refuses = true })
 	sometimes(random, 8, func() { is.ignores = true })
@@ -125,8 +125,8 @@ func anyTemperament(random *rand.Rand) temperament {
 	return is
 }
 
-// anyDeeds are what people do to a rollout, or to a target ($).
-var anyDeeds = []struct {
+// anySteps are steps of a user with the rollout, or with a target ($).
+var anySteps = []struct {
 	says string
 	do   func(w *world, random *rand.Rand, name, other string)
 }{
@@ -176,13 +176,13 @@ var anyDeeds = []struct {
 			w.set.Deployable, w.set.NotDeployable, w.set.Changed = !w.set.Deployable, "a module is not Ready", false
 		}
 	}},
-	{"takes a module of the set away", func(w *world, _ *rand.Rand, _, _ string) {
+	{"deletes a module of the set", func(w *world, _ *rand.Rand, _, _ string) {
 		if w.set != nil {
-			w.set.Deployable, w.set.NotDeployable, w.set.Changed = false, "a module is gone", true
+			w.set.Deployable, w.set.NotDeployable, w.set.Changed = false, "a module does not exist", true
 		}
 	}},
 	{"deletes or restores the set", func(w *world, _ *rand.Rand, _, _ string) { w.set, w.deleted = w.deleted, w.set }},
-	{"gives the set another content, or the old one", func(w *world, random *rand.Rand, _, _ string) {
+	{"changes the content of the set, or reverts it", func(w *world, random *rand.Rand, _, _ string) {
 		if w.set != nil {
 			w.set.ContentHash = []string{"hash-of-firmware-2", "another-hash"}[random.IntN(2)]
 		}
@@ -200,16 +200,16 @@ var anyDeeds = []struct {
 		w.addSet("step-1").RequiredMigrationStep = true
 		w.assign(name, "step-1", "")
 	}},
-	{"assigns what there is not to $", func(w *world, _ *rand.Rand, name, _ string) {
+	{"assigns a set that does not exist to $", func(w *world, _ *rand.Rand, name, _ string) {
 		w.assign(name, "firmware-9", "")
 		delete(w.sets, "firmware-9")
 	}},
-	{"assigns anew what is assigned to $", func(w *world, _ *rand.Rand, name, _ string) {
+	{"sets assignedAt of the assignment of $", func(w *world, _ *rand.Rand, name, _ string) {
 		if a := w.targets[name].Spec.Assignment; a != nil {
 			a.AssignedAt = at(w.now.Truncate(time.Second))
 		}
 	}},
-	{"patches the set that is assigned to $", func(w *world, random *rand.Rand, name, _ string) {
+	{"edits the assignment of $", func(w *world, random *rand.Rand, name, _ string) {
 		if a := w.targets[name].Spec.Assignment; a != nil {
 			a = a.DeepCopy()
 			a.DistributionSet = []string{"firmware-2", "firmware-3"}[random.IntN(2)]
@@ -217,42 +217,42 @@ var anyDeeds = []struct {
 			w.targets[name].Spec.Assignment = a
 		}
 	}},
-	{"assigns nothing to $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Assignment = nil }},
+	{"removes the assignment of $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Assignment = nil }},
 	{"holds or releases $", func(w *world, _ *rand.Rand, name, _ string) { w.hold(name, !w.targets[name].Spec.Hold) }},
-	{"lets $ agree by itself", func(w *world, _ *rand.Rand, name, _ string) {
+	{"sets autoConfirm of $", func(w *world, _ *rand.Rand, name, _ string) {
 		w.targets[name].Spec.AutoConfirm = v1alpha1.AutoConfirmAlways
 	}},
 	{"makes a duplicate of $", func(w *world, _ *rand.Rand, name, _ string) { w.duplicate(name, true) }},
 	{"deletes the duplicate of $", func(w *world, _ *rand.Rand, name, _ string) { w.duplicate(name, false) }},
-	{"makes a router of $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Type = "router" }},
-	{"makes a gateway of $", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Type = "gateway" }},
+	{"sets the type of $ to router", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Type = "router" }},
+	{"sets the type of $ to gateway", func(w *world, _ *rand.Rand, name, _ string) { w.targets[name].Spec.Type = "gateway" }},
 	{"deletes $", func(w *world, _ *rand.Rand, name, _ string) { delete(w.targets, name) }},
-	{"cancels what is open on $", func(w *world, random *rand.Rand, name, _ string) {
+	{"cancels the open action of $", func(w *world, random *rand.Rand, name, _ string) {
 		c := []v1alpha1.Cancellation{v1alpha1.CancellationSoft, v1alpha1.CancellationForce}[random.IntN(2)]
 		w.targets[name].Spec.Cancel = &v1alpha1.CancelRequest{UpTo: w.targets[name].Status.NextActionID - 1, Cancellation: c}
 	}},
 	{"starts a newer rollout with $", func(w *world, _ *rand.Rand, name, other string) {
-		w.addRival(fmt.Sprintf("newer-%d", len(w.rivals)), "firmware-4", name, other)
+		w.addNewerRollout(fmt.Sprintf("newer-%d", len(w.newerRollouts)), "firmware-4", name, other)
 	}},
 	{"starts a newer rollout of the same set with $", func(w *world, _ *rand.Rand, name, other string) {
-		w.addRival(fmt.Sprintf("newer-%d", len(w.rivals)), "firmware-2", name, other)
+		w.addNewerRollout(fmt.Sprintf("newer-%d", len(w.newerRollouts)), "firmware-2", name, other)
 	}},
 	{"starts an auto-assignment", func(w *world, random *rand.Rand, _, _ string) {
 		w.addAuto([]string{"firmware-2", "firmware-5"}[random.IntN(2)], []v1alpha1.Superseding{"", v1alpha1.SupersedingQueue}[random.IntN(2)])
 	}},
-	{"opens the groups of newer rollouts", func(w *world, _ *rand.Rand, _, _ string) { w.openRivals() }},
+	{"opens the groups of newer rollouts", func(w *world, _ *rand.Rand, _, _ string) { w.openNewerRollouts() }},
 	{"adds new-1", func(w *world, _ *rand.Rand, _, _ string) { w.appear("new-1") }},
 	{"adds new-2", func(w *world, _ *rand.Rand, _, _ string) { w.appear("new-2") }},
 }
 
-// appear adds a target, once.
+// appear adds a target if it does not exist.
 func (w *world) appear(name string) {
 	if w.targets[name] == nil {
 		w.addTarget(name)
 	}
 }
 
-// editState commits another state, which the schema refuses after a stop.
+// editState commits another state, except after a stop, where the schema refuses it.
 func (w *world) editState(state v1alpha1.RolloutIntent) {
 	if w.rollout.Spec.State != v1alpha1.IntentStopped {
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.State = state })

@@ -18,18 +18,18 @@ var (
 	datedSentence   = regexp.MustCompile(`when \d+ of \d+ .*had (failed|succeeded)|\(as of the pause\)`)
 )
 
-// checkDated holds a sentence that is written once, at the pause, to naming the moment that its
-// numbers are of.
+// checkDated checks that pauseMessage, which is not updated after the pause, says when its numbers
+// were right.
 func checkDated(t testing.TB, s v1alpha1.RolloutStatus) {
 	t.Helper()
 	if m := s.PauseMessage; countedSentence.MatchString(m) && !datedSentence.MatchString(m) {
-		t.Errorf("pauseMessage has numbers without the moment that they are of: %q", m)
+		t.Errorf("pauseMessage has numbers without their time: %q", m)
 	}
 }
 
-// Devices go on after the pause, so the counts go on, too: a sentence about the pause must not
+// Devices continue after a pause, so the counts change. Messages about the pause must not
 // contradict them.
-func TestASentenceAboutAPauseDoesNotContradictTheCountsThatFollow(t *testing.T) {
+func TestMessagesAboutAPauseDoNotContradictLaterCounts(t *testing.T) {
 	for name, story := range map[string]struct {
 		edit      func(*v1alpha1.RolloutSpec)
 		pause     func(w *world)
@@ -61,11 +61,11 @@ func TestASentenceAboutAPauseDoesNotContradictTheCountsThatFollow(t *testing.T) 
 				story.edit(s)
 			})
 			for _, name := range story.atWork {
-				w.openFirstGroup(name)
+				w.startUpdate(name)
 				w.report(name, action.Download, "")
 			}
 			story.pause(w)
-			w.stabilizationPeriod()
+			w.reconcileAll()
 			if w.state() != v1alpha1.RolloutPaused {
 				t.Fatalf("the rollout is %s", w.state())
 			}
@@ -73,13 +73,13 @@ func TestASentenceAboutAPauseDoesNotContradictTheCountsThatFollow(t *testing.T) 
 				w.report(name, story.result, "")
 			}
 			w.tick(time.Minute)
-			w.stabilizationPeriod()
+			w.reconcileAll()
 			if c := w.total(); c.Failed != story.failed || c.Succeeded != story.succeeded {
 				t.Errorf("counts are %+v, want %d failed and %d succeeded", c, story.failed, story.succeeded)
 			}
-			w.wantSays(w.waitingFor(), story.says)
-			w.wantSays(w.message(v1alpha1.ConditionPaused), story.says)
-			w.wantSays(w.message(v1alpha1.ConditionReady), story.says)
+			w.wantContains(w.waitingFor(), story.says)
+			w.wantContains(w.message(v1alpha1.ConditionPaused), story.says)
+			w.wantContains(w.message(v1alpha1.ConditionReady), story.says)
 			for _, g := range w.groups {
 				if g.Status.Counts != nil && g.Status.CountedAt == nil {
 					t.Errorf("group %s has counts %+v without the time that they are of", g.Spec.Group, *g.Status.Counts)
@@ -89,23 +89,23 @@ func TestASentenceAboutAPauseDoesNotContradictTheCountsThatFollow(t *testing.T) 
 	}
 }
 
-// The columns of kubectl show the places of the groups, a short hash and a total that the shown
-// counts add up to.
+// TestColumns: the columns of kubectl show the states of the groups, a short hash, and counts whose
+// sum is the shown total.
 func TestColumns(t *testing.T) {
 	w := newWorld(t, 10, func(s *v1alpha1.RolloutSpec) { s.State, s.GroupCount = v1alpha1.IntentPlanned, num(5) })
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if c := w.rollout.Status.Columns; c == nil || c.Group != "" || c.Targets != 10 || len(c.Plan) != 12 || !strings.HasPrefix(w.rollout.Status.Plan.Hash, "sha256:"+c.Plan) {
 		t.Errorf("before the start the columns are %+v, the plan is %+v", c, w.rollout.Status.Plan)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if c := w.rollout.Status.Columns; c.Group != "1 of 5" {
 		t.Errorf("after the start the columns are %+v", c)
 	}
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	delete(w.targets, "dev-10")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if c := w.rollout.Status.Columns; c.Group != "2 of 5" || c.Targets != 9 || w.total().Targets != 10 {
 		t.Errorf("after the deletion of a target the columns are %+v of %+v", c, w.total())
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// deadline gives devices so long to start; nothing trips over those who do not.
+// deadline returns an edit with this start deadline. Devices that miss it do not pause the rollout.
 func deadline(long time.Duration, a v1alpha1.DeadlineAction) func(*v1alpha1.RolloutSpec) {
 	return func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.ErrorThreshold, s.SuccessThreshold = num(2), num(100), num(100)
@@ -32,44 +32,45 @@ func both(a, b func(*v1alpha1.RolloutSpec)) func(*v1alpha1.RolloutSpec) {
 	return func(s *v1alpha1.RolloutSpec) { a(s); b(s) }
 }
 
-// A device that never reports ends its part in the rollout, and the rollout ends.
-func TestW04_ADeviceThatNeverReportsHasATimeout(t *testing.T) {
+// A device that never reports fails or is skipped after the start deadline, and the rollout
+// finishes.
+func TestW04_ADeviceThatNeverReportsMissesTheStartDeadline(t *testing.T) {
 	tests := map[string]struct {
 		action          v1alpha1.DeadlineAction
 		failed, skipped int32
 		says            string
 	}{
-		"it fails":   {v1alpha1.DeadlineActionFail, 1, 0, "counted as failed"},
-		"by default": {"", 1, 0, "counted as failed"},
-		"it leaves":  {v1alpha1.DeadlineActionSkip, 0, 1, "left their groups"},
+		"it fails":      {v1alpha1.DeadlineActionFail, 1, 0, "counted as failed"},
+		"by default":    {"", 1, 0, "counted as failed"},
+		"it is skipped": {v1alpha1.DeadlineActionSkip, 0, 1, "left their groups"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := running(t, 4, deadline(time.Hour, tt.action))
 			opened := w.rollout.Status.Groups[0].OpenedAt.Time
-			w.openFirstGroup("dev-02")
-			w.stabilizationPeriod()
+			w.startUpdate("dev-02")
+			w.reconcileAll()
 			w.now = opened.Add(time.Hour - time.Second)
-			if p := w.stabilizationPeriod(); p.RecheckAfter != time.Second {
+			if p := w.reconcileAll(); p.RecheckAfter != time.Second {
 				t.Errorf("the next look is after %s, not at the deadline", p.RecheckAfter)
 			}
 			w.want(v1alpha1.RolloutRunning, "Running Scheduled")
-			w.wantSays(w.waitingFor(), "targets that have not started by 2026-03-01T11:00:01Z")
+			w.wantContains(w.waitingFor(), "targets that have not started by 2026-03-01T11:00:01Z")
 			w.tick(time.Second)
-			w.stabilizationPeriod()
+			w.reconcileAll()
 			c := w.rollout.Status.Groups[0].Counts
 			if c.Failed != tt.failed || c.Skipped != tt.skipped || c.InProgress != 1 || c.Pending != 0 {
 				t.Errorf("counted %+v", c)
 			}
-			w.wantSays(strings.Join(w.log, "\n"), tt.says)
+			w.wantContains(strings.Join(w.log, "\n"), tt.says)
 			if w.isOffered("dev-01") {
-				t.Error("who is left behind is offered the update")
+				t.Error("a member that missed the deadline is offered the update")
 			}
 			w.report("dev-02", action.Download, "")
 			w.report("dev-02", action.Succeed, "")
-			w.stabilizationPeriod()
+			w.reconcileAll()
 			w.succeed("dev-03", "dev-04")
-			w.stabilizationPeriod()
+			w.reconcileAll()
 			w.want(v1alpha1.RolloutFinished, "Finished Finished")
 			if tt.failed > 0 {
 				if f := w.rollout.Status.Failures; len(f) != 1 || f[0].StatusCode != v1alpha1.CodeStartDeadlineExceeded || f[0].Examples[0] != "dev-01" {
@@ -80,7 +81,7 @@ func TestW04_ADeviceThatNeverReportsHasATimeout(t *testing.T) {
 	}
 }
 
-// What counts against a device is the time in which it could have started.
+// The start deadline counts only the time in which the device could have started.
 func TestWhatCountsForTheStartDeadline(t *testing.T) {
 	tests := map[string]struct {
 		edit func(*v1alpha1.RolloutSpec)
@@ -109,15 +110,15 @@ func TestWhatCountsForTheStartDeadline(t *testing.T) {
 			w.set.Deployable = true
 			w.passes(time.Hour - time.Second)
 		}, 0},
-		"a day outside the window":         {nightly, func(w *world) { w.passes(15 * time.Hour) }, 0}, // 10:00 to 01:00
-		"half an hour inside the window":   {nightly, func(w *world) { w.passes(16*time.Hour + 30*time.Minute) }, 0},
-		"an hour inside the window":        {nightly, func(w *world) { w.passes(17 * time.Hour) }, 2},
-		"a pause while the window is shut": {nightly, func(w *world) { w.pausedFor(15 * time.Hour); w.passes(2*time.Hour - 5*time.Second) }, 0},
+		"a day outside the window":           {nightly, func(w *world) { w.passes(15 * time.Hour) }, 0}, // 10:00 to 01:00
+		"half an hour inside the window":     {nightly, func(w *world) { w.passes(16*time.Hour + 30*time.Minute) }, 0},
+		"an hour inside the window":          {nightly, func(w *world) { w.passes(17 * time.Hour) }, 2},
+		"a pause while the window is closed": {nightly, func(w *world) { w.pausedFor(15 * time.Hour); w.passes(2*time.Hour - 5*time.Second) }, 0},
 		"a pause over half a window": {nightly, func(w *world) {
 			w.pausedFor(17 * time.Hour)
 			w.passes(30 * time.Minute)
 		}, 0},
-		"the other half of a window after a pause": {nightly, func(w *world) {
+		"the second half of a window after a pause": {nightly, func(w *world) {
 			w.pausedFor(17*time.Hour - time.Minute)
 			w.passes(time.Hour)
 		}, 2},
@@ -129,7 +130,7 @@ func TestWhatCountsForTheStartDeadline(t *testing.T) {
 				edit = both(edit, tt.edit)
 			}
 			w := newWorld(t, 4, edit)
-			w.stabilizationPeriod()
+			w.reconcileAll()
 			tt.pass(w)
 			if got := w.rollout.Status.Groups[0].Failed; got != tt.want {
 				t.Errorf("%d failed, want %d; the clock says %+v", got, tt.want, w.rollout.Status.Offering)
@@ -138,12 +139,12 @@ func TestWhatCountsForTheStartDeadline(t *testing.T) {
 	}
 }
 
-// passes lets time pass, and looks at its end.
+// passes lets time pass, and reconciles at the end.
 func (w *world) passes(d time.Duration) {
 	w.t.Helper()
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.tick(d)
-	w.stabilizationPeriod()
+	w.reconcileAll()
 }
 
 func (w *world) pausedFor(d time.Duration) {
@@ -151,21 +152,21 @@ func (w *world) pausedFor(d time.Duration) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
 	w.passes(d)
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.stabilizationPeriod()
+	w.reconcileAll()
 }
 
-// Nobody looked for a week: what was due happens once, in one write for each group, and what was
-// not due does not happen.
+// The controller was down for a week: members that are late are marked once, in one write for each
+// group, and others are not marked.
 func TestAfterAWeekOfDowntimeTheDeadlinePassesOnce(t *testing.T) {
 	w := running(t, 6, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) { s.SuccessThreshold = num(0) }))
 	w.want(v1alpha1.RolloutRunning, "Running Running")
-	w.openFirstGroup("dev-02")
+	w.startUpdate("dev-02")
 	w.tick(7 * 24 * time.Hour)
-	p := w.planner()
+	p := w.reconcile()
 	if len(p.Supersede) != 2 || p.Events[0].Reason != EventExpired {
-		t.Errorf("%d groups are written, and %v is told", len(p.Supersede), p.Events)
+		t.Errorf("%d groups are written, and the events are %v", len(p.Supersede), p.Events)
 	}
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if c := w.rollout.Status.Targets; c.Failed != 5 || c.InProgress != 1 {
 		t.Errorf("counted %+v", c)
 	}
@@ -174,11 +175,11 @@ func TestAfterAWeekOfDowntimeTheDeadlinePassesOnce(t *testing.T) {
 	}
 }
 
-// A group that opens late has its own time, and so has whoever joins late.
+// A group that opens later, and targets that join later, have their own deadline.
 func TestEveryCohortHasItsOwnTime(t *testing.T) {
 	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), dynamic(1, 10)))
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.adds("new-1", "new-2")
 	w.passes(30 * time.Minute)
 	w.adds("new-3")
@@ -201,11 +202,11 @@ func TestEveryCohortHasItsOwnTime(t *testing.T) {
 	}
 }
 
-// A part of a second is never held against a device.
-func TestNobodyExpiresEarly(t *testing.T) {
+// Times are rounded in favor of the device.
+func TestNoMemberExpiresEarly(t *testing.T) {
 	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), dynamic(1, 10)))
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.tick(700 * time.Millisecond)
 	w.adds("new-1")
 	w.passes(time.Hour - time.Millisecond)
@@ -218,54 +219,51 @@ func TestNobodyExpiresEarly(t *testing.T) {
 	}
 }
 
-// After a resume only failures since count, also of those who did not start in time.
+// After a resume only later failures count, also those of members that did not start in time.
 func TestExpiredMembersCountSinceWhenTheyExpired(t *testing.T) {
 	w := running(t, 2, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) {
 		dynamic(1, 4)(s)
 		s.ErrorThreshold = num(40)
 	}))
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.adds("new-1", "new-2")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutPaused, "Finished Error")
-	w.wantSays(w.rollout.Status.PauseMessage, "2 of 4 had failed")
+	w.wantContains(w.rollout.Status.PauseMessage, "2 of 4 had failed")
 	w.resume()
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.adds("new-3")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutRunning, "Finished Error Running") // 1 of 4 since
 }
 
-// A device had been assigned something else when the time of its group was up. It is given back
-// after a resume, and is late then, not before.
-func TestWhoIsGivenBackExpiresWhenItIs(t *testing.T) {
+// A device had another assignment when the deadline of its group passed. The assignment is removed
+// after a resume, and the member expires then.
+func TestAMemberWhoseAssignmentIsRemovedExpiresThen(t *testing.T) {
 	w := running(t, 4, both(deadline(time.Hour, v1alpha1.DeadlineActionFail), func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.ErrorThreshold = num(1), num(20)
 	}))
 	since := metav1.NewMicroTime(w.now)
 	w.assign("dev-01", "firmware-3", "")
 	w.targets["dev-01"].Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "firmware-3", Since: &since}
-	w.openFirstGroup("dev-04")
+	w.startUpdate("dev-04")
 	w.passes(time.Hour)
 	w.want(v1alpha1.RolloutPaused, "Error")
-	w.wantSays(w.rollout.Status.PauseMessage, "2 of 3 had failed")
+	w.wantContains(w.rollout.Status.PauseMessage, "2 of 3 had failed")
 	w.resume()
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutRunning, "Error")
 	w.tick(time.Minute)
 	w.targets["dev-01"].Spec.Assignment = nil
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutPaused, "Error")
-	w.wantSays(w.rollout.Status.PauseMessage, "1 of 4 had failed since")
+	w.wantContains(w.rollout.Status.PauseMessage, "1 of 4 had failed since")
 }
 
-// As often as members may be given back late, the group stays small. What is forgotten is when the
-// first of them expired, not that they have.
-
-// However often members are given back late, the group stays small. It forgets when the first of
-// them expired, not that they have.
-func TestAGroupRemembersTheLastOfThoseGivenBack(t *testing.T) {
+// The number of batches is limited. When the first members expired is dropped, but not that they
+// have expired.
+func TestAGroupKeepsTheNewestBatchesOfExpiredMembers(t *testing.T) {
 	g, l := &v1alpha1.DeploymentGroup{}, newPlanner(Snapshot{Rollout: &v1alpha1.Rollout{}})
 	expires := func(i int) {
 		l.Now = epoch.Add(time.Duration(i) * time.Hour)
@@ -276,7 +274,7 @@ func TestAGroupRemembersTheLastOfThoseGivenBack(t *testing.T) {
 		expires(i)
 	}
 	if n := len(g.Status.ExpiredAt); n != 1+maxStragglers {
-		t.Errorf("it remembers %d batches", n)
+		t.Errorf("it has %d batches", n)
 	}
 	for i, want := range map[int]int{0: 0, 1: 0, 49 - maxStragglers: 0, 50 - maxStragglers: 50 - maxStragglers, 49: 49} {
 		if got := counting.MemberOf(g, i).Expired; !got.Equal(epoch.Add(time.Duration(want) * time.Hour)) {
@@ -299,11 +297,11 @@ func TestRetryGivesMoreTime(t *testing.T) {
 			w := running(t, 4, deadline(time.Hour, v1alpha1.DeadlineActionFail))
 			w.passes(time.Hour)
 			w.succeed("dev-03", "dev-04")
-			w.stabilizationPeriod()
+			w.reconcileAll()
 			w.want(v1alpha1.RolloutFinished, "Finished Finished")
 			w.tick(time.Minute)
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *at(w.now), StatusCodes: tt.codes} })
-			w.stabilizationPeriod()
+			w.reconcileAll()
 			if got := w.bucket("dev-01"); got != tt.want {
 				t.Fatalf("dev-01 is %s, want %s", got, tt.want)
 			}
@@ -323,24 +321,24 @@ func TestRetryGivesMoreTime(t *testing.T) {
 	}
 }
 
-// Who waits for confirmation has not started, and who has started is in time whatever was written
-// meanwhile.
-func TestWhoHasNotStarted(t *testing.T) {
+// A member that waits for confirmation has not started. A member that has started is in time, even
+// if it was marked as expired meanwhile.
+func TestWhichMembersHaveNotStarted(t *testing.T) {
 	w := running(t, 2, deadline(time.Hour, v1alpha1.DeadlineActionFail))
 	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{ofRollout("r", 1, v1alpha1.ActionWaitingForConfirmation)}
 	w.passes(time.Hour)
 	if got := w.bucket("dev-01"); got != counting.Failed {
-		t.Errorf("who waits for confirmation is %s", got)
+		t.Errorf("the member that waits for confirmation is %s", got)
 	}
 	w.targets["dev-01"].Status.Actions = []v1alpha1.Action{ofRollout("r", 1, v1alpha1.ActionRunning)}
 	if got := w.bucket("dev-01"); got != counting.InProgress {
-		t.Errorf("who has started all the same is %s", got)
+		t.Errorf("the member that has started is %s", got)
 	}
 }
 
-// A automatic pause trips on silent devices when they count as failed, and does not when they are
-// skipped.
-func TestSilentDevicesAndTheBrake(t *testing.T) {
+// Devices that do not start in time pause the rollout if they count as failed, and do not if they
+// are skipped.
+func TestDevicesThatDoNotStartAndTheErrorThreshold(t *testing.T) {
 	tests := map[string]struct {
 		action v1alpha1.DeadlineAction
 		want   v1alpha1.RolloutState
@@ -359,30 +357,30 @@ func TestSilentDevicesAndTheBrake(t *testing.T) {
 	}
 }
 
-// No window costs a write when it opens or closes; what is written for another reason names the
-// next one.
-func TestAWindowEdgeIsNoWrite(t *testing.T) {
+// The opening and the closing of a maintenance window cause no write. A write for another reason
+// names the next opening.
+func TestAWindowCausesNoWrite(t *testing.T) {
 	w := running(t, 4, nightly) // it is 10:00
 	want := time.Date(2026, 3, 2, 2, 0, 0, 0, time.UTC)
 	if got := w.rollout.Status.WaitingFor.Until; got == nil || !got.Time.Equal(want) {
-		t.Errorf("waits until %s, not for the next window", got)
+		t.Errorf("it waits until %s, and not until the next window opens", got)
 	}
-	w.wantSays(w.waitingFor(), `devices start only in the maintenance window "0 2 * * *" (UTC, 2h0m0s)`)
+	w.wantContains(w.waitingFor(), `devices start only in the maintenance window "0 2 * * *" (UTC, 2h0m0s)`)
 	before := w.rollout.DeepCopy()
 	for range 48 {
 		w.tick(time.Hour)
-		if p := w.planner(); p.Decided || p.RecheckAfter != 0 {
-			t.Fatalf("%s: decided %v, looks again after %s", w.now, p.Decided, p.RecheckAfter)
+		if p := w.reconcile(); p.Decided || p.RecheckAfter != 0 {
+			t.Fatalf("%s: decided %v, the next reconcile is after %s", w.now, p.Decided, p.RecheckAfter)
 		}
 	}
 	if w.rollout.Status.WaitingFor.Until.Time != before.Status.WaitingFor.Until.Time {
-		t.Error("time alone was written down")
+		t.Error("a change of the time alone was written")
 	}
 	w.now = want.AddDate(0, 0, 2)
-	w.openFirstGroup("dev-01")
+	w.startUpdate("dev-01")
 	w.tick(3 * time.Hour)
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if got := w.rollout.Status.WaitingFor.Until.Time; !got.Equal(want.AddDate(0, 0, 3)) {
-		t.Errorf("waits until %s", got)
+		t.Errorf("it waits until %s", got)
 	}
 }

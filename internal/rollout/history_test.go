@@ -18,9 +18,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// calm is a rollout that nobody touches between its start and its end, once somebody has approved
-// it. In its nights two devices fail for good, less than any threshold that a history sets, and one
-// at first.
+// calm returns a story without steps after the approval. Its window is at night. Two devices fail
+// for good, which is below any threshold that a history sets, and one fails at first.
 func calm() story {
 	return story{
 		targets: 12,
@@ -33,32 +32,32 @@ func calm() story {
 			s.Update.Retries = &v1alpha1.Retries{Limit: 1, BackoffSeconds: num(600)}
 		},
 		hours: opens(0),
-		devices: map[string]temperament{
+		devices: map[string]deviceBehavior{
 			"dev-01": {code: "17", times: 1}, "dev-02": {code: "17", times: 2}, "dev-07": {slow: 3}, "dev-10": {code: "flash", times: 2},
 		},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished",
 	}
 }
 
-// history is what people do before the plan, while the labels have not settled, before the start,
-// while it has not been approved, and after it. All parts end where every history ends: with ten
-// targets in the field, and with one spec.
-func history(random *rand.Rand, before, planning, after int, done func(*world)) []deed {
-	var deeds []deed
+// history returns steps before the plan, while labels change, before the start, while the plan is
+// not approved, and after the start. The last step of each part gives every history the same state:
+// ten targets with the label field, and the same spec.
+func history(random *rand.Rand, before, planning, after int, done func(*world)) []step {
+	var steps []step
 	for range before {
-		deeds = append(deeds, deed{"labels", always, func(w *world) { relabel(w, random) }})
+		steps = append(steps, step{"labels", always, func(w *world) { relabel(w, random) }})
 	}
-	deeds = append(deeds, deed{"labels for the last time", always, func(w *world) {
+	steps = append(steps, step{"labels for the last time", always, func(w *world) {
 		for name := range w.targets {
 			label(w, name, name != "dev-04" && name != "dev-11")
 		}
-	}}, deed{"waits", always, func(w *world) { w.tick(time.Minute) }})
-	deeds = append(deeds, edits(random, planning, always, plans)...)
-	deeds = append(deeds, deed{"ends the planning", always, func(w *world) {
+	}}, step{"waits", always, func(w *world) { w.tick(time.Minute) }})
+	steps = append(steps, edits(random, planning, always, plans)...)
+	steps = append(steps, step{"ends the planning", always, func(w *world) {
 		w.edit(func(s *v1alpha1.RolloutSpec) { calm().spec(s) })
-	}}, deed{"approves", isPlanned, func(w *world) { w.approve(w.planHash()) }})
-	deeds = append(deeds, edits(random, after, opens(0), changes)...)
-	return append(deeds, deed{"ends the edits", opens(0), func(w *world) {
+	}}, step{"approves", isPlanned, func(w *world) { w.approve(w.planHash()) }})
+	steps = append(steps, edits(random, after, opens(0), changes)...)
+	return append(steps, step{"ends the edits", opens(0), func(w *world) {
 		end := epoch.Add(30 * 24 * time.Hour)
 		w.now = later(w.now, end)
 		w.edit(func(s *v1alpha1.RolloutSpec) { lastWord(s, end) })
@@ -69,20 +68,20 @@ func history(random *rand.Rand, before, planning, after int, done func(*world)) 
 // change is a single commit.
 type change func(w *world, s *v1alpha1.RolloutSpec, random *rand.Rand)
 
-// edits are n commits out of some.
-func edits(random *rand.Rand, n int, when func(*world) bool, some []change) []deed {
-	var deeds []deed
+// edits returns n commits, chosen from some.
+func edits(random *rand.Rand, n int, when func(*world) bool, some []change) []step {
+	var steps []step
 	for range n {
 		do := some[random.IntN(len(some))]
-		deeds = append(deeds, deed{"edits", when, func(w *world) {
+		steps = append(steps, step{"edits", when, func(w *world) {
 			w.edit(func(s *v1alpha1.RolloutSpec) { do(w, s, random) })
 		}})
 	}
-	return deeds
+	return steps
 }
 
-// plans are commits to a rollout that has not started, and none of them starts it: what is approved
-// is edited in the same commit.
+// plans are commits to a rollout that has not started. None of them starts it: the commit with an
+// approval also edits the approved spec.
 var plans = []change{
 	func(_ *world, s *v1alpha1.RolloutSpec, random *rand.Rand) { s.GroupCount = num(1 + random.Int32N(4)) },
 	func(_ *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) { s.Update.MaintenanceWindow = nil },
@@ -93,11 +92,11 @@ var plans = []change{
 	func(_ *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) { s.State = v1alpha1.IntentPlanned },
 	func(w *world, s *v1alpha1.RolloutSpec, _ *rand.Rand) {
 		s.Approval = &v1alpha1.Approval{PlanHash: w.planHash()}
-		s.Update.Weight = num(int32(w.rollout.Generation)) // it was never that before
+		s.Update.Weight = num(int32(w.rollout.Generation)) // a value that it never had
 	},
 }
 
-// lastWord is the spec that every history ends in. The one resumedAt lies after all pauses.
+// lastWord sets the spec at the end of every history. Its resumedAt is after all pauses.
 func lastWord(s *v1alpha1.RolloutSpec, at time.Time) {
 	calm().spec(s)
 	resumedAt := metav1.NewTime(at)
@@ -137,7 +136,7 @@ func relabel(w *world, random *rand.Rand) {
 	}
 }
 
-// label puts a target into the field or into the lab.
+// label sets the label of a target to field or lab.
 func label(w *world, name string, field bool) {
 	ring, changed := "lab", metav1.NewMicroTime(w.now)
 	if field {
@@ -149,12 +148,12 @@ func label(w *world, name string, field bool) {
 	}
 }
 
-// normalised is a status without when things happened, and without which requests brought it about.
+// normalised returns a status without times and without handled requests.
 func normalised(t testing.TB, s v1alpha1.RolloutStatus) any {
 	t.Helper()
 	s.Handled, s.Groups = nil, slices.Clone(s.Groups)
 	for i := range s.Groups {
-		s.Groups[i].CountedFailures = 0 // those since the resume that handled tells of
+		s.Groups[i].CountedFailures = 0 // it depends on the last resume
 	}
 	return timeless(stored[any](t, json.RawMessage(mustJSON(t, s))))
 }
@@ -186,8 +185,8 @@ func timeless(v any) any {
 	return v
 }
 
-// TestEveryHistoryOfOneSpecEndsAlike: however a spec came to be what it is, and whatever crashes
-// there were, the same fleet ends in the same status.
+// TestEveryHistoryOfOneSpecEndsAlike: with the same fleet and the same spec at the end, the status
+// is the same, independent of earlier edits and crashes.
 func TestEveryHistoryOfOneSpecEndsAlike(t *testing.T) {
 	var end *world
 	play := func(t *testing.T, seed uint64, before, planning, after int, crashes bool) (any, []string) {

@@ -14,9 +14,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// A group that does not move says what keeps each of its members, in numbers and by name; what goes
-// away is no longer said.
-func TestWhatKeepsThoseAwaited(t *testing.T) {
+// waitingFor has the obstacles of the members, with numbers and names. An obstacle that ends is
+// removed from it.
+func TestObstaclesInWaitingFor(t *testing.T) {
 	tests := map[string]struct {
 		spec       func(*v1alpha1.RolloutSpec)
 		do         func(*world)
@@ -38,7 +38,7 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 			afterwards: func(w *world) { w.set.CompatibleTargetTypes = []string{"gateway", "meter"} },
 			then:       "3 pending, e.g. dev-01, dev-02, dev-03",
 		},
-		"a device that another target claims": {
+		"a duplicate controllerID": {
 			do: func(w *world) {
 				w.targets["dev-02"].Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDuplicate}}
 			},
@@ -46,7 +46,7 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 			afterwards: func(w *world) { w.targets["dev-02"].Status.Conditions = nil },
 			then:       "3 pending, e.g. dev-01, dev-02, dev-03",
 		},
-		"a device at work for somebody else": {
+		"a device that is busy with another update": {
 			do: func(w *world) {
 				old := metav1.NewMicroTime(epoch.Add(-time.Hour))
 				action.Create(&w.targets["dev-02"].Status, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, UID: "uid-dev-02", Since: &old},
@@ -59,25 +59,25 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 			},
 			then: "3 pending, e.g. dev-01, dev-02, dev-03",
 		},
-		"a device where somebody has to agree": {
+		"a device that waits for confirmation": {
 			do: func(w *world) {
-				w.openFirstGroup("dev-02")
+				w.startUpdate("dev-02")
 				action.Newest(&w.targets["dev-02"].Status).State = v1alpha1.ActionWaitingForConfirmation
 			},
 			says:       "3 pending (1 waiting for confirmation), e.g. dev-01, dev-02 (waiting for confirmation), dev-03",
 			afterwards: func(w *world) { w.report("dev-02", action.Confirm, "") },
 			then:       "2 pending, 1 in progress, e.g. dev-01, dev-03, dev-02",
 		},
-		"a device that failed and is tried again later": {
+		"a device that failed and waits for a retry": {
 			spec:       func(s *v1alpha1.RolloutSpec) { s.Update.Retries = &v1alpha1.Retries{Limit: 1} },
 			do:         func(w *world) { w.fail("17", "dev-02") },
 			says:       "2 pending, 1 in progress (1 waiting for a retry), e.g. dev-01, dev-03, dev-02 (retried from 2026-03-01T10:10:02Z)",
 			afterwards: func(w *world) { w.tick(10 * time.Minute) },
 			then:       "2 pending, 1 in progress (1 waiting for a retry), e.g. dev-01, dev-03, dev-02 (retried from 2026-03-01T10:10:02Z)",
 		},
-		"a device that is asked to give up": {
+		"a device that is asked to cancel": {
 			do: func(w *world) {
-				w.openFirstGroup("dev-02")
+				w.startUpdate("dev-02")
 				s := &w.targets["dev-02"].Status
 				action.Cancel(s, action.Newest(s).ID, v1alpha1.CauseRequested, v1alpha1.CancellationSoft, w.now)
 			},
@@ -90,28 +90,27 @@ func TestWhatKeepsThoseAwaited(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := running(t, 3, tt.spec)
 			tt.do(w)
-			w.stabilizationPeriod()
-			w.wantSays(w.waitingFor()+".", tt.says+".")
+			w.reconcileAll()
+			w.wantContains(w.waitingFor()+".", tt.says+".")
 			tt.afterwards(w)
-			w.stabilizationPeriod()
-			w.wantSays(w.waitingFor()+".", tt.then+".")
+			w.reconcileAll()
+			w.wantContains(w.waitingFor()+".", tt.then+".")
 		})
 	}
 }
 
-// A set that takes in more types has its members counted anew, and a target that is put on hold
-// wakes its rollout.
-func TestObstaclesAreCountedAnew(t *testing.T) {
+// A change of the compatible types of a set, and a hold, change the counters.
+func TestChangesOfObstaclesAreCounted(t *testing.T) {
 	w := running(t, 2, nil)
 	rule, dev, member := RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{}), w.targets["dev-01"], counting.MemberOf(w.groups[0], 0)
 	w.set.CompatibleTargetTypes = []string{"gateway"}
 	counter := counting.NewCounter(rule)
 	if rule = RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{}); counter.Equal(&rule) {
-		t.Error("the types that a set fits do not count")
+		t.Error("a change of the types of the set does not change the rule")
 	}
 	before := counter.EntryOf(dev, member)
 	dev.Spec.Hold = true
 	if before == counter.EntryOf(dev, member) {
-		t.Error("a target on hold counts like any other")
+		t.Error("a target on hold has no obstacle")
 	}
 }

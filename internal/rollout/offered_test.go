@@ -22,19 +22,19 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// rival is a newer rollout, as far as the device API knows of it.
-type rival struct {
+// newerRollout is a newer rollout, as the device API sees it.
+type newerRollout struct {
 	intent  eligibility.Intent
 	members []string
 }
 
-// asks is the world of one target, as the device API sees it.
-func (w *world) asks(name string) offer.World {
+// offerWorld returns the world of one target, as the device API sees it.
+func (w *world) offerWorld(name string) offer.World {
 	return offer.World{Now: w.now, Target: w.targets[name], Intents: w.intents(name), Set: w.setNamed, Origin: w.origin}
 }
 
-// intents that reach a target: its own assignment, its membership, and its membership in newer
-// rollouts.
+// intents returns the intents that reach a target: its own assignment, its membership, and its
+// membership in newer rollouts.
 func (w *world) intents(name string) []eligibility.Intent {
 	var out []eligibility.Intent
 	t := w.targets[name]
@@ -44,7 +44,7 @@ func (w *world) intents(name string) []eligibility.Intent {
 	if g, i := w.groupOf(name); g != nil {
 		out = append(out, IntentOf(w.rollout, g, int32(i), w.set))
 	}
-	for _, r := range w.rivals {
+	for _, r := range w.newerRollouts {
 		if slices.Contains(r.members, name) {
 			out = append(out, r.intent)
 		}
@@ -70,21 +70,21 @@ func (w *world) origin(source v1alpha1.ActionSource) cancellation.Request {
 	return cancellation.Request{}
 }
 
-// applyReport stores what applies to a target's open action, as the device API does before it
-// answers. It reports whether there was anything.
+// applyReport applies pending changes to a target's open action, as the device API does before it
+// answers. It reports whether there were any.
 func (w *world) applyReport(name string) bool {
-	status, pending := offer.ApplyPending(w.asks(name))
+	status, pending := offer.ApplyPending(w.offerWorld(name))
 	if pending {
 		w.targets[name].Status = stored(w.t, *status)
 	}
 	return pending
 }
 
-func (w *world) offer(name string) offer.Offer { return offer.For(w.asks(name)) }
+func (w *world) offer(name string) offer.Offer { return offer.For(w.offerWorld(name)) }
 
-// judgement on this rollout's intent for a member.
-func (w *world) judgement(name string) eligibility.Reason {
-	for _, v := range offer.Judge(w.asks(name)) {
+// reasonFor returns the reason of the verdict on this rollout's intent for a member.
+func (w *world) reasonFor(name string) eligibility.Reason {
+	for _, v := range offer.Judge(w.offerWorld(name)) {
 		if v.Intent.Source.UID == w.rollout.UID {
 			return v.Reason
 		}
@@ -92,8 +92,8 @@ func (w *world) judgement(name string) eligibility.Reason {
 	return eligibility.Reason{Code: offer.CodeNothingWanted}
 }
 
-// isOffered reports whether a device would start something of this rollout, or be asked to agree to
-// it, if it came by now.
+// isOffered reports whether this rollout's update would be offered to a device, or a confirmation
+// be requested, if it polled now.
 func (w *world) isOffered(name string) bool {
 	if w.targets[name] == nil {
 		return false
@@ -102,22 +102,22 @@ func (w *world) isOffered(name string) bool {
 	return o.Action == nil && o.Intent != nil && o.Intent.Source.UID == w.rollout.UID
 }
 
-// take starts what is offered, whoever offers it.
+// take starts an offered update of any source.
 func (w *world) take(name string, o offer.Offer) {
-	action.Create(&w.targets[name].Status, o.Creation(w.asks(name)))
+	action.Create(&w.targets[name].Status, o.Creation(w.offerWorld(name)))
 }
 
-func (w *world) openFirstGroup(name string) {
+func (w *world) startUpdate(name string) {
 	w.t.Helper()
 	if !w.isOffered(name) {
-		w.t.Fatalf("%s is offered nothing: %s, %s, %+v", name, w.rollout.Status.State, w.bucket(name), w.judgement(name))
+		w.t.Fatalf("%s is offered nothing: %s, %s, %+v", name, w.rollout.Status.State, w.bucket(name), w.reasonFor(name))
 	}
 	w.take(name, w.offer(name))
 }
 
-// lookAt is the look of a target's controller: what was assigned gets its place in the order of
-// updates and a word on what becomes of it, and what applies to an open action is applied. It
-// reports whether anything was written.
+// lookAt reconciles a target: it records the assignment with its place in the order of updates and
+// its condition, and applies pending changes to the open action. It reports whether it wrote
+// anything.
 func (w *world) lookAt(name string) bool {
 	t := w.targets[name]
 	if t.Spec.Assignment == nil && t.Status.Assignment == nil {
@@ -138,18 +138,18 @@ func (w *world) noteAssignment(t *v1alpha1.Target) {
 	meta.SetStatusCondition(&t.Status.Conditions, w.assigned(t.Name))
 }
 
-// toBeMended are the judgements on an assignment that somebody has to fix.
-var toBeMended = []eligibility.Code{
+// toFix has the codes of assignments that a person has to fix.
+var toFix = []eligibility.Code{
 	eligibility.CodeSetInvalid, eligibility.CodeSetNotFound, eligibility.CodeSetNotReady, eligibility.CodeIncompatible, eligibility.CodeFailed, eligibility.CodeContentChanged,
 }
 
-// assigned is False where somebody has to fix the assignment.
+// assigned returns the condition Assigned, which is False if a person has to fix the assignment.
 func (w *world) assigned(name string) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonProgressing, LastTransitionTime: metav1.NewTime(w.now)}
-	for _, v := range offer.Judge(w.asks(name)) {
+	for _, v := range offer.Judge(w.offerWorld(name)) {
 		if v.Intent.Source.Kind == v1alpha1.SourceTarget && v.Reason.Code != "" {
 			c.Reason, c.Message = string(v.Reason.Code), v.Reason.Message
-			if slices.Contains(toBeMended, v.Reason.Code) {
+			if slices.Contains(toFix, v.Reason.Code) {
 				c.Status = metav1.ConditionFalse
 			}
 		}
@@ -157,13 +157,13 @@ func (w *world) assigned(name string) metav1.Condition {
 	return c
 }
 
-// assign is a person's commit to one target.
+// assign commits an assignment of one target.
 func (w *world) assign(name, set string, how v1alpha1.Superseding) {
 	w.addSet(set)
 	w.targets[name].Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: set, Superseding: how}}
 }
 
-// addSet makes sure that there is a set of this name.
+// addSet adds a set with this name if there is none.
 func (w *world) addSet(name string) *eligibility.Set {
 	if w.setNamed(name) == nil && (w.deleted == nil || w.deleted.Name != name) {
 		w.sets[name] = &eligibility.Set{Namespace: "fleet", Name: name, ContentHash: "hash-of-" + name, Deployable: true}
@@ -181,7 +181,7 @@ func (w *world) addAuto(set string, how v1alpha1.Superseding) {
 	})
 }
 
-// autoAssignments are what the snapshot knows of w.autos.
+// autoAssignments returns w.autos as the snapshot has them.
 func (w *world) autoAssignments() counting.AutoAssignments {
 	if len(w.autos) == 0 {
 		return counting.AutoAssignments{}
@@ -194,11 +194,11 @@ func (w *world) autoAssignments() counting.AutoAssignments {
 	}}
 }
 
-// addRival starts a newer rollout that brings a set; its group with these members opens later.
-func (w *world) addRival(name, set string, members ...string) {
+// addNewerRollout starts a newer rollout with a set. Its group with these members opens later.
+func (w *world) addNewerRollout(name, set string, members ...string) {
 	since := metav1.NewMicroTime(w.now)
 	w.addSet(set)
-	w.rivals = append(w.rivals, rival{members: members, intent: eligibility.Intent{
+	w.newerRollouts = append(w.newerRollouts, newerRollout{members: members, intent: eligibility.Intent{
 		Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name, UID: types.UID("uid-" + name), Group: "group-1", Since: &since},
 		Update:    v1alpha1.Update{DistributionSet: set},
 		StartedAt: w.now,
@@ -206,15 +206,15 @@ func (w *world) addRival(name, set string, members ...string) {
 	}})
 }
 
-func (w *world) hasRival(name string) bool {
-	return slices.ContainsFunc(w.rivals, func(r rival) bool { return slices.Contains(r.members, name) })
+func (w *world) hasNewerRollout(name string) bool {
+	return slices.ContainsFunc(w.newerRollouts, func(r newerRollout) bool { return slices.Contains(r.members, name) })
 }
 
-// claimsOfRivals are what newer rollouts take from this one. A required migration step is not
-// taken.
-func (w *world) claimsOfRivals() []Overlap {
+// overlapsOfNewer returns what newer rollouts take from this one. Members of a required migration
+// step are not taken.
+func (w *world) overlapsOfNewer() []Overlap {
 	var out []Overlap
-	for _, r := range w.rivals {
+	for _, r := range w.newerRollouts {
 		if w.rollout.Status.StartedAt == nil || !r.intent.Source.Since.After(Since(w.rollout)) || w.set != nil && w.set.RequiredMigrationStep {
 			continue
 		}
@@ -227,7 +227,7 @@ func (w *world) claimsOfRivals() []Overlap {
 	return out
 }
 
-// contentOf a set; empty: it is gone.
+// contentOf returns the contentHash of a set, or "" if the set does not exist.
 func (w *world) contentOf(name string) string {
 	if set := w.setNamed(name); set != nil {
 		return set.ContentHash
@@ -235,7 +235,7 @@ func (w *world) contentOf(name string) string {
 	return ""
 }
 
-// shared marks, group by group, the members that are among those named.
+// shared returns, for each group, a bitmap of the named members.
 func (w *world) shared(names []string) [][]byte {
 	marks := make([][]byte, len(w.rollout.Status.Groups))
 	for _, name := range names {
@@ -246,14 +246,14 @@ func (w *world) shared(names []string) [][]byte {
 	return marks
 }
 
-// openRivals opens the groups of newer rollouts.
-func (w *world) openRivals() {
-	for i := range w.rivals {
-		w.rivals[i].intent.Closed, w.rivals[i].intent.OpenedAt = eligibility.Reason{}, w.now
+// openNewerRollouts opens the groups of newer rollouts.
+func (w *world) openNewerRollouts() {
+	for i := range w.newerRollouts {
+		w.newerRollouts[i].intent.Closed, w.newerRollouts[i].intent.OpenedAt = eligibility.Reason{}, w.now
 	}
 }
 
-// duplicate makes a target the newer duplicate of another: the device API does not serve it.
+// duplicate makes a target a duplicate of an older one, so that the device API does not serve it.
 func (w *world) duplicate(name string, is bool) {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, LastTransitionTime: metav1.NewTime(w.now)}
 	if is {
@@ -262,8 +262,8 @@ func (w *world) duplicate(name string, is bool) {
 	meta.SetStatusCondition(&w.targets[name].Status.Conditions, c)
 }
 
-// nextHour is when time alone changes something for a device or for the rollout; zero: it never
-// does.
+// nextHour returns when time alone changes something for a device or for the rollout, or the zero
+// time if it never does.
 func (w *world) nextHour(lookedAt time.Time) time.Time {
 	var next time.Time
 	sooner := func(at time.Time) {

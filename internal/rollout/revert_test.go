@@ -49,16 +49,16 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 		} {
 			t.Run(name+" "+when, func(t *testing.T) {
 				w := prepare(t)
-				w.stabilizationPeriod()
+				w.reconcileAll()
 				w.edit(story.stop)
-				w.stabilizationPeriod()
+				w.reconcileAll()
 				groups := w.states()
 				w.wantCondition(v1alpha1.ConditionReady, "True Stopped")
 				w.edit(story.revert)
 				told := 0
 				for range 5 {
 					w.tick(time.Minute)
-					for _, e := range w.planner().Events {
+					for _, e := range w.reconcile().Events {
 						if told++; e.Reason != v1alpha1.ReasonStopIsFinal || e.Type != warning {
 							t.Errorf("people are told %+v", e)
 						}
@@ -83,12 +83,12 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 				}
 				w.wantCondition(v1alpha1.ConditionReady, "False StopIsFinal")
 				w.wantCondition(v1alpha1.ConditionStalled, "True StopIsFinal")
-				w.wantSays(w.message(v1alpha1.ConditionStalled), story.says)
+				w.wantContains(w.message(v1alpha1.ConditionStalled), story.says)
 				if told != 1 {
 					t.Errorf("people are told %d times, want once", told)
 				}
 				w.edit(stopWith(story.told))
-				w.stabilizationPeriod()
+				w.reconcileAll()
 				w.wantCondition(v1alpha1.ConditionReady, "True Stopped")
 				w.wantCondition(v1alpha1.ConditionStalled, "")
 			})
@@ -100,19 +100,19 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 // before the walk is over.
 func TestRevertWhileTheStopIsCarriedOut(t *testing.T) {
 	w := running(t, 4, nil)
-	w.openFirstGroup("dev-01")
+	w.startUpdate("dev-01")
 	w.edit(stopWith("Force"))
-	w.planner()
+	w.reconcile()
 	w.edit(inState(v1alpha1.IntentRunning))
-	if p := w.stabilizationPeriod(); !p.CancelOpenActions {
+	if p := w.reconcileAll(); !p.CancelOpenActions {
 		t.Error("asks for no walk any more")
 	}
 	w.want(v1alpha1.RolloutStopping, "Finished")
 	w.wantCondition(v1alpha1.ConditionReady, "False StopIsFinal")
-	w.walk(v1alpha1.CancellationForce, v1alpha1.CauseStopped)
-	w.stabilizationPeriod()
+	w.cancelOpenActions(v1alpha1.CancellationForce, v1alpha1.CauseStopped)
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutStopped, "Finished")
-	w.wantSays(w.message(v1alpha1.ConditionSucceeded), "stopped by spec.state")
+	w.wantContains(w.message(v1alpha1.ConditionSucceeded), "stopped by spec.state")
 }
 
 // A stop of a rollout that an invalidation had ended quietens the alarm. Its revert is a revert of
@@ -120,16 +120,16 @@ func TestRevertWhileTheStopIsCarriedOut(t *testing.T) {
 func TestRevertOfAStopAfterAnInvalidation(t *testing.T) {
 	w := running(t, 4, nil)
 	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationSoft, w.now
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 	if w.rollout.Status.Stop != nil {
 		t.Errorf("an invalidation is recorded as a stop by spec: %+v", w.rollout.Status.Stop)
 	}
 	w.edit(stopWith("Force"))
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.wantCondition(v1alpha1.ConditionStalled, "")
 	w.edit(inState(v1alpha1.IntentRunning))
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.wantCondition(v1alpha1.ConditionStalled, "True StopIsFinal")
 	w.want(v1alpha1.RolloutStopped, "Finished")
 }
@@ -139,10 +139,10 @@ func TestRevertOfAStopAfterAnInvalidation(t *testing.T) {
 func TestStopOfAFinishedRolloutIsNotRecorded(t *testing.T) {
 	w := running(t, 2, nil)
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	for _, commit := range []func(*v1alpha1.RolloutSpec){stopWith("Force"), inState(v1alpha1.IntentRunning)} {
 		w.edit(commit)
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.want(v1alpha1.RolloutFinished, "Finished")
 		w.wantCondition(v1alpha1.ConditionReady, "True Succeeded")
 	}
@@ -175,21 +175,21 @@ func TestRevertOfForcedHasNoEffect(t *testing.T) {
 	}
 	w := running(t, 2, kind(v1alpha1.UpdateTypeSoft))
 	w.edit(kind(v1alpha1.UpdateTypeForced))
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.wantCondition(v1alpha1.ConditionReady, "True Progressing")
 	w.edit(kind(v1alpha1.UpdateTypeSoft))
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if got := UpdateOf(w.rollout).Type; got != v1alpha1.UpdateTypeForced {
 		t.Errorf("devices hear %s", got)
 	}
 	w.wantCondition(v1alpha1.ConditionStalled, "True ForcedIsFinal")
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutFinished, "Finished")
 	w.wantCondition(v1alpha1.ConditionReady, "True Succeeded")
 
 	other := running(t, 2, kind(v1alpha1.UpdateTypeForced))
-	other.stabilizationPeriod()
+	other.reconcileAll()
 	if got := other.rollout.Status.UpdateType; got != "" {
 		t.Errorf("one that started as Forced records %q and would take Soft", got)
 	}

@@ -19,7 +19,7 @@ func TestRuleOfAStoppedRolloutDiffers(t *testing.T) {
 		t.Error("a rule differs from itself")
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if stopped := RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{}); rule.Equal(&stopped) {
 		t.Error("a stopped rollout counts like a running one")
 	}

@@ -28,7 +28,7 @@ func chatter(t *testing.T, edit func(*v1alpha1.RolloutSpec)) *world {
 }
 
 // chats lets time pass until there is a plan, at most an hour, and tells how long it took.
-func (w *world) chats(value func(i int) string) time.Duration {
+func (w *world) changeAttributes(value func(i int) string) time.Duration {
 	w.t.Helper()
 	started := w.now
 	for i := 0; w.rollout.Status.Plan == nil && w.now.Sub(started) < time.Hour; i++ {
@@ -36,9 +36,9 @@ func (w *world) chats(value func(i int) string) time.Duration {
 			s := &w.targets[name].Status
 			s.Attributes, s.SelectionChangedAt = map[string]v1alpha1.AttributeValue{"battery": v1alpha1.AttributeValue(value(i + k))}, micro(w.now)
 		}
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.tick(time.Second)
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.tick(time.Second)
 	}
 	return w.now.Sub(started)
@@ -48,7 +48,7 @@ func (w *world) chats(value func(i int) string) time.Duration {
 // same.
 func TestThePlanIsMadeWhileDevicesReportWhatDoesNotMatter(t *testing.T) {
 	w := chatter(t, groupCount(2))
-	if took := w.chats(func(i int) string { return fmt.Sprint(i) }); took > 8*time.Second {
+	if took := w.changeAttributes(func(i int) string { return fmt.Sprint(i) }); took > 8*time.Second {
 		t.Errorf("the plan was made after %s; %s", took, w.waitingFor())
 	}
 	if w.rollout.Status.Stabilizing != nil {
@@ -69,7 +69,7 @@ func TestThePlanIsMadeAlthoughMembershipIsNeverQuiet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := chatter(t, edit)
 			evenAndOdd := func(i int) string { return []string{"even", "odd"}[i%2] }
-			if took := w.chats(evenAndOdd); took < 10*time.Minute || took > 10*time.Minute+10*time.Second {
+			if took := w.changeAttributes(evenAndOdd); took < 10*time.Minute || took > 10*time.Minute+10*time.Second {
 				t.Errorf("the plan was made after %s; %s", took, w.waitingFor())
 			}
 		})
@@ -84,10 +84,10 @@ func TestThePlanWaitsForTheLastTargetThatGitBrings(t *testing.T) {
 		name := fmt.Sprintf("late-%02d", i)
 		w.addTarget(name)
 		w.targets[name].CreationTimestamp = metav1.NewTime(w.now)
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.tick(4 * time.Second)
 	}
-	w.chats(func(i int) string { return fmt.Sprint(i) })
+	w.changeAttributes(func(i int) string { return fmt.Sprint(i) })
 	if p := w.rollout.Status.Plan; p == nil || p.Targets != 64 {
 		t.Errorf("planned %+v", p)
 	}

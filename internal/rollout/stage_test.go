@@ -21,40 +21,40 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// play lets devices, controllers and person take turns until nobody has anything to do. Without
-// random, the turns go round.
+// play runs a story: devices, controllers and the user take turns until none of them has anything
+// to do. It returns the log. Without random, the turns go in order.
 func (s story) play(t *testing.T, random *rand.Rand, crashes bool) []string {
 	w := newWorld(t, s.targets, s.spec)
-	if s.scene != nil {
-		s.scene(w)
+	if s.setup != nil {
+		s.setup(w)
 	}
-	stage := &stage{world: w, story: s, random: random, patience: map[string]int{}, failures: map[string]int{}, denials: map[string]int{},
+	player := &player{world: w, story: s, random: random, waited: map[string]int{}, failures: map[string]int{}, denials: map[string]int{},
 		closed: map[string]v1alpha1.ActionState{}}
 	if crashes {
 		w.crash = func(p Plan) Plan {
 			if random.IntN(4) > 0 {
 				return p
 			}
-			stage.died = true
+			player.crashed = true
 			return cut(p, w.rollout.Status, random.IntN(len(p.Create)+len(p.Supersede)+1+len(p.Mirror)+2+len(p.Delete)))
 		}
 	}
-	actors := stage.actors()
+	actors := player.actors()
 	rounds := 2
-	if s.hours != nil { // what became due in the last round but one is done in the last
+	if s.hours != nil { // what became due in the second to last round is done in the last
 		rounds = 3
 	}
 	for quiet := 0; quiet < rounds; {
-		if len(w.log) > 500 || stage.turns > 50_000 {
+		if len(w.log) > 500 || player.turns > 50_000 {
 			t.Fatalf("no end:\n%s", strings.Join(w.log[max(0, len(w.log)-20):], "\n"))
 		}
 		quiet++
 		for i := range actors {
-			if random != nil && quiet < 2 { // the last rounds go round, so that nobody is left out
+			if random != nil && quiet < 2 { // the last rounds are in order, so that every actor has a turn
 				i = random.IntN(len(actors))
 			}
 			w.tick(100 * time.Millisecond)
-			if stage.turn(actors[i]) {
+			if player.turn(actors[i]) {
 				quiet = 0
 			}
 			if t.Failed() {
@@ -66,12 +66,13 @@ func (s story) play(t *testing.T, random *rand.Rand, crashes bool) []string {
 	if s.wantState != "" && (w.state() != s.wantState || s.wantGroups != "" && w.states() != s.wantGroups) {
 		w.want(s.wantState, s.wantGroups)
 	}
-	stage.checkEnd()
-	w.log = append(w.log, fmt.Sprintf("%6s  ends %s [%s], %+v", w.now.Sub(epoch).Truncate(time.Second), w.state(), w.states(), stage.total()))
+	player.checkEnd()
+	w.log = append(w.log, fmt.Sprintf("%6s  ends %s [%s], %+v", w.now.Sub(epoch).Truncate(time.Second), w.state(), w.states(), player.total()))
 	return w.log
 }
 
-// cut leaves the first n writes of a plan. Whoever died before the last one told nobody.
+// cut returns the first n writes of a plan. A controller that crashed before the last write has not
+// recorded the events.
 func cut(p Plan, before v1alpha1.RolloutStatus, n int) Plan {
 	p.Events = nil
 	p.Create, n = first(p.Create, n)
@@ -86,7 +87,7 @@ func cut(p Plan, before v1alpha1.RolloutStatus, n int) Plan {
 	return p
 }
 
-// part of a join that n writes are enough for.
+// part returns the part of a join that n writes carry out, and how many writes are left.
 func part(j *Join, n int) (*Join, int) {
 	switch {
 	case j == nil || n == 0:
@@ -102,34 +103,34 @@ func first[T any](list []T, n int) (some []T, left int) {
 	return some, n - len(some)
 }
 
-// stage is a story being played.
-type stage struct {
+// player runs a story.
+type player struct {
 	*world
-	story  story
-	random *rand.Rand
-	deeds  int
-	// turns so far, and how many turns ago somebody last had anything to do.
+	story     story
+	random    *rand.Rand
+	stepsDone int
+	// turns so far, and the number of turns since an actor had something to do.
 	turns, idle int
-	// died: the controller did not live to carry out the whole plan of its last look.
-	died bool
-	// current: the controller has seen all that people have done. still: it wanted nothing then,
-	// and nothing but time has passed since.
+	// crashed is true if the controller crashed before it carried out its last plan completely.
+	crashed bool
+	// current is true if the controller has reconciled after the last step of the user. still is
+	// true if it then changed nothing, and only time has passed since.
 	current, still bool
 	lookedAt       time.Time
-	// patience, failures and denials are how often each device has waited, failed and said no.
-	patience, failures, denials map[string]int
-	// closed are the actions that have closed, by target and id: closed is closed.
+	// waited, failures and denials are how often each device has waited, failed and denied.
+	waited, failures, denials map[string]int
+	// closed has the states of closed actions, by target and id.
 	closed map[string]v1alpha1.ActionState
 }
 
-// actors in the order in which the turns go round. Time passes by itself once nobody has anything
-// else to do.
-func (s *stage) actors() []func() bool {
+// actors returns the actors in the order of their turns. The clock moves when no other actor has
+// anything to do.
+func (s *player) actors() []func() bool {
 	actors := []func() bool{s.controller}
 	for _, target := range s.population() {
 		actors = append(actors, func() bool { return s.device(target.Name) })
 	}
-	for _, name := range s.story.newcomers {
+	for _, name := range s.story.laterTargets {
 		actors = append(actors, func() bool { return s.device(name) })
 	}
 	actors = append(actors, s.targetController, s.person)
@@ -139,7 +140,7 @@ func (s *stage) actors() []func() bool {
 	return actors
 }
 
-func (s *stage) turn(act func() bool) bool {
+func (s *player) turn(act func() bool) bool {
 	s.t.Helper()
 	s.turns++
 	s.idle++
@@ -151,25 +152,25 @@ func (s *stage) turn(act func() bool) bool {
 	return acted
 }
 
-func (s *stage) controller() bool {
+func (s *player) controller() bool {
 	before, due := s.rollout.Status, s.lookedAt.Add(s.wanted.RecheckAfter)
 	isDue := s.wanted.RecheckAfter > 0 && !s.now.Before(due)
-	s.died = false
-	s.planner()
-	p := s.wanted                 // also what a crash has cut off
-	if !s.died && p.Join == nil { // who joined is counted in the next look
+	s.crashed = false
+	s.reconcile()
+	p := s.wanted                    // with the writes that a crash prevented
+	if !s.crashed && p.Join == nil { // members that joined are counted in the next reconcile
 		s.checkRecount()
 	}
 	acted := p.Decided || p.Join != nil || len(p.Supersede)+len(p.Mirror)+len(p.Create)+len(p.Delete) > 0 || !equality.Semantic.DeepEqual(before, s.rollout.Status)
 	if s.still && acted && !isDue {
-		s.t.Errorf("time alone made a write that no look had announced:\n%s", cmp.Diff(before, s.rollout.Status))
+		s.t.Errorf("time alone caused a write that RecheckAfter did not announce:\n%s", cmp.Diff(before, s.rollout.Status))
 	}
-	s.current, s.still, s.lookedAt = !s.died, !s.died && !acted, s.now
+	s.current, s.still, s.lookedAt = !s.crashed, !s.crashed && !acted, s.now
 	return acted || p.RecheckAfter > 0 && p.RecheckAfter <= joinPause
 }
 
-// targetController looks at the first target that there is something to note or to apply of.
-func (s *stage) targetController() bool {
+// targetController reconciles the first target that has something to record or to apply.
+func (s *player) targetController() bool {
 	for _, t := range s.population() {
 		if s.lookAt(t.Name) {
 			s.still = false
@@ -179,51 +180,51 @@ func (s *stage) targetController() bool {
 	return false
 }
 
-// person does what the story says, and lifts every pause behind a group without results.
-func (s *stage) person() bool {
+// person does the next step of the story, and lifts every pause after a group without results.
+func (s *player) person() bool {
 	if at := s.rollout.Spec.ResumedAt; s.rollout.Status.PauseReason == v1alpha1.PauseByWeakGroup && (at == nil || at.Time.Before(s.rollout.Status.PausedAt.Time)) {
-		s.log = append(s.log, fmt.Sprintf("%6s  a person goes on without the results of a group", s.now.Sub(epoch)))
+		s.log = append(s.log, fmt.Sprintf("%6s  a person resumes after a group without results", s.now.Sub(epoch)))
 		s.resume()
 		s.current, s.still = false, false
 		return true
 	}
-	if s.deeds == len(s.story.person) || !s.story.person[s.deeds].when(s.world) {
+	if s.stepsDone == len(s.story.person) || !s.story.person[s.stepsDone].when(s.world) {
 		return false
 	}
-	deed := s.story.person[s.deeds]
-	s.deeds++
-	s.log = append(s.log, fmt.Sprintf("%6s  a person %s", s.now.Sub(epoch), deed.says))
-	deed.do(s.world)
+	step := s.story.person[s.stepsDone]
+	s.stepsDone++
+	s.log = append(s.log, fmt.Sprintf("%6s  a person %s", s.now.Sub(epoch), step.says))
+	step.do(s.world)
 	s.current, s.still = false, false
 	return true
 }
 
-// clock lets time pass until it changes something, when everybody waits for just that; in a random
-// order also now and then before.
-func (s *stage) clock() bool {
+// clock moves the time to the next time that changes something, when all actors wait for it; in a
+// random order sometimes also before.
+func (s *player) clock() bool {
 	next := s.nextHour(s.lookedAt)
-	if next.IsZero() || !s.story.hours(s.world) || s.idle <= len(s.targets)+len(s.story.newcomers)+3 && (s.random == nil || s.random.IntN(10) > 0) {
+	if next.IsZero() || !s.story.hours(s.world) || s.idle <= len(s.targets)+len(s.story.laterTargets)+3 && (s.random == nil || s.random.IntN(10) > 0) {
 		return false
 	}
 	s.now = next
 	return true
 }
 
-// device takes one step: it comes by, and does what it is offered.
-func (s *stage) device(name string) bool {
+// device polls once and carries out what it is offered.
+func (s *player) device(name string) bool {
 	if s.targets[name] == nil {
 		return false
 	}
 	applied, is := s.applyReport(name), s.story.devices[name]
 	o := s.offer(name)
 	switch {
-	case o.Kind == offer.Nothing, s.shrugs(name, o):
-	case s.patience[name] < is.slow:
-		s.patience[name]++
+	case o.Kind == offer.Nothing, s.ignores(name, o):
+	case s.waited[name] < is.slow:
+		s.waited[name]++
 		applied = applied || is.slow < never
 	default:
-		s.patience[name], applied = 0, true
-		s.does(name, o)
+		s.waited[name], applied = 0, true
+		s.carryOut(name, o)
 	}
 	if applied {
 		s.still = false
@@ -231,8 +232,8 @@ func (s *stage) device(name string) bool {
 	return applied
 }
 
-// shrugs reports whether a device does not care for what it is offered.
-func (s *stage) shrugs(name string, o offer.Offer) bool {
+// ignores reports whether a device does not react to its offer.
+func (s *player) ignores(name string, o offer.Offer) bool {
 	is := s.story.devices[name]
 	switch {
 	case o.Action == nil:
@@ -245,8 +246,8 @@ func (s *stage) shrugs(name string, o offer.Offer) bool {
 	return is.hangs
 }
 
-// does what is offered, as far as the device's temperament lets it.
-func (s *stage) does(name string, o offer.Offer) {
+// carryOut carries out an offer according to the device's behavior.
+func (s *player) carryOut(name string, o offer.Offer) {
 	is, a := s.story.devices[name], o.Action
 	switch {
 	case a == nil:
@@ -274,19 +275,19 @@ func (s *stage) does(name string, o offer.Offer) {
 	}
 }
 
-// answer is a report on the action that is offered.
-func (s *stage) answer(name string, o offer.Offer, e action.Event, code string) {
+// answer reports an event about the action that is offered.
+func (s *player) answer(name string, o offer.Offer, e action.Event, code string) {
 	r := action.Report{ID: o.ActionID, Event: e, StatusCode: code, Now: s.now}
-	if message, ok := strings.CutPrefix(code, saysOnly); ok {
+	if message, ok := strings.CutPrefix(code, messageOnly); ok {
 		r.StatusCode, r.Details = "", []string{message}
 	}
 	action.Apply(&s.targets[name].Status, r)
 }
 
-// saysOnly starts the code of a device that sends the rest as a message, and no code.
-const saysOnly = "says "
+// messageOnly is the prefix of a code that a device sends as a message, without a code.
+const messageOnly = "says "
 
-// isNamed reports whether a failed action is among those that retries tries again.
+// isNamed reports whether update.retries covers a failed action.
 func isNamed(retries *v1alpha1.Retries, a *v1alpha1.Action) bool {
 	if a.StatusCode == "" && slices.Contains(retries.Messages, a.FailureGroup) {
 		return true
@@ -294,9 +295,9 @@ func isNamed(retries *v1alpha1.Retries, a *v1alpha1.Action) bool {
 	return len(retries.StatusCodes)+len(retries.Messages) == 0 || slices.Contains(retries.StatusCodes, a.StatusCode)
 }
 
-// checkCreation: nothing starts on a target that is held, outside a window, or before its rollout
-// awaits it.
-func (s *stage) checkCreation(name string, o offer.Offer) {
+// checkCreation fails if an action starts on a target on hold, outside a window, or on a member
+// that is not Pending or InProgress.
+func (s *player) checkCreation(name string, o offer.Offer) {
 	s.t.Helper()
 	if s.targets[name].Spec.Hold {
 		s.t.Errorf("%s starts while it is held", name)
@@ -312,10 +313,10 @@ func (s *stage) checkCreation(name string, o offer.Offer) {
 	}
 }
 
-func (s *stage) spec() *v1alpha1.RolloutSpec { return &s.rollout.Spec }
+func (s *player) spec() *v1alpha1.RolloutSpec { return &s.rollout.Spec }
 
-// check holds what must be true after every turn in which anything has happened.
-func (s *stage) check() {
+// check checks what must be true after every turn that changed something.
+func (s *player) check() {
 	s.t.Helper()
 	for name, t := range s.targets {
 		s.checkActions(name, t.Status.Actions)
@@ -326,16 +327,16 @@ func (s *stage) check() {
 	}
 }
 
-// checkActions: closed is closed, no attempt is made twice, one too many or before its time, and
-// nothing starts after an invalidation.
-func (s *stage) checkActions(name string, actions []v1alpha1.Action) {
+// checkActions checks that closed actions do not change, that attempts are numbered, limited and
+// not too early, and that no action starts after an invalidation.
+func (s *player) checkActions(name string, actions []v1alpha1.Action) {
 	s.t.Helper()
 	var last *v1alpha1.Action
 	for i := range actions {
 		a := &actions[i]
 		key := fmt.Sprint(name, " ", a.ID)
 		if was, ok := s.closed[key]; ok && was != a.State {
-			s.t.Errorf("%s: %s became %s: closed is closed", key, was, a.State)
+			s.t.Errorf("%s: %s became %s: a closed action changed", key, was, a.State)
 		}
 		if a.State.IsClosed() {
 			s.closed[key] = a.State
@@ -351,8 +352,8 @@ func (s *stage) checkActions(name string, actions []v1alpha1.Action) {
 	}
 }
 
-// invalidatedAt is since when nothing may start any more; zero: it may.
-func (s *stage) invalidatedAt() time.Time {
+// invalidatedAt returns since when no action may start, or the zero time if actions may start.
+func (s *player) invalidatedAt() time.Time {
 	if s.set == nil || s.set.Invalidation == v1alpha1.CancellationNone {
 		return time.Time{}
 	}
@@ -360,25 +361,25 @@ func (s *stage) invalidatedAt() time.Time {
 }
 
 // checkAttempt compares an action of the rollout with the one before it on the same target.
-func (s *stage) checkAttempt(key string, last, a *v1alpha1.Action) {
+func (s *player) checkAttempt(key string, last, a *v1alpha1.Action) {
 	s.t.Helper()
 	retries, asked := s.spec().Update.Retries, s.spec().Retry != nil
 	switch {
-	case last != nil && action.IsUnconfirmed(last) && a.Source.Attempt == last.Source.Attempt: // a question that is asked again is no other attempt
+	case last != nil && action.IsUnconfirmed(last) && a.Source.Attempt == last.Source.Attempt: // asking for a confirmation again is no other attempt
 		return
 	case last == nil && a.Source.Attempt != 1, last != nil && a.Source.Attempt != last.Source.Attempt+1:
 		s.t.Errorf("%s is attempt %d", key, a.Source.Attempt)
 	case last == nil || asked:
 	case last.State != v1alpha1.ActionError || retries == nil || last.Source.Attempt > retries.Limit || !isNamed(retries, last):
-		s.t.Errorf("%s is attempt %d, and the last one, %s %s, was the last one", key, a.Source.Attempt, last.State, last.StatusCode)
-	case a.Update.Superseding == v1alpha1.SupersedingQueue: // it may have started for something older of the same content, and been adopted when its time had come
+		s.t.Errorf("%s is attempt %d, but after %s %s no other attempt is allowed", key, a.Source.Attempt, last.State, last.StatusCode)
+	case a.Update.Superseding == v1alpha1.SupersedingQueue: // an older update with the same content may have started it, and this one adopted it
 	case a.StartedAt.Sub(last.ClosedAt.Time) < time.Duration(*retries.BackoffSeconds)*time.Second:
 		s.t.Errorf("%s started %s after the last attempt failed", key, a.StartedAt.Sub(last.ClosedAt.Time))
 	}
 }
 
-// checkMembership: nobody is in two groups of the plan.
-func (s *stage) checkMembership() {
+// checkMembership checks that no target is in two groups of the plan.
+func (s *player) checkMembership() {
 	s.t.Helper()
 	in := map[v1alpha1.TargetName]string{}
 	for _, g := range s.groups {
@@ -394,9 +395,9 @@ func (s *stage) checkMembership() {
 	}
 }
 
-// checkRecount: what a look writes equals a recount of the world it leaves, but for closed groups,
-// whose counts are history.
-func (s *stage) checkRecount() {
+// checkRecount checks that the counts after a reconcile equal a recount, except those of closed
+// groups, which are frozen.
+func (s *player) checkRecount() {
 	s.t.Helper()
 	for i, g := range s.snapshot().Groups[:len(s.rollout.Status.Groups)] {
 		status := s.rollout.Status.Groups[i]
@@ -408,39 +409,39 @@ func (s *stage) checkRecount() {
 	}
 }
 
-// checkNewcomers: in the end, whoever may join a rollout that takes targets in has joined.
-func (s *stage) checkNewcomers() {
+// checkLaterTargets checks that at the end all targets that may join a dynamic rollout have joined.
+func (s *player) checkLaterTargets() {
 	s.t.Helper()
 	if s.state() == v1alpha1.RolloutRunning && s.condition(v1alpha1.ConditionStalled) == "" && newPlanner(s.snapshot()).growthEnd() == "" {
-		if left := s.joiners(100); len(left) > 0 {
+		if left := s.joinCandidates(100); len(left) > 0 {
 			s.t.Errorf("%s never joined", left[0].Name)
 		}
 	}
 }
 
-// checkEnd: in the end nothing more is wanted, everybody has heard of a stop, and whoever may join
-// has joined.
-func (s *stage) checkEnd() {
+// checkEnd checks that at the end the plan is empty, a stop was applied to all open actions, and
+// all targets that may join have joined.
+func (s *player) checkEnd() {
 	s.t.Helper()
-	p := s.stabilizationPeriod()
+	p := s.reconcileAll()
 	s.checkRecount()
 	s.checkOffers()
-	s.checkNewcomers()
+	s.checkLaterTargets()
 	if p.CancelOpenActions {
-		s.t.Error("somebody has still to hear of the stop")
+		s.t.Error("the stop has still to be applied to open actions")
 	}
 	if l := newPlanner(s.snapshot()); s.state() == v1alpha1.RolloutRunning && s.spec().Dynamic == nil && l.decisive() == nil {
-		s.t.Error("nobody is awaited, and the rollout has not finished")
+		s.t.Error("all members have a result, and the rollout has not finished")
 	}
-	if s.deeds < len(s.story.person) {
-		s.t.Errorf("the person never %s", s.story.person[s.deeds].says)
+	if s.stepsDone < len(s.story.person) {
+		s.t.Errorf("the person never %s", s.story.person[s.stepsDone].says)
 	}
 	if s.story.end != nil {
 		s.story.end(s)
 	}
 }
 
-// total counts of the rollout; none before there is a plan.
+// total returns the counts of the rollout, which are zero before there is a plan.
 func (w *world) total() v1alpha1.Counts {
 	if w.rollout.Status.Targets == nil {
 		return v1alpha1.Counts{}
@@ -448,23 +449,23 @@ func (w *world) total() v1alpha1.Counts {
 	return *w.rollout.Status.Targets
 }
 
-// wantCounts fails the story if its rollout is counted otherwise in the end.
-func (s *stage) wantCounts(want v1alpha1.Counts) {
+// wantCounts fails the story if the counts at the end are different.
+func (s *player) wantCounts(want v1alpha1.Counts) {
 	s.t.Helper()
 	if diff := cmp.Diff(want, s.total()); diff != "" {
 		s.t.Errorf("in the end, -want +got:\n%s", diff)
 	}
 }
 
-func (s *stage) wantBucket(name string, want counting.Bucket) {
+func (s *player) wantBucket(name string, want counting.Bucket) {
 	s.t.Helper()
 	if got := s.bucket(name); got != want {
 		s.t.Errorf("%s ends %s, want %s", name, got, want)
 	}
 }
 
-// wantAttempts fails the story if a device has made another number of attempts, or another end.
-func (s *stage) wantAttempts(name string, want counting.Bucket, attempts int32) {
+// wantAttempts fails the story if a device has another bucket or number of attempts at the end.
+func (s *player) wantAttempts(name string, want counting.Bucket, attempts int32) {
 	s.t.Helper()
 	s.wantBucket(name, want)
 	got := int32(0)

@@ -20,8 +20,8 @@ import (
 
 func TestNewCountsAloneDecideNothing(t *testing.T) {
 	w := running(t, 20, groupCount(2))
-	w.openFirstGroup("dev-01")
-	p := w.planner()
+	w.startUpdate("dev-01")
+	p := w.reconcile()
 	if p.Decided || len(p.Events) > 0 || len(p.Mirror) > 0 {
 		t.Errorf("decided %v, events %v, mirrors %d", p.Decided, p.Events, len(p.Mirror))
 	}
@@ -29,7 +29,7 @@ func TestNewCountsAloneDecideNothing(t *testing.T) {
 		t.Errorf("counts %+v", p.Status.Targets)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 1 })
-	if p := w.planner(); !p.Decided || p.Status.ObservedGeneration != w.rollout.Generation {
+	if p := w.reconcile(); !p.Decided || p.Status.ObservedGeneration != w.rollout.Generation {
 		t.Error("a new generation is to be acknowledged at once")
 	}
 }
@@ -38,7 +38,7 @@ func TestAGroupMirrorsItsStateNotItsCounts(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	var got []string
 	for range 6 {
-		for _, m := range w.planner().Mirror {
+		for _, m := range w.reconcile().Mirror {
 			got = append(got, m.Object.Spec.Group+" "+string(m.Status.State))
 		}
 	}
@@ -64,7 +64,7 @@ func TestAGroupThatMissedItsMirrorGetsItLater(t *testing.T) {
 	if w.groups[0].Status.State != "" {
 		t.Fatalf("the group is %s", w.groups[0].Status.State)
 	}
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if s := w.groups[0].Status; s.State != v1alpha1.GroupRunning || s.OpenedAt == nil || !s.OpenedAt.Equal(w.rollout.Status.Groups[0].OpenedAt) {
 		t.Errorf("the group mirrors %+v", s)
 	}
@@ -85,7 +85,7 @@ func TestAGroupThatMissedItsMirrorForgetsNoUpdate(t *testing.T) {
 		w.apply(p)
 	}
 	w.succeed("dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if s := w.groups[0].Status; !bitmap.Has(s.AlreadyThere, 0) || bitmap.Has(s.AlreadyThere, 1) {
 		t.Errorf("members marked as having had the set: %b, want the first only", s.AlreadyThere)
 	}
@@ -102,12 +102,12 @@ func TestATransitionIsAsOldAsItsAnswer(t *testing.T) {
 	first := since()
 	w.tick(time.Hour)
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if !since().Equal(first) {
 		t.Error("a new message moved the transition")
 	}
 	w.set.Deployable = false
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if !since().Equal(w.now) {
 		t.Error("a new answer did not move the transition")
 	}
@@ -115,13 +115,13 @@ func TestATransitionIsAsOldAsItsAnswer(t *testing.T) {
 
 func TestEveryDecisionIsToldOnce(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.tick(time.Second)
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.succeed("dev-03", "dev-04")
-	w.stabilizationPeriod()
-	w.stabilizationPeriod()
+	w.reconcileAll()
+	w.reconcileAll()
 	var got []string
 	for _, line := range w.log {
 		got = append(got, strings.Fields(line)[2])
@@ -149,7 +149,7 @@ func TestTheTenMostFrequentFailures(t *testing.T) {
 	}
 	w.fail("o", "dev-20", "dev-21")
 	w.fail("n", "dev-22")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	got := ""
 	for _, line := range w.rollout.Status.Failures {
 		got += line.StatusCode
@@ -171,7 +171,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 	}
 	want := func(t *testing.T, w *world, want string) {
 		t.Helper()
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		if got := failures(w); got != want {
 			t.Errorf("failures are %s, want %s", got, want)
 		}
@@ -190,7 +190,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 	t.Run("of a group that has closed while others go on", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold, s.GroupCount = num(100), num(2) })
 		w.fail("17", "dev-01", "dev-02")
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		delete(w.targets, "dev-01")
 		w.fail("17", "dev-03")
 		want(t, w, "3 with 17 (dev-01 dev-02 dev-03)")
@@ -200,10 +200,10 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 	t.Run("of a group in Error, of which more has come since", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(20) })
 		for _, name := range []string{"dev-02", "dev-03", "dev-04"} {
-			w.openFirstGroup(name)
+			w.startUpdate(name)
 		}
 		w.fail("17", "dev-01")
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.want(v1alpha1.RolloutPaused, "Error")
 		w.report("dev-02", action.Download, "")
 		w.report("dev-02", action.Succeed, "")
@@ -217,7 +217,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
 		w.fail("17", "dev-01", "dev-02")
 		w.succeed("dev-03", "dev-04")
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.tick(time.Minute)
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.Retry = &v1alpha1.Retry{At: *second(w.now)} })
 		want(t, w, "")
@@ -231,7 +231,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
 		w.fail("17", "dev-01", "dev-02")
 		w.crash = func(p Plan) Plan { p.Mirror = nil; return p }
-		w.planner()
+		w.reconcile()
 		w.crash = nil
 		want(t, w, "2 with 17 (dev-01 dev-02)")
 		delete(w.targets, "dev-01")

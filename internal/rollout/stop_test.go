@@ -19,19 +19,19 @@ func TestStop(t *testing.T) {
 	stop := func(c v1alpha1.Cancellation) func(*v1alpha1.RolloutSpec) {
 		return func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancellation = v1alpha1.IntentStopped, c }
 	}
-	t.Run("None lets started devices finish", func(t *testing.T) {
+	t.Run("with None started devices finish", func(t *testing.T) {
 		w := running(t, 6, groupCount(2))
-		w.openFirstGroup("dev-01")
+		w.startUpdate("dev-01")
 		w.edit(stop(v1alpha1.CancellationNone))
-		p := w.planner()
+		p := w.reconcile()
 		w.want(v1alpha1.RolloutStopped, "Finished Finished")
 		if p.CancelOpenActions {
-			t.Error("asks for a walk")
+			t.Error("CancelOpenActions is true")
 		}
-		w.wantSays(w.waitingFor(), "stopped; no result yet of 1 target that had started")
+		w.wantContains(w.waitingFor(), "stopped; no result yet of 1 target that had started")
 		w.report("dev-01", action.Download, "")
 		w.report("dev-01", action.Succeed, "")
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		if got := w.rollout.Status.Targets; got.Succeeded != 1 || got.Canceled != 5 {
 			t.Errorf("counts %+v", got)
 		}
@@ -41,104 +41,103 @@ func TestStop(t *testing.T) {
 	})
 	t.Run("None closes actions that wait for confirmation", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = true })
-		w.openFirstGroup("dev-01")
-		w.openFirstGroup("dev-02")
+		w.startUpdate("dev-01")
+		w.startUpdate("dev-02")
 		w.report("dev-01", action.Confirm, "")
 		question := action.Newest(&w.targets["dev-02"].Status)
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.edit(stop(v1alpha1.CancellationNone))
-		if p := w.stabilizationPeriod(); !p.CancelOpenActions {
-			t.Error("asks for no walk")
+		if p := w.reconcileAll(); !p.CancelOpenActions {
+			t.Error("CancelOpenActions is false")
 		}
 		w.want(v1alpha1.RolloutStopping, "Finished")
-		w.wantSays(w.waitingFor(), "stopped by spec.state; still to be canceled: 1 action without confirmation")
+		w.wantContains(w.waitingFor(), "stopped by spec.state; still to be canceled: 1 action without confirmation")
 		action.Cancel(&w.targets["dev-02"].Status, question.ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, w.now)
-		if p := w.stabilizationPeriod(); p.CancelOpenActions {
-			t.Error("walks for ever")
+		if p := w.reconcileAll(); p.CancelOpenActions {
+			t.Error("CancelOpenActions stays true")
 		}
 		w.want(v1alpha1.RolloutStopped, "Finished")
 		if got := w.rollout.Status.Targets; got.InProgress != 1 || got.Canceled != 3 {
 			t.Errorf("counts %+v", got)
 		}
 	})
-	t.Run("None closes the question of a device on hold, too", func(t *testing.T) {
+	t.Run("None closes an action that waits for confirmation on a device on hold", func(t *testing.T) {
 		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.Update.ConfirmationRequired = true })
-		w.openFirstGroup("dev-01")
+		w.startUpdate("dev-01")
 		w.hold("dev-01", true)
 		w.edit(stop(v1alpha1.CancellationNone))
-		if p := w.stabilizationPeriod(); !p.CancelOpenActions {
-			t.Error("asks for no walk")
+		if p := w.reconcileAll(); !p.CancelOpenActions {
+			t.Error("CancelOpenActions is false")
 		}
 	})
-	t.Run("Soft is over when all that have started were asked", func(t *testing.T) {
+	t.Run("with Soft the rollout is Stopped when all started devices were asked", func(t *testing.T) {
 		w := running(t, 6, groupCount(2))
-		w.openFirstGroup("dev-01")
-		w.openFirstGroup("dev-02")
+		w.startUpdate("dev-01")
+		w.startUpdate("dev-02")
 		w.edit(stop(""))
-		if p := w.stabilizationPeriod(); !p.CancelOpenActions {
-			t.Error("asks for no walk")
+		if p := w.reconcileAll(); !p.CancelOpenActions {
+			t.Error("CancelOpenActions is false")
 		}
 		w.want(v1alpha1.RolloutStopping, "Finished Finished")
 		if got := w.rollout.Status.Targets; got.InProgress != 2 || got.Canceled != 4 {
 			t.Errorf("counts %+v", got)
 		}
-		w.walk(v1alpha1.CancellationSoft, v1alpha1.CauseStopped)
-		if p := w.stabilizationPeriod(); p.CancelOpenActions {
-			t.Error("walks for ever")
+		w.cancelOpenActions(v1alpha1.CancellationSoft, v1alpha1.CauseStopped)
+		if p := w.reconcileAll(); p.CancelOpenActions {
+			t.Error("CancelOpenActions stays true")
 		}
 		w.want(v1alpha1.RolloutStopped, "Finished Finished")
 	})
-	t.Run("a device that refuses the cancel has been asked", func(t *testing.T) {
+	t.Run("a device that refuses to cancel is not asked again", func(t *testing.T) {
 		w := running(t, 2, nil)
-		w.openFirstGroup("dev-01")
-		w.openFirstGroup("dev-02")
+		w.startUpdate("dev-01")
+		w.startUpdate("dev-02")
 		w.edit(stop(v1alpha1.CancellationSoft))
-		w.walk(v1alpha1.CancellationSoft, v1alpha1.CauseStopped)
+		w.cancelOpenActions(v1alpha1.CancellationSoft, v1alpha1.CauseStopped)
 		w.report("dev-01", action.CancelRejected, "")
 		w.report("dev-02", action.CancelAccepted, "")
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.want(v1alpha1.RolloutStopped, "Finished")
 		if w.bucket("dev-01") != counting.InProgress || w.bucket("dev-02") != counting.Canceled {
 			t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 		}
 	})
-	t.Run("raised to Force after the stop it walks again", func(t *testing.T) {
+	t.Run("Force after the stop is applied to open actions", func(t *testing.T) {
 		w := running(t, 2, nil)
-		w.openFirstGroup("dev-01")
+		w.startUpdate("dev-01")
 		w.edit(stop(v1alpha1.CancellationNone))
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.edit(stop(v1alpha1.CancellationForce))
-		if p := w.stabilizationPeriod(); !p.CancelOpenActions {
-			t.Error("asks for no walk")
+		if p := w.reconcileAll(); !p.CancelOpenActions {
+			t.Error("CancelOpenActions is false")
 		}
 		w.want(v1alpha1.RolloutStopped, "Finished")
-		w.walk(v1alpha1.CancellationForce, v1alpha1.CauseStopped)
-		if p := w.stabilizationPeriod(); p.CancelOpenActions || w.bucket("dev-01") != counting.Canceled {
+		w.cancelOpenActions(v1alpha1.CancellationForce, v1alpha1.CauseStopped)
+		if p := w.reconcileAll(); p.CancelOpenActions || w.bucket("dev-01") != counting.Canceled {
 			t.Errorf("walk %v, dev-01 %s", p.CancelOpenActions, w.bucket("dev-01"))
 		}
 	})
 	t.Run("a finished rollout cannot be stopped", func(t *testing.T) {
 		w := running(t, 2, nil)
 		w.succeed("dev-01", "dev-02")
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.edit(stop(v1alpha1.CancellationForce))
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.want(v1alpha1.RolloutFinished, "Finished")
 		w.wantCondition(v1alpha1.ConditionSucceeded, "True Succeeded")
 	})
-	t.Run("a group in Error stays so", func(t *testing.T) {
+	t.Run("a group in Error stays in Error", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(2), num(0) })
 		w.fail("17", "dev-01")
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.edit(stop(v1alpha1.CancellationSoft))
-		w.stabilizationPeriod()
+		w.reconcileAll()
 		w.want(v1alpha1.RolloutStopped, "Error Finished")
 		w.wantCondition(v1alpha1.ConditionPaused, "False Stopped")
 	})
 }
 
-// The empty table of the first seed, filled: what an invalidation does to a rollout of four targets
-// in two groups.
+// TestW19_WhatInvalidationDoesToARollout has a rollout of four targets in two groups.
 func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 	type outcome struct {
 		state      v1alpha1.RolloutState
@@ -180,15 +179,15 @@ func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 				w.rollout.CreationTimestamp = metav1.NewTime(epoch.Add(time.Hour))
 			}
 			if tt.when != "created later" {
-				w.stabilizationPeriod()
+				w.reconcileAll()
 				w.tick(time.Second)
 			}
 			switch tt.when {
 			case "started", "paused":
-				w.openFirstGroup("dev-01")
+				w.startUpdate("dev-01")
 			case "finished":
 				w.succeed("dev-01", "dev-02")
-				w.stabilizationPeriod()
+				w.reconcileAll()
 				w.succeed("dev-03", "dev-04")
 			case "stopped before":
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
@@ -197,11 +196,11 @@ func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 				w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
 			}
 			if tt.when != "created later" {
-				w.stabilizationPeriod()
+				w.reconcileAll()
 			}
 			w.tick(time.Second)
 			w.set.Invalidation, w.set.DeleteRollouts, w.set.InvalidatedAt = tt.cancellation, tt.deleteRollouts, w.now
-			p := w.stabilizationPeriod()
+			p := w.reconcileAll()
 			got := outcome{w.state(), w.states(), w.condition(v1alpha1.ConditionReady), p.CancelOpenActions, p.DeleteSelf}
 			if got != tt.want {
 				t.Errorf("\ngot  %+v\nwant %+v\n%s", got, tt.want, w.message(v1alpha1.ConditionReady))
@@ -215,56 +214,56 @@ func TestW19_WhatInvalidationDoesToARollout(t *testing.T) {
 	}
 }
 
-func TestNoneLetsAStartedRolloutOpenItsOtherGroups(t *testing.T) {
+func TestAStartedRolloutOpensGroupsAfterAnInvalidationWithNone(t *testing.T) {
 	w := running(t, 4, groupCount(2))
 	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationNone, w.now
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.succeed("dev-01", "dev-02")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
-// The rollout's controller saw the set valid a moment too long.
+// The rollout started although the set was invalidated before, because the cache was behind.
 func TestARolloutThatStartedAfterTheInvalidationOpensNothing(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
-	w.planner()
-	w.planner()
+	w.reconcile()
+	w.reconcile()
 	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
 	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationNone, w.now.Add(-time.Millisecond)
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutStarting, "Scheduled Scheduled")
 	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 }
 
-// An invalidation is known to the second, a start to the microsecond.
-func TestARolloutThatStartedInTheSecondOfTheInvalidationGoesOn(t *testing.T) {
+// The time of an invalidation has whole seconds, that of a start has microseconds.
+func TestARolloutThatStartedInTheSecondOfTheInvalidationContinues(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	w.now = w.now.Truncate(time.Second).Add(300 * time.Millisecond)
-	w.planner()
-	w.planner()
+	w.reconcile()
+	w.reconcile()
 	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationNone, w.now.Truncate(time.Second)
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 }
 
-func TestAStopByInvalidationOutlivesTheSet(t *testing.T) {
+func TestAStopByInvalidationIsKeptWhenTheSetIsDeleted(t *testing.T) {
 	w := running(t, 4, groupCount(2))
-	w.openFirstGroup("dev-01")
+	w.startUpdate("dev-01")
 	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationSoft, w.now
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.set = nil
-	if p := w.stabilizationPeriod(); !p.CancelOpenActions {
-		t.Error("the started device is forgotten")
+	if p := w.reconcileAll(); !p.CancelOpenActions {
+		t.Error("the started device is not asked to cancel")
 	}
 	w.want(v1alpha1.RolloutStopping, "Finished Finished")
 	w.wantCondition(v1alpha1.ConditionInvalidated, "True DistributionSetInvalid")
-	w.walk(v1alpha1.CancellationSoft, v1alpha1.CauseInvalidated)
-	w.stabilizationPeriod()
+	w.cancelOpenActions(v1alpha1.CancellationSoft, v1alpha1.CauseInvalidated)
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutStopped, "Finished Finished")
 
-	// A person who has taken note says so by spec.state.
+	// The condition Stalled ends when spec.state is Stopped.
 	w.wantCondition(v1alpha1.ConditionStalled, "True DistributionSetInvalid")
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.wantCondition(v1alpha1.ConditionStalled, "")
 }

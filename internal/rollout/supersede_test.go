@@ -23,13 +23,13 @@ func marked(places ...int) []byte {
 
 func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 	w := running(t, 8, groupCount(2))
-	w.openFirstGroup("dev-02")
-	w.stabilizationPeriod()
+	w.startUpdate("dev-02")
+	w.reconcileAll()
 
 	// The newer rollout starts: it shares dev-01, dev-02 of the open group and dev-05, dev-06 of
 	// the other.
 	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{marked(0, 1), marked(0, 1)}}}
-	p := w.planner()
+	p := w.reconcile()
 	if len(p.Supersede) != 1 || p.Supersede[0].Object.Spec.Group != "group-2" {
 		t.Fatalf("writes %d groups, want only the one that has not opened", len(p.Supersede))
 	}
@@ -39,20 +39,20 @@ func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 	if got := p.Status.Groups[1]; got.Canceled != 2 || got.Scheduled != 2 {
 		t.Errorf("the same look counts %+v", got.Counts)
 	}
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if w.bucket("dev-01") != counting.Pending {
 		t.Errorf("dev-01 is %s before the newer group opens", w.bucket("dev-01"))
 	}
 
 	// Its group opens.
 	w.claims[0].Open, w.claims[0].OpenGroups = [][]byte{marked(0, 1), nil}, 1
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if w.bucket("dev-01") != counting.Canceled || w.bucket("dev-02") != counting.InProgress {
 		t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 	}
 	// For good: also when the newer rollout is gone.
 	w.claims = nil
-	if p := w.stabilizationPeriod(); len(p.Supersede) > 0 {
+	if p := w.reconcileAll(); len(p.Supersede) > 0 {
 		t.Error("writes although nothing is new")
 	}
 	if w.bucket("dev-01") != counting.Canceled || w.bucket("dev-05") != counting.Canceled {
@@ -65,33 +65,33 @@ func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.fail("17", "dev-01")
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{marked(1, 2, 3)}}}
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutPaused, "Error Scheduled")
-	w.wantSays(w.rollout.Status.PauseMessage, "group group-1 went into Error when 1 of 1 had failed")
+	w.wantContains(w.rollout.Status.PauseMessage, "group group-1 went into Error when 1 of 1 had failed")
 }
 
 func TestAGroupThatWasTakenWholeIsClosedAndHoldsTheNext(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{marked(0, 1, 2, 3)}}}
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutPaused, "Finished Scheduled")
-	w.wantSays(w.rollout.Status.PauseMessage, "group group-1: no result is left of 4 targets that were planned: 4 taken over by a newer update")
+	w.wantContains(w.rollout.Status.PauseMessage, "group group-1: no result is left of 4 targets that were planned: 4 taken over by a newer update")
 	if got := w.rollout.Status.Groups[0].Canceled; got != 4 {
 		t.Errorf("%d canceled, want 4", got)
 	}
 	w.resume()
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
 func TestOnlyAStartedRolloutGivesUp(t *testing.T) {
 	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned })
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{marked(0)}}}
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if w.bucket("dev-01") != counting.Scheduled {
 		t.Errorf("dev-01 is %s", w.bucket("dev-01"))
 	}
@@ -105,12 +105,12 @@ func TestTheListOfNewerRolloutsIsBounded(t *testing.T) {
 	for i := range maxSupersededBy + 1 {
 		w.claims = append(w.claims, newer(i))
 	}
-	w.stabilizationPeriod() // a hundred and one live claims would be named in turn for ever
+	w.reconcileAll() // a hundred and one live claims would be named in turn for ever
 	if n := len(w.groups[0].Status.SupersededBy); n != maxSupersededBy {
 		t.Fatalf("%d named", n)
 	}
 	w.claims = w.claims[50:]
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	named := w.groups[0].Status.SupersededBy
 	if len(named) != maxSupersededBy || named[0].UID != "uid-1" || named[maxSupersededBy-1].UID != "uid-100" {
 		t.Errorf("%d named, from %s to %s", len(named), named[0].UID, named[len(named)-1].UID)

@@ -26,7 +26,7 @@ func hide(s Snapshot, names ...string) Snapshot {
 // afterwards all is as before.
 func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	before := w.rollout.DeepCopy()
 	p := Next(hide(w.snapshot(), "r-group-2"))
 	if p.Create != nil || p.Delete != nil || p.Supersede != nil || p.Mirror != nil {
@@ -45,7 +45,7 @@ func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
 		t.Errorf("a stop makes it %s", stopped.Status.State)
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if diff := cmp.Diff(before.Status.Groups, w.rollout.Status.Groups); diff != "" {
 		t.Errorf("when it can be read again:\n%s", diff)
 	}
@@ -65,17 +65,17 @@ func TestNoPlanIsMadeBesideAGroupThatCannotBeRead(t *testing.T) {
 func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
 	w := newWorld(t, 3, groupCount(1))
 	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"spec.assignment"}}
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if n := w.rollout.Status.Plan.Targets; n != 2 {
 		t.Errorf("%d targets are planned", n)
 	}
 	w.targets["dev-01"].Unreadable, w.targets["dev-03"].Unreadable = &v1alpha1.Unreadable{}, &v1alpha1.Unreadable{}
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if n := w.rollout.Status.Plan.Targets; n != 2 {
 		t.Errorf("%d targets are planned when members turn unreadable", n)
 	}
 	_, _, none := grouping.Select(w.rollout, w.set, w.population())
-	w.wantSays(none.Error(), "3 that cannot be decoded")
+	w.wantContains(none.Error(), "3 that cannot be decoded")
 }
 
 // A target that cannot be decoded counts by what is known of it. No deadline runs for it, and a
@@ -84,17 +84,17 @@ func TestATargetThatCannotBeReadIsNotLate(t *testing.T) {
 	w := newWorld(t, 2, func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.Update.StartDeadlineSeconds = num(1), num(60)
 	})
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	w.succeed("dev-01")
 	w.targets["dev-01"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"spec.cancel"}}
 	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"status.actions"}}
 	w.tick(time.Hour)
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if one, two := w.bucket("dev-01"), w.bucket("dev-02"); one != counting.Succeeded || two != counting.Pending {
 		t.Errorf("they count as %s and %s", one, two)
 	}
 	w.targets["dev-02"].Unreadable = nil
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if two := w.bucket("dev-02"); two != counting.Failed {
 		t.Errorf("when it can be read, it counts as %s", two)
 	}

@@ -25,43 +25,43 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
-// world is a toy fleet with one rollout: what the API server would hold, and a clock that only the
-// test moves.
+// world is a small fleet with one rollout: the objects that the API server would store, and a clock
+// that only the test moves.
 type world struct {
 	t       testing.TB
 	now     time.Time
 	rollout *v1alpha1.Rollout
 	set     *eligibility.Set
-	// deleted is the set as it was; nil: it is there.
+	// deleted is the set before it was deleted; nil if it exists.
 	deleted *eligibility.Set
 	targets map[string]*v1alpha1.Target
 	groups  []*v1alpha1.DeploymentGroup
 	claims  []Overlap
 	// sets other than the rollout's, by name, and newer rollouts that bring them.
-	sets   map[string]*eligibility.Set
-	rivals []rival
-	// autos are the intents of auto-assignments, which mean every target.
+	sets          map[string]*eligibility.Set
+	newerRollouts []newerRollout
+	// autos are the intents of auto-assignments, which select every target.
 	autos []eligibility.Intent
 
-	unsettled       []string
+	olderRollouts   []string
 	neighbors       []Neighbor
 	requireApproval bool
-	// newer are the targets that a newer rollout has.
+	// newer has the names of the targets of a newer rollout.
 	newer map[string]bool
 
-	// crash cuts a plan short; nil: all of it is carried out.
+	// crash returns the part of a plan that is carried out before a crash; nil: there is no crash.
 	crash func(Plan) Plan
 
-	// log is what people are told, in order.
+	// log has the events and the steps in order.
 	log []string
-	// wanted is the plan of the last look, and last as much of it as was carried out.
+	// wanted is the plan of the last reconcile, and last the part of it that was carried out.
 	wanted, last Plan
 }
 
 var epoch = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
-// newWorld has n targets dev-01, dev-02, ... and a rollout of them in alphabetical order, not yet
-// looked at.
+// newWorld returns a world with the targets dev-01 to dev-n and a rollout of them in alphabetical
+// order, before its first reconcile.
 func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}, sets: map[string]*eligibility.Set{}}
 	for i := range n {
@@ -84,7 +84,8 @@ func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 	return w
 }
 
-// aPlanHash is masked in the log: no golden file depends on how a hash is made.
+// aPlanHash matches plan hashes, which are replaced in the log so that golden files do not depend
+// on them.
 var aPlanHash = regexp.MustCompile("sha256:[0-9a-f]{64}")
 
 func (w *world) tick(d time.Duration) { w.now = w.now.Add(d) }
@@ -95,7 +96,7 @@ func (w *world) addTarget(name string) {
 	w.targets[name] = t
 }
 
-// edit is a commit.
+// edit commits a change of the spec.
 func (w *world) edit(f func(*v1alpha1.RolloutSpec)) {
 	f(&w.rollout.Spec)
 	w.rollout.Generation++
@@ -112,8 +113,8 @@ func (w *world) population() []*v1alpha1.Target {
 
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{
-		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Overlaps: append(w.claimsOfRivals(), w.claims...),
-		OlderRollouts: w.unsettled, Neighbors: w.neighbors, SetNamed: w.setNamed, RequireApproval: w.requireApproval, JoinCandidates: w.joiners, AutoAssignments: w.autoAssignments(),
+		Now: w.now, Rollout: w.rollout, Set: w.set, Population: w.population, Overlaps: append(w.overlapsOfNewer(), w.claims...),
+		OlderRollouts: w.olderRollouts, Neighbors: w.neighbors, SetNamed: w.setNamed, RequireApproval: w.requireApproval, JoinCandidates: w.joinCandidates, AutoAssignments: w.autoAssignments(),
 	}
 	for _, g := range w.groups {
 		if w.rollout.Status.Plan == nil || g.Spec.PlanHash != w.rollout.Status.Plan.Hash {
@@ -130,15 +131,15 @@ func (w *world) snapshot() Snapshot {
 	return s
 }
 
-// joiners are those that the rules would let join, but for the members it has.
-func (w *world) joiners(n int) []*v1alpha1.Target {
+// joinCandidates returns up to n targets that may join and are not members.
+func (w *world) joinCandidates(n int) []*v1alpha1.Target {
 	intake, err := NewIntake(w.rollout)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var out []*v1alpha1.Target
 	for _, t := range w.population() {
-		if member, _ := w.groupOf(t.Name); member == nil && !w.newer[t.Name] && !w.hasRival(t.Name) && intake.Takes(w.rollout, w.set, t) && len(out) < n {
+		if member, _ := w.groupOf(t.Name); member == nil && !w.newer[t.Name] && !w.hasNewerRollout(t.Name) && intake.Takes(w.rollout, w.set, t) && len(out) < n {
 			out = append(out, t)
 		}
 	}
@@ -153,8 +154,9 @@ func (w *world) members(g *v1alpha1.DeploymentGroup) []*v1alpha1.Target {
 	return out
 }
 
-// planner asks Next once and carries its plan out, through JSON as an API server would keep it.
-func (w *world) planner() Plan {
+// reconcile calls Next once and carries its plan out. The results go through JSON, as in the API
+// server.
+func (w *world) reconcile() Plan {
 	w.t.Helper()
 	s := w.snapshot()
 	before, groupsBefore := w.rollout.DeepCopy(), deepCopies(w.groups)
@@ -204,7 +206,7 @@ func (w *world) apply(p Plan) {
 	}
 }
 
-// join writes the status of a group, and then its targets.
+// join writes the status of a group, and then its spec.targets.
 func (w *world) join(j *Join) {
 	if j == nil {
 		return
@@ -235,7 +237,7 @@ func (w *world) writeGroups(statuses []GroupStatus) {
 	}
 }
 
-// stored is a value as it reads back from an API server.
+// stored returns a value as the API server would return it.
 func stored[T any](t testing.TB, v T) T {
 	t.Helper()
 	text, err := json.Marshal(v)
@@ -249,23 +251,23 @@ func stored[T any](t testing.TB, v T) T {
 	return out
 }
 
-// stabilizationPeriod looks until nothing more is wanted. Each decision takes a few looks; more
-// than ten would be a loop.
-func (w *world) stabilizationPeriod() Plan {
+// reconcileAll reconciles until the plan is empty. Each decision takes a few reconciles; more than
+// ten would be a loop.
+func (w *world) reconcileAll() Plan {
 	w.t.Helper()
 	for range 10 {
 		before := w.rollout.Status
-		p := w.planner()
+		p := w.reconcile()
 		if !p.Decided && len(p.Create)+len(p.Supersede)+len(p.Mirror)+len(p.Delete)+len(p.Events) == 0 && p.Join == nil &&
 			equality.Semantic.DeepEqual(before, w.rollout.Status) {
 			return p
 		}
 	}
-	w.t.Fatalf("ten looks at an unchanged world still want something: %+v", w.last)
+	w.t.Fatalf("the plan is not empty after ten reconciles of an unchanged world: %+v", w.last)
 	return Plan{}
 }
 
-// checkStep holds what must be true of every look.
+// checkStep checks what must be true of every plan.
 func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 	w.t.Helper()
 	old, status := before.Status, p.Status
@@ -281,7 +283,7 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 	switch {
 	case old.State == v1alpha1.RolloutStopped && status.State != v1alpha1.RolloutStopped,
 		old.State == v1alpha1.RolloutFinished && status.State != v1alpha1.RolloutFinished && !retried:
-		w.t.Errorf("%s became %s: terminal states stay", old.State, status.State)
+		w.t.Errorf("%s became %s: a terminal state changed", old.State, status.State)
 	}
 	for i, g := range status.Groups {
 		if old.Plan == nil || status.Plan.Hash != old.Plan.Hash {
@@ -306,8 +308,7 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 	}
 }
 
-// checkStart: what starts is the plan of the spec as it is, and of no other that somebody has
-// approved.
+// checkStart checks that the plan that starts was made from the present spec and is approved.
 func (w *world) checkStart(plan *v1alpha1.PlanStatus) {
 	w.t.Helper()
 	spec := &w.rollout.Spec
@@ -319,8 +320,8 @@ func (w *world) checkStart(plan *v1alpha1.PlanStatus) {
 	}
 }
 
-// checkOpening: no group opens before its predecessor's success unless a person passes the gate
-// behind that, and none while the rollout is paused or its automatic pause has been pulled.
+// checkOpening checks that no group opens before the success of the group before it, unless a
+// resume or an advance opens it, and that none opens while the rollout is paused.
 func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	w.t.Helper()
 	if status.State != v1alpha1.RolloutRunning && status.State != v1alpha1.RolloutFinished && !(status.State == v1alpha1.RolloutPaused && isBehindGroup(status.PauseReason)) {
@@ -340,12 +341,12 @@ func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	closed := before.Scheduled+before.Pending+before.InProgress == 0
 	resumed := handledTimes(status)["resumed"]
 	lifted := isBehindGroup(old.PauseReason) && resumed != handledTimes(old)["resumed"]
-	passed := lifted || i <= len(old.Groups) && old.Groups[i-1].Passed // whatever the threshold has become since
+	passed := lifted || i <= len(old.Groups) && old.Groups[i-1].Passed // even if the threshold was changed since
 	if conditions.SuccessAction == v1alpha1.SuccessActionPause && counting.Existing(before.Counts) > 0 && !passed && before.State != v1alpha1.GroupError {
-		w.t.Errorf("group %s opened, and nobody has lifted the pause behind %s", status.Groups[i].Name, before.Name)
+		w.t.Errorf("group %s opened, but the pause after %s was not lifted", status.Groups[i].Name, before.Name)
 	}
 	if results := before.Succeeded + before.Failed; closed && results == 0 && before.Targets > 0 && awaits(status.Groups[i:]) && !passed && before.State != v1alpha1.GroupError {
-		w.t.Errorf("group %s opened, and group %s has no result: %+v", status.Groups[i].Name, before.Name, before)
+		w.t.Errorf("group %s opened, but group %s has no result: %+v", status.Groups[i].Name, before.Name, before)
 	}
 	if !succeeded && !closed && !passed && !(before.State == v1alpha1.GroupError && resumed != "") {
 		w.t.Errorf("group %s opened before the success of %s: %+v", status.Groups[i].Name, before.Name, before)
@@ -373,12 +374,12 @@ func checkCounts(t testing.TB, s v1alpha1.RolloutStatus) {
 	t.Helper()
 	checkDated(t, s)
 	if c := s.Targets; c != nil && s.Columns.Targets != c.Scheduled+c.Pending+c.InProgress+c.Succeeded+c.Failed+c.Canceled {
-		t.Errorf("the columns do not add up: %+v of %+v", *s.Columns, *c)
+		t.Errorf("the sum of the columns is wrong: %+v of %+v", *s.Columns, *c)
 	}
 	var sum int32
 	for _, g := range s.Groups {
 		if g.Scheduled+g.Pending+g.InProgress+g.Succeeded+g.Failed+g.Canceled+g.Skipped+g.Removed != g.Targets {
-			t.Errorf("counts of group %s do not add up: %+v", g.Name, g.Counts)
+			t.Errorf("the sum of the counts of group %s is wrong: %+v", g.Name, g.Counts)
 		}
 		if g.Counts.Scheduled < 0 || g.Counts.Pending < 0 {
 			t.Errorf("counts of group %s are negative: %+v", g.Name, g.Counts)
@@ -390,7 +391,7 @@ func checkCounts(t testing.TB, s v1alpha1.RolloutStatus) {
 	}
 }
 
-// checkConditions holds what kstatus relies on.
+// checkConditions checks what kstatus relies on.
 func checkConditions(t testing.TB, s v1alpha1.RolloutStatus) {
 	t.Helper()
 	if !slices.IsSortedFunc(s.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) }) {
@@ -411,13 +412,13 @@ func checkConditions(t testing.TB, s v1alpha1.RolloutStatus) {
 		}
 	}
 	if s.WaitingFor == nil && s.State != v1alpha1.RolloutFinished && s.State != v1alpha1.RolloutStopped {
-		t.Errorf("%s, and does not say what it waits for", s.State)
+		t.Errorf("%s, and waitingFor is empty", s.State)
 	}
 }
 
-// What devices do.
+// Devices.
 
-// groupOf is the index of a target's group, and its place in it.
+// groupOf returns a target's group, and its place in it.
 func (w *world) groupOf(name string) (g *v1alpha1.DeploymentGroup, place int) {
 	for _, g := range w.groups {
 		if i := slices.Index(g.Spec.Targets, v1alpha1.TargetName(name)); i >= 0 && g.Spec.PlanHash == w.planHash() {
@@ -436,7 +437,7 @@ func (w *world) rule(group int) counting.Rule {
 	return RuleOf(w.rollout, w.set, group, w.autoAssignments())
 }
 
-// ofRollout is an action of a rollout that started so many minutes after epoch.
+// ofRollout returns an action of a rollout that started this number of minutes after epoch.
 func ofRollout(name string, minutes int, state v1alpha1.ActionState) v1alpha1.Action {
 	since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
 	a := v1alpha1.Action{ID: 1, Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name, UID: types.UID("uid-" + name), Attempt: 1, Since: &since}, State: state}
@@ -454,7 +455,7 @@ func (w *world) report(name string, e action.Event, code string) {
 func (w *world) succeed(names ...string) {
 	w.t.Helper()
 	for _, name := range names {
-		w.openFirstGroup(name)
+		w.startUpdate(name)
 		w.report(name, action.Download, "")
 		w.report(name, action.Succeed, "")
 	}
@@ -463,14 +464,14 @@ func (w *world) succeed(names ...string) {
 func (w *world) fail(code string, names ...string) {
 	w.t.Helper()
 	for _, name := range names {
-		w.openFirstGroup(name)
+		w.startUpdate(name)
 		w.report(name, action.Download, "")
 		w.report(name, action.Fail, code)
 	}
 }
 
-// walk applies the stop into open actions, as Plan.Walk asks for.
-func (w *world) walk(c v1alpha1.Cancellation, cause v1alpha1.CancelCause) {
+// cancelOpenActions applies the stop to open actions, as Plan.CancelOpenActions requests.
+func (w *world) cancelOpenActions(c v1alpha1.Cancellation, cause v1alpha1.CancelCause) {
 	for _, t := range w.targets {
 		if a := action.Open(&t.Status); a != nil && a.Source.UID == w.rollout.UID {
 			action.Cancel(&t.Status, a.ID, cause, c, w.now)
@@ -478,11 +479,11 @@ func (w *world) walk(c v1alpha1.Cancellation, cause v1alpha1.CancelCause) {
 	}
 }
 
-// What a test asks.
+// Checks.
 
 func (w *world) state() v1alpha1.RolloutState { return w.rollout.Status.State }
 
-// states of the groups, as one word each.
+// states returns the states of the groups.
 func (w *world) states() string {
 	var out []string
 	for _, g := range w.rollout.Status.Groups {
@@ -527,10 +528,10 @@ func (w *world) wantCondition(kind, want string) {
 	}
 }
 
-func (w *world) wantSays(text, part string) {
+func (w *world) wantContains(text, part string) {
 	w.t.Helper()
 	if !strings.Contains(text, part) {
-		w.t.Errorf("%q does not say %q", text, part)
+		w.t.Errorf("%q does not contain %q", text, part)
 	}
 }
 
@@ -545,11 +546,11 @@ func at(t time.Time) *metav1.Time {
 	return &out
 }
 
-// running is a world whose first group has opened.
+// running returns a world whose first group has opened.
 func running(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 	t.Helper()
 	w := newWorld(t, n, edit)
-	w.stabilizationPeriod()
+	w.reconcileAll()
 	if w.rollout.Status.StartedAt == nil {
 		t.Fatalf("not started: %s", w.waitingFor())
 	}
@@ -557,7 +558,7 @@ func running(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 	return w
 }
 
-// resume lifts the present automatic pause.
+// resume lifts the present pause.
 func (w *world) resume() {
 	w.t.Helper()
 	at := metav1.NewTime(w.rollout.Status.PausedAt.Time)
