@@ -26,7 +26,7 @@ type joinCandidates struct {
 // candidates of one rollout, by name.
 type candidates struct {
 	namespace string
-	intake    *rollout.Intake
+	filter    *rollout.JoinFilter
 	// eligible targets may join, as far as is known. blocked targets are selected, but something
 	// other than the target itself, such as a newer rollout, keeps them from joining.
 	eligible, blocked map[string]struct{}
@@ -38,8 +38,8 @@ func (j *joinCandidates) of(r *v1alpha1.Rollout, index *fleet.Index) *candidates
 		return c
 	}
 	c := &candidates{namespace: r.Namespace, eligible: map[string]struct{}{}, blocked: map[string]struct{}{}}
-	if intake, err := rollout.NewIntake(r); err == nil { // with an invalid selection the rollout selects no targets and has not started
-		c.intake = intake
+	if filter, err := rollout.NewJoinFilter(r); err == nil { // with an invalid selection the rollout selects no targets and has not started
+		c.filter = filter
 		for _, t := range index.Targets(r.Namespace) {
 			c.consider(r, index, t)
 		}
@@ -53,7 +53,7 @@ func (j *joinCandidates) of(r *v1alpha1.Rollout, index *fleet.Index) *candidates
 
 // consider adds or removes a target and reports whether it is a new candidate.
 func (c *candidates) consider(r *v1alpha1.Rollout, index *fleet.Index, t *v1alpha1.Target) bool {
-	if c.intake == nil || !c.intake.Selects(t) || isMember(index, r, t) {
+	if c.filter == nil || !c.filter.Selects(t) || isMember(index, r, t) {
 		delete(c.eligible, t.Name)
 		delete(c.blocked, t.Name)
 		return false
@@ -121,9 +121,9 @@ func (r *RolloutReconciler) targetsToJoin(obj *v1alpha1.Rollout, n int) []*v1alp
 		}
 		t := r.Index.Target(types.NamespacedName{Namespace: obj.Namespace, Name: name})
 		switch {
-		case t == nil || !c.intake.Selects(t) || isMember(r.Index, obj, t):
+		case t == nil || !c.filter.Selects(t) || isMember(r.Index, obj, t):
 			delete(c.eligible, name)
-		case !c.intake.Takes(obj, set, t) || r.belongsToAny(newer, t):
+		case !c.filter.Takes(obj, set, t) || r.belongsToAny(newer, t):
 			delete(c.eligible, name)
 			c.blocked[name] = struct{}{}
 		default:
@@ -150,8 +150,8 @@ func (r *RolloutReconciler) belongsToAny(rollouts []*v1alpha1.Rollout, t *v1alph
 			return true
 		}
 		set := r.setOf(other)
-		if rollout.Grows(other, r.Now()) && set != nil && !set.IsInvalid() {
-			if c := r.joinCandidates.of(other, r.Index); c.intake != nil && c.intake.Takes(other, set, t) {
+		if rollout.AcceptsTargets(other, r.Now()) && set != nil && !set.IsInvalid() {
+			if c := r.joinCandidates.of(other, r.Index); c.filter != nil && c.filter.Takes(other, set, t) {
 				return true
 			}
 		}

@@ -108,14 +108,14 @@ func (r *RolloutReconciler) sharedWith(groups []rollout.Group, other *v1alpha1.R
 		}
 		return marks
 	}
-	intake, err := rollout.NewIntake(other)
+	filter, err := rollout.NewJoinFilter(other)
 	if err != nil { // an invalid selection selects no targets
 		return marks
 	}
 	set := r.setOf(other)
 	for i, g := range groups {
 		for position, t := range g.Members() {
-			if t != nil && (set == nil || set.Fits(t.Spec.Type)) && intake.Selects(t) {
+			if t != nil && (set == nil || set.Fits(t.Spec.Type)) && filter.Selects(t) {
 				marks[i] = bitmap.Set(marks[i], position, len(g.Object.Spec.Targets))
 			}
 		}

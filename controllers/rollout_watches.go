@@ -112,7 +112,7 @@ func (r *RolloutReconciler) affectsOthers(old, now client.Object) bool {
 	after, still := now.(*v1alpha1.Rollout)
 	return !ok || !still || before.Generation != after.Generation || planHash(before) != planHash(after) ||
 		before.Status.State != after.Status.State || openGroups(before) != openGroups(after) ||
-		rollout.Grows(before, r.Now()) != rollout.Grows(after, r.Now()) ||
+		rollout.AcceptsTargets(before, r.Now()) != rollout.AcceptsTargets(after, r.Now()) ||
 		before.Status.StartedAt == nil && isStalled(before) != isStalled(after) ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
 }
@@ -139,7 +139,7 @@ func (r *RolloutReconciler) wakeForTarget(queue rolloutQueue, old, now, object *
 	changed := changesSelection(old, now)
 	for _, ro := range r.Index.Rollouts(object.Namespace) {
 		switch {
-		case ro.Status.Plan == nil && changed, now != nil && rollout.Grows(ro, r.Now()) && r.joinCandidates.consider(ro, r.Index, now, changed):
+		case ro.Status.Plan == nil && changed, now != nil && rollout.AcceptsTargets(ro, r.Now()) && r.joinCandidates.consider(ro, r.Index, now, changed):
 			queue.AddAfter(requestFor(ro), reportDelay)
 		}
 	}

@@ -55,7 +55,7 @@ func (r *TargetReconciler) plan(w offer.World, status *v1alpha1.TargetStatus) er
 	firstReconcile(t, status, w.Now)
 	targetstatus.NoteSelection(t, status, w.Now)
 	status.Assignment = offer.NoteAssignment(t.Spec.Assignment, status.Assignment, w.Now)
-	targetstatus.NoteReady(t, status, r.Index.Claimants(t.Namespace, t.ControllerID()), w.Now)
+	targetstatus.NoteReady(t, status, r.Index.NamesWithControllerID(t.Namespace, t.ControllerID()), w.Now)
 	setOrRemove(&status.Conditions, v1alpha1.ConditionAssigned, offer.Assigned(r.Index.World(t, w.Now))) // after the changes above
 	status.ObservedGeneration = t.Generation
 	setObservedGeneration(status.Conditions, t.Generation)

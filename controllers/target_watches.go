@@ -163,7 +163,7 @@ func hasDeadline(t *v1alpha1.Target) bool {
 // served from now on.
 func (r *TargetReconciler) duplicates(gone *v1alpha1.Target) []reconcile.Request {
 	var requests []reconcile.Request
-	for _, name := range r.Index.Claimants(gone.Namespace, gone.ControllerID()) {
+	for _, name := range r.Index.NamesWithControllerID(gone.Namespace, gone.ControllerID()) {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: gone.Namespace, Name: name}})
 	}
 	return requests

@@ -166,7 +166,7 @@ func TestHadSetsAreBounded(t *testing.T) {
 			do(l)
 		}
 	}
-	if len(l.s.HadSets) != 50 || Had(&l.s, hash("set-09-")) || !Had(&l.s, hash("set-10-")) || !Had(&l.s, hash("set-59-")) {
+	if len(l.s.HadSets) != 50 || HadContent(&l.s, hash("set-09-")) || !HadContent(&l.s, hash("set-10-")) || !HadContent(&l.s, hash("set-59-")) {
 		t.Errorf("%d sets are remembered, from %s to %s; want the newest 50", len(l.s.HadSets), l.s.HadSets[0], l.s.HadSets[len(l.s.HadSets)-1])
 	}
 }

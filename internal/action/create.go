@@ -28,8 +28,8 @@ const (
 var epoch = time.Date(2020, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // FirstID returns the first action id of a target that is created now: the seconds since 2020.
-// Because no device starts an update every second, a target that is deleted and created again never
-// uses an id twice.
+// WhyFailed no device starts an update every second, a target that is deleted and created again
+// never uses an id twice.
 func FirstID(now time.Time) int32 {
 	seconds := int64(now.Sub(epoch) / time.Second)
 	return int32(min(max(seconds, 1), math.MaxInt32))
@@ -88,7 +88,7 @@ func Create(s *v1alpha1.TargetStatus, b Creation) *v1alpha1.Action {
 		History:         []v1alpha1.ActionEvent{{Time: now, State: state}},
 		StartedAt:       &now,
 		SkipRequested:   b.Update.Type == v1alpha1.UpdateTypeDownloadOnly,
-		HadBefore:       Had(s, b.ContentHash),
+		HadBefore:       HadContent(s, b.ContentHash),
 	})
 	a := &s.Actions[len(s.Actions)-1]
 	s.NextActionID++
@@ -124,16 +124,17 @@ func sameSource(a, b v1alpha1.ActionSource) bool {
 	return a.Kind == b.Kind && a.Name == b.Name && a.UID == b.UID && a.Group == b.Group && a.Attempt == b.Attempt && a.Since.Equal(b.Since)
 }
 
-// Had reports whether the target had an action for this content. It is used for auto-assignments.
-func Had(s *v1alpha1.TargetStatus, hash string) bool {
+// HadContent reports whether the target had an action for this content. It is used for
+// auto-assignments.
+func HadContent(s *v1alpha1.TargetStatus, hash string) bool {
 	return hash != "" && slices.Contains(s.HadSets, digits(hash))
 }
 
-// HasLeft reports whether the target had the content before and has left it since: a newer update
-// started, or the device reports that it runs something else. A target that runs the content, and
-// has no open action for another one, has not left it.
-func HasLeft(s *v1alpha1.TargetStatus, hash string) bool {
-	if !Had(s, hash) {
+// HasLeftContent reports whether the target had the content before and has left it since: a newer
+// update started, or the device reports that it runs something else. A target that runs the
+// content, and has no open action for another one, has not left it.
+func HasLeftContent(s *v1alpha1.TargetStatus, hash string) bool {
+	if !HadContent(s, hash) {
 		return false
 	}
 	if s.HadSets[len(s.HadSets)-1] != digits(hash) {

@@ -22,9 +22,9 @@ func FailureOf(a *v1alpha1.Action) Failure {
 	return Failure{Message: a.FailureGroup}
 }
 
-// Because returns why an action failed, as the end of a sentence, or "" if the device sent neither
-// code nor message.
-func Because(a *v1alpha1.Action) string {
+// WhyFailed returns why an action failed, as the end of a sentence, or "" if the device sent
+// neither code nor message.
+func WhyFailed(a *v1alpha1.Action) string {
 	switch {
 	case a.StatusCode != "" && a.FailureMessage != "":
 		return fmt.Sprintf(" with code %s: %s", a.StatusCode, a.FailureMessage)

@@ -56,7 +56,7 @@ func TestHasLeft(t *testing.T) {
 			for _, e := range tt.steps {
 				e(s)
 			}
-			if got := HasLeft(s, mine); got != tt.want {
+			if got := HasLeftContent(s, mine); got != tt.want {
 				t.Errorf("has left it: %v, want %v; %+v had %v", got, tt.want, s.Installed, s.HadSets)
 			}
 		})

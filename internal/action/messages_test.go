@@ -146,7 +146,7 @@ func TestFailureIsCountedByCodeBeforeMessage(t *testing.T) {
 	if got := FailureOf(a); got != (Failure{Code: "7"}) || a.FailureMessage != "error: modem lost" || a.FailureGroup != "" {
 		t.Errorf("counted as %+v; failure message %q, group %q", got, a.FailureMessage, a.FailureGroup)
 	}
-	if got, want := Because(a), " with code 7: error: modem lost"; got != want {
+	if got, want := WhyFailed(a), " with code 7: error: modem lost"; got != want {
 		t.Errorf("it failed%s, want %s", got, want)
 	}
 }

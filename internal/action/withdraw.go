@@ -10,9 +10,9 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// IsSilent reports whether an action has only just started: the device fetched it, or it was
+// HasNoReport reports whether an action has only just started: the device fetched it, or it was
 // confirmed at the device, and there was no report since.
-func IsSilent(a *v1alpha1.Action) bool {
+func HasNoReport(a *v1alpha1.Action) bool {
 	switch a.State {
 	case v1alpha1.ActionRetrieved:
 		return a.Reports == 0
@@ -30,7 +30,7 @@ func IsSilent(a *v1alpha1.Action) bool {
 // removed, although its id is used up, and a confirmed action waits for confirmation again.
 func Withdraw(s *v1alpha1.TargetStatus, id int32, cause v1alpha1.CancelCause, now time.Time) bool {
 	a := find(s, id)
-	if a == nil || !IsSilent(a) {
+	if a == nil || !HasNoReport(a) {
 		return false
 	}
 	if a.State == v1alpha1.ActionRunning {

@@ -181,7 +181,7 @@ func waiting(s Snapshot, reason, message string) verdict {
 	switch {
 	case s.Now.Before(end):
 		v.isTransient, v.until = true, end
-	case s.Set != nil && s.Set.Passing:
+	case s.Set != nil && s.Set.Transient:
 		v.isTransient = true
 	default:
 		v.stalled = true

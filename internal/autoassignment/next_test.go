@@ -44,7 +44,7 @@ func TestNext(t *testing.T) {
 			}, "Ready", "False ReferenceNotFound", "create it", 3 * time.Second},
 		"its set is being locked": {
 			func(s *Snapshot) {
-				s.Set.Deployable, s.Set.Passing, s.Set.NotDeployable = false, true, "it is being locked"
+				s.Set.Deployable, s.Set.Transient, s.Set.NotDeployable = false, true, "it is being locked"
 			}, "Ready", "False DistributionSetNotReady", "being locked", 0},
 		"its set is not complete": {
 			func(s *Snapshot) { s.Set.Deployable, s.Set.NotDeployable = false, "it has no modules" }, "Ready", "False DistributionSetNotReady", "it has no modules", 0},

@@ -128,7 +128,7 @@ func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 		r.Code = CodeHold
 		return
 	}
-	if open, next, _ := window.At(in.Update.MaintenanceWindow, now); !open { // also a window that cannot be read
+	if open, next, _ := window.At(in.Update.MaintenanceWindow, now); !open { // also an invalid window
 		r.Code, r.Until = CodeWindowClosed, next
 	}
 }
@@ -139,7 +139,7 @@ func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 func consumed(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now time.Time) {
 	own := r.Own
 	if own == nil {
-		if in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Set != nil && action.Had(&t.Status, in.Set.ContentHash) {
+		if in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Set != nil && action.HadContent(&t.Status, in.Set.ContentHash) {
 			r.Code = CodeAlreadyHad
 		}
 		return
@@ -184,7 +184,7 @@ func afterFailure(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now t
 		fail()
 		return
 	}
-	r.Again = retries != nil && max(own.Source.Attempt, 1) <= retries.Limit && NamedBy(retries).Name(action.FailureOf(own))
+	r.Again = retries != nil && max(own.Source.Attempt, 1) <= retries.Limit && RetriedFailures(retries).Name(action.FailureOf(own))
 	if !in.RetryAt.IsZero() && timeOf(own.ClosedAt).Before(in.RetryAt) && in.RetryFailures.Name(action.FailureOf(own)) {
 		return
 	}
@@ -205,8 +205,8 @@ func afterFailure(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now t
 	}
 }
 
-// NamedBy returns the failures that update.retries covers.
-func NamedBy(r *v1alpha1.Retries) action.Failures {
+// RetriedFailures returns the failures that update.retries covers.
+func RetriedFailures(r *v1alpha1.Retries) action.Failures {
 	return action.Failures{Codes: r.StatusCodes, Messages: r.Messages}
 }
 
@@ -248,7 +248,7 @@ func olderThanStarted(t *v1alpha1.Target, in *Intent, newer *Newer) (newerAction
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
 		c := age.Compare(since(&a.Source))
-		if c > 0 || a.Update.Superseding == v1alpha1.SupersedingQueue || IsOwn(a, in) || IsStep(in) && a.State != v1alpha1.ActionFinished {
+		if c > 0 || a.Update.Superseding == v1alpha1.SupersedingQueue || IsOwn(a, in) || IsMigrationStep(in) && a.State != v1alpha1.ActionFinished {
 			continue
 		}
 		if c == 0 && (IsRecreated(a, in) || newer.isNewerAuto(in, a)) {

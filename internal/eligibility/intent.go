@@ -23,9 +23,9 @@ type Set struct {
 	Deployable bool
 	// NotDeployable is the message that says why Deployable is false.
 	NotDeployable string
-	// Passing is true when Deployable becomes true without a change by a person: the set is new, or
-	// is being locked for its first use.
-	Passing bool
+	// Transient is true when Deployable becomes true without a change by a person: the set is new,
+	// or is being locked for its first use.
+	Transient bool
 	// Changed is true when a module is gone, or the content no longer has ContentHash: actions that
 	// have started cannot go on.
 	Changed bool

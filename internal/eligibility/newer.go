@@ -53,7 +53,7 @@ func first(sorted []*Intent, is func(*Intent) bool) *Intent {
 // required migration step is not replaced, nor is an assignment that has to be fixed: its condition
 // must report that also if a newer update exists.
 func replaced(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
-	if r.IsFinal() && !r.Code.isEndOfSource() && !r.Brought || IsStep(in) || since(&in.Source).IsZero() || isMistaken(in, r) {
+	if r.IsFinal() && !r.Code.isEndOfSource() && !r.Brought || IsMigrationStep(in) || since(&in.Source).IsZero() || isMistaken(in, r) {
 		return
 	}
 	other, brought := newer.over(t, in)
@@ -145,7 +145,7 @@ func hasReached(t *v1alpha1.Target, in *Intent, now time.Time) bool {
 	case v1alpha1.SourceRollout:
 		return !in.OpenedAt.IsZero()
 	case v1alpha1.SourceAutoAssignment:
-		return isRunningAuto(in) && setProblem(in, t) == "" && !action.Had(&t.Status, in.Set.ContentHash)
+		return isRunningAuto(in) && setProblem(in, t) == "" && !action.HadContent(&t.Status, in.Set.ContentHash)
 	default:
 		return setProblem(in, t) == "" && everOpens(in, now)
 	}
@@ -214,7 +214,7 @@ func isMistaken(in *Intent, r *Result) bool {
 	}
 }
 
-// IsStep reports whether an update is a required migration step.
-func IsStep(in *Intent) bool { return in.Set != nil && in.Set.RequiredMigrationStep }
+// IsMigrationStep reports whether an update is a required migration step.
+func IsMigrationStep(in *Intent) bool { return in.Set != nil && in.Set.RequiredMigrationStep }
 
 func isQueued(in *Intent) bool { return in.Update.Superseding == v1alpha1.SupersedingQueue }

@@ -194,7 +194,7 @@ func (x *Index) Targets(namespace string) []*v1alpha1.Target {
 
 // Device returns the target that serves a controllerID: the oldest one that has it.
 func (x *Index) Device(namespace, controllerID string) *v1alpha1.Target {
-	for _, name := range x.Claimants(namespace, controllerID) {
+	for _, name := range x.NamesWithControllerID(namespace, controllerID) {
 		// A target that was just deleted, or created again with another controllerID, may still be
 		// listed.
 		if t := x.Target(types.NamespacedName{Namespace: namespace, Name: name}); t != nil && t.ControllerID() == controllerID {
@@ -204,8 +204,8 @@ func (x *Index) Device(namespace, controllerID string) *v1alpha1.Target {
 	return nil
 }
 
-// Claimants returns the targets with a controllerID, the oldest first.
-func (x *Index) Claimants(namespace, controllerID string) []string {
+// NamesWithControllerID returns the names of the targets with a controllerID, the oldest first.
+func (x *Index) NamesWithControllerID(namespace, controllerID string) []string {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return slices.Clone(x.devices[types.NamespacedName{Namespace: namespace, Name: controllerID}])

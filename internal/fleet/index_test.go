@@ -146,7 +146,7 @@ func TestDevice(t *testing.T) {
 	serves("ABC", "young")
 	f.put(duplicate, old)
 	serves("ABC", "old")
-	if diff := cmp.Diff([]string{"old", "duplicate", "young"}, f.Claimants("fleet", "ABC")); diff != "" {
+	if diff := cmp.Diff([]string{"old", "duplicate", "young"}, f.NamesWithControllerID("fleet", "ABC")); diff != "" {
 		t.Error(diff)
 	}
 	f.put(old.DeepCopy(), target("plain"))

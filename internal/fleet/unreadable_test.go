@@ -28,7 +28,7 @@ func TestUndecodableSetIsNeitherValidNorDeleted(t *testing.T) {
 		f := newFleet(t)
 		put(f)
 		got := f.Set(fleetKey("fw"))
-		if got == nil || !got.Unreadable || got.Deployable || got.Changed || got.Passing || !strings.Contains(got.NotDeployable, "cannot be decoded: odd") {
+		if got == nil || !got.Unreadable || got.Deployable || got.Changed || got.Transient || !strings.Contains(got.NotDeployable, "cannot be decoded: odd") {
 			t.Errorf("%s: %+v", name, got)
 		}
 		f.put(linux, fw)

@@ -252,9 +252,9 @@ func answerBy(a *v1alpha1.Action) time.Time {
 	return asked.Add(time.Duration(*seconds) * time.Second)
 }
 
-// Live returns the update that the action was created with, but with the type and forceAt that its
-// source has now: a rollout may change from Soft to Forced.
-func Live(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
+// CurrentUpdate returns the update that the action was created with, but with the type and forceAt
+// that its source has now: a rollout may change from Soft to Forced.
+func CurrentUpdate(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 	update := a.Update
 	for i := range w.Intents {
 		if in := &w.Intents[i]; eligibility.IsOwn(a, in) {

@@ -556,11 +556,11 @@ func TestLive(t *testing.T) {
 		return func(in *eligibility.Intent) { in.Update.Type = u }
 	}
 	s := newStory(t, set("fw"), rollout("r", 1, "fw", as(v1alpha1.UpdateTypeSoft)), takes, rollout("r", 1, "fw", as(v1alpha1.UpdateTypeForced)))
-	if got := Live(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeForced {
+	if got := CurrentUpdate(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeForced {
 		t.Errorf("type is %s", got)
 	}
 	removed("r")(s)
-	if got := Live(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeSoft {
+	if got := CurrentUpdate(s.world(), action.Open(&s.target.Status)).Type; got != v1alpha1.UpdateTypeSoft {
 		t.Errorf("without its source, type is %s", got)
 	}
 }

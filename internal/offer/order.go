@@ -39,7 +39,7 @@ const (
 // like the queued updates, which are offered beside it.
 func rankOf(in, cover *eligibility.Intent) int {
 	switch {
-	case eligibility.IsStep(in):
+	case eligibility.IsMigrationStep(in):
 		return rankStep
 	case in.Update.Superseding == v1alpha1.SupersedingQueue, in == cover:
 		return rankQueued
@@ -52,7 +52,7 @@ func rankOf(in, cover *eligibility.Intent) int {
 func holdBehindSteps(list []judged) {
 	for i := range list {
 		step := list[i]
-		if !eligibility.IsStep(step.in) {
+		if !eligibility.IsMigrationStep(step.in) {
 			return
 		}
 		if step.in.OpenedAt.IsZero() && step.in.Source.Kind == v1alpha1.SourceRollout || step.IsFinal() || step.Code == eligibility.CodeIncompatible {

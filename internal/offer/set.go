@@ -30,7 +30,7 @@ func SetOf(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *e
 	s.Changed = changed != ""
 	s.NotDeployable = cmp.Or(notDeployable(set), changed)
 	s.Deployable = s.NotDeployable == ""
-	s.Passing = isTransient(set)
+	s.Transient = isTransient(set)
 	for _, m := range modules {
 		if m == nil || m.Spec.Rollback != v1alpha1.RollbackSupported {
 			s.Rollback = v1alpha1.RollbackNone
@@ -44,7 +44,7 @@ func SetOf(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *e
 	}
 	invalidate(s, set)
 	if why := unreadable(set, modules); why != "" {
-		s.Unreadable, s.Changed, s.Deployable, s.Passing, s.NotDeployable = true, false, false, false, why
+		s.Unreadable, s.Changed, s.Deployable, s.Transient, s.NotDeployable = true, false, false, false, why
 	}
 	return s
 }

@@ -16,7 +16,7 @@ import (
 // decoded any more, and that no new action of that set is created.
 func TestUnreadableSetCancelsNoAction(t *testing.T) {
 	s := newStory(t, set("fw"), rollout("r", 1, "fw"), takes)
-	s.sets["fw"] = &eligibility.Set{Name: "fw", Unreadable: true, NotDeployable: "it cannot be read"}
+	s.sets["fw"] = &eligibility.Set{Name: "fw", Unreadable: true, NotDeployable: "it cannot be decoded"}
 	if s.applyPending() {
 		t.Errorf("the actions are now %+v", s.target.Status.Actions)
 	}
@@ -24,7 +24,7 @@ func TestUnreadableSetCancelsNoAction(t *testing.T) {
 		t.Errorf("the offer is %+v", o)
 	}
 	s = newStory(t, set("fw"), rollout("r", 1, "fw"))
-	*s.sets["fw"] = eligibility.Set{Name: "fw", Unreadable: true, NotDeployable: "it cannot be read"}
+	*s.sets["fw"] = eligibility.Set{Name: "fw", Unreadable: true, NotDeployable: "it cannot be decoded"}
 	if o := For(s.world()); o.Kind != Nothing || o.Reason.Code != eligibility.CodeSetNotReady {
 		t.Errorf("the offer is %+v", o)
 	}

@@ -166,8 +166,9 @@ func (l *planner) trailingConditions() v1alpha1.GroupConditions {
 	return grouping.Conditions(l.spec, nil)
 }
 
-// Grows reports whether targets that appear later join a rollout, according to its spec and status.
-func Grows(r *v1alpha1.Rollout, now time.Time) bool {
+// AcceptsTargets reports whether targets that appear later join a rollout, according to its spec
+// and status.
+func AcceptsTargets(r *v1alpha1.Rollout, now time.Time) bool {
 	d, s := r.Spec.Dynamic, &r.Status
 	switch {
 	case d == nil, s.StartedAt == nil, IsStopped(r), !r.DeletionTimestamp.IsZero():

@@ -619,7 +619,7 @@ func TestGrows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := &v1alpha1.Rollout{Spec: v1alpha1.RolloutSpec{Dynamic: &v1alpha1.Dynamic{}}, Status: v1alpha1.RolloutStatus{StartedAt: &started, State: v1alpha1.RolloutRunning}}
 			tt.edit(r)
-			if got := Grows(r, epoch); got != tt.want {
+			if got := AcceptsTargets(r, epoch); got != tt.want {
 				t.Errorf("%v, want %v", got, tt.want)
 			}
 		})

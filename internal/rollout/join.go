@@ -125,27 +125,27 @@ func namesIn(joiners []*v1alpha1.Target) []v1alpha1.TargetName {
 	return names
 }
 
-// Intake decides, from the target alone, whether it may join a dynamic rollout.
-type Intake struct{ query *query.Query }
+// JoinFilter decides, from the target alone, whether it may join a dynamic rollout.
+type JoinFilter struct{ query *query.Query }
 
-// NewIntake compiles the selection of a rollout, which is frozen once it has started. An error is a
-// *Problem.
-func NewIntake(r *v1alpha1.Rollout) (*Intake, error) {
+// NewJoinFilter compiles the selection of a rollout, which is frozen once it has started. An error
+// is a *Problem.
+func NewJoinFilter(r *v1alpha1.Rollout) (*JoinFilter, error) {
 	q, err := query.Compile(r.Spec.Selection)
 	if err != nil {
 		return nil, &grouping.Problem{Reason: v1alpha1.ReasonInvalidExpression, Message: "spec." + err.Error()}
 	}
-	return &Intake{q}, nil
+	return &JoinFilter{q}, nil
 }
 
 // Selects reports whether the rollout selects the target and the device API serves it.
-func (in *Intake) Selects(t *v1alpha1.Target) bool {
-	return grouping.CanBePlanned(t) && in.query.Matches(t)
+func (f *JoinFilter) Selects(t *v1alpha1.Target) bool {
+	return grouping.CanBePlanned(t) && f.query.Matches(t)
 }
 
 // Takes reports whether the target may join, according to the target and the set.
-func (in *Intake) Takes(r *v1alpha1.Rollout, set *eligibility.Set, t *v1alpha1.Target) bool {
-	return set != nil && set.Fits(t.Spec.Type) && in.Selects(t) && !isTakenByNewer(r, set, t)
+func (f *JoinFilter) Takes(r *v1alpha1.Rollout, set *eligibility.Set, t *v1alpha1.Target) bool {
+	return set != nil && set.Fits(t.Spec.Type) && f.Selects(t) && !isTakenByNewer(r, set, t)
 }
 
 // isTakenByNewer reports whether the target has had an action of a newer rollout, so that it never

@@ -79,8 +79,8 @@ type planner struct {
 	groups []*group
 	plan   Plan
 
-	// verdict has the findings of the steps.
-	verdict
+	// findings of the steps, beside what they have changed.
+	findings
 	// counted caches the value of the offering clock; nil if it was not computed yet.
 	counted *time.Duration
 }

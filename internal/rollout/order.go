@@ -59,7 +59,7 @@ func CanStart(r *v1alpha1.Rollout, set *eligibility.Set, now time.Time) bool {
 	case set == nil:
 		return isNew
 	}
-	return !set.IsInvalid() && (set.Deployable || set.Passing || isNew)
+	return !set.IsInvalid() && (set.Deployable || set.Transient || isNew)
 }
 
 // isApprovedIfRequired reports whether a rollout has the approval that it needs, as far as its
@@ -175,7 +175,7 @@ func isNewerOn(s *v1alpha1.TargetStatus, mine, theirs string, other *v1alpha1.Ro
 	case other.Spec.StartAt != nil:
 		return newest.Source.Since.After(other.Spec.StartAt.Time)
 	}
-	return theirs != mine && action.Had(s, theirs)
+	return theirs != mine && action.HadContent(s, theirs)
 }
 
 // contentOf returns the content that a neighbor brings, or "" if it is not known.

@@ -191,7 +191,7 @@ func TestStartBesideANeighbor(t *testing.T) {
 		"its set has not arrived":    {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, now: 5 * time.Second, want: starts},
 		"its set is invalid":         {neighbor: func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancellationNone }, members: shared, want: starts},
 		"its set lacks a module":     {neighbor: func(n *Neighbor) { n.Set.Deployable = false }, members: shared, now: 5 * time.Second, want: starts},
-		"its set is being locked":    {neighbor: func(n *Neighbor) { n.Set.Deployable, n.Set.Passing = false, true }, members: shared, now: 5 * time.Second, want: waits},
+		"its set is being locked":    {neighbor: func(n *Neighbor) { n.Set.Deployable, n.Set.Transient = false, true }, members: shared, now: 5 * time.Second, want: waits},
 		"its expression is invalid":  {neighbor: isStalledBy(v1alpha1.ReasonInvalidExpression), members: shared, want: starts},
 		"it selects no targets":      {neighbor: isStalledBy(v1alpha1.ReasonNoTargets), members: shared, want: starts},
 		"it lost a group":            {neighbor: isStalledBy(v1alpha1.ReasonGroupLost), members: shared, want: starts},

@@ -123,7 +123,7 @@ func (c *Candidate) expectedSet() *eligibility.Set {
 	if c.Set != nil {
 		return c.Set
 	}
-	return &eligibility.Set{Passing: true}
+	return &eligibility.Set{Transient: true}
 }
 
 // isNewerAtStart reports whether a rollout would be newer than an update of that time if it started

@@ -70,7 +70,7 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 				}
 				w.wantCondition(v1alpha1.ConditionSucceeded, "False Stopped")
 				w.wantCondition(v1alpha1.ConditionPaused, "False "+map[bool]string{true: "Stopped", false: "StopIsFinal"}[story.says == ""])
-				if isRunning(w.rollout) || CanStart(w.rollout, w.set, w.now) || Grows(w.rollout, w.now) || !IsStopped(w.rollout) {
+				if isRunning(w.rollout) || CanStart(w.rollout, w.set, w.now) || AcceptsTargets(w.rollout, w.now) || !IsStopped(w.rollout) {
 					t.Error("the rules take it for one that runs")
 				}
 				if story.says == "" {

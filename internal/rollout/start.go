@@ -53,7 +53,7 @@ func (l *planner) hasSet() bool {
 	if !isNew {
 		end = noTime
 	}
-	if l.problem != nil && (isNew || l.Set != nil && l.Set.Passing) {
+	if l.problem != nil && (isNew || l.Set != nil && l.Set.Transient) {
 		l.reconcile(l.problem.Reason, end, "%s", l.problem.Message)
 		return false
 	}

@@ -33,7 +33,7 @@ func TestNotStarted(t *testing.T) {
 		},
 		"the set is being locked": {
 			func(w *world) {
-				w.set.Deployable, w.set.Passing, w.set.NotDeployable = false, true, "it is being locked for its first use"
+				w.set.Deployable, w.set.Transient, w.set.NotDeployable = false, true, "it is being locked for its first use"
 			},
 			"Creating", "Unknown DistributionSetNotReady", true, "DistributionSet firmware-2 is not ready: it is being locked", 0,
 		},

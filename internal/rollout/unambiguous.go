@@ -58,7 +58,7 @@ func (l *planner) ambiguousReturn() string {
 	left, example := 0, (*v1alpha1.Target)(nil)
 	for _, g := range l.groups {
 		for _, t := range g.members() {
-			if t != nil && (action.HasLeft(&t.Status, l.status.Plan.ContentHash) || l.mayHaveLeft(t)) {
+			if t != nil && (action.HasLeftContent(&t.Status, l.status.Plan.ContentHash) || l.mayHaveLeft(t)) {
 				if left++; example == nil {
 					example = t
 				}

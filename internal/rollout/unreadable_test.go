@@ -24,7 +24,7 @@ func hide(s Snapshot, names ...string) Snapshot {
 
 // A group that cannot be decoded is not lost: nothing opens, nothing is planned or deleted, and
 // afterwards all is as before.
-func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
+func TestUndecodableGroupHoldsItsRollout(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	w.reconcileAll()
 	before := w.rollout.DeepCopy()
@@ -47,12 +47,12 @@ func TestAGroupThatCannotBeReadHoldsItsRollout(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 	w.reconcileAll()
 	if diff := cmp.Diff(before.Status.Groups, w.rollout.Status.Groups); diff != "" {
-		t.Errorf("when it can be read again:\n%s", diff)
+		t.Errorf("when it can be decoded again:\n%s", diff)
 	}
 }
 
 // Nor is a plan made while a group, or its status, may hold what is known of an earlier one.
-func TestNoPlanIsMadeBesideAGroupThatCannotBeRead(t *testing.T) {
+func TestNoPlanIsMadeBesideAnUndecodableGroup(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	s := w.snapshot()
 	s.Unreadable = []string{"r-group-1"}
@@ -96,6 +96,6 @@ func TestATargetThatCannotBeReadIsNotLate(t *testing.T) {
 	w.targets["dev-02"].Unreadable = nil
 	w.reconcileAll()
 	if two := w.bucket("dev-02"); two != counting.Failed {
-		t.Errorf("when it can be read, it counts as %s", two)
+		t.Errorf("when it can be decoded, it counts as %s", two)
 	}
 }

@@ -133,13 +133,13 @@ func (w *world) snapshot() Snapshot {
 
 // joinCandidates returns up to n targets that may join and are not members.
 func (w *world) joinCandidates(n int) []*v1alpha1.Target {
-	intake, err := NewIntake(w.rollout)
+	filter, err := NewJoinFilter(w.rollout)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var out []*v1alpha1.Target
 	for _, t := range w.population() {
-		if member, _ := w.groupOf(t.Name); member == nil && !w.newer[t.Name] && !w.hasNewerRollout(t.Name) && intake.Takes(w.rollout, w.set, t) && len(out) < n {
+		if member, _ := w.groupOf(t.Name); member == nil && !w.newer[t.Name] && !w.hasNewerRollout(t.Name) && filter.Takes(w.rollout, w.set, t) && len(out) < n {
 			out = append(out, t)
 		}
 	}

@@ -31,9 +31,9 @@ func TestATargetThatIsNotServedIsInTheLogOnce(t *testing.T) {
 		}
 		lines = append(lines, fmt.Sprintf("%v %v->%v", line["target"], line["from"], line["to"]))
 	}, funcr.Options{}))
-	for _, claimants := range [][]string{{"dev"}, {"older", "dev"}, {"older", "dev"}, {"dev"}} {
+	for _, sameID := range [][]string{{"dev"}, {"older", "dev"}, {"older", "dev"}, {"dev"}} {
 		_, err := store.Update(ctx, dev, func(w offer.World, status *v1alpha1.TargetStatus) error {
-			NoteReady(w.Target, status, claimants, w.Now)
+			NoteReady(w.Target, status, sameID, w.Now)
 			status.Address += "."
 			return nil
 		})

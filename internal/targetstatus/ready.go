@@ -13,14 +13,14 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// NoteReady sets Ready and Stalled: whether a device can be served as this target. claimants are
-// the targets with its controllerID, the oldest first. The condition TokenUsable is set by the
-// device API and is only read here.
-func NoteReady(t *v1alpha1.Target, status *v1alpha1.TargetStatus, claimants []string, now time.Time) {
+// NoteReady sets Ready and Stalled: whether a device can be served as this target. sameID are the
+// names of the targets with its controllerID, the oldest first. The condition TokenUsable is set by
+// the device API and is only read here.
+func NoteReady(t *v1alpha1.Target, status *v1alpha1.TargetStatus, sameID []string, now time.Time) {
 	if t.Spec.TokenSecretRef == nil {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTokenUsable)
 	}
-	ready := readiness(t, meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionTokenUsable), claimants)
+	ready := readiness(t, meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionTokenUsable), sameID)
 	ready.ObservedGeneration, ready.LastTransitionTime = t.Generation, metav1.NewTime(now.Truncate(time.Second))
 	meta.SetStatusCondition(&status.Conditions, ready)
 	if ready.Status == metav1.ConditionTrue {
@@ -33,12 +33,12 @@ func NoteReady(t *v1alpha1.Target, status *v1alpha1.TargetStatus, claimants []st
 
 // readiness returns the condition Ready of a target: the oldest target of a controllerID is served,
 // if its token is usable.
-func readiness(t *v1alpha1.Target, token *metav1.Condition, claimants []string) metav1.Condition {
+func readiness(t *v1alpha1.Target, token *metav1.Condition, sameID []string) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, Message: "the device API serves this target"}
 	switch {
-	case len(claimants) > 0 && claimants[0] != t.Name:
+	case len(sameID) > 0 && sameID[0] != t.Name:
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonDuplicate
-		c.Message = fmt.Sprintf("target %s is older and has the same controllerID %q: delete one of the two (controllerID is immutable)", claimants[0], t.ControllerID())
+		c.Message = fmt.Sprintf("target %s is older and has the same controllerID %q: delete one of the two (controllerID is immutable)", sameID[0], t.ControllerID())
 	case token != nil && token.Status == metav1.ConditionFalse:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, token.Reason, token.Message
 	case t.Spec.TokenSecretRef == nil:

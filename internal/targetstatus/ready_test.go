@@ -18,17 +18,17 @@ func TestNoteReady(t *testing.T) {
 	noSecret := metav1.Condition{Type: v1alpha1.ConditionTokenUsable, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonTokenSecretNotFound, Message: "no Secret"}
 	ref := &v1alpha1.SecretKeyReference{Name: "tokens", Key: "all"}
 	for name, tc := range map[string]struct {
-		ref       *v1alpha1.SecretKeyReference
-		token     []metav1.Condition
-		claimants []string
-		reason    string
-		message   string
-		stalled   bool
+		ref     *v1alpha1.SecretKeyReference
+		token   []metav1.Condition
+		sameID  []string
+		reason  string
+		message string
+		stalled bool
 	}{
-		"the oldest of its controllerID": {ref: ref, claimants: []string{"gw", "later"}, reason: v1alpha1.ReasonReady, message: "the device API serves this target"},
+		"the oldest of its controllerID": {ref: ref, sameID: []string{"gw", "later"}, reason: v1alpha1.ReasonReady, message: "the device API serves this target"},
 		"no token at all":                {reason: v1alpha1.ReasonReady, message: "spec.tokenSecretRef is not set: only credentials of a DeviceAccess that selects this target are accepted"},
 		"a token that is not usable":     {ref: ref, token: []metav1.Condition{noSecret}, reason: v1alpha1.ReasonTokenSecretNotFound, message: "no Secret", stalled: true},
-		"a newer duplicate, whatever its token": {ref: ref, token: []metav1.Condition{noSecret}, claimants: []string{"earlier", "gw"}, reason: v1alpha1.ReasonDuplicate,
+		"a newer duplicate, whatever its token": {ref: ref, token: []metav1.Condition{noSecret}, sameID: []string{"earlier", "gw"}, reason: v1alpha1.ReasonDuplicate,
 			message: `target earlier is older and has the same controllerID "gw": delete one of the two (controllerID is immutable)`, stalled: true},
 		"a reference that was removed": {token: []metav1.Condition{noSecret}, reason: v1alpha1.ReasonReady,
 			message: "spec.tokenSecretRef is not set: only credentials of a DeviceAccess that selects this target are accepted"},
@@ -36,7 +36,7 @@ func TestNoteReady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "gw", Generation: 3}}
 			target.Spec.TokenSecretRef, target.Status.Conditions = tc.ref, tc.token
-			NoteReady(target, &target.Status, tc.claimants, noon)
+			NoteReady(target, &target.Status, tc.sameID, noon)
 			ready := meta.FindStatusCondition(target.Status.Conditions, v1alpha1.ConditionReady)
 			if (ready.Status == metav1.ConditionFalse) != tc.stalled || ready.Reason != tc.reason || ready.Message != tc.message || ready.ObservedGeneration != 3 {
 				t.Errorf("Ready is %+v", ready)

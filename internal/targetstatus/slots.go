@@ -39,17 +39,17 @@ type slot struct {
 	turn  chan struct{}
 }
 
-// take waits for a slot. When hurry is closed, a write that can wait moves to the first queue.
+// take waits for a slot. When urgent is closed, a write that can wait moves to the first queue.
 // release returns the slot.
-func (s *Slots) take(ctx context.Context, later bool, hurry <-chan struct{}) (release func(), err error) {
+func (s *Slots) take(ctx context.Context, later bool, urgent <-chan struct{}) (release func(), err error) {
 	mine := s.enqueue(later)
 	for {
 		select {
 		case <-mine.turn:
 			return mine.release, nil
-		case <-hurry:
+		case <-urgent:
 			mine.move()
-			hurry = nil
+			urgent = nil
 		case <-ctx.Done():
 			mine.leave()
 			return nil, ctx.Err()

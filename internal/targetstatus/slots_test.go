@@ -15,14 +15,14 @@ import (
 )
 
 // taken takes a slot in the background, and sends its release function when it has the slot.
-func taken(t *testing.T, s *Slots, later bool, hurry <-chan struct{}) <-chan func() {
+func taken(t *testing.T, s *Slots, later bool, urgent <-chan struct{}) <-chan func() {
 	t.Helper()
 	s.mu.Lock()
 	before := len(s.waiting) + len(s.waitingForLater) - s.free
 	s.mu.Unlock()
 	got := make(chan func(), 1)
 	go func() {
-		if release, err := s.take(t.Context(), later, hurry); err == nil {
+		if release, err := s.take(t.Context(), later, urgent); err == nil {
 			got <- release
 		}
 	}()
@@ -82,21 +82,21 @@ func TestWritesThatCanWaitGiveWay(t *testing.T) {
 	}
 }
 
-// TestAWriteThatIsHurriedGoesFirst: a hurried write moves to the end of the first queue, before all
+// TestAnUrgentWriteGoesFirst: a urgentWrite write moves to the end of the first queue, before all
 // writes that can wait.
-func TestAWriteThatIsHurriedGoesFirst(t *testing.T) {
+func TestAnUrgentWriteGoesFirst(t *testing.T) {
 	s := NewSlots(1)
 	release := has(t, taken(t, s, false, nil))
-	hurry := make(chan struct{})
-	patient, hurried := taken(t, s, true, nil), taken(t, s, true, hurry)
-	close(hurry)
+	urgent := make(chan struct{})
+	patient, urgentWrite := taken(t, s, true, nil), taken(t, s, true, urgent)
+	close(urgent)
 	for moved := false; !moved; {
 		s.mu.Lock()
 		moved = len(s.waiting) == 1
 		s.mu.Unlock()
 	}
 	release()
-	release = has(t, hurried)
+	release = has(t, urgentWrite)
 	hasNot(t, patient, "the write before it")
 	release()
 	has(t, patient)
@@ -121,7 +121,7 @@ func TestWritesThatCanWaitDoNotWaitForever(t *testing.T) {
 }
 
 // TestAWriteThatGivesUpLeavesNothing: a write gives up while it waits, after it was granted a slot,
-// or after it was hurried. All slots are free afterwards.
+// or after it was urgentWrite. All slots are free afterwards.
 func TestAWriteThatGivesUpLeavesNothing(t *testing.T) {
 	s := NewSlots(2)
 	var all sync.WaitGroup
@@ -129,11 +129,11 @@ func TestAWriteThatGivesUpLeavesNothing(t *testing.T) {
 		all.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%7)*100*time.Microsecond)
 			defer cancel()
-			hurry := make(chan struct{})
+			urgent := make(chan struct{})
 			if i%3 == 0 {
-				close(hurry)
+				close(urgent)
 			}
-			if release, err := s.take(ctx, i%2 == 0, hurry); err == nil {
+			if release, err := s.take(ctx, i%2 == 0, urgent); err == nil {
 				time.Sleep(50 * time.Microsecond)
 				release()
 			} else if !errors.Is(err, context.DeadlineExceeded) {

@@ -76,14 +76,14 @@ func (s *Store) Update(ctx context.Context, key types.NamespacedName, change Cha
 	return s.update(ctx, key, change, false, nil)
 }
 
-// UpdateLater is Update for a write that can wait: it gives way to the writes of Update until hurry
-// is closed.
-func (s *Store) UpdateLater(ctx context.Context, key types.NamespacedName, change Change, hurry <-chan struct{}) (*v1alpha1.Target, error) {
-	return s.update(ctx, key, change, true, hurry)
+// UpdateLater is Update for a write that can wait: it gives way to the writes of Update until
+// urgent is closed.
+func (s *Store) UpdateLater(ctx context.Context, key types.NamespacedName, change Change, urgent <-chan struct{}) (*v1alpha1.Target, error) {
+	return s.update(ctx, key, change, true, urgent)
 }
 
-func (s *Store) update(ctx context.Context, key types.NamespacedName, change Change, later bool, hurry <-chan struct{}) (*v1alpha1.Target, error) {
-	release, err := s.slots.take(ctx, later, hurry)
+func (s *Store) update(ctx context.Context, key types.NamespacedName, change Change, later bool, urgent <-chan struct{}) (*v1alpha1.Target, error) {
+	release, err := s.slots.take(ctx, later, urgent)
 	if err != nil {
 		return nil, err
 	}

@@ -164,7 +164,7 @@ func (b *Backend) find(d deviceapi.Device) (*v1alpha1.Target, error) {
 	switch {
 	case t == nil:
 	case t.Unreadable != nil:
-		return nil, deviceapi.Unavailable{Cause: fmt.Errorf("target %s cannot be read: %s", t.Name, t.Unreadable.Message), RetryAfter: unreadablePause}
+		return nil, deviceapi.Unavailable{Cause: fmt.Errorf("target %s cannot be decoded: %s", t.Name, t.Unreadable.Message), RetryAfter: unreadablePause}
 	default:
 		return t, nil
 	}
@@ -209,7 +209,7 @@ func (b *Backend) installedUnknown(t *v1alpha1.Target) bool {
 		return false
 	}
 	set := b.namedSet(t.Namespace, t.Status.Attributes)
-	return set != nil && set.ContentHash == "" && set.Passing
+	return set != nil && set.ContentHash == "" && set.Transient
 }
 
 // recordContact is stateOf for a device that only polls. It records the contact.

@@ -141,7 +141,7 @@ func refused(status *v1alpha1.TargetStatus, id int32) error {
 // verifyConfirmed undoes a confirmation if its source or set was stopped.
 func (b *Backend) verifyConfirmed(ctx context.Context, key types.NamespacedName, t *v1alpha1.Target) error {
 	a := action.Open(&t.Status)
-	if a == nil || !action.IsSilent(a) {
+	if a == nil || !action.HasNoReport(a) {
 		return nil
 	}
 	actionsStarted.Inc()

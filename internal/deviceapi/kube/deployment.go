@@ -41,7 +41,7 @@ func (b *Backend) Deployment(ctx context.Context, d deviceapi.Device, id int32) 
 		return b.start(ctx, s, id)
 	case isDownloadOnly(s, a) != a.SkipRequested:
 		return b.storeSkipRequest(ctx, s, a)
-	case action.IsSilent(a) && b.now().Sub(a.StartedAt.Time) < justCreated:
+	case action.HasNoReport(a) && b.now().Sub(a.StartedAt.Time) < justCreated:
 		return b.verified(ctx, s, a)
 	default:
 		return b.document(s, a)
@@ -76,7 +76,7 @@ func (b *Backend) Preview(ctx context.Context, d deviceapi.Device, id int32, isC
 }
 
 func isDownloadOnly(s deviceState, a *v1alpha1.Action) bool {
-	return offer.Live(s.world, a).Type == v1alpha1.UpdateTypeDownloadOnly
+	return offer.CurrentUpdate(s.world, a).Type == v1alpha1.UpdateTypeDownloadOnly
 }
 
 // storeSkipRequest returns the deployment of an action that was adopted by an update of another
@@ -248,7 +248,7 @@ func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deploym
 	if set == nil || set.ContentHash != a.ContentHash {
 		return deviceapi.Deployment{}, deviceapi.ErrNotFound
 	}
-	update := offer.Live(s.world, a)
+	update := offer.CurrentUpdate(s.world, a)
 	doc := deviceapi.Deployment{
 		ID:           a.ID,
 		Forced:       offer.IsForced(update, action.IsConsistent(&s.target().Status), b.now()),
@@ -339,7 +339,7 @@ func contentAndUrgency(s deviceState) string {
 	if in := s.offer.Intent; in != nil {
 		update.Type, update.ForceAt = in.Update.Type, in.Update.ForceAt
 	} else {
-		update = offer.Live(s.world, s.offer.Action)
+		update = offer.CurrentUpdate(s.world, s.offer.Action)
 	}
 	if offer.IsForced(update, action.IsConsistent(&s.target().Status), s.world.Now) {
 		return s.offer.Set.ContentHash[:8] + "f"

@@ -204,7 +204,7 @@ func (k *Tokens) check(ctx context.Context, key types.NamespacedName) time.Durat
 			} else {
 				meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTokenUsable)
 			}
-			targetstatus.NoteReady(w.Target, status, k.backend.index.Claimants(w.Target.Namespace, w.Target.ControllerID()), w.Now)
+			targetstatus.NoteReady(w.Target, status, k.backend.index.NamesWithControllerID(w.Target.Namespace, w.Target.ControllerID()), w.Now)
 			return nil
 		}); client.IgnoreNotFound(err) != nil {
 			return tokenGrace

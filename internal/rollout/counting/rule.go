@@ -71,5 +71,5 @@ func retriesAlike(a, b *v1alpha1.Retries) bool {
 	if a == nil || b == nil || a == b {
 		return a == b
 	}
-	return a.Limit == b.Limit && eligibility.NamedBy(a).Equal(eligibility.NamedBy(b))
+	return a.Limit == b.Limit && eligibility.RetriedFailures(a).Equal(eligibility.RetriedFailures(b))
 }

@@ -295,10 +295,10 @@ func TestW17_PartitionRefusesWhatDoesNotFit(t *testing.T) {
 		"selections that reach few": {
 			v1alpha1.RolloutSpec{Groups: []v1alpha1.Group{shareGroup("a", 0, v1alpha1.Selection{TargetExpression: `target.name != "dev-0001"`})}}, planTargets(3, nil),
 			Problem{v1alpha1.ReasonTargetsLeftOver, "spec.groups take 2 of 3 targets and leave 1 without a group (dev-0001): let the percentages of groups with the same selection add up to 100, and end with a group that has neither percentage nor selection, which takes all that are left"}},
-		"an expression of a group that cannot be read": {
+		"an invalid expression of a group": {
 			v1alpha1.RolloutSpec{Groups: []v1alpha1.Group{shareGroup("a", 10, everybody), shareGroup("b", 0, v1alpha1.Selection{TargetExpression: "target.type"})}}, planTargets(3, nil),
 			Problem{v1alpha1.ReasonInvalidExpression, `spec.groups[1].targetExpression: the result is a string, but must be true or false: compare it with a value, as in target.type == "gateway"`}},
-		"a selector of a group that cannot be read": {
+		"an invalid selector of a group": {
 			v1alpha1.RolloutSpec{Groups: []v1alpha1.Group{{Name: "a", Selection: v1alpha1.Selection{TargetSelector: &v1alpha1.TargetSelector{
 				MatchExpressions: []v1alpha1.TargetSelectorRequirement{{Key: "site", Operator: "In"}}}}}}}, planTargets(3, nil),
 			Problem{v1alpha1.ReasonInvalidExpression, `spec.groups[0].targetSelector.matchExpressions[0]: operator In needs values: add values, or use Exists or DoesNotExist`}},

@@ -120,7 +120,7 @@ func TestSelectSaysWhyNoTargetIsSelected(t *testing.T) {
 			"none of the 9 targets of namespace factory is selected: 7 not matched by spec.targetSelector, 1 with the controllerID of an older target, 1 being deleted; widen the selection, or label the targets"}},
 		"by expression and type": {noneHolds, mixedTargets(), Problem{v1alpha1.ReasonNoTargets,
 			"none of the 9 targets of namespace factory is selected: 6 not matched by spec.targetExpression, 1 of a type that is not in compatibleTargetTypes of DistributionSet fw-2 (gateway, router), 1 with the controllerID of an older target, 1 being deleted; widen the selection, or label the targets"}},
-		"an expression that cannot be read": {v1alpha1.Selection{TargetExpression: "target.hold &&"}, mixedTargets(), Problem{v1alpha1.ReasonInvalidExpression,
+		"an invalid expression": {v1alpha1.Selection{TargetExpression: "target.hold &&"}, mixedTargets(), Problem{v1alpha1.ReasonInvalidExpression,
 			`spec.targetExpression, line 1, column 15: Syntax error: mismatched input '<EOF>': write it as in target.attributes["hw"] == "B" && !target.inconsistent`}},
 	} {
 		t.Run(name, func(t *testing.T) {

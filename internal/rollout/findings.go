@@ -11,9 +11,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
-// verdict has the findings of the steps for the status. Each field is written by one function
+// findings is what the steps have found, for the status. Each field is written by one function
 // below.
-type verdict struct {
+type findings struct {
 	// problem is the cause of the condition Stalled; nil if there is none.
 	problem *grouping.Problem
 	// reconciling is the reason of the condition Reconciling, or "" if the spec has been processed.
