@@ -101,7 +101,6 @@ func TestAssigned(t *testing.T) {
 			if got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
-
 		})
 	}
 }

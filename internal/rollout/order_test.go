@@ -16,7 +16,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// started is a rollout that has started.
+// started returns a rollout that has started.
 func started(name string) *v1alpha1.Rollout {
 	at := metav1.NewMicroTime(epoch)
 	return &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1alpha1.RolloutStatus{State: v1alpha1.RolloutRunning, StartedAt: &at}}
@@ -28,15 +28,15 @@ func TestReplaces(t *testing.T) {
 		set  *eligibility.Set
 		want bool
 	}{
-		"the newer has started later": {func(_, _ *v1alpha1.Rollout) {}, &eligibility.Set{}, true},
-		"the older one's set is gone": {func(_, _ *v1alpha1.Rollout) {}, nil, true},
-		"the older one is a step":     {func(_, _ *v1alpha1.Rollout) {}, &eligibility.Set{RequiredMigrationStep: true}, false},
-		"the newer wants both":        {func(newer, _ *v1alpha1.Rollout) { newer.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, nil, false},
-		"the older wants both":        {func(_, older *v1alpha1.Rollout) { older.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, nil, true},
-		"the newer has not started":   {func(newer, _ *v1alpha1.Rollout) { newer.Status.StartedAt = nil }, nil, false},
-		"the older has not started":   {func(_, older *v1alpha1.Rollout) { older.Status.StartedAt = nil }, nil, false},
-		"both are of the same age":    {func(newer, older *v1alpha1.Rollout) { newer.Status.StartedAt = older.Status.StartedAt }, nil, false},
-		"startAt outranks the real start": {func(newer, older *v1alpha1.Rollout) {
+		"the newer has started later":           {func(_, _ *v1alpha1.Rollout) {}, &eligibility.Set{}, true},
+		"the older one's set is gone":           {func(_, _ *v1alpha1.Rollout) {}, nil, true},
+		"the older one brings a migration step": {func(_, _ *v1alpha1.Rollout) {}, &eligibility.Set{RequiredMigrationStep: true}, false},
+		"the newer is queued":                   {func(newer, _ *v1alpha1.Rollout) { newer.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, nil, false},
+		"the older is queued":                   {func(_, older *v1alpha1.Rollout) { older.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, nil, true},
+		"the newer has not started":             {func(newer, _ *v1alpha1.Rollout) { newer.Status.StartedAt = nil }, nil, false},
+		"the older has not started":             {func(_, older *v1alpha1.Rollout) { older.Status.StartedAt = nil }, nil, false},
+		"both started at the same time":         {func(newer, older *v1alpha1.Rollout) { newer.Status.StartedAt = older.Status.StartedAt }, nil, false},
+		"startAt takes precedence over the start": {func(newer, older *v1alpha1.Rollout) {
 			past, soon := metav1.NewTime(epoch.Add(-time.Hour)), metav1.NewTime(epoch.Add(-time.Minute))
 			newer.Spec.StartAt, older.Spec.StartAt = &past, &soon
 		}, nil, false},
@@ -52,8 +52,7 @@ func TestReplaces(t *testing.T) {
 	}
 }
 
-// addNeighbor adds another rollout of the namespace, with the set firmware-<name> and these
-// members.
+// addNeighbor adds another rollout of the namespace with the set firmware-<name> and these members.
 func (w *world) addNeighbor(name string, edit func(*Neighbor), members ...string) {
 	set := w.addSet("firmware-" + name)
 	set.ContentHash = hashOf(set.Name)
@@ -66,8 +65,8 @@ func (w *world) addNeighbor(name string, edit func(*Neighbor), members ...string
 	w.neighbors = append(w.neighbors, n)
 }
 
-// hashOf is the content hash of a set. Its first digits, which targets remember, tell it from
-// others.
+// hashOf returns a content hash for a set. The first digits, which targets store, differ from those
+// of other sets.
 func hashOf(set string) string {
 	if set == "firmware-2" {
 		return "hash-of-firmware-2"
@@ -75,19 +74,19 @@ func hashOf(set string) string {
 	return set + "-has-this-hash"
 }
 
-// isStarted makes a neighbor one that started when it was created.
+// isStarted starts a neighbor at its creation.
 func isStarted(n *Neighbor) {
 	at := metav1.NewMicroTime(n.Rollout.CreationTimestamp.Time)
 	n.Rollout.Status.State, n.Rollout.Status.StartedAt = v1alpha1.RolloutRunning, &at
 	n.Rollout.Status.Plan = &v1alpha1.PlanStatus{ContentHash: n.Set.ContentHash}
 }
 
-// createdAfter moves the creation of a neighbor.
+// createdAfter returns an edit that moves the creation of a neighbor.
 func createdAfter(d time.Duration) func(*Neighbor) {
 	return func(n *Neighbor) { n.Rollout.CreationTimestamp = metav1.NewTime(epoch.Add(d)) }
 }
 
-// startsAt gives a neighbor a startAt.
+// startsAt returns an edit that sets the startAt of a neighbor.
 func startsAt(d time.Duration) func(*Neighbor) {
 	return func(n *Neighbor) { n.Rollout.Spec.StartAt = at(epoch.Add(d)) }
 }
@@ -113,12 +112,12 @@ func all(edits ...func(*Neighbor)) func(*Neighbor) {
 	}
 }
 
-// runs makes a target say by itself that it runs a set.
+// runs lets a device report that it runs a set, without an action.
 func (w *world) runs(name, set string) {
 	action.ReportInstalled(&w.targets[name].Status, set, hashOf(set), w.now)
 }
 
-// had gives a target an action that succeeded, of a source with this place in the order.
+// had adds a successful action to a target, of a source with this place in the order.
 func (w *world) had(name, set, source string, since time.Time) {
 	at, s := metav1.NewMicroTime(since), &w.targets[name].Status
 	a := action.Create(s, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: source, UID: types.UID("uid-of-old-" + source), Since: &at, Attempt: 1},
@@ -128,8 +127,8 @@ func (w *world) had(name, set, source string, since time.Time) {
 	}
 }
 
-// What a rollout does that could start now, beside another one. The rollout is r, of firmware-2,
-// and was created a second ago.
+// TestStartBesideANeighbor: a rollout that could start now, and another one. The rollout is r,
+// brings firmware-2, and was created a second ago.
 func TestStartBesideANeighbor(t *testing.T) {
 	const starts, waits, ambiguous = "", v1alpha1.ReasonStabilizing, v1alpha1.ReasonOrderAmbiguous
 	ago := func(d time.Duration) time.Time { return epoch.Add(-d) }
@@ -154,7 +153,7 @@ func TestStartBesideANeighbor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		self     func(*world)
 		neighbor func(*Neighbor)
-		name     string // default: older, which goes first by its name
+		name     string // default: older, which sorts first
 		members  string
 		now      time.Duration // since the creation; default: a second
 		want     string
@@ -162,41 +161,41 @@ func TestStartBesideANeighbor(t *testing.T) {
 	}{
 		// Neither has a startAt.
 		"the other one has started":                        {neighbor: isStarted, members: shared, want: ambiguous, says: "give each a spec.startAt of its own"},
-		"the other one is about to start, and goes first":  {members: shared, want: waits, says: "for rollout older to start"},
-		"the other one is about to start, and comes later": {name: "z", members: shared, want: starts},
+		"the other one is about to start, and sorts first": {members: shared, want: waits, says: "for rollout older to start"},
+		"the other one is about to start, and sorts last":  {name: "z", members: shared, want: starts},
 		"the other one was created first":                  {name: "z", neighbor: createdAfter(-time.Second), members: shared, want: waits},
 		"the other one was created later and has started":  {name: "z", neighbor: all(createdAfter(time.Second), isStarted), members: shared, want: ambiguous},
 		"it shares no target":                              {members: disjoint, want: starts},
 		"it has started and shares no target":              {neighbor: isStarted, members: disjoint, want: starts},
 		"it was created a minute before":                   {neighbor: all(createdAfter(-time.Minute), isStarted), members: shared, want: starts},
-		"it was created 59 seconds before and is at work":  {neighbor: all(createdAfter(-59*time.Second), isStarted), members: shared, want: ambiguous, says: "and older at 2026-03-01T09:59:01Z"},
+		"it was created 59 seconds before and is running":  {neighbor: all(createdAfter(-59*time.Second), isStarted), members: shared, want: ambiguous, says: "and older at 2026-03-01T09:59:01Z"},
 		"it was created 57 seconds before and had ended":   {neighbor: all(createdAfter(-57*time.Second), isStarted, isEnding(v1alpha1.RolloutFinished, -20*time.Second)), members: shared, want: starts},
 		"it ended after this one was created":              {neighbor: all(createdAfter(-57*time.Second), isStarted, isEnding(v1alpha1.RolloutFinished, time.Second)), members: shared, want: ambiguous},
 		"it was stopped":                                   {neighbor: all(isStarted, isEnding(v1alpha1.RolloutStopped, time.Second)), members: shared, want: starts},
 		"it does not start within a minute":                {members: shared, now: time.Minute, want: starts},
-		"its set brings the same":                          {neighbor: all(func(n *Neighbor) { n.Set.ContentHash = "hash-of-firmware-2" }, isStarted), members: shared, want: ambiguous},
-		// One that cannot start keeps nobody waiting.
-		"it is planned only":            {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentPlanned }, members: shared, want: starts},
+		"its set has the same content":                     {neighbor: all(func(n *Neighbor) { n.Set.ContentHash = "hash-of-firmware-2" }, isStarted), members: shared, want: ambiguous},
+		// A rollout that cannot start is not waited for.
+		"its spec.state is Planned":     {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentPlanned }, members: shared, want: starts},
 		"it is paused before its start": {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentPaused }, members: shared, want: starts},
-		"it is to be stopped":           {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentStopped }, members: shared, want: starts},
+		"its spec.state is Stopped":     {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentStopped }, members: shared, want: starts},
 		"it awaits approval":            {neighbor: func(n *Neighbor) { n.Rollout.Spec.ApprovalRequired = true }, members: shared, want: starts},
 		"another plan of it was approved": {neighbor: func(n *Neighbor) {
 			n.Rollout.Spec.ApprovalRequired, n.Rollout.Spec.Approval = true, &v1alpha1.Approval{PlanHash: "old"}
 			n.Rollout.Status.Plan = &v1alpha1.PlanStatus{Hash: "new"}
 		}, members: shared, want: starts},
-		"the manager requires an approval that it lacks": {neighbor: func(n *Neighbor) {
+		"the manager requires an approval, and it has none": {neighbor: func(n *Neighbor) {
 			n.Rollout.Status.State, n.Rollout.Status.ObservedGeneration = v1alpha1.RolloutWaitingForApproval, 1
 		}, members: shared, want: starts},
-		"its set may still arrive":   {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, want: waits},
-		"its set has not arrived":    {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, now: 5 * time.Second, want: starts},
-		"its set is invalid":         {neighbor: func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancellationNone }, members: shared, want: starts},
-		"its set lacks a module":     {neighbor: func(n *Neighbor) { n.Set.Deployable = false }, members: shared, now: 5 * time.Second, want: starts},
-		"its set is being locked":    {neighbor: func(n *Neighbor) { n.Set.Deployable, n.Set.Transient = false, true }, members: shared, now: 5 * time.Second, want: waits},
-		"its expression is invalid":  {neighbor: isStalledBy(v1alpha1.ReasonInvalidExpression), members: shared, want: starts},
-		"it selects no targets":      {neighbor: isStalledBy(v1alpha1.ReasonNoTargets), members: shared, want: starts},
-		"it lost a group":            {neighbor: isStalledBy(v1alpha1.ReasonGroupLost), members: shared, want: starts},
-		"it was corrected just now":  {neighbor: all(isStalledBy(v1alpha1.ReasonInvalidExpression), func(n *Neighbor) { n.Rollout.Generation++ }), members: shared, want: waits},
-		"its content keeps changing": {neighbor: func(n *Neighbor) { n.Rollout.Status.State = v1alpha1.RolloutCreating }, members: shared, now: time.Minute, want: starts},
+		"its set may still be applied":    {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, want: waits},
+		"its set was not applied in time": {neighbor: func(n *Neighbor) { n.Set = nil }, members: shared, now: 5 * time.Second, want: starts},
+		"its set is invalid":              {neighbor: func(n *Neighbor) { n.Set.Invalidation = v1alpha1.CancellationNone }, members: shared, want: starts},
+		"its set lacks a module":          {neighbor: func(n *Neighbor) { n.Set.Deployable = false }, members: shared, now: 5 * time.Second, want: starts},
+		"its set is being locked":         {neighbor: func(n *Neighbor) { n.Set.Deployable, n.Set.Transient = false, true }, members: shared, now: 5 * time.Second, want: waits},
+		"its expression is invalid":       {neighbor: isStalledBy(v1alpha1.ReasonInvalidExpression), members: shared, want: starts},
+		"it selects no targets":           {neighbor: isStalledBy(v1alpha1.ReasonNoTargets), members: shared, want: starts},
+		"it lost a group":                 {neighbor: isStalledBy(v1alpha1.ReasonGroupLost), members: shared, want: starts},
+		"it was corrected a moment ago":   {neighbor: all(isStalledBy(v1alpha1.ReasonInvalidExpression), func(n *Neighbor) { n.Rollout.Generation++ }), members: shared, want: waits},
+		"its content keeps changing":      {neighbor: func(n *Neighbor) { n.Rollout.Status.State = v1alpha1.RolloutCreating }, members: shared, now: time.Minute, want: starts},
 		// startAt.
 		"the other one has an earlier startAt and has started":    {neighbor: all(startsAt(-time.Hour), isStarted), members: shared, want: ambiguous, says: "only older has a spec.startAt, 2026-03-01T09:00:00Z; set spec.startAt to the present time"},
 		"the other one has an earlier startAt and may start":      {name: "z", neighbor: startsAt(-time.Hour), members: shared, want: waits},
@@ -212,22 +211,22 @@ func TestStartBesideANeighbor(t *testing.T) {
 		"both are queued":                         {self: isQueued, neighbor: all(queued(1000), isStarted), members: shared, want: ambiguous},
 		"both are queued, with different weights": {self: isQueued, neighbor: all(queued(500), isStarted), members: shared, want: starts},
 		"only the other is queued":                {neighbor: all(queued(500), isStarted), members: shared, want: ambiguous},
-		// What devices say, when their Targets were created again, too.
-		"a shared device runs what the other one brings": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z", members: shared, want: ambiguous, says: "1 target of them, e.g. dev-01, had the content of z when both were created"},
-		"a shared device runs what the other one brings, which has ended since": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z",
+		// Installed sets, if the Targets were created again, too.
+		"a shared device runs the set of the other one": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z", members: shared, want: ambiguous, says: "1 target of them, e.g. dev-01, had the content of z when both were created"},
+		"a shared device runs the set of the other one, which has ended since": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z",
 			neighbor: all(createdAfter(-20*time.Second), isStarted, isEnding(v1alpha1.RolloutFinished, -10*time.Second)), members: shared, want: ambiguous},
-		"a shared device runs what the other one brings, which cannot start": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z", neighbor: isStalledBy("x"), members: shared, want: ambiguous},
-		"a shared device runs what this one brings":                          {self: func(w *world) { w.runs("dev-01", "firmware-2") }, members: shared, want: starts},
-		"it runs something else":                                             {self: func(w *world) { w.runs("dev-01", "firmware-0") }, name: "z", members: shared, want: starts},
-		"another device runs what the other one brings":                      {self: func(w *world) { w.runs("dev-02", "firmware-z") }, name: "z", members: shared, want: starts},
-		"it runs what a rollout of last week brings":                         {self: func(w *world) { w.runs("dev-01", "firmware-older") }, neighbor: all(lastWeek, isStarted), members: shared, want: starts},
-		"with a startAt the order is known":                                  {self: both(placed(-2*time.Hour), func(w *world) { w.runs("dev-01", "firmware-z") }), name: "z", neighbor: startsAt(-time.Hour), members: shared, want: starts},
-		// What Targets remember.
-		"a target had this content and left it": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-older", "older", ago(time.Hour)) }),
+		"a shared device runs the set of the other one, which cannot start": {self: func(w *world) { w.runs("dev-01", "firmware-z") }, name: "z", neighbor: isStalledBy("x"), members: shared, want: ambiguous},
+		"a shared device runs the set of this one":                          {self: func(w *world) { w.runs("dev-01", "firmware-2") }, members: shared, want: starts},
+		"it runs another set":                          {self: func(w *world) { w.runs("dev-01", "firmware-0") }, name: "z", members: shared, want: starts},
+		"another device runs the set of the other one": {self: func(w *world) { w.runs("dev-02", "firmware-z") }, name: "z", members: shared, want: starts},
+		"it runs the set of a rollout of last week":    {self: func(w *world) { w.runs("dev-01", "firmware-older") }, neighbor: all(lastWeek, isStarted), members: shared, want: starts},
+		"with a startAt the order is known":            {self: both(placed(-2*time.Hour), func(w *world) { w.runs("dev-01", "firmware-z") }), name: "z", neighbor: startsAt(-time.Hour), members: shared, want: starts},
+		// Stored actions of Targets.
+		"a target had this content and has another one now": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-older", "older", ago(time.Hour)) }),
 			neighbor: all(lastWeek, isStarted, isEnding(v1alpha1.RolloutFinished, -time.Hour)), members: shared, want: ambiguous, says: "1 of 4 targets had, or may have had, the content of DistributionSet firmware-2 before and another one since, e.g. dev-02, which runs firmware-older"},
-		"a target left it for what the device installed by itself": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.runs("dev-02", "firmware-9") }), want: ambiguous},
-		"a person brings it back on purpose":                       {self: both(placed(0), func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-older", "older", ago(time.Hour)) }), want: starts},
-		"a target has come back to it": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(3*time.Hour)) },
+		"a target had this content, and the device installed another one by itself": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.runs("dev-02", "firmware-9") }), want: ambiguous},
+		"a target had this content, and startAt is set":                             {self: both(placed(0), func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-older", "older", ago(time.Hour)) }), want: starts},
+		"a target had another content since, and has this one again": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(3*time.Hour)) },
 			func(w *world) { w.had("dev-02", "firmware-older", "older", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-2", "r", ago(time.Hour)) }), want: starts},
 		"a target runs it": {self: func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, want: starts},
 		"an update of it failed": {self: func(w *world) {
@@ -236,17 +235,17 @@ func TestStartBesideANeighbor(t *testing.T) {
 			a := action.Create(&w.targets["dev-02"].Status, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r", UID: "uid-old", Since: &at}, DistributionSet: "firmware-2", ContentHash: "hash-of-firmware-2", Now: ago(time.Hour)})
 			action.Apply(&w.targets["dev-02"].Status, action.Report{ID: a.ID, Event: action.Fail, Now: ago(time.Hour)})
 		}, want: starts},
-		"the other one is at work and newer than what this one brought": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(8*24*time.Hour)) },
+		"the other one is running and newer than the update of this one": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(8*24*time.Hour)) },
 			neighbor: all(lastWeek, isStarted), members: shared, want: ambiguous, says: "had the content of DistributionSet firmware-2 before that rollout, which is running"},
-		"the other one is at work and older": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) },
+		"the other one is running and older": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) },
 			neighbor: all(lastWeek, isStarted), members: shared, want: starts},
 		"the other one was newer and is being stopped": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(8*24*time.Hour)) },
 			neighbor: all(lastWeek, isStarted, func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentStopped }), members: shared, want: starts},
-		"all came again, and this one is the newest": {self: both(func(w *world) { w.had("dev-01", "firmware-older", "older", ago(2*time.Hour)) }, func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) }),
+		"all are created again, and this one is the newest": {self: both(func(w *world) { w.had("dev-01", "firmware-older", "older", ago(2*time.Hour)) }, func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) }),
 			neighbor: all(startsAt(-90*time.Minute), isStarted), members: shared, want: starts},
-		"all came again, and the other one started after this one": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(2*time.Hour)) },
+		"all are created again, and the other one started after this one": {self: func(w *world) { w.had("dev-01", "firmware-2", "r", ago(2*time.Hour)) },
 			neighbor: all(startsAt(-time.Hour), isStarted), members: shared, want: ambiguous},
-		"all came again, without any startAt, and this one is the newest": {self: both(func(w *world) { w.had("dev-01", "firmware-older", "older", ago(2*time.Hour)) }, func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) }),
+		"all are created again without startAt, and this one is the newest": {self: both(func(w *world) { w.had("dev-01", "firmware-older", "older", ago(2*time.Hour)) }, func(w *world) { w.had("dev-01", "firmware-2", "r", ago(time.Hour)) }),
 			members: shared, want: starts},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -270,7 +269,7 @@ func TestStartBesideANeighbor(t *testing.T) {
 			}
 			w.wantContains(w.waitingFor(), tt.says)
 			if got == waits && p.RecheckAfter == 0 {
-				t.Error("does not look again by itself")
+				t.Error("RecheckAfter is 0")
 			}
 		})
 	}
@@ -281,8 +280,8 @@ func TestSince(t *testing.T) {
 		startAt time.Duration // after the start
 		want    time.Duration
 	}{
-		"startAt is the place": {-time.Hour, -time.Hour},
-		"moved into the future after the start, it orders nothing": {time.Hour, 0},
+		"startAt is before the start":                      {-time.Hour, -time.Hour},
+		"startAt is moved into the future after the start": {time.Hour, 0},
 	} {
 		r := started("r")
 		at := metav1.NewTime(epoch.Add(tt.startAt))

@@ -13,7 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
-// How a rollout of four targets ends, by what became of them.
+// TestOutcome checks the condition Succeeded of a rollout of four targets.
 func TestOutcome(t *testing.T) {
 	supersede := func(places ...int) func(*world) {
 		return func(w *world) {
@@ -59,8 +59,8 @@ func TestOutcome(t *testing.T) {
 		"all succeeded":                       {nil, []func(*world){func(w *world) { w.succeed("dev-01", "dev-02", "dev-03", "dev-04") }}, "True Succeeded", "4 of 4 targets succeeded, 0 failed"},
 		"all were superseded":                 {nil, []func(*world){supersede(0, 1, 2, 3)}, "False Superseded", "none of 4 targets succeeded: 4 superseded by newer updates (rollout newer)"},
 		"some were superseded":                {nil, []func(*world){func(w *world) { w.succeed("dev-01") }, supersede(1, 2, 3)}, "True Succeeded", "1 of 4 targets succeeded, 0 failed, 3 superseded by newer updates (rollout newer)"},
-		"all were assigned something newer":   {nil, []func(*world){assign}, "False Superseded", "4 superseded by newer updates (spec.assignment of the target)"},
-		"an auto-assignment took all":         {nil, []func(*world){auto}, "False Superseded", "4 superseded by newer updates (an auto-assignment)"},
+		"all have a newer assignment":         {nil, []func(*world){assign}, "False Superseded", "4 superseded by newer updates (spec.assignment of the target)"},
+		"an auto-assignment took all over":    {nil, []func(*world){auto}, "False Superseded", "4 superseded by newer updates (an auto-assignment)"},
 		"a newer auto-assignment has started": {nil, []func(*world){auto, func(w *world) { w.take("dev-01", w.offer("dev-01")) }}, "False Superseded", "(an auto-assignment, auto-assignment auto-0)"},
 		"people canceled all":                 {nil, []func(*world){cancel("dev-01", "dev-02", "dev-03", "dev-04")}, "False Canceled", "none of 4 targets succeeded: 4 canceled"},
 		"people canceled most":                {nil, []func(*world){cancel("dev-01", "dev-02", "dev-03"), supersede(3)}, "False Canceled", "1 superseded by newer updates (rollout newer), 3 canceled"},
@@ -94,7 +94,7 @@ func TestOutcome(t *testing.T) {
 				w.wantCondition(v1alpha1.ConditionStalled, "")
 			}
 			check()
-			// What happens later changes nothing.
+			// Later changes of targets do not change it.
 			w.claims, w.autos, w.targets = nil, nil, map[string]*v1alpha1.Target{}
 			w.tick(time.Hour)
 			w.reconcileAll()
@@ -103,7 +103,7 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
-// A dynamic rollout whose growth ends before a target has appeared has done all there was to do.
+// A dynamic rollout whose growth ends before a target has appeared has succeeded.
 func TestOutcomeWithoutTargets(t *testing.T) {
 	w := newWorld(t, 0, func(s *v1alpha1.RolloutSpec) { s.Dynamic = &v1alpha1.Dynamic{Until: at(epoch.Add(time.Hour))} })
 	w.reconcileAll()
@@ -116,7 +116,7 @@ func TestOutcomeWithoutTargets(t *testing.T) {
 	w.wantContains(w.message(v1alpha1.ConditionSucceeded), "there was no target to update")
 }
 
-// A retry of a rollout that had no success is judged anew.
+// After a retry of a rollout without a success the condition is evaluated again.
 func TestOutcomeAfterARetry(t *testing.T) {
 	w := running(t, 1, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
 	w.fail("17", "dev-01")

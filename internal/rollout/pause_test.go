@@ -264,7 +264,7 @@ func TestRetry(t *testing.T) {
 		w.wantCondition(v1alpha1.ConditionStalled, "")
 		w.wantContains(w.message(v1alpha1.ConditionReady), "spec.retry is refused")
 		if last := w.log[len(w.log)-1]; !strings.Contains(last, "RetryRefused") {
-			t.Errorf("told: %s", last)
+			t.Errorf("the last event is %s", last)
 		}
 	})
 	t.Run("is refused when the set was invalidated", func(t *testing.T) {

@@ -13,35 +13,35 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// stopWith is a commit of a stop; the empty cancellation is the default.
+// stopWith returns a commit of a stop; the empty cancellation is the default.
 func stopWith(c v1alpha1.Cancellation) func(*v1alpha1.RolloutSpec) {
 	return func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancellation = v1alpha1.IntentStopped, c }
 }
 
-// inState is a commit of another state.
+// inState returns a commit of another state.
 func inState(state v1alpha1.RolloutIntent) func(*v1alpha1.RolloutSpec) {
 	return func(s *v1alpha1.RolloutSpec) { s.State = state }
 }
 
-// A stop that was recorded is not taken back by a revert: the rollout stays stopped, with the same
-// cancellation, and says what to commit.
+// A revert has no effect on a recorded stop: the rollout stays stopped with the same cancellation,
+// and the condition says what to commit.
 func TestRevertOfAStopHasNoEffect(t *testing.T) {
 	for name, story := range map[string]struct {
 		stop, revert func(*v1alpha1.RolloutSpec)
-		told         v1alpha1.Cancellation // as recorded
-		says         string                // empty: the commit is under control
+		recorded     v1alpha1.Cancellation // of status.stop
+		says         string                // message of the condition Stalled; empty: not Stalled
 	}{
-		"the stop is reverted":               {stopWith(""), inState(v1alpha1.IntentRunning), "Soft", "spec.state Running has no effect: the rollout was stopped for good at"},
-		"the field is removed":               {stopWith("Force"), inState(""), "Force", "set spec.state to Stopped and spec.stopCancellation to Force again"},
-		"the stop becomes a pause":           {stopWith("None"), inState(v1alpha1.IntentPaused), "None", "spec.state Paused has no effect"},
-		"the stop becomes a plan":            {stopWith("Force"), inState(v1alpha1.IntentPlanned), "Force", "spec.state Planned has no effect"},
-		"it is lowered":                      {stopWith("Force"), stopWith("None"), "Force", "spec.stopCancellation None has no effect: the rollout was stopped with Force; set spec.stopCancellation to Force again"},
-		"it is lowered to the default":       {stopWith("Force"), stopWith(""), "Force", "spec.stopCancellation Soft has no effect"},
-		"it is raised":                       {stopWith("None"), stopWith("Force"), "Force", ""},
-		"a raise without the stop is none":   {stopWith("None"), func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancellation = v1alpha1.IntentRunning, "Force" }, "None", "spec.state Running has no effect"},
-		"the default is written out":         {stopWith(""), stopWith("Soft"), "Soft", ""},
-		"something else is committed":        {stopWith("Soft"), func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 7 }, "Soft", ""},
-		"the cancellation by which it stops": {stopWith("Soft"), func(s *v1alpha1.RolloutSpec) { s.DeletionCancellation = "Force" }, "Soft", ""},
+		"the stop is reverted":                   {stopWith(""), inState(v1alpha1.IntentRunning), "Soft", "spec.state Running has no effect: the rollout was stopped for good at"},
+		"the field is removed":                   {stopWith("Force"), inState(""), "Force", "set spec.state to Stopped and spec.stopCancellation to Force again"},
+		"the stop becomes a pause":               {stopWith("None"), inState(v1alpha1.IntentPaused), "None", "spec.state Paused has no effect"},
+		"the stop becomes a plan":                {stopWith("Force"), inState(v1alpha1.IntentPlanned), "Force", "spec.state Planned has no effect"},
+		"it is lowered":                          {stopWith("Force"), stopWith("None"), "Force", "spec.stopCancellation None has no effect: the rollout was stopped with Force; set spec.stopCancellation to Force again"},
+		"it is lowered to the default":           {stopWith("Force"), stopWith(""), "Force", "spec.stopCancellation Soft has no effect"},
+		"it is raised":                           {stopWith("None"), stopWith("Force"), "Force", ""},
+		"it is raised, but the stop is reverted": {stopWith("None"), func(s *v1alpha1.RolloutSpec) { s.State, s.StopCancellation = v1alpha1.IntentRunning, "Force" }, "None", "spec.state Running has no effect"},
+		"the default is set":                     {stopWith(""), stopWith("Soft"), "Soft", ""},
+		"another field is changed":               {stopWith("Soft"), func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 7 }, "Soft", ""},
+		"deletionCancellation is changed":        {stopWith("Soft"), func(s *v1alpha1.RolloutSpec) { s.DeletionCancellation = "Force" }, "Soft", ""},
 	} {
 		for when, prepare := range map[string]func(t *testing.T) *world{
 			"while it runs":    func(t *testing.T) *world { return running(t, 6, groupCount(2)) },
@@ -55,27 +55,27 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 				groups := w.states()
 				w.wantCondition(v1alpha1.ConditionReady, "True Stopped")
 				w.edit(story.revert)
-				told := 0
+				events := 0
 				for range 5 {
 					w.tick(time.Minute)
 					for _, e := range w.reconcile().Events {
-						if told++; e.Reason != v1alpha1.ReasonStopIsFinal || e.Type != warning {
-							t.Errorf("people are told %+v", e)
+						if events++; e.Reason != v1alpha1.ReasonStopIsFinal || e.Type != warning {
+							t.Errorf("the events are %+v", e)
 						}
 					}
 				}
 				w.want(v1alpha1.RolloutStopped, groups)
-				if got := w.rollout.Status.Stop; got == nil || got.Cancellation != story.told {
-					t.Errorf("recorded is %+v, want %s", got, story.told)
+				if got := w.rollout.Status.Stop; got == nil || got.Cancellation != story.recorded {
+					t.Errorf("recorded is %+v, want %s", got, story.recorded)
 				}
 				w.wantCondition(v1alpha1.ConditionSucceeded, "False Stopped")
 				w.wantCondition(v1alpha1.ConditionPaused, "False "+map[bool]string{true: "Stopped", false: "StopIsFinal"}[story.says == ""])
 				if isRunning(w.rollout) || CanStart(w.rollout, w.set, w.now) || AcceptsTargets(w.rollout, w.now) || !IsStopped(w.rollout) {
-					t.Error("the rules take it for one that runs")
+					t.Error("the rules treat it as running")
 				}
 				if story.says == "" {
-					if told != 0 {
-						t.Errorf("people are told %d times of what they wanted", told)
+					if events != 0 {
+						t.Errorf("%d events about an accepted commit", events)
 					}
 					w.wantCondition(v1alpha1.ConditionReady, "True Stopped")
 					w.wantCondition(v1alpha1.ConditionStalled, "")
@@ -84,10 +84,10 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 				w.wantCondition(v1alpha1.ConditionReady, "False StopIsFinal")
 				w.wantCondition(v1alpha1.ConditionStalled, "True StopIsFinal")
 				w.wantContains(w.message(v1alpha1.ConditionStalled), story.says)
-				if told != 1 {
-					t.Errorf("people are told %d times, want once", told)
+				if events != 1 {
+					t.Errorf("%d events, want 1", events)
 				}
-				w.edit(stopWith(story.told))
+				w.edit(stopWith(story.recorded))
 				w.reconcileAll()
 				w.wantCondition(v1alpha1.ConditionReady, "True Stopped")
 				w.wantCondition(v1alpha1.ConditionStalled, "")
@@ -96,8 +96,8 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 	}
 }
 
-// A device that was asked to cancel by a stop is asked as the stop said, also when the revert comes
-// before the walk is over.
+// A device is asked to cancel with the cancellation of the stop, also if the stop is reverted
+// before it was applied to all open actions.
 func TestRevertWhileTheStopIsCarriedOut(t *testing.T) {
 	w := running(t, 4, nil)
 	w.startUpdate("dev-01")
@@ -105,7 +105,7 @@ func TestRevertWhileTheStopIsCarriedOut(t *testing.T) {
 	w.reconcile()
 	w.edit(inState(v1alpha1.IntentRunning))
 	if p := w.reconcileAll(); !p.CancelOpenActions {
-		t.Error("asks for no walk any more")
+		t.Error("CancelOpenActions is false after the revert")
 	}
 	w.want(v1alpha1.RolloutStopping, "Finished")
 	w.wantCondition(v1alpha1.ConditionReady, "False StopIsFinal")
@@ -115,8 +115,8 @@ func TestRevertWhileTheStopIsCarriedOut(t *testing.T) {
 	w.wantContains(w.message(v1alpha1.ConditionSucceeded), "stopped by spec.state")
 }
 
-// A stop of a rollout that an invalidation had ended quietens the alarm. Its revert is a revert of
-// a stop.
+// A stop of a rollout that an invalidation had stopped ends the condition Stalled. Its revert is a
+// revert of a stop.
 func TestRevertOfAStopAfterAnInvalidation(t *testing.T) {
 	w := running(t, 4, nil)
 	w.set.Invalidation, w.set.InvalidatedAt = v1alpha1.CancellationSoft, w.now
@@ -134,8 +134,7 @@ func TestRevertOfAStopAfterAnInvalidation(t *testing.T) {
 	w.want(v1alpha1.RolloutStopped, "Finished")
 }
 
-// A finished rollout was not stopped. What is committed to it has no effect, and neither has its
-// revert.
+// A stop that is committed after the rollout finished has no effect, and neither has its revert.
 func TestStopOfAFinishedRolloutIsNotRecorded(t *testing.T) {
 	w := running(t, 2, nil)
 	w.succeed("dev-01", "dev-02")
@@ -151,7 +150,7 @@ func TestStopOfAFinishedRolloutIsNotRecorded(t *testing.T) {
 	}
 }
 
-// No rollout waits for one that was stopped before its start, also when its spec says Running
+// No rollout waits for one that was stopped before its start, also if its spec.state is Running
 // again.
 func TestAStoppedRolloutIsNotWaitedFor(t *testing.T) {
 	now := epoch.Add(time.Hour)
@@ -159,16 +158,16 @@ func TestAStoppedRolloutIsNotWaitedFor(t *testing.T) {
 	newer.CreationTimestamp, newer.Spec.State = metav1.NewTime(now), v1alpha1.IntentRunning
 	set := &eligibility.Set{Deployable: true}
 	if !CanStart(newer, set, now) {
-		t.Error("one that is about to start cannot start")
+		t.Error("CanStart is false for a rollout that may start")
 	}
 	newer.Status.Stop = &v1alpha1.StopStatus{Cancellation: v1alpha1.CancellationSoft}
 	if CanStart(newer, set, now) {
-		t.Error("one that was stopped can start")
+		t.Error("CanStart is true for a stopped rollout")
 	}
 }
 
-// Soft turns into Forced after the start, for good. Its revert changes nothing, holds back nobody,
-// and says so until the end.
+// A raise from Soft to Forced after the start is final. Its revert has no effect, does not pause
+// the rollout, and is reported until the end.
 func TestRevertOfForcedHasNoEffect(t *testing.T) {
 	kind := func(u v1alpha1.UpdateType) func(*v1alpha1.RolloutSpec) {
 		return func(s *v1alpha1.RolloutSpec) { s.Update.Type = u }
@@ -180,7 +179,7 @@ func TestRevertOfForcedHasNoEffect(t *testing.T) {
 	w.edit(kind(v1alpha1.UpdateTypeSoft))
 	w.reconcileAll()
 	if got := UpdateOf(w.rollout).Type; got != v1alpha1.UpdateTypeForced {
-		t.Errorf("devices hear %s", got)
+		t.Errorf("the update type is %s", got)
 	}
 	w.wantCondition(v1alpha1.ConditionStalled, "True ForcedIsFinal")
 	w.succeed("dev-01", "dev-02")
@@ -191,6 +190,6 @@ func TestRevertOfForcedHasNoEffect(t *testing.T) {
 	other := running(t, 2, kind(v1alpha1.UpdateTypeForced))
 	other.reconcileAll()
 	if got := other.rollout.Status.UpdateType; got != "" {
-		t.Errorf("one that started as Forced records %q and would take Soft", got)
+		t.Errorf("a rollout that started with Forced records %q and accepts Soft", got)
 	}
 }

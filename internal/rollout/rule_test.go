@@ -21,6 +21,6 @@ func TestRuleOfAStoppedRolloutDiffers(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
 	w.reconcileAll()
 	if stopped := RuleOf(w.rollout, w.set, 0, counting.AutoAssignments{}); rule.Equal(&stopped) {
-		t.Error("a stopped rollout counts like a running one")
+		t.Error("the rules of a stopped and of a running rollout are equal")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// chatter is a fleet in which two devices report another attribute every two seconds, and a rollout
-// that starts to look at it.
+// chatter returns a fleet in which two devices change an attribute every two seconds, and a new
+// rollout.
 func chatter(t *testing.T, edit func(*v1alpha1.RolloutSpec)) *world {
 	t.Helper()
 	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) {
@@ -27,7 +27,8 @@ func chatter(t *testing.T, edit func(*v1alpha1.RolloutSpec)) *world {
 	return w
 }
 
-// chats lets time pass until there is a plan, at most an hour, and tells how long it took.
+// changeAttributes lets time pass until there is a plan, at most an hour, and returns how long it
+// took.
 func (w *world) changeAttributes(value func(i int) string) time.Duration {
 	w.t.Helper()
 	started := w.now
@@ -44,25 +45,24 @@ func (w *world) changeAttributes(value func(i int) string) time.Duration {
 	return w.now.Sub(started)
 }
 
-// What a device reports of itself keeps nobody from planning, as long as the plan would be the
-// same.
-func TestThePlanIsMadeWhileDevicesReportWhatDoesNotMatter(t *testing.T) {
+// Attributes that change without changing the plan do not delay the plan.
+func TestAttributesThatChangeNoPlanDoNotDelayIt(t *testing.T) {
 	w := chatter(t, groupCount(2))
 	if took := w.changeAttributes(func(i int) string { return fmt.Sprint(i) }); took > 8*time.Second {
 		t.Errorf("the plan was made after %s; %s", took, w.waitingFor())
 	}
 	if w.rollout.Status.Stabilizing != nil {
-		t.Errorf("it has a plan and remembers %+v", w.rollout.Status.Stabilizing)
+		t.Errorf("it has a plan, and status.stabilizing is %+v", w.rollout.Status.Stabilizing)
 	}
 }
 
-// Devices that are selected at one time and not at the next do not hold the others for ever.
-func TestThePlanIsMadeAlthoughMembershipIsNeverQuiet(t *testing.T) {
+// Targets whose selection keeps changing do not delay the plan for ever.
+func TestThePlanIsMadeAlthoughTheSelectionKeepsChanging(t *testing.T) {
 	for name, edit := range map[string]func(*v1alpha1.RolloutSpec){
-		"who is selected changes": func(s *v1alpha1.RolloutSpec) {
+		"the selected targets change": func(s *v1alpha1.RolloutSpec) {
 			s.TargetExpression = `target.name > "dev-02" || target.attributes["battery"] == "even"`
 		},
-		"who is in which group changes": func(s *v1alpha1.RolloutSpec) {
+		"the groups of targets change": func(s *v1alpha1.RolloutSpec) {
 			s.Groups = []v1alpha1.Group{{Name: "even", Selection: v1alpha1.Selection{TargetExpression: `target.attributes["battery"] == "even"`}}, {Name: "rest"}}
 		},
 	} {
@@ -76,9 +76,9 @@ func TestThePlanIsMadeAlthoughMembershipIsNeverQuiet(t *testing.T) {
 	}
 }
 
-// Git is applied for minutes, and then a device goes on reporting: what counts is when the last
-// target came.
-func TestThePlanWaitsForTheLastTargetThatGitBrings(t *testing.T) {
+// Targets are applied from Git for minutes, and later a device changes an attribute: the time
+// counts from the creation of the last target.
+func TestThePlanWaitsAfterTheLastTargetFromGit(t *testing.T) {
 	w := chatter(t, nil)
 	for i := range 60 {
 		name := fmt.Sprintf("late-%02d", i)
@@ -93,8 +93,8 @@ func TestThePlanWaitsForTheLastTargetThatGitBrings(t *testing.T) {
 	}
 }
 
-// There was nobody to plan for an hour. Git brings them, one after the other.
-func TestTheFirstTargetsAfterALongTimeAreGivenTimeToSettle(t *testing.T) {
+// No target was selected for an hour. Then targets are applied from Git, one after the other.
+func TestThePlanWaitsAfterTheFirstTargetsOfALateStart(t *testing.T) {
 	w := chatter(t, nil)
 	w.targets = map[string]*v1alpha1.Target{}
 	w.passes(time.Minute)

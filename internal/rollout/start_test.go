@@ -13,7 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// What keeps a rollout from starting, and what a person reads about it.
+// TestNotStarted checks the state, the conditions and waitingFor of rollouts that cannot start.
 func TestNotStarted(t *testing.T) {
 	tests := map[string]struct {
 		world            func(*world)
@@ -37,7 +37,7 @@ func TestNotStarted(t *testing.T) {
 			},
 			"Creating", "Unknown DistributionSetNotReady", true, "DistributionSet firmware-2 is not ready: it is being locked", 0,
 		},
-		"the set may still be on its way": {
+		"the set may still be applied": {
 			func(w *world) { w.set, w.rollout.Spec.StabilizationSeconds = nil, num(30) },
 			"Creating", "Unknown ReferenceNotFound", true, "there is no DistributionSet firmware-2", 29 * time.Second,
 		},
@@ -47,11 +47,11 @@ func TestNotStarted(t *testing.T) {
 			},
 			"Creating", "False DistributionSetInvalid", false, "was invalidated (bricks the modem) and cannot be assigned again: set spec.update.distributionSet to another set", 0,
 		},
-		"the maintenance window has no such hour": {
+		"the maintenance window has an invalid hour": {
 			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 25 * * *", "UTC") },
 			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 25 * * *" cannot be parsed`, 0,
 		},
-		"the maintenance window is in no known zone": {
+		"the maintenance window has an unknown time zone": {
 			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 2 * * *", "Europe/Atlantis") },
 			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.timeZone "Europe/Atlantis" is unknown: give a name of the IANA database`, 0,
 		},
@@ -59,25 +59,25 @@ func TestNotStarted(t *testing.T) {
 			func(w *world) { w.rollout.Spec.Update.MaintenanceWindow = withWindow("0 2 30 2 *", "") },
 			"Creating", "False InvalidSpec", false, `spec.update.maintenanceWindow.schedule "0 2 30 2 *" never matches: give a day that exists in the calendar`, 0,
 		},
-		"the expression does not compile": {
+		"the expression is invalid": {
 			func(w *world) { w.rollout.Spec.TargetExpression = "target.nmae ==" },
 			"Creating", "False InvalidExpression", false, "spec.targetExpression", 0,
 		},
-		"nothing is selected": {
+		"no target is selected": {
 			func(w *world) {
 				w.rollout.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "nowhere"}}
 			},
 			"Creating", "False NoTargets", false, "none of the 4 targets of namespace fleet is selected", 0,
 		},
-		"membership is still changing": {
+		"the selection is still changing": {
 			func(w *world) { w.rollout.Spec.StabilizationSeconds = num(30) },
 			"Creating", "Unknown Stabilizing", true, "4 targets selected so far; the plan is made when the selected targets have not changed for 30 seconds", 29 * time.Second,
 		},
-		"nothing is selected yet": {
+		"no target is selected yet": {
 			func(w *world) { w.rollout.Spec.StabilizationSeconds, w.targets = num(30), nil },
 			"Creating", "Unknown Stabilizing", true, "0 targets selected so far", 29 * time.Second,
 		},
-		"nobody has approved": {
+		"the plan is not approved": {
 			func(w *world) { w.rollout.Spec.ApprovalRequired = true },
 			"WaitingForApproval", "True AwaitingApproval", false, "waiting for approval: to start, set spec.approval.planHash to sha256:", 0,
 		},
@@ -92,7 +92,7 @@ func TestNotStarted(t *testing.T) {
 			},
 			"WaitingForApproval", "True AwaitingApproval", false, "spec.approval.planHash is sha256:0000 and approves another plan: to start this one, set it to sha256:", 0,
 		},
-		"only a plan is wanted": {
+		"spec.state is Planned": {
 			func(w *world) { w.rollout.Spec.State = v1alpha1.IntentPlanned },
 			"Ready", "True Planned", false, "the plan is ready: to start, set spec.state to Running", 0,
 		},
@@ -100,7 +100,7 @@ func TestNotStarted(t *testing.T) {
 			func(w *world) { w.rollout.Spec.State = v1alpha1.IntentPaused },
 			"Ready", "True PausedBySpec", false, "paused before the start", 0,
 		},
-		"startAt is to come": {
+		"startAt is in the future": {
 			func(w *world) { w.rollout.Spec.StartAt = at(w.now.Add(time.Hour)) },
 			"Ready", "True WaitingForStart", false, "starts at 2026-03-01T11:00:01Z (spec.startAt)", time.Hour,
 		},
@@ -109,11 +109,11 @@ func TestNotStarted(t *testing.T) {
 			"Ready", "False OrderAmbiguous", false, "shares 2 targets with rollout older, and it is not clear which of the two is newer: this one was created at 2026-03-01T10:00:00Z " +
 				"and older at 2026-03-01T10:00:00Z, within a minute of each other; give each a spec.startAt of its own", 0,
 		},
-		"another rollout of the same moment goes first and has not started": {
+		"another rollout was created at the same time and starts first": {
 			func(w *world) { w.addNeighbor("older", nil, "dev-01") },
 			"Ready", "Unknown Stabilizing", true, "waiting, at most until 2026-03-01T10:01:00Z, for rollout older to start: it shares targets with this one and was created at 2026-03-01T10:00:00Z", 4 * time.Second,
 		},
-		"an older rollout has not given up": {
+		"older rollouts have not given up shared targets": {
 			func(w *world) { w.olderRollouts = []string{"older", "oldest"} },
 			"Starting", "True Superseding", false, "waiting until older rollouts have given up the targets that they share with this one: older, oldest", 0,
 		},
@@ -152,7 +152,7 @@ func withWindow(schedule, zone string) *v1alpha1.MaintenanceWindow {
 	return &v1alpha1.MaintenanceWindow{Schedule: schedule, TimeZone: zone, DurationSeconds: 3600}
 }
 
-func TestW05_ItRecoversWhenTheCauseIsGone(t *testing.T) {
+func TestW05_TheRolloutStartsWhenTheCauseEnds(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	set := w.set
 	w.set = nil
@@ -172,11 +172,11 @@ func TestTheStartIsWrittenBeforeAnySideEffect(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	p := w.reconcile()
 	if len(p.Create) != 2 || p.Status.Plan == nil || !p.Decided {
-		t.Fatalf("the first look makes the plan: %+v", p)
+		t.Fatalf("the first reconcile makes the plan: %+v", p)
 	}
 	p = w.reconcile()
 	if p.Status.State != v1alpha1.RolloutStarting || p.Status.StartedAt == nil || w.states() != "Scheduled Scheduled" {
-		t.Fatalf("the second look starts: %s, %s", p.Status.State, w.states())
+		t.Fatalf("the second reconcile starts: %s, %s", p.Status.State, w.states())
 	}
 	p = w.reconcile()
 	w.want(v1alpha1.RolloutRunning, "Running Scheduled")
@@ -191,7 +191,7 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 		w.reconcileAll()
 		return w
 	}
-	t.Run("targets that appear or vanish do not change it", func(t *testing.T) {
+	t.Run("targets that are created or deleted do not change it", func(t *testing.T) {
 		w := planned(t)
 		hash := w.planHash()
 		w.addTarget("dev-99")
@@ -204,7 +204,7 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 			t.Errorf("counts %+v", got)
 		}
 	})
-	t.Run("an edit of the spec makes a new one and un-approves", func(t *testing.T) {
+	t.Run("an edit of the spec makes a new plan and withdraws the approval", func(t *testing.T) {
 		w := planned(t)
 		w.edit(func(s *v1alpha1.RolloutSpec) {
 			s.ApprovalRequired, s.State = true, v1alpha1.IntentRunning
@@ -217,13 +217,13 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 			t.Errorf("%d groups are left, want the 4 of the new plan", len(w.groups))
 		}
 		if last := w.log[len(w.log)-1]; !strings.Contains(last, "PlanChanged: spec changed (new group group-3; new group group-4; 3 targets in another group): planned 4 targets in 4 groups instead of 4 in 2") {
-			t.Errorf("told: %s", last)
+			t.Errorf("the last event is %s", last)
 		}
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.Approval.PlanHash = w.planHash() })
 		w.reconcileAll()
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled Scheduled Scheduled")
 	})
-	t.Run("an edit of the automatic pauses in the commit of the approval un-approves", func(t *testing.T) {
+	t.Run("an edit of a threshold in the commit of the approval withdraws it", func(t *testing.T) {
 		w := planned(t)
 		w.edit(func(s *v1alpha1.RolloutSpec) { s.ErrorBudget = &v1alpha1.ErrorBudget{Count: num(2)} })
 		w.reconcileAll()
@@ -236,7 +236,7 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 		w.reconcileAll()
 		w.want(v1alpha1.RolloutWaitingForApproval, "Ready Ready")
 	})
-	t.Run("another content of the set makes a new one", func(t *testing.T) {
+	t.Run("another content of the set makes a new plan", func(t *testing.T) {
 		w := planned(t)
 		hash := w.planHash()
 		w.set.ContentHash = "other"
@@ -245,10 +245,10 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 			t.Errorf("plan %+v", w.rollout.Status.Plan)
 		}
 		if last := w.log[len(w.log)-1]; !strings.Contains(last, "the content of DistributionSet firmware-2 changed") {
-			t.Errorf("told: %s", last)
+			t.Errorf("the last event is %s", last)
 		}
 	})
-	t.Run("after the start nothing makes a new one", func(t *testing.T) {
+	t.Run("after the start no new plan is made", func(t *testing.T) {
 		w := running(t, 4, groupCount(2))
 		hash := w.planHash()
 		w.set.ContentHash = "other"
@@ -260,9 +260,10 @@ func TestThePlanIsMadeOnce(t *testing.T) {
 	})
 }
 
-// The process died after it had created groups and before the status that makes them exist.
-func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
-	t.Run("the same plan takes its groups up", func(t *testing.T) {
+// The controller crashed after it had created groups and before it wrote the status that names
+// them.
+func TestW25_APartlyCreatedPlanIsCompletedOrDeleted(t *testing.T) {
+	t.Run("the same plan uses the created groups", func(t *testing.T) {
 		w := newWorld(t, 4, groupCount(2))
 		p := Next(w.snapshot())
 		w.apply(Plan{Create: p.Create[:1]})
@@ -273,7 +274,7 @@ func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
 		w.reconcileAll()
 		w.want(v1alpha1.RolloutRunning, "Running Scheduled")
 	})
-	t.Run("another plan sweeps them away", func(t *testing.T) {
+	t.Run("another plan deletes them", func(t *testing.T) {
 		w := newWorld(t, 4, groupCount(2))
 		p := Next(w.snapshot())
 		w.apply(Plan{Create: p.Create})
@@ -284,7 +285,7 @@ func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
 			t.Errorf("%d groups over %d targets", len(w.groups), w.rollout.Status.Targets.Targets)
 		}
 	})
-	t.Run("groups that are not seen yet delay the start", func(t *testing.T) {
+	t.Run("groups that are not in the cache yet delay the start", func(t *testing.T) {
 		w := newWorld(t, 4, groupCount(2))
 		w.reconcile()
 		hidden := w.groups
@@ -292,7 +293,7 @@ func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
 		p := w.reconcileAll()
 		w.wantCondition(v1alpha1.ConditionReconciling, "True Planning")
 		if p.RecheckAfter == 0 {
-			t.Error("does not look again")
+			t.Error("RecheckAfter is 0")
 		}
 		w.groups = hidden
 		w.reconcileAll()
@@ -300,7 +301,7 @@ func TestW25_HalfAPlanIsFinishedOrSweptAway(t *testing.T) {
 	})
 }
 
-func TestALostGroupStopsEverythingAndIsNeverReplaced(t *testing.T) {
+func TestALostGroupStallsTheRolloutAndIsNotReplaced(t *testing.T) {
 	w := running(t, 6, groupCount(3))
 	hash, lost := w.planHash(), w.groups[1]
 	w.groups = slices.Delete(slices.Clone(w.groups), 1, 2)
@@ -325,7 +326,7 @@ func TestALostGroupStopsEverythingAndIsNeverReplaced(t *testing.T) {
 	w.want(v1alpha1.RolloutRunning, "Finished Running Scheduled")
 }
 
-func TestAStartedRolloutOpensNothingWithoutItsSet(t *testing.T) {
+func TestAStartedRolloutOpensNoGroupWithoutItsSet(t *testing.T) {
 	w := running(t, 4, groupCount(2))
 	w.succeed("dev-01", "dev-02")
 	set := w.set
@@ -338,9 +339,9 @@ func TestAStartedRolloutOpensNothingWithoutItsSet(t *testing.T) {
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
-// Nobody is asked to approve, or to start, a plan of which a group is gone: it could not be
-// reviewed and never start.
-func TestAGroupThatIsLostBeforeTheStartIsSaidAtOnce(t *testing.T) {
+// A plan whose group was deleted before the start could not be reviewed and never start, so the
+// rollout is Stalled before an approval or a start.
+func TestAGroupThatIsLostBeforeTheStartStallsTheRollout(t *testing.T) {
 	for name, edit := range map[string]func(*v1alpha1.RolloutSpec){
 		"awaiting approval": func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ApprovalRequired = num(2), true },
 		"planned":           func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.State = num(2), v1alpha1.IntentPlanned },
@@ -361,8 +362,9 @@ func TestAGroupThatIsLostBeforeTheStartIsSaidAtOnce(t *testing.T) {
 	}
 }
 
-// A new plan would start all over again, perhaps with other targets.
-func TestAWipedStatusIsNotAFreshStart(t *testing.T) {
+// A rollout whose status was deleted after its start makes no new plan, which might have other
+// targets.
+func TestADeletedStatusCausesNoNewPlan(t *testing.T) {
 	w := running(t, 4, groupCount(2))
 	w.rollout.Status = v1alpha1.RolloutStatus{ObservedGeneration: -1}
 	p := w.reconcileAll()

@@ -18,7 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
-func TestNewCountsAloneDecideNothing(t *testing.T) {
+func TestNewCountsAloneAreNoDecision(t *testing.T) {
 	w := running(t, 20, groupCount(2))
 	w.startUpdate("dev-01")
 	p := w.reconcile()
@@ -30,11 +30,11 @@ func TestNewCountsAloneDecideNothing(t *testing.T) {
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.MinimumReports = 1 })
 	if p := w.reconcile(); !p.Decided || p.Status.ObservedGeneration != w.rollout.Generation {
-		t.Error("a new generation is to be acknowledged at once")
+		t.Error("a new generation is not acknowledged at once")
 	}
 }
 
-func TestAGroupMirrorsItsStateNotItsCounts(t *testing.T) {
+func TestTheStatusOfAGroupIsWrittenForItsStateNotForItsCounts(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	var got []string
 	for range 6 {
@@ -43,17 +43,17 @@ func TestAGroupMirrorsItsStateNotItsCounts(t *testing.T) {
 		}
 	}
 	want := []string{
-		"group-1 Running", "group-2 Scheduled", // the start leaves them to the opening
+		"group-1 Running", "group-2 Scheduled", // written when the first group opens
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if c := w.groups[0].Status.Counts; c == nil || c.Pending != 2 {
-		t.Errorf("counts in the mirror: %+v", c)
+		t.Errorf("counts in the status of the group: %+v", c)
 	}
 }
 
-func TestAGroupThatMissedItsMirrorGetsItLater(t *testing.T) {
+func TestAGroupStatusThatWasNotWrittenIsWrittenLater(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	w.targets["dev-01"].Status.Installed = &v1alpha1.InstalledSet{ContentHash: w.set.ContentHash}
 	for w.state() != v1alpha1.RolloutRunning {
@@ -66,17 +66,17 @@ func TestAGroupThatMissedItsMirrorGetsItLater(t *testing.T) {
 	}
 	w.reconcileAll()
 	if s := w.groups[0].Status; s.State != v1alpha1.GroupRunning || s.OpenedAt == nil || !s.OpenedAt.Equal(w.rollout.Status.Groups[0].OpenedAt) {
-		t.Errorf("the group mirrors %+v", s)
+		t.Errorf("the status of the group is %+v", s)
 	}
 	if got := w.rollout.Status.Groups[0]; got.Succeeded != 1 || got.Pending != 1 {
-		t.Errorf("who had the set when the group opened is forgotten: %+v", got.Counts)
+		t.Errorf("the members that had the set when the group opened are not counted: %+v", got.Counts)
 	}
 }
 
 // The process crashes after it opened the group in the status of the rollout and before it wrote
 // the status of the group. A device that installs the set in between did not have it when the group
 // opened: the group ends as it would have without the crash.
-func TestAGroupThatMissedItsMirrorForgetsNoUpdate(t *testing.T) {
+func TestAGroupStatusThatIsWrittenLaterCountsUpdates(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	w.targets["dev-01"].Status.Installed = &v1alpha1.InstalledSet{ContentHash: w.set.ContentHash}
 	for w.state() != v1alpha1.RolloutRunning {
@@ -94,7 +94,7 @@ func TestAGroupThatMissedItsMirrorForgetsNoUpdate(t *testing.T) {
 	}
 }
 
-func TestATransitionIsAsOldAsItsAnswer(t *testing.T) {
+func TestLastTransitionTimeChangesWithTheStatusOnly(t *testing.T) {
 	w := running(t, 4, groupCount(2))
 	since := func() time.Time {
 		return meta.FindStatusCondition(w.rollout.Status.Conditions, v1alpha1.ConditionReady).LastTransitionTime.Time
@@ -104,16 +104,16 @@ func TestATransitionIsAsOldAsItsAnswer(t *testing.T) {
 	w.succeed("dev-01", "dev-02")
 	w.reconcileAll()
 	if !since().Equal(first) {
-		t.Error("a new message moved the transition")
+		t.Error("a new message changed lastTransitionTime")
 	}
 	w.set.Deployable = false
 	w.reconcileAll()
 	if !since().Equal(w.now) {
-		t.Error("a new answer did not move the transition")
+		t.Error("a new status did not change lastTransitionTime")
 	}
 }
 
-func TestEveryDecisionIsToldOnce(t *testing.T) {
+func TestEveryDecisionHasOneEvent(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	w.reconcileAll()
 	w.tick(time.Second)
@@ -132,7 +132,7 @@ func TestEveryDecisionIsToldOnce(t *testing.T) {
 	}
 }
 
-func TestSentencesFitTheirFields(t *testing.T) {
+func TestMessagesAreShortened(t *testing.T) {
 	long := strings.Repeat("ä", 600)
 	if got := truncate(long, 512); len(got) > 512 || !utf8.ValidString(got) || !strings.HasSuffix(got, "...") {
 		t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
@@ -159,9 +159,8 @@ func TestTheTenMostFrequentFailures(t *testing.T) {
 	}
 }
 
-// Devices that failed are scrapped when all is over. What they failed with is still to be read, as
-// are the counts.
-func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
+// Failed targets are deleted after the end. Their failures and the counts stay in the status.
+func TestTargetsThatAreDeletedLaterDoNotChangeTheFailures(t *testing.T) {
 	failures := func(w *world) string {
 		var out []string
 		for _, line := range w.rollout.Status.Failures {
@@ -187,17 +186,17 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 		delete(w.targets, "dev-03")
 		want(t, w, "2 with 17 (dev-01 dev-02), 1 with flash (dev-03)")
 	})
-	t.Run("of a group that has closed while others go on", func(t *testing.T) {
+	t.Run("of a group that has closed before other groups", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold, s.GroupCount = num(100), num(2) })
 		w.fail("17", "dev-01", "dev-02")
 		w.reconcileAll()
 		delete(w.targets, "dev-01")
 		w.fail("17", "dev-03")
 		want(t, w, "3 with 17 (dev-01 dev-02 dev-03)")
-		delete(w.targets, "dev-03") // of a group that has not closed: it is removed, and counted so
+		delete(w.targets, "dev-03") // its group has not closed: it is counted as removed
 		want(t, w, "2 with 17 (dev-01 dev-02)")
 	})
-	t.Run("of a group in Error, of which more has come since", func(t *testing.T) {
+	t.Run("of a group in Error with later failures", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(20) })
 		for _, name := range []string{"dev-02", "dev-03", "dev-04"} {
 			w.startUpdate(name)
@@ -213,7 +212,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 		delete(w.targets, "dev-03")
 		want(t, w, "2 with flash (dev-03 dev-04), 1 with 17 (dev-01)")
 	})
-	t.Run("until a retry, which does", func(t *testing.T) {
+	t.Run("but a retry does", func(t *testing.T) {
 		w := running(t, 4, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
 		w.fail("17", "dev-01", "dev-02")
 		w.succeed("dev-03", "dev-04")
@@ -227,7 +226,7 @@ func TestTargetsThatAreDeletedLaterDoNotRewriteTheFailures(t *testing.T) {
 		delete(w.targets, "dev-01")
 		want(t, w, "1 with 18 (dev-01)")
 	})
-	t.Run("also when the look that closed the group did not live to tell it", func(t *testing.T) {
+	t.Run("also if the controller crashed when the group closed", func(t *testing.T) {
 		w := running(t, 2, func(s *v1alpha1.RolloutSpec) { s.ErrorThreshold = num(100) })
 		w.fail("17", "dev-01", "dev-02")
 		w.crash = func(p Plan) Plan { p.Mirror = nil; return p }

@@ -21,7 +21,7 @@ func marked(places ...int) []byte {
 	return out
 }
 
-func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
+func TestANewerRolloutTakesTargetsThatHaveNotStarted(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.startUpdate("dev-02")
 	w.reconcileAll()
@@ -37,7 +37,7 @@ func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 		t.Errorf("superseded by %+v", by)
 	}
 	if got := p.Status.Groups[1]; got.Canceled != 2 || got.Scheduled != 2 {
-		t.Errorf("the same look counts %+v", got.Counts)
+		t.Errorf("the same reconcile counts %+v", got.Counts)
 	}
 	w.reconcileAll()
 	if w.bucket("dev-01") != counting.Pending {
@@ -50,19 +50,19 @@ func TestAYoungerRolloutTakesWhatHasNotStarted(t *testing.T) {
 	if w.bucket("dev-01") != counting.Canceled || w.bucket("dev-02") != counting.InProgress {
 		t.Errorf("dev-01 %s, dev-02 %s", w.bucket("dev-01"), w.bucket("dev-02"))
 	}
-	// For good: also when the newer rollout is gone.
+	// This is final, also if the newer rollout is deleted.
 	w.claims = nil
 	if p := w.reconcileAll(); len(p.Supersede) > 0 {
-		t.Error("writes although nothing is new")
+		t.Error("there are writes without a change")
 	}
 	if w.bucket("dev-01") != counting.Canceled || w.bucket("dev-05") != counting.Canceled {
 		t.Errorf("dev-01 %s, dev-05 %s", w.bucket("dev-01"), w.bucket("dev-05"))
 	}
 }
 
-// A member that was taken says nothing about the update: it leaves the denominator of the error
-// condition, not that of the success condition.
-func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
+// A member that was taken over is not in the denominator of the error condition, but in that of the
+// success condition.
+func TestSupersededMembersAreNotInTheDenominatorOfErrors(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.fail("17", "dev-01")
 	w.reconcileAll()
@@ -73,7 +73,7 @@ func TestTakenMembersSharpenTheErrorCondition(t *testing.T) {
 	w.wantContains(w.rollout.Status.PauseMessage, "group group-1 went into Error when 1 of 1 had failed")
 }
 
-func TestAGroupThatWasTakenWholeIsClosedAndHoldsTheNext(t *testing.T) {
+func TestAGroupWhoseMembersWereAllTakenOverPausesTheRollout(t *testing.T) {
 	w := running(t, 8, groupCount(2))
 	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Open: [][]byte{marked(0, 1, 2, 3)}}}
 	w.reconcileAll()
@@ -87,7 +87,7 @@ func TestAGroupThatWasTakenWholeIsClosedAndHoldsTheNext(t *testing.T) {
 	w.want(v1alpha1.RolloutRunning, "Finished Running")
 }
 
-func TestOnlyAStartedRolloutGivesUp(t *testing.T) {
+func TestOnlyAStartedRolloutGivesUpTargets(t *testing.T) {
 	w := newWorld(t, 4, func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPlanned })
 	w.reconcileAll()
 	w.claims = []Overlap{{Name: "newer", UID: "uid-y", Started: [][]byte{marked(0)}}}
@@ -97,7 +97,7 @@ func TestOnlyAStartedRolloutGivesUp(t *testing.T) {
 	}
 }
 
-func TestTheListOfNewerRolloutsIsBounded(t *testing.T) {
+func TestTheListOfNewerRolloutsIsLimited(t *testing.T) {
 	w := running(t, 4, nil)
 	newer := func(i int) Overlap {
 		return Overlap{Name: "newer", UID: fmt.Sprint("uid-", i), OpenGroups: 1, Open: [][]byte{marked(0)}}
@@ -105,7 +105,7 @@ func TestTheListOfNewerRolloutsIsBounded(t *testing.T) {
 	for i := range maxSupersededBy + 1 {
 		w.claims = append(w.claims, newer(i))
 	}
-	w.reconcileAll() // a hundred and one live claims would be named in turn for ever
+	w.reconcileAll() // with 101 newer rollouts the list must not change for ever
 	if n := len(w.groups[0].Status.SupersededBy); n != maxSupersededBy {
 		t.Fatalf("%d named", n)
 	}

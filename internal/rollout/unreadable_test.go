@@ -15,22 +15,22 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
-// hide takes groups out of a snapshot, as if they could not be decoded.
+// hide moves groups of a snapshot to Unreadable, as if they could not be decoded.
 func hide(s Snapshot, names ...string) Snapshot {
 	s.Unreadable = names
 	s.Groups = s.Groups[:len(s.Groups)-len(names)]
 	return s
 }
 
-// A group that cannot be decoded is not lost: nothing opens, nothing is planned or deleted, and
-// afterwards all is as before.
-func TestUndecodableGroupHoldsItsRollout(t *testing.T) {
+// A group that cannot be decoded is not lost: no group opens, is planned or deleted. When it can be
+// decoded again, the rollout continues as before.
+func TestAGroupThatCannotBeDecodedStallsTheRollout(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	w.reconcileAll()
 	before := w.rollout.DeepCopy()
 	p := Next(hide(w.snapshot(), "r-group-2"))
 	if p.Create != nil || p.Delete != nil || p.Supersede != nil || p.Mirror != nil {
-		t.Errorf("it wants %+v", p)
+		t.Errorf("the plan is %+v", p)
 	}
 	if diff := cmp.Diff(before.Status.Plan, p.Status.Plan); diff != "" {
 		t.Errorf("planned anew:\n%s", diff)
@@ -38,7 +38,7 @@ func TestUndecodableGroupHoldsItsRollout(t *testing.T) {
 	w.rollout.Status = p.Status
 	w.wantCondition(v1alpha1.ConditionStalled, "True "+v1alpha1.ReasonGroupUnreadable)
 	if !strings.Contains(w.message(v1alpha1.ConditionStalled), "r-group-2 cannot be decoded") {
-		t.Errorf("it says %q", w.message(v1alpha1.ConditionStalled))
+		t.Errorf("the message is %q", w.message(v1alpha1.ConditionStalled))
 	}
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentStopped })
 	if stopped := Next(hide(w.snapshot(), "r-group-2")); stopped.Status.State != v1alpha1.RolloutStopped {
@@ -47,12 +47,12 @@ func TestUndecodableGroupHoldsItsRollout(t *testing.T) {
 	w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 	w.reconcileAll()
 	if diff := cmp.Diff(before.Status.Groups, w.rollout.Status.Groups); diff != "" {
-		t.Errorf("when it can be decoded again:\n%s", diff)
+		t.Errorf("after it can be decoded again:\n%s", diff)
 	}
 }
 
-// Nor is a plan made while a group, or its status, may hold what is known of an earlier one.
-func TestNoPlanIsMadeBesideAnUndecodableGroup(t *testing.T) {
+// No plan is made while an object that cannot be decoded may be a group of an earlier plan.
+func TestNoPlanIsMadeWhileAGroupCannotBeDecoded(t *testing.T) {
 	w := newWorld(t, 4, groupCount(2))
 	s := w.snapshot()
 	s.Unreadable = []string{"r-group-1"}
@@ -61,8 +61,8 @@ func TestNoPlanIsMadeBesideAnUndecodableGroup(t *testing.T) {
 	}
 }
 
-// A new plan leaves out what cannot be decoded: it must not hold the others up.
-func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
+// A new plan leaves out targets that cannot be decoded, so that they do not delay the others.
+func TestANewPlanLeavesOutTargetsThatCannotBeDecoded(t *testing.T) {
 	w := newWorld(t, 3, groupCount(1))
 	w.targets["dev-02"].Unreadable = &v1alpha1.Unreadable{Fields: []string{"spec.assignment"}}
 	w.reconcileAll()
@@ -72,15 +72,15 @@ func TestANewPlanLeavesOutTargetsThatCannotBeRead(t *testing.T) {
 	w.targets["dev-01"].Unreadable, w.targets["dev-03"].Unreadable = &v1alpha1.Unreadable{}, &v1alpha1.Unreadable{}
 	w.reconcileAll()
 	if n := w.rollout.Status.Plan.Targets; n != 2 {
-		t.Errorf("%d targets are planned when members turn unreadable", n)
+		t.Errorf("%d targets are planned after members became undecodable", n)
 	}
 	_, _, none := grouping.Select(w.rollout, w.set, w.population())
 	w.wantContains(none.Error(), "3 that cannot be decoded")
 }
 
-// A target that cannot be decoded counts by what is known of it. No deadline runs for it, and a
+// A target that cannot be decoded is counted by its decoded part. No deadline applies to it, and a
 // stop does not wait for it.
-func TestATargetThatCannotBeReadIsNotLate(t *testing.T) {
+func TestATargetThatCannotBeDecodedDoesNotExpire(t *testing.T) {
 	w := newWorld(t, 2, func(s *v1alpha1.RolloutSpec) {
 		s.GroupCount, s.Update.StartDeadlineSeconds = num(1), num(60)
 	})
@@ -96,6 +96,6 @@ func TestATargetThatCannotBeReadIsNotLate(t *testing.T) {
 	w.targets["dev-02"].Unreadable = nil
 	w.reconcileAll()
 	if two := w.bucket("dev-02"); two != counting.Failed {
-		t.Errorf("when it can be decoded, it counts as %s", two)
+		t.Errorf("after it can be decoded, it counts as %s", two)
 	}
 }

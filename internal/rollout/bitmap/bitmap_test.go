@@ -39,6 +39,6 @@ func TestBitmaps(t *testing.T) {
 		t.Errorf("the first seven: %08b", got)
 	}
 	if got := First(wide(9), 3); got != nil {
-		t.Errorf("nobody: %08b", got)
+		t.Errorf("no member: %08b", got)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// A new code cannot be forgotten in the table, and what is final is not awaited.
+// TestEveryCodeHasABucket checks that every code has a row, and that final codes are not awaited.
 func TestEveryCodeHasABucket(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "../../eligibility/code.go", nil, 0)
 	if err != nil {
@@ -38,7 +38,7 @@ func TestEveryCodeHasABucket(t *testing.T) {
 		case row.awaited == code.IsFinal():
 			t.Errorf("%q: awaited %t, final %t", code, row.awaited, code.IsFinal())
 		case !row.awaited && !row.bucket.IsClosed():
-			t.Errorf("%q: nothing more is awaited of a member that is %s", code, row.bucket)
+			t.Errorf("%q is final, but the bucket is %s", code, row.bucket)
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 
 var epoch = time.Date(2026, 10, 1, 10, 0, 0, 0, time.UTC)
 
-// act is an action of a source, whose intent is so many minutes newer than the rollout.
+// act returns an action of a source whose intent is this number of minutes newer than the rollout.
 func act(id int32, uid types.UID, minutes int, state v1alpha1.ActionState) v1alpha1.Action {
 	since := metav1.NewMicroTime(epoch.Add(time.Duration(minutes) * time.Minute))
 	a := v1alpha1.Action{ID: id, Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: string(uid), UID: uid, Attempt: 1, Since: &since}, State: state}
@@ -63,7 +63,7 @@ func assigned(set string, minutes int, mode v1alpha1.Superseding) func(*v1alpha1
 	}
 }
 
-// What became of one member of an open group of a rollout that started at 10:00.
+// TestBucketOf checks the bucket of a member of an open group of a rollout that started at 10:00.
 func TestBucketOf(t *testing.T) {
 	open := Rule{UID: "r", DistributionSet: "firmware-2", Since: epoch, Open: true}
 	with := func(edit func(*Rule)) Rule {
@@ -95,64 +95,64 @@ func TestBucketOf(t *testing.T) {
 		bits    bits
 		want    Bucket
 	}{
-		"its group has not opened":                                {closed, nil, nil, bits{}, Scheduled},
-		"its group is open":                                       {open, nil, nil, bits{}, Pending},
-		"it came by the set in another way":                       {there, nil, runs, bits{}, Succeeded},
-		"it came by the set, which is to be installed again":      {again2, nil, runs, bits{}, Pending},
-		"an older replacing action hides behind a queued one":     {open, []v1alpha1.Action{act(1, "q", newer, "Finished"), queued(act(2, "q2", newer+1, "Running"))}, nil, bits{}, Canceled},
-		"it waits for confirmation":                               {open, []v1alpha1.Action{act(1, "r", 0, "WaitingForConfirmation")}, nil, bits{}, Pending},
-		"it has started":                                          {open, []v1alpha1.Action{act(1, "r", 0, "Retrieved")}, nil, bits{}, InProgress},
-		"it is asked to cancel":                                   {open, []v1alpha1.Action{act(1, "r", 0, "Canceling")}, nil, bits{}, InProgress},
-		"it has the update":                                       {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{}, Succeeded},
-		"it failed":                                               {open, []v1alpha1.Action{act(1, "r", 0, "Error")}, nil, bits{}, Failed},
-		"it was canceled":                                         {open, []v1alpha1.Action{act(1, "r", 0, "Canceled")}, nil, bits{}, Canceled},
-		"the newest of its actions counts":                        {open, []v1alpha1.Action{act(2, "r", 0, "Finished"), act(1, "r", 0, "Error")}, nil, bits{}, Succeeded},
-		"a rollout of the same name has another uid":              {open, []v1alpha1.Action{act(1, "q", older, "Finished")}, nil, bits{}, Pending},
-		"a newer rollout took it":                                 {open, nil, nil, bits{superseded: true}, Canceled},
-		"an action outranks a bit":                                {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{superseded: true}, Succeeded},
-		"superseded outranks already there":                       {open, nil, nil, bits{superseded: true, alreadyThere: true}, Canceled},
-		"it had the set when the group opened":                    {open, nil, nil, bits{alreadyThere: true}, Succeeded},
-		"it did not start in time":                                {open, nil, nil, bits{skipped: true}, Skipped},
-		"a newer update has started on it":                        {open, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
-		"a newer update has started before its group opened":      {closed, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
-		"another update of the same age has started on it":        {open, []v1alpha1.Action{act(1, "q", same, "Error")}, nil, bits{}, Canceled},
-		"the same rollout had started, was removed and came back": {again, []v1alpha1.Action{ofRollout("fw", act(1, "q", same, "Running"))}, nil, bits{}, Pending},
-		"a rollout of another name and the same age has started":  {again, []v1alpha1.Action{ofRollout("v1", act(1, "q", same, "Running"))}, nil, bits{}, Canceled},
-		"an older update has started on it":                       {open, []v1alpha1.Action{act(1, "q", older, "Running")}, nil, bits{}, Pending},
-		"a newer update that wants both has started on it":        {open, []v1alpha1.Action{queued(act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
-		"a newer update failed where a migration step is due":     {step, []v1alpha1.Action{act(1, "q", newer, "Error")}, nil, bits{}, Pending},
-		"a newer update succeeded past a migration step":          {step, []v1alpha1.Action{act(1, "q", newer, "Finished")}, nil, bits{}, Canceled},
-		"before the start nothing is newer":                       {notStarted, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Scheduled},
-		"its own assignment is newer":                             {open, nil, assigned("hotfix", newer, ""), bits{}, Canceled},
-		"its own assignment is newer and names a set that is not there": {open, nil, func(t *v1alpha1.Target) {
+		"its group has not opened":                                        {closed, nil, nil, bits{}, Scheduled},
+		"its group is open":                                               {open, nil, nil, bits{}, Pending},
+		"the set was installed in another way":                            {there, nil, runs, bits{}, Succeeded},
+		"the set is installed, with reinstall":                            {again2, nil, runs, bits{}, Pending},
+		"a newer replacing action is before a queued one":                 {open, []v1alpha1.Action{act(1, "q", newer, "Finished"), queued(act(2, "q2", newer+1, "Running"))}, nil, bits{}, Canceled},
+		"it waits for confirmation":                                       {open, []v1alpha1.Action{act(1, "r", 0, "WaitingForConfirmation")}, nil, bits{}, Pending},
+		"it has started":                                                  {open, []v1alpha1.Action{act(1, "r", 0, "Retrieved")}, nil, bits{}, InProgress},
+		"it is asked to cancel":                                           {open, []v1alpha1.Action{act(1, "r", 0, "Canceling")}, nil, bits{}, InProgress},
+		"its action is Finished":                                          {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{}, Succeeded},
+		"it failed":                                                       {open, []v1alpha1.Action{act(1, "r", 0, "Error")}, nil, bits{}, Failed},
+		"it was canceled":                                                 {open, []v1alpha1.Action{act(1, "r", 0, "Canceled")}, nil, bits{}, Canceled},
+		"the newest of its actions counts":                                {open, []v1alpha1.Action{act(2, "r", 0, "Finished"), act(1, "r", 0, "Error")}, nil, bits{}, Succeeded},
+		"a rollout of the same name has another uid":                      {open, []v1alpha1.Action{act(1, "q", older, "Finished")}, nil, bits{}, Pending},
+		"a newer rollout took it over":                                    {open, nil, nil, bits{superseded: true}, Canceled},
+		"an action takes precedence over a bit":                           {open, []v1alpha1.Action{act(1, "r", 0, "Finished")}, nil, bits{superseded: true}, Succeeded},
+		"superseded takes precedence over already there":                  {open, nil, nil, bits{superseded: true, alreadyThere: true}, Canceled},
+		"it had the set when the group opened":                            {open, nil, nil, bits{alreadyThere: true}, Succeeded},
+		"it did not start in time":                                        {open, nil, nil, bits{skipped: true}, Skipped},
+		"a newer update has started on it":                                {open, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
+		"a newer update has started before its group opened":              {closed, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Canceled},
+		"another update with the same time has started on it":             {open, []v1alpha1.Action{act(1, "q", same, "Error")}, nil, bits{}, Canceled},
+		"the same rollout had started, and was deleted and created again": {again, []v1alpha1.Action{ofRollout("fw", act(1, "q", same, "Running"))}, nil, bits{}, Pending},
+		"a rollout of another name with the same time has started":        {again, []v1alpha1.Action{ofRollout("v1", act(1, "q", same, "Running"))}, nil, bits{}, Canceled},
+		"an older update has started on it":                               {open, []v1alpha1.Action{act(1, "q", older, "Running")}, nil, bits{}, Pending},
+		"a newer queued update has started on it":                         {open, []v1alpha1.Action{queued(act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
+		"a newer update failed before a migration step":                   {step, []v1alpha1.Action{act(1, "q", newer, "Error")}, nil, bits{}, Pending},
+		"a newer update succeeded before a migration step":                {step, []v1alpha1.Action{act(1, "q", newer, "Finished")}, nil, bits{}, Canceled},
+		"before the start no update is newer":                             {notStarted, []v1alpha1.Action{act(1, "q", newer, "Running")}, nil, bits{}, Scheduled},
+		"its own assignment is newer":                                     {open, nil, assigned("hotfix", newer, ""), bits{}, Canceled},
+		"its own assignment is newer and names a set that does not exist": {open, nil, func(t *v1alpha1.Target) {
 			assigned("hotfxi", newer, "")(t)
 			t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAssigned, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonReferenceNotFound}}
 		}, bits{}, Pending},
-		"its own assignment is older":                           {open, nil, assigned("hotfix", older, ""), bits{}, Pending},
-		"a newer update is bringing the same":                   {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
-		"a newer update has brought the same":                   {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Finished"))}, runs, bits{}, Succeeded},
-		"a newer update has failed to bring the same":           {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Error"))}, nil, bits{}, Canceled},
-		"a newer update has only downloaded the same":           {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Finished"))}, nil, bits{}, Canceled},
-		"a newer auto-assignment has brought what it brings":    {kept, nil, nil, bits{}, Canceled},
-		"it failed, and a newer auto-assignment is there":       {keptRetries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, Failed},
-		"a migration step gives way to no auto-assignment":      {keptStep, nil, nil, bits{}, Pending},
-		"its own assignment brings the same set":                {open, nil, assigned("firmware-2", newer, ""), bits{}, Pending},
-		"its own assignment wants both":                         {open, nil, assigned("hotfix", newer, v1alpha1.SupersedingQueue), bits{}, Pending},
-		"the rollout was stopped":                               {stopped, nil, nil, bits{}, Canceled},
-		"the rollout was stopped after it had started":          {stopped, []v1alpha1.Action{act(1, "r", 0, "Running")}, nil, bits{}, InProgress},
-		"it failed and is tried again":                          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, InProgress},
-		"its question was taken back for a migration step":      {open, []v1alpha1.Action{takenBack(v1alpha1.CauseMigrationStep, act(1, "r", 0, "Canceled"))}, nil, bits{}, Pending},
-		"its question was taken back by a person":               {open, []v1alpha1.Action{takenBack(v1alpha1.CauseRequested, act(1, "r", 0, "Canceled"))}, nil, bits{}, Canceled},
-		"it failed and did not come back to try again":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{abandoned: true}, Failed},
-		"it came back just in time":                             {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "r", 0, "Running")}, nil, bits{abandoned: true}, InProgress},
-		"it failed, and came by the set in another way":         {thereRetries, []v1alpha1.Action{bringing("c0ffee", failedWith(act(1, "r", 0, "Error"), "17", 1))}, runs, bits{}, Succeeded},
-		"it failed for good, and came by the set later":         {there, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Failed},
-		"it failed the last of its tries":                       {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 3)}, nil, bits{}, Failed},
-		"it failed with a code that is not tried again":         {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
-		"it failed, and a newer update has come since":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "q", newer, "Running")}, nil, bits{}, Failed},
-		"it failed before a retry that names its code":          {retry, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, Pending},
-		"it failed before a retry that does not name its code":  {retry, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
-		"it was canceled before a retry, which is for failures": {retry, []v1alpha1.Action{act(1, "r", 0, "Canceled")}, nil, bits{}, Canceled},
+		"its own assignment is older":                              {open, nil, assigned("hotfix", older, ""), bits{}, Pending},
+		"a newer update with the same content is running":          {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Running"))}, nil, bits{}, Pending},
+		"a newer update with the same content has succeeded":       {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Finished"))}, runs, bits{}, Succeeded},
+		"a newer update with the same content has failed":          {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Error"))}, nil, bits{}, Canceled},
+		"a newer update with the same content was only downloaded": {there, []v1alpha1.Action{bringing("c0ffee", act(1, "q", newer, "Finished"))}, nil, bits{}, Canceled},
+		"a newer auto-assignment has reached it":                   {kept, nil, nil, bits{}, Canceled},
+		"it failed, and a newer auto-assignment has reached it":    {keptRetries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, Failed},
+		"a migration step is not superseded by an auto-assignment": {keptStep, nil, nil, bits{}, Pending},
+		"its own assignment brings the same set":                   {open, nil, assigned("firmware-2", newer, ""), bits{}, Pending},
+		"its own assignment is queued":                             {open, nil, assigned("hotfix", newer, v1alpha1.SupersedingQueue), bits{}, Pending},
+		"the rollout was stopped":                                  {stopped, nil, nil, bits{}, Canceled},
+		"the rollout was stopped after it had started":             {stopped, []v1alpha1.Action{act(1, "r", 0, "Running")}, nil, bits{}, InProgress},
+		"it failed and is retried":                                 {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, InProgress},
+		"its confirmation was withdrawn for a migration step":      {open, []v1alpha1.Action{takenBack(v1alpha1.CauseMigrationStep, act(1, "r", 0, "Canceled"))}, nil, bits{}, Pending},
+		"its confirmation was canceled by a person":                {open, []v1alpha1.Action{takenBack(v1alpha1.CauseRequested, act(1, "r", 0, "Canceled"))}, nil, bits{}, Canceled},
+		"it failed and did not start another attempt in time":      {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{abandoned: true}, Failed},
+		"it started another attempt just in time":                  {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "r", 0, "Running")}, nil, bits{abandoned: true}, InProgress},
+		"it failed, and the set was installed in another way":      {thereRetries, []v1alpha1.Action{bringing("c0ffee", failedWith(act(1, "r", 0, "Error"), "17", 1))}, runs, bits{}, Succeeded},
+		"it failed for good, and the set was installed later":      {there, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Failed},
+		"its last attempt failed":                                  {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 3)}, nil, bits{}, Failed},
+		"it failed with a code that is not retried":                {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
+		"it failed, and a newer update has started since":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "q", newer, "Running")}, nil, bits{}, Failed},
+		"it failed before a retry that names its code":             {retry, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{}, Pending},
+		"it failed before a retry that does not name its code":     {retry, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
+		"it was canceled before a retry, which is for failures":    {retry, []v1alpha1.Action{act(1, "r", 0, "Canceled")}, nil, bits{}, Canceled},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestBucketOf(t *testing.T) {
 		})
 	}
 	if got := NewCounter(open).BucketOf(nil, Member{Superseded: true, AlreadyThere: true, Skipped: true}); got != Removed {
-		t.Errorf("a vanished target is %s", got)
+		t.Errorf("a deleted target is %s", got)
 	}
 }
 
@@ -194,17 +194,17 @@ func TestEntryOf(t *testing.T) {
 		superseded bool
 		want       Entry
 	}{
-		"nothing":                       {rule, nil, false, Entry{Bucket: Pending, NotStarted: true}},
-		"taken before it started":       {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
-		"canceled because it was taken": {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
-		"at work":                       {rule, new(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
-		"asked to cancel":               {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true, Obstacle: Canceling}},
-		"refused the stop":              {rule, &refused, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
-		"refused because the set is gone, and it still is": {gone, &refusedGone, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
-		"refused because the set was gone":                 {rule, &refusedGone, false, Entry{Bucket: InProgress, Open: true}},
-		"refused something before the stop":                {rule, &refusedAnother, false, Entry{Bucket: InProgress, Open: true}},
-		"failed, and nothing was ever resumed":             {rule, &failure, false, Entry{Bucket: Failed, FailedSinceResume: true, Failure: action.Failure{Code: "17"}, FailedAt: failedAt}},
-		"failed at the time of the resume: before":         {resumed, &failure, false, Entry{Bucket: Failed, Failure: action.Failure{Code: "17"}, FailedAt: failedAt}},
+		"nothing":                            {rule, nil, false, Entry{Bucket: Pending, NotStarted: true}},
+		"superseded before it started":       {rule, nil, true, Entry{Bucket: Canceled, Superseded: true}},
+		"canceled because it was superseded": {rule, &replaced, false, Entry{Bucket: Canceled, Superseded: true}},
+		"at work":                            {rule, new(act(1, "r", 0, v1alpha1.ActionRunning)), false, Entry{Bucket: InProgress, Open: true}},
+		"asked to cancel":                    {rule, &asked, false, Entry{Bucket: InProgress, Open: true, Canceling: true, Obstacle: Canceling}},
+		"refused the stop":                   {rule, &refused, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
+		"refused because the set was deleted, and it does not exist": {gone, &refusedGone, false, Entry{Bucket: InProgress, Open: true, Canceling: true}},
+		"refused because the set was deleted, and it exists again":   {rule, &refusedGone, false, Entry{Bucket: InProgress, Open: true}},
+		"refused another cancel before the stop":                     {rule, &refusedAnother, false, Entry{Bucket: InProgress, Open: true}},
+		"failed, without a resume":                                   {rule, &failure, false, Entry{Bucket: Failed, FailedSinceResume: true, Failure: action.Failure{Code: "17"}, FailedAt: failedAt}},
+		"failed at the time of the resume":                           {resumed, &failure, false, Entry{Bucket: Failed, Failure: action.Failure{Code: "17"}, FailedAt: failedAt}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -219,8 +219,8 @@ func TestEntryOf(t *testing.T) {
 	}
 }
 
-// A tally that is kept up to date report by report equals a recount, but for the examples and times
-// of failures.
+// TestTheTallyEqualsARecount: a tally that is updated by each report equals a recount, except for
+// the examples and times of failures.
 func TestTheTallyEqualsARecount(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -274,7 +274,7 @@ func TestCloneDoesNotChangeWithItsTally(t *testing.T) {
 	tally.Add(failure, "dev-2")
 	tally.Remove(failure, "dev-1")
 	if line := clone.Failures[action.Failure{Code: "17"}]; line.Count != 1 || len(line.Examples) != 1 || line.Examples[0] != "dev-1" {
-		t.Errorf("the clone says %+v", line)
+		t.Errorf("the clone has %+v", line)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestChanges(t *testing.T) {
 		"a threshold":          {plan(group("a", 10, "x"), old[1]), "group a: errorThreshold 10 instead of 50"},
 		"several conditions":   {plan(confirmed, old[1]), "group a: successThreshold 90 instead of 50, confirmationRequired true instead of false"},
 		"a group is new":       {plan(old[0], group("b", 50, "y"), group("c", 50, "z")), "new group c; 1 target in another group"},
-		"a group is gone":      {plan(group("a", 50, "x", "y", "z")), "no group b; 2 targets in another group"},
+		"a group is removed":   {plan(group("a", 50, "x", "y", "z")), "no group b; 2 targets in another group"},
 		"more and fewer":       {plan(group("a", 50, "v", "w"), old[1]), "2 targets more; 1 target fewer"},
 		"another order within": {plan(old[0], group("b", 50, "z", "y")), ""},
 	}
@@ -42,8 +42,8 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// TestConditionsAreComparedFieldByField: every field of the struct counts, one that was added later
-// and one that is absent too.
+// TestConditionsAreComparedFieldByField: every field of the struct is compared, also a new field
+// and an absent one.
 func TestConditionsAreComparedFieldByField(t *testing.T) {
 	type grown struct {
 		v1alpha1.GroupConditions `json:",inline"`

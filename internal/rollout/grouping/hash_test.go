@@ -21,20 +21,20 @@ func hashedGroups() []Group {
 	return []Group{{"group-1", conditions, []string{"a", "bc"}}, {"group-2", conditions, []string{"d"}}}
 }
 
-// TestPlanHashStaysWhatItIs: an approval is written down in Git, so the same plan must have the
-// same hash in every version.
-func TestPlanHashStaysWhatItIs(t *testing.T) {
+// TestPlanHashDoesNotChange: approvals are in Git, so the same plan must have the same hash in
+// every version.
+func TestPlanHashDoesNotChange(t *testing.T) {
 	const want = "sha256:156f53613f76780e348998af63043c302cb3e4ee98c08b695a60cfd89fbe06c7"
 	if got := PlanHash("c0ffee", "5bec", hashedGroups()); got != want {
 		t.Errorf("hash is %s, want %s", got, want)
 	}
 }
 
-func TestPlanHashSeesEveryDifference(t *testing.T) {
+func TestPlanHashDependsOnEveryPart(t *testing.T) {
 	seen := map[string]string{PlanHash("c0ffee", "5bec", hashedGroups()): "the plan as it was"}
 	for name, change := range map[string]func([]Group) []Group{
-		"a target more":       func(g []Group) []Group { g[1].Targets = []string{"d", "e"}; return g },
-		"an empty group more": func(g []Group) []Group { return append(g, Group{Name: "group-3"}) },
+		"one more target":      func(g []Group) []Group { g[1].Targets = []string{"d", "e"}; return g },
+		"one more empty group": func(g []Group) []Group { return append(g, Group{Name: "group-3"}) },
 		"a target moved to the next group": func(g []Group) []Group {
 			g[0].Targets, g[1].Targets = []string{"a"}, []string{"bc", "d"}
 			return g
@@ -51,7 +51,7 @@ func TestPlanHashSeesEveryDifference(t *testing.T) {
 		seen[hash] = name
 	}
 	if _, twice := seen[PlanHash("c0ffee", "0ther", hashedGroups())]; twice {
-		t.Error("another spec of the same groups has the same hash: its approval would survive the edit")
+		t.Error("another spec of the same groups has the same hash, so an edit would keep its approval")
 	}
 	if _, twice := seen[PlanHash("decaf", "5bec", hashedGroups())]; twice {
 		t.Error("another content of the set has the same hash")
@@ -69,8 +69,8 @@ func TestThePlanHashTakesConditionsFromTheSpecOnly(t *testing.T) {
 	}
 }
 
-// TestEveryConditionOfAGroupIsBoundByItsSpec: whatever the conditions of a planned group are made
-// of, another value needs another approval.
+// TestEveryConditionOfAGroupIsBoundByItsSpec: every field that changes the conditions of a planned
+// group also changes the hash of the spec.
 func TestEveryConditionOfAGroupIsBoundByItsSpec(t *testing.T) {
 	spec := fullSpec()
 	before := Conditions(spec, &spec.Groups[0])
@@ -118,8 +118,8 @@ func TestEveryConditionIsKnownToTheGroup(t *testing.T) {
 	}
 }
 
-// TestAnUpgradeKeepsTheSpecHash: a version with one more optional field gives a spec that does not
-// use it the same hash, wherever the field is; and the hash of a spec stays what it is.
+// TestAnUpgradeKeepsTheSpecHash: a version with a new optional field, at any place, gives a spec
+// without it the same hash, and the hash of a spec does not change.
 func TestAnUpgradeKeepsTheSpecHash(t *testing.T) {
 	type grownGroup struct {
 		AddedLater     *int32 `json:"addedLater,omitempty"`
@@ -150,14 +150,15 @@ func TestAnUpgradeKeepsTheSpecHash(t *testing.T) {
 		}
 	}
 	if got := hashOfSpec(&short); got != hashOfShort {
-		t.Errorf("the hash of a spec was %s and is %s: approvals in Git would not hold after the upgrade", hashOfShort, got)
+		t.Errorf("the hash of a spec was %s and is %s: approvals in Git would not be valid after the upgrade", hashOfShort, got)
 	}
 }
 
-// hashOfShort is the hash of a spec with spec.update.distributionSet alone.
+// hashOfShort is the hash of a spec with spec.update.distributionSet only.
 const hashOfShort = "4456585cf6a252602c21e97e863a416e989f3f8e6e9822d0d763e2ed72acd556"
 
-// fullSpec has a value in every field, new ones included. No group says what it would inherit.
+// fullSpec returns a spec with a value in every field, including new ones. No group has a value
+// that it would inherit.
 func fullSpec() *v1alpha1.RolloutSpec {
 	spec, numbers := &v1alpha1.RolloutSpec{}, int64(0)
 	fill(reflect.ValueOf(spec).Elem(), &numbers)
@@ -167,7 +168,7 @@ func fullSpec() *v1alpha1.RolloutSpec {
 
 var timeType = reflect.TypeFor[metav1.Time]()
 
-// fill sets everything below v: lists and maps get one item, numbers count up.
+// fill sets all fields below v: lists and maps get one item, and numbers increase.
 func fill(v reflect.Value, numbers *int64) {
 	switch {
 	case v.Type() == timeType:
@@ -196,7 +197,7 @@ func fill(v reflect.Value, numbers *int64) {
 	}
 }
 
-// vary gives a value another one.
+// vary changes a value.
 func vary(v reflect.Value) {
 	switch {
 	case v.Type() == timeType:
@@ -208,7 +209,7 @@ func vary(v reflect.Value) {
 	case v.CanInt():
 		v.SetInt(v.Int() + 7)
 	default:
-		panic("the walk cannot vary a " + v.Type().String())
+		panic("vary has no case for " + v.Type().String())
 	}
 }
 
@@ -218,8 +219,8 @@ type edit struct {
 	apply func(spec *v1alpha1.RolloutSpec)
 }
 
-// editsOf lists one edit for every value and one removal for every optional part below v, which is
-// at path. at finds the same place in another copy of the spec.
+// editsOf returns one edit for every value and one removal for every optional part below v, which
+// is at path. at returns the same place in another copy of the spec.
 func editsOf(path string, v reflect.Value, at func(*v1alpha1.RolloutSpec) reflect.Value) []edit {
 	var edits []edit
 	if k := v.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.Map {
@@ -252,20 +253,20 @@ func editsOf(path string, v reflect.Value, at func(*v1alpha1.RolloutSpec) reflec
 	}
 }
 
-// TestAnApprovalBindsEveryField edits every field of a spec that has them all, and removes every
-// optional part. A field that is new in the schema is bound, or it is named in notApproved.
+// TestAnApprovalBindsEveryField edits every field of a full spec, and removes every optional part.
+// A new field of the schema changes the plan hash unless it is in notApproved.
 func TestAnApprovalBindsEveryField(t *testing.T) {
 	isException := map[string]bool{}
 	for _, f := range notApproved {
 		isException[f.field] = true
 		if f.reason == "" {
-			t.Errorf("%s is not bound by an approval and gives no reason", f.field)
+			t.Errorf("%s is not bound by an approval and has no reason", f.field)
 		}
 	}
 	rollout := &v1alpha1.Rollout{Spec: *fullSpec()}
 	before, edits := SpecHash(rollout), editsOf("", reflect.ValueOf(&rollout.Spec).Elem(), func(s *v1alpha1.RolloutSpec) reflect.Value { return reflect.ValueOf(s).Elem() })
 	if len(edits) < 60 {
-		t.Fatalf("the walk found only %d edits", len(edits))
+		t.Fatalf("there are only %d edits", len(edits))
 	}
 	seen := map[string]bool{}
 	for _, edit := range edits {
@@ -284,9 +285,9 @@ func TestAnApprovalBindsEveryField(t *testing.T) {
 	}
 }
 
-// TestADefaultWrittenOutIsNoChange: a manifest that says what holds anyway needs no new approval,
-// and neither does one that stops saying it.
-func TestADefaultWrittenOutIsNoChange(t *testing.T) {
+// TestAnExplicitDefaultIsNoChange: a default that is added to a manifest, or removed from it, needs
+// no new approval.
+func TestAnExplicitDefaultIsNoChange(t *testing.T) {
 	short := v1alpha1.RolloutSpec{
 		Update:           v1alpha1.Update{DistributionSet: "fw", MaintenanceWindow: &v1alpha1.MaintenanceWindow{Schedule: "0 2 * * *"}, Retries: &v1alpha1.Retries{Limit: 1}},
 		SuccessThreshold: new(int32(90)),
@@ -318,12 +319,12 @@ func TestADefaultWrittenOutIsNoChange(t *testing.T) {
 		long := short.DeepCopy()
 		write(long)
 		if hashOfSpec(long) != hashOfSpec(&short) {
-			t.Errorf("%s written out makes another plan", name)
+			t.Errorf("an explicit %s makes another plan", name)
 		}
 	}
 	one := v1alpha1.RolloutSpec{GroupCount: new(int32(1))}
 	if hashOfSpec(&one) != hashOfSpec(&v1alpha1.RolloutSpec{}) {
-		t.Error("groupCount 1 written out makes another plan")
+		t.Error("an explicit groupCount 1 makes another plan")
 	}
 }
 
@@ -356,9 +357,9 @@ func TestAGroupThatRepeatsAConditionIsNoChange(t *testing.T) {
 	}
 }
 
-// TestAnAdvanceFromBeforeTheCreationIsNotBound: an advance counts only after the start. One from
-// before the rollout was created has opened groups of a rollout that a rebuild from Git replaces,
-// and the approval holds.
+// TestAnAdvanceFromBeforeTheCreationIsNotBound: an advance from before the creation of the rollout
+// has opened groups before the cluster was rebuilt from Git. It has no effect, and the approval
+// stays valid.
 func TestAnAdvanceFromBeforeTheCreationIsNotBound(t *testing.T) {
 	created := time.Unix(1_800_000_000, 0)
 	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(created)}}

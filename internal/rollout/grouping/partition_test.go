@@ -18,7 +18,8 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// planTargets makes n targets dev-0000 and so on; label, if given, says what labels the i-th has.
+// planTargets returns n targets dev-0000 and so on. label, if given, returns the labels of target
+// i.
 func planTargets(n int, label func(i int) map[string]string) []*v1alpha1.Target {
 	targets := make([]*v1alpha1.Target, n)
 	for i := range targets {
@@ -37,12 +38,12 @@ func planRollout(spec v1alpha1.RolloutSpec) *v1alpha1.Rollout {
 
 func inEqualGroups(n int32) v1alpha1.RolloutSpec { return v1alpha1.RolloutSpec{GroupCount: &n} }
 
-// labelled is a selection of targets with this label.
+// labelled returns a selection of targets with this label.
 func labelled(key, value string) v1alpha1.Selection {
 	return v1alpha1.Selection{TargetSelector: &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{key: v1alpha1.LabelValue(value)}}}
 }
 
-// shareGroup is an explicit group; percent 0 means none given.
+// shareGroup returns an explicit group; percent 0 means no percentage.
 func shareGroup(name string, percent int32, sel v1alpha1.Selection) v1alpha1.Group {
 	g := v1alpha1.Group{Name: name, Selection: sel}
 	if percent > 0 {
@@ -92,15 +93,15 @@ func TestEqualGroups(t *testing.T) {
 		groups  int32
 		want    []int
 	}{
-		"9 in 4":                        {9, 4, []int{2, 2, 3, 2}},
-		"8 in 4":                        {8, 4, []int{2, 2, 2, 2}},
-		"3 in 5":                        {3, 5, []int{1, 1, 0, 1, 0}},
-		"50 in 5":                       {50, 5, []int{10, 10, 10, 10, 10}},
-		"10 in 5":                       {10, 5, []int{2, 2, 2, 2, 2}},
-		"10 in 3":                       {10, 3, []int{3, 4, 3}},
-		"100 in 7":                      {100, 7, []int{14, 14, 14, 15, 14, 15, 14}},
-		"1 in 1":                        {1, 1, []int{1}},
-		"1 in 3 goes where half rounds": {1, 3, []int{0, 1, 0}},
+		"9 in 4":   {9, 4, []int{2, 2, 3, 2}},
+		"8 in 4":   {8, 4, []int{2, 2, 2, 2}},
+		"3 in 5":   {3, 5, []int{1, 1, 0, 1, 0}},
+		"50 in 5":  {50, 5, []int{10, 10, 10, 10, 10}},
+		"10 in 5":  {10, 5, []int{2, 2, 2, 2, 2}},
+		"10 in 3":  {10, 3, []int{3, 4, 3}},
+		"100 in 7": {100, 7, []int{14, 14, 14, 15, 14, 15, 14}},
+		"1 in 1":   {1, 1, []int{1}},
+		"1 in 3":   {1, 3, []int{0, 1, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			targets := planTargets(c.targets, nil)
@@ -113,15 +114,15 @@ func TestEqualGroups(t *testing.T) {
 			}
 			checkEachTargetOnce(t, groups, targets)
 			if last := groups[len(groups)-1].Name; last != fmt.Sprintf("group-%d", c.groups) {
-				t.Errorf("the last group is called %s", last)
+				t.Errorf("the name of the last group is %s", last)
 			}
 		})
 	}
 }
 
-// TestW24_EqualGroupsDoNotDrift: from 200 groups on hawkBit's percentages, kept in floating point,
-// make one group far too large and leave the last ones empty.
-func TestW24_EqualGroupsDoNotDrift(t *testing.T) {
+// TestW24_EqualGroupsDifferByAtMostOne: from 200 groups on hawkBit's percentages, kept in floating
+// point, make one group far too large and leave the last ones empty.
+func TestW24_EqualGroupsDifferByAtMostOne(t *testing.T) {
 	for _, c := range []struct{ targets, groups int }{{100_499, 500}, {40_000, 200}, {20_001, 499}} {
 		t.Run(fmt.Sprintf("%d targets in %d groups", c.targets, c.groups), func(t *testing.T) {
 			groups, err := Partition(planRollout(inEqualGroups(int32(c.groups))), planTargets(c.targets, nil))
@@ -150,17 +151,17 @@ func TestExplicitGroups(t *testing.T) {
 		groups  []v1alpha1.Group
 		want    []int
 	}{
-		"a filter first, then 20 and 80 percent of the others": {30,
+		"a selection first, then 20 and 80 percent of the others": {30,
 			[]v1alpha1.Group{shareGroup("a", 100, labelled("filter", "A")), shareGroup("b", 20, everybody), shareGroup("c", 80, everybody)}, []int{10, 4, 16}},
-		"percentages are of the whole, not of the rest": {100,
+		"percentages are of all matching targets, not of the rest": {100,
 			[]v1alpha1.Group{shareGroup("a", 10, everybody), shareGroup("b", 30, everybody), shareGroup("c", 60, everybody)}, []int{10, 30, 60}},
 		"33, 33, 34 of 10": {10,
 			[]v1alpha1.Group{shareGroup("a", 33, everybody), shareGroup("b", 33, everybody), shareGroup("c", 34, everybody)}, []int{3, 3, 4}},
 		"half rounds up": {5,
 			[]v1alpha1.Group{shareGroup("a", 50, everybody), shareGroup("b", 50, everybody)}, []int{3, 2}},
-		"no percentage takes all that are left": {10,
+		"a group without a percentage takes all that are left": {10,
 			[]v1alpha1.Group{shareGroup("canary", 5, everybody), shareGroup("rest", 0, everybody)}, []int{1, 9}},
-		"percentages beyond 100 take what is left": {10,
+		"percentages above 100 take all that are left": {10,
 			[]v1alpha1.Group{shareGroup("a", 60, everybody), shareGroup("b", 60, everybody), shareGroup("c", 60, everybody)}, []int{6, 4, 0}},
 		"each selection has percentages of its own": {30,
 			[]v1alpha1.Group{
@@ -188,19 +189,18 @@ func TestExplicitGroups(t *testing.T) {
 	}
 }
 
-// TestW12_OrderStaysWhatItIs pins the order of plans: another one would take their approval from
-// plans that are written down.
-func TestW12_OrderStaysWhatItIs(t *testing.T) {
+// TestW12_TheOrderDoesNotChange: another order would make existing approvals invalid.
+func TestW12_TheOrderDoesNotChange(t *testing.T) {
 	three := int32(3)
 	for name, c := range map[string]struct {
 		order   v1alpha1.GroupOrder
 		rollout string
 		want    [][]string
 	}{
-		"by name":                        {v1alpha1.GroupOrderName, "fw-2", [][]string{{"dev-0000", "dev-0001"}, {"dev-0002", "dev-0003"}, {"dev-0004", "dev-0005"}}},
-		"by hash":                        {v1alpha1.GroupOrderHash, "fw-2", [][]string{{"dev-0002", "dev-0001"}, {"dev-0004", "dev-0005"}, {"dev-0003", "dev-0000"}}},
-		"by hash, without saying so":     {"", "fw-2", [][]string{{"dev-0002", "dev-0001"}, {"dev-0004", "dev-0005"}, {"dev-0003", "dev-0000"}}},
-		"by hash, under another rollout": {v1alpha1.GroupOrderHash, "fw-3", [][]string{{"dev-0002", "dev-0001"}, {"dev-0003", "dev-0005"}, {"dev-0000", "dev-0004"}}},
+		"by name":                     {v1alpha1.GroupOrderName, "fw-2", [][]string{{"dev-0000", "dev-0001"}, {"dev-0002", "dev-0003"}, {"dev-0004", "dev-0005"}}},
+		"by hash":                     {v1alpha1.GroupOrderHash, "fw-2", [][]string{{"dev-0002", "dev-0001"}, {"dev-0004", "dev-0005"}, {"dev-0003", "dev-0000"}}},
+		"by hash, the default":        {"", "fw-2", [][]string{{"dev-0002", "dev-0001"}, {"dev-0004", "dev-0005"}, {"dev-0003", "dev-0000"}}},
+		"by hash, of another rollout": {v1alpha1.GroupOrderHash, "fw-3", [][]string{{"dev-0002", "dev-0001"}, {"dev-0003", "dev-0005"}, {"dev-0000", "dev-0004"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := planRollout(v1alpha1.RolloutSpec{GroupCount: &three, GroupOrder: c.order})
@@ -218,8 +218,8 @@ func TestW12_OrderStaysWhatItIs(t *testing.T) {
 	}
 }
 
-// TestNeighborsAreSpread: devices of one batch have names in a row, and no tenth of them may end
-// up in the first group of ten.
+// TestNeighborsAreSpread: devices of one batch have consecutive names, and are spread evenly over
+// groups.
 func TestNeighborsAreSpread(t *testing.T) {
 	groups, err := Partition(planRollout(inEqualGroups(10)), planTargets(10_000, nil))
 	if err != nil {
@@ -278,7 +278,7 @@ func TestConditionsAreInheritedOneByOne(t *testing.T) {
 	}
 }
 
-func TestW17_PartitionRefusesWhatDoesNotFit(t *testing.T) {
+func TestW17_PartitionReturnsProblems(t *testing.T) {
 	everybody := v1alpha1.Selection{}
 	longNames := planTargets(3000, nil)
 	for _, target := range longNames {
@@ -292,7 +292,7 @@ func TestW17_PartitionRefusesWhatDoesNotFit(t *testing.T) {
 		"percentages that do not add up to 100": {
 			v1alpha1.RolloutSpec{GroupOrder: v1alpha1.GroupOrderName, Groups: []v1alpha1.Group{shareGroup("a", 20, everybody), shareGroup("b", 40, everybody)}}, planTargets(30, nil),
 			Problem{v1alpha1.ReasonTargetsLeftOver, "spec.groups take 18 of 30 targets and leave 12 without a group (dev-0018, dev-0019, dev-0020, ...): let the percentages of groups with the same selection add up to 100, and end with a group that has neither percentage nor selection, which takes all that are left"}},
-		"selections that reach few": {
+		"selections that leave targets over": {
 			v1alpha1.RolloutSpec{Groups: []v1alpha1.Group{shareGroup("a", 0, v1alpha1.Selection{TargetExpression: `target.name != "dev-0001"`})}}, planTargets(3, nil),
 			Problem{v1alpha1.ReasonTargetsLeftOver, "spec.groups take 2 of 3 targets and leave 1 without a group (dev-0001): let the percentages of groups with the same selection add up to 100, and end with a group that has neither percentage nor selection, which takes all that are left"}},
 		"an invalid expression of a group": {
@@ -306,7 +306,7 @@ func TestW17_PartitionRefusesWhatDoesNotFit(t *testing.T) {
 			Problem{v1alpha1.ReasonTooManyGroups, "the spec asks for 501 groups and a rollout may have 500: lower spec.groupCount or shorten spec.groups"}},
 		"20001 targets in one group": {v1alpha1.RolloutSpec{}, planTargets(20_001, nil),
 			Problem{v1alpha1.ReasonGroupTooLarge, "group group-1 would have 20001 targets with 167 KiB of names and may have 20000 targets and 700 KiB: raise spec.groupCount, or give spec.groups more groups with lower percentages"}},
-		"names that fill more than an object may hold": {v1alpha1.RolloutSpec{}, longNames,
+		"names with more bytes than allowed": {v1alpha1.RolloutSpec{}, longNames,
 			Problem{v1alpha1.ReasonGroupTooLarge, "group group-1 would have 3000 targets with 730 KiB of names and may have 20000 targets and 700 KiB: raise spec.groupCount, or give spec.groups more groups with lower percentages"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -353,7 +353,7 @@ func TestExplicitGroupsFollowTheFormula(t *testing.T) {
 	}
 }
 
-// sizesByFormula reckons each size from those who are in the groups before it.
+// sizesByFormula computes each size from the groups before it.
 func sizesByFormula(groups []v1alpha1.Group, planned []Group, targets []*v1alpha1.Target) []int {
 	ring := func(g v1alpha1.Group) string {
 		if g.TargetSelector == nil {
@@ -435,7 +435,8 @@ func FuzzPartition(f *testing.F) {
 	})
 }
 
-// fuzzedGroups reads a percentage from each byte, absent for 0, and a ring from the large ones.
+// fuzzedGroups makes a group from each byte: a percentage, which is absent for 0, and a label
+// selection for large bytes.
 func fuzzedGroups(percentages []byte) []v1alpha1.Group {
 	var groups []v1alpha1.Group
 	for i, b := range percentages[:min(len(percentages), v1alpha1.MaxGroups)] {

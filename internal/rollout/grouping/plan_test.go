@@ -23,7 +23,7 @@ var (
 	fittingSet = &eligibility.Set{Name: "fw-2", ContentHash: "c0ffee", CompatibleTargetTypes: []string{"gateway", "router"}}
 )
 
-// mixedTargets are one target for each way to be in or out.
+// mixedTargets returns a target for each reason to be selected or not.
 func mixedTargets() []*v1alpha1.Target {
 	target := func(name string, change func(*v1alpha1.Target)) *v1alpha1.Target {
 		t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"site": "ulm"}}}
@@ -56,7 +56,7 @@ func TestSelect(t *testing.T) {
 		sel  v1alpha1.Selection
 		want []string
 	}{
-		"no selection means all that fit, stay and are no duplicates": {v1alpha1.Selection{}, []string{"elsewhere", "fitting", "held", "ready", "unready", "untyped"}},
+		"no selection: all that fit, are not being deleted and are no duplicates": {v1alpha1.Selection{}, []string{"elsewhere", "fitting", "held", "ready", "unready", "untyped"}},
 		"by label":                {inUlm, []string{"fitting", "held", "ready", "unready", "untyped"}},
 		"by expression":           {free, []string{"elsewhere", "fitting", "ready", "unready", "untyped"}},
 		"by label and expression": {both, []string{"fitting", "ready", "unready", "untyped"}},
@@ -87,8 +87,8 @@ func TestSelectReturnsQuietSince(t *testing.T) {
 		targets []*v1alpha1.Target
 		want    int
 	}{
-		"the rollout is the newest":                   {[]*v1alpha1.Target{target(-9, 0, "ulm")}, 0},
-		"a target came later":                         {[]*v1alpha1.Target{target(-9, 0, "ulm"), target(3, 0, "ulm")}, 3},
+		"the rollout was created last":                {[]*v1alpha1.Target{target(-9, 0, "ulm")}, 0},
+		"a target was created later":                  {[]*v1alpha1.Target{target(-9, 0, "ulm"), target(3, 0, "ulm")}, 3},
 		"a label changed later":                       {[]*v1alpha1.Target{target(-9, 5, "ulm"), target(3, 0, "ulm")}, 5},
 		"a target that is not selected has no effect": {[]*v1alpha1.Target{target(-9, 0, "ulm"), target(7, 8, "bonn")}, 0},
 		"an old change counts less than the creation": {[]*v1alpha1.Target{target(4, 2, "ulm")}, 4},
@@ -189,7 +189,7 @@ func TestNamesOfGroupsAreValidAndUnique(t *testing.T) {
 	for name, rollout := range map[string]string{
 		"short":                     "a",
 		"with dots":                 "fw-2.1.0",
-		"as long as can be":         strings.Repeat("r", 253),
+		"the longest name":          strings.Repeat("r", 253),
 		"cut at a dot and a hyphen": strings.Repeat("r", 62) + "." + strings.Repeat("r", 137) + "-" + strings.Repeat("r", 52),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -229,13 +229,12 @@ func TestMakePlanReturnsProblems(t *testing.T) {
 			t.Errorf("error is %v, want %s", err, want)
 		}
 		if groups != nil || status != (v1alpha1.PlanStatus{}) {
-			t.Errorf("there is half a plan: %d groups, %+v", len(groups), status)
+			t.Errorf("there is an incomplete plan: %d groups, %+v", len(groups), status)
 		}
 	}
 }
 
-// BenchmarkPlan100000Targets500Groups is planning without an API server: selecting, hashing,
-// spreading and writing down.
+// BenchmarkPlan100000Targets500Groups makes a plan without an API server.
 func BenchmarkPlan100000Targets500Groups(b *testing.B) {
 	targets := planTargets(100_000, func(i int) map[string]string { return map[string]string{"site": "ulm", "serial": fmt.Sprint(i)} })
 	for _, t := range targets {
