@@ -337,23 +337,9 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 	if again, err := r.cancelForDeletion(ctx, obj); again > 0 || err != nil {
 		return ctrl.Result{RequeueAfter: again}, err
 	}
-	for _, g := range r.Index.GroupsOf(obj) {
-		if g.Unreadable != nil { // the API server's list cannot be decoded if it contains this group
-			if err := releaseGroup(ctx, r.Client, g); err != nil {
-				return retryConflict(err)
-			}
-		}
-	}
-	var groups v1alpha1.DeploymentGroupList
-	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: grouping.LabelValue(obj.Name)}); err != nil {
-		return ctrl.Result{}, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
-	}
-	for i := range groups.Items {
-		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID || grouping.BelongsTo(g, obj) {
-			if err := releaseGroup(ctx, r.Client, g); err != nil {
-				return retryConflict(err)
-			}
-		}
+	released, err := r.releaseGroups(ctx, obj)
+	if err != nil {
+		return retryConflict(err)
 	}
 	next := obj.DeepCopy()
 	controllerutil.RemoveFinalizer(next, v1alpha1.RolloutFinalizer)
@@ -361,13 +347,36 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 		return retryConflict(client.IgnoreNotFound(err))
 	}
 	logging.Decided(logf.FromContext(ctx), logging.Decision{Reason: deleted, From: string(obj.Status.State), To: deleted,
-		Message: fmt.Sprintf("the rollout was deleted with its %s; deletionCancellation was %s", text.Count(int32(len(groups.Items)), "deployment group"), cmp.Or(obj.Spec.DeletionCancellation, v1alpha1.CancellationNone))})
+		Message: fmt.Sprintf("the rollout was deleted with its %s; deletionCancellation was %s", text.Count(released, "deployment group"), cmp.Or(obj.Spec.DeletionCancellation, v1alpha1.CancellationNone))})
 	r.statusThrottle.forget(obj.UID)
 	r.overlaps.forget(obj.UID)
 	r.pageCursor.forget(client.ObjectKeyFromObject(obj))
 	r.joinCandidates.forget(obj.UID)
 	r.cancelBackoff.forget(obj.UID)
 	return ctrl.Result{}, nil
+}
+
+// releaseGroups deletes the groups of a deleted rollout, and returns how many the API server lists.
+func (r *RolloutReconciler) releaseGroups(ctx context.Context, obj *v1alpha1.Rollout) (int, error) {
+	for _, g := range r.Index.GroupsOf(obj) {
+		if g.Unreadable != nil { // the API server's list cannot be decoded if it contains this group
+			if err := releaseGroup(ctx, r.Client, g); err != nil {
+				return 0, err
+			}
+		}
+	}
+	var groups v1alpha1.DeploymentGroupList
+	if err := r.Live.List(ctx, &groups, client.InNamespace(obj.Namespace), client.MatchingLabels{v1alpha1.RolloutLabel: grouping.LabelValue(obj.Name)}); err != nil {
+		return 0, fmt.Errorf("list deployment groups of rollout %s: %w", obj.Name, err)
+	}
+	for i := range groups.Items {
+		if g := &groups.Items[i]; g.Spec.RolloutUID == obj.UID || grouping.BelongsTo(g, obj) {
+			if err := releaseGroup(ctx, r.Client, g); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return len(groups.Items), nil
 }
 
 // cancelForDeletion applies spec.deletionCancellation to the open actions of a deleted Rollout
