@@ -42,7 +42,7 @@ type run struct {
 
 	config    *rest.Config
 	deviceAPI atomic.Value // string
-	lives     sync.WaitGroup
+	processes sync.WaitGroup
 	// stop ends the running process.
 	mu     sync.Mutex
 	stop   func() error
@@ -120,13 +120,13 @@ func (r *run) startProcess() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &life{line: r.wire, dead: ctx.Done()}
+	l := &process{line: r.wire, ended: ctx.Done()}
 	var once sync.Once
-	l.die = func() {
+	l.end = func() {
 		once.Do(func() {
 			cancel()
 			_ = listener.Close() // an ended process accepts no connections
-			r.lives.Go(r.startProcess)
+			r.processes.Go(r.startProcess)
 		})
 	}
 	config := rest.CopyConfig(r.config)
@@ -145,7 +145,7 @@ func (r *run) startProcess() {
 		return
 	}
 	if before := r.stop; before != nil {
-		r.lives.Go(func() { _ = before() }) // the error of an ended process does not matter
+		r.processes.Go(func() { _ = before() }) // the error of an ended process does not matter
 	}
 	r.stop = stop
 	r.deviceAPI.Store(deviceAPI)
@@ -159,7 +159,7 @@ func (r *run) end() {
 	if err := r.stop(); err != nil {
 		r.T.Errorf("the process ended: %v", err)
 	}
-	r.lives.Wait()
+	r.processes.Wait()
 }
 
 // Counts are written after a second, and later if writes are slow. The run without a fault, with

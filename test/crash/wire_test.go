@@ -43,7 +43,7 @@ type Fault struct {
 // injected is part of every error that a fault causes, so that it can be found in the log.
 const injected = "injected fault"
 
-var errDead = errors.New(injected + ": this process has ended")
+var errEnded = errors.New(injected + ": this process has ended")
 
 // refusals are returned one after the other. Only the last has Retry-After, because with it the
 // client retries and the process does not get the error.
@@ -111,18 +111,18 @@ func (w *line) touch() {
 	w.last = time.Now()
 }
 
-// life is the transport of one process.
-type life struct {
+// process is the transport of one process.
+type process struct {
 	*line
 	next http.RoundTripper
-	// die ends the process and closes dead.
-	die  func()
-	dead <-chan struct{}
+	// end ends the process and closes ended.
+	end   func()
+	ended <-chan struct{}
 }
 
-func (l *life) isDead() bool {
+func (l *process) hasEnded() bool {
 	select {
-	case <-l.dead:
+	case <-l.ended:
 		return true
 	default:
 		return false
@@ -130,9 +130,9 @@ func (l *life) isDead() bool {
 }
 
 // RoundTrip forwards a request unless the process has ended, before or after the request.
-func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
-	if l.isDead() {
-		return nil, errDead
+func (l *process) RoundTrip(r *http.Request) (*http.Response, error) {
+	if l.hasEnded() {
+		return nil, errEnded
 	}
 	r = l.narrow(r)
 	what, body, err := describe(r)
@@ -140,17 +140,17 @@ func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if what == "" {
-		return l.unlessDead(l.next.RoundTrip(r))
+		return l.unlessEnded(l.next.RoundTrip(r))
 	}
 	l.checkOwner(what, body)
 	switch l.faultAt(what) {
 	case CrashBefore:
-		l.die()
-		return nil, errDead
+		l.end()
+		return nil, errEnded
 	case CrashAfter:
-		defer l.die()
+		defer l.end()
 		_, _ = l.store(r, what, body)
-		return nil, errDead
+		return nil, errEnded
 	case ReplyLost:
 		if _, err := l.store(r, what, body); err != nil {
 			return nil, err
@@ -159,21 +159,21 @@ func (l *life) RoundTrip(r *http.Request) (*http.Response, error) {
 	case Refused:
 		return l.refusal(r)
 	}
-	return l.unlessDead(l.store(r, what, body))
+	return l.unlessEnded(l.store(r, what, body))
 }
 
-func (l *life) unlessDead(response *http.Response, err error) (*http.Response, error) {
-	if l.isDead() {
+func (l *process) unlessEnded(response *http.Response, err error) (*http.Response, error) {
+	if l.hasEnded() {
 		if err == nil {
 			_ = response.Body.Close()
 		}
-		return nil, errDead
+		return nil, errEnded
 	}
 	return response, err
 }
 
 // store sends a write and records it if the API server accepts it.
-func (l *life) store(r *http.Request, what string, body []byte) (*http.Response, error) {
+func (l *process) store(r *http.Request, what string, body []byte) (*http.Response, error) {
 	response, err := l.next.RoundTrip(r)
 	if err != nil {
 		return nil, err

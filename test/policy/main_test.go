@@ -58,7 +58,7 @@ type fleet struct {
 	admin     client.Client
 }
 
-var furnished struct {
+var installed struct {
 	once sync.Once
 	err  error
 }
@@ -67,9 +67,9 @@ var furnished struct {
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	config, admin := cluster.Start(t)
-	furnished.once.Do(func() { furnished.err = furnish(t, admin) })
-	if furnished.err != nil {
-		t.Fatal(furnished.err)
+	installed.once.Do(func() { installed.err = install(t, admin) })
+	if installed.err != nil {
+		t.Fatal(installed.err)
 	}
 	f := &fleet{namespace: cluster.Namespace(t), config: config, admin: client.WithFieldValidation(admin, metav1.FieldValidationStrict)}
 	for person, roles := range people {
@@ -81,8 +81,8 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
-// furnish installs roles and policies and waits until each policy is in force.
-func furnish(t *testing.T, admin client.Client) error {
+// install installs roles and policies and waits until each policy is in force.
+func install(t *testing.T, admin client.Client) error {
 	root := cluster.Root()
 	for _, args := range [][]string{
 		{"apply", "--server-side", "-f", filepath.Join(root, "config", "rbac", "user_roles.yaml")},

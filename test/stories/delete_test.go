@@ -60,11 +60,11 @@ func TestRolloutIsDeletedInEveryState(t *testing.T) {
 			w := world.New(t)
 			w.Set("firmware-1", "1.0")
 			var manifests strings.Builder
-			var mute []string
+			var silent []string
 			for name, state := range states {
 				targets := w.Targets(name, 3, map[string]string{"state": name})
 				if state.starts {
-					mute = append(mute, targets[:2]...)
+					silent = append(silent, targets[:2]...)
 				}
 				fmt.Fprintf(&manifests, `
 ---
@@ -80,8 +80,8 @@ spec:
 `, name, cancellation, cmp.Or(state.spec, "stabilizationSeconds: 0"))
 			}
 			w.Apply(manifests.String())
-			_, devices := w.Devices(devicesim.Silent, mute...)
-			w.EventuallyStarted(devices, mute...)
+			_, devices := w.Devices(devicesim.Silent, silent...)
+			w.EventuallyStarted(devices, silent...)
 			for name, state := range states {
 				if state.then != nil {
 					state.then(w)

@@ -22,8 +22,8 @@ func TestLaterTargetsJoinADynamicRollout(t *testing.T) {
 	w := world.New(t)
 	w.Set("firmware-2", "2.0")
 	ring := map[string]string{"ring": "field"}
-	first, stranger := w.Targets("first", 4, ring), w.Targets("stranger", 1, nil)
-	_, devices := w.Devices(devicesim.Obedient, slices.Concat(first, stranger)...)
+	first, unlabeled := w.Targets("first", 4, ring), w.Targets("unlabeled", 1, nil)
+	_, devices := w.Devices(devicesim.Obedient, slices.Concat(first, unlabeled)...)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
@@ -39,7 +39,7 @@ spec:
 	later := w.Targets("later", 4, ring)
 	_, others := w.Devices(devicesim.Obedient, later...)
 	w.EventuallyRollout("firmware-2", "updates the added targets", succeeded(8))
-	commitTo(w, stranger[0], "metadata: {labels: {ring: field}}")
+	commitTo(w, unlabeled[0], "metadata: {labels: {ring: field}}")
 	r := w.EventuallyRollout("firmware-2", "updates the labeled target", succeeded(9))
 	if r.Status.State != v1alpha1.RolloutRunning || *r.Status.Plan != *planned && r.Status.Plan.Hash != planned.Hash {
 		t.Errorf("it is %s, with plan %+v", r.Status.State, r.Status.Plan)
@@ -53,7 +53,7 @@ spec:
 	if got := namesAndSizes(r); !slices.Equal(got, []string{"group-1 2", "group-2 2", "group-3 3", "group-4 3"}) {
 		t.Errorf("the groups are %v", got)
 	}
-	startedOnce(t, devices, slices.Concat(first, stranger)...)
+	startedOnce(t, devices, slices.Concat(first, unlabeled)...)
 	startedOnce(t, others, later...)
 	if n := len(latest.Of(devicesim.Started)); n != 1 {
 		t.Errorf("%d of the last two targets were updated, want one, because of maxTargets", n)
@@ -66,7 +66,7 @@ func TestADynamicRolloutWithoutTargets(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
 	w.Set("firmware-2", "2.0")
-	w.Targets("stranger", 1, nil)
+	w.Targets("unlabeled", 1, nil)
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout

@@ -26,14 +26,14 @@ import (
 // group has not opened.
 type fleet struct {
 	*world.World
-	// done have the update. gentle and stubborn have started: gentle ones cancel when asked,
-	// stubborn ones reject it. silent have started and report nothing more. late are in the open
+	// done have the update. accepting and rejecting have started: the former accept a cancel,
+	// the latter reject it. silent have started and report nothing more. late are in the open
 	// group and offline. second are in the group that has not opened.
-	done, gentle, stubborn, silent, late, second []string
+	done, accepting, rejecting, silent, late, second []string
 
 	lateDevices *devicesim.Fleet
 	devices     *devicesim.Recorder // of late and second, which have not started
-	working     *devicesim.Recorder // of gentle and stubborn
+	working     *devicesim.Recorder // of accepting and rejecting
 }
 
 // halfway returns a fleet with the given number of silent devices.
@@ -43,13 +43,13 @@ func halfway(t *testing.T, silent int) *fleet {
 	w.Set("firmware-1", "1.0")
 	first := map[string]string{"ring": "first"}
 	f := &fleet{
-		World: w, done: w.Targets("done", 2, first), gentle: w.Targets("gentle", 3, first), stubborn: w.Targets("stubborn", 2, first),
+		World: w, done: w.Targets("done", 2, first), accepting: w.Targets("accepting", 3, first), rejecting: w.Targets("rejecting", 2, first),
 		silent: w.Targets("silent", silent, first), late: w.Targets("late", 3, first), second: w.Targets("second", 3, nil),
 	}
 	w.Devices(devicesim.Obedient, f.done...)
-	_, gentle := w.Play(stepsOf(1500*time.Millisecond), devicesim.Obedient, f.gentle...)
-	_, stubborn := w.Play(stepsOf(1500*time.Millisecond), devicesim.RejectsCancel, f.stubborn...)
-	f.working = stubborn
+	_, accepting := w.Play(stepsOf(1500*time.Millisecond), devicesim.Obedient, f.accepting...)
+	_, rejecting := w.Play(stepsOf(1500*time.Millisecond), devicesim.RejectsCancel, f.rejecting...)
+	f.working = rejecting
 	if silent > 0 {
 		_, silent := w.Devices(devicesim.Silent, f.silent...)
 		defer w.EventuallyStarted(silent, f.silent...)
@@ -59,8 +59,8 @@ func halfway(t *testing.T, silent int) *fleet {
 	f.lateDevices, _ = w.Play(observe, devicesim.Offline, f.late...)
 	w.Play(observe, devicesim.Obedient, f.second...)
 	f.roll()
-	w.EventuallyStarted(gentle, f.gentle...)
-	w.EventuallyStarted(stubborn, f.stubborn...)
+	w.EventuallyStarted(accepting, f.accepting...)
+	w.EventuallyStarted(rejecting, f.rejecting...)
 	for _, name := range f.done {
 		w.EventuallyTarget(name, "is done", inSync("firmware-1"))
 	}
@@ -173,10 +173,10 @@ func TestInvalidationSoftAsksStartedDevicesToCancel(t *testing.T) {
 	}
 	f.noneStarted(committed)
 	f.invalidation(v1alpha1.InvalidatedActions{Total: 7, Canceling: 2, Canceled: 3, Refused: 2})
-	for _, name := range f.stubborn {
+	for _, name := range f.rejecting {
 		f.EventuallyTarget(name, "finishes after it rejected the cancel", inSync("firmware-1"))
 	}
-	for _, name := range f.gentle {
+	for _, name := range f.accepting {
 		f.EventuallyTarget(name, "gives up", newest(v1alpha1.ActionCanceled))
 	}
 	for _, name := range f.silent {
@@ -198,7 +198,7 @@ func TestInvalidationSoftAsksStartedDevicesToCancel(t *testing.T) {
 func TestInvalidationForceClosesAllActionsAtOnce(t *testing.T) {
 	t.Parallel()
 	f := halfway(t, 2)
-	open := together(f.gentle, f.stubborn, f.silent)
+	open := together(f.accepting, f.rejecting, f.silent)
 	committed := f.invalidate(`{"cancellation":"Force","reason":"bricks the modem"}`)
 	bringOnline(t, f.lateDevices, f.late...)
 	f.EventuallyRollout("firmware-1", "stops", world.InState(v1alpha1.RolloutStopped))
@@ -210,7 +210,7 @@ func TestInvalidationForceClosesAllActionsAtOnce(t *testing.T) {
 	}
 	f.noneStarted(committed)
 	f.invalidation(v1alpha1.InvalidatedActions{Total: 7, Canceled: 7})
-	for _, name := range f.gentle {
+	for _, name := range f.accepting {
 		f.EventuallyTarget(name, "answers the cancel", func(t *v1alpha1.Target) bool {
 			return action.Newest(&t.Status).Cancel.Answer == v1alpha1.AnswerAccepted
 		})

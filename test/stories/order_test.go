@@ -193,7 +193,7 @@ func TestCancelOfOneTarget(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 3, nil)
 	_, devices := w.Devices(devicesim.Silent, names[:2]...)
-	_, gentle := w.Play(stepsOf(2*time.Second), devicesim.Obedient, names[2])
+	_, accepting := w.Play(stepsOf(2*time.Second), devicesim.Obedient, names[2])
 	w.Apply(`
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
@@ -201,7 +201,7 @@ metadata: {name: firmware-1}
 spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 `)
 	w.EventuallyStarted(devices, names[:2]...)
-	w.EventuallyStarted(gentle, names[2])
+	w.EventuallyStarted(accepting, names[2])
 	id := func(name string) string { return decimal(action.Newest(&w.Target(name).Status).ID) }
 
 	commitTo(w, names[0], "spec: {cancel: {upTo: 2147483646, cancellation: Force}}")

@@ -45,21 +45,21 @@ func severalOf(t *testing.T, targets, groups int) *several {
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	s := &several{World: w}
-	var mute, away []string
+	var silent, away []string
 	for name, state := range states {
 		names := w.Targets(name, targets, map[string]string{"state": name})
 		if state.spec == "" {
 			s.started = append(s.started, name)
-			mute = append(mute, names[0])
+			silent = append(silent, names[0])
 		} else {
 			away = append(away, names[0])
 		}
 		away = append(away, names[1:]...)
 		s.roll(name, groups)
 	}
-	_, started := w.Devices(devicesim.Silent, mute...)
+	_, started := w.Devices(devicesim.Silent, silent...)
 	s.away, s.others = w.Devices(devicesim.Offline, away...)
-	w.EventuallyStarted(started, mute...)
+	w.EventuallyStarted(started, silent...)
 	for name, state := range states {
 		if state.then != "" {
 			w.CommitRollout(name, state.then)

@@ -56,7 +56,7 @@ func TestOverlayHasTheRightsForWholeRollouts(t *testing.T) {
 		w.Devices(devicesim.Obedient, fleet(w)...)
 	}
 	elsewhere := devices.in("fleet-c")
-	stranger := fleet(elsewhere)[0]
+	unwatched := fleet(elsewhere)[0]
 
 	for _, namespace := range watched {
 		w := devices.in(namespace)
@@ -80,7 +80,7 @@ func TestOverlayHasTheRightsForWholeRollouts(t *testing.T) {
 			t.Errorf("the %s were refused %v", name, forbidden)
 		}
 	}
-	if a := devices.poll("fleet-c", stranger); a.status != http.StatusNotFound || a.code != "goshawk.ddi.tenantNotServed" {
+	if a := devices.poll("fleet-c", unwatched); a.status != http.StatusNotFound || a.code != "goshawk.ddi.tenantNotServed" {
 		t.Errorf("a device of a namespace that is not watched gets %+v", a)
 	}
 	if r := elsewhere.Rollout("firmware-1"); r.Status.State != "" || len(r.Finalizers) > 0 {

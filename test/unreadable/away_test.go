@@ -34,9 +34,9 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	waits := func(why string) {
 		t.Helper()
 		w.Eventually(why+": the process runs and is not ready", func() string {
-			alive, _, err := get(g.health, "/healthz")
+			health, _, err := get(g.health, "/healthz")
 			ready, _, _ := get(g.health, "/readyz")
-			if err != nil || alive != http.StatusOK || ready != http.StatusInternalServerError {
+			if err != nil || health != http.StatusOK || ready != http.StatusInternalServerError {
 				return "not yet"
 			}
 			return ""
@@ -45,17 +45,17 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 			t.Errorf("%s: a device gets %d", why, got)
 		}
 	}
-	waits("nothing listens")
+	waits("no server listens")
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	mute, err := listener.Accept() // the process retries every two seconds
+	silent, err := listener.Accept() // the process retries every two seconds
 	if err != nil {
 		t.Fatal(err)
 	}
-	waits("nothing answers")
-	_ = mute.Close()
+	waits("the server does not respond")
+	_ = silent.Close()
 	go forward(listener, server.Host)
 	t.Cleanup(func() { _ = listener.Close() })
 	g.ready(w)
