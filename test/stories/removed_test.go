@@ -226,7 +226,7 @@ func TestGroupIsRemovedByForceInEveryState(t *testing.T) {
 	isLost := func(name string) {
 		t.Helper()
 		r := s.EventuallyRollout(name, "is Stalled with GroupLost", isStalled(v1alpha1.ReasonGroupLost))
-		if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(m, "group group-1") || !strings.Contains(m, "delete and re-create the rollout") {
+		if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(m, "group group-1") || !strings.Contains(m, "delete and re-create the Rollout") {
 			t.Errorf("%s says %q", name, m)
 		}
 	}
@@ -269,7 +269,7 @@ func TestStatusIsRemoved(t *testing.T) {
 		s.Kubectl("patch", "grollout", name, "--subresource=status", "--type=merge", "-p", `{"status":null}`)
 	}
 	r := s.EventuallyRollout("running", "is Stalled with GroupLost", isStalled(v1alpha1.ReasonGroupLost))
-	if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(m, "delete and re-create the rollout") || r.Status.Plan != nil {
+	if m := world.Condition(r.Status.Conditions, v1alpha1.ConditionStalled).Message; !strings.Contains(m, "delete and re-create the Rollout") || r.Status.Plan != nil {
 		t.Errorf("it says %q, with plan %+v", m, r.Status.Plan)
 	}
 	s.noneStart("running-001", "running-002", "running-003")

@@ -180,7 +180,7 @@ spec:
 			})
 			now := w.Rollout("firmware-1")
 			if diff := gocmp.Diff(plan, now.Status.Plan); diff != "" {
-				t.Errorf("planned anew:\n%s", diff)
+				t.Errorf("the plan has changed (-before +after):\n%s", diff)
 			}
 			if left := w.Groups(); len(left) != len(groups) || left[0].UID != groups[0].UID || left[1].UID != groups[1].UID {
 				t.Errorf("the groups have changed: %v", left)
