@@ -113,3 +113,54 @@ func TestCBORGrowth(t *testing.T) {
 		t.Errorf("%d bytes of CBOR became %d bytes of JSON", len(body), len(text))
 	}
 }
+
+// FuzzJSONOfCBOR: each body becomes JSON of a bounded size, or is refused. JSON that is written as
+// CBOR and read again stays the same.
+func FuzzJSONOfCBOR(f *testing.F) {
+	for _, seed := range []string{"a0", "bf6161", "a261610161626163", "85d820f5f6f743616263c11a00000000", "9f7f6161ffff", "fb7ff0000000000000", "c249010000000000000000", "3bffffffffffffffff"} {
+		body, err := hex.DecodeString(seed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		text, err := JSONOfCBOR(body)
+		if err != nil || len(body) == 0 {
+			return
+		}
+		if !json.Valid(text) || len(text) > 2*(len(body)+maxCBORGrowth) {
+			t.Fatalf("%x became %d bytes: %.200s", body, len(text), text)
+		}
+		if _, err := DecodeFeedback(text); err == nil {
+			again, err := MarshalCBOR(json.RawMessage(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if second, err := JSONOfCBOR(again); err != nil || !json.Valid(second) {
+				t.Errorf("%s becomes %s, %v", text, second, err)
+			}
+		}
+	})
+}
+
+// FuzzDecode: no body causes a panic of a decoder, and errors are one line of text.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{`{"confirmation":"confirmed","code":1,"details":["a"]}`, `{"mode":"merge","data":{"a":null,"b":1,"c":"d"}}`, `{"name":"a","version":"b"}`, `{"initiator":"a"}`, ``, `null`, `[]`, `{"data":{"a":{}}}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		_, confirmation := DecodeConfirmationFeedback(body)
+		data, attributes := DecodeConfigData(body)
+		set, installed := DecodeInstalledSet(body)
+		_, activation := DecodeActivateAutoConfirm(body)
+		for _, err := range []error{confirmation, attributes, installed, activation} {
+			if err != nil && (err.Error() == "" || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("%q: the error is %q", body, err)
+			}
+		}
+		if attributes == nil && (data.Mode == "" || data.Data == nil) || installed == nil && (set.Name == "" || set.Version == "") {
+			t.Errorf("%q is accepted as %v and %v", body, data, set)
+		}
+	})
+}
