@@ -45,7 +45,7 @@ lint: ## Check format, code (golangci-lint), API types (kube-api-linter), import
 	hack/verify-imports.sh
 	hack/verify-versions.sh
 	hack/verify-files.sh
-	hack/verify-prose.sh header width
+	hack/verify-prose.sh header width words
 
 
 .PHONY: test
