@@ -18,7 +18,7 @@ import (
 )
 
 // announcement announces the decisions that one stored write carries: each as an event of the
-// object, and as a line of the log, which outlives the event.
+// object, and as a line of the log, which is kept longer than the event.
 type announcement struct {
 	ctx    context.Context
 	events events.EventRecorder

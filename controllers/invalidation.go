@@ -103,7 +103,7 @@ func applyPendingToAll(ctx context.Context, store *targetstatus.Store, namespace
 	return errors.Join(failures...)
 }
 
-// pageCursor remembers where the last page of each object ended, so that targets that cannot be
+// pageCursor stores where the last page of each object ended, so that targets that cannot be
 // written do not block the targets after them. Correctness does not depend on it.
 type pageCursor struct {
 	mu   sync.Mutex

@@ -16,7 +16,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
-// joinCandidates remembers which targets may join each dynamic rollout. All targets are checked
+// joinCandidates caches which targets may join each dynamic rollout. All targets are checked
 // once for each rollout; after that only targets that change are checked again.
 type joinCandidates struct {
 	mu    sync.Mutex

@@ -99,7 +99,7 @@ const (
 	CauseInvalidated CancelCause = "Invalidated"
 	// CauseSuperseded means that a newer update of the target replaces it.
 	CauseSuperseded CancelCause = "Superseded"
-	// CauseSetGone means that the set or a module is gone or has another content.
+	// CauseSetGone means that the set or a module was deleted or has another content.
 	CauseSetGone CancelCause = "SetGone"
 	// CauseMigrationStep means that a request for confirmation is withdrawn because a required
 	// migration step goes first. The request is made again afterwards.

@@ -244,7 +244,7 @@ func printStates(t *testing.T, out *bytes.Buffer) {
 	out.WriteString("## States\n\n| state | |\n|---|---|\n")
 	for _, s := range states {
 		if stateSentences[s] == "" {
-			t.Errorf("state %s has no sentence", s)
+			t.Errorf("state %s has no text", s)
 		}
 		fmt.Fprintf(out, "| %s | %s |\n", s, stateSentences[s])
 	}
@@ -280,7 +280,7 @@ func printEvents(t *testing.T, out *bytes.Buffer) {
 	out.WriteString("\n| event | |\n|---|---|\n")
 	for _, e := range events {
 		if eventSentences[e] == "" {
-			t.Errorf("event %s has no sentence", e)
+			t.Errorf("event %s has no text", e)
 		}
 		fmt.Fprintf(out, "| %s | %s |\n", e, eventSentences[e])
 	}

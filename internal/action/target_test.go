@@ -581,7 +581,7 @@ func TestResultsOfEvents(t *testing.T) {
 			[]testStep{starts("one"), both(Download, "os:1"), stopped, both(CancelAccepted, "os:1"), both(CancelAccepted, "app:1")},
 			facts{State: v1alpha1.ActionCanceled, Answer: v1alpha1.AnswerAccepted, Status: registered, Outcome: Closed},
 		},
-		"a cancel that one module has answered goes on": {
+		"a cancel that one module has answered continues": {
 			[]testStep{starts("one"), both(Download, "os:1"), stopped, both(CancelAccepted, "os:1")},
 			facts{State: v1alpha1.ActionCanceling, Status: pending, Outcome: Applied},
 		},

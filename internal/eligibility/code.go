@@ -56,7 +56,7 @@ func (c Code) isEndOfSource() bool { return c == CodeStopped || c == CodeFinishe
 // Reason is a code with its message, and until when it holds if time alone changes it.
 type Reason struct {
 	Code Code
-	// Message says in one sentence what is awaited or wrong.
+	// Message is one sentence about what is awaited or wrong.
 	Message string
 	// Until is when time alone changes the reason; zero if only an event can.
 	Until time.Time

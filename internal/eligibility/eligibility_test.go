@@ -85,7 +85,7 @@ func TestCheck(t *testing.T) {
 
 		"the content was installed in another way":                                  {member(), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
 		"the content was installed in another way, and the rollout is paused":       {member(paused), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
-		"the content was installed in another way, and the set is gone":             {member(setGone), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
+		"the content was installed in another way, and the set was deleted":         {member(setGone), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
 		"the content was installed in another way, and the set is not ready":        {member(notReady), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
 		"the content was installed in another way, and the set has another one now": {member(relocked), []target{runs("c1")}, Newer{}, CodeAlreadyThere},
 		"the content was installed in another way, and the type does not fit":       {member(unfit), []target{runs("c1"), func(t *v1alpha1.Target) { t.Spec.Type = "pump" }}, Newer{}, CodeAlreadyThere},

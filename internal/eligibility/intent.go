@@ -26,8 +26,8 @@ type Set struct {
 	// Transient is true when Deployable becomes true without a change by a person: the set is new,
 	// or is being locked for its first use.
 	Transient bool
-	// Changed is true when a module is gone, or the content no longer has ContentHash: actions that
-	// have started cannot go on.
+	// Changed is true when a module does not exist, or the content no longer has ContentHash:
+	// actions that have started cannot continue.
 	Changed bool
 	// Unreadable is true when the set, or a module of it, is stored but cannot be decoded: no
 	// action of the set is started, and no open action is canceled because of that.

@@ -27,7 +27,7 @@ const (
 	Confirm Kind = "Confirm"
 )
 
-// Offer is what one device gets if it asks now, and why.
+// Offer is what one device gets if it polls now, and why.
 type Offer struct {
 	Kind Kind
 	// ActionID is the id that the device gets; zero with Nothing.
@@ -78,10 +78,10 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 	set := w.Set(a.DistributionSet)
 	if !sameContent(set, a) {
 		return Offer{Kind: Nothing, Action: a, Set: set, Reason: eligibility.Reason{
-			Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d is gone or has another content", a.DistributionSet, a.ID)}}
+			Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d was deleted or has another content", a.DistributionSet, a.ID)}}
 	}
 	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, Reason: eligibility.Reason{
-		Code: CodeResume, Message: fmt.Sprintf("action %d has started and goes on", a.ID), Until: action.ProgressDeadline(a)},
+		Code: CodeResume, Message: fmt.Sprintf("action %d has started and continues", a.ID), Until: action.ProgressDeadline(a)},
 		OpensAt: window.NextOpening(a.Update.MaintenanceWindow, w.Now)}
 }
 
@@ -265,7 +265,7 @@ func CurrentUpdate(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 }
 
 // Window returns the maintenance window of an action, and whether it is open. An action that has
-// started goes on outside its window.
+// started continues outside its window.
 func Window(a *v1alpha1.Action, now time.Time) (mw *v1alpha1.MaintenanceWindow, open bool) {
 	mw = a.Update.MaintenanceWindow
 	open, _, err := window.At(mw, now)

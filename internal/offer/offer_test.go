@@ -172,13 +172,13 @@ func TestOrder(t *testing.T) {
 			[]step{set("a"), set("b"), rollout("r", 1, "a"), carriesOut, removed("r"), rollout("s", 1, "b")}, given{Nothing, eligibility.CodeSuperseded, 0, ""}},
 		"a rollout that has not started is not superseded": {
 			then(carriesOut, removed("r"), set("next"), rollout("t", 9, "next", closedFor(eligibility.CodeNotStarted))), given{Nothing, eligibility.CodeNotStarted, 0, ""}},
-		"an open action goes on outside its window": {
+		"an open action continues outside its window": {
 			[]step{set("fw"), rollout("r", 1, "fw", within("0 12 * * *", time.Minute)), takes, later(time.Hour)}, given{Deploy, CodeResume, 100, "fw"}},
-		"an open action goes on while the target is on hold": {
+		"an open action continues while the target is on hold": {
 			then(takes, holds(true)), given{Deploy, CodeResume, 100, "new"}},
-		"an open action goes on while its rollout is paused": {
+		"an open action continues while its rollout is paused": {
 			then(takes, pauses("s")), given{Deploy, CodeResume, 100, "new"}},
-		"an open action goes on after a stop without cancellation": {
+		"an open action continues after a stop without cancellation": {
 			then(takes, stops("s", none, v1alpha1.CauseStopped)), given{Deploy, CodeResume, 100, "new"}},
 		"a cancel is offered before the next deployment (W-20)": {
 			[]step{set("old"), rollout("r", 1, "old"), takes, set("new"), rollout("s", 2, "new", queued(1000)), cancels(100, soft)},
@@ -199,13 +199,13 @@ func TestOrder(t *testing.T) {
 		"a cancel by force is offered until just before its deadline": {
 			[]step{set("fw"), rollout("r", 1, "fw", deadlines(86400, 3600)), takes, cancels(100, force), polls, set("next"), rollout("t", 3, "next"), later(time.Hour - time.Second)},
 			given{Cancel, CodeCancel, 100, ""}},
-		"the set of the open action is gone": {
+		"the set of the open action was deleted": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, deleteSet("fw")}, given{Cancel, CodeCancel, 100, ""}},
-		"a module of the open action's set is gone": {
+		"a module of the open action's set was deleted": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", func(x *eligibility.Set) { x.Changed = true })}, given{Cancel, CodeCancel, 100, ""}},
 		"the set of the open action has another content": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", content("other"))}, given{Cancel, CodeCancel, 100, ""}},
-		"an open action goes on when its set is no longer Ready": {
+		"an open action continues when its set is no longer Ready": {
 			[]step{set("fw"), rollout("r", 1, "fw"), takes, editSet("fw", notReady)}, given{Deploy, CodeResume, 100, "fw"}},
 		"a duplicate target starts nothing": {
 			then(duplicate), given{Nothing, eligibility.CodeNotReady, 0, ""}},
@@ -308,7 +308,7 @@ func TestAttempts(t *testing.T) {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, stops("r", soft, v1alpha1.CauseStopped)}, given{Nothing, eligibility.CodeFailed, 0, ""}},
 		"no attempt is made after a newer rollout took the target over": {
 			[]step{set("fw"), rollout("r", 1, "fw", retries(1, 60)), fails, rollout("r", 1, "fw", retries(1, 60), func(in *eligibility.Intent) { in.Superseded = true })}, given{Nothing, eligibility.CodeFailed, 0, ""}},
-		"the same set assigned anew is a new assignment": {
+		"the same set with a later assignedAt is a new assignment": {
 			[]step{set("fw"), assignment(1, "fw"), fails, assignment(2, "fw")}, given{Deploy, CodeDeploy, 101, "fw"}},
 		"an auto-assignment offers its new set after a change of the set": {
 			[]step{set("fw"), auto("a", 1, "fw"), carriesOut, set("next"), auto("a", 1, "next")}, given{Deploy, CodeDeploy, 101, "next"}},
@@ -384,7 +384,7 @@ func TestMigrationStep(t *testing.T) {
 			then(set("mig", migrationStep, fits("gateway")), ofType("router"), rollout("r", 1, "mig"), rollout("s", 2, "new")), given{Deploy, CodeDeploy, 100, "new"}},
 		"newer updates do not wait for a step that was invalidated": {
 			then(set("mig", migrationStep, invalid(force, hour(3))), rollout("r", 1, "mig"), rollout("s", 2, "new")), given{Deploy, CodeDeploy, 100, "new"}},
-		"newer updates go on after it has failed for good": {
+		"newer updates are offered after it has failed for good": {
 			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), fails), given{Deploy, CodeDeploy, 101, "new"}},
 		"the older of two steps is offered first": {
 			then(rollout("r", 1, "mig"), rollout("s", 2, "mig2"), rollout("t", 3, "new")), given{Deploy, CodeDeploy, 100, "mig"}},
@@ -416,11 +416,11 @@ func TestConfirmation(t *testing.T) {
 		"it is asked for until it is answered":                             {asked, given{Confirm, CodeConfirm, 100, "fw"}},
 		"with spec.autoConfirm Always it is not asked for":                 {[]step{asked[0], asked[1], always}, given{Deploy, CodeDeploy, 100, "fw"}},
 		"a device with active auto-confirm is not asked":                   {[]step{asked[0], asked[1], active}, given{Deploy, CodeDeploy, 100, "fw"}},
-		"after auto-confirm is activated the action goes on":               {then(active), given{Deploy, CodeResume, 100, "fw"}},
+		"after auto-confirm is activated the action continues":             {then(active), given{Deploy, CodeResume, 100, "fw"}},
 		"spec.autoConfirm Always confirms the waiting action":              {then(always), given{Deploy, CodeResume, 100, "fw"}},
 		"spec.autoConfirm Always does not confirm while paused":            {then(pauses("r"), always), given{Nothing, eligibility.CodePaused, 0, ""}},
 		"spec.autoConfirm Always does not confirm after a stop":            {then(stops("r", none, v1alpha1.CauseStopped), always), given{Nothing, eligibility.CodeCanceled, 0, ""}},
-		"after a confirmation the action goes on":                          {then(reports(action.Confirm)), given{Deploy, CodeResume, 100, "fw"}},
+		"after a confirmation the action continues":                        {then(reports(action.Confirm)), given{Deploy, CodeResume, 100, "fw"}},
 		"after a denial it is asked for again":                             {then(reports(action.Deny)), given{Confirm, CodeConfirm, 100, "fw"}},
 		"while paused it is not asked for":                                 {then(pauses("r")), given{Nothing, eligibility.CodePaused, 0, ""}},
 		"while on hold it is not asked for, nor confirmed by auto-confirm": {then(active, holds(true)), given{Nothing, eligibility.CodeHold, 0, ""}},
@@ -472,9 +472,9 @@ func TestMessagesOfConfirmation(t *testing.T) {
 	}{
 		"no answer yet":                     {nil, "action 100 waits for confirmation at the device", ""},
 		"it was denied":                     {[]step{reports(action.Deny)}, "action 100 waits for confirmation at the device, where it was denied at 2026-03-02T12:00:00Z", ""},
-		"spec.autoConfirm is Always":        {[]step{always}, "action 100 has started and goes on", "confirmed without asking: spec.autoConfirm is Always"},
-		"auto-confirm is active":            {[]step{active("")}, "action 100 has started and goes on", "confirmed without asking: auto-confirm is active at the device"},
-		"auto-confirm was activated by ada": {[]step{active("ada")}, "action 100 has started and goes on", "confirmed without asking: auto-confirm is active at the device, activated by ada"},
+		"spec.autoConfirm is Always":        {[]step{always}, "action 100 has started and continues", "confirmed without asking: spec.autoConfirm is Always"},
+		"auto-confirm is active":            {[]step{active("")}, "action 100 has started and continues", "confirmed without asking: auto-confirm is active at the device"},
+		"auto-confirm was activated by ada": {[]step{active("ada")}, "action 100 has started and continues", "confirmed without asking: auto-confirm is active at the device, activated by ada"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStory(t, slices.Concat(asked, c.steps)...)

@@ -116,7 +116,7 @@ func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) 
 
 // causeNotToStart returns the cause to close an action that waits for confirmation, or "" if there
 // is none. Such an action has not started, so it is closed by everything that keeps its source from
-// ever starting it, also by a stop that lets started actions go on.
+// ever starting it, also by a stop that lets started actions continue.
 func causeNotToStart(a *v1alpha1.Action, origin cancellation.Request, verdicts []judged) v1alpha1.CancelCause {
 	if a.State.HasStarted() {
 		return ""

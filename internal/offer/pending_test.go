@@ -89,8 +89,8 @@ func TestApplyPending(t *testing.T) {
 		"a cancel of an id never given":         {[]step{cancels(101, force)}, goesOn},
 		"a cancel of the greatest id there is":  {[]step{cancels(2147483647, force)}, goesOn},
 
-		"the set is gone": {[]step{deleteSet("old")}, isAsked(v1alpha1.CauseSetGone)},
-		"the set is gone, and the device refused to cancel": {[]step{deleteSet("old"), polls, reports(action.CancelRejected), polls}, outcome{retrieved, causes{v1alpha1.CauseSetGone}, soft, "uid-r"}},
+		"the set was deleted": {[]step{deleteSet("old")}, isAsked(v1alpha1.CauseSetGone)},
+		"the set was deleted, and the device refused to cancel": {[]step{deleteSet("old"), polls, reports(action.CancelRejected), polls}, outcome{retrieved, causes{v1alpha1.CauseSetGone}, soft, "uid-r"}},
 
 		"no result before the progress deadline": {[]step{later(24 * time.Hour)}, outcome{v1alpha1.ActionError, nil, "", "uid-r"}},
 		"just before the progress deadline":      {[]step{later(24*time.Hour - time.Second)}, goesOn},
@@ -108,7 +108,7 @@ func TestApplyPending(t *testing.T) {
 			[]step{rollout("r", 1, "old", asCreatedAgain, within("0 2 * * *", time.Hour))}, outcome{retrieved, nil, "", "uid-r-again"}},
 		"a newer rollout of the same content": {
 			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate")}, outcome{retrieved, nil, "", "uid-s"}},
-		"a newer rollout of the same content, and the old set is gone": {
+		"a newer rollout of the same content, and the old set was deleted": {
 			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate"), deleteSet("old")}, outcome{retrieved, nil, "", "uid-s"}},
 		"of two newer rollouts of the same content, the newest": {
 			[]step{set("duplicate", content("old")), rollout("s", 2, "duplicate", queued(900)), rollout("u", 3, "duplicate", queued(1))}, outcome{retrieved, nil, "", "uid-u"}},

@@ -60,7 +60,7 @@ func (s *story) mustHoldInAnyWorld(random *rand.Rand) bool {
 	if o.Action != nil || random.IntN(2) == 0 {
 		return false
 	}
-	s.mustGoOn(o)
+	s.mustContinue(o)
 	return true
 }
 
@@ -105,7 +105,7 @@ func (s *story) mustBeValid(o Offer) {
 	if o.Action != nil && o.Action.State.HasStarted() {
 		refused := o.Action.Cancel != nil && o.Action.Cancel.Answer == v1alpha1.AnswerRejected
 		if o.Set.Invalidation != none && !refused {
-			s.t.Errorf("action %d goes on with a set that was invalidated with %s", o.ActionID, o.Set.Invalidation)
+			s.t.Errorf("action %d continues with a set that was invalidated with %s", o.ActionID, o.Set.Invalidation)
 		}
 		return
 	}
@@ -118,8 +118,8 @@ func (s *story) mustBeValid(o Offer) {
 	}
 }
 
-// mustGoOn starts the offered update and checks that the same world then offers to go on with it.
-func (s *story) mustGoOn(o Offer) {
+// mustContinue starts the offered update and checks that the same world then continues it.
+func (s *story) mustContinue(o Offer) {
 	s.t.Helper()
 	b := o.Creation(s.world())
 	if a := action.Create(&s.target.Status, b); a == nil || a.ID != o.ActionID {
@@ -133,7 +133,7 @@ func (s *story) mustGoOn(o Offer) {
 		code = CodeConfirm
 	}
 	if again.Kind != o.Kind || again.Reason.Code != code || again.ActionID != o.ActionID || again.Set.ContentHash != o.Set.ContentHash {
-		s.t.Errorf("the new action does not go on: the offer %+v became %+v, %s", o.given(), again.given(), again.Reason.Message)
+		s.t.Errorf("the new action does not continue: the offer %+v became %+v, %s", o.given(), again.given(), again.Reason.Message)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
 
-// TestUnreadableSetCancelsNoAction checks that an open action goes on when its set cannot be
+// TestUnreadableSetCancelsNoAction checks that an open action continues when its set cannot be
 // decoded any more, and that no new action of that set is created.
 func TestUnreadableSetCancelsNoAction(t *testing.T) {
 	s := newStory(t, set("fw"), rollout("r", 1, "fw"), takes)

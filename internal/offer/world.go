@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package offer decides what one device gets if it asks now, and why. An offer is a pure function
+// Package offer decides what one device gets if it polls now, and why. An offer is a pure function
 // of one Target, the intents that reach it and the time: nothing, cancel an action, confirm an
 // action, or deploy a set; always with a reason. Whether one intent may start is the rule of
 // package eligibility; this package adds the order of the intents and the message.

@@ -30,7 +30,7 @@ func TestAnAttemptThatDoesNotStartInTimeFails(t *testing.T) {
 	w.succeed("dev-02")
 	p := w.reconcileAll()
 	if want := 70 * time.Minute; p.RecheckAfter != want {
-		t.Errorf("looks again in %s, want %s: ten minutes and an hour", p.RecheckAfter, want)
+		t.Errorf("the next reconcile is after %s, want %s: ten minutes and an hour", p.RecheckAfter, want)
 	}
 	w.tick(70*time.Minute - time.Second)
 	w.reconcileAll()

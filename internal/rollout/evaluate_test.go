@@ -66,7 +66,7 @@ func TestEvaluation(t *testing.T) {
 		"the error condition is checked before success": {thresholds(10, 10), 5, 2, "Paused", "Error Scheduled", v1alpha1.PauseByErrorThreshold},
 		"all closed below the threshold opens the next": {thresholds(90, 50), 5, 5, "Running", "Finished Running", ""},
 		"errorThreshold 0 pauses on the first failure":  {thresholds(50, 0), 0, 1, "Paused", "Error Scheduled", v1alpha1.PauseByErrorThreshold},
-		"errorThreshold 100 never trips":                {thresholds(50, 100), 0, 10, "Running", "Finished Running", ""},
+		"errorThreshold 100 never pauses":               {thresholds(50, 100), 0, 10, "Running", "Finished Running", ""},
 		"successThreshold 0 opens everything at once":   {thresholds(0, 50), 0, 0, "Running", "Running Running", ""},
 		"successAction Pause of a running group":        {pauseAfter, 5, 0, "Paused", "Running Scheduled", v1alpha1.PauseBySuccessAction},
 		"successAction Pause of a closed group":         {pauseAfter, 10, 0, "Paused", "Finished Scheduled", v1alpha1.PauseBySuccessAction},

@@ -97,7 +97,7 @@ func TestWhatCountsForTheStartDeadline(t *testing.T) {
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentRunning })
 			w.passes(40*time.Minute - time.Second)
 		}, 0},
-		"an hour besides a pause": {nil, func(w *world) {
+		"an hour and a pause": {nil, func(w *world) {
 			w.passes(20 * time.Minute)
 			w.edit(func(s *v1alpha1.RolloutSpec) { s.State = v1alpha1.IntentPaused })
 			w.passes(30 * 24 * time.Hour)

@@ -79,7 +79,7 @@ type planner struct {
 	groups []*group
 	plan   Plan
 
-	// findings of the steps, beside what they have changed.
+	// findings of the steps, in addition to their changes.
 	findings
 	// counted caches the value of the offering clock; nil if it was not computed yet.
 	counted *time.Duration

@@ -29,7 +29,7 @@ func TestReplaces(t *testing.T) {
 		want bool
 	}{
 		"the newer has started later":           {func(_, _ *v1alpha1.Rollout) {}, &eligibility.Set{}, true},
-		"the older one's set is gone":           {func(_, _ *v1alpha1.Rollout) {}, nil, true},
+		"the older one's set was deleted":       {func(_, _ *v1alpha1.Rollout) {}, nil, true},
 		"the older one brings a migration step": {func(_, _ *v1alpha1.Rollout) {}, &eligibility.Set{RequiredMigrationStep: true}, false},
 		"the newer is queued":                   {func(newer, _ *v1alpha1.Rollout) { newer.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, nil, false},
 		"the older is queued":                   {func(_, older *v1alpha1.Rollout) { older.Spec.Update.Superseding = v1alpha1.SupersedingQueue }, nil, true},
@@ -178,7 +178,7 @@ func TestStartBesideANeighbor(t *testing.T) {
 		"its spec.state is Planned":     {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentPlanned }, members: shared, want: starts},
 		"it is paused before its start": {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentPaused }, members: shared, want: starts},
 		"its spec.state is Stopped":     {neighbor: func(n *Neighbor) { n.Rollout.Spec.State = v1alpha1.IntentStopped }, members: shared, want: starts},
-		"it awaits approval":            {neighbor: func(n *Neighbor) { n.Rollout.Spec.ApprovalRequired = true }, members: shared, want: starts},
+		"it waits for approval":         {neighbor: func(n *Neighbor) { n.Rollout.Spec.ApprovalRequired = true }, members: shared, want: starts},
 		"another plan of it was approved": {neighbor: func(n *Neighbor) {
 			n.Rollout.Spec.ApprovalRequired, n.Rollout.Spec.Approval = true, &v1alpha1.Approval{PlanHash: "old"}
 			n.Rollout.Status.Plan = &v1alpha1.PlanStatus{Hash: "new"}

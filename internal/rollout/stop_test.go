@@ -114,7 +114,7 @@ func TestStop(t *testing.T) {
 		w.want(v1alpha1.RolloutStopped, "Finished")
 		w.cancelOpenActions(v1alpha1.CancellationForce, v1alpha1.CauseStopped)
 		if p := w.reconcileAll(); p.CancelOpenActions || w.bucket("dev-01") != counting.Canceled {
-			t.Errorf("walk %v, dev-01 %s", p.CancelOpenActions, w.bucket("dev-01"))
+			t.Errorf("CancelOpenActions %v, dev-01 %s", p.CancelOpenActions, w.bucket("dev-01"))
 		}
 	})
 	t.Run("a finished rollout cannot be stopped", func(t *testing.T) {

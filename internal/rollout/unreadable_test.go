@@ -33,7 +33,7 @@ func TestAGroupThatCannotBeDecodedStallsTheRollout(t *testing.T) {
 		t.Errorf("the plan is %+v", p)
 	}
 	if diff := cmp.Diff(before.Status.Plan, p.Status.Plan); diff != "" {
-		t.Errorf("planned anew:\n%s", diff)
+		t.Errorf("there is a new plan:\n%s", diff)
 	}
 	w.rollout.Status = p.Status
 	w.wantCondition(v1alpha1.ConditionStalled, "True "+v1alpha1.ReasonGroupUnreadable)

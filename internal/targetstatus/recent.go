@@ -14,7 +14,7 @@ import (
 // maxRecent is the number of remembered writes at which those that the cache shows are dropped.
 const maxRecent = 1024
 
-// recent remembers own writes that the cache may not show yet, because a device may report at once
+// recent keeps own writes that the cache may not show yet, because a device may report at once
 // on the action that it was just given.
 type recent struct {
 	mu      sync.Mutex

@@ -31,7 +31,7 @@ import (
 // the caller.
 const maxTries = 8
 
-// Store reads and writes Targets. Create one per process: it remembers its own newest writes until
+// Store reads and writes Targets. Create one per process: it keeps its own newest writes until
 // the cache shows them, and limits the process's writes in flight.
 type Store struct {
 	Index *fleet.Index

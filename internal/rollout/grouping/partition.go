@@ -130,7 +130,7 @@ func percentageOf(g *v1alpha1.Group) int {
 	return int(*g.Percentage)
 }
 
-// pool holds the targets that groups are filled from. It remembers which targets are taken and
+// pool holds the targets that groups are filled from. It stores which targets are taken and
 // which match each selection, so that no target is evaluated twice for the same selection.
 type pool struct {
 	all      []*v1alpha1.Target
