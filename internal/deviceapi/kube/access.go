@@ -35,8 +35,8 @@ type accesses struct {
 	// secrets are those of the cache, and users the DeviceAccesses that name them.
 	secrets map[types.NamespacedName]*corev1.Secret
 	users   map[types.NamespacedName]map[types.NamespacedName]bool
-	// registered is the number of targets with the annotation of a DeviceAccess.
-	registered map[types.NamespacedName]int
+	// registered are the names of the targets with the annotation of a DeviceAccess.
+	registered map[types.NamespacedName]map[string]struct{}
 	synced     []toolscache.InformerSynced
 }
 
@@ -45,7 +45,7 @@ func newAccesses(now func() time.Time) *accesses {
 		changed: func(types.NamespacedName) {}, now: now,
 		objects: map[types.NamespacedName]*v1alpha1.DeviceAccess{}, compiled: map[string]map[string]*access.Access{}, rules: map[string]*access.Rules{},
 		secrets: map[types.NamespacedName]*corev1.Secret{}, users: map[types.NamespacedName]map[types.NamespacedName]bool{},
-		registered: map[types.NamespacedName]int{},
+		registered: map[types.NamespacedName]map[string]struct{}{},
 	}
 }
 
@@ -238,7 +238,15 @@ func (x *accesses) hasSynced() bool {
 func (x *accesses) registeredBy(key types.NamespacedName) int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.registered[key]
+	return len(x.registered[key])
+}
+
+// isCounted reports whether a target is among the registered ones of a DeviceAccess.
+func (x *accesses) isCounted(by types.NamespacedName, target string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	_, is := x.registered[by][target]
+	return is
 }
 
 // count counts the registered targets. It is called for every change in the index.
@@ -250,12 +258,15 @@ func (x *accesses) count(old, now client.Object) {
 	}
 	x.mu.Lock()
 	if isRegistered {
-		if x.registered[before]--; x.registered[before] == 0 {
+		if delete(x.registered[before], old.GetName()); len(x.registered[before]) == 0 {
 			delete(x.registered, before)
 		}
 	}
 	if isNow {
-		x.registered[after]++
+		if x.registered[after] == nil {
+			x.registered[after] = map[string]struct{}{}
+		}
+		x.registered[after][now.GetName()] = struct{}{}
 	}
 	x.mu.Unlock()
 	if isRegistered {

@@ -6,6 +6,7 @@ package kube
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,23 +55,41 @@ func (b *Backend) Authorize(ctx context.Context, d deviceapi.Device, c deviceapi
 	if isEqual && want.fault == "" {
 		return nil
 	}
-	decision := b.accesses.rulesOf(d.Namespace).Decide(&access.Request{
-		ControllerID: d.ControllerID, Target: t, GatewayToken: c.GatewayToken, Certificates: c.Certificates, Peer: c.Peer, Header: c.Header, Now: b.now(),
-	})
-	switch {
-	case decision.Register:
+	decision := b.decide(d, t, c)
+	if decision.Register {
 		reason, err := b.registrations.register(ctx, d, decision.Access)
-		if reason == "" {
+		switch {
+		case err != nil:
 			return err
+		case reason != "":
+			return refuse(reason)
 		}
-		decision.Reason = reason
+		// The Target may be one that the cache did not have, or that other credentials have
+		// registered at the same moment, so its labels decide.
+		if decision = b.decide(d, b.index.Device(d.Namespace, d.ControllerID), c); decision.Register {
+			return deviceapi.Unavailable{Cause: errors.New("the new Target was deleted")}
+		}
+	}
+	switch {
 	case decision.Access != nil:
 		return nil
 	case decision.Reason == access.NoCredentials && c.TargetToken != "":
-		decision.Reason = access.UnknownToken
+		return refuse(access.UnknownToken)
 	}
-	devicesRefused.WithLabelValues(string(decision.Reason)).Inc()
-	return refusals[decision.Reason]
+	return refuse(decision.Reason)
+}
+
+// decide lets the DeviceAccesses of the namespace decide.
+func (b *Backend) decide(d deviceapi.Device, t *v1alpha1.Target, c deviceapi.Credentials) access.Decision {
+	return b.accesses.rulesOf(d.Namespace).Decide(&access.Request{
+		ControllerID: d.ControllerID, Target: t, GatewayToken: c.GatewayToken, Certificates: c.Certificates, Peer: c.Peer, Header: c.Header, Now: b.now(),
+	})
+}
+
+// refuse counts a refusal and returns its error.
+func refuse(reason access.Reason) error {
+	devicesRefused.WithLabelValues(string(reason)).Inc()
+	return refusals[reason]
 }
 
 // tokenOf returns the digest of the token of the target that serves the device, or a digest with a

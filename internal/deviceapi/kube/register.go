@@ -143,7 +143,7 @@ func (r *registrations) create(ctx context.Context, d deviceapi.Device, a *acces
 		r.note(by, "")
 		deviceLog.Info("Registered a device", "target", client.ObjectKeyFromObject(t), "controllerID", d.ControllerID, "deviceAccess", a.Name)
 	}
-	for r.index.Device(d.Namespace, d.ControllerID) == nil {
+	for !r.isKnown(d, by, t.Name) {
 		select {
 		case <-ctx.Done():
 			return deviceapi.Unavailable{RetryAfter: registrationRetry, Cause: errors.New("the cache does not have the new Target yet")}
@@ -151,6 +151,17 @@ func (r *registrations) create(ctx context.Context, d deviceapi.Device, a *acces
 		}
 	}
 	return nil
+}
+
+// isKnown reports whether the index has the Target of a device, and whether it is counted if it is
+// one of the DeviceAccess, so that it is never missing in the number of registered targets.
+func (r *registrations) isKnown(d deviceapi.Device, by types.NamespacedName, name string) bool {
+	t := r.index.Device(d.Namespace, d.ControllerID)
+	if t == nil {
+		return false
+	}
+	registeredBy, isRegistered := registrant(t)
+	return t.Name != name || !isRegistered || registeredBy != by || r.accesses.isCounted(by, name)
 }
 
 // errNameTaken is the error if another device has a Target with this name.

@@ -291,6 +291,7 @@ type deviceAPI struct {
 	mu           sync.Mutex
 	creations    int
 	refuseCreate func(*v1alpha1.Target) error
+	syncing      sync.Mutex
 }
 
 func (w *world) deviceAPI(options Options) *deviceAPI {
@@ -329,8 +330,6 @@ func (w *world) deviceAPI(options Options) *deviceAPI {
 		d.creations++
 		go func() { // the caches follow later
 			time.Sleep(20 * time.Millisecond)
-			d.mu.Lock()
-			defer d.mu.Unlock()
 			d.sync()
 		}()
 		return nil
@@ -346,6 +345,8 @@ func (w *world) deviceAPI(options Options) *deviceAPI {
 // sync updates the caches of the device API from the API server.
 func (d *deviceAPI) sync() {
 	d.w.t.Helper()
+	d.syncing.Lock()
+	defer d.syncing.Unlock()
 	for _, informer := range d.caches.informers {
 		kind, err := d.w.server.GroupVersionKindFor(informer.object)
 		if err != nil {
@@ -542,5 +543,7 @@ func (i *manualInformer) replace(objects []runtime.Object) {
 			i.handler.OnDelete(old)
 		}
 	}
-	i.synced = true
+	if !i.synced { // requests read it at any time
+		i.synced = true
+	}
 }
