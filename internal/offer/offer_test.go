@@ -66,7 +66,7 @@ func TestEveryReason(t *testing.T) {
 		eligibility.CodeBusy:           {[]step{set("fw"), set("new"), rollout("r", 1, "fw"), takes, rollout("s", 2, "new", queued(1))}, "s", "waits until action 100 (fw)"},
 		eligibility.CodeWaitingForStep: {[]step{set("mig", migrationStep), set("new"), rollout("r", 1, "mig", closedFor(eligibility.CodePaused)), rollout("s", 2, "new")}, "s", "required migration step mig of rollout r"},
 		eligibility.CodeAlreadyHad:     {[]step{set("fw"), auto("a", 1, "fw"), had("fw")}, "", "offers a set once"},
-		CodeSetGone:                    {[]step{set("fw"), rollout("r", 1, "fw"), takes, deleteSet("fw"), polls, reports(action.CancelRejected)}, "", "fw of action 100 is gone"},
+		CodeSetGone:                    {[]step{set("fw"), rollout("r", 1, "fw"), takes, deleteSet("fw"), polls, reports(action.CancelRejected)}, "", "fw of action 100 was deleted"},
 	}
 	for code, c := range stories {
 		t.Run(string(code), func(t *testing.T) {
