@@ -8,6 +8,7 @@ COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags "-s -w" -o /goshawk .
 
 FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /goshawk /goshawk
 USER 65532:65532
 ENTRYPOINT ["/goshawk"]

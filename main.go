@@ -15,10 +15,13 @@ import (
 	"time"
 	_ "time/tzdata" // maintenance windows need time zones on images without them
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/artifact"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
@@ -57,6 +60,7 @@ func run() error {
 	flag.StringVar(&o.PollIntervalsFile, "ddi-poll-intervals-file", "", "file of other poll intervals by the labels of Targets, which is read again when it changes; see docs/devices.md (default: none)")
 	flag.DurationVar(&o.Backend.ProgressInterval, "ddi-progress-interval", 30*time.Second, "how long intermediate reports of a device are buffered before they are written; results are written at once")
 	flag.BoolVar(&o.Backend.Replicated, "device-api-replicated", false, "other replicas serve the same devices: the first sign of work of a device is written at once, because its result may arrive at another replica")
+	artifactFlags(&o)
 	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute with the name of the distribution set that the device runs; a new device must send it before it is offered an update (default: none)")
 	flag.StringVar(&o.Backend.InstalledVersion, "device-api-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
 	logging := zap.Options{}
@@ -77,6 +81,45 @@ func run() error {
 		}
 	}
 	return manager.Run(ctrl.SetupSignalHandler(), config, o)
+}
+
+// artifactFlags defines the flags about artifacts that the device API sends to devices.
+func artifactFlags(o *manager.Options) {
+	o.Backend.Delivery = v1alpha1.DeliveryDirect
+	flag.Func("artifact-delivery", "how devices get the artifacts of modules without spec.delivery: Direct from the URLs of the module, or Proxy through the device API (default: Direct)", func(text string) error {
+		if o.Backend.Delivery = v1alpha1.Delivery(text); o.Backend.Delivery != v1alpha1.DeliveryDirect && o.Backend.Delivery != v1alpha1.DeliveryProxy {
+			return errors.New("it must be Direct or Proxy")
+		}
+		return nil
+	})
+	o.Artifacts.Sources, _ = artifact.ParseSources("public") // this list has no error
+	flag.Func("artifact-sources", "hosts from which the device API may fetch artifacts, separated by commas: public (all public addresses), host names, *.domain, addresses and CIDRs; an empty list allows none (default: public)", func(list string) (err error) {
+		o.Artifacts.Sources, err = artifact.ParseSources(list)
+		return err
+	})
+	flag.Func("artifact-plain-http-registries", "OCI registries that speak HTTP without TLS, as host or host:port, separated by commas (default: none)", func(list string) error {
+		o.Artifacts.PlainHTTP = strings.Split(list, ",")
+		return nil
+	})
+	flag.StringVar(&o.Artifacts.CacheDir, "artifact-cache-dir", "", "folder of the cache of artifacts, which only this process uses; empty: no cache, and each download causes a request to the source")
+	o.Artifacts.CacheBytes = 10 << 30
+	flag.Func("artifact-cache-size", "maximum size of that cache in bytes (default: 10Gi)", bytes(&o.Artifacts.CacheBytes))
+	flag.IntVar(&o.Artifacts.MaxDownloads, "artifact-max-downloads", 1000, "how many artifacts may be sent to devices at the same time")
+	flag.IntVar(&o.Artifacts.MaxFetches, "artifact-max-fetches", 8, "how many artifacts may be fetched into the cache at the same time")
+	flag.Func("artifact-max-bytes-per-second", "how many bytes of artifacts are sent to all devices in a second, such as 50M (default: no limit)", bytes(&o.Artifacts.BytesPerSecond))
+	flag.DurationVar(&o.LinkLifetime, "artifact-link-lifetime", time.Hour, "how long a link to an artifact at the device API is valid, at least 1m; a download that was started can be resumed for another week while its update is open")
+}
+
+// bytes returns a function that parses a number of bytes with an optional unit.
+func bytes(into *int64) func(string) error {
+	return func(text string) error {
+		quantity, err := resource.ParseQuantity(text)
+		if err != nil || quantity.Value() < 1 {
+			return errors.New("it must be a number of bytes above 0, such as 500M or 10Gi")
+		}
+		*into = quantity.Value()
+		return nil
+	}
 }
 
 // watchNamespaces returns a function that parses a list of namespaces. An empty list is an error,
@@ -108,6 +151,10 @@ func check(o *manager.Options) error {
 		return errors.New("--device-api-max-connections and --device-api-max-connections-per-address must be at least 1")
 	case (o.CertificateFile == "") != (o.KeyFile == ""):
 		return errors.New("give --ddi-tls-cert-file and --ddi-tls-key-file together")
+	case o.Artifacts.MaxDownloads < 1 || o.Artifacts.MaxFetches < 1:
+		return errors.New("--artifact-max-downloads and --artifact-max-fetches must be at least 1")
+	case o.LinkLifetime < time.Minute:
+		return errors.New("--artifact-link-lifetime must be at least 1m")
 	case o.Backend.PollInterval < kube.MinPollInterval || o.Backend.PollInterval > kube.MaxPollInterval:
 		return fmt.Errorf("--ddi-poll-interval must be %s to %s", kube.MinPollInterval, kube.MaxPollInterval)
 	case o.Backend.ProgressInterval <= 0:

@@ -8,7 +8,7 @@ import (
 )
 
 // Protocol is the protocol by which an artifact is fetched.
-// +kubebuilder:validation:Enum=HTTP;HTTPS;FTP;SFTP
+// +kubebuilder:validation:Enum=HTTP;HTTPS;FTP;SFTP;OCI
 type Protocol string
 
 const (
@@ -20,7 +20,33 @@ const (
 	ProtocolFTP Protocol = "FTP"
 	// ProtocolSFTP is the SSH File Transfer Protocol.
 	ProtocolSFTP Protocol = "SFTP"
+	// ProtocolOCI is a blob of an OCI registry. Devices cannot fetch it: Goshawk does, whatever
+	// delivery says.
+	ProtocolOCI Protocol = "OCI"
 )
+
+// Delivery is how devices get the artifacts of a module.
+// +kubebuilder:validation:Enum=Direct;Proxy
+type Delivery string
+
+const (
+	// DeliveryDirect gives devices the URLs of the module, from which they fetch the files.
+	DeliveryDirect Delivery = "Direct"
+	// DeliveryProxy gives devices URLs of the device API, which fetches the files, verifies them
+	// and sends them to the devices.
+	DeliveryProxy Delivery = "Proxy"
+)
+
+// PullSecretReference names a Secret with the credentials of an OCI registry.
+type PullSecretReference struct {
+	// name is the name of the Secret, in the namespace of the module. Its type is
+	// kubernetes.io/dockerconfigjson, as kubectl create secret docker-registry writes it. Its
+	// credentials are sent only to the registry that it names them for.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
 
 // RollbackSupport reports whether a device returns to its old state by itself.
 // +kubebuilder:validation:Enum=None;Supported
@@ -59,28 +85,39 @@ type Checksums struct {
 }
 
 // Download is one place from which an artifact can be fetched.
+// +kubebuilder:validation:XValidation:rule="self.protocol == 'OCI' ? self.url.matches('^oci://[^/ ]+/[^ ]+@sha256:[0-9a-f]{64}$') : !self.url.startsWith('oci://')",message="protocol OCI goes with a url such as oci://registry.example.com/os/rootfs@sha256:<digest of the blob>, and such a url goes with protocol OCI",fieldPath=".url"
+// +kubebuilder:validation:XValidation:rule="!has(self.pullSecretRef) || self.protocol == 'OCI'",message="pullSecretRef goes with protocol OCI only: remove it, or use protocol OCI",fieldPath=".pullSecretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.md5URL) || self.protocol != 'OCI'",message="md5URL does not go with protocol OCI: remove it",fieldPath=".md5URL"
 type Download struct {
 	// protocol is how the file is fetched; a device ignores protocols that it does not support.
 	// +required
 	Protocol Protocol `json:"protocol"`
 
-	// url is where the file is. It is given to devices unchanged; Goshawk does not fetch it. At
-	// most 2048 characters.
+	// url is where the file is. With delivery Direct it is given to devices unchanged, and Goshawk
+	// does not fetch it. With protocol OCI it is oci://registry/repository@sha256:digest, where the
+	// digest is that of the blob with the file, so it is the same as checksums.sha256. At most 2048
+	// characters.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|s?ftp)://[^/ ]+(/[^ ]*)?$')",message="url must be an absolute URL with a host, such as https://cdn.example.com/rootfs.swu"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|s?ftp|oci)://[^/ ]+(/[^ ]*)?$')",message="url must be an absolute URL with a host, such as https://cdn.example.com/rootfs.swu"
 	URL string `json:"url"`
 
-	// md5URL is where a file with the MD5 sum can be fetched. Absent: the device API serves the MD5
-	// sum. At most 2048 characters.
+	// md5URL is where a file with the MD5 sum can be fetched. Absent, and with delivery Proxy: the
+	// device API serves the MD5 sum. At most 2048 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|s?ftp)://[^/ ]+(/[^ ]*)?$')",message="md5URL must be an absolute URL with a host"
 	MD5URL string `json:"md5URL,omitempty"`
+
+	// pullSecretRef names a Secret with the credentials of the registry, for protocol OCI. Absent:
+	// the registry is asked without credentials.
+	// +optional
+	PullSecretRef *PullSecretReference `json:"pullSecretRef,omitempty"`
 }
 
 // Artifact is one file of a module.
+// +kubebuilder:validation:XValidation:rule="self.downloads.all(d, !d.url.matches('^oci:.*@sha256:[0-9a-f]{64}$') || d.url.endsWith('@sha256:' + self.checksums.sha256))",message="the digest in the url of a download with protocol OCI must be checksums.sha256: give the digest of the blob with the file, not that of its manifest",fieldPath=".downloads"
 type Artifact struct {
 	// fileName is the name of the file as the device sees it, unique in the module. 1 to 256
 	// characters without slashes and white space.
@@ -110,6 +147,8 @@ type Artifact struct {
 }
 
 // SoftwareModuleSpec describes one piece of software and its files. Written by the user.
+// +kubebuilder:validation:XValidation:rule="!has(self.delivery) || self.delivery != 'Proxy' || !has(self.artifacts) || self.artifacts.all(a, a.downloads.exists(d, d.protocol in ['HTTP', 'HTTPS', 'OCI']))",message="with delivery: Proxy each artifact needs a download with protocol HTTPS, HTTP or OCI: add one, or choose delivery: Direct",fieldPath=".artifacts"
+// +kubebuilder:validation:XValidation:rule="!has(self.delivery) || self.delivery != 'Direct' || !has(self.artifacts) || self.artifacts.all(a, a.downloads.exists(d, d.protocol != 'OCI'))",message="devices cannot fetch from OCI registries: with delivery: Direct each artifact needs a download with another protocol than OCI; add one, or choose delivery: Proxy",fieldPath=".artifacts"
 type SoftwareModuleSpec struct {
 	// type is the kind of software, such as os or app (DDI: the part of a chunk). Immutable.
 	// +required
@@ -142,6 +181,13 @@ type SoftwareModuleSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Description string `json:"description,omitempty"`
+
+	// delivery is how devices get the artifacts: Direct from the URLs of their downloads, or Proxy
+	// through the device API. Absent: the flag --artifact-delivery decides (Direct by default). An
+	// artifact whose downloads are all OCI is always delivered through the device API. It may
+	// change at any time, even if the module is locked: checksums pin the content.
+	// +optional
+	Delivery Delivery `json:"delivery,omitempty"`
 
 	// artifacts are the files of the module, at most 50. Empty is legal: metadata can be the whole
 	// update. Frozen once the module is locked, except their downloads.
@@ -189,8 +235,8 @@ type SoftwareModuleStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// SoftwareModule is one piece of software with its files (hawkBit: Software Module). Goshawk
-// distributes URLs and checksums of artifacts, not their bytes.
+// SoftwareModule is one piece of software with its files (hawkBit: Software Module). Goshawk stores
+// no files: devices fetch them from the URLs of the module, or through the device API.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

@@ -39,8 +39,8 @@ const (
 // ociScheme starts the URL of a blob in an OCI registry.
 const ociScheme = "oci://"
 
-// CanFetch reports whether this package can fetch a URL.
-func CanFetch(address string) bool {
+// canFetch reports whether this package can fetch a URL.
+func canFetch(address string) bool {
 	return strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://") || strings.HasPrefix(address, ociScheme)
 }
 
@@ -89,6 +89,9 @@ func checkRedirect(next *http.Request, before []*http.Request) error {
 // open opens a place of a file at an offset below its size. A source without ranges sends the file
 // from its start; then start is zero.
 func (f *fetcher) open(ctx context.Context, file File, place Place, offset int64) (body io.ReadCloser, start int64, err error) {
+	if !canFetch(place.URL) {
+		return nil, 0, at(place, broken("the URL must start with https://, http:// or oci://"))
+	}
 	open := f.openHTTP
 	if strings.HasPrefix(place.URL, ociScheme) {
 		open = f.openOCI

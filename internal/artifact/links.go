@@ -19,7 +19,7 @@ import (
 // URLs.
 const (
 	expiryParameter    = "e"
-	signatureParameter = "s"
+	SignatureParameter = "s"
 )
 
 const (
@@ -40,6 +40,9 @@ type Keys struct {
 	sign   []byte
 	verify [][]byte
 }
+
+// IsEmpty reports whether there is no key.
+func (k Keys) IsEmpty() bool { return len(k.verify) == 0 }
 
 // NewKeys returns Keys from keys by name. The error says which key is wrong.
 func NewKeys(byName map[string][]byte) (Keys, error) {
@@ -66,7 +69,7 @@ type Link struct{ Namespace, ControllerID, Module, FileName string }
 func (k Keys) Sign(link Link, now time.Time, lifetime time.Duration) string {
 	step := max(1, int64(lifetime/time.Second)/4)
 	expiry := (now.Add(lifetime).Unix() + step - 1) / step * step
-	return expiryParameter + "=" + strconv.FormatInt(expiry, 36) + "&" + signatureParameter + "=" + encode(mac(k.sign, link, expiry))
+	return expiryParameter + "=" + strconv.FormatInt(expiry, 36) + "&" + SignatureParameter + "=" + encode(mac(k.sign, link, expiry))
 }
 
 // Validity is what a signed link is good for.
@@ -87,11 +90,11 @@ const (
 
 // Check returns what the query of a link is good for.
 func (k Keys) Check(link Link, query url.Values, now time.Time) Validity {
-	if !query.Has(signatureParameter) {
+	if !query.Has(SignatureParameter) {
 		return NotSigned
 	}
 	expiry, err := strconv.ParseInt(query.Get(expiryParameter), 36, 64)
-	signature, failed := base64.RawURLEncoding.DecodeString(query.Get(signatureParameter))
+	signature, failed := base64.RawURLEncoding.DecodeString(query.Get(SignatureParameter))
 	if err != nil || failed != nil {
 		return Forged
 	}

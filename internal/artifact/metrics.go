@@ -49,11 +49,21 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	var errs []error
-	for _, c := range []prometheus.Collector{m.downloads, m.results, m.sent, m.fetched, m.fetches, m.cached, m.uncached} {
-		if err := registerer.Register(c); err != nil {
-			errs = append(errs, fmt.Errorf("register the metrics of artifacts: %w", err))
+	return m, errors.Join(register(registerer, &m.downloads), register(registerer, &m.results), register(registerer, &m.sent),
+		register(registerer, &m.fetched), register(registerer, &m.fetches), register(registerer, &m.cached), register(registerer, &m.uncached))
+}
+
+// register registers a collector, or replaces it by that of an earlier Store of the same process.
+func register[C prometheus.Collector](registerer prometheus.Registerer, collector *C) error {
+	err := registerer.Register(*collector)
+	if present := new(prometheus.AlreadyRegisteredError); errors.As(err, present) {
+		if shared, ok := present.ExistingCollector.(C); ok {
+			*collector = shared
+			return nil
 		}
 	}
-	return m, errors.Join(errs...)
+	if err != nil {
+		return fmt.Errorf("register the metrics of artifacts: %w", err)
+	}
+	return nil
 }

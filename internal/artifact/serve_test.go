@@ -864,3 +864,26 @@ func TestClientGoesAwayWhileItWaits(t *testing.T) {
 		t.Errorf("status %d after %d requests to the source", got.status, source.requests())
 	}
 }
+
+// A download may take longer than the server allows for other requests, and a source may be slow.
+func TestDownloadTakesLongerThanOtherRequests(t *testing.T) {
+	t.Parallel()
+	content := randomBytes(300_000)
+	inBothModes(t, func(t *testing.T, w *world) {
+		server := httptest.NewUnstartedServer(w)
+		server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+		server.Start()
+		t.Cleanup(server.Close)
+		source := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ int) {
+			for piece := range slices.Chunk(content, 60_000) {
+				_, _ = rw.Write(piece)
+				rw.(http.Flusher).Flush()
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+		w.serve("f", fileOf(content, source.URL))
+		if got := w.get(server.URL + "/f"); !got.isWhole(content) {
+			t.Errorf("status %d, %d bytes, %v: %s", got.status, len(got.body), got.err, w.failures())
+		}
+	})
+}

@@ -22,6 +22,8 @@ type answer struct {
 	status  int
 	headers []header
 	body    []byte
+	// isSent means that the response has been written already.
+	isSent bool
 }
 
 type header struct{ name, value string }
@@ -31,6 +33,9 @@ var done = answer{status: http.StatusOK}
 
 // write always sets Content-Length, because small clients cannot read chunked responses.
 func (a answer) write(w http.ResponseWriter) {
+	if a.isSent {
+		return
+	}
 	to := w.Header()
 	for _, h := range a.headers {
 		to.Set(h.name, h.value)

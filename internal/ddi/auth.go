@@ -23,8 +23,11 @@ func deviceOf(r *http.Request) (deviceapi.Device, error) {
 // identify finds the device of the request. Its credentials are checked first, so that wrong
 // credentials, however many and from any address, never block a device with the right token. The
 // check is cheap. Beyond the rates of wrong credentials, the response no longer says what is wrong.
-func (v *visit) identify(namesDevice bool) error {
+func (v *visit) identify(resource resource, namesDevice bool) error {
 	err := v.authorize(namesDevice)
+	if resource.name == artifactResource && errors.Is(err, deviceapi.ErrUnauthorized) {
+		err = v.hasLink(err)
+	}
 	if err == nil || isOurs(err) {
 		return err
 	}

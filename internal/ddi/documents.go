@@ -148,6 +148,13 @@ func (v *visit) artifactsOf(module deviceapi.Module) wire.List[wire.Artifact] {
 // artifactLinks returns both relations whatever the protocol, because some clients know only one of
 // them.
 func (v *visit) artifactLinks(moduleID string, file deviceapi.Artifact) wire.ArtifactLinks {
+	if file.Proxied {
+		link, sum := wire.Link{Href: v.fileLink(moduleID, file.FileName)}, wire.Link{}
+		if file.MD5 != "" {
+			sum.Href = v.fileLink(moduleID, file.FileName+md5Suffix)
+		}
+		return wire.ArtifactLinks{Download: link, DownloadHTTP: link, MD5Sum: sum, MD5SumHTTP: sum}
+	}
 	secure, plain := downloadOf(file, deviceapi.HTTPS, deviceapi.HTTP), downloadOf(file, deviceapi.HTTP, deviceapi.HTTPS)
 	return wire.ArtifactLinks{
 		Download: wire.Link{Href: secure.URL}, DownloadHTTP: wire.Link{Href: plain.URL},

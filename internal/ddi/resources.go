@@ -39,6 +39,7 @@ type handler func(*visit) (answer, error)
 type visit struct {
 	*Server
 	*http.Request
+	writer  http.ResponseWriter
 	origin  origin
 	backend deviceapi.Backend
 	device  deviceapi.Device
@@ -49,6 +50,9 @@ type visit struct {
 	// together, exceed their rate; nil: they do not.
 	beyondRate error
 }
+
+// artifactResource is the resource that a signed link gives access to.
+const artifactResource = "artifact"
 
 // resources are all paths below a device. Of two matching paths, the first one counts.
 var resources = withSegments([]resource{
@@ -79,8 +83,8 @@ var resources = withSegments([]resource{
 		methods: methods{http.MethodPost: confirmationFeedback}},
 	{name: "artifacts", path: "/softwaremodules/{moduleId}/artifacts",
 		methods: readable(document(artifacts))},
-	{name: "artifact", path: "/softwaremodules/{moduleId}/artifacts/{fileName}",
-		methods: readable(artifact)},
+	{name: artifactResource, path: "/softwaremodules/{moduleId}/artifacts/{fileName}",
+		methods: readable(artifactFile)},
 })
 
 func withSegments(list []resource) []resource {
@@ -295,15 +299,17 @@ func artifacts(v *visit) (any, error) {
 	return v.artifactsOf(module), nil
 }
 
-// artifact redirects a request for hawkBit's path to the location of the file. A name that ends in
-// .MD5SUM is a file with that name, or else the checksum of a file.
-func artifact(v *visit) (answer, error) {
+// artifactFile sends a file, or redirects the request to the location of the file. A name that ends
+// in .MD5SUM is a file with that name, or else the checksum of a file.
+func artifactFile(v *visit) (answer, error) {
 	module, err := v.backend.Artifacts(v.Context(), v.device, v.PathValue("moduleId"))
 	if err != nil {
 		return answer{}, err
 	}
 	name := v.PathValue("fileName")
-	if file, ok := fileNamed(module, name); ok {
+	if file, ok := fileNamed(module, name); ok && file.Proxied {
+		return v.deliver(module, file)
+	} else if ok {
 		return v.fetch(module, file)
 	}
 	if file, ok := fileNamed(module, strings.TrimSuffix(name, md5Suffix)); ok && file.MD5 != "" {

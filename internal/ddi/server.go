@@ -71,6 +71,9 @@ type Options struct {
 	// are credentials for the backend, and it need not verify them. Default: HTTP.
 	TLS *tls.Config
 
+	// Artifacts sends artifacts to devices.
+	Artifacts Artifacts
+
 	// Log gets refusals at V(1) and failures as errors. Default: none.
 	Log logr.Logger
 	// Registerer registers the device API's metrics. Default: none.
@@ -92,6 +95,7 @@ type Server struct {
 	connections *connections
 	metrics     *metrics
 	tls         *tls.Config
+	artifacts   Artifacts
 	log         logr.Logger
 }
 
@@ -116,6 +120,7 @@ func NewServer(namespaces deviceapi.Namespaces, options Options) (*Server, error
 		limits:        newLimits(options.Rates),
 		metrics:       metrics,
 		tls:           options.TLS,
+		artifacts:     options.Artifacts,
 		log:           options.Log,
 	}
 	s.connections = newConnections(options, s.isProxy, metrics)
@@ -140,7 +145,7 @@ func readBaseURL(base string) (baseURL, path string, err error) {
 // ServeHTTP processes one request: ask, write, count. All requests pass these steps.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	v := &visit{Server: s, Request: r, origin: s.originOf(r), now: started}
+	v := &visit{Server: s, Request: r, writer: w, origin: s.originOf(r), now: started}
 	resource, namesDevice := route(r, v.origin.prefix)
 	answer, err := v.ask(resource, namesDevice)
 	if err != nil {
@@ -181,6 +186,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelDebug),
 	}
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	server.BaseContext = func(net.Listener) context.Context { return requests }
 	swept := make(chan struct{})
 	defer close(swept)
 	go s.connections.sweep(swept)
@@ -193,7 +201,12 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	return server.Shutdown(grace)
+	if err := server.Shutdown(grace); err == nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	// Only downloads take that long. Their devices resume them at another replica.
+	endRequests()
+	return server.Close()
 }
 
 // accept serves HTTPS or HTTP until the server is shut down.
@@ -211,7 +224,7 @@ func (s *Server) accept(server *http.Server, listener net.Listener) error {
 // ask calls the resource, or returns an error. Credentials are checked first, so that an
 // unauthorized client does not learn which paths and methods exist.
 func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
-	if err := v.identify(namesDevice); err != nil {
+	if err := v.identify(resource, namesDevice); err != nil {
 		return answer{}, err
 	}
 	if !v.limits.enter(v.device) {

@@ -132,4 +132,8 @@ type Backend interface {
 	// ArtifactFetched records that the device fetches an artifact of this module: the download has
 	// started. It has no effect for a module that the open action does not have.
 	ArtifactFetched(ctx context.Context, device Device, moduleID string) error
+
+	// ArtifactFailed makes visible to the owner of a module that the source of a file does not send
+	// the file, and why.
+	ArtifactFailed(ctx context.Context, device Device, moduleID, fileName, reason string)
 }

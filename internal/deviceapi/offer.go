@@ -72,6 +72,9 @@ type Module struct {
 	Artifacts           []Artifact
 	// Metadata is the metadata that the device may see.
 	Metadata []Metadata
+	// Downloading means that the device has started to download the module for its open action.
+	// Only Artifacts sets it.
+	Downloading bool
 }
 
 // Metadata is one entry of the metadata of a module.
@@ -82,7 +85,10 @@ type Artifact struct {
 	FileName          string
 	Size              int64
 	SHA1, MD5, SHA256 string
-	Downloads         []Download
+	// Proxied means that the device API sends the file to the device. Otherwise the device fetches
+	// it from the URL of a download.
+	Proxied   bool
+	Downloads []Download
 }
 
 // Download is one place that an artifact can be downloaded from.
@@ -91,6 +97,9 @@ type Download struct {
 	URL      string
 	// MD5URL is the URL of a file with the MD5 sum, or empty if there is none.
 	MD5URL string
+	// PullSecret is the name of the Secret with the credentials of the registry; empty: none. Only
+	// proxied files have it.
+	PullSecret string
 }
 
 // Protocol is how a download is fetched, in capitals. Other values than those below are possible.

@@ -10,6 +10,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,6 +33,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/controllers"
+	"github.com/goshawk-dev/goshawk/internal/artifact"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/decode"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
@@ -65,6 +68,11 @@ type Options struct {
 	// CertificateFile and KeyFile, in PEM, are the server certificate of the device API, which then
 	// serves HTTPS. They are read again when they change. If both are empty, it serves HTTP.
 	CertificateFile, KeyFile string
+	// Artifacts are the settings for artifacts that the device API sends to devices. The process
+	// sets its PullSecrets, Log and Registerer. LinkLifetime is how long a link to such an artifact
+	// is valid; zero: an hour.
+	Artifacts    artifact.Options
+	LinkLifetime time.Duration
 	// RequireApproval treats spec.approvalRequired as true for all rollouts.
 	RequireApproval bool
 	// WritesInFlight is the maximum number of parallel writes of this process to Targets.
@@ -185,6 +193,21 @@ func (p *process) serve(ctx context.Context) error {
 	if options.TLS, err = p.serverTLS(ctx); err != nil {
 		return errors.Join(err, p.o.DeviceAPIListener.Close())
 	}
+	secrets, err := secretClient(p.config)
+	if err != nil {
+		return errors.Join(fmt.Errorf("make client for Secrets: %w", err), p.o.DeviceAPIListener.Close())
+	}
+	store, err := p.artifacts(secrets)
+	if err != nil {
+		return errors.Join(err, p.o.DeviceAPIListener.Close())
+	}
+	defer store.Close()
+	keys := &linkKeys{client: secrets, secret: types.NamespacedName{Namespace: p.o.Namespace, Name: linkKeysName}}
+	reading, stop := context.WithCancel(ctx)
+	var running errgroup.Group
+	running.Go(func() error { return keys.run(reading) })
+	defer func() { stop(); _ = running.Wait() }()
+	options.Artifacts = ddi.Artifacts{Store: store, Keys: keys, Lifetime: cmp.Or(p.o.LinkLifetime, time.Hour)}
 	server, err := ddi.NewServer(p.tenant, options)
 	if err != nil {
 		return errors.Join(fmt.Errorf("create the device API: %w", err), p.o.DeviceAPIListener.Close())
@@ -210,6 +233,13 @@ func (p *process) serverTLS(ctx context.Context) (*tls.Config, error) {
 		}
 	}()
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, ClientAuth: tls.RequestClientCert}, nil
+}
+
+// artifacts returns the store of a process.
+func (p *process) artifacts(secrets client.Reader) (*artifact.Store, error) {
+	o := p.o.Artifacts
+	o.PullSecrets, o.Log, o.Registerer = pullSecrets(secrets), ctrl.Log.WithName("artifacts"), metrics.Registry
+	return artifact.New(o)
 }
 
 // tenant returns the backend of the namespace with the name of the tenant.

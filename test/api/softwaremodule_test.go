@@ -67,7 +67,7 @@ func TestSoftwareModule(t *testing.T) {
 		"an md5URL that is not a url": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q}, downloads: [{protocol: HTTP, url: "http://h/a", md5URL: a.md5}]}]}`, sum),
 			refused: "spec.artifacts[0].downloads[0].md5URL: md5URL must be an absolute URL with a host"},
 		"an unknown protocol": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q}, downloads: [{protocol: https, url: "http://h/a"}]}]}`, sum),
-			refused: `spec.artifacts[0].downloads[0].protocol: Unsupported value: "https": supported values: "HTTP", "HTTPS", "FTP", "SFTP"`},
+			refused: `spec.artifacts[0].downloads[0].protocol: Unsupported value: "https": supported values: "HTTP", "HTTPS", "FTP", "SFTP", "OCI"`},
 		"a file without downloads": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q}, downloads: []}]}`, sum),
 			refused: "spec.artifacts[0].downloads: spec.artifacts[0].downloads in body should have at least 1 items"},
 		"a file with 11 downloads": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 1, checksums: {sha256: %q}, downloads: %s}]}`, sum, list(11, `{protocol: HTTP, url: "http://h/%d"}`)),
@@ -83,6 +83,42 @@ func TestSoftwareModule(t *testing.T) {
 		"101 metadata":                {given: "{metadata: " + list(101, "{key: k%d}") + "}", refused: "spec.metadata: Too many: 101: must have at most 100 items"},
 		"metadata of 4000 characters": {given: `{metadata: [{key: k, value: ` + long(4000) + `}]}`},
 		"metadata of 4001 characters": {given: `{metadata: [{key: k, value: ` + long(4001) + `}]}`, refused: "spec.metadata[0].value: Too long: may not be more than 4000 bytes"},
+	}
+	blob := "oci://registry.example.com/os/rootfs@sha256:" + sum
+	file := func(downloads string) string {
+		return fmt.Sprintf("[{fileName: a, size: 1, checksums: {sha256: %q}, downloads: [%s]}]", sum, downloads)
+	}
+	const (
+		https   = `{protocol: HTTPS, url: "https://h/a"}`
+		ftp     = `{protocol: FTP, url: "ftp://h/a"}`
+		ociURL  = "spec.artifacts[0].downloads[0].url: protocol OCI goes with a url such as oci://registry.example.com/os/rootfs@sha256:<digest of the blob>, and such a url goes with protocol OCI"
+		digest  = "spec.artifacts[0].downloads: the digest in the url of a download with protocol OCI must be checksums.sha256: give the digest of the blob with the file, not that of its manifest"
+		noProxy = "spec.artifacts: with delivery: Proxy each artifact needs a download with protocol HTTPS, HTTP or OCI: add one, or choose delivery: Direct"
+		noLink  = "spec.artifacts: devices cannot fetch from OCI registries: with delivery: Direct each artifact needs a download with another protocol than OCI; add one, or choose delivery: Proxy"
+	)
+	oci := fmt.Sprintf("{protocol: OCI, url: %q}", blob)
+	delivery := map[string]law{
+		"delivery is Proxy":                           {given: "{delivery: Proxy, artifacts: " + file(https) + "}"},
+		"delivery is Direct":                          {given: "{delivery: Direct, artifacts: " + file(https) + "}"},
+		"delivery is no other word":                   {given: "{delivery: proxy}", refused: `spec.delivery: Unsupported value: "proxy": supported values: "Direct", "Proxy"`},
+		"delivery without artifacts":                  {given: "{delivery: Proxy}"},
+		"delivery of a locked module changes":         {given: "{delivery: Direct, artifacts: " + file(https) + "}", status: locked, when: "{delivery: Proxy}"},
+		"delivery of a locked module is removed":      {given: "{delivery: Proxy, artifacts: " + file(https) + "}", status: locked, when: "{delivery: null}"},
+		"a blob of a registry":                        {given: "{artifacts: " + file(oci) + "}"},
+		"a blob of a registry with a port":            {given: "{artifacts: " + file(strings.Replace(oci, ".com/", ".com:5000/", 1)) + "}"},
+		"a blob with a pull Secret":                   {given: "{artifacts: " + file(strings.Replace(oci, "}", ", pullSecretRef: {name: registry}}", 1)) + "}"},
+		"a pull Secret without a name":                {given: "{artifacts: " + file(strings.Replace(oci, "}", `, pullSecretRef: {name: ""}}`, 1)) + "}", refused: "spec.artifacts[0].downloads[0].pullSecretRef.name: spec.artifacts[0].downloads[0].pullSecretRef.name in body should be at least 1 chars long"},
+		"a pull Secret for HTTPS":                     {given: "{artifacts: " + file(strings.Replace(https, "}", ", pullSecretRef: {name: registry}}", 1)) + "}", refused: "spec.artifacts[0].downloads[0].pullSecretRef: pullSecretRef goes with protocol OCI only: remove it, or use protocol OCI"},
+		"an md5URL of a blob":                         {given: "{artifacts: " + file(strings.Replace(oci, "}", `, md5URL: "https://h/a"}`, 1)) + "}", refused: "spec.artifacts[0].downloads[0].md5URL: md5URL does not go with protocol OCI: remove it"},
+		"a blob and a mirror":                         {given: "{delivery: Direct, artifacts: " + file(oci+","+https) + "}"},
+		"a blob with a tag":                           {given: `{artifacts: ` + file(`{protocol: OCI, url: "oci://registry.example.com/os/rootfs:1.0"}`) + "}", refused: ociURL},
+		"a blob without a repository":                 {given: `{artifacts: ` + file(`{protocol: OCI, url: "oci://registry.example.com@sha256:`+sum+`"}`) + "}", refused: ociURL},
+		"protocol OCI with an https URL":              {given: `{artifacts: ` + file(`{protocol: OCI, url: "https://h/a"}`) + "}", refused: ociURL},
+		"protocol HTTPS with an oci URL":              {given: "{artifacts: " + file(strings.Replace(oci, "OCI", "HTTPS", 1)) + "}", refused: ociURL},
+		"the digest of a manifest":                    {given: "{artifacts: " + file(strings.Replace(oci, sum, other, 1)) + "}", refused: digest},
+		"Proxy needs a download that Goshawk fetches": {given: "{delivery: Proxy, artifacts: " + file(ftp) + "}", refused: noProxy},
+		"Direct needs a download for devices":         {given: "{delivery: Direct, artifacts: " + file(oci) + "}", refused: noLink},
+		"50 artifacts with 10 downloads, by Proxy":    {given: "{delivery: Proxy, artifacts: " + list(50, fmt.Sprintf("{fileName: f%%d, size: 1, checksums: {sha256: %q}, downloads: [%s]}", sum, strings.Repeat(oci+",", 9)+oci)) + "}"},
 	}
 	lock := map[string]law{
 		"other artifacts before the lock": {given: one, when: "{artifacts: [" + artifact("b", other, cdn) + "]}"},
@@ -109,5 +145,5 @@ func TestSoftwareModule(t *testing.T) {
 		"visible metadata in another order": {given: `{metadata: [{key: k, visibleToDevice: true}, {key: l, visibleToDevice: true}]}`, status: locked,
 			when: `{metadata: [{key: l, visibleToDevice: true}, {key: k, value: "", visibleToDevice: true}]}`},
 	}
-	judge(t, "SoftwareModule", all(identity, files, lock))
+	judge(t, "SoftwareModule", all(identity, files, delivery, lock))
 }

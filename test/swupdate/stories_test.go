@@ -273,6 +273,44 @@ func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
 	}
 }
 
+// With delivery: Proxy the image comes from the device API, with the token of the device and, with
+// the option in docs/devices.md, without it. The host of the image sees Goshawk only.
+func TestSwupdateDownloadsThroughTheDeviceAPI(t *testing.T) {
+	for name, option := range map[string]string{"with its token": "", "with the signed link": "--disable-token-for-dwl"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStory(t)
+			text := strings.Repeat("firmware 1.5", 50_000)
+			i := s.signer.build(t, "1.5", s.installed(), text, 0)
+			var mu sync.Mutex
+			var agents []string
+			i.asked = func(r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				agents = append(agents, r.UserAgent()+r.Header.Get("Authorization"))
+			}
+			s.delivery = "delivery: Proxy, "
+			s.commit("firmware", i)
+			s.device = start(t, s.pairing, option)
+			s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
+			if content, err := os.ReadFile(s.installed()); err != nil || string(content) != text {
+				t.Errorf("the device has %d bytes (%v) instead of the firmware", len(content), err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, agent := range agents {
+				if agent != "goshawk" {
+					t.Errorf("the host of the image got a request of %q", agent)
+				}
+			}
+			if len(agents) == 0 || len(s.wire.find(http.MethodGet, "/softwaremodules/firmware/artifacts/")) == 0 {
+				t.Error("the image did not come through the device API")
+			}
+			s.wantAll(http.StatusOK)
+		})
+	}
+}
+
 // A device with a wrong token gets only 401, and its target is not changed.
 func TestSwupdateWithAWrongToken(t *testing.T) {
 	t.Parallel()
@@ -303,6 +341,8 @@ type story struct {
 	folder  string
 	pairing pairing
 	device  *device
+	// delivery is a part of the spec of modules; empty for the default.
+	delivery string
 }
 
 func newStory(t *testing.T) *story {
@@ -326,7 +366,7 @@ func (s *story) commit(name string, i image) {
 apiVersion: goshawk.dev/v1alpha1
 kind: SoftwareModule
 metadata: {name: %[1]s}
-spec: {type: os, name: linux, version: %[1]s, artifacts: [%[2]s]}
+spec: {type: os, name: linux, version: %[1]s, %[4]sartifacts: [%[2]s]}
 ---
 apiVersion: goshawk.dev/v1alpha1
 kind: DistributionSet
@@ -337,7 +377,7 @@ apiVersion: goshawk.dev/v1alpha1
 kind: Rollout
 metadata: {name: %[1]s}
 spec: {update: {distributionSet: %[1]s}, groupCount: 1, stabilizationSeconds: 1, startAt: %[3]q}
-`, name, i.serve(s.T), time.Now().UTC().Format(time.RFC3339)))
+`, name, i.serve(s.T), time.Now().UTC().Format(time.RFC3339), s.delivery))
 	s.EventuallyRollout(name, "runs", world.InState(v1alpha1.RolloutRunning))
 }
 

@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/artifact"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
@@ -108,6 +109,9 @@ func Start(ctx context.Context, o manager.Options, run func(context.Context, man
 	}
 	if o.Backend == (kube.Options{}) {
 		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second}
+	}
+	if o.Artifacts.Sources, err = artifact.ParseSources("127.0.0.0/8"); err != nil { // where the files of tests are
+		return "", nil, err
 	}
 	o.DeviceAPIOptions.Rates.Device = deviceapi.Rate{PerSecond: 1000, Burst: 1000}
 	ctx, cancel := context.WithCancel(ctx)

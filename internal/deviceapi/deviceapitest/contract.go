@@ -309,6 +309,7 @@ func (p *player) everyMethod(want string) {
 	p.reportInstalled(want, "firmware", "1.0")
 	p.artifacts(want, "linux")
 	p.artifactFetched(want, "linux")
+	p.Backend.ArtifactFailed(p.Context(), p.Device, "linux", "rootfs.swu", "it returns 404 Not Found") // returns no error
 }
 
 // stories are the contract. Each one starts with a new World.
@@ -625,8 +626,13 @@ var stories = map[string]struct {
 		p.artifactFetched("nil", "other") // it is not known here, and needs no answer
 		p.artifactFetched("nil", module.ID)
 		p.artifactFetched("nil", module.ID)
+		if !p.artifacts("nil", module.ID).Downloading {
+			p.Error("the device has started to download, and Downloading is not set")
+		}
 		p.report("nil", d.ID, action.Succeed)
-		p.artifacts("nil", module.ID)
+		if p.artifacts("nil", module.ID).Downloading {
+			p.Error("the action is closed, and Downloading is set")
+		}
 	}},
 	"a device that causes too many writes": {run: func(p *player) {
 		id := p.start().ID

@@ -329,10 +329,17 @@ func (b *Backend) Artifacts(_ context.Context, device deviceapi.Device, moduleID
 			at := slices.IndexFunc(set.Modules, func(m deviceapi.Module) bool { return m.ID == moduleID })
 			if at >= 0 && action.Brought(&r.status, set.hash()) {
 				module = set.Modules[at]
+				open := action.Open(&r.status)
+				module.Downloading = open != nil && open.DownloadSeen && open.DistributionSet == set.Name
 				return nil
 			}
 		}
 		return deviceapi.ErrNotFound
 	}, moduleID)
 	return module, err
+}
+
+// ArtifactFailed records the call.
+func (b *Backend) ArtifactFailed(_ context.Context, device deviceapi.Device, moduleID, fileName, reason string) {
+	_ = b.serve("ArtifactFailed", device, func(*record) error { return nil }, moduleID, fileName, reason)
 }

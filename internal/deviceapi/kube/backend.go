@@ -58,6 +58,8 @@ type Options struct {
 	// InstalledName and InstalledVersion are the names of the attributes by which a device reports
 	// its installed set. If they are empty, devices do not report it.
 	InstalledName, InstalledVersion string
+	// Delivery is that of modules without spec.delivery. Empty means Direct.
+	Delivery v1alpha1.Delivery
 	// Reports limits the memory of buffered reports, over all backends with the same ReportBuffer.
 	// If it is nil, the backend has its own.
 	Reports *ReportBuffer
@@ -78,6 +80,8 @@ type Backend struct {
 	options       Options
 	// opened is when this process started to serve devices.
 	opened time.Time
+
+	artifactNotes notes
 
 	progress    *progress
 	targetLocks *targetLocks

@@ -257,7 +257,7 @@ func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deploym
 		History:      history(b.withBuffered(s, a)),
 	}
 	for _, m := range set.Modules {
-		doc.Modules = append(doc.Modules, module(m))
+		doc.Modules = append(doc.Modules, b.module(m))
 	}
 	return doc, nil
 }
@@ -271,22 +271,6 @@ func windowOf(a *v1alpha1.Action, now time.Time) deviceapi.Window {
 		return deviceapi.WindowOpen
 	}
 	return deviceapi.WindowClosed
-}
-
-// module returns a SoftwareModule as the device API offers it.
-func module(m *v1alpha1.SoftwareModule) deviceapi.Module {
-	out := deviceapi.Module{ID: m.Name, Type: m.Spec.Type, Name: m.Spec.Name, Version: m.Spec.Version}
-	for _, f := range m.Spec.Artifacts {
-		file := deviceapi.Artifact{FileName: f.FileName, Size: f.Size, SHA1: f.Checksums.SHA1, MD5: f.Checksums.MD5, SHA256: f.Checksums.SHA256}
-		for _, d := range f.Downloads {
-			file.Downloads = append(file.Downloads, deviceapi.Download{Protocol: deviceapi.Protocol(d.Protocol), URL: d.URL, MD5URL: d.MD5URL})
-		}
-		out.Artifacts = append(out.Artifacts, file)
-	}
-	for _, e := range offer.Visible(m.Spec.Metadata) {
-		out.Metadata = append(out.Metadata, deviceapi.Metadata{Key: e.Key, Value: e.Value})
-	}
-	return out
 }
 
 // withBuffered returns an action with the reports that are buffered for it.
@@ -358,51 +342,4 @@ func (b *Backend) Installed(ctx context.Context, d deviceapi.Device, id int32) (
 		return deviceapi.Deployment{}, deviceapi.ErrNotFound
 	}
 	return b.document(s, a)
-}
-
-// ArtifactFetched records that the device downloads an artifact of its open action. Only the first
-// download is recorded.
-func (b *Backend) ArtifactFetched(ctx context.Context, d deviceapi.Device, moduleID string) error {
-	s, err := b.stateOf(ctx, d)
-	if err != nil {
-		return err
-	}
-	a := action.Open(&s.target().Status)
-	if a == nil || !a.State.HasStarted() || a.DownloadSeen || b.progress.showsDownload(s.key, a.ID) || !hasModule(s.world.Set(a.DistributionSet), moduleID) {
-		return nil
-	}
-	return b.bufferReport(ctx, s, a, action.Report{ID: a.ID, Event: action.Download, Now: b.now()})
-}
-
-func hasModule(set *eligibility.Set, name string) bool {
-	return set != nil && slices.ContainsFunc(set.Modules, func(m *v1alpha1.SoftwareModule) bool { return m.Name == name })
-}
-
-// Artifacts returns a module of the open action, or of the installed set if an action installed it.
-// A set that the device only reports does not count, because it may report any set.
-func (b *Backend) Artifacts(ctx context.Context, d deviceapi.Device, moduleID string) (deviceapi.Module, error) {
-	s, err := b.stateOf(ctx, d)
-	if err != nil {
-		return deviceapi.Module{}, err
-	}
-	status := &s.target().Status
-	var names []string
-	if a := action.Open(status); a != nil {
-		names = append(names, a.DistributionSet)
-	}
-	if status.Installed != nil {
-		names = append(names, status.Installed.DistributionSet)
-	}
-	for _, name := range names {
-		set := s.world.Set(name)
-		if set == nil || !action.Brought(status, set.ContentHash) {
-			continue
-		}
-		for _, m := range set.Modules {
-			if m.Name == moduleID {
-				return module(m), nil
-			}
-		}
-	}
-	return deviceapi.Module{}, deviceapi.ErrNotFound
 }
