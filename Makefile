@@ -17,6 +17,9 @@ KUBECTL ?= $(or $(shell command -v kubectl),$(ASSETS)/kubectl)
 TOOL := go tool -modfile=hack/tools/go.mod
 LINTER := go tool -modfile=hack/lint/go.mod golangci-lint-kube-api-linter
 
+# How many suites with an API server run at the same time. They mostly wait; each needs about 1 GB.
+SUITES ?= 4
+
 FUZZ ?= .
 FUZZTIME ?= 10s
 BENCH ?= .
@@ -51,7 +54,11 @@ lint: ## Check format, code (golangci-lint), API types (kube-api-linter), import
 .PHONY: test
 test: test-unit ## Run all tests: first those without a server, then the stories on a real API server.
 	@$(MAKE) controlplane
-	KUBEBUILDER_ASSETS="$(ASSETS)" go test -p 2 -timeout 30m ./test/...
+	KUBEBUILDER_ASSETS="$(ASSETS)" go test -p $(SUITES) -timeout 30m ./test/unreadable ./test/crash ./test/stories ./test/...
+
+.PHONY: test-crash
+test-crash: controlplane ## Three times as many crashes, lost replies and refusals as in `test` (GOSHAWK_CRASH=every: all).
+	KUBEBUILDER_ASSETS="$(ASSETS)" GOSHAWK_CRASH="$(or $(GOSHAWK_CRASH),many)" go test -timeout 60m ./test/crash
 
 .PHONY: test-unit
 test-unit: ## Run the tests without a server: rules, device API, devices, controllers on a fake client.

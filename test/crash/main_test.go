@@ -13,8 +13,9 @@
 //	ReplyLost    the write is stored, and the process gets a broken connection or a 504
 //	Refused      the write is refused with 409, 500, 503 and 429, one after the other, and then accepted
 //
-// Of the scenarios of a rollout one fault in three is run, and of the other operations one in
-// eight, always the same ones; GOSHAWK_CRASH=every runs all of them.
+// Of the scenarios of a rollout one fault in nine is run, and of the other operations one in 24,
+// always the same ones. GOSHAWK_CRASH=many, which is `make test-crash` and part of CI, runs three
+// times as many, and GOSHAWK_CRASH=every runs all of them.
 //
 // In every run an object of each kind exists that cannot be decoded; see unreadable_test.go.
 //
@@ -33,6 +34,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if _, known := sparse[density]; !known {
+		panic("GOSHAWK_CRASH is neither empty nor many nor every")
+	}
 	cluster.AtOnce(16) // a run mostly waits, and sees nothing of the others
 	ctrl.SetLogger(logr.New(complaints))
 	cluster.BeforeStop(complaints.withoutRun)
