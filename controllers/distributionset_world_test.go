@@ -13,15 +13,11 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -31,6 +27,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
 const (
@@ -55,7 +52,7 @@ type setWorld struct {
 	modules *SoftwareModuleReconciler
 	sets    *DistributionSetReconciler
 	events  *events.FakeRecorder
-	caches  *handCaches
+	caches  *fakes.Caches
 	seen    map[string]*v1alpha1.Target
 
 	mu     sync.Mutex
@@ -72,24 +69,22 @@ type setWorld struct {
 
 func newSetWorld(t *testing.T, objects ...client.Object) *setWorld {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(
-		&v1alpha1.SoftwareModule{}, &v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.AutoAssignment{})
-	for _, f := range fieldIndexes() {
-		b = b.WithIndex(f.object, f.name, f.extract)
-	}
-	w := &setWorld{t: t, store: b.Build(), now: dawn, events: events.NewFakeRecorder(4096)}
+	w := &setWorld{t: t, store: indexedServer(t).Build(), now: dawn, events: events.NewFakeRecorder(4096)}
 	w.api = w.intercepted()
 	for _, o := range objects {
 		w.create(o)
 	}
 	w.restart()
 	return w
+}
+
+// indexedServer returns a builder of an API server with the field indexes of our caches.
+func indexedServer(t testing.TB) *fake.ClientBuilder {
+	b := fakes.Server(t)
+	for _, f := range fieldIndexes() {
+		b = b.WithIndex(f.object, f.name, f.extract)
+	}
+	return b
 }
 
 // intercepted returns a client that counts writes and crashes at cutAt.
@@ -142,7 +137,7 @@ func (w *setWorld) restart() {
 	w.t.Helper()
 	clock := func() time.Time { return w.now }
 	index := fleet.New()
-	w.caches = &handCaches{informers: map[string]*handInformer{}}
+	w.caches = fakes.NewCaches()
 	w.seen = map[string]*v1alpha1.Target{}
 	if err := index.Follow(w.t.Context(), w.caches); err != nil {
 		w.t.Fatal(err)
@@ -156,16 +151,8 @@ func (w *setWorld) restart() {
 // sync synchronizes the caches, and returns the sets that changes of targets have enqueued.
 func (w *setWorld) sync() []string {
 	w.t.Helper()
-	for _, kind := range w.caches.kinds() {
-		list := listFor(kind.object)
-		if err := w.store.List(w.t.Context(), list); err != nil {
-			w.t.Fatal(err)
-		}
-		items, err := meta.ExtractList(list)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		kind.replace(items)
+	if err := w.caches.Sync(w.t.Context(), w.store); err != nil {
+		w.t.Fatal(err)
 	}
 	return w.countTargets()
 }
@@ -385,97 +372,6 @@ func namesOf(requests []reconcile.Request) []string {
 		names = append(names, r.Name)
 	}
 	return names
-}
-
-func listFor(o client.Object) client.ObjectList {
-	switch o.(type) {
-	case *v1alpha1.Target:
-		return &v1alpha1.TargetList{}
-	case *v1alpha1.Rollout:
-		return &v1alpha1.RolloutList{}
-	case *v1alpha1.DeploymentGroup:
-		return &v1alpha1.DeploymentGroupList{}
-	case *v1alpha1.SoftwareModule:
-		return &v1alpha1.SoftwareModuleList{}
-	case *v1alpha1.AutoAssignment:
-		return &v1alpha1.AutoAssignmentList{}
-	}
-	return &v1alpha1.DistributionSetList{}
-}
-
-// handCaches are informer caches that are synchronized explicitly.
-type handCaches struct {
-	cache.Cache
-	informers map[string]*handInformer
-}
-
-func (c *handCaches) GetInformer(_ context.Context, o client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
-	kind := fmt.Sprintf("%T", o)
-	if c.informers[kind] == nil {
-		c.informers[kind] = &handInformer{object: o, store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)}
-	}
-	return c.informers[kind], nil
-}
-
-// kinds returns the informers in a deterministic order.
-func (c *handCaches) kinds() []*handInformer {
-	var kinds []*handInformer
-	for _, informer := range c.informers {
-		kinds = append(kinds, informer)
-	}
-	slices.SortFunc(kinds, func(a, b *handInformer) int {
-		return strings.Compare(fmt.Sprintf("%T", a.object), fmt.Sprintf("%T", b.object))
-	})
-	return kinds
-}
-
-type handInformer struct {
-	toolscache.SharedIndexInformer
-	object   client.Object
-	store    toolscache.Store
-	handlers []toolscache.ResourceEventHandler
-}
-
-type synced struct {
-	toolscache.ResourceEventHandlerRegistration
-}
-
-func (synced) HasSynced() bool { return true }
-
-func (i *handInformer) GetStore() toolscache.Store { return i.store }
-
-func (i *handInformer) AddEventHandler(h toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
-	i.handlers = append(i.handlers, h)
-	return synced{}, nil
-}
-
-// replace sets the objects of the cache, and notifies the handlers of the differences.
-func (i *handInformer) replace(objects []runtime.Object) {
-	present := map[string]bool{}
-	for _, o := range objects {
-		key, _ := toolscache.MetaNamespaceKeyFunc(o)
-		present[key] = true
-		old, exists, _ := i.store.GetByKey(key)
-		if exists && old.(client.Object).GetResourceVersion() == o.(client.Object).GetResourceVersion() {
-			continue
-		}
-		_ = i.store.Add(o)
-		for _, h := range i.handlers {
-			if exists {
-				h.OnUpdate(old, o)
-			} else {
-				h.OnAdd(o, false)
-			}
-		}
-	}
-	for _, old := range i.store.List() {
-		if key, _ := toolscache.MetaNamespaceKeyFunc(old); !present[key] {
-			_ = i.store.Delete(old)
-			for _, h := range i.handlers {
-				h.OnDelete(old)
-			}
-		}
-	}
 }
 
 func aModule(name, kind string) *v1alpha1.SoftwareModule {

@@ -15,13 +15,14 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
 // joinWorld is a namespace in an index, which tests fill explicitly.
 type joinWorld struct {
 	*RolloutReconciler
 	t       *testing.T
-	caches  *handCaches
+	caches  *fakes.Caches
 	objects map[string][]runtime.Object
 	version int
 }
@@ -29,7 +30,7 @@ type joinWorld struct {
 var startOfJoins = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
 func newJoinWorld(t *testing.T) *joinWorld {
-	w := &joinWorld{t: t, caches: &handCaches{informers: map[string]*handInformer{}}, objects: map[string][]runtime.Object{}}
+	w := &joinWorld{t: t, caches: fakes.NewCaches(), objects: map[string][]runtime.Object{}}
 	index := fleet.New()
 	if err := index.Follow(t.Context(), w.caches); err != nil {
 		t.Fatal(err)
@@ -52,9 +53,9 @@ func (w *joinWorld) put(o runtime.Object) {
 }
 
 func (w *joinWorld) show(kind string) {
-	for _, i := range w.caches.kinds() {
-		if fmt.Sprintf("%T", i.object) == kind {
-			i.replace(w.objects[kind])
+	for _, i := range w.caches.Informers() {
+		if fmt.Sprintf("%T", i.Object) == kind {
+			i.Replace(w.objects[kind])
 		}
 	}
 }

@@ -11,22 +11,19 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
 // race is an API server and two rollout reconcilers that both act as leader. Their caches are
@@ -42,13 +39,13 @@ type race struct {
 
 type racer struct {
 	*RolloutReconciler
-	caches *handCaches
+	caches *fakes.Caches
 	events *events.FakeRecorder
 }
 
 // newRace creates four targets and a rollout of them in two groups.
 func newRace(t *testing.T) *race {
-	b := indexedStore(t)
+	b := indexedServer(t)
 	about := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: fleetNamespace, Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(dawn), Generation: 1}
 	}
@@ -67,57 +64,41 @@ func newRace(t *testing.T) *race {
 		b = b.WithObjects(&v1alpha1.Target{ObjectMeta: about(fmt.Sprintf("dev-%d", i+1))})
 	}
 	w := &race{t: t, store: b.Build(), now: dawn.Add(time.Minute), content: set.Status.ContentHash}
-	w.old, w.new = w.racer(), w.racer()
+	clock := func() time.Time { return w.now }
+	w.old, w.new = newRacer(t, w.store, clock), newRacer(t, w.store, clock)
 	w.sync()
 	return w
 }
 
-// indexedStore returns a builder of an API server with the field indexes of our caches.
-func indexedStore(t *testing.T) *fake.ClientBuilder {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
+// newRacer returns a rollout reconciler with caches of its own.
+func newRacer(t testing.TB, store client.Client, clock func() time.Time) *racer {
+	t.Helper()
+	index := fleet.New()
+	r := &racer{caches: fakes.NewCaches(), events: events.NewFakeRecorder(1000)}
+	if err := index.Follow(t.Context(), r.caches); err != nil {
+		t.Fatal(err)
 	}
-	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(
-		&v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DeploymentGroup{})
-	for _, f := range fieldIndexes() {
-		b = b.WithIndex(f.object, f.name, f.extract)
-	}
-	return b
+	r.RolloutReconciler = &RolloutReconciler{Client: store, Live: store, Index: index, Tallies: NewTallies(index), Events: r.events, Now: clock,
+		Targets: targetstatus.NewStore(index, store, store, clock, 8)}
+	return r
 }
 
-func (w *race) racer() *racer {
-	index, clock := fleet.New(), func() time.Time { return w.now }
-	r := &racer{caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(64)}
-	if err := index.Follow(w.t.Context(), r.caches); err != nil {
-		w.t.Fatal(err)
+// sync synchronizes the caches of the reconciler.
+func (r *racer) sync(t testing.TB, store client.Client) {
+	t.Helper()
+	if err := r.caches.Sync(t.Context(), store); err != nil {
+		t.Fatal(err)
 	}
-	r.RolloutReconciler = &RolloutReconciler{Client: w.store, Live: w.store, Index: index, Tallies: NewTallies(index), Events: r.events, Now: clock,
-		Targets: targetstatus.NewStore(index, w.store, w.store, clock, 8)}
-	return r
+	for _, target := range r.Index.Targets(fleetNamespace) {
+		r.Tallies.TargetChanged(client.ObjectKeyFromObject(target))
+	}
 }
 
 // sync synchronizes both caches.
 func (w *race) sync() {
 	w.t.Helper()
-	for _, r := range []*racer{w.old, w.new} {
-		for _, kind := range r.caches.kinds() {
-			list := listFor(kind.object)
-			if err := w.store.List(w.t.Context(), list); err != nil {
-				w.t.Fatal(err)
-			}
-			items, err := meta.ExtractList(list)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			kind.replace(items)
-		}
-		for _, t := range r.Index.Targets(fleetNamespace) {
-			r.Tallies.TargetChanged(client.ObjectKeyFromObject(t))
-		}
-	}
+	w.old.sync(w.t, w.store)
+	w.new.sync(w.t, w.store)
 }
 
 func (w *race) rollout() *v1alpha1.Rollout {

@@ -15,14 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
-	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
-	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
 // releases is a namespace with three releases, a rollout of each, and devices that install each
@@ -48,7 +45,7 @@ type releases struct {
 
 func newReleases(t *testing.T, devices int) *releases {
 	w := &releases{t: t, now: dawn, release: map[string]int{}, runs: map[string]int{}, silent: map[string]bool{}}
-	b := indexedStore(t).WithStatusSubresource(&v1alpha1.AutoAssignment{})
+	b := indexedServer(t).WithStatusSubresource(&v1alpha1.AutoAssignment{})
 	for i := 1; i <= 3; i++ {
 		module, set := aModule(fmt.Sprintf("os-%d", i), "os"), aSet(fmt.Sprintf("fw-%d", i), fmt.Sprintf("os-%d", i))
 		module.ObjectMeta, set.ObjectMeta = w.meta(module.Name), w.meta(set.Name)
@@ -61,13 +58,7 @@ func newReleases(t *testing.T, devices int) *releases {
 		b = b.WithObjects(module, set)
 	}
 	w.store = b.Build()
-	index, clock := fleet.New(), func() time.Time { return w.now }
-	w.r = &racer{caches: &handCaches{informers: map[string]*handInformer{}}, events: events.NewFakeRecorder(1000)}
-	if err := index.Follow(t.Context(), w.r.caches); err != nil {
-		t.Fatal(err)
-	}
-	w.r.RolloutReconciler = &RolloutReconciler{Client: w.store, Live: w.store, Index: index, Tallies: NewTallies(index), Events: w.r.events, Now: clock,
-		Targets: targetstatus.NewStore(index, w.store, w.store, clock, 8)}
+	w.r = newRacer(t, w.store, func() time.Time { return w.now })
 	for i := range devices {
 		w.addTarget(fmt.Sprintf("dev-%d", i+1))
 	}
@@ -94,16 +85,7 @@ func (w *releases) say(format string, args ...any) {
 // sync synchronizes the caches.
 func (w *releases) sync() {
 	w.t.Helper()
-	for _, kind := range w.r.caches.kinds() {
-		list := listFor(kind.object)
-		w.must(w.store.List(w.t.Context(), list))
-		items, err := meta.ExtractList(list)
-		w.must(err)
-		kind.replace(items)
-	}
-	for _, t := range w.r.Index.Targets(fleetNamespace) {
-		w.r.Tallies.TargetChanged(client.ObjectKeyFromObject(t))
-	}
+	w.r.sync(w.t, w.store)
 }
 
 func (w *releases) addTarget(name string) {

@@ -222,7 +222,7 @@ func TestChangesThatAffectAssignments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newJoinWorld(t)
-			b := indexedStore(t)
+			b := indexedServer(t)
 			for name, ring := range map[string]string{"member": "field", "another": "field", "lab": "lab", "bare": "field"} {
 				target := w.target(name, ring)
 				if target.ResourceVersion = ""; name != "bare" {

@@ -34,8 +34,8 @@ func TestBackendKeepsTheContract(t *testing.T) {
 		}
 		edit(w, "rollout-group-1", &v1alpha1.DeploymentGroup{}, func(g *v1alpha1.DeploymentGroup) { g.Spec.Conditions.ConfirmationRequired = setup.Confirm })
 		d := w.deviceAPI(Options{})
-		for _, informer := range d.caches.informers {
-			informer.synced = !setup.Starting
+		for _, informer := range d.caches.Informers() {
+			informer.Synced.Store(!setup.Starting)
 		}
 		return deviceapitest.World{
 			Backend: d.Backend, Device: dev0, Token: "let-me-in",

@@ -88,9 +88,9 @@ func TestTenantsAreNamespaces(t *testing.T) {
 func TestDeviceAPIThatHasNotSynced(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
-	for _, informer := range d.caches.informers {
-		if _, ok := informer.object.(*v1alpha1.DistributionSet); ok {
-			informer.synced = false
+	for _, informer := range d.caches.Informers() {
+		if _, ok := informer.Object.(*v1alpha1.DistributionSet); ok {
+			informer.Synced.Store(false)
 		}
 	}
 	ctx := context.Background()

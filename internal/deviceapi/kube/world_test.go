@@ -15,13 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -31,6 +27,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
 const (
@@ -80,14 +77,7 @@ func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1al
 	for i := range devices {
 		objects = append(objects, aTarget(deviceName(i)))
 	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.server = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
-		WithStatusSubresource(&v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DistributionSet{}, &v1alpha1.DeploymentGroup{}, &v1alpha1.DeviceAccess{}).
+	w.server = fakes.Server(t).WithObjects(objects...).
 		WithIndex(&corev1.Secret{}, metav1.ObjectNameField, func(o client.Object) []string { return []string{o.GetName()} }).Build()
 	w.api = interceptor.NewClient(w.server, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
@@ -284,7 +274,7 @@ func invalidate(c v1alpha1.Cancellation) func(*v1alpha1.DistributionSet) {
 type deviceAPI struct {
 	*Backend
 	w      *world
-	caches *manualCaches
+	caches *fakes.Caches
 	events *events.FakeRecorder
 	status *AccessStatus
 	// creations counts the Targets that were created; refuseCreate may refuse one.
@@ -296,7 +286,7 @@ type deviceAPI struct {
 
 func (w *world) deviceAPI(options Options) *deviceAPI {
 	w.t.Helper()
-	d := &deviceAPI{w: w, caches: &manualCaches{informers: map[string]*manualInformer{}}, events: events.NewFakeRecorder(1 << 12)}
+	d := &deviceAPI{w: w, caches: fakes.NewCaches(), events: events.NewFakeRecorder(1 << 12)}
 	index := fleet.New()
 	if err := index.Follow(context.Background(), d.caches); err != nil {
 		w.t.Fatal(err)
@@ -347,25 +337,8 @@ func (d *deviceAPI) sync() {
 	d.w.t.Helper()
 	d.syncing.Lock()
 	defer d.syncing.Unlock()
-	for _, informer := range d.caches.informers {
-		kind, err := d.w.server.GroupVersionKindFor(informer.object)
-		if err != nil {
-			d.w.t.Fatal(err)
-		}
-		kind.Kind += "List"
-		made, err := d.w.server.Scheme().New(kind)
-		if err != nil {
-			d.w.t.Fatal(err)
-		}
-		list := made.(client.ObjectList)
-		if err := d.w.server.List(context.Background(), list); err != nil {
-			d.w.t.Fatal(err)
-		}
-		objects, err := meta.ExtractList(list)
-		if err != nil {
-			d.w.t.Fatal(err)
-		}
-		informer.replace(objects)
+	if err := d.caches.Sync(context.Background(), d.w.server); err != nil {
+		d.w.t.Fatal(err)
 	}
 }
 
@@ -463,87 +436,4 @@ func isUnavailable(err error) bool {
 func isBadRequest(err error) bool {
 	_, ok := errors.AsType[deviceapi.BadRequest](err)
 	return ok
-}
-
-// manualCaches are caches that change only when a test calls replace.
-type manualCaches struct {
-	cache.Cache
-	informers map[string]*manualInformer
-}
-
-func (c *manualCaches) GetInformer(_ context.Context, o client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
-	kind := fmt.Sprintf("%T", o)
-	if c.informers[kind] == nil {
-		c.informers[kind] = &manualInformer{object: o, store: toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)}
-	}
-	return c.informers[kind], nil
-}
-
-type manualInformer struct {
-	toolscache.SharedIndexInformer
-	object  client.Object
-	store   toolscache.Store
-	handler handlers
-	synced  bool
-}
-
-func (i *manualInformer) GetStore() toolscache.Store { return i.store }
-
-func (i *manualInformer) AddEventHandler(h toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
-	i.handler = append(i.handler, h)
-	return registration{informer: i}, nil
-}
-
-// handlers are all that follow one cache.
-type handlers []toolscache.ResourceEventHandler
-
-func (hs handlers) OnAdd(o any, isInInitialList bool) {
-	for _, h := range hs {
-		h.OnAdd(o, isInInitialList)
-	}
-}
-
-func (hs handlers) OnUpdate(old, now any) {
-	for _, h := range hs {
-		h.OnUpdate(old, now)
-	}
-}
-
-func (hs handlers) OnDelete(o any) {
-	for _, h := range hs {
-		h.OnDelete(o)
-	}
-}
-
-type registration struct {
-	toolscache.ResourceEventHandlerRegistration
-	informer *manualInformer
-}
-
-func (r registration) HasSynced() bool { return r.informer.synced }
-
-// replace makes the cache hold these objects, and calls the handler for all of them and for those
-// that it held before.
-func (i *manualInformer) replace(objects []runtime.Object) {
-	present := map[string]bool{}
-	for _, o := range objects {
-		key, _ := toolscache.MetaNamespaceKeyFunc(o)
-		present[key] = true
-		old, exists, _ := i.store.GetByKey(key)
-		_ = i.store.Add(o)
-		if exists {
-			i.handler.OnUpdate(old, o)
-		} else {
-			i.handler.OnAdd(o, false)
-		}
-	}
-	for _, old := range i.store.List() {
-		if key, _ := toolscache.MetaNamespaceKeyFunc(old); !present[key] {
-			_ = i.store.Delete(old)
-			i.handler.OnDelete(old)
-		}
-	}
-	if !i.synced { // requests read it at any time
-		i.synced = true
-	}
 }
