@@ -31,6 +31,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
+	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 )
 
 // requireNginx returns the path of nginx. Without nginx it skips the test, or fails it if
@@ -65,7 +66,7 @@ func documentedProxy(t *testing.T, upstream string, change ...string) (address s
 	if !found {
 		t.Fatal("docs/devices.md has no configuration of nginx")
 	}
-	address, roots = freeAddress(t), certificate(t, filepath.Join(folder, "devices"))
+	address, roots = ports.Free(t), certificate(t, filepath.Join(folder, "devices"))
 	pairs := append(change, "listen 443", "listen "+address, "/etc/nginx/devices", filepath.Join(folder, "devices"),
 		"goshawk-device-api.goshawk-system.svc:8080", upstream)
 	for ; len(pairs) > 1; pairs = pairs[2:] {
@@ -95,16 +96,6 @@ func documentedProxy(t *testing.T, upstream string, change ...string) (address s
 	}
 	t.Fatal("nginx does not listen")
 	return "", nil
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // certificate writes name.crt and name.key of this machine.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/funcr"
+	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
@@ -49,7 +50,7 @@ func TestAProcessWaitsForItsAPIServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := freeAddress(t)
+			address := ports.Free(t)
 			if tt.answer != nil {
 				server := httptest.NewServer(tt.answer)
 				t.Cleanup(server.Close)
@@ -59,7 +60,7 @@ func TestAProcessWaitsForItsAPIServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := Options{Controllers: true, DeviceAPI: true, Namespace: "goshawk-system", MetricsAddress: "0", HealthAddress: freeAddress(t), WritesInFlight: 1, DeviceAPIListener: listener}
+			o := Options{Controllers: true, DeviceAPI: true, Namespace: "goshawk-system", MetricsAddress: "0", HealthAddress: ports.Free(t), WritesInFlight: 1, DeviceAPIListener: listener}
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- Run(ctx, &rest.Config{Host: "http://" + address}, o) }()
@@ -87,16 +88,6 @@ func TestAProcessWaitsForItsAPIServer(t *testing.T) {
 			}
 		})
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // code returns the status code of a request, or 0 if there is no response.

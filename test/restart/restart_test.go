@@ -15,6 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/internal/manager"
+	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -34,7 +35,7 @@ type goshawk struct {
 func newWorld(t *testing.T, o manager.Options) (*world.World, *goshawk) {
 	t.Helper()
 	config, c := cluster.Start(t)
-	g := &goshawk{t: t, config: config, options: o, namespace: cluster.Namespace(t), address: "127.0.0.1:0"}
+	g := &goshawk{t: t, config: config, options: o, namespace: cluster.Namespace(t), address: ports.Free(t)}
 	g.start()
 	t.Cleanup(g.end)
 	return &world.World{T: t, Client: c, Namespace: g.namespace, DeviceAPI: "http://" + g.address}, g
@@ -46,7 +47,6 @@ func (g *goshawk) start() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.address = listener.Addr().String()
 	g.options.DeviceAPIListener = listener
 	if _, g.stop, err = world.Start(context.Background(), g.options, g.run); err != nil {
 		g.t.Fatal(err)

@@ -32,6 +32,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/internal/manager"
+	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -539,7 +540,7 @@ func TestDocumentedCommandsAboutCredentials(t *testing.T) {
 	if err := w.Client.Create(t.Context(), &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "gw-01"}}); err != nil {
 		t.Fatal(err)
 	}
-	proxy := freeAddress(t)
+	proxy := ports.Free(t)
 	commands, configuration := documented(t, "Credentials")
 	replace := strings.NewReplacer("-n fleet ", "-n "+namespace+" ", "/fleet/", "/"+namespace+"/", "goshawk://fleet/", "goshawk://"+namespace+"/",
 		"https://devices.example.com", "https://"+strings.TrimPrefix(overTLS.deviceAPI, "http://"), "https://proxy.example.com", "https://"+proxy, "10.1.0.0/16", "127.0.0.0/8")

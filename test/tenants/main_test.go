@@ -30,6 +30,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
+	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -139,7 +140,7 @@ func start(t *testing.T, account string, o manager.Options) *goshawk {
 		UserName: "system:serviceaccount:" + world.SystemNamespace + ":" + account,
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + world.SystemNamespace, "system:authenticated"},
 	}
-	g := &goshawk{t: t, health: freeAddress(t), refusals: &refusals{paths: map[string]int{}}}
+	g := &goshawk{t: t, health: ports.Free(t), refusals: &refusals{paths: map[string]int{}}}
 	config.Wrap(g.wrap)
 	if o.DeviceAPI {
 		var err error
@@ -161,16 +162,6 @@ func start(t *testing.T, account string, o manager.Options) *goshawk {
 		}
 	})
 	return g
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // in returns the world of one namespace, whose devices the process serves.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -26,7 +27,7 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := free(t)
+	address := ports.Free(t)
 	config.Host = "https://" + address
 	g, deviceAPI, stop := run(t, config)
 	t.Cleanup(stop)

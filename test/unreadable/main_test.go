@@ -24,6 +24,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
+	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -74,7 +75,7 @@ func runWith(t *testing.T, config *rest.Config, change func(*manager.Options)) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	g = &goshawk{health: free(t), metrics: free(t)}
+	g = &goshawk{health: ports.Free(t), metrics: ports.Free(t)}
 	o := manager.Options{
 		Controllers: true, DeviceAPI: true, Namespace: world.SystemNamespace, MetricsAddress: g.metrics, HealthAddress: g.health, WritesInFlight: 8, DeviceAPIListener: listener,
 		Backend:          kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second},
@@ -92,17 +93,6 @@ func runWith(t *testing.T, config *rest.Config, change func(*manager.Options)) (
 			t.Errorf("the process: %v", err)
 		}
 	}
-}
-
-// free returns an address on which no process listens.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // get returns the response of the process for a path.
