@@ -50,6 +50,10 @@ func run() error {
 	flag.BoolVar(&o.RequireApproval, "require-approval", false, "require spec.approval for the start of every rollout")
 	flag.IntVar(&o.WritesInFlight, "writes-in-flight", 8, "maximum number of parallel writes to Targets; on small machines more than about eight make the API server drop slow watches")
 	flag.StringVar(&o.DeviceAPIOptions.BaseURL, "ddi-base-url", "", "URL of the device API for devices, such as https://devices.example.com or https://example.com/goshawk; links start with it (default: the host in the request of the device)")
+	flag.Func("default-namespace", "namespace of the devices that use the tenant DEFAULT, in upper or lower case, as clients do that cannot be configured with a tenant (default: the namespace with the name default)", func(name string) (err error) {
+		o.DeviceAPIOptions.DefaultNamespace, err = namespaceName(name)
+		return err
+	})
 	flag.Func("trusted-proxies", "addresses and ranges of the proxies in front of the device API, such as 10.0.0.0/8,fd00::/8; the X-Forwarded-* and Forwarded headers of these, and of no other address, are trusted (default: none)", func(list string) (err error) {
 		o.DeviceAPIOptions.TrustedProxies, err = ddi.ParseProxies(list)
 		return err
@@ -128,9 +132,9 @@ func watchNamespaces(o *manager.Options) func(string) error {
 	return func(list string) error {
 		o.WatchNamespaces = nil
 		for name := range strings.SplitSeq(list, ",") {
-			name = strings.TrimSpace(name)
-			if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
-				return fmt.Errorf("%q is not the name of a namespace: %s", name, problems[0])
+			name, err := namespaceName(strings.TrimSpace(name))
+			if err != nil {
+				return err
 			}
 			if slices.Contains(o.WatchNamespaces, name) {
 				return fmt.Errorf("%s is named twice", name)
@@ -141,7 +145,15 @@ func watchNamespaces(o *manager.Options) func(string) error {
 	}
 }
 
+func namespaceName(name string) (string, error) {
+	if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+		return "", fmt.Errorf("%q is not the name of a namespace: %s", name, problems[0])
+	}
+	return name, nil
+}
+
 func check(o *manager.Options) error {
+	defaultNamespace := o.DeviceAPIOptions.DefaultNamespace
 	switch {
 	case !o.Controllers && !o.DeviceAPI:
 		return errors.New("nothing to run: give --controllers, --device-api or both")
@@ -149,6 +161,8 @@ func check(o *manager.Options) error {
 		return errors.New("--writes-in-flight must be at least 1")
 	case o.DeviceAPIOptions.MaxConnections < 1 || o.DeviceAPIOptions.MaxAddressConnections < 1:
 		return errors.New("--device-api-max-connections and --device-api-max-connections-per-address must be at least 1")
+	case defaultNamespace != "" && len(o.WatchNamespaces) > 0 && !slices.Contains(o.WatchNamespaces, defaultNamespace):
+		return fmt.Errorf("--default-namespace=%[1]s is not one of --watch-namespaces, so the devices of the tenant DEFAULT would not be served: add %[1]s to --watch-namespaces", defaultNamespace)
 	case (o.CertificateFile == "") != (o.KeyFile == ""):
 		return errors.New("give --ddi-tls-cert-file and --ddi-tls-key-file together")
 	case o.Artifacts.MaxDownloads < 1 || o.Artifacts.MaxFetches < 1:

@@ -11,9 +11,16 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
+// defaultTenant is the tenant of clients that cannot be configured with another one. hawkBit writes
+// it DEFAULT.
+const defaultTenant = "default"
+
 // deviceOf reads the device from the path. Tenants are compared case-insensitively, as in hawkBit.
-func deviceOf(r *http.Request) (deviceapi.Device, error) {
+func (s *Server) deviceOf(r *http.Request) (deviceapi.Device, error) {
 	device := deviceapi.Device{Namespace: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
+	if device.Namespace == defaultTenant && s.defaultNamespace != "" {
+		device.Namespace = s.defaultNamespace
+	}
 	if err := deviceapi.CheckID("the tenant in the path", device.Namespace); err != nil {
 		return device, asKind(wrongID, err)
 	}
@@ -68,7 +75,7 @@ func (v *visit) authorize(namesDevice bool) (err error) {
 		}
 		return deviceapi.ErrNotFound
 	}
-	if v.device, err = deviceOf(v.Request); err != nil {
+	if v.device, err = v.deviceOf(v.Request); err != nil {
 		return err
 	}
 	if v.backend, err = v.namespaces(v.device.Namespace); err != nil {

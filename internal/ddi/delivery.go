@@ -64,7 +64,7 @@ func (v *visit) hasLink(denied error) error {
 	if v.artifacts.Keys == nil || !query.Has(artifact.SignatureParameter) {
 		return denied
 	}
-	device, err := deviceOf(v.Request)
+	device, err := v.deviceOf(v.Request)
 	if err != nil {
 		return denied
 	}

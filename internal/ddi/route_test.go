@@ -212,3 +212,47 @@ func TestCaseOfTheTenantGivesNoSecondRate(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+// TestDefaultTenant: the tenant DEFAULT, in any case, is the namespace of the option. Its links
+// keep the tenant as written, and a device has one rate under both tenants.
+func TestDefaultTenant(t *testing.T) {
+	tests := map[string]struct {
+		option, tenant string
+		// namespace is the one whose device the backend is asked about; empty: the request is
+		// refused.
+		namespace string
+	}{
+		"in capitals":                         {"acme", "DEFAULT", "acme"},
+		"in small letters":                    {"acme", "default", "acme"},
+		"in mixed case":                       {"acme", "Default", "acme"},
+		"the namespace by its own name":       {"acme", "ACME", "acme"},
+		"without the option":                  {"", "DEFAULT", ""},
+		"the namespace default as the option": {"default", "DEFAULT", ""},
+		"a tenant that starts with the word":  {"acme", "DEFAULT2", ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			b.Offer.DeployID = 31
+			s := deviceAPI(t, b, func(o *ddi.Options) { o.DefaultNamespace = tc.option; o.Rates.Device = thrice() })
+			path := "/" + tc.tenant + "/controller/v1/dev1"
+			w := answered(s, ask("GET "+path))
+			if tc.namespace == "" {
+				if w.Code != http.StatusUnauthorized || len(b.Calls()) > 0 {
+					t.Errorf("%d %s, and %d calls of the backend, want 401", w.Code, w.Body, len(b.Calls()))
+				}
+				return
+			}
+			if want := `"http://devices.example` + path + `/deploymentBase/31"`; w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) {
+				t.Fatalf("%d %s, want a link to %s", w.Code, w.Body, want)
+			}
+			if got := b.Calls()[0].Device.Namespace; got != tc.namespace {
+				t.Errorf("the backend was asked about namespace %q, want %q", got, tc.namespace)
+			}
+			got := codes(s, poll(), ask("GET "+path), poll())
+			if want := fmt.Sprint([]int{200, 200, 429}); fmt.Sprint(got) != want {
+				t.Errorf("later requests get %v, want %v", got, want)
+			}
+		})
+	}
+}

@@ -55,6 +55,9 @@ type Options struct {
 	// BaseURL is the URL of the device API for devices, such as https://devices.example/goshawk.
 	// Links start with it. If it is empty, links start with the host of the request.
 	BaseURL string
+	// DefaultNamespace is the namespace of the tenant DEFAULT, in any case. If it is empty, that is
+	// the namespace default.
+	DefaultNamespace string
 	// TrustedProxies are the addresses whose X-Forwarded-For, -Proto, -Host, -Port and -Prefix, and
 	// Forwarded, headers are trusted. From other addresses they are ignored, with a warning.
 	// Default: none.
@@ -85,6 +88,7 @@ type Server struct {
 	namespaces deviceapi.Namespaces
 	// baseURL has no slash at its end. basePath is its path.
 	baseURL, basePath string
+	defaultNamespace  string
 	proxies           []netip.Prefix
 	proxyWarnings     proxyWarnings
 	// tooLargeNotes limits the log lines about reports that are too large.
@@ -111,17 +115,18 @@ func NewServer(namespaces deviceapi.Namespaces, options Options) (*Server, error
 		return nil, err
 	}
 	s := &Server{
-		namespaces:    namespaces,
-		baseURL:       baseURL,
-		basePath:      basePath,
-		proxies:       options.TrustedProxies,
-		tooLargeNotes: rate.Sometimes{First: 10, Interval: time.Minute},
-		guessNotes:    rate.Sometimes{Interval: time.Minute},
-		limits:        newLimits(options.Rates),
-		metrics:       metrics,
-		tls:           options.TLS,
-		artifacts:     options.Artifacts,
-		log:           options.Log,
+		namespaces:       namespaces,
+		baseURL:          baseURL,
+		basePath:         basePath,
+		defaultNamespace: options.DefaultNamespace,
+		proxies:          options.TrustedProxies,
+		tooLargeNotes:    rate.Sometimes{First: 10, Interval: time.Minute},
+		guessNotes:       rate.Sometimes{Interval: time.Minute},
+		limits:           newLimits(options.Rates),
+		metrics:          metrics,
+		tls:              options.TLS,
+		artifacts:        options.Artifacts,
+		log:              options.Log,
 	}
 	s.connections = newConnections(options, s.isProxy, metrics)
 	return s, nil
