@@ -20,11 +20,18 @@ import (
 // Report processes a report on an action. A result is stored before the response; intermediate
 // reports are buffered.
 func (b *Backend) Report(ctx context.Context, d deviceapi.Device, r action.Report) error {
-	s, err := b.stateOf(ctx, d)
+	t, err := b.find(d)
 	if err != nil {
 		return err
 	}
 	r.Now = b.now()
+	if a := action.ByID(&t.Status, r.ID); a != nil && a.State.HasStarted() && !a.State.IsClosed() && action.MayClose(a, r.Event) {
+		return b.applyNow(ctx, client.ObjectKeyFromObject(t), decisive, r) // the write applies pending changes first
+	}
+	s, err := b.stateOf(ctx, d)
+	if err != nil {
+		return err
+	}
 	a := action.ByID(&s.target().Status, r.ID)
 	switch {
 	case a == nil:

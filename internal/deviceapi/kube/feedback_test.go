@@ -57,6 +57,30 @@ func TestFeedback(t *testing.T) {
 	}
 }
 
+// A result that arrives before a stop was written is judged after the stop, in the same write.
+func TestAResultAndAPendingStopAreOneWrite(t *testing.T) {
+	for name, c := range map[string]struct {
+		cancellation v1alpha1.Cancellation
+		answer       error
+		state        v1alpha1.ActionState
+	}{
+		"None lets the action go on":  {v1alpha1.CancellationNone, nil, v1alpha1.ActionFinished},
+		"Soft has asked the device":   {v1alpha1.CancellationSoft, nil, v1alpha1.ActionFinished},
+		"Force has closed the action": {v1alpha1.CancellationForce, deviceapi.ErrGone, v1alpha1.ActionCanceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.deviceAPI(Options{})
+			d.start()
+			w.editRollout(stop(c.cancellation))
+			d.sync()
+			d.wantReport(c.answer, firstID, succeeded)
+			w.wantState(firstID, c.state)
+			w.wantWrites(1, "the result and the stop")
+		})
+	}
+}
+
 // flushAll writes all buffered reports.
 func (d *deviceAPI) flushAll() {
 	d.w.t.Helper()
