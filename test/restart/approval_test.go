@@ -18,12 +18,7 @@ func TestNothingStartsUnapproved(t *testing.T) {
 	w, _ := newWorld(t, manager.Options{RequireApproval: true})
 	w.Set("firmware-1", "1.0")
 	w.Targets("device", 2, nil)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, approvalRequired: false}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0, approvalRequired: false}`)
 	r := w.EventuallyRollout("firmware-1", "waits for approval", world.InState(v1alpha1.RolloutWaitingForApproval))
 	w.CommitRollout("firmware-1", "spec: {approval: {planHash: '"+r.Status.Plan.Hash+"'}}")
 	w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))

@@ -48,12 +48,7 @@ func TestTwoDeviceAPIsCreateEachActionOnce(t *testing.T) {
 		return errText(response.Body.Close())
 	})
 	_, devices := w.Play(func(c *devicesim.Config) { c.Transport = both }, devicesim.Obedient, names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 2}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 2}`)
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 12, Succeeded: 12}) {
 		t.Errorf("counts are %+v, failures %+v", got, r.Status.Failures)

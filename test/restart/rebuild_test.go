@@ -85,12 +85,7 @@ spec: {tokenSecretRef: {name: tokens, key: all}, assignment: {distributionSet: f
 	names = append(names, "assigned")
 	devices := runReporting(w, names)
 	w.EventuallyPolled(devices, 3, time.Now(), names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-2}
-spec: {update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", stabilizationSeconds: 8, groupCount: 2}
-`)
+	w.ApplySpec("Rollout", "firmware-2", `{update: {distributionSet: firmware-2}, startAt: "2025-04-01T00:00:00Z", stabilizationSeconds: 8, groupCount: 2}`)
 	w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
 	w.EventuallyPolled(devices, 20, time.Now(), names...)
 	if started := world.Starts(devices); len(started) > 0 {

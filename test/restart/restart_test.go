@@ -103,12 +103,7 @@ func TestRolloutSurvivesRestarts(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 12, nil)
 	fleet, devices := w.Play(func(c *devicesim.Config) { c.StepTime = 300 * time.Millisecond }, devicesim.Obedient, names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 3, successThreshold: 100}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 3, successThreshold: 100}`)
 	for _, n := range []int{1, 6, 12} {
 		atStarts(w, devices, n)
 		ended := time.Now()
@@ -154,12 +149,7 @@ func TestInvalidationWhileGoshawkIsDownHasItsEffect(t *testing.T) {
 	busy, late := names[:4], names[4:]
 	_, working := w.Play(func(c *devicesim.Config) { c.StepTime = 2 * time.Second }, devicesim.Obedient, busy...)
 	fleet, devices := w.Devices(devicesim.Offline, late...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`)
 	atStarts(w, working, len(busy))
 	g.end()
 	w.Kubectl("patch", "distset", "firmware-1", "--type=merge", "-p", `{"spec":{"invalidation":{"cancellation":"Force"}}}`)

@@ -233,12 +233,7 @@ func TestARestoreWithoutStatusMakesANewPlan(t *testing.T) {
 	w, g := newWorld(t, manager.Options{})
 	w.Set("firmware-1", "1.0")
 	w.Targets("device", 4, nil)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCount: 2}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCount: 2}`)
 	r := w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 	g.end()
 	b := takeBackup(w)

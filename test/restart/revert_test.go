@@ -41,12 +41,7 @@ func TestARevertWhileGoshawkIsDownLosesNoStop(t *testing.T) {
 			busy, late := names[:2], names[2:]
 			_, working := w.Devices(devicesim.Silent, busy...)
 			fleet, devices := w.Devices(devicesim.Offline, late...)
-			w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
-`)
+			w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`)
 			atStarts(w, working, len(busy))
 			g.end()
 			patch := func(words string) error {

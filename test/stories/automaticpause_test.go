@@ -30,11 +30,7 @@ func TestAutomaticPauseHoldsTheSecondGroupUntilResumed(t *testing.T) {
 	w.Devices(devicesim.Obedient, first[3:]...)
 	_, devices := w.Devices(devicesim.Obedient, second...)
 	away, others := w.Devices(devicesim.Offline, late...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1
   successThreshold: 100
@@ -92,12 +88,7 @@ func TestPauseHoldsDevicesThatHaveNotStarted(t *testing.T) {
 	busy, late := w.Targets("busy", 4, nil), w.Targets("late", 4, nil)
 	_, working := w.Play(stepsOf(500*time.Millisecond), devicesim.Obedient, busy...)
 	fleet, devices := w.Devices(devicesim.Offline, late...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`)
 	w.EventuallyStarted(working, busy...)
 	w.CommitRollout("firmware-1", "spec: {state: Paused}")
 	committed := time.Now()
@@ -139,11 +130,7 @@ func TestAdvanceOpensGroupsWithoutRegardToConditions(t *testing.T) {
 	drawer, others := names[:2], names[2:]
 	fleet, _ := w.Devices(devicesim.Offline, drawer...)
 	_, devices := w.Devices(devicesim.Obedient, others...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1
   successThreshold: 100

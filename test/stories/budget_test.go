@@ -42,18 +42,14 @@ func TestErrorBudgetPausesOverManySmallGroups(t *testing.T) {
 			for i := range bad {
 				groups += fmt.Sprintf("\n  - {name: g%[1]d, targetSelector: {matchLabels: {group: g%[1]d}}}", i+1)
 			}
-			w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+			w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1
   successThreshold: 100
   errorThreshold: 100
   errorAction: Pause
-  errorBudget: ` + budget + `
-  groups:` + groups)
+  errorBudget: `+budget+`
+  groups:`+groups)
 
 			r := pausesAutomatically(w, "2 of 10 targets of the rollout had failed, more than "+words, 2, 6)
 			failed(t, r, line("17", bad[0]), line("42", bad[1]))
@@ -138,11 +134,7 @@ func TestErrorThresholdWaitsForMinimumReports(t *testing.T) {
 	bad, good := w.Targets("bad", 2, nil), w.Targets("good", 6, nil)
 	w.Devices(devicesim.Failing, bad...)
 	away, devices := w.Devices(devicesim.Offline, good...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1
   groupCount: 1

@@ -20,11 +20,7 @@ func TestRolloutUpdatesCanariesFirstAndThenTheFleet(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	names := append(w.Targets("canary", 2, map[string]string{"site": "canary"}), w.Targets("field", 10, nil)...)
 	_, devices := w.Devices(devicesim.Obedient, names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1
   successThreshold: 100

@@ -33,11 +33,7 @@ func TestConfirmation(t *testing.T) {
 	_, willing := w.Devices(devicesim.Obedient, agreeing...)
 	_, unwilling := w.Devices(devicesim.Denies, together(unasked, denying, always)...)
 	silent, silence := w.Devices(devicesim.Unconfirmed, unanswered...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1, confirmationRequired: true}
   stabilizationSeconds: 1
   successThreshold: 100

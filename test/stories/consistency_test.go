@@ -24,11 +24,7 @@ func TestInconsistentDeviceIsFixedByASecondRollout(t *testing.T) {
 	broken, whole := names[0], names[1]
 	fleet, _ := w.Devices(devicesim.Failing, broken)
 	_, others := w.Devices(devicesim.Obedient, whole)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: everybody}
-spec:
+	w.ApplySpec("Rollout", "everybody", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1
   startAt: "2026-01-01T00:00:00Z"
@@ -44,11 +40,7 @@ spec:
 	}
 
 	bringOnline(t, fleet, broken)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: repair}
-spec:
+	w.ApplySpec("Rollout", "repair", `
   targetExpression: target.inconsistent
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1

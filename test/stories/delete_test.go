@@ -148,11 +148,7 @@ func TestRolloutDeletedBeforeItsStartSupersedesNothing(t *testing.T) {
 	busy, shared := w.Targets("busy", 1, map[string]string{"ring": "first"}), w.Targets("shared", 2, nil)
 	_, silent := w.Devices(devicesim.Silent, busy...)
 	_, devices := w.Devices(devicesim.Obedient, shared...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: older}
-spec:
+	w.ApplySpec("Rollout", "older", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 0
   startAt: "2026-01-01T00:00:00Z"
@@ -161,12 +157,7 @@ spec:
 	w.EventuallyStarted(silent, busy...)
 	w.EventuallyRollout("older", "has opened its first group", groupIs(0, v1alpha1.GroupRunning))
 	lift := refuseStatusWrites(w, "deploymentgroups", &w.Groups()[0], v1alpha1.RolloutLabel)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: newer}
-spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 0, startAt: "2026-01-02T00:00:00Z", deletionCancellation: Force}
-`)
+	w.ApplySpec("Rollout", "newer", `{update: {distributionSet: firmware-2}, stabilizationSeconds: 0, startAt: "2026-01-02T00:00:00Z", deletionCancellation: Force}`)
 	w.EventuallyRollout("newer", "waits for the older one", func(r *v1alpha1.Rollout) bool {
 		return r.Status.State == v1alpha1.RolloutStarting && r.Status.WaitingFor != nil && r.Status.WaitingFor.Reason == v1alpha1.ReasonSuperseding
 	})
@@ -198,12 +189,7 @@ func TestStoppingRolloutIsDeleted(t *testing.T) {
 	names := w.Targets("device", 2, nil)
 	stuck := w.Targets("stuck", 1, map[string]string{"stuck": "yes"})
 	_, devices := w.Devices(devicesim.Vanishes, together(names, stuck)...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, deletionCancellation: Force}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0, deletionCancellation: Force}`)
 	w.EventuallyStarted(devices, together(names, stuck)...)
 	lift := refuseStatusWrites(w, "targets", w.Target(stuck[0]), "stuck")
 	w.CommitRollout("firmware-1", "spec: {state: Stopped}")
@@ -281,12 +267,7 @@ func TestRolloutContinuesAfterItsSetIsRestored(t *testing.T) {
 	done, late := w.Targets("done", 2, nil), w.Targets("late", 3, nil)
 	w.Devices(devicesim.Obedient, done...)
 	fleet, devices := w.Devices(devicesim.Offline, late...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`)
 	for _, name := range done {
 		w.EventuallyTarget(name, "is done", inSync("firmware-1"))
 	}

@@ -24,11 +24,7 @@ func TestLaterTargetsJoinADynamicRollout(t *testing.T) {
 	ring := map[string]string{"ring": "field"}
 	first, unlabeled := w.Targets("first", 4, ring), w.Targets("unlabeled", 1, nil)
 	_, devices := w.Devices(devicesim.Obedient, slices.Concat(first, unlabeled)...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-2}
-spec:
+	w.ApplySpec("Rollout", "firmware-2", `
   update: {distributionSet: firmware-2}
   targetSelector: {matchLabels: {ring: field}}
   stabilizationSeconds: 1
@@ -67,11 +63,7 @@ func TestADynamicRolloutWithoutTargets(t *testing.T) {
 	w := world.New(t)
 	w.Set("firmware-2", "2.0")
 	w.Targets("unlabeled", 1, nil)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-2}
-spec:
+	w.ApplySpec("Rollout", "firmware-2", `
   update: {distributionSet: firmware-2}
   targetSelector: {matchLabels: {ring: field}}
   stabilizationSeconds: 1
@@ -141,11 +133,7 @@ func TestADeviceThatNeverPollsFailsAfterTheStartDeadline(t *testing.T) {
 	w.Set("firmware-2", "2.0")
 	present, absent := w.Targets("present", 3, nil), w.Targets("absent", 1, nil)
 	w.Devices(devicesim.Obedient, present...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-2}
-spec:
+	w.ApplySpec("Rollout", "firmware-2", `
   update: {distributionSet: firmware-2, startDeadlineSeconds: 8}
   stabilizationSeconds: 1
 `)

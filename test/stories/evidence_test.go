@@ -24,11 +24,7 @@ func TestAnEmptiedCanaryPauses(t *testing.T) {
 	canary, rest := w.Targets("canary", 2, map[string]string{"ring": "canary"}), w.Targets("rest", 3, nil)
 	w.Devices(devicesim.Silent, canary...)
 	_, devices := w.Devices(devicesim.Obedient, rest...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1
   approvalRequired: true
@@ -69,12 +65,7 @@ func TestRemovedFailuresStayCounted(t *testing.T) {
 	bad, late := w.Targets("a-bad", 2, nil), w.Targets("b-late", 2, nil)
 	w.Devices(devicesim.Failing, bad...)
 	fleet, _ := w.Devices(devicesim.Offline, late...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThreshold: 50}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThreshold: 50}`)
 	counted := func(failed, removed int32) func(*v1alpha1.Rollout) bool {
 		return func(r *v1alpha1.Rollout) bool {
 			return len(r.Status.Groups) == 1 && r.Status.Groups[0].CountedFailures == failed && r.Status.Groups[0].RemovedFailures == removed

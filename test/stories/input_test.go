@@ -73,11 +73,7 @@ spec: {name: firmware, version: "1.0", type: full-image, modules: [{name: firmwa
 			names := w.Targets("device", 3, nil)
 			_, devices := w.Devices(devicesim.Obedient, names...)
 			story.prepare(w)
-			w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: ` + story.spec)
+			w.ApplySpec("Rollout", "firmware-1", story.spec)
 			r := w.EventuallyRollout("firmware-1", "is Stalled", func(r *v1alpha1.Rollout) bool {
 				return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, story.reason)
 			})

@@ -68,11 +68,7 @@ func halfway(t *testing.T, silent int) *fleet {
 }
 
 func (f *fleet) roll() {
-	f.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	f.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1}
   stabilizationSeconds: 1
   successThreshold: 100
@@ -117,12 +113,7 @@ func (f *fleet) invalidation(want v1alpha1.InvalidatedActions) {
 // with the reason.
 func (f *fleet) isRefused() {
 	f.T.Helper()
-	f.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: again}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, startAt: "2026-01-01T00:00:00Z"}
-`)
+	f.ApplySpec("Rollout", "again", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0, startAt: "2026-01-01T00:00:00Z"}`)
 	commitTo(f.World, f.second[0], "spec: {assignment: {distributionSet: firmware-1}}")
 	f.EventuallyRollout("again", "is refused", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDistributionSetInvalid) && r.Status.StartedAt == nil
@@ -260,12 +251,7 @@ func TestInvalidationForceStopsAStreamOfStarts(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 40, nil)
 	devices, record := w.Devices(devicesim.Offline, names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThreshold: 100}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, errorThreshold: 100}`)
 	w.EventuallyRollout("firmware-1", "opens its group", groupIs(0, v1alpha1.GroupRunning))
 	f := &fleet{World: w}
 	half := make(chan struct{})
@@ -303,12 +289,7 @@ func TestInvalidatedSetIsInvalidWhenCreatedAgain(t *testing.T) {
 	(&fleet{World: w}).invalidate(`{"cancellation":"Force","reason":"bricks the modem"}`)
 	w.Kubectl("delete", "distset", "firmware-1", "--wait=true")
 
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0}`)
 	w.EventuallyRollout("firmware-1", "names its missing set", func(r *v1alpha1.Rollout) bool {
 		return world.Says(r.Status.Conditions, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReferenceNotFound)
 	})
@@ -369,12 +350,7 @@ func TestInvalidationStopsAutoAssignments(t *testing.T) {
 			busy, boxed := w.Targets("busy", 2, nil), w.Targets("boxed", 2, nil)
 			_, working := w.Play(stepsOf(time.Second), devicesim.Obedient, busy...)
 			box, devices := w.Devices(devicesim.Offline, boxed...)
-			w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: AutoAssignment
-metadata: {name: newcomers}
-spec: {update: {distributionSet: firmware-1}}
-`)
+			w.ApplySpec("AutoAssignment", "newcomers", `{update: {distributionSet: firmware-1}}`)
 			w.EventuallyStarted(working, busy...)
 			f := &fleet{World: w, late: boxed, devices: devices}
 			committed := f.invalidate(`{"cancellation":"` + string(cancellation) + `"}`)

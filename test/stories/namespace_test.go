@@ -42,11 +42,7 @@ func fullNamespace(t *testing.T) *several {
 	s.Set("bad", "0.1")
 	s.Set("spare", "3.0")
 	s.Apply(autoAssignment("gateways", "firmware-1", "kind", "gateway"))
-	s.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: struck}
-spec:
+	s.ApplySpec("Rollout", "struck", `
   update: {distributionSet: bad}
   targetSelector: {matchLabels: {state: struck}}
   stabilizationSeconds: 0
@@ -60,12 +56,7 @@ spec:
 	s.CommitRollout("running", "spec: {deletionCancellation: Soft}")
 	s.EventuallyRollout("struck", "is stopped by the invalidation", world.InState(v1alpha1.RolloutStopped))
 	s.Targets("planned", 1, map[string]string{"state": "planned"})
-	s.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: planned}
-spec: {update: {distributionSet: spare}, targetSelector: {matchLabels: {state: planned}}, stabilizationSeconds: 4, startAt: "2026-01-01T00:00:00Z"}
-`)
+	s.ApplySpec("Rollout", "planned", `{update: {distributionSet: spare}, targetSelector: {matchLabels: {state: planned}}, stabilizationSeconds: 4, startAt: "2026-01-01T00:00:00Z"}`)
 	s.EventuallyRollout("planned", "is about to be planned", func(r *v1alpha1.Rollout) bool {
 		return r.Status.WaitingFor != nil && r.Status.WaitingFor.Reason == v1alpha1.ReasonStabilizing
 	})

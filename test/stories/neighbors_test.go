@@ -122,12 +122,7 @@ spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
 	w.Apply(old)
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	time.Sleep(1100 * time.Millisecond)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-2}
-spec: {update: {distributionSet: firmware-2}, stabilizationSeconds: 1}
-`)
+	w.ApplySpec("Rollout", "firmware-2", `{update: {distributionSet: firmware-2}, stabilizationSeconds: 1}`)
 	w.EventuallyRollout("firmware-2", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if err := w.Client.Delete(t.Context(), w.Rollout("firmware-1")); err != nil {
 		t.Fatal(err)

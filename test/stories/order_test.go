@@ -115,12 +115,7 @@ func TestSingleAssignmentSupersedesARunningRollout(t *testing.T) {
 	w.Set("firmware-2", "2.0")
 	names := w.Targets("device", 5, nil)
 	_, devices := w.Play(stepsOf(time.Second), devicesim.Obedient, names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`)
 	w.EventuallyStarted(devices, names...)
 	chosen := names[2]
 	commitTo(w, chosen, "spec: {assignment: {distributionSet: firmware-2}}")
@@ -194,12 +189,7 @@ func TestCancelOfOneTarget(t *testing.T) {
 	names := w.Targets("device", 3, nil)
 	_, devices := w.Devices(devicesim.Silent, names[:2]...)
 	_, accepting := w.Play(stepsOf(2*time.Second), devicesim.Obedient, names[2])
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`)
 	w.EventuallyStarted(devices, names[:2]...)
 	w.EventuallyStarted(accepting, names[2])
 	id := func(name string) string { return decimal(action.Newest(&w.Target(name).Status).ID) }

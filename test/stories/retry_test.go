@@ -19,11 +19,7 @@ func TestADeviceThatFailsOnceIsRetried(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 3, nil)
 	_, devices := w.Devices(devicesim.Flaky, names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1, retries: {limit: 2, backoffSeconds: 1}}
   stabilizationSeconds: 0
   errorThreshold: 0

@@ -22,12 +22,7 @@ func TestRolloutStartsOnlyWithThePlanThatWasApproved(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 4, nil)
 	_, devices := w.Devices(devicesim.Obedient, names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 2, approvalRequired: true}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 2, approvalRequired: true}`)
 	r := w.EventuallyRollout("firmware-1", "awaits approval", world.InState(v1alpha1.RolloutWaitingForApproval))
 	if !world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonAwaitingApproval) ||
 		!strings.Contains(r.Status.WaitingFor.Message, r.Status.Plan.Hash) {
@@ -74,12 +69,7 @@ func TestPlannedRolloutWaitsForRunning(t *testing.T) {
 	w.Set("firmware-1", "1.0")
 	names := w.Targets("device", 3, nil)
 	_, devices := w.Devices(devicesim.Obedient, names...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, state: Planned}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, state: Planned}`)
 	r := w.EventuallyRollout("firmware-1", "is planned", world.InState(v1alpha1.RolloutReady))
 	if r.Status.Plan == nil || r.Status.Plan.Targets != 3 || !world.Says(r.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonPlanned) {
 		t.Errorf("plan is %+v, conditions %+v", r.Status.Plan, r.Status.Conditions)
@@ -102,11 +92,7 @@ func TestRolloutStartsAtItsTime(t *testing.T) {
 	names := w.Targets("device", 3, nil)
 	_, devices := w.Devices(devicesim.Obedient, names...)
 	at := time.Now().Add(6 * time.Second).UTC().Truncate(time.Second)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, startAt: "` + at.Format(time.RFC3339) + `"}
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, startAt: "`+at.Format(time.RFC3339)+`"}
 `)
 	r := w.EventuallyRollout("firmware-1", "waits for its start", world.InState(v1alpha1.RolloutReady))
 	if r.Status.WaitingFor == nil || r.Status.WaitingFor.Reason != v1alpha1.ReasonWaitingForStart || !r.Status.WaitingFor.Until.Time.Equal(at) {

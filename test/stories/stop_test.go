@@ -35,12 +35,7 @@ func atWork(t *testing.T) *stopped {
 	_, s.working = w.Play(stepsOf(time.Second), devicesim.Obedient, s.busy...)
 	_, silent := w.Devices(devicesim.Silent, s.silent...)
 	s.away, s.others = w.Devices(devicesim.Offline, s.late...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 1}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 1}`)
 	w.EventuallyStarted(s.working, s.busy...)
 	w.EventuallyStarted(silent, s.silent...)
 	return s

@@ -31,12 +31,7 @@ func TestManyInvalidationsOfOneTenantDelayNoOther(t *testing.T) {
 	quiet.Set("firmware-1", "1.0")
 	names := quiet.Targets("device", 1, nil)
 	_, devices := quiet.Devices(devicesim.Silent, names...)
-	quiet.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0}
-`)
+	quiet.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0}`)
 	quiet.EventuallyStarted(devices, names...)
 	each := func(do func(name string) error) {
 		t.Helper()

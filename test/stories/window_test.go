@@ -54,11 +54,7 @@ spec:
   startAt: "2026-01-01T00:00:00Z"
 `)
 	}
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: AutoAssignment
-metadata: {name: auto}
-spec: {update: {distributionSet: firmware-1, maintenanceWindow: ` + night + `}, targetSelector: {matchLabels: {by: auto}}}
+	w.ApplySpec("AutoAssignment", "auto", `{update: {distributionSet: firmware-1, maintenanceWindow: `+night+`}, targetSelector: {matchLabels: {by: auto}}}
 `)
 	commitTo(w, assigned[0], "spec: {assignment: {distributionSet: firmware-1, maintenanceWindow: "+night+"}}")
 	for _, name := range []string{"silent", "loud"} {
@@ -130,12 +126,8 @@ func TestStartedDeviceFinishesOutsideTheWindow(t *testing.T) {
 	fleet, devices := w.Devices(devicesim.Offline, late...)
 	closes := time.Now().Add(25 * time.Second).Truncate(time.Second)
 	opened := closes.Add(-2 * time.Minute).Truncate(time.Minute)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
-  update: {distributionSet: firmware-1, maintenanceWindow: ` + window(opened, closes.Sub(opened)) + `}
+	w.ApplySpec("Rollout", "firmware-1", `
+  update: {distributionSet: firmware-1, maintenanceWindow: `+window(opened, closes.Sub(opened))+`}
   stabilizationSeconds: 0
   groupCount: 1
 `)

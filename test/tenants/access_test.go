@@ -139,12 +139,7 @@ func TestGatewayRegistersDevicesThatAreThenUpdated(t *testing.T) {
 			return ""
 		})
 	}
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 0, targetSelector: {matchLabels: {site: factory}}, successThreshold: 100}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0, targetSelector: {matchLabels: {site: factory}}, successThreshold: 100}`)
 	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 4, Succeeded: 4}) {
 		t.Errorf("counts are %+v", got)

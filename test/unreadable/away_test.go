@@ -62,12 +62,7 @@ func TestAProcessThatStartsBeforeItsAPIServerWaitsForIt(t *testing.T) {
 	g.ready(w)
 	w.Set("firmware-1", "1.0")
 	w.Devices(devicesim.Obedient, w.Targets("device", 2, nil)...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
-`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1}`)
 	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
 }
 

@@ -54,12 +54,7 @@ func TestHonestDevicesAmongHostileOnes(t *testing.T) {
 	for i, version := range []string{"1.0", "2.0", "3.0"} {
 		honest.Set(fmt.Sprintf("firmware-%d", i+1), version)
 	}
-	honest.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: AutoAssignment
-metadata: {name: bait}
-spec: {update: {distributionSet: firmware-3}, targetSelector: {matchLabels: {fleet: hostile}}}
-`)
+	honest.ApplySpec("AutoAssignment", "bait", `{update: {distributionSet: firmware-3}, targetSelector: {matchLabels: {fleet: hostile}}}`)
 	ctx, cancel := context.WithCancel(t.Context())
 	var attackers sync.WaitGroup
 	t.Cleanup(func() { cancel(); attackers.Wait() })

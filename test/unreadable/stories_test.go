@@ -128,11 +128,7 @@ func TestObjectThatBecomesUnreadableIsHeldUntilItIsFixed(t *testing.T) {
 	busy := w.Targets("busy", 1, nil)
 	w.Devices(devicesim.Obedient, names...)
 	_, silent := w.Devices(devicesim.Silent, busy...)
-	w.Apply(`
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: firmware-1}
-spec:
+	w.ApplySpec("Rollout", "firmware-1", `
   update: {distributionSet: firmware-1, startDeadlineSeconds: 5}
   stabilizationSeconds: 1
   groups:

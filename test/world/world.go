@@ -129,7 +129,6 @@ func EnsureSystemNamespace(c client.Client) error {
 // does not run kubectl, which takes more time than Goshawk needs for the object.
 func (w *World) Apply(manifests string) {
 	w.T.Helper()
-	c := client.WithFieldValidation(w.Client, metav1.FieldValidationStrict)
 	for documents := yamlutil.NewYAMLReader(bufio.NewReader(strings.NewReader(manifests))); ; {
 		document, err := documents.Read()
 		if errors.Is(err, io.EOF) {
@@ -145,15 +144,34 @@ func (w *World) Apply(manifests string) {
 		if object.Object == nil {
 			continue // an empty document, such as the one before the first separator
 		}
-		object.SetNamespace(w.Namespace)
-		body, err := object.MarshalJSON()
-		if err != nil {
-			w.T.Fatal(err)
-		}
-		if err := c.Patch(w.T.Context(), object, client.RawPatch(types.ApplyPatchType, body), client.FieldOwner("kubectl")); err != nil {
-			w.T.Fatalf("apply %s %s: %v", object.GetKind(), object.GetName(), err)
-		}
+		w.applyObject(object)
 	}
+}
+
+func (w *World) applyObject(object *unstructured.Unstructured) {
+	w.T.Helper()
+	object.SetNamespace(w.Namespace)
+	body, err := object.MarshalJSON()
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	c := client.WithFieldValidation(w.Client, metav1.FieldValidationStrict)
+	if err := c.Patch(w.T.Context(), object, client.RawPatch(types.ApplyPatchType, body), client.FieldOwner("kubectl")); err != nil {
+		w.T.Fatalf("apply %s %s: %v", object.GetKind(), object.GetName(), err)
+	}
+}
+
+// ApplySpec creates or changes an object of a kind of Goshawk with this spec, as YAML.
+func (w *World) ApplySpec(kind, name, spec string) {
+	w.T.Helper()
+	fields := map[string]any{}
+	if err := yaml.UnmarshalStrict([]byte(spec), &fields); err != nil {
+		w.T.Fatalf("%v in\n%s", err, spec)
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{"spec": fields}}
+	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	object.SetName(name)
+	w.applyObject(object)
 }
 
 // Commit changes one object by a merge patch, as an edited manifest does.
