@@ -21,6 +21,9 @@ const (
 	// stallBytes must arrive from a source within stallTime.
 	stallBytes = 64 << 10
 	stallTime  = 30 * time.Second
+	// openTime limits all that happens before the first byte of a file: redirects, the token of a
+	// registry, and the responses with errors.
+	openTime = time.Minute
 	// maxFailures is how often reading a file may fail without progressBytes between the failures.
 	maxFailures   = 5
 	progressBytes = 1 << 20
@@ -38,6 +41,7 @@ type body struct {
 	fetched prometheus.Counter
 	file    File
 	stall   time.Duration
+	opening time.Duration
 	pause   time.Duration
 	hash    hash.Hash
 	offset  int64
@@ -60,7 +64,7 @@ type body struct {
 func (s *Store) newBody(ctx context.Context, file File) *body {
 	n := len(file.Places)
 	return &body{
-		ctx: ctx, fetch: s.fetch, failed: s.failed, fetched: s.metrics.fetched, file: file, stall: s.stall, pause: s.pause,
+		ctx: ctx, fetch: s.fetch, failed: s.failed, fetched: s.metrics.fetched, file: file, stall: s.stall, opening: s.opening, pause: s.pause,
 		hash: sha256.New(), isBroken: make([]bool, n), used: make([]bool, n), lasts: make([]error, n),
 	}
 }
@@ -143,12 +147,17 @@ func (b *body) open() error {
 
 func (b *body) connect(place Place) error {
 	ctx, cancel := context.WithCancel(b.ctx)
+	slow := &atomic.Bool{}
+	watch := time.AfterFunc(b.opening, func() { slow.Store(true); cancel() })
 	current, start, err := b.fetch.open(ctx, b.file, place, b.offset)
+	watch.Stop()
 	if err != nil {
 		cancel()
+		if slow.Load() {
+			err = at(place, passing("it does not start to send the file within %s", b.opening))
+		}
 		return err
 	}
-	slow := &atomic.Bool{}
 	b.current, b.cancel, b.isSlow, b.spent, b.arrived = current, cancel, slow, 0, 0
 	b.watch = time.AfterFunc(b.stall, func() { slow.Store(true); cancel() })
 	b.watch.Stop()

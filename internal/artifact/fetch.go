@@ -33,6 +33,8 @@ const (
 	maxRedirects  = 5
 	// maxHeader limits the header of a source.
 	maxHeader = 64 << 10
+	// maxReason limits the reason of an Error about a place, which may quote what a source sends.
+	maxReason = 600
 	userAgent = "goshawk"
 )
 
@@ -108,7 +110,7 @@ func at(place Place, err error) error {
 	if known, ok := errors.AsType[Error](err); ok {
 		e = known
 	}
-	e.Reason = redacted(place.URL) + ": " + e.Reason
+	e.Reason = redacted(place.URL) + ": " + cut(e.Reason, maxReason)
 	return e
 }
 
@@ -130,8 +132,11 @@ func plain(err error) string {
 	for inner, ok := errors.AsType[*url.Error](err); ok; inner, ok = errors.AsType[*url.Error](err) {
 		err = inner.Err
 	}
-	text := queries.ReplaceAllString(err.Error(), "")
-	const most = 300
+	return cut(queries.ReplaceAllString(err.Error(), ""), 300)
+}
+
+// cut returns the first bytes of a text.
+func cut(text string, most int) string {
 	return strings.ToValidUTF8(text[:min(most, len(text))], "")
 }
 

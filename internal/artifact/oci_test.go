@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -296,6 +297,38 @@ func TestReasonsOfRegistriesHideSignatures(t *testing.T) {
 	w.get(w.serve("f", file))
 	if text := w.failures(); text == "" || strings.Contains(text, "secret") {
 		t.Errorf("the reason is %q", text)
+	}
+}
+
+func TestRegistryThatDoesNotStartIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, serve := range map[string]func(r *ociRegistry, rw http.ResponseWriter, request *http.Request){
+		"the response with an error": func(_ *ociRegistry, rw http.ResponseWriter, request *http.Request) {
+			silent(rw, request, http.StatusForbidden)
+		},
+		"the token": func(r *ociRegistry, rw http.ResponseWriter, request *http.Request) {
+			if request.URL.Path == "/token" {
+				silent(rw, request, http.StatusOK)
+				return
+			}
+			rw.Header().Set("WWW-Authenticate", `Bearer realm="`+r.URL+`/token",service="registry"`)
+			rw.WriteHeader(http.StatusUnauthorized)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRegistry(t)
+			file := r.push(t, "os", randomBytes(1000))
+			r.use(func(http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, request *http.Request) { serve(r, rw, request) })
+			})
+			w := newOCIWorld(t, r, nil)
+			w.store.opening, w.store.firstByte = 500*time.Millisecond, 20*time.Second
+			w.get(w.serve("f", file))
+			if want := "it does not start to send the file within 500ms"; !strings.Contains(w.failures(), want) {
+				t.Errorf("the reason is %q, want %q", w.failures(), want)
+			}
+		})
 	}
 }
 

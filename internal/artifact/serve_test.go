@@ -274,6 +274,57 @@ func TestSlowSourceIsGivenUp(t *testing.T) {
 	})
 }
 
+// silent announces a body that it does not send.
+func silent(rw http.ResponseWriter, r *http.Request, status int) {
+	rw.Header().Set("Content-Length", "100")
+	rw.WriteHeader(status)
+	rw.(http.Flusher).Flush()
+	<-r.Context().Done()
+}
+
+func TestSourceThatDoesNotStartIsGivenUp(t *testing.T) {
+	t.Parallel()
+	content := randomBytes(1000)
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.store.opening, w.store.firstByte = 50*time.Millisecond, 5*time.Second
+		source := newUpstream(t, func(rw http.ResponseWriter, r *http.Request, _ int) {
+			rw.Header().Set("Location", "/other")
+			silent(rw, r, http.StatusFound)
+		})
+		w.get(w.serve("f", fileOf(content, source.URL)))
+		if want := "it does not start to send the file within 50ms"; !strings.Contains(w.failures(), want) {
+			t.Errorf("the reason is %q, want %q", w.failures(), want)
+		}
+	})
+}
+
+func TestReasonsAreBounded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 50_000)
+	for name, serve := range map[string]func(http.ResponseWriter){
+		"a Content-Encoding": func(rw http.ResponseWriter) { rw.Header().Set("Content-Encoding", long) },
+		"a Content-Range": func(rw http.ResponseWriter) {
+			rw.Header().Set("Content-Range", long)
+			rw.WriteHeader(http.StatusPartialContent)
+		},
+		"the scheme of a redirect": func(rw http.ResponseWriter) {
+			rw.Header().Set("Location", long+"://host")
+			rw.WriteHeader(http.StatusFound)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBothModes(t, func(t *testing.T, w *world) {
+				source := newUpstream(t, func(rw http.ResponseWriter, _ *http.Request, _ int) { serve(rw) })
+				w.get(w.serve("f", fileOf(randomBytes(1000), source.URL)))
+				if text := w.failures(); text == "" || len(text) > maxReason+100 {
+					t.Errorf("the reason has %d bytes, want 1 to %d", len(text), maxReason+100)
+				}
+			})
+		})
+	}
+}
+
 func TestNextPlaceIsUsed(t *testing.T) {
 	t.Parallel()
 	content := randomBytes(300_000)

@@ -63,6 +63,7 @@ type Store struct {
 	fetches   *slots
 	bytes     *rate.Limiter // nil: no limit
 	stall     time.Duration
+	opening   time.Duration
 	pause     time.Duration
 	firstByte time.Duration
 	metrics   *metrics
@@ -90,6 +91,7 @@ func New(o Options) (*Store, error) {
 		downloads: newSlots(cmp.Or(o.MaxDownloads, defaultDownloads)),
 		fetches:   newSlots(cmp.Or(o.MaxFetches, defaultFetches)),
 		stall:     stallTime,
+		opening:   openTime,
 		pause:     firstPause,
 		firstByte: firstByteTime,
 		metrics:   metrics,
