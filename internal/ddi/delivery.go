@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +40,7 @@ var errExpired = errors.Join(refusal{status: http.StatusUnauthorized, code: "lin
 
 // fileLink returns the link to a file that the device API sends itself.
 func (v *visit) fileLink(moduleID, fileName string) string {
-	link := v.root() + "/softwaremodules/" + url.PathEscape(moduleID) + "/artifacts/" + url.PathEscape(fileName)
+	link := v.fileURL(moduleID, fileName)
 	if v.artifacts.Keys == nil {
 		return link
 	}

@@ -53,6 +53,18 @@ func (v *visit) root() string {
 	return v.origin.base + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
 }
 
+// fileURL returns the URL of a file at the device API. The tenant DEFAULT is in capitals in it, as
+// hawkBit writes it: Zephyr's client up to 3.6 polls with the tenant in small letters, and searches
+// the links of files for /DEFAULT/controller/v1.
+func (v *visit) fileURL(moduleID, fileName string) string {
+	tenant := v.PathValue("tenant")
+	if strings.EqualFold(tenant, defaultTenant) {
+		tenant = "DEFAULT"
+	}
+	return v.origin.base + wire.RootPath(tenant, v.device.ControllerID) +
+		"/softwaremodules/" + url.PathEscape(moduleID) + "/artifacts/" + url.PathEscape(fileName)
+}
+
 // deploymentBaseOf returns one action, with the requested number of messages.
 func (v *visit) deploymentBaseOf(d deviceapi.Deployment, messages int) wire.DeploymentBase {
 	chunks := make(wire.List[wire.Chunk], len(d.Modules))
@@ -170,8 +182,7 @@ func (v *visit) md5Sum(moduleID string, file deviceapi.Artifact, place deviceapi
 	case file.MD5 == "":
 		return wire.Link{}
 	}
-	return wire.Link{Href: v.root() + "/softwaremodules/" + url.PathEscape(moduleID) +
-		"/artifacts/" + url.PathEscape(file.FileName+md5Suffix)}
+	return wire.Link{Href: v.fileURL(moduleID, file.FileName+md5Suffix)}
 }
 
 // downloadOf returns the first download with the first of the protocols that any download has.
