@@ -74,13 +74,7 @@ func confirmationFeedback(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if v.beyondRate != nil && !v.limits.AdmitResult(v.device, v.now) {
-		return answer{}, v.beyondRate
-	}
-	if !isWhole {
-		word.Details = append(word.Details, restWasCut)
-	}
-	word.Details = fewer(word.Details)
+	word.Details = limited(word.Details, isWhole)
 	return done, v.backend.Confirm(v.Context(), v.device, ConfirmationReportOf(id, word))
 }
 

@@ -15,9 +15,6 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
-// restWasCut is the last detail of a result that is larger than maxResult.
-const restWasCut = "[… the report is larger than 1 MiB, and the rest of it was cut …]"
-
 // read reads a body of at most maxBody.
 func read[T any](v *visit, decode func([]byte) (T, error)) (document T, err error) {
 	if err := v.checkContent(maxBody); err != nil {
@@ -52,7 +49,7 @@ func decoded[T any](v *visit, body []byte, decode func([]byte) (T, error)) (docu
 
 // readResult reads a body of at most maxBody or, for a result, of at most maxResult. Results are
 // not refused because of their size: of a larger one the start is used if it contains the result,
-// and isWhole is false.
+// and isWhole is false. Beyond the rate of the device only results are accepted.
 func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T) bool) (document T, isWhole bool, err error) {
 	if err := v.checkContent(maxPast); err != nil {
 		return document, false, err
@@ -63,14 +60,18 @@ func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T
 		return document, false, err
 	case len(body) <= maxBody:
 		document, err = decoded(v, body, decode)
-		return document, true, err
+		isWhole = true
+	default:
+		document, isWhole, err = readLarge(v, body, decode)
+		if err == nil && !isResult(document) {
+			err = tooLarge
+		}
+		if errors.Is(err, tooLarge) || errors.Is(err, cutResult) {
+			v.noteTooLarge()
+		}
 	}
-	document, isWhole, err = readLarge(v, body, decode)
-	if err == nil && !isResult(document) {
-		err = tooLarge
-	}
-	if errors.Is(err, tooLarge) || errors.Is(err, cutResult) {
-		v.noteTooLarge()
+	if err == nil && v.beyondRate != nil && (!isResult(document) || !v.limits.AdmitResult(v.device, v.now)) {
+		err = v.beyondRate
 	}
 	return document, isWhole, err
 }

@@ -4,10 +4,63 @@
 package ddi
 
 import (
+	"context"
+	"fmt"
+	"slices"
+
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
+
+// feedback takes a report, translated for the backend. An intermediate report with too many details
+// is refused. A result is accepted without the details that are too many.
+func feedback(translate func(int32, wire.Feedback) action.Report, take func(deviceapi.Backend, context.Context, deviceapi.Device, action.Report) error) handler {
+	return func(v *visit) (answer, error) {
+		id, err := v.actionID()
+		if err != nil {
+			return answer{}, err
+		}
+		report, isWhole, err := readResult(v, wire.DecodeFeedback, isResult)
+		if err != nil {
+			return answer{}, err
+		}
+		if len(report.Status.Details) > maxDetails && !isResult(report) {
+			return answer{}, tooManyDetails
+		}
+		report.Status.Details = limited(report.Status.Details, isWhole)
+		return done, take(v.backend, v.Context(), v.device, translate(id, report))
+	}
+}
+
+// intermediates are executions of reports that may be lost without losing a result.
+var intermediates = []wire.Execution{
+	wire.ExecutionProceeding, wire.ExecutionScheduled, wire.ExecutionResumed, wire.ExecutionDownload,
+}
+
+// isResult reports whether a report must not be lost.
+func isResult(f wire.Feedback) bool { return !slices.Contains(intermediates, f.Status.Execution) }
+
+const (
+	// maxDetails is hawkBit's quota of messages in one report.
+	maxDetails = 50
+	// restWasCut is the last detail of a result that is larger than maxResult.
+	restWasCut = "[… the report is larger than 1 MiB, and the rest of it was cut …]"
+)
+
+// limited keeps the first and the last of too many details of a result, and says in between how
+// many were cut. isWhole is false if the result itself was cut, which is its last detail then.
+func limited(details wire.Details, isWhole bool) wire.Details {
+	if !isWhole {
+		details = append(details, restWasCut)
+	}
+	if len(details) <= maxDetails {
+		return details
+	}
+	const first, last = maxDetails / 2, maxDetails/2 - 1
+	cut := fmt.Sprintf("[… %d details were cut …]", len(details)-first-last)
+	return slices.Concat(details[:first], wire.Details{cut}, details[len(details)-last:])
+}
 
 // ReportOf translates feedback on deploymentBase.
 func ReportOf(id int32, f wire.Feedback) action.Report {

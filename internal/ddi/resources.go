@@ -4,8 +4,6 @@
 package ddi
 
 import (
-	"context"
-	"fmt"
 	"hash/fnv"
 	"maps"
 	"net/http"
@@ -14,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
@@ -214,61 +211,6 @@ func cancelAction(v *visit) (any, error) {
 		return nil, err
 	}
 	return wire.NewCancelAction(strconv.Itoa(int(id))), nil
-}
-
-// feedback takes a report, translated for the backend.
-func feedback(translate func(int32, wire.Feedback) action.Report, take func(deviceapi.Backend, context.Context, deviceapi.Device, action.Report) error) handler {
-	return func(v *visit) (answer, error) {
-		id, err := v.actionID()
-		if err != nil {
-			return answer{}, err
-		}
-		report, isWhole, err := readResult(v, wire.DecodeFeedback, func(f wire.Feedback) bool { return !isIntermediate(f) })
-		if err != nil {
-			return answer{}, err
-		}
-		if !isWhole {
-			report.Status.Details = append(report.Status.Details, restWasCut)
-		}
-		if err := v.bound(&report.Status); err != nil {
-			return answer{}, err
-		}
-		return done, take(v.backend, v.Context(), v.device, translate(id, report))
-	}
-}
-
-// maxDetails is hawkBit's quota of messages in one report.
-const maxDetails = 50
-
-// intermediates are executions of reports that may be lost without losing a result.
-var intermediates = []wire.Execution{
-	wire.ExecutionProceeding, wire.ExecutionScheduled, wire.ExecutionResumed, wire.ExecutionDownload,
-}
-
-func isIntermediate(f wire.Feedback) bool { return slices.Contains(intermediates, f.Status.Execution) }
-
-// bound refuses an intermediate report that exceeds a limit. A result is accepted also beyond the
-// rate, but without details that are too many.
-func (v *visit) bound(status *wire.Status) error {
-	intermediate := slices.Contains(intermediates, status.Execution)
-	switch {
-	case v.beyondRate != nil && (intermediate || !v.limits.AdmitResult(v.device, v.now)):
-		return v.beyondRate
-	case len(status.Details) > maxDetails && intermediate:
-		return tooManyDetails
-	}
-	status.Details = fewer(status.Details)
-	return nil
-}
-
-// fewer keeps the first and the last of too many details, and says in between how many were cut.
-func fewer(details wire.Details) wire.Details {
-	if len(details) <= maxDetails {
-		return details
-	}
-	const first, last = maxDetails / 2, maxDetails/2 - 1
-	cut := fmt.Sprintf("[… %d details were cut …]", len(details)-first-last)
-	return slices.Concat(details[:first], wire.Details{cut}, details[len(details)-last:])
 }
 
 func configData(v *visit) (answer, error) {
