@@ -30,10 +30,16 @@ func (s *Server) deviceOf(r *http.Request) (deviceapi.Device, error) {
 // identify finds the device of the request. Its credentials are checked first, so that wrong
 // credentials, however many and from any address, never block a device with the right token. The
 // check is cheap. Beyond the rates of wrong credentials, the response no longer says what is wrong.
+//
+// A request with a valid link needs no credentials, so the backend is not asked about them: it
+// would count a refusal.
 func (v *visit) identify(resource resource, namesDevice bool) error {
-	err := v.authorize(namesDevice)
-	if resource.name == artifactResource && errors.Is(err, deviceapi.ErrUnauthorized) {
-		err = v.hasLink(err)
+	err := v.checkLink(resource)
+	if err != nil {
+		denied := v.authorize(namesDevice)
+		if !errors.Is(err, errExpired) || !errors.Is(denied, deviceapi.ErrUnauthorized) {
+			err = denied
+		}
 	}
 	if err == nil || isOurs(err) {
 		return err

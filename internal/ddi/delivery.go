@@ -55,17 +55,17 @@ func (v *visit) linkTo(moduleID, fileName string) artifact.Link {
 	return artifact.Link{Namespace: v.device.Namespace, ControllerID: v.device.ControllerID, Module: moduleID, FileName: fileName}
 }
 
-// hasLink returns nil if the request has a signed link that is valid. A link that has expired is
-// valid for the rest of a download of the open action. denied is why the request has no valid
-// credentials; it is returned if there is no link.
-func (v *visit) hasLink(denied error) error {
-	query := v.URL.Query()
-	if v.artifacts.Keys == nil || !query.Has(artifact.SignatureParameter) {
-		return denied
+// checkLink returns nil if the request is for an artifact and has a signed link that is valid. A
+// link that has expired is valid for the rest of a download of the open action; else the error is
+// errExpired. Without a link of the device the error is ErrUnauthorized.
+func (v *visit) checkLink(resource resource) error {
+	if resource.name != artifactResource || v.artifacts.Keys == nil {
+		return deviceapi.ErrUnauthorized
 	}
+	query := v.URL.Query()
 	device, err := v.deviceOf(v.Request)
 	if err != nil {
-		return denied
+		return deviceapi.ErrUnauthorized
 	}
 	v.device = device
 	link := v.linkTo(v.PathValue("moduleId"), v.PathValue("fileName"))
@@ -87,7 +87,7 @@ func (v *visit) hasLink(denied error) error {
 		return errExpired
 	case artifact.Forged, artifact.NotSigned:
 	}
-	return denied
+	return deviceapi.ErrUnauthorized
 }
 
 // resumes reports whether the request is for the rest of a file, and the device has started to

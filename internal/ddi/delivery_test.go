@@ -61,14 +61,26 @@ type delivery struct {
 	keys    *linkKeys
 	content []byte
 	sources *atomic.Int32 // requests to the source
+	asked   *atomic.Int32 // calls of Authorize
 	status  *atomic.Int32 // of the source, if it is not 200
+}
+
+// askedBackend counts the calls of Authorize.
+type askedBackend struct {
+	*deviceapitest.Backend
+	asked *atomic.Int32
+}
+
+func (b askedBackend) Authorize(ctx context.Context, device deviceapi.Device, credentials deviceapi.Credentials) error {
+	b.asked.Add(1)
+	return b.Backend.Authorize(ctx, device, credentials)
 }
 
 const filePath = root + "/softwaremodules/9/artifacts/rootfs.swu"
 
 func newDelivery(t *testing.T) delivery {
 	t.Helper()
-	d := delivery{keys: &linkKeys{present: newKeys(t, "a")}, content: bytes.Repeat([]byte("0123456789"), 10_000), sources: &atomic.Int32{}, status: &atomic.Int32{}}
+	d := delivery{keys: &linkKeys{present: newKeys(t, "a")}, content: bytes.Repeat([]byte("0123456789"), 10_000), sources: &atomic.Int32{}, asked: &atomic.Int32{}, status: &atomic.Int32{}}
 	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d.sources.Add(1)
 		if r.Header.Get("Authorization") != "" {
@@ -98,7 +110,7 @@ func newDelivery(t *testing.T) delivery {
 		Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: source.URL, MD5URL: source.URL}},
 	}}}
 	d.backend.Module, d.backend.Action.Modules = module, []deviceapi.Module{module}
-	d.Server = deviceAPI(t, d.backend, func(o *ddi.Options) {
+	d.Server = deviceAPI(t, askedBackend{d.backend, d.asked}, func(o *ddi.Options) {
 		o.Artifacts = ddi.Artifacts{Store: store, Keys: d.keys, Lifetime: time.Hour}
 	})
 	return d
@@ -235,6 +247,10 @@ func TestSignedLinks(t *testing.T) {
 			w := d.follow(fmt.Sprintf(path, query), tt.headers...)
 			if w.Code != tt.want || tt.code != "" && !strings.Contains(w.Body.String(), tt.code) {
 				t.Errorf("%d %.200s, want %d %s", w.Code, w.Body, tt.want, tt.code)
+			}
+			isByCredentials := tt.want == 401 || slices.Contains(tt.headers, "Authorization: TargetToken "+token)
+			if got := d.asked.Load() > 0; got != isByCredentials {
+				t.Errorf("the backend was asked about the credentials: %v, want %v; it counts a refusal", got, isByCredentials)
 			}
 			if tt.want == 401 && w.Header().Get("Connection") != "close" {
 				t.Error("the connection stays open")
