@@ -5,44 +5,73 @@ package targetstatus
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 )
 
-// fairShare is the number of grants to other writes after which a write that can wait is granted a
-// slot, if none of its kind has one.
-const fairShare = 16
+// Priority is the order in which writes get a slot.
+type Priority int
 
-// Slots limits the writes in flight of all Stores that share it. Writes that can wait take at most
-// half of the slots and queue behind all others, but do not wait forever. Create it with NewSlots.
+const (
+	// First writes go before all others: results of devices, and what a user has decided.
+	First Priority = iota
+	// Start writes start an update on a device, and wait behind First.
+	Start
+	// Later writes can wait. They wait behind all others, and take at most half of the slots.
+	Later
+
+	priorities = int(Later) + 1
+)
+
+const (
+	// fairShare is the number of grants to other writes after which the next write of a priority is
+	// granted a slot. For Later writes this applies only if none of them has one.
+	fairShare = 16
+	// maxWaiting is the maximum number of waiting writes of each priority but First. A write beyond
+	// it gets ErrBusy at once.
+	maxWaiting = 4096
+)
+
+// ErrBusy is the error of a write that is not First if too many of its priority wait. Nothing was
+// written; the caller may try again later.
+var ErrBusy = errors.New("too many writes to Targets wait for the API server")
+
+// Slots limits the writes in flight of all Stores that share it, and the writes that wait for one.
+// No priority waits forever. Create it with NewSlots.
 type Slots struct {
 	mu sync.Mutex
-	// free slots, and how many of them may be taken by writes that can wait.
+	// free slots, and how many of them may be taken by Later writes.
 	free, freeForLater int
 	mostForLater       int
-	// waiting writes in the order of their arrival.
-	waiting, waitingForLater []chan struct{}
-	// passedBy counts the grants since the last slot of a write that can wait, while one waits.
-	passedBy int
+	mostWaiting        int
+	// waiting writes of each priority, in the order of their arrival.
+	waiting [priorities][]chan struct{}
+	// passedBy counts, for each priority, the grants to others since its last slot, while one of
+	// its writes waits and may have a slot.
+	passedBy [priorities]int
 }
 
 // NewSlots returns n slots.
 func NewSlots(n int) *Slots {
 	half := max(1, n/2)
-	return &Slots{free: n, freeForLater: half, mostForLater: half}
+	return &Slots{free: n, freeForLater: half, mostForLater: half, mostWaiting: maxWaiting}
 }
 
 // slot is a slot that was granted or is waited for.
 type slot struct {
-	slots *Slots
-	later bool
-	turn  chan struct{}
+	slots    *Slots
+	priority Priority
+	turn     chan struct{}
 }
 
-// take waits for a slot. When urgent is closed, a write that can wait moves to the first queue.
-// release returns the slot.
-func (s *Slots) take(ctx context.Context, later bool, urgent <-chan struct{}) (release func(), err error) {
-	mine := s.enqueue(later)
+// take waits for a slot. When urgent is closed, a write of another priority becomes First. release
+// returns the slot. The error is ErrBusy if too many writes wait.
+func (s *Slots) take(ctx context.Context, priority Priority, urgent <-chan struct{}) (release func(), err error) {
+	mine, err := s.enqueue(priority)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		select {
 		case <-mine.turn:
@@ -57,53 +86,70 @@ func (s *Slots) take(ctx context.Context, later bool, urgent <-chan struct{}) (r
 	}
 }
 
-func (s *Slots) enqueue(later bool) *slot {
+func (s *Slots) enqueue(priority Priority) (*slot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	mine := &slot{slots: s, later: later, turn: make(chan struct{})}
-	if later {
-		s.waitingForLater = append(s.waitingForLater, mine.turn)
-	} else {
-		s.waiting = append(s.waiting, mine.turn)
+	if priority != First && len(s.waiting[priority]) >= s.mostWaiting {
+		return nil, ErrBusy
 	}
+	mine := &slot{slots: s, priority: priority, turn: make(chan struct{})}
+	s.waiting[priority] = append(s.waiting[priority], mine.turn)
 	s.grant()
-	return mine
+	return mine, nil
 }
 
 // grant gives free slots to the next writes.
 func (s *Slots) grant() {
 	for s.free > 0 {
-		mayLater := len(s.waitingForLater) > 0 && s.freeForLater > 0
-		isDue := mayLater && s.freeForLater == s.mostForLater && s.passedBy >= fairShare
-		switch {
-		case len(s.waiting) > 0 && !isDue:
-			close(s.waiting[0])
-			s.waiting = s.waiting[1:]
-			if mayLater {
-				s.passedBy++
-			}
-		case mayLater:
-			close(s.waitingForLater[0])
-			s.waitingForLater = s.waitingForLater[1:]
-			s.freeForLater--
-			s.passedBy = 0
-		default:
+		next, ok := s.next()
+		if !ok {
 			return
 		}
+		for p := range s.waiting {
+			if s.mayHave(Priority(p)) {
+				s.passedBy[p]++
+			}
+		}
+		s.passedBy[next] = 0
+		close(s.waiting[next][0])
+		s.waiting[next] = s.waiting[next][1:]
 		s.free--
+		if next == Later {
+			s.freeForLater--
+		}
 	}
 }
 
-// move moves a waiting write to the end of the first queue.
+// next returns the priority that gets the next slot: one that was passed by too often, or else the
+// first one.
+func (s *Slots) next() (next Priority, ok bool) {
+	for p := Later; p >= First; p-- {
+		if !s.mayHave(p) {
+			continue
+		}
+		next, ok = p, true
+		if s.passedBy[p] >= fairShare && (p != Later || s.freeForLater == s.mostForLater) {
+			break
+		}
+	}
+	return next, ok
+}
+
+// mayHave reports whether a write of the priority waits and may have a slot.
+func (s *Slots) mayHave(p Priority) bool {
+	return len(s.waiting[p]) > 0 && (p != Later || s.freeForLater > 0)
+}
+
+// move moves a waiting write to the end of the queue of First.
 func (m *slot) move() {
 	m.slots.mu.Lock()
 	defer m.slots.mu.Unlock()
-	if !m.later || m.isGranted() {
+	if m.priority == First || m.isGranted() {
 		return
 	}
-	m.slots.waitingForLater = without(m.slots.waitingForLater, m.turn)
-	m.later = false
-	m.slots.waiting = append(m.slots.waiting, m.turn)
+	m.slots.waiting[m.priority] = without(m.slots.waiting[m.priority], m.turn)
+	m.priority = First
+	m.slots.waiting[First] = append(m.slots.waiting[First], m.turn)
 	m.slots.grant()
 }
 
@@ -111,14 +157,11 @@ func (m *slot) move() {
 func (m *slot) leave() {
 	m.slots.mu.Lock()
 	defer m.slots.mu.Unlock()
-	switch {
-	case m.isGranted():
+	if m.isGranted() {
 		m.giveBack()
-	case m.later:
-		m.slots.waitingForLater = without(m.slots.waitingForLater, m.turn)
-	default:
-		m.slots.waiting = without(m.slots.waiting, m.turn)
+		return
 	}
+	m.slots.waiting[m.priority] = without(m.slots.waiting[m.priority], m.turn)
 }
 
 func (m *slot) release() {
@@ -129,7 +172,7 @@ func (m *slot) release() {
 
 func (m *slot) giveBack() {
 	m.slots.free++
-	if m.later {
+	if m.priority == Later {
 		m.slots.freeForLater++
 	}
 	m.slots.grant()

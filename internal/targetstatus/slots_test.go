@@ -14,21 +14,29 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
+// count returns the number of waiting writes.
+func (s *Slots) count() (n int) {
+	for _, queue := range s.waiting {
+		n += len(queue)
+	}
+	return n
+}
+
 // taken takes a slot in the background, and sends its release function when it has the slot.
-func taken(t *testing.T, s *Slots, later bool, urgent <-chan struct{}) <-chan func() {
+func taken(t *testing.T, s *Slots, priority Priority, urgent <-chan struct{}) <-chan func() {
 	t.Helper()
 	s.mu.Lock()
-	before := len(s.waiting) + len(s.waitingForLater) - s.free
+	before := s.count() - s.free
 	s.mu.Unlock()
 	got := make(chan func(), 1)
 	go func() {
-		if release, err := s.take(t.Context(), later, urgent); err == nil {
+		if release, err := s.take(t.Context(), priority, urgent); err == nil {
 			got <- release
 		}
 	}()
 	for { // until it is queued, or has a slot
 		s.mu.Lock()
-		now := len(s.waiting) + len(s.waitingForLater) - s.free
+		now := s.count() - s.free
 		s.mu.Unlock()
 		if now > before {
 			return got
@@ -61,15 +69,15 @@ func hasNot(t *testing.T, got <-chan func(), what string) {
 // behind all others.
 func TestWritesThatCanWaitGiveWay(t *testing.T) {
 	s := NewSlots(4)
-	first, second := taken(t, s, true, nil), taken(t, s, true, nil)
-	third := taken(t, s, true, nil)
+	first, second := taken(t, s, Later, nil), taken(t, s, Later, nil)
+	third := taken(t, s, Later, nil)
 	releaseFirst := has(t, first)
 	has(t, second)
 	hasNot(t, third, "a third write that can wait")
-	a, b := taken(t, s, false, nil), taken(t, s, false, nil)
+	a, b := taken(t, s, First, nil), taken(t, s, First, nil)
 	has(t, a)
 	releaseB := has(t, b)
-	c := taken(t, s, false, nil)
+	c := taken(t, s, First, nil)
 	hasNot(t, c, "a fifth write")
 	releaseFirst()
 	releaseC := has(t, c)
@@ -77,8 +85,8 @@ func TestWritesThatCanWaitGiveWay(t *testing.T) {
 	releaseB()
 	has(t, third)
 	releaseC()
-	if len(s.waiting)+len(s.waitingForLater) != 0 {
-		t.Errorf("%d and %d writes wait", len(s.waiting), len(s.waitingForLater))
+	if n := s.count(); n != 0 {
+		t.Errorf("%d writes wait", n)
 	}
 }
 
@@ -86,13 +94,13 @@ func TestWritesThatCanWaitGiveWay(t *testing.T) {
 // writes that can wait.
 func TestAnUrgentWriteGoesFirst(t *testing.T) {
 	s := NewSlots(1)
-	release := has(t, taken(t, s, false, nil))
+	release := has(t, taken(t, s, First, nil))
 	urgent := make(chan struct{})
-	patient, urgentWrite := taken(t, s, true, nil), taken(t, s, true, urgent)
+	patient, urgentWrite := taken(t, s, Later, nil), taken(t, s, Later, urgent)
 	close(urgent)
 	for moved := false; !moved; {
 		s.mu.Lock()
-		moved = len(s.waiting) == 1
+		moved = len(s.waiting[First]) == 1
 		s.mu.Unlock()
 	}
 	release()
@@ -102,22 +110,79 @@ func TestAnUrgentWriteGoesFirst(t *testing.T) {
 	has(t, patient)
 }
 
-// TestWritesThatCanWaitDoNotWaitForever: although there is always another write that goes first, a
-// write that can wait gets a slot in the end.
-func TestWritesThatCanWaitDoNotWaitForever(t *testing.T) {
+// TestResultsGoBeforeStarts: a result that arrives after many starts gets the next slot, and the
+// starts get theirs in the order of their arrival, before a write that can wait.
+func TestResultsGoBeforeStarts(t *testing.T) {
 	s := NewSlots(1)
-	release := has(t, taken(t, s, false, nil))
-	patient := taken(t, s, true, nil)
-	for range fairShare + 1 {
-		next := taken(t, s, false, nil)
+	release := has(t, taken(t, s, First, nil))
+	patient := taken(t, s, Later, nil)
+	one, two := taken(t, s, Start, nil), taken(t, s, Start, nil)
+	result := taken(t, s, First, nil)
+	for _, next := range []struct {
+		what string
+		got  <-chan func()
+		rest []<-chan func()
+	}{
+		{"a result", result, []<-chan func(){one, two, patient}},
+		{"the first start", one, []<-chan func(){two, patient}},
+		{"the second start", two, []<-chan func(){patient}},
+		{"a write that can wait", patient, nil},
+	} {
 		release()
-		select {
-		case <-patient:
-			return
-		case release = <-next:
+		release = has(t, next.got)
+		for _, other := range next.rest {
+			hasNot(t, other, "a write after "+next.what)
 		}
 	}
-	t.Errorf("it was passed by %d times", fairShare+1)
+}
+
+// TestWritesBeyondTheQueueAreRefused: at the bound of waiting writes, a start and a write that can
+// wait are refused at once; a result is not. When a write has left the queue, the next one may
+// wait.
+func TestWritesBeyondTheQueueAreRefused(t *testing.T) {
+	for name, priority := range map[string]Priority{"starts": Start, "writes that can wait": Later} {
+		t.Run(name, func(t *testing.T) {
+			s := NewSlots(1)
+			s.mostWaiting = 3
+			release := has(t, taken(t, s, First, nil))
+			waiting := taken(t, s, priority, nil)
+			for range s.mostWaiting - 1 {
+				taken(t, s, priority, nil)
+			}
+			if _, err := s.take(t.Context(), priority, nil); !errors.Is(err, ErrBusy) {
+				t.Errorf("the error is %v, want ErrBusy", err)
+			}
+			result := taken(t, s, First, nil)
+			release()
+			release = has(t, result)
+			release()
+			has(t, waiting)
+			last := taken(t, s, priority, nil)
+			hasNot(t, last, "the last write")
+		})
+	}
+}
+
+// TestWritesThatCanWaitDoNotWaitForever: although there is always a result that goes first, a
+// write that can wait gets a slot in the end, and so does a start.
+func TestWritesThatCanWaitDoNotWaitForever(t *testing.T) {
+	for name, priority := range map[string]Priority{"a write that can wait": Later, "a start": Start} {
+		t.Run(name, func(t *testing.T) {
+			s := NewSlots(1)
+			release := has(t, taken(t, s, First, nil))
+			patient := taken(t, s, priority, nil)
+			for range fairShare + 1 {
+				next := taken(t, s, First, nil)
+				release()
+				select {
+				case <-patient:
+					return
+				case release = <-next:
+				}
+			}
+			t.Errorf("it was passed by %d times", fairShare+1)
+		})
+	}
 }
 
 // TestAWriteThatGivesUpLeavesNothing: a write gives up while it waits, after it was granted a slot,
@@ -130,10 +195,10 @@ func TestAWriteThatGivesUpLeavesNothing(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%7)*100*time.Microsecond)
 			defer cancel()
 			urgent := make(chan struct{})
-			if i%3 == 0 {
+			if i%4 == 0 {
 				close(urgent)
 			}
-			if release, err := s.take(ctx, i%2 == 0, urgent); err == nil {
+			if release, err := s.take(ctx, Priority(i%priorities), urgent); err == nil {
 				time.Sleep(50 * time.Microsecond)
 				release()
 			} else if !errors.Is(err, context.DeadlineExceeded) {
@@ -142,8 +207,8 @@ func TestAWriteThatGivesUpLeavesNothing(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if s.free != 2 || s.freeForLater != 1 || len(s.waiting)+len(s.waitingForLater) != 0 {
-		t.Errorf("%d and %d slots are free, %d and %d writes wait", s.free, s.freeForLater, len(s.waiting), len(s.waitingForLater))
+	if s.free != 2 || s.freeForLater != 1 || s.count() != 0 {
+		t.Errorf("%d and %d slots are free, %d writes wait", s.free, s.freeForLater, s.count())
 	}
 }
 
@@ -171,7 +236,7 @@ func TestAResultBesideAHundredPushingDevices(t *testing.T) {
 		key.Name = fmt.Sprintf("pushing-%d", i)
 		pushing.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				_, _ = store.UpdateLater(ctx, key, notes(fmt.Sprint(n)), nil)
+				_, _ = store.UpdateAs(ctx, Later, key, notes(fmt.Sprint(n)), nil)
 			}
 		})
 	}

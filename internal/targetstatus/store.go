@@ -61,6 +61,23 @@ func (s *Store) Get(key types.NamespacedName) *v1alpha1.Target {
 	return s.recent.get(key)
 }
 
+// Reload reads a target from the API server, after which Get returns no older state: another
+// process may have written one that the cache does not show yet. It waits for a slot like a Later
+// write.
+func (s *Store) Reload(ctx context.Context, key types.NamespacedName) error {
+	release, err := s.slots.take(ctx, Later, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	live := &v1alpha1.Target{}
+	if err := s.Live.Get(ctx, key, live); err != nil {
+		return fmt.Errorf("read target %s: %w", key, err)
+	}
+	s.recent.remember(live)
+	return nil
+}
+
 // Change applies a change to a target's status. It gets the world, with all pending changes
 // applied, and the status to change. It may be called again after a conflict. If it returns an
 // error, nothing is written.
@@ -73,17 +90,13 @@ type Change func(w offer.World, status *v1alpha1.TargetStatus) error
 // report that was received before a stop and waited for a slot is processed with the state after
 // the stop.
 func (s *Store) Update(ctx context.Context, key types.NamespacedName, change Change) (*v1alpha1.Target, error) {
-	return s.update(ctx, key, change, false, nil)
+	return s.UpdateAs(ctx, First, key, change, nil)
 }
 
-// UpdateLater is Update for a write that can wait: it gives way to the writes of Update until
-// urgent is closed.
-func (s *Store) UpdateLater(ctx context.Context, key types.NamespacedName, change Change, urgent <-chan struct{}) (*v1alpha1.Target, error) {
-	return s.update(ctx, key, change, true, urgent)
-}
-
-func (s *Store) update(ctx context.Context, key types.NamespacedName, change Change, later bool, urgent <-chan struct{}) (*v1alpha1.Target, error) {
-	release, err := s.slots.take(ctx, later, urgent)
+// UpdateAs is Update with a priority, which becomes First when urgent is closed. Update has the
+// priority First. The error is ErrBusy if too many writes of the priority wait.
+func (s *Store) UpdateAs(ctx context.Context, priority Priority, key types.NamespacedName, change Change, urgent <-chan struct{}) (*v1alpha1.Target, error) {
+	release, err := s.slots.take(ctx, priority, urgent)
 	if err != nil {
 		return nil, err
 	}

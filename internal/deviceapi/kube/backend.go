@@ -325,12 +325,7 @@ func (b *Backend) update(ctx context.Context, key types.NamespacedName, class wr
 		}
 		return change(w, status)
 	}
-	var t *v1alpha1.Target
-	if class.isFirst() {
-		t, err = b.targets.Update(ctx, key, apply)
-	} else {
-		t, err = b.targets.UpdateLater(ctx, key, apply, targetLock.urgent)
-	}
+	t, err := b.targets.UpdateAs(ctx, class.priority(), key, apply, targetLock.urgent)
 	if err != nil {
 		return nil, b.logFailed(key, deviceError(err))
 	}

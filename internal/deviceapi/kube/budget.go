@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 	// once (the result of an open action, the answer to its cancel, the first evidence that changes
 	// the meaning of the result), or a user caused it (a stop, an invalidation, a deadline).
 	decisive writeClass = iota
-	// starting writes are counted and go first: an action starts, or waits for confirmation.
+	// starting writes are counted and go second: an action starts, or waits for confirmation.
 	starting
 	// ordinary writes are counted, and give way to all others. A device can cause any number of
 	// them.
@@ -38,6 +40,18 @@ const (
 
 func (c writeClass) isCounted() bool { return c != decisive }
 func (c writeClass) isFirst() bool   { return c != ordinary }
+
+// priority returns the priority among the writes of all devices.
+func (c writeClass) priority() targetstatus.Priority {
+	switch c {
+	case decisive:
+		return targetstatus.First
+	case starting:
+		return targetstatus.Start
+	default:
+		return targetstatus.Later
+	}
+}
 
 // writeBudgets limits the writes that each device causes in one process.
 type writeBudgets struct {
