@@ -137,6 +137,11 @@ type deviceState struct {
 
 func (s deviceState) target() *v1alpha1.Target { return s.world.Target }
 
+// offers reports whether the offer is this one.
+func (s deviceState) offers(kind offer.Kind, id int32) bool {
+	return s.offer.Kind == kind && s.offer.ActionID == id
+}
+
 // stateOf stores each stop, invalidation, cancel or deadline that applies to the device, and then
 // computes the offer.
 func (b *Backend) stateOf(ctx context.Context, d deviceapi.Device) (deviceState, error) {
@@ -153,6 +158,31 @@ func (b *Backend) stateOf(ctx context.Context, d deviceapi.Device) (deviceState,
 	}
 	s.offer = offer.For(s.world)
 	return s, nil
+}
+
+// fresh is for a request that s does not allow, although another replica may have stored a change
+// that allows it: a confirmation, or a cancel. It returns the state after reload.
+func (b *Backend) fresh(ctx context.Context, d deviceapi.Device, s deviceState) (deviceState, error) {
+	if read, err := b.reload(ctx, s.key); err != nil || !read {
+		return s, err
+	}
+	return b.stateOf(ctx, d)
+}
+
+// reload reads a target from the API server if another replica may have changed it, and reports
+// whether it did. A read counts for the budget of writes of the device; without budget, nothing is
+// read.
+func (b *Backend) reload(ctx context.Context, key types.NamespacedName) (bool, error) {
+	if !b.options.Replicated || b.budgets.wait(key, b.now()) > 0 {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	if err := b.targets.Reload(ctx, key); err != nil {
+		return false, b.logFailed(key, deviceError(err))
+	}
+	b.budgets.count(key, b.now())
+	return true, nil
 }
 
 // find returns the target that serves a controllerID, in the newest state that this process knows.

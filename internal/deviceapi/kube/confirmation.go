@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
@@ -83,9 +84,15 @@ func (b *Backend) Confirm(ctx context.Context, d deviceapi.Device, r action.Repo
 	if err != nil {
 		return err
 	}
-	r.Now = b.now()
 	a := action.ByID(&s.target().Status, r.ID)
-	if a == nil && s.offer.Kind == offer.Confirm && s.offer.ActionID == r.ID { // offered, and answered before the device has fetched it
+	if a == nil && !s.offers(offer.Confirm, r.ID) {
+		if s, err = b.fresh(ctx, d, s); err != nil {
+			return err
+		}
+		a = action.ByID(&s.target().Status, r.ID)
+	}
+	r.Now = b.now()
+	if a == nil && s.offers(offer.Confirm, r.ID) { // offered, and answered before the device has fetched it
 		if s, a, err = b.waitingAction(ctx, s, r.ID); err != nil {
 			return err
 		}
@@ -156,12 +163,12 @@ func (b *Backend) verifyConfirmed(ctx context.Context, key types.NamespacedName,
 // waits now. If that confirmation must be undone, auto-confirm stays active: the action is closed,
 // or waits until its source continues.
 func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, auto deviceapi.AutoConfirm) error {
-	t, err := b.find(d)
+	t, err := b.findAutoConfirm(ctx, d, true)
 	if err != nil {
 		return err
 	}
 	var confirmed bool
-	key := types.NamespacedName{Namespace: t.Namespace, Name: t.Name}
+	key := client.ObjectKeyFromObject(t)
 	t, err = b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		if isActive(status.AutoConfirm) {
 			return deviceapi.ErrConflict
@@ -187,14 +194,27 @@ func (b *Backend) ActivateAutoConfirm(ctx context.Context, d deviceapi.Device, a
 
 // DeactivateAutoConfirm ends auto-confirm. Confirmed actions stay confirmed.
 func (b *Backend) DeactivateAutoConfirm(ctx context.Context, d deviceapi.Device) error {
-	t, err := b.find(d)
+	t, err := b.findAutoConfirm(ctx, d, false)
 	if err != nil || t.Status.AutoConfirm == nil {
 		return err
 	}
-	_, err = b.update(ctx, types.NamespacedName{Namespace: t.Namespace, Name: t.Name}, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
+	_, err = b.update(ctx, client.ObjectKeyFromObject(t), ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		status.AutoConfirm = nil
 		seen(status, w.Now)
 		return nil
 	})
 	return err
+}
+
+// findAutoConfirm is find for a request to activate or deactivate auto-confirm. If the target seems
+// to be in that state already, it is read again, because another replica may have changed it.
+func (b *Backend) findAutoConfirm(ctx context.Context, d deviceapi.Device, activate bool) (*v1alpha1.Target, error) {
+	t, err := b.find(d)
+	if err != nil || isActive(t.Status.AutoConfirm) != activate {
+		return t, err
+	}
+	if read, err := b.reload(ctx, client.ObjectKeyFromObject(t)); err != nil || !read {
+		return t, err
+	}
+	return b.find(d)
 }

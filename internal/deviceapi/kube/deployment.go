@@ -29,6 +29,9 @@ const justCreated = 10 * time.Second
 // Deployment returns an open action. The first request creates it.
 func (b *Backend) Deployment(ctx context.Context, d deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	s, err := b.stateOf(ctx, d)
+	if err == nil && s.offers(offer.Confirm, id) {
+		s, err = b.fresh(ctx, d, s)
+	}
 	if err != nil {
 		return deviceapi.Deployment{}, err
 	}

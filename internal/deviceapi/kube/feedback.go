@@ -33,6 +33,13 @@ func (b *Backend) Report(ctx context.Context, d deviceapi.Device, r action.Repor
 		return err
 	}
 	a := action.ByID(&s.target().Status, r.ID)
+	if a != nil && a.State == v1alpha1.ActionWaitingForConfirmation {
+		if s, err = b.fresh(ctx, d, s); err != nil {
+			return err
+		}
+		a = action.ByID(&s.target().Status, r.ID)
+	}
+	r.Now = b.now()
 	switch {
 	case a == nil:
 		return b.applyNow(ctx, s.key, ordinary, r)
@@ -119,11 +126,11 @@ func (b *Backend) assumeWork(status *v1alpha1.TargetStatus, r action.Report) {
 
 // AnswerCancel processes the answer to a cancel.
 func (b *Backend) AnswerCancel(ctx context.Context, d deviceapi.Device, r action.Report) error {
-	s, err := b.stateOf(ctx, d)
+	s, err := b.cancelState(ctx, d, r.ID)
 	if err != nil {
 		return err
 	}
-	if s.offer.Kind != offer.Cancel || s.offer.ActionID != r.ID {
+	if !s.offers(offer.Cancel, r.ID) {
 		if action.ByID(&s.target().Status, r.ID) == nil {
 			return notOffered(s.offer, r.ID)
 		}
@@ -142,14 +149,26 @@ func (b *Backend) AnswerCancel(ctx context.Context, d deviceapi.Device, r action
 
 // Cancel returns nil if the cancel of the action is offered.
 func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) error {
-	s, err := b.stateOf(ctx, d)
+	s, err := b.cancelState(ctx, d, id)
 	if err != nil {
 		return err
 	}
-	if s.offer.Kind != offer.Cancel || s.offer.ActionID != id {
+	if !s.offers(offer.Cancel, id) {
 		return notOffered(s.offer, id)
 	}
 	return nil
+}
+
+// cancelState is stateOf for a request about the cancel of an action.
+func (b *Backend) cancelState(ctx context.Context, d deviceapi.Device, id int32) (deviceState, error) {
+	s, err := b.stateOf(ctx, d)
+	if err != nil || s.offers(offer.Cancel, id) {
+		return s, err
+	}
+	if a := action.ByID(&s.target().Status, id); a == nil || a.State.IsClosed() {
+		return s, nil
+	}
+	return b.fresh(ctx, d, s)
 }
 
 // applyBuffered applies the buffered reports in the order of their arrival.
