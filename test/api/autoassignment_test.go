@@ -11,7 +11,7 @@ import (
 func TestAutoAssignment(t *testing.T) {
 	const timeForced = "spec.update.type: update.type TimeForced does not fit an auto-assignment: targets join at any time; choose Forced or Soft"
 	update := func(update string) string { return fmt.Sprintf("{update: %s}", update) }
-	judge(t, "AutoAssignment", all(updateLaws("update", "startDeadlineSeconds is for the groups of a rollout: an auto-assignment waits for its devices; remove it", update), selectionLaws(), map[string]law{
+	testSchema(t, "AutoAssignment", all(updateCases("update", "startDeadlineSeconds is for the groups of a rollout: an auto-assignment waits for its devices; remove it", update), selectionCases(), map[string]schemaCase{
 		"only an update is required":        {},
 		"an update is required":             {given: `{update: null}`, refused: "spec.update: Required value"},
 		"TimeForced is refused":             {given: `{update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}}`, refused: timeForced},

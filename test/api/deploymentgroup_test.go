@@ -12,7 +12,7 @@ func TestDeploymentGroup(t *testing.T) {
 		members = "spec.targets: targets is immutable, except that a dynamic group appends: membership was frozen with the plan; create another Rollout"
 		grown   = "spec.targets: targets is immutable: membership was frozen with the plan; only a dynamic group appends"
 	)
-	judge(t, "DeploymentGroup", map[string]law{
+	testSchema(t, "DeploymentGroup", map[string]schemaCase{
 		"a group of two":                                {},
 		"an empty group":                                {given: `{targets: null}`},
 		"a group of 20 000":                             {given: `{targets: ` + list(20000, "target-%d") + `}`},

@@ -25,7 +25,7 @@ func TestDeviceAccess(t *testing.T) {
 	certificate := func(fields string) string {
 		return `{clientCertificate: {caSecretRef: {name: ca, key: ca.crt}` + fields + `}}`
 	}
-	judge(t, "DeviceAccess", map[string]law{
+	testSchema(t, "DeviceAccess", map[string]schemaCase{
 		"a gateway token is all that is needed": {},
 		"a certificate is all that is needed":   {given: `{gatewayToken: null, clientCertificate: {caSecretRef: {name: ca, key: ca.crt}}}`},
 		"a proxy is all that is needed":         {given: `{gatewayToken: null, trustedProxy: {addresses: ["10.0.0.1"], authorities: [a]}}`},

@@ -17,7 +17,7 @@ func TestDistributionSet(t *testing.T) {
 		setOnce = "spec.invalidation: invalidation is immutable: it can be set once; put it back as it was (to stop devices more firmly, raise stopCancellation of the rollouts)"
 		latched = "spec.invalidation: invalidation is immutable: an invalidated set is never valid again; put the field back, and create another DistributionSet"
 	)
-	identity := map[string]law{
+	identity := map[string]schemaCase{
 		"a set without modules, which is incomplete": {},
 		"a version is required":                      {given: `{version: null}`, refused: "spec.version: Required value"},
 		"another name":                               {when: `{name: bootloader}`, refused: "spec.name: name is immutable: create another DistributionSet"},
@@ -31,7 +31,7 @@ func TestDistributionSet(t *testing.T) {
 		"a module type that is too long":             {given: `{moduleTypes: {optional: [` + long(65) + `]}}`, refused: "spec.moduleTypes.optional[0]: Too long: may not be more than 64 bytes"},
 		"51 compatible types":                        {given: "{compatibleTargetTypes: " + list(51, "t%d") + "}", refused: "spec.compatibleTargetTypes: Too many: 51: must have at most 50 items"},
 	}
-	lock := map[string]law{
+	lock := map[string]schemaCase{
 		"other modules before the lock":                     {given: one, when: `{modules: [{name: linux-6-6-2}]}`},
 		"other modules of a locked set":                     {given: one, status: locked, when: `{modules: [{name: linux-6-6-2}]}`, refused: modules},
 		"one more module of a locked set":                   {given: one, status: locked, when: `{modules: [{name: linux-6-6-1}, {name: app}]}`, refused: modules},
@@ -47,7 +47,7 @@ func TestDistributionSet(t *testing.T) {
 		"other visible metadata of a locked set":            {given: `{metadata: [{key: k, value: v, visibleToDevice: true}]}`, status: locked, when: `{metadata: [{key: k, visibleToDevice: true}]}`, refused: metadata},
 		"visible metadata of a locked set in another order": {given: `{metadata: [{key: k, visibleToDevice: true}, {key: l}]}`, status: locked, when: `{metadata: [{key: l}, {key: k, visibleToDevice: true}]}`},
 	}
-	invalidation := map[string]law{
+	invalidation := map[string]schemaCase{
 		"a set is invalidated":                            {when: `{invalidation: {cancellation: Soft, reason: "bricks the modem"}}`},
 		"a locked set is invalidated":                     {given: one, status: locked, when: `{invalidation: {cancellation: None}}`},
 		"a set is created invalid":                        {given: `{invalidation: {cancellation: Force, deleteRollouts: true}}`},
@@ -69,15 +69,15 @@ func TestDistributionSet(t *testing.T) {
 	// When the invalidation is recorded, a later change of the field has no effect and is accepted,
 	// so that a revert delays no other manifest.
 	const given, noted = `{invalidation: {cancellation: Soft, reason: a}}`, `{invalidation: {cancellation: Soft, recorded: {cancellation: Soft, reason: a}}}`
-	final := map[string]law{
+	final := map[string]schemaCase{
 		"it is removed, with only the record of an earlier set": {given: given, status: `{invalidation: {cancellation: Soft}}`, when: `{invalidation: null}`, refused: latched},
 	}
 	for _, edit := range []string{`{invalidation: null}`, `{invalidation: {cancellation: None}}`, `{invalidation: {cancellation: Force}}`, `{invalidation: {cancellation: Force, deleteRollouts: true}}`,
 		`{invalidation: {reason: b}}`, `{invalidation: {reason: null}}`} {
-		final["once recorded: "+edit] = law{given: given, status: noted, when: edit}
+		final["once recorded: "+edit] = schemaCase{given: given, status: noted, when: edit}
 	}
-	final["once recorded, what is written must still be an invalidation"] = law{given: given, status: noted, when: `{invalidation: {deleteRollouts: true}}`,
+	final["once recorded, what is written must still be an invalidation"] = schemaCase{given: given, status: noted, when: `{invalidation: {deleteRollouts: true}}`,
 		refused: "spec.invalidation.deleteRollouts: deleteRollouts goes with cancellation Force only: choose Force, or remove deleteRollouts"}
-	final["once recorded it is put back"] = law{status: noted, when: given}
-	judge(t, "DistributionSet", all(identity, lock, invalidation, final))
+	final["once recorded it is put back"] = schemaCase{status: noted, when: given}
+	testSchema(t, "DistributionSet", all(identity, lock, invalidation, final))
 }

@@ -33,9 +33,9 @@ func TestMain(m *testing.M) {
 // group.
 const group = "goshawk.dev"
 
-// A law is one object or edit that the API server accepts or refuses. All fields are YAML of the
-// spec, or of the status.
-type law struct {
+// A schemaCase is one object or edit that the API server accepts or refuses. All fields are YAML of
+// the spec, or of the status.
+type schemaCase struct {
 	given   string // merged into the kind's smallest valid spec; null removes a field
 	status  string // written to the status before the edit, as by a controller
 	when    string // the edit, a merge patch; if it is empty, the creation is tested
@@ -54,32 +54,32 @@ var smallest = map[string]string{
 		conditions: {successThreshold: 50, successAction: NextGroup, errorThreshold: 50, errorAction: Pause}, targets: [a, b]}`,
 }
 
-// judge tests every law of a kind with a new object.
-func judge(t *testing.T, kind string, laws map[string]law) {
+// testSchema tests every case of a kind with a new object.
+func testSchema(t *testing.T, kind string, cases map[string]schemaCase) {
 	t.Helper()
 	t.Parallel()
 	c := strict(t)
 	namespace := cluster.Namespace(t)
-	for name, law := range laws {
+	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			object := newObject(t, group, kind, namespace, law.given)
+			object := newObject(t, group, kind, namespace, tc.given)
 			err := c.Create(t.Context(), object)
-			if law.when != "" {
+			if tc.when != "" {
 				if err != nil {
 					t.Fatalf("the object before the edit is not accepted: %v", err)
 				}
-				patchStatus(t, c, object, law.status)
-				err = patchSpec(t, c, object, law.when)
+				patchStatus(t, c, object, tc.status)
+				err = patchSpec(t, c, object, tc.when)
 			}
-			wantVerdict(t, err, law.refused)
+			wantRefusal(t, err, tc.refused)
 		})
 	}
 }
 
-// wantVerdict compares the error of the API server with "field: message", or with "" for
+// wantRefusal compares the error of the API server with "field: message", or with "" for
 // acceptance.
-func wantVerdict(t *testing.T, err error, refused string) {
+func wantRefusal(t *testing.T, err error, refused string) {
 	t.Helper()
 	if refused == "" {
 		if err != nil {
@@ -205,13 +205,13 @@ func list(n int, format string) string {
 // long returns a string of n characters.
 func long(n int) string { return strings.Repeat("x", n) }
 
-// all joins tables of laws into one.
-func all(tables ...map[string]law) map[string]law {
-	joined := map[string]law{}
+// all joins tables of cases into one.
+func all(tables ...map[string]schemaCase) map[string]schemaCase {
+	joined := map[string]schemaCase{}
 	for _, table := range tables {
 		for name := range table {
 			if _, twice := joined[name]; twice {
-				panic("two laws are named " + name)
+				panic("two cases have the name " + name)
 			}
 		}
 		maps.Copy(joined, table)

@@ -11,17 +11,17 @@ import (
 
 func TestRollout(t *testing.T) {
 	update := func(update string) string { return fmt.Sprintf("{update: %s}", update) }
-	judge(t, "Rollout", all(
-		updateLaws("update", "", update), timeForcedLaws("update", update), selectionLaws(),
-		groupLaws(), intentLaws(), finalLaws(), frozenLaws(), editableLaws(),
+	testSchema(t, "Rollout", all(
+		updateCases("update", "", update), timeForcedCases("update", update), selectionCases(),
+		groupCases(), intentCases(), finalCases(), frozenCases(), editableCases(),
 	))
 }
 
-// groupLaws are the rules for groups, thresholds and budgets.
-func groupLaws() map[string]law {
+// groupCases are the rules for groups, thresholds and budgets.
+func groupCases() map[string]schemaCase {
 	const xor = "spec.groupCount: give groupCount or groups, not both"
 	const unique = "spec.groups: group names must be unique"
-	return map[string]law{
+	return map[string]schemaCase{
 		"neither groupCount nor groups, which means one group": {},
 		"an update is required":                                {given: `{update: null}`, refused: "spec.update: Required value"},
 		"500 equal groups":                                     {given: `{groupCount: 500}`},
@@ -63,11 +63,11 @@ func groupLaws() map[string]law {
 	}
 }
 
-// intentLaws are the rules for fields that may change while the rollout runs.
-func intentLaws() map[string]law {
+// intentCases are the rules for fields that may change while the rollout runs.
+func intentCases() map[string]schemaCase {
 	const final = "spec.state: state Stopped is final: it is immutable; put it back, and create another Rollout"
 	const upwards = "spec.stopCancellation: stopCancellation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
-	return map[string]law{
+	return map[string]schemaCase{
 		"an unknown state":                                 {given: `{state: Suspended}`, refused: `spec.state: Unsupported value: "Suspended": supported values: "Planned", "Running", "Paused", "Stopped"`},
 		"planned, then started":                            {given: `{state: Planned}`, when: `{state: Running}`},
 		"paused and resumed":                               {given: `{state: Paused}`, when: `{state: Running}`},
@@ -103,9 +103,9 @@ func intentLaws() map[string]law {
 	}
 }
 
-// finalLaws are the rules for reverts of final decisions: refused until the decision is recorded,
+// finalCases are the rules for reverts of final decisions: refused until the decision is recorded,
 // and then accepted without effect.
-func finalLaws() map[string]law {
+func finalCases() map[string]schemaCase {
 	const (
 		final   = "spec.state: state Stopped is final: it is immutable; put it back, and create another Rollout"
 		upwards = "spec.stopCancellation: stopCancellation is immutable after the stop, except that it may be raised, from None to Soft to Force: keep it or raise it"
@@ -116,7 +116,7 @@ func finalLaws() map[string]law {
 	recorded := func(c string) string {
 		return `{state: Stopped, stop: {cancellation: ` + c + `, observedAt: "2026-01-01T00:00:00.000000Z"}}`
 	}
-	laws := map[string]law{
+	cases := map[string]schemaCase{
 		"a stop that is not recorded is reverted":                          {given: stopped, status: `{state: Running}`, when: `{state: Running}`, refused: final},
 		"a stop by an invalidation, which is not a record":                 {given: stopped, status: `{state: Stopped}`, when: `{state: Running}`, refused: final},
 		"a raised stopCancellation that is not recorded is reverted":       {given: stopped, status: recorded("Soft"), when: `{stopCancellation: Soft}`, refused: upwards},
@@ -132,9 +132,9 @@ func finalLaws() map[string]law {
 		"a recorded stop is lowered and reverted":                          {given: stopped, status: recorded("Force"), when: `{state: Planned, stopCancellation: None}`},
 	}
 	for _, edit := range []string{`{state: Running}`, `{state: Paused}`, `{state: null}`, `{state: null, stopCancellation: null}`, `{stopCancellation: Soft}`, `{stopCancellation: None}`, `{stopCancellation: null}`} {
-		laws["once recorded: "+edit] = law{given: stopped, status: recorded("Force"), when: edit}
+		cases["once recorded: "+edit] = schemaCase{given: stopped, status: recorded("Force"), when: edit}
 	}
-	return laws
+	return cases
 }
 
 const hash64 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -156,9 +156,9 @@ var everything = `{name: ` + long(36) + `-%d, percentage: 1, targetSelector: {ma
 
 const started = `{startedAt: "2026-01-01T00:00:00.000000Z"}`
 
-// frozenLaws change and remove every field that decides which targets get the update: accepted
+// frozenCases change and remove every field that decides which targets get the update: accepted
 // before the start, refused after it.
-func frozenLaws() map[string]law {
+func frozenCases() map[string]schemaCase {
 	const (
 		update = "spec.update: update is immutable once the rollout has started, except type from Soft to Forced: stop this rollout and create another"
 		kind   = "spec.update.type: update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another"
@@ -166,11 +166,11 @@ func frozenLaws() map[string]law {
 		split  = "spec.%[1]s: %[1]s is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another"
 		groups = "spec.groups: groups is immutable once the rollout has started, except their thresholds, actions and confirmationRequired: stop this rollout and create another"
 	)
-	laws := map[string]law{}
+	cases := map[string]schemaCase{}
 	frozen := func(given, sentence string, edits ...string) {
 		for _, edit := range edits {
-			laws["before the start: "+edit] = law{given: given, when: edit}
-			laws["after the start: "+edit] = law{given: given, status: started, when: edit, refused: sentence}
+			cases["before the start: "+edit] = schemaCase{given: given, when: edit}
+			cases["after the start: "+edit] = schemaCase{given: given, status: started, when: edit, refused: sentence}
 		}
 	}
 	frozen(beforeStart, update,
@@ -207,11 +207,11 @@ func frozenLaws() map[string]law {
 		`{groups: [{name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}}, {name: rest}]}`,
 		`{groups: [{name: rest}, {name: canary, percentage: 5, targetSelector: {matchLabels: {hw: a}}, targetExpression: "true"}]}`,
 	)
-	return laws
+	return cases
 }
 
-// editableLaws are the fields that may change after the start: conditions, budgets and intent.
-func editableLaws() map[string]law {
+// editableCases are the fields that may change after the start: conditions, budgets and intent.
+func editableCases() map[string]schemaCase {
 	edits := []string{
 		`{update: {type: Forced}}`,
 		`{update: {type: null}}`, // the default is Forced
@@ -226,7 +226,7 @@ func editableLaws() map[string]law {
 		`{approvalRequired: true, approval: {planHash: "sha256:` + hash64 + `"}}`,
 		`{deletionCancellation: Force}`,
 	}
-	laws := map[string]law{
+	cases := map[string]schemaCase{
 		"500 groups are within the cost limit of the rules": {given: `{groups: ` + list(500, everything) + `}`, status: started,
 			when: `{errorThreshold: 10, groups: ` + list(500, strings.Replace(everything, "successThreshold: 9", "successThreshold: 10", 1)) + `}`},
 		"default values are written": {status: started,
@@ -235,7 +235,7 @@ func editableLaws() map[string]law {
 			refused: "spec.update.type: update.type is immutable once the rollout has started, except from Soft to Forced: stop this rollout and create another"},
 	}
 	for _, edit := range edits {
-		laws["stays free after the start: "+edit] = law{given: beforeStart, status: started, when: edit}
+		cases["stays free after the start: "+edit] = schemaCase{given: beforeStart, status: started, when: edit}
 	}
-	return laws
+	return cases
 }

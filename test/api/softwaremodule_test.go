@@ -31,7 +31,7 @@ func TestSoftwareModule(t *testing.T) {
 	)
 	const locked = `{locked: true}`
 
-	identity := map[string]law{
+	identity := map[string]schemaCase{
 		"no artifacts, because metadata can be the whole update": {},
 		"a type is required":             {given: `{type: null}`, refused: "spec.type: Required value"},
 		"a name is required":             {given: `{name: ""}`, refused: "spec.name: spec.name in body should be at least 1 chars long"},
@@ -46,7 +46,7 @@ func TestSoftwareModule(t *testing.T) {
 		"rollback is Supported":          {given: `{rollback: Supported}`},
 		"an unknown rollback":            {given: `{rollback: Maybe}`, refused: `spec.rollback: Unsupported value: "Maybe": supported values: "None", "Supported"`},
 	}
-	files := map[string]law{
+	files := map[string]schemaCase{
 		"a correct artifact": {given: one},
 		"an artifact with all its checksums": {given: fmt.Sprintf(`{artifacts: [{fileName: a, size: 0, checksums: {sha256: %q, sha1: %q, md5: %q},
 			downloads: [{protocol: FTP, url: "ftp://h/a", md5URL: "ftp://h/a.md5"}]}]}`, sum, sum[:40], sum[:32])},
@@ -97,7 +97,7 @@ func TestSoftwareModule(t *testing.T) {
 		noLink  = "spec.artifacts: devices cannot fetch from OCI registries: with delivery: Direct each artifact needs a download with another protocol than OCI; add one, or choose delivery: Proxy"
 	)
 	oci := fmt.Sprintf("{protocol: OCI, url: %q}", blob)
-	delivery := map[string]law{
+	delivery := map[string]schemaCase{
 		"delivery is Proxy":                           {given: "{delivery: Proxy, artifacts: " + file(https) + "}"},
 		"delivery is Direct":                          {given: "{delivery: Direct, artifacts: " + file(https) + "}"},
 		"delivery is no other word":                   {given: "{delivery: proxy}", refused: `spec.delivery: Unsupported value: "proxy": supported values: "Direct", "Proxy"`},
@@ -120,7 +120,7 @@ func TestSoftwareModule(t *testing.T) {
 		"Direct needs a download for devices":         {given: "{delivery: Direct, artifacts: " + file(oci) + "}", refused: noLink},
 		"50 artifacts with 10 downloads, by Proxy":    {given: "{delivery: Proxy, artifacts: " + list(50, fmt.Sprintf("{fileName: f%%d, size: 1, checksums: {sha256: %q}, downloads: [%s]}", sum, strings.Repeat(oci+",", 9)+oci)) + "}"},
 	}
-	lock := map[string]law{
+	lock := map[string]schemaCase{
 		"other artifacts before the lock": {given: one, when: "{artifacts: [" + artifact("b", other, cdn) + "]}"},
 		"other downloads of a locked module": {given: one, status: locked,
 			when: "{artifacts: [" + artifact("rootfs.swu", sum, "https://elsewhere.example.com/x?token=1") + "]}"},
@@ -145,5 +145,5 @@ func TestSoftwareModule(t *testing.T) {
 		"visible metadata in another order": {given: `{metadata: [{key: k, visibleToDevice: true}, {key: l, visibleToDevice: true}]}`, status: locked,
 			when: `{metadata: [{key: l, visibleToDevice: true}, {key: k, value: "", visibleToDevice: true}]}`},
 	}
-	judge(t, "SoftwareModule", all(identity, files, delivery, lock))
+	testSchema(t, "SoftwareModule", all(identity, files, delivery, lock))
 }

@@ -83,7 +83,7 @@ func TestStatusInAWriteOfSpecIsIgnored(t *testing.T) {
 	patchStatus(t, c, object, started)
 	object.Object["status"] = map[string]any{"observedGeneration": int64(-1)}
 	object.Object["spec"].(map[string]any)["groupCount"] = int64(4)
-	wantVerdict(t, c.Update(t.Context(), object),
+	wantRefusal(t, c.Update(t.Context(), object),
 		"spec.groupCount: groupCount is immutable once the rollout has started: membership was frozen with the plan; stop this rollout and create another")
 }
 

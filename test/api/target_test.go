@@ -17,7 +17,7 @@ func TestTarget(t *testing.T) {
 	assignment := func(update string) string {
 		return fmt.Sprintf("{assignment: %s}", update)
 	}
-	identity := map[string]law{
+	identity := map[string]schemaCase{
 		"an empty spec":                               {},
 		"an id of a device":                           {given: `{controllerID: "ABC:123"}`},
 		"an id of 256 characters":                     {given: `{controllerID: ` + long(256) + `}`},
@@ -55,15 +55,15 @@ func TestTarget(t *testing.T) {
 		"a cancel up to the largest C int":            {when: `{cancel: {upTo: 2147483647}}`},
 		"a cancel above the largest C int":            {when: `{cancel: {upTo: 2147483648}}`, refused: "spec.cancel.upTo: spec.cancel.upTo in body should be less than or equal to 2147483647"},
 	}
-	updates := all(updateLaws("assignment", "startDeadlineSeconds is for the groups of a rollout: an assignment waits for its device; remove it", assignment), timeForcedLaws("assignment", assignment))
-	for name, law := range updates {
+	updates := all(updateCases("assignment", "startDeadlineSeconds is for the groups of a rollout: an assignment waits for its device; remove it", assignment), timeForcedCases("assignment", assignment))
+	for name, tc := range updates {
 		// A target has no assignment by default, so given adds the smallest one.
 		spec := parse(t, `{assignment: {distributionSet: firmware-2-1}}`)
-		merge(spec, parse(t, law.given))
-		law.given = asYAML(t, spec)
-		updates[name] = law
+		merge(spec, parse(t, tc.given))
+		tc.given = asYAML(t, spec)
+		updates[name] = tc
 	}
-	judge(t, "Target", all(identity, updates))
+	testSchema(t, "Target", all(identity, updates))
 }
 
 // A Target may have no spec, so a rule that compares two specs does not see the first one.
@@ -79,6 +79,6 @@ func TestAnIDCannotBeAddedToATargetWithoutSpec(t *testing.T) {
 		if err := c.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
-		wantVerdict(t, patchSpec(t, c, object, edit), refused)
+		wantRefusal(t, patchSpec(t, c, object, edit), refused)
 	}
 }

@@ -262,7 +262,7 @@ func TestNoTimeOfAnyKindIsStoredUnreadable(t *testing.T) {
 
 // The same time in another notation is not another forceAt.
 func TestForceAtInAnotherNotationIsTheSame(t *testing.T) {
-	judge(t, "Rollout", map[string]law{
+	testSchema(t, "Rollout", map[string]schemaCase{
 		"another notation": {given: `{update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}}`, status: started, when: `{update: {forceAt: "2026-12-01T03:00:00+01:00"}}`},
 	})
 }

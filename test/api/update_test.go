@@ -5,9 +5,9 @@ package api
 
 import "fmt"
 
-// updateLaws returns the laws of an update in any kind: at is its path in the spec, given the YAML
-// around it. noDeadline is the message if it may have no start deadline, or "".
-func updateLaws(at, noDeadline string, wrap func(update string) string) map[string]law {
+// updateCases returns the cases of an update in any kind: at is its path in the spec, given the
+// YAML around it. noDeadline is the message if it may have no start deadline, or "".
+func updateCases(at, noDeadline string, wrap func(update string) string) map[string]schemaCase {
 	refusedAt := func(field, sentence string) string { return fmt.Sprintf("spec.%s.%s: %s", at, field, sentence) }
 	bound := func(field, relation string, limit int) string {
 		return refusedAt(field, fmt.Sprintf("spec.%s.%s in body should be %s than or equal to %d", at, field, relation, limit))
@@ -22,7 +22,7 @@ func updateLaws(at, noDeadline string, wrap func(update string) string) map[stri
 	if noDeadline != "" {
 		refusedDeadline = refusedAt("startDeadlineSeconds", noDeadline)
 	}
-	return map[string]law{
+	return map[string]schemaCase{
 		"an update without a set":            {given: wrap(`{distributionSet: null}`), refused: refusedAt("distributionSet", "Required value")},
 		"an update with an empty set":        {given: wrap(`{distributionSet: ""}`), refused: refusedAt("distributionSet", fmt.Sprintf("spec.%s.distributionSet in body should be at least 1 chars long", at))},
 		"an update of an unknown type":       {given: wrap(`{type: forced}`), refused: refusedAt("type", `Unsupported value: "forced": supported values: "Forced", "Soft", "TimeForced", "DownloadOnly"`)},
@@ -69,21 +69,21 @@ func updateLaws(at, noDeadline string, wrap func(update string) string) map[stri
 	}
 }
 
-// timeForcedLaws returns the laws of an update that may be TimeForced.
-func timeForcedLaws(at string, wrap func(update string) string) map[string]law {
+// timeForcedCases returns the cases of an update that may be TimeForced.
+func timeForcedCases(at string, wrap func(update string) string) map[string]schemaCase {
 	refused := fmt.Sprintf("spec.%s.forceAt: forceAt goes with type TimeForced, and only with it: give forceAt, or choose another type", at)
-	return map[string]law{
+	return map[string]schemaCase{
 		"TimeForced with its time":    {given: wrap(`{type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}`)},
 		"TimeForced without its time": {given: wrap(`{type: TimeForced}`), refused: refused},
 	}
 }
 
-// selectionLaws returns the laws of a selection of targets in a spec.
-func selectionLaws() map[string]law {
+// selectionCases returns the cases of a selection of targets in a spec.
+func selectionCases() map[string]schemaCase {
 	const values = "spec.targetSelector.matchExpressions[0].values: values must be given with operator In or NotIn, and left out with Exists or DoesNotExist"
 	const expression = "spec.targetExpression: targetExpression is no CEL expression: close every text and bracket, " +
 		"and write == for equal, && for and, || for or"
-	return map[string]law{
+	return map[string]schemaCase{
 		"a selector by labels": {given: `{targetSelector: {matchLabels: {site: canary}, matchExpressions: [{key: hw, operator: In, values: [a, b]}]}}`},
 		"an unknown operator": {given: `{targetSelector: {matchExpressions: [{key: hw, operator: Gt, values: ["1"]}]}}`,
 			refused: `spec.targetSelector.matchExpressions[0].operator: Unsupported value: "Gt": supported values: "In", "NotIn", "Exists", "DoesNotExist"`},
