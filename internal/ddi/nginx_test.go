@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -51,21 +52,21 @@ func requireNginx(t *testing.T) string {
 	return ""
 }
 
-// documentedProxy starts nginx with the configuration in docs/devices.md, with paths of this
-// machine and with the replacements in change (old, new, …). It returns its address and the
+// documentedProxy starts nginx with the configuration of that number in docs/devices.md, with paths
+// of this machine and with the replacements in change (old, new, …). It returns its address and the
 // certificate to trust.
-func documentedProxy(t *testing.T, upstream string, change ...string) (address string, roots *x509.CertPool) {
+func documentedProxy(t *testing.T, number int, upstream string, change ...string) (address string, roots *x509.CertPool) {
 	t.Helper()
 	program, folder := requireNginx(t), t.TempDir()
 	page, err := os.ReadFile("../../docs/devices.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(page), "```nginx\n")
-	server, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatal("docs/devices.md has no configuration of nginx")
+	parts := strings.Split(string(page), "```nginx\n")
+	if len(parts) <= number {
+		t.Fatalf("docs/devices.md has no configuration %d of nginx", number)
 	}
+	server, _, _ := strings.Cut(parts[number], "```")
 	address, roots = ports.Free(t), certificate(t, filepath.Join(folder, "devices"))
 	pairs := append(change, "listen 443", "listen "+address, "/etc/nginx/devices", filepath.Join(folder, "devices"),
 		"goshawk-device-api.goshawk-system.svc:8080", upstream)
@@ -105,7 +106,7 @@ func certificate(t *testing.T, name string) *x509.CertPool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: filepath.Base(name)}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	crt, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +157,7 @@ func TestBehindNginx(t *testing.T) {
 			b.Offer.DeployID = 31
 			upstream := httptest.NewServer(deviceAPI(t, b, tc.options))
 			defer upstream.Close()
-			address, roots := documentedProxy(t, strings.TrimPrefix(upstream.URL, "http://"), tc.change...)
+			address, roots := documentedProxy(t, 1, strings.TrimPrefix(upstream.URL, "http://"), tc.change...)
 			from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 			client := &http.Client{Transport: &http.Transport{
 				TLSClientConfig: &tls.Config{RootCAs: roots},
@@ -209,5 +210,42 @@ func TestBehindNginx(t *testing.T) {
 				t.Errorf("the poll (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The headers about the certificate are those of nginx, and none of the device.
+func TestCertificateBehindNginx(t *testing.T) {
+	received := make(chan http.Header, 1)
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.Header }))
+	defer upstream.Close()
+	name := filepath.Join(t.TempDir(), "dev-00b2")
+	certificate(t, name)
+	device, err := tls.LoadX509KeyPair(name+".crt", name+".key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, roots := documentedProxy(t, 2, strings.TrimPrefix(upstream.URL, "http://"), "/etc/nginx/fleet-ca.crt", name+".crt")
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{device}}}, Timeout: 10 * time.Second}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+wire.RootPath("acme", "dev-00b2"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"X-Controller-Id": "dev-00b2", "X-Authority": "CN=dev-00b2", "X-Authority-1": ""}
+	for header := range want {
+		r.Header.Set(header, "CN=Other CA")
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("nginx answers %s", response.Status)
+	}
+	got := <-received
+	for header, value := range want {
+		if sent := got.Get(header); sent != value {
+			t.Errorf("nginx sends %s: %q, want %q", header, sent, value)
+		}
 	}
 }
