@@ -5,6 +5,7 @@ package ddi
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -69,7 +70,7 @@ func (s *Server) originOf(r *http.Request) origin {
 	o := origin{peer: peer.Addr().Unmap().WithZone("")}
 	o.address = o.peer
 	o.isProxied = s.isProxy(o.address)
-	scheme, host := "http", r.Host
+	scheme, host := "http", hostOf(r)
 	if r.TLS != nil {
 		scheme = "https"
 	}
@@ -93,6 +94,23 @@ func (s *Server) originOf(r *http.Request) origin {
 		o.prefix = s.basePath
 	}
 	return o
+}
+
+// hostOf returns the host of a request. An HTTP/1.0 request need not have one; its links then start
+// with the address that the client has connected to.
+func hostOf(r *http.Request) string {
+	if r.Host != "" {
+		return r.Host
+	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local == nil {
+		return ""
+	}
+	address, err := netip.ParseAddrPort(local.String())
+	if err != nil {
+		return ""
+	}
+	return netip.AddrPortFrom(address.Addr().Unmap().WithZone(""), address.Port()).String()
 }
 
 // isProxy reports whether headers of this address are trusted.

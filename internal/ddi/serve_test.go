@@ -4,9 +4,11 @@
 package ddi_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -213,5 +215,63 @@ func TestDeviceAPIsOfOneProcessShareMetrics(t *testing.T) {
 	taken.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "goshawk_ddi_requests_total", Help: "Something else."}))
 	if _, err := newServer(backend(), ddi.Options{Registerer: taken}); err == nil {
 		t.Error("another metric has the name: want an error")
+	}
+}
+
+// TestConnectionsOfOldClientsAndIPv6: the device API listens on IPv4 and IPv6, and serves HTTP/1.0.
+// Links have the host of the request, or the address of the connection if the request has none.
+func TestConnectionsOfOldClientsAndIPv6(t *testing.T) {
+	tests := map[string]struct {
+		listen string
+		// request is the end of the first line, and the header Host with %s for the address.
+		request string
+		// links start with http:// and this, with %s for the address.
+		links, address string
+		closes         bool
+	}{
+		"IPv4":                              {"127.0.0.1:0", "HTTP/1.1\r\nHost: %s", "%s", "127.0.0.1", false},
+		"IPv6":                              {"[::1]:0", "HTTP/1.1\r\nHost: %s", "%s", "::1", false},
+		"IPv6 with a name":                  {"[::1]:0", "HTTP/1.1\r\nHost: devices.example", "devices.example", "::1", false},
+		"HTTP/1.0 with a host":              {"127.0.0.1:0", "HTTP/1.0\r\nHost: devices.example:80", "devices.example:80", "127.0.0.1", true},
+		"HTTP/1.0 without a host":           {"127.0.0.1:0", "HTTP/1.0", "%s", "127.0.0.1", true},
+		"HTTP/1.0 without a host over IPv6": {"[::1]:0", "HTTP/1.0", "%s", "::1", true},
+		"HTTP/1.0 that stays connected":     {"127.0.0.1:0", "HTTP/1.0\r\nConnection: keep-alive", "%s", "127.0.0.1", false},
+		"HTTP/1.1 with an empty host":       {"[::1]:0", "HTTP/1.1\r\nHost:", "%s", "::1", false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", tc.listen)
+			if err != nil {
+				t.Skipf("this machine has no such address: %v", err)
+			}
+			b := backend()
+			b.Offer.DeployID = 31
+			go func() { _ = deviceAPI(t, b).Serve(t.Context(), listener) }()
+			conn, err := net.Dial("tcp", listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			insert := func(text string) string { return strings.Replace(text, "%s", listener.Addr().String(), 1) }
+			fmt.Fprintf(conn, "GET %s %s\r\nAuthorization: TargetToken %s\r\n\r\n", root, insert(tc.request), token)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if want := `"http://` + insert(tc.links) + root + `/deploymentBase/31"`; err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+				t.Errorf("%d %s, %v, want a link to %s", response.StatusCode, body, err, want)
+			}
+			if response.Close != tc.closes || response.ContentLength != int64(len(body)) {
+				t.Errorf("closes %t, Content-Length %d of %d bytes", response.Close, response.ContentLength, len(body))
+			}
+			if got := b.Calls()[0].Args[0]; got != tc.address {
+				t.Errorf("the address of the device is %v, want %s", got, tc.address)
+			}
+		})
 	}
 }
