@@ -80,7 +80,7 @@ func (b *Backend) ArtifactFetched(ctx context.Context, d deviceapi.Device, modul
 	if a == nil || !a.State.HasStarted() || b.isDownloading(s, a) || !hasModule(s.world.Set(a.DistributionSet), moduleID) {
 		return nil
 	}
-	return b.bufferReport(ctx, s, a, action.Report{ID: a.ID, Event: action.Download, Now: b.now()})
+	return b.bufferReport(ctx, s, a, action.Report{ID: a.ID, Event: action.Download})
 }
 
 // isDownloading reports whether the device has started to download for the action.

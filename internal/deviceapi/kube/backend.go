@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -331,40 +332,78 @@ func installedID(t *v1alpha1.Target) int32 {
 	return t.Status.Installed.ActionID
 }
 
-// update writes to a target: first the buffered reports, and then the change. The error is TooMany
-// if the write is counted and the device has used up its budget.
+// deviceWrite is one write for a device.
+type deviceWrite struct {
+	class writeClass
+	// reports are applied first: the buffered ones, which write adds, and then the one that must be
+	// stored at once. A report without a time is received at the time of the write.
+	reports []action.Report
+	// change follows the reports. It may be nil.
+	change targetstatus.Change
+
+	// opened is Backend.opened, or zero if no report of the device can be lost: see assumeWork.
+	opened time.Time
+	// outcomes of the reports.
+	outcomes []action.Outcome
+	// awaited is true if the last report may be that of an installation after a download.
+	awaited bool
+	// before is the resource version that was read.
+	before string
+}
+
+// apply applies the reports and the change. It may be called again after a conflict.
+func (w *deviceWrite) apply(world offer.World, status *v1alpha1.TargetStatus) error {
+	w.before = world.Target.ResourceVersion
+	w.outcomes = make([]action.Outcome, len(w.reports))
+	for i, r := range w.reports {
+		if r.Now.IsZero() {
+			r.Now = world.Now
+		}
+		w.awaited = action.AwaitsInstallation(status, r.ID)
+		assumeWork(status, r, w.opened)
+		if w.outcomes[i] = action.Apply(status, r); w.outcomes[i] == action.Closed || w.outcomes[i] == action.Applied {
+			seen(status, world.Now)
+		}
+	}
+	if w.change == nil {
+		return nil
+	}
+	return w.change(world, status)
+}
+
+// update writes a change of a target after the buffered reports.
 func (b *Backend) update(ctx context.Context, key types.NamespacedName, class writeClass, change targetstatus.Change) (*v1alpha1.Target, error) {
+	return b.write(ctx, key, &deviceWrite{class: class, change: change})
+}
+
+// write writes to a target. The error is TooMany if the write is counted and the device has used up
+// its budget.
+func (b *Backend) write(ctx context.Context, key types.NamespacedName, w *deviceWrite) (*v1alpha1.Target, error) {
 	ctx, cancel := context.WithTimeout(logf.IntoContext(ctx, deviceLog), updateTimeout)
 	defer cancel()
-	targetLock, err := b.targetLocks.take(ctx, key, class.isFirst())
+	targetLock, err := b.targetLocks.take(ctx, key, w.class.isFirst())
 	if err != nil {
 		return nil, deviceError(err)
 	}
 	defer targetLock.release()
-	if wait := b.budgets.wait(key, b.now()); class.isCounted() && wait > 0 {
+	if wait := b.budgets.wait(key, b.now()); w.class.isCounted() && wait > 0 {
 		return nil, deviceapi.TooMany{Reason: "this device has changed too much too often; what it sent was not stored. Send it again after the time in Retry-After, and only when it changes", RetryAfter: wait}
 	}
 	buffered := b.progress.of(key)
-	outcomes := make([]action.Outcome, len(buffered))
-	var before string
-	apply := func(w offer.World, status *v1alpha1.TargetStatus) error {
-		before = w.Target.ResourceVersion
-		applyBuffered(w, status, buffered, outcomes)
-		if change == nil {
-			return nil
-		}
-		return change(w, status)
+	w.reports = slices.Concat(buffered, w.reports)
+	if !b.options.Replicated { // else evidence is stored at once
+		w.opened = b.opened
 	}
-	t, err := b.targets.UpdateAs(ctx, class.priority(), key, apply, targetLock.urgent)
+	t, err := b.targets.UpdateAs(ctx, w.class.priority(), key, w.apply, targetLock.urgent)
 	if err != nil {
 		return nil, b.logFailed(key, deviceError(err))
 	}
-	if class.isCounted() && t.ResourceVersion != before {
+	if w.class.isCounted() && t.ResourceVersion != w.before {
 		b.budgets.count(key, b.now())
 	}
 	b.progress.done(key, len(buffered))
-	for i, r := range buffered {
-		b.notify(t, r, outcomes[i])
+	for i, r := range w.reports {
+		b.notify(t, r, w.outcomes[i])
 	}
 	return t, nil
 }

@@ -91,7 +91,6 @@ func (b *Backend) Confirm(ctx context.Context, d deviceapi.Device, r action.Repo
 		}
 		a = action.ByID(&s.target().Status, r.ID)
 	}
-	r.Now = b.now()
 	if a == nil && s.offers(offer.Confirm, r.ID) { // offered, and answered before the device has fetched it
 		if s, a, err = b.waitingAction(ctx, s, r.ID); err != nil {
 			return err

@@ -283,7 +283,8 @@ func (b *Backend) withBuffered(s deviceState, a *v1alpha1.Action) *v1alpha1.Acti
 		return a
 	}
 	status := s.target().Status.DeepCopy()
-	applyBuffered(s.world, status, buffered, make([]action.Outcome, len(buffered)))
+	w := deviceWrite{reports: buffered}
+	_ = w.apply(s.world, status) // only a change returns an error
 	if after := action.ByID(status, a.ID); after != nil {
 		return after
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,7 +25,6 @@ func (b *Backend) Report(ctx context.Context, d deviceapi.Device, r action.Repor
 	if err != nil {
 		return err
 	}
-	r.Now = b.now()
 	if a := action.ByID(&t.Status, r.ID); a != nil && a.State.HasStarted() && !a.State.IsClosed() && action.MayClose(a, r.Event) {
 		return b.applyNow(ctx, client.ObjectKeyFromObject(t), decisive, r) // the write applies pending changes first
 	}
@@ -39,7 +39,6 @@ func (b *Backend) Report(ctx context.Context, d deviceapi.Device, r action.Repor
 		}
 		a = action.ByID(&s.target().Status, r.ID)
 	}
-	r.Now = b.now()
 	switch {
 	case a == nil:
 		return b.applyNow(ctx, s.key, ordinary, r)
@@ -64,7 +63,9 @@ func (b *Backend) bufferReport(ctx context.Context, s deviceState, a *v1alpha1.A
 	if int(a.Reports)+b.progress.count(s.key) >= v1alpha1.MaxReports {
 		return b.applyNow(ctx, s.key, ordinary, r)
 	}
-	full, kept := b.progress.add(s.key, action.Condense(r))
+	received := action.Condense(r)
+	received.Now = b.now()
+	full, kept := b.progress.add(s.key, received)
 	if !kept {
 		return b.applyNow(ctx, s.key, ordinary, r)
 	}
@@ -81,24 +82,13 @@ func (b *Backend) bufferReport(ctx context.Context, s deviceState, a *v1alpha1.A
 
 // applyNow stores a report and returns the error for its outcome.
 func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, class writeClass, r action.Report) error {
-	var outcome action.Outcome
-	var awaited bool
-	t, err := b.update(ctx, key, class, func(w offer.World, status *v1alpha1.TargetStatus) error {
-		r.Now = w.Now
-		awaited = action.AwaitsInstallation(status, r.ID)
-		b.assumeWork(status, r)
-		if outcome = action.Apply(status, r); outcome == action.Closed || outcome == action.Applied {
-			seen(status, w.Now)
-		}
-		return nil
-	})
-	if err != nil {
+	w := &deviceWrite{class: class, reports: []action.Report{r}}
+	if _, err := b.write(ctx, key, w); err != nil {
 		return err
 	}
-	b.notify(t, r, outcome)
-	switch outcome {
+	switch w.outcomes[len(w.outcomes)-1] {
 	case action.Late, action.LateFinal:
-		if awaited {
+		if w.awaited {
 			return nil // W-21: a downloaded update may be installed later, and that report must be accepted
 		}
 		return deviceapi.ErrGone
@@ -112,14 +102,11 @@ func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, class 
 }
 
 // assumeWork assumes that a device has downloaded and installed if it reports the result of an
-// action that it started before this process: the reports that the previous process had buffered
-// are lost. Otherwise a failure during the installation would count as one before it, and a
-// download as a skip.
-func (b *Backend) assumeWork(status *v1alpha1.TargetStatus, r action.Report) {
-	if b.options.Replicated {
-		return // evidence is stored at once
-	}
-	if a := action.ByID(status, r.ID); a != nil && action.MayClose(a, r.Event) && a.StartedAt != nil && a.StartedAt.Time.Before(b.opened) {
+// action that it started before this process opened: the reports that the previous process had
+// buffered are lost. Otherwise a failure during the installation would count as one before it, and
+// a download as a skip. If no report can be lost, opened is zero.
+func assumeWork(status *v1alpha1.TargetStatus, r action.Report, opened time.Time) {
+	if a := action.ByID(status, r.ID); a != nil && action.MayClose(a, r.Event) && a.StartedAt != nil && a.StartedAt.Time.Before(opened) {
 		action.AssumeWork(status, r.ID)
 	}
 }
@@ -136,7 +123,6 @@ func (b *Backend) AnswerCancel(ctx context.Context, d deviceapi.Device, r action
 		}
 		return deviceapi.ErrNotAllowed
 	}
-	r.Now = b.now()
 	class := ordinary
 	if a := action.ByID(&s.target().Status, r.ID); r.Event == action.CancelRejected || action.MayClose(a, r.Event) {
 		class = decisive
@@ -169,15 +155,6 @@ func (b *Backend) cancelState(ctx context.Context, d deviceapi.Device, id int32)
 		return s, nil
 	}
 	return b.fresh(ctx, d, s)
-}
-
-// applyBuffered applies the buffered reports in the order of their arrival.
-func applyBuffered(w offer.World, status *v1alpha1.TargetStatus, buffered []action.Report, outcomes []action.Outcome) {
-	for i, r := range buffered {
-		if outcomes[i] = action.Apply(status, r); outcomes[i] == action.Applied {
-			seen(status, w.Now)
-		}
-	}
 }
 
 // notify records an event for an outcome that users must know, once.
