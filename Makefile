@@ -18,7 +18,7 @@ TOOL := go tool -modfile=hack/tools/go.mod
 LINTER := go tool -modfile=hack/lint/go.mod golangci-lint-kube-api-linter
 
 # How many suites with an API server run at the same time. They mostly wait; each needs about 1 GB.
-SUITES ?= 4
+SUITES ?= 3
 
 FUZZ ?= .
 FUZZTIME ?= 10s

@@ -17,6 +17,6 @@ var written world.Ledger
 
 func TestMain(m *testing.M) {
 	world.Wrap(written.Wrap)
-	cluster.AtOnce(8) // a story mostly waits for its devices
+	cluster.AtOnce(6) // a story mostly waits for its devices
 	cluster.Main(m)
 }
