@@ -427,7 +427,7 @@ func TestRegistrationHasBounds(t *testing.T) {
 func TestRefusedRegistrationIsShown(t *testing.T) {
 	g := newGuard(t, registers)
 	g.refuseCreate = func(t *v1alpha1.Target) error {
-		return apierrors.NewForbidden(schema.GroupResource{Group: "goshawk.dev", Resource: "targets"}, t.Name, errors.New("exceeded quota: targets"))
+		return apierrors.NewForbidden(schema.GroupResource{Group: "goshawk.dev", Resource: "targets"}, t.Name, errors.New("exceeded quota: targets "+strings.Repeat("x", 40_000)))
 	}
 	if err := g.ask("new-1", g.gateway); !isUnavailable(err) {
 		t.Fatalf("the answer is %v, want unavailable", err)
@@ -435,6 +435,8 @@ func TestRefusedRegistrationIsShown(t *testing.T) {
 	stopped := meta.FindStatusCondition(g.checked().Status.Conditions, v1alpha1.ConditionRegistrationStopped)
 	if stopped == nil || stopped.Reason != v1alpha1.ReasonRegistrationFailed || !strings.Contains(stopped.Message, "exceeded quota") || !strings.Contains(stopped.Message, `"new-1"`) {
 		t.Errorf("the condition is %+v", stopped)
+	} else if len(stopped.Message) > maxFailure+len("…") {
+		t.Errorf("the message has %d bytes; the API server refuses a long one", len(stopped.Message))
 	}
 	g.refuseCreate = nil
 	if err := g.ask("new-1", g.gateway); err != nil {

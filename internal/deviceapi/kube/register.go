@@ -19,6 +19,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/access"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 const (
@@ -33,6 +34,9 @@ const (
 	registrationRetry, failedRetry = 5 * time.Second, time.Minute
 	// failureTTL is how long the last refusal of the API server stays in the status.
 	failureTTL = 10 * time.Minute
+	// maxFailure limits its text: an admission webhook may return a long one, and the API server
+	// refuses a condition with more than 32 KiB.
+	maxFailure = 1024
 )
 
 // registrations creates Targets for new devices.
@@ -191,6 +195,7 @@ func (r *registrations) note(by types.NamespacedName, message string) {
 	if message == "" {
 		delete(r.failures, by)
 	} else {
+		message = text.Clean(message, maxFailure)
 		r.failures[by] = failure{message, r.now()}
 	}
 	r.mu.Unlock()
