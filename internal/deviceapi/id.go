@@ -35,5 +35,8 @@ func CheckID(field, id string) error {
 // isUnprintable reports whether a character is white space, a control character, or one that only
 // changes the appearance of others.
 func isUnprintable(r rune) bool {
+	if r < utf8.RuneSelf { // as below, without a search in tables
+		return r <= ' ' || r == 0x7f
+	}
 	return unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf)
 }

@@ -194,7 +194,10 @@ func (x *Index) Targets(namespace string) []*v1alpha1.Target {
 
 // Device returns the target that serves a controllerID: the oldest one that has it.
 func (x *Index) Device(namespace, controllerID string) *v1alpha1.Target {
-	for _, name := range x.NamesWithControllerID(namespace, controllerID) {
+	x.mu.RLock()
+	names := x.devices[types.NamespacedName{Namespace: namespace, Name: controllerID}] // replaced when it changes
+	x.mu.RUnlock()
+	for _, name := range names {
 		// A target that was just deleted, or created again with another controllerID, may still be
 		// listed.
 		if t := x.Target(types.NamespacedName{Namespace: namespace, Name: name}); t != nil && t.ControllerID() == controllerID {

@@ -4,6 +4,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -23,11 +24,12 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []eligibility.Intent
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	members := x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}]
-	intents := make([]eligibility.Intent, 0, len(members)+1)
+	var intents []eligibility.Intent
 	if ok {
 		assigned.Closed = rollout.WaitForRebuild(target, "spec.assignment", &assigned, x.candidates(target.Namespace), now)
 		intents = append(intents, assigned)
 	}
+	intents = slices.Grow(intents, len(members)) // an intent is large
 	for _, m := range members {
 		group := x.groups[m.group]
 		r := x.rollouts[types.NamespacedName{Namespace: group.Namespace, Name: group.Spec.Rollout}]

@@ -5,6 +5,7 @@ package offer
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ func (j *judged) text(w *World) string {
 	case eligibility.CodeSetNotFound, eligibility.CodeSetInvalid, eligibility.CodeSetNotReady, eligibility.CodeContentChanged, eligibility.CodeIncompatible, eligibility.CodeAlreadyThere, eligibility.CodeAlreadyHad:
 		return j.aboutSet(w)
 	case eligibility.CodeDone:
-		return fmt.Sprintf("%s was carried out as action %d", label(in), j.Action.ID)
+		return label(in) + " was carried out as action " + strconv.Itoa(int(j.Action.ID))
 	case eligibility.CodeCanceled:
 		return fmt.Sprintf("action %d of %s was canceled", j.Action.ID, label(in))
 	case eligibility.CodeFailed:
@@ -131,7 +132,7 @@ func (j *judged) aboutWindow(now time.Time) string {
 func label(in *eligibility.Intent) string {
 	switch in.Source.Kind {
 	case v1alpha1.SourceRollout:
-		return fmt.Sprintf("rollout %s (group %s)", in.Source.Name, in.Source.Group)
+		return "rollout " + in.Source.Name + " (group " + in.Source.Group + ")"
 	case v1alpha1.SourceAutoAssignment:
 		return "auto-assignment " + in.Source.Name
 	default:

@@ -157,7 +157,7 @@ func (j *judged) opensAt() time.Time {
 
 func start(w *World, in *eligibility.Intent) Offer {
 	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set,
-		Reason: eligibility.Reason{Code: CodeDeploy, Message: fmt.Sprintf("%s offers %s", label(in), in.Update.DistributionSet)}}
+		Reason: eligibility.Reason{Code: CodeDeploy, Message: label(in) + " offers " + in.Update.DistributionSet}}
 	if in.Update.ConfirmationRequired && !confirmsByItself(w.Target) {
 		o.Kind = Confirm
 		o.Reason = eligibility.Reason{Code: CodeConfirm, Message: fmt.Sprintf("%s needs confirmation at the device", label(in))}
