@@ -56,7 +56,7 @@ func written(status int, mediaType string, document any) (answer, error) {
 		marshal = wire.MarshalCBOR
 	}
 	body, err := marshal(document)
-	return answer{status: status, headers: []header{{"Content-Type", mediaType}}, body: body}, err
+	return answer{status: status, headers: append(make([]header, 0, 2), header{"Content-Type", mediaType}), body: body}, err
 }
 
 // refusal is an error with its response to the device.

@@ -5,7 +5,6 @@ package ddi
 
 import (
 	"errors"
-	"net/http"
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
@@ -16,10 +15,10 @@ import (
 const defaultTenant = "default"
 
 // deviceOf reads the device from the path. Tenants are compared case-insensitively, as in hawkBit.
-func (s *Server) deviceOf(r *http.Request) (deviceapi.Device, error) {
-	device := deviceapi.Device{Namespace: strings.ToLower(r.PathValue("tenant")), ControllerID: r.PathValue("controllerId")}
-	if device.Namespace == defaultTenant && s.defaultNamespace != "" {
-		device.Namespace = s.defaultNamespace
+func (v *visit) deviceOf() (deviceapi.Device, error) {
+	device := deviceapi.Device{Namespace: strings.ToLower(v.PathValue("tenant")), ControllerID: v.PathValue("controllerId")}
+	if device.Namespace == defaultTenant && v.defaultNamespace != "" {
+		device.Namespace = v.defaultNamespace
 	}
 	if err := deviceapi.CheckID("the tenant in the path", device.Namespace); err != nil {
 		return device, asKind(wrongID, err)
@@ -81,7 +80,7 @@ func (v *visit) authorize(namesDevice bool) (err error) {
 		}
 		return deviceapi.ErrNotFound
 	}
-	if v.device, err = v.deviceOf(v.Request); err != nil {
+	if v.device, err = v.deviceOf(); err != nil {
 		return err
 	}
 	if v.backend, err = v.namespaces(v.device.Namespace); err != nil {

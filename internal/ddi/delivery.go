@@ -63,7 +63,7 @@ func (v *visit) checkLink(resource resource) error {
 		return deviceapi.ErrUnauthorized
 	}
 	query := v.URL.Query()
-	device, err := v.deviceOf(v.Request)
+	device, err := v.deviceOf()
 	if err != nil {
 		return deviceapi.ErrUnauthorized
 	}

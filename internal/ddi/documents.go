@@ -50,7 +50,10 @@ func (v *visit) offered(path string, id int32, cacheBuster string) wire.Link {
 
 // root returns the URL of the device, with which all its links start.
 func (v *visit) root() string {
-	return v.origin.base + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
+	if v.rootURL == "" {
+		v.rootURL = v.origin.base + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
+	}
+	return v.rootURL
 }
 
 // fileURL returns the URL of a file at the device API. The tenant DEFAULT is in capitals in it, as

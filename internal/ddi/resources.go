@@ -36,11 +36,15 @@ type handler func(*visit) (answer, error)
 type visit struct {
 	*Server
 	*http.Request
-	writer  http.ResponseWriter
-	origin  origin
-	backend deviceapi.Backend
-	device  deviceapi.Device
-	now     time.Time
+	writer http.ResponseWriter
+	origin origin
+	// destination is set after origin, which may name a prefix of the path.
+	destination destination
+	backend     deviceapi.Backend
+	device      deviceapi.Device
+	now         time.Time
+	// rootURL is set by root.
+	rootURL string
 	// isRefused means that the credentials are wrong.
 	isRefused bool
 	// beyondRate is the refusal of reports that are not results, because the device, or all devices
@@ -118,7 +122,7 @@ func document(find func(*visit) (any, error)) handler {
 		if err != nil {
 			return answer{}, err
 		}
-		etag := header{"ETag", etagOf(a.body)}
+		etag := header{"Etag", etagOf(a.body)} // as net/http writes it
 		if hasETag(v.Header.Values("If-None-Match"), etag.value) {
 			return answer{status: http.StatusNotModified, headers: []header{etag}}, nil
 		}
@@ -131,7 +135,8 @@ func document(find func(*visit) (any, error)) handler {
 func etagOf(body []byte) string {
 	sum := fnv.New64a()
 	_, _ = sum.Write(body) // a hash never fails
-	return `"` + strconv.FormatUint(sum.Sum64(), 16) + `"`
+	const most = len(`"ffffffffffffffff"`)
+	return string(append(strconv.AppendUint(append(make([]byte, 0, most), '"'), sum.Sum64(), 16), '"'))
 }
 
 func hasETag(ifNoneMatch []string, etag string) bool {

@@ -4,7 +4,6 @@
 package ddi
 
 import (
-	"net/http"
 	"net/url"
 	"strings"
 )
@@ -20,34 +19,59 @@ func segmentsOf(pattern string) []string {
 	return strings.Split(pattern[1:], "/")
 }
 
-// route finds the resource of a path, and sets the values of the path in the request. A path with a
-// device and without a known resource is an unknown resource of that device.
+// destination is what the path of a request names.
+type destination struct {
+	resource
+	// device are the segments of devicePattern, nil if the path names no device, and below those of
+	// the resource.
+	device, below []string
+}
+
+// PathValue returns the value of a name in the path, or "". It replaces the method of http.Request,
+// whose values are a map for each request.
+func (v *visit) PathValue(name string) string {
+	if value := valueOf(name, devicePattern, v.destination.device); value != "" {
+		return value
+	}
+	return valueOf(name, v.destination.segments, v.destination.below)
+}
+
+// valueOf returns the segment whose place in the pattern has this name, or "".
+func valueOf(name string, pattern, segments []string) string {
+	for i, segment := range segments {
+		if isName(pattern[i]) && pattern[i][1:len(pattern[i])-1] == name {
+			return segment
+		}
+	}
+	return ""
+}
+
+// route finds the resource of a path. A path with a device and without a known resource is an
+// unknown resource of that device.
 //
 // http.ServeMux is not used, because it redirects every path that is not clean, before credentials,
 // rates and metrics. This function uses the path as it is: dot segments are IDs like any other
 // text, an escaped slash is not a separator, and only empty segments are skipped, because base URLs
 // that end in a slash cause them. An empty segment at the end is kept: no resource ends with one.
-func route(r *http.Request, prefix string) (found resource, namesDevice bool) {
-	segments, ok := pathSegments(r.URL)
+func route(u *url.URL, prefix string) destination {
+	segments, ok := pathSegments(u)
 	if !ok {
-		return nowhere, false
+		return destination{resource: nowhere}
 	}
 	if !matches(devicePattern, firstOf(segments, len(devicePattern))) {
 		segments = withoutPrefix(segments, prefix)
 	}
 	root := firstOf(segments, len(devicePattern))
 	if !matches(devicePattern, root) {
-		return nowhere, false
+		return destination{resource: nowhere}
 	}
-	note(r, devicePattern, root)
 	below := segments[len(root):]
-	for _, candidate := range resources {
-		if matches(candidate.segments, below) {
-			note(r, candidate.segments, below)
-			return candidate, true
+	for i := range resources {
+		if matches(resources[i].segments, below) {
+			return destination{resource: resources[i], device: root, below: below}
 		}
 	}
-	return nowhere, true
+	return destination{resource: nowhere, device: root}
 }
 
 // pathSegments returns the unescaped segments of a path. ok is false if one of them cannot be
@@ -114,14 +138,6 @@ func matches(pattern, segments []string) bool {
 		}
 	}
 	return true
-}
-
-func note(r *http.Request, pattern, segments []string) {
-	for i, name := range pattern {
-		if isName(name) {
-			r.SetPathValue(name[1:len(name)-1], segments[i])
-		}
-	}
 }
 
 func isName(segment string) bool { return segment[0] == '{' }

@@ -151,8 +151,9 @@ func readBaseURL(base string) (baseURL, path string, err error) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	v := &visit{Server: s, Request: r, writer: w, origin: s.originOf(r), now: started}
-	resource, namesDevice := route(r, v.origin.prefix)
-	answer, err := v.ask(resource, namesDevice)
+	v.destination = route(r.URL, v.origin.prefix)
+	resource := v.destination.resource
+	answer, err := v.ask(resource, v.destination.device != nil)
 	if err != nil {
 		answer = v.refuse(resource, err)
 	}

@@ -54,13 +54,15 @@ func (s Sleep) Duration() time.Duration {
 
 // String returns the interval as HH:MM:SS.
 func (s Sleep) String() string {
-	seconds := int(s.Duration() / time.Second)
-	return fmt.Sprintf("%02d:%02d:%02d", seconds/3600, seconds/60%60, seconds%60)
+	return s.sinceMidnight().Format(time.TimeOnly)
 }
+
+// sinceMidnight returns the time of a day at which the interval has passed since its start.
+func (s Sleep) sinceMidnight() time.Time { return time.Time{}.Add(s.Duration()) }
 
 // MarshalText returns HH:MM:SS.
 func (s Sleep) MarshalText() ([]byte, error) {
-	return []byte(s.String()), nil
+	return s.sinceMidnight().AppendFormat(nil, time.TimeOnly), nil
 }
 
 // UnmarshalText reads HH:MM:SS.
