@@ -4,14 +4,8 @@
 package ddi_test
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -52,83 +46,7 @@ func idleDeviceAPI(b *testing.B) http.Handler {
 	})
 }
 
-// BenchmarkIdlePoll measures idle polls over kept connections, in turns with a
-// bare handler that answers the same bytes; "ratio" is the device API's share of the
-// bare handler's throughput.
-func BenchmarkIdlePoll(b *testing.B) {
-	s := idleDeviceAPI(b)
-	fleet := []*line{dial(b, s), dial(b, bare(s))}
-	var took [2]time.Duration
-	const turn = 64
-	polls := 0
-	for b.Loop() {
-		for i, l := range fleet {
-			started := time.Now()
-			for n := range turn {
-				l.poll(b, polls+n)
-			}
-			took[i] += time.Since(started)
-		}
-		polls += turn
-	}
-	b.ReportMetric(float64(took[1])/float64(took[0]), "ratio")
-	b.ReportMetric(float64(polls)/took[0].Seconds(), "polls/s")
-	b.ReportMetric(float64(polls)/took[1].Seconds(), "bare/s")
-}
-
-// line is one connection to a server, with as little client as possible.
-type line struct {
-	conn    net.Conn
-	answers *bufio.Reader
-	request []byte
-}
-
-func dial(b *testing.B, handler http.Handler) *line {
-	server := httptest.NewServer(handler)
-	b.Cleanup(server.Close)
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { conn.Close() })
-	return &line{conn: conn, answers: bufio.NewReader(conn)}
-}
-
-func (l *line) poll(b *testing.B, n int) {
-	l.request = append(l.request[:0], "GET /acme/controller/v1/dev"...)
-	l.request = strconv.AppendInt(l.request, int64(n%100_000), 10)
-	l.request = append(l.request, " HTTP/1.1\r\nHost: devices.example\r\nAccept: application/hal+json\r\nAuthorization: TargetToken secret\r\n\r\n"...)
-	if _, err := l.conn.Write(l.request); err != nil {
-		b.Fatal(err)
-	}
-	if err := l.skipAnswer(); err != nil {
-		b.Fatal(err)
-	}
-}
-
-func (l *line) skipAnswer() error {
-	status, err := l.answers.ReadSlice('\n')
-	if err != nil || !slices.Equal(status[:12], []byte("HTTP/1.1 200")) {
-		return fmt.Errorf("%q, %w", status, err)
-	}
-	length := 0
-	for {
-		header, err := l.answers.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		if len(header) == 2 {
-			break
-		}
-		if name := "Content-Length: "; len(header) > len(name) && string(header[:len(name)]) == name {
-			length, _ = strconv.Atoi(string(header[len(name) : len(header)-2]))
-		}
-	}
-	_, err = io.CopyN(io.Discard, l.answers, int64(length))
-	return err
-}
-
-// BenchmarkIdlePollHandler is the device API alone, without the network.
+// BenchmarkIdlePollHandler is the device API alone, without the network and without a backend.
 func BenchmarkIdlePollHandler(b *testing.B) { benchmarkHandler(b, idleDeviceAPI(b)) }
 
 // BenchmarkBareHandler is what BenchmarkIdlePollHandler cannot beat.

@@ -1,0 +1,293 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+)
+
+const (
+	// firstPoller and pollers are the devices that poll. Their names have the same length, so that
+	// their responses have it too.
+	firstPoller, pollers = 100, 200
+	// turn is how many polls are sent to one server before the other one gets its turn. A turn is
+	// short, so that other processes of the machine interrupt only some of them.
+	turn = 16
+	// leastRatio fails the benchmark. It is far below the goal, which is 0.9, because other load of
+	// the machine changes the result.
+	leastRatio = 0.6
+	// enoughPolls is the number of polls from which on the ratio is judged.
+	enoughPolls = 10_000
+)
+
+// BenchmarkPoll measures polls over a kept connection, in turns with a bare handler of net/http
+// that sends the same headers and bytes from a server with the same settings. "ratio" is the
+// throughput of the device API divided by that of the bare handler, by the medians of their turns,
+// because the machine may be busy. A poll writes nothing.
+func BenchmarkPoll(b *testing.B) {
+	for _, fleet := range []struct {
+		name, link string
+		prepare    func(*deviceAPI, deviceapi.Device)
+	}{
+		{"idle", "installedBase", (*deviceAPI).finish},
+		{"work", "deploymentBase", func(*deviceAPI, deviceapi.Device) {}},
+	} {
+		b.Run(fleet.name, func(b *testing.B) {
+			d := pollingFleet(b, fleet.prepare)
+			for _, authorization := range []string{"TargetToken let-me-in", "GatewayToken gate-1"} {
+				scheme, _, _ := strings.Cut(authorization, " ")
+				b.Run(scheme, func(b *testing.B) {
+					b.Run("HTTP", func(b *testing.B) { benchmarkPolls(b, d, authorization, fleet.link, false) })
+					b.Run("HTTPS", func(b *testing.B) { benchmarkPolls(b, d, authorization, fleet.link, true) })
+				})
+			}
+		})
+	}
+}
+
+// pollingFleet returns a device API whose devices have a target token and are accepted with a
+// gateway token. All of them have polled and have sent their attributes.
+func pollingFleet(b *testing.B, prepare func(*deviceAPI, deviceapi.Device)) *deviceAPI {
+	w := newWorld(b, firstPoller+pollers)
+	for _, o := range []client.Object{
+		&v1alpha1.DeviceAccess{ObjectMeta: metadataOf("gateway"), Spec: v1alpha1.DeviceAccessSpec{GatewayToken: &v1alpha1.GatewayToken{SecretName: "gateway"}}},
+		&corev1.Secret{ObjectMeta: metadataOf("gateway"), Type: TokenSecretType, Data: map[string][]byte{"token": []byte("gate-1")}},
+	} {
+		if err := w.server.Create(b.Context(), o); err != nil {
+			b.Fatal(err)
+		}
+	}
+	d := w.deviceAPI(Options{})
+	model := "m1"
+	for i := range pollers {
+		device := deviceapi.Device{Namespace: fleetNamespace, ControllerID: deviceName(firstPoller + i)}
+		if _, err := d.State(b.Context(), device, "127.0.0.1"); err != nil {
+			b.Fatal(err)
+		}
+		if err := d.Attributes(b.Context(), device, deviceapi.Attributes{Values: map[string]*string{"model": &model}}); err != nil {
+			b.Fatal(err)
+		}
+		prepare(d, device)
+	}
+	d.sync()
+	return d
+}
+
+// finish lets a device install what it is offered.
+func (d *deviceAPI) finish(device deviceapi.Device) {
+	d.w.t.Helper()
+	s, err := d.State(context.Background(), device, "127.0.0.1")
+	if err == nil {
+		_, err = d.Deployment(context.Background(), device, s.DeployID)
+	}
+	if err == nil {
+		err = d.Feedback(context.Background(), device, s.DeployID, succeeded)
+	}
+	if err != nil {
+		d.w.t.Fatal(err)
+	}
+}
+
+func benchmarkPolls(b *testing.B, d *deviceAPI, authorization, link string, encrypted bool) {
+	var config *tls.Config
+	if encrypted {
+		config = serverTLS(b)
+	}
+	// Each device has its rates, large enough for a benchmark.
+	many := deviceapi.Rate{PerSecond: 1e6, Burst: 1e6}
+	server, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return d, nil },
+		ddi.Options{TLS: config, Rates: deviceapi.Rates{Device: many, Global: many}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	api := dial(b, config, authorization, func(ctx context.Context, l net.Listener) error { return server.Serve(ctx, l) })
+	response := api.poll(b, 0)
+	if !bytes.Contains(response.body, []byte(link)) {
+		b.Fatalf("the response has no %s: %s", link, response.body)
+	}
+	bare := dial(b, config, authorization, serveBare(response, config))
+	if again := bare.poll(b, 0); !bytes.Equal(again.body, response.body) || len(again.Header) != len(response.Header) {
+		b.Fatalf("the bare handler sends %v %s, want %v %s", again.Header, again.body, response.Header, response.body)
+	}
+	d.w.takeWrites()
+
+	var took [2][]time.Duration
+	polls := 0
+	for b.Loop() {
+		for i, l := range []*line{api, bare} {
+			started := time.Now()
+			for n := range turn {
+				l.send(b, polls+n)
+				if l.skip(b) != len(response.body) {
+					b.Fatal("a response has another length than the first one")
+				}
+			}
+			took[i] = append(took[i], time.Since(started))
+		}
+		polls += turn
+	}
+	d.w.wantWrites(0, "polling")
+	ofAPI, ofBare := median(took[0]), median(took[1])
+	ratio := float64(ofBare) / float64(ofAPI)
+	b.ReportMetric(ratio, "ratio")
+	b.ReportMetric(turn/ofAPI.Seconds(), "polls/s")
+	b.ReportMetric(turn/ofBare.Seconds(), "bare/s")
+	if polls >= enoughPolls && ratio < leastRatio {
+		b.Errorf("the device API has %.2f of the throughput of a bare handler, want %.1f at least", ratio, leastRatio)
+	}
+}
+
+func median(of []time.Duration) time.Duration {
+	slices.Sort(of)
+	return of[len(of)/2]
+}
+
+// response is one response that was read whole.
+type response struct {
+	http.Header
+	body []byte
+}
+
+// serveBare returns a server with the settings of ddi.Server, whose handler only writes a response.
+func serveBare(r response, config *tls.Config) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, l net.Listener) error {
+		handler := func(w http.ResponseWriter, _ *http.Request) {
+			for name := range r.Header {
+				w.Header().Set(name, r.Get(name))
+			}
+			_, _ = w.Write(r.body)
+		}
+		server := &http.Server{
+			Handler: http.HandlerFunc(handler), MaxHeaderBytes: 16 << 10, TLSConfig: config, Protocols: new(http.Protocols),
+			ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		}
+		server.Protocols.SetHTTP1(true)
+		defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+		if config != nil {
+			return server.ServeTLS(l, "", "")
+		}
+		return server.Serve(l)
+	}
+}
+
+// serverTLS returns the settings of a server of httptest, whose certificate dial trusts.
+func serverTLS(b *testing.B) *tls.Config {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	b.Cleanup(server.Close)
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: server.TLS.Certificates, ClientAuth: tls.RequestClientCert}
+}
+
+// line is one connection to a server, with as little client as possible.
+type line struct {
+	conn          net.Conn
+	reader        *bufio.Reader
+	request       []byte
+	authorization string
+}
+
+// dial starts a server and connects to it, with TLS if the server has settings for it.
+func dial(b *testing.B, config *tls.Config, authorization string, serve func(context.Context, net.Listener) error) *line {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = serve(ctx, listener) }()
+	b.Cleanup(func() { stop(); <-ended })
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	if config != nil {
+		leaf, err := x509.ParseCertificate(config.Certificates[0].Certificate[0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AddCert(leaf)
+		conn = tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})
+	}
+	return &line{conn: conn, reader: bufio.NewReader(conn), authorization: authorization}
+}
+
+// send sends the nth poll of the fleet.
+func (l *line) send(b *testing.B, n int) {
+	l.request = append(l.request[:0], "GET /"+fleetNamespace+"/controller/v1/dev-"...)
+	l.request = strconv.AppendInt(l.request, int64(firstPoller+n%pollers), 10)
+	l.request = append(l.request, " HTTP/1.1\r\nHost: devices.example\r\nAccept: "+wire.HALMediaType+"\r\nAuthorization: "...)
+	l.request = append(l.request, l.authorization...)
+	l.request = append(l.request, "\r\n\r\n"...)
+	if _, err := l.conn.Write(l.request); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// poll sends the nth poll of the fleet and returns the response.
+func (l *line) poll(b *testing.B, n int) response {
+	l.send(b, n)
+	r, err := http.ReadResponse(l.reader, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		b.Fatalf("%s: %s, %v", r.Status, body, err)
+	}
+	r.Header.Del("Date") // net/http sets it
+	return response{r.Header, body}
+}
+
+// skip reads a response and returns the length of its body.
+func (l *line) skip(b *testing.B) int {
+	length, err := skip(l.reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return length
+}
+
+func skip(from *bufio.Reader) (length int, err error) {
+	status, err := from.ReadSlice('\n')
+	if err != nil || !bytes.HasPrefix(status, []byte("HTTP/1.1 200")) {
+		return 0, fmt.Errorf("the status line is %q: %w", status, err)
+	}
+	for {
+		header, err := from.ReadSlice('\n')
+		if err != nil {
+			return 0, err
+		}
+		if len(header) == len("\r\n") {
+			return from.Discard(length)
+		}
+		if value, ok := bytes.CutPrefix(header, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
