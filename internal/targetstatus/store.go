@@ -122,7 +122,8 @@ func (s *Store) UpdateAs(ctx context.Context, priority Priority, key types.Names
 	}
 }
 
-// try applies the changes and writes once.
+// try applies the changes, and patches the status with the resource version of the target that was
+// read.
 func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change) (*v1alpha1.Target, error) {
 	w := s.Index.World(target, s.Now())
 	next := target.DeepCopy()
@@ -143,17 +144,12 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 	}
 	noteSelecting(s.Index.Selecting(next), target, next, w.Now)
 	action.Prune(&next.Status, s.sourceExists(target))
-	return s.write(ctx, target, next)
-}
-
-// write patches the status with the resource version of the target that was read.
-func (s *Store) write(ctx context.Context, old, next *v1alpha1.Target) (*v1alpha1.Target, error) {
-	patch := client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})
-	if err := s.Client.Status().Patch(withTarget(ctx, old, next), next, patch, client.FieldOwner("goshawk")); err != nil {
-		return nil, fmt.Errorf("write status of target %s: %w", key(old), err)
+	patch := client.MergeFromWithOptions(target, client.MergeFromWithOptimisticLock{})
+	if err := s.Client.Status().Patch(withTarget(ctx, target, next), next, patch, client.FieldOwner("goshawk")); err != nil {
+		return nil, fmt.Errorf("write status of target %s: %w", key(target), err)
 	}
 	s.recent.remember(next)
-	logDecisions(ctx, old, next)
+	logDecisions(ctx, target, next)
 	return next, nil
 }
 
