@@ -171,17 +171,23 @@ func (r *RolloutReconciler) plan(obj *v1alpha1.Rollout) rollout.Plan {
 // apply applies a plan in an order that is safe after a crash at any write. It returns the
 // number of targets whose open actions still have to be canceled.
 func (r *RolloutReconciler) apply(ctx context.Context, obj *v1alpha1.Rollout, plan rollout.Plan) (notNotified int, err error) {
-	for _, write := range []func() error{
-		func() error { return r.createGroups(ctx, plan.Create) },
-		func() error { return r.writeGroups(ctx, plan.Supersede) },
-		func() error { return r.writeStatus(ctx, obj, plan) },
-		func() error { return r.writeGroups(ctx, plan.Mirror) },
-		func() error { return r.join(ctx, plan.Join) },
-		func() error { return r.deleteGroups(ctx, plan.Delete) },
-	} {
-		if err := write(); err != nil {
-			return 0, err
-		}
+	if err := r.createGroups(ctx, plan.Create); err != nil {
+		return 0, err
+	}
+	if err := r.writeGroups(ctx, plan.Supersede); err != nil {
+		return 0, err
+	}
+	if err := r.writeStatus(ctx, obj, plan); err != nil {
+		return 0, err
+	}
+	if err := r.writeGroups(ctx, plan.Mirror); err != nil {
+		return 0, err
+	}
+	if err := r.join(ctx, plan.Join); err != nil {
+		return 0, err
+	}
+	if err := r.deleteGroups(ctx, plan.Delete); err != nil {
+		return 0, err
 	}
 	if plan.DeleteSelf {
 		return 0, client.IgnoreNotFound(r.Client.Delete(ctx, obj, client.Preconditions{UID: &obj.UID}))
