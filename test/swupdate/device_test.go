@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -39,8 +40,8 @@ const maxStarts = 5
 // device is one running swupdate.
 type device struct {
 	t      testing.TB
-	folder string // its TMPDIR with its IPC sockets, so that devices can run in parallel
-	args   []string
+	folder string   // its TMPDIR with its IPC sockets, so that devices can run in parallel
+	args   []string // the program and its arguments
 	log    *os.File
 	ended  chan struct{}
 
@@ -49,35 +50,54 @@ type device struct {
 	stopped bool
 }
 
-// pairing has the values that a device needs to connect to its device API.
-type pairing struct{ deviceAPI, tenant, id, token, certificate string }
+// pairing has the values that a device needs to connect to its device API. credentials are
+// arguments of suricatta, swupdate's client; certificate is the one of the signer of images.
+type pairing struct{ deviceAPI, tenant, id, credentials, certificate string }
 
-// start runs swupdate until the test ends. More arguments are for suricatta, swupdate's client.
+// start runs swupdate until the test ends. More arguments are for suricatta.
 func start(t testing.TB, p pairing, suricatta string) *device {
+	t.Helper()
+	return startCommand(t, "globals : { loglevel = 5; };\nidentify : ( { name = \"hwId\"; value = \"demo\"; } );\n",
+		"swupdate", "-v", "-k", p.certificate, "-H", "demo:1.0", "-f", configurationFile,
+		"-u", fmt.Sprintf("-t %s -u %s -i %s -p 1 %s %s", p.tenant, p.deviceAPI, p.id, p.credentials, suricatta))
+}
+
+// configurationFile stands for the path of the configuration file in the arguments of a device, as
+// in docs/devices.md.
+const configurationFile = "/etc/swupdate.cfg"
+
+// startCommand runs a command that runs swupdate with this configuration file, until the test ends.
+func startCommand(t testing.TB, configuration string, args ...string) *device {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "swu") //nolint:usetesting // the path of a socket has at most 107 characters, and that of t.TempDir has more
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	write(t, filepath.Join(folder, "swupdate.cfg"), "globals : { loglevel = 5; };\nidentify : ( { name = \"hwId\"; value = \"demo\"; } );\n")
+	write(t, filepath.Join(folder, "swupdate.cfg"), configuration)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], configurationFile, filepath.Join(folder, "swupdate.cfg"))
+	}
 	log, err := os.Create(filepath.Join(folder, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &device{t: t, folder: folder, log: log, ended: make(chan struct{}), args: []string{
-		"-v", "-k", p.certificate, "-H", "demo:1.0", "-f", filepath.Join(folder, "swupdate.cfg"),
-		"-u", fmt.Sprintf("-t %s -u %s -i %s -p 1 -k %s %s", p.tenant, p.deviceAPI, p.id, p.token, suricatta)}}
+	d := &device{t: t, folder: folder, log: log, ended: make(chan struct{}), args: args}
 	go d.live()
 	t.Cleanup(func() {
 		d.stop()
 		if t.Failed() {
-			content, _ := os.ReadFile(log.Name())
-			t.Logf("swupdate's log:\n%s", content)
+			t.Logf("swupdate's log:\n%s", d.logged())
 		}
 		_ = log.Close()
 	})
 	return d
+}
+
+// logged returns the log of the device.
+func (d *device) logged() string {
+	content, _ := os.ReadFile(d.log.Name())
+	return string(content)
 }
 
 // live runs the device, and starts it again when it ends.
@@ -113,7 +133,7 @@ func (d *device) launch() (*exec.Cmd, error) {
 	for _, socket := range []string{"sockinstctrl", "swupdateprog"} {
 		_ = os.Remove(filepath.Join(d.folder, socket))
 	}
-	command := exec.Command("swupdate", d.args...)
+	command := exec.Command(d.args[0], d.args[1:]...)
 	command.Env = append(os.Environ(), "TMPDIR="+d.folder)
 	command.Stdout, command.Stderr = d.log, d.log
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // swupdate has several processes, which are stopped together

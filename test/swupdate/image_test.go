@@ -42,6 +42,9 @@ type image struct {
 	trickles chan struct{}
 	// asked, if not nil, is called for every request to the host of the image.
 	asked func(*http.Request)
+	// cut, if not nil, is called for every request. If it returns true, only half of the image is
+	// sent.
+	cut func(*http.Request) bool
 }
 
 // build returns an image that writes text to the file at path and whose script ends with exitCode.
@@ -73,6 +76,10 @@ func (i image) serve(t testing.TB) (artifact string) {
 		if i.trickles != nil && r.Method == http.MethodGet {
 			i.trickle(w, r)
 			return
+		}
+		if i.cut != nil && i.cut(r) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(i.content)))
+			sendHalf(w, i.content)
 		}
 		http.ServeContent(w, r, i.fileName, time.Time{}, bytes.NewReader(i.content))
 	}))

@@ -17,4 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+func TestMain(m *testing.M) {
+	cluster.AtOnce(6) // a story mostly waits for the next poll of its device
+	cluster.Main(m)
+}

@@ -5,6 +5,7 @@ package swupdate
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/test/world"
@@ -311,24 +314,100 @@ func TestSwupdateDownloadsThroughTheDeviceAPI(t *testing.T) {
 	}
 }
 
-// A device with a wrong token gets only 401, and its target is not changed.
-func TestSwupdateWithAWrongToken(t *testing.T) {
+// A maintenance window is closed: the device polls and is offered nothing. A commit opens the
+// window, and the device installs.
+func TestSwupdateWaitsForItsWindow(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.commit("firmware", s.signer.build(t, "1.3", s.installed(), "firmware 1.3", 0))
-	s.pairing.token = "guessed"
-	s.start()
-	s.Eventually("three polls", func() string {
-		if polls := len(s.wire.find(http.MethodGet, "")); polls < 3 {
-			return fmt.Sprintf("there were %d", polls)
-		}
-		return ""
+	s.set("firmware", s.signer.build(t, "1.7", s.installed(), "firmware 1.7", 0))
+	window := func(opens time.Time) string {
+		return fmt.Sprintf(`spec: {assignment: {distributionSet: firmware, maintenanceWindow: {schedule: "%d %d * * *", durationSeconds: 3600}}}`, opens.UTC().Minute(), opens.UTC().Hour())
+	}
+	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+	s.Commit(target, window(time.Now().Add(12*time.Hour)))
+	s.EventuallyTarget(s.name, "waits for its window", func(t *v1alpha1.Target) bool {
+		c := world.Condition(t.Status.Conditions, v1alpha1.ConditionAssigned)
+		return c != nil && c.Reason == v1alpha1.ReasonWaitingForDevice && strings.Contains(c.Message, "open from ")
 	})
-	s.device.stop()
-	s.wantAll(http.StatusUnauthorized)
-	status := s.Target(s.name).Status
-	if status.LastSeen != nil || len(status.Actions) != 0 || len(status.Attributes) != 0 || status.UpdateStatus != v1alpha1.UpdateStatusUnknown {
-		t.Errorf("the status after refused requests is %+v", status)
+	s.start()
+	for range 3 {
+		s.wantNothingOffered()
+	}
+	if actions := s.Target(s.name).Status.Actions; len(actions) != 0 {
+		t.Errorf("before the window opens the target has %+v", actions)
+	}
+
+	s.Commit(target, window(time.Now().Add(-10*time.Minute)))
+	s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
+	s.device.confirm(s.action().ID)
+	s.EventuallyTarget(s.name, "is in sync", func(t *v1alpha1.Target) bool { return t.Status.UpdateStatus == v1alpha1.UpdateStatusInSync })
+	s.wantNothingOffered()
+	s.wantNoSkip()
+	s.wantAll(http.StatusOK)
+}
+
+// The greatest id that an action can have: swupdate reads it from the deployment, and reports with
+// it as a number. It reports 2147483647 for an id that it cannot read, so no action has that id.
+func TestSwupdateWithTheGreatestID(t *testing.T) {
+	const greatest = math.MaxInt32 - 1
+	t.Parallel()
+	s := newStory(t)
+	target := s.Target(s.name)
+	patch := fmt.Sprintf(`{"status": {"nextActionID": %d}}`, greatest)
+	if err := s.Client.Status().Patch(t.Context(), target, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+	s.commit("firmware", s.signer.build(t, "1.8", s.installed(), "firmware 1.8", 0))
+	s.start()
+	s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
+	if id := s.action().ID; id != greatest {
+		t.Errorf("the id of the action is %d", id)
+	}
+	s.device.confirm(greatest)
+	s.EventuallyRollout("firmware", "finishes", world.InState(v1alpha1.RolloutFinished))
+	for _, e := range s.wire.find(http.MethodPost, "/feedback") {
+		if !strings.Contains(strings.ReplaceAll(e.asked, " ", ""), fmt.Sprintf(`"id":%d,`, greatest)) {
+			t.Errorf("the device reports another id, or not a number: %s", e)
+		}
+	}
+	s.wantNothingOffered()
+	s.wantAll(http.StatusOK)
+}
+
+// The download breaks off in the middle. The device asks for the size first, and after the break
+// for the rest only.
+func TestSwupdateResumesItsDownload(t *testing.T) {
+	for name, delivery := range map[string]string{"from the host of the image": "", "from the device API": "delivery: Proxy, "} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStory(t)
+			text := strings.Repeat("firmware 1.9", 50_000)
+			i := s.signer.build(t, "1.9", s.installed(), text, 0)
+			var mu sync.Mutex
+			var asked []string
+			cut := func(method, ranges string) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				asked = append(asked, strings.TrimSpace(method+" "+ranges))
+				return method == http.MethodGet && ranges == ""
+			}
+			if s.delivery = delivery; delivery == "" {
+				i.cut = func(r *http.Request) bool { return cut(r.Method, r.Header.Get("Range")) }
+			} else {
+				s.wire.cutOff(func(e exchange) bool { return strings.Contains(e.path, "/artifacts/") && cut(e.method, e.ranges) })
+			}
+			s.commit("firmware", i)
+			s.device = start(t, s.pairing, "-w 1")
+			s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
+			if content, err := os.ReadFile(s.installed()); err != nil || string(content) != text {
+				t.Errorf("the device has %d bytes (%v) instead of the firmware", len(content), err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if want := []string{"HEAD", "GET", fmt.Sprintf("GET bytes=%d-", len(i.content)/2)}; !slices.Equal(asked, want) {
+				t.Errorf("the device has asked for %q, want %q", asked, want)
+			}
+		})
 	}
 }
 
@@ -345,13 +424,22 @@ type story struct {
 	delivery string
 }
 
+// newStory returns a story with the Target of its device, which has a target token.
 func newStory(t *testing.T) *story {
 	t.Helper()
+	s := newStoryOf(t, "gateway-000")
+	s.Targets("gateway", 1, nil)
+	s.pairing.credentials = "-k " + world.Token
+	return s
+}
+
+// newStoryOf returns a story without a Target and without credentials of its device.
+func newStoryOf(t *testing.T, name string) *story {
+	t.Helper()
 	requireSwupdate(t)
-	s := &story{World: world.New(t), signer: newSigner(t), folder: t.TempDir()}
+	s := &story{World: world.New(t), signer: newSigner(t), folder: t.TempDir(), name: name}
 	s.wire = newWire(t, s.DeviceAPI)
-	s.name = s.Targets("gateway", 1, nil)[0]
-	s.pairing = pairing{deviceAPI: s.wire.url, tenant: s.Namespace, id: s.name, token: world.Token, certificate: s.signer.certificate()}
+	s.pairing = pairing{deviceAPI: s.wire.url, tenant: s.Namespace, id: name, certificate: s.signer.certificate()}
 	return s
 }
 
@@ -362,23 +450,25 @@ func (s *story) installed() string { return filepath.Join(s.folder, "root", "app
 // rollout is running. Later rollouts are newer.
 func (s *story) commit(name string, i image) {
 	s.T.Helper()
+	s.set(name, i)
+	s.ApplySpec("Rollout", name, fmt.Sprintf(`{update: {distributionSet: %s}, groupCount: 1, stabilizationSeconds: 1, startAt: %q}`, name, time.Now().UTC().Format(time.RFC3339)))
+	s.EventuallyRollout(name, "runs", world.InState(v1alpha1.RolloutRunning))
+}
+
+// set creates a module and a set of this name for the image.
+func (s *story) set(name string, i image) {
+	s.T.Helper()
 	s.Apply(fmt.Sprintf(`
 apiVersion: goshawk.dev/v1alpha1
 kind: SoftwareModule
 metadata: {name: %[1]s}
-spec: {type: os, name: linux, version: %[1]s, %[4]sartifacts: [%[2]s]}
+spec: {type: os, name: linux, version: %[1]s, %[3]sartifacts: [%[2]s]}
 ---
 apiVersion: goshawk.dev/v1alpha1
 kind: DistributionSet
 metadata: {name: %[1]s}
 spec: {name: gateway, version: %[1]s, type: full-image, modules: [{name: %[1]s}]}
----
-apiVersion: goshawk.dev/v1alpha1
-kind: Rollout
-metadata: {name: %[1]s}
-spec: {update: {distributionSet: %[1]s}, groupCount: 1, stabilizationSeconds: 1, startAt: %[3]q}
-`, name, i.serve(s.T), time.Now().UTC().Format(time.RFC3339), s.delivery))
-	s.EventuallyRollout(name, "runs", world.InState(v1alpha1.RolloutRunning))
+`, name, i.serve(s.T), s.delivery))
 }
 
 func (s *story) start() {

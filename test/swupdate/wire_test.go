@@ -21,6 +21,7 @@ import (
 type exchange struct {
 	method, path string
 	asked        string
+	ranges       string // the header Range of the request
 	status       int
 	answered     string
 }
@@ -36,6 +37,7 @@ type wire struct {
 	mu        sync.Mutex
 	exchanges []exchange
 	hold      func(exchange)
+	cut       func(exchange) bool
 }
 
 // newWire returns a wire to a device API. The device uses the host of the wire, so the links of the
@@ -60,11 +62,14 @@ func newWire(t testing.TB, deviceAPI string) *wire {
 		r.Body = io.NopCloser(bytes.NewReader(asked))
 		answer := finalAnswer{httptest.NewRecorder()}
 		proxy.ServeHTTP(answer, r)
-		w.remember(exchange{method: r.Method, path: r.URL.Path, asked: string(asked), status: answer.Code, answered: answer.Body.String()})
+		cut := w.remember(exchange{method: r.Method, path: r.URL.Path, asked: string(asked), ranges: r.Header.Get("Range"), status: answer.Code, answered: answer.Body.String()})
 		for name, values := range answer.Header() {
 			out.Header()[name] = values
 		}
 		out.WriteHeader(answer.Code)
+		if cut {
+			sendHalf(out, answer.Body.Bytes())
+		}
 		_, _ = out.Write(answer.Body.Bytes())
 	}))
 	t.Cleanup(server.Close)
@@ -89,14 +94,30 @@ func (a finalAnswer) WriteHeader(status int) {
 	}
 }
 
-func (w *wire) remember(e exchange) {
+// remember records an exchange, and reports whether its response is cut off.
+func (w *wire) remember(e exchange) (cut bool) {
 	w.mu.Lock()
 	w.exchanges = append(w.exchanges, e)
-	hold := w.hold
+	hold, cuts := w.hold, w.cut
 	w.mu.Unlock()
 	if hold != nil {
 		hold(e)
 	}
+	return cuts != nil && cuts(e)
+}
+
+// sendHalf sends the first half of a body, and then closes the connection.
+func sendHalf(out http.ResponseWriter, body []byte) {
+	_, _ = out.Write(body[:len(body)/2])
+	_ = http.NewResponseController(out).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+// cutOff sends only half of the responses for which f returns true.
+func (w *wire) cutOff(f func(exchange) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = f
 }
 
 // beforeAnswering calls f with each exchange before the device gets the response.
