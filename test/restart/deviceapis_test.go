@@ -4,13 +4,16 @@
 package restart
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,6 +72,84 @@ func TestTwoDeviceAPIsCreateEachActionOnce(t *testing.T) {
 	}
 }
 
+// Two device API replicas are replaced one after the other, twice each, while devices send
+// intermediate reports, which their replica buffers until it ends. The devices send their results
+// after that. Every report that was accepted is counted once.
+func TestARollingRestartLosesAndDoublesNoReport(t *testing.T) {
+	t.Parallel()
+	const steps = 80
+	backend := kube.Options{PollInterval: time.Second, ProgressInterval: time.Minute, Replicated: true}
+	w, g := newWorld(t, manager.Options{Backend: backend})
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 24, nil)
+	both := &sticky{mayEnd: make(chan struct{})}
+	stops := [2]func() error{}
+	replace := func(i int) {
+		t.Helper()
+		next, stop, err := world.Start(t.Context(), manager.Options{DeviceAPI: true, Backend: backend}, g.run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Eventually("the new replica serves devices", func() string {
+			if code := pollAt(t, next, w.Namespace, names[0]); code != http.StatusOK {
+				return strconv.Itoa(code)
+			}
+			return ""
+		})
+		both.use(i, host(t, next))
+		if stops[i] != nil {
+			if err := stops[i](); err != nil {
+				t.Errorf("a replica ended with %v", err)
+			}
+		}
+		stops[i] = stop
+	}
+	replace(0)
+	replace(1)
+	t.Cleanup(func() {
+		for _, stop := range stops {
+			if err := stop(); err != nil {
+				t.Errorf("a replica ended with %v", err)
+			}
+		}
+	})
+	_, devices := w.Play(func(c *devicesim.Config) {
+		c.Transport, c.Steps, c.StepTime = both, steps, 100*time.Millisecond
+	}, devicesim.Obedient, names...)
+	w.Apply(`
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1}
+spec: {update: {distributionSet: firmware-1}, stabilizationSeconds: 1}
+`)
+	atStarts(w, devices, 1)
+	for _, i := range []int{0, 1, 0, 1} {
+		before := len(devices.Of(devicesim.Reported))
+		w.Eventually("devices report", func() string {
+			if n := len(devices.Of(devicesim.Reported)); n < min(before+len(names), steps*len(names)) {
+				return fmt.Sprintf("%d reports", n)
+			}
+			return ""
+		})
+		replace(i)
+	}
+	close(both.mayEnd)
+	r := w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	if got := *r.Status.Targets; got != (v1alpha1.Counts{Targets: 24, Succeeded: 24}) {
+		t.Errorf("counts are %+v, failures %+v", got, r.Status.Failures)
+	}
+	reported := map[string]int{}
+	for _, e := range devices.Of(devicesim.Reported) {
+		reported[e.Device]++
+	}
+	for _, name := range names {
+		actions := w.Target(name).Status.Actions
+		if len(actions) != 1 || int(actions[0].Reports) != reported[name] || reported[name] < steps {
+			t.Errorf("device %s has sent %d reports, and its target has %+v", name, reported[name], actions)
+		}
+	}
+}
+
 // balancer spreads requests over two device API replicas.
 type balancer struct {
 	deviceAPIs [2]string
@@ -98,6 +179,43 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 func (b *balancer) ask(r *http.Request, deviceAPI int) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Host, r.URL.Host = r.URL.Host, b.deviceAPIs[deviceAPI]
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// sticky sends all requests of a device to one of two replicas, which can be replaced, and holds
+// back results until mayEnd is closed.
+type sticky struct {
+	mu         sync.Mutex
+	deviceAPIs [2]string
+	mayEnd     chan struct{}
+}
+
+// use replaces a replica for all further requests.
+func (s *sticky) use(i int, host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deviceAPIs[i] = host
+}
+
+func (s *sticky) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err := errors.Join(err, r.Body.Close()); err != nil {
+			return nil, err
+		}
+		if r.Body = io.NopCloser(bytes.NewReader(body)); bytes.Contains(body, []byte(`"closed"`)) {
+			select {
+			case <-s.mayEnd:
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
+		}
+	}
+	device := strings.Split(r.URL.Path, "/")[4] // /tenant/controller/v1/device
+	s.mu.Lock()
+	r.Host, r.URL.Host = r.URL.Host, s.deviceAPIs[device[len(device)-1]%2]
+	s.mu.Unlock()
 	return http.DefaultTransport.RoundTrip(r)
 }
 

@@ -67,7 +67,13 @@ func TestALostLeaseNeverEndsADeviceAPI(t *testing.T) {
 // pollOnce sends one poll of the device and returns the status.
 func pollOnce(t *testing.T, w *world.World, device string) int {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.DeviceAPI+"/"+w.Namespace+"/controller/v1/"+device, nil)
+	return pollAt(t, w.DeviceAPI, w.Namespace, device)
+}
+
+// pollAt is pollOnce at a certain replica.
+func pollAt(t *testing.T, deviceAPI, namespace, device string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, deviceAPI+"/"+namespace+"/controller/v1/"+device, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
