@@ -89,6 +89,7 @@ func (v *visit) authorize(namesDevice bool) (err error) {
 		}
 		return err
 	}
+	v.gatewayToken = credentials.GatewayToken
 	return v.backend.Authorize(v.Context(), v.device, credentials)
 }
 

@@ -66,6 +66,31 @@ func TestRatePerDevice(t *testing.T) {
 	}
 }
 
+// All devices with one gateway token share a rate, in which the token of a device, another gateway
+// token and the same token in another namespace do not count. Results have the same rate once more.
+func TestRatePerGatewayToken(t *testing.T) {
+	s := deviceAPI(t, &openBackend{Backend: backend()}, func(o *ddi.Options) { o.Rates.Gateway = thrice() })
+	of := func(device, credentials string) *http.Request {
+		return ask("GET /"+device, "Authorization: "+credentials)
+	}
+	result := func() *http.Request {
+		r := report("deploymentBase", success)
+		r.Header.Set("Authorization", "GatewayToken one")
+		return r
+	}
+	got := codes(s,
+		of("acme/controller/v1/dev1", "GatewayToken one"), of("acme/controller/v1/dev2", "GatewayToken one"), of("acme/controller/v1/dev3", "gatewaytoken one"),
+		of("acme/controller/v1/dev1", "GatewayToken one"), of("acme/controller/v1/dev4", "GatewayToken one"),
+		of("acme/controller/v1/dev1", "GatewayToken two"), of("acme/controller/v1/dev1", "TargetToken one"), of("other/controller/v1/dev1", "GatewayToken one"),
+		result(), result(), result(), result())
+	if diff := cmp.Diff([]int{200, 200, 200, 429, 429, 200, 200, 200, 200, 200, 200, 429}, got); diff != "" {
+		t.Errorf("codes of polls and results (-want +got):\n%s", diff)
+	}
+	if w := answered(s, of("acme/controller/v1/dev5", "GatewayToken one")); w.Header().Get("Retry-After") != "10" || !strings.Contains(w.Body.String(), "gateway token") {
+		t.Errorf("the response is %q with Retry-After %q", w.Body, w.Header().Get("Retry-After"))
+	}
+}
+
 // Beyond the rate of a device, its confirmations and denials are still accepted.
 func TestConfirmationsBeyondTheRate(t *testing.T) {
 	word := func(text string) *http.Request {

@@ -70,7 +70,7 @@ func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T
 			v.noteTooLarge()
 		}
 	}
-	if err == nil && v.beyondRate != nil && (!isResult(document) || !v.limits.AdmitResult(v.device, v.now)) {
+	if err == nil && v.beyondRate != nil && (!isResult(document) || !v.limits.AdmitResult(v.device, v.gatewayToken, v.now)) {
 		err = v.beyondRate
 	}
 	return document, isWhole, err

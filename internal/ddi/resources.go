@@ -45,6 +45,8 @@ type visit struct {
 	now         time.Time
 	// rootURL is set by root.
 	rootURL string
+	// gatewayToken is that of the request, or "".
+	gatewayToken string
 	// isRefused means that the credentials are wrong.
 	isRefused bool
 	// beyondRate is the refusal of reports that are not results, because the device, or all devices

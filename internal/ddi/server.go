@@ -237,7 +237,7 @@ func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
 		return answer{}, tooMany
 	}
 	defer v.limits.leave(v.device)
-	v.beyondRate = v.limits.Admit(v.device, v.now)
+	v.beyondRate = v.limits.Admit(v.device, v.gatewayToken, v.now)
 	if v.beyondRate != nil && (!resource.readsBeyondRate || !v.limits.admitBody(v.device, v.ContentLength, v.now)) {
 		return answer{}, v.beyondRate
 	}

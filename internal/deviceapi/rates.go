@@ -37,6 +37,9 @@ func (r Rate) limiter() *rate.Limiter {
 type Rates struct {
 	// Device limits the requests of one device. Default: 5 a second, 30 at once.
 	Device Rate
+	// Gateway limits the requests of all devices with one gateway token in one namespace. The other
+	// credentials belong to one device. Default: 5000 a second, 10 000 at once, half of Global.
+	Gateway Rate
 	// Global limits all authorized requests of this process. The same rate applies once more to
 	// results beyond it. Default: 10 000 a second, 20 000 at once.
 	Global Rate
@@ -49,7 +52,7 @@ type Rates struct {
 // withDefaults returns the rates with the defaults for those that are zero.
 func (r Rates) withDefaults() Rates {
 	return Rates{
-		Device: r.Device.Or(Rate{PerSecond: 5, Burst: 30}), Global: r.Global.Or(Rate{PerSecond: 10_000, Burst: 20_000}),
+		Device: r.Device.Or(Rate{PerSecond: 5, Burst: 30}), Gateway: r.Gateway.Or(Rate{PerSecond: 5000, Burst: 10_000}), Global: r.Global.Or(Rate{PerSecond: 10_000, Burst: 20_000}),
 		Guess: r.Guess.Or(Rate{PerSecond: 1, Burst: 10}), Address: r.Address.Or(Rate{PerSecond: 10, Burst: 100}),
 		Refusal: r.Refusal.Or(Rate{PerSecond: 100, Burst: 1000}),
 	}
@@ -62,9 +65,11 @@ type Limits struct {
 	// Rates are the rates in effect.
 	Rates Rates
 
-	// results and allResults limit the results beyond the rates, of one device and of all.
-	devices, results *Buckets[Device]
-	all, allResults  *rate.Limiter
+	// results, gatewayResults and allResults limit the results beyond the rates, of one device, of
+	// one gateway and of all.
+	devices, results         *Buckets[Device]
+	gateways, gatewayResults *Buckets[gateway]
+	all, allResults          *rate.Limiter
 
 	// guesses, addresses and refusals count wrong credentials: of one address for one device, of
 	// one address, and all.
@@ -72,6 +77,9 @@ type Limits struct {
 	addresses *Buckets[netip.Prefix]
 	refusals  *rate.Limiter
 }
+
+// gateway is the token of a gateway in a namespace.
+type gateway struct{ namespace, token string }
 
 // guess is the source of wrong credentials and their device, which is the zero Device if they name
 // none.
@@ -84,32 +92,39 @@ type guess struct {
 func NewLimits(rates Rates) *Limits {
 	rates = rates.withDefaults()
 	return &Limits{
-		Rates:      rates,
-		devices:    NewBuckets[Device](rates.Device),
-		results:    NewBuckets[Device](rates.Device),
-		all:        rates.Global.limiter(),
-		allResults: rates.Global.limiter(),
-		guesses:    NewBuckets[guess](rates.Guess),
-		addresses:  NewBuckets[netip.Prefix](rates.Address),
-		refusals:   rates.Refusal.limiter(),
+		Rates:          rates,
+		devices:        NewBuckets[Device](rates.Device),
+		results:        NewBuckets[Device](rates.Device),
+		gateways:       NewBuckets[gateway](rates.Gateway),
+		gatewayResults: NewBuckets[gateway](rates.Gateway),
+		all:            rates.Global.limiter(),
+		allResults:     rates.Global.limiter(),
+		guesses:        NewBuckets[guess](rates.Guess),
+		addresses:      NewBuckets[netip.Prefix](rates.Address),
+		refusals:       rates.Refusal.limiter(),
 	}
 }
 
-// Admit counts a request of an authorized device. It returns ErrDeviceRate if the device exceeds
-// its rate, and ErrGlobalRate if all devices together do.
-func (l *Limits) Admit(device Device, now time.Time) error {
-	if !l.devices.Take(device, now) {
+// Admit counts a request of an authorized device, whose gatewayToken is "" if it has none. It
+// returns ErrDeviceRate if the device exceeds its rate, ErrGatewayRate if all devices with the
+// token together exceed theirs, and ErrGlobalRate if all devices do.
+func (l *Limits) Admit(device Device, gatewayToken string, now time.Time) error {
+	switch {
+	case !l.devices.Take(device, now):
 		return ErrDeviceRate
-	}
-	if !l.all.AllowN(now, 1) {
+	case gatewayToken != "" && !l.gateways.Take(gateway{device.Namespace, gatewayToken}, now):
+		return ErrGatewayRate
+	case !l.all.AllowN(now, 1):
 		return ErrGlobalRate
 	}
 	return nil
 }
 
 // AdmitResult counts a result that Admit refuses, and reports whether it is accepted all the same.
-func (l *Limits) AdmitResult(device Device, now time.Time) bool {
-	return l.results.Take(device, now) && l.allResults.AllowN(now, 1)
+func (l *Limits) AdmitResult(device Device, gatewayToken string, now time.Time) bool {
+	return l.results.Take(device, now) &&
+		(gatewayToken == "" || l.gatewayResults.Take(gateway{device.Namespace, gatewayToken}, now)) &&
+		l.allResults.AllowN(now, 1)
 }
 
 // ExplainRefusal counts wrong credentials, and reports whether the response says what is wrong. A
