@@ -56,7 +56,7 @@ func fullNamespace(t *testing.T) *several {
 	s.CommitRollout("running", "spec: {deletionCancellation: Soft}")
 	s.EventuallyRollout("struck", "is stopped by the invalidation", world.InState(v1alpha1.RolloutStopped))
 	s.Targets("planned", 1, map[string]string{"state": "planned"})
-	s.ApplySpec("Rollout", "planned", `{update: {distributionSet: spare}, targetSelector: {matchLabels: {state: planned}}, stabilizationSeconds: 4, startAt: "2026-01-01T00:00:00Z"}`)
+	s.ApplySpec("Rollout", "planned", `{update: {distributionSet: spare}, targetSelector: {matchLabels: {state: planned}}, stabilizationSeconds: 20, startAt: "2026-01-01T00:00:00Z"}`)
 	s.EventuallyRollout("planned", "is about to be planned", func(r *v1alpha1.Rollout) bool {
 		return r.Status.WaitingFor != nil && r.Status.WaitingFor.Reason == v1alpha1.ReasonStabilizing
 	})
@@ -184,7 +184,7 @@ func TestKindsAreDeletedOneAfterTheOther(t *testing.T) {
 				if kind == "dgroup" {
 					wait = "--wait=false"
 				}
-				s.Kubectl("delete", kind, "--all", wait, "--timeout=60s")
+				s.Kubectl("delete", kind, "--all", wait, "--timeout=150s")
 			}
 			s.Eventually("the namespace is empty", s.left)
 			s.staysQuiet(before)

@@ -32,7 +32,7 @@ func atWork(t *testing.T) *stopped {
 	w := world.New(t)
 	w.Set("firmware-1", "1.0")
 	s := &stopped{World: w, busy: w.Targets("busy", 3, nil), silent: w.Targets("silent", 2, nil), late: w.Targets("late", 3, nil)}
-	_, s.working = w.Play(stepsOf(time.Second), devicesim.Obedient, s.busy...)
+	_, s.working = w.Play(stepsOf(3*time.Second), devicesim.Obedient, s.busy...)
 	_, silent := w.Devices(devicesim.Silent, s.silent...)
 	s.away, s.others = w.Devices(devicesim.Offline, s.late...)
 	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupCount: 1}`)
@@ -113,7 +113,7 @@ func TestRolloutThatIsDeletedAndReCreatedResumes(t *testing.T) {
 			w.Set("firmware-1", "1.0")
 			done, busy, later := w.Targets("done", 2, nil), w.Targets("busy", 3, nil), w.Targets("later", 3, map[string]string{"ring": "later"})
 			_, quick := w.Devices(devicesim.Obedient, together(done, later)...)
-			_, slow := w.Play(stepsOf(1500*time.Millisecond), devicesim.Obedient, busy...)
+			_, slow := w.Play(stepsOf(4*time.Second), devicesim.Obedient, busy...)
 			manifest := `
 apiVersion: goshawk.dev/v1alpha1
 kind: Rollout

@@ -298,7 +298,7 @@ func (w *World) Target(name string) *v1alpha1.Target {
 
 // patience is the maximum time that a story waits for an expected state. It is long enough for a
 // loaded machine, and is reached only by a failure.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // Eventually waits until check returns "". check returns what is missing.
 func (w *World) Eventually(what string, check func() (missing string)) {
