@@ -71,16 +71,22 @@ func condensed(details []string) (kept []string, message string) {
 
 func isLineEnd(r rune) bool { return r == '\n' || r == '\r' || r == '\u2028' || r == '\u2029' }
 
-// telling returns the most specific of the last error messages. Consecutive lines that look like an
-// error are about one error, and the most specific of them is taken; a later error replaces an
+// bestError returns the most specific of the last error messages. Consecutive lines that look like
+// an error are about one error, and the most specific of them is taken; a later error replaces an
 // earlier one. best is the result for the lines before these, and last is the last of them.
 func bestError(best, last string, lines []string) string {
-	follows := text.LooksLikeError(last)
+	if len(lines) == 0 {
+		return best
+	}
+	follows, most := text.LooksLikeError(last), text.Specificity(best)
 	for _, line := range lines {
-		if n := text.Specificity(line); n > 0 && (!follows || n > text.Specificity(best)) {
-			best = line
+		isError := text.LooksLikeError(line)
+		if isError {
+			if n := text.SpecificityOfError(line); n > 0 && (!follows || n > most) {
+				best, most = line, n
+			}
 		}
-		follows = text.LooksLikeError(line)
+		follows = isError
 	}
 	return best
 }

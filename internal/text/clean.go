@@ -21,10 +21,30 @@ import (
 //
 // Cleaning a clean text returns it unchanged.
 func Clean(s string, limit int) string {
+	if isClean(s) {
+		return cut(s, limit)
+	}
 	var out strings.Builder
-	blank := false
-	for _, r := range strings.ToValidUTF8(s, string(utf8.RuneError)) {
+	if limit <= 0 {
+		out.Grow(len(s))
+	}
+	room := limit // how many more characters can be kept; one more shows that the text must be cut
+	blank, invalid := false, false
+	for i, r := range s {
+		if r == utf8.RuneError {
+			_, size := utf8.DecodeRuneInString(s[i:])
+			if wasInvalid := invalid; size == 1 {
+				if invalid = true; wasInvalid { // a run of invalid bytes becomes one character
+					continue
+				}
+			} else {
+				invalid = false
+			}
+		} else {
+			invalid = false
+		}
 		switch {
+		case r > ' ' && r < utf8.RuneSelf && r != 0x7f: // the most frequent case first
 		case unicode.IsSpace(r):
 			blank = true
 			continue
@@ -33,20 +53,45 @@ func Clean(s string, limit int) string {
 		}
 		if blank && out.Len() > 0 {
 			out.WriteByte(' ')
+			room--
 		}
 		blank = false
 		out.WriteRune(r)
+		if room--; limit > 0 && room < 0 {
+			break
+		}
 	}
 	return cut(out.String(), limit)
 }
 
+// isClean reports whether a text has only visible ASCII characters with one blank between words.
+func isClean(s string) bool {
+	last := byte(' ')
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c >= 0x7f || c == ' ' && last == ' ' {
+			return false
+		}
+		last = c
+	}
+	return last != ' ' || s == ""
+}
+
 // cut shortens a text to at most limit characters, on the boundary of a character.
 func cut(s string, limit int) string {
-	if limit <= 0 || utf8.RuneCountInString(s) <= limit {
+	if limit <= 0 || len(s) <= limit {
 		return s
 	}
-	runes := []rune(s)[:limit-1]
-	return strings.TrimRight(string(runes), " ") + "…"
+	n, end := 0, 0
+	for i := range s {
+		if n == limit-1 {
+			end = i
+		}
+		if n++; n > limit {
+			return strings.TrimRight(s[:end], " ") + "…"
+		}
+	}
+	return s
 }
 
 // isInvisible reports whether a character has no visible form and could control a terminal, change

@@ -11,22 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-var (
-	url      = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)([^\s/?#]*@)?([^\s/?#"']*)([^\s?#"']*)([?#][^\s"']*)?`)
-	secret   = regexp.MustCompile(`(?i)\b(TargetToken|GatewayToken|Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
-	assigned = regexp.MustCompile(`(?i)\b([a-z_-]*(?:token|passw(?:or)?d|passphrase|secret|api[_-]?key))(["']?\s*=\s*)("[^"]*"|'[^']*'|[^\s"',;&]+)`)
-)
-
-// Redact removes credentials from a text of a device: user information, query and fragment of URLs,
-// the tokens of an Authorization header, and values that are assigned to a name such as password or
-// token. The rest is not changed.
-func Redact(s string) string {
-	if strings.Contains(s, "://") {
-		s = url.ReplaceAllString(s, "$1$3$4")
-	}
-	s = secret.ReplaceAllString(s, "$1 <secret>")
-	return assigned.ReplaceAllString(s, "$1$2<secret>")
-}
+var url = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)([^\s/?#]*@)?([^\s/?#"']*)([^\s?#"']*)([?#][^\s"']*)?`)
 
 // The order matters: longer and more specific patterns go first.
 var (

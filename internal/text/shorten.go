@@ -13,6 +13,9 @@ import (
 // characters were cut. A limit of less than 64 characters leaves no room for that, and the text is
 // cut at its end.
 func Shorten(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
 	length := utf8.RuneCountInString(s)
 	if length <= limit {
 		return s
@@ -20,10 +23,19 @@ func Shorten(s string, limit int) string {
 	if limit < 64 {
 		return cut(s, limit)
 	}
-	runes := []rune(s)
 	marker := func(n int) string { return fmt.Sprintf(" [… %d characters were cut …] ", n) }
 	room := limit - utf8.RuneCountInString(marker(length))
 	room = limit - utf8.RuneCountInString(marker(length-room)) // the number of cut characters may have fewer digits than the length
 	head := room / 2
-	return string(runes[:head]) + marker(length-room) + string(runes[length-room+head:])
+	start := 0
+	for range head {
+		_, size := utf8.DecodeRuneInString(s[start:])
+		start += size
+	}
+	end := len(s)
+	for range room - head {
+		_, size := utf8.DecodeLastRuneInString(s[:end])
+		end -= size
+	}
+	return s[:start] + marker(length-room) + s[end:]
 }

@@ -26,22 +26,36 @@ var files = regexp.MustCompile(`/[^\s"',;:]*`)
 
 // LooksLikeError reports whether a message seems to be about an error.
 func LooksLikeError(s string) bool {
-	s = files.ReplaceAllString(strings.ToLower(s), "")
-	if !hasSign(s) {
-		return exit.MatchString(s)
+	s = strings.ToLower(s)
+	if strings.IndexByte(s, '/') >= 0 {
+		s = files.ReplaceAllString(s, "")
 	}
-	s = noError.ReplaceAllString(s, "")
-	return hasSign(s) || exit.MatchString(s)
+	if hasSign(s) {
+		if s = noError.ReplaceAllString(s, ""); hasSign(s) {
+			return true
+		}
+	}
+	return strings.ContainsAny(s, "123456789") && exit.MatchString(s)
 }
 
 func hasSign(s string) bool {
-	for _, sign := range signs {
-		if strings.Contains(s, sign) {
-			return true
+	for i := range len(s) {
+		for _, sign := range signsBy[s[i]] {
+			if strings.HasPrefix(s[i:], sign) {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+// signsBy are the signs by their first byte.
+var signsBy = func() (by [256][]string) {
+	for _, sign := range signs {
+		by[sign[0]] = append(by[sign[0]], sign)
+	}
+	return by
+}()
 
 // common are words that do not describe the cause of an error, because they occur in messages about
 // any failed update.
@@ -73,6 +87,11 @@ func Specificity(s string) int {
 	if !LooksLikeError(s) {
 		return 0
 	}
+	return SpecificityOfError(s)
+}
+
+// SpecificityOfError is Specificity of a message that looks like an error.
+func SpecificityOfError(s string) int {
 	n := SpecificWords(s)
 	if n > 0 && strings.HasPrefix(strings.ToLower(s), summary) {
 		n += mostWords
