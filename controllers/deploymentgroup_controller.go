@@ -82,7 +82,9 @@ func (r *DeploymentGroupReconciler) isOwned(ctx context.Context, g *v1alpha1.Dep
 	if err != nil {
 		return false, fmt.Errorf("read rollout %s of deployment group %s: %w", key.Name, g.Name, err)
 	}
-	return owns(&owner, g), nil
+	// An owner that cannot be decoded may own the group. The group is reconciled again when the
+	// owner is fixed or deleted.
+	return owner.Unreadable != nil || owns(&owner, g), nil
 }
 
 // owns reports whether the group belongs to the plan of the Rollout, or to an earlier plan whose
@@ -134,7 +136,7 @@ var ownership = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, now := e.ObjectOld.(*v1alpha1.Rollout), e.ObjectNew.(*v1alpha1.Rollout)
-		return old.UID != now.UID || old.Status.UID != now.Status.UID || planHash(old) != planHash(now)
+		return old.UID != now.UID || old.Status.UID != now.Status.UID || planHash(old) != planHash(now) || old.Unreadable != nil && now.Unreadable == nil
 	},
 	GenericFunc: func(event.GenericEvent) bool { return false },
 }

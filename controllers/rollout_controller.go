@@ -365,7 +365,7 @@ func (r *RolloutReconciler) finalize(ctx context.Context, obj *v1alpha1.Rollout)
 // releaseGroups deletes the groups of a deleted rollout, and returns how many the API server lists.
 func (r *RolloutReconciler) releaseGroups(ctx context.Context, obj *v1alpha1.Rollout) (int, error) {
 	for _, g := range r.Index.GroupsOf(obj) {
-		if g.Unreadable != nil { // the API server's list cannot be decoded if it contains this group
+		if g.Unreadable != nil { // the list below may lack the fields that say whose group it is
 			if err := releaseGroup(ctx, r.Client, g); err != nil {
 				return 0, err
 			}

@@ -132,11 +132,17 @@ func (r *RolloutReconciler) isPlanKnown(obj *v1alpha1.Rollout) bool {
 func (r *RolloutReconciler) knownGroups(obj *v1alpha1.Rollout) int {
 	known := 0
 	for _, g := range r.Index.GroupsOf(obj) {
-		if grouping.BelongsTo(g, obj) && isNamed(g, obj) || g.Unreadable != nil && mayBelongToPlan(g, obj) {
+		if isKnown(g, obj) {
 			known++
 		}
 	}
 	return known
+}
+
+// isKnown reports whether a group counts as one of the groups in a rollout's status. A group that
+// cannot be decoded counts if it may be one of them.
+func isKnown(g *v1alpha1.DeploymentGroup, r *v1alpha1.Rollout) bool {
+	return grouping.BelongsTo(g, r) && isNamed(g, r) || g.Unreadable != nil && g.Spec.RolloutUID == r.Identity() && mayBelongToPlan(g, r)
 }
 
 // byOrder sorts rollouts by their place in the order of updates, then by name.
@@ -279,7 +285,7 @@ func (r *RolloutReconciler) cacheLags(ctx context.Context, obj *v1alpha1.Rollout
 	}
 	exist := 0
 	for i := range live.Items {
-		if grouping.BelongsTo(&live.Items[i], obj) && isNamed(&live.Items[i], obj) {
+		if isKnown(&live.Items[i], obj) {
 			exist++
 		}
 	}

@@ -167,12 +167,7 @@ func decodeList(data []byte, list runtime.Object) error {
 	items := itemsOf(list)
 	decoded := reflect.MakeSlice(items.Type(), len(raw.Items), len(raw.Items))
 	for i, text := range raw.Items {
-		object := decoded.Index(i).Addr().Interface().(runtime.Object)
-		err := unmarshal(text, object)
-		if err == nil && problemOf(object) == "" {
-			continue
-		}
-		if err := decodeReadable(text, object, err); err != nil {
+		if err := decodeOne(text, decoded.Index(i).Addr().Interface().(runtime.Object)); err != nil {
 			return err
 		}
 	}
@@ -186,6 +181,16 @@ func decodeList(data []byte, list runtime.Object) error {
 	accessor.SetRemainingItemCount(raw.Metadata.RemainingItemCount)
 	list.GetObjectKind().SetGroupVersionKind(raw.GroupVersionKind())
 	return nil
+}
+
+// decodeOne decodes an object, and marks it if it cannot be decoded as a whole.
+func decodeOne(data []byte, object runtime.Object) error {
+	reflect.ValueOf(object).Elem().SetZero()
+	err := unmarshal(data, object)
+	if err == nil && problemOf(object) == "" {
+		return nil
+	}
+	return decodeReadable(data, object, err)
 }
 
 func unmarshal(data []byte, into any) error {

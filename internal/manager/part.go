@@ -155,7 +155,7 @@ func (p *part) once(ctx context.Context) error {
 		return err
 	}
 	now.synced = append(now.synced, index.HasSynced)
-	store := targetstatus.NewStore(index, mgr.GetClient(), mgr.GetAPIReader(), p.process.o.Now, p.process.o.WritesInFlight)
+	store := targetstatus.NewStore(index, mgr.GetClient(), decode.Reader(mgr.GetAPIReader()), p.process.o.Now, p.process.o.WritesInFlight)
 	store.Share(p.process.slots)
 	if p.devices {
 		secrets, err := p.addDevices(ctx, mgr, store, now)
@@ -236,7 +236,7 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 	if err != nil {
 		return nil, fmt.Errorf("follow Secrets: %w", err)
 	}
-	now.backend = kube.New(store, mgr.GetAPIReader(), mgr.GetEventRecorder("goshawk-device-api"), p.process.o.Backend)
+	now.backend = kube.New(store, decode.Reader(mgr.GetAPIReader()), mgr.GetEventRecorder("goshawk-device-api"), p.process.o.Backend)
 	tokens := kube.NewTokens(now.backend, mgr.GetClient())
 	tokens.Follow()
 	synced, err := now.backend.FollowSecrets(informer)

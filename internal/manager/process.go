@@ -278,15 +278,15 @@ func addControllers(mgr manager.Manager, index *fleet.Index, store *targetstatus
 	for _, c := range []interface{ SetupWithManager(manager.Manager) error }{
 		&controllers.SoftwareModuleReconciler{Client: mgr.GetClient(), Events: recorder, Now: o.Now},
 		&controllers.DistributionSetReconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Targets: store, Events: recorder, Now: o.Now, Namespace: o.Namespace,
+			Client: mgr.GetClient(), Live: decode.Reader(mgr.GetAPIReader()), Index: index, Targets: store, Events: recorder, Now: o.Now, Namespace: o.Namespace,
 		},
 		&controllers.TargetReconciler{Client: mgr.GetClient(), Index: index, Targets: store, Now: o.Now},
 		&controllers.RolloutReconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Targets: store, Tallies: tallies, Events: recorder, Now: o.Now,
+			Client: mgr.GetClient(), Live: decode.Reader(mgr.GetAPIReader()), Index: index, Targets: store, Tallies: tallies, Events: recorder, Now: o.Now,
 			RequireApproval: o.RequireApproval,
 		},
 		&controllers.AutoAssignmentReconciler{Client: mgr.GetClient(), Index: index, Events: recorder, Now: o.Now},
-		&controllers.DeploymentGroupReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Tallies: tallies, Now: o.Now},
+		&controllers.DeploymentGroupReconciler{Client: mgr.GetClient(), Live: decode.Reader(mgr.GetAPIReader()), Index: index, Tallies: tallies, Now: o.Now},
 	} {
 		if err := c.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up %T: %w", c, err)

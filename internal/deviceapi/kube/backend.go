@@ -199,11 +199,15 @@ func (b *Backend) find(d deviceapi.Device) (*v1alpha1.Target, error) {
 	switch {
 	case t == nil:
 	case t.Unreadable != nil:
-		return nil, deviceapi.Unavailable{Cause: fmt.Errorf("target %s cannot be decoded: %s", t.Name, t.Unreadable.Message), RetryAfter: unreadablePause}
+		return nil, unreadableTarget(t)
 	default:
 		return t, nil
 	}
 	return nil, deviceapi.ErrNotFound
+}
+
+func unreadableTarget(t *v1alpha1.Target) error {
+	return deviceapi.Unavailable{Cause: fmt.Errorf("target %s cannot be decoded: %s", t.Name, t.Unreadable.Message), RetryAfter: unreadablePause}
 }
 
 // State returns what the device should do next.
@@ -395,6 +399,9 @@ func (b *Backend) write(ctx context.Context, key types.NamespacedName, w *device
 		w.opened = b.opened
 	}
 	t, err := b.targets.UpdateAs(ctx, w.class.priority(), key, w.apply, targetLock.urgent)
+	if t != nil && t.Unreadable != nil {
+		return nil, unreadableTarget(t)
+	}
 	if err != nil {
 		return nil, b.logFailed(key, deviceError(err))
 	}

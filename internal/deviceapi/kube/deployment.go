@@ -158,6 +158,9 @@ func (b *Backend) verified(ctx context.Context, s deviceState, a *v1alpha1.Actio
 // they are not, the error is ErrNotFound.
 func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1alpha1.Action) error {
 	stopped, cause, err := b.isStopped(ctx, s, a)
+	if unavailable, ok := errors.AsType[deviceapi.Unavailable](err); ok {
+		return unavailable
+	}
 	if err != nil {
 		return deviceapi.Unavailable{Cause: err}
 	}
@@ -181,7 +184,7 @@ func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Acti
 	if err != nil {
 		return false, "", err
 	}
-	if set == nil || !set.DeletionTimestamp.IsZero() || set.Status.ContentHash != a.ContentHash {
+	if set == nil || !set.DeletionTimestamp.IsZero() || set.Status.ContentHash != a.ContentHash && !set.Unreadable.Lacks("status.contentHash") {
 		return true, v1alpha1.CauseSetGone, nil
 	}
 	source, err := b.liveSource(ctx, s.key.Namespace, a)
@@ -192,6 +195,8 @@ func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Acti
 		return true, source.ended, nil
 	case eligibility.Invalidates(offer.SetOf(set, nil), source.started):
 		return true, v1alpha1.CauseInvalidated, nil
+	case set.Unreadable != nil:
+		return false, "", deviceapi.Unavailable{Cause: fmt.Errorf("DistributionSet %s cannot be decoded: %s", set.Name, set.Unreadable.Message), RetryAfter: unreadablePause}
 	}
 	return source.closed, "", nil
 }
@@ -211,17 +216,17 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 	switch source.Kind {
 	case v1alpha1.SourceRollout:
 		r, err := b.live.rollout(ctx, key)
-		if err != nil || r == nil || r.Identity() != source.UID {
+		if err != nil || r == nil || r.Identity() != source.UID && !r.Unreadable.Lacks("status.uid") {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
 		closed, forGood := rollout.GroupClosedReason(r, source.Group)
 		return stateOfSource(r.Status.StartedAt, closed, forGood), nil
 	case v1alpha1.SourceAutoAssignment:
 		a, err := b.live.auto(ctx, key)
-		if err != nil || a == nil || a.Identity() != source.UID {
+		if err != nil || a == nil || a.Identity() != source.UID && !a.Unreadable.Lacks("status.uid") {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
-		if a.Spec.Update.DistributionSet != created.DistributionSet { // its set was changed
+		if a.Spec.Update.DistributionSet != created.DistributionSet && !a.Unreadable.Lacks("spec.update") { // its set was changed
 			return liveSource{ended: v1alpha1.CauseSuperseded}, nil
 		}
 		closed, forGood := autoassignment.ClosedReason(a)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
@@ -227,6 +228,55 @@ func TestActionIsCreatedWhenTheReadAfterItFails(t *testing.T) {
 	}
 	if n := len(w.target("dev-0").Status.Actions); n != 1 {
 		t.Errorf("the device has %d actions, want one", n)
+	}
+}
+
+// The read after the creation returns an object that cannot be decoded, before the cache has it.
+// The object is held as it is when the cache has it: the device gets nothing, and no action is
+// withdrawn because of a field that is not known. An invalidation that can be decoded has its
+// effect.
+func TestActionIsHeldWhenTheReadAfterItIsUnreadable(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil func(client.Object)
+		wants func(error) bool
+		state v1alpha1.ActionState // "" if the action is withdrawn as during a pause
+	}{
+		"the content hash of the set": {func(o client.Object) {
+			if set, ok := o.(*v1alpha1.DistributionSet); ok {
+				set.Status.ContentHash, set.Unreadable = "", &v1alpha1.Unreadable{Message: "m", Fields: []string{"status"}}
+			}
+		}, isUnavailable, v1alpha1.ActionRetrieved},
+		"a field of the set": {func(o client.Object) {
+			if set, ok := o.(*v1alpha1.DistributionSet); ok {
+				set.Unreadable = &v1alpha1.Unreadable{Message: "m", Fields: []string{"spec.modules"}}
+			}
+		}, isUnavailable, v1alpha1.ActionRetrieved},
+		"a field of the set, which is invalid": {func(o client.Object) {
+			if set, ok := o.(*v1alpha1.DistributionSet); ok {
+				set.Unreadable = &v1alpha1.Unreadable{Message: "m", Fields: []string{"spec.modules"}}
+				set.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationForce}
+			}
+		}, func(err error) bool { return errors.Is(err, deviceapi.ErrNotFound) }, ""},
+		"the rollout": {func(o client.Object) {
+			if r, ok := o.(*v1alpha1.Rollout); ok {
+				r.Unreadable = &v1alpha1.Unreadable{Message: "m", Fields: []string{"spec.startAt"}}
+			}
+		}, func(err error) bool { return errors.Is(err, deviceapi.ErrNotFound) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			d := w.deviceAPI(Options{})
+			d.poll()
+			w.set(func(w *world) { w.afterRead = tc.spoil })
+			if _, err := d.Deployment(context.Background(), dev0, firstID); !tc.wants(err) {
+				t.Errorf("the error is %v", err)
+			}
+			w.set(func(w *world) { w.afterRead = nil })
+			a := action.ByID(&w.target("dev-0").Status, firstID)
+			if open := a != nil && !a.State.IsClosed(); open != (tc.state != "") || open && a.State != tc.state {
+				t.Errorf("the action is %+v", a)
+			}
+		})
 	}
 }
 

@@ -182,7 +182,7 @@ func (r *registrations) createAs(ctx context.Context, t *v1alpha1.Target) (bool,
 	if err := r.reader.Get(ctx, client.ObjectKeyFromObject(t), present); err != nil {
 		return false, err
 	}
-	if present.ControllerID() != t.ControllerID() {
+	if present.ControllerID() != t.ControllerID() && !present.Unreadable.Lacks("spec.controllerID") {
 		return false, fmt.Errorf("%w: %s, of the device %.64q", errNameTaken, t.Name, present.ControllerID())
 	}
 	return false, nil

@@ -54,9 +54,9 @@ type world struct {
 	writes int
 	reads  map[string]int
 	// beforeWrite and beforeRead are called before a write or a read, which fails with their error;
-	// afterWrite is called with the stored object.
+	// afterWrite is called with the stored object, and afterRead with the object that was read.
 	beforeWrite, beforeRead func(client.Object) error
-	afterWrite              func(client.Object)
+	afterWrite, afterRead   func(client.Object)
 }
 
 func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)) *world {
@@ -84,7 +84,14 @@ func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1al
 			if err := w.intercept(o, &w.beforeRead, func() { w.reads[fmt.Sprintf("%T", o)]++ }); err != nil {
 				return err
 			}
-			return c.Get(ctx, key, o, opts...)
+			err := c.Get(ctx, key, o, opts...)
+			w.mu.Lock()
+			after := w.afterRead
+			w.mu.Unlock()
+			if after != nil && err == nil {
+				after(o)
+			}
+			return err
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 			if err := w.intercept(o, &w.beforeWrite, nil); err != nil {
