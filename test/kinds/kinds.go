@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
 
@@ -145,33 +146,38 @@ type Variant struct {
 // Variants returns the sample without each of its parts, and with null in place of each of them.
 func Variants(sample map[string]any) []Variant {
 	var variants []Variant
-	cut("", sample, func(path string, edit func(root map[string]any, null bool)) {
-		for _, null := range []bool{false, true} {
-			variant := (&unstructured.Unstructured{Object: sample}).DeepCopy().Object
-			edit(variant, null)
-			if null {
-				path += " is null"
-			}
-			variants = append(variants, Variant{strings.TrimPrefix(path, "."), variant})
-		}
+	visit("", sample, func(path string, find func(root map[string]any) map[string]any, key string) {
+		without := (&unstructured.Unstructured{Object: sample}).DeepCopy().Object
+		delete(find(without), key)
+		variants = append(variants, Variant{path, without}, replaced(sample, path+" is null", find, key, nil))
 	})
 	return variants
 }
 
-// cut visits every part of a map. The edit removes the part from a copy of the map, or replaces it
-// by null.
-func cut(path string, value any, visit func(path string, edit func(root map[string]any, null bool))) {
+// Replaced returns the sample with a value in place of each of its parts.
+func Replaced(sample map[string]any, value any) []Variant {
+	var variants []Variant
+	visit("", sample, func(path string, find func(root map[string]any) map[string]any, key string) {
+		variants = append(variants, replaced(sample, path, find, key, value))
+	})
+	return variants
+}
+
+func replaced(sample map[string]any, path string, find func(root map[string]any) map[string]any, key string, value any) Variant {
+	variant := (&unstructured.Unstructured{Object: sample}).DeepCopy().Object
+	find(variant)[key] = runtime.DeepCopyJSONValue(value)
+	return Variant{path, variant}
+}
+
+// visit visits every part of a map: its path, a function that finds in a copy of the map the map
+// that contains the part, and the key of the part in it.
+func visit(path string, value any, do func(path string, find func(root map[string]any) map[string]any, key string)) {
 	var walk func(path string, value any, find func(root map[string]any) any)
 	walk = func(path string, value any, find func(root map[string]any) any) {
 		switch value := value.(type) {
 		case map[string]any:
 			for _, key := range slices.Sorted(maps.Keys(value)) {
-				visit(path+"."+key, func(root map[string]any, null bool) {
-					part := find(root).(map[string]any)
-					if delete(part, key); null {
-						part[key] = nil
-					}
-				})
+				do(strings.TrimPrefix(path+"."+key, "."), func(root map[string]any) map[string]any { return find(root).(map[string]any) }, key)
 				walk(path+"."+key, value[key], func(root map[string]any) any { return find(root).(map[string]any)[key] })
 			}
 		case []any:
