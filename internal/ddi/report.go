@@ -5,8 +5,11 @@ package ddi
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"time"
 
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
@@ -31,6 +34,91 @@ func feedback(translate func(int32, wire.Feedback) action.Report, take func(devi
 		report.Status.Details = limited(report.Status.Details, isWhole)
 		return done, take(v.backend, v.Context(), v.device, translate(id, report))
 	}
+}
+
+// readResult reads a body of at most maxBody or, for a result, of at most maxResult. Results are
+// not refused because of their size: of a larger one the start is used if it contains the result,
+// and isWhole is false. Beyond the rate of the device only results are accepted.
+func readResult[T any](v *visit, decode func([]byte) (T, error), isResult func(T) bool) (document T, isWhole bool, err error) {
+	if err := v.checkContent(maxPast); err != nil {
+		return document, false, err
+	}
+	body, err := v.readBody(maxBody)
+	switch {
+	case err != nil:
+		return document, false, err
+	case len(body) <= maxBody:
+		document, err = decoded(v, body, decode)
+		isWhole = true
+	default:
+		document, isWhole, err = readLarge(v, body, decode)
+		if err == nil && !isResult(document) {
+			err = tooLarge
+		}
+		if errors.Is(err, tooLarge) || errors.Is(err, cutResult) {
+			v.noteTooLarge()
+		}
+	}
+	if err == nil && v.beyondRate != nil && (!isResult(document) || !v.limits.AdmitResult(v.device, v.gatewayToken, v.now)) {
+		err = v.beyondRate
+	}
+	return document, isWhole, err
+}
+
+// readLarge continues to read a body larger than maxBody. If it cannot be decoded, it is too large.
+func readLarge[T any](v *visit, body []byte, decode func([]byte) (T, error)) (document T, isWhole bool, err error) {
+	release, err := v.limits.takeLarge(v.device, v.Context().Done())
+	if err != nil {
+		return document, false, err
+	}
+	defer release()
+	rest, err := v.readBody(maxResult - len(body))
+	if err != nil {
+		return document, false, err
+	}
+	body = append(body, rest...)
+	if len(body) <= maxResult {
+		if document, err = decoded(v, body, decode); err != nil {
+			err = tooLarge
+		}
+		return document, true, err
+	}
+	if v.sentType() == wire.CBORMediaType { // the start of a CBOR document is none
+		return document, false, cutResult
+	}
+	if document, err = decode(wire.Salvage(body[:maxResult])); err != nil {
+		return document, false, cutResult
+	}
+	_, _ = io.CopyN(io.Discard, v.Body, maxPast-maxResult) // a client that is still writing would not read the response
+	return document, false, nil
+}
+
+// takeLarge waits for room for a large body, because all large bodies together must fit into
+// memory. Each device has at most one at a time, so that a single device cannot take all the room
+// by sending slowly.
+func (l *limits) takeLarge(device deviceapi.Device, gone <-chan struct{}) (release func(), err error) {
+	l.entering.Lock()
+	isSecond := l.readsLarge[device]
+	l.readsLarge[device] = true
+	l.entering.Unlock()
+	if isSecond {
+		return nil, secondLarge
+	}
+	leave := func() {
+		l.entering.Lock()
+		defer l.entering.Unlock()
+		delete(l.readsLarge, device)
+	}
+	select {
+	case l.large <- struct{}{}:
+		return func() { <-l.large; leave() }, nil
+	case <-gone:
+		err = clientGone
+	case <-time.After(largeWait):
+		err = deviceapi.ErrGlobalRate
+	}
+	leave()
+	return nil, err
 }
 
 // intermediates are executions of reports that may be lost without losing a result.
