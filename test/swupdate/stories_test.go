@@ -376,7 +376,7 @@ func TestSwupdateWithTheGreatestID(t *testing.T) {
 }
 
 // The download breaks off in the middle. The device asks for the size first, and after the break
-// for the rest only.
+// for the rest only. A swupdate that ends while it downloads starts again from the beginning.
 func TestSwupdateResumesItsDownload(t *testing.T) {
 	for name, delivery := range map[string]string{"from the host of the image": "", "from the device API": "delivery: Proxy, "} {
 		t.Run(name, func(t *testing.T) {
@@ -405,8 +405,8 @@ func TestSwupdateResumesItsDownload(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if want := []string{"HEAD", "GET", fmt.Sprintf("GET bytes=%d-", len(i.content)/2)}; !slices.Equal(asked, want) {
-				t.Errorf("the device has asked for %q, want %q", asked, want)
+			if want := []string{"HEAD", "GET", fmt.Sprintf("GET bytes=%d-", len(i.content)/2)}; len(asked) < 3 || !slices.Equal(asked[len(asked)-3:], want) {
+				t.Errorf("the device has asked for %q, want %q at the end", asked, want)
 			}
 		})
 	}
