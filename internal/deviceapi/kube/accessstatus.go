@@ -54,17 +54,8 @@ func (s *AccessStatus) Run(ctx context.Context) error {
 	if !toolscache.WaitForCacheSync(ctx.Done(), s.backend.index.HasSynced, s.backend.accesses.hasSynced) {
 		return nil
 	}
-	context.AfterFunc(ctx, s.queue.ShutDown)
-	for {
-		key, shutdown := s.queue.Get()
-		if shutdown {
-			return nil
-		}
-		if again := s.check(ctx, key); again > 0 {
-			s.queue.AddAfter(key, again)
-		}
-		s.queue.Done(key)
-	}
+	checkQueued(ctx, s.queue, s.check)
+	return nil
 }
 
 // check writes the status of one DeviceAccess if it has changed. It returns the delay until the

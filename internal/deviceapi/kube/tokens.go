@@ -172,16 +172,23 @@ func (k *Tokens) Run(ctx context.Context) error {
 	for i := range list.Items {
 		k.queue.AddAfter(client.ObjectKeyFromObject(&list.Items[i]), tokenGrace)
 	}
-	context.AfterFunc(ctx, k.queue.ShutDown)
+	checkQueued(ctx, k.queue, k.check)
+	return nil
+}
+
+// checkQueued calls check for each key of the queue until ctx ends. check returns the delay until
+// the key is checked again, or 0 if only a change requires it.
+func checkQueued(ctx context.Context, queue workqueue.TypedDelayingInterface[types.NamespacedName], check func(context.Context, types.NamespacedName) time.Duration) {
+	context.AfterFunc(ctx, queue.ShutDown)
 	for {
-		key, shutdown := k.queue.Get()
+		key, shutdown := queue.Get()
 		if shutdown {
-			return nil
+			return
 		}
-		if again := k.check(ctx, key); again > 0 {
-			k.queue.AddAfter(key, again)
+		if again := check(ctx, key); again > 0 {
+			queue.AddAfter(key, again)
 		}
-		k.queue.Done(key)
+		queue.Done(key)
 	}
 }
 
