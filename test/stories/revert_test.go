@@ -187,6 +187,8 @@ func unseen(w *world.World, kind, before string) string {
 		return fmt.Sprintf("generation %d, observed %d", generation, observed)
 	case kind == "Rollout" && strings.Contains(before, "Stopped") && w.Rollout("object").Status.Stop == nil:
 		return "the stop is not recorded"
+	case kind == "Rollout" && strings.Contains(before, "Running") && w.Rollout("object").Status.StartedAt == nil:
+		return "the rollout has not started"
 	case kind == "DistributionSet" && before != "" && !invalidated(w):
 		return "the invalidation is not recorded"
 	}
