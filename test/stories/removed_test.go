@@ -185,7 +185,7 @@ func TestTargetIsRemovedInEveryState(t *testing.T) {
 	for name := range states {
 		s.Targets(name, 1, map[string]string{"state": name})
 		again := s.EventuallyTarget(name+"-000", "is reconciled", isReconciled)
-		if again.UID == uids[name] || again.Status.NextActionID <= ids[name] && name != "ready" && name != "waiting" {
+		if again.UID == uids[name] || again.Status.NextActionID < ids[name] && name != "ready" && name != "waiting" {
 			t.Errorf("%s, created again, starts with id %d; the deleted target had ids up to %d", again.Name, again.Status.NextActionID, ids[name]-1)
 		}
 	}
