@@ -92,4 +92,9 @@ forbid internal/fleet "$mod/controllers" "$mod/internal/ddi" "$mod/internal/devi
 forbid internal/ddi "$mod/internal/deviceapi/kube"
 forbid internal/deviceapi/kube "$mod/controllers" "$mod/internal/ddi"
 
+# Only tests, and the packages below internal/testing and test, import internal/testing.
+found=$(go list -f '{{$p := .ImportPath}}{{range .Imports}}{{$p}} {{.}}{{"\n"}}{{end}}' ./... |
+	{ grep -F " $mod/internal/testing" || true; } | { grep -vE "^$mod/(internal/testing|test)/" || true; })
+[[ -z $found ]] || complain "internal/testing" "is for tests only, and is imported by" "$found"
+
 exit $status

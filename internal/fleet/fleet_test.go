@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,6 +15,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 var noon = time.Date(2026, time.March, 2, 12, 0, 0, 0, time.UTC)
@@ -93,69 +93,34 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func named(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(noon)}
-}
+// objects builds the objects of this package, which were created at noon.
+var objects = build.At(noon)
 
 func fleetKey(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: "fleet", Name: name}
 }
 
-func target(name string, edits ...func(*v1alpha1.Target)) *v1alpha1.Target {
-	t := &v1alpha1.Target{ObjectMeta: named(name), Status: v1alpha1.TargetStatus{NextActionID: 100}}
-	for _, edit := range edits {
-		edit(t)
-	}
-	return t
-}
-
-func module(name string, edits ...func(*v1alpha1.SoftwareModule)) *v1alpha1.SoftwareModule {
-	m := &v1alpha1.SoftwareModule{ObjectMeta: named(name), Spec: v1alpha1.SoftwareModuleSpec{Type: "os", Name: name, Version: "1"}}
-	for _, edit := range edits {
-		edit(m)
-	}
-	return m
-}
-
 // set returns a set that is Ready and locked with the content of its modules.
 func set(name string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
-	s := &v1alpha1.DistributionSet{ObjectMeta: named(name), Spec: v1alpha1.DistributionSetSpec{Name: name, Version: "1", Type: "full"}}
-	for _, m := range modules {
-		s.Spec.Modules = append(s.Spec.Modules, v1alpha1.ModuleReference{Name: m.Name})
-	}
-	s.Status.Locked, s.Status.ContentHash = true, offer.ContentHash(s, modules)
-	s.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady}}
-	return s
+	return objects.DistributionSet(name, build.Locked(noon, offer.ContentHash, modules...))
 }
 
 // running returns a rollout of the set that started at noon and has these groups, all opened at
 // noon.
 func running(name string, s *v1alpha1.DistributionSet, groups ...*v1alpha1.DeploymentGroup) *v1alpha1.Rollout {
-	opened, started := metav1.NewTime(noon), metav1.NewMicroTime(noon)
-	r := &v1alpha1.Rollout{ObjectMeta: named(name)}
-	r.Spec.Update.DistributionSet = s.Name
-	r.Status = v1alpha1.RolloutStatus{State: v1alpha1.RolloutRunning, StartedAt: &started, Plan: &v1alpha1.PlanStatus{Hash: "plan", ContentHash: s.Status.ContentHash}}
-	for _, g := range groups {
-		r.Status.Groups = append(r.Status.Groups, v1alpha1.GroupStatus{Name: g.Spec.Group, State: v1alpha1.GroupRunning, OpenedAt: &opened})
-	}
-	return r
+	return objects.Rollout(name, s.Name, build.Running(noon, s.Status.ContentHash, groups...))
 }
 
 // group returns a group of the rollout with this name and the UID uid-name.
 func group(of string, index int32, members ...string) *v1alpha1.DeploymentGroup {
-	g := &v1alpha1.DeploymentGroup{ObjectMeta: named(fmt.Sprintf("%s-group-%d", of, index+1))}
-	g.Spec = v1alpha1.DeploymentGroupSpec{Rollout: of, RolloutUID: types.UID("uid-" + of), Group: fmt.Sprintf("group-%d", index+1), Index: index, PlanHash: "plan"}
-	for _, m := range members {
-		g.Spec.Targets = append(g.Spec.Targets, v1alpha1.TargetName(m))
-	}
-	return g
+	return objects.DeploymentGroup(objects.Rollout(of, ""), index, build.Members(members...))
 }
 
 // reach returns the intents that reach a target, as kind/name/group.
 func (f *fleet) reach(name string) []string {
 	f.t.Helper()
 	var names []string
-	for _, in := range f.For(target(name), noon) {
+	for _, in := range f.For(objects.Target(name), noon) {
 		names = append(names, fmt.Sprintf("%s/%s", in.Source.Name, in.Source.Group))
 	}
 	return names
