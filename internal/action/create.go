@@ -28,7 +28,7 @@ const (
 var epoch = time.Date(2020, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // FirstID returns the first action id of a target that is created now: the seconds since 2020.
-// WhyFailed no device starts an update every second, a target that is deleted and created again
+// Because no device starts an update every second, a target that is deleted and created again
 // never uses an id twice.
 func FirstID(now time.Time) int32 {
 	seconds := int64(now.Sub(epoch) / time.Second)
