@@ -19,7 +19,7 @@ import (
 // again.
 func TestAutoAssignmentReach(t *testing.T) {
 	f := newFleet(t)
-	sw := objects.SoftwareModule("linux")
+	sw := built.SoftwareModule("linux")
 	old := set("old", sw)
 	runs := func(t *v1alpha1.Target) {
 		t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: old.Status.ContentHash}
@@ -31,7 +31,7 @@ func TestAutoAssignmentReach(t *testing.T) {
 	auto.Spec.TargetExpression = `!("site" in target.labels)`
 	south := func(t *v1alpha1.Target) { t.Labels = map[string]string{"site": "south"} }
 	past := func(t *v1alpha1.Target) { t.Status.HadSets = []string{old.Status.ContentHash[:16]} }
-	f.put(sw, old, auto, objects.Target("there", runs), objects.Target("elsewhere"), objects.Target("past", past), objects.Target("south", south))
+	f.put(sw, old, auto, built.Target("there", runs), built.Target("elsewhere"), built.Target("past", past), built.Target("south", south))
 	version := f.AutoAssignmentReach("fleet").Version
 	reached := func(name string, since time.Time) bool {
 		c := f.AutoAssignmentReach("fleet")
@@ -102,16 +102,16 @@ func TestAutoAssignmentReach(t *testing.T) {
 // verdict about an older rollout is Superseded.
 func TestAutoAssignmentReachAndOfferAgree(t *testing.T) {
 	f := newFleet(t)
-	sw := objects.SoftwareModule("linux")
-	fw, next := set("old", sw), set("new", objects.SoftwareModule("linux-2"))
+	sw := built.SoftwareModule("linux")
+	fw, next := set("old", sw), set("new", built.SoftwareModule("linux-2"))
 	g := group("r", 0, "there", "elsewhere", "past")
 	r := running("r", next, g)
 	r.Status.StartedAt = &metav1.MicroTime{Time: noon.Add(-2 * time.Hour)}
-	f.put(sw, fw, objects.SoftwareModule("linux-2"), next, g, r, autoFrom(noon.Add(-time.Hour)), objects.Target("elsewhere"))
-	f.put(objects.Target("there", func(t *v1alpha1.Target) {
+	f.put(sw, fw, built.SoftwareModule("linux-2"), next, g, r, autoFrom(noon.Add(-time.Hour)), built.Target("elsewhere"))
+	f.put(built.Target("there", func(t *v1alpha1.Target) {
 		t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: fw.Status.ContentHash}
 	}))
-	f.put(objects.Target("past", func(t *v1alpha1.Target) { t.Status.HadSets = []string{fw.Status.ContentHash[:16]} }))
+	f.put(built.Target("past", func(t *v1alpha1.Target) { t.Status.HadSets = []string{fw.Status.ContentHash[:16]} }))
 	for name, want := range map[string]bool{"there": true, "elsewhere": true, "past": false} {
 		dev := f.Target(fleetKey(name))
 		if got := f.AutoAssignmentReach("fleet").HaveReached(dev, r.Status.StartedAt.Time); got != want {

@@ -18,12 +18,12 @@ import (
 func fleetOf(b *testing.B, n int) *fleet {
 	const maxGroup = 20000
 	f := newFleet(b)
-	sw := objects.SoftwareModule("linux")
+	sw := built.SoftwareModule("linux")
 	f.put(sw)
 	names := make([]string, n)
 	for i := range n {
 		names[i] = fmt.Sprintf("dev-%06d", i)
-		f.put(objects.Target(names[i]))
+		f.put(built.Target(names[i]))
 	}
 	for i := range 10 {
 		fw := set(fmt.Sprintf("fw-%d", i), sw)

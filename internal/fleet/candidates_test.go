@@ -19,7 +19,7 @@ var lastYear = noon.AddDate(-1, 0, 0)
 // autoFrom returns an auto-assignment of the set that was created at noon, with the given time.
 func autoFrom(since time.Time) *v1alpha1.AutoAssignment {
 	started := metav1.NewMicroTime(noon)
-	a := objects.AutoAssignment("auto", "old")
+	a := built.AutoAssignment("auto", "old")
 	a.Status.State, a.Status.StartedAt = v1alpha1.AutoAssignmentRunning, &started
 	if since.Before(noon) {
 		at := metav1.NewTime(since)
@@ -77,7 +77,7 @@ func TestRebuild(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t)
-			f.put(set("old"), autoFrom(tt.since), objects.Target("dev", assignedFrom(tt.since)))
+			f.put(set("old"), autoFrom(tt.since), built.Target("dev", assignedFrom(tt.since)))
 			if !tt.without {
 				r := waitingToStart(lastMonth)
 				f.put(r)
@@ -108,7 +108,7 @@ func startsAt(at time.Time) func(*v1alpha1.Rollout) {
 // name is a different one.
 func TestRebuildForgetsRollouts(t *testing.T) {
 	f := newFleet(t)
-	f.put(set("old"), autoFrom(lastYear), objects.Target("dev"))
+	f.put(set("old"), autoFrom(lastYear), built.Target("dev"))
 	first, second := waitingToStart(noon.AddDate(0, -1, 0)), waitingToStart(noon.AddDate(0, -1, 0))
 	second.UID = "uid-second"
 	f.put(first, second)

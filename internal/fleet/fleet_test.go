@@ -93,8 +93,8 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// objects builds the objects of this package, which were created at noon.
-var objects = build.At(noon)
+// built builds the objects of this package, which were created at noon.
+var built = build.At(noon)
 
 func fleetKey(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: "fleet", Name: name}
@@ -102,25 +102,25 @@ func fleetKey(name string) types.NamespacedName {
 
 // set returns a set that is Ready and locked with the content of its modules.
 func set(name string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
-	return objects.DistributionSet(name, build.Locked(noon, offer.ContentHash, modules...))
+	return built.DistributionSet(name, build.Locked(noon, offer.ContentHash, modules...))
 }
 
 // running returns a rollout of the set that started at noon and has these groups, all opened at
 // noon.
 func running(name string, s *v1alpha1.DistributionSet, groups ...*v1alpha1.DeploymentGroup) *v1alpha1.Rollout {
-	return objects.Rollout(name, s.Name, build.Running(noon, s.Status.ContentHash, groups...))
+	return built.Rollout(name, s.Name, build.Running(noon, s.Status.ContentHash, groups...))
 }
 
 // group returns a group of the rollout with this name and the UID uid-name.
 func group(of string, index int32, members ...string) *v1alpha1.DeploymentGroup {
-	return objects.DeploymentGroup(objects.Rollout(of, ""), index, build.Members(members...))
+	return built.DeploymentGroup(built.Rollout(of, ""), index, build.Members(members...))
 }
 
 // reach returns the intents that reach a target, as kind/name/group.
 func (f *fleet) reach(name string) []string {
 	f.t.Helper()
 	var names []string
-	for _, in := range f.For(objects.Target(name), noon) {
+	for _, in := range f.For(built.Target(name), noon) {
 		names = append(names, fmt.Sprintf("%s/%s", in.Source.Name, in.Source.Group))
 	}
 	return names

@@ -22,7 +22,7 @@ import (
 // are deleted.
 func TestMembership(t *testing.T) {
 	f := newFleet(t)
-	sw := objects.SoftwareModule("linux")
+	sw := built.SoftwareModule("linux")
 	fw := set("fw", sw)
 	one, two := group("r", 0, "a", "b"), group("r", 1, "c")
 	r := running("r", fw, one, two)
@@ -52,7 +52,7 @@ func TestMembership(t *testing.T) {
 	marked := one.DeepCopy()
 	marked.Status.Superseded = []byte{1}
 	f.put(marked)
-	if in := f.For(objects.Target("a"), noon)[0]; !in.Superseded {
+	if in := f.For(built.Target("a"), noon)[0]; !in.Superseded {
 		t.Error("a member's bits are not those of the newest group")
 	}
 
@@ -68,7 +68,7 @@ func TestMembership(t *testing.T) {
 	again.Status.UID = "uid-r"
 	f.put(again)
 	reaches("after the rollout was restored with its status", "a", "r/group-1")
-	if in := f.For(objects.Target("a"), noon)[0]; in.Source.UID != "uid-r" {
+	if in := f.For(built.Target("a"), noon)[0]; in.Source.UID != "uid-r" {
 		t.Errorf("its actions are of %s", in.Source.UID)
 	}
 	again = again.DeepCopy()
@@ -140,7 +140,7 @@ func TestDevice(t *testing.T) {
 			t.Errorf("device %s is served as %q, want %q", id, got, want)
 		}
 	}
-	young, old, duplicate := objects.Target("young", as("ABC", time.Hour)), objects.Target("old", as("ABC", 2*time.Hour)), objects.Target("duplicate", as("ABC", time.Hour))
+	young, old, duplicate := built.Target("young", as("ABC", time.Hour)), built.Target("old", as("ABC", 2*time.Hour)), built.Target("duplicate", as("ABC", time.Hour))
 	serves("ABC", "")
 	f.put(young)
 	serves("ABC", "young")
@@ -149,26 +149,26 @@ func TestDevice(t *testing.T) {
 	if diff := cmp.Diff([]string{"old", "duplicate", "young"}, f.NamesWithControllerID("fleet", "ABC")); diff != "" {
 		t.Error(diff)
 	}
-	f.put(old.DeepCopy(), objects.Target("plain"))
+	f.put(old.DeepCopy(), built.Target("plain"))
 	serves("ABC", "old")
 	serves("plain", "plain")
 	serves("young", "")
 
-	again := objects.Target("old", as("ABC", 0))
+	again := built.Target("old", as("ABC", 0))
 	again.UID = "uid-old-again"
 	f.put(again)
 	serves("ABC", "duplicate")
 	f.remove(duplicate)
 	serves("ABC", "young")
 
-	renamed := objects.Target("plain", as("XYZ", 0))
+	renamed := built.Target("plain", as("XYZ", 0))
 	f.put(renamed)
 	serves("plain", "")
 	serves("XYZ", "plain")
 
 	must(t, f.store.Delete(young)) // the store changes before the handler is called
 	serves("ABC", "old")
-	must(t, f.store.Add(objects.Target("old", as("other", 0))))
+	must(t, f.store.Add(built.Target("old", as("other", 0))))
 	serves("ABC", "")
 	must(t, f.store.Add(again))
 	f.setTarget(young, nil)
@@ -185,7 +185,7 @@ func TestDevice(t *testing.T) {
 // TestFacts: the facts follow the set and its modules, in whatever order they are created.
 func TestFacts(t *testing.T) {
 	f := newFleet(t)
-	linux, app := objects.SoftwareModule("linux"), objects.SoftwareModule("app")
+	linux, app := built.SoftwareModule("linux"), built.SoftwareModule("app")
 	linux.Spec.Rollback, app.Spec.Rollback = v1alpha1.RollbackSupported, v1alpha1.RollbackSupported
 	fw := set("fw", linux, app)
 	is := func(when string, want eligibility.Set) {
@@ -295,7 +295,7 @@ func TestSetOfVersion(t *testing.T) {
 // TestTogether reads and writes concurrently. Run it with -race.
 func TestTogether(t *testing.T) {
 	f := newFleet(t)
-	sw := objects.SoftwareModule("linux")
+	sw := built.SoftwareModule("linux")
 	fw := set("fw", sw)
 	members := []string{"a", "b", "c", "d"}
 	var work sync.WaitGroup
@@ -310,17 +310,17 @@ func TestTogether(t *testing.T) {
 				f.setRollout(nil, r)
 				f.setSet(nil, fw)
 				f.setModule(nil, sw)
-				f.setTarget(nil, objects.Target(members[i]))
-				must(t, f.store.Add(objects.Target(members[i])))
+				f.setTarget(nil, built.Target(members[i]))
+				must(t, f.store.Add(built.Target(members[i])))
 				f.setGroup(g, nil)
 				f.setRollout(r, nil)
 				f.setModule(sw, nil)
-				f.setTarget(objects.Target(members[i]), nil)
+				f.setTarget(built.Target(members[i]), nil)
 			}
 		})
 		work.Go(func() {
 			for range 300 {
-				w := f.World(objects.Target(members[i]), noon)
+				w := f.World(built.Target(members[i]), noon)
 				offer.For(w)
 				w.Origin(v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: name})
 				f.Device("fleet", members[i])

@@ -19,7 +19,7 @@ import (
 // TestWorld: intents, sets and origins are those of the target's own namespace.
 func TestWorld(t *testing.T) {
 	f := newFleet(t)
-	sw := objects.SoftwareModule("linux")
+	sw := built.SoftwareModule("linux")
 	fw := set("fw", sw)
 	g := group("r", 0, "other", "dev")
 	g.Spec.Conditions.ConfirmationRequired = true
@@ -31,7 +31,7 @@ func TestWorld(t *testing.T) {
 	f.put(sw, fw, g, r)
 
 	seen := metav1.NewMicroTime(noon.Add(time.Minute))
-	dev := objects.Target("dev", func(t *v1alpha1.Target) {
+	dev := built.Target("dev", func(t *v1alpha1.Target) {
 		t.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "missing"}}
 		t.Status.Assignment = &v1alpha1.SeenAssignment{DistributionSet: "missing", Since: &seen}
 	})
@@ -98,7 +98,7 @@ func TestAssignmentIsSeen(t *testing.T) {
 		"recorded by an older controller":    {wanted(nil), &v1alpha1.SeenAssignment{DistributionSet: "fw"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dev := objects.Target("dev", func(t *v1alpha1.Target) { t.Spec.Assignment, t.Status.Assignment = c.wanted, c.seen })
+			dev := built.Target("dev", func(t *v1alpha1.Target) { t.Spec.Assignment, t.Status.Assignment = c.wanted, c.seen })
 			if got := len(newFleet(t).For(dev, noon)); got != c.want {
 				t.Errorf("%d intents", got)
 			}
@@ -114,7 +114,7 @@ func TestDynamicMember(t *testing.T) {
 	g.Status.Joined = []v1alpha1.JoinedBatch{{First: 1, At: joinedAt}}
 	f.put(g, running("r", set("fw"), g))
 	for name, want := range map[string]time.Time{"first": noon, "second": joinedAt.Time, "third": joinedAt.Time} {
-		in := f.For(objects.Target(name), noon)[0]
+		in := f.For(built.Target(name), noon)[0]
 		if !in.Source.Since.Time.Equal(want) || !in.OpenedAt.Equal(want) || !in.StartedAt.Equal(noon) {
 			t.Errorf("%s: since %s, opened %s, started %s", name, in.Source.Since, in.OpenedAt, in.StartedAt)
 		}
@@ -128,7 +128,7 @@ func TestNotStarted(t *testing.T) {
 	r := running("r", set("fw"), g)
 	r.Status.StartedAt, r.Status.Groups[0].OpenedAt = nil, nil
 	f.put(g, r)
-	in := f.For(objects.Target("dev"), noon)[0]
+	in := f.For(built.Target("dev"), noon)[0]
 	if in.Source.Since != nil || !in.StartedAt.IsZero() || !in.OpenedAt.IsZero() || in.Closed.Code != eligibility.CodeNotStarted {
 		t.Errorf("got %+v", in)
 	}
@@ -142,14 +142,14 @@ func TestExpiredMember(t *testing.T) {
 	g.Status.ExpiredAt = []v1alpha1.ExpiredBatch{{Through: 2, At: metav1.NewMicroTime(noon.Add(time.Hour))}}
 	r := running("r", set("fw"), g)
 	f.put(g, r)
-	if !f.For(objects.Target("late"), noon)[0].Expired || f.For(objects.Target("other"), noon)[0].Expired {
+	if !f.For(built.Target("late"), noon)[0].Expired || f.For(built.Target("other"), noon)[0].Expired {
 		t.Error("the wrong member has expired")
 	}
 	again := r.DeepCopy()
 	again.Spec.Retry = &v1alpha1.Retry{At: metav1.NewTime(noon.Add(2 * time.Hour))}
 	again.Status.Handled = &v1alpha1.HandledRequests{RetryAt: &metav1.MicroTime{Time: noon.Add(2 * time.Hour)}}
 	f.put(again)
-	if f.For(objects.Target("late"), noon)[0].Expired {
+	if f.For(built.Target("late"), noon)[0].Expired {
 		t.Error("the retry has not reset it")
 	}
 }

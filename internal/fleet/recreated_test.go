@@ -18,8 +18,8 @@ import (
 // without assignedAt or startAt, was created again at noon, together with a rollout. The device
 // reports that it runs the set of the rollout.
 func TestRecreatedAssignmentsDowngradeNoDevice(t *testing.T) {
-	newModule := objects.SoftwareModule("os-new", func(m *v1alpha1.SoftwareModule) { m.Spec.Version = "2" })
-	newSet, oldModule := set("new", newModule), objects.SoftwareModule("os-old")
+	newModule := built.SoftwareModule("os-new", func(m *v1alpha1.SoftwareModule) { m.Spec.Version = "2" })
+	newSet, oldModule := set("new", newModule), built.SoftwareModule("os-old")
 	oldSet := set("old", oldModule)
 	lastWeek := metav1.NewTime(noon.AddDate(0, 0, -7))
 	started := func(r *v1alpha1.Rollout) {
@@ -62,7 +62,7 @@ func TestRecreatedAssignmentsDowngradeNoDevice(t *testing.T) {
 				if tt.auto != nil {
 					tt.auto(a)
 				}
-				dev := objects.Target("dev", func(t *v1alpha1.Target) { action.ReportInstalled(&t.Status, "new", newSet.Status.ContentHash, noon) })
+				dev := built.Target("dev", func(t *v1alpha1.Target) { action.ReportInstalled(&t.Status, "new", newSet.Status.ContentHash, noon) })
 				if !isAuto {
 					since := metav1.NewMicroTime(noon)
 					dev.Spec.Assignment = &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "old"}}

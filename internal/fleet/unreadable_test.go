@@ -16,7 +16,7 @@ func mark(fields ...string) *v1alpha1.Unreadable {
 
 // TestUndecodableSetIsNeitherValidNorDeleted puts a set or a module that cannot be decoded.
 func TestUndecodableSetIsNeitherValidNorDeleted(t *testing.T) {
-	linux := objects.SoftwareModule("linux")
+	linux := built.SoftwareModule("linux")
 	fw := set("fw", linux)
 	oddSet, oddModule := fw.DeepCopy(), linux.DeepCopy()
 	oddSet.Unreadable, oddSet.Spec.Modules = mark("spec.modules"), nil

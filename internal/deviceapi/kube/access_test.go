@@ -71,7 +71,7 @@ func newGuard(t testing.TB, change ...func(*v1alpha1.DeviceAccess)) *guard {
 	w := newWorld(t, 2)
 	ca, key := certify(t, "fleet", nil, nil)
 	leaf, _ := certify(t, "dev-0", ca, key)
-	factory := &v1alpha1.DeviceAccess{ObjectMeta: metadataOf("factory"), Spec: v1alpha1.DeviceAccessSpec{
+	factory := &v1alpha1.DeviceAccess{ObjectMeta: built("factory"), Spec: v1alpha1.DeviceAccessSpec{
 		TargetSelector:    &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "factory"}},
 		GatewayToken:      &v1alpha1.GatewayToken{SecretName: "gateway"},
 		ClientCertificate: &v1alpha1.ClientCertificate{CASecretRef: v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}},
@@ -83,8 +83,8 @@ func newGuard(t testing.TB, change ...func(*v1alpha1.DeviceAccess)) *guard {
 	w.editTarget(func(t *v1alpha1.Target) { t.Labels = map[string]string{"site": "factory"} })
 	for _, o := range []client.Object{
 		factory,
-		&corev1.Secret{ObjectMeta: metadataOf("gateway"), Type: TokenSecretType, Data: map[string][]byte{"old": []byte("gate-1"), "new": []byte("gate-2\n")}},
-		&corev1.Secret{ObjectMeta: metadataOf("ca"), Type: TokenSecretType, Data: map[string][]byte{"ca.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})}},
+		&corev1.Secret{ObjectMeta: built("gateway"), Type: TokenSecretType, Data: map[string][]byte{"old": []byte("gate-1"), "new": []byte("gate-2\n")}},
+		&corev1.Secret{ObjectMeta: built("ca"), Type: TokenSecretType, Data: map[string][]byte{"ca.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})}},
 	} {
 		if err := w.server.Create(context.Background(), o); err != nil {
 			t.Fatal(err)
@@ -260,7 +260,7 @@ func TestSecretAppliedAfterTheDeviceAccess(t *testing.T) {
 	if err := g.ask("dev-0", deviceapi.Credentials{GatewayToken: "late"}); !errors.Is(err, deviceapi.ErrUnauthorized) {
 		t.Fatalf("before: %v", err)
 	}
-	if err := g.w.server.Create(context.Background(), &corev1.Secret{ObjectMeta: metadataOf("later"), Type: TokenSecretType, Data: map[string][]byte{"t": []byte("late")}}); err != nil {
+	if err := g.w.server.Create(context.Background(), &corev1.Secret{ObjectMeta: built("later"), Type: TokenSecretType, Data: map[string][]byte{"t": []byte("late")}}); err != nil {
 		t.Fatal(err)
 	}
 	g.sync()

@@ -73,8 +73,8 @@ func BenchmarkPoll(b *testing.B) {
 func pollingFleet(b *testing.B, prepare func(*deviceAPI, deviceapi.Device)) *deviceAPI {
 	w := newWorld(b, firstPoller+pollers)
 	for _, o := range []client.Object{
-		&v1alpha1.DeviceAccess{ObjectMeta: metadataOf("gateway"), Spec: v1alpha1.DeviceAccessSpec{GatewayToken: &v1alpha1.GatewayToken{SecretName: "gateway"}}},
-		&corev1.Secret{ObjectMeta: metadataOf("gateway"), Type: TokenSecretType, Data: map[string][]byte{"token": []byte("gate-1")}},
+		&v1alpha1.DeviceAccess{ObjectMeta: built("gateway"), Spec: v1alpha1.DeviceAccessSpec{GatewayToken: &v1alpha1.GatewayToken{SecretName: "gateway"}}},
+		&corev1.Secret{ObjectMeta: built("gateway"), Type: TokenSecretType, Data: map[string][]byte{"token": []byte("gate-1")}},
 	} {
 		if err := w.server.Create(b.Context(), o); err != nil {
 			b.Fatal(err)

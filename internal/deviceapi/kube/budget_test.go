@@ -40,7 +40,7 @@ var hostileWays = map[string]struct {
 	"two installed sets in turn": {
 		before: func(d *deviceAPI) {
 			for _, version := range []string{"2.0", "3.0"} {
-				if err := d.w.server.Create(context.Background(), aSet("firmware-"+version[:1], version, &v1alpha1.SoftwareModule{ObjectMeta: metadataOf("linux")})); err != nil {
+				if err := d.w.server.Create(context.Background(), aSet("firmware-"+version[:1], version, built.SoftwareModule("linux"))); err != nil {
 					d.w.t.Fatal(err)
 				}
 			}

@@ -88,7 +88,7 @@ func TestW20_ACancelGoesBeforeAnyDeployment(t *testing.T) {
 	d := w.deviceAPI(Options{})
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
-	module := &v1alpha1.SoftwareModule{ObjectMeta: metadataOf("linux-next"), Spec: v1alpha1.SoftwareModuleSpec{Type: "os", Name: "linux", Version: "6.7"}}
+	module := built.SoftwareModule("linux-next", func(m *v1alpha1.SoftwareModule) { m.Spec.Name, m.Spec.Version = "linux", "6.7" })
 	for _, o := range []client.Object{module, aSet("next", "2.0", module)} {
 		if err := w.server.Create(context.Background(), o); err != nil {
 			t.Fatal(err)

@@ -209,7 +209,7 @@ func TestEveryStopClosesAWaitingAction(t *testing.T) {
 		"the rollout is stopped with None":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, v1alpha1.CauseStopped},
 		"the rollout is stopped with Soft":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.CauseStopped},
 		"the rollout is stopped with Force": {func(w *world) { w.editRollout(stop(v1alpha1.CancellationForce)) }, v1alpha1.CauseStopped},
-		"the rollout is deleted":            {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: metadataOf("rollout")}) }, v1alpha1.CauseDeleted},
+		"the rollout is deleted":            {func(w *world) { w.remove(built.Rollout("rollout", "firmware")) }, v1alpha1.CauseDeleted},
 		"the set is invalidated with Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationSoft)) }, v1alpha1.CauseInvalidated},
 		"spec.cancel of the target names the action": {func(w *world) {
 			w.editTarget(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: firstID} })
@@ -246,7 +246,7 @@ func TestConfirmationIsWithdrawn(t *testing.T) {
 		"the rollout is paused":             {paused, deviceapi.ErrNotFound, v1alpha1.ActionWaitingForConfirmation, ""},
 		"the rollout is stopped":            {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
 		"the rollout is stopped with None":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseStopped},
-		"the rollout is deleted":            {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: metadataOf("rollout")}) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseDeleted},
+		"the rollout is deleted":            {func(w *world) { w.remove(built.Rollout("rollout", "firmware")) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseDeleted},
 		"the set is invalidated with Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, deviceapi.ErrGone, v1alpha1.ActionCanceled, v1alpha1.CauseInvalidated},
 		"the set is invalidated with None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, nil, v1alpha1.ActionRunning, ""},
 	} {

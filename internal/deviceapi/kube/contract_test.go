@@ -23,7 +23,7 @@ func TestBackendKeepsTheContract(t *testing.T) {
 				r.Spec.Update.Type = v1alpha1.UpdateTypeDownloadOnly
 			}
 		})
-		older := &v1alpha1.SoftwareModule{ObjectMeta: metadataOf("linux-6-5"), Spec: v1alpha1.SoftwareModuleSpec{Type: "os", Name: "linux", Version: "6.5"}}
+		older := built.SoftwareModule("linux-6-5", func(m *v1alpha1.SoftwareModule) { m.Spec.Name, m.Spec.Version = "linux", "6.5" })
 		broken := aSet("broken", "1.0")
 		broken.Spec.Name, broken.Status.ContentHash = "broken", ""
 		broken.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "NotReady", LastTransitionTime: metav1.NewTime(rolloutStart)}}

@@ -88,12 +88,12 @@ func TestActionIsWithdrawnDirectlyAfterItsCreation(t *testing.T) {
 		"an error pauses the rollout":       {func(w *world) { w.editRollout(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutPaused }) }, "", false},
 		"the rollout is stopped":            {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.CauseStopped, false},
 		"the rollout is stopped with None":  {func(w *world) { w.editRollout(stop(v1alpha1.CancellationNone)) }, v1alpha1.CauseStopped, false},
-		"the rollout is deleted":            {func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: metadataOf("rollout")}) }, v1alpha1.CauseDeleted, false},
+		"the rollout is deleted":            {func(w *world) { w.remove(built.Rollout("rollout", "firmware")) }, v1alpha1.CauseDeleted, false},
 		"the rollout is created again":      {func(w *world) { w.recreateRollout() }, v1alpha1.CauseDeleted, false},
 		"the set is invalidated with Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationSoft)) }, v1alpha1.CauseInvalidated, false},
 		"the set is invalidated with Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, v1alpha1.CauseInvalidated, false},
 		"the set is invalidated with None":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationNone)) }, "", true},
-		"the set is deleted":                {func(w *world) { w.remove(&v1alpha1.DistributionSet{ObjectMeta: metadataOf("firmware")}) }, v1alpha1.CauseSetGone, false},
+		"the set is deleted":                {func(w *world) { w.remove(built.DistributionSet("firmware")) }, v1alpha1.CauseSetGone, false},
 		"the set has another content":       {func(w *world) { w.editSet(func(s *v1alpha1.DistributionSet) { s.Status.ContentHash = "another" }) }, v1alpha1.CauseSetGone, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,8 +152,7 @@ func TestActionOfAnAutoAssignmentIsWithdrawnDirectlyAfterItsCreation(t *testing.
 			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) { r.Status.Groups[0].OpenedAt = nil })
 			w.editTarget(func(t *v1alpha1.Target) { t.Labels = map[string]string{"site": "lab"} })
 			started := metav1.NewMicroTime(rolloutStart)
-			auto := &v1alpha1.AutoAssignment{ObjectMeta: metadataOf("auto")}
-			auto.Spec.Update.DistributionSet = "firmware"
+			auto := built.AutoAssignment("auto", "firmware")
 			auto.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"site": "lab"}}
 			auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &started}
 			if err := w.server.Create(context.Background(), auto); err != nil {

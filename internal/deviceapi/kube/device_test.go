@@ -247,7 +247,7 @@ func TestWhenAttributesAreRequested(t *testing.T) {
 	w.wantWrites(0, "the same attributes")
 	wantRequested("after they were sent again", false)
 
-	w.remove(&v1alpha1.Target{ObjectMeta: metadataOf("dev-0")})
+	w.remove(built.Target("dev-0"))
 	again := aTarget("dev-0")
 	again.UID, again.Status.NextActionID = "another", firstID+1000
 	if err := w.server.Create(context.Background(), again); err != nil {
@@ -524,7 +524,7 @@ func TestTargetIsDeletedMeanwhile(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
 	d.start()
-	w.remove(&v1alpha1.Target{ObjectMeta: metadataOf("dev-0")})
+	w.remove(built.Target("dev-0"))
 	d.wantReport(deviceapi.ErrNotFound, firstID, succeeded)
 }
 
@@ -638,8 +638,7 @@ func TestAttributesDowngradeNoDevice(t *testing.T) {
 		set := aSet("set-of-"+name, name)
 		set.Spec.Metadata = []v1alpha1.MetadataEntry{{Key: "content", Value: name, VisibleToDevice: true}}
 		set.Status.ContentHash = offer.ContentHash(set, nil)
-		auto := &v1alpha1.AutoAssignment{ObjectMeta: metadataOf(name)}
-		auto.Spec.Update.DistributionSet, auto.Spec.TargetExpression = set.Name, expression
+		auto := built.AutoAssignment(name, set.Name, func(a *v1alpha1.AutoAssignment) { a.Spec.TargetExpression = expression })
 		auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &before}
 		if err := errors.Join(w.server.Create(context.Background(), set), w.server.Create(context.Background(), auto)); err != nil {
 			t.Fatal(err)

@@ -233,7 +233,7 @@ func TestReportsOfADeletedTargetAreDropped(t *testing.T) {
 	d := w.deviceAPI(Options{})
 	d.start()
 	d.wantReport(nil, firstID, proceeding)
-	w.remove(&v1alpha1.Target{ObjectMeta: metadataOf("dev-0")})
+	w.remove(built.Target("dev-0"))
 	d.flushAll()
 	if n := len(d.progress.due(0)); n != 0 {
 		t.Errorf("the reports of %d devices are buffered, want none", n)
@@ -523,7 +523,7 @@ func onlyDownloads(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
 // source of the update.
 func TestASuccessAsTheOnlyReportForEverySource(t *testing.T) {
 	since := metav1.NewMicroTime(rolloutStart)
-	without := func(w *world) { w.remove(&v1alpha1.Rollout{ObjectMeta: metadataOf("rollout")}) }
+	without := func(w *world) { w.remove(built.Rollout("rollout", "firmware")) }
 	for name, start := range map[string]func(t *testing.T) (*world, *deviceAPI){
 		"a rollout": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
@@ -564,8 +564,7 @@ func TestASuccessAsTheOnlyReportForEverySource(t *testing.T) {
 		"an auto-assignment": func(t *testing.T) (*world, *deviceAPI) {
 			w := newWorld(t, 1)
 			without(w)
-			auto := &v1alpha1.AutoAssignment{ObjectMeta: metadataOf("auto")}
-			auto.Spec.Update.DistributionSet = "firmware"
+			auto := built.AutoAssignment("auto", "firmware")
 			auto.Status = v1alpha1.AutoAssignmentStatus{State: v1alpha1.AutoAssignmentRunning, StartedAt: &since}
 			if err := w.server.Create(t.Context(), auto); err != nil {
 				t.Fatal(err)

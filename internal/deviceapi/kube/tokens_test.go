@@ -18,7 +18,7 @@ import (
 func TestCheckToken(t *testing.T) {
 	ref := &v1alpha1.SecretKeyReference{Name: "tokens", Key: "dev-0"}
 	with := func(key, token string) *corev1.Secret {
-		return &corev1.Secret{ObjectMeta: metadataOf("tokens"), Type: TokenSecretType, Data: map[string][]byte{key: []byte(token)}}
+		return &corev1.Secret{ObjectMeta: built("tokens"), Type: TokenSecretType, Data: map[string][]byte{key: []byte(token)}}
 	}
 	for name, tc := range map[string]struct {
 		ref     *v1alpha1.SecretKeyReference
@@ -32,7 +32,7 @@ func TestCheckToken(t *testing.T) {
 		"no Secret":                    {ref: ref, reason: v1alpha1.ReasonTokenSecretNotFound, says: []string{"Secret tokens", "namespace fleet", "goshawk.dev/device-tokens", `"dev-0"`}},
 		"a Secret of another type":     {ref: ref, isOther: true, reason: v1alpha1.ReasonTokenSecretWrongType, says: []string{"Secret tokens", "type goshawk.dev/device-tokens", "delete it"}},
 		"a Secret without the key":     {ref: ref, secret: with("dev-1", "abc"), reason: v1alpha1.ReasonTokenKeyMissing, says: []string{`no key "dev-0"`, "spec.tokenSecretRef.key"}},
-		"an empty Secret":              {ref: ref, secret: &corev1.Secret{ObjectMeta: metadataOf("tokens"), Type: TokenSecretType}, reason: v1alpha1.ReasonTokenKeyMissing},
+		"an empty Secret":              {ref: ref, secret: &corev1.Secret{ObjectMeta: built("tokens"), Type: TokenSecretType}, reason: v1alpha1.ReasonTokenKeyMissing},
 		"an empty token":               {ref: ref, secret: with("dev-0", ""), reason: v1alpha1.ReasonTokenEmpty, says: []string{`key "dev-0"`}},
 		"a token of blanks":            {ref: ref, secret: with("dev-0", " \n"), reason: v1alpha1.ReasonTokenEmpty},
 		"a token of two lines":         {ref: ref, secret: with("dev-0", "abc\ndef"), reason: v1alpha1.ReasonTokenInvalid, says: []string{"line break"}},

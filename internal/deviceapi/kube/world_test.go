@@ -27,13 +27,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
 const (
-	fleetNamespace = "fleet"
-	firstID        = 100
-	planHash       = "sha256:plan"
+	fleetNamespace = build.Namespace
+	firstID        = build.FirstActionID
 )
 
 // rolloutStart is when the rollout of every world started and opened its group.
@@ -62,20 +62,27 @@ type world struct {
 func newWorld(t testing.TB, devices int, change ...func(*v1alpha1.Rollout, *v1alpha1.DistributionSet)) *world {
 	t.Helper()
 	w := &world{t: t, now: rolloutStart.Add(time.Minute), reads: map[string]int{}}
-	module := &v1alpha1.SoftwareModule{ObjectMeta: metadataOf("linux"), Spec: v1alpha1.SoftwareModuleSpec{
-		Type: "os", Name: "linux", Version: "6.6",
-		Artifacts: []v1alpha1.Artifact{{FileName: "rootfs.swu", Size: 4, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("0a", 32), SHA1: strings.Repeat("0b", 20)},
-			Downloads: []v1alpha1.Download{{Protocol: "HTTP", URL: "http://files.example/rootfs.swu"}}}},
-		Metadata: []v1alpha1.MetadataEntry{{Key: "shown", Value: "v", VisibleToDevice: true}, {Key: "hidden", Value: "v"}},
-	}}
+	module := built.SoftwareModule("linux", func(m *v1alpha1.SoftwareModule) {
+		m.Spec.Version = "6.6"
+		m.Spec.Artifacts = []v1alpha1.Artifact{{FileName: "rootfs.swu", Size: 4, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("0a", 32), SHA1: strings.Repeat("0b", 20)},
+			Downloads: []v1alpha1.Download{{Protocol: "HTTP", URL: "http://files.example/rootfs.swu"}}}}
+		m.Spec.Metadata = []v1alpha1.MetadataEntry{{Key: "shown", Value: "v", VisibleToDevice: true}, {Key: "hidden", Value: "v"}}
+	})
 	set := aSet("firmware", "1.0", module)
-	rollout := aRollout(set, devices)
+	members := make([]string, devices)
+	for i := range members {
+		members[i] = deviceName(i)
+	}
+	rollout := built.Rollout("rollout", set.Name)
+	group := built.DeploymentGroup(rollout, 0, build.Members(members...))
+	rollout.Spec.Update.Type = v1alpha1.UpdateTypeForced
+	build.Running(rolloutStart, set.Status.ContentHash, group)(rollout)
 	for _, f := range change {
 		f(rollout, set)
 	}
-	objects := []client.Object{module, set, rollout, groupOf(rollout, devices), tokens("tokens", TokenSecretType)}
-	for i := range devices {
-		objects = append(objects, aTarget(deviceName(i)))
+	objects := []client.Object{module, set, rollout, group, tokens("tokens", TokenSecretType)}
+	for _, name := range members {
+		objects = append(objects, aTarget(name))
 	}
 	w.server = fakes.Server(t).WithObjects(objects...).
 		WithIndex(&corev1.Secret{}, metav1.ObjectNameField, func(o client.Object) []string { return []string{o.GetName()} }).Build()
@@ -127,52 +134,24 @@ func (w *world) intercept(o client.Object, ask *func(client.Object) error, count
 	return may(o)
 }
 
-func metadataOf(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: name, Namespace: fleetNamespace, UID: types.UID("uid-of-" + name), CreationTimestamp: metav1.NewTime(rolloutStart.Add(-time.Hour)), Generation: 1}
-}
+// built builds the objects of every world, which were created an hour before the rollout started.
+var built = build.At(rolloutStart.Add(-time.Hour))
 
+// aSet returns a set of that version which is Ready and locked.
 func aSet(name, version string, modules ...*v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
-	set := &v1alpha1.DistributionSet{ObjectMeta: metadataOf(name), Spec: v1alpha1.DistributionSetSpec{Name: "firmware", Version: version, Type: "full-image"}}
-	for _, m := range modules {
-		set.Spec.Modules = append(set.Spec.Modules, v1alpha1.ModuleReference{Name: m.Name})
-	}
-	set.Status = v1alpha1.DistributionSetStatus{Locked: true, ContentHash: offer.ContentHash(set, modules), Conditions: []metav1.Condition{{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.NewTime(rolloutStart)}}}
-	return set
+	return built.DistributionSet(name, func(s *v1alpha1.DistributionSet) { s.Spec.Version = version }, build.Locked(rolloutStart, offer.ContentHash, modules...))
 }
 
-func aRollout(set *v1alpha1.DistributionSet, devices int) *v1alpha1.Rollout {
-	started, opened := metav1.NewMicroTime(rolloutStart), metav1.NewTime(rolloutStart)
-	return &v1alpha1.Rollout{
-		ObjectMeta: metadataOf("rollout"),
-		Spec:       v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: set.Name, Type: v1alpha1.UpdateTypeForced}},
-		Status: v1alpha1.RolloutStatus{
-			State: v1alpha1.RolloutRunning, StartedAt: &started,
-			Plan:   &v1alpha1.PlanStatus{Hash: planHash, ContentHash: set.Status.ContentHash},
-			Groups: []v1alpha1.GroupStatus{{Name: "group-1", State: v1alpha1.GroupRunning, OpenedAt: &opened, Counts: v1alpha1.Counts{Targets: int32(devices)}}},
-		},
-	}
-}
-
-func groupOf(r *v1alpha1.Rollout, devices int) *v1alpha1.DeploymentGroup {
-	g := &v1alpha1.DeploymentGroup{ObjectMeta: metadataOf("rollout-group-1"), Spec: v1alpha1.DeploymentGroupSpec{
-		Rollout: r.Name, RolloutUID: r.UID, Group: "group-1", PlanHash: planHash}}
-	for i := range devices {
-		g.Spec.Targets = append(g.Spec.Targets, v1alpha1.TargetName(deviceName(i)))
-	}
-	return g
-}
-
+// aTarget returns a target whose device authenticates with the token in the Secret of every world.
 func aTarget(name string) *v1alpha1.Target {
-	return &v1alpha1.Target{
-		ObjectMeta: metadataOf(name),
-		Spec:       v1alpha1.TargetSpec{TokenSecretRef: &v1alpha1.SecretKeyReference{Name: "tokens", Key: "all"}},
-		Status:     v1alpha1.TargetStatus{ControllerID: name, UpdateStatus: v1alpha1.UpdateStatusUnknown, NextActionID: firstID},
-	}
+	return built.Target(name, func(t *v1alpha1.Target) {
+		t.Spec.TokenSecretRef = &v1alpha1.SecretKeyReference{Name: "tokens", Key: "all"}
+		t.Status.ControllerID, t.Status.UpdateStatus = name, v1alpha1.UpdateStatusUnknown
+	})
 }
 
 func tokens(name string, kind corev1.SecretType) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metadataOf(name), Type: kind, Data: map[string][]byte{"all": []byte("let-me-in\n"), "empty": nil}}
+	return &corev1.Secret{ObjectMeta: built(name), Type: kind, Data: map[string][]byte{"all": []byte("let-me-in\n"), "empty": nil}}
 }
 
 func deviceName(i int) string { return fmt.Sprintf("dev-%d", i) }
