@@ -20,7 +20,7 @@ func TestInvalidationTableFollowsTheRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	starts := map[cancellation.Effect]string{
-		cancellation.Continue: "go on", cancellation.Refuse: "never start", cancellation.Stop: "Stopp", cancellation.StopAtOnce: "Stopped",
+		cancellation.Continue: "continue", cancellation.Refuse: "never start", cancellation.Stop: "Stopp", cancellation.StopAtOnce: "Stopped",
 		cancellation.Ask: "are asked to cancel", cancellation.Close: "the action is closed",
 	}
 	for label, effect := range map[string]func(cancellation.Effects) cancellation.Effect{
