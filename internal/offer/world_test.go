@@ -17,6 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 var noon = time.Date(2026, time.March, 2, 12, 0, 0, 0, time.UTC)
@@ -36,12 +37,13 @@ type story struct {
 
 type step func(*story)
 
+// built builds the target, which has no creation time.
+var built = build.At(time.Time{})
+
 func newStory(t testing.TB, steps ...step) *story {
 	t.Helper()
-	s := &story{t: t, now: noon, sets: map[string]*eligibility.Set{}, origins: map[types.UID]cancellation.Request{}, target: &v1alpha1.Target{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", UID: "uid-dev"},
-		Status:     v1alpha1.TargetStatus{NextActionID: 100, UpdateStatus: v1alpha1.UpdateStatusRegistered},
-	}}
+	s := &story{t: t, now: noon, sets: map[string]*eligibility.Set{}, origins: map[types.UID]cancellation.Request{},
+		target: built.Target("dev", func(t *v1alpha1.Target) { t.Status.UpdateStatus = v1alpha1.UpdateStatusRegistered })}
 	for _, do := range steps {
 		do(s)
 	}
@@ -80,7 +82,7 @@ func hash(content string) string {
 // set adds a deployable set with that name and content.
 func set(name string, edits ...func(*eligibility.Set)) step {
 	return func(s *story) {
-		x := &eligibility.Set{Namespace: "fleet", Name: name, ContentHash: hash(name), Deployable: true}
+		x := &eligibility.Set{Namespace: build.Namespace, Name: name, ContentHash: hash(name), Deployable: true}
 		for _, edit := range edits {
 			edit(x)
 		}

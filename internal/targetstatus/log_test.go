@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr/funcr"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -21,7 +20,7 @@ import (
 // TestATargetThatIsNotServedIsInTheLogOnce: a target that becomes a duplicate, or stops being one,
 // is a decision. A new target that is Ready is not a decision, and neither is any other write.
 func TestATargetThatIsNotServedIsInTheLogOnce(t *testing.T) {
-	s := newServer(t, &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: dev.Namespace, Name: dev.Name, UID: "uid"}})
+	s := newServer(t, target())
 	store := s.deviceAPI(1)
 	var lines []string
 	ctx := logf.IntoContext(context.Background(), funcr.NewJSON(func(text string) {

@@ -27,7 +27,7 @@ func TestOnlineMessageContainsItsTime(t *testing.T) {
 		"two days later": {OfflineAfter, metav1.ConditionFalse, "last contact between 2026-03-01T10:00:00Z and a day later: the device has been silent for at least a day"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			target := &v1alpha1.Target{}
+			target := target()
 			target.Status.LastSeen = &metav1.Time{Time: seen}
 			noteOnline(target, seen.Add(tt.after))
 			c := meta.FindStatusCondition(target.Status.Conditions, v1alpha1.ConditionOnline)
@@ -48,7 +48,7 @@ func TestOnlineHasTheObservedGeneration(t *testing.T) {
 		"polled before the first reconcile": {1, -1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Generation: tt.generation}}
+			target := target(func(t *v1alpha1.Target) { t.Generation = tt.generation })
 			target.Status.ObservedGeneration, target.Status.LastSeen = tt.observed, &metav1.Time{Time: now}
 			noteOnline(target, now)
 			c := meta.FindStatusCondition(target.Status.Conditions, v1alpha1.ConditionOnline)

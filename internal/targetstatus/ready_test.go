@@ -34,7 +34,7 @@ func TestNoteReady(t *testing.T) {
 			message: "spec.tokenSecretRef is not set: only credentials of a DeviceAccess that selects this target are accepted"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "gw", Generation: 3}}
+			target := built.Target("gw", func(t *v1alpha1.Target) { t.Generation = 3 })
 			target.Spec.TokenSecretRef, target.Status.Conditions = tc.ref, tc.token
 			NoteReady(target, &target.Status, tc.sameID, noon)
 			ready := meta.FindStatusCondition(target.Status.Conditions, v1alpha1.ConditionReady)

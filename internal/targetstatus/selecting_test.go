@@ -17,10 +17,10 @@ import (
 func TestNoteSelecting(t *testing.T) {
 	before, now := noon, noon.Add(time.Hour)
 	auto := func() *v1alpha1.AutoAssignment {
-		return &v1alpha1.AutoAssignment{ObjectMeta: metav1.ObjectMeta{UID: "uid-auto"}, Status: v1alpha1.AutoAssignmentStatus{
-			StartedAt: &metav1.MicroTime{Time: before.Add(-time.Hour)},
-			Selecting: &v1alpha1.SelectionMark{Since: &metav1.MicroTime{Time: before.Add(30 * time.Minute)}},
-		}}
+		return built.AutoAssignment("auto", "fw", func(a *v1alpha1.AutoAssignment) {
+			a.Status.StartedAt = &metav1.MicroTime{Time: before.Add(-time.Hour)}
+			a.Status.Selecting = &v1alpha1.SelectionMark{Since: &metav1.MicroTime{Time: before.Add(30 * time.Minute)}}
+		})
 	}
 	attributes := func(ring string) map[string]v1alpha1.AttributeValue {
 		return map[string]v1alpha1.AttributeValue{"ring": v1alpha1.AttributeValue(ring)}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -23,6 +22,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
@@ -96,15 +96,12 @@ func (s *server) stored() *v1alpha1.Target {
 	return t
 }
 
+// built builds the objects of this package. An API server in memory sets their creation time.
+var built = build.At(time.Time{})
+
+// target returns the target dev.
 func target(edits ...func(*v1alpha1.Target)) *v1alpha1.Target {
-	t := &v1alpha1.Target{
-		ObjectMeta: metav1.ObjectMeta{Namespace: dev.Namespace, Name: dev.Name, UID: "uid-dev"},
-		Status:     v1alpha1.TargetStatus{NextActionID: 100},
-	}
-	for _, edit := range edits {
-		edit(t)
-	}
-	return t
+	return built.Target(dev.Name, edits...)
 }
 
 func must(t testing.TB, err error) {
@@ -459,7 +456,7 @@ func TestNewestWriteCounts(t *testing.T) {
 // many actions follow. Otherwise the assignment would be executed again.
 func TestTheOwnAssignmentIsRemembered(t *testing.T) {
 	closed := func(id int32, source v1alpha1.ActionSource) v1alpha1.Action {
-		return v1alpha1.Action{ID: id, Source: source, State: v1alpha1.ActionFinished, DistributionSet: "fw"}
+		return build.Action(id, "fw", v1alpha1.ActionFinished, func(a *v1alpha1.Action) { a.Source = source })
 	}
 	s := newServer(t, target(func(t *v1alpha1.Target) {
 		t.Status.Actions = append(t.Status.Actions, closed(1, v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: t.UID}))

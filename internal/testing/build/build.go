@@ -127,3 +127,8 @@ func Members(names ...string) func(*v1alpha1.DeploymentGroup) {
 func (o Objects) AutoAssignment(name, set string, edits ...func(*v1alpha1.AutoAssignment)) *v1alpha1.AutoAssignment {
 	return edited(&v1alpha1.AutoAssignment{ObjectMeta: o(name), Spec: v1alpha1.AutoAssignmentSpec{Update: v1alpha1.Update{DistributionSet: set}}}, edits)
 }
+
+// Action returns an action of the set with that name.
+func Action(id int32, set string, state v1alpha1.ActionState, edits ...func(*v1alpha1.Action)) v1alpha1.Action {
+	return *edited(&v1alpha1.Action{ID: id, DistributionSet: set, State: state}, edits)
+}
