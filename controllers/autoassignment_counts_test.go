@@ -16,13 +16,12 @@ func TestAutoCountsFollowTheSelection(t *testing.T) {
 	w := newJoinWorld(t)
 	w.target("gw-1", "field")
 	w.target("gw-2", "field")
-	typed := &v1alpha1.Target{ObjectMeta: w.meta("meter-1"), Spec: v1alpha1.TargetSpec{Type: "meter"}}
+	typed := w.built().Target("meter-1", func(t *v1alpha1.Target) { t.Spec.Type = "meter" })
 	typed.Labels = map[string]string{"ring": "field"}
 	w.put(typed)
-	a := &v1alpha1.AutoAssignment{ObjectMeta: w.meta("auto")}
+	a := w.built().AutoAssignment("auto", "later")
 	a.Generation = 1
 	a.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "field"}}
-	a.Spec.Update.DistributionSet = "later"
 	counts := newAutoCounts(w.Index)
 	matches := func(when string, want int32) {
 		t.Helper()
@@ -33,7 +32,7 @@ func TestAutoCountsFollowTheSelection(t *testing.T) {
 	matches("the index has not seen the auto-assignment", 0)
 	w.put(a)
 	matches("the set has not been applied", 0)
-	set := &v1alpha1.DistributionSet{ObjectMeta: w.meta("later"), Spec: v1alpha1.DistributionSetSpec{CompatibleTargetTypes: []string{"gateway"}}}
+	set := w.built().DistributionSet("later", compatibleWith("gateway"))
 	w.put(set)
 	matches("the set is there", 2)
 	w.drop(set)

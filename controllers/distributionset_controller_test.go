@@ -171,13 +171,13 @@ func kstatusOf(t *testing.T, o client.Object) status.Status {
 }
 
 func TestSetDuplicates(t *testing.T) {
-	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r0", "fw"))
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), built.Rollout("r0", "fw"))
 	w.run() // the older set freezes the module
 	w.now = w.now.Add(time.Hour)
 	duplicate := aSet("fw-again", "linux")
 	duplicate.Spec.Version = "fw"
 	w.create(duplicate)
-	w.create(aRollout("r1", "fw-again"))
+	w.create(built.Rollout("r1", "fw-again"))
 	w.run()
 	if got := w.condition("fw", v1alpha1.ConditionReady); !strings.HasPrefix(got, "True Ready") {
 		t.Errorf("the older set is %q", got)
@@ -203,10 +203,10 @@ func TestSetDuplicates(t *testing.T) {
 }
 
 func TestSetLocksWhenItIsUsed(t *testing.T) {
-	assigned := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: "dev-1"}, Spec: v1alpha1.TargetSpec{Assignment: &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "fw"}}}}
+	assigned := built.Target("dev-1", func(t *v1alpha1.Target) { t.Spec.Assignment = assignment("fw", nil) })
 	for name, user := range map[string]client.Object{
-		"by a rollout":           aRollout("r1", "fw"),
-		"by an auto-assignment":  &v1alpha1.AutoAssignment{ObjectMeta: metav1.ObjectMeta{Name: "a1"}, Spec: v1alpha1.AutoAssignmentSpec{Update: v1alpha1.Update{DistributionSet: "fw"}}},
+		"by a rollout":           built.Rollout("r1", "fw"),
+		"by an auto-assignment":  built.AutoAssignment("a1", "fw"),
 		"by a single assignment": assigned,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +263,7 @@ func TestSetLocksWhenItIsInvalidated(t *testing.T) {
 		"a module is missing":     {[]client.Object{aModule("linux", "os")}, frozen, false},
 		"all modules are missing": {nil, frozen, false},
 		"it is a duplicate":       {[]client.Object{older, aModule("linux", "os"), aModule("app", "app")}, frozen, true},
-		"it was in use":           {[]client.Object{aModule("linux", "os"), aModule("app", "app"), aRollout("r1", "fw")}, "True InUse: the set was deployed: its content is frozen", true},
+		"it was in use":           {[]client.Object{aModule("linux", "os"), aModule("app", "app"), built.Rollout("r1", "fw")}, "True InUse: the set was deployed: its content is frozen", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newSetWorld(t, append(tt.objects, aSet("fw", "linux", "app"))...)
@@ -296,7 +296,7 @@ func TestSetLocksWhenItIsInvalidated(t *testing.T) {
 }
 
 func TestSetIsNotLockedForARolloutThatIsBeingDeleted(t *testing.T) {
-	going := aRollout("r1", "fw")
+	going := built.Rollout("r1", "fw")
 	going.Finalizers = []string{v1alpha1.RolloutFinalizer}
 	w := newSetWorld(t, aModule("linux", "os"), going)
 	w.remove(&v1alpha1.Rollout{}, "r1")
@@ -308,7 +308,7 @@ func TestSetIsNotLockedForARolloutThatIsBeingDeleted(t *testing.T) {
 }
 
 func TestSetLockUsesTheModulesOfTheAPIServer(t *testing.T) {
-	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), built.Rollout("r1", "fw"))
 	w.sets.Live = interceptor.NewClient(w.store, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 			err := c.Get(ctx, key, o, opts...)
@@ -336,7 +336,7 @@ func TestSetLockUsesTheModulesOfTheAPIServer(t *testing.T) {
 func reconcileError(_ any, err error) error { return err }
 
 func TestSetWhoseContentChanged(t *testing.T) {
-	w := newSetWorld(t, aModule("linux", "os"), aModule("app", "app"), aSet("fw", "linux", "app"), aRollout("r1", "fw"))
+	w := newSetWorld(t, aModule("linux", "os"), aModule("app", "app"), aSet("fw", "linux", "app"), built.Rollout("r1", "fw"))
 	w.run()
 	hash := w.set("fw").Status.ContentHash
 	w.now = w.now.Add(time.Hour)
@@ -373,7 +373,7 @@ func TestSetWhoseContentChanged(t *testing.T) {
 func TestIdleSetWritesNothing(t *testing.T) {
 	for name, prepare := range map[string]func(*setWorld){
 		"unused":      func(*setWorld) {},
-		"locked":      func(w *setWorld) { w.create(aRollout("r1", "fw")) },
+		"locked":      func(w *setWorld) { w.create(built.Rollout("r1", "fw")) },
 		"invalidated": func(w *setWorld) { w.edit("fw", invalidated(v1alpha1.CancellationForce)) },
 		"duplicate": func(w *setWorld) {
 			duplicate := aSet("a-duplicate", "linux")
@@ -473,7 +473,7 @@ func TestSetPredicates(t *testing.T) {
 }
 
 func TestSetCountsItsTargets(t *testing.T) {
-	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), built.Rollout("r1", "fw"))
 	w.run()
 	hash := w.set("fw").Status.ContentHash
 	for i := range 3 {
@@ -533,7 +533,7 @@ func TestSetCountsItsTargets(t *testing.T) {
 }
 
 func TestSetInvalidationIsRecordedBeforeStatusShowsIt(t *testing.T) {
-	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"), aRollout("r2", "fw"))
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), built.Rollout("r1", "fw"), built.Rollout("r2", "fw"))
 	w.run()
 	w.recordedEvents()
 	before := len(w.writes)
@@ -571,7 +571,7 @@ func TestSetInvalidationIsRecordedBeforeStatusShowsIt(t *testing.T) {
 func TestSetWithAnInvalidationEntryIsNeverDeployable(t *testing.T) {
 	for _, c := range []v1alpha1.Cancellation{v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce} {
 		t.Run(string(c), func(t *testing.T) {
-			w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+			w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), built.Rollout("r1", "fw"))
 			w.run()
 			w.edit("fw", invalidated(c))
 			w.remove(&v1alpha1.DistributionSet{}, "fw") // before the controller reconciles the invalidation
@@ -626,7 +626,7 @@ func TestDuplicateOfAnInvalidatedSetIsInvalid(t *testing.T) {
 }
 
 func TestSetIsValidAfterItsInvalidationEntryIsCleared(t *testing.T) {
-	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), built.Rollout("r1", "fw"))
 	w.run()
 	w.edit("fw", invalidated(v1alpha1.CancellationSoft))
 	w.run()
@@ -667,7 +667,7 @@ func (w *setWorld) clearInvalidationRecord() {
 }
 
 func TestSetDeletionIsImmediate(t *testing.T) {
-	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aRollout("r1", "fw"))
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), built.Rollout("r1", "fw"))
 	w.run()
 	w.create(w.aDeviceAtWork("dev-1", "fw"))
 	w.remove(&v1alpha1.DistributionSet{}, "fw")
@@ -785,7 +785,7 @@ func TestSetIsNotReadyIfTheInvalidationRecordCannotBeRead(t *testing.T) {
 func TestSetCrash(t *testing.T) {
 	story := func(w *setWorld) string {
 		w.run()
-		w.create(aRollout("r1", "fw"))
+		w.create(built.Rollout("r1", "fw"))
 		w.run()
 		for i := range 3 {
 			w.create(w.aDeviceAtWork(fmt.Sprintf("dev-%d", i), "fw"))

@@ -27,11 +27,12 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
 const (
-	fleetNamespace = "fleet"
+	fleetNamespace = build.Namespace
 	system         = "goshawk-system"
 )
 
@@ -374,23 +375,18 @@ func namesOf(requests []reconcile.Request) []string {
 	return names
 }
 
+// built builds objects with a name only; create adds the rest of their metadata.
+var built = build.Named
+
 func aModule(name, kind string) *v1alpha1.SoftwareModule {
-	return &v1alpha1.SoftwareModule{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.SoftwareModuleSpec{
-		Type: kind, Name: name, Version: "1",
-		Artifacts: []v1alpha1.Artifact{{FileName: name + ".swu", Size: 10, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("a", 64)}}},
-	}}
+	return built.SoftwareModule(name, func(m *v1alpha1.SoftwareModule) {
+		m.Spec.Type = kind
+		m.Spec.Artifacts = []v1alpha1.Artifact{{FileName: name + ".swu", Size: 10, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("a", 64)}}}
+	})
 }
 
 func aSet(name string, modules ...string) *v1alpha1.DistributionSet {
-	set := &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.DistributionSetSpec{Name: "firmware", Version: name, Type: "full-image"}}
-	for _, m := range modules {
-		set.Spec.Modules = append(set.Spec.Modules, v1alpha1.ModuleReference{Name: m})
-	}
-	return set
-}
-
-func aRollout(name, set string) *v1alpha1.Rollout {
-	return &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: set}}}
+	return built.DistributionSet(name, build.Modules(modules...))
 }
 
 func invalidated(c v1alpha1.Cancellation) func(*v1alpha1.DistributionSet) {
@@ -401,7 +397,7 @@ func invalidated(c v1alpha1.Cancellation) func(*v1alpha1.DistributionSet) {
 
 // aDeviceAtWork returns a target with an open action of a set.
 func (w *setWorld) aDeviceAtWork(name, set string) *v1alpha1.Target {
-	t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	t := built.Target(name)
 	action.Create(&t.Status, action.Creation{
 		Source:          v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "gone", UID: "gone", Since: &metav1.MicroTime{Time: w.now}},
 		DistributionSet: set, ContentHash: w.set(set).Status.ContentHash, Now: w.now,

@@ -8,19 +8,24 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 func TestIndexExtractors(t *testing.T) {
-	busy := &v1alpha1.Target{
-		Spec: v1alpha1.TargetSpec{Assignment: &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "own"}}},
-		Status: v1alpha1.TargetStatus{Actions: []v1alpha1.Action{
-			{ID: 1, DistributionSet: "old", State: v1alpha1.ActionFinished, Source: v1alpha1.ActionSource{UID: "u1"}},
-			{ID: 2, DistributionSet: "new", State: v1alpha1.ActionCanceling, Source: v1alpha1.ActionSource{UID: "u2"}},
-		}},
+	from := func(uid types.UID) func(*v1alpha1.Action) {
+		return func(a *v1alpha1.Action) { a.Source.UID = uid }
 	}
+	busy := built.Target("busy", func(t *v1alpha1.Target) {
+		t.Spec.Assignment = assignment("own", nil)
+		t.Status.Actions = []v1alpha1.Action{
+			build.Action(1, "old", v1alpha1.ActionFinished, from("u1")),
+			build.Action(2, "new", v1alpha1.ActionCanceling, from("u2")),
+		}
+	})
 	locked := aSet("fw", "m1", "m2")
 	locked.Status.ContentHash = "abc"
 	for name, tc := range map[string]struct {
@@ -30,17 +35,16 @@ func TestIndexExtractors(t *testing.T) {
 	}{
 		"a target is found by the set of its open action, not of a closed one":    {OpenSets, busy, []string{"new"}},
 		"a target is found by the source of its open action, not of a closed one": {OpenSources, busy, []string{"u2"}},
-		"an idle target is found by no set":                                       {OpenSets, &v1alpha1.Target{}, nil},
+		"an idle target is found by no set":                                       {OpenSets, built.Target("idle"), nil},
 		"a target is found by the set assigned to it":                             {UsedSet, busy, []string{"own"}},
-		"a target without assignment is found by none":                            {UsedSet, &v1alpha1.Target{}, nil},
+		"a target without assignment is found by none":                            {UsedSet, built.Target("idle"), nil},
 		"a target with an assignment is found by Assigned":                        {HasAssignment, busy, []string{Assigned}},
-		"a target without assignment is not found by Assigned":                    {HasAssignment, &v1alpha1.Target{}, nil},
-		"a rollout is found by its set":                                           {UsedSet, aRollout("r", "fw"), []string{"fw"}},
-		"an auto-assignment is found by its set": {UsedSet, &v1alpha1.AutoAssignment{
-			Spec: v1alpha1.AutoAssignmentSpec{Update: v1alpha1.Update{DistributionSet: "fw"}}}, []string{"fw"}},
-		"a set is found by each of its modules":        {SetModules, locked, []string{"m1", "m2"}},
-		"a set is found by its content":                {SetContentHash, locked, []string{"abc"}},
-		"a set without content is found by no content": {SetContentHash, aSet("fw"), nil},
+		"a target without assignment is not found by Assigned":                    {HasAssignment, built.Target("idle"), nil},
+		"a rollout is found by its set":                                           {UsedSet, built.Rollout("r", "fw"), []string{"fw"}},
+		"an auto-assignment is found by its set":                                  {UsedSet, built.AutoAssignment("a", "fw"), []string{"fw"}},
+		"a set is found by each of its modules":                                   {SetModules, locked, []string{"m1", "m2"}},
+		"a set is found by its content":                                           {SetContentHash, locked, []string{"abc"}},
+		"a set without content is found by no content":                            {SetContentHash, aSet("fw"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, tc.extract(tc.object)); diff != "" {

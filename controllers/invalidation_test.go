@@ -18,12 +18,13 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 // aFleetAtWork returns a world with a locked set and n devices that have started its installation.
 func aFleetAtWork(t *testing.T, n int) *setWorld {
 	t.Helper()
-	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aSet("other", "linux"), aRollout("r1", "fw"))
+	w := newSetWorld(t, aModule("linux", "os"), aSet("fw", "linux"), aSet("other", "linux"), built.Rollout("r1", "fw"))
 	w.run()
 	for i := range n {
 		target := w.aDeviceAtWork(fmt.Sprintf("dev-%03d", i), "fw")
@@ -280,10 +281,10 @@ func TestInvalidationCounts(t *testing.T) {
 }
 
 func TestInvalidationCountsFollowEveryChange(t *testing.T) {
-	busy := &v1alpha1.Target{Status: v1alpha1.TargetStatus{
-		Installed: &v1alpha1.InstalledSet{ContentHash: "old"},
-		Actions:   []v1alpha1.Action{{ID: 1, DistributionSet: "fw", State: v1alpha1.ActionRunning}},
-	}}
+	busy := built.Target("busy", func(t *v1alpha1.Target) {
+		t.Status.Installed = &v1alpha1.InstalledSet{ContentHash: "old"}
+		t.Status.Actions = []v1alpha1.Action{build.Action(1, "fw", v1alpha1.ActionRunning)}
+	})
 	busy.Namespace = fleetNamespace
 	done := busy.DeepCopy()
 	done.Status.Installed.ContentHash = "new"

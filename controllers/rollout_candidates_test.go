@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
@@ -36,8 +37,15 @@ func newJoinWorld(t *testing.T) *joinWorld {
 		t.Fatal(err)
 	}
 	w.RolloutReconciler = &RolloutReconciler{Index: index, Tallies: NewTallies(index), Now: func() time.Time { return startOfJoins.Add(time.Hour) }}
-	w.put(&v1alpha1.DistributionSet{ObjectMeta: w.meta("fw"), Spec: v1alpha1.DistributionSetSpec{CompatibleTargetTypes: []string{"gateway"}}})
+	w.put(w.built().DistributionSet("fw", compatibleWith("gateway")))
 	return w
+}
+
+// built builds objects with the metadata of this world.
+func (w *joinWorld) built() build.Objects { return w.meta }
+
+func compatibleWith(types ...string) func(*v1alpha1.DistributionSet) {
+	return func(s *v1alpha1.DistributionSet) { s.Spec.CompatibleTargetTypes = types }
 }
 
 func (w *joinWorld) meta(name string) metav1.ObjectMeta {
@@ -68,7 +76,7 @@ func (w *joinWorld) drop(o runtime.Object) {
 }
 
 func (w *joinWorld) target(name, ring string) *v1alpha1.Target {
-	target := &v1alpha1.Target{ObjectMeta: w.meta(name)}
+	target := w.built().Target(name)
 	target.Labels = map[string]string{"ring": ring}
 	w.put(target)
 	return target
@@ -76,19 +84,17 @@ func (w *joinWorld) target(name, ring string) *v1alpha1.Target {
 
 // rollout returns a rollout that started the given number of minutes after ten, with the members in
 // one group.
-func (w *joinWorld) rollout(name string, minutes int, dynamic bool, members ...v1alpha1.TargetName) *v1alpha1.Rollout {
+func (w *joinWorld) rollout(name string, minutes int, dynamic bool, members ...string) *v1alpha1.Rollout {
 	started := metav1.NewMicroTime(startOfJoins.Add(time.Duration(minutes) * time.Minute))
-	r := &v1alpha1.Rollout{ObjectMeta: w.meta(name)}
-	r.Spec.Update.DistributionSet = "fw"
+	r := w.built().Rollout(name, "fw")
 	r.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "field"}}
-	r.Status = v1alpha1.RolloutStatus{State: v1alpha1.RolloutRunning, StartedAt: &started, Plan: &v1alpha1.PlanStatus{Hash: name},
+	r.Status = v1alpha1.RolloutStatus{State: v1alpha1.RolloutRunning, StartedAt: &started, Plan: &v1alpha1.PlanStatus{Hash: build.PlanHash},
 		Groups: []v1alpha1.GroupStatus{{Name: "group-1", State: v1alpha1.GroupRunning}}}
 	if dynamic {
 		r.Spec.Dynamic = &v1alpha1.Dynamic{}
 	}
 	w.put(r)
-	w.put(&v1alpha1.DeploymentGroup{ObjectMeta: w.meta(name + "-1"),
-		Spec: v1alpha1.DeploymentGroupSpec{Rollout: name, RolloutUID: r.UID, Group: "group-1", PlanHash: name, Targets: members}})
+	w.put(w.built().DeploymentGroup(r, 0, build.Members(members...)))
 	return r
 }
 
@@ -125,8 +131,7 @@ func TestJoinCandidatesAreUpdatedTargetByTarget(t *testing.T) {
 	otherType.Spec.Type = "otherType"
 	w.joinCandidates.consider(r, w.Index, otherType, true)
 	w.want(r, 10, "a d e")
-	w.put(&v1alpha1.DeploymentGroup{ObjectMeta: w.meta("r-2"),
-		Spec: v1alpha1.DeploymentGroupSpec{Rollout: "r", RolloutUID: r.UID, Group: "group-2", Index: 1, PlanHash: "r", Targets: []v1alpha1.TargetName{"a", "e"}}})
+	w.put(w.built().DeploymentGroup(r, 1, build.Members("a", "e")))
 	w.want(r, 10, "d")
 }
 

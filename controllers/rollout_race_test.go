@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -23,6 +22,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
@@ -46,22 +46,15 @@ type racer struct {
 // newRace creates four targets and a rollout of them in two groups.
 func newRace(t *testing.T) *race {
 	b := indexedServer(t)
-	about := func(name string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Namespace: fleetNamespace, Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(dawn), Generation: 1}
-	}
-	module := aModule("os", "os")
-	module.ObjectMeta = about("os")
-	set := aSet("firmware-1", "os")
-	set.ObjectMeta = about("firmware-1")
-	set.Status = v1alpha1.DistributionSetStatus{Locked: true, ContentHash: offer.ContentHash(set, []*v1alpha1.SoftwareModule{module}), Conditions: []metav1.Condition{{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.NewTime(dawn)}}}
+	built := build.At(dawn)
+	module := built.SoftwareModule("os")
+	set := built.DistributionSet("firmware-1", build.Locked(dawn, offer.ContentHash, module))
 	two, zero := int32(2), int32(0)
-	rollout := aRollout("r", "firmware-1")
-	rollout.ObjectMeta = about("r")
+	rollout := built.Rollout("r", "firmware-1")
 	rollout.Spec.GroupCount, rollout.Spec.StabilizationSeconds, rollout.Spec.GroupOrder = &two, &zero, v1alpha1.GroupOrderName
 	b = b.WithObjects(module, set, rollout)
 	for i := range 4 {
-		b = b.WithObjects(&v1alpha1.Target{ObjectMeta: about(fmt.Sprintf("dev-%d", i+1))})
+		b = b.WithObjects(built.Target(fmt.Sprintf("dev-%d", i+1)))
 	}
 	w := &race{t: t, store: b.Build(), now: dawn.Add(time.Minute), content: set.Status.ContentHash}
 	clock := func() time.Time { return w.now }

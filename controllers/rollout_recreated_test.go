@@ -20,6 +20,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 // releases is a namespace with three releases, a rollout of each, and devices that install each
@@ -47,12 +48,10 @@ func newReleases(t *testing.T, devices int) *releases {
 	w := &releases{t: t, now: dawn, release: map[string]int{}, runs: map[string]int{}, silent: map[string]bool{}}
 	b := indexedServer(t).WithStatusSubresource(&v1alpha1.AutoAssignment{})
 	for i := 1; i <= 3; i++ {
-		module, set := aModule(fmt.Sprintf("os-%d", i), "os"), aSet(fmt.Sprintf("fw-%d", i), fmt.Sprintf("os-%d", i))
-		module.ObjectMeta, set.ObjectMeta = w.meta(module.Name), w.meta(set.Name)
-		locked := metav1.NewTime(dawn.AddDate(0, 0, i))
-		set.Status = v1alpha1.DistributionSetStatus{Locked: true, ContentHash: offer.ContentHash(set, []*v1alpha1.SoftwareModule{module}), Conditions: []metav1.Condition{
-			{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: locked},
-			{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionTrue, Reason: "InUse", LastTransitionTime: locked}}}
+		locked, built := dawn.AddDate(0, 0, i), build.Objects(w.meta)
+		module := built.SoftwareModule(fmt.Sprintf("os-%d", i))
+		set := built.DistributionSet(fmt.Sprintf("fw-%d", i), build.Locked(locked, offer.ContentHash, module))
+		set.Status.Conditions = append(set.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionTrue, Reason: "InUse", LastTransitionTime: metav1.NewTime(locked)})
 		w.release[set.Status.ContentHash] = i
 		w.hashes = append(w.hashes, set.Status.ContentHash)
 		b = b.WithObjects(module, set)
@@ -89,9 +88,7 @@ func (w *releases) sync() {
 }
 
 func (w *releases) addTarget(name string) {
-	t := &v1alpha1.Target{ObjectMeta: w.meta(name)}
-	action.StartIDs(&t.Status, w.now)
-	w.must(w.store.Create(w.t.Context(), t))
+	w.must(w.store.Create(w.t.Context(), build.Objects(w.meta).Target(name, func(t *v1alpha1.Target) { t.Status.NextActionID = action.FirstID(w.now) })))
 }
 
 // recreateTargets deletes the Targets and creates them again. The devices report their installed
@@ -118,7 +115,7 @@ func (w *releases) report(name string, release int) {
 
 // apply creates the rollout of a release, in two groups.
 func (w *releases) apply(release int, startAt *metav1.Time) {
-	r := aRollout(fmt.Sprintf("r-%d", release), fmt.Sprintf("fw-%d", release))
+	r := built.Rollout(fmt.Sprintf("r-%d", release), fmt.Sprintf("fw-%d", release))
 	r.ObjectMeta = w.meta(r.Name)
 	two, five := int32(2), int32(5)
 	r.Spec.GroupCount, r.Spec.StabilizationSeconds, r.Spec.GroupOrder, r.Spec.State, r.Spec.StartAt = &two, &five, v1alpha1.GroupOrderName, v1alpha1.IntentRunning, startAt

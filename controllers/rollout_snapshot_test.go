@@ -25,7 +25,7 @@ func TestNewerRolloutTakesOverTargets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newJoinWorld(t)
-			w.put(&v1alpha1.DistributionSet{ObjectMeta: w.meta("step"), Spec: v1alpha1.DistributionSetSpec{RequiredMigrationStep: true}})
+			w.put(w.built().DistributionSet("step", func(s *v1alpha1.DistributionSet) { s.Spec.RequiredMigrationStep = true }))
 			w.target("a", "field")
 			w.target("b", "field")
 			older := w.rollout("older", 0, true, "a")
@@ -63,7 +63,7 @@ func TestSharedTargetsOfNeighbors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newJoinWorld(t)
-			w.put(&v1alpha1.DistributionSet{ObjectMeta: w.meta("routers"), Spec: v1alpha1.DistributionSetSpec{CompatibleTargetTypes: []string{"router"}}})
+			w.put(w.built().DistributionSet("routers", compatibleWith("router")))
 			for _, name := range []string{"a", "b"} {
 				w.target(name, "field").Spec.Type = "gateway"
 			}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 // TestRolloutChangesThatAffectOtherRollouts: a change of the spec or the plan of a rollout may end
@@ -37,7 +38,7 @@ func TestRolloutChangesThatAffectOtherRollouts(t *testing.T) {
 		"it is being deleted":                       {func(r *v1alpha1.Rollout) { r.DeletionTimestamp = &metav1.Time{Time: startOfJoins} }, true},
 		"its counters change":                       {func(r *v1alpha1.Rollout) { r.Status.Targets = &v1alpha1.Counts{Targets: five, Succeeded: 3} }, false},
 		"its waitingFor changes":                    {func(r *v1alpha1.Rollout) { r.Status.WaitingFor = &v1alpha1.WaitingFor{Message: "2 of 5"} }, false},
-		"it has made the same plan again":           {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: "r", Targets: 5} }, false},
+		"it has made the same plan again":           {func(r *v1alpha1.Rollout) { r.Status.Plan = &v1alpha1.PlanStatus{Hash: build.PlanHash, Targets: 5} }, false},
 		"its labels change":                         {func(r *v1alpha1.Rollout) { r.Labels = map[string]string{"team": "blue"} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +78,7 @@ func TestNewGroupEnqueuesRolloutsBeforeStart(t *testing.T) {
 		w.rollout("running", 0, false)
 		w.rollout("comparing", 0, false).Status.StartedAt = nil
 		w.rollout("unplanned", 0, false).Status = v1alpha1.RolloutStatus{}
-		group := &v1alpha1.DeploymentGroup{ObjectMeta: w.meta("other-1"), Spec: v1alpha1.DeploymentGroupSpec{Rollout: "other"}}
+		group := w.built().DeploymentGroup(built.Rollout("other", "fw"), 0)
 		enqueued := w.enqueued(func(queue rolloutQueue) { w.wake(queue, nil, group) })
 		if diff := cmp.Diff(map[string]bool{"comparing": true}, enqueued); diff != "" {
 			t.Errorf("enqueued (-want +got):\n%s", diff)

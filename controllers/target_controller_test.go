@@ -18,6 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -47,7 +48,7 @@ func TestReconcileSetsObservedGenerationOnAllConditions(t *testing.T) {
 // waits, and the target is reconciled at that time.
 func TestAnAssignmentWaitsForItsTime(t *testing.T) {
 	at := metav1.NewTime(noon.Add(time.Hour))
-	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
+	target := built.Target("dev", func(t *v1alpha1.Target) { t.Spec.Assignment = assignment("fw", &at) })
 	c := offer.Assigned(offer.World{Now: noon, Target: target})
 	if got, want := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message), "True WaitingForStart: fw is assigned as of 2026-03-01T13:00:00Z (spec.assignment.assignedAt) and waits until then"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -64,10 +65,11 @@ func TestTargetRecheck(t *testing.T) {
 	moment := func(d time.Duration) *metav1.Time { at := metav1.NewTime(noon.Add(d)); return &at }
 	tenMinutes, anHour := int32(600), int32(3600)
 	running := func(edit func(*v1alpha1.Action)) *v1alpha1.Target {
-		a := v1alpha1.Action{ID: 99, State: v1alpha1.ActionDownloading, DistributionSet: "fw", ContentHash: "content", StartedAt: moment(-time.Minute),
-			Update: v1alpha1.ActionUpdate{ProgressDeadlineSeconds: &tenMinutes, CancelDeadlineSeconds: &anHour}}
-		edit(&a)
-		return &v1alpha1.Target{Status: v1alpha1.TargetStatus{NextActionID: 100, Actions: []v1alpha1.Action{a}}}
+		a := build.Action(99, "fw", v1alpha1.ActionDownloading, func(a *v1alpha1.Action) {
+			a.ContentHash, a.StartedAt = "content", moment(-time.Minute)
+			a.Update = v1alpha1.ActionUpdate{ProgressDeadlineSeconds: &tenMinutes, CancelDeadlineSeconds: &anHour}
+		}, edit)
+		return built.Target("dev", func(t *v1alpha1.Target) { t.Status.Actions = []v1alpha1.Action{a} })
 	}
 	for name, tt := range map[string]struct {
 		target *v1alpha1.Target
@@ -110,7 +112,9 @@ func TestRefusedAssignmentIsReportedBeforeAWrongCancel(t *testing.T) {
 		"it is offered":      {&eligibility.Set{Name: "fw", ContentHash: "content", Deployable: true}, "False UnknownCancelID: " + wrongCancel},
 	} {
 		t.Run(name, func(t *testing.T) {
-			target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", nil), Cancel: &v1alpha1.CancelRequest{UpTo: 500}}, Status: v1alpha1.TargetStatus{NextActionID: 100}}
+			target := built.Target("dev", func(t *v1alpha1.Target) {
+				t.Spec.Assignment, t.Spec.Cancel = assignment("fw", nil), &v1alpha1.CancelRequest{UpTo: 500}
+			})
 			c := offer.Assigned(offer.World{Now: noon, Target: target, Intents: []eligibility.Intent{ofAssignment(target, tt.set)}})
 			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
@@ -127,7 +131,9 @@ func ofAssignment(t *v1alpha1.Target, set *eligibility.Set) eligibility.Intent {
 }
 
 func TestCancelOfAFutureActionIsIgnoredAndReported(t *testing.T) {
-	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Cancel: &v1alpha1.CancelRequest{UpTo: 101}}, Status: v1alpha1.TargetStatus{NextActionID: 101}}
+	target := built.Target("dev", func(t *v1alpha1.Target) {
+		t.Spec.Cancel, t.Status.NextActionID = &v1alpha1.CancelRequest{UpTo: 101}, 101
+	})
 	if c := offer.Assigned(offer.World{Now: noon, Target: target}); c == nil || c.Reason != v1alpha1.ReasonUnknownCancelID {
 		t.Errorf("condition is %+v", c)
 	}
@@ -191,7 +197,7 @@ func TestChangesThatAffectAssignments(t *testing.T) {
 	}
 	autos := func(edit func(old, now *v1alpha1.AutoAssignment)) func(w *joinWorld) (old, now client.Object) {
 		return func(w *joinWorld) (client.Object, client.Object) {
-			now := &v1alpha1.AutoAssignment{ObjectMeta: w.meta("auto")}
+			now := w.built().AutoAssignment("auto", "fw")
 			old := now.DeepCopy()
 			edit(old, now)
 			return old, now
@@ -214,10 +220,10 @@ func TestChangesThatAffectAssignments(t *testing.T) {
 		"an auto-assignment runs":                   {autos(func(_, now *v1alpha1.AutoAssignment) { now.Status.State = v1alpha1.AutoAssignmentRunning }), "another lab member"},
 		"the counters of an auto-assignment change": {autos(func(_, now *v1alpha1.AutoAssignment) { now.Status.Targets = &v1alpha1.AutoAssignmentTargets{} }), ""},
 		"an auto-assignment was deleted": {func(w *joinWorld) (client.Object, client.Object) {
-			return &v1alpha1.AutoAssignment{ObjectMeta: w.meta("auto")}, nil
+			return w.built().AutoAssignment("auto", "fw"), nil
 		}, "another lab member"},
 		"their set is reconciled": {func(w *joinWorld) (client.Object, client.Object) {
-			return nil, &v1alpha1.DistributionSet{ObjectMeta: w.meta("own")}
+			return nil, w.built().DistributionSet("own")
 		}, "another lab member"},
 	} {
 		t.Run(name, func(t *testing.T) {
