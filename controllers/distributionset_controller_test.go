@@ -28,6 +28,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 func TestSetGetsItsFinalizerBeforeAnythingElse(t *testing.T) {
@@ -445,9 +446,11 @@ func TestSetPredicates(t *testing.T) {
 		}
 	}
 
-	idle := &v1alpha1.Target{}
-	busy := &v1alpha1.Target{Status: v1alpha1.TargetStatus{Actions: []v1alpha1.Action{{ID: 1, DistributionSet: "fw"}}}}
-	assigned := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: &v1alpha1.Assignment{Update: v1alpha1.Update{DistributionSet: "fw"}}}}
+	idle := built.Target("dev")
+	busy := built.Target("dev", func(t *v1alpha1.Target) {
+		t.Status.Actions = []v1alpha1.Action{build.Action(1, "fw", v1alpha1.ActionRunning)}
+	})
+	assigned := built.Target("dev", func(t *v1alpha1.Target) { t.Spec.Assignment = assignment("fw", nil) })
 	if usedSetChanged.Update(event.UpdateEvent{ObjectOld: idle, ObjectNew: busy}) {
 		t.Error("the status of a target enqueues a set at once")
 	}

@@ -31,8 +31,10 @@ func putOne(ctx context.Context, record InvalidationRecord, set *v1alpha1.Distri
 }
 
 func anInvalidSet(name, version, kind, reason string, c v1alpha1.Cancellation) *v1alpha1.DistributionSet {
-	return &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Namespace: fleetNamespace, Name: "object"}, Spec: v1alpha1.DistributionSetSpec{
-		Name: name, Version: version, Type: kind, Invalidation: &v1alpha1.Invalidation{Cancellation: c, Reason: reason}}}
+	return built.DistributionSet("object", func(s *v1alpha1.DistributionSet) {
+		s.Namespace, s.Spec.Name, s.Spec.Version, s.Spec.Type = fleetNamespace, name, version, kind
+		s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: c, Reason: reason}
+	})
 }
 
 func TestInvalidationEntryIsFoundAgain(t *testing.T) {

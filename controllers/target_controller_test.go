@@ -31,7 +31,7 @@ func assignment(set string, at *metav1.Time) *v1alpha1.Assignment {
 // earlier spec is still true after an edit, and `kubectl wait --for=condition=Consistent` must
 // return.
 func TestReconcileSetsObservedGenerationOnAllConditions(t *testing.T) {
-	target := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "dev", Generation: 2}}
+	target := built.Target("dev", func(t *v1alpha1.Target) { t.Generation = 2 })
 	target.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConsistent, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
 	r := &TargetReconciler{Index: fleet.New()}
 	if err := r.plan(offer.World{Now: noon, Target: target}, &target.Status); err != nil {
@@ -250,7 +250,7 @@ func TestChangesThatAffectAssignments(t *testing.T) {
 // assignment and the computation of the requeue delay.
 func TestAssignmentWhoseTimeHasJustComeIsRequeued(t *testing.T) {
 	at := metav1.NewTime(noon)
-	target := &v1alpha1.Target{Spec: v1alpha1.TargetSpec{Assignment: assignment("fw", &at)}}
+	target := built.Target("dev", func(t *v1alpha1.Target) { t.Spec.Assignment = assignment("fw", &at) })
 	for name, tt := range map[string]struct {
 		now  time.Time
 		want time.Time

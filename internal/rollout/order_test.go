@@ -56,8 +56,7 @@ func TestReplaces(t *testing.T) {
 func (w *world) addNeighbor(name string, edit func(*Neighbor), members ...string) {
 	set := w.addSet("firmware-" + name)
 	set.ContentHash = hashOf(set.Name)
-	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), Generation: 1, CreationTimestamp: metav1.NewTime(epoch)}}
-	r.Spec.Update.DistributionSet, r.Spec.State = set.Name, v1alpha1.IntentRunning
+	r := built.Rollout(name, set.Name, func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentRunning })
 	n := Neighbor{Rollout: r, Set: set, Shared: func() [][]byte { return w.shared(members) }}
 	if edit != nil {
 		edit(&n)

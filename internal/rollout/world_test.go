@@ -23,6 +23,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
+	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
 // world is a small fleet with one rollout: the objects that the API server would store, and a clock
@@ -60,6 +61,9 @@ type world struct {
 
 var epoch = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
+// built builds the objects of every world, which were created at its start.
+var built = build.At(epoch)
+
 // newWorld returns a world with the targets dev-01 to dev-n and a rollout of them in alphabetical
 // order, before its first reconcile.
 func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
@@ -91,9 +95,7 @@ var aPlanHash = regexp.MustCompile("sha256:[0-9a-f]{64}")
 func (w *world) tick(d time.Duration) { w.now = w.now.Add(d) }
 
 func (w *world) addTarget(name string) {
-	t := &v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(epoch)}}
-	action.StartIDs(&t.Status, epoch)
-	w.targets[name] = t
+	w.targets[name] = built.Target(name, func(t *v1alpha1.Target) { t.Status.NextActionID = action.FirstID(epoch) })
 }
 
 // edit commits a change of the spec.
