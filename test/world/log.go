@@ -4,6 +4,8 @@
 package world
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -41,7 +43,12 @@ func (l *errorLog) WithValues(values ...any) logr.LogSink {
 	return &errorLog{l.errorLines, l.context + fmt.Sprintf(" %+v", values)}
 }
 
+// Error keeps the line, except client-go's line about a response that it was reading when the
+// request was canceled: Goshawk cancels its requests when a process ends.
 func (l *errorLog) Error(err error, message string, values ...any) {
+	if errors.Is(err, context.Canceled) && message == "Unexpected error when reading response body" {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lines = append(l.lines, fmt.Sprintf("%s: %v%s %+v", message, err, l.context, values))
