@@ -96,10 +96,11 @@ func (s *Server) originOf(r *http.Request) origin {
 	return o
 }
 
-// hostOf returns the host of a request. An HTTP/1.0 request need not have one; its links then start
-// with the address that the client has connected to.
+// hostOf returns the host of a request. An HTTP/1.0 request need not have one, and a client may send
+// one that cannot be part of a URL; links then start with the address that the client has connected
+// to.
 func hostOf(r *http.Request) string {
-	if r.Host != "" {
+	if isPlainHost(r.Host) || isHost(r.Host) {
 		return r.Host
 	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
@@ -261,6 +262,21 @@ func isHost(text string) bool {
 	}
 	u, err := url.Parse("http://" + text)
 	return err == nil && u.Host == text && u.Hostname() != "" && (u.Port() == "" && !strings.HasSuffix(text, ":") || isPort(u.Port()))
+}
+
+// isPlainHost reports whether a host is a name of letters, digits, hyphens and dots, or an IPv4
+// address, with or without port. It is a fast form of isHost for nearly all requests.
+func isPlainHost(text string) bool {
+	name, port, hasPort := strings.Cut(text, ":")
+	if name == "" || len(name) > 255 || hasPort && !isPort(port) {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; c != '-' && c != '.' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 func isPort(text string) bool {

@@ -4,8 +4,10 @@
 package ddi_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -116,6 +118,7 @@ func FuzzHeaders(f *testing.F) {
 				path, body, _ := strings.Cut(rest, " ")
 				r := httptest.NewRequest(method, root+path, strings.NewReader(body))
 				r.Host, r.RemoteAddr = host, "192.0.2.7:4711"
+				r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 8080}))
 				r.Header = http.Header{
 					"Authorization": {authorization}, "Accept": {accept}, "Content-Type": {contentType}, "If-None-Match": {ifNoneMatch}, "Content-Encoding": {encoding},
 					"Forwarded": {forwarded}, "X-Forwarded-For": {address}, "X-Forwarded-Proto": {scheme}, "X-Forwarded-Host": {forwardedHost},
