@@ -96,9 +96,9 @@ func (s *Server) originOf(r *http.Request) origin {
 	return o
 }
 
-// hostOf returns the host of a request. An HTTP/1.0 request need not have one, and a client may send
-// one that cannot be part of a URL; links then start with the address that the client has connected
-// to.
+// hostOf returns the host of a request. An HTTP/1.0 request need not have one, and a client may
+// send one that cannot be part of a URL; links then start with the address that the client has
+// connected to.
 func hostOf(r *http.Request) string {
 	if isPlainHost(r.Host) || isHost(r.Host) {
 		return r.Host
