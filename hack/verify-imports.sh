@@ -70,6 +70,8 @@ allow internal/autoassignment "$api" "$mod/internal/cancellation" "$mod/internal
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/ddi "$mod/internal/action" "$mod/internal/artifact" "$mod/internal/deviceapi" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ddi/wire github.com/fxamacker/cbor/v2
+allow internal/ditto "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/ditto/wire" github.com/prometheus/client_golang github.com/go-logr/logr
+allow internal/ditto/wire
 allow internal/artifact golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/opencontainers oras.land/oras-go/v2
 allow internal/devicesim "$mod/internal/ddi/wire"
 
@@ -86,11 +88,13 @@ pure internal/rollout/grouping
 pure internal/rollout/counting
 pure internal/rollout
 pure internal/autoassignment
+pure internal/ditto/wire
 
 forbid internal/logging "$mod"
-forbid internal/fleet "$mod/controllers" "$mod/internal/ddi" "$mod/internal/deviceapi"
+forbid internal/fleet "$mod/controllers" "$mod/internal/ddi" "$mod/internal/ditto" "$mod/internal/deviceapi"
 forbid internal/ddi "$mod/internal/deviceapi/kube"
-forbid internal/deviceapi/kube "$mod/controllers" "$mod/internal/ddi"
+forbid internal/ditto "$mod/internal/deviceapi/kube"
+forbid internal/deviceapi/kube "$mod/controllers" "$mod/internal/ddi" "$mod/internal/ditto"
 
 # Only tests, and the packages below internal/testing and test, import internal/testing.
 found=$(go list -f '{{$p := .ImportPath}}{{range .Imports}}{{$p}} {{.}}{{"\n"}}{{end}}' ./... |
