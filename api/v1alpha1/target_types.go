@@ -133,8 +133,8 @@ const (
 	// CodeSkipped marks a success of a device that received `update: skip` (DownloadOnly) and
 	// reported no download: it has skipped everything, as swupdate does.
 	CodeSkipped = "Skipped"
-	// CodeNoFeature is reserved for a device API that checks whether a device can install the type
-	// of a module. Nothing writes it yet.
+	// CodeNoFeature marks an action of a device, connected by MQTT, that reports no feature for the
+	// type of a module of the set.
 	CodeNoFeature = "NoFeature"
 	// CodeRemoveNotSupported is reserved for a device API that removes software. Nothing writes it
 	// yet.

@@ -16,13 +16,12 @@ const devicePrefix = "device:"
 
 // reservedCodes are the codes that only Goshawk writes to statusCode, each with the package that
 // writes it. Retry rules and users rely on them, so a device cannot send them: see deviceCode. The
-// device API over MQTT closes actions with the last two itself; they are reserved already, so that
-// no device sends them before.
+// last one is reserved already, so that no device sends it before it is used.
 var reservedCodes = []string{
 	v1alpha1.CodeStartDeadlineExceeded,    // internal/rollout
 	v1alpha1.CodeProgressDeadlineExceeded, // internal/action
 	v1alpha1.CodeSkipped,                  // internal/action
-	v1alpha1.CodeNoFeature,
+	v1alpha1.CodeNoFeature,                // the device API over MQTT, through CloseAsRefused
 	v1alpha1.CodeRemoveNotSupported,
 }
 

@@ -165,7 +165,7 @@ func forget(s *v1alpha1.TargetStatus, a *v1alpha1.Action) {
 	}
 	for i := range s.Actions {
 		other := &s.Actions[i]
-		if other.ID != a.ID && other.StatusCode != v1alpha1.CodeSkipped && digits(other.ContentHash) == digits(a.ContentHash) {
+		if other.ID != a.ID && other.StatusCode != v1alpha1.CodeSkipped && !isRefused(other) && digits(other.ContentHash) == digits(a.ContentHash) {
 			return
 		}
 	}

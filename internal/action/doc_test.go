@@ -72,6 +72,7 @@ var eventSentences = map[Event]string{
 	AskCancel:       "Goshawk asks the device to cancel",
 	ForceCancel:     "Goshawk closes the action without waiting for the device",
 	CancelExpired:   "the cancel was not answered within cancelDeadlineSeconds",
+	Refuse:          "the device cannot carry out the action and has not got it (MQTT)",
 	ProgressExpired: "there was no result within progressDeadlineSeconds",
 }
 

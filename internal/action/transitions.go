@@ -61,6 +61,9 @@ const (
 	CancelExpired Event = "CancelExpired"
 	// ProgressExpired means that no result was reported in time.
 	ProgressExpired Event = "ProgressExpired"
+	// Refuse means that the device API closes the action, because the device cannot carry it out
+	// and has not got it.
+	Refuse Event = "Refuse"
 )
 
 // Outcome is the effect of an event.
@@ -89,7 +92,7 @@ var (
 	}
 	events = []Event{
 		Retrieve, Start, Confirm, Deny, Proceed, Download, Downloaded, Install, EventInstalled, Remove, Warn, Succeed, Fail, Abandon,
-		CancelAccepted, CancelRejected, AskCancel, ForceCancel, CancelExpired, ProgressExpired,
+		CancelAccepted, CancelRejected, AskCancel, ForceCancel, CancelExpired, ProgressExpired, Refuse,
 	}
 )
 
@@ -132,6 +135,7 @@ var waiting = row{
 	ForceCancel:     to(v1alpha1.ActionCanceled),
 	CancelExpired:   refuse,
 	ProgressExpired: refuse,
+	Refuse:          refuse,
 }
 
 // working is the row of all states between Retrieved and Removing. A device repeats stages after a
@@ -157,6 +161,7 @@ var working = row{
 	ForceCancel:     to(v1alpha1.ActionCanceled),
 	CancelExpired:   refuse,
 	ProgressExpired: to(v1alpha1.ActionError),
+	Refuse:          to(v1alpha1.ActionError),
 }
 
 // canceling waits for the device, which may report progress, finish first, cancel or refuse. A
@@ -183,6 +188,7 @@ var canceling = row{
 	ForceCancel:     to(v1alpha1.ActionCanceled),
 	CancelExpired:   to(v1alpha1.ActionCanceled),
 	ProgressExpired: refuse,
+	Refuse:          to(v1alpha1.ActionCanceled),
 }
 
 // closed is final.
@@ -207,6 +213,7 @@ var closed = row{
 	ForceCancel:     tooLate,
 	CancelExpired:   tooLate,
 	ProgressExpired: tooLate,
+	Refuse:          tooLate,
 }
 
 var table = map[v1alpha1.ActionState]row{
@@ -241,7 +248,7 @@ func Next(s v1alpha1.ActionState, e Event) (v1alpha1.ActionState, Answer) {
 // fromDevice reports whether a device can cause the event.
 func (e Event) fromDevice() bool {
 	switch e {
-	case AskCancel, ForceCancel, CancelExpired, ProgressExpired:
+	case AskCancel, ForceCancel, CancelExpired, ProgressExpired, Refuse:
 		return false
 	default:
 	}

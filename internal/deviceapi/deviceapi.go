@@ -67,8 +67,21 @@ type Backend interface {
 	// The error is ErrNotFound for any other action, and TooMany if it would create one.
 	Deployment(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
+	// Acknowledge records that the device has received the command of an open action: it has
+	// accepted it, or it has reported about the action. That is stored when Acknowledge returns, so
+	// that no process sends the command again. If it was stored before, nothing is written. The
+	// message is kept with the action. The error is ErrNotFound for an unknown action and for one
+	// that waits for confirmation, and ErrGone for a closed one.
+	Acknowledge(ctx context.Context, device Device, actionID int32, message string) error
+
+	// Refuse closes an action as Error because the device cannot carry it out. The device has not
+	// got the command. The error is ErrNotFound for an unknown action and for one that waits for
+	// confirmation, ErrGone for a closed one, and ErrNotAllowed for one that the device has
+	// reported about.
+	Refuse(ctx context.Context, device Device, actionID int32, refusal Refusal) error
+
 	// Preview returns what Deployment, or Confirmation if isConfirmation is set, would return now,
-	// with the same errors except TooMany. It creates nothing.
+	// with the same errors except TooMany. It creates nothing, so Created is not set.
 	Preview(ctx context.Context, device Device, actionID int32, isConfirmation bool) (Deployment, error)
 
 	// Installed returns an action that has finished or failed, as it was offered. The error is
@@ -120,6 +133,14 @@ type Backend interface {
 	// too many of them, and with one for too frequent ones.
 	Attributes(ctx context.Context, device Device, attributes Attributes) error
 
+	// Inventory stores what the device reports about one of its features. The error is BadRequest
+	// for content that cannot be stored, and TooMany.
+	Inventory(ctx context.Context, device Device, inventory Inventory) error
+
+	// Features returns the features that the device has reported, sorted by id. Without a report
+	// there are none.
+	Features(ctx context.Context, device Device) ([]Feature, error)
+
 	// ReportInstalled stores the set that the device reports to run. created is false if that was
 	// stored already. The error is ErrNotFound for an unknown set, BadRequest for one that is not
 	// complete or is invalidated, and TooMany.
@@ -136,4 +157,17 @@ type Backend interface {
 	// ArtifactFailed makes visible to the owner of a module that the source of a file does not send
 	// the file, and why.
 	ArtifactFailed(ctx context.Context, device Device, moduleID, fileName, reason string)
+
+	// Changed is for protocols that send commands to devices. It returns a channel, which receives
+	// a value after the results of State, Deployment and Cancel may have changed by anything but
+	// the time (see State.NextChange), or those of Authorize from accepted to refused. The channel
+	// holds one value at most, so a receiver that is slow gets one value for several changes; a
+	// value may also mean that nothing has changed. stop ends this and must be called. The device
+	// need not exist: the channel then receives a value when it does. Changed never waits.
+	Changed(device Device) (changed <-chan struct{}, stop func())
+
+	// Connected records that the device has a connection until disconnected is called. It is called
+	// by protocols that know this. remoteAddr is an IP address without port, or empty. Connected
+	// never waits; what changes by it is written later.
+	Connected(device Device, remoteAddr string) (disconnected func())
 }

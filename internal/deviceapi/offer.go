@@ -18,6 +18,10 @@ type State struct {
 	CacheBuster string
 	// WantAttributes asks the device for its attributes.
 	WantAttributes bool
+	// NextChange is when the state may change by time alone, such as when a window opens or a
+	// deadline passes. Zero: only by an event. It is set only for a device that Backend.Changed was
+	// called for.
+	NextChange time.Time
 }
 
 // Consent is how a device handles updates that need confirmation.
@@ -40,9 +44,29 @@ type Deployment struct {
 	// DownloadOnly means that the device downloads the modules and does not install them.
 	DownloadOnly bool
 	Window       Window
-	Modules      []Module
+	// Modules of the set. They are empty if software is removed.
+	Modules []Module
+	// Remove is the software that the device removes, in place of Modules.
+	Remove []Software
+	// Metadata is the metadata of the set that the device may see.
+	Metadata []Metadata
+	// Weight of the update, from 0 to 1000: the greater one is more important.
+	Weight int32
+	// Created means that this call has created the action, so no process has sent a command for it.
+	Created bool
+	// Acknowledged means that the device has received the command of the action: see
+	// Backend.Acknowledge.
+	Acknowledged bool
 	// History is how far the action has come.
 	History History
+}
+
+// Refusal is why a device cannot carry out an action.
+type Refusal struct {
+	// Code is the code of the action: v1alpha1.CodeNoFeature or v1alpha1.CodeRemoveNotSupported.
+	Code string
+	// Message is a sentence that says what the device lacks.
+	Message string
 }
 
 // Window is whether the maintenance window of an action is open.
@@ -77,7 +101,7 @@ type Module struct {
 	Downloading bool
 }
 
-// Metadata is one entry of the metadata of a module.
+// Metadata is one entry of the metadata of a module or a set.
 type Metadata struct{ Key, Value string }
 
 // Artifact is one file of a module. Checksums are hexadecimal; an empty checksum is not known.

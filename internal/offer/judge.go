@@ -73,9 +73,12 @@ func judgeAll(w *World) []judged {
 	return list
 }
 
+// defaultWeight is the weight of an update that has none.
+const defaultWeight = 1000
+
 func weight(in *eligibility.Intent) int32 {
 	if in.Update.Weight == nil {
-		return 1000
+		return defaultWeight
 	}
 	return *in.Update.Weight
 }

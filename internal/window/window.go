@@ -43,6 +43,24 @@ func NextOpening(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
 	return time.Time{}
 }
 
+// NextChange returns when a window opens if it is closed, or closes if it is open; zero: it never
+// does. If windows overlap, it may return the end of the first one.
+func NextChange(w *v1alpha1.MaintenanceWindow, now time.Time) time.Time {
+	if w == nil {
+		return time.Time{}
+	}
+	found, err := openingsOf(w)
+	if err != nil {
+		return time.Time{}
+	}
+	local, length := now.In(found.zone), time.Duration(w.DurationSeconds)*time.Second
+	opened := found.schedule.Next(local.Add(-length))
+	if opened.IsZero() || opened.After(local) {
+		return opened
+	}
+	return opened.Add(length)
+}
+
 // minInterval is the shortest interval between openings at which messages name the times of an
 // opening: each change of such a message costs a write.
 const minInterval = time.Hour

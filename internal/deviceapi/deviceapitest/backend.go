@@ -6,6 +6,7 @@
 package deviceapitest
 
 import (
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ type Call struct {
 type Backend struct {
 	// Tokens are the known devices. They are read with each call.
 	Tokens map[deviceapi.Device]string
-	// Update is wanted on each device; nil: none.
+	// Update is wanted on each device; nil: none. SetUpdate changes it while devices are served.
 	Update *Update
 	// Sets are the sets that a device may report as installed, in addition to that of Update.
 	Sets []Set
@@ -44,7 +45,10 @@ type Backend struct {
 	mu      sync.Mutex
 	calls   []Call
 	devices map[deviceapi.Device]*record
-	budgets *deviceapi.Buckets[deviceapi.Device]
+	// watched are the channels of Changed, and connections the number of connections by device.
+	watched     map[deviceapi.Device]map[chan struct{}]struct{}
+	connections map[deviceapi.Device]int
+	budgets     *deviceapi.Buckets[deviceapi.Device]
 }
 
 // Script is what the methods of a Backend return to a known device, for tests of the translation of
@@ -66,12 +70,20 @@ type Update struct {
 	Confirm bool
 	// DownloadOnly means that the device does not install it.
 	DownloadOnly bool
+	// Soft means that the device decides when it installs the update.
+	Soft bool
+	// Weight of the update, if it is not 0.
+	Weight int32
+	// Remove is the software that the update removes, in place of the modules of the set.
+	Remove []deviceapi.Software
 }
 
 // Set is a distribution set.
 type Set struct {
 	Name, Version string
 	Modules       []deviceapi.Module
+	// Metadata is what devices see of the metadata of the set.
+	Metadata []deviceapi.Metadata
 	// Fault is why the set cannot be deployed, such as "its module os is missing", or "".
 	Fault string
 }
@@ -81,6 +93,8 @@ func (s Set) hash() string { return "content of " + s.Name + " " + s.Version }
 // record is what the backend knows about one device.
 type record struct {
 	status v1alpha1.TargetStatus
+	// inventories are the last reports of each feature, by its id.
+	inventories map[string]deviceapi.Inventory
 	// hasAttributes means that the device has sent its attributes, and attributesAfter is the id of
 	// its last successful action before that.
 	hasAttributes   bool
@@ -103,6 +117,65 @@ func (b *Backend) Calls() []Call {
 	return append([]Call(nil), b.calls...)
 }
 
+// SetUpdate changes the wanted update; nil: none. An update that devices have started continues.
+func (b *Backend) SetUpdate(u *Update) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Update != nil {
+		b.Sets = append(b.Sets, b.Update.Set)
+	}
+	b.Update = u
+	b.wakeAll()
+}
+
+// SetToken changes the token of a device; "" deletes the device.
+func (b *Backend) SetToken(device deviceapi.Device, token string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Tokens[device] = token; token == "" {
+		delete(b.Tokens, device)
+	}
+	b.wakeAll()
+}
+
+// Connections returns how many connections of a device are recorded now.
+func (b *Backend) Connections(device deviceapi.Device) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.connections[device]
+}
+
+// Reported returns the last report about a feature of a device.
+func (b *Backend) Reported(device deviceapi.Device, feature string) (deviceapi.Inventory, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	found, ok := b.recordOf(device).inventories[feature]
+	return found, ok
+}
+
+// StoredAction returns an action of a device as it is stored, or nil if there is none.
+func (b *Backend) StoredAction(device deviceapi.Device, id int32) *v1alpha1.Action {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return action.ByID(&b.recordOf(device).status, id).DeepCopy()
+}
+
+// wakeAll sends a value to every channel of Changed. The caller holds the lock.
+func (b *Backend) wakeAll() {
+	for device := range b.watched {
+		b.wake(device)
+	}
+}
+
+func (b *Backend) wake(device deviceapi.Device) {
+	for changed := range b.watched[device] {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // CancelUpdate makes the user cancel Update. A device that has started it is asked to cancel.
 func (b *Backend) CancelUpdate(device deviceapi.Device) {
 	b.mu.Lock()
@@ -114,6 +187,7 @@ func (b *Backend) CancelUpdate(device deviceapi.Device) {
 	if a := action.Open(s); a != nil {
 		action.Cancel(s, a.ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, b.now())
 	}
+	b.wakeAll()
 }
 
 func (b *Backend) now() time.Time {
@@ -149,7 +223,12 @@ func (b *Backend) serve(method string, device deviceapi.Device, process func(*re
 	}
 	r := b.recordOf(device)
 	b.confirmByItself(r)
-	return process(r)
+	before := r.status.DeepCopy()
+	err := process(r)
+	if !reflect.DeepEqual(before, &r.status) {
+		b.wake(device)
+	}
+	return err
 }
 
 // write counts a write that the device can cause at any time.
@@ -208,12 +287,24 @@ func (b *Backend) creation(confirm bool) action.Creation {
 	if b.Update.DownloadOnly {
 		made.Update.Type = v1alpha1.UpdateTypeDownloadOnly
 	}
+	if b.Update.Soft {
+		made.Update.Type = v1alpha1.UpdateTypeSoft
+	}
+	if b.Update.Weight != 0 {
+		made.Update.Weight = &b.Update.Weight
+	}
 	return made
 }
 
 // document returns an action as it is sent to the device.
 func (b *Backend) document(a *v1alpha1.Action) deviceapi.Deployment {
-	d := deviceapi.Deployment{ID: a.ID, Forced: true, DownloadOnly: a.Update.Type == v1alpha1.UpdateTypeDownloadOnly}
+	d := deviceapi.Deployment{
+		ID: a.ID, Forced: a.Update.Type != v1alpha1.UpdateTypeSoft, DownloadOnly: a.Update.Type == v1alpha1.UpdateTypeDownloadOnly,
+		Weight: 1000, Acknowledged: !action.HasNoReport(a),
+	}
+	if a.Update.Weight != nil {
+		d.Weight = *a.Update.Weight
+	}
 	d.History.State = string(a.State)
 	for _, line := range append(slices.Clone(a.Messages), a.Message) {
 		if line != "" && !slices.Contains(d.History.Messages, line) {
@@ -222,8 +313,11 @@ func (b *Backend) document(a *v1alpha1.Action) deviceapi.Deployment {
 	}
 	for _, set := range b.sets() {
 		if set.hash() == a.ContentHash {
-			d.Modules = set.Modules
+			d.Modules, d.Metadata = set.Modules, set.Metadata
 		}
+	}
+	if u := b.Update; u != nil && u.hash() == a.ContentHash && len(u.Remove) > 0 {
+		d.Remove, d.Modules = u.Remove, nil
 	}
 	return d
 }

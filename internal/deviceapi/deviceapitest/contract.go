@@ -53,6 +53,8 @@ var contract = map[string][]string{
 	"Authorize":             {"Unauthorized", "Unavailable"},
 	"State":                 {"NotFound", "Unavailable"},
 	"Deployment":            {"NotFound", "TooMany", "Unavailable"},
+	"Acknowledge":           {"Gone", "NotFound", "Unavailable"},
+	"Refuse":                {"Gone", "NotAllowed", "NotFound", "Unavailable"},
 	"Preview":               {"NotFound", "Unavailable"},
 	"Installed":             {"NotFound", "Unavailable"},
 	"Cancel":                {"NotFound", "Unavailable"},
@@ -64,6 +66,8 @@ var contract = map[string][]string{
 	"ActivateAutoConfirm":   {"Conflict", "NotFound", "TooMany", "Unavailable"},
 	"DeactivateAutoConfirm": {"NotFound", "TooMany", "Unavailable"},
 	"Attributes":            {"BadRequest", "NotFound", "TooMany", "Unavailable"},
+	"Inventory":             {"NotFound", "Unavailable"},
+	"Features":              {"NotFound", "Unavailable"},
 	"ReportInstalled":       {"BadRequest", "NotFound", "TooMany", "Unavailable"},
 	"Artifacts":             {"NotFound", "Unavailable"},
 	"ArtifactFetched":       {"NotFound", "Unavailable"},
@@ -201,6 +205,17 @@ func (p *player) cancel(want string, id int32) {
 	p.want(want, "Cancel", p.Backend.Cancel(p.Context(), p.Device, id))
 }
 
+func (p *player) acknowledge(want string, id int32) {
+	p.Helper()
+	p.want(want, "Acknowledge", p.Backend.Acknowledge(p.Context(), p.Device, id, "the device accepted the command"))
+}
+
+func (p *player) refuse(want string, id int32) {
+	p.Helper()
+	refusal := deviceapi.Refusal{Code: v1alpha1.CodeNoFeature, Message: "the device has no feature for modules of type os"}
+	p.want(want, "Refuse", p.Backend.Refuse(p.Context(), p.Device, id, refusal))
+}
+
 func (p *player) report(want string, id int32, event action.Event, details ...string) {
 	p.Helper()
 	p.want(want, "Report", p.Backend.Report(p.Context(), p.Device, action.Report{ID: id, Event: event, Details: details}))
@@ -299,6 +314,8 @@ func (p *player) everyMethod(want string) {
 	p.preview(want, 1, true)
 	p.installed(want, 1)
 	p.cancel(want, 1)
+	p.acknowledge(want, 1)
+	p.refuse(want, 1)
 	p.report(want, 1, action.Succeed)
 	p.answerCancel(want, 1, action.CancelAccepted)
 	p.confirmation(want, 1)
@@ -306,6 +323,8 @@ func (p *player) everyMethod(want string) {
 	p.activate(want)
 	p.deactivate(want)
 	_ = p.attributes(want, deviceapi.MergeAttributes, map[string]*string{"hw": new("B")})
+	p.want(want, "Inventory", p.Backend.Inventory(p.Context(), p.Device, deviceapi.Inventory{Feature: deviceapi.Feature{ID: "SoftwareUpdatable"}}))
+	p.want(want, "Features", second(p.Backend.Features(p.Context(), p.Device)))
 	p.reportInstalled(want, "firmware", "1.0")
 	p.artifacts(want, "linux")
 	p.artifactFetched(want, "linux")
@@ -408,6 +427,7 @@ var stories = map[string]struct {
 		p.report("NotFound", id, action.Proceed) // the preview has not created the action
 		id = p.state().DeployID
 		before := p.preview("nil", id, false)
+		before.Created = true
 		if diff := cmp.Diff(before, p.deployment("nil", id)); diff != "" {
 			p.Errorf("the deployment differs from its preview:\n%s", diff)
 		}
@@ -595,6 +615,79 @@ var stories = map[string]struct {
 		if refused.Reason == "" || refused.RetryAfter != 0 {
 			p.Errorf("the refusal of too many attributes is %#v, want a reason, and no time after which it would be accepted", refused)
 		}
+	}},
+	"a command that the device acknowledges": {run: func(p *player) {
+		p.acknowledge("NotFound", unknownID)
+		d := p.start()
+		if !d.Created || d.Acknowledged || d.Weight != 1000 {
+			p.Errorf("the new deployment is %+v, want one that was just created, not acknowledged, and of weight 1000", d)
+		}
+		if again := p.deployment("nil", d.ID); again.Created || again.Acknowledged {
+			p.Errorf("the second request returns %+v", again)
+		}
+		p.acknowledge("nil", d.ID)
+		p.acknowledge("nil", d.ID)
+		if again := p.deployment("nil", d.ID); !again.Acknowledged {
+			p.Errorf("after the acknowledgement the deployment is %+v", again)
+		}
+		p.refuse("NotAllowed", d.ID)
+		p.report("nil", d.ID, action.Succeed)
+		p.acknowledge("Gone", d.ID)
+	}},
+	"a report in place of an acknowledgement": {run: func(p *player) {
+		d := p.start()
+		p.report("nil", d.ID, action.Download)
+		if again := p.deployment("nil", d.ID); !again.Acknowledged {
+			p.Errorf("after a report the deployment is %+v", again)
+		}
+	}},
+	"an action that the device cannot carry out": {run: func(p *player) {
+		p.refuse("NotFound", unknownID)
+		d := p.start()
+		p.refuse("nil", d.ID)
+		if got := p.deployment("nil", d.ID).History; got.State != string(v1alpha1.ActionError) {
+			p.Errorf("the refused action is %+v", got)
+		}
+		p.wantOffer(0, 0, 0)
+		p.refuse("Gone", d.ID)
+		p.acknowledge("Gone", d.ID)
+	}},
+	"an action that waits for confirmation gets no command": {setup: Setup{Confirm: true}, run: func(p *player) {
+		id := p.state().ConfirmID
+		p.confirmation("nil", id)
+		p.acknowledge("NotFound", id)
+		p.refuse("NotFound", id)
+		p.wantOffer(0, id, 0)
+	}},
+	"changes": {run: func(p *player) {
+		changed, stop := p.Backend.Changed(p.Device)
+		other := p.Device
+		other.ControllerID = "unknown"
+		_, stopOther := p.Backend.Changed(other) // it need not exist
+		stopOther()
+		receive := func(after string) {
+			select {
+			case <-changed:
+			case <-time.After(10 * time.Second):
+				p.Errorf("nothing was received after %s", after)
+			}
+		}
+		id := p.start().ID
+		p.CancelUpdate()
+		receive("a cancel")
+		p.wantOffer(id, 0, 0)
+		p.Delete()
+		receive("the deletion of the device")
+		stop()
+		stop()
+	}},
+	"connections": {run: func(p *player) {
+		first := p.Backend.Connected(p.Device, "192.0.2.7")
+		second := p.Backend.Connected(p.Device, "")
+		first()
+		first()
+		p.state()
+		second()
 	}},
 	"an installed set that the device reports": {run: func(p *player) {
 		p.reportInstalled("NotFound", "firmware", "7.0")

@@ -25,7 +25,7 @@ func TestBackend(t *testing.T) {
 		return World{
 			Backend: b, Device: device, Token: "let-me-in",
 			CancelUpdate: func() { b.CancelUpdate(device) },
-			Delete:       func() { delete(b.Tokens, device) },
+			Delete:       func() { b.SetToken(device, "") },
 			Wait:         func(d time.Duration) { now = now.Add(d) },
 		}
 	})

@@ -4,9 +4,11 @@
 package deviceapitest
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -22,6 +24,8 @@ const maxAttribute = 128
 
 // Authorize accepts the devices in Tokens.
 func (b *Backend) Authorize(_ context.Context, device deviceapi.Device, credentials deviceapi.Credentials) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.Starting {
 		return deviceapi.Unavailable{}
 	}
@@ -62,7 +66,8 @@ func lastSuccess(r *record) (last int32) {
 
 // Deployment returns an open action, and creates it if it is offered.
 func (b *Backend) Deployment(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
-	return b.find("Deployment", device, id, func(r *record) (*v1alpha1.Action, error) {
+	created := false
+	found, err := b.find("Deployment", device, id, func(r *record) (*v1alpha1.Action, error) {
 		if a := action.ByID(&r.status, id); a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError) {
 			return a, nil
 		}
@@ -72,8 +77,43 @@ func (b *Backend) Deployment(_ context.Context, device deviceapi.Device, id int3
 		case a != nil:
 			return a, nil
 		}
-		return b.create(device, r, false)
+		a, err := b.create(device, r, false)
+		created = err == nil
+		return a, err
 	})
+	found.Created = found.Created || created
+	return found, err
+}
+
+// Acknowledge records that the device has received the command.
+func (b *Backend) Acknowledge(_ context.Context, device deviceapi.Device, id int32, message string) error {
+	return b.serve("Acknowledge", device, func(r *record) error {
+		switch a := action.ByID(&r.status, id); {
+		case a == nil, a.State == v1alpha1.ActionWaitingForConfirmation:
+			return deviceapi.ErrNotFound
+		case a.State.IsClosed():
+			return deviceapi.ErrGone
+		case !action.HasNoReport(a):
+			return nil
+		}
+		return b.apply(r, action.Report{ID: id, Event: action.Start, Details: []string{message}})
+	}, id, message)
+}
+
+// Refuse closes an action that the device cannot carry out.
+func (b *Backend) Refuse(_ context.Context, device deviceapi.Device, id int32, refusal deviceapi.Refusal) error {
+	return b.serve("Refuse", device, func(r *record) error {
+		if action.CloseAsRefused(&r.status, id, refusal.Code, refusal.Message, b.now()) {
+			return nil
+		}
+		switch a := action.ByID(&r.status, id); {
+		case a == nil, a.State == v1alpha1.ActionWaitingForConfirmation:
+			return deviceapi.ErrNotFound
+		case a.State.IsClosed():
+			return deviceapi.ErrGone
+		}
+		return deviceapi.ErrNotAllowed
+	}, id, refusal)
 }
 
 // Preview returns an action as Deployment or Confirmation would, and creates nothing.
@@ -342,4 +382,81 @@ func (b *Backend) Artifacts(_ context.Context, device deviceapi.Device, moduleID
 // ArtifactFailed records the call.
 func (b *Backend) ArtifactFailed(_ context.Context, device deviceapi.Device, moduleID, fileName, reason string) {
 	_ = b.serve("ArtifactFailed", device, func(*record) error { return nil }, moduleID, fileName, reason)
+}
+
+// Inventory stores the last report about each feature.
+func (b *Backend) Inventory(_ context.Context, device deviceapi.Device, inventory deviceapi.Inventory) error {
+	return b.serve("Inventory", device, func(r *record) error {
+		if r.inventories == nil || inventory.ReplacesAll {
+			r.inventories = map[string]deviceapi.Inventory{}
+		}
+		id := inventory.Feature.ID
+		if inventory.Removed {
+			delete(r.inventories, id)
+			return nil
+		}
+		r.inventories[id] = mergedInventory(r.inventories[id], inventory)
+		return nil
+	}, inventory)
+}
+
+// mergedInventory returns what is known about a feature after a report.
+func mergedInventory(old, reported deviceapi.Inventory) deviceapi.Inventory {
+	f, before := &reported.Feature, &old.Feature
+	f.SoftwareModuleType, f.Definition = cmp.Or(f.SoftwareModuleType, before.SoftwareModuleType), cmp.Or(f.Definition, before.Definition)
+	f.LastOperation, f.LastFailedOperation = cmp.Or(f.LastOperation, before.LastOperation), cmp.Or(f.LastFailedOperation, before.LastFailedOperation)
+	if reported.Installed == nil {
+		reported.Installed = old.Installed
+	}
+	if reported.Context == nil {
+		reported.Context = old.Context
+	}
+	return reported
+}
+
+// Features returns the features that the device has reported.
+func (b *Backend) Features(_ context.Context, device deviceapi.Device) (features []deviceapi.Feature, err error) {
+	err = b.serve("Features", device, func(r *record) error {
+		for _, id := range slices.Sorted(maps.Keys(r.inventories)) {
+			features = append(features, r.inventories[id].Feature)
+		}
+		return nil
+	})
+	return features, err
+}
+
+// Changed returns a channel that receives a value after each change.
+func (b *Backend) Changed(device deviceapi.Device) (<-chan struct{}, func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	changed := make(chan struct{}, 1)
+	if b.watched == nil {
+		b.watched = map[deviceapi.Device]map[chan struct{}]struct{}{}
+	}
+	if b.watched[device] == nil {
+		b.watched[device] = map[chan struct{}]struct{}{}
+	}
+	b.watched[device][changed] = struct{}{}
+	return changed, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if delete(b.watched[device], changed); len(b.watched[device]) == 0 {
+			delete(b.watched, device)
+		}
+	}
+}
+
+// Connected counts the connections of a device.
+func (b *Backend) Connected(device deviceapi.Device, _ string) (disconnected func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.connections == nil {
+		b.connections = map[deviceapi.Device]int{}
+	}
+	b.connections[device]++
+	return sync.OnceFunc(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.connections[device]--
+	})
 }

@@ -89,6 +89,7 @@ type Backend struct {
 	attribute   *attributeRounds
 	budgets     *writeBudgets
 	logLimits   logLimits
+	watches     *watches
 }
 
 var _ deviceapi.Backend = (*Backend)(nil)
@@ -99,12 +100,13 @@ func New(store *targetstatus.Store, live client.Reader, recorder events.EventRec
 	b := &Backend{
 		targets: store, index: store.Index, tokens: newTokenDigests(), live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
 		progress: newProgress(store.Now, options.Reports), targetLocks: newTargetLocks(), attribute: newAttributeRounds(), budgets: newWriteBudgets(),
-		logLimits: newLogLimits(),
+		logLimits: newLogLimits(), watches: newWatches(),
 	}
 	b.accesses = newAccesses(b.now)
 	b.registrations = newRegistrations(b.index, b.accesses, live, b.now)
 	b.index.Watch(b.attribute.forget)
 	b.index.Watch(b.accesses.count)
+	b.index.Watch(func(client.Object, client.Object) { b.watches.wakeAll() })
 	return b
 }
 
@@ -217,6 +219,9 @@ func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr stri
 		return deviceapi.State{}, err
 	}
 	p := deviceapi.State{Sleep: b.sleep(s.target(), s.offer.OpensAt), WantAttributes: b.attribute.wanted(s.target()), InstalledID: installedID(s.target())}
+	if b.watches.has(d) {
+		p.NextChange = offer.NextChange(s.world)
+	}
 	if b.installedUnknown(s.target()) {
 		return p, nil
 	}

@@ -74,7 +74,8 @@ func (b *Backend) waitingAction(ctx context.Context, s deviceState, id int32) (d
 	case s.offer.Action != nil:
 		return s, s.offer.Action, nil
 	}
-	return b.created(ctx, s, id, offer.Confirm)
+	s, a, _, err := b.created(ctx, s, id, offer.Confirm)
+	return s, a, err
 }
 
 // Confirm stores the answer to a confirmation. A denial is always accepted, a

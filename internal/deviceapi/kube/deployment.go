@@ -107,15 +107,18 @@ func (b *Backend) storeSkipRequest(ctx context.Context, s deviceState, a *v1alph
 // start stores a new action, and then reads source and set from the API server. If they were
 // stopped, the action is removed and the device gets nothing.
 func (b *Backend) start(ctx context.Context, s deviceState, id int32) (deviceapi.Deployment, error) {
-	s, a, err := b.created(ctx, s, id, offer.Deploy)
+	s, a, isNew, err := b.created(ctx, s, id, offer.Deploy)
 	if err != nil {
 		return deviceapi.Deployment{}, err
 	}
-	return b.verified(ctx, s, a)
+	doc, err := b.verified(ctx, s, a)
+	doc.Created = isNew && err == nil
+	return doc, err
 }
 
 // created stores the new action for the offer, and returns the state of the device after that.
-func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind offer.Kind) (deviceState, *v1alpha1.Action, error) {
+// isNew is false if another request was faster.
+func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind offer.Kind) (after deviceState, a *v1alpha1.Action, isNew bool, err error) {
 	created := false
 	t, err := b.update(ctx, s.key, starting, func(w offer.World, status *v1alpha1.TargetStatus) error {
 		o := offer.For(w)
@@ -133,17 +136,16 @@ func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind off
 		return nil
 	})
 	if err != nil {
-		return s, nil, err
+		return s, nil, false, err
 	}
 	if created && kind == offer.Deploy {
 		actionsStarted.Inc()
 	}
 	s.world = b.index.World(t, b.now())
-	a := action.ByID(&t.Status, id)
-	if a == nil {
-		return s, nil, deviceapi.ErrNotFound
+	if a = action.ByID(&t.Status, id); a == nil {
+		return s, nil, false, deviceapi.ErrNotFound
 	}
-	return s, a, nil
+	return s, a, created, nil
 }
 
 // verified returns a new action only if the API server confirms that it is still offered.
@@ -257,12 +259,18 @@ func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deploym
 		return deviceapi.Deployment{}, deviceapi.ErrNotFound
 	}
 	update := offer.CurrentUpdate(s.world, a)
+	reported := b.withBuffered(s, a)
 	doc := deviceapi.Deployment{
 		ID:           a.ID,
 		Forced:       offer.IsForced(update, action.IsConsistent(&s.target().Status), b.now()),
 		DownloadOnly: update.Type == v1alpha1.UpdateTypeDownloadOnly,
 		Window:       windowOf(a, b.now()),
-		History:      history(b.withBuffered(s, a)),
+		Weight:       offer.WeightOf(update),
+		Acknowledged: !action.HasNoReport(reported),
+		History:      history(reported),
+	}
+	for _, e := range set.Metadata {
+		doc.Metadata = append(doc.Metadata, deviceapi.Metadata{Key: e.Key, Value: e.Value})
 	}
 	for _, m := range set.Modules {
 		doc.Modules = append(doc.Modules, b.module(m))

@@ -36,7 +36,7 @@ func TestFirstFetchCreatesTheAction(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantWrites(1, "the creation")
-	want := deviceapi.Deployment{ID: firstID, Forced: true,
+	want := deviceapi.Deployment{ID: firstID, Forced: true, Weight: 1000, Created: true,
 		Modules: []deviceapi.Module{{ID: "linux", Type: "os", Name: "linux", Version: "6.6", Metadata: []deviceapi.Metadata{{Key: "shown", Value: "v"}},
 			Artifacts: []deviceapi.Artifact{{FileName: "rootfs.swu", Size: 4,
 				SHA256: "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a", SHA1: "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b",
