@@ -4,6 +4,8 @@
 package v1alpha1
 
 import (
+	"fmt"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -172,11 +174,78 @@ type Update struct {
 	// +kubebuilder:validation:Maximum=31536000
 	CancelDeadlineSeconds *int32 `json:"cancelDeadlineSeconds,omitempty"`
 
+	// finishedWarning is what the result FINISHED_WARNING of a device counts as: Success or
+	// Failure. Only SoftwareUpdatable devices report it. The action has warning: true in both
+	// cases. Default Success. Actions that exist keep the value they were created with.
+	// +optional
+	// +default="Success"
+	FinishedWarning FinishedWarning `json:"finishedWarning,omitempty"`
+
 	// retries is how often, and after which failures, a target is retried automatically. Absent:
 	// never.
 	// +optional
 	Retries *Retries `json:"retries,omitempty"`
 }
+
+// SoftwareReference names software on a device, as the device reports it in its inventory
+// (SoftwareUpdatable: DependencyDescription).
+type SoftwareReference struct {
+	// group is the group of the software. 1 to 128 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Group string `json:"group"`
+
+	// name is the name of the software. 1 to 128 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Name string `json:"name"`
+
+	// version is the version of the software. 1 to 128 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Version string `json:"version"`
+
+	// type is the type of the software, by which the feature of the device is chosen that removes
+	// it. Absent: the device has one feature only, or finds it by itself.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Type string `json:"type,omitempty"`
+}
+
+// RemovalOf says in a few words what is removed, such as "removal of app 1.2 and 2 more", in at
+// most 128 characters. It returns "" for no software.
+func RemovalOf(software []SoftwareReference) string {
+	if len(software) == 0 {
+		return ""
+	}
+	first := []rune(software[0].Name + " " + software[0].Version)
+	if len(first) > maxRemovalName {
+		first = append(first[:maxRemovalName-1], '…')
+	}
+	text := "removal of " + string(first)
+	if more := len(software) - 1; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// maxRemovalName is the maximum length of the name and version in the text about a removal.
+const maxRemovalName = 100
+
+// FinishedWarning is what a result with a warning counts as.
+// +kubebuilder:validation:Enum=Success;Failure
+type FinishedWarning string
+
+const (
+	// FinishedWarningSuccess counts a result with a warning as a success.
+	FinishedWarningSuccess FinishedWarning = "Success"
+	// FinishedWarningFailure counts a result with a warning as a failure.
+	FinishedWarningFailure FinishedWarning = "Failure"
+)
 
 // MaintenanceWindow is a repeating period in which devices may start.
 type MaintenanceWindow struct {

@@ -4,6 +4,8 @@
 package v1alpha1
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -133,11 +135,11 @@ const (
 	// CodeSkipped marks a success of a device that received `update: skip` (DownloadOnly) and
 	// reported no download: it has skipped everything, as swupdate does.
 	CodeSkipped = "Skipped"
-	// CodeNoFeature marks an action of a device, connected by MQTT, that reports no feature for the
-	// type of a module of the set.
+	// CodeNoFeature marks an update with a module type that no feature of the device serves. The
+	// device got no command.
 	CodeNoFeature = "NoFeature"
-	// CodeRemoveNotSupported is reserved for a device API that removes software. Nothing writes it
-	// yet.
+	// CodeRemoveNotSupported marks a removal (update.remove) for a device that uses DDI, which has
+	// no command for it.
 	CodeRemoveNotSupported = "RemoveNotSupported"
 	// CodeInconsistent is the code by which a device says that it is inconsistent.
 	CodeInconsistent = "INCONSISTENT"
@@ -405,6 +407,9 @@ type ActionUpdate struct {
 	// cancelDeadlineSeconds is the value of update.cancelDeadlineSeconds of the source.
 	// +optional
 	CancelDeadlineSeconds *int32 `json:"cancelDeadlineSeconds,omitempty"`
+	// finishedWarning is the value of update.finishedWarning of the source.
+	// +optional
+	FinishedWarning FinishedWarning `json:"finishedWarning,omitempty"`
 	// rollback is Supported if every module of the set declares it.
 	// +optional
 	Rollback RollbackSupport `json:"rollback,omitempty"`
@@ -422,6 +427,21 @@ type ModuleState struct {
 	// state is the state that the device last reported for the module.
 	// +required
 	State ActionState `json:"state"`
+	// warning is true if the device reported the result of the module with a warning.
+	// +optional
+	Warning bool `json:"warning,omitempty"`
+}
+
+// SoftwareRemoval is software that an action removes, and its result.
+type SoftwareRemoval struct {
+	SoftwareReference `json:",inline"`
+
+	// state is the state that the device last reported for the software.
+	// +required
+	State ActionState `json:"state"`
+	// warning is true if the device reported the result with a warning.
+	// +optional
+	Warning bool `json:"warning,omitempty"`
 }
 
 // CancelStatus is the progress of the cancel of one action.
@@ -485,12 +505,29 @@ type Action struct {
 	// +required
 	Source ActionSource `json:"source"`
 
-	// distributionSet is the name of the set.
-	// +required
+	// distributionSet is the name of the set. Absent if the action removes software.
+	// +optional
 	// +kubebuilder:validation:MaxLength=253
-	DistributionSet string `json:"distributionSet"`
+	DistributionSet string `json:"distributionSet,omitempty"`
 
-	// contentHash is status.contentHash of the set when the action was created.
+	// removal says in a few words what the action removes, such as "removal of app 1.2 and 2 more".
+	// Absent if the action installs a set.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Removal string `json:"removal,omitempty"`
+
+	// remove is the software that the device is to remove, with the result of each entry. At most
+	// 50. Absent if the action installs a set, and on old actions, to save space.
+	// +optional
+	// +listType=map
+	// +listMapKey=group
+	// +listMapKey=name
+	// +listMapKey=version
+	// +kubebuilder:validation:MaxItems=50
+	Remove []SoftwareRemoval `json:"remove,omitempty"`
+
+	// contentHash is status.contentHash of the set when the action was created, or a hash of the
+	// software that is removed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ContentHash string `json:"contentHash,omitempty"`
@@ -516,8 +553,8 @@ type Action struct {
 	Modules []ModuleState `json:"modules,omitempty"`
 
 	// statusCode is the last code that the device reported, or a code of Goshawk:
-	// StartDeadlineExceeded, ProgressDeadlineExceeded or Skipped. If a device reports a code of
-	// Goshawk, it is stored with the prefix "device:".
+	// StartDeadlineExceeded, ProgressDeadlineExceeded, Skipped, NoFeature or RemoveNotSupported. If
+	// a device reports a code of Goshawk, it is stored with the prefix "device:".
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	StatusCode string `json:"statusCode,omitempty"`
@@ -536,6 +573,12 @@ type Action struct {
 	// +kubebuilder:validation:MaxItems=5
 	// +kubebuilder:validation:items:MaxLength=256
 	Messages []string `json:"messages,omitempty"`
+
+	// warning is true if the device finished the update, or one of its modules, with a warning
+	// (FINISHED_WARNING of SoftwareUpdatable). message is the warning. update.finishedWarning
+	// decides whether the state is Finished or Error.
+	// +optional
+	Warning bool `json:"warning,omitempty"`
 
 	// failureMessage is the reported line that best explains why the update failed: one of the last
 	// lines that look like an error, or the closing message. While the action is open it is the
@@ -567,8 +610,12 @@ type Action struct {
 	// if the action is withdrawn.
 	// +optional
 	HadBefore bool `json:"hadBefore,omitempty"`
-	// installingStarted is true once the device may have started the installation: it reported that
-	// it installs, or that it works without a stage.
+	// wasInconsistent is true if the action removes software and the target was inconsistent before
+	// the first attempt of this removal. The success of a removal does not end that.
+	// +optional
+	WasInconsistent bool `json:"wasInconsistent,omitempty"`
+	// installingStarted is true once the device may have started to install or remove: it reported
+	// that it does, or that it works without a stage.
 	// +optional
 	InstallingStarted bool `json:"installingStarted,omitempty"`
 
@@ -740,6 +787,7 @@ type TargetStatus struct {
 // +kubebuilder:printcolumn:name="Controller ID",type=string,JSONPath=`.status.controllerID`,priority=1
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
 // +kubebuilder:printcolumn:name="Failure",type=string,JSONPath=`.status.actions[-1:].failureMessage`,priority=1
+// +kubebuilder:printcolumn:name="Warning",type=boolean,JSONPath=`.status.actions[-1:].warning`,priority=1,description="the newest action finished with a warning"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,priority=1
 // +kubebuilder:validation:XValidation:rule="(has(self.spec) && has(self.spec.controllerID)) == (has(oldSelf.spec) && has(oldSelf.spec.controllerID))",message="controllerID is immutable: delete the Target and create another",fieldPath=".spec.controllerID"
 type Target struct {
@@ -772,6 +820,13 @@ func (t *Target) ControllerID() string {
 	}
 	return t.Name
 }
+
+// Subject returns what the action is about, for messages: the name of its set, or a few words about
+// what it removes.
+func (a *Action) Subject() string { return cmp.Or(a.DistributionSet, a.Removal) }
+
+// Removes reports whether the action removes software, in place of installing a set.
+func (a *Action) Removes() bool { return a.Removal != "" }
 
 // Identity returns the uid by which the actions of its own assignment name this object: status.uid
 // if there is one, else metadata.uid.

@@ -24,14 +24,19 @@ type Report struct {
 	Details []string
 	// Progress in percent, or nil if the device reports none.
 	Progress *int32
-	// Module that the report is about, as name:version. It is empty for the whole action.
+	// Module that the report is about, as name:version or, for a removal, SoftwareName. It is empty
+	// for the whole action.
 	Module string
+	// Modules are further modules, or entries of a removal, that the report is about.
+	Modules []string
 	// ModuleCount is the number of modules of the action. 0 means unknown, or one result for all
 	// modules (DDI). If Creation.Modules is not set, the first reported names are used.
 	ModuleCount int
 	// Now is the time of the server. The clock of a device is never used.
 	Now time.Time
 
+	// warned is set if the result came with a warning.
+	warned bool
 	// condensed is set if Condense has prepared the texts and set the fields below.
 	condensed bool
 	// message is Details in one line.
@@ -65,9 +70,11 @@ const (
 // Apply applies one report to the status and returns its outcome.
 func Apply(s *v1alpha1.TargetStatus, r Report) Outcome {
 	a := find(s, r.ID)
-	switch {
-	case a == nil:
+	if a == nil {
 		return applyUnlisted(s, r)
+	}
+	r = interpreted(a, r)
+	switch {
 	case !r.Event.fromDevice():
 		return Refused
 	case a.State.IsClosed():
@@ -107,6 +114,28 @@ func AssumeWork(s *v1alpha1.TargetStatus, id int32) {
 	}
 }
 
+// interpreted returns a report with the event that it means for this action.
+func interpreted(a *v1alpha1.Action, r Report) Report {
+	r.warned = r.warned || r.Event == FinishWithWarning
+	r.Event = meaning(a, r.Event)
+	return r
+}
+
+// meaning returns what an event means for this action. A result with a warning is a success or a
+// failure, as the update wants it. Removed software is the result of a removal, and a step of an
+// installation.
+func meaning(a *v1alpha1.Action, e Event) Event {
+	switch {
+	case e == FinishWithWarning && a.Update.FinishedWarning == v1alpha1.FinishedWarningFailure:
+		return Fail
+	case e == FinishWithWarning, e == Removed && a.Removes():
+		return Succeed
+	case e == Removed:
+		return Remove
+	}
+	return e
+}
+
 func applyUnlisted(s *v1alpha1.TargetStatus, r Report) Outcome {
 	if s.NextActionID > 0 && r.ID > 0 && r.ID < s.NextActionID {
 		return Late
@@ -132,7 +161,7 @@ func applyOpen(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	recordEvidence(a, r.Event)
 	keepCode := hasFailed(a)
 	e := verdict(a, r)
-	if e == Succeed && hasSkipped(a) {
+	if e == Succeed && hasSkipped(a, r) {
 		e, r.StatusCode = Fail, v1alpha1.CodeSkipped
 		forget(s, a)
 	}
@@ -237,6 +266,7 @@ func recordReport(a *v1alpha1.Action, r Report, next v1alpha1.ActionState, keepC
 		a.Reports++
 	}
 	at := stamp(r.Now)
+	a.Warning = a.Warning || r.warned
 	if a.FirstReportedAt == nil {
 		first := at
 		a.FirstReportedAt = &first
@@ -272,6 +302,7 @@ func recordEvidence(a *v1alpha1.Action, e Event) {
 // mayInstall reports whether the event shows that the device may have started to install. A
 // download-only device reports Proceed for the download.
 func mayInstall(a *v1alpha1.Action, e Event) bool {
+	e = meaning(a, e)
 	downloading := e == Proceed && downloadOnly(a) && !a.State.IsClosed()
 	return e.isInstall() && !downloading
 }
@@ -280,7 +311,7 @@ func mayInstall(a *v1alpha1.Action, e Event) bool {
 // accepted cancel, or the end of the download of a download-only update. A device API stores such a
 // report at once.
 func MayClose(a *v1alpha1.Action, e Event) bool {
-	return e.isResult() || e == Downloaded && downloadOnly(a)
+	return meaning(a, e).isResult() || e == Downloaded && downloadOnly(a)
 }
 
 // beyondQuota reports whether a report exceeds the quota. A report that decides something, or is
@@ -302,8 +333,11 @@ func drop(a *v1alpha1.Action) Outcome {
 // hasSkipped reports whether a success means that the device did nothing: the deployment that it
 // fetched asked it to skip the installation, and nothing indicates a download. swupdate reports
 // this. In all other cases a success is a success, whatever was reported before: many clients
-// report only once, and artifacts may come from anywhere.
-func hasSkipped(a *v1alpha1.Action) bool { return a.SkipRequested && !a.DownloadSeen }
+// report only once, and artifacts may come from anywhere. A device that reports module by module
+// got a command to download, not a request to skip.
+func hasSkipped(a *v1alpha1.Action, r Report) bool {
+	return a.SkipRequested && !a.DownloadSeen && r.ModuleCount == 0
+}
 
 func downloadOnly(a *v1alpha1.Action) bool { return a.Update.Type == v1alpha1.UpdateTypeDownloadOnly }
 

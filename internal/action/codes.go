@@ -15,14 +15,13 @@ import (
 const devicePrefix = "device:"
 
 // reservedCodes are the codes that only Goshawk writes to statusCode, each with the package that
-// writes it. Retry rules and users rely on them, so a device cannot send them: see deviceCode. The
-// last one is reserved already, so that no device sends it before it is used.
+// writes it. Retry rules and users rely on them, so a device cannot send them: see deviceCode.
 var reservedCodes = []string{
 	v1alpha1.CodeStartDeadlineExceeded,    // internal/rollout
 	v1alpha1.CodeProgressDeadlineExceeded, // internal/action
 	v1alpha1.CodeSkipped,                  // internal/action
-	v1alpha1.CodeNoFeature,                // the device API over MQTT, through CloseAsRefused
-	v1alpha1.CodeRemoveNotSupported,
+	v1alpha1.CodeNoFeature,                // internal/ditto
+	v1alpha1.CodeRemoveNotSupported,       // internal/deviceapi/kube
 }
 
 // deviceCode returns a code of a device as it is stored: clean, at most 64 characters, and with the

@@ -94,6 +94,10 @@ func Brought(s *v1alpha1.TargetStatus, hash string) bool {
 // updateInstalled applies a result to the target: what runs, and whether that is certain. A success
 // that installed nothing was a download.
 func updateInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, installed bool, r Report) {
+	if a.Removes() {
+		updateRemoved(s, a, result, r)
+		return
+	}
 	if installed {
 		since := stamp(r.Now)
 		s.Installed = &v1alpha1.InstalledSet{DistributionSet: a.DistributionSet, ContentHash: a.ContentHash, Since: &since, ActionID: a.ID, Source: v1alpha1.InstalledByAction}
@@ -110,10 +114,43 @@ func updateInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event,
 	}
 }
 
+// updateRemoved applies the result of a removal. It does not change what is known to be installed.
+// A success ends the inconsistency that an earlier attempt of the same removal left, and no other.
+func updateRemoved(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, r Report) {
+	switch {
+	case r.inconsistencyReason != "":
+		markInconsistent(s, a, r.inconsistencyReason, reportedByDevice, r.Now)
+	case result == Succeed && !a.WasInconsistent && !IsConsistent(s):
+		setConsistent(s, metav1.ConditionTrue, v1alpha1.ReasonUpdateSucceeded, fmt.Sprintf("Action %d (%s) succeeded.", a.ID, a.Removal), r.Now)
+	case result != Succeed && a.InstallingStarted:
+		reason, cause := undone(a)
+		markInconsistent(s, a, reason, cause, r.Now)
+	}
+}
+
+// wasInconsistent reports whether the target is inconsistent for another reason than an earlier
+// attempt of the same removal, which is the newest action.
+func wasInconsistent(s *v1alpha1.TargetStatus, hash string) bool {
+	if IsConsistent(s) {
+		return false
+	}
+	a := Newest(s)
+	if a == nil || !a.Removes() || a.ContentHash != hash || a.WasInconsistent {
+		return true
+	}
+	return meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConsistent).Reason == v1alpha1.ReasonReportedByDevice
+}
+
 // undone returns why a device is inconsistent after an update that did not finish: the reason of
 // the condition, and a text.
 func undone(a *v1alpha1.Action) (reason, cause string) {
 	switch {
+	case a.Removes() && a.State != v1alpha1.ActionCanceled:
+		return v1alpha1.ReasonUpdateFailed, "failed after removing may have started"
+	case a.Removes() && hasReportedInstalling(a):
+		return v1alpha1.ReasonCanceledWhileInstalling, "was canceled while the device was removing software"
+	case a.Removes():
+		return v1alpha1.ReasonUpdateCanceled, "was canceled while the device was working on it; no report says whether removing had started"
 	case a.State != v1alpha1.ActionCanceled:
 		return v1alpha1.ReasonUpdateFailed, "failed after installing may have started, and its modules declare no rollback"
 	case hasReportedInstalling(a):
@@ -176,8 +213,12 @@ func markInconsistent(s *v1alpha1.TargetStatus, a *v1alpha1.Action, reason, caus
 	if reason == v1alpha1.ReasonUpdateCanceled && isSeriouslyInconsistent(s) {
 		return
 	}
-	message := fmt.Sprintf("Action %d (set %q) %s.%s It is not certain what the device runs: install this set again, or another one; a success clears this condition.",
-		a.ID, a.DistributionSet, cause, lastMessages(a))
+	subject, fix := fmt.Sprintf("set %q", a.DistributionSet), "install this set again, or another one"
+	if a.Removes() {
+		subject, fix = a.Removal, "remove it again, or install a set"
+	}
+	message := fmt.Sprintf("Action %d (%s) %s.%s It is not certain what the device runs: %s; a success clears this condition.",
+		a.ID, subject, cause, lastMessages(a), fix)
 	setConsistent(s, metav1.ConditionFalse, reason, message, now)
 }
 

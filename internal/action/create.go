@@ -56,7 +56,9 @@ func RaiseNextID(s *v1alpha1.TargetStatus, id int32) {
 type Creation struct {
 	Source                       v1alpha1.ActionSource
 	DistributionSet, ContentHash string
-	Update                       v1alpha1.ActionUpdate
+	// Remove is the software to be removed, in place of a set.
+	Remove []v1alpha1.SoftwareReference
+	Update v1alpha1.ActionUpdate
 	// Confirm makes the action wait for a confirmation at the device.
 	Confirm bool
 	// Modules of the set as name:version, if the device reports module by module. Optional; see
@@ -81,6 +83,8 @@ func Create(s *v1alpha1.TargetStatus, b Creation) *v1alpha1.Action {
 		ID:              s.NextActionID,
 		Source:          b.Source,
 		DistributionSet: b.DistributionSet,
+		Removal:         v1alpha1.RemovalOf(b.Remove),
+		Remove:          unremoved(b.Remove),
 		ContentHash:     b.ContentHash,
 		Update:          b.Update,
 		State:           state,
@@ -89,6 +93,7 @@ func Create(s *v1alpha1.TargetStatus, b Creation) *v1alpha1.Action {
 		StartedAt:       &now,
 		SkipRequested:   b.Update.Type == v1alpha1.UpdateTypeDownloadOnly,
 		HadBefore:       HadContent(s, b.ContentHash),
+		WasInconsistent: len(b.Remove) > 0 && wasInconsistent(s, b.ContentHash),
 	})
 	a := &s.Actions[len(s.Actions)-1]
 	s.NextActionID++

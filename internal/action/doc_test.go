@@ -53,27 +53,29 @@ var stateSentences = map[v1alpha1.ActionState]string{
 }
 
 var eventSentences = map[Event]string{
-	Retrieve:        "the device fetches the deployment",
-	Start:           "the device has received the command",
-	Confirm:         "the update is confirmed at the device",
-	Deny:            "the update is denied at the device, or not confirmed yet",
-	Proceed:         "the device is working, at an unknown stage",
-	Download:        "the device fetches artifacts",
-	Downloaded:      "the device has all artifacts",
-	Install:         "the device is installing",
-	EventInstalled:  "the device has installed the update; the result is still to come",
-	Remove:          "the device removes software",
-	Warn:            "a message that is recorded and has no other effect",
-	Succeed:         "the device's result: success",
-	Fail:            "the device's result: failure",
-	Abandon:         "the device's result: canceled, whether it was asked to cancel or not",
-	CancelAccepted:  "the device answers a cancel: it has canceled",
-	CancelRejected:  "the device answers a cancel: it continues",
-	AskCancel:       "Goshawk asks the device to cancel",
-	ForceCancel:     "Goshawk closes the action without waiting for the device",
-	CancelExpired:   "the cancel was not answered within cancelDeadlineSeconds",
-	Refuse:          "the device cannot carry out the action and has not got it (MQTT)",
-	ProgressExpired: "there was no result within progressDeadlineSeconds",
+	Retrieve:          "the device fetches the deployment",
+	Start:             "the device has received the command",
+	Confirm:           "the update is confirmed at the device",
+	Deny:              "the update is denied at the device, or not confirmed yet",
+	Proceed:           "the device is working, at an unknown stage",
+	Download:          "the device fetches artifacts",
+	Downloaded:        "the device has all artifacts",
+	Install:           "the device is installing",
+	EventInstalled:    "the device has installed the update; the result is still to come",
+	Remove:            "the device removes software",
+	Removed:           "the device has removed software; the result of that software if the action is a removal, else a step of the update",
+	Warn:              "a message that is recorded and has no other effect",
+	Succeed:           "the device's result: success",
+	FinishWithWarning: "the device's result: success with a warning; it counts as Succeed or, with finishedWarning: Failure, as Fail",
+	Fail:              "the device's result: failure",
+	Abandon:           "the device's result: canceled, whether it was asked to cancel or not",
+	CancelAccepted:    "the device answers a cancel: it has canceled",
+	CancelRejected:    "the device answers a cancel: it continues",
+	AskCancel:         "Goshawk asks the device to cancel",
+	ForceCancel:       "Goshawk closes the action without waiting for the device",
+	CancelExpired:     "the cancel was not answered within cancelDeadlineSeconds",
+	ProgressExpired:   "there was no result within progressDeadlineSeconds",
+	Refuse:            "the device cannot carry out the action and has not got it",
 }
 
 const preface = `# States of an action
@@ -97,7 +99,10 @@ const rules = `## Rules beyond the table
 * A late result of an action that Goshawk closed (by force, or at a deadline) is LateFinal: the state stays, but a success sets ` + "`installed`" + `, unless a newer
   action has succeeded since.
 * If a device reports results module by module, the action is closed when all its modules have a result. An error takes precedence over a cancel, and a cancel
-  over a success.
+  over a success. The first result of a module is final; only a DownloadOnly module that is Downloaded can still fail.
+* A removal (` + "`update.remove`" + `) has a result for each entry. ` + "`REMOVED`" + ` is the success of its entries, and a status of them that follows changes nothing. A result
+  without a list of software counts for each entry without a result. ` + "`installed`" + ` stays as it is.
+* FinishWithWarning is Succeed, or Fail if the action has ` + "`finishedWarning: Failure`" + `. The action has ` + "`warning: true`" + ` in both cases.
 * After 1000 reports, further reports of progress are dropped. Results, answers to a cancel and the first report of installing are always recorded.
 * All times are times of the server. The clock of a device is not used.
 
@@ -115,12 +120,14 @@ The target is not consistent (condition ` + "`Consistent`" + ` is False), until 
 
 | reason | cause |
 |---|---|
-| UpdateFailed | an update failed after installing may have started, and its modules do not declare ` + "`rollback: Supported`" + ` |
+| UpdateFailed | an update failed after installing may have started, and its modules do not declare ` + "`rollback: Supported`" + `; or a removal failed after removing may have started |
 | CanceledWhileInstalling | the device accepted a cancel, or canceled by itself, after it had reported that it was installing or removing; no ` + "`rollback: Supported`" + ` |
 | UpdateCanceled | the same after it had reported unspecified work (DDI: ` + "`proceeding`" + `), so that installing may have started; no ` + "`rollback: Supported`" + ` |
 | RollbackFailed | the device reports ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` although its modules declare ` + "`rollback: Supported`" + ` |
 | ReportedByDevice | the device reports it: status code ` + "`INCONSISTENT`" + `, or a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of its installed set |
 | ClosedWhileRunning | Goshawk closed an action that the device had started: by force, or at a deadline |
+
+The success of a removal ends only an inconsistency that an earlier attempt of the same removal left: it does not show what else the device runs.
 
 `
 
@@ -134,6 +141,7 @@ func printPage(t *testing.T) string {
 	out.WriteString(rules)
 	printCancels(&out)
 	printDDI(&out)
+	printSoftwareUpdatable(t, &out)
 	return wrap(out.String())
 }
 
@@ -268,13 +276,21 @@ func printMatrix(out *bytes.Buffer) {
 
 func cell(s v1alpha1.ActionState, e Event) string {
 	next, answer := Next(s, e)
-	switch {
-	case answer != Moved:
-		return "*" + strings.ToLower(string(answer)) + "*"
-	case e == CancelRejected:
-		return "as before the cancel"
+	name := string(next)
+	if answer != Moved {
+		name = "*" + strings.ToLower(string(answer)) + "*"
 	}
-	return string(next)
+	switch {
+	case s.IsClosed():
+		return name
+	case e == CancelRejected && answer == Moved:
+		return "as before the cancel"
+	case e == FinishWithWarning:
+		return "Finished or Error"
+	case e == Removed:
+		return name + ", or Finished"
+	}
+	return name
 }
 
 func printEvents(t *testing.T, out *bytes.Buffer) {
@@ -299,6 +315,28 @@ func printDDI(out *bytes.Buffer) {
 		for _, finished := range results {
 			fmt.Fprintf(out, "| %s | %s | %s | %s |\n", execution, finished, FromDDI(execution, finished), FromDDICancel(execution, finished))
 		}
+	}
+}
+
+// softwareUpdatableStatuses are the 18 statuses in the order of the model.
+var softwareUpdatableStatuses = []string{
+	"STARTED", "DOWNLOADING", "DOWNLOADING_WAITING", "DOWNLOADED", "INSTALLING", "INSTALLING_WAITING", "INSTALLED", "REMOVING", "REMOVING_WAITING",
+	"REMOVED", "CANCELING", "CANCELING_WAITING", "CANCEL_REJECTED", "FINISHED_CANCELED", "FINISHED_SUCCESS", "FINISHED_WARNING", "FINISHED_ERROR",
+	"FINISHED_REJECTED",
+}
+
+func printSoftwareUpdatable(t *testing.T, out *bytes.Buffer) {
+	if len(softwareUpdatableStatuses) != len(softwareUpdatable) {
+		t.Errorf("the table has %d statuses, want %d", len(softwareUpdatable), len(softwareUpdatableStatuses))
+	}
+	out.WriteString("\n## Events of SoftwareUpdatable\n\nThe statuses of `lastOperation` and `lastFailedOperation`. `DOWNLOADED_FILE_STORED` of Eclipse Kanto and every other status is Warn.\n\n" +
+		"| status | event | Retrieved leads to | Canceling leads to |\n|---|---|---|---|\n")
+	for _, status := range softwareUpdatableStatuses {
+		e, known := FromSoftwareUpdatable(status)
+		if !known {
+			t.Errorf("status %s is not in the table", status)
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", status, e, cell(v1alpha1.ActionRetrieved, e), cell(v1alpha1.ActionCanceling, e))
 	}
 }
 

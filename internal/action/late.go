@@ -57,9 +57,10 @@ func recordAnswer(a *v1alpha1.Action, e Event) bool {
 func lateResult(s *v1alpha1.TargetStatus, a *v1alpha1.Action, e Event, r Report) Outcome {
 	downloaded := hasDownloadedOnly(a)
 	// Three reports show no installation: a success of a device that was asked to skip and reported
-	// no download, a success of a module after a download-only update, which is the end of that
-	// download, and a repeated Downloaded.
-	noInstallation := (e == Succeed && hasSkipped(a)) || (downloadOnly(a) && r.Module != "" && !a.InstallingStarted) || (downloaded && r.Event == Downloaded)
+	// no download; after a download-only update the success of a device that reports module by
+	// module, which is the end of that download; and a repeated Downloaded.
+	endOfDownload := e == Succeed && downloadOnly(a) && (len(r.names()) > 0 || r.ModuleCount > 0) && !a.InstallingStarted
+	noInstallation := e == Succeed && hasSkipped(a, r) || endOfDownload || downloaded && r.Event == Downloaded
 	if (e != Succeed && e != Fail) || noInstallation {
 		return Late
 	}
@@ -110,12 +111,12 @@ func closedByUs(a *v1alpha1.Action) bool {
 }
 
 // outdated reports whether a newer result is known: this action has succeeded late, or a newer one
-// has succeeded since.
+// has succeeded since. A removal says nothing about the set that is installed.
 func outdated(s *v1alpha1.TargetStatus, a *v1alpha1.Action) bool {
 	if s.Installed != nil && s.Installed.ActionID >= a.ID {
 		return true
 	}
 	return newest(s, func(b *v1alpha1.Action) bool {
-		return b.ID > a.ID && b.State == v1alpha1.ActionFinished && !downloadOnly(b)
+		return b.ID > a.ID && b.State == v1alpha1.ActionFinished && !downloadOnly(b) && (a.Removes() || !b.Removes())
 	}) != nil
 }

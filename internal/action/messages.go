@@ -32,13 +32,28 @@ func Condense(r Report) Report {
 	r.Stage = text.Clean(r.Stage, maxWord)
 	r.StatusCode = deviceCode(r.StatusCode)
 	r.Module = moduleName(r.Module)
+	r.Modules = slices.Clone(r.Modules[:min(len(r.Modules), maxModules)])
+	for i, name := range r.Modules {
+		r.Modules[i] = moduleName(name)
+	}
 	r.Details, r.message = condensed(r.Details)
 	return r
+}
+
+// names returns the names of the parts of the action that the report is about.
+func (r Report) names() []string {
+	if r.Module == "" {
+		return r.Modules
+	}
+	return append([]string{r.Module}, r.Modules...)
 }
 
 // Size returns the size of the texts of a report in bytes.
 func (r Report) Size() int {
 	n := len(r.Stage) + len(r.StatusCode) + len(r.Module) + len(r.message)
+	for _, name := range r.Modules {
+		n += len(name)
+	}
 	for _, line := range r.Details {
 		n += len(line)
 	}

@@ -82,7 +82,7 @@ func (p *pruning) shrink() {
 	}
 	p.strip(func(a *v1alpha1.Action) { a.History, a.Messages, a.FailureMessage = nil, nil, "" })
 	p.drop(func(a *v1alpha1.Action) bool { return !p.sources[a.ID] })
-	p.strip(func(a *v1alpha1.Action) { a.Modules, a.Message = nil, "" })
+	p.strip(func(a *v1alpha1.Action) { a.Modules, a.Remove, a.Message = nil, nil, "" })
 	p.drop(func(*v1alpha1.Action) bool { return true })
 	last := len(p.actions) - 1
 	if !p.fits() {

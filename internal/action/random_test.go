@@ -60,9 +60,14 @@ func (w *randomTarget) step() string {
 		set := pick(w, "one", "two", "two_INCONSISTENT")
 		ReportInstalled(&w.s, set, hash(set), w.now)
 		return "report installed " + set
+	case n < 97:
+		id := w.anyID()
+		return fmt.Sprintf("refuse %d: %t", id, CloseAsRefused(&w.s, id, v1alpha1.CodeNoFeature, w.text(), w.now))
 	case n < 98:
 		id := w.anyID()
 		return fmt.Sprintf("adopt %d: %t", id, Adopt(&w.s, id, v1alpha1.ActionSource{UID: pick[types.UID](w, "a", "b")}, w.update()))
+	case n < 99:
+		return w.report()
 	default:
 		RaiseNextID(&w.s, w.anyID())
 		return "raise"
@@ -77,6 +82,9 @@ func (w *randomTarget) start() string {
 		Confirm:         w.random.IntN(4) == 0,
 		Now:             w.now,
 	}
+	if w.random.IntN(4) == 0 {
+		b.DistributionSet, b.Remove = "", software("os:1", "app:1")
+	}
 	b.ContentHash = hash(b.DistributionSet)
 	return fmt.Sprintf("start %s: %t", b.DistributionSet, Create(&w.s, b) != nil)
 }
@@ -88,6 +96,7 @@ func (w *randomTarget) update() v1alpha1.ActionUpdate {
 		Rollback:                pick(w, v1alpha1.RollbackNone, v1alpha1.RollbackSupported),
 		ProgressDeadlineSeconds: &deadline,
 		CancelDeadlineSeconds:   &deadline,
+		FinishedWarning:         pick(w, v1alpha1.FinishedWarningSuccess, v1alpha1.FinishedWarningFailure),
 	}
 }
 
@@ -103,7 +112,10 @@ func (w *randomTarget) report() string {
 		Now:        w.now,
 	}
 	if w.random.IntN(3) == 0 {
-		r.Module, r.ModuleCount = pick(w, "os:1", "app:1", w.text()), w.random.IntN(120)
+		r.Module, r.ModuleCount = pick(w, "os:1", "app:1", "g:os:1", w.text()), w.random.IntN(120)
+	}
+	if w.random.IntN(6) == 0 {
+		r.Modules = []string{"g:os:1", "g:app:1"}
 	}
 	w.outcome = Apply(&w.s, r)
 	return fmt.Sprintf("%s on %d: %s", r.Event, r.ID, w.outcome)

@@ -32,6 +32,9 @@ func CloseAsRefused(s *v1alpha1.TargetStatus, id int32, code, message string, no
 	case a.Cancel != nil:
 		a.Cancel.Answer = v1alpha1.AnswerAccepted
 	}
+	for _, p := range partsOf(a) {
+		*p.state = next
+	}
 	forget(s, a)
 	enter(a, next, r)
 	s.UpdateStatus = updateStatusOf(s)

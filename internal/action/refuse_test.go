@@ -43,7 +43,7 @@ func TestRefusedActions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &v1alpha1.TargetStatus{}
-			id := Create(s, Creation{DistributionSet: "fw", ContentHash: "hash", Confirm: tc.confirm, Now: now}).ID
+			id := Create(s, Creation{Remove: software("app:1"), ContentHash: "hash", Confirm: tc.confirm, Now: now}).ID
 			if tc.before != nil {
 				tc.before(s, id)
 			}
@@ -56,6 +56,9 @@ func TestRefusedActions(t *testing.T) {
 			}
 			if tc.closed && (a.StatusCode != v1alpha1.CodeNoFeature || a.ClosedAt == nil || HadContent(s, "hash")) {
 				t.Errorf("the closed action is %+v, and the target had its content: %v", a, HadContent(s, "hash"))
+			}
+			if tc.closed && a.Remove[0].State != tc.state {
+				t.Errorf("the entry of the removal is %s", a.Remove[0].State)
 			}
 			if a.State == v1alpha1.ActionCanceled && a.Cancel.Answer != v1alpha1.AnswerAccepted {
 				t.Errorf("the cancel is answered with %q", a.Cancel.Answer)

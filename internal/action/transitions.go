@@ -37,10 +37,16 @@ const (
 	EventInstalled Event = "Installed"
 	// Remove means that the device is removing software.
 	Remove Event = "Remove"
+	// Removed means that the device has removed software: the result of that software if the action
+	// is a removal, else the same as Remove.
+	Removed Event = "Removed"
 	// Warn is a message that is recorded and has no other effect.
 	Warn Event = "Warn"
 	// Succeed is the device's result: success.
 	Succeed Event = "Succeed"
+	// FinishWithWarning is the device's result: success with a warning. It counts as Succeed or
+	// Fail, as finishedWarning of the update says.
+	FinishWithWarning Event = "FinishWithWarning"
 	// Fail is the device's result: failure.
 	Fail Event = "Fail"
 	// Abandon is the device's result: canceled, whether it was asked to cancel or not.
@@ -91,7 +97,7 @@ var (
 		v1alpha1.ActionFinished, v1alpha1.ActionError, v1alpha1.ActionCanceled,
 	}
 	events = []Event{
-		Retrieve, Start, Confirm, Deny, Proceed, Download, Downloaded, Install, EventInstalled, Remove, Warn, Succeed, Fail, Abandon,
+		Retrieve, Start, Confirm, Deny, Proceed, Download, Downloaded, Install, EventInstalled, Remove, Removed, Warn, Succeed, FinishWithWarning, Fail, Abandon,
 		CancelAccepted, CancelRejected, AskCancel, ForceCancel, CancelExpired, ProgressExpired, Refuse,
 	}
 )
@@ -115,105 +121,113 @@ func to(s v1alpha1.ActionState) step { return step{to: s, answer: Moved} }
 // waiting is the row of an action that has not started, so any cancel closes it at once. If the
 // device starts to work without confirmation, the action has started.
 var waiting = row{
-	Retrieve:        refuse,
-	Start:           to(v1alpha1.ActionRetrieved),
-	Confirm:         to(v1alpha1.ActionRunning),
-	Deny:            stay,
-	Proceed:         to(v1alpha1.ActionRunning),
-	Download:        to(v1alpha1.ActionDownloading),
-	Downloaded:      to(v1alpha1.ActionDownloaded),
-	Install:         to(v1alpha1.ActionInstalling),
-	EventInstalled:  to(v1alpha1.ActionInstalling),
-	Remove:          to(v1alpha1.ActionRemoving),
-	Warn:            stay,
-	Succeed:         to(v1alpha1.ActionFinished),
-	Fail:            to(v1alpha1.ActionError),
-	Abandon:         to(v1alpha1.ActionCanceled),
-	CancelAccepted:  refuse,
-	CancelRejected:  refuse,
-	AskCancel:       to(v1alpha1.ActionCanceled),
-	ForceCancel:     to(v1alpha1.ActionCanceled),
-	CancelExpired:   refuse,
-	ProgressExpired: refuse,
-	Refuse:          refuse,
+	Retrieve:          refuse,
+	Start:             to(v1alpha1.ActionRetrieved),
+	Confirm:           to(v1alpha1.ActionRunning),
+	Deny:              stay,
+	Proceed:           to(v1alpha1.ActionRunning),
+	Download:          to(v1alpha1.ActionDownloading),
+	Downloaded:        to(v1alpha1.ActionDownloaded),
+	Install:           to(v1alpha1.ActionInstalling),
+	EventInstalled:    to(v1alpha1.ActionInstalling),
+	Remove:            to(v1alpha1.ActionRemoving),
+	Removed:           to(v1alpha1.ActionRemoving),
+	Warn:              stay,
+	Succeed:           to(v1alpha1.ActionFinished),
+	FinishWithWarning: to(v1alpha1.ActionFinished),
+	Fail:              to(v1alpha1.ActionError),
+	Abandon:           to(v1alpha1.ActionCanceled),
+	CancelAccepted:    refuse,
+	CancelRejected:    refuse,
+	AskCancel:         to(v1alpha1.ActionCanceled),
+	ForceCancel:       to(v1alpha1.ActionCanceled),
+	CancelExpired:     refuse,
+	ProgressExpired:   refuse,
+	Refuse:            refuse,
 }
 
 // working is the row of all states between Retrieved and Removing. A device repeats stages after a
 // crash, so it may move back and forth.
 var working = row{
-	Retrieve:        stay,
-	Start:           stay,
-	Confirm:         refuse,
-	Deny:            refuse,
-	Proceed:         to(v1alpha1.ActionRunning),
-	Download:        to(v1alpha1.ActionDownloading),
-	Downloaded:      to(v1alpha1.ActionDownloaded),
-	Install:         to(v1alpha1.ActionInstalling),
-	EventInstalled:  to(v1alpha1.ActionInstalling),
-	Remove:          to(v1alpha1.ActionRemoving),
-	Warn:            stay,
-	Succeed:         to(v1alpha1.ActionFinished),
-	Fail:            to(v1alpha1.ActionError),
-	Abandon:         to(v1alpha1.ActionCanceled),
-	CancelAccepted:  refuse,
-	CancelRejected:  refuse,
-	AskCancel:       to(v1alpha1.ActionCanceling),
-	ForceCancel:     to(v1alpha1.ActionCanceled),
-	CancelExpired:   refuse,
-	ProgressExpired: to(v1alpha1.ActionError),
-	Refuse:          to(v1alpha1.ActionError),
+	Retrieve:          stay,
+	Start:             stay,
+	Confirm:           refuse,
+	Deny:              refuse,
+	Proceed:           to(v1alpha1.ActionRunning),
+	Download:          to(v1alpha1.ActionDownloading),
+	Downloaded:        to(v1alpha1.ActionDownloaded),
+	Install:           to(v1alpha1.ActionInstalling),
+	EventInstalled:    to(v1alpha1.ActionInstalling),
+	Remove:            to(v1alpha1.ActionRemoving),
+	Removed:           to(v1alpha1.ActionRemoving),
+	Warn:              stay,
+	Succeed:           to(v1alpha1.ActionFinished),
+	FinishWithWarning: to(v1alpha1.ActionFinished),
+	Fail:              to(v1alpha1.ActionError),
+	Abandon:           to(v1alpha1.ActionCanceled),
+	CancelAccepted:    refuse,
+	CancelRejected:    refuse,
+	AskCancel:         to(v1alpha1.ActionCanceling),
+	ForceCancel:       to(v1alpha1.ActionCanceled),
+	CancelExpired:     refuse,
+	ProgressExpired:   to(v1alpha1.ActionError),
+	Refuse:            to(v1alpha1.ActionError),
 }
 
 // canceling waits for the device, which may report progress, finish first, cancel or refuse. A
 // refusal leads to Running, unless the state before the cancel is known (cancel.from). The cancel
 // has its own deadline.
 var canceling = row{
-	Retrieve:        stay,
-	Start:           stay,
-	Confirm:         refuse,
-	Deny:            refuse,
-	Proceed:         stay,
-	Download:        stay,
-	Downloaded:      stay,
-	Install:         stay,
-	EventInstalled:  stay,
-	Remove:          stay,
-	Warn:            stay,
-	Succeed:         to(v1alpha1.ActionFinished),
-	Fail:            to(v1alpha1.ActionError),
-	Abandon:         to(v1alpha1.ActionCanceled),
-	CancelAccepted:  to(v1alpha1.ActionCanceled),
-	CancelRejected:  to(v1alpha1.ActionRunning),
-	AskCancel:       stay,
-	ForceCancel:     to(v1alpha1.ActionCanceled),
-	CancelExpired:   to(v1alpha1.ActionCanceled),
-	ProgressExpired: refuse,
-	Refuse:          to(v1alpha1.ActionCanceled),
+	Retrieve:          stay,
+	Start:             stay,
+	Confirm:           refuse,
+	Deny:              refuse,
+	Proceed:           stay,
+	Download:          stay,
+	Downloaded:        stay,
+	Install:           stay,
+	EventInstalled:    stay,
+	Remove:            stay,
+	Removed:           stay,
+	Warn:              stay,
+	Succeed:           to(v1alpha1.ActionFinished),
+	FinishWithWarning: to(v1alpha1.ActionFinished),
+	Fail:              to(v1alpha1.ActionError),
+	Abandon:           to(v1alpha1.ActionCanceled),
+	CancelAccepted:    to(v1alpha1.ActionCanceled),
+	CancelRejected:    to(v1alpha1.ActionRunning),
+	AskCancel:         stay,
+	ForceCancel:       to(v1alpha1.ActionCanceled),
+	CancelExpired:     to(v1alpha1.ActionCanceled),
+	ProgressExpired:   refuse,
+	Refuse:            to(v1alpha1.ActionCanceled),
 }
 
 // closed is final.
 var closed = row{
-	Retrieve:        tooLate,
-	Start:           tooLate,
-	Confirm:         tooLate,
-	Deny:            tooLate,
-	Proceed:         tooLate,
-	Download:        tooLate,
-	Downloaded:      tooLate,
-	Install:         tooLate,
-	EventInstalled:  tooLate,
-	Remove:          tooLate,
-	Warn:            tooLate,
-	Succeed:         tooLate,
-	Fail:            tooLate,
-	Abandon:         tooLate,
-	CancelAccepted:  tooLate,
-	CancelRejected:  tooLate,
-	AskCancel:       tooLate,
-	ForceCancel:     tooLate,
-	CancelExpired:   tooLate,
-	ProgressExpired: tooLate,
-	Refuse:          tooLate,
+	Retrieve:          tooLate,
+	Start:             tooLate,
+	Confirm:           tooLate,
+	Deny:              tooLate,
+	Proceed:           tooLate,
+	Download:          tooLate,
+	Downloaded:        tooLate,
+	Install:           tooLate,
+	EventInstalled:    tooLate,
+	Remove:            tooLate,
+	Removed:           tooLate,
+	Warn:              tooLate,
+	Succeed:           tooLate,
+	FinishWithWarning: tooLate,
+	Fail:              tooLate,
+	Abandon:           tooLate,
+	CancelAccepted:    tooLate,
+	CancelRejected:    tooLate,
+	AskCancel:         tooLate,
+	ForceCancel:       tooLate,
+	CancelExpired:     tooLate,
+	ProgressExpired:   tooLate,
+	Refuse:            tooLate,
 }
 
 var table = map[v1alpha1.ActionState]row{
@@ -258,14 +272,14 @@ func (e Event) fromDevice() bool {
 
 // isResult reports whether the event is a device's result for the update, or for one module of it.
 func (e Event) isResult() bool {
-	return e == Succeed || e == Fail || e == Abandon || e == CancelAccepted
+	return e == Succeed || e == FinishWithWarning || e == Fail || e == Abandon || e == CancelAccepted
 }
 
 // isDownload reports whether the event shows that the device is really working, as opposed to a
 // device that only reports a result.
 func (e Event) isDownload() bool {
 	switch e {
-	case Start, Proceed, Download, Downloaded, Install, EventInstalled, Remove:
+	case Start, Proceed, Download, Downloaded, Install, EventInstalled, Remove, Removed:
 		return true
 	default:
 		return false
@@ -287,7 +301,7 @@ func (e Event) isAboutWork() bool {
 // have.
 func (e Event) isInstall() bool {
 	switch e {
-	case Proceed, Install, EventInstalled, Remove:
+	case Proceed, Install, EventInstalled, Remove, Removed:
 		return true
 	default:
 		return false

@@ -24,6 +24,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[v1alpha1.DeadlineAction]():        []string{"Fail", "Skip"},
 	reflect.TypeFor[v1alpha1.Delivery]():              []string{"Direct", "Proxy"},
 	reflect.TypeFor[v1alpha1.ErrorAction]():           []string{"Pause"},
+	reflect.TypeFor[v1alpha1.FinishedWarning]():       []string{"Success", "Failure"},
 	reflect.TypeFor[v1alpha1.GroupOrder]():            []string{"Hash", "Name"},
 	reflect.TypeFor[v1alpha1.GroupState]():            []string{"Ready", "Scheduled", "Running", "Finished", "Error"},
 	reflect.TypeFor[v1alpha1.InstalledSource]():       []string{"Action", "Device"},

@@ -194,7 +194,8 @@ func lasting(in *eligibility.Intent) v1alpha1.ActionUpdate {
 		Type: u.Type, ForceAt: u.ForceAt, Weight: u.Weight, MaintenanceWindow: u.MaintenanceWindow,
 		Superseding:             u.Superseding,
 		ProgressDeadlineSeconds: u.ProgressDeadlineSeconds, CancelDeadlineSeconds: u.CancelDeadlineSeconds,
-		Rollback: in.Set.Rollback, RequiredMigrationStep: in.Set.RequiredMigrationStep,
+		FinishedWarning: u.FinishedWarning,
+		Rollback:        in.Set.Rollback, RequiredMigrationStep: in.Set.RequiredMigrationStep,
 	}
 }
 
