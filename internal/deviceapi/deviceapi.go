@@ -84,6 +84,11 @@ type Backend interface {
 	// with the same errors except TooMany. It creates nothing, so Created is not set.
 	Preview(ctx context.Context, device Device, actionID int32, isConfirmation bool) (Deployment, error)
 
+	// Command returns an action that is stored, whatever its state, as it was sent to its device.
+	// It creates nothing. The error is ErrNotFound for an action that is not stored or has not
+	// started, and for one whose content has changed.
+	Command(ctx context.Context, device Device, actionID int32) (Deployment, error)
+
 	// Installed returns an action that has finished or failed, as it was offered. The error is
 	// ErrNotFound for any other action.
 	Installed(ctx context.Context, device Device, actionID int32) (Deployment, error)
@@ -158,13 +163,13 @@ type Backend interface {
 	// the file, and why.
 	ArtifactFailed(ctx context.Context, device Device, moduleID, fileName, reason string)
 
-	// Changed is for protocols that send commands to devices. It returns a channel, which receives
-	// a value after the results of State, Deployment and Cancel may have changed by anything but
-	// the time (see State.NextChange), or those of Authorize from accepted to refused. The channel
-	// holds one value at most, so a receiver that is slow gets one value for several changes; a
-	// value may also mean that nothing has changed. stop ends this and must be called. The device
-	// need not exist: the channel then receives a value when it does. Changed never waits.
-	Changed(device Device) (changed <-chan struct{}, stop func())
+	// Changed is for protocols that send commands to devices. It calls notify after the results of
+	// State, Deployment and Cancel may have changed by anything but the time (see
+	// State.NextChange), or those of Authorize from accepted to refused; also, at times, when
+	// nothing has changed. notify must return at once, and may be called by several goroutines.
+	// stop ends this and must be called. The device need not exist: notify is then called when it
+	// does. Changed never waits.
+	Changed(device Device, notify func()) (stop func())
 
 	// Connected records that the device has a connection until disconnected is called. It is called
 	// by protocols that know this. remoteAddr is an IP address without port, or empty. Connected

@@ -42,9 +42,21 @@ type Inventory struct {
 	// for an installation, such as the hardware. nil: not reported now, so what is stored stays;
 	// empty: there is none.
 	Installed, Context []Software
+	// Edits are changes of single entries of what is stored, if the whole list is not reported.
+	Edits []SoftwareEdit
 	// Removed means that the device does not have the feature any more.
 	Removed bool
 	// ReplacesAll means that the device reports all of its features anew, and this is the first
 	// one: features that it reported earlier are dropped.
 	ReplacesAll bool
+}
+
+// SoftwareEdit is a change of one entry of the software or the context of a feature.
+type SoftwareEdit struct {
+	// Context means that the entry is one of Inventory.Context, and not of Inventory.Installed.
+	Context bool
+	// Removed means that the device does not have the software any more. The parts of its name are
+	// then a guess: entries are the same if group.name:version is.
+	Removed  bool
+	Software Software
 }

@@ -45,8 +45,8 @@ type Backend struct {
 	mu      sync.Mutex
 	calls   []Call
 	devices map[deviceapi.Device]*record
-	// watched are the channels of Changed, and connections the number of connections by device.
-	watched     map[deviceapi.Device]map[chan struct{}]struct{}
+	// watched are the functions of Changed, and connections the number of connections by device.
+	watched     map[deviceapi.Device][]*func()
 	connections map[deviceapi.Device]int
 	budgets     *deviceapi.Buckets[deviceapi.Device]
 }
@@ -74,8 +74,6 @@ type Update struct {
 	Soft bool
 	// Weight of the update, if it is not 0.
 	Weight int32
-	// Remove is the software that the update removes, in place of the modules of the set.
-	Remove []deviceapi.Software
 }
 
 // Set is a distribution set.
@@ -84,6 +82,8 @@ type Set struct {
 	Modules       []deviceapi.Module
 	// Metadata is what devices see of the metadata of the set.
 	Metadata []deviceapi.Metadata
+	// Remove is the software that an update removes, in place of the modules of a set.
+	Remove []deviceapi.Software
 	// Fault is why the set cannot be deployed, such as "its module os is missing", or "".
 	Fault string
 }
@@ -160,7 +160,7 @@ func (b *Backend) StoredAction(device deviceapi.Device, id int32) *v1alpha1.Acti
 	return action.ByID(&b.recordOf(device).status, id).DeepCopy()
 }
 
-// wakeAll sends a value to every channel of Changed. The caller holds the lock.
+// wakeAll calls every function of Changed. The caller holds the lock.
 func (b *Backend) wakeAll() {
 	for device := range b.watched {
 		b.wake(device)
@@ -168,11 +168,8 @@ func (b *Backend) wakeAll() {
 }
 
 func (b *Backend) wake(device deviceapi.Device) {
-	for changed := range b.watched[device] {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
+	for _, notify := range b.watched[device] {
+		(*notify)()
 	}
 }
 
@@ -313,11 +310,8 @@ func (b *Backend) document(a *v1alpha1.Action) deviceapi.Deployment {
 	}
 	for _, set := range b.sets() {
 		if set.hash() == a.ContentHash {
-			d.Modules, d.Metadata = set.Modules, set.Metadata
+			d.Modules, d.Remove, d.Metadata = set.Modules, set.Remove, set.Metadata
 		}
-	}
-	if u := b.Update; u != nil && u.hash() == a.ContentHash && len(u.Remove) > 0 {
-		d.Remove, d.Modules = u.Remove, nil
 	}
 	return d
 }

@@ -58,6 +58,7 @@ var contract = map[string][]string{
 	"Preview":               {"NotFound", "Unavailable"},
 	"Installed":             {"NotFound", "Unavailable"},
 	"Cancel":                {"NotFound", "Unavailable"},
+	"Command":               {"NotFound", "Unavailable"},
 	"Report":                {"Gone", "NotFound", "TooMany", "Unavailable"},
 	"AnswerCancel":          {"NotAllowed", "NotFound", "TooMany", "Unavailable"},
 	"Consent":               {"NotFound", "Unavailable"},
@@ -193,6 +194,13 @@ func (p *player) installed(want string, id int32) deviceapi.Deployment {
 	return d
 }
 
+func (p *player) command(want string, id int32) deviceapi.Deployment {
+	p.Helper()
+	d, err := p.Backend.Command(p.Context(), p.Device, id)
+	p.want(want, "Command", err)
+	return d
+}
+
 func (p *player) confirmation(want string, id int32) deviceapi.Deployment {
 	p.Helper()
 	d, err := p.Backend.Confirmation(p.Context(), p.Device, id)
@@ -314,6 +322,7 @@ func (p *player) everyMethod(want string) {
 	p.preview(want, 1, true)
 	p.installed(want, 1)
 	p.cancel(want, 1)
+	p.command(want, 1)
 	p.acknowledge(want, 1)
 	p.refuse(want, 1)
 	p.report(want, 1, action.Succeed)
@@ -652,18 +661,43 @@ var stories = map[string]struct {
 		p.refuse("Gone", d.ID)
 		p.acknowledge("Gone", d.ID)
 	}},
+	"the command of an action is known in all of its states": {run: func(p *player) {
+		p.command("NotFound", unknownID)
+		p.command("NotFound", p.state().DeployID) // it creates nothing
+		want := p.start().Modules
+		wantModules := func(id int32, state string) {
+			p.Helper()
+			if d := p.command("nil", id); len(want) == 0 || !reflect.DeepEqual(d.Modules, want) || d.ID != id || d.History.State != state || d.Created {
+				p.Errorf("the command of an action that is %s is %+v, want the modules %+v", state, d, want)
+			}
+		}
+		id := p.state().DeployID
+		wantModules(id, "Retrieved")
+		p.CancelUpdate()
+		wantModules(id, "Canceling")
+		p.report("nil", id, action.Succeed)
+		wantModules(id, "Finished")
+	}},
 	"an action that waits for confirmation gets no command": {setup: Setup{Confirm: true}, run: func(p *player) {
 		id := p.state().ConfirmID
 		p.confirmation("nil", id)
+		p.command("NotFound", id)
 		p.acknowledge("NotFound", id)
 		p.refuse("NotFound", id)
 		p.wantOffer(0, id, 0)
 	}},
 	"changes": {run: func(p *player) {
-		changed, stop := p.Backend.Changed(p.Device)
+		changed := make(chan struct{}, 1)
+		notify := func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+		stop := p.Backend.Changed(p.Device, notify)
 		other := p.Device
 		other.ControllerID = "unknown"
-		_, stopOther := p.Backend.Changed(other) // it need not exist
+		stopOther := p.Backend.Changed(other, notify) // it need not exist
 		stopOther()
 		receive := func(after string) {
 			select {

@@ -132,6 +132,17 @@ func (b *Backend) Preview(_ context.Context, device deviceapi.Device, id int32, 
 	})
 }
 
+// Command returns an action that is stored.
+func (b *Backend) Command(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
+	return b.find("Command", device, id, func(r *record) (*v1alpha1.Action, error) {
+		a := action.ByID(&r.status, id)
+		if a == nil || a.State == v1alpha1.ActionWaitingForConfirmation {
+			return nil, deviceapi.ErrNotFound
+		}
+		return a, nil
+	})
+}
+
 // Installed returns a closed action.
 func (b *Backend) Installed(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
 	return b.find("Installed", device, id, func(r *record) (*v1alpha1.Action, error) {
@@ -425,24 +436,18 @@ func (b *Backend) Features(_ context.Context, device deviceapi.Device) (features
 	return features, err
 }
 
-// Changed returns a channel that receives a value after each change.
-func (b *Backend) Changed(device deviceapi.Device) (<-chan struct{}, func()) {
+// Changed calls notify after each change.
+func (b *Backend) Changed(device deviceapi.Device, notify func()) (stop func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	changed := make(chan struct{}, 1)
 	if b.watched == nil {
-		b.watched = map[deviceapi.Device]map[chan struct{}]struct{}{}
+		b.watched = map[deviceapi.Device][]*func(){}
 	}
-	if b.watched[device] == nil {
-		b.watched[device] = map[chan struct{}]struct{}{}
-	}
-	b.watched[device][changed] = struct{}{}
-	return changed, func() {
+	b.watched[device] = append(b.watched[device], &notify)
+	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if delete(b.watched[device], changed); len(b.watched[device]) == 0 {
-			delete(b.watched, device)
-		}
+		b.watched[device] = slices.DeleteFunc(b.watched[device], func(other *func()) bool { return other == &notify })
 	}
 }
 

@@ -14,6 +14,25 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
+// Command returns an action as it was sent to its device.
+func (b *Backend) Command(ctx context.Context, d deviceapi.Device, id int32) (deviceapi.Deployment, error) {
+	s, err := b.stateOf(ctx, d)
+	if err != nil {
+		return deviceapi.Deployment{}, err
+	}
+	a := action.ByID(&s.target().Status, id)
+	if a == nil && b.options.Replicated { // another replica may have created it
+		if s, err = b.fresh(ctx, d, s); err != nil {
+			return deviceapi.Deployment{}, err
+		}
+		a = action.ByID(&s.target().Status, id)
+	}
+	if a == nil || a.State == v1alpha1.ActionWaitingForConfirmation {
+		return deviceapi.Deployment{}, deviceapi.ErrNotFound
+	}
+	return b.document(s, a)
+}
+
 // Acknowledge stores that the device has received the command of an action. For an action about
 // which a report is stored, nothing is written.
 func (b *Backend) Acknowledge(ctx context.Context, d deviceapi.Device, id int32, message string) error {

@@ -4,6 +4,7 @@
 package kube
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
@@ -12,28 +13,29 @@ import (
 // watches are the devices whose changes a protocol wants to know.
 type watches struct {
 	mu      sync.Mutex
-	devices map[deviceapi.Device]map[chan struct{}]struct{}
+	devices map[deviceapi.Device][]*watch
 }
 
-func newWatches() *watches {
-	return &watches{devices: map[deviceapi.Device]map[chan struct{}]struct{}{}}
+// watch has the function that is called after a change.
+type watch struct{ notify func() }
+
+func newWatches() *watches { return &watches{devices: map[deviceapi.Device][]*watch{}} }
+
+// Changed calls notify after what the device should do may have changed.
+func (b *Backend) Changed(d deviceapi.Device, notify func()) (stop func()) {
+	return b.watches.add(d, notify)
 }
 
-// Changed returns a channel that receives a value after what the device should do may have changed.
-func (b *Backend) Changed(d deviceapi.Device) (<-chan struct{}, func()) { return b.watches.add(d) }
-
-func (w *watches) add(d deviceapi.Device) (<-chan struct{}, func()) {
-	changed := make(chan struct{}, 1)
+func (w *watches) add(d deviceapi.Device, notify func()) (stop func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.devices[d] == nil {
-		w.devices[d] = map[chan struct{}]struct{}{}
-	}
-	w.devices[d][changed] = struct{}{}
-	return changed, func() {
+	added := &watch{notify}
+	w.devices[d] = append(w.devices[d], added)
+	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if delete(w.devices[d], changed); len(w.devices[d]) == 0 {
+		left := slices.DeleteFunc(w.devices[d], func(other *watch) bool { return other == added })
+		if w.devices[d] = left; len(left) == 0 {
 			delete(w.devices, d)
 		}
 	}
@@ -46,16 +48,13 @@ func (w *watches) has(d deviceapi.Device) bool {
 	return len(w.devices[d]) > 0
 }
 
-// wakeAll sends a value to every channel that holds none.
+// wakeAll calls every function.
 func (w *watches) wakeAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, channels := range w.devices {
-		for changed := range channels {
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
+	for _, watching := range w.devices {
+		for _, one := range watching {
+			one.notify()
 		}
 	}
 }
