@@ -26,6 +26,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/connections"
 )
 
 const (
@@ -96,7 +97,7 @@ type Server struct {
 	// guessNotes limits the log lines about wrong credentials.
 	guessNotes  rate.Sometimes
 	limits      *limits
-	connections *connections
+	connections *connections.Limiter
 	metrics     *metrics
 	tls         *tls.Config
 	artifacts   Artifacts
@@ -128,7 +129,10 @@ func NewServer(namespaces deviceapi.Namespaces, options Options) (*Server, error
 		artifacts:        options.Artifacts,
 		log:              options.Log,
 	}
-	s.connections = newConnections(options, s.isProxy, metrics)
+	s.connections = connections.New(connections.Options{
+		Max: options.MaxConnections, MaxOfAddress: options.MaxAddressConnections, IsProxy: s.isProxy,
+		Open: metrics.connections, Dropped: metrics.dropped,
+	})
 	return s, nil
 }
 
@@ -162,7 +166,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer.write(w)
 	if v.isRefused {
-		s.connections.refused(r.Context())
+		s.connectionRefused(r.Context())
 	}
 	s.metrics.observe(resource.name, answer.status, time.Since(started))
 }
@@ -185,7 +189,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
-		ConnState:         s.connections.changed,
+		ConnState:         s.connectionChanged,
 		ConnContext:       withConnection,
 		MaxHeaderBytes:    maxHeader,
 		// net/http would respond to OPTIONS * itself.
@@ -197,7 +201,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server.BaseContext = func(net.Listener) context.Context { return requests }
 	swept := make(chan struct{})
 	defer close(swept)
-	go s.connections.sweep(swept)
+	go s.closeIdle(swept)
 	served := make(chan error, 1)
 	go func() { served <- s.accept(server, listener) }()
 	select {
