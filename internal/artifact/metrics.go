@@ -5,9 +5,10 @@ package artifact
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/goshawk-dev/goshawk/internal/collectors"
 )
 
 // metrics have no label for a device or a file, because there are too many of them.
@@ -46,24 +47,6 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Help: "Downloads past the cache: off (there is none), large (the file is larger than the cache), full (all files in it are in use), disk (the disk is full or fails).",
 		}, []string{"reason"}),
 	}
-	if registerer == nil {
-		return m, nil
-	}
-	return m, errors.Join(register(registerer, &m.downloads), register(registerer, &m.results), register(registerer, &m.sent),
-		register(registerer, &m.fetched), register(registerer, &m.fetches), register(registerer, &m.cached), register(registerer, &m.uncached))
-}
-
-// register registers a collector, or replaces it by that of an earlier Store of the same process.
-func register[C prometheus.Collector](registerer prometheus.Registerer, collector *C) error {
-	err := registerer.Register(*collector)
-	if present := new(prometheus.AlreadyRegisteredError); errors.As(err, present) {
-		if shared, ok := present.ExistingCollector.(C); ok {
-			*collector = shared
-			return nil
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("register the metrics of artifacts: %w", err)
-	}
-	return nil
+	return m, errors.Join(collectors.Register(registerer, &m.downloads), collectors.Register(registerer, &m.results), collectors.Register(registerer, &m.sent),
+		collectors.Register(registerer, &m.fetched), collectors.Register(registerer, &m.fetches), collectors.Register(registerer, &m.cached), collectors.Register(registerer, &m.uncached))
 }

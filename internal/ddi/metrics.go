@@ -5,11 +5,12 @@ package ddi
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/goshawk-dev/goshawk/internal/collectors"
 )
 
 // metrics are labeled by resource, never by device, because a fleet is too large for labels.
@@ -46,31 +47,13 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Help: "Connections that were closed at a bound (all, address), by kind: new (the new one), waiting (one without a whole request yet), idle (one between two requests).",
 		}, []string{"bound", "kind"}),
 	}
-	if registerer == nil {
-		return m, nil
-	}
-	var errs [5]error
-	m.requests, errs[0] = register(registerer, m.requests)
-	m.seconds, errs[1] = register(registerer, m.seconds)
-	m.forwardedIgnored, errs[2] = register(registerer, m.forwardedIgnored)
-	m.connections, errs[3] = register(registerer, m.connections)
-	m.dropped, errs[4] = register(registerer, m.dropped)
-	return m, errors.Join(errs[:]...)
-}
-
-// register returns the collector that an earlier device API of the same process has registered, if
-// any.
-func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) (C, error) {
-	err := registerer.Register(collector)
-	if present := new(prometheus.AlreadyRegisteredError); errors.As(err, present) {
-		if shared, ok := present.ExistingCollector.(C); ok {
-			return shared, nil
-		}
-	}
-	if err != nil {
-		return collector, fmt.Errorf("register the metrics of the device API: %w", err)
-	}
-	return collector, nil
+	return m, errors.Join(
+		collectors.Register(registerer, &m.requests),
+		collectors.Register(registerer, &m.seconds),
+		collectors.Register(registerer, &m.forwardedIgnored),
+		collectors.Register(registerer, &m.connections),
+		collectors.Register(registerer, &m.dropped),
+	)
 }
 
 func (m *metrics) observe(resource string, status int, took time.Duration) {

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// DefaultMax and DefaultMaxOfAddress are the default limits of Options.
-	DefaultMax          = 10_000
-	DefaultMaxOfAddress = 1000
+	// defaultMax and defaultMaxOfAddress are the default limits of Options.
+	defaultMax          = 10_000
+	defaultMaxOfAddress = 1000
 )
 
 // Options of a Limiter.
@@ -92,8 +92,8 @@ func newWaiting(bound string) *waiting {
 
 // New returns a Limiter without connections.
 func New(options Options) *Limiter {
-	options.Max = cmp.Or(options.Max, DefaultMax)
-	options.MaxOfAddress = cmp.Or(options.MaxOfAddress, DefaultMaxOfAddress)
+	options.Max = cmp.Or(options.Max, defaultMax)
+	options.MaxOfAddress = cmp.Or(options.MaxOfAddress, defaultMaxOfAddress)
 	return &Limiter{
 		options: options,
 		open:    map[net.Conn]*connection{}, all: newWaiting("all"), addresses: map[netip.Prefix]*waiting{},
