@@ -27,6 +27,12 @@ type auto struct {
 }
 
 func (x *Index) setAutoAssignment(old, now client.Object) {
+	x.noteAutoAssignment(old, now)
+	x.tell(concernOfAutoAssignment(old, now))
+}
+
+// noteAutoAssignment applies a change of an auto-assignment.
+func (x *Index) noteAutoAssignment(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.noteAutos(old, now)

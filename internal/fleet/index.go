@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -42,8 +43,11 @@ type Index struct {
 	devices      map[types.NamespacedName][]string // controllerID to names of targets, oldest first
 	synced       []toolscache.InformerSynced
 
-	watching sync.RWMutex
-	watchers []Watcher
+	watching  sync.RWMutex
+	watchers  []Watcher
+	concerned []func(Concern)
+	// isWatched is set if concerns are wanted.
+	isWatched atomic.Bool
 }
 
 // Watcher is notified of a change after the index has applied it, so a query of the index sees the
@@ -381,6 +385,14 @@ func (x *Index) isPreferred(a, b *v1alpha1.DistributionSet) bool {
 }
 
 func (x *Index) setTarget(old, now client.Object) {
+	x.noteTarget(old, now)
+	if x.isWatched.Load() {
+		x.tell(concernOfTarget(old, now))
+	}
+}
+
+// noteTarget applies a change of a target.
+func (x *Index) noteTarget(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if old, ok := old.(*v1alpha1.Target); ok && !sameDevice(old, now) {
@@ -429,13 +441,30 @@ func (x *Index) byAge(namespace string, names []string) []string {
 }
 
 func (x *Index) setRollout(old, now client.Object) {
+	x.tell(x.noteRollout(old, now))
+}
+
+// noteRollout applies a change of a rollout, and returns its concern.
+func (x *Index) noteRollout(old, now client.Object) Concern {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	replace(x.rollouts, old, now)
 	x.noteCandidate(old, now)
+	if !x.isWatched.Load() {
+		return Concern{}
+	}
+	return x.concernOfRollout(old, now)
 }
 
 func (x *Index) setGroup(old, now client.Object) {
+	x.noteGroup(old, now)
+	if x.isWatched.Load() {
+		x.tell(concernOfGroup(old, now))
+	}
+}
+
+// noteGroup applies a change of a group.
+func (x *Index) noteGroup(old, now client.Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if g, ok := old.(*v1alpha1.DeploymentGroup); ok && !sameMembers(g, now) {
@@ -486,9 +515,17 @@ func (x *Index) dropMembers(g *v1alpha1.DeploymentGroup) {
 }
 
 func (x *Index) setSet(old, now client.Object) {
+	x.tell(x.noteSet(old, now))
+}
+
+// noteSet applies a change of a set, and returns its concern.
+func (x *Index) noteSet(old, now client.Object) Concern {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer x.noteSetOfAutos(old, now)()
+	_, _, namespace := objects[v1alpha1.DistributionSet](old, now)
+	key := types.NamespacedName{Namespace: namespace, Name: nameOf(old, now)}
+	before := x.facts[key]
 	replace(x.sets, old, now)
 	if gone, ok := old.(*v1alpha1.DistributionSet); ok && x.sets[client.ObjectKeyFromObject(gone)] == nil {
 		delete(x.facts, client.ObjectKeyFromObject(gone))
@@ -496,16 +533,20 @@ func (x *Index) setSet(old, now client.Object) {
 	if set, ok := now.(*v1alpha1.DistributionSet); ok {
 		x.updateFacts(set)
 	}
+	return concernOfSet(namespace, before, x.facts[key])
 }
 
 func (x *Index) setModule(old, now client.Object) {
-	for _, set := range x.moduleChanged(old, now) {
+	sets, concern := x.moduleChanged(old, now)
+	for _, set := range sets {
 		x.notify(set, set)
 	}
+	x.tell(concern)
 }
 
-// moduleChanged applies a change of a module and returns the sets that contain it.
-func (x *Index) moduleChanged(old, now client.Object) []*v1alpha1.DistributionSet {
+// moduleChanged applies a change of a module. It returns the sets that contain it, and the concern
+// of the change.
+func (x *Index) moduleChanged(old, now client.Object) (containing []*v1alpha1.DistributionSet, concern Concern) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	replace(x.modules, old, now)
@@ -513,16 +554,17 @@ func (x *Index) moduleChanged(old, now client.Object) []*v1alpha1.DistributionSe
 	if changed == nil {
 		changed = old
 	}
-	var containing []*v1alpha1.DistributionSet
+	concern.Namespace = changed.GetNamespace()
 	for key, set := range x.sets {
 		if key.Namespace == changed.GetNamespace() && slices.Contains(set.Spec.Modules, v1alpha1.ModuleReference{Name: changed.GetName()}) {
-			noteAutos := x.noteSetOfAutos(set, set)
+			noteAutos, before := x.noteSetOfAutos(set, set), x.facts[key]
 			x.updateFacts(set)
 			noteAutos()
 			containing = append(containing, set)
+			concern.All = concern.All || !isSameSet(before, x.facts[key])
 		}
 	}
-	return containing
+	return containing, concern
 }
 
 // updateFacts computes the facts about a set.

@@ -34,7 +34,7 @@ func NextChange(w World) time.Time {
 	}
 	for _, v := range judgeAll(&w) {
 		in := v.in
-		at(v.Until, in.Closed.Until, in.RetryAt, window.NextChange(in.Update.MaintenanceWindow, w.Now), forcedAt(in.Update.Type, in.Update.ForceAt))
+		at(v.Until, in.Closed.Until, window.NextChange(in.Update.MaintenanceWindow, w.Now), forcedAt(in.Update.Type, in.Update.ForceAt))
 	}
 	return next
 }

@@ -53,6 +53,7 @@ func (s *story) mustHoldInAnyWorld(random *rand.Rand) bool {
 	o := For(s.world())
 	s.mustBeOneThing(o)
 	s.mustNotDependOnOrder(random, o)
+	s.mustNotChangeBeforeNextChange(random)
 	if o.Kind != Deploy && o.Kind != Confirm {
 		return false
 	}
@@ -93,6 +94,46 @@ func (s *story) mustNotDependOnOrder(random *rand.Rand, o Offer) {
 	if diff := cmp.Diff([]any{o.given(), o.Reason}, []any{again.given(), again.Reason}); diff != "" {
 		s.t.Errorf("another order of intents gives another offer:\n%s", diff)
 	}
+}
+
+// mustNotChangeBeforeNextChange checks that what a device gets is the same at random times before
+// NextChange.
+func (s *story) mustNotChangeBeforeNextChange(random *rand.Rand) {
+	s.t.Helper()
+	w := s.world()
+	next := NextChange(w)
+	if !next.IsZero() && !next.After(w.Now) {
+		s.t.Errorf("the next change, at %s, is not after %s", next, w.Now)
+		return
+	}
+	end := 14 * 24 * time.Hour
+	if !next.IsZero() {
+		end = next.Sub(w.Now)
+	}
+	before := s.got(w)
+	for _, after := range []time.Duration{end - 1, time.Duration(random.Int64N(int64(end))), time.Duration(random.Int64N(int64(min(end, time.Hour))))} {
+		w := s.world()
+		w.Now = w.Now.Add(after)
+		if diff := cmp.Diff(before, s.got(w)); diff != "" {
+			s.t.Errorf("the next change is at %s, and at %s the device gets something else:\n%s", next, w.Now, diff)
+		}
+	}
+}
+
+// got returns what the device gets from a world, without messages.
+func (s *story) got(w World) any {
+	s.t.Helper()
+	_, pending := ApplyPending(w)
+	o := For(w)
+	got := []any{pending, o.given(), o.Reason.Code, o.OpensAt}
+	if o.Action != nil && o.Kind == Deploy {
+		_, open := Window(o.Action, w.Now)
+		got = append(got, open, IsForced(CurrentUpdate(w, o.Action), true, w.Now))
+	}
+	if o.Intent != nil {
+		got = append(got, IsForced(v1alpha1.ActionUpdate{Type: o.Intent.Update.Type, ForceAt: o.Intent.Update.ForceAt}, true, w.Now))
+	}
+	return got
 }
 
 // mustBeValid checks that an invalidated set is offered only by rollouts that had started when it
@@ -190,9 +231,16 @@ func randomStep(random *rand.Rand) step {
 	}
 }
 
+// timeForced makes an update forced from a time on.
+func timeForced(at time.Time) func(*eligibility.Intent) {
+	return func(in *eligibility.Intent) {
+		in.Update.Type, in.Update.ForceAt = v1alpha1.UpdateTypeTimeForced, &metav1.Time{Time: at}
+	}
+}
+
 func randomIntent(random *rand.Rand) func(*eligibility.Intent) {
 	edits := []func(*eligibility.Intent){queued(random.Int32N(100)), reinstalls, confirmed, closedFor(eligibility.CodePaused), closedFor(eligibility.CodeGroupNotOpen), closedFor(eligibility.CodeNotStarted),
-		closedFor(eligibility.CodeStopped), retries(2, 60), retryAsked(noon), within("30 * * * *", 20*time.Minute), deadlines(3600, 1800), asCreatedAgain}
+		closedFor(eligibility.CodeStopped), retries(2, 60), retryAsked(noon), within("30 * * * *", 20*time.Minute), deadlines(3600, 1800), asCreatedAgain, timeForced(hour(36 + random.IntN(48)))}
 	return func(in *eligibility.Intent) {
 		for _, edit := range edits {
 			if random.IntN(8) == 0 {

@@ -25,7 +25,10 @@ type accesses struct {
 	// changed is called for a DeviceAccess whose status may have changed. It must be set before the
 	// caches are followed.
 	changed func(types.NamespacedName)
-	now     func() time.Time
+	// rulesChanged is called for a namespace in which other credentials may be accepted than
+	// before. It must be set before the caches are followed.
+	rulesChanged func(namespace string)
+	now          func() time.Time
 
 	mu       sync.RWMutex
 	objects  map[types.NamespacedName]*v1alpha1.DeviceAccess
@@ -42,7 +45,7 @@ type accesses struct {
 
 func newAccesses(now func() time.Time) *accesses {
 	return &accesses{
-		changed: func(types.NamespacedName) {}, now: now,
+		changed: func(types.NamespacedName) {}, rulesChanged: func(string) {}, now: now,
 		objects: map[types.NamespacedName]*v1alpha1.DeviceAccess{}, compiled: map[string]map[string]*access.Access{}, rules: map[string]*access.Rules{},
 		secrets: map[types.NamespacedName]*corev1.Secret{}, users: map[types.NamespacedName]map[types.NamespacedName]bool{},
 		registered: map[types.NamespacedName]map[string]struct{}{},
@@ -117,14 +120,19 @@ func (x *accesses) setAccess(a *v1alpha1.DeviceAccess) {
 	x.use(key, before, false)
 	x.objects[key] = a
 	x.use(key, a, true)
-	if before == nil || before.UID != a.UID || before.Generation != a.Generation || before.Unreadable != a.Unreadable {
+	isNew := before == nil || before.UID != a.UID || before.Generation != a.Generation || before.Unreadable != a.Unreadable
+	if isNew {
 		x.compile(key)
 	}
 	x.mu.Unlock()
 	x.changed(key)
+	if isNew {
+		x.rulesChanged(key.Namespace)
+	}
 }
 
 func (x *accesses) removeAccess(key types.NamespacedName) {
+	defer x.rulesChanged(key.Namespace)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.use(key, x.objects[key], false)
@@ -183,6 +191,9 @@ func (x *accesses) setSecret(key types.NamespacedName, secret *corev1.Secret) {
 	x.mu.Unlock()
 	for _, user := range users {
 		x.changed(user)
+	}
+	if len(users) > 0 {
+		x.rulesChanged(key.Namespace)
 	}
 }
 

@@ -106,7 +106,9 @@ func New(store *targetstatus.Store, live client.Reader, recorder events.EventRec
 	b.registrations = newRegistrations(b.index, b.accesses, live, b.now)
 	b.index.Watch(b.attribute.forget)
 	b.index.Watch(b.accesses.count)
-	b.index.Watch(func(client.Object, client.Object) { b.watches.wakeAll() })
+	b.index.WatchConcerns(b.wakeConcerned)
+	b.tokens.lost = b.wakeWithToken
+	b.accesses.rulesChanged = func(namespace string) { b.wakeRevoked(namespace, nil) }
 	return b
 }
 

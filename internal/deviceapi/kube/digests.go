@@ -31,6 +31,10 @@ type tokenDigests struct {
 	// digests follow a cache.
 	changed func(secret types.NamespacedName, isChanged func(key string) bool)
 
+	// lost is called for a Secret with keys whose token was changed or removed. It must be set
+	// before the digests follow a cache.
+	lost func(secret types.NamespacedName, isLost func(key string) bool)
+
 	mu       sync.RWMutex
 	bySecret map[types.NamespacedName]map[string]tokenDigest
 	synced   toolscache.InformerSynced
@@ -41,6 +45,7 @@ type tokenDigests struct {
 func newTokenDigests() *tokenDigests {
 	return &tokenDigests{
 		changed:  func(types.NamespacedName, func(string) bool) {},
+		lost:     func(types.NamespacedName, func(string) bool) {},
 		bySecret: map[types.NamespacedName]map[string]tokenDigest{},
 		nothing:  map[string]tokenDigest{"": {}},
 	}
@@ -102,6 +107,7 @@ func (d *tokenDigests) set(secret *corev1.Secret, notify bool) {
 	before, existed := d.bySecret[name]
 	d.bySecret[name] = now
 	d.mu.Unlock()
+	d.tellLost(name, before, now)
 	if notify {
 		d.changed(name, func(key string) bool { return !existed || digestOf(before, key).fault != digestOf(now, key).fault })
 	}
@@ -113,9 +119,25 @@ func (d *tokenDigests) remove(o any) {
 	}
 	name := client.ObjectKeyFromObject(o.(*corev1.Secret))
 	d.mu.Lock()
+	before := d.bySecret[name]
 	delete(d.bySecret, name)
 	d.mu.Unlock()
+	d.tellLost(name, before, nil)
 	d.changed(name, func(string) bool { return true })
+}
+
+// tellLost calls lost if a token of a Secret was changed or removed.
+func (d *tokenDigests) tellLost(secret types.NamespacedName, before, now map[string]tokenDigest) {
+	isLost := func(key string) bool {
+		was, existed := before[key]
+		return existed && now[key] != was
+	}
+	for key := range before {
+		if isLost(key) {
+			d.lost(secret, isLost)
+			return
+		}
+	}
 }
 
 // digestsOf returns the digests of a Secret of TokenSecretType. A Secret has at most 1 MiB, so this
