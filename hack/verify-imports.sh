@@ -55,7 +55,7 @@ meta=k8s.io/apimachinery/pkg/apis/meta/v1
 allow api/v1alpha1 k8s.io/apimachinery/pkg
 allow internal/text
 allow internal/cancellation "$api"
-allow internal/action "$api" "$mod/internal/cancellation" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
+allow internal/action "$api" "$mod/internal/cancellation" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/equality k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
 allow internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
 allow internal/access "$api" "$mod/internal/query" k8s.io/apimachinery/pkg
 allow internal/window "$api" github.com/robfig/cron/v3

@@ -601,8 +601,10 @@ type Action struct {
 	// +kubebuilder:validation:Maximum=100
 	Progress *int32 `json:"progress,omitempty"`
 
-	// reports is the number of reports of the device. After 1000 reports, intermediate reports are
-	// dropped; final reports are always applied.
+	// reports is the number of reports of the device that are stored. After 1000 reports,
+	// intermediate reports are dropped; final reports are always applied. A report on a closed
+	// action is counted only if it changes the status. If there are several replicas of the device
+	// API, the reports that another replica has not written before the result are not counted.
 	// +optional
 	Reports int32 `json:"reports,omitempty"`
 

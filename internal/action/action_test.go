@@ -288,10 +288,62 @@ func TestQuotaOfReports(t *testing.T) {
 	}
 }
 
-func TestLateReportsAreCounted(t *testing.T) {
-	l := newTarget(starts("one"), reports(Proceed), reports(Fail), reports(Proceed), reports(Proceed), reports(Succeed))
-	if a := Newest(&l.s); a.Reports != 5 || a.Stage != "" || !a.ReportedAt.Equal(a.ClosedAt) {
-		t.Errorf("reports %d, stage %q, reportedAt %s, closedAt %s; want 5 counted and nothing else", a.Reports, a.Stage, a.ReportedAt, a.ClosedAt)
+// TestLateReports checks which reports on a closed action change its target, and that only those
+// are counted: each change is one write.
+func TestLateReports(t *testing.T) {
+	for name, c := range map[string]struct {
+		before []testStep
+		late   []Event
+		counts []bool
+	}{
+		"after a failure": {
+			before: []testStep{starts("one"), reports(Proceed), reports(Fail)},
+			late:   []Event{Download, Downloaded, Proceed, Install, Warn, Succeed, Fail, Abandon, CancelAccepted, CancelRejected, Retrieve},
+			counts: []bool{false, false, false, false, false, false, false, false, false, false, false},
+		},
+		"after a success": {
+			before: []testStep{starts("one"), reports(Succeed)},
+			late:   []Event{Download, Proceed, Install, Succeed, Fail},
+			counts: []bool{false, false, false, false, false},
+		},
+		"after an accepted cancel": {
+			before: []testStep{starts("one"), reports(Proceed), stopped, reports(CancelAccepted)},
+			late:   []Event{Proceed, Succeed, Fail, CancelAccepted, CancelRejected},
+			counts: []bool{false, false, false, false, false},
+		},
+		"after a cancel by force: the first evidence, the answer, and the first success": {
+			before: []testStep{starts("one"), forced},
+			late:   []Event{Install, Install, CancelAccepted, CancelAccepted, Succeed, Succeed, Proceed},
+			counts: []bool{true, false, true, false, true, false, false},
+		},
+		"after a progress deadline": {
+			before: []testStep{starts("one", within(60)), waits(time.Hour), expires},
+			late:   []Event{Install, Install, Succeed, Succeed, Fail},
+			counts: []bool{true, false, true, false, false},
+		},
+		"after a download-only update": {
+			before: []testStep{starts("one", downloadsOnly), reports(Downloaded)},
+			late:   []Event{Downloaded, Install, Proceed, Succeed, Succeed},
+			counts: []bool{false, true, false, true, false},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newTarget(c.before...)
+			for i, e := range c.late {
+				before := l.s.DeepCopy()
+				reports(e)(l)
+				a, was := Newest(&l.s), Newest(before)
+				if got := a.Reports - was.Reports; (got == 1) != c.counts[i] || got > 1 {
+					t.Errorf("report %d, %s, adds %d to the count; is it counted: want %t", i+1, e, got, c.counts[i])
+				}
+				if diff := cmp.Diff(before, &l.s); (diff != "") != c.counts[i] {
+					t.Errorf("report %d, %s: want a change: %t; changes:\n%s", i+1, e, c.counts[i], diff)
+				}
+				if a.State != was.State || a.Stage != was.Stage {
+					t.Errorf("report %d, %s, changes state and stage from %s %s to %s %s", i+1, e, was.State, was.Stage, a.State, a.Stage)
+				}
+			}
+		})
 	}
 }
 

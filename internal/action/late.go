@@ -6,19 +6,30 @@ package action
 import (
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
 // applyLate applies a report for a closed action. It never changes the state. The answer to a
 // cancel that is still offered is recorded. If Goshawk closed the action without waiting, a result
-// still updates what is known about the device.
+// still updates what is known about the device. A report that changes nothing of this is not
+// counted either, so that it costs no write: after the result of the device, a repeated result, or
+// the earlier reports that another replica of the device API has buffered.
 func applyLate(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	if r.Event == Retrieve {
 		return Late
 	}
-	if a.Reports < v1alpha1.MaxReports {
+	before := s.DeepCopy()
+	outcome := lateOutcome(s, a, r)
+	if a.Reports < v1alpha1.MaxReports && !equality.Semantic.DeepEqual(before, s) {
 		a.Reports++
 	}
+	return outcome
+}
+
+// lateOutcome applies a report for a closed action, and does not count it.
+func lateOutcome(s *v1alpha1.TargetStatus, a *v1alpha1.Action, r Report) Outcome {
 	if cancelOnOffer(a) && recordAnswer(a, r.Event) {
 		return Applied
 	}

@@ -53,13 +53,17 @@ var hostileWays = map[string]struct {
 	"reports on actions that were never assigned": {step: func(d *deviceAPI, n int) error {
 		return d.report(int32(firstID+1000+n), succeeded)
 	}},
-	"results of an action that is closed": {
+	"many long reports on an action that was closed by force": {
 		before: func(d *deviceAPI) {
 			d.start()
-			d.wantReport(nil, firstID, failed)
+			d.wantReport(nil, firstID, proceeding)
+			d.w.editRollout(stop(v1alpha1.CancellationForce))
+			d.sync()
+			d.poll()
 		},
 		step: func(d *deviceAPI, n int) error {
-			return d.report(firstID, []wire.Feedback{succeeded, failed}[n%2])
+			text := strings.Repeat(fmt.Sprintf("step %d; ", n), 50)
+			return d.report(firstID, feedback(wire.ExecutionProceeding, wire.FinishedNone, text, text, text))
 		}},
 	"repeated denials": {
 		before: func(d *deviceAPI) {

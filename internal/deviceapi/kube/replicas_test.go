@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 )
 
@@ -174,4 +175,59 @@ func TestReadsOfAStaleReplicaAreBounded(t *testing.T) {
 	}
 	w.wait(writeEvery)
 	d.wantAnswer(nil, firstID, confirmed)
+}
+
+// TestWritesOfAnUpdateOverTwoReplicas: the requests of a device go to two replicas in turn. An
+// update costs the writes that the decision about evidence names, and none for the reports that the
+// other replica has buffered when the result arrives, or for a result that is sent again.
+func TestWritesOfAnUpdateOverTwoReplicas(t *testing.T) {
+	download, downloaded := feedback(wire.ExecutionDownload, wire.FinishedNone), feedback(wire.ExecutionDownloaded, wire.FinishedNone)
+	installation := []wire.Feedback{download, downloaded, step(1, 5), step(2, 5), step(3, 5), step(4, 5), step(5, 5)}
+	for name, c := range map[string]struct {
+		change  func(*world)
+		update  v1alpha1.UpdateType
+		reports []wire.Feedback
+		result  wire.Feedback
+		state   v1alpha1.ActionState
+		writes  int // after the start, which is one write
+	}{
+		"a success, with rollback":    {change: (*world).rollsBack, reports: installation, result: succeeded, state: v1alpha1.ActionFinished, writes: 1},
+		"a failure, with rollback":    {change: (*world).rollsBack, reports: installation, result: failed, state: v1alpha1.ActionError, writes: 1},
+		"a success, without rollback": {reports: installation, result: succeeded, state: v1alpha1.ActionFinished, writes: 2},
+		"a failure, without rollback": {reports: installation, result: failed, state: v1alpha1.ActionError, writes: 2},
+		"a download only": {
+			update: v1alpha1.UpdateTypeDownloadOnly, reports: []wire.Feedback{download, download, download}, result: downloaded,
+			state: v1alpha1.ActionFinished, writes: 2,
+		},
+		"a result only": {result: succeeded, state: v1alpha1.ActionFinished, writes: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, func(r *v1alpha1.Rollout, _ *v1alpha1.DistributionSet) {
+				if c.update != "" {
+					r.Spec.Update.Type = c.update
+				}
+			})
+			if c.change != nil {
+				c.change(w)
+			}
+			options := Options{Replicated: true, PollInterval: time.Minute, ProgressInterval: time.Minute}
+			replicas := []*deviceAPI{w.deviceAPI(options), w.deviceAPI(options)}
+			replicas[0].start()
+			for i, r := range append(c.reports, c.result) {
+				for _, d := range replicas {
+					d.sync()
+				}
+				replicas[i%2].wantReport(nil, firstID, r)
+			}
+			for _, d := range replicas {
+				d.sync()
+				if err := d.report(firstID, c.result); err != nil && !errors.Is(err, deviceapi.ErrGone) {
+					t.Errorf("the result is sent again and gets the error %v", err)
+				}
+				d.flushAll()
+			}
+			w.wantWrites(c.writes, "what follows the start")
+			w.wantState(firstID, c.state)
+		})
+	}
 }
