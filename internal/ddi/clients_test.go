@@ -19,11 +19,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goshawk-dev/goshawk/internal/artifact"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
+	"github.com/goshawk-dev/goshawk/internal/testing/artifactstore"
 )
 
 // clientStep is one request of a client and the expected response.
@@ -86,15 +86,6 @@ func newClientWorld(t *testing.T, c client, downloadOnly bool) clientWorld {
 		http.ServeContent(rw, r, "", time.Time{}, bytes.NewReader(w.content))
 	}))
 	t.Cleanup(source.Close)
-	sources, err := artifact.ParseSources("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := artifact.New(artifact.Options{Sources: sources, CacheDir: t.TempDir(), CacheBytes: 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
 	sum := sha256.Sum256(w.content)
 	module := deviceapi.Module{ID: "9", Type: "application", Name: "app", Version: "1.2", Artifacts: []deviceapi.Artifact{{
 		FileName: "app.signed.bin", Size: int64(len(w.content)), SHA1: "a1", MD5: "b2", SHA256: hex.EncodeToString(sum[:]), Proxied: true,
@@ -106,7 +97,7 @@ func newClientWorld(t *testing.T, c client, downloadOnly bool) clientWorld {
 	}
 	server := httptest.NewServer(deviceAPI(t, w.backend, func(o *ddi.Options) {
 		o.DefaultNamespace = "acme"
-		o.Artifacts = ddi.Artifacts{Store: store, Keys: &linkKeys{present: newKeys(t, "a")}, Lifetime: time.Hour}
+		o.Artifacts = ddi.Artifacts{Store: artifactstore.New(t), Keys: &linkKeys{present: newKeys(t, "a")}, Lifetime: time.Hour}
 	}))
 	t.Cleanup(server.Close)
 	w.address = server.Listener.Addr().String()

@@ -25,6 +25,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
+	"github.com/goshawk-dev/goshawk/internal/testing/artifactstore"
 )
 
 // linkKeys are keys that a test changes. next become the present ones by Reload.
@@ -93,15 +94,6 @@ func newDelivery(t *testing.T) delivery {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.content))
 	}))
 	t.Cleanup(source.Close)
-	sources, err := artifact.ParseSources("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := artifact.New(artifact.Options{Sources: sources, CacheDir: t.TempDir(), CacheBytes: 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
 	sum := sha256.Sum256(d.content)
 	d.backend = backend()
 	d.backend.Tokens[deviceapi.Device{Namespace: "acme", ControllerID: "dev2"}] = token
@@ -111,7 +103,7 @@ func newDelivery(t *testing.T) delivery {
 	}}}
 	d.backend.Module, d.backend.Action.Modules = module, []deviceapi.Module{module}
 	d.Server = deviceAPI(t, askedBackend{d.backend, d.asked}, func(o *ddi.Options) {
-		o.Artifacts = ddi.Artifacts{Store: store, Keys: d.keys, Lifetime: time.Hour}
+		o.Artifacts = ddi.Artifacts{Store: artifactstore.New(t), Keys: d.keys, Lifetime: time.Hour}
 	})
 	return d
 }

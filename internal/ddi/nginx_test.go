@@ -13,14 +13,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,32 +30,17 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
+	"github.com/goshawk-dev/goshawk/internal/testing/nginx"
 	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 )
-
-// requireNginx returns the path of nginx. Without nginx it skips the test, or fails it if
-// GOSHAWK_REQUIRE_NGINX is 1.
-func requireNginx(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	const sentence = "this test needs nginx, which is not installed: run `apt-get install nginx`"
-	if os.Getenv("GOSHAWK_REQUIRE_NGINX") == "1" {
-		t.Fatal(sentence)
-	}
-	t.Skip(sentence)
-	return ""
-}
 
 // documentedProxy starts nginx with the configuration of that number in docs/devices.md, with paths
 // of this machine and with the replacements in change (old, new, …). It returns its address and the
 // certificate to trust.
 func documentedProxy(t *testing.T, number int, upstream string, change ...string) (address string, roots *x509.CertPool) {
 	t.Helper()
-	program, folder := requireNginx(t), t.TempDir()
+	nginx.Require(t)
+	folder := t.TempDir()
 	page, err := os.ReadFile("../../docs/devices.md")
 	if err != nil {
 		t.Fatal(err)
@@ -76,27 +59,8 @@ func documentedProxy(t *testing.T, number int, upstream string, change ...string
 		}
 		server = strings.ReplaceAll(server, pairs[0], pairs[1])
 	}
-	text := fmt.Sprintf("daemon off; error_log stderr; pid %[1]s/pid; events {}\nhttp {\naccess_log off;\nclient_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; "+
-		"fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s}\n", folder, server)
-	conf := filepath.Join(folder, "nginx.conf")
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(program, "-p", folder, "-c", conf)
-	command.Stderr = t.Output()
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = command.Process.Signal(os.Interrupt); _ = command.Wait() })
-	for range 200 {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
-			return address, roots
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("nginx does not listen")
-	return "", nil
+	nginx.Run(t, folder, server, address)
+	return address, roots
 }
 
 // certificate writes name.crt and name.key of this machine.

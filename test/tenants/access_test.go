@@ -32,6 +32,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/internal/manager"
+	"github.com/goshawk-dev/goshawk/internal/testing/nginx"
 	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
@@ -486,7 +487,7 @@ spec: {trustedProxy: {addresses: [` + address + `], authorities: ["CN=Fleet CA"]
 
 // documented returns the commands of a part of docs/devices.md, in their order, and the
 // configuration of nginx in it.
-func documented(t *testing.T, heading string) (commands []string, nginx string) {
+func documented(t *testing.T, heading string) (commands []string, configuration string) {
 	t.Helper()
 	_, page, found := strings.Cut(fileOf(t, "docs", "devices.md"), "\n## "+heading+"\n")
 	if !found {
@@ -498,29 +499,25 @@ func documented(t *testing.T, heading string) (commands []string, nginx string) 
 			commands = append(commands, text)
 		}
 		if text, ok := strings.CutPrefix(block, "nginx\n"); ok {
-			nginx = text
+			configuration = text
 		}
 	}
-	return commands, nginx
+	return commands, configuration
 }
 
-// program finds a program of the documented commands, or skips the test.
-func program(t *testing.T, names ...string) string {
+// requireProgram skips the test if a program of the documented commands is not installed.
+func requireProgram(t *testing.T, name string) {
 	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("this test needs %s, which is not installed", name)
 	}
-	t.Skipf("this test needs %s, which is not installed", names[0])
-	return ""
 }
 
 // Every command about credentials in docs/devices.md works as it stands, one after the other.
 func TestDocumentedCommandsAboutCredentials(t *testing.T) {
-	program(t, "openssl")
-	program(t, "curl")
-	nginx := program(t, "nginx", "/usr/sbin/nginx")
+	requireProgram(t, "openssl")
+	requireProgram(t, "curl")
+	nginx.Require(t)
 	namespace := served(t)
 	folder := t.TempDir()
 	serverCA := newCA(t, "servers")
@@ -543,7 +540,7 @@ func TestDocumentedCommandsAboutCredentials(t *testing.T) {
 	for _, command := range commands {
 		command = replace.Replace(command)
 		if strings.Contains(command, proxy) {
-			runNginx(t, nginx, folder, strings.NewReplacer("listen 443", "listen "+proxy, "/etc/nginx/fleet-ca.crt", filepath.Join(folder, "ca.crt"), "/etc/nginx/", folder+"/",
+			nginx.Run(t, folder, strings.NewReplacer("listen 443", "listen "+proxy, "/etc/nginx/fleet-ca.crt", filepath.Join(folder, "ca.crt"), "/etc/nginx/", folder+"/",
 				"http://goshawk-device-api.goshawk-system.svc:8080", behindProxy.deviceAPI).Replace(configuration), proxy)
 		}
 		// What the API server has accepted takes a moment until the device API knows it.
@@ -565,31 +562,6 @@ func TestDocumentedCommandsAboutCredentials(t *testing.T) {
 			t.Errorf("the target %s is registered by %q", name, target.Annotations[v1alpha1.DeviceAccessAnnotation])
 		}
 	}
-}
-
-// runNginx runs nginx with a server until the test ends.
-func runNginx(t *testing.T, program, folder, server, address string) {
-	t.Helper()
-	text := fmt.Sprintf("daemon off; error_log stderr; pid %[1]s/pid; events {}\nhttp {\naccess_log off;\nclient_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; "+
-		"fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s}\n", folder, server)
-	conf := filepath.Join(folder, "nginx.conf")
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(program, "-p", folder, "-c", conf)
-	command.Stderr = t.Output()
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = command.Process.Signal(os.Interrupt); _ = command.Wait() })
-	eventually(t, "nginx", func() string {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			return err.Error()
-		}
-		conn.Close()
-		return ""
-	})
 }
 
 // The documented patch gives the device API its certificate.
