@@ -95,9 +95,9 @@ type Fleet struct {
 	running atomic.Bool
 	wake    chan struct{} // a device became due earlier
 
-	mu      sync.Mutex // guards the fields below, and the scheduling fields of each device
-	devices map[string]*device
-	queue   queue
+	mu       sync.Mutex // guards the fields below, and the scheduling fields of each device
+	devices  map[string]*device
+	schedule schedule
 }
 
 // New returns a fleet that does nothing until Run.
@@ -113,7 +113,7 @@ func New(config Config) (*Fleet, error) {
 	f := &Fleet{
 		config: config, base: base, client: &http.Client{Transport: config.Transport},
 		wake: make(chan struct{}, 1), devices: make(map[string]*device, len(config.Devices)),
-		queue: make(queue, 0, len(config.Devices)),
+		schedule: schedule{polling: make(queue, 0, len(config.Devices))},
 	}
 	f.config.Devices = nil // the fleet has them in f.devices
 	for _, d := range config.Devices {
@@ -231,22 +231,18 @@ func (f *Fleet) dispatch(ctx context.Context, due chan<- *device) {
 	}
 }
 
-// longWait is how long an empty queue waits; wake ends it early.
+// longWait is how long an empty schedule waits; wake ends it early.
 const longWait = time.Hour
 
-// next returns the first device that is due, or the time until one is.
+// next returns the next device that is due, or the time until one is.
 func (f *Fleet) next(now time.Time) (*device, time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.queue) == 0 {
-		return nil, longWait
+	d, wait := f.schedule.take(now)
+	if d != nil {
+		d.visited = true
 	}
-	if wait := f.queue[0].due.Sub(now); wait > 0 {
-		return nil, wait
-	}
-	d := f.queue.take()
-	d.visited = true
-	return d, 0
+	return d, wait
 }
 
 // serve visits a device once and queues it for the next time.
@@ -288,7 +284,7 @@ func (f *Fleet) enqueue(d *device) {
 	default:
 		d.due = d.next()
 	}
-	f.queue.put(d)
+	f.schedule.put(d)
 	if d.index == 0 {
 		f.wakeDispatcher()
 	}

@@ -430,6 +430,50 @@ func TestPolling(t *testing.T) {
 	}
 }
 
+// slowStart is a device API that needs a second to start an update.
+type slowStart struct{ next http.RoundTripper }
+
+func (s slowStart) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/deploymentBase/") {
+		time.Sleep(time.Second)
+	}
+	return s.next.RoundTrip(r)
+}
+
+// TestUpdatesGoBeforePolls: 20 devices are due at the same time, and there is one worker. A device
+// that has started reports its steps before all other devices have started. A device that cannot
+// continue does not delay the others.
+func TestUpdatesGoBeforePolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSimulation(t, Obedient, func(c *Config) {
+			c.Concurrency, c.StepTime, c.Transport = 1, time.Second/2, slowStart{c.Transport}
+			c.Devices = []Device{{ID: "silent", Behavior: Silent}}
+			for i := range 20 {
+				c.Devices = append(c.Devices, Device{ID: fmt.Sprintf("d%d", i), Behavior: Obedient})
+			}
+		})
+		for id := range p.fleet.devices {
+			p.deviceAPI.offer(id, "1")
+		}
+		p.run(time.Minute)
+		started := map[string]time.Time{}
+		for _, e := range p.record.Of(Started) {
+			started[e.Device] = e.At
+		}
+		closed := p.record.Of(Closed)
+		if len(started) != 21 || len(closed) != 20 {
+			t.Fatalf("%d devices have started and %d have finished, want 21 and 20", len(started), len(closed))
+		}
+		// Without a wait there are 2 s between a start and its result. Before each of its 4 steps a
+		// device may wait for two starts: one in progress, and one that is next for the worker.
+		for _, e := range closed {
+			if took := e.At.Sub(started[e.Device]); took > 10*time.Second {
+				t.Errorf("the update of %s took %s, want at most 10 s", e.Device, took)
+			}
+		}
+	})
+}
+
 // TestSameSeedSameRequests: two runs of a mixed fleet with jitter send the same requests at the
 // same millisecond, and a run with another seed does not.
 func TestSameSeedSameRequests(t *testing.T) {

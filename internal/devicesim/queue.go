@@ -3,10 +3,12 @@
 
 package devicesim
 
-import "container/heap"
+import (
+	"container/heap"
+	"time"
+)
 
-// queue orders devices by due time: a min-heap in which each device has its index. A device is in
-// it unless it is being visited or isInactive.
+// queue orders devices by due time: a min-heap in which each device has its index.
 type queue []*device
 
 func (q queue) Len() int           { return len(q) }
@@ -44,3 +46,35 @@ func (q *queue) put(d *device) {
 }
 
 func (q *queue) take() *device { return heap.Pop(q).(*device) }
+
+// schedule has each device in one of two queues, unless it is being visited or isInactive. Of the
+// devices that are due, those with a next step of an update go first. So if there are too few
+// workers for all, an update takes as long as if the device had its own connection, and the polls
+// of other devices wait.
+type schedule struct {
+	updating, polling queue
+}
+
+func (s *schedule) put(d *device) {
+	if d.work != nil && !d.work.waits() {
+		s.updating.put(d)
+	} else {
+		s.polling.put(d)
+	}
+}
+
+// take returns the first device that is due, or the time until one is.
+func (s *schedule) take(now time.Time) (*device, time.Duration) {
+	wait := longWait
+	for _, q := range []*queue{&s.updating, &s.polling} {
+		if len(*q) == 0 {
+			continue
+		}
+		until := (*q)[0].due.Sub(now)
+		if until <= 0 {
+			return q.take(), 0
+		}
+		wait = min(wait, until)
+	}
+	return nil, wait
+}
