@@ -39,7 +39,7 @@ const (
 type AutoAssignmentSpec struct {
 	// update is the set that is offered and how it is installed. If the set does not exist, the
 	// auto-assignment is Stalled until the set appears. If the set is invalidated, the
-	// auto-assignment is stopped for good.
+	// auto-assignment is stopped, and cannot be started again.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'TimeForced'",message="update.type TimeForced does not fit an auto-assignment: targets join at any time; choose Forced or Soft",fieldPath=".type"
 	// +kubebuilder:validation:XValidation:rule="!has(self.startDeadlineSeconds)",message="startDeadlineSeconds is for the groups of a rollout: an auto-assignment waits for its devices; remove it",fieldPath=".startDeadlineSeconds"

@@ -22,7 +22,7 @@ const (
 	// ConditionPaused is True while a Rollout or an AutoAssignment holds back devices that have not
 	// started, by spec or by an automatic pause.
 	ConditionPaused = "Paused"
-	// ConditionInvalidated is True, for good, once the distribution set was invalidated.
+	// ConditionInvalidated is True once the distribution set was invalidated, and stays True.
 	ConditionInvalidated = "Invalidated"
 	// ConditionComplete is True if a set has modules, all of them are Ready, and every mandatory
 	// module type is among them.
@@ -155,7 +155,8 @@ const (
 	ReasonGroupWithoutResults = "GroupWithoutResults"
 	// ReasonStopping means that devices that have started are being asked to cancel.
 	ReasonStopping = "Stopping"
-	// ReasonStopped means that the rollout was stopped for good, by spec or by an invalidation.
+	// ReasonStopped means that the rollout was stopped, by spec or by an invalidation. A stop
+	// cannot be taken back.
 	ReasonStopped = "Stopped"
 	// ReasonSucceeded means that all groups closed without an Error group, and at least one target
 	// succeeded, or there was none.

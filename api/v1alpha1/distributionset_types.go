@@ -36,7 +36,7 @@ type ModuleTypes struct {
 	Optional []string `json:"optional,omitempty"`
 }
 
-// Invalidation invalidates a set, for good.
+// Invalidation invalidates a set, which cannot be taken back.
 // +kubebuilder:validation:XValidation:rule="!has(self.deleteRollouts) || !self.deleteRollouts || self.cancellation == 'Force'",message="deleteRollouts goes with cancellation Force only: choose Force, or remove deleteRollouts",fieldPath=".deleteRollouts"
 type Invalidation struct {
 	// cancellation is what happens to rollouts of the set and to devices that have started. None:
@@ -125,10 +125,10 @@ type DistributionSetSpec struct {
 	// +kubebuilder:validation:MaxItems=100
 	Metadata []MetadataEntry `json:"metadata,omitempty"`
 
-	// invalidation invalidates the set, for good (Bosch IoT Rollouts: not repeatable, never valid
-	// again). It can be set once: a change or removal is refused until status.invalidation.recorded
-	// has the value, and has no effect afterwards (Ready=False, reason InvalidationIsFinal). A set
-	// with the same namespace, name, version and type that is created later is invalid as well.
+	// invalidation invalidates the set (Bosch IoT Rollouts: not repeatable, never valid again). It
+	// can be set once: a change or removal is refused until status.invalidation.recorded has the
+	// value, and has no effect afterwards (Ready=False, reason InvalidationIsFinal). A set with the
+	// same namespace, name, version and type that is created later is invalid as well.
 	// +optional
 	Invalidation *Invalidation `json:"invalidation,omitempty"`
 }

@@ -50,8 +50,8 @@ const (
 	IntentRunning RolloutIntent = "Running"
 	// IntentPaused holds back all devices that have not started.
 	IntentPaused RolloutIntent = "Paused"
-	// IntentStopped ends the rollout for good; stopCancellation decides what happens to devices
-	// that have started.
+	// IntentStopped ends the rollout, which cannot be taken back; stopCancellation decides what
+	// happens to devices that have started.
 	IntentStopped RolloutIntent = "Stopped"
 )
 
@@ -74,7 +74,7 @@ const (
 	RolloutPaused RolloutState = "Paused"
 	// RolloutStopping asks devices that have started to cancel.
 	RolloutStopping RolloutState = "Stopping"
-	// RolloutStopped ended early, for good.
+	// RolloutStopped ended early. It cannot be started again.
 	RolloutStopped RolloutState = "Stopped"
 	// RolloutFinished has closed all groups.
 	RolloutFinished RolloutState = "Finished"

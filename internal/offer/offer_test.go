@@ -384,7 +384,7 @@ func TestMigrationStep(t *testing.T) {
 			then(set("mig", migrationStep, fits("gateway")), ofType("router"), rollout("r", 1, "mig"), rollout("s", 2, "new")), given{Deploy, CodeDeploy, 100, "new"}},
 		"newer updates do not wait for a step that was invalidated": {
 			then(set("mig", migrationStep, invalid(force, hour(3))), rollout("r", 1, "mig"), rollout("s", 2, "new")), given{Deploy, CodeDeploy, 100, "new"}},
-		"newer updates are offered after it has failed for good": {
+		"newer updates are offered after its last attempt has failed": {
 			then(rollout("r", 1, "mig"), rollout("s", 2, "new"), fails), given{Deploy, CodeDeploy, 101, "new"}},
 		"the older of two steps is offered first": {
 			then(rollout("r", 1, "mig"), rollout("s", 2, "mig2"), rollout("t", 3, "new")), given{Deploy, CodeDeploy, 100, "mig"}},

@@ -15,8 +15,8 @@ import (
 )
 
 // A device that failed and has another attempt left may never start it. It gets
-// startDeadlineSeconds for that attempt, as for the first one, and has then failed for good. After
-// a pause this time starts again.
+// startDeadlineSeconds for that attempt, as for the first one, and then counts as failed. After a
+// pause this time starts again.
 
 // abandon marks the members whose time for another attempt is over. It is one write per group.
 func (l *planner) abandon() next {
@@ -40,7 +40,7 @@ func (l *planner) abandon() next {
 		lost += len(late)
 	}
 	if lost > 0 {
-		l.warningEvent(EventExpired, "%s did not start another attempt within startDeadlineSeconds %d and failed for good", targets(lost), *l.spec.Update.StartDeadlineSeconds)
+		l.warningEvent(EventExpired, "%s did not start another attempt within startDeadlineSeconds %d and failed; there is no further attempt", targets(lost), *l.spec.Update.StartDeadlineSeconds)
 	}
 	return goOn
 }

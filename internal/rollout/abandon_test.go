@@ -41,7 +41,7 @@ func TestAnAttemptThatDoesNotStartInTimeFails(t *testing.T) {
 	if f := w.rollout.Status.Failures; len(f) != 1 || f[0].StatusCode != "17" || f[0].Count != 1 {
 		t.Errorf("failures are %+v, want the code of its last attempt", f)
 	}
-	w.wantContains(strings.Join(w.log, "\n"), "1 target did not start another attempt within startDeadlineSeconds 3600 and failed for good")
+	w.wantContains(strings.Join(w.log, "\n"), "1 target did not start another attempt within startDeadlineSeconds 3600 and failed; there is no further attempt")
 	if w.isOffered("dev-01") {
 		t.Error("another attempt is offered after the deadline")
 	}
@@ -61,7 +61,8 @@ func TestTimeForAnotherAttempt(t *testing.T) {
 	tests := map[string]struct {
 		spec func(*v1alpha1.RolloutSpec)
 		do   func(*world)
-		// lasts is the time from the failure until the member fails for good.
+		// lasts is the time from the failure until the member has failed and has no further
+		// attempt.
 		lasts time.Duration
 	}{
 		"ten minutes and an hour": {lasts: 70 * time.Minute},

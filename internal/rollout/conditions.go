@@ -149,7 +149,7 @@ func (l *planner) pausedCondition(ready *metav1.Condition) *metav1.Condition {
 }
 
 // invalidatedCondition returns the condition Invalidated, or nil. On a rollout that has started it
-// is kept for good, also after the set was deleted.
+// is kept, also after the set was deleted.
 func (l *planner) invalidatedCondition() *metav1.Condition {
 	if !l.invalid {
 		return nil

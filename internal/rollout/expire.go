@@ -12,8 +12,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// expire marks, for good, the members of open groups that have not started within
-// startDeadlineSeconds after the opening or after they joined: they count as failed or as skipped.
+// expire marks the members of open groups that have not started within startDeadlineSeconds after
+// the opening or after they joined: they count as failed or as skipped. A mark is never removed.
 // All late members of a group are marked in one write. The time also passes while the controller is
 // down.
 func (l *planner) expire() next {

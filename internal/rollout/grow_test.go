@@ -455,8 +455,8 @@ func TestATargetJoinsAMigrationStepUnlessANewerActionHasFinished(t *testing.T) {
 	}
 }
 
-// A newer rollout takes targets over for good: members of a dynamic group are superseded, and
-// targets of the newer rollout never join.
+// A newer rollout takes targets over and never returns them: members of a dynamic group are
+// superseded, and targets of the newer rollout never join.
 func TestW16_ADynamicGroupDoesNotOverrideANewerRollout(t *testing.T) {
 	w := running(t, 2, dynamic(1, 10))
 	w.newer = map[string]bool{"new-1": true}

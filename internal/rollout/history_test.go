@@ -19,7 +19,7 @@ import (
 )
 
 // calm returns a story without steps after the approval. Its window is at night. Two devices fail
-// for good, which is below any threshold that a history sets, and one fails at first.
+// at each attempt, which is below any threshold that a history sets, and one fails at first.
 func calm() story {
 	return story{
 		targets: 12,

@@ -31,7 +31,7 @@ func TestRevertOfAStopHasNoEffect(t *testing.T) {
 		recorded     v1alpha1.Cancellation // of status.stop
 		says         string                // message of the condition Stalled; empty: not Stalled
 	}{
-		"the stop is reverted":                   {stopWith(""), inState(v1alpha1.IntentRunning), "Soft", "spec.state Running has no effect: the rollout was stopped for good at"},
+		"the stop is reverted":                   {stopWith(""), inState(v1alpha1.IntentRunning), "Soft", "a stop cannot be taken back; set spec.state to Stopped"},
 		"the field is removed":                   {stopWith("Force"), inState(""), "Force", "set spec.state to Stopped and spec.stopCancellation to Force again"},
 		"the stop becomes a pause":               {stopWith("None"), inState(v1alpha1.IntentPaused), "None", "spec.state Paused has no effect"},
 		"the stop becomes a plan":                {stopWith("Force"), inState(v1alpha1.IntentPlanned), "Force", "spec.state Planned has no effect"},

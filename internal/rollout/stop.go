@@ -11,9 +11,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-// stop ends the rollout for good: by spec, or because its set was invalidated with Soft or Force.
-// Groups that have not opened never open. The cancellation is applied to devices that have started,
-// also if it is raised after the stop.
+// stop ends the rollout, which cannot be taken back: by spec, or because its set was invalidated
+// with Soft or Force. Groups that have not opened never open. The cancellation is applied to
+// devices that have started, also if it is raised after the stop.
 func (l *planner) stop() next {
 	if !l.isToStop() {
 		return goOn
@@ -68,8 +68,7 @@ func StopOf(r *v1alpha1.Rollout) (applied v1alpha1.Cancellation, isStopped bool)
 	return applied, true
 }
 
-// IsStopped reports whether a rollout was stopped for good, by spec.state or by the invalidation of
-// its set.
+// IsStopped reports whether a rollout was stopped, by spec.state or by the invalidation of its set.
 func IsStopped(r *v1alpha1.Rollout) bool {
 	_, isStopped := StopOf(r)
 	return isStopped || r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped
@@ -97,7 +96,7 @@ func (l *planner) recordStop() {
 	l.status.Stop.Cancellation = applied
 	switch wanted := stopCancellation(l.spec); {
 	case l.spec.State != v1alpha1.IntentStopped:
-		l.stall(v1alpha1.ReasonStopIsFinal, "spec.state %s has no effect: the rollout was stopped for good at %s; set spec.state to Stopped and spec.stopCancellation to %s again, or delete this Rollout and create another one",
+		l.stall(v1alpha1.ReasonStopIsFinal, "spec.state %s has no effect: the rollout was stopped at %s, and a stop cannot be taken back; set spec.state to Stopped and spec.stopCancellation to %s again, or delete this Rollout and create another one",
 			cmp.Or(l.spec.State, v1alpha1.IntentRunning), formatTime(l.status.Stop.ObservedAt.Time), applied)
 	case cancellation.Stronger(applied, wanted):
 		l.stall(v1alpha1.ReasonStopIsFinal, "spec.stopCancellation %s has no effect: the rollout was stopped with %s; set spec.stopCancellation to %s again, or delete this Rollout and create another one",

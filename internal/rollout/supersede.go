@@ -13,9 +13,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
 )
 
-// supersedeMembers marks, for good, the members that newer rollouts have taken over: in groups that
-// have not opened, when the newer rollout has started; in open groups, when the group of the member
-// in the newer rollout has opened.
+// supersedeMembers marks the members that newer rollouts have taken over: in groups that have not
+// opened, when the newer rollout has started; in open groups, when the group of the member in the
+// newer rollout has opened. A mark is never removed.
 func (l *planner) supersedeMembers() next {
 	if !l.hasStarted() || l.isOver() || l.status.State == v1alpha1.RolloutStopping {
 		return goOn

@@ -221,8 +221,8 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 		if err != nil || r == nil || r.Identity() != source.UID && !r.Unreadable.Lacks("status.uid") {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
-		closed, forGood := rollout.GroupClosedReason(r, source.Group)
-		return stateOfSource(r.Status.StartedAt, closed, forGood), nil
+		closed, stopped := rollout.GroupClosedReason(r, source.Group)
+		return stateOfSource(r.Status.StartedAt, closed, stopped), nil
 	case v1alpha1.SourceAutoAssignment:
 		a, err := b.live.auto(ctx, key)
 		if err != nil || a == nil || a.Identity() != source.UID && !a.Unreadable.Lacks("status.uid") {
@@ -231,16 +231,16 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 		if a.Spec.Update.DistributionSet != created.DistributionSet && !a.Unreadable.Lacks("spec.update") { // its set was changed
 			return liveSource{ended: v1alpha1.CauseSuperseded}, nil
 		}
-		closed, forGood := autoassignment.ClosedReason(a)
-		return stateOfSource(nil, closed, forGood), nil
+		closed, stopped := autoassignment.ClosedReason(a)
+		return stateOfSource(nil, closed, stopped), nil
 	default:
 		return liveSource{}, nil
 	}
 }
 
-func stateOfSource(started *metav1.MicroTime, closed eligibility.Reason, forGood bool) liveSource {
+func stateOfSource(started *metav1.MicroTime, closed eligibility.Reason, stopped bool) liveSource {
 	s := liveSource{closed: !closed.IsZero()}
-	if forGood {
+	if stopped {
 		s.ended = v1alpha1.CauseStopped
 	}
 	if started != nil {

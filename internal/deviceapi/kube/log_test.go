@@ -30,7 +30,7 @@ var logged struct {
 }
 
 // TestMain sets the logger before the first test: controller-runtime discards the lines of all
-// loggers for good if no logger is set within 30 seconds.
+// loggers from then on if no logger is set within 30 seconds.
 func TestMain(m *testing.M) {
 	logf.SetLogger(funcr.NewJSON(func(text string) {
 		var line map[string]any

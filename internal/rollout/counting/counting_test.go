@@ -146,7 +146,7 @@ func TestBucketOf(t *testing.T) {
 		"it failed and did not start another attempt in time":      {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, nil, bits{abandoned: true}, Failed},
 		"it started another attempt just in time":                  {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "r", 0, "Running")}, nil, bits{abandoned: true}, InProgress},
 		"it failed, and the set was installed in another way":      {thereRetries, []v1alpha1.Action{bringing("c0ffee", failedWith(act(1, "r", 0, "Error"), "17", 1))}, runs, bits{}, Succeeded},
-		"it failed for good, and the set was installed later":      {there, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Failed},
+		"its attempt failed, and the set was installed later":      {there, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1)}, runs, bits{}, Failed},
 		"its last attempt failed":                                  {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 3)}, nil, bits{}, Failed},
 		"it failed with a code that is not retried":                {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "flash", 1)}, nil, bits{}, Failed},
 		"it failed, and a newer update has started since":          {retries, []v1alpha1.Action{failedWith(act(1, "r", 0, "Error"), "17", 1), act(2, "q", newer, "Running")}, nil, bits{}, Failed},
