@@ -48,12 +48,24 @@ const (
 	// ConditionRegistrationStopped is True on a DeviceAccess that registers no further device.
 	// Absent otherwise.
 	ConditionRegistrationStopped = "RegistrationStopped"
+	// ConditionTruncated is True on a TargetInventory if the device has reported more entries than
+	// fit. Absent otherwise.
+	ConditionTruncated = "Truncated"
+	// ConditionUnsupportedDefinition is True on a TargetInventory if the device has a feature of a
+	// version of SoftwareUpdatable that is not supported. Absent otherwise.
+	ConditionUnsupportedDefinition = "UnsupportedDefinition"
 )
 
 // Reasons of conditions and of waitingFor. Each is the cause, not the effect.
 const (
 	// ReasonReady means that nothing is wrong.
 	ReasonReady = "Ready"
+	// ReasonTooManyEntries means that a device has reported more software than its TargetInventory
+	// can hold.
+	ReasonTooManyEntries = "TooManyEntries"
+	// ReasonUnsupportedDefinition means that a feature of a device has another version than 2 of
+	// SoftwareUpdatable.
+	ReasonUnsupportedDefinition = "UnsupportedDefinition"
 	// ReasonReferenceNotFound means that a referenced object does not exist; it recovers when the
 	// object appears.
 	ReasonReferenceNotFound = "ReferenceNotFound"

@@ -22,6 +22,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&DeploymentGroup{}, &DeploymentGroupList{},
 		&AutoAssignment{}, &AutoAssignmentList{},
 		&DeviceAccess{}, &DeviceAccessList{},
+		&TargetInventory{}, &TargetInventoryList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

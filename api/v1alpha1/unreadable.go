@@ -67,6 +67,8 @@ func unreadableIn(object any) **Unreadable {
 		return &o.Unreadable
 	case *DeviceAccess:
 		return &o.Unreadable
+	case *TargetInventory:
+		return &o.Unreadable
 	}
 	return nil
 }

@@ -93,11 +93,11 @@ func refresh(crd, pages string) error {
 	}
 	root := kind.Spec.Versions[0].Schema.OpenAPIV3Schema
 	fresh := string(page)
-	for marker, table := range map[string]string{
-		"spec":   fields(root.Properties["spec"]),
-		"status": fields(root.Properties["status"]),
-		"rules":  refusals(root),
-	} {
+	tables := map[string]string{"status": fields(root.Properties["status"]), "rules": refusals(root)}
+	if spec, ok := root.Properties["spec"]; ok {
+		tables["spec"] = fields(spec)
+	}
+	for marker, table := range tables {
 		if fresh, err = replace(fresh, marker, table); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}

@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -37,6 +38,7 @@ func main() {
 	enums := map[string][]string{}
 	for _, kind := range []any{
 		v1alpha1.AutoAssignment{}, v1alpha1.DeploymentGroup{}, v1alpha1.DeviceAccess{}, v1alpha1.DistributionSet{}, v1alpha1.Rollout{}, v1alpha1.SoftwareModule{}, v1alpha1.Target{},
+		v1alpha1.TargetInventory{},
 	} {
 		if err := rewrite(os.Args[1], reflect.TypeOf(kind), enums); err != nil {
 			log.Fatal(err)
@@ -65,11 +67,8 @@ func writeEnums(path string, enums map[string][]string) error {
 
 // rewrite adds the rule to the CRD of one kind.
 func rewrite(folder string, kind reflect.Type, enums map[string][]string) error {
-	plural := strings.ToLower(kind.Name()) + "s"
-	if strings.HasSuffix(kind.Name(), "s") {
-		plural = strings.ToLower(kind.Name()) + "es"
-	}
-	path := filepath.Join(folder, fmt.Sprintf("goshawk.dev_%s.yaml", plural))
+	plural, _ := meta.UnsafeGuessKindToResource(v1alpha1.GroupVersion.WithKind(kind.Name()))
+	path := filepath.Join(folder, fmt.Sprintf("goshawk.dev_%s.yaml", plural.Resource))
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err

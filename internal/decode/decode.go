@@ -29,7 +29,7 @@ var kinds = func() map[reflect.Type]check {
 	byType := map[reflect.Type]check{}
 	for _, object := range []runtime.Object{
 		&v1alpha1.SoftwareModule{}, &v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DeploymentGroup{}, &v1alpha1.AutoAssignment{},
-		&v1alpha1.DeviceAccess{},
+		&v1alpha1.DeviceAccess{}, &v1alpha1.TargetInventory{},
 	} {
 		t := reflect.TypeOf(object).Elem()
 		byType[t] = checkOf(t)
@@ -111,6 +111,8 @@ func newListOf(object runtime.Object) runtime.Object {
 		return &v1alpha1.DeploymentGroupList{}
 	case *v1alpha1.DeviceAccess:
 		return &v1alpha1.DeviceAccessList{}
+	case *v1alpha1.TargetInventory:
+		return &v1alpha1.TargetInventoryList{}
 	}
 	return &v1alpha1.AutoAssignmentList{}
 }
@@ -220,7 +222,11 @@ func decodeReadable(data []byte, object runtime.Object, cause error) error {
 		name string
 		text json.RawMessage
 	}{{"spec", raw.Spec}, {"status", raw.Status}} {
-		fields, why := decodeReadablePart(part.name, part.text, v.FieldByName(strings.ToUpper(part.name[:1])+part.name[1:]))
+		into := v.FieldByName(strings.ToUpper(part.name[:1]) + part.name[1:])
+		if !into.IsValid() { // a TargetInventory has no spec
+			continue
+		}
+		fields, why := decodeReadablePart(part.name, part.text, into)
 		mark.Fields, reasons = append(mark.Fields, fields...), append(reasons, why...)
 	}
 	if len(reasons) == 0 { // spec and status are correct: report the cause

@@ -30,6 +30,7 @@ func TestLiveReadIsolatesUnreadableObjects(t *testing.T) {
 		"DeploymentGroup": object("DeploymentGroup", `{"index":99999999999}`, `{}`),
 		"AutoAssignment":  object("AutoAssignment", `{"startAt":"9999-12-31T23:59:59-01:00"}`, `{}`),
 		"DeviceAccess":    object("DeviceAccess", `{"targetSelector":{"matchExpressions":[{"key":"a","operator":"Like"}]}}`, `{}`),
+		"TargetInventory": object("TargetInventory", `{}`, `{"features":[{"id":"app"}],"installed":{"name":"app"},"contentsHash":"0a"}`),
 	}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {

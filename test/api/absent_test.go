@@ -29,6 +29,9 @@ func TestRulesWorkWhenAPartIsAbsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for kind, crd := range definitions {
+		if kind == "TargetInventory" { // it has no rule but that of times, which are required where they are
+			continue
+		}
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			_, c := cluster.Start(t)

@@ -49,6 +49,7 @@ var smallest = map[string]string{
 	"Target":          `{}`,
 	"Rollout":         `{update: {distributionSet: firmware-2-1}}`,
 	"AutoAssignment":  `{update: {distributionSet: firmware-2-1}}`,
+	"TargetInventory": `{}`,
 	"DeviceAccess":    `{gatewayToken: {secretName: gateway}}`,
 	"DeploymentGroup": `{rollout: r, rolloutUID: 8a4c, group: group-1, index: 0, planHash: "sha256:00",
 		conditions: {successThreshold: 50, successAction: NextGroup, errorThreshold: 50, errorAction: Pause}, targets: [a, b]}`,
@@ -136,6 +137,9 @@ func newObject(t *testing.T, group, kind, namespace, given string) *unstructured
 	spec := parse(t, smallest[kind])
 	merge(spec, parse(t, given))
 	object := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	if kind == "TargetInventory" {
+		delete(object.Object, "spec")
+	}
 	object.SetAPIVersion(group + "/v1alpha1")
 	object.SetKind(kind)
 	object.SetNamespace(namespace)

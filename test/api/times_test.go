@@ -64,7 +64,7 @@ var goTypes = map[string]reflect.Type{
 	"SoftwareModule": reflect.TypeFor[v1alpha1.SoftwareModule](), "DistributionSet": reflect.TypeFor[v1alpha1.DistributionSet](),
 	"Target": reflect.TypeFor[v1alpha1.Target](), "Rollout": reflect.TypeFor[v1alpha1.Rollout](),
 	"AutoAssignment": reflect.TypeFor[v1alpha1.AutoAssignment](), "DeploymentGroup": reflect.TypeFor[v1alpha1.DeploymentGroup](),
-	"DeviceAccess": reflect.TypeFor[v1alpha1.DeviceAccess](),
+	"DeviceAccess": reflect.TypeFor[v1alpha1.DeviceAccess](), "TargetInventory": reflect.TypeFor[v1alpha1.TargetInventory](),
 }
 
 // timesOf returns the paths of all times below a Go type, and whether they have microseconds.
@@ -235,6 +235,7 @@ func TestNoTimeOfAnyKindIsStoredUnreadable(t *testing.T) {
 		"status.lastSeen":                             {kind: "Target", status: `{lastSeen: TIME}`},
 		"status.actions[0].closedAt":                  {kind: "Target", status: `{actions: [{id: 1, source: {kind: Rollout, name: r, uid: u}, distributionSet: s, state: Finished, closedAt: TIME}]}`},
 		"status.waitingFor.until":                     {kind: "Rollout", status: `{waitingFor: {reason: R, message: m, until: TIME}}`},
+		"status.history[0].time":                      {kind: "TargetInventory", status: `{history: [{time: TIME}]}`},
 		"status.openedAt":                             {kind: "DeploymentGroup", status: `{openedAt: TIME}`},
 		"status.invalidation.observedAt":              {kind: "DistributionSet", status: `{invalidation: {observedAt: TIME}}`},
 		"status.conditions[0].lastTransitionTime":     {kind: "SoftwareModule", status: `{conditions: [{type: Ready, status: "True", reason: R, message: m, lastTransitionTime: TIME}]}`},

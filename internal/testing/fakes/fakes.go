@@ -36,7 +36,7 @@ func Server(t testing.TB) *fake.ClientBuilder {
 	}
 	return fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(
 		&v1alpha1.SoftwareModule{}, &v1alpha1.DistributionSet{}, &v1alpha1.Target{}, &v1alpha1.Rollout{}, &v1alpha1.DeploymentGroup{}, &v1alpha1.AutoAssignment{},
-		&v1alpha1.DeviceAccess{})
+		&v1alpha1.DeviceAccess{}, &v1alpha1.TargetInventory{})
 }
 
 // Caches are the informer caches of one process. They change only when the test calls Sync, or
