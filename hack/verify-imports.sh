@@ -55,6 +55,7 @@ meta=k8s.io/apimachinery/pkg/apis/meta/v1
 allow api/v1alpha1 k8s.io/apimachinery/pkg
 allow internal/text
 allow internal/cancellation "$api"
+allow internal/inventory "$api" "$mod/internal/text" k8s.io/apimachinery/pkg
 allow internal/action "$api" "$mod/internal/cancellation" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/equality k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
 allow internal/query "$api" k8s.io/apimachinery/pkg github.com/google/cel-go
 allow internal/access "$api" "$mod/internal/query" k8s.io/apimachinery/pkg
@@ -82,6 +83,7 @@ allow internal/devicesim/mqtt github.com/mochi-mqtt/server/v2/packets
 pure internal/text
 pure internal/cancellation
 pure internal/action
+pure internal/inventory
 pure internal/query
 pure internal/access
 pure internal/window
