@@ -67,6 +67,7 @@ func run() error {
 	artifactFlags(&o)
 	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute with the name of the distribution set that the device runs; a new device must send it before it is offered an update (default: none)")
 	flag.StringVar(&o.Backend.InstalledVersion, "device-api-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
+	flag.StringVar(&o.Backend.InventoryPrefix, "inventory-attribute-prefix", "sw.", "prefix of the attributes with which a device reports its software: PREFIX followed by group.name, with the version as value; empty: no attribute does")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()

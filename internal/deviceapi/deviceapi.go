@@ -138,12 +138,15 @@ type Backend interface {
 	// too many of them, and with one for too frequent ones.
 	Attributes(ctx context.Context, device Device, attributes Attributes) error
 
-	// Inventory stores what the device reports about one of its features. The error is BadRequest
-	// for content that cannot be stored, and TooMany.
+	// Inventory takes what the device reports about one of its features; Features has it when
+	// Inventory returns. It is stored soon after, without delaying reports about actions. Entries
+	// that do not fit are left out and counted. The error is BadRequest for a report without a
+	// feature, and TooMany for too many features or, with a time after which to try again, if too
+	// many devices report at the same time.
 	Inventory(ctx context.Context, device Device, inventory Inventory) error
 
 	// Features returns the features that the device has reported, sorted by id. Without a report
-	// there are none.
+	// there are none. Of an operation, only correlation id, status and module are certain.
 	Features(ctx context.Context, device Device) ([]Feature, error)
 
 	// ReportInstalled stores the set that the device reports to run. created is false if that was

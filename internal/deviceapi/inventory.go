@@ -47,7 +47,8 @@ type Inventory struct {
 	// Removed means that the device does not have the feature any more.
 	Removed bool
 	// ReplacesAll means that the device reports all of its features anew, and this is the first
-	// one: features that it reported earlier are dropped.
+	// one: features that it reported earlier, and does not report again at once, are dropped. The
+	// id of the feature may be empty then.
 	ReplacesAll bool
 }
 

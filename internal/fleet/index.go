@@ -30,6 +30,7 @@ import (
 type Index struct {
 	mu           sync.RWMutex
 	targets      toolscache.Store
+	inventories  atomic.Pointer[toolscache.Store] // without the lock, because selections read it while they hold it
 	rollouts     map[types.NamespacedName]*v1alpha1.Rollout
 	starting     map[types.NamespacedName]candidate
 	groups       map[types.NamespacedName]*v1alpha1.DeploymentGroup
@@ -101,6 +102,7 @@ func (x *Index) Follow(ctx context.Context, caches cache.Cache) error {
 		set    func(old, now client.Object)
 	}{
 		{&v1alpha1.Target{}, x.setTarget},
+		{&v1alpha1.TargetInventory{}, func(client.Object, client.Object) {}}, // its store is the index
 		{&v1alpha1.Rollout{}, x.setRollout},
 		{&v1alpha1.DeploymentGroup{}, x.setGroup},
 		{&v1alpha1.DistributionSet{}, x.setSet},
@@ -119,14 +121,8 @@ func (x *Index) follow(ctx context.Context, caches cache.Cache, object client.Ob
 	if err != nil {
 		return fmt.Errorf("follow %T: %w", object, err)
 	}
-	if _, ok := object.(*v1alpha1.Target); ok {
-		shared, ok := informer.(toolscache.SharedIndexInformer)
-		if !ok {
-			return fmt.Errorf("follow targets: informer %T has no store", informer)
-		}
-		x.mu.Lock()
-		x.targets = shared.GetStore()
-		x.mu.Unlock()
+	if err := x.useStore(object, informer); err != nil {
+		return err
 	}
 	take := func(old, now client.Object) {
 		set(old, now)
@@ -146,6 +142,23 @@ func (x *Index) follow(ctx context.Context, caches cache.Cache, object client.Ob
 		return fmt.Errorf("follow %T: %w", object, err)
 	}
 	x.synced = append(x.synced, registration.HasSynced)
+	return nil
+}
+
+// useStore makes the index read targets and their inventories from the stores of the caches.
+func (x *Index) useStore(object client.Object, informer cache.Informer) error {
+	shared, ok := informer.(toolscache.SharedIndexInformer)
+	if !ok {
+		return fmt.Errorf("follow %T: informer %T has no store", object, informer)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch object.(type) {
+	case *v1alpha1.Target:
+		x.targets = shared.GetStore()
+	case *v1alpha1.TargetInventory:
+		x.inventories.Store(new(shared.GetStore()))
+	}
 	return nil
 }
 

@@ -269,6 +269,9 @@ func slim(o any) (any, error) {
 			object.SetAnnotations(notes)
 		}
 	}
+	if inventory, ok := o.(*v1alpha1.TargetInventory); ok {
+		inventory.Compress()
+	}
 	return o, nil
 }
 
@@ -287,6 +290,7 @@ func addControllers(mgr manager.Manager, index *fleet.Index, store *targetstatus
 		},
 		&controllers.AutoAssignmentReconciler{Client: mgr.GetClient(), Index: index, Events: recorder, Now: o.Now},
 		&controllers.DeploymentGroupReconciler{Client: mgr.GetClient(), Live: decode.Reader(mgr.GetAPIReader()), Index: index, Tallies: tallies, Now: o.Now},
+		&controllers.TargetInventoryReconciler{Client: mgr.GetClient(), Live: decode.Reader(mgr.GetAPIReader()), Index: index, Now: o.Now},
 	} {
 		if err := c.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up %T: %w", c, err)

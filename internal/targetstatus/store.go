@@ -78,6 +78,12 @@ func (s *Store) Reload(ctx context.Context, key types.NamespacedName) error {
 	return nil
 }
 
+// TakeSlot waits for a slot like a Later write, for a write to another object of a target. release
+// returns the slot.
+func (s *Store) TakeSlot(ctx context.Context) (release func(), err error) {
+	return s.slots.take(ctx, Later, nil)
+}
+
 // Change applies a change to a target's status. It gets the world, with all pending changes
 // applied, and the status to change. It may be called again after a conflict. If it returns an
 // error, nothing is written.

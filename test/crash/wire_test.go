@@ -307,7 +307,7 @@ func stable(kind, name string) string {
 // isOwn matches writes that Goshawk may make: of status, groups and the invalidation record, the
 // creation of the Secret with the key of its links, and the deletion of a rollout. Secrets are sent
 // in a form that has no name here.
-var isOwn = regexp.MustCompile(`/status$|^[A-Z]+ (deploymentgroups|configmaps)/|^POST secrets/|^DELETE rollouts/`)
+var isOwn = regexp.MustCompile(`/status$|^[A-Z]+ (deploymentgroups|configmaps|targetinventories)/|^POST secrets/|^DELETE rollouts/`)
 
 // checkOwner records a write to an object of Git (S6), except that of Goshawk's own finalizer.
 func (w *line) checkOwner(what string, body []byte) {

@@ -67,7 +67,7 @@ var contract = map[string][]string{
 	"ActivateAutoConfirm":   {"Conflict", "NotFound", "TooMany", "Unavailable"},
 	"DeactivateAutoConfirm": {"NotFound", "TooMany", "Unavailable"},
 	"Attributes":            {"BadRequest", "NotFound", "TooMany", "Unavailable"},
-	"Inventory":             {"NotFound", "Unavailable"},
+	"Inventory":             {"BadRequest", "NotFound", "TooMany", "Unavailable"},
 	"Features":              {"NotFound", "Unavailable"},
 	"ReportInstalled":       {"BadRequest", "NotFound", "TooMany", "Unavailable"},
 	"Artifacts":             {"NotFound", "Unavailable"},
@@ -624,6 +624,41 @@ var stories = map[string]struct {
 		if refused.Reason == "" || refused.RetryAfter != 0 {
 			p.Errorf("the refusal of too many attributes is %#v, want a reason, and no time after which it would be accepted", refused)
 		}
+	}},
+	"features": {run: func(p *player) {
+		report := func(want string, i deviceapi.Inventory) {
+			p.Helper()
+			p.want(want, "Inventory", p.Backend.Inventory(p.Context(), p.Device, i))
+		}
+		has := func(want string) {
+			p.Helper()
+			features, err := p.Backend.Features(p.Context(), p.Device)
+			p.want("nil", "Features", err)
+			var got []string
+			for _, f := range features {
+				got = append(got, f.ID+"="+f.SoftwareModuleType)
+			}
+			if strings.Join(got, " ") != want {
+				p.Errorf("the features are %q, want %q", got, want)
+			}
+		}
+		has("")
+		report("nil", deviceapi.Inventory{Feature: deviceapi.Feature{ID: "os", SoftwareModuleType: "os"}, Installed: []deviceapi.Software{{Name: "linux", Version: "6"}}})
+		report("nil", deviceapi.Inventory{Feature: deviceapi.Feature{ID: "app", SoftwareModuleType: "app"}})
+		report("nil", deviceapi.Inventory{Feature: deviceapi.Feature{ID: "app", LastOperation: &deviceapi.Operation{Status: "STARTED"}}})
+		has("app=app os=os")
+		report("nil", deviceapi.Inventory{Feature: deviceapi.Feature{ID: "os"}, Removed: true})
+		has("app=app")
+		report("nil", deviceapi.Inventory{Feature: deviceapi.Feature{ID: "fw", SoftwareModuleType: "fw"}, ReplacesAll: true})
+		has("fw=fw")
+		report("nil", deviceapi.Inventory{ReplacesAll: true})
+		has("")
+		report("BadRequest", deviceapi.Inventory{Feature: deviceapi.Feature{SoftwareModuleType: "app"}})
+		for i := range v1alpha1.MaxInventoryFeatures {
+			report("nil", deviceapi.Inventory{Feature: deviceapi.Feature{ID: fmt.Sprint(i)}})
+		}
+		report("TooMany", deviceapi.Inventory{Feature: deviceapi.Feature{ID: "x"}})
+		report("nil", deviceapi.Inventory{Feature: deviceapi.Feature{ID: "1"}})
 	}},
 	"a command that the device acknowledges": {run: func(p *player) {
 		p.acknowledge("NotFound", unknownID)

@@ -398,10 +398,19 @@ func (b *Backend) ArtifactFailed(_ context.Context, device deviceapi.Device, mod
 // Inventory stores the last report about each feature.
 func (b *Backend) Inventory(_ context.Context, device deviceapi.Device, inventory deviceapi.Inventory) error {
 	return b.serve("Inventory", device, func(r *record) error {
+		id := inventory.Feature.ID
+		if id == "" && !inventory.ReplacesAll {
+			return deviceapi.BadRequest{Reason: "the report has no feature"}
+		}
 		if r.inventories == nil || inventory.ReplacesAll {
 			r.inventories = map[string]deviceapi.Inventory{}
 		}
-		id := inventory.Feature.ID
+		if _, known := r.inventories[id]; !known && len(r.inventories) == v1alpha1.MaxInventoryFeatures {
+			return deviceapi.TooMany{Reason: "the device has too many features"}
+		}
+		if id == "" {
+			return nil
+		}
 		if inventory.Removed {
 			delete(r.inventories, id)
 			return nil

@@ -44,9 +44,10 @@ func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, reported d
 	key := client.ObjectKeyFromObject(t)
 	if !maps.Equal(next, t.Status.Attributes) || b.reportsNewInstalled(t, next) {
 		_, err = b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
-			if status.Attributes, err = merged(status.Attributes, reported); err != nil {
+			if next, err = merged(status.Attributes, reported); err != nil {
 				return err
 			}
+			status.Attributes = next
 			targetstatus.NoteSelection(w.Target, status, w.Now)
 			seen(status, w.Now)
 			if set := b.namedSet(w.Target.Namespace, status.Attributes); b.isNewInstalled(status, set) {
@@ -55,10 +56,11 @@ func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, reported d
 			return nil
 		})
 	}
-	if err == nil {
-		b.attribute.received(t)
+	if err != nil {
+		return err
 	}
-	return err
+	b.attribute.received(t)
+	return b.noteSoftware(t, next)
 }
 
 // merged returns the attributes after an update.

@@ -61,8 +61,11 @@ type Options struct {
 	InstalledName, InstalledVersion string
 	// Delivery is that of modules without spec.delivery. Empty means Direct.
 	Delivery v1alpha1.Delivery
-	// Reports limits the memory of buffered reports, over all backends with the same ReportBuffer.
-	// If it is nil, the backend has its own.
+	// InventoryPrefix is the prefix of attributes that report software: the prefix and then
+	// <group>.<name>, with the version as value. If it is empty, no attribute does.
+	InventoryPrefix string
+	// Reports limits the memory of buffered reports and inventories, over all backends with the
+	// same ReportBuffer. If it is nil, the backend has its own.
 	Reports *ReportBuffer
 }
 
@@ -85,6 +88,7 @@ type Backend struct {
 	artifactNotes notes
 
 	progress    *progress
+	inventories *inventories
 	targetLocks *targetLocks
 	attribute   *attributeRounds
 	budgets     *writeBudgets
@@ -102,6 +106,7 @@ func New(store *targetstatus.Store, live client.Reader, recorder events.EventRec
 		progress: newProgress(store.Now, options.Reports), targetLocks: newTargetLocks(), attribute: newAttributeRounds(), budgets: newWriteBudgets(),
 		logLimits: newLogLimits(), watches: newWatches(),
 	}
+	b.inventories = newInventories(b.index, store, live, b.progress.buffer)
 	b.accesses = newAccesses(b.now)
 	b.registrations = newRegistrations(b.index, b.accesses, live, b.now)
 	b.index.Watch(b.attribute.forget)

@@ -5,21 +5,97 @@ package kube
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/inventory"
 )
 
-// Inventory stores what the device reports about one of its features.
-func (b *Backend) Inventory(_ context.Context, d deviceapi.Device, _ deviceapi.Inventory) error {
-	if _, err := b.find(d); err != nil {
+// Inventory takes what the device reports about one of its features. A change is written soon
+// after, together with what the device reports in between, so that no report about an action waits
+// for it.
+func (b *Backend) Inventory(_ context.Context, d deviceapi.Device, reported deviceapi.Inventory) error {
+	t, err := b.find(d)
+	if err != nil {
 		return err
 	}
-	return errors.New("inventories are not stored yet")
+	if reported.Feature.ID == "" && (!reported.ReplacesAll || reported.Installed != nil || reported.Context != nil) {
+		return deviceapi.BadRequest{Reason: "the report has no feature: name it, as in features/SoftwareUpdatable"}
+	}
+	return b.inventories.add(t, inventory.Report{
+		Feature: v1alpha1.InventoryFeature{
+			ID: reported.Feature.ID, SoftwareModuleType: reported.Feature.SoftwareModuleType, Definition: reported.Feature.Definition,
+			LastOperation: operationOf(reported.Feature.LastOperation), LastFailedOperation: operationOf(reported.Feature.LastFailedOperation),
+		},
+		Installed: softwareOf(reported.Installed), Context: softwareOf(reported.Context), Removed: reported.Removed, ReplacesAll: reported.ReplacesAll,
+	})
 }
 
-// Features returns the features that the device has reported.
+// Features returns the features that the device has reported. Of operations they have only what the
+// caches keep.
 func (b *Backend) Features(_ context.Context, d deviceapi.Device) ([]deviceapi.Feature, error) {
-	_, err := b.find(d)
-	return nil, err
+	t, err := b.find(d)
+	if err != nil {
+		return nil, err
+	}
+	var features []deviceapi.Feature
+	for _, f := range b.inventories.features(t) {
+		features = append(features, deviceapi.Feature{
+			ID: f.ID, SoftwareModuleType: f.SoftwareModuleType, Definition: f.Definition,
+			LastOperation: reportedOperation(f.LastOperation), LastFailedOperation: reportedOperation(f.LastFailedOperation),
+		})
+	}
+	return features, nil
+}
+
+// noteSoftware takes the software in the attributes of a device.
+func (b *Backend) noteSoftware(t *v1alpha1.Target, attributes map[string]v1alpha1.AttributeValue) error {
+	if b.options.InventoryPrefix == "" {
+		return nil
+	}
+	entries := inventory.FromAttributes(b.options.InventoryPrefix, attributes)
+	if len(entries) == 0 && !b.inventories.has(client.ObjectKeyFromObject(t)) && len(b.index.Inventory(t).Contents().Installed) == 0 {
+		return nil
+	}
+	return b.inventories.add(t, inventory.Report{Installed: entries})
+}
+
+func operationOf(o *deviceapi.Operation) *v1alpha1.InventoryOperation {
+	if o == nil {
+		return nil
+	}
+	return &v1alpha1.InventoryOperation{
+		CorrelationID: o.CorrelationID, Status: o.Status, Message: o.Message, StatusCode: o.StatusCode, Progress: o.Progress, SoftwareModule: o.Module, Software: softwareOf(o.Software),
+	}
+}
+
+func reportedOperation(o *v1alpha1.InventoryOperation) *deviceapi.Operation {
+	if o == nil {
+		return nil
+	}
+	r := &deviceapi.Operation{CorrelationID: o.CorrelationID, Status: o.Status, Message: o.Message, StatusCode: o.StatusCode, Progress: o.Progress, Module: o.SoftwareModule}
+	for _, s := range o.Software {
+		r.Software = append(r.Software, deviceapi.Software{Group: s.Group, Name: s.Name, Version: s.Version, Type: s.Type})
+	}
+	return r
+}
+
+// softwareOf keeps the difference between nil and empty.
+func softwareOf(list []deviceapi.Software) []v1alpha1.InventorySoftware {
+	if list == nil {
+		return nil
+	}
+	entries := make([]v1alpha1.InventorySoftware, len(list))
+	for i, s := range list {
+		entries[i] = v1alpha1.InventorySoftware{Group: s.Group, Name: s.Name, Version: s.Version, Type: s.Type}
+	}
+	return entries
+}
+
+// tooManyFeatures is the error for a feature beyond the limit.
+func tooManyFeatures() error {
+	return deviceapi.TooMany{Reason: fmt.Sprintf("the device has %d features, which is the limit; remove one first", v1alpha1.MaxInventoryFeatures)}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -192,9 +193,13 @@ func (b *Backend) recordFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 		"source", string(a.Source.Kind)+"/"+a.Source.Name, "statusCode", a.StatusCode, "message", a.FailureMessage)
 }
 
-// Flush writes reports that were buffered for too long, within the devices' budgets of writes,
-// until ctx ends. Then it writes all remaining reports within a few seconds.
+// Flush writes reports that were buffered for too long, and changed inventories, within the
+// devices' budgets of writes, until ctx ends. Then it writes all remaining ones within a few
+// seconds.
 func (b *Backend) Flush(ctx context.Context) error {
+	var inventories sync.WaitGroup
+	defer inventories.Wait()
+	inventories.Go(func() { b.inventories.run(ctx) })
 	return b.progress.run(ctx, b.options.ProgressInterval, func(ctx context.Context, key types.NamespacedName, isLast bool) error {
 		class := ordinary
 		if isLast {
