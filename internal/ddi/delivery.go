@@ -40,15 +40,29 @@ var errExpired = errors.Join(refusal{status: http.StatusUnauthorized, code: "lin
 
 // fileLink returns the link to a file that the device API sends itself.
 func (v *visit) fileLink(moduleID, fileName string) string {
-	link := v.fileURL(moduleID, fileName)
-	if v.artifacts.Keys == nil {
-		return link
+	return v.signed(v.fileURL(moduleID, fileName), v.linkTo(moduleID, fileName), v.now)
+}
+
+// FileLink returns the link to a file that this device API sends itself, for another protocol that
+// the device uses. It is "" if Options has no BaseURL.
+func (s *Server) FileLink(device deviceapi.Device, moduleID, fileName string) string {
+	if s.baseURL == "" {
+		return ""
 	}
-	keys := v.artifacts.Keys.Keys()
+	url := filePath(s.baseURL, device.Namespace, device.ControllerID, moduleID, fileName)
+	return s.signed(url, artifact.Link{Namespace: device.Namespace, ControllerID: device.ControllerID, Module: moduleID, FileName: fileName}, time.Now())
+}
+
+// signed returns a URL with a signature, if there are keys.
+func (s *Server) signed(url string, link artifact.Link, now time.Time) string {
+	if s.artifacts.Keys == nil {
+		return url
+	}
+	keys := s.artifacts.Keys.Keys()
 	if keys.IsEmpty() {
-		return link
+		return url
 	}
-	return link + "?" + keys.Sign(v.linkTo(moduleID, fileName), v.now, v.artifacts.Lifetime)
+	return url + "?" + keys.Sign(link, now, s.artifacts.Lifetime)
 }
 
 func (v *visit) linkTo(moduleID, fileName string) artifact.Link {

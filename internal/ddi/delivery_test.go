@@ -79,7 +79,7 @@ func (b askedBackend) Authorize(ctx context.Context, device deviceapi.Device, cr
 
 const filePath = root + "/softwaremodules/9/artifacts/rootfs.swu"
 
-func newDelivery(t *testing.T) delivery {
+func newDelivery(t *testing.T, changes ...func(*ddi.Options)) delivery {
 	t.Helper()
 	d := delivery{keys: &linkKeys{present: newKeys(t, "a")}, content: bytes.Repeat([]byte("0123456789"), 10_000), sources: &atomic.Int32{}, asked: &atomic.Int32{}, status: &atomic.Int32{}}
 	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -104,6 +104,9 @@ func newDelivery(t *testing.T) delivery {
 	d.backend.Module, d.backend.Action.Modules = module, []deviceapi.Module{module}
 	d.Server = deviceAPI(t, askedBackend{d.backend, d.asked}, func(o *ddi.Options) {
 		o.Artifacts = ddi.Artifacts{Store: artifactstore.New(t), Keys: d.keys, Lifetime: time.Hour}
+		for _, change := range changes {
+			change(o)
+		}
 	})
 	return d
 }
@@ -161,6 +164,30 @@ func TestLinksOfProxiedFiles(t *testing.T) {
 	}
 	if n := d.sources.Load(); n != 1 {
 		t.Errorf("%d requests to the source", n)
+	}
+}
+
+// TestLinksForOtherProtocols follows links that a device gets in another way than by polling.
+func TestLinksForOtherProtocols(t *testing.T) {
+	t.Parallel()
+	device := deviceapi.Device{Namespace: "acme", ControllerID: "dev1"}
+	d := newDelivery(t, func(o *ddi.Options) { o.BaseURL = "https://public.example/devices/" })
+	for name, want := range map[string]string{"rootfs.swu": string(d.content), "rootfs.swu.MD5SUM": "b2  rootfs.swu"} {
+		link := d.FileLink(device, "9", name)
+		path, ok := strings.CutPrefix(link, "https://public.example/devices")
+		if !ok || !strings.HasPrefix(path, root+"/softwaremodules/9/artifacts/"+name+"?e=") {
+			t.Errorf("the link is %s", link)
+		}
+		if w := d.follow(path); w.Code != 200 || w.Body.String() != want {
+			t.Errorf("the link to %s without credentials: %d", name, w.Code)
+		}
+	}
+	d.keys.present = artifact.Keys{}
+	if link := d.FileLink(device, "9", "a b"); link != "https://public.example/devices"+root+"/softwaremodules/9/artifacts/a%20b" {
+		t.Errorf("without keys the link is %s", link)
+	}
+	if link := newDelivery(t).FileLink(device, "9", "rootfs.swu"); link != "" {
+		t.Errorf("without a base URL the link is %s", link)
 	}
 }
 

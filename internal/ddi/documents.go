@@ -64,8 +64,12 @@ func (v *visit) fileURL(moduleID, fileName string) string {
 	if strings.EqualFold(tenant, defaultTenant) {
 		tenant = "DEFAULT"
 	}
-	return v.origin.base + wire.RootPath(tenant, v.device.ControllerID) +
-		"/softwaremodules/" + url.PathEscape(moduleID) + "/artifacts/" + url.PathEscape(fileName)
+	return filePath(v.origin.base, tenant, v.device.ControllerID, moduleID, fileName)
+}
+
+// filePath returns the URL of a file below a base URL.
+func filePath(base, tenant, controllerID, moduleID, fileName string) string {
+	return base + wire.RootPath(tenant, controllerID) + "/softwaremodules/" + url.PathEscape(moduleID) + "/artifacts/" + url.PathEscape(fileName)
 }
 
 // deploymentBaseOf returns one action, with the requested number of messages.

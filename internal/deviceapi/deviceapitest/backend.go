@@ -281,6 +281,9 @@ func (b *Backend) create(device deviceapi.Device, r *record, confirm bool) (*v1a
 
 func (b *Backend) creation(confirm bool) action.Creation {
 	made := action.Creation{DistributionSet: b.Update.Name, ContentHash: b.Update.hash(), Confirm: confirm, Now: b.now()}
+	for _, r := range b.Update.Remove {
+		made.Remove = append(made.Remove, v1alpha1.SoftwareReference{Group: r.Group, Name: r.Name, Version: r.Version, Type: r.Type})
+	}
 	if b.Update.DownloadOnly {
 		made.Update.Type = v1alpha1.UpdateTypeDownloadOnly
 	}

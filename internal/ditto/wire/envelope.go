@@ -162,16 +162,13 @@ type Error struct {
 	Description string `json:"description,omitempty"`
 }
 
-// Codes of Ditto.
+// Codes of Ditto. The first two are those of a device that refuses a command.
 const (
-	CodeSubjectNotFound = "messages:subject.notfound"
 	CodeWrongParameter  = "messages:parameter.invalid"
-	CodeExecutionFailed = "messages:execution.failed"
-	CodeForbidden       = "things:feature.notmodifiable"
+	CodeSubjectNotFound = "messages:subject.notfound"
+	CodeWrongValue      = "json.invalid"
 	CodeThingNotFound   = "things:thing.notfound"
-	CodeWrongJSON       = "json.invalid"
 	CodeTooMany         = "things:toomanyrequests"
-	CodeUnavailable     = "things:unavailable"
 )
 
 // DecodeError reads the error in a response. Its fields are empty if there is none.

@@ -1,0 +1,238 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ditto
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/ditto/wire"
+)
+
+// floodPause is how long a message beyond the rate of its device waits before it is read, so that a
+// flood is read slowly. The other messages of the connection wait with it.
+const floodPause = 50 * time.Millisecond
+
+// A message that must not be dropped waits resultTries times for resultPause if its device is
+// beyond the rate of results as well. Then it is not acknowledged, and is sent again.
+const (
+	resultPause = 250 * time.Millisecond
+	resultTries = 40
+)
+
+// sleep waits, and returns the error of ctx if that is done first.
+func sleep(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+		return nil
+	}
+}
+
+// Received handles a message of a device. A message that cannot be handled now returns an error,
+// and is sent again. One that is wrong is dropped, because it would be wrong again; if it asks for
+// a response, that says what is wrong.
+func (s *Server) Received(ctx context.Context, sender deviceapi.Device, id ConnectionID, m Message) error {
+	err := s.receive(ctx, sender, id, m)
+	bad, isBad := errors.AsType[deviceapi.BadRequest](err)
+	switch {
+	case err == nil:
+		return nil
+	case isBad:
+		s.note("Dropped a message", sender, bad, "topic", shorten(m.Topic))
+	case errors.Is(err, deviceapi.ErrTooMany):
+		s.note("Dropped a message beyond a rate or a quota", sender, err, "topic", shorten(m.Topic))
+		s.metrics.refused.WithLabelValues("rate").Inc()
+		return nil
+	case errors.Is(err, deviceapi.ErrUnauthorized), errors.Is(err, deviceapi.ErrNotServed), errors.Is(err, deviceapi.ErrNotFound):
+		s.note("Dropped a message that is about another device, or about one that does not exist", sender, err, "topic", shorten(m.Topic))
+	default:
+		s.note("A message is not acknowledged", sender, err, "topic", shorten(m.Topic))
+		return err
+	}
+	s.metrics.refused.WithLabelValues("message").Inc()
+	return nil
+}
+
+func (s *Server) receive(ctx context.Context, sender deviceapi.Device, id ConnectionID, m Message) error {
+	topic, err := wire.ParseTopic(m.Topic)
+	if err != nil {
+		return deviceapi.BadRequest{Reason: err.Error()}
+	}
+	switch topic.Kind {
+	case wire.IdentityTopic:
+		return s.identify(ctx, sender, id)
+	case wire.ResponseTopic, wire.EventTopic:
+	}
+	e, err := wire.DecodeEnvelope(m.Payload)
+	if err != nil && (topic.Kind == wire.EventTopic || len(m.Payload) > 0) {
+		return deviceapi.BadRequest{Reason: err.Error()}
+	}
+	device, err := deviceOfMessage(sender, topic, e)
+	if err != nil {
+		return err
+	}
+	beyond := s.limits.Admit(device, s.gatewayTokenOf(id, device), time.Now())
+	if beyond != nil {
+		if err := sleep(ctx, floodPause); err != nil {
+			return err
+		}
+	}
+	session, err := s.actingFor(ctx, id, sender, device)
+	if err != nil {
+		return err
+	}
+	r := received{Server: s, session: session, envelope: e, feature: featureOf(e), wantsReply: e.Headers.ResponseRequired, beyond: beyond, gatewayToken: s.gatewayTokenOf(id, device)}
+	if topic.Kind == wire.ResponseTopic {
+		return r.response(ctx, topic)
+	}
+	return r.event(ctx)
+}
+
+// deviceOfMessage returns the device that a message is about: that of its envelope, which must be
+// that of its topic, if the topic names one.
+func deviceOfMessage(sender deviceapi.Device, topic wire.Topic, e wire.Envelope) (deviceapi.Device, error) {
+	named := sender
+	if topic.Device != "" {
+		named.ControllerID = strings.TrimPrefix(topic.Device, sender.Namespace+":")
+	}
+	if topic.Tenant != "" && !strings.EqualFold(topic.Tenant, sender.Namespace) {
+		return named, fmt.Errorf("the topic is of the tenant %s: %w", topic.Tenant, deviceapi.ErrUnauthorized)
+	}
+	if e.Topic == (wire.ThingTopic{}) {
+		return named, nil
+	}
+	thing := deviceapi.Device{Namespace: strings.ToLower(e.Topic.Namespace), ControllerID: e.Topic.Name}
+	if thing.Namespace != sender.Namespace || topic.Device != "" && thing != named {
+		return thing, fmt.Errorf("the envelope is about %s: %w", thingID(thing), deviceapi.ErrUnauthorized)
+	}
+	return thing, nil
+}
+
+// featureOf returns the feature that a live message is about, or "".
+func featureOf(e wire.Envelope) string {
+	feature, _, _ := e.MessageOf()
+	return feature
+}
+
+// identify tells a device who it is, on the connection on which it asked.
+func (s *Server) identify(ctx context.Context, device deviceapi.Device, id ConnectionID) error {
+	if id == 0 {
+		return deviceapi.BadRequest{Reason: "behind an external broker a device is configured with its identity"}
+	}
+	if beyond := s.limits.Admit(device, "", time.Now()); beyond != nil {
+		return beyond
+	}
+	payload, err := wire.Identity{DeviceID: thingID(device), TenantID: device.Namespace, PolicyID: thingID(device)}.Encode()
+	if err != nil {
+		return err
+	}
+	s.metrics.messages.WithLabelValues("identity").Inc()
+	return ignoring(s.transport.Send(ctx, device, Message{Topic: wire.IdentityResponse, Payload: payload}), ErrNotConnected)
+}
+
+// received is one message while it is handled.
+type received struct {
+	*Server
+	session  *session
+	envelope wire.Envelope
+	feature  string
+	// wantsReply means that the device wants a response.
+	wantsReply bool
+	// beyond is ErrDeviceRate and so on for a message beyond the rates, of which only those are
+	// handled that would be lost otherwise.
+	beyond       error
+	gatewayToken string
+}
+
+// admit returns an error for a message that is beyond the rates. isProgress means that it has no
+// effect that a later message does not have, so that it can be dropped. Others wait.
+func (r *received) admit(ctx context.Context, isProgress bool) error {
+	if r.beyond == nil {
+		return nil
+	}
+	if isProgress {
+		return r.beyond
+	}
+	for range resultTries {
+		if r.limits.AdmitResult(r.session.device, r.gatewayToken, time.Now()) {
+			return nil
+		}
+		if err := sleep(ctx, resultPause); err != nil {
+			return err
+		}
+	}
+	return deviceapi.Unavailable{Cause: r.beyond}
+}
+
+// event handles an envelope that the device sends by itself.
+func (r *received) event(ctx context.Context) error {
+	var err error
+	if r.envelope.Topic.Channel == wire.Live {
+		err = r.live(ctx)
+	} else {
+		err = r.changes(ctx)
+	}
+	if !r.wantsReply || isOurs(err) {
+		return err
+	}
+	return errors.Join(err, ignoring(r.respond(ctx, err), ErrNotConnected))
+}
+
+// isOurs reports whether a message has to be sent again, because this process could not handle it.
+func isOurs(err error) bool {
+	_, isBad := errors.AsType[deviceapi.BadRequest](err)
+	return err != nil && !isBad && !errors.Is(err, deviceapi.ErrNotFound) && !errors.Is(err, deviceapi.ErrTooMany)
+}
+
+// live handles a message that is not about the digital twin.
+func (r *received) live(ctx context.Context) error {
+	_, subject, ok := r.envelope.MessageOf()
+	if !ok || subject != wire.RedeliverCommands {
+		r.metrics.messages.WithLabelValues("other").Inc()
+		return deviceapi.BadRequest{Reason: fmt.Sprintf("there is no message %q; send %s", shorten(subject), wire.RedeliverCommands)}
+	}
+	if err := r.admit(ctx, false); err != nil {
+		return err
+	}
+	r.metrics.messages.WithLabelValues("redeliver").Inc()
+	return r.redeliver(ctx, wire.DecodeRedelivery(r.envelope.Value))
+}
+
+// respond sends the response that the device asked for.
+func (r *received) respond(ctx context.Context, err error) error {
+	reply, failed := r.envelope.Reply(http.StatusNoContent, nil)
+	if err != nil {
+		reply, failed = r.envelope.Refuse(errorOf(err, r.envelope.Topic.Channel))
+	}
+	if failed != nil {
+		return failed
+	}
+	payload, failed := reply.Encode()
+	if failed != nil {
+		return failed
+	}
+	id, subject := r.envelope.ReplyRequest()
+	return r.publish(ctx, r.session, id, subject, payload)
+}
+
+// errorOf returns the error of Ditto for an error of the backend.
+func errorOf(err error, channel string) wire.Error {
+	if bad, ok := errors.AsType[deviceapi.BadRequest](err); ok {
+		if channel == wire.Live {
+			return wire.Error{Status: http.StatusNotFound, Code: wire.CodeSubjectNotFound, Message: shorten(bad.Reason)}
+		}
+		return wire.Error{Status: http.StatusBadRequest, Code: wire.CodeWrongValue, Message: shorten(bad.Reason)}
+	}
+	if tooMany, ok := errors.AsType[deviceapi.TooMany](err); ok {
+		return wire.Error{Status: http.StatusTooManyRequests, Code: wire.CodeTooMany, Message: shorten(tooMany.Reason)}
+	}
+	return wire.Error{Status: http.StatusNotFound, Code: wire.CodeThingNotFound, Message: "the device has no such action, or does not exist"}
+}
