@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/autoassignment"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
@@ -57,7 +57,7 @@ func (r *AutoAssignmentReconciler) snapshot(a *v1alpha1.AutoAssignment) autoassi
 	s := autoassignment.Snapshot{
 		Now:            r.Now(),
 		AutoAssignment: a,
-		Set:            r.Index.Set(types.NamespacedName{Namespace: a.Namespace, Name: a.Spec.Update.DistributionSet}),
+		Set:            r.Index.SetOf(a.Namespace, &a.Spec.Update),
 		Overlaps:       map[string]int32{},
 	}
 	if err := r.Index.SelectionError(key); err != nil {
@@ -66,7 +66,7 @@ func (r *AutoAssignmentReconciler) snapshot(a *v1alpha1.AutoAssignment) autoassi
 	counts, shared := r.counts.of(a)
 	s.Counts = counts
 	for _, other := range r.Index.AutoAssignments(a.Namespace) {
-		if other.Status.State == v1alpha1.AutoAssignmentRunning && other.Spec.Update.DistributionSet != a.Spec.Update.DistributionSet {
+		if other.Status.State == v1alpha1.AutoAssignmentRunning && !eligibility.IsSameSubject(&other.Spec.Update, &a.Spec.Update) {
 			s.Overlaps[other.Name] = shared[other.Name]
 		}
 	}

@@ -51,7 +51,7 @@ func (c *autoCounts) basisOf(a *v1alpha1.AutoAssignment) autoBasis {
 		return basis
 	}
 	basis.generation = known.Generation
-	if set := c.index.Set(types.NamespacedName{Namespace: a.Namespace, Name: known.Spec.Update.DistributionSet}); set != nil {
+	if set := c.index.SetOf(a.Namespace, &known.Spec.Update); set != nil {
 		basis.set, basis.types = set.Name, strings.Join(set.CompatibleTargetTypes, "\n")
 	}
 	return basis

@@ -117,6 +117,9 @@ func addActionCounts(counts map[types.NamespacedName]actionCounts, t *v1alpha1.T
 	}
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
+		if a.Removes() {
+			continue
+		}
 		key := types.NamespacedName{Namespace: t.Namespace, Name: a.DistributionSet}
 		counts[key] = counts[key].plus(countsOfAction(a), sign)
 	}

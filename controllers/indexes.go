@@ -86,8 +86,9 @@ func ofOpenActions(o client.Object, value func(*v1alpha1.Action) string) []strin
 	t := o.(*v1alpha1.Target)
 	var values []string
 	for i := range t.Status.Actions {
-		if a := &t.Status.Actions[i]; !a.State.IsClosed() {
-			values = append(values, value(a))
+		a := &t.Status.Actions[i]
+		if v := value(a); v != "" && !a.State.IsClosed() {
+			values = append(values, v)
 		}
 	}
 	return values
@@ -95,17 +96,21 @@ func ofOpenActions(o client.Object, value func(*v1alpha1.Action) string) []strin
 
 // UsedSet returns the set that a Rollout, an AutoAssignment or a Target's own assignment deploys.
 func UsedSet(o client.Object) []string {
+	name := ""
 	switch user := o.(type) {
 	case *v1alpha1.Rollout:
-		return []string{user.Spec.Update.DistributionSet}
+		name = user.Spec.Update.DistributionSet
 	case *v1alpha1.AutoAssignment:
-		return []string{user.Spec.Update.DistributionSet}
+		name = user.Spec.Update.DistributionSet
 	case *v1alpha1.Target:
 		if user.Spec.Assignment != nil {
-			return []string{user.Spec.Assignment.DistributionSet}
+			name = user.Spec.Assignment.DistributionSet
 		}
 	}
-	return nil
+	if name == "" { // software is removed
+		return nil
+	}
+	return []string{name}
 }
 
 // Assigned is the index value of all targets that have a spec.assignment.

@@ -157,9 +157,10 @@ func (r *RolloutReconciler) takesOver(newer, older *v1alpha1.Rollout) bool {
 	return !rollout.IsOver(older) && rollout.Replaces(newer, older, r.setOf(older))
 }
 
-// setOf returns the set that a rollout deploys, or nil if it does not exist.
+// setOf returns the set that a rollout deploys, or what takes its place in a removal. It returns
+// nil if the set does not exist.
 func (r *RolloutReconciler) setOf(obj *v1alpha1.Rollout) *eligibility.Set {
-	return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.Update.DistributionSet})
+	return r.Index.SetOf(obj.Namespace, &obj.Spec.Update)
 }
 
 // overlap returns what a newer rollout takes from this one. It is computed again only when the

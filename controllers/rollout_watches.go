@@ -72,6 +72,10 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !autoassignment.OffersSame(before, object) {
 			r.addRollouts(queue, object.Namespace, func(other *v1alpha1.Rollout) bool { return !rollout.IsOver(other) })
 		}
+	case *v1alpha1.TargetInventory: // a removal may have nothing to do on the target, or something again
+		for _, key := range r.Tallies.TargetChanged(client.ObjectKeyFromObject(object)) {
+			queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
+		}
 	case *v1alpha1.DistributionSet:
 		r.joinCandidates.reconsider(object.Namespace)
 		r.addRollouts(queue, object.Namespace, func(other *v1alpha1.Rollout) bool { return other.Spec.Update.DistributionSet == object.Name })

@@ -109,7 +109,7 @@ func (t *Tallies) Forget(key types.NamespacedName) {
 }
 
 func (t *Tallies) ruleOf(r *v1alpha1.Rollout, g *v1alpha1.DeploymentGroup) counting.Rule {
-	set := t.index.Set(types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet})
+	set := t.index.SetOf(r.Namespace, &r.Spec.Update)
 	return rollout.RuleOf(r, set, int(g.Spec.Index), t.index.AutoAssignmentReach(r.Namespace))
 }
 

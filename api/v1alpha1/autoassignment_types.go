@@ -77,12 +77,16 @@ type AutoAssignmentTargets struct {
 	Failed int32 `json:"failed"`
 }
 
-// OfferedSet is the set that an auto-assignment offers, and since when.
+// OfferedSet is what an auto-assignment offers, and since when.
 type OfferedSet struct {
 	// distributionSet is the name of the set, as in spec.update.distributionSet.
-	// +required
+	// +optional
 	// +kubebuilder:validation:MaxLength=253
-	DistributionSet string `json:"distributionSet"`
+	DistributionSet string `json:"distributionSet,omitempty"`
+	// removal is the hash of spec.update.remove. Absent if a set is offered.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Removal string `json:"removal,omitempty"`
 	// since is when the auto-assignment started to offer this set. Absent: it has not offered
 	// another set before.
 	// +optional
@@ -120,8 +124,12 @@ type AutoAssignmentStatus struct {
 	// startedAt is when the auto-assignment first ran. Absent: it has not run yet.
 	// +optional
 	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
-	// offering is the set that is offered. If another set was offered before, offering.since is its
-	// place in the order of updates.
+	// update says in a few words what is offered: the name of the set, or what is removed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Update string `json:"update,omitempty"`
+	// offering is the set or the removal that is offered. If another one was offered before,
+	// offering.since is its place in the order of updates.
 	// +optional
 	Offering *OfferedSet `json:"offering,omitempty"`
 	// selecting identifies the present selection. If there was another selection before,
@@ -147,7 +155,7 @@ type AutoAssignmentStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=autoassign,categories=goshawk
-// +kubebuilder:printcolumn:name="Set",type=string,JSONPath=`.spec.update.distributionSet`
+// +kubebuilder:printcolumn:name="Set",type=string,JSONPath=`.status.update`,description="the set, or what is removed"
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
 // +kubebuilder:printcolumn:name="Matched",type=integer,JSONPath=`.status.targets.matched`
 // +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.targets.started`,description="targets in progress: the device has started"

@@ -4,6 +4,7 @@
 package v1alpha1
 
 import (
+	"cmp"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -87,18 +88,35 @@ const (
 	DeadlineActionSkip DeadlineAction = "Skip"
 )
 
-// Update is the set to install and how to install it. A Rollout, an AutoAssignment and a single
-// assignment use the same fields.
+// Update is the set to install, or the software to remove, and how that is done. A Rollout, an
+// AutoAssignment and a single assignment use the same fields.
+// +kubebuilder:validation:XValidation:rule="has(self.distributionSet) != has(self.remove)",message="one of distributionSet and remove must be given: distributionSet to install a set, remove to remove software",fieldPath=".distributionSet"
+// +kubebuilder:validation:XValidation:rule="!has(self.remove) || !has(self.type) || self.type != 'DownloadOnly'",message="type DownloadOnly does not fit a removal, which downloads nothing: choose Forced, Soft or TimeForced",fieldPath=".type"
 // +kubebuilder:validation:XValidation:rule="has(self.forceAt) == (has(self.type) && self.type == 'TimeForced')",message="forceAt goes with type TimeForced, and only with it: give forceAt, or choose another type",fieldPath=".forceAt"
 type Update struct {
 	// distributionSet is the name of the DistributionSet, in the same namespace, that targets are
 	// to run. If it does not exist, the object is Stalled (ReferenceNotFound) until it appears. An
-	// invalidated set is never offered again. Written by the user; frozen once a rollout has
-	// started.
-	// +required
+	// invalidated set is never offered again. Exactly one of distributionSet and remove is given.
+	// Written by the user; frozen once a rollout has started.
+	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	DistributionSet string `json:"distributionSet"`
+	DistributionSet string `json:"distributionSet,omitempty"`
+
+	// remove is the software that targets are to remove, in place of a set to install. Only devices
+	// that use SoftwareUpdatable can do that; on a device that uses DDI the action fails with code
+	// RemoveNotSupported. A target whose reported inventory has none of the entries counts as
+	// succeeded, unless reinstall is true. 1 to 50 entries, with at most 4096 bytes in all. Written
+	// by the user; frozen once a rollout has started.
+	// +optional
+	// +listType=map
+	// +listMapKey=group
+	// +listMapKey=name
+	// +listMapKey=version
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:XValidation:rule="self.map(s, size(bytes(s.group)) + size(bytes(s.name)) + size(bytes(s.version)) + (has(s.type) ? size(bytes(s.type)) : 0)).sum() <= 4096",message="the texts of remove take more than 4096 bytes in all: use several updates, with superseding: Queue"
+	Remove []SoftwareReference `json:"remove,omitempty"`
 
 	// type informs the device how urgent the update is; it decides nothing in Goshawk. Default
 	// Forced. Written by the user. On a rollout that has started it may change from Soft to Forced
@@ -190,31 +208,39 @@ type Update struct {
 // SoftwareReference names software on a device, as the device reports it in its inventory
 // (SoftwareUpdatable: DependencyDescription).
 type SoftwareReference struct {
-	// group is the group of the software. 1 to 128 characters.
+	// group is the group of the software, such as org.example. 1 to 256 characters.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"""^[^\p{C}\p{Zl}\p{Zp}<>&"\\]*$""")`,message=`group must have no control characters and none of < > & " \`
 	Group string `json:"group"`
 
-	// name is the name of the software. 1 to 128 characters.
+	// name is the name of the software. 1 to 256 characters.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"""^[^\p{C}\p{Zl}\p{Zp}<>&"\\]*$""")`,message=`name must have no control characters and none of < > & " \`
 	Name string `json:"name"`
 
 	// version is the version of the software. 1 to 128 characters.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"""^[^\p{C}\p{Zl}\p{Zp}<>&"\\]*$""")`,message=`version must have no control characters and none of < > & " \`
 	Version string `json:"version"`
 
 	// type is the type of the software, by which the feature of the device is chosen that removes
-	// it. Absent: the device has one feature only, or finds it by itself.
+	// it. Absent: the type that the device reported for the software, or its only feature.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"""^[^\p{C}\p{Zl}\p{Zp}<>&"\\]*$""")`,message=`type must have no control characters and none of < > & " \`
 	Type string `json:"type,omitempty"`
 }
+
+// Subject returns what the update is about, for messages: the name of its set, or a few words about
+// what it removes.
+func (u *Update) Subject() string { return cmp.Or(RemovalOf(u.Remove), u.DistributionSet) }
 
 // RemovalOf says in a few words what is removed, such as "removal of app 1.2 and 2 more", in at
 // most 128 characters. It returns "" for no software.

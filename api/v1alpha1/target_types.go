@@ -172,7 +172,7 @@ type SecretKeyReference struct {
 	Key string `json:"key"`
 }
 
-// Assignment assigns one distribution set to one target.
+// Assignment assigns one distribution set, or one removal of software, to one target.
 type Assignment struct {
 	Update `json:",inline"`
 
@@ -330,6 +330,10 @@ type SeenAssignment struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet,omitempty"`
+	// removal is the hash of spec.assignment.remove. Absent if a set is assigned.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Removal string `json:"removal,omitempty"`
 	// assignedAt is spec.assignment.assignedAt.
 	// +optional
 	AssignedAt *metav1.Time `json:"assignedAt,omitempty"`
@@ -778,7 +782,7 @@ type TargetStatus struct {
 // +kubebuilder:selectablefield:JSONPath=`.status.controllerID`
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.updateStatus`
 // +kubebuilder:printcolumn:name="Installed",type=string,JSONPath=`.status.installed.distributionSet`,description="the set that the device runs, by its reports"
-// +kubebuilder:printcolumn:name="Update",type=string,JSONPath=`.status.actions[-1:].distributionSet`,description="the set of the newest action"
+// +kubebuilder:printcolumn:name="Update",type=string,JSONPath=`.status.actions[-1:]['distributionSet','removal']`,description="the set of the newest action, or what it removes"
 // +kubebuilder:printcolumn:name="Action",type=string,JSONPath=`.status.actions[-1:].state`,description="the state of the newest action"
 // +kubebuilder:printcolumn:name="Consistent",type=string,JSONPath=`.status.conditions[?(@.type=="Consistent")].status`
 // +kubebuilder:printcolumn:name="Seen Within",type=date,JSONPath=`.status.lastSeen`,description="the device was heard of within this time. It is written with other reports, else at most once a day: the condition Online says whether the device is offline"

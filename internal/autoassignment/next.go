@@ -29,7 +29,7 @@ import (
 type Snapshot struct {
 	Now            time.Time
 	AutoAssignment *v1alpha1.AutoAssignment
-	// Set is the set that spec.update names, or nil if it does not exist.
+	// Set is the set that spec.update names, or nil if it does not exist. A removal has one always.
 	Set *eligibility.Set
 	// SelectionError is the error of the selection, or "".
 	SelectionError string
@@ -70,6 +70,9 @@ type verdict struct {
 func Next(s Snapshot) Plan {
 	status := *s.AutoAssignment.Status.DeepCopy()
 	status.UID = s.AutoAssignment.Identity()
+	if subject := s.AutoAssignment.Spec.Update.Subject(); subject != "" { // else spec.update cannot be decoded
+		status.Update = subject
+	}
 	v := evaluate(s)
 	if v.state == v1alpha1.AutoAssignmentRunning && status.StartedAt == nil {
 		now := metav1.NewMicroTime(s.Now.Truncate(time.Microsecond))
@@ -95,11 +98,12 @@ func Next(s Snapshot) Plan {
 // selection. The first set and selection count from the start.
 func noteOffer(status *v1alpha1.AutoAssignmentStatus, spec *v1alpha1.AutoAssignmentSpec, now time.Time) {
 	at := metav1.NewMicroTime(now.Truncate(time.Microsecond))
+	removal := eligibility.RemovalHash(spec.Update.Remove)
 	switch o := status.Offering; {
 	case o == nil:
-		status.Offering = &v1alpha1.OfferedSet{DistributionSet: spec.Update.DistributionSet}
-	case o.DistributionSet != spec.Update.DistributionSet:
-		status.Offering = &v1alpha1.OfferedSet{DistributionSet: spec.Update.DistributionSet, Since: &at}
+		status.Offering = &v1alpha1.OfferedSet{DistributionSet: spec.Update.DistributionSet, Removal: removal}
+	case o.DistributionSet != spec.Update.DistributionSet || o.Removal != removal:
+		status.Offering = &v1alpha1.OfferedSet{DistributionSet: spec.Update.DistributionSet, Removal: removal, Since: &at}
 	}
 	switch hash := hashOf(spec.Selection); {
 	case status.Selecting == nil:
@@ -128,7 +132,7 @@ func evaluate(s Snapshot) verdict {
 	case s.Set != nil && cancellation.Of(s.Set.Invalidation).AutoAssignments == cancellation.Stop:
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: fmt.Sprintf("DistributionSet %s was invalidated (%s), so this AutoAssignment cannot run again: create another AutoAssignment", name, s.Set.Invalidation)}
-	case wasInvalidated(s.AutoAssignment):
+	case !s.Set.Removes() && wasInvalidated(s.AutoAssignment):
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: "its DistributionSet was invalidated, so this AutoAssignment cannot run again: create another AutoAssignment"}
 	case s.SelectionError != "":
@@ -149,8 +153,12 @@ func evaluate(s Snapshot) verdict {
 		return verdict{state: v1alpha1.AutoAssignmentPaused, reason: v1alpha1.ReasonPausedBySpec,
 			message: "spec.state is Paused: no further device starts; set it to Running to continue"}
 	}
-	message := fmt.Sprintf("offering %s to %d matching targets and to future ones; %d installed it, %d failed", name, s.Counts.Matched, s.Counts.Succeeded, s.Counts.Failed)
-	event := fmt.Sprintf("offering %s to all present and future matching targets; see status.targets", name)
+	subject, done := spec.Update.Subject(), "installed it"
+	if s.Set.Removes() {
+		done = "succeeded"
+	}
+	message := fmt.Sprintf("offering %s to %d matching targets and to future ones; %d %s, %d failed", subject, s.Counts.Matched, s.Counts.Succeeded, done, s.Counts.Failed)
+	event := fmt.Sprintf("offering %s to all present and future matching targets; see status.targets", subject)
 	if w := spec.Update.MaintenanceWindow; w != nil {
 		inWindow := "; devices start only in the maintenance window " + window.Describe(w)
 		message, event = message+inWindow, event+inWindow

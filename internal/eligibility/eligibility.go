@@ -120,7 +120,7 @@ func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 	if r.Code = setProblem(in, t); r.Code != "" {
 		return
 	}
-	if in.AlreadyThere || !in.Update.Reinstall && action.Installed(&t.Status, in.Set.ContentHash) {
+	if in.AlreadyThere || !in.Update.Reinstall && in.Set.IsThere(t) {
 		r.Code = CodeAlreadyThere
 		return
 	}
@@ -192,7 +192,7 @@ func afterFailure(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer, now t
 		fail()
 		return
 	}
-	if !in.Update.Reinstall && action.Installed(&t.Status, own.ContentHash) { // installed in another way
+	if !in.Update.Reinstall && isThere(t, in, own.ContentHash) { // installed or removed in another way
 		r.Code = CodeAlreadyThere
 		return
 	}
@@ -266,7 +266,7 @@ func olderThanStarted(t *v1alpha1.Target, in *Intent, newer *Newer) (newerAction
 // this update.
 func brings(t *v1alpha1.Target, in *Intent, a *v1alpha1.Action) bool {
 	return in.PlannedHash != "" && a.ContentHash == in.PlannedHash && !in.Update.Reinstall &&
-		(!a.State.IsClosed() || action.Installed(&t.Status, in.PlannedHash))
+		(!a.State.IsClosed() || isThere(t, in, in.PlannedHash))
 }
 
 // IsRecreated reports whether the source of an update has the kind and name of the source of an
@@ -275,11 +275,20 @@ func IsRecreated(a *v1alpha1.Action, in *Intent) bool {
 	return a.Source.Kind == in.Source.Kind && a.Source.Name == in.Source.Name
 }
 
+// isThere reports whether content of this update is installed or, of a removal, removed. The set of
+// the update may not exist any more, or may have another content.
+func isThere(t *v1alpha1.Target, in *Intent, hash string) bool {
+	if in.Set.Removes() {
+		return in.Set.ContentHash == hash && in.Set.IsThere(t)
+	}
+	return action.Installed(&t.Status, hash)
+}
+
 // isThereAsPlanned reports whether the content that the rollout planned is installed, and the group
 // has opened. That counts also while the rollout is paused, and after a change or deletion of the
 // set.
 func isThereAsPlanned(t *v1alpha1.Target, in *Intent) bool {
-	return in.PlannedHash != "" && !in.OpenedAt.IsZero() && !in.Update.Reinstall && action.Installed(&t.Status, in.PlannedHash)
+	return in.PlannedHash != "" && !in.OpenedAt.IsZero() && !in.Update.Reinstall && isThere(t, in, in.PlannedHash)
 }
 
 // setProblem returns why the set cannot be given to this target, or "" if it can.

@@ -53,6 +53,10 @@ type Set struct {
 	Modules []*v1alpha1.SoftwareModule
 	// Metadata of the set that the device sees.
 	Metadata []v1alpha1.MetadataEntry
+	// Remove is the software that is removed; empty if a set is installed.
+	Remove []v1alpha1.SoftwareReference
+	// Inventories is for IsThere of a removal; nil if nothing is known of any target.
+	Inventories Inventories
 }
 
 // Fits reports whether a target of this type may get the set. A target without type fits every set.

@@ -73,7 +73,7 @@ func replaced(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
 func (n *Newer) over(t *v1alpha1.Target, in *Intent) (other *Intent, brought bool) {
 	if n.Reached != nil && NewestFirst(n.Reached, in) < 0 {
 		other = n.Reached
-		brought = other.Source.Kind != v1alpha1.SourceAutoAssignment && other.Update.DistributionSet == in.Update.DistributionSet
+		brought = other.Source.Kind != v1alpha1.SourceAutoAssignment && IsSameSubject(&other.Update, &in.Update)
 		if !brought {
 			return other, false
 		}
@@ -86,6 +86,11 @@ func (n *Newer) over(t *v1alpha1.Target, in *Intent) (other *Intent, brought boo
 		return n.Running, false
 	}
 	return other, brought
+}
+
+// IsSameSubject reports whether two updates name the same set, or remove the same software.
+func IsSameSubject(a, b *v1alpha1.Update) bool {
+	return a.DistributionSet == b.DistributionSet && RemovalHash(a.Remove) == RemovalHash(b.Remove)
 }
 
 // autoHasReached calls AutoHasReached for auto-assignments that are newer than the update or, if
@@ -166,9 +171,10 @@ func AutoHasReached(in *Intent, t *v1alpha1.Target) bool {
 
 // isInstalled reports whether an update is a rollout whose set is installed on the target, even if
 // its group has not opened. The newest of them supersedes all older updates: in a cluster that is
-// rebuilt from Git nothing else shows that the device has gone past them.
+// rebuilt from Git nothing else shows that the device has gone past them. A removal is never
+// installed: a device without the software may never have had it.
 func isInstalled(t *v1alpha1.Target, in *Intent) bool {
-	return in.Source.Kind == v1alpha1.SourceRollout && !isQueued(in) && !since(&in.Source).IsZero() &&
+	return in.Source.Kind == v1alpha1.SourceRollout && !isQueued(in) && !in.Set.Removes() && !since(&in.Source).IsZero() &&
 		!in.Stopped && !in.Superseded && setProblem(in, t) == "" && action.Installed(&t.Status, in.Set.ContentHash)
 }
 

@@ -24,6 +24,17 @@ type auto struct {
 	object *v1alpha1.AutoAssignment
 	query  *query.Query
 	err    error
+	// removal takes the place of the set if the auto-assignment removes software.
+	removal *eligibility.Set
+}
+
+// setIn returns the set that is offered, or what takes its place, or nil. The caller holds the lock
+// of the index.
+func (a *auto) setIn(x *Index) *eligibility.Set {
+	if a.removal != nil {
+		return a.removal
+	}
+	return x.facts[types.NamespacedName{Namespace: a.object.Namespace, Name: a.object.Spec.Update.DistributionSet}]
 }
 
 func (x *Index) setAutoAssignment(old, now client.Object) {
@@ -51,11 +62,11 @@ func (x *Index) noteAutoAssignment(old, now client.Object) {
 		return
 	}
 	if present != nil && present.object.Unreadable == nil && present.object.UID == a.UID && present.object.Generation == a.Generation {
-		x.autos[key] = &auto{a, present.query, present.err}
+		x.autos[key] = &auto{a, present.query, present.err, present.removal}
 		return
 	}
 	q, err := query.Compile(a.Spec.Selection)
-	x.autos[key] = &auto{a, q, err}
+	x.autos[key] = &auto{a, q, err, x.removalOf(a.Namespace, &a.Spec.Update)}
 }
 
 // AutoAssignment returns an auto-assignment as the index knows it, or nil if there is none.
@@ -103,7 +114,7 @@ func (x *Index) Selects(key types.NamespacedName, t *v1alpha1.Target) bool {
 }
 
 func (x *Index) fits(a *auto, t *v1alpha1.Target) bool {
-	set := x.facts[sibling(t, a.object.Spec.Update.DistributionSet)]
+	set := a.setIn(x)
 	return set != nil && set.Fits(t.Spec.Type)
 }
 
@@ -127,7 +138,7 @@ func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []eligibility.Int
 		if !a.query.Matches(t) {
 			continue
 		}
-		in := autoassignment.IntentOf(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+		in := autoassignment.IntentOf(a.object, t, a.setIn(x))
 		if in.Closed.IsZero() {
 			in.Closed = rollout.WaitForRebuild(t, "auto-assignment "+a.object.Name, &in, x.candidates(t.Namespace), now)
 		}

@@ -37,7 +37,7 @@ func (x *Index) autoHasReached(t *v1alpha1.Target, since time.Time) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for a := range x.started(t.Namespace) {
-		in := autoassignment.IntentOf(a.object, t, x.facts[sibling(t, a.object.Spec.Update.DistributionSet)])
+		in := autoassignment.IntentOf(a.object, t, a.setIn(x))
 		if in.OpenedAt.After(since) && eligibility.AutoHasReached(&in, t) && a.query.Matches(t) { // the most expensive check last, because it may run for every member
 			return true
 		}

@@ -6,7 +6,6 @@ package fleet
 import (
 	"iter"
 
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -56,7 +55,7 @@ func (x *Index) candidates(namespace string) iter.Seq[rollout.Candidate] {
 	}
 	return func(yield func(rollout.Candidate) bool) {
 		for key, c := range x.starting {
-			set := x.facts[types.NamespacedName{Namespace: namespace, Name: c.rollout.Spec.Update.DistributionSet}]
+			set := x.setOf(namespace, &c.rollout.Spec.Update)
 			if key.Namespace == namespace && !yield(rollout.Candidate{Rollout: c.rollout, Set: set, Query: c.query}) {
 				return
 			}

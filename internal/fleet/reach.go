@@ -20,7 +20,7 @@ import (
 // For returns the intents that reach a target: its own assignment, the groups that it is a member
 // of, and the auto-assignments that select it.
 func (x *Index) For(target *v1alpha1.Target, now time.Time) []eligibility.Intent {
-	assigned, ok := offer.AssignmentIntent(target, func(name string) *eligibility.Set { return x.Set(sibling(target, name)) })
+	assigned, ok := offer.AssignmentIntent(target, func(u *v1alpha1.Update) *eligibility.Set { return x.SetOf(target.Namespace, u) })
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	members := x.members[types.NamespacedName{Namespace: target.Namespace, Name: target.Name}]
@@ -36,7 +36,7 @@ func (x *Index) For(target *v1alpha1.Target, now time.Time) []eligibility.Intent
 		if !grouping.BelongsTo(group, r) {
 			continue
 		}
-		in := rollout.IntentOf(r, group, m.position, x.facts[types.NamespacedName{Namespace: r.Namespace, Name: r.Spec.Update.DistributionSet}])
+		in := rollout.IntentOf(r, group, m.position, x.setOf(r.Namespace, &r.Spec.Update))
 		if in.Closed.IsZero() {
 			in.Closed = rollout.WaitForNewer(target, r, x.candidates(target.Namespace), now)
 		}

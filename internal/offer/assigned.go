@@ -50,7 +50,7 @@ func assignmentNow(w World) *metav1.Condition {
 		return nil
 	case IsAhead(wanted, w.Now):
 		return assignedAs(w, metav1.ConditionTrue, v1alpha1.ReasonWaitingForStart, fmt.Sprintf(
-			"%s is assigned as of %s (spec.assignment.assignedAt) and waits until then", wanted.DistributionSet, stamp(wanted.AssignedAt.Time)))
+			"%s is assigned as of %s (spec.assignment.assignedAt) and waits until then", wanted.Subject(), stamp(wanted.AssignedAt.Time)))
 	case own == nil:
 		return assignedAs(w, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "spec.assignment has been accepted")
 	default:
@@ -129,11 +129,11 @@ func (v Verdict) toFix() string {
 func (v Verdict) ahead(w World) (reason, message string) {
 	update := &v.Intent.Update
 	if o := For(w); o.Reason.Code == eligibility.CodeNotReady {
-		return string(o.Reason.Code), fmt.Sprintf("%s waits: %s", update.DistributionSet, o.Reason.Message)
+		return string(o.Reason.Code), fmt.Sprintf("%s waits: %s", update.Subject(), o.Reason.Message)
 	} else if v.Reason.IsZero() && o.Intent != nil && o.Intent.Source.Kind != v1alpha1.SourceTarget {
-		return v1alpha1.ReasonWaitingForDevice, fmt.Sprintf("%s waits: %s first", update.DistributionSet, o.Reason.Message)
+		return v1alpha1.ReasonWaitingForDevice, fmt.Sprintf("%s waits: %s first", update.Subject(), o.Reason.Message)
 	}
-	message = fmt.Sprintf("%s has not been fetched: it waits for the next poll of the device", update.DistributionSet)
+	message = fmt.Sprintf("%s has not been fetched: it waits for the next poll of the device", update.Subject())
 	if update.ConfirmationRequired && !confirmsByItself(w.Target) {
 		message += ", which is then asked to confirm it"
 	}
@@ -155,7 +155,7 @@ func inWindow(mw *v1alpha1.MaintenanceWindow, now time.Time) string {
 
 // atWork returns reason and message for the open action of an assignment.
 func (v Verdict) atWork(w World, a *v1alpha1.Action) (reason, message string) {
-	set := a.DistributionSet
+	set := a.Subject()
 	switch a.State {
 	case v1alpha1.ActionWaitingForConfirmation:
 		return v.confirmation(w, a)
@@ -193,13 +193,13 @@ func (v Verdict) confirmation(w World, a *v1alpha1.Action) (reason, message stri
 	case eligibility.CodeWindowClosed:
 		message = fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))
 	default:
-		return string(o.Reason.Code), fmt.Sprintf("action %d (%s) waits for confirmation and the device is not asked: %s", a.ID, a.DistributionSet, o.Reason.Message)
+		return string(o.Reason.Code), fmt.Sprintf("action %d (%s) waits for confirmation and the device is not asked: %s", a.ID, a.Subject(), o.Reason.Message)
 	}
 	reason = v1alpha1.ReasonAwaitingConfirmation
 	if denial(a) != "" {
 		reason = v1alpha1.ReasonDenied
 	}
-	return reason, a.DistributionSet + ": " + message + inWindow(v.Intent.Update.MaintenanceWindow, w.Now)
+	return reason, a.Subject() + ": " + message + inWindow(v.Intent.Update.MaintenanceWindow, w.Now)
 }
 
 // closing returns the message about an assignment that is over.
@@ -207,7 +207,7 @@ func (v Verdict) closing(w World, a *v1alpha1.Action) string {
 	switch now := w.Target.Status.Installed; {
 	case v.Reason.Code != eligibility.CodeDone || a == nil:
 	case a.Update.Type == v1alpha1.UpdateTypeDownloadOnly:
-		return fmt.Sprintf("%s was downloaded as action %d and is not installed: spec.assignment.type is DownloadOnly", a.DistributionSet, a.ID)
+		return fmt.Sprintf("%s was downloaded as action %d and is not installed: spec.assignment.type is DownloadOnly", a.Subject(), a.ID)
 	case now != nil && now.ContentHash != a.ContentHash && now.DistributionSet != "":
 		return fmt.Sprintf("%s, and the device has %s installed now", v.Reason.Message, now.DistributionSet)
 	}
@@ -216,7 +216,7 @@ func (v Verdict) closing(w World, a *v1alpha1.Action) string {
 
 // again returns the part of a message that says how to assign the same set once more.
 func again(v Verdict) string {
-	return fmt.Sprintf("; to bring %s once more, give spec.assignment.assignedAt the present time", v.Intent.Update.DistributionSet)
+	return fmt.Sprintf("; to bring %s once more, give spec.assignment.assignedAt the present time", v.Intent.Update.Subject())
 }
 
 // AssignedUntil returns when time alone changes the result of Assigned, or the zero time if it

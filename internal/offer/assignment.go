@@ -35,7 +35,7 @@ func NoteAssignment(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment, 
 	case IsSeen(wanted, seen):
 		return seen
 	}
-	return &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, AssignedAt: wanted.AssignedAt, Since: placeOf(wanted, seen, now)}
+	return &v1alpha1.SeenAssignment{DistributionSet: wanted.DistributionSet, Removal: eligibility.RemovalHash(wanted.Remove), AssignedAt: wanted.AssignedAt, Since: placeOf(wanted, seen, now)}
 }
 
 func placeOf(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment, now time.Time) *metav1.MicroTime {
@@ -53,10 +53,10 @@ func placeOf(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment, now tim
 	return &metav1.MicroTime{Time: place}
 }
 
-// IsSeen reports whether an assignment is the one in status.assignment: the same set with the same
-// assignedAt.
+// IsSeen reports whether an assignment is the one in status.assignment: the same set, or the same
+// software to remove, with the same assignedAt.
 func IsSeen(wanted *v1alpha1.Assignment, seen *v1alpha1.SeenAssignment) bool {
-	return seen != nil && seen.DistributionSet == wanted.DistributionSet && seen.AssignedAt.Equal(wanted.AssignedAt)
+	return seen != nil && seen.DistributionSet == wanted.DistributionSet && seen.Removal == eligibility.RemovalHash(wanted.Remove) && seen.AssignedAt.Equal(wanted.AssignedAt)
 }
 
 // IsAhead reports whether assignedAt is in the future: until then the assignment has no effect.
@@ -65,9 +65,9 @@ func IsAhead(a *v1alpha1.Assignment, now time.Time) bool {
 }
 
 // AssignmentIntent returns the target's own spec.assignment as an update, once its controller has
-// recorded when it first saw it; false: there is none, or it is not recorded yet. setNamed returns
-// the set of a name, or nil.
-func AssignmentIntent(t *v1alpha1.Target, setNamed func(name string) *eligibility.Set) (eligibility.Intent, bool) {
+// recorded when it first saw it; false: there is none, or it is not recorded yet. setOf returns the
+// set of an update, or what takes its place, or nil.
+func AssignmentIntent(t *v1alpha1.Target, setOf func(*v1alpha1.Update) *eligibility.Set) (eligibility.Intent, bool) {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
 	if wanted == nil || seen == nil || seen.Since == nil || !IsSeen(wanted, seen) {
 		return eligibility.Intent{}, false
@@ -75,7 +75,7 @@ func AssignmentIntent(t *v1alpha1.Target, setNamed func(name string) *eligibilit
 	return eligibility.Intent{
 		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: t.Name, UID: t.Identity(), Since: seen.Since},
 		Update:     wanted.Update,
-		Set:        setNamed(wanted.DistributionSet),
+		Set:        setOf(&wanted.Update),
 		StartedAt:  seen.Since.Time,
 		OpenedAt:   seen.Since.Time,
 		CreatedAt:  t.CreationTimestamp.Time,

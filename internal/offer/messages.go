@@ -37,7 +37,7 @@ func (j *judged) text(w *World) string {
 	case eligibility.CodeRetrying:
 		return fmt.Sprintf("action %d of %s failed; the next attempt is at %s", j.Action.ID, label(in), stamp(j.Until))
 	case eligibility.CodeBusy:
-		return fmt.Sprintf("%s waits until action %d (%s) has closed and its cancel, if any, is answered", label(in), j.Action.ID, j.Action.DistributionSet)
+		return fmt.Sprintf("%s waits until action %d (%s) has closed and its cancel, if any, is answered", label(in), j.Action.ID, j.Action.Subject())
 	case eligibility.CodeSuperseded:
 		return j.aboutSuperseding()
 	case eligibility.CodeSkipped:
@@ -45,7 +45,7 @@ func (j *judged) text(w *World) string {
 	case eligibility.CodeDeadlinePassed:
 		return fmt.Sprintf("this target did not start within startDeadlineSeconds of %s and counts as failed", label(in))
 	case eligibility.CodeWaitingForStep:
-		return fmt.Sprintf("%s waits for the required migration step %s of %s", label(in), j.Other.Update.DistributionSet, label(j.Other))
+		return fmt.Sprintf("%s waits for the required migration step %s of %s", label(in), j.Other.Update.Subject(), label(j.Other))
 	case eligibility.CodeHold:
 		return "spec.hold keeps this target from starting an update; set it to false to release it"
 	case eligibility.CodeWindowClosed:
@@ -71,7 +71,7 @@ func withMessage(a *v1alpha1.Action) string {
 
 func (j *judged) aboutSet(w *World) string {
 	in := j.in
-	set, name := in.Set, in.Update.DistributionSet
+	set, name := in.Set, in.Update.Subject()
 	switch j.Code {
 	case eligibility.CodeSetNotFound:
 		return fmt.Sprintf("DistributionSet %s does not exist: create it, or name another in %s", name, label(in))
@@ -84,8 +84,14 @@ func (j *judged) aboutSet(w *World) string {
 	case eligibility.CodeIncompatible:
 		return fmt.Sprintf("DistributionSet %s does not fit target type %q: its compatibleTargetTypes are %v", name, w.Target.Spec.Type, set.CompatibleTargetTypes)
 	case eligibility.CodeAlreadyHad:
+		if in.Set.Removes() {
+			return fmt.Sprintf("%s offers a removal once, and this target already had the %s", label(in), name)
+		}
 		return fmt.Sprintf("%s offers a set once, and this target already had %s", label(in), name)
 	default:
+		if in.Set.Removes() {
+			return "the inventory of the device has none of the software: " + name + " has nothing to do"
+		}
 		return name + " is already installed"
 	}
 }
@@ -94,7 +100,7 @@ func (j *judged) aboutSuperseding() string {
 	in := j.in
 	switch {
 	case j.Action != nil:
-		return fmt.Sprintf("%s is no newer than action %d (%s), which this target has started", label(in), j.Action.ID, j.Action.DistributionSet)
+		return fmt.Sprintf("%s is no newer than action %d (%s), which this target has started", label(in), j.Action.ID, j.Action.Subject())
 	case j.Other != nil:
 		return fmt.Sprintf("the newer %s replaces %s", label(j.Other), label(in))
 	}

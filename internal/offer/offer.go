@@ -75,7 +75,7 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 		return forWaiting(w, a)
 	default:
 	}
-	set := w.Set(a.DistributionSet)
+	set := SetFor(*w, a)
 	if !sameContent(set, a) {
 		return Offer{Kind: Nothing, Action: a, Set: set, Reason: eligibility.Reason{
 			Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d was deleted or has another content", a.DistributionSet, a.ID)}}
@@ -88,7 +88,7 @@ func forOpen(w *World, a *v1alpha1.Action) Offer {
 // forWaiting returns the offer for an action that waits for confirmation. Such an action has not
 // started; the device is asked for the confirmation only while it may start.
 func forWaiting(w *World, a *v1alpha1.Action) Offer {
-	o := Offer{Kind: Nothing, Action: a, Set: w.Set(a.DistributionSet), Reason: unserved(w.Target)}
+	o := Offer{Kind: Nothing, Action: a, Set: SetFor(*w, a), Reason: unserved(w.Target)}
 	if !o.Reason.IsZero() {
 		return o
 	}
@@ -157,12 +157,21 @@ func (j *judged) opensAt() time.Time {
 
 func start(w *World, in *eligibility.Intent) Offer {
 	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set,
-		Reason: eligibility.Reason{Code: CodeDeploy, Message: label(in) + " offers " + in.Update.DistributionSet}}
+		Reason: eligibility.Reason{Code: CodeDeploy, Message: label(in) + " offers " + in.Update.Subject()}}
 	if in.Update.ConfirmationRequired && !confirmsByItself(w.Target) {
 		o.Kind = Confirm
 		o.Reason = eligibility.Reason{Code: CodeConfirm, Message: fmt.Sprintf("%s needs confirmation at the device", label(in))}
 	}
 	return o
+}
+
+// SetFor returns the set of an open action or, if it removes software, what takes the place of a
+// set. It returns nil if there is no such set.
+func SetFor(w World, a *v1alpha1.Action) *eligibility.Set {
+	if a.Removes() {
+		return eligibility.SetOfAction(w.Target.Namespace, a)
+	}
+	return w.Set(a.DistributionSet)
 }
 
 // Creation returns the action that is created when the device fetches this offer.
@@ -179,6 +188,7 @@ func (o Offer) Creation(w World) action.Creation {
 	return action.Creation{
 		Source:          source,
 		DistributionSet: in.Update.DistributionSet,
+		Remove:          in.Set.Remove,
 		ContentHash:     in.Set.ContentHash,
 		Update:          lasting(in),
 		Confirm:         o.Kind == Confirm,

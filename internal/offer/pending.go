@@ -93,7 +93,7 @@ func demandsOn(w *World, a *v1alpha1.Action, verdicts []judged, isAdopted bool) 
 	if c := w.Target.Spec.Cancel; c != nil && covers(c, a, &w.Target.Status) {
 		ask(v1alpha1.CauseRequested, softUnlessSaid(c.Cancellation))
 	}
-	set := w.Set(a.DistributionSet)
+	set := SetFor(*w, a)
 	if set != nil {
 		ask(v1alpha1.CauseInvalidated, set.Invalidation)
 	}
@@ -201,7 +201,7 @@ func supersedes(w *World, a *v1alpha1.Action, verdicts []judged) bool {
 // isReturn reports whether the target's own assignment names the installed set, as after a revert:
 // an action that was started meanwhile is canceled then.
 func isReturn(v *judged) bool {
-	return v.in.Source.Kind == v1alpha1.SourceTarget && v.Code == eligibility.CodeAlreadyThere
+	return v.in.Source.Kind == v1alpha1.SourceTarget && v.Code == eligibility.CodeAlreadyThere && !v.in.Set.Removes()
 }
 
 // adopterOf returns the newest intent for the content of the open action, or nil if there is none:
@@ -211,7 +211,7 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *eligibility.Int
 	if a.State == v1alpha1.ActionCanceling || !a.State.HasStarted() || !unserved(w.Target).IsZero() {
 		return nil
 	}
-	if set := w.Set(a.DistributionSet); set != nil && cancelsStarted(set.Invalidation) {
+	if set := SetFor(*w, a); set != nil && cancelsStarted(set.Invalidation) {
 		return nil
 	}
 	var adopter *eligibility.Intent

@@ -129,7 +129,7 @@ func (l *planner) announcePlan(made v1alpha1.PlanStatus, created []*v1alpha1.Dep
 	}
 	why := "spec changed"
 	if old.ContentHash != made.ContentHash {
-		why = "the content of DistributionSet " + l.Set.Name + " changed"
+		why = "the content of " + l.subject() + " changed"
 	}
 	if old.Hash == made.Hash {
 		l.event(EventPlanChanged, "%s, and the plan is the same as before", why)

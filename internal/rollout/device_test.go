@@ -38,7 +38,7 @@ func (w *world) offerWorld(name string) offer.World {
 func (w *world) intents(name string) []eligibility.Intent {
 	var out []eligibility.Intent
 	t := w.targets[name]
-	if assigned, ok := offer.AssignmentIntent(t, w.setNamed); ok {
+	if assigned, ok := offer.AssignmentIntent(t, w.setOf); ok {
 		out = append(out, assigned)
 	}
 	if g, i := w.groupOf(name); g != nil {
@@ -51,10 +51,31 @@ func (w *world) intents(name string) []eligibility.Intent {
 	}
 	out = append(out, w.autos...)
 	for i := range out {
-		out[i].Set = w.setNamed(out[i].Update.DistributionSet)
+		out[i].Set = w.setOf(&out[i].Update)
 	}
 	return out
 }
+
+// setOf returns the set of an update, or what takes its place in a removal.
+func (w *world) setOf(u *v1alpha1.Update) *eligibility.Set {
+	if removal := eligibility.SetOfRemoval("fleet", u, w.inventoryOf); removal != nil {
+		return removal
+	}
+	return w.setNamed(u.DistributionSet)
+}
+
+// inventory is the software that a device has reported. nil: it has reported none.
+type inventory []v1alpha1.SoftwareReference
+
+func (v inventory) IsComplete() bool { return v != nil }
+
+func (v inventory) Has(group, name, version string) bool {
+	return slices.ContainsFunc(v, func(s v1alpha1.SoftwareReference) bool {
+		return s.Group == group && s.Name == name && s.Version == version
+	})
+}
+
+func (w *world) inventoryOf(t *v1alpha1.Target) eligibility.Inventory { return w.inventories[t.Name] }
 
 func (w *world) setNamed(name string) *eligibility.Set {
 	if w.set != nil && w.set.Name == name {

@@ -46,7 +46,20 @@ func (l *planner) open(i int) {
 		st.OpenedAtOffering = l.reading()
 	}
 	there := l.markAlreadyInstalled(g, func(*v1alpha1.Target) bool { return false })
-	l.event(EventGroupOpened, "group %s opened: %s, %d of them have the set already", g.name, targets(counting.Existing(l.tally(g).Counts)), there)
+	already := "have the set already"
+	if l.Set.Removes() {
+		already = "have none of the software"
+	}
+	l.event(EventGroupOpened, "group %s opened: %s, %d of them %s", g.name, targets(counting.Existing(l.tally(g).Counts)), there, already)
+}
+
+// isThere reports whether a target runs the planned content or, of a removal, has none of the
+// software.
+func (l *planner) isThere(t *v1alpha1.Target) bool {
+	if l.Set.Removes() {
+		return l.Set.IsThere(t)
+	}
+	return action.Installed(&t.Status, l.status.Plan.ContentHash)
 }
 
 // markAlreadyInstalled marks the members that run the planned content when their group opens,
@@ -58,7 +71,7 @@ func (l *planner) markAlreadyInstalled(g *group, except func(*v1alpha1.Target) b
 	}
 	there, n := 0, len(g.object.Spec.Targets)
 	for i, t := range g.members() {
-		if t != nil && action.Installed(&t.Status, l.status.Plan.ContentHash) && !except(t) {
+		if t != nil && l.isThere(t) && !except(t) {
 			g.object.Status.AlreadyThere = bitmap.Set(g.object.Status.AlreadyThere, i, n)
 			g.stale = true
 			there++

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/query"
 	"github.com/goshawk-dev/goshawk/internal/rollout/bitmap"
@@ -100,7 +99,7 @@ func (l *planner) statusWith(g *group, joiners []*v1alpha1.Target) v1alpha1.Depl
 	status.AlreadyThere = bitmap.First(status.AlreadyThere, n)
 	if isOpen(l.at(g.index).State) && !l.spec.Update.Reinstall {
 		for i, t := range joiners {
-			if action.Installed(&t.Status, l.status.Plan.ContentHash) {
+			if l.isThere(t) {
 				status.AlreadyThere = bitmap.Set(status.AlreadyThere, n+i, n+len(joiners))
 			}
 		}

@@ -115,6 +115,9 @@ func newPlanner(s Snapshot) *planner {
 	l := &planner{Snapshot: s, next: &next, status: &next.Status, spec: &next.Spec}
 	l.status.ObservedGeneration = next.Generation
 	l.status.UID = l.identity()
+	if subject := l.spec.Update.Subject(); subject != "" { // else spec.update cannot be decoded
+		l.status.Update = subject
+	}
 	l.seeGroups()
 	return l
 }

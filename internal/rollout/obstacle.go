@@ -53,7 +53,7 @@ func (l *planner) nameWith(name string, t *v1alpha1.Target, o counting.Obstacle)
 	case counting.Incompatible:
 		text = fmt.Sprintf("type %s does not fit", t.Spec.Type)
 	case counting.Busy:
-		text = "busy with " + action.Open(&t.Status).DistributionSet
+		text = "busy with " + action.Open(&t.Status).Subject()
 	case counting.Retrying: // worded so that it is true before and after the time; a change of the text would cost a write
 		text = "retried from " + formatTime(l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
 	default:

@@ -36,7 +36,7 @@ func WaitForRebuild(t *v1alpha1.Target, what string, in *eligibility.Intent, can
 	since, created := in.OpenedAt, in.CreatedAt
 	end := created.Add(eligibility.AppliedTogether)
 	if in.IsUnplaced {
-		if in.Set != nil && action.Installed(&t.Status, in.Set.ContentHash) {
+		if in.Set != nil && in.Set.IsThere(t) {
 			return eligibility.Reason{}
 		}
 		return waitForRunningSet(t, what, created, candidates)

@@ -28,6 +28,9 @@ func RuleOf(r *v1alpha1.Rollout, set *eligibility.Set, group int, autos counting
 		SetGone:               set == nil,
 		Retries:               r.Spec.Update.Retries,
 	}
+	if set.Removes() {
+		rule.Removal = set
+	}
 	if set != nil {
 		rule.CompatibleTargetTypes = set.CompatibleTargetTypes
 	}

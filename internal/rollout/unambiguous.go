@@ -68,9 +68,17 @@ func (l *planner) ambiguousReturn() string {
 	if left == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %s had, or may have had, the content of DistributionSet %s before and another one since, e.g. %s, and without spec.startAt a manifest that was deleted "+
+	return fmt.Sprintf("%d of %s had, or may have had, the content of %s before and another one since, e.g. %s, and without spec.startAt a manifest that was deleted "+
 		"and created again looks like a new one: to bring this content back, set spec.startAt to the present time; otherwise set it to the time of the first start",
-		left, targets(l.status.Plan.Targets), l.spec.Update.DistributionSet, nameWithSet(example))
+		left, targets(l.status.Plan.Targets), l.subject(), nameWithSet(example))
+}
+
+// subject names the set of the rollout, or its removal.
+func (l *planner) subject() string {
+	if l.Set.Removes() {
+		return "the " + l.spec.Update.Subject()
+	}
+	return "DistributionSet " + l.spec.Update.DistributionSet
 }
 
 // mayHaveLeft reports whether a target runs a set that was first used after the rollout's set,
@@ -107,9 +115,9 @@ func (l *planner) ambiguousNeighbor(n *Neighbor) (against string, first bool) {
 	case unordered && e.runTheirs > 0:
 		return l.ambiguousMessage(n, e, fmt.Sprintf("%s of them, e.g. %s, had the content of %s when both were created", text.Count(e.runTheirs, "target"), e.example, other.Name)), false
 	case returns && e.returned > 0:
-		return fmt.Sprintf("%s that it shares with rollout %s, e.g. %s, had the content of DistributionSet %s before that rollout, which is running, and without spec.startAt "+
+		return fmt.Sprintf("%s that it shares with rollout %s, e.g. %s, had the content of %s before that rollout, which is running, and without spec.startAt "+
 			"a manifest that was deleted and created again looks like a new one: to bring this content back, set spec.startAt to the present time; otherwise set it to the time of the first start",
-			targets(e.returned), other.Name, e.example, l.spec.Update.DistributionSet), false
+			targets(e.returned), other.Name, e.example, l.subject()), false
 	case !unordered, e.mineIsNewer == e.shared, isStoppedOrPlanned(other), self.Spec.StartAt == nil && endedBefore(other, self), !goesFirst(other, self, e):
 	case other.Status.StartedAt != nil:
 		return l.ambiguousMessage(n, e, ""), false

@@ -41,6 +41,8 @@ type world struct {
 	// sets other than the rollout's, by name, and newer rollouts that bring them.
 	sets          map[string]*eligibility.Set
 	newerRollouts []newerRollout
+	// inventories are what devices have reported about their software, by the name of the target.
+	inventories map[string]inventory
 	// autos are the intents of auto-assignments, which select every target.
 	autos []eligibility.Intent
 
@@ -67,7 +69,7 @@ var built = build.At(epoch)
 // newWorld returns a world with the targets dev-01 to dev-n and a rollout of them in alphabetical
 // order, before its first reconcile.
 func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
-	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}, sets: map[string]*eligibility.Set{}}
+	w := &world{t: t, now: epoch, targets: map[string]*v1alpha1.Target{}, sets: map[string]*eligibility.Set{}, inventories: map[string]inventory{}}
 	for i := range n {
 		w.addTarget(fmt.Sprintf("dev-%02d", i+1))
 	}
@@ -83,6 +85,9 @@ func newWorld(t testing.TB, n int, edit func(*v1alpha1.RolloutSpec)) *world {
 	}
 	if edit != nil {
 		edit(&w.rollout.Spec)
+	}
+	if removal := eligibility.SetOfRemoval("fleet", &w.rollout.Spec.Update, w.inventoryOf); removal != nil {
+		w.set = removal
 	}
 	w.tick(time.Second)
 	return w

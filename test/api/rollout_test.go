@@ -179,13 +179,17 @@ func frozenCases() map[string]schemaCase {
 		`{update: {confirmationRequired: false}}`, `{update: {confirmationRequired: null}}`,
 		`{update: {maintenanceWindow: {durationSeconds: 7200}}}`, `{update: {maintenanceWindow: {schedule: "0 3 * * *"}}}`,
 		`{update: {maintenanceWindow: {timeZone: Europe/Berlin}}}`, `{update: {maintenanceWindow: null}}`,
-		`{update: {superseding: null}}`,
+		`{update: {superseding: null}}`, `{update: {finishedWarning: Failure}}`,
+		`{update: {distributionSet: null, remove: [{group: g, name: app, version: "1"}]}}`,
 		`{update: {reinstall: false}}`, `{update: {reinstall: null}}`,
 		`{update: {startDeadlineSeconds: 61}}`, `{update: {startDeadlineSeconds: null}}`, `{update: {startDeadlineAction: null}}`,
 		`{update: {progressDeadlineSeconds: 61}}`, `{update: {progressDeadlineSeconds: null}}`,
 		`{update: {cancelDeadlineSeconds: 61}}`, `{update: {cancelDeadlineSeconds: null}}`,
 		`{update: {retries: {limit: 3}}}`, `{update: {retries: {backoffSeconds: 1}}}`, `{update: {retries: {statusCodes: ["17"]}}}`, `{update: {retries: {messages: ["m"]}}}`, `{update: {retries: null}}`,
 	)
+	frozen(`{update: {distributionSet: null, remove: [{group: g, name: app, version: "1"}]}}`, update,
+		`{update: {remove: [{group: g, name: app, version: "2"}]}}`, `{update: {remove: [{group: g, name: app, version: "1"}, {group: g, name: b, version: "1"}]}}`,
+		`{update: {remove: null, distributionSet: firmware-2-1}}`)
 	frozen(`{update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}}`, update, `{update: {forceAt: "2026-12-02T02:00:00Z"}}`)
 	frozen(beforeStart, kind, `{update: {type: DownloadOnly}}`)
 	frozen(`{update: {type: Forced}}`, kind, `{update: {type: Soft}}`)

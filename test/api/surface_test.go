@@ -110,12 +110,12 @@ var shown = map[string]struct {
 	},
 	"tgt": {
 		kind: "Target", spec: `{type: gateway-v2, hold: true}`, status: `{updateStatus: InSync, controllerID: "ABC:123", installed: {distributionSet: firmware-2-1},
-			actions: [{id: 1, source: {kind: Rollout, name: a}, distributionSet: a, state: Error, failureMessage: older}, {id: 2, source: {kind: Rollout, name: b}, distributionSet: b, state: Error, failureMessage: disk-full}], conditions: [` + condition("Consistent", "True", "UpdateSucceeded") + "," + condition("Ready", "True", "Ready") + `]}`,
+			actions: [{id: 1, source: {kind: Rollout, name: a}, distributionSet: a, state: Error, failureMessage: older}, {id: 2, source: {kind: Rollout, name: b}, removal: "removal of app 1.2 and 2 more", state: Error, failureMessage: disk-full, warning: true}], conditions: [` + condition("Consistent", "True", "UpdateSucceeded") + "," + condition("Ready", "True", "Ready") + `]}`,
 		narrow: []string{"NAME", "STATUS", "INSTALLED", "UPDATE", "ACTION", "CONSISTENT", "SEEN WITHIN"},
-		wide:   []string{"NAME", "STATUS", "INSTALLED", "UPDATE", "ACTION", "CONSISTENT", "SEEN WITHIN", "ONLINE", "INSTALLED SOURCE", "HOLD", "TYPE", "CONTROLLER ID", "READY", "FAILURE", "AGE"},
+		wide:   []string{"NAME", "STATUS", "INSTALLED", "UPDATE", "ACTION", "CONSISTENT", "SEEN WITHIN", "ONLINE", "INSTALLED SOURCE", "HOLD", "TYPE", "CONTROLLER ID", "READY", "FAILURE", "WARNING", "AGE"},
 	},
 	"grollout": {
-		kind: "Rollout", status: `{state: Running, targets: {targets: 40, scheduled: 0, pending: 17, inProgress: 5, succeeded: 12, failed: 3, canceled: 0, skipped: 2, removed: 1}, plan: {hash: "sha256:` + hash64 + `"},
+		kind: "Rollout", status: `{state: Running, update: firmware-2-1, targets: {targets: 40, scheduled: 0, pending: 17, inProgress: 5, succeeded: 12, failed: 3, canceled: 0, skipped: 2, removed: 1}, plan: {hash: "sha256:` + hash64 + `"},
 			columns: {group: 2 of 5, targets: 37, plan: "` + hash64[:12] + `"},
 			waitingFor: {reason: Progressing, message: devices}, conditions: [` + condition("Succeeded", "Unknown", "Progressing") + "," + condition("Ready", "True", "Progressing") + `]}`,
 		narrow: []string{"NAME", "STATE", "GROUP", "TARGETS", "SCHEDULED", "PENDING", "ACTIVE", "DONE", "FAILED", "CANCELED"},
@@ -133,7 +133,7 @@ var shown = map[string]struct {
 		wide:   []string{"NAME", "GROUP", "INDEX", "STATE", "TARGETS", "OPENED", "ROLLOUT", "DYNAMIC", "AGE"},
 	},
 	"autoassign": {
-		kind: "AutoAssignment", status: `{state: Running, targets: {matched: 9, started: 1, succeeded: 2, failed: 0}, conditions: [` + condition("Paused", "False", "Running") + "," + condition("Ready", "True", "Running") + `]}`,
+		kind: "AutoAssignment", status: `{state: Running, update: firmware-2-1, targets: {matched: 9, started: 1, succeeded: 2, failed: 0}, conditions: [` + condition("Paused", "False", "Running") + "," + condition("Ready", "True", "Running") + `]}`,
 		narrow: []string{"NAME", "SET", "STATE", "MATCHED", "ACTIVE", "DONE", "FAILED", "READY", "AGE"},
 		wide:   []string{"NAME", "SET", "STATE", "MATCHED", "ACTIVE", "DONE", "FAILED", "READY", "REASON", "MESSAGE", "AGE"},
 	},
@@ -148,7 +148,7 @@ var shown = map[string]struct {
 var rows = map[string]string{
 	"swmod":      "os linux 6.6.1 true True InUse why",
 	"distset":    "2.1 true 12 7 False DistributionSetInvalid firmware True why",
-	"tgt":        "InSync firmware-2-1 b Error True true gateway-v2 ABC:123 True disk-full",
+	"tgt":        "InSync firmware-2-1 removal of app 1.2 and 2 more Error True true gateway-v2 ABC:123 True disk-full true",
 	"grollout":   "Running 2 of 5 37 0 17 5 12 3 0 firmware-2-1 2 1 True Progressing " + hash64[:12] + " devices",
 	"dgroup":     "group-1 0 Running 2 r",
 	"autoassign": "firmware-2-1 Running 9 1 2 0 True Running why",

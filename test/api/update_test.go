@@ -3,7 +3,10 @@
 
 package api
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // updateCases returns the cases of an update in any kind: at is its path in the spec, given the
 // YAML around it. noDeadline is the message if it may have no start deadline, or "".
@@ -18,12 +21,38 @@ func updateCases(at, noDeadline string, wrap func(update string) string) map[str
 	window := func(schedule, timeZone string) string {
 		return wrap(fmt.Sprintf("{maintenanceWindow: {schedule: %q, durationSeconds: 3600, timeZone: %q}}", schedule, timeZone))
 	}
+	const oneOf = "one of distributionSet and remove must be given: distributionSet to install a set, remove to remove software"
+	const text = `must have no control characters and none of < > & " \`
+	removal := func(entries string) string { return wrap(`{distributionSet: null, remove: [` + entries + `]}`) }
+	entries := func(count int, name string) string {
+		var list []string
+		for i := range count {
+			list = append(list, fmt.Sprintf(`{group: g, name: %s, version: "%02d"}`, name, i))
+		}
+		return strings.Join(list, ", ")
+	}
 	refusedDeadline := ""
 	if noDeadline != "" {
 		refusedDeadline = refusedAt("startDeadlineSeconds", noDeadline)
 	}
 	return map[string]schemaCase{
-		"an update without a set":            {given: wrap(`{distributionSet: null}`), refused: refusedAt("distributionSet", "Required value")},
+		"an update without a set":            {given: wrap(`{distributionSet: null}`), refused: refusedAt("distributionSet", oneOf)},
+		"a set and a removal":                {given: wrap(`{remove: [{group: g, name: app, version: "1"}]}`), refused: refusedAt("distributionSet", oneOf)},
+		"a removal":                          {given: removal(`{group: org.example, name: "Böse App", version: "1.2+3", type: "docker:image"}, {group: g/h, name: app, version: "2"}`)},
+		"a removal of nothing":               {given: removal(``), refused: refusedAt("remove", fmt.Sprintf("spec.%s.remove in body should have at least 1 items", at))},
+		"a removal of 50 entries":            {given: removal(entries(50, "a"))},
+		"a removal of 51 entries":            {given: removal(entries(51, "a")), refused: refusedAt("remove", "Too many: 51: must have at most 50 items")},
+		"a removal of 4096 bytes":            {given: removal(entries(41, strings.Repeat("x", 96)))},
+		"a removal of over 4096 bytes":       {given: removal(entries(41, strings.Repeat("x", 97))), refused: refusedAt("remove", "the texts of remove take more than 4096 bytes in all: use several updates, with superseding: Queue")},
+		"a removal of over 4096 UTF-8 bytes": {given: removal(entries(41, strings.Repeat("ü", 60))), refused: refusedAt("remove", "the texts of remove take more than 4096 bytes in all: use several updates, with superseding: Queue")},
+		"a removal without a version":        {given: removal(`{group: g, name: app}`), refused: refusedAt("remove[0].version", "Required value")},
+		"a removal of an empty group":        {given: removal(`{group: "", name: app, version: "1"}`), refused: refusedAt("remove[0].group", fmt.Sprintf("spec.%s.remove[0].group in body should be at least 1 chars long", at))},
+		"a removal with a control character": {given: removal(`{group: g, name: "a\u0007b", version: "1"}`), refused: refusedAt("remove[0].name", "name "+text)},
+		"a removal with a markup character":  {given: removal(`{group: g, name: app, version: "<1>"}`), refused: refusedAt("remove[0].version", "version "+text)},
+		"the same software twice":            {given: removal(`{group: g, name: app, version: "1"}, {group: g, name: app, version: "1", type: t}`), refused: refusedAt("remove[1]", `Duplicate value: {"group":"g","name":"app","version":"1"}`)},
+		"a removal that only downloads":      {given: wrap(`{distributionSet: null, type: DownloadOnly, remove: [{group: g, name: app, version: "1"}]}`), refused: refusedAt("type", "type DownloadOnly does not fit a removal, which downloads nothing: choose Forced, Soft or TimeForced")},
+		"a warning as a failure":             {given: wrap(`{finishedWarning: Failure}`)},
+		"an unknown finishedWarning":         {given: wrap(`{finishedWarning: Ignore}`), refused: refusedAt("finishedWarning", `Unsupported value: "Ignore": supported values: "Success", "Failure"`)},
 		"an update with an empty set":        {given: wrap(`{distributionSet: ""}`), refused: refusedAt("distributionSet", fmt.Sprintf("spec.%s.distributionSet in body should be at least 1 chars long", at))},
 		"an update of an unknown type":       {given: wrap(`{type: forced}`), refused: refusedAt("type", `Unsupported value: "forced": supported values: "Forced", "Soft", "TimeForced", "DownloadOnly"`)},
 		"an update that only downloads":      {given: wrap(`{type: DownloadOnly}`)},

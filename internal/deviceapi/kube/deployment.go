@@ -182,6 +182,10 @@ func (b *Backend) verifyStillOffered(ctx context.Context, s deviceState, a *v1al
 // isStopped asks the API server whether the source and the set of an action are still valid. The
 // The cause is empty if the source is only paused.
 func (b *Backend) isStopped(ctx context.Context, s deviceState, a *v1alpha1.Action) (bool, v1alpha1.CancelCause, error) {
+	if a.Removes() {
+		source, err := b.liveSource(ctx, s.key.Namespace, a)
+		return source.ended != "" || source.closed, source.ended, err
+	}
 	set, err := b.live.set(ctx, types.NamespacedName{Namespace: s.key.Namespace, Name: a.DistributionSet})
 	if err != nil {
 		return false, "", err
@@ -228,7 +232,7 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 		if err != nil || a == nil || a.Identity() != source.UID && !a.Unreadable.Lacks("status.uid") {
 			return liveSource{ended: v1alpha1.CauseDeleted}, err
 		}
-		if a.Spec.Update.DistributionSet != created.DistributionSet && !a.Unreadable.Lacks("spec.update") { // its set was changed
+		if !brings(&a.Spec.Update, created) && !a.Unreadable.Lacks("spec.update") { // its set was changed
 			return liveSource{ended: v1alpha1.CauseSuperseded}, nil
 		}
 		closed, stopped := autoassignment.ClosedReason(a)
@@ -236,6 +240,15 @@ func (b *Backend) liveSource(ctx context.Context, namespace string, created *v1a
 	default:
 		return liveSource{}, nil
 	}
+}
+
+// brings reports whether an update still names the set of an action, or the software that it
+// removes.
+func brings(u *v1alpha1.Update, a *v1alpha1.Action) bool {
+	if a.Removes() {
+		return eligibility.RemovalHash(u.Remove) == a.ContentHash
+	}
+	return u.DistributionSet == a.DistributionSet
 }
 
 func stateOfSource(started *metav1.MicroTime, closed eligibility.Reason, stopped bool) liveSource {
@@ -251,7 +264,7 @@ func stateOfSource(started *metav1.MicroTime, closed eligibility.Reason, stopped
 
 // document returns an action in the form for its device.
 func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deployment, error) {
-	set := s.world.Set(a.DistributionSet)
+	set := offer.SetFor(s.world, a)
 	if set != nil && set.Unreadable {
 		return deviceapi.Deployment{}, deviceapi.Unavailable{Cause: errors.New(set.NotDeployable), RetryAfter: unreadablePause}
 	}
@@ -271,6 +284,9 @@ func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deploym
 	}
 	for _, e := range set.Metadata {
 		doc.Metadata = append(doc.Metadata, deviceapi.Metadata{Key: e.Key, Value: e.Value})
+	}
+	for _, r := range set.Remove {
+		doc.Remove = append(doc.Remove, deviceapi.Software{Group: r.Group, Name: r.Name, Version: r.Version, Type: r.Type})
 	}
 	for _, m := range set.Modules {
 		doc.Modules = append(doc.Modules, b.module(m))

@@ -188,8 +188,8 @@ func (b *Backend) recordFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 	if a.State != v1alpha1.ActionError {
 		return
 	}
-	b.events.Eventf(t, nil, "Warning", "UpdateFailed", "Report", "action %d (%s of %s %s) failed%s", a.ID, a.DistributionSet, a.Source.Kind, a.Source.Name, action.WhyFailed(a))
-	deviceLog.Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, "distributionSet", a.DistributionSet,
+	b.events.Eventf(t, nil, "Warning", "UpdateFailed", "Report", "action %d (%s of %s %s) failed%s", a.ID, a.Subject(), a.Source.Kind, a.Source.Name, action.WhyFailed(a))
+	deviceLog.Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, "distributionSet", a.DistributionSet, "removal", a.Removal,
 		"source", string(a.Source.Kind)+"/"+a.Source.Name, "statusCode", a.StatusCode, "message", a.FailureMessage)
 }
 

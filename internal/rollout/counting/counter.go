@@ -39,6 +39,9 @@ func NewCounter(r Rule) *Counter {
 	if r.RequiredMigrationStep {
 		c.intent.Set = &c.set
 	}
+	if r.Removal != nil {
+		c.intent.Set, c.intent.Update.Remove = r.Removal, r.Removal.Remove
+	}
 	c.setPlace(&c.intent, r.Since)
 	return c
 }
@@ -95,7 +98,7 @@ func reassigned(t *v1alpha1.Target, in *eligibility.Intent) *eligibility.Intent 
 	}
 	return &eligibility.Intent{
 		Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: t.Name, UID: t.Identity(), Since: seen.Since},
-		Update: v1alpha1.Update{DistributionSet: wanted.DistributionSet},
+		Update: v1alpha1.Update{DistributionSet: wanted.DistributionSet, Remove: wanted.Remove},
 	}
 }
 

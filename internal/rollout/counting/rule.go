@@ -23,6 +23,8 @@ type Rule struct {
 	Name string
 	// DistributionSet is the name of the set that the rollout brings.
 	DistributionSet string
+	// Removal takes the place of the set if the rollout removes software; nil if it installs a set.
+	Removal *eligibility.Set
 	// Since is the place of the rollout in the order of updates; zero: it has not started, so that
 	// no update counts as newer.
 	Since time.Time
@@ -60,9 +62,17 @@ type AutoAssignments struct {
 
 // Equal reports whether two rules give the same counts.
 func (r *Rule) Equal(o *Rule) bool {
-	return r.AutoAssignments.Version == o.AutoAssignments.Version && r.UID == o.UID && r.DistributionSet == o.DistributionSet && r.Since.Equal(o.Since) && r.Open == o.Open && r.Stopped == o.Stopped &&
+	return r.AutoAssignments.Version == o.AutoAssignments.Version && r.UID == o.UID && r.DistributionSet == o.DistributionSet && r.removes() == o.removes() && r.Since.Equal(o.Since) && r.Open == o.Open && r.Stopped == o.Stopped &&
 		r.ContentHash == o.ContentHash && r.Reinstall == o.Reinstall && r.RequiredMigrationStep == o.RequiredMigrationStep && r.SetGone == o.SetGone && r.ResumedAt.Equal(o.ResumedAt) &&
 		slices.Equal(r.CompatibleTargetTypes, o.CompatibleTargetTypes) && retriesAlike(r.Retries, o.Retries) && r.RetryAt.Equal(o.RetryAt) && r.RetryFailures.Equal(o.RetryFailures)
+}
+
+// removes returns the content hash of the removal, or "" if the rollout installs a set.
+func (r *Rule) removes() string {
+	if r.Removal == nil {
+		return ""
+	}
+	return r.Removal.ContentHash
 }
 
 // retriesAlike reports whether both allow the same attempts. The time of an attempt changes no

@@ -154,6 +154,9 @@ func updateDefaults(u *v1alpha1.Update) {
 	u.Type = cmp.Or(u.Type, v1alpha1.UpdateTypeForced)
 	u.Weight = cmp.Or(u.Weight, new(int32(1000)))
 	u.Superseding = cmp.Or(u.Superseding, v1alpha1.SupersedingReplace)
+	if u.FinishedWarning == v1alpha1.FinishedWarningSuccess { // as in a rollout from before this field
+		u.FinishedWarning = ""
+	}
 	u.StartDeadlineAction = cmp.Or(u.StartDeadlineAction, v1alpha1.DeadlineActionFail)
 	if u.MaintenanceWindow != nil {
 		u.MaintenanceWindow.TimeZone = cmp.Or(u.MaintenanceWindow.TimeZone, "UTC")
