@@ -65,7 +65,8 @@ type ClientCertificate struct {
 
 // TrustedProxy accepts devices that a proxy has authenticated (hawkBit: reverse proxy,
 // X-Controller-Id and X-Authority). The proxy terminates TLS, verifies the client certificate, and
-// must remove these headers from the requests of devices, also authorityHeader with -1.
+// must remove these headers from the requests of devices: also authorityHeader with -1, and without
+// a number if the proxy sends the numbered ones.
 type TrustedProxy struct {
 	// addresses are the addresses of the proxies, as the device API sees them. The headers are
 	// ignored in requests from other addresses. 1 to 50.
@@ -87,8 +88,9 @@ type TrustedProxy struct {
 	ControllerIDHeader string `json:"controllerIDHeader,omitempty"`
 
 	// authorityHeader is the header with the issuer of the client certificate, as its name or a
-	// hash. Headers with this name and -1 to -10 count as well, up to the first one that is
-	// missing, for the issuers of the issuer. Default X-Authority.
+	// hash. If a request does not have it, the headers with this name and -1 to -10 count, up to
+	// the first one that is missing, for the issuer and the issuers above it. A header that occurs
+	// twice does not count. Default X-Authority.
 	// +optional
 	// +default="X-Authority"
 	// +kubebuilder:validation:MaxLength=64

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"net/url"
@@ -160,6 +161,13 @@ func TestDecide(t *testing.T) {
 	factory, lab := target("dev-1", map[string]string{"site": "factory"}), target("dev-1", map[string]string{"site": "lab"})
 	proxy, stranger := netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("10.2.0.2")
 	good := headers("X-Controller-Id", "dev-1", "X-Authority", "cn=fleet")
+	numbered := func(n int) map[string][]string { // only the authority n is accepted
+		found := headers("X-Controller-Id", "dev-1", fmt.Sprintf("X-Authority-%d", n), "CN=Fleet")
+		for i := 1; i < n; i++ {
+			found[fmt.Sprintf("X-Authority-%d", i)] = []string{"CN=Other"}
+		}
+		return found
+	}
 	for name, tc := range map[string]struct {
 		change   func(*v1alpha1.DeviceAccess)
 		device   string // default dev-1
@@ -243,6 +251,14 @@ func TestDecide(t *testing.T) {
 		"two ids, one of the device":                {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Controller-Id", "dev-2", "X-Authority", "CN=Fleet"), want: "OtherDevice"},
 		"a numbered authority":                      {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Authority-1", "CN=Root", "X-Authority-2", "CN=Fleet"), want: "factory"},
 		"a numbered authority after a gap":          {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Authority-2", "CN=Fleet"), want: "UnknownAuthority"},
+		"the tenth numbered authority":              {target: factory, peer: proxy, header: numbered(10), want: "factory"},
+		"the eleventh numbered authority":           {target: factory, peer: proxy, header: numbered(11), want: "UnknownAuthority"},
+		"a numbered authority beside a plain one":   {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Authority", "CN=Other", "X-Authority-1", "CN=Fleet"), want: "UnknownAuthority"},
+		"a numbered authority beside an empty one":  {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Authority", "", "X-Authority-1", "CN=Fleet"), want: "UnknownAuthority"},
+		"a plain authority beside a numbered one":   {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Authority", "CN=Fleet", "X-Authority-1", "CN=Other"), want: "factory"},
+		"two plain authorities":                     {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Authority", "CN=Other", "X-Authority", "CN=Fleet"), want: "UnknownAuthority"},
+		"a numbered authority with two values":      {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Authority-1", "CN=Other", "X-Authority-1", "CN=Fleet"), want: "UnknownAuthority"},
+		"the authority after one with two values":   {target: factory, peer: proxy, header: headers("X-Controller-Id", "dev-1", "X-Authority-1", "CN=Other", "X-Authority-1", "CN=Other", "X-Authority-2", "CN=Fleet"), want: "factory"},
 		"headers with other names":                  {target: lab, peer: netip.MustParseAddr("10.2.0.1"), header: headers("X-Ssl-Client", "dev-1", "X-Ssl-Issuer", "0a1b"), want: "lab"},
 		"the headers of another DeviceAccess":       {target: factory, peer: netip.MustParseAddr("10.2.0.1"), header: headers("X-Ssl-Client", "dev-1", "X-Ssl-Issuer", "0a1b"), want: "NotSelected"},
 		"the id in a header that nothing names":     {target: factory, peer: proxy, header: headers("X-Device", "dev-1", "X-Authority", "CN=Fleet"), want: "NoCredentials"},

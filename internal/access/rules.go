@@ -254,17 +254,32 @@ func (d *decision) headers(r *Rules) {
 	}
 }
 
-// authoritiesOf returns the values of a header, and of those with its name and -1, -2 and so on.
+// authoritiesOf returns the value of a header. If the request does not have it, it returns the
+// values of the headers with its name and -1, -2 and so on, up to the first one that is missing. As
+// in hawkBit, a proxy sends one form or the other, so a device cannot add numbered headers to those
+// of a proxy that sends the plain one. A header with two values has none: one of them may be of the
+// device.
 func authoritiesOf(headers map[string][]string, name string) []string {
-	values := headers[name]
+	if plain, ok := headers[name]; ok {
+		return onlyValue(plain)
+	}
+	var found []string
 	for i := 1; i <= maxAuthorityHeaders; i++ {
-		more, ok := headers[name+"-"+strconv.Itoa(i)]
+		values, ok := headers[name+"-"+strconv.Itoa(i)]
 		if !ok {
 			break
 		}
-		values = append(slices.Clip(values), more...)
+		found = append(found, onlyValue(values)...)
 	}
-	return values[:min(len(values), 2*maxAuthorityHeaders)]
+	return found
+}
+
+// onlyValue returns the values of a header if there is exactly one.
+func onlyValue(values []string) []string {
+	if len(values) != 1 {
+		return nil
+	}
+	return values
 }
 
 // trusting returns the DeviceAccesses that accept one of the authorities, each once.

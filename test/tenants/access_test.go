@@ -469,6 +469,8 @@ spec: {trustedProxy: {addresses: [` + address + `], authorities: ["CN=Fleet CA"]
 		"another CA":       ask("device-1", "X-Controller-Id", "device-1", "X-Authority", "CN=Other CA"),
 		"two devices":      ask("device-1", "X-Controller-Id", "device-1", "X-Controller-Id", "device-2", "X-Authority", "CN=Fleet CA"),
 		"no device":        ask("device-1", "X-Authority", "CN=Fleet CA"),
+		"a second CA":      ask("device-1", "X-Controller-Id", "device-1", "X-Authority", "CN=Other CA", "X-Authority-1", "CN=Fleet CA"),
+		"the header twice": ask("device-1", "X-Controller-Id", "device-1", "X-Authority", "CN=Other CA", "X-Authority", "CN=Fleet CA"),
 		"other headers":    ask("device-1", "X-Ssl-Client-Cn", "device-1", "X-Authority", "CN=Fleet CA"),
 		"forwarded by one": ask("device-1", "X-Forwarded-For", "127.0.0.1", "X-Controller-Id", "device-1"),
 	} {
