@@ -26,7 +26,8 @@ const (
 	// namespace of the invalidated sets.
 	InvalidatedNamespaceLabel = "goshawk.dev/invalidated-namespace"
 	// DeviceAccessAnnotation is the annotation of a Target that the device API has registered, with
-	// the name of the DeviceAccess that allowed it.
+	// the name of the DeviceAccess that allowed it. It only counts the Target for that
+	// DeviceAccess: users who may write Targets may change it.
 	DeviceAccessAnnotation = "goshawk.dev/device-access"
 	// ArgoIgnoreAnnotation prevents Argo CD from refreshing an application each time a generated
 	// object changes.

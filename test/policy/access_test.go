@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
@@ -37,6 +38,13 @@ func TestOnlyAccessAdminsWriteADeviceAccess(t *testing.T) {
 				"apply":  func() error { return serverSideApply(t.Context(), c, f.object(t, "DeviceAccess", newName("access"))) },
 				"patch": func() error {
 					return c.Patch(t.Context(), theirs.DeepCopy(), mergePatch(t, parse(t, `{spec: {targetSelector: {matchLabels: {site: lab}}}}`)))
+				},
+				"update": func() error {
+					whole := theirs.DeepCopy()
+					if err := c.Get(t.Context(), client.ObjectKeyFromObject(whole), whole); err != nil {
+						return err
+					}
+					return c.Update(t.Context(), whole)
 				},
 				"write the status": func() error {
 					return c.Status().Patch(t.Context(), theirs.DeepCopy(), mergePatch(t, parse(t, `{status: {registered: 5}}`)))
@@ -77,6 +85,31 @@ func TestAccessAdminsWriteNothingElse(t *testing.T) {
 		if err := c.Create(t.Context(), reserved); err == nil || !strings.Contains(err.Error(), "which are reserved") {
 			t.Errorf("registration with the labels %s: %v", labels, err)
 		}
+	}
+}
+
+// The annotation of a registered Target is no right: the roles that may write Targets may change
+// and remove it, and no other role may.
+func TestTheAnnotationOfRegisteredTargets(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	for person := range people {
+		t.Run(person, func(t *testing.T) {
+			t.Parallel()
+			c := f.as(t, person)
+			target := f.object(t, "Target", newName("target"))
+			target.SetAnnotations(map[string]string{v1alpha1.DeviceAccessAnnotation: "factory"})
+			f.give(t, target, "")
+			may := strings.Contains(person, "editor") || person == "stopper" // the two roles with patch on targets
+			for deed, patch := range map[string]string{
+				"change": `{metadata: {annotations: {goshawk.dev/device-access: another}}}`,
+				"remove": `{metadata: {annotations: {goshawk.dev/device-access: null}}}`,
+			} {
+				if err := c.Patch(t.Context(), target.DeepCopy(), mergePatch(t, parse(t, patch))); may && err != nil || !may && !apierrors.IsForbidden(err) {
+					t.Errorf("%s: %v, want allowed %v", deed, err, may)
+				}
+			}
+		})
 	}
 }
 

@@ -404,6 +404,38 @@ func TestRegistrationHasBounds(t *testing.T) {
 			t.Errorf("after a Target was deleted the status is %+v", a.Status)
 		}
 	})
+	t.Run("the annotation of a Target only counts", func(t *testing.T) {
+		g := newGuard(t, registers, func(a *v1alpha1.DeviceAccess) { a.Spec.Registration.MaxTargets = 2 })
+		for _, id := range []string{"new-1", "new-2"} {
+			if err := g.ask(id, g.gateway); err != nil {
+				t.Fatal(err)
+			}
+		}
+		annotate := func(target, access string) {
+			t.Helper()
+			edit(g.w, target, &v1alpha1.Target{}, func(t *v1alpha1.Target) {
+				t.Annotations = map[string]string{v1alpha1.DeviceAccessAnnotation: access}
+			})
+			g.sync()
+		}
+		annotate("new-1", "another")
+		if a := g.checked(); a.Status.Registered != 1 {
+			t.Errorf("after a change of the annotation %d targets are registered, want 1", a.Status.Registered)
+		}
+		if err := g.ask("new-1", g.gateway); err != nil {
+			t.Errorf("the device of the changed Target: %v", err)
+		}
+		annotate("dev-1", "factory") // not selected, and not registered
+		if a := g.checked(); a.Status.Registered != 2 {
+			t.Errorf("with one more annotation %d targets are registered, want 2", a.Status.Registered)
+		}
+		if err := g.ask("dev-1", g.gateway); !errors.Is(err, deviceapi.ErrUnauthorized) {
+			t.Errorf("the device of a Target that is not selected: %v", err)
+		}
+		if err := g.ask("new-3", g.gateway); !errors.Is(err, deviceapi.ErrUnauthorized) || !strings.Contains(err.Error(), "MaxTargetsReached") {
+			t.Errorf("one more device: %v", err)
+		}
+	})
 	t.Run("rate", func(t *testing.T) {
 		g := newGuard(t, registers, func(a *v1alpha1.DeviceAccess) { a.Spec.Registration.MaxTargets = 1000 })
 		g.registrations.rate.SetBurst(2)
