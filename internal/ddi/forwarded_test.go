@@ -4,8 +4,10 @@
 package ddi_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -64,6 +66,13 @@ func TestLinksBehindProxies(t *testing.T) {
 		"a host with a path":             {proxy, headers{"X-Forwarded-Host: evil.example/x"}, "http://devices.example", "192.0.2.7", "invalid"},
 		"a host with a user":             {proxy, headers{"X-Forwarded-Host: devices.example@evil.example"}, "http://devices.example", "192.0.2.7", "invalid"},
 		"a host with a bad port":         {proxy, headers{"X-Forwarded-Host: public.example:99999"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"an IPv6 address with a zone":    {proxy, headers{"X-Forwarded-Host: [fe80::1%eth0]:8443"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"an escaped zone":                {proxy, headers{"X-Forwarded-Host: [fe80::1%25eth0]:8443"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"an IPv6 address, no brackets":   {proxy, headers{"X-Forwarded-Host: 2001:db8::1"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"an escaped letter":              {proxy, headers{"X-Forwarded-Host: %65vil.example"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"an escaped slash":               {proxy, headers{"X-Forwarded-Host: evil.example%2fx"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a percent sign":                 {proxy, headers{"X-Forwarded-Host: 100%"}, "http://devices.example", "192.0.2.7", "invalid"},
+		"a zone in Forwarded":            {proxy, headers{`Forwarded: host="[fe80::1%25eth0]"`}, "http://devices.example", "192.0.2.7", "invalid"},
 		"a host with quotes in it":       {proxy, headers{"X-Forwarded-Host: a\"b"}, "http://devices.example", "192.0.2.7", "invalid"},
 
 		"a port":                                      {proxy, headers{"X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"}, "https://devices.example:8443", "192.0.2.7", ""},
@@ -244,9 +253,56 @@ func TestBaseURL(t *testing.T) {
 	}
 }
 
+// TestHostOfTheRequest: links start with the host of the request, if it can be part of a URL, and
+// otherwise with the address that the device has connected to.
+func TestHostOfTheRequest(t *testing.T) {
+	connected := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 8080}
+	linkLocal := &net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 8080, Zone: "eth0"}
+	for name, tc := range map[string]struct {
+		host  string
+		local *net.TCPAddr
+		want  string
+	}{
+		"a name":                                  {"devices.example", connected, "http://devices.example"},
+		"a name with a port":                      {"devices.example:8443", connected, "http://devices.example:8443"},
+		"a name with an underscore":               {"device_api", connected, "http://device_api"},
+		"an IPv6 address":                         {"[2001:db8::1]", connected, "http://[2001:db8::1]"},
+		"an IPv6 address with a port":             {"[2001:db8::1]:8443", connected, "http://[2001:db8::1]:8443"},
+		"an IPv6 address without brackets":        {"2001:db8::1", connected, "http://192.0.2.1:8080"},
+		"an IPv6 address with a zone":             {"[fe80::1%eth0]", connected, "http://192.0.2.1:8080"},
+		"an IPv6 address with an escaped zone":    {"[fe80::1%25eth0]:8080", connected, "http://192.0.2.1:8080"},
+		"an IPv6 address with an empty zone":      {"[fe80::1%25]", connected, "http://192.0.2.1:8080"},
+		"a bracket that is not closed":            {"[2001:db8::1", connected, "http://192.0.2.1:8080"},
+		"an escaped letter":                       {"%64evices.example", connected, "http://192.0.2.1:8080"},
+		"an escaped dot":                          {"devices%2eexample", connected, "http://192.0.2.1:8080"},
+		"an escaped slash":                        {"devices%2fexample", connected, "http://192.0.2.1:8080"},
+		"a percent sign":                          {"100%", connected, "http://192.0.2.1:8080"},
+		"no host":                                 {"", connected, "http://192.0.2.1:8080"},
+		"no host at a link-local address":         {"", linkLocal, "http://[fe80::1]:8080"},
+		"a zone at a link-local address":          {"[fe80::1%25eth0]:8080", linkLocal, "http://[fe80::1]:8080"},
+		"no host at an IPv4 address in IPv6 form": {"", &net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1"), Port: 8080}, "http://192.0.2.1:8080"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := backend()
+			b.Offer.DeployID = 31
+			r := ask("GET " + root)
+			r.Host = tc.host
+			r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, tc.local))
+			var base wire.Base
+			if err := json.Unmarshal(answered(deviceAPI(t, b), r).Body.Bytes(), &base); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := base.Links.DeploymentBase.Href, tc.want+root+"/deploymentBase/31"; got != want {
+				t.Errorf("the link is %s, want %s", got, want)
+			}
+		})
+	}
+}
+
 func TestBaseURLMustBeUsable(t *testing.T) {
 	for _, base := range []string{"devices.example", "ftp://devices.example", "https://", "https://devices.example?x=y", "http://a b", "https://devices.example/a/../b",
-		"https://devices.example//a", "https://devices.example/a#b", "https://ada@devices.example", "https://devices.example:99999", "https://devices.example/a?"} {
+		"https://devices.example//a", "https://devices.example/a#b", "https://ada@devices.example", "https://devices.example:99999", "https://devices.example/a?",
+		"https://[fe80::1%25eth0]", "https://[fe80::1%eth0]:8443", "https://100%", "https://devices%2eexample", "https://2001:db8::1"} {
 		if _, err := newServer(backend(), ddi.Options{BaseURL: base}); err == nil {
 			t.Errorf("%q was accepted", base)
 		}
