@@ -75,7 +75,7 @@ allow internal/ddi "$mod/internal/action" "$mod/internal/artifact" "$mod/interna
 allow internal/ddi/wire github.com/fxamacker/cbor/v2
 allow internal/ditto "$api" "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/collectors" "$mod/internal/ditto/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ditto/wire
-allow internal/ditto/broker "$mod/internal/deviceapi" "$mod/internal/ditto" "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/mochi-mqtt/server/v2/packets github.com/eclipse/paho.golang
+allow internal/ditto/broker "$mod/internal/deviceapi" "$mod/internal/ditto" "$mod/internal/ditto/wire" "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/mochi-mqtt/server/v2/packets github.com/eclipse/paho.golang
 allow internal/artifact "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/opencontainers oras.land/oras-go/v2
 allow internal/devicesim "$mod/internal/ddi/wire" "$mod/internal/devicesim/mqtt"
 allow internal/devicesim/mqtt github.com/mochi-mqtt/server/v2/packets

@@ -126,7 +126,8 @@ func (h *handler) awaitThat(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-changed:
 		case <-limit:
-			t.Fatalf("%s: not after %s; the handler got %q", what, patience, h.noted())
+			noted := h.noted()
+			t.Fatalf("%s: not after %s; the last of %d calls are %q", what, patience, len(noted), noted[max(0, len(noted)-20):])
 		}
 	}
 }

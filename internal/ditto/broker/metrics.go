@@ -13,11 +13,13 @@ import (
 
 // metrics are never labeled by device, because a fleet is too large for labels.
 type metrics struct {
-	connections prometheus.Gauge
-	dropped     *prometheus.CounterVec
-	refused     *prometheus.CounterVec
-	closed      *prometheus.CounterVec
-	messages    *prometheus.CounterVec
+	connections     prometheus.Gauge
+	dropped         *prometheus.CounterVec
+	refused         *prometheus.CounterVec
+	closed          *prometheus.CounterVec
+	messages        *prometheus.CounterVec
+	connected       prometheus.Gauge
+	connectFailures prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -39,8 +41,14 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}, []string{"reason"}),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "goshawk_mqtt_messages_total",
-			Help: "MQTT messages, by direction: received, sent.",
+			Help: "MQTT messages, by direction: received, sent, dropped (of an external broker: it could not be handled, or there are too many with quality of service 0).",
 		}, []string{"direction"}),
+		connected: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "goshawk_mqtt_broker_connected", Help: "1 while this process is connected to the external MQTT broker and has subscribed to the topics of devices.",
+		}),
+		connectFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "goshawk_mqtt_broker_connect_failures_total", Help: "Connections to the external MQTT broker that failed or were refused.",
+		}),
 	}
 	return m, errors.Join(
 		collectors.Register(registerer, &m.connections),
@@ -48,5 +56,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		collectors.Register(registerer, &m.refused),
 		collectors.Register(registerer, &m.closed),
 		collectors.Register(registerer, &m.messages),
+		collectors.Register(registerer, &m.connected),
+		collectors.Register(registerer, &m.connectFailures),
 	)
 }
