@@ -47,7 +47,7 @@ func (s *Server) Received(ctx context.Context, sender deviceapi.Device, id Conne
 		return nil
 	case isBad:
 		s.note("Dropped a message", sender, bad, "topic", shorten(m.Topic))
-	case errors.Is(err, deviceapi.ErrTooMany):
+	case errors.Is(err, deviceapi.ErrTooMany) && !isUnavailable(err):
 		s.note("Dropped a message beyond a rate or a quota", sender, err, "topic", shorten(m.Topic))
 		s.metrics.refused.WithLabelValues("rate").Inc()
 		return nil
@@ -189,7 +189,7 @@ func (r *received) event(ctx context.Context) error {
 // isOurs reports whether a message has to be sent again, because this process could not handle it.
 func isOurs(err error) bool {
 	_, isBad := errors.AsType[deviceapi.BadRequest](err)
-	return err != nil && !isBad && !errors.Is(err, deviceapi.ErrNotFound) && !errors.Is(err, deviceapi.ErrTooMany)
+	return err != nil && !isBad && !errors.Is(err, deviceapi.ErrNotFound) && (!errors.Is(err, deviceapi.ErrTooMany) || isUnavailable(err))
 }
 
 // live handles a message that is not about the digital twin.

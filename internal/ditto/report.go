@@ -401,17 +401,21 @@ func operationOf(o *wire.OperationStatus) *deviceapi.Operation {
 	return made
 }
 
-// hashOf returns a hash of an operation, which is 0 for nil.
+// hashOf returns a hash of an operation, which is 0 for nil. That of a result does not depend on
+// its message.
 func hashOf(o *deviceapi.Operation) uint64 {
 	if o == nil {
 		return 0
 	}
 	h := fnv.New64a()
-	progress := int32(-1)
+	progress, message := int32(-1), o.Message
 	if o.Progress != nil {
 		progress = *o.Progress
 	}
-	fmt.Fprintf(h, "%q %q %q %q %d %q %q", o.CorrelationID, o.Status, o.Message, o.StatusCode, progress, o.Module, o.Software)
+	if event, _ := action.FromSoftwareUpdatable(o.Status); isResult(event) {
+		message = "" // it is stored in a shorter form
+	}
+	fmt.Fprintf(h, "%q %q %q %q %d %q %q", o.CorrelationID, o.Status, message, o.StatusCode, progress, o.Module, o.Software)
 	return max(h.Sum64(), 1)
 }
 

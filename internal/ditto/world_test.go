@@ -36,8 +36,6 @@ type memory struct {
 	remote map[deviceapi.Device][]ditto.Message
 	// refuses makes Send fail.
 	refuses error
-	// crash is called before a message is sent.
-	crash func()
 }
 
 // client is a connection of a device.
@@ -63,9 +61,6 @@ func (m *memory) Run(ctx context.Context, handler ditto.Handler) error {
 func (m *memory) KnowsPresence() bool { return m.knowsPresence }
 
 func (m *memory) Send(_ context.Context, device deviceapi.Device, message ditto.Message) error {
-	if m.crash != nil {
-		m.crash()
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.refuses != nil {
@@ -181,6 +176,7 @@ type world struct {
 	backend   *deviceapitest.Backend
 	transport *memory
 	options   ditto.Options
+	wrap      func(deviceapi.Backend) deviceapi.Backend
 	server    *ditto.Server
 	stop      func()
 }
@@ -191,8 +187,8 @@ func story(t *testing.T, run func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, backend: &deviceapitest.Backend{Now: time.Now, Tokens: map[deviceapi.Device]string{dev1: "token 1", dev2: "token 2", gateway: "token 3"}}}
 		w.start(true)
+		defer func() { w.stop() }() // that of the last process
 		run(w)
-		w.stop()
 	})
 }
 
@@ -204,6 +200,9 @@ func (w *world) start(knowsPresence bool) {
 		if namespace != "fleet" {
 			return nil, deviceapi.ErrNotServed
 		}
+		if w.wrap != nil {
+			return w.wrap(w.backend), nil
+		}
 		return gatewayBackend{w.backend}, nil
 	}
 	server, err := ditto.NewServer(namespaces, w.transport, w.options)
@@ -211,7 +210,7 @@ func (w *world) start(knowsPresence bool) {
 		w.Fatal(err)
 	}
 	w.server = server
-	ctx, cancel := context.WithCancel(w.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

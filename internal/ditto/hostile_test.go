@@ -1,0 +1,283 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ditto_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/ditto"
+	"github.com/goshawk-dev/goshawk/internal/ditto/wire"
+)
+
+// TestDeviceCannotSpeakForAnother sends messages about dev-2 on the connection of dev-1.
+func TestDeviceCannotSpeakForAnother(t *testing.T) {
+	result := func(thing string, id int32) []byte {
+		return fmt.Appendf(nil, `{"topic":"%s/things/twin/commands/modify","path":"/features/APP/properties/status/lastOperation","value":{"correlationId":"%d","status":"FINISHED_ERROR"}}`, thing, id)
+	}
+	story(t, func(w *world) {
+		other := w.connect(dev2)
+		other.subscribe("command///req/#")
+		other.activate("app")
+		w.offer("app")
+		c := other.command(wire.Install)
+		d := w.online("os")
+		before := len(w.calls("Report"))
+		for topic, payload := range map[string][]byte{
+			"e":                 result("fleet/dev-2", c.id()),
+			"e//dev-2":          result("fleet/dev-2", c.id()),
+			"event/fleet/dev-2": result("fleet/dev-2", c.id()),
+			"e//fleet:dev-2":    result("fleet/dev-1", c.id()),
+			"event/other/dev-1": result("fleet/dev-1", c.id()),
+			"t":                 result("other/dev-1", c.id()),
+			"command//dev-2/res/" + c.topic.ID + "/400": nil,
+		} {
+			d.publish(topic, payload)
+		}
+		wait()
+		if n := len(w.calls("Report")); n != before {
+			t.Errorf("%d reports reached the backend", n-before)
+		}
+		if a := w.backend.StoredAction(dev2, c.id()); a.State != v1alpha1.ActionRetrieved {
+			t.Errorf("the action of the other device is %s", a.State)
+		}
+	})
+}
+
+// TestWrongMessagesAreDropped sends messages that have no effect, and do not end the connection.
+func TestWrongMessagesAreDropped(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		w.offer("app")
+		c := d.command(wire.Install)
+		huge := `{"topic":"fleet/dev-1/things/twin/commands/modify","path":"/features/APP/properties/status/lastOperation","value":{"message":"` + strings.Repeat("x", ditto.MaxPayload) + `"}}`
+		for topic, payload := range map[string]string{
+			"x/y":                                     "{}",
+			"command///req/1/install":                 "{}",
+			"command///res/unknown/204":               "",
+			"command///res/1-x-0/204":                 "",
+			"command///res/7-install/204":             "",
+			"command///res/0-install-0/204":           "",
+			"command///res/99999999999-install-0/204": "",
+			"command///res/" + c.topic.ID + "/abc":    "",
+			"command///res/" + c.topic.ID + "/204":    "no JSON",
+			"e":                                       huge,
+			"event":                                   "no JSON",
+			"t":                                       `{"topic":"fleet/dev-1/things/twin/commands/modify","path":"/features/APP/properties/status/lastOperation","value":{"status":"STARTED"}}`,
+			"telemetry":                               `{"topic":"fleet/dev-1/things/live/messages/UNKNOWN","path":"/outbox/messages/UNKNOWN"}`,
+			"e/?a=b":                                  strings.Repeat("[", 100_000),
+		} {
+			d.publish(topic, []byte(payload))
+		}
+		for _, correlationID := range []string{"", "abc", "-1", "0", "99999999999", "4711", "1.5"} {
+			d.property("APP", "lastOperation", map[string]string{"correlationId": correlationID, "status": "FINISHED_SUCCESS"})
+		}
+		w.wantState(c.id(), v1alpha1.ActionRetrieved)
+		d.report(c.id(), wire.FinishedSuccess, "app")
+		w.wantState(c.id(), v1alpha1.ActionFinished)
+	})
+}
+
+func TestTooManyFeatures(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online()
+		for i := range 40 {
+			d.activate(fmt.Sprintf("type%02d", i))
+			time.Sleep(time.Second)
+		}
+		features, err := w.backend.Features(w.Context(), dev1)
+		if err != nil || len(features) != wire.MaxFeatures {
+			t.Errorf("%d features are stored, %v", len(features), err)
+		}
+	})
+}
+
+// TestFloodOfProgress sends much more than the rate of a device. Its result still arrives, and the
+// other device is not affected.
+func TestFloodOfProgress(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		w.offer("app")
+		c := d.command(wire.Install)
+		started := time.Now()
+		for i := range 500 {
+			o := status1(c.id(), wire.Downloading, "app")
+			o.Message = fmt.Sprint("line ", i)
+			d.property("APP", "lastOperation", o)
+		}
+		if took := time.Since(started); took < 10*time.Second {
+			t.Errorf("500 messages were read within %v", took)
+		}
+		n := len(w.calls("Report"))
+		if n == 0 || n > 200 {
+			t.Errorf("%d of 500 reports reached the backend", n)
+		}
+		d.report(c.id(), wire.FinishedSuccess, "app")
+		w.wantState(c.id(), v1alpha1.ActionFinished)
+		other := w.connect(dev2)
+		other.subscribe("command///req/#")
+		started = time.Now()
+		other.activate("app")
+		if took := time.Since(started); took > 0 {
+			t.Errorf("a message of another device took %v", took)
+		}
+		other.command(wire.Install)
+	})
+}
+
+// TestFloodOfResults is beyond the rate of results, too: messages wait, and are not acknowledged in
+// the end, but are never dropped.
+func TestFloodOfResults(t *testing.T) {
+	story(t, func(w *world) {
+		w.options.Rates = deviceapi.Rates{Device: deviceapi.Rate{PerSecond: 0.001, Burst: 5}}
+		w.crash(true)
+		d := w.online("app")
+		failed := 0
+		for i := range 20 {
+			o := status1(100, wire.FinishedError, "app")
+			o.Message = fmt.Sprint("line ", i)
+			e, err := wire.ModifyProperty("fleet", "dev-1", "APP", "lastOperation", o)
+			if d.handler.Received(w.Context(), dev1, d.id, ditto.Message{Topic: "e", Payload: encoded(e, err)}) != nil {
+				failed++
+			}
+		}
+		if failed < 5 || failed > 15 {
+			t.Errorf("%d of 20 messages were not acknowledged", failed)
+		}
+	})
+}
+
+// TestDeviceWithoutItsTargetIsDisconnected deletes the Target, and revokes the token.
+func TestDeviceWithoutItsTargetIsDisconnected(t *testing.T) {
+	for name, revoke := range map[string]string{"a deleted Target": "", "another token": "token 9"} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(w *world) {
+				d := w.online("app")
+				time.Sleep(time.Minute)
+				w.backend.SetToken(dev1, revoke)
+				time.Sleep(10 * time.Second)
+				if d.closed == "" {
+					t.Error("the connection is still open")
+				}
+				if n := w.backend.Connections(dev1); n != 0 {
+					t.Errorf("%d connections are recorded", n)
+				}
+			})
+		})
+	}
+}
+
+func TestWhoMayConnect(t *testing.T) {
+	story(t, func(w *world) {
+		for user, password := range map[string]string{
+			"dev-1@fleet": "token 1", "dev-1@FLEET": "token 1", "dev-2@fleet": gatewayToken,
+		} {
+			if c, err := w.transport.connect(w.Context(), user, password); err != nil || c.device.Namespace != "fleet" {
+				t.Errorf("%s: %v", user, err)
+			}
+		}
+		for user, password := range map[string]string{
+			"dev-1@fleet": "token 2", "dev-9@fleet": "token 1", "dev-1@other": "token 1", "dev-1": "token 1", "": "token 1", "@fleet": "token 1", "dev-1@": "token 1",
+			"a b@fleet": "token 1", strings.Repeat("x", 300) + "@fleet": "token 1",
+		} {
+			_, err := w.transport.connect(w.Context(), user, password)
+			if _, isBad := errors.AsType[deviceapi.BadRequest](err); !isBad && !errors.Is(err, deviceapi.ErrUnauthorized) {
+				t.Errorf("%q with %q: %v, want a refusal", user, password, err)
+			}
+		}
+		last := error(nil)
+		for range 1000 {
+			_, last = w.transport.connect(w.Context(), "dev-1@fleet", "wrong")
+		}
+		if !errors.Is(last, deviceapi.ErrTooMany) {
+			t.Errorf("after a thousand wrong passwords: %v", last)
+		}
+		if _, err := w.transport.connect(w.Context(), "dev-1@fleet", "token 1"); err != nil {
+			t.Errorf("the right password after them: %v", err)
+		}
+		w.backend.Starting = true
+		if _, err := w.transport.connect(w.Context(), "dev-1@fleet", "token 1"); err == nil || errors.Is(err, deviceapi.ErrUnauthorized) {
+			t.Errorf("before the backend has read its objects: %v", err)
+		}
+		w.backend.Starting = false
+	})
+}
+
+// TestResponsesToTheDevice asks for responses, which a device gets as commands without an id.
+func TestResponsesToTheDevice(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		for name, test := range map[string]struct {
+			topic, path, value, subject string
+			status                      int
+			code                        string
+		}{
+			"a change":           {"twin/commands/modify", "/features/APP/properties/status/softwareModuleType", `"app"`, "modify-response", 204, ""},
+			"another feature":    {"twin/commands/modify", "/features/Battery", `{"properties":{}}`, "modify-response", 204, ""},
+			"a wrong value":      {"twin/commands/modify", "/features/APP/properties/status/lastOperation", `{"status":"STARTED"}`, "modify-response", 400, wire.CodeWrongValue},
+			"an unknown action":  {"twin/commands/retrieve", "/features/APP", `null`, "retrieve-response", 400, wire.CodeWrongValue},
+			"an unknown message": {"live/messages/HELLO", "/outbox/messages/HELLO", `null`, "HELLO-response", 404, wire.CodeSubjectNotFound},
+			"a redelivery":       {"live/messages/ROLLOUTS_REDELIVER_COMMANDS", "/features/APP/outbox/messages/ROLLOUTS_REDELIVER_COMMANDS", `{}`, "ROLLOUTS_REDELIVER_COMMANDS-response", 204, ""},
+		} {
+			d.publish("e", []byte(`{"topic":"fleet/dev-1/things/`+test.topic+`","headers":{"correlation-id":"c1","response-required":true},"path":"`+test.path+`","value":`+test.value+`}`))
+			wait()
+			got := d.take()
+			if len(got) != 1 || got[0].Topic != "command///req//"+test.subject {
+				t.Errorf("%s: the device received %q", name, got)
+				continue
+			}
+			e, err := wire.DecodeEnvelope(got[0].Payload)
+			if err != nil || e.Status != test.status || e.Headers.CorrelationID != "c1" || wire.DecodeError(e.Value).Code != test.code || e.Headers.ResponseRequired {
+				t.Errorf("%s: the response is %s, %v", name, got[0].Payload, err)
+			}
+		}
+	})
+}
+
+// TestBackendThatIsUnavailable does not acknowledge messages that it cannot store.
+func TestBackendThatIsUnavailable(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		w.offer("app")
+		c := d.command(wire.Install)
+		d.respond(c, 204)
+		payload := encoded(wire.ModifyProperty("fleet", "dev-1", "APP", "lastOperation", status1(c.id(), wire.FinishedSuccess, "app")))
+		w.backend.Errors = map[string]error{"Report": deviceapi.Unavailable{}}
+		if err := d.handler.Received(w.Context(), dev1, d.id, ditto.Message{Topic: "e", Payload: payload}); err == nil {
+			t.Error("a result that was not stored is acknowledged")
+		}
+		w.backend.Errors = nil
+		d.publish("e", payload)
+		w.wantState(c.id(), v1alpha1.ActionFinished)
+	})
+}
+
+// TestBackendThatFailsForAMoment is asked again, by the server and not by the device.
+func TestBackendThatFailsForAMoment(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		w.backend.Errors = map[string]error{"Deployment": errors.New("the disk is full"), "State": deviceapi.Unavailable{RetryAfter: 3 * time.Second}}
+		w.offer("app")
+		time.Sleep(10 * time.Second)
+		d.nothing("while the backend fails")
+		w.backend.Errors = nil
+		time.Sleep(time.Minute)
+		c := d.command(wire.Install)
+		w.backend.Errors = map[string]error{"Report": deviceapi.ErrConflict}
+		go func() {
+			time.Sleep(time.Second)
+			w.backend.Errors = nil
+		}()
+		d.report(c.id(), wire.FinishedSuccess, "app")
+		w.wantState(c.id(), v1alpha1.ActionFinished)
+		if n := len(w.calls("Report")); n < 2 {
+			t.Errorf("%d reports", n)
+		}
+	})
+}
