@@ -160,33 +160,35 @@ func TestSwupdateWithAWrongCredential(t *testing.T) {
 		return ""
 	})
 	s.commit("firmware", s.signer.build(t, "1.3", s.installed(), "firmware 1.3", 0))
-	rows := []struct{ name, device, credentials string }{
-		{"a wrong target token", targets[0], "-k guessed"},
-		{"a wrong gateway token", targets[1], "-g guessed"},
-		{"its target token as a gateway token", targets[2], "-g " + world.Token},
-		{"the gateway token as its target token", targets[3], "-k " + gatewayToken},
-		{"no token", targets[4], ""},
-		{"a gateway token that does not select its target", targets[5], "-g " + gatewayToken},
-		{"a gateway token that does not register its id", s.name, "-g " + gatewayToken},
-	}
-	wires := make([]*wire, len(rows))
-	for i, row := range rows {
-		wires[i] = newWire(t, s.DeviceAPI)
-		start(t, pairing{deviceAPI: wires[i].url, tenant: s.Namespace, id: row.device, credentials: row.credentials, certificate: s.signer.certificate()}, "")
-	}
-	for i, row := range rows {
-		s.Eventually("three polls with "+row.name, func() string {
-			if polls := len(wires[i].find(http.MethodGet, "")); polls < 3 {
-				return fmt.Sprintf("there were %d", polls)
-			}
-			return ""
-		})
-		for _, e := range wires[i].all() {
-			if e.status != http.StatusUnauthorized {
-				t.Errorf("%s: want 401: %s", row.name, e)
-			}
+	t.Run("devices", func(t *testing.T) {
+		for name, row := range map[string]struct{ device, credentials string }{
+			"a wrong target token":                            {targets[0], "-k guessed"},
+			"a wrong gateway token":                           {targets[1], "-g guessed"},
+			"its target token as a gateway token":             {targets[2], "-g " + world.Token},
+			"the gateway token as its target token":           {targets[3], "-k " + gatewayToken},
+			"no token":                                        {targets[4], ""},
+			"a gateway token that does not select its target": {targets[5], "-g " + gatewayToken},
+			"a gateway token that does not register its id":   {s.name, "-g " + gatewayToken},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w, wire := *s.World, newWire(t, s.DeviceAPI)
+				w.T = t
+				start(t, pairing{deviceAPI: wire.url, tenant: s.Namespace, id: row.device, credentials: row.credentials, certificate: s.signer.certificate()}, "")
+				w.Eventually("three polls", func() string {
+					if polls := len(wire.find(http.MethodGet, "")); polls < 3 {
+						return fmt.Sprintf("there were %d", polls)
+					}
+					return ""
+				})
+				for _, e := range wire.all() {
+					if e.status != http.StatusUnauthorized {
+						t.Errorf("want 401: %s", e)
+					}
+				}
+			})
 		}
-	}
+	})
 	for _, name := range targets {
 		status := s.Target(name).Status
 		if status.LastSeen != nil || len(status.Actions) != 0 || len(status.Attributes) != 0 || status.UpdateStatus != v1alpha1.UpdateStatusUnknown {

@@ -18,6 +18,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	cluster.AtOnce(6) // a story mostly waits for the next poll of its device
+	cluster.AtOnce(6) // a story has one device, for whose next poll it mostly waits
 	cluster.Main(m)
 }

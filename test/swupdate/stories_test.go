@@ -8,8 +8,10 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,24 +30,17 @@ import (
 // software works.
 func TestSwupdateInstallsAndConfirms(t *testing.T) {
 	for name, confirm := range map[string]func(s *story, id int32){
-		"by a message to the running device": func(s *story, id int32) { s.device.confirm(id) },
-		"by starting the new system": func(s *story, _ int32) {
-			s.device.stop()
-			s.device = start(s.T, s.pairing, "-c 2")
-		},
+		"by a message to the running device": (*story).confirmByMessage,
+		"by starting the new system":         func(s *story, _ int32) { s.confirm() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
 			s.commit("firmware", s.signer.build(t, "1.0", s.installed(), "firmware 1.0", 0))
 			s.start()
-			s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
-			a := s.action()
+			a := s.eventuallyInstalled("firmware 1.0")
 			if a.State.IsClosed() {
 				t.Fatalf("the action is %s before the device has confirmed it", a.State)
-			}
-			if content, err := os.ReadFile(s.installed()); err != nil || string(content) != "firmware 1.0" {
-				t.Fatalf("the device has %q (%v) instead of the firmware", content, err)
 			}
 
 			confirm(s, a.ID)
@@ -66,7 +61,7 @@ func TestSwupdateInstallsAndConfirms(t *testing.T) {
 			}
 			s.wantNothingOffered()
 			s.wantNoSkip()
-			s.wantAll(http.StatusOK)
+			s.wantAllOK()
 		})
 	}
 }
@@ -80,17 +75,32 @@ func TestSwupdateFails(t *testing.T) {
 	r := s.EventuallyRollout("firmware", "has one failure", func(r *v1alpha1.Rollout) bool {
 		return r.Status.Targets != nil && r.Status.Targets.Failed == 1 && len(r.Status.Failures) == 1
 	})
-	// The cause is the script of the image, in one of the log lines before the result; swupdate
-	// closes with the same message for every failure.
-	if f := r.Status.Failures[0]; f.Count != 1 || !slices.Equal(f.Examples, []string{s.name}) || f.StatusCode != "" || !strings.Contains(f.Message, "<path> postinst command returned <n>") {
-		t.Errorf("the table of failures has %+v, want one failure of %s, with the line of the log about the script", f, s.name)
+	f, a := r.Status.Failures[0], s.action()
+	if f.Count != 1 || !slices.Equal(f.Examples, []string{s.name}) || f.StatusCode != "" {
+		t.Errorf("the table of failures has %+v, want one failure of %s", f, s.name)
 	}
-	// Which lines of the log are the newest depends on how swupdate distributes them to reports.
-	if a := s.action(); !strings.Contains(a.FailureMessage, "post.sh postinst command returned 1") || len(a.Messages) == 0 || a.Message == a.FailureMessage {
-		t.Errorf("failure message %q, messages %q, message %q", a.FailureMessage, a.Messages, a.Message)
+	// swupdate closes with the same message for every failure. The cause is in the lines of its log
+	// that it reports before.
+	if a.FailureMessage == "" || a.FailureMessage == a.Message {
+		t.Errorf("the failure message is %q and the message %q, want a line of the log as the failure message", a.FailureMessage, a.Message)
+	}
+	// The cause is the script of the image. Which lines of the log are the newest depends on how
+	// swupdate distributes them to reports. On a busy machine it loses some of them, and adds
+	// errors about messages between its own processes.
+	missing := s.missing(http.MethodPost, "/feedback", "post.sh postinst  command returned 1")
+	switch {
+	case missing != "":
+		t.Logf("the device has not reported the cause of its failure: %s", missing)
+	case s.missing(http.MethodPost, "/feedback", "Error write on socket ctrl") == "":
+		t.Log("the device has reported errors between its own processes, too")
+	case !strings.Contains(f.Message, "<path> postinst command returned <n>") || !strings.Contains(a.FailureMessage, "post.sh postinst command returned 1"):
+		t.Errorf("the table of failures has %q and the failure message is %q, want the line of the log about the script", f.Message, a.FailureMessage)
+	}
+	if len(a.Messages) == 0 {
+		t.Error("the action has no messages")
 	}
 	target := s.Target(s.name)
-	if a := s.action(); a.State != v1alpha1.ActionError || target.Status.UpdateStatus != v1alpha1.UpdateStatusError {
+	if a.State != v1alpha1.ActionError || target.Status.UpdateStatus != v1alpha1.UpdateStatusError {
 		t.Errorf("the action is %s and the target %s, want Error twice", a.State, target.Status.UpdateStatus)
 	}
 	if target.Status.Installed != nil {
@@ -100,7 +110,7 @@ func TestSwupdateFails(t *testing.T) {
 		t.Errorf("the target is consistent, but the image declares no rollback: %+v", target.Status.Conditions)
 	}
 	s.wantNoSkip()
-	s.wantAll(http.StatusOK)
+	s.wantAllOK()
 }
 
 // The rollout is stopped when the device has only fetched its deployment. It is asked to cancel,
@@ -122,11 +132,7 @@ func TestSwupdateCancels(t *testing.T) {
 		}
 	})
 	s.start()
-	select {
-	case <-looked:
-	case <-time.After(time.Minute):
-		t.Fatal("the device has not fetched its deployment")
-	}
+	s.eventuallyReceive(looked, "the device to fetch its deployment")
 	s.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {state: Stopped, stopCancellation: Soft}")
 	s.Eventually("the device to be asked to cancel", func() string {
 		if a := s.action(); a.State != v1alpha1.ActionCanceling {
@@ -135,13 +141,7 @@ func TestSwupdateCancels(t *testing.T) {
 		return ""
 	})
 	close(goOn)
-	s.EventuallyRollout("firmware", "is stopped and its device has canceled", func(r *v1alpha1.Rollout) bool {
-		return r.Status.State == v1alpha1.RolloutStopped && r.Status.Targets != nil && r.Status.Targets.Canceled == 1
-	})
-	a := s.action()
-	if a.State != v1alpha1.ActionCanceled || a.Cancel == nil || a.Cancel.Answer != v1alpha1.AnswerAccepted {
-		t.Errorf("the action is %s with cancel %+v, want Canceled and Accepted", a.State, a.Cancel)
-	}
+	a := s.eventuallyCanceled()
 	if missing := s.missing(http.MethodPost, fmt.Sprintf("/cancelAction/%d/feedback", a.ID), "closed"); missing != "" {
 		t.Error(missing)
 	}
@@ -161,19 +161,9 @@ func TestSwupdateCancelsItsDownload(t *testing.T) {
 	i.trickles = make(chan struct{}, 1)
 	s.commit("firmware", i)
 	s.start()
-	select {
-	case <-i.trickles:
-	case <-time.After(time.Minute):
-		t.Fatal("the device does not download")
-	}
+	s.eventuallyReceive(i.trickles, "the device to download")
 	s.Commit(&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {state: Stopped, stopCancellation: Soft}")
-	s.EventuallyRollout("firmware", "is stopped and its device has canceled", func(r *v1alpha1.Rollout) bool {
-		return r.Status.State == v1alpha1.RolloutStopped && r.Status.Targets != nil && r.Status.Targets.Canceled == 1
-	})
-	a := s.action()
-	if a.State != v1alpha1.ActionCanceled || a.Cancel == nil || a.Cancel.Answer != v1alpha1.AnswerAccepted {
-		t.Errorf("the action is %s with cancel %+v, want Canceled and Accepted", a.State, a.Cancel)
-	}
+	s.eventuallyCanceled()
 	if _, err := os.Stat(s.installed()); err == nil {
 		t.Error("the device has installed the canceled update")
 	}
@@ -189,17 +179,9 @@ func TestSwupdateIsInvalidatedAndFixed(t *testing.T) {
 	s := newStory(t)
 	s.commit("firmware", s.signer.build(t, "1.4", s.installed(), "firmware 1.4", 0))
 	s.start()
-	s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
-	bad := s.action()
+	bad := s.eventuallyInstalled("firmware 1.4")
 	s.Commit(&v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Name: "firmware"}}, "spec: {invalidation: {cancellation: Force, reason: bricks the modem}}")
-	s.EventuallyRollout("firmware", "is stopped", world.InState(v1alpha1.RolloutStopped))
-	s.Eventually("the device to answer the cancel", func() string {
-		if a := s.action(); a.Cancel == nil || a.Cancel.Answer != v1alpha1.AnswerAccepted {
-			return fmt.Sprintf("the action is %s with cancel %+v", a.State, a.Cancel)
-		}
-		return ""
-	})
-	if a := s.action(); a.State != v1alpha1.ActionCanceled || a.Cancel.Cause != v1alpha1.CauseInvalidated {
+	if a := s.eventuallyCanceled(); a.State != v1alpha1.ActionCanceled || a.Cancel.Cause != v1alpha1.CauseInvalidated {
 		t.Errorf("the action is %s for the cause %s, want Canceled and Invalidated", a.State, a.Cancel.Cause)
 	}
 	if target := s.Target(s.name); !isInconsistent(target) || target.Status.Installed != nil {
@@ -207,31 +189,19 @@ func TestSwupdateIsInvalidatedAndFixed(t *testing.T) {
 	}
 	s.wantNothingOffered()
 
-	installedBefore := len(s.wire.find(http.MethodPost, "/feedback"))
 	s.commit("fixed", s.signer.build(t, "1.5", s.installed(), "firmware 1.5", 0))
-	s.Eventually("the next image to be installed", func() string {
-		for _, e := range s.wire.find(http.MethodPost, "/feedback")[installedBefore:] {
-			if strings.Contains(e.asked, "All Chunks Installed.") {
-				return ""
-			}
-		}
-		return "the device has not reported it"
-	})
-	good := s.Target(s.name).Status.Actions[1]
+	good := s.eventuallyInstalled("firmware 1.5")
 	if good.ID == bad.ID {
 		t.Fatalf("both actions are %d", bad.ID)
 	}
-	s.device.confirm(good.ID)
+	s.confirm()
 	s.EventuallyRollout("fixed", "finishes", world.InState(v1alpha1.RolloutFinished))
 	target := s.Target(s.name)
 	if i := target.Status.Installed; isInconsistent(target) || i == nil || i.DistributionSet != "fixed" || target.Status.UpdateStatus != v1alpha1.UpdateStatusInSync {
 		t.Errorf("inconsistent: %t, %s, installed: %+v; want a device in sync with fixed", isInconsistent(target), target.Status.UpdateStatus, i)
 	}
-	if content, err := os.ReadFile(s.installed()); err != nil || string(content) != "firmware 1.5" {
-		t.Errorf("the device has %q (%v)", content, err)
-	}
 	s.wantNoSkip()
-	s.wantAll(http.StatusOK)
+	s.wantAllOK()
 }
 
 func isInconsistent(t *v1alpha1.Target) bool {
@@ -261,7 +231,7 @@ func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
 			}
 			s.commit("firmware", i)
 			s.device = start(t, s.pairing, tt.option)
-			s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
+			s.eventuallyInstalled("firmware 1.4")
 			mu.Lock()
 			defer mu.Unlock()
 			for _, header := range sent {
@@ -272,7 +242,7 @@ func TestSwupdateKeepsItsTokenFromTheArtifactHost(t *testing.T) {
 			if len(sent) == 0 {
 				t.Error("the artifact host got no request")
 			}
-			s.wantAll(http.StatusOK)
+			s.wantAllOK()
 		})
 	}
 }
@@ -296,10 +266,7 @@ func TestSwupdateDownloadsThroughTheDeviceAPI(t *testing.T) {
 			s.delivery = "delivery: Proxy, "
 			s.commit("firmware", i)
 			s.device = start(t, s.pairing, option)
-			s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
-			if content, err := os.ReadFile(s.installed()); err != nil || string(content) != text {
-				t.Errorf("the device has %d bytes (%v) instead of the firmware", len(content), err)
-			}
+			s.eventuallyInstalled(text)
 			mu.Lock()
 			defer mu.Unlock()
 			for _, agent := range agents {
@@ -310,7 +277,7 @@ func TestSwupdateDownloadsThroughTheDeviceAPI(t *testing.T) {
 			if len(agents) == 0 || len(s.wire.find(http.MethodGet, "/softwaremodules/firmware/artifacts/")) == 0 {
 				t.Error("the image did not come through the device API")
 			}
-			s.wantAll(http.StatusOK)
+			s.wantAllOK()
 		})
 	}
 }
@@ -339,12 +306,12 @@ func TestSwupdateWaitsForItsWindow(t *testing.T) {
 	}
 
 	s.Commit(target, window(time.Now().Add(-10*time.Minute)))
-	s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
-	s.device.confirm(s.action().ID)
+	s.eventuallyInstalled("firmware 1.7")
+	s.confirm()
 	s.EventuallyTarget(s.name, "is in sync", func(t *v1alpha1.Target) bool { return t.Status.UpdateStatus == v1alpha1.UpdateStatusInSync })
 	s.wantNothingOffered()
 	s.wantNoSkip()
-	s.wantAll(http.StatusOK)
+	s.wantAllOK()
 }
 
 // The greatest id that an action can have: swupdate reads it from the deployment, and reports with
@@ -360,11 +327,10 @@ func TestSwupdateWithTheGreatestID(t *testing.T) {
 	}
 	s.commit("firmware", s.signer.build(t, "1.8", s.installed(), "firmware 1.8", 0))
 	s.start()
-	s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
-	if id := s.action().ID; id != greatest {
+	if id := s.eventuallyInstalled("firmware 1.8").ID; id != greatest {
 		t.Errorf("the id of the action is %d", id)
 	}
-	s.device.confirm(greatest)
+	s.confirm()
 	s.EventuallyRollout("firmware", "finishes", world.InState(v1alpha1.RolloutFinished))
 	for _, e := range s.wire.find(http.MethodPost, "/feedback") {
 		if !strings.Contains(strings.ReplaceAll(e.asked, " ", ""), fmt.Sprintf(`"id":%d,`, greatest)) {
@@ -372,7 +338,7 @@ func TestSwupdateWithTheGreatestID(t *testing.T) {
 		}
 	}
 	s.wantNothingOffered()
-	s.wantAll(http.StatusOK)
+	s.wantAllOK()
 }
 
 // The download breaks off in the middle. The device asks for the size first, and after the break
@@ -399,10 +365,7 @@ func TestSwupdateResumesItsDownload(t *testing.T) {
 			}
 			s.commit("firmware", i)
 			s.device = start(t, s.pairing, "-w 1")
-			s.Eventually("the image to be installed", func() string { return s.missing(http.MethodPost, "/feedback", "All Chunks Installed.") })
-			if content, err := os.ReadFile(s.installed()); err != nil || string(content) != text {
-				t.Errorf("the device has %d bytes (%v) instead of the firmware", len(content), err)
-			}
+			s.eventuallyInstalled(text)
 			mu.Lock()
 			defer mu.Unlock()
 			if want := []string{"HEAD", "GET", fmt.Sprintf("GET bytes=%d-", len(i.content)/2)}; len(asked) < 3 || !slices.Equal(asked[len(asked)-3:], want) {
@@ -421,6 +384,8 @@ type story struct {
 	folder  string
 	pairing pairing
 	device  *device
+	// canceled has the ids of actions that were canceled.
+	canceled []string
 	// delivery is a part of the spec of modules; empty for the default.
 	delivery string
 }
@@ -475,6 +440,82 @@ spec: {name: gateway, version: %[1]s, type: full-image, modules: [{name: %[1]s}]
 func (s *story) start() {
 	s.T.Helper()
 	s.device = start(s.T, s.pairing, "")
+}
+
+// eventuallyInstalled waits until the device has the text, and has reported its installation for
+// its newest action, which is returned. On a busy machine swupdate reports it before it has the
+// text.
+func (s *story) eventuallyInstalled(text string) (newest v1alpha1.Action) {
+	s.T.Helper()
+	s.Eventually("the image to be installed", func() string {
+		actions := s.Target(s.name).Status.Actions
+		if len(actions) == 0 {
+			return "the target has no action"
+		}
+		newest = actions[len(actions)-1]
+		if content, err := os.ReadFile(s.installed()); err != nil || string(content) != text {
+			return fmt.Sprintf("the device has %d bytes (%v) instead of the firmware", len(content), err)
+		}
+		return s.missing(http.MethodPost, fmt.Sprintf("/deploymentBase/%d/feedback", newest.ID), "All Chunks Installed.")
+	})
+	return newest
+}
+
+// eventuallyCanceled waits until the rollout is stopped and the device has answered the request to
+// cancel, and returns the action. The rollout does not wait for the answer.
+func (s *story) eventuallyCanceled() (a v1alpha1.Action) {
+	s.T.Helper()
+	s.EventuallyRollout("firmware", "is stopped and its device canceled", func(r *v1alpha1.Rollout) bool {
+		return r.Status.State == v1alpha1.RolloutStopped && r.Status.Targets != nil && r.Status.Targets.Canceled == 1
+	})
+	s.Eventually("the device to cancel", func() string {
+		if a = s.action(); a.Cancel == nil || a.Cancel.Answer == "" {
+			return fmt.Sprintf("the action is %s with cancel %+v", a.State, a.Cancel)
+		}
+		return ""
+	})
+	if a.State != v1alpha1.ActionCanceled || a.Cancel.Answer != v1alpha1.AnswerAccepted {
+		s.T.Errorf("the action is %s with cancel %+v, want Canceled and Accepted", a.State, a.Cancel)
+	}
+	s.canceled = append(s.canceled, strconv.Itoa(int(a.ID)))
+	return a
+}
+
+func (s *story) eventuallyReceive(c <-chan struct{}, what string) {
+	s.T.Helper()
+	s.Eventually(what, func() string {
+		select {
+		case <-c:
+			return ""
+		default:
+			return "it does not"
+		}
+	})
+}
+
+// confirm starts the device as a device that has booted its new software and found it working.
+func (s *story) confirm() {
+	s.T.Helper()
+	s.device.stop()
+	s.device = start(s.T, s.pairing, "-c 2")
+}
+
+// confirmByMessage sends the running device the message that the software of an action works.
+// swupdate has one connection for this and for polls, and no lock: a message that arrives during a
+// poll is lost, and so are all later ones. So it is sent directly after a poll, long before the
+// next.
+func (s *story) confirmByMessage(id int32) {
+	s.T.Helper()
+	s.device.ipc("hawkbitcfg", "-p", "15") // from the next poll on
+	before := s.wire.ended("/deploymentBase/")
+	s.Eventually("one more poll", func() string {
+		if s.wire.ended("/deploymentBase/") == before {
+			return "there was none"
+		}
+		return ""
+	})
+	s.device.ipc("sendtohawkbit", strconv.Itoa(int(id)), "2", "success", "closed", "activated")
+	s.device.ipc("hawkbitcfg", "-p", "1")
 }
 
 // action returns the action of the target. The test fails unless there is exactly one.
@@ -538,11 +579,14 @@ func (s *story) wantNoSkip() {
 	}
 }
 
-func (s *story) wantAll(status int) {
+// wantAllOK fails the test if a response was not 200. The deployment of an action that was canceled
+// between a poll and the request for its deployment is 404.
+func (s *story) wantAllOK() {
 	s.T.Helper()
 	for _, e := range s.wire.all() {
-		if e.status != status {
-			s.T.Errorf("want %d: %s", status, e)
+		gone := e.status == http.StatusNotFound && e.method == http.MethodGet && slices.Contains(s.canceled, path.Base(e.path))
+		if e.status != http.StatusOK && !gone {
+			s.T.Errorf("want 200: %s", e)
 		}
 	}
 }

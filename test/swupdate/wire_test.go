@@ -36,6 +36,7 @@ type wire struct {
 
 	mu        sync.Mutex
 	exchanges []exchange
+	answered  []string // the paths of requests whose whole response was sent
 	hold      func(exchange)
 	cut       func(exchange) bool
 }
@@ -71,6 +72,10 @@ func newWire(t testing.TB, deviceAPI string) *wire {
 			sendHalf(out, answer.Body.Bytes())
 		}
 		_, _ = out.Write(answer.Body.Bytes())
+		_ = http.NewResponseController(out).Flush()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.answered = append(w.answered, r.URL.Path)
 	}))
 	t.Cleanup(server.Close)
 	t.Cleanup(func() {
@@ -125,6 +130,18 @@ func (w *wire) beforeAnswering(f func(exchange)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.hold = f
+}
+
+// ended returns the number of requests that have their whole response and whose path contains part.
+func (w *wire) ended(part string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, path := range w.answered {
+		if strings.Contains(path, part) {
+			n++
+		}
+	}
+	return n
 }
 
 func (w *wire) all() []exchange {
