@@ -32,8 +32,9 @@ const (
 	// ConditionConsistent is False if it is not certain what runs on the device (Mender:
 	// inconsistent). The next successful update sets it to True.
 	ConditionConsistent = "Consistent"
-	// ConditionOnline reports whether the device polled recently. It is only as fresh as the last
-	// write of the status: see lastSeen.
+	// ConditionOnline reports whether the device polled recently, or whether it has a connection if
+	// it is connected by MQTT. For a device that polls, it is only as fresh as the last write of
+	// the status: see lastSeen.
 	ConditionOnline = "Online"
 	// ConditionOverlapping is True on an AutoAssignment that shares targets with an AutoAssignment
 	// of another set. Absent otherwise.
@@ -69,6 +70,17 @@ const (
 	// ReasonReferenceNotFound means that a referenced object does not exist; it recovers when the
 	// object appears.
 	ReasonReferenceNotFound = "ReferenceNotFound"
+	// ReasonConnected means that the device has a connection, by MQTT.
+	ReasonConnected = "Connected"
+	// ReasonAwaitingFeatures means that the device has a connection and has not reported which
+	// features it has: no update starts before it does.
+	ReasonAwaitingFeatures = "AwaitingFeatures"
+	// ReasonDisconnected means that the device had a connection and has had none for
+	// --offline-after.
+	ReasonDisconnected = "Disconnected"
+	// ReasonSeen means that the device polled lately, and ReasonSilent that it has not for two
+	// days.
+	ReasonSeen, ReasonSilent = "Seen", "Silent"
 	// ReasonDuplicate means that an older object already has this identity.
 	ReasonDuplicate = "Duplicate"
 	// ReasonIncomplete means that a set lacks modules or a mandatory type.

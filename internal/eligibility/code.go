@@ -31,8 +31,10 @@ const (
 	CodeContentChanged Code = "ContentChanged" // the set does not have the planned content
 	CodeIncompatible   Code = "Incompatible"   // the set does not fit the target's type
 	CodeHold           Code = "Hold"           // spec.hold of the target is true
-	CodeWindowClosed   Code = "WindowClosed"   // the maintenance window is closed
-	CodeRetrying       Code = "Retrying"       // the backoff before the next attempt is not over
+	// The device, connected by MQTT, has not reported which features it has.
+	CodeAwaitingFeatures Code = "AwaitingFeatures"
+	CodeWindowClosed     Code = "WindowClosed" // the maintenance window is closed
+	CodeRetrying         Code = "Retrying"     // the backoff before the next attempt is not over
 
 	// These come from the state of the target and from the order of updates.
 	CodeNotReady       Code = "NotReady"       // the target itself is not Ready

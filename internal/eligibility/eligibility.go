@@ -110,8 +110,8 @@ func overtaken(r *Result, t *v1alpha1.Target, in *Intent, newer *Newer) {
 }
 
 // passing sets the code of a passing result. It checks, in this order: the state of the source,
-// whether the set can be given to this target, whether it is installed, spec.hold, and the
-// maintenance window.
+// whether the set can be given to this target, whether it is installed, spec.hold, whether the
+// features of the device are known, and the maintenance window.
 func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 	if in.Closed.Code != "" {
 		r.Code, r.Until = in.Closed.Code, in.Closed.Until
@@ -126,6 +126,10 @@ func passing(r *Result, t *v1alpha1.Target, in *Intent, now time.Time) {
 	}
 	if t.Spec.Hold {
 		r.Code = CodeHold
+		return
+	}
+	if AwaitsFeatures(t) {
+		r.Code = CodeAwaitingFeatures
 		return
 	}
 	if open, next, _ := window.At(in.Update.MaintenanceWindow, now); !open { // also an invalid window
@@ -335,6 +339,17 @@ func NotServed(t *v1alpha1.Target) string {
 		return "Goshawk has not reconciled this target yet"
 	}
 	return ""
+}
+
+// AwaitsFeatures reports whether the device is connected by MQTT and has not reported which
+// features it has.
+func AwaitsFeatures(t *v1alpha1.Target) bool {
+	for i := range t.Status.Conditions {
+		if c := &t.Status.Conditions[i]; c.Type == v1alpha1.ConditionOnline {
+			return c.Reason == v1alpha1.ReasonAwaitingFeatures
+		}
+	}
+	return false
 }
 
 // IsDuplicate reports whether an older target has the same controllerID.

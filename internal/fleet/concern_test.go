@@ -104,6 +104,9 @@ func TestConcerns(t *testing.T) {
 			f.put(built.Target("b", func(t *v1alpha1.Target) { t.Spec.Hold = true }))
 		}, []string{"b"}},
 		"a target is deleted": {func(f *fleet) { f.remove(built.Target("a")) }, []string{"a"}},
+		"a device reports software": {func(f *fleet) {
+			f.setInventory(nil, &v1alpha1.TargetInventory{ObjectMeta: built("b")})
+		}, []string{"b"}},
 		"a set is used": {func(f *fleet) {
 			next := fw.DeepCopy()
 			next.ResourceVersion, next.Status.ObservedGeneration = "2", 7

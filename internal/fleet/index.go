@@ -102,7 +102,7 @@ func (x *Index) Follow(ctx context.Context, caches cache.Cache) error {
 		set    func(old, now client.Object)
 	}{
 		{&v1alpha1.Target{}, x.setTarget},
-		{&v1alpha1.TargetInventory{}, func(client.Object, client.Object) {}}, // its store is the index
+		{&v1alpha1.TargetInventory{}, x.setInventory}, // its store is the index
 		{&v1alpha1.Rollout{}, x.setRollout},
 		{&v1alpha1.DeploymentGroup{}, x.setGroup},
 		{&v1alpha1.DistributionSet{}, x.setSet},
@@ -206,6 +206,19 @@ func (x *Index) Targets(namespace string) []*v1alpha1.Target {
 		}
 	}
 	slices.SortFunc(targets, func(a, b *v1alpha1.Target) int { return compareNames(a.Name, b.Name) })
+	return targets
+}
+
+// AllTargets returns the targets of all namespaces, in no defined order.
+func (x *Index) AllTargets() []*v1alpha1.Target {
+	x.mu.RLock()
+	store := x.targets
+	x.mu.RUnlock()
+	list := store.List()
+	targets := make([]*v1alpha1.Target, len(list))
+	for i, object := range list {
+		targets[i] = object.(*v1alpha1.Target)
+	}
 	return targets
 }
 

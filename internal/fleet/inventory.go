@@ -16,6 +16,12 @@ func (x *Index) Inventory(t *v1alpha1.Target) inventory.Facts {
 	return inventory.FactsOf(t, x.InventoryObject(client.ObjectKeyFromObject(t)))
 }
 
+// setInventory takes a change of an inventory, which the store has already. It concerns its target.
+func (x *Index) setInventory(old, now client.Object) {
+	_, _, namespace := objects[v1alpha1.TargetInventory](old, now)
+	x.tell(Concern{Namespace: namespace, Targets: []v1alpha1.TargetName{v1alpha1.TargetName(nameOf(old, now))}})
+}
+
 // InventoryObject returns the inventory with the name of a target from the cache, or nil if there
 // is none. It is compressed.
 func (x *Index) InventoryObject(key types.NamespacedName) *v1alpha1.TargetInventory {

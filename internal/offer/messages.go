@@ -48,6 +48,8 @@ func (j *judged) text(w *World) string {
 		return fmt.Sprintf("%s waits for the required migration step %s of %s", label(in), j.Other.Update.Subject(), label(j.Other))
 	case eligibility.CodeHold:
 		return "spec.hold keeps this target from starting an update; set it to false to release it"
+	case eligibility.CodeAwaitingFeatures:
+		return "the device is connected by MQTT and has not reported its features, so it is not known what it can install: make its client publish them when it connects (docs/mqtt.md)"
 	case eligibility.CodeWindowClosed:
 		return j.aboutWindow(w.Now)
 	default:

@@ -226,7 +226,7 @@ func adopterOf(w *World, a *v1alpha1.Action, verdicts []judged) *eligibility.Int
 }
 
 func canTakeOver(v *judged) bool {
-	return v.mayStart() || v.Code == eligibility.CodeHold || v.Code == eligibility.CodeWindowClosed
+	return v.mayStart() || v.Code == eligibility.CodeHold || v.Code == eligibility.CodeAwaitingFeatures || v.Code == eligibility.CodeWindowClosed
 }
 
 // isHeir reports whether an intent is newer than the action, or is the action's own source, created

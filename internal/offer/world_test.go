@@ -297,6 +297,11 @@ func polls(s *story)                        { s.offer() }
 func spec(edit func(*v1alpha1.Target)) step { return func(s *story) { edit(s.target) } }
 func holds(on bool) step                    { return spec(func(t *v1alpha1.Target) { t.Spec.Hold = on }) }
 
+// withoutFeatures connects a device that has not reported its features.
+var withoutFeatures = spec(func(t *v1alpha1.Target) {
+	t.Status.Conditions = append(t.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionOnline, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAwaitingFeatures})
+})
+
 func cancels(upTo int32, c v1alpha1.Cancellation) step {
 	return spec(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: upTo, Cancellation: c} })
 }

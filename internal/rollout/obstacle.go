@@ -14,7 +14,7 @@ import (
 
 // The obstacles that a pending member may have, and a member in progress.
 var (
-	obstaclesOfPending    = []counting.Obstacle{counting.Duplicate, counting.OnHold, counting.Incompatible, counting.Busy, counting.WaitingForConfirmation, counting.Retrying}
+	obstaclesOfPending    = []counting.Obstacle{counting.Duplicate, counting.OnHold, counting.AwaitingFeatures, counting.Incompatible, counting.Busy, counting.WaitingForConfirmation, counting.Retrying}
 	obstaclesOfInProgress = []counting.Obstacle{counting.Retrying, counting.Canceling}
 )
 
@@ -22,6 +22,7 @@ var (
 var obstacleNames = [counting.Obstacles]string{
 	counting.Duplicate:              "with a duplicate controllerID",
 	counting.OnHold:                 "on hold",
+	counting.AwaitingFeatures:       "connected without features",
 	counting.Incompatible:           "of a type that the set does not fit",
 	counting.Busy:                   "busy with another update",
 	counting.WaitingForConfirmation: "waiting for confirmation",

@@ -30,6 +30,14 @@ func TestObstaclesInWaitingFor(t *testing.T) {
 			afterwards: func(w *world) { w.targets["dev-02"].Spec.Hold = false },
 			then:       "3 pending, e.g. dev-01, dev-02, dev-03",
 		},
+		"a connected device without features": {
+			do: func(w *world) {
+				w.targets["dev-02"].Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionOnline, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAwaitingFeatures}}
+			},
+			says:       "3 pending (1 connected without features), e.g. dev-01, dev-02 (connected without features), dev-03",
+			afterwards: func(w *world) { w.targets["dev-02"].Status.Conditions = nil },
+			then:       "3 pending, e.g. dev-01, dev-02, dev-03",
+		},
 		"a device whose type has changed": {
 			do: func(w *world) {
 				w.set.CompatibleTargetTypes, w.targets["dev-02"].Spec.Type = []string{"gateway"}, "meter"

@@ -5,6 +5,7 @@ package targetstatus
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -32,22 +33,127 @@ func (s *Store) noteAssigned(t *v1alpha1.Target, now time.Time) {
 // once a day, so this includes one more day.
 const OfflineAfter = 48 * time.Hour
 
-// noteOnline sets the condition Online: whether the device contacted the device API lately. The
-// message contains the time of that contact, which changes only with lastSeen. The condition is
-// updated by every write, like lastSeen: if the controller updated it, each restart would write to
-// the whole fleet. A device that was never seen does not have this condition.
-func noteOnline(t *v1alpha1.Target, now time.Time) {
-	if t.Status.LastSeen == nil {
+// Presence is what a process knows about the connection of a device.
+type Presence struct {
+	// State is empty if the process knows nothing: the device has had no connection to it.
+	State PresenceState
+	// Since is when the connection was made, or when the last one ended.
+	Since time.Time
+	// AwaitsFeatures means that the device is connected and has not reported its features.
+	AwaitsFeatures bool
+	// TakenOver means that the connection counts as a new one although the condition shows one: it
+	// was one to another process.
+	TakenOver bool
+}
+
+// PresenceState is whether a device has a connection.
+type PresenceState string
+
+const (
+	// Connected means that the device has a connection to this process.
+	Connected PresenceState = "Connected"
+	// Disconnected means that it had one, and has had none for longer than may be ignored.
+	Disconnected PresenceState = "Disconnected"
+	// Unused means that no process knows which devices have a connection, so what a condition says
+	// about that is outdated.
+	Unused PresenceState = "Unused"
+)
+
+// noteOnline sets the condition Online: whether the device has a connection or, if none is known,
+// whether it contacted the device API lately. It is updated by every write, like lastSeen: if the
+// controller updated it, each restart would write to the whole fleet. What a process with the
+// connection has written is kept by processes that know nothing about it, as long as the device was
+// heard of lately. A device that was never seen does not have this condition.
+func noteOnline(t *v1alpha1.Target, now time.Time, p Presence) {
+	c := onlineOf(t, now, p)
+	if c == nil {
 		meta.RemoveStatusCondition(&t.Status.Conditions, v1alpha1.ConditionOnline)
 		return
 	}
-	c := metav1.Condition{Type: v1alpha1.ConditionOnline, Status: metav1.ConditionTrue, Reason: "Seen", ObservedGeneration: observedGeneration(t),
-		Message: fmt.Sprintf("last contact recorded at %s; without other reports this time is updated at most once a day, so the device may have been in contact since", formatTime(t.Status.LastSeen)), LastTransitionTime: metav1.NewTime(now.Truncate(time.Second))}
-	if now.Sub(t.Status.LastSeen.Time) >= OfflineAfter {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Silent",
-			fmt.Sprintf("last contact between %s and a day later: the device has been silent for at least a day", formatTime(t.Status.LastSeen))
+	c.Type, c.ObservedGeneration, c.LastTransitionTime = v1alpha1.ConditionOnline, observedGeneration(t), metav1.NewTime(now.Truncate(time.Second))
+	meta.SetStatusCondition(&t.Status.Conditions, *c)
+}
+
+// ChangesOnline reports whether a write would change the condition Online, apart from the time of
+// the last contact.
+func ChangesOnline(t *v1alpha1.Target, now time.Time, p Presence) bool {
+	before, after := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionOnline), onlineOf(t, now, p)
+	if before == nil || after == nil {
+		return before != nil || after != nil
 	}
-	meta.SetStatusCondition(&t.Status.Conditions, c)
+	return before.Status != after.Status || before.Reason != after.Reason
+}
+
+// onlineOf returns status, reason and message of the condition Online, or nil if the device was
+// never seen.
+func onlineOf(t *v1alpha1.Target, now time.Time, p Presence) *metav1.Condition {
+	before := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionOnline)
+	switch {
+	case p.State == Connected:
+		return connected(before, p)
+	case p.State == Disconnected:
+		return &metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDisconnected, Message: fmt.Sprintf("the last connection ended at %s", p.Since.UTC().Format(time.RFC3339))}
+	case t.Status.LastSeen == nil:
+		return nil
+	case isDisconnected(before) && !t.Status.LastSeen.After(before.LastTransitionTime.Time):
+		return before.DeepCopy()
+	case now.Sub(t.Status.LastSeen.Time) >= OfflineAfter:
+		return &metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonSilent, Message: fmt.Sprintf(
+			"last contact between %s and a day later: the device has been silent for at least a day", formatTime(t.Status.LastSeen))}
+	case before != nil && IsConnected(before) && p.State != Unused:
+		return before.DeepCopy()
+	}
+	return &metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSeen, Message: fmt.Sprintf(
+		"last contact recorded at %s; without other reports this time is updated at most once a day, so the device may have been in contact since", formatTime(t.Status.LastSeen))}
+}
+
+// connected returns the condition of a device with a connection. Connections that follow each other
+// without a Disconnected in between count as one, so that a reconnect writes nothing.
+func connected(before *metav1.Condition, p Presence) *metav1.Condition {
+	since := p.Since.UTC().Format(time.RFC3339)
+	if at, ok := connectedSince(before); ok && !p.TakenOver {
+		since = at
+	}
+	c := &metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonConnected, Message: connectedText + since}
+	if p.AwaitsFeatures {
+		c.Reason = v1alpha1.ReasonAwaitingFeatures
+		c.Message += awaitingText
+	}
+	return c
+}
+
+const (
+	connectedText = "the device has a connection since "
+	awaitingText  = "; it has not reported its features, so no update starts: make its client publish them when it connects (docs/mqtt.md)"
+)
+
+// connectedSince returns the time in the message of connected.
+func connectedSince(c *metav1.Condition) (string, bool) {
+	if c == nil || !IsConnected(c) {
+		return "", false
+	}
+	since, ok := strings.CutPrefix(strings.TrimSuffix(c.Message, awaitingText), connectedText)
+	return since, ok
+}
+
+// ConnectedSince returns since when the device has a connection according to the condition Online,
+// or zero if it has none.
+func ConnectedSince(t *v1alpha1.Target) time.Time {
+	since, ok := connectedSince(meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionOnline))
+	at, err := time.Parse(time.RFC3339, since)
+	if !ok || err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// IsConnected reports whether the condition Online shows a connection.
+func IsConnected(online *metav1.Condition) bool {
+	return online.Status == metav1.ConditionTrue && (online.Reason == v1alpha1.ReasonConnected || online.Reason == v1alpha1.ReasonAwaitingFeatures)
+}
+
+func isDisconnected(c *metav1.Condition) bool {
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonDisconnected
 }
 
 // formatTime formats a time for a message.

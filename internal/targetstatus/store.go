@@ -40,6 +40,8 @@ type Store struct {
 	Live   client.Reader
 	// Now is the server's clock.
 	Now func() time.Time
+	// Presence returns what this process knows about the connection of a device. It may be nil.
+	Presence func(*v1alpha1.Target) Presence
 
 	slots  *Slots
 	recent *recent
@@ -140,10 +142,10 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 	if err := change(w, &next.Status); err != nil {
 		return target, err
 	}
+	noteOnline(next, w.Now, s.presence(next))
 	if !equality.Semantic.DeepEqual(next.Status, target.Status) {
 		s.noteAssigned(next, w.Now)
 	}
-	noteOnline(next, w.Now)
 	slices.SortFunc(next.Status.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) }) // sorted, whatever code added them
 	if equality.Semantic.DeepEqual(next.Status, target.Status) {
 		return target, nil
@@ -157,6 +159,13 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 	s.recent.remember(next)
 	logDecisions(ctx, target, next)
 	return next, nil
+}
+
+func (s *Store) presence(t *v1alpha1.Target) Presence {
+	if s.Presence == nil {
+		return Presence{}
+	}
+	return s.Presence(t)
 }
 
 // ApplyPending writes the stop, invalidation, cancel, newer update or deadline that applies to the

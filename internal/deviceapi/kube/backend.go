@@ -14,6 +14,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -59,6 +60,12 @@ type Options struct {
 	// InstalledName and InstalledVersion are the names of the attributes by which a device reports
 	// its installed set. If they are empty, devices do not report it.
 	InstalledName, InstalledVersion string
+	// Presence is set if the device API knows which devices have a connection: they are connected
+	// by MQTT to this process or, with Replicated, to another one like it.
+	Presence bool
+	// OfflineAfter is how long after its last connection a device counts as offline. Zero:
+	// DefaultOfflineAfter.
+	OfflineAfter time.Duration
 	// Delivery is that of modules without spec.delivery. Empty means Direct.
 	Delivery v1alpha1.Delivery
 	// InventoryPrefix is the prefix of attributes that report software: the prefix and then
@@ -94,6 +101,7 @@ type Backend struct {
 	budgets     *writeBudgets
 	logLimits   logLimits
 	watches     *watches
+	presence    *presence
 }
 
 var _ deviceapi.Backend = (*Backend)(nil)
@@ -104,13 +112,16 @@ func New(store *targetstatus.Store, live client.Reader, recorder events.EventRec
 	b := &Backend{
 		targets: store, index: store.Index, tokens: newTokenDigests(), live: newLiveReads(live), events: recorder, now: store.Now, options: options, opened: store.Now(),
 		progress: newProgress(store.Now, options.Reports), targetLocks: newTargetLocks(), attribute: newAttributeRounds(), budgets: newWriteBudgets(),
-		logLimits: newLogLimits(), watches: newWatches(),
+		logLimits: newLogLimits(), watches: newWatches(), presence: newPresence(store.Now, options.OfflineAfter),
 	}
 	b.inventories = newInventories(b.index, store, live, b.progress.buffer)
+	b.presence.features = b.Features
+	store.Presence = b.presenceOf
 	b.accesses = newAccesses(b.now)
 	b.registrations = newRegistrations(b.index, b.accesses, live, b.now)
 	b.index.Watch(b.attribute.forget)
 	b.index.Watch(b.accesses.count)
+	b.index.Watch(b.noteOnlineChanged)
 	b.index.WatchConcerns(b.wakeConcerned)
 	b.tokens.lost = b.wakeWithToken
 	b.accesses.rulesChanged = func(namespace string) { b.wakeRevoked(namespace, nil) }
@@ -266,7 +277,7 @@ func (b *Backend) installedUnknown(t *v1alpha1.Target) bool {
 // recordContact is stateOf for a device that only polls. It records the contact.
 func (b *Backend) recordContact(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceState, error) {
 	s, err := b.stateOf(ctx, d)
-	if err == nil && mustRecordContact(s.target(), b.now()) {
+	if err == nil && (mustRecordContact(s.target(), b.now()) || b.hasReturned(d, s.target())) {
 		err = b.writeContact(ctx, s.key, remoteAddr)
 	}
 	return s, err
@@ -275,7 +286,26 @@ func (b *Backend) recordContact(ctx context.Context, d deviceapi.Device, remoteA
 // mustRecordContact reports whether a poll must be written: the first one, and one a day.
 func mustRecordContact(t *v1alpha1.Target, now time.Time) bool {
 	return t.Status.UpdateStatus == "" || t.Status.UpdateStatus == v1alpha1.UpdateStatusUnknown ||
-		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= seenEvery+spread(t.ControllerID(), seenEvery/10)
+		t.Status.LastSeen == nil || now.Sub(t.Status.LastSeen.Time) >= recordAfter(t)
+}
+
+// recordAfter returns how long after lastSeen the next contact is recorded.
+func recordAfter(t *v1alpha1.Target) time.Duration {
+	return seenEvery + spread(t.ControllerID(), seenEvery/10)
+}
+
+// hasReturned reports whether a device polls although its condition says that it has lost its
+// connection or, without Options.Presence, that it has a connection without features.
+func (b *Backend) hasReturned(d deviceapi.Device, t *v1alpha1.Target) bool {
+	online := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionOnline)
+	if online == nil {
+		return false
+	}
+	if !b.options.Presence {
+		return online.Reason == v1alpha1.ReasonDisconnected || online.Reason == v1alpha1.ReasonAwaitingFeatures
+	}
+	c, isKnown := b.presence.get(d)
+	return online.Reason == v1alpha1.ReasonDisconnected && !(isKnown && c.open > 0)
 }
 
 // writeContact writes lastSeen and the address of the device. If a device has used its budget of

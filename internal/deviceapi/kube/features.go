@@ -11,6 +11,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/inventory"
 )
 
@@ -25,13 +26,19 @@ func (b *Backend) Inventory(_ context.Context, d deviceapi.Device, reported devi
 	if reported.Feature.ID == "" && (!reported.ReplacesAll || reported.Installed != nil || reported.Context != nil) {
 		return deviceapi.BadRequest{Reason: "the report has no feature: name it, as in features/SoftwareUpdatable"}
 	}
-	return b.inventories.add(t, inventory.Report{
+	if err := b.inventories.add(t, inventory.Report{
 		Feature: v1alpha1.InventoryFeature{
 			ID: reported.Feature.ID, SoftwareModuleType: reported.Feature.SoftwareModuleType, Definition: reported.Feature.Definition,
 			LastOperation: operationOf(reported.Feature.LastOperation), LastFailedOperation: operationOf(reported.Feature.LastFailedOperation),
 		},
 		Installed: softwareOf(reported.Installed), Context: softwareOf(reported.Context), Removed: reported.Removed, ReplacesAll: reported.ReplacesAll,
-	})
+	}); err != nil {
+		return err
+	}
+	if eligibility.AwaitsFeatures(t) {
+		b.featuresChanged(d)
+	}
+	return nil
 }
 
 // Features returns the features that the device has reported. Of operations they have only what the

@@ -178,7 +178,7 @@ func (k *Tokens) Run(ctx context.Context) error {
 
 // checkQueued calls check for each key of the queue until ctx ends. check returns the delay until
 // the key is checked again, or 0 if only a change requires it.
-func checkQueued(ctx context.Context, queue workqueue.TypedDelayingInterface[types.NamespacedName], check func(context.Context, types.NamespacedName) time.Duration) {
+func checkQueued[T comparable](ctx context.Context, queue workqueue.TypedDelayingInterface[T], check func(context.Context, T) time.Duration) {
 	context.AfterFunc(ctx, queue.ShutDown)
 	for {
 		key, shutdown := queue.Get()

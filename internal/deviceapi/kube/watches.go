@@ -166,6 +166,3 @@ func (b *Backend) wakeWithToken(secret types.NamespacedName, isLost func(key str
 		return t != nil && t.Spec.TokenSecretRef != nil && t.Spec.TokenSecretRef.Name == secret.Name && isLost(t.Spec.TokenSecretRef.Key)
 	})
 }
-
-// Connected records that the device has a connection.
-func (b *Backend) Connected(deviceapi.Device, string) (disconnected func()) { return func() {} }

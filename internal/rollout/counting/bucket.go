@@ -57,7 +57,7 @@ func rowOf(code eligibility.Code) (row, bool) {
 		// names the obstacle.
 		eligibility.CodeNotStarted, eligibility.CodeStabilizing, eligibility.CodePaused, eligibility.CodeGroupNotOpen,
 		eligibility.CodeSetNotFound, eligibility.CodeSetNotReady, eligibility.CodeContentChanged, eligibility.CodeIncompatible,
-		eligibility.CodeHold, eligibility.CodeWindowClosed, eligibility.CodeRetrying, eligibility.CodeNotReady,
+		eligibility.CodeHold, eligibility.CodeAwaitingFeatures, eligibility.CodeWindowClosed, eligibility.CodeRetrying, eligibility.CodeNotReady,
 		eligibility.CodeBusy, eligibility.CodeWaitingForStep:
 		return row{awaited: true}, true
 	case eligibility.CodeFinished:

@@ -18,6 +18,7 @@ const (
 	Clear Obstacle = iota
 	Duplicate
 	OnHold
+	AwaitingFeatures
 	Incompatible
 	Busy
 	WaitingForConfirmation
@@ -53,6 +54,8 @@ func (c *Counter) obstacleOfPending(t *v1alpha1.Target, own *v1alpha1.Action) Ob
 		return Duplicate
 	case t.Spec.Hold:
 		return OnHold
+	case eligibility.AwaitsFeatures(t):
+		return AwaitingFeatures
 	case !c.set.Fits(t.Spec.Type):
 		return Incompatible
 	case open != nil && open != own:
