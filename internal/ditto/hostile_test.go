@@ -248,11 +248,11 @@ func TestBackendThatIsUnavailable(t *testing.T) {
 		c := d.command(wire.Install)
 		d.respond(c, 204)
 		payload := encoded(wire.ModifyProperty("fleet", "dev-1", "APP", "lastOperation", status1(c.id(), wire.FinishedSuccess, "app")))
-		w.backend.Errors = map[string]error{"Report": deviceapi.Unavailable{}}
+		w.backend.SetErrors(map[string]error{"Report": deviceapi.Unavailable{}})
 		if err := d.handler.Received(w.Context(), dev1, d.id, ditto.Message{Topic: "e", Payload: payload}); err == nil {
 			t.Error("a result that was not stored is acknowledged")
 		}
-		w.backend.Errors = nil
+		w.backend.SetErrors(nil)
 		d.publish("e", payload)
 		w.wantState(c.id(), v1alpha1.ActionFinished)
 	})
@@ -262,17 +262,17 @@ func TestBackendThatIsUnavailable(t *testing.T) {
 func TestBackendThatFailsForAMoment(t *testing.T) {
 	story(t, func(w *world) {
 		d := w.online("app")
-		w.backend.Errors = map[string]error{"Deployment": errors.New("the disk is full"), "State": deviceapi.Unavailable{RetryAfter: 3 * time.Second}}
+		w.backend.SetErrors(map[string]error{"Deployment": errors.New("the disk is full"), "State": deviceapi.Unavailable{RetryAfter: 3 * time.Second}})
 		w.offer("app")
 		time.Sleep(10 * time.Second)
 		d.nothing("while the backend fails")
-		w.backend.Errors = nil
+		w.backend.SetErrors(nil)
 		time.Sleep(time.Minute)
 		c := d.command(wire.Install)
-		w.backend.Errors = map[string]error{"Report": deviceapi.ErrConflict}
+		w.backend.SetErrors(map[string]error{"Report": deviceapi.ErrConflict})
 		go func() {
 			time.Sleep(time.Second)
-			w.backend.Errors = nil
+			w.backend.SetErrors(nil)
 		}()
 		d.report(c.id(), wire.FinishedSuccess, "app")
 		w.wantState(c.id(), v1alpha1.ActionFinished)

@@ -128,6 +128,13 @@ func (b *Backend) SetUpdate(u *Update) {
 	b.wakeAll()
 }
 
+// SetErrors changes Errors while devices are served.
+func (b *Backend) SetErrors(byMethod map[string]error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Errors = byMethod
+}
+
 // SetToken changes the token of a device; "" deletes the device.
 func (b *Backend) SetToken(device deviceapi.Device, token string) {
 	b.mu.Lock()
