@@ -19,7 +19,7 @@ import (
 func TestProcessEndsBetweenCreationAndCommand(t *testing.T) {
 	story(t, func(w *world) {
 		d := w.online("app")
-		w.transport.refuses = context.Canceled
+		w.transport.refuse(context.Canceled)
 		w.offer("app")
 		d.nothing("from the process that ends")
 		id := w.calls("Deployment")[0].Args[0].(int32)
@@ -295,8 +295,8 @@ func TestGatewayActsForItsDevices(t *testing.T) {
 				}
 				w.backend.SetToken(dev2, "")
 				time.Sleep(10 * time.Second)
-				if n := w.backend.Connections(dev2); n != 0 || g.closed != "" {
-					t.Errorf("%d connections of a deleted device are recorded; the gateway's was closed: %q", n, g.closed)
+				if n := w.backend.Connections(dev2); n != 0 || g.whyClosed() != "" {
+					t.Errorf("%d connections of a deleted device are recorded; the gateway's was closed: %q", n, g.whyClosed())
 				}
 				g.disconnect()
 			})
@@ -357,10 +357,10 @@ func TestOfferThatStartsAtATime(t *testing.T) {
 func TestTransportThatFails(t *testing.T) {
 	story(t, func(w *world) {
 		d := w.online("app")
-		w.transport.refuses = context.DeadlineExceeded
+		w.transport.refuse(context.DeadlineExceeded)
 		w.offer("app")
 		d.nothing("while the transport fails")
-		w.transport.refuses = nil
+		w.transport.refuse(nil)
 		time.Sleep(10 * time.Second)
 		d.command(wire.Install)
 		d.nothing("a second time")

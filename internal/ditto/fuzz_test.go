@@ -13,8 +13,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ditto"
 )
 
-// FuzzReceived sends messages of dev-1 to a server whose other device has an open action. No message
-// ends the server or changes the other device.
+// FuzzReceived sends messages of dev-1 to a server whose other device has an open action. No
+// message ends the server or changes the other device.
 func FuzzReceived(f *testing.F) {
 	for topic, payload := range map[string]string{
 		"e":                               `{"topic":"fleet/dev-1/things/twin/commands/modify","path":"/features/APP","value":{"properties":{"status":{"softwareModuleType":"app","lastOperation":{"correlationId":"100","status":"FINISHED_SUCCESS","softwareModule":{"name":"app-1","version":"1.2"}}}}}}`,

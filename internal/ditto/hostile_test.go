@@ -162,7 +162,7 @@ func TestDeviceWithoutItsTargetIsDisconnected(t *testing.T) {
 				time.Sleep(time.Minute)
 				w.backend.SetToken(dev1, revoke)
 				time.Sleep(10 * time.Second)
-				if d.closed == "" {
+				if d.whyClosed() == "" {
 					t.Error("the connection is still open")
 				}
 				if n := w.backend.Connections(dev1); n != 0 {

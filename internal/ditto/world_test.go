@@ -86,10 +86,11 @@ func (m *memory) Send(_ context.Context, device deviceapi.Device, message ditto.
 func (m *memory) Close(device deviceapi.Device, id ditto.ConnectionID, reason string) {
 	m.mu.Lock()
 	c := m.clients[id]
-	delete(m.clients, id)
+	if delete(m.clients, id); c != nil {
+		c.closed = reason
+	}
 	m.mu.Unlock()
 	if c != nil {
-		c.closed = reason
 		m.handler.Disconnected(device, id)
 	}
 }
@@ -141,6 +142,20 @@ func (c *client) disconnect() {
 	if ok {
 		c.handler.Disconnected(c.device, c.id)
 	}
+}
+
+// refuse makes Send fail with an error; nil: not any more.
+func (m *memory) refuse(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refuses = err
+}
+
+// whyClosed returns why the server has closed the connection, or "".
+func (c *client) whyClosed() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // take returns the messages that were received since the last call.
