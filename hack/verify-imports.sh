@@ -77,7 +77,7 @@ allow internal/ditto "$api" "$mod/internal/action" "$mod/internal/deviceapi" "$m
 allow internal/ditto/wire
 allow internal/ditto/broker "$mod/internal/deviceapi" "$mod/internal/ditto" "$mod/internal/ditto/wire" "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/mochi-mqtt/server/v2/packets github.com/eclipse/paho.golang
 allow internal/artifact "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/opencontainers oras.land/oras-go/v2
-allow internal/devicesim "$mod/internal/ddi/wire" "$mod/internal/devicesim/mqtt"
+allow internal/devicesim "$mod/internal/ddi/wire" "$mod/internal/ditto/wire" "$mod/internal/devicesim/mqtt"
 allow internal/devicesim/mqtt github.com/mochi-mqtt/server/v2/packets
 
 pure internal/text

@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command devicesim simulates a fleet of devices that use a DDI device API. The behavior of the
-// devices is implemented in internal/devicesim.
+// Command devicesim simulates a fleet of devices that use a DDI device API, or MQTT. The behavior
+// of the devices is implemented in internal/devicesim.
 package main
 
 import (
@@ -95,7 +95,7 @@ func printStats(out io.Writer, since time.Duration, s devicesim.Stats) {
 		count int64
 	}{
 		{"cancels-rejected", s.CancelsRejected}, {"confirmations", s.Confirmations}, {"downloads", s.Downloads},
-		{"dropped", s.Dropped}, {"http-errors", s.HTTPErrors},
+		{"dropped", s.Dropped}, {"http-errors", s.HTTPErrors}, {"connected", s.Connected}, {"connection-errors", s.ConnectionErrors},
 	} {
 		if rare.count > 0 {
 			line += fmt.Sprintf(" %s=%d", rare.name, rare.count)

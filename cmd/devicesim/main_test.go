@@ -81,24 +81,58 @@ func TestHelp(t *testing.T) {
 
 func TestWrongFlagsAreRefused(t *testing.T) {
 	tests := map[string]string{
-		"--devices 0":              "--devices is 0; give at least 1",
-		"--steps -1":               "--steps is -1; give 0 or more",
-		"--step -1s":               "--step, --poll and --for must not be negative",
-		"extra":                    `"extra" is not a flag; see --help`,
-		"--token a --token-file b": "--token and --token-file are both given; give one of them",
-		"--mix other":              `--mix: mix "other": unknown behavior "other"; known are`,
-		"--name-format device":     `--name-format: "device" does not take one number; give one like device-%04d`,
-		"--name-format %d-%d":      `--name-format: "%d-%d" does not take one number; give one like device-%04d`,
-		"--gateway":                "--gateway needs --token or --token-file",
-		"--url nowhere":            `base URL "nowhere" is not usable`,
-		"--attribute hw":           `invalid value "hw" for flag -attribute: give key=value`,
-		"--token-file missing.txt": "--token-file: open missing.txt:",
+		"--devices 0":                      "--devices is 0; give at least 1",
+		"--steps -1":                       "--steps is -1; give 0 or more",
+		"--step -1s":                       "--step, --poll and --for must not be negative",
+		"extra":                            `"extra" is not a flag; see --help`,
+		"--token a --token-file b":         "--token and --token-file are both given; give one of them",
+		"--mix other":                      `--mix: mix "other": unknown behavior "other"; known are`,
+		"--name-format device":             `--name-format: "device" does not take one number; give one like device-%04d`,
+		"--name-format %d-%d":              `--name-format: "%d-%d" does not take one number; give one like device-%04d`,
+		"--mqtt-devices 2":                 "--mqtt-devices, --mqtt-ca and --mqtt-external need --mqtt",
+		"--mqtt a:1 --mqtt-devices 11":     "--mqtt-devices is 11; give 0 to 10, the number of --devices",
+		"--mqtt a:1 --mqtt-ca missing.pem": "--mqtt-ca: open missing.pem:",
+		"--gateway":                        "--gateway needs --token or --token-file",
+		"--url nowhere":                    `base URL "nowhere" is not usable`,
+		"--attribute hw":                   `invalid value "hw" for flag -attribute: give key=value`,
+		"--token-file missing.txt":         "--token-file: open missing.txt:",
 	}
 	for args, want := range tests {
 		err := run(t.Context(), strings.Fields(args), new(bytes.Buffer))
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: error %v\ndoes not start with %s", args, err, want)
 		}
+	}
+}
+
+func TestDevicesWithMQTT(t *testing.T) {
+	for flags, want := range map[string]string{
+		"--devices 3":               "   ",
+		"--devices 3 --mqtt a:1883": "os+app os+app os+app ",
+		"--devices 3 --mqtt a:1883 --mqtt-devices 1 --mqtt-types os": "  os ",
+	} {
+		o, err := parse(strings.Fields(flags), new(bytes.Buffer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := o.config(new(bytes.Buffer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, d := range config.Devices {
+			got += strings.Join(d.ModuleTypes, "+") + " "
+		}
+		if got != want {
+			t.Errorf("%s: the types of the devices are %q, want %q", flags, got, want)
+		}
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), strings.Fields("--mqtt 127.0.0.1:1 --devices 1 --for 1200ms"), &out); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), " connection-errors=") || !strings.Contains(out.String(), "connection refused") {
+		t.Errorf("nothing says that the broker is not reachable:\n%s", out.String())
 	}
 }
 

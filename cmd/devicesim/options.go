@@ -4,6 +4,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,11 +17,13 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 )
 
-const usage = `devicesim plays a fleet of devices that poll a DDI device API for updates.
+const usage = `devicesim plays a fleet of devices that poll a DDI device API for updates, or that
+have the feature SoftwareUpdatable and wait for commands over MQTT.
 
 Usage:
 
   devicesim --url http://127.0.0.1:8080 --tenant default --devices 100 --token secret
+  devicesim --mqtt 127.0.0.1:1883 --tenant default --devices 100 --token secret
 
 Every second it prints one line with counts. It runs until it is interrupted,
 or for the time given with --for.
@@ -33,6 +37,11 @@ Flags:
 
 type options struct {
 	url, tenant      string
+	mqtt             string
+	mqttDevices      int
+	mqttTypes        string
+	mqttCA           string
+	mqttExternal     bool
 	devices          int
 	nameFormat       string
 	token, tokenFile string
@@ -57,6 +66,11 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags := flag.NewFlagSet("devicesim", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // errors are returned, help is printed below
 	flags.StringVar(&o.url, "url", "http://127.0.0.1:8080", "`address` of the device API")
+	flags.StringVar(&o.mqtt, "mqtt", "", "`address` of an MQTT broker; devices use MQTT in place of DDI")
+	flags.IntVar(&o.mqttDevices, "mqtt-devices", 0, "`number` of devices that use MQTT, the last ones; 0: all")
+	flags.StringVar(&o.mqttTypes, "mqtt-types", "os,app", "`types` of software modules; a device has a feature for each")
+	flags.StringVar(&o.mqttCA, "mqtt-ca", "", "`file` with CA certificates; MQTT over TLS")
+	flags.BoolVar(&o.mqttExternal, "mqtt-external", false, "the broker is not Goshawk's own: users without tenant, and Hono's long topics")
 	flags.StringVar(&o.tenant, "tenant", "default", "tenant of the devices, in Goshawk their `namespace`")
 	flags.IntVar(&o.devices, "devices", 10, "`number` of devices")
 	flags.StringVar(&o.nameFormat, "name-format", "device-%04d", "`format` of the device ids, numbered from 1")
@@ -112,6 +126,10 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("--steps is %d; give 0 or more", o.steps)
 	case o.step < 0 || o.poll < 0 || o.duration < 0:
 		return errors.New("--step, --poll and --for must not be negative")
+	case o.mqtt == "" && (o.mqttDevices != 0 || o.mqttCA != "" || o.mqttExternal):
+		return errors.New("--mqtt-devices, --mqtt-ca and --mqtt-external need --mqtt")
+	case o.mqttDevices < 0 || o.mqttDevices > o.devices:
+		return fmt.Errorf("--mqtt-devices is %d; give 0 to %d, the number of --devices", o.mqttDevices, o.devices)
 	case o.token != "" && o.tokenFile != "":
 		return errors.New("--token and --token-file are both given; give one of them")
 	}
@@ -133,6 +151,11 @@ func (o options) config(out io.Writer) (devicesim.Config, error) {
 		PollInterval: o.poll, Jitter: o.jitter, StepTime: o.step, Steps: o.steps, FailCode: o.failCode,
 		FetchArtifacts: o.fetchArtifacts, Concurrency: o.concurrency,
 	}
+	if o.mqtt != "" {
+		if err := o.useMQTT(&config); err != nil {
+			return devicesim.Config{}, err
+		}
+	}
 	if o.gateway {
 		config.GatewayToken, err = o.gatewayToken(devices)
 	}
@@ -140,6 +163,29 @@ func (o options) config(out io.Writer) (devicesim.Config, error) {
 		config.Observer = narrator(out)
 	}
 	return config, err
+}
+
+// useMQTT makes devices use MQTT.
+func (o options) useMQTT(config *devicesim.Config) error {
+	config.MQTT = devicesim.MQTT{Address: o.mqtt, IsExternal: o.mqttExternal}
+	if o.mqttCA != "" {
+		content, err := os.ReadFile(o.mqttCA)
+		if err != nil {
+			return fmt.Errorf("--mqtt-ca: %w", err)
+		}
+		config.MQTT.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
+		if !config.MQTT.TLS.RootCAs.AppendCertsFromPEM(content) {
+			return fmt.Errorf("--mqtt-ca: %s has no certificate", o.mqttCA)
+		}
+	}
+	first := 0
+	if o.mqttDevices > 0 {
+		first = len(config.Devices) - o.mqttDevices
+	}
+	for i := first; i < len(config.Devices); i++ {
+		config.Devices[i].ModuleTypes = strings.Split(o.mqttTypes, ",")
+	}
+	return nil
 }
 
 // gatewayToken returns the shared token and removes it from the devices, because a device with its

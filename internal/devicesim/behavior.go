@@ -44,10 +44,26 @@ const (
 	// SkipsUpdate reports success without a download, as swupdate does when the deployment says
 	// skip.
 	SkipsUpdate Behavior = "skips-update"
-	// Denies denies each update that needs confirmation.
+	// Denies denies each update that needs confirmation. With MQTT, which has no confirmation, it
+	// rejects each update.
 	Denies Behavior = "denies"
 	// Unconfirmed never answers a request for confirmation, as most clients do.
 	Unconfirmed Behavior = "unconfirmed"
+
+	// The following behaviors are only for devices with MQTT.
+
+	// Detailed reports every status that it can, also those of waiting.
+	Detailed Behavior = "detailed"
+	// Warns ends with FINISHED_WARNING.
+	Warns Behavior = "warns"
+	// OutOfOrder reports the statuses of each module in the reverse order.
+	OutOfOrder Behavior = "out-of-order"
+	// NoResponse does not respond to commands, and does nothing.
+	NoResponse Behavior = "no-response"
+	// RefusesCommands responds to commands with 400.
+	RefusesCommands Behavior = "refuses-commands"
+	// IgnoresCancel does not answer a cancel, and continues, as Kanto's agent does.
+	IgnoresCancel Behavior = "ignores-cancel"
 )
 
 // descriptions has all behaviors in the order in which they are shown.
@@ -71,6 +87,12 @@ var descriptions = []struct {
 	{SkipsUpdate, "reports success without downloading"},
 	{Denies, "denies when asked to confirm"},
 	{Unconfirmed, "never answers when asked to confirm"},
+	{Detailed, "MQTT: reports every status that it can"},
+	{Warns, "MQTT: ends with FINISHED_WARNING"},
+	{OutOfOrder, "MQTT: reports the statuses in the reverse order"},
+	{NoResponse, "MQTT: does not respond to commands"},
+	{RefusesCommands, "MQTT: responds to commands with 400"},
+	{IgnoresCancel, "MQTT: does not answer a cancel, and continues"},
 }
 
 // Behaviors returns all behaviors, the most common first.
@@ -80,6 +102,16 @@ func Behaviors() []Behavior {
 		all[i] = s.behavior
 	}
 	return all
+}
+
+// needsMQTT reports whether only devices with MQTT can have the behavior.
+func (t Behavior) needsMQTT() bool {
+	switch t {
+	case Detailed, Warns, OutOfOrder, NoResponse, RefusesCommands, IgnoresCancel:
+		return true
+	default:
+		return false
+	}
 }
 
 // Description returns a short description of the behavior, or "" for an unknown behavior.

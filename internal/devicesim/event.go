@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
+	ditto "github.com/goshawk-dev/goshawk/internal/ditto/wire"
 )
 
 // Kind is the kind of an event.
@@ -19,8 +20,8 @@ type Kind string
 const (
 	// Polled means that a poll was successful.
 	Polled Kind = "Polled"
-	// Started means that the device fetched a deployment, with the modules in Software, and has
-	// started the update.
+	// Started means that the device fetched a deployment, or got a command, with the modules in
+	// Software, and has started the update.
 	Started Kind = "Started"
 	// Reported means that the device API accepted a report, which is in Status.
 	Reported Kind = "Reported"
@@ -44,6 +45,13 @@ const (
 	// HTTPError means that the device API responded with another status than 200, or not at all.
 	// The device retries at its next poll.
 	HTTPError Kind = "HTTPError"
+	// Connected means that a device with MQTT has connected and reported its features.
+	Connected Kind = "Connected"
+	// Disconnected means that the connection of a device with MQTT has ended. It connects again.
+	Disconnected Kind = "Disconnected"
+	// ConnectionError means that a device with MQTT could not connect, or not report its features.
+	// It tries again later.
+	ConnectionError Kind = "ConnectionError"
 )
 
 // Software is one module of a deployment.
@@ -61,9 +69,12 @@ type Event struct {
 	Asked, At time.Time
 	Action    string
 	Software  []Software  // Started
-	Status    wire.Status // Reported, Closed
-	HTTP      int         // status code of the response, 0 without a response
-	Message   string      // one sentence
+	Status    wire.Status // Reported (DDI only), Closed
+	// Operation is what a device with MQTT has reported: Reported, CancelRejected, Canceled,
+	// Closed.
+	Operation ditto.OperationStatus
+	HTTP      int    // status code of the response, 0 without a response
+	Message   string // one sentence
 }
 
 // String returns the event in one line.
@@ -77,6 +88,9 @@ func (e Event) String() string {
 	}
 	if e.Status.Execution != "" {
 		parts = append(parts, fmt.Sprintf("%s/%s", e.Status.Execution, e.Status.Result.Finished))
+	}
+	if e.Operation.Status != "" {
+		parts = append(parts, e.Operation.Status)
 	}
 	if e.Status.Code != "" {
 		parts = append(parts, "code="+string(e.Status.Code))

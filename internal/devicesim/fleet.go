@@ -1,7 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package devicesim simulates a fleet of devices that use a DDI device API over real HTTP. A device
+// Package devicesim simulates a fleet of devices that use a DDI device API over real HTTP, or
+// SoftwareUpdatable over MQTT. A device
 // does only what its behavior and the responses of the device API require: it polls, follows links
 // and reports. It does not depend on the implementation of the server.
 //
@@ -43,12 +44,19 @@ type Device struct {
 	// Installed is the software that the device runs at the start, in the format of
 	// Fleet.Installed.
 	Installed string
+	// ModuleTypes makes the device use MQTT in place of DDI. It has a SoftwareUpdatable feature for
+	// each of these types.
+	ModuleTypes []string
 }
 
-// Config describes a fleet. BaseURL is required; zero values are useful defaults.
+// Config describes a fleet. BaseURL is required for devices with DDI, and MQTT.Address for those
+// with MQTT; zero values are useful defaults.
 type Config struct {
 	// BaseURL is the address of the device API, to which /{tenant}/controller/v1/{id} is added.
 	BaseURL string
+	// MQTT is how devices with ModuleTypes connect. Their Token, or else GatewayToken, is the
+	// password.
+	MQTT MQTT
 	// Tenant of devices without a tenant. Default "default".
 	Tenant  string
 	Devices []Device
@@ -95,7 +103,14 @@ type Fleet struct {
 	running atomic.Bool
 	wake    chan struct{} // a device became due earlier
 
+	// agentsRun is the context of Run, or nil. agentsBusy counts what agents do, and slots limits
+	// how many connect at the same time.
+	agentsRun  atomic.Pointer[context.Context]
+	agentsBusy sync.WaitGroup
+	slots      chan struct{}
+
 	mu       sync.Mutex // guards the fields below, and the scheduling fields of each device
+	agents   map[string]*agent
 	devices  map[string]*device
 	schedule schedule
 }
@@ -103,9 +118,12 @@ type Fleet struct {
 // New returns a fleet that does nothing until Run.
 func New(config Config) (*Fleet, error) {
 	setDefaults(&config)
-	base, err := parseBase(config.BaseURL)
-	if err != nil {
-		return nil, err
+	base := &url.URL{}
+	if config.BaseURL != "" || config.MQTT.Address == "" {
+		var err error
+		if base, err = parseBase(config.BaseURL); err != nil {
+			return nil, err
+		}
 	}
 	if config.Jitter < 0 || config.Jitter > 1 {
 		return nil, fmt.Errorf("jitter is %v; give a share from 0 to 1", config.Jitter)
@@ -114,6 +132,7 @@ func New(config Config) (*Fleet, error) {
 		config: config, base: base, client: &http.Client{Transport: config.Transport},
 		wake: make(chan struct{}, 1), devices: make(map[string]*device, len(config.Devices)),
 		schedule: schedule{polling: make(queue, 0, len(config.Devices))},
+		agents:   map[string]*agent{}, slots: make(chan struct{}, config.Concurrency),
 	}
 	f.config.Devices = nil // the fleet has them in f.devices
 	for _, d := range config.Devices {
@@ -139,6 +158,9 @@ func setDefaults(c *Config) {
 	}
 	if c.RequestTimeout <= 0 {
 		c.RequestTimeout = 30 * time.Second
+	}
+	if c.MQTT.KeepAlive <= 0 {
+		c.MQTT.KeepAlive = time.Minute
 	}
 	if c.Transport == nil {
 		c.Transport = newTransport(c.Concurrency)
@@ -167,6 +189,15 @@ func (f *Fleet) Add(spec Device) error {
 	if spec.Tenant == "" {
 		spec.Tenant = f.config.Tenant
 	}
+	if len(spec.ModuleTypes) > 0 {
+		return f.addAgent(spec)
+	}
+	switch {
+	case spec.Behavior.needsMQTT():
+		return fmt.Errorf("device %s: the behavior %s is for devices with MQTT", spec.ID, spec.Behavior)
+	case f.base.Host == "":
+		return fmt.Errorf("device %s uses DDI, and there is no base URL", spec.ID)
+	}
 	d := newDevice(spec, f.config.Seed)
 	spread := f.config.PollInterval
 	if spread <= 0 {
@@ -175,12 +206,40 @@ func (f *Fleet) Add(spec Device) error {
 	d.nextPoll = time.Now().Add(time.Duration(d.random() * float64(spread)))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.devices[spec.ID] != nil {
+	if f.has(spec.ID) {
 		return fmt.Errorf("device %s is given twice; ids must be unique in a fleet", spec.ID)
 	}
 	f.devices[spec.ID] = d
 	f.enqueue(d)
 	return nil
+}
+
+// has reports whether the fleet has a device with this ID.
+func (f *Fleet) has(id string) bool { return f.devices[id] != nil || f.agents[id] != nil }
+
+func (f *Fleet) addAgent(spec Device) error {
+	if f.config.MQTT.Address == "" {
+		return fmt.Errorf("device %s uses MQTT, and there is no address of a broker", spec.ID)
+	}
+	a := newAgent(f, spec)
+	f.mu.Lock()
+	isGivenTwice := f.has(spec.ID)
+	if !isGivenTwice {
+		f.agents[spec.ID] = a
+	}
+	f.mu.Unlock()
+	if isGivenTwice {
+		return fmt.Errorf("device %s is given twice; ids must be unique in a fleet", spec.ID)
+	}
+	a.connectAfter(0)
+	return nil
+}
+
+// agentOf returns the device with MQTT that has this ID, or nil.
+func (f *Fleet) agentOf(id string) *agent {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.agents[id]
 }
 
 // Run runs the fleet until ctx ends, which is not an error. Requests in flight are aborted. A fleet
@@ -198,6 +257,9 @@ func (f *Fleet) Run(ctx context.Context) error {
 				f.serve(ctx, d)
 			}
 		})
+	}
+	if f.config.MQTT.Address != "" {
+		workers.Go(func() { f.runAgents(ctx) })
 	}
 	f.dispatch(ctx, due)
 	close(due)
@@ -298,8 +360,13 @@ func (f *Fleet) wakeDispatcher() {
 	}
 }
 
-// PollNow makes the device poll now. It has no effect on offline and vanished devices.
+// PollNow makes the device poll now, or connect now if it uses MQTT. It has no effect on offline
+// and vanished devices.
 func (f *Fleet) PollNow(id string) error {
+	if a := f.agentOf(id); a != nil {
+		a.connectAfter(0)
+		return nil
+	}
 	return f.change(id, func(d *device) { d.pollNow = true })
 }
 
@@ -308,6 +375,13 @@ func (f *Fleet) PollNow(id string) error {
 func (f *Fleet) SetBehavior(id string, t Behavior) error {
 	if _, err := ParseBehavior(string(t)); err != nil {
 		return err
+	}
+	if a := f.agentOf(id); a != nil {
+		a.restart(t)
+		return nil
+	}
+	if t.needsMQTT() {
+		return fmt.Errorf("device %s: the behavior %s is for devices with MQTT", id, t)
 	}
 	return f.change(id, func(d *device) { d.nextBehavior, d.pollNow = t, true })
 }
@@ -329,6 +403,9 @@ func (f *Fleet) change(id string, change func(*device)) error {
 // Installed returns the software that the device runs, as part:name:version joined by commas, or ""
 // if it never installed any.
 func (f *Fleet) Installed(id string) string {
+	if a := f.agentOf(id); a != nil {
+		return a.installed()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d := f.devices[id]; d != nil {
@@ -339,6 +416,11 @@ func (f *Fleet) Installed(id string) string {
 
 // Behavior returns the behavior of the device, or "" for an unknown ID.
 func (f *Fleet) Behavior(id string) Behavior {
+	if a := f.agentOf(id); a != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.Behavior
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d := f.devices[id]; d != nil {

@@ -112,8 +112,8 @@ func TestBehaviors(t *testing.T) {
 	}
 	for _, behavior := range Behaviors() {
 		tc, known := tests[behavior]
-		if behavior == Offline {
-			continue // TestOffline
+		if behavior == Offline || behavior.needsMQTT() {
+			continue // TestOffline, TestBehaviorsWithMQTT
 		}
 		if !known {
 			t.Errorf("%s has no case in this test", behavior)

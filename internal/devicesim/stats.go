@@ -27,7 +27,9 @@ type Stats struct {
 	DownloadedBytes int64
 	Dropped         int64
 	HTTPErrors      int64
-	// LastError is the newest HTTPError in one sentence, or "".
+	// Connected are the present connections with MQTT, and ConnectionErrors those that failed.
+	Connected, ConnectionErrors int64
+	// LastError is the newest HTTPError or ConnectionError in one sentence, or "".
 	LastError string
 }
 
@@ -39,6 +41,8 @@ type tally struct {
 	canceled, rejected  atomic.Int64
 	confirmed, fetched  atomic.Int64
 	dropped, httpErrors atomic.Int64
+	connected           atomic.Int64
+	connectionErrors    atomic.Int64
 	lastError           atomic.Pointer[string]
 }
 
@@ -64,6 +68,13 @@ func (t *tally) count(e Event) {
 		t.fetched.Add(1)
 	case Dropped:
 		t.dropped.Add(1)
+	case Connected:
+		t.connected.Add(1)
+	case Disconnected:
+		t.connected.Add(-1)
+	case ConnectionError:
+		t.connectionErrors.Add(1)
+		t.lastError.Store(&e.Message)
 	case HTTPError:
 		t.httpErrors.Add(1)
 		t.lastError.Store(&e.Message)
@@ -86,13 +97,13 @@ func (f *Fleet) Stats() Stats {
 		Succeeded: t.succeeded.Load(), Failed: t.failed.Load(), Canceled: t.canceled.Load(),
 		CancelsRejected: t.rejected.Load(), Confirmations: t.confirmed.Load(), AttributesSent: t.attrs.Load(),
 		Downloads: t.fetched.Load(), DownloadedBytes: t.bytes.Load(), Dropped: t.dropped.Load(),
-		HTTPErrors: t.httpErrors.Load(),
+		HTTPErrors: t.httpErrors.Load(), Connected: t.connected.Load(), ConnectionErrors: t.connectionErrors.Load(),
 	}
 	if last := t.lastError.Load(); last != nil {
 		s.LastError = *last
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s.Devices = int64(len(f.devices))
+	s.Devices = int64(len(f.devices) + len(f.agents))
 	return s
 }

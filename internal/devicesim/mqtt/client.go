@@ -49,6 +49,8 @@ type Options struct {
 	// Received is called for each message, one at a time. A message is acknowledged after it
 	// returns true.
 	Received func(Message) bool
+	// Ended is called once after the connection has ended, if it was established.
+	Ended func(*Client)
 }
 
 // Refused is the error of a connection that the broker has refused.
@@ -240,8 +242,13 @@ func (c *Client) wait(answer chan packets.Packet) uint16 {
 
 // read processes packets until the connection ends.
 func (c *Client) read() {
-	defer close(c.done)
-	defer func() { _ = c.conn.Close() }()
+	defer func() {
+		_ = c.conn.Close()
+		close(c.done)
+		if c.options.Ended != nil {
+			c.options.Ended(c)
+		}
+	}()
 	for {
 		pk, err := c.next()
 		if err != nil {
