@@ -81,10 +81,11 @@ func (r *AutoAssignmentReconciler) writeStatus(ctx context.Context, a *v1alpha1.
 	}
 	next := a.DeepCopy()
 	next.Status = plan.Status
+	started := r.Now()
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(a, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of auto-assignment %s: %w", a.Name, err)
 	}
-	r.statusThrottle.start(a.UID, r.Now().Add(countsInterval))
+	r.statusThrottle.start(a.UID, started.Add(counterInterval(r.Now().Sub(started))))
 	r.announce(ctx, a, plan)
 	return nil
 }

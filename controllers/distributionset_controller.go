@@ -28,11 +28,6 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
-const (
-	// countsInterval is the minimum time between two status writes that change only counters.
-	countsInterval = time.Second
-)
-
 // DistributionSetReconciler reports whether a set can be deployed, freezes its content at the first
 // use, and takes it out of circulation when it is invalidated.
 //
@@ -289,10 +284,11 @@ func (r *DistributionSetReconciler) writeStatus(ctx context.Context, set *v1alph
 	}
 	next := set.DeepCopy()
 	next.Status = status
+	started := r.Now()
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(set, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of DistributionSet %s: %w", set.Name, err)
 	}
-	r.statusThrottle.start(set.UID, r.Now().Add(countsInterval))
+	r.statusThrottle.start(set.UID, started.Add(counterInterval(r.Now().Sub(started))))
 	return nil
 }
 

@@ -533,6 +533,26 @@ func TestSetCountsItsTargets(t *testing.T) {
 	if got := w.writes[before:]; len(got) != 0 {
 		t.Errorf("a new process counts %v", got)
 	}
+
+	// The next counters wait twenty times as long as a slow write.
+	const took = 200 * time.Millisecond
+	w.remove(&v1alpha1.Target{}, "dev-1")
+	w.beforeWrite = func(string) { w.now = w.now.Add(took) }
+	if _, err := w.plan("fw"); err != nil || len(w.writes) != before+1 {
+		t.Fatalf("a changed counter: %v, writes %v", err, w.writes[before:])
+	}
+	w.beforeWrite = nil
+	before = len(w.writes)
+	w.remove(&v1alpha1.Target{}, "dev-0")
+	w.now = w.now.Add(20*took - took - time.Millisecond)
+	result, err := w.plan("fw")
+	if got := w.writes[before:]; err != nil || result.RequeueAfter != time.Millisecond || len(got) != 0 {
+		t.Errorf("just before 20 times as long as a slow write the result is %v, %v, writes %v", result, err, got)
+	}
+	w.now = w.now.Add(time.Millisecond)
+	if _, err := w.plan("fw"); err != nil || len(w.writes) != before+1 {
+		t.Errorf("20 times as long after a slow write: %v, writes %v", err, w.writes[before:])
+	}
 }
 
 func TestSetInvalidationIsRecordedBeforeStatusShowsIt(t *testing.T) {

@@ -229,7 +229,7 @@ func (r *RolloutReconciler) writeStatus(ctx context.Context, obj *v1alpha1.Rollo
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(obj, client.MergeFromWithOptimisticLock{}), client.FieldOwner("goshawk")); err != nil {
 		return fmt.Errorf("write status of rollout %s: %w", obj.Name, err)
 	}
-	r.statusThrottle.start(obj.UID, started.Add(counterInterval(r.Now().Sub(started), plan.Status)))
+	r.statusThrottle.start(obj.UID, started.Add(rolloutCounterInterval(r.Now().Sub(started), plan.Status)))
 	r.announce(ctx, obj, plan)
 	return nil
 }
@@ -436,7 +436,6 @@ func (r *RolloutReconciler) cancelOpenActions(ctx context.Context, obj *v1alpha1
 }
 
 const (
-	minCounterInterval   = time.Second
 	largeStatus          = 64 << 10
 	largeCounterInterval = 10 * time.Second
 )
@@ -457,10 +456,10 @@ func isFinal(s v1alpha1.RolloutStatus) bool {
 	return (s.State == v1alpha1.RolloutFinished || s.State == v1alpha1.RolloutStopped) && s.Targets != nil && s.Targets.InProgress == 0
 }
 
-// counterInterval returns the minimum time until counters are written again: a second, longer if
-// writes are slow, ten seconds for objects above 64 KiB.
-func counterInterval(took time.Duration, status v1alpha1.RolloutStatus) time.Duration {
-	rest := max(minCounterInterval, 20*took)
+// rolloutCounterInterval is counterInterval for a rollout, and at least ten seconds for objects
+// above 64 KiB.
+func rolloutCounterInterval(took time.Duration, status v1alpha1.RolloutStatus) time.Duration {
+	rest := counterInterval(took)
 	if encoded, err := json.Marshal(status); err == nil && len(encoded) > largeStatus {
 		rest = max(rest, largeCounterInterval)
 	}

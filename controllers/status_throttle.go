@@ -10,6 +10,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// countsInterval is the minimum time between two status writes that change only counters.
+const countsInterval = time.Second
+
+// counterInterval returns the minimum time until counters are written again after a write that took
+// this long: a second, or more if writes are slow, because a busy API server then has other writes
+// to do.
+func counterInterval(took time.Duration) time.Duration { return max(countsInterval, 20*took) }
+
 // statusThrottle limits how often the status of each object is written when only counters change.
 // Decisions are written at once.
 type statusThrottle struct {

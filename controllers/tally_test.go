@@ -26,7 +26,7 @@ func TestCounterInterval(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := counterInterval(tt.took, tt.status); got != tt.want {
+			if got := rolloutCounterInterval(tt.took, tt.status); got != tt.want {
 				t.Errorf("interval %s, want %s", got, tt.want)
 			}
 		})

@@ -216,7 +216,8 @@ type DistributionSetStatus struct {
 	// +optional
 	Invalidation *InvalidationStatus `json:"invalidation,omitempty"`
 
-	// targets counts targets that use the set. Updated about once a second while it changes.
+	// targets counts targets that use the set. Updated about once a second while it changes, less
+	// often if the API server is slow.
 	// +optional
 	Targets *SetTargets `json:"targets,omitempty"`
 
