@@ -83,10 +83,10 @@ fuzz: ## Run every fuzz test, one after the other, each for FUZZTIME=10s (FUZZ=r
 		done <<<"$$tests"
 
 .PHONY: bench
-bench: controlplane ## Run the benchmarks: of the rules, then of whole rollouts on a real API server (BENCH=regexp).
+bench: controlplane ## Run the benchmarks: of the rules, then of whole rollouts on a real API server (BENCH=regexp, GOSHAWK_BENCH_TARGETS=10000).
 	@packages=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u | grep -v '^\./test/' || true); \
 		if [[ -n $$packages ]]; then go test -run '^$$' -bench '$(BENCH)' -benchmem $$packages; fi
-	KUBEBUILDER_ASSETS="$(ASSETS)" go test -run '^$$' -bench '$(BENCH)' -benchtime=1x -p 1 -timeout 60m -v ./test/bench/...
+	KUBEBUILDER_ASSETS="$(ASSETS)" go test -run '^$$' -bench '$(BENCH)' -benchtime=1x -p 1 -timeout 120m -v ./test/bench/...
 
 
 .PHONY: build

@@ -9,14 +9,18 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"runtime"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
@@ -24,16 +28,24 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	cluster.Main(m)
+}
 
-// fleetSize is the number of targets of the benchmarks with an API server, which accepts some
-// hundred writes a second.
-const fleetSize = 5000
+// fleetSize is the number of targets of the benchmarks. GOSHAWK_BENCH_TARGETS replaces it: an API
+// server on two cores accepts some hundred writes a second, and a target needs about 15.
+var fleetSize = 10000
+
+// progressInterval is the default of --ddi-progress-interval.
+const progressInterval = 30 * time.Second
 
 var shared struct {
-	start  sync.Once
-	world  *world.World
-	names  []string
+	start sync.Once
+	world *world.World
+	names []string
+	// run runs a process of Goshawk, whose writes are counted in writes.
+	run    func(context.Context, manager.Options) error
 	writes counter
 	err    error
 	// bytesPerTarget is the growth of the heap of this process for each idle target, with caches
@@ -50,10 +62,13 @@ func fleet(b *testing.B) (*world.World, []string) {
 		if shared.err = world.EnsureSystemNamespace(c); shared.err != nil {
 			return
 		}
+		if shared.err = readFleetSize(); shared.err != nil {
+			return
+		}
 		config = rest.CopyConfig(config)
 		config.Wrap(shared.writes.count)
-		deviceAPI, stop, err := world.Start(context.Background(), manager.Options{Backend: kube.Options{PollInterval: 10 * time.Second, ProgressInterval: time.Minute}},
-			func(ctx context.Context, o manager.Options) error { return manager.Run(ctx, config, o) })
+		shared.run = func(ctx context.Context, o manager.Options) error { return manager.Run(ctx, config, o) }
+		deviceAPI, stop, err := world.Start(context.Background(), manager.Options{Backend: backend(false)}, shared.run)
 		if shared.err = err; err != nil {
 			return
 		}
@@ -61,15 +76,12 @@ func fleet(b *testing.B) (*world.World, []string) {
 		shared.world = &world.World{T: b, Client: c, Namespace: cluster.Namespace(b), DeviceAPI: deviceAPI}
 		before, started := heap(), time.Now()
 		shared.names = shared.world.Targets("device", fleetSize, map[string]string{"fleet": "bench"})
-		sort.Strings(shared.names) // so that a part of them can be selected by comparing names
-		shared.world.Eventually("the first reconcile of every target", func() string {
-			if n := shared.writes.of("PATCH targets/status"); n < fleetSize {
-				return fmt.Sprintf("%d of %d", n, fleetSize)
-			}
-			return ""
-		})
-		time.Sleep(2 * time.Second) // until the caches have seen the last of them
-		shared.bytesPerTarget = (heap() - before) / fleetSize
+		sort.Strings(shared.names)   // so that a part of them can be selected by comparing names
+		waitUntilQuiet(shared.world) // the first reconcile writes every target
+		if n := shared.writes.of("PATCH targets/status"); n < fleetSize {
+			b.Fatalf("%d of %d targets are reconciled", n, fleetSize)
+		}
+		shared.bytesPerTarget = (heap() - before) / float64(fleetSize)
 		b.Logf("%d targets are ready after %s", fleetSize, time.Since(started).Round(time.Second))
 	})
 	if shared.err != nil {
@@ -77,6 +89,26 @@ func fleet(b *testing.B) (*world.World, []string) {
 	}
 	shared.world.T = b
 	return shared.world, shared.names
+}
+
+// readFleetSize sets fleetSize.
+func readFleetSize() error {
+	const name = "GOSHAWK_BENCH_TARGETS"
+	text := os.Getenv(name)
+	if text == "" {
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 10 || n > 20000 {
+		return fmt.Errorf("%s is %q; give a number of targets from 10 to 20000, which one group can hold", name, text)
+	}
+	fleetSize = n
+	return nil
+}
+
+// backend returns the settings of a process that serves devices alone, or as one of several.
+func backend(replicated bool) kube.Options {
+	return kube.Options{PollInterval: 10 * time.Second, ProgressInterval: progressInterval, Replicated: replicated}
 }
 
 // heap returns the heap in use after a garbage collection.
@@ -136,19 +168,23 @@ func (c *counter) read() map[string]int {
 	return copied
 }
 
+// quietWithin is how long waitUntilQuiet waits. A fleet of 10 000 devices registers with 20 000
+// writes.
+const quietWithin = 15 * time.Minute
+
 // waitUntilQuiet waits until there were no writes for three seconds.
 func waitUntilQuiet(w *world.World) {
 	w.T.Helper()
-	quiet, last := time.Now(), -1
-	w.Eventually("quiet", func() string {
+	started, quiet, last := time.Now(), time.Now(), -1
+	for time.Since(quiet) < 3*time.Second {
 		if _, sum := shared.writes.since(nil); sum != last {
 			quiet, last = time.Now(), sum
 		}
-		if time.Since(quiet) < 3*time.Second {
-			return "still writing"
+		if time.Since(started) > quietWithin {
+			w.T.Fatalf("Goshawk still writes after %s", quietWithin)
 		}
-		return ""
-	})
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 func show(writes map[string]int) string {
