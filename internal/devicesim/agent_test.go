@@ -332,8 +332,9 @@ func TestSeveralFeatures(t *testing.T) {
 	if got, want := s.fleet.Installed("d"), "app:shop:1,os:linux:6.6"; got != want {
 		t.Errorf("the device runs %q, want %q", got, want)
 	}
-	if got := len(s.events.Of(Started)); got != 2 {
-		t.Errorf("the device got %d commands, want 2", got)
+	s.untilEvent(Closed)
+	if started, closed := len(s.events.Of(Started)), len(s.events.Of(Closed)); started != 1 || closed != 1 {
+		t.Errorf("the device started %d times and ended %d times, want once each", started, closed)
 	}
 }
 

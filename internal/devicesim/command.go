@@ -159,11 +159,19 @@ func (a *agent) accept(j *job, moduleType string) {
 		stepTime: config.StepTime, steps: config.Steps, failCode: cmp.Or(a.FailCode, config.FailCode),
 		fails: a.Behavior == Flaky && a.tries <= config.FlakyFailures, downloadOnly: j.subject == ditto.Download,
 	})
-	a.note(Event{Kind: Started, Action: j.id, Software: software})
+	if !a.knows(j.id) { // the command for another feature was noted
+		a.note(Event{Kind: Started, Action: j.id, Software: software})
+	}
 	if a.Behavior == ReportsLate && a.job != nil {
 		a.job.released = true
 	}
 	a.enqueue(j)
+}
+
+// knows reports whether the device has a job of this action.
+func (a *agent) knows(id string) bool {
+	isOf := func(j *job) bool { return j.id == id }
+	return a.job != nil && isOf(a.job) || slices.ContainsFunc(a.queue, isOf) || slices.ContainsFunc(a.closed, isOf)
 }
 
 // enqueue starts a job, or queues it: forced ones first, then those with a greater weight. A device
@@ -376,29 +384,35 @@ func (a *agent) finish(j *job, now operationStep) {
 	if j.done < len(j.steps) {
 		return
 	}
-	event.Kind, event.Status, event.Operation = j.outcome()
-	a.note(event)
 	a.closed = append(a.closed, j)
+	if !slices.ContainsFunc(a.queue, func(o *job) bool { return o.id == j.id }) {
+		event.Kind, event.Status, event.Operation = a.outcome(j.id)
+		a.note(event)
+	}
 	if len(a.closed) > memory {
 		a.closed = slices.Delete(a.closed, 0, len(a.closed)-memory)
 	}
 	a.endJob()
 }
 
-// outcome returns the result of all entries: Closed or Canceled, as DDI and SoftwareUpdatable
-// express it.
-func (j *job) outcome() (Kind, ddi.Status, ditto.OperationStatus) {
+// outcome returns the result of all closed jobs of an action: Closed or Canceled, as DDI and
+// SoftwareUpdatable express it.
+func (a *agent) outcome(id string) (Kind, ddi.Status, ditto.OperationStatus) {
 	isCanceled := false
 	var last ditto.OperationStatus
-	for entry := range j.entries() {
-		o := j.finals[j.name(entry)]
-		switch o.Status {
-		case ditto.FinishedError, ditto.FinishedRejected:
-			return Closed, failure(o.StatusCode, o.Message), o
-		case ditto.FinishedCanceled:
-			isCanceled = true
+	for _, j := range a.closed {
+		if j.id != id {
+			continue
 		}
-		last = o
+		for entry := range j.entries() {
+			last = j.finals[j.name(entry)]
+			switch last.Status {
+			case ditto.FinishedError, ditto.FinishedRejected:
+				return Closed, failure(last.StatusCode, last.Message), last
+			case ditto.FinishedCanceled:
+				isCanceled = true
+			}
+		}
 	}
 	if isCanceled {
 		return Canceled, success("Canceled."), last
